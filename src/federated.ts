@@ -1,15 +1,14 @@
 // The entry point for federated learning: an adapted model as a node of a Flower server. It is experimental.
 
-export {
-  type FederatedRound,
-  type Federation,
-  type FederationState,
-  type FederationSummary,
-  joinFederation,
-  type JoinFederationOptions,
-  type RoundOutcome,
-  type RoundReport,
-} from './extensions/federated/join';
+export {type Federation, joinFederation} from './extensions/federated/join';
+export type {
+  FederatedRound,
+  FederationState,
+  FederationSummary,
+  JoinFederationOptions,
+  RoundOutcome,
+  RoundReport,
+} from './extensions/federated/participation';
 export {
   createNodeKey,
   keptNodeKey,

@@ -18,7 +18,7 @@ import {
 } from './geometry';
 
 /**
- * The kernel of the adjoint convolution: turned by 180° and with in and out exchanged.
+ * The kernel of the adjoint convolution: rotated by 180°, with in and out exchanged.
  *
  *     K'[i, j, o, c] = K[kh − 1 − i, kw − 1 − j, c, o]      [kh, kw, in, out] → [kh, kw, out, in]
  */
@@ -112,12 +112,12 @@ function productOverPixels(x: tf.Tensor4D, dy: tf.Tensor4D, height: Axis, width:
  * The gradient of a convolution with respect to its input, `[n, h, w, c]`, phase by phase: at the inputs of one it is a
  * convolution of `dy` without a stride, with the taps that reach them.
  *
- * @param turned the kernel with its taps reversed, `[kh, kw, ..]`.
+ * @param flipped the kernel with its taps reversed, `[kh, kw, ..]`.
  * @param sizeOf the size of the kernel to convolve with, for that of a phase. What is more is filled with zeros.
  */
 export function gradientByPhases(
   dy: tf.Tensor4D,
-  turned: tf.Tensor4D,
+  flipped: tf.Tensor4D,
   {height, width}: Pick<Geometry, 'height' | 'width'>,
   shape: Shape4D,
   convolve: (image: tf.Tensor4D, kernel: tf.Tensor4D, pad: ExplicitPadding) => tf.Tensor4D,
@@ -129,7 +129,7 @@ export function gradientByPhases(
     }
     const [kh, kw] = sizeOf(row.taps, column.taps);
     const [below, right] = [kh - row.taps, kw - column.taps];
-    const rows = everyNth(turned, 0, row.firstTap, row.taps, height.stride);
+    const rows = everyNth(flipped, 0, row.firstTap, row.taps, height.stride);
     const kernel = everyNth(rows, 1, column.firstTap, column.taps, width.stride);
     const {image, pad} = cropNegative(dy, [row.before, row.after + below], [column.before, column.after + right]);
     const margins: Margin[] = [

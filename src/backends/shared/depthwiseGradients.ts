@@ -48,9 +48,9 @@ export function depthwiseConv2dInputGradient(
   }
   return tf.tidy(() => {
     const outputs = channels * multiplier;
-    const turned = tf.reshape<tf.Rank.R4>(reverseRows(tf.reshape(kernel, [kh * kw, outputs])), [kh, kw, outputs, 1]);
+    const flipped = tf.reshape<tf.Rank.R4>(reverseRows(tf.reshape(kernel, [kh * kw, outputs])), [kh, kw, outputs, 1]);
     const gradient = gradientByPhases(
-      ...([dy, turned, geometry, [n, h, w, outputs] as Shape4D] as const),
+      ...([dy, flipped, geometry, [n, h, w, outputs] as Shape4D] as const),
       (image, taps, zeros) => tf.depthwiseConv2d(image, taps, 1, zeros),
       fastSize,
     );

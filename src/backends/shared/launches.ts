@@ -27,7 +27,7 @@ export interface AdaptedWeights {
 }
 
 /** What becomes of a product `z`: `min(max(z·m + t, 0), cap)`, each part where it is there. */
-export interface Outlet extends Partial<Scaling> {
+export interface Epilogue extends Partial<Scaling> {
   readonly cap?: number | undefined;
 }
 
@@ -35,9 +35,9 @@ export interface Outlet extends Partial<Scaling> {
 export interface ProductPrograms {
   takes(rows: number, weights: Pick<AdaptedWeights, 'a' | 'b'>): boolean;
   /** `[.., in] → [.., out]`. */
-  forward(x: tf.Tensor, weights: AdaptedWeights, outlet: Outlet): tf.Tensor;
+  forward(x: tf.Tensor, weights: AdaptedWeights, epilogue: Epilogue): tf.Tensor;
   /** The gradients, for that of the result, which is needed itself with a cap alone. */
-  backward(x: tf.Tensor, gradient: OutletGradient, weights: AdaptedWeights): AdaptedGradients;
+  backward(x: tf.Tensor, gradient: EpilogueGradient, weights: AdaptedWeights): AdaptedGradients;
 }
 
 /** A linear operation as it stands in a layer: what is absent, it does without. */
@@ -77,7 +77,7 @@ export interface AdaptedProduct extends ProductPrograms {
 
 /** Gradients of a product, of which those that nobody asks for are not computed. */
 export interface AdaptedGradients {
-  /** The gradient of the product before its outlet. */
+  /** The gradient of the product before its epilogue. */
   readonly dz: tf.Tensor;
   readonly ofFactors: () => [a: tf.Tensor, b: tf.Tensor];
   readonly ofInput: () => tf.Tensor;
@@ -122,7 +122,7 @@ export interface FusedConvolution {
   /** `dy` where the bit is set, else 0; `dy` times the factors. */
   readonly masked?: (dy: tf.Tensor, mask: tf.Tensor) => tf.Tensor;
   /** Gradients through all of it, computed with what takes them. */
-  readonly outlets?: OutletGradients;
+  readonly epilogues?: EpilogueGradients;
   /**
    * Has the backend itself compute tensors that are put off, when its kernels need them, if it takes longer to read and
    * upload them.
@@ -138,19 +138,19 @@ export interface Computed {
   readonly refCount: number;
 }
 
-/** The gradient `dy` of the result `y` of an outlet, of which only those parts are there that it has. */
-export interface OutletGradient extends Pick<Outlet, 'cap' | 'm'> {
+/** The gradient `dy` of the result `y` of an epilogue, of which only those parts are there that it has. */
+export interface EpilogueGradient extends Pick<Epilogue, 'cap' | 'm'> {
   readonly dy: tf.Tensor;
   readonly y?: tf.Tensor;
 }
 
-/** Gradients of what an outlet is given, in one launch. */
-export interface OutletGradients {
+/** Gradients of what an epilogue is given, in one launch. */
+export interface EpilogueGradients {
   /** That gradient itself. */
-  through(gradient: OutletGradient): tf.Tensor;
-  /** The gradient in the input of a depthwise convolution before the outlet; `undefined` for one it does not take. */
+  through(gradient: EpilogueGradient): tf.Tensor;
+  /** The gradient in the input of a depthwise convolution before the epilogue; `undefined` for one it does not take. */
   depthwiseInput(
-    gradient: OutletGradient,
+    gradient: EpilogueGradient,
     filter: tf.Tensor4D,
     inputShape: tf.Tensor4D['shape'],
     strides: [number, number],
@@ -165,5 +165,5 @@ export interface OutletGradients {
 export interface Defer {
   (x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, update?: PlainConvolution['update']): tf.Tensor | undefined;
   /** What a gradient is that comes through these layers. */
-  readonly outletGradient: (dy: tf.Tensor) => OutletGradient;
+  readonly epilogueGradient: (dy: tf.Tensor) => EpilogueGradient;
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Capabilities} from './capabilities';
-import type {AdaptedProduct, FusedConvolution, OutletGradients} from './launches';
+import type {AdaptedProduct, FusedConvolution, EpilogueGradients} from './launches';
 import type {BackendListener} from './lifecycle';
 import type {Programs} from './tryOut';
 
@@ -52,8 +52,8 @@ function isConvolutionRight(fused: FusedConvolution): Promise<boolean> {
     const [m, t] = [tf.tensor1d([2]), tf.tensor1d([-10])];
     const geometry = {strides: [1, 1] as [number, number], padding: 'same' as const};
     const [y] = fused.rectified({x, filter, bias: null, depthwise: true, ...geometry}, {m, t}, Infinity);
-    const outlets = fused.outlets as OutletGradients;
-    const dx = outlets.depthwiseInput({dy, y, m, cap: Infinity}, filter, x.shape, geometry.strides, geometry.padding);
+    const epilogues = fused.epilogues as EpilogueGradients;
+    const dx = epilogues.depthwiseInput({dy, y, m, cap: Infinity}, filter, x.shape, geometry.strides, geometry.padding);
     return [y, dx as tf.Tensor];
   });
 }

@@ -16,7 +16,7 @@ export function productBy(programs: ProductPrograms): AdaptedProduct {
       if (kernel.size !== width * lastAxis(b) || !programs.takes(x.size / width, factors)) {
         return undefined;
       }
-      const outlet = {cap, ...(bias && {t: bias})};
+      const epilogue = {cap, ...(bias && {t: bias})};
       return runLazyOp({
         inputs: {x, kernel, a, b, ...(bias && {bias})},
         save: {x: true, kernel: true, a: true, b: true, y: gradient !== null},
@@ -25,7 +25,7 @@ export function productBy(programs: ProductPrograms): AdaptedProduct {
           if (deferred !== undefined) {
             return deferred;
           }
-          const y = programs.forward(x, {kernel, a, b, scaling}, outlet);
+          const y = programs.forward(x, {kernel, a, b, scaling}, epilogue);
           return cap === undefined ? apply(y) : y;
         },
         gradient: (dy, saved): Record<string, () => tf.Tensor> => {
@@ -35,7 +35,7 @@ export function productBy(programs: ProductPrograms): AdaptedProduct {
             const dz = before(dy);
             return {...composed(dz, saved), bias: ofBias(dz)};
           }
-          const outer = cap === undefined ? (defer?.outletGradient(dy) ?? {dy: before(dy)}) : {dy, y: saved.y, cap};
+          const outer = cap === undefined ? (defer?.epilogueGradient(dy) ?? {dy: before(dy)}) : {dy, y: saved.y, cap};
           const {dz, ofFactors, ofInput} = programs.backward(saved.x, outer, {...saved, scaling});
           const [da, db] = ofFactors(); // what is made for one gradient does not last until another is asked for
           return {x: ofInput, a: () => da, b: () => db, bias: ofBias(dz)};

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {Outlet} from '../shared/launches';
+import type {Epilogue} from '../shared/launches';
 import {productBy} from '../shared/recordedProduct';
-import {outletCode, outletHead, through} from './outlet';
+import {epilogueCode, epilogueHead, through} from './epilogue';
 import {sheetOf, sheets, sourceOf} from './sheet';
 import {type Source, type Stack, type StackCall, type StackProgram, stackTensor} from './stackProgram';
 
@@ -22,15 +22,15 @@ interface Sum {
   readonly products: readonly Product[];
   /** Added to the products. */
   readonly added?: Source;
-  readonly outlet?: Outlet;
+  readonly epilogue?: Epilogue;
   readonly stack: Stack;
   /** Sums the products of the matrices of a stack, which both sides have. */
   readonly overStack?: boolean;
 }
 
 /** The program of a sum of products, whose names end with a mark. */
-function callOf({products, added, outlet = {}, stack, overStack = false}: Sum, mark = ''): StackCall {
-  const {cap, m, t} = outlet;
+function callOf({products, added, epilogue = {}, stack, overStack = false}: Sum, mark = ''): StackCall {
+  const {cap, m, t} = epilogue;
   const more: [name: string, source: Source][] = [
     ...(added === undefined ? [] : [['added', added] as [string, Source]]),
     ...(m === undefined ? [] : [['m', sourceOf(m)] as [string, Source]]),
@@ -53,11 +53,11 @@ function callOf({products, added, outlet = {}, stack, overStack = false}: Sum, m
   const program: StackProgram = {
     reads: [...names.flatMap(([left, right]) => [left, right]), ...more.map(([name]) => name)],
     floats: names.map(([, , scale]) => scale),
-    head: outletHead(cap),
+    head: epilogueHead(cap),
     code: [
       ...loops,
       added === undefined ? '' : 'result += added(b, row, col);',
-      outletCode('result', {cap, scales: m !== undefined, shifts: t !== undefined}),
+      epilogueCode('result', {cap, scales: m !== undefined, shifts: t !== undefined}),
     ].join('\n'),
   };
   return {
@@ -82,7 +82,7 @@ function twoSums(one: Sum, other: Sum, shapes: readonly (readonly number[])[]): 
 /** The product and its gradients. */
 export const adaptedProduct = productBy({
   takes: (rows, {a, b}) => Math.min(rows, a.size, b.size) > 0,
-  forward: (x, {kernel, a, b, scaling}, outlet) => {
+  forward: (x, {kernel, a, b, scaling}, epilogue) => {
     const [input, w, factorA, factorB] = [x, kernel, a, b].map(sourceOf) as [Source, Source, Source, Source];
     const [count, rows, inner] = input.stack;
     const [, rank, columns] = factorB.stack;
@@ -98,12 +98,12 @@ export const adaptedProduct = productBy({
           {left: own, right: factorB, scale: scaling},
         ]
       : [{left: input, right: own}];
-    const y = sumOf({products, outlet, stack}, [...x.shape.slice(0, -1), columns]);
+    const y = sumOf({products, epilogue, stack}, [...x.shape.slice(0, -1), columns]);
     between.dispose();
     return y;
   },
-  backward: (x, outlet, {kernel, a, b, scaling}) => {
-    const dz = outlet.cap === undefined && outlet.m === undefined ? outlet.dy : through(outlet);
+  backward: (x, epilogue, {kernel, a, b, scaling}) => {
+    const dz = epilogue.cap === undefined && epilogue.m === undefined ? epilogue.dy : through(epilogue);
     const [input, output, w, factorA, factorB] = [x, dz, kernel, a, b].map(sourceOf) as [
       ...[Source, Source, Source, Source, Source],
     ];

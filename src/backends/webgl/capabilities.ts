@@ -3,7 +3,7 @@ import {pointwiseOperations, pointwiseSteps} from '../shared/pointwise';
 import {triedPrograms} from '../shared/programTrials';
 import {adaptedProduct} from './adaptedProduct';
 import {fusedConvolution} from './fusedConvolution';
-import {softmax, softmaxGradient} from './outlet';
+import {softmax, softmaxGradient} from './epilogue';
 import {isRight, runOnWebgl} from './program';
 import {sheets} from './sheet';
 

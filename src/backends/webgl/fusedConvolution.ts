@@ -1,9 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
 import {convolutionBy} from '../shared/cardConvolution';
 import {type Axis, geometryOf} from '../shared/geometry';
-import type {OutletGradients, PlainConvolution, Scaling} from '../shared/launches';
+import type {EpilogueGradients, PlainConvolution, Scaling} from '../shared/launches';
 import {adaptedProduct} from './adaptedProduct';
-import {applyOutlet, outerHead, outerReads, outletCode, outletHead, through} from './outlet';
+import {applyEpilogue, outerHead, outerReads, epilogueCode, epilogueHead, through} from './epilogue';
 import {sourceOf} from './sheet';
 import {type Stack, stackTensor} from './stackProgram';
 
@@ -66,7 +66,7 @@ function forwardAlongLine({kernel, stride, before, input}: Axis): string {
   return alongLine(new Columns('x', stride, input), kernel, q => [q - before, q - before + stride]);
 }
 
-/** A depthwise convolution and its outlet. */
+/** A depthwise convolution and its epilogue. */
 function depthwise(
   {x, filter, strides, padding}: PlainConvolution,
   {m, t}: Scaling,
@@ -75,13 +75,13 @@ function depthwise(
   const {n, height, width, channelsOut} = geometryOf(x.shape, filter.shape, strides, padding, {depthwise: true});
   const program = {
     reads: ['x', 'w', 'm', 't'],
-    head: outletHead(cap),
+    head: epilogueHead(cap),
     code: `int image = b / ${height.output}; int top = (b - image * ${height.output}) * ${height.stride} - ${height.before};
 for (int p = 0; p < ${height.kernel}; p++) {
   int at = top + p;
   if (at >= 0 && at < ${height.input}) { int line = image * ${height.input} + at; ${forwardAlongLine(width)} }
 }
-${outletCode('result', {cap, scales: true, shifts: true})}`,
+${epilogueCode('result', {cap, scales: true, shifts: true})}`,
   };
   const stack: Stack = [n * height.output, width.output, channelsOut];
   const sources = [x, filter, m, t].map(sourceOf);
@@ -110,7 +110,7 @@ function backAlongLine({kernel, stride, before, output}: Axis): string {
   return code.join('\n');
 }
 
-const OUTLETS: OutletGradients = {
+const EPILOGUES: EpilogueGradients = {
   through,
   depthwiseInput: (gradient, filter, inputShape, strides, padding) => {
     if (!takesDepthwise(filter)) {
@@ -136,9 +136,9 @@ for (int p = 0; p < ${height.kernel}; p++) {
   },
 };
 
-/** The convolution with its outlet. */
+/** The convolution with its epilogue. */
 export const fusedConvolution = convolutionBy({
   ...{takesDepthwise, depthwise, adaptedProduct},
-  outlet: applyOutlet,
-  outlets: OUTLETS,
+  epilogue: applyEpilogue,
+  epilogues: EPILOGUES,
 });

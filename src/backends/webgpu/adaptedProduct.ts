@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Outlet} from '../shared/launches';
+import type {Epilogue} from '../shared/launches';
 import {productBy} from '../shared/recordedProduct';
 import {GROUP, limited, type Program, programOf, runProgram, slope} from './program';
 
@@ -14,7 +14,7 @@ const COLUMNS = GROUP / 8;
 const HIGHEST_RANK = 16;
 
 /** The product, or the gradient in its input where `back`. */
-function tiles(rank: number, back: boolean, {cap, m, t}: Outlet): Program {
+function tiles(rank: number, back: boolean, {cap, m, t}: Epilogue): Program {
   return programOf(['adapted', rank, back, cap, m !== undefined, t !== undefined].join(), () => {
     const load = (name: string, place: string, isInside: string, value: string) =>
       `${name}[${place}] = select(0.0, ${value}, ${isInside});`;
@@ -71,10 +71,10 @@ for (var i = 0; i < 4; i++) { for (var j = 0; j < 4; j++) {
 }
 
 /**
- * Of each row, `x·A` and `s·dz·Bᵀ`, one after the other, and `dz` itself, where an outlet makes it of the gradient `dy`
- * of the result.
+ * `x·A` and `s·dz·Bᵀ` of each row, one after the other, and `dz` itself, where an epilogue makes it of the gradient
+ * `dy` of the result.
  */
-function narrow(rank: number, {cap, m}: Outlet): Program {
+function narrow(rank: number, {cap, m}: Epilogue): Program {
   const makes = cap !== undefined || m !== undefined;
   return programOf(['narrow', rank, cap, m !== undefined].join(), () => ({
     reads: ['x', 'a', 'b', 'dy', ...(cap === undefined ? [] : ['y']), ...(m === undefined ? [] : ['m'])],
@@ -125,10 +125,10 @@ export const adaptedProduct = productBy({
     const [rank = 0] = b.shape;
     return rank >= 1 && rank <= HIGHEST_RANK && Math.min(rows, a.size, b.size) > 0;
   },
-  forward: (x, {kernel, a, b, scaling}, outlet) => {
+  forward: (x, {kernel, a, b, scaling}, epilogue) => {
     const {rank, rows, inner, columns} = sizes(x, a, b);
-    const {m, t} = outlet;
-    const [y] = runProgram(tiles(rank, false, outlet), {
+    const {m, t} = epilogue;
+    const [y] = runProgram(tiles(rank, false, epilogue), {
       inputs: [x, kernel, a, b, ...(m === undefined ? [] : [m]), ...(t === undefined ? [] : [t])],
       outputs: [[...x.shape.slice(0, -1), columns]],
       numbers: [rows, inner, columns, scaling],
@@ -136,10 +136,10 @@ export const adaptedProduct = productBy({
     });
     return y as tf.Tensor;
   },
-  backward: (x, outlet, {kernel, a, b, scaling}) => {
+  backward: (x, epilogue, {kernel, a, b, scaling}) => {
     const {rank, rows, inner, columns} = sizes(x, a, b);
-    const {dy, y, cap, m} = outlet;
-    const [hd, made] = runProgram(narrow(rank, outlet), {
+    const {dy, y, cap, m} = epilogue;
+    const [hd, made] = runProgram(narrow(rank, epilogue), {
       inputs: [x, a, b, dy, ...(cap === undefined ? [] : [y as tf.Tensor]), ...(m === undefined ? [] : [m])],
       outputs: [[rows, 2 * rank], ...(cap === undefined && m === undefined ? [] : [dy.shape])],
       numbers: [inner, columns, scaling],

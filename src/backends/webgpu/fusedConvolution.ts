@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {convolutionBy} from '../shared/cardConvolution';
-import type {OutletGradients} from '../shared/launches';
+import type {EpilogueGradients} from '../shared/launches';
 import {type Geometry, geometryOf} from '../shared/geometry';
 import {adaptedProduct} from './adaptedProduct';
 import {limited, type Program, programOf, runProgram, slope} from './program';
@@ -12,7 +12,7 @@ const DEPTHWISE = {
   integers: [...['kh', 'kw', 'ih', 'iw', 'oh', 'ow', 'inner', 'outer', 'strideY', 'strideX', 'beforeY', 'beforeX']],
 };
 
-/** A depthwise convolution and its outlet, a number of the result in each invocation. */
+/** A depthwise convolution and its epilogue, a number of the result in each invocation. */
 function depthwise(cap: number | undefined): Program {
   return programOf(`depthwise,${cap}`, () => ({
     ...DEPTHWISE,
@@ -46,8 +46,8 @@ for (var p = 0; p < u.kh; p++) { let v = at - p; let row = v / u.strideY; if (v 
 }
 
 /** `min(max(x·m + t, 0), cap)` along the last axis. */
-function outlet(cap: number | undefined): Program {
-  return programOf(`outlet,${cap}`, () => ({
+function epilogue(cap: number | undefined): Program {
+  return programOf(`epilogue,${cap}`, () => ({
     reads: ['x', 'm', 't'],
     writes: ['y'],
     integers: ['width'],
@@ -55,7 +55,7 @@ function outlet(cap: number | undefined): Program {
   }));
 }
 
-const OUTLETS: OutletGradients = {
+const EPILOGUES: EpilogueGradients = {
   through: ({dy, y, m, cap}) => {
     const program = programOf(['through', cap, m !== undefined].join(), () => ({
       reads: ['dy', ...(cap === undefined ? [] : ['y']), ...(m === undefined ? [] : ['m'])],
@@ -74,7 +74,7 @@ const OUTLETS: OutletGradients = {
   },
 };
 
-/** The convolution with its outlet. */
+/** The convolution with its epilogue. */
 export const fusedConvolution = convolutionBy({
   takesDepthwise: () => true,
   depthwise: ({x, filter, strides, padding}, {m, t}, cap) => {
@@ -83,9 +83,10 @@ export const fusedConvolution = convolutionBy({
     const outputs = [[n, height.output, width.output, channelsOut]];
     return only(runProgram(depthwise(cap), {inputs: [x, filter, m, t], outputs, numbers: numbersOf(geometry)}));
   },
-  outlet: (z, {m, t}, cap) => only(runProgram(outlet(cap), {inputs: [z, m, t], outputs: [z.shape], numbers: [m.size]})),
+  epilogue: (z, {m, t}, cap) =>
+    only(runProgram(epilogue(cap), {inputs: [z, m, t], outputs: [z.shape], numbers: [m.size]})),
   adaptedProduct,
-  outlets: OUTLETS,
+  epilogues: EPILOGUES,
 });
 
 function only([tensor]: tf.Tensor[]): tf.Tensor {

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Defer} from '../../backends/shared/launches';
-import {deferConvolution, outletGradient} from '../ops/convolutionChain';
+import {deferConvolution} from '../ops/convolutionChain';
+import {epilogueGradient} from '../ops/epilogueGradients';
 import type {Conv2DGeometry} from '../ops/convolutionKernels';
 import type {Prepared} from '../../platform/tfjs/lazyOp';
 import {fieldsOf} from '../../platform/tfjs/fields';
@@ -51,5 +52,5 @@ export function deferral(
   }
   const defer: (...call: Parameters<Defer>) => tf.Tensor | undefined = (x, filter, bias, update) =>
     deferConvolution(owner, {x: x as tf.Tensor4D, filter: filter as tf.Tensor4D, bias, depthwise, update}, geometry);
-  return Object.assign(defer, {outletGradient});
+  return Object.assign(defer, {epilogueGradient});
 }

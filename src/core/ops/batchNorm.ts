@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../../backends/shared/capabilities';
-import {normalizeChain, throughOutlet} from './convolutionChain';
+import {normalizeChain} from './convolutionChain';
+import {throughEpilogue} from './epilogueGradients';
 import {type Prepared, runLazyOp} from '../../platform/tfjs/lazyOp';
 
 /** The statistics and weights of a batch normalization, each `[c]`. */
@@ -50,7 +51,7 @@ export function frozenBatchNorm(
     gradient: dy => ({
       x: () => {
         const [m] = affine(weights, prepared);
-        const pending = isChained ? throughOutlet(dy, {m}) : undefined;
+        const pending = isChained ? throughEpilogue(dy, {m}) : undefined;
         return pending ?? (isLast ? scaleAndShift(dy, m) : tf.mul(dy, onAxis(m)));
       },
       beta: () =>

@@ -1,17 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../../backends/shared/capabilities';
 import {cloneOf, defer, type Deferred, deferredOf} from '../../backends/shared/deferred';
-import type {
-  AdaptedProduct,
-  FusedConvolution,
-  OutletGradient,
-  PlainConvolution,
-  Scaling,
-} from '../../backends/shared/launches';
+import type {AdaptedProduct, FusedConvolution, PlainConvolution, Scaling} from '../../backends/shared/launches';
 import {geometryOf} from '../../backends/shared/geometry';
 import {isRecording} from '../../platform/tfjs/engine';
 import {cappedReluGradient, reluGradient} from './activation';
 import {type Conv2DGeometry, fusedConv2d} from './convolutionKernels';
+import {throughEpilogue} from './epilogueGradients';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 
 // In training, a convolution, its frozen normalization and its relu are computed together, though they are layers of
@@ -117,43 +112,12 @@ export function rectifyChain(x: tf.Tensor, cap: number): tf.Tensor | undefined {
     gradient: (dy, {mask}) => ({
       x: () => {
         const composed = cap === Infinity ? reluGradient : cappedReluGradient(cap);
-        return fused.masked?.(dy, mask) ?? throughOutlet(dy, {y: mask, cap}) ?? composed(dy, mask);
+        return fused.masked?.(dy, mask) ?? throughEpilogue(dy, {y: mask, cap}) ?? composed(dy, mask);
       },
     }),
   }) as [tf.Tensor, tf.Tensor];
   bits.dispose();
   return y;
-}
-
-/** A gradient through an outlet that the operation before it is to compute with its own. */
-type Pending = OutletGradient & Deferred;
-
-/**
- * The gradient through a part of an outlet, which the operation before the outlet takes with `outletGradient`, or which
- * is computed when something else reads it. `undefined` where it has to be computed at once.
- */
-export function throughOutlet(dy: tf.Tensor, part: Omit<OutletGradient, 'dy'>): tf.Tensor | undefined {
-  const outlets = capabilities().fusedConvolution?.outlets;
-  if (outlets === undefined || isRecording()) {
-    return undefined;
-  }
-  const before = outletGradient(dy);
-  const {dy: outer, y, m, cap} = {...(before.m === undefined ? before : {dy}), ...part};
-  const held: tf.Tensor[] = [];
-  const hold = (tensor: tf.Tensor) => {
-    const clone = tf.clone(tensor);
-    held.push(clone);
-    return clone;
-  };
-  const whole = {dy: hold(outer), ...(y && {y: hold(y)}), ...(m && {m: hold(m)}), cap};
-  const pending: Pending = {...whole, held, compute: () => outlets.through(whole)};
-  return defer(dy.shape, pending);
-}
-
-/** A gradient, or that of the outlet after an operation, from which it has not been computed. */
-export function outletGradient(dy: tf.Tensor): OutletGradient {
-  const deferred = deferredOf(dy);
-  return deferred !== undefined && 'dy' in deferred ? (deferred as Pending) : {dy};
 }
 
 function chainOf(input: tf.Tensor): {chain: Chain; fused: FusedConvolution} | undefined {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../../backends/shared/capabilities';
 import type {Activation} from './activation';
-import {outletGradient} from './convolutionChain';
+import {epilogueGradient} from './epilogueGradients';
 import {deflate, inflate, inflatedShape} from './dilation';
 import {asMatrix, factorGradients, updatedKernel} from './factors';
 import {
@@ -59,11 +59,11 @@ export function depthwiseConv2d(
       const own = factors && {...factors, a: saved.a, b: saved.b};
       const dx = () => {
         const updated = updatedKernel(saved.kernel, own) as tf.Tensor4D;
-        const outer = outletGradient(dz);
-        const outlets = capabilities().fusedConvolution?.outlets;
+        const outer = epilogueGradient(dz);
+        const epilogues = capabilities().fusedConvolution?.epilogues;
         const waits = outer.dy !== dz && dilations.every(rate => rate === 1);
         return (
-          (waits ? outlets?.depthwiseInput(outer, updated, x.shape, strides, padding) : undefined) ??
+          (waits ? epilogues?.depthwiseInput(outer, updated, x.shape, strides, padding) : undefined) ??
           depthwiseInputGradient(dz, inflate(updated, dilations), x.shape, geometry)
         );
       };

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {currentTape, keepingTape, type TapeNode} from '../../platform/tfjs/engine';
 import {addAll} from './addAll';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
-import {apart} from '../../platform/tfjs/heldTensors';
+import {isolated} from '../../platform/tfjs/heldTensors';
 
 /** How far a tape has been read, and which tensors on it depend on a variable that trains. */
 interface Reading {
@@ -81,7 +81,7 @@ export function recomputed(
       const gradients = keepingTape(() => {
         const others = [...(mask ? [saved.mask] : []), ...(bias ? [saved.bias] : [])];
         const again = () => compute(saved.x, others);
-        return apart(() => tf.engine().gradients(again, sources, dy, true)).grads;
+        return isolated(() => tf.engine().gradients(again, sources, dy, true)).grads;
       });
       const of = (i: number) => gradients[i] ?? tf.zerosLike(sources[i] as tf.Tensor);
       const ofBias = reachesX ? 1 : 0;

@@ -26,12 +26,12 @@ export function keepingNumbers<T>(x: tf.Tensor, f: () => T): T {
   return result;
 }
 
-/** The same numbers in another form, made once, in WebGL. They are freed with those of the tensor. */
-export function otherForm(x: tf.Tensor, make: () => tf.TensorInfo): tf.TensorInfo {
+/** The values of a tensor in another layout, converted once, in WebGL. They are freed with the tensor. */
+export function convertedData(x: tf.Tensor, make: () => tf.TensorInfo): tf.TensorInfo {
   const data = dataOf(x);
   if (data.complexTensorInfos === undefined) {
-    const form = make();
-    data.complexTensorInfos = {real: form, imag: form};
+    const converted = make();
+    data.complexTensorInfos = {real: converted, imag: converted};
   }
   return data.complexTensorInfos.real;
 }

@@ -46,7 +46,7 @@ export function freeingHeld(
     Object.entries(thunks).map(([name, thunk]) => [
       name,
       () => {
-        const result = apart(thunk);
+        const result = isolated(thunk);
         if (held.has(result)) {
           heldLast = heldLast.filter(tensor => tensor !== result);
         }
@@ -60,14 +60,14 @@ export function freeingHeld(
 }
 
 /** Runs `f`. A backward pass inside it frees only its own tensors. */
-export function apart<T>(f: () => T): T {
-  const own = heldLast;
+export function isolated<T>(f: () => T): T {
+  const outer = heldLast;
   heldLast = [];
   try {
     return f();
   } finally {
     free();
-    heldLast = own;
+    heldLast = outer;
   }
 }
 

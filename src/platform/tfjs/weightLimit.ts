@@ -44,11 +44,11 @@ export function withoutInitializers<T>(
   getsValue: (layer: tf.layers.Layer, name: string) => boolean,
   f: () => T,
 ): T {
-  const formOf = (shape: tf.Shape, dtype: unknown) => `${dtype as string} ${shape.map(String).join()}`;
-  const byForm = new Map(given.map(weight => [formOf(weight.shape, weight.dtype), weight]));
+  const keyOf = (shape: tf.Shape, dtype: unknown) => `${dtype as string} ${shape.map(String).join()}`;
+  const byKey = new Map(given.map(weight => [keyOf(weight.shape, weight.dtype), weight]));
   const sharing = (addWeight: AddWeight): AddWeight =>
     function (name, shape, dtype, initializer, regularizer, trainable, constraint, ...others) {
-      const alike = getsValue(this, name) ? byForm.get(formOf(shape, dtype ?? 'float32')) : undefined;
+      const alike = getsValue(this, name) ? byKey.get(keyOf(shape, dtype ?? 'float32')) : undefined;
       if (alike === undefined) {
         return addWeight.call(this, name, shape, dtype, initializer, regularizer, trainable, constraint, ...others);
       }

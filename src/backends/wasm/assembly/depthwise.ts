@@ -238,8 +238,8 @@ export function depthwiseKernelGradient(
   }
 }
 
-/** The kernel turned by 180°: `[taps, c]`. */
-export function turnTaps(kernel: usize, taps: i32, channels: i32, target: usize): void {
+/** The kernel rotated by 180°: `[taps, c]`. */
+export function flipTaps(kernel: usize, taps: i32, channels: i32, target: usize): void {
   const pixel: usize = (<usize>channels) << 2;
   for (let i = 0; i < taps; i++) {
     memory.copy(target + (<usize>i) * pixel, kernel + (<usize>(taps - 1 - i)) * pixel, pixel);

@@ -5,7 +5,7 @@
 export {affine, clamp, holds, maskByBits, maskByOutput, normalize, scaleColumns, toBits} from './channels';
 export {convolutionKernelGradient, multiplyTransposed} from './contractions';
 export {convolve, pad} from './convolution';
-export {depthwise, depthwiseInputGradient, depthwiseKernelGradient, turnTaps} from './depthwise';
+export {depthwise, depthwiseInputGradient, depthwiseKernelGradient, flipTaps} from './depthwise';
 export {adam, descend, momentum, sumOfSquares} from './optimizers';
 export {packColumns, packRows, transpose} from './panels';
 export {maxPoolGradient} from './pooling';

@@ -54,7 +54,7 @@ export function packRows(source: usize, stride: usize, inner: i32, columns: i32,
 /** Writes four rows of four numbers as columns, 32 bytes apart. */
 // @ts-ignore: decorator
 @inline
-function turn(d: usize, r0: v128, r1: v128, r2: v128, r3: v128): void {
+function storeTransposed(d: usize, r0: v128, r1: v128, r2: v128, r3: v128): void {
   const t0 = i32x4.shuffle(r0, r1, 0, 4, 1, 5);
   const t1 = i32x4.shuffle(r0, r1, 2, 6, 3, 7);
   const t2 = i32x4.shuffle(r2, r3, 0, 4, 1, 5);
@@ -83,14 +83,14 @@ export function packColumns(source: usize, stride: usize, inner: i32, columns: i
         p += stride;
         const r3 = v128.load(p);
         p += stride;
-        turn(d, r0, r1, r2, r3);
+        storeTransposed(d, r0, r1, r2, r3);
         const r4 = v128.load(p);
         p += stride;
         const r5 = v128.load(p);
         p += stride;
         const r6 = v128.load(p);
         p += stride;
-        turn(d + 16, r4, r5, r6, v128.load(p));
+        storeTransposed(d + 16, r4, r5, r6, v128.load(p));
         s += 16;
         d += 128;
       }

@@ -193,34 +193,34 @@ function transformTaps(g0: v128, g1: v128, g2: v128, o: usize, step: usize): voi
 /**
  * `G·g·Gᵀ` of a kernel `[3, 3, channelsIn, channelsOut]`, into 36 times the panels of `[channelsIn, channelsOut]`.
  *
- * @param turned whether the kernel is `[3, 3, channelsOut, channelsIn]`, to be turned by 180°, as the gradient in the
+ * @param flipped whether the kernel is `[3, 3, channelsOut, channelsIn]`, to be rotated by 180°, as the gradient in the
  * input takes it.
  * @param panel bytes from one panel to the next.
  * @param plane bytes from one of the 36 to the next.
  * @param scratch 1088 bytes.
  */
 export function winogradKernel(
-  kernel: usize, channelsIn: i32, channelsOut: i32, turned: i32,
+  kernel: usize, channelsIn: i32, channelsOut: i32, flipped: i32,
   target: usize, panel: usize, plane: usize, scratch: usize,
 ): void {
-  const inner: usize = (<usize>(turned ? channelsIn : channelsOut)) << 2;
-  const outer = turned ? channelsOut : channelsIn;
+  const inner: usize = (<usize>(flipped ? channelsIn : channelsOut)) << 2;
+  const outer = flipped ? channelsOut : channelsIn;
   const tap: usize = inner * <usize>outer;
   const done = scratch + 512;
   for (let i = 0; i < outer; i++) {
     for (let k: usize = 0; k < inner; k += 16) {
       const p = kernel + (<usize>i) * inner + k;
       for (let column = 0; column < 3; column++) {
-        const g0 = v128.load(p + (<usize>(turned ? 8 - column : column)) * tap);
-        const g1 = v128.load(p + (<usize>(turned ? 5 - column : 3 + column)) * tap);
-        const g2 = v128.load(p + (<usize>(turned ? 2 - column : 6 + column)) * tap);
+        const g0 = v128.load(p + (<usize>(flipped ? 8 - column : column)) * tap);
+        const g1 = v128.load(p + (<usize>(flipped ? 5 - column : 3 + column)) * tap);
+        const g2 = v128.load(p + (<usize>(flipped ? 2 - column : 6 + column)) * tap);
         transformTaps(g0, g1, g2, scratch + ((<usize>column) << 4), 48);
       }
       for (let row = 0; row < 6; row++) {
         const s = scratch + (<usize>row) * 48;
         transformTaps(v128.load(s), v128.load(s, 16), v128.load(s, 32), done + (<usize>row) * 96, 16);
       }
-      if (turned) {
+      if (flipped) {
         let d = target + (<usize>(i >> 3)) * panel + (k << 3) + ((<usize>(i & 7)) << 2);
         for (let t = 0; t < 36; t++) {
           const v = v128.load(done + ((<usize>t) << 4));

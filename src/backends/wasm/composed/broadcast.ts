@@ -31,8 +31,8 @@ interface Operands {
 export const broadcastKernels: readonly OwnKernel[] = [
   prelu(),
   ...NAMES.map(name =>
-    wrappedKernel<Operands, object>(name, own => call => {
-      const stock = KEEPING_NAN.includes(name) ? keepingNaN(own) : own;
+    wrappedKernel<Operands, object>(name, original => call => {
+      const stock = KEEPING_NAN.includes(name) ? keepingNaN(original) : original;
       const {a, b} = call.inputs;
       const shape = tf.broadcast_util.assertAndGetBroadcastShape(a.shape, b.shape);
       const isFast = [a, b].every(x => repeatsAsAWhole(x, shape)) || ![a, b].every(isNumeric);

@@ -90,8 +90,8 @@ interface ConvolutionAttributes {
  * negative padding, and zeros; there the same padding is given in numbers. And NaN passes a relu.
  */
 function forwardKernel(name: string, depthwise: boolean): OwnKernel {
-  return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, own => call => {
-    const stock = withExactClamp(own);
+  return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, original => call => {
+    const stock = withExactClamp(original);
     const {x, filter} = call.inputs;
     const {strides, dilations, pad, dimRoundingMode} = call.attrs;
     const info = tf.backend_util.computeConv2DInfo(

@@ -29,8 +29,8 @@ const packedAs = new WeakMap<tf.DataId, string>();
  * several axes, which the fused kernel refuses, is added to the product.
  */
 export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
-  wrappedKernel<Operands, Attributes>(name, own => call => {
-    const stock = withExactClamp(own);
+  wrappedKernel<Operands, Attributes>(name, original => call => {
+    const stock = withExactClamp(original);
     const {inputs, attrs} = call;
     const {a, b, bias} = inputs;
     const {transposeA, transposeB} = attrs;

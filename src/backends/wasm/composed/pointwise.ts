@@ -58,8 +58,8 @@ function clampInto(backend: WasmBackend, x: tf.TensorInfo, out: tf.TensorInfo, {
   const count = tf.util.sizeFromShape(x.shape);
   if (native !== undefined && x.dtype === 'float32') {
     const [from, to] = [native.at(x), native.at(out)];
-    native.runParts(native.partsOf(count, 4, BY_NUMBER * count), (own, {first, size}) => {
-      own.clamp(from + 4 * first, to + 4 * first, size, low, high);
+    native.runParts(native.partsOf(count, 4, BY_NUMBER * count), (thread, {first, size}) => {
+      thread.clamp(from + 4 * first, to + 4 * first, size, low, high);
     });
     return;
   }

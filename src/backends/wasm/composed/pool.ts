@@ -101,9 +101,9 @@ function gradientByModule(
     axes.reduce((size, {output}) => size * output, channels),
     axes.reduce((size, {output, kernel}) => size * output * kernel, channels),
   ];
-  native.runParts(native.partsOf(batch, 1, BY_NUMBER * batch * reads), (own, {first: image, size}) => {
+  native.runParts(native.partsOf(batch, 1, BY_NUMBER * batch * reads), (thread, {first: image, size}) => {
     const places = [x + 4 * image * inputs, dy + 4 * image * outputs, dx + 4 * image * inputs];
-    own.maxPoolGradient(...places, size, channels, ...geometry);
+    thread.maxPoolGradient(...places, size, channels, ...geometry);
   });
 }
 

@@ -26,17 +26,17 @@ export const transposeKernel = wrappedKernel<{x: tf.TensorInfo}, {perm: number[]
   const {count, rows, columns} = matrices;
   const blocks = rows / block;
   const {dataId, dtype} = inputs.x;
-  const turned = stock({
+  const transposed = stock({
     ...call,
     inputs: {x: {dataId, dtype, shape: [count * blocks, block, columns]}},
     attrs: {perm: [0, 2, 1]},
   });
   const out = stock({
     ...call,
-    inputs: {x: {...turned, shape: [count, blocks, columns, block]}},
+    inputs: {x: {...transposed, shape: [count, blocks, columns, block]}},
     attrs: {perm: [0, 2, 1, 3]},
   });
-  backend.disposeData(turned.dataId);
+  backend.disposeData(transposed.dataId);
   return {...out, shape: attrs.perm.map(axis => inputs.x.shape[axis] as number)};
 });
 

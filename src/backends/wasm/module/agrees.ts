@@ -57,7 +57,7 @@ export function agrees(native: Native, backend: WasmBackend, stock: StockKernels
     const geometry = nativeGeometry([2, 7, 6, 5], [3, 3, 5, 11], attrs);
     return same(run(tf.FusedConv2D, {x, filter, bias}, {...attrs, activation: 'linear'}), out => {
       if (geometry !== undefined) {
-        const kernel = {place: native.at(filter), turned: false};
+        const kernel = {place: native.at(filter), flipped: false};
         convolve(native, geometry, native.at(x), kernel, native.at(out), {bias: native.at(bias), clamp: null});
       }
     });

@@ -23,8 +23,8 @@ function cappedGradient(name: string, cap: number, composed: (call: OutputGradie
     }
     const out = native.output(y.shape);
     const places = [y, dy, out].map(tensor => native.at(tensor));
-    native.runParts(native.partsOf(y.size, 4, BY_NUMBER * y.size), (own, {first, size}) => {
-      own.maskByOutput(...places.map(place => place + 4 * first), size, cap);
+    native.runParts(native.partsOf(y.size, 4, BY_NUMBER * y.size), (thread, {first, size}) => {
+      thread.maskByOutput(...places.map(place => place + 4 * first), size, cap);
     });
     return out;
   });
@@ -52,8 +52,8 @@ const affine = newKernel<Affine, object>(AFFINE, ({inputs: {x, m, t}, backend}) 
   }
   const out = native.output(x.shape);
   const [from, scale, shift, to] = [x, m, t, out].map(tensor => native.at(tensor)) as [number, number, number, number];
-  native.runParts(native.partsOf(x.size, m.size, BY_NUMBER * x.size), (own, {first, size}) => {
-    own.affine(from + 4 * first, scale, shift, to + 4 * first, size, m.size);
+  native.runParts(native.partsOf(x.size, m.size, BY_NUMBER * x.size), (thread, {first, size}) => {
+    thread.affine(from + 4 * first, scale, shift, to + 4 * first, size, m.size);
   });
   return out;
 });

@@ -17,7 +17,7 @@ export function convolve(
   const {n, height, width, channelsIn, channelsOut} = geometry;
   if (isProductOfPixels(geometry)) {
     const product = {m: n * height.output * width.output, k: channelsIn, n: channelsOut};
-    multiply(native, product, x, kernel.place, kernel.turned, y, epilogue);
+    multiply(native, product, x, kernel.place, kernel.flipped, y, epilogue);
   } else if (mayDiffer && fitsWinograd(geometry)) {
     convolveByTiles(native, geometry, x, kernel, y, epilogue);
   } else {
@@ -29,7 +29,7 @@ function convolveDirectly(
   native: Native,
   geometry: Geometry,
   x: number,
-  {place, turned}: KernelPlace,
+  {place, flipped}: KernelPlace,
   y: number,
   {bias, clamp}: Epilogue,
 ): void {
@@ -41,7 +41,7 @@ function convolveDirectly(
   const [offsets = 0, panels = 0, padded = 0] = native.reserve(
     ...[4 * taps, panelBytes(taps * channelsIn, channelsOut), margins.bytes],
   );
-  if (turned) {
+  if (flipped) {
     for (let tap = 0; tap < taps; tap++) {
       const from = place + 4 * (taps - 1 - tap) * channelsIn * channelsOut;
       functions.packColumns(
@@ -64,11 +64,11 @@ function convolveDirectly(
   const work = taps * channelsIn * channelsOut * n * height.output * width.output;
   // Where images are fewer than threads, each thread takes some lines of all.
   const byLines = n < native.partsOf(n * height.output, 1, work).length;
-  native.runParts(native.partsOf(byLines ? height.output : n, 1, work), (own, {first, size}) => {
+  native.runParts(native.partsOf(byLines ? height.output : n, 1, work), (thread, {first, size}) => {
     const images = byLines ? Array.from({length: n}, (_, i) => i) : [first];
     for (const i of images) {
       const row = byLines ? first : 0;
-      own.convolve(
+      thread.convolve(
         ...[image + (i * margins.height + row * height.stride) * line, margins.height, margins.width, channelsIn],
         ...[byLines ? 1 : size, byLines ? size : height.output, width.output, height.stride, width.stride],
         ...[offsets, taps, panels, panel, y + (i * height.output + row) * lineOut, channelsOut, bias, ...bounds],
@@ -93,18 +93,18 @@ export function convolutionKernelGradient(
   const taps = height.kernel * width.kernel;
   const margins = marginsOf(geometry);
   const size = 4 * channelsIn * channelsOut;
-  const [offsets = 0, turned = 0, padded = 0] = native.reserve(4 * taps, taps * size, margins.bytes);
+  const [offsets = 0, transposed = 0, padded = 0] = native.reserve(4 * taps, taps * size, margins.bytes);
   const image = pad(native, geometry, margins, x, padded);
   native.writeIntegers(offsets, tapOffsets(geometry, margins.width));
   const work = taps * channelsIn * channelsOut * n * height.output * width.output;
-  native.runParts(native.partsOf(taps, 1, work), (own, part) => {
+  native.runParts(native.partsOf(taps, 1, work), (thread, part) => {
     const {first} = part;
-    own.convolutionKernelGradient(
+    thread.convolutionKernelGradient(
       ...[image, margins.height, margins.width, channelsIn, n, height.output, width.output],
-      ...[height.stride, width.stride, offsets + 4 * first, part.size, dy, channelsOut, turned + first * size],
+      ...[height.stride, width.stride, offsets + 4 * first, part.size, dy, channelsOut, transposed + first * size],
     );
     for (let tap = first; tap < first + part.size; tap++) {
-      own.transpose(turned + tap * size, channelsOut, channelsIn, out + tap * size);
+      thread.transpose(transposed + tap * size, channelsOut, channelsIn, out + tap * size);
     }
   });
 }

@@ -19,8 +19,8 @@ export function depthwise(
   const {low, high} = clamp ?? UNBOUNDED;
   const image = {x: 4 * height.input * width.input * channels, y: 4 * height.output * width.output * channels};
   const work = n * height.output * width.output * channels * height.kernel * width.kernel;
-  native.runParts(native.partsOf(n, 1, work), (own, {first, size}) => {
-    own.depthwise(
+  native.runParts(native.partsOf(n, 1, work), (thread, {first, size}) => {
+    thread.depthwise(
       ...[x + first * image.x, size, height.input, width.input, channels, kernel, height.kernel, width.kernel],
       ...[height.output, width.output, height.stride, width.stride, height.before, width.before],
       ...[y + first * image.y, bias, low, high],
@@ -43,21 +43,21 @@ export function depthwiseInputGradient(
   const images = native.partsOf(n, 1, n * height.output * width.output * channels * height.kernel * width.kernel);
   const adjoint = [height, width].every(({stride, kernel: taps, before}) => stride === 1 && before < taps);
   if (adjoint) {
-    // Without strides it is a convolution with the turned kernel, which has the faster code.
+    // Without strides it is a convolution with the flipped kernel, which has the faster code.
     const taps = height.kernel * width.kernel;
-    const [turned = 0] = native.reserve(4 * taps * channels);
-    native.functions.turnTaps(kernel, taps, channels, turned);
-    native.runParts(images, (own, {first, size}) => {
-      own.depthwise(
-        ...[dy + first * image.y, size, height.output, width.output, channels, turned, height.kernel, width.kernel],
+    const [flipped = 0] = native.reserve(4 * taps * channels);
+    native.functions.flipTaps(kernel, taps, channels, flipped);
+    native.runParts(images, (thread, {first, size}) => {
+      thread.depthwise(
+        ...[dy + first * image.y, size, height.output, width.output, channels, flipped, height.kernel, width.kernel],
         ...[height.input, width.input, 1, 1, height.kernel - 1 - height.before, width.kernel - 1 - width.before],
         ...[dx + first * image.x, 0, -Infinity, Infinity],
       );
     });
     return;
   }
-  native.runParts(images, (own, {first, size}) => {
-    own.depthwiseInputGradient(
+  native.runParts(images, (thread, {first, size}) => {
+    thread.depthwiseInputGradient(
       ...[dy + first * image.y, size, height.output, width.output, channels, kernel, height.kernel, width.kernel],
       ...[height.input, width.input, height.stride, width.stride, height.before, width.before, dx + first * image.x],
     );

@@ -20,8 +20,8 @@ export function fusedConvolution(native: Native): FusedConvolution {
       const unknown = to + 4 * words;
       native.writeFloats(unknown, [0]);
       const isOpen = cap === Infinity;
-      native.runParts(native.partsOf(y.size, 32, BY_NUMBER * y.size), (own, {first, size}) => {
-        own.toBits(from + 4 * first, to + first / 8, size, isOpen ? NaN : cap, unknown);
+      native.runParts(native.partsOf(y.size, 32, BY_NUMBER * y.size), (thread, {first, size}) => {
+        thread.toBits(from + 4 * first, to + first / 8, size, isOpen ? NaN : cap, unknown);
       });
       if (native.floats(unknown, 1)[0] === 0) {
         return [y, bits];
@@ -36,8 +36,8 @@ export function fusedConvolution(native: Native): FusedConvolution {
       }
       const out = tf.engine().makeTensorFromTensorInfo(native.output(dy.shape));
       const [bits, from, to] = [mask, dy, out].map(tensor => native.at(tensor)) as [number, number, number];
-      native.runParts(native.partsOf(dy.size, 32, BY_NUMBER * dy.size), (own, {first, size}) => {
-        own.maskByBits(bits + first / 8, from + 4 * first, to + 4 * first, size);
+      native.runParts(native.partsOf(dy.size, 32, BY_NUMBER * dy.size), (thread, {first, size}) => {
+        thread.maskByBits(bits + first / 8, from + 4 * first, to + 4 * first, size);
       });
       return out;
     },
@@ -70,7 +70,15 @@ function compute(native: Native, convolution: PlainConvolution, {m, t}: Scaling,
   if (isDepthwise) {
     depthwise(native, geometry, native.at(x), native.at(folded), native.at(out), epilogue);
   } else {
-    convolve(native, geometry, native.at(x), {place: native.at(folded), turned: false}, native.at(out), epilogue, true);
+    convolve(
+      native,
+      geometry,
+      native.at(x),
+      {place: native.at(folded), flipped: false},
+      native.at(out),
+      epilogue,
+      true,
+    );
   }
   folded.dispose();
   if (shift !== t) {

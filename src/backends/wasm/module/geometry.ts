@@ -42,18 +42,24 @@ export function nativeGeometry(
  * The convolution of the result's gradient that gives the input's, or `undefined` where the strides make it several.
  */
 export function adjointOf({n, height, width, channelsIn, channelsOut}: Geometry): Geometry | undefined {
-  const turned = ({input, output, kernel, before}: Axis): Axis => ({
+  const adjointAxis = ({input, output, kernel, before}: Axis): Axis => ({
     ...{input: output, output: input, kernel, stride: 1, before: kernel - 1 - before},
   });
-  const adjoint = {n, height: turned(height), width: turned(width), channelsIn: channelsOut, channelsOut: channelsIn};
+  const adjoint = {
+    n,
+    height: adjointAxis(height),
+    width: adjointAxis(width),
+    channelsIn: channelsOut,
+    channelsOut: channelsIn,
+  };
   const isOne = height.stride === 1 && width.stride === 1;
   return isOne && height.before < height.kernel && width.before < width.kernel ? adjoint : undefined;
 }
 
-/** A kernel in memory; turned, it is `[.., channelsOut, channelsIn]` and is read turned by 180°. */
+/** A kernel in memory. A flipped one is `[.., channelsOut, channelsIn]`, and is read rotated by 180°. */
 export interface KernelPlace {
   readonly place: number;
-  readonly turned: boolean;
+  readonly flipped: boolean;
 }
 
 /** An image with the zeros around it that all windows need. */

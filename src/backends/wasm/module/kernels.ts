@@ -148,7 +148,7 @@ function forward(
 const convolutions = [tf.Conv2D, tf.FusedConv2D].map(name =>
   nativeKernel<Convolution, ConvolutionAttributes & {readonly activation?: string}>(name, (native, call) =>
     forward(native, call, false, (geometry, x, place, y, epilogue) => {
-      convolve(native, geometry, x, {place, turned: false}, y, epilogue, isTakingGradient());
+      convolve(native, geometry, x, {place, flipped: false}, y, epilogue, isTakingGradient());
     }),
   ),
 );
@@ -188,7 +188,7 @@ const inputGradient = nativeKernel<Gradients, InputGradientAttributes>(
       return undefined;
     }
     const out = native.output(attrs.inputShape);
-    const kernel = {place: native.at(filter), turned: true};
+    const kernel = {place: native.at(filter), flipped: true};
     convolve(native, adjoint, native.at(dy), kernel, native.at(out), undefined, isTakingGradient());
     return out;
   },

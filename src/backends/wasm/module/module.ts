@@ -10,6 +10,7 @@ export type NativeFunctions = Readonly<
     | 'depthwiseInputGradient'
     | 'depthwiseKernelGradient'
     | 'descend'
+    | 'flipTaps'
     | 'maskByBits'
     | 'maskByOutput'
     | 'maxPoolGradient'
@@ -25,7 +26,6 @@ export type NativeFunctions = Readonly<
     | 'scaleColumns'
     | 'toBits'
     | 'transpose'
-    | 'turnTaps'
     | 'winogradInput'
     | 'winogradKernel'
     | 'winogradOutput',

@@ -25,7 +25,7 @@ export function normalize(
     roots,
     values.map(value => Math.sqrt(fround(value + fround(epsilon)))),
   );
-  native.runParts(native.partsOf(count, channels, BY_NUMBER * count), (own, {first, size}) => {
-    own.normalize(x + 4 * first, mean, roots, scale, offset, y + 4 * first, size, channels);
+  native.runParts(native.partsOf(count, channels, BY_NUMBER * count), (thread, {first, size}) => {
+    thread.normalize(x + 4 * first, mean, roots, scale, offset, y + 4 * first, size, channels);
   });
 }

@@ -28,8 +28,8 @@ function adam(
   const [m, v] = [first, second].map(slot => ownPlace(native, slot)) as [number, number];
   return updated(native, value, out => {
     const places = [native.at(value), native.at(gradient), m, v, out];
-    native.runParts(native.partsOf(value.size, 4, BY_NUMBER * value.size), (own, {first, size}) => {
-      own.adam(
+    native.runParts(native.partsOf(value.size, 4, BY_NUMBER * value.size), (thread, {first, size}) => {
+      thread.adam(
         ...[...places.map(place => place + 4 * first), size],
         ...[beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon, gradientScale, kept],
       );

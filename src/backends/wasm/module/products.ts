@@ -80,16 +80,23 @@ export function multiply(
   }
   const bounds = clampArguments(clamp);
   const block = clamp === null && isPropagating() ? BLOCK : 0;
-  const pack = (own: NativeFunctions, from: number, depth: number, first: number, columns: number, panels: number) => {
+  const pack = (
+    thread: NativeFunctions,
+    from: number,
+    depth: number,
+    first: number,
+    columns: number,
+    panels: number,
+  ) => {
     if (transposed) {
-      own.packColumns(b + 4 * (first * k + from), 4 * k, depth, columns, panels, depth * PANEL_ROW);
+      thread.packColumns(b + 4 * (first * k + from), 4 * k, depth, columns, panels, depth * PANEL_ROW);
     } else {
-      own.packRows(b + 4 * (from * n + first), 4 * n, depth, columns, panels, depth * PANEL_ROW);
+      thread.packRows(b + 4 * (from * n + first), 4 * n, depth, columns, panels, depth * PANEL_ROW);
     }
   };
   if (m <= FEW && k > 0 && k % 4 === 0 && n % 4 === 0 && !transposed) {
-    native.runParts(native.partsOf(n, COLUMNS, m * k * n), (own, {first, size}) => {
-      own.multiplyFew(
+    native.runParts(native.partsOf(n, COLUMNS, m * k * n), (thread, {first, size}) => {
+      thread.multiplyFew(
         ...[m, size, k, a, 4 * k, b + 4 * first, 4 * n, c + 4 * first, 4 * n],
         ...[bias && bias + 4 * first, ...bounds],
       );
@@ -99,8 +106,8 @@ export function multiply(
   if (4 * k * n <= SMALL) {
     const [panels = 0] = native.reserve(panelBytes(k, n));
     pack(functions, 0, k, 0, n, panels);
-    native.runParts(native.partsOf(m, 4, m * k * n), (own, {first, size}) => {
-      own.multiply(
+    native.runParts(native.partsOf(m, 4, m * k * n), (thread, {first, size}) => {
+      thread.multiply(
         ...[size, n, k, a + 4 * first * k, 4 * k, panels, k * PANEL_ROW, c + 4 * first * n, 4 * n],
         ...[bias, 0, ...bounds, 1, block],
       );
@@ -110,15 +117,15 @@ export function multiply(
   const parts = native.partsOf(n, COLUMNS, m * k * n);
   const bytes = panelBytes(Math.min(k, DEPTH), COLUMNS);
   const [panels = 0] = native.reserve(parts.length * bytes);
-  native.runParts(parts, (own, part, i) => {
+  native.runParts(parts, (thread, part, i) => {
     const place = panels + i * bytes;
     for (let from = 0; from < k; from += DEPTH) {
       const depth = Math.min(DEPTH, k - from);
       for (let first = part.first; first < part.first + part.size; first += COLUMNS) {
         const columns = Math.min(COLUMNS, n - first);
         const target = c + 4 * first;
-        pack(own, from, depth, first, columns, place);
-        own.multiply(
+        pack(thread, from, depth, first, columns, place);
+        thread.multiply(
           ...[m, columns, depth, a + 4 * from, 4 * k, place, depth * PANEL_ROW, target, 4 * n],
           // Behind the first rows the sum goes on from what the result holds.
           ...(from > 0 ? [target, 4 * n] : [bias && bias + 4 * first, 0]),
@@ -136,15 +143,15 @@ export function multiplyTransposed(native: Native, {m, k, n}: Product, a: number
   const chunk = (width: number) => (inBlocks ? Math.min(BLOCK, Math.max(32, Math.floor(CHUNK / width))) : k);
   if (m > 4 * n && n <= 64) {
     // A tile is twice as wide as high, so the longer side goes across.
-    const [turned = 0] = native.reserve(4 * m * n);
-    native.runParts(native.partsOf(m, 8, m * k * n), (own, {first, size}) => {
+    const [transposed = 0] = native.reserve(4 * m * n);
+    native.runParts(native.partsOf(m, 8, m * k * n), (thread, {first, size}) => {
       const at = 4 * first;
-      own.multiplyTransposed(k, n, size, b, 4 * n, a + at, 4 * m, turned + at, 4 * m, chunk(m));
+      thread.multiplyTransposed(k, n, size, b, 4 * n, a + at, 4 * m, transposed + at, 4 * m, chunk(m));
     });
-    native.functions.transpose(turned, n, m, out);
+    native.functions.transpose(transposed, n, m, out);
   } else {
-    native.runParts(native.partsOf(m, 4, m * k * n), (own, {first, size}) => {
-      own.multiplyTransposed(k, size, n, a + 4 * first, 4 * m, b, 4 * n, out + 4 * first * n, 4 * n, chunk(n));
+    native.runParts(native.partsOf(m, 4, m * k * n), (thread, {first, size}) => {
+      thread.multiplyTransposed(k, size, n, a + 4 * first, 4 * m, b, 4 * n, out + 4 * first * n, 4 * n, chunk(n));
     });
   }
 }

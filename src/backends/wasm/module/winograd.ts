@@ -57,10 +57,10 @@ export function convolveByTiles(
   };
   const partBytes = parts.length === 1 ? 0 : 4 * PART * PART * channelsIn * channelsOut;
   const images = native.partsOf(n, 1, 36 * tiles * inner * channelsOut * n);
-  const own = {scratch: SCRATCH, inputs: 36 * plane.input, outputs: 36 * plane.output};
-  const ownBytes = own.scratch + own.inputs + own.outputs;
+  const perThread = {scratch: SCRATCH, inputs: 36 * plane.input, outputs: 36 * plane.output};
+  const threadBytes = perThread.scratch + perThread.inputs + perThread.outputs;
   const [scratch = 0, part = 0, kernels = 0, places = 0, padded = 0] = native.reserve(
-    ...[SCRATCH, partBytes, 36 * plane.kernel, images.length * ownBytes, margins.bytes],
+    ...[SCRATCH, partBytes, 36 * plane.kernel, images.length * threadBytes, margins.bytes],
   );
   parts.forEach((shift, i) => {
     const place = partBytes === 0 ? kernel.place : part;
@@ -68,7 +68,7 @@ export function convolveByTiles(
       copyPart(native, geometry, kernel, shift, part);
     }
     functions.winogradKernel(
-      ...[place, channelsIn, channelsOut, kernel.turned ? 1 : 0],
+      ...[place, channelsIn, channelsOut, kernel.flipped ? 1 : 0],
       ...[kernels + i * channelsIn * PANEL_ROW, inner * PANEL_ROW, plane.kernel, scratch],
     );
   });
@@ -76,8 +76,8 @@ export function convolveByTiles(
   const bounds = clampArguments(clamp);
   const imageBytes = 4 * margins.height * margins.width * channelsIn;
   native.runParts(images, (called, some, thread) => {
-    const place = places + thread * ownBytes;
-    const [inputs, outputs] = [place + own.scratch, place + own.scratch + own.inputs];
+    const place = places + thread * threadBytes;
+    const [inputs, outputs] = [place + perThread.scratch, place + perThread.scratch + perThread.inputs];
     for (let i = some.first; i < some.first + some.size; i++) {
       parts.forEach(({row, column}, j) => {
         const from = image + i * imageBytes + 4 * (row * margins.width + column) * channelsIn;
@@ -106,14 +106,14 @@ export function convolveByTiles(
 function copyPart(
   native: Native,
   {height, width, channelsIn, channelsOut}: Geometry,
-  {place, turned}: KernelPlace,
+  {place, flipped}: KernelPlace,
   shift: {readonly row: number; readonly column: number},
   target: number,
 ): void {
   const tap = channelsIn * channelsOut;
   native.floats(target, PART * PART * tap).fill(0);
-  // A turned kernel is read from its other end.
-  const from = (size: number, shifted: number) => (turned ? size - PART - shifted : shifted);
+  // A flipped kernel is read from its other end.
+  const from = (size: number, shifted: number) => (flipped ? size - PART - shifted : shifted);
   for (let i = 0; i < PART; i++) {
     for (let j = 0; j < PART; j++) {
       const row = from(height.kernel, shift.row) + i;

@@ -137,11 +137,11 @@ export function planConv2DTranspose(node: GraphNode, planner: Planner): boolean 
   const fits = ([0, 1] as const).every(axis => {
     const stride = strides[axis] ?? 1;
     const overhang = padding === 'same' ? 0 : Math.max(([height, width][axis] ?? 1) - stride, 0);
-    const [own = KNOWN, target = KNOWN] = [flow.sizes[1 + axis], wanted.sizes[1 + axis]];
+    const [current = KNOWN, target = KNOWN] = [flow.sizes[1 + axis], wanted.sizes[1 + axis]];
     const {of, times, plus} = planner.open.lineOf(target);
-    return own === KNOWN
+    return current === KNOWN
       ? target === KNOWN && (flow.shapes[0][1 + axis] ?? 0) * stride + overhang === wanted.pair[0][1 + axis]
-      : of === own && times === stride && plus === overhang;
+      : of === current && times === stride && plus === overhang;
   });
   const tail = tailOf(node, {filters, from: 3}, planner);
   if (!fits || tail === undefined) {

@@ -48,8 +48,8 @@ export class OpenSizes {
     if (sizes.every(size => size === KNOWN)) {
       return new Array<SizeId>(count).fill(KNOWN);
     }
-    const made = {isOpen: this.isOpen(sizes), isFreed: this.isFreed(sizes)};
-    return Array.from({length: count}, () => this.list.push(made) - 1);
+    const size = {isOpen: this.isOpen(sizes), isFreed: this.isFreed(sizes)};
+    return Array.from({length: count}, () => this.list.push(size) - 1);
   }
 
   /** `times · size + plus`. */

@@ -46,17 +46,17 @@ const FEW = 4096;
 export async function planGraph(graph: ReadGraph, request: GraphRequest, step: Step): Promise<GraphPlan> {
   const cut = {inputs: request.inputs.map(({node}) => node), outputs: request.outputs};
   const order = neededNodes(graph, cut);
-  const own = ownBatch(graph);
+  const graphBatch = graphBatchOf(graph);
   const planner = new Planner(
     graph,
     order,
     cut,
     materialize,
-    request.batch === 'free' && own !== undefined,
+    request.batch === 'free' && graphBatch !== undefined,
     request.isStrict,
   );
   try {
-    planInputs(planner, request, own);
+    planInputs(planner, request, graphBatch);
     await readConstants(planner, order);
     request.start?.(planner);
     const [total, what] = [order.length, 'planning nodes'];
@@ -80,13 +80,13 @@ export async function planGraph(graph: ReadGraph, request: GraphRequest, step: S
 }
 
 /** The batch size that a graph was made for, if there is one: the first size of its inputs. */
-function ownBatch(graph: ReadGraph): number | 'several' | undefined {
+function graphBatchOf(graph: ReadGraph): number | 'several' | undefined {
   const shapes = graph.inputs.flatMap(({node}) => [shapeAt(graph, node) ?? []]);
-  const own = new Set(shapes.flatMap(([size]) => (typeof size === 'number' ? [size] : [])));
-  return own.size > 1 ? 'several' : [...own][0];
+  const sizes = new Set(shapes.flatMap(([size]) => (typeof size === 'number' ? [size] : [])));
+  return sizes.size > 1 ? 'several' : [...sizes][0];
 }
 
-function planInputs(planner: Planner, {inputs, batch}: GraphRequest, own: number | 'several' | undefined): void {
+function planInputs(planner: Planner, {inputs, batch}: GraphRequest, graphBatch: number | 'several' | undefined): void {
   for (const {node: name, shape: given} of inputs) {
     const node = planner.graph.nodes.get(name) as GraphNode;
     const known = given ?? shapeAt(planner.graph, name);
@@ -97,12 +97,12 @@ function planInputs(planner: Planner, {inputs, batch}: GraphRequest, own: number
       );
     }
     const [size = null, ...rest] = known;
-    if (planner.frees && (known.length === 0 || own === 'several')) {
+    if (planner.frees && (known.length === 0 || graphBatch === 'several')) {
       throw new BakedBatch(`input "${name}"`);
     }
-    const fixed = size ?? shapeAt(planner.graph, name)?.[0] ?? (own === 'several' ? null : (own ?? null));
+    const fixed = size ?? shapeAt(planner.graph, name)?.[0] ?? (graphBatch === 'several' ? null : (graphBatch ?? null));
     const first = batch === 'fixed' ? fixed : null;
-    const stand = planner.frees ? ([own, own] as Pair<number>) : BATCHES;
+    const stand = planner.frees ? ([graphBatch, graphBatch] as Pair<number>) : BATCHES;
     planner.addInput(node, known.length === 0 ? [] : [first, ...rest], [stand, LENGTHS]);
   }
 }

@@ -3,7 +3,7 @@ import {tooLargeError, unsupportedError} from '../../../platform/errors';
 import {type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput} from '../graphDef';
 import {largestOutput} from '../graphSize';
 import {GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../layers/graphOp';
-import {keepsRows} from './batch';
+import {keepsRows} from './keepsRows';
 import {BATCH, KNOWN} from './openSizes';
 import {BakedBatch, type Planner} from './planner';
 import type {Flow, Pair, PlannedWeight, Shaped, TensorLooks, Value} from './values';

@@ -218,11 +218,11 @@ export class Planner {
 
   /** A name for a layer of a node. */
   nameOf(node: string, part?: string): string {
-    const own = this.names.get(node) ?? node;
+    const base = this.names.get(node) ?? node;
     if (part === undefined) {
-      return own;
+      return base;
     }
-    let name = `${own}/${part}`;
+    let name = `${base}/${part}`;
     while (this.taken.has(name)) {
       name += '_';
     }

@@ -152,12 +152,12 @@ function levelsOf(order: readonly GraphNode[], problems: ReadonlySet<string>, cu
   const levels = new Map<string, number>();
   for (const node of order) {
     const sources = cut.inputs.includes(node.name) ? [] : inputsOf(node).map(input => nodeAndOutput(input)[0]);
-    const own = sources.map(source => {
+    const reached = sources.map(source => {
       const level = levels.get(source) ?? 0;
       // A run of them counts once.
       return problems.has(node.name) && !problems.has(source) ? level + 1 : level;
     });
-    levels.set(node.name, Math.max(0, ...own));
+    levels.set(node.name, Math.max(0, ...reached));
   }
   return levels;
 }

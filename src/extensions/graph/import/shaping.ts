@@ -141,12 +141,12 @@ export function planResize(interpolation: string): (node: GraphNode, planner: Pl
       return false;
     }
     const factors = [0, 1].map(axis => {
-      const [own = KNOWN, target = KNOWN] = [flow.sizes[1 + axis], wanted.sizes[axis]];
+      const [current = KNOWN, target = KNOWN] = [flow.sizes[1 + axis], wanted.sizes[axis]];
       const {of, times, plus} = planner.open.lineOf(target);
-      if (own === KNOWN) {
+      if (current === KNOWN) {
         return target === KNOWN ? (wanted.pair[0][axis] ?? 0) / (flow.shapes[0][1 + axis] ?? 1) : 0;
       }
-      return of === own && plus === 0 ? times : 0;
+      return of === current && plus === 0 ? times : 0;
     });
     if (factors.some(factor => !Number.isInteger(factor) || factor < 1)) {
       return false;

@@ -107,11 +107,11 @@ function unrolled({nodes, weights, scalars}: Known, frame: string): GraphNode[] 
   }
   let state = new Map(carried.map(({merge, first}) => [merge, entered.get(first) ?? '']));
   for (const [k, numberAt] of rounds.entries()) {
-    const made = new Map<string, string>();
+    const copies = new Map<string, string>();
     const resolve = (name: string) => {
       const [node, output] = nodeAndOutput(name);
-      const own = made.get(node);
-      const copy = own !== undefined && output > 0 ? `${own}:${output}` : own;
+      const renamed = copies.get(node);
+      const copy = renamed !== undefined && output > 0 ? `${renamed}:${output}` : renamed;
       return state.get(merges.get(node) ?? '') ?? entered.get(node) ?? copy ?? name;
     };
     for (const node of body) {
@@ -138,7 +138,7 @@ function unrolled({nodes, weights, scalars}: Known, frame: string): GraphNode[] 
       if (name === '') {
         throw new LoopStays();
       }
-      made.set(node.name, name);
+      copies.set(node.name, name);
     }
     state = new Map(carried.map(({merge, next}) => [merge, resolve(next)]));
   }

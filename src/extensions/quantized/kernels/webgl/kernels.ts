@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type MatrixProgram, runMatrixProgram, runsMatrixPrograms} from '../../../../backends/webgl/matrixProgram';
 import {currentWebgl, type WebglBackend} from '../../../../backends/webgl/program';
-import {otherForm} from '../../../../platform/tfjs/cardData';
+import {convertedData} from '../../../../platform/tfjs/cardData';
 import {type BlockMatrix, bytesOf, rowBytes} from '../../formats/blockMatrix';
 import type {BlockFormat} from '../../formats/formats';
 import {type Dialect, formatCode, numbersTogether} from '../formatCode';
@@ -28,7 +28,7 @@ float fromBits(int v) { return intBitsToFloat(v); }`,
 
 /** The bytes of blocks on the card, as a matrix of two rows: its pixels have one byte after the other. */
 function onCard(blocks: tf.Tensor): tf.TensorInfo {
-  return otherForm(blocks, () => {
+  return convertedData(blocks, () => {
     const bytes = bytesOf(blocks);
     const pixels = Math.ceil(bytes.length / BYTES_OF_PIXEL);
     const columns = 2 * pixels;

@@ -77,8 +77,8 @@ const product: Rule = ({node, values, ranks}) => {
   const turns = flagOf(node, 'transpose_a') || (flagOf(node, 'adj_x') && left === 2);
   // A bias and slopes that are fused into the product.
   const areUnder = more.every((value, i) => {
-    const own = ranks[i + 2] ?? 0;
-    return !isFlow(value) && (own < rank || (own === rank && shapeOf(value)[0] === 1));
+    const itsRank = ranks[i + 2] ?? 0;
+    return !isFlow(value) && (itsRank < rank || (itsRank === rank && shapeOf(value)[0] === 1));
   });
   return areUnder && (isFlow(b) ? right > 2 && goesInto(a, b) : !turns && goesInto(b, a));
 };
@@ -87,11 +87,11 @@ const product: Rule = ({node, values, ranks}) => {
  * Whether an operand of a product has for each row the same matrices as the other, or, as a constant, one for several.
  */
 function goesInto(value: Value | undefined, flow: Value | undefined): boolean {
-  const [own, other] = [matricesOf(value), matricesOf(flow)];
-  const lead = other.length - own.length;
+  const [ours, other] = [matricesOf(value), matricesOf(flow)];
+  const lead = other.length - ours.length;
   return isFlow(value)
-    ? own.join() === other.join()
-    : lead >= 0 && own.every((size, i) => size === ONE || (i + lead > 0 && size === other[i + lead]));
+    ? ours.join() === other.join()
+    : lead >= 0 && ours.every((size, i) => size === ONE || (i + lead > 0 && size === other[i + lead]));
 }
 
 /** The sizes of the axes along which a tensor has matrices. */

@@ -1,25 +1,25 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {OutletGradient, Scaling} from '../shared/launches';
+import type {EpilogueGradient, Scaling} from '../shared/launches';
 import {sourceOf} from './sheet';
 import {stackOf, stackTensor} from './stackProgram';
 
 // What follows a product: `min(max(z·m + t, 0), cap)`, each part where it is there.
 
-/** Which parts an outlet has. */
+/** Which parts an epilogue has. */
 interface Parts {
   readonly cap?: number | undefined;
   readonly scales?: boolean;
   readonly shifts?: boolean;
 }
 
-/** The function that `outletCode` calls. What is no number stays so. */
-export function outletHead(cap: number | undefined): string {
+/** The function that `epilogueCode` calls. What is no number stays so. */
+export function epilogueHead(cap: number | undefined): string {
   const above = cap === undefined || cap === Infinity ? 's' : `s > float(${cap}) ? float(${cap}) : s`;
   return cap === undefined ? '' : `float limited(float s) { return s < 0.0 ? 0.0 : ${above}; }`;
 }
 
-/** Code that applies an outlet to a pixel. It reads `m` and `t`. */
-export function outletCode(z: string, {cap, scales = false, shifts = false}: Parts): string {
+/** Code that applies an epilogue to a pixel. It reads `m` and `t`. */
+export function epilogueCode(z: string, {cap, scales = false, shifts = false}: Parts): string {
   return [
     scales ? `${z} *= m(0, 0, col).rgrg;` : '',
     shifts ? `${z} += t(0, 0, col).rgrg;` : '',
@@ -28,8 +28,8 @@ export function outletCode(z: string, {cap, scales = false, shifts = false}: Par
 }
 
 /**
- * The function `outer(b, row, col)`: a pixel of the gradient before an outlet, from `dy`, and from `y` and `m` where it
- * has such.
+ * The function `outer(b, row, col)`: a pixel of the gradient before an epilogue, from `dy`, and from `y` and `m` where
+ * it has these.
  */
 export function outerHead({cap, scales = false}: Parts): string {
   const y = 'y(b, row, col)';
@@ -40,7 +40,7 @@ export function outerHead({cap, scales = false}: Parts): string {
 }
 
 /** What `outerHead` reads. */
-export function outerReads({dy, y, m, cap}: OutletGradient): [name: string, tensor: tf.Tensor][] {
+export function outerReads({dy, y, m, cap}: EpilogueGradient): [name: string, tensor: tf.Tensor][] {
   return [
     ['dy', dy],
     ...(cap === undefined ? [] : [['y', y as tf.Tensor] as [string, tf.Tensor]]),
@@ -48,15 +48,15 @@ export function outerReads({dy, y, m, cap}: OutletGradient): [name: string, tens
   ];
 }
 
-/** The outlet by itself. */
-export function applyOutlet(z: tf.Tensor, {m, t}: Scaling, cap: number | undefined): tf.Tensor {
-  const code = `result = z(b, row, col); ${outletCode('result', {cap, scales: true, shifts: true})}`;
-  const program = {reads: ['z', 'm', 't'], head: outletHead(cap), code};
+/** The epilogue by itself. */
+export function applyEpilogue(z: tf.Tensor, {m, t}: Scaling, cap: number | undefined): tf.Tensor {
+  const code = `result = z(b, row, col); ${epilogueCode('result', {cap, scales: true, shifts: true})}`;
+  const program = {reads: ['z', 'm', 't'], head: epilogueHead(cap), code};
   return stackTensor({program, sources: [z, m, t].map(sourceOf), stack: stackOf(z.shape)}, z.shape);
 }
 
-/** The gradient before an outlet. */
-export function through(gradient: OutletGradient): tf.Tensor {
+/** The gradient before an epilogue. */
+export function through(gradient: EpilogueGradient): tf.Tensor {
   const {dy, m, cap} = gradient;
   const read = outerReads(gradient);
   const program = {
