@@ -170,6 +170,7 @@ export default defineConfig({
           ['From Keras and PyTorch', 'converting'],
           ['Your own layers', 'own-layers'],
           ['GraphModels', 'graphModels'],
+          ['Tested GraphModels', 'graphModels-tests'],
           ['ONNX', 'onnx'],
           ['Transformers', 'transformers'],
           ['Landmarks', 'landmarks'],
