@@ -60,6 +60,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       language: ['checkSmolLM2', 'checkLlamaCpp', 'checkHeaders']
         .map(name => `tsx test/extensions/language/${name}.ts`)
         .join(' && '),
+      onnx: 'tsx test/extensions/onnx/checkONNX.ts',
       package: 'npm run build && publint --strict && attw --pack . --profile node16',
       peft: 'test/python/run.sh',
       quickstart: 'tsx scripts/quickstart.ts --check',

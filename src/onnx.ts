@@ -6,5 +6,6 @@ import './backends/backends';
 // Importing this entry point registers the layers that imported models are made of.
 
 export {fromONNX, type FromONNXOptions, type ONNXSource} from './extensions/onnx/import/fromONNX';
+export {toONNX, type ToONNXOptions} from './extensions/onnx/export/toONNX';
 
 registerGraphGradients();

