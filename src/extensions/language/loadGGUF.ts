@@ -201,7 +201,7 @@ async function modelOf(
     if (used.length === 0) {
       await begin();
     }
-    const progress = {total: file.tensors.reduce((sum, {bytes}) => sum + bytes, 0), what: 'loading tensors, in bytes'};
+    const progress = {total: file.tensors.reduce((sum, {bytes}) => sum + bytes, 0), what: 'loading weights, in bytes'};
     const step = stepsOf(call);
     let done = 0;
     for await (const [tensor, bytes] of file.read()) {
