@@ -71,8 +71,9 @@ const IGNORED = -100;
  * @returns batches with `xs`: `[tokens, mask]` and `ys`, each `[batch, positions]` int32, and how many examples were
  *     `cut` or `leftOut`, and how many tokens an epoch has to learn (`learned`).
  * @throws LoRAError with the index of the record: `ERR_OPTION` if it is no record, `ERR_MISFIT` if the template refuses
- *     it or its tokens do not fit the model, `ERR_UNSUPPORTED` if the template renders earlier messages differently when
- *     others follow. Also `ERR_MISFIT` if the model is no language model or nothing is left to learn, and `ERR_ABORTED`.
+ *     it or its tokens do not fit the model, `ERR_UNSUPPORTED` if the template renders earlier messages differently
+ *     when others follow. Also `ERR_MISFIT` if the model is no language model or nothing is left to learn, and
+ *     `ERR_ABORTED`.
  * @example
  * const data = await encodeChats(model, tokenizer, [{prompt: 'The fox', completion: ' jumps.'}], {maxLength: 512});
  */
