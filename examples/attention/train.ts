@@ -40,12 +40,12 @@ console.log(
     ['', 'repeated', 'reversed', 'loss, reversed', 'trained', 'file, kB'],
     row('base', 'base', '0', '–'),
     row('adapted', 'adapted', count(trainableParameters), kilobytes(join(OUTPUT, 'reverse.'))),
-    row('its file on the base', 'reloaded', '–', '–'),
+    row('adapter file, loaded', 'reloaded', '–', '–'),
     row('merged', 'merged', '–', kilobytes(join(OUTPUT, 'merged/'))),
   ])}`,
 );
-console.log(`\n${count(totalParameters - trainableParameters)} parameters in the base; ${seconds} s in all`);
-console.log(`New, the adapted model differed from the base by ${differenceAtBirth}.`);
+console.log(`\n${count(totalParameters - trainableParameters)} parameters in the base model; ${seconds} s in total`);
+console.log(`Before training, the adapted model differed from the base by ${differenceAtBirth}.`);
 
 for (const word of makeWords(3, 9)) {
   console.log(`${word}   base: ${write(models.base, word)}   merged: ${write(models.merged, word)}`);

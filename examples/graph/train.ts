@@ -70,7 +70,7 @@ async function main(): Promise<void> {
   rmSync(OUTPUT, {recursive: true, force: true});
   const begin = Date.now();
   const parts = await inProcesses<string[][]>(import.meta.url, Object.keys(TASKS), quick ? ['--quick'] : []);
-  const head = ['', 'right', 'each seed', 'trained', 'seconds', 'file, kB'];
+  const head = ['', 'accuracy', 'each seed', 'trained', 'seconds', 'file, kB'];
   console.log(`\n${table([head, ...parts.flat()])}\n`);
   console.log(`${((Date.now() - begin) / 1000).toFixed(0)} s. The files are in ${OUTPUT}`);
   if (quick) {

@@ -25,11 +25,11 @@ export async function framesPerSecond(
   const frame = tf.randomUniform([1, SIDE, SIDE, 3], 0, 1, 'float32', 1);
   const outputs = Object.values(OUTPUTS);
   const models: [string, () => tf.Tensor[]][] = [
-    ['the base, imported', () => imported.predict(frame) as tf.Tensor[]],
+    ['base model, imported', () => imported.predict(frame) as tf.Tensor[]],
     ['adapted', () => adapted.predict(frame) as tf.Tensor[]],
     ['merged', () => merged.predict(frame) as tf.Tensor[]],
-    ['the base, as the graph', () => published.execute(frame, outputs) as tf.Tensor[]],
-    ['the graph written back', () => tuned.execute(frame, outputs) as tf.Tensor[]],
+    ['original graph', () => published.execute(frame, outputs) as tf.Tensor[]],
+    ['graph written back', () => tuned.execute(frame, outputs) as tf.Tensor[]],
   ];
   const times = models.map((): number[] => []);
   for (let round = -3; round < rounds; round++) {

@@ -43,7 +43,7 @@ const COPIES = 2;
 const EPOCHS: Record<Method, number> = quick ? {probe: 10, lora: 2, full: 2} : {probe: 20, lora: 5, full: 5};
 /** What each of two processes trains: full training takes as long as the others together. */
 const PARTS: Record<string, Method[]> = {small: ['probe', 'lora'], full: ['full']};
-const LABELS: Record<Method, string> = {probe: 'its last layer', lora: 'LoRA', full: 'every weight behind the cut'};
+const LABELS: Record<Method, string> = {probe: 'last layer', lora: 'LoRA', full: 'every weight after the cut'};
 
 const part = Object.keys(PARTS).find(name => process.argv.includes(name));
 if (part === undefined) {
@@ -58,9 +58,18 @@ async function main(): Promise<void> {
   rmSync(OUTPUT_FOLDER, {recursive: true, force: true});
   const begin = Date.now();
   const parts = await inProcesses<string[][]>(import.meta.url, Object.keys(PARTS), quick ? ['--quick'] : []);
-  const head = ['', 'error', 'each seed', 'sees a glove', 'sees one in nothing', 'trained', 'seconds', 'file, kB'];
+  const head = [
+    '',
+    'error',
+    'each seed',
+    'finds gloved hands',
+    'finds one in nothing',
+    'trained',
+    'seconds',
+    'file, kB',
+  ];
   console.log(`\n${table([head, ...parts.flat()])}\n`);
-  console.log('The error is the mean distance of a landmark from its place, as a share of the hand’s diagonal.\n');
+  console.log('The error is the mean distance of a landmark from the truth, relative to the diagonal of the hand.\n');
   await tf.setBackend('wasm');
   const speeds = await framesPerSecond(handModel(), {
     adapter: fileHandler(place('adapter.safetensors')),
@@ -68,7 +77,7 @@ async function main(): Promise<void> {
     rounds: quick ? 6 : 30,
   });
   const rows = speeds.map(({name, perSecond, share}) => [name, perSecond.toFixed(1), share.toFixed(2)]);
-  console.log(table([['', 'frames a second', 'of the imported base'], ...rows]));
+  console.log(table([['', 'frames per second', 'relative to the imported base'], ...rows]));
   console.log(`\n${((Date.now() - begin) / 1000).toFixed(0)} s. The files are in ${OUTPUT_FOLDER}`);
   if (quick) {
     console.log(SHORT);
@@ -89,7 +98,7 @@ async function trained(methods: readonly Method[]): Promise<string[][]> {
   if (methods.includes('probe')) {
     const bare = drawFrames(HELD_OUT, 'bare', 3);
     rows.push([
-      'the base, bare hands',
+      'base model, bare hands',
       percent(errorOf(hand.body, featuresOf(hand, bare))),
       '',
       '–',
@@ -98,7 +107,7 @@ async function trained(methods: readonly Method[]): Promise<string[][]> {
       '–',
       '–',
     ]);
-    rows.push(['the base, gloves', percent(errorOf(hand.body, testFeatures)), '', ...seen(hand.body), '–', '–', '–']);
+    rows.push(['base model, gloves', percent(errorOf(hand.body, testFeatures)), '', ...seen(hand.body), '–', '–', '–']);
   }
   for (const method of methods) {
     const errors: number[] = [];

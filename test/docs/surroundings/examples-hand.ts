@@ -2,8 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {convolution, graphOf, input, node} from '../../extensions/graph/graphs';
 
 export const cut = 'first';
-export const pictures = tf.randomUniform([4, 16, 16, 1]);
-export const places = tf.randomUniform([4, 63], 0, 16);
+export const images = tf.randomUniform([4, 16, 16, 1]);
+export const landmarks = tf.randomUniform([4, 63], 0, 16);
 export const presence = tf.ones([4, 1]);
 export const presenceLoss = tf.metrics.binaryCrossentropy;
 
