@@ -27,9 +27,11 @@ export type LayerPredicate = (layer: tf.layers.Layer, path: string) => boolean;
 /** What `applyLoRA` adapts, and how. */
 export interface LoRAConfig extends LoRAStrength, MethodOptions {
   /**
-   * The layers to adapt. Default: `'all'`, every layer that can be adapted and is not in `exclude` or `trainInFull`.
+   * The layers to adapt: `'all'`, every layer that can be adapted; `'linear'`, every `Dense` layer but the output head,
+   * as PEFT's `all-linear`; or a list that names them. Layers in `exclude` and `trainInFull` are left out. Defaults to
+   * `'linear'` for models of `tfjs-lora/transformers` and `tfjs-lora/language`, and to `'all'` for other models.
    */
-  targets?: 'all' | readonly LayerMatcher[] | LayerPredicate;
+  targets?: 'all' | 'linear' | readonly LayerMatcher[] | LayerPredicate;
   /** Layers to leave as they are, though `targets` names them. */
   exclude?: readonly LayerMatcher[] | LayerPredicate;
   /**
@@ -116,7 +118,9 @@ export function checkConfig(config: LoRAConfig): void {
     ...faultsOf(() => chosenMethod(config)),
     ...faultsOf(() => checkInit(config.init)),
     ...faultsOf(() => resolveDropout(config.dropout)),
-    ...(config.targets === undefined || config.targets === 'all' ? [] : matcherFaults('targets', config.targets)),
+    ...(config.targets === undefined || config.targets === 'all' || config.targets === 'linear'
+      ? []
+      : matcherFaults('targets', config.targets)),
     ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
     ...(config.trainInFull === undefined ? [] : matcherFaults('trainInFull', config.trainInFull)),
   ];

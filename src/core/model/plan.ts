@@ -11,6 +11,7 @@ import {chosenMethod, namedIn} from '../methods/registry';
 import type {Site} from '../rewire/walk';
 import {biasesOf} from '../../platform/tfjs/weights';
 import type {LoRAConfig, LoRAOverride} from './config';
+import {linearSites, usualTargets} from './linearTargets';
 import {firstNaming, inventory, lineOf, select, type Selection, unmatched, type UnmatchedEntry} from './targets';
 
 /** What will be adapted, with every choice made, and the ranks that were lowered. */
@@ -22,6 +23,8 @@ export interface Plan {
   askedFor: string[];
   /** By path: why `'all'` leaves a layer with a kernel as it is, though nobody excluded it. */
   left: Record<string, string>;
+  /** Which layers are adapted: those that entries name, or a group. */
+  targets: 'named' | 'all' | 'linear';
   /** The layers that the entries of the config name. */
   selections: Record<'targets' | 'exclude' | 'trainInFull' | 'overrides', readonly Selection[]>;
   /** The entries of the config that name no layer. */
@@ -39,14 +42,15 @@ export interface Plan {
  * a layer has it by default or by `'all'`, further, until the update has fewer numbers than the kernel. The scaling
  * stays the one that was asked for.
  *
+ * @param model the model whose sites these are.
  * @param head the new head of the model, if it has one. Its layers train in full.
  * @returns a plan with a fault for each entry of the config that names nothing, or nothing that can be adapted.
  */
-export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: HeadConfig): Plan {
-  const {targets = 'all', overrides = [], bias = 'none', freezeBaseLayer = true} = config;
+export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: LoRAConfig, head?: HeadConfig): Plan {
+  const {targets = usualTargets(sites), overrides = [], bias = 'none', freezeBaseLayer = true} = config;
   const overridden = overrides.map(override => ({override, entries: select('override', override.targets, sites)}));
   const selections = {
-    targets: targets === 'all' ? [] : select('target', targets, sites),
+    targets: typeof targets === 'string' ? [] : select('target', targets, sites),
     exclude: select('exclude', config.exclude ?? [], sites),
     trainInFull: select('trainInFull', config.trainInFull ?? [], sites),
     overrides: overridden.flatMap(({entries}) => entries),
@@ -67,10 +71,11 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
       whyFixed(site.layer) === undefined &&
       (isNamed('trainInFull', site) || isInHead(head, site)),
   );
+  const linear = targets === 'linear' ? linearSites(model, sites) : undefined;
   const chosen = sites.filter(
     site =>
       reasonNotAdaptable(site.layer, targets !== 'all') === undefined &&
-      (targets === 'all' || isNamed('targets', site)) &&
+      (targets === 'all' || linear?.has(site) === true || isNamed('targets', site)) &&
       !isNamed('exclude', site) &&
       !trained.includes(site),
   );
@@ -104,6 +109,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
     capped: {},
     askedFor: [],
     left,
+    targets: typeof targets === 'string' ? targets : 'named',
     selections,
     unmatched: unmatchedEntries,
     faults,
@@ -123,7 +129,7 @@ export function makePlan(sites: readonly Site[], config: LoRAConfig, head?: Head
       faults.push(`Layer "${site.path}" ${refusal}`);
     }
     const limit = rankLimit(method, kernels);
-    const isAskedFor = override?.rank !== undefined || (config.rank !== undefined && targets !== 'all');
+    const isAskedFor = override?.rank !== undefined || (config.rank !== undefined && typeof targets !== 'string');
     const isFree = !isAskedFor && (config.rank === undefined || asked.rank > limit);
     const rank = isFree ? frugalRank(method, kernels, asked.rank) : Math.min(asked.rank, limit);
     const className = site.layer.getClassName();

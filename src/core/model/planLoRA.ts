@@ -74,7 +74,7 @@ export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPl
   const plan = planFor(model, sites, config);
   const {unmatched, faults, malformed} = plan;
   const planned = sites.filter(({layer}) => !malformed && (layer.weights.length > 0 || borrowing(layer) !== undefined));
-  const layers = planned.map(site => rowOf(site, plan, config));
+  const layers = planned.map(site => rowOf(site, plan));
   const variables = new Set(sites.flatMap(({layer}) => layer.weights));
   const factors = planned.reduce((sum, site) => sum + numbersIn(site, layerConfigAt(plan.config, site.path), false), 0);
   const trainableParameters = layers.reduce((sum, layer) => sum + layer.trainableParameters, 0);
@@ -89,7 +89,7 @@ export function planFor(model: tf.LayersModel, sites: readonly Site[], config: L
   const faults = faultsOf(() => checkConfig(config));
   return faults.length > 0
     ? {...NOTHING, malformed: true, faults: faults.flatMap(fault => fault.split('\n'))}
-    : makePlan(sites, config, headOf(model));
+    : makePlan(model, sites, config, headOf(model));
 }
 
 /** A plan that does nothing. */
@@ -98,6 +98,7 @@ const NOTHING: Plan = {
   capped: {},
   askedFor: [],
   left: {},
+  targets: 'named',
   selections: {targets: [], exclude: [], trainInFull: [], overrides: []},
   unmatched: [],
   faults: [],
@@ -119,16 +120,14 @@ export function adaptableSites(model: tf.LayersModel): Site[] {
   return sites;
 }
 
-function rowOf(site: Site, plan: Plan, options: LoRAConfig): PlannedLayer {
+function rowOf(site: Site, plan: Plan): PlannedLayer {
   const {path, layer} = site;
-  const {config, capped, selections} = plan;
+  const {config, capped, selections, targets} = plan;
   const named = {path, className: shortName(layer.getClassName())};
   const update = layerConfigAt(config, path);
   if (update !== undefined) {
     const reasons = [
-      options.targets === undefined || options.targets === 'all'
-        ? "targets: 'all'"
-        : reasonBy(selections.targets, site),
+      targets === 'named' ? reasonBy(selections.targets, site) : `targets: '${targets}'`,
       reasonBy(selections.overrides, site),
     ].filter(reason => reason !== undefined);
     const {rank, alpha, method} = update;
@@ -162,14 +161,16 @@ function rowOf(site: Site, plan: Plan, options: LoRAConfig): PlannedLayer {
 }
 
 /** Why a layer is frozen. */
-function reasonLeft(site: Site, {left, selections: {targets, exclude}}: Plan): string {
+function reasonLeft(site: Site, {left, targets: group, selections: {targets, exclude}}: Plan): string {
   const {path, layer} = site;
   if (!hasKernel(layer)) {
     return 'has no kernel';
   }
   const excluded = reasonBy(exclude, site);
   const unnamed =
-    targets.length > 0 && firstNaming(targets, site) === undefined ? 'is not among the targets' : undefined;
+    group === 'linear' || (targets.length > 0 && firstNaming(targets, site) === undefined)
+      ? 'is not among the targets'
+      : undefined;
   const known = Object.hasOwn(left, path) ? left[path] : undefined;
   return excluded ?? known ?? unnamed ?? reasonNotAdaptable(layer, targets.length > 0) ?? 'is not adapted';
 }

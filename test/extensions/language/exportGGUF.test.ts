@@ -7,7 +7,7 @@ import {dequantize} from '../../../src/extensions/quantized/formats/formats';
 import {readerOf} from '../../../src/core/storage/sources';
 import {withoutLeaks} from '../../helpers';
 import {fixture} from '../transformers/fixtures';
-import {fileOf} from './ggufFiles';
+import {fileOf, GGUF_NAMES} from './ggufFiles';
 
 beforeAll(() => tf.setBackend('wasm'));
 
@@ -189,4 +189,12 @@ describe('what GGUF adapters cannot hold is refused', () => {
     await expect(exportGGUF(stranger)).rejects.toThrow(/no record of its architecture/);
     [adapted, model, stranger].forEach(disposeModel);
   });
+});
+
+test.each(GGUF_NAMES)('%s: what applyLoRA adapts by default, exportGGUF writes', async name => {
+  const {metadata, tensors} = await written(name, {rank: 1});
+  expect(metadata['general.type']).toBe('adapter');
+  const names = Object.keys(tensors).map(tensor => tensor.replace(/^blk\.\d+\./, 'blk.N.'));
+  expect(names.filter(tensor => !tensor.startsWith('blk.N.'))).toEqual([]);
+  expect(names).toContain('blk.N.attn_output.weight.lora_a');
 });

@@ -38,7 +38,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const tied = base.layers.find(layer => layer.getClassName() === 'tfjs-lora/transformers>TiedDense')!;
     expect(tied.weights).toEqual([]);
     // Merged with updates of nothing, head and table part, and hold the numbers of the blocks.
-    const floats = mergeLoRA(applyLoRA(base, {rank: 1}));
+    const floats = mergeLoRA(applyLoRA(base, {rank: 1, targets: 'all'}));
     expect(floats.layers.find(layer => layer.name === tied.name)!.getClassName()).toBe('Dense');
     expect(outputs(base, name)).toBeAllClose(outputs(floats, name), {rtol: 1e-4, atol: 1e-5});
     for (const config of [{rank: 2}, {rank: 2, dropout: 0.3}] as LoRAConfig[]) {

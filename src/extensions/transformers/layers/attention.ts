@@ -7,6 +7,7 @@ import {transformerKernels} from '../kernels/transformer';
 import {asFloat} from '../../../core/layers/forward';
 import {anglesOf, type Rotary, rotaryFaults, turnsAnew} from './rotaryAngles';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import type {TargetedClass} from '../../../core/model/linearTargets';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
@@ -87,6 +88,8 @@ interface Turning {
  */
 export class Attention extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>Attention';
+  /** Models with attention are usually adapted in their linear layers alone. */
+  static readonly usualTargets: TargetedClass['usualTargets'] = 'linear';
   private readonly heads: number;
   private readonly keyValueHeads: number;
   /** Whether each query sees the keys up to its own place alone. */

@@ -1,0 +1,45 @@
+import type * as tf from '@tensorflow/tfjs';
+import {classInAdapters, plainClass} from '../layers/adaptation';
+import {borrowing} from '../layers/borrowingLayer';
+import {baseOf} from '../layers/wrapperLayer';
+import {callsOf, childrenOf, isContainer, type Site} from '../rewire/walk';
+
+/** A class of layers that says which targets are usual for the models that have such a layer. */
+export interface TargetedClass {
+  readonly usualTargets?: 'linear';
+}
+
+/** The targets of a model for which no others are given. */
+export function usualTargets(sites: readonly Site[]): 'all' | 'linear' {
+  const isLinear = ({layer}: Site) => (baseOf(layer).constructor as TargetedClass).usualTargets === 'linear';
+  return sites.some(isLinear) ? 'linear' : 'all';
+}
+
+/** The `Dense` layers of a model but its output heads, as `all-linear` of PEFT: no embeddings, no convolutions. */
+export function linearSites(model: tf.LayersModel, sites: readonly Site[]): ReadonlySet<Site> {
+  const heads = headsOf(model);
+  const isLinear = ({layer}: Site) => classInAdapters(plainClass(baseOf(layer).getClassName())) === 'Dense';
+  return new Set(sites.filter(site => isLinear(site) && !heads.has(site.layer)));
+}
+
+/** The last layers with weights before each output of a model. */
+function headsOf(model: tf.LayersModel): Set<tf.layers.Layer> {
+  const calls = callsOf(model);
+  const heads = new Set<tf.layers.Layer>();
+  const visit = (tensor: tf.SymbolicTensor) => {
+    const call = calls.find(({outputTensors}) => outputTensors.includes(tensor));
+    if (call === undefined) {
+      return;
+    }
+    const {outboundLayer: layer, inputTensors} = call;
+    if (layer.weights.length === 0 && borrowing(layer) === undefined) {
+      inputTensors.forEach(visit);
+    } else if (isContainer(layer)) {
+      headsOf(layer).forEach(head => heads.add(head));
+    } else {
+      heads.add(childrenOf(layer)?.[0] ?? layer);
+    }
+  };
+  model.outputs.forEach(visit);
+  return heads;
+}
