@@ -17,7 +17,7 @@ import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, type LoRAConfig, trainableVariables} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
-import {compileCrossEntropy, loadTransformer} from 'tfjs-lora/transformers';
+import {compileModel, loadTransformer} from 'tfjs-lora/transformers';
 import {minilm, smollm2} from '../scripts/pretrained';
 import {type Backend, useBackend} from './backend';
 import {summarize} from './measure';
@@ -129,7 +129,7 @@ const trains = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
 if (trains !== hello.trainable) {
   throw new Error(`${trains} numbers train here, and ${hello.trainable as number} there.`);
 }
-compileCrossEntropy(model, {optimizer: adam({learningRate: 1e-4})});
+compileModel(model, {optimizer: adam({learningRate: 1e-4})});
 
 async function predict(of: tf.LayersModel): Promise<void> {
   const y = of.predict(xs, {batchSize: batch}) as tf.Tensor;

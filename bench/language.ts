@@ -12,7 +12,7 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA} from 'tfjs-lora';
 import {generate, loadGGUF} from 'tfjs-lora/language';
-import {compileCrossEntropy} from 'tfjs-lora/transformers';
+import {compileModel} from 'tfjs-lora/transformers';
 import {smollm2} from '../scripts/pretrained';
 import {run, withLlamaCpp} from '../test/extensions/language/nodeLlamaCpp';
 import {type Clock, now, summarize} from './measure';
@@ -37,7 +37,7 @@ tf.enableProdMode();
 async function runsOf(blocks: boolean): Promise<Record<string, () => Promise<number>>> {
   const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {blocks});
   const adapted = applyLoRA(model, {rank: 8, targets: [/[qv]_proj$/], seed: 1});
-  compileCrossEntropy(adapted, {optimizer: adam({learningRate: 1e-4})});
+  compileModel(adapted, {optimizer: adam({learningRate: 1e-4})});
   const ids = (count: number, places: number) => tf.randomUniform([count, places], 1000, 20_000, 'int32', 1);
   const [xs, prompt] = [ids(BATCH, PLACES), ids(1, PROMPT)];
   const text = tokenizer.decode([...prompt.dataSync()]);

@@ -8,7 +8,7 @@ import '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA, disposeModel} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import {quantizeBase} from 'tfjs-lora/quantized';
-import {compileCrossEntropy} from 'tfjs-lora/transformers';
+import {compileModel} from 'tfjs-lora/transformers';
 import {smollm2} from '../scripts/pretrained';
 import {BufferMeter, type Engine} from './bufferMeter';
 
@@ -33,7 +33,7 @@ for (const form of ['4 bits (Q4_1)', '8 bits', 'float32']) {
     const held = tf.memory().numBytes - numBytes;
     const model = applyLoRA(base, {rank: 8, targets: [/[qv]_proj$/], seed: 1});
     const optimizer = adam({learningRate: 1e-4});
-    compileCrossEntropy(model, {optimizer});
+    compileModel(model, {optimizer});
     const ids = tf.fill([1, PLACES], 100, 'int32');
     const meter = new BufferMeter(tf.engine() as unknown as Engine);
     await model.trainOnBatch([ids, tf.onesLike(ids)], ids);

@@ -49,10 +49,7 @@ export {LoRATiedDense, TiedDense, type TiedDenseArgs} from './extensions/transfo
 export {type CrossEntropyOptions, crossEntropyFromLogits} from './extensions/transformers/ops/crossEntropy';
 export type {StreamSource} from './core/storage/sources';
 export type {Pooling} from './extensions/transformers/net/architecture';
-export {
-  compileCrossEntropy,
-  type CompileCrossEntropyOptions,
-} from './extensions/transformers/losses/compileCrossEntropy';
+export {compileModel, type CompileModelOptions, type LossName} from './extensions/transformers/losses/compileModel';
 export {
   cosineLoss,
   pairLoss,
@@ -64,7 +61,11 @@ export {
 } from './extensions/transformers/losses/contrastive';
 export {encodeImages, type EncodeImagesOptions} from './extensions/transformers/pictures/encodeImages';
 export {embed, type EmbedOptions} from './extensions/transformers/load/embed';
-export {exportTransformer, type ExportedTransformer} from './extensions/transformers/load/exportTransformer';
+export {
+  type ExportedTransformer,
+  exportTransformer,
+  type ExportTransformerOptions,
+} from './extensions/transformers/load/exportTransformer';
 export {
   type LoadedTransformer,
   loadTransformer,
@@ -81,13 +82,7 @@ export {
   type TopKOptions,
 } from './extensions/transformers/losses/metrics';
 export type {Metric} from './platform/tfjs/metric';
-export {
-  compileSpans,
-  type CompileSpansOptions,
-  spanAccuracy,
-  spanCrossEntropy,
-  spanF1,
-} from './extensions/transformers/losses/spans';
+export {spanAccuracy, spanCrossEntropy, spanF1} from './extensions/transformers/losses/spans';
 export {
   type EncodedTexts,
   encodeTexts,

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-webgpu';
 import {adam, adamW, applyLoRA, loraKernels} from 'tfjs-lora';
 import {generate, loadGGUF} from 'tfjs-lora/language';
-import {Attention, compileCrossEntropy, Gelu, RMSNormalization} from 'tfjs-lora/transformers';
+import {Attention, compileModel, Gelu, RMSNormalization} from 'tfjs-lora/transformers';
 import type {Targets} from '../cases/case';
 import {mlp} from '../cases/mlp';
 import {layerNames, oneHot} from '../cases/tools';
@@ -39,7 +39,7 @@ const CASES: Record<string, () => Promise<Step>> = {
   smollm2: async () => {
     const {model} = await smollm2();
     const adapted = applyLoRA(model, {rank: RANK, targets: [/[qv]_proj$/]});
-    compileCrossEntropy(adapted, {optimizer: adamW({learningRate: LEARNING_RATE})});
+    compileModel(adapted, {optimizer: adamW({learningRate: LEARNING_RATE})});
     const ids = tf.randomUniform([1, PLACES], 1000, 20_000, 'int32', 1);
     return stepOf(adapted, [ids, tf.onesLike(ids)], ids);
   },
@@ -95,7 +95,7 @@ function decoder(gpt: GPT): Step {
     rank: RANK,
     targets: [/^(?:attention|projection|wide|narrow)_/],
   });
-  compileCrossEntropy(model, {optimizer: adamW({learningRate: LEARNING_RATE})});
+  compileModel(model, {optimizer: adamW({learningRate: LEARNING_RATE})});
   const read = text(gpt);
   const tensor = (values: Int32Array) => tf.tensor2d(values, [batch, places], 'int32');
   return stepOf(model, tensor(read.ids), tensor(read.next));

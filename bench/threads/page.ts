@@ -96,7 +96,7 @@ window.measureThreads = async threads => {
 
 /** `predict` and a LoRA step of one text, and a token that is written. */
 async function languageTimes(): Promise<Times> {
-  const [{adam, applyLoRA}, {generate, loadGGUF}, {compileCrossEntropy}] = await Promise.all([
+  const [{adam, applyLoRA}, {generate, loadGGUF}, {compileModel}] = await Promise.all([
     import('tfjs-lora'),
     import('tfjs-lora/language'),
     import('tfjs-lora/transformers'),
@@ -109,6 +109,6 @@ async function languageTimes(): Promise<Times> {
   await pieces.next();
   const token = await median(() => pieces.next());
   const adapted = applyLoRA(model, {rank: 8, targets: [/[qv]_proj$/]});
-  compileCrossEntropy(adapted, {optimizer: adam({learningRate: 1e-4})});
+  compileModel(adapted, {optimizer: adam({learningRate: 1e-4})});
   return {predict, step: await median(() => adapted.trainOnBatch(xs, ids), LONG), token};
 }

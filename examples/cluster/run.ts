@@ -10,7 +10,7 @@ import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA, exportPEFT, importPEFT, summarizeLoRA, writePEFTFolder} from 'tfjs-lora';
-import {compileCrossEntropy, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
+import {compileModel, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
 import {mails, minilm} from '../../scripts/pretrained';
 import type {Labelled} from '../encoder/data';
 import {fit} from '../encoder/learn';
@@ -46,7 +46,7 @@ function logitsHere(model: tf.LayersModel): Logits {
   return Array.from({length: Math.ceil(heldOut.length / BATCH)}, (_, i) => {
     const batch = heldOut.slice(i * BATCH, (i + 1) * BATCH).map(({text}) => text);
     return tf.tidy(() => {
-      const {inputIds, attentionMask} = encodeTexts(encoder.tokenizer, batch, {maxLength: PLACES});
+      const {inputIds, attentionMask} = encodeTexts(model, encoder.tokenizer, batch, {maxLength: PLACES});
       return (model.predict([inputIds, attentionMask], {batchSize: BATCH}) as tf.Tensor2D).arraySync();
     });
   }).flat();
@@ -113,7 +113,7 @@ report('after the cluster', imported);
 // 3. It learns on, from what the cluster does not have.
 console.log(`\n3. It trains on here, on ${subjects.own.length} subjects of newsletters that are wanted, and of spam:`);
 const start = seconds();
-compileCrossEntropy(model, {optimizer: adam({learningRate: 5e-4})});
+compileModel(model, {optimizer: adam({learningRate: 5e-4})});
 await fit(model, encoder, subjects.own, 2, 1);
 console.log(`   ${(seconds() - start).toFixed(0)} s`);
 const trained = logitsHere(model);

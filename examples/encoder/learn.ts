@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, type LoRAConfig} from 'tfjs-lora';
-import {compileCrossEntropy, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
+import {compileModel, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
 import type {Pretrained} from '../../scripts/pretrained';
 import {type Labelled, randomFrom, shuffled, type Task} from './data';
 
@@ -58,7 +58,7 @@ export async function learn(
   const begin = Date.now();
   const model = modelFor(base, way);
   const optimizer = adam({learningRate: RATES[way]});
-  compileCrossEntropy(model, {optimizer});
+  compileModel(model, {optimizer});
   if (way === 'linear probe') {
     await fitHead(model, encoder, train);
   } else {
@@ -96,9 +96,9 @@ async function fitHead(model: tf.LayersModel, {tokenizer}: Pretrained, texts: La
   const input = tf.input({shape: [384]});
   const onVectors = tf.model({inputs: input, outputs: head.apply(input) as tf.SymbolicTensor});
   const optimizer = adam({learningRate: RATES['linear probe']});
-  compileCrossEntropy(onVectors, {optimizer});
+  compileModel(onVectors, {optimizer});
   const lines = texts.map(({text}) => text);
-  const vectors = embed(body, tokenizer, lines, {maxLength: PLACES, normalize: false});
+  const vectors = await embed(body, tokenizer, lines, {maxLength: PLACES, normalize: false});
   const labels = tf.tensor1d(texts.map(({label}) => label));
   await onVectors.fit(vectors, labels, {epochs: 40, batchSize: BATCH, verbose: 0});
   tf.dispose([vectors, labels]);
@@ -119,6 +119,7 @@ export async function fit(
     for (let from = 0; from < ordered.length; from += BATCH) {
       const batch = ordered.slice(from, from + BATCH);
       const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(
+        model,
         tokenizer,
         batch.map(({text}) => text),
         {maxLength: PLACES},
@@ -139,6 +140,7 @@ export function accuracyOf(model: tf.LayersModel, {tokenizer}: Pretrained, texts
       const batch = ordered.slice(from, from + 64);
       right += tf.tidy(() => {
         const {inputIds, attentionMask} = encodeTexts(
+          model,
           tokenizer,
           batch.map(({text}) => text),
           {maxLength: PLACES},

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, getAdapter, setAdapter, toSafetensors, type Adapter} from 'tfjs-lora';
-import {compileCrossEntropy} from 'tfjs-lora/transformers';
+import {compileModel} from 'tfjs-lora/transformers';
 import type {Pretrained} from '../../scripts/pretrained';
 import type {Task} from './data';
 import {accuracyOf, classifier, fit, LORA} from './learn';
@@ -29,7 +29,7 @@ export async function shareOneEncoder(
   for (const task of tasks) {
     setAdapter(model, fresh);
     const optimizer = adam({learningRate: 2e-3});
-    compileCrossEntropy(model, {optimizer});
+    compileModel(model, {optimizer});
     await fit(model, encoder, task.train, epochs, 1);
     adapters.push(getAdapter(model));
     optimizer.dispose();

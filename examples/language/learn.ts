@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import {adamW, applyLoRA, disposeModel, getAdapter, toSafetensors} from 'tfjs-lora';
 import {encodeChats, exportGGUF, generateTexts, type LanguageTokenizer, loadGGUF} from 'tfjs-lora/language';
 import {quantizeBase} from 'tfjs-lora/quantized';
-import {compileCrossEntropy, crossEntropyFromLogits} from 'tfjs-lora/transformers';
+import {compileModel, crossEntropyFromLogits} from 'tfjs-lora/transformers';
 import {smollm2} from '../../scripts/pretrained';
 import {isTicket, type Order} from './data';
 
@@ -82,7 +82,7 @@ export async function learn(
   const isFull = arm === 'full fine-tuning';
   const model = isFull ? base.model : applyLoRA(base.model, {rank: 8, alpha: 16, targets: [/[qv]_proj$/], seed});
   const optimizer = adamW({learningRate: isFull ? 1e-4 : 2e-3});
-  compileCrossEntropy(model, {optimizer});
+  compileModel(model, {optimizer});
   const batches = await encodeChats(model, base.tokenizer, train, {batchSize: BATCH, maxLength: PADDED, seed});
   let step = 0;
   const begin = process.cpuUsage();

@@ -5,11 +5,10 @@ import {
   disposeModel,
   learningRateSchedule,
   type LoRAConfig,
-  mergeLoRA,
   splitAtFirstAdapter,
   type Split,
 } from 'tfjs-lora';
-import {compileCrossEntropy, exportTransformer, loadTransformer, type StreamSource} from 'tfjs-lora/transformers';
+import {compileModel, exportTransformer, loadTransformer, type StreamSource} from 'tfjs-lora/transformers';
 import {shuffled} from '../shared/random';
 import {heard, type OnStep, tellSteps} from '../shared/steps';
 
@@ -165,7 +164,7 @@ export async function learn(
   const optimizer = adam({learningRate: rate});
   const {suffix} = split;
   const steps = epochs * Math.ceil(labels.length / BATCH);
-  compileCrossEntropy(suffix, {optimizer});
+  compileModel(suffix, {optimizer});
   try {
     await suffix.fit(xs, ys, {
       epochs,
@@ -244,20 +243,15 @@ export async function hubFiles(
   files: BaseFiles,
   classes: readonly string[],
 ): Promise<Record<string, string | Uint8Array<ArrayBuffer>>> {
-  const merged = mergeLoRA(model);
-  try {
-    const {config, weights} = await exportTransformer(merged, {dtype: 'float16'});
-    const named = {
-      ...(JSON.parse(config) as object),
-      id2label: Object.fromEntries(classes.entries()),
-      label2id: Object.fromEntries(classes.map((name, i) => [name, i])),
-    };
-    return {
-      'config.json': JSON.stringify(named, null, 2),
-      'preprocessor_config.json': JSON.stringify(preprocessorOf(files), null, 2),
-      'model.safetensors': weights,
-    };
-  } finally {
-    disposeModel(merged);
-  }
+  const {config, weights} = await exportTransformer(model, {dtype: 'float16'});
+  const named = {
+    ...(JSON.parse(config) as object),
+    id2label: Object.fromEntries(classes.entries()),
+    label2id: Object.fromEntries(classes.map((name, i) => [name, i])),
+  };
+  return {
+    'config.json': JSON.stringify(named, null, 2),
+    'preprocessor_config.json': JSON.stringify(preprocessorOf(files), null, 2),
+    'model.safetensors': weights,
+  };
 }

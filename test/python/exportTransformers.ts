@@ -94,7 +94,8 @@ const adapterFiles = {
   weights: new Uint8Array(readFileSync(join(expectedFolder, 'adapter_model.safetensors'))),
 };
 
-const encoded = encodeTexts(tokenizer, expected.texts, {maxLength: 128});
+const {model: base} = await loadTransformer({config, weights});
+const encoded = encodeTexts(base, tokenizer, expected.texts, {maxLength: 128});
 const numbers = [encoded.inputIds, encoded.attentionMask].map(tensor => JSON.stringify(tensor.arraySync()));
 if (
   numbers[0] !== JSON.stringify(expected.ids.slice(0, -1)) ||
@@ -102,7 +103,6 @@ if (
 ) {
   throw new Error('The tokenizer gives other numbers than that of transformers.');
 }
-const {model: base} = await loadTransformer({config, weights});
 const adapter = await importPEFT(adapterFiles, base);
 const adapted = applyLoRA(base, adapter);
 const models = {base, adapted, merged: mergeLoRA(adapted)};

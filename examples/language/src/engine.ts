@@ -9,7 +9,7 @@ import {
   type LoRAConfig,
 } from 'tfjs-lora';
 import {encodeChats, exportGGUF, generate, type LoadedGGUF, loadGGUF} from 'tfjs-lora/language';
-import {compileCrossEntropy} from 'tfjs-lora/transformers';
+import {compileModel} from 'tfjs-lora/transformers';
 import {Learning} from '../../shared/learning';
 import {heard} from '../../shared/steps';
 import {startWasm} from '../../shared/wasm';
@@ -51,7 +51,7 @@ export class LanguageEngine implements Engine {
     this.stopping = new AbortController();
     try {
       const data = await encodeChats(model, tokenizer, examples, {batchSize: BATCH, maxLength: MAX_LENGTH, seed: 1});
-      compileCrossEntropy(model, {optimizer});
+      compileModel(model, {optimizer});
       const steps = epochs * Math.ceil(examples.length / BATCH);
       let step = 0;
       await model.fitDataset(data, {

@@ -10,7 +10,7 @@ import {
   loadAdapter,
   type LoRAConfig,
 } from 'tfjs-lora';
-import {compileCrossEntropy, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
+import {compileModel, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
 import {Learning} from '../../shared/learning';
 import {startWasm} from '../../shared/wasm';
 import {inPlane} from './plane';
@@ -51,14 +51,16 @@ export class SentenceEngine implements Engine {
     return {parameters: this.body.countParams()};
   }
 
-  place(texts: readonly string[], learned: boolean): Promise<Places> {
+  async place(texts: readonly string[], learned: boolean): Promise<Places> {
     const {body, tokenizer} = this.loaded();
     const adapted = learned ? this.learning.model : undefined;
     const model = adapted === undefined ? body : this.adaptedBody(adapted);
-    const vectors = tf.tidy(() => embed(model, tokenizer, texts, {maxLength: PLACES}).arraySync());
-    const rows = vectors.map(row => Float32Array.from(row));
+    const vectors = await embed(model, tokenizer, texts, {maxLength: PLACES});
+    const values = await vectors.array();
+    vectors.dispose();
+    const rows = values.map(row => Float32Array.from(row));
     const cosines = rows.map(one => rows.map(other => one.reduce((sum, value, i) => sum + value * other[i]!, 0)));
-    return Promise.resolve({points: inPlane(rows), cosines});
+    return {points: inPlane(rows), cosines};
   }
 
   async learn(examples: readonly Labelled[], epochs: number): Promise<Learned> {
@@ -69,10 +71,10 @@ export class SentenceEngine implements Engine {
     }
     const model = this.withHead(groups.length, classifier => applyLoRA(classifier, LORA));
     const optimizer = adam({learningRate: 3e-3});
-    compileCrossEntropy(model, {optimizer});
+    compileModel(model, {optimizer});
     const begin = performance.now();
     const texts = examples.map(({text}) => text);
-    const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(tokenizer, texts, {maxLength: PLACES});
+    const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(model, tokenizer, texts, {maxLength: PLACES});
     const labels = tf.tensor1d(examples.map(({group}) => groups.indexOf(group)));
     const steps = epochs * Math.ceil(examples.length / BATCH);
     let step = 0;

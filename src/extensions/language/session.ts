@@ -49,7 +49,7 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
     states: given => body.apply(given) as tf.Tensor3D,
     logits: states => head.apply(states) as tf.Tensor3D,
     vocabulary,
-    maxPositions: Math.min(...layers.map(layer => (layer instanceof PositionEmbedding ? layer.places : Infinity))),
+    maxPositions: Math.min(...layers.map(layer => (layer instanceof PositionEmbedding ? layer.positions : Infinity))),
   };
 }
 

@@ -10,7 +10,7 @@ import {
   type Message,
   parseChats,
 } from 'tfjs-lora/language';
-import {compileCrossEntropy} from 'tfjs-lora/transformers';
+import {compileModel} from 'tfjs-lora/transformers';
 import {numbers, withoutLeaks} from '../../helpers';
 import {mlp} from '../../models';
 import {fileOf} from './ggufFiles';
@@ -203,7 +203,7 @@ test('packing fills the fullest row that has room, the longest texts first', asy
 test('a model learns by it to answer', async () => {
   const adapted = applyLoRA(model, {rank: 4, targets: [/[qv]_proj$/, /down_proj$/], seed: 2});
   const data = await encode([{prompt: TALK.slice(0, 2), completion: TALK.slice(2, 3)}, TALK], {batchSize: 2});
-  compileCrossEntropy(adapted, {optimizer: adam({learningRate: 0.03})});
+  compileModel(adapted, {optimizer: adam({learningRate: 0.03})});
   const {history} = await adapted.fitDataset(data, {epochs: 30, verbose: 0});
   const losses = history.loss as number[];
   expect(losses.at(-1)).toBeLessThan(0.5 * losses[0]!);

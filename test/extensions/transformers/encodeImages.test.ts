@@ -73,7 +73,7 @@ describe('encodeImages', () => {
     const long = {data: new Uint8Array(30_000), width: 1, height: 30_000};
     const preprocessor = {image_processor_type: 'CLIPImageProcessor', do_center_crop: false};
     await expect(encodeImages(model, [picture([4, 4, 3]), long], {preprocessor})).rejects.toThrow(
-      'Picture 1 of 1 × 30000 points would be resized to 224 × 6720000; an edge may have 8192.',
+      'Image 1 of 1 × 30000 points would be resized to 224 × 6720000; an edge may have 8192.',
     );
   });
 
@@ -111,6 +111,37 @@ describe('encodeImages', () => {
     [loaded, adapted].forEach(disposeModel);
   });
 
+  test('resizes for layers and graph models, whose values have a range', async () => {
+    const layers = tf.sequential({layers: [tf.layers.conv2d({filters: 1, kernelSize: 2, inputShape: [2, 3, 3]})]});
+    const white = {data: new Uint8Array(4 * 5 * 3).fill(255), width: 5, height: 4};
+    const black = {data: new Uint8Array(6 * 3 * 3), width: 3, height: 6};
+    const values = async (range: readonly [number, number]) => {
+      const pixels = await encodeImages(layers, [white, black], {range});
+      expect(pixels.shape).toEqual([2, 2, 3, 3]);
+      const found = numbers(pixels);
+      pixels.dispose();
+      return [new Set(found.slice(0, 18)), new Set(found.slice(18))];
+    };
+    expect(await values([0, 1])).toEqual([new Set([1]), new Set([0])]);
+    expect(await values([-1, 1])).toEqual([new Set([1]), new Set([-1])]);
+    expect(await values([0, 255])).toEqual([new Set([255]), new Set([0])]);
+    // In the size of the model nothing is resized: numbers are black + color / 255 · (white − black).
+    const own = {data: Uint8Array.from({length: 18}, (_, i) => 15 * i), width: 3, height: 2};
+    const pixels = await encodeImages(layers, own, {range: [-1, 1]});
+    expect(numbers(pixels)).toBeAllClose([...own.data].map(color => -1 + (2 * color) / 255));
+    pixels.dispose();
+    await expect(encodeImages(layers, own)).rejects.toThrow('such as {range: [0, 1]}');
+    for (const range of [[1, 1], [0], 'unit', [0, NaN]]) {
+      await expect(encodeImages(layers, own, {range: range as unknown as [number, number]})).rejects.toThrow(
+        'range must be the values of black and white',
+      );
+    }
+    const gray = tf.sequential({layers: [tf.layers.flatten({inputShape: [28, 28, 1]})]});
+    await expect(encodeImages(gray, own, {range: [0, 1]})).rejects.toThrow('got [null, 28, 28, 1].');
+    await expect(encodeImages(model, own, {range: [0, 1], preprocessor: small})).rejects.toThrow('not both');
+    [layers, gray].forEach(disposeModel);
+  });
+
   test('finds the config in the folder of the model', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-pictures-'));
     writeFileSync(join(folder, 'config.json'), config);
@@ -143,9 +174,9 @@ describe('encodeImages', () => {
   test('refuses what is no picture, by its place in the list', async () => {
     const one = picture([4, 4, 3]);
     const strange = (value: unknown) => encodeImages(model, [one, value as PictureData]);
-    await expect(strange('cat.jpg')).rejects.toThrow('Picture 1 is none: give an element');
-    await expect(strange(null)).rejects.toThrow('Picture 1 is none');
-    await expect(strange({width: 4, height: 4})).rejects.toThrow('Picture 1 is none');
+    await expect(strange('cat.jpg')).rejects.toThrow('Image 1 is none: give an element');
+    await expect(strange(null)).rejects.toThrow('Image 1 is none');
+    await expect(strange({width: 4, height: 4})).rejects.toThrow('Image 1 is none');
     await expect(strange({...one, data: new Float32Array(48)})).rejects.toThrow('must have bytes for data');
     await expect(strange({...one, width: 5})).rejects.toThrow('1, 3 or 4 colors for each of 5 × 4 points, got 48');
     await expect(strange(tf.zeros([1, 4, 4, 3]))).rejects.toThrow('must be a tensor [height, width, colors]');

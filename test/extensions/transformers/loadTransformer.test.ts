@@ -5,7 +5,7 @@ import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
-import {compileCrossEntropy, loadTransformer, type TransformerSources} from 'tfjs-lora/transformers';
+import {compileModel, loadTransformer, type TransformerSources} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
 import {capabilities, supplyCapabilities} from '../../../src/backends/shared/capabilities';
 import {wasmCapabilities} from '../../../src/backends/wasm/capabilities';
@@ -202,7 +202,7 @@ describe('a model', () => {
     const {config, weights, expected} = fixture('bertChoices');
     const {model: base} = await loadTransformer({config, weights});
     const model = applyLoRA(base, {rank: 2, targets: [/query$/]});
-    compileCrossEntropy(model, {optimizer: 'sgd', metrics: ['accuracy']});
+    compileModel(model, {optimizer: 'sgd', metrics: ['accuracy']});
     const inputs = [tf.tensor(expected.ids, undefined, 'int32'), tf.tensor(expected.mask)];
     const targets = tf.tensor1d([2, 0]);
     const {history} = await model.fit(inputs, targets, {epochs: 2, verbose: 0, batchSize: 1});
@@ -444,7 +444,7 @@ describe('what does not fit is refused and leaves nothing', () => {
           get_vocab = () => new Map([['zebra', 61]]);
         },
       },
-      [/token "zebra" has number 61, and the table of words 61 rows/],
+      [/token "zebra" has id 61, and the model 61 tokens/],
     ],
   ])('%s', async (_, sources, messages) => {
     await withoutLeaks(async () => {

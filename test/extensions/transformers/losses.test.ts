@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
 import {
-  compileSpans,
+  compileModel,
   cosineLoss,
   crossEntropyFromLogits,
   loadTransformer,
@@ -134,7 +134,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const {config, weights, expected} = fixture('bertSpans');
     const {model: base} = await loadTransformer({config, weights});
     const model = applyLoRA(base, {rank: 2, targets: [/query$/], trainInFull: ['qa_outputs']});
-    compileSpans(model, {optimizer: adam({learningRate: 0.1}), metrics: ['accuracy', spanF1()]});
+    compileModel(model, {optimizer: adam({learningRate: 0.1}), metrics: ['accuracy', spanF1()]});
     const inputs = [tf.tensor(expected.ids, undefined, 'int32'), tf.tensor(expected.mask)];
     const targets = tf.tensor2d([[2, 4], [1, 1]]); // prettier-ignore
     const {history} = await model.fit(inputs, targets, {epochs: 40, verbose: 0});
@@ -213,14 +213,14 @@ describe('what does not fit is refused', () => {
   test('a model with another output, or a metric that is none, for spans', async () => {
     const {config, weights} = fixture('bertTokenClasses');
     const {model} = await loadTransformer({config, weights});
-    expect(() => compileSpans(model, {optimizer: 'sgd'})).toThrow(
-      'The model must have one output, [batch, places, 2], a start and an end, got [null, null, 3].',
+    expect(() => compileModel(model, {optimizer: 'sgd', loss: 'spans'})).toThrow(
+      'The model must have one output [batch, positions, 2], a start and an end, got [null, null, 3].',
     );
     disposeModel(model);
     const spans = fixture('bertSpans');
     const {model: answers} = await loadTransformer({config: spans.config, weights: spans.weights});
-    expect(() => compileSpans(answers, {optimizer: 'sgd', metrics: 'perplexity' as 'f1'})).toThrow(
-      'There is no metric "perplexity" for spans. There are accuracy, f1, and functions of your own.',
+    expect(() => compileModel(answers, {optimizer: 'sgd', metrics: 'perplexity'})).toThrow(
+      'There is no metric "perplexity" for spans. There are accuracy, f1, functions of your own.',
     );
     disposeModel(answers);
   });

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, bestAdapter, disposeModel} from 'tfjs-lora';
 import {
   accuracy,
-  compileCrossEntropy,
+  compileModel,
   f1Score,
   type Metric,
   perplexity,
@@ -90,7 +90,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const base = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [4]})]});
     const model = applyLoRA(base, {rank: 1, seed: 1});
     const optimizer = adam();
-    compileCrossEntropy(model, {optimizer, metrics: 'accuracy'});
+    compileModel(model, {optimizer, metrics: 'accuracy'});
     const [x, y] = [random<tf.Rank.R2>([4, 4], 3), tf.tensor1d([0, 1, -100, -100])];
     const fit = (monitor: string) =>
       model.fit(x, y, {batchSize: 2, verbose: 0, shuffle: false, callbacks: [bestAdapter({monitor})]});
@@ -114,7 +114,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const y = tf.tidy(() => tf.argMax(tf.slice(x, [0, 0], [-1, 3]), 1));
     const optimizer = adam({learningRate: 0.5}); // so large that epochs differ
     const metrics = ['accuracy', 'f1', 'perplexity', topKAccuracy({k: 2})] as const;
-    compileCrossEntropy(model, {optimizer, metrics: [...metrics]});
+    compileModel(model, {optimizer, metrics: [...metrics]});
     const best = bestAdapter({monitor: 'val_acc'});
     const fit = () =>
       model.fit(x, y, {epochs: 6, verbose: 0, shuffle: false, validationData: [x, y], callbacks: [best]});
@@ -180,8 +180,8 @@ test('what makes no sense is refused', async () => {
     expect(() => f1Score({positive: 3})(tf.zeros([2]), logits)).toThrow('positive must be one of the 3 classes');
   });
   const model = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [2]})]});
-  expect(() => compileCrossEntropy(model, {optimizer: 'sgd', metrics: ['precision'] as never})).toThrow(
-    'There is no metric "precision" for targets that are whole numbers.',
+  expect(() => compileModel(model, {optimizer: 'sgd', metrics: ['precision'] as never})).toThrow(
+    'There is no metric "precision" for class indices.',
   );
   expect(model.optimizer).toBeUndefined();
   disposeModel(model);

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, fitOnFeatures} from 'tfjs-lora';
-import {compileCrossEntropy, embed, encodeTexts, loadTransformer, type TextTokenizer} from 'tfjs-lora/transformers';
+import {compileModel, embed, encodeTexts, loadTransformer, type TextTokenizer} from 'tfjs-lora/transformers';
 import {Tokenizer} from '@huggingface/tokenizers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {fixture} from './fixtures';
@@ -15,12 +15,21 @@ const letters: TextTokenizer = {
   },
 };
 
-beforeAll(() => useBackend('cpu'));
+let model: tf.LayersModel;
+
+beforeAll(async () => {
+  await useBackend('cpu');
+  const {config, weights} = fixture('bert');
+  ({model} = await loadTransformer({config, weights}));
+});
+afterAll(() => disposeModel(model));
 
 describe('texts', () => {
   test('are filled up behind their tokens, and masked', () => {
     tf.tidy(() => {
-      const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(letters, ['abc', 'a', ['a', 'bc']], {padding: 9});
+      const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(model, letters, ['abc', 'a', ['a', 'bc']], {
+        padTokenId: 9,
+      });
       expect(inputIds.arraySync()).toEqual([
         [1, 10, 11, 12, 2, 9],
         [1, 10, 2, 9, 9, 9],
@@ -38,8 +47,8 @@ describe('texts', () => {
 
   test('are cut so that the last token stays', () => {
     tf.tidy(() => {
-      expect(encodeTexts(letters, ['abcdef'], {maxLength: 4}).inputIds.arraySync()).toEqual([[1, 10, 11, 2]]);
-      expect(encodeTexts(letters, ['abcdef', 'a'], {length: 3}).inputIds.arraySync()).toEqual([
+      expect(encodeTexts(model, letters, ['abcdef'], {maxLength: 4}).inputIds.arraySync()).toEqual([[1, 10, 11, 2]]);
+      expect(encodeTexts(model, letters, ['abcdef', 'a'], {padToLength: 3}).inputIds.arraySync()).toEqual([
         [1, 10, 2],
         [1, 10, 2],
       ]);
@@ -48,7 +57,9 @@ describe('texts', () => {
 
   test('are filled up to a multiple', () => {
     tf.tidy(() => {
-      expect(encodeTexts(letters, ['abc'], {multipleOf: 8}).inputIds.shape).toEqual([1, 8]);
+      expect(encodeTexts(model, letters, ['abc'], {padToMultipleOf: 8}).inputIds.shape).toEqual([1, 8]);
+      // The model has 20 positions.
+      expect(encodeTexts(model, letters, ['a'.repeat(16)], {padToMultipleOf: 8}).inputIds.shape).toEqual([1, 20]);
     });
   });
 
@@ -66,7 +77,7 @@ describe('texts', () => {
       {tokenizer_class: 'PreTrainedTokenizerFast', unk_token: '[UNK]'},
     );
     tf.tidy(() => {
-      expect(encodeTexts(tokenizer, ['Good day', 'other']).inputIds.arraySync()).toEqual([
+      expect(encodeTexts(model, tokenizer, ['Good day', 'other']).inputIds.arraySync()).toEqual([
         [1, 2],
         [0, 0],
       ]);
@@ -74,14 +85,19 @@ describe('texts', () => {
   });
 
   test.each<[() => unknown, RegExp]>([
-    [() => encodeTexts({} as TextTokenizer, ['a']), /A tokenizer is needed/],
-    [() => encodeTexts(letters, []), /A list of texts is needed, got an empty one/],
+    [() => encodeTexts(model, {} as TextTokenizer, ['a']), /A tokenizer is needed/],
+    [() => encodeTexts(model, letters, []), /A list of texts is needed, got an empty one/],
     [
-      () => encodeTexts(letters, ['a', 3 as unknown as string]),
+      () => encodeTexts(model, letters, ['a', 3 as unknown as string]),
       /Text 1 is neither a text nor two in a list, but number/,
     ],
-    [() => encodeTexts(letters, ['a'], {maxLength: 0}), /maxLength must be a positive integer, got 0/],
-    [() => encodeTexts(letters, ['z'], {vocabulary: 30}), /gives the number 35, and the table of words has 30 rows/],
+    [() => encodeTexts(model, letters, ['a'], {maxLength: 0}), /maxLength must be a positive integer, got 0/],
+    [
+      () => encodeTexts(model, letters, ['a'], {padTokenId: 61}),
+      /padTokenId must be a token id of the model, from 0 to 60/,
+    ],
+    [() => encodeTexts(model, letters, ['a'], {padToLength: 21}), /padToLength is 21, and the model has 20 positions/],
+    [() => encodeTexts(model, {encode: () => ({ids: [61]})}, ['a']), /gives the id 61, and the model has 61 tokens/],
   ])('that cannot be encoded are refused: %s', async (encode, message) => {
     await withoutLeaks(() => {
       expect(encode).toThrow(message);
@@ -90,46 +106,57 @@ describe('texts', () => {
 });
 
 describe('embeddings', () => {
+  const embedded = async (...args: Parameters<typeof embed>) => {
+    const vectors = await embed(...args);
+    const values = vectors.arraySync();
+    vectors.dispose();
+    return values;
+  };
+
   test('are the means of states over the tokens of a text, whatever stands beside it', async () => {
     const {config, weights} = fixture('bert');
     await withoutLeaks(async () => {
-      const [states, pooled] = [
-        (await loadTransformer({config, weights})).model,
-        (await loadTransformer({config, weights, pooling: 'mean'})).model,
-      ];
-      tf.tidy(() => {
-        const texts = ['abc', 'abcdefgh', '', 'b'];
-        const all = embed(states, letters, texts, {normalize: false, batchSize: 3}).arraySync();
-        texts.forEach((text, i) => {
-          expect(all[i]!).toBeAllClose(numbers(embed(states, letters, [text], {normalize: false})));
-        });
-        expect(numbers(embed(pooled, letters, texts, {normalize: false}))).toBeAllClose(all.flat());
-        const lengths = tf.norm(embed(states, letters, texts), 2, 1);
-        expect(numbers(lengths)).toBeAllClose([1, 1, 1, 1]);
-      });
-      [states, pooled].forEach(disposeModel);
+      const {model: pooled} = await loadTransformer({config, weights, pooling: 'mean'});
+      const texts = ['abc', 'abcdefgh', '', 'b'];
+      const all = await embedded(model, letters, texts, {normalize: false, batchSize: 3});
+      for (const [i, text] of texts.entries()) {
+        expect(all[i]!).toBeAllClose((await embedded(model, letters, [text], {normalize: false}))[0]!);
+      }
+      expect((await embedded(pooled, letters, texts, {normalize: false})).flat()).toBeAllClose(all.flat());
+      const lengths = (await embedded(model, letters, texts)).map(vector => Math.hypot(...vector));
+      expect(lengths).toBeAllClose([1, 1, 1, 1]);
+      disposeModel(pooled);
     });
   });
 
-  test('of texts longer than the table of places are those of the texts cut', async () => {
-    const {config, weights} = fixture('bert');
-    const {model} = await loadTransformer({config, weights});
-    tf.tidy(() => {
-      const [long, cut] = ['a'.repeat(100), 'a'.repeat(18)].map(text => numbers(embed(model, letters, [text])));
-      expect(long!).toBeAllClose(cut!);
-    });
-    disposeModel(model);
+  test('of texts longer than the position embedding are those of the texts cut', async () => {
+    const [long, cut] = await embedded(model, letters, ['a'.repeat(100), 'a'.repeat(18)]);
+    expect(long!).toBeAllClose(cut!);
   });
 
-  test('are refused for a tokenizer of another model, and for scores', async () => {
-    const {config, weights} = fixture('bert');
-    const {model} = await loadTransformer({config, weights});
-    await withoutLeaks(() => {
+  test('report how many texts are done, and leave nothing if they are aborted', async () => {
+    await withoutLeaks(async () => {
+      const controller = new AbortController();
+      const reports: number[] = [];
+      const texts = ['a', 'b', 'c', 'd', 'e'];
+      const onProgress = ({done, total}: {done: number; total: number}) => {
+        expect(total).toBe(5);
+        reports.push(done);
+      };
+      await embedded(model, letters, texts, {batchSize: 2, onProgress});
+      expect(reports).toEqual([0, 2, 4, 5]);
+      const abort = ({done}: {done: number}) => done === 4 && controller.abort();
+      const aborted = embed(model, letters, texts, {batchSize: 2, signal: controller.signal, onProgress: abort});
+      await expect(aborted).rejects.toMatchObject({code: 'ERR_ABORTED'});
+    });
+  });
+
+  test('are refused for a tokenizer of another model', async () => {
+    await withoutLeaks(async () => {
       const foreign: TextTokenizer = {encode: () => ({ids: [61]})};
-      expect(() => embed(model, foreign, ['a'])).toThrow(/the number 61, and the table of words has 61 rows/);
-      expect(() => embed(model, letters, ['a'], {batchSize: 0})).toThrow(/batchSize must be a positive integer/);
+      await expect(embed(model, foreign, ['a'])).rejects.toThrow(/gives the id 61, and the model has 61 tokens/);
+      await expect(embed(model, letters, ['a'], {batchSize: 0})).rejects.toThrow('batchSize must be a whole number');
     });
-    disposeModel(model);
   });
 });
 
@@ -142,7 +169,7 @@ describe('a model that is compiled for targets that are numbers', () => {
     const {model: base} = await loadTransformer({config, weights});
     const model = applyLoRA(base, {rank: 4, seed: 1});
     const optimizer = adam({learningRate: 0.02});
-    compileCrossEntropy(model, {optimizer});
+    compileModel(model, {optimizer});
     const inputs = [tf.tensor2d(expected.ids, undefined, 'int32'), tf.tensor2d(expected.mask)];
     const labels = name === 'gpt2' ? tf.tensor2d(targets, [3, 7]) : tf.tensor1d(targets);
     const {history} = await model.fit(inputs, labels, {epochs: 12, verbose: 0});
@@ -163,7 +190,7 @@ describe('a model that is compiled for targets that are numbers', () => {
     const inputs = tf.tensor2d([1, 2, 3, 4, 5, 6, 7, 8], [4, 2]);
     const labels = tf.tensor1d([2, 0, 1, 2]);
     const plain = make();
-    compileCrossEntropy(plain, {optimizer: 'sgd'});
+    compileModel(plain, {optimizer: 'sgd'});
     const history = await plain.fit(inputs, labels, {epochs: 2, batchSize: 4, verbose: 0, shuffle: false});
     expect(history.history.loss![0]).toBeCloseTo(Math.log(3), 5); // all three classes are as likely
     expect(numbers(plain.evaluate(inputs, labels, {batchSize: 4}) as tf.Scalar)[0]).toBeLessThan(Math.log(3));
@@ -171,7 +198,7 @@ describe('a model that is compiled for targets that are numbers', () => {
     const [one, two] = [base, other].map(model => applyLoRA(model, {rank: 2, targets: ['head'], seed: 1}));
     const losses = async (fit: () => Promise<tf.History>) => (await fit()).history.loss as number[];
     const args = {epochs: 3, batchSize: 4, verbose: 0 as const, shuffle: false};
-    [one, two].forEach(model => compileCrossEntropy(model!, {optimizer: tf.train.sgd(0.1)}));
+    [one, two].forEach(model => compileModel(model!, {optimizer: tf.train.sgd(0.1)}));
     const onFeatures = await losses(() => fitOnFeatures(one!, inputs, labels, args));
     expect(onFeatures).toBeAllClose(await losses(() => two!.fit(inputs, labels, args)));
     expect(onFeatures[0]).toBeCloseTo(Math.log(3), 5);
@@ -181,7 +208,7 @@ describe('a model that is compiled for targets that are numbers', () => {
 
   test('refuses a target that is no class, and no weight moves', async () => {
     const model = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [2]})]});
-    compileCrossEntropy(model, {optimizer: tf.train.sgd(1)});
+    compileModel(model, {optimizer: tf.train.sgd(1)});
     const before = model.getWeights().map(weight => numbers(weight));
     const inputs = tf.ones([2, 2]);
     for (const target of [3, 0.5, NaN]) {
@@ -199,9 +226,13 @@ describe('a model that is compiled for targets that are numbers', () => {
   test('must have one output of logits', async () => {
     const {config, weights} = fixture('bert');
     const {model} = await loadTransformer({config, weights});
-    expect(() => compileCrossEntropy(model, {optimizer: 'sgd', ignored: 3} as never)).toThrow(/no option "ignored"/);
+    expect(() => compileModel(model, {optimizer: 'sgd', ignored: 3} as never)).toThrow(/no option "ignored"/);
     const two = tf.model({inputs: model.inputs, outputs: [model.outputs[0]!, model.outputs[0]!]});
-    expect(() => compileCrossEntropy(two, {optimizer: 'sgd'})).toThrow(/must have one output of logits/);
+    expect(() => compileModel(two, {optimizer: 'sgd'})).toThrow(/must have one output of logits/);
+    expect(() => compileModel(model, {optimizer: 'sgd', loss: 'pairs'})).toThrow(/one output of similarities/);
+    expect(() => compileModel(model, {optimizer: 'sgd', loss: 'mse' as 'spans'})).toThrow(
+      'loss must be a function or one of "crossEntropy", "spans", "pairs", "sigmoidPairs", got "mse".',
+    );
     disposeModel(model);
   });
 });

@@ -49,7 +49,7 @@ export class PositionEmbedding extends tf.layers.Layer {
   }
 
   /** How many places a sequence may have. */
-  get places(): number {
+  get positions(): number {
     return this.rows - this.offset;
   }
 
@@ -68,9 +68,9 @@ export class PositionEmbedding extends tf.layers.Layer {
       if (this.padding === null && decoding !== undefined) {
         return tf.add(x, tf.gather(table, tf.add(decoding.places, tf.scalar(this.offset, 'int32'))));
       }
-      if (count > this.places) {
+      if (count > this.positions) {
         throw misfitError(
-          `"${this.name}" has ${this.places} places, and the sequence ${count}. Cut it, or encode it with {maxLength}.`,
+          `"${this.name}" has ${this.positions} places, and the sequence ${count}. Cut it, or encode it with {maxLength}.`,
         );
       }
       if (this.padding === null) {

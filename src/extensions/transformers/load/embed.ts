@@ -1,62 +1,64 @@
 import * as tf from '@tensorflow/tfjs';
-import {baseOf} from '../../../core/layers/wrapperLayer';
-import {checkOptions, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
-import {checkModel, sitesOf} from '../../../core/rewire/walk';
-import {fieldsOf} from '../../../platform/tfjs/fields';
-import type {EmbeddingLayer} from '../../../platform/tfjs/layerFields';
-import {PositionEmbedding} from '../layers/addedEmbeddings';
+import {checkCount, checkOptions, misfitError, showShape} from '../../../platform/errors';
+import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
+import {checkModel} from '../../../core/rewire/walk';
 import {encodeTexts, type EncodeTextsOptions, type TextInput, type TextTokenizer} from './tokenizer';
 
 /** How texts are embedded. */
-export interface EmbedOptions {
+export interface EmbedOptions extends CallOptions {
   /** How many texts are computed at a time. Default: 32. */
   batchSize?: number;
-  /** Texts of more tokens are cut. Default: what the model's table of places holds. */
+  /** Texts of more tokens are cut. Default: what the position embedding of the model holds, if it has one. */
   maxLength?: number;
-  /** Give each vector the length 1, so that a product of two is the cosine of their angle. Default: true. */
+  /** Scales each vector to length 1, so that a product of two is the cosine of their angle. Default: true. */
   normalize?: boolean;
 }
 
 /**
- * A vector for each text, `[texts, width]`: the mean of the model's states over the text's tokens, or what the model
- * gives if that is one vector already. Texts of like length are computed together, so that little is filled up.
+ * Computes a vector for each text: the mean of the model's states over the text's tokens, or what the model returns if
+ * that is one vector already. Texts of similar length are computed together, so that there is little padding.
  *
  * @param model from `loadTransformer`, adapted or not.
- * @throws LoRAError if the tokenizer does not fit the model, or a text is not a string.
+ * @param texts texts, or pairs of texts.
+ * @returns `[texts, width]`. Dispose of it after use.
+ * @throws LoRAError `ERR_MISFIT` if the tokenizer or the output of the model does not fit; `ERR_OPTION` if a text is
+ *     not a string or an option is out of range; `ERR_ABORTED`.
+ * @example
+ *     const {model, tokenizer} = await loadTransformer('models/minilm', {pooling: 'mean'});
+ *     const vectors = await embed(model, tokenizer, ['a film', 'a movie', 'a tree']); // [3, 384]
+ *     const cosines = tf.matMul(vectors, vectors, false, true); // [3, 3]
  */
-export function embed(
+export async function embed(
   model: tf.LayersModel,
   tokenizer: TextTokenizer,
   texts: readonly TextInput[],
   options: EmbedOptions = {},
-): tf.Tensor2D {
-  checkOptions(options, {batchSize: true, maxLength: true, normalize: true});
+): Promise<tf.Tensor2D> {
+  checkOptions(options, {batchSize: true, maxLength: true, normalize: true, signal: true, onProgress: true});
+  checkCallOptions(options);
   checkModel(model);
-  const {batchSize = 32, normalize = true} = options;
-  throwFaults(
-    Number.isInteger(batchSize) && batchSize > 0
-      ? []
-      : [`batchSize must be a positive integer, got ${show(batchSize)}.`],
-  );
-  const {vocabulary, places} = limitsOf(model);
-  const maxLength = Math.min(options.maxLength ?? Infinity, places);
-  const encoding: EncodeTextsOptions = {
-    ...(vocabulary !== undefined && {vocabulary}),
-    ...(maxLength < Infinity && {maxLength}),
-  };
-  return tf.tidy(() => {
-    const order = texts.map((_, i) => i).sort((one, other) => lengthOf(texts[one]) - lengthOf(texts[other]));
-    const parts: tf.Tensor2D[] = [];
+  const {batchSize = 32, maxLength, normalize = true} = options;
+  checkCount('batchSize', batchSize);
+  const order = texts.map((_, i) => i).sort((one, other) => lengthOf(texts[one]) - lengthOf(texts[other]));
+  const step = stepsOf(options);
+  const parts: tf.Tensor2D[] = [];
+  try {
     for (let from = 0; from < Math.max(order.length, 1); from += batchSize) {
+      await step({done: from, total: order.length, what: 'embedding texts'});
       const chosen = order.slice(from, from + batchSize).map(i => texts[i] as TextInput);
-      parts.push(tf.tidy(() => pooled(model, tokenizer, chosen, encoding)));
+      parts.push(tf.tidy(() => pooled(model, tokenizer, chosen, {...(maxLength !== undefined && {maxLength})})));
     }
-    const sorted = parts.length === 1 ? (parts[0] as tf.Tensor2D) : tf.concat(parts, 0);
-    const places = new Int32Array(order.length);
-    order.forEach((i, place) => (places[i] = place));
-    const vectors = tf.gather(sorted, tf.tensor1d(places, 'int32'));
-    return normalize ? tf.divNoNan<tf.Tensor2D>(vectors, tf.norm(vectors, 2, 1, true)) : vectors;
-  });
+    await step({done: order.length, total: order.length, what: 'embedding texts'});
+    return tf.tidy(() => {
+      const sorted = parts.length === 1 ? (parts[0] as tf.Tensor2D) : tf.concat(parts, 0);
+      const rows = new Int32Array(order.length);
+      order.forEach((i, row) => (rows[i] = row));
+      const vectors = tf.gather(sorted, tf.tensor1d(rows, 'int32'));
+      return normalize ? tf.divNoNan<tf.Tensor2D>(vectors, tf.norm(vectors, 2, 1, true)) : vectors;
+    });
+  } finally {
+    tf.dispose(parts);
+  }
 }
 
 function pooled(
@@ -65,7 +67,7 @@ function pooled(
   texts: readonly TextInput[],
   encoding: EncodeTextsOptions,
 ): tf.Tensor2D {
-  const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(tokenizer, texts, encoding);
+  const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(model, tokenizer, texts, encoding);
   const inputs = [inputIds, attentionMask, tokenTypeIds].slice(0, model.inputs.length);
   const [states] = [model.predict(inputs, {batchSize: texts.length})].flat() as [tf.Tensor];
   if (states.rank === 2) {
@@ -73,30 +75,14 @@ function pooled(
   }
   if (states.rank !== 3) {
     throw misfitError(
-      `The model gives ${showShape(states.shape)}, and states, [texts, places, width], or vectors, [texts, width], ` +
+      `The model gives ${showShape(states.shape)}, and states, [texts, positions, width], or vectors, [texts, width], ` +
         'can be embeddings.',
     );
   }
   const mask = tf.cast(attentionMask, 'float32');
-  const [count, places] = mask.shape;
-  const shares = tf.reshape<tf.Rank.R3>(tf.divNoNan(mask, tf.sum(mask, 1, true)), [count, 1, places]);
+  const [count, positions] = mask.shape;
+  const shares = tf.reshape<tf.Rank.R3>(tf.divNoNan(mask, tf.sum(mask, 1, true)), [count, 1, positions]);
   return tf.reshape(tf.matMul(shares, states as tf.Tensor3D), [count, states.shape[2] as number]);
-}
-
-/** How many words and places a model has, as far as its layers tell. */
-function limitsOf(model: tf.LayersModel): {vocabulary: number | undefined; places: number} {
-  let vocabulary: number | undefined;
-  let places = Infinity;
-  for (const {layer} of sitesOf(model)) {
-    const base = baseOf(layer);
-    if (base.getClassName() === 'Embedding') {
-      vocabulary ??= fieldsOf<EmbeddingLayer>(base).inputDim;
-    } else if (base.getClassName() === PositionEmbedding.className) {
-      const {rows, offset} = fieldsOf<{rows: number; offset: number}>(base);
-      places = Math.min(places, rows - offset);
-    }
-  }
-  return {vocabulary, places};
 }
 
 function lengthOf(text: TextInput | undefined): number {

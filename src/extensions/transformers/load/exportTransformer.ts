@@ -2,8 +2,12 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, type KnownOptions, listed, misfitError, showShape, throwFaults} from '../../../platform/errors';
 import {type Bytes, encodeSafetensors} from '../../../platform/formats/safetensors';
 import type {Values} from '../../../platform/formats/layout';
+import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
+import {isWrapper} from '../../../core/layers/wrapperLayer';
+import {mergeLoRA} from '../../../core/model/restore';
+import {disposeModel} from '../../../core/rewire/dispose';
 import {adaptationOf} from '../../../core/layers/registry';
-import {checkModel, checkNotAdapted, type Site, sitesOf} from '../../../core/rewire/walk';
+import {checkModel, type Site, sitesOf} from '../../../core/rewire/walk';
 import {floatTypeOf, type SafetensorsOptions} from '../../../core/storage/safetensors';
 import {namedWeights} from '../../../platform/tfjs/weights';
 import type {Pooling} from '../net/architecture';
@@ -23,31 +27,53 @@ export interface ExportedTransformer {
   weights: Bytes;
 }
 
-const OPTIONS: KnownOptions<SafetensorsOptions> = {dtype: true, allowNonFinite: true};
+/** How a model is exported. */
+export interface ExportTransformerOptions extends SafetensorsOptions, CallOptions {}
+
+const OPTIONS: KnownOptions<ExportTransformerOptions> = {
+  ...{dtype: true, allowNonFinite: true},
+  ...{signal: true, onProgress: true},
+};
 
 /**
- * A model of `loadTransformer` or `loadGGUF`, trained or not, as the hub has it: what belongs into `config.json` and
- * `model.safetensors`, which `from_pretrained` of transformers loads, and `loadTransformer` too. Both lie in one
- * folder, with the files of the tokenizer beside them.
+ * Exports a model of `loadTransformer` or `loadGGUF`, trained or not, as the hub has it: `config.json` and
+ * `model.safetensors`, which `from_pretrained` of transformers loads, and `loadTransformer` too. Both go into one
+ * folder, with the files of the tokenizer beside them. An adapter is merged; the model itself stays as it is.
  *
- *     const {config, weights} = await exportTransformer(mergeLoRA(adapted), {dtype: 'bfloat16'});
+ * Quantized weights are written as the values that they stand for. A tied output head is written once, with the token
+ * embedding. Tensors of the files that the class has but the model does not compute with, such as the pooler under
+ * `pooling: 'mean'`, are written as they were read, unless tfjs saved and loaded the model in between.
  *
- * Weights in blocks are written as the numbers that the blocks stand for. A head that shares the table of words is
- * written once, with it. Tensors of the files that the class has but the model does not compute with, such as the
- * pooler under `pooling: 'mean'`, are written as they were read, unless tfjs saved and loaded the model in between.
- *
- * @throws LoRAError if the model has an adapter (merge it first, or take it off), was not loaded by this library, or
- *     has other layers than its config says, with a line for each; if a number is not finite, or too large for the
- *     type.
+ * @param options `dtype` is `'float32'` (the default), `'float16'` or `'bfloat16'`.
+ * @throws LoRAError `ERR_MISFIT` if the model was not loaded by this library or has other layers than its config says,
+ *     with a line for each; `ERR_NUMERIC` if a value is not finite, or too large for the type; `ERR_ABORTED`.
+ * @example
+ *     const {config, weights} = await exportTransformer(adapted, {dtype: 'bfloat16'});
+ *     const files = [new File([config], 'config.json'), new File([weights], 'model.safetensors')];
  */
 export async function exportTransformer(
   model: tf.LayersModel,
-  options: SafetensorsOptions = {},
+  options: ExportTransformerOptions = {},
 ): Promise<ExportedTransformer> {
   checkOptions(options, OPTIONS);
-  const {dtype = 'float32', ...finite} = options;
-  const type = floatTypeOf(dtype);
+  checkCallOptions(options);
+  floatTypeOf(options.dtype ?? 'float32');
   checkModel(model);
+  if (!sitesOf(model).some(({layer}) => isWrapper(layer))) {
+    return written(model, options);
+  }
+  const merged = mergeLoRA(model);
+  try {
+    return await written(merged, options);
+  } finally {
+    disposeModel(merged);
+  }
+}
+
+async function written(
+  model: tf.LayersModel,
+  {dtype = 'float32', signal, onProgress, ...finite}: ExportTransformerOptions,
+): Promise<ExportedTransformer> {
   const record = hubRecordOf(model);
   if (record === undefined) {
     throw misfitError(
@@ -56,7 +82,6 @@ export async function exportTransformer(
     );
   }
   const sites = new Map(sitesOf(model).map(site => [site.path, site]));
-  checkNotAdapted([...sites.values()]);
   const hubConfig = HubConfig.parse(record.config as object);
   const {architecture, purpose, config} = await chooseArchitecture(hubConfig, {
     ...(record.pooling !== undefined && {pooling: record.pooling as Pooling}),
@@ -73,13 +98,16 @@ export async function exportTransformer(
   const sources = {tied: true, has: (name: string) => names.has(name) && !isTied(name)};
   const {expected} = planOf({architecture, config, purpose, sources});
   config.check();
-  const written = tensorsOf(expected);
-  const found = checkLayers(written, sites);
+  const stored = tensorsOf(expected);
+  const found = checkLayers(stored, sites);
   const tensors: Record<string, Values> = Object.fromEntries(UNCOMPUTED.get(record) ?? []);
-  for (const [name, {parts, shape}] of written) {
+  const step = stepsOf({...(signal && {signal}), ...(onProgress && {onProgress})});
+  let done = 0;
+  for (const [name, {parts, shape}] of stored) {
+    await step({done: done++, total: stored.size, what: 'writing tensors'});
     const tensor = tf.tidy(() => {
-      const stored = parts.map(part => inFile(found(part).read(), part));
-      return stored.length === 1 ? (stored[0] as tf.Tensor) : tf.concat(stored, 0);
+      const values = parts.map(part => inFile(found(part).read(), part));
+      return values.length === 1 ? (values[0] as tf.Tensor) : tf.concat(values, 0);
     });
     const data = await tensor.data<'float32'>().finally(() => tensor.dispose());
     tensors[name] = {shape, data};
@@ -95,7 +123,7 @@ export async function exportTransformer(
   const {torch_dtype: _, ...said} = record.config as Record<string, unknown>;
   return {
     config: `${configText({...said, ...untied(expected), dtype})}\n`,
-    weights: encodeSafetensors(tensors, {dtype: type, metadata: {format: 'pt'}, ...finite}),
+    weights: encodeSafetensors(tensors, {dtype: floatTypeOf(dtype), metadata: {format: 'pt'}, ...finite}),
   };
 }
 
@@ -189,12 +217,12 @@ function inFile(value: tf.Tensor, {axes, shape}: Expected): tf.Tensor {
   if (axes === undefined) {
     return tf.reshape(value, shape);
   }
-  const turned = tf.reshape(
+  const transposed = tf.reshape(
     value,
     axes.map(axis => shape[axis] ?? 1),
   );
   return tf.transpose(
-    turned,
+    transposed,
     axes.map((_, axis) => axes.indexOf(axis)),
   );
 }

@@ -106,9 +106,9 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  *     do not fit the config, with a line for each fault; `ERR_DAMAGED`; `ERR_NOT_FOUND`; `ERR_TOO_LARGE` if the weights
  *     are more than the backend can hold; `ERR_ABORTED`. Then nothing is left in memory.
  * @example
- * const {model, tokenizer} = await loadTransformer('models/bert', {labels: ['negative', 'positive']});
- * const {inputIds, attentionMask} = encodeTexts(tokenizer, ['What a film!']);
- * const logits = model.predict([inputIds, attentionMask]); // [1, 2]
+ *     const {model, tokenizer} = await loadTransformer('models/bert', {labels: ['negative', 'positive']});
+ *     const {inputIds, attentionMask} = encodeTexts(model, tokenizer, ['What a film!']);
+ *     const logits = model.predict([inputIds, attentionMask]); // [1, 2]
  */
 export async function loadTransformer<T = HubTokenizer>(
   given: TransformerSources<T> | URL | string,

@@ -1,5 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError, misfitError, show, throwFaults} from '../../../platform/errors';
+import {checkNumber, checkOptions, kindOf, LoRAError, misfitError, show, throwFaults} from '../../../platform/errors';
+import {fieldsOf} from '../../../platform/tfjs/fields';
+import type {EmbeddingLayer} from '../../../platform/tfjs/layerFields';
+import {baseOf} from '../../../core/layers/wrapperLayer';
+import {checkModel, sitesOf} from '../../../core/rewire/walk';
+import {PositionEmbedding} from '../layers/addedEmbeddings';
+import {hubRecordOf} from './hubRecord';
 
 /** What a tokenizer must have. The `Tokenizer` of `@huggingface/tokenizers` has it. */
 export interface TextTokenizer {
@@ -23,22 +29,23 @@ export interface HubTokenizer extends TextTokenizer {
 
 /** How texts are encoded. */
 export interface EncodeTextsOptions {
-  /** Texts of more tokens are cut. Those that the tokenizer puts at the ends stay. Default: no text is cut. */
+  /**
+   * Texts of more tokens are cut. Tokens that the tokenizer puts at the ends stay. Default: what the position embedding
+   * of the model holds, if it has one.
+   */
   maxLength?: number;
-  /** Fill up to a multiple of this, so that fewer sizes occur: some backends compile for each. Default: 1. */
-  multipleOf?: number;
-  /** Fill up to this length instead of that of the longest text. */
-  length?: number;
-  /** The number that fills up. It does not matter which, since nothing sees it. Default: 0. */
-  padding?: number;
-  /** Numbers must be below this, the rows of the model's table of words. */
-  vocabulary?: number;
+  /** Pad to this length instead of that of the longest text. */
+  padToLength?: number;
+  /** Pad to a multiple of this, so that fewer lengths occur: some backends compile for each. Default: 1. */
+  padToMultipleOf?: number;
+  /** The token that pads. Default: `pad_token_id` of the model's config, or 0. */
+  padTokenId?: number;
 }
 
-/** Texts as a model takes them, `[texts, places]` each. */
+/** Texts as a model takes them, `[texts, positions]` each. */
 export interface EncodedTexts {
   inputIds: tf.Tensor2D;
-  /** 1 for tokens, 0 for what fills up. */
+  /** 1 for tokens, 0 for padding. */
   attentionMask: tf.Tensor2D;
   /** 0 for the first of two texts, 1 for the second. */
   tokenTypeIds: tf.Tensor2D;
@@ -48,42 +55,78 @@ export interface EncodedTexts {
 export type TextInput = string | readonly [first: string, second: string];
 
 /**
- * Texts as tensors of whole numbers, filled up behind their tokens to one length.
+ * Encodes texts as tensors of int32, padded behind their tokens to one length.
  *
- *     const {inputIds, attentionMask} = encodeTexts(tokenizer, ['a text', 'another one'], {maxLength: 128});
- *     model.predict([inputIds, attentionMask])
- *
- * @throws LoRAError if there is no tokenizer, a text is not a string, or the tokenizer gives numbers that the model has
- * no row for.
+ * @param model the model that they are for, adapted or not: its vocabulary and its position embedding are the limits.
+ * @param texts texts, or pairs of texts.
+ * @returns `[texts, positions]` each. Dispose of them after use.
+ * @throws LoRAError `ERR_OPTION` if there is no tokenizer, a text is not a string, or an option is out of range;
+ *     `ERR_MISFIT` if the tokenizer gives an id beyond the vocabulary of the model.
+ * @example
+ *     const {inputIds, attentionMask} = encodeTexts(model, tokenizer, ['a text', 'another one'], {maxLength: 128});
+ *     const outputs = model.predict([inputIds, attentionMask]);
  */
 export function encodeTexts(
+  model: tf.LayersModel,
   tokenizer: TextTokenizer,
   texts: readonly TextInput[],
   options: EncodeTextsOptions = {},
 ): EncodedTexts {
-  checkOptions(options, {maxLength: true, multipleOf: true, length: true, padding: true, vocabulary: true});
-  const {maxLength, multipleOf = 1, length, padding = 0, vocabulary} = options;
+  checkOptions(options, {maxLength: true, padToLength: true, padToMultipleOf: true, padTokenId: true});
+  checkModel(model);
+  const {vocabulary, positions: most} = textLimits(model);
+  const {padTokenId = padTokenOf(model, vocabulary), padToLength, padToMultipleOf = 1} = options;
   checkTokenizer(tokenizer);
   checkTexts(texts);
-  checkCounts({maxLength, multipleOf, length, vocabulary});
-  const most = Math.min(maxLength ?? Infinity, length ?? Infinity);
+  checkCounts({maxLength: options.maxLength, padToMultipleOf, padToLength});
+  checkNumber(
+    'padTokenId',
+    padTokenId,
+    Number.isInteger(padTokenId) && padTokenId >= 0 && padTokenId < vocabulary,
+    `a token id of the model, from 0 to ${vocabulary - 1}`,
+  );
+  const maxLength = Math.min(options.maxLength ?? Infinity, padToLength ?? Infinity, most);
   const ends = endsOf(tokenizer);
-  const encoded = texts.map(text => cut(encodeOne(tokenizer, text), most, ends));
+  const encoded = texts.map(text => cut(encodeOne(tokenizer, text), maxLength, ends));
   checkNumbers(encoded, vocabulary);
-  const longest = length ?? encoded.reduce((long, {ids}) => Math.max(long, ids.length), 1);
-  const places = Math.ceil(longest / multipleOf) * multipleOf;
-  const [ids, mask, types] = [padding, 0, 0].map(value => new Int32Array(texts.length * places).fill(value)) as [
+  const longest = padToLength ?? encoded.reduce((long, {ids}) => Math.max(long, ids.length), 1);
+  if (longest > most) {
+    throw misfitError(`padToLength is ${longest}, and the model has ${most} positions.`);
+  }
+  const positions = Math.min(Math.ceil(longest / padToMultipleOf) * padToMultipleOf, most);
+  const [ids, mask, types] = [padTokenId, 0, 0].map(value => new Int32Array(texts.length * positions).fill(value)) as [
     Int32Array,
     Int32Array,
     Int32Array,
   ];
   encoded.forEach((text, row) => {
-    ids.set(text.ids, row * places);
-    types.set(text.types, row * places);
-    mask.fill(1, row * places, row * places + text.ids.length);
+    ids.set(text.ids, row * positions);
+    types.set(text.types, row * positions);
+    mask.fill(1, row * positions, row * positions + text.ids.length);
   });
-  const tensor = (values: Int32Array) => tf.tensor2d(values, [texts.length, places], 'int32');
+  const tensor = (values: Int32Array) => tf.tensor2d(values, [texts.length, positions], 'int32');
   return {inputIds: tensor(ids), attentionMask: tensor(mask), tokenTypeIds: tensor(types)};
+}
+
+/** How many tokens and positions a model has, as far as its layers tell. */
+function textLimits(model: tf.LayersModel): {vocabulary: number; positions: number} {
+  let vocabulary: number | undefined;
+  let positions = Infinity;
+  for (const {layer} of sitesOf(model)) {
+    const base = baseOf(layer);
+    const {inputDim} = fieldsOf<Partial<EmbeddingLayer>>(base);
+    vocabulary ??= inputDim;
+    if (base instanceof PositionEmbedding) {
+      positions = Math.min(positions, base.positions);
+    }
+  }
+  return {vocabulary: vocabulary ?? Infinity, positions};
+}
+
+/** The token by which the model of the hub pads, if it is one. */
+function padTokenOf(model: tf.LayersModel, vocabulary: number): number {
+  const {pad_token_id: id} = (hubRecordOf(model)?.config ?? {}) as {pad_token_id?: unknown};
+  return Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabulary ? (id as number) : 0;
 }
 
 /**
@@ -112,8 +155,8 @@ export function checkTokenizer(tokenizer: unknown, vocabulary?: number): asserts
   }
   if (largest >= vocabulary) {
     throw misfitError(
-      `The tokenizer does not fit the model: its token ${show(token)} has number ${largest}, and the table of ` +
-        `words ${vocabulary} rows. Take the tokenizer.json that lies beside the model's weights.`,
+      `The tokenizer does not fit the model: its token ${show(token)} has id ${largest}, and the model ` +
+        `${vocabulary} tokens. Take the tokenizer.json in the folder of the model.`,
     );
   }
 }
@@ -176,13 +219,13 @@ function cut({ids, types}: Encoded, most: number, ends: readonly number[]): Enco
   return {ids: shorten(ids), types: shorten(types)};
 }
 
-function checkNumbers(encoded: readonly Encoded[], vocabulary = Infinity): void {
+function checkNumbers(encoded: readonly Encoded[], vocabulary: number): void {
   for (const {ids} of encoded) {
     const wrong = ids.find(number => !Number.isInteger(number) || number < 0 || number >= vocabulary);
     if (wrong !== undefined || !Array.isArray(ids)) {
       throw misfitError(
-        `The tokenizer does not fit the model: it gives the number ${show(wrong)}, and the table of words has ` +
-          `${vocabulary} rows.`,
+        `The tokenizer does not fit the model: it gives the id ${show(wrong)}, and the model has ` +
+          `${vocabulary} tokens.`,
       );
     }
   }

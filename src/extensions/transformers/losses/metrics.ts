@@ -54,7 +54,7 @@ export function topKAccuracy(options: TopKOptions = {}): Metric {
  * scikit-learn. The score of an epoch is the mean of its batches' scores: evaluate in one batch for that of all
  * examples.
  *
- *     compileCrossEntropy(model, {optimizer, metrics: ['accuracy', f1Score({positive: 1})]});
+ *     compileModel(model, {optimizer, metrics: ['accuracy', f1Score({positive: 1})]});
  *
  * @throws LoRAError if `positive` is no whole number from 0 on; from the metric, if it is no class.
  */
@@ -120,29 +120,21 @@ function countedShare(isTrue: tf.Tensor, {counts}: Places): tf.Tensor {
   return shareOf(tf.sum(tf.mul(tf.cast(isTrue, 'float32'), counts)), tf.sum(counts));
 }
 
-/** Metrics that have a name. */
-const NAMED = {accuracy, acc: accuracy, f1: f1Score, perplexity} as const;
+/** The metrics of class indices, by their names. */
+export const METRICS = {accuracy, acc: accuracy, f1: f1Score, perplexity} as const;
 
 /** The name of a metric that needs no option but `ignoreIndex`. */
-export type MetricName = keyof typeof NAMED;
+export type MetricName = keyof typeof METRICS;
 
 /**
- * Metrics by their names, for targets of which `ignoreIndex` does not count; functions as they are.
+ * Metrics by their names in a table, with `ignoreIndex`; functions as they are.
  *
+ * @param what what the targets are, and which other metrics there are, as an error says it.
  * @throws LoRAError if there is no such name.
  */
-export function metricsOf(metrics: readonly (MetricName | Metric)[], options: CrossEntropyOptions): Metric[] {
-  return metricsIn(NAMED, metrics, options, {targets: 'targets that are whole numbers', others: ['topKAccuracy({k})']});
-}
-
-/**
- * The same of a table of names.
- *
- * @param what what the metrics are for, and which others there are, as an error says it.
- */
-export function metricsIn<Name extends string>(
-  table: Readonly<Record<Name, (options: CrossEntropyOptions) => Metric>>,
-  metrics: readonly (Name | Metric)[],
+export function metricsIn(
+  table: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => Metric>>>,
+  metrics: readonly (MetricName | Metric)[],
   options: CrossEntropyOptions,
   {targets, others = []}: {targets: string; others?: readonly string[]},
 ): Metric[] {
@@ -150,12 +142,13 @@ export function metricsIn<Name extends string>(
     if (typeof each === 'function') {
       return each;
     }
-    if (!Object.hasOwn(table, each)) {
+    const make = Object.hasOwn(table, each) ? table[each] : undefined;
+    if (make === undefined) {
       throw new LoRAError(
         `There is no metric ${show(each)} for ${targets}. There are ` +
-          `${[...Object.keys(table), ...others].join(', ')}, and functions of your own.`,
+          `${[...Object.keys(table), ...others, 'functions of your own'].join(', ')}.`,
       );
     }
-    return table[each](options);
+    return make(options);
   });
 }

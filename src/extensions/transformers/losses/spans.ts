@@ -1,18 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, misfitError, showShape} from '../../../platform/errors';
-import {checkModel} from '../../../core/rewire/walk';
-import {takeTargets} from '../../../platform/tfjs/training';
 import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
-import {metricsIn} from './metrics';
 import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntropy';
-
-/** How a model for spans is compiled. */
-export interface CompileSpansOptions extends CrossEntropyOptions {
-  /** As for `model.compile`. */
-  optimizer: string | tf.Optimizer;
-  /** What is logged beside the loss: `'accuracy'` (`acc`, `val_acc`), `'f1'`, or functions. */
-  metrics?: 'accuracy' | 'f1' | Metric | ('accuracy' | 'f1' | Metric)[];
-}
 
 /**
  * The loss of spans, such as the answer to a question in a text: the mean of two cross-entropies over the places, of
@@ -71,32 +60,8 @@ export function spanF1(options: CrossEntropyOptions = {}): Metric {
   });
 }
 
-/**
- * Compiles a model for question answering, whose output is `[batch, places, 2]`, for the first and the last place of
- * each answer, `[batch, 2]`, as `compileCrossEntropy` does for classes.
- *
- *     compileSpans(model, {optimizer: adam({learningRate: 1e-3}), metrics: ['accuracy', 'f1']});
- *     await model.fit([ids, mask], tf.tensor2d([[4, 6], [1, 1]]));
- *
- * @throws LoRAError if the model has another output, or an option or metric is unknown.
- */
-export function compileSpans(model: tf.LayersModel, options: CompileSpansOptions): void {
-  checkOptions(options, {optimizer: true, ignoreIndex: true, metrics: true});
-  checkModel(model);
-  const {optimizer, metrics = [], ...rest} = options;
-  const measures = metricsIn(NAMED, [metrics].flat(), rest, {targets: 'spans'});
-  const [shape = [], ...others] = model.outputs.map(output => output.shape);
-  if (others.length > 0 || shape.length !== 3 || shape[2] !== 2) {
-    throw misfitError(
-      `The model must have one output, [batch, places, 2], a start and an end, got ` +
-        `${model.outputs.map(output => showShape(output.shape)).join(', ')}.`,
-    );
-  }
-  model.compile({optimizer, loss: (targets, logits) => spanCrossEntropy(targets, logits, rest), metrics: measures});
-  takeTargets(model, [shape[0] ?? null, 2]);
-}
-
-const NAMED = {accuracy: spanAccuracy, f1: spanF1} as const;
+/** The metrics of spans, by their names. */
+export const SPAN_METRICS = {accuracy: spanAccuracy, f1: spanF1} as const;
 
 /** The first and the last places of spans, `[batch]` each. */
 interface Span {

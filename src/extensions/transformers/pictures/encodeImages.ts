@@ -1,61 +1,68 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError, misfitError, showShape, tooLargeError} from '../../../platform/errors';
+import {checkOptions, LoRAError, misfitError, show, showShape, tooLargeError} from '../../../platform/errors';
 import {checkModel} from '../../../core/rewire/walk';
 import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
 import {type Picture, pixelsOf} from './picturePixels';
 import {type PictureSize, type Pixels, resized} from '../ops/resampling';
 
-/** How pictures are encoded. */
+/** How images are encoded. */
 export interface EncodeImagesOptions {
   /**
-   * The `preprocessor_config.json` of the model, its text or the object that it holds. Default: that which lay beside
-   * the files of the model, or was given to `loadTransformer`.
+   * The `preprocessor_config.json` of the model: its text, or its content. Default: that which was loaded with the
+   * model.
    */
-  preprocessor?: string | object;
+  preprocessor?: string | Readonly<Record<string, unknown>>;
+  /**
+   * The values of black and white, such as `[0, 1]` or `[-1, 1]`, for a model without a preprocessor: images are
+   * resized to its input and not cropped.
+   */
+  range?: readonly [black: number, white: number];
 }
 
 /** The key of a model's metadata under which it has its preprocessor's config. */
 export const PREPROCESSOR = 'preprocessor';
 
 /**
- * Pictures as a model takes them, `[pictures, height, width, 3]`: resized, cropped and normalized as the model's
- * `preprocessor_config.json` says.
+ * Encodes images as a model takes them: resized, cropped and normalized as its `preprocessor_config.json` says, or
+ * resized to its input with values in `range`.
  *
- *     const pixels = await encodeImages(model, [document.querySelector('img'), canvas]);
- *     model.predict(pixels)
+ * An image is an element (`img`, `canvas`, `video`), an `ImageBitmap`, an `ImageData` or anything with `data`, `width`
+ * and `height`, of 1, 3 or 4 colors from 0 to 255; a tensor `[height, width, colors]`, as tfjs has images: int32 from 0
+ * to 255, or float32 from 0 to 1; or a `Blob` that the browser can decode. Transparent pixels become white.
  *
- * A picture is an element (`img`, `canvas`, `video`), an `ImageBitmap`, an `ImageData` or anything with `data`, `width`
- * and `height`, of 1, 3 or 4 colors from 0 to 255; a tensor `[height, width, colors]`, as tfjs has pictures: whole
- * numbers from 0 to 255 of type int32, or 0 to 1 of type float32; or a `Blob` that the browser can decode. What is
- * transparent becomes white.
+ * Values are those that the processors of transformers compute with Pillow (`backend="pil"`, `use_fast=False`).
  *
- * Numbers are those that the processors of transformers compute with Pillow (`backend="pil"`, `use_fast=False`).
- *
- * @throws LoRAError if there is no config, something in it has no code here, such as a resampling, or a picture is
- *     none. Pictures of several sizes are refused where the config does not bring them to one.
+ * @param model of `loadTransformer`; with `range` any layers or graph model for color images.
+ * @param images an image, or a list of them.
+ * @returns `[images, height, width, 3]`. Dispose of it after use.
+ * @throws LoRAError `ERR_OPTION` if an image is none, or there is neither a preprocessor nor a range; `ERR_UNSUPPORTED`
+ *     if a setting of the preprocessor is not supported; `ERR_MISFIT` if images would differ in size, or the model does
+ *     not take color images of a fixed size.
+ * @example
+ *     const pixels = await encodeImages(mobilenet, [canvas, image], {range: [-1, 1]});
+ *     const scores = mobilenet.predict(pixels);
  */
 export async function encodeImages(
-  model: tf.LayersModel,
-  pictures: Picture | readonly Picture[],
+  model: tf.LayersModel | tf.GraphModel,
+  images: Picture | readonly Picture[],
   options: EncodeImagesOptions = {},
 ): Promise<tf.Tensor4D> {
-  checkOptions(options, {preprocessor: true});
-  checkModel(model);
-  const settings = readPreprocessor(options.preprocessor ?? preprocessorOf(model));
-  const list: readonly Picture[] = Array.isArray(pictures) ? (pictures as readonly Picture[]) : [pictures as Picture];
+  checkOptions(options, {preprocessor: true, range: true});
+  const settings = settingsFor(model, options);
+  const list: readonly Picture[] = Array.isArray(images) ? (images as readonly Picture[]) : [images as Picture];
   if (list.length === 0) {
-    throw new LoRAError('A picture is needed, or a list of them; got an empty one.');
+    throw new LoRAError('An image is needed, or a list of them; got an empty one.');
   }
   const made: Pixels[] = [];
-  for (const [i, picture] of list.entries()) {
-    const name = list.length === 1 ? 'The picture' : `Picture ${i}`;
-    made.push(prepared(await pixelsOf(picture, name), name, settings));
+  for (const [i, image] of list.entries()) {
+    const name = list.length === 1 ? 'The image' : `Image ${i}`;
+    made.push(prepared(await pixelsOf(image, name), name, settings));
   }
   const [{height, width}] = made as [Pixels];
   const other = made.find(each => each.height !== height || each.width !== width);
   if (other !== undefined) {
     throw misfitError(
-      `Pictures of one size are needed, since the config has no size and no crop that brings them to one; got ` +
+      `Images of one size are needed, since the config has no size and no crop that brings them to one; got ` +
         `${showShape([height, width])} and ${showShape([other.height, other.width])}.`,
     );
   }
@@ -70,16 +77,55 @@ export async function encodeImages(
   return tf.tensor4d(values, [list.length, height, width, 3]);
 }
 
-function preprocessorOf(model: tf.LayersModel): string | object {
-  const metadata = model.getUserDefinedMetadata() as Record<string, unknown> | undefined;
-  const found = metadata?.[PREPROCESSOR];
-  if (typeof found !== 'object' || found === null) {
-    throw misfitError(
-      'The model came without a preprocessor_config.json, which says what is done to its pictures. Give it with ' +
-        `{preprocessor}, here or to loadTransformer; got ${kindOf(found)}.`,
+/** What is done to the images of a model. */
+function settingsFor(model: tf.LayersModel | tf.GraphModel, {preprocessor, range}: EncodeImagesOptions): Preprocessing {
+  if (!(model instanceof tf.GraphModel)) {
+    checkModel(model);
+  }
+  if (range !== undefined) {
+    if (preprocessor !== undefined) {
+      throw new LoRAError('Pass a preprocessor or a range, not both: a preprocessor says what values become.');
+    }
+    return resizedTo(model, range);
+  }
+  const found = preprocessor ?? (model instanceof tf.GraphModel ? undefined : metadataOf(model)[PREPROCESSOR]);
+  if (typeof found !== 'string' && (typeof found !== 'object' || found === null)) {
+    throw new LoRAError(
+      'The model came without a preprocessor_config.json, which says how images are encoded. Pass it as ' +
+        '{preprocessor}, here or to loadTransformer, or pass the values of black and white, such as {range: [0, 1]}.',
     );
   }
-  return found;
+  return readPreprocessor(found);
+}
+
+function metadataOf(model: tf.LayersModel): Record<string, unknown> {
+  return {...model.getUserDefinedMetadata()};
+}
+
+/** Resizes images to the input of a model, with values in a range. */
+function resizedTo(model: tf.LayersModel | tf.GraphModel, range: readonly unknown[]): Preprocessing {
+  const [black, white] = Array.isArray(range) ? (range as unknown[]) : [];
+  if (!Number.isFinite(black) || !Number.isFinite(white) || range.length !== 2 || black === white) {
+    throw new LoRAError(`range must be the values of black and white, such as [0, 1], got ${show(range)}.`);
+  }
+  const shapes = model.inputs.map(input => input.shape as number[] | undefined);
+  const shape = shapes.find(each => each?.length === 4) ?? [];
+  const [, height, width, colors] = shape;
+  if (colors !== 3 || !(Number(height) > 0) || !(Number(width) > 0)) {
+    throw misfitError(
+      'The model must have an input of color images of one size, [batch, height, width, 3], got ' +
+        `${shapes.map(each => showShape(each ?? [])).join(', ')}.`,
+    );
+  }
+  const ofEach = (value: number) => [value, value, value];
+  return {
+    size: {height: height as number, width: width as number},
+    resampling: 'bilinear',
+    crop: undefined,
+    factor: ((white as number) - (black as number)) / 255,
+    mean: ofEach(-(black as number)),
+    deviation: ofEach(1),
+  };
 }
 
 /** A picture of whole colors, in the size that the model takes. What stands around one that is smaller is black. */
