@@ -3,7 +3,7 @@ import type {GGUFFile} from './ggufFile';
 import type {MetadataValue} from './headerReader';
 import {oneOf, type Settings, settingsOf} from './settings';
 
-/** How a family stands in GGUF. */
+/** How GGUF files describe a family. */
 export interface Family {
   /** Names of modules of the hub by those in the file: of the model, and of each block. */
   readonly modules: Readonly<Record<string, string>>;
@@ -18,7 +18,7 @@ export interface Family {
   config(settings: Settings): Record<string, unknown>;
   /** Settings that change nothing in this family. */
   readonly harmless?: RegExp;
-  /** Numbers that stand as tensors, and are part of the config. */
+  /** Tensors whose values are part of the config. */
   readonly configTensors?: readonly string[];
 }
 
@@ -228,7 +228,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
 const OF_HUB: Readonly<Record<string, string>> = {mistral: 'llama', gemma3_text: 'gemma3'};
 
 /**
- * How a model of the hub stands in GGUF.
+ * How GGUF files describe a model of the hub.
  *
  * @throws LoRAError if there is no code for it.
  */

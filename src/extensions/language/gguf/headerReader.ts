@@ -34,7 +34,7 @@ const BYTES: Readonly<Record<Type, number>> = {
 };
 
 /**
- * Reads what stands in the header of a GGUF file. No length in it is believed: it is compared with the bytes that the
+ * Reads the header of a GGUF file. No length in it is believed: it is compared with the bytes that the
  * file still has, or where their number is not known, grows with those that came.
  */
 export class HeaderReader {
@@ -72,10 +72,10 @@ export class HeaderReader {
     return taken;
   }
 
-  /** Leaves out what stands before a place. */
-  async skipTo(place: number): Promise<void> {
-    while (this.position < place) {
-      await this.take(Math.min(CHUNK, place - this.position));
+  /** Skips the bytes before a position. */
+  async skipTo(position: number): Promise<void> {
+    while (this.position < position) {
+      await this.take(Math.min(CHUNK, position - this.position));
     }
   }
 

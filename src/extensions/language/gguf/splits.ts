@@ -24,7 +24,7 @@ export const STARTS_TEXTS: ReadonlySet<unknown> = new Set(WHOLE);
 /** Kinds of tokenizers, and the expressions by which they cut. */
 const KINDS: readonly (readonly [kinds: readonly string[], splits: readonly string[]])[] = [
   [['default', 'gpt-2', 'phi-2'], [GPT_2]],
-  // Each digit stands by itself, of whichever script.
+  // Each digit is a token by itself, in any script.
   [
     ['smollm', 'starcoder', 'refact', 'command-r', 'codeshell'],
     ['\\p{N}', GPT_2],

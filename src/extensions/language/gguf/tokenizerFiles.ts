@@ -8,15 +8,15 @@ import {splitsOf, STARTS_TEXTS} from './splits';
 export interface TokenizerFiles {
   /** What the hub has as `tokenizer.json`. */
   tokenizerJson: object;
-  /** What the hub has as `tokenizer_config.json`, the template of talks too. */
+  /** What the hub has as `tokenizer_config.json`, with the chat template. */
   tokenizerConfig: {chat_template?: string; [name: string]: unknown};
 }
 
 /** What kinds of tokens files tell. */
 const [CONTROL, USER_DEFINED] = [3, 4];
 
-/** A tokenizer, in the words of GGUF. */
-interface Words {
+/** What GGUF metadata says of a tokenizer. */
+interface Vocabulary {
   readonly kind: string;
   readonly tokens: readonly string[];
   readonly types: ArrayLike<number>;
@@ -28,12 +28,12 @@ interface Words {
 /**
  * The tokenizer in a file, as the hub would have it: BPE of bytes (`gpt2`), or BPE as SentencePiece has it (`llama`).
  *
- * @param rows how many rows the model's table of words has.
+ * @param rows how many rows the token embedding of the model has.
  * @throws LoRAError if there is none, it does not hold together, or is of a kind that there is no code for.
  */
 export function tokenizerFiles(metadata: Metadata, rows: number): TokenizerFiles {
-  const words = wordsOf(metadata, rows);
-  const {get, kind, tokens, types} = words;
+  const vocabulary = vocabularyOf(metadata, rows);
+  const {get, kind, tokens, types} = vocabulary;
   const architecture = metadata.get('general.architecture');
   const pre = get('pre');
   const tokenNamed = (name: string) => {
@@ -42,7 +42,7 @@ export function tokenizerFiles(metadata: Metadata, rows: number): TokenizerFiles
   };
   const [bos, eos] = [tokenNamed('bos'), tokenNamed('eos')];
   const named = ['bos', 'eos', 'unknown', 'padding'].map(tokenNamed);
-  // Files do not say that the tokens of Phi-3's talks take white space behind them, such as the template's line breaks.
+  // Files do not say that the special tokens of Phi-3 strip white space after them, such as the template's line breaks.
   const takesSpace = kind === 'llama' && architecture === 'phi3';
   const strips = (content: string) => takesSpace && !['<unk>', '<s>', '<|endoftext|>'].includes(content);
   const added = tokens
@@ -62,7 +62,7 @@ export function tokenizerFiles(metadata: Metadata, rows: number): TokenizerFiles
       truncation: null,
       padding: null,
       added_tokens: added,
-      ...(isBytes ? ofBytes(words, addedIds) : ofPieces(words, architecture)),
+      ...(isBytes ? ofBytes(vocabulary, addedIds) : ofPieces(vocabulary, architecture)),
       post_processor: postProcessor(ends, tokens),
     },
     tokenizerConfig: {
@@ -73,7 +73,7 @@ export function tokenizerFiles(metadata: Metadata, rows: number): TokenizerFiles
   };
 }
 
-function wordsOf(metadata: Metadata, rows: number): Words {
+function vocabularyOf(metadata: Metadata, rows: number): Vocabulary {
   const get = (name: string): unknown => metadata.get(`tokenizer.ggml.${name}`);
   const kind = get('model');
   if (kind !== 'gpt2' && kind !== 'llama') {
@@ -122,7 +122,7 @@ function wordsOf(metadata: Metadata, rows: number): Words {
   };
 }
 
-/** Refuses a vocabulary in which a token has two numbers, the first of which would stand for nothing. */
+/** Refuses a vocabulary in which a token has two ids, the first of which would be unused. */
 function checkTwice(tokens: readonly string[]): void {
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const twice = tokens.findIndex((token, id) => ids.get(token) !== id);
@@ -135,7 +135,7 @@ function checkTwice(tokens: readonly string[]): void {
   }
 }
 
-/** What stands before and behind each text. */
+/** Adds the tokens before and after each text. */
 function postProcessor({start, end}: {start: string | undefined; end: string | undefined}, tokens: readonly string[]) {
   const special = (id: string | undefined) => (id === undefined ? [] : [{SpecialToken: {id, type_id: 0}}]);
   const text = (id: string, type: number) => [...special(start), {Sequence: {id, type_id: type}}, ...special(end)];
@@ -158,7 +158,7 @@ function spelling(): string[] {
 }
 
 /** BPE of bytes. */
-function ofBytes({tokens, merges, get}: Words, added: ReadonlySet<number>): object {
+function ofBytes({tokens, merges, get}: Vocabulary, added: ReadonlySet<number>): object {
   const bytes = spelling();
   const alphabet = new Set(bytes);
   const encoder = new TextEncoder();
@@ -201,7 +201,7 @@ function vocabOf(tokens: readonly string[]): object {
 const SPACE = '▁';
 
 /** BPE of characters, as SentencePiece has it: `▁` is a space, and what there is no token for is written in bytes. */
-function ofPieces({tokens: given, scores, merges, get}: Words, architecture: unknown): object {
+function ofPieces({tokens: given, scores, merges, get}: Vocabulary, architecture: unknown): object {
   const isGemma = architecture === 'gemma3';
   // Files of Gemma have tokens of several spaces, which its tokenizer has as marks.
   const tokens = isGemma ? given.map(token => (/^ +$/.test(token) ? SPACE.repeat(token.length) : token)) : given;
@@ -213,7 +213,7 @@ function ofPieces({tokens: given, scores, merges, get}: Words, architecture: unk
   const unknown = get('unknown_token_id');
   const prefixed = !isGemma && get('add_space_prefix') !== false;
   const replace = {type: 'Replace', pattern: {String: ' '}, content: SPACE};
-  // A space stands before each part between special tokens, also before one that begins with a space.
+  // A space precedes each part between special tokens, even a part that begins with a space.
   const prepend = prefixed ? [{type: 'Prepend', prepend: SPACE}] : [];
   return {
     normalizer: {type: 'Sequence', normalizers: [...prepend, replace]},

@@ -123,8 +123,8 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
 }
 
 /**
- * Computes an operation with a matrix in blocks. Factors stand beside the matrix, whose sum with them is never made,
- * and so does a gain.
+ * Computes an operation with a matrix in blocks. Factors and a gain are applied separately: their sum with the matrix
+ * is never made.
  */
 export function besideBlocks(op: Linear): Compute {
   const compute: Compute = (x, weights, activation) => {
@@ -143,7 +143,7 @@ export function besideBlocks(op: Linear): Compute {
   return compute;
 }
 
-/** `f(x·(W + s·A·B) + b)` of rows `[n, width]`, with `W` the blocks of a layer, turned over. */
+/** `f(x·(W + s·A·B) + b)` of rows `[n, width]`, with `W` the transposed matrix of a layer. */
 export function denseOnBlocks(
   layer: tf.layers.Layer,
   x: tf.Tensor,
@@ -178,35 +178,35 @@ function refusedMethod({name}: {readonly name: string}, dropout: number): string
 /**
  * How a class of layers of blocks is adapted.
  *
- * @param turned whether the kernel has a column for each row of the matrix.
+ * @param transposed whether the kernel has a column for each row of the matrix.
  * @param shapeOf the shape that the kernel has in float32.
  */
 export function blockAdaptation(
   baseClassName: string,
   weight: string,
   own: Pick<Adaptation, 'form' | 'forward' | 'zeroFactor'>,
-  turned: boolean,
+  transposed: boolean,
   shapeOf: (matrix: BlockMatrix) => number[],
 ): Adaptation {
   return {
     baseClassName,
     ...own,
     refusedMethod,
-    weights: layer => [{name: weight, variable: asNumbers(layer as BlockLayer, turned, shapeOf)}],
+    weights: layer => [{name: weight, variable: asNumbers(layer as BlockLayer, transposed, shapeOf)}],
   };
 }
 
 /** The blocks of a layer as the kernel that they stand for. Each reading makes a new tensor of the whole. */
 function asNumbers(
   {blocks, matrix}: BlockLayer,
-  turned: boolean,
+  transposed: boolean,
   shapeOf: (matrix: BlockMatrix) => number[],
 ): tf.LayerVariable {
   const shape = shapeOf(matrix);
   const read = () =>
     tf.tidy(() => {
       const whole = wholeMatrix(blocks.read(), matrix);
-      return tf.reshape(turned ? tf.transpose(whole) : whole, shape);
+      return tf.reshape(transposed ? tf.transpose(whole) : whole, shape);
     });
   return {shape, dtype: 'float32', trainable: false, read} as unknown as tf.LayerVariable;
 }

@@ -14,7 +14,7 @@ import {quantizedKernels} from '../kernels/quantizedKernels';
 const PIECE = 2 ** 20;
 const CARD_PIECE = 2 ** 22;
 
-/** The product with a matrix in blocks turned over, `[n, width] · [rows, width]ᵀ`; with any other as it is. */
+/** The product with a transposed matrix in blocks, `[n, width] · [rows, width]ᵀ`; with any other as it is. */
 export function blockProduct(blocks: tf.Tensor, matrix: BlockMatrix): Linear {
   return {
     isProduct: true,
