@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
-import {faultsOf, misfitError} from '../../platform/errors';
+import {faultsOf, throwFaults} from '../../platform/errors';
 import {isInHead} from '../head/headPlace';
 import {whyFixed, whyUntrained} from '../layers/borrowingLayer';
 import {type Adaptation, classInAdapters, rankLimit, refusedUpdate, updateSpecs} from '../layers/adaptation';
@@ -156,11 +156,10 @@ export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: 
  *
  * @throws LoRAError with a line for each.
  */
-export function checkPlan({faults, unmatched: entries}: Plan, sites: readonly Site[]): void {
-  if (faults.length > 0) {
-    const like = entries.flatMap(({closest}) => closest);
-    throw misfitError([...faults, ...(entries.length > 0 ? [inventory(sites, like)] : [])].join('\n'));
-  }
+export function checkPlan({faults, unmatched: entries, malformed}: Plan, sites: readonly Site[]): void {
+  const like = entries.flatMap(({closest}) => closest);
+  const lines = faults.length > 0 && entries.length > 0 ? [...faults, inventory(sites, like)] : faults;
+  throwFaults(lines, malformed ? 'ERR_OPTION' : 'ERR_MISFIT');
 }
 
 /** A line for each layer that is left. */
