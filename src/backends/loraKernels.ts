@@ -6,7 +6,7 @@ import {wantFusedSums} from './wasm/module/relaxed';
 export type {KernelSource};
 
 /**
- * What the current backend computes a training step with.
+ * Tells what the current backend computes a training step with.
  *
  * On wasm that is `'module'`, our own module in the memory of the backend. It reaches that memory through private
  * fields of tfjs, and is used where these exist and its results match those of the backend's own kernels bit for bit.
@@ -15,6 +15,10 @@ export type {KernelSource};
  * On webgpu and webgl it is `'programs'` once programs of ours have been tried out there and gave the right numbers: a
  * step launches a fraction of what it would. Until then, which is the time of one read from the graphics card, and on
  * every other backend it is `'backend'`.
+ *
+ * @returns `'module'`, `'composed'`, `'programs'` or `'backend'`.
+ * @example
+ *     console.log(tf.getBackend(), loraKernels());
  */
 export function loraKernels(): KernelSource {
   return capabilities().source ?? 'backend';
@@ -26,7 +30,10 @@ export function loraKernels(): KernelSource {
  * `predict` keeps its own. It is off until it is asked for.
  *
  * @returns whether the current backend computes so now. A backend that is loaded later does too, where it can.
- * @throws LoRAError if `wanted` is no boolean.
+ * @param wanted whether to use it.
+ * @throws LoRAError `ERR_OPTION` if `wanted` is no boolean.
+ * @example
+ *     if (!useRelaxedSIMD()) console.log('This engine has no relaxed SIMD.');
  */
 export function useRelaxedSIMD(wanted = true): boolean {
   if (typeof wanted !== 'boolean') {

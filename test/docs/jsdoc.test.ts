@@ -5,21 +5,29 @@ import {EXPORTS} from './pages';
 
 const ROOT = process.cwd();
 
-/** Code in the comments of a file, by where it begins: lines that are indented, of which one ends a statement. */
+/**
+ * Code in the comments of a file, by where it begins: what follows `@example`, and indented lines of the text before
+ * the tags, of which one ends a statement.
+ */
 function codeIn(file: string): [place: string, code: string][] {
   const lines = readFileSync(join(ROOT, file), 'utf8').split('\n');
   const found: [string, string][] = [];
   let open: string[] = [];
+  let tag = '';
   lines.forEach((line, i) => {
-    const [, code] = /^\s*\* {5}(.*)$/.exec(line) ?? [];
-    if (code !== undefined) {
-      open.push(code);
+    const [, text] = /^\s*\*(?!\/) ?(.*)$/.exec(line) ?? [];
+    const [, named] = /^@(\w+)/.exec(text ?? '') ?? [];
+    const isCode =
+      text !== undefined && named === undefined && (tag === 'example' || (tag === '' && /^ {4}/.test(text)));
+    if (isCode) {
+      open.push(text);
       return;
     }
-    if (open.some(text => /;(\s*\/\/.*)?$/.test(text))) {
+    if (tag === 'example' ? open.length > 0 : open.some(each => /;(\s*\/\/.*)?$/.test(each))) {
       found.push([`${file}:${i + 1 - open.length}`, open.join('\n')]);
     }
     open = [];
+    tag = text === undefined ? '' : (named ?? tag);
   });
   return found;
 }

@@ -46,7 +46,12 @@ export interface ReplaceHeadOptions {
  * shared layers.
  * @param layers new layers of tfjs, or of registered classes. They are re-created from their configs; those that are
  *     built pass on their weights.
- * @throws LoRAError if there is no such place, a name is taken, or the layers do not fit. Then nothing is left behind.
+ * @param options where the body ends: `at`.
+ * @returns a new model, which shares the body with the original.
+ * @throws LoRAError `ERR_OPTION` if `layers` are no layers, `ERR_MISFIT` if there is no such place, a name is taken or
+ *     the layers do not fit, `ERR_UNSUPPORTED` if a layer cannot be part of a head. Then nothing is left behind.
+ * @example
+ *     const model = applyLoRA(replaceHead(base, [tf.layers.dense({units: 5, activation: 'softmax'})]), {rank: 8});
  */
 export function replaceHead(
   model: tf.LayersModel,

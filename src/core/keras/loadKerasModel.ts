@@ -33,8 +33,10 @@ import {fillWeights} from './weights';
  * which has to be imported.
  *
  * @param source what `tf.loadLayersModel` takes: a URL, or a handler of `tf.io`.
- * @throws LoRAError if a layer or a setting would compute something else than in Keras, or the weights do not fit, with
- *     a line for each fault. Then nothing is left in memory.
+ * @returns a promise of a layers model.
+ * @throws LoRAError `ERR_UNSUPPORTED` if a layer or a setting would compute something else than in Keras, `ERR_MISFIT`
+ *     if the weights do not fit, with a line for each fault; `ERR_IO` if it cannot be read. Then nothing is left in
+ *     memory.
  */
 export async function loadKerasModel(source: string | tf.io.IOHandler): Promise<tf.LayersModel> {
   const artifacts = await handlerOf(source)

@@ -21,8 +21,12 @@ export interface PredictWithOptions {
  * @param adapters one for each row.
  * @returns what `model.predict` returns: a tensor, or a list of them for several outputs, with the rows in the order of
  * `x`.
- * @throws LoRAError if the model is not adapted, inputs differ in their rows, the number of adapters is not that of the
- *     rows, or an adapter does not fit.
+ * @param model an adapted model.
+ * @param options as for `model.predict`.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_OPTION` if inputs differ in their rows or the
+ *     number of adapters is not that of the rows, `ERR_MISFIT` if an adapter does not fit.
+ * @example
+ *     const outputs = predictWith(model, tf.stack([one, other]), [adapter, null]);
  */
 export function predictWith(
   model: tf.LayersModel,

@@ -14,13 +14,18 @@ import {shareWeights} from '../../platform/tfjs/weights';
 import {adaptedSites} from './adapted';
 
 /**
- * A new, plain model of stock tfjs layers with every update baked in, `W' = W + s·A·B`: as fast as the original, and
- * loadable without this library. The adapted model is not changed, and can go on training.
+ * Returns a new, plain model of stock tfjs layers with every update merged into its weights, `W' = W + s·A·B`: as fast
+ * as the original, and loadable without this library. The adapted model is not changed, and can go on training.
  *
  * Layers that trained have no constraints in it: tfjs trains without them, and would change the weights to fulfil them
  * when it loads the model from a file.
  *
- * @throws LoRAError if the model is not adapted.
+ * @param model an adapted model.
+ * @returns a new model, which is the caller's to dispose of.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted.
+ * @example
+ *     const merged = mergeLoRA(model);
+ *     await merged.save('indexeddb://merged');
  */
 export function mergeLoRA(model: tf.LayersModel): tf.LayersModel {
   return unwrap(model, {
@@ -49,17 +54,25 @@ export function mergeLoRA(model: tf.LayersModel): tf.LayersModel {
  * Merges as {@link mergeLoRA}, and refuses a result that holds NaN or an infinity (PEFT's `safe_merge`).
  *
  * @returns a promise, since the merged weights are read from the backend.
- * @throws LoRAError if the model is not adapted, or names the layers with values that are not finite.
+ * @param model an adapted model.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted; `ERR_NUMERIC` names the layers with values that are
+ *     not finite.
+ * @example
+ *     const merged = await safeMergeLoRA(model);
  */
 export async function safeMergeLoRA(model: tf.LayersModel): Promise<tf.LayersModel> {
   return checked(model, mergeLoRA(model));
 }
 
 /**
- * A new model without the adapter: the stock layers, weights and `trainable` flags that the model had before
+ * Returns a new model without the adapter: the stock layers, weights and `trainable` flags that the model had before
  * `applyLoRA`. Layers that trained in full get their original weights back. The adapted model is not changed.
  *
- * @throws LoRAError if the model is not adapted.
+ * @param model an adapted model.
+ * @returns a new model, which shares its weights with the adapted one.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted.
+ * @example
+ *     const original = removeLoRA(model);
  */
 export function removeLoRA(model: tf.LayersModel): tf.LayersModel {
   const plain = unwrap(model, {

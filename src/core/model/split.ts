@@ -28,7 +28,13 @@ const splits = new WeakMap<tf.LayersModel, Split>();
  * The prefix gives the same features in every epoch, so it need run only once: see {@link fitOnFeatures}. Both pieces
  * consist of the model's own layers. Dispose the model, not the pieces.
  *
- * @throws LoRAError if the model is not adapted, or nothing lies before the first adapted layer.
+ * @param model an adapted model.
+ * @returns the two pieces: what runs before the first layer that trains, and the rest.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_MISFIT` if nothing comes before the first
+ *     adapted layer.
+ * @example
+ *     const {prefix, suffix} = splitAtFirstAdapter(model);
+ *     const features = prefix.predict(xs);
  */
 export function splitAtFirstAdapter(model: tf.LayersModel): Split {
   const known = splits.get(model);

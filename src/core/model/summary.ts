@@ -68,7 +68,11 @@ export interface LoRASummary {
 /**
  * Says what is adapted in a model and how many parameters train. Print it: `console.log(String(summarizeLoRA(model)))`.
  *
- * @throws LoRAError if the model is not adapted.
+ * @param model an adapted model.
+ * @returns the layers, their parameters, and what is left frozen.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted.
+ * @example
+ *     console.log(String(summarizeLoRA(model)));
  */
 export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
   const sites = adaptedSites(model);
@@ -94,10 +98,13 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
 }
 
 /**
- * The summary of {@link summarizeLoRA}, with the norm of each update and its ratio to the norm of its kernel.
+ * Summarizes as {@link summarizeLoRA}, with the norm of each update and its ratio to the norm of its kernel.
  *
  * @returns a promise, since the norms are read from the backend.
- * @throws LoRAError if the model is not adapted.
+ * @param model an adapted model.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted.
+ * @example
+ *     console.log(String(await measureLoRA(model)));
  */
 export async function measureLoRA(model: tf.LayersModel): Promise<LoRASummary> {
   const {layers, ...others} = summarizeLoRA(model); // before anything is awaited: another adapter may be set meanwhile

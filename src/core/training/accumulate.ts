@@ -93,7 +93,12 @@ registerOwn(Accumulate);
  * `loraPlus` and `clipByGlobalNorm` may stand inside or outside: `accumulate(clipByGlobalNorm(adam(), 1), 4)` clips the
  * mean, `clipByGlobalNorm(accumulate(adam(), 4), 1)` each batch.
  *
- * @throws LoRAError if it is no optimizer, or `batches` is no whole number from 1 on.
+ * @param optimizer takes a step for each `batches` batches.
+ * @param batches a whole number from 1 on.
+ * @returns an optimizer for `model.compile`.
+ * @throws LoRAError `ERR_OPTION` if it is no optimizer, or `batches` is no whole number from 1 on.
+ * @example
+ *     model.compile({optimizer: accumulate(adam({learningRate: 1e-3}), 4), loss});
  */
 export function accumulate(optimizer: tf.Optimizer, batches: number): Accumulate {
   return new Accumulate(optimizer, batches);

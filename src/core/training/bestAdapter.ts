@@ -161,15 +161,19 @@ export class BestAdapter extends TrainingCallback {
 }
 
 /**
- * A callback that keeps the adapter of the best epoch in memory, and brings it back when the fit is over; with
+ * Keeps the adapter of the best epoch in memory, and sets it again when the fit is over; with
  * `patience` it ends the fit early. Of a plain model it keeps all that trains. If the loss, or something that trains,
  * is not finite at the end of an epoch, the fit ends with an error, and the best adapter is back as well.
  *
  * What it found stands in `epoch` and `value`. The optimizer keeps what it has seen: call `resetOptimizer(model)`
  * before another fit.
  *
- * @throws LoRAError if an option is not in its range; `fit` rejects with one if there is nothing of the name to
- * monitor.
+ * @param options what to monitor, and how long to wait for something better.
+ * @returns a callback for `fit` and `fitDataset`.
+ * @throws LoRAError `ERR_OPTION` if an option is not in its range. `fit` rejects with `ERR_MISFIT` if there is nothing
+ *     of the name to monitor, and with `ERR_NUMERIC` if the loss is not finite.
+ * @example
+ *     await model.fit(xs, ys, {epochs: 20, validationSplit: 0.2, callbacks: [bestAdapter({patience: 3})]});
  */
 export function bestAdapter(options: BestAdapterOptions = {}): BestAdapter {
   checkOptions(options, {monitor: true, patience: true, minDelta: true, mode: true});

@@ -158,7 +158,7 @@ export function checkBatches(batches: unknown): void {
 }
 
 /**
- * A callback that saves where a run stands: the adapter, or of a plain model all weights; what the optimizer has
+ * Saves the state of a run as it trains: the adapter, or of a plain model all weights; what the optimizer has
  * counted and kept; the schedule, the best adapter so far, epoch and seed. `resume` goes on from there. In files, in
  * IndexedDB and in local storage each is saved whole or not at all.
  *
@@ -167,7 +167,9 @@ export function checkBatches(batches: unknown): void {
  * @param place a URL, behind which the number of each of the `keep` checkpoints stands, in turn; a handler, with
  *     `keep: 1`; or a function from that number to a place. After the last epoch, or an early end, there is a
  *     checkpoint in any case.
- * @throws LoRAError if it is no place, or an option is not in its range.
+ * @param options how often to save, how many checkpoints to keep, and the batches whose order belongs to the run.
+ * @returns a callback for `fit` and `fitDataset`.
+ * @throws LoRAError `ERR_OPTION` if it is no place, or an option is not in its range.
  */
 export function checkpoint(place: CheckpointPlace, options: CheckpointOptions = {}): Checkpoints {
   checkOptions(options, {everyEpochs: true, everySteps: true, keep: true, batches: true});

@@ -63,7 +63,12 @@ registerOwn(ClipByGlobalNorm);
  *
  *     g ← g · min(1, maxNorm / ‖g‖)
  *
- * @throws LoRAError if it is no optimizer, or `maxNorm` is no number above 0.
+ * @param optimizer applies the scaled gradients.
+ * @param maxNorm the largest norm of all gradients together.
+ * @returns an optimizer for `model.compile`.
+ * @throws LoRAError `ERR_OPTION` if it is no optimizer, or `maxNorm` is no number above 0.
+ * @example
+ *     model.compile({optimizer: clipByGlobalNorm(adam({learningRate: 1e-3}), 1), loss});
  */
 export function clipByGlobalNorm(optimizer: tf.Optimizer, maxNorm: number): ClipByGlobalNorm {
   return new ClipByGlobalNorm(optimizer, maxNorm);

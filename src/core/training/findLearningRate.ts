@@ -69,7 +69,12 @@ const CLEAR = 4;
  * is none where the loss does not fall beyond the noise of single batches. Then keep the rate, or sweep a new adapter.
  *
  * @param model an adapted model, or any, that has been compiled.
- * @throws LoRAError if it is not compiled, is training, or has stateful layers; or an option is not in its range.
+ * @param xs inputs, `[examples, …]`; several in a list, or by name.
+ * @param ys targets, as many as inputs.
+ * @param options the range of rates, and how many steps to take.
+ * @returns a promise of the curve of the loss, and the suggested rate.
+ * @throws LoRAError `ERR_NOT_READY` if the model is not compiled, `ERR_BUSY` if it is training, `ERR_UNSUPPORTED` if it
+ *     has stateful layers, `ERR_OPTION` if an option is not in its range.
  */
 export async function findLearningRate(
   model: tf.LayersModel,

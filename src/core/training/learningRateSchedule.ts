@@ -139,7 +139,7 @@ export class LearningRateSchedule extends TrainingCallback {
 }
 
 /**
- * A callback that lets the learning rate rise at first, and fall to the end. The optimizer's own rate is the highest;
+ * Raises the learning rate at first, and lowers it to the end. The optimizer's own rate is the highest;
  * it has that back after the fit. In step `t` of `T`, with `w` of warm-up, the rate is multiplied by
  *
  *     (t + 1) / w                            for t < w
@@ -148,7 +148,11 @@ export class LearningRateSchedule extends TrainingCallback {
  *
  * In a loop of one's own: `schedule.set(optimizer, step)` before each step.
  *
- * @throws LoRAError if an option is not in its range.
+ * @param options the shape, the share of steps to warm up in, and the number of steps if it is not known.
+ * @returns a callback for `fit` and `fitDataset`.
+ * @throws LoRAError `ERR_OPTION` if an option is not in its range.
+ * @example
+ *     await model.fit(xs, ys, {epochs: 5, callbacks: [learningRateSchedule({warmup: 0.1})]});
  */
 export function learningRateSchedule(options: ScheduleOptions = {}): LearningRateSchedule {
   checkOptions(options, {warmup: true, steps: true, shape: true});

@@ -46,14 +46,17 @@ function isB(name: string): boolean {
 }
 
 /**
- * LoRA+ (Hayou et al., arXiv 2402.12354): the factor `B` learns at `ratio` times the rate of everything else, which is
- * the optimizer's own.
+ * Trains the factor `B` at `ratio` times the learning rate of everything else, which is the optimizer's own (LoRA+,
+ * Hayou et al., arXiv 2402.12354).
  *
  *     model.compile({optimizer: loraPlus(adam({learningRate: 2e-4}), {ratio: 16}), loss});
  *
  * A ratio that is a power of two is exact with every optimizer. With those of this library any is.
  *
- * @throws LoRAError if it is no optimizer, or `ratio` is no number above 0.
+ * @param optimizer applies the scaled gradients.
+ * @param options how many times as fast `B` learns.
+ * @returns an optimizer for `model.compile`.
+ * @throws LoRAError `ERR_OPTION` if it is no optimizer, or `ratio` is no number above 0.
  */
 export function loraPlus(optimizer: tf.Optimizer, options: LoRAPlusOptions = {}): LoRAPlus {
   checkOptions(options, {ratio: true});

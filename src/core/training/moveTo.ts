@@ -34,8 +34,10 @@ export type Movable = tf.LayersModel | tf.Optimizer | Adapter | tf.Tensor;
  * canvas, if at all.
  *
  * @param backend the name of a backend that is registered: its package was imported.
- * @throws LoRAError if something is of another kind, a model is training or in a `withAdapter`, the backend does not
- *     start, or numbers are lost with a graphics card; then the current backend stays.
+ * @param what a layers model, adapter, optimizer or tensor, or a list of them.
+ * @throws LoRAError `ERR_OPTION` if something is of another kind, `ERR_BUSY` if a model is training or in a
+ *     `withAdapter`, `ERR_UNSUPPORTED` if the backend is not registered or does not start, `ERR_DEVICE_LOST` if values
+ *     are lost with a graphics card. Then the current backend stays.
  */
 export async function moveTo(what: Movable | readonly Movable[], backend: string): Promise<void> {
   const things: readonly Movable[] = Array.isArray(what) ? what : [what];

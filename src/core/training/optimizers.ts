@@ -177,11 +177,16 @@ export class LoRASGD extends tf.SGDOptimizer {
 registerOwn(LoRASGD);
 
 /**
- * Adam (arXiv 1412.6980), as `tf.train.adam` computes it, with the same slots and saved state: for `model.compile` and
- * for loops of one's own. On wasm it updates a variable in one launch instead of fourteen, on webgpu all small ones
- * together, on webgl in three, on cpu and for small variables on tensorflow in one loop.
+ * Makes an Adam optimizer (arXiv 1412.6980), which computes what `tf.train.adam` computes, with the same slots and
+ * saved state: for `model.compile` and for loops of one's own. On wasm it updates a variable in one launch instead of
+ * fourteen, on webgpu all small ones together, on webgl in three, on cpu and for small variables on tensorflow in one
+ * loop.
  *
- * @throws LoRAError if an option is no number in its range.
+ * @param options the learning rate, and what else the method has.
+ * @returns an optimizer for `model.compile` and training loops.
+ * @throws LoRAError `ERR_OPTION` if an option is no number in its range.
+ * @example
+ *     model.compile({optimizer: adam({learningRate: 1e-3}), loss: 'meanSquaredError'});
  */
 export function adam(options: AdamOptions = {}): LoRAAdam {
   checkOptions(options, ADAM);
@@ -189,12 +194,16 @@ export function adam(options: AdamOptions = {}): LoRAAdam {
 }
 
 /**
- * Adam with decoupled weight decay (arXiv 1711.05101): before its step a weight `w` becomes
+ * Makes an Adam optimizer with decoupled weight decay (arXiv 1711.05101): before its step a weight `w` becomes
  * `(1 − learningRate · weightDecay) · w`. Biases, gains and magnitudes are left alone.
  *
  * Of an update `A·B` the factors decay, and with them the update: what the base knows is never decayed.
  *
- * @throws LoRAError if an option is no number in its range.
+ * @param options the learning rate, and what else the method has.
+ * @returns an optimizer for `model.compile` and training loops.
+ * @throws LoRAError `ERR_OPTION` if an option is no number in its range.
+ * @example
+ *     model.compile({optimizer: adamW({learningRate: 1e-3}), loss: 'meanSquaredError'});
  */
 export function adamW(options: AdamWOptions = {}): LoRAAdam {
   checkOptions(options, {...ADAM, weightDecay: true});
@@ -217,11 +226,16 @@ function makeAdam(
 }
 
 /**
- * Gradient descent, with momentum or without, as `tf.train.sgd` and `tf.train.momentum` compute it, with the same slots
+ * Makes an optimizer for gradient descent, with or without momentum, which computes what `tf.train.sgd` and
+ * `tf.train.momentum` compute, with the same slots
  * and saved state. It updates a variable in one launch on wasm, on webgpu all small ones together, and in one loop on
  * cpu and, if it is small, on tensorflow.
  *
- * @throws LoRAError if an option is no number in its range.
+ * @param options the learning rate, and what else the method has.
+ * @returns an optimizer for `model.compile` and training loops.
+ * @throws LoRAError `ERR_OPTION` if an option is no number in its range.
+ * @example
+ *     model.compile({optimizer: sgd({learningRate: 0.1}), loss: 'meanSquaredError'});
  */
 export function sgd(options: SGDOptions = {}): LoRASGD | LoRAMomentum {
   checkOptions(options, {learningRate: true, momentum: true, nesterov: true});

@@ -185,7 +185,7 @@ function terminalOfNode(): Terminal | undefined {
 }
 
 /**
- * A callback that shows how far a fit is: in Node as one line of the terminal, with loss, learning rate and the time
+ * Shows how far a fit is: in Node as one line of the terminal, with loss, learning rate and the time
  * that is left; with `onProgress` as calls of a function, in a page or a worker. Where there is no terminal Node gets
  * one line at the end.
  *
@@ -194,7 +194,9 @@ function terminalOfNode(): Terminal | undefined {
  *
  * Pass `verbose: 0` to `fit` beside it, for tfjs-node, which has a bar of its own.
  *
- * @throws LoRAError if an option is not of its type.
+ * @param options a label, or a function to call instead of printing.
+ * @returns a callback for `fit` and `fitDataset`.
+ * @throws LoRAError `ERR_OPTION` if an option is not of its type.
  */
 export function progress(options: ProgressOptions = {}): ProgressReport {
   checkOptions(options, {label: true, onProgress: true, everyMs: true});

@@ -12,7 +12,11 @@ import type {Counters, Slot} from '../../platform/tfjs/training';
  * they are the former adapter's, and of the former rank's shape; after a reset the optimizer starts on the new one.
  * `sgd` keeps nothing.
  *
- * @throws LoRAError if the model is not compiled.
+ * @param model a compiled model.
+ * @throws LoRAError `ERR_NOT_READY` if the model is not compiled.
+ * @example
+ *     setAdapter(model, adapter);
+ *     resetOptimizer(model);
  */
 export function resetOptimizer(model: tf.LayersModel): void {
   checkModel(model);

@@ -56,8 +56,11 @@ export interface ResumedRun {
  * `shuffle: false`.
  *
  * @param model made, adapted and compiled as in the run that is resumed.
- * @throws LoRAError if the model is not compiled or is training, or there are checkpoints and none is whole and of this
- *     model, optimizer and seed; then nothing is changed.
+ * @param place where `checkpoint` saves.
+ * @param options the batches of the run, and how many checkpoints are kept.
+ * @returns a promise of arguments for `fit` or `fitDataset`: where to begin.
+ * @throws LoRAError `ERR_NOT_READY` if the model is not compiled, `ERR_BUSY` if it is training, `ERR_MISFIT` if there
+ *     are checkpoints and none is whole and of this model, optimizer and seed. Then nothing is changed.
  */
 export async function resume(
   model: tf.LayersModel,

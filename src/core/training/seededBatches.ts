@@ -125,15 +125,19 @@ export function orderOf(count: number, seed: number, epoch: number): Int32Array 
 }
 
 /**
- * Batches of tensors for `fitDataset`, in an order that is random and the same in each run: it follows from the seed
- * and the number of the epoch. tfjs itself shuffles by `Math.random`, which cannot be seeded.
+ * Makes batches of tensors for `fitDataset`, in an order that is random and the same in each run: it follows from the
+ * seed and the number of the epoch. tfjs itself shuffles by `Math.random`, which cannot be seeded.
  *
  *     await model.fitDataset(seededBatches(xs, ys, {batchSize: 32, seed: 7}), {epochs: 10});
  *
  * Each pass is another epoch, so keep it for training. The last batch of an epoch has what is left.
  *
  * @param xs inputs; they stay the caller's, and are needed as long as there is training.
- * @throws LoRAError if they are no tensors of equally many examples, or an option is not in its range.
+ * @param ys targets, as many as inputs.
+ * @param options the size of a batch, and the seed of the order.
+ * @returns a dataset for `fitDataset`.
+ * @throws LoRAError `ERR_OPTION` if they are no tensors or an option is not in its range, `ERR_MISFIT` if there are not
+ *     equally many inputs and targets.
  */
 export function seededBatches(xs: Examples, ys: Examples, options: SeededBatchesOptions): SeededBatches {
   checkOptions(options, {batchSize: true, seed: true});

@@ -108,11 +108,15 @@ export function quoted(layers: readonly string[]): string {
 }
 
 /**
- * A callback that ends the fit at the first step whose loss is not finite, or after which something that trains is not.
+ * Ends the fit at the first step whose loss is not finite, or after which something that trains is not.
  * The error names the step, and the layers whose weights were not finite first. The model has its last finite weights
  * again, or with `bestAdapter` beside it the best adapter.
  *
  * It reads the loss and one sum of the weights after each step, for which a GPU has to wait.
+ *
+ * @returns a callback for `fit` and `fitDataset`, which reject with a `LoRAError` of code `ERR_NUMERIC`.
+ * @example
+ *     await model.fit(xs, ys, {callbacks: [stopOnNaN()]});
  */
 export function stopOnNaN(): StopOnNaN {
   return new StopOnNaN();
