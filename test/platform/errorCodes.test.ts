@@ -2,13 +2,11 @@ import {readFileSync} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import {
   applyLoRA,
-  fromSafetensors,
   getAdapter,
   loadAdapter,
   LoRAError,
   type LoRAErrorCode,
   mergeLoRA,
-  readAdapter,
   resetOptimizer,
   saveAdapter,
   setAdapter,
@@ -27,9 +25,9 @@ const CALLS: Record<Exclude<LoRAErrorCode, 'ERR_DEVICE_LOST'>, () => unknown> = 
   ERR_NOT_READY: () => resetOptimizer(adapted()),
   ERR_NOT_ADAPTED: () => mergeLoRA(base()),
   ERR_NOT_FOUND: () => loadAdapter('file:///nowhere/model.json'),
-  ERR_DAMAGED: () => fromSafetensors(new Uint8Array(4)),
+  ERR_DAMAGED: () => loadAdapter(new Uint8Array(4)),
   ERR_UNSUPPORTED: () => loadAdapter('carrier-pigeon://adapter'),
-  ERR_TOO_LARGE: () => readAdapter(new Uint8Array(4), {maxBytes: 3}),
+  ERR_TOO_LARGE: () => loadAdapter(new Uint8Array(4), {maxBytes: 3}),
   ERR_MEMORY: async () => {
     await useBackend('wasm');
     const backend = tf.backend() as unknown as {
