@@ -33,6 +33,7 @@ import {mergeFactors, type Merging, type Product, reduced, sumOfProducts, type T
  *     const small = await combineAdapters(mix, {rank: 4});
  *
  * @param source adapters with weights, or one adapter.
+ * @param options how the parts are combined, and the rank of the result.
  * @returns a new adapter, which the caller disposes of.
  * @throws LoRAError of code `ERR_OPTION` if an option is missing, not valid, or belongs to another method; of code
  *     `ERR_MISFIT` if the adapters do not match: other classes or shapes, different new heads, or a weight that more

@@ -6,15 +6,19 @@ import {type Adapter, makeAdapter} from './adapter';
 import {checkAdapter} from './checkAdapter';
 
 /**
- * An adapter with `k` times the strength: every `alpha` is multiplied, so that each update becomes `k·s·A·B`. The
- * tensors share their buffers with the adapter's own. With `k = 0` nothing is left of the updates, with `k = 1` nothing
- * changes.
+ * Returns an adapter with `k` times the strength: every `alpha` is multiplied, so that each update becomes `k·s·A·B`.
+ * The tensors share their buffers with the adapter's own. With `k = 0` nothing is left of the updates, with `k = 1`
+ * nothing changes.
  *
  * What the adapter brings in full, layers in `trainable`, a base and biases that trained along, has no strength: it
  * stays as it is.
  *
  * @param k finite and not negative. (`combineAdapters` takes negative weights.)
- * @throws LoRAError if `k` is out of range, or the adapter was disposed.
+ * @param adapter is not changed.
+ * @returns a new adapter.
+ * @throws LoRAError `ERR_OPTION` if `k` is out of range, `ERR_DISPOSED` if the adapter was disposed of.
+ * @example
+ *     const half = scaleAdapter(adapter, 0.5);
  */
 export function scaleAdapter(adapter: Adapter, k: number): Adapter {
   checkAdapter(adapter);

@@ -30,7 +30,7 @@ export function adaptedSites(model: tf.LayersModel): Site[] {
 }
 
 /**
- * Whether a model has an adapter or layers of this library that freeze, as `applyLoRA` makes them.
+ * Tells whether a model has an adapter or layers of this library that freeze, as `applyLoRA` makes them.
  *
  * @param model any layers model.
  * @returns false for a plain model, also after `removeLoRA` and `mergeLoRA`.

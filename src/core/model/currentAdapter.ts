@@ -31,15 +31,19 @@ type Origin = WeakMap<tf.layers.Layer, Readonly<Pick<AdapterState, 'mark' | 'sco
 const origins = new WeakMap<Adapter, Origin>();
 
 /**
- * The adapter of a model, as a value: a snapshot that shares buffers with the model and is not touched by what happens
- * to it later. It is taken at once, between two training steps of a `fit` that is going on, and not in the middle of
- * one.
+ * Returns the adapter of a model as a value: a snapshot that shares buffers with the model and is not touched by what
+ * happens to it later. It is taken at once, between two training steps of a `fit` that is going on, and not in the
+ * middle of one.
  *
  * It holds what `applyLoRA` lets train, and the LoRA layers and `UnadaptedLayer`s of a model made by hand. Plain layers
  * that train beside those are not part of it: a warning says so, once for a model, and `summarizeLoRA(model).unsaved`
  * lists them.
  *
- * @throws LoRAError if the model is not adapted, or was disposed.
+ * @param model an adapted model.
+ * @returns the adapter, which is the caller's to dispose of.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_DISPOSED` if it was disposed of.
+ * @example
+ *     const adapter = getAdapter(model);
  */
 export function getAdapter(model: tf.LayersModel): Adapter {
   const sites = liveSites(model);
@@ -76,8 +80,12 @@ function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
  *
  * @param where the model; inside a `withAdapter` whose function has awaited something, the scope that the function was
  * given.
- * @throws LoRAError if the model is not adapted or was disposed, a `withAdapter` is open that this call may come from
- *     outside of, or the adapter does not fit, with a line for each misfit. Then nothing is changed.
+ * @param adapter what to set; `null` for the base alone.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_DISPOSED` if it or the adapter was disposed of,
+ *     `ERR_BUSY` if a `withAdapter` is open that this call may come from outside of, `ERR_MISFIT` if the adapter does
+ *     not fit, with a line for each misfit. Then nothing is changed.
+ * @example
+ *     setAdapter(model, await loadAdapter('indexeddb://emoji'));
  */
 export function setAdapter(where: tf.LayersModel | AdapterScope, adapter: Adapter | null): void {
   const {model, given} = modelAndScope(where);
@@ -183,7 +191,9 @@ function setLayer(
  * function was given.
  * @param f may return a promise; the adapter stays until that is settled, and all calls inside that were given the
  * scope.
- * @throws LoRAError as `setAdapter`, and whatever `f` throws.
+ * @param adapter what to set meanwhile; `null` for the base alone.
+ * @returns what `f` returns.
+ * @throws LoRAError as `setAdapter`, `ERR_NOT_ADAPTED`, `ERR_BUSY` and `ERR_MISFIT`; and whatever `f` throws.
  */
 export function withAdapter<T>(
   where: tf.LayersModel | AdapterScope,

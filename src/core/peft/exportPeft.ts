@@ -55,6 +55,7 @@ export interface ExportedPEFT extends PEFTFiles {
  *     const {config, weights} = await exportPEFT(model, {baseModel: 'distilbert/distilbert-base-uncased'});
  *
  * @param model the adapted model; with `{adapter}` also the plain base, with the adapter's new head, if it has one.
+ * @param options another adapter, names of modules, and the type of the weights.
  * @returns a promise, since some backends, such as WebGPU, give values by a promise alone.
  * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted and no adapter is given, `ERR_MISFIT` if the
  *     adapter does not fit the model, `ERR_UNSUPPORTED` if PEFT has no such updates, with a line for each,

@@ -49,6 +49,7 @@ export interface ImportOptions extends LoadOptions, CallOptions {
  * @param source the URL of the folder, in Node also its path; `{config, weights}`, each as bytes, a `Blob`, a
  *     `Response`, or a promise of these; or the files that a user picked.
  * @param model plain or adapted. The layers of a new head, if it has one, must be in `modules_to_save`.
+ * @param options which module is which layer, and progress.
  * @returns the adapter. The caller disposes of it, unless `applyLoRA(base, adapter)` takes it over.
  * @throws LoRAError of code `ERR_NOT_FOUND` or `ERR_IO` if a file cannot be read, `ERR_DAMAGED` if it is damaged,
  *     `ERR_UNSUPPORTED` if something is not carried, `ERR_MISFIT` if modules and layers do not fit each other, with a

@@ -33,6 +33,7 @@ export interface LoadAdapterOptions extends LoadOptions, CallOptions {
  * @param source a URL, in Node also a path; a handler of `tf.io`; a `Blob`, a `Response`, or bytes, of a safetensors
  *     file; the files that a user picked. Of a PEFT adapter: its folder, one of its files, or `{config, weights}`.
  *     Promises of these, such as `fetch(url)`, are awaited.
+ * @param options the model that an adapter of PEFT is for, limits, and progress.
  * @returns the adapter. The caller disposes of it, unless `applyLoRA(base, adapter)` takes it over.
  * @throws LoRAError of code `ERR_NOT_FOUND` if nothing is there, `ERR_IO` if it cannot be read, `ERR_DAMAGED` if it is
  *     no adapter or a damaged one, `ERR_TOO_LARGE` if it has more bytes than are allowed, `ERR_MISFIT` if a PEFT

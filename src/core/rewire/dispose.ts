@@ -32,6 +32,11 @@ function disposeAdopted(model: tf.layers.Layer): void {
  * Frees a model, or a layer: each weight once, those of shared and nested layers included, which `model.dispose()`
  * leaves behind. An optimizer that `compile` made from a name goes with it; one that was passed in is the caller's. An
  * adapter that was passed to `applyLoRA` is disposed of with the last model that it was applied to.
+ *
+ * @param model a model or layer.
+ * @throws LoRAError `ERR_OPTION` if it is none.
+ * @example
+ *     disposeModel(model);
  */
 export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
   checkLayer(model);
@@ -52,9 +57,16 @@ export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
 }
 
 /**
- * The variables of a model that train, each once: what to pass to `optimizer.minimize(f, false, variables)` in a
- * training loop of one's own. Without such a list tfjs moves every variable, those of layers with `trainable: false`
+ * Returns the variables of a model that train, each once: what to pass to `optimizer.minimize(f, false, variables)` in
+ * a training loop of one's own. Without such a list tfjs moves every variable, those of layers with `trainable: false`
  * included.
+ *
+ * @param model a model, adapted or not.
+ * @returns each variable once.
+ * @throws LoRAError `ERR_OPTION` if it is no model.
+ * @example
+ *     const optimizer = adam({learningRate: 1e-3});
+ *     optimizer.minimize(() => tf.mean(model.apply(xs) as tf.Tensor), false, trainableVariables(model));
  */
 export function trainableVariables(model: tf.LayersModel): tf.Variable[] {
   checkLayer(model);

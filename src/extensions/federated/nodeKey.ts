@@ -24,6 +24,7 @@ export async function createNodeKey(): Promise<NodeKey> {
  * a server that admits only registered nodes.
  *
  * @param key the key of a node.
+ * @returns a promise of the text, as OpenSSH has public keys.
  * @throws LoRAError `ERR_OPTION` if it is not such a key.
  * @example
  *     const text = await publicKeyText(await createNodeKey());
@@ -59,6 +60,7 @@ export function checkNodeKey(key: unknown): void {
  * Returns a key as text, to be stored in a private file: the private half as a JSON Web Key, which has the public half.
  *
  * @param key a key of `createNodeKey` or `nodeKeyFromText`.
+ * @returns a promise of the text: a JSON web key.
  * @throws LoRAError `ERR_OPTION` if it is not the key of a node, `ERR_UNSUPPORTED` if its private half cannot be
  *     exported.
  * @example
@@ -76,6 +78,7 @@ export async function nodeKeyToText(key: NodeKey): Promise<string> {
  * Reads a key from the text that `nodeKeyToText` returned.
  *
  * @param text the JSON Web Key of the private half.
+ * @returns a promise of the key.
  * @throws LoRAError `ERR_DAMAGED` if the text is not such a key.
  * @example
  *     const key = await nodeKeyFromText(text);
@@ -98,6 +101,7 @@ export async function nodeKeyFromText(text: string): Promise<NodeKey> {
  * the same node for the server. The private half cannot be exported.
  *
  * @param name the name under which the key is stored. Defaults to `'node'`.
+ * @returns a promise of the key.
  * @throws LoRAError `ERR_UNSUPPORTED` if there is no IndexedDB, or the page may not use it.
  * @example
  *     const node = joinFederation({url, model, train, key: await keptNodeKey()});

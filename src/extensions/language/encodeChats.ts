@@ -68,6 +68,7 @@ const IGNORED = -100;
  * @param model the model to train, adapted or not: it knows its vocabulary and its end-of-text tokens.
  * @param tokenizer the tokenizer of the model. For messages it carries a chat template.
  * @param records `{messages}`, `{prompt, completion}` or `{text}`, as `parseChats` returns them.
+ * @param options the longest row, which tokens the loss covers, packing, and progress.
  * @returns batches with `xs`: `[tokens, mask]` and `ys`, each `[batch, positions]` int32, and how many examples were
  *     `cut` or `leftOut`, and how many tokens an epoch has to learn (`learned`).
  * @throws LoRAError with the index of the record: `ERR_OPTION` if it is no record, `ERR_MISFIT` if the template refuses

@@ -61,6 +61,7 @@ export interface Settings extends Sampling {
  * @param tokenizer the tokenizer of the model. For messages it carries a chat template, as those of `loadGGUF` and
  *     `loadTransformer` do.
  * @param prompt a text, or messages `{role, content}`.
+ * @param options how to choose tokens, when to stop, and a signal.
  * @returns the pieces of the text, without the prompt.
  * @throws LoRAError at once: `ERR_OPTION` if an option is out of range or messages have no template, `ERR_MISFIT` if
  *     the model is no language model or the tokenizer does not fit it, `ERR_TOO_LARGE` if the model has fewer

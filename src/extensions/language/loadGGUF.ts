@@ -74,6 +74,7 @@ const OF_TOKENIZER = ['tokenizer.ggml.scores', 'tokenizer.ggml.merges'];
  * dependencies, which are imported here. Pass other classes as `Tokenizer` and `Template`.
  *
  * @param source bytes, a `Blob`, a `Response`, or a URL; in Node a path too.
+ * @param options whether to keep quantized weights, what makes the tokenizer, and progress.
  * @returns the model, its tokenizer and its config, and the files of the tokenizer as the hub has them.
  * @throws LoRAError `ERR_DAMAGED` if the file is no GGUF file or incomplete, or its tensors do not fit its settings;
  *     `ERR_UNSUPPORTED` if its architecture, a setting, the type of a tensor or the kind of its tokenizer is not

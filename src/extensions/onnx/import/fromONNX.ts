@@ -37,6 +37,7 @@ export const RECORD = 'tfjsLoRAONNX';
  * first; inside, images have their channels last.
  *
  * @param source the file: bytes, a Blob, a Response or a URL; in Node a path too.
+ * @param options which part of the graph to import, and progress.
  * @returns the model. Its inputs have the file's names; whole numbers are int32.
  * @throws LoRAError with the code ERR_DAMAGED if it is no whole ONNX file, ERR_UNSUPPORTED if it has operations that
  *     no layer can compute: the message names them, and the part of the file that can be imported.

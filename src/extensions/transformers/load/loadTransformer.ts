@@ -101,6 +101,7 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * dependencies, which are imported here. Pass other classes as `Tokenizer` and `Template`.
  *
  * @param given the folder of the model, or the address of its `config.json`: a URL, in Node a path too; or its files.
+ * @param options the head, the tokenizer, and progress.
  * @returns the model, its tokenizer and its config.
  * @throws LoRAError `ERR_UNSUPPORTED` if there is no code for the architecture or a setting; `ERR_MISFIT` if the files
  *     do not fit the config, with a line for each fault; `ERR_DAMAGED`; `ERR_NOT_FOUND`; `ERR_TOO_LARGE` if the weights

@@ -16,9 +16,16 @@ export interface RankingOptions {
 }
 
 /**
- * How alike embeddings are, each with each: `cos(aᵢ, bⱼ)` or `aᵢ·bⱼ`, `[n, width]` and `[m, width]` → `[n, m]`.
+ * Computes how alike embeddings are, each with each: `cos(aᵢ, bⱼ)` or `aᵢ·bⱼ`, `[n, width]` and `[m, width]` → `[n,
+ * m]`.
  *
- * @throws LoRAError if the shapes do not fit each other.
+ * @param one embeddings, `[n, width]`.
+ * @param other embeddings, `[m, width]`.
+ * @param similarity `'cosine'` or `'dot'`.
+ * @returns `[n, m]`.
+ * @throws LoRAError `ERR_OPTION` if there is no such similarity, `ERR_MISFIT` if the shapes do not fit each other.
+ * @example
+ *     const scores = similarities(tf.ones([2, 8]), tf.ones([3, 8])); // [2, 3]
  */
 export function similarities(one: tf.Tensor, other: tf.Tensor, similarity: Similarity = 'cosine'): tf.Tensor2D {
   checkSimilarity(similarity);
@@ -30,8 +37,8 @@ export function similarities(one: tf.Tensor, other: tf.Tensor, similarity: Simil
 }
 
 /**
- * Multiple negatives ranking: each anchor has to find its own among all candidates, of which those of the other anchors
- * are negatives.
+ * Computes the loss of multiple negatives ranking: each anchor has to find its own among all candidates, of which those
+ * of the other anchors are negatives.
  *
  *     loss = mean over i of −log softmax(scale · sim(aᵢ, c))ᵢ
  *
@@ -41,7 +48,11 @@ export function similarities(one: tf.Tensor, other: tf.Tensor, similarity: Simil
  *
  *     optimizer.minimize(() => rankingLoss(model.apply(questions), model.apply(answers)), false, variables)
  *
- * @throws LoRAError if the shapes do not fit each other, or an option is out of range.
+ * @param anchors embeddings, `[n, width]`.
+ * @param candidates embeddings, `[m, width]`, `m ≥ n`: the i-th belongs to the i-th anchor.
+ * @param options the scale, the similarity, and whether candidates have to find their anchors too.
+ * @returns the mean over the anchors.
+ * @throws LoRAError `ERR_MISFIT` if the shapes do not fit each other, `ERR_OPTION` if an option is out of range.
  */
 export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: RankingOptions = {}): tf.Scalar {
   checkOptions(options, {scale: true, similarity: true, symmetric: true});
@@ -63,15 +74,20 @@ export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: 
 }
 
 /**
- * The loss of CLIP, of scores that its model gives for pairs: each picture has to find its own text among all of a
- * batch, and each text its picture.
+ * Computes the loss of CLIP, of scores that its model gives for pairs: each picture has to find its own text among all
+ * of a batch, and each text its picture.
  *
  *     loss = ½·(mean over i of −log softmax(S)ᵢᵢ + mean over i of −log softmax(Sᵀ)ᵢᵢ)    S: [n, n]
  *
  * What belongs together stands in the same row, so targets are not looked at: `model.compile({optimizer, loss:
  * pairLoss})` and any `[n, n]` numbers will do. (Radford et al., arXiv 2103.00020.)
  *
- * @throws LoRAError if the scores are not as many of one as of the other.
+ * @param targets are not looked at.
+ * @param scores of each image with each text, `[n, n]`.
+ * @returns the mean over the pairs.
+ * @throws LoRAError `ERR_MISFIT` if the scores are not square.
+ * @example
+ *     model.compile({optimizer: adam({learningRate: 1e-5}), loss: pairLoss});
  */
 export function pairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
   checkPairs(scores);
@@ -79,14 +95,19 @@ export function pairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
 }
 
 /**
- * The loss of SigLIP, of scores that its model gives for pairs: each picture with each text of a batch is a question of
- * its own, whether they belong together.
+ * Computes the loss of SigLIP, of scores that its model gives for pairs: each picture with each text of a batch is a
+ * question of its own, whether they belong together.
  *
  *     loss = mean over i of Σⱼ −log σ(zᵢⱼ·Sᵢⱼ)    S: [n, n]; z: 1 on the diagonal, −1 elsewhere
  *
  * Targets are not looked at, as by {@link pairLoss}. (Zhai et al., arXiv 2303.15343.)
  *
- * @throws LoRAError if the scores are not as many of one as of the other.
+ * @param targets are not looked at.
+ * @param scores of each image with each text, `[n, n]`.
+ * @returns the mean over the pairs.
+ * @throws LoRAError `ERR_MISFIT` if the scores are not square.
+ * @example
+ *     model.compile({optimizer: adam({learningRate: 1e-5}), loss: sigmoidPairLoss});
  */
 export function sigmoidPairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
   checkPairs(scores);
@@ -113,10 +134,16 @@ function meanOf(one: tf.Scalar, other: tf.Scalar): tf.Scalar {
 }
 
 /**
- * How far the cosines of pairs are from what they should be: `mean of (cos(aᵢ, bᵢ) − targetᵢ)²`, `[n, width]` each and
- * `[n]`. (`CosineSimilarityLoss` of sentence-transformers.)
+ * Computes how far the cosines of pairs are from what they should be: `mean of (cos(aᵢ, bᵢ) − targetᵢ)²`, `[n, width]`
+ * each and `[n]`. (`CosineSimilarityLoss` of sentence-transformers.)
  *
- * @throws LoRAError if the shapes do not fit each other.
+ * @param one embeddings, `[n, width]`.
+ * @param other embeddings, `[n, width]`.
+ * @param targets the cosine that each pair should have, `[n]`.
+ * @returns the mean over the pairs.
+ * @throws LoRAError `ERR_MISFIT` if the shapes do not fit each other.
+ * @example
+ *     const loss = cosineLoss(tf.ones([2, 8]), tf.ones([2, 8]), tf.tensor1d([1, 0]));
  */
 export function cosineLoss(one: tf.Tensor, other: tf.Tensor, targets: tf.Tensor): tf.Scalar {
   checkEmbeddings(one, other, true);

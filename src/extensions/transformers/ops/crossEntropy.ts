@@ -11,15 +11,17 @@ export interface CrossEntropyOptions {
 }
 
 /**
- * The mean over all places that count of `log Σ exp(z) − z[target]`, from logits and whole numbers: no one-hot targets,
- * no probabilities. Where no place counts it is 0.
+ * Computes the mean, over all positions that count, of `log Σ exp(z) − z[target]`, from logits and whole numbers: no
+ * one-hot targets, no probabilities. Where no place counts it is 0.
  *
  *     loss = crossEntropyFromLogits(labels, model.apply([ids, mask]))
  *
  * @param targets numbers of classes, of any shape.
  * @param logits of that shape and one axis more, the classes.
- * @throws LoRAError if the shapes do not fit each other, or a target is no class and not ignored. On a graphics card,
- *     which would have to be waited for, such a target makes the loss NaN and the gradient zero.
+ * @param options which target does not count: `ignoreIndex`.
+ * @returns the mean, a scalar.
+ * @throws LoRAError `ERR_MISFIT` if the shapes do not fit each other, or a target is no class and not ignored. On a
+ *     graphics card, which would have to be waited for, such a target makes the loss NaN and the gradient zero.
  */
 export function crossEntropyFromLogits(
   targets: tf.Tensor,
