@@ -1,6 +1,8 @@
 import {readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import ts from 'typescript';
+import {openLibrary} from '../../scripts/api';
+import {undocumented} from './documented';
 import {EXPORTS} from './pages';
 
 const ROOT = process.cwd();
@@ -97,4 +99,12 @@ test('code in comments compiles', () => {
     return `${place}: ${ts.flattenDiagnosticMessageText(diagnostic.messageText, ' ')}`;
   });
   expect(faults).toEqual([]);
+}, 120_000);
+
+/** Exported functions that are not yet documented in full. This number may only fall. */
+const NOT_YET = 22;
+
+test('exported functions say what they do, take, return and throw, with an example', () => {
+  const lines = undocumented(openLibrary());
+  expect(lines.length <= NOT_YET ? [] : lines).toEqual([]);
 }, 120_000);
