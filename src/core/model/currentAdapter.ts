@@ -73,7 +73,7 @@ function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
  * it began with: it would train the wrong one.
  *
  * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before
- * training the other one, at another rank in any case: slots of another shape make the step fail.
+ * training the other one. After an adapter of another rank the next `fit` does so by itself.
  *
  * tfjs fixes what a compiled model trains. After an adapter of another method the model predicts at once, and refuses
  * to train until it is compiled again.

@@ -3,7 +3,7 @@ import {busyError} from '../../platform/errors';
 import {type Fit, adapterState} from '../layers/adapterState';
 import {isWrapper} from '../layers/wrapperLayer';
 import {childrenOf, containersOf, isContainer} from '../rewire/walk';
-import {asTraining, isTraining, trainedIn} from '../../platform/tfjs/training';
+import {asTraining, dropMisfittingSlots, isTraining, trainedIn} from '../../platform/tfjs/training';
 
 /** The marks of a model's layers at some time. */
 type Marks = ReadonlyMap<tf.layers.Layer, object>;
@@ -34,6 +34,10 @@ class FitWatch extends tf.Callback {
   }
 
   override onTrainBegin(): Promise<void> {
+    const {fit} = this;
+    if (fit !== undefined && wrappersIn(fit.model).length > 0) {
+      dropMisfittingSlots(fit.model as tf.LayersModel); // an adapter of another rank may have been set
+    }
     return this.alive(false);
   }
 

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError, show, showShape} from '../../platform/errors';
-import {forgetSteps, isSlots} from './resetOptimizer';
+import {forgetSteps, isSlots} from '../../platform/tfjs/training';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {Counters} from '../../platform/tfjs/training';
 import type {NestedOptimizer} from './nestedOptimizer';

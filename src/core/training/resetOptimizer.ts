@@ -1,15 +1,15 @@
-import * as tf from '@tensorflow/tfjs';
+import type * as tf from '@tensorflow/tfjs';
 import {notReadyError} from '../../platform/errors';
 import {checkModel} from '../rewire/walk';
-import {fieldsOf} from '../../platform/tfjs/fields';
-import type {Counters, Slot} from '../../platform/tfjs/training';
+import {forgetSteps} from '../../platform/tfjs/training';
 
 /**
  * Makes the optimizer of a compiled model forget what it has seen, as if it were new: momenta and other slots are
  * freed, and steps are counted from 0. Nothing is compiled.
  *
  * Adam, Adamax, Momentum, RMSProp, Adagrad and Adadelta keep slots for each variable that trains. After `setAdapter`
- * they are the former adapter's, and of the former rank's shape; after a reset the optimizer starts on the new one.
+ * they are the former adapter's; after a reset the optimizer starts on the new one. `fit` resets an optimizer by itself
+ * if its slots have the shapes of another rank; a loop of your own does not.
  * `sgd` keeps nothing.
  *
  * @param model a compiled model.
@@ -27,36 +27,4 @@ export function resetOptimizer(model: tf.LayersModel): void {
     );
   }
   forgetSteps(optimizer);
-}
-
-/** Makes an optimizer, and those inside it, as if they were new. */
-export function forgetSteps(optimizer: tf.Optimizer): void {
-  for (const value of Object.values(optimizer)) {
-    if (isSlots(value)) {
-      value.forEach(({variable}) => variable.dispose());
-      value.length = 0;
-    }
-  }
-  const {inner} = optimizer as {inner?: tf.Optimizer};
-  if (inner !== undefined) {
-    forgetSteps(inner);
-  }
-  const counters = fieldsOf<Counters>(optimizer);
-  counters.iterations_ = 0;
-  restart(counters.accBeta1, counters.beta1);
-  restart(counters.accBeta2, counters.beta2);
-  restart(counters.iteration, 0);
-}
-
-/** Whether a field holds slots: a list with one for each variable that has been trained. */
-export function isSlots(value: unknown): value is Slot[] {
-  return (
-    Array.isArray(value) && value.every(entry => (entry as Partial<Slot> | undefined)?.variable instanceof tf.Variable)
-  );
-}
-
-function restart(counter: tf.Variable | undefined, start: number): void {
-  if (counter !== undefined) {
-    tf.tidy(() => counter.assign(tf.scalar(start)));
-  }
 }

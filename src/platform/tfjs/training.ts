@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 import {fieldsOf} from './fields';
 
 /** What tfjs keeps in a model while it trains, and declares protected. */
@@ -105,4 +105,52 @@ export interface Counters extends Partial<Pick<AdamFields, 'accBeta1' | 'accBeta
   readonly beta1: number;
   readonly beta2: number;
   readonly iteration?: tf.Variable;
+}
+
+/** Makes an optimizer whose slots have other shapes than the variables that a model trains as if it were new. */
+export function dropMisfittingSlots(trained: tf.LayersModel): void {
+  const {optimizer_: optimizer} = fieldsOf<TrainingFields>(trained);
+  const shapes = trained.trainableWeights.map(weight => weight.read().shape);
+  const misfits = ({variable}: Slot, i: number) => !tf.util.arraysEqual(variable.shape, shapes[i] ?? variable.shape);
+  if (slotsOf(optimizer).some(slots => slots.some(misfits))) {
+    forgetSteps(optimizer);
+  }
+}
+
+/** The slots of an optimizer, and of those inside it. */
+function slotsOf(optimizer: tf.Optimizer): Slot[][] {
+  const {inner} = optimizer as {inner?: tf.Optimizer};
+  return [...Object.values(optimizer).filter(isSlots), ...(inner === undefined ? [] : slotsOf(inner))];
+}
+
+/** Makes an optimizer, and those inside it, as if they were new. */
+export function forgetSteps(optimizer: tf.Optimizer): void {
+  for (const value of Object.values(optimizer)) {
+    if (isSlots(value)) {
+      value.forEach(({variable}) => variable.dispose());
+      value.length = 0;
+    }
+  }
+  const {inner} = optimizer as {inner?: tf.Optimizer};
+  if (inner !== undefined) {
+    forgetSteps(inner);
+  }
+  const counters = fieldsOf<Counters>(optimizer);
+  counters.iterations_ = 0;
+  restart(counters.accBeta1, counters.beta1);
+  restart(counters.accBeta2, counters.beta2);
+  restart(counters.iteration, 0);
+}
+
+/** Whether a field holds slots: a list with one for each variable that has been trained. */
+export function isSlots(value: unknown): value is Slot[] {
+  return (
+    Array.isArray(value) && value.every(entry => (entry as Partial<Slot> | undefined)?.variable instanceof tf.Variable)
+  );
+}
+
+function restart(counter: tf.Variable | undefined, start: number): void {
+  if (counter !== undefined) {
+    tf.tidy(() => counter.assign(tf.scalar(start)));
+  }
 }

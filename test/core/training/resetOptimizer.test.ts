@@ -56,6 +56,25 @@ describe.each(BACKENDS)('on %s', backend => {
     dispose();
   });
 
+  test.each(OPTIMIZERS)('fit resets %s by itself after an adapter of another rank', async (_, make) => {
+    const {adapted, other, fit, dispose} = setting();
+    const [used, fresh] = [make(), make()];
+    adapted.compile({optimizer: used, loss: 'meanSquaredError'});
+    await fit();
+    const trained = [];
+    for (const optimizer of [used, fresh]) {
+      setAdapter(adapted, other);
+      if (optimizer === fresh) {
+        adapted.compile({optimizer, loss: 'meanSquaredError'});
+      }
+      await fit();
+      trained.push(factorsOf(adapted).map(weight => numbers(weight.read())));
+    }
+    expect(trained[0]).toEqual(trained[1]);
+    [used, fresh].forEach(optimizer => optimizer.dispose());
+    dispose();
+  });
+
   test.each(OPTIMIZERS)('a reset of %s frees what it kept', async (_, make) => {
     const optimizer = make();
     await withoutLeaks(async () => {
