@@ -21,21 +21,21 @@ export {
   type AdamOptions,
   adamW,
   type AdamWOptions,
-  LoRAAdam,
-  LoRAMomentum,
-  LoRASGD,
+  type LoRAAdam,
+  type LoRAMomentum,
+  type LoRASGD,
   sgd,
   type SGDOptions,
 } from './core/training/optimizers';
-export {Accumulate, accumulate} from './core/training/accumulate';
-export {ClipByGlobalNorm, clipByGlobalNorm} from './core/training/clipByGlobalNorm';
-export {LoRAPlus, loraPlus, type LoRAPlusOptions} from './core/training/loraPlus';
-export {BestAdapter, bestAdapter, type BestAdapterOptions} from './core/training/bestAdapter';
-export {checkpoint, type CheckpointOptions, Checkpoints} from './core/training/checkpoint';
+export {type Accumulate, accumulate} from './core/training/accumulate';
+export {type ClipByGlobalNorm, clipByGlobalNorm} from './core/training/clipByGlobalNorm';
+export {type LoRAPlus, loraPlus, type LoRAPlusOptions} from './core/training/loraPlus';
+export {type BestAdapter, bestAdapter, type BestAdapterOptions} from './core/training/bestAdapter';
+export {checkpoint, type CheckpointOptions, type Checkpoints} from './core/training/checkpoint';
 export type {CheckpointPlace} from './core/training/checkpointFile';
 export {resume, type ResumedRun, type ResumeOptions} from './core/training/resume';
 export {
-  LearningRateSchedule,
+  type LearningRateSchedule,
   learningRateSchedule,
   type ScheduleOptions,
   type ScheduleShape,
@@ -47,9 +47,14 @@ export {
   type SweepStep,
 } from './core/training/findLearningRate';
 export {type Movable, moveTo} from './core/training/moveTo';
-export {progress, type ProgressOptions, ProgressReport, type TrainingProgress} from './core/training/progress';
-export {type Examples, SeededBatches, seededBatches, type SeededBatchesOptions} from './core/training/seededBatches';
-export {StopOnNaN, stopOnNaN} from './core/training/stopOnNaN';
+export {progress, type ProgressOptions, type ProgressReport, type TrainingProgress} from './core/training/progress';
+export {
+  type Examples,
+  type SeededBatches,
+  seededBatches,
+  type SeededBatchesOptions,
+} from './core/training/seededBatches';
+export {type StopOnNaN, stopOnNaN} from './core/training/stopOnNaN';
 export {resetOptimizer} from './core/training/resetOptimizer';
 export {replaceHead, type ReplaceHeadOptions} from './core/head/replaceHead';
 export type {HeadPlace} from './core/head/headPlace';
