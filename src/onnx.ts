@@ -2,6 +2,7 @@ import {registerGraphGradients} from './extensions/graph/gradients/graphGradient
 import './extensions/graph/layers/fusedConvolution';
 import './extensions/graph/layers/graphOp';
 import './backends/backends';
+import {registerResetAfterGRU} from './core/layers/gruResetAfter';
 
 // Importing this entry point registers the layers that imported models are made of.
 
@@ -9,3 +10,4 @@ export {fromONNX, type FromONNXOptions, type ONNXSource} from './extensions/onnx
 export {toONNX, type ToONNXOptions} from './extensions/onnx/export/toONNX';
 
 registerGraphGradients();
+registerResetAfterGRU();

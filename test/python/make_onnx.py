@@ -56,7 +56,7 @@ def add(into, name, file, inputs):
 
 def case(name, nodes, weights=None, opset=17, outputs=1, fixed=False, **inputs):
     """A node: (operation, inputs, outputs, attributes). What nothing gives is an input, open along its first axis."""
-    made = [helper.make_node(op, i.split(','), o.split(','), domain=a.pop('domain', ''), **a) for op, i, o, a in nodes]
+    made = [helper.make_node(op, i.split(',') if i else [], o.split(','), domain=a.pop('domain', ''), **a) for op, i, o, a in nodes]
     def info(key, value):
         kind = helper.np_dtype_to_tensor_dtype(value.dtype)
         return helper.make_tensor_value_info(key, kind, [d if fixed or i > 0 else 'N' for i, d in enumerate(value.shape)])
@@ -175,6 +175,24 @@ case('InstanceNormalization', [('InstanceNormalization', 'x,s,b', 'y', {})], nor
 case('GroupNormalization', [('GroupNormalization', 'x,s,b', 'y', {'num_groups': 2})], norm, opset=21, x=image)
 case('RMSNormalization', [('RMSNormalization', 'x,s', 'y', {})], norm, opset=23, x=x3)
 case('LRN', [('LRN', 'x', 'y', {'size': 3})], x=image)
+
+# Recurrent layers. Sequences are [time, batch, values] in ONNX.
+def recurrent(name, op, gates, directions=1, outputs='y', nodes=(), **attributes):
+    rows = gates * 4
+    weights = {'w': rand(directions, rows, 3), 'r': rand(directions, rows, 4), 'b': rand(directions, 2 * rows)}
+    case(name, [('Transpose', 'x', 't', {'perm': [1, 0, 2]}), (op, 't,w,r,b', outputs, {'hidden_size': 4, **attributes}), *nodes], weights, x=rand(2, 5, 3))
+for op, gates in {'RNN': 1, 'LSTM': 4, 'GRU': 3}.items():
+    recurrent(op, op, gates)
+    recurrent(f'{op} backwards', op, gates, direction='reverse')
+    recurrent(f'{op} in both directions', op, gates, 2, 's', [
+        ('Transpose', 's', 'd', {'perm': [0, 2, 1, 3]}), ('Constant', '', 'z', {'value_ints': [0, 0, -1]}),
+        ('Reshape', 'd,z', 'e', {}), ('Transpose', 'e', 'y', {'perm': [1, 0, 2]}),
+    ], direction='bidirectional')
+    recurrent(f'{op}, its last state', op, gates, 2, ',y', direction='bidirectional')
+recurrent('GRU that resets after', 'GRU', 3, linear_before_reset=1)
+recurrent('RNN of relu', 'RNN', 1, activations=['Relu'])
+case('LSTM along the first axis, without bias', [('LSTM', 'x,w,r,,,h,h', 'l', {'hidden_size': 2}), ('Squeeze', 'l,a', 'y', {})],
+     {'w': rand(1, 8, 3), 'r': rand(1, 8, 2), 'h': np.zeros((1, 2, 2), 'float32'), 'a': i64(1)}, fixed=True, x=rand(4, 2, 3))
 
 # Reductions.
 for op in 'ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSumExp'.split():
@@ -311,7 +329,19 @@ def networks():
             x = self.slopes(self.second(F.gelu(self.first(sound))))
             return self.norm(F.avg_pool1d(x, 2).transpose(1, 2)).softmax(1)
 
+    class Tagger(nn.Module):
+        """Recurrent layers over time."""
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(6, 4, 2, batch_first=True, bidirectional=True)
+            self.gru, self.tags = nn.GRU(8, 4, batch_first=True), nn.Linear(4, 3)
+
+        def forward(self, values):
+            x, last = self.gru(self.lstm(values)[0])
+            return self.tags(x), last[0]
+
     for name, model, x in [
+        ('tagger', Tagger(), torch.randn(3, 5, 6)),
         ('classifier', Classifier(), torch.randn(3, 3, 16, 16)),
         ('encoder', Encoder(), torch.randint(0, 40, (3, 6))),
         ('upscaler', Upscaler(), torch.randn(3, 3, 6, 6)),

@@ -55,7 +55,8 @@ async function tryFile(name: string, file: Uint8Array, out: string): Promise<str
     .map(layer => layer.name);
   let result = base;
   let loss = '';
-  if (kernels.length > 0 && before.every(({dtype}) => dtype === 'float32')) {
+  const isRows = ({dtype, shape}: tf.Tensor) => dtype === 'float32' && shape[0] === x[0]!.shape[0];
+  if (kernels.length > 0 && before.every(isRows)) {
     result = applyLoRA(base, {rank: 2, seed: 1, targets: kernels});
     result.compile({optimizer: adam({learningRate: 0.01}), loss: tf.losses.meanSquaredError});
     const targets = before.map(output => tf.mul(output, 0.5));
@@ -88,7 +89,7 @@ async function tryFile(name: string, file: Uint8Array, out: string): Promise<str
 await tf.setBackend('cpu');
 tf.enableProdMode();
 const out = mkdtempSync(join(tmpdir(), 'onnx-'));
-const withKernels = readCases('operations').filter(({name}) => /^(?:Conv|MatMul|Gemm|Gather$)/.test(name));
+const withKernels = readCases('operations').filter(({name}) => /^(?:Conv|MatMul|Gemm|Gather$|LSTM|GRU|RNN)/.test(name));
 const cases = [...readCases('networks'), ...withKernels].map(each => ({
   name: each.name,
   bytes: bytesOf(each),

@@ -1,6 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
 import {checkOptions, misfitError, throwFaults, unsupportedError} from '../../../platform/errors';
-import {sizeOf, transpose} from '../../../platform/formats/layout';
 import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../../platform/formats/numbers';
 import {checkCallOptions, stepsOf} from '../../../platform/signals';
 import {namedWeights} from '../../../platform/tfjs/weights';
@@ -12,7 +11,7 @@ import type {OnnxModel, OnnxNode} from '../file/readOnnx';
 import {readGraphProto} from '../file/readOnnx';
 import {type FromONNXOptions, loadOnnx, type ONNXSource, planOnnx, RECORD} from '../import/fromONNX';
 import type {OnnxGraphModel} from '../import/onnxGraph';
-import type {Lowering, WeightOrigin} from '../lower/lowering';
+import {type Lowering, putBack, type WeightOrigin} from '../lower/lowering';
 import {type Changes, type NewTensor, spliceOnnx} from './spliceOnnx';
 
 /** How a model is written into its file. */
@@ -116,7 +115,8 @@ async function changedInputs(model: tf.LayersModel, planned: Planned, options: T
       }
       const key = `${origin.node} ${origin.index}`;
       const input = changed.get(key) ?? (await inputAt(planned, origin));
-      write(input.values, origin, {shape: current.shape, data: (await current.data()) as Float32Array});
+      const held = {shape: current.shape, data: (await current.data()) as Float32Array};
+      putBack({shape: input.shape, data: input.values}, held, origin);
       changed.set(key, input);
     }
   }
@@ -130,18 +130,6 @@ async function inputAt({lowering, graph}: Planned, {node, index}: WeightOrigin):
   const computed = stored === undefined ? lowering.planner.constant(key) : undefined;
   const values = Float32Array.from(stored?.values() ?? ((await computed?.data()) as Float32Array));
   return {node, index, values, shape: stored?.shape ?? computed?.shape ?? []};
-}
-
-/** Writes a layer's weight into values as the file has them: the inverse of how it was arranged. */
-function write(
-  values: Float32Array,
-  {perm, part}: WeightOrigin,
-  weight: {shape: readonly number[]; data: Float32Array},
-): void {
-  const inverse = perm?.map((_, axis) => perm.indexOf(axis));
-  const {data} = inverse === undefined ? weight : transpose(weight, inverse);
-  const row = part === undefined ? 0 : sizeOf(weight.shape) / part[1];
-  values.set(data, part === undefined ? 0 : part[0] * row);
 }
 
 /** Nobody nests more graphs than this. */

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {sizeOf, transpose} from '../../../platform/formats/layout';
+import {sizeOf, transpose, type Values} from '../../../platform/formats/layout';
 import type {GraphAttribute, GraphNode} from '../../graph/graphDef';
 import type {Planner} from '../../graph/import/planner';
 import type {Constant, PlannedWeight, Value} from '../../graph/import/values';
@@ -17,12 +17,18 @@ export interface OnnxOperations {
   opsets: ReadonlyMap<string, number>;
 }
 
-/** How a layer holds a tensor of a file: shaped, then transposed. */
+/** How a layer holds a tensor of a file: what is done to it, in this order. */
 export interface Arrangement {
-  shape?: readonly number[];
-  perm?: readonly number[];
-  /** Of the first axis, before all else: where the part begins that is meant, and its size. */
+  /** Where the part of the first axis begins that is meant, and its size. */
   part?: readonly [from: number, size: number];
+  shape?: readonly number[];
+  /** Whether the parts of the first axis, two, are added. */
+  added?: boolean;
+  /** The order of the parts of the first axis. */
+  order?: readonly number[];
+  perm?: readonly number[];
+  /** The shape in the end, where it is another one. */
+  to?: readonly number[];
 }
 
 /** What a weight of a layer is in the file. */
@@ -126,19 +132,15 @@ export class Lowering {
   }
 
   private arrange(value: Constant, stored: OnnxTensor | undefined, how: Arrangement): Constant {
-    const {part, shape, perm} = how;
-    if (part === undefined && shape === undefined && (perm === undefined || isIdentity(perm))) {
+    const {perm, ...rest} = how;
+    if (Object.keys(rest).length === 0 && (perm === undefined || isIdentity(perm))) {
       return value;
     }
     // Straight from the file, so that the tensor as it is there is never made.
-    const own = stored?.shape ?? value.tensor.shape;
-    const row = sizeOf(own.slice(1));
-    return this.lazy(sizeOf(own), () => {
-      const values = (stored?.values() ?? value.tensor.dataSync()) as Float32Array;
-      const data = part === undefined ? values : values.slice(part[0] * row, (part[0] + part[1]) * row);
-      const shaped = {data, shape: shape ?? (part === undefined ? own : [part[1], ...own.slice(1)])};
-      return perm === undefined ? shaped : transpose(shaped, perm);
-    });
+    const shape = stored?.shape ?? value.tensor.shape;
+    return this.lazy(sizeOf(shape), () =>
+      arranged({shape, data: (stored?.values() ?? value.tensor.dataSync()) as Float32Array}, how),
+    );
   }
 
   /** A constant whose tensor is made when it is first needed. */
@@ -173,6 +175,55 @@ export class Lowering {
     const own: GraphNode | undefined = this.planner.graph.nodes.get(node);
     return this.origins.get(node) ?? this.origins.get(own?.input?.[index] ?? '');
   }
+}
+
+/** A tensor of a file as a layer holds it. */
+function arranged(values: Values, {part, shape, added, order, perm, to}: Arrangement): Values {
+  const taken = part === undefined ? values : rowsOf(values, ...part);
+  let result: Values = {data: taken.data, shape: shape ?? taken.shape};
+  if (added === true) {
+    const [one, other] = [rowsOf(result, 0, 1), rowsOf(result, 1, 1)];
+    result = {data: one.data.map((value, i) => value + (other.data[i] ?? 0)), shape: result.shape.slice(1)};
+  }
+  if (order !== undefined) {
+    result = ordered(result, order);
+  }
+  const turned = perm === undefined ? result : transpose(result, perm);
+  return {data: turned.data, shape: to ?? turned.shape};
+}
+
+/** Writes what a layer holds into a tensor of a file: the inverse of `arranged`. */
+export function putBack(values: Values, held: Values, {part, shape, added, order, perm}: Arrangement): void {
+  const row = sizeOf(values.shape.slice(1));
+  const target = part === undefined ? values.data : values.data.subarray(part[0] * row, (part[0] + part[1]) * row);
+  const own = shape ?? (part === undefined ? values.shape : [part[1], ...values.shape.slice(1)]);
+  const inner = added === true ? own.slice(1) : own;
+  let result: Values = {data: held.data, shape: perm?.map(axis => inner[axis] ?? 1) ?? inner};
+  if (perm !== undefined) {
+    result = transpose(result, inverseOf(perm));
+  }
+  if (order !== undefined) {
+    result = ordered(result, inverseOf(order));
+  }
+  const half = target.length / 2;
+  // Of two parts that are added, the second one stays.
+  target.set(added === true ? result.data.map((value, i) => value - (target[half + i] ?? 0)) : result.data);
+}
+
+function rowsOf({shape, data}: Values, from: number, count: number): Values {
+  const row = sizeOf(shape.slice(1));
+  return {data: data.slice(from * row, (from + count) * row), shape: [count, ...shape.slice(1)]};
+}
+
+function ordered(values: Values, order: readonly number[]): Values {
+  const data = new Float32Array(values.data.length);
+  const row = data.length / order.length;
+  order.forEach((from, i) => data.set(rowsOf(values, from, 1).data, i * row));
+  return {shape: values.shape, data};
+}
+
+function inverseOf(perm: readonly number[]): number[] {
+  return perm.map((_, axis) => perm.indexOf(axis));
 }
 
 export function range(count: number): number[] {

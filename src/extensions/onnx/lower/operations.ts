@@ -6,6 +6,7 @@ import * as norms from './norms';
 import type {OnnxCall} from './onnxCall';
 import * as pools from './pools';
 import * as products from './products';
+import * as recurrent from './recurrent';
 import * as reductions from './reductions';
 import {resize} from './resize';
 import * as shapes from './shapes';
@@ -64,6 +65,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Expand: shapes.expand,
     Flatten: shapes.flatten,
     Floor: unary('Floor'),
+    GRU: recurrent.gru,
     Gather: shapes.gather,
     GatherND: shapes.gatherND,
     Gelu: activations.gelu,
@@ -80,6 +82,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     IsInf: elementwise.isInf,
     IsNaN: unary('IsNan'),
     LRN: norms.localResponse,
+    LSTM: recurrent.lstm,
     LayerNormalization: norms.layerNorm,
     LeakyRelu: activations.leakyRelu,
     Less: binary('Less'),
@@ -104,6 +107,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Pad: shapes.pad,
     Pow: elementwise.pow,
     RMSNormalization: norms.rmsNorm,
+    RNN: recurrent.rnn,
     Range: shapes.rangeRule,
     Reciprocal: unary('Reciprocal'),
     ReduceL1: reduce('Sum', 18, 'Abs'),

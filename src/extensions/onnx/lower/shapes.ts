@@ -20,11 +20,23 @@ async function reshape(call: OnnxCall, entries: readonly Entry[]): Promise<strin
 export const reshapeTo: Rule = async call => {
   const given = call.version < 5 ? (call.ints('shape') ?? []) : call.entries(1);
   const keepsZeros = call.int('allowzero', 0) === 1;
+  const isKept = (entry: Entry | undefined) => entry === 0 && !keepsZeros;
+  // Axes that are kept may go on being held in another order, if those behind them are held in theirs.
+  const count = given.findIndex(entry => !isKept(entry));
+  const kept = count < 0 ? given.length : count;
+  const perm = call.perm();
+  const isBehind = kept > 1 && perm.every((axis, place) => place < kept || axis === place);
+  const lead = isBehind ? perm.slice(0, kept) : range(kept);
   const entries: Entry[] = [];
-  for (const [axis, entry] of given.entries()) {
-    entries.push(entry === 0 && !keepsZeros ? await call.entry(0, axis) : entry);
+  for (const axis of lead) {
+    entries.push(await call.entry(0, axis));
   }
-  call.give(await reshape(call, entries));
+  for (const [i, entry] of given.slice(kept).entries()) {
+    entries.push(isKept(entry) ? await call.entry(0, kept + i) : entry);
+  }
+  const x = isBehind ? call.key(0) : await inOrder(call);
+  const rest = range(given.length).slice(kept);
+  call.give(await call.emit('Reshape', [x, await call.vector(entries)]), isBehind ? [...lead, ...rest] : undefined);
 };
 
 export const flatten: Rule = async call => {

@@ -13,14 +13,14 @@ beforeAll(() => useBackend('cpu'));
 const CASES = new Map([...readCases('networks'), ...readCases('operations')].map(each => [each.name, each]));
 /** Files of layers with weights: each network, and each kind of kernel. */
 const WITH_WEIGHTS = [...CASES.keys()].filter(name =>
-  /batch$|^(Conv|ConvTranspose|MatMul and bias|Gemm|Gather|an initializer of (float16|double))(?! one| several)\b/.test(
+  /batch$|^(Conv|ConvTranspose|MatMul and bias|Gemm|Gather|LSTM|GRU|RNN|an initializer of (float16|double))(?! one| several)\b/.test(
     name,
   ),
 );
 
 /** Adapts every kernel of a model with an update that changes its outputs. */
 function stirred(base: tf.LayersModel): tf.LayersModel {
-  const kernels = base.layers.filter(layer => /Dense|Conv|Embedding/.test(layer.getClassName()));
+  const kernels = base.layers.filter(layer => /Dense|Conv|Embedding|LSTM|GRU|RNN/.test(layer.getClassName()));
   const model = applyLoRA(base, {rank: 1, seed: 1, targets: kernels.map(({name}) => name)});
   stirFactors(model);
   return model;
