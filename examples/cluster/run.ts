@@ -62,12 +62,12 @@ function compare(ours: Logits, theirs: Logits): string {
   const largest = Math.max(...theirs.flat().map(Math.abs));
   const apart = Math.max(...ours.flat().map((value, i) => Math.abs(value - theirs.flat()[i]!))) / largest;
   if (!(apart <= TOLERANCE)) {
-    throw new Error(`The adapter gives other numbers here than in PyTorch: ${apart} of the largest logit.`);
+    throw new Error(`The logits differ from PyTorch's by ${apart} of the largest logit.`);
   }
   return apart.toExponential(1);
 }
 
-const rows = [['', 'mails, right', 'loss', 'newsletters, right']];
+const rows = [['', 'accuracy, mails', 'loss', 'accuracy, newsletters']];
 
 function report(name: string, logits: Logits): void {
   const measure = (examples: Labelled[], from: number) => {
@@ -102,12 +102,12 @@ run(
 
 // 2. Its adapter comes here, and computes the same.
 const {model: base} = await loadTransformer({config: encoder.config, weights: encoder.weights, labels: 2});
-report('before: a head that has learned nothing', logitsHere(base));
+report('before training, with a new head', logitsHere(base));
 const model = applyLoRA(base, await importPEFT(path('from-cluster'), base));
-console.log(`\n2. Brought here: ${String(summarizeLoRA(model)).split('\n').at(-1)}`);
+console.log(`\n2. Imported into tfjs: ${String(summarizeLoRA(model)).split('\n').at(-1)}`);
 const imported = logitsHere(model);
 const differs = compare(imported, logitsOfPEFT('from-cluster'));
-console.log(`   Its logits differ from those of PyTorch by ${differs}, of the largest.`);
+console.log(`   Its logits differ from PyTorch's by ${differs} of the largest logit.`);
 report('after the cluster', imported);
 
 // 3. It learns on, from what the cluster does not have.
@@ -117,12 +117,12 @@ compileModel(model, {optimizer: adam({learningRate: 5e-4})});
 await fit(model, encoder, subjects.own, 2, 1);
 console.log(`   ${(seconds() - start).toFixed(0)} s`);
 const trained = logitsHere(model);
-report('after training on here', trained);
+report('after the device', trained);
 
 // 4. It goes back.
 await writePEFTFolder(await exportPEFT(model, {baseModel: encoder.folder}), path('from-here'));
 const returned = logitsOfPEFT('from-here');
-console.log(`\n4. PEFT has loaded it again. The logits differ by ${compare(trained, returned)}, of the largest.`);
+console.log(`\n4. PEFT loaded the result. Its logits differ by ${compare(trained, returned)} of the largest logit.`);
 report('back in PEFT', returned);
 
 console.log(`\n${table(rows)}\n`);

@@ -58,7 +58,7 @@ mkdirSync(path('page'), {recursive: true});
 await base.save(fileHandler(path('base')));
 await base.save(fileHandler(path('page')));
 const tests = heldOut();
-console.log(`The base reads ${accuracy(base, tests).toFixed(1)} % of 1,000 digits that are turned by a quarter.`);
+console.log(`Accuracy of the base model on 1,000 digits rotated by 90°: ${accuracy(base, tests).toFixed(1)} %.`);
 
 /** What a long run keeps for the next, by names that say how it came about. */
 const KEPT = path('results.json');
@@ -134,7 +134,7 @@ async function federated(link: SuperLink, {method, server}: Arm, seed: number, d
       clients.add(started);
       add(await started.over);
       if (each.dieIn !== undefined) {
-        console.log(`  client ${client} was killed in round ${each.dieIn}, and comes back`);
+        console.log(`  client ${client} was killed in round ${each.dieIn} and restarts`);
       }
     }
   });
@@ -166,16 +166,16 @@ const browser = await openBrowser();
 console.log(
   browser === undefined
     ? `There is no browser at ${CHROMIUM}: all four clients are processes.`
-    : `Three clients are processes, one is a tab of ${CHROMIUM}.`,
+    : `Three clients are processes, one is a tab in ${CHROMIUM}.`,
 );
-console.log(`A SuperLink of Flower answers at ${link.url} after ${seconds(begin).toFixed(0)} s.\n`);
+console.log(`The SuperLink is ready at ${link.url} after ${seconds(begin).toFixed(0)} s.\n`);
 
 const show = (values: number[]) => {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const spread = values.length > 1 ? ` (${Math.min(...values).toFixed(1)}–${Math.max(...values).toFixed(1)})` : '';
   return mean.toFixed(1) + spread;
 };
-const rows: string[][] = [['', 'accuracy, %', 'bytes sent', 'received', 'of tensors', 'seconds']];
+const rows: string[][] = [['', 'accuracy, %', 'bytes sent', 'bytes received', 'tensor bytes', 'seconds']];
 for (const method of new Set(ARMS.map(arm => arm.method))) {
   const best: number[] = [];
   const together: number[] = [];
@@ -215,7 +215,9 @@ link.stop();
 await browser?.browser()?.close();
 await page.close();
 console.log(`\n${table(rows)}\n`);
-console.log(`Bytes are those of one client and round, signs of life included. ${seconds(begin).toFixed(0)} s in all.`);
+console.log(
+  `Bytes are those of one client in one round, heartbeats included. ${seconds(begin).toFixed(0)} s in total.`,
+);
 if (quick) {
   console.log(SHORT);
 }
