@@ -102,7 +102,7 @@ const USAGES: Record<string, Usage> = {
   importPEFT: () => [peftFiles('lora'), smallNetwork().model, {keyMap: {}}],
   learningRateSchedule: () => [{warmup: 2, steps: 10, shape: 'linear'}],
   loadAdapter: () => [new MemoryHandler()],
-  loadKerasModel: () => [{load: () => Promise.resolve({})}],
+  loadKerasModel: () => [{load: () => Promise.resolve({})}, {maxBytes: 1e6}],
   loraKernels: () => [],
   adaptLayer: () => [
     {

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {
   asLoRAError,
   brief,
+  checkOptions,
   kindOf,
   listed,
   LoRAError,
@@ -9,7 +10,11 @@ import {
   throwFaults,
   unsupportedError,
 } from '../../platform/errors';
+import {type CallOptions, throwIfAborted, unlessAborted} from '../../platform/signals';
 import {sizeOf} from '../../platform/formats/layout';
+import {disposeModel} from '../rewire/dispose';
+import {checkLimits, type LoadOptions} from '../storage/limits';
+import {limitedFetch} from '../storage/sources';
 import {joinedWeights} from '../storage/weightBytes';
 import {type LayerEntry} from '../../platform/tfjs/configs';
 import {keepingNames} from '../../platform/tfjs/keepingNames';
@@ -33,23 +38,37 @@ import {fillWeights} from './weights';
  * which has to be imported.
  *
  * @param source what `tf.loadLayersModel` takes: a URL, or a handler of `tf.io`.
+ * @param options `signal` ends the load; `onProgress` is called with the bytes of each file that is fetched; `maxBytes`
+ *     limits what is fetched, without a limit by default.
  * @returns a promise of a layers model.
  * @throws LoRAError `ERR_UNSUPPORTED` if a layer or a setting would compute something else than in Keras, `ERR_MISFIT`
- *     if the weights do not fit, with a line for each fault; `ERR_IO` if it cannot be read. Then nothing is left in
- *     memory.
+ *     if the weights do not fit, with a line for each fault; `ERR_IO` if it cannot be read; `ERR_ABORTED` if the signal
+ *     is aborted. Then nothing is left in memory.
  */
-export async function loadKerasModel(source: string | tf.io.IOHandler): Promise<tf.LayersModel> {
-  const artifacts = await handlerOf(source)
-    .load()
-    .catch((error: unknown) => {
-      throw typeof source === 'string' ? asLoRAError(error, `Cannot load "${source}"`, 'ERR_IO') : error;
-    });
+export async function loadKerasModel(
+  source: string | tf.io.IOHandler,
+  options: LoadOptions & CallOptions = {},
+): Promise<tf.LayersModel> {
+  checkOptions(options, {maxBytes: true, signal: true, onProgress: true});
+  checkLimits(options);
+  const {signal} = options;
+  throwIfAborted(signal);
+  const {load} = handlerOf(source, options);
+  const artifacts = await unlessAborted(load(), signal).catch((error: unknown) => {
+    throwIfAborted(signal);
+    throw typeof source === 'string' ? asLoRAError(error, `Cannot load "${source}"`, 'ERR_IO') : error;
+  });
   const found = recognize(artifacts);
   if (found !== undefined) {
     return build(found, artifacts);
   }
   refuse(endlessFaults(artifacts.modelTopology));
-  return tf.loadLayersModel({load: () => Promise.resolve(artifacts)});
+  const model = await tf.loadLayersModel({load: () => Promise.resolve(artifacts)});
+  if (signal?.aborted === true) {
+    disposeModel(model);
+  }
+  throwIfAborted(signal);
+  return model;
 }
 
 /** What tfjs would wait for without end in a topology that it reads itself, a line each. */
@@ -74,13 +93,14 @@ function endlessFaults(topology: unknown): string[] {
 
 type Loading = tf.io.IOHandler & Required<Pick<tf.io.IOHandler, 'load'>>;
 
-function handlerOf(source: string | tf.io.IOHandler): Loading {
-  const [handler = source] = typeof source === 'string' ? tf.io.getLoadHandlers(source) : [source];
-  const found = typeof handler === 'string' ? tf.io.browserHTTPRequest(handler) : handler;
+function handlerOf(source: string | tf.io.IOHandler, options: LoadOptions & CallOptions): {load: Loading['load']} {
+  const http = {fetchFunc: limitedFetch({maxBytes: Infinity, ...options})};
+  const [handler = source] = typeof source === 'string' ? tf.io.getLoadHandlers(source, http) : [source];
+  const found = typeof handler === 'string' ? tf.io.http(handler, http) : handler;
   if (typeof (found as Partial<tf.io.IOHandler> | null | undefined)?.load !== 'function') {
     throw new LoRAError(`The source must be a URL or a handler of tf.io that can load, got ${kindOf(source)}.`);
   }
-  return found as Loading;
+  return {load: () => (found as Loading).load()};
 }
 
 function build({given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): tf.LayersModel {

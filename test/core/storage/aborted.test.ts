@@ -1,0 +1,98 @@
+import type * as tf from '@tensorflow/tfjs';
+import {
+  type Adapter,
+  applyLoRA,
+  combineAdapters,
+  exportPEFT,
+  getAdapter,
+  importPEFT,
+  loadAdapter,
+  loadKerasModel,
+  type Progress,
+  toSafetensors,
+} from 'tfjs-lora';
+import {useBackend, withoutLeaks} from '../../helpers';
+import {MemoryHandler, mlp, stirFactors} from '../../models';
+import {KEY_MAP, peftFiles, smallNetwork} from '../../peftNetworks';
+
+let model: tf.LayersModel;
+let network: tf.LayersModel;
+let adapter: Adapter;
+beforeAll(async () => {
+  await useBackend('cpu');
+  model = applyLoRA(mlp().model, {rank: 2});
+  stirFactors(model);
+  adapter = getAdapter(model);
+  network = smallNetwork().model;
+});
+
+interface Options {
+  signal: AbortSignal;
+  onProgress: (progress: Progress) => void;
+}
+
+const REASON = new Error('the visitor left');
+
+/** Calls that take a signal, each of which gives something to dispose of, or nothing. */
+const CALLS: [name: string, call: (options: Options) => Promise<unknown>][] = [
+  ['loadAdapter', async options => loadAdapter(new Blob([await toSafetensors(model)]), options)],
+  ['loadAdapter of PEFT', options => loadAdapter(peftFiles('lora'), {model: network, keyMap: KEY_MAP, ...options})],
+  ['importPEFT', options => importPEFT(peftFiles('lora'), network, {keyMap: KEY_MAP, ...options})],
+  ['exportPEFT', options => exportPEFT(model, options)],
+  ['combineAdapters with a rank', options => combineAdapters(adapter, {rank: 1, ...options})],
+  ['combineAdapters with a budget', options => combineAdapters(adapter, {budget: 25, ...options})],
+  [
+    'loadKerasModel',
+    async options => {
+      const handler = new MemoryHandler();
+      await network.save(handler);
+      return loadKerasModel(handler, options);
+    },
+  ],
+];
+
+const free = (result: unknown) => (result as {dispose?: () => void} | undefined)?.dispose?.();
+
+/** Lets so many turns of the event loop pass. */
+async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    await new Promise(resolve => setImmediate(resolve));
+  }
+}
+
+describe.each(CALLS)('%s', (_, call) => {
+  test('that is aborted at any moment leaves nothing behind', async () => {
+    let aborted = 0;
+    for (let moment = 0; moment < 12; moment++) {
+      await withoutLeaks(async () => {
+        const controller = new AbortController();
+        const calling = call({signal: controller.signal, onProgress: () => undefined});
+        const outcome = calling.then(free, (error: unknown) => {
+          aborted++;
+          expect(error).toMatchObject({name: 'LoRAError', code: 'ERR_ABORTED', cause: REASON});
+        });
+        await (moment === 0 ? undefined : turns(moment - 1));
+        controller.abort(REASON);
+        await outcome;
+        await turns(2);
+      });
+    }
+    expect(aborted).toBeGreaterThan(0);
+  });
+
+  test('whose onProgress throws ends with that error, and leaves nothing behind', async () => {
+    const reports: Progress[] = [];
+    free(await call({signal: new AbortController().signal, onProgress: progress => reports.push(progress)}));
+    for (const at of reports.keys()) {
+      await withoutLeaks(async () => {
+        let left = at;
+        const onProgress = () => {
+          if (left-- === 0) {
+            throw REASON;
+          }
+        };
+        await expect(call({signal: new AbortController().signal, onProgress})).rejects.toBe(REASON);
+      });
+    }
+  });
+});
