@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs';
 import ts from 'typescript';
 import {useBackend} from '../helpers';
 import {MemoryHandler} from '../models';
-import {blocksOf, nameOf, PAGES, printedBy, programOf, surroundingsOf} from './pages';
+import {blocksOf, nameOf, PAGES, printedBy, programOf, scriptsOf, surroundingsOf} from './pages';
 
 jest.setTimeout(120_000);
 
@@ -13,6 +13,7 @@ const ROOT = process.cwd();
 const PROGRAMS = join(ROOT, 'test/docs/output');
 
 const WITH_CODE = PAGES.filter(page => blocksOf(page, 'ts').length > 0);
+const WITH_SCRIPTS = PAGES.filter(page => scriptsOf(page).length > 0);
 
 /** What the module of a page's surroundings may export beside names. */
 interface Surroundings {
@@ -24,6 +25,10 @@ interface Surroundings {
 
 function fileOf(page: string): string {
   return join(PROGRAMS, `${nameOf(page)}.ts`);
+}
+
+function scriptOf(page: string): string {
+  return join(PROGRAMS, `${nameOf(page)}.script.ts`);
 }
 
 /** Places of a browser, in memory. */
@@ -73,6 +78,7 @@ beforeAll(() => {
   rmSync(PROGRAMS, {recursive: true, force: true});
   mkdirSync(PROGRAMS, {recursive: true});
   WITH_CODE.forEach(page => writeFileSync(fileOf(page), programOf(page)));
+  WITH_SCRIPTS.forEach(page => writeFileSync(scriptOf(page), programOf(page, scriptsOf(page))));
   keepInMemory();
 });
 
@@ -95,6 +101,22 @@ test('the code of every page compiles in strict mode', () => {
       },
     );
   });
+  expect(faults).toEqual([]);
+});
+
+test('code that is marked as JavaScript has no types', () => {
+  const blocks = PAGES.flatMap(page => blocksOf(page, 'js', 'jsx').map(block => ({page, ...block})));
+  const texts = new Map(blocks.map(({page, line, text}) => [`${page}:${line}.jsx`, text]));
+  const host = ts.createCompilerHost({});
+  host.getSourceFile = name => ts.createSourceFile(name, texts.get(name) ?? '', ts.ScriptTarget.ES2022);
+  host.fileExists = name => texts.has(name);
+  const program = ts.createProgram([...texts.keys()], {allowJs: true, noLib: true, jsx: ts.JsxEmit.Preserve}, host);
+  const faults = [...texts.keys()].flatMap(name =>
+    program
+      .getSyntacticDiagnostics(program.getSourceFile(name))
+      .map(({messageText}) => `${name}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`),
+  );
+  expect(texts.size).toBeGreaterThan(5);
   expect(faults).toEqual([]);
 });
 
@@ -121,5 +143,14 @@ describe('the code of a page runs as it is written', () => {
       await surroundings.afterwards?.();
     });
     expect(printed).toEqual(expect.arrayContaining(printedBy(page)));
+  });
+
+  test.each(WITH_SCRIPTS)('the programs to save of %s', async page => {
+    await withFiles({}, async () => {
+      const {run} = require(scriptOf(page)) as {run: () => Promise<void>}; // eslint-disable-line
+      await run();
+    });
+    expect(printed.length).toBeGreaterThan(0);
+    expect(printed).toEqual(expect.arrayContaining(printedBy(page, 'js')));
   });
 });

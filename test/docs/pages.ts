@@ -15,6 +15,8 @@ export interface Block {
   line: number;
   /** The heading above it, without its signs. */
   heading: string;
+  /** The paragraph before it. */
+  before: string;
 }
 
 /** Paths of the pages whose code runs: the README, what is in docs, and what explains an example. */
@@ -48,18 +50,22 @@ export function readPage(page: string): string {
 export function blocksOf(page: string, ...languages: string[]): Block[] {
   const blocks: Block[] = [];
   let open: Block | undefined;
-  let heading = '';
+  let [heading, before, isOver] = ['', '', true];
   readPage(page)
     .split('\n')
     .forEach((text, i) => {
       if (open === undefined) {
         heading = /^#+ (.*)$/.exec(text)?.[1] ?? heading;
+        if (text !== '' && !text.startsWith('```')) {
+          before = isOver ? text : `${before} ${text}`;
+        }
+        isOver = text === '';
       }
       const fence = /^ *```(\w*)/.exec(text);
       if (fence === null && open !== undefined) {
         open.text += `${text}\n`;
       } else if (fence !== null && open === undefined) {
-        open = {language: fence[1]!, text: '', line: i + 2, heading};
+        open = {language: fence[1]!, text: '', line: i + 2, heading, before};
       } else if (open !== undefined) {
         blocks.push(open);
         open = undefined;
@@ -86,11 +92,11 @@ export function textsUnder(page: string, heading: string, language: string): str
  * What a page says that its code prints: in the fence without a language that follows it. A bar of progress is left
  * out.
  */
-export function printedBy(page: string): string[] {
+export function printedBy(page: string, code: 'ts' | 'js' = 'ts'): string[] {
   const blocks = blocksOf(page);
   const outputs = blocks.filter(({language}, i) => {
-    const code = blocks[i - 1];
-    return language === '' && code?.language === 'ts' && code.text.includes('console.log(');
+    const before = blocks[i - 1];
+    return language === '' && before?.language === code && before.text.includes('console.log(');
   });
   return outputs.flatMap(({text}) => text.trimEnd().split('\n')).filter(line => !line.startsWith('█'));
 }
@@ -136,13 +142,17 @@ export const EXPORTS: Readonly<Record<string, readonly string[]>> = {
   ),
 };
 
+/** The JavaScript that a page tells its reader to save and to run: `node first.mjs`. */
+export function scriptsOf(page: string): Block[] {
+  return blocksOf(page, 'js').filter(({before}) => /`node \w+\.mjs`/.test(before));
+}
+
 /**
- * The TypeScript of a page as one program: `run` runs its blocks in order. Each block knows what those before it
- * declared, and may declare a name again. Names that the page uses and does not import come from its surroundings, or
- * from the entry points of the library.
+ * Code of a page, its TypeScript unless blocks are given, as one program: `run` runs the blocks in order. Each block
+ * knows what those before it declared, and may declare a name again. Names that the page uses and does not import come
+ * from its surroundings, or from the entry points of the library.
  */
-export function programOf(page: string): string {
-  const blocks = blocksOf(page, 'ts');
+export function programOf(page: string, blocks: readonly Block[] = blocksOf(page, 'ts')): string {
   const imports: string[] = [];
   const bodies = blocks.map(({text, line}) => {
     const source = parse(text);

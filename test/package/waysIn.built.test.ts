@@ -1,6 +1,6 @@
 import {existsSync, readFileSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {blocksOf} from '../docs/pages';
+import {textsUnder} from '../docs/pages';
 import {makeProject, runIn} from './project';
 
 jest.setTimeout(120_000);
@@ -95,7 +95,7 @@ beforeAll(() => {
   project = makeProject(['@tensorflow/tfjs', ...(HAS_TFJS_NODE ? ['@tensorflow/tfjs-node'] : [])]);
   Object.entries(PROGRAMS).forEach(([name, text]) => writeFileSync(join(project, name), text));
   // jsdom lacks what every browser has: docs/quick-start.md says so.
-  writeFileSync(join(project, 'jest.setup.js'), blocksOf('docs/quick-start.md', 'js')[0]!.text);
+  writeFileSync(join(project, 'jest.setup.js'), textsUnder('docs/quick-start.md', 'In tests and on servers', 'js')[0]!);
   writeFileSync(join(project, 'page.test.js'), PAGE_TEST);
   const testEnvironment = join(MODULES, 'jest-environment-jsdom');
   const setupFiles = ['<rootDir>/jest.setup.js'];
