@@ -12,6 +12,7 @@ import type {Site} from '../rewire/walk';
 import {biasesOf} from '../../platform/tfjs/weights';
 import type {LoRAConfig, LoRAOverride} from './config';
 import {linearSites, usualTargets} from './linearTargets';
+import {newLayersOf} from './newLayers';
 import {firstNaming, inventory, lineOf, select, type Selection, unmatched, type UnmatchedEntry} from './targets';
 
 /** What will be adapted, with every choice made, and the ranks that were lowered. */
@@ -43,7 +44,8 @@ export interface Plan {
  * stays the one that was asked for.
  *
  * @param model the model whose sites these are.
- * @param head the new head of the model, if it has one. Its layers train in full.
+ * @param head the new head of the model, if it has one. Its layers train in full, and so do those that the model's
+ *     metadata says are new, unless they are targets or excluded.
  * @returns a plan with a fault for each entry of the config that names nothing, or nothing that can be adapted.
  */
 export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: LoRAConfig, head?: HeadConfig): Plan {
@@ -65,11 +67,13 @@ export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: 
   ];
   const isNamed = (option: keyof Plan['selections'], site: Site) => firstNaming(selections[option], site) !== undefined;
 
+  const fresh = newLayersOf(model);
+  const isFresh = (site: Site) => fresh.has(site.path) && !isNamed('targets', site) && !isNamed('exclude', site);
   const trained = sites.filter(
     site =>
       site.layer.weights.length > 0 &&
       whyFixed(site.layer) === undefined &&
-      (isNamed('trainInFull', site) || isInHead(head, site)),
+      (isNamed('trainInFull', site) || isInHead(head, site) || isFresh(site)),
   );
   const linear = targets === 'linear' ? linearSites(model, sites) : undefined;
   const chosen = sites.filter(

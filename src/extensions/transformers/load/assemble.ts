@@ -38,6 +38,8 @@ export function checkRoom(bytes: number, form: string): void {
 export interface BuiltModel {
   model: tf.LayersModel;
   layers: ReadonlyMap<string, tf.layers.Layer>;
+  /** The names of the layers that start random. */
+  newLayers: readonly string[];
 }
 
 /** @throws LoRAError if there is no memory for it. Then nothing of it is left. */
@@ -62,7 +64,7 @@ function assembled({architecture, config, purpose, sources}: Making, gradientChe
   if (takes === 'pictures') {
     const outputs = architecture.build(net, config, {ids: null, mask: null, types: null, pixels}, purpose);
     const model = tf.model({inputs: pixels as tf.SymbolicTensor, outputs: outputs as tf.SymbolicTensor});
-    return {model, layers: net.layers};
+    return {model, layers: net.layers, newLayers: net.newLayers};
   }
   const hasChoices = purpose.head === 'choices';
   const names = ['input_ids', 'attention_mask', ...(purpose.tokenTypes ? ['token_type_ids'] : [])];
@@ -74,7 +76,7 @@ function assembled({architecture, config, purpose, sources}: Making, gradientChe
   const outputs = hasChoices ? net.choiceScores('choices', [given, inputs[0] ?? null]) : given;
   const all = pixels === null ? inputs : [...inputs, pixels];
   const model = tf.model({inputs: all as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor});
-  return {model, layers: net.layers};
+  return {model, layers: net.layers, newLayers: net.newLayers};
 }
 
 /** Gives a weight of a new model its value, in the shape that it has in its file or in its own. */

@@ -5,6 +5,7 @@ import type {Values} from '../../../platform/formats/layout';
 import {type OpenSafetensors, openSafetensors} from '../../../platform/formats/safetensors';
 import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../../platform/signals';
 import {checkLimits, type LoadOptions, MOST_FETCHED, tooLarge} from '../../../core/storage/limits';
+import {newLayersEntry} from '../../../core/model/newLayers';
 import {readerOf} from '../../../core/storage/sources';
 import type {Pooling} from '../net/architecture';
 import {chooseArchitecture} from './architectures';
@@ -39,7 +40,8 @@ export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallO
   architecture?: string;
   /**
    * Gives the model a new head, which starts random, for so many classes or for classes with these names: of a text, or
-   * what `architecture` says. A head for spans has 2, one for choices 1.
+   * what `architecture` says. A head for spans has 2, one for choices 1. Adapted, it trains in full, as one of
+   * `replaceHead`, unless it is among the targets or excluded.
    */
   labels?: number | readonly string[];
   /**
@@ -183,13 +185,14 @@ export async function loadTransformer<T = HubTokenizer>(
       throw tokenizer;
     }
     throwIfAborted(signal);
-    const {model, layers} = buildModel(made, gradientCheckpointing);
+    const {model, layers, newLayers} = buildModel(made, gradientCheckpointing);
     const uncomputed = new Map<string, Values>();
     UNCOMPUTED.set(record, uncomputed);
     model.setUserDefinedMetadata({
       ...(preprocessor && {[PREPROCESSOR]: preprocessor}),
       ...(facts && {[LANGUAGE]: facts}),
       [HUB]: record,
+      ...newLayersEntry(newLayers),
     });
     try {
       const total = tensors.reduce((sum, [, {begin, end}]) => sum + end - begin, 0);

@@ -43,6 +43,8 @@ interface DenseOptions {
 export class Net {
   readonly expected: Expected[] = [];
   readonly layers = new Map<string, tf.layers.Layer>();
+  /** The names of the layers whose weights no file has, once they are built. */
+  readonly newLayers: string[] = [];
   private readonly expectedNames = new Set<string>();
   private readonly blocks = new Map<string, CheckpointedBlock>();
   /** The bytes of the kernels that no file has. */
@@ -311,6 +313,9 @@ export class Net {
     const layer = known ?? make();
     if (known === undefined && fromFile) {
       layer.setFastWeightInitDuringBuild(true); // the values come from the file
+    }
+    if (known === undefined && !fromFile) {
+      this.newLayers.push(name);
     }
     this.layers.set(name, layer);
     const given = inputs as tf.SymbolicTensor[];

@@ -1,0 +1,91 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  adam,
+  applyLoRA,
+  disposeModel,
+  exportPEFT,
+  getAdapter,
+  isAdapted,
+  removeLoRA,
+  trainableVariables,
+} from 'tfjs-lora';
+import {compileModel, loadTransformer} from 'tfjs-lora/transformers';
+import {numbers, useBackend} from '../../helpers';
+import {reloaded} from '../../models';
+import {fixture} from './fixtures';
+
+beforeAll(() => useBackend('cpu'));
+
+// PEFT's SEQ_CLS has the modules `classifier` and `score` in `modules_to_save`; here each layer that no file has.
+describe.each([
+  ['bert', ['classifier']],
+  ['roberta', ['classifier/dense', 'classifier/out_proj']],
+  ['distilbert', ['classifier', 'pre_classifier']],
+  ['llama', ['score']],
+  ['vit', ['classifier']],
+])('a new head of %s', (name, head) => {
+  let model: tf.LayersModel;
+
+  beforeAll(async () => {
+    const {config, weights} = fixture(name);
+    ({model} = await loadTransformer({config, weights, labels: 3}));
+  });
+  afterAll(() => disposeModel(model));
+
+  const trained = (adapted: tf.LayersModel) => {
+    const adapter = getAdapter(adapted);
+    const {trainable} = adapter.config;
+    adapter.dispose();
+    return [...trainable].sort();
+  };
+
+  test('trains in full beside targets in the body, and is in the adapter and in that of PEFT', async () => {
+    const adapted = applyLoRA(model, {rank: 2, targets: [/(query|q_lin|q_proj)$/]});
+    expect(trained(adapted)).toEqual(head);
+    const kernel = adapted.getLayer(head[0]!).getWeights()[0]!;
+    expect(trainableVariables(adapted).some(({shape}) => String(shape) === String(kernel.shape))).toBe(true);
+    const {config} = await exportPEFT(adapted);
+    const modules = head.map(path => path.replaceAll('/', '.'));
+    expect([config.modules_to_save].flat().sort()).toEqual(modules);
+    disposeModel(adapted);
+  });
+
+  test('trains in full by default, in a model that was saved too, but not where it is excluded', async () => {
+    const loaded = await reloaded(model);
+    const adapted = applyLoRA(loaded, {rank: 2});
+    expect(trained(adapted)).toEqual(head);
+    const frozen = applyLoRA(model, {rank: 2, exclude: head});
+    expect(trained(frozen)).toEqual([]);
+    const plain = removeLoRA(adapted);
+    expect(isAdapted(plain)).toBe(false);
+    const again = applyLoRA(plain, {rank: 2});
+    expect(trained(again)).toEqual(head);
+    [loaded, adapted, frozen, plain, again].forEach(disposeModel);
+  });
+});
+
+test('a model whose head is in its file has none that trains in full', async () => {
+  const {config, weights} = fixture('bertClasses');
+  const {model} = await loadTransformer({config, weights});
+  const adapted = applyLoRA(model, {rank: 2, targets: [/query$/]});
+  const adapter = getAdapter(adapted);
+  expect(adapter.config.trainable).toEqual([]);
+  adapter.dispose();
+  [model, adapted].forEach(disposeModel);
+});
+
+test('a step moves a new head', async () => {
+  const {config, weights, expected} = fixture('bert');
+  const {model} = await loadTransformer({config, weights, labels: 3});
+  const adapted = applyLoRA(model, {rank: 2, targets: [/query$/]});
+  const before = numbers(adapted.getLayer('classifier').getWeights()[0]!);
+  const optimizer = adam({learningRate: 0.1});
+  compileModel(adapted, {optimizer});
+  const inputs = [tf.tensor2d(expected.ids, undefined, 'int32'), tf.tensor2d(expected.mask)];
+  const labels = tf.tensor1d(expected.ids.map((_, i) => i % 3));
+  await adapted.fit(inputs, labels, {epochs: 1, verbose: 0});
+  expect(numbers(adapted.getLayer('classifier').getWeights()[0]!)).not.toEqual(before);
+  tf.dispose([...inputs, labels]);
+  optimizer.dispose();
+  [model, adapted].forEach(disposeModel);
+});
