@@ -55,7 +55,8 @@ function faultOf(command: string): string | undefined {
   }
   if (program === 'npm' && verb === 'install') {
     const known = [manifest.name, ...Object.keys({...manifest.peerDependencies, ...manifest.devDependencies})];
-    return rest.every(name => known.includes(name)) ? undefined : 'nothing here is of that name';
+    const archive = `./${manifest.name}-${manifest.version}.tgz`; // what `npm pack` makes
+    return rest.every(name => [...known, archive].includes(name)) ? undefined : 'nothing here is of that name';
   }
   if (program === 'npx' && ['tsx', 'jest', 'vite'].includes(verb)) {
     return existsSync(join(ROOT, rest[0]!)) ? undefined : 'there is no such file';
