@@ -56,9 +56,8 @@ export {
   rankingLoss,
   type RankingOptions,
   sigmoidPairLoss,
-  similarities,
-  type Similarity,
 } from './extensions/transformers/losses/contrastive';
+export {similarities, type Similarity} from './extensions/transformers/ops/similarities';
 export {encodeImages, type EncodeImagesOptions} from './extensions/transformers/pictures/encodeImages';
 export {embed, type EmbedOptions} from './extensions/transformers/load/embed';
 export {

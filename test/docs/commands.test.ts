@@ -16,6 +16,7 @@ const WITH_COMMANDS = [...PAGES, 'CONTRIBUTING.md', 'examples/README.md', 'bench
 
 interface Manifest {
   name: string;
+  version: string;
   scripts: Record<string, string>;
   peerDependencies: Record<string, string>;
   devDependencies: Record<string, string>;

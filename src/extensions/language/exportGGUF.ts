@@ -12,7 +12,7 @@ import {checkFit} from '../../core/model/checkFit';
 import {getAdapter} from '../../core/model/currentAdapter';
 import {checkModel, sitesOf} from '../../core/rewire/walk';
 import {floatTypeOf, readValues, type SafetensorsOptions} from '../../core/storage/safetensors';
-import {hubRecordOf} from '../transformers/load/hubRecord';
+import {hubRecordOf} from '../transformers/net/hubRecord';
 import {TiedDense} from '../transformers/layers/tiedDense';
 import {fileNameOf} from '../transformers/net/net';
 import {familyOf, ggufName, hubRow, pairedHeads} from './gguf/ggufConfig';

@@ -12,7 +12,7 @@ import {withoutResidue} from '../../platform/tfjs/engine';
 import {chooseArchitecture} from '../transformers/load/architectures';
 import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from '../transformers/load/assemble';
 import {HubConfig} from '../transformers/net/hubConfig';
-import {HUB} from '../transformers/load/hubRecord';
+import {HUB} from '../transformers/net/hubRecord';
 import {LANGUAGE, type LanguageFacts} from '../transformers/load/languageFacts';
 import {type ChatTemplate, checkPeerClasses, makeTokenizer, type PeerClasses} from '../transformers/load/peers';
 import type {Expected, NetSources} from '../transformers/net/netSources';

@@ -12,7 +12,7 @@ import {
 import {adapterState} from '../../core/layers/adapterState';
 import {isWrapper} from '../../core/layers/wrapperLayer';
 import {sitesOf} from '../../core/rewire/walk';
-import {hubRecordOf} from '../transformers/load/hubRecord';
+import {hubRecordOf} from '../transformers/net/hubRecord';
 import {languageFacts} from '../transformers/load/languageFacts';
 import {answerEnds} from './answerEnds';
 import {chatText, isMessages, type ChatTexts, type Message} from './chat';

@@ -3,7 +3,7 @@ import {LoRAError, misfitError, show, showShape} from '../../../platform/errors'
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
-import {similarities} from '../losses/contrastive';
+import {similarities} from '../ops/similarities';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** A query that is the same for all inputs, and is learned: `[batch, places, width]` → `[batch, 1, width]`. */

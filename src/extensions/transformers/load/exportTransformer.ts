@@ -14,7 +14,7 @@ import type {Pooling} from '../net/architecture';
 import {chooseArchitecture} from './architectures';
 import {planOf} from './assemble';
 import {HubConfig} from '../net/hubConfig';
-import {hubRecordOf, UNCOMPUTED} from './hubRecord';
+import {hubRecordOf, UNCOMPUTED} from '../net/hubRecord';
 import {TiedDense} from '../layers/tiedDense';
 import {fileNameOf} from '../net/net';
 import type {Expected} from '../net/netSources';

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {hubRecordOf} from './hubRecord';
+import {hubRecordOf} from '../net/hubRecord';
 
 /** Under which a model keeps what its files say of its texts, adapted and saved too. */
 export const LANGUAGE = 'language';

@@ -13,7 +13,7 @@ import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} fr
 import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from '../net/hubConfig';
 import {configOf, filesAt, type GivenSource, HubFiles, type JSONObject, type OtherSources} from './hubFolder';
-import {HUB, hubRecord, UNCOMPUTED} from './hubRecord';
+import {HUB, hubRecord, UNCOMPUTED} from '../net/hubRecord';
 import {hubFacts, LANGUAGE} from './languageFacts';
 import type {Expected} from '../net/netSources';
 import {PREPROCESSOR} from '../pictures/encodeImages';

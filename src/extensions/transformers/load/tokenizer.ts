@@ -5,7 +5,7 @@ import type {EmbeddingLayer} from '../../../platform/tfjs/layerFields';
 import {baseOf} from '../../../core/layers/wrapperLayer';
 import {checkModel, sitesOf} from '../../../core/rewire/walk';
 import {PositionEmbedding} from '../layers/addedEmbeddings';
-import {hubRecordOf} from './hubRecord';
+import {hubRecordOf} from '../net/hubRecord';
 
 /** What a tokenizer must have. The `Tokenizer` of `@huggingface/tokenizers` has it. */
 export interface TextTokenizer {

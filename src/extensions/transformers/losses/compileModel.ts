@@ -3,7 +3,7 @@ import {checkOptions, kindOf, LoRAError, misfitError, show, showShape} from '../
 import type {Metric} from '../../../platform/tfjs/metric';
 import {takeTargets} from '../../../platform/tfjs/training';
 import {checkModel} from '../../../core/rewire/walk';
-import {hubRecordOf} from '../load/hubRecord';
+import {hubRecordOf} from '../net/hubRecord';
 import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntropy';
 import {pairLoss, sigmoidPairLoss} from './contrastive';
 import {METRICS, type MetricName, metricsIn} from './metrics';

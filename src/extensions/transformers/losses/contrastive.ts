@@ -1,9 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkNumber, checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
+import {checkNumber, checkOptions, misfitError, showShape} from '../../../platform/errors';
 import {crossEntropyFromLogits} from '../ops/crossEntropy';
-
-/** How two embeddings are compared: by the cosine of their angle, or by their product. */
-export type Similarity = 'cosine' | 'dot';
+import {checkEmbeddings, normalized, similarities, type Similarity} from '../ops/similarities';
 
 /** Options of `rankingLoss`. */
 export interface RankingOptions {
@@ -13,27 +11,6 @@ export interface RankingOptions {
   similarity?: Similarity;
   /** Whether each candidate has to find its anchor as well; the loss is then the mean of both ways. Default: false. */
   symmetric?: boolean;
-}
-
-/**
- * Computes how alike embeddings are, each with each: `cos(aᵢ, bⱼ)` or `aᵢ·bⱼ`, `[n, width]` and `[m, width]` → `[n,
- * m]`.
- *
- * @param one embeddings, `[n, width]`.
- * @param other embeddings, `[m, width]`.
- * @param similarity `'cosine'` or `'dot'`.
- * @returns `[n, m]`.
- * @throws LoRAError `ERR_OPTION` if there is no such similarity, `ERR_MISFIT` if the shapes do not fit each other.
- * @example
- *     const scores = similarities(tf.ones([2, 8]), tf.ones([3, 8])); // [2, 3]
- */
-export function similarities(one: tf.Tensor, other: tf.Tensor, similarity: Similarity = 'cosine'): tf.Tensor2D {
-  checkSimilarity(similarity);
-  checkEmbeddings(one, other, false);
-  return tf.tidy(() => {
-    const [a, b] = similarity === 'cosine' ? [normalized(one), normalized(other)] : [one, other];
-    return tf.matMul<tf.Tensor2D>(a, b, false, true);
-  });
 }
 
 /**
@@ -156,43 +133,4 @@ export function cosineLoss(one: tf.Tensor, other: tf.Tensor, targets: tf.Tensor)
     const cosines = tf.sum(tf.mul(normalized(one), normalized(other)), 1);
     return tf.mean<tf.Scalar>(tf.square(tf.sub(cosines, tf.reshape(targets, [-1]))));
   });
-}
-
-/** Rows of length 1; rows of zeros stay, and have no gradient. */
-function normalized(rows: tf.Tensor): tf.Tensor2D {
-  const normalize = tf.customGrad((x, save) => {
-    const squares = tf.sum(tf.square(x as tf.Tensor), 1, true);
-    const factors = tf.rsqrt(tf.maximum(squares, SHORTEST));
-    const inverse = tf.where(tf.greater(squares, SHORTEST), factors, tf.zerosLike(factors));
-    const y = tf.mul(x as tf.Tensor, inverse);
-    (save as tf.GradSaveFunc)([y, inverse]);
-    return {
-      value: y,
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => {
-        const [unit, factor] = saved as [tf.Tensor, tf.Tensor];
-        const along = tf.mul(unit, tf.sum(tf.mul(dy, unit), 1, true));
-        return tf.mul(tf.sub(dy, along), factor);
-      },
-    };
-  });
-  return normalize(rows) as tf.Tensor2D;
-}
-
-/** The square of a length that is taken for 0, as in PyTorch. */
-const SHORTEST = 1e-24;
-
-function checkSimilarity(similarity: Similarity): void {
-  if (!['cosine', 'dot'].includes(similarity)) {
-    throw new LoRAError(`similarity must be 'cosine' or 'dot', got ${show(similarity)}.`);
-  }
-}
-
-function checkEmbeddings(one: tf.Tensor, other: tf.Tensor, inPairs: boolean): void {
-  const [rows, width] = one.shape;
-  if (one.rank !== 2 || other.rank !== 2 || other.shape[1] !== width || (inPairs && other.shape[0] !== rows)) {
-    throw misfitError(
-      `Embeddings must be [texts, width], ${inPairs ? 'as many' : 'as wide'} of one as of the other, got ` +
-        `${showShape(one.shape)} and ${showShape(other.shape)}.`,
-    );
-  }
 }

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Values} from '../../../platform/formats/layout';
-import {type Architecture, type Pooling, type Purpose} from '../net/architecture';
-import type {HubConfig} from '../net/hubConfig';
+import {type Architecture, type Pooling, type Purpose} from './architecture';
+import type {HubConfig} from './hubConfig';
 
 /** Under which a model keeps what the hub would say of it, adapted and saved too. */
 export const HUB = 'hub';
