@@ -54,6 +54,7 @@ export {
   seededBatches,
   type SeededBatchesOptions,
 } from './core/training/seededBatches';
+export {type StopOn, stopOn} from './core/training/stopOn';
 export {type StopOnNaN, stopOnNaN} from './core/training/stopOnNaN';
 export {resetOptimizer} from './core/training/resetOptimizer';
 export {replaceHead, type ReplaceHeadOptions} from './core/head/replaceHead';

@@ -78,7 +78,7 @@ export async function learn(
       batchSize: 8,
       verbose: 0,
       validationSplit: validation.labels.shape[0] / labels.shape[0],
-      onFeatures: (done, total) => onProgress?.((0.7 * done) / total!),
+      onProgress: ({done, total}) => onProgress?.((0.7 * done) / total),
       callbacks: [
         learningRateSchedule({warmup: 0.1}),
         bestAdapter({patience: 3}),

@@ -13,21 +13,17 @@ import {
 import {checkModel} from '../rewire/walk';
 import {isDataset, isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
 import {stopWith, takeTargetsOf} from '../../platform/tfjs/training';
+import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../platform/signals';
 import {asFitOf} from './fits';
 import {splitAtFirstAdapter} from './split';
 
 /** Options of `model.fit`. */
 type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
 
-/** How a model is trained on features that are computed once. */
-export interface FeatureFitArgs extends Omit<FitArgs, 'validationData'> {
+/** Options of `fitOnFeatures`: those of `fit`, and how the features are computed. */
+export interface FeatureFitArgs extends Omit<FitArgs, 'validationData'>, CallOptions {
   /** Examples to evaluate on after each epoch: `[x, y]`, or a dataset of batches. They pass the prefix once too. */
   validationData?: FitArgs['validationData'] | Batches;
-  /**
-   * Called after each batch that has passed the prefix. `total` is unknown for a dataset that does not say how large it
-   * is.
-   */
-  onFeatures?: (batches: number, total: number | undefined) => void;
   /** How many bytes the features may take. Default: 1 GiB. */
   maxBytes?: number;
 }
@@ -48,26 +44,45 @@ const REFUSED = [
  * tensor, or a `tf.data.Dataset` of batches `{xs, ys}`, and over `validationData`. From the second epoch on, a step
  * costs only the layers from the first adapted one.
  *
- * The prefix runs as in `predict`, without dropout. The model itself is trained, so its adapter is like any other. It
- * counts as a fit of the model: another one at the same time is refused, and so is a step after the adapter was changed
- * meanwhile.
+ * The prefix runs as in `predict`, without dropout. The model itself is trained, so its adapter is like any other. The
+ * call counts as a fit of the model: another fit at the same time is refused, and so is a step after the adapter
+ * changed.
+ *
+ * `onProgress` reports the batches whose features are computed. An aborted `signal` ends the call, also while it
+ * trains: the adapter then keeps the steps that are complete. To end a fit without an error, use {@link stopOn}.
  *
  * @param model an adapted model that has been compiled.
- * @param x inputs, as for `fit`; or a dataset, in which case `y` is `null`.
- * @param y targets, as for `fit`.
- * @throws LoRAError if the model is not adapted or compiled, its first layer is adapted, the features take more than
- *     `maxBytes`, a dataset gives fewer batches than it says, an argument of `fit` does not apply, or another fit of
- *     the model is going on.
+ * @param x inputs, `[examples, …]`; several in a list.
+ * @param y targets, `[examples, …]`; for several outputs in a list.
+ * @param args options of `fit`, except those about weights of examples and numbers of steps; `maxBytes`, `signal` and
+ *     `onProgress`.
+ * @returns a promise of the history, as `fit` gives it.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_NOT_READY` if it is not compiled,
+ *     `ERR_UNSUPPORTED` if its first layer is adapted, `ERR_TOO_LARGE` if the features take more than `maxBytes`,
+ *     `ERR_MISFIT` if there are not equally many inputs and targets or a dataset gives fewer batches than it says,
+ *     `ERR_OPTION` if an argument does not apply, `ERR_BUSY` if the model is training, `ERR_ABORTED` if the signal is
+ *     aborted.
+ * @example
+ *     await fitOnFeatures(model, xs, ys, {epochs: 20, batchSize: 8});
  */
-export async function fitOnFeatures(
+export function fitOnFeatures(
   model: tf.LayersModel,
-  x: tf.Tensor | tf.Tensor[] | Batches,
-  y: tf.Tensor | tf.Tensor[] | null,
-  args: FeatureFitArgs = {},
-): Promise<tf.History> {
+  x: tf.Tensor | tf.Tensor[],
+  y: tf.Tensor | tf.Tensor[],
+  args?: FeatureFitArgs,
+): Promise<tf.History>;
+/** @param dataset batches `{xs, ys}`, as `fitDataset` takes them. */
+export function fitOnFeatures(model: tf.LayersModel, dataset: Batches, args?: FeatureFitArgs): Promise<tf.History>;
+export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...rest: unknown[]): Promise<tf.History> {
   checkModel(model);
+  const [y, given = {}, ...excess] = isDataset(x) ? [undefined, ...rest] : rest;
+  if (excess.length > 0) {
+    throw new LoRAError('The batches of a dataset hold the targets: call fitOnFeatures(model, dataset, args).');
+  }
+  const args = given as FeatureFitArgs;
   checkOptions(args);
-  const {onFeatures, maxBytes = GIBIBYTE, validationData, ...fitArgs} = args;
+  checkCallOptions(args);
+  const {signal, onProgress, maxBytes = GIBIBYTE, validationData, ...fitArgs} = args;
   const refused = REFUSED.filter(name => (args as Record<string, unknown>)[name] != null);
   if (refused.length > 0) {
     throw new LoRAError(`fitOnFeatures takes no ${listed(refused)}. Leave it out, or train with fit or fitDataset.`);
@@ -84,18 +99,22 @@ export async function fitOnFeatures(
   return asFitOf(model, suffix, async () => {
     const counts = [examples, ...(heldOut ? [heldOut] : [])].map(part => batchesIn(part, batchSize));
     const total = counts.reduce((sum, count) => sum + count, 0);
+    const step = stepsOf({signal, onProgress});
     const store = new FeatureStore(prefix, model, {
       maxBytes,
       batchSize,
-      onFeatures: done => onFeatures?.(done, Number.isNaN(total) ? undefined : total),
+      onBatch: done => step({done, total, what: 'computing features'}),
     });
     try {
+      throwIfAborted(signal);
       const training = await store.pass(examples);
       const validation = heldOut && (await store.pass(heldOut));
       suffix.compile({optimizer, loss: model.loss, metrics: model.metrics});
       takeTargetsOf(suffix, model); // their shapes may be others than those of the outputs
-      stopWith(suffix, model);
-      return await suffix.fit(...training, {...fitArgs, ...(validation && {validationData: validation})});
+      stopWith(suffix, model, signal);
+      const history = await suffix.fit(...training, {...fitArgs, ...(validation && {validationData: validation})});
+      throwIfAborted(signal);
+      return history;
     } finally {
       store.dispose();
     }
@@ -108,8 +127,8 @@ type Examples = {x: tf.Tensor[]; y: tf.Tensor[]} | Batches;
 /** @throws LoRAError if they are neither tensors of equally many examples nor a dataset. */
 function examplesOf(x: unknown, y: unknown, [nameOfX, nameOfY]: readonly [string, string]): Examples {
   if (isDataset(x)) {
-    if (y != null) {
-      throw new LoRAError(`${nameOfX} is a dataset, whose batches hold the targets: ${nameOfY} must be null.`);
+    if (y !== undefined) {
+      throw new LoRAError(`${nameOfX} is a dataset, whose batches hold the targets. Leave out ${nameOfY}.`);
     }
     return x as Batches;
   }
@@ -154,12 +173,12 @@ function tensorsOf(name: string, value: unknown): tf.Tensor[] {
   return tensors as tf.Tensor[];
 }
 
-/** NaN for a dataset that does not say. */
+/** `Infinity` for a dataset that does not say. */
 function batchesIn(examples: Examples, batchSize: number): number {
   if ('x' in examples) {
     return Math.ceil((examples.x[0]?.shape[0] ?? 0) / batchSize);
   }
-  return Number.isFinite(examples.size) ? examples.size : NaN;
+  return Number.isFinite(examples.size) ? examples.size : Infinity;
 }
 
 /** Passes examples through the prefix of a model, and holds what comes out until it is disposed. */
@@ -171,7 +190,7 @@ class FeatureStore {
   constructor(
     private readonly prefix: tf.LayersModel,
     private readonly model: tf.LayersModel,
-    private readonly options: {maxBytes: number; batchSize: number; onFeatures: (batches: number) => void},
+    private readonly options: {maxBytes: number; batchSize: number; onBatch: (batches: number) => Promise<void>},
   ) {}
 
   /** The features of examples, and their targets, as `fit` takes them. */
@@ -184,17 +203,25 @@ class FeatureStore {
         const size = Math.min(batchSize, count - start);
         const inputs = () => examples.x.map(input => tf.slice(input, start, size));
         features.push(this.features(inputs));
+        await this.options.onBatch(this.batches);
         await tf.nextFrame();
       }
       return [oneOrMany(this.join(features)), oneOrMany(examples.y)];
     }
     const targets: tf.Tensor[][] = [];
-    await examples.forEachAsync(({xs, ys}) => {
-      targets.push(tensorsIn(ys, this.model.outputNames).map(tensor => this.hold(tf.clone(tensor))));
-      features.push(this.features(() => tensorsIn(xs, this.model.inputNames)));
-    });
+    const iterator = await examples.iterator();
+    for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
+      const {xs, ys} = next.value;
+      try {
+        targets.push(tensorsIn(ys, this.model.outputNames).map(tensor => this.hold(tf.clone(tensor))));
+        features.push(this.features(() => tensorsIn(xs, this.model.inputNames)));
+      } finally {
+        tf.dispose([xs, ys]);
+      }
+      await this.options.onBatch(this.batches);
+    }
     // So does one that `resume` put into the middle of an epoch.
-    if (features.length < batchesIn(examples, 1)) {
+    if (features.length < examples.size && Number.isFinite(examples.size)) {
       throw misfitError(
         `The dataset says that it has ${examples.size} batches, and gave ${features.length}. fitOnFeatures goes ` +
           'through it once, for all epochs: pass all of it, or train with fitDataset.',
@@ -214,14 +241,13 @@ class FeatureStore {
     outputs.forEach(output => this.hold(output));
     this.batches++;
     this.bytes += outputs.reduce((sum, {size}) => sum + 4 * size, 0);
-    const {maxBytes, onFeatures} = this.options;
+    const {maxBytes} = this.options;
     if (this.bytes > maxBytes) {
       throw tooLargeError(
         `The features of ${this.batches} batches take ${mebibytes(this.bytes)}, more than the ` +
           `${mebibytes(maxBytes)} allowed. Allow more with maxBytes, take fewer examples, or train with fit.`,
       );
     }
-    onFeatures(this.batches);
     return outputs;
   }
 

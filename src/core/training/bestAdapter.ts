@@ -9,7 +9,7 @@ import {
   numericError,
   show,
 } from '../../platform/errors';
-import {type Logs, resolveLogs, TrainingCallback} from './callback';
+import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
 import type {CallbackState} from './resumed';
 import {areFinite, changingVariables, layersNotFinite, Snapshot, trainedVariables, writeValues} from './snapshot';
 import {ADVICE, quoted} from './stopOnNaN';
@@ -69,8 +69,12 @@ export class BestAdapter extends TrainingCallback {
     if (!Number.isFinite(loss) || !(await areFinite(trainedVariables(this.subject)))) {
       await this.refuse(epoch, loss);
     }
-    const name = this.options.monitor ?? ('val_loss' in values ? 'val_loss' : 'loss');
+    const isValidated = 'val_loss' in values || (this.params as FitParams).doValidation === true;
+    const name = this.options.monitor ?? (isValidated ? 'val_loss' : 'loss');
     const value = values[name];
+    if (value === undefined && this.model.stopTraining) {
+      return; // tfjs does not validate an epoch that ends early
+    }
     if (value === undefined) {
       throw misfitError(
         `There is no ${show(name)} to monitor. The logs of an epoch have: ${listed(Object.keys(values))}.`,

@@ -12,6 +12,7 @@ export interface FitParams {
   samples?: number | null;
   steps?: number | null;
   batchSize?: number | null;
+  doValidation?: boolean;
 }
 
 /** The callbacks of this library in each fit, by the object that tfjs gives to all callbacks of one. */

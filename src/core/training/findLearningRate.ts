@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, checkOptions, notReadyError, unsupportedError} from '../../platform/errors';
 import {asFitOf, subjectOf} from '../model/fits';
 import {checkModel, innermostLayers} from '../rewire/walk';
+import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {withOptimizer} from '../../platform/tfjs/training';
 import {setLearningRate} from './learningRate';
 import {optimizerFrom} from './nestedOptimizer';
@@ -10,7 +11,7 @@ import {type Examples, type SeededBatches, seededBatches} from './seededBatches'
 import {areFinite, changingVariables, Snapshot, trainedVariables} from './snapshot';
 
 /** Options of `findLearningRate`. */
-export interface SweepOptions {
+export interface SweepOptions extends CallOptions {
   /** The rate of the first step. Default: 1e-6. */
   from?: number;
   /** The rate of the last step, if the loss lets it come to that. Default: 1. */
@@ -74,7 +75,7 @@ const CLEAR = 4;
  * @param options the range of rates, and how many steps to take.
  * @returns a promise of the curve of the loss, and the suggested rate.
  * @throws LoRAError `ERR_NOT_READY` if the model is not compiled, `ERR_BUSY` if it is training, `ERR_UNSUPPORTED` if it
- *     has stateful layers, `ERR_OPTION` if an option is not in its range.
+ *     has stateful layers, `ERR_OPTION` if an option is not in its range, `ERR_ABORTED` if the signal is aborted.
  */
 export async function findLearningRate(
   model: tf.LayersModel,
@@ -83,7 +84,11 @@ export async function findLearningRate(
   options: SweepOptions = {},
 ): Promise<LearningRateSweep> {
   checkModel(model);
-  checkOptions(options, {from: true, to: true, steps: true, batchSize: true, seed: true});
+  checkOptions(options, {
+    ...{from: true, to: true, steps: true, batchSize: true, seed: true},
+    ...{signal: true, onProgress: true},
+  });
+  checkCallOptions(options);
   const {from = 1e-6, to = 1, steps = 100, batchSize = 32, seed = 0} = options;
   checkNumber('from', from, from > 0, 'a number above 0');
   checkNumber('to', to, to > from, `a number above from, ${from}`);
@@ -106,7 +111,7 @@ export async function findLearningRate(
     const random = copyRandomStates(subject);
     const trial = optimizerFrom({className: optimizer.getClassName(), config: optimizer.getConfig()});
     try {
-      const losses = await withOptimizer(subject, trial, () => sweep(subject, trial, batches, rates));
+      const losses = await withOptimizer(subject, trial, () => sweep(subject, trial, batches, rates, options));
       return outcomeOf(losses, rates);
     } finally {
       before.restore();
@@ -122,13 +127,16 @@ async function sweep(
   optimizer: tf.Optimizer,
   batches: SeededBatches,
   rates: readonly number[],
+  options: CallOptions,
 ): Promise<number[]> {
+  const step = stepsOf(options);
   const losses: number[] = [];
   const variables = trainedVariables(model);
   let iterator = await batches.iterator();
   let sum = 0;
   let least = Infinity;
   for (const [i, learningRate] of rates.entries()) {
+    await step({done: i, total: rates.length, what: 'trying learning rates'});
     let next = await iterator.next();
     if (next.done) {
       iterator = await batches.iterator();

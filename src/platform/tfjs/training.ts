@@ -65,12 +65,12 @@ export function takeTargetsOf(model: tf.LayersModel, other: tf.LayersModel): voi
   fieldsOf<TrainingFields>(trainedIn(model)).feedOutputShapes = given;
 }
 
-/** Lets a fit of a model end too when another one is told to stop: `other.stopTraining = true`. */
-export function stopWith(model: tf.LayersModel, other: tf.LayersModel): void {
+/** Ends a fit of a model when another model is told to stop, `other.stopTraining = true`, or the signal is aborted. */
+export function stopWith(model: tf.LayersModel, other: tf.LayersModel, signal?: AbortSignal): void {
   const whole = fieldsOf<TrainingFields>(trainedIn(other));
   Object.defineProperty(trainedIn(model), 'stopTraining_', {
     configurable: true, // the model may be fitted again
-    get: () => whole.stopTraining_,
+    get: () => whole.stopTraining_ || signal?.aborted === true,
     set: (stop: boolean) => (whole.stopTraining_ = stop),
   });
 }

@@ -1,16 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
 import {
   applyLoRA,
+  type Batches,
   disposeModel,
   fitOnFeatures,
   getAdapter,
   LoRAError,
+  type Progress,
   seededBatches,
   splitAtFirstAdapter,
 } from '../../../src/index';
 import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
-
-type Batches = Extract<Parameters<typeof fitOnFeatures>[1], {forEachAsync: unknown}>;
 
 /** [conv, batch norm, conv] in a nested model, a skip connection around it, and a head. */
 function residualModel(): tf.LayersModel {
@@ -73,11 +73,11 @@ describe.each(BACKENDS)('on %s', backend => {
     const seen: string[] = [];
     const actual = await fitOnFeatures(cached, xs, ys, {
       ...fitArgs,
-      onFeatures: (done, total) => seen.push(`${done}/${total ?? '?'}`),
+      onProgress: ({done, total, what}) => seen.push(`${what} ${done}/${total}`),
     });
     expect(actual.history.loss).toBeAllClose(expected.history.loss as number[], {rtol: 1e-5});
     expect(await factors(cached)).toBeAllClose(await factors(whole), {atol: 1e-5});
-    expect(seen).toEqual(['1/2', '2/2']);
+    expect(seen).toEqual(['computing features 1/2', 'computing features 2/2']);
   });
 
   test('training on kept features ends where the model is told to stop, and the next one does not', async () => {
@@ -103,8 +103,8 @@ describe.each(BACKENDS)('on %s', backend => {
     await fitOnFeatures(fromTensors, xs, ys, fitArgs);
     const examples = tf.data.zip({xs: tf.data.array(tf.unstack(xs)), ys: tf.data.array(tf.unstack(ys))}).batch(4);
     const fromDataset = adapted(base);
-    const dataset = examples as unknown as Parameters<typeof fitOnFeatures>[1];
-    await fitOnFeatures(fromDataset, dataset, null, fitArgs);
+    const dataset = examples as unknown as Batches;
+    await fitOnFeatures(fromDataset, dataset, fitArgs);
     expect(await factors(fromDataset)).toBeAllClose(await factors(fromTensors), {atol: 1e-6});
   });
 
@@ -124,8 +124,8 @@ describe.each(BACKENDS)('on %s', backend => {
     const [whole, fromTensors, fromDataset] = [ready(), ready(), ready()];
     const expected = await whole.fit(x!, y!, {...fitArgs, validationData});
     const seen: string[] = [];
-    const onFeatures = (done: number, total?: number) => seen.push(`${done}/${total ?? '?'}`);
-    const actual = await fitOnFeatures(fromTensors, x!, y!, {...fitArgs, validationData, onFeatures});
+    const onProgress = ({done, total}: Progress) => seen.push(`${done}/${total}`);
+    const actual = await fitOnFeatures(fromTensors, x!, y!, {...fitArgs, validationData, onProgress});
     expect(actual.history.val_loss).toBeAllClose(expected.history.val_loss as number[], {rtol: 1e-5});
     expect(seen).toEqual(['1/4', '2/4', '3/4', '4/4']);
     const last = (fromTensors.evaluate(xHeldOut!, yHeldOut!) as tf.Scalar).dataSync();
@@ -134,7 +134,7 @@ describe.each(BACKENDS)('on %s', backend => {
       tf.data
         .zip({xs: tf.data.array(tf.unstack(xs)), ys: tf.data.array(tf.unstack(ys))})
         .batch(4) as unknown as Batches;
-    const validated = await fitOnFeatures(fromDataset, dataset(x!, y!), null, {
+    const validated = await fitOnFeatures(fromDataset, dataset(x!, y!), {
       ...fitArgs,
       validationData: dataset(xHeldOut!, yHeldOut!),
     });
@@ -174,12 +174,13 @@ describe.each(BACKENDS)('on %s', backend => {
     await withoutLeaks(async () => {
       const model = adapted(base);
       const batches = seededBatches(xs, ys, {batchSize: 4, seed: 1});
-      const onFeatures = () => expect('nothing').toBe('run');
-      const refused = async (args: object, message: RegExp, x: tf.Tensor | Batches = xs, y: tf.Tensor | null = ys) => {
-        const run = fitOnFeatures(model, x, y, {...fitArgs, onFeatures, ...args});
+      const onProgress = () => expect('nothing').toBe('run');
+      const expectRefused = async (run: Promise<unknown>, message: RegExp) => {
         await expect(run).rejects.toThrow(message);
         await expect(run).rejects.toThrow(LoRAError);
       };
+      const refused = (args: object, message: RegExp, y = ys) =>
+        expectRefused(fitOnFeatures(model, xs, y, {...fitArgs, onProgress, ...args}), message);
       await refused({sampleWeight: ys}, /fitOnFeatures takes no sampleWeight\. Leave it out/);
       await refused({stepsPerEpoch: 1, validationSteps: 1}, /takes no stepsPerEpoch, validationSteps\./);
       await refused({validationBatches: 1, batchesPerEpoch: 1}, /takes no batchesPerEpoch, validationBatches\./);
@@ -188,12 +189,18 @@ describe.each(BACKENDS)('on %s', backend => {
       await refused({validationData: [xs, null]}, /validationData\[1\] must be a tensor/);
       await refused({validationData: xs}, /validationData must be \[x, y\], or a dataset/);
       await refused({batchSize: 0}, /batchSize must be a whole number/);
-      await refused({}, /x is a dataset, .* y must be null/, batches);
+      await refused(
+        {validationData: [batches, ys] as unknown},
+        /validationData\[0\] is a dataset, .* Leave out validationData\[1\]/,
+      );
+      await refused({signal: {}}, /signal must be an AbortSignal/);
+      const asBefore = (fitOnFeatures as (...args: unknown[]) => Promise<tf.History>)(model, batches, null, fitArgs);
+      await expectRefused(asBefore, /call fitOnFeatures\(model, dataset, args\)/);
       const fewer = tf.zeros([7, 3]);
-      await refused({}, /equally many examples, got \[8, 4, 4, 2\], \[7, 3\]/, xs, fewer);
+      await refused({}, /equally many examples, got \[8, 4, 4, 2\], \[7, 3\]/, fewer);
       fewer.dispose();
       batches.startAt(0, 1); // as resume does in the middle of an epoch
-      await refused({onFeatures: undefined}, /says that it has 2 batches, and gave 1/, batches, null);
+      await expectRefused(fitOnFeatures(model, batches, fitArgs), /says that it has 2 batches, and gave 1/);
       model.optimizer.dispose();
       disposeModel(model);
     });
@@ -226,13 +233,11 @@ describe.each(BACKENDS)('on %s', backend => {
     await withoutLeaks(async () => {
       const model = adapted(base);
       const [xs, ys] = [tf.zeros([0, 4, 4, 2]), tf.zeros([0, 3])];
-      const none = tf.data.array([]) as unknown as Parameters<typeof fitOnFeatures>[1];
+      const none = tf.data.array([]) as unknown as Batches;
       await expect(fitOnFeatures(model, xs, ys, fitArgs)).rejects.toThrow(
         'There is nothing to train or to validate on',
       );
-      await expect(fitOnFeatures(model, none, null, fitArgs)).rejects.toThrow(
-        'There is nothing to train or to validate on',
-      );
+      await expect(fitOnFeatures(model, none, fitArgs)).rejects.toThrow('There is nothing to train or to validate on');
       model.optimizer.dispose();
       disposeModel(model);
       tf.dispose([xs, ys]);

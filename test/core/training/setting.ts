@@ -1,12 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel} from 'tfjs-lora';
+import {adam, applyLoRA, disposeModel, type LoRAConfig} from 'tfjs-lora';
 import {numbers, random} from '../../helpers';
 import {factorsOf, mlp} from '../../models';
 
 /** An adapted model of the rank, compiled, with data. */
-export function setting(optimizer: tf.Optimizer = adam({learningRate: 0.02}), rank = 2) {
+export function setting(
+  optimizer: tf.Optimizer = adam({learningRate: 0.02}),
+  rank = 2,
+  targets?: LoRAConfig['targets'],
+) {
   const {model: base, inputs} = mlp();
-  const model = applyLoRA(base, {rank, seed: 1});
+  const model = applyLoRA(base, {rank, seed: 1, targets});
   model.compile({optimizer, loss: 'meanSquaredError'});
   const x = random<tf.Rank.R2>([12, inputs[0]!.shape[1]!], 5);
   const y = random<tf.Rank.R2>([12, 3], 6);

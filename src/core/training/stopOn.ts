@@ -1,0 +1,35 @@
+import {checkCallOptions} from '../../platform/signals';
+import {TrainingCallback} from './callback';
+
+/** The callback that `stopOn` makes. */
+export class StopOn extends TrainingCallback {
+  constructor(private readonly signal: AbortSignal | undefined) {
+    super();
+    checkCallOptions({signal: signal === undefined ? (null as unknown as AbortSignal) : signal});
+  }
+
+  protected override endBatch(): Promise<void> {
+    if (this.signal?.aborted) {
+      this.model.stopTraining = true;
+    }
+    return Promise.resolve();
+  }
+}
+
+/**
+ * Ends a fit when a signal is aborted, after the present step, as `model.stopTraining = true` does. The fit is not
+ * rejected: its promise gives the history so far, and the model keeps what it has learned. `bestAdapter` restores the
+ * best epoch as usual, and `checkpoint` saves, with the epoch counted as complete. An epoch that ends early is not
+ * validated. If the signal is aborted before the fit begins, the fit takes one step.
+ *
+ * @param signal the signal of an `AbortController`.
+ * @returns a callback for `fit`, `fitDataset` and `fitOnFeatures`.
+ * @throws LoRAError `ERR_OPTION` if it is not an AbortSignal.
+ * @example
+ *     const controller = new AbortController();
+ *     button.onclick = () => controller.abort();
+ *     await model.fit(xs, ys, {epochs: 100, callbacks: [stopOn(controller.signal)]});
+ */
+export function stopOn(signal: AbortSignal): StopOn {
+  return new StopOn(signal);
+}
