@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
 import {faultsOf, throwFaults} from '../../platform/errors';
-import {isInHead} from '../head/headPlace';
+import {isInHead, newLayersOf} from '../head/headPlace';
 import {whyFixed, whyUntrained} from '../layers/borrowingLayer';
 import {type Adaptation, classInAdapters, rankLimit, refusedUpdate, updateSpecs} from '../layers/adaptation';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
@@ -12,7 +12,6 @@ import type {Site} from '../rewire/walk';
 import {biasesOf} from '../../platform/tfjs/weights';
 import type {LoRAConfig, LoRAOverride} from './config';
 import {linearSites, usualTargets} from './linearTargets';
-import {newLayersOf} from './newLayers';
 import {firstNaming, inventory, lineOf, select, type Selection, unmatched, type UnmatchedEntry} from './targets';
 
 /** What will be adapted, with every choice made, and the ranks that were lowered. */

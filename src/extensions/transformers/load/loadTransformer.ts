@@ -5,7 +5,7 @@ import type {Values} from '../../../platform/formats/layout';
 import {type OpenSafetensors, openSafetensors} from '../../../platform/formats/safetensors';
 import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../../platform/signals';
 import {checkLimits, type LoadOptions, MOST_FETCHED, tooLarge} from '../../../core/storage/limits';
-import {newLayersEntry} from '../../../core/model/newLayers';
+import {newLayersEntry} from '../../../core/head/headPlace';
 import {readerOf} from '../../../core/storage/sources';
 import type {Pooling} from '../net/architecture';
 import {chooseArchitecture} from './architectures';
