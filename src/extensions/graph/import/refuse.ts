@@ -5,7 +5,8 @@ import type {Planner} from './planner';
 import type {ReadGraph} from './readGraph';
 
 /** Nodes that have kernels: a part of a graph without any is not worth training. */
-const KERNEL_OPS = /^(?:_Fused)?(?:Conv|Depthwise|FusedDepthwise|MatMul|BatchMatMul|Einsum)|^GatherV2$/;
+const KERNEL_OPS =
+  /^(?:_Fused)?(?:Conv|Depthwise|FusedDepthwise|MatMul|BatchMatMul|Einsum|Gemm|LSTM|GRU|RNN)|^Gather(?:V2)?$/;
 
 /** How the reason of a node begins that failed when it was tried. */
 export const FAILED = 'cannot be computed here';

@@ -96,6 +96,10 @@ export async function loadOnnx(
 
 async function bytesAt(source: ONNXSource, limits: LoadOptions): Promise<Uint8Array> {
   const given = await source;
+  // What is in memory already is not copied.
+  if (given instanceof Uint8Array && given.length <= (limits.maxBytes ?? Infinity)) {
+    return given;
+  }
   return bytesOf(typeof given === 'string' || given instanceof URL ? await fetched(given, limits) : given, limits);
 }
 

@@ -46,15 +46,17 @@ export function unary(op: string, attr: (call: OnnxCall) => Parameters<OnnxCall[
 }
 
 export const clip: Rule = async call => {
-  const [low = call.refuse('computes its bounds'), high = call.refuse('computes its bounds')] = boundsOf(call);
+  const [low, high] = boundsOf(call);
   const [x, perm] = [call.key(0), call.perm()];
   if (low === 0 && (high === 6 || high === Infinity)) {
     call.give(await call.emit(high === 6 ? 'Relu6' : 'Relu', [x]), perm);
     return;
   }
   const type = call.dtype() === 'int32' ? ('int32' as const) : ('float32' as const);
-  const above = low === -Infinity ? x : await call.emit('Maximum', [x, call.scalar(low, type)]);
-  call.give(high === Infinity ? above : await call.emit('Minimum', [above, call.scalar(high, type)]), perm);
+  const bound = (value: number | undefined, index: number) =>
+    value === undefined ? call.key(index) : call.scalar(value, type);
+  const above = low === -Infinity ? x : await call.emit('Maximum', [x, bound(low, 1)]);
+  call.give(high === Infinity ? above : await call.emit('Minimum', [above, bound(high, 2)]), perm);
 };
 
 /** A value for each channel, or one for all. */

@@ -7,6 +7,7 @@ import type {OnnxCall} from './onnxCall';
 import * as pools from './pools';
 import * as products from './products';
 import * as recurrent from './recurrent';
+import {add, mul} from './recognized';
 import * as reductions from './reductions';
 import {resize} from './resize';
 import * as shapes from './shapes';
@@ -33,7 +34,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Abs: unary('Abs'),
     Acos: unary('Acos'),
     Acosh: unary('Acosh'),
-    Add: binary('AddV2'),
+    Add: add,
     And: binary('LogicalAnd'),
     ArgMax: reductions.arg('ArgMax'),
     ArgMin: reductions.arg('ArgMin'),
@@ -97,7 +98,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Min: variadic('Minimum'),
     Mish: activations.mish,
     Mod: elementwise.mod,
-    Mul: binary('Mul'),
+    Mul: mul,
     Neg: unary('Neg'),
     NonZero: shapes.nonZero,
     Not: unary('LogicalNot'),

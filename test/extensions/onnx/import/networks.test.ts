@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, mergeLoRA} from '../../../../src/index';
+import type {GraphOp} from '../../../../src/graph';
 import {fromONNX} from '../../../../src/onnx';
 import {useBackend, withoutLeaks} from '../../../helpers';
 import {bytesOf, expectOutputs, predicted, readCases} from '../cases';
@@ -39,4 +40,17 @@ test.each([...CASES.keys()])('%s: imports, adapts, trains and merges', async nam
     model.optimizer.dispose();
     [merged, model, base].forEach(disposeModel);
   });
+});
+
+test('a LayerNorm and a GELU that opset 14 writes as operations become layers', async () => {
+  const model = await fromONNX(bytesOf(CASES.get('encoder, torchscript, any batch')!));
+  const kinds = model.layers.map(layer => {
+    const {activation} = layer.getConfig();
+    return layer.getClassName() === 'Activation' ? activation : layer.getClassName();
+  });
+  expect(kinds).toEqual(expect.arrayContaining(['LayerNormalization', 'gelu']));
+  const operations = model.layers.flatMap(layer => (layer as unknown as Partial<GraphOp>).fragment?.node.op ?? []);
+  expect(operations).not.toEqual(expect.arrayContaining(['Erf']));
+  expect(operations).not.toEqual(expect.arrayContaining(['Sqrt']));
+  disposeModel(model);
 });
