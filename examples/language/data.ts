@@ -1,6 +1,6 @@
 import {mulberry32, shuffled} from '../shared/random';
 
-/** Of an order as it is spoken, the ticket for the kitchen, such as `T4 | 2 coffee, 1 tea`. */
+/** A spoken order as the prompt, and its kitchen ticket, such as `T4 | 2 COF, 1 TEA`, as the completion. */
 export interface Order {
   prompt: string;
   completion: string;
@@ -29,15 +29,15 @@ const SENTENCES: readonly ((dishes: string, table: string) => string)[] = [
   (dishes, table) => `The guests of table ${table} have ordered ${dishes}.`,
   (dishes, table) => `For table ${table}: ${dishes}, and be quick about it!`,
 ];
-/** What a ticket looks like, whatever is on it. */
+/** The format of a ticket. */
 const TICKET = /^ T\d \| \d [A-Z]{3}(, \d [A-Z]{3})*$/;
 
-/** Whether an answer is a ticket. */
+/** Whether an answer has the format of a ticket. */
 export function isTicket(answer: string): boolean {
   return TICKET.test(answer);
 }
 
-/** Orders to learn from, and others: no order of both has the same dishes in the same numbers. */
+/** Training and held-out orders. No two have the same dishes in the same amounts. */
 export function makeOrders({train, test}: {train: number; test: number}): {train: Order[]; test: Order[]} {
   const random = mulberry32(7);
   const below = (count: number) => Math.floor(random() * count);

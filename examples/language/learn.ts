@@ -10,27 +10,28 @@ import {isTicket, type Order} from './data';
 export const ARMS = ['LoRA on 4 bits', 'LoRA on 8 bits', 'LoRA on float32', 'full fine-tuning'] as const;
 export type Arm = (typeof ARMS)[number];
 
-/** Of orders that the model has not seen. */
+/** How a model does on held-out orders. */
 export interface Measured {
-  /** Of the tickets, given the orders. */
+  /** The perplexity of the expected tickets, given the orders. */
   perplexity: number;
-  /** The share of answers that are tickets. */
-  tickets: number;
-  /** The share of answers that are the right ticket. */
-  right: number;
-  /** What it answered to the first few orders. */
+  /** The share of answers that have the format of a ticket. */
+  valid: number;
+  /** The share of answers that equal the expected ticket. */
+  correct: number;
+  /** The answers to the first few orders. */
   samples: string[];
 }
 
 export interface Outcome {
   before: Measured;
-  /** Of the base that has three examples before each order, of a few orders. */
+  /** The base with three examples in the prompt, on the first few orders. */
   withExamples: Measured | undefined;
   after: Measured;
+  /** How many parameters train. */
   trained: number;
-  /** Of one core, for training alone. */
+  /** CPU time of training, on one core. */
   seconds: number;
-  /** Of what the base holds, and of the adapter's file. */
+  /** The size of the base in memory, and of the adapter's file. */
   megabytes: number;
   kilobytes: number;
 }
@@ -38,16 +39,16 @@ export interface Outcome {
 export interface Amounts {
   epochs: number;
   seed: number;
-  /** Whether the base is asked a second time, with three examples before each order. */
+  /** Whether to measure the base also with three examples in the prompt. */
   asksWithExamples: boolean;
   onStep: (step: number, loss: number) => void;
 }
 
-/** Orders a step, and that are asked at once. */
+/** Orders in a training step, and in a call of `generateTexts`. */
 const [BATCH, ASKED] = [4, 8];
-/** No order and its ticket have more tokens. */
+/** The most tokens of an order and its ticket. */
 const PADDED = 64;
-/** What a sample is of. */
+/** How many answers are kept to be shown. */
 const SAMPLES = 3;
 
 interface Base {
@@ -55,7 +56,7 @@ interface Base {
   tokenizer: LanguageTokenizer;
 }
 
-/** SmolLM2-135M-Instruct as its file has it, 4 bits and a scale and a least number for 32; or in another form. */
+/** Loads SmolLM2-135M-Instruct: in 4 bits as in its file (Q4_1), requantized to 8 bits, or as float32. */
 async function baseOf(arm: Arm): Promise<Base> {
   const blocks = arm === 'LoRA on 4 bits';
   const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {blocks});
@@ -67,7 +68,7 @@ async function baseOf(arm: Arm): Promise<Base> {
   return {model: quantized, tokenizer};
 }
 
-/** Teaches one model, and asks it before and after. */
+/** Trains one setup, and measures it before and after. */
 export async function learn(
   arm: Arm,
   {train, test}: {train: Order[]; test: Order[]},
@@ -103,7 +104,7 @@ export async function learn(
   return {outcome: {before, withExamples, after, trained, seconds: (user + system) / 1e6, megabytes, kilobytes}, gguf};
 }
 
-/** What a model makes of orders, with texts before each. */
+/** Measures a model on orders, with `examples` before each. */
 async function measure({model, tokenizer}: Base, orders: Order[], examples = ''): Promise<Measured> {
   const answers: string[] = [];
   for (let i = 0; i < orders.length; i += ASKED) {
@@ -114,13 +115,13 @@ async function measure({model, tokenizer}: Base, orders: Order[], examples = '')
   const asked = orders.map(({prompt, completion}) => ({prompt: examples + prompt, completion}));
   return {
     perplexity: await perplexityOfAnswers({model, tokenizer}, asked),
-    tickets: share(isTicket),
-    right: share((answer, i) => answer === orders[i]!.completion),
+    valid: share(isTicket),
+    correct: share((answer, i) => answer === orders[i]!.completion),
     samples: answers.slice(0, SAMPLES),
   };
 }
 
-/** Of the answers alone, each with the token that ends it. */
+/** The perplexity of the answers alone, each with its end-of-text token. */
 async function perplexityOfAnswers({model, tokenizer}: Base, orders: Order[]): Promise<number> {
   const batches = await encodeChats(model, tokenizer, orders, {batchSize: ASKED, maxLength: 4 * PADDED});
   let [sum, count] = [0, 0];

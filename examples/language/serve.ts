@@ -1,5 +1,5 @@
 /**
- * Brings the language model where it is not here yet, builds the page, and serves both on this machine.
+ * Downloads the language model unless it is in the cache, builds the page, and serves both on this machine.
  *
  *     npm run example -- language-page
  */

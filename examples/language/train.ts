@@ -1,16 +1,16 @@
 /**
- * A small language model learns to write kitchen tickets from spoken orders, its base quantised as it was downloaded.
+ * Fine-tunes a small language model, quantized as it was downloaded, to turn spoken orders into kitchen tickets.
  *
- *     npm run example -- language            one arm: LoRA on the base in 4 bits
- *     npm run example -- language --quick    fewer orders
- *     npm run example -- language --all      every arm with three seeds; it goes on where it was stopped
+ *     npm run example -- language            LoRA on the 4-bit base: five to eight minutes
+ *     npm run example -- language --quick    24 orders in four epochs: about two minutes
+ *     npm run example -- language --all      every setup with three seeds: hours. It resumes where it was stopped
  */
 import {existsSync, mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {SHORT, table} from '../shared/report';
+import {table} from '../shared/report';
 import {makeOrders} from './data';
 import {type Arm, ARMS, learn, type Measured, type Outcome} from './learn';
 
@@ -18,7 +18,8 @@ const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const RESULTS = join(OUTPUT, 'results.json');
 const isQuick = process.argv.includes('--quick');
 const isAll = !isQuick && process.argv.includes('--all');
-const orders = makeOrders(isQuick ? {train: 16, test: 4} : {train: 240, test: 24});
+const orders = makeOrders(isQuick ? {train: 24, test: 8} : {train: 240, test: 24});
+const epochs = isQuick ? 4 : 1;
 const arms: readonly Arm[] = isAll ? ARMS : [ARMS[0]];
 const seeds = isAll ? [1, 2, 3] : [1];
 
@@ -28,11 +29,11 @@ mkdirSync(OUTPUT, {recursive: true});
 const begin = Date.now();
 const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-/** What ran before, of the same size. */
+/** Outcomes of an earlier run. */
 const done: Record<string, Outcome> =
   isAll && existsSync(RESULTS) ? (JSON.parse(readFileSync(RESULTS, 'utf8')) as Record<string, Outcome>) : {};
 
-console.log(`${orders.train.length} orders to learn from; ${orders.test.length} others to be asked\n`);
+console.log(`${orders.train.length} orders to train on, ${orders.test.length} held-out orders\n`);
 for (const arm of arms) {
   for (const seed of seeds) {
     const key = `${arm}, seed ${seed}`;
@@ -40,15 +41,15 @@ for (const arm of arms) {
       continue;
     }
     console.log(key);
-    const steps = Math.ceil(orders.train.length / 4);
+    const steps = epochs * Math.ceil(orders.train.length / 4);
     const onStep = (step: number, loss: number) => {
-      if (step % 10 === 0 || step === steps) {
+      if (step % (isQuick ? 6 : 10) === 0 || step === steps) {
         console.log(`  step ${step} of ${steps}: loss ${loss.toFixed(3)}`);
       }
     };
     try {
       const {outcome, gguf} = await learn(arm, orders, {
-        epochs: 1,
+        epochs,
         seed,
         asksWithExamples: !isQuick && arm === ARMS[0] && seed === 1,
         onStep,
@@ -58,7 +59,7 @@ for (const arm of arms) {
         writeFileSync(join(OUTPUT, 'adapter.gguf'), gguf);
       }
     } catch (error) {
-      // A full fine-tuning may take more memory than there is.
+      // Full fine-tuning may need more memory than is available.
       console.log(`  did not fit: ${(error as Error).message.split('\n')[0]}`);
       continue;
     }
@@ -70,7 +71,7 @@ for (const arm of arms) {
 
 const [first] = Object.values(done);
 if (first !== undefined) {
-  console.log('\nWhat is asked, and what is answered before and after:');
+  console.log('\nAnswers to held-out orders, before and after training:');
   orders.test.slice(0, first.after.samples.length).forEach(({prompt}, i) => {
     const shown = ({samples}: Measured) => JSON.stringify(samples[i]!.trim());
     console.log(`\n${prompt}\n  before: ${shown(first.before)}\n  after:  ${shown(first.after)}`);
@@ -79,8 +80,8 @@ if (first !== undefined) {
 const row = (name: string, measured: Measured[], rest: string[] = ['', '', '', '']) => [
   name,
   mean(measured.map(({perplexity}) => perplexity)).toFixed(3),
-  percent(mean(measured.map(({tickets}) => tickets))),
-  percent(mean(measured.map(({right}) => right))),
+  percent(mean(measured.map(({valid}) => valid))),
+  percent(mean(measured.map(({correct}) => correct))),
   ...rest,
 ];
 const rows = arms.flatMap(arm => {
@@ -101,8 +102,6 @@ const rows = arms.flatMap(arm => {
         ]),
       ];
 });
-const head = ['', 'perplexity', 'tickets', 'right', 'trained', 'CPU, s', 'base, MB', 'file, kB'];
+const head = ['', 'perplexity', 'valid', 'correct', 'parameters', 'CPU, s', 'base, MB', 'adapter, kB'];
 console.log(`\n${table([head, ...rows])}\n\n${((Date.now() - begin) / 1000).toFixed(0)} s`);
-if (isQuick) {
-  console.log(SHORT);
-}
+console.log('valid: answers in the format of a ticket; correct: equal to the expected ticket');
