@@ -55,10 +55,11 @@ async function withFiles(files: Record<string, string | Uint8Array>, f: () => Pr
     if (url.startsWith('http://127.0.0.1:')) {
       return onThisMachine(request, init);
     }
-    const response = url in files ? new Response(files[url] as BodyInit) : new Response(null, {status: 404});
-    // Arrays that Node itself makes are no arrays of jest's.
-    const json = async () => JSON.parse(await response.text()) as unknown;
-    return Promise.resolve(Object.assign(response, {json}));
+    return Promise.resolve(url in files ? new Response(files[url] as BodyInit) : new Response(null, {status: 404}));
+  });
+  // Arrays that Node itself makes are no arrays of jest's.
+  const parsed = jest.spyOn(Response.prototype, 'json').mockImplementation(async function (this: Response) {
+    return JSON.parse(await this.text()) as unknown;
   });
   for (const [path, content] of Object.entries(files).filter(([path]) => !/^https?:/.test(path))) {
     mkdirSync(dirname(join(folder, path)), {recursive: true});
@@ -70,6 +71,7 @@ async function withFiles(files: Record<string, string | Uint8Array>, f: () => Pr
   } finally {
     process.chdir(ROOT);
     fetched.mockRestore();
+    parsed.mockRestore();
     rmSync(folder, {recursive: true, force: true});
   }
 }
