@@ -104,14 +104,11 @@ export {LoRAWeights, type LoRAWeightsArgs} from './core/layers/loraWeights';
 export {UnadaptedLayer, type UnadaptedLayerArgs} from './core/layers/unadaptedLayer';
 export type {LoRALayerArgs} from './core/layers/layerArgs';
 export type {LoRALayer} from './core/layers/loraLayer';
-export type {BaseTraining, CallArgs, WrapperArgs, WrapperLayer} from './core/layers/wrapperLayer';
+export type {WrapperArgs} from './core/layers/wrapperLayer';
 export type {WeightTarget} from './core/layers/weightTargets';
-export type {Adaptation} from './core/layers/adaptation';
 export type {LayerConfig} from './core/layers/layerConfig';
 export type {LowRankPart, UpdatePart} from './core/layers/layerUpdate';
 export type {LoadReport, NameMapping, WeightsReport} from './core/layers/namedWeights';
-export type {AdaptableWeight} from './core/methods/method';
-export type {LayerEntry} from './platform/tfjs/configs';
 
 // Load a base that Keras wrote.
 export {loadKerasModel} from './core/keras/loadKerasModel';

@@ -66,7 +66,9 @@ export function undocumented({checker, exportsOf}: Library): string[] {
     const named = (tag: string) => tags.filter(({tagName}) => tagName.text === tag);
     const told = new Set(tags.filter(ts.isJSDocParameterTag).map(tag => tag.name.getText().replace(/^_/, '')));
     const [file] = declarations.map(node => node.getSourceFile().fileName.replace(/^.*\/src\//, 'src/'));
-    const untold = declarations
+    // of a function with overloads, callers see no other parameters
+    const called = declarations.filter(({body}) => declarations.length === 1 || body === undefined);
+    const untold = called
       .flatMap(({parameters}) => [...parameters])
       .map(({name: parameter}) => (ts.isIdentifier(parameter) ? parameter.text : 'options'))
       .map(parameter => parameter.replace(/^_/, ''))

@@ -1,6 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, show, unsupportedError} from '../../platform/errors';
-
 import {registeredName, shortName} from '../../platform/tfjs/configs';
 import {namedWeights} from '../../platform/tfjs/weights';
 import {resolveWeights, type WeightTarget} from './weightTargets';
@@ -37,17 +36,18 @@ export function registerKind(loraClass: LoRALayerClass): void {
 const registered = new Map<string, Kind>();
 
 /**
- * Makes the layers of a class adaptable by the names of their weights: a class of one's own, or one of tfjs that this
- * library does not know. From then on `applyLoRA` adapts them, by {@link LoRAWeights}. Files and adapters do not depend
- * on the registration.
+ * Makes the layers of a class adaptable by the names of their weights: a custom class, or a class of tfjs that this
+ * library does not know. From then on `applyLoRA` adapts them, with {@link LoRAWeights}. Files and adapters do not
+ * depend on the registration.
  *
+ * @param name the name under which the class is registered with `tf.serialization`.
+ * @param options `weights` lists the weights to update, which have two axes or more, by the names that the layer gives
+ *     them in `addWeight`. The last axis is the output; an entry such as `{name: 'query', outAxes: 2}` says how many
+ *     are.
+ * @throws LoRAError `ERR_OPTION` if the class is not registered with `tf.serialization`, the library adapts it already,
+ *     it was registered with other weights, or the list is malformed.
+ * @example
  *     registerAdaptable('CausalSelfAttention', {weights: ['attn_kernel', 'proj_kernel']});
- *
- * @param weights the weights of two axes or more that shall have an update, by the names that the layer gives them in
- *     `addWeight`. Their last axis is the output, unless an entry says that more of them are:
- *     `{name: 'query', outAxes: 2}`.
- * @throws LoRAError if the class is not registered with `tf.serialization`, the library adapts it already, it was
- *     registered with other weights, or the list is malformed.
  */
 export function registerAdaptable(
   name: string,
@@ -101,12 +101,15 @@ export function loraClassOf(className: string, weights?: Required<WeightTarget>[
 }
 
 /**
- * A LoRA layer around a layer: of the class that adapts the layer's class, `LoRADense` for a `Dense`; or by the names
- * of `weights`, any layer.
+ * Wraps a layer in the LoRA layer for its class, such as `LoRADense` for a `Dense`. With `weights`, it adapts any layer
+ * by the names of its weights.
  *
+ * @param given the layer, with the rank and the other options of LoRA layers.
+ * @returns the LoRA layer, which has the name and the weights of the layer.
+ * @throws LoRAError `ERR_UNSUPPORTED` if the layer cannot be adapted, `ERR_MISFIT` if it has no such weights or the
+ *     rank is too high for it, `ERR_OPTION` if an option is out of range.
+ * @example
  *     const adapted = adaptLayer({layer: tf.layers.dense({units: 8}), rank: 4});
- *
- * @throws LoRAError if the layer cannot be adapted, or an option is out of range.
  */
 export function adaptLayer(given: LoRALayerArgs & {weights?: readonly (string | WeightTarget)[]}): LoRALayer {
   const {layer} = checkedArgs(given);

@@ -27,17 +27,23 @@ import {adaptableSites, planFor} from './planLoRA';
  *
  * The original is not touched. Frozen weights share their buffers with it; each model is disposed by itself.
  *
- * A given adapter stays usable, and `disposeModel` of the new model disposes of it too (of several models, the last).
- * So `applyLoRA(base, await loadAdapter(url))` leaks nothing. To keep an adapter longer than the models that it is
- * tried on, put it on one model with `setAdapter`, which leaves it to the caller.
+ * A given adapter stays usable. `disposeModel` of the new model disposes of the adapter too; if several models were
+ * made with it, the last one does. So `applyLoRA(base, await loadAdapter(url))` leaks nothing. To keep an adapter
+ * longer than its models, set it with `setAdapter`, which leaves it to the caller.
  *
  * @param model any `tf.LayersModel`: functional, sequential, nested, with shared layers, several inputs and outputs,
- * `TimeDistributed`.
+ *     `TimeDistributed`.
  * @param configOrAdapter what to adapt, and how; or an adapter, whose layers are adapted and whose values are set.
- *     `planLoRA` shows what a config comes to.
- * @throws LoRAError if the config names something that is not there, the adapter does not fit, the model is adapted
- *     already, or a layer cannot be rebuilt from its config. Everything that is wrong is reported at once, and nothing
- *     is changed.
+ *     `planLoRA` shows the effect of a config.
+ * @returns the adapted model, which is the caller's to dispose of.
+ * @throws LoRAError `ERR_OPTION` if the config is malformed, `ERR_MISFIT` if it names something that is not there or
+ *     the adapter does not fit, `ERR_NOT_ADAPTED` if the model is adapted already, `ERR_NOT_READY` if it is not built,
+ *     `ERR_UNSUPPORTED` or `ERR_DAMAGED` if a layer cannot be rebuilt from its config. The error lists all faults, and
+ *     nothing changes.
+ * @example
+ *     const model = applyLoRA(base, {rank: 8, targets: ['dense_1', /^block/]});
+ *     model.compile({optimizer: adam({learningRate: 1e-3}), loss: 'meanSquaredError'});
+ *     await model.fit(xs, ys);
  */
 export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | Adapter = {}): tf.LayersModel {
   checkModel(model);

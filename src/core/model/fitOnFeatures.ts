@@ -58,10 +58,9 @@ const REFUSED = [
  *     `onProgress`.
  * @returns a promise of the history, as `fit` gives it.
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_NOT_READY` if it is not compiled,
- *     `ERR_UNSUPPORTED` if its first layer is adapted, `ERR_TOO_LARGE` if the features take more than `maxBytes`,
- *     `ERR_MISFIT` if there are not equally many inputs and targets or a dataset gives fewer batches than it says,
- *     `ERR_OPTION` if an argument does not apply, `ERR_BUSY` if the model is training, `ERR_ABORTED` if the signal is
- *     aborted.
+ *     `ERR_TOO_LARGE` if the features take more than `maxBytes`, `ERR_MISFIT` if the first layer is adapted, there are
+ *     not equally many inputs and targets, or a dataset gives fewer batches than it says, `ERR_OPTION` if an
+ *     argument does not apply, `ERR_BUSY` if the model is training, `ERR_ABORTED` if the signal is aborted.
  * @example
  *     await fitOnFeatures(model, xs, ys, {epochs: 20, batchSize: 8});
  */

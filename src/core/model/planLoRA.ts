@@ -59,14 +59,19 @@ export interface LoRAPlan {
 }
 
 /**
- * Says what `applyLoRA(model, config)` would do, and does nothing: what would be adapted, at which rank, with how many
- * numbers, what would train in full or stay as it is, and why. Print it:
- * `console.log(String(planLoRA(model, config)))`.
+ * Shows what `applyLoRA(model, config)` would do, without doing it: which layers it would adapt, at which rank, with
+ * how many parameters, which layers would train in full or stay as they are, and why.
  *
- * What is wrong with the config stands among the `faults`, which are just what `applyLoRA` refuses it for. That a layer
- * cannot be rebuilt from its own config shows only when it is.
+ * `faults` lists what is wrong with the config, in the words in which `applyLoRA` would refuse it. A layer that cannot
+ * be rebuilt from its own config is found only by `applyLoRA`.
  *
- * @throws LoRAError if the model cannot be planned with: it is no layers model, not built, or adapted already.
+ * @param model the plain model that is to be adapted.
+ * @param config what to adapt, and how, as for `applyLoRA`.
+ * @returns the plan; `String(plan)` is a table.
+ * @throws LoRAError `ERR_OPTION` if it is no layers model, `ERR_NOT_READY` if it is not built, `ERR_NOT_ADAPTED` if it
+ *     is adapted already.
+ * @example
+ *     console.log(String(planLoRA(model, {rank: 8, targets: 'linear'})));
  */
 export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPlan {
   checkModel(model);

@@ -40,6 +40,12 @@ export function refusal(f: () => void): string {
 // @ts-expect-error: an option that does not exist
 export const misspelt = (base: tf.LayersModel) => applyLoRA(base, {rnk: 8});
 
+// @ts-expect-error: a method that does not exist
+export const misspeltMethod = (base: tf.LayersModel) => applyLoRA(base, {method: 'drora'});
+
+// @ts-expect-error: an object that is no config
+export const wrongConfig = (base: tf.LayersModel) => applyLoRA(base, new Date());
+
 export async function first(): Promise<tf.LayersModel> {
   const {images, labels} = rotatedDigits();
   const model: tf.LayersModel = applyLoRA(digitReader(), {rank: 8});
