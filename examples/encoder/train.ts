@@ -29,7 +29,7 @@ const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0)
 
 const {train, test, name} = tasks.spam;
 console.log(
-  `${name}: ${train.length} subjects to learn from, ${test.length} others to be asked; ${isQuick ? 'one seed' : `${seeds.length} seeds`}\n`,
+  `${name}: ${train.length} subject lines to train on, ${test.length} others to measure accuracy; ${isQuick ? 'one seed' : `${seeds.length} seeds`}\n`,
 );
 const rows: string[][] = [];
 for (const way of WAYS) {
@@ -49,12 +49,12 @@ for (const way of WAYS) {
     kilobytes.toLocaleString('en', {maximumFractionDigits: 0}),
   ]);
 }
-console.log(`\n${table([['', 'right', 'trained', 'seconds', 'file, kB'], ...rows])}\n`);
+console.log(`\n${table([['', 'accuracy', 'trainable', 'seconds', 'file, kB'], ...rows])}\n`);
 
 const shared = await shareOneEncoder(encoder, Object.values(tasks), epochs);
 console.log(
   `One encoder in memory, ${shared.megabytes.toFixed(0)} MB, and an adapter for each question:\n\n${table([
-    ['adapter', 'right', 'file, kB', 'ms to switch'],
+    ['adapter', 'accuracy', 'file, kB', 'ms to switch'],
     ...shared.rows.map(({task, accuracy, kilobytes, milliseconds}) => [
       task,
       percent(accuracy),
