@@ -83,8 +83,9 @@ export type {LoadOptions} from './core/storage/limits';
 export type {Bytes} from './platform/formats/safetensors';
 
 // Exchange adapters with PEFT.
-export {type ExportedPEFT, exportPEFT, type ExportOptions} from './core/peft/exportPeft';
-export {importPEFT, type ImportOptions} from './core/peft/importPeft';
+export {exportPEFT, importPEFT} from './core/peft/exchange';
+export type {ExportedPEFT, ExportOptions} from './core/peft/exportPeft';
+export type {ImportOptions} from './core/peft/importPeft';
 export type {PEFTSource, PEFTSources} from './core/peft/readPeft';
 export type {KeyMap} from './core/peft/modules';
 export type {PEFTFiles} from './core/peft/peftFiles';

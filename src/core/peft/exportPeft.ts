@@ -3,8 +3,8 @@ import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {asLoRA, isProduct} from '../adapter/asLoRA';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead} from '../adapter/headConfig';
-import {checkOptions, listed, LoRAError, misfitError, show, throwFaults} from '../../platform/errors';
-import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../platform/signals';
+import {listed, misfitError, throwFaults} from '../../platform/errors';
+import {type CallOptions, stepsOf} from '../../platform/signals';
 import type {Values} from '../../platform/formats/layout';
 import {type Bytes, encodeSafetensors, type NamedValues} from '../../platform/formats/safetensors';
 import type {LayerConfig} from '../layers/layerConfig';
@@ -13,8 +13,7 @@ import {baseOf} from '../layers/wrapperLayer';
 import {resolveStrength} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
-import {withAdapterOf} from '../model/saveAdapter';
-import {checkModel, type Site, sitesOf} from '../rewire/walk';
+import {type Site, sitesOf} from '../rewire/walk';
 import {floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
 import {carries, isConv1D, torchWeights, type UpdatedKind, updatedKind} from './torchLayers';
@@ -47,44 +46,12 @@ export interface ExportedPEFT extends PEFTFiles {
   weights: Bytes;
 }
 
-/**
- * Exports the adapter of a model, or another one for it, as PEFT stores it: the contents of `adapter_config.json` and
- * `adapter_model.safetensors`, for a PyTorch model with the same base weights. `PeftModel.from_pretrained(model,
- * folder)` loads them.
- *
- *     const {config, weights} = await exportPEFT(model, {baseModel: 'distilbert/distilbert-base-uncased'});
- *
- * @param model the adapted model; with `{adapter}` also the plain base, with the adapter's new head, if it has one.
- * @param options another adapter, names of modules, and the type of the weights.
- * @returns a promise, since some backends, such as WebGPU, give values by a promise alone.
- * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted and no adapter is given, `ERR_MISFIT` if the
- *     adapter does not fit the model, `ERR_UNSUPPORTED` if PEFT has no such updates, with a line for each,
- *     `ERR_NUMERIC` if values are not finite, `ERR_ABORTED` if the signal is aborted.
- */
-export async function exportPEFT(model: tf.LayersModel, options: ExportOptions = {}): Promise<ExportedPEFT> {
-  checkOptions(options, {
-    ...{
-      adapter: true,
-      keyMap: true,
-      baseModel: true,
-      dtype: true,
-      allowNonFinite: true,
-      signal: true,
-      onProgress: true,
-    },
-  });
-  const {adapter, baseModel, dtype = 'float32'} = options;
-  checkCallOptions(options);
-  if (baseModel !== undefined && (typeof baseModel !== 'string' || baseModel === '')) {
-    throw new LoRAError(`baseModel must be the name or path of a model, got ${show(baseModel)}.`);
-  }
-  floatTypeOf(dtype);
-  checkModel(model);
-  throwIfAborted(options.signal);
-  return withAdapterOf(adapter === undefined ? model : adapter, take => written(take(), model, options));
-}
-
-async function written(adapter: Adapter, model: tf.LayersModel, options: ExportOptions): Promise<ExportedPEFT> {
+/** Writes an adapter for a model. Its options are checked. */
+export async function writePEFT(
+  adapter: Adapter,
+  model: tf.LayersModel,
+  options: ExportOptions,
+): Promise<ExportedPEFT> {
   const {keyMap, baseModel, dtype = 'float32', allowNonFinite} = options;
   const step = stepsOf(options);
   checkAdapter(adapter);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, makeAdapter} from '../adapter/adapter';
-import {checkOptions, LoRAError, showShape, throwFaults} from '../../platform/errors';
-import {type CallOptions, stepsOf, throwIfAborted, unlessAborted} from '../../platform/signals';
+import {LoRAError, showShape, throwFaults} from '../../platform/errors';
+import {type CallOptions, stepsOf, unlessAborted} from '../../platform/signals';
 import {Budget} from './patternTable';
 import {sizeOf, type Values} from '../../platform/formats/layout';
 import {headOf} from '../head/headPlace';
@@ -14,8 +14,8 @@ import {scalingOf} from '../methods/lora';
 import {methodOf, namedIn} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 import {recordOf} from '../rewire/record';
-import {checkModel, type Site, sitesOf} from '../rewire/walk';
-import {checkLimits, type LoadOptions} from '../storage/limits';
+import {type Site, sitesOf} from '../rewire/walk';
+import {type LoadOptions} from '../storage/limits';
 import {asTensors} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
 import {carries, isConv1D, torchWeights, updatedKind} from './torchLayers';
@@ -35,36 +35,12 @@ export interface ImportOptions extends LoadOptions, CallOptions {
   keyMap?: KeyMap;
 }
 
-/**
- * Imports an adapter that PEFT saved, for a tfjs model with the same base weights. Apply it with
- * `applyLoRA(model, adapter)` as any other.
- *
- *     const adapter = await importPEFT('out/peft-adapter', base, {keyMap: {'encoder.*.fc': 'dense_*'}});
- *
- * Carries LoRA and DoRA of Linear, Conv1d, Conv2d, Conv3d and Embedding, and IA³, VeRA, LoHa and LoKr where PEFT has
- * them; F32, F16 and BF16; `use_rslora`, `rank_pattern`, `alpha_pattern`, `fan_in_fan_out`, `modules_to_save`, `bias`
- * and `lora_bias`. A rank beyond what a layer can hold is reduced without loss. Refuses whatever else changes what the
- * adapter computes.
- *
- * @param source the URL of the folder, in Node also its path; `{config, weights}`, each as bytes, a `Blob`, a
- *     `Response`, or a promise of these; or the files that a user picked.
- * @param model plain or adapted. The layers of a new head, if it has one, must be in `modules_to_save`.
- * @param options which module is which layer, and progress.
- * @returns the adapter. The caller disposes of it, unless `applyLoRA(base, adapter)` takes it over.
- * @throws LoRAError of code `ERR_NOT_FOUND` or `ERR_IO` if a file cannot be read, `ERR_DAMAGED` if it is damaged,
- *     `ERR_UNSUPPORTED` if something is not carried, `ERR_MISFIT` if modules and layers do not fit each other, with a
- *     line for each, `ERR_ABORTED` if the signal is aborted. The model is not changed in any case.
- */
-export async function importPEFT(
+/** Imports a PEFT adapter for a model. The options are checked. */
+export async function readPEFTFor(
   source: PEFTSource | PromiseLike<PEFTSource>,
   model: tf.LayersModel,
-  options: ImportOptions = {},
+  {keyMap, ...limits}: ImportOptions,
 ): Promise<Adapter> {
-  checkOptions(options, {keyMap: true, maxBytes: true, signal: true, onProgress: true});
-  const {keyMap, ...limits} = options;
-  checkLimits(limits);
-  checkModel(model);
-  throwIfAborted(limits.signal);
   const files = await readPEFT(await unlessAborted(Promise.resolve(source), limits.signal), limits);
   const step = stepsOf(limits);
   const budget = new Budget();

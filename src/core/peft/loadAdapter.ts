@@ -7,6 +7,7 @@ import {isFetched, isSafetensors, loaderOf} from '../storage/places';
 import {decodeAdapter} from '../storage/safetensors';
 import {bytesOf, type ByteSource, fetched, isByteSource, limitedFetch, localFilesFor} from '../storage/sources';
 import {adapterIn, withPlace} from '../storage/storage';
+import {importPEFT} from './exchange';
 import {PEFT_FILES} from './peftFiles';
 import type {KeyMap} from './modules';
 import type {PEFTSource} from './readPeft';
@@ -59,7 +60,6 @@ export async function loadAdapter(
           '{model}).',
       );
     }
-    const {importPEFT} = await import('./importPeft');
     return await importPEFT(given as PEFTSource, model, others);
   } catch (error) {
     throw limits.signal?.aborted === true ? abortError(limits.signal) : error;
