@@ -63,7 +63,7 @@ async function main(): Promise<void> {
   rmSync(OUTPUT, {recursive: true, force: true});
   mkdirSync(join(OUTPUT, 'merged'), {recursive: true});
   const parts = await inProcesses<string[][]>(import.meta.url, Object.keys(PARTS), quick ? ['--quick'] : []);
-  const head = ['', 'right', 'each seed', 'trained', 'CPU, s', 'file, kB'];
+  const head = ['', 'accuracy', 'each seed', 'trainable', 'CPU, s', 'file, kB'];
   console.log(`\n${table([head, ...parts.flat()])}\n`);
   console.log(`${((Date.now() - begin) / 1000).toFixed(0)} s. The files are in ${OUTPUT}`);
   if (quick) {

@@ -1,7 +1,7 @@
 import {fixture} from '../../extensions/transformers/fixtures';
 
 export const folder = 'https://example.com/dinov2';
-export const pictures = Array.from({length: 4}, (_, i) => ({
+export const images = Array.from({length: 4}, (_, i) => ({
   data: new Uint8Array(24 * 24 * 3).fill(60 * i),
   width: 24,
   height: 24,
