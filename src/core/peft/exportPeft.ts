@@ -16,7 +16,7 @@ import {checkFit} from '../model/checkFit';
 import {type Site, sitesOf} from '../rewire/walk';
 import {floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
-import {carries, isConv1D, torchWeights, type UpdatedKind, updatedKind} from './torchLayers';
+import {carries, isConv1D, type TorchAttention, torchWeights, type UpdatedKind, updatedKind} from './torchLayers';
 import {PEFT_NAMES} from './parsePeft';
 import type {PEFTFiles} from './peftFiles';
 import {type KeyMap, modulePaths} from './modules';
@@ -248,13 +248,13 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
 }
 
 /**
- * Whether a layer is a part of the `MultiheadAttention` by which SigLIP's learned query looks at the patches. Three of
- * them are one weight in PyTorch, and the fourth is a module that is not called.
+ * Whether a layer is a part of a `MultiheadAttention`, as in the pooling of SigLIP. Three of the parts are one weight
+ * in PyTorch, and the fourth is a module that is not called.
  */
 function isPartOfAttention(path: string, sites: readonly Site[]): boolean {
   const query = /^(.+)\/attention\/(?:q|k|v|out)_proj$/.exec(path)?.[1];
   return sites.some(
-    ({path: other, layer}) => other === query && layer.getClassName() === 'tfjs-lora/transformers>LearnedQuery',
+    ({path: other, layer}) => other === query && (layer as Partial<TorchAttention>).torchClass === 'MultiheadAttention',
   );
 }
 

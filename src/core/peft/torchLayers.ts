@@ -18,6 +18,14 @@ export interface UpdatedKind {
   depthwise?: boolean;
 }
 
+/**
+ * A query that says of itself that it belongs to PyTorch's `MultiheadAttention`, with the projections in `attention`
+ * under its path.
+ */
+export interface TorchAttention {
+  readonly torchClass: 'MultiheadAttention';
+}
+
 /** A weight under both of its names, and the way between its two layouts. */
 interface TorchWeight {
   torchName: string;

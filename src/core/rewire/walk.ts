@@ -9,12 +9,17 @@ import type {InnerLayers, LayerCall, ModelFields} from '../../platform/tfjs/laye
 export interface Site {
   /**
    * The names of the containers around the layer and its own, from the outside in, joined by `/`. The model's own is
-   * left out, and those of blocks, which group layers without being a place.
+   * left out, and so are those of a {@link Group}.
    */
   path: string;
   layer: tf.layers.Layer;
   /** The layers around it, from the outside in, without the model itself. */
   ancestors: readonly tf.layers.Layer[];
+}
+
+/** A container that says of itself that it only groups layers: paths do not name it. */
+export interface Group {
+  readonly isGroup: true;
 }
 
 /** The layers inside a layer that is a model or a `TimeDistributed`; `undefined` for every other layer. */
@@ -60,7 +65,7 @@ export function sitesOf(model: tf.LayersModel): Site[] {
   const paths = new Map<tf.layers.Layer, string>();
   const visit = (layer: tf.layers.Layer, ancestors: readonly tf.layers.Layer[]) => {
     const path = [...ancestors, layer]
-      .filter(around => around.getClassName() !== 'tfjs-lora/transformers>CheckpointedBlock')
+      .filter(around => (around as Partial<Group>).isGroup !== true)
       .map(({name}) => name)
       .join('/');
     const seen = paths.get(layer);

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {recomputed} from '../../../core/ops/recording';
 import {isRecording} from '../../../platform/tfjs/engine';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import type {Group} from '../../../core/rewire/walk';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /**
@@ -11,8 +12,9 @@ import {registerOwn} from '../../../platform/tfjs/configs';
  *
  * Its layers have in targets and adapters the paths that they would have without it. Nothing in it may be random.
  */
-export class CheckpointedBlock extends tf.LayersModel {
+export class CheckpointedBlock extends tf.LayersModel implements Group {
   static override readonly className: string = 'tfjs-lora/transformers>CheckpointedBlock';
+  readonly isGroup = true;
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     const [x, ...others] = [inputs].flat() as [tf.Tensor, ...tf.Tensor[]];

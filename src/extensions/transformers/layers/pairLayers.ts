@@ -2,13 +2,15 @@ import * as tf from '@tensorflow/tfjs';
 import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import type {TorchAttention} from '../../../core/peft/torchLayers';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {similarities} from '../ops/similarities';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** A query that is the same for all inputs, and is learned: `[batch, places, width]` → `[batch, 1, width]`. */
-export class LearnedQuery extends tf.layers.Layer {
+export class LearnedQuery extends tf.layers.Layer implements TorchAttention {
   static readonly className = 'tfjs-lora/transformers>LearnedQuery';
+  readonly torchClass = 'MultiheadAttention';
   private query!: tf.LayerVariable;
 
   constructor(args: {name?: string} = {}) {
