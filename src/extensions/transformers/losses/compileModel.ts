@@ -77,7 +77,7 @@ function isSpans(shape: tf.Shape): boolean {
  * - classes of tokens or the vocabulary, logits `[batch, positions, classes]`: class indices, `[batch, positions]`,
  *   with `ignoreIndex` where none counts
  * - spans (`…ForQuestionAnswering`), logits `[batch, positions, 2]`: first and last position, `[batch, 2]`
- * - pairs (`CLIPModel`, `SiglipModel`), similarities `[texts, images]`: anything of that shape, since what belongs
+ * - pairs (`CLIPModel`, `SiglipModel`), similarities `[images, texts]`: anything of that shape, since what belongs
  *   together is in the same row
  *
  * The head of a model of the hub is known by its class; any other model is taken to give logits.
