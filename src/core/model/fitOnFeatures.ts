@@ -219,7 +219,7 @@ class FeatureStore {
       }
       await this.options.onBatch(this.batches);
     }
-    // So does one that `resume` put into the middle of an epoch.
+    // Batches that `resume` moved to the middle of an epoch end early too.
     if (features.length < examples.size && Number.isFinite(examples.size)) {
       throw misfitError(
         `The dataset says that it has ${examples.size} batches, and gave ${features.length}. fitOnFeatures goes ` +

@@ -165,12 +165,12 @@ export class BestAdapter extends TrainingCallback {
 }
 
 /**
- * Keeps the adapter of the best epoch in memory, and sets it again when the fit is over; with
- * `patience` it ends the fit early. Of a plain model it keeps all that trains. If the loss, or something that trains,
- * is not finite at the end of an epoch, the fit ends with an error, and the best adapter is back as well.
+ * Keeps the adapter of the best epoch in memory, and restores it when the fit is over. With `patience`, it ends the fit
+ * early. For a plain model it keeps all weights that train. If the loss or a weight that trains is not finite at the
+ * end of an epoch, the best adapter is restored and the fit ends with an error.
  *
- * What it found stands in `epoch` and `value`. The optimizer keeps what it has seen: call `resetOptimizer(model)`
- * before another fit.
+ * `epoch` and `value` of the callback say which epoch was the best. The optimizer keeps its state: call
+ * `resetOptimizer(model)` before another fit.
  *
  * @param options what to monitor, and how long to wait for something better.
  * @returns a callback for `fit` and `fitDataset`.

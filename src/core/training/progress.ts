@@ -185,14 +185,13 @@ function terminalOfNode(): Terminal | undefined {
 }
 
 /**
- * Shows how far a fit is: in Node as one line of the terminal, with loss, learning rate and the time
- * that is left; with `onProgress` as calls of a function, in a page or a worker. Where there is no terminal Node gets
- * one line at the end.
+ * Shows the progress of a fit. In Node it draws one line in the terminal, with the loss, the learning rate and the time
+ * left; without a terminal it prints one line at the end. In a page or a worker, pass `onProgress`.
  *
  *     callbacks: [progress({label: 'LoRA'})]
  *     callbacks: [progress({onProgress: ({step, steps}) => (bar.value = step / steps)})]
  *
- * Pass `verbose: 0` to `fit` beside it, for tfjs-node, which has a bar of its own.
+ * With tfjs-node, which draws a bar too, also pass `verbose: 0` to `fit`.
  *
  * @param options a label, or a function to call instead of printing.
  * @returns a callback for `fit` and `fitDataset`.

@@ -108,11 +108,11 @@ export function quoted(layers: readonly string[]): string {
 }
 
 /**
- * Ends the fit at the first step whose loss is not finite, or after which something that trains is not.
- * The error names the step, and the layers whose weights were not finite first. The model has its last finite weights
- * again, or with `bestAdapter` beside it the best adapter.
+ * Ends the fit at the first step whose loss is not finite, or after which a weight that trains is not finite. The error
+ * names the step, and the layers whose weights were not finite first. The model gets its last finite weights back, or
+ * its best adapter if `bestAdapter` is among the callbacks.
  *
- * It reads the loss and one sum of the weights after each step, for which a GPU has to wait.
+ * Reads the loss and one sum of the weights after each step, for which a GPU has to wait.
  *
  * @returns a callback for `fit` and `fitDataset`, which reject with a `LoRAError` of code `ERR_NUMERIC`.
  * @example
