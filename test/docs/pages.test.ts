@@ -3,6 +3,7 @@ import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import ts from 'typescript';
+import {disposeModel} from '../../src';
 import {useBackend} from '../helpers';
 import {MemoryHandler} from '../models';
 import {blocksOf, nameOf, PAGES, printedBy, programOf, scriptsOf, surroundingsOf} from './pages';
@@ -29,6 +30,52 @@ function fileOf(page: string): string {
 
 function scriptOf(page: string): string {
   return join(PROGRAMS, `${nameOf(page)}.script.ts`);
+}
+
+interface Program {
+  /** Adds to the list what the page declares, in its order. */
+  run: (declared: unknown[]) => Promise<void>;
+}
+
+/**
+ * Runs `f` and expects that it leaves no tensor behind. Buffers are not counted: a model of the surroundings may share
+ * its own with an adapter afterwards.
+ */
+async function withoutTensorsLeft(f: () => Promise<void>): Promise<void> {
+  const before = tf.memory().numTensors;
+  await f();
+  expect({tensorsLeft: tf.memory().numTensors - before}).toEqual({tensorsLeft: 0});
+}
+
+/**
+ * Frees what a reader frees in the end: models with their optimizers, adapters, chats, tensors, and arrays and objects
+ * of them. Leaves alone what `kept` has, and what is freed with a model.
+ */
+function disposeOwned(value: unknown, kept: Set<unknown>): void {
+  const isPart =
+    value instanceof tf.Variable || (value instanceof tf.layers.Layer && !(value instanceof tf.LayersModel));
+  if (value === null || typeof value !== 'object' || isPart || kept.has(value)) {
+    return;
+  }
+  kept.add(value);
+  if (value instanceof tf.LayersModel) {
+    disposeOptimizer(value);
+    // Layers allow it only once: the page may have disposed of the model, or a model around it may have its layers.
+    if ((value.layers as unknown as {_refCount: number}[]).every(({_refCount}) => _refCount !== 0)) {
+      disposeModel(value);
+    }
+  } else if ('dispose' in value) {
+    (value as {dispose: () => void}).dispose();
+  } else if (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype) {
+    Object.values(value).forEach(part => disposeOwned(part, kept));
+  }
+}
+
+/** An optimizer that was passed to `compile` stays with the caller. */
+function disposeOptimizer(value: unknown): void {
+  if (value instanceof tf.LayersModel) {
+    (value.optimizer as tf.Optimizer | undefined)?.dispose();
+  }
 }
 
 /** Places of a browser, in memory. */
@@ -140,17 +187,26 @@ describe('the code of a page runs as it is written', () => {
     const path = surroundingsOf(page);
     const surroundings = (path === undefined ? {} : require(join(ROOT, path))) as Surroundings; // eslint-disable-line
     await withFiles((await surroundings.files?.()) ?? {}, async () => {
-      const {run} = require(fileOf(page)) as {run: () => Promise<void>}; // eslint-disable-line
-      await run();
-      await surroundings.afterwards?.();
+      const {run} = require(fileOf(page)) as Program; // eslint-disable-line
+      await withoutTensorsLeft(async () => {
+        const declared: unknown[] = [];
+        await run(declared);
+        await surroundings.afterwards?.();
+        disposeOwned(declared.reverse(), new Set(Object.values(surroundings)));
+        Object.values(surroundings).forEach(disposeOptimizer);
+      });
     });
     expect(printed).toEqual(expect.arrayContaining(printedBy(page)));
   });
 
   test.each(WITH_SCRIPTS)('the programs to save of %s', async page => {
     await withFiles({}, async () => {
-      const {run} = require(scriptOf(page)) as {run: () => Promise<void>}; // eslint-disable-line
-      await run();
+      const {run} = require(scriptOf(page)) as Program; // eslint-disable-line
+      await withoutTensorsLeft(async () => {
+        const declared: unknown[] = [];
+        await run(declared);
+        disposeOwned(declared.reverse(), new Set());
+      });
     });
     expect(printed.length).toBeGreaterThan(0);
     expect(printed).toEqual(expect.arrayContaining(printedBy(page, 'js')));

@@ -147,10 +147,24 @@ export function scriptsOf(page: string): Block[] {
   return blocksOf(page, 'js').filter(({before}) => /`node \w+\.mjs`/.test(before));
 }
 
+/** The names of the variables that a statement declares. */
+function namesOf(node: ts.Node): string[] {
+  if (ts.isVariableStatement(node)) {
+    return node.declarationList.declarations.flatMap(({name}) => namesOf(name));
+  }
+  if (ts.isIdentifier(node)) {
+    return [node.text];
+  }
+  return ts.isObjectBindingPattern(node) || ts.isArrayBindingPattern(node)
+    ? node.elements.flatMap(element => (ts.isBindingElement(element) ? namesOf(element.name) : []))
+    : [];
+}
+
 /**
- * Code of a page, its TypeScript unless blocks are given, as one program: `run` runs the blocks in order. Each block
- * knows what those before it declared, and may declare a name again. Names that the page uses and does not import come
- * from its surroundings, or from the entry points of the library.
+ * Code of a page, its TypeScript unless blocks are given, as one program: `run` runs the blocks in order, and adds the
+ * values that each of them declared to a list. Each block knows what those before it declared, and may declare a name
+ * again. Names that the page uses and does not import come from its surroundings, or from the entry points of the
+ * library.
  */
 export function programOf(page: string, blocks: readonly Block[] = blocksOf(page, 'ts')): string {
   const imports: string[] = [];
@@ -159,7 +173,8 @@ export function programOf(page: string, blocks: readonly Block[] = blocksOf(page
     const isImport = ts.isImportDeclaration;
     imports.push(...source.statements.filter(isImport).map(statement => statement.getText()));
     const body = source.statements.map(statement => (isImport(statement) ? '' : statement.getFullText())).join('');
-    return `// ${page}:${line}\n${body}`;
+    const declared = source.statements.flatMap(statement => namesOf(statement));
+    return `// ${page}:${line}\n${body}\ndeclaredValues.push(${declared.join(', ')});`;
   });
 
   const used = new Set<string>();
@@ -186,7 +201,7 @@ export function programOf(page: string, blocks: readonly Block[] = blocksOf(page
     tensorflow,
     ...added,
     ...new Set(imports),
-    'export async function run(): Promise<void> {',
+    'export async function run(declaredValues: unknown[] = []): Promise<void> {',
     bodies.join('\n{\n'),
     '}'.repeat(bodies.length),
     'void tf;',

@@ -16,14 +16,18 @@ export const document: {querySelector(selectors: string): HTMLInputElement | nul
   querySelector: () => input as HTMLInputElement,
 };
 
-async function adapterFiles() {
+/** The files of an adapter; they are made before the page runs. */
+let adapterFiles: Awaited<ReturnType<typeof makeFiles>>;
+
+async function makeFiles() {
   const adapter = getAdapter(applyLoRA(base, {rank: 2, targets: ['layer_0_query']}));
   const {config, weights} = await exportPEFT(base, {adapter, keyMap: {'encoder.layer.*.attention.*': 'layer_*_*'}});
   return {config: JSON.stringify(config), weights};
 }
 
 export async function files() {
-  const {config, weights} = await adapterFiles();
+  adapterFiles = await makeFiles();
+  const {config, weights} = adapterFiles;
   return Object.fromEntries<string | Uint8Array>(
     ['trained-in-python', url].flatMap((folder): [string, string | Uint8Array][] => [
       [`${folder}/adapter_config.json`, config],
@@ -34,7 +38,7 @@ export async function files() {
 
 /** A user chooses both files. */
 export async function afterwards(): Promise<void> {
-  const {config, weights} = await adapterFiles();
+  const {config, weights} = adapterFiles;
   await (input.onchange as () => Promise<void>)();
   input.files = [
     new File([config], 'adapter_config.json'),

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, getAdapter, toSafetensors} from '../../../src';
+import {applyLoRA, toSafetensors} from '../../../src';
 import {modelFiles} from '../makeFiles';
 
 const plain = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3]})]});
@@ -11,7 +11,7 @@ export const document: {querySelector(selectors: string): HTMLInputElement | nul
   querySelector: () => input as HTMLInputElement,
 };
 
-const bytes = () => toSafetensors(getAdapter(model));
+const bytes = () => toSafetensors(model);
 
 export async function files() {
   return {'https://example.com/emoji.safetensors': await bytes(), ...(await modelFiles('model', plain))};
