@@ -16,15 +16,18 @@ export interface F1Options extends CrossEntropyOptions {
 }
 
 /**
- * The share of places whose target is the most likely class, as `acc` and `val_acc` in the logs.
+ * Makes a metric of accuracy: the share of positions whose target is the most likely class. The logs call it `acc` and
+ * `val_acc`.
  *
+ * Like every metric of class indices, it takes targets `[batch]`, `[batch, 1]` or `[batch, positions]`, and logits or
+ * probabilities with a last axis of classes. tfjs logs the mean over the batches of an epoch, weighted by their
+ * examples. If no position of a batch counts, the value is NaN.
+ *
+ * @param options the target that does not count, `ignoreIndex`. Default: -100.
+ * @returns a metric for `model.compile` or `compileModel`.
+ * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
+ * @example
  *     model.compile({optimizer, loss: 'sparseCategoricalCrossentropy', metrics: [accuracy()]});
- *
- * As every metric here it takes whole numbers for targets, `[batch]`, `[batch, 1]` or `[batch, places]`, and logits or
- * probabilities with an axis of classes. What tfjs logs of an epoch is the mean over its batches, weighted by their
- * examples; where nothing counts in a batch, both are NaN.
- *
- * @throws LoRAError if an option is not in its range; from the metric, if the shapes do not fit each other.
  */
 export function accuracy(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});
@@ -32,9 +35,15 @@ export function accuracy(options: CrossEntropyOptions = {}): Metric {
 }
 
 /**
- * The share of places whose target is among the `k` most likely classes, as `top5` for a `k` of 5. (As `accuracy`.)
+ * Makes a metric of top-k accuracy: the share of positions whose target is among the `k` most likely classes. The logs
+ * call it `top5` for a `k` of 5. Shapes are those of `accuracy`.
  *
- * @throws LoRAError if `k` is no whole number from 1 on; from the metric, if there are fewer classes.
+ * @param options `k`, and the target that does not count.
+ * @returns a metric for `model.compile` or `compileModel`.
+ * @throws LoRAError `ERR_OPTION` if `k` is not a whole number from 1 on. The metric throws `ERR_MISFIT` if there are
+ *     fewer classes.
+ * @example
+ *     compileModel(model, {optimizer, metrics: ['accuracy', topKAccuracy({k: 3})]});
  */
 export function topKAccuracy(options: TopKOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true, k: true});
@@ -50,13 +59,16 @@ export function topKAccuracy(options: TopKOptions = {}): Metric {
 }
 
 /**
- * The F1 score, as `f1`: `2·TP / (2·TP + FP + FN)` of one class, or its mean over classes, as `average='macro'` of
- * scikit-learn. The score of an epoch is the mean of its batches' scores: evaluate in one batch for that of all
- * examples.
+ * Makes a metric of the F1 score, `f1` in the logs: `2·TP / (2·TP + FP + FN)` of one class, or its mean over classes,
+ * like `average='macro'` of scikit-learn. An epoch's score is the mean of its batches' scores. To score all examples
+ * together, evaluate them in one batch.
  *
+ * @param options the class that is scored, `positive`, and the target that does not count.
+ * @returns a metric for `model.compile` or `compileModel`.
+ * @throws LoRAError `ERR_OPTION` if `positive` is not a whole number from 0 on. The metric throws `ERR_MISFIT` if it is
+ *     not a class.
+ * @example
  *     compileModel(model, {optimizer, metrics: ['accuracy', f1Score({positive: 1})]});
- *
- * @throws LoRAError if `positive` is no whole number from 0 on; from the metric, if it is no class.
  */
 export function f1Score(options: F1Options = {}): Metric {
   checkOptions(options, {ignoreIndex: true, positive: true});
@@ -80,9 +92,15 @@ export function f1Score(options: F1Options = {}): Metric {
 }
 
 /**
- * The perplexity of a language model, as `perplexity`: `exp` of the cross-entropy, from logits. That of an epoch is the
- * mean of its batches' and somewhat more than the `exp` of the epoch's loss, which is the perplexity of all of it where
- * its batches have equally many places.
+ * Makes a metric of perplexity, `exp` of the cross-entropy from logits. An epoch's value is the mean over its batches.
+ * It is slightly larger than `exp` of the epoch's loss, which is the perplexity of the whole epoch if all batches have
+ * the same number of positions.
+ *
+ * @param options the target that does not count, `ignoreIndex`. Default: -100.
+ * @returns a metric for `model.compile` or `compileModel`.
+ * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
+ * @example
+ *     compileModel(model, {optimizer, metrics: [perplexity()]});
  */
 export function perplexity(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});

@@ -4,16 +4,21 @@ import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
 import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntropy';
 
 /**
- * The loss of spans, such as the answer to a question in a text: the mean of two cross-entropies over the places, of
- * the start and of the end.
+ * Computes the loss of spans, such as the answer to a question in a text: the mean of two cross-entropies over the
+ * positions, for the start and for the end.
  *
  *     loss = ½·(−log softmax(z[:, 0])[start] − log softmax(z[:, 1])[end])
  *
- * Targets are the first and the last place of each span, `[batch, 2]`, logits `[batch, places, 2]`, as a model for
- * question answering gives them. A place beyond the sequence, which was cut off, does not count, nor does
- * `ignoreIndex`; where none counts, that part is 0. (As in transformers.)
+ * Positions beyond the sequence (which was cut off) and `ignoreIndex` do not count. If none counts, that part of the
+ * loss is 0, as in transformers.
  *
- * @throws LoRAError if the shapes do not fit each other, or a target is no whole number from 0 on and not ignored.
+ * @param targets the first and the last position of each span, `[batch, 2]`.
+ * @param logits as a model for question answering gives them, `[batch, positions, 2]`.
+ * @param options the target that does not count, `ignoreIndex`. Default: -100.
+ * @returns the mean over the spans.
+ * @throws LoRAError `ERR_MISFIT` if shapes do not fit, `ERR_OPTION` if a target is not a whole number from 0 on.
+ * @example
+ *     optimizer.minimize(() => spanCrossEntropy(targets, model.apply(inputs)), false, trainableVariables(model));
  */
 export function spanCrossEntropy(
   targets: tf.Tensor,
@@ -36,8 +41,14 @@ export function spanCrossEntropy(
 }
 
 /**
- * The share of spans of which the likeliest start and the likeliest end are right, as `acc` and `val_acc` in the logs.
- * Spans that were cut off in part or ignored do not count.
+ * Makes a metric of exact matches: the share of spans whose most likely start and end are both correct. The logs call it
+ * `acc` and `val_acc`. Spans that are cut off or ignored do not count.
+ *
+ * @param options the target that does not count, `ignoreIndex`. Default: -100.
+ * @returns a metric for `compileModel`.
+ * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
+ * @example
+ *     compileModel(model, {optimizer, metrics: [spanAccuracy()]});
  */
 export function spanAccuracy(options: CrossEntropyOptions = {}): Metric {
   return spanMetric('acc', options, ({guess, target}) =>
@@ -46,8 +57,14 @@ export function spanAccuracy(options: CrossEntropyOptions = {}): Metric {
 }
 
 /**
- * How well spans overlap, as `f1`: the mean of `2·shared / (guessed + asked for)`, in places. A guess that ends before
- * it starts has 0. (As `spanAccuracy`.)
+ * Makes a metric of overlap, `f1` in the logs: the mean of `2·shared / (predicted + target)`, in positions. A prediction
+ * that ends before it starts scores 0.
+ *
+ * @param options the target that does not count, `ignoreIndex`. Default: -100.
+ * @returns a metric for `compileModel`.
+ * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
+ * @example
+ *     compileModel(model, {optimizer, metrics: [spanF1()]});
  */
 export function spanF1(options: CrossEntropyOptions = {}): Metric {
   return spanMetric('f1', options, ({guess, target}) => {
