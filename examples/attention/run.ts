@@ -43,7 +43,7 @@ export async function run({steps, files, progress}: RunOptions): Promise<Outcome
   const differenceAtBirth = difference(base, adapted, reversing.texts);
 
   // 4. It learns to write words backwards, for which the attention has to look elsewhere.
-  await fit(adapted, encode(words, reverse), options('LoRA', steps.adapting, 1e-2));
+  await fit(adapted, encode(words, reverse), options('LoRA', steps.adapting, 5e-3));
 
   // 5. What it learned is a small file, and that file with the base is the model again.
   await saveAdapter(adapted, files.adapter);
