@@ -41,8 +41,8 @@ export function spanCrossEntropy(
 }
 
 /**
- * Makes a metric of exact matches: the share of spans whose most likely start and end are both correct. The logs call it
- * `acc` and `val_acc`. Spans that are cut off or ignored do not count.
+ * Makes a metric of exact matches: the share of spans whose most likely start and end are both correct. The logs call
+ * it `acc` and `val_acc`. Spans that are cut off or ignored do not count.
  *
  * @param options the target that does not count, `ignoreIndex`. Default: -100.
  * @returns a metric for `compileModel`.
@@ -57,8 +57,8 @@ export function spanAccuracy(options: CrossEntropyOptions = {}): Metric {
 }
 
 /**
- * Makes a metric of overlap, `f1` in the logs: the mean of `2·shared / (predicted + target)`, in positions. A prediction
- * that ends before it starts scores 0.
+ * Makes a metric of overlap, `f1` in the logs: the mean of `2·shared / (predicted + target)`, in positions. A
+ * prediction that ends before it starts scores 0.
  *
  * @param options the target that does not count, `ignoreIndex`. Default: -100.
  * @returns a metric for `compileModel`.
