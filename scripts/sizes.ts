@@ -105,7 +105,7 @@ for (const [name, statement] of Object.entries(IMPORTS)) {
     rooms.push(byRoom(await bundle(statement.replaceAll(/dist\/(\w+)\.js/g, 'src/$1.ts'))));
   }
   if (name === CORE) {
-    sizes[`${name}, more on a graphics card`] = later;
+    sizes[`${name}, loaded later`] = later;
   }
 }
 sizes['script tag, graphs included'] = brotliCompressSync(readFileSync(join(ROOT, 'dist/tfjs-lora.min.js'))).length;
