@@ -182,7 +182,7 @@ export default defineConfig({
         text: 'Adapters',
         items: docs(
           ['Saving and loading', 'saving'],
-          ['Adapters as values', 'adapters'],
+          ['Switching and combining', 'adapters'],
           ['PEFT', 'peft'],
           ['Federated learning', 'federated'],
           ['Scaling a federation', 'scale'],

@@ -1,0 +1,3 @@
+import * as tf from '@tensorflow/tfjs';
+
+export const base = tf.sequential({layers: [tf.layers.dense({units: 16, inputShape: [16]})]});
