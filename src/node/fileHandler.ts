@@ -22,8 +22,11 @@ import {loadModelFiles, saveModelFiles} from './modelFiles';
  *     which the weights lie; or one that ends in `.safetensors`, of an adapter in one file. Folders are made as needed.
  *     A `file://` prefix is allowed: an absolute one is read as a URL (`%20` is a space), a relative one
  *     (`file://./out`) as tfjs-node reads it.
- * @throws LoRAError at once when the path is empty or no file URL, from `load` when a file is missing or damaged, from
- *     `save` when what it is given cannot be written as such files.
+ * @returns a handler for `model.save`, `tf.loadLayersModel`, `saveAdapter`, and `loadAdapter`.
+ * @throws LoRAError `ERR_OPTION` if the path is empty or not a file URL. `load` throws `ERR_NOT_FOUND` if a file is
+ *     missing and `ERR_DAMAGED` if it is damaged; `save` throws `ERR_IO` if it cannot be written.
+ * @example
+ *     await saveAdapter(model, fileHandler('out/emoji.safetensors'));
  */
 export function fileHandler(path: string): tf.io.IOHandler {
   checkPath(path);

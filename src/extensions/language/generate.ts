@@ -82,9 +82,13 @@ export function generate(
  * Continues several texts at once, each as `generate` would alone, up to rounding. Shorter prompts are padded on the
  * left.
  *
+ * @param model a language model of `loadGGUF` or `loadTransformer`, adapted or not.
+ * @param tokenizer the tokenizer of the model.
  * @param prompts texts, or lists of messages; one at least.
+ * @param options as those of `generate`.
  * @returns the generated text of each prompt, in their order.
- * @throws LoRAError as `generate`, with the index of the prompt.
+ * @throws LoRAError `ERR_OPTION` if there is no prompt or an option is out of range, else as `generate`, with the index
+ *     of the prompt.
  * @example
  * const [one, other] = await generateTexts(model, tokenizer, ['The dog', 'A cat and'], {maxTokens: 8});
  */

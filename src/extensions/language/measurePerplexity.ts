@@ -22,7 +22,8 @@ const POSITIONS = 64;
  *
  * @param model a model of `loadGGUF` or `loadTransformer` with a head for the next token, adapted or not.
  * @param tokenizer the tokenizer of the model.
- * @param options the size of a batch, and progress.
+ * @param texts the texts. Those of fewer than two tokens are skipped.
+ * @param options where texts are cut, and progress.
  * @returns the perplexity, 1 or more.
  * @throws LoRAError `ERR_OPTION` if there is no text of two tokens or an option is out of range, `ERR_MISFIT` if the
  *     model is no language model or the tokenizer does not fit it, `ERR_ABORTED`.

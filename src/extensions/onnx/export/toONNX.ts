@@ -26,6 +26,7 @@ export interface ToONNXOptions extends Omit<FromONNXOptions, keyof GraphPart>, F
  *
  * @param model an adapted or merged model, or an imported one that was trained as it was.
  * @param source the file that the model was imported from.
+ * @param options data beside the file, limits, progress, and whether values may be NaN or infinite.
  * @returns the bytes of the new file. Changed tensors that were in files beside it are in it.
  * @throws LoRAError with the code ERR_MISFIT if the model was not imported from this file, ERR_UNSUPPORTED if it has
  *     layers that are not of the file, such as a new head, ERR_NUMERIC if a weight is not finite or too large.

@@ -19,7 +19,9 @@ export interface EmbedOptions extends CallOptions {
  * that is one vector already. Texts of similar length are computed together, so that there is little padding.
  *
  * @param model from `loadTransformer`, adapted or not.
+ * @param tokenizer the tokenizer of the model.
  * @param texts texts, or pairs of texts.
+ * @param options the batch size, the length of texts, whether vectors are normalized, and progress.
  * @returns `[texts, width]`. Dispose of it after use.
  * @throws LoRAError `ERR_MISFIT` if the tokenizer or the output of the model does not fit; `ERR_OPTION` if a text is
  *     not a string or an option is out of range; `ERR_ABORTED`.

@@ -44,7 +44,9 @@ const OPTIONS: KnownOptions<ExportTransformerOptions> = {
  * embedding. Tensors of the files that the class has but the model does not compute with, such as the pooler under
  * `pooling: 'mean'`, are written as they were read, unless tfjs saved and loaded the model in between.
  *
+ * @param model of `loadTransformer` or `loadGGUF`, adapted, merged, or as it was loaded.
  * @param options `dtype` is `'float32'` (the default), `'float16'` or `'bfloat16'`.
+ * @returns the contents of both files.
  * @throws LoRAError `ERR_MISFIT` if the model was not loaded by this library or has other layers than its config says,
  *     with a line for each; `ERR_NUMERIC` if a value is not finite, or too large for the type; `ERR_ABORTED`.
  * @example

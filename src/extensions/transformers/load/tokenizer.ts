@@ -58,13 +58,15 @@ export type TextInput = string | readonly [first: string, second: string];
  * Encodes texts as tensors of int32, padded behind their tokens to one length.
  *
  * @param model the model that they are for, adapted or not: its vocabulary and its position embedding are the limits.
+ * @param tokenizer the tokenizer of the model.
  * @param texts texts, or pairs of texts.
- * @returns `[texts, positions]` each. Dispose of them after use.
+ * @param options where texts are cut, and how they are padded.
+ * @returns `[texts, positions]` each. Dispose of all three after use.
  * @throws LoRAError `ERR_OPTION` if there is no tokenizer, a text is not a string, or an option is out of range;
  *     `ERR_MISFIT` if the tokenizer gives an id beyond the vocabulary of the model.
  * @example
- *     const {inputIds, attentionMask} = encodeTexts(model, tokenizer, ['a text', 'another one'], {maxLength: 128});
- *     const outputs = model.predict([inputIds, attentionMask]);
+ *     const texts = encodeTexts(model, tokenizer, ['a text', 'another one'], {maxLength: 128});
+ *     const outputs = model.predict([texts.inputIds, texts.attentionMask]);
  */
 export function encodeTexts(
   model: tf.LayersModel,

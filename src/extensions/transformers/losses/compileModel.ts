@@ -83,6 +83,7 @@ function isSpans(shape: tf.Shape): boolean {
  * The head of a model of the hub is known by its class; any other model is taken to give logits.
  *
  * @param model with one output; adapted or not.
+ * @param options the optimizer, metrics, another loss, and the target that does not count.
  * @throws LoRAError `ERR_MISFIT` if the output does not fit the loss; `ERR_OPTION` if an option or metric is unknown.
  * @example
  *     compileModel(model, {optimizer: adam({learningRate: 2e-4}), metrics: ['accuracy']});

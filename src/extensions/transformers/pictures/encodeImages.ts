@@ -34,6 +34,7 @@ export const PREPROCESSOR = 'preprocessor';
  *
  * @param model of `loadTransformer`; with `range` any layers or graph model for color images.
  * @param images an image, or a list of them.
+ * @param options the preprocessor, or the range of values.
  * @returns `[images, height, width, 3]`. Dispose of it after use.
  * @throws LoRAError `ERR_OPTION` if an image is none, or there is neither a preprocessor nor a range; `ERR_UNSUPPORTED`
  *     if a setting of the preprocessor is not supported; `ERR_MISFIT` if images would differ in size, or the model does
