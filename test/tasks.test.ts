@@ -23,7 +23,7 @@ const TASKS: readonly Task[] = [
   {page: 'docs/quick-start.md', heading: 'Adapt, train, save', lines: 5, names: 6},
   {page: 'docs/quick-start.md', heading: 'Load and switch', lines: 4, names: 3},
   {page: 'docs/quick-start.md', heading: 'Merge and deploy', lines: 2, names: 2},
-  {page: 'docs/graphModels.md', heading: 'GraphModels', lines: 8, names: 9},
+  {page: 'docs/graphModels.md', heading: 'GraphModels', lines: 8, names: 8},
 ];
 
 function codeOf({page, heading}: Pick<Task, 'page' | 'heading'>): string {

@@ -98,7 +98,7 @@ export async function featuresOfCopies(
 
 /** The body, of which there trains what the method says. The body itself stays as it is. */
 export function adapted(body: tf.LayersModel, method: Method, seed: number): tf.LayersModel {
-  const layers = body.layers.filter(layer => layer.weights.length > 0 && layer.getClassName() !== 'GraphOp');
+  const layers = body.layers.filter(layer => layer.weights.length > 0 && !layer.getClassName().endsWith('GraphOp'));
   const names = layers.map(({name}) => name);
   const [landmarks, presence] = body.outputs.map(({sourceLayer}) => sourceLayer.name) as [string, string];
   const trains: Record<Method, LoRAConfig> = {

@@ -1,7 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adapter, HeadConfig} from '../adapter/adapter';
 import {describeHead, sameHead} from '../adapter/headConfig';
-import {checkOptions, listed, LoRAError, misfitError, showShape, unsupportedError} from '../../platform/errors';
+import {
+  checkCount,
+  checkOptions,
+  listed,
+  LoRAError,
+  misfitError,
+  showShape,
+  unsupportedError,
+} from '../../platform/errors';
 import {isWrapper} from '../layers/wrapperLayer';
 import {disposeModel} from '../rewire/dispose';
 import {carryMetadata} from '../rewire/record';
@@ -45,21 +53,25 @@ export interface ReplaceHeadOptions {
  * @param model any `tf.LayersModel` with one output that is not adapted; it may have several inputs, nested models and
  * shared layers.
  * @param layers new layers of tfjs, or of registered classes. They are re-created from their configs; those that are
- *     built pass on their weights.
+ *     built pass on their weights. A number of classes stands for one Dense layer with softmax, `classes`.
  * @param options where the body ends: `at`.
  * @returns a new model, which shares the body with the original.
  * @throws LoRAError `ERR_OPTION` if `layers` are no layers, `ERR_MISFIT` if there is no such place, a name is taken or
  *     the layers do not fit, `ERR_UNSUPPORTED` if a layer cannot be part of a head. Then nothing is left behind.
  * @example
- *     const model = applyLoRA(replaceHead(base, [tf.layers.dense({units: 5, activation: 'softmax'})]), {rank: 8});
+ *     const model = applyLoRA(replaceHead(base, 5), {rank: 8}); // five classes
  */
 export function replaceHead(
   model: tf.LayersModel,
-  layers: readonly tf.layers.Layer[],
+  layers: readonly tf.layers.Layer[] | number,
   options: ReplaceHeadOptions = {},
 ): tf.LayersModel {
   checkOptions(options, {at: true});
   const {at} = options;
+  if (typeof layers === 'number') {
+    checkCount('The number of classes', layers);
+    return replaceHead(model, [tf.layers.dense({units: layers, activation: 'softmax', name: 'classes'})], options);
+  }
   checkLayers(layers);
   checkBody(model);
   const place = at === undefined ? defaultPlace(model) : {at, reason: 'it was named'};

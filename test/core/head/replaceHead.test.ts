@@ -180,6 +180,16 @@ describe('replaceHead', () => {
     expect(getAdapter(applyLoRA(built, {rank: 2})).config.head).toMatchObject({at: 'body'});
   });
 
+  test('a number of classes stands for one Dense layer with softmax', () => {
+    const [{model, inputs}, units] = [mlp(), 4];
+    const short = replaceHead(model, units);
+    const long = replaceHead(model, [layers.dense({units, activation: 'softmax', name: 'classes'})]);
+    expect(short.layers.map(layer => layer.name)).toEqual(long.layers.map(layer => layer.name));
+    expect(short.getLayer('classes').getConfig()).toEqual(long.getLayer('classes').getConfig());
+    const sums = numbers(tf.sum(short.predict(inputs) as tf.Tensor, -1));
+    sums.forEach(sum => expect(sum).toBeCloseTo(1, 5));
+  });
+
   test('takes over the weights of layers that are built, and those that a layer was given', () => {
     const {model} = mlp();
     const [kernel, bias] = [random([6, 2], 1), random([2], 2)];
@@ -244,6 +254,11 @@ describe('replaceHead', () => {
 
   test.each<[string, () => unknown, string]>([
     ['no layers', () => replaceHead(mlp().model, []), 'layers must be a list of layers'],
+    [
+      'no classes',
+      () => replaceHead(mlp().model, 0),
+      'The number of classes must be a whole number, 1 or more, got 0.',
+    ],
     ['what is no layer', () => replaceHead(mlp().model, ['dense' as never]), 'layers must hold layers'],
     ['what is no model', () => replaceHead({} as never, newHead()), 'The model must be a tf.LayersModel'],
     ['several outputs', () => replaceHead(multi().model, newHead()), 'The model has 2 outputs (left, right)'],
