@@ -1,7 +1,7 @@
 // The page that trains in the reader's tab.
 
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, getAdapter, toSafetensors} from 'tfjs-lora';
+import {adam, applyLoRA, toSafetensors} from 'tfjs-lora';
 import {digitReader, rotatedDigits} from 'tfjs-lora/quickstart';
 import {make} from '../examples/shared/dom';
 import {locateWasm} from '../examples/shared/wasm';
@@ -82,7 +82,7 @@ export async function start(place: HTMLElement): Promise<void> {
     save.disabled = false;
   };
   save.onclick = async () => {
-    const bytes = await toSafetensors(getAdapter(model));
+    const bytes = await toSafetensors(model);
     const href = URL.createObjectURL(new Blob([bytes]));
     make('a', {href, download: 'turned.safetensors'}).click();
     URL.revokeObjectURL(href);

@@ -35,7 +35,7 @@ function reportOf(name: string): KindReport {
 }
 
 test('SECURITY.md says how many files are tried', () => {
-  expect(readFileSync(join(__dirname, '../../SECURITY.md'), 'utf8')).toContain(`tries ${FILES} of each`);
+  expect(readFileSync(join(__dirname, '../../SECURITY.md'), 'utf8')).toContain(`tests ${FILES} files of each kind`);
 });
 
 const namesOf = (isValid: boolean) => KINDS.filter(kind => Boolean(kind.isValid) === isValid).map(({name}) => name);
