@@ -10,7 +10,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {table} from '../shared/report';
+import {SHORT, table} from '../shared/report';
 import {makeOrders} from './data';
 import {type Arm, ARMS, learn, type Measured, type Outcome} from './learn';
 
@@ -105,3 +105,6 @@ const rows = arms.flatMap(arm => {
 const head = ['', 'perplexity', 'valid', 'correct', 'parameters', 'CPU, s', 'base, MB', 'adapter, kB'];
 console.log(`\n${table([head, ...rows])}\n\n${((Date.now() - begin) / 1000).toFixed(0)} s`);
 console.log('valid: answers in the format of a ticket; correct: equal to the expected ticket');
+if (isQuick) {
+  console.log(`\n${SHORT}`);
+}

@@ -3,7 +3,7 @@ import {dirname, join} from 'node:path';
 
 /** What a short form says behind its tables. */
 export const SHORT =
-  'This is the short form. It shows that everything runs; it trains too little to show which way is better.';
+  'This was the short version. It shows that everything works, but trains too little to compare methods.';
 
 /** Rows of text as aligned columns, the first to the left and the others to the right. */
 export function table(rows: string[][]): string {
