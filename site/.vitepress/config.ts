@@ -196,7 +196,7 @@ export default defineConfig({
       {
         text: 'More',
         items: [
-          ...docs(['Troubleshooting', 'troubleshooting'], ['Architecture', 'architecture']),
+          ...docs(['Troubleshooting', 'troubleshooting'], ['Stability', 'stability'], ['Architecture', 'architecture']),
           {text: 'Contributing', link: '/CONTRIBUTING'},
           {text: 'Security', link: '/SECURITY'},
           {text: 'Changes', link: '/CHANGELOG'},
