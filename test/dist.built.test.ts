@@ -108,7 +108,7 @@ describe('the built library', () => {
     ['graph', 'typeof all.fromGraphModel'],
     ['quantized', 'typeof all.QuantizedDense'],
     ['language', "typeof (await all.loadGGUF('test/fixtures/gguf/gpt2.gguf')).model.predict"],
-    ['transformers', "typeof (await all.loadTransformer('test/fixtures/transformers/bert')).predict"],
+    ['transformers', "typeof (await all.loadTransformer('test/fixtures/transformers/bert')).model.predict"],
   ])('gives Node its files where %s is all that is imported or required', (entry, loaded) => {
     const imports = {module: 'await import', commonjs: 'require'};
     for (const [type, load] of Object.entries(imports)) {

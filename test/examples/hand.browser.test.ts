@@ -125,7 +125,7 @@ describeUnless(MISSING_MODEL, 'the landmark model of hands', () => {
       });
 
       const speeds = await framesPerSecond(handModel(), {...files, rounds: 1});
-      expect(speeds.map(({name}) => name)).toContain('the graph written back');
+      expect(speeds.map(({name}) => name)).toContain('graph written back');
       speeds.forEach(({perSecond}) => expect(perSecond).toBeGreaterThan(0));
       [model, again, hand.front, hand.body].forEach(disposeModel);
       [tuned, adapter].forEach(each => each.dispose());
