@@ -26,11 +26,13 @@ export function linearSites(model: tf.LayersModel, sites: readonly Site[]): Read
 function headsOf(model: tf.LayersModel): Set<tf.layers.Layer> {
   const calls = callsOf(model);
   const heads = new Set<tf.layers.Layer>();
+  const seen = new Set<unknown>(); // branches without weights may meet again and again
   const visit = (tensor: tf.SymbolicTensor) => {
     const call = calls.find(({outputTensors}) => outputTensors.includes(tensor));
-    if (call === undefined) {
+    if (call === undefined || seen.has(call)) {
       return;
     }
+    seen.add(call);
     const {outboundLayer: layer, inputTensors} = call;
     if (layer.weights.length === 0 && borrowing(layer) === undefined) {
       inputTensors.forEach(visit);

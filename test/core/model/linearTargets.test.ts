@@ -80,3 +80,13 @@ test('a plan says that a layer is adapted by this, or is not among the targets',
     tokens: 'is not among the targets',
   });
 });
+
+test('branches without weights that meet again and again are followed once', () => {
+  const input = tf.input({shape: [4]});
+  const inner = tf.layers.dense({units: 4, name: 'inner'}).apply(input) as tf.SymbolicTensor;
+  let end = tf.layers.dense({units: 4, name: 'last'}).apply(inner) as tf.SymbolicTensor;
+  for (let depth = 0; depth < 40; depth++) {
+    end = tf.layers.add().apply([end, end]) as tf.SymbolicTensor;
+  }
+  expect(adaptedBy(tf.model({inputs: input, outputs: end}), {targets: 'linear'})).toEqual(['inner']);
+});
