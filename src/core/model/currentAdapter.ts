@@ -85,7 +85,8 @@ function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
  *     `ERR_BUSY` if a `withAdapter` is open that this call may come from outside of, `ERR_MISFIT` if the adapter does
  *     not fit, with a line for each misfit. Then nothing is changed.
  * @example
- *     setAdapter(model, await loadAdapter('indexeddb://emoji'));
+ *     const emoji = await loadAdapter('indexeddb://emoji');
+ *     setAdapter(model, emoji); // emoji.dispose() frees it when it is no longer needed
  */
 export function setAdapter(where: tf.LayersModel | AdapterScope, adapter: Adapter | null): void {
   const {model, given} = modelAndScope(where);
