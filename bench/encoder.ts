@@ -48,9 +48,9 @@ interface Ready {
 }
 
 const classes = (batch: number) => tf.tensor1d(Array.from({length: batch}, (_, i) => i % 2));
-const texts = (batch: number, places: number) => [
-  tf.randomUniform([batch, places], 1000, 20_000, 'int32', 1),
-  tf.ones([batch, places], 'int32'),
+const texts = (batch: number, positions: number) => [
+  tf.randomUniform([batch, positions], 1000, 20_000, 'int32', 1),
+  tf.ones([batch, positions], 'int32'),
 ];
 const {checkpoint} = values;
 

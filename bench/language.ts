@@ -28,7 +28,7 @@ const {values} = parseArgs({
 const clock: Clock = values.clock === 'cpu' ? 'cpu' : 'wall';
 
 /** Examples and tokens of a step, tokens of a prompt, and tokens that are written. */
-const [BATCH, PLACES, PROMPT, WRITTEN] = [4, 128, 256, 33];
+const [BATCH, POSITIONS, PROMPT, WRITTEN] = [4, 128, 256, 33];
 
 await tf.setBackend('wasm');
 tf.enableProdMode();
@@ -38,8 +38,8 @@ async function runsOf(blocks: boolean): Promise<Record<string, () => Promise<num
   const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {blocks});
   const adapted = applyLoRA(model, {rank: 8, targets: [/[qv]_proj$/], seed: 1});
   compileModel(adapted, {optimizer: adam({learningRate: 1e-4})});
-  const ids = (count: number, places: number) => tf.randomUniform([count, places], 1000, 20_000, 'int32', 1);
-  const [xs, prompt] = [ids(BATCH, PLACES), ids(1, PROMPT)];
+  const ids = (count: number, positions: number) => tf.randomUniform([count, positions], 1000, 20_000, 'int32', 1);
+  const [xs, prompt] = [ids(BATCH, POSITIONS), ids(1, PROMPT)];
   const text = tokenizer.decode([...prompt.dataSync()]);
   const timed = async (run: () => Promise<unknown>) => {
     const begin = now(clock);
@@ -86,7 +86,7 @@ for (let round = -1; round < Number(values.rounds); round++) {
 
 const median = (name: string) => summarize(samples.get(name)!)!.median;
 const rows = {
-  step: `a LoRA step, ${BATCH} × ${PLACES} tokens`,
+  step: `a LoRA step, ${BATCH} × ${POSITIONS} tokens`,
   predict: `predict, ${PROMPT} tokens`,
   prompt: `a prompt of ${PROMPT} tokens, and the first token`,
   token: 'a token',

@@ -21,7 +21,7 @@ export {
   type DistanceTableArgs,
 } from './extensions/transformers/layers/distanceScores';
 export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './extensions/transformers/layers/gates';
-export {HiddenPlaces} from './extensions/transformers/layers/hiddenPlaces';
+export {HiddenPositions} from './extensions/transformers/layers/hiddenPositions';
 export {
   LearnedQuery,
   ScaledCosines,

@@ -3,23 +3,23 @@ export interface GPT {
   layers: number;
   heads: number;
   width: number;
-  places: number;
+  positions: number;
   batch: number;
   words: number;
 }
 
 export const GPTS = {
-  gpt: {layers: 4, heads: 4, width: 96, places: 64, batch: 4, words: 200},
-  'gpt-192': {layers: 4, heads: 4, width: 192, places: 128, batch: 8, words: 200},
+  gpt: {layers: 4, heads: 4, width: 96, positions: 64, batch: 4, words: 200},
+  'gpt-192': {layers: 4, heads: 4, width: 192, positions: 128, batch: 8, words: 200},
 } as const satisfies Record<string, GPT>;
 
 export const RANK = 8;
 export const LEARNING_RATE = 1e-4;
 
 /** Words to read, and the words that come next. The same everywhere. */
-export function text({batch, places, words}: GPT): {ids: Int32Array; next: Int32Array} {
+export function text({batch, positions, words}: GPT): {ids: Int32Array; next: Int32Array} {
   const at = (i: number) => (i * 31 + ((i * i) % 17) * 7) % words;
-  const length = batch * places;
+  const length = batch * positions;
   return {
     ids: Int32Array.from({length}, (_, i) => at(i)),
     next: Int32Array.from({length}, (_, i) => at(i + 1)),

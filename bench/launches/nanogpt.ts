@@ -14,14 +14,14 @@ async function count(backend: 'webgpu' | 'webgl', name: keyof typeof GPTS, steps
   await selectBackend(backend);
   watchTensors();
   const gpt = GPTS[name];
-  const {layers, heads, width, places, batch, words} = gpt;
+  const {layers, heads, width, positions, batch, words} = gpt;
   const model = new models.NanoGPTV1({
-    ...{modelType: 'GenAI_NanoGPT_v1', vocabSize: words, blockSize: places, nLayer: layers, nHead: heads},
+    ...{modelType: 'GenAI_NanoGPT_v1', vocabSize: words, blockSize: positions, nLayer: layers, nHead: heads},
     ...{nEmbed: width, mlpFactor: 4, useRope: true},
   });
   const read = text(gpt);
   const engine = (globalThis as unknown as {_tfengine: Engine})._tfengine;
-  const tensor = (values: Int32Array) => engine.makeTensor(values, [batch, places], 'int32');
+  const tensor = (values: Int32Array) => engine.makeTensor(values, [batch, positions], 'int32');
   const trainer = new BasicTrainer(model, null, {learningRate: LEARNING_RATE});
   // Its layers make some of their weights when they are first computed.
   await trainer.dummyPass();

@@ -75,11 +75,11 @@ function pointwise(model: tf.LayersModel): string[] {
 }
 
 function decoder(gpt: GPT): Step {
-  const {layers, heads, width, places, batch, words} = gpt;
+  const {layers, heads, width, positions, batch, words} = gpt;
   const apply = (layer: tf.layers.Layer, ...inputs: tf.SymbolicTensor[]) =>
     layer.apply(inputs.length === 1 ? inputs[0]! : inputs) as tf.SymbolicTensor;
   const dense = (name: string, units: number) => tf.layers.dense({name, units, useBias: false});
-  const ids = tf.input({shape: [places], dtype: 'int32'});
+  const ids = tf.input({shape: [positions], dtype: 'int32'});
   let x = apply(tf.layers.embedding({inputDim: words, outputDim: width, name: 'words'}), ids);
   for (let i = 0; i < layers; i++) {
     const first = apply(new RMSNormalization({name: `norm_${i}`}), x);
@@ -97,7 +97,7 @@ function decoder(gpt: GPT): Step {
   });
   compileModel(model, {optimizer: adamW({learningRate: LEARNING_RATE})});
   const read = text(gpt);
-  const tensor = (values: Int32Array) => tf.tensor2d(values, [batch, places], 'int32');
+  const tensor = (values: Int32Array) => tf.tensor2d(values, [batch, positions], 'int32');
   return stepOf(model, tensor(read.ids), tensor(read.next));
 }
 

@@ -35,7 +35,7 @@ def drawn(*shape):
     return torch.tensor(rounded(torch.randn(*shape))).reshape(shape).requires_grad_()
 
 
-def places():
+def positions():
     logits, targets = drawn(2, 4, 5), torch.tensor([[1, -100, 4, 0], [-100, -100, 2, 3]])
     loss = torch.nn.functional.cross_entropy(logits.reshape(-1, 5), targets.reshape(-1))
     return case(loss, logits=logits, targets=targets)
@@ -65,7 +65,7 @@ def cosine():
 
 result = {
     "versions": {module.__name__: module.__version__ for module in (torch, transformers, sentence_transformers)},
-    "places": places(),
+    "positions": positions(),
     "spans": spans(),
     "ranking": ranking(),
     "rankingWithNegatives": ranking(2, scale=5.0),

@@ -88,7 +88,7 @@ export class DecodingSession implements Decoding {
   /** The position of the first entry of the rows: negative if all of them begin with padding. */
   private first = 0;
   private readonly attentions: readonly Attention[];
-  places!: tf.Tensor2D;
+  positions!: tf.Tensor2D;
   /** How many entries of the rows are computed. */
   private done = 0;
 
@@ -218,7 +218,7 @@ export class DecodingSession implements Decoding {
       const ids = tensor((row, i) => row[i] as number, done);
       const mask = tensor((_row, _i, position) => (position < 0 ? 0 : 1), 0);
       const last = parts.maxPositions - 1;
-      this.places = tensor((_row, _i, position) => Math.min(Math.max(0, position), last), done);
+      this.positions = tensor((_row, _i, position) => Math.min(Math.max(0, position), last), done);
       try {
         return whileDecoding(this, () => {
           const states = parts.states([ids, mask]);

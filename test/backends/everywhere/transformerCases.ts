@@ -27,7 +27,7 @@ export interface LayerTrial {
   inputs: () => tf.Tensor[];
 }
 
-const sequences = (places: number, width: number, seed: number) => random([2, places, width], seed);
+const sequences = (positions: number, width: number, seed: number) => random([2, positions, width], seed);
 const mask = () => tf.tensor2d([1, 1, 0, 1, 1, 0, 0, 0, 0, 0], [2, 5]);
 const attention = (args: Partial<AttentionArgs>) => () => new Attention({heads: 2, ...args});
 
@@ -53,12 +53,12 @@ export const TRIALS: readonly LayerTrial[] = [
     inputs: () => [sequences(4, 6, 1), sequences(6, 6, 2), sequences(6, 6, 3), tf.tensor2d(EVEN_MASK, [2, 6], 'int32')],
   },
   {
-    kind: 'Attention, causal, of shared keys and rotary places',
+    kind: 'Attention, causal, of shared keys and rotary positions',
     make: attention({heads: 4, keyValueHeads: 2, causal: true, rotary: {base: 100}}),
     inputs: () => [sequences(5, 16, 1), sequences(5, 8, 2), sequences(5, 8, 3), mask()],
   },
   {
-    kind: 'Attention, packed, with rotary places of some of the numbers',
+    kind: 'Attention, packed, with rotary positions of some of the numbers',
     make: attention({
       ...{heads: 4, keyValueHeads: 2, causal: true, packed: true},
       rotary: {frequencies: [1, 0.1, 0.01], interleaved: true},
@@ -66,7 +66,7 @@ export const TRIALS: readonly LayerTrial[] = [
     inputs: () => [sequences(5, 64, 1), mask()],
   },
   {
-    kind: 'Attention of even lengths, causal, with a mask, shared keys and rotary places',
+    kind: 'Attention of even lengths, causal, with a mask, shared keys and rotary positions',
     make: attention({heads: 4, keyValueHeads: 2, causal: true, rotary: {base: 100}}),
     inputs: () => [sequences(4, 24, 1), sequences(6, 12, 2), sequences(6, 12, 3), tf.tensor2d(EVEN_MASK, [2, 6])],
   },
@@ -143,7 +143,7 @@ export const TRIALS: readonly LayerTrial[] = [
     inputs: () => [sequences(2, 4, 1), sequences(1030, 4, 2), sequences(1030, 4, 3)],
   },
   {
-    kind: 'Attention of one place, packed',
+    kind: 'Attention of one position, packed',
     make: attention({causal: true, packed: true}),
     inputs: () => [sequences(1, 18, 1)],
   },
@@ -266,8 +266,8 @@ async function ofForeign(target: number): Promise<number> {
 }
 
 /**
- * Metrics of four places, of which the last does not count: the guesses are 0, 1 and 2, and the targets 0, 2 and 2. Of
- * F1 class 0 has 1, class 1 0, and class 2 with one found and one missed 2/3.
+ * Metrics of four positions, of which the last does not count: the guesses are 0, 1 and 2, and the targets 0, 2 and 2.
+ * Of F1 class 0 has 1, class 1 0, and class 2 with one found and one missed 2/3.
  */
 async function metrics(): Promise<number[]> {
   const logits = tf.tensor2d([3, 1, 2, 0, 5, 1, 1, 2, 4, 9, 0, 0], [4, 3]);

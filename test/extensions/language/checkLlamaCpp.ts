@@ -30,12 +30,14 @@ const LEAST_MOVED = 10;
 /** Tokenizers beside that of SmolLM2. That of Qwen2 composes characters as the hub does, and llama.cpp does not. */
 const OTHERS = ['llama', 'llama3', 'gpt2'].map(name => `test/fixtures/gguf/${name}.gguf`);
 
-/** Probabilities of the next word at each place. */
-function probabilities(logits: Float32Array, places: number): tf.Tensor2D {
-  return tf.tidy(() => tf.softmax(tf.tensor2d(logits, [places, logits.length / places])));
+/** Probabilities of the next word at each position. */
+function probabilities(logits: Float32Array, positions: number): tf.Tensor2D {
+  return tf.tidy(() => tf.softmax(tf.tensor2d(logits, [positions, logits.length / positions])));
 }
 
-/** Half of the sum of the differences of probabilities, the mean over places: 0 where all agree, 1 where none does. */
+/**
+ * Half of the sum of the differences of probabilities, the mean over positions: 0 where all agree, 1 where none does.
+ */
 function distance(one: tf.Tensor2D, other: tf.Tensor2D): number {
   return tf.tidy(() => tf.mean(tf.mul(tf.sum(tf.abs(tf.sub(one, other)), 1), 0.5)).dataSync()[0] as number);
 }
@@ -95,7 +97,7 @@ await withLlamaCpp(async folder => {
   const onAdapted = distance(withAdapter, theirs(adaptedFile));
   const change = distance(plain, withAdapter);
   const share = (value: number) => `${(100 * value).toFixed(2)} %`;
-  console.log(`probabilities of ${ids.length} places: the adapter moves ${share(change)}`);
+  console.log(`probabilities of ${ids.length} positions: the adapter moves ${share(change)}`);
   console.log(`llama.cpp differs by ${share(onBase)} on the base, by ${share(onAdapted)} with the adapter`);
   const isRight = onAdapted <= SLACK * onBase && change >= LEAST_MOVED * onAdapted;
   console.log(`${isRight ? 'ok' : 'NOT OK'}  an adapter in GGUF, in llama.cpp`);

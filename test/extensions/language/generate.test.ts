@@ -77,7 +77,7 @@ describe('tokens of the highest scores', () => {
     });
   });
 
-  // Gemma's window is 3 places, and from 8 places on Phi-3 turns by other angles.
+  // Gemma's window is 3 positions, and from 8 positions on Phi-3 turns by other angles.
   test.each(['gemma3', 'phi3', 'gpt2'])('of %s are those of whole passes', async name => {
     const {model} = await loadGGUF(fileOf(name), {gradientCheckpointing: true});
     const wanted = await writtenAnew(model, [7, 8, 9], 20);
@@ -128,7 +128,7 @@ describe('generate', () => {
     disposeModel(model);
   });
 
-  // Phi-3 turns by other angles from 8 places on, which these texts come to one after the other; the other model by
+  // Phi-3 turns by other angles from 8 positions on, which these texts come to one after the other; the other model by
   // those of a base that grows with each token.
   test.each<[string, () => Promise<tf.LayersModel>]>([
     ['phi3', async () => (await loadGGUF(fileOf('phi3'))).model],
@@ -156,14 +156,14 @@ describe('generate', () => {
     disposeModel(model);
   });
 
-  test('ends a text at the last place of the model, and goes on with others', async () => {
+  test('ends a text at the last position of the model, and goes on with others', async () => {
     await withoutLeaks(async () => {
-      const {model, tokenizer} = await loadGGUF(fileOf('gpt2')); // 64 places
+      const {model, tokenizer} = await loadGGUF(fileOf('gpt2')); // 64 positions
       const prompts = ['the', 'There is nothing that they will say: we have seen it'];
       const wanted = await Promise.all(
         prompts.map(async prompt => {
           const ids = [...tokenizer.encode(prompt).ids];
-          // The token behind the last place is told too.
+          // The token behind the last position is told too.
           const all = await writtenAnew(model, ids, Math.min(40, 65 - ids.length));
           const written = all.slice(ids.length);
           const end = written.indexOf(2);

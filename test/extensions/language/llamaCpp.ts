@@ -14,7 +14,9 @@ import {startLlama} from './nodeLlamaCpp';
 export interface Job {
   base: string;
   ids: number[];
-  /** By the file that is written, the adapter. Written are the logits of all words at each place, as 32-bit floats. */
+  /**
+   * By the file that is written, the adapter. Written are the logits of all words at each position, as 32-bit floats.
+   */
   results: Record<string, string | null>;
   /** Texts whose tokens are wanted. */
   texts?: readonly string[];
@@ -41,8 +43,8 @@ for (const [i, {base, ids, results}] of jobs.entries()) {
       const model = await llama.loadModel({modelPath: base});
       const context = await model.createContext({contextSize: 128, threads: 1, ...exact, ...lora});
       const given = ids.map((id): [number, object] => [id, {generateNext: {logits: true}}]);
-      const places = await context.getSequence().controlledEvaluate(given);
-      const numbers = places.map(({next: {logits}}) =>
+      const positions = await context.getSequence().controlledEvaluate(given);
+      const numbers = positions.map(({next: {logits}}) =>
         Float32Array.from({length: logits.size}, (_, id) => logits.get(id) ?? NaN),
       );
       writeFileSync(file, Buffer.concat(numbers.map(({buffer}) => Buffer.from(buffer))));

@@ -101,7 +101,7 @@ export interface Ways {
   gradientCheckpointing?: boolean;
   /** Whether the weights come as a stream. */
   streams?: boolean;
-  /** So many places more, which the mask hides. */
+  /** So many positions more, which the mask hides. */
   more?: number;
 }
 
@@ -141,7 +141,7 @@ export async function computed(
     return numbers.filter((_, i) => i % step === 0);
   } catch (error) {
     if (error instanceof LoRAError && given.pixels !== undefined) {
-      return error; // places of pictures are interpolated when the model runs
+      return error; // positions of pictures are interpolated when the model runs
     }
     throw error;
   } finally {

@@ -171,7 +171,7 @@ describe('encodeImages', () => {
     await expect(encodeImages(model, picture([4, 4, 3]), {preprocessor: '{'})).rejects.toThrow("preprocessor's config");
   });
 
-  test('refuses what is no picture, by its place in the list', async () => {
+  test('refuses what is no picture, by its position in the list', async () => {
     const one = picture([4, 4, 3]);
     const strange = (value: unknown) => encodeImages(model, [one, value as PictureData]);
     await expect(strange('cat.jpg')).rejects.toThrow('Image 1 is none: give an element');

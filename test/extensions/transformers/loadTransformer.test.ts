@@ -67,8 +67,8 @@ describe('a model', () => {
     const folder = join(__dirname, '../../fixtures/transformers/bert');
     const relativeFolder = relative(process.cwd(), folder);
     const url = pathToFileURL(folder);
-    for (const place of [folder, `${folder}/`, relativeFolder, join(folder, 'config.json'), url, `${url.href}/`]) {
-      const {model} = await loadTransformer(place, {tokenTypes: false});
+    for (const source of [folder, `${folder}/`, relativeFolder, join(folder, 'config.json'), url, `${url.href}/`]) {
+      const {model} = await loadTransformer(source, {tokenTypes: false});
       expect(outputsOf(model)).toEqual(expected);
     }
     const config = join(relativeFolder, 'config.json');
@@ -476,9 +476,9 @@ describe('what does not fit is refused and leaves nothing', () => {
 
   test('bytes that are damaged anywhere', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.nat(bert.weights.length - 1), fc.integer({min: 1, max: 255}), async (place, change) => {
+      fc.asyncProperty(fc.nat(bert.weights.length - 1), fc.integer({min: 1, max: 255}), async (position, change) => {
         const damaged = new Uint8Array(bert.weights);
-        damaged[place]! ^= change;
+        damaged[position]! ^= change;
         const before = tf.memory().numTensors;
         await outputOf({weights: damaged}).catch((error: unknown) =>
           expect((error as Error).constructor.name).toBe('LoRAError'),

@@ -27,7 +27,7 @@ const CASES = JSON.parse(readFileSync(join(__dirname, '../../fixtures/losses.jso
 type Inputs = Record<string, tf.Tensor>;
 
 const LOSSES: [string, (inputs: Inputs) => tf.Scalar][] = [
-  ['places', ({targets, logits}) => crossEntropyFromLogits(targets!, logits!)],
+  ['positions', ({targets, logits}) => crossEntropyFromLogits(targets!, logits!)],
   ['spans', ({targets, logits}) => spanCrossEntropy(targets!, logits!)],
   ['ranking', ({anchors, candidates}) => rankingLoss(anchors!, candidates!)],
   ['rankingWithNegatives', ({anchors, candidates}) => rankingLoss(anchors!, candidates!, {scale: 5})],
@@ -111,7 +111,7 @@ describe.each(BACKENDS)('on %s', backend => {
     [[0, 0], [5, 1], [0, 1], [0, 4]],
   ]; // prettier-ignore
 
-  test('metrics of spans compare first and last places', async () => {
+  test('metrics of spans compare first and last positions', async () => {
     await withoutLeaks(() =>
       tf.tidy(() => {
         const logits = tf.tensor3d(LOGITS);
@@ -119,7 +119,7 @@ describe.each(BACKENDS)('on %s', backend => {
         const valueOf = (metric: ReturnType<typeof spanF1>, targets: number[][]) =>
           numbers(metric(tf.tensor2d(targets), logits))[0];
         expect(valueOf(spanAccuracy(), all)).toBeCloseTo(1 / 4, 6);
-        // The same; one of 1 and 2 places shared; a guess that is none; two of 3 and 2.
+        // The same; one of 1 and 2 positions shared; a guess that is none; two of 3 and 2.
         expect(valueOf(spanF1(), all)).toBeCloseTo((1 + 2 / 3 + 0 + 4 / 5) / 4, 6);
         // A span that was cut off, and one that is ignored.
         const some = [[0, 1], [2, 3], [2, 7], [-100, -100]]; // prettier-ignore
@@ -130,7 +130,7 @@ describe.each(BACKENDS)('on %s', backend => {
     );
   });
 
-  test('a model for question answering is trained by fit on first and last places', async () => {
+  test('a model for question answering is trained by fit on first and last positions', async () => {
     const {config, weights, expected} = fixture('bertSpans');
     const {model: base} = await loadTransformer({config, weights});
     const model = applyLoRA(base, {rank: 2, targets: [/query$/], trainInFull: ['qa_outputs']});
@@ -176,10 +176,14 @@ describe('what does not fit is refused', () => {
     [
       'targets that are no spans',
       () => spanCrossEntropy(tf.zeros([2]), tf.zeros([2, 5, 2])),
-      'Spans are [batch, 2], the first and the last place, of logits [batch, places, 2]; got targets [2] of logits ' +
-        '[2, 5, 2].',
+      'Spans are [batch, 2], the first and the last position, of logits [batch, positions, 2]; got targets [2] of ' +
+        'logits [2, 5, 2].',
     ],
-    ['a place that is no number', () => spanCrossEntropy(tf.fill([1, 2], 0.5), tf.zeros([1, 5, 2])), 'Target 0 is 0.5'],
+    [
+      'a position that is no number',
+      () => spanCrossEntropy(tf.fill([1, 2], 0.5), tf.zeros([1, 5, 2])),
+      'Target 0 is 0.5',
+    ],
     ['embeddings of another width', () => rankingLoss(tf.zeros([2, 3]), tf.zeros([2, 4])), 'got [2, 3] and [2, 4].'],
     [
       'fewer candidates than anchors',

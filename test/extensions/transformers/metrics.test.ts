@@ -18,7 +18,7 @@ describe.each(BACKENDS)('on %s', backend => {
   const valueOf = (metric: Metric, targets: tf.Tensor, logits: tf.Tensor) =>
     tf.tidy(() => metric(targets, logits).dataSync()[0]);
 
-  // The guesses are 0, 1, 2, 0, 2, and the fourth place does not count: two of four are right.
+  // The guesses are 0, 1, 2, 0, 2, and the fourth position does not count: two of four are right.
   const LOGITS = [
     [3, 1, 2],
     [0, 5, 1],
@@ -30,9 +30,9 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test.each([
     ['accuracy', accuracy(), 2 / 4],
-    ['accuracy of every place', accuracy({ignoreIndex: -1}), 2 / 5],
+    ['accuracy of every position', accuracy({ignoreIndex: -1}), 2 / 5],
     ['top 1', topKAccuracy({k: 1}), 2 / 4],
-    ['top 2', topKAccuracy({k: 2}), 3 / 4], // of the second place 1 and 2
+    ['top 2', topKAccuracy({k: 2}), 3 / 4], // of the second position 1 and 2
     ['top 3', topKAccuracy({k: 3}), 1],
     // Class 0: one found, one missed. Class 1: one false. Class 2: one found, one missed, one false.
     ['F1', f1Score(), (2 / 3 + 0 + 2 / 4) / 3],
@@ -65,7 +65,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test('perplexity is that of a choice among equally likely tokens', () => {
     tf.tidy(() => {
       expect(valueOf(perplexity(), tf.tensor2d([[0, 3]]), tf.zeros([1, 2, 4]))).toBeCloseTo(4, 5);
-      // Chances of 1/2 and 1/8, and a place that does not count: √(2 · 8) = 4.
+      // Chances of 1/2 and 1/8, and a position that does not count: √(2 · 8) = 4.
       const logits = tf.log(tf.tensor2d([[1 / 2, 1 / 2], [7 / 8, 1 / 8], [0.1, 0.9]])); // prettier-ignore
       expect(valueOf(perplexity(), tf.tensor1d([0, 1, -100]), logits)).toBeCloseTo(4, 5);
     });
@@ -174,7 +174,7 @@ test('what makes no sense is refused', async () => {
   tf.tidy(() => {
     const logits = tf.zeros([2, 3]);
     expect(() => accuracy()(logits, logits)).toThrow(
-      'The targets of the metric "acc" must be whole numbers, one for each place of the predictions [2, 3], got [2, ',
+      'The targets of the metric "acc" must be whole numbers, one for each position of the predictions [2, 3], got [2,',
     );
     expect(() => topKAccuracy()(tf.zeros([2]), logits)).toThrow('k must be at most the number of classes, 3, got 5.');
     expect(() => f1Score({positive: 3})(tf.zeros([2]), logits)).toThrow('positive must be one of the 3 classes');

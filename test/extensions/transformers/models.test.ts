@@ -96,7 +96,7 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
-  test.each(PICTURES)('%s interpolates its places for pictures of another size', async name => {
+  test.each(PICTURES)('%s interpolates its positions for pictures of another size', async name => {
     const {config, weights, pooling, expected} = fixture(name);
     const {model} = await loadTransformer({config, weights, pooling});
     const {shape, values, base, baseShape} = expected.other!;

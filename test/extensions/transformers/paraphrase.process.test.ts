@@ -120,7 +120,7 @@ describeUnless(missing, 'paraphrase-MiniLM-L3, read from ONNX', () => {
     const texts = EXPECTED.mask.slice(0, -1).map((_, i) => String(i));
     const tokenizer: TextTokenizer = {
       encode: text => ({
-        ids: EXPECTED.ids[Number(text)]!.filter((_, place) => EXPECTED.mask[Number(text)]![place] === 1),
+        ids: EXPECTED.ids[Number(text)]!.filter((_, position) => EXPECTED.mask[Number(text)]![position] === 1),
       }),
     };
     for (const batchSize of [1, 4]) {

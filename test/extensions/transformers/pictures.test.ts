@@ -20,22 +20,22 @@ async function outputOf(name: string, options: {pooling?: Pooling; architecture?
   return values;
 }
 
-/** Mean rows of states `[batch, places, width]` from a place on. */
-function means(states: readonly number[], [batch, places, width]: readonly number[], from: number): number[] {
+/** Mean rows of states `[batch, positions, width]` from a position on. */
+function means(states: readonly number[], [batch, positions, width]: readonly number[], from: number): number[] {
   return Array.from({length: batch! * width!}, (_, i) => {
     const [row, at] = [Math.floor(i / width!), i % width!];
     const values = Array.from(
-      {length: places! - from},
-      (__, place) => states[(row * places! + from + place) * width! + at]!,
+      {length: positions! - from},
+      (__, position) => states[(row * positions! + from + position) * width! + at]!,
     );
     return values.reduce((sum, value) => sum + value, 0) / values.length;
   });
 }
 
-function firsts(states: readonly number[], [batch, places, width]: readonly number[]): number[] {
+function firsts(states: readonly number[], [batch, positions, width]: readonly number[]): number[] {
   return Array.from(
     {length: batch! * width!},
-    (_, i) => states[Math.floor(i / width!) * places! * width! + (i % width!)]!,
+    (_, i) => states[Math.floor(i / width!) * positions! * width! + (i % width!)]!,
   );
 }
 
@@ -107,7 +107,7 @@ describe('an encoder of pictures', () => {
     await expect(texts).rejects.toThrow('labels is for a head for classes');
   });
 
-  test('interpolates places of a square alone', async () => {
+  test('interpolates positions of a square alone', async () => {
     const {tensors} = decodeSafetensors(vitWeights);
     const stored = Object.fromEntries([...tensors].map(([name, {shape, data}]) => [name, {shape, data: data!}]));
     const [name = ''] = Object.keys(stored).filter(key => key.endsWith('position_embeddings'));
@@ -116,7 +116,7 @@ describe('an encoder of pictures', () => {
     const {model} = await loadTransformer({config, weights: encodeSafetensors(stored)});
     tf.tidy(() => {
       expect((model.predict(tf.zeros([1, 9, 6, 3])) as tf.Tensor).shape).toEqual([1, 7, 8]);
-      expect(() => model.predict(tf.zeros([1, 9, 9, 3]))).toThrow('has places for 3 × 2 patches, got 3 × 3');
+      expect(() => model.predict(tf.zeros([1, 9, 9, 3]))).toThrow('has positions for 3 × 2 patches, got 3 × 3');
     });
     disposeModel(model);
   });

@@ -163,7 +163,7 @@ describe('embeddings', () => {
 describe('a model that is compiled for targets that are numbers', () => {
   test.each([
     ['classes of texts', 'bertClasses', [2, 0, 1]],
-    ['tokens at each place', 'gpt2', [5, 6, 7, -100, 5, 6, 7, 5, 6, 7, 8, 9, 1, 2, -100, 5, 5, 5, 5, 5, 5]],
+    ['tokens at each position', 'gpt2', [5, 6, 7, -100, 5, 6, 7, 5, 6, 7, 8, 9, 1, 2, -100, 5, 5, 5, 5, 5, 5]],
   ])('learns %s', async (_, name, targets) => {
     const {config, weights, expected} = fixture(name);
     const {model: base} = await loadTransformer({config, weights});

@@ -223,7 +223,7 @@ describe('a tied head', () => {
     });
   });
 
-  test('is the old head that a new one takes the place of', async () => {
+  test('can be replaced by a new head', async () => {
     await withoutLeaks(async () => {
       const model = await load('gpt2TiedHead');
       const headed = replaceHead(model, [tf.layers.dense({units: 3, name: 'classes'})]);

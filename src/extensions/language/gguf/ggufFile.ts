@@ -52,7 +52,7 @@ const OTHERS: Readonly<Record<number, string>> = {
 
 /** No model has more axes, nor does ggml. */
 const MOST_AXES = 4;
-/** A pair has a text, 8 bytes, a type, 4, and a value, 1; a tensor a text, a count, an axis, a type and a place. */
+/** A pair has a text, 8 bytes, a type, 4, and a value, 1; a tensor a text, a count, an axis, a type and an offset. */
 const [LEAST_OF_PAIR, LEAST_OF_TENSOR] = [13, 32];
 /** What is told of a name that is too long. */
 const MOST_OF_NAME = 2 ** 16;
@@ -99,7 +99,7 @@ export async function openGGUF(source: ByteReader, wanted: readonly string[] = [
   const tensors = [...infos.values()]
     .map(({offset, ...info}) => ({...info, begin: start + offset}))
     .sort((one, other) => one.begin - other.begin || one.bytes - other.bytes);
-  checkPlaces(tensors, source.size);
+  checkOffsets(tensors, source.size);
   return {
     metadata,
     tensors,
@@ -165,7 +165,7 @@ async function tensorInfo(
 }
 
 /** Refuses tensors that share bytes, or of which the file has not all. */
-function checkPlaces(tensors: readonly GGUFTensor[], size: number | null): void {
+function checkOffsets(tensors: readonly GGUFTensor[], size: number | null): void {
   let end = 0;
   let before = '';
   for (const {name, begin, bytes} of tensors) {

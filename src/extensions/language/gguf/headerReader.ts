@@ -87,7 +87,7 @@ export class HeaderReader {
   async whole(): Promise<number> {
     const value = await this.number('uint64');
     if (typeof value === 'bigint') {
-      throw damagedError(`The GGUF file has a size or place of ${value}, which no file can have.`);
+      throw damagedError(`The GGUF file has a size or offset of ${value}, which no file can have.`);
     }
     return value;
   }

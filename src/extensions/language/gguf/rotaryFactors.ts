@@ -30,10 +30,10 @@ export function withFactors(config: Config, factors: ReadonlyMap<string, Float32
 
 function llama3({rope_theta: base}: Config, factors: Float32Array): Config {
   const factor = factors.reduce((most, each) => Math.max(most, each), 1);
-  const {low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: places} = LLAMA_3;
+  const {low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: positions} = LLAMA_3;
   const plain = frequenciesOf({base: Number(base ?? 10_000)}, 2 * factors.length);
   const isKnown = plain.every((frequency, j) => {
-    const share = (places * frequency) / (2 * Math.PI);
+    const share = (positions * frequency) / (2 * Math.PI);
     const smooth = Math.min(1, Math.max(0, (share - low) / (high - low)));
     const wanted = 1 / ((1 - smooth) / factor + smooth);
     return Math.abs((factors[j] ?? NaN) - wanted) <= 1e-4 * wanted;

@@ -48,14 +48,14 @@ export function writeGGUF(
     }
   }
   let end = 0;
-  const places: number[] = [];
+  const offsets: number[] = [];
   for (const [name, {shape, data}] of Object.entries(tensors)) {
     text(name);
     word(shape.length);
     [...shape].reverse().forEach(whole);
     word(type);
     whole(end);
-    places.push(end);
+    offsets.push(end);
     end = aligned(end + width * data.length);
   }
   const header = concatenate(parts);
@@ -64,14 +64,14 @@ export function writeGGUF(
   bytes.set(header);
   const view = new DataView(bytes.buffer);
   const written = Object.entries(tensors).filter(
-    ([, {data}], i) => !writeNumbers(view, start + (places[i] ?? 0), data, dtype),
+    ([, {data}], i) => !writeNumbers(view, start + (offsets[i] ?? 0), data, dtype),
   );
   checkNumbers(written, dtype, finite);
   return bytes;
 }
 
-function aligned(place: number): number {
-  return Math.ceil(place / ALIGNMENT) * ALIGNMENT;
+function aligned(offset: number): number {
+  return Math.ceil(offset / ALIGNMENT) * ALIGNMENT;
 }
 
 function littleEndian(length: number, write: (view: DataView) => void): Uint8Array {

@@ -14,7 +14,7 @@ export interface BlockFormat {
   readonly numbers: number;
   /** How many bytes it takes. */
   readonly bytes: number;
-  /** Reads the block that begins at byte `at`, and writes its numbers from place `to` on. */
+  /** Reads the block that begins at byte `at`, and writes its numbers from index `to` on. */
   readonly unpack: (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void;
 }
 
@@ -211,7 +211,7 @@ export function formatNamed(name: string): BlockFormat | undefined {
   return BY_NAME.get(name);
 }
 
-/** Writes the numbers of `count` blocks, which begin at byte `at`, from place `to` on. */
+/** Writes the numbers of `count` blocks, which begin at byte `at`, from index `to` on. */
 export function dequantize(
   {numbers, bytes: size, unpack}: BlockFormat,
   bytes: Uint8Array,

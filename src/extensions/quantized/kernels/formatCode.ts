@@ -10,7 +10,7 @@ export interface Dialect {
   /** A function of whole numbers that returns the value of an expression. */
   define(name: string, parameters: readonly string[], type: string, expression: string): string;
   /**
-   * Functions of whole numbers: `bits(v, shift, mask)`, `byteAt(place)`, `real(v)`, the same number as a float, and
+   * Functions of whole numbers: `bits(v, shift, mask)`, `byteAt(offset)`, `real(v)`, the same number as a float, and
    * `fromBits(v)`, the float with its bits.
    */
   readonly primitives: string;
@@ -24,7 +24,7 @@ const FRACTION = 'bits(v, 0, 1023)';
 /** Above the exponent of a float16 that of the same number as float32; above the highest, that of the infinity. */
 const RAISED = `(max(${EXPONENT}, 1) + 102 + 122 * (${EXPONENT} / 31))`;
 
-/** Functions of places in bytes, as in `formats.ts`. */
+/** Functions of byte offsets, as in `formats.ts`. */
 const DEFINITIONS: readonly Definition[] = [
   ['signedAt', ['o'], 'whole', 'byteAt(o) - 256 * bits(byteAt(o), 7, 1)'],
   ['shortAt', ['o'], 'whole', 'byteAt(o) + 256 * byteAt(o + 1)'],
@@ -52,7 +52,7 @@ const DEFINITIONS: readonly Definition[] = [
   ['lowIn', ['o', 'i'], 'whole', 'bits(byteAt(o + 64 * (i / 128) + i % 64), 4 * ((i / 64) % 2), 15)'],
 ];
 
-/** A number `factor·whole + shift`, as code of the byte `p` where its block begins and its place `i` in that. */
+/** A number `factor·whole + shift`, as code of the byte `p` where its block begins and index `i` in that block. */
 interface NumberCode {
   /** Of the eight numbers from a multiple of eight on the factor and the shift are the same, if a block has as many. */
   readonly factor: string;
@@ -91,7 +91,7 @@ export function numbersTogether({numbers}: BlockFormat): 1 | 8 {
 
 /**
  * Declares for a matrix whose rows begin `stride` bytes apart `numberAt(row, column)`, and what it is made of: the byte
- * `blockOf(row, column)` and the place `indexOf(column)` in that block, then `factorAt`, `wholeAt` and `shiftAt` of
+ * `blockOf(row, column)` and the index `indexOf(column)` in that block, then `factorAt`, `wholeAt` and `shiftAt` of
  * these two.
  */
 export function formatCode({name, numbers, bytes}: BlockFormat, dialect: Dialect, stride: string): string {

@@ -82,13 +82,13 @@ function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.
 /** As `lookUp`, where row numbers cannot be read at once: each piece of the table gives the rows that it has. */
 function lookUpInPieces(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
   return tf.tidy(() => {
-    const places = tf.reshape(numbers, [numbers.size]);
-    const zeros: tf.Tensor = tf.zeros([places.size, matrix.width]);
+    const wanted = tf.reshape(numbers, [numbers.size]);
+    const zeros: tf.Tensor = tf.zeros([wanted.size, matrix.width]);
     return inPieces(blocks, matrix, (rows, first) => {
       const [count] = rows.shape;
-      const place = tf.sub(places, tf.scalar(first, 'int32'));
-      const isHere = tf.logicalAnd(tf.greaterEqual(place, 0), tf.less(place, count));
-      const looked = tf.gather(rows, tf.cast(tf.clipByValue(place, 0, count - 1), 'int32'));
+      const index = tf.sub(wanted, tf.scalar(first, 'int32'));
+      const isHere = tf.logicalAnd(tf.greaterEqual(index, 0), tf.less(index, count));
+      const looked = tf.gather(rows, tf.cast(tf.clipByValue(index, 0, count - 1), 'int32'));
       return tf.where(tf.expandDims(isHere, 1), looked, tf.zerosLike(looked));
     }).reduce((sum, part) => tf.add(sum, part), zeros) as tf.Tensor2D;
   });

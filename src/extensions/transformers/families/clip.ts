@@ -64,7 +64,7 @@ export const clipText: Architecture = {
   unused: /^(vision_model|text_projection|visual_projection|logit_scale)(\.|$)/,
   blocks: config => blocksOf(ofTexts(config)),
   vocabulary: config => ofTexts(config).count('vocab_size', VOCABULARY),
-  places: config => ofTexts(config).count('max_position_embeddings', 77),
+  positions: config => ofTexts(config).count('max_position_embeddings', 77),
   build: (net, whole, inputs, {head, pooling}) => {
     const config = ofTexts(whole);
     const {states, width, end} = textStates(net, config, head === 'none' ? '' : 'text_model', inputs);

@@ -129,7 +129,7 @@ function convolutionOf(config: HubConfig): Convolution | undefined {
     return undefined;
   }
   if (kernel % 2 === 0) {
-    config.fault(`conv_kernel_size must be odd, so that there are as many places as before; got ${kernel}.`);
+    config.fault(`conv_kernel_size must be odd, so that there are as many positions as before; got ${kernel}.`);
   }
   config.expect('conv_groups', 1);
   return {kernel, active: config.choice('conv_act', ACTIVATIONS, 'tanh')};

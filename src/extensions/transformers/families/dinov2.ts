@@ -9,7 +9,7 @@ interface Variant {
   prefix: string;
   classes: Architecture['classes'];
   registers: (config: HubConfig) => number;
-  /** Whether places of smaller grids are means of places. */
+  /** Whether positions of smaller grids are means of positions. */
   antialias: boolean;
 }
 
@@ -21,7 +21,7 @@ export const dinov2 = dino({
   antialias: false,
 });
 
-/** DINOv2 with tokens that have no place, where the model can write what is of no one patch. (arXiv 2309.16588.) */
+/** DINOv2 with tokens that have no position, where the model can write what is of no one patch. (arXiv 2309.16588.) */
 export const dinov2WithRegisters = dino({
   prefix: 'dinov2_with_registers',
   classes: {Dinov2WithRegistersModel: 'none', Dinov2WithRegistersForImageClassification: 'classes'},

@@ -2,7 +2,7 @@ import {show} from '../../../platform/errors';
 import {HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {DistanceScores, DistanceTable} from '../layers/distanceScores';
-import {HiddenPlaces} from '../layers/hiddenPlaces';
+import {HiddenPositions} from '../layers/hiddenPositions';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 import {BERT_BEHIND_ATTENTION, behindAttention} from './encoderBlock';
 
@@ -13,7 +13,7 @@ export interface DebertaSizes {
   width: number;
   heads: number;
   inner: number;
-  /** How wide the tables of words, places and types are. */
+  /** How wide the tables of words, positions and types are. */
   tableWidth: number;
   epsilon: number;
   activation: ActivationName;
@@ -132,7 +132,7 @@ interface BlockParts {
   scale: number;
 }
 
-/** A block: attention, then two layers at each place. Inputs are the states, the mask and the rows for distances. */
+/** A block: attention, then two layers at each position. Inputs are the states, the mask and the rows for distances. */
 export function disentangledBlock(
   net: Net,
   layer: string,
@@ -174,5 +174,5 @@ export function disentangledBlock(
 
 /** Inputs are the states and the mask, and what is given by the values where nothing is shown. */
 export function shownOf(net: Net, name: string, inputs: NetTensor[]): NetTensor {
-  return net.apply(name, inputs, () => new HiddenPlaces({name}));
+  return net.apply(name, inputs, () => new HiddenPositions({name}));
 }

@@ -27,7 +27,7 @@ const BERT_BLOCK: BlockModules = {
 interface Variant {
   prefix: string;
   classes: Architecture['classes'];
-  /** How wide the tables of words, places and types are. Default: as the blocks. */
+  /** How wide the tables of words, positions and types are. Default: as the blocks. */
   tableWidth?(config: HubConfig): number;
   /** What makes states as wide as the blocks. Default: `embeddings_project`, where the tables have another width. */
   widened?: string;
@@ -42,7 +42,7 @@ interface Variant {
   types?: boolean;
   /** The activation of a block if the config does not say it. Default: `gelu`. */
   activation?: string;
-  /** The padding token, where places begin at the row behind it and skip it. */
+  /** The padding token, where positions begin at the row behind it and skip it. */
   padding(config: HubConfig): number | undefined;
   /** The head for classes, over the states. */
   classify(net: Net, states: NetTensor, root: string, width: number, purpose: Started): NetTensor;
@@ -63,7 +63,7 @@ export function encoder(variant: Variant): Architecture {
     uncomputed: /^pooler\./,
     blocks: config => variant.groups?.(config) ?? config.count('num_hidden_layers'),
     vocabulary: config => config.count('vocab_size'),
-    places: config => config.count('max_position_embeddings') - offsetOf(variant.padding(config)),
+    positions: config => config.count('max_position_embeddings') - offsetOf(variant.padding(config)),
     build: (net, config, inputs, purpose) => build(variant, net, config, inputs, purpose),
   };
 }
@@ -97,10 +97,10 @@ function build(
     const typeCount = config.count('type_vocab_size', 2);
     x = net.types(nameOf(embeddings, 'token_type_embeddings'), typeCount, tableWidth, typeInputs);
   }
-  const places = config.count('max_position_embeddings');
+  const positions = config.count('max_position_embeddings');
   const padding = variant.padding(config);
   const placed = padding === undefined ? [x] : [x, ids];
-  x = net.positions(nameOf(embeddings, 'position_embeddings'), {rows: places, width: tableWidth, padding}, placed);
+  x = net.positions(nameOf(embeddings, 'position_embeddings'), {rows: positions, width: tableWidth, padding}, placed);
   x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), tableWidth, epsilon, [x]);
   if (tableWidth !== width || variant.widened !== undefined) {
     x = net.dense(nameOf(root, variant.widened ?? 'embeddings_project'), [tableWidth, width], x);
@@ -110,9 +110,9 @@ function build(
   const bias = variant.relativeBias?.(net, config, root, x);
   names.forEach((name, i) => {
     const layer = nameOf(root, name);
-    const place = {name: `${layer}/block`, index: i, count: names.length};
+    const block = {name: `${layer}/block`, index: i, count: names.length};
     const given = bias === undefined ? [x, mask] : [x, mask, bias];
-    x = net.block(place, given, ([input = null, seen = null, ofDistances = null]) => {
+    x = net.block(block, given, ([input = null, seen = null, ofDistances = null]) => {
       const self = nameOf(layer, modules.self);
       const parts = modules.projections.map(part => net.dense(nameOf(layer, part), [width, width], input));
       const attended =
@@ -151,7 +151,7 @@ function blocksOf(config: HubConfig): string[] {
   return Array.from({length: config.count('num_hidden_layers')}, (_, i) => `encoder/layer/${i}`);
 }
 
-/** The row of the table of places that the first token has. */
+/** The row of the table of positions that the first token has. */
 function offsetOf(padding: number | undefined): number {
   return padding === undefined ? 0 : padding + 1;
 }

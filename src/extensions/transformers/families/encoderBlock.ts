@@ -21,7 +21,9 @@ export const BERT_BEHIND_ATTENTION: BehindAttention = {
   norm: 'output/LayerNorm',
 };
 
-/** What a block computes behind its attention: two sums, each normalized, the second over two layers at each place. */
+/**
+ * What a block computes behind its attention: two sums, each normalized, the second over two layers at each position.
+ */
 export function behindAttention(
   net: Net,
   layer: string,

@@ -47,7 +47,9 @@ export interface MaskedWords {
   words: string;
 }
 
-/** Scores of all words at each place, by the table of words: a layer, its activation, a normalization, the product. */
+/**
+ * Scores of all words at each position, by the table of words: a layer, its activation, a normalization, the product.
+ */
 export function maskedWords(
   net: Net,
   config: HubConfig,

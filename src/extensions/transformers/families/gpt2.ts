@@ -2,7 +2,7 @@ import {HUB_ACTIVATIONS, type Architecture, nameOf} from '../net/architecture';
 import {decoderHead} from './decoderHead';
 
 /**
- * GPT-2: normalizations before each part, learned places, queries, keys and values of one layer. (Radford et al.,
+ * GPT-2: normalizations before each part, learned positions, queries, keys and values of one layer. (Radford et al.,
  * 2019.)
  */
 export const gpt2: Architecture = {
@@ -22,7 +22,7 @@ export const gpt2: Architecture = {
   },
   blocks: config => config.count('n_layer'),
   vocabulary: config => config.count('vocab_size'),
-  places: config => config.count('n_positions', 1024),
+  positions: config => config.count('n_positions', 1024),
   build: (net, config, {ids, mask}, purpose) => {
     const width = config.count('n_embd');
     const heads = config.count('n_head');

@@ -1,8 +1,8 @@
 import {rotaryEncoder} from './rotaryEncoder';
 
 /**
- * GTE: rotary places, gated feed-forward, biases. Files have queries, keys and values in one tensor, and up and gate in
- * another; adapters know them apart. (Zhang et al., arXiv 2407.19669.)
+ * GTE: rotary positions, gated feed-forward, biases. Files have queries, keys and values in one tensor, and up and gate
+ * in another; adapters know them apart. (Zhang et al., arXiv 2407.19669.)
  */
 export const gte = rotaryEncoder({
   prefix: 'gte',
@@ -20,7 +20,7 @@ export const gte = rotaryEncoder({
       .replace(/^(layers\.\d+)\.attn_ln\./, '$1.post_attention_layernorm.')
       .replace(/^(layers\.\d+)\.mlp_ln\./, '$1.post_mlp_layernorm.')
       .replace(/^lm_head\.norm\./, 'lm_head.layer_norm.'),
-  defaults: {vocabulary: 250_048, places: 8192, theta: 160_000, types: 1, activation: 'gelu'},
+  defaults: {vocabulary: 250_048, positions: 8192, theta: 160_000, types: 1, activation: 'gelu'},
   headSize: (config, usual) => config.count('head_dim', usual),
   bias: true,
   joined: {projections: 'qkv_proj', gates: 'up_gate_proj'},

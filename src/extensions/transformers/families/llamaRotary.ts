@@ -2,10 +2,10 @@ import {kindOf, show} from '../../../platform/errors';
 import {frequenciesOf, type Rotary} from '../layers/rotaryAngles';
 import type {HubConfig} from '../net/hubConfig';
 
-/** How the angles of places are stretched beyond those of the training, as a config says it. */
+/** How the angles of positions are stretched beyond those of the training, as a config says it. */
 export type Scaling = Readonly<Record<string, unknown>>;
 
-/** What rotary places are made for. */
+/** What rotary positions are made for. */
 export interface RotarySizes {
   /** How many numbers a head has. */
   size: number;
@@ -22,8 +22,8 @@ export function rotaryOf(config: HubConfig, sizes: RotarySizes, usual = 10_000):
     config.fault(`partial_rotary_factor must be 1 with the rotary scaling ${show(kind)}.`);
   }
   checkPairs(config, sizes);
-  const places = [config.get('original_max_position_embeddings'), scaling.original_max_position_embeddings];
-  return scaledRotary(config, scaling, {base, places, ...sizes});
+  const positions = [config.get('original_max_position_embeddings'), scaling.original_max_position_embeddings];
+  return scaledRotary(config, scaling, {base, positions, ...sizes});
 }
 
 function checkPairs(config: HubConfig, {size}: RotarySizes): void {
@@ -32,7 +32,7 @@ function checkPairs(config: HubConfig, {size}: RotarySizes): void {
   }
 }
 
-/** The kinds of blocks in a config that has rotary places for each, and where it says their base. */
+/** The kinds of blocks in a config that has rotary positions for each, and where it says their base. */
 type RotaryKinds = Readonly<Record<'full_attention' | 'sliding_attention', {theta: string; otherwise: number}>>;
 
 /**
@@ -65,22 +65,22 @@ export function rotariesOf(
     if (scaling.truncate !== undefined && scaling.truncate !== true) {
       config.fault(`truncate must be true for ${kind}, where transformers does not heed it.`);
     }
-    return scaledRotary(config, scaling, {base, places: [scaling.original_max_position_embeddings], ...sizes});
+    return scaledRotary(config, scaling, {base, positions: [scaling.original_max_position_embeddings], ...sizes});
   };
   return {full: of('full_attention'), windowed: of('sliding_attention')};
 }
 
-/** What a scaling is made for: the base, the numbers that turn, and which `places` of the training may be given. */
+/** What a scaling is made for: the base, the numbers that turn, and which `positions` of the training may be given. */
 interface ScaledSizes extends RotarySizes {
   base: number;
-  places: readonly unknown[];
+  positions: readonly unknown[];
 }
 
 /** Angles of a base, stretched as a scaling says. */
 export function scaledRotary(
   config: HubConfig,
   scaling: Scaling,
-  {base, places: given, size, isPlan}: ScaledSizes,
+  {base, positions: given, size, isPlan}: ScaledSizes,
   known: readonly string[] = Object.keys(SCALINGS),
 ): Rotary {
   const kind = firstOf(scaling.rope_type, scaling.type, 'default');
@@ -93,7 +93,7 @@ export function scaledRotary(
   return stretch({
     ...{config, scaling, base, size, most},
     plain: isPlan ? [] : frequenciesOf({base}, size),
-    places: () => positive(config, 'original_max_position_embeddings', ...given, most()),
+    positions: () => positive(config, 'original_max_position_embeddings', ...given, most()),
     factor: () => positive(config, 'factor of the rotary scaling', scaling.factor),
   });
 }
@@ -107,8 +107,8 @@ interface Stretched {
   size: number;
   /** The frequencies of the base: none in a plan. */
   plain: readonly number[];
-  /** How many places the model was trained with, before it was stretched. */
-  places: () => number;
+  /** How many positions the model was trained with, before it was stretched. */
+  positions: () => number;
   /** How many it has. */
   most: () => number;
   factor: () => number;
@@ -127,8 +127,8 @@ const SCALINGS = {
     }
     return {base, frequencies: [...plain], longer: {places: most(), factor: factor()}};
   },
-  llama3: ({config, scaling, base, plain, places, factor}: Stretched): Rotary => {
-    const bounds = {...boundsOf(config, scaling), places: places(), factor: factor()};
+  llama3: ({config, scaling, base, plain, positions, factor}: Stretched): Rotary => {
+    const bounds = {...boundsOf(config, scaling), positions: positions(), factor: factor()};
     return {base, frequencies: plain.map(frequency => Math.fround(stretched(frequency, bounds)))};
   },
   yarn,
@@ -139,13 +139,13 @@ const SCALINGS = {
  * Pairs that turn fast stay, slow ones are slowed by the factor, and those between go from one to the other. (Peng et
  * al., arXiv 2309.00071.)
  */
-function yarn({config, scaling, base, size, plain, places, most, factor}: Stretched): Rotary {
+function yarn({config, scaling, base, size, plain, positions, most, factor}: Stretched): Rotary {
   const {fround} = Math;
-  const trained = places();
+  const trained = positions();
   const by = scaling.factor === null ? most() / trained : factor();
   // 0 and null stand for what is usual.
   const setting = (name: string) => (scaling[name] === 0 ? undefined : (scaling[name] ?? undefined));
-  /** Which pair turns as often in all the places of the training as a field says. */
+  /** Which pair turns as often in all the positions of the training as a field says. */
   const pairOf = (name: string, usual: number) => {
     const turns = positive(config, name, setting(name), usual);
     return (size * Math.log(trained / (turns * 2 * Math.PI))) / (2 * Math.log(base));
@@ -176,8 +176,8 @@ function yarn({config, scaling, base, size, plain, places, most, factor}: Stretc
 }
 
 /** Each pair has a factor, and another one in longer texts. (Ding et al., arXiv 2402.13753.) */
-function longrope({config, scaling, size, plain, places, most}: Stretched): Rotary {
-  const trained = places();
+function longrope({config, scaling, size, plain, positions, most}: Stretched): Rotary {
+  const trained = positions();
   const factor = positive(config, 'factor', scaling.factor ?? most() / trained);
   const pairs = size / 2; // of an odd size no list has so many
   const {fround} = Math;
@@ -251,18 +251,18 @@ interface Bounds {
   factor: number;
   low: number;
   high: number;
-  places: number;
+  positions: number;
 }
 
 /** Slow turns are slowed by the factor, fast ones stay, and those between go from one to the other. */
-function stretched(frequency: number, {factor, low, high, places}: Bounds): number {
+function stretched(frequency: number, {factor, low, high, positions}: Bounds): number {
   const length = (2 * Math.PI) / frequency;
-  if (length < places / high) {
+  if (length < positions / high) {
     return frequency;
   }
-  if (length > places / low) {
+  if (length > positions / low) {
     return frequency / factor;
   }
-  const share = (places / length - low) / (high - low);
+  const share = (positions / length - low) / (high - low);
   return ((1 - share) * frequency) / factor + share * frequency;
 }

@@ -15,7 +15,7 @@ const ENDS: readonly [end: string, head: Head][] = [
 ];
 
 /**
- * ModernBERT: rotary places, normalizations before each part, gated feed-forward, and windows to both sides in two
+ * ModernBERT: rotary positions, normalizations before each part, gated feed-forward, and windows to both sides in two
  * blocks of three. (Warner et al., arXiv 2412.13663.)
  */
 export const modernbert: Architecture = {
@@ -24,7 +24,7 @@ export const modernbert: Architecture = {
   commonNames: {},
   blocks: config => config.count('num_hidden_layers'),
   vocabulary: config => config.count('vocab_size'),
-  places: config => config.count('max_position_embeddings', 8192),
+  positions: config => config.count('max_position_embeddings', 8192),
   build: (net, given, {ids, mask}, {head, pooling, labels, isNew}) => {
     const config = given.withDefaults({max_position_embeddings: 8192});
     config.count('max_position_embeddings');

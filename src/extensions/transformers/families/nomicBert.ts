@@ -2,8 +2,8 @@ import {HUB_ACTIVATIONS} from '../net/architecture';
 import {rotaryEncoder} from './rotaryEncoder';
 
 /**
- * Nomic's BERT: rotary places, gated feed-forward, no biases. Its older files, which have queries, keys and values in
- * one tensor, are read too. (Nussbaum et al., arXiv 2402.01613.)
+ * Nomic's BERT: rotary positions, gated feed-forward, no biases. Its older files, which have queries, keys and values
+ * in one tensor, are read too. (Nussbaum et al., arXiv 2402.01613.)
  */
 export const nomicBert = rotaryEncoder({
   prefix: 'nomic_bert',
@@ -24,7 +24,7 @@ export const nomicBert = rotaryEncoder({
       .replace('.mlp.fc2.', '.mlp.down_proj.')
       .replace(/^(layers\.\d+)\.norm1\./, '$1.post_attention_layernorm.')
       .replace(/^(layers\.\d+)\.norm2\./, '$1.post_mlp_layernorm.'),
-  defaults: {vocabulary: 30528, places: 2048, theta: 1000, types: 2, activation: 'silu'},
+  defaults: {vocabulary: 30528, positions: 2048, theta: 1000, types: 2, activation: 'silu'},
   headSize: (config, usual) => config.countOr('head_dim', usual),
   bias: false,
   joined: {projections: 'Wqkv'},

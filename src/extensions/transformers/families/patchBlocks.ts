@@ -109,7 +109,7 @@ export function blockSizes(config: HubConfig, defaults: BlockDefaults): BlockSiz
   };
 }
 
-/** Blocks whose normalizations stand before each part: attention, then two layers at each place. */
+/** Blocks whose normalizations stand before each part: attention, then two layers at each position. */
 export function blocks(
   net: Net,
   {root, count}: {root: string; count: number},

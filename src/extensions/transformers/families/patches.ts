@@ -19,7 +19,7 @@ export function patches(
 
 /**
  * Makes a sequence of patches. `tokens` are the names and shapes in the files of the tokens before it, `positions` of
- * the table of places.
+ * the table of positions.
  */
 export function patchSequence(
   net: Net,

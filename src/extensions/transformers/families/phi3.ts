@@ -43,12 +43,12 @@ function partialRotary(config: HubConfig, {size, isPlan}: RotarySizes): Rotary {
     scaling.partial_rotary_factor,
     config.get('partial_rotary_factor'),
   );
-  const places = [config.count('original_max_position_embeddings')];
+  const positions = [config.count('original_max_position_embeddings')];
   const turned = Math.floor(size * part);
   const pairs = Math.ceil(turned / 2);
   if (2 * pairs > size || pairs === 0) {
     config.fault(`partial_rotary_factor ${part} leaves ${turned} of ${size} numbers of a head to turn in pairs.`);
     return {};
   }
-  return scaledRotary(config, scaling, {base, places, size: turned, isPlan}, ['default', 'longrope']);
+  return scaledRotary(config, scaling, {base, positions, size: turned, isPlan}, ['default', 'longrope']);
 }

@@ -8,7 +8,7 @@ import type {NetTensor} from '../net/net';
 /** What the blocks of a decoder see, and how they turn. */
 export interface Blocks {
   causal: boolean;
-  /** How many places back a block sees, its own among them; `null` for all. */
+  /** How many positions back a block sees, its own among them; `null` for all. */
   windows: (number | null)[];
   /** By what a block turns queries and keys; `null` for not at all. */
   rotaries: (Rotary | null)[];
@@ -17,7 +17,7 @@ export interface Blocks {
 /** What blocks are made for. */
 export interface BlockSizes extends RotarySizes {
   count: number;
-  /** Whether a place sees those up to its own alone, by the config. */
+  /** Whether a position sees those up to its own alone, by the config. */
   causal: boolean;
 }
 
@@ -52,8 +52,8 @@ export interface DecoderVariant {
   activation?: string;
   /** Whether queries, keys and values come of one layer, and gate and what it lets through of another. Default: no. */
   joined?: boolean;
-  /** Which queries and keys are normalized: each head by itself, or all heads of a place together. Default: none. */
-  normalizes?: 'heads' | 'places';
+  /** Which queries and keys are normalized: each head by itself, or all heads of a position together. Default: none. */
+  normalizes?: 'heads' | 'positions';
   /** Where the normalizations of a part of a block stand. Default: before it. */
   norms?: 'before' | 'after' | 'around';
   /** Whether weights of normalizations are what is added to one. Default: no. */
@@ -80,7 +80,7 @@ export function decoderClasses(
 }
 
 /**
- * Decoders built as Llama: normalizations by the root mean square, rotary places, shared keys and values, gated
+ * Decoders built as Llama: normalizations by the root mean square, rotary positions, shared keys and values, gated
  * feed-forward.
  */
 export function rotaryDecoder(variant: DecoderVariant): Architecture {
@@ -95,7 +95,7 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
     commonNames: {},
     blocks: config => config.count('num_hidden_layers'),
     vocabulary: config => config.count('vocab_size'),
-    places: config => complete(config).count('max_position_embeddings'),
+    positions: config => complete(config).count('max_position_embeddings'),
     build: (net, given, {ids, mask}, purpose) => {
       const config = complete(given);
       config.count('max_position_embeddings');
@@ -142,7 +142,7 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
             switch (normalizes) {
               case 'heads':
                 return net.headNorm(nameOf(self, name), size, epsilon, x, {addsOne});
-              case 'places':
+              case 'positions':
                 return norm(nameOf(self, name), x, number * size);
               default:
                 return x;
@@ -201,7 +201,7 @@ export function alike(config: HubConfig, sizes: BlockSizes, windowed: readonly b
   return {causal: sizes.causal, windows: windowsOf(config, sizes.causal, windowed), rotaries};
 }
 
-/** The windows of blocks, as the config has them: of a decoder that sees to both sides, that many places to each. */
+/** The windows of blocks, as the config has them: of a decoder that sees to both sides, that many positions to each. */
 export function windowsOf(config: HubConfig, causal: boolean, windowed: readonly boolean[]): (number | null)[] {
   const window = windowed.includes(true) ? config.count('sliding_window') + (causal ? 0 : 1) : null;
   return windowed.map(isWindowed => (isWindowed ? window : null));

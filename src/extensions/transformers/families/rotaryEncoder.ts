@@ -6,13 +6,13 @@ import {encoderHead, type MaskedWords, maskedWords} from './encoderHeads';
 import {rotaryOf} from './llamaRotary';
 import {pooledStates} from './pooling';
 
-/** What differs between BERTs with rotary places. */
+/** What differs between BERTs with rotary positions. */
 interface Variant {
   prefix: string;
   classes: Architecture['classes'];
   renamed: (name: string) => string;
   /** What configs have where they say nothing. */
-  defaults: {vocabulary: number; places: number; theta: number; types: number; activation: 'silu' | 'gelu'};
+  defaults: {vocabulary: number; positions: number; theta: number; types: number; activation: 'silu' | 'gelu'};
   /** Numbers in a head. */
   headSize: (config: HubConfig, usual: number) => number;
   /** Whether projections have biases; those of gate and up have none. */
@@ -23,7 +23,7 @@ interface Variant {
   masked: (config: HubConfig) => Pick<MaskedWords, 'transform' | 'norm' | 'decoder' | 'bias' | 'activation'>;
 }
 
-/** Encoders whose normalizations follow the sums, with rotary places and gated feed-forward layers. */
+/** Encoders whose normalizations follow the sums, with rotary positions and gated feed-forward layers. */
 export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
   return {
     prefix: variant.prefix,
@@ -32,7 +32,7 @@ export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
     renamed: variant.renamed,
     blocks: config => config.count('num_hidden_layers', 12),
     vocabulary: config => config.count('vocab_size', defaults.vocabulary),
-    places: config => config.count('max_position_embeddings', defaults.places),
+    positions: config => config.count('max_position_embeddings', defaults.positions),
     build: (net, config, {ids, mask, types}, purpose) => {
       const sizes = sizesOf({defaults, ...variant}, net, config);
       const {width, epsilon} = sizes;
@@ -71,7 +71,7 @@ function sizesOf({defaults, headSize}: Variant, net: Net, config: HubConfig) {
     epsilon: config.number('layer_norm_eps', 1e-12),
     gate: config.choice<GateName>('hidden_act', HUB_GATES, defaults.activation),
     rotary: rotaryOf(
-      config.withDefaults({max_position_embeddings: defaults.places}),
+      config.withDefaults({max_position_embeddings: defaults.positions}),
       {size, isPlan: net.isPlan},
       defaults.theta,
     ),

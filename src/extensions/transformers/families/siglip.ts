@@ -55,7 +55,7 @@ export const siglipText: Architecture = {
   uncomputed: /^head\./,
   blocks: config => blocksOf(ofTexts(config)),
   vocabulary: config => ofTexts(config).count('vocab_size', VOCABULARY),
-  places: config => ofTexts(config).count('max_position_embeddings', PLACES),
+  positions: config => ofTexts(config).count('max_position_embeddings', POSITIONS),
   build: (net, whole, inputs, {pooling}) => {
     const config = ofTexts(whole);
     const sizes = siglipSizes(config);
@@ -72,7 +72,7 @@ export const siglipText: Architecture = {
 };
 
 const VOCABULARY = 32_000;
-const PLACES = 64;
+const POSITIONS = 64;
 
 /** Whether a config has both encoders. */
 function isWhole(config: HubConfig): boolean {
@@ -110,8 +110,8 @@ function pictureStates(
   const {width, epsilon} = sizes;
   const embeddings = nameOf(root, 'embeddings');
   let x = patches(net, nameOf(embeddings, 'patch_embedding'), {channels, width, size: patch}, pixels);
-  const places: [string, number[]] = ['position_embedding.weight', [grid[0] * grid[1], width]];
-  x = patchSequence(net, embeddings, {grid, tokens: [], positions: places}, x);
+  const positions: [string, number[]] = ['position_embedding.weight', [grid[0] * grid[1], width]];
+  x = patchSequence(net, embeddings, {grid, tokens: [], positions}, x);
   const count = blocksOf(config);
   x = blocks(net, {root: nameOf(root, 'encoder/layers'), count}, sizes, CLIP_NAMES, [x]);
   return net.layerNorm(nameOf(root, 'post_layernorm'), width, epsilon, [x]);
@@ -119,7 +119,7 @@ function pictureStates(
 
 function textStates(net: Net, config: HubConfig, root: string, sizes: BlockSizes, {ids, mask}: ModelInputs): NetTensor {
   const {width, epsilon} = sizes;
-  const rows = config.count('max_position_embeddings', PLACES);
+  const rows = config.count('max_position_embeddings', POSITIONS);
   const embeddings = nameOf(root, 'embeddings');
   let x = net.embedding(nameOf(embeddings, 'token_embedding'), config.count('vocab_size', VOCABULARY), width, ids);
   x = net.positions(nameOf(embeddings, 'position_embedding'), {rows, width}, [x]);
@@ -128,7 +128,7 @@ function textStates(net: Net, config: HubConfig, root: string, sizes: BlockSizes
   return net.layerNorm(nameOf(root, 'final_layer_norm'), width, epsilon, [x]);
 }
 
-/** The state of the last place, whatever stands there: texts are filled up for it. */
+/** The state of the last position, whatever stands there: texts are filled up for it. */
 function pooledText(net: Net, config: HubConfig, root: string, {width}: BlockSizes, x: NetTensor): NetTensor {
   const to = config.countOr('projection_size', width);
   return net.dense(nameOf(root, 'head'), [width, to], net.pool(nameOf(root, 'last'), 'last', [x]));

@@ -41,8 +41,8 @@ export const t5: Architecture = {
     const count = config.count('num_layers', 6);
     for (let i = 0; i < count; i++) {
       const layer = nameOf(encoder, 'block', i, 'layer');
-      const place = {name: nameOf(encoder, 'block', i, 'block'), index: i, count};
-      x = net.block(place, [x, mask, bias], ([input = null, seen = null, added = null]) => {
+      const block = {name: nameOf(encoder, 'block', i, 'block'), index: i, count};
+      x = net.block(block, [x, mask, bias], ([input = null, seen = null, added = null]) => {
         const self = nameOf(layer, '0/SelfAttention');
         const first = norm(nameOf(layer, '0/layer_norm'), input);
         const [q, k, v] = ['q', 'k', 'v'].map(name =>

@@ -44,13 +44,13 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
       const {width, epsilon} = sizes;
       const root = head === 'none' ? '' : prefix;
       const embeddings = nameOf(root, 'embeddings');
-      const places = tokens.length + grid[0] * grid[1];
+      const positions = tokens.length + grid[0] * grid[1];
       const inFile = (name: string, rows: number): InFile => [name, [1, rows, width]];
       let x = patches(net, nameOf(embeddings, 'patch_embeddings/projection'), {channels, width, size: patch}, pixels);
       x = patchSequence(
         net,
         embeddings,
-        {grid, tokens: tokens.map(name => inFile(name, 1)), positions: inFile('position_embeddings', places)},
+        {grid, tokens: tokens.map(name => inFile(name, 1)), positions: inFile('position_embeddings', positions)},
         x,
       );
       const names = {
@@ -62,7 +62,7 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
       x = blocks(net, {root: nameOf(root, 'layers'), count}, sizes, names, [x]);
       x = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);
       const start = isNew ? {fresh: config.number('initializer_range', 0.02, 1)} : {};
-      const stateAt = (place: number, name: string) => net.poolBehind(name, place, 'first', x);
+      const stateAt = (position: number, name: string) => net.poolBehind(name, position, 'first', x);
       if (head === 'classes') {
         return net.dense('classifier', [width, labels], stateAt(0, 'classifier/first'), start);
       }

@@ -12,16 +12,16 @@ export interface AttentionSettings {
   readonly keyValueHeads: number;
   /** What the products of queries and keys are multiplied with. */
   readonly scale: number;
-  /** Whether each query sees the keys up to its own place alone; the last query has the place of the last key. */
+  /** Whether each query sees the keys up to its own position alone; the last query has the position of the last key. */
   readonly causal: boolean;
-  /** A query sees the keys less than so many places from its own. Default: all. */
+  /** A query sees the keys less than so many positions from its own. Default: all. */
   readonly window?: number | null;
 }
 
-/** More places than a sequence has. */
+/** More positions than a sequence has. */
 const FAR = 2 ** 30;
 
-/** How many places behind its own and ahead of it a query sees. The last query has the place of the last key. */
+/** How many positions behind its own and ahead of it a query sees. The last query has the position of the last key. */
 export function reachOf({causal, window}: Pick<AttentionSettings, 'causal' | 'window'>): {
   behind: number;
   ahead: number;
@@ -30,7 +30,7 @@ export function reachOf({causal, window}: Pick<AttentionSettings, 'causal' | 'wi
   return {behind: reach, ahead: causal ? 0 : reach};
 }
 
-/** Queries, keys and values, by themselves, `[batch, places, heads · size]`, or beside each other in one tensor. */
+/** Queries, keys and values, by themselves, `[batch, positions, heads · size]`, or beside each other in one tensor. */
 export type AttentionInputs =
   | {
       readonly q: tf.Tensor3D;
@@ -112,7 +112,7 @@ export interface TransformerKernels {
   normalizeRowsGradient(x: tf.Tensor, gamma: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
   /** The gradient in `gamma`. */
   normalizeRowsWeights?(x: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
-  /** `x`, `[batch, places, heads · size]`, turned by angles `[places or batch · places, half]`, or back. */
+  /** `x`, `[batch, positions, heads · size]`, turned by angles `[positions or batch · positions, half]`, or back. */
   rotate(
     x: tf.Tensor3D,
     angles: {cosines: tf.Tensor; sines: tf.Tensor},
@@ -142,10 +142,10 @@ interface AttentionLayout {
   readonly keys: number;
   /** How many numbers a head has. */
   readonly size: number;
-  /** How many numbers a place has, in the tensor of the queries and in that of the keys. */
+  /** How many numbers a position has, in the tensor of the queries and in that of the keys. */
   readonly widthQ: number;
   readonly widthK: number;
-  /** Where the keys and the values of the first head begin in a place. */
+  /** Where the keys and the values of the first head begin in a position. */
   readonly fromK: number;
   readonly fromV: number;
 }

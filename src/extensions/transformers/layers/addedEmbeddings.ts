@@ -11,19 +11,19 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 export interface PositionEmbeddingArgs {
   /** How many rows the table has. */
   rows: number;
-  /** The row of the first place. Default: 0. */
+  /** The row of the first position. Default: 0. */
   offset?: number;
   /**
-   * The token that fills up: wherever it stands, places are not counted on, and it has the row before the first. The
-   * tokens, `[batch, places]`, are then a second input. Default: places are counted whatever the tokens are.
+   * The token that fills up: wherever it stands, positions are not counted on, and it has the row before the first. The
+   * tokens, `[batch, positions]`, are then a second input. Default: positions are counted whatever the tokens are.
    */
   padding?: number | null;
   name?: string;
 }
 
 /**
- * Adds to each place of a sequence the row of a table for that place: `[batch, places, width]`, table `[rows, width]`.
- * With `padding` places are counted as in RoBERTa, by a second input.
+ * Adds to each position of a sequence the row of a table for that position: `[batch, positions, width]`, table `[rows,
+ * width]`. With `padding` positions are counted as in RoBERTa, by a second input.
  */
 export class PositionEmbedding extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>PositionEmbedding';
@@ -48,7 +48,7 @@ export class PositionEmbedding extends tf.layers.Layer {
     this.built = true;
   }
 
-  /** How many places a sequence may have. */
+  /** How many positions a sequence may have. */
   get positions(): number {
     return this.rows - this.offset;
   }
@@ -66,11 +66,11 @@ export class PositionEmbedding extends tf.layers.Layer {
       const decoding = currentDecoding();
       const table = this.embeddings.read();
       if (this.padding === null && decoding !== undefined) {
-        return tf.add(x, tf.gather(table, tf.add(decoding.places, tf.scalar(this.offset, 'int32'))));
+        return tf.add(x, tf.gather(table, tf.add(decoding.positions, tf.scalar(this.offset, 'int32'))));
       }
       if (count > this.positions) {
         throw misfitError(
-          `"${this.name}" has ${this.positions} places, and the sequence ${count}. Cut it, or encode it with {maxLength}.`,
+          `"${this.name}" has ${this.positions} positions, and the sequence ${count}. Cut it, or encode it with {maxLength}.`,
         );
       }
       if (this.padding === null) {
@@ -78,7 +78,7 @@ export class PositionEmbedding extends tf.layers.Layer {
       }
       if (ids === undefined || !tf.util.arraysEqual(ids.shape, x.shape.slice(0, 2))) {
         throw misfitError(
-          `"${this.name}" counts places by tokens, [batch, places], a second input; got ` +
+          `"${this.name}" counts positions by tokens, [batch, positions], a second input; got ` +
             `${ids ? showShape(ids.shape) : 'none'}.`,
         );
       }
@@ -107,8 +107,8 @@ export interface TypeEmbeddingArgs {
 }
 
 /**
- * Adds to each place of a sequence the row of a table for its type: `[batch, places, width]` and types
- * `[batch, places]`; without types, row 0.
+ * Adds to each position of a sequence the row of a table for its type: `[batch, positions, width]` and types
+ * `[batch, positions]`; without types, row 0.
  */
 export class TypeEmbedding extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>TypeEmbedding';

@@ -18,26 +18,26 @@ export interface AttentionArgs {
   /** How many heads the keys and values have, each for `heads / keyValueHeads` heads of queries. Default: `heads`. */
   keyValueHeads?: number;
   /**
-   * Whether each query sees the keys up to its own place alone. The last query has the place of the last key. Default:
-   * false.
+   * Whether each query sees the keys up to its own position alone. The last query has the position of the last key.
+   * Default: false.
    */
   causal?: boolean;
   /**
-   * A query sees the keys less than so many places from its own: of a causal layer the `window` last, its own among
+   * A query sees the keys less than so many positions from its own: of a causal layer the `window` last, its own among
    * them. Default: all.
    */
   window?: number | null;
   /**
    * Whether queries, keys and values come beside each other in one tensor,
-   * `[batch, places, (heads + 2·keyValueHeads)·size]`. Default: false.
+   * `[batch, positions, (heads + 2·keyValueHeads)·size]`. Default: false.
    */
   packed?: boolean;
   /**
-   * Whether the keys and values of former places are two more inputs, and those of all places two more outputs.
+   * Whether the keys and values of former positions are two more inputs, and those of all positions two more outputs.
    * Default: false.
    */
   cache?: boolean;
-  /** Turns queries and keys by the angles of their places (RoPE). Default: they are taken as they are. */
+  /** Turns queries and keys by the angles of their positions (RoPE). Default: they are taken as they are. */
   rotary?: Rotary | null;
   /** What products of queries and keys are multiplied with. Default: `1/√size`. */
   scale?: number | null;
@@ -61,7 +61,7 @@ interface Parts<T> {
 interface Turning {
   /** How many numbers a head has. */
   size: number;
-  /** The place of the first. */
+  /** The position of the first. */
   from: number;
   mask: tf.Tensor | undefined;
   turned?: number;
@@ -77,7 +77,7 @@ interface Turning {
  *     attention.apply([queries, keys, values, mask])
  *     // with `bias`, [1 or batch, heads, n, m]
  *     attention.apply([queries, keys, values, mask, bias])
- *     // with `cache`: → [y, keys, values], all places so far
+ *     // with `cache`: → [y, keys, values], all positions so far
  *     attention.apply([queries, keys, values, mask, pastKeys, pastValues])
  *
  * The weights of queries and keys are not kept for the backward pass, but computed again. A query that may see nothing
@@ -92,7 +92,7 @@ export class Attention extends tf.layers.Layer {
   static readonly usualTargets: TargetedClass['usualTargets'] = 'linear';
   private readonly heads: number;
   private readonly keyValueHeads: number;
-  /** Whether each query sees the keys up to its own place alone. */
+  /** Whether each query sees the keys up to its own position alone. */
   readonly causal: boolean;
   private readonly window: number | null;
   private readonly packed: boolean;
@@ -130,10 +130,10 @@ export class Attention extends tf.layers.Layer {
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
     const {queries, past} = this.partsOf(shapesOf(inputShape));
     const size = this.sizeOf({queries});
-    const [batch = null, places = null] = queries[0] as tf.Shape;
-    const result = [batch, places, size * this.heads];
+    const [batch = null, positions = null] = queries[0] as tf.Shape;
+    const result = [batch, positions, size * this.heads];
     const former = past[0]?.[1];
-    const all = [batch, former == null || places === null ? null : former + places, size * this.keyValueHeads];
+    const all = [batch, former == null || positions === null ? null : former + positions, size * this.keyValueHeads];
     return this.cache ? [result, all, [...all]] : result;
   }
 
@@ -168,12 +168,12 @@ export class Attention extends tf.layers.Layer {
     });
   }
 
-  /** Whether what was kept of a text of `before` places no longer serves when it has `now`. */
+  /** Whether what was kept of a text of `before` positions no longer serves when it has `now`. */
   turnsAnew(before: number, now: number): boolean {
     return this.rotary !== null && turnsAnew(this.rotary, before, now);
   }
 
-  /** Queries or keys turned by the angles of their places; of all heads those that are `turned`. */
+  /** Queries or keys turned by the angles of their positions; of all heads those that are `turned`. */
   private turn(x: tf.Tensor3D, heads: number, {size, from, mask, turned = heads}: Turning): tf.Tensor3D {
     if (this.rotary === null) {
       return x;
@@ -243,7 +243,7 @@ export class Attention extends tf.layers.Layer {
       throw misfitError(
         `Attention "${this.name}" has keys ${showShape(keys.shape)}, values ` +
           `${showShape(values.shape)}${mask ? ` and a mask ${showShape(mask.shape)}` : ''}: these must have as many ` +
-          'places, the mask [batch, places].',
+          'positions, the mask [batch, positions].',
       );
     }
   }

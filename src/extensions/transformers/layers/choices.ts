@@ -6,7 +6,7 @@ import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /**
- * The choices of all examples, one after the other: `[batch, choices, places]` → `[batch·choices, places]`. What
+ * The choices of all examples, one after the other: `[batch, choices, positions]` → `[batch·choices, positions]`. What
  * follows computes each by itself, and {@link ChoiceScores} puts them together again.
  */
 export class ChoiceRows extends tf.layers.Layer {
@@ -21,7 +21,7 @@ export class ChoiceRows extends tf.layers.Layer {
       this.invokeCallHook(inputs, kwargs);
       const x = onlyTensor(inputs);
       if (x.rank !== 3) {
-        throw misfitError(`"${this.name}" takes [batch, choices, places], got ${showShape(x.shape)}.`);
+        throw misfitError(`"${this.name}" takes [batch, choices, positions], got ${showShape(x.shape)}.`);
       }
       return tf.reshape(x, [-1, x.shape[2] as number]);
     });
@@ -30,8 +30,8 @@ export class ChoiceRows extends tf.layers.Layer {
 registerOwn(ChoiceRows);
 
 /**
- * A score for each choice: `[batch·choices, 1]` and the tokens, `[batch, choices, places]` → `[batch, choices]`. (See
- * {@link ChoiceRows}.)
+ * A score for each choice: `[batch·choices, 1]` and the tokens, `[batch, choices, positions]` → `[batch, choices]`.
+ * (See {@link ChoiceRows}.)
  */
 export class ChoiceScores extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>ChoiceScores';

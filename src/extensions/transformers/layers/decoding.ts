@@ -1,24 +1,24 @@
 import type * as tf from '@tensorflow/tfjs';
 
-/** What a decoder keeps of former places while it writes a text, and where the new ones stand. */
+/** What a decoder keeps of former positions while it writes a text, and where the new ones stand. */
 export interface Decoding {
   /**
-   * The places of the tokens of this pass in their own texts, `[batch, tokens]`: whole numbers from 0 on, no more than
-   * the model has.
+   * The positions of the tokens of this pass in their own texts, `[batch, tokens]`: whole numbers from 0 on, no more
+   * than the model has.
    */
-  readonly places: tf.Tensor2D;
-  /** The place of the first token of this pass, by which it is turned. Negative for padding. */
+  readonly positions: tf.Tensor2D;
+  /** The position of the first token of this pass, by which it is turned. Negative for padding. */
   readonly from: number;
   /**
-   * The keys and values of all places, `[batch, places, width]`, given those of this pass. They are copied for the next
-   * pass, as this one frees its own.
+   * The keys and values of all positions, `[batch, positions, width]`, given those of this pass. They are copied for
+   * the next pass, as this one frees its own.
    */
   extended(layer: tf.layers.Layer, keys: tf.Tensor3D, values: tf.Tensor3D): [keys: tf.Tensor3D, values: tf.Tensor3D];
 }
 
 let current: Decoding | undefined;
 
-/** What the pass that runs now goes on from; `undefined` where a pass has all places of a text. */
+/** What the pass that runs now goes on from; `undefined` where a pass has all positions of a text. */
 export function currentDecoding(): Decoding | undefined {
   return current;
 }

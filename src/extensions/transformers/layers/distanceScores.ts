@@ -14,7 +14,7 @@ export interface DistanceTableArgs {
 }
 
 /**
- * A table of vectors for distances, the same for all inputs: `[batch, places, width]` → `[1, rows, width]`. What
+ * A table of vectors for distances, the same for all inputs: `[batch, positions, width]` → `[1, rows, width]`. What
  * follows computes with all of its rows. (See {@link DistanceScores}.)
  */
 export class DistanceTable extends tf.layers.Layer {
@@ -70,11 +70,11 @@ export interface DistanceScoresArgs {
 
 /**
  * What attention adds for how well a query, or a key, goes with the distance between both, by heads: `scale·xᵢ·t(i −
- * j)`, with `ofKeys` `scale·xⱼ·t(i − j)`, for the query at `i` and the key at `j`. Two of them are what tells places
+ * j)`, with `ofKeys` `scale·xⱼ·t(i − j)`, for the query at `i` and the key at `j`. Two of them are what tells positions
  * apart from contents in DeBERTa: content to position, and position to content. (He et al., arXiv 2006.03654, §3.1;
  * shared rows: arXiv 2111.09543.)
  *
- *     // [batch, places, heads·size] and a table [1, 2·span, heads·size] → [batch, heads, places, places]
+ *     // [batch, positions, heads·size] and a table [1, 2·span, heads·size] → [batch, heads, positions, positions]
  *     scores.apply([queries, table])
  *
  * @throws LoRAError if a number is out of range, or inputs do not fit each other.
@@ -104,8 +104,8 @@ export class DistanceScores extends tf.layers.Layer {
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    const [[batch = null, places = null]] = shapesOf(inputShape);
-    return [batch, this.heads, places, places];
+    const [[batch = null, positions = null]] = shapesOf(inputShape);
+    return [batch, this.heads, positions, positions];
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
@@ -117,26 +117,26 @@ export class DistanceScores extends tf.layers.Layer {
       if (x?.rank !== 3 || width % heads !== 0 || !tf.util.arraysEqual(table?.shape ?? [], [1, 2 * span, width])) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
         throw misfitError(
-          `"${this.name}" takes queries or keys of ${heads} heads, [batch, places, width], and a table, ` +
+          `"${this.name}" takes queries or keys of ${heads} heads, [batch, positions, width], and a table, ` +
             `${showShape([1, 2 * span, width])}; got ${shapes.join(', ')}.`,
         );
       }
-      const [batch, places] = (x as tf.Tensor3D).shape;
-      this.checkDistances(places - 1);
+      const [batch, positions] = (x as tf.Tensor3D).shape;
+      this.checkDistances(positions - 1);
       const size = width / heads;
-      const all = 2 * places - 1;
+      const all = 2 * positions - 1;
       const scaled = tf.mul(x, this.scale ?? 1 / Math.sqrt(size));
-      const byHead = tf.reshape(tf.transpose(tf.reshape(scaled, [batch, places, heads, size]), [2, 0, 1, 3]), [
+      const byHead = tf.reshape(tf.transpose(tf.reshape(scaled, [batch, positions, heads, size]), [2, 0, 1, 3]), [
         heads,
-        batch * places,
+        batch * positions,
         size,
       ]);
-      // Of the other at place 0, 1, … the row for its distance from this one, if this one were the last.
-      const rows = Array.from({length: all}, (_, i) => this.rowOf(ofKeys ? i - places + 1 : places - 1 - i));
+      // Of the other at position 0, 1, … the row for its distance from this one, if this one were the last.
+      const rows = Array.from({length: all}, (_, i) => this.rowOf(ofKeys ? i - positions + 1 : positions - 1 - i));
       const chosen = tf.gather(tf.reshape(table as tf.Tensor, [2 * span, width]), tf.tensor1d(rows, 'int32'));
       const rowsByHead = tf.transpose(tf.reshape(chosen, [all, heads, size]), [1, 0, 2]);
-      const products = tf.matMul(byHead, rowsByHead, false, true); // [heads, batch·places, all]
-      const scores = tf.reshape(shifted(products, heads * batch, places), [heads, batch, places, places]);
+      const products = tf.matMul(byHead, rowsByHead, false, true); // [heads, batch·positions, all]
+      const scores = tf.reshape(shifted(products, heads * batch, positions), [heads, batch, positions, positions]);
       return tf.transpose(scores, ofKeys ? [1, 0, 3, 2] : [1, 0, 2, 3]);
     });
   }
@@ -146,13 +146,13 @@ export class DistanceScores extends tf.layers.Layer {
     const {span, farthest} = this;
     if (farthest !== null && farthest === Math.floor(span / 2) && most > farthest) {
       throw misfitError(
-        `"${this.name}" has rows for distances up to ${farthest}, and places are up to ${most} apart: cut the texts to ` +
+        `"${this.name}" has rows for distances up to ${farthest}, and positions are up to ${most} apart: cut the texts to ` +
           `${farthest + 1} tokens.`,
       );
     }
   }
 
-  /** The row for a query so many places behind a key, rounded as PyTorch rounds it. */
+  /** The row for a query so many positions behind a key, rounded as PyTorch rounds it. */
   private rowOf(distance: number): number {
     const {span, farthest} = this;
     const {fround} = Math;
@@ -174,14 +174,18 @@ export class DistanceScores extends tf.layers.Layer {
 registerOwn(DistanceScores);
 
 /**
- * `[.., rows of `places`, 2·places − 1]` → `[matrices, places, places]`: row `i` from its place `places − 1 − i` on.
- * Behind each other, rows one number shorter begin each a place further to the left.
+ * `[.., rows of `positions`, 2·positions − 1]` → `[matrices, positions, positions]`: row `i` from its position
+ * `positions − 1 − i` on. Behind each other, rows one number shorter begin each a position further to the left.
  */
-function shifted(x: tf.Tensor, matrices: number, places: number): tf.Tensor {
-  if (places === 1) {
+function shifted(x: tf.Tensor, matrices: number, positions: number): tf.Tensor {
+  if (positions === 1) {
     return x;
   }
-  const row = 2 * places - 2;
-  const flat = tf.slice(tf.reshape(x, [matrices, places * (row + 1)]), [0, places - 1], [matrices, places * row]);
-  return tf.slice(tf.reshape(flat, [matrices, places, row]), [0, 0, 0], [matrices, places, places]);
+  const row = 2 * positions - 2;
+  const flat = tf.slice(
+    tf.reshape(x, [matrices, positions * (row + 1)]),
+    [0, positions - 1],
+    [matrices, positions * row],
+  );
+  return tf.slice(tf.reshape(flat, [matrices, positions, row]), [0, 0, 0], [matrices, positions, positions]);
 }

@@ -7,7 +7,7 @@ import {shapesOf} from '../../../platform/tfjs/inputs';
 import {similarities} from '../ops/similarities';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
-/** A query that is the same for all inputs, and is learned: `[batch, places, width]` → `[batch, 1, width]`. */
+/** A query that is the same for all inputs, and is learned: `[batch, positions, width]` → `[batch, 1, width]`. */
 export class LearnedQuery extends tf.layers.Layer implements TorchAttention {
   static readonly className = 'tfjs-lora/transformers>LearnedQuery';
   readonly torchClass = 'MultiheadAttention';
@@ -45,8 +45,8 @@ export interface TokenStateArgs {
 }
 
 /**
- * The state at the first place of a token, of states `[batch, places, width]` and tokens `[batch, places]` →
- * `[batch, width]`; of texts without it that of the first place.
+ * The state at the first position of a token, of states `[batch, positions, width]` and tokens `[batch, positions]` →
+ * `[batch, width]`; of texts without it that of the first position.
  */
 export class TokenState extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>TokenState';
@@ -72,15 +72,15 @@ export class TokenState extends tf.layers.Layer {
       if (states?.rank !== 3 || !tf.util.arraysEqual(ids?.shape ?? [], states.shape.slice(0, 2))) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
         throw misfitError(
-          `"${this.name}" takes states, [batch, places, width], and tokens, [batch, places]; got ${shapes.join(', ')}.`,
+          `"${this.name}" takes states, [batch, positions, width], and tokens, [batch, positions]; got ${shapes.join(', ')}.`,
         );
       }
-      const [batch, places, width] = (states as tf.Tensor3D).shape;
+      const [batch, positions, width] = (states as tf.Tensor3D).shape;
       const found =
         this.token === null ? (ids as tf.Tensor) : tf.cast(tf.equal(ids as tf.Tensor, this.token), 'float32');
-      const place = tf.reshape(tf.argMax(found, 1), [batch, 1]);
-      const chosen = tf.cast(tf.equal(place, tf.range(0, places, 1, 'int32')), 'float32');
-      const weights = tf.reshape<tf.Rank.R3>(chosen, [batch, 1, places]);
+      const position = tf.reshape(tf.argMax(found, 1), [batch, 1]);
+      const chosen = tf.cast(tf.equal(position, tf.range(0, positions, 1, 'int32')), 'float32');
+      const weights = tf.reshape<tf.Rank.R3>(chosen, [batch, 1, positions]);
       return tf.reshape(tf.matMul(weights, states as tf.Tensor3D), [batch, width]);
     });
   }

@@ -7,27 +7,27 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** Arguments of {@link PatchSequence}. */
 export interface PatchSequenceArgs {
-  /** How many rows and columns of patches the table of places is for. */
+  /** How many rows and columns of patches the table of positions is for. */
   grid: [rows: number, columns: number];
-  /** How many tokens stand before the patches, such as one for the class. They have places too. Default: 1. */
+  /** How many tokens stand before the patches, such as one for the class. They have positions too. Default: 1. */
   tokens?: number;
-  /** How many tokens without a place follow these. Default: 0. */
+  /** How many tokens without a position follow these. Default: 0. */
   registers?: number;
   /**
-   * Whether a grid that is smaller than the table has means of places instead of places between which others are left
-   * out. Default: false.
+   * Whether a grid that is smaller than the table has means of positions instead of positions between which others are
+   * left out. Default: false.
    */
   antialias?: boolean;
   name?: string;
 }
 
 /**
- * A picture's patches as a sequence, with the rows of a table for their places added, behind tokens that are the same
- * for all pictures: `[batch, rows, columns, width]` → `[batch, tokens + registers + rows·columns, width]`.
+ * A picture's patches as a sequence, with the rows of a table for their positions added, behind tokens that are the
+ * same for all pictures: `[batch, rows, columns, width]` → `[batch, tokens + registers + rows·columns, width]`.
  *
- * A picture with another grid than that of the table has places between those of the table, by bicubic interpolation,
- * as `interpolate_pos_encoding` of transformers gives them. (Dosovitskiy et al., arXiv 2010.11929; registers: Darcet et
- * al., arXiv 2309.16588.)
+ * A picture with another grid than that of the table has positions between those of the table, by bicubic
+ * interpolation, as `interpolate_pos_encoding` of transformers gives them. (Dosovitskiy et al., arXiv 2010.11929;
+ * registers: Darcet et al., arXiv 2309.16588.)
  *
  * @throws LoRAError if a number is out of range, or a table that is not square had to be interpolated.
  */
@@ -86,8 +86,8 @@ export class PatchSequence extends tf.layers.Layer {
       const [batch, rows, columns, width] = x.shape;
       const table = this.positions.read() as tf.Tensor2D;
       const {tokens} = this;
-      const places = this.interpolated(tf.slice(table, [tokens, 0]), rows, columns);
-      const patches = tf.add<tf.Tensor3D>(tf.reshape(x, [batch, rows * columns, width]), places);
+      const positions = this.interpolated(tf.slice(table, [tokens, 0]), rows, columns);
+      const patches = tf.add<tf.Tensor3D>(tf.reshape(x, [batch, rows * columns, width]), positions);
       const before: tf.Tensor2D[] = this.rows.map((row, i) => tf.add(row.read(), tf.slice(table, [i, 0], [1, width])));
       if (this.registerRows !== undefined) {
         before.push(this.registerRows.read() as tf.Tensor2D);
@@ -108,7 +108,7 @@ export class PatchSequence extends tf.layers.Layer {
     }
     if (ofRows !== ofColumns) {
       throw misfitError(
-        `"${this.name}" has places for ${ofRows} × ${ofColumns} patches, got ${rows} × ${columns}: only places in a ` +
+        `"${this.name}" has positions for ${ofRows} × ${ofColumns} patches, got ${rows} × ${columns}: only positions in a ` +
           'square are interpolated.',
       );
     }

@@ -15,10 +15,10 @@ export interface RelativeBiasArgs {
 }
 
 /**
- * What attention adds for the distance of a key from a query, by heads: `[batch, places, …]` → `[1, heads, places,
- * places]`, from a table `[buckets, heads]`. Distances below a quarter of the buckets have a row each; longer ones
- * share rows, the more the longer they are. Of the input the number of places counts alone. (Raffel et al., arXiv
- * 1910.10683, §2.1.)
+ * What attention adds for the distance of a key from a query, by heads: `[batch, positions, …]` → `[1, heads,
+ * positions, positions]`, from a table `[buckets, heads]`. Distances below a quarter of the buckets have a row each;
+ * longer ones share rows, the more the longer they are. Of the input the number of positions counts alone. (Raffel et
+ * al., arXiv 1910.10683, §2.1.)
  */
 export class RelativeBias extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>RelativeBias';
@@ -46,30 +46,30 @@ export class RelativeBias extends tf.layers.Layer {
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
     const [shape] = shapesOf(inputShape);
     if (shape.length < 2) {
-      throw misfitError(`"${this.name}" takes sequences, [batch, places, …], got ${showShape(shape)}.`);
+      throw misfitError(`"${this.name}" takes sequences, [batch, positions, …], got ${showShape(shape)}.`);
     }
-    const places = shape[1] ?? null;
-    return [1, this.heads, places, places];
+    const positions = shape[1] ?? null;
+    return [1, this.heads, positions, positions];
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       const [x] = [inputs].flat() as [tf.Tensor];
-      const places = x.shape[1] as number;
-      const byDistance = Array.from({length: 2 * places - 1}, (_, i) => this.rowOf(i - places + 1));
-      const rows = new Int32Array(places * places);
-      for (let query = 0; query < places; query++) {
-        for (let key = 0; key < places; key++) {
-          rows[query * places + key] = byDistance[key - query + places - 1] as number;
+      const positions = x.shape[1] as number;
+      const byDistance = Array.from({length: 2 * positions - 1}, (_, i) => this.rowOf(i - positions + 1));
+      const rows = new Int32Array(positions * positions);
+      for (let query = 0; query < positions; query++) {
+        for (let key = 0; key < positions; key++) {
+          rows[query * positions + key] = byDistance[key - query + positions - 1] as number;
         }
       }
       const values = tf.gather(this.embeddings.read(), tf.tensor1d(rows, 'int32'));
-      return tf.reshape(tf.transpose(values), [1, this.heads, places, places]);
+      return tf.reshape(tf.transpose(values), [1, this.heads, positions, positions]);
     });
   }
 
-  /** The row for a key so many places behind a query, rounded as PyTorch rounds it. */
+  /** The row for a key so many positions behind a query, rounded as PyTorch rounds it. */
   private rowOf(distance: number): number {
     const {fround} = Math;
     const half = Math.floor(this.buckets / 2);

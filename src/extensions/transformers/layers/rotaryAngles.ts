@@ -2,12 +2,12 @@ import * as tf from '@tensorflow/tfjs';
 import {show} from '../../../platform/errors';
 import type {Angles} from '../ops/rotary';
 
-/** How places become angles. */
+/** How positions become angles. */
 export interface Rotary {
-  /** The angle of pair `j` at place `p` is `p / base^(2j / size)`. Default: 10000. */
+  /** The angle of pair `j` at position `p` is `p / base^(2j / size)`. Default: 10000. */
   base?: number;
   /**
-   * The angle of each pair at place 1, where no base gives it. There may be fewer pairs than a head holds; the other
+   * The angle of each pair at position 1, where no base gives it. There may be fewer pairs than a head holds; the other
    * numbers stay.
    */
   frequencies?: number[];
@@ -16,9 +16,9 @@ export interface Rotary {
   /** What cosines and sines are multiplied with. Default: 1. */
   scale?: number;
   /**
-   * What a text of more than so many places turns by instead, at each of its places: other frequencies, or those of a
-   * base that grows with the text by the factor (dynamic NTK). Texts of a batch count by themselves, each from the
-   * first place that its mask shows to the last.
+   * What a text of more than so many positions turns by instead, at each of its positions: other frequencies, or those
+   * of a base that grows with the text by the factor (dynamic NTK). Texts of a batch count by themselves, each from the
+   * first position that its mask shows to the last. Saved models have the key `places`.
    */
   longer?: {places: number; frequencies: number[]} | {places: number; factor: number};
 }
@@ -50,18 +50,18 @@ export function rotaryFaults({base, frequencies, scale, longer}: Rotary, size?: 
 }
 
 /**
- * The angles of the pairs at place 1 in a text of so many places, rounded as PyTorch has them. An odd number has a pair
- * of its own.
+ * The angles of the pairs at position 1 in a text of so many positions, rounded as PyTorch has them. An odd number has
+ * a pair of its own.
  */
-export function frequenciesOf({base = 10_000, frequencies, longer}: Rotary, size: number, places = 0): number[] {
-  if (longer === undefined || places <= longer.places) {
+export function frequenciesOf({base = 10_000, frequencies, longer}: Rotary, size: number, positions = 0): number[] {
+  if (longer === undefined || positions <= longer.places) {
     return frequencies ?? ofBase(base, size);
   }
   if ('frequencies' in longer) {
     return longer.frequencies;
   }
   const {fround} = Math;
-  const growth = fround(fround(fround(longer.factor * places) / longer.places) - (longer.factor - 1));
+  const growth = fround(fround(fround(longer.factor * positions) / longer.places) - (longer.factor - 1));
   return ofBase(fround(base * fround(growth ** (size / (size - 2)))), size);
 }
 
@@ -70,24 +70,24 @@ function ofBase(base: number, size: number): number[] {
   return Array.from({length: pairs}, (_, j) => Math.fround(1 / Math.fround(base ** ((2 * j) / size))));
 }
 
-/** Whether a text turns by other angles since it has `now` places, and not `before`. */
+/** Whether a text turns by other angles since it has `now` positions, and not `before`. */
 export function turnsAnew({longer}: Rotary, before: number, now: number): boolean {
   return longer !== undefined && now > longer.places && ('factor' in longer || before <= longer.places);
 }
 
-/** The heads and places that are turned. */
+/** The heads and positions that are turned. */
 interface Turned {
   /** How many numbers a head has. */
   size: number;
-  /** The first place, and how many there are. After the last no text has any. */
+  /** The first position, and how many there are. After the last no text has any. */
   from: number;
   count: number;
 }
 
 /**
- * Cosines and sines of places, `[count, half]`, or `[texts · count, half]` where texts turn by angles of their own.
+ * Cosines and sines of positions, `[count, half]`, or `[texts · count, half]` where texts turn by angles of their own.
  *
- * @param mask `[texts, places]`, 0 for places that a text does not have; `null` if all have as many.
+ * @param mask `[texts, positions]`, 0 for positions that a text does not have; `null` if all have as many.
  */
 export function anglesOf(rotary: Rotary, turned: Turned, mask: tf.Tensor | null): Angles {
   const most = turned.from + turned.count;
@@ -104,29 +104,29 @@ export function anglesOf(rotary: Rotary, turned: Turned, mask: tf.Tensor | null)
   return {cosines: flat(cosines), sines: flat(sines)};
 }
 
-/** Of a text of `places` places. */
-function tablesOf(rotary: Rotary, {size, from, count}: Turned, places: number): Angles {
+/** Of a text of `positions` positions. */
+function tablesOf(rotary: Rotary, {size, from, count}: Turned, positions: number): Angles {
   const {scale = 1} = rotary;
-  const frequencies = frequenciesOf(rotary, size, places).map(Math.fround);
+  const frequencies = frequenciesOf(rotary, size, positions).map(Math.fround);
   const half = frequencies.length;
   const [cosines, sines] = [new Float32Array(count * half), new Float32Array(count * half)];
-  for (let place = 0; place < count; place++) {
+  for (let position = 0; position < count; position++) {
     frequencies.forEach((frequency, j) => {
-      const angle = Math.fround((from + place) * frequency);
-      cosines[place * half + j] = scale * Math.cos(angle);
-      sines[place * half + j] = scale * Math.sin(angle);
+      const angle = Math.fround((from + position) * frequency);
+      cosines[position * half + j] = scale * Math.cos(angle);
+      sines[position * half + j] = scale * Math.sin(angle);
     });
   }
   return {cosines: tf.tensor2d(cosines, [count, half]), sines: tf.tensor2d(sines, [count, half])};
 }
 
-/** How many places texts have, `[texts, 1, 1]`. */
+/** How many positions texts have, `[texts, 1, 1]`. */
 function lengthsOf(mask: tf.Tensor): tf.Tensor {
-  const [, places = 0] = mask.shape;
+  const [, positions = 0] = mask.shape;
   const seen = tf.cast(tf.notEqual(mask, 0), 'float32');
   const furthest = (order: tf.Tensor1D) => tf.max(tf.mul(seen, order), 1);
-  const both = tf.add(furthest(tf.range(1, places + 1)), furthest(tf.range(places, 0, -1)));
-  return tf.reshape(tf.sub(both, places), [-1, 1, 1]);
+  const both = tf.add(furthest(tf.range(1, positions + 1)), furthest(tf.range(positions, 0, -1)));
+  return tf.reshape(tf.sub(both, positions), [-1, 1, 1]);
 }
 
 /** Tables of long texts for those that are, and of short ones for the others. */
@@ -134,9 +134,9 @@ function chosenTables(
   rotary: Rotary,
   turned: Turned,
   areLong: tf.Tensor,
-  places: number,
+  positions: number,
 ): Record<keyof Angles, tf.Tensor> {
-  const [short, long] = [places, places + 1].map(length => tablesOf(rotary, turned, length)) as [Angles, Angles];
+  const [short, long] = [positions, positions + 1].map(length => tablesOf(rotary, turned, length)) as [Angles, Angles];
   const chosen = (name: keyof Angles) => tf.where(areLong, tf.expandDims(long[name], 0), tf.expandDims(short[name], 0));
   return {cosines: chosen('cosines'), sines: chosen('sines')};
 }
@@ -144,14 +144,18 @@ function chosenTables(
 /** 2π in two parts: products of the first and whole numbers are exact. */
 const [TURN, REST] = [6.28125, 2 * Math.PI - 6.28125];
 
-/** Tables for texts that are `more` places longer than `places`. There are too many lengths for a table of each. */
+/**
+ * Tables for texts that are `more` positions longer than `positions`. There are too many lengths for a table of each.
+ */
 function grownTables(
   rotary: Rotary,
   {size, from, count}: Turned,
   more: tf.Tensor,
-  places: number,
+  positions: number,
 ): Record<keyof Angles, tf.Tensor> {
-  const lengths = Array.from({length: from + count - places + 1}, (_, i) => frequenciesOf(rotary, size, places + i));
+  const lengths = Array.from({length: from + count - positions + 1}, (_, i) =>
+    frequenciesOf(rotary, size, positions + i),
+  );
   const rows = tf.cast(tf.reshape(tf.maximum(more, 0), [-1, 1]), 'int32');
   const own = tf.gather(tf.tensor2d(lengths), rows); // [texts, 1, half]
   const {cosines, sines} = cosinesOf(tf.mul(tf.reshape(tf.range(from, from + count), [1, count, 1]), own));

@@ -5,25 +5,27 @@ import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
-/** What stands for a whole sequence: the mean of its places, its first or its last. */
+/** What stands for a whole sequence: the mean of its positions, its first or its last. */
 export type PoolingMode = 'mean' | 'first' | 'last';
 
 /** Arguments of {@link SequencePooling}. */
 export interface SequencePoolingArgs {
   mode: PoolingMode;
   /**
-   * A token whose places do not count, even where the mask shows them. The tokens, `[batch, places]`, are then a third
-   * input, and a sequence without any other has its first place. Default: none.
+   * A token whose positions do not count, even where the mask shows them. The tokens, `[batch, positions]`, are then a
+   * third input, and a sequence without any other has its first position. Default: none.
    */
   padding?: number | null;
-  /** How many places at the start do not count, such as those of tokens that are no part of a picture. Default: 0. */
+  /**
+   * How many positions at the start do not count, such as those of tokens that are no part of a picture. Default: 0.
+   */
   skip?: number;
   name?: string;
 }
 
 /**
- * One vector for each sequence: `[batch, places, width]` and a mask `[batch, places]` → `[batch, width]`. Places whose
- * mask is 0 do not count; a sequence without any other gives zeros.
+ * One vector for each sequence: `[batch, positions, width]` and a mask `[batch, positions]` → `[batch, width]`.
+ * Positions whose mask is 0 do not count; a sequence without any other gives zeros.
  */
 export class SequencePooling extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>SequencePooling';
@@ -58,19 +60,19 @@ export class SequencePooling extends tf.layers.Layer {
       if (x?.rank !== 3 || !fit || (this.padding === null ? others.length > 1 : others.length !== 2)) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
         throw misfitError(
-          `"${this.name}" takes sequences, [batch, places, width], and a ` +
-            `mask${this.padding === null ? '' : ' and tokens'}, [batch, places]; got ${shapes.join(', ')}.`,
+          `"${this.name}" takes sequences, [batch, positions, width], and a ` +
+            `mask${this.padding === null ? '' : ' and tokens'}, [batch, positions]; got ${shapes.join(', ')}.`,
         );
       }
-      const [batch, places, width] = (x as tf.Tensor3D).shape;
-      const [mask = tf.ones([batch, places]), tokens] = others;
+      const [batch, positions, width] = (x as tf.Tensor3D).shape;
+      const [mask = tf.ones([batch, positions]), tokens] = others;
       const counts = this.countsOf(mask, tokens);
-      const weights = tf.reshape<tf.Rank.R3>(this.weightsOf(counts), [batch, 1, places]);
+      const weights = tf.reshape<tf.Rank.R3>(this.weightsOf(counts), [batch, 1, positions]);
       return tf.reshape(tf.matMul(weights, x as tf.Tensor3D), [batch, width]);
     });
   }
 
-  /** 1 for the places that count, `[batch, places]`. */
+  /** 1 for the positions that count, `[batch, positions]`. */
   private countsOf(mask: tf.Tensor, tokens: tf.Tensor | undefined): tf.Tensor {
     const shown = tf.cast(tf.notEqual(mask, 0), 'float32');
     const {skip} = this;
@@ -86,12 +88,12 @@ export class SequencePooling extends tf.layers.Layer {
     return tf.maximum(counts, tf.mul(isFirst, tf.sub(1, tf.max(counts, 1, true))));
   }
 
-  /** The share of each place in the result, `[batch, places]`. */
+  /** The share of each position in the result, `[batch, positions]`. */
   private weightsOf(seen: tf.Tensor): tf.Tensor {
     if (this.mode === 'mean') {
       return tf.divNoNan(seen, tf.sum(seen, 1, true));
     }
-    // The last place that counts is the one that as many count up to as count in all.
+    // The last position that counts is the one that as many count up to as count in all.
     const order = this.mode === 'last' ? tf.cumsum(seen, 1) : tf.cumsum(seen, 1, false, true);
     const reached = tf.equal(order, tf.sum(seen, 1, true));
     return tf.mul(seen, tf.cast(reached, 'float32'));

@@ -15,7 +15,7 @@ export function addTable(
 ): tf.LayerVariable {
   const width = shape.at(-1);
   if (shape.length !== 3 || width == null) {
-    throw misfitError(`"${layer.name}" takes sequences, [batch, places, width], got ${showShape(shape)}.`);
+    throw misfitError(`"${layer.name}" takes sequences, [batch, positions, width], got ${showShape(shape)}.`);
   }
   return add(['embeddings', [rows, width], 'float32', tf.initializers.randomNormal({stddev: 0.02})]);
 }

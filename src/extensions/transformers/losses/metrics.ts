@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
-import {type CrossEntropyOptions, crossEntropyValue, oneHot, placesOf} from '../ops/crossEntropy';
+import {type CrossEntropyOptions, crossEntropyValue, oneHot, positionsOf} from '../ops/crossEntropy';
 
 /** Options of `topKAccuracy`. */
 export interface TopKOptions extends CrossEntropyOptions {
@@ -31,7 +31,9 @@ export interface F1Options extends CrossEntropyOptions {
  */
 export function accuracy(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});
-  return metric('acc', options, places => countedShare(tf.equal(tf.argMax(places.rows, -1), places.numbers), places));
+  return metric('acc', options, positions =>
+    countedShare(tf.equal(tf.argMax(positions.rows, -1), positions.numbers), positions),
+  );
 }
 
 /**
@@ -49,12 +51,12 @@ export function topKAccuracy(options: TopKOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true, k: true});
   const {k = 5} = options;
   checkCount('k', k);
-  return metric(`top${k}`, options, places => {
-    if (k > places.classes) {
-      throw misfitError(`k must be at most the number of classes, ${places.classes}, got ${k}.`);
+  return metric(`top${k}`, options, positions => {
+    if (k > positions.classes) {
+      throw misfitError(`k must be at most the number of classes, ${positions.classes}, got ${k}.`);
     }
-    const {indices} = tf.topk(places.rows, k, false);
-    return countedShare(tf.any(tf.equal(indices, tf.expandDims(places.numbers, -1)), -1), places);
+    const {indices} = tf.topk(positions.rows, k, false);
+    return countedShare(tf.any(tf.equal(indices, tf.expandDims(positions.numbers, -1)), -1), positions);
   });
 }
 
@@ -81,7 +83,7 @@ export function f1Score(options: F1Options = {}): Metric {
       throw misfitError(`positive must be one of the ${classes} classes, counted from 0, got ${positive}.`);
     }
     const weights = tf.expandDims(counts, -1);
-    const targets = tf.mul(oneHot(numbers, classes), weights); // [places, classes]
+    const targets = tf.mul(oneHot(numbers, classes), weights); // [positions, classes]
     const guesses = tf.mul(oneHot(tf.argMax(rows, -1), classes), weights);
     const hits = tf.sum(tf.mul(targets, guesses), 0);
     const named = tf.add(tf.sum(targets, 0), tf.sum(guesses, 0)); // 2·TP + FP + FN of each class
@@ -111,30 +113,30 @@ export function perplexity(options: CrossEntropyOptions = {}): Metric {
   });
 }
 
-type Places = ReturnType<typeof placesOf>;
+type Positions = ReturnType<typeof positionsOf>;
 
-/** A metric of places by its name in the logs. */
+/** A metric of positions by its name in the logs. */
 function metric(
   name: string,
   {ignoreIndex = -100}: CrossEntropyOptions,
-  compute: (places: Places, targets: tf.Tensor, predictions: tf.Tensor) => tf.Tensor,
+  compute: (positions: Positions, targets: tf.Tensor, predictions: tf.Tensor) => tf.Tensor,
 ): Metric {
   const measure: Metric = (targets, predictions) =>
     tf.tidy(() => {
       const classes = predictions.shape.at(-1) ?? 0;
       if (classes === 0 || targets.size !== predictions.size / classes) {
         throw misfitError(
-          `The targets of the metric "${name}" must be whole numbers, one for each place of the predictions ` +
+          `The targets of the metric "${name}" must be whole numbers, one for each position of the predictions ` +
             `${showShape(predictions.shape)}, got ${showShape(targets.shape)}.`,
         );
       }
-      return compute(placesOf(predictions, targets, ignoreIndex), targets, predictions);
+      return compute(positionsOf(predictions, targets, ignoreIndex), targets, predictions);
     });
   return withName(name, measure);
 }
 
-/** The share of the places that count for which something is true. */
-function countedShare(isTrue: tf.Tensor, {counts}: Places): tf.Tensor {
+/** The share of the positions that count for which something is true. */
+function countedShare(isTrue: tf.Tensor, {counts}: Positions): tf.Tensor {
   return shareOf(tf.sum(tf.mul(tf.cast(isTrue, 'float32'), counts)), tf.sum(counts));
 }
 

@@ -27,9 +27,9 @@ export function spanCrossEntropy(
 ): tf.Scalar {
   checkShapes(targets, logits);
   return tf.tidy(() => {
-    const [places = 0] = logits.shape.slice(1);
+    const [positions = 0] = logits.shape.slice(1);
     const given = tf.cast(targets, 'float32');
-    const within = tf.where(tf.less(given, places), given, tf.fill(given.shape, ignoreIndex));
+    const within = tf.where(tf.less(given, positions), given, tf.fill(given.shape, ignoreIndex));
     const [starts, ends] = tf.unstack(within, 1) as [tf.Tensor, tf.Tensor];
     const [startLogits, endLogits] = tf.unstack(logits, 2) as [tf.Tensor, tf.Tensor];
     const losses = [
@@ -80,7 +80,7 @@ export function spanF1(options: CrossEntropyOptions = {}): Metric {
 /** The metrics of spans, by their names. */
 export const SPAN_METRICS = {accuracy: spanAccuracy, f1: spanF1} as const;
 
-/** The first and the last places of spans, `[batch]` each. */
+/** The first and the last positions of spans, `[batch]` each. */
 interface Span {
   start: tf.Tensor;
   end: tf.Tensor;
@@ -96,9 +96,9 @@ function spanMetric(
   const measure: Metric = (targets, logits) =>
     tf.tidy(() => {
       checkShapes(targets, logits);
-      const [places = 0] = logits.shape.slice(1);
+      const [positions = 0] = logits.shape.slice(1);
       const given = tf.cast(targets, 'float32');
-      const isThere = tf.logicalAnd(tf.less(given, places), tf.notEqual(given, ignoreIndex));
+      const isThere = tf.logicalAnd(tf.less(given, positions), tf.notEqual(given, ignoreIndex));
       const counts = tf.cast(tf.all(isThere, 1), 'float32');
       const spanOf = (x: tf.Tensor): Span => {
         const [start, end] = tf.unstack(x, 1) as [tf.Tensor, tf.Tensor];
@@ -115,7 +115,7 @@ function checkShapes(targets: tf.Tensor, logits: tf.Tensor): void {
   const [batch, , both] = logits.shape;
   if (logits.rank !== 3 || both !== 2 || targets.rank !== 2 || targets.shape[0] !== batch || targets.shape[1] !== 2) {
     throw misfitError(
-      `Spans are [batch, 2], the first and the last place, of logits [batch, places, 2]; got targets ` +
+      `Spans are [batch, 2], the first and the last position, of logits [batch, positions, 2]; got targets ` +
         `${showShape(targets.shape)} of logits ${showShape(logits.shape)}.`,
     );
   }

@@ -2,9 +2,9 @@ import type {HubConfig} from './hubConfig';
 import type {ActivationName, Net, NetTensor} from './net';
 
 /**
- * What a model gives: its states; scores of classes, of a text or a picture, or at each place; scores of all words at
- * each place; of each place as the start and the end of a span; of choices; of classes, by the tokens for the class and
- * for a teacher; a vector to be compared with those of another model; how alike pictures and texts are.
+ * What a model gives: its states; scores of classes, of a text or a picture, or at each position; scores of all words
+ * at each position; of each position as the start and the end of a span; of choices; of classes, by the tokens for the
+ * class and for a teacher; a vector to be compared with those of another model; how alike pictures and texts are.
  */
 export type Head =
   'none' | 'classes' | 'tokenClasses' | 'tokens' | 'spans' | 'choices' | 'taught' | 'projection' | 'pairs';
@@ -71,8 +71,8 @@ export interface Architecture {
   blocks(config: HubConfig): number;
   /** How many rows the table of words has, of a model for texts. */
   vocabulary?(config: HubConfig): number;
-  /** The most places that a text can have. */
-  places?(config: HubConfig): number;
+  /** The most positions that a text can have. */
+  positions?(config: HubConfig): number;
   /** Reads the config and adds the layers. */
   build(net: Net, config: HubConfig, inputs: ModelInputs, purpose: Purpose): NetTensor;
 }

@@ -65,7 +65,7 @@ export class Net {
     return new Net(false, gradientCheckpointing, sources);
   }
 
-  /** Numbers of each place, `[batch, places]`; with `axes` of 2, of each place in several choices. */
+  /** Numbers of each position, `[batch, positions]`; with `axes` of 2, of each position in several choices. */
   input(name: string, axes = 1): NetTensor {
     return this.isPlan ? null : tf.input({shape: new Array<null>(axes).fill(null), dtype: 'int32', name});
   }
@@ -252,7 +252,7 @@ export class Net {
     return this.apply(name, inputs, () => new SequencePooling({mode, ...args, name}));
   }
 
-  /** Of the places behind the first `skip`. */
+  /** Of the positions behind the first `skip`. */
   poolBehind(name: string, skip: number, mode: PoolingMode, x: NetTensor): NetTensor {
     return this.apply(name, [x], () => new SequencePooling({mode, skip, name}));
   }

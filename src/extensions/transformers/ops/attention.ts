@@ -68,28 +68,28 @@ function unpack(inputs: AttentionInputs, {heads, keyValueHeads}: AttentionSettin
   return [inputs.q, inputs.k, inputs.v];
 }
 
-/** `[batch, places, heads · size]` → `[batch, keyValueHeads, heads / keyValueHeads · places, size]`. */
+/** `[batch, positions, heads · size]` → `[batch, keyValueHeads, heads / keyValueHeads · positions, size]`. */
 function byHead(x: tf.Tensor3D, heads: number, keyValueHeads: number): tf.Tensor4D {
-  const [batch, places, width] = x.shape;
+  const [batch, positions, width] = x.shape;
   const size = width / heads;
   const group = heads / keyValueHeads;
   if (group === 1) {
-    return tf.transpose(tf.reshape(x, [batch, places, heads, size]), [0, 2, 1, 3]);
+    return tf.transpose(tf.reshape(x, [batch, positions, heads, size]), [0, 2, 1, 3]);
   }
-  const apart = tf.transpose(tf.reshape(x, [batch, places, keyValueHeads, group, size]), [0, 2, 3, 1, 4]);
-  return tf.reshape(apart, [batch, keyValueHeads, group * places, size]);
+  const apart = tf.transpose(tf.reshape(x, [batch, positions, keyValueHeads, group, size]), [0, 2, 3, 1, 4]);
+  return tf.reshape(apart, [batch, keyValueHeads, group * positions, size]);
 }
 
 /** The inverse of `byHead`. */
 function fromHeads(y: tf.Tensor4D, heads: number): tf.Tensor3D {
   const [batch, keyValueHeads, rows, size] = y.shape;
   const group = heads / keyValueHeads;
-  const places = rows / group;
+  const positions = rows / group;
   const together =
     group === 1
       ? tf.transpose(y, [0, 2, 1, 3])
-      : tf.transpose(tf.reshape(y, [batch, keyValueHeads, group, places, size]), [0, 3, 1, 2, 4]);
-  return tf.reshape(together, [batch, places, heads * size]);
+      : tf.transpose(tf.reshape(y, [batch, keyValueHeads, group, positions, size]), [0, 3, 1, 2, 4]);
+  return tf.reshape(together, [batch, positions, heads * size]);
 }
 
 /** What blocks of queries may see: 1 or 0, `[batch or 1, 1, group · queries or 1, keys]`; `null` where they see all. */
@@ -103,8 +103,8 @@ function visibility(
     return ofMask;
   }
   const {behind, ahead} = reachOf({causal, window: window ?? null});
-  const places = tf.reshape(tf.range(keys - queries + from, keys - queries + from + rows), [rows, 1]);
-  const distances = tf.sub(tf.range(0, keys), places); // [rows, keys]
+  const positions = tf.reshape(tf.range(keys - queries + from, keys - queries + from + rows), [rows, 1]);
+  const distances = tf.sub(tf.range(0, keys), positions); // [rows, keys]
   const most = queries + keys; // 16-bit floats hold no more than 65,504
   const isNear = tf.logicalAnd(
     tf.lessEqual(distances, Math.min(ahead, most)),
@@ -134,13 +134,13 @@ function blocksOf(batch: number, heads: number, queries: number, keys: number): 
 }
 
 /**
- * A block of queries, scaled; the weights of the keys for it; and a function for the same places of a tensor like the
- * queries.
+ * A block of queries, scaled; the weights of the keys for it; and a function for the same positions of a tensor like
+ * the queries.
  */
 interface Block {
   q: tf.Tensor4D;
   weights: tf.Tensor4D;
-  placesOf: (x: tf.Tensor3D) => tf.Tensor4D;
+  blockOf: (x: tf.Tensor3D) => tf.Tensor4D;
 }
 
 /** Computes a result for each block of queries, given all keys and values by head. */
@@ -158,9 +158,9 @@ function eachBlock<T extends tf.TensorContainer>(
   const bias = biasOf(inputs);
   return blocksOf(batch, heads, queries, keys).map(([from, rows]) =>
     tf.tidy(() => {
-      const placesOf = (x: tf.Tensor3D) =>
+      const blockOf = (x: tf.Tensor3D) =>
         byHead(rows === queries ? x : tf.slice(x, [0, from, 0], [batch, rows, width]), heads, keyValueHeads);
-      const q = tf.mul<tf.Tensor4D>(placesOf(allQ), scale);
+      const q = tf.mul<tf.Tensor4D>(blockOf(allQ), scale);
       const added =
         bias &&
         tf.reshape(tf.slice(bias, [0, 0, from, 0], [bias.shape[0], heads, rows, keys]), [
@@ -170,7 +170,7 @@ function eachBlock<T extends tf.TensorContainer>(
           keys,
         ]);
       const weights = weightsOf({q, k}, visibility(mask, settings, {from, rows, queries, keys}), added);
-      return compute({q, weights, placesOf}, k, v);
+      return compute({q, weights, blockOf}, k, v);
     }),
   );
 }
@@ -201,8 +201,8 @@ function composedGradient(
     const bias = biasOf(inputs);
     const ofBiasIn = (ds: tf.Tensor4D, {shape: [examples = 1, , , keys = 0]}: tf.Tensor) =>
       tf.reshape(examples === 1 ? tf.sum(ds, 0) : ds, [examples, heads, -1, keys]);
-    const parts = eachBlock(inputs, mask, settings, ({q, weights, placesOf}, k, v): tf.Tensor[] => {
-      const g = placesOf(dy);
+    const parts = eachBlock(inputs, mask, settings, ({q, weights, blockOf}, k, v): tf.Tensor[] => {
+      const g = blockOf(dy);
       const dv = tf.matMul<tf.Tensor4D>(weights, g, true, false);
       const dp = tf.matMul(g, v, false, true);
       const mean = tf.sum(tf.mul(weights, dp), -1, true);

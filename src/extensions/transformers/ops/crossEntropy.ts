@@ -6,13 +6,13 @@ import {transformerKernels} from '../kernels/transformer';
 
 /** How a cross-entropy is taken. */
 export interface CrossEntropyOptions {
-  /** The target of places that do not count. Default: −100, as in PyTorch. */
+  /** The target of positions that do not count. Default: −100, as in PyTorch. */
   ignoreIndex?: number;
 }
 
 /**
  * Computes the mean, over all positions that count, of `log Σ exp(z) − z[target]`, from logits and whole numbers: no
- * one-hot targets, no probabilities. Where no place counts it is 0.
+ * one-hot targets, no probabilities. Where no position counts it is 0.
  *
  *     loss = crossEntropyFromLogits(labels, model.apply([ids, mask]))
  *
@@ -29,10 +29,10 @@ export function crossEntropyFromLogits(
   {ignoreIndex = -100}: CrossEntropyOptions = {},
 ): tf.Scalar {
   const classes = logits.shape.at(-1) ?? 0;
-  const places = classes === 0 ? 0 : logits.size / classes;
-  if (logits.rank < 1 || classes === 0 || targets.size !== places) {
+  const positions = classes === 0 ? 0 : logits.size / classes;
+  if (logits.rank < 1 || classes === 0 || targets.size !== positions) {
     throw misfitError(
-      `The targets must be whole numbers, one for each place of the logits ${showShape(logits.shape)}: ` +
+      `The targets must be whole numbers, one for each position of the logits ${showShape(logits.shape)}: ` +
         `expected shape ${showShape(logits.shape.slice(0, -1))}, got ${showShape(targets.shape)}.`,
     );
   }
@@ -66,13 +66,13 @@ function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number):
   if (wrong >= 0) {
     throw misfitError(
       `Target ${wrong} is ${values[wrong]}, and must be the number of a class, a whole number from 0 to ` +
-        `${classes - 1}, or ${ignoreIndex} for a place that does not count (ignoreIndex).`,
+        `${classes - 1}, or ${ignoreIndex} for a position that does not count (ignoreIndex).`,
     );
   }
 }
 
 function composed(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number): tf.Tensor {
-  const {rows, numbers, counts, classes, hasWrong} = placesOf(logits, targets, ignoreIndex);
+  const {rows, numbers, counts, classes, hasWrong} = positionsOf(logits, targets, ignoreIndex);
   const chosen = tf.sum(tf.mul(rows, oneHot(numbers, classes)), -1);
   const losses = tf.where(tf.cast(counts, 'bool'), tf.sub(tf.logSumExp(rows, -1), chosen), tf.zerosLike(chosen));
   const loss = tf.divNoNan(tf.sum(losses), tf.sum(counts));
@@ -80,17 +80,17 @@ function composed(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number): t
 }
 
 function composedGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignoreIndex: number): tf.Tensor {
-  const {rows, numbers, counts, classes, hasWrong} = placesOf(logits, targets, ignoreIndex);
+  const {rows, numbers, counts, classes, hasWrong} = positionsOf(logits, targets, ignoreIndex);
   const share = tf.where(hasWrong, 0, tf.mul(dy, tf.divNoNan(counts, tf.sum(counts))));
   const steps = tf.mul(tf.sub(tf.softmax(rows), oneHot(numbers, classes)), tf.reshape(share, [-1, 1]));
   return tf.reshape(steps, logits.shape);
 }
 
 /**
- * Logits row by row, the targets as whole numbers, 1 for the places that count, and whether one of these has no class
- * for a target.
+ * Logits row by row, the targets as whole numbers, 1 for the positions that count, and whether one of these has no
+ * class for a target.
  */
-export function placesOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
+export function positionsOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
   const given = tf.cast(tf.reshape(targets, [-1]), 'float32');
   const numbers = tf.cast(given, 'int32');
   const classes = logits.shape.at(-1) ?? 1;

@@ -49,13 +49,13 @@ export function filteredTaps(
   });
 }
 
-/** Pillow adds up the places of what it takes, so that the rounding of all sums before counts. */
+/** Pillow adds up the positions of what it takes, so that the rounding of all sums before counts. */
 function nearestTaps(from: number, to: number, [begin, count]: readonly [begin: number, count: number]): Taps[] {
   const taps: Taps[] = [];
   const step = from / to;
-  for (let i = 0, place = step / 2; i < begin + count; i++, place += step) {
+  for (let i = 0, position = step / 2; i < begin + count; i++, position += step) {
     if (i >= begin) {
-      taps.push({first: Math.min(Math.floor(place), from - 1), weights: [1]});
+      taps.push({first: Math.min(Math.floor(position), from - 1), weights: [1]});
     }
   }
   return taps;
@@ -67,14 +67,14 @@ function nearestTaps(from: number, to: number, [begin, count]: readonly [begin: 
  */
 export function cubicTaps(from: number, to: number): Taps[] {
   return Array.from({length: to}, (_, i) => {
-    const place = ((i + 0.5) * from) / to - 0.5;
-    const before = Math.floor(place);
+    const position = ((i + 0.5) * from) / to - 0.5;
+    const before = Math.floor(position);
     const inside = (index: number) => Math.min(Math.max(index, 0), from - 1);
     const first = inside(before - 1);
     const weights = new Array<number>(inside(before + 2) - first + 1).fill(0);
     for (let index = before - 1; index <= before + 2; index++) {
       const at = inside(index) - first;
-      weights[at] = (weights[at] ?? 0) + cubic(Math.abs(place - index), -0.75);
+      weights[at] = (weights[at] ?? 0) + cubic(Math.abs(position - index), -0.75);
     }
     return {first, weights};
   });
@@ -154,8 +154,8 @@ function resample(
       const at = (line * taps.length + i) * step;
       for (let k = 0; k < step; k++) {
         let sum = half;
-        for (let j = 0, place = before + first * step + k; j < weights.length; j++, place += step) {
-          sum += (data[place] as number) * (weights[j] as number);
+        for (let j = 0, position = before + first * step + k; j < weights.length; j++, position += step) {
+          sum += (data[position] as number) * (weights[j] as number);
         }
         result[at + k] = Math.min(Math.max(sum >> PRECISION, 0), 255);
       }

@@ -2,18 +2,18 @@ import * as tf from '@tensorflow/tfjs';
 import {type RotationSettings, transformerKernels} from '../kernels/transformer';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 
-/** Cosines and sines of angles, `[places, half]` each, or `[batch · places, half]`. */
+/** Cosines and sines of angles, `[positions, half]` each, or `[batch · positions, half]`. */
 export interface Angles {
   cosines: tf.Tensor2D;
   sines: tf.Tensor2D;
 }
 
 /**
- * Turns pairs of numbers of each head by the angles of its place: `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`. The
- * gradient turns back, for which nothing need be kept. (Su et al., "RoFormer", arXiv 2104.09864; the pairs
- * `(j, j + half)` are those of GPT-NeoX and Llama.)
+ * Turns pairs of numbers of each head by the angles of its position: `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`.
+ * The gradient turns back, for which nothing need be kept. (Su et al., "RoFormer", arXiv 2104.09864; the pairs `(j, j +
+ * half)` are those of GPT-NeoX and Llama.)
  *
- * @param x `[batch, places, heads · size]`. Numbers of a head beyond `2 · half` stay as they are.
+ * @param x `[batch, positions, heads · size]`. Numbers of a head beyond `2 · half` stay as they are.
  * @param anglesOf makes the tables, for the backward pass anew.
  * @param mask what the angles depend on, if they do.
  */
@@ -43,24 +43,24 @@ function composed(
   back: boolean,
 ): tf.Tensor {
   return tf.tidy(() => {
-    const [batch, places, width] = x.shape;
+    const [batch, positions, width] = x.shape;
     const size = width / heads;
     const half = cosines.shape[1];
     const pairs = interleaved ? [half, 2] : [2, half];
     const axis = interleaved ? 4 : 3;
-    const byHead = tf.reshape(x, [batch, places, heads, size]);
+    const byHead = tf.reshape(x, [batch, positions, heads, size]);
     const [start, rest] = 2 * half === size ? [byHead] : tf.split(byHead, [2 * half, size - 2 * half], 3);
-    const [first, second] = tf.unstack(tf.reshape(start as tf.Tensor, [batch, places, heads, ...pairs]), axis) as [
+    const [first, second] = tf.unstack(tf.reshape(start as tf.Tensor, [batch, positions, heads, ...pairs]), axis) as [
       tf.Tensor,
       tf.Tensor,
     ];
-    const c = tf.reshape(cosines, [-1, places, 1, half]);
-    const s = tf.reshape(back ? tf.neg(sines) : sines, [-1, places, 1, half]);
+    const c = tf.reshape(cosines, [-1, positions, 1, half]);
+    const s = tf.reshape(back ? tf.neg(sines) : sines, [-1, positions, 1, half]);
     const turned = tf.stack(
       [tf.sub(tf.mul(first, c), tf.mul(second, s)), tf.add(tf.mul(second, c), tf.mul(first, s))],
       axis,
     );
-    const flat = tf.reshape(turned, [batch, places, heads, 2 * half]);
+    const flat = tf.reshape(turned, [batch, positions, heads, 2 * half]);
     return tf.reshape(rest === undefined ? flat : tf.concat([flat, rest], 3), x.shape);
   });
 }

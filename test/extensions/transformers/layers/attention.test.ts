@@ -15,20 +15,23 @@ import {
 } from 'tfjs-lora/transformers';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../../helpers';
 
-const three = (places: number, width: number, keyWidth = width) => [
-  random<tf.Rank.R3>([2, places, width], 1),
-  random<tf.Rank.R3>([2, places, keyWidth], 2),
-  random<tf.Rank.R3>([2, places, keyWidth], 3),
+const three = (positions: number, width: number, keyWidth = width) => [
+  random<tf.Rank.R3>([2, positions, width], 1),
+  random<tf.Rank.R3>([2, positions, keyWidth], 2),
+  random<tf.Rank.R3>([2, positions, keyWidth], 3),
 ];
 
 describe.each(BACKENDS)('on %s attention', backend => {
   beforeAll(() => useBackend(backend));
 
   test.each<[string, AttentionArgs]>([
-    ['with plain places', {heads: 2, causal: true, cache: true}],
-    ['with rotary places and shared keys', {heads: 4, keyValueHeads: 2, causal: true, cache: true, rotary: {base: 50}}],
+    ['with plain positions', {heads: 2, causal: true, cache: true}],
+    [
+      'with rotary positions and shared keys',
+      {heads: 4, keyValueHeads: 2, causal: true, cache: true, rotary: {base: 50}},
+    ],
     ['with a window', {heads: 2, causal: true, cache: true, window: 2}],
-  ])('that goes place by place, %s, gives what it gives at once', async (_, args) => {
+  ])('that goes position by position, %s, gives what it gives at once', async (_, args) => {
     await withoutLeaks(() =>
       tf.tidy(() => {
         const [q, k, v] = three(5, 8, args.keyValueHeads === undefined ? 8 : 4) as [
@@ -59,7 +62,7 @@ describe.each(BACKENDS)('on %s attention', backend => {
     tf.tidy(() => {
       const [q, k] = [random<tf.Rank.R3>([1, 1, 6], 1), random<tf.Rank.R3>([1, 1, 6], 2)];
       const layer = new Attention({heads: 1, causal: true, cache: true, rotary: {base: 10}});
-      // One key two places back: the weight of it against its own stays the same wherever both stand.
+      // One key two positions back: the weight of it against its own stays the same wherever both stand.
       const outputs = [0, 7].map(shift => {
         const before = tf.zeros([1, shift, 6]);
         const first = layer.apply([q, k, tf.ones([1, 1, 6]), before, before]) as tf.Tensor[];
@@ -154,15 +157,17 @@ describe('layers of transformers', () => {
     });
   });
 
-  test('pooling by the last place leaves out the token that fills up, even where the mask shows it', () => {
+  test('pooling by the last position leaves out the token that fills up, even where the mask shows it', () => {
     tf.tidy(() => {
       const x = tf.tensor3d([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [3, 4, 1]);
       const mask = tf.tensor2d([1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1], [3, 4]);
       const tokens = tf.tensor2d([5, 9, 5, 9, 9, 5, 7, 5, 9, 9, 9, 9], [3, 4], 'int32');
       const pooling = new SequencePooling({mode: 'last', padding: 9});
-      // The last 5 before a 9; the last 7, since the mask hides the 5; the first place of a text that is all 9.
+      // The last 5 before a 9; the last 7, since the mask hides the 5; the first position of a text that is all 9.
       expect(numbers(pooling.apply([x, mask, tokens]) as tf.Tensor)).toEqual([3, 7, 9]);
-      expect(() => pooling.apply([x, mask])).toThrow(/a mask and tokens, \[batch, places\]; got \[3, 4, 1\], \[3, 4\]/);
+      expect(() => pooling.apply([x, mask])).toThrow(
+        /a mask and tokens, \[batch, positions\]; got \[3, 4, 1\], \[3, 4\]/,
+      );
     });
   });
 
@@ -179,14 +184,14 @@ describe('layers of transformers', () => {
         const {grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(positions.apply([x, tokens]) as tf.Tensor));
         expect(Object.values(grads).map(numbers)).toEqual([[0, 0, 4, 2, 2, 0, 0]]);
         expect(() => positions.apply(x)).toThrow(
-          /counts places by tokens, \[batch, places\], a second input; got none/,
+          /counts positions by tokens, \[batch, positions\], a second input; got none/,
         );
         positions.dispose();
       }),
     );
   });
 
-  test('pooling without a mask counts all places', () => {
+  test('pooling without a mask counts all positions', () => {
     tf.tidy(() => {
       const x = tf.tensor3d([1, 2, 6], [1, 3, 1]);
       const of = (mode: 'mean' | 'first' | 'last') => numbers(new SequencePooling({mode}).apply(x) as tf.Tensor)[0];
@@ -202,7 +207,7 @@ describe('layers of transformers', () => {
       const table = random([4, 3], 1);
       positions.setWeights([table]);
       expect(numbers(positions.apply(x) as tf.Tensor)).toEqual(numbers(tf.slice(table, [1, 0], [2, 3])));
-      expect(() => positions.apply(tf.zeros([1, 4, 3]))).toThrow(/has 3 places, and the sequence 4/);
+      expect(() => positions.apply(tf.zeros([1, 4, 3]))).toThrow(/has 3 positions, and the sequence 4/);
       const types = new TypeEmbedding({rows: 4});
       types.apply(x);
       types.setWeights([table]);
@@ -290,7 +295,7 @@ describe('layers of transformers', () => {
     });
   });
 
-  test('longer texts turn by other angles, at each of their places, and a scale grows all that turns', () => {
+  test('longer texts turn by other angles, at each of their positions, and a scale grows all that turns', () => {
     tf.tidy(() => {
       const [q, k, v] = three(4, 4) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
       const of = (rotary: Rotary, count: number) =>
@@ -316,7 +321,7 @@ describe('layers of transformers', () => {
   ])('each text of a batch turns by the angles %s, %j, as it would alone, packed: %s', async (_, rotary, packed) => {
     await withoutLeaks(() =>
       tf.tidy(() => {
-        // From the first place that is shown to the last: 7, 3, 5 with one hidden between, and 4.
+        // From the first position that is shown to the last: 7, 3, 5 with one hidden between, and 4.
         const spans = [
           [0, 7],
           [2, 5],
@@ -325,7 +330,9 @@ describe('layers of transformers', () => {
         ] as const;
         const mask = tf.tensor2d(
           spans.map(([from, end], text) =>
-            [...Array(7).keys()].map(place => (place >= from && place < end && !(text === 2 && place === 3) ? 1 : 0)),
+            [...Array(7).keys()].map(position =>
+              position >= from && position < end && !(text === 2 && position === 3) ? 1 : 0,
+            ),
           ),
         );
         const layer = new Attention({heads: 2, causal: true, packed, rotary});
@@ -351,7 +358,7 @@ describe('layers of transformers', () => {
 
   test('the base grows with a text as in transformers', () => {
     tf.tidy(() => {
-      // Of 5 places of 3, by the factor 2: 9 · (2 · 5/3 − 1)^(4/2) = 49 for heads of 4 numbers.
+      // Of 5 positions of 3, by the factor 2: 9 · (2 · 5/3 − 1)^(4/2) = 49 for heads of 4 numbers.
       const [q, k, v] = three(5, 4) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
       const of = (rotary: Rotary) => numbers(new Attention({heads: 1, rotary}).apply([q, k, v]) as tf.Tensor);
       expect(of({base: 9, longer: {places: 3, factor: 2}})).toBeAllClose(of({base: 49}));

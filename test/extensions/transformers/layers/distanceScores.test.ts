@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {DistanceScores, type DistanceScoresArgs, DistanceTable, HiddenPlaces} from 'tfjs-lora/transformers';
+import {DistanceScores, type DistanceScoresArgs, DistanceTable, HiddenPositions} from 'tfjs-lora/transformers';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../../helpers';
 import {reloaded} from '../../../models';
 
@@ -25,11 +25,11 @@ function plainScores(x: number[][][], table: number[][], args: DistanceScoresArg
   const {heads, ofKeys = false} = args;
   const size = table[0]!.length / heads;
   const scale = args.scale ?? 1 / Math.sqrt(size);
-  const places = [...x[0]!.keys()];
+  const positions = [...x[0]!.keys()];
   return x.flatMap(example =>
     [...Array(heads).keys()].flatMap(head =>
-      places.flatMap(i =>
-        places.map(j => {
+      positions.flatMap(i =>
+        positions.map(j => {
           const row = table[rowOf(i - j, args)]!;
           const own = example[ofKeys ? j : i]!;
           const products = [...Array(size).keys()].map(at => own[head * size + at]! * row[head * size + at]!);
@@ -43,7 +43,7 @@ function plainScores(x: number[][][], table: number[][], args: DistanceScoresArg
 describe.each(BACKENDS)('on %s scores for distances', backend => {
   beforeAll(() => useBackend(backend));
 
-  test.each<[DistanceScoresArgs, places: number]>([
+  test.each<[DistanceScoresArgs, positions: number]>([
     [{heads: 2, span: 3}, 7],
     [{heads: 1, span: 9, scale: 0.3}, 4],
     [{heads: 2, span: 3, ofKeys: true}, 7],
@@ -54,14 +54,14 @@ describe.each(BACKENDS)('on %s scores for distances', backend => {
     [{heads: 1, span: 8, farthest: 3, ofKeys: true}, 21],
     [{heads: 1, span: 8, farthest: 0}, 7],
     [{heads: 2, span: 4}, 1],
-  ])('of %j and %i places are products with the rows for distances', async (args, places) => {
+  ])('of %j and %i positions are products with the rows for distances', async (args, positions) => {
     await withoutLeaks(() =>
       tf.tidy(() => {
         const width = args.heads * 2;
-        const x = random([2, places, width], 1);
+        const x = random([2, positions, width], 1);
         const table = random([1, 2 * args.span, width], 2);
         const y = new DistanceScores(args).apply([x, table]) as tf.Tensor;
-        expect(y.shape).toEqual([2, args.heads, places, places]);
+        expect(y.shape).toEqual([2, args.heads, positions, positions]);
         const wanted = plainScores(x.arraySync() as number[][][], (table.arraySync() as number[][][])[0]!, args);
         expect(numbers(y)).toBeAllClose(wanted, {rtol: 1e-5, atol: 1e-6});
       }),
@@ -96,16 +96,16 @@ describe.each(BACKENDS)('on %s scores for distances', backend => {
     expect(model.outputShape).toEqual([null, 2, null, null]);
   });
 
-  test('hidden places are zeros, or the mean of the values', async () => {
+  test('hidden positions are zeros, or the mean of the values', async () => {
     await withoutLeaks(() =>
       tf.tidy(() => {
-        const layer = new HiddenPlaces();
+        const layer = new HiddenPositions();
         const states = tf.tensor3d([[[1, 2], [3, 4], [5, 6]]]); // prettier-ignore
         const values = tf.tensor3d([[[10, 1], [20, 2], [60, 3]]]); // prettier-ignore
         const mask = tf.tensor2d([[1, 0, 1]], undefined, 'int32');
         expect(numbers(layer.apply([states, mask]) as tf.Tensor)).toEqual([1, 2, 0, 0, 5, 6]);
         expect(numbers(layer.apply([states, mask, values]) as tf.Tensor)).toEqual([1, 2, 30, 2, 5, 6]);
-        expect(() => layer.apply([states, tf.ones([1, 2])])).toThrow('takes states, [batch, places, width], a mask');
+        expect(() => layer.apply([states, tf.ones([1, 2])])).toThrow('takes states, [batch, positions, width], a mask');
       }),
     );
   });
@@ -125,7 +125,7 @@ test('distances that have no row are refused', () => {
   tf.tidy(() => {
     const layer = new DistanceScores({heads: 1, span: 8, farthest: 4, name: 'c2p'});
     expect(() => layer.apply([tf.ones([1, 6, 2]), tf.ones([1, 16, 2])])).toThrow(
-      '"c2p" has rows for distances up to 4, and places are up to 5 apart: cut the texts to 5 tokens.',
+      '"c2p" has rows for distances up to 4, and positions are up to 5 apart: cut the texts to 5 tokens.',
     );
   });
 });

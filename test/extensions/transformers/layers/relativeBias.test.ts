@@ -5,7 +5,7 @@ import {BACKENDS, numbers, useBackend} from '../../../helpers';
 import {reloaded} from '../../../models';
 
 /**
- * The row for a key so many places behind its query, of 32 rows. Eight distances have their own; then a row is for
+ * The row for a key so many positions behind its query, of 32 rows. Eight distances have their own; then a row is for
  * those from 8·2^(k/2) on: 8, 11.3, 16, 22.6, 32, 45.3, 64, 90.5.
  */
 const FIRST = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 23, 32, 46, 64, 91];
@@ -30,17 +30,19 @@ describe.each(BACKENDS)('on %s a relative bias', backend => {
     layer.setWeights([tf.tensor2d(table)]);
     const bias = model.apply(tf.zeros([1, 130, 3])) as tf.Tensor;
     expect(bias.shape).toEqual([1, 2, 130, 130]);
-    const places = Array.from({length: 130}, (_, i) => i);
-    const wanted = [0, 100].flatMap(head => places.flatMap(query => places.map(key => head + rowFor(key - query))));
+    const positions = Array.from({length: 130}, (_, i) => i);
+    const wanted = [0, 100].flatMap(head =>
+      positions.flatMap(query => positions.map(key => head + rowFor(key - query))),
+    );
     expect(numbers(bias)).toEqual(wanted);
   });
 
-  test('gives each row the sum of the gradients of its places', () => {
+  test('gives each row the sum of the gradients of its positions', () => {
     const layer = new RelativeBias({heads: 1, buckets: 8, maxDistance: 9});
     const model = modelOf(layer);
     const [table] = trainableVariables(model);
     const {grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(model.apply(tf.zeros([1, 3, 3])) as tf.Tensor), [table!]);
-    // Of three places: three pairs at a distance of 0, two a place before and behind, one two places so.
+    // Of three positions: three pairs at a distance of 0, two a position before and behind, one two positions so.
     expect(numbers(grads[table!.name]!)).toEqual([3, 2, 1, 0, 0, 2, 1, 0]);
   });
 

@@ -15,7 +15,7 @@ interface Sizes {
   group: number;
 }
 
-/** Which keys a query sees by their places. */
+/** Which keys a query sees by their positions. */
 type Order = Pick<AttentionSettings, 'causal' | 'window'>;
 
 function settingsFor({keyValueHeads, group, size}: Sizes, order: Order): AttentionSettings {
@@ -50,9 +50,9 @@ function plainAttention(
     const ones = tf.ones([batch, 1, queries, keys]);
     const order = Array.from({length: queries}, (_, query) =>
       Array.from({length: keys}, (_, key) => {
-        const place = query + keys - queries;
-        const isNear = window == null || Math.abs(key - place) < window;
-        return isNear && (!causal || key <= place) ? 1 : 0;
+        const position = query + keys - queries;
+        const isNear = window == null || Math.abs(key - position) < window;
+        return isNear && (!causal || key <= position) ? 1 : 0;
       }),
     );
     const all = tf.mul(ones, tf.tensor2d(order));

@@ -147,24 +147,24 @@ describe.each(BACKENDS)('on %s', backend => {
     {size: 8, half: 3, interleaved: true},
   ])('pairs are turned as complex numbers are: %j', async ({size, half, interleaved}) => {
     const heads = 2;
-    const places = 3;
-    const angles = Array.from({length: places * half}, (_, i) => 0.3 + i);
+    const positions = 3;
+    const angles = Array.from({length: positions * half}, (_, i) => 0.3 + i);
     await useBackend(backend);
     await withoutLeaks(() =>
       tf.tidy(() => {
-        const x = random<tf.Rank.R3>([2, places, heads * size], 1);
+        const x = random<tf.Rank.R3>([2, positions, heads * size], 1);
         const tables = () => ({
-          cosines: tf.tensor2d(angles.map(Math.cos), [places, half]),
-          sines: tf.tensor2d(angles.map(Math.sin), [places, half]),
+          cosines: tf.tensor2d(angles.map(Math.cos), [positions, half]),
+          sines: tf.tensor2d(angles.map(Math.sin), [positions, half]),
         });
         const settings = {heads, interleaved};
         const expected = [...x.dataSync()];
-        for (let row = 0; row < 2 * places; row++) {
+        for (let row = 0; row < 2 * positions; row++) {
           for (let head = 0; head < heads; head++) {
             for (let j = 0; j < half; j++) {
               const begin = (row * heads + head) * size;
               const [one, two] = interleaved ? [begin + 2 * j, begin + 2 * j + 1] : [begin + j, begin + half + j];
-              const angle = angles[(row % places) * half + j]!;
+              const angle = angles[(row % positions) * half + j]!;
               const [re, im] = [expected[one]!, expected[two]!];
               expected[one] = re * Math.cos(angle) - im * Math.sin(angle);
               expected[two] = re * Math.sin(angle) + im * Math.cos(angle);
@@ -212,7 +212,7 @@ describe.each(BACKENDS)('on %s', backend => {
       });
     });
 
-    test.each([[3], [-1], [0.5], [NaN]])('refuses %s as a target, with its place', async target => {
+    test.each([[3], [-1], [0.5], [NaN]])('refuses %s as a target, with its position', async target => {
       await useBackend(backend);
       await withoutLeaks(() =>
         tf.tidy(() => {

@@ -106,13 +106,15 @@ function product(
   // Eight columns take two calls, and one more where a product ends.
   const together = 8 * Math.floor(MOST_CALLS / 3);
   const largest = Math.min(together, rows);
-  // Threads may begin in the middle of it. There is a place for those that are there now.
+  // Threads may begin in the middle of it. Scratch memory is reserved for those that are there now.
   const threads = native.partsOf(Math.ceil(largest / 8), 1, (count + BY_UNPACKED) * largest * width).length;
-  const places = native.reserve(...Array.from({length: threads}, () => [panelBytes(width, most), 8 * padded]).flat());
+  const addresses = native.reserve(
+    ...Array.from({length: threads}, () => [panelBytes(width, most), 8 * padded]).flat(),
+  );
   for (let first = 0; first < rows; first += together) {
     const columns = Math.min(together, rows - first);
     native.runParts(partsOf(Math.ceil(columns / 8), 1, threads), (own, piece, i) => {
-      const [panels = 0, numbers = 0] = places.slice(2 * i);
+      const [panels = 0, numbers = 0] = addresses.slice(2 * i);
       const end = Math.min(columns, 8 * (piece.first + piece.size));
       for (let begin = 8 * piece.first; begin < end; begin += most) {
         const these = Math.min(most, end - begin);
@@ -145,11 +147,11 @@ function productBack(
   const bytes = panelBytes(Math.min(DEPTH, rows), PART);
   const most = Math.max(1, Math.floor(PANELS / bytes));
   const pieces = native.partsOf(parts, 1, (count + BY_UNPACKED) * rows * width);
-  const places = native.reserve(...pieces.map(() => bytes * Math.min(most, parts)));
+  const addresses = native.reserve(...pieces.map(() => bytes * Math.min(most, parts)));
   const together = DEPTH * Math.max(1, Math.floor(MOST_CALLS / (2 * Math.ceil(parts / most) + 2 * pieces.length)));
   for (let above = 0; above < rows; above += together) {
     native.runParts(pieces, (own, piece, i) => {
-      const panels = places[i] as number;
+      const panels = addresses[i] as number;
       const end = piece.first + piece.size;
       for (let top = above; top < Math.min(rows, above + together); top += DEPTH) {
         const depth = Math.min(DEPTH, rows - top);
@@ -169,7 +171,7 @@ function productBack(
 }
 
 /** A matrix in memory, and the bytes from one row to the next. */
-type Rows = readonly [place: number, stride: number];
+type Rows = readonly [address: number, stride: number];
 
 /** `c[m, n] = a[m, k] · panels`, or `c += …` if it `adds`; in blocks of so many products, or with 0 in one sum. */
 function multiplyPanels(

@@ -18,9 +18,9 @@ const GLSL: Dialect = {
   define: (name, parameters, type, expression) =>
     `${type} ${name}(${parameters.map(parameter => `int ${parameter}`).join(', ')}) { return ${expression}; }`,
   primitives: `int bits(int v, int shift, int mask) { return (v >> shift) & mask; }
-int byteAt(int place) {
-  vec4 pixel = threes(0, 2 * (place / ${BYTES_OF_PIXEL}));
-  return bits(int(pixel[(place % ${BYTES_OF_PIXEL}) / 3]), 8 * (place % 3), 255);
+int byteAt(int offset) {
+  vec4 pixel = threes(0, 2 * (offset / ${BYTES_OF_PIXEL}));
+  return bits(int(pixel[(offset % ${BYTES_OF_PIXEL}) / 3]), 8 * (offset % 3), 255);
 }
 float real(int v) { return float(v); }
 float fromBits(int v) { return intBitsToFloat(v); }`,
@@ -33,10 +33,10 @@ function onCard(blocks: tf.Tensor): tf.TensorInfo {
     const pixels = Math.ceil(bytes.length / BYTES_OF_PIXEL);
     const columns = 2 * pixels;
     const numbers = new Float32Array(4 * pixels);
-    const byteAt = (place: number) => bytes[place] ?? 0;
+    const byteAt = (offset: number) => bytes[offset] ?? 0;
     for (let i = 0; i < numbers.length; i++) {
-      const place = (i & 2 ? columns : 0) + 2 * (i >> 2) + (i & 1);
-      numbers[place] = byteAt(3 * i) + 256 * byteAt(3 * i + 1) + 65536 * byteAt(3 * i + 2);
+      const index = (i & 2 ? columns : 0) + 2 * (i >> 2) + (i & 1);
+      numbers[index] = byteAt(3 * i) + 256 * byteAt(3 * i + 1) + 65536 * byteAt(3 * i + 2);
     }
     return (currentWebgl() as WebglBackend).makeTensorInfo([2, columns], 'float32', numbers);
   });

@@ -15,7 +15,7 @@ const WGSL: Dialect = {
   define: (name, parameters, type, expression) =>
     `fn ${name}(${parameters.map(parameter => `${parameter}: i32`).join(', ')}) -> ${type} { return ${expression}; }`,
   primitives: `fn bits(v: i32, shift: i32, mask: i32) -> i32 { return (v >> u32(shift)) & mask; }
-fn byteAt(place: i32) -> i32 { return bits(words[place / 4], 8 * (place % 4), 255); }
+fn byteAt(offset: i32) -> i32 { return bits(words[offset / 4], 8 * (offset % 4), 255); }
 fn real(v: i32) -> f32 { return f32(v); }
 fn fromBits(v: i32) -> f32 { return bitcast<f32>(v); }`,
 };

@@ -16,7 +16,7 @@ const LEAST_QUERIES = 32;
 
 /** Rows of numbers in memory: where the first begins, and how many bytes lie between two. */
 interface Rows {
-  readonly place: number;
+  readonly address: number;
   readonly stride: number;
 }
 
@@ -28,7 +28,7 @@ interface Sizes {
   readonly size: number;
   readonly heads: number;
   readonly keyValueHeads: number;
-  /** How many places behind its own and ahead of it a query sees. */
+  /** How many positions behind its own and ahead of it a query sees. */
   readonly behind: number;
   readonly ahead: number;
   /** The most queries of a block, and the most keys that those of one see. */
@@ -57,32 +57,32 @@ function rowsOf(native: Native, tensors: readonly tf.TensorInfo[], sizes: Sizes)
   const [first, k, v] = tensors as [tf.TensorInfo, tf.TensorInfo | undefined, tf.TensorInfo | undefined];
   const own = 4 * size * heads;
   const shared = 4 * size * keyValueHeads;
-  const place = native.at(first);
+  const address = native.at(first);
   if (k === undefined || v === undefined) {
     const stride = own + 2 * shared;
     return [
-      {place, stride},
-      {place: place + own, stride},
-      {place: place + own + shared, stride},
+      {address, stride},
+      {address: address + own, stride},
+      {address: address + own + shared, stride},
     ];
   }
   return [
-    {place, stride: own},
-    {place: native.at(k), stride: shared},
-    {place: native.at(v), stride: shared},
+    {address, stride: own},
+    {address: native.at(k), stride: shared},
+    {address: native.at(v), stride: shared},
   ];
 }
 
 /** The bias in memory, to be added before the products are scaled; 0 where there is none. */
-function biasPlace(native: Native, inputs: AttentionInputs, scale: number): number {
+function biasAddress(native: Native, inputs: AttentionInputs, scale: number): number {
   const bias = biasOf(inputs);
   return bias === undefined ? 0 : native.at(tf.div(bias, scale));
 }
 
-/** Where an example's own begins in what lies at a place as the bias does; 0 where there is none. */
-function ofExample(place: number, example: number, inputs: AttentionInputs, {heads, queries, keys}: Sizes): number {
+/** Where an example's own begins in what is laid out as the bias does; 0 where there is none. */
+function ofExample(address: number, example: number, inputs: AttentionInputs, {heads, queries, keys}: Sizes): number {
   const isShared = biasOf(inputs)?.shape[0] === 1;
-  return place === 0 || isShared ? place : place + 4 * example * heads * queries * keys;
+  return address === 0 || isShared ? address : address + 4 * example * heads * queries * keys;
 }
 
 /** Calls `f` with where each query of a block begins in its scores, and in what lies as the bias does. */
@@ -101,8 +101,8 @@ function listOf(inputs: AttentionInputs): tf.Tensor[] {
 }
 
 /** The rows of one head in one example. */
-function rowsOfHead({place, stride}: Rows, example: number, rows: number, head: number, size: number): Rows {
-  return {place: place + example * rows * stride + 4 * head * size, stride};
+function rowsOfHead({address, stride}: Rows, example: number, rows: number, head: number, size: number): Rows {
+  return {address: address + example * rows * stride + 4 * head * size, stride};
 }
 
 /** The most calls for a head of the keys beside its blocks, and for a block. */
@@ -111,7 +111,7 @@ const CALLS_A_BLOCK = 13;
 
 /**
  * Calls `f` with each head of the keys and values in each example, on several threads where that pays: with the
- * functions to compute it with, and places of its own to work in.
+ * functions to compute it with, and the addresses of its scratch memory.
  *
  * @param bytes how much memory of each kind a head needs to work in.
  * @param inOrder whether one head must follow the other, as where they add to the same numbers.
@@ -120,19 +120,19 @@ function forEachHead(
   native: Native,
   {batch, queries, keys, size, heads, keyValueHeads, most}: Sizes,
   {bytes, inOrder}: {bytes: readonly number[]; inOrder: boolean},
-  f: (own: NativeFunctions, places: readonly number[], example: number, shared: number) => void,
+  f: (own: NativeFunctions, addresses: readonly number[], example: number, shared: number) => void,
 ): void {
   const count = batch * keyValueHeads;
   const work = 2 * batch * heads * queries * keys * size;
   const threads = inOrder ? 1 : native.partsOf(count, 1, work).length;
-  const places = native.reserve(...Array.from({length: threads}, () => bytes).flat());
+  const addresses = native.reserve(...Array.from({length: threads}, () => bytes).flat());
   const blocks = (heads / keyValueHeads) * Math.ceil(queries / most);
   const together = threads * Math.max(1, Math.floor(MOST_CALLS / (CALLS_A_HEAD + CALLS_A_BLOCK * blocks) / threads));
   for (let from = 0; from < count; from += together) {
     native.runParts(partsOf(Math.min(together, count - from), 1, threads), (own, {first, size: some}, part) => {
-      const ownPlaces = places.slice(part * bytes.length, (part + 1) * bytes.length);
+      const ownAddresses = addresses.slice(part * bytes.length, (part + 1) * bytes.length);
       for (let head = from + first; head < from + first + some; head++) {
-        f(own, ownPlaces, Math.floor(head / keyValueHeads), head % keyValueHeads);
+        f(own, ownAddresses, Math.floor(head / keyValueHeads), head % keyValueHeads);
       }
     });
   }
@@ -160,11 +160,11 @@ function forEachBlock(
   for (let head = shared * group; head < (shared + 1) * group; head++) {
     for (let from = 0; from < queries; from += most) {
       const rows = Math.min(most, queries - from);
-      const place = keys - queries + from;
-      const seen = Math.max(0, place - behind);
+      const position = keys - queries + from;
+      const seen = Math.max(0, position - behind);
       const first = seen - (seen % PANEL_COLUMNS);
-      const columns = Math.max(0, Math.min(keys, place + rows + ahead) - first);
-      f({head, from, rows, first, columns, start: place - behind - first, end: place + ahead + 1 - first});
+      const columns = Math.max(0, Math.min(keys, position + rows + ahead) - first);
+      f({head, from, rows, first, columns, start: position - behind - first, end: position + ahead + 1 - first});
     }
   }
 }
@@ -188,27 +188,27 @@ export function attend(
   const out = native.output([batch, queries, heads * size]);
   const [q, k, v] = rowsOf(native, listOf(inputs), sizes);
   const masks = native.at(mask);
-  const bias = biasPlace(native, inputs, scale);
-  const y = {place: native.at(out), stride: 4 * heads * size};
+  const bias = biasAddress(native, inputs, scale);
+  const y = {address: native.at(out), stride: 4 * heads * size};
   const bytes = [4 * most * mostKeys, panelBytes(size, keys), panelBytes(keys, size)];
-  forEachHead(native, sizes, {bytes, inOrder: false}, (own, places, example, shared) => {
-    const [scores, keyPanels, valuePanels] = places as [number, number, number];
+  forEachHead(native, sizes, {bytes, inOrder: false}, (own, addresses, example, shared) => {
+    const [scores, keyPanels, valuePanels] = addresses as [number, number, number];
     const {packColumns, packRows, multiply} = own;
     const functions = beside(own);
     const [ownK, ownV] = [k, v].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [Rows, Rows];
-    packColumns(ownK.place, ownK.stride, size, keys, keyPanels, size * PANEL_ROW);
-    packRows(ownV.place, ownV.stride, keys, size, valuePanels, keys * PANEL_ROW);
+    packColumns(ownK.address, ownK.stride, size, keys, keyPanels, size * PANEL_ROW);
+    packRows(ownV.address, ownV.stride, keys, size, valuePanels, keys * PANEL_ROW);
     forEachBlock(sizes, shared, block => {
       const {head, from, rows, first, columns, start, end} = block;
       const ownQ = rowsOfHead(q, example, queries, head, size);
       const ownY = rowsOfHead(y, example, queries, head, size);
-      const left = ownQ.place + from * ownQ.stride;
+      const left = ownQ.address + from * ownQ.stride;
       const panels = keyPanels + (first / PANEL_COLUMNS) * size * PANEL_ROW;
       multiply(rows, columns, size, left, ownQ.stride, panels, size * PANEL_ROW, scores, 4 * columns, ...PLAIN_PRODUCT);
       addBias(functions, ofExample(bias, example, inputs, sizes), scores, block, sizes);
       const ownMask = masks && masks + 4 * (example * keys + first);
       functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
-      const target = ownY.place + from * ownY.stride;
+      const target = ownY.address + from * ownY.stride;
       multiply(
         ...[rows, size, columns, scores, 4 * columns],
         ...[valuePanels + first * PANEL_ROW, keys * PANEL_ROW, target, ownY.stride],
@@ -235,10 +235,10 @@ export function attendGradient(
   const [q, k, v] = rowsOf(native, listOf(inputs), sizes);
   const [dq, dk, dv] = rowsOf(native, outs, sizes);
   const masks = native.at(mask);
-  const bias = biasPlace(native, inputs, scale);
+  const bias = biasAddress(native, inputs, scale);
   const ofBias = bias === 0 ? undefined : native.output(biasOf(inputs)?.shape ?? []);
   const toBias = native.at(ofBias ?? null);
-  const g = {place: native.at(dy), stride: 4 * heads * size};
+  const g = {address: native.at(dy), stride: 4 * heads * size};
   const scoreBytes = 4 * most * mostKeys;
   const bytes = [
     ...[scoreBytes, scoreBytes, scoreBytes],
@@ -249,22 +249,22 @@ export function attendGradient(
     const rows = tf.util.sizeFromShape(ofBias.shape) / keys;
     native.functions.multiply(rows, keys, 0, toBias, 0, toBias, 0, toBias, 4 * keys, ...PLAIN_PRODUCT); // zeros
   }
-  forEachHead(native, sizes, {bytes, inOrder: ofBias !== undefined}, (own, places, example, shared) => {
-    const [scores, steps, turned, kColumns, vColumns, kRows, queryPanels, sums] = places as [
+  forEachHead(native, sizes, {bytes, inOrder: ofBias !== undefined}, (own, addresses, example, shared) => {
+    const [scores, steps, turned, kColumns, vColumns, kRows, queryPanels, sums] = addresses as [
       ...[number, number, number, number, number, number, number, number],
     ];
     const {packColumns, packRows, multiply, transpose} = own;
     const functions = beside(own);
 
     /** Adds `matrixᵀ · own` to the rows of the block's keys: `[rows, columns]ᵀ · [rows, size]`. */
-    const collect = (matrix: number, {place, stride}: Rows, {rows, first, columns}: Block, target: Rows) => {
+    const collect = (matrix: number, {address, stride}: Rows, {rows, first, columns}: Block, target: Rows) => {
       transpose(matrix, rows, columns, turned);
-      packRows(place, stride, rows, size, queryPanels, rows * PANEL_ROW);
+      packRows(address, stride, rows, size, queryPanels, rows * PANEL_ROW);
       multiply(
         ...[columns, size, rows, turned, 4 * rows, queryPanels, rows * PANEL_ROW, sums, 4 * size],
         ...PLAIN_PRODUCT,
       );
-      functions.addRows(sums, target.place + first * target.stride, target.stride, columns, size);
+      functions.addRows(sums, target.address + first * target.stride, target.stride, columns, size);
     };
 
     const [ownK, ownV, toK, toV] = [k, v, dk, dv].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [
@@ -273,29 +273,29 @@ export function attendGradient(
       Rows,
       Rows,
     ];
-    packColumns(ownK.place, ownK.stride, size, keys, kColumns, size * PANEL_ROW);
-    packColumns(ownV.place, ownV.stride, size, keys, vColumns, size * PANEL_ROW);
-    packRows(ownK.place, ownK.stride, keys, size, kRows, keys * PANEL_ROW);
+    packColumns(ownK.address, ownK.stride, size, keys, kColumns, size * PANEL_ROW);
+    packColumns(ownV.address, ownV.stride, size, keys, vColumns, size * PANEL_ROW);
+    packRows(ownK.address, ownK.stride, keys, size, kRows, keys * PANEL_ROW);
     // A sum of no products is zero.
-    for (const {place, stride} of [toK, toV]) {
-      multiply(keys, size, 0, place, 0, kColumns, 0, place, stride, ...PLAIN_PRODUCT);
+    for (const {address, stride} of [toK, toV]) {
+      multiply(keys, size, 0, address, 0, kColumns, 0, address, stride, ...PLAIN_PRODUCT);
     }
     forEachBlock(sizes, shared, block => {
       const {head, from, rows, first, columns, start, end} = block;
       const panelsFrom = (first / PANEL_COLUMNS) * size * PANEL_ROW;
       const [ownQ, ownG, toQ] = [q, g, dq].map(all => {
-        const {place, stride} = rowsOfHead(all, example, queries, head, size);
-        return {place: place + from * stride, stride};
+        const {address, stride} = rowsOfHead(all, example, queries, head, size);
+        return {address: address + from * stride, stride};
       }) as [Rows, Rows, Rows];
       multiply(
-        ...[rows, columns, size, ownQ.place, ownQ.stride, kColumns + panelsFrom, size * PANEL_ROW],
+        ...[rows, columns, size, ownQ.address, ownQ.stride, kColumns + panelsFrom, size * PANEL_ROW],
         ...[scores, 4 * columns, ...PLAIN_PRODUCT],
       );
       addBias(functions, ofExample(bias, example, inputs, sizes), scores, block, sizes);
       const ownMask = masks && masks + 4 * (example * keys + first);
       functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
       multiply(
-        ...[rows, columns, size, ownG.place, ownG.stride, vColumns + panelsFrom, size * PANEL_ROW],
+        ...[rows, columns, size, ownG.address, ownG.stride, vColumns + panelsFrom, size * PANEL_ROW],
         ...[steps, 4 * columns, ...PLAIN_PRODUCT],
       );
       collect(scores, ownG, block, toV);
@@ -308,7 +308,7 @@ export function attendGradient(
       }
       multiply(
         ...[rows, size, columns, steps, 4 * columns, kRows + first * PANEL_ROW, keys * PANEL_ROW],
-        ...[toQ.place, toQ.stride, ...PLAIN_PRODUCT],
+        ...[toQ.address, toQ.stride, ...PLAIN_PRODUCT],
       );
       collect(steps, ownQ, block, toK);
     });

@@ -31,15 +31,15 @@ const BY_GATE = 4 * BY_NUMBER;
 
 function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>): TransformerKernels {
   const {functions, beside} = added;
-  /** Calls a function for some rows of tensors in each part, which begin at `places`; 0 is none. */
+  /** Calls a function for some rows of tensors in each part, which begin at `addresses`; 0 is none. */
   const inParts = (
     [count, width]: readonly [rows: number, width: number],
     {unit = 1, cost = BY_NUMBER}: {unit?: number; cost?: number},
-    places: readonly number[],
-    call: (own: TransformerFunctions, places: number[], rows: number) => void,
+    addresses: readonly number[],
+    call: (own: TransformerFunctions, addresses: number[], rows: number) => void,
   ) => {
     native.runParts(native.partsOf(count, unit, cost * count * width), (own, {first, size}) => {
-      const begin = places.map(place => (place === 0 ? 0 : place + 4 * first * width));
+      const begin = addresses.map(address => (address === 0 ? 0 : address + 4 * first * width));
       call(beside(own), begin, size);
     });
   };
@@ -65,14 +65,14 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
     },
     crossEntropyGradient: (logits, targets, dy, ignored) => {
       const out = native.output(logits.shape);
-      const places = [logits, tf.cast(targets, 'int32'), dy, out].map(tensor => native.at(tensor));
-      functions.crossEntropyGradient(...places, ...rowsOf(logits), ignored);
+      const addresses = [logits, tf.cast(targets, 'int32'), dy, out].map(tensor => native.at(tensor));
+      functions.crossEntropyGradient(...addresses, ...rowsOf(logits), ignored);
       return only(out);
     },
     gate: (x, up, kind) => {
       const out = native.output(x.shape);
-      const places = [x, up, out].map(tensor => native.at(tensor));
-      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, places, (own, [from, by, to], count) => {
+      const addresses = [x, up, out].map(tensor => native.at(tensor));
+      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, addresses, (own, [from, by, to], count) => {
         own.gate(from as number, by as number, to as number, count, GATE_CODES[kind]);
       });
       return only(out);
@@ -80,8 +80,8 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
     gateGradient: (x, up, dy, kind) => {
       const outs = [x, ...(up ? [up] : [])].map(({shape}) => native.output(shape));
       const [dx, du] = outs as [tf.TensorInfo, tf.TensorInfo | undefined];
-      const places = [x, up, dy, dx, du].map(tensor => native.at(tensor));
-      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, places, (own, begin, count) => {
+      const addresses = [x, up, dy, dx, du].map(tensor => native.at(tensor));
+      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, addresses, (own, begin, count) => {
         own.gateGradient(...begin, count, GATE_CODES[kind]);
       });
       return tensors(outs);
@@ -90,8 +90,8 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
       const out = native.output(x.shape);
       const sum = residual && native.output(x.shape);
       const weights = [gamma, beta].map(tensor => native.at(tensor));
-      const places = [x, residual, sum, out].map(tensor => native.at(tensor));
-      inParts(rowsOf(x), {}, places, (own, [from, also, total, to], rows) => {
+      const addresses = [x, residual, sum, out].map(tensor => native.at(tensor));
+      inParts(rowsOf(x), {}, addresses, (own, [from, also, total, to], rows) => {
         const width = rowsOf(x)[1];
         own.normalizeRows(
           ...([from, also, ...weights, total, to] as number[]),
@@ -103,8 +103,8 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
     normalizeRowsGradient: (x, gamma, dy, settings) => {
       const out = native.output(x.shape);
       const scale = native.at(gamma);
-      const places = [x, dy, out].map(tensor => native.at(tensor));
-      inParts(rowsOf(x), {}, places, (own, [from, by, to], rows) => {
+      const addresses = [x, dy, out].map(tensor => native.at(tensor));
+      inParts(rowsOf(x), {}, addresses, (own, [from, by, to], rows) => {
         own.normalizeRowsGradient(
           ...([from, scale, by, to] as number[]),
           ...[rows, rowsOf(x)[1], ...settingsOf(settings)],
@@ -124,12 +124,12 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
       return only(out);
     },
     rotate: (x, {cosines, sines}, {heads, interleaved, back}) => {
-      const [batch, places, width] = x.shape;
+      const [batch, positions, width] = x.shape;
       const [cycle, half = 0] = cosines.shape;
       const out = native.output(x.shape);
       const tables = [cosines, sines].map(tensor => native.at(tensor));
       const ends = [x, out].map(tensor => native.at(tensor));
-      inParts([batch * places, width], {unit: cycle}, ends, (own, [from, to], rows) => {
+      inParts([batch * positions, width], {unit: cycle}, ends, (own, [from, to], rows) => {
         own.rotate(
           ...([from, ...tables, to] as number[]),
           ...[rows, cycle, heads, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1],

@@ -29,8 +29,8 @@ function seen(masked: boolean): string {
 
 /** The keys from `first` to before `end` are all that two queries beside each other, from `query` on, may see. */
 const KEYS_IN_REACH =
-  'int place = keys - queries + query; int first = max(0, place - behind) / 2 * 2; ' +
-  'int end = min(keys, place + ahead + 2);';
+  'int position = keys - queries + query; int first = max(0, position - behind) / 2 * 2; ' +
+  'int end = min(keys, position + ahead + 2);';
 /** The queries from `first` to before `end` are all that may see two keys beside each other, from `j` on. */
 const QUERIES_IN_REACH =
   'int shift = j - keys + queries; int first = max(0, shift - ahead) / 2 * 2; ' +
@@ -39,8 +39,8 @@ const QUERIES_IN_REACH =
 /** The query, head and example of a row of scores. */
 const ROW =
   'int query = row % queries; int h = (row / queries) % heads; int b_ = row / (queries * heads); int kv = h / ratio;';
-/** The example, query and head of a place in the outputs. */
-const PLACE =
+/** The example, query and head of a position in the outputs. */
+const POSITION =
   'int query = row % queries; int b_ = row / queries; int h = col / size; int kv = h / ratio; int r = (b_ * heads ' +
   '+ h) * queries + query;';
 
@@ -91,7 +91,7 @@ const BIASED_SCORES: MatrixProgram = {
 const MIX: MatrixProgram = {
   ...SETTINGS,
   reads: ['weights', 'v'],
-  pixel: `${PLACE} ${sumOfKeys('weights', 'v', 'fromV')}`,
+  pixel: `${POSITION} ${sumOfKeys('weights', 'v', 'fromV')}`,
 };
 const ASKED: MatrixProgram = {...SETTINGS, reads: ['dy', 'v'], pixel: pairs('dy', 'v', 'fromV')};
 const ALONG: MatrixProgram = {
@@ -105,7 +105,7 @@ const SLOPES: MatrixProgram = {
   reads: ['weights', 'asked', 'along'],
   value: 'return weights(row, col) * (asked(row, col) - along(row, 0)) * scale;',
 };
-const TO_Q: MatrixProgram = {...SETTINGS, reads: ['slopes', 'k'], pixel: `${PLACE} ${OF_KEYS}`};
+const TO_Q: MatrixProgram = {...SETTINGS, reads: ['slopes', 'k'], pixel: `${POSITION} ${OF_KEYS}`};
 const TO_K: MatrixProgram = {...SETTINGS, reads: ['slopes', 'q'], pixel: `int c = col; ${TO_KEYS}`};
 const TO_V: MatrixProgram = {...SETTINGS, reads: ['weights', 'dy'], pixel: `int c = col; ${TO_VALUES}`};
 /** In a bias that several examples share it is the sum of theirs. */
@@ -118,7 +118,7 @@ const TO_BIAS: MatrixProgram = {
 const TO_PACKED: MatrixProgram = {
   ...SETTINGS,
   reads: ['slopes', 'weights', 'q', 'k', 'dy'],
-  pixel: `if (col < fromK) { ${PLACE} ${OF_KEYS} }
+  pixel: `if (col < fromK) { ${POSITION} ${OF_KEYS} }
 else if (col < fromV) { int c = col - fromK; ${TO_KEYS} }
 else { int c = col - fromV; ${TO_VALUES} }`,
 };

@@ -19,13 +19,13 @@ function gateProgram(kind: GateKind, reads: readonly string[], result: string): 
 
 const ROTATE: MatrixProgram = {
   reads: ['x', 'cosines', 'sines'],
-  integers: ['places', 'turned', 'size', 'pairs', 'interleaved'],
+  integers: ['positions', 'turned', 'size', 'pairs', 'interleaved'],
   floats: ['sense'],
-  value: `int k = col % size; int place = row % places;
+  value: `int k = col % size; int position = row % positions;
 if (k >= 2 * pairs || col / size >= turned) return x(row, col);
 bool apart = interleaved == 1; int j = apart ? k / 2 : k % pairs; bool first = apart ? k % 2 == 0 : k < pairs;
-int step = apart ? 1 : pairs; float s = sines(place, j) * sense;
-return x(row, col) * cosines(place, j) + (first ? -x(row, col + step) : x(row, col - step)) * s;`,
+int step = apart ? 1 : pairs; float s = sines(position, j) * sense;
+return x(row, col) * cosines(position, j) + (first ? -x(row, col + step) : x(row, col - step)) * s;`,
 };
 
 /** The operations of transformers as programs, where these run. */
@@ -68,8 +68,8 @@ function rotate(
   {heads, turned = heads, interleaved, back}: RotationSettings & {back: boolean},
 ): tf.Tensor {
   const width = x.shape[2];
-  const [places, half = 0] = cosines.shape;
-  const numbers = [places, turned, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1];
+  const [positions, half = 0] = cosines.shape;
+  const numbers = [positions, turned, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1];
   return runMatrixProgram(ROTATE, {inputs: [x, cosines, sines], shape: x.shape, numbers});
 }
 

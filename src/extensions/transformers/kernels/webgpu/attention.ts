@@ -15,7 +15,7 @@ const MOST_KEYS = 1024;
 const LONGEST = 4 * GROUP;
 
 /**
- * The widths are those of a place; `fromK` and `fromV` tell where the keys and values of the first head stand in it.
+ * The widths are those of a position; `fromK` and `fromV` tell where the keys and values of the first head stand in it.
  * The bias is for so many `examples`.
  */
 const SETTINGS = {
@@ -57,7 +57,7 @@ fn score(b: i32, h: i32, query: i32, key: i32) -> f32 {
  */
 const WEIGH = `let query = group % u.queries; let h = (group / u.queries) % u.heads; let b = group / (u.queries * u.heads);
 let kv = h / u.ratio; let placeOfY = placeY(b, query, h); var m = -3e38;
-let place = u.keys - u.queries + query; let first = max(0, place - u.behind); let end = min(u.keys, place + u.ahead + 1);
+let position = u.keys - u.queries + query; let first = max(0, position - u.behind); let end = min(u.keys, position + u.ahead + 1);
 ${eachSeen('var s = -3e38; if (visible(b, j)) { s = score(b, h, query, j); m = max(m, s); } weights[j] = s;')}
 let top = largest(m, lane); var sum = 0.0;
 ${eachSeen('let s = weights[j]; let e = select(0.0, exp(s - top), s > -1e38); weights[j] = e; sum += e;')}

@@ -27,12 +27,12 @@ const ROTATE: Program = {
   name: 'rotate',
   reads: ['x', 'cosines', 'sines'],
   writes: ['y'],
-  integers: ['places', 'heads', 'turned', 'length', 'pairs', 'interleaved'],
+  integers: ['positions', 'heads', 'turned', 'length', 'pairs', 'interleaved'],
   floats: ['sense'],
-  body: `let k = i % u.length; let head = (i / u.length) % u.heads; let place = (i / (u.length * u.heads)) % u.places;
+  body: `let k = i % u.length; let head = (i / u.length) % u.heads; let position = (i / (u.length * u.heads)) % u.positions;
 if (k >= 2 * u.pairs || head >= u.turned) { y[i] = x[i]; return; }
 let apart = u.interleaved == 1; let j = select(k % u.pairs, k / 2, apart); let first = select(k < u.pairs, k % 2 == 0, apart);
-let step = select(u.pairs, 1, apart); let a = place * u.pairs + j; let s = sines[a] * u.sense;
+let step = select(u.pairs, 1, apart); let a = position * u.pairs + j; let s = sines[a] * u.sense;
 y[i] = x[i] * cosines[a] + select(x[max(i - step, 0)] * s, -x[i + step] * s, first);`,
 };
 
@@ -68,8 +68,8 @@ function rotate(
   {heads, turned = heads, interleaved, back}: RotationSettings & {back: boolean},
 ): tf.Tensor {
   const width = x.shape[2];
-  const [places, half = 0] = cosines.shape;
-  const numbers = [places, heads, turned, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1];
+  const [positions, half = 0] = cosines.shape;
+  const numbers = [positions, heads, turned, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1];
   const [y] = runProgram(ROTATE, {inputs: [x, cosines, sines], outputs: [x.shape], numbers});
   return y as tf.Tensor;
 }

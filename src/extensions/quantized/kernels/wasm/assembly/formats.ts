@@ -85,7 +85,7 @@ function minimumOf(p: usize, part: i32): i32 {
     : (load<u8>(p + part + 4) >> 4) | ((load<u8>(p + part) >> 2) & 48);
 }
 
-/** Does so with 32 numbers, part `part` of the row at `row`. The second sixteen have a place and a step of their own. */
+/** Does so with 32 numbers, part `part` of the row at `row`. The second sixteen have their own offset and step. */
 // @ts-ignore: decorator
 @inline
 function usePart(

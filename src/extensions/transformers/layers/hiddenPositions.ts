@@ -6,11 +6,11 @@ import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /**
- * States as they are where the mask shows them, and zeros elsewhere: `[batch, places, width]` and a mask `[batch,
- * places]`. With values as a third input, of the shape of the states, what is hidden gets the mean of all values
+ * States as they are where the mask shows them, and zeros elsewhere: `[batch, positions, width]` and a mask `[batch,
+ * positions]`. With values as a third input, of the shape of the states, what is hidden gets the mean of all values
  * instead: what attention gives a query that is masked like the keys, so that all its scores are the same.
  */
-export class HiddenPlaces extends tf.layers.Layer {
+export class HiddenPositions extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>HiddenPlaces';
 
   constructor(args: {name?: string} = {}) {
@@ -32,7 +32,7 @@ export class HiddenPlaces extends tf.layers.Layer {
       if (!fits || (values && values.shape[2] !== shape[2])) {
         const shapes = [inputs].flat().map(each => showShape(each.shape));
         throw misfitError(
-          `"${this.name}" takes states, [batch, places, width], a mask, [batch, places], and perhaps values, as the ` +
+          `"${this.name}" takes states, [batch, positions, width], a mask, [batch, positions], and perhaps values, as the ` +
             `states; got ${shapes.join(', ')}.`,
         );
       }
@@ -42,4 +42,4 @@ export class HiddenPlaces extends tf.layers.Layer {
     });
   }
 }
-registerOwn(HiddenPlaces);
+registerOwn(HiddenPositions);
