@@ -14,9 +14,9 @@ async function count(backend: 'webgpu' | 'webgl', name: keyof typeof GPTS, steps
   await selectBackend(backend);
   watchTensors();
   const gpt = GPTS[name];
-  const {layers, heads, width, positions, batch, words} = gpt;
+  const {layers, heads, width, positions, batch, vocabulary} = gpt;
   const model = new models.NanoGPTV1({
-    ...{modelType: 'GenAI_NanoGPT_v1', vocabSize: words, blockSize: positions, nLayer: layers, nHead: heads},
+    ...{modelType: 'GenAI_NanoGPT_v1', vocabSize: vocabulary, blockSize: positions, nLayer: layers, nHead: heads},
     ...{nEmbed: width, mlpFactor: 4, useRope: true},
   });
   const read = text(gpt);

@@ -75,12 +75,12 @@ function pointwise(model: tf.LayersModel): string[] {
 }
 
 function decoder(gpt: GPT): Step {
-  const {layers, heads, width, positions, batch, words} = gpt;
+  const {layers, heads, width, positions, batch, vocabulary} = gpt;
   const apply = (layer: tf.layers.Layer, ...inputs: tf.SymbolicTensor[]) =>
     layer.apply(inputs.length === 1 ? inputs[0]! : inputs) as tf.SymbolicTensor;
   const dense = (name: string, units: number) => tf.layers.dense({name, units, useBias: false});
   const ids = tf.input({shape: [positions], dtype: 'int32'});
-  let x = apply(tf.layers.embedding({inputDim: words, outputDim: width, name: 'words'}), ids);
+  let x = apply(tf.layers.embedding({inputDim: vocabulary, outputDim: width, name: 'words'}), ids);
   for (let i = 0; i < layers; i++) {
     const first = apply(new RMSNormalization({name: `norm_${i}`}), x);
     const packed = apply(dense(`attention_${i}`, 3 * width), first);
@@ -90,7 +90,7 @@ function decoder(gpt: GPT): Step {
     const wide = apply(new Gelu({approximate: true}), apply(dense(`wide_${i}`, 4 * width), second));
     x = apply(tf.layers.add(), middle, apply(dense(`narrow_${i}`, width), wide));
   }
-  const logits = apply(dense('next', words), apply(new RMSNormalization({name: 'last_norm'}), x));
+  const logits = apply(dense('next', vocabulary), apply(new RMSNormalization({name: 'last_norm'}), x));
   const model = applyLoRA(tf.model({inputs: ids, outputs: logits}), {
     rank: RANK,
     targets: [/^(?:attention|projection|wide|narrow)_/],

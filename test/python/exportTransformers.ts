@@ -14,7 +14,7 @@ import {minilm} from '../../scripts/pretrained';
 
 const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../fixtures/transformers');
 /**
- * Adapters with layers that train in full, a table of words that is the head too among them; and without layers that
+ * Adapters with layers that train in full, a token embedding that is the head too among them; and without layers that
  * PEFT has no updates of, since they are no modules of their own in PyTorch, or not those that compute.
  */
 const OTHERS: Readonly<Record<string, LoRAConfig>> = {

@@ -727,7 +727,7 @@ def shapes_of(folder, class_name, config, rng):
     # A config changes what it is made of.
     state = model_class(model_class.config_class.from_dict(json.loads(json.dumps(config)))).state_dict()
     shapes = [(name, list(tensor.shape)) for name, tensor in state.items()]
-    # Some write the head that is tied to the table of words, with the same numbers or, by mistake, with others.
+    # Some write the head that is tied to the token embedding, with the same numbers or, by mistake, with others.
     if config.get("tie_word_embeddings") and class_name.endswith(("CausalLM", "LMHeadModel")) and rng.random() < 0.6:
         shapes = [entry for entry in shapes if entry[0] != "lm_head.weight"]
     if class_name.startswith("T5"):  # one table by two names: those of the tool, or both

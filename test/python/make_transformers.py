@@ -111,7 +111,7 @@ MODELS = {
         ),
         ["k_proj", "o_proj"],
     ),
-    # An update of the table of words, of the head that it is too, of both; and the table trained in full, for its
+    # An update of the token embedding, of the head that it is too, of both; and the table trained in full, for its
     # rows alone, and for both uses.
     "gpt2TiedTable": (GPT2LMHeadModel, GPT2Config(**GPT2), ["wte"]),
     "gpt2TiedHead": (GPT2LMHeadModel, GPT2Config(**GPT2), ["lm_head", "c_fc"]),

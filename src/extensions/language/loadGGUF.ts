@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, damagedError, type KnownOptions, kindOf, showShape, throwFaults} from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../platform/signals';
-import {type BlockMatrix, wordCount} from '../quantized/formats/blockMatrix';
+import {type BlockMatrix, packedSize} from '../quantized/formats/blockMatrix';
 import {dequantize} from '../quantized/formats/formats';
 import {BLOCKS} from '../quantized/layers/blockLayer';
 import {QuantizedDense} from '../quantized/layers/quantizedDense';
@@ -281,8 +281,8 @@ function fill(
     if (tensor.shape.length === 2 && (layer instanceof QuantizedDense || layer instanceof QuantizedEmbedding)) {
       const inOrder = heads === undefined ? bytes : inHubOrder(bytes, rows, heads);
       const matrix: BlockMatrix = {format: tensor.format, rows, width};
-      const words = wordsOf(inOrder, wordCount(matrix));
-      setWeight(layers, {...weight, weight: BLOCKS}, () => tf.tensor1d(words, 'int32'));
+      const packed = packedIntegers(inOrder, packedSize(matrix));
+      setWeight(layers, {...weight, weight: BLOCKS}, () => tf.tensor1d(packed, 'int32'));
       return;
     }
     const values = valuesOf(tensor, bytes);
@@ -306,13 +306,13 @@ function valuesOf({shape, format}: GGUFTensor, bytes: Uint8Array): Float32Array<
 }
 
 /** Bytes as 32-bit integers, padded with zeros. */
-function wordsOf(bytes: Uint8Array<ArrayBuffer>, count: number): Int32Array {
+function packedIntegers(bytes: Uint8Array<ArrayBuffer>, count: number): Int32Array {
   if (bytes.length === 4 * count && bytes.byteOffset % 4 === 0) {
     return new Int32Array(bytes.buffer, bytes.byteOffset, count);
   }
-  const words = new Int32Array(count);
-  new Uint8Array(words.buffer).set(bytes);
-  return words;
+  const packed = new Int32Array(count);
+  new Uint8Array(packed.buffer).set(bytes);
+  return packed;
 }
 
 /** The rows of heads in the hub's order. */

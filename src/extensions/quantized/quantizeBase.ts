@@ -11,7 +11,7 @@ import {checkModel, checkNotAdapted, type Site, sitesOf} from '../../core/rewire
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ConvLayer} from '../../platform/tfjs/layerFields';
 import {namedWeights, replaceValue, shareWeights} from '../../platform/tfjs/weights';
-import {type BlockMatrix, quantized, wordCount} from './formats/blockMatrix';
+import {type BlockMatrix, quantized, packedSize} from './formats/blockMatrix';
 import {type BlockFormat, type BlockFormatName, formatNamed} from './formats/formats';
 import {BLOCKS} from './layers/blockLayer';
 import {QuantizedConv2D} from './layers/quantizedConv2d';
@@ -80,12 +80,12 @@ export async function quantizeBase(model: tf.LayersModel, options: QuantizeOptio
   const chosen = choose(model, sites, options, formatNamed(way.name) as BlockFormat);
   const total = [...chosen.values()].reduce((sum, {matrix}) => sum + matrix.rows * matrix.width, 0);
   const step = stepsOf(options);
-  const words = new Map<tf.layers.Layer, Int32Array>();
+  const packed = new Map<tf.layers.Layer, Int32Array>();
   let before = 0;
   for (const [{path, layer}, found] of chosen) {
     const {rows, width} = found.matrix;
     const onRow = (row: number) => step({done: before + row * width, total, what: 'quantizing weights'});
-    words.set(layer, await quantizedWords(path, found, way.quantize, onRow));
+    packed.set(layer, await quantizedWeights(path, found, way.quantize, onRow));
     before += rows * width;
   }
   await step({done: total, total, what: 'quantizing weights'});
@@ -102,7 +102,7 @@ export async function quantizeBase(model: tf.LayersModel, options: QuantizeOptio
       if (found === undefined) {
         shareWeights(layer, replacement);
       } else {
-        giveBlocks(layer, replacement, words.get(layer) as Int32Array);
+        giveBlocks(layer, replacement, packed.get(layer) as Int32Array);
       }
       if (!replacement.trainable) {
         // Made with `trainable: false`, a layer does not tell its variables, and a custom training loop reads those.
@@ -136,7 +136,7 @@ function choose(
     const found = quantizableOf(site.layer, format);
     const asked = firstNaming(named, site);
     const fits =
-      found !== undefined && !isInHead(head, site) && wordCount(found.matrix) < found.matrix.rows * found.matrix.width;
+      found !== undefined && !isInHead(head, site) && packedSize(found.matrix) < found.matrix.rows * found.matrix.width;
     if (found !== undefined && (targets === 'all' ? fits : asked !== undefined)) {
       chosen.set(site, found);
     }
@@ -184,7 +184,7 @@ function quantizableOf(layer: tf.layers.Layer, format: BlockFormat): Quantizable
   }
 }
 
-async function quantizedWords(
+async function quantizedWeights(
   path: string,
   {kernel, matrix, transposed}: Quantizable,
   quantize: Quantize,
@@ -194,19 +194,19 @@ async function quantizedWords(
   const {rows, width} = matrix;
   const valueAt = (row: number, column: number) =>
     values[transposed ? column * rows + row : row * width + column] as number;
-  const words = await quantized(matrix, quantize, valueAt, onRow);
-  if (words === undefined) {
+  const packed = await quantized(matrix, quantize, valueAt, onRow);
+  if (packed === undefined) {
     throw numericError(`Layer "${path}" has weights that cannot be quantized: NaN, or too large for a float16 scale.`);
   }
-  return words;
+  return packed;
 }
 
 /** Gives a quantized layer its blocks, and the bias of the layer that it replaces. */
-function giveBlocks(layer: tf.layers.Layer, replacement: tf.layers.Layer, words: Int32Array): void {
+function giveBlocks(layer: tf.layers.Layer, replacement: tf.layers.Layer, packed: Int32Array): void {
   const own = namedWeights(layer);
   for (const [name, variable] of namedWeights(replacement)) {
     if (name === BLOCKS) {
-      tf.tidy(() => replaceValue(variable, tf.tensor1d(words, 'int32')));
+      tf.tidy(() => replaceValue(variable, tf.tensor1d(packed, 'int32')));
     } else {
       replaceValue(variable, (own.get(name) as tf.LayerVariable).read());
     }

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, type LoRAConfig, mergeLoRA, trainableVariables} from 'tfjs-lora';
 import {quantizeBase} from 'tfjs-lora/quantized';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
-import {type BlockMatrix, readRows, wordCount} from '../../../src/extensions/quantized/formats/blockMatrix';
+import {type BlockMatrix, readRows, packedSize} from '../../../src/extensions/quantized/formats/blockMatrix';
 import {type BlockFormatName, FORMAT_NAMES, formatNamed} from '../../../src/extensions/quantized/formats/formats';
 import {quantizedKernels} from '../../../src/extensions/quantized/kernels/quantizedKernels';
 import {formatTrials} from '../../../src/extensions/quantized/kernels/trial';
@@ -10,23 +10,23 @@ import {blockLookUp, multiply, multiplyBack} from '../../../src/extensions/quant
 import {random} from '../../helpers';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 
-/** Words, rows and pixels. */
+/** Token ids, rows and pixels. */
 function network(): tf.LayersModel {
   const {layers} = tf;
-  const words = tf.input({shape: [6], dtype: 'int32', name: 'words'});
-  const looked = layers.embedding({inputDim: 40, outputDim: 64, name: 'table'}).apply(words);
+  const ids = tf.input({shape: [6], dtype: 'int32', name: 'ids'});
+  const looked = layers.embedding({inputDim: 40, outputDim: 64, name: 'table'}).apply(ids);
   const up = layers.dense({units: 96, activation: 'relu', name: 'up'}).apply(looked);
   const pixels = layers.reshape({targetShape: [2, 3, 96]}).apply(up);
   const mixed = layers.conv2d({filters: 40, kernelSize: 1, activation: 'tanh', name: 'mix'}).apply(pixels);
   const out = layers.dense({units: 33, name: 'out'}).apply(mixed);
-  const model = tf.model({inputs: words, outputs: out as tf.SymbolicTensor});
+  const model = tf.model({inputs: ids, outputs: out as tf.SymbolicTensor});
   model.setWeights(model.weights.map(({shape}, i) => random(shape as number[], 30 + i, 0.15)));
   return model;
 }
 
 /** Outputs of an adapted model, gradients of its factors, and the outputs of the merged one. */
 export async function outcome(bits: 8 | 4, config: LoRAConfig, inFloats: boolean): Promise<number[][]> {
-  const [model, words] = [network(), tf.tensor2d([3, 1, 39, 0, 3, 7, 5, 5, 22, 38, 2, 1], [2, 6], 'int32')];
+  const [model, ids] = [network(), tf.tensor2d([3, 1, 39, 0, 3, 7, 5, 5, 22, 38, 2, 1], [2, 6], 'int32')];
   const blocks = await quantizeBase(model, {bits});
   await formatTrials();
   // Merged with updates of nothing, its layers hold the numbers of the blocks in float32.
@@ -38,13 +38,13 @@ export async function outcome(bits: 8 | 4, config: LoRAConfig, inFloats: boolean
   tf.tidy(() => variables.forEach(stir));
   const merged = mergeLoRA(adapted);
   const found = tf.tidy(() => {
-    const run = (each: tf.LayersModel, training: boolean) => each.apply(words, {training}) as tf.Tensor;
+    const run = (each: tf.LayersModel, training: boolean) => each.apply(ids, {training}) as tf.Tensor;
     const weights = random([2, 2, 3, 33], 99);
     const {grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(tf.mul(run(adapted, true), weights)), variables);
     return [run(adapted, false), ...variables.map(({name}) => grads[name]!), run(merged, false)];
   });
   [model, blocks, floats, adapted, merged].forEach(each => each && disposeModel(each));
-  words.dispose();
+  ids.dispose();
   return read(found);
 }
 
@@ -57,7 +57,7 @@ export const CONFIGS: readonly [string, LoRAConfig][] = [
 /** A matrix in blocks of bytes without a pattern, none of which makes a number that is not finite. */
 function matrixOf(name: BlockFormatName, rows: number, width: number): {matrix: BlockMatrix; bytes: Uint8Array} {
   const matrix = {format: formatNamed(name)!, rows, width};
-  const values = random([4 * wordCount(matrix)], rows).dataSync();
+  const values = random([4 * packedSize(matrix)], rows).dataSync();
   return {matrix, bytes: Uint8Array.from(values, value => Math.floor(1e6 * Math.abs(value)) & 0xbf)};
 }
 

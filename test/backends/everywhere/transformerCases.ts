@@ -222,8 +222,8 @@ export async function losses({tied = false} = {}): Promise<number[]> {
   const dense = (units: number, name: string) =>
     tf.layers.dense({units, name, kernelInitializer: tf.initializers.glorotNormal({seed: units})});
   const start = tf.initializers.randomNormal({seed: 3, stddev: 1});
-  const words = tf.layers.embedding({inputDim: 11, outputDim: 8, name: 'words', embeddingsInitializer: start});
-  const x = words.apply(ids) as tf.SymbolicTensor;
+  const embedding = tf.layers.embedding({inputDim: 11, outputDim: 8, name: 'words', embeddingsInitializer: start});
+  const x = embedding.apply(ids) as tf.SymbolicTensor;
   const normal = new RMSNormalization({name: 'first'}).apply(x) as tf.SymbolicTensor;
   const packed = dense(24, 'attention').apply(normal) as tf.SymbolicTensor;
   const seen = new Attention({heads: 2, causal: true, packed: true}).apply(packed) as tf.SymbolicTensor;

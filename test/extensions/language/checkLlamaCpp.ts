@@ -30,7 +30,7 @@ const LEAST_MOVED = 10;
 /** Tokenizers beside that of SmolLM2. That of Qwen2 composes characters as the hub does, and llama.cpp does not. */
 const OTHERS = ['llama', 'llama3', 'gpt2'].map(name => `test/fixtures/gguf/${name}.gguf`);
 
-/** Probabilities of the next word at each position. */
+/** Probabilities of the next token at each position. */
 function probabilities(logits: Float32Array, positions: number): tf.Tensor2D {
   return tf.tidy(() => tf.softmax(tf.tensor2d(logits, [positions, logits.length / positions])));
 }

@@ -9,7 +9,7 @@ export const GGUF_NAMES = ['llama', 'llama3', 'kQuants', 'qwen2', 'qwen3', 'gemm
 /** What transformers computes of a file. */
 interface Expected {
   ids: number[][];
-  /** Every fourth place, and every fifth word. */
+  /** Every fourth position, and every fifth token. */
   logits: number[];
   greedy: number[];
   texts: [text: string, ids: number[]][];

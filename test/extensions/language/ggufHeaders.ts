@@ -24,7 +24,7 @@ const EVERY = 97;
 /** Of the largest: llama.cpp looks its GELU up in a table of 16-bit numbers. */
 const TOLERANCE = 2e-3;
 const CONTEXT = 64;
-const WORDS = 280;
+const VOCABULARY = 280;
 
 export interface HeaderCase {
   family: Family;
@@ -121,7 +121,7 @@ function perturbations(random: Random, size: number, blocks: number): [string, B
     ['embedding_length_out', any(0, 16)],
     ['swin_norm', any(true, false)],
     ['rescale_every_n_layers', any(0, 1)],
-    ['vocab_size', any(WORDS, WORDS - 8)],
+    ['vocab_size', any(VOCABULARY, VOCABULARY - 8)],
     ['tensor_data_layout', 'Meta AI original pth'],
   ];
 }
@@ -190,13 +190,13 @@ export function headerOf(
       add(`${name}.bias`, shape[0] as number);
     }
   };
-  add('token_embd.weight', WORDS, width);
+  add('token_embd.weight', VOCABULARY, width);
   both('output_norm', width);
   if (family === 'gpt2') {
     add('position_embd.weight', CONTEXT, width);
   }
   if (any(true, false)) {
-    add('output.weight', WORDS, width);
+    add('output.weight', VOCABULARY, width);
   }
   const [queries, keys] = [heads * size, shared * size];
   for (let i = 0; i < blocks; i++) {
@@ -246,11 +246,11 @@ export function headerOf(
 
 function tokenizer(): Settings {
   const bytes = Array.from({length: 256}, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
-  const letters = Array.from({length: WORDS - 259}, (_, i) => String.fromCharCode(97 + i));
+  const letters = Array.from({length: VOCABULARY - 259}, (_, i) => String.fromCharCode(97 + i));
   return {
     'tokenizer.ggml.model': 'llama',
     'tokenizer.ggml.tokens': ['<unk>', '<s>', '</s>', ...bytes, ...letters],
-    'tokenizer.ggml.scores': new Float32Array(WORDS),
+    'tokenizer.ggml.scores': new Float32Array(VOCABULARY),
     'tokenizer.ggml.token_type': Int32Array.of(2, 3, 3, ...bytes.map(() => 6), ...letters.map(() => 1)),
     'tokenizer.ggml.bos_token_id': 1,
     'tokenizer.ggml.eos_token_id': 2,
@@ -261,7 +261,7 @@ function tokenizer(): Settings {
 export const ASKED = {ids: IDS, shown: (logits: Float32Array) => shownOf(logits)};
 
 function shownOf(logits: Float32Array): number[] {
-  return [...logits.subarray(6 * WORDS)].filter((_, i) => i % EVERY === 0);
+  return [...logits.subarray(6 * VOCABULARY)].filter((_, i) => i % EVERY === 0);
 }
 
 /** What is computed of a file, or the refusal. */

@@ -4,7 +4,7 @@ import {loadGGUF} from 'tfjs-lora/language';
 import {builtGGUF} from './ggufFiles';
 
 /** Tokens and width: a table of 32 MB, beside which the blocks are small. */
-const [WORDS, WIDTH] = [2 ** 18, 32];
+const [VOCABULARY, WIDTH] = [2 ** 18, 32];
 
 beforeAll(() => tf.setBackend('wasm'));
 
@@ -14,7 +14,7 @@ test('the memory of wasm does not hold a table twice while a model is loaded', a
     name => [name, WIDTH, WIDTH] as const,
   );
   const inBlock = [...width, ...square].map(([name, ...shape]) => [`blk.0.${name}.weight`, ...shape] as const);
-  const all = [['token_embd.weight', WORDS, WIDTH] as const, ['output_norm.weight', WIDTH] as const, ...inBlock];
+  const all = [['token_embd.weight', VOCABULARY, WIDTH] as const, ['output_norm.weight', WIDTH] as const, ...inBlock];
   const tensors = all.map(([name, ...shape]) => {
     const data = new Float32Array(tf.util.sizeFromShape(shape)).fill(0.1);
     return {name, shape, type: 0, data};

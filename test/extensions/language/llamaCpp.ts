@@ -15,7 +15,7 @@ export interface Job {
   base: string;
   ids: number[];
   /**
-   * By the file that is written, the adapter. Written are the logits of all words at each position, as 32-bit floats.
+   * By the file that is written, the adapter. Written are the logits at each position, as 32-bit floats.
    */
   results: Record<string, string | null>;
   /** Texts whose tokens are wanted. */

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import 'tfjs-lora/quantized';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
-import {type BlockMatrix, readRows, rowBytes, wordCount} from '../../../src/extensions/quantized/formats/blockMatrix';
+import {type BlockMatrix, readRows, rowBytes, packedSize} from '../../../src/extensions/quantized/formats/blockMatrix';
 import {FORMAT_NAMES, formatNamed} from '../../../src/extensions/quantized/formats/formats';
 import {quantizedKernels} from '../../../src/extensions/quantized/kernels/quantizedKernels';
 import {blockLookUp, multiply, multiplyBack} from '../../../src/extensions/quantized/ops/blockOps';
@@ -16,10 +16,10 @@ afterEach(() => tf.engine().endScope());
 function matrixOf(name: string, rows: number, width: number, seed: number): {matrix: BlockMatrix; blocks: tf.Tensor} {
   const format = formatNamed(name)!;
   const matrix = {format, rows, width};
-  const words = new Int32Array(wordCount(matrix));
-  const bytes = new Uint8Array(words.buffer);
+  const packed = new Int32Array(packedSize(matrix));
+  const bytes = new Uint8Array(packed.buffer);
   const next = randomFrom(seed);
-  words.forEach((_, i) => (words[i] = next() * 2 ** 32));
+  packed.forEach((_, i) => (packed[i] = next() * 2 ** 32));
   // Scales of ± 2^-7 to 2^-6, and floats of that size.
   for (let at = 0; at < rows * rowBytes(matrix); at += format.bytes) {
     const places = name === 'Q6_K' ? [209] : format.numbers === 1 ? [format.bytes - 1] : [1, 3];
@@ -27,7 +27,7 @@ function matrixOf(name: string, rows: number, width: number, seed: number): {mat
       bytes[at + place] = (bytes[at + place]! & 0x87) | (/32|BF/.test(name) ? 0x38 : 0x20);
     }
   }
-  return {matrix, blocks: tf.tensor1d(words, 'int32')};
+  return {matrix, blocks: tf.tensor1d(packed, 'int32')};
 }
 
 function whole(blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
@@ -102,9 +102,9 @@ test.each(['Q8_0', 'Q4_0'])('rows of %s that end in the middle of a block', name
 
 test('a product back over many rows whose terms almost cancel is that of float64', () => {
   const matrix = {format: formatNamed('F16')!, rows: 49_152, width: 32};
-  const words = new Int32Array(wordCount(matrix));
-  new Uint16Array(words.buffer).forEach((_, i, halves) => (halves[i] = 0x3c00 + ((7919 * i) % 41))); // 1 to 1.04
-  const blocks = tf.tensor1d(words, 'int32');
+  const packed = new Int32Array(packedSize(matrix));
+  new Uint16Array(packed.buffer).forEach((_, i, halves) => (halves[i] = 0x3c00 + ((7919 * i) % 41))); // 1 to 1.04
+  const blocks = tf.tensor1d(packed, 'int32');
   const raw = Array.from({length: matrix.rows}, (_, i) => 1 + Math.sin(12.9898 * i) / 2);
   const sum = raw.reduce((all, value) => all + value, 0);
   const dz = Float32Array.from(raw, (value, i) => value / sum - (i === 34_567 ? 1 : 0));

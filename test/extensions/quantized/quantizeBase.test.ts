@@ -29,11 +29,11 @@ import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers
 
 const BITS = [8, 4] as const;
 
-/** Words, a Dense of three axes, pixels of both formats, a frozen Dense. Not all widths are whole blocks. */
+/** Token ids, a Dense of three axes, pixels of both formats, a frozen Dense. Not all widths are whole blocks. */
 function network(): tf.LayersModel {
   const {layers} = tf;
-  const words = tf.input({shape: [6], dtype: 'int32', name: 'words'});
-  const looked = layers.embedding({inputDim: 40, outputDim: 64, name: 'table'}).apply(words) as tf.SymbolicTensor;
+  const ids = tf.input({shape: [6], dtype: 'int32', name: 'ids'});
+  const looked = layers.embedding({inputDim: 40, outputDim: 64, name: 'table'}).apply(ids) as tf.SymbolicTensor;
   const up = layers.dense({units: 72, activation: 'relu', name: 'up'}).apply(looked);
   const pixels = layers.reshape({targetShape: [2, 3, 72]}).apply(up);
   const mixed = layers.conv2d({filters: 64, kernelSize: 1, activation: 'tanh', name: 'mix'}).apply(pixels);
@@ -45,14 +45,14 @@ function network(): tf.LayersModel {
     .concatenate()
     .apply([layers.flatten().apply(turned) as tf.SymbolicTensor, layers.flatten().apply(wide) as tf.SymbolicTensor]);
   const out = layers.dense({units: 3, activation: 'softmax', name: 'out', trainable: false}).apply(joined);
-  const model = tf.model({inputs: words, outputs: out as tf.SymbolicTensor});
+  const model = tf.model({inputs: ids, outputs: out as tf.SymbolicTensor});
   model.setWeights(model.weights.map(({shape}, i) => random(shape as number[], 30 + i, 0.1)));
   return model;
 }
 
 const QUANTIZED = ['table', 'up', 'mix', 'first', 'out'];
-const words = () => tf.tensor2d([3, 1, 39, 0, 3, 7, 5, 5, 22, 38, 2, 1], [2, 6], 'int32');
-const outputs = (model: tf.LayersModel) => tf.tidy(() => numbers(model.predict(words()) as tf.Tensor));
+const ids = () => tf.tensor2d([3, 1, 39, 0, 3, 7, 5, 5, 22, 38, 2, 1], [2, 6], 'int32');
+const outputs = (model: tf.LayersModel) => tf.tidy(() => numbers(model.predict(ids()) as tf.Tensor));
 
 /** A kernel as it is after it was quantized, by the formats alone. */
 function rounded(kernel: tf.Tensor, bits: 8 | 4, isTable: boolean): tf.Tensor {
@@ -112,7 +112,7 @@ function perturb(model: tf.LayersModel): void {
 function gradients(model: tf.LayersModel): number[][] {
   return tf.tidy(() => {
     const weights = random([2, 3], 99);
-    const sum = () => tf.sum<tf.Scalar>(tf.mul(model.apply(words(), {training: true}) as tf.Tensor, weights));
+    const sum = () => tf.sum<tf.Scalar>(tf.mul(model.apply(ids(), {training: true}) as tf.Tensor, weights));
     const {grads} = tf.variableGrads(sum, trainableVariables(model));
     return trainableVariables(model).map(({name}) => numbers(grads[name]!));
   });
@@ -216,7 +216,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const adapted = applyLoRA(base, {rank: 2, seed: 1});
       const before = base.getWeights().map(numbers);
       adapted.compile({optimizer: 'adam', loss: 'categoricalCrossentropy'});
-      const [x, y] = [words(), tf.tensor2d([1, 0, 0, 0, 0, 1], [2, 3])];
+      const [x, y] = [ids(), tf.tensor2d([1, 0, 0, 0, 0, 1], [2, 3])];
       const {history} = await adapted.fit(x, y, {epochs: 8, verbose: 0});
       expect(history.loss!.at(-1)).toBeLessThan(history.loss![0] as number);
       expect(base.getWeights().map(numbers)).toEqual(before);
@@ -338,7 +338,7 @@ describe('a quantized model', () => {
   test('dropout works on the update alone', async () => {
     const adapted = applyLoRA(await quantizeBase(network(), {bits: 8}), {...EVERY, dropout: 0.5});
     perturb(adapted);
-    const apply = () => tf.tidy(() => numbers(adapted.apply(words(), {training: true}) as tf.Tensor));
+    const apply = () => tf.tidy(() => numbers(adapted.apply(ids(), {training: true}) as tf.Tensor));
     expect(apply()).not.toEqual(apply());
   });
 
@@ -372,7 +372,7 @@ describe('a quantized model', () => {
   });
 });
 
-test('parameters are counted, not the words that hold them', async () => {
+test('parameters are counted, not the integers that hold them', async () => {
   const model = network();
   const base = await quantizeBase(model, {bits: 4});
   const counts = (of: tf.LayersModel) => QUANTIZED.map(name => of.getLayer(name).countParams());

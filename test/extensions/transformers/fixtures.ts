@@ -37,7 +37,7 @@ export interface Fixture {
   name: string;
   config: string;
   weights: Uint8Array;
-  /** Whether the adapter is for a model in which the table of words and the head are one. */
+  /** Whether the adapter is for a model in which the token embedding and the head are one. */
   tied: boolean;
   /** What a body gives. */
   pooling: Pooling;

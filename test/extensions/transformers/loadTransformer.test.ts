@@ -173,8 +173,8 @@ describe('a model', () => {
       labels: 2,
     });
     expect(spans.outputs[0]!.shape).toEqual([null, null, 2]);
-    const words = numbers(spans.getLayer('transformer/embed_tokens').getWeights()[0]!);
-    expect(words).toEqual(Array.from(tensorsOf(weights)['model.embed_tokens.weight']!.data as Float32Array));
+    const embedding = numbers(spans.getLayer('transformer/embed_tokens').getWeights()[0]!);
+    expect(embedding).toEqual(Array.from(tensorsOf(weights)['model.embed_tokens.weight']!.data as Float32Array));
     disposeModel(spans);
   });
 
@@ -412,7 +412,7 @@ describe('what does not fit is refused and leaves nothing', () => {
       [/labels must be 2 for a new head of this architecture, got 3/],
     ],
     [
-      'a new head for words',
+      'a new language modelling head',
       {architecture: 'BertForMaskedLM', labels: 3},
       [/labels is for a head for classes, spans or choices/],
     ],
@@ -547,7 +547,7 @@ describe('of the config of a decoder', () => {
   });
 });
 
-test('a new head of ModernBERT begins with that for masked words where the files have it', async () => {
+test('a new head of ModernBERT begins with that for masked tokens where the files have it', async () => {
   const architecture = 'ModernBertForSequenceClassification';
   const kernelOf = (model: tf.LayersModel) => numbers(model.getLayer('head/dense').getWeights()[0]!);
   const masked = fixture('modernbertTiedWords');

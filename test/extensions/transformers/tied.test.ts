@@ -77,10 +77,12 @@ describe.each(BACKENDS)('on %s', backend => {
       const model = await load(name);
       const adapted = applyLoRA(model, {rank: 2, targets: [table, 'lm_head']});
       perturb(adapted);
-      const [words, width] = model.getLayer(table).getWeights()[0]!.shape as [number, number];
+      const [vocabulary, width] = model.getLayer(table).getWeights()[0]!.shape as [number, number];
       for (const each of [model, adapted]) {
         const artifacts = await saved(each);
-        const sizes = artifacts.weightSpecs!.filter(({shape}) => shape.length === 2 && Math.max(...shape) === words);
+        const sizes = artifacts.weightSpecs!.filter(
+          ({shape}) => shape.length === 2 && Math.max(...shape) === vocabulary,
+        );
         expect(sizes.filter(({shape}) => Math.min(...shape) === width).length).toBe(1);
         const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts));
         expect(outputOf(loaded, name)).toEqual(outputOf(each, name));

@@ -3,8 +3,8 @@ import {type BlockFormat, dequantize} from './formats';
 import {BLOCK, type Quantize} from './quantize';
 
 /**
- * A matrix in blocks. Each row is whole blocks, one after the other; where its width is no whole number of them, the
- * last one ends in zeros. A row is an output of a layer, or a word of a table.
+ * A quantized matrix. Each row is a whole number of consecutive blocks; if the width is not a multiple of the block
+ * size, the last one is padded with zeros. A row belongs to one output of a layer, or to one token of an embedding.
  */
 export interface BlockMatrix {
   readonly format: BlockFormat;
@@ -18,8 +18,8 @@ export function rowBytes({format, width}: Omit<BlockMatrix, 'rows'>): number {
   return Math.ceil(width / format.numbers) * format.bytes;
 }
 
-/** How many whole numbers of 32 bits hold the bytes: what a tensor of blocks consists of. */
-export function wordCount(matrix: BlockMatrix): number {
+/** The number of 32-bit integers that hold the bytes: the size of the tensor. */
+export function packedSize(matrix: BlockMatrix): number {
   return Math.ceil((matrix.rows * rowBytes(matrix)) / 4);
 }
 
@@ -28,8 +28,8 @@ export function wordCount(matrix: BlockMatrix): number {
  * is there at once.
  */
 export function bytesOf(blocks: tf.Tensor): Uint8Array {
-  const words = blocks.dataSync();
-  return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+  const packed = blocks.dataSync();
+  return new Uint8Array(packed.buffer, packed.byteOffset, packed.byteLength);
 }
 
 /** Some rows as numbers, `[count, width]`, the first of them row `first`. */
@@ -52,7 +52,7 @@ export function readRows(matrix: BlockMatrix, bytes: Uint8Array, first: number, 
 }
 
 /**
- * Quantizes a matrix `[rows, width]` as words of blocks.
+ * Quantizes a matrix `[rows, width]` as 32-bit integers that hold its bytes.
  *
  * @param valueAt returns the value at a row and a column.
  * @param onRow is awaited before a row.
@@ -64,8 +64,8 @@ export async function quantized(
   valueAt: (row: number, column: number) => number,
   onRow: (row: number) => Promise<void>,
 ): Promise<Int32Array | undefined> {
-  const words = new Int32Array(wordCount({format, rows, width}));
-  const bytes = new Uint8Array(words.buffer);
+  const packed = new Int32Array(packedSize({format, rows, width}));
+  const bytes = new Uint8Array(packed.buffer);
   const values = new Float32Array(BLOCK);
   let at = 0;
   for (let row = 0; row < rows; row++) {
@@ -81,5 +81,5 @@ export async function quantized(
       }
     }
   }
-  return words;
+  return packed;
 }

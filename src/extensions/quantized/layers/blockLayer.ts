@@ -20,7 +20,7 @@ import {fieldsOf} from '../../../platform/tfjs/fields';
 import type {KernelLayer} from '../../../platform/tfjs/layerFields';
 import {stockClass} from '../../../platform/tfjs/stockClass';
 import {countNumbers, namedWeights, type PackedVariable, replaceValue} from '../../../platform/tfjs/weights';
-import {type BlockMatrix, wordCount} from '../formats/blockMatrix';
+import {type BlockMatrix, packedSize} from '../formats/blockMatrix';
 import {type BlockFormat, type BlockFormatName, FORMAT_NAMES, formatNamed} from '../formats/formats';
 import {quantizedKernels} from '../kernels/quantizedKernels';
 import {blockProduct, wholeMatrix} from '../ops/blockOps';
@@ -33,7 +33,7 @@ export interface BlockArgs {
 
 /** A layer whose kernel or table is a matrix in blocks, which never trains. */
 export interface BlockLayer extends tf.layers.Layer {
-  /** The words of the blocks. */
+  /** The quantized weights, as 32-bit integers. */
   readonly blocks: PackedVariable;
   /** What they are the blocks of, once the layer is built. */
   readonly matrix: BlockMatrix;
@@ -94,7 +94,7 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
       this.matrix = {format: this.format, rows, width};
       quantizedKernels(this.format); // which are tried out, if they have to be, from here on
       const zeros = tf.initializers.zeros();
-      this.blocks = this.addWeight(BLOCKS, [wordCount(this.matrix)], 'int32', zeros, undefined, false);
+      this.blocks = this.addWeight(BLOCKS, [packedSize(this.matrix)], 'int32', zeros, undefined, false);
       this.blocks.parameters = rows * width;
     }
 

@@ -25,7 +25,7 @@ const forward: Forward = (layer, x, {update: {factors, gain}}) => {
 };
 
 /**
- * An `Embedding` whose table is held in blocks of few bits, with a row for each word. The table never trains.
+ * An `Embedding` with a quantized table, a row for each token. The table never trains.
  * `quantizeBase` makes it of an `Embedding`.
  */
 export class QuantizedEmbedding extends blockClass('Embedding', forward) {

@@ -12,7 +12,7 @@ import {
   scaleOf,
   shownOf,
 } from './disentangled';
-import {encoderHead, maskedWords} from './encoderHeads';
+import {encoderHead, maskedTokens} from './encoderHeads';
 import {pooledStates} from './pooling';
 
 /**
@@ -38,8 +38,8 @@ export const debertaV2: Architecture = {
     const sizes = debertaSizes(config);
     const {width, epsilon, activation, tableWidth} = sizes;
     const root = purpose.head === 'none' ? '' : 'deberta';
-    const words = nameOf(root, 'embeddings/word_embeddings');
-    const x = states(net, config, inputs, {root, words, sizes, purpose});
+    const tokenEmbedding = nameOf(root, 'embeddings/word_embeddings');
+    const x = states(net, config, inputs, {root, tokenEmbedding, sizes, purpose});
     const deviation = config.number('initializer_range', 0.02, 1);
     const pooled = () => contextPooler(net, config, x, {width, deviation, isNew: purpose.isNew});
     switch (purpose.head) {
@@ -47,8 +47,16 @@ export const debertaV2: Architecture = {
         break;
       case 'tokens': {
         const vocabulary = config.count('vocab_size', VOCABULARY);
-        const names = wordHead(config, sizes);
-        return maskedWords(net, config, x, {...names, activation, epsilon, width, tableWidth, vocabulary, words});
+        const names = maskedHead(config, sizes);
+        return maskedTokens(net, config, x, {
+          ...names,
+          activation,
+          epsilon,
+          width,
+          tableWidth,
+          vocabulary,
+          tokenEmbedding,
+        });
       }
       case 'classes': {
         const start = purpose.isNew ? {fresh: deviation} : {};
@@ -68,10 +76,10 @@ function states(
   net: Net,
   config: HubConfig,
   inputs: ModelInputs,
-  {root, words, sizes, purpose}: {root: string; words: string; sizes: DebertaSizes; purpose: Purpose},
+  {root, tokenEmbedding, sizes, purpose}: {root: string; tokenEmbedding: string; sizes: DebertaSizes; purpose: Purpose},
 ): NetTensor {
   const {mask} = inputs;
-  const embedded = embeddings(net, config, inputs, {root, words, sizes, purpose});
+  const embedded = embeddings(net, config, inputs, {root, tokenEmbedding, sizes, purpose});
   const encoder = nameOf(root, 'encoder');
   const distances = distancesOf(config);
   const table = distances && distanceTable(net, config, encoder, {distances, sizes}, embedded);
@@ -96,11 +104,11 @@ function embeddings(
   net: Net,
   config: HubConfig,
   {ids, mask, types}: ModelInputs,
-  {root, words, sizes, purpose}: {root: string; words: string; sizes: DebertaSizes; purpose: Purpose},
+  {root, tokenEmbedding, sizes, purpose}: {root: string; tokenEmbedding: string; sizes: DebertaSizes; purpose: Purpose},
 ): NetTensor {
   const {width, tableWidth, epsilon} = sizes;
   const at = (name: string) => nameOf(root, 'embeddings', name);
-  let x = net.embedding(words, config.count('vocab_size', VOCABULARY), tableWidth, ids);
+  let x = net.embedding(tokenEmbedding, config.count('vocab_size', VOCABULARY), tableWidth, ids);
   const typeCount = config.get('type_vocab_size') === undefined ? 0 : config.whole('type_vocab_size');
   if (typeCount > 0) {
     x = net.types(at('token_type_embeddings'), typeCount, tableWidth, purpose.tokenTypes ? [x, types] : [x]);
@@ -166,8 +174,8 @@ function contextPooler(
   return net.activation('pooler/activation', activation, net.dense('pooler/dense', [width, width], first, start));
 }
 
-/** The modules of the head for masked words, of which there are two kinds. */
-function wordHead(
+/** The modules of the head for masked tokens, of which there are two kinds. */
+function maskedHead(
   config: HubConfig,
   {width}: DebertaSizes,
 ): {transform: string; norm: string; decoder: string; bias?: string} {

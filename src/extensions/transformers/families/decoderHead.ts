@@ -15,10 +15,10 @@ export function decoderHead(
     isNew,
     width,
     vocabulary,
-    words,
+    tokenEmbedding,
     isTied,
     tokenHead,
-  }: Purpose & {width: number; vocabulary: number; words: string; isTied: boolean; tokenHead: string},
+  }: Purpose & {width: number; vocabulary: number; tokenEmbedding: string; isTied: boolean; tokenHead: string},
 ): NetTensor {
   // A config of a larger model has these parts, from which transformers would take its numbers.
   for (const part of ['text_config', 'text_encoder', 'decoder', 'generator']) {
@@ -28,7 +28,7 @@ export function decoderHead(
   const deviation = config.number('initializer_range', 0.02, 1);
   if (head === 'tokens') {
     return isOneTable
-      ? net.tied('lm_head', words, [width, vocabulary], states)
+      ? net.tied('lm_head', tokenEmbedding, [width, vocabulary], states)
       : net.dense('lm_head', [width, vocabulary], states, {bias: false});
   }
   const start = isNew ? {fresh: deviation} : {};

@@ -13,7 +13,7 @@ export interface DebertaSizes {
   width: number;
   heads: number;
   inner: number;
-  /** How wide the tables of words, positions and types are. */
+  /** The width of the token, position and type embeddings. */
   tableWidth: number;
   epsilon: number;
   activation: ActivationName;

@@ -1,7 +1,7 @@
 import {HUB_ACTIVATIONS, type Architecture, nameOf} from '../net/architecture';
 import type {NetTensor} from '../net/net';
 import {type BehindAttention, behindAttention} from './encoderBlock';
-import {encoderHead, maskedWords} from './encoderHeads';
+import {encoderHead, maskedTokens} from './encoderHeads';
 import {pooledStates} from './pooling';
 
 const MODULES: BehindAttention = {
@@ -40,9 +40,9 @@ export const distilbert: Architecture = {
     }
     const root = head === 'none' ? '' : 'distilbert';
     const embeddings = nameOf(root, 'embeddings');
-    const words = nameOf(embeddings, 'word_embeddings');
+    const tokenEmbedding = nameOf(embeddings, 'word_embeddings');
     const vocabulary = config.count('vocab_size');
-    let x = net.embedding(words, vocabulary, width, ids);
+    let x = net.embedding(tokenEmbedding, vocabulary, width, ids);
     const positions = config.count('max_position_embeddings');
     x = net.positions(nameOf(embeddings, 'position_embeddings'), {rows: positions, width}, [x]);
     x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), width, epsilon, [x]);
@@ -72,7 +72,7 @@ export const distilbert: Architecture = {
         return net.dense('classifier', [width, labels], pooled(), start);
       case 'tokens': {
         const names = {transform: 'vocab_transform', norm: 'vocab_layer_norm', decoder: 'vocab_projector'};
-        return maskedWords(net, config, x, {...names, activation, epsilon, width, vocabulary, words});
+        return maskedTokens(net, config, x, {...names, activation, epsilon, width, vocabulary, tokenEmbedding});
       }
       default:
         return encoderHead(net, x, {...purpose, width, deviation, pooled});

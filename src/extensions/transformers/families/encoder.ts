@@ -1,6 +1,6 @@
 import {HUB_ACTIVATIONS, type Architecture, type ModelInputs, nameOf, type Purpose} from '../net/architecture';
 import {BERT_BEHIND_ATTENTION, type BehindAttention, behindAttention} from './encoderBlock';
-import {encoderHead, maskedWords} from './encoderHeads';
+import {encoderHead, maskedTokens} from './encoderHeads';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 
@@ -27,7 +27,7 @@ const BERT_BLOCK: BlockModules = {
 interface Variant {
   prefix: string;
   classes: Architecture['classes'];
-  /** How wide the tables of words, positions and types are. Default: as the blocks. */
+  /** The width of the token, position and type embeddings. Default: as the blocks. */
   tableWidth?(config: HubConfig): number;
   /** What makes states as wide as the blocks. Default: `embeddings_project`, where the tables have another width. */
   widened?: string;
@@ -50,7 +50,7 @@ interface Variant {
   pooler?: string;
   /** The state that stands for a text in choices. Default: BERT's pooler, which a body without a head may have too. */
   summarize?(net: Net, config: HubConfig, states: NetTensor, width: number, purpose: Started): NetTensor;
-  /** The modules of the head for masked words, and its activation if the config does not say it. */
+  /** The modules of the head for masked tokens, and its activation if the config does not say it. */
   masked: {transform: string; norm: string; decoder: string; bias: string; activation?: ActivationName};
 }
 
@@ -88,10 +88,10 @@ function build(
   }
   const root = purpose.head === 'none' ? '' : variant.prefix;
   const embeddings = nameOf(root, 'embeddings');
-  const words = nameOf(embeddings, 'word_embeddings');
+  const tokenEmbedding = nameOf(embeddings, 'word_embeddings');
   const vocabulary = config.count('vocab_size');
   const tableWidth = variant.tableWidth?.(config) ?? width;
-  let x = net.embedding(words, vocabulary, tableWidth, ids);
+  let x = net.embedding(tokenEmbedding, vocabulary, tableWidth, ids);
   if (variant.types !== false) {
     const typeInputs = purpose.tokenTypes ? [x, types] : [x];
     const typeCount = config.count('type_vocab_size', 2);
@@ -128,7 +128,15 @@ function build(
     return variant.classify(net, x, root, width, started);
   }
   if (purpose.head === 'tokens') {
-    return maskedWords(net, config, x, {activation, ...variant.masked, epsilon, width, tableWidth, vocabulary, words});
+    return maskedTokens(net, config, x, {
+      activation,
+      ...variant.masked,
+      epsilon,
+      width,
+      tableWidth,
+      vocabulary,
+      tokenEmbedding,
+    });
   }
   const pooled = () =>
     variant.summarize === undefined
@@ -188,7 +196,7 @@ export const pooledClassifier: Variant['classify'] = (net, states, root, width, 
   return net.dense('classifier', [width, labels], pooled, isNew ? {fresh: deviation} : {});
 };
 
-/** The modules of RoBERTa's head for masked words, which others have too. */
+/** The modules of RoBERTa's head for masked tokens, which others have too. */
 export const LM_HEAD: Variant['masked'] = {
   transform: 'lm_head/dense',
   norm: 'lm_head/layer_norm',

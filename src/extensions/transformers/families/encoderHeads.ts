@@ -30,8 +30,8 @@ export function encoderHead(
   }
 }
 
-/** The names of the modules of a head for masked words, and what it computes with. */
-export interface MaskedWords {
+/** The names of the modules of a head for masked tokens, and what it computes with. */
+export interface MaskedTokens {
   transform: string;
   norm: string;
   decoder: string;
@@ -40,27 +40,38 @@ export interface MaskedWords {
   activation: ActivationName;
   epsilon: number;
   width: number;
-  /** How wide the table of words is. Default: `width`. */
+  /** The width of the token embedding. Default: `width`. */
   tableWidth?: number;
   vocabulary: number;
-  /** The table of words, which the decoder shares. */
-  words: string;
+  /** The token embedding, which the decoder shares. */
+  tokenEmbedding: string;
 }
 
 /**
- * Scores of all words at each position, by the table of words: a layer, its activation, a normalization, the product.
+ * Logits for masked tokens: a dense layer, its activation, a normalization, then the product with the token embedding.
  */
-export function maskedWords(
+export function maskedTokens(
   net: Net,
   config: HubConfig,
   states: NetTensor,
-  {transform, norm, decoder, bias, activation, epsilon, width, tableWidth = width, vocabulary, words}: MaskedWords,
+  {
+    transform,
+    norm,
+    decoder,
+    bias,
+    activation,
+    epsilon,
+    width,
+    tableWidth = width,
+    vocabulary,
+    tokenEmbedding,
+  }: MaskedTokens,
 ): NetTensor {
   const dense = net.dense(transform, [width, tableWidth], states);
   const active = net.activation(nameOf(transform, 'activation'), activation, dense);
   const normal = net.layerNorm(norm, tableWidth, epsilon, [active]);
   const sizes: [number, number] = [tableWidth, vocabulary];
   return config.flag('tie_word_embeddings', true)
-    ? net.tied(decoder, words, sizes, normal, {bias: true, biasOrElse: bias})
+    ? net.tied(decoder, tokenEmbedding, sizes, normal, {bias: true, biasOrElse: bias})
     : net.dense(decoder, sizes, normal, {biasOrElse: bias});
 }

@@ -31,7 +31,7 @@ export const gemma3 = rotaryDecoder({
   norms: 'around',
   addsOne: true,
   multipliers: config => ({
-    words: Math.fround(Math.sqrt(config.count('hidden_size'))),
+    embeddings: Math.fround(Math.sqrt(config.count('hidden_size'))),
     attention: config.count('query_pre_attn_scalar') ** -0.5,
   }),
   blocks: (config, {count, causal, ...sizes}) => {

@@ -37,9 +37,9 @@ export const gpt2: Architecture = {
       config.fault(`n_embd ${width} is no multiple of n_head ${heads}.`);
     }
     const root = purpose.head === 'none' ? '' : 'transformer';
-    const words = nameOf(root, 'wte');
+    const tokenEmbedding = nameOf(root, 'wte');
     const vocabulary = config.count('vocab_size');
-    let x = net.embedding(words, vocabulary, width, ids);
+    let x = net.embedding(tokenEmbedding, vocabulary, width, ids);
     x = net.positions(nameOf(root, 'wpe'), {rows: config.count('n_positions', 1024), width}, [x]);
     const stored = {conv1d: true};
     const count = config.count('n_layer');
@@ -66,7 +66,7 @@ export const gpt2: Architecture = {
       {states: x, ids, mask},
       {
         ...purpose,
-        ...{width, vocabulary, words},
+        ...{width, vocabulary, tokenEmbedding},
         isTied: true,
         tokenHead: 'classifier',
       },

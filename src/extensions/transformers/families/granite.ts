@@ -6,7 +6,7 @@ export const granite = rotaryDecoder({
   biases: 'configured',
   mayOmit: ['num_key_value_heads'],
   multipliers: config => ({
-    words: config.number('embedding_multiplier', 1),
+    embeddings: config.number('embedding_multiplier', 1),
     parts: config.number('residual_multiplier', 1),
     attention: config.number('attention_multiplier', 1),
     scores: 1 / config.number('logits_scaling', 1),

@@ -60,9 +60,9 @@ export const modernbert: Architecture = {
     const rotaries = rotariesOf(config, sizes, kinds, Object.keys(kinds));
     const norm = (name: string, x: NetTensor) => net.layerNorm(name, width, epsilon, [x], ofNorm);
     const root = head === 'none' ? '' : 'model';
-    const words = nameOf(root, 'embeddings/tok_embeddings');
+    const tokenEmbedding = nameOf(root, 'embeddings/tok_embeddings');
     const vocabulary = config.count('vocab_size');
-    let x = norm(nameOf(root, 'embeddings/norm'), net.embedding(words, vocabulary, width, ids));
+    let x = norm(nameOf(root, 'embeddings/norm'), net.embedding(tokenEmbedding, vocabulary, width, ids));
     for (let i = 0; i < count; i++) {
       const layer = nameOf(root, 'layers', i);
       const seesAll = windowed[i] !== true;
@@ -89,7 +89,7 @@ export const modernbert: Architecture = {
       // The token of a choice is the first that the mask shows; that of a text the first of all.
       x = net.pool('head/pool', mode, mode === 'first' && head === 'classes' ? [x] : [x, mask]);
     }
-    // A new head begins with these where the files have them, as those of a model for masked words.
+    // A new head begins with these where the files have them, as those of a model for masked tokens.
     const isFresh = isNew && !net.hasLinear('head/dense');
     const start = isFresh ? {fresh: deviation / Math.sqrt(2 * count)} : {};
     const dense = net.dense('head/dense', [width, width], x, {...ofHead, ...start});
@@ -100,7 +100,7 @@ export const modernbert: Architecture = {
     }
     const bias = config.flag('decoder_bias', true);
     return config.flag('tie_word_embeddings', true)
-      ? net.tied('decoder', words, [width, vocabulary], x, {bias})
+      ? net.tied('decoder', tokenEmbedding, [width, vocabulary], x, {bias})
       : net.dense('decoder', [width, vocabulary], x, {bias});
   },
 };

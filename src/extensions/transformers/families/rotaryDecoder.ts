@@ -23,13 +23,13 @@ export interface BlockSizes extends RotarySizes {
 
 /** What numbers are multiplied with on their way. */
 interface Multipliers {
-  /** The vectors of words. */
-  words?: number;
+  /** The token embeddings. */
+  embeddings?: number;
   /** What a part of a block adds. */
   parts?: number;
   /** The products of queries and keys. Default: `1/√size`. */
   attention?: number;
-  /** The states, before the head for words. */
+  /** The states, before the language modelling head. */
   scores?: number;
 }
 
@@ -127,10 +127,10 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
       const beforeGates = norms === 'around' ? 'pre_feedforward_layernorm' : 'post_attention_layernorm';
       const body = purpose.head === 'spans' ? bodyOfSpans : 'model';
       const root = purpose.head === 'none' ? '' : body;
-      const words = nameOf(root, 'embed_tokens');
+      const tokenEmbedding = nameOf(root, 'embed_tokens');
       const vocabulary = config.count('vocab_size');
-      let x = net.embedding(words, vocabulary, width, ids);
-      x = net.scale(nameOf(words, 'scale'), multipliers.words, x);
+      let x = net.embedding(tokenEmbedding, vocabulary, width, ids);
+      x = net.scale(nameOf(tokenEmbedding, 'scale'), multipliers.embeddings, x);
       for (let i = 0; i < count; i++) {
         const layer = nameOf(root, 'layers', i);
         x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
@@ -185,7 +185,7 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
         {states: x, ids, mask},
         {
           ...purpose,
-          ...{width, vocabulary, words},
+          ...{width, vocabulary, tokenEmbedding},
           isTied: false,
           tokenHead: 'score',
         },

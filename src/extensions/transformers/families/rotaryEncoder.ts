@@ -2,7 +2,7 @@ import {type Architecture, type GateName, HUB_GATES, nameOf, type Purpose} from 
 import type {HubConfig} from '../net/hubConfig';
 import {fileNameOf, type Net, type NetTensor} from '../net/net';
 import {pooledClassifier} from './encoder';
-import {encoderHead, type MaskedWords, maskedWords} from './encoderHeads';
+import {encoderHead, type MaskedTokens, maskedTokens} from './encoderHeads';
 import {rotaryOf} from './llamaRotary';
 import {pooledStates} from './pooling';
 
@@ -19,8 +19,8 @@ interface Variant {
   bias: boolean;
   /** What older files have in one tensor: queries, keys and values; and, if so, up and gate. */
   joined: {projections: string; gates?: string};
-  /** The modules of the head for masked words, and its activation. */
-  masked: (config: HubConfig) => Pick<MaskedWords, 'transform' | 'norm' | 'decoder' | 'bias' | 'activation'>;
+  /** The modules of the head for masked tokens, and its activation. */
+  masked: (config: HubConfig) => Pick<MaskedTokens, 'transform' | 'norm' | 'decoder' | 'bias' | 'activation'>;
 }
 
 /** Encoders whose normalizations follow the sums, with rotary positions and gated feed-forward layers. */
@@ -38,9 +38,9 @@ export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
       const {width, epsilon} = sizes;
       const root = purpose.head === 'none' ? '' : variant.prefix;
       const embeddings = nameOf(root, 'embeddings');
-      const words = nameOf(embeddings, 'word_embeddings');
+      const tokenEmbedding = nameOf(embeddings, 'word_embeddings');
       const vocabulary = config.count('vocab_size', defaults.vocabulary);
-      let x = net.embedding(words, vocabulary, width, ids);
+      let x = net.embedding(tokenEmbedding, vocabulary, width, ids);
       const typeCount = config.get('type_vocab_size') === undefined ? defaults.types : config.whole('type_vocab_size');
       if (typeCount > 0) {
         const typed = purpose.tokenTypes ? [x, types] : [x];
@@ -54,7 +54,16 @@ export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
           block(net, layer, {...sizes, ...variant}, [input, seen]),
         );
       }
-      return head(net, config, x, {purpose, root, vocabulary, words, width, epsilon, mask, masked: variant.masked});
+      return head(net, config, x, {
+        purpose,
+        root,
+        vocabulary,
+        tokenEmbedding,
+        width,
+        epsilon,
+        mask,
+        masked: variant.masked,
+      });
     },
   };
 }
@@ -111,7 +120,7 @@ interface HeadParts extends Pick<Variant, 'masked'> {
   purpose: Purpose;
   root: string;
   vocabulary: number;
-  words: string;
+  tokenEmbedding: string;
   width: number;
   epsilon: number;
   mask: NetTensor;
@@ -131,7 +140,7 @@ function head(
     case 'classes':
       return pooledClassifier(net, x, root, sizes.width, started);
     case 'tokens':
-      return maskedWords(net, config, x, {...masked(config), ...sizes});
+      return maskedTokens(net, config, x, {...masked(config), ...sizes});
     default:
       return encoderHead(net, x, {...started, width: sizes.width, pooled: () => null});
   }

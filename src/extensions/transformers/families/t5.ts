@@ -32,11 +32,14 @@ export const t5: Architecture = {
     const norm = (name: string, x: NetTensor) => net.rmsNorm(name, width, epsilon, [x]);
     const encoder = nameOf(root, 'encoder');
     // One table by two names. The encoder computes by this one, and so do adapters of PEFT.
-    const words = nameOf(encoder, 'embed_tokens');
+    const tokenEmbedding = nameOf(encoder, 'embed_tokens');
     const shared = fileNameOf(nameOf(root, 'shared'), 'weight');
     const rows = config.count('vocab_size', VOCABULARY);
-    net.expect(words, 'weight', [rows, width], 'embeddings', {fileName: fileNameOf(words, 'weight'), orElse: shared});
-    let x = net.embedding(words, rows, width, ids);
+    net.expect(tokenEmbedding, 'weight', [rows, width], 'embeddings', {
+      fileName: fileNameOf(tokenEmbedding, 'weight'),
+      orElse: shared,
+    });
+    let x = net.embedding(tokenEmbedding, rows, width, ids);
     const bias = distances(net, config, encoder, x);
     const count = config.count('num_layers', 6);
     for (let i = 0; i < count; i++) {

@@ -11,7 +11,7 @@ export interface ScalingArgs {
   name?: string;
 }
 
-/** `factor·x`, such as the vectors of words in Gemma and Granite. */
+/** `factor·x`, such as the token embeddings in Gemma and Granite. */
 export class Scaling extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>Scaling';
   private readonly factor: number;

@@ -27,9 +27,9 @@ export interface TiedDenseArgs {
 }
 
 /**
- * The scores of words by the table of words itself: `y = x·Eᵀ + b`, `E`: `[words, width]`, `[.., width]` →
- * `[.., words]`. The table is the weight of an `Embedding` before it in the model, and not copied. (Press and Wolf,
- * arXiv 1608.05859.)
+ * Logits from the token embedding itself, a tied output head: `y = x·Eᵀ + b`, `E`: `[vocabulary, width]`, `[.., width]`
+ * → `[.., vocabulary]`. `E` is the weight of an `Embedding` before this layer in the model, and is not copied. (Press
+ * and Wolf, arXiv 1608.05859.)
  *
  * It finds the `Embedding` by its name when it is called on a symbolic input. So it is saved and loaded as any other
  * layer, and a file holds the table once. Where the table trains, its gradient is the sum of both uses.
@@ -76,14 +76,14 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const [words, width] = this.tableVariable.shape as number[];
+    const [vocabulary, width] = this.tableVariable.shape as number[];
     const shape = onlyShape(inputShape);
     if (shape.at(-1) !== width) {
       throw misfitError(
         `"${this.name}" takes states as wide as the table of "${this.table}", ${width}, got ${showShape(shape)}.`,
       );
     }
-    this.bias = this.useBias ? this.addWeight('bias', [words ?? 0], 'float32', tf.initializers.zeros()) : null;
+    this.bias = this.useBias ? this.addWeight('bias', [vocabulary ?? 0], 'float32', tf.initializers.zeros()) : null;
     this.built = true;
   }
 
@@ -111,7 +111,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
     return {...super.getConfig(), table: {name: this.table}, useBias: this.useBias};
   }
 
-  /** `E`, `[words, width]`. */
+  /** `E`, `[vocabulary, width]`. */
   get tableVariable(): tf.LayerVariable {
     const {lent} = this;
     if (lent !== undefined) {
@@ -139,8 +139,8 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
   }
 
   /**
-   * The table turned over, `[width, words]`, as the kernel of a `Dense`. Reading it makes a copy, which is the same as
-   * long as it is there: methods keep what depends on the kernel by the tensor that it is.
+   * The table turned over, `[width, vocabulary]`, as the kernel of a `Dense`. Reading it makes a copy, which is the
+   * same as long as it is there: methods keep what depends on the kernel by the tensor that it is.
    */
   get kernel(): tf.LayerVariable {
     const {tableVariable: table} = this;
@@ -173,7 +173,7 @@ function layerBefore(tensors: readonly tf.SymbolicTensor[], name: string): tf.la
   return undefined;
 }
 
-/** The product with the table turned over, `[n, width] · [words, width]ᵀ`; with any other matrix as it is. */
+/** The product with the table turned over, `[n, width] · [vocabulary, width]ᵀ`; with any other matrix as it is. */
 function turnedOp(table: tf.Tensor): Linear {
   return {
     isProduct: true,
@@ -195,8 +195,8 @@ const NO_ACTIVATION: KernelLayer['activation'] = {apply: z => z, getClassName: (
 
 const tiedForward: Forward = (layer, x, call) => {
   const {tableVariable, lent, kernel, bias} = layer as TiedDense;
-  const [flat, words] = [asMatrix(x), tableVariable.shape[0] as number];
-  const restore = (y: tf.Tensor) => tf.reshape(y, [...x.shape.slice(0, -1), words]);
+  const [flat, vocabulary] = [asMatrix(x), tableVariable.shape[0] as number];
+  const restore = (y: tf.Tensor) => tf.reshape(y, [...x.shape.slice(0, -1), vocabulary]);
   const {factors, kernel: updated, dropout} = call.update;
   const manner = {biasApart: true, fuses: false};
   if (factors === undefined && (updated !== undefined || dropout !== undefined)) {
@@ -215,8 +215,8 @@ const tiedForward: Forward = (layer, x, call) => {
 };
 
 /**
- * A {@link TiedDense} with a low-rank update of its own: `y = x·(Eᵀ + s·A·B) + b`, `A`: `[width, rank]`, `B`:
- * `[rank, words]`. The table itself, and what is looked up in it, stay as they are. Merged, the layer becomes a `Dense`
+ * A {@link TiedDense} with a low-rank update of its own: `y = x·(Eᵀ + s·A·B) + b`, `A`: `[width, rank]`, `B`: `[rank,
+ * vocabulary]`. The table itself, and what is looked up in it, stay as they are. Merged, the layer becomes a `Dense`
  * with a kernel of its own.
  */
 export class LoRATiedDense extends LoRALayer {

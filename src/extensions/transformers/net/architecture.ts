@@ -2,9 +2,10 @@ import type {HubConfig} from './hubConfig';
 import type {ActivationName, Net, NetTensor} from './net';
 
 /**
- * What a model gives: its states; scores of classes, of a text or a picture, or at each position; scores of all words
- * at each position; of each position as the start and the end of a span; of choices; of classes, by the tokens for the
- * class and for a teacher; a vector to be compared with those of another model; how alike pictures and texts are.
+ * What a model computes: states; logits of classes, of a text or an image, or at each position; logits of the
+ * vocabulary at each position; logits of each position as the start and the end of a span; logits of choices; logits of
+ * classes, by the tokens for the class and for a teacher; a vector to compare with those of another model; similarities
+ * of images and texts.
  */
 export type Head =
   'none' | 'classes' | 'tokenClasses' | 'tokens' | 'spans' | 'choices' | 'taught' | 'projection' | 'pairs';
@@ -69,7 +70,7 @@ export interface Architecture {
    * are refused.
    */
   blocks(config: HubConfig): number;
-  /** How many rows the table of words has, of a model for texts. */
+  /** The size of the vocabulary, for text models. */
   vocabulary?(config: HubConfig): number;
   /** The most positions that a text can have. */
   positions?(config: HubConfig): number;

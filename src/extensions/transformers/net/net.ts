@@ -174,8 +174,8 @@ export class Net {
   }
 
   /**
-   * A head that gives each word a score by the table of words. One that the files have all the same, or that shall have
-   * a table of its own, is a `Dense`.
+   * An output head tied to the token embedding. If the files have a weight for it, or heads are not to be tied, it is a
+   * `Dense`.
    */
   tied(
     name: string,

@@ -29,7 +29,7 @@ export interface Part {
 export interface NetSources {
   /** Whether the files have a tensor of a name, with or without the prefix of the body. */
   has: (fileName: string) => boolean;
-  /** Whether a head that shares the table of words computes with the table itself. */
+  /** Whether a tied output head computes with the token embedding itself. */
   tied: boolean;
   /** A layer whose weight of that name the files have in another form than numbers; `undefined` for a stock layer. */
   make?: (fileName: string, className: 'Dense' | 'Embedding', args: StockArgs) => tf.layers.Layer | undefined;

@@ -15,12 +15,12 @@ const WGSL: Dialect = {
   define: (name, parameters, type, expression) =>
     `fn ${name}(${parameters.map(parameter => `${parameter}: i32`).join(', ')}) -> ${type} { return ${expression}; }`,
   primitives: `fn bits(v: i32, shift: i32, mask: i32) -> i32 { return (v >> u32(shift)) & mask; }
-fn byteAt(offset: i32) -> i32 { return bits(words[offset / 4], 8 * (offset % 4), 255); }
+fn byteAt(offset: i32) -> i32 { return bits(packed[offset / 4], 8 * (offset % 4), 255); }
 fn real(v: i32) -> f32 { return f32(v); }
 fn fromBits(v: i32) -> f32 { return bitcast<f32>(v); }`,
 };
 
-/** Declares the numbers of the matrix in `words`. */
+/** Declares the numbers of the matrix in `packed`. */
 function numbersOf(format: BlockFormat): string {
   return formatCode(format, WGSL, 'u.stride');
 }
@@ -52,7 +52,7 @@ function tiles(format: BlockFormat, back: boolean): Program {
     ? eachTogether(format, 'row < u.inner && column + t < u.columns', `ws[line * ${TILE} + start + t] = w;`)
     : eachTogether(format, 'row < u.columns && column + t < u.inner', `ws[(start + t) * ${TILE} + line] = w;`);
   return programOf(['blockTiles', format.name, back].join(), () => ({
-    reads: ['x', 'words'],
+    reads: ['x', 'packed'],
     writes: ['y'],
     integers: ['stride', 'rows', 'inner', 'columns'],
     head: `var<workgroup> xs: array<f32, ${TILE * DEEP}>; var<workgroup> ws: array<f32, ${TILE * DEEP}>;
@@ -89,7 +89,7 @@ function fewRows(format: BlockFormat): Program {
   const together = numbersTogether(format);
   const use = 'for (var r = 0; r < u.rows; r++) { sums[r] += x[r * u.inner + min(column + t, u.inner - 1)] * w; }';
   return programOf(['blockRows', format.name].join(), () => ({
-    reads: ['x', 'words'],
+    reads: ['x', 'packed'],
     writes: ['y'],
     integers: ['stride', 'rows', 'inner', 'columns'],
     head: `var<workgroup> parts: array<f32, ${FEW * GROUP}>; ${numbersOf(format)}`,
@@ -110,7 +110,7 @@ if (r < u.rows && own < u.columns) {
 /** Rows by their numbers; zeros for a number that is none of a row. */
 function lookUpProgram(format: BlockFormat): Program {
   return programOf(['blockLookUp', format.name].join(), () => ({
-    reads: ['numbers', 'words'],
+    reads: ['numbers', 'packed'],
     writes: ['y'],
     integers: ['stride', 'count', 'width'],
     head: numbersOf(format),
