@@ -110,7 +110,7 @@ const make = MODELS[name];
 if (make === undefined) {
   throw new Error(`There is no model "${name}": ${Object.keys(MODELS).join(', ')}.`);
 }
-await useBackend(values.backend as Backend);
+await useBackend(values.backend as Backend, Number(values.threads));
 if (values.relaxed) {
   useRelaxed();
 }
@@ -177,6 +177,6 @@ printTable(
   ]),
 );
 console.log(
-  `\n${name} on ${values.backend}, ${values.threads} thread(s) for PyTorch ${hello.torch as string}, PEFT ` +
+  `\n${name} on ${values.backend}, ${values.threads} thread(s), PyTorch ${hello.torch as string}, PEFT ` +
     `${hello.peft as string}; medians of ${values.rounds} rounds`,
 );

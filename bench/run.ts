@@ -13,7 +13,7 @@ import {type Reach, reach, spread} from './reach';
 import {printTable} from './table';
 import {OF, printWhere} from './where';
 
-const USAGE = `npm run bench -- [--backend ${BACKENDS.join('|')}] [--case ${CASE_NAMES.join(',')}] [--clock ${CLOCKS.join('|')}] [--quick] [--relaxed]
+const USAGE = `npm run bench -- [--backend ${BACKENDS.join('|')}] [--case ${CASE_NAMES.join(',')}] [--clock ${CLOCKS.join('|')}] [--quick] [--relaxed] [--threads 1]
   [--where [--of ${OF.join('|')}] [--by kernel|shapes] [--top 20] [--steps 5]]`;
 
 const THOROUGH = {rounds: 21, sampleMs: 100};
@@ -69,7 +69,7 @@ interface Environment {
 
 /** Loads a backend, which trains with relaxed SIMD if that is asked for. */
 async function start(backend: Backend): Promise<void> {
-  await useBackend(backend);
+  await useBackend(backend, Number(values.threads));
   if (values.relaxed) {
     useRelaxed();
   }
@@ -84,8 +84,7 @@ async function environmentOf(backend: Backend, plan: Plan): Promise<Environment>
     ...(backend === 'wasm' && {
       simd: Boolean(await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT')),
       relaxedSimd: values.relaxed,
-      // In Node the wasm backend has no threads.
-      threads: 1,
+      threads: Number(values.threads),
     }),
     tfjs: tf.version.tfjs,
     library: version,
@@ -229,6 +228,7 @@ const {values} = parseArgs({
     clock: {type: 'string', default: 'wall'},
     quick: {type: 'boolean', default: false},
     relaxed: {type: 'boolean', default: false},
+    threads: {type: 'string', default: '1'},
     where: {type: 'boolean', default: false},
     of: {type: 'string', default: 'lora'},
     by: {type: 'string', default: 'kernel'},

@@ -282,6 +282,17 @@ export const CHANGES: readonly Change[] = [
     without: 'do not import `tfjs-lora/quantized` or `tfjs-lora/language`',
   },
   {
+    what:
+      "In **Node**, `startWasm` sets the flag `WASM_HAS_MULTITHREAD_SUPPORT`, tfjs-backend-wasm's thread count, and " +
+      'the `Worker` class of `node:worker_threads` while it starts the wasm backend.',
+    by: 'node/startWasm.ts',
+    why:
+      'tfjs starts its build with shared memory in pages only. That build starts workers which the library does not ' +
+      'need: they are replaced by objects that do nothing.',
+    lasts: 'during `startWasm` with more than one thread. The thread count is then the default again',
+    without: "use `tf.setBackend('wasm')`, with one thread",
+  },
+  {
     what: 'On wasm, `_malloc` of the compiled module throws if memory is full.',
     by: 'platform/tfjs/guards.ts',
     why: 'tfjs would write to address 0 and overwrite other tensors.',

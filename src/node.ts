@@ -5,6 +5,7 @@ import {fileHandler} from './node/fileHandler';
 import {registerFileRouter} from './node/fileRouter';
 import {localFiles} from './node/localFiles';
 import {writePEFTFolder} from './node/peftFolder';
+import {startWasm, type WasmOptions, type WasmStart} from './node/startWasm';
 import {ownHandlers} from './core/storage/places';
 import {supplyLocalFiles} from './core/storage/sources';
 
@@ -17,4 +18,4 @@ supplyLocalFiles(localFiles);
 // The front door in Node: that of the browser, and files. These are few names more, not another list of names to keep
 // in step.
 export * from './index';
-export {fileHandler, writePEFTFolder};
+export {fileHandler, startWasm, type WasmOptions, type WasmStart, writePEFTFolder};

@@ -6,16 +6,15 @@
  */
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import * as tf from '@tensorflow/tfjs';
-import '@tensorflow/tfjs-backend-wasm';
 import {fileHandler, progress, summarizeLoRA} from 'tfjs-lora';
+import {startWasm} from 'tfjs-lora/node';
 import {kilobytes, table} from '../shared/report';
 import {makeWords, write} from './data';
 import {run} from './run';
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 
-await tf.setBackend('wasm');
+await startWasm();
 const start = Date.now();
 const {models, scores, differenceAtBirth} = await run({
   steps: {pretraining: 160, adapting: 256},

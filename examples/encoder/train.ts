@@ -6,8 +6,8 @@
  *     npm run example -- encoder --quick    one seed, fewer subjects
  */
 import * as tf from '@tensorflow/tfjs';
-import '@tensorflow/tfjs-backend-wasm';
 import {disposeModel} from 'tfjs-lora';
+import {startWasm} from 'tfjs-lora/node';
 import {mails, minilm} from '../../scripts/pretrained';
 import {SHORT, table} from '../shared/report';
 import {makeTasks} from './data';
@@ -19,7 +19,7 @@ const amounts = isQuick ? {train: 96, test: 128} : {train: 256, test: 320};
 const seeds = isQuick ? [1] : [1, 2, 3];
 const epochs = 2;
 
-await tf.setBackend('wasm');
+await startWasm();
 tf.enableProdMode();
 const begin = Date.now();
 const encoder = await minilm();

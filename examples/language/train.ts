@@ -9,7 +9,7 @@ import {existsSync, mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import '@tensorflow/tfjs-backend-wasm';
+import {startWasm} from 'tfjs-lora/node';
 import {SHORT, table} from '../shared/report';
 import {makeOrders} from './data';
 import {type Arm, ARMS, learn, type Measured, type Outcome} from './learn';
@@ -23,7 +23,7 @@ const epochs = isQuick ? 4 : 1;
 const arms: readonly Arm[] = isAll ? ARMS : [ARMS[0]];
 const seeds = isAll ? [1, 2, 3] : [1];
 
-await tf.setBackend('wasm');
+await startWasm();
 tf.enableProdMode();
 mkdirSync(OUTPUT, {recursive: true});
 const begin = Date.now();

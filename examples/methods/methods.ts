@@ -4,12 +4,11 @@
  *     npm run example -- methods
  *     npm run example -- methods --quick    one seed, less training
  */
-import * as tf from '@tensorflow/tfjs';
-import '@tensorflow/tfjs-backend-wasm';
+import {startWasm} from 'tfjs-lora/node';
 import {SHORT, table} from '../shared/report';
 import {cut, FULL, QUICK, study} from './study';
 
-await tf.setBackend('wasm');
+await startWasm();
 const begin = Date.now();
 const isQuick = process.argv.includes('--quick');
 const scale = isQuick ? QUICK : FULL;

@@ -6,9 +6,9 @@
  */
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import '@tensorflow/tfjs-backend-wasm';
 import {applyLoRA, disposeModel, fileHandler, loadAdapter, mergeLoRA, planLoRA, saveAdapter} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
+import {startWasm} from 'tfjs-lora/node';
 import {rasterise} from '../shared/drawings';
 import {kilobytes, percent, SHORT, table} from '../shared/report';
 import {type Sample, samples} from '../shared/emoji';
@@ -21,7 +21,7 @@ const CLASSES = QUICK ? 3 : 5;
 const SETTINGS = QUICK ? {epochs: 8, copies: 0} : {epochs: 20, copies: 2};
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 
-await tf.setBackend('wasm');
+await startWasm();
 tf.enableProdMode();
 
 // 1. Ten pictures of each class. Eight are learned from, two say when to stop; others that nobody has seen say how good

@@ -8,8 +8,8 @@
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA, fileHandler, loadAdapter, mergeLoRA, progress, saveAdapter} from 'tfjs-lora';
+import {startWasm} from 'tfjs-lora/node';
 import {packageFile} from '../shared/packages';
 import {cutPatches, loadEmoji} from './data';
 import {writePicture} from './picture';
@@ -23,7 +23,7 @@ const BATCH = 8;
 const UPSCALER = packageFile('@upscalerjs/default-model/models/');
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 
-await tf.setBackend('wasm');
+await startWasm();
 
 // 1. Real pictures. The model learns from pieces of 400 emoji, and is judged by 64 that it never sees.
 const {train, test} = loadEmoji({train: 400, test: 64}, SEED);

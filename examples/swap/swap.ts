@@ -6,15 +6,14 @@
 import {rmSync, statSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import * as tf from '@tensorflow/tfjs';
-import '@tensorflow/tfjs-backend-wasm';
 import {fileHandler, progress, saveAdapter} from 'tfjs-lora';
+import {startWasm} from 'tfjs-lora/node';
 import {table} from '../shared/report';
 import {FULL, styles, swap} from './story';
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 
-await tf.setBackend('wasm');
+await startWasm();
 const begin = Date.now();
 const outcome = await swap(
   FULL,

@@ -3,7 +3,7 @@ import {BINARY} from '../../src/backends/wasm/module/binary';
 import {compiled, functionsOf} from '../../src/backends/wasm/module/module';
 import {TRANSFORMER_BINARY} from '../../src/extensions/transformers/kernels/wasm/binary';
 import type {TransformerFunctions} from '../../src/extensions/transformers/kernels/wasm/functions';
-import {HELPER, partsOf, Threads, type Workplace} from '../../src/backends/wasm/module/threads';
+import {HELPER, partsOf, Threads, webWorkers, type Workplace} from '../../src/backends/wasm/module/threads';
 
 describe('parts', () => {
   test.each([
@@ -48,9 +48,9 @@ class PageWorker {
   static readonly all: PageWorker[] = [];
   private readonly worker: NodeWorker;
 
-  constructor() {
+  constructor(_url: unknown, prelude = '') {
     const receive = "require('node:worker_threads').parentPort.on('message', data => globalThis.onmessage({data}));";
-    this.worker = new NodeWorker(`${HELPER}\n${receive}`, {eval: true});
+    this.worker = new NodeWorker(`${prelude}${HELPER}\n${receive}`, {eval: true});
     PageWorker.all.push(this);
   }
 
@@ -100,7 +100,7 @@ afterAll(() => {
 test('threads compute what one computes, round after round', async () => {
   const place = workplace();
   const {memory, module} = place;
-  const threads = withWorkers(PageWorker, () => Threads.start(3, place))!;
+  const threads = withWorkers(PageWorker, () => Threads.start(webWorkers(3), place))!;
   expect(threads.available()).toBe(1);
   await available(threads, 3);
   const functions = functionsOf(module, memory);
@@ -144,7 +144,7 @@ test('threads compute what one computes, round after round', async () => {
 test('they get the functions of another module in the midst of it', async () => {
   const place = workplace();
   const {memory, module} = place;
-  const threads = withWorkers(PageWorker, () => Threads.start(2, place))!;
+  const threads = withWorkers(PageWorker, () => Threads.start(webWorkers(2), place))!;
   const areThere = () => available(threads, 2);
   await areThere();
   const functions = functionsOf(module, memory);
@@ -174,7 +174,7 @@ test('they get the functions of another module in the midst of it', async () => 
 test('a round that fails, in a thread or in this one, says so, and the next goes on', async () => {
   const place = workplace();
   const {memory, module} = place;
-  const threads = withWorkers(PageWorker, () => Threads.start(2, place))!;
+  const threads = withWorkers(PageWorker, () => Threads.start(webWorkers(2), place))!;
   await available(threads, 2);
   const functions = functionsOf(module, memory);
   const [x, beyond] = [1_000_000, 2 ** 31];
@@ -202,12 +202,52 @@ test('a round that fails, in a thread or in this one, says so, and the next goes
   }
 });
 
+test('a thread whose core another process uses is left alone for a while', async () => {
+  // Whenever it has taken a part, its core is taken away for 20 ms.
+  const delay = `const {sub} = Atomics, nothing = new Int32Array(new SharedArrayBuffer(4));
+    Atomics.sub = (...args) => {
+      const left = sub(...args);
+      if (left > 0) Atomics.wait(nothing, 0, 0, 20);
+      return left;
+    };\n`;
+  class DelayedWorker extends PageWorker {
+    constructor(url: unknown) {
+      super(url, delay);
+    }
+  }
+  const place = workplace();
+  const {memory, module} = place;
+  const threads = withWorkers(DelayedWorker, () => Threads.start(webWorkers(2), place))!;
+  await available(threads, 2);
+  const functions = functionsOf(module, memory);
+  const x = 1_000_000;
+  const numbers = new Float32Array(memory.buffer, x, 64);
+  let rounds = 0;
+  for (; threads.available() === 2 && rounds < 100; rounds++) {
+    numbers.fill(rounds);
+    threads.run(
+      partsOf(64, 32, 2),
+      (own, {first, size}) => {
+        own.clamp(x + 4 * first, x + 4 * first, size, 5, 60);
+      },
+      functions,
+      false,
+    );
+    expect(numbers.every(value => value === Math.min(60, Math.max(5, rounds)))).toBe(true);
+    // So that the thread takes its part before this one does.
+    await new Promise(resolve => setTimeout(resolve, 1));
+  }
+  expect(rounds).toBeLessThan(100);
+  expect(threads.available()).toBe(1);
+  await available(threads, 2);
+});
+
 test('there are none where there is nothing to share', () => {
   const place = workplace();
   const own = {...place, memory: new WebAssembly.Memory({initial: 1})};
-  expect(withWorkers(PageWorker, () => Threads.start(1, place))).toBeUndefined();
-  expect(withWorkers(PageWorker, () => Threads.start(2, own))).toBeUndefined();
-  expect(withWorkers(undefined, () => Threads.start(2, place))).toBeUndefined();
+  expect(withWorkers(PageWorker, () => Threads.start(webWorkers(1), place))).toBeUndefined();
+  expect(withWorkers(PageWorker, () => Threads.start(webWorkers(2), own))).toBeUndefined();
+  expect(withWorkers(undefined, () => Threads.start(webWorkers(2), place))).toBeUndefined();
 });
 
 test('there are none where the page allows no workers, or memory is full', () => {
@@ -215,6 +255,6 @@ test('there are none where the page allows no workers, or memory is full', () =>
     throw new Error('Refused by the policy of the page.');
   };
   const place = workplace();
-  expect(withWorkers(Forbidden, () => Threads.start(2, place))).toBeUndefined();
-  expect(withWorkers(PageWorker, () => Threads.start(2, {...place, allocate: () => 0}))).toBeUndefined();
+  expect(withWorkers(Forbidden, () => Threads.start(webWorkers(2), place))).toBeUndefined();
+  expect(withWorkers(PageWorker, () => Threads.start(webWorkers(2), {...place, allocate: () => 0}))).toBeUndefined();
 });

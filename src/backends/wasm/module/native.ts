@@ -4,7 +4,7 @@ import {BINARY} from './binary';
 import {aligned, compiled, functionsOf, LINE, type NativeFunctions} from './module';
 import {isTakingGradient} from '../../../platform/tfjs/engine';
 import {areFusedSumsWanted, withFusedSums} from './relaxed';
-import {type Part, partsOf, Threads, worthCalling} from './threads';
+import {type Part, partsOf, Threads, type ThreadSource, webWorkers, worthCalling} from './threads';
 
 /**
  * The parts of tfjs's wasm backend that are not public: its Emscripten module, in its plain build and in the one with
@@ -33,6 +33,13 @@ export interface AddedFunctions<Functions> {
 
 /** The cost of an operation on single numbers, in multiplications a number: fetching a number takes as long. */
 export const BY_NUMBER = 8;
+
+const sources = new WeakMap<object, ThreadSource>();
+
+/** Makes our module take its threads from here in the memory of a backend, rather than from where tfjs has its own. */
+export function useThreads(backend: WasmBackend, source: ThreadSource): void {
+  sources.set(backend, source);
+}
 
 /**
  * Our module in the memory of a backend: functions that take places in memory, memory to work in, and threads to work
@@ -77,7 +84,8 @@ export class Native {
     const emscripten = wasm as EmscriptenModule;
     let fused: {code: WebAssembly.Module | undefined} | undefined;
     const fusedCode = () => (fused ??= {code: compiled(BINARY, memory, withFusedSums)}).code;
-    const threads = Threads.start(emscripten.tfjs?.getThreadsCount?.() ?? 1, {
+    const source = sources.get(backend) ?? webWorkers(emscripten.tfjs?.getThreadsCount?.() ?? 1);
+    const threads = Threads.start(source, {
       memory,
       modules: () => {
         const withSums = fusedCode();
@@ -95,13 +103,18 @@ export class Native {
     return areFusedSumsWanted() && isTakingGradient() ? this.fusedOrExact() : this.exact;
   }
 
+  /** How many threads an operation may use now. */
+  get threadCount(): number {
+    return this.threads?.available() ?? 1;
+  }
+
   /**
    * The parts in which `count` things are to be computed: one for each thread, of as many whole `units` as the others.
    *
    * @param work about how many multiplications they take. For few, no other thread is called.
    */
   partsOf(count: number, unit: number, work: number): Part[] {
-    return partsOf(count, unit, worthCalling(this.threads?.available() ?? 1, work));
+    return partsOf(count, unit, worthCalling(this.threadCount, work));
   }
 
   /** Computes parts at the same time, each by the calls that `compute` makes for it. */

@@ -7,6 +7,8 @@ const CALLS = {begin: 1024, numbers: 24} as const;
 
 /** How often a thread looks for a new round before it sleeps: for about the time between two operations. */
 const LOOKS = 40_000;
+/** How often the first thread looks for the end of a round before it sleeps, where it may: waking up takes as long. */
+const LOOKS_FOR_END = 4000;
 
 /**
  * The code of a worker. It receives modules, the memory and the place of the table, and waits at the table for rounds.
@@ -38,10 +40,41 @@ onmessage = ({data: {modules, memory, place}}) => {
         Atomics.store(words, ${WORDS.failed}, 1);
       }
       Atomics.add(words, ${WORDS.done}, 1);
+      Atomics.notify(words, ${WORDS.done});
     }
   }
 };
 `;
+
+/** A thread that runs `HELPER`. */
+export interface HelperThread {
+  postMessage(message: unknown): void;
+  terminate(): unknown;
+}
+
+/** How many threads compute, the calling one included, and how another is started. */
+export interface ThreadSource {
+  readonly count: number;
+  /** @throws if a thread cannot be started. */
+  readonly start: () => HelperThread;
+  /** Called when all threads have started, and when they cannot be. */
+  readonly release?: () => void;
+}
+
+/** Web workers, as many as tfjs would use; `undefined` where the environment has none. */
+export function webWorkers(count: number): ThreadSource | undefined {
+  if (typeof Worker !== 'function') {
+    return undefined;
+  }
+  let url: string | undefined;
+  return {
+    count,
+    start: () => new Worker((url ??= URL.createObjectURL(new Blob([HELPER], {type: 'text/javascript'})))),
+    release: () => {
+      URL.revokeObjectURL(url ?? '');
+    },
+  };
+}
 
 /** A part of the items to compute: the first of them, and how many. */
 export interface Part {
@@ -61,16 +94,21 @@ export interface Workplace {
 }
 
 /** The most threads that tfjs uses. */
-const MOST_THREADS = 8;
+export const MOST_THREADS = 8;
 /** The most calls of a round that fit into the table. A round with more is computed on this thread. */
 export const MOST_CALLS = 1024;
 
 /** A thread is called for at least so many multiplications, which take longer than the call. */
 let worth = 2 ** 19;
+/** Threads whose help has cost more milliseconds than it has saved are left alone for a while. */
+let mostLoss = 1;
+/** For how long, in multiples of what they cost: so that trying again costs a twentieth at most. */
+const REST = 20;
 
-/** For tests, which call threads for less work. */
+/** For tests, which call threads for less work, and whether or not it saves time. */
 export function callThreadsFor(multiplications: number): void {
   worth = multiplications;
+  mostLoss = Infinity;
 }
 
 /** How many of the threads are worth calling for so many multiplications. */
@@ -93,22 +131,28 @@ export function partsOf(count: number, unit: number, most: number): Part[] {
 export class Threads {
   private readonly words: Int32Array;
   private readonly numbers: Float64Array;
-  private readonly url: string;
   private readonly recorder: NativeFunctions;
   private readonly functionCount: number;
-  private readonly workers: readonly Worker[];
+  private readonly workers: readonly HelperThread[];
   /** How many functions the threads have, of all modules. */
   private known: number;
   private messages = 1;
   private calls: (readonly [id: number, args: readonly number[]])[] = [];
   private round = 0;
   private isReady = false;
+  /** How many threads are called, this one included: fewer than there are while other processes use their cores. */
+  private called: number;
+  /** When all are called again, in milliseconds; and what their help has cost since, less what it has saved. */
+  private restUntil = 0;
+  private loss = 0;
 
   private constructor(
+    private readonly source: ThreadSource,
     private readonly count: number,
     private readonly place: number,
     private readonly workplace: Workplace,
   ) {
+    this.called = count;
     const {memory, modules, owner} = workplace;
     const [exact, ...others] = modules();
     this.words = new Int32Array(memory.buffer, place, CALLS.begin / 4).fill(0);
@@ -116,10 +160,9 @@ export class Threads {
     this.functionCount = WebAssembly.Module.exports(exact).length;
     this.known = this.functionCount * (1 + others.length);
     this.recorder = this.recorderOf(exact, 0);
-    this.url = URL.createObjectURL(new Blob([HELPER], {type: 'text/javascript'}));
     Atomics.store(this.words, WORDS.messages, this.messages);
     this.workers = Array.from({length: count - 1}, () => {
-      const worker = new Worker(this.url);
+      const worker = source.start();
       worker.postMessage({modules: [exact, ...others], memory, place});
       return worker;
     });
@@ -155,9 +198,9 @@ export class Threads {
     return own => (own === this.recorder ? recorder : functions);
   }
 
-  /** Starts one thread fewer than tfjs has; `undefined` where tfjs has one only. */
-  static start(count: number, workplace: Workplace): Threads | undefined {
-    if (count < 2 || typeof Worker !== 'function' || !isShared(workplace.memory)) {
+  /** Starts one thread fewer than the source counts; `undefined` if that is none, or if the memory is not shared. */
+  static start(source: ThreadSource | undefined, workplace: Workplace): Threads | undefined {
+    if (source === undefined || source.count < 2 || !isShared(workplace.memory)) {
       return undefined;
     }
     // This memory is never freed: threads read it as long as they live.
@@ -166,19 +209,23 @@ export class Threads {
       return undefined;
     }
     try {
-      return new Threads(Math.min(count, MOST_THREADS), aligned(place), workplace);
+      return new Threads(source, Math.min(source.count, MOST_THREADS), aligned(place), workplace);
     } catch {
+      source.release?.();
       return undefined; // the page's policy has no workers of this kind
     }
   }
 
-  /** How many threads there are, this one included: until all the others have begun, one. */
+  /** How many threads to call, this one included: until all the others have begun, one. */
   available(): number {
     if (!this.isReady && Atomics.load(this.words, WORDS.ready) === this.messages * (this.count - 1)) {
       this.isReady = true;
-      URL.revokeObjectURL(this.url);
+      this.source.release?.();
     }
-    return this.isReady ? this.count : 1;
+    if (this.called < this.count && performance.now() >= this.restUntil) {
+      this.called = this.count;
+    }
+    return this.isReady ? this.called : 1;
   }
 
   /** Computes parts at the same time. This thread takes the parts that the others leave. */
@@ -213,6 +260,7 @@ export class Threads {
     Atomics.store(words, WORDS.remaining, parts.length);
     Atomics.store(words, WORDS.round, ++this.round);
     Atomics.notify(words, WORDS.round);
+    const begin = performance.now();
     let cause: unknown;
     for (let i = this.takePart(); i >= 0; i = this.takePart()) {
       try {
@@ -223,12 +271,37 @@ export class Threads {
       }
       Atomics.add(words, WORDS.done, 1);
     }
-    while (Atomics.load(words, WORDS.done) < parts.length) {
-      // The others are about to end: pages may not sleep, and it would take longer.
-    }
+    const end = performance.now();
+    this.awaitOthers(parts.length);
+    this.weigh(parts.length, end - begin, performance.now() - end);
     // A failure is that of one round.
     if (Atomics.exchange(words, WORDS.failed, 0) !== 0) {
       throw new Error('A thread of the wasm kernels failed.', {cause});
+    }
+  }
+
+  /** Waits until all parts are done. Where this thread may not sleep, as that of a page, it looks until then. */
+  private awaitOthers(parts: number): void {
+    const {words} = this;
+    let done = Atomics.load(words, WORDS.done);
+    for (let look = 0; done < parts; look++) {
+      if (look > LOOKS_FOR_END && maySleep()) {
+        Atomics.wait(words, WORDS.done, done);
+      }
+      done = Atomics.load(words, WORDS.done);
+    }
+  }
+
+  /**
+   * Calls fewer threads for a while if this one has waited for them for longer than they have saved: other processes
+   * use their cores then. One thread fewer would have computed the parts in `parts / (parts - 1)` times the time.
+   */
+  private weigh(parts: number, computed: number, waited: number): void {
+    this.loss = Math.max(0, this.loss + waited - computed / (parts - 1));
+    if (this.loss > mostLoss) {
+      this.called = Math.max(1, Math.min(this.called, parts) - 1);
+      this.restUntil = performance.now() + REST * this.loss;
+      this.loss = 0;
     }
   }
 
@@ -239,8 +312,23 @@ export class Threads {
 }
 
 /** Ends the threads of a memory whose owner is gone. */
-const abandoned = new FinalizationRegistry<readonly Worker[]>(workers => {
+const abandoned = new FinalizationRegistry<readonly HelperThread[]>(workers => {
   workers.forEach(worker => {
     worker.terminate();
   });
 });
+
+let isSleepAllowed: boolean | undefined;
+
+/** Whether this thread may sleep: in Node and in workers, but not in a page. */
+function maySleep(): boolean {
+  if (isSleepAllowed === undefined) {
+    try {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 0);
+      isSleepAllowed = true;
+    } catch {
+      isSleepAllowed = false;
+    }
+  }
+  return isSleepAllowed;
+}

@@ -1,0 +1,205 @@
+import {EventEmitter} from 'node:events';
+import {createRequire} from 'node:module';
+import {availableParallelism} from 'node:os';
+import {join} from 'node:path';
+import {cwd} from 'node:process';
+import {setTimeout as sleep} from 'node:timers/promises';
+import workerThreads from 'node:worker_threads';
+import * as tf from '@tensorflow/tfjs';
+import type {WasmBackend} from '../backends/shared/kernel';
+import {nativeOf} from '../backends/wasm/module/find';
+import {useThreads} from '../backends/wasm/module/native';
+import {HELPER, MOST_THREADS, type ThreadSource} from '../backends/wasm/module/threads';
+import {busyError, checkCount, checkNumber, checkOptions, messageOf, unsupportedError} from '../platform/errors';
+
+const PACKAGE = '@tensorflow/tfjs-backend-wasm';
+const MULTITHREADED = 'WASM_HAS_MULTITHREAD_SUPPORT';
+/** How long to wait for threads that have been started. */
+const PATIENCE_MS = 10_000;
+/** Node's workers receive messages from `parentPort` only. */
+const RECEIVE = "require('node:worker_threads').parentPort.on('message', data => globalThis.onmessage({data}));";
+
+export interface WasmOptions {
+  /** How many threads compute, from 1 to 8. Defaults to the number of available cores, but at most 8. */
+  threads?: number;
+}
+
+/** What {@link startWasm} started. */
+export interface WasmStart {
+  /** How many threads compute. */
+  readonly threads: number;
+  /** Why there are fewer threads than requested. Missing if there are as many. */
+  readonly reason?: string;
+}
+
+/** The backend of tfjs, with what is private of it here. */
+type Backend = WasmBackend & {
+  readonly wasm?: {readonly HEAPU8?: Uint8Array} | null;
+  numDataIds(): number;
+};
+
+/** How many threads the running backends have. */
+const started = new WeakMap<object, number>();
+
+/**
+ * Starts the wasm backend with threads in Node and makes it the current backend.
+ *
+ * tfjs uses one thread in Node. With this function, the library's kernels use several: those that training spends its
+ * time in, and the products of quantized weights. tfjs's own kernels stay on one thread. Results are the same bits for
+ * any number of threads. The threads do not keep the process alive, and they sleep while nothing is computed. If other
+ * processes use the cores, fewer threads are used.
+ *
+ * @param options `threads`: how many threads compute, the calling one included.
+ * @returns how many threads compute, and the reason if there are fewer than requested: for example a version of
+ *   `@tensorflow/tfjs-backend-wasm` without a threaded build. Training works with one thread too.
+ * @throws LoRAError `ERR_OPTION` if `threads` is not a whole number from 1 to 8; `ERR_BUSY` if the wasm backend already
+ *   runs with another number of threads and holds tensors: call this function first; `ERR_UNSUPPORTED` if
+ *   `@tensorflow/tfjs-backend-wasm` is not installed or its backend does not start.
+ * @example
+ *     const {threads, reason} = await startWasm();
+ *     console.log('threads:', threads, reason ?? '');
+ */
+export async function startWasm(options: WasmOptions = {}): Promise<WasmStart> {
+  checkOptions(options, {threads: true});
+  const {threads = Math.min(availableParallelism(), MOST_THREADS)} = options;
+  checkCount('threads', threads);
+  checkNumber('threads', threads, threads <= MOST_THREADS, `at most ${MOST_THREADS}`);
+  const setThreadsCount = await threadsSetter();
+  const running = tf.findBackend('wasm') as unknown as Backend | null;
+  if (running !== null) {
+    if ((started.get(running) ?? 1) === threads) {
+      await makeCurrent();
+      return {threads};
+    }
+    if (running.numDataIds() > 0) {
+      throw busyError(
+        `The wasm backend is in use with ${started.get(running) ?? 1} thread(s): it holds ${running.numDataIds()} ` +
+          'tensors. Call startWasm() before anything is computed, or dispose of them first.',
+      );
+    }
+    restartable();
+  }
+  if (threads === 1) {
+    await makeCurrent();
+    return {threads};
+  }
+  let failure: string | undefined;
+  try {
+    await withSharedMemory(setThreadsCount, makeCurrent);
+  } catch (error) {
+    failure = `The threaded build of ${PACKAGE} did not start: ${messageOf(error)}`;
+    restartable();
+    await makeCurrent();
+  }
+  const backend = tf.backend() as unknown as Backend;
+  if (failure !== undefined || !(backend.wasm?.HEAPU8?.buffer instanceof SharedArrayBuffer)) {
+    return {threads: 1, reason: failure ?? `This version of ${PACKAGE} has no shared memory.`};
+  }
+  useThreads(backend, nodeWorkers(threads));
+  started.set(backend, threads);
+  const native = nativeOf(backend);
+  for (const end = Date.now() + PATIENCE_MS; native?.threadCount === 1 && Date.now() < end;) {
+    await sleep(2);
+  }
+  if ((native?.threadCount ?? 1) > 1) {
+    return {threads};
+  }
+  const reason = native === undefined ? "The library's kernels are not in use" : 'The threads did not start';
+  return {threads: 1, reason: `${reason}.`};
+}
+
+type SetThreadsCount = (count: number) => void;
+
+/** Imports the package, which registers the backend. */
+async function threadsSetter(): Promise<SetThreadsCount> {
+  try {
+    return (await import('@tensorflow/tfjs-backend-wasm')).setThreadsCount;
+  } catch (cause) {
+    try {
+      // Jest has no import() for a package in CommonJS, such as this library's build for require().
+      const required = createRequire(join(cwd(), 'package.json'))(PACKAGE) as {setThreadsCount: SetThreadsCount};
+      return required.setThreadsCount;
+    } catch {
+      throw unsupportedError(
+        `startWasm needs ${PACKAGE}, which cannot be imported (${messageOf(cause)}). Install it: npm install ${PACKAGE}`,
+        {cause},
+      );
+    }
+  }
+}
+
+async function makeCurrent(): Promise<void> {
+  if (!(await tf.setBackend('wasm'))) {
+    throw unsupportedError('The wasm backend of TensorFlow.js did not start. The console shows why.');
+  }
+}
+
+/** Removes the backend, if there is one, so that it can be started anew. */
+function restartable(): void {
+  const factory = tf.findBackendFactory('wasm');
+  tf.removeBackend('wasm');
+  tf.registerBackend('wasm', factory, 2); // the priority that tfjs gives it
+}
+
+/**
+ * Starts tfjs's threaded build, which has shared memory, on one thread of tfjs's. tfjs asks the flag, which is false in
+ * Node. The build starts workers of its own, a number of them in any case, and waits until they have loaded: they are
+ * replaced by objects that only say so. All this is put back.
+ */
+async function withSharedMemory(setThreadsCount: SetThreadsCount, start: () => Promise<void>): Promise<void> {
+  const flag = await tf.env().getAsync(MULTITHREADED);
+  const global = Object.getOwnPropertyDescriptor(globalThis, 'Worker');
+  const {Worker: NodeWorker} = workerThreads;
+  try {
+    tf.env().set(MULTITHREADED, true);
+    setThreadsCount(1);
+    workerThreads.Worker = new Proxy(NodeWorker, {
+      construct: (target, args: ConstructorParameters<typeof NodeWorker>) =>
+        String(args[0]).startsWith('blob:') ? new IdleWorker() : new target(...args),
+    });
+    await start();
+  } finally {
+    workerThreads.Worker = NodeWorker;
+    // The build makes Node's class a global.
+    Reflect.deleteProperty(globalThis, 'Worker');
+    if (global !== undefined) {
+      Object.defineProperty(globalThis, 'Worker', global);
+    }
+    setThreadsCount(-1); // as many as tfjs chooses, its default
+    tf.env().set(MULTITHREADED, flag);
+  }
+}
+
+/** In place of a worker of tfjs's: says that it has loaded, and does nothing. */
+class IdleWorker extends EventEmitter {
+  postMessage({cmd}: {cmd?: unknown}): void {
+    if (cmd === 'load') {
+      setImmediate(() => this.emit('message', {cmd: 'loaded'}));
+    }
+  }
+
+  ref(): void {
+    // no thread keeps the process alive
+  }
+
+  unref(): void {
+    // as above
+  }
+
+  terminate(): void {
+    // nothing to end
+  }
+}
+
+function nodeWorkers(count: number): ThreadSource {
+  return {
+    count,
+    start: () => {
+      // Options of the process, such as --import, are not for them.
+      const worker = new workerThreads.Worker(`${HELPER}\n${RECEIVE}`, {eval: true, execArgv: []});
+      worker.on('error', () => undefined); // it is then never ready, and one thread computes
+      worker.unref();
+      return worker;
+    },
+  };
+}
