@@ -1,4 +1,4 @@
-/** As many steps back as anybody will go. */
+/** The most steps that are remembered. */
 const MOST = 100;
 
 interface Step {
@@ -6,7 +6,7 @@ interface Step {
   undo: () => unknown;
 }
 
-/** What a visitor did, to be undone by a button or by Ctrl+Z, the latest first. */
+/** The visitor's actions, which a button or Ctrl+Z undoes, the latest first. */
 export class History {
   private steps: Step[] = [];
   private isFree = true;
@@ -24,20 +24,26 @@ export class History {
     this.show();
   }
 
-  /** Remembers a step: what it was, in a few words, and how it is undone. */
+  /** Remembers a step: what it was, in a few words, and how to undo it. */
   add(what: string, undo: () => unknown): void {
     this.steps = [...this.steps.slice(1 - MOST), {what, undo}];
     this.show();
   }
 
-  /** Takes back the latest step, if there is one and the page is free. */
+  /** Forgets all steps. */
+  clear(): void {
+    this.steps = [];
+    this.show();
+  }
+
+  /** Undoes the latest step, if there is one and the page is free. */
   undo(): void {
     const step = this.isFree ? this.steps.pop() : undefined;
     this.show();
     step?.undo();
   }
 
-  /** Says whether the page can undo anything now. */
+  /** Allows undoing, or not while the page is busy. */
   allow(isFree: boolean): void {
     this.isFree = isFree;
     this.show();

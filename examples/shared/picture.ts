@@ -1,45 +1,45 @@
-/** The middle square of a picture on white, `size` pixels wide. The browser makes it smaller smoothly. */
+/** The central square of an image on white, `size` pixels wide. The browser scales it smoothly. */
 export function squareOf(source: CanvasImageSource, width: number, height: number, size: number): HTMLCanvasElement {
   const canvas = Object.assign(document.createElement('canvas'), {width: size, height: size});
   const context = canvas.getContext('2d', {willReadFrequently: true})!;
   const side = Math.min(width, height);
-  context.fillStyle = 'white'; // what is transparent would be black
+  context.fillStyle = 'white'; // transparent pixels would be black
   context.fillRect(0, 0, size, size);
   context.imageSmoothingQuality = 'high';
   context.drawImage(source, (width - side) / 2, (height - side) / 2, side, side, 0, 0, size, size);
   return canvas;
 }
 
-/** The picture in an `<img>`. */
+/** The image in an `<img>`. */
 export async function pictureOfImage(image: HTMLImageElement, size: number): Promise<HTMLCanvasElement> {
   await image.decode();
   return squareOf(image, image.naturalWidth || size, image.naturalHeight || size, size);
 }
 
-/** The picture of an SVG body of 32 × 32 units. */
+/** The image of an SVG body of 32 × 32 units. */
 export function pictureOfDrawing(body: string, size: number): Promise<HTMLCanvasElement> {
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}" viewBox="0 0 32 32">${body}</svg>`;
   return pictureOfImage(Object.assign(new Image(), {src: `data:image/svg+xml,${encodeURIComponent(svg)}`}), size);
 }
 
-/** The picture in a file that a user chose or dropped. */
+/** The image in a file that a visitor chose or dropped. */
 export async function pictureOfFile(file: File, size: number): Promise<HTMLCanvasElement> {
   const image = Object.assign(new Image(), {src: URL.createObjectURL(file)});
   try {
     return await pictureOfImage(image, size);
   } catch {
-    throw new Error(`${file.name} is no picture that this browser can read.`);
+    throw new Error(`${file.name} is not an image that this browser can read.`);
   } finally {
     URL.revokeObjectURL(image.src);
   }
 }
 
-/** The picture as a file, which has every pixel as it is. */
+/** The image as a lossless file. */
 export function fileOf(picture: HTMLCanvasElement): Promise<File> {
   return new Promise((resolve, reject) => {
     picture.toBlob(blob => {
       if (blob === null) {
-        reject(new Error('The browser could not make a file of a picture.'));
+        reject(new Error('The browser could not write an image to a file.'));
       } else {
         resolve(new File([blob], 'picture.png', {type: blob.type}));
       }

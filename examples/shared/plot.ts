@@ -87,6 +87,10 @@ export class Plot {
       ),
       ...this.lines.flatMap(({points}, i) => lineThrough(points, across, down, i)),
     );
+    if (xs.length === 0) {
+      const middle = {x: left + inWidth / 2, y: MARGIN.top + inHeight / 2, dy: '0.35em', 'text-anchor': 'middle'};
+      drawing.append(makeSvg('text', {...middle, class: 'empty'}, 'drawn during training'));
+    }
     if (xLabel !== undefined) {
       drawing.append(makeSvg('text', {x: left + inWidth / 2, y: height - 4, 'text-anchor': 'middle'}, xLabel));
     }

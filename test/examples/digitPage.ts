@@ -70,8 +70,14 @@ export class DigitPage {
     return this.page.innerText(selector);
   }
 
-  /** What both models make of the first unseen digit. It must not be on the page already. */
+  /** The probabilities of both models for the next held-out digit: the page opens with a 5, then comes a 6. */
   async readUnseen(): Promise<{base: number[]; adapted: number[]}> {
+    if (await this.page.isEnabled('#clear')) {
+      await this.page.click('#clear');
+    }
+    await this.page.waitForFunction(() =>
+      [...document.querySelectorAll<HTMLElement>('.bar-track > span')].every(({style}) => style.width === '0%'),
+    );
     await this.page.click('#unseen');
     return this.shown();
   }

@@ -92,7 +92,7 @@ async function wayBack(): Promise<() => Promise<void>> {
         setAdapter(await client.call('openAdapter', [new File([file.content], file.name)]));
       }
       showAccuracy(null);
-      showEnd(file === null ? 'Not trained yet.' : 'The former adapter is back.');
+      showEnd(file === null ? 'Not trained yet.' : 'The previous adapter is restored.');
     });
 }
 
@@ -173,29 +173,29 @@ function train(): Promise<void> {
     const read =
       heldOutAccuracy === null
         ? ''
-        : ` Reads ${percent(heldOutAccuracy)} of ${job.heldOut.images.length} unseen digits.`;
-    const kept = trained.kept ? '' : ' This browser will not keep the adapter beyond a reload: download it.';
+        : ` Accuracy on ${job.heldOut.images.length} held-out digits: ${percent(heldOutAccuracy)}.`;
+    const kept = trained.kept ? '' : ' This browser does not keep the adapter when you reload the page: download it.';
     const replaced =
       before === null || before.labels.join('\n') === labels.join('\n')
         ? ''
-        : ` It began anew, since the labels are others: Undo brings back the adapter for ${before.labels.join(', ')}.`;
+        : ` The labels have changed, so a new adapter was trained. Undo restores the one for ${before.labels.join(', ')}.`;
     showEnd(`${stopped ? 'Stopped.' : 'Done.'}${read}${kept}${replaced}`);
   });
 }
 
 function sayDiverged({from, to}: Divergence, rate: number): void {
   const isHigher = !(to <= 1.5 * from);
-  const end = Number.isNaN(to) ? 'is no number any more' : `ended at ${to.toFixed(2)}`;
-  showEnd(isHigher ? 'Ended: the loss went up and not down.' : 'Ended: it is no better than guessing.');
+  const end = Number.isNaN(to) ? 'became NaN' : `ended at ${to.toFixed(2)}`;
+  showEnd(isHigher ? 'Stopped: the loss increased.' : 'Stopped: the adapter is no better than guessing.');
   showMessage(
-    `The training ${isHigher ? 'diverged' : 'taught it nothing'}: the loss began at ${from.toFixed(2)} and ${end}. ` +
-      `Go back, and take a learning rate below ${rate}.`,
+    `Training ${isHigher ? 'diverged' : 'did not help'}: the loss started at ${from.toFixed(2)} and ${end}. ` +
+      `Go back, and use a learning rate below ${rate}.`,
     'fault',
     {text: 'Go back', act: () => history.undo()},
   );
 }
 
-/** Says how many samples are read by readers that trained without them. */
+/** Shows how many samples are read by adapters that were trained without them. */
 function leaveOut(): Promise<void> {
   return alone('training', async () => {
     const {labels, samples: images} = samples.forTraining();
@@ -206,12 +206,10 @@ function leaveOut(): Promise<void> {
       return;
     }
     showLeftOut(result);
-    const {right, judged, readers} = result;
+    const {right, judged} = result;
     const alone = images.images.length - judged;
-    const single = alone === 0 ? '' : ` ${alone} could not be left out: a label with one sample has no other.`;
-    showEnd(
-      `${right} of ${judged} samples are read by the one of ${readers} new readers that had not seen them.${single}`,
-    );
+    const single = alone === 0 ? '' : ` ${alone} were not tested: they are the only samples of their labels.`;
+    showEnd(`${right} of ${judged} samples are read by an adapter that was trained without them.${single}`);
   });
 }
 
@@ -222,8 +220,8 @@ function findRate(): Promise<void> {
     byId('rates').hidden = false;
     byId('rates-text').textContent =
       suggestion === null
-        ? 'No suggestion: nowhere does it fall by more than from batch to batch. The adapter has learned what it can.'
-        : `It falls fastest at ${suggestion.toPrecision(2)}.`;
+        ? 'No suggestion: at no rate does the loss fall by more than its noise. More training will not help much.'
+        : `The loss falls fastest at ${suggestion.toPrecision(2)}.`;
     charts.showRates(curve);
   });
 }
@@ -233,13 +231,13 @@ function takeSamples(): void {
   const present = samples.forTraining().samples.images;
   const taken = samples.take(NEW_DIGITS.map(String), name => digits.take(Number(name), count, present));
   if (taken === 0) {
-    showMessage('All sample images are taken already.');
+    showMessage('All sample images have been added already.');
   }
 }
 
 function openFiles(files: File[]): void {
   if (activity !== null) {
-    showMessage('Wait until the training has ended, then drop the file again.', 'fault');
+    showMessage('Wait until training has finished, then drop the file again.', 'fault');
     return;
   }
   void alone('working', async () => {
@@ -254,7 +252,7 @@ function openFiles(files: File[]): void {
     });
     showAccuracy(null);
     showEnd('Adapter loaded from a file.');
-    showMessage(`Loaded ${files[0]!.name}. It reads: ${opened.labels.join(', ')}.`, 'news', {
+    showMessage(`Loaded ${files[0]!.name}. Its labels: ${opened.labels.join(', ')}.`, 'news', {
       text: 'Undo',
       act: () => history.undo(),
     });
@@ -281,11 +279,13 @@ function onClick(id: string, action: () => unknown): void {
 }
 
 onClick('clear', () => pad.clear());
-onClick('unseen', () => {
+function showUnseen(): void {
   const {digit, image} = digits.unseen();
   pad.show(image);
-  byId('pad-note').textContent = `A ${digit} that no training has seen.`;
-});
+  byId('pad-note').textContent = `This ${digit} is not used for training.`;
+}
+
+onClick('unseen', showUnseen);
 onClick('add-label', () => {
   samples.addLabel();
   labelList.edit(samples.selected);
@@ -309,7 +309,7 @@ onClick('forget', () =>
     setAdapter(null);
     history.add('adapter forgotten', goBack);
     showAccuracy(null);
-    showEnd('The adapter is gone. Undo brings it back, until the page is loaded again.');
+    showEnd('Adapter removed. Undo restores it until you reload the page.');
   }),
 );
 byId('on').addEventListener('change', setStrength);
@@ -341,16 +341,19 @@ async function start(): Promise<void> {
     samples.restore(collection);
   } else if (started.adapter !== null) {
     samples.setLabels(started.adapter.labels);
+  } else {
+    // Opens with something to train on.
+    samples.take(NEW_DIGITS.map(String), name => digits.take(Number(name), wholeNumberIn(byId('count')), []));
+    history.clear();
   }
   if (started.adapter !== null) {
-    showEnd('Your adapter from last time is here again.');
+    showEnd('Your previous adapter is restored.');
   }
   if (started.fault !== null) {
-    showMessage(`The adapter that this browser keeps could not be loaded: ${started.fault}`, 'fault');
+    showMessage(`The adapter that this browser kept could not be loaded: ${started.fault}`, 'fault');
   }
   activity = null;
-  showState();
-  predictions.refresh();
+  showUnseen();
 }
 
 addEventListener('unhandledrejection', ({reason}) => showMessage((reason as Error).message, 'fault'));

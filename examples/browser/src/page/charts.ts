@@ -1,19 +1,19 @@
 import {Plot, type Point} from '../../../shared/plot';
 import type {Progress} from '../protocol';
 
-/** The curves of loss and accuracy, and of the trial of rates. */
+/** The curves of loss and accuracy, and the loss at each learning rate. */
 export class Charts {
   private readonly loss: Plot;
   private readonly accuracy: Plot;
   private readonly rates: Plot;
   private losses: number[] = [];
-  private accuracies: {samples: number; unseen: number}[] = [];
+  private accuracies: {samples: number; heldOut: number}[] = [];
 
   constructor(loss: HTMLElement, accuracy: HTMLElement, rates: HTMLElement) {
-    this.loss = new Plot(loss, {title: 'Loss by step'});
-    this.accuracy = new Plot(accuracy, {title: 'Accuracy by epoch', y: [0, 1]});
+    this.loss = new Plot(loss, {title: 'Loss after each step'});
+    this.accuracy = new Plot(accuracy, {title: 'Accuracy after each epoch', y: [0, 1]});
     this.rates = new Plot(rates, {
-      title: 'Loss by learning rate',
+      title: 'Loss at each learning rate',
       xLabel: 'learning rate',
       xText: exponent => `1e${exponent}`,
     });
@@ -29,7 +29,7 @@ export class Charts {
     if (progress.kind === 'step') {
       this.losses.push(progress.loss);
     } else if (progress.kind === 'epoch') {
-      this.accuracies.push({samples: progress.accuracy ?? NaN, unseen: progress.heldOutAccuracy ?? NaN});
+      this.accuracies.push({samples: progress.accuracy ?? NaN, heldOut: progress.heldOutAccuracy ?? NaN});
     }
     this.draw();
   }
@@ -43,8 +43,8 @@ export class Charts {
     // The first step is number 1; the first accuracy is that of before.
     this.loss.show([{name: 'loss', points: this.losses.map((y, i) => ({x: i + 1, y}))}]);
     this.accuracy.show(
-      (['samples', 'unseen'] as const).map(name => ({
-        name,
+      (['samples', 'heldOut'] as const).map(name => ({
+        name: name === 'heldOut' ? 'held-out digits' : name,
         points: this.accuracies.map((entry, x) => ({x, y: entry[name]})),
       })),
     );

@@ -22,7 +22,7 @@ export class DigitImages {
     return free.slice(0, count);
   }
 
-  /** One of those that are held out, another each time. */
+  /** One of the held-out images, another one each time. */
   unseen(): {digit: number; image: Uint8Array} {
     const digit = NEW_DIGITS[this.shown % NEW_DIGITS.length]!;
     const number = TRAINING + (Math.floor(this.shown / NEW_DIGITS.length) % HELD_OUT);
@@ -30,7 +30,7 @@ export class DigitImages {
     return {digit, image: this.imagesOf(digit)[number]!};
   }
 
-  /** Those that are held out of digits that stand among the labels. */
+  /** The held-out images of the digits that are among the labels. */
   heldOut(labels: readonly string[]): LabelledImages {
     const images: Uint8Array[] = [];
     const classes: number[] = [];

@@ -21,7 +21,7 @@ export function showProgress(progress: Progress): void {
   }
   if (progress.kind === 'part') {
     progressBar.value = progress.done;
-    progressText.textContent = `Reader ${progress.reader} of ${progress.readers} learns without a part of the samples …`;
+    progressText.textContent = `Training without part ${progress.reader} of ${progress.readers} of the samples …`;
     return;
   }
   const {step, steps, epoch, loss, milliseconds} = progress;
@@ -31,21 +31,22 @@ export function showProgress(progress: Progress): void {
   byId('milliseconds').textContent = `${median(durations).toFixed(1)} ms`;
 }
 
-/** The share of unseen digits that is read; `null` where that is not known. */
+/** The accuracy on held-out digits; `null` if it is not known. */
 export function showAccuracy(share: number | null): void {
   byId('accuracy').textContent = share === null ? '–' : percent(share);
 }
 
 export function showEnd(text: string): void {
+  progressBar.value = 0;
   progressText.textContent = text;
 }
 
-/** How many samples were read that were left out; `null` where that is not known of these samples. */
+/** The result of the cross-validation; `null` if there is none for these samples. */
 export function showLeftOut(result: LeftOut | null): void {
   byId('left-out').textContent = result === null ? '–' : `${result.right} of ${result.judged}`;
 }
 
-/** Sizes, as far as there is an adapter. */
+/** The sizes of the adapter, if there is one. */
 export function showAdapter(adapter: AdapterState | null, baseParameters: number): void {
   const count = (value: number) => value.toLocaleString('en');
   byId('parameters').textContent =

@@ -4,10 +4,7 @@ import {showBars} from './bars';
 import type {Client} from './client';
 import {byId} from '../../../shared/dom';
 
-/**
- * Shows what both models make of an image, one question at a time: while one is being answered only the latest image
- * waits.
- */
+/** Shows the predictions of both models, one at a time: during one, only the latest image waits. */
 export class Predictions {
   private latest: Uint8Array | null = null;
   private asking = false;
@@ -28,18 +25,22 @@ export class Predictions {
   refresh(): void {
     this.stale = true;
     if (!this.asking) {
-      this.asking = true;
-      void this.ask().finally(() => (this.asking = false));
+      void this.ask();
     }
   }
 
   private async ask(): Promise<void> {
-    while (this.stale) {
-      this.stale = false;
-      const prediction = this.latest === null ? null : await this.client.call('predict', this.latest);
-      if (this.latest !== null || prediction === null) {
-        this.display(prediction);
+    this.asking = true;
+    try {
+      while (this.stale) {
+        this.stale = false;
+        const prediction = this.latest === null ? null : await this.client.call('predict', this.latest);
+        if (this.latest !== null || prediction === null) {
+          this.display(prediction);
+        }
       }
+    } finally {
+      this.asking = false; // at once: a call that comes next must not wait for a later microtask
     }
   }
 

@@ -112,7 +112,7 @@ export class Samples {
     );
     const count = [...more.values()].flat().length;
     if (count > 0) {
-      this.on.before('samples taken');
+      this.on.before('samples added');
       this.entries.push(...made);
       for (const label of this.entries) {
         label.samples = [...label.samples, ...(more.get(label.name) ?? [])];

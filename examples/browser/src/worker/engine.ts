@@ -97,7 +97,7 @@ export class DigitEngine implements Engine {
     const stopped = () => this.stopped;
     const {parts, judged} = partsOf(samples.classes);
     if (judged === 0) {
-      throw new Error('Two samples of a label are needed: one to learn from, and one to leave out.');
+      throw new Error('At least one label needs two samples: one to train on, and one to test.');
     }
     const counted = {right: 0, judged, readers: parts.length, stopped: false};
     for (const [i, part] of parts.entries()) {
