@@ -201,6 +201,51 @@ export async function learnHead(
   }
 }
 
+/**
+ * Divides the logits of a trained model by a temperature, so that its probabilities are as certain as held-out images
+ * justify. The head's weights change, and no prediction does.
+ *
+ * @returns the temperature.
+ */
+export function calibrate(model: tf.LayersModel, seen: Seen, labels: readonly number[]): number {
+  const split = splitAtFirstAdapter(model);
+  const logits = tf.tidy(() => (split.suffix.predict(inputsOf(split, seen)) as tf.Tensor2D).arraySync());
+  const temperature = temperatureOf(logits, labels);
+  const head = model.getLayer('classifier');
+  tf.tidy(() => head.setWeights(head.getWeights().map(weight => tf.div(weight, temperature))));
+  return temperature;
+}
+
+/**
+ * The temperature, from 0.1 to 100, at which the probabilities fit labels best (Guo et al., 2017, arXiv 1706.04599). As
+ * in Platt's method, the target for the true class is (n + 1) / (n + 2): n images are too few to prove certainty, even
+ * if all of them are classified correctly.
+ *
+ * @param logits `[n, classes]`.
+ */
+export function temperatureOf(logits: readonly (readonly number[])[], labels: readonly number[]): number {
+  const target = (labels.length + 1) / (labels.length + 2);
+  const loss = (temperature: number) =>
+    logits.reduce((sum, row, i) => {
+      const scaled = row.map(value => value / temperature);
+      const largest = Math.max(...scaled);
+      const logSum = largest + Math.log(scaled.reduce((total, value) => total + Math.exp(value - largest), 0));
+      const other = (1 - target) / (row.length - 1);
+      return sum + scaled.reduce((part, z, k) => part + (k === labels[i] ? target : other) * (logSum - z), 0);
+    }, 0);
+  // The loss is convex in 1 / temperature, so it has one minimum.
+  let [low, high] = [Math.log(0.1), Math.log(100)];
+  for (let round = 0; round < 60; round++) {
+    const third = (high - low) / 3;
+    if (loss(Math.exp(low + third)) < loss(Math.exp(high - third))) {
+      high -= third;
+    } else {
+      low += third;
+    }
+  }
+  return Math.exp((low + high) / 2);
+}
+
 /** A class, and how likely it is. */
 export interface Guess {
   label: number;

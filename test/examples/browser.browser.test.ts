@@ -69,7 +69,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
     // Files are the same to all backends.
     const once = testWhere(backend === 'wasm');
 
-    test('reads more than 85 % of the held-out digits 5–9 after training on the samples that it opens with', async () => {
+    test('reads more than 85 % of held-out digits 5–9 after training on the samples it opens with', async () => {
       expect(parseFloat(await visit.text('#accuracy'))).toBeGreaterThan(85);
       expect(await visit.text('#progress-text')).toMatch(/^Done\. Accuracy on 200 held-out digits: \d\d\.\d %\.$/);
       expect(trained.adapted.indexOf(Math.max(...trained.adapted))).toBe(1); // it is a 6, the second of the labels

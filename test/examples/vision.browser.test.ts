@@ -9,6 +9,7 @@ import {encodeImages, loadTransformer} from 'tfjs-lora/transformers';
 import {choose, DRAWINGS, KINDS} from '../../examples/vision/data';
 import {
   type BaseFiles,
+  calibrate,
   configOf,
   edgeOf,
   guesses,
@@ -20,6 +21,7 @@ import {
   openBase,
   rowsOf,
   see,
+  temperatureOf,
 } from '../../examples/vision/learn';
 import {numbers, random, useBackend, withoutLeaks} from '../helpers';
 import {
@@ -78,6 +80,22 @@ test('the nearest class is that whose pictures lie in the nearest direction, how
   expect(nearestClasses(own, [0, 1, 1], others)).toEqual([0, 1, 0, 1]);
 });
 
+test('a temperature makes probabilities as certain as held-out images justify', () => {
+  // Two classes whose logits differ by d are found with 1 / (1 + exp(−d / T)). The target is (n + 1) / (n + 2).
+  const logits = (differences: number[]) => differences.map(difference => [difference, 0]);
+  // All correct: 11 / 12, so that exp(d / T) = 11.
+  expect(
+    temperatureOf(
+      logits(Array.from({length: 10}, () => 8)),
+      Array.from({length: 10}, () => 0),
+    ),
+  ).toBeCloseTo(8 / Math.log(11), 4);
+  // One of four is wrong with the same certainty: of 5 / 6, 5 / 6, 5 / 6 and 1 / 6 the mean is 2 / 3.
+  expect(temperatureOf(logits([3, 3, 3, 3]), [0, 0, 0, 1])).toBeCloseTo(3 / Math.log(2), 4);
+  // As many wrong as correct: no certainty at all, and the highest temperature.
+  expect(temperatureOf(logits([3, 3]), [0, 1])).toBeCloseTo(100, 1);
+});
+
 describe('a tiny DINOv2', () => {
   beforeAll(() => useBackend('wasm'));
 
@@ -122,6 +140,14 @@ describe('a tiny DINOv2', () => {
           again.map(({chance}) => chance),
           {atol: 1e-5},
         );
+        // Calibrated by half of the images, the logits of all are divided by one number.
+        const temperature = calibrate(model, parts[1]!, labels.slice(5));
+        const ratio = (chance: number) => Math.log(chance / (1 - chance));
+        const colder = guesses(model, seen);
+        expect(colder.map(({label}) => label)).toEqual(own.map(({label}) => label));
+        expect(temperature).toBeGreaterThan(0.1);
+        expect(colder.every(({chance}, i) => chance < own[i]!.chance === temperature > 1)).toBe(true);
+        expect(ratio(colder[0]!.chance)).not.toBe(ratio(own[0]!.chance));
         [model, base].forEach(disposeModel);
         tf.dispose([whole, ...parts, seen, pixels] as tf.TensorContainer);
       });
@@ -210,20 +236,63 @@ describeInBrowser('the page that teaches a vision transformer', () => {
   /** What is said of pictures to try. */
   const said = (when: 'before' | 'after') =>
     page.$$eval(`#tests .${when}`, all => all.map(({textContent}) => textContent.replace(/^\w+: /, '')));
-  const afterNames = async () => (await said('after')).map(text => text.replace(/, [\d.]+ %$/, ''));
+  const afterNames = async () => (await said('after')).map(text => text.replace(/, [\d.]+ %(, unsure)?$/, ''));
 
-  test('it begins with emoji, if that is asked for, and takes them back', async () => {
-    expect(await page.textContent('.lead')).toContain('pictures stay in the tab');
-    expect(await page.textContent('#missing')).toBe('Two classes are needed to tell apart.');
-    await page.click('#emoji');
-    await says('Ten emoji of each of five kinds');
+  test('it opens with emoji and is ready to train', async () => {
+    expect(await page.textContent('.lead')).toContain('images stay in the tab');
     expect(await titles()).toEqual(KINDS.map(name => `${name} (10)`));
     expect(await page.locator('.class .held').count()).toBe(2 * 5);
     expect(await page.locator('#tests li').count()).toBe(4 * 5);
-    (await said('before')).forEach(name => expect(KINDS).toContain(name));
-    expect(new Set(await said('after'))).toEqual(new Set(['–']));
     expect(await page.isEnabled('#learn')).toBe(true);
-    await page.click('#undo:text-is("Undo: emoji put in")');
+    expect(await page.isDisabled('#undo')).toBe(true);
+    await page
+      .locator('#tests .before', {hasText: new RegExp(KINDS.join('|'))})
+      .nth(19)
+      .waitFor();
+    expect(new Set(await said('after'))).toEqual(new Set(['–']));
+  });
+
+  test('it marks what it gets wrong, and where it is unsure', async () => {
+    await page.fill('#epochs', '1');
+    await page.click('#learn');
+    await says('Trained in');
+    const truth = KINDS.flatMap(name => [name, name, name, name]);
+    const [before, after] = [await said('before'), await said('after')];
+    const names = await afterNames();
+    const count = (all: string[]) => all.filter((name, i) => name === truth[i]).length;
+    expect(await page.textContent('#moved')).toContain(
+      `Accuracy: ${count(before)} of 20 before training, ${count(names)} after.`,
+    );
+    const items = await page.$$eval('#tests li', all =>
+      all.map(item => [item.classList.contains('wrong'), item.querySelector('.verdict')?.textContent ?? '']),
+    );
+    const isWrong = names.map((name, i) => name !== truth[i]);
+    expect(items).toEqual(isWrong.map((wrong, i) => [wrong, wrong ? `✗ wrong: ${truth[i]}` : '']));
+    expect(isWrong).toContain(true); // a tiny model with random weights
+    after.forEach(text => expect(text.endsWith(', unsure')).toBe(parseFloat(/, ([\d.]+) %/.exec(text)![1]!) < 60));
+    // Of those that are held out too.
+    const wrong = await page.$$eval('.class .wrong', all => all.map(({ariaLabel}) => ariaLabel));
+    const [, right] = /Accuracy on 10 held-out images: [\d.]+ % before training, ([\d.]+) % after/.exec(
+      (await page.textContent('#status'))!,
+    )!;
+    expect(wrong).toHaveLength(10 - parseFloat(right!) / 10);
+    wrong.forEach(label =>
+      expect(label).toMatch(/^Remove image (5|10) of \w+, which is held out and was classified as \w+$/),
+    );
+    await page.click('#undo:text-is("Undo: training")');
+    await says('Undone');
+    expect(await page.locator('.wrong').count()).toBe(0);
+  });
+
+  test('the example can be removed and restored', async () => {
+    await page.click('#clear');
+    await says('Removed');
+    expect(await titles()).toEqual([]);
+    expect(await page.textContent('#missing')).toBe('Training needs at least two classes.');
+    await page.click('#emoji');
+    await says('Restored: ten emoji of each of five kinds');
+    expect(await titles()).toEqual(KINDS.map(name => `${name} (10)`));
+    await page.click('#undo:text-is("Undo: example restored")');
     await says('Undone');
     expect(await titles()).toEqual([]);
   });
@@ -235,13 +304,15 @@ describeInBrowser('the page that teaches a vision transformer', () => {
     await says('Added the class warm');
     await page.fill('#class-name', 'warm');
     await page.press('#class-name', 'Enter');
-    await says('There is a class warm already');
+    await says('The class warm exists already');
     await page.fill('#class-name', 'cold');
     await page.tap('#add-class');
     await says('Added the class cold');
-    await page.setInputFiles('[aria-label="Add pictures to warm"]', WARM);
+    await page.setInputFiles('[aria-label="Add images to warm"]', WARM);
     await says('Added to warm');
-    expect(await page.textContent('#missing')).toBe('Each class needs 3 pictures, and 10 are advised: cold has fewer.');
+    expect(await page.textContent('#missing')).toBe(
+      'Each class needs at least 3 images (10 or more are better). Too few: cold.',
+    );
     expect(await page.isDisabled('#learn')).toBe(true);
     await page.locator('.class[aria-label="cold"]').evaluate(
       (card, files) => {
@@ -260,7 +331,7 @@ describeInBrowser('the page that teaches a vision transformer', () => {
   });
 
   test('pictures and classes are removed and brought back', async () => {
-    await page.click('[aria-label="Remove picture 2 of warm"]');
+    await page.click('[aria-label="Remove image 2 of warm"]');
     await says('Removed');
     expect(await titles()).toEqual(['warm (4)', 'cold (5)']);
     await page.click('[aria-label="Remove cold"]');
@@ -275,14 +346,14 @@ describeInBrowser('the page that teaches a vision transformer', () => {
 
   test('a file that is no picture is refused, and nothing has changed', async () => {
     await page.setInputFiles('#files', {name: 'letter.png', mimeType: 'image/png', buffer: Buffer.from('Dear page,')});
-    await says('letter.png is no picture');
+    await says('letter.png is not an image');
     await page.setInputFiles('#files', {name: 'letter.safetensors', mimeType: '', buffer: Buffer.from('Dear page,')});
     await says('letter.safetensors: ');
     expect(await page.locator('#tests li').count()).toBe(0);
     expect(await page.isDisabled('#forget')).toBe(true);
   });
 
-  test('it learns, says how many held out are right, and which pictures move', async () => {
+  test('it trains, and shows the accuracy on held-out images and which images change class', async () => {
     await page.setInputFiles('#files', TO_TRY.map(square));
     await says('Added');
     const before = await said('before');
@@ -291,12 +362,14 @@ describeInBrowser('the page that teaches a vision transformer', () => {
     await page.fill('#epochs', '40');
     longest = await longestTask(page, async () => {
       await page.click('#learn');
-      await says('Learned in');
+      await says('Trained in');
     });
-    expect(await page.textContent('#status')).toMatch(/Of 2 held out [0-2] were right before, 2 are after\.$/);
+    expect(await page.textContent('#status')).toMatch(
+      /Accuracy on 2 held-out images: [\d.]+ % before training, 100 % after\.$/,
+    );
     expect(await afterNames()).toEqual(['warm', 'cold', 'warm']);
     const moved = ['warm', 'cold', 'warm'].filter((name, i) => name !== before[i]).length;
-    expect(await page.textContent('#moved')).toBe(`${moved} of 3 moved by what it has learned.`);
+    expect(await page.textContent('#moved')).toBe(`${moved} of 3 changed class.`);
     expect(await page.locator('#tests li.moved').count()).toBe(moved);
   });
 
@@ -328,20 +401,20 @@ describeInBrowser('the page that teaches a vision transformer', () => {
     );
     const own = likeliest(() => loaded.predict(pixels) as tf.Tensor);
     expect(own.map(({label}) => ['warm', 'cold'][label])).toEqual(['warm', 'cold', 'warm']);
-    const chances = (await said('after')).map(each => Number(/([\d.]+) %$/.exec(each)![1]));
+    const chances = (await said('after')).map(each => Number(/([\d.]+) %/.exec(each)![1]));
     expect(chances).toBeAllClose(own.map(({chance}) => 100 * chance), {atol: 1}); // prettier-ignore
   });
 
   test('what it learned is forgotten, brought back, and opened from its file', async () => {
     const learned = await said('after');
     await page.click('#forget');
-    await says('The adapter is gone');
+    await says('Adapter removed');
     expect(await said('after')).toEqual(['–', '–', '–']);
     await page.click('#undo:text-is("Undo: adapter forgotten")');
     await says('Undone');
     expect(await said('after')).toEqual(learned);
     await page.click('#forget');
-    await says('The adapter is gone');
+    await says('Adapter removed');
     await page.setInputFiles('#files', {name: 'mine.safetensors', mimeType: '', buffer: file});
     await says('Opened mine.safetensors: 2 classes, ');
     expect(await said('after')).toEqual(learned);
@@ -351,7 +424,7 @@ describeInBrowser('the page that teaches a vision transformer', () => {
     await page.fill('#epochs', '40');
     await stopAtFirstStep(page);
     await page.click('#learn');
-    await says('Stopped, with what it learned so far');
+    await says('Stopped after');
     await page.click('#undo:text-is("Undo: training")');
     await says('Undone');
     expect(await afterNames()).toEqual(['warm', 'cold', 'warm']);
@@ -364,7 +437,7 @@ describeInBrowser('the page that teaches a vision transformer', () => {
 
   test('after a reload what it learned is here again with the names of its classes, and no picture', async () => {
     await page.reload();
-    await says('Ready: .* Your adapter from last time is here again');
+    await says('Ready: .* Your previous adapter is restored');
     expect(await titles()).toEqual(['warm (0)', 'cold (0)']);
     expect(await page.isDisabled('#learn')).toBe(true);
     await page.setInputFiles('#files', TO_TRY.map(square));

@@ -6,6 +6,7 @@ import {Learning, withAdapterIn} from '../../shared/learning';
 import {startWasm} from '../../shared/wasm';
 import {
   type BaseFiles,
+  calibrate,
   configOf,
   guesses,
   hubFiles,
@@ -106,6 +107,9 @@ export class VisionEngine implements Engine {
           return !this.isStopped;
         },
       });
+      if (others !== null) {
+        calibrate(model, others, labelsOf(heldOut));
+      }
       const right = (guessed: readonly number[]) => guessed.filter((label, i) => label === heldOut[i]!.label).length;
       const counts = {
         count: heldOut.length,

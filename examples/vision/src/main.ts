@@ -3,18 +3,23 @@ import {byId, make, percent, sayOutcome, wholeNumberIn} from '../../shared/dom';
 import {download, onFiles} from '../../shared/files';
 import {History} from '../../shared/history';
 import {Kept} from '../../shared/kept';
+import {TimeLeft} from '../../shared/timeLeft';
 import {pictureOfDrawing, pictureOfFile} from '../../shared/picture';
 import {Remote} from '../../shared/worker';
 import {type Engine, isHeldOut, type Look, type News, type Picture, type Size} from './protocol';
 
-/** Fewer pictures of a class do not train; so many are advised. */
+/** The images that a class needs, and how many are recommended. */
 const [NEEDED, ADVISED] = [3, 10];
-/** Width and height of a picture as the page has it. The worker makes it smaller. */
+/** Below this probability the model is called unsure. */
+const UNSURE = 0.6;
+/** Width and height of an image on the page. The worker makes it smaller. */
 const SIDE = 224;
 
-/** A picture of the visitor, as it is shown and as it is sent. */
+/** An image, as it is shown and as it is sent. */
 interface Shown extends Required<Picture> {
   canvas: HTMLCanvasElement;
+  /** The name of its class, if that is known. */
+  truth?: string;
 }
 
 interface PictureClass {
@@ -37,12 +42,16 @@ interface State {
 
 const [statusLine, progress] = [byId('status'), byId<HTMLProgressElement>('progress')];
 
+const left = new TimeLeft();
+
 let state: State = {classes: [], tests: [], learned: null};
 let busy = true;
 let isTraining = false;
 let pictures = 0;
 /** The numbers of the pictures that the worker has. */
 let known = new Set<number>();
+/** The first look at the images, which goes on while the page can be used already. */
+let processing = Promise.resolve();
 /** By the numbers of pictures, in the classes that there were then. */
 let looks = new Map<number, {before: string; after: string | null; chance: number}>();
 
@@ -58,19 +67,21 @@ function showNews(news: News): void {
       break;
     case 'looking':
       progress.value = news.done / news.total;
-      statusLine.textContent = `Looking at pictures: ${news.done} of ${news.total}`;
+      statusLine.textContent = `Processing images: ${news.done} of ${news.total}`;
       break;
     case 'step':
       progress.value = news.step / news.steps;
-      statusLine.textContent = `Step ${news.step} of ${news.steps}, loss ${news.loss.toFixed(3)}`;
+      statusLine.textContent =
+        `Step ${news.step} of ${news.steps}, loss ${news.loss.toFixed(3)}` + left.text(news.step, news.steps);
   }
 }
 
-/** Does something that takes a while, with everything disabled that would disturb it, and looks at pictures again. */
+/** Does something that takes a while, with the controls disabled, and then classifies the images again. */
 async function work(doing: () => Promise<string>): Promise<void> {
   busy = true;
   show();
   await sayOutcome(statusLine, async () => {
+    await processing;
     const said = await doing();
     await look();
     return said;
@@ -80,21 +91,22 @@ async function work(doing: () => Promise<string>): Promise<void> {
   show();
 }
 
-/** Asks the worker in which classes the pictures are that are to be tried. */
+/** Lets the worker classify the images to try, and those that are held out. */
 async function look(): Promise<void> {
   const {classes, tests, learned} = state;
+  const tried = [...tests, ...classes.flatMap(({pictures: own}) => own.filter((_, i) => isHeldOut(i)))];
   const sent = ({id, pixels}: Shown): Picture => (known.has(id) ? {id} : {id, pixels});
   const own = classes.map(each => each.pictures);
   const found = await engine.call(
     'look',
     own.map(each => each.map(sent)),
-    tests.map(sent),
+    tried.map(sent),
   );
   known = new Set([...own.flat(), ...tests].map(({id}) => id));
   const nameOf = ({before}: Look) => (before === null ? '–' : classes[before]!.name);
   looks = new Map(
     found.map((each, i) => [
-      tests[i]!.id,
+      tried[i]!.id,
       {
         before: nameOf(each),
         after: each.after === null ? null : learned!.names[each.after.label]!,
@@ -113,7 +125,7 @@ async function picturesIn(files: readonly File[]): Promise<Shown[]> {
   return Promise.all(files.map(async file => shownOf(await pictureOfFile(file, SIDE))));
 }
 
-/** Takes on another state, of which the browser keeps what was learned. */
+/** Changes the state. The browser keeps the adapter. */
 function become(next: Partial<State>): void {
   if (next.learned !== undefined && next.learned !== state.learned) {
     void kept.write(next.learned);
@@ -121,7 +133,7 @@ function become(next: Partial<State>): void {
   state = {...state, ...next};
 }
 
-/** Changes classes or pictures, and lets the visitor undo it. */
+/** Changes classes or images, and lets the visitor undo that. */
 function change(what: string, changing: () => Promise<Partial<State>> | Partial<State>, said: string): Promise<void> {
   return work(async () => {
     const {classes, tests} = state;
@@ -137,7 +149,7 @@ function change(what: string, changing: () => Promise<Partial<State>> | Partial<
   });
 }
 
-/** Does what gives another adapter, or none, and lets the visitor undo it. */
+/** Replaces or removes the adapter, and lets the visitor undo that. */
 function changeLearned(what: string, doing: () => Promise<{said: string; next: Partial<State>}>): Promise<void> {
   return work(async () => {
     const {classes, learned} = state;
@@ -148,7 +160,7 @@ function changeLearned(what: string, doing: () => Promise<{said: string; next: P
   });
 }
 
-/** Gives the worker another adapter. */
+/** Restores an earlier adapter. */
 async function bringBack(former: Pick<State, 'classes' | 'learned'>): Promise<string> {
   if (former.learned === null) {
     await engine.call('forget');
@@ -163,15 +175,15 @@ function sizeText({parameters, bytes}: Size): string {
   return `${parameters.toLocaleString('en')} parameters, a file of ${(bytes / 1000).toFixed(0)} kB`;
 }
 
-/** What keeps it from training, if anything does. */
+/** What is missing to train, if anything is. */
 function missingText(): string {
   const short = state.classes.filter(({pictures: own}) => own.length < NEEDED).map(({name}) => name);
   if (state.classes.length < 2) {
-    return 'Two classes are needed to tell apart.';
+    return 'Training needs at least two classes.';
   }
   return short.length === 0
     ? ''
-    : `Each class needs ${NEEDED} pictures, and ${ADVISED} are advised: ${short.join(', ')} ${short.length === 1 ? 'has' : 'have'} fewer.`;
+    : `Each class needs at least ${NEEDED} images (${ADVISED} or more are better). Too few: ${short.join(', ')}.`;
 }
 
 function show(): void {
@@ -180,6 +192,7 @@ function show(): void {
     'class-name': !busy,
     'add-class': !busy,
     emoji: !busy,
+    clear: !busy && classes.length + tests.length > 0,
     learn: !busy && missingText() === '',
     stop: isTraining,
     files: !busy,
@@ -194,23 +207,33 @@ function show(): void {
   byId('missing').textContent = missingText();
   byId('classes').replaceChildren(...classes.map(cardOf));
   byId('tests').replaceChildren(...tests.map(testOf));
+  byId('moved').textContent = tests.length === 0 || learned === null ? '' : triedText(tests);
+}
+
+/** How many of the images to try are in another class after training, and how many are correct. */
+function triedText(tests: readonly Shown[]): string {
   const moved = tests.filter(({id}) => hasMoved(id)).length;
-  byId('moved').textContent =
-    tests.length === 0 || learned === null ? '' : `${moved} of ${tests.length} moved by what it has learned.`;
+  const known = tests.filter(({truth}) => truth !== undefined);
+  const correct = (when: 'before' | 'after') => known.filter(({id, truth}) => looks.get(id)?.[when] === truth).length;
+  const accuracy =
+    known.length === 0
+      ? ''
+      : ` Accuracy: ${correct('before')} of ${known.length} before training, ${correct('after')} after.`;
+  return `${moved} of ${tests.length} changed class.${accuracy}`;
 }
 
 function cardOf({name, pictures: own}: PictureClass, index: number): HTMLElement {
   const add = (files: readonly File[]) =>
     change(
-      `pictures added to ${name}`,
+      `images added to ${name}`,
       async () => ({classes: withPictures(index, [...own, ...(await picturesIn(files))])}),
       `Added to ${name}.`,
     );
-  const files = make('input', {type: 'file', accept: 'image/*', multiple: true, ariaLabel: `Add pictures to ${name}`});
+  const files = make('input', {type: 'file', accept: 'image/*', multiple: true, ariaLabel: `Add images to ${name}`});
   files.addEventListener('change', () => void add([...(files.files ?? [])]));
   const remove = make('button', {type: 'button', className: 'quiet', ariaLabel: `Remove ${name}`}, 'Remove');
   remove.addEventListener('click', () => {
-    void change(`${name} removed`, () => ({classes: classesWithout(index)}), `Removed ${name}. Undo brings it back.`);
+    void change(`${name} removed`, () => ({classes: classesWithout(index)}), `Removed ${name}. Undo restores it.`);
   });
   const card = make(
     'section',
@@ -222,14 +245,19 @@ function cardOf({name, pictures: own}: PictureClass, index: number): HTMLElement
       {className: 'pictures'},
       ...own.map((picture, i) => {
         const isHeld = isHeldOut(i);
-        const label = `Remove picture ${i + 1} of ${name}${isHeld ? ', which is held out' : ''}`;
-        return pictureButton(picture, label, isHeld, () =>
+        const found = isHeld ? looks.get(picture.id)?.after : null;
+        const isWrong = found != null && found !== name;
+        const about = `${isHeld ? ', which is held out' : ''}${isWrong ? ` and was classified as ${found}` : ''}`;
+        const label = `Remove image ${i + 1} of ${name}${about}`;
+        const button = pictureButton(picture, label, isHeld, () =>
           change(
-            'picture removed',
+            'image removed',
             () => ({classes: withPictures(index, without(own, i))}),
-            'Removed. Undo brings it back.',
+            'Removed. Undo restores it.',
           ),
         );
+        button.classList.toggle('wrong', isWrong);
+        return button;
       }),
     ),
   );
@@ -280,23 +308,30 @@ function hasMoved(id: number): boolean {
 
 function testOf(picture: Shown, index: number): HTMLLIElement {
   const found = looks.get(picture.id);
-  const after = found?.after == null ? '–' : `${found.after}, ${percent(found.chance)}`;
-  return make(
+  const isKnown = found?.after != null;
+  const isWrong = isKnown && picture.truth !== undefined && found.after !== picture.truth;
+  const sureness = isKnown && found.chance < UNSURE ? ', unsure' : '';
+  const after = isKnown ? `${found.after}, ${percent(found.chance)}${sureness}` : '–';
+  const item = make(
     'li',
-    {className: hasMoved(picture.id) ? 'moved' : ''},
-    pictureButton(picture, `Remove picture ${index + 1}`, false, () =>
-      change('picture removed', () => ({tests: without(state.tests, index)}), 'Removed. Undo brings it back.'),
+    {className: `${hasMoved(picture.id) ? 'moved' : ''}${isWrong ? ' wrong' : ''}`},
+    pictureButton(picture, `Remove image ${index + 1}`, false, () =>
+      change('image removed', () => ({tests: without(state.tests, index)}), 'Removed. Undo restores it.'),
     ),
     make('span', {className: 'before'}, `before: ${found?.before ?? '–'}`),
     make('span', {className: 'after'}, `after: ${after}`),
   );
+  if (isWrong) {
+    item.append(make('span', {className: 'verdict'}, `✗ wrong: ${picture.truth}`));
+  }
+  return item;
 }
 
-/** Ten emoji of each of some kinds, and a few to try. */
-async function emojiState(): Promise<Partial<State>> {
+/** Ten emoji of each of some kinds, and four others of each to try. */
+async function emojiState(): Promise<Pick<State, 'classes' | 'tests'>> {
   const draw = async ({label, body}: {label: number; body: string}) => ({
     label,
-    shown: shownOf(await pictureOfDrawing(body, SIDE)),
+    shown: {...shownOf(await pictureOfDrawing(body, SIDE)), truth: emoji.names[label]!},
   });
   const [own, others] = [await Promise.all(emoji.train.map(draw)), await Promise.all(emoji.test.map(draw))];
   const classes = emoji.names.map((name, label) => ({
@@ -311,16 +346,19 @@ async function train(): Promise<{said: string; next: Partial<State>}> {
   statusLine.textContent = 'Training …';
   const {heldOut, seconds, isStopped, ...size} = await engine.call('learn', wholeNumberIn(byId('epochs')));
   const adapter = await engine.call('file');
-  const began = isStopped ? 'Stopped, with what it learned so far' : 'Learned';
+  const began = isStopped ? 'Stopped after' : 'Trained in';
   const {count, before, after} = heldOut;
-  const of = count === 0 ? '' : ` Of ${count} held out ${before} were right before, ${after} are after.`;
+  const accuracy =
+    count === 0
+      ? 'No image was held out, so the probabilities are not calibrated: give each class at least five images.'
+      : `Accuracy on ${count} held-out images: ${percent(before / count)} before training, ${percent(after / count)} after.`;
   return {
-    said: `${began} in ${seconds.toFixed(0)} s: ${sizeText(size)}.${of}`,
+    said: `${began} ${seconds.toFixed(0)} s: ${sizeText(size)}. ${accuracy}`,
     next: {learned: {adapter, names: classes.map(({name}) => name)}},
   };
 }
 
-/** Opens an adapter. Where it has as many classes as there are here, it is taken to have their names. */
+/** Opens an adapter. If it has as many classes as the page, it is assumed to have their names. */
 async function open(file: File): Promise<{said: string; next: Partial<State>}> {
   const {classes: count, ...size} = await engine.call('open', file);
   const isKnown = state.classes.length === count;
@@ -342,15 +380,16 @@ byId('new-class').addEventListener('submit', event => {
     return;
   }
   if (state.classes.some(each => each.name === name)) {
-    statusLine.textContent = `There is a class ${name} already.`;
+    statusLine.textContent = `The class ${name} exists already.`;
     return;
   }
   field.value = '';
   void change('class added', () => ({classes: [...state.classes, {name, pictures: []}]}), `Added the class ${name}.`);
 });
 onClick('emoji', () =>
-  change('emoji put in', emojiState, 'Ten emoji of each of five kinds, and four others of each to try.'),
+  change('example restored', emojiState, 'Restored: ten emoji of each of five kinds, and four others of each to try.'),
 );
+onClick('clear', () => change('all removed', () => ({classes: [], tests: []}), 'Removed. Undo restores them.'));
 onClick('learn', async () => {
   isTraining = true;
   await changeLearned('training', train);
@@ -360,7 +399,7 @@ onClick('learn', async () => {
 onClick('stop', () => engine.call('stop'));
 onClick('save', () => {
   download({name: 'vision.safetensors', content: state.learned!.adapter});
-  statusLine.textContent = 'Downloaded. loadAdapter reads it.';
+  statusLine.textContent = 'Downloaded. Load it with loadAdapter, or drop it on this page.';
 });
 onClick('save-model', () =>
   work(async () => {
@@ -372,7 +411,7 @@ onClick('save-model', () =>
 onClick('forget', () =>
   changeLearned('adapter forgotten', async () => {
     await engine.call('forget');
-    return {said: 'The adapter is gone. Undo brings it back, until the page is loaded again.', next: {learned: null}};
+    return {said: 'Adapter removed. Undo restores it until you reload the page.', next: {learned: null}};
   }),
 );
 onFiles(byId('files'), byId('drop'), files => {
@@ -384,21 +423,36 @@ onFiles(byId('files'), byId('drop'), files => {
     void changeLearned('file opened', () => open(adapter));
     return;
   }
-  void change(
-    'pictures to try added',
-    async () => ({tests: [...state.tests, ...(await picturesIn(files))]}),
-    'Added. Pictures that moved have another class after training.',
-  );
+  void change('images to try added', async () => ({tests: [...state.tests, ...(await picturesIn(files))]}), 'Added.');
 });
 
-show();
-void work(async () => {
+async function start(): Promise<string> {
+  const [learned, example] = [await kept.read(), await emojiState()];
+  const isExample = learned === null || learned.names.join('\n') === emoji.names.join('\n');
+  const open = isExample ? example : {classes: learned.names.map(name => ({name, pictures: []})), tests: []};
+  state = {...open, learned: null};
+  show(); // while the model loads
   const {parameters} = await engine.call('start', new URL('model/', document.baseURI).href);
-  const learned = await kept.read();
   if (learned !== null) {
     await engine.call('open', new File([learned.adapter], 'vision.safetensors'));
-    state = {...state, learned, classes: learned.names.map(name => ({name, pictures: []}))};
+    state = {...state, learned};
   }
-  const again = learned === null ? '' : ' Your adapter from last time is here again.';
-  return `Ready: ${(parameters / 1e6).toFixed(1)} million parameters.${again} Add classes, or begin with emoji.`;
+  const again = learned === null ? '' : ' Your previous adapter is restored.';
+  return `Ready: ${(parameters / 1e6).toFixed(1)} million parameters.${again}`;
+}
+
+show();
+void sayOutcome(statusLine, async () => {
+  const ready = await start();
+  [busy, progress.value] = [false, 0];
+  processing = look()
+    .catch((error: unknown) => void (statusLine.textContent = (error as Error).message))
+    .then(() => {
+      if (!busy) {
+        [statusLine.textContent, progress.value] = [ready, 0];
+        show();
+      }
+    });
+  show();
+  return ready;
 });

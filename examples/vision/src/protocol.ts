@@ -3,13 +3,13 @@
  * other.
  */
 
-/** A picture of a visitor, by its number. Of one that was among those of the last look, pixels need not come again. */
+/** An image, by its number. Its pixels can be left out if it was among the images of the previous call. */
 export interface Picture {
   id: number;
   pixels?: ImageData;
 }
 
-/** Whether a picture is held out, by its place among those of its class: every fifth is. */
+/** Whether an image is held out, by its position in its class: every fifth is. */
 export function isHeldOut(place: number): boolean {
   return place % 5 === 4;
 }
@@ -18,19 +18,19 @@ export function isHeldOut(place: number): boolean {
 export interface Engine {
   /** Loads the model from the files in a folder at a URL. */
   start(folder: string): Promise<Start>;
-  /** Says of pictures in which of the classes they are, which have pictures too. */
+  /** Classifies other images, by the images of the classes and by what was learned. */
   look(classes: readonly (readonly Picture[])[], others: readonly Picture[]): Promise<Look[]>;
-  /** Learns from the classes that it looked at last, from the beginning. */
+  /** Trains a new adapter on the classes of the latest `look`, and calibrates it on their held-out images. */
   learn(epochs: number): Promise<Learned>;
   /** Ends a training that is going on. */
   stop(): Promise<void>;
   /** The adapter as a safetensors file. */
   file(): Promise<Blob>;
-  /** The whole model with what it has learned, as the files of a model of the hub, by their names. */
+  /** The whole model with the adapter merged, as the files of a model on the hub, by their names. */
   model(names: readonly string[]): Promise<Record<string, Blob>>;
-  /** Takes on the adapter in a file. */
+  /** Opens the adapter in a file. */
   open(file: File): Promise<Opened>;
-  /** Lets go of the adapter. */
+  /** Removes the adapter. */
   forget(): Promise<void>;
 }
 
@@ -38,11 +38,11 @@ export interface Start {
   parameters: number;
 }
 
-/** In which class a picture is. */
+/** The class of an image. */
 export interface Look {
-  /** By what the base sees in the pictures of the classes; `null` if fewer than two have any. */
+  /** By similarity to the images of the classes; `null` if fewer than two classes have images. */
   before: number | null;
-  /** By what was learned, and how likely that is; `null` if nothing was. */
+  /** As the trained model predicts, with its probability; `null` if there is no adapter. */
   after: {label: number; chance: number} | null;
 }
 
@@ -60,11 +60,11 @@ export interface Opened extends Size {
 export interface Learned extends Size {
   seconds: number;
   isStopped: boolean;
-  /** How many pictures were held out, and how many of them are right. */
+  /** How many images were held out, and how many of them are classified correctly. */
   heldOut: {count: number; before: number; after: number};
 }
 
-/** News: bytes of the model that have come, pictures that were looked at, or a step of training. */
+/** News: bytes of the model that were loaded, images that were processed, or a training step. */
 export type News =
   | {kind: 'loading'; done: number; total: number}
   | {kind: 'looking'; done: number; total: number}
