@@ -68,8 +68,8 @@ export async function unlessAborted<T>(promise: PromiseLike<T>, signal: AbortSig
   }
 }
 
-/** Events wait no longer than this, in milliseconds, for the steps of a call. */
-const TURN = 10;
+/** Events wait at most this long, in milliseconds, for the steps of a call. */
+const EVENTS_WAIT = 10;
 
 /** What is awaited between the steps of a call, with how far it has come. */
 export type Step = (progress: Progress) => Promise<void>;
@@ -89,7 +89,7 @@ export function stepsOf({signal, onProgress}: CallOptions): Step {
   return async progress => {
     throwIfAborted(signal);
     onProgress?.(progress);
-    if ((signal !== undefined || onProgress !== undefined) && performance.now() - last > TURN) {
+    if ((signal !== undefined || onProgress !== undefined) && performance.now() - last > EVENTS_WAIT) {
       await new Promise(resolve => setTimeout(resolve));
       last = performance.now();
     }

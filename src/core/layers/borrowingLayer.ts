@@ -4,7 +4,7 @@ import type {LayerEntry} from '../../platform/tfjs/configs';
 
 /**
  * A layer that computes with a weight of another layer of its model, and so has none for it: the head of a language
- * model that is the table of words turned over. One tensor serves both; a file holds it once, and a gradient is the sum
+ * model that is the transposed token embedding. One tensor serves both; a file holds it once, and a gradient is the sum
  * of those of both uses.
  */
 export interface BorrowingLayer extends tf.layers.Layer {
@@ -20,16 +20,16 @@ export interface BorrowingLayer extends tf.layers.Layer {
   readonly whyUntrained: string;
 }
 
-/** A table of words that is held in another form than as numbers: what an Embedding has for others to compute with. */
+/** A token embedding that is not held as floats, such as a quantized one, as other layers compute with it. */
 export interface LentTable {
-  /** What it is held in. */
+  /** The variable that holds it. */
   readonly variable: tf.LayerVariable;
-  /** `[words, width]`. */
+  /** `[vocabulary, width]`. */
   readonly shape: [number, number];
-  /** All of its numbers, as a new tensor. */
+  /** All of its values, as a new tensor. */
   numbers(): tf.Tensor2D;
-  /** The product with the table turned over, `[n, width] · [words, width]ᵀ`; with any other matrix as it is. */
-  turned(): Linear;
+  /** The product with the transposed table, `[n, width] · [vocabulary, width]ᵀ`; with any other matrix as it is. */
+  transposedProduct(): Linear;
 }
 
 /** The table that a layer has in another form, if it does. */

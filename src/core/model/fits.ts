@@ -90,14 +90,14 @@ export function noteBeginnings(model: tf.LayersModel): void {
   }
 }
 
-/** How many turns of the promise queue are waited for. From its last callback to its end a fit takes about ten. */
-const TURNS = 100;
+/** How many microtasks to wait. A fit takes about ten from its last callback to its end. */
+const MICROTASKS = 100;
 
 /**
  * Forgets the noted marks if no fit begins: the one that was going on was about to end, or the next one failed early.
  */
 async function forgetIfOver(trained: tf.LayersModel): Promise<void> {
-  for (let turn = 0; turn < TURNS && isTraining(trained); turn++) {
+  for (let count = 0; count < MICROTASKS && isTraining(trained); count++) {
     await Promise.resolve();
   }
   if (!isTraining(trained)) {

@@ -91,7 +91,7 @@ export interface LowRank {
 
 /** The branch beside a linear operation. */
 export function lowRankOf(op: Linear): LowRank {
-  return op.isProduct && capabilities().launchesOperations ? TURNED : alike(op);
+  return op.isProduct && capabilities().launchesOperations ? TRANSPOSED : alike(op);
 }
 
 /** With `h` as the operation itself gives it: `[.., r]`. */
@@ -113,7 +113,7 @@ function alike(op: Linear): LowRank {
  * rows of a few columns that takes longer than the computation; a few rows it computes at once. Transposed operands
  * cost it nothing.
  */
-const TURNED: LowRank = {
+const TRANSPOSED: LowRank = {
   project: (x, a) => product(a, x, true, true), // [r, in] · [in, n]
   expand: (h, b) => product(h, b, true), // [n, r] · [r, out]
   collect: (dz, b) => product(b, dz, false, true), // [r, out] · [out, n]

@@ -144,15 +144,15 @@ export function orthonormal(y: tf.Tensor2D): tf.Tensor2D {
 
 /**
  * The singular value decomposition of a small square matrix, row by row in `values`, by one-sided Jacobi rotations
- * (Hestenes): columns are turned in pairs until all are orthogonal. Their lengths are the singular values. Vectors are
+ * (Hestenes): pairs of columns are rotated until all are orthogonal. Their lengths are the singular values. Vectors are
  * lists of components.
  */
 export function jacobi(values: ArrayLike<number>, size: number): {u: Float64Array[]; s: number[]; v: Float64Array[]} {
   const indices = Array.from({length: size}, (_, i) => i);
   const columns = indices.map(j => Float64Array.from(indices, i => values[i * size + j] ?? 0));
-  const turns = indices.map(j => Float64Array.from(indices, i => (i === j ? 1 : 0)));
-  for (let sweep = 0, turned = true; turned && sweep < MAX_SWEEPS; sweep++) {
-    turned = false;
+  const rotations = indices.map(j => Float64Array.from(indices, i => (i === j ? 1 : 0)));
+  for (let sweep = 0, rotated = true; rotated && sweep < MAX_SWEEPS; sweep++) {
+    rotated = false;
     for (const [i, one] of columns.entries()) {
       for (let j = i + 1; j < size; j++) {
         const other = columns[j] as Float64Array;
@@ -160,12 +160,12 @@ export function jacobi(values: ArrayLike<number>, size: number): {u: Float64Arra
         if (Math.abs(gamma) <= 1e-14 * Math.sqrt(alpha * beta)) {
           continue;
         }
-        turned = true;
+        rotated = true;
         const zeta = (beta - alpha) / (2 * gamma);
         const tangent = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.hypot(1, zeta));
         const cosine = 1 / Math.hypot(1, tangent);
         rotate(one, other, cosine, cosine * tangent);
-        rotate(turns[i] as Float64Array, turns[j] as Float64Array, cosine, cosine * tangent);
+        rotate(rotations[i] as Float64Array, rotations[j] as Float64Array, cosine, cosine * tangent);
       }
     }
   }
@@ -175,7 +175,7 @@ export function jacobi(values: ArrayLike<number>, size: number): {u: Float64Arra
   return {
     u: order.map((i, k) => (columns[i] as Float64Array).map(value => (s[k] === 0 ? 0 : value / (s[k] as number)))),
     s,
-    v: order.map(i => turns[i] as Float64Array),
+    v: order.map(i => rotations[i] as Float64Array),
   };
 }
 

@@ -262,10 +262,10 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): TfjsUpdate {
     const what = update.embedding ? 'an Embedding' : `a weight with ${update.a.shape.length} axes`;
     throw new LoRAError(`an update of ${what}, and the layer is of class ${className} (${torchName} in PyTorch).`);
   }
-  let turned: TfjsUpdate | undefined = fromTorchUpdate(update);
+  let converted: TfjsUpdate | undefined = fromTorchUpdate(update);
   if (depthwise) {
-    turned = asDepthwise(turned);
-    if (turned === undefined) {
+    converted = asDepthwise(converted);
+    if (converted === undefined) {
       throw new LoRAError(
         'the update of a grouped convolution. In PEFT it reads all channels, and so mixes what a DepthwiseConv2D ' +
           'keeps apart. Build the model with a Conv2D in its place, whose kernel is that of the groups and zero ' +
@@ -273,14 +273,14 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): TfjsUpdate {
       );
     }
   }
-  const shape = [...turned.a.shape.slice(0, -1), ...turned.b.shape.slice(1)];
+  const shape = [...converted.a.shape.slice(0, -1), ...converted.b.shape.slice(1)];
   const expected = adaptationOf(layer)?.weights(layer)[0]?.variable.shape ?? [];
   if (showShape(shape) !== showShape(expected)) {
     throw new LoRAError(
       `an update of a weight of shape ${showShape(shape)}, and the layer's is ${showShape(expected)}.`,
     );
   }
-  return withinRankLimit(turned);
+  return withinRankLimit(converted);
 }
 
 /** The weights of a layer that comes whole, in tfjs's layout and under its names. */
@@ -298,14 +298,14 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
     if (weight === undefined || shape === undefined) {
       throw new LoRAError(`has a ${torchName}, which the layer, of class ${className}, has not.`);
     }
-    const turned = weight.fromTorch?.(values, shape as number[]) ?? values;
-    if (showShape([...turned.shape]) !== showShape(shape) || sizeOf(turned.shape) !== turned.data.length) {
+    const converted = weight.fromTorch?.(values, shape as number[]) ?? values;
+    if (showShape([...converted.shape]) !== showShape(shape) || sizeOf(converted.shape) !== converted.data.length) {
       throw new LoRAError(
-        `has a ${torchName} of shape ${showShape([...turned.shape])}, and the layer's ${weight.name} is ` +
+        `has a ${torchName} of shape ${showShape([...converted.shape])}, and the layer's ${weight.name} is ` +
           `${showShape(shape)}.`,
       );
     }
-    found.set(weight.name, turned);
+    found.set(weight.name, converted);
   }
   return found;
 }

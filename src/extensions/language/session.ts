@@ -173,7 +173,7 @@ export class DecodingSession implements Decoding {
     // The last token is computed again, since its logits are not cached.
     const kept = Math.min(commonStart(row.slice(padding), text), text.length - 1, computed);
     const dropped = computed - kept;
-    if (kept === 0 || (dropped > 0 && this.attentions.some(each => each.turnsAnew(0, computed)))) {
+    if (kept === 0 || (dropped > 0 && this.attentions.some(each => each.anglesChange(0, computed)))) {
       this.clear();
     } else if (dropped > 0) {
       for (const pair of this.cache.values()) {
@@ -201,7 +201,10 @@ export class DecodingSession implements Decoding {
   /** Computes the logits for the next token of each text, `vocabulary` each. */
   async logits(): Promise<Float32Array[]> {
     const {from, total, begins, attentions} = this;
-    if (this.done > 0 && attentions.some(each => begins.some(begin => each.turnsAnew(from - begin, total - begin)))) {
+    if (
+      this.done > 0 &&
+      attentions.some(each => begins.some(begin => each.anglesChange(from - begin, total - begin)))
+    ) {
       this.clear();
     }
     await bringHere([...this.cache.values()].flat()); // the model may have moved since

@@ -76,7 +76,7 @@ export const TRIALS: readonly LayerTrial[] = [
     inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
   },
   {
-    kind: 'Attention of even lengths, packed, turned by angles for the length of each example',
+    kind: 'Attention of even lengths, packed, rotated by angles for the length of each example',
     make: attention({
       ...{heads: 4, keyValueHeads: 2, packed: true},
       rotary: {frequencies: [1, 0.2], longer: {places: 3, frequencies: [0.5, 0.1]}},
@@ -84,7 +84,7 @@ export const TRIALS: readonly LayerTrial[] = [
     inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
   },
   {
-    kind: 'Attention turned by a base that grows with each example',
+    kind: 'Attention rotated by a base that grows with each example',
     make: attention({rotary: {base: 50, longer: {places: 2, factor: 3}}}),
     inputs: () => [...[1, 2, 3].map(seed => sequences(5, 12, seed)), mask()],
   },

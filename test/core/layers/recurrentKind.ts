@@ -382,9 +382,9 @@ export function testRecurrent(backends: readonly string[], kind: RecurrentKind):
     test('refuses another class, and a direction of its own', () => {
       const other = tf.layers.dense({units: 2, name: 'other'});
       expect(() => make({layer: other})).toThrow(/Layer "other" is a Dense; LoRA\w+ adapts layers of class/);
-      const turned = {layer: base(EXAMPLE), goBackwards: true};
-      expect(() => make(turned)).toThrow(LoRAError);
-      expect(() => make(turned)).toThrow(/Layer "base": .*adaptLayer\(/);
+      const reversed = {layer: base(EXAMPLE), goBackwards: true};
+      expect(() => make(reversed)).toThrow(LoRAError);
+      expect(() => make(reversed)).toThrow(/Layer "base": .*adaptLayer\(/);
     });
   });
 }

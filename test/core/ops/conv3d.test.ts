@@ -75,10 +75,10 @@ function spread(kernel: tf.Tensor, axis: number, rate: number): tf.Tensor {
   const reach = (size - 1) * rate + 1;
   const places = Array.from({length: size * reach}, (_, i) => Number(i % reach === Math.floor(i / reach) * rate));
   const order = [axis, ...kernel.shape.map((_, i) => i).filter(i => i !== axis)];
-  const turned = tf.transpose(kernel, order);
-  const rows = tf.matMul(tf.tensor2d(places, [size, reach]), tf.reshape(turned, [size, -1]), true);
+  const permuted = tf.transpose(kernel, order);
+  const rows = tf.matMul(tf.tensor2d(places, [size, reach]), tf.reshape(permuted, [size, -1]), true);
   const inverse = order.map((_, i) => order.indexOf(i));
-  return tf.transpose(tf.reshape(rows, [reach, ...turned.shape.slice(1)]), inverse);
+  return tf.transpose(tf.reshape(rows, [reach, ...permuted.shape.slice(1)]), inverse);
 }
 
 /** By public ops of tfjs. */

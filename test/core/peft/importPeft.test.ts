@@ -487,8 +487,8 @@ describe('an adapter of PEFT', () => {
     const {config, weights} = peftFiles('modules_to_save');
     const tensors = Object.fromEntries(decodeSafetensors(weights).tensors) as Record<string, NamedValues>;
     const [out, inner] = tensors['base_model.model.head.weight']!.shape as [number, number];
-    const turned = {...tensors, 'base_model.model.head.weight': filled([inner, out])};
-    await expect(importPEFT({config, weights: encodeSafetensors(turned)}, model)).rejects.toThrow(
+    const permuted = {...tensors, 'base_model.model.head.weight': filled([inner, out])};
+    await expect(importPEFT({config, weights: encodeSafetensors(permuted)}, model)).rejects.toThrow(
       `head: has a weight of shape [${out}, ${inner}], and the layer's kernel is [${inner}, ${out}].`,
     );
   });

@@ -52,11 +52,11 @@ function delta(update: TfjsUpdate): number[] {
 describe('layouts', () => {
   test('a transposed tensor has each number where its index says', () => {
     const values = filled([2, 3, 4, 5]);
-    const turned = transpose(values, [2, 3, 1, 0]);
-    expect(turned.shape).toEqual([4, 5, 3, 2]);
+    const permuted = transpose(values, [2, 3, 1, 0]);
+    expect(permuted.shape).toEqual([4, 5, 3, 2]);
     fc.assert(
       fc.property(fc.nat(1), fc.nat(2), fc.nat(3), fc.nat(4), (a, b, c, d) => {
-        expect(at(turned, c, d, b, a)).toBe(at(values, a, b, c, d));
+        expect(at(permuted, c, d, b, a)).toBe(at(values, a, b, c, d));
       }),
     );
   });
@@ -65,18 +65,18 @@ describe('layouts', () => {
     'a weight of shape %p has its space first in tfjs, and comes back',
     shape => {
       const values = filled(shape);
-      const turned = fromTorch(values);
-      expect(turned.shape).toEqual(shape.length === 1 ? shape : [...shape.slice(2), shape[1], shape[0]]);
-      expect(toTorch(turned)).toEqual(values);
+      const permuted = fromTorch(values);
+      expect(permuted.shape).toEqual(shape.length === 1 ? shape : [...shape.slice(2), shape[1], shape[0]]);
+      expect(toTorch(permuted)).toEqual(values);
     },
   );
 
   test('a depthwise kernel has its outputs by channel, and comes back', () => {
     const values = filled([6, 1, 3, 2]);
-    const turned = depthwiseFromTorch(values, 3);
-    expect(turned.shape).toEqual([3, 2, 3, 2]);
-    expect(at(turned, 2, 1, 1, 0)).toBe(at(values, 2, 0, 2, 1));
-    expect(depthwiseToTorch(turned)).toEqual(values);
+    const permuted = depthwiseFromTorch(values, 3);
+    expect(permuted.shape).toEqual([3, 2, 3, 2]);
+    expect(at(permuted, 2, 1, 1, 0)).toBe(at(values, 2, 0, 2, 1));
+    expect(depthwiseToTorch(permuted)).toEqual(values);
   });
 });
 
@@ -88,10 +88,10 @@ describe('an update', () => {
     ['Conv3d', [2, 5, 3, 2, 2], [4, 2, 1, 1, 1]],
   ])('of a %s goes to tfjs and back', (_, a, b) => {
     const update: TorchUpdate = {embedding: false, a: filled(a, 1), b: filled(b, 2), strength: strength(2)};
-    const turned = fromTorchUpdate(update);
-    expect(turned.a.shape).toEqual([...a.slice(2), 5, 2]);
-    expect(turned.b.shape).toEqual([2, 4]);
-    expect(toTorchUpdate(turned)).toEqual({a: update.a, b: update.b});
+    const permuted = fromTorchUpdate(update);
+    expect(permuted.a.shape).toEqual([...a.slice(2), 5, 2]);
+    expect(permuted.b.shape).toEqual([2, 4]);
+    expect(toTorchUpdate(permuted)).toEqual({a: update.a, b: update.b});
   });
 
   test('of a grouped convolution becomes that of a full one, with nothing between the groups of B', () => {

@@ -71,7 +71,7 @@ describe('an adapter in GGUF', () => {
     });
   });
 
-  test('has the rows of queries and keys of Llama by pairs that turn together, as the base has them', async () => {
+  test('orders rows of queries and keys of Llama by pairs that are rotated together, like the base', async () => {
     const {tensors} = await written('llama', {rank: 1, targets: [/q_proj$/, /k_proj$/, /v_proj$/]});
     const {data, shape} = tensors['blk.0.attn_q.weight.lora_b']!;
     const {config} = await loadedConfig('llama');

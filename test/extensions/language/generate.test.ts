@@ -77,7 +77,7 @@ describe('tokens of the highest scores', () => {
     });
   });
 
-  // Gemma's window is 3 positions, and from 8 positions on Phi-3 turns by other angles.
+  // Gemma's window is 3 positions, and from 8 positions on Phi-3 rotates by other angles.
   test.each(['gemma3', 'phi3', 'gpt2'])('of %s are those of whole passes', async name => {
     const {model} = await loadGGUF(fileOf(name), {gradientCheckpointing: true});
     const wanted = await writtenAnew(model, [7, 8, 9], 20);
@@ -128,8 +128,8 @@ describe('generate', () => {
     disposeModel(model);
   });
 
-  // Phi-3 turns by other angles from 8 positions on, which these texts come to one after the other; the other model by
-  // those of a base that grows with each token.
+  // Phi-3 rotates by other angles from 8 positions on, which these texts come to one after the other; the other model
+  // by those of a base that grows with each token.
   test.each<[string, () => Promise<tf.LayersModel>]>([
     ['phi3', async () => (await loadGGUF(fileOf('phi3'))).model],
     [
@@ -139,7 +139,7 @@ describe('generate', () => {
         return (await loadTransformer({config, weights})).model;
       },
     ],
-  ])('of several texts of which each turns by its own length writes what whole passes write: %s', async (_, load) => {
+  ])('several texts, each rotated by its own length, continue as in whole passes: %s', async (_, load) => {
     const model = await load();
     const prompts = [[5], [7, 8, 9, 10, 11, 12], [3, 4, 5]];
     const session = new DecodingSession(model, prompts);

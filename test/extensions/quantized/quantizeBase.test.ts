@@ -39,11 +39,14 @@ function network(): tf.LayersModel {
   const mixed = layers.conv2d({filters: 64, kernelSize: 1, activation: 'tanh', name: 'mix'}).apply(pixels);
   const first = {filters: 32, kernelSize: 1, name: 'first'};
   const channels = layers.permute({dims: [3, 1, 2]}).apply(mixed);
-  const turned = layers.conv2d({...first, dataFormat: 'channelsFirst'}).apply(channels);
+  const inChannels = layers.conv2d({...first, dataFormat: 'channelsFirst'}).apply(channels);
   const wide = layers.conv2d({filters: 32, kernelSize: 3, padding: 'same', name: 'wide'}).apply(mixed);
   const joined = layers
     .concatenate()
-    .apply([layers.flatten().apply(turned) as tf.SymbolicTensor, layers.flatten().apply(wide) as tf.SymbolicTensor]);
+    .apply([
+      layers.flatten().apply(inChannels) as tf.SymbolicTensor,
+      layers.flatten().apply(wide) as tf.SymbolicTensor,
+    ]);
   const out = layers.dense({units: 3, activation: 'softmax', name: 'out', trainable: false}).apply(joined);
   const model = tf.model({inputs: ids, outputs: out as tf.SymbolicTensor});
   model.setWeights(model.weights.map(({shape}, i) => random(shape as number[], 30 + i, 0.1)));

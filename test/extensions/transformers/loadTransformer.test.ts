@@ -533,7 +533,7 @@ describe('of the config of a decoder', () => {
     ],
     ['gemma3', {use_bidirectional_attention: true, is_causal: false}, 'is_causal is false'],
     ['smollm3Tied', {no_rope_layers: [1]}, 'no_rope_layers must list 0 or 1 for each of 2 blocks, got [1]'],
-    ['phi3', {rope_parameters: {rope_type: 'linear', factor: 2}}, 'The rotary scaling "linear" is not known'],
+    ['phi3', {rope_parameters: {rope_type: 'linear', factor: 2}}, 'The rotary scaling "linear" is not supported'],
     [
       'phi3',
       {rope_parameters: {rope_type: 'longrope', short_factor: [1], long_factor: [1]}},

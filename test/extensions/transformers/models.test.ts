@@ -26,13 +26,13 @@ function predicted(model: tf.LayersModel, expected: Expectation): number[] {
 
 /** What PyTorch has for the gradient of a weight of a layer, and whether it is transposed there. */
 function gradientOf({gradients}: Expectation, module: string, weight: string) {
-  const names: [name: string, isTurned: boolean][] = [
+  const names: [name: string, isPermuted: boolean][] = [
     [`${weight}.weight`, true],
     [weight.replace('lora_', 'lora_embedding_'), true],
     [weight === 'bias' ? 'bias' : 'weight', weight === 'kernel'],
   ];
-  const [name, isTurned] = names.find(([each]) => gradients[`${module}.${each}`] !== undefined)!;
-  return {wanted: gradients[`${module}.${name}`]!, isTurned};
+  const [name, isPermuted] = names.find(([each]) => gradients[`${module}.${each}`] !== undefined)!;
+  return {wanted: gradients[`${module}.${name}`]!, isPermuted};
 }
 
 test('there are models of every family', () => {
@@ -151,12 +151,12 @@ describe.each(BACKENDS)('on %s', backend => {
           for (const [variable, gradient] of entries) {
             const {path, weight} = paths.get(variable)!;
             const factor = weight.originalName.slice(path.length + 1);
-            const {wanted, isTurned} = gradientOf(expected, path.replaceAll('/', '.'), factor);
+            const {wanted, isPermuted} = gradientOf(expected, path.replaceAll('/', '.'), factor);
             const given = tf.tensor(wanted.values, wanted.shape);
             const order = wanted.shape.length === 4 ? [2, 3, 1, 0] : undefined;
-            const turned = isTurned ? tf.transpose(given, order) : given;
+            const permuted = isPermuted ? tf.transpose(given, order) : given;
             const largest = Math.max(...wanted.values.map(Math.abs));
-            expect([...gradient.dataSync()]).toBeAllClose([...turned.dataSync()], {rtol: 1e-4, atol: 2e-5 * largest});
+            expect([...gradient.dataSync()]).toBeAllClose([...permuted.dataSync()], {rtol: 1e-4, atol: 2e-5 * largest});
           }
         }),
       );

@@ -39,7 +39,7 @@ function projections(matrix: Values, rank: number): Part[] {
     const mirror = row.map((value, j) => (j < i ? 0 : value));
     const first = mirror[i] ?? 0;
     if (mirror.every((value, j) => j === i || value === 0)) {
-      return undefined; // nothing is to be turned
+      return undefined; // no reflection is needed
     }
     mirror[i] = first + (first < 0 ? -1 : 1) * Math.sqrt(dot(mirror, mirror));
     rows.slice(i).forEach(each => reflect(each, mirror));

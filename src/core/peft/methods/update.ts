@@ -51,8 +51,8 @@ export function fromTorchUpdate({a, b, strength}: TorchUpdate): TfjsUpdate {
  * without groups.
  */
 export function toTorchUpdate({a, b}: Pick<TfjsUpdate, 'a' | 'b'>): Pick<TorchUpdate, 'a' | 'b'> {
-  const turned = toTorch(b); // [out, rank]
-  return {a: toTorch(a), b: reshape(turned, [...turned.shape, ...a.shape.slice(2).map(() => 1)])};
+  const transposed = toTorch(b); // [out, rank]
+  return {a: toTorch(a), b: reshape(transposed, [...transposed.shape, ...a.shape.slice(2).map(() => 1)])};
 }
 
 /**

@@ -74,13 +74,13 @@ const product: Rule = ({node, values, ranks}) => {
   const [a, b, ...more] = values;
   const [left = 0, right = 0] = ranks;
   const rank = Math.max(left, right);
-  const turns = flagOf(node, 'transpose_a') || (flagOf(node, 'adj_x') && left === 2);
+  const transposes = flagOf(node, 'transpose_a') || (flagOf(node, 'adj_x') && left === 2);
   // A bias and slopes that are fused into the product.
   const areUnder = more.every((value, i) => {
     const itsRank = ranks[i + 2] ?? 0;
     return !isFlow(value) && (itsRank < rank || (itsRank === rank && shapeOf(value)[0] === 1));
   });
-  return areUnder && (isFlow(b) ? right > 2 && goesInto(a, b) : !turns && goesInto(b, a));
+  return areUnder && (isFlow(b) ? right > 2 && goesInto(a, b) : !transposes && goesInto(b, a));
 };
 
 /**

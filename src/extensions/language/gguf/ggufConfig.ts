@@ -10,7 +10,7 @@ export interface Family {
   readonly blockModules: Readonly<Record<string, string>>;
   /** How the hub calls the blocks. */
   readonly blocks: string;
-  /** Whether rows of queries and keys lie by pairs that turn together. */
+  /** Whether rows of queries and keys are ordered by pairs that are rotated together. */
   readonly pairs?: boolean;
   /** Whether weights of normalizations have the one that the hub's models add. */
   readonly addedOne?: boolean;
@@ -62,7 +62,7 @@ function decoderConfig(type: string, className: string, settings: Settings): Rec
 /**
  * The size of the heads of queries, which has to be that of keys and values too.
  *
- * @param isFixed whether it follows from the width, and a part of a head may turn.
+ * @param isFixed whether it follows from the width, and only a part of a head may be rotated.
  */
 function headSize({get, refuse, tensor, faults}: Settings, isFixed: boolean): number {
   const usual = Math.floor(Number(get('embedding_length')) / Number(oneOf(get('attention.head_count'))));
@@ -245,7 +245,7 @@ export function familyOf(modelType: unknown): {architecture: string; family: Fam
   return {architecture, family};
 }
 
-/** How the heads of a tensor turn, of which a family has rows by pairs; `undefined` for one that stays as it is. */
+/** The number of heads of a tensor whose rows a family orders by pairs; `undefined` for one that stays as it is. */
 export function pairedHeads(
   {pairs}: Family,
   tensor: string,
@@ -260,8 +260,8 @@ export function pairedHeads(
 }
 
 /**
- * Of each row of a tensor by pairs, which row it is at the hub, where the first of each pair that turns together come
- * before the second. In GGUF files of Llama the two are neighbours.
+ * The row of the hub's tensor that a row of a GGUF tensor is. GGUF files of Llama have the two rows of a rotated pair
+ * next to each other; the hub has all first rows before all second ones.
  */
 export function hubRow(row: number, rows: number, heads: number): number {
   const size = rows / heads;

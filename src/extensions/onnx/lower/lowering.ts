@@ -188,8 +188,8 @@ function arranged(values: Values, {part, shape, added, order, perm, to}: Arrange
   if (order !== undefined) {
     result = ordered(result, order);
   }
-  const turned = perm === undefined ? result : transpose(result, perm);
-  return {data: turned.data, shape: to ?? turned.shape};
+  const transposed = perm === undefined ? result : transpose(result, perm);
+  return {data: transposed.data, shape: to ?? transposed.shape};
 }
 
 /** Writes what a layer holds into a tensor of a file: the inverse of `arranged`. */

@@ -50,11 +50,11 @@ export const matMul: Rule = async call => {
 };
 
 export const gemm: Rule = async call => {
-  const turned = (name: string) => (call.int(name, 0) === 0 ? [0, 1] : [1, 0]);
+  const orderOf = (name: string) => (call.int(name, 0) === 0 ? [0, 1] : [1, 0]);
   const [alpha, beta] = [call.float('alpha', 1), call.float('beta', 1)];
   const units = call.size(1, call.int('transB', 0) === 0 ? 1 : 0);
-  const kernel = call.low.weight(call.node.name, 1, {perm: turned('transB')});
-  const x = await call.held(call.key(0), turned('transA'));
+  const kernel = call.low.weight(call.node.name, 1, {perm: orderOf('transB')});
+  const x = await call.held(call.key(0), orderOf('transA'));
   const isDense =
     call.planner.floats(call.key(0)) !== undefined && alpha === 1 && kernel !== undefined && units !== undefined;
   const fits =
@@ -65,7 +65,7 @@ export const gemm: Rule = async call => {
     dense(call, x, kernel, units, bias);
     return;
   }
-  const product = await call.emit('MatMul', [x, kernel ?? (await call.held(call.key(1), turned('transB')))]);
+  const product = await call.emit('MatMul', [x, kernel ?? (await call.held(call.key(1), orderOf('transB')))]);
   const scaled = alpha === 1 ? product : await call.emit('Mul', [product, call.scalar(alpha)]);
   if (!call.has(2)) {
     call.give(scaled);

@@ -157,10 +157,10 @@ export const slice: Rule = async call => {
   const cuts = new Map(
     axes.map((axis, i) => [call.axis(axis), {begin: starts[i] ?? 0, end: ends[i] ?? 0, step: steps[i] ?? 1}]),
   );
-  const isTurned = [...cuts.values()].every(
+  const isFlip = [...cuts.values()].every(
     ({begin, end, step}) => begin === -1 && step === -1 && typeof end === 'number' && end < -(2 ** 30),
   );
-  if (isTurned) {
+  if (isFlip) {
     const at = [...cuts.keys()].map(axis => call.perm().indexOf(axis));
     call.give(await call.emit('ReverseV2', [call.key(0), call.constant(at)]), call.perm());
     return;

@@ -41,7 +41,7 @@ export class QuantizedEmbedding extends blockClass('Embedding', forward) {
       variable: blocks,
       shape: [inputDim, outputDim],
       numbers: () => wholeMatrix(blocks.read(), matrix),
-      turned: () => blockProduct(blocks.read(), matrix),
+      transposedProduct: () => blockProduct(blocks.read(), matrix),
     };
     this.built = true;
   }

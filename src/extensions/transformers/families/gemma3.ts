@@ -15,8 +15,8 @@ const DEFAULTS = {
 };
 
 /**
- * The texts of Gemma 3: five blocks of six see a window, and turn by angles of their own; normalizations stand before
- * and behind each part. (Gemma Team, arXiv 2503.19786.)
+ * The text models of Gemma 3: five of six blocks have a sliding window and their own rotary base, and each part has a
+ * normalization before and after it. (Gemma Team, arXiv 2503.19786.)
  */
 export const gemma3 = rotaryDecoder({
   classes: {

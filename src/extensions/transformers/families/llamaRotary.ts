@@ -2,18 +2,18 @@ import {kindOf, show} from '../../../platform/errors';
 import {frequenciesOf, type Rotary} from '../layers/rotaryAngles';
 import type {HubConfig} from '../net/hubConfig';
 
-/** How the angles of positions are stretched beyond those of the training, as a config says it. */
+/** The fields of a config that extend rotary angles beyond the trained length. */
 export type Scaling = Readonly<Record<string, unknown>>;
 
-/** What rotary positions are made for. */
+/** The sizes that rotary angles depend on. */
 export interface RotarySizes {
-  /** How many numbers a head has. */
+  /** How many values a head has. */
   size: number;
-  /** Whether this is a plan, for which no table is made: its sizes are not compared with the files yet. */
+  /** Whether this is a plan. It makes no table, because its sizes are not yet compared with the files. */
   isPlan: boolean;
 }
 
-/** The angles of a Llama-like model, as transformers reads them; `usual` is the base if the config has none. */
+/** Reads the angles of a Llama-like model as transformers does. `usual` is the default base. */
 export function rotaryOf(config: HubConfig, sizes: RotarySizes, usual = 10_000): Rotary {
   const scaling = scalingFieldsOf(config);
   const base = positive(config, 'rope_theta', scaling.rope_theta, config.get('rope_theta'), usual);
@@ -28,17 +28,17 @@ export function rotaryOf(config: HubConfig, sizes: RotarySizes, usual = 10_000):
 
 function checkPairs(config: HubConfig, {size}: RotarySizes): void {
   if (size % 2 !== 0) {
-    config.fault(`Heads of ${size} numbers have no pairs to turn.`);
+    config.fault(`Heads must have an even number of values for rotary positions, got ${size}.`);
   }
 }
 
-/** The kinds of blocks in a config that has rotary positions for each, and where it says their base. */
+/** The kinds of blocks with separate rotary settings, and for each the field and the default of its base. */
 type RotaryKinds = Readonly<Record<'full_attention' | 'sliding_attention', {theta: string; otherwise: number}>>;
 
 /**
- * The angles of blocks that see all, and of those that see a window.
+ * The angles of blocks with full attention and of blocks with a sliding window.
  *
- * @param scaled the kinds that an older config's `rope_scaling` is for.
+ * @param scaled the kinds to which `rope_scaling` of an older config applies.
  */
 export function rotariesOf(
   config: HubConfig,
@@ -63,20 +63,22 @@ export function rotariesOf(
       config.fault(`partial_rotary_factor must be 1 for ${kind}.`);
     }
     if (scaling.truncate !== undefined && scaling.truncate !== true) {
-      config.fault(`truncate must be true for ${kind}, where transformers does not heed it.`);
+      config.fault(`truncate must be true for ${kind}: transformers ignores it there.`);
     }
     return scaledRotary(config, scaling, {base, positions: [scaling.original_max_position_embeddings], ...sizes});
   };
   return {full: of('full_attention'), windowed: of('sliding_attention')};
 }
 
-/** What a scaling is made for: the base, the numbers that turn, and which `positions` of the training may be given. */
+/**
+ * What a scaling starts from: the base, the size, and the values that may be the trained length, the first that is set.
+ */
 interface ScaledSizes extends RotarySizes {
   base: number;
   positions: readonly unknown[];
 }
 
-/** Angles of a base, stretched as a scaling says. */
+/** Angles of a base, extended by a scaling. */
 export function scaledRotary(
   config: HubConfig,
   scaling: Scaling,
@@ -86,7 +88,7 @@ export function scaledRotary(
   const kind = firstOf(scaling.rope_type, scaling.type, 'default');
   const stretch = known.includes(kind as string) ? SCALINGS[kind as keyof typeof SCALINGS] : undefined;
   if (stretch === undefined) {
-    config.fault(`The rotary scaling ${show(kind)} is not known; known are ${known.join(', ')}.`);
+    config.fault(`The rotary scaling ${show(kind)} is not supported. Supported: ${known.join(', ')}.`);
     return {};
   }
   const most = () => config.count('max_position_embeddings');
@@ -98,23 +100,23 @@ export function scaledRotary(
   });
 }
 
-/** What the angles of a scaling are made of. */
+/** The arguments of a scaling. */
 interface Stretched {
   config: HubConfig;
   scaling: Scaling;
   base: number;
-  /** How many numbers of a head turn. */
+  /** How many values of a head are rotated. */
   size: number;
-  /** The frequencies of the base: none in a plan. */
+  /** The frequencies of the base; empty in a plan. */
   plain: readonly number[];
-  /** How many positions the model was trained with, before it was stretched. */
+  /** The trained length in positions, before it was extended. */
   positions: () => number;
-  /** How many it has. */
+  /** The extended length. */
   most: () => number;
   factor: () => number;
 }
 
-/** The kinds of scalings that configs name. */
+/** Scalings by their names in configs. */
 const SCALINGS = {
   default: ({base, plain}: Stretched): Rotary => ({base, frequencies: [...plain]}),
   linear: ({base, plain, factor}: Stretched): Rotary => {
@@ -123,7 +125,7 @@ const SCALINGS = {
   },
   dynamic: ({config, base, size, plain, most, factor}: Stretched): Rotary => {
     if (size <= 2) {
-      config.fault(`The rotary scaling "dynamic" needs more than ${size} numbers to turn.`);
+      config.fault(`The rotary scaling "dynamic" needs heads of more than 2 values, got ${size}.`);
     }
     return {base, frequencies: [...plain], longer: {places: most(), factor: factor()}};
   },
@@ -136,23 +138,23 @@ const SCALINGS = {
 };
 
 /**
- * Pairs that turn fast stay, slow ones are slowed by the factor, and those between go from one to the other. (Peng et
+ * Fast pairs keep their frequency, slow ones are divided by the factor, and those in between are interpolated. (Peng et
  * al., arXiv 2309.00071.)
  */
 function yarn({config, scaling, base, size, plain, positions, most, factor}: Stretched): Rotary {
   const {fround} = Math;
   const trained = positions();
   const by = scaling.factor === null ? most() / trained : factor();
-  // 0 and null stand for what is usual.
+  // 0 and null mean the default.
   const setting = (name: string) => (scaling[name] === 0 ? undefined : (scaling[name] ?? undefined));
-  /** Which pair turns as often in all the positions of the training as a field says. */
+  /** The pair that makes as many rotations over the trained length as a field says. */
   const pairOf = (name: string, usual: number) => {
-    const turns = positive(config, name, setting(name), usual);
-    return (size * Math.log(trained / (turns * 2 * Math.PI))) / (2 * Math.log(base));
+    const rotations = positive(config, name, setting(name), usual);
+    return (size * Math.log(trained / (rotations * 2 * Math.PI))) / (2 * Math.log(base));
   };
   const ends = [pairOf('beta_fast', 32), pairOf('beta_slow', 1)] as const;
   if (!ends.every(Number.isFinite)) {
-    config.fault(`rope_theta ${base} leaves nothing to the rotary scaling "yarn".`);
+    config.fault(`The rotary scaling "yarn" cannot be computed with rope_theta ${base}.`);
   }
   const {truncate = true} = scaling;
   if (typeof truncate !== 'boolean') {
@@ -175,11 +177,11 @@ function yarn({config, scaling, base, size, plain, positions, most, factor}: Str
   return {base, frequencies, scale: positive(config, 'attention_factor', scaling.attention_factor ?? usual)};
 }
 
-/** Each pair has a factor, and another one in longer texts. (Ding et al., arXiv 2402.13753.) */
+/** Each pair has a factor for short texts and one for long texts. (Ding et al., arXiv 2402.13753.) */
 function longrope({config, scaling, size, plain, positions, most}: Stretched): Rotary {
   const trained = positions();
   const factor = positive(config, 'factor', scaling.factor ?? most() / trained);
-  const pairs = size / 2; // of an odd size no list has so many
+  const pairs = size / 2; // for an odd size no list matches
   const {fround} = Math;
   const stretchedBy = (name: 'short_factor' | 'long_factor'): number[] => {
     const factors = factorsOf(config, scaling, name, pairs);
@@ -206,7 +208,7 @@ function factorsOf(config: HubConfig, scaling: Scaling, name: string, pairs: num
   return factors as number[];
 }
 
-/** What a config says of the scaling. If both fields say something, the older one alone counts. */
+/** The scaling in a config. If both fields are set, only the older one counts. */
 export function scalingFieldsOf(config: HubConfig): Scaling {
   const [older, newer] = ['rope_scaling', 'rope_parameters'].map(name =>
     fieldsOf(config, name, config.get(name) ?? {}),
@@ -223,7 +225,7 @@ function fieldsOf(config: HubConfig, name: string, value: unknown): Scaling {
   return value as Scaling;
 }
 
-/** Wavelengths below the first bound stay, those above the second are stretched. */
+/** The bounds of wavelengths that stay and of those that are extended. */
 function boundsOf(config: HubConfig, scaling: Scaling): Pick<Bounds, 'low' | 'high'> {
   const low = positive(config, 'low_freq_factor of the rotary scaling', scaling.low_freq_factor);
   const high = positive(config, 'high_freq_factor of the rotary scaling', scaling.high_freq_factor);
@@ -233,7 +235,7 @@ function boundsOf(config: HubConfig, scaling: Scaling): Pick<Bounds, 'low' | 'hi
   return {low, high};
 }
 
-/** The first value that a config gives, which must be a positive number. `null` is given, and no number. */
+/** The first value that is set, which must be a positive number. `null` counts as set. */
 export function positive(config: HubConfig, name: string, ...values: unknown[]): number {
   const value = firstOf(...values);
   if (typeof value !== 'number' || !(Math.fround(value) > 0 && Math.fround(value) < Infinity)) {
@@ -254,7 +256,7 @@ interface Bounds {
   positions: number;
 }
 
-/** Slow turns are slowed by the factor, fast ones stay, and those between go from one to the other. */
+/** High frequencies stay, low ones are divided by the factor, and those in between are interpolated. */
 function stretched(frequency: number, {factor, low, high, positions}: Bounds): number {
   const length = (2 * Math.PI) / frequency;
   if (length < positions / high) {

@@ -44,11 +44,11 @@ function partialRotary(config: HubConfig, {size, isPlan}: RotarySizes): Rotary {
     config.get('partial_rotary_factor'),
   );
   const positions = [config.count('original_max_position_embeddings')];
-  const turned = Math.floor(size * part);
-  const pairs = Math.ceil(turned / 2);
+  const rotated = Math.floor(size * part);
+  const pairs = Math.ceil(rotated / 2);
   if (2 * pairs > size || pairs === 0) {
-    config.fault(`partial_rotary_factor ${part} leaves ${turned} of ${size} numbers of a head to turn in pairs.`);
+    config.fault(`partial_rotary_factor ${part} leaves ${rotated} of ${size} values of a head to rotate in pairs.`);
     return {};
   }
-  return scaledRotary(config, scaling, {base, positions, size: turned, isPlan}, ['default', 'longrope']);
+  return scaledRotary(config, scaling, {base, positions, size: rotated, isPlan}, ['default', 'longrope']);
 }

@@ -5,12 +5,12 @@ import type {Rotary} from '../layers/rotaryAngles';
 import {rotaryOf, type RotarySizes} from './llamaRotary';
 import type {NetTensor} from '../net/net';
 
-/** What the blocks of a decoder see, and how they turn. */
+/** What the blocks of a decoder attend to, and how they rotate queries and keys. */
 export interface Blocks {
   causal: boolean;
-  /** How many positions back a block sees, its own among them; `null` for all. */
+  /** How many positions back a block attends to, including its own; `null` for all. */
   windows: (number | null)[];
-  /** By what a block turns queries and keys; `null` for not at all. */
+  /** How a block rotates queries and keys; `null` if it does not. */
   rotaries: (Rotary | null)[];
 }
 
@@ -59,7 +59,7 @@ export interface DecoderVariant {
   /** Whether weights of normalizations are what is added to one. Default: no. */
   addsOne?: boolean;
   multipliers?(config: HubConfig): Multipliers;
-  /** Default: all blocks see all that stands before, and turn alike. */
+  /** Default: all blocks attend to all earlier positions and have the same rotary settings. */
   blocks?(config: HubConfig, sizes: BlockSizes): Blocks;
 }
 
@@ -194,7 +194,7 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
   };
 }
 
-/** Blocks that turn alike, some of which see a window of the text alone. Default: all of them see all. */
+/** Blocks with the same rotary settings. Those that are `windowed` have a sliding window. Default: none. */
 export function alike(config: HubConfig, sizes: BlockSizes, windowed: readonly boolean[] = []): Blocks {
   const rotary = rotaryOf(config, sizes);
   const rotaries = new Array<Rotary>(sizes.count).fill(rotary);

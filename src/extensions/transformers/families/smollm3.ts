@@ -3,7 +3,7 @@ import type {HubConfig} from '../net/hubConfig';
 import {windowedBlocks} from './layerTypes';
 import {alike, decoderClasses, rotaryDecoder} from './rotaryDecoder';
 
-/** SmolLM3: each fourth block turns nothing, and so knows positions by what it sees alone. (Bakouch et al., 2025.) */
+/** SmolLM3: each fourth block rotates nothing, and so knows positions by what it sees alone. (Bakouch et al., 2025.) */
 export const smollm3 = rotaryDecoder({
   classes: decoderClasses('SmolLM3'),
   defaults: {
@@ -22,17 +22,17 @@ export const smollm3 = rotaryDecoder({
       config.index('pad_token_id', {below: 'vocab_size'});
     }
     config.count('no_rope_layer_interval');
-    const turns = turningBlocks(config, sizes.count);
+    const rotates = rotatedBlocks(config, sizes.count);
     const window = config.get('sliding_window') === null ? null : config.whole('sliding_window');
     const isOn = config.flag('use_sliding_window', false) && window !== null;
-    const windowed = windowedBlocks(config, sizes.count, i => isOn && turns[i] !== true);
+    const windowed = windowedBlocks(config, sizes.count, i => isOn && rotates[i] !== true);
     const {rotaries, ...blocks} = alike(config, sizes, windowed);
-    return {...blocks, rotaries: rotaries.map((rotary, i) => (turns[i] === true ? rotary : null))};
+    return {...blocks, rotaries: rotaries.map((rotary, i) => (rotates[i] === true ? rotary : null))};
   },
 });
 
-/** Which blocks turn queries and keys: those with a 1 in `no_rope_layers`, or without it all but one in some number. */
-function turningBlocks(config: HubConfig, count: number): boolean[] {
+/** Whether each block rotates queries and keys: by `no_rope_layers`, or all but one in `no_rope_layer_interval`. */
+function rotatedBlocks(config: HubConfig, count: number): boolean[] {
   const given = config.get('no_rope_layers') ?? null;
   if (given === null) {
     const every = config.count('no_rope_layer_interval');

@@ -54,11 +54,11 @@ export interface AttentionGradients {
   readonly ofBias?: () => tf.Tensor;
 }
 
-/** Pairs of numbers that are turned by the angles of their positions. */
+/** How pairs of values are rotated by the angles of their positions. */
 export interface RotationSettings {
   readonly heads: number;
-  /** Only so many of them, the first, are turned. Default: all. */
-  readonly turned?: number;
+  /** Only the first so many heads are rotated. Default: all. */
+  readonly rotatedHeads?: number;
   /** `(2j, 2j + 1)` instead of `(j, j + half)`. */
   readonly interleaved: boolean;
 }
@@ -79,8 +79,8 @@ export interface RowNormWeights {
 
 /** Operations of transformers that a backend has in one launch each. The last bits are not those of a composition. */
 export interface TransformerKernels {
-  /** Whether `rotate` can turn some heads alone. */
-  readonly turnsSome?: boolean;
+  /** Whether `rotate` takes `rotatedHeads`. */
+  readonly rotatesSomeHeads?: boolean;
   /**
    * `softmax(scale·q·kᵀ)·v`. `mask`, `[batch, keys]`, is 0 for keys that nobody sees. A query that sees nothing gets
    * zeros. `undefined` for what is too large.
@@ -112,7 +112,7 @@ export interface TransformerKernels {
   normalizeRowsGradient(x: tf.Tensor, gamma: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
   /** The gradient in `gamma`. */
   normalizeRowsWeights?(x: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
-  /** `x`, `[batch, positions, heads · size]`, turned by angles `[positions or batch · positions, half]`, or back. */
+  /** `x`, `[batch, positions, heads · size]`, rotated by angles `[positions or batch · positions, half]`, or back. */
   rotate(
     x: tf.Tensor3D,
     angles: {cosines: tf.Tensor; sines: tf.Tensor},

@@ -5,7 +5,7 @@ import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
 import {transformerKernels} from '../kernels/transformer';
 import {asFloat} from '../../../core/layers/forward';
-import {anglesOf, type Rotary, rotaryFaults, turnsAnew} from './rotaryAngles';
+import {anglesOf, type Rotary, rotaryFaults, anglesChange} from './rotaryAngles';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import type {TargetedClass} from '../../../core/model/linearTargets';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -15,41 +15,43 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 export interface AttentionArgs {
   /** How many heads the queries have. */
   heads: number;
-  /** How many heads the keys and values have, each for `heads / keyValueHeads` heads of queries. Default: `heads`. */
+  /**
+   * How many heads the keys and values have. Each serves `heads / keyValueHeads` heads of queries. Default: `heads`.
+   */
   keyValueHeads?: number;
   /**
-   * Whether each query sees the keys up to its own position alone. The last query has the position of the last key.
+   * Whether a query attends only to keys up to its own position. The last query has the position of the last key.
    * Default: false.
    */
   causal?: boolean;
   /**
-   * A query sees the keys less than so many positions from its own: of a causal layer the `window` last, its own among
-   * them. Default: all.
+   * A query attends only to keys less than this many positions away. In a causal layer these are the `window` last
+   * ones, including its own. Default: all.
    */
   window?: number | null;
   /**
-   * Whether queries, keys and values come beside each other in one tensor,
+   * Whether queries, keys and values are next to each other in one tensor,
    * `[batch, positions, (heads + 2·keyValueHeads)·size]`. Default: false.
    */
   packed?: boolean;
   /**
-   * Whether the keys and values of former positions are two more inputs, and those of all positions two more outputs.
+   * Whether the keys and values of earlier positions are two more inputs, and those of all positions two more outputs.
    * Default: false.
    */
   cache?: boolean;
-  /** Turns queries and keys by the angles of their positions (RoPE). Default: they are taken as they are. */
+  /** Rotates queries and keys by the angles of their positions (RoPE). Default: no rotation. */
   rotary?: Rotary | null;
-  /** What products of queries and keys are multiplied with. Default: `1/√size`. */
+  /** A factor for the products of queries and keys. Default: `1/√size`. */
   scale?: number | null;
   /**
-   * Whether the last input is added to these products, `[1 or batch, heads, queries, keys]`, such as a `RelativeBias`
-   * or `DistanceScores` give. Not together with `packed`. Default: false.
+   * Whether the last input is added to these products, `[1 or batch, heads, queries, keys]`, such as the output of
+   * `RelativeBias` or `DistanceScores`. Cannot be combined with `packed`. Default: false.
    */
   bias?: boolean;
   name?: string;
 }
 
-/** A layer's inputs, told apart. */
+/** The inputs of a layer by their roles. */
 interface Parts<T> {
   queries: T[]; // one packed tensor, or queries, keys and values
   mask: T | undefined;
@@ -57,42 +59,43 @@ interface Parts<T> {
   bias: T | undefined;
 }
 
-/** Where queries or keys stand. */
-interface Turning {
-  /** How many numbers a head has. */
+/** How queries or keys are rotated. */
+interface Rotation {
+  /** How many values a head has. */
   size: number;
-  /** The position of the first. */
+  /** The position of the first query or key. */
   from: number;
   mask: tf.Tensor | undefined;
-  turned?: number;
+  /** Only the first heads are rotated. Default: all. */
+  rotatedHeads?: number;
 }
 
 /**
- * Multi-head attention without weights: `softmax(q·kᵀ·scale + bias)·v` by heads. Projections are layers of the model,
+ * Multi-head attention without weights: `softmax(q·kᵀ·scale + bias)·v` for each head. Projections are separate layers,
  * such as `Dense`.
  *
  *     // [batch, n, heads·size], [batch, m, keyValueHeads·size] twice → [batch, n, heads·size]
  *     attention.apply([queries, keys, values])
- *     // mask [batch, m]: 0 for keys that nobody sees
+ *     // mask [batch, m]: 0 for keys that no query attends to
  *     attention.apply([queries, keys, values, mask])
  *     // with `bias`, [1 or batch, heads, n, m]
  *     attention.apply([queries, keys, values, mask, bias])
  *     // with `cache`: → [y, keys, values], all positions so far
  *     attention.apply([queries, keys, values, mask, pastKeys, pastValues])
  *
- * The weights of queries and keys are not kept for the backward pass, but computed again. A query that may see nothing
- * gets zeros, as in PyTorch's `scaled_dot_product_attention`. (Vaswani et al., arXiv 1706.03762; shared keys and
+ * The backward pass computes the attention weights again instead of keeping them. A query that may not attend to any
+ * key returns zeros, as in PyTorch's `scaled_dot_product_attention`. (Vaswani et al., arXiv 1706.03762; shared keys and
  * values: Ainslie et al., arXiv 2305.13245.)
  *
- * @throws LoRAError if a number is out of range, or inputs do not fit each other.
+ * @throws LoRAError if a setting is out of range, or the shapes of the inputs do not match.
  */
 export class Attention extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>Attention';
-  /** Models with attention are usually adapted in their linear layers alone. */
+  /** In models with attention, usually only the linear layers are adapted. */
   static readonly usualTargets: TargetedClass['usualTargets'] = 'linear';
   private readonly heads: number;
   private readonly keyValueHeads: number;
-  /** Whether each query sees the keys up to its own position alone. */
+  /** Whether a query attends only to keys up to its own position. */
   readonly causal: boolean;
   private readonly window: number | null;
   private readonly packed: boolean;
@@ -116,9 +119,7 @@ export class Attention extends tf.layers.Layer {
     this.scale = scale;
     this.bias = bias;
     if (bias && (packed || cache)) {
-      throw new LoRAError(
-        'Attention with a bias takes queries, keys and values apart, and keeps none: leave out packed and cache.',
-      );
+      throw new LoRAError('Attention with a bias cannot have packed inputs or a cache. Leave out packed and cache.');
     }
   }
 
@@ -144,12 +145,12 @@ export class Attention extends tf.layers.Layer {
       const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
       const {heads, keyValueHeads, causal, window} = this;
       const settings = {heads, keyValueHeads, causal, window, scale: this.scale ?? 1 / Math.sqrt(size)};
-      const isWhole = this.rotary === null || transformerKernels()?.turnsSome === true;
+      const isWhole = this.rotary === null || transformerKernels()?.rotatesSomeHeads === true;
       const decoding = currentDecoding();
       if (this.packed && isWhole && past.length === 0 && !this.cache && decoding === undefined) {
         const all = heads + 2 * keyValueHeads;
-        const turning = {size, from: 0, mask, turned: heads + keyValueHeads};
-        const packed = this.turn(queries[0] as tf.Tensor3D, all, turning);
+        const rotation = {size, from: 0, mask, rotatedHeads: heads + keyValueHeads};
+        const packed = this.rotated(queries[0] as tf.Tensor3D, all, rotation);
         return attention({packed}, mask ?? null, settings);
       }
       const [q, k, v] = (this.packed ? this.unpack(queries[0] as tf.Tensor3D, size) : queries) as [
@@ -158,31 +159,31 @@ export class Attention extends tf.layers.Layer {
         tf.Tensor3D,
       ];
       const from = decoding?.from ?? past[0]?.shape[1] ?? 0;
-      const turned = this.turn(q, heads, {size, from, mask});
-      const own = this.turn(k, keyValueHeads, {size, from, mask});
-      const [keys, values] = decoding?.extended(this, own, v) ?? [joined(past[0], own), joined(past[1], v)];
+      const rotatedQ = this.rotated(q, heads, {size, from, mask});
+      const rotatedK = this.rotated(k, keyValueHeads, {size, from, mask});
+      const [keys, values] = decoding?.extended(this, rotatedK, v) ?? [joined(past[0], rotatedK), joined(past[1], v)];
       this.checkKeys(keys, values, mask);
       this.checkBias(bias, q.shape, keys.shape[1]);
-      const y = attention({q: turned, k: keys, v: values, ...(bias && {bias})}, mask ?? null, settings);
+      const y = attention({q: rotatedQ, k: keys, v: values, ...(bias && {bias})}, mask ?? null, settings);
       return this.cache ? [y, keys, values] : y;
     });
   }
 
-  /** Whether what was kept of a text of `before` positions no longer serves when it has `now`. */
-  turnsAnew(before: number, now: number): boolean {
-    return this.rotary !== null && turnsAnew(this.rotary, before, now);
+  /** Whether cached keys of a text become invalid when it grows from `before` to `now` positions. */
+  anglesChange(before: number, now: number): boolean {
+    return this.rotary !== null && anglesChange(this.rotary, before, now);
   }
 
-  /** Queries or keys turned by the angles of their positions; of all heads those that are `turned`. */
-  private turn(x: tf.Tensor3D, heads: number, {size, from, mask, turned = heads}: Turning): tf.Tensor3D {
+  /** Queries or keys with their first `rotatedHeads` heads rotated by the angles of their positions. */
+  private rotated(x: tf.Tensor3D, heads: number, {size, from, mask, rotatedHeads = heads}: Rotation): tf.Tensor3D {
     if (this.rotary === null) {
       return x;
     }
     const {rotary} = this;
     const {interleaved = false} = rotary;
     const count = x.shape[1];
-    const shown = turnsAnew(rotary, 0, from + count) ? (mask ?? null) : null;
-    const settings = {heads, turned, interleaved};
+    const shown = anglesChange(rotary, 0, from + count) ? (mask ?? null) : null;
+    const settings = {heads, rotatedHeads, interleaved};
     return rotate(x, ofTexts => anglesOf(rotary, {size, from, count}, ofTexts), settings, shown);
   }
 
@@ -200,7 +201,7 @@ export class Attention extends tf.layers.Layer {
       const more = this.bias ? ', bias' : '';
       const wanted = this.packed ? '[packed], [packed, mask]' : `[q, k, v${more}], [q, k, v, mask${more}]`;
       throw misfitError(
-        `Attention "${this.name}" takes ${wanted}${this.cache ? ', and after it the past keys and values' : ''}; ` +
+        `Attention "${this.name}" takes ${wanted}${this.cache ? ', followed by the past keys and values' : ''}; ` +
           `got ${all.length} inputs.`,
       );
     }
@@ -212,13 +213,13 @@ export class Attention extends tf.layers.Layer {
     };
   }
 
-  /** Numbers in a head. */
+  /** The number of values in a head. */
   private sizeOf({queries}: Pick<Parts<tf.Shape>, 'queries'>): number {
     const {heads, keyValueHeads, packed} = this;
     const wrong = () =>
       misfitError(
-        `Attention "${this.name}" has ${heads} heads of queries and ${keyValueHeads} of keys and values, which ` +
-          `inputs of shape ${queries.map(shape => showShape(shape)).join(', ')} do not fit.`,
+        `Attention "${this.name}" has ${heads} heads of queries and ${keyValueHeads} of keys and values. Inputs of ` +
+          `shape ${queries.map(shape => showShape(shape)).join(', ')} do not match.`,
       );
     if (queries.some(shape => shape.length !== 3)) {
       throw wrong();
@@ -242,8 +243,8 @@ export class Attention extends tf.layers.Layer {
     if (values.shape[1] !== count || (mask && !tf.util.arraysEqual(mask.shape, [batch, count]))) {
       throw misfitError(
         `Attention "${this.name}" has keys ${showShape(keys.shape)}, values ` +
-          `${showShape(values.shape)}${mask ? ` and a mask ${showShape(mask.shape)}` : ''}: these must have as many ` +
-          'positions, the mask [batch, positions].',
+          `${showShape(values.shape)}${mask ? ` and a mask ${showShape(mask.shape)}` : ''}. They must have the same ` +
+          'number of positions, and the mask the shape [batch, positions].',
       );
     }
   }
@@ -262,7 +263,7 @@ export class Attention extends tf.layers.Layer {
     const {heads, keyValueHeads, causal, packed, cache, scale} = this;
     const rotary = this.rotary && {...this.rotary};
     const {window, bias} = this;
-    // Files without a window or a bias stay as they were.
+    // Without a window or a bias the config is the same as in earlier versions.
     return {
       ...super.getConfig(),
       ...{heads, keyValueHeads, causal, packed, cache, rotary, scale},

@@ -7,7 +7,7 @@ export interface Decoding {
    * than the model has.
    */
   readonly positions: tf.Tensor2D;
-  /** The position of the first token of this pass, by which it is turned. Negative for padding. */
+  /** The position by which the first token of this pass is rotated. Negative for padding. */
   readonly from: number;
   /**
    * The keys and values of all positions, `[batch, positions, width]`, given those of this pass. They are copied for

@@ -2,28 +2,28 @@ import * as tf from '@tensorflow/tfjs';
 import {show} from '../../../platform/errors';
 import type {Angles} from '../ops/rotary';
 
-/** How positions become angles. */
+/** Settings of rotary position embeddings (RoPE). */
 export interface Rotary {
   /** The angle of pair `j` at position `p` is `p / base^(2j / size)`. Default: 10000. */
   base?: number;
   /**
-   * The angle of each pair at position 1, where no base gives it. There may be fewer pairs than a head holds; the other
-   * numbers stay.
+   * The angle of each pair at position 1, instead of a base. If there are fewer pairs than fit in a head, its other
+   * values stay as they are.
    */
   frequencies?: number[];
   /** Pairs are `(2j, 2j + 1)` instead of `(j, j + half)`. Default: false. */
   interleaved?: boolean;
-  /** What cosines and sines are multiplied with. Default: 1. */
+  /** A factor for cosines and sines. Default: 1. */
   scale?: number;
   /**
-   * What a text of more than so many positions turns by instead, at each of its positions: other frequencies, or those
-   * of a base that grows with the text by the factor (dynamic NTK). Texts of a batch count by themselves, each from the
-   * first position that its mask shows to the last. Saved models have the key `places`.
+   * Frequencies for texts of more than `places` positions: given ones, or those of a base that grows with the length of
+   * the text (dynamic NTK). They apply to all positions of such a text. Each text of a batch has its own length, from
+   * the first position that its mask shows to the last. (`places` is the key in saved models.)
    */
   longer?: {places: number; frequencies: number[]} | {places: number; factor: number};
 }
 
-/** What is wrong with a setting, for heads of `size` numbers if that is known. */
+/** What is wrong with the settings, for heads of `size` values if that is known. */
 export function rotaryFaults({base, frequencies, scale, longer}: Rotary, size?: number): string[] {
   const faults: string[] = [];
   if (base !== undefined && !(Number.isFinite(base) && base > 0)) {
@@ -34,7 +34,7 @@ export function rotaryFaults({base, frequencies, scale, longer}: Rotary, size?: 
   }
   if (longer !== undefined && 'factor' in longer) {
     if (!(Number.isFinite(longer.factor) && longer.factor > 0) || (size !== undefined && size <= 2)) {
-      faults.push(`rotary.longer must have a positive factor, and heads more than 2 numbers, got ${show(longer)}.`);
+      faults.push(`rotary.longer needs a positive factor and heads of more than 2 values, got ${show(longer)}.`);
     }
   } else if (longer !== undefined && longer.frequencies.length !== frequencies?.length) {
     faults.push('rotary.longer must have as many frequencies as rotary.frequencies.');
@@ -43,15 +43,17 @@ export function rotaryFaults({base, frequencies, scale, longer}: Rotary, size?: 
     faults.push('rotary.frequencies must be a list of numbers.');
   } else if (size !== undefined && (frequencies === undefined ? size % 2 !== 0 : 2 * frequencies.length > size)) {
     faults.push(
-      `pairs are turned, which heads of ${size} numbers do not have${frequencies ? ` (${frequencies.length})` : ''}.`,
+      frequencies
+        ? `${frequencies.length} pairs do not fit in heads of ${size} values.`
+        : `heads must have an even number of values, got ${size}.`,
     );
   }
   return faults;
 }
 
 /**
- * The angles of the pairs at position 1 in a text of so many positions, rounded as PyTorch has them. An odd number has
- * a pair of its own.
+ * The angles of the pairs at position 1 of a text of `positions` positions, rounded as in PyTorch. If `size` is odd,
+ * the last value counts as a pair.
  */
 export function frequenciesOf({base = 10_000, frequencies, longer}: Rotary, size: number, positions = 0): number[] {
   if (longer === undefined || positions <= longer.places) {
@@ -70,42 +72,42 @@ function ofBase(base: number, size: number): number[] {
   return Array.from({length: pairs}, (_, j) => Math.fround(1 / Math.fround(base ** ((2 * j) / size))));
 }
 
-/** Whether a text turns by other angles since it has `now` positions, and not `before`. */
-export function turnsAnew({longer}: Rotary, before: number, now: number): boolean {
+/** Whether the angles of a text change when it grows from `before` to `now` positions. */
+export function anglesChange({longer}: Rotary, before: number, now: number): boolean {
   return longer !== undefined && now > longer.places && ('factor' in longer || before <= longer.places);
 }
 
-/** The heads and positions that are turned. */
-interface Turned {
-  /** How many numbers a head has. */
+/** The size of the heads and the positions to rotate. */
+interface Rotated {
+  /** How many values a head has. */
   size: number;
-  /** The first position, and how many there are. After the last no text has any. */
+  /** The first position, and how many follow. No text is longer. */
   from: number;
   count: number;
 }
 
 /**
- * Cosines and sines of positions, `[count, half]`, or `[texts · count, half]` where texts turn by angles of their own.
+ * Cosines and sines for positions, `[count, half]`, or `[texts · count, half]` if each text has its own angles.
  *
- * @param mask `[texts, positions]`, 0 for positions that a text does not have; `null` if all have as many.
+ * @param mask `[texts, positions]`, 0 for padding; `null` if all texts have the same length.
  */
-export function anglesOf(rotary: Rotary, turned: Turned, mask: tf.Tensor | null): Angles {
-  const most = turned.from + turned.count;
+export function anglesOf(rotary: Rotary, rotated: Rotated, mask: tf.Tensor | null): Angles {
+  const most = rotated.from + rotated.count;
   const {longer} = rotary;
   if (longer === undefined || mask === null || most <= longer.places) {
-    return tablesOf(rotary, turned, most);
+    return tablesOf(rotary, rotated, most);
   }
   const more = tf.sub(lengthsOf(mask), longer.places);
   const {cosines, sines} =
     'factor' in longer
-      ? grownTables(rotary, turned, more, longer.places)
-      : chosenTables(rotary, turned, tf.greater(more, 0), longer.places);
+      ? grownTables(rotary, rotated, more, longer.places)
+      : chosenTables(rotary, rotated, tf.greater(more, 0), longer.places);
   const flat = (table: tf.Tensor) => tf.reshape<tf.Rank.R2>(table, [-1, table.shape[2] ?? 0]);
   return {cosines: flat(cosines), sines: flat(sines)};
 }
 
-/** Of a text of `positions` positions. */
-function tablesOf(rotary: Rotary, {size, from, count}: Turned, positions: number): Angles {
+/** Tables for a text of `positions` positions. */
+function tablesOf(rotary: Rotary, {size, from, count}: Rotated, positions: number): Angles {
   const {scale = 1} = rotary;
   const frequencies = frequenciesOf(rotary, size, positions).map(Math.fround);
   const half = frequencies.length;
@@ -120,7 +122,7 @@ function tablesOf(rotary: Rotary, {size, from, count}: Turned, positions: number
   return {cosines: tf.tensor2d(cosines, [count, half]), sines: tf.tensor2d(sines, [count, half])};
 }
 
-/** How many positions texts have, `[texts, 1, 1]`. */
+/** The lengths of texts, `[texts, 1, 1]`. */
 function lengthsOf(mask: tf.Tensor): tf.Tensor {
   const [, positions = 0] = mask.shape;
   const seen = tf.cast(tf.notEqual(mask, 0), 'float32');
@@ -129,27 +131,27 @@ function lengthsOf(mask: tf.Tensor): tf.Tensor {
   return tf.reshape(tf.sub(both, positions), [-1, 1, 1]);
 }
 
-/** Tables of long texts for those that are, and of short ones for the others. */
+/** Tables in which each text has the angles of long or of short texts. */
 function chosenTables(
   rotary: Rotary,
-  turned: Turned,
+  rotated: Rotated,
   areLong: tf.Tensor,
   positions: number,
 ): Record<keyof Angles, tf.Tensor> {
-  const [short, long] = [positions, positions + 1].map(length => tablesOf(rotary, turned, length)) as [Angles, Angles];
+  const [short, long] = [positions, positions + 1].map(length => tablesOf(rotary, rotated, length)) as [Angles, Angles];
   const chosen = (name: keyof Angles) => tf.where(areLong, tf.expandDims(long[name], 0), tf.expandDims(short[name], 0));
   return {cosines: chosen('cosines'), sines: chosen('sines')};
 }
 
-/** 2π in two parts: products of the first and whole numbers are exact. */
-const [TURN, REST] = [6.28125, 2 * Math.PI - 6.28125];
+/** 2π in two parts. Products of the first part and integers are exact. */
+const [TWO_PI_HIGH, TWO_PI_LOW] = [6.28125, 2 * Math.PI - 6.28125];
 
 /**
- * Tables for texts that are `more` positions longer than `positions`. There are too many lengths for a table of each.
+ * Tables for texts that are `more` positions longer than `positions`. A table for every length would be too many.
  */
 function grownTables(
   rotary: Rotary,
-  {size, from, count}: Turned,
+  {size, from, count}: Rotated,
   more: tf.Tensor,
   positions: number,
 ): Record<keyof Angles, tf.Tensor> {
@@ -166,10 +168,10 @@ function grownTables(
 const OF_COSINE = [1, -1 / 2, 1 / 24, -1 / 720, 1 / 40_320];
 const OF_SINE = [1, -1 / 6, 1 / 120, -1 / 5040, 1 / 362_880];
 
-/** Cosines and sines by their series at a quarter of each angle, since a graphics card's have three digits. */
+/** Cosines and sines by their series at a quarter of each angle: those of graphics cards are exact to three digits. */
 function cosinesOf(angles: tf.Tensor): Record<keyof Angles, tf.Tensor> {
-  const turns = tf.round(tf.div(angles, 2 * Math.PI));
-  const near = tf.sub(tf.sub(angles, tf.mul(turns, TURN)), tf.mul(turns, REST));
+  const periods = tf.round(tf.div(angles, 2 * Math.PI));
+  const near = tf.sub(tf.sub(angles, tf.mul(periods, TWO_PI_HIGH)), tf.mul(periods, TWO_PI_LOW));
   const quarter = tf.div(near, 4);
   const square = tf.square(quarter);
   const series = (factors: readonly number[]) =>

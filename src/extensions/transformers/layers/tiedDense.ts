@@ -37,7 +37,7 @@ export interface TiedDenseArgs {
 export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
   static readonly className = 'tfjs-lora/transformers>TiedDense';
   lender: tf.layers.Layer | undefined = undefined;
-  private turned: {dataId: tf.DataId; copy: tf.Tensor} | undefined = undefined;
+  private transposed: {dataId: tf.DataId; copy: tf.Tensor} | undefined = undefined;
   private readonly table: string;
   private readonly useBias: boolean;
   bias: tf.LayerVariable | null = null;
@@ -104,7 +104,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
   }
 
   giveOwn(layer: tf.layers.Layer): void {
-    tf.tidy(() => giveDense(layer, this.turnedNumbers(), this.bias?.read()));
+    tf.tidy(() => giveDense(layer, this.transposedTable(), this.bias?.read()));
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -133,30 +133,30 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
     return this.lender && lentTable(baseOf(this.lender));
   }
 
-  /** The numbers of the table turned over, a new tensor. */
-  private turnedNumbers(): tf.Tensor {
+  /** A copy of the transposed table. */
+  private transposedTable(): tf.Tensor {
     return tf.tidy(() => tf.transpose(this.lent?.numbers() ?? this.tableVariable.read()));
   }
 
   /**
-   * The table turned over, `[width, vocabulary]`, as the kernel of a `Dense`. Reading it makes a copy, which is the
+   * The transposed table, `[width, vocabulary]`, as the kernel of a `Dense`. Reading it makes a copy, which is the
    * same as long as it is there: methods keep what depends on the kernel by the tensor that it is.
    */
   get kernel(): tf.LayerVariable {
     const {tableVariable: table} = this;
-    const turned = {
+    const variable = {
       shape: [...table.shape].reverse(),
       dtype: table.dtype,
       trainable: false,
       read: () => {
         const {dataId} = table.read();
-        if (this.turned === undefined || this.turned.copy.isDisposed || this.turned.dataId !== dataId) {
-          this.turned = {dataId, copy: this.turnedNumbers()};
+        if (this.transposed === undefined || this.transposed.copy.isDisposed || this.transposed.dataId !== dataId) {
+          this.transposed = {dataId, copy: this.transposedTable()};
         }
-        return this.turned.copy;
+        return this.transposed.copy;
       },
     };
-    return turned as unknown as tf.LayerVariable;
+    return variable as unknown as tf.LayerVariable;
   }
 }
 registerOwn(TiedDense);
@@ -173,8 +173,8 @@ function layerBefore(tensors: readonly tf.SymbolicTensor[], name: string): tf.la
   return undefined;
 }
 
-/** The product with the table turned over, `[n, width] · [vocabulary, width]ᵀ`; with any other matrix as it is. */
-function turnedOp(table: tf.Tensor): Linear {
+/** The product with the transposed table, `[n, width] · [vocabulary, width]ᵀ`; with any other matrix as it is. */
+function transposedOp(table: tf.Tensor): Linear {
   return {
     isProduct: true,
     forward: (x, kernel, bias, activation) => {
@@ -208,7 +208,7 @@ const tiedForward: Forward = (layer, x, call) => {
     // Given an input of their own, factors are computed beside the table, and never added to it.
     const dropped = weights.factors === null ? undefined : (weights.dropped ?? input);
     const trains = learns(table);
-    return linear(lent?.turned() ?? turnedOp(table), input, {...weights, trains, dropped}, activation);
+    return linear(lent?.transposedProduct() ?? transposedOp(table), input, {...weights, trains, dropped}, activation);
   };
   compute.branches = true;
   return applyLinear(compute, flat, {kernel: tableVariable, bias, activation: NO_ACTIVATION}, call, manner, restore);

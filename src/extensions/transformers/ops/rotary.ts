@@ -9,12 +9,12 @@ export interface Angles {
 }
 
 /**
- * Turns pairs of numbers of each head by the angles of its position: `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`.
- * The gradient turns back, for which nothing need be kept. (Su et al., "RoFormer", arXiv 2104.09864; the pairs `(j, j +
+ * Rotates pairs of values of each head by the angles of its position: `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`.
+ * The gradient rotates back, so nothing is kept for it. (Su et al., "RoFormer", arXiv 2104.09864; the pairs `(j, j +
  * half)` are those of GPT-NeoX and Llama.)
  *
- * @param x `[batch, positions, heads · size]`. Numbers of a head beyond `2 · half` stay as they are.
- * @param anglesOf makes the tables, for the backward pass anew.
+ * @param x `[batch, positions, heads · size]`. Values of a head beyond `2 · half` stay as they are.
+ * @param anglesOf makes the tables; called again in the backward pass.
  * @param mask what the angles depend on, if they do.
  */
 export function rotate(
@@ -23,7 +23,7 @@ export function rotate(
   settings: RotationSettings,
   mask: tf.Tensor | null = null,
 ): tf.Tensor3D {
-  const turned = (z: tf.Tensor3D, shown: tf.Tensor | null, back: boolean) =>
+  const rotated = (z: tf.Tensor3D, shown: tf.Tensor | null, back: boolean) =>
     tf.tidy(() => {
       const angles = anglesOf(shown);
       return transformerKernels()?.rotate(z, angles, {...settings, back}) ?? composed(z, angles, settings, back);
@@ -31,8 +31,8 @@ export function rotate(
   return runLazyOp({
     inputs: {x, ...(mask && {mask})},
     save: {mask: mask !== null},
-    forward: () => turned(x, mask, false),
-    gradient: (dy, saved) => ({x: () => turned(dy as tf.Tensor3D, mask && saved.mask, true)}),
+    forward: () => rotated(x, mask, false),
+    gradient: (dy, saved) => ({x: () => rotated(dy as tf.Tensor3D, mask && saved.mask, true)}),
   }) as tf.Tensor3D;
 }
 
@@ -56,11 +56,11 @@ function composed(
     ];
     const c = tf.reshape(cosines, [-1, positions, 1, half]);
     const s = tf.reshape(back ? tf.neg(sines) : sines, [-1, positions, 1, half]);
-    const turned = tf.stack(
+    const rotated = tf.stack(
       [tf.sub(tf.mul(first, c), tf.mul(second, s)), tf.add(tf.mul(second, c), tf.mul(first, s))],
       axis,
     );
-    const flat = tf.reshape(turned, [batch, positions, heads, 2 * half]);
+    const flat = tf.reshape(rotated, [batch, positions, heads, 2 * half]);
     return tf.reshape(rest === undefined ? flat : tf.concat([flat, rest], 3), x.shape);
   });
 }

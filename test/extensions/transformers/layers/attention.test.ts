@@ -58,7 +58,7 @@ describe.each(BACKENDS)('on %s attention', backend => {
     );
   });
 
-  test('turned by the same angles it depends on distances alone', () => {
+  test('rotated by the same angles, it depends on distances only', () => {
     tf.tidy(() => {
       const [q, k] = [random<tf.Rank.R3>([1, 1, 6], 1), random<tf.Rank.R3>([1, 1, 6], 2)];
       const layer = new Attention({heads: 1, causal: true, cache: true, rotary: {base: 10}});
@@ -83,8 +83,8 @@ describe('attention', () => {
     [{heads: 4, keyValueHeads: 3}, /keyValueHeads must divide heads, 4, got 3/],
     [{heads: 1, scale: NaN}, /scale must be a number/],
     [{heads: 1, rotary: {base: -1}}, /rotary.base must be a positive number/],
-    [{heads: 1, bias: true, packed: true}, /leave out packed and cache/],
-    [{heads: 1, bias: true, cache: true}, /leave out packed and cache/],
+    [{heads: 1, bias: true, packed: true}, /Leave out packed and cache/],
+    [{heads: 1, bias: true, cache: true}, /Leave out packed and cache/],
   ])('refuses %j', (args, message) => {
     expect(() => new Attention(args as AttentionArgs)).toThrow(message);
   });
@@ -92,7 +92,7 @@ describe('attention', () => {
   test('refuses inputs that do not fit each other, and makes nothing', async () => {
     const inputs = three(3, 8);
     await withoutLeaks(() => {
-      expect(() => new Attention({heads: 3}).apply(inputs)).toThrow(/3 heads of queries.*do not fit/);
+      expect(() => new Attention({heads: 3}).apply(inputs)).toThrow(/3 heads of queries.*do not match/);
       expect(() => new Attention({heads: 2}).apply(inputs.slice(0, 2))).toThrow(/takes \[q, k, v\].*got 2 inputs/);
       const mask = tf.ones([2, 4]);
       expect(() => new Attention({heads: 2}).apply([...inputs, mask])).toThrow(/a mask \[2, 4\]/);
@@ -295,7 +295,7 @@ describe('layers of transformers', () => {
     });
   });
 
-  test('longer texts turn by other angles, at each of their positions, and a scale grows all that turns', () => {
+  test('longer texts are rotated by other angles at every position, and a scale multiplies what is rotated', () => {
     tf.tidy(() => {
       const [q, k, v] = three(4, 4) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
       const of = (rotary: Rotary, count: number) =>
@@ -318,43 +318,46 @@ describe('layers of transformers', () => {
     ['chosen by its length, interleaved', {...chosen, interleaved: true}, true],
     ['of a base that grows with it', grown, false],
     ['of a base that grows with it', grown, true],
-  ])('each text of a batch turns by the angles %s, %j, as it would alone, packed: %s', async (_, rotary, packed) => {
-    await withoutLeaks(() =>
-      tf.tidy(() => {
-        // From the first position that is shown to the last: 7, 3, 5 with one hidden between, and 4.
-        const spans = [
-          [0, 7],
-          [2, 5],
-          [1, 6],
-          [0, 4],
-        ] as const;
-        const mask = tf.tensor2d(
-          spans.map(([from, end], text) =>
-            [...Array(7).keys()].map(position =>
-              position >= from && position < end && !(text === 2 && position === 3) ? 1 : 0,
+  ])(
+    'each text of a batch is rotated by the angles %s, %j, as it would alone, packed: %s',
+    async (_, rotary, packed) => {
+      await withoutLeaks(() =>
+        tf.tidy(() => {
+          // From the first position that is shown to the last: 7, 3, 5 with one hidden between, and 4.
+          const spans = [
+            [0, 7],
+            [2, 5],
+            [1, 6],
+            [0, 4],
+          ] as const;
+          const mask = tf.tensor2d(
+            spans.map(([from, end], text) =>
+              [...Array(7).keys()].map(position =>
+                position >= from && position < end && !(text === 2 && position === 3) ? 1 : 0,
+              ),
             ),
-          ),
-        );
-        const layer = new Attention({heads: 2, causal: true, packed, rotary});
-        const x = random<tf.Rank.R3>([4, 7, 24], 1);
-        const weights = random<tf.Rank.R3>([4, 7, 8], 2);
-        const result = (z: tf.Tensor3D, shown: tf.Tensor) =>
-          layer.apply([...(packed ? [z] : tf.split(z, 3, 2)), shown]) as tf.Tensor3D;
-        const shown = tf.expandDims<tf.Tensor3D>(mask, 2);
-        const all = result(x, mask);
-        const gradient = tf.grad(z => tf.sum(tf.mul(tf.mul(result(z as tf.Tensor3D, mask), weights), shown)))(x);
-        spans.forEach(([from, end], text) => {
-          const of = <T extends tf.Tensor>(y: T) => tf.slice(y, [text, from], [1, end - from]);
-          const alone = result(of(x), of(mask));
-          expect(numbers(tf.mul(of(all), of(shown)))).toBeAllClose(numbers(tf.mul(alone, of(shown))));
-          const gradientAlone = tf.grad(z =>
-            tf.sum(tf.mul(tf.mul(result(z as tf.Tensor3D, of(mask)), of(weights)), of(shown))),
-          )(of(x));
-          expect(numbers(of(gradient))).toBeAllClose(numbers(gradientAlone));
-        });
-      }),
-    );
-  });
+          );
+          const layer = new Attention({heads: 2, causal: true, packed, rotary});
+          const x = random<tf.Rank.R3>([4, 7, 24], 1);
+          const weights = random<tf.Rank.R3>([4, 7, 8], 2);
+          const result = (z: tf.Tensor3D, shown: tf.Tensor) =>
+            layer.apply([...(packed ? [z] : tf.split(z, 3, 2)), shown]) as tf.Tensor3D;
+          const shown = tf.expandDims<tf.Tensor3D>(mask, 2);
+          const all = result(x, mask);
+          const gradient = tf.grad(z => tf.sum(tf.mul(tf.mul(result(z as tf.Tensor3D, mask), weights), shown)))(x);
+          spans.forEach(([from, end], text) => {
+            const of = <T extends tf.Tensor>(y: T) => tf.slice(y, [text, from], [1, end - from]);
+            const alone = result(of(x), of(mask));
+            expect(numbers(tf.mul(of(all), of(shown)))).toBeAllClose(numbers(tf.mul(alone, of(shown))));
+            const gradientAlone = tf.grad(z =>
+              tf.sum(tf.mul(tf.mul(result(z as tf.Tensor3D, of(mask)), of(weights)), of(shown))),
+            )(of(x));
+            expect(numbers(of(gradient))).toBeAllClose(numbers(gradientAlone));
+          });
+        }),
+      );
+    },
+  );
 
   test('the base grows with a text as in transformers', () => {
     tf.tidy(() => {
@@ -389,7 +392,7 @@ describe('layers of transformers', () => {
     ],
     [
       () => new Attention({heads: 1, rotary: {longer: {places: 2, factor: 0}}}),
-      /rotary\.longer must have a positive factor, and heads more than 2 numbers, got \{"places":2,"factor":0\}/,
+      /rotary\.longer needs a positive factor and heads of more than 2 values, got \{"places":2,"factor":0\}/,
     ],
     [() => new GatedActivation({activation: 'relu' as 'silu'}), /activation must be 'silu' or 'gelu', got "relu"/],
     [() => new RMSNormalization({epsilon: -1}), /epsilon must be a number from 0 on, got -1/],

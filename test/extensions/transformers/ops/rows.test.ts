@@ -145,7 +145,7 @@ describe.each(BACKENDS)('on %s', backend => {
     {size: 7, half: 2, interleaved: false},
     {size: 6, half: 3, interleaved: true},
     {size: 8, half: 3, interleaved: true},
-  ])('pairs are turned as complex numbers are: %j', async ({size, half, interleaved}) => {
+  ])('pairs are rotated as complex numbers are: %j', async ({size, half, interleaved}) => {
     const heads = 2;
     const positions = 3;
     const angles = Array.from({length: positions * half}, (_, i) => 0.3 + i);
@@ -172,7 +172,7 @@ describe.each(BACKENDS)('on %s', backend => {
           }
         }
         expect([...rotate(x, tables, settings).dataSync()]).toBeAllClose(expected);
-        // A turn keeps lengths, so its gradient turns back: the gradient of ½·|rotate(x)|² is x.
+        // A rotation keeps lengths, so its gradient rotates back: the gradient of ½·|rotate(x)|² is x.
         const gradient = tf.grad(z => tf.mul(0.5, tf.sum(tf.square(rotate(z as tf.Tensor3D, tables, settings)))))(x);
         expect([...gradient.dataSync()]).toBeAllClose([...x.dataSync()]);
       }),

@@ -250,7 +250,7 @@ export function attendGradient(
     native.functions.multiply(rows, keys, 0, toBias, 0, toBias, 0, toBias, 4 * keys, ...PLAIN_PRODUCT); // zeros
   }
   forEachHead(native, sizes, {bytes, inOrder: ofBias !== undefined}, (own, addresses, example, shared) => {
-    const [scores, steps, turned, kColumns, vColumns, kRows, queryPanels, sums] = addresses as [
+    const [scores, steps, transposed, kColumns, vColumns, kRows, queryPanels, sums] = addresses as [
       ...[number, number, number, number, number, number, number, number],
     ];
     const {packColumns, packRows, multiply, transpose} = own;
@@ -258,10 +258,10 @@ export function attendGradient(
 
     /** Adds `matrixᵀ · own` to the rows of the block's keys: `[rows, columns]ᵀ · [rows, size]`. */
     const collect = (matrix: number, {address, stride}: Rows, {rows, first, columns}: Block, target: Rows) => {
-      transpose(matrix, rows, columns, turned);
+      transpose(matrix, rows, columns, transposed);
       packRows(address, stride, rows, size, queryPanels, rows * PANEL_ROW);
       multiply(
-        ...[columns, size, rows, turned, 4 * rows, queryPanels, rows * PANEL_ROW, sums, 4 * size],
+        ...[columns, size, rows, transposed, 4 * rows, queryPanels, rows * PANEL_ROW, sums, 4 * size],
         ...PLAIN_PRODUCT,
       );
       functions.addRows(sums, target.address + first * target.stride, target.stride, columns, size);

@@ -19,10 +19,10 @@ function gateProgram(kind: GateKind, reads: readonly string[], result: string): 
 
 const ROTATE: MatrixProgram = {
   reads: ['x', 'cosines', 'sines'],
-  integers: ['positions', 'turned', 'size', 'pairs', 'interleaved'],
+  integers: ['positions', 'rotatedHeads', 'size', 'pairs', 'interleaved'],
   floats: ['sense'],
   value: `int k = col % size; int position = row % positions;
-if (k >= 2 * pairs || col / size >= turned) return x(row, col);
+if (k >= 2 * pairs || col / size >= rotatedHeads) return x(row, col);
 bool apart = interleaved == 1; int j = apart ? k / 2 : k % pairs; bool first = apart ? k % 2 == 0 : k < pairs;
 int step = apart ? 1 : pairs; float s = sines(position, j) * sense;
 return x(row, col) * cosines(position, j) + (first ? -x(row, col + step) : x(row, col - step)) * s;`,
@@ -41,7 +41,7 @@ function tidied<Args extends unknown[], Result extends tf.Tensor>(
 }
 
 const KERNELS: TransformerKernels = {
-  turnsSome: true,
+  rotatesSomeHeads: true,
   attention: attend,
   attentionGradient: attendGradient,
   crossEntropy: tidied(crossEntropy),
@@ -65,11 +65,11 @@ const KERNELS: TransformerKernels = {
 function rotate(
   x: tf.Tensor3D,
   {cosines, sines}: {cosines: tf.Tensor; sines: tf.Tensor},
-  {heads, turned = heads, interleaved, back}: RotationSettings & {back: boolean},
+  {heads, rotatedHeads = heads, interleaved, back}: RotationSettings & {back: boolean},
 ): tf.Tensor {
   const width = x.shape[2];
   const [positions, half = 0] = cosines.shape;
-  const numbers = [positions, turned, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1];
+  const numbers = [positions, rotatedHeads, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1];
   return runMatrixProgram(ROTATE, {inputs: [x, cosines, sines], shape: x.shape, numbers});
 }
 

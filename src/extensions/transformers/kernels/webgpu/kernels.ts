@@ -27,10 +27,10 @@ const ROTATE: Program = {
   name: 'rotate',
   reads: ['x', 'cosines', 'sines'],
   writes: ['y'],
-  integers: ['positions', 'heads', 'turned', 'length', 'pairs', 'interleaved'],
+  integers: ['positions', 'heads', 'rotatedHeads', 'length', 'pairs', 'interleaved'],
   floats: ['sense'],
   body: `let k = i % u.length; let head = (i / u.length) % u.heads; let position = (i / (u.length * u.heads)) % u.positions;
-if (k >= 2 * u.pairs || head >= u.turned) { y[i] = x[i]; return; }
+if (k >= 2 * u.pairs || head >= u.rotatedHeads) { y[i] = x[i]; return; }
 let apart = u.interleaved == 1; let j = select(k % u.pairs, k / 2, apart); let first = select(k < u.pairs, k % 2 == 0, apart);
 let step = select(u.pairs, 1, apart); let a = position * u.pairs + j; let s = sines[a] * u.sense;
 y[i] = x[i] * cosines[a] + select(x[max(i - step, 0)] * s, -x[i + step] * s, first);`,
@@ -42,7 +42,7 @@ export function webgpuTransformer(): TransformerKernels | undefined {
 }
 
 const KERNELS: TransformerKernels = {
-  turnsSome: true,
+  rotatesSomeHeads: true,
   attention: attend,
   attentionGradient: attendGradient,
   crossEntropy,
@@ -65,11 +65,11 @@ const KERNELS: TransformerKernels = {
 function rotate(
   x: tf.Tensor3D,
   {cosines, sines}: {cosines: tf.Tensor; sines: tf.Tensor},
-  {heads, turned = heads, interleaved, back}: RotationSettings & {back: boolean},
+  {heads, rotatedHeads = heads, interleaved, back}: RotationSettings & {back: boolean},
 ): tf.Tensor {
   const width = x.shape[2];
   const [positions, half = 0] = cosines.shape;
-  const numbers = [positions, heads, turned, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1];
+  const numbers = [positions, heads, rotatedHeads, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1];
   const [y] = runProgram(ROTATE, {inputs: [x, cosines, sines], outputs: [x.shape], numbers});
   return y as tf.Tensor;
 }

@@ -1,10 +1,10 @@
 /**
- * Turns pairs of numbers of each head by the angles of its position: `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`.
- * The pairs are `(j, j + half)`, or `(2j, 2j + 1)` where they are interleaved; numbers beyond `2·half` stay as they
+ * Rotates pairs of values of each head by the angles of its position: `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`.
+ * The pairs are `(j, j + half)`, or `(2j, 2j + 1)` where they are interleaved; values beyond `2·half` stay as they
  * are.
  *
  * @param cosines `[positions, half]`, as the sines are. Row `i` of `x` has position `i % positions`.
- * @param sign −1 turns back.
+ * @param sign −1 rotates back.
  */
 export function rotate(
   x: usize, cosines: usize, sines: usize, y: usize,
@@ -13,7 +13,7 @@ export function rotate(
   const step: usize = interleaved ? 8 : 4;
   const apart: usize = interleaved ? 4 : (<usize>half) << 2;
   const head: usize = (<usize>size) << 2;
-  const turned: usize = (<usize>half) << 3;
+  const rotated: usize = (<usize>half) << 3;
   for (let i = 0; i < rows; i++) {
     const table: usize = (<usize>((i % positions) * half)) << 2;
     for (let k = 0; k < heads; k++) {
@@ -27,7 +27,7 @@ export function rotate(
         store<f32>(y + p + apart, second * c + first * s);
         p += step;
       }
-      if (turned < head) memory.copy(y + turned, x + turned, head - turned);
+      if (rotated < head) memory.copy(y + rotated, x + rotated, head - rotated);
       x += head;
       y += head;
     }
