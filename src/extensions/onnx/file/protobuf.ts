@@ -134,18 +134,35 @@ class Cursor {
   }
 }
 
-/** A field as it is written: its tag, and bytes with their length or an integer from 0 on. */
+/** A field as it is written: its tag, and bytes with their length or a whole number. */
 export function field(number: number, value: number | string | Uint8Array | readonly Uint8Array[]): Uint8Array {
   if (typeof value === 'number') {
     return Uint8Array.from([...varint(number * 8), ...varint(value)]);
   }
   const parts = typeof value === 'string' ? [new TextEncoder().encode(value)] : [value].flat();
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
-  return concatenate([Uint8Array.from([...varint(number * 8 + 2), ...varint(length)]), ...parts]);
+  return concatenate([fieldHeader(number, parts), ...parts]);
 }
 
+/** What is before the bytes of a field. With it a large message need not be copied into the one around it. */
+export function fieldHeader(number: number, parts: readonly Uint8Array[]): Uint8Array {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  return Uint8Array.from([...varint(number * 8 + 2), ...varint(length)]);
+}
+
+/** A field of a number of 32 bits with a fraction. */
+export function floatField(number: number, value: number): Uint8Array {
+  return Uint8Array.from([...varint(number * 8 + 5), ...new Uint8Array(Float32Array.of(value).buffer)]);
+}
+
+/** Negative numbers have 64 bits. */
 function varint(value: number): number[] {
   const bytes: number[] = [];
+  if (value < 0) {
+    for (let left = BigInt.asUintN(64, BigInt(value)); left > 0n; left >>= 7n) {
+      bytes.push(Number(left & 127n) + (left > 127n ? 128 : 0));
+    }
+    return bytes;
+  }
   let left = value;
   for (; left >= 128; left = Math.floor(left / 128)) {
     bytes.push((left % 128) + 128);

@@ -1,0 +1,231 @@
+import type * as tf from '@tensorflow/tfjs';
+import {misfitError, throwFaults, unsupportedError} from '../../../platform/errors';
+import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../../platform/formats/numbers';
+import {stepsOf} from '../../../platform/signals';
+import {namedWeights} from '../../../platform/tfjs/weights';
+import {sitesOf} from '../../../core/rewire/walk';
+import {differs, whileMerged} from '../../graph/export/toGraphModel';
+import type {GraphPart} from '../../graph/import/fromGraphModel';
+import type {GraphPlan} from '../../graph/import/values';
+import type {OnnxModel, OnnxNode} from '../file/readOnnx';
+import {readGraphProto} from '../file/readOnnx';
+import {type FromONNXOptions, loadOnnx, type ONNXSource, planOnnx, RECORD} from '../import/fromONNX';
+import type {OnnxGraphModel} from '../import/onnxGraph';
+import {type Lowering, putBack, type WeightOrigin} from '../lower/lowering';
+import {type Changes, type NewTensor, spliceOnnx} from './spliceOnnx';
+
+/** How a model is written into its file. */
+export interface WriteFileOptions extends Omit<FromONNXOptions, keyof GraphPart>, FiniteOptions {}
+
+/** Writes a model into the file that it was imported from. */
+export async function writeIntoFile(
+  model: tf.LayersModel,
+  source: ONNXSource,
+  options: WriteFileOptions,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const {allowNonFinite, ...load} = options;
+  const file = await loadOnnx(source, load);
+  const part = (model.getUserDefinedMetadata() as Record<string, GraphPart> | undefined)?.[RECORD];
+  if (part === undefined) {
+    throw misfitError('The model was not imported by fromONNX, or its metadata is lost.');
+  }
+  return whileMerged(model, async merged => {
+    const {plan, lowering, file: graph} = await planOnnx(file, part, load);
+    try {
+      checkLayers(merged, plan);
+      const changed = await changedInputs(merged, {plan, lowering, graph}, options);
+      return spliceOnnx(file.bytes, changesOf(file, graph, changed, {...(allowNonFinite && {allowNonFinite})}));
+    } finally {
+      plan.dispose();
+    }
+  });
+}
+
+/** @throws LoRAError with a line for each layer that is not of the file. */
+function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
+  const known = new Map(layers.map(({layer}) => [layer.name, layer.getClassName()]));
+  const sites = sitesOf(model).filter(({layer}) => layer.getClassName() !== 'InputLayer');
+  if (sites.length > 0 && !sites.some(({layer}) => known.has(layer.name))) {
+    throw misfitError('None of the layers of the model is one of the file: it was imported from another one.');
+  }
+  const faults = sites.flatMap(({path, layer}) =>
+    known.get(layer.name) === layer.getClassName()
+      ? []
+      : [`Layer "${path}" (${layer.getClassName()}) is not of the file, and new layers cannot be written yet.`],
+  );
+  throwFaults(faults, 'ERR_UNSUPPORTED', 'The model cannot be written into the file:');
+}
+
+/** An input of a node with its new values, as the file has them. */
+interface ChangedInput {
+  node: string;
+  index: number;
+  values: Float32Array;
+  shape: readonly number[];
+}
+
+/** The file as it was planned. */
+interface Planned {
+  plan: GraphPlan;
+  lowering: Lowering;
+  graph: OnnxGraphModel;
+}
+
+/** The inputs of nodes that are other weights than in the file. */
+async function changedInputs(
+  model: tf.LayersModel,
+  planned: Planned,
+  options: WriteFileOptions,
+): Promise<ChangedInput[]> {
+  const {plan, lowering} = planned;
+  const step = stepsOf(options);
+  const [total, what] = [plan.layers.length, 'writing layers'];
+  const layers = new Map(model.layers.map(layer => [layer.name, layer]));
+  const changed = new Map<string, ChangedInput>();
+  for (const [done, {layer, weights}] of plan.layers.entries()) {
+    await step({done, total, what});
+    const own = layers.get(layer.name);
+    const variables = namedWeights(own ?? layer);
+    for (const [name, weight] of own === undefined ? [] : Object.entries(weights)) {
+      const current = variables.get(name)?.read();
+      if (current === undefined) {
+        throw misfitError(`Layer "${layer.name}" has no weight "${name}". The model was imported from another file.`);
+      }
+      if (!(await differs(current, weight, layer))) {
+        continue;
+      }
+      const origin = lowering.originOf(weight);
+      if (origin === undefined) {
+        throw unsupportedError(
+          `Weight "${name}" of layer "${layer.name}" is computed in the file, and cannot be written.`,
+        );
+      }
+      const key = `${origin.node} ${origin.index}`;
+      const input = changed.get(key) ?? (await inputAt(planned, origin));
+      const held = {shape: current.shape, data: (await current.data()) as Float32Array};
+      putBack({shape: input.shape, data: input.values}, held, origin);
+      changed.set(key, input);
+    }
+  }
+  return [...changed.values()];
+}
+
+/** What an input of a node is in the file, as a copy. */
+async function inputAt({lowering, graph}: Planned, {node, index}: WeightOrigin): Promise<ChangedInput> {
+  const key = graph.keys.get(graph.nodes.get(node)?.inputs[index] ?? '') ?? '';
+  const stored = graph.tensors.get(key);
+  const computed = stored === undefined ? lowering.planner.constant(key) : undefined;
+  const values = Float32Array.from(stored?.values() ?? ((await computed?.data()) as Float32Array));
+  return {node, index, values, shape: stored?.shape ?? computed?.shape ?? []};
+}
+
+/** Nobody nests more graphs than this. */
+const DEEPEST = 32;
+
+/** The types of floats by their numbers in ONNX. */
+const FLOATS: Readonly<Record<number, FloatType>> = {1: 'F32', 10: 'F16', 16: 'BF16'};
+
+/** What changes in the file: initializers, or what nodes take in their place. */
+function changesOf(
+  model: OnnxModel,
+  graph: OnnxGraphModel,
+  changed: readonly ChangedInput[],
+  finite: FiniteOptions,
+): Changes {
+  const {nodes, initializers: stored} = model.graph;
+  const uses = usesOf(model);
+  const taken = new Set([...uses.keys(), ...stored.keys(), ...nodes.flatMap(({outputs}) => outputs)]);
+  const initializers = new Map<string, Uint8Array>();
+  const added: NewTensor[] = [];
+  const inputs = new Map<number, string[]>();
+  const names = new Map<ChangedInput, string>();
+  const nameAt = ({node, index}: ChangedInput) => graph.nodes.get(node)?.inputs[index] ?? '';
+  for (const each of changed) {
+    const name = nameAt(each);
+    const alike = changed.filter(other => nameAt(other) === name && isEqual(other.values, each.values));
+    const [first = each] = alike;
+    const tensor = stored.get(name);
+    const type = tensor?.type ?? typeOf(model, graph, name);
+    if (tensor !== undefined && alike.length === uses.get(name)) {
+      if (first === each) {
+        initializers.set(name, encoded(name, each.values, type, finite));
+      }
+      continue;
+    }
+    const own = names.get(first) ?? freeName(`${name}_merged`, taken);
+    if (first === each) {
+      names.set(each, own);
+      taken.add(own);
+      added.push({name: own, type, shape: each.shape, bytes: encoded(name, each.values, type, finite)});
+    }
+    const proto = graph.nodes.get(each.node) as OnnxNode;
+    const place = nodes.indexOf(proto);
+    const list = inputs.get(place) ?? [...proto.inputs];
+    list[each.index] = own;
+    inputs.set(place, list);
+  }
+  return {initializers, added, inputs};
+}
+
+function isEqual(one: Float32Array, other: Float32Array): boolean {
+  return one.length === other.length && one.every((value, i) => Object.is(value, other[i]));
+}
+
+function freeName(name: string, taken: ReadonlySet<string>): string {
+  let own = name;
+  for (let copy = 1; taken.has(own); copy++) {
+    own = `${name}_${copy}`;
+  }
+  return own;
+}
+
+/** By the name of a value: how often nodes take it, those of inner graphs too, or outputs are it. */
+function usesOf({graph}: OnnxModel): Map<string, number> {
+  const uses = new Map<string, number>();
+  const count = (name: string) => uses.set(name, (uses.get(name) ?? 0) + 1);
+  const visit = (nodes: readonly OnnxNode[], depth = 0): void => {
+    if (depth > DEEPEST) {
+      throw unsupportedError(`The ONNX file has graphs that are nested more than ${DEEPEST} times.`);
+    }
+    for (const {inputs, attributes} of nodes) {
+      inputs.forEach(count);
+      for (const {g} of attributes.values()) {
+        if (g !== undefined) {
+          const inner = readGraphProto(g);
+          inner.outputs.forEach(({name}) => count(name));
+          visit(inner.nodes, depth + 1);
+        }
+      }
+    }
+  };
+  visit(graph.nodes);
+  graph.outputs.forEach(({name}) => count(name));
+  return uses;
+}
+
+/** The type of a constant that nodes compute from initializers: that of what it is made of. */
+function typeOf({graph}: OnnxModel, file: OnnxGraphModel, name: string): number {
+  const tensor = file.tensors.get(file.keys.get(name) ?? '');
+  const node = tensor === undefined ? graph.nodes.find(({outputs}) => outputs.includes(name)) : undefined;
+  if (node === undefined) {
+    return tensor?.type ?? 1;
+  }
+  const to = node.op === 'Cast' ? node.attributes.get('to')?.i : undefined;
+  return to ?? typeOf({graph} as OnnxModel, file, node.inputs[node.op === 'DequantizeLinear' ? 1 : 0] ?? '');
+}
+
+/** Values as raw data of a type. */
+function encoded(name: string, values: Float32Array, type: number, finite: FiniteOptions): Uint8Array {
+  if (type === 11) {
+    checkNumbers([[name, {data: values}]], 'F32', finite);
+    return new Uint8Array(Float64Array.from(values).buffer);
+  }
+  const dtype = FLOATS[type];
+  if (dtype === undefined) {
+    throw unsupportedError(`Tensor "${name}" is of a type in which a merged weight cannot be stored.`);
+  }
+  checkNumbers([[name, {data: values}]], dtype, finite);
+  const bytes = new Uint8Array(values.length * (dtype === 'F32' ? 4 : 2));
+  writeNumbers(new DataView(bytes.buffer), 0, values, dtype);
+  return bytes;
+}

@@ -1,0 +1,138 @@
+import type * as tf from '@tensorflow/tfjs';
+import type {ActivationObject, ReluLayer} from '../../../platform/tfjs/layerFields';
+import {type GraphWriter, type Tensor} from '../write/graphWriter';
+import {Fraction} from '../write/messages';
+import type {Write} from './call';
+
+const multiplied = (out: GraphWriter, x: string, factor: string) => out.node('Mul', [x, factor]);
+
+/** `x·Φ(x)`. */
+export function gelu(out: GraphWriter, x: string): string {
+  const erf = out.node('Erf', [out.node('Div', [x, out.float(Math.SQRT2)])]);
+  const twice = multiplied(out, x, out.node('Add', [erf, out.float(1)]));
+  return multiplied(out, twice, out.float(0.5));
+}
+
+/** `½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`. */
+export function tanhGelu(out: GraphWriter, x: string): string {
+  const cube = multiplied(out, multiplied(out, x, x), x);
+  const inner = out.node('Add', [x, multiplied(out, cube, out.float(0.044715))]);
+  const tanh = out.node('Tanh', [multiplied(out, inner, out.float(Math.sqrt(2 / Math.PI)))]);
+  const half = multiplied(out, x, out.float(0.5));
+  return multiplied(out, half, out.node('Add', [tanh, out.float(1)]));
+}
+
+/** `x·sigmoid(slope·x)`. */
+export function swish(out: GraphWriter, x: string, slope = 1): string {
+  const steep = slope === 1 ? x : multiplied(out, x, out.float(slope));
+  return multiplied(out, x, out.node('Sigmoid', [steep]));
+}
+
+const one = (op: string) => (out: GraphWriter, x: string) => out.node(op, [x]);
+
+/** Keras's `hard_sigmoid` of today. */
+const relu6Sigmoid = (out: GraphWriter, x: string) =>
+  out.node('HardSigmoid', [x], {alpha: new Fraction(1 / 6), beta: new Fraction(0.5)});
+
+/** By the class of an activation. All compute each value by itself. */
+const ACTIVATIONS: Readonly<Record<string, (out: GraphWriter, x: string) => string>> = {
+  linear: (_, x) => x,
+  elu: one('Elu'),
+  selu: one('Selu'),
+  relu: one('Relu'),
+  relu6: (out, x) => out.clip(x, 0, 6),
+  sigmoid: one('Sigmoid'),
+  hardSigmoid: one('HardSigmoid'),
+  softplus: one('Softplus'),
+  softsign: one('Softsign'),
+  tanh: one('Tanh'),
+  gelu,
+  gelu_new: tanhGelu,
+  mish: (out, x) => multiplied(out, x, out.node('Tanh', [out.node('Softplus', [x])])),
+  swish,
+  'tfjs-lora>exponential': one('Exp'),
+  'tfjs-lora>hardSilu': (out, x) => multiplied(out, x, relu6Sigmoid(out, x)),
+  'tfjs-lora>leakyRelu': (out, x) => out.node('LeakyRelu', [x], {alpha: new Fraction(0.2)}),
+  'tfjs-lora>relu6Sigmoid': relu6Sigmoid,
+};
+
+/** Activations over an axis, the last one. */
+const OVER_AXIS: Readonly<Record<string, string>> = {softmax: 'Softmax', logSoftmax: 'LogSoftmax'};
+
+/** An activation of a tensor, whose channels are its last axis unless it is said where they are. */
+export function activated(
+  out: GraphWriter,
+  tensor: Tensor,
+  activation: ActivationObject | null | undefined,
+  axis = tensor.rank - 1,
+): Tensor {
+  const name = activation?.getClassName() ?? 'linear';
+  const op = Object.hasOwn(OVER_AXIS, name) ? OVER_AXIS[name] : undefined;
+  if (op !== undefined) {
+    return overAxis(out, tensor, op, axis);
+  }
+  const write = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
+  if (write === undefined) {
+    out.refuse(`has the activation ${name}, which cannot be written.`);
+    return tensor;
+  }
+  return name === 'linear' ? tensor : out.each(tensor, x => write(out, x));
+}
+
+function overAxis(out: GraphWriter, tensor: Tensor, op: string, axis: number): Tensor {
+  // Before opset 13 all axes from this one on are meant.
+  if (out.opset < 13 && axis !== tensor.rank - 1) {
+    out.refuse(`has a softmax over axis ${axis}, which opset ${out.opset} does not have.`);
+  }
+  const own = out.opset < 13 ? out.asPlain(tensor) : tensor;
+  return out.each(own, x => out.node(op, [x], {axis: own.order.indexOf(axis)}));
+}
+
+const activation: Write = (out, call) =>
+  activated(out, call.input, call.fields<{activation: ActivationObject}>().activation);
+
+const relu: Write = (out, call) => {
+  const {maxValue} = call.fields<ReluLayer>();
+  return out.each(call.input, x => (maxValue == null ? out.node('Relu', [x]) : out.clip(x, 0, maxValue)));
+};
+
+const leakyRelu: Write = (out, call) => {
+  const alpha = new Fraction(call.fields<{alpha: number}>().alpha);
+  return out.each(call.input, x => out.node('LeakyRelu', [x], {alpha}));
+};
+
+/** The slopes have the axes of an example, some of size 1. */
+const prelu: Write = (out, call) => {
+  const {alpha} = call.fields<{alpha: tf.LayerVariable}>();
+  const {order} = call.input;
+  const perm = order.filter(axis => axis > 0).map(axis => axis - 1);
+  const slopes = out.weight('alpha', alpha, {perm});
+  return out.each(call.input, x => out.node('PRelu', [x, slopes]));
+};
+
+const thresholdedRelu: Write = (out, call) => {
+  const alpha = new Fraction(call.fields<{theta: number}>().theta);
+  return out.each(call.input, x => out.node('ThresholdedRelu', [x], {alpha}));
+};
+
+const softmax: Write = (out, call) => {
+  const {axis} = call.fields<{axis: number | number[]}>();
+  const [only = -1, ...others] = [axis].flat();
+  if (others.length > 0) {
+    out.refuse('has a softmax over several axes, which cannot be written.');
+  }
+  if (call.input.mask !== undefined) {
+    out.refuse('has a softmax with a mask, which cannot be written.');
+  }
+  return overAxis(out, call.input, 'Softmax', only < 0 ? only + call.input.rank : only);
+};
+
+export const ACTIVATION_LAYERS: Readonly<Record<string, Write>> = {
+  Activation: activation,
+  ReLU: relu,
+  LeakyReLU: leakyRelu,
+  PReLU: prelu,
+  ELU: (out, call) => out.each(call.input, x => out.node('Elu', [x])),
+  ThresholdedReLU: thresholdedRelu,
+  Softmax: softmax,
+};

@@ -1,0 +1,227 @@
+import type * as tf from '@tensorflow/tfjs';
+import type {
+  ConvLayer,
+  DepthwiseLayer,
+  KernelLayer,
+  PoolLayer,
+  SeparableLayer,
+} from '../../../platform/tfjs/layerFields';
+import {range} from '../lower/lowering';
+import {channelsFirst, type GraphWriter, type Source, type Tensor} from '../write/graphWriter';
+import {type Attributes} from '../write/messages';
+import {activated} from './activations';
+import type {Call, Write} from './call';
+
+/** A layer of images. */
+interface ImageLayer {
+  dataFormat?: 'channelsFirst' | 'channelsLast';
+}
+
+/** The order of axes of the tensors of a layer that has the channels before the image. */
+export function imageOrder({dataFormat}: ImageLayer, rank: number): number[] {
+  return dataFormat === 'channelsFirst' ? range(rank) : channelsFirst(rank);
+}
+
+/** The sizes of an image, `null` where they are open. */
+function imageSizes(shape: tf.Shape, {dataFormat}: ImageLayer): tf.Shape {
+  return dataFormat === 'channelsFirst' ? shape.slice(2) : shape.slice(1, -1);
+}
+
+/** A window that moves over an image. */
+interface Window {
+  size: readonly number[];
+  strides: readonly number[];
+  dilations?: readonly number[];
+  padding: string;
+}
+
+/**
+ * The padding of a window as attributes. What "same" means depends on the sizes of the image where the window moves by
+ * more than one; runtimes compute it if these are open.
+ */
+export function padded(sizes: tf.Shape, {size, strides, dilations = size.map(() => 1), padding}: Window): Attributes {
+  const attributes = {kernel_shape: size, strides, ...(dilations.some(each => each > 1) && {dilations})};
+  if (padding !== 'same') {
+    return attributes;
+  }
+  const totals = size.map((each, axis) => {
+    const reach = (each - 1) * (dilations[axis] ?? 1);
+    const [stride, image] = [strides[axis] ?? 1, sizes[axis]];
+    if (stride === 1) {
+      return reach;
+    }
+    return image == null ? undefined : Math.max((Math.ceil(image / stride) - 1) * stride + reach + 1 - image, 0);
+  });
+  return totals.includes(undefined)
+    ? {...attributes, auto_pad: 'SAME_UPPER'}
+    : {...attributes, pads: padsOf(totals as number[])};
+}
+
+/** Totals as what is before each axis, and then what is behind each. */
+function padsOf(totals: readonly number[]): number[] {
+  return [...totals.map(total => Math.floor(total / 2)), ...totals.map(total => Math.ceil(total / 2))];
+}
+
+/** A bias and an activation behind a convolution, whose channels come first. */
+function finished(out: GraphWriter, call: Call, name: string, layer: ImageLayer & Partial<KernelLayer>): Tensor {
+  const tensor = call.output(name, imageOrder(layer, call.shape.length));
+  // Of a softmax, stock layers take the last axis, and transpose behind it.
+  const axis = layer.dataFormat === 'channelsFirst' && ofTransposed(call) ? 1 : tensor.rank - 1;
+  return activated(out, tensor, layer.activation, axis);
+}
+
+/** Whether a layer applies its activation while the channels are the last axis. */
+function ofTransposed({layer}: Call): boolean {
+  return /^Separable/.test(layer.getClassName());
+}
+
+function biasOf(out: GraphWriter, {bias}: Partial<KernelLayer>): string[] {
+  return bias == null ? [] : [out.weight('bias', bias)];
+}
+
+/** A kernel `[...size, in, out]` as `[out, in, ...size]`. */
+const convolution: Write = (out, call) => {
+  const layer = call.fields<ConvLayer>();
+  const rank = call.input.rank;
+  const {kernelSize: size, strides, dilationRate: dilations, padding, kernel} = layer;
+  const x = out.held(call.input, imageOrder(layer, rank));
+  const w = out.weight('kernel', kernel, {perm: [rank - 1, rank - 2, ...range(rank - 2)]});
+  const sizes = imageSizes(call.input.shape, layer);
+  const y = out.node('Conv', [x, w, ...biasOf(out, layer)], padded(sizes, {size, strides, dilations, padding}));
+  return finished(out, call, y, layer);
+};
+
+/** A kernel `[...size, out, in]` as `[in, out, ...size]`. */
+const transposed: Write = (out, call) => {
+  const layer = call.fields<ConvLayer>();
+  const rank = call.input.rank;
+  const {kernelSize: size, strides, padding, kernel} = layer;
+  const x = out.held(call.input, imageOrder(layer, rank));
+  const w = out.weight('kernel', kernel, {perm: [rank - 1, rank - 2, ...range(rank - 2)]});
+  // As many outputs as the convolution that this is the gradient of has inputs.
+  const more = size.map((each, axis) => Math.max((strides[axis] ?? 1) - each, 0));
+  const less = size.map((each, axis) => (padding === 'same' ? Math.max(each - (strides[axis] ?? 1), 0) : 0));
+  const y = out.node('ConvTranspose', [x, w, ...biasOf(out, layer)], {
+    kernel_shape: size,
+    strides,
+    pads: padsOf(less),
+    ...(more.some(each => each > 0) && {output_padding: more}),
+  });
+  return finished(out, call, y, layer);
+};
+
+/** A kernel `[h, w, in, multiplier]` as `[in·multiplier, 1, h, w]`, in as many groups as there are inputs. */
+function depthwise(out: GraphWriter, x: string, kernel: Source, bias: string[], attributes: Attributes): string {
+  const [h = 1, w = 1, channels = 1, multiplier = 1] = kernel.shape as number[];
+  const shape = [channels * multiplier, 1, h, w];
+  const kernels = out.weight('depthwise_kernel', kernel, {perm: [2, 3, 0, 1], shape});
+  return out.node('Conv', [x, kernels, ...bias], {...attributes, group: channels});
+}
+
+const depthwiseConvolution: Write = (out, call) => {
+  const layer = call.fields<DepthwiseLayer & KernelLayer>();
+  const {kernelSize: size, strides, dilationRate, padding, depthwiseKernel} = layer;
+  // The stock layer ignores its dilation.
+  const dilations = call.layer.getClassName() === 'DepthwiseConv2D' ? [1, 1] : dilationRate;
+  const attributes = padded(imageSizes(call.input.shape, layer), {size, strides, dilations, padding});
+  const x = out.held(call.input, imageOrder(layer, 4));
+  return finished(out, call, depthwise(out, x, depthwiseKernel, biasOf(out, layer), attributes), layer);
+};
+
+const separableConvolution: Write = (out, call) => {
+  const layer = call.fields<SeparableLayer & KernelLayer>();
+  const {kernelSize: size, strides, dilationRate: dilations, padding, depthwiseKernel, pointwiseKernel} = layer;
+  const isFlat = call.input.rank === 3;
+  const flat = (name: string) => (isFlat ? out.unsqueeze(name, [2]) : name);
+  const sizes = [...(isFlat ? [1] : []), ...imageSizes(call.input.shape, layer)];
+  const x = flat(out.held(call.input, imageOrder(layer, call.input.rank)));
+  const between = depthwise(out, x, depthwiseKernel, [], padded(sizes, {size, strides, dilations, padding}));
+  const kernel = out.weight('pointwise_kernel', pointwiseKernel, {perm: [3, 2, 0, 1]});
+  const y = out.node('Conv', [between, kernel, ...biasOf(out, layer)], {kernel_shape: [1, 1]});
+  return finished(out, call, isFlat ? out.squeeze(y, [2]) : y, layer);
+};
+
+/** Pools of images of any rank. */
+function pool(op: string): Write {
+  return (out, call) => {
+    const layer = call.fields<PoolLayer>();
+    const {poolSize: size, strides, padding} = layer;
+    const {rank} = call.input;
+    const x = out.held(call.input, imageOrder(layer, rank));
+    const y = out.node(op, [x], padded(imageSizes(call.input.shape, layer), {size, strides, padding}));
+    return call.output(y, imageOrder(layer, rank));
+  };
+}
+
+function globalPool(op: string): Write {
+  return (out, call) => {
+    const {rank, order, name} = call.input;
+    const isFirst = call.fields<ImageLayer>().dataFormat === 'channelsFirst';
+    const image = isFirst ? range(rank).slice(2) : range(rank).slice(1, -1);
+    const axes = image.map(axis => order.indexOf(axis));
+    return call.output(out.reduce(op, name, axes));
+  };
+}
+
+/** Sizes at both ends of each axis of an image, by the axes of what is held. */
+function atEnds(call: Call, ends: readonly (readonly number[])[]): number[][] {
+  const first = call.fields<ImageLayer>().dataFormat === 'channelsFirst' ? 2 : 1;
+  return call.input.order.map(axis => [...(ends[axis - first] ?? [0, 0])]);
+}
+
+const zeroPadding: Write = (out, call) => {
+  const ends = atEnds(call, call.fields<{padding: number[][]}>().padding);
+  const pads = [...ends.map(([before = 0]) => before), ...ends.map(([, behind = 0]) => behind)];
+  return call.output(out.node('Pad', [call.input.name, out.ints(pads)]), call.input.order);
+};
+
+const cropping: Write = (out, call) => {
+  const ends = atEnds(call, call.fields<{cropping: number[][]}>().cropping);
+  const axes = range(call.input.rank).filter(axis => ends[axis]?.some(size => size > 0));
+  if (axes.length === 0) {
+    return call.input;
+  }
+  const starts = axes.map(axis => ends[axis]?.[0] ?? 0);
+  const stops = axes.map(axis => (ends[axis]?.[1] ? -ends[axis][1] : END));
+  const y = out.node('Slice', [call.input.name, out.ints(starts), out.ints(stops), out.ints(axes)]);
+  return call.output(y, call.input.order);
+};
+
+/** Behind the end of every axis. */
+const END = Number.MAX_SAFE_INTEGER;
+
+const upSampling: Write = (out, call) => {
+  const {size, interpolation, ...layer} = call.fields<{size: number[]; interpolation: string} & ImageLayer>();
+  const order = imageOrder(layer, 4);
+  const y = out.node('Resize', [out.held(call.input, order), '', out.floats([1, 1, ...size])], {
+    coordinate_transformation_mode: 'asymmetric',
+    ...(interpolation === 'bilinear' ? {mode: 'linear'} : {mode: 'nearest', nearest_mode: 'floor'}),
+  });
+  return call.output(y, order);
+};
+
+export const IMAGE_LAYERS: Readonly<Record<string, Write>> = {
+  Conv1D: convolution,
+  Conv2D: convolution,
+  Conv3D: convolution,
+  'tfjs-lora/graph>FusedConv2D': convolution,
+  Conv2DTranspose: transposed,
+  Conv3DTranspose: transposed,
+  DepthwiseConv2D: depthwiseConvolution,
+  'tfjs-lora>FusedDepthwiseConv2D': depthwiseConvolution,
+  SeparableConv2D: separableConvolution,
+  'tfjs-lora>SeparableConv1D': separableConvolution,
+  MaxPooling1D: pool('MaxPool'),
+  MaxPooling2D: pool('MaxPool'),
+  MaxPooling3D: pool('MaxPool'),
+  AveragePooling1D: pool('AveragePool'),
+  AveragePooling2D: pool('AveragePool'),
+  AveragePooling3D: pool('AveragePool'),
+  GlobalAveragePooling1D: globalPool('ReduceMean'),
+  GlobalAveragePooling2D: globalPool('ReduceMean'),
+  GlobalMaxPooling1D: globalPool('ReduceMax'),
+  GlobalMaxPooling2D: globalPool('ReduceMax'),
+  ZeroPadding2D: zeroPadding,
+  Cropping2D: cropping,
+  UpSampling2D: upSampling,
+};

@@ -1,0 +1,103 @@
+import type * as tf from '@tensorflow/tfjs';
+import {callsOf, isContainer} from '../../../core/rewire/walk';
+import type {InnerLayers} from '../../../platform/tfjs/layerFields';
+import {type GraphWriter, Tensor} from '../write/graphWriter';
+import {ACTIVATION_LAYERS} from './activations';
+import {Call, type Write} from './call';
+import {IMAGE_LAYERS} from './convolutions';
+import {MERGE_LAYERS} from './merges';
+import {RECURRENT_LAYERS} from './recurrent';
+import {asFloats, PLAIN_LAYERS} from './shapes';
+import {TRANSFORMER_LAYERS} from './transformers';
+
+const LAYERS: Readonly<Record<string, Write>> = {
+  ...PLAIN_LAYERS,
+  ...ACTIVATION_LAYERS,
+  ...IMAGE_LAYERS,
+  ...MERGE_LAYERS,
+  ...RECURRENT_LAYERS,
+  ...TRANSFORMER_LAYERS,
+  TimeDistributed: (out, call) => timeDistributed(out, call),
+};
+
+/** What symbolic tensors of a model are. */
+export type Known = Map<tf.SymbolicTensor, Tensor>;
+
+/** Layers that take whole numbers. */
+const TAKES_INDICES = /Embedding$|TokenState$|SequencePooling$|Choice/;
+
+/** Writes the calls of a model, each after those that it depends on. */
+export function writeCalls(out: GraphWriter, model: tf.LayersModel, known: Known, path = ''): void {
+  for (const {outboundLayer: layer, inputTensors, outputTensors} of callsOf(model)) {
+    if (outputTensors.every(output => known.has(output))) {
+      continue;
+    }
+    const inputs = inputTensors.map(input => known.get(input) as Tensor);
+    const shapes = outputTensors.map(({shape}) => shape);
+    const outputs = writeLayer(out, layer, {inputs, shapes, path: `${path}${layer.name}`});
+    outputTensors.forEach((tensor, i) => known.set(tensor, outputs[i] ?? (inputs[0] as Tensor)));
+  }
+}
+
+/** Writes one call of a layer, which may be a model. */
+export function writeLayer(
+  out: GraphWriter,
+  layer: tf.layers.Layer,
+  {inputs, shapes, path}: {inputs: readonly Tensor[]; shapes: readonly tf.Shape[]; path: string},
+): Tensor[] {
+  if (isContainer(layer)) {
+    const known: Known = new Map(layer.inputs.map((input, i) => [input, inputs[i] as Tensor]));
+    writeCalls(out, layer, known, `${path}/`);
+    return layer.outputs.map(output => known.get(output) as Tensor);
+  }
+  out.layer = path;
+  const className = layer.getClassName();
+  const write = Object.hasOwn(LAYERS, className) ? LAYERS[className] : undefined;
+  if (write === undefined) {
+    out.refuse(`is a ${className}, which cannot be written.${wayFor(className)}`);
+    return shapes.map(shape => new Tensor(shape, 1, inputs[0]?.name ?? ''));
+  }
+  const own = TAKES_INDICES.test(className) ? inputs : inputs.map(input => asFloats(out, input));
+  const outputs = [write(out, new Call(layer, own, shapes))].flat();
+  const [first] = outputs;
+  if (first !== undefined && layer.supportsMasking && !isMaskEnd(className)) {
+    first.mask ??= inputs[0]?.mask;
+  }
+  return outputs;
+}
+
+function wayFor(className: string): string {
+  return className.startsWith('tfjs-lora/graph>')
+    ? ' Models of fromONNX are written into their file: toONNX(model, file). toGraphModel writes those of ' +
+        'fromGraphModel.'
+    : '';
+}
+
+/** Whether a layer says itself what is masked of its output. */
+function isMaskEnd(className: string): boolean {
+  return (
+    Object.hasOwn(RECURRENT_LAYERS, className) || Object.hasOwn(MERGE_LAYERS, className) || className === 'Embedding'
+  );
+}
+
+/** A layer on each step, as on an example of its own. */
+function timeDistributed(out: GraphWriter, call: Call): Tensor {
+  const {layer: inner} = call.fields<Required<InnerLayers>>();
+  const {layer: path} = out;
+  const [batch = null, , ...sizes] = call.input.shape;
+  const [, , ...given] = call.shape;
+  if ([...sizes, ...given].includes(null)) {
+    out.refuse('takes or gives steps of open sizes, which cannot be written.');
+  }
+  const x = out.plain(call.input);
+  const rows = new Tensor([null, ...sizes], call.input.type, out.reshape(x, [-1, ...sizes.map(Number)]));
+  const [y] = writeLayer(out, inner, {inputs: [rows], shapes: [[null, ...given]], path: `${path}/${inner.name}`});
+  out.layer = path;
+  const flat = out.plain(y as Tensor);
+  const steps = call.input.shape[1];
+  if (steps != null || batch != null) {
+    return call.output(out.reshape(flat, [batch ?? -1, steps ?? -1, ...given.map(Number)]));
+  }
+  const shape = out.node('Concat', [out.sizeOf(x, 0), out.sizeOf(x, 1), out.ints(given.map(Number))], {axis: 0});
+  return call.output(out.node('Reshape', [flat, shape]));
+}

@@ -1,0 +1,88 @@
+import {type GraphWriter, type Tensor} from '../write/graphWriter';
+import type {Write} from './call';
+
+/**
+ * The names of tensors with their axes in one order, that of the largest, and the order. Those of fewer axes get axes
+ * of size 1 behind the batch.
+ */
+function alike(out: GraphWriter, tensors: readonly Tensor[]): {names: string[]; order: readonly number[]} {
+  const most = Math.max(...tensors.map(({rank}) => rank));
+  const sizeOf = ({shape}: Tensor) => shape.reduce<number>((size, each) => size * (each ?? 1000), 1);
+  const whole = tensors.filter(({rank}) => rank === most);
+  const [largest] = [...whole].sort((one, other) => sizeOf(other) - sizeOf(one)) as [Tensor];
+  if (whole.length === tensors.length) {
+    return {names: tensors.map(tensor => out.held(tensor, largest.order)), order: largest.order};
+  }
+  const names = tensors.map(tensor => {
+    const axes = Array.from({length: most - tensor.rank}, (_, i) => i + 1);
+    return axes.length === 0 ? out.plain(tensor) : out.unsqueeze(out.plain(tensor), axes);
+  });
+  return {names, order: largest.shape.map((_, axis) => axis)};
+}
+
+function merged(op: string): Write {
+  return (out, call) => {
+    const {names, order} = alike(out, call.inputs);
+    return call.output(out.node(op, names), order);
+  };
+}
+
+/** `Mul`, which takes two at a time. */
+const multiply: Write = (out, call) => {
+  const {names, order} = alike(out, call.inputs);
+  return call.output(
+    names.reduce((product, name) => out.node('Mul', [product, name])),
+    order,
+  );
+};
+
+const concatenate: Write = (out, call) => {
+  const {axis} = call.fields<{axis: number}>();
+  const {names, order} = alike(out, call.inputs);
+  const own = axis < 0 ? axis + call.input.rank : axis;
+  const result = call.output(out.node('Concat', names, {axis: order.indexOf(own)}), order);
+  const masks = call.inputs.flatMap(({mask}) => mask ?? []);
+  if (masks.length > 0 && own === call.input.rank - 1) {
+    result.mask = masks.reduce((all, mask) => out.node('And', [all, mask]));
+  }
+  return result;
+};
+
+/** Rows of length 1. */
+function normalized(out: GraphWriter, x: string, axis: number): string {
+  const squares = out.reduce('ReduceSum', out.node('Mul', [x, x]), [axis], true);
+  return out.node('Div', [x, out.node('Sqrt', [out.node('Max', [squares, out.float(1e-7)])])]);
+}
+
+const dot: Write = (out, call) => {
+  const {axes, normalize} = call.fields<{axes: number | [number, number]; normalize: boolean}>();
+  const [a, b] = call.inputs as [Tensor, Tensor];
+  const given = Array.isArray(axes) ? axes : [axes, axes];
+  const [axisA, axisB] = [a, b].map(({rank}, i) => ((given[i] ?? -1) + rank) % rank) as [number, number];
+  const [x, y] = [out.plain(a), out.plain(b)];
+  const [left, right] = normalize ? [normalized(out, x, axisA), normalized(out, y, axisB)] : [x, y];
+  if (axisA === 0 || axisB === 0) {
+    out.refuse('multiplies over the batch, which cannot be written.');
+  }
+  if (a.rank === 2 && b.rank === 2) {
+    return call.output(out.reduce('ReduceSum', out.node('Mul', [left, right]), [1], true));
+  }
+  // Rows of a, columns of b. A vector is a matrix of one row or one column.
+  const rows =
+    a.rank === 2 ? out.unsqueeze(left, [1]) : axisA === 2 ? left : out.node('Transpose', [left], {perm: [0, 2, 1]});
+  const columns =
+    b.rank === 2 ? out.unsqueeze(right, [2]) : axisB === 1 ? right : out.node('Transpose', [right], {perm: [0, 2, 1]});
+  const product = out.node('MatMul', [rows, columns]);
+  return call.output(a.rank === 2 ? out.squeeze(product, [1]) : b.rank === 2 ? out.squeeze(product, [2]) : product);
+};
+
+export const MERGE_LAYERS: Readonly<Record<string, Write>> = {
+  Add: merged('Sum'),
+  Average: merged('Mean'),
+  Maximum: merged('Max'),
+  Minimum: merged('Min'),
+  Multiply: multiply,
+  'tfjs-lora>Subtract': merged('Sub'),
+  Concatenate: concatenate,
+  Dot: dot,
+};

@@ -1,0 +1,339 @@
+import type * as tf from '@tensorflow/tfjs';
+import {sizeOf, transpose, type Values} from '../../../platform/formats/layout';
+import type {Cell, InnerLayers} from '../../../platform/tfjs/layerFields';
+import {fieldsOf} from '../../../platform/tfjs/fields';
+import {range} from '../lower/lowering';
+import {type GraphWriter, type Source, Tensor} from '../write/graphWriter';
+import {Fraction, TYPE} from '../write/messages';
+import {convolvedSteps} from './convolvedSteps';
+import type {Call, Write} from './call';
+
+/** What a stock recurrent layer holds, and a `Bidirectional`. */
+interface RecurrentLayer extends InnerLayers {
+  returnSequences: boolean;
+  returnState: boolean;
+  goBackwards: boolean;
+  stateful: boolean;
+  mergeMode?: 'concat' | 'sum' | 'mul' | 'ave' | null;
+}
+
+/** An operation of ONNX, and the order in which it has the gates of a cell. */
+interface Operation {
+  op: 'LSTM' | 'GRU' | 'RNN';
+  gates: readonly number[];
+  /** How many states there are. */
+  states: 1 | 2;
+  resetsAfter?: boolean;
+}
+
+const OPERATIONS: Readonly<Record<string, Operation>> = {
+  LSTMCell: {op: 'LSTM', gates: [0, 3, 1, 2], states: 2},
+  GRUCell: {op: 'GRU', gates: [0, 1, 2], states: 1},
+  'tfjs-lora>GRUCell': {op: 'GRU', gates: [0, 1, 2], states: 1, resetsAfter: true},
+  SimpleRNNCell: {op: 'RNN', gates: [0], states: 1},
+};
+
+/** By the class of an activation: the operation's name for it, and its settings. */
+const ACTIVATIONS: Readonly<Record<string, readonly [name: string, alpha?: number, beta?: number]>> = {
+  tanh: ['Tanh'],
+  sigmoid: ['Sigmoid'],
+  hardSigmoid: ['HardSigmoid', 0.2, 0.5],
+  relu: ['Relu'],
+  elu: ['Elu', 1],
+  softsign: ['Softsign'],
+  softplus: ['Softplus'],
+  linear: ['Affine', 1, 0],
+};
+
+/** What a pass over a sequence gives: all steps `[steps, directions, batch, units]`, and the last states. */
+interface Pass {
+  all: string;
+  last: string[];
+  units: number;
+}
+
+/** A pass, once in each direction. */
+function pass(
+  out: GraphWriter,
+  cells: readonly tf.layers.Layer[],
+  {x, direction, initial, lengths}: {x: string; direction: string; initial: readonly string[]; lengths: string},
+): Pass {
+  const [first] = cells as [tf.layers.Layer];
+  const className = first.getClassName();
+  const operation = Object.hasOwn(OPERATIONS, className) ? OPERATIONS[className] : undefined;
+  if (operation === undefined) {
+    out.refuse(`has a ${className}, which cannot be written.`);
+    return {all: x, last: [x, x], units: 1};
+  }
+  const {op, gates, states, resetsAfter = false} = operation;
+  const fields = cells.map(cell => fieldsOf<Cell>(cell));
+  const units = (fields[0]?.recurrentKernel.shape[0] as number | undefined) ?? 1;
+  const inputs = (fields[0]?.kernel.shape[0] as number | undefined) ?? 1;
+  const stacked = (
+    part: string,
+    sources: readonly Source[],
+    shape: readonly number[],
+    arrange: (values: Values) => Values,
+  ) => out.weights(part, sources, [cells.length, ...shape], values => joined(values.map(arrange)));
+  const byGate = (values: Values) => gatesIn(transpose(values, [1, 0]), gates);
+  const w = stacked(
+    'kernel',
+    fields.map(({kernel}) => kernel),
+    [gates.length * units, inputs],
+    byGate,
+  );
+  const r = stacked(
+    'recurrent_kernel',
+    fields.map(({recurrentKernel}) => recurrentKernel),
+    [gates.length * units, units],
+    byGate,
+  );
+  const biases = fields.flatMap(({bias}) => bias ?? []);
+  const b =
+    biases.length === 0
+      ? ''
+      : stacked('bias', biases, [2 * gates.length * units], values =>
+          resetsAfter ? values : withZeros(gatesIn(values, gates)),
+        );
+  const activations = fields.flatMap(({activation, recurrentActivation}) => [
+    ...(recurrentActivation === undefined ? [] : [recurrentActivation]),
+    activation,
+    ...(op === 'LSTM' ? [activation] : []),
+  ]);
+  const named = activations.map(each => {
+    const name = each.getClassName();
+    if (!Object.hasOwn(ACTIVATIONS, name)) {
+      out.refuse(`has the activation ${name} in a cell, which cannot be written.`);
+    }
+    return ACTIVATIONS[name] ?? ['Tanh'];
+  });
+  const [alphas, betas] = [1, 2].map(part => named.flatMap(each => each[part] ?? [])) as [number[], number[]];
+  const last = [b, lengths, ...initial];
+  while (last.at(-1) === '') {
+    last.pop();
+  }
+  const [all = '', ...ends] = out.nodeOf(
+    op,
+    [x, w, r, ...last],
+    {
+      hidden_size: units,
+      direction,
+      activations: named.map(([name]) => name),
+      ...(alphas.length > 0 && {activation_alpha: new Fraction(alphas)}),
+      ...(betas.length > 0 && {activation_beta: new Fraction(betas)}),
+      ...(resetsAfter && {linear_before_reset: 1}),
+    },
+    1 + states,
+  );
+  return {all, last: ends, units};
+}
+
+function joined(parts: readonly Values[]): Values {
+  const size = sizeOf(parts[0]?.shape ?? []);
+  const data = new Float32Array(parts.length * size);
+  parts.forEach((part, i) => data.set(part.data, i * size));
+  return {shape: [parts.length, ...(parts[0]?.shape ?? [])], data};
+}
+
+/** The gates, which are beside each other on the first axis, in another order. */
+function gatesIn({shape, data}: Values, gates: readonly number[]): Values {
+  const part = data.length / gates.length;
+  return {shape, data: Float32Array.from(gates.flatMap(gate => [...data.subarray(gate * part, (gate + 1) * part)]))};
+}
+
+/** The bias of the states, which stock layers do not have. */
+function withZeros({data}: Values): Values {
+  const both = new Float32Array(2 * data.length);
+  both.set(data);
+  return {shape: [both.length], data: both};
+}
+
+/** A sequence of which some steps are hidden: how it is packed, and what is read of the result. */
+interface Packing {
+  lengths: string;
+  pack: (x: string) => string;
+  unpack: (all: string) => string;
+}
+
+/**
+ * Steps that a mask hides are moved behind the others, where the operation does not read them: stock layers keep their
+ * states there. A step of the result is that of the last step before it that is not hidden, or zeros.
+ *
+ * @param mask bool, `[batch, steps]`.
+ */
+function packing(out: GraphWriter, mask: string, isBackwards: boolean): Packing {
+  const seen = out.once(`seen ${mask}`, () => out.cast(mask, TYPE.float)); // [batch, steps]
+  const lengths = out.once(`lengths ${mask}`, () => out.cast(out.reduce('ReduceSum', seen, [1]), TYPE.int32));
+  const axis = out.ints([1], []);
+  // How many steps are seen up to each: what is packed is ordered by it.
+  const counted = out.once(`counted ${mask} ${isBackwards}`, () =>
+    out.node('CumSum', [seen, axis], {reverse: Number(isBackwards)}),
+  );
+  const order = out.once(`order ${mask}`, () => {
+    const steps = out.sizeOf(mask, 1);
+    const forward = out.node('CumSum', [seen, axis]);
+    // Hidden steps get the lowest scores, and those that are seen falling ones.
+    const scores = out.node('Div', [seen, out.node('Add', [forward, out.float(1)])]);
+    return out.nodeOf('TopK', [scores, steps], {axis: 1}, 2)[1] as string;
+  });
+  const gather = (x: string, places: string) => {
+    const index = out.unsqueeze(places, [2]);
+    const whole = out.node('Expand', [index, out.node('Concat', [out.ints([1, 1]), out.sizeOf(x, 2)], {axis: 0})]);
+    return out.node('GatherElements', [x, whole], {axis: 1});
+  };
+  return {
+    lengths,
+    pack: x => gather(x, order),
+    unpack: all => {
+      const some = out.node('Max', [counted, out.float(1)]);
+      // Backwards, the last step that is seen comes first.
+      const place = isBackwards
+        ? out.node('Sub', [out.unsqueeze(out.cast(lengths, TYPE.float), [1]), some])
+        : out.node('Sub', [some, out.float(1)]);
+      const known = out.node('Max', [place, out.float(0)]);
+      const kept = gather(all, out.cast(known, TYPE.int64));
+      const hasAny = out.cast(out.node('Greater', [counted, out.float(0)]), TYPE.float);
+      return out.node('Mul', [kept, out.unsqueeze(hasAny, [2])]);
+    },
+  };
+}
+
+/** The steps of a sequence first. */
+const STEPS_FIRST = [1, 0, 2];
+
+const recurrent: Write = (out, call) => {
+  const layer = call.fields<RecurrentLayer>();
+  const {cell, returnSequences, returnState, goBackwards, stateful} = layer;
+  if (stateful) {
+    out.refuse('keeps its state between calls, which cannot be written.');
+  }
+  const cells = fieldsOf<InnerLayers>(cell as tf.layers.Layer).cells ?? [cell as tf.layers.Layer];
+  if (cells.length > 1 && (returnState || call.inputs.length > 1)) {
+    out.refuse('takes or gives the states of several cells, which cannot be written.');
+  }
+  checkStates(out, call);
+  const direction = goBackwards ? 'reverse' : 'forward';
+  const {mask} = call.input;
+  const packed = mask === undefined ? undefined : packing(out, mask, goBackwards);
+  let x = stepsFirst(out, call.input, packed);
+  let result: Pass | undefined;
+  for (const each of cells) {
+    const initial = call.inputs.slice(1).map(state => out.unsqueeze(out.plain(state), [0]));
+    result = pass(out, [each], {x, direction, initial, lengths: packed?.lengths ?? ''});
+    x = out.squeeze(result.all, [1]);
+  }
+  const {last} = result as Pass;
+  const states = last.map(each => out.squeeze(each, [0]));
+  const [final = ''] = states;
+  const outputs = [returnSequences ? sequence(out, call, x, {packed, isReversed: goBackwards}) : call.output(final)];
+  if (returnState) {
+    outputs.push(...states.map((state, i) => new Tensor(call.shapes[i + 1] ?? [], TYPE.float, state)));
+  }
+  const [first] = outputs as [Tensor];
+  first.mask = returnSequences ? mask : undefined;
+  return outputs;
+};
+
+function stepsFirst(out: GraphWriter, input: Tensor, packed: Packing | undefined): string {
+  return packed === undefined
+    ? out.held(input, STEPS_FIRST)
+    : out.node('Transpose', [packed.pack(out.plain(input))], {perm: STEPS_FIRST});
+}
+
+/** All steps `[steps, batch, units]`, in the order in which they were computed. */
+function sequence(
+  out: GraphWriter,
+  call: Call,
+  all: string,
+  {packed, isReversed}: {packed: Packing | undefined; isReversed: boolean},
+): Tensor {
+  if (packed === undefined) {
+    return call.output(isReversed ? reversed(out, all, 0) : all, STEPS_FIRST);
+  }
+  const steps = packed.unpack(out.node('Transpose', [all], {perm: STEPS_FIRST}));
+  return call.output(isReversed ? reversed(out, steps, 1) : steps);
+}
+
+function reversed(out: GraphWriter, x: string, axis: number): string {
+  return out.slice(x, axis, -1, Number.MIN_SAFE_INTEGER, -1);
+}
+
+/** What both directions give, merged. */
+function merged(
+  out: GraphWriter,
+  [one, other]: readonly [string, string],
+  mode: 'concat' | 'sum' | 'mul' | 'ave',
+  axis: number,
+): string {
+  switch (mode) {
+    case 'concat':
+      return out.node('Concat', [one, other], {axis});
+    case 'mul':
+      return out.node('Mul', [one, other]);
+    default: {
+      const sum = out.node('Add', [one, other]);
+      return mode === 'sum' ? sum : out.node('Mul', [sum, out.float(0.5)]);
+    }
+  }
+}
+
+/** The two directions, which are an axis of what was computed. */
+function directions(out: GraphWriter, x: string, axis: number): [string, string] {
+  return out.nodeOf('Split', [x], {axis}, 2).map(each => out.squeeze(each, [axis])) as [string, string];
+}
+
+const bidirectional: Write = (out, call) => {
+  const layer = call.fields<RecurrentLayer>();
+  const {forwardLayer, backwardLayer, mergeMode = null, returnSequences, returnState} = layer;
+  const parts = [forwardLayer, backwardLayer] as [tf.layers.Layer, tf.layers.Layer];
+  const [forward, backward] = parts.map(part => fieldsOf<RecurrentLayer>(part)) as [RecurrentLayer, RecurrentLayer];
+  const cells = [forward, backward].map(({cell}) => cell as tf.layers.Layer);
+  const {mask} = call.input;
+  if (forward.goBackwards || forward.stateful || cells.some(cell => fieldsOf<InnerLayers>(cell).cells !== undefined)) {
+    out.refuse('has a layer that goes backwards, keeps its state, or has several cells, which cannot be written.');
+  }
+  checkStates(out, call);
+  const states = call.inputs.slice(1).map(state => out.unsqueeze(out.plain(state), [0]));
+  const half = states.length / 2;
+  const initial = range(half).map(i => out.node('Concat', [states[i] ?? '', states[i + half] ?? ''], {axis: 0}));
+  const ways = mask === undefined ? [] : [packing(out, mask, false), packing(out, mask, true)];
+  const x = stepsFirst(out, call.input, ways[0]);
+  const {all, last} = pass(out, cells, {x, direction: 'bidirectional', initial, lengths: ways[0]?.lengths ?? ''});
+  const isPlain = !returnSequences || ways.length > 0;
+  const both = returnSequences
+    ? directions(out, all, 1).map((each, i) =>
+        ways[i] === undefined ? each : ways[i].unpack(out.node('Transpose', [each], {perm: STEPS_FIRST})),
+      )
+    : directions(out, last[0] ?? '', 0);
+  const order = isPlain ? range(returnSequences ? 3 : 2) : STEPS_FIRST;
+  const names = mergeMode === null ? both : [merged(out, both as [string, string], mergeMode, order.length - 1)];
+  const seen = call.layer.getClassName() === 'Bidirectional' || !returnSequences ? undefined : mask;
+  const shown = seen && out.unsqueeze(out.cast(seen, TYPE.float), [2]);
+  const results = names.map(name => (shown === undefined ? name : out.node('Mul', [name, shown])));
+  const ends = returnState ? last.map(state => directions(out, state, 0)) : [];
+  const ordered = [0, 1].flatMap(direction => ends.map(each => each[direction] ?? ''));
+  const outputs = [
+    ...results.map((name, i) => new Tensor(call.shapes[i] ?? [], TYPE.float, name, order)),
+    ...ordered.map((name, i) => new Tensor(call.shapes[results.length + i] ?? [], TYPE.float, name)),
+  ];
+  results.forEach((_, i) => ((outputs[i] as Tensor).mask = returnSequences ? mask : undefined));
+  return outputs;
+};
+
+/** Hidden steps before the first that is seen give zeros, where stock layers give the states that they are given. */
+function checkStates(out: GraphWriter, {input, inputs}: Call): void {
+  if (input.mask !== undefined && inputs.length > 1) {
+    out.refuse('takes a mask and states, which cannot be written together.');
+  }
+}
+
+export const RECURRENT_LAYERS: Readonly<Record<string, Write>> = {
+  RNN: recurrent,
+  SimpleRNN: recurrent,
+  LSTM: recurrent,
+  GRU: recurrent,
+  'tfjs-lora>GRU': recurrent,
+  Bidirectional: bidirectional,
+  'tfjs-lora>Bidirectional': bidirectional,
+  ConvLSTM2D: convolvedSteps,
+};

@@ -1,0 +1,90 @@
+import {field, floatField} from '../file/protobuf';
+
+/** What nodes say besides their inputs. Whole numbers are written as such: a `Fraction` is one that need not be. */
+export type Attributes = Readonly<
+  Record<string, number | Fraction | Body | string | readonly (number | string)[] | undefined>
+>;
+
+/** A number, or several, with fractions. */
+export class Fraction {
+  constructor(readonly value: number | readonly number[]) {}
+}
+
+/** A graph inside a node, which may take what is outside. */
+export class Body {
+  nodes: NewNode[] = [];
+  outputs: string[] = [];
+
+  constructor(readonly inputs: readonly string[]) {}
+}
+
+/** The types of tensors, by their numbers in ONNX. */
+export const TYPE = {float: 1, int32: 6, int64: 7, bool: 9, float16: 10} as const;
+
+/** A node, before it is written. */
+export interface NewNode {
+  op: string;
+  name: string;
+  inputs: readonly string[];
+  outputs: string[];
+  attributes: Attributes;
+}
+
+/** Nodes as messages. */
+export function nodeMessages(nodes: readonly NewNode[]): Uint8Array[] {
+  return nodes.map(({op, name, inputs, outputs, attributes}) =>
+    field(1, [
+      ...inputs.map(input => field(1, input)),
+      ...outputs.map(output => field(2, output)),
+      field(3, name),
+      field(4, op),
+      ...Object.entries(attributes).flatMap(([key, value]) => (value === undefined ? [] : [attribute(key, value)])),
+    ]),
+  );
+}
+
+/** A value of a graph; `null` for a size that is open, and a text for the name of one. */
+export function valueMessage(name: string, type: number, shape?: readonly (number | string | null)[]): Uint8Array[] {
+  const dims = shape?.map(size =>
+    field(1, size === null ? [] : [typeof size === 'string' ? field(2, size) : field(1, size)]),
+  );
+  return [field(1, name), field(2, [field(1, [field(1, type), ...(dims === undefined ? [] : [field(2, dims)])])])];
+}
+
+/** The kinds of attributes, by their numbers in ONNX. */
+const KINDS = {float: 1, int: 2, text: 3, graph: 5, floats: 6, ints: 7, texts: 8} as const;
+
+function attribute(name: string, value: NonNullable<Attributes[string]>): Uint8Array {
+  const own = (kind: keyof typeof KINDS, values: Uint8Array[]) =>
+    field(5, [field(1, name), ...values, field(20, KINDS[kind])]);
+  if (value instanceof Fraction) {
+    const list = value.value;
+    return typeof list === 'number'
+      ? own('float', [floatField(2, list)])
+      : own(
+          'floats',
+          list.map(each => floatField(7, each)),
+        );
+  }
+  if (value instanceof Body) {
+    const values = (kind: number) => (each: string) => field(kind, valueMessage(each, TYPE.float));
+    const {nodes, inputs, outputs} = value;
+    const parts = [...nodeMessages(nodes), field(2, name), ...inputs.map(values(11)), ...outputs.map(values(12))];
+    return own('graph', [field(6, parts)]);
+  }
+  if (typeof value === 'number') {
+    return own('int', [field(3, value)]);
+  }
+  if (typeof value === 'string') {
+    return own('text', [field(4, value)]);
+  }
+  return value.some(each => typeof each === 'string')
+    ? own(
+        'texts',
+        value.map(each => field(9, String(each))),
+      )
+    : own(
+        'ints',
+        (value as readonly number[]).map(each => field(8, each)),
+      );
+}
