@@ -13,11 +13,137 @@ import {
   lastAxis,
   type Linear,
   lowRankOf,
-  product as multiplied,
+  product,
   scaled,
   updatedKernel,
 } from './factors';
 import {learns, runLazyOp} from '../../platform/tfjs/lazyOp';
+
+/**
+ * The plain formula, `y = f(x∗W + s·(x∗A)·B + b)`: the update is added to the outputs, and the kernel stays as it is.
+ * `formOf` says when the forms below are cheaper.
+ */
+function updateOutputs(call: Call, {a, b, scaling}: Factors): Form {
+  const {op, x, kernel, dropped} = call;
+  const branch = lowRankOf(op);
+  const keepsInput = learns(a) || learns(kernel);
+  return {
+    saves: {x: dropped ? learns(kernel) : keepsInput, dropped: dropped !== undefined && keepsInput, h: true},
+    forward: ({bias, activation: {fused, apply}}, gain) => {
+      const h = branch.project(dropped ?? x, a);
+      const y = stockProduct(call, times(kernel, gain), bias, fused && 'linear');
+      const ofB = times(b, gain);
+      const atOnce = oneLaunch()?.addProduct?.(y, h, ofB, scaling, false);
+      return [apply(plus(y, atOnce, () => branch.expand(h, scaled(ofB, scaling)))), h];
+    },
+    gradients: (dp, saved) => {
+      const {dh, ofWeights} = weightGradients(op, dp, saved, {scaling, keepsInput});
+      const throughKernel = () => op.inputGradient(dp, saved.kernel, x.shape);
+      const throughA = (d: tf.Tensor) => branch.inputGradient(d, saved.a, x.shape);
+      return dropped
+        ? {...ofWeights, x: throughKernel, dropped: () => throughA(dh())}
+        : {...ofWeights, x: () => plusTransposed(throughKernel(), dh(), saved.a, throughA)};
+    },
+  };
+}
+
+/** The same with the update added to the kernel: `y = f(x∗(W + s·A·B) + b)`. */
+function updateKernel(call: Call, factors: Factors): Form {
+  const {op, x, kernel} = call;
+  const {a, scaling} = factors;
+  const keepsInput = learns(a) || learns(kernel);
+  return {
+    saves: {x: keepsInput, h: !keepsInput},
+    forward: (ending, gain) => {
+      const w = times(updatedKernel(kernel, factors), gain);
+      const h = keepsInput ? [] : [lowRankOf(op).project(x, a)];
+      return [stockOutput(call, w, ending), ...h];
+    },
+    gradients: (dp, saved) => ({
+      ...weightGradients(op, dp, saved, {scaling, keepsInput}).ofWeights,
+      x: () => op.inputGradient(dp, updatedKernel(saved.kernel, {...saved, scaling}), x.shape),
+    }),
+  };
+}
+
+/** Without an update: `y = f(x∗W + b)`. */
+function updateNothing(call: Call): Form {
+  const {op, x, kernel, trains = false} = call;
+  return {
+    saves: {x: trains},
+    forward: (ending, gain) => [stockOutput(call, times(kernel, gain), ending)],
+    gradients: (dp, saved) => ({
+      x: () => op.inputGradient(dp, saved.kernel, x.shape),
+      ...(trains && {kernel: () => op.kernelGradient(saved.x, dp, kernel.shape)}),
+    }),
+  };
+}
+
+/**
+ * A form with a gain. One that trains multiplies the products, which are kept for its gradient; any other multiplies
+ * the kernel, and `B`.
+ */
+function withGain(form: Form, gain: tf.Tensor, trains: boolean): Form {
+  return {
+    saves: {...form.saves, p: trains},
+    forward: ending => {
+      if (!trains) {
+        return form.forward(ending, gain);
+      }
+      const {bias, activation} = ending;
+      const identity = {fused: 'linear', apply: (z: tf.Tensor) => z} as const;
+      const [p, ...others] = form.forward({bias: null, activation: identity}) as [tf.Tensor];
+      const y = gained(p, gain);
+      return [activation.apply(bias === null ? y : spending(y, () => addBias(y, bias))), ...others, p];
+    },
+    gradients: (dz, saved) => ({
+      ...(trains && {gain: () => tf.sum(asMatrix(tf.mul(dz, saved.p)), 0)}),
+      ...form.gradients(gained(dz, saved.gain), saved),
+    }),
+  };
+}
+
+/** `updateKernel` with a gain that trains, without its products: the gradients in the weights come from its own. */
+function updateGainedKernel(call: Call, factors: Factors, gain: tf.Tensor): Form {
+  const {op, x, kernel} = call;
+  const {scaling} = factors;
+  return {
+    saves: {x: true},
+    forward: ending => [stockOutput(call, gained(updatedKernel(kernel, factors), gain), ending)],
+    gradients: (dz, saved) => {
+      const v = updatedKernel(saved.kernel, {...saved, scaling});
+      const dw = op.kernelGradient(saved.x, dz, kernel.shape);
+      const dv = gained(dw, saved.gain);
+      return {
+        x: () => op.inputGradient(dz, gained(v, saved.gain), x.shape),
+        gain: () => tf.sum(asMatrix(tf.mul(dw, v)), 0),
+        kernel: () => tf.clone(dv),
+        ...factorGradients(dv, {...saved, scaling}),
+      };
+    },
+  };
+}
+
+/** One way to compute an operation and its gradients. */
+interface Form {
+  /** What the backward pass needs, beside the weights and the result: `h = x ∗ A`, `p = x ∗ (W + s·A·B)`. */
+  readonly saves: Readonly<Partial<Record<'x' | 'dropped' | 'h' | 'p', boolean>>>;
+  /** The result, with weights that are multiplied with a gain, and after it what is saved of `h` and `p`. */
+  forward(ending: Ending, gain?: tf.Tensor): tf.Tensor[];
+  /** Given the gradient of what the bias is added to. */
+  gradients(dz: tf.Tensor, saved: Kept): Gradients;
+}
+
+/** What follows a product. */
+interface Ending extends Pick<LinearWeights, 'bias' | 'defer'> {
+  readonly activation: Pick<Activation, 'apply' | 'fused'>;
+}
+
+type Call = LinearWeights & {readonly op: Linear; readonly x: tf.Tensor};
+
+type Kept = SavedProduct & Readonly<Record<'gain' | 'p', tf.Tensor> & Partial<Record<'dropped' | 'h', tf.Tensor>>>;
+
+type Gradients = Record<string, () => tf.Tensor>;
 
 /**
  * What a linear operation works with. Without `factors` the kernel is frozen, and has no gradient, unless `trains` says
@@ -45,45 +171,20 @@ export interface LinearWeights extends LinearCall {
   readonly defer?: LinearCall['defer'];
 }
 
-/** How an update is computed, and what it keeps of the forward pass. */
-interface Form {
-  /** `x ∗ W + (x ∗ A)·(s·B)` instead of `x ∗ (W + s·A·B)`. */
-  branches: boolean;
-  /** Whether the gradients of `A` and `B` come from the kernel's. */
-  viaKernel: boolean;
-  /** Whether the backward pass needs the input; if not, `h = x ∗ A` is enough. */
-  keepsInput: boolean;
-  keepsH: boolean;
-  /** Whether the outputs are multiplied with the gain. If not, the kernel is, and `B`. */
-  scalesOutputs: boolean;
-  /** Whether the gain's gradient comes from the kernel's, since the outputs before the gain are never made. */
-  gainViaKernel: boolean;
-  /** Whether the factors work on another input than the kernel. */
-  drops: boolean;
-}
-
 /**
  * `f(g ⊙ (x ∗ (W + s·A·B)) + b)`, differentiable in `x`, `A`, `B`, `g`, `W` and `b`. What no gradient will need is not
- * kept.
- *
- * It has two forms. `x ∗ W + (x ∗ A)·(s·B)` leaves the kernel alone and works on the outputs; `x ∗ (W + s·A·B)` works
- * on the kernel and leaves the outputs alone. The cheaper one is used, by comparing the rows of the output with the
- * fan-in. Both give `f(x ∗ W + b)` bit for bit where `B` is zero. A gain of ones does too, unless its gradient is
+ * kept. Every form gives `f(x ∗ W + b)` bit for bit where `B` is zero. A gain of ones does too, unless its gradient is
  * recorded.
  */
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
-  const {kernel, bias, factors = null, gain = null, dropped, trains = false} = weights;
-  const form = formOf(x.shape, weights);
-  const {scaling = 1} = factors ?? {};
-  const recorded = op.isByRow
-    ? capabilities().adaptedProduct?.recorded(x, weights, {
-        activation,
-        composed: (dz, saved) => gradients(op, dz, saved, x.shape, {form: {...form, keepsInput: true}, scaling}),
-      })
-    : undefined;
+  const {kernel, bias, factors, gain, dropped, defer} = weights;
+  const form = formOf({...weights, op, x});
+  const composed = (dz: tf.Tensor, saved: SavedProduct) => form.gradients(dz, saved as Kept);
+  const recorded = op.isByRow ? capabilities().adaptedProduct?.recorded(x, weights, {activation, composed}) : undefined;
   if (recorded !== undefined) {
     return recorded;
   }
+  const [hasFactors, hasGain] = [!!factors, !!gain];
   const outputs = runLazyOp({
     inputs: {
       x,
@@ -93,34 +194,11 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
       ...(gain && {gain}),
       ...(dropped && {dropped}),
     },
-    save: {
-      x: dropped === undefined ? form.keepsInput : learns(kernel),
-      dropped: dropped !== undefined && form.keepsInput,
-      kernel: true,
-      a: factors !== null,
-      b: factors !== null,
-      gain: gain !== null,
-      y: activation.gradient !== null,
-      h: form.keepsH,
-      z: form.scalesOutputs,
-    },
-    forward: () => forward(op, x, weights, form, activation),
-    gradient: (dy, saved): Record<string, () => tf.Tensor> => {
+    save: {...form.saves, kernel: true, a: hasFactors, b: hasFactors, gain: hasGain, y: activation.gradient !== null},
+    forward: () => form.forward({bias, activation, defer}),
+    gradient: (dy, saved: Kept & {y: tf.Tensor}): Gradients => {
       const dz = activation.gradient === null ? dy : activation.gradient(dy, saved.y);
-      if (factors !== null && form.gainViaKernel) {
-        return {bias: () => tf.sum(asMatrix(dz), 0), ...throughKernel(op, dz, saved, x.shape, scaling)};
-      }
-      const dp = gain === null ? dz : gained(dz, saved.gain); // the gradient of x ∗ (W + s·A·B)
-      return {
-        bias: () => tf.sum(asMatrix(dz), 0),
-        ...(form.scalesOutputs && {gain: () => tf.sum(asMatrix(tf.mul(dz, saved.z)), 0)}),
-        ...(factors === null
-          ? {
-              x: () => op.inputGradient(dp, saved.kernel, x.shape),
-              ...(trains && {kernel: () => op.kernelGradient(saved.x, dp, kernel.shape)}),
-            }
-          : gradients(op, dp, saved, x.shape, {form, scaling})),
-      };
+      return {bias: () => tf.sum(asMatrix(dz), 0), ...form.gradients(dz, saved)};
     },
   });
   const [y, ...others] = [outputs].flat() as [tf.Tensor, ...tf.Tensor[]];
@@ -128,178 +206,103 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
   return y;
 }
 
-function formOf(
-  inputShape: readonly number[],
-  {kernel, factors = null, gain = null, dropped, trains = false, defer}: LinearWeights,
-): Form {
-  const gainLearns = gain !== null && learns(gain) && isRecording();
-  if (factors === null) {
-    const none = {branches: false, viaKernel: false, keepsH: false, gainViaKernel: false, drops: false};
-    return {...none, keepsInput: trains, scalesOutputs: gainLearns};
+/** The cheapest form, by the rows of the output and the fan-in. */
+function formOf(call: Call): Form {
+  const {x, factors, gain, dropped, defer} = call;
+  const gainTrains = !!gain && learns(gain) && isRecording();
+  const withItsGain = (form: Form) => (gain ? withGain(form, gain, gainTrains) : form);
+  if (!factors) {
+    return withItsGain(updateNothing(call));
   }
   const {a, b} = factors;
-  // With so few outputs the kernel is hardly larger than the factors.
-  const narrow = lastAxis(b.shape) <= 2 * lastAxis(a.shape);
-  const rows = tf.util.sizeFromShape([...inputShape.slice(0, -1)]); // strides aside, an output has as many as the input
+  const rows = tf.util.sizeFromShape(x.shape.slice(0, -1)); // strides aside, an output has as many as the input
   const {fanIn, fanOut} = fans([...a.shape.slice(0, -1), lastAxis(b.shape)]);
-  const branches = dropped !== undefined || rows <= (narrow ? Math.min(fanIn, fanOut) : fanIn);
-  // A deferred convolution never makes its outputs. With a kernel of size 1, the kernel's gradient is cheaper than
-  // making them.
-  const gainViaKernel = gainLearns && !branches && defer !== undefined && fanIn === a.shape[a.rank - 2];
-  const keepsInput = learns(a) || learns(kernel) || gainViaKernel;
-  return {
-    branches,
-    // The whole kernel's gradient then costs no more than two products of the rank's width.
-    viaKernel: (narrow && keepsInput && dropped === undefined) || gainViaKernel,
-    keepsInput,
-    keepsH: branches || !keepsInput,
-    scalesOutputs: gainLearns && !gainViaKernel,
-    gainViaKernel,
-    drops: dropped !== undefined,
-  };
+  if (dropped || rows <= (isNarrow(a, b) ? Math.min(fanIn, fanOut) : fanIn)) {
+    return withItsGain(updateOutputs(call, factors));
+  }
+  // A deferred convolution never makes its products. With a kernel of size 1, the kernel's gradient is cheaper.
+  return gain && gainTrains && defer && fanIn === a.shape[a.rank - 2]
+    ? updateGainedKernel(call, factors, gain)
+    : withItsGain(updateKernel(call, factors));
 }
 
-/** The result, and after it what is kept: `h = x ∗ A`, and the outputs before the gain. */
-function forward(
+/** Whether there are so few outputs that the kernel is hardly larger than the factors. */
+function isNarrow(a: tf.Tensor, b: tf.Tensor): boolean {
+  return lastAxis(b.shape) <= 2 * lastAxis(a.shape);
+}
+
+/** The gradients in `W`, `A` and `B`, for that of the product of either form, and `dh`, that in `h`. */
+function weightGradients(
   op: Linear,
-  x: tf.Tensor,
-  {kernel, bias, biasApart, factors = null, gain = null, dropped = x, defer}: LinearWeights,
-  {branches, keepsH, scalesOutputs}: Form,
-  {apply, fused}: Activation,
-): tf.Tensor[] {
-  const folded = (w: tf.Tensor) => (gain === null || scalesOutputs ? w : gained(w, gain));
-  const w = folded(branches ? kernel : updatedKernel(kernel, factors));
-  const h = factors !== null && keepsH ? [lowRankOf(op).project(dropped, factors.a)] : [];
-  /** `f(x ∗ W)`, with the bias before the activation. */
-  const product = (added: tf.Tensor | null, activation: FusedActivation | null) =>
-    biasApart && activation === null && added !== null
-      ? spending(op.forward(x, w, null, 'linear'), y => addBias(y, added))
-      : op.forward(x, w, added, activation ?? 'linear');
-  const withBranch = (y: tf.Tensor) =>
-    branches && factors !== null
-      ? plusProduct(y, {...factors, a: h[0] as tf.Tensor, b: folded(factors.b)}, b =>
-          lowRankOf(op).expand(h[0] as tf.Tensor, b),
-        )
-      : y;
-  if (scalesOutputs && gain !== null) {
-    const z = withBranch(product(null, 'linear'));
-    const y = gained(z, gain);
-    return [apply(bias === null ? y : spending(y, () => addBias(y, bias))), ...h, z];
+  dp: tf.Tensor,
+  {x, dropped, kernel, a, b, h}: Kept,
+  {scaling, keepsInput}: {scaling: number; keepsInput: boolean},
+): {dh: () => tf.Tensor; ofWeights: Gradients} {
+  const branch = lowRankOf(op);
+  const dh = () => branch.collect(dp, scaled(b, scaling));
+  const ofB = () => scaled(branch.gradientOfB(h ?? branch.project(x, a), dp), scaling);
+  if (!keepsInput) {
+    return {dh, ofWeights: {b: ofB}};
   }
-  if (!branches) {
-    const atOnce = () => (fused === null ? apply(product(bias, null)) : product(bias, fused));
-    return [defer?.(x, w, bias) ?? atOnce(), ...h];
+  const ofKernel = () => op.kernelGradient(x, dp, kernel.shape);
+  if (isNarrow(a, b) && !dropped) {
+    // The whole kernel's gradient then costs no more than two products of the rank's width.
+    return {dh, ofWeights: {kernel: ofKernel, ...factorGradients(ofKernel(), {a, b, scaling})}};
   }
-  return [apply(withBranch(product(bias, fused === null ? null : 'linear'))), ...h];
+  const once = dh();
+  const ofA = () => branch.gradientOfA(dropped ?? x, once, a.shape);
+  return {dh: () => once, ofWeights: {kernel: ofKernel, a: ofA, b: ofB}};
 }
 
-/** `y + s·h·B`; disposes `y`. `expand` returns `h·(s·B)`, for backends that have no launch for all of it. */
-function plusProduct(y: tf.Tensor, {a: h, b, scaling}: Factors, expand: (b: tf.Tensor) => tf.Tensor): tf.Tensor {
-  return spending(
-    y,
-    () => oneLaunch()?.addProduct?.(y, h, b, scaling, false) ?? spending(expand(scaled(b, scaling)), z => tf.add(y, z)),
-  );
+/** `dx + dh·Aᵀ`, where `throughA` computes the second term; disposes `dx`. */
+function plusTransposed(dx: tf.Tensor, dh: tf.Tensor, a: tf.Tensor, throughA: (dh: tf.Tensor) => tf.Tensor): tf.Tensor {
+  // Each row of the input has one of the output.
+  const [width, rank] = [lastAxis(dx.shape), lastAxis(dh.shape)];
+  const isProduct = a.size === width * rank && dx.size * rank === dh.size * width;
+  return plus(dx, isProduct ? oneLaunch()?.addProduct?.(dx, dh, a, 1, true) : undefined, () => throughA(dh));
 }
 
-/**
- * What `f` returns for a tensor, which is then disposed: its memory is still in the cache, and the next result can use
- * it.
- */
+/** `y + z`, unless the backend has computed it at once; disposes `y`. */
+function plus(y: tf.Tensor, atOnce: tf.Tensor | undefined, z: () => tf.Tensor): tf.Tensor {
+  return spending(y, () => atOnce ?? spending(z(), added => tf.add(y, added)));
+}
+
+/** Disposes a tensor after its last use: its memory is still in the cache, and the next result can use it. */
 function spending(x: tf.Tensor, f: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
   const y = f(x);
   x.dispose();
   return y;
 }
 
-function gradients(
-  op: Linear,
-  dp: tf.Tensor,
-  {x, dropped, kernel, a, b, h}: SavedProduct & {dropped?: tf.Tensor; h?: tf.Tensor},
-  inputShape: number[],
-  {form, scaling}: {form: Form; scaling: number},
-): Record<string, () => tf.Tensor> {
-  const branch = lowRankOf(op);
-  const collect = () => branch.collect(dp, scaled(b, scaling));
-  const ofKernel = () => op.kernelGradient(x, dp, kernel.shape);
-  const ofBoth = (dx: tf.Tensor, dh: tf.Tensor) => {
-    // dh·Aᵀ, where each row of the input has one of the output
-    const [width, rank] = [lastAxis(dx.shape), lastAxis(dh.shape)];
-    const isProduct = a.size === width * rank && dx.size * rank === dh.size * width;
-    const added = isProduct ? oneLaunch()?.addProduct?.(dx, dh, a, 1, true) : undefined;
-    return spending(dx, () => added ?? spending(branch.inputGradient(dh, a, inputShape), z => tf.add(dx, z)));
-  };
-  const direct = (dh: () => tf.Tensor) => ({
-    ...(form.keepsInput && {kernel: ofKernel}),
-    ...(form.drops
-      ? {
-          x: () => op.inputGradient(dp, kernel, inputShape),
-          dropped: () => branch.inputGradient(dh(), a, inputShape),
-        }
-      : {
-          x: () =>
-            form.branches
-              ? ofBoth(op.inputGradient(dp, kernel, inputShape), dh())
-              : op.inputGradient(dp, updatedKernel(kernel, {a, b, scaling}), inputShape),
-        }),
-  });
-  if (form.viaKernel) {
-    return {...direct(collect), ...factorGradients(ofKernel(), {a, b, scaling})};
-  }
-  const ofB = () => scaled(branch.gradientOfB(h ?? branch.project(x, a), dp), scaling);
-  if (!form.keepsInput) {
-    return {...direct(collect), b: ofB};
-  }
-  const dh = collect();
-  return {...direct(() => dh), a: () => branch.gradientOfA(dropped ?? x, dh, a.shape), b: ofB};
+/** `f(x ∗ W + b)` as the stock layer computes it. */
+function stockOutput(call: Call, w: tf.Tensor, {bias, activation: {fused, apply}, defer}: Ending): tf.Tensor {
+  const atOnce = () => stockProduct(call, w, bias, fused);
+  return defer?.(call.x, w, bias) ?? (fused === null ? apply(atOnce()) : atOnce());
 }
 
-/**
- * The gradients of `x ∗ (g ⊙ V)`, `V = W + s·A·B`, where rows outnumber the fan-in: all but that of `x` come from the
- * kernel's.
- */
-function throughKernel(
-  op: Linear,
-  dz: tf.Tensor,
-  {x, kernel, a, b, gain}: SavedProduct & {gain: tf.Tensor},
-  inputShape: number[],
-  scaling: number,
-): Record<string, () => tf.Tensor> {
-  const v = updatedKernel(kernel, {a, b, scaling});
-  const dw = op.kernelGradient(x, dz, kernel.shape);
-  const dv = gained(dw, gain);
-  return {
-    x: () => op.inputGradient(dz, gained(v, gain), inputShape),
-    gain: () => tf.sum(asMatrix(tf.mul(dw, v)), 0),
-    kernel: () => tf.clone(dv),
-    ...factorGradients(dv, {a, b, scaling}),
-  };
+/** `x ∗ W + b`, and the activation that the stock layer fuses. */
+function stockProduct({op, x, biasApart}: Call, w: tf.Tensor, bias: tf.Tensor | null, fused: FusedActivation | null) {
+  return biasApart && fused === null && bias !== null
+    ? spending(op.forward(x, w, null, 'linear'), y => addBias(y, bias))
+    : op.forward(x, w, bias, fused ?? 'linear');
+}
+
+function times(w: tf.Tensor, gain: tf.Tensor | undefined): tf.Tensor {
+  return gain === undefined ? w : gained(w, gain);
 }
 
 /** The product `x·W`: `[n, in] · [in, out] → [n, out]`. */
 export const denseOp: Linear = {
   isProduct: true,
   isByRow: true,
-  forward: (x, kernel, bias, activation) => fusedMatMul(x as tf.Tensor2D, kernel as tf.Tensor2D, bias, activation),
-  inputGradient: (dz, kernel) => multiplied(dz, kernel, false, true), // [n, out] · [out, in]
-  kernelGradient: (x, dz) => multiplied(x, dz, true), // [in, n] · [n, out]
+  forward: (x, kernel, bias, activation) => {
+    const attributes = {transposeA: false, transposeB: false, activation};
+    const fused = (a: tf.Tensor, b: tf.Tensor) => run(tf._FusedMatMul, {a, b, ...(bias && {bias})}, attributes);
+    const stacked = (matrix: tf.Tensor) => tf.reshape(matrix, [1, ...matrix.shape]);
+    return capabilities().launchesOperations
+      ? fused(x, kernel)
+      : tf.tidy(() => asMatrix(fused(stacked(x), stacked(kernel))));
+  },
+  inputGradient: (dz, kernel) => product(dz, kernel, false, true), // [n, out] · [out, in]
+  kernelGradient: (x, dz) => product(x, dz, true), // [in, n] · [n, out]
 };
-
-/** `activation(x·W + b)`: `[n, in] · [in, out] → [n, out]`. */
-function fusedMatMul(
-  x: tf.Tensor2D,
-  kernel: tf.Tensor2D,
-  bias: tf.Tensor | null,
-  activation: FusedActivation,
-): tf.Tensor2D {
-  const multiply = (a: tf.Tensor, b: tf.Tensor) =>
-    run(
-      ...([tf._FusedMatMul, {a, b, ...(bias && {bias})}, {transposeA: false, transposeB: false, activation}] as const),
-    );
-  if (capabilities().launchesOperations) {
-    return multiply(x, kernel) as tf.Tensor2D;
-  }
-  return tf.tidy(() => {
-    const y = multiply(tf.reshape(x, [1, ...x.shape]), tf.reshape(kernel, [1, ...kernel.shape]));
-    return tf.reshape(y, [x.shape[0], kernel.shape[1]]);
-  });
-}
