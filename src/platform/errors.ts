@@ -87,12 +87,6 @@ export const disposedError = /* @__PURE__ */ make('ERR_DISPOSED');
 export const deviceLostError = /* @__PURE__ */ make('ERR_DEVICE_LOST');
 export const ioError = /* @__PURE__ */ make('ERR_IO');
 
-/** Whether an error says that there is nothing at a place, by this library or as Node says it. */
-export function isAbsence(error: unknown): boolean {
-  const {code} = (error ?? {}) as {code?: unknown};
-  return code === 'ERR_NOT_FOUND' || code === 'ENOENT';
-}
-
 /**
  * An error as one of this library: itself if it is one, else one that says what could not be done, and has it for its
  * cause.
@@ -134,18 +128,10 @@ function bounded(message: string): string {
   if (message.length <= MOST_CHARACTERS) {
     return message;
   }
-  const lines = message.split('\n');
-  const shown: string[] = [];
+  const lines = message.split('\n').map(line => shortLine(line, MOST_OF_A_LINE));
   let length = 0;
-  for (const line of lines) {
-    const short = shortLine(line, MOST_OF_A_LINE);
-    length += short.length + 1;
-    if (length > MOST_CHARACTERS - 100) {
-      return [...shown, andMore(lines.length - shown.length)].join('\n');
-    }
-    shown.push(short);
-  }
-  return shown.join('\n');
+  const shown = lines.findIndex(line => (length += line.length + 1) > MOST_CHARACTERS - 100);
+  return shown < 0 ? lines.join('\n') : [...lines.slice(0, shown), andMore(lines.length - shown)].join('\n');
 }
 
 /** A line without its middle, if it is too long: it begins with what is wrong and ends with the way out. */

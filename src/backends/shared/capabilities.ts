@@ -56,8 +56,6 @@ export interface Capabilities {
 
 const supplied = new PerBackend<Capabilities>();
 
-const NONE: Capabilities = {};
-
 /** Supplies what a backend can do. */
 export function supplyCapabilities(backend: string, supplier: () => Capabilities | undefined): void {
   supplied.supply(backend, supplier);
@@ -65,7 +63,7 @@ export function supplyCapabilities(backend: string, supplier: () => Capabilities
 
 /** What the current backend can do. */
 export function capabilities(): Capabilities {
-  return supplied.current() ?? NONE;
+  return supplied.current() ?? {};
 }
 
 /**

@@ -150,13 +150,14 @@ export class LayerUpdate {
     const {method, strength} = this;
     return this.current.map(({spec, variables}) => {
       const values = valuesOf(variables);
+      const factors = method.factorsOf?.(values);
       const all = [...variables.values()];
       const site = this.siteOf(spec);
       return {
         weight: spec.weight.name,
         shape: spec.weight.variable.shape as number[],
         rank: Math.min(strength.rank, method.rankLimit(spec.weight)),
-        ...lowRankOf(method, values),
+        ...(factors && {A: factors.a, B: factors.b}),
         parameters: countNumbers(all),
         trainableParameters: countNumbers(all.filter((_, i) => spec.parameters[i]?.trains)),
         delta: () =>
@@ -245,11 +246,6 @@ export class LayerUpdate {
     );
     return {spec, variables: new Map(variables)};
   }
-}
-
-function lowRankOf(method: Method, values: Parameters): {A?: tf.Tensor; B?: tf.Tensor} {
-  const factors = method.factorsOf?.(values);
-  return factors === undefined ? {} : {A: factors.a, B: factors.b};
 }
 
 function valuesOf(variables: ReadonlyMap<string, tf.LayerVariable>): Parameters {

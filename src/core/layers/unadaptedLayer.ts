@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkpointed, dependsOnTrainable} from '../ops/recording';
-import {isRepeatable, registerOwn} from '../../platform/tfjs/configs';
+import {registerOwn} from '../../platform/tfjs/configs';
 import {onlyTensor} from './forward';
 import {forwardOf} from './kinds';
 import {disposeMasks, freezeCells} from './recurrentCells';
@@ -51,7 +51,7 @@ export class UnadaptedLayer extends WrapperLayer {
     if (trains !== 'everything') {
       freezeCells(this.baseLayer);
     }
-    this.repeatable = trains === 'nothing' && isRepeatable(this.baseLayer);
+    this.repeatable = trains === 'nothing' && !this.stateful && !hasDropout(this.baseLayer.getConfig());
   }
 
   /** The class of such a layer in the files of a model. */
@@ -112,4 +112,13 @@ for (const trains of Object.keys(NAMES) as BaseTraining[]) {
       WrapperLayer.fromConfig(UnadaptedLayer, {...config, trains}),
   };
   registerOwn(named as unknown as typeof UnadaptedLayer);
+}
+
+/** Whether a layer of some config, or one inside of it, gives something else each time in training. */
+function hasDropout(config: unknown): boolean {
+  return (
+    typeof config === 'object' &&
+    config !== null &&
+    Object.entries(config).some(([key, value]) => (/dropout$/i.test(key) && Number(value) > 0) || hasDropout(value))
+  );
 }

@@ -216,14 +216,8 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   /** Those of the base's weights that may part from their original values, by name. */
   trainedWeights(): Map<string, tf.LayerVariable> {
-    switch (this.baseTraining) {
-      case 'nothing':
-        return new Map();
-      case 'biases':
-        return biasesOf(this.baseLayer);
-      case 'everything':
-        return namedWeights(this.baseLayer);
-    }
+    const weightsOf = {nothing: () => new Map<string, never>(), biases: biasesOf, everything: namedWeights};
+    return weightsOf[this.baseTraining](this.baseLayer);
   }
 
   /** The weights that belong to an adapter, by the names that they have in it. */

@@ -16,12 +16,12 @@ export function initializerOfRandom(
   fanIn: number,
   seed: number | undefined,
 ): InitializerObject {
-  const initializer = asked === undefined ? usual(zeroFactor, fanIn) : resolveInitializer(asked);
-  return seed === undefined ? initializer : withSeed(initializer, seed);
-}
-
-function usual(zeroFactor: 'A' | 'B', fanIn: number): InitializerObject {
-  return zeroFactor === 'B' ? uniform(1 / Math.sqrt(fanIn)) : tf.initializers.randomNormal({mean: 0, stddev: 1});
+  const usual = () =>
+    zeroFactor === 'B' ? uniform(1 / Math.sqrt(fanIn)) : tf.initializers.randomNormal({mean: 0, stddev: 1});
+  const initializer = asked === undefined ? usual() : resolveInitializer(asked);
+  return seed === undefined
+    ? initializer
+    : resolveInitializer({className: initializer.getClassName(), config: {...initializer.getConfig(), seed}});
 }
 
 /** U(−bound, bound). Initializers that share a seed have different `i`. */
@@ -68,32 +68,19 @@ function checkNumbers(initializer: InitializerObject): void {
   for (const key of ['value', 'minval', 'maxval', 'mean', 'stddev', 'scale', 'gain']) {
     const value = config[key] ?? 0;
     const isFine = Number.isFinite(value) && (key !== 'stddev' || Number(value) >= 0);
-    if (!isFine && initializer.getClassName() in STOCK) {
+    if (!isFine && STOCK.test(initializer.getClassName())) {
       throw new Error(`its ${key} is ${show(value)}.`);
     }
   }
 }
 
 /** The classes of tfjs that take numbers. */
-const STOCK = {
-  Constant: true,
-  RandomUniform: true,
-  RandomNormal: true,
-  TruncatedNormal: true,
-  Identity: true,
-  VarianceScaling: true,
-  Orthogonal: true,
-};
+const STOCK = /^(?:Constant|Random(?:Uniform|Normal)|TruncatedNormal|Identity|VarianceScaling|Orthogonal)$/;
 
 /** An initializer as tfjs nests it in a layer's config. */
 export function initializerEntry(asked: Initializer): tf.serialization.ConfigDict {
   const initializer = resolveInitializer(asked);
   return {className: initializer.getClassName(), config: initializer.getConfig()};
-}
-
-function withSeed(initializer: InitializerObject, seed: number): InitializerObject {
-  const config = {...initializer.getConfig(), seed};
-  return resolveInitializer({className: initializer.getClassName(), config});
 }
 
 /** The starts of LoRA that are computed from the weight. */

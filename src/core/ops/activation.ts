@@ -32,7 +32,7 @@ export const reluGradient = activationGradient('relu', (dy, y) => tf.mul(dy, tf.
 const OUTPUT_ACTIVATIONS: Readonly<Record<string, OutputActivation>> = {
   linear: {fused: 'linear', gradient: null},
   relu: {fused: 'relu', gradient: reluGradient, cap: Infinity},
-  elu: {fused: 'elu', gradient: eluGradient},
+  elu: {fused: 'elu', gradient: (dy, y) => run(tf.EluGrad, {dy, y}, {})},
   relu6: {fused: null, gradient: cappedReluGradient(6), cap: 6},
   hardSigmoid: {fused: null, gradient: (dy, y) => tf.mul(dy, tf.mul(0.2, tf.step(tf.mul(y, tf.sub(1, y)))))},
   sigmoid: {
@@ -83,11 +83,6 @@ export function activateAsStock(x: tf.Tensor, name: string, apply: (x: tf.Tensor
 function softmaxGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
   const composed = (product: tf.Tensor) => tf.sub(product, tf.mul(tf.sum(product, -1, true), y));
   return oneLaunch()?.softmaxGradient?.(dy, y) ?? composed(tf.mul(dy, y));
-}
-
-/** The gradient of elu, from its output. */
-function eluGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
-  return run(tf.EluGrad, {dy, y}, {});
 }
 
 /** The gradient of an activation from its output: in one launch, or `composed` where the backend has none. */

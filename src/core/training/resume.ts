@@ -3,7 +3,6 @@ import {
   busyError,
   checkOptions,
   faultLines,
-  isAbsence,
   messageOf,
   misfitError,
   notReadyError,
@@ -116,7 +115,8 @@ async function findCheckpoints(place: CheckpointPlace, keep: number): Promise<{f
     try {
       found.push(await readCheckpoint(placeOf(place, slot, keep)));
     } catch (error) {
-      if (!isAbsence(error)) {
+      // By this library, or as Node says it.
+      if (!['ERR_NOT_FOUND', 'ENOENT'].includes(String((error as {code?: unknown}).code))) {
         faults.push(messageOf(error));
       }
     }

@@ -134,22 +134,6 @@ export function cloneConfig<T>(value: T, replace = (_key: string, entry: unknown
   return value;
 }
 
-/**
- * Whether a layer gives the same for the same input each time, in training too: it has no state and no dropout inside.
- */
-export function isRepeatable(layer: tf.layers.Layer): boolean {
-  const {config} = entryOf(layer);
-  return !layer.stateful && !hasDropout(config);
-}
-
-function hasDropout(config: unknown): boolean {
-  return (
-    typeof config === 'object' &&
-    config !== null &&
-    Object.entries(config).some(([key, value]) => (/dropout$/i.test(key) && Number(value) > 0) || hasDropout(value))
-  );
-}
-
 /** A layer's entry without the constraints of its weights, nor of those of cells and layers in it. */
 export function withoutConstraints(entry: LayerEntry): LayerEntry {
   return cloneConfig(entry, (key, value) => (key.endsWith('Constraint') && isEntry(value) ? null : value));
