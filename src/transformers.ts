@@ -30,7 +30,7 @@ export {
   type TokenStateArgs,
 } from './extensions/transformers/layers/pairLayers';
 export {PatchSequence, type PatchSequenceArgs} from './extensions/transformers/layers/patchSequence';
-export {LayerScale, QuickGelu} from './extensions/transformers/layers/pictureLayers';
+export {LayerScale, QuickGelu} from './extensions/transformers/layers/visionLayers';
 export {RelativeBias, type RelativeBiasArgs} from './extensions/transformers/layers/relativeBias';
 export type {Rotary} from './extensions/transformers/layers/rotaryAngles';
 export {
@@ -38,7 +38,7 @@ export {
   RMSNormalization,
   type RowNormalizationArgs,
 } from './extensions/transformers/layers/rowNormalization';
-export type {Picture, PictureData} from './extensions/transformers/pictures/picturePixels';
+export type {ImageInput, ImagePixels} from './extensions/transformers/images/imagePixels';
 export {Scaling, type ScalingArgs} from './extensions/transformers/layers/scaling';
 export {
   type PoolingMode,
@@ -58,7 +58,7 @@ export {
   sigmoidPairLoss,
 } from './extensions/transformers/losses/contrastive';
 export {similarities, type Similarity} from './extensions/transformers/ops/similarities';
-export {encodeImages, type EncodeImagesOptions} from './extensions/transformers/pictures/encodeImages';
+export {encodeImages, type EncodeImagesOptions} from './extensions/transformers/images/encodeImages';
 export {embed, type EmbedOptions} from './extensions/transformers/load/embed';
 export {
   type ExportedTransformer,

@@ -60,7 +60,7 @@ def main():
         written = json.loads(processor.to_json_string())
         config = dict(image_processor_type=written["image_processor_type"]) | config
         values = [float(f"{value:.7g}") for value in pixels.flatten()[::step].tolist()]
-        cases.append(dict(config=config, picture=list(shape), shape=list(pixels.shape), step=step, values=values))
+        cases.append(dict(config=config, image=list(shape), shape=list(pixels.shape), step=step, values=values))
     result = dict(transformers=transformers.__version__, pillow=PIL.__version__, cases=cases)
     Path(sys.argv[1]).write_text(json.dumps(result, separators=(",", ":")) + "\n")
 

@@ -655,7 +655,7 @@ def parts_of_pairs(model, inputs):
     """What the encoders of a model for pairs give apart, and its loss."""
     texts = {key: value for key, value in inputs.items() if key != "pixel_values"}
     return {
-        "pictureVectors": rows(model.get_image_features(inputs["pixel_values"]).pooler_output),
+        "imageVectors": rows(model.get_image_features(inputs["pixel_values"]).pooler_output),
         "textVectors": rows(model.get_text_features(**texts).pooler_output),
         "loss": model(**inputs, return_loss=True).loss.item(),
     }

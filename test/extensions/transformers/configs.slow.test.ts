@@ -1,6 +1,6 @@
 import {LoRAError} from 'tfjs-lora';
 import {useBackend, withoutLeaks} from '../../helpers';
-import {areClose, computed, configsOf, FAMILIES, faultOf, PAIRS, PICTURES} from './configs';
+import {areClose, computed, configsOf, FAMILIES, faultOf, PAIRS, VISION} from './configs';
 
 /**
  * What transformers looks up and no prediction depends on, so that nothing here reads it: the rates of dropout, what
@@ -46,8 +46,8 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
     ...['initializer_cutoff_factor', 'sparse_prediction', 'sparse_pred_ignore_index', 'decoder_bias'],
   ],
 };
-/** What no model for pictures computes with, and what its pooler alone does. */
-const HARMLESS_IN_PICTURES = [
+/** What no model for images computes with, and what its pooler alone does. */
+const HARMLESS_IN_VISION = [
   ...['initializer_range', 'initializer_factor', 'layerscale_value', 'drop_path_rate', 'use_mask_token'],
   ...['pooler_output_size', 'pooler_act', 'vision_use_head', 'pad_token_id', 'tie_word_embeddings'],
   ...['text_config', 'decoder', 'generator'],
@@ -84,7 +84,7 @@ const READ: Readonly<Record<string, string[]>> = {
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
 const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'norm_eps', 'initializer_range', 'rope_theta'];
 
-/** Encoders of texts that are trained with pictures. */
+/** Encoders of texts that are trained with images. */
 const OF_PAIRS = ['clip_text_model', 'siglip_text_model', ...PAIRS];
 const HARMLESS_IN_PAIRS = [
   ...['initializer_range', 'initializer_factor', 'pad_token_id', 'text_config', 'projection_size'],
@@ -96,22 +96,20 @@ const ENCODERS = [
 ];
 
 function isDecoder(family: string): boolean {
-  return ![...ENCODERS, ...PICTURES].includes(family);
+  return ![...ENCODERS, ...VISION].includes(family);
 }
 
 function harmlessIn(family: string): Set<string> {
-  const ofRotary = [...WITHOUT_ROTARY, ...PICTURES, ...OF_PAIRS].includes(family)
+  const ofRotary = [...WITHOUT_ROTARY, ...VISION, ...OF_PAIRS].includes(family)
     ? [...OF_ROTARY, 'original_max_position_embeddings']
     : [];
   const read = READ[family] ?? [];
   return new Set([
     ...[...HARMLESS, ...(OF_PAIRS.includes(family) ? HARMLESS_IN_PAIRS : [])].filter(key => !read.includes(key)),
-    ...(isDecoder(family) || PICTURES.includes(family)
-      ? []
-      : ALSO_HARMLESS.encoder!.filter(key => !read.includes(key))),
+    ...(isDecoder(family) || VISION.includes(family) ? [] : ALSO_HARMLESS.encoder!.filter(key => !read.includes(key))),
     ...[...ofRotary, ...OF_WINDOWS, 'use_bidirectional_attention'].filter(key => !read.includes(key)),
     ...(HAS_TABLE_WIDTH.includes(family) ? [] : ['embedding_size']),
-    ...(PICTURES.includes(family) ? HARMLESS_IN_PICTURES : (ALSO_HARMLESS[family] ?? [])),
+    ...(VISION.includes(family) ? HARMLESS_IN_VISION : (ALSO_HARMLESS[family] ?? [])),
   ]);
 }
 

@@ -15,12 +15,12 @@ const TEXTS = [
   ...['deberta-v2', 'gte', 'clip_text_model', 'siglip_text_model'],
 ];
 
-export const PICTURES = ['vit', 'deit', 'dinov2', 'dinov2_with_registers', 'siglip_vision_model', 'clip_vision_model'];
+export const VISION = ['vit', 'deit', 'dinov2', 'dinov2_with_registers', 'siglip_vision_model', 'clip_vision_model'];
 
-/** Encoders of texts and pictures together. */
+/** Encoders of texts and images together. */
 export const PAIRS = ['clip', 'siglip'];
 
-export const FAMILIES = [...TEXTS, ...PICTURES, ...PAIRS];
+export const FAMILIES = [...TEXTS, ...VISION, ...PAIRS];
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -35,7 +35,7 @@ export interface ConfigCase {
   tensors: readonly {name: string; shape: number[]}[];
   ids: number[][];
   mask: number[][];
-  /** Of a model for pictures, which has no tokens if it is for these alone: `[batch, height, width, channels]`. */
+  /** Of a model for images, which has no tokens if it is for these alone: `[batch, height, width, channels]`. */
   pixels?: number[];
   /** `null` where transformers refuses. */
   values: number[] | null;
@@ -84,7 +84,7 @@ function drawnWeights({seed, tensors}: ConfigCase): Uint8Array {
   );
 }
 
-/** The inputs of a case; pictures are drawn from its seed, as `make_configs.py` draws them. */
+/** The inputs of a case; images are drawn from its seed, as `make_configs.py` draws them. */
 export function inputsOf({seed, pixels}: ConfigCase, texts: readonly number[][][]): tf.Tensor[] {
   const tokens = texts.filter(rows => rows.length > 0).map(rows => tf.tensor2d(rows, undefined, 'int32'));
   if (pixels === undefined) {
@@ -127,7 +127,7 @@ export async function computed(
   }
   try {
     const numbers = tf.tidy(() => {
-      // `predict` wants as many pictures as texts.
+      // `predict` wants as many images as texts.
       const inputs = inputsOf(given, [ids, mask]);
       const result = (PAIRS.includes(given.family) ? model.apply(inputs) : model.predict(inputs)) as tf.Tensor;
       const width = result.shape.at(-1)!;
@@ -141,7 +141,7 @@ export async function computed(
     return numbers.filter((_, i) => i % step === 0);
   } catch (error) {
     if (error instanceof LoRAError && given.pixels !== undefined) {
-      return error; // positions of pictures are interpolated when the model runs
+      return error; // positions of images are interpolated when the model runs
     }
     throw error;
   } finally {

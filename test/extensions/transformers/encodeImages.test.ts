@@ -3,14 +3,14 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
-import {encodeImages, loadTransformer, type PictureData} from 'tfjs-lora/transformers';
+import {encodeImages, loadTransformer, type ImagePixels} from 'tfjs-lora/transformers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
 import {fixture} from './fixtures';
 
 interface PixelCase {
   config: Record<string, unknown>;
-  picture: [height: number, width: number, colors: number];
+  image: [height: number, width: number, colors: number];
   shape: number[];
   step: number;
   values: number[];
@@ -28,8 +28,8 @@ beforeAll(async () => {
 });
 afterAll(() => disposeModel(model));
 
-/** The pictures of `make_pixels.py`. */
-function picture([height, width, colors]: readonly [number, number, number]): PictureData {
+/** The images of `make_pixels.py`. */
+function image([height, width, colors]: readonly [number, number, number]): ImagePixels {
   const data = new Uint8Array(height * width * colors);
   for (let i = 0; i < data.length; i++) {
     const [y, x, k] = [Math.floor(i / colors / width), Math.floor(i / colors) % width, i % colors];
@@ -46,10 +46,10 @@ async function encoded(...args: Parameters<typeof encodeImages>): Promise<{shape
 }
 
 describe('encodeImages', () => {
-  test.each(cases.map((each, i) => [i, JSON.stringify(each.config), each.picture.join(' × '), each] as const))(
+  test.each(cases.map((each, i) => [i, JSON.stringify(each.config), each.image.join(' × '), each] as const))(
     'makes in case %i, %s of %s, what transformers makes with Pillow',
-    async (_i, _config, _size, {config: preprocessor, picture: size, shape, step, values}) => {
-      const given = await encoded(model, picture(size), {preprocessor});
+    async (_i, _config, _size, {config: preprocessor, image: size, shape, step, values}) => {
+      const given = await encoded(model, image(size), {preprocessor});
       expect(given.shape).toEqual(shape);
       const largest = Math.max(...values.map(Math.abs));
       expect(given.values.filter((__, i) => i % step === 0)).toBeAllClose(values, {rtol: 0, atol: 1e-6 * largest});
@@ -61,7 +61,7 @@ describe('encodeImages', () => {
     expect([...new Set(filters)].sort()).toEqual([0, 1, 4, 5]); // 2 and 3 are what classes do by themselves
   });
 
-  test('makes of a long picture only the middle that the config leaves', async () => {
+  test('makes of a long image only the middle that the config leaves', async () => {
     const long = {data: new Uint8Array(30_000).fill(90), width: 30_000, height: 1};
     const preprocessor = {image_processor_type: 'CLIPImageProcessor', image_mean: 0.5, image_std: 0.5};
     const {shape, values} = await encoded(model, long, {preprocessor});
@@ -69,16 +69,16 @@ describe('encodeImages', () => {
     expect([...new Set(values)]).toBeAllClose([(90 / 255 - 0.5) / 0.5], {rtol: 1e-6});
   });
 
-  test('refuses a picture that would be too large, before it is made', async () => {
+  test('refuses an image that would be too large, before it is made', async () => {
     const long = {data: new Uint8Array(30_000), width: 1, height: 30_000};
     const preprocessor = {image_processor_type: 'CLIPImageProcessor', do_center_crop: false};
-    await expect(encodeImages(model, [picture([4, 4, 3]), long], {preprocessor})).rejects.toThrow(
+    await expect(encodeImages(model, [image([4, 4, 3]), long], {preprocessor})).rejects.toThrow(
       'Image 1 of 1 × 30000 points would be resized to 224 × 6720000; an edge may have 8192.',
     );
   });
 
-  test('takes pictures as data, and tensors of whole numbers or floats, alike', async () => {
-    const given = picture([6, 5, 3]);
+  test('takes images as data, and tensors of whole numbers or floats, alike', async () => {
+    const given = image([6, 5, 3]);
     const whole = tf.tensor3d(Array.from(given.data), [6, 5, 3], 'int32');
     const floats = tf.div<tf.Tensor3D>(whole, 255);
     const clamped = {...given, data: new Uint8ClampedArray(given.data)};
@@ -99,11 +99,11 @@ describe('encodeImages', () => {
   });
 
   test('asks the model, adapted and loaded again too', async () => {
-    const wanted = await encoded(model, picture([6, 5, 3]));
+    const wanted = await encoded(model, image([6, 5, 3]));
     const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/]});
     const loaded = await reloaded(adapted);
-    expect(await encoded(adapted, picture([6, 5, 3]))).toEqual(wanted);
-    expect(await encoded(loaded, picture([6, 5, 3]))).toEqual(wanted);
+    expect(await encoded(adapted, image([6, 5, 3]))).toEqual(wanted);
+    expect(await encoded(loaded, image([6, 5, 3]))).toEqual(wanted);
     const input = tf.tensor4d(wanted.values, [1, 9, 9, 3]);
     const output = loaded.predict(input) as tf.Tensor;
     expect(output.shape).toEqual([1, 10, 8]);
@@ -143,21 +143,20 @@ describe('encodeImages', () => {
   });
 
   test('finds the config in the folder of the model', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-pictures-'));
+    const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-images-'));
     writeFileSync(join(folder, 'config.json'), config);
     writeFileSync(join(folder, 'model.safetensors'), weights);
     const {model: without} = await loadTransformer(folder);
-    await expect(encodeImages(without, picture([6, 5, 3]))).rejects.toThrow('came without a preprocessor_config.json');
+    await expect(encodeImages(without, image([6, 5, 3]))).rejects.toThrow('came without a preprocessor_config.json');
     writeFileSync(join(folder, 'preprocessor_config.json'), JSON.stringify(small));
     const {model: found} = await loadTransformer(folder);
-    expect(await encoded(found, picture([6, 5, 3]))).toEqual(await encoded(model, picture([6, 5, 3])));
+    expect(await encoded(found, image([6, 5, 3]))).toEqual(await encoded(model, image([6, 5, 3])));
     rmSync(folder, {recursive: true});
     [without, found].forEach(disposeModel);
   });
 
   test('refuses what it has no code for, by its name', async () => {
-    const refused = (changes: object) =>
-      encodeImages(model, picture([4, 4, 3]), {preprocessor: {...small, ...changes}});
+    const refused = (changes: object) => encodeImages(model, image([4, 4, 3]), {preprocessor: {...small, ...changes}});
     await expect(refused({resample: 7})).rejects.toThrow(
       'resample is 7, for which there is no code here; known are 0 (',
     );
@@ -168,12 +167,12 @@ describe('encodeImages', () => {
     await expect(refused({size: 1e9})).rejects.toThrow('size is 1000000000');
     await expect(refused({image_std: [0, 1, 1]})).rejects.toThrow('image_std must be three numbers');
     await expect(refused({do_pad: true})).rejects.toThrow('do_pad is true');
-    await expect(encodeImages(model, picture([4, 4, 3]), {preprocessor: '{'})).rejects.toThrow("preprocessor's config");
+    await expect(encodeImages(model, image([4, 4, 3]), {preprocessor: '{'})).rejects.toThrow("preprocessor's config");
   });
 
-  test('refuses what is no picture, by its position in the list', async () => {
-    const one = picture([4, 4, 3]);
-    const strange = (value: unknown) => encodeImages(model, [one, value as PictureData]);
+  test('refuses what is no image, by its position in the list', async () => {
+    const one = image([4, 4, 3]);
+    const strange = (value: unknown) => encodeImages(model, [one, value as ImagePixels]);
     await expect(strange('cat.jpg')).rejects.toThrow('Image 1 is none: give an element');
     await expect(strange(null)).rejects.toThrow('Image 1 is none');
     await expect(strange({width: 4, height: 4})).rejects.toThrow('Image 1 is none');
@@ -183,6 +182,6 @@ describe('encodeImages', () => {
     await expect(strange(tf.fill([4, 4, 3], 1.5))).rejects.toThrow('go from 0 to 1, and has 1.5');
     await expect(encodeImages(model, [])).rejects.toThrow('got an empty one');
     const free = {preprocessor: {...small, do_resize: false}};
-    await expect(encodeImages(model, [one, picture([4, 5, 3])], free)).rejects.toThrow('[4, 4] and [4, 5]');
+    await expect(encodeImages(model, [one, image([4, 5, 3])], free)).rejects.toThrow('[4, 4] and [4, 5]');
   });
 });

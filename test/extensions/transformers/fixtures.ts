@@ -15,12 +15,12 @@ export interface Expectation {
   /** Of a model for choices with an axis more. */
   ids: number[][];
   mask: number[][];
-  /** Of a model for pictures, `[batch, height, width, channels]`. It has no tokens. */
+  /** Of a model for images, `[batch, height, width, channels]`. It has no tokens. */
   pixels?: Numbers;
-  /** Pictures of another size than that of the config, and what the model gives for them. */
+  /** Images of another size than that of the config, and what the model gives for them. */
   other?: Numbers & {base: number[]; baseShape: number[]};
   /** Of a model for pairs: what its encoders give apart, and its loss. */
-  pictureVectors?: number[];
+  imageVectors?: number[];
   textVectors?: number[];
   loss?: number;
   base: number[];

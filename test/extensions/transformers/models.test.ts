@@ -56,7 +56,7 @@ test('there are models of every family', () => {
   );
 });
 
-const PICTURES = NAMES.filter(name => fixture(name).expected.other !== undefined);
+const VISION = NAMES.filter(name => fixture(name).expected.other !== undefined);
 
 // SigLIP pools what stands last, which is padding: it is trained with texts of one length.
 const TEXTS = NAMES.filter(name => {
@@ -96,7 +96,7 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
-  test.each(PICTURES)('%s interpolates its positions for pictures of another size', async name => {
+  test.each(VISION)('%s interpolates its positions for images of another size', async name => {
     const {config, weights, pooling, expected} = fixture(name);
     const {model} = await loadTransformer({config, weights, pooling});
     const {shape, values, base, baseShape} = expected.other!;

@@ -2,12 +2,12 @@ import {type Architecture, type ModelInputs, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {ScaledCosines, TokenState} from '../layers/pairLayers';
 import type {Net, NetTensor} from '../net/net';
-import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, pictureSizes} from './patchBlocks';
+import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, imageSizes} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
-// CLIP: an encoder of pictures and one of texts, whose vectors are compared. (Radford et al., arXiv 2103.00020.)
+// CLIP: an encoder of images and one of texts, whose vectors are compared. (Radford et al., arXiv 2103.00020.)
 
-/** CLIP as a whole, and its encoder of pictures. */
+/** CLIP as a whole, and its encoder of images. */
 export const clip: Architecture = {
   prefix: 'vision_model',
   classes: {
@@ -16,23 +16,23 @@ export const clip: Architecture = {
     CLIPVisionModelWithProjection: 'projection',
     CLIPForImageClassification: 'classes',
   },
-  takes: head => (head === 'pairs' ? 'pairs' : 'pictures'),
+  takes: head => (head === 'pairs' ? 'pairs' : 'images'),
   commonNames: {},
   unused: /^(text_model|text_projection|visual_projection|logit_scale)(\.|$)/,
   uncomputed: /^post_layernorm\./,
-  blocks: config => blocksOf(ofPictures(config)) + (isWhole(config) ? blocksOf(ofTexts(config)) : 0),
-  channels: config => ofPictures(config).count('num_channels', 3),
-  vocabulary: config => ofTexts(config).count('vocab_size', VOCABULARY),
+  blocks: config => blocksOf(visionConfig(config)) + (isWhole(config) ? blocksOf(textConfig(config)) : 0),
+  channels: config => visionConfig(config).count('num_channels', 3),
+  vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
   build: (net, whole, inputs, {head, pooling, labels, isNew}) => {
-    const config = ofPictures(whole);
-    const {states, sizes} = pictureStates(net, config, head === 'none' ? '' : 'vision_model', inputs.pixels);
+    const config = visionConfig(whole);
+    const {states, sizes} = imageStates(net, config, head === 'none' ? '' : 'vision_model', inputs.pixels);
     const {width} = sizes;
     switch (head) {
       case 'pairs':
-        return pairs(net, whole, inputs, pooledPicture(net, 'vision_model', sizes, states), width);
+        return pairs(net, whole, inputs, pooledImage(net, 'vision_model', sizes, states), width);
       case 'projection': {
         const to = config.count('projection_dim', 512);
-        const pooled = pooledPicture(net, 'vision_model', sizes, states);
+        const pooled = pooledImage(net, 'vision_model', sizes, states);
         return net.dense('visual_projection', [width, to], pooled, {bias: false});
       }
       case 'classes': {
@@ -49,7 +49,7 @@ export const clip: Architecture = {
       case 'mean':
         return net.poolBehind('pooling', 1, 'mean', states);
       case 'pooler':
-        return pooledPicture(net, '', sizes, states);
+        return pooledImage(net, '', sizes, states);
       case 'last':
         return noLast(config, states);
     }
@@ -62,11 +62,11 @@ export const clipText: Architecture = {
   classes: {CLIPTextModel: 'none', CLIPTextModelWithProjection: 'projection'},
   commonNames: {},
   unused: /^(vision_model|text_projection|visual_projection|logit_scale)(\.|$)/,
-  blocks: config => blocksOf(ofTexts(config)),
-  vocabulary: config => ofTexts(config).count('vocab_size', VOCABULARY),
-  positions: config => ofTexts(config).count('max_position_embeddings', 77),
+  blocks: config => blocksOf(textConfig(config)),
+  vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
+  positions: config => textConfig(config).count('max_position_embeddings', 77),
   build: (net, whole, inputs, {head, pooling}) => {
-    const config = ofTexts(whole);
+    const config = textConfig(whole);
     const {states, width, end} = textStates(net, config, head === 'none' ? '' : 'text_model', inputs);
     if (head === 'projection') {
       const to = config.count('projection_dim', 512);
@@ -90,11 +90,11 @@ function isWhole(config: HubConfig): boolean {
   return config.get('model_type') === 'clip';
 }
 
-function ofPictures(config: HubConfig): HubConfig {
+function visionConfig(config: HubConfig): HubConfig {
   return isWhole(config) ? sectionOf(config, 'vision_config') : config;
 }
 
-function ofTexts(config: HubConfig): HubConfig {
+function textConfig(config: HubConfig): HubConfig {
   return isWhole(config) ? sectionOf(config, 'text_config') : config;
 }
 
@@ -115,13 +115,13 @@ function sizesOf(config: HubConfig, width: number, heads: number): BlockSizes {
   return sizes;
 }
 
-function pictureStates(
+function imageStates(
   net: Net,
   config: HubConfig,
   root: string,
   pixels: NetTensor,
 ): {states: NetTensor; sizes: BlockSizes} {
-  const {channels, patch, grid} = pictureSizes(config, 32);
+  const {channels, patch, grid} = imageSizes(config, 32);
   const sizes = sizesOf(config, 768, 12);
   const {width, epsilon} = sizes;
   const embeddings = nameOf(root, 'embeddings');
@@ -143,7 +143,7 @@ function pictureStates(
 }
 
 /** The state of the token for the class, normalized. */
-function pooledPicture(net: Net, root: string, {width, epsilon}: BlockSizes, states: NetTensor): NetTensor {
+function pooledImage(net: Net, root: string, {width, epsilon}: BlockSizes, states: NetTensor): NetTensor {
   const first = net.pool(nameOf(root, 'first'), 'first', [states]);
   return net.layerNorm(nameOf(root, 'post_layernorm'), width, epsilon, [first]);
 }
@@ -176,15 +176,15 @@ function pooledText(net: Net, end: number, states: NetTensor, {ids}: ModelInputs
   return net.apply('text_end', [states, ids], () => new TokenState({token, name: 'text_end'}));
 }
 
-/** Cosines of each picture with each text, scaled. */
-function pairs(net: Net, config: HubConfig, inputs: ModelInputs, picture: NetTensor, width: number): NetTensor {
-  const settings = ofTexts(config);
+/** Cosines of each image with each text, scaled. */
+function pairs(net: Net, config: HubConfig, inputs: ModelInputs, image: NetTensor, width: number): NetTensor {
+  const settings = textConfig(config);
   const text = textStates(net, settings, 'text_model', inputs);
   const to = config.count('projection_dim', 512);
   const pooled = pooledText(net, text.end, text.states, inputs);
   const ofText = net.dense('text_projection', [text.width, to], pooled, {bias: false});
-  const ofPicture = net.dense('visual_projection', [width, to], picture, {bias: false});
+  const imageVector = net.dense('visual_projection', [width, to], image, {bias: false});
   const name = 'logits_per_image';
   net.expect(name, '', [], 'scale', {fileName: 'logit_scale'});
-  return net.apply(name, [ofPicture, ofText], () => new ScaledCosines({name}));
+  return net.apply(name, [imageVector, ofText], () => new ScaledCosines({name}));
 }

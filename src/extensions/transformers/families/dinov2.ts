@@ -1,7 +1,7 @@
 import {type Architecture, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {InFile} from '../net/net';
-import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
+import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, imageSizes} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
 /** What differs between DINOv2 with registers and without. */
@@ -33,14 +33,14 @@ function dino({prefix, classes, registers: registersOf, antialias}: Variant): Ar
   return {
     prefix,
     classes,
-    takes: () => 'pictures',
+    takes: () => 'images',
     commonNames: {},
     uncomputed: /^embeddings\.mask_token$/,
     renamed: name => attentionToday(name).replace('.mlp.weights_out.', '.mlp.down_proj.'),
     blocks: config => config.count('num_hidden_layers', 12),
     channels: config => config.count('num_channels', 3),
     build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
-      const {channels, patch, grid} = pictureSizes(config, 14);
+      const {channels, patch, grid} = imageSizes(config, 14);
       if (grid[0] !== grid[1]) {
         config.fault(`image_size must have as many rows of patches as columns, got ${grid.join(' × ')}.`);
       }

@@ -1,27 +1,27 @@
 import {show} from '../../../platform/errors';
 import {HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
-import {LayerScale} from '../layers/pictureLayers';
+import {LayerScale} from '../layers/visionLayers';
 import {type ActivationName, fileNameOf, type Net, type NetTensor} from '../net/net';
 
-// What families of encoders for pictures share, and encoders for texts that are built like them.
+// What families of encoders for images share, and encoders for texts that are built like them.
 
-/** The sizes of a picture and of its patches, as a config has them. */
-export interface PictureSizes {
+/** The sizes of an image and of its patches, as a config has them. */
+export interface ImageSizes {
   channels: number;
   patch: [height: number, width: number];
-  /** How many rows and columns of patches a picture of the config's size has. */
+  /** How many rows and columns of patches an image of the config's size has. */
   grid: [rows: number, columns: number];
 }
 
-/** Reads the sizes of pictures, each one number or two, height and width. */
-export function pictureSizes(config: HubConfig, patchSize: number): PictureSizes {
+/** Reads the sizes of images, each one number or two, height and width. */
+export function imageSizes(config: HubConfig, patchSize: number): ImageSizes {
   config.expect('is_causal', false);
-  const picture = pair(config, 'image_size', 224);
+  const image = pair(config, 'image_size', 224);
   const patch = pair(config, 'patch_size', patchSize);
-  const [rows, columns] = picture.map((size, i) => Math.floor(size / (patch[i] ?? 1))) as [number, number];
+  const [rows, columns] = image.map((size, i) => Math.floor(size / (patch[i] ?? 1))) as [number, number];
   if (rows < 1 || columns < 1) {
-    config.fault(`image_size ${picture.join(' × ')} is smaller than patch_size ${patch.join(' × ')}.`);
+    config.fault(`image_size ${image.join(' × ')} is smaller than patch_size ${patch.join(' × ')}.`);
   }
   return {channels: config.count('num_channels', 3), patch, grid: [Math.max(rows, 1), Math.max(columns, 1)]};
 }
@@ -79,9 +79,9 @@ export function attentionToday(name: string): string {
     .replace('.attention.output.dense.', '.attention.o_proj.');
 }
 
-/** Refuses the last of the patches as what stands for a picture. */
+/** Refuses the last of the patches as what stands for an image. */
 export function noLast(config: HubConfig, x: NetTensor): NetTensor {
-  config.fault("The last patch does not stand for a picture. Choose another pooling, such as 'mean'.");
+  config.fault("The last patch does not stand for an image. Choose another pooling, such as 'mean'.");
   return x;
 }
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {PatchSequence, type PatchSequenceArgs} from '../layers/patchSequence';
 import type {InFile, Net, NetTensor} from '../net/net';
 
-/** Cuts pictures into patches, each of which is projected to `width` numbers. */
+/** Cuts images into patches, each of which is projected to `width` numbers. */
 export function patches(
   net: Net,
   name: string,

@@ -2,29 +2,29 @@ import {type Architecture, type ModelInputs, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {LearnedQuery, ScaledCosines} from '../layers/pairLayers';
 import {fileNameOf, type Net, type NetTensor} from '../net/net';
-import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, perceptron, pictureSizes} from './patchBlocks';
+import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, perceptron, imageSizes} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
-// SigLIP: an encoder of pictures and one of texts, whose vectors are compared. (Zhai et al., arXiv 2303.15343.)
+// SigLIP: an encoder of images and one of texts, whose vectors are compared. (Zhai et al., arXiv 2303.15343.)
 
-/** SigLIP as a whole, and its encoder of pictures, which has no token for the class. */
+/** SigLIP as a whole, and its encoder of images, which has no token for the class. */
 export const siglip: Architecture = {
   prefix: 'vision_model',
   classes: {SiglipModel: 'pairs', SiglipVisionModel: 'none', SiglipForImageClassification: 'classes'},
-  takes: head => (head === 'pairs' ? 'pairs' : 'pictures'),
+  takes: head => (head === 'pairs' ? 'pairs' : 'images'),
   commonNames: {},
   unused: /^(text_model|logit_scale|logit_bias)(\.|$)/,
   uncomputed: /^head\./,
-  blocks: config => blocksOf(ofPictures(config)) + (isWhole(config) ? blocksOf(ofTexts(config)) : 0),
-  channels: config => ofPictures(config).count('num_channels', 3),
-  vocabulary: config => ofTexts(config).count('vocab_size', VOCABULARY),
+  blocks: config => blocksOf(visionConfig(config)) + (isWhole(config) ? blocksOf(textConfig(config)) : 0),
+  channels: config => visionConfig(config).count('num_channels', 3),
+  vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
   build: (net, whole, inputs, {head, pooling, labels, isNew}) => {
-    const config = ofPictures(whole);
+    const config = visionConfig(whole);
     const sizes = siglipSizes(config);
     const {width} = sizes;
-    const x = pictureStates(net, config, head === 'none' ? '' : 'vision_model', {sizes, pixels: inputs.pixels});
+    const x = imageStates(net, config, head === 'none' ? '' : 'vision_model', {sizes, pixels: inputs.pixels});
     if (head === 'pairs') {
-      return pairs(net, whole, inputs, {picture: pooledPicture(net, config, 'vision_model', sizes, x), width});
+      return pairs(net, whole, inputs, {image: pooledImage(net, config, 'vision_model', sizes, x), width});
     }
     if (head === 'classes') {
       const start = isNew ? {fresh: 1 / Math.sqrt(width)} : {};
@@ -36,7 +36,7 @@ export const siglip: Architecture = {
       case 'mean':
         return net.pool('pooling', 'mean', [x]);
       case 'pooler':
-        return pooledPicture(net, config, '', sizes, x);
+        return pooledImage(net, config, '', sizes, x);
       case 'first':
         config.fault("There is no token for the class in the model. Choose another pooling: 'mean' or 'pooler'.");
         return x;
@@ -53,11 +53,11 @@ export const siglipText: Architecture = {
   commonNames: {},
   unused: /^(vision_model|logit_scale|logit_bias)(\.|$)/,
   uncomputed: /^head\./,
-  blocks: config => blocksOf(ofTexts(config)),
-  vocabulary: config => ofTexts(config).count('vocab_size', VOCABULARY),
-  positions: config => ofTexts(config).count('max_position_embeddings', POSITIONS),
+  blocks: config => blocksOf(textConfig(config)),
+  vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
+  positions: config => textConfig(config).count('max_position_embeddings', POSITIONS),
   build: (net, whole, inputs, {pooling}) => {
-    const config = ofTexts(whole);
+    const config = textConfig(whole);
     const sizes = siglipSizes(config);
     const x = textStates(net, config, '', sizes, inputs);
     switch (pooling) {
@@ -79,11 +79,11 @@ function isWhole(config: HubConfig): boolean {
   return config.get('model_type') === 'siglip';
 }
 
-function ofPictures(config: HubConfig): HubConfig {
+function visionConfig(config: HubConfig): HubConfig {
   return isWhole(config) ? config.section('vision_config') : config;
 }
 
-function ofTexts(config: HubConfig): HubConfig {
+function textConfig(config: HubConfig): HubConfig {
   return isWhole(config) ? config.section('text_config') : config;
 }
 
@@ -100,13 +100,13 @@ function siglipSizes(config: HubConfig): BlockSizes {
   return sizes;
 }
 
-function pictureStates(
+function imageStates(
   net: Net,
   config: HubConfig,
   root: string,
   {sizes, pixels}: {sizes: BlockSizes; pixels: NetTensor},
 ): NetTensor {
-  const {channels, patch, grid} = pictureSizes(config, 16);
+  const {channels, patch, grid} = imageSizes(config, 16);
   const {width, epsilon} = sizes;
   const embeddings = nameOf(root, 'embeddings');
   let x = patches(net, nameOf(embeddings, 'patch_embedding'), {channels, width, size: patch}, pixels);
@@ -134,28 +134,28 @@ function pooledText(net: Net, config: HubConfig, root: string, {width}: BlockSiz
   return net.dense(nameOf(root, 'head'), [width, to], net.pool(nameOf(root, 'last'), 'last', [x]));
 }
 
-/** Cosines of each picture with each text, scaled, and a number more. */
+/** Cosines of each image with each text, scaled, and a number more. */
 function pairs(
   net: Net,
   whole: HubConfig,
   inputs: ModelInputs,
-  {picture, width}: {picture: NetTensor; width: number},
+  {image, width}: {image: NetTensor; width: number},
 ): NetTensor {
-  const config = ofTexts(whole);
+  const config = textConfig(whole);
   const sizes = siglipSizes(config);
   const to = config.countOr('projection_size', sizes.width);
   if (to !== width) {
-    config.fault(`projection_size of texts must be hidden_size of pictures, ${width}, got ${to}.`);
+    config.fault(`projection_size of texts must be hidden_size of images, ${width}, got ${to}.`);
   }
   const text = pooledText(net, config, 'text_model', sizes, textStates(net, config, 'text_model', sizes, inputs));
   const name = 'logits_per_image';
   net.expect(name, '', [1], 'scale', {fileName: 'logit_scale'});
   net.expect(name, '', [1], 'bias', {fileName: 'logit_bias'});
-  return net.apply(name, [picture, text], () => new ScaledCosines({bias: true, name}));
+  return net.apply(name, [image, text], () => new ScaledCosines({bias: true, name}));
 }
 
 /** One query that was learned, which looks at all patches, and two layers after it. */
-function pooledPicture(net: Net, config: HubConfig, root: string, sizes: BlockSizes, x: NetTensor): NetTensor {
+function pooledImage(net: Net, config: HubConfig, root: string, sizes: BlockSizes, x: NetTensor): NetTensor {
   if (!config.flag('vision_use_head', true)) {
     config.fault("There is no pooler in the model (vision_use_head). Choose another pooling: 'mean'.");
   }

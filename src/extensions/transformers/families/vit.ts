@@ -1,7 +1,7 @@
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {InFile} from '../net/net';
-import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, pictureSizes} from './patchBlocks';
+import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, imageSizes} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
 /** What differs between ViT and DeiT. */
@@ -13,7 +13,7 @@ interface Variant {
 }
 
 /**
- * ViT: a picture's patches as a sequence, behind a token that stands for its class. (Dosovitskiy et al., arXiv
+ * ViT: an image's patches as a sequence, behind a token that stands for its class. (Dosovitskiy et al., arXiv
  * 2010.11929.)
  */
 export const vit = viT({
@@ -27,7 +27,7 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
   return {
     prefix,
     classes,
-    takes: () => 'pictures',
+    takes: () => 'images',
     commonNames: {},
     unused: /^embeddings\.mask_token$/,
     uncomputed: /^pooler\./,
@@ -39,7 +39,7 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
     blocks: config => config.count('num_hidden_layers', 12),
     channels: config => config.count('num_channels', 3),
     build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
-      const {channels, patch, grid} = pictureSizes(config, 16);
+      const {channels, patch, grid} = imageSizes(config, 16);
       const sizes = vitSizes(config);
       const {width, epsilon} = sizes;
       const root = head === 'none' ? '' : prefix;

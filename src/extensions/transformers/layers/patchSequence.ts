@@ -22,10 +22,10 @@ export interface PatchSequenceArgs {
 }
 
 /**
- * A picture's patches as a sequence, with the rows of a table for their positions added, behind tokens that are the
- * same for all pictures: `[batch, rows, columns, width]` → `[batch, tokens + registers + rows·columns, width]`.
+ * An image's patches as a sequence, with the rows of a table for their positions added, behind tokens that are the
+ * same for all images: `[batch, rows, columns, width]` → `[batch, tokens + registers + rows·columns, width]`.
  *
- * A picture with another grid than that of the table has positions between those of the table, by bicubic
+ * An image with another grid than that of the table has positions between those of the table, by bicubic
  * interpolation, as `interpolate_pos_encoding` of transformers gives them. (Dosovitskiy et al., arXiv 2010.11929;
  * registers: Darcet et al., arXiv 2309.16588.)
  *

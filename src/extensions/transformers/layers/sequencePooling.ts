@@ -17,7 +17,7 @@ export interface SequencePoolingArgs {
    */
   padding?: number | null;
   /**
-   * How many positions at the start do not count, such as those of tokens that are no part of a picture. Default: 0.
+   * How many positions at the start do not count, such as those of tokens that are no part of an image. Default: 0.
    */
   skip?: number;
   name?: string;

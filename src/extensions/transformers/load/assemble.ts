@@ -60,8 +60,8 @@ export function buildModel(making: Making, gradientCheckpointing: boolean): Buil
 function assembled({architecture, config, purpose, sources}: Making, gradientCheckpointing: boolean): BuiltModel {
   const net = Net.build({gradientCheckpointing, ...sources});
   const takes = architecture.takes?.(purpose.head) ?? 'texts';
-  const pixels = takes === 'texts' ? null : net.pictures('pixel_values', architecture.channels?.(config) ?? 3);
-  if (takes === 'pictures') {
+  const pixels = takes === 'texts' ? null : net.images('pixel_values', architecture.channels?.(config) ?? 3);
+  if (takes === 'images') {
     const outputs = architecture.build(net, config, {ids: null, mask: null, types: null, pixels}, purpose);
     const model = tf.model({inputs: pixels as tf.SymbolicTensor, outputs: outputs as tf.SymbolicTensor});
     return {model, layers: net.layers, newLayers: net.newLayers};

@@ -16,7 +16,7 @@ import {configOf, filesAt, type GivenSource, HubFiles, type JSONObject, type Oth
 import {HUB, hubRecord, UNCOMPUTED} from '../net/hubRecord';
 import {hubFacts, LANGUAGE} from './languageFacts';
 import type {Expected} from '../net/netSources';
-import {PREPROCESSOR} from '../pictures/encodeImages';
+import {PREPROCESSOR} from '../images/encodeImages';
 import {type ChatTemplate, checkPeerClasses, makeTokenizer, type PeerClasses} from './peers';
 import {checkTokenizer, type HubTokenizer} from './tokenizer';
 
@@ -163,7 +163,7 @@ export async function loadTransformer<T = HubTokenizer>(
     const preprocessor = takes === 'texts' ? undefined : await beside.config('preprocessor');
     const record = hubRecord(architecture, hubConfig, purpose, assigned.uncomputed.values(), sources.architecture);
     const writes = /(?:ForCausalLM|LMHeadModel)$/.test(String(record.config.architectures));
-    const hasTokenizer = takes !== 'pictures' && sources.tokenizer !== false;
+    const hasTokenizer = takes !== 'images' && sources.tokenizer !== false;
     const tokenizerConfig = writes || hasTokenizer ? await beside.config('tokenizerConfig') : undefined;
     const facts = writes
       ? hubFacts((await beside.config('generation')) ?? {}, tokenizerConfig ?? {}, await beside.template())
@@ -176,7 +176,7 @@ export async function loadTransformer<T = HubTokenizer>(
           return tokenizer;
         })
       : new LoRAError(
-          takes === 'pictures'
+          takes === 'images'
             ? 'The model takes images, and has no tokenizer.'
             : 'The model was loaded with {tokenizer: false}.',
         );

@@ -51,8 +51,8 @@ export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: 
 }
 
 /**
- * Computes the loss of CLIP, of scores that its model gives for pairs: each picture has to find its own text among all
- * of a batch, and each text its picture.
+ * Computes the loss of CLIP, of scores that its model gives for pairs: each image has to find its own text among all
+ * of a batch, and each text its image.
  *
  *     loss = ½·(mean over i of −log softmax(S)ᵢᵢ + mean over i of −log softmax(Sᵀ)ᵢᵢ)    S: [n, n]
  *
@@ -72,7 +72,7 @@ export function pairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
 }
 
 /**
- * Computes the loss of SigLIP, of scores that its model gives for pairs: each picture with each text of a batch is a
+ * Computes the loss of SigLIP, of scores that its model gives for pairs: each image with each text of a batch is a
  * question of its own, whether they belong together.
  *
  *     loss = mean over i of Σⱼ −log σ(zᵢⱼ·Sᵢⱼ)    S: [n, n]; z: 1 on the diagonal, −1 elsewhere
@@ -96,7 +96,7 @@ export function sigmoidPairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scal
 
 function checkPairs({rank, shape}: tf.Tensor): void {
   if (rank !== 2 || shape[0] !== shape[1]) {
-    throw misfitError(`Scores must be [pairs, pairs], as many pictures as texts, got ${showShape(shape)}.`);
+    throw misfitError(`Scores must be [pairs, pairs], as many images as texts, got ${showShape(shape)}.`);
   }
 }
 

@@ -58,8 +58,8 @@ export interface Architecture {
   /** The name that a tensor of older files has today. */
   renamed?: (name: string) => string;
   /** What is given to a model. Default: texts. */
-  takes?: (head: Head) => 'texts' | 'pictures' | 'pairs';
-  /** How many colors pictures have. */
+  takes?: (head: Head) => 'texts' | 'images' | 'pairs';
+  /** How many colors images have. */
   channels?(config: HubConfig): number;
   /** The classes of `transformers` that can be had, and their heads. */
   classes: Readonly<Record<string, Head>>;

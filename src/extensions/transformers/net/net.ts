@@ -5,7 +5,7 @@ import {Attention, type AttentionArgs} from '../layers/attention';
 import {ChoiceRows, ChoiceScores} from '../layers/choices';
 import {CheckpointedBlock} from '../layers/checkpointedBlock';
 import {GatedActivation, Gelu} from '../layers/gates';
-import {QuickGelu} from '../layers/pictureLayers';
+import {QuickGelu} from '../layers/visionLayers';
 import {RelativeBias} from '../layers/relativeBias';
 import {FusedLayerNormalization, RMSNormalization} from '../layers/rowNormalization';
 import {Scaling} from '../layers/scaling';
@@ -70,8 +70,8 @@ export class Net {
     return this.isPlan ? null : tf.input({shape: new Array<null>(axes).fill(null), dtype: 'int32', name});
   }
 
-  /** Pictures, `[batch, height, width, channels]`. */
-  pictures(name: string, channels: number): NetTensor {
+  /** Images, `[batch, height, width, channels]`. */
+  images(name: string, channels: number): NetTensor {
     return this.isPlan ? null : tf.input({shape: [null, null, channels], name});
   }
 

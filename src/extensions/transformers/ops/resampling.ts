@@ -18,7 +18,7 @@ const FILTERS = {
   lanczos: {reach: 3, at: x => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0)},
 } satisfies Record<string, Filter>;
 
-/** The filters that pictures are resampled with; `'nearest'` takes the nearest number as it is. */
+/** The filters that images are resampled with; `'nearest'` takes the nearest number as it is. */
 export type Resampling = keyof typeof FILTERS | 'nearest';
 
 /**
@@ -92,7 +92,7 @@ function sinc(x: number): number {
   return x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x);
 }
 
-/** Colors of a picture, row by row, 0 to 255. */
+/** Colors of an image, row by row, 0 to 255. */
 export interface Pixels {
   data: Uint8Array;
   width: number;
@@ -103,21 +103,21 @@ export interface Pixels {
 /** The bits behind the point of Pillow's weights. */
 const PRECISION = 22;
 
-/** The size of a picture. */
-export interface PictureSize {
+/** The size of an image. */
+export interface ImageSize {
   readonly width: number;
   readonly height: number;
 }
 
 /**
- * A picture in another size, or a part of that, with the bits that Pillow 13 gives: along rows and along columns, by
+ * An image in another size, or a part of that, with the bits that Pillow 13 gives: along rows and along columns, by
  * weights of 22 bits, rounded to whole colors after each. Only what the part is made of is computed.
  */
 export function resized(
   {data, width, height, channels}: Pixels,
-  size: PictureSize,
+  size: ImageSize,
   resampling: Resampling,
-  part: PictureSize & {readonly left: number; readonly top: number} = {left: 0, top: 0, ...size},
+  part: ImageSize & {readonly left: number; readonly top: number} = {left: 0, top: 0, ...size},
 ): Pixels {
   const columns = filteredTaps(width, size.width, resampling, [part.left, part.width]);
   const rows = filteredTaps(height, size.height, resampling, [part.top, part.height]);

@@ -1,11 +1,11 @@
-// What the test of pictures in a browser calls: each kind of picture that a page has, of the same colors.
+// What the test of images in a browser calls: each kind of image that a page has, of the same colors.
 
 import * as tf from '@tensorflow/tfjs';
 import {encodeImages} from '../../../../src/transformers';
 
 declare global {
   interface Window {
-    /** What `encodeImages` makes of a picture in each of its kinds. */
+    /** What `encodeImages` makes of an image in each of its kinds. */
     encoded: () => Promise<Record<string, number[]>>;
     isReady: boolean;
   }
@@ -32,10 +32,10 @@ window.encoded = async () => {
   await image.decode();
   const offscreen = new OffscreenCanvas(WIDTH, HEIGHT);
   offscreen.getContext('2d')!.putImageData(imageData, 0, 0);
-  const pictures = {imageData, canvas, blob, image, offscreen, bitmap: await createImageBitmap(imageData)};
+  const images = {imageData, canvas, blob, image, offscreen, bitmap: await createImageBitmap(imageData)};
   const results: Record<string, number[]> = {};
-  for (const [name, picture] of Object.entries(pictures)) {
-    const pixels = await encodeImages(model, picture, {preprocessor: PREPROCESSOR});
+  for (const [name, image] of Object.entries(images)) {
+    const pixels = await encodeImages(model, image, {preprocessor: PREPROCESSOR});
     results[name] = Array.from(await pixels.data());
     pixels.dispose();
   }

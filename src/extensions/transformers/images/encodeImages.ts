@@ -2,8 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, showShape, tooLargeError} from '../../../platform/errors';
 import {checkModel} from '../../../core/rewire/walk';
 import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
-import {type Picture, pixelsOf} from './picturePixels';
-import {type PictureSize, type Pixels, resized} from '../ops/resampling';
+import {type ImageInput, pixelsOf} from './imagePixels';
+import {type ImageSize, type Pixels, resized} from '../ops/resampling';
 
 /** How images are encoded. */
 export interface EncodeImagesOptions {
@@ -45,12 +45,14 @@ export const PREPROCESSOR = 'preprocessor';
  */
 export async function encodeImages(
   model: tf.LayersModel | tf.GraphModel,
-  images: Picture | readonly Picture[],
+  images: ImageInput | readonly ImageInput[],
   options: EncodeImagesOptions = {},
 ): Promise<tf.Tensor4D> {
   checkOptions(options, {preprocessor: true, range: true});
   const settings = settingsFor(model, options);
-  const list: readonly Picture[] = Array.isArray(images) ? (images as readonly Picture[]) : [images as Picture];
+  const list: readonly ImageInput[] = Array.isArray(images)
+    ? (images as readonly ImageInput[])
+    : [images as ImageInput];
   if (list.length === 0) {
     throw new LoRAError('An image is needed, or a list of them; got an empty one.');
   }
@@ -129,16 +131,16 @@ function resizedTo(model: tf.LayersModel | tf.GraphModel, range: readonly unknow
   };
 }
 
-/** A picture of whole colors, in the size that the model takes. What stands around one that is smaller is black. */
-function prepared(picture: Pixels, name: string, {size, resampling, crop}: Preprocessing): Pixels {
-  const edges = size === undefined ? picture : edgesOf(picture, size);
+/** An image of whole colors, in the size that the model takes. What stands around one that is smaller is black. */
+function prepared(image: Pixels, name: string, {size, resampling, crop}: Preprocessing): Pixels {
+  const edges = size === undefined ? image : edgesOf(image, size);
   if (size === undefined && crop === undefined) {
-    return picture;
+    return image;
   }
-  checkEdges(picture, edges, name, crop !== undefined);
+  checkEdges(image, edges, name, crop !== undefined);
   const [across, down] = [middleOf(edges.width, crop?.width), middleOf(edges.height, crop?.height)];
   const part = {left: across.from, width: across.count, top: down.from, height: down.count};
-  const middle = resized(picture, edges, resampling, part);
+  const middle = resized(image, edges, resampling, part);
   if (across.count === across.all && down.count === down.all) {
     return middle;
   }
@@ -151,8 +153,8 @@ function prepared(picture: Pixels, name: string, {size, resampling, crop}: Prepr
   return {data, width: across.all, height: down.all, channels: 3};
 }
 
-/** The size of a picture whose shorter edge is given: the longer one is cut to a whole number. */
-function edgesOf({width, height}: Pixels, size: NonNullable<Preprocessing['size']>): PictureSize {
+/** The size of an image whose shorter edge is given: the longer one is cut to a whole number. */
+function edgesOf({width, height}: Pixels, size: NonNullable<Preprocessing['size']>): ImageSize {
   if (!('shortest' in size)) {
     return size;
   }
@@ -161,15 +163,15 @@ function edgesOf({width, height}: Pixels, size: NonNullable<Preprocessing['size'
   return width <= height ? {width: shortest, height: long} : {width: long, height: shortest};
 }
 
-/** Pillow makes no longer edges. Without a crop all of a picture is made. */
+/** Pillow makes no longer edges. Without a crop all of an image is made. */
 const MOST_BEFORE_CROP = 2 ** 29;
 
-function checkEdges(picture: PictureSize, {width, height}: PictureSize, name: string, isCropped: boolean): void {
+function checkEdges(image: ImageSize, {width, height}: ImageSize, name: string, isCropped: boolean): void {
   const most = isCropped ? MOST_BEFORE_CROP : MOST_OF_EDGE;
   if (Math.max(width, height) > most) {
     throw tooLargeError(
-      `${name} of ${picture.width} × ${picture.height} points would be resized to ${width} × ${height}; an edge may ` +
-        `have ${most}. Cut the picture before it is encoded.`,
+      `${name} of ${image.width} × ${image.height} points would be resized to ${width} × ${height}; an edge may ` +
+        `have ${most}. Cut the image before it is encoded.`,
     );
   }
 }

@@ -3,29 +3,29 @@ import {kindOf, LoRAError, notReadyError, show, showShape, unsupportedError} fro
 import type {Pixels} from '../ops/resampling';
 
 /** Colors from 0 to 255, row by row, 1, 3 or 4 for each point: what an `ImageData` is. */
-export interface PictureData {
+export interface ImagePixels {
   readonly data: Uint8Array | Uint8ClampedArray;
   readonly width: number;
   readonly height: number;
 }
 
-/** A picture that can be drawn on a canvas. */
+/** An image that can be drawn on a canvas. */
 type Drawable = HTMLImageElement | HTMLCanvasElement | HTMLVideoElement | OffscreenCanvas | ImageBitmap;
 
-/** What `encodeImages` takes for a picture. */
-export type Picture = PictureData | tf.Tensor | Drawable | Blob;
+/** What `encodeImages` takes for an image. */
+export type ImageInput = ImagePixels | tf.Tensor | Drawable | Blob;
 
 /**
- * The colors of a picture, red, green and blue. What is transparent is laid over white, as transformers does.
+ * The colors of an image, red, green and blue. What is transparent is laid over white, as transformers does.
  *
- * @throws LoRAError if it is no picture.
+ * @throws LoRAError if it is no image.
  */
-export async function pixelsOf(picture: Picture, name: string): Promise<Pixels> {
-  if (picture instanceof tf.Tensor) {
-    return ofTensor(picture, name);
+export async function pixelsOf(image: ImageInput, name: string): Promise<Pixels> {
+  if (image instanceof tf.Tensor) {
+    return ofTensor(image, name);
   }
-  const given: unknown = picture;
-  const {data, width, height} = (given ?? {}) as {[key in keyof PictureData]?: unknown};
+  const given: unknown = image;
+  const {data, width, height} = (given ?? {}) as {[key in keyof ImagePixels]?: unknown};
   if (data instanceof Uint8Array || data instanceof Uint8ClampedArray) {
     return inColors(data, Number(width), Number(height), name);
   }
@@ -34,8 +34,8 @@ export async function pixelsOf(picture: Picture, name: string): Promise<Pixels> 
       `${name} must have bytes for data, colors from 0 to 255 in a Uint8Array or Uint8ClampedArray, got ${kindOf(data)}.`,
     );
   }
-  if (typeof Blob === 'function' && picture instanceof Blob && typeof createImageBitmap === 'function') {
-    const bitmap = await createImageBitmap(picture, {premultiplyAlpha: 'none', colorSpaceConversion: 'none'});
+  if (typeof Blob === 'function' && image instanceof Blob && typeof createImageBitmap === 'function') {
+    const bitmap = await createImageBitmap(image, {premultiplyAlpha: 'none', colorSpaceConversion: 'none'});
     const pixels = drawn(bitmap, name);
     bitmap.close();
     return pixels;
@@ -46,24 +46,24 @@ export async function pixelsOf(picture: Picture, name: string): Promise<Pixels> 
   }
   throw new LoRAError(
     `${name} is none: give an element, an ImageData or {data, width, height}, a tensor [height, width, colors], or in a ` +
-      `browser a Blob; got ${kindOf(picture)}.`,
+      `browser a Blob; got ${kindOf(image)}.`,
   );
 }
 
-async function ofTensor(picture: tf.Tensor, name: string): Promise<Pixels> {
-  const [height = 0, width = 0] = picture.shape;
-  if (picture.rank !== 3 || (picture.dtype !== 'int32' && picture.dtype !== 'float32')) {
+async function ofTensor(image: tf.Tensor, name: string): Promise<Pixels> {
+  const [height = 0, width = 0] = image.shape;
+  if (image.rank !== 3 || (image.dtype !== 'int32' && image.dtype !== 'float32')) {
     throw new LoRAError(
-      `${name} must be a tensor [height, width, colors] of type int32 or float32, got ${showShape(picture.shape)} of ` +
-        `type ${picture.dtype}. tf.unstack takes several apart.`,
+      `${name} must be a tensor [height, width, colors] of type int32 or float32, got ${showShape(image.shape)} of ` +
+        `type ${image.dtype}. tf.unstack takes several apart.`,
     );
   }
-  const most = picture.dtype === 'int32' ? 255 : 1;
-  const values = await picture.data<'float32' | 'int32'>();
+  const most = image.dtype === 'int32' ? 255 : 1;
+  const values = await image.data<'float32' | 'int32'>();
   const wrong = values.find(value => !(value >= 0 && value <= most));
   if (wrong !== undefined) {
     throw new LoRAError(
-      `${name} is a tensor of type ${picture.dtype}, whose colors go from 0 to ${most}, and has ${show(wrong)}.`,
+      `${name} is a tensor of type ${image.dtype}, whose colors go from 0 to ${most}, and has ${show(wrong)}.`,
     );
   }
   return inColors(
@@ -100,17 +100,17 @@ function roundToEven(value: number): number {
   return value - below === 0.5 ? below + (below % 2) : Math.round(value);
 }
 
-/** The size of what can be drawn: of an element that of its picture, not that on the page. */
-function sizeOf(picture: Drawable): {width: number; height: number} | undefined {
-  const {naturalWidth, naturalHeight} = picture as Partial<HTMLImageElement>;
-  const {videoWidth, videoHeight} = picture as Partial<HTMLVideoElement>;
-  const width = naturalWidth ?? videoWidth ?? (picture as Partial<ImageBitmap>).width;
-  const height = naturalHeight ?? videoHeight ?? (picture as Partial<ImageBitmap>).height;
+/** The size of what can be drawn: of an element that of its image, not that on the page. */
+function sizeOf(image: Drawable): {width: number; height: number} | undefined {
+  const {naturalWidth, naturalHeight} = image as Partial<HTMLImageElement>;
+  const {videoWidth, videoHeight} = image as Partial<HTMLVideoElement>;
+  const width = naturalWidth ?? videoWidth ?? (image as Partial<ImageBitmap>).width;
+  const height = naturalHeight ?? videoHeight ?? (image as Partial<ImageBitmap>).height;
   return typeof width === 'number' && typeof height === 'number' ? {width, height} : undefined;
 }
 
-function drawn(picture: Drawable, name: string): Pixels {
-  const {width, height} = sizeOf(picture) as {width: number; height: number};
+function drawn(image: Drawable, name: string): Pixels {
+  const {width, height} = sizeOf(image) as {width: number; height: number};
   if (width === 0 || height === 0) {
     throw notReadyError(`${name} has no size yet. Wait until it is loaded, such as with await image.decode().`);
   }
@@ -122,6 +122,6 @@ function drawn(picture: Drawable, name: string): Pixels {
   if (context === null) {
     throw unsupportedError(`${name} cannot be drawn: there is no canvas here.`);
   }
-  context.drawImage(picture, 0, 0);
+  context.drawImage(image, 0, 0);
   return inColors(context.getImageData(0, 0, width, height).data, width, height, name);
 }

@@ -39,7 +39,7 @@ function firsts(states: readonly number[], [batch, positions, width]: readonly n
   );
 }
 
-describe('an encoder of pictures', () => {
+describe('an encoder of images', () => {
   test('reads files with the names that modules have in transformers as well', async () => {
     const renamed = [...decodeSafetensors(vitWeights).tensors].map(([name, {shape, data}]) => {
       const today = name
@@ -59,7 +59,7 @@ describe('an encoder of pictures', () => {
     disposeModel(model);
   });
 
-  test('gives one vector for a picture: of the class, or the mean of its patches', async () => {
+  test('gives one vector for an image: of the class, or the mean of its patches', async () => {
     for (const [name, before] of [
       ['vit', 1],
       ['deit', 2],
@@ -70,7 +70,7 @@ describe('an encoder of pictures', () => {
       const {base, shape} = fixture(name).expected;
       expect(await outputOf(name, {pooling: 'mean'})).toBeAllClose(means(base, shape, before), {atol: 2e-5});
       expect(await outputOf(name, {pooling: 'first'})).toBeAllClose(firsts(base, shape), {atol: 2e-5});
-      await expect(outputOf(name, {pooling: 'last'})).rejects.toThrow('The last patch does not stand for a picture.');
+      await expect(outputOf(name, {pooling: 'last'})).rejects.toThrow('The last patch does not stand for an image.');
     }
     const {base, shape} = fixture('siglip').expected;
     expect(await outputOf('siglip', {pooling: 'mean'})).toBeAllClose(means(base, shape, 0), {atol: 2e-5});
@@ -126,8 +126,8 @@ describe('CLIP', () => {
   const {config, weights, expected} = fixture('clipPairs');
 
   test('gives its encoders apart, by their classes', async () => {
-    const pictures = await outputOf('clipPairs', {architecture: 'CLIPVisionModelWithProjection'});
-    expect(pictures).toBeAllClose(expected.pictureVectors!, {atol: 2e-5});
+    const images = await outputOf('clipPairs', {architecture: 'CLIPVisionModelWithProjection'});
+    expect(images).toBeAllClose(expected.imageVectors!, {atol: 2e-5});
     const {model} = await loadTransformer({config, weights, architecture: 'CLIPTextModelWithProjection'});
     const texts = tf.tidy(() => {
       const inputs = [expected.ids, expected.mask].map(rows => tf.tensor2d(rows, undefined, 'int32'));
@@ -148,7 +148,7 @@ describe('CLIP', () => {
       tf.tidy(() => {
         const loss = pairLoss(tf.zeros([2]), tf.tensor2d(expected.base, [2, 2]));
         expect(numbers(loss)).toBeAllClose([expected.loss!], {rtol: 1e-5});
-        expect(() => pairLoss(tf.zeros([2]), tf.zeros([2, 3]))).toThrow('as many pictures as texts, got [2, 3]');
+        expect(() => pairLoss(tf.zeros([2]), tf.zeros([2, 3]))).toThrow('as many images as texts, got [2, 3]');
       }),
     );
     adapted.compile({optimizer: tf.train.adam(0.05), loss: pairLoss});
@@ -162,7 +162,7 @@ describe('CLIP', () => {
     [adapted, model].forEach(disposeModel);
   });
 
-  test('compares other numbers of pictures than of texts', async () => {
+  test('compares other numbers of images than of texts', async () => {
     const {model} = await loadTransformer({config, weights});
     tf.tidy(() => {
       const [ids, mask] = [expected.ids, expected.mask].map(rows => tf.tensor2d(rows.slice(0, 1), undefined, 'int32'));
@@ -178,8 +178,8 @@ describe('SigLIP', () => {
   const {config, weights, expected} = fixture('siglipPairs');
 
   test('gives its encoders apart, by their classes', async () => {
-    const pictures = await outputOf('siglipPairs', {architecture: 'SiglipVisionModel', pooling: 'pooler'});
-    expect(pictures).toBeAllClose(expected.pictureVectors!, {atol: 2e-5});
+    const images = await outputOf('siglipPairs', {architecture: 'SiglipVisionModel', pooling: 'pooler'});
+    expect(images).toBeAllClose(expected.imageVectors!, {atol: 2e-5});
     const {model} = await loadTransformer({config, weights, architecture: 'SiglipTextModel', pooling: 'pooler'});
     const texts = tf.tidy(() => {
       const inputs = [expected.ids, expected.mask].map(rows => tf.tensor2d(rows, undefined, 'int32'));
@@ -202,7 +202,7 @@ describe('SigLIP', () => {
         expect(numbers(loss)).toBeAllClose([expected.loss!], {rtol: 1e-5});
         const strong = sigmoidPairLoss(tf.zeros([2]), tf.tensor2d([[300, -300], [300, 300]])); // prettier-ignore
         expect(numbers(strong)).toBeAllClose([150]);
-        expect(() => sigmoidPairLoss(tf.zeros([2]), tf.zeros([2, 3]))).toThrow('as many pictures as texts, got [2, 3]');
+        expect(() => sigmoidPairLoss(tf.zeros([2]), tf.zeros([2, 3]))).toThrow('as many images as texts, got [2, 3]');
       }),
     );
     adapted.compile({optimizer: tf.train.adam(0.05), loss: sigmoidPairLoss});
@@ -249,7 +249,7 @@ describe('SigLIP', () => {
     const fields = JSON.parse(config) as {text_config: object};
     const other = {...fields, text_config: {...fields.text_config, projection_size: 5}};
     await expect(loadTransformer({config: other, weights})).rejects.toThrow(
-      'projection_size of texts must be hidden_size of pictures, 8, got 5.',
+      'projection_size of texts must be hidden_size of images, 8, got 5.',
     );
   });
 });

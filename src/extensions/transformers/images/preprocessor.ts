@@ -2,7 +2,7 @@ import {show, unsupportedError} from '../../../platform/errors';
 import {HubConfig} from '../net/hubConfig';
 import type {Resampling} from '../ops/resampling';
 
-/** What is done to a picture before a model sees it. */
+/** What is done to an image before a model sees it. */
 export interface Preprocessing {
   /** Its size, or that of its shorter edge. */
   size: {height: number; width: number} | {shortest: number} | undefined;
@@ -130,7 +130,7 @@ function edgesOf(config: HubConfig, name: string, given: unknown): {height: numb
   return {height, width};
 }
 
-/** The largest edge of a picture that is made. */
+/** The largest edge of an image that is made. */
 export const MOST_OF_EDGE = 2 ** 13;
 
 function isSize(value: unknown): value is number {
