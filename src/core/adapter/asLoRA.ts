@@ -7,11 +7,8 @@ import {type Adapter, layerConfigAt, makeAdapter} from './adapter';
 import {rankLimitOf, tensorsByLayer} from './layerTensors';
 import {matricesOf, reduced} from './mixing';
 
-/**
- * Whether a method's updates are low-rank products with parameters other than LoRA's two factors, as those of PiSSA,
- * OLoRA and VeRA.
- */
-export function isProduct(method: Method): boolean {
+/** Whether a method's updates are low-rank products of parameters other than LoRA's two factors: PiSSA, OLoRA, VeRA. */
+function isProduct(method: Method): boolean {
   return method.product !== undefined && method.parametersOf === undefined;
 }
 
@@ -19,9 +16,9 @@ export function isProduct(method: Method): boolean {
  * An adapter that computes the same, to rounding, by LoRA where its updates are low-rank products. Those of PiSSA and
  * OLoRA have twice the rank then, or what the layer can hold. Other updates stay as they are.
  *
- * @param converts says of which methods.
+ * @param converts whether an update of a method is converted. Default: of each.
  */
-export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean = isProduct): Adapter {
+export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean = () => true): Adapter {
   const {config, tensors} = adapter;
   const layers: Record<string, LayerConfig> = {...config.layers};
   const own = new Map(Object.entries(tensors));
@@ -32,7 +29,7 @@ export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean =
       const {method: name, ...layer} = layerConfigAt(config, path) as LayerConfig;
       const method = methodOf(name);
       const isWhole = method.parameterNames.every(parameter => parameters[parameter] !== undefined);
-      if (!isWhole || !converts(method) || method.product === undefined) {
+      if (!isWhole || !isProduct(method) || !converts(method) || method.product === undefined) {
         continue;
       }
       const {a, b} = method.product(parameters);

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
+import {asLoRA} from '../adapter/asLoRA';
 import {withAdapterOf} from '../model/saveAdapter';
 import {checkOptions, LoRAError, show} from '../../platform/errors';
 import {floatTypeOf} from '../storage/safetensors';
@@ -74,6 +75,6 @@ export async function exportPEFT(model: tf.LayersModel, options: ExportOptions =
   return withAdapterOf(adapter === undefined ? model : adapter, async take => {
     const taken = take();
     const {writePEFT} = await import('./exportPeft');
-    return writePEFT(taken, model, options);
+    return writePEFT(taken, model, options, asLoRA);
   });
 }

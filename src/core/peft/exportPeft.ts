@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
-import {asLoRA, isProduct} from '../adapter/asLoRA';
+import type {asLoRA} from '../adapter/asLoRA';
 import {checkAdapter} from '../adapter/checkAdapter';
 import {describeHead} from '../adapter/headConfig';
 import {listed, misfitError, throwFaults} from '../../platform/errors';
@@ -46,11 +46,16 @@ export interface ExportedPEFT extends PEFTFiles {
   weights: Bytes;
 }
 
-/** Writes an adapter for a model. Its options are checked. */
+/**
+ * Writes an adapter for a model. Its options are checked.
+ *
+ * @param plainOf is passed in: what this file imports is on each page that could load it.
+ */
 export async function writePEFT(
   adapter: Adapter,
   model: tf.LayersModel,
   options: ExportOptions,
+  plainOf: typeof asLoRA,
 ): Promise<ExportedPEFT> {
   const {keyMap, baseModel, dtype = 'float32', allowNonFinite} = options;
   const step = stepsOf(options);
@@ -61,7 +66,7 @@ export async function writePEFT(
   const paths = modulePaths(sites, keyMap);
   const {trainable, biases = []} = adapter.config;
   const form = checkExportable(adapter, sites, paths);
-  const plain = asLoRA(adapter, method => isProduct(method) && formOf(method.name) === lora);
+  const plain = plainOf(adapter, method => formOf(method.name) === lora);
   const values = await readValues(plain.tensors).finally(() => plain.dispose());
 
   const tensors: Record<string, Values> = {};

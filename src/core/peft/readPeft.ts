@@ -2,7 +2,7 @@ import {kindOf, listed, LoRAError, notFoundError} from '../../platform/errors';
 import {type CallOptions, unlessAborted} from '../../platform/signals';
 import type {LoadOptions} from '../storage/limits';
 import {bytesOf, type ByteSource, fetched, isByteSource, localFilesFor} from '../storage/sources';
-import {checkFiles, PEFT_FILES, type PEFTFiles} from './peftFiles';
+import {PEFT_FILES, type PEFTFiles} from './peftFiles';
 
 /** The two files of a PEFT adapter. */
 export interface PEFTSources {
@@ -34,6 +34,14 @@ export async function readPEFT(source: PEFTSource, options: LoadOptions & CallOp
   checkFiles({config, weights});
   const [text, bytes] = await Promise.all([textOf(config, options), bytesOf(weights, options)]);
   return {config: text, weights: bytes};
+}
+
+/** @throws LoRAError if one of the files is missing. */
+export function checkFiles(files: unknown): void {
+  const {config, weights} = (files ?? {}) as {config?: unknown; weights?: unknown};
+  if (config == null || weights == null) {
+    throw new LoRAError('The two files of a PEFT adapter are needed, {config, weights}, such as exportPEFT returns.');
+  }
 }
 
 /** Reads the files in a folder, which is given by itself or by one of them. */

@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
-import {depthwiseFromTorch, depthwiseToTorch, fromTorch, toTorch, type Values} from '../../platform/formats/layout';
+import {toTorch, type Values} from '../../platform/formats/layout';
 import {classInAdapters} from '../layers/adaptation';
+import {depthwiseFromTorch, depthwiseToTorch, fromTorch} from './methods/torchLayout';
 import type {PEFTForm} from './methods/form';
 
 // What layers of tfjs are in PyTorch, by class. No call stands outside of functions, so that a bundler can drop the

@@ -1,12 +1,6 @@
 import fc from 'fast-check';
-import {
-  depthwiseFromTorch,
-  depthwiseToTorch,
-  fromTorch,
-  toTorch,
-  transpose,
-  type Values,
-} from '../../../src/platform/formats/layout';
+import {depthwiseFromTorch, depthwiseToTorch, fromTorch} from '../../../src/core/peft/methods/torchLayout';
+import {toTorch, transpose, type Values} from '../../../src/platform/formats/layout';
 import {
   asDepthwise,
   withinRankLimit,

@@ -1,5 +1,6 @@
 import {LoRAError} from '../../../platform/errors';
-import {fromTorch, toTorch, type Values} from '../../../platform/formats/layout';
+import {toTorch, type Values} from '../../../platform/formats/layout';
+import {fromTorch} from './torchLayout';
 import {type TfjsUpdate, withinRankLimit} from './update';
 import {flattened, type PEFTForm, sized, tensorOf} from './form';
 

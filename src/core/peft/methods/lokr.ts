@@ -1,5 +1,6 @@
 import {LoRAError, showShape} from '../../../platform/errors';
-import {fromTorch, multiply, toTorch, type Values} from '../../../platform/formats/layout';
+import {toTorch, type Values} from '../../../platform/formats/layout';
+import {fromTorch, multiply} from './torchLayout';
 import {flattened, type PEFTForm, sized, tensorOf} from './form';
 
 /** LoKr: the Kronecker product of `lokr_w1` and `lokr_w2`, each whole or as a product of two factors. */

@@ -1,6 +1,7 @@
-import {fromTorch, identity, multiply, reshape, sizeOf, toTorch, type Values} from '../../../platform/formats/layout';
+import {reshape, sizeOf, toTorch, type Values} from '../../../platform/formats/layout';
 import type {LoRAStrength} from '../../methods/method';
 import {withRank} from '../../methods/lora';
+import {fromTorch, identity, multiply} from './torchLayout';
 
 /** A low-rank update as PEFT stores it. */
 export interface TorchUpdate {

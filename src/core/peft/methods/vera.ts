@@ -1,5 +1,6 @@
 import {LoRAError, showShape, unsupportedError} from '../../../platform/errors';
-import {fromTorch, toTorch, type Values} from '../../../platform/formats/layout';
+import {toTorch, type Values} from '../../../platform/formats/layout';
+import {fromTorch} from './torchLayout';
 import {scalingOf} from '../../methods/lora';
 import {type PEFTForm, sized, tensorOf} from './form';
 
