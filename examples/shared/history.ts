@@ -16,7 +16,10 @@ export class History {
     document.addEventListener('keydown', event => {
       const isUndo = event.key === 'z' && (event.ctrlKey || event.metaKey) && !event.shiftKey;
       // In a field the browser undoes what is typed.
-      if (isUndo && !(event.target instanceof HTMLInputElement && event.target.type === 'text')) {
+      const {target} = event;
+      const isText =
+        target instanceof HTMLTextAreaElement || (target instanceof HTMLInputElement && target.type === 'text');
+      if (isUndo && !isText) {
         event.preventDefault();
         this.undo();
       }

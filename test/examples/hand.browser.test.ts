@@ -181,12 +181,22 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
   /** What a canvas shows, as a picture in text. */
   const shown = (id: string) => page.$eval(`#${id}`, canvas => (canvas as HTMLCanvasElement).toDataURL());
 
-  test('the camera is watched live, and a frame is frozen', async () => {
-    expect(await page.isDisabled('#freeze')).toBe(true);
+  test('it opens with drawings, finds their landmarks, and is ready to train', async () => {
     expect(await page.textContent('.lead')).toContain('frames stay in the tab');
+    expect(await page.textContent('#count')).toBe('10 frames with a hand, 5 without');
+    expect(await page.locator('#frames .held').count()).toBe(3);
+    expect(await page.isEnabled('#learn')).toBe(true);
+    expect(await page.locator('button.primary:visible').allTextContents()).toEqual(['Train']);
+    await page.locator('#before-text', {hasText: /^Before training, hand: \d+ %$/}).waitFor();
+    expect(await page.isEnabled('#freeze')).toBe(true);
+    await page.click('#clear');
+    expect(await page.textContent('#count')).toBe('0 frames with a hand, 0 without');
+  });
+
+  test('the camera is watched live, and a frame is frozen', async () => {
     await page.click('#camera');
-    await says('Hold a hand');
-    await page.locator('#rate', {hasText: 'frames a second'}).waitFor();
+    await says('Show a hand');
+    await page.locator('#rate', {hasText: 'frames per second'}).waitFor();
     const first = await shown('before');
     await page.waitForFunction(
       former => (document.querySelector('#before') as HTMLCanvasElement).toDataURL() !== former,
@@ -229,23 +239,23 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
     await finger('touchMove', [moved[0]! + 12, moved[1]! + 24]);
     await finger('touchEnd');
     expect(await placeOf('Wrist')).toBeAllClose([moved[0]! + 10, Math.min(SIDE, moved[1]! + 20)], {atol: 1.01});
-    await page.click('#undo:text-is("Undo: point moved")');
+    await page.click('#undo:text-is("Undo: landmark moved")');
     expect(await placeOf('Wrist')).toEqual(moved);
     await page.click('#keep');
-    expect(await page.textContent('#count')).toBe('1 of 10 frames');
+    expect(await page.textContent('#count')).toBe('1 frame with a hand, 0 without');
   });
 
-  test('a frame is kept as one without a hand, and put right afterwards', async () => {
+  test('a frame is saved as one without a hand, and corrected afterwards', async () => {
     await page.click('#camera');
     await page.waitForSelector('#freeze:enabled');
     await page.click('#freeze');
     await page.click('#none');
-    expect(await page.textContent('#count')).toBe('1 of 10 frames, and 1 without a hand');
-    await page.click('[aria-label="Frame 2, no hand: put right"]');
+    expect(await page.textContent('#count')).toBe('1 frame with a hand, 1 without');
+    await page.click('[aria-label="Correct frame 2, no hand"]');
     await page.waitForSelector('#editor:not([hidden])');
     await page.click('#keep');
-    expect(await page.textContent('#count')).toBe('2 of 10 frames');
-    await page.click('#undo:text-is("Undo: frame put right")');
+    expect(await page.textContent('#count')).toBe('2 frames with a hand, 0 without');
+    await page.click('#undo:text-is("Undo: frame corrected")');
     await page.click('[aria-label="Remove frame 2"]');
     await page.click('#close');
   });
@@ -253,20 +263,19 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
   test('pictures can be watched too, and frames removed and brought back', async () => {
     const photograph = join(__dirname, '../../examples/browser/page-light.jpg');
     await page.setInputFiles('#files', photograph);
-    await says('Freeze a frame');
+    await says('Correct a frame');
     await page.waitForSelector('#freeze:enabled');
     await page.setInputFiles('#files', {name: 'letter.safetensors', mimeType: '', buffer: Buffer.from('Dear page,')});
     await says('letter.safetensors: ');
-    expect(await page.textContent('#missing')).toMatch(/^5 frames with a hand are needed/);
+    expect(await page.textContent('#missing')).toMatch(/^Training needs at least 5 frames with a hand/);
     expect(await page.isDisabled('#learn')).toBe(true);
     await page.click('[aria-label="Remove frame 1"]');
-    expect(await page.textContent('#count')).toBe('0 of 10 frames');
+    expect(await page.textContent('#count')).toBe('0 frames with a hand, 0 without');
     await page.click('#undo:text-is("Undo: frame removed")');
-    expect(await page.textContent('#count')).toBe('1 of 10 frames');
+    expect(await page.textContent('#count')).toBe('1 frame with a hand, 0 without');
     await page.click('#clear');
     await page.click('#ten');
-    expect(await page.textContent('#count')).toBe('10 of 10 frames, and 5 without a hand');
-    expect(await page.locator('#frames .held').count()).toBe(3);
+    expect(await page.textContent('#count')).toBe('10 frames with a hand, 5 without');
     await page.click('#drawn');
     await says('Drawings');
     const drawing = await shown('before');
@@ -285,8 +294,8 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
     const former = await shown('after');
     await page.fill('#epochs', '2');
     await page.click('#learn');
-    await says('Learned');
-    const [, before, after] = /held out: ([\d.]+) % of the hand before, ([\d.]+) % after/.exec(
+    await says('Trained');
+    const [, before, after] = /held-out frames: ([\d.]+) % of the hand's size before training, ([\d.]+) % after/.exec(
       (await page.textContent('#status'))!,
     )!;
     expect(Number(after)).toBeLessThan(Number(before));
@@ -294,9 +303,9 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
       old => (document.querySelector('#after') as HTMLCanvasElement).toDataURL() !== old,
       former,
     );
-    expect(await page.textContent('#after-text')).toMatch(/^As learned, a hand: \d+ %$/);
-    expect(await page.textContent('#before-text')).toMatch(/^As published, a hand: \d+ %$/);
-    expect(await page.textContent('#status')).toMatch(/A hand seen without one: 0 of 1 before, 0 after\.$/);
+    expect(await page.textContent('#after-text')).toMatch(/^After training, hand: \d+ %$/);
+    expect(await page.textContent('#before-text')).toMatch(/^Before training, hand: \d+ %$/);
+    expect(await page.textContent('#status')).toMatch(/in which one is found: 0 of 1 before, 0 after\.$/);
   });
 
   test('adapter and graph are files: plain tfjs sees by the graph what the page sees', async () => {
@@ -326,7 +335,7 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
     // Forgotten, brought back, and opened from its file.
     const learned = await shown('after');
     await page.click('#forget');
-    await says('The adapter is gone');
+    await says('Adapter removed');
     await page.waitForFunction(
       old => (document.querySelector('#after') as HTMLCanvasElement).toDataURL() !== old,
       learned,
@@ -352,10 +361,10 @@ describeUnless(MISSING_MODEL ?? MISSING_BROWSER, 'the page that teaches a landma
     await expectTidy(page, look, site.screenshots);
   });
 
-  test('after a reload the adapter is here again, and no frame', async () => {
+  test('after a reload the adapter is here again, and of the frames only the example', async () => {
     await page.reload();
-    await says('Ready: .* Your adapter from last time is here again');
-    expect(await page.textContent('#count')).toBe('0 of 10 frames');
+    await says('Ready: .* Your previous adapter is restored');
+    expect(await page.textContent('#count')).toBe('10 frames with a hand, 5 without');
     expect(errors).toEqual([]);
   });
 });

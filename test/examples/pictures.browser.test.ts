@@ -12,7 +12,7 @@ const SCREENSHOTS = join(__dirname, '../../examples/pictures/output/screenshots'
 
 jest.setTimeout(240_000);
 
-test('altered copies follow the pictures themselves, and are the same each time', async () => {
+test('varied copies follow the images themselves, and are the same each time', async () => {
   await useBackend('cpu');
   await withoutLeaks(() => {
     tf.tidy(() => {
@@ -72,7 +72,6 @@ describeInBrowser('the page that teaches a picture classifier', () => {
       page = await context.newPage();
       page.on('pageerror', error => errors.push(error.message));
       page.on('console', message => message.type() === 'error' && errors.push(message.text()));
-      page.on('dialog', dialog => void dialog.accept());
       await page.goto(url);
       await says('Ready');
       if (backend !== 'wasm') {
@@ -90,7 +89,7 @@ describeInBrowser('the page that teaches a picture classifier', () => {
       await page.fill('#class-name', 'toys');
       await page.click('#new-class button');
       expect(await page.isDisabled('#learn')).toBe(true);
-      expect(await page.textContent('#missing')).toBe('Each class needs 5 pictures: toys has fewer.');
+      expect(await page.textContent('#missing')).toBe('Each class needs at least 5 images. Too few: toys.');
       const toys = page.locator('.class', {hasText: 'toys'});
       await toys.locator('input').setInputFiles(join(__dirname, '../../examples/browser/page-light.jpg'));
       await toys.locator('.pictures button').waitFor();
@@ -103,6 +102,40 @@ describeInBrowser('the page that teaches a picture classifier', () => {
       expect(await toys.locator('h3').textContent()).toBe('toys (1)');
     });
 
+    once('undoes removed images and classes, added ones, and the example', async () => {
+      const heads = () => page.locator('.class h3').allTextContents();
+      const before = await heads();
+      const undo = async (what: string) => {
+        await page.click(`#undo:text-is("Undo: ${what}")`);
+        await says('Undone');
+      };
+      await page.click('[aria-label="Remove image 5 of fruit, which is held out"]');
+      await says('Removed. Undo');
+      expect(await heads()).toContain('fruit (9)');
+      await page.keyboard.press('Control+z');
+      await says('Undone');
+      expect(await heads()).toEqual(before);
+      await page.locator('.class', {hasText: 'fruit'}).getByText('Remove').click();
+      expect(await heads()).not.toContain('fruit (10)');
+      await undo('fruit removed');
+      await page.click('#begin-again');
+      expect(await heads()).toEqual(['animals (10)', 'fruit (10)', 'vehicles (10)']);
+      await undo('example restored');
+      expect(await heads()).toEqual(before);
+      expect(before).toContain('toys (1)');
+      await undo('image removed');
+      await undo('image added to toys');
+      await undo('image added to toys');
+      await undo('class added');
+      expect(await heads()).toEqual(['animals (10)', 'fruit (10)', 'vehicles (10)']);
+      // And there again for what follows.
+      await page.fill('#class-name', 'toys');
+      await page.press('#class-name', 'Enter');
+      const file = join(__dirname, '../../examples/browser/page-light.jpg');
+      await page.setInputFiles('[aria-label="Files for toys"]', file);
+      await says('toys has 1');
+    });
+
     once('keeps classes and pictures over a reload, and begins again when it is told to', async () => {
       const pixels = () =>
         page
@@ -113,7 +146,7 @@ describeInBrowser('the page that teaches a picture classifier', () => {
             return [...(canvas as HTMLCanvasElement).getContext('2d')!.getImageData(0, 0, width, height).data].join();
           });
       const heads = () => page.locator('.class h3').allTextContents();
-      await page.locator('#kept', {hasText: 'Your pictures are kept'}).waitFor();
+      await page.locator('#kept', {hasText: 'This browser keeps your images'}).waitFor();
       const [before, own] = [await heads(), await pixels()];
       await page.reload();
       await says('Ready');
@@ -137,7 +170,9 @@ describeInBrowser('the page that teaches a picture classifier', () => {
       await page.fill('#epochs', backend === 'wasm' ? '6' : '2');
       await page.dispatchEvent('#learn', 'click'); // without waiting for a thread that is at work
       await says('Trained');
+      expect(await page.isVisible('#progress')).toBe(false);
       const cells = await page.$$eval('#results td', all => all.map(({textContent}) => textContent));
+      expect(cells[0]).toBe('LoRA and a new head');
       // Factors of 160×960, 960×320 and 320×1280 at rank 4, and the head of 1280×2 and 2.
       expect(cells[2]).toBe((4 * (160 + 960 + 960 + 320 + 320 + 1280) + 2 * 1281).toLocaleString('en'));
       chances = await tryFirst();
@@ -148,7 +183,7 @@ describeInBrowser('the page that teaches a picture classifier', () => {
 
     once('has it again after a reload, and as a file', async () => {
       [file] = [...(await downloads(page, 1, () => page.click('#save-adapter'))).values()] as [Buffer];
-      await says('The adapter');
+      await says('Downloaded');
       await useBackend('cpu');
       const adapter = await loadAdapter(new Uint8Array(file));
       expect(Object.keys(adapter.config.layers).sort()).toEqual(['Conv_1', 'block_16_expand', 'block_16_project']);
@@ -156,8 +191,44 @@ describeInBrowser('the page that teaches a picture classifier', () => {
       adapter.dispose();
 
       await page.reload();
-      await says('Ready, with');
+      await says('Ready. Your previous adapter');
       expect(await tryFirst()).toEqual(chances);
+      expect(errors).toEqual([]);
+    });
+
+    once('stops before the first step, and changes nothing', async () => {
+      const rows = await page.locator('#results tbody tr').count();
+      // As soon as it trains, whatever the page's thread does then.
+      await page.evaluate(() => {
+        const stop = document.querySelector<HTMLButtonElement>('#stop')!;
+        new MutationObserver((_, observer) => {
+          if (!stop.disabled) {
+            observer.disconnect();
+            stop.click();
+          }
+        }).observe(stop, {attributes: true});
+      });
+      await page.dispatchEvent('#learn', 'click');
+      await says('Stopped before the first step');
+      expect(await page.locator('#results tbody tr').count()).toBe(rows);
+      expect(await page.isDisabled('#stop')).toBe(true);
+      expect(await tryFirst()).toEqual(chances);
+    });
+
+    once('stops during training, and keeps the best epoch so far', async () => {
+      await page.fill('#epochs', '60');
+      await page.evaluate(() => {
+        const bar = document.querySelector<HTMLProgressElement>('#progress')!;
+        new MutationObserver((_, observer) => {
+          if (bar.value > 0.7) {
+            observer.disconnect();
+            document.querySelector<HTMLButtonElement>('#stop')!.click();
+          }
+        }).observe(bar, {attributes: true});
+      });
+      await page.dispatchEvent('#learn', 'click');
+      await says('Stopped. Accuracy on 2 held-out images');
+      expect(await page.isVisible('#progress')).toBe(false);
       expect(errors).toEqual([]);
     });
 

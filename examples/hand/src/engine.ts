@@ -81,7 +81,7 @@ export class HandEngine implements Engine {
         return !this.isStopped;
       });
       if (features === null) {
-        throw new Error('Stopped before the first step: nothing has changed.');
+        throw new Error('Stopped before the first step. Nothing has changed.');
       }
       let model: tf.LayersModel;
       try {

@@ -2,6 +2,7 @@ import {byId, make, percent, sayOutcome, wholeNumberIn} from '../../shared/dom';
 import {download, onFiles} from '../../shared/files';
 import {History} from '../../shared/history';
 import {Kept} from '../../shared/kept';
+import {TimeLeft} from '../../shared/timeLeft';
 import {Remote} from '../../shared/worker';
 import {SIDE} from '../looks';
 import {PointEditor} from './editor';
@@ -9,16 +10,16 @@ import {show} from './points';
 import {type Engine, heldOutOf, type News, type Sight, type Size} from './protocol';
 import {drawings, type Frame, grounds, Source} from './source';
 
-/** Fewer frames with a hand do not train; so many are advised. */
+/** The frames with a hand that training needs, and how many are recommended. */
 const [NEEDED, ADVISED] = [5, 10];
 
-/** A frame with its points where they belong, or with none where there is no hand. */
+/** A frame with its correct landmarks, or with none if it shows no hand. */
 interface Labelled {
   picture: HTMLCanvasElement;
   landmarks: readonly number[] | null;
 }
 
-/** All that the visitor made. Of this the browser keeps the adapter. */
+/** Everything that the visitor made. The browser keeps only the adapter. */
 interface State {
   frames: readonly Labelled[];
   adapter: Blob | null;
@@ -32,12 +33,13 @@ const [before, after, frozen] = (['before', 'after', 'frozen'] as const).map(id 
 ];
 
 let state: State = {frames: [], adapter: null};
-/** The frame that is being put right, and which of the kept ones it is, if any. */
+/** The frame that is being corrected, and its index among the training frames, if it is one of them. */
 let edited: {frame: Frame; index: number | null} | null = null;
 let shown: {frame: Frame; sight: Sight} | null = null;
 let busy = true;
 let isTraining = false;
 let seed = 100;
+const left = new TimeLeft();
 
 const engine = new Remote<Engine, News>(new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}), showNews);
 const history = new History(byId('undo'));
@@ -45,7 +47,7 @@ const kept = new Kept<Blob | null>('hand: adapter');
 const source = new Source(byId<HTMLVideoElement>('video'));
 const editor = new PointEditor(byId<SVGSVGElement>('points'), byId('place'), former => {
   const frame = edited;
-  history.add('point moved', () => {
+  history.add('landmark moved', () => {
     if (edited === frame) {
       editor.value = former;
     }
@@ -55,14 +57,15 @@ const editor = new PointEditor(byId<SVGSVGElement>('points'), byId('place'), for
 function showNews(news: News): void {
   if (news.kind === 'copies') {
     progress.value = (0.2 * news.done) / news.total;
-    statusLine.textContent = `Looking at the frames and altered copies: ${news.done} of ${news.total}`;
+    statusLine.textContent = `Processing the frames and augmented copies: ${news.done} of ${news.total}`;
   } else {
     progress.value = 0.2 + (0.8 * news.step) / news.steps;
-    statusLine.textContent = `Step ${news.step} of ${news.steps}, loss ${news.loss.toFixed(4)}`;
+    statusLine.textContent =
+      `Step ${news.step} of ${news.steps}, loss ${news.loss.toFixed(4)}` + left.text(news.step, news.steps);
   }
 }
 
-/** Does something in the worker, with everything disabled that would disturb it. */
+/** Does something in the worker, with the controls disabled that would interfere. */
 async function work(doing: () => Promise<string>): Promise<void> {
   busy = true;
   showState();
@@ -80,7 +83,7 @@ function pixelsOf(picture: HTMLCanvasElement): ImageData {
 let isWatching = false;
 let isAsked = false;
 
-/** Looks at the present frame, and as long as that changes by itself at the next. A training has the worker alone. */
+/** Finds the landmarks in the current frame, and in the next ones of a video, except during training. */
 async function watch(): Promise<void> {
   isAsked = true;
   if (isWatching) {
@@ -98,7 +101,7 @@ async function watch(): Promise<void> {
         if (change === source.change) {
           shown = {frame, sight};
           const rate = 1000 / (performance.now() - begin);
-          byId('rate').textContent = source.isMoving ? `${rate.toFixed(rate < 10 ? 1 : 0)} frames a second` : '';
+          byId('rate').textContent = source.isMoving ? `${rate.toFixed(rate < 10 ? 1 : 0)} frames per second` : '';
           showFrame();
         }
       }
@@ -114,15 +117,15 @@ function showFrame(): void {
   const sight = shown?.sight;
   show(before, picture, sight?.before.landmarks ?? null);
   show(after, picture, sight?.after?.landmarks ?? null);
-  byId('before-text').textContent = `As published${likelihood(sight?.before.presence)}`;
+  byId('before-text').textContent = `Before training${likelihood(sight?.before.presence)}`;
   byId('after-text').textContent =
-    state.adapter === null ? 'Nothing learned yet' : `As learned${likelihood(sight?.after?.presence)}`;
+    state.adapter === null ? 'Not trained yet' : `After training${likelihood(sight?.after?.presence)}`;
   byId<HTMLButtonElement>('freeze').disabled = busy || shown === null;
 }
 
-/** How likely a model says there is a hand. */
+/** The probability of a hand, as a model predicts it. */
 function likelihood(presence: number | undefined): string {
-  return presence === undefined ? '' : `, a hand: ${Math.round(100 * presence)} %`;
+  return presence === undefined ? '' : `, hand: ${Math.round(100 * presence)} %`;
 }
 
 function showState(): void {
@@ -150,42 +153,40 @@ function showState(): void {
   }
   history.allow(!busy);
   byId('missing').textContent = missingText(hands, none);
-  byId('count').textContent =
-    `${hands} of ${Math.max(ADVISED, hands)} frames` + (none === 0 ? '' : `, and ${none} without a hand`);
+  byId('count').textContent = `${hands} ${hands === 1 ? 'frame' : 'frames'} with a hand, ${none} without`;
   const isHeld = heldOutOf(frames);
   byId('frames').replaceChildren(...frames.map((frame, i) => itemOf(frame, i, isHeld[i]!)));
   // Their colour is known where they are.
   frames.forEach(({picture, landmarks}, i) => show(byId('frames').querySelectorAll('canvas')[i]!, picture, landmarks));
   byId('editor').hidden = edited === null;
-  byId('empty').hidden = edited !== null;
   showFrame();
 }
 
-/** What is still needed for a training, or would do it good. */
+/** What training still needs, or what would improve it. */
 function missingText(hands: number, none: number): string {
   if (hands < NEEDED) {
-    return `${NEEDED} frames with a hand are needed, and ${ADVISED} advised: every fifth is held out.`;
+    return `Training needs at least ${NEEDED} frames with a hand (${ADVISED} or more are better).`;
   }
-  return none === 0 ? 'Keep a few frames without a hand, too: else it may see one in anything.' : '';
+  return none === 0 ? 'Add a few frames without a hand, too. Otherwise the model may see a hand anywhere.' : '';
 }
 
 function itemOf({picture, landmarks}: Labelled, index: number, isHeld: boolean): HTMLLIElement {
   const small = Object.assign(document.createElement('canvas'), {width: 112, height: 112, className: 'after'});
   const about = `${landmarks === null ? ', no hand' : ''}${isHeld ? ', held out' : ''}`;
-  const label = `Frame ${index + 1}${about}: put right`;
+  const label = `Correct frame ${index + 1}${about}`;
   const open = make('button', {className: `frame${isHeld ? ' held' : ''}`, title: label, ariaLabel: label}, small);
-  open.addEventListener('click', () => void putRight({picture, landmarks}, index));
+  open.addEventListener('click', () => void correct({picture, landmarks}, index));
   const remove = make('button', {className: 'remove', ariaLabel: `Remove frame ${index + 1}`}, '✕');
   remove.addEventListener('click', () => {
     step('frame removed', {frames: state.frames.filter((_, i) => i !== index)});
     letGo();
-    statusLine.textContent = 'Removed. Undo brings it back.';
+    statusLine.textContent = 'Removed. Undo restores it.';
   });
   [open, remove].forEach(button => (button.disabled = busy));
   return make('li', {}, open, remove);
 }
 
-/** Takes on another state, of which the browser keeps the adapter. */
+/** Changes the state. The browser keeps the adapter. */
 function become(next: State): void {
   if (next.adapter !== state.adapter) {
     void kept.write(next.adapter);
@@ -193,7 +194,7 @@ function become(next: State): void {
   state = next;
 }
 
-/** Does a step that can be undone, and does not need the worker. */
+/** Changes the frames, and lets the visitor undo that. */
 function step(what: string, next: Partial<State>): void {
   const {frames} = state;
   history.add(what, () => {
@@ -205,12 +206,12 @@ function step(what: string, next: Partial<State>): void {
   showState();
 }
 
-/** Opens a frame that was kept. Where it had no points, they begin where the model sees them. */
-async function putRight({picture, landmarks}: Labelled, index: number): Promise<void> {
+/** Opens a training frame. If it has no landmarks, those that the model finds are the start. */
+async function correct({picture, landmarks}: Labelled, index: number): Promise<void> {
   edit({picture, truth: null}, landmarks ?? guessed(await engine.call('look', pixelsOf(picture))), index);
 }
 
-/** The landmarks as learned, or as published where nothing was learned. */
+/** The landmarks after training, or before it if there is no adapter. */
 function guessed({before, after}: Sight): readonly number[] {
   return (after ?? before).landmarks;
 }
@@ -223,14 +224,14 @@ function edit(frame: Frame, landmarks: readonly number[], index: number | null):
   showState();
 }
 
-/** Keeps the frame that is being put right. */
+/** Adds the frame that is being corrected to the training frames, or replaces it there. */
 function keep(landmarks: readonly number[] | null): void {
   const {frame, index} = edited!;
   const own = {picture: frame.picture, landmarks};
   const frames = index === null ? [...state.frames, own] : state.frames.map((each, i) => (i === index ? own : each));
   edited = null;
-  step(index === null ? 'frame kept' : 'frame put right', {frames});
-  statusLine.textContent = `Kept: ${byId('count').textContent}.`;
+  step(index === null ? 'frame added' : 'frame corrected', {frames});
+  statusLine.textContent = `Saved: ${byId('count').textContent}.`;
   byId('freeze').focus({preventScroll: true});
 }
 
@@ -239,7 +240,7 @@ function letGo(): void {
   showState();
 }
 
-/** Does what gives another adapter, or none, and lets the visitor undo it. */
+/** Replaces or removes the adapter, and lets the visitor undo that. */
 function changeAdapter(what: string, doing: () => Promise<string>): Promise<void> {
   return work(async () => {
     const former = state.adapter;
@@ -251,7 +252,7 @@ function changeAdapter(what: string, doing: () => Promise<string>): Promise<void
   });
 }
 
-/** Gives the worker another adapter. */
+/** Restores an earlier adapter. */
 function bringBack(adapter: Blob | null): void {
   void work(async () => {
     if (adapter === null) {
@@ -276,17 +277,24 @@ async function train(): Promise<string> {
     frames,
     wholeNumberIn(byId('epochs')),
   );
-  const said = isStopped ? 'Stopped, with what it learned so far' : 'Learned';
   return (
-    `${said} in ${seconds.toFixed(0)} s: ${sizeText(size)}. Mean error in ${hands.count} held out: ` +
-    `${percent(hands.before)} of the hand before, ${percent(hands.after)} after.` +
+    `${isStopped ? 'Stopped after' : 'Trained in'} ${seconds.toFixed(0)} s: ${sizeText(size)}. ` +
+    `Mean error in ${hands.count} held-out frames: ${percent(hands.before)} of the hand's size before training, ` +
+    `${percent(hands.after)} after.` +
     (grounds.count === 0
       ? ''
-      : ` A hand seen without one: ${grounds.before} of ${grounds.count} before, ${grounds.after} after.`)
+      : ` Frames without a hand in which one is found: ${grounds.before} of ${grounds.count} before, ` +
+        `${grounds.after} after.`)
   );
 }
 
-/** Watches something else. */
+/** The drawings that the page opens with: ten gloves with their landmarks, and five backgrounds. */
+function example(): Labelled[] {
+  seed++;
+  return [...drawings(10, seed), ...grounds(5, seed)].map(({picture, truth}) => ({picture, landmarks: truth}));
+}
+
+/** Opens another input. */
 function choose(opening: () => Promise<string>): void {
   void work(async () => {
     shown = null;
@@ -299,13 +307,13 @@ const onClick = (id: string, act: () => unknown) => byId(id).addEventListener('c
 onClick('camera', () =>
   choose(async () => {
     await source.useCamera();
-    return 'Hold a hand into the square, and freeze a frame where the points are wrong.';
+    return 'Show a hand, and correct a frame where the landmarks are wrong.';
   }),
 );
 onClick('drawn', () =>
   choose(() => {
     source.useDrawings(6, ++seed);
-    return Promise.resolve('Drawings of a striped glove. Next shows another.');
+    return Promise.resolve('Drawings of a striped glove. “Next image” shows another one.');
   }),
 );
 onClick('next', () => {
@@ -331,14 +339,13 @@ onClick('discard', () => {
   byId('freeze').focus({preventScroll: true});
 });
 onClick('ten', () => {
-  const more = [...drawings(10, ++seed), ...grounds(5, seed)].map(({picture, truth}) => ({picture, landmarks: truth}));
-  step('drawings added', {frames: [...state.frames, ...more]});
-  statusLine.textContent = 'Ten drawings of a striped glove, whose points are where they were drawn, and five without.';
+  step('drawings added', {frames: [...state.frames, ...example()]});
+  statusLine.textContent = `Added: ${byId('count').textContent}.`;
 });
 onClick('clear', () => {
   step('frames removed', {frames: []});
   letGo();
-  statusLine.textContent = 'Removed. Undo brings them back.';
+  statusLine.textContent = 'Removed. Undo restores them.';
 });
 onClick('learn', async () => {
   isTraining = true;
@@ -349,19 +356,19 @@ onClick('learn', async () => {
 onClick('stop', () => engine.call('stop'));
 onClick('save', () => {
   download({name: 'hand.safetensors', content: state.adapter!});
-  statusLine.textContent = 'Downloaded. loadAdapter reads it.';
+  statusLine.textContent = 'Downloaded. Load it with loadAdapter, or drop it on this page.';
 });
 onClick('save-graph', () =>
   work(async () => {
     const {topology, weights} = await engine.call('graph');
     download({name: 'hand.json', content: topology}, {name: 'hand.bin', content: weights});
-    return 'Downloaded: hand.json and hand.bin, which tf.loadGraphModel takes.';
+    return 'Downloaded hand.json and hand.bin. Load them with tf.loadGraphModel.';
   }),
 );
 onClick('forget', () =>
   changeAdapter('adapter forgotten', async () => {
     await engine.call('forget');
-    return 'The adapter is gone. Undo brings it back, until the page is loaded again.';
+    return 'Adapter removed. Undo restores it until you reload the page.';
   }),
 );
 onFiles(byId('files'), byId('drop'), files => {
@@ -375,11 +382,13 @@ onFiles(byId('files'), byId('drop'), files => {
   }
   choose(async () => {
     await source.useFiles(files);
-    return 'Freeze a frame where the points are wrong.';
+    return 'Correct a frame where the landmarks are wrong.';
   });
 });
 document.addEventListener('visibilitychange', () => void watch());
 
+state = {...state, frames: example()};
+source.useDrawings(6, ++seed);
 showState();
 void work(async () => {
   const {parameters} = await engine.call('start', new URL('model/handlandmark-lite.json', document.baseURI).href);
@@ -388,6 +397,6 @@ void work(async () => {
     await engine.call('open', new File([adapter], 'hand.safetensors'));
     state = {...state, adapter};
   }
-  const again = adapter === null ? '' : ' Your adapter from last time is here again.';
-  return `Ready: ${(parameters / 1e6).toFixed(1)} million parameters.${again} Begin with the camera, or drawn gloves.`;
+  const again = adapter === null ? '' : ' Your previous adapter is restored.';
+  return `Ready: ${(parameters / 1e6).toFixed(1)} million parameters.${again}`;
 });

@@ -3,10 +3,10 @@
  * other.
  */
 
-/** A frame that a visitor put right. */
+/** A frame that a visitor has corrected. */
 export interface Labelled {
   picture: ImageData;
-  /** To the right, down and away of each of the 21 landmarks, in pixels of the picture. `null` without a hand. */
+  /** The x, y, and z of each of the 21 landmarks, in pixels of the image. `null` without a hand. */
   landmarks: readonly number[] | null;
 }
 
@@ -20,19 +20,19 @@ export function heldOutOf(frames: readonly Pick<Labelled, 'landmarks'>[]): boole
 export interface Engine {
   /** Loads the model from the file at a URL. */
   start(url: string): Promise<Start>;
-  /** What is in a picture, by the model as it was published, and by what it has learned if there is anything. */
+  /** Finds the landmarks in an image, without and, if there is one, with the adapter. */
   look(picture: ImageData): Promise<Sight>;
-  /** Learns from frames, from the beginning. */
+  /** Trains a new adapter on frames. */
   learn(frames: readonly Labelled[], epochs: number): Promise<Learned>;
-  /** Ends a training that is going on. */
+  /** Ends training after the current step. */
   stop(): Promise<void>;
   /** The adapter as a safetensors file. */
   file(): Promise<Blob>;
-  /** The whole graph with what it has learned, as the two files that `tf.loadGraphModel` takes. */
+  /** The whole graph with the adapter merged, as the two files that `tf.loadGraphModel` takes. */
   graph(): Promise<{topology: Blob; weights: Blob}>;
-  /** Takes on the adapter in a file. */
+  /** Opens the adapter in a file. */
   open(file: File): Promise<Size>;
-  /** Lets go of the adapter. */
+  /** Removes the adapter. */
   forget(): Promise<void>;
 }
 
@@ -45,7 +45,7 @@ export interface Sight {
   after: Guess | null;
 }
 
-/** Three numbers of each landmark, as in `Labelled`; and how likely there is a hand at all. */
+/** The landmarks, as in `Labelled`, and the probability that there is a hand. */
 export interface Guess {
   landmarks: number[];
   presence: number;
@@ -66,6 +66,6 @@ export interface Learned extends Size {
   grounds: {count: number; before: number; after: number};
 }
 
-/** News: how much of the work before the first step is done, or a step of training. */
+/** News: how much of the work before the first step is done, or a training step. */
 export type News =
   {kind: 'copies'; done: number; total: number} | {kind: 'step'; step: number; steps: number; loss: number};

@@ -34,6 +34,8 @@ export interface Settings {
   epochs: number;
   /** Altered copies of each picture. */
   copies: number;
+  /** Ends training. The best epoch until then counts; before the first step, the call rejects. */
+  signal?: AbortSignal;
   /** Called with the share that is done, from 0 to 1. */
   onProgress?: (share: number) => void;
 }
@@ -52,7 +54,7 @@ export async function learn(
   train: Pictures,
   validation: Pictures,
   way: Way,
-  {epochs, copies, onProgress}: Settings,
+  {epochs, copies, signal, onProgress}: Settings,
 ): Promise<tf.LayersModel> {
   const headed = withNewHead(base, train.labels.shape[1]);
   const model = applyLoRA(headed, WAYS[way]);
@@ -69,6 +71,7 @@ export async function learn(
       labels: tf.concat<tf.Tensor2D>([targets, validation.labels]),
     };
   });
+  let epochsDone = 0;
   const optimizer = adam({learningRate: way === 'LoRA' ? 1e-3 : 3e-3});
   model.compile({optimizer, loss: 'categoricalCrossentropy', metrics: ['accuracy']});
   try {
@@ -77,16 +80,22 @@ export async function learn(
       epochs,
       batchSize: 8,
       verbose: 0,
+      ...(signal && {signal}),
       validationSplit: validation.labels.shape[0] / labels.shape[0],
       onProgress: ({done, total}) => onProgress?.((0.7 * done) / total),
       callbacks: [
         learningRateSchedule({warmup: 0.1}),
         bestAdapter({patience: 3}),
         new tf.CustomCallback({
-          onEpochEnd: epoch => onProgress?.(0.7 + (0.3 * (epoch + 1)) / epochs),
+          onEpochEnd: () => onProgress?.(0.7 + (0.3 * ++epochsDone) / epochs),
         }),
       ],
     });
+  } catch (error) {
+    if (epochsDone === 0 || signal?.aborted !== true) {
+      disposeModel(model);
+      throw error;
+    }
   } finally {
     tf.dispose([images, labels]);
     optimizer.dispose();

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, loadAdapter, mergeLoRA, saveAdapter, trainableVariables} from 'tfjs-lora';
 import drawings from 'virtual:samples';
 import {byId, make, percent, sayOutcome, wholeNumberIn} from '../../shared/dom';
+import {History} from '../../shared/history';
 import {Kept} from '../../shared/kept';
 import {closeWebcam, fileOf, openWebcam, pictureOfFile, pictureOfDrawing, pictureOfVideo} from '../../shared/picture';
 import {locateWasm} from '../../shared/wasm';
@@ -20,12 +21,12 @@ interface KeptClass {
   pictures: File[];
 }
 
-/** Every fifth picture of a class is held out. */
+/** Every fifth image of a class is held out. */
 const isHeldOut = (_: unknown, i: number) => i % 5 === 4;
 const NEEDED = 5;
 const KEPT = 'indexeddb://pictures';
 const KEPT_NAMES = 'pictures: names of the classes';
-/** Of the drawings of a kind, so many are there to learn from, and the others to try. */
+/** How many drawings of a kind are for training. The others are to try. */
 const TO_LEARN = 10;
 
 const statusLine = byId('status');
@@ -34,6 +35,7 @@ const video = byId<HTMLVideoElement>('video');
 const backend = byId<HTMLSelectElement>('backend');
 
 const classes: PictureClass[] = [];
+const history = new History(byId('undo'));
 const keptClasses = new Kept<KeptClass[]>('pictures');
 const files = new WeakMap<HTMLCanvasElement, Promise<File>>();
 let changes = 0;
@@ -46,8 +48,10 @@ let learned: {model: tf.LayersModel; names: readonly string[]} | undefined;
 let chosen: HTMLCanvasElement | undefined;
 let takePicture: ((picture: HTMLCanvasElement) => void) | undefined;
 let isBusy = true;
+/** While a training can be stopped. */
+let stopping: AbortController | undefined;
 
-/** Does something that takes a while, with everything disabled that would disturb it, and says how it ended. */
+/** Does something that takes a while, with the controls disabled that would interfere, and says how it ended. */
 async function work(doing: () => Promise<string>): Promise<void> {
   isBusy = true;
   show();
@@ -78,7 +82,7 @@ async function drawAll(): Promise<PictureClass[]> {
   return [...kinds].map(([name, pictures]) => ({name, pictures}));
 }
 
-/** Puts the drawings in place of all classes. */
+/** Replaces all classes by the drawings. */
 function beginAgain(): void {
   const first = drawn.map(({name, pictures}) => ({name, pictures: pictures.slice(0, TO_LEARN)}));
   classes.splice(0, classes.length, ...first);
@@ -88,11 +92,22 @@ async function opened({name, pictures}: KeptClass): Promise<PictureClass> {
   return {name, pictures: await Promise.all(pictures.map(file => pictureOfFile(file, SIZE)))};
 }
 
-/** Shows the classes and their pictures as they are now, and keeps them in this browser. */
+/** Lets the visitor undo what is about to happen to the classes and images. */
+function remember(what: string): void {
+  const former = classes.map(own => ({own, pictures: [...own.pictures]}));
+  history.add(what, () => {
+    former.forEach(({own, pictures}) => (own.pictures = pictures));
+    classes.splice(0, classes.length, ...former.map(({own}) => own));
+    statusLine.textContent = 'Undone.';
+    void keep();
+  });
+}
+
+/** Shows the classes and images as they are now, and keeps them in this browser. */
 async function keep(): Promise<void> {
   show();
   const change = ++changes;
-  byId('kept').textContent = 'Keeping …';
+  byId('kept').textContent = 'Saving …';
   const fileOnce = (picture: HTMLCanvasElement) => {
     const file = files.get(picture) ?? fileOf(picture);
     files.set(picture, file);
@@ -105,14 +120,14 @@ async function keep(): Promise<void> {
   const isKept = change === changes && (await keptClasses.write(value));
   if (change === changes) {
     byId('kept').textContent = isKept
-      ? 'Your pictures are kept in this browser.'
-      : 'This browser keeps no pictures: they are gone after a reload.';
+      ? 'This browser keeps your images.'
+      : 'This browser does not keep your images: they are gone when you reload the page.';
   }
 }
 
-/** Starts a backend, with the base on it, and what was learned before if there is any. */
+/** Starts a backend, and loads the base model and the kept adapter, if there is one. */
 async function useBackend(): Promise<string> {
-  statusLine.textContent = 'Loading the base …';
+  statusLine.textContent = 'Loading the base model …';
   if (base !== undefined) {
     disposeModel(base);
   }
@@ -127,10 +142,10 @@ async function useBackend(): Promise<string> {
   const adapter = await loadAdapter(KEPT);
   take(applyLoRA(base, adapter), JSON.parse(localStorage.getItem(KEPT_NAMES) ?? '[]') as string[]);
   adapter.dispose();
-  return 'Ready, with what was learned before.';
+  return 'Ready. Your previous adapter is restored.';
 }
 
-/** Makes a model the one that is tried and kept. */
+/** Replaces the model that is tried and saved. */
 function take(model: tf.LayersModel | undefined, names: readonly string[] = []): void {
   if (learned !== undefined) {
     disposeModel(learned.model);
@@ -138,7 +153,7 @@ function take(model: tf.LayersModel | undefined, names: readonly string[] = []):
   learned = model && {model, names};
 }
 
-/** The pictures of all classes that are held out, or that are not, with their labels. */
+/** The held-out images of all classes, or the others, with their labels. */
 function picturesOf(heldOut: boolean): Pictures {
   const own = classes.map(({pictures}) => pictures.filter((picture, i) => isHeldOut(picture, i) === heldOut));
   return tf.tidy(() => {
@@ -160,32 +175,47 @@ async function train(): Promise<string> {
   const [trained, heldOut] = [picturesOf(false), picturesOf(true)];
   const begin = performance.now();
   statusLine.textContent = 'Training …';
+  stopping = new AbortController();
+  byId<HTMLButtonElement>('stop').disabled = false;
+  const {signal} = stopping;
   try {
     const model = await learn(base!, trained, heldOut, way, {
       epochs,
       copies,
+      signal,
       onProgress: share => (progress.value = share),
+    }).catch((error: unknown) => {
+      if (signal.aborted) {
+        return null;
+      }
+      throw error;
     });
+    if (model === null) {
+      return 'Stopped before the first step. Nothing has changed.';
+    }
     take(model, names);
     const seconds = (performance.now() - begin) / 1000;
     const right = await accuracyOf(model, heldOut);
     await saveAdapter(model, KEPT);
     localStorage.setItem(KEPT_NAMES, JSON.stringify(names));
     const parameters = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
-    const cells = [way, percent(right), parameters.toLocaleString('en'), seconds.toFixed(1)];
+    const [{textContent: method}] = byId<HTMLSelectElement>('way').selectedOptions as unknown as [HTMLOptionElement];
+    const cells = [method, percent(right), parameters.toLocaleString('en'), seconds.toFixed(1)];
     byId('results').hidden = false;
     byId('results')
       .querySelector('tbody')!
       .append(make('tr', {}, ...cells.map(text => make('td', {}, text))));
-    return `Trained. ${percent(right)} of ${heldOut.labels.shape[0]} pictures that were held out are right.`;
+    const began = signal.aborted ? 'Stopped' : 'Trained';
+    return `${began}. Accuracy on ${heldOut.labels.shape[0]} held-out images: ${percent(right)}.`;
   } finally {
+    stopping = undefined;
     tf.dispose([trained, heldOut] as unknown as tf.TensorContainer);
     progress.value = 0;
   }
 }
 
 async function tryIt(picture: HTMLCanvasElement): Promise<string> {
-  statusLine.textContent = 'Looking …';
+  statusLine.textContent = 'Classifying …';
   chosen = picture;
   const {model, names} = learned!;
   const images = tensorOf([picture]);
@@ -223,12 +253,14 @@ function show(): void {
   const short = classes.filter(({pictures}) => pictures.length < NEEDED).map(({name}) => name);
   const missing =
     classes.length < 2
-      ? 'Two classes are needed to tell apart.'
+      ? 'Training needs at least two classes.'
       : short.length > 0
-        ? `Each class needs ${NEEDED} pictures: ${short.join(', ')} has fewer.`
+        ? `Each class needs at least ${NEEDED} images. Too few: ${short.join(', ')}.`
         : '';
   byId<HTMLButtonElement>('learn').disabled = isBusy || missing !== '';
   byId('missing').textContent = missing;
+  byId<HTMLButtonElement>('stop').disabled = stopping === undefined;
+  history.allow(!isBusy);
   ['backend', 'open', 'begin-again'].forEach(id => (byId<HTMLInputElement>(id).disabled = isBusy));
   ['save-adapter', 'save-model', 'try-file', 'try-camera'].forEach(
     id => (byId<HTMLButtonElement>(id).disabled = isBusy || learned === undefined),
@@ -236,7 +268,7 @@ function show(): void {
   byId('classes').replaceChildren(...classes.map(cardOf));
   byId('unseen').replaceChildren(
     ...unseen.map((picture, i) => {
-      const button = pictureButton(picture, `Try picture ${i + 1}`, () => void work(() => tryIt(picture)));
+      const button = pictureButton(picture, `Try image ${i + 1}`, () => void work(() => tryIt(picture)));
       button.disabled = isBusy || learned === undefined;
       button.classList.toggle('chosen', picture === chosen);
       return button;
@@ -246,16 +278,14 @@ function show(): void {
 
 function cardOf(own: PictureClass): HTMLElement {
   const {name, pictures} = own;
-  const add = (picture: HTMLCanvasElement) => {
-    pictures.push(picture);
+  const add = (...more: HTMLCanvasElement[]) => {
+    remember(`${more.length === 1 ? 'image' : 'images'} added to ${name}`);
+    own.pictures = [...own.pictures, ...more];
     void keep();
   };
   const addFiles = async (files: Iterable<File>) => {
-    for (const file of files) {
-      pictures.push(await pictureOfFile(file, SIZE));
-    }
-    void keep();
-    return `${name} has ${pictures.length} pictures.`;
+    add(...(await Promise.all([...files].map(file => pictureOfFile(file, SIZE)))));
+    return `${name} has ${own.pictures.length} images.`;
   };
   const files = make('input', {type: 'file', accept: 'image/*', multiple: true, ariaLabel: `Files for ${name}`});
   files.addEventListener('change', () => void work(() => addFiles(files.files ?? [])));
@@ -270,10 +300,10 @@ function cardOf(own: PictureClass): HTMLElement {
       make('button', {
         ...{type: 'button', className: 'quiet', textContent: 'Remove'},
         onclick: () => {
-          if (confirm(`Remove ${name} and its pictures?`)) {
-            classes.splice(classes.indexOf(own), 1);
-            void keep();
-          }
+          remember(`${name} removed`);
+          classes.splice(classes.indexOf(own), 1);
+          statusLine.textContent = `Removed ${name}. Undo restores it.`;
+          void keep();
         },
       }),
     ),
@@ -281,12 +311,18 @@ function cardOf(own: PictureClass): HTMLElement {
     make(
       'div',
       {className: 'pictures'},
-      ...pictures.map((picture, i) =>
-        pictureButton(picture, `Remove picture ${i + 1} of ${name}`, () => {
-          pictures.splice(i, 1);
+      ...pictures.map((picture, i) => {
+        const isHeld = isHeldOut(picture, i);
+        const label = `Remove image ${i + 1} of ${name}${isHeld ? ', which is held out' : ''}`;
+        const button = pictureButton(picture, label, () => {
+          remember('image removed');
+          own.pictures = own.pictures.filter((_, other) => other !== i);
+          statusLine.textContent = 'Removed. Undo restores it.';
           void keep();
-        }),
-      ),
+        });
+        button.classList.toggle('held', isHeld);
+        return button;
+      }),
     ),
   );
   card.querySelectorAll<HTMLButtonElement>('button, input').forEach(control => (control.disabled = isBusy));
@@ -313,7 +349,7 @@ async function useCamera(then: (picture: HTMLCanvasElement) => void): Promise<st
     byId('camera').hidden = true;
     throw new Error(`The webcam cannot be used: ${(error as Error).message}`, {cause: error});
   }
-  return 'Hold something up, and take pictures of it from several sides.';
+  return 'Hold something up, and take photos of it from several sides.';
 }
 
 byId('take').addEventListener('click', () => takePicture?.(pictureOfVideo(video, SIZE)));
@@ -326,17 +362,19 @@ byId('new-class').addEventListener('submit', event => {
   const field = byId<HTMLInputElement>('class-name');
   const name = field.value.trim();
   if (name !== '' && !classes.some(known => known.name === name)) {
+    remember('class added');
     classes.push({name, pictures: []});
     field.value = '';
     void keep();
   }
 });
 byId('begin-again').addEventListener('click', () => {
-  if (confirm('Remove all classes and pictures, and begin with the drawings again?')) {
-    beginAgain();
-    void keep();
-  }
+  remember('example restored');
+  beginAgain();
+  statusLine.textContent = 'The example is restored. Undo restores your images.';
+  void keep();
 });
+byId('stop').addEventListener('click', () => stopping?.abort());
 byId('learn').addEventListener('click', () => void work(train));
 backend.addEventListener('change', () => void work(useBackend));
 byId('try-camera').addEventListener(
@@ -357,7 +395,7 @@ byId('save-adapter').addEventListener(
   () =>
     void work(async () => {
       await saveAdapter(learned!.model, 'downloads://pictures.safetensors');
-      return 'The adapter is a file.';
+      return 'Downloaded. Load it with loadAdapter, or open it on this page.';
     }),
 );
 byId('save-model').addEventListener(
@@ -367,7 +405,7 @@ byId('save-model').addEventListener(
       const merged = mergeLoRA(learned!.model);
       await merged.save('downloads://pictures');
       disposeModel(merged);
-      return 'The model is two files, which tf.loadLayersModel takes.';
+      return 'Downloaded two files. Load them with tf.loadLayersModel.';
     }),
 );
 
