@@ -12,21 +12,21 @@ export interface ServedPage {
   close(): Promise<void>;
 }
 
-/** Builds a page, and the library where that is needed, and serves the page until the program is stopped. */
+/** Builds a page, and the library if necessary, and serves the page until the program is stopped. */
 export async function servePage(configFile: string): Promise<void> {
   sayWhere(await openPage(configFile));
 }
 
-/** Builds a page that takes nothing of the built library, and serves it until the program is stopped. */
+/** Builds a page that does not use the built library, and serves it until the program is stopped. */
 export async function serveSource(configFile: string): Promise<void> {
   sayWhere(await buildPage(configFile));
 }
 
 function sayWhere({url}: ServedPage): void {
-  console.log(`\nThe page is here: ${url}\nStop it with Ctrl+C.`);
+  console.log(`\nOpen the page: ${url}\nStop with Ctrl+C.`);
 }
 
-/** Builds a page, and the library where it is not built yet or has changed since, and serves the page. */
+/** Builds a page, and the library if it is not built yet or has changed since, and serves the page. */
 export async function openPage(configFile: string): Promise<ServedPage> {
   if (!isBuilt()) {
     console.log('Building the library …');
@@ -40,12 +40,14 @@ export async function openPage(configFile: string): Promise<ServedPage> {
 
 async function buildPage(configFile: string): Promise<ServedPage> {
   console.log('Building the page …');
-  await build({configFile, logLevel: 'error'});
-  const server = await preview({configFile});
+  // The default loader warns that imports in the config have no file extension.
+  const configLoader = 'runner';
+  await build({configFile, configLoader, logLevel: 'error'});
+  const server = await preview({configFile, configLoader});
   return {url: server.resolvedUrls?.local[0] ?? '', close: () => server.close()};
 }
 
-/** Whether the built library is younger than all of its source. */
+/** Whether the built library is newer than all of its source. */
 function isBuilt(): boolean {
   const built = join(ROOT, 'dist/index.js');
   if (!existsSync(built)) {
