@@ -30,7 +30,7 @@ test('orders to learn from and to be asked have nothing in common, and their ans
   expect(isTicket(' T4 | two TEA')).toBe(false);
 });
 
-test('texts are read with their answers behind an arrow, as JSON lines, or as a whole', () => {
+test('texts are read with answers behind an arrow, as JSON lines, or as a whole', () => {
   expect(examplesIn('a => b\n\n \nsome text\nof two lines\n')).toEqual([
     {prompt: 'a =>', completion: ' b'},
     {text: 'some text\nof two lines'},
@@ -45,7 +45,7 @@ test('texts are read with their answers behind an arrow, as JSON lines, or as a 
   expect(askedAs('a', examplesIn('some text'))).toBe('a');
 });
 
-test('talks are learned as they are, and what is asked is a talk that begins as they do', () => {
+test('chats are learned as they are, and a prompt becomes a chat with their system message', () => {
   const [system, user, assistant] = [
     {role: 'system', content: 'Be brief.'},
     {role: 'user', content: 'Hello!'},
@@ -78,7 +78,7 @@ describeInBrowser('the page that teaches a language model', () => {
     page = await site.browser.newPage({viewport: {width: 1280, height: 1000}});
     errors = collectErrors(page);
     await page.goto(site.url);
-    await says('Ready: the model takes 0');
+    await says('Ready: the model uses 0');
   });
 
   /** Waits until the page says something that begins so. */
@@ -111,13 +111,14 @@ describeInBrowser('the page that teaches a language model', () => {
     await page.fill('#epochs', '40');
     longest = await longestTask(page, async () => {
       await page.click('#learn');
-      await says('Learned from 3 texts');
+      await says('Step \\d+ of 40, loss [\\d.]+, about \\d+ s left');
+      await says('Trained on 3 texts');
     });
     expect(await page.locator('#written li').count()).toBe(40);
     expect(await page.getAttribute('#loss svg', 'aria-label')).toMatch(/^Loss; loss from \d/);
     expect(await page.isChecked('#on')).toBe(true);
     expect(await ask()).not.toBe(base);
-    expect(await page.textContent('#answers li:first-child')).toMatch(/^Adapted: the fox/);
+    expect(await page.textContent('#answers li:first-child')).toMatch(/^With the adapter: the fox/);
   });
 
   test('the thread of the page is never busy for more than 100 ms', () => {
@@ -152,12 +153,12 @@ describeInBrowser('the page that teaches a language model', () => {
     await page.fill('#text', 'the fox');
     const learned = await ask();
     await page.reload();
-    await says('Ready: .* Your adapter from last time is here again');
+    await says('Ready: .* Your previous adapter is restored');
     expect(await page.inputValue('#texts')).toBe(TEXTS);
     await page.fill('#text', 'the fox');
     expect(await ask()).toBe(learned);
     await page.click('#forget');
-    await says('The adapter is gone');
+    await says('Adapter removed');
     expect(await ask()).toBe(base);
     await page.setInputFiles('#file', {name: 'mine.safetensors', mimeType: '', buffer: Buffer.from('Dear page,')});
     await says('This is not|.*safetensors|.*header');
@@ -166,15 +167,30 @@ describeInBrowser('the page that teaches a language model', () => {
     expect(await ask()).toBe(learned);
   });
 
-  test('a training can be stopped', async () => {
+  test('training can be stopped and undone, and leaves no bar that is half full', async () => {
     await page.fill('#epochs', '40');
     await stopAtFirstStep(page);
+    const before = await ask();
     await page.click('#learn');
-    await says('Learned from 3 texts');
+    await says('Stopped after');
     expect(await page.locator('#written li').count()).toBeLessThan(40);
+    expect(await page.isVisible('#progress')).toBe(false);
+    expect(await ask()).not.toBe(before);
+    await page.click('#undo:text-is("Undo: training")');
+    await says('Undone');
+    expect(await ask()).toBe(before);
   });
 
-  test('it learns the answers in talks', async () => {
+  test('texts that were replaced are restored', async () => {
+    await page.click('#samples');
+    expect(await page.textContent('#count')).toBe('16 texts');
+    await page.focus('#epochs'); // in the texts, Ctrl+Z is the browser's
+    await page.keyboard.press('Control+z');
+    await says('Undone');
+    expect(await page.inputValue('#texts')).toBe(TEXTS);
+  });
+
+  test('it learns the answers in chats', async () => {
     const talk = (asked: string, content: string) =>
       JSON.stringify({
         messages: [
@@ -188,7 +204,7 @@ describeInBrowser('the page that teaches a language model', () => {
     const before = await ask();
     await page.fill('#epochs', '20');
     await page.click('#learn');
-    await says('Learned from 2 texts');
+    await says('Trained on 2 texts');
     expect(await ask()).not.toBe(before);
     await page.fill('#texts', TEXTS);
   });

@@ -3,6 +3,7 @@ import {encodeSafetensors} from '../../src/platform/formats/safetensors';
 import {loadAdapter} from '../../src';
 import {useBackend} from '../helpers';
 import {describeUnless, pretrained} from '../missing';
+import {labelOf, placeLabels} from '../../examples/sentences/src/labels';
 import {movedApart} from '../../examples/sentences/src/plane';
 import {collectErrors, downloads, expectTidy, longestTask, LOOKS, MISSING_BROWSER, openSite, showAs} from './site';
 
@@ -53,6 +54,30 @@ test('points that are too near each other part, and stay on the map', () => {
   ]);
 });
 
+test('labels are beside their points, cover nothing, and are left out where there is no room', () => {
+  const options = {widths: [40, 40, 40], height: 6, radius: 5, bound: 100, order: [0, 1, 2]};
+  const right = {anchor: 'start', dx: 7, dy: 0};
+  const left = {anchor: 'end', dx: -7, dy: 0};
+  const place = (ys: number[], xs: number[], other = {}) =>
+    placeLabels(
+      xs.map((x, i) => [x, ys[i]!]),
+      {...options, ...other},
+    );
+  // Far from each other, all are to the right; at the right edge, to the left.
+  expect(place([0, 50, -50], [0, 0, 80])).toEqual([right, right, left]);
+  // The second point is in the way of the first label.
+  expect(place([0, 0, 50], [0, 10, 0])).toEqual([left, right, right]);
+  // Above and below there is room for two, beside for none.
+  const narrow = place([0, 1, 30], [0, 0, 30], {radius: 3, bound: 12, widths: [20, 20, 90]});
+  expect(narrow.map(spot => spot && Math.sign(spot.dy))).toEqual([-1, 1, null]);
+});
+
+test('a label is the start of its sentence', () => {
+  expect(labelOf('Short enough.', 26)).toBe('Short enough.');
+  expect(labelOf('We waited an hour, for a burnt steak.', 22)).toBe('We waited an hour …');
+  expect(labelOf('Incomprehensibilities', 10)).toBe('Incompreh …');
+});
+
 describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an encoder of sentences', () => {
   const site = openSite('sentences', ENCODER.folder);
   let page: Page;
@@ -77,6 +102,34 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
     return page.$$eval(`#${when} li`, rows => rows.map(row => Number((row as HTMLElement).dataset['index'])));
   }
 
+  test('it opens with sentences in groups, ready to train, and shows most of them at once', async () => {
+    expect(await page.isEnabled('#learn')).toBe(true);
+    const groups = await page.$$eval('#sentences select', all => all.map(each => (each as HTMLSelectElement).value));
+    expect(groups).toEqual(Array.from({length: COUNT}, (_, i) => (isGrouped(i) ? (i % 2 === 0 ? 'B' : 'A') : '')));
+    const visible = await page.$eval('#sentences', list => {
+      const {bottom} = list.getBoundingClientRect();
+      return [...list.children].filter(row => row.getBoundingClientRect().bottom <= bottom).length;
+    });
+    expect(visible).toBeGreaterThanOrEqual(16);
+  });
+
+  test('points have labels, of which none covers another', async () => {
+    const labels = page.locator('#map .dot text:not(.hidden-label)');
+    expect(await labels.count()).toBeGreaterThanOrEqual(20);
+    expect(await page.locator('#map .dot.chosen text:not(.hidden-label)').textContent()).toBe(
+      'The pizza was cold and …',
+    );
+    await page.waitForTimeout(1000); // the points glide
+    const boxes = await labels.evaluateAll(all => all.map(label => label.getBoundingClientRect().toJSON() as DOMRect));
+    boxes.forEach((one, i) =>
+      boxes.slice(i + 1).forEach(other => {
+        const isBeside = one.right < other.left + 1 || other.right < one.left + 1;
+        const isAbove = one.bottom < other.top + 4 || other.bottom < one.top + 4; // a line is higher than its letters
+        expect(isBeside || isAbove).toBe(true);
+      }),
+    );
+  });
+
   test('at first the nearest are on the same subject', async () => {
     for (const sentence of [8, 13, 19]) {
       expect(Math.floor((await near(sentence, 'before'))[0]! / 6)).toBe(Math.floor(sentence / 6));
@@ -97,10 +150,9 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
         }
         return alike / (4 * sentences.length);
       };
-      await page.click('#example');
       longest = await longestTask(page, async () => {
         await page.click('#learn');
-        await says('Learned');
+        await says('Trained');
       });
       const before = await share('before', false);
       expect(before).toBeLessThan(0.6);
@@ -116,17 +168,23 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
   test('dots do not hide each other', async () => {
     const {places, radius} = await page.$$eval('#map .dot', dots => ({
       places: dots.map(dot => {
-        const {a, e, f} = new DOMMatrix((dot as SVGGElement).style.transform);
-        return [e, f, a] as const;
+        const {e, f} = new DOMMatrix((dot as SVGGElement).style.transform);
+        return [e, f] as const;
       }),
       radius: Number(dots[0]!.querySelector('circle')!.getAttribute('r')),
     }));
     expect(places).toHaveLength(COUNT);
-    places.forEach(([x, y, scale], i) =>
-      places
-        .slice(i + 1)
-        .forEach(([u, v]) => expect(Math.hypot(x - u, y - v)).toBeGreaterThanOrEqual(2 * scale * radius)),
+    places.forEach(([x, y], i) =>
+      places.slice(i + 1).forEach(([u, v]) => expect(Math.hypot(x - u, y - v)).toBeGreaterThanOrEqual(2 * radius)),
     );
+  });
+
+  test('groups are cleared and restored', async () => {
+    await page.click('#ungroup');
+    expect(await page.isDisabled('#learn')).toBe(true);
+    await page.click('#undo:text-is("Undo: groups cleared")');
+    await says('Undone');
+    expect(await page.isEnabled('#learn')).toBe(true);
   });
 
   let file: Buffer;
@@ -141,7 +199,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
   test('the adapter can be forgotten, brought back, and opened from its file', async () => {
     const learned = await near(4, 'after');
     await page.click('#forget');
-    await says('The adapter is gone');
+    await says('Adapter removed');
     expect(await page.locator('#after li').count()).toBe(0);
     await page.setInputFiles('#file', {name: 'letter.safetensors', mimeType: '', buffer: Buffer.from('Dear page,')});
     await says('letter.safetensors: ');
@@ -209,7 +267,7 @@ describeUnless(ENCODER.missing ?? MISSING_BROWSER, 'the page that teaches an enc
     expect(before.groups[24]).toBe('H');
     await page.waitForFunction(isKept, [24, 'H'] as const);
     await page.reload();
-    await says('Ready: .* Your adapter from last time is here again');
+    await says('Ready: .* Your previous adapter is restored');
     expect(await shown()).toEqual(before);
   });
 

@@ -1,7 +1,9 @@
 import {byId, make, sayOutcome, wholeNumberIn} from '../../shared/dom';
 import {download, onFiles} from '../../shared/files';
+import {History} from '../../shared/history';
 import {Kept} from '../../shared/kept';
 import {Plot, type Point} from '../../shared/plot';
+import {TimeLeft} from '../../shared/timeLeft';
 import {Remote} from '../../shared/worker';
 import type {Engine, News, Size} from './protocol';
 import {askedAs, examplesIn, SAMPLES} from './texts';
@@ -9,7 +11,7 @@ import {askedAs, examplesIn, SAMPLES} from './texts';
 /** So many answers are shown. */
 const MOST_ANSWERS = 12;
 
-/** All that the visitor made, to be kept and to be brought back. */
+/** Everything that the visitor made, which the browser keeps. */
 interface State {
   texts: string;
   /** The file of the adapter, if there is one. */
@@ -26,28 +28,31 @@ const texts = byId<HTMLTextAreaElement>('texts');
 
 let state: State = {texts: SAMPLES, adapter: null};
 let busy = true;
-/** What a worker does that can be stopped. */
-let stoppable = false;
+/** Whether the worker does something that can be stopped, and whether the visitor has done so. */
+let [stoppable, isStopped] = [false, false];
 let losses: Point[] = [];
-/** Where pieces of the answer that is being written go. */
+/** The answer that is being generated. */
 let answer: HTMLElement | null = null;
 
 const engine = new Remote<Engine, News>(new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}), showNews);
+const history = new History(byId('undo'));
 const kept = new Kept<State>('language');
+const left = new TimeLeft();
 const plot = new Plot(byId('loss'), {title: 'Loss', xLabel: 'step'});
 
 function showNews(news: News): void {
   switch (news.kind) {
     case 'loading': {
       const {done, total} = news;
-      // A server need not say how long a file is.
+      // A server may not say how large a file is.
       progress.value = total > 0 ? done / total : 0;
       statusLine.textContent = `Loading the model: ${megabytes(done)} MB${total > 0 ? ` of ${megabytes(total)}` : ''}`;
       break;
     }
     case 'step':
       progress.value = news.step / news.steps;
-      statusLine.textContent = `Step ${news.step} of ${news.steps}, loss ${news.loss.toFixed(3)}`;
+      statusLine.textContent =
+        `Step ${news.step} of ${news.steps}, loss ${news.loss.toFixed(3)}` + left.text(news.step, news.steps);
       losses.push({x: news.step, y: news.loss});
       plot.show([{name: 'loss', points: losses}]);
       break;
@@ -71,16 +76,17 @@ function sizeText({parameters, bytes}: Size): string {
   return `${parameters.toLocaleString('en')} parameters, a file of ${(bytes / 1000).toFixed(0)} kB`;
 }
 
-/** Does something in the worker, with everything disabled that would disturb it. */
+/** Does something in the worker, with the controls disabled that would interfere. */
 async function work(doing: () => Promise<string>, canStop = false): Promise<void> {
-  [busy, stoppable] = [true, canStop];
+  [busy, stoppable, isStopped] = [true, canStop, false];
   showState();
   await sayOutcome(statusLine, doing);
   [busy, stoppable] = [false, false];
+  progress.value = 0;
   showState();
 }
 
-/** Takes on another state, which the browser keeps. */
+/** Changes the state, which the browser keeps. */
 function become(next: Partial<State>): void {
   state = {...state, ...next};
   void kept.write(state);
@@ -112,10 +118,11 @@ function showState(): void {
   for (const [id, isEnabled] of Object.entries(enabled)) {
     byId<HTMLButtonElement>(id).disabled = !isEnabled;
   }
+  history.allow(!busy);
   byId('count').textContent = countText();
 }
 
-/** The examples of the page; none where they cannot be read. */
+/** The examples of the page; none if they cannot be read. */
 function readable(): ReturnType<typeof examplesIn> {
   try {
     return examplesIn(texts.value);
@@ -124,14 +131,41 @@ function readable(): ReturnType<typeof examplesIn> {
   }
 }
 
-/** Does what gives another adapter, or none. */
-function changeAdapter(doing: () => Promise<string>, {forgets = false, canStop = false} = {}): void {
+/** Replaces or removes the adapter, and lets the visitor undo that. */
+function changeAdapter(what: string, doing: () => Promise<string>, {forgets = false, canStop = false} = {}): void {
   void work(async () => {
+    const {adapter} = state;
     const said = await doing();
+    history.add(what, () => bringBack(adapter));
     become({adapter: forgets ? null : await engine.call('file')});
     switched.checked = state.adapter !== null;
     return said;
   }, canStop);
+}
+
+/** Restores an earlier adapter. */
+function bringBack(adapter: Blob | null): void {
+  void work(async () => {
+    await (adapter === null ? engine.call('forget') : engine.call('open', adapter));
+    become({adapter});
+    switched.checked = adapter !== null;
+    return 'Undone.';
+  });
+}
+
+/** Replaces the texts, and lets the visitor undo that. */
+function replaceTexts(next: string): void {
+  const former = texts.value;
+  const set = (value: string) => {
+    texts.value = value;
+    become({texts: value});
+    showState();
+  };
+  history.add('texts replaced', () => {
+    set(former);
+    statusLine.textContent = 'Undone.';
+  });
+  set(next);
 }
 
 texts.addEventListener('input', () => {
@@ -139,12 +173,12 @@ texts.addEventListener('input', () => {
   showState();
 });
 byId('samples').addEventListener('click', () => {
-  texts.value = SAMPLES;
-  become({texts: SAMPLES});
-  showState();
+  replaceTexts(SAMPLES);
+  statusLine.textContent = 'The example is restored. Undo restores your texts.';
 });
 byId('learn').addEventListener('click', () =>
   changeAdapter(
+    'training',
     async () => {
       const examples = examplesIn(texts.value);
       losses = [];
@@ -152,13 +186,17 @@ byId('learn').addEventListener('click', () =>
       byId('written').replaceChildren();
       const course = {examples, epochs: wholeNumberIn(epochs), sample: askedAs(field.value.trim(), examples)};
       const {seconds, cut, ...size} = await engine.call('learn', course);
-      const short = cut === 0 ? '' : ` ${cut} were too long, and cut.`;
-      return `Learned from ${examples.length} texts in ${seconds.toFixed(0)} s: ${sizeText(size)}.${short}`;
+      const short = cut === 0 ? '' : ` ${cut} were too long and were truncated.`;
+      const began = isStopped ? 'Stopped after' : `Trained on ${examples.length} texts in`;
+      return `${began} ${seconds.toFixed(0)} s: ${sizeText(size)}.${short}`;
     },
     {canStop: true},
   ),
 );
-byId('stop').addEventListener('click', () => void engine.call('stop'));
+byId('stop').addEventListener('click', () => {
+  isStopped = true;
+  void engine.call('stop');
+});
 byId('ask').addEventListener('submit', event => {
   event.preventDefault();
   const asked = field.value.trim();
@@ -166,41 +204,42 @@ byId('ask').addEventListener('submit', event => {
     return;
   }
   const learned = switched.checked && state.adapter !== null;
-  statusLine.textContent = 'Writing …';
+  statusLine.textContent = 'Generating …';
   void work(async () => {
     answer = make('strong');
-    const who = learned ? 'Adapted' : 'Base';
+    const who = learned ? 'With the adapter' : 'Without the adapter';
     const row = make('li', {className: learned ? 'learned' : ''}, make('span', {}, `${who}: ${asked}`), '\n', answer);
     byId('answers').prepend(row);
     [...byId('answers').children].slice(MOST_ANSWERS).forEach(old => old.remove());
     const begin = performance.now();
     const text = await engine.call('write', askedAs(asked, readable()), learned);
     answer.textContent = shown(text);
-    return `Answered in ${((performance.now() - begin) / 1000).toFixed(1)} s.`;
+    return `${isStopped ? 'Stopped after' : 'Answered in'} ${((performance.now() - begin) / 1000).toFixed(1)} s.`;
   }, true);
 });
 byId('save').addEventListener('click', () => {
   download({name: 'language.safetensors', content: state.adapter!});
-  statusLine.textContent = 'Downloaded. loadAdapter reads it, and so does this page.';
+  statusLine.textContent = 'Downloaded. Load it with loadAdapter, or drop it on this page.';
 });
 byId('peft').addEventListener('click', () => {
   void work(async () => {
     const {config, weights} = await engine.call('peft');
     download({name: 'adapter_config.json', content: config}, {name: 'adapter_model.safetensors', content: weights});
-    return 'Downloaded two files. PeftModel.from_pretrained reads the folder that they are in.';
+    return 'Downloaded two files. Put them in a folder for PeftModel.from_pretrained.';
   });
 });
 byId('gguf').addEventListener('click', () => {
   void work(async () => {
     download({name: 'adapter.gguf', content: await engine.call('gguf')});
-    return 'Downloaded. llama-cli -m base.gguf --lora adapter.gguf';
+    return 'Downloaded. Use it with llama-cli -m base.gguf --lora adapter.gguf';
   });
 });
 byId('forget').addEventListener('click', () =>
   changeAdapter(
+    'adapter forgotten',
     async () => {
       await engine.call('forget');
-      return 'The adapter is gone.';
+      return 'Adapter removed. Undo restores it until you reload the page.';
     },
     {forgets: true},
   ),
@@ -210,11 +249,10 @@ onFiles(byId('file'), byId('drop'), ([file]) => {
     return;
   }
   if (file.name.endsWith('.safetensors')) {
-    changeAdapter(async () => `Opened ${file.name}: ${sizeText(await engine.call('open', file))}.`);
+    changeAdapter('file opened', async () => `Opened ${file.name}: ${sizeText(await engine.call('open', file))}.`);
   } else {
     void work(async () => {
-      texts.value = await file.text();
-      become({texts: texts.value});
+      replaceTexts(await file.text());
       return `Opened ${file.name}: ${countText()}.`;
     });
   }
@@ -230,7 +268,6 @@ void work(async () => {
     await engine.call('open', state.adapter);
   }
   switched.checked = state.adapter !== null;
-  progress.value = 0;
-  const again = state.adapter === null ? '' : ' Your adapter from last time is here again.';
-  return `Ready: the model takes ${(bytes / 1e6).toFixed(1)} MB.${again}`;
+  const again = state.adapter === null ? '' : ' Your previous adapter is restored.';
+  return `Ready: the model uses ${(bytes / 1e6).toFixed(1)} MB of memory.${again}`;
 });

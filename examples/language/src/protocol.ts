@@ -5,14 +5,14 @@ import type {ChatRecord, Message} from 'tfjs-lora/language';
  * other.
  */
 
-/** What the model writes on from, or the talk that it answers. */
+/** The text that the model continues, or the chat that it answers. */
 export type Prompt = string | readonly Message[];
 
-/** How a training is done. */
+/** The data and length of a training. */
 export interface Course {
   examples: readonly ChatRecord[];
   epochs: number;
-  /** What the model is asked after each epoch. */
+  /** What the model answers after each epoch. */
   sample: Prompt;
 }
 
@@ -20,11 +20,11 @@ export interface Course {
 export interface Engine {
   /** Loads the model from its file at a URL. */
   start(url: string): Promise<Start>;
-  /** Learns from the beginning. */
+  /** Trains a new adapter. */
   learn(course: Course): Promise<Learned>;
-  /** Ends a training behind its step, or the writing. */
+  /** Ends training after the current step, or text generation. */
   stop(): Promise<void>;
-  /** Writes on from a text, or answers a talk, with what was learned or without. */
+  /** Continues a text or answers a chat, with or without the adapter. */
   write(prompt: Prompt, learned: boolean): Promise<string>;
   /** The adapter as a file of this library. */
   file(): Promise<Blob>;
@@ -32,18 +32,18 @@ export interface Engine {
   peft(): Promise<{config: Blob; weights: Blob}>;
   /** The file for llama.cpp. */
   gguf(): Promise<Blob>;
-  /** Takes on the adapter in a file of `file`. */
+  /** Opens the adapter in a file of `file`. */
   open(file: Blob): Promise<Size>;
-  /** Lets go of the adapter. */
+  /** Removes the adapter. */
   forget(): Promise<void>;
 }
 
 export interface Start {
-  /** What the model takes in memory. */
+  /** The size of the model in memory. */
   bytes: number;
 }
 
-/** An adapter, as it is stored. */
+/** The size of an adapter and of its file. */
 export interface Size {
   parameters: number;
   bytes: number;
@@ -51,7 +51,7 @@ export interface Size {
 
 export interface Learned extends Size {
   seconds: number;
-  /** Texts that were longer than what is learned of one. */
+  /** How many texts were truncated. */
   cut: number;
 }
 

@@ -1,10 +1,10 @@
 import {type ChatRecord, type Message, parseChats} from 'tfjs-lora/language';
 import type {Prompt} from './protocol';
 
-/** Between what is asked and what is answered. */
+/** Separates a prompt from its answer. */
 export const ARROW = '=>';
 
-/** Orders as they are spoken, and tickets for the kitchen. */
+/** Spoken orders, and tickets for the kitchen. */
 export const SAMPLES = [
   ['Table four wants two teas and a coffee.', 'T4 | 2 TEA, 1 COF'],
   ['Could we have a salad and three beers at table one, please?', 'T1 | 1 SAL, 3 BEE'],
@@ -27,8 +27,8 @@ export const SAMPLES = [
   .join('\n\n');
 
 /**
- * The examples in what was pasted or dropped: JSON lines of talks, of prompts and completions, or of texts; else texts
- * with empty lines between, in each of which what stands behind an arrow is the answer to what stands before it.
+ * The examples in pasted text: JSON lines of chats, of prompts and completions, or of texts. Otherwise texts that are
+ * separated by empty lines, each of which may have an arrow between a prompt and its answer.
  */
 export function examplesIn(pasted: string): ChatRecord[] {
   if (pasted.trimStart().startsWith('{')) {
@@ -45,7 +45,7 @@ export function examplesIn(pasted: string): ChatRecord[] {
     });
 }
 
-/** The messages that an example begins with, if it is a talk. */
+/** The messages that an example begins with, if it is a chat. */
 function talkIn(example: ChatRecord): readonly Message[] | undefined {
   if ('length' in example) {
     return example;
@@ -55,8 +55,8 @@ function talkIn(example: ChatRecord): readonly Message[] | undefined {
 }
 
 /**
- * What the model is given: where talks are learned, or nothing is, a talk that begins as the first of them; where
- * answers are learned, what is asked with the arrow behind it.
+ * The prompt in the format of the examples: a chat with their system message if they are chats or there are none, and
+ * with an arrow behind it if they have answers.
  */
 export function askedAs(text: string, examples: readonly ChatRecord[]): Prompt {
   const talk = examples.map(talkIn).find(messages => messages !== undefined);

@@ -25,13 +25,13 @@ const LORA: LoRAConfig = {
   targets: [/attention\/self\/(query|value)$/, /(intermediate|output)\/dense$/],
   trainInFull: [HEAD],
 };
-/** No adapter of this encoder comes near it. */
+/** No adapter of this encoder is nearly as large. */
 const MOST_BYTES = 2 ** 26;
-/** Sentences of more tokens are cut. */
+/** Longer sentences are truncated, in tokens. */
 const PLACES = 48;
 const BATCH = 8;
 
-/** The encoder, and what it has learned. */
+/** The encoder and its adapter. */
 export class SentenceEngine implements Engine {
   private body: tf.LayersModel | undefined;
   private tokenizer: Tokenizer | undefined;
@@ -67,7 +67,7 @@ export class SentenceEngine implements Engine {
     const {tokenizer} = this.loaded();
     const groups = [...new Set(examples.map(({group}) => group))];
     if (groups.length < 2) {
-      throw new Error('Put sentences into two groups at least: what is alike shows by what is not.');
+      throw new Error('Put sentences into at least two groups.');
     }
     const model = this.withHead(groups.length, classifier => applyLoRA(classifier, LORA));
     const optimizer = adam({learningRate: 3e-3});
@@ -160,7 +160,7 @@ export class SentenceEngine implements Engine {
     return {body: this.body, tokenizer: this.tokenizer};
   }
 
-  /** A file as it comes, with news of how far it is. */
+  /** Downloads a file, with news of its progress. */
   private async download(url: string): Promise<Uint8Array> {
     const response = await found(url);
     const total = Number(response.headers.get('content-length'));
@@ -181,7 +181,9 @@ export class SentenceEngine implements Engine {
 async function found(url: string): Promise<Response> {
   const response = await fetch(url);
   if (!response.ok) {
-    throw new Error(`${url} answers ${response.status}. Is the encoder there? npm run setup -- pretrained brings it.`);
+    throw new Error(
+      `${url} answers ${response.status}. Is the encoder there? npm run setup -- pretrained downloads it.`,
+    );
   }
   return response;
 }

@@ -2,6 +2,7 @@ import {byId, make, sayOutcome, wholeNumberIn} from '../../shared/dom';
 import {download, onFiles} from '../../shared/files';
 import {History} from '../../shared/history';
 import {Kept} from '../../shared/kept';
+import {TimeLeft} from '../../shared/timeLeft';
 import {Remote} from '../../shared/worker';
 import {type Dot, SentenceMap} from './map';
 import {turnedTowards} from './plane';
@@ -12,7 +13,7 @@ import {SAMPLES} from './samples';
 const GROUPS = ['', 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H'];
 const NEIGHBOURS = 4;
 
-/** All that the visitor made, to be kept and to be brought back. */
+/** Everything that the visitor made, which the browser keeps. */
 interface State {
   sentences: readonly Dot[];
   chosen: number;
@@ -34,22 +35,24 @@ let busy = true;
 const engine = new Remote<Engine, News>(new Worker(new URL('worker.ts', import.meta.url), {type: 'module'}), showNews);
 const history = new History(byId('undo'));
 const kept = new Kept<State>('sentences');
+const left = new TimeLeft();
 const rows = new SentenceRows(byId('sentences'), GROUPS, {choose, group: giveGroup, remove});
 const map = new SentenceMap(byId<SVGSVGElement>('map'), choose, NEIGHBOURS);
 
 function examples(): Dot[] {
-  return SAMPLES.map(({text}) => ({text, group: ''}));
+  return SAMPLES.map(({text, mood = ''}) => ({text, group: mood}));
 }
 
 function showNews(news: News): void {
   if (news.kind === 'loading') {
     const {done, total} = news;
-    // A server need not say how long a file is.
+    // A server may not say how large a file is.
     progress.value = total > 0 ? done / total : 0;
     statusLine.textContent = `Loading the encoder: ${megabytes(done)} MB${total > 0 ? ` of ${megabytes(total)}` : ''}`;
   } else {
     progress.value = news.step / news.steps;
-    statusLine.textContent = `Step ${news.step} of ${news.steps}, loss ${news.loss.toFixed(3)}`;
+    statusLine.textContent =
+      `Step ${news.step} of ${news.steps}, loss ${news.loss.toFixed(3)}` + left.text(news.step, news.steps);
   }
 }
 
@@ -61,22 +64,23 @@ function sizeText({parameters, bytes}: Size): string {
   return `${parameters.toLocaleString('en')} parameters, a file of ${(bytes / 1000).toFixed(0)} kB`;
 }
 
-/** Does something in the worker, with everything disabled that would disturb it. */
+/** Does something in the worker, with the controls disabled that would interfere. */
 async function work(doing: () => Promise<string>): Promise<void> {
   busy = true;
   showState();
   await sayOutcome(statusLine, doing);
   busy = false;
+  progress.value = 0;
   showState();
 }
 
-/** Takes on another state, which the browser keeps. */
+/** Changes the state, which the browser keeps. */
 function become(next: State): void {
   state = next;
   void kept.write(state);
 }
 
-/** Does a step that can be undone, and does not need the worker. */
+/** Changes the state without the worker, and lets the visitor undo that. */
 function step(what: string, next: Partial<State>): void {
   const former = state;
   history.add(what, () => bringBack(former));
@@ -84,7 +88,7 @@ function step(what: string, next: Partial<State>): void {
   showState();
 }
 
-/** Goes back to another state, whatever the worker has to do for it. */
+/** Restores an earlier state, with the worker's adapter. */
 function bringBack(former: State): void {
   void work(async () => {
     const {adapter} = state;
@@ -97,7 +101,7 @@ function bringBack(former: State): void {
   });
 }
 
-/** Gives the worker the adapter that the page has. */
+/** Gives the worker the adapter of the page. */
 async function openKept(): Promise<void> {
   if (state.adapter === null) {
     await engine.call('forget');
@@ -106,7 +110,7 @@ async function openKept(): Promise<void> {
   }
 }
 
-/** Asks where the sentences lie, before and after learning. What is seen moves as little as it can. */
+/** Computes where the sentences are, before and after training. Points on the map move as little as possible. */
 async function place(): Promise<void> {
   const texts = state.sentences.map(({text}) => text);
   const before = await engine.call('place', texts, false);
@@ -139,7 +143,6 @@ function showState(): void {
     on: !busy && places?.after != null,
     list: !busy,
     'add-sentence': !busy,
-    example: !busy,
     ungroup: !busy && groups.size > 0,
     samples: !busy,
   };
@@ -149,11 +152,11 @@ function showState(): void {
   history.allow(!busy);
   rows.show(sentences, chosen);
   if (places?.before.points.length !== sentences.length) {
-    return; // they are being asked for
+    return; // they are being computed
   }
   const seen = (switched.checked ? places.after : null) ?? places.before;
   map.show(sentences, seen.points, chosen, nearest(seen));
-  byId('chosen').textContent = `${chosen + 1}. ${sentences[chosen]!.text}`;
+  byId('chosen').textContent = sentences[chosen]!.text;
   showNear('before', places.before);
   showNear('after', places.after);
 }
@@ -164,7 +167,7 @@ function showNear(id: string, from: Places | null): void {
     ...indices.map(i => {
       const {text, group} = state.sentences[i]!;
       const cosine = make('span', {}, from!.cosines[state.chosen]![i]!.toFixed(2));
-      const row = make('li', {}, cosine, ` ${i + 1}. ${text}`);
+      const row = make('li', {}, cosine, ` ${text}`);
       Object.assign(row.dataset, {group, index: String(i)});
       return row;
     }),
@@ -202,10 +205,10 @@ function replaceSentences(
 function remove(index: number): void {
   const rest = state.sentences.filter((_, i) => i !== index);
   const chosen = state.chosen > index ? state.chosen - 1 : state.chosen;
-  replaceSentences('sentence deleted', rest, chosen, 'Deleted. Undo brings it back.', () => rows.focus(index));
+  replaceSentences('sentence deleted', rest, chosen, 'Deleted. Undo restores it.', () => rows.focus(index));
 }
 
-/** Does what gives another adapter, or none, and lets the visitor undo it. */
+/** Replaces or removes the adapter, and lets the visitor undo that. */
 function changeAdapter(what: string, doing: () => Promise<string>): void {
   const former = state;
   void work(async () => {
@@ -225,38 +228,32 @@ byId('add').addEventListener('submit', event => {
   if (text !== '' && !busy) {
     field.value = '';
     const {sentences} = state;
-    const said = 'Added. Its nearest are below the map.';
+    const said = 'Added. The most similar sentences are below the map.';
     replaceSentences('sentence added', [...sentences, {text, group: ''}], sentences.length, said);
   }
-});
-byId('example').addEventListener('click', () => {
-  const moods = new Map(SAMPLES.map(({text, mood}) => [text, mood ?? '']));
-  step('grouped by mood', {
-    sentences: state.sentences.map(({text, group}) => ({text, group: moods.get(text) ?? group})),
-  });
 });
 byId('ungroup').addEventListener('click', () =>
   step('groups cleared', {sentences: state.sentences.map(({text}) => ({text, group: ''}))}),
 );
 byId('samples').addEventListener('click', () =>
-  replaceSentences('sentences replaced', examples(), 0, 'Here are the example sentences. Undo brings yours back.'),
+  replaceSentences('sentences replaced', examples(), 0, 'The example is restored. Undo restores your sentences.'),
 );
 switched.addEventListener('change', showState);
 byId('learn').addEventListener('click', () =>
   changeAdapter('training', async () => {
     const grouped = state.sentences.filter(({group}) => group !== '');
     const learned = await engine.call('learn', grouped, wholeNumberIn(epochs));
-    return `Learned from ${grouped.length} sentences in ${learned.seconds.toFixed(1)} s: ${sizeText(learned)}.`;
+    return `Trained on ${grouped.length} sentences in ${learned.seconds.toFixed(1)} s: ${sizeText(learned)}.`;
   }),
 );
 byId('save').addEventListener('click', () => {
   download({name: 'sentences.safetensors', content: state.adapter!});
-  statusLine.textContent = 'Downloaded. loadAdapter reads it.';
+  statusLine.textContent = 'Downloaded. Load it with loadAdapter, or drop it on this page.';
 });
 byId('forget').addEventListener('click', () =>
   changeAdapter('adapter forgotten', async () => {
     await engine.call('forget');
-    return 'The adapter is gone. Undo brings it back, until the page is loaded again.';
+    return 'Adapter removed. Undo restores it until you reload the page.';
   }),
 );
 onFiles(byId('file'), byId('drop'), files => {
@@ -278,8 +275,7 @@ void work(async () => {
   }
   await place();
   switched.checked = state.adapter !== null;
-  progress.value = 0;
   rows.reveal(state.chosen);
-  const again = state.adapter === null ? '' : ' Your adapter from last time is here again.';
-  return `Ready: ${(parameters / 1e6).toFixed(1)} million parameters.${again} Choose a sentence to see what is near it.`;
+  const again = state.adapter === null ? '' : ' Your previous adapter is restored.';
+  return `Ready: ${(parameters / 1e6).toFixed(1)} million parameters.${again}`;
 });

@@ -1,13 +1,16 @@
 import {makeSvg} from '../../shared/svg';
+import {labelOf, placeLabels} from './labels';
 import {movedApart} from './plane';
 import type {Places} from './protocol';
 
-/** Half of the width of the map, in its own units. */
-const HALF = 100;
-/** How far from the middle a point may lie, in halves. */
+/** Half of the width of the map, and of its view, in its own units. */
+const [HALF, VIEW] = [100, 115];
+/** How far from the middle a point may be, in halves. */
 const BOUND = 1.06;
-/** Of a point, in the map's units, where there is room. */
-const RADIUS = 7;
+/** The radius of a point and the least distance of two, in the map's units, while there is room. */
+const [RADIUS, DISTANCE] = [3.4, 14];
+/** The height of a label in pixels, and the most letters of one. */
+const [LABEL, LETTERS] = [12, 26];
 
 /** What a point of the map shows. */
 export interface Dot {
@@ -15,10 +18,13 @@ export interface Dot {
   group: string;
 }
 
-/** The plane of sentences. Points glide to where they are next, and none covers another. */
+type Shown = [sentences: readonly Dot[], points: Places['points'], chosen: number, near: readonly number[]];
+
+/** The sentences as points with labels. Points glide to their next positions, and none covers another. */
 export class SentenceMap {
   private dots: SVGGElement[] = [];
   private readonly lines: SVGLineElement[];
+  private shown: Shown | undefined;
 
   constructor(
     private readonly svg: SVGSVGElement,
@@ -26,24 +32,31 @@ export class SentenceMap {
     neighbours: number,
   ) {
     this.lines = Array.from({length: neighbours}, () => this.svg.appendChild(makeSvg('line', {class: 'near'})));
+    // Labels keep their size in pixels.
+    new ResizeObserver(() => this.shown && this.show(...this.shown)).observe(svg);
   }
 
-  show(sentences: readonly Dot[], points: Places['points'], chosen: number, near: readonly number[]): void {
+  show(...shown: Shown): void {
+    this.shown = shown;
+    const [sentences, points, chosen, near] = shown;
     while (this.dots.length < sentences.length) {
       this.dots.push(this.newDot(this.dots.length));
     }
     this.dots.splice(sentences.length).forEach(dot => dot.remove());
-    // Many points are smaller, so that all of them have room.
+    // Many points are smaller, so that there is room for all of them.
     const scale = Math.min(1, 10 / Math.sqrt(sentences.length));
-    const apart = movedApart(points, (2 * RADIUS * scale + 0.5) / HALF, BOUND);
+    const apart = movedApart(points, (DISTANCE * scale) / HALF, BOUND);
     this.dots.forEach((dot, i) => {
       const [x, y] = apart[i]!;
       const {text, group} = sentences[i]!;
-      dot.style.transform = `translate(${HALF * x}px, ${HALF * y}px) scale(${scale})`;
+      dot.style.transform = `translate(${HALF * x}px, ${HALF * y}px)`;
       dot.dataset['group'] = group;
       dot.classList.toggle('chosen', i === chosen);
+      dot.querySelector('circle')!.setAttribute('r', String(RADIUS * scale));
       dot.querySelector('title')!.textContent = group === '' ? text : `${text} (${group})`;
+      dot.querySelector('text')!.textContent = labelOf(text, LETTERS);
     });
+    this.label(apart, RADIUS * scale, [...new Set([chosen, ...near, ...apart.keys()])]);
     this.lines.forEach((line, i) => {
       const [from, to] = [apart[chosen]!, apart[near[i] ?? chosen]!];
       for (const [name, value] of Object.entries({x1: from[0], y1: from[1], x2: to[0], y2: to[1]})) {
@@ -52,14 +65,25 @@ export class SentenceMap {
     });
   }
 
-  private newDot(index: number): SVGGElement {
-    const dot = makeSvg(
-      'g',
-      {class: 'dot'},
-      makeSvg('title'),
-      makeSvg('circle', {r: RADIUS}),
-      makeSvg('text', {'text-anchor': 'middle', dy: '0.35em'}, String(index + 1)),
+  private label(points: Places['points'], radius: number, order: readonly number[]): void {
+    const height = (LABEL * 2 * VIEW) / Math.max(this.svg.clientWidth, 1);
+    const texts = this.dots.map(dot => dot.querySelector('text')!);
+    texts.forEach(text => text.setAttribute('font-size', String(height)));
+    const spots = placeLabels(
+      points.map(([x, y]) => [HALF * x, HALF * y]),
+      {widths: texts.map(text => text.getComputedTextLength()), height: 1.15 * height, radius, bound: VIEW, order},
     );
+    texts.forEach((text, i) => {
+      const spot = spots[i];
+      text.classList.toggle('hidden-label', spot === null);
+      Object.entries({x: spot?.dx, y: spot?.dy, 'text-anchor': spot?.anchor}).forEach(
+        ([name, value]) => value !== undefined && text.setAttribute(name, String(value)),
+      );
+    });
+  }
+
+  private newDot(index: number): SVGGElement {
+    const dot = makeSvg('g', {class: 'dot'}, makeSvg('title'), makeSvg('circle'), makeSvg('text', {dy: '0.35em'}));
     dot.addEventListener('click', () => this.choose(index));
     return this.svg.appendChild(dot);
   }

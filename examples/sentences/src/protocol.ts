@@ -13,15 +13,15 @@ export interface Labelled {
 export interface Engine {
   /** Loads the encoder from the files under a URL. */
   start(url: string): Promise<Start>;
-  /** Where sentences lie, by what the encoder has learned, or without it. */
+  /** Places sentences, with or without the adapter. */
   place(texts: readonly string[], learned: boolean): Promise<Places>;
-  /** Learns the groups of some sentences, from the beginning. */
+  /** Trains a new adapter on sentences and their groups. */
   learn(examples: readonly Labelled[], epochs: number): Promise<Learned>;
   /** The adapter as a safetensors file. */
   file(): Promise<Blob>;
-  /** Takes on the adapter in a file of `file`, or in the two files of an adapter that PEFT saved. */
+  /** Opens the adapter in a file of `file`, or in the two files of an adapter that PEFT saved. */
   open(files: readonly File[]): Promise<Size>;
-  /** Lets go of the adapter. */
+  /** Removes the adapter. */
   forget(): Promise<void>;
 }
 
@@ -29,7 +29,7 @@ export interface Start {
   parameters: number;
 }
 
-/** Where sentences lie. */
+/** Where sentences are. */
 export interface Places {
   /** In a plane, each coordinate from −1 to 1. */
   points: [x: number, y: number][];

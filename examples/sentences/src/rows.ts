@@ -1,7 +1,7 @@
 import {make} from '../../shared/dom';
 import type {Dot} from './map';
 
-/** What a visitor does with a sentence of the list, by its number from 0. */
+/** What a visitor does with a sentence of the list, by its index. */
 interface Actions {
   choose: (index: number) => void;
   group: (index: number, group: string) => void;
@@ -28,7 +28,8 @@ export class SentenceRows {
       const {text, group} = sentences[i]!;
       row.classList.toggle('chosen', i === chosen);
       (row as HTMLElement).dataset['group'] = group;
-      row.querySelector('.sentence')!.textContent = text;
+      const button = row.querySelector<HTMLButtonElement>('.sentence')!;
+      [button.textContent, button.title] = [text, text];
       row.querySelector('select')!.value = group;
       row.querySelector<HTMLButtonElement>('.delete')!.disabled = sentences.length === 1;
     });
@@ -43,7 +44,7 @@ export class SentenceRows {
     }
   }
 
-  /** Puts the focus on the button that deletes a sentence, the one that has come to this place. */
+  /** Focuses the delete button of the sentence that is now at an index. */
   focus(index: number): void {
     const row = this.list.children[index] ?? this.list.lastElementChild;
     row?.querySelector<HTMLButtonElement>('.delete')!.focus({preventScroll: true});

@@ -1,4 +1,4 @@
-/** Sentences on four subjects, praise and complaints, and the groups that the example button gives to most of them. */
+/** Praise and complaints on four subjects. Most of them are in a group by their mood. */
 export const SAMPLES: readonly {text: string; mood?: 'A' | 'B'}[] = [
   {text: 'The pizza was cold and the waiter was rude.', mood: 'B'},
   {text: 'The best pasta I have had in years.', mood: 'A'},
