@@ -59,7 +59,7 @@ export {type StopOnNaN, stopOnNaN} from './core/training/stopOnNaN';
 export {resetOptimizer} from './core/training/resetOptimizer';
 export {replaceHead, type ReplaceHeadOptions} from './core/head/replaceHead';
 export type {HeadPlace} from './core/head/headPlace';
-export {type Batches, type FeatureFitArgs, fitOnFeatures} from './core/model/fitOnFeatures';
+export {type Batches, type FeatureFitArgs, fitOnFeatures, type HeadFirst} from './core/model/fitOnFeatures';
 export {type Split, splitAtFirstAdapter} from './core/model/split';
 
 // Adapters: switch between them, mix them.

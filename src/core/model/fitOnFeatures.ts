@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {
   checkCount,
+  checkNumber,
   checkOptions,
   kindOf,
   listed,
@@ -13,9 +14,16 @@ import {
 import {checkModel} from '../rewire/walk';
 import {isDataset, isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
 import {stopWith, takeTargetsOf} from '../../platform/tfjs/training';
-import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../platform/signals';
+import {
+  type CallOptions,
+  checkCallOptions,
+  type Step,
+  stepsOf,
+  throwIfAborted,
+  unlessAborted,
+} from '../../platform/signals';
 import {asFitOf} from './fits';
-import {splitAtFirstAdapter} from './split';
+import {splitAtFirstAdapter, splitAtHead} from './split';
 
 /** Options of `model.fit`. */
 type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
@@ -26,6 +34,19 @@ export interface FeatureFitArgs extends Omit<FitArgs, 'validationData'>, CallOpt
   validationData?: FitArgs['validationData'] | Batches;
   /** How many bytes the features may take. Default: 1 GiB. */
   maxBytes?: number;
+  /**
+   * Trains the new head alone first, on features too. A head that knows nothing yet would distort the layers before it.
+   * `true` stands for 20 epochs of Adam at 3e-3.
+   */
+  headFirst?: boolean | HeadFirst;
+}
+
+/** How a new head is trained before the layers that are adapted. */
+export interface HeadFirst {
+  /** Default: 20. */
+  epochs?: number;
+  /** The rate of Adam. Default: 3e-3. */
+  learningRate?: number;
 }
 
 /** Batches of examples, as `model.fitDataset` takes them. */
@@ -48,21 +69,28 @@ const REFUSED = [
  * call counts as a fit of the model: another fit at the same time is refused, and so is a step after the adapter
  * changed.
  *
- * `onProgress` reports the batches whose features are computed. An aborted `signal` ends the call, also while it
- * trains: the adapter then keeps the steps that are complete. To end a fit without an error, use {@link stopOn}.
+ * With `headFirst`, the new head trains alone before the fit: what `replaceHead` put on, or what was random when
+ * `loadTransformer` made the model. The steps of an untrained head would otherwise distort the layers before it (Kumar
+ * et al., "Fine-Tuning can Distort Pretrained Features", arXiv 2202.10054). The head passes over features too, without
+ * the callbacks, and the optimizer of the model is not used. A fit with `initialEpoch` above 0 skips this.
+ *
+ * `onProgress` reports the batches whose features are computed, and the epochs of the head. An aborted `signal` ends
+ * the call, also while it trains: the adapter then keeps the steps that are complete. To end a fit without an error,
+ * use {@link stopOn}.
  *
  * @param model an adapted model that has been compiled.
  * @param x inputs, `[examples, …]`; several in a list.
  * @param y targets, `[examples, …]`; for several outputs in a list.
- * @param args options of `fit`, except those about weights of examples and numbers of steps; `maxBytes`, `signal` and
- *     `onProgress`.
+ * @param args options of `fit`, except those about weights of examples and numbers of steps; `headFirst`, `maxBytes`,
+ *     `signal` and `onProgress`.
  * @returns a promise of the history, as `fit` gives it.
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_NOT_READY` if it is not compiled,
  *     `ERR_TOO_LARGE` if the features take more than `maxBytes`, `ERR_MISFIT` if the first layer is adapted, there are
- *     not equally many inputs and targets, or a dataset gives fewer batches than it says, `ERR_OPTION` if an
- *     argument does not apply, `ERR_BUSY` if the model is training, `ERR_ABORTED` if the signal is aborted.
+ *     not equally many inputs and targets, a dataset gives fewer batches than it says, or there is no new head to train
+ *     first, `ERR_OPTION` if an argument does not apply, `ERR_BUSY` if the model is training, `ERR_ABORTED` if the
+ *     signal is aborted.
  * @example
- *     await fitOnFeatures(model, xs, ys, {epochs: 20, batchSize: 8});
+ *     await fitOnFeatures(model, xs, ys, {epochs: 10, batchSize: 8, headFirst: true});
  */
 export function fitOnFeatures(
   model: tf.LayersModel,
@@ -81,13 +109,14 @@ export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...rest: 
   const args = given as FeatureFitArgs;
   checkOptions(args);
   checkCallOptions(args);
-  const {signal, onProgress, maxBytes = GIBIBYTE, validationData, ...fitArgs} = args;
+  const {signal, onProgress, maxBytes = GIBIBYTE, validationData, headFirst = false, ...fitArgs} = args;
   const refused = REFUSED.filter(name => (args as Record<string, unknown>)[name] != null);
   if (refused.length > 0) {
     throw new LoRAError(`fitOnFeatures takes no ${listed(refused)}. Leave it out, or train with fit or fitDataset.`);
   }
   const {batchSize = 32} = fitArgs;
   checkCount('batchSize', batchSize);
+  const settings = headSettingsOf(headFirst);
   const examples = examplesOf(x, y, ['x', 'y']);
   const heldOut = heldOutOf(validationData);
   const optimizer = model.optimizer as tf.Optimizer | undefined;
@@ -95,6 +124,8 @@ export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...rest: 
     throw notReadyError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
   }
   const {prefix, suffix} = splitAtFirstAdapter(model);
+  // A run that is resumed has trained its head.
+  const head = settings && !fitArgs.initialEpoch ? {...settings, pieces: splitAtHead(model)} : undefined;
   return asFitOf(model, suffix, async () => {
     const counts = [examples, ...(heldOut ? [heldOut] : [])].map(part => batchesIn(part, batchSize));
     const total = counts.reduce((sum, count) => sum + count, 0);
@@ -108,16 +139,72 @@ export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...rest: 
       throwIfAborted(signal);
       const training = await store.pass(examples);
       const validation = heldOut && (await store.pass(heldOut));
-      suffix.compile({optimizer, loss: model.loss, metrics: model.metrics});
-      takeTargetsOf(suffix, model); // their shapes may be others than those of the outputs
-      stopWith(suffix, model, signal);
-      const history = await suffix.fit(...training, {...fitArgs, ...(validation && {validationData: validation})});
-      throwIfAborted(signal);
-      return history;
+      const fitPiece: FitPiece = async (piece, own, [features, targets], pieceArgs) => {
+        piece.compile({optimizer: own, loss: model.loss, metrics: model.metrics});
+        takeTargetsOf(piece, model); // their shapes may be others than those of the outputs
+        stopWith(piece, model, signal);
+        const history = await piece.fit(features, targets, pieceArgs);
+        throwIfAborted(signal);
+        return history;
+      };
+      if (head) {
+        const options = {maxBytes, batchSize, onBatch: () => unlessAborted(Promise.resolve(), signal)};
+        const between = head.pieces.prefix && new FeatureStore(head.pieces.prefix, model, options);
+        await fitHead(head.pieces.suffix, training, {...head, fitArgs, between, fitPiece, step});
+      }
+      return await fitPiece(suffix, optimizer, training, {...fitArgs, ...(validation && {validationData: validation})});
     } finally {
       store.dispose();
     }
   });
+}
+
+/** Features and their targets, as `fit` takes them. */
+type Training = [features: tf.Tensor | tf.Tensor[], targets: tf.Tensor | tf.Tensor[]];
+
+/** Compiles a piece of the model like the model, with an optimizer of its own, and trains it. */
+type FitPiece = (piece: tf.LayersModel, own: tf.Optimizer, training: Training, args: FitArgs) => Promise<tf.History>;
+
+/** @throws LoRAError if they are no settings of a head. */
+function headSettingsOf(headFirst: boolean | HeadFirst): Required<HeadFirst> | undefined {
+  if (headFirst === false) {
+    return undefined;
+  }
+  const given = headFirst === true ? {} : headFirst;
+  checkOptions(given, {epochs: true, learningRate: true});
+  const {epochs = 20, learningRate = 3e-3} = given;
+  checkCount('headFirst.epochs', epochs);
+  checkNumber('headFirst.learningRate', learningRate, learningRate > 0, 'a number above 0');
+  return {epochs, learningRate};
+}
+
+interface HeadFit extends Required<HeadFirst> {
+  fitArgs: FitArgs;
+  /** Computes what the head takes of the features, if something lies between. */
+  between: FeatureStore | undefined;
+  fitPiece: FitPiece;
+  step: Step;
+}
+
+/** Trains the head of a model alone, on features that are computed once. */
+async function fitHead(
+  head: tf.LayersModel,
+  training: Training,
+  {epochs, learningRate, fitArgs, between, fitPiece, step}: HeadFit,
+): Promise<void> {
+  const optimizer = tf.train.adam(learningRate);
+  try {
+    const [x, y] = training.map(each => [each].flat()) as [tf.Tensor[], tf.Tensor[]];
+    await fitPiece(head, optimizer, between ? await between.pass({x, y}) : training, {
+      ...fitArgs,
+      epochs,
+      verbose: 0,
+      callbacks: {onEpochEnd: epoch => step({done: epoch + 1, total: epochs, what: 'training the head'})},
+    });
+  } finally {
+    optimizer.dispose();
+    between?.dispose();
+  }
 }
 
 /** Inputs and targets: tensors, or a dataset that gives both. */
@@ -193,7 +280,7 @@ class FeatureStore {
   ) {}
 
   /** The features of examples, and their targets, as `fit` takes them. */
-  async pass(examples: Examples): Promise<[features: tf.Tensor | tf.Tensor[], targets: tf.Tensor | tf.Tensor[]]> {
+  async pass(examples: Examples): Promise<Training> {
     const features: tf.Tensor[][] = [];
     if ('x' in examples) {
       const {batchSize} = this.options;

@@ -1,7 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError} from '../../platform/errors';
+import {isInHead, newLayersOf} from '../head/headPlace';
 import {wrapperKind} from '../layers/wrapperLayer';
-import {childrenOf, isContainer, callsOf} from '../rewire/walk';
+import {recordOf} from '../rewire/record';
+import {callsOf, childrenOf, isContainer, type Site, sitesOf} from '../rewire/walk';
 import type {LayerCall} from '../../platform/tfjs/layerFields';
 import {adaptedSites} from './adapted';
 
@@ -21,6 +23,7 @@ interface PlacedTensor {
 
 /** Splitting adds nodes to the layers, so a model is split once. */
 const splits = new WeakMap<tf.LayersModel, Split>();
+const headSplits = new WeakMap<tf.LayersModel, Split>();
 
 /**
  * Splits an adapted model before the first layer that trains, in each branch of the graph, inside nested models too.
@@ -42,8 +45,35 @@ export function splitAtFirstAdapter(model: tf.LayersModel): Split {
     return known;
   }
   adaptedSites(model);
-  const split = new Splitter().split(model);
+  const split = new Splitter(trains).split(model);
   splits.set(model, split);
+  return split;
+}
+
+/**
+ * Splits the suffix of a model once more, before its new head: what `replaceHead` put on, or what was random when a
+ * transformer was loaded. If nothing before the head trains, there is no prefix.
+ *
+ * @throws LoRAError `ERR_MISFIT` if the model has no new head that trains.
+ */
+export function splitAtHead(model: tf.LayersModel): Partial<Split> & Pick<Split, 'suffix'> {
+  const {suffix} = splitAtFirstAdapter(model);
+  const [{head}, fresh] = [recordOf(model), newLayersOf(model)];
+  const isNew = (site: Site) => isInHead(head, site) || fresh.has(site.path);
+  const [layers, others] = [true, false].map(wanted =>
+    sitesOf(model).flatMap(site => (trains(site.layer) && isNew(site) === wanted ? [site.layer] : [])),
+  ) as [tf.layers.Layer[], tf.layers.Layer[]];
+  if (layers.length === 0) {
+    throw misfitError(
+      'headFirst needs a new head that trains, and the model has none. Put one on the base with ' +
+        'replaceHead(base, classes) before applyLoRA, or leave headFirst out.',
+    );
+  }
+  if (others.length === 0) {
+    return {suffix};
+  }
+  const split = headSplits.get(model) ?? new Splitter(layer => layers.includes(layer)).split(suffix);
+  headSplits.set(model, split);
   return split;
 }
 
@@ -51,6 +81,9 @@ class Splitter {
   /** Where the suffix takes over a tensor of the prefix, and its stand-in there. */
   private readonly cuts = new Map<tf.SymbolicTensor, tf.SymbolicTensor>();
   private prefixLayers = 0;
+
+  /** @param begins whether the suffix begins with a layer that contains no others. */
+  constructor(private readonly begins: (layer: tf.layers.Layer) => boolean) {}
 
   split(model: tf.LayersModel): Split {
     const inputs = model.inputs.map(like);
@@ -97,10 +130,10 @@ class Splitter {
 
   private call({outboundLayer: layer, callArgs}: LayerCall, inputs: readonly PlacedTensor[]): PlacedTensor[] {
     const early = inputs.every(({piece}) => piece === 'prefix');
-    if (isContainer(layer) && early && trains(layer)) {
+    if (isContainer(layer) && early && holds(layer, this.begins)) {
       return this.replay(layer, inputs); // the cut is inside
     }
-    const piece = early && !trains(layer) ? 'prefix' : 'suffix';
+    const piece = early && !holds(layer, this.begins) ? 'prefix' : 'suffix';
     this.prefixLayers += piece === 'prefix' ? 1 : 0;
     const tensors = piece === 'prefix' ? inputs.map(({tensor}) => tensor) : inputs.map(input => this.inSuffix(input));
     const [only] = tensors;
@@ -118,11 +151,15 @@ class Splitter {
   }
 }
 
-/** Whether a layer, or one inside it, has something that trains. */
+/** Whether a test is true of a layer, or of one inside it. */
+function holds(layer: tf.layers.Layer, test: (layer: tf.layers.Layer) => boolean): boolean {
+  return childrenOf(layer)?.some(child => holds(child, test)) ?? test(layer);
+}
+
+/** Whether a layer that contains no others has something that trains. */
 function trains(layer: tf.layers.Layer): boolean {
-  const children = childrenOf(layer);
   const kind = wrapperKind(layer);
-  return children === undefined ? kind !== undefined && kind !== 'frozen' : children.some(trains);
+  return kind !== undefined && kind !== 'frozen';
 }
 
 function like({shape, dtype}: tf.SymbolicTensor): tf.SymbolicTensor {
