@@ -21,10 +21,7 @@ export function draftOf(target: string, tag = newTag()): string {
   return `${target}.${tag}.draft`;
 }
 
-/**
- * Whether the process that signed a file has ended. If that cannot be asked, whether the file is older than `age`
- * milliseconds.
- */
+/** Whether the process that signed a file has ended, or, if unknown, the file is older than `age` milliseconds. */
 export async function isWriterGone(tag: string, file: string, age = DAY): Promise<boolean> {
   const [host, pid] = tag.split('.');
   if (host === HOST) {

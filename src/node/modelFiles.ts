@@ -11,10 +11,7 @@ import {read, writeThrough} from './files';
 import {locked} from './lock';
 import {damaged, readShards} from './shards';
 
-/**
- * Weights of a manifest, with the SHA-256 of their bytes if this library wrote it. tfjs passes over what it does not
- * know.
- */
+/** Weights of a manifest, with the SHA-256 of their bytes if this library wrote it; tfjs ignores that. */
 type Group = tf.io.WeightsManifestConfig[number] & {sha256?: string};
 
 /** So many saves may come between a reader's two files before it gives up. */
@@ -155,10 +152,7 @@ function jsonFor(artifacts: tf.io.ModelArtifacts, weightsManifest: tf.io.Weights
   };
 }
 
-/**
- * What tfjs itself calls the weights of `model.json`, and for `name.json` a name that keeps several apart in one
- * folder.
- */
+/** tfjs's name for the weights of `model.json`, and for `name.json` one that keeps several apart in a folder. */
 function weightsFileFor(json: string): string {
   const name = basename(json, '.json');
   return name === 'model' ? 'weights.bin' : `${name}.weights.bin`;
@@ -209,9 +203,7 @@ async function replace(json: string, bytes: Uint8Array, text: (weightsFile: stri
 /** Weights of saves of this process that did not come to their usual name. */
 const unusual = new Set<string>();
 
-/**
- * Removes what killed saves left. The JSON may name the weights of one, if it was killed after the rename that counts.
- */
+/** Removes what killed saves left, but not weights that the JSON may name already. */
 async function removeSpares(json: string): Promise<void> {
   const target = join(dirname(json), weightsFileFor(json));
   const spares = [...(await findSpares(target)), ...[...unusual].filter(file => file.startsWith(`${target}.`))];

@@ -156,10 +156,7 @@ function finish(folder: string, tag: string): void {
   removeDrafts(folder, tag);
 }
 
-/**
- * Whether the weights of a save have their name, and its config has not. Of two drafts that of the weights is written
- * first.
- */
+/** Whether the weights of a save have their name and its config has not: of two drafts theirs is written first. */
 function isCommitted(folder: string, tag: string): boolean {
   const draft = draftsIn(folder, tag);
   return existsSync(draft.config) && !existsSync(draft.weights);

@@ -72,18 +72,12 @@ function adviceFor(json: string): string {
   return `${json} names it: put the weights beside the JSON.`;
 }
 
-/**
- * The folder of a JSON without links, and that of the file that the JSON may be a link to: caches keep a model's files
- * so.
- */
+/** The folder of a JSON, and that of the file that it may link to: caches keep a model's files so. */
 async function ownFolders(json: string): Promise<string[]> {
   return [await realpath(dirname(json)), dirname(await realpath(json))];
 }
 
-/**
- * Where a weights file really is. A model from a stranger must not be able to name, or link to, files elsewhere on the
- * machine.
- */
+/** Where a weights file really is. An untrusted model must not name, or link to, files elsewhere. */
 async function locate(json: string, path: string, folders: readonly string[]): Promise<string> {
   const folder = resolve(dirname(json));
   const named = resolve(folder, path);

@@ -87,10 +87,7 @@ export const disposedError = /* @__PURE__ */ make('ERR_DISPOSED');
 export const deviceLostError = /* @__PURE__ */ make('ERR_DEVICE_LOST');
 export const ioError = /* @__PURE__ */ make('ERR_IO');
 
-/**
- * An error as one of this library: itself if it is one, else one that says what could not be done, and has it for its
- * cause.
- */
+/** An error of this library: itself, or one that says what could not be done and has it for its cause. */
 export function asLoRAError(error: unknown, what: string, code?: LoRAErrorCode): LoRAError {
   return error instanceof LoRAError ? error : prefixed(`${what}: `, error, code);
 }

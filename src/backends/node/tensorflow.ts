@@ -47,10 +47,7 @@ function matrixProduct({inputs: {a, b}, attrs: {transposeA, transposeB}, backend
   return backend.executeSingleOutput(name, attributes, [a, b]);
 }
 
-/**
- * TensorFlow's kernels for the gradients of activations by their outputs, and the order in which they take the gradient
- * and the output.
- */
+/** TensorFlow's kernels for gradients of activations by their outputs, and the order of their arguments. */
 const ACTIVATION_GRADIENTS: Readonly<Record<OutputActivationName, [kernel: string, ...order: ('dy' | 'y')[]]>> = {
   relu: ['ReluGrad', 'dy', 'y'],
   relu6: ['Relu6Grad', 'dy', 'y'],
@@ -157,9 +154,7 @@ function added<Call>(name: string, kernel: (call: Call) => tf.TensorInfo): OwnKe
   return {name, configure: stock => (stock ? undefined : {kernelName: name, backendName: 'tensorflow', kernelFunc})};
 }
 
-/**
- * For variables of more numbers than this TensorFlow's own operations are faster: they divide the work among threads.
- */
+/** TensorFlow's own operations are faster for larger variables: they divide the work among threads. */
 const FEW = 2 ** 17;
 
 /** What TensorFlow can do. */

@@ -29,10 +29,7 @@ export const conv3dTransposeGradient: tf.GradConfig = {
   },
 };
 
-/**
- * The gradient of `depthToSpace`, the last step of upscalers, which tfjs has on no backend. The operation moves each
- * number; its gradient moves it back.
- */
+/** The gradient of `depthToSpace`, which tfjs has on no backend: it moves each number back. */
 export const depthToSpaceGradient: tf.GradConfig = {
   kernelName: tf.DepthToSpace,
   gradFunc: (dy, _saved, attrs) => {

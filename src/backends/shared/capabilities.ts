@@ -21,10 +21,7 @@ export class PerBackend<T> {
   }
 }
 
-/**
- * What computes a training step: our wasm module, kernels made of tfjs's own operations, programs of ours, or the
- * backend's own kernels.
- */
+/** What computes a training step: our wasm module, tfjs's operations, our programs, or the backend's kernels. */
 export type KernelSource = 'module' | 'composed' | 'programs' | 'backend';
 
 /** What a backend can do. */
@@ -66,10 +63,7 @@ export function capabilities(): Capabilities {
   return supplied.current() ?? {};
 }
 
-/**
- * Operations in one launch on the current backend. There are none while the tape records every operation: it would not
- * record these.
- */
+/** Operations in one launch on the current backend; none while the tape records, which would not record these. */
 export function oneLaunch(): OneLaunch | undefined {
   return tf.engine().isTapeOn() ? undefined : capabilities().oneLaunch;
 }

@@ -49,9 +49,7 @@ export function conv3dInputGradient(
   return padOrCrop(gradient, ...margins.map(([before, after]): Margin => [-before, -after]));
 }
 
-/**
- * The gradient in a kernel of the given shape, from that of the result: `[n, d', h', w', out] → [kd, kh, kw, in, out]`.
- */
+/** The gradient in a kernel, from that of the result: `[n, d', h', w', out] → [kd, kh, kw, in, out]`. */
 export function conv3dFilterGradient(
   x: tf.Tensor,
   dz: tf.Tensor,

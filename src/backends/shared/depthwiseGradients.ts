@@ -11,10 +11,7 @@ import {
   type Strides,
 } from './geometry';
 
-/**
- * Kernels that XNNPACK has code for; others it computes many times slower, as a convolution in as many groups as
- * channels.
- */
+/** Kernels that XNNPACK has code for. Others take many times longer, in as many groups as channels. */
 const FAST_SIZES = [
   [1, 1],
   [1, 3],
@@ -58,9 +55,7 @@ export function depthwiseConv2dInputGradient(
   });
 }
 
-/**
- * The smallest kernel with room for these taps that XNNPACK has code for; where it has no such code, their own size.
- */
+/** The smallest kernel for these taps that XNNPACK has code for; their own size if it has none. */
 function fastSize(kh: number, kw: number): readonly [number, number] {
   return FAST_SIZES.find(([height, width]) => height >= kh && width >= kw) ?? [kh, kw];
 }
@@ -118,9 +113,7 @@ function repeatChannels(x: tf.Tensor4D, times: number): tf.Tensor4D {
   return tf.reshape(tf.tile(tf.reshape(x, [n * h * w, c, 1]), [1, 1, times]), [n, h, w, c * times]);
 }
 
-/**
- * The padded image [n, sh · u, sw · v, c] as [n, u, sh, v, sw · c], of which a window with strides is a plain slice.
- */
+/** The padded image [n, sh · u, sw · v, c] as [n, u, sh, v, sw · c]: a window with strides is a plain slice of it. */
 function splitPhases(x: tf.Tensor4D, height: Axis, width: Axis): tf.Tensor5D {
   const [n, h, w, c] = x.shape;
   const rows = height.output + Math.floor((height.kernel - 1) / height.stride);

@@ -38,10 +38,7 @@ export interface Geometry {
   readonly channelsOut: number;
 }
 
-/**
- * The geometry of a convolution of images `[n, h, w, in]` with a kernel `[kh, kw, in, out]`, or, depthwise,
- * `[kh, kw, in, mult]`.
- */
+/** The geometry of a convolution of `[n, h, w, in]` with `[kh, kw, in, out]`, or, depthwise, `[kh, kw, in, mult]`. */
 export function geometryOf(
   inputShape: Shape4D,
   kernelShape: Shape4D,
@@ -79,10 +76,7 @@ export function meetsOnlyZeros(axis: Axis): boolean {
 /** Zeros before and after an axis; what is negative is cropped instead. */
 export type Margin = [before: number, after: number];
 
-/**
- * Crops what is negative off the axes behind the first, and returns the image with the padding that is left to do on
- * all axes.
- */
+/** Crops what is negative off the axes behind the first. Returns the image and the padding left to do. */
 export function cropNegative<T extends tf.Tensor>(image: T, ...margins: Margin[]): {image: T; pad: Margin[]} {
   const all: Margin[] = [[0, 0], ...margins, [0, 0]];
   const crops = all.map(([before, after]): Margin => [Math.max(0, -before), Math.max(0, -after)]);
@@ -99,19 +93,13 @@ export function cropNegative<T extends tf.Tensor>(image: T, ...margins: Margin[]
   };
 }
 
-/**
- * An image `[n, ...space, c]` with zeros around its axes in between, or, where a number is negative, with so much
- * cropped off.
- */
+/** An image `[n, ...space, c]` with zeros around its inner axes, or cropped where a number is negative. */
 export function padOrCrop<T extends tf.Tensor>(x: T, ...margins: Margin[]): T {
   const {image, pad} = cropNegative(x, ...margins);
   return pad.flat().some(zeros => zeros > 0) ? padZeros(image, pad) : image;
 }
 
-/**
- * `tf.pad`, also on more than four axes, which webgpu cannot pad: an axis that gets no zeros is joined with the one
- * before it.
- */
+/** `tf.pad`, also on more than four axes, where webgpu has none: axes without zeros join the one before. */
 export function padZeros<T extends tf.Tensor>(x: T, margins: readonly Margin[]): T {
   if (x.rank <= 4) {
     return tf.pad(x, [...margins]);

@@ -61,9 +61,7 @@ export function heapViews(
   return tensors.map(tensor => backend.typedArrayFromHeap(tensor));
 }
 
-/**
- * The heap as one array in units of the tensors' numbers, and where in it each of `tensors`, all of one dtype, begins.
- */
+/** The heap as an array in units of the tensors' numbers, and where each of `tensors`, of one dtype, begins in it. */
 export function wholeHeap(
   backend: WasmBackend,
   ...tensors: tf.TensorInfo[]

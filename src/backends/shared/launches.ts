@@ -4,9 +4,7 @@ import type * as tf from '@tensorflow/tfjs';
 
 /** Operations in one launch each. They return `undefined` for tensors that they do not take. */
 export interface OneLaunch {
-  /**
-   * `c + scale·a·b`, for a rank of few numbers: `[.., width] + [.., rank] · [rank, width]`, or `b` as `[width, rank]`.
-   */
+  /** `c + scale·a·b` for a small rank: `[.., width] + [.., rank] · [rank, width]`, or `b` as `[width, rank]`. */
   addProduct?(c: tf.Tensor, a: tf.Tensor, b: tf.Tensor, scale: number, transposed: boolean): tf.Tensor;
   /** `x·m + t` or `x·m` along the last axis. */
   affine?(x: tf.Tensor, m: tf.Tensor, t: tf.Tensor | undefined): tf.Tensor | undefined;
@@ -105,10 +103,7 @@ export interface Scaling {
   readonly t: tf.Tensor;
 }
 
-/**
- * A convolution, a normalization by fixed statistics and a relu in one. The last bits are not those of the three by
- * themselves.
- */
+/** A convolution, a fixed normalization and a relu in one. The last bits are not those of the three. */
 export interface FusedConvolution {
   /** Whether it is faster at this convolution than the three by themselves. */
   takes(convolution: PlainConvolution): boolean;
@@ -158,10 +153,7 @@ export interface EpilogueGradients {
   ): tf.Tensor | undefined;
 }
 
-/**
- * Puts off `x ∗ W + b`, and with it an update of a filter of size 1, to be computed with the layers that follow, if
- * that is possible.
- */
+/** Defers `x ∗ W + b`, with an update of a 1×1 filter, to compute it with the layers that follow, if possible. */
 export interface Defer {
   (x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | null, update?: PlainConvolution['update']): tf.Tensor | undefined;
   /** What a gradient is that comes through these layers. */

@@ -32,15 +32,6 @@ export type RunEach = (
   take: (results: tf.Tensor[], call: number) => void,
 ) => void;
 
-/** Each call by itself. */
-export function runEachBy(run: RunPointwise): RunEach {
-  return (code, calls, take) => {
-    calls.forEach(({inputs, settings}, i) => {
-      take(run(code, inputs, settings), i);
-    });
-  };
-}
-
 function gradient(name: string, slope: string): Pointwise {
   return {name, inputs: ['d', 'y'], settings: [], outputs: {x: `d * ${slope}`}};
 }

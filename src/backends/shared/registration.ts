@@ -1,10 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {gradientOf, kernelOf} from '../../platform/tfjs/engine';
 
-/**
- * A kernel of ours: its name in tfjs, and the configuration to register in place of the backend's own, if there is
- * anything to change.
- */
+/** A kernel of ours: its name in tfjs, and the configuration to register in place of the backend's, if any. */
 export interface OwnKernel {
   readonly name: string;
   configure(stock: tf.KernelConfig | undefined): tf.KernelConfig | undefined;

@@ -2,10 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {assign} from './deferred';
 import type {AdamUpdate, DescentUpdate, MomentumUpdate, OptimizerSteps, Update} from './optimizerSteps';
 
-/**
- * Steps of a single variable. Each gives the variable's new value, as a tensor that the caller owns, and changes the
- * slots.
- */
+/** Steps of one variable. Each gives its new value, a tensor that the caller owns, and changes the slots. */
 export interface VariableSteps extends Pick<OptimizerSteps, 'sumOfSquares'> {
   adam(...update: AdamUpdate): tf.Tensor;
   momentum(...update: MomentumUpdate): tf.Tensor;

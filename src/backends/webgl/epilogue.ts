@@ -27,10 +27,7 @@ export function epilogueCode(z: string, {cap, scales = false, shifts = false}: P
   ].join(' ');
 }
 
-/**
- * The function `outer(b, row, col)`: a pixel of the gradient before an epilogue, from `dy`, and from `y` and `m` where
- * it has these.
- */
+/** The function `outer(b, row, col)`: a pixel of the gradient before an epilogue, from `dy`, `y` and `m`. */
 export function outerHead({cap, scales = false}: Parts): string {
   const y = 'y(b, row, col)';
   const slope =

@@ -7,10 +7,7 @@ import {currentWebgl, type WebglBackend} from './program';
 
 /** A program in GLSL. */
 export interface StackProgram {
-  /**
-   * Names of the stacks: `x(b, row, col)` are the four numbers of a pixel, for an even `row` and `col`: a row of two in
-   * `rg`, the next in `ba`.
-   */
+  /** Names of stacks: `x(b, row, col)` is a pixel at an even `row` and `col`: one row in `rg`, the next in `ba`. */
   readonly reads: readonly string[];
   /** Names of its numbers. */
   readonly floats?: readonly string[];
@@ -67,10 +64,7 @@ export function stackTensor(call: StackCall, shape: readonly number[]): tf.Tenso
   return tf.engine().makeTensorFromTensorInfo({...info, shape: [...shape]});
 }
 
-/**
- * Runs programs, which have no name in common, in one launch: their results are the pixels of a sheet, one after the
- * other. The caller owns it.
- */
+/** Runs programs without common names in one launch: their pixels lie in a sheet, which the caller owns. */
 export function runInSheet(backend: WebglBackend, calls: readonly StackCall[]): tf.TensorInfo {
   let pixels = 0;
   const blocks = calls.map(({stack}, i) => {

@@ -70,10 +70,7 @@ for (var i = 0; i < 4; i++) { for (var j = 0; j < 4; j++) {
   });
 }
 
-/**
- * `x·A` and `s·dz·Bᵀ` of each row, one after the other, and `dz` itself, where an epilogue makes it of the gradient
- * `dy` of the result.
- */
+/** `x·A` and `s·dz·Bᵀ`, one after the other in each row, and `dz`, if an epilogue makes it of `dy`. */
 function narrow(rank: number, {cap, m}: Epilogue): Program {
   const makes = cap !== undefined || m !== undefined;
   return programOf(['narrow', rank, cap, m !== undefined].join(), () => ({

@@ -24,10 +24,7 @@ export interface Program {
   readonly floats?: readonly string[];
   /** Declarations before the main function. */
   readonly head?: string;
-  /**
-   * The code of each invocation. It may use `group` and `lane`; without `rows`, it uses `i` instead, the index of a
-   * value of the first result.
-   */
+  /** The code of each invocation, with `group` and `lane`; without `rows`, with `i`, an index in the first result. */
   readonly body: string;
 }
 

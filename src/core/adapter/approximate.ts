@@ -149,10 +149,7 @@ function productOf({u, s, v}: TruncatedSVD, rank: number): Product {
   return {a: scaled(u), b: tf.transpose(scaled(v))};
 }
 
-/**
- * The rank of each layer. Of the next ranks that the budget has room for, the one with the most energy for each value
- * is taken.
- */
+/** The rank of each layer. The next rank is the one, of those that fit the budget, with most energy a value. */
 function allocate(ladders: readonly Rung[][], budget: number): number[] {
   const ranks = ladders.map(() => 0);
   for (let left = budget; ;) {

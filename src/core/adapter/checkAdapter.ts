@@ -37,10 +37,7 @@ export function checkAdapter(value: unknown): asserts value is Adapter {
   }
 }
 
-/**
- * What an adapter's config may say of a layer. Any other key is refused: without it the adapter would compute something
- * else.
- */
+/** What a config may say of a layer. Any other key is refused: without it the adapter would compute something else. */
 const LAYER_FIELDS: Readonly<Record<keyof LayerConfig, true>> = {
   className: true,
   method: true,

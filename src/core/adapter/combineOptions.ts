@@ -15,10 +15,7 @@ export interface CombineOptions extends CallOptions {
   seed?: number;
   /** The highest rank of a layer of the result: its update is approximated by singular values. Default: no limit. */
   rank?: number;
-  /**
-   * The most values that the factors of all layers have together. The ranks go where they count most; a layer may get
-   * none. Default: no limit.
-   */
+  /** The most values of all factors together. Ranks go where they count most; some layers may get none. */
   budget?: number;
 }
 

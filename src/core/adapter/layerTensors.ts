@@ -27,9 +27,7 @@ export interface LayerTensors {
   full: Record<string, tf.Tensor>;
 }
 
-/**
- * The tensors of an adapter by layer path, with factors in the order of their names; and a line for each that is wrong.
- */
+/** The tensors of an adapter by layer path, factors in the order of their names, and a line for each fault. */
 export function tensorsByLayer({config, tensors}: Adapter): {
   layers: Map<string, LayerTensors>;
   /** The parameters of each update, by the beginning of their names. */

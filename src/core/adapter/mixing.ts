@@ -107,10 +107,7 @@ function trim(tensor: tf.Tensor, density: number): tf.Tensor {
   return tf.reshape(tf.mul(flat, tf.cast(kept, 'float32')), tensor.shape);
 }
 
-/**
- * DARE (arXiv 2311.03099, §3.2): entries are dropped at random, the others rescaled by `1 / density`, and the tensors
- * added up.
- */
+/** DARE (arXiv 2311.03099, §3.2): drops entries at random, multiplies the others by `1 / density`, and adds up. */
 export function dare(density: number, seed: number | undefined): Merging {
   let next = seed;
   return (tensors, weights) =>

@@ -7,10 +7,7 @@ export type Fixed = Readonly<Record<string, readonly unknown[]>>;
 
 /** How a layer of Keras is read. */
 export interface Row {
-  /**
-   * The keys of its config that are computed for every value, or make no difference to what is predicted; `undefined`
-   * for all.
-   */
+  /** Keys that are computed for every value, or do not change what is predicted; `undefined` for all. */
   keys: string | undefined;
   /** Further keys, and the values that are computed. */
   fixed?: Fixed;

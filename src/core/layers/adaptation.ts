@@ -26,10 +26,7 @@ export interface Adaptation {
   zeroFactor?: 'A' | 'B';
 }
 
-/**
- * The update of one weight: what stands before the names of its parameters among the weights of its layer, and the
- * parameters.
- */
+/** The update of one weight: a prefix for the names of its parameters in the layer, and the parameters. */
 export interface UpdateSpec {
   weight: AdaptableWeight;
   prefix: string;
@@ -77,9 +74,7 @@ export function plainClass(className: string): string {
   return Object.hasOwn(OWN_CLASSES, className) ? (OWN_CLASSES[className] as string) : className;
 }
 
-/**
- * What adapters call a class. A layer whose weights are quantised is to them what it was before: an adapter fits both.
- */
+/** What adapters call a class. A quantized layer has the name that it had before, so that an adapter fits both. */
 export function classInAdapters(className: string): string {
   return shortName(className.replace('tfjs-lora/quantized>Quantized', ''));
 }
@@ -99,10 +94,7 @@ export function checkRank(layerName: string, method: Method, weights: readonly A
   }
 }
 
-/**
- * Why layers of a kind cannot have updates by a method, or with dropout, as the rest of a sentence about one;
- * `undefined` if they can.
- */
+/** Why a kind cannot have updates by a method, or with dropout, as the rest of a sentence; `undefined` if it can. */
 export function refusedUpdate(
   {form = 'weights', refusedMethod}: Adaptation,
   method: Method,

@@ -7,9 +7,7 @@ import type {Prepared} from '../../platform/tfjs/lazyOp';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ConvLayer} from '../../platform/tfjs/layerFields';
 
-/**
- * Whether a layer is a `FusedConv2D` or the like, which computes its bias and activation in one with its convolution.
- */
+/** Whether a layer is a `FusedConv2D` or the like, which computes bias and activation with its convolution. */
 export function isFused(layer: tf.layers.Layer): boolean {
   return fieldsOf<{fuses?: boolean}>(layer).fuses === true;
 }
@@ -38,9 +36,7 @@ export function channelsLast(
   };
 }
 
-/**
- * Lets a convolution without an activation be computed with the normalization and the relu that follow, in training.
- */
+/** Lets a convolution without an activation be computed with the normalization and relu after it, in training. */
 export function deferral(
   owner: Prepared,
   {activation, dataFormat}: Pick<ConvLayer, 'activation' | 'dataFormat'>,

@@ -7,9 +7,7 @@ import type {Prepared} from '../../platform/tfjs/lazyOp';
 import {changeOf, type Update} from '../ops/update';
 import type {KernelLayer} from '../../platform/tfjs/layerFields';
 
-/**
- * Computes what a stock layer computes, with or without an update of its kernel, without a gradient for what is frozen.
- */
+/** Computes what a stock layer computes, with or without an update, without a gradient for what is frozen. */
 export type Forward = (layer: tf.layers.Layer, x: tf.Tensor, call: ForwardCall) => tf.Tensor;
 
 /** What a layer is computed with. */
@@ -50,9 +48,7 @@ interface Manner extends Pick<LinearWeights, 'defer'> {
   fusesMore?: boolean;
 }
 
-/**
- * A linear operation, the layer's activation, and `restore`, which gives the result the layout of the layer's output.
- */
+/** A linear operation, the activation, and `restore`, which gives the result the layout of the layer's output. */
 export function applyLinear(
   compute: Compute,
   x: tf.Tensor,
@@ -101,10 +97,7 @@ function biasOf({bias}: KernelLayer, {biasGain}: Update): tf.Tensor | null {
   return own === null || biasGain === undefined ? own : tf.mul(own, biasGain);
 }
 
-/**
- * `x ∗ W + x̃ ∗ ΔW + b`, with numbers of `x` dropped in `x̃`, for an operation or an update that has no branch beside
- * the kernel.
- */
+/** `x ∗ W + x̃ ∗ ΔW + b`, with numbers dropped in `x̃`, for what has no branch beside the kernel. */
 function inTwoParts(compute: Compute, x: tf.Tensor, layer: KernelLayer, update: Update): tf.Tensor {
   const kernel = layer.kernel.read();
   const own = {kernel, trains: layer.kernel.trainable, bias: biasOf(layer, update), biasApart: true};

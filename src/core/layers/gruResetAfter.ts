@@ -7,10 +7,7 @@ import {stockClass} from '../../platform/tfjs/stockClass';
 import type {CallArgs} from './layerArgs';
 import {addCellKind, step} from './recurrentCells';
 
-/**
- * Gates `z, r` and candidate `g = f(x·W + b + r∘(h·U + b'))`: `h' = z∘h + (1 − z)∘g`. The biases are the rows of one
- * tensor, `[2, 3 · units]`.
- */
+/** `h' = z∘h + (1 − z)∘g` with `g = f(x·W + b + r∘(h·U + b'))`. The biases are rows of a tensor `[2, 3 · units]`. */
 const gruResetAfter: CellKind = {
   recurrentParts: [3],
   step: (x, [h], {input, recurrent, bias, activation, recurrentActivation}) => {

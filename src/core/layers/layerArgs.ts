@@ -22,14 +22,9 @@ export interface WrapperArgs {
   trainable?: boolean;
   /** The `trainable` flag that the wrapped layer gets back when it is unwrapped. Default: the flag that it has. */
   baseTrainable?: boolean;
-  /**
-   * Keep the wrapped layer's original weights beside those that train, so that they can be restored. Default: false.
-   */
+  /** Keep the wrapped layer's original weights, so that those that train can be restored. Default: false. */
   keepOriginal?: boolean;
-  /**
-   * What an adapted model remembers of its original, as text. Under `name`, the only key whose values tfjs keeps as
-   * they are in files.
-   */
+  /** What an adapted model remembers of its original. tfjs keeps text as it is in files under `name` alone. */
   record?: {name: string};
 }
 
@@ -64,9 +59,7 @@ export interface LoRALayerArgs extends WrapperArgs, LoRAStrength, MethodOptions 
   freezeBaseLayer?: boolean;
   /** Train the layer's bias along with the factors, though its kernel stays fixed. Default: false. */
   trainBias?: boolean;
-  /**
-   * The probability with which each number of the update's input is dropped in training, from 0 to below 1. Default: 0.
-   */
+  /** Drops numbers of the update's input with this probability in training, 0 ≤ p < 1. Default: 0. */
   dropout?: number;
   /** Of an update that was scaled: how much of it counts, `W + share·(W' − W)`. Default: 1. */
   share?: number;

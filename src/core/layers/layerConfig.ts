@@ -15,9 +15,6 @@ export interface LayerConfig extends Required<LoRAStrength> {
   weights?: Required<WeightTarget>[];
   /** Whether the base's own weights stay fixed; if not, they are part of the adapter. */
   freezeBaseLayer: boolean;
-  /**
-   * Whether the base's bias trains beside the factors though its kernel stays fixed, and is part of the adapter.
-   * Default: false.
-   */
+  /** Whether the bias trains beside the factors, though the kernel is fixed, and is in the adapter. Default: false. */
   trainBias?: boolean;
 }

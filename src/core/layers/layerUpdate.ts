@@ -50,10 +50,7 @@ let unseeded = Math.floor(Math.random() * 2 ** 31);
 export class LayerUpdate {
   /** The dropout of the update, with all of its state. */
   readonly dropout: Dropout;
-  /**
-   * Whether parameters that follow from the base's weights are left out when they are made, since all weights are about
-   * to be loaded.
-   */
+  /** Whether to leave out parameters that follow from the base's weights: all weights are about to be loaded. */
   isAboutToBeLoaded = false;
   private current: WeightUpdate[] = [];
   private readonly prepared = new Map<string, Prepared>();
@@ -203,9 +200,7 @@ export class LayerUpdate {
     });
   }
 
-  /**
-   * Puts the variables of another method in the place of the current ones: those of before, if the layer had it before.
-   */
+  /** Puts another method's variables in the place of the current ones: those of before, if the layer had it before. */
   private switchTo(method: Method, specs: UpdateSpec[], values: ReadonlyMap<string, tf.Tensor>): void {
     const [[local, variable] = ['', undefined]] = this.variables();
     const scope = variable?.originalName.slice(0, -local.length) ?? '';

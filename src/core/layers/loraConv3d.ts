@@ -7,9 +7,7 @@ import {LoRALayer} from './loraLayer';
 import {kernelAdaptation} from './adaptation';
 import {registerOwn} from '../../platform/tfjs/configs';
 
-/**
- * `Conv3D`: both data formats. The stock layer fuses nothing, and transposes channels-first inputs as `Conv2D` does.
- */
+/** `Conv3D`: both data formats. The stock layer fuses nothing, and transposes channels-first inputs as `Conv2D`. */
 const conv3dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<ConvLayer>(layer);
   const op = conv3dOp({

@@ -8,10 +8,7 @@ import {applyLinear, type Compute, type Forward} from './forward';
 import {LoRALayer} from './loraLayer';
 import {registerOwn} from '../../platform/tfjs/configs';
 
-/**
- * `DepthwiseConv2D`: both data formats. The stock layer fuses nothing, and leaves a dilation rate out of account; the
- * fused one does neither.
- */
+/** `DepthwiseConv2D`: both formats. The stock layer fuses nothing and ignores dilation; the fused one does neither. */
 const depthwiseConv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<DepthwiseLayer>(layer);
   const {depthwiseKernel: kernel, bias, activation, dataFormat} = fields;

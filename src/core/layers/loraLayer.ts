@@ -124,10 +124,7 @@ export abstract class LoRALayer extends WrapperLayer {
     return this.update.parts();
   }
 
-  /**
-   * The dropout of the update, whose masks follow from `seed` and `step`: keep both and set them again to resume a
-   * training.
-   */
+  /** The dropout of the update. Its masks follow from `seed` and `step`: set both again to resume a training. */
   get dropout(): Dropout {
     return this.update.dropout;
   }
@@ -274,10 +271,7 @@ export abstract class LoRALayer extends WrapperLayer {
     return this.parameters().size;
   }
 
-  /**
-   * A weight by its name, or `undefined` if no weight has that name. The tensor belongs to the layer: do not dispose
-   * it.
-   */
+  /** A weight by its name, or `undefined`. The tensor belongs to the layer: do not dispose it. */
   tryGetParameter(name: string): tf.Tensor | undefined {
     return this.parameters().get(name)?.read();
   }
@@ -296,10 +290,7 @@ export abstract class LoRALayer extends WrapperLayer {
     setNamedWeight(this.name, this.parameters(), name, value);
   }
 
-  /**
-   * Compares names, each first passed through `mapping`, with those of the weights. One that it maps to `null` is
-   * skipped.
-   */
+  /** Compares names with those of the weights, each first passed through `mapping`, which gives `null` to skip one. */
   validateWeights(names: readonly string[], mapping?: NameMapping | null): WeightsReport {
     const {matched, unmatched, missing} = matchNames(names, this.parameters(), mapping);
     return {matched, unmatched, missing};

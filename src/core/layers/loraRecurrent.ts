@@ -63,10 +63,7 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
   }
 }
 
-/**
- * The products with an updated kernel for a batch of `examples`. With dropout, the updates work on inputs and states of
- * their own.
- */
+/** The products with an updated kernel for a batch. With dropout, updates work on inputs and states of their own. */
 function updatedProducts(
   variable: tf.LayerVariable,
   update: Update,
@@ -107,9 +104,7 @@ function recurrentAdaptation(baseClassName: string): Adaptation {
   };
 }
 
-/**
- * A `SimpleRNN` layer with low-rank updates of its kernel, `[in, units]`, and its recurrent kernel, `[units, units]`.
- */
+/** A `SimpleRNN` with low-rank updates of its kernel, `[in, units]`, and its recurrent kernel, `[units, units]`. */
 export class LoRASimpleRNN extends LoRARecurrentLayer {
   static readonly className = 'tfjs-lora>LoRASimpleRNN';
   static readonly adaptation = recurrentAdaptation('SimpleRNN');

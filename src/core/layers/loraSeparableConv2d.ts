@@ -9,10 +9,7 @@ import {applyLinear, asFloat, by, type Forward, UNFUSED_IDENTITY} from './forwar
 import {LoRALayer} from './loraLayer';
 import {registerOwn} from '../../platform/tfjs/configs';
 
-/**
- * `SeparableConv2D`: a depthwise convolution, and one of size 1×1 of its result, which is the one that can have an
- * update.
- */
+/** `SeparableConv2D`: a depthwise convolution, and a 1×1 one of its result, which is the one that has an update. */
 const separableConv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<SeparableLayer>(layer);
   const {depthwiseKernel, pointwiseKernel, bias, activation} = fields;

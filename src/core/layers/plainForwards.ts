@@ -33,10 +33,7 @@ const batchNormForward: Forward = (layer, x, {prepared, kwargs}) => {
   });
 };
 
-/**
- * `LayerNormalization`: in predictions the stock layer itself, in training along the last axis without repeated
- * statistics.
- */
+/** `LayerNormalization`: the stock layer in predictions; in training, without repeated statistics. */
 const layerNormForward: Forward = (layer, x, {kwargs}) => {
   const {axis, epsilon, gamma, beta} = fieldsOf<LayerNormLayer>(layer);
   const isLast = axis.length === 1 && axis[0] === x.rank - 1;

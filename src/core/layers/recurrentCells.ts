@@ -69,10 +69,7 @@ export function disposeMasks(layer: tf.layers.Layer): void {
   }
 }
 
-/**
- * The innermost cells of a layer: its own, those of a stack, those of both directions. A layer without cells stands for
- * itself.
- */
+/** The innermost cells of a layer: its own, a stack's, those of both directions; else the layer itself. */
 export function cellsOf(layer: tf.layers.Layer): NamedCell[] {
   const {cell, cells, forwardLayer, backwardLayer} = fieldsOf<InnerLayers>(layer);
   const parts = [

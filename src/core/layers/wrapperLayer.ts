@@ -25,9 +25,7 @@ import {type CallArgs, checkedArgs, type WrapperArgs} from './layerArgs';
 
 export type {CallArgs, WrapperArgs};
 
-/**
- * What a layer of this library does with its base: adapts it, freezes it, trains its bias alone, or trains it in full.
- */
+/** What a layer of this library does with its base: adapts, freezes, or trains it, in full or its bias alone. */
 export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';
 
 /** Which of its base's weights a wrapper trains. */

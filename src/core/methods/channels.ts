@@ -21,10 +21,7 @@ export function overRows(kernel: tf.Tensor, gain: tf.Tensor): tf.Tensor {
   return tf.reshape(tf.mul(stacked(kernel), tf.expandDims(gain, 1)), kernel.shape);
 }
 
-/**
- * A kernel with all axes but the last two joined: that of a transposed convolution, `[…, out, in]`, as
- * `[space, out, in]`.
- */
+/** A kernel with all axes but two joined: of a transposed convolution, `[…, out, in]`, as `[space, out, in]`. */
 export function stacked(kernel: tf.Tensor): tf.Tensor {
   return tf.reshape(kernel, [-1, ...kernel.shape.slice(-2)]);
 }

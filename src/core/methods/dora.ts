@@ -80,10 +80,7 @@ function gainOf(parameters: Parameters, strength: Strength, site: UpdateSite): t
 /** Smaller squares have too few bits left to be divided by. */
 const LEAST = 1e-30;
 
-/**
- * `‖W‖²` for each output, in a row, and whether that is a direction. They are kept as long as the weight stays as it
- * is.
- */
+/** `‖W‖²` for each output, in a row, and whether that is a direction. Kept as long as the weight is as it is. */
 function base({weight, prepared}: UpdateSite): readonly [squares: tf.Tensor, hasDirection: tf.Tensor] {
   const kernel = weight.variable.read();
   return prepared.get([kernel], () => {

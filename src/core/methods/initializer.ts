@@ -60,9 +60,7 @@ function checkClass(asked: Initializer): void {
   }
 }
 
-/**
- * Refuses numbers with which tfjs never stops drawing: it draws until a number lies within two deviations of the mean.
- */
+/** Refuses numbers with which tfjs never stops drawing: it draws until one is within two deviations of the mean. */
 function checkNumbers(initializer: InitializerObject): void {
   const config = initializer.getConfig();
   for (const key of ['value', 'minval', 'maxval', 'mean', 'stddev', 'scale', 'gain']) {

@@ -58,10 +58,7 @@ function lowRank(b: tf.Tensor, a: tf.Tensor): tf.Tensor {
   return tf.reshape(product, [...b.shape.slice(0, -1), a.shape[1] as number]);
 }
 
-/**
- * The axes of a weight: space, inputs (the channels of a convolution), and outputs, the last two as products of two
- * numbers.
- */
+/** The axes of a weight: space, inputs (channels), and outputs, the last two as products of two numbers. */
 function divided({variable, outAxes = 1}: AdaptableWeight): {
   space: number[];
   inputs: [number, number];

@@ -22,9 +22,7 @@ export interface MethodOptions {
 export interface LoRAStrength {
   /** Rank `r` of the update, a positive integer. Default: 8. */
   rank?: number;
-  /**
-   * Strength of the update, which is scaled by `alpha / rank`. Finite, not negative; 0 turns it off. Default: `rank`.
-   */
+  /** Strength of the update, scaled by `alpha / rank`. Finite, not negative; 0 turns it off. Default: `rank`. */
   alpha?: number;
   /** Scale by `alpha / √rank` instead (rank stabilisation, arXiv 2312.03732). Default: false. */
   rankStabilized?: boolean;
@@ -32,9 +30,7 @@ export interface LoRAStrength {
 
 /** How strong and how wide an update is, in full. */
 export interface Strength extends Required<LoRAStrength> {
-  /**
-   * How much of the update counts, `W + share·(W' − W)`, for methods in which `alpha` does not say that. Default: 1.
-   */
+  /** How much of the update counts, `W + share·(W' − W)`, for methods that `alpha` does not scale. Default: 1. */
   share?: number;
 }
 
@@ -58,10 +54,7 @@ export interface AdaptableWeight {
   variable: tf.LayerVariable;
   /** How many of its last axes are outputs; those before them are the fan-in. Default: 1. */
   outAxes?: number;
-  /**
-   * Whether its outputs are the axis before the last, and its inputs the last, as in transposed convolutions. Default:
-   * false.
-   */
+  /** Whether the axis before the last has the outputs, as in transposed convolutions. Default: false. */
   transposed?: boolean;
 }
 
@@ -83,9 +76,7 @@ export interface ParameterSpec {
   trains: boolean;
   /** What it starts from. */
   initializer: InitializerObject;
-  /**
-   * Whether the update changes nothing while the parameter has its start value. Taking the update away brings it back.
-   */
+  /** Whether the start value of the parameter is one with which the update changes nothing. */
   neutralAtStart: boolean;
 }
 
@@ -109,16 +100,11 @@ export interface UpdateSite {
 
 /** A way to update a weight. All that is known of it stands in one file; the rest of the library asks here. */
 export interface Method {
-  /**
-   * Its name in options and files: lower case and hyphens, since tfjs changes other spellings in the files of a model.
-   */
+  /** Its name in options and files: lower case and hyphens, since tfjs changes other spellings in files. */
   readonly name: MethodName | PrincipalInit;
   /** The names of its parameters. */
   readonly parameterNames: readonly string[];
-  /**
-   * The parameters of an update of a weight. One that cannot use the whole rank has an update of the rank that it can
-   * use.
-   */
+  /** The parameters of an update of a weight, of the rank that the weight can use. */
   parameters(weight: AdaptableWeight, rank: number, start: Start): ParameterSpec[];
   /** The greatest rank that a weight can use. */
   rankLimit(weight: AdaptableWeight): number;
@@ -126,17 +112,11 @@ export interface Method {
   readonly shared?: Readonly<Record<string, SharedSide>>;
   /** Whether it has a rank and an `alpha` to choose. Default: true. */
   readonly hasRank?: boolean;
-  /**
-   * Why layers that compute in some form cannot have the update, as the rest of a sentence about one; `undefined` if
-   * they can.
-   */
+  /** Why layers that compute in a form cannot have the update, as the rest of a sentence; `undefined` if they can. */
   refusal?(form: UpdateForm): string | undefined;
   /** What parameters start from that follow from the weight. Default: nothing, each starts from its initializer. */
   start?(site: UpdateSite, strength: Strength, start: Start): Record<string, tf.Tensor>;
-  /**
-   * The values with which the update changes nothing. Default: for parameters that are neutral at their start, their
-   * initializers'.
-   */
+  /** Values with which the update changes nothing. Default: initial ones, of parameters that are neutral then. */
   neutral?(site: UpdateSite, parameters: Parameters): Record<string, tf.Tensor>;
   /** What an operation computes with. Default: the merged weight. */
   update?(parameters: Parameters, strength: Strength, site: UpdateSite): Update;
@@ -148,19 +128,10 @@ export interface Method {
   delta?(parameters: Parameters, strength: Strength): tf.Tensor;
   /** The strength of `k` times the update. */
   scale(strength: Strength, k: number): Strength;
-  /**
-   * The parameters that are a low-rank product, `[...fan-in axes, rank]` and `[rank, ...out axes]`, if there is one
-   * among them.
-   */
+  /** The low-rank factors among the parameters, `[...fan-in axes, rank]` and `[rank, ...out axes]`, if any. */
   factorsOf?<T>(parameters: Readonly<Record<string, T>>): {a: T; b: T};
-  /**
-   * The low-rank product `A·B` that the update comes to, without its scaling, as new tensors, if it comes to one by
-   * itself.
-   */
+  /** The low-rank product `A·B` that the update comes to, if it is one, without its scaling, as new tensors. */
   product?(parameters: Parameters): {a: tf.Tensor; b: tf.Tensor};
-  /**
-   * The parameters of an update that is a product and nothing else. The inverse of `factorsOf`; for methods whose
-   * update is one.
-   */
+  /** The inverse of `factorsOf`, for methods whose update is a product and nothing else. */
   parametersOf?<T>(factors: {a: T; b: T}): Record<string, T>;
 }

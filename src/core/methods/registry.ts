@@ -3,10 +3,7 @@ import {lora} from './lora';
 import {isPrincipal} from './initializer';
 import type {Method, MethodOptions, SharedSide} from './method';
 
-/**
- * The methods by their names, the default first. The others are added by `table.ts`, so that a layer does not import
- * them all.
- */
+/** The methods by name, the default first. `table.ts` adds the others, so that a layer does not import them all. */
 const METHODS = new Map<string, Method>([[lora.name, lora]]);
 
 export function addMethods(methods: readonly Method[]): void {

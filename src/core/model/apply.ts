@@ -167,10 +167,7 @@ function reportLeft({left}: Plan): void {
   }
 }
 
-/**
- * Gives parameters of which all layers have parts, those of one rank, the beginning of the largest, which is drawn
- * already.
- */
+/** Gives parameters of which all layers of one rank have parts the beginning of the largest, which is drawn already. */
 function shareParameters(layers: readonly LoRALayer[]): void {
   const groups = new Map<string, {side: SharedSide; variables: tf.LayerVariable[]}>();
   for (const layer of layers) {

@@ -15,10 +15,7 @@ import {resolveStrength} from '../methods/lora';
 import {resolveDropout} from '../ops/update';
 import {chosenMethod} from '../methods/registry';
 
-/**
- * Names layers: a layer's name, its path (`outer/inner`), its class name, a pattern for its name or path, or a
- * predicate.
- */
+/** Names layers: a name, a path (`outer/inner`), a class name, a pattern for a name or path, or a predicate. */
 export type LayerMatcher = string | RegExp | LayerPredicate;
 
 /** Says of a layer of the plain model whether it is meant. It is asked once for each layer that holds no others. */
@@ -34,16 +31,11 @@ export interface LoRAConfig extends LoRAStrength, MethodOptions {
   targets?: 'all' | 'linear' | readonly LayerMatcher[] | LayerPredicate;
   /** Layers to leave as they are, though `targets` names them. */
   exclude?: readonly LayerMatcher[] | LayerPredicate;
-  /**
-   * Layers that train in full, beside the factors, and belong to the adapter: a new head, say. They are not adapted.
-   */
+  /** Layers that train in full, are not adapted, and belong to the adapter, such as a new head. */
   trainInFull?: readonly LayerMatcher[] | LayerPredicate;
   /** Other strengths for some layers. For each layer the first entry that matches counts. */
   overrides?: readonly LoRAOverride[];
-  /**
-   * The probability with which each number of the input of an update is dropped in training, from 0 to below 1.
-   * Embeddings leave it out. Default: 0.
-   */
+  /** Drops numbers of the input of an update with this probability in training, 0 ≤ p < 1. Default: 0. */
   dropout?: number;
   /** Keep the adapted layers' own weights fixed. Default: true. */
   freezeBaseLayer?: boolean;

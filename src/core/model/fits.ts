@@ -76,10 +76,7 @@ class FitWatch extends tf.Callback {
 }
 tf.registerCallbackConstructor(0, FitWatch);
 
-/**
- * Call this before the adapter of a model changes. A fit that has made no callback yet began with the adapter that the
- * model has now.
- */
+/** Call this before an adapter changes: a fit that has made no callback yet began with the one that the model has. */
 export function noteBeginnings(model: tf.LayersModel): void {
   for (const [, container] of containersOf(model)) {
     const trained = isContainer(container) ? trainedIn(container) : undefined;
@@ -93,9 +90,7 @@ export function noteBeginnings(model: tf.LayersModel): void {
 /** How many microtasks to wait. A fit takes about ten from its last callback to its end. */
 const MICROTASKS = 100;
 
-/**
- * Forgets the noted marks if no fit begins: the one that was going on was about to end, or the next one failed early.
- */
+/** Forgets the noted marks if no fit begins: the last one was about to end, or the next one failed early. */
 async function forgetIfOver(trained: tf.LayersModel): Promise<void> {
   for (let count = 0; count < MICROTASKS && isTraining(trained); count++) {
     await Promise.resolve();

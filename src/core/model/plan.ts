@@ -203,10 +203,7 @@ function weightless({sites}: Selection): string[] {
       });
 }
 
-/**
- * The greatest rank, of at most `rank`, at which the updates of some weights have fewer numbers than the weights
- * themselves; 1 where none has.
- */
+/** The greatest rank, up to `rank`, whose updates have fewer values than their weights; 1 if none has. */
 export function frugalRank(method: Method, weights: readonly AdaptableWeight[], rank: number): number {
   const numbers = sizeOf(weights.map(({variable}) => variable));
   const updates = (r: number) =>

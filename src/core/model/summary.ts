@@ -23,10 +23,7 @@ export interface LayerSummary {
   kernelShape: number[];
   /** Rank of the update. */
   rank: number;
-  /**
-   * The rank that was asked for, or the default, where it was lowered: it would add nothing, or have no fewer numbers
-   * than the kernel.
-   */
+  /** The rank that was asked for, if it was lowered: it would add nothing, or have as many values as the kernel. */
   cappedFrom?: number;
   alpha: number;
   scaling: number;
@@ -54,10 +51,7 @@ export interface LoRASummary {
   trainable: string[];
   /** Paths of the layers of which the bias alone trains. */
   biases: string[];
-  /**
-   * Plain layers that change in training and are no part of the adapter: those of a model that was put together by
-   * hand.
-   */
+  /** Plain layers that train and are no part of the adapter, in a model that was put together by hand. */
   unsaved: UnsavedLayer[];
   trainableParameters: number;
   totalParameters: number;

@@ -25,10 +25,7 @@ export interface Activation extends OutputActivation {
 /** The gradient of relu from its output: `dy` where that is positive, else 0. */
 export const reluGradient = activationGradient('relu', (dy, y) => tf.mul(dy, tf.step(y)));
 
-/**
- * By tfjs's name. Where tfjs's own gradient is ambiguous (relu at 0, relu6 at 0 and 6, hardSigmoid at ±2.5), these give
- * 0.
- */
+/** By tfjs's name. These give 0 where tfjs's own gradient is ambiguous: at 0, at 6, and at ±2.5 for hardSigmoid. */
 const OUTPUT_ACTIVATIONS: Readonly<Record<string, OutputActivation>> = {
   linear: {fused: 'linear', gradient: null},
   relu: {fused: 'relu', gradient: reluGradient, cap: Infinity},
@@ -53,10 +50,7 @@ export function cappedReluGradient(cap: number): (dy: tf.Tensor, y: tf.Tensor) =
   return cap === 6 ? activationGradient('relu6', composed) : composed;
 }
 
-/**
- * An activation by itself, with the gradient from its output: tfjs's own gradient of relu6 takes three slow kernels on
- * wasm.
- */
+/** An activation by itself, with the gradient from its output. tfjs's own for relu6 takes three slow wasm kernels. */
 export function activate(x: tf.Tensor, {apply, gradient}: Activation): tf.Tensor {
   return runLazyOp({
     inputs: {x},

@@ -3,10 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 /** A program on webgpu binds eight buffers at most, its result among them. */
 const AT_ONCE = 6;
 
-/**
- * The sum of tensors of one shape, from the first to the last. On webgpu `tf.addN` gives zeros for eight or more,
- * without an error.
- */
+/** The sum of tensors of one shape, in order. On webgpu `tf.addN` gives zeros for eight or more, without an error. */
 export function addAll<T extends tf.Tensor>(tensors: readonly T[]): T {
   const [first, ...others] = tensors as readonly [T, ...T[]];
   let sum = first;

@@ -103,10 +103,7 @@ function startOf(widths: readonly number[], part: number): number {
   return widths.slice(0, part).reduce((sum, width) => sum + width, 0);
 }
 
-/**
- * The product with some columns of a kernel. The backward pass slices them again, so that they need not be kept for
- * each step.
- */
+/** The product with some columns of a kernel. The backward pass slices them again, so that no step keeps them. */
 function columns(start: number, width: number): Linear {
   const cut = (kernel: tf.Tensor) => tf.slice(kernel, [0, start], [-1, width]);
   return {

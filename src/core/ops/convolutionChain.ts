@@ -53,10 +53,7 @@ export function deferConvolution(
   });
 }
 
-/**
- * The normalization of a convolution that is not computed yet: deferred too, or both computed now. `undefined` for any
- * other input.
- */
+/** The normalization of a deferred convolution: deferred too, or both computed. `undefined` for any other input. */
 export function normalizeChain(owner: Owner, input: tf.Tensor, scaling: Scaling): tf.Tensor | undefined {
   const found = chainOf(input);
   if (found === undefined || found.chain.scaling !== undefined) {

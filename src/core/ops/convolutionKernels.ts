@@ -43,9 +43,7 @@ export function conv2dBackpropInput(
   return gradient(tf.Conv2DBackpropInput, {dy, filter}, geometry, {dataFormat: 'NHWC', inputShape});
 }
 
-/**
- * The gradient of a convolution without dilation in its filter: `[n, h, w, in], [n, h', w', out] → [kh, kw, in, out]`.
- */
+/** The gradient of an undilated convolution in its filter: `[n, h, w, in], [n, h', w', out] → [kh, kw, in, out]`. */
 export function conv2dBackpropFilter(
   x: tf.Tensor4D,
   dy: tf.Tensor4D,
@@ -65,10 +63,7 @@ export function depthwiseInputGradient(
   return gradient(tf.DepthwiseConv2dNativeBackpropInput, {dy, filter}, geometry, {dilations: [1, 1], inputShape});
 }
 
-/**
- * The gradient of a depthwise convolution without dilation in its filter:
- * `[n, h, w, in], [n, h', w', in·mult] → [kh, kw, in, mult]`.
- */
+/** The same for a depthwise convolution: `[n, h, w, in], [n, h', w', in·mult] → [kh, kw, in, mult]`. */
 export function depthwiseFilterGradient(
   x: tf.Tensor4D,
   dy: tf.Tensor4D,

@@ -2,9 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../../backends/shared/capabilities';
 import type {FusedActivation} from './activation';
 
-/**
- * The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`; most kernels have one out axis.
- */
+/** The factors of a low-rank update `s·A·B` of a kernel `[...fan-in axes, ...out axes]`. Most have one out axis. */
 export interface Factors {
   /** `[...fan-in axes, rank]`. */
   a: tf.Tensor;
@@ -14,10 +12,7 @@ export interface Factors {
   scaling: number;
 }
 
-/**
- * How many numbers one output is computed from, and how many outputs there are, for a kernel
- * `[...fan-in axes, ...out axes]`.
- */
+/** How many inputs an output has, and how many outputs there are, of a kernel `[...fan-in axes, ...out axes]`. */
 export function fans(kernelShape: readonly number[], outAxes = 1): {fanIn: number; fanOut: number} {
   return {
     fanIn: tf.util.sizeFromShape(kernelShape.slice(0, -outAxes)),
@@ -137,10 +132,7 @@ export function gained(y: tf.Tensor, gain: tf.Tensor): tf.Tensor {
   return perOutput(y, rows => tf.mul(rows, gain));
 }
 
-/**
- * What `f` returns for a tensor and a vector. A tensor of five axes is passed as rows: webgpu's shader for it and a
- * vector is invalid.
- */
+/** What `f` returns for a tensor and a vector. webgpu's shader for five axes is invalid: those become rows. */
 function perOutput(y: tf.Tensor, f: (rows: tf.Tensor) => tf.Tensor): tf.Tensor {
   return y.rank <= 4 ? f(y) : tf.reshape(f(asMatrix(y)), y.shape);
 }
@@ -166,9 +158,7 @@ export function lastAxis(shape: readonly number[]): number {
   return shape[shape.length - 1] ?? 1;
 }
 
-/**
- * `op(a)·op(b)` of two matrices by the fastest kernel. The last bits may differ from those of a stock layer's product.
- */
+/** `op(a)·op(b)` of two matrices by the fastest kernel. The last bits may differ from those of stock products. */
 export function product(a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor2D {
   const byBackend = capabilities().matrixProduct?.(a, b, transposeA, transposeB) as tf.Tensor2D | undefined;
   return byBackend ?? tf.matMul<tf.Tensor2D>(a, b, transposeA, transposeB);

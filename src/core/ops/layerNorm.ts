@@ -60,10 +60,7 @@ export function normalizedRows(
   return beta === null ? scaled : tf.add(scaled, beta);
 }
 
-/**
- * The gradient in the rows: `(g − mean(g) − x̂·mean(g·x̂)) / √(σ² + ε)` with `g = γ·dy`; without `mean(g)` where they
- * are not centered.
- */
+/** The gradient in the rows: `(g − mean(g) − x̂·mean(g·x̂)) / √(σ² + ε)`, `g = γ·dy`; uncentered, without `mean(g)`. */
 export function normalizedRowsGradient(
   rows: tf.Tensor,
   gamma: tf.Tensor | null,

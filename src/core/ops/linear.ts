@@ -79,10 +79,7 @@ function updateNothing(call: Call): Form {
   };
 }
 
-/**
- * A form with a gain. One that trains multiplies the products, which are kept for its gradient; any other multiplies
- * the kernel, and `B`.
- */
+/** A form with a gain. One that trains multiplies the products, which are kept; any other, the kernel and `B`. */
 function withGain(form: Form, gain: tf.Tensor, trains: boolean): Form {
   return {
     saves: {...form.saves, p: trains},
@@ -152,10 +149,7 @@ type Gradients = Record<string, () => tf.Tensor>;
 export interface LinearWeights extends LinearCall {
   /** `[...fan-in axes, out]`. */
   readonly kernel: tf.Tensor;
-  /**
-   * Whether the kernel may train where there are no factors: an updated one, in place of the layer's own. Default:
-   * false.
-   */
+  /** Whether a kernel without factors may train: an updated one in place of the layer's own. Default: false. */
   readonly trains?: boolean | undefined;
   /** `[out]`. */
   readonly bias: tf.Tensor | null;

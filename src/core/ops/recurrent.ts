@@ -15,10 +15,7 @@ export interface CellWeights {
   recurrentActivation: (x: tf.Tensor) => tf.Tensor;
 }
 
-/**
- * One step of a cell: the input `[n, in]` and the states, `[n, units]` each, to the new states, of which the first is
- * the output.
- */
+/** One step of a cell: the input `[n, in]` and states `[n, units]` to new states. The first is the output. */
 export type CellStep = (x: tf.Tensor, states: tf.Tensor[], weights: CellWeights) => tf.Tensor[];
 
 /** A kind of cell. */
@@ -40,10 +37,7 @@ export const simpleRNN: CellKind = {
   ],
 };
 
-/**
- * Gates `i, f, o` and candidate `g`: `c' = f∘c + i∘g`, `h' = o∘tanh(c')`, with the layer's activations in place of σ
- * and tanh.
- */
+/** Gates `i, f, o` and candidate `g`: `c' = f∘c + i∘g`, `h' = o∘tanh(c')`, with the layer's own activations. */
 export const lstm: CellKind = {
   recurrentParts: [4],
   step: (x, [h, c], {input, recurrent, bias, activation, recurrentActivation}) => {

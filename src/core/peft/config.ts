@@ -219,10 +219,7 @@ function readPatterns(
   };
 }
 
-/**
- * Whether an adapter brings a module whole, or one around it. For PEFT each name is the end of a path, so that
- * `classifier` means `pre_classifier` too.
- */
+/** Whether an adapter brings a module whole, or one around it. In PEFT `classifier` means `pre_classifier` too. */
 export function savedModules(modulesToSave: readonly string[], budget: Budget): (path: string) => boolean {
   const names = new Set(modulesToSave);
   const lengths = [...new Set(modulesToSave.map(({length}) => length))];

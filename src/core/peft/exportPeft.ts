@@ -32,10 +32,7 @@ export interface ExportOptions extends SafetensorsOptions, CallOptions {
   adapter?: Adapter;
   /** The module of each layer, by name. Default: the layer's path with dots for slashes. */
   keyMap?: KeyMap;
-  /**
-   * The name or path of the PyTorch base, `base_model_name_or_path` in the config, by which `AutoPeftModel` finds it.
-   * Default: none.
-   */
+  /** The PyTorch base, `base_model_name_or_path` in the config, for `AutoPeftModel`. Default: none. */
   baseModel?: string;
 }
 

@@ -29,9 +29,7 @@ import {asDepthwise, withinRankLimit, fromTorchUpdate, type TfjsUpdate, type Tor
 
 /** How a PEFT adapter is imported. */
 export interface ImportOptions extends LoadOptions, CallOptions {
-  /**
-   * The layer of each module, by name. Default: equal paths, then the last part of the path, where that is unambiguous.
-   */
+  /** The layer of each module. Default: equal paths, then the last part of the path, if unambiguous. */
   keyMap?: KeyMap;
 }
 

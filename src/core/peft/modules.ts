@@ -238,10 +238,7 @@ export function meet(
 interface LayerIndex {
   byPath: Map<string, Site[]>;
   byName: Map<string, Site[]>;
-  /**
-   * Layers with weights, their own or others', by their paths with dots for slashes. The others are no modules, an
-   * input of the same name, say.
-   */
+  /** Layers with weights by their paths with dots for slashes. Others, such as an input, are no modules. */
   byParts: Map<string, Site[]>;
   /** Layers with weights, by the last parts of their paths. */
   byLastPart: Map<string, Site[]>;

@@ -19,10 +19,7 @@ export interface UpdatedKind {
   depthwise?: boolean;
 }
 
-/**
- * A query that says of itself that it belongs to PyTorch's `MultiheadAttention`, with the projections in `attention`
- * under its path.
- */
+/** A query of PyTorch's `MultiheadAttention`, as it says itself, with the projections in `attention` under its path. */
 export interface TorchAttention {
   readonly torchClass: 'MultiheadAttention';
 }

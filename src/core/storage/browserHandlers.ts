@@ -107,17 +107,11 @@ async function transact(mode: IDBTransactionMode, work: (transaction: IDBTransac
   }
 }
 
-/**
- * What the entries of one model are called behind its path. Names and contents are those of tfjs, so that it finds what
- * is saved here.
- */
+/** The entries of one model, behind its path, by tfjs's names and contents, so that tfjs finds what is saved here. */
 const PARTS = ['weight_data', 'weight_specs', 'model_topology', 'model_metadata', 'info'] as const;
 type Part = (typeof PARTS)[number];
 
-/**
- * What tfjs keeps in `model_metadata`. The checksum is ours: it shows entries of two saves, as when a tab is closed in
- * the middle of one.
- */
+/** tfjs's `model_metadata`, and our checksum, which shows entries of two saves, as when a tab is closed. */
 interface Metadata extends tf.io.ModelArtifacts {
   checksum?: string;
 }

@@ -22,10 +22,7 @@ export type StoredType = 'float32' | 'float16' | 'bfloat16';
 
 /** How an adapter is written. */
 export interface SafetensorsOptions extends FiniteOptions {
-  /**
-   * Half the bytes at `'float16'` or `'bfloat16'`, whose numbers are rounded to 11 and to 8 significant bits. Default:
-   * `'float32'`.
-   */
+  /** Half the bytes at `'float16'` or `'bfloat16'`, with 11 or 8 significant bits. Default: `'float32'`. */
   dtype?: StoredType;
 }
 

@@ -30,10 +30,7 @@ export interface SaveOptions extends SafetensorsOptions {
   format?: 'tfjs' | 'safetensors';
 }
 
-/**
- * Saves an adapter as `saveAdapter` does. `take` is called after the place and the options are checked. The adapter
- * stays the caller's.
- */
+/** Saves an adapter as `saveAdapter` does, which stays the caller's. Calls `take` once all is checked. */
 export async function writeAdapter(
   take: () => Adapter,
   handlerOrUrl: tf.io.IOHandler | string,

@@ -16,9 +16,7 @@ import {ADVICE, quoted} from './stopOnNaN';
 
 /** Options of `bestAdapter`. */
 export interface BestAdapterOptions {
-  /**
-   * What is compared, by its name in the logs of an epoch. Default: `'val_loss'` if there is validation, else `'loss'`.
-   */
+  /** The name in the logs of an epoch of what is compared. Default: `'val_loss'` with validation, else `'loss'`. */
   monitor?: string;
   /** After how many epochs without a better one the fit ends. Default: it goes on to its last epoch. */
   patience?: number;

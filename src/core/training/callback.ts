@@ -18,10 +18,7 @@ export interface FitParams {
 /** The callbacks of this library in each fit, by the object that tfjs gives to all callbacks of one. */
 const companions = new WeakMap<object, TrainingCallback[]>();
 
-/**
- * After so many milliseconds other things get their turn, as with the callbacks of tfjs that are made of plain
- * functions.
- */
+/** After so many milliseconds other tasks get their turn, as with tfjs's callbacks made of plain functions. */
 const YIELD_EVERY = 125;
 
 const HOOKS = ['onTrainBegin', 'onTrainEnd', 'onEpochBegin', 'onEpochEnd', 'onBatchBegin', 'onBatchEnd'] as const;

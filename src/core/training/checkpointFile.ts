@@ -11,10 +11,7 @@ const CLASS_NAME = 'LoRACheckpoint';
 const FORMAT = 'tfjs-lora-checkpoint';
 const VERSION = 1;
 
-/**
- * Where checkpoints lie: a URL, which each of several extends by its number; a handler for a single one; or a function
- * from number to place.
- */
+/** Where checkpoints are: a URL, extended by a number for each of several; a handler for one; or a function. */
 export type CheckpointPlace = string | tf.io.IOHandler | ((slot: number) => string | tf.io.IOHandler);
 
 /** What a checkpoint says beside its tensors. */

@@ -28,10 +28,7 @@ export interface SweepOptions extends CallOptions {
 export interface SweepStep {
   learningRate: number;
   loss: number;
-  /**
-   * The loss without most of the noise of single batches: what the straight line through the losses of a tenth of the
-   * steps on either side has here.
-   */
+  /** The loss with less noise: the value here of a line through the losses of a tenth of the steps on either side. */
   smoothed: number;
 }
 

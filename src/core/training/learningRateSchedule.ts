@@ -23,9 +23,7 @@ const SHAPES: Readonly<Record<ScheduleShape, (progress: number) => number>> = {
   constant: () => 1,
 };
 
-/**
- * The rates of optimizers whose schedule is not over, or whose fit failed: the highest, and the one that was set last.
- */
+/** The highest rate, and the one set last, of optimizers whose schedule is not over, or whose fit failed. */
 const peaks = new WeakMap<tf.Optimizer, {peak: number; last: number}>();
 
 /** The callback that `learningRateSchedule` makes. */
@@ -70,10 +68,7 @@ export class LearningRateSchedule extends TrainingCallback {
     return SHAPES[this.shape](Math.min(1, (step - warmup) / Math.max(1, total - warmup)));
   }
 
-  /**
-   * Sets the rate of an optimizer for a step, counted from 0, in a training loop of one's own. Its rate at first is the
-   * highest.
-   */
+  /** Sets the rate for a step, counted from 0, in a custom training loop. The optimizer's first rate is the highest. */
   set(optimizer: tf.Optimizer, step: number): void {
     const rate = learningRateOf(optimizer);
     const known = peaks.get(optimizer);

@@ -250,10 +250,7 @@ export function sgd(options: SGDOptions = {}): LoRASGD | LoRAMomentum {
   return momentum === 0 ? new LoRASGD(learningRate) : new LoRAMomentum(learningRate, momentum, nesterov);
 }
 
-/**
- * The variables that have a gradient, in the order in which tfjs goes through them, with what `rest` says of each
- * variable.
- */
+/** The variables that have a gradient, in tfjs's order, with what `rest` says of each. */
 function updatesOf<Rest extends readonly [readonly tf.Variable[], object]>(
   gradients: Gradients,
   rest: (value: tf.Variable, i: number) => Rest,

@@ -29,10 +29,7 @@ export interface ProgressOptions {
   label?: string;
   /** Called in the place of drawing a bar: in a page, or to send it there from a worker. */
   onProgress?: (progress: TrainingProgress) => void;
-  /**
-   * How many milliseconds lie between two reports of steps, at least. The loss is read for a report alone. Default:
-   * 100.
-   */
+  /** The fewest milliseconds between two reports of steps. The loss is only read for a report. Default: 100. */
   everyMs?: number;
 }
 

@@ -10,9 +10,7 @@ export interface SeededBatchesOptions {
   seed: number;
 }
 
-/**
- * Tensors of examples along their first axis: one, a list, or an object by the names of a model's inputs or outputs.
- */
+/** Tensors of examples along the first axis: one, a list, or an object by names of a model's inputs or outputs. */
 export type Examples = tf.Tensor | tf.Tensor[] | Record<string, tf.Tensor>;
 
 /** What one batch holds. */

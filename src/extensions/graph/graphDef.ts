@@ -133,10 +133,7 @@ export function keyOf(name: string): string {
   return `${node}:${output}`;
 }
 
-/**
- * The name of a node without the calls that it is nested in, which the exporter adds:
- * `StatefulPartitionedCall/dense/MatMul`.
- */
+/** A node's name without the calls around it, which the exporter adds: `StatefulPartitionedCall/dense/MatMul`. */
 export function shortName(name: string): string {
   const kept = name.replace(/(?:^|\/)(?:Stateful)?PartitionedCall(?:_\d+)?(?=\/|$)/g, '');
   const isFirstGone = kept.startsWith('/') && !name.startsWith('/');

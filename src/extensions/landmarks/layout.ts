@@ -10,10 +10,7 @@ export interface LandmarkLayout {
    * follow, such as a visibility. Defaults to 2.
    */
   dimensions?: 2 | 3;
-  /**
-   * The index, from 0, of the value that says in the targets how visible a landmark is, from 0 to 1. By default all
-   * landmarks count alike.
-   */
+  /** The index of the value in the targets that says how visible a landmark is, 0 to 1. Default: all count alike. */
   visibility?: number;
 }
 

@@ -15,10 +15,7 @@ import {TextPieces} from './textPieces';
 export interface GenerateOptions {
   /** The most tokens to generate. Text also ends at the last position of the model. Default: 128. */
   maxTokens?: number;
-  /**
-   * Logits are divided by it before a token is drawn: the smaller, the likelier the text. 0 takes the likeliest token.
-   * Default: 0.
-   */
+  /** Logits are divided by it: the smaller, the likelier the text. 0 takes the likeliest token. Default: 0. */
   temperature?: number;
   /** Draws from this many tokens with the highest logits. Default: all. */
   topK?: number;

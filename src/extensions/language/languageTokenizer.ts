@@ -3,10 +3,7 @@ import type {ChatTemplate} from '../transformers/load/peers';
 import type {TextTokenizer} from '../transformers/load/tokenizer';
 import type {Decoder} from './textPieces';
 
-/**
- * What generation needs of a tokenizer. `loadGGUF` and `loadTransformer` make one, with the `Tokenizer` of
- * `@huggingface/tokenizers`.
- */
+/** The tokenizer that generation needs. `loadGGUF` and `loadTransformer` make one by `@huggingface/tokenizers`. */
 export interface LanguageTokenizer extends TextTokenizer, Decoder {
   encode(
     text: string,

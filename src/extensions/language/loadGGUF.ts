@@ -26,10 +26,7 @@ import type {LanguageTokenizer} from './languageTokenizer';
 
 /** How a GGUF file is loaded. */
 export interface LoadGGUFOptions<T = LanguageTokenizer> extends LoadOptions, CallOptions, PeerClasses<T> {
-  /**
-   * Whether to make the tokenizer of the file. Pass false for a file without one, or with one of an unsupported kind.
-   * Default: true.
-   */
+  /** Pass false for a file without a tokenizer, or with one of an unsupported kind. Default: true. */
   tokenizer?: boolean;
   /**
    * Whether matrices stay quantized as in the file, and 16-bit floats stay so too. With false they become float32,

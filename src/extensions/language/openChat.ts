@@ -26,10 +26,7 @@ export interface ChatOptions extends GenerateOptions {
   system?: string;
   /** Earlier messages to continue from, such as `chat.messages` of another day. Default: none. */
   messages?: readonly Message[];
-  /**
-   * The most positions of the whole conversation, the answer included. Default: as many as the model has, by the
-   * `max_position_embeddings` of its config.
-   */
+  /** The most positions of the whole conversation. Default: the `max_position_embeddings` of the model's config. */
   maxLength?: number;
 }
 

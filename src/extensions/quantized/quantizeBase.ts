@@ -23,10 +23,7 @@ import {quantize4, quantize8, type Quantize} from './formats/quantize';
 export interface QuantizeOptions extends CallOptions {
   /** The bits of a weight, besides a float16 scale for 32 of them: 8 (Q8_0 of GGUF) or 4 (Q4_0). */
   bits: 8 | 4;
-  /**
-   * The layers to quantize. Default: `'all'`, every Dense, Embedding and 1×1 Conv2D that takes less memory so, except
-   * those of a new head.
-   */
+  /** The layers to quantize. Default: `'all'`, every Dense, Embedding and 1×1 Conv2D that shrinks, but no new head. */
   targets?: 'all' | readonly LayerMatcher[] | LayerPredicate;
   /** Layers to leave as they are, even if `targets` names them. */
   exclude?: readonly LayerMatcher[] | LayerPredicate;

@@ -8,10 +8,7 @@ export interface TapeNode {
 
 // What is asked of tfjs's engine and of its tables of kernels and gradients.
 
-/**
- * The parts of the engine's state that are read here. They are private; where one is missing, nothing is being
- * recorded.
- */
+/** The parts of the engine's private state that are read here. Where one is missing, nothing is being recorded. */
 interface EngineState {
   /** How many gradients are being taken whose forward pass is running. */
   gradientDepth?: number;
@@ -49,9 +46,7 @@ export function currentTape(): readonly TapeNode[] | undefined {
   return state().activeTape ?? undefined;
 }
 
-/**
- * Runs `f` in the middle of a backward pass. tfjs forgets the tape of that when a gradient that is taken in `f` ends.
- */
+/** Runs `f` within a backward pass. tfjs forgets the outer tape when a gradient taken in `f` ends. */
 export function keepingTape<T>(f: () => T): T {
   const current = state();
   const {activeTape} = current;

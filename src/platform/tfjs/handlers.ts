@@ -10,10 +10,7 @@ interface HandlerFields {
   modelJsonFileName?: unknown;
 }
 
-/**
- * The scheme for which tfjs, or tfjs-node, made a handler, such as `indexeddb:`; `undefined` for a handler of someone
- * else.
- */
+/** The scheme of a handler of tfjs or tfjs-node, such as `indexeddb:`; `undefined` for any other handler. */
 export function schemeOfHandler(handler: tf.io.IOHandler): string | undefined {
   const {URL_SCHEME: scheme} = handler.constructor as {URL_SCHEME?: unknown};
   return typeof scheme === 'string' ? scheme.replace(/\/\/$/, '') : undefined;

@@ -5,10 +5,7 @@ import {isRecording, withMade} from './engine';
 // Once the backward pass has gone through one of our operations, nothing needs these tensors any more: they are freed
 // when the next operation of ours begins.
 
-/**
- * Gradients that our operations returned. Only the tape holds them; a gradient that a caller passed in is not among
- * them.
- */
+/** Gradients that our operations returned, which only the tape holds. Those of a caller are not among them. */
 const given = new WeakSet<tf.Tensor>();
 
 /** What the operation held that the running backward pass went through last. */

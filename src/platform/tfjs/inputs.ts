@@ -15,10 +15,7 @@ export function takesStates(layer: tf.layers.Layer): boolean {
   return cell !== undefined || forwardLayer !== undefined;
 }
 
-/**
- * The arguments of `apply` with states that are part of a model's graph in the list of inputs, where the graph has
- * them.
- */
+/** The arguments of `apply`, with states that are in a model's graph in the list of inputs, as in the graph. */
 export function withStatesAsInputs(inputs: Inputs, kwargs: {initialState?: unknown}): [inputs: Inputs, kwargs: object] {
   const {initialState, ...others} = kwargs;
   const states = [initialState].flat() as tf.SymbolicTensor[];

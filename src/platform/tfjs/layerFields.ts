@@ -55,10 +55,7 @@ export interface EmbeddingLayer {
   inputDim: number;
 }
 
-/**
- * What a stock recurrent cell holds. The masks live for one pass over a sequence; the layer around the cell clears
- * them.
- */
+/** What a stock recurrent cell holds. The layer around it clears the masks after each pass over a sequence. */
 export interface Cell {
   kernel: tf.LayerVariable;
   recurrentKernel: tf.LayerVariable;

@@ -18,10 +18,7 @@ export function registeredBackends(): string[] {
   return Object.keys((tf.engine() as unknown as Engine).registryFactory);
 }
 
-/**
- * Brings the numbers of tensors to the current backend. They are read before, since tfjs itself reads at once what it
- * moves.
- */
+/** Brings tensors to the current backend. They are read before: tfjs reads what it moves synchronously. */
 export async function bringHere(tensors: readonly tf.Tensor[]): Promise<void> {
   const engine = tf.engine() as unknown as Engine;
   const here = tf.backend();
@@ -39,10 +36,7 @@ export async function bringHere(tensors: readonly tf.Tensor[]): Promise<void> {
   }
 }
 
-/**
- * All tensors that things hold, in their fields and in the fields of what is there: in layers, optimizers, graphs and
- * what is prepared.
- */
+/** All tensors that things hold, at any depth: in layers, optimizers, graphs and what is prepared. */
 export function tensorsIn(things: readonly unknown[]): tf.Tensor[] {
   const tensors: tf.Tensor[] = [];
   const seen = new Set<unknown>();

@@ -12,10 +12,7 @@ const BOOKKEEPING = new Set([
   '_addedWeightNames',
 ]);
 
-/**
- * The plain fields (numbers, texts, flags, and lists of these) in which two layers of a class differ: what the class's
- * `getConfig` forgets.
- */
+/** The plain fields (numbers, texts, flags, lists) that differ in two layers: what `getConfig` forgets. */
 export function differingFields(one: tf.layers.Layer, other: tf.layers.Layer): string[] {
   const fields = fieldsOf(one);
   const counterparts = fieldsOf(other);

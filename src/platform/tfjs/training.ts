@@ -51,10 +51,7 @@ export async function withOptimizer<T>(
   }
 }
 
-/**
- * Lets a compiled model of one output take targets of a shape. tfjs takes those of the output's, and of its own losses
- * a few more.
- */
+/** Lets a compiled model of one output take targets of a shape. tfjs takes those of the output's. */
 export function takeTargets(model: tf.LayersModel, shape: tf.Shape): void {
   fieldsOf<TrainingFields>(trainedIn(model)).feedOutputShapes = [shape];
 }

@@ -2,10 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {showShape, unsupportedError} from '../errors';
 import {fieldsOf} from './fields';
 
-/**
- * The weights of a layer, in an order that does not depend on which of them train, under the names that the layer gave
- * them.
- */
+/** The weights of a layer by the names that it gave them, in an order that does not depend on which of them train. */
 export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
   const named = new Map<string, tf.LayerVariable>();
   for (const weight of [...layer.weights].sort((one, other) => one.id - other.id)) {
@@ -78,19 +75,14 @@ export function isDisposed(variable: tf.LayerVariable): boolean {
   return (variable as unknown as {val: tf.Variable}).val.isDisposed;
 }
 
-/**
- * Lets the variables of a layer take any value. In tfjs a constraint is no part of training, but changes what is
- * written and loaded.
- */
+/** Lets a layer's variables take any value: tfjs's constraints change what is written and loaded. */
 export function liftConstraints(layer: tf.layers.Layer): void {
   for (const weight of layer.weights) {
     (weight as unknown as {constraint: unknown}).constraint = null;
   }
 }
 
-/**
- * Runs `f` while variables of layers read as other tensors. Whatever happens in it, they read as themselves afterwards.
- */
+/** Runs `f` while variables read as other tensors. Whatever happens, they read as themselves afterwards. */
 export function withValues<T>(values: readonly (readonly [tf.LayerVariable, tf.Tensor])[], f: () => T): T {
   const swaps = values.map(([variable, value]) => {
     const fields = variable as unknown as {val: tf.Tensor};
@@ -116,10 +108,7 @@ interface VariableFields {
   originalName: string;
 }
 
-/**
- * Takes a weight from a layer and frees its value. Until it is restored, whoever reads it, as a compiled model does to
- * train, is refused.
- */
+/** Takes a weight from a layer and frees its value. Whoever reads it until it is restored, to train, is refused. */
 export function withdrawWeight(
   layer: tf.layers.Layer,
   name: string,

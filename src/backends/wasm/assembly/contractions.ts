@@ -71,10 +71,7 @@ function addTile(
   else storeSums(out, strideOut, out, strideOut, height, width, a00, a01, a10, a11, a20, a21, a30, a31);
 }
 
-/**
- * `out[m, n] = a[rows, m]ᵀ · b[rows, n]`, `chunk` rows at a time, which stay in the cache. Rows lie `strideA`,
- * `strideB` and `strideOut` bytes apart.
- */
+/** `out[m, n] = a[rows, m]ᵀ · b[rows, n]`, by chunks of rows that stay in the cache. Strides are in bytes. */
 export function multiplyTransposed(
   rows: i32, m: i32, n: i32,
   a: usize, strideA: usize,

@@ -9,9 +9,7 @@ function ceilDivide(a: i32, b: i32): i32 {
   return a > 0 ? (a + b - 1) / b : -(-a / b);
 }
 
-/**
- * `y = clamp(x ∗ W + bias)`: `[n, height, width, c] ∗ [kernelHeight, kernelWidth, c] → [n, outHeight, outWidth, c]`.
- */
+/** `y = clamp(x ∗ W + bias)`: `[n, height, width, c] ∗ [kernelHeight, kernelWidth, c] → [n, outHeight, outWidth, c]` */
 export function depthwise(
   x: usize, n: i32, height: i32, width: i32, channels: i32,
   kernel: usize, kernelHeight: i32, kernelWidth: i32,

@@ -2,10 +2,7 @@ import {load4} from './lanes';
 
 // Matrices in another arrangement: as panels of eight columns, each as long as the matrix is high, and transposed.
 
-/**
- * Copies rows `[inner, columns]`, `stride` bytes apart, into panels, `panel` bytes apart. What is missing in the last
- * one is zero.
- */
+/** Copies rows `[inner, columns]`, `stride` bytes apart, into panels, `panel` bytes apart, filled up with zeros. */
 export function packRows(source: usize, stride: usize, inner: i32, columns: i32, target: usize, panel: usize): void {
   let column = 0;
   for (; column + 32 <= columns; column += 32) {

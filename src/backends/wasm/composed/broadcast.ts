@@ -13,9 +13,7 @@ const NAMES = [
   ...[tf.Maximum, tf.Minimum, tf.Pow, tf.Mod, tf.FloorDiv, tf.Atan2],
 ];
 
-/**
- * Those of two numbers of which one is NaN give NaN, on the other backends. Here they do so for the first of the two.
- */
+/** Where one of two numbers is NaN, other backends give NaN. Here it does so for the first of the two. */
 const KEEPING_NAN: readonly string[] = [tf.Maximum, tf.Minimum];
 
 interface Operands {

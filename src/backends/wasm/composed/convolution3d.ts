@@ -19,9 +19,7 @@ interface Attributes {
   readonly pad: 'valid' | 'same';
 }
 
-/**
- * The gradient of a 3-D convolution in its input, which is a transposed convolution too. The backend's own is wrong.
- */
+/** The gradient of a 3-D convolution in its input, also a transposed convolution. The backend's own is wrong. */
 const conv3dBackpropInput = wrappedKernel<Gradients, Attributes & Pick<tf.Conv3DBackpropInputV2Attrs, 'inputShape'>>(
   tf.Conv3DBackpropInputV2,
   stock => call => {
@@ -43,9 +41,7 @@ const conv3dBackpropInput = wrappedKernel<Gradients, Attributes & Pick<tf.Conv3D
   },
 );
 
-/**
- * `tf.conv3dTranspose` may be asked for an output whose convolution is smaller than `dy`. The rest of `dy` is not read.
- */
+/** `tf.conv3dTranspose` may want an output whose convolution is smaller than `dy`, of which the rest is not read. */
 function cropTo(dy: tf.Tensor5D, shape: [number, number, number, number, number]): tf.Tensor5D {
   return dy.shape.every((size, i) => size === shape[i]) ? dy : tf.slice(dy, [0, 0, 0, 0, 0], shape);
 }

@@ -46,10 +46,7 @@ interface Matrices {
   readonly columns: number;
 }
 
-/**
- * The matrices that a permutation of axes transposes, if it does just that: leading axes stay, two groups of axes
- * change places.
- */
+/** The matrices that a permutation transposes, if it just swaps two groups of axes behind leading ones that stay. */
 function asMatrices(shape: readonly number[], perm: readonly number[]): Matrices | undefined {
   const first = perm.findIndex((axis, i) => axis !== i);
   if (first < 0) {

@@ -10,10 +10,7 @@ interface OutputGradient {
   readonly y: tf.Tensor;
 }
 
-/**
- * The gradient of `min(max(x, 0), cap)`, or of `max(x, 0)`, from its output: `dy` where that lies strictly between the
- * bounds, else 0.
- */
+/** The gradient of `min(max(x, 0), cap)` or `max(x, 0)` from its output: `dy` strictly between the bounds, else 0. */
 function cappedGradient(name: string, cap: number, composed: (call: OutputGradient) => tf.Tensor): OwnKernel {
   return newKernel<OutputGradient, object>(name, ({inputs, backend}) => {
     const native = nativeOf(backend);

@@ -8,9 +8,7 @@ import {agrees} from './agrees';
 /** By backend: tfjs makes a new one when it is initialized again. */
 const found = new WeakMap<WasmBackend, Native | null>();
 
-/**
- * Our module in a backend's memory, or `undefined` where it cannot be used. The first call loads it and tries it out.
- */
+/** Our module in a backend's memory, or `undefined` where it cannot run. The first call loads it and tries it out. */
 export function nativeOf(backend: WasmBackend): Native | undefined {
   if (!mayUseOwnCode()) {
     return undefined;

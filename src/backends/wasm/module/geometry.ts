@@ -19,10 +19,7 @@ export interface ConvolutionAttributes {
   readonly dimRoundingMode?: Rounding;
 }
 
-/**
- * The geometry of a convolution, or `undefined` for what our kernels do not compute: other formats, dilations, and
- * images without a pixel.
- */
+/** The geometry of a convolution, or `undefined` if our kernels cannot compute it: formats, dilations, no pixels. */
 export function nativeGeometry(
   inputShape: Shape4D,
   kernelShape: Shape4D,
@@ -38,9 +35,7 @@ export function nativeGeometry(
   return isEmpty ? undefined : geometry;
 }
 
-/**
- * The convolution of the result's gradient that gives the input's, or `undefined` where the strides make it several.
- */
+/** The convolution of the result's gradient that gives the input's; `undefined` if strides make it several. */
 export function adjointOf({n, height, width, channelsIn, channelsOut}: Geometry): Geometry | undefined {
   const adjointAxis = ({input, output, kernel, before}: Axis): Axis => ({
     ...{input: output, output: input, kernel, stride: 1, before: kernel - 1 - before},

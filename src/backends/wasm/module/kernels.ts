@@ -164,10 +164,7 @@ const depthwiseConvolutions = [tf.DepthwiseConv2dNative, tf.FusedDepthwiseConv2D
   ),
 );
 
-/**
- * Whether `dy` has the size of the result. `tf.conv2dTranspose` takes any output shape, also one whose convolution has
- * another size.
- */
+/** Whether `dy` has the size of the result: `tf.conv2dTranspose` takes any output shape. */
 function isResult({shape}: tf.TensorInfo, {height, width}: Geometry): boolean {
   return shape[1] === height.output && shape[2] === width.output;
 }

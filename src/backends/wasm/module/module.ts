@@ -66,10 +66,7 @@ export function functionsOf<Functions = NativeFunctions>(
 /** A line of the cache, in bytes. */
 export const LINE = 64;
 
-/**
- * The first address from `address` on at which a line of the cache begins: what lies there shares none with what lies
- * before.
- */
+/** The first address from `address` on that begins a cache line, so that nothing before it shares one. */
 export function aligned(address: number): number {
   return Math.ceil(address / LINE) * LINE;
 }

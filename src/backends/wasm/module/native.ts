@@ -6,10 +6,7 @@ import {isTakingGradient} from '../../../platform/tfjs/engine';
 import {areFusedSumsWanted, withFusedSums} from './relaxed';
 import {type Part, partsOf, Threads, type ThreadSource, webWorkers, worthCalling} from './threads';
 
-/**
- * The parts of tfjs's wasm backend that are not public: its Emscripten module, in its plain build and in the one with
- * threads.
- */
+/** The private parts of tfjs's wasm backend: its Emscripten module, with or without threads. */
 interface EmscriptenModule {
   readonly HEAPU8: Uint8Array;
   readonly asm?: {readonly memory?: unknown};
@@ -41,10 +38,7 @@ export function useThreads(backend: WasmBackend, source: ThreadSource): void {
   sources.set(backend, source);
 }
 
-/**
- * Our module in the memory of a backend: functions that take places in memory, memory to work in, and threads to work
- * on.
- */
+/** Our module in a backend's memory: functions that take addresses, memory to work in, and threads. */
 export class Native {
   private begin = 0;
   private size = 0;

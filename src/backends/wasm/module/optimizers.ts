@@ -53,9 +53,7 @@ function momentum(
   });
 }
 
-/**
- * A new value like `value`, written by `write`. It has memory of its own, since others may share that of the old one.
- */
+/** A new value like `value`, written by `write`, in memory of its own: others may share that of the old one. */
 function updated(native: Native, value: tf.Tensor, write: (out: number) => void): tf.Tensor {
   const info = native.output(value.shape);
   write(native.at(info));

@@ -24,10 +24,7 @@ export function clampArguments(clamp: Clamp | null): [isClamped: number, low: nu
   return clamp === null ? [0, 0, 0] : [1, clamp.low, clamp.high];
 }
 
-/**
- * Right-hand matrices of at most this many bytes are packed as a whole; of others a few columns at a time, that stay in
- * the cache.
- */
+/** Up to so many bytes, right-hand matrices are packed whole; larger ones a few columns at a time, for the cache. */
 const SMALL = 512 * 1024;
 const COLUMNS = 32;
 /** Of a longer inner axis so much is taken at a time: what is read of both matrices stays in the cache. */

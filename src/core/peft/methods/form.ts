@@ -40,9 +40,7 @@ export interface WrittenFields {
   fanInFanOut: boolean;
 }
 
-/**
- * A type of adapter of PEFT: how it stores the updates of some methods of ours. One file each, and a row in `table.ts`.
- */
+/** A type of adapter of PEFT: how it stores updates of some of our methods. One file, and a row in `table.ts`. */
 export interface PEFTForm {
   /** `peft_type` in the config. */
   readonly type: string;

@@ -35,10 +35,7 @@ export const ia3: PEFTForm = {
   },
 };
 
-/**
- * Whether a factor for each channel is one of the inputs of a Linear: `[1, in]`, where one of the outputs is
- * `[out, 1]`.
- */
+/** Whether a factor for each channel is one of a Linear's inputs, `[1, in]`, and not of its outputs, `[out, 1]`. */
 function isRow(shape: readonly number[]): boolean {
   if (shape.length > 2) {
     throw new LoRAError(

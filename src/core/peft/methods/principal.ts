@@ -97,10 +97,7 @@ function principalParts(matrix: Values, rank: number): Part[] {
   }
 }
 
-/**
- * Makes a vector one of length 1 at right angles to others, and returns what it had of that; 0 if that is no more than
- * rounding.
- */
+/** Makes a vector orthogonal to others and of length 1, and returns its former length; 0 if that is rounding. */
 function makeUnit(x: Float64Array, others: readonly Float64Array[], scale: number): number {
   for (let pass = 0; pass < 2; pass++) {
     others.forEach(other => add(x, other, -dot(x, other)));

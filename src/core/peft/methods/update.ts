@@ -47,10 +47,7 @@ export function fromTorchUpdate({a, b, strength}: TorchUpdate): TfjsUpdate {
   return {a: fromTorch(a), b: {shape: [rank, out], data: whole}, strength};
 }
 
-/**
- * An update in the order of PyTorch, for a weight with `axes` axes. The inverse of `fromTorchUpdate` for convolutions
- * without groups.
- */
+/** An update in PyTorch's order, for a weight with `axes` axes. Undoes `fromTorchUpdate`, but for groups. */
 export function toTorchUpdate({a, b}: Pick<TfjsUpdate, 'a' | 'b'>): Pick<TorchUpdate, 'a' | 'b'> {
   const transposed = toTorch(b); // [out, rank]
   return {a: toTorch(a), b: reshape(transposed, [...transposed.shape, ...a.shape.slice(2).map(() => 1)])};

@@ -4,10 +4,7 @@ import {fromTorch} from './torchLayout';
 import {scalingOf} from '../../methods/lora';
 import {type PEFTForm, sized, tensorOf} from './form';
 
-/**
- * VeRA: two random matrices that all modules have the first rows and columns of, `vera_A`, `[rank, in]`, and `vera_B`,
- * `[out, rank]`.
- */
+/** VeRA: all modules have the first rows and columns of `vera_A`, `[rank, in]`, and `vera_B`, `[out, rank]`. */
 export const vera: PEFTForm = {
   type: 'VERA',
   methods: ['vera'],

@@ -219,10 +219,7 @@ const WRITERS: Readonly<Record<string, Writer>> = {
   Softmax: (_, input, out) => void out.activate(input, 'softmax'),
 };
 
-/**
- * Why a layer cannot be written as nodes, as the rest of a sentence about it; `undefined` if it can, as far as its
- * class goes.
- */
+/** Why a layer cannot be written as nodes, as the rest of a sentence; `undefined` if its class can. */
 export function reasonNotToWrite(layer: tf.layers.Layer): string | undefined {
   const className = layer.getClassName();
   return Object.hasOwn(WRITERS, className)

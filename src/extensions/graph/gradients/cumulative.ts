@@ -18,10 +18,7 @@ export const cumulativeKernels: readonly OwnKernel[] = [tf.Cumsum, tf.Cumprod].m
     },
 }));
 
-/**
- * The gradient of sums so far: sums of it, the other way round. tfjs's own is transposed along another axis than the
- * last.
- */
+/** The gradient of cumulative sums: its sums, the other way round. tfjs transposes its own along most axes. */
 export const cumsumGradient: tf.GradConfig = {
   kernelName: tf.Cumsum,
   gradFunc: (dy, _, attrs) => {

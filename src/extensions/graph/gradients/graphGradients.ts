@@ -100,10 +100,7 @@ const tileGradient: Config = {
   },
 };
 
-/**
- * Comparisons have no gradient. tfjs asks for one all the same inside ops that it composes: `divNoNan` selects by
- * Equal.
- */
+/** Comparisons have no gradient, but tfjs asks for one inside ops that it composes: `divNoNan` selects by Equal. */
 function constantIn(kernelName: string, names: readonly string[]): Config {
   return {
     kernelName,

@@ -9,15 +9,9 @@ import {BakedBatch, UncheckedShape} from './planner';
 import {findNode, type ReadGraph, readGraph} from './readGraph';
 import type {GraphPlan, PlannedCall} from './values';
 
-/**
- * The part of a graph to import. Nodes may be named without the calls that they are nested in,
- * `StatefulPartitionedCall/…`.
- */
+/** The part of a graph to import. Names may leave out the calls around a node, `StatefulPartitionedCall/…`. */
 export interface GraphPart {
-  /**
-   * The nodes that become the model's inputs. Defaults to the graph's inputs, without single bools that have a default,
-   * such as whether the graph trains.
-   */
+  /** The nodes that become inputs. Default: the graph's inputs, without single bools that have a default. */
   inputs?: readonly string[];
   /** The nodes that become its outputs. Defaults to the graph's outputs. */
   outputs?: readonly string[];

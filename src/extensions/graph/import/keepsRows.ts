@@ -67,9 +67,7 @@ function isInside(axis: number | undefined, rank = 0): boolean {
   return axis !== undefined && axis !== 0 && axis !== -rank;
 }
 
-/**
- * Where an operand has fewer matrices, kernels of products repeat them. So each row must have as many as the result.
- */
+/** Kernels of products repeat the matrices of an operand that has fewer, so each row must have all of the result's. */
 const product: Rule = ({node, values, ranks}) => {
   const [a, b, ...more] = values;
   const [left = 0, right = 0] = ranks;
@@ -83,9 +81,7 @@ const product: Rule = ({node, values, ranks}) => {
   return areUnder && (isFlow(b) ? right > 2 && goesInto(a, b) : !transposes && goesInto(b, a));
 };
 
-/**
- * Whether an operand of a product has for each row the same matrices as the other, or, as a constant, one for several.
- */
+/** Whether an operand of a product has the same matrices in each row as the other, or one constant for several. */
 function goesInto(value: Value | undefined, flow: Value | undefined): boolean {
   const [ours, other] = [matricesOf(value), matricesOf(flow)];
   const lead = other.length - ours.length;

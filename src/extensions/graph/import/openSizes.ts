@@ -11,10 +11,7 @@ export const BATCH: SizeId = 1;
 interface OpenSize {
   /** Whether it depends on a size that the graph leaves open. */
   isOpen: boolean;
-  /**
-   * Whether it depends on the graph's own batch size while that is being freed. Then it would be wrong for other
-   * batches.
-   */
+  /** Whether it depends on the graph's batch size while that is being freed: then other batches would be wrong. */
   isFreed: boolean;
   /** `times · of + plus`. */
   linear?: {of: SizeId; times: number; plus: number};
@@ -89,9 +86,7 @@ interface Computed {
   run: (tensors: readonly tf.Tensor[]) => tf.Tensor[];
 }
 
-/**
- * What the numbers of each output of a node are made of: a size for each number, or one for all if their count is open.
- */
+/** What the numbers of each output are made of: a size for each number, or one for all if their count is open. */
 export async function sizesOf(open: OpenSizes, computed: Computed): Promise<SizeId[][]> {
   const {node, inputs, counts} = computed;
   const places = movedInputs(node, inputs.length);

@@ -49,9 +49,7 @@ const KEEP_SHAPES = new Set(['Activation', 'BatchNormalization', 'LeakyReLU', 'P
 /** Says that a graph would not compute each example by itself if its batch size were free. */
 export class BakedBatch extends Error {}
 
-/**
- * Says that a plan depends on the shape of a node that no layer computes, so that no layer would notice another shape.
- */
+/** Says that a plan depends on the shape of a node that no layer computes, so that no layer checks it. */
 export class UncheckedShape extends Error {}
 
 /** Says why a node cannot be computed, as the rest of a sentence about it. */
@@ -99,9 +97,7 @@ export class Planner {
     readonly cut: Cut,
     /** Plans a layer for what is known when a graph is planned. */
     private readonly materialize: (planner: Planner, value: Shaped) => ReadonlyMap<string, Flow>,
-    /**
-     * Whether the batch size that the graph was made for is being freed: then every flow has a row for each example.
-     */
+    /** Whether the graph's batch size is being freed: then every flow has a row for each example. */
     readonly frees: boolean,
     /** Whether only proved sizes count as known. */
     readonly isStrict: boolean,
@@ -240,9 +236,7 @@ export class Planner {
     this.inputs.push({node: node.name, key, name: this.nameOf(node.name), shape, dtype});
   }
 
-  /**
-   * Plans a call of a layer of tfjs, or of a new one of a registered class, whose result is that of the node so far.
-   */
+  /** Plans a call of a layer of tfjs, or of a new one of a registered class, whose result is that of the node. */
   addLayer(node: GraphNode, {part, className, config = {}, inputs, weights = {}}: NewLayer): void {
     const flows = inputs.map(input => this.flowing(input));
     const given = Object.entries(weights).filter((entry): entry is [string, PlannedWeight] => entry[1] !== undefined);

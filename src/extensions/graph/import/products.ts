@@ -34,10 +34,7 @@ export function planMatMul(node: GraphNode, planner: Planner): boolean {
   return true;
 }
 
-/**
- * An Einsum with a constant that sums over the last axes of the other operand, as attention projects its inputs: a
- * `Dense` between two `Reshape`.
- */
+/** An Einsum that sums over the last axes with a constant, as in attention: a `Dense` between two `Reshape`. */
 export function planEinsum(node: GraphNode, planner: Planner): boolean {
   const [x = '', matrix] = inputsOf(node);
   const tensor = planner.constant(matrix);

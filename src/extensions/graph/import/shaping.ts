@@ -32,10 +32,7 @@ export function planReshape(node: GraphNode, planner: Planner): boolean {
   return false;
 }
 
-/**
- * The shape of a row after a Reshape that keeps the first axis, with at most one size of -1; `undefined` where that is
- * not proved.
- */
+/** The shape of a row after a Reshape that keeps the first axis, with at most one -1; `undefined` if unproved. */
 function restOf({shapes, sizes}: Flow, target: Target, {frees}: Planner): number[] | undefined {
   const [first, ...rest] = target.pair[0].map((size, i) => (target.sizes[i] === KNOWN ? size : -1));
   const isKnown = sizes.slice(1).every(size => size === KNOWN);

@@ -46,10 +46,7 @@ interface LinearNode {
   channelsLast?: boolean;
 }
 
-/**
- * The bias and the activation of a node: fused into it, or in nodes of their own that alone use it. `undefined` for
- * unknown ones.
- */
+/** The bias and activation of a node, fused or in nodes that it alone feeds. `undefined` for unknown ones. */
 export function tailOf(node: GraphNode, linear: LinearNode, planner: Planner): Tail | undefined {
   const fused = textsOf(node, 'fused_ops').map(op => op.toLowerCase());
   if (fused.length === 0) {

@@ -4,9 +4,7 @@ import type {GraphType} from '../graphDef';
 // A graph is planned for two sizes at once, of the batch and of each other open axis. What differs between the two
 // depends on a size.
 
-/**
- * A size, or a number made of sizes, by its place in the plan's list. Two with the same place are equal in every run.
- */
+/** A size, or a number made of sizes, by its index in the plan's list. Equal indices are equal in every run. */
 export type SizeId = number;
 
 /** A value for each of the two sizes that a graph is planned for. */
@@ -59,10 +57,7 @@ export interface Flow {
   shapes: Pair<number[]>;
   /** Which size each axis has. */
   sizes: SizeId[];
-  /**
-   * The shape of its symbolic tensor. Where it has a number and the size is not proved, the layer that computes it
-   * checks that.
-   */
+  /** The shape of its symbolic tensor. The layer that computes it checks a number that is not proved. */
   shape: tf.Shape;
   dtype: GraphType;
 }
@@ -112,8 +107,5 @@ export interface GraphPlan {
   dispose(): void;
 }
 
-/**
- * What became of a node: a layer of tfjs, part of such a layer, a `GraphOp`, a constant, a number made of shapes,
- * nothing.
- */
+/** What became of a node: a layer, part of one, a `GraphOp`, a constant, a number made of shapes, nothing. */
 export type Fate = 'stock' | 'merged' | 'op' | 'folded' | 'shape' | 'skipped';

@@ -116,10 +116,7 @@ export class GraphOp extends tf.layers.Layer {
     return fragment.outputs.some(({dtype}) => dtype === 'float32') ? execute() : unrecorded(execute);
   }
 
-  /**
-   * Refuses other shapes than those of the plan: with these the layers around would not compute what the graph
-   * computes.
-   */
+  /** Refuses other shapes than the plan's: with these the layers would not compute what the graph computes. */
   private checkShapes(verb: 'takes' | 'gives', tensors: readonly tf.Tensor[], known: readonly tf.Shape[] = []): void {
     for (const [i, expected] of known.entries()) {
       const shape = tensors[i]?.shape;
@@ -306,10 +303,7 @@ export function reasonNotToRun(op: string): string | undefined {
   return NOT_TO_RUN.find(([pattern]) => pattern.test(op))?.[1];
 }
 
-/**
- * Why an op cannot be computed on the current backend, as the rest of a sentence about it; `undefined` if it can, as
- * far as is known.
- */
+/** Why the current backend cannot compute an op, as the rest of a sentence; `undefined` if it can, as far as known. */
 export function reasonNotToRunHere(op: string): string | undefined {
   return op === 'Where' && capabilities().readsByPromise
     ? `has to read a tensor in the middle of a call, which ${tf.getBackend()} cannot`

@@ -116,9 +116,7 @@ export class HeaderReader {
     return this.decoder.decode(this.bytes.subarray(this.at - length, this.at));
   }
 
-  /**
-   * A value, with its type before it. Lists of tokenizers are passed over if they are not wanted, and are `undefined`.
-   */
+  /** A value, with its type before it. Lists of tokenizers are `undefined` if they are not wanted. */
   async value(key: string, isWanted: boolean): Promise<MetadataValue | undefined> {
     const type = await this.type();
     return type === 'list' ? this.list(key, isWanted) : this.valueOf(type);

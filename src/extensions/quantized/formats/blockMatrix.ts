@@ -23,10 +23,7 @@ export function packedSize(matrix: BlockMatrix): number {
   return Math.ceil((matrix.rows * rowBytes(matrix)) / 4);
 }
 
-/**
- * The bytes of a tensor of blocks. No program of a graphics card ever reads it, so that it stays where it was made, and
- * is there at once.
- */
+/** The bytes of a tensor of blocks, which no GPU program reads, so that they are there at once. */
 export function bytesOf(blocks: tf.Tensor): Uint8Array {
   const packed = blocks.dataSync();
   return new Uint8Array(packed.buffer, packed.byteOffset, packed.byteLength);

@@ -122,10 +122,7 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
   };
 }
 
-/**
- * Computes an operation with a matrix in blocks. Factors and a gain are applied separately: their sum with the matrix
- * is never made.
- */
+/** Computes an operation with a matrix in blocks. Factors and a gain are applied apart, never added to it. */
 export function besideBlocks(op: Linear): Compute {
   const compute: Compute = (x, weights, activation) => {
     const {gain, bias, factors} = weights;
@@ -211,10 +208,7 @@ function asNumbers(
   return {shape, dtype: 'float32', trainable: false, read} as unknown as tf.LayerVariable;
 }
 
-/**
- * A frozen layer of blocks and a trainable update. The blocks never train, and what a merge gives is float32: blocks of
- * the sum could lose the update.
- */
+/** A frozen layer of blocks with a trainable update. A merge gives float32: blocks of the sum could lose the update. */
 export abstract class LoRABlockLayer extends LoRALayer {
   /** @throws LoRAError also if the base shall train: blocks have no gradient. */
   constructor(args: LoRALayerArgs) {

@@ -14,10 +14,7 @@ const forward: Forward = (layer, x, call) => {
   return denseOnBlocks(layer, last, call, y => restore(tf.reshape(y, [...last.shape.slice(0, -1), rows])));
 };
 
-/**
- * A `Conv2D` of size 1×1, without strides, whose kernel is held in blocks of few bits: a `QuantizedDense` of each
- * pixel. `quantizeBase` makes it of one.
- */
+/** A 1×1 `Conv2D` without strides, with a quantized kernel: a `QuantizedDense` of each pixel, by `quantizeBase`. */
 export class QuantizedConv2D extends blockClass('Conv2D', forward) {
   static readonly className: string = 'tfjs-lora/quantized>QuantizedConv2D';
 

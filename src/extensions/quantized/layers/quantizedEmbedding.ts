@@ -24,10 +24,7 @@ const forward: Forward = (layer, x, {update: {factors, gain}}) => {
   );
 };
 
-/**
- * An `Embedding` with a quantized table, a row for each token. The table never trains.
- * `quantizeBase` makes it of an `Embedding`.
- */
+/** An `Embedding` with a quantized table, which never trains: `quantizeBase` makes it of an `Embedding`. */
 export class QuantizedEmbedding extends blockClass('Embedding', forward) {
   static readonly className: string = 'tfjs-lora/quantized>QuantizedEmbedding';
   /** Read by heads that compute with the table too. */
@@ -48,9 +45,7 @@ export class QuantizedEmbedding extends blockClass('Embedding', forward) {
 }
 registerOwn(QuantizedEmbedding);
 
-/**
- * A {@link QuantizedEmbedding} with a low-rank update of its own: `y = E[x] + s·A[x]·B`. Merged, it is an `Embedding`.
- */
+/** A {@link QuantizedEmbedding} with an update of its own: `y = E[x] + s·A[x]·B`. Merged, it is an `Embedding`. */
 export class LoRAQuantizedEmbedding extends LoRABlockLayer {
   static readonly className = 'tfjs-lora/quantized>LoRAQuantizedEmbedding';
   static readonly adaptation = blockAdaptation(

@@ -13,10 +13,7 @@ import {type QuantizedFunctions, MODULE_FORMATS} from './functions';
 /** By the memory that they work in. */
 const loaded = new WeakMap<Native, QuantizedKernels | null>();
 
-/**
- * The kernels by our module, in the memory of the current backend; `undefined` where it cannot be loaded, or does not
- * give the numbers that it should.
- */
+/** The kernels by our module, in the current backend's memory; `undefined` if it cannot be loaded, or is wrong. */
 export function nativeQuantized(): QuantizedKernels | undefined {
   const native = currentNative();
   if (native === undefined) {
