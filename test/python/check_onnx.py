@@ -25,10 +25,17 @@ def difference(file, tensors, expected):
     session = onnxruntime.InferenceSession(str(file), options)
     types = {'tensor(int64)': 'int64', 'tensor(int32)': 'int32', 'tensor(bool)': 'bool', 'tensor(float)': 'float32'}
     inputs = session.get_inputs()
-    given = {x.name: array(v).astype(types[x.type]) for x, v in zip(inputs, tensors['inputs'].values())}
+    fixed = tensors.get('values', {})
+    taken = [x for x in inputs if x.name not in fixed]
+    given = {x.name: array(v).astype(types[x.type]) for x, v in zip(taken, tensors['inputs'].values())}
+    # Inputs that the model has as constants.
+    sizes = {name: size for x in taken for name, size in zip(x.shape, given[x.name].shape)}
+    for x in inputs:
+        if x.name in fixed:
+            given[x.name] = np.full([s if isinstance(s, int) else sizes.get(s, 1) for s in x.shape], fixed[x.name], types[x.type])
     # A file for one example runs each row by itself.
-    rows = next((len(given[x.name]) for x in inputs if x.shape and x.shape[0] == 1), 1)
-    parts = [session.run(None, {k: v[i : i + 1] if rows > 1 else v for k, v in given.items()}) for i in range(rows)]
+    rows = next((len(given[x.name]) for x in taken if x.shape and x.shape[0] == 1), 1)
+    parts = [session.run(None, {k: v[i : i + 1] if rows > 1 and k not in fixed else v for k, v in given.items()}) for i in range(rows)]
     outputs = [np.concatenate(list(each)) if rows > 1 else each[0] for each in zip(*parts)]
     worst = 0
     for actual, wanted in zip(outputs, map(array, expected)):

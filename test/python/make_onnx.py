@@ -56,7 +56,7 @@ def add(into, name, file, inputs):
 
 def case(name, nodes, weights=None, opset=17, outputs=1, fixed=False, **inputs):
     """A node: (operation, inputs, outputs, attributes). What nothing gives is an input, open along its first axis."""
-    made = [helper.make_node(op, i.split(',') if i else [], o.split(','), domain=a.pop('domain', ''), **a) for op, i, o, a in nodes]
+    made = [helper.make_node(op, i.split(',') if i else [], o.split(','), **{'domain': '', **a}) for op, i, o, a in nodes]
     def info(key, value):
         kind = helper.np_dtype_to_tensor_dtype(value.dtype)
         return helper.make_tensor_value_info(key, kind, [d if fixed or i > 0 else 'N' for i, d in enumerate(value.shape)])
@@ -266,6 +266,54 @@ for name, kind in {'float16': 'float16', 'double': 'float64', 'uint8': 'uint8', 
     value = (np.array([[1, 0, 3], [2, 1, 0]]) * (1.5 if 'o' in kind and kind != 'bool' else 1)).astype(kind)
     case(f'an initializer of {name}', [('Cast', 'w', 'c', {'to': T.FLOAT}), ('MatMul', 'x,c', 'y', {})], {'w': value}, x=rand(3, 2))
 
+# What later opsets and com.microsoft have in one operation. Only newer versions of ONNX Runtime run them all.
+MS = {'domain': 'com.microsoft'}
+case('GatherElements', [('GatherElements', 'x,i', 'y', {'axis': 2})], {}, x=x3, i=rng.integers(0, 4, (2, 3, 2)))
+case('GatherElements axis', [('GatherElements', 'x,i', 'y', {'axis': 1})], {}, x=x3, i=rng.integers(0, 3, (2, 5, 4)))
+case('Flatten axis 0', [('Flatten', 'x', 'f', {'axis': 0}), ('Transpose', 'f', 'y', {})], x=x3)
+case('Flatten axis 2', [('Flatten', 'x', 'y', {'axis': 2})], x=x3)
+case('Swish', [('Swish', 'x', 'y', {})], opset=24, x=x3)
+case('RMSNormalization opset 23', [('RMSNormalization', 'x,g', 'y', {'epsilon': 1e-4})], {'g': rand(4)}, opset=23, x=x3)
+case('SimplifiedLayerNormalization', [('SimplifiedLayerNormalization', 'x,g', 'y', {'epsilon': 1e-4})], {'g': rand(4)}, x=x3)
+for op in 'FastGelu BiasGelu'.split():
+    case(op, [(op, 'x,b', 'y', MS)], {'b': rand(4)}, x=x3)
+case('QuickGelu', [('QuickGelu', 'x', 'y', {'alpha': 1.5, **MS})], x=x3)
+case('SkipLayerNormalization', [('SkipLayerNormalization', 'x,z,g,b,c', 'y,,,y1', {'epsilon': 1e-4, **MS})], {'g': rand(4), 'b': rand(4), 'c': rand(4)}, outputs=2, x=x3, z=rand(2, 3, 4))
+case('SkipSimplifiedLayerNormalization', [('SkipSimplifiedLayerNormalization', 'x,z,g', 'y', {'epsilon': 1e-4, **MS})], {'g': rand(4)}, x=x3, z=rand(2, 3, 4))
+case('EmbedLayerNormalization', [('EmbedLayerNormalization', 'x,s,w,p,t,g,b', 'y,m', {'epsilon': 1e-4, **MS})], {'w': rand(9, 4), 'p': rand(5, 4), 't': rand(2, 4), 'g': rand(4), 'b': rand(4)}, x=rng.integers(0, 9, (2, 3)).astype('int32'), s=rng.integers(0, 2, (2, 3)).astype('int32'))
+mask = np.array([[1, 1, 1], [1, 1, 0]], 'int32')
+case('Attention of Microsoft', [('Attention', 'x,w,b,m', 'y', {'num_heads': 2, **MS})], {'w': rand(4, 12), 'b': rand(12)}, x=x3, m=mask)
+case('Attention of Microsoft, causal', [('Attention', 'x,w,b', 'y', {'num_heads': 2, 'unidirectional': 1, **MS})], {'w': rand(4, 12), 'b': rand(12)}, x=x3)
+case('MultiHeadAttention', [('MultiHeadAttention', 'x,k,v,b,m', 'y', {'num_heads': 2, **MS})], {'b': rand(12)}, x=x3, k=rand(2, 3, 4), v=rand(2, 3, 4), m=mask)
+cos, sin = (f(np.outer(np.arange(6), [1, 0.3])).astype('float32') for f in (np.cos, np.sin))
+tables = {'c': cos, 's': sin}
+heads = rand(2, 3, 3, 4)
+case('RotaryEmbedding of Microsoft', [('RotaryEmbedding', 'x,p,c,s', 'y', MS)], tables, x=heads, p=np.array([[1, 2, 3], [0, 1, 2]]))
+case('RotaryEmbedding of Microsoft, interleaved', [('RotaryEmbedding', 'x,p,c,s', 'y', {'interleaved': 1, 'num_heads': 2, **MS})], {**tables, 'p': i64(0)}, x=rand(2, 3, 8))
+case('RotaryEmbedding', [('RotaryEmbedding', 'x,c,s,p', 'y', {})], tables, opset=23, x=heads, p=np.array([[1, 2, 3], [0, 1, 2]]))
+case('RotaryEmbedding of a part', [('RotaryEmbedding', 'x,c,s,p', 'y', {'interleaved': 1, 'num_heads': 2, 'rotary_embedding_dim': 4})], tables, opset=23, x=rand(2, 3, 12), p=np.array([[1, 2, 3], [0, 1, 2]]))
+case('GroupQueryAttention', [('GroupQueryAttention', 'x,k,v,,,n,t,c,s', 'y,pk,pv', {'num_heads': 4, 'kv_num_heads': 2, 'do_rotary': 1, **MS})],
+     {'c': np.repeat(cos, 4, 1), 's': np.repeat(sin, 4, 1), 'n': np.array([2, 2], 'int32'), 't': np.array(3, 'int32')}, x=rand(2, 3, 64), k=rand(2, 3, 32), v=rand(2, 3, 32))
+case('Attention', [('Attention', 'x,k,v,m', 'y', {'q_num_heads': 2, 'kv_num_heads': 1})], {}, opset=23, x=x3, k=rand(2, 5, 2), v=rand(2, 5, 2), m=rand(2, 1, 3, 5))
+case('Attention with a mask of bools', [('Cast', 'm', 'b', {'to': T.BOOL}), ('Attention', 'x,k,v,b', 'y', {'softcap': 2.0})], {}, opset=23, x=heads, k=rand(2, 3, 3, 4), v=rand(2, 3, 3, 5), m=np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1]])[None, None].repeat(2, 0))
+case('Attention, causal', [('Attention', 'x,k,v', 'y', {'is_causal': 1, 'scale': 0.7})], {}, opset=23, x=heads, k=rand(2, 3, 3, 4), v=rand(2, 3, 3, 4))
+cell = {'w': rand(2, 8, 3), 'r': rand(2, 8, 2), 'b': rand(2, 16)}
+case('LSTM with states', [('Transpose', 'h', 'p', {'perm': [1, 0, 2]}), ('Transpose', 'c', 'q', {'perm': [1, 0, 2]}), ('Transpose', 'x', 't', {'perm': [1, 0, 2]}),
+     ('LSTM', 't,w,r,b,,p,q', 'o,s,e', {'hidden_size': 2, 'direction': 'bidirectional'}),
+     ('Transpose', 'o', 'y', {'perm': [2, 0, 1, 3]}), ('Transpose', 's', 'y1', {'perm': [1, 0, 2]}), ('Transpose', 'e', 'y2', {'perm': [1, 0, 2]})],
+     cell, outputs=3, x=rand(2, 4, 3), h=rand(2, 2, 2), c=rand(2, 2, 2))
+case('LSTM with lengths of all', [('Transpose', 'x', 't', {'perm': [1, 0, 2]}), ('LSTM', 't,w,r,b,l', 'o', {'hidden_size': 2, 'direction': 'bidirectional'}), ('Transpose', 'o', 'y', {'perm': [2, 0, 1, 3]})],
+     {**cell, 'l': np.array([4, 4], 'int32')}, fixed=True, x=rand(2, 4, 3))
+case('GRU with a state', [('Transpose', 'h', 'p', {'perm': [1, 0, 2]}), ('Transpose', 'x', 't', {'perm': [1, 0, 2]}), ('GRU', 't,w,r,b,,p', 'o', {'hidden_size': 2, 'linear_before_reset': 1}), ('Transpose', 'o', 'y', {'perm': [2, 0, 1, 3]})],
+     {'w': rand(1, 6, 3), 'r': rand(1, 6, 2), 'b': rand(1, 12)}, x=rand(2, 4, 3), h=rand(2, 1, 2))
+
+def branch(op):
+    value = helper.make_tensor_value_info('z', T.FLOAT, None)
+    # Both branches have names of their own, and take what is outside of them.
+    return helper.make_graph([helper.make_node(op, ['x', 'w'], ['m']), helper.make_node('Relu', ['m'], ['z'])], op, [], [value])
+case('If', [('Shape', 'x', 's', {}), ('Size', 's', 'n', {}), ('Equal', 'n,three', 'c', {}), ('If', 'c', 'i', {'then_branch': branch('Add'), 'else_branch': branch('Mul')}), ('Neg', 'i', 'y', {})], {'three': np.array(3), 'w': rand(4)}, x=x3)
+
+
 
 def networks():
     """Networks that PyTorch exports, by both exporters, and for a fixed and an open batch."""
@@ -381,4 +429,5 @@ if __name__ == '__main__':
     warnings.filterwarnings('ignore')
     os.makedirs(FOLDER, exist_ok=True)
     write('operations', cases)
-    write('networks', networks())
+    if sys.argv[1:] != ['operations']:
+        write('networks', networks())

@@ -23,8 +23,18 @@ export function files() {
     inputs: [value('x', [null, 8])],
     outputs: [value('y', [null, 2])],
   });
+  const voice = onnxFile({
+    nodes: [
+      {op: 'Add', inputs: ['x', 'state'], outputs: ['sum']},
+      {op: 'MatMul', inputs: ['sum', 'w'], outputs: ['y']},
+    ],
+    initializers: [matrix('w', 8, 16)],
+    inputs: [value('x', [null, 8]), value('state', [null, 8]), value('sr', [], 7)],
+    outputs: [value('y', [null, 16])],
+  });
   return Promise.resolve({
     [url]: file,
+    'https://example.com/voice.onnx': voice,
     'https://example.com/large.onnx': file,
     'https://example.com/large.onnx_data': new Uint8Array(4),
   });

@@ -21,6 +21,8 @@ export const ints = (name: string, values: readonly number[]): Message => [
   field(20, 7),
 ];
 
+export const graph = (name: string, fields: Message): Message => [field(1, name), field(6, fields), field(20, 5)];
+
 /** A tensor of floats as raw data. */
 export function floats(name: string, shape: readonly number[], values: readonly number[]): Message {
   const data = new Uint8Array(Float32Array.from(values).buffer);

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {asLoRAError, checkOptions, misfitError, showShape, throwFaults, tooLargeError} from '../../../platform/errors';
+import {asLoRAError, checkOptions, LoRAError, misfitError, showShape, throwFaults, tooLargeError} from '../../../platform/errors';
 import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../../platform/signals';
 import {withoutResidue} from '../../../platform/tfjs/engine';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
-import {inputsOf} from '../graphDef';
+import {type GraphNode, inputsOf, shapeOf} from '../graphDef';
 import {type GraphRequest, planGraph} from './planGraph';
 import {BakedBatch, UncheckedShape} from './planner';
 import {findNode, type ReadGraph, readGraph} from './readGraph';
@@ -23,7 +23,7 @@ export interface GraphPart {
 export interface GraphModelOptions extends GraphPart, CallOptions {}
 
 /** A part of a graph, with every choice made. */
-export type ChosenPart = Pick<GraphRequest, 'inputs' | 'outputs' | 'start' | 'lower'>;
+export type ChosenPart = Pick<GraphRequest, 'inputs' | 'outputs' | 'start' | 'lower' | 'decide'>;
 
 /** The key of a model's metadata that records which part of a graph it is. */
 export const RECORD = 'tfjsLoRAGraph';
@@ -84,11 +84,27 @@ async function plannedFor(graph: ReadGraph, request: Omit<GraphRequest, 'isStric
   try {
     return await planGraph(graph, {...request, isStrict: false}, step);
   } catch (error) {
-    if (!(error instanceof UncheckedShape)) {
-      throw error;
+    if (error instanceof UncheckedShape) {
+      return planGraph(graph, {...request, isStrict: true}, step);
     }
-    return planGraph(graph, {...request, isStrict: true}, step);
+    if (request.lengths === undefined && error instanceof LoRAError && error.code === 'ERR_UNSUPPORTED') {
+      const longer = {...request, lengths: LONG};
+      // What it says of the usual lengths holds for most inputs.
+      return await (leavesOneLength(graph, request)
+        ? plannedFor(graph, longer, step).catch(() => Promise.reject(error))
+        : Promise.reject(error));
+    }
+    throw error;
   }
+}
+
+/** Sizes for sounds, whose windows can be longer than the usual ones. */
+const LONG = [2048, 3072] as const;
+
+/** Whether inputs leave a single size open beside that of the batch, so that longer ones stay small. */
+function leavesOneLength({nodes}: ReadGraph, {inputs}: Pick<GraphRequest, 'inputs'>): boolean {
+  const shapes = inputs.map(({node, shape}) => shape ?? shapeOf(nodes.get(node) as GraphNode, 'shape') ?? []);
+  return shapes.flatMap(shape => shape.slice(1).filter(size => size === null)).length === 1;
 }
 
 /**
@@ -197,6 +213,8 @@ function apply(call: PlannedCall, symbols: Map<string, tf.SymbolicTensor>): void
     throw asLoRAError(error, `Layer "${layer.name}" (${layer.getClassName()})`, 'ERR_UNSUPPORTED');
   }
   outputs.forEach((key, i) => symbols.set(key, results[i] as tf.SymbolicTensor));
+  // Recurrent layers take their states as inputs. In a file their names there would count, and here they are tensors.
+  delete layer.inboundNodes.at(-1)?.callArgs?.initialState;
   const variables = namedWeights(layer);
   for (const [name, {tensor}] of Object.entries(isNew ? weights : {})) {
     const variable = variables.get(name);

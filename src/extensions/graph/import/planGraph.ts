@@ -20,10 +20,14 @@ export interface GraphRequest {
   batch: 'free' | 'fixed';
   /** Whether only proved sizes count as known. */
   isStrict: boolean;
+  /** What stands for open sizes other than that of the batch. */
+  lengths?: Pair<number>;
   /** Called when a plan begins, which may be several times. */
   start?: (planner: Planner) => void;
   /** Plans a node of another format than TensorFlow's by nodes and layers that a planner knows. */
   lower?: (planner: Planner, node: GraphNode) => Promise<void>;
+  /** Whether a constant has decided about a node of such a format: it hands on a value, or is not computed. */
+  decide?: (planner: Planner, node: GraphNode) => boolean;
 }
 
 /** Ops that hand on what they are given. */
@@ -62,7 +66,7 @@ export async function planGraph(graph: ReadGraph, request: GraphRequest, step: S
     const [total, what] = [order.length, 'planning nodes'];
     for (const [done, node] of order.entries()) {
       await step({done, total, what});
-      await planNode(planner, node, request.lower);
+      await planNode(planner, node, request);
     }
     await step({done: total, total, what});
     for (const output of request.outputs.filter(name => planner.dead.has(keyOf(name)))) {
@@ -86,7 +90,11 @@ function graphBatchOf(graph: ReadGraph): number | 'several' | undefined {
   return sizes.size > 1 ? 'several' : [...sizes][0];
 }
 
-function planInputs(planner: Planner, {inputs, batch}: GraphRequest, graphBatch: number | 'several' | undefined): void {
+function planInputs(
+  planner: Planner,
+  {inputs, batch, lengths = LENGTHS}: GraphRequest,
+  graphBatch: number | 'several' | undefined,
+): void {
   for (const {node: name, shape: given} of inputs) {
     const node = planner.graph.nodes.get(name) as GraphNode;
     const known = given ?? shapeAt(planner.graph, name);
@@ -103,7 +111,7 @@ function planInputs(planner: Planner, {inputs, batch}: GraphRequest, graphBatch:
     const fixed = size ?? shapeAt(planner.graph, name)?.[0] ?? (graphBatch === 'several' ? null : (graphBatch ?? null));
     const first = batch === 'fixed' ? fixed : null;
     const stand = planner.frees ? ([graphBatch, graphBatch] as Pair<number>) : BATCHES;
-    planner.addInput(node, known.length === 0 ? [] : [first, ...rest], [stand, LENGTHS]);
+    planner.addInput(node, known.length === 0 ? [] : [first, ...rest], [stand, lengths]);
   }
 }
 
@@ -140,7 +148,7 @@ async function constantOf(tensor: tf.Tensor): Promise<Constant> {
   return {kind: 'constant', tensor, ...(few && {values: await tensor.data()})};
 }
 
-async function planNode(planner: Planner, node: GraphNode, lower: GraphRequest['lower']): Promise<void> {
+async function planNode(planner: Planner, node: GraphNode, {lower, decide}: GraphRequest): Promise<void> {
   const {values, fates} = planner;
   const isConstant = planner.graph.weights.has(node.name);
   if (values.has(`${node.name}:0`) && !isConstant) {
@@ -153,7 +161,7 @@ async function planNode(planner: Planner, node: GraphNode, lower: GraphRequest['
     }
     return;
   }
-  if (isConstant || (await planDecided(planner, node))) {
+  if (isConstant || decide?.(planner, node) === true || (await planDecided(planner, node))) {
     return;
   }
   const names = inputsOf(node);

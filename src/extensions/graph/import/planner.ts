@@ -248,23 +248,28 @@ export class Planner {
       (given.length > 0 ? this.tied.get(ties) : undefined) ??
       once({className, config: {...config, name: this.nameOf(node.name, part)}});
     this.tied.set(ties, layer);
-    const shapeFor = (shapes: tf.Shape[]) =>
-      sample.computeOutputShape(shapes.length === 1 ? (shapes[0] as tf.Shape) : shapes) as tf.Shape;
-    const shapesAt = (p: 0 | 1) => shapeFor(flows.map(flow => flow.shapes[p])) as number[];
+    const shapesFor = (shapes: tf.Shape[]) => {
+      const result = sample.computeOutputShape(shapes.length === 1 ? (shapes[0] as tf.Shape) : shapes);
+      return (Array.isArray(result[0]) ? result : [result]) as tf.Shape[];
+    };
+    const shapesAt = ([0, 1] as const).map(p => shapesFor(flows.map(flow => flow.shapes[p])) as number[][]);
+    const open = shapesFor(flows.map(({shape}) => shape));
     const [flow] = flows as [Flow];
     // Layers of tfjs compute each row by itself.
     const keepsLead = flows.every(({sizes}) => sizes[0] === flow.sizes[0]);
-    const sizes = shapeFor(flows.map(knownShape)).map((size, axis) =>
-      (axis === 0 && keepsLead) || (size === null && KEEP_SHAPES.has(className))
-        ? (flow.sizes[axis] as SizeId)
-        : size === null
-          ? this.open.another()
-          : KNOWN,
-    );
-    this.addCall(
-      {layer, inputs: flows.map(({key}) => key), outputs: [`${node.name}:0`], weights: Object.fromEntries(given)},
-      [{shapes: [shapesAt(0), shapesAt(1)], sizes, shape: shapeFor(flows.map(({shape}) => shape)), dtype: 'float32'}],
-    );
+    const results = shapesFor(flows.map(knownShape)).map((shape, i): Omit<Flow, 'kind' | 'key'> => {
+      const sizes = shape.map((size, axis) =>
+        (axis === 0 && keepsLead) || (size === null && KEEP_SHAPES.has(className))
+          ? (flow.sizes[axis] as SizeId)
+          : size === null
+            ? this.open.another()
+            : KNOWN,
+      );
+      const shapes = [shapesAt[0]?.[i] ?? [], shapesAt[1]?.[i] ?? []] as const;
+      return {shapes, sizes, shape: open[i] ?? [], dtype: 'float32'};
+    });
+    const outputs = results.map((_, i) => `${node.name}:${i}`);
+    this.addCall({layer, inputs: flows.map(({key}) => key), outputs, weights: Object.fromEntries(given)}, results);
   }
 
   /** Plans a call of a layer. Its outputs stand for what the node gives from here on. */

@@ -4,11 +4,10 @@ import type {FiniteOptions} from '../../../platform/formats/numbers';
 import {type CallOptions, checkCallOptions} from '../../../platform/signals';
 import {checkModel} from '../../../core/rewire/walk';
 import {whileMerged} from '../../graph/export/toGraphModel';
-import type {GraphPart} from '../../graph/import/fromGraphModel';
-import type {FromONNXOptions, ONNXSource} from '../import/fromONNX';
+import type {FromONNXOptions, OnnxPart, ONNXSource} from '../import/fromONNX';
 
 /** How a model is written into the file that it was imported from. */
-export interface ToONNXOptions extends Omit<FromONNXOptions, keyof GraphPart>, FiniteOptions {}
+export interface ToONNXOptions extends Omit<FromONNXOptions, keyof OnnxPart>, FiniteOptions {}
 
 /** How a model is written as a new file. */
 export interface NewONNXOptions extends FiniteOptions, CallOptions {

@@ -5,17 +5,16 @@ import {stepsOf} from '../../../platform/signals';
 import {namedWeights} from '../../../platform/tfjs/weights';
 import {sitesOf} from '../../../core/rewire/walk';
 import {differs, whileMerged} from '../../graph/export/toGraphModel';
-import type {GraphPart} from '../../graph/import/fromGraphModel';
 import type {GraphPlan} from '../../graph/import/values';
 import type {OnnxModel, OnnxNode} from '../file/readOnnx';
 import {readGraphProto} from '../file/readOnnx';
-import {type FromONNXOptions, loadOnnx, type ONNXSource, planOnnx, RECORD} from '../import/fromONNX';
+import {type FromONNXOptions, loadOnnx, type OnnxPart, type ONNXSource, planOnnx, RECORD} from '../import/fromONNX';
 import type {OnnxGraphModel} from '../import/onnxGraph';
 import {type Lowering, putBack, type WeightOrigin} from '../lower/lowering';
 import {type Changes, type NewTensor, spliceOnnx} from './spliceOnnx';
 
 /** How a model is written into its file. */
-export interface WriteFileOptions extends Omit<FromONNXOptions, keyof GraphPart>, FiniteOptions {}
+export interface WriteFileOptions extends Omit<FromONNXOptions, keyof OnnxPart>, FiniteOptions {}
 
 /** Writes a model into the file that it was imported from. */
 export async function writeIntoFile(
@@ -25,7 +24,7 @@ export async function writeIntoFile(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const {allowNonFinite, ...load} = options;
   const file = await loadOnnx(source, load);
-  const part = (model.getUserDefinedMetadata() as Record<string, GraphPart> | undefined)?.[RECORD];
+  const part = (model.getUserDefinedMetadata() as Record<string, OnnxPart> | undefined)?.[RECORD];
   if (part === undefined) {
     throw misfitError('The model was not imported by fromONNX, or its metadata is lost.');
   }
@@ -160,6 +159,12 @@ function changesOf(
     }
     const proto = graph.nodes.get(each.node) as OnnxNode;
     const place = nodes.indexOf(proto);
+    if (place < 0) {
+      throw unsupportedError(
+        `A weight of node "${each.node}" changed, which is in a branch or a function. New weights can be written there ` +
+          'only if they are initializers of the file that nothing else takes.',
+      );
+    }
     const list = inputs.get(place) ?? [...proto.inputs];
     list[each.index] = own;
     inputs.set(place, list);

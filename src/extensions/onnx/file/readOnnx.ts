@@ -47,9 +47,20 @@ export interface OnnxGraph {
   outputs: OnnxValue[];
 }
 
+/** An operation that a file defines by others. */
+export interface OnnxFunction {
+  inputs: string[];
+  outputs: string[];
+  nodes: OnnxNode[];
+  /** Attributes that a call may leave out. */
+  defaults: Map<string, OnnxAttribute>;
+}
+
 export interface OnnxModel {
   bytes: Uint8Array;
   graph: OnnxGraph;
+  /** By `domain:name`. */
+  functions: Map<string, OnnxFunction>;
   /** By domain: the version of its operations. */
   opsets: Map<string, number>;
   metadata: Map<string, string>;
@@ -66,6 +77,7 @@ const MOST_ENTRIES = 100_000;
 export function readOnnx(file: Uint8Array): OnnxModel {
   const opsets = new Map<string, number>();
   const metadata = new Map<string, string>();
+  const functions = new Map<string, OnnxFunction>();
   let graph: Uint8Array | undefined;
   for (const field of fieldsOf(file)) {
     switch (field.number) {
@@ -75,24 +87,61 @@ export function readOnnx(file: Uint8Array): OnnxModel {
         }
         graph = bytesIn(field);
         break;
-      case 8: {
-        let [domain, version] = ['', 0];
-        for (const part of fieldsOf(bytesIn(field))) {
-          domain = part.number === 1 ? textIn(part) : domain;
-          version = part.number === 2 ? integerIn(part) : version;
-        }
-        opsets.set(domainOf(domain), version);
+      case 8:
+        opsets.set(...readOpset(bytesIn(field)));
         break;
-      }
       case 14:
         metadata.set(...readEntry(bytesIn(field)));
+        break;
+      case 25:
+        functions.set(...readFunction(bytesIn(field)));
         break;
     }
   }
   if (graph === undefined) {
     throw damaged('it has no graph');
   }
-  return {bytes: file, graph: readGraphProto(graph), opsets, metadata};
+  return {bytes: file, graph: readGraphProto(graph), functions, opsets, metadata};
+}
+
+function readOpset(message: Uint8Array): [domain: string, version: number] {
+  const opset: [string, number] = ['', 0];
+  for (const part of fieldsOf(message)) {
+    if (part.number === 1) {
+      opset[0] = domainOf(textIn(part));
+    } else if (part.number === 2) {
+      opset[1] = integerIn(part);
+    }
+  }
+  return opset;
+}
+
+function readFunction(message: Uint8Array): [name: string, entry: OnnxFunction] {
+  const entry: OnnxFunction = {inputs: [], outputs: [], nodes: [], defaults: new Map()};
+  let [name, domain] = ['', ''];
+  for (const field of fieldsOf(message)) {
+    switch (field.number) {
+      case 1:
+        name = textIn(field);
+        break;
+      case 4:
+        entry.inputs.push(textIn(field));
+        break;
+      case 5:
+        entry.outputs.push(textIn(field));
+        break;
+      case 7:
+        entry.nodes.push(readNode(bytesIn(field)));
+        break;
+      case 10:
+        domain = domainOf(textIn(field));
+        break;
+      case 11:
+        entry.defaults.set(...readAttribute(bytesIn(field)));
+        break;
+    }
+  }
+  return [`${domain}:${name}`, entry];
 }
 
 function domainOf(text: string): string {

@@ -1,16 +1,18 @@
 import type * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, notFoundError} from '../../../platform/errors';
+import {checkOptions, LoRAError, notFoundError, throwFaults} from '../../../platform/errors';
+import {sizeOf} from '../../../platform/formats/layout';
 import {withoutResidue} from '../../../platform/tfjs/engine';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
 import {bytesOf, fetched, type StreamSource} from '../../../core/storage/sources';
 import {checkLimits, type LoadOptions} from '../../../core/storage/limits';
 import {build, type ChosenPart, chosenPart, type GraphPart, planned, recorded} from '../../graph/import/fromGraphModel';
 import {neededNodes} from '../../graph/import/order';
+import {KNOWN} from '../../graph/import/openSizes';
 import type {Planner} from '../../graph/import/planner';
 import type {GraphPlan} from '../../graph/import/values';
-import {type GraphNode, keyOf} from '../../graph/graphDef';
+import {type GraphNode, keyOf, resultTypeOf, shapeOf} from '../../graph/graphDef';
 import {typeOf} from '../file/onnxTensor';
-import {type OnnxModel, readOnnx} from '../file/readOnnx';
+import {type OnnxModel, type OnnxNode, readOnnx} from '../file/readOnnx';
 import {Lowering} from '../lower/lowering';
 import {OnnxCall} from '../lower/onnxCall';
 import {ruleFor} from '../lower/operations';
@@ -19,8 +21,17 @@ import {graphOfOnnx, type OnnxGraphModel} from './onnxGraph';
 /** Where an ONNX file comes from: bytes, a Blob, a Response, a URL; in Node a path too. */
 export type ONNXSource = StreamSource | PromiseLike<StreamSource>;
 
+/** The part of an ONNX file that is imported. */
+export interface OnnxPart extends GraphPart {
+  /**
+   * Inputs of the file that are always the same, with the number that all their values are: they become constants, and
+   * the model does not take them. For example `{sr: 16000}`, on which an `If` depends, or `{state: 0}`.
+   */
+  inputValues?: Readonly<Record<string, number>>;
+}
+
 /** How an ONNX file is imported. */
-export interface FromONNXOptions extends GraphPart, LoadOptions, CallOptions {
+export interface FromONNXOptions extends OnnxPart, LoadOptions, CallOptions {
   /** The files beside it that hold its tensors, by the names that it has for them, such as `model.onnx_data`. */
   externalData?: Readonly<Record<string, ONNXSource>>;
 }
@@ -50,6 +61,7 @@ export async function fromONNX(source: ONNXSource, options: FromONNXOptions = {}
     inputs: true,
     outputs: true,
     inputShapes: true,
+    inputValues: true,
     externalData: true,
     signal: true,
     maxBytes: true,
@@ -57,7 +69,7 @@ export async function fromONNX(source: ONNXSource, options: FromONNXOptions = {}
   });
   checkCallOptions(options);
   const file = await loadOnnx(source, options);
-  const part = recorded(options);
+  const part: OnnxPart = {...recorded(options), ...(options.inputValues && {inputValues: options.inputValues})};
   const {plan} = await planOnnx(file, part, options);
   try {
     const model = withoutResidue(() => build(plan, 'onnx'));
@@ -72,10 +84,7 @@ export async function fromONNX(source: ONNXSource, options: FromONNXOptions = {}
 }
 
 /** Reads a file and those beside it. */
-export async function loadOnnx(
-  source: ONNXSource,
-  options: Omit<FromONNXOptions, keyof GraphPart>,
-): Promise<OnnxModel> {
+export async function loadOnnx(source: ONNXSource, options: Omit<FromONNXOptions, keyof OnnxPart>): Promise<OnnxModel> {
   const {externalData = {}, signal, maxBytes} = options;
   const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   checkLimits(limits);
@@ -106,17 +115,20 @@ async function bytesAt(source: ONNXSource, limits: LoadOptions): Promise<Uint8Ar
 /** The plan of the layers of a file, and how its weights were arranged. */
 export async function planOnnx(
   model: OnnxModel,
-  part: GraphPart,
+  part: OnnxPart,
   options: CallOptions,
 ): Promise<{plan: GraphPlan; lowering: Lowering; file: OnnxGraphModel}> {
   const file = graphOfOnnx(model);
+  const fixed = fixedInputs(file, part);
   const request = requestOf(file, part);
   let lowering: Lowering | undefined;
   const lower = async (planner: Planner, node: GraphNode) => {
     const own = lowering as Lowering;
     const proto = file.nodes.get(node.name);
     const rule = proto && ruleFor(proto);
-    if (rule !== undefined && !planner.problems.has(node.name)) {
+    if (rule === undefined && proto !== undefined) {
+      planner.problems.set(node.name, unsupported(proto));
+    } else if (rule !== undefined && !planner.problems.has(node.name)) {
       const call = new OnnxCall(own, node);
       await rule(call);
       await call.settle();
@@ -124,17 +136,86 @@ export async function planOnnx(
     }
   };
   const start = (planner: Planner) => {
-    lowering = new Lowering(planner, file);
+    const own = new Lowering(planner, file);
+    lowering = own;
     const ends = {inputs: request.inputs.map(({node}) => node), outputs: request.outputs};
-    prepare(lowering, neededNodes(file.read, ends));
+    fixed.forEach((value, node) => fix(own, node, value));
+    prepare(own, file, neededNodes(file.read, ends));
   };
-  const plan = await planned(file.read, {...request, lower, start}, stepsOf(options));
+  const decide = (planner: Planner, node: GraphNode) => decided(planner, file, node);
+  const plan = await planned(file.read, {...request, lower, start, decide}, stepsOf(options));
   return {plan, lowering: lowering as unknown as Lowering, file};
 }
 
+/** By node: the number that all values of an input are. Those inputs are no longer among those of the file. */
+function fixedInputs({read}: OnnxGraphModel, {inputValues = {}}: OnnxPart): Map<string, number> {
+  const fixed = new Map<string, number>();
+  const faults: string[] = [];
+  for (const [name, value] of Object.entries(inputValues)) {
+    const input = read.inputs.find(({key}) => key === name);
+    if (input === undefined) {
+      faults.push(
+        `inputValues names "${name}", which is no input. The file has ${read.inputs.map(({key}) => key).join(', ')}.`,
+      );
+    } else if (typeof value !== 'number' || !Number.isFinite(value)) {
+      faults.push(`The value of "${name}" must be a number.`);
+    } else {
+      fixed.set(input.node, value);
+    }
+  }
+  throwFaults(faults);
+  read.inputs = read.inputs.filter(({node}) => !fixed.has(node));
+  return fixed;
+}
+
+/** Makes a constant of an input. An open size, such as that of the batch, is 1, to be broadcast. */
+function fix(lowering: Lowering, name: string, value: number): void {
+  const node = lowering.planner.graph.nodes.get(name) as GraphNode;
+  const shape = (shapeOf(node, 'shape') ?? []).map(size => size ?? 1);
+  const dtype = resultTypeOf(node);
+  const kind = dtype === 'float32' ? Float32Array : dtype === 'bool' ? Uint8Array : Int32Array;
+  const size = sizeOf(shape);
+  lowering.planner.reserve(size);
+  const constant = lowering.lazy(size, () => ({data: new kind(size).fill(value), shape}), dtype);
+  lowering.planner.values.set(keyOf(name), constant);
+}
+
+/** Hands on what the taken branch of an `If` gives. Nodes of the other branch are not planned. */
+function decided(planner: Planner, {branches, nodes}: OnnxGraphModel, node: GraphNode): boolean {
+  const takes = (condition: string | undefined) => {
+    const known = planner.numbersAt(condition);
+    return known?.sizes[0] === KNOWN ? known.pair[0][0] !== 0 : undefined;
+  };
+  const branch = branches.get(node.name);
+  if (branch !== undefined && takes(branch.condition) === !branch.isTaken) {
+    return true;
+  }
+  if (node.op !== 'If' || nodes.get(node.name)?.domain !== '') {
+    return false;
+  }
+  const [condition, ...ends] = node.input ?? [];
+  const isThen = takes(condition);
+  if (isThen === undefined) {
+    planner.problems.set(node.name, 'decides while it runs what is computed');
+    return true;
+  }
+  ends.slice(...(isThen ? [0, ends.length / 2] : [ends.length / 2])).forEach((end, i) => {
+    const value = planner.valueOf(end);
+    if (value !== undefined) {
+      planner.values.set(`${node.name}:${i}`, value);
+    }
+  });
+  planner.fates.set(node.name, 'skipped');
+  return true;
+}
+
+function unsupported({domain}: OnnxNode): string {
+  return `${domain === '' ? '' : `of ${domain} `}is not supported`;
+}
+
 /** Takes up the constants, and names all operations that are not supported, not only the first ones on each way. */
-function prepare(lowering: Lowering, order: readonly GraphNode[]): void {
-  const {planner, file} = lowering;
+function prepare(lowering: Lowering, file: OnnxGraphModel, order: readonly GraphNode[]): void {
+  const {planner} = lowering;
   for (const {name, op} of order) {
     const tensor = file.tensors.get(keyOf(name));
     const proto = file.nodes.get(name);
@@ -147,8 +228,14 @@ function prepare(lowering: Lowering, order: readonly GraphNode[]): void {
         keyOf(name),
         lowering.lazy(size, () => ({data: tensor.values(), shape}), dtype),
       );
-    } else if (proto !== undefined && ruleFor(proto) === undefined && !planner.cut.inputs.includes(name)) {
-      planner.problems.set(name, `${proto.domain === '' ? '' : `of ${proto.domain} `}is not supported`);
+    } else if (
+      proto !== undefined &&
+      ruleFor(proto) === undefined &&
+      !(proto.op === 'If' && proto.domain === '') &&
+      !file.branches.has(name) &&
+      !planner.cut.inputs.includes(name)
+    ) {
+      planner.problems.set(name, unsupported(proto));
     } else if (op === 'Constant' && proto === undefined && !planner.values.has(keyOf(name))) {
       planner.problems.set(name, 'is of a kind that is not supported');
     }

@@ -3,7 +3,14 @@ import type {ReadGraph} from '../../graph/import/readGraph';
 import {unsupportedError} from '../../../platform/errors';
 import {OnnxTensor} from '../file/onnxTensor';
 import {damaged} from '../file/protobuf';
-import type {OnnxModel, OnnxNode, OnnxValue} from '../file/readOnnx';
+import {
+  type OnnxAttribute,
+  type OnnxFunction,
+  type OnnxModel,
+  type OnnxNode,
+  type OnnxValue,
+  readGraphProto,
+} from '../file/readOnnx';
 import type {OnnxOperations} from '../lower/lowering';
 
 /** The versions of ONNX's operations that are known. */
@@ -14,10 +21,24 @@ export interface OnnxGraphModel extends OnnxOperations {
   nodes: Map<string, OnnxNode>;
   keys: Map<string, string>;
   read: ReadGraph;
+  /** By the name of a node in a branch of an `If`: the condition, and the value on which the branch is taken. */
+  branches: ReadonlyMap<string, Branch>;
 }
 
+/** Where a node is computed at all. */
+export interface Branch {
+  condition: string;
+  isTaken: boolean;
+}
+
+/** Nobody nests more graphs and functions than this. */
+const DEEPEST = 16;
+
+/** A file may call a function as often as it likes. */
+const MOST_NODES = 100_000;
+
 /** @throws LoRAError if the file is damaged, or of a version that is not known. */
-export function graphOfOnnx({graph, opsets}: OnnxModel): OnnxGraphModel {
+export function graphOfOnnx({graph, functions, opsets}: OnnxModel): OnnxGraphModel {
   const version = opsets.get('');
   if (version !== undefined && (version < OLDEST || version > NEWEST)) {
     throw unsupportedError(
@@ -25,65 +46,158 @@ export function graphOfOnnx({graph, opsets}: OnnxModel): OnnxGraphModel {
         'onnx.version_converter of Python.',
     );
   }
-  const list = new Map<string, GraphNode>();
-  const keys = new Map<string, string>();
-  const tensors = new Map<string, OnnxTensor>();
-  const nodes = new Map<string, OnnxNode>();
-  const add = (name: string, node: Omit<GraphNode, 'name'>) => {
-    const own = freeName(name, list);
-    list.set(own, {name: own, ...node});
-    return own;
-  };
-  const addTensor = (value: string, tensor: OnnxTensor) => {
-    const key = keyOf(add(value, {op: 'Constant'}));
-    keys.set(value, key);
-    tensors.set(key, tensor);
-  };
+  const flat = new Flattened(functions);
   const inputs = graph.inputs.map(value => {
-    const node = add(value.name, {op: 'Placeholder', attr: attributesOf(value)});
-    keys.set(value.name, keyOf(node));
+    const node = flat.add(value.name, {op: 'Placeholder', attr: attributesOf(value)});
+    flat.keys.set(value.name, keyOf(node));
     return {key: value.name, node};
   });
-  graph.initializers.forEach((tensor, name) => addTensor(name, tensor));
-  for (const proto of graph.nodes) {
-    const name = proto.name === '' ? (proto.outputs.find(output => output !== '') ?? proto.op) : proto.name;
-    const constant = proto.op === 'Constant' && proto.domain === '' ? tensorOf(proto) : undefined;
-    const [first = ''] = proto.outputs;
-    if (constant !== undefined) {
-      addTensor(first, constant);
-      continue;
-    }
-    const given = proto.inputs
-      .filter(input => input !== '')
-      .map(input => {
-        return keys.get(input) ?? fail(`node "${name}" takes "${input}", which nothing before it gives`);
-      });
-    const own = add(name, {op: proto.op, input: given});
-    nodes.set(own, proto);
-    proto.outputs.forEach((output, i) => {
-      if (output !== '' && keys.has(output)) {
-        throw damaged(`two nodes give "${output}"`);
-      }
-      keys.set(output, `${own}:${i}`);
-    });
-    keys.delete('');
-  }
-  const outputs = graph.outputs.map(({name}) => ({key: name, node: name}));
-  const stored = [...tensors.values()].reduce((sum, {size}) => sum + size, 0);
+  flat.addGraph(graph, {path: '', rename: name => name});
+  const {list, nodes, keys, tensors, branches} = flat;
   const read: ReadGraph = {
     nodes: list,
     weights: new Map(),
-    stored,
+    stored: [...tensors.values()].reduce((sum, {size}) => sum + size, 0),
     call: 'fromONNX(file',
     artifacts: {},
     inputs,
-    outputs,
+    outputs: graph.outputs.map(({name}) => ({key: name, node: name})),
   };
-  return {read, nodes, keys, tensors, opsets};
+  return {read, nodes, keys, tensors, opsets, branches};
 }
 
-function fail(what: string): never {
-  throw damaged(what);
+/** Where nodes stand: in the graph of a file, a branch of an `If`, or a function. */
+interface Scope {
+  /** What names of nodes begin with. */
+  path: string;
+  /** What a value is called in the whole of the file. */
+  rename: (name: string) => string;
+  branch?: Branch;
+  depth?: number;
+}
+
+/** The nodes of a graph, with those of its branches and functions among them. */
+class Flattened {
+  readonly list = new Map<string, GraphNode>();
+  readonly keys = new Map<string, string>();
+  readonly tensors = new Map<string, OnnxTensor>();
+  readonly nodes = new Map<string, OnnxNode>();
+  readonly branches = new Map<string, Branch>();
+
+  constructor(private readonly functions: OnnxModel['functions']) {}
+
+  /** Adds a node, and gives the name that it got. */
+  add(name: string, node: Omit<GraphNode, 'name'>): string {
+    const own = freeName(name, this.list);
+    this.list.set(own, {name: own, ...node});
+    if (this.list.size > MOST_NODES) {
+      throw unsupportedError(`The ONNX file comes to more than ${MOST_NODES} nodes.`);
+    }
+    return own;
+  }
+
+  addGraph(
+    {initializers, nodes}: Pick<OnnxModel['graph'], 'nodes'> & Partial<Pick<OnnxModel['graph'], 'initializers'>>,
+    scope: Scope,
+  ): void {
+    if ((scope.depth ?? 0) > DEEPEST) {
+      throw unsupportedError(`The ONNX file nests graphs or functions more than ${DEEPEST} deep.`);
+    }
+    initializers?.forEach((tensor, name) => this.addTensor(scope.rename(name), tensor));
+    nodes.forEach(proto => this.addNode(proto, scope));
+  }
+
+  private addTensor(value: string, tensor: OnnxTensor): void {
+    const key = keyOf(this.add(value, {op: 'Constant'}));
+    this.keys.set(value, key);
+    this.tensors.set(key, tensor);
+  }
+
+  private addNode(given: OnnxNode, scope: Scope): void {
+    const {rename} = scope;
+    const named = (list: readonly string[]) => list.map(name => (name === '' ? '' : rename(name)));
+    // Those of the file itself stay the objects that they are, by which they are found when it is written.
+    const proto = scope.path === '' ? given : {...given, inputs: named(given.inputs), outputs: named(given.outputs)};
+    const name =
+      given.name === ''
+        ? (proto.outputs.find(output => output !== '') ?? scope.path + proto.op)
+        : scope.path + given.name;
+    const constant = proto.op === 'Constant' && proto.domain === '' ? tensorOf(proto) : undefined;
+    const inner = this.functions.get(`${proto.domain}:${proto.op}`);
+    if (constant !== undefined) {
+      this.addTensor(proto.outputs[0] ?? '', constant);
+    } else if (inner !== undefined) {
+      this.addCall(proto, name, inner, scope);
+    } else {
+      const isChoice = proto.op === 'If' && proto.domain === '';
+      const ends = isChoice ? this.addBranches(proto, name, scope) : [];
+      const input = [...proto.inputs.filter(each => each !== ''), ...ends].map(each => this.keyOf(each, name));
+      const own = this.add(name, {op: proto.op, input});
+      this.nodes.set(own, isChoice ? {...proto, inputs: [...proto.inputs, ...ends]} : proto);
+      if (scope.branch !== undefined) {
+        this.branches.set(own, scope.branch);
+      }
+      proto.outputs.forEach((output, i) => this.give(output, `${own}:${i}`));
+    }
+  }
+
+  private keyOf(value: string, node: string): string {
+    const key = this.keys.get(value);
+    if (key === undefined) {
+      throw damaged(`node "${node}" takes "${value}", which nothing before it gives`);
+    }
+    return key;
+  }
+
+  private give(value: string, key: string): void {
+    if (value !== '') {
+      if (this.keys.has(value)) {
+        throw damaged(`two nodes give "${value}"`);
+      }
+      this.keys.set(value, key);
+    }
+  }
+
+  /** Adds the nodes of both branches of an `If`, and gives what they end in: the values of one, then of the other. */
+  private addBranches(proto: OnnxNode, name: string, scope: Scope): string[] {
+    return ['then_branch', 'else_branch'].flatMap(branch => {
+      const bytes = proto.attributes.get(branch)?.g;
+      if (bytes === undefined) {
+        throw damaged(`node "${name}" has no ${branch}`);
+      }
+      const graph = readGraphProto(bytes);
+      const path = `${name}/${branch.slice(0, 4)}/`;
+      const own = new Set([...graph.initializers.keys(), ...graph.nodes.flatMap(({outputs}) => outputs)]);
+      const rename = (value: string) => (own.has(value) ? path + value : scope.rename(value));
+      const condition = this.keyOf(proto.inputs[0] ?? '', name);
+      const taken = {condition, isTaken: branch === 'then_branch'};
+      this.addGraph(graph, {path, rename, branch: taken, depth: (scope.depth ?? 0) + 1});
+      return graph.outputs.map(output => rename(output.name));
+    });
+  }
+
+  /** Adds the nodes of a function in the place of a call of it. */
+  private addCall(proto: OnnxNode, name: string, {inputs, outputs, nodes, defaults}: OnnxFunction, scope: Scope): void {
+    const values = new Map(inputs.map((input, i) => [input, proto.inputs[i] ?? '']));
+    const path = `${name}/`;
+    const rename = (value: string) => values.get(value) ?? path + value;
+    const filled = nodes.map(node => ({...node, attributes: filledIn(node.attributes, proto.attributes, defaults)}));
+    const {branch, depth = 0} = scope;
+    this.addGraph({nodes: filled}, {path, rename, depth: depth + 1, ...(branch && {branch})});
+    outputs.forEach((output, i) => this.give(proto.outputs[i] ?? '', this.keyOf(rename(output), name)));
+  }
+}
+
+/** Attributes of a node of a function, with those of the call in the place of their names. */
+function filledIn(
+  own: OnnxNode['attributes'],
+  given: OnnxNode['attributes'],
+  defaults: OnnxNode['attributes'],
+): OnnxNode['attributes'] {
+  const values = [...own].map(([key, value]) => {
+    return [key, value.ref === undefined ? value : (given.get(value.ref) ?? defaults.get(value.ref))] as const;
+  });
+  return new Map(values.filter((entry): entry is [string, OnnxAttribute] => entry[1] !== undefined));
 }
 
 /** A name that a plan can use: a colon before a number would name an output. */

@@ -79,6 +79,25 @@ export const gelu: Rule = call => {
   call.give(call.layer('Activation', {activation}, [call.key(0)]), call.perm());
 };
 
+/** Of com.microsoft: of a sum with a bias, if there is one. */
+export function biasGelu(activation: 'gelu' | 'gelu_new'): Rule {
+  return async call => {
+    const x = call.has(1) ? await call.emit('AddV2', [await call.plain(0), await call.plain(1)]) : call.key(0);
+    call.floats();
+    call.give(call.layer('Activation', {activation}, [x]), call.has(1) ? undefined : call.perm());
+  };
+}
+
+/** `x · sigmoid(alpha · x)` */
+export function swish(alpha: number): Rule {
+  return async call => {
+    const x = call.key(0);
+    const factor = call.float('alpha', alpha);
+    const inner = factor === 1 ? x : await call.emit('Mul', [x, call.scalar(factor)]);
+    call.give(await call.emit('Mul', [x, await call.emit('Sigmoid', [inner])]), call.perm());
+  };
+}
+
 export const hardSigmoid: Rule = async call => {
   const scaled = await call.emit('Mul', [call.key(0), call.scalar(call.float('alpha', 0.2))]);
   const shifted = await call.emit('AddV2', [scaled, call.scalar(call.float('beta', 0.5))]);

@@ -19,29 +19,90 @@ export const batchNorm: Rule = async call => {
 
 /** Over the last axes: one, as a layer; several, as operations. */
 export const layerNorm: Rule = async call => {
-  if (call.proto.outputs.filter(name => name !== '').length > 1) {
+  if (call.planner.keysOf(call.node).length > 1) {
     call.refuse('gives its mean and deviation');
   }
-  const rank = call.rank();
   const axis = call.axis(call.int('axis', -1));
-  const epsilon = call.float('epsilon', 1e-5);
-  const x = await call.plain();
   call.floats();
-  const gamma = call.low.weight(call.node.name, 1);
-  const beta = call.has(2) ? call.low.weight(call.node.name, 2) : undefined;
-  if (
-    axis === rank - 1 &&
-    gamma !== undefined &&
-    call.rank(1) === 1 &&
-    (!call.has(2) || (beta !== undefined && call.rank(2) === 1))
-  ) {
-    const config = {axis: -1, epsilon, center: beta !== undefined};
-    call.give(call.layer('LayerNormalization', config, [x], {gamma, beta}));
-    return;
+  call.give(await layerNormOf(call, await call.plain(), {axis, epsilon: call.float('epsilon', 1e-5), inputs: [1, 2]}));
+};
+
+/** @param inputs which inputs are its factors and what it adds. */
+async function layerNormOf(
+  call: OnnxCall,
+  x: string,
+  {axis, epsilon, inputs: [g, b]}: {axis: number; epsilon: number; inputs: readonly [number, number]},
+): Promise<string> {
+  const rank = call.rankOf(x);
+  const gamma = call.low.weight(call.node.name, g);
+  const beta = call.has(b) ? call.low.weight(call.node.name, b) : undefined;
+  const isRow = axis === rank - 1 && call.rank(g) === 1 && (!call.has(b) || (beta !== undefined && call.rank(b) === 1));
+  if (isRow && gamma !== undefined) {
+    return call.layer('LayerNormalization', {axis: -1, epsilon, center: beta !== undefined}, [x], {gamma, beta});
   }
   const normal = await normalized(call, x, range(rank).slice(axis), epsilon);
-  const scaled = await call.emit('Mul', [normal, await call.plain(1)]);
-  call.give(call.has(2) ? await call.emit('AddV2', [scaled, await call.plain(2)]) : scaled);
+  const scaled = await call.emit('Mul', [normal, await call.plain(g)]);
+  return call.has(b) ? call.emit('AddV2', [scaled, await call.plain(b)]) : scaled;
+}
+
+/** Of a sum, which is the fourth output. @param places where the inputs are, beside the two first ones. */
+export function skipNorm(isRms: boolean): Rule {
+  return async call => {
+    const [gamma, beta, bias] = isRms ? [2, -1, 3] : [2, 3, 4];
+    const keys = call.planner.keysOf(call.node);
+    let sum = await call.emit('AddV2', [await call.plain(0), await call.plain(1)]);
+    if (call.has(bias)) {
+      sum = await call.emit('AddV2', [sum, await call.plain(bias)]);
+    }
+    const [axis, epsilon] = [call.rank() - 1, call.float('epsilon', isRms ? 1e-5 : 1e-12)];
+    const norm = isRms
+      ? await rmsNormOf(call, sum, {axes: [axis], epsilon, gamma})
+      : await layerNormOf(call, sum, {axis, epsilon, inputs: [gamma, beta]});
+    call.give(norm);
+    if (keys.length > 3) {
+      call.low.give(call.node.name, 3, sum);
+    }
+  };
+}
+
+/** Embeddings of tokens, positions and segments, and the norm of their sum. */
+export const embedNorm: Rule = async call => {
+  const positions = call.has(8)
+    ? await call.plain(8)
+    : await call.emit(
+        'Range',
+        [
+          call.scalar(0, 'int32'),
+          await call.emit('Reshape', [await call.vector([await call.entry(0, 1)]), call.constant([], [0])]),
+          call.scalar(1, 'int32'),
+        ],
+        {Tidx: attribute.type('DT_INT32'), dtype: attribute.type('DT_INT32')},
+      );
+  const look = async (table: number, rows: string) =>
+    call.emit('GatherV2', [
+      call.low.weight(call.node.name, table) ?? (await call.plain(table)),
+      rows,
+      call.scalar(0, 'int32'),
+    ]);
+  let sum = await call.emit('AddV2', [await look(2, await call.plain(0)), await look(3, positions)]);
+  if (call.has(1)) {
+    sum = await call.emit('AddV2', [sum, await look(4, await call.plain(1))]);
+  }
+  const epsilon = call.float('epsilon', 1e-12);
+  call.give(await layerNormOf(call, sum, {axis: 2, epsilon, inputs: [5, 6]}));
+  const keys = call.planner.keysOf(call.node);
+  if (keys.length > 1) {
+    // How many tokens count.
+    const mask = call.has(7) ? await call.plain(7) : call.refuse('counts tokens without a mask');
+    call.low.give(
+      call.node.name,
+      1,
+      await call.emit('Sum', [mask, call.constant([1])], {keep_dims: attribute.flag(false)}),
+    );
+  }
+  if (keys.length > 2) {
+    call.low.give(call.node.name, 2, sum);
+  }
 };
 
 /** Values with the mean 0 and the variance 1 along axes. */
@@ -98,15 +159,19 @@ export const groupNorm: Rule = async call => {
 /** Divided by the root of the mean of squares along the last axes. */
 export const rmsNorm: Rule = async call => {
   const axes = range(call.rank()).slice(call.axis(call.int('axis', -1)));
-  const x = await call.plain();
-  const square = await call.emit('Mean', [await call.emit('Square', [x]), call.constant(axes)], {
-    keep_dims: attribute.flag(true),
-  });
-  const factor = await call.emit('Rsqrt', [
-    await call.emit('AddV2', [square, call.scalar(call.float('epsilon', 1e-5))]),
-  ]);
-  call.give(await call.emit('Mul', [await call.emit('Mul', [x, factor]), await call.plain(1)]));
+  call.give(await rmsNormOf(call, await call.plain(), {axes, epsilon: call.float('epsilon', 1e-5), gamma: 1}));
 };
+
+async function rmsNormOf(
+  call: OnnxCall,
+  x: string,
+  {axes, epsilon, gamma}: {axes: readonly number[]; epsilon: number; gamma: number},
+): Promise<string> {
+  const keep = {keep_dims: attribute.flag(true)};
+  const square = await call.emit('Mean', [await call.emit('Square', [x]), call.constant(axes)], keep);
+  const factor = await call.emit('Rsqrt', [await call.emit('AddV2', [square, call.scalar(epsilon)])]);
+  return call.emit('Mul', [await call.emit('Mul', [x, factor]), await call.plain(gamma)]);
+}
 
 export const localResponse: Rule = async call => {
   const size = call.int('size', 1);

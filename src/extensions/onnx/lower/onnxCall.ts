@@ -132,14 +132,24 @@ export class OnnxCall {
   /** The size of an axis of an input, `undefined` where it is open. */
   size(index: number, axis: number): number | undefined {
     const value = this.value(index);
-    if (value.kind !== 'flow') {
-      return (
-        this.low.file.tensors.get(this.key(index))?.shape[axis] ??
-        (value.kind === 'constant' ? value : value.pair[0]).tensor.shape[axis]
-      );
+    if (value.kind === 'shaped') {
+      const [one, other] = value.pair.map(({tensor}) => tensor.shape[axis]);
+      return one === other ? one : undefined;
+    }
+    if (value.kind === 'constant') {
+      return this.low.file.tensors.get(this.key(index))?.shape[axis] ?? value.tensor.shape[axis];
     }
     const at = this.perm(index).indexOf(axis);
     return value.sizes[at] === KNOWN ? value.shapes[0][at] : undefined;
+  }
+
+  /** The shape of an input as the file has it, for one of the two sizes that a graph is planned for. */
+  shapeAt(index: number, p: 0 | 1): number[] {
+    const value = this.value(index);
+    const held =
+      value.kind === 'flow' ? value.shapes[p] : (value.kind === 'shaped' ? value.pair[p] : value).tensor.shape;
+    const perm = this.perm(index);
+    return held.map((_, axis) => held[perm.indexOf(axis)] ?? 1);
   }
 
   /** Whether a size is that of the batch that the file was made for, while any batch is being allowed. */
@@ -159,6 +169,35 @@ export class OnnxCall {
     const key = this.key(index);
     const of = await this.low.once(key, 'shape', () => this.emit('Shape', [key]));
     return {of, at: this.perm(index).indexOf(axis)};
+  }
+
+  /** How many axes there are of what has been computed as the file has it. */
+  rankOf(key: string): number {
+    return this.low.rankOf(this.planner.valueOf(key), key);
+  }
+
+  /** The size of an axis of what has been computed; `undefined` where it is open. */
+  sizeOf(key: string, axis: number): number | undefined {
+    const value = this.planner.valueOf(key);
+    if (value?.kind === 'flow') {
+      return value.sizes[axis] === KNOWN ? value.shapes[0][axis] : undefined;
+    }
+    const [one, other] = value?.kind === 'shaped' ? value.pair : [value, value];
+    const size = this.low.file.tensors.get(key)?.shape[axis] ?? one?.tensor.shape[axis];
+    return value?.kind === 'constant' || size === other?.tensor.shape[axis] ? size : undefined;
+  }
+
+  /** That size as an entry. */
+  async entryOf(key: string, axis: number): Promise<Entry> {
+    const size = this.sizeOf(key, axis);
+    return size ?? {of: await this.low.once(key, 'shape', () => this.emit('Shape', [key])), at: axis};
+  }
+
+  /** What has been computed in another shape. One size that is not known is left open. */
+  async reshaped(key: string, entries: readonly Entry[]): Promise<string> {
+    const open = entries.filter(entry => typeof entry !== 'number');
+    const sizes = open.length === 1 ? entries.map(entry => (typeof entry === 'number' ? entry : -1)) : entries;
+    return this.emit('Reshape', [key, await this.vector(sizes)]);
   }
 
   /** The numbers of an input of one axis, known or not. */
@@ -252,10 +291,11 @@ export class OnnxCall {
     inputs: readonly string[],
     weights: Record<string, string | undefined> = {},
     part?: string,
+    outputs = 1,
   ): string {
     const {low, planner} = this;
     const node = {name: low.freshName(this.node.name), op: className, input: [...inputs]};
-    planner.addNode(node, low.layerName(this.node.name, part), 1);
+    planner.addNode(node, low.layerName(this.node.name, part), outputs);
     const planned = Object.entries(weights).map(([name, constant]) => [name, low.plannedWeight(constant)] as const);
     planner.addLayer(node, {className, config, inputs, weights: Object.fromEntries(planned)});
     return node.name;

@@ -1,4 +1,5 @@
 import * as activations from './activations';
+import * as attention from './attention';
 import type {Rule} from './activations';
 import {conv, convTranspose} from './convolutions';
 import * as elementwise from './elementwise';
@@ -6,6 +7,7 @@ import * as norms from './norms';
 import type {OnnxCall} from './onnxCall';
 import * as pools from './pools';
 import * as products from './products';
+import * as rearranged from './rearranged';
 import * as recurrent from './recurrent';
 import {add, mul} from './recognized';
 import * as reductions from './reductions';
@@ -42,6 +44,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Asinh: unary('Asinh'),
     Atan: unary('Atan'),
     Atanh: unary('Atanh'),
+    Attention: attention.attention,
     AveragePool: pools.averagePool,
     BatchNormalization: norms.batchNorm,
     Cast: elementwise.castTo,
@@ -55,7 +58,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Cos: unary('Cos'),
     Cosh: unary('Cosh'),
     CumSum: reductions.cumSum,
-    DepthToSpace: shapes.depthToSpace,
+    DepthToSpace: rearranged.depthToSpace,
     Div: elementwise.div,
     Dropout: same,
     Einsum: products.einsum,
@@ -68,6 +71,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Floor: unary('Floor'),
     GRU: recurrent.gru,
     Gather: shapes.gather,
+    GatherElements: shapes.gatherElements,
     GatherND: shapes.gatherND,
     Gelu: activations.gelu,
     Gemm: products.gemm,
@@ -100,7 +104,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Mod: elementwise.mod,
     Mul: mul,
     Neg: unary('Neg'),
-    NonZero: shapes.nonZero,
+    NonZero: rearranged.nonZero,
     Not: unary('LogicalNot'),
     OneHot: shapes.oneHot,
     Or: binary('LogicalOr'),
@@ -124,12 +128,14 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Relu: unary('Relu'),
     Reshape: shapes.reshapeTo,
     Resize: resize,
+    RotaryEmbedding: attention.rotary({cos: 1, sin: 2, positions: 3}),
     Round: unary('Round'),
     ScatterND: shapes.scatterND,
     Selu: unary('Selu'),
     Shape: shapes.shape,
     Sigmoid: unary('Sigmoid'),
     Sign: unary('Sign'),
+    SimplifiedLayerNormalization: norms.rmsNorm,
     Sin: unary('Sin'),
     Sinh: unary('Sinh'),
     Size: shapes.sizeRule,
@@ -137,24 +143,39 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Softmax: activations.softmax('Softmax'),
     Softplus: unary('Softplus'),
     Softsign: unary('Softsign'),
-    SpaceToDepth: shapes.spaceToDepth,
+    SpaceToDepth: rearranged.spaceToDepth,
     Split: shapes.split,
     Sqrt: unary('Sqrt'),
     Squeeze: shapes.squeeze,
     Sub: binary('Sub'),
     Sum: variadic('AddV2'),
+    Swish: activations.swish(1),
     Tan: unary('Tan'),
     Tanh: unary('Tanh'),
     Tile: shapes.tile,
     TopK: reductions.topK,
     Transpose: shapes.transpose,
-    Trilu: shapes.trilu,
+    Trilu: rearranged.trilu,
     Unsqueeze: shapes.unsqueeze,
     Upsample: resize,
     Where: elementwise.where,
     Xor: elementwise.xor,
   },
-  'com.microsoft': {Gelu: activations.gelu},
+  'com.microsoft': {
+    Attention: attention.attentionOfInput,
+    BiasGelu: activations.biasGelu('gelu'),
+    EmbedLayerNormalization: norms.embedNorm,
+    FastGelu: activations.biasGelu('gelu_new'),
+    Gelu: activations.gelu,
+    GroupQueryAttention: attention.groupQueryAttention,
+    LayerNormalization: norms.layerNorm,
+    MultiHeadAttention: attention.multiHeadAttention,
+    QuickGelu: activations.swish(1.702),
+    RotaryEmbedding: attention.rotary({positions: 1, cos: 2, sin: 3}),
+    SimplifiedLayerNormalization: norms.rmsNorm,
+    SkipLayerNormalization: norms.skipNorm(false),
+    SkipSimplifiedLayerNormalization: norms.skipNorm(true),
+  },
 };
 
 /** What plans an operation; `undefined` if nothing does. */

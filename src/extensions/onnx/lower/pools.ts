@@ -5,7 +5,7 @@ import {attribute, type OnnxCall} from './onnxCall';
 import {padded, paddingOf, type Window, windowOf} from './convolutions';
 
 /** What every value is larger than. */
-const LOWEST = -3.4028234663852886e38;
+export const LOWEST = -3.4028234663852886e38;
 
 /** Pads that `ceil_mode` adds at the end, where a last window would go beyond what there is. */
 function withCeiling(call: OnnxCall, window: Window): Window {

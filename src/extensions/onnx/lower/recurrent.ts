@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {registerResetAfterGRU} from '../../../core/layers/gruResetAfter';
 import type {Rule} from './activations';
-import type {Arrangement} from './lowering';
+import {type Arrangement, range} from './lowering';
 import {attribute, type OnnxCall} from './onnxCall';
 
 /** A kind of recurrent layer. */
@@ -43,18 +43,23 @@ function recurrent(kind: Kind): Rule {
     checkSettings(call);
     const x = await call.as(0, isBatchFirst ? [0, 1, 2] : [1, 0, 2]);
     const ways = direction === 'bidirectional' ? [false, true] : [direction === 'reverse'];
-    const results: string[] = [];
+    const results: OfWay[] = [];
     for (const [i, isReverse] of ways.entries()) {
-      results.push(await oneWay(call, kind, x, {place: i, isReverse, units}));
+      results.push(await oneWay(call, kind, x, {place: i, isReverse, units, isBatchFirst}));
     }
-    const stack = await stacked(call, results, 2);
+    const stack = await stacked(
+      call,
+      results.map(({sequence}) => sequence),
+      2,
+    );
     call.give(stack, isBatchFirst ? undefined : [2, 0, 1, 3]);
-    if (call.planner.keysOf(call.node).length > 1) {
+    const states = call.planner.keysOf(call.node).length - 1;
+    for (const state of range(states)) {
       const last: string[] = [];
-      for (const [i, isReverse] of ways.entries()) {
-        last.push(await stateOf(call, results[i] as string, isReverse));
+      for (const {sequence, layer, isReverse} of results) {
+        last.push(states > 1 ? `${layer}:${state + 1}` : await stateOf(call, sequence, isReverse));
       }
-      call.low.give(call.node.name, 1, await stacked(call, last, 1), isBatchFirst ? undefined : [1, 0, 2]);
+      call.low.give(call.node.name, state + 1, await stacked(call, last, 1), isBatchFirst ? undefined : [1, 0, 2]);
     }
   };
 }
@@ -64,14 +69,25 @@ function checkSettings(call: OnnxCall): void {
   const faults = [
     ...(call.attribute('clip') === undefined ? [] : ['has clip']),
     ...(call.int('input_forget', 0) === 0 ? [] : ['has input_forget']),
-    ...(call.has(4) ? ['takes lengths of sequences'] : []),
-    ...(call.has(7) ? ['has peepholes'] : []),
-    ...([5, 6].some(i => call.has(i) && !isZero(call, i)) ? ['takes initial states'] : []),
-    ...(call.planner.keysOf(call.node).length > 2 ? ['gives its cells'] : []),
+    ...(call.has(4) && !areWhole(call) ? ['takes lengths of sequences'] : []),
+    ...(call.has(7) && !isZero(call, 7) ? ['has peepholes'] : []),
+    ...([5, 6].some(i => call.has(i) && call.value(i).kind === 'constant' && !isZero(call, i))
+      ? ['starts from constant states']
+      : []),
   ];
   if (faults.length > 0) {
     call.refuse(faults.join(', '));
   }
+}
+
+/** Whether every sequence is as long as all of them. */
+function areWhole(call: OnnxCall): boolean {
+  const time = call.int('layout', 0) === 1 ? 1 : 0;
+  const lengths = call.planner.numbersAt(call.key(4));
+  return (
+    lengths !== undefined &&
+    ([0, 1] as const).every(p => lengths.pair[p].every(length => length === call.shapeAt(0, p)[time]))
+  );
 }
 
 /** Whether an input is zeros, for whatever sizes. */
@@ -88,10 +104,45 @@ interface Way {
   place: number;
   isReverse: boolean;
   units: number;
+  isBatchFirst: boolean;
 }
 
-/** What one direction gives, in the order of time. */
-async function oneWay(call: OnnxCall, kind: Kind, x: string, {place, isReverse, units}: Way): Promise<string> {
+/** What one direction gives: a sequence in the order of time, and the layer, whose further outputs are its states. */
+interface OfWay {
+  sequence: string;
+  layer: string;
+  isReverse: boolean;
+}
+
+/** The states of the layers that a direction starts from; none if they are zeros. */
+async function statesOf(call: OnnxCall, kind: Kind, {place, isBatchFirst}: Way): Promise<string[]> {
+  const all = kind === LSTM ? [5, 6] : [5];
+  const given = all.filter(i => call.has(i) && !isZero(call, i));
+  const states: string[] = [];
+  for (const index of given) {
+    // Held as [batch, direction, units].
+    const held = await call.as(index, isBatchFirst ? [0, 1, 2] : [1, 0, 2]);
+    const at = (to: number) => call.constant([0, place + to, 0]);
+    states.push(
+      await call.emit('StridedSlice', [held, at(0), at(1), call.constant([1, 1, 1])], {
+        begin_mask: attribute.int(5),
+        end_mask: attribute.int(5),
+        shrink_axis_mask: attribute.int(2),
+        ellipsis_mask: attribute.int(0),
+        new_axis_mask: attribute.int(0),
+      }),
+    );
+  }
+  const [state] = states;
+  if (state !== undefined && given.length < all.length) {
+    states.splice(given[0] === 5 ? 1 : 0, 0, await call.emit('ZerosLike', [state]));
+  }
+  return states;
+}
+
+/** Plans the layer of one direction. */
+async function oneWay(call: OnnxCall, kind: Kind, x: string, way: Way): Promise<OfWay> {
+  const {place, isReverse, units} = way;
   const {gates} = kind;
   const {className, bias} = kind.layer(call);
   const names = (call.attribute('activations')?.strings ?? []).map(name => name.toLowerCase());
@@ -117,9 +168,11 @@ async function oneWay(call: OnnxCall, kind: Kind, x: string, {place, isReverse, 
       : {part, shape: [2, gates.length, units], added: true, order: gates, ...to()};
   const weight = (index: number, how: Arrangement) =>
     call.low.weight(call.node.name, index, how) ?? call.refuse(`computes its input ${index}`);
+  const isStateful = call.planner.keysOf(call.node).length > 2;
   const config: tf.serialization.ConfigDict = {
     units,
     returnSequences: true,
+    returnState: isStateful,
     goBackwards: isReverse,
     useBias: call.has(3),
     activation: own.at(-1) ?? 'tanh',
@@ -132,8 +185,10 @@ async function oneWay(call: OnnxCall, kind: Kind, x: string, {place, isReverse, 
     recurrent_kernel: weight(2, matrix(2)),
     bias: call.has(3) ? weight(3, biases) : undefined,
   };
-  const result = call.layer(className, config, [x], weights, place > 0 ? 'backward' : undefined);
-  return isReverse ? call.emit('ReverseV2', [result, call.constant([1])]) : result;
+  const given = [x, ...(await statesOf(call, kind, way))];
+  const name = place > 0 ? 'backward' : undefined;
+  const layer = call.layer(className, config, given, weights, name, isStateful ? 3 : 1);
+  return {sequence: isReverse ? await call.emit('ReverseV2', [layer, call.constant([1])]) : layer, layer, isReverse};
 }
 
 /** The state after the last step: `[batch, units]`. */

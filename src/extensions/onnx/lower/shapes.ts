@@ -43,14 +43,21 @@ export const flatten: Rule = async call => {
   const rank = call.rank();
   const given = call.int('axis', 1);
   const axis = given < 0 ? given + rank : given;
-  const sizes = range(axis).map(at => call.size(0, at));
-  const lead =
-    axis === 1
-      ? await call.entry(0, 0)
-      : sizes.every(size => size !== undefined)
-        ? sizeOf(sizes)
-        : call.refuse('flattens open sizes');
-  call.give(await reshape(call, [lead, -1]));
+  const sizesOf = (from: number, to: number) =>
+    range(rank)
+      .slice(from, to)
+      .map(at => call.size(0, at));
+  const [lead, rest] = [sizesOf(0, axis), sizesOf(axis, rank)];
+  const whole = (sizes: readonly (number | undefined)[]) =>
+    sizes.every(size => size !== undefined) ? sizeOf(sizes) : undefined;
+  const first = axis === 1 ? await call.entry(0, 0) : whole(lead);
+  const second = whole(rest);
+  call.give(
+    await reshape(
+      call,
+      first !== undefined ? [first, -1] : [-1, second ?? call.refuse('flattens open sizes on both sides')],
+    ),
+  );
 };
 
 /** A value only remembers by which permutation it is held, so that a transpose is computed where it matters. */
@@ -190,6 +197,23 @@ export const gather: Rule = async call => {
   call.give(await call.emit('GatherV2', [table, at, call.scalar(axis, 'int32')]));
 };
 
+/** For each index the value that it names, along an axis that is held as the last one. */
+export const gatherElements: Rule = async call => {
+  const rank = call.rank();
+  const axis = call.axis(call.int('axis', 0));
+  const shapesAt = (index: number) => [0, 1].map(p => call.shapeAt(index, p as 0 | 1).filter((_, at) => at !== axis));
+  if (JSON.stringify(shapesAt(0)) !== JSON.stringify(shapesAt(1))) {
+    call.refuse('takes indices of other sizes than its data');
+  }
+  if (call.numbers(1)?.some(index => index < 0)) {
+    call.refuse('counts from the end');
+  }
+  const perm = [...range(rank).filter(each => each !== axis), axis];
+  const attr = {batch_dims: attribute.int(rank - 1)};
+  const inputs = [await call.as(0, perm), await call.as(1, perm), call.scalar(rank - 1, 'int32')];
+  call.give(await call.emit('GatherV2', inputs, attr), perm);
+};
+
 export const gatherND: Rule = async call => {
   if (call.int('batch_dims', 0) !== 0) {
     call.refuse('has batch_dims');
@@ -255,7 +279,11 @@ export const shape: Rule = async call => {
   call.give(await call.vector(entries));
 };
 
-export const sizeRule: Rule = async call => call.give(await call.emit('Size', [call.key(0)]));
+export const sizeRule: Rule = async call => {
+  const sizes = range(call.rank()).map(axis => call.size(0, axis));
+  const isKnown = sizes.every(size => size !== undefined);
+  call.give(isKnown ? call.scalar(sizeOf(sizes), 'int32') : await call.emit('Size', [call.key(0)]));
+};
 
 export const rangeRule: Rule = async call => {
   const isInt = call.dtype() === 'int32';
@@ -318,62 +346,4 @@ export const pad: Rule = async call => {
     await call.emit('MirrorPad', [call.key(0), paddings], {mode: attribute.text(isEdge ? 'SYMMETRIC' : 'REFLECT')}),
     call.perm(),
   );
-};
-
-export const depthToSpace: Rule = async call => {
-  const block = call.int('blocksize', 1);
-  const perm = [0, 2, 3, 1];
-  let x = await call.as(0, perm);
-  if (call.text('mode', 'DCR') === 'CRD') {
-    // TensorFlow's order of channels is the other one.
-    const channels = (call.size(0, 1) ?? call.refuse('leaves the number of channels open')) / block ** 2;
-    const order = range(channels * block ** 2).map(i => (i % channels) * block ** 2 + Math.floor(i / channels));
-    x = await call.emit('GatherV2', [x, call.constant(order), call.scalar(3, 'int32')]);
-  }
-  const attr = {block_size: attribute.int(block), data_format: attribute.text('NHWC')};
-  call.give(await call.emit('DepthToSpace', [x, ...[]], attr), perm);
-};
-
-export const spaceToDepth: Rule = async call => {
-  const block = call.int('blocksize', 1);
-  const perm = [0, 2, 3, 1];
-  const [channels, height, width] = range(3).map(i => call.size(0, i + 1) ?? call.refuse('leaves sizes open')) as [
-    number,
-    number,
-    number,
-  ];
-  const batch = await call.entry(0, 0);
-  const [rows, columns] = [height / block, width / block];
-  const split = await call.vector([batch, rows, block, columns, block, channels]);
-  const parts = await call.emit('Reshape', [await call.as(0, perm), split]);
-  const moved = await call.emit('Transpose', [parts, call.constant([0, 1, 3, 2, 4, 5])]);
-  call.give(
-    await call.emit('Reshape', [moved, await call.vector([batch, rows, columns, channels * block ** 2])]),
-    perm,
-  );
-};
-
-/** The values on one side of a diagonal; the others are 0. */
-export const trilu: Rule = async call => {
-  const rank = call.rank();
-  const k = call.number(1, 0);
-  const isUpper = call.int('upper', 1) === 1;
-  const [rows, columns] = [rank - 2, rank - 1].map(axis => call.size(0, axis) ?? call.refuse('leaves sizes open')) as [
-    number,
-    number,
-  ];
-  const mask = range(rows * columns).map(i => {
-    const diagonal = (i % columns) - Math.floor(i / columns);
-    return Number(isUpper ? diagonal >= k : diagonal <= k);
-  });
-  const kept = await cast(call, call.constant(mask, [rows, columns]), 'DT_BOOL');
-  const zero = call.scalar(0, call.dtype() === 'float32' ? 'float32' : 'int32');
-  call.give(await call.emit('SelectV2', [kept, await call.plain(), zero]));
-};
-
-/** Where values are not 0: a column for each. */
-export const nonZero: Rule = async call => {
-  const x = await call.plain();
-  const found = await call.emit('Where', [call.dtype() === 'bool' ? x : await cast(call, x, 'DT_BOOL')]);
-  call.give(found, [1, 0]);
 };

@@ -3,10 +3,10 @@ import * as tf from '@tensorflow/tfjs';
 import {disposeModel, LoRAError} from '../../../../src/index';
 import {OPERATIONS} from '../../../../src/extensions/onnx/lower/operations';
 import {field} from '../../../../src/extensions/onnx/file/protobuf';
-import {fromONNX} from '../../../../src/onnx';
+import {fromONNX, toONNX} from '../../../../src/onnx';
 import {numbers, useBackend, withoutLeaks} from '../../../helpers';
 import {bytesOf, readCases} from '../cases';
-import {type FileEntries, floats, ints, onnxFile, value} from '../files';
+import {type FileEntries, floats, graph, ints, onnxFile, value} from '../files';
 
 beforeAll(() => useBackend('cpu'));
 
@@ -208,14 +208,70 @@ describe('docs/onnx.md', () => {
   const page = readFileSync('docs/onnx.md', 'utf8');
 
   test('names the operations that import, and each has a file that is compared with ONNX Runtime', () => {
-    const [, list = ''] = /## Operations[^]*?\n\n(`[^]*?)\n\n/.exec(page) ?? [];
-    const told = [...list.matchAll(/`(\w+)`/g)].map(([, name]) => name);
-    expect(told).toEqual(Object.keys(OPERATIONS['']!).sort());
-    const tested = readCases('operations').map(
-      each => [each.name, new TextDecoder('latin1').decode(bytesOf(each))] as const,
+    const lists = [.../## Operations[^]*/.exec(page)![0].matchAll(/\n\n(`\w+`[^]*?\.)\n\n/g)].map(([, list]) =>
+      [...list!.matchAll(/`(\w+)`/g)].map(([, name]) => name!),
     );
+    expect(lists).toEqual(['', 'com.microsoft'].map(domain => Object.keys(OPERATIONS[domain]!).sort()));
+    const tested = readCases('operations').map(each => new TextDecoder('latin1').decode(bytesOf(each)));
     expect(
-      told.filter(name => !tested.some(([, file]) => file.includes(`"${String.fromCharCode(name!.length)}${name!}`))),
+      lists.flat().filter(name => !tested.some(file => file.includes(`"${String.fromCharCode(name.length)}${name}`))),
     ).toEqual([]);
+  });
+});
+
+describe('inputs that are always the same', () => {
+  const nodes = [
+    {op: 'MatMul', inputs: ['x', 'w'], outputs: ['m'], name: 'body'},
+    {op: 'Mul', inputs: ['m', 'scale'], outputs: ['y'], name: 'scaled'},
+  ];
+  const file = onnxFile({...PRODUCT, nodes, inputs: [value('x', [null, 3]), value('scale', [null, 2])]});
+
+  test('become constants, also when the model is written', async () => {
+    const model = await fromONNX(file, {inputValues: {scale: 2}});
+    expect(model.inputs).toHaveLength(1);
+    expect(outputOf(model, tf.tensor2d([[1, 0, -1]]))).toEqual([-8, -8]);
+    const [weight] = model.layers[1]!.getWeights();
+    model.layers[1]!.setWeights([tf.mul(weight!, 2)]);
+    const again = await fromONNX(await toONNX(model, file), {inputValues: {scale: 1}});
+    expect(outputOf(again, tf.tensor2d([[1, 0, -1]]))).toEqual([-8, -8]);
+    [model, again].forEach(disposeModel);
+  });
+
+  test('are refused where there is no such input, or no number', async () => {
+    await expect(fromONNX(file, {inputValues: {z: 0}})).rejects.toThrow(
+      'inputValues names "z", which is no input. The file has x, scale.',
+    );
+    await expect(fromONNX(file, {inputValues: {scale: '1' as unknown as number}})).rejects.toThrow(
+      'The value of "scale" must be a number.',
+    );
+  });
+});
+
+describe('an If', () => {
+  const branch = (op: string) => [
+    field(1, [field(1, 'x'), field(1, 'w'), field(2, 'z'), field(4, op)]),
+    field(2, op),
+    field(12, value('z', [null, 2])),
+  ];
+  const nodes = [
+    {
+      op: 'If',
+      inputs: ['c'],
+      outputs: ['y'],
+      name: 'choice',
+      attributes: [graph('then_branch', branch('MatMul')), graph('else_branch', branch('Magic'))],
+    },
+  ];
+  const file = onnxFile({...PRODUCT, nodes, inputs: [value('x', [null, 3]), value('c', [], 9)]});
+
+  test('is imported as the branch that a constant takes', async () => {
+    const model = await fromONNX(file, {inputValues: {c: 1}});
+    expect(outputOf(model, tf.tensor2d([[1, 0, -1]]))).toEqual([-4, -4]);
+    disposeModel(model);
+    await expect(fromONNX(file, {inputValues: {c: 0}})).rejects.toThrow('Magic "choice/else/z" is not');
+  });
+
+  test('is refused by name where the model decides', async () => {
+    await expect(fromONNX(file)).rejects.toThrow('If "choice" decides while it runs what is computed');
   });
 });

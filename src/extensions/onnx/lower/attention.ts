@@ -1,0 +1,321 @@
+import type {Rule} from './activations';
+import {cast} from './elementwise';
+import {LOWEST} from './pools';
+import {range} from './lowering';
+import {attribute, type Entry, type OnnxCall} from './onnxCall';
+
+// Attention in one operation. Inside, queries, keys and values are `[batch, heads, length, width of a head]`.
+
+const SWAPS_HEADS = [0, 2, 1, 3];
+
+/** What an attention computes with. */
+interface Heads {
+  q: string;
+  k: string;
+  v: string;
+  /** How many heads the queries have, and the keys and values. */
+  heads: number;
+  kvHeads: number;
+  scale: number | undefined;
+  /** What is added to the products of queries and keys. */
+  added: readonly string[];
+  /** What says where they count, as bools. */
+  allowed: readonly string[];
+  softcap: number;
+}
+
+/** `softmax(q·kᵀ·scale + added)·v` for each head. */
+async function attend(
+  call: OnnxCall,
+  {q, k, v, heads, kvHeads, scale, added, allowed, softcap}: Heads,
+): Promise<string> {
+  const width = sizeAt(call, q, 3);
+  const factor = call.scalar(scale ?? 1 / Math.sqrt(width));
+  const [keys, values] = [await repeated(call, k, heads / kvHeads), await repeated(call, v, heads / kvHeads)];
+  const turned = await call.emit('Transpose', [keys, call.constant([0, 1, 3, 2])]);
+  let scores = await call.emit('BatchMatMulV2', [await call.emit('Mul', [q, factor]), turned]);
+  if (softcap > 0) {
+    const inner = await call.emit('Tanh', [await call.emit('RealDiv', [scores, call.scalar(softcap)])]);
+    scores = await call.emit('Mul', [inner, call.scalar(softcap)]);
+  }
+  for (const each of added) {
+    scores = await call.emit('AddV2', [scores, each]);
+  }
+  for (const each of allowed) {
+    scores = await call.emit('SelectV2', [each, scores, call.scalar(LOWEST)]);
+  }
+  return call.emit('BatchMatMulV2', [await call.emit('Softmax', [scores]), values]);
+}
+
+function sizeAt(call: OnnxCall, key: string, axis: number): number {
+  const size = call.sizeOf(key, axis);
+  return size ?? call.refuse(`leaves axis ${axis} of what it computes with open`);
+}
+
+/** Keys or values for more heads of queries: each one for several in a row. */
+async function repeated(call: OnnxCall, key: string, times: number): Promise<string> {
+  if (times === 1) {
+    return key;
+  }
+  if (!Number.isInteger(times)) {
+    call.refuse('has no whole number of heads of queries for each head of keys');
+  }
+  const [batch, length] = [await call.entryOf(key, 0), await call.entryOf(key, 2)];
+  const [heads, width] = [sizeAt(call, key, 1), sizeAt(call, key, 3)];
+  const wide = await call.emit('ExpandDims', [key, call.scalar(2, 'int32')]);
+  const tiled = await call.emit('Tile', [wide, call.constant([1, 1, times, 1, 1])]);
+  return call.reshaped(tiled, [batch, heads * times, length, width]);
+}
+
+/** `[batch, length, heads · width]` as heads. */
+async function split(call: OnnxCall, key: string, heads: number): Promise<string> {
+  const width = sizeAt(call, key, 2) / heads;
+  if (!Number.isInteger(width)) {
+    call.refuse(`has no whole width for each of ${heads} heads`);
+  }
+  const parts = await call.reshaped(key, [await call.entryOf(key, 0), await call.entryOf(key, 1), heads, width]);
+  return call.emit('Transpose', [parts, call.constant(SWAPS_HEADS)]);
+}
+
+/** Heads as `[batch, length, heads · width]`. */
+async function joined(call: OnnxCall, key: string): Promise<string> {
+  const turned = await call.emit('Transpose', [key, call.constant(SWAPS_HEADS)]);
+  const width = sizeAt(call, turned, 2) * sizeAt(call, turned, 3);
+  return call.reshaped(turned, [await call.entryOf(turned, 0), await call.entryOf(turned, 1), width]);
+}
+
+/** Where keys are not behind the query: `[queries, keys]`. */
+async function causal(call: OnnxCall, q: string, k: string, window = -1): Promise<string> {
+  const counted = async (key: string) => {
+    const size = await call.entryOf(key, 2);
+    if (typeof size === 'number') {
+      return call.constant(range(size));
+    }
+    const limit = await call.emit('Reshape', [await call.vector([size]), call.constant([], [0])]);
+    const attr = {Tidx: attribute.type('DT_INT32'), dtype: attribute.type('DT_INT32')};
+    return call.emit('Range', [call.scalar(0, 'int32'), limit, call.scalar(1, 'int32')], attr);
+  };
+  const rows = await call.emit('ExpandDims', [await counted(q), call.scalar(1, 'int32')]);
+  const columns = await counted(k);
+  const isBefore = await call.emit('LessEqual', [columns, rows]);
+  if (window <= 0) {
+    return isBefore;
+  }
+  const near = await call.emit('Greater', [columns, await call.emit('Sub', [rows, call.scalar(window, 'int32')])]);
+  return call.emit('LogicalAnd', [isBefore, near]);
+}
+
+/** A mask of the keys that count, with axes for heads and queries: of `[batch, keys]`, or with those in between. */
+async function maskOf(call: OnnxCall, index: number): Promise<string> {
+  const mask = await call.plain(index);
+  const axes = {2: [1, 1], 3: [1], 4: []}[call.rank(index)];
+  let wide = call.dtype(index) === 'bool' ? mask : await cast(call, mask, 'DT_BOOL');
+  for (const axis of axes ?? call.refuse(`takes a mask of ${call.rank(index)} axes`)) {
+    wide = await call.emit('ExpandDims', [wide, call.scalar(axis, 'int32')]);
+  }
+  return wide;
+}
+
+/** A bias that is a part of an input, added to what has its size. */
+async function withBias(call: OnnxCall, key: string, index: number, from: number): Promise<string> {
+  if (!call.has(index)) {
+    return key;
+  }
+  const part = [call.constant([from]), call.constant([sizeAt(call, key, 2)])];
+  return call.emit('AddV2', [key, await call.emit('Slice', [await call.plain(index), ...part])]);
+}
+
+function refuseMore(call: OnnxCall, inputs: Readonly<Record<number, string>>, outputs: number): void {
+  const faults = Object.entries(inputs).filter(([index]) => call.has(Number(index)));
+  if (faults.length > 0) {
+    call.refuse(`takes ${faults.map(([, what]) => what).join(', ')}`);
+  }
+  if (call.planner.keysOf(call.node).length > outputs) {
+    call.refuse('gives more than its result, such as keys for a cache');
+  }
+}
+
+function scaleOf(call: OnnxCall): number | undefined {
+  const scale = call.float('scale', 0);
+  return scale === 0 ? undefined : scale;
+}
+
+/** The attention of opset 23. */
+export const attention: Rule = async call => {
+  refuseMore(call, {4: 'a cache of keys', 5: 'a cache of values', 6: 'lengths of keys'}, 1);
+  const isSplit = call.rank(0) === 4;
+  const [heads, kvHeads] = isSplit
+    ? [call.size(0, 1) ?? 1, call.size(1, 1) ?? 1]
+    : [call.int('q_num_heads', 1), call.int('kv_num_heads', 1)];
+  const take = async (index: number, count: number) =>
+    isSplit ? call.plain(index) : split(call, await call.plain(index), count);
+  const [q, k, v] = [await take(0, heads), await take(1, kvHeads), await take(2, kvHeads)];
+  const isBool = call.has(3) && call.dtype(3) === 'bool';
+  const mask = call.has(3) ? [await call.plain(3)] : [];
+  const result = await attend(call, {
+    ...{q, k, v, heads, kvHeads, scale: scaleOf(call), softcap: call.float('softcap', 0)},
+    added: isBool ? [] : mask,
+    allowed: [...(isBool ? mask : []), ...(call.int('is_causal', 0) === 1 ? [await causal(call, q, k)] : [])],
+  });
+  call.give(isSplit ? result : await joined(call, result));
+};
+
+/** Of com.microsoft, with the projection of queries, keys and values in it. */
+export const attentionOfInput: Rule = async call => {
+  refuseMore(call, {4: 'a cache', 6: 'a length of a cache'}, 1);
+  if (call.int('do_rotary', 0) !== 0) {
+    call.refuse('rotates positions');
+  }
+  const heads = call.int('num_heads', 1);
+  const total = call.size(1, 1) ?? 0;
+  const sizes = call.ints('qkv_hidden_sizes') ?? [total / 3, total / 3, total / 3];
+  const kernel = call.low.weight(call.node.name, 1) ?? call.refuse('computes its weights');
+  const bias = call.has(2) ? (call.low.weight(call.node.name, 2) ?? call.refuse('computes its bias')) : undefined;
+  call.floats();
+  const config = {units: total, useBias: bias !== undefined, activation: 'linear'};
+  const all = call.layer('Dense', config, [await call.plain()], {kernel, bias});
+  const parts = await call.emit('SplitV', [all, call.constant(sizes), call.scalar(2, 'int32')], {}, 3);
+  const [q = '', k = '', v = ''] = await Promise.all(range(3).map(i => split(call, `${parts}:${i}`, heads)));
+  const result = await attend(call, {
+    ...{q, k, v, heads, kvHeads: heads, scale: scaleOf(call), softcap: 0},
+    added: call.has(5) ? [await call.plain(5)] : [],
+    allowed: [
+      ...(call.has(3) ? [await maskOf(call, 3)] : []),
+      ...(call.int('unidirectional', 0) === 1 ? [await causal(call, q, k)] : []),
+    ],
+  });
+  call.give(await joined(call, result));
+};
+
+/** Of com.microsoft: of queries, keys and values `[batch, length, width]`. */
+export const multiHeadAttention: Rule = async call => {
+  refuseMore(call, {6: 'a cache of keys', 7: 'a cache of values', 8: 'a length of a cache', 9: 'a cache'}, 1);
+  if (call.rank(0) !== 3 || !call.has(1) || !call.has(2)) {
+    call.refuse('takes queries, keys and values in one tensor');
+  }
+  const heads = call.int('num_heads', 1);
+  const width = call.size(0, 2) ?? call.refuse('leaves its width open');
+  const take = async (index: number) =>
+    call.rank(index) === 4
+      ? call.plain(index)
+      : split(call, await withBias(call, await call.plain(index), 3, index * width), heads);
+  const [q, k, v] = [await take(0), await take(1), await take(2)];
+  const result = await attend(call, {
+    ...{q, k, v, heads, kvHeads: heads, scale: scaleOf(call), softcap: 0},
+    added: call.has(5) ? [await call.plain(5)] : [],
+    allowed: [
+      ...(call.has(4) ? [await maskOf(call, 4)] : []),
+      ...(call.int('unidirectional', 0) === 1 ? [await causal(call, q, k)] : []),
+    ],
+  });
+  call.give(await joined(call, result));
+};
+
+/** Of com.microsoft: fewer heads of keys and values than of queries, each query attending to what is before it. */
+export const groupQueryAttention: Rule = async call => {
+  refuseMore(call, {3: 'a cache of keys', 4: 'a cache of values', 11: 'sinks'}, 1);
+  if (!call.has(1) || !call.has(2)) {
+    call.refuse('takes queries, keys and values in one tensor');
+  }
+  if (call.int('smooth_softmax', 0) !== 0) {
+    call.refuse('has smooth_softmax');
+  }
+  const [heads, kvHeads] = [call.int('num_heads', 1), call.int('kv_num_heads', 1)];
+  const isRotary = call.int('do_rotary', 0) === 1;
+  const isInterleaved = call.int('rotary_interleaved', 0) === 1;
+  const take = async (index: number, count: number) => {
+    const parts = await split(call, await call.plain(index), count);
+    const caches = {cos: await call.plain(7), sin: await call.plain(8)};
+    const positions = call.has(9) ? await call.plain(9) : undefined;
+    return isRotary && index < 2 ? rotated(call, parts, {...caches, positions, isInterleaved}) : parts;
+  };
+  const [q, k, v] = [await take(0, heads), await take(1, kvHeads), await take(2, kvHeads)];
+  const result = await attend(call, {
+    ...{q, k, v, heads, kvHeads, scale: scaleOf(call), softcap: call.float('softcap', 0)},
+    added: call.has(10) ? [await call.plain(10)] : [],
+    allowed: [await causal(call, q, k, call.int('local_window_size', -1))],
+  });
+  call.give(await joined(call, result));
+};
+
+interface Rotation {
+  /** `[positions, half of the width]`, or already one row for each token. */
+  cos: string;
+  sin: string;
+  /** `undefined`: 0, 1, 2 …, or the caches have a row for each token. */
+  positions: string | undefined;
+  isInterleaved: boolean;
+}
+
+/** Heads with pairs of their values turned by an angle for each position. */
+async function rotated(call: OnnxCall, x: string, {cos, sin, positions, isInterleaved}: Rotation): Promise<string> {
+  const length = await call.entryOf(x, 2);
+  // One row for each token, with an axis for the heads.
+  const rows = async (cache: string) => {
+    const taken =
+      positions !== undefined
+        ? await call.emit('GatherV2', [cache, positions, call.scalar(0, 'int32')])
+        : call.rankOf(cache) === 3
+          ? cache
+          : await call.emit(
+              'StridedSlice',
+              [cache, call.constant([0]), await call.vector([length]), call.constant([1])],
+              {
+                begin_mask: attribute.int(0),
+                end_mask: attribute.int(0),
+                shrink_axis_mask: attribute.int(0),
+                ellipsis_mask: attribute.int(0),
+                new_axis_mask: attribute.int(0),
+              },
+            );
+    return call.rankOf(taken) === 3 ? call.emit('ExpandDims', [taken, call.scalar(1, 'int32')]) : taken;
+  };
+  const [c, s] = [await rows(cos), await rows(sin)];
+  const half = sizeAt(call, c, call.rankOf(c) - 1);
+  const [heads, width] = [sizeAt(call, x, 1), sizeAt(call, x, 3)];
+  const cut = async (from: string, sizes: readonly number[], axis: number) =>
+    call.emit('SplitV', [from, call.constant(sizes), call.scalar(axis, 'int32')], {}, sizes.length);
+  const rest = width - 2 * half;
+  const outer = rest > 0 ? await cut(x, [2 * half, rest], 3) : undefined;
+  const own = outer === undefined ? x : `${outer}:0`;
+  const shape: Entry[] = [await call.entryOf(x, 0), heads, length];
+  const pairs = isInterleaved ? await call.reshaped(own, [...shape, half, 2]) : undefined;
+  const parts = pairs === undefined ? await cut(own, [half, half], 3) : await cut(pairs, [1, 1], 4);
+  const part = async (i: number) =>
+    pairs === undefined
+      ? `${parts}:${i}`
+      : call.emit('Squeeze', [`${parts}:${i}`], {squeeze_dims: attribute.ints([4])});
+  const [a, b] = [await part(0), await part(1)];
+  const product = (one: string, other: string) => call.emit('Mul', [one, other]);
+  const first = await call.emit('Sub', [await product(a, c), await product(b, s)]);
+  const second = await call.emit('AddV2', [await product(a, s), await product(b, c)]);
+  const turned = isInterleaved
+    ? await call.reshaped(await call.emit('Pack', [first, second], {axis: attribute.int(4), N: attribute.int(2)}), [
+        ...shape,
+        2 * half,
+      ])
+    : await call.emit('ConcatV2', [first, second, call.scalar(3, 'int32')]);
+  return outer === undefined ? turned : call.emit('ConcatV2', [turned, `${outer}:1`, call.scalar(3, 'int32')]);
+}
+
+/** @param inputs which inputs are the positions, the cosines and the sines. */
+export function rotary(inputs: {positions: number; cos: number; sin: number}): Rule {
+  return async call => {
+    if (call.int('is_packed_batching', 0) !== 0 || call.float('scale', 1) !== 1) {
+      call.refuse('has is_packed_batching or a scale');
+    }
+    const isSplit = call.rank(0) === 4;
+    const [cos, sin] = [await call.plain(inputs.cos), await call.plain(inputs.sin)];
+    const heads = call.int('num_heads', 0);
+    const own = heads > 0 ? heads : sizeAt(call, await call.plain(), 2) / (2 * sizeAt(call, cos, call.rankOf(cos) - 1));
+    const x = isSplit ? await call.plain() : await split(call, await call.plain(), own);
+    const isPlain = !call.has(inputs.positions) || call.numbers(inputs.positions)?.join() === '0';
+    if (!isPlain && call.rank(inputs.positions) < 2) {
+      call.refuse('starts at a position that is computed');
+    }
+    const positions = isPlain ? undefined : await call.plain(inputs.positions);
+    const isInterleaved = call.int('interleaved', 0) === 1;
+    const result = await rotated(call, x, {cos, sin, positions, isInterleaved});
+    call.give(isSplit ? result : await joined(call, result));
+  };
+}
