@@ -1,5 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
-import {asLoRAError, checkOptions, LoRAError, misfitError, showShape, throwFaults, tooLargeError} from '../../../platform/errors';
+import {
+  asLoRAError,
+  checkOptions,
+  LoRAError,
+  misfitError,
+  showShape,
+  throwFaults,
+  tooLargeError,
+} from '../../../platform/errors';
 import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../../platform/signals';
 import {withoutResidue} from '../../../platform/tfjs/engine';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
