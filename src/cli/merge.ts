@@ -1,5 +1,8 @@
 import {toGraphModel} from '../graph';
 import {applyLoRA, fileHandler, safeMergeLoRA, scaleAdapter} from '../node';
+import {kernelsOf, namedBase} from '../core/adapter/base';
+import {sitesOf} from '../core/rewire/walk';
+import {misfitError} from '../platform/errors';
 import {type Command, nameOf, numberOf, required, UsageError} from './command';
 import {keyMapAt, loadBase, MODEL_OPTIONS, readAnyAdapter, register, sourceAt} from './sources';
 import {checkOut, FORCE_OPTION, pathsOf, writeTo} from './targets';
@@ -12,7 +15,7 @@ export const merge: Command = {
     out: {value: '<folder>', help: 'where to write model.json and its weights'},
     scale: {value: '<number>', help: 'how strong the adapter is. Default: 1'},
     dtype: {value: '<type>', help: 'of changed weights of a graph: float32 or float16. Default: float32'},
-    ...FORCE_OPTION,
+    force: {help: `${FORCE_OPTION.force.help}, and merges an adapter of another base`},
     ...MODEL_OPTIONS,
   },
   run: async (given, terminal) => {
@@ -37,6 +40,10 @@ export const merge: Command = {
     let adapted = model;
     if (adapterPath !== undefined) {
       const adapter = await readAnyAdapter(adapterPath, {model, keyMap}, terminal);
+      const other = await namedBase(adapter)?.differenceFrom(kernelsOf(adapter, sitesOf(model)));
+      if (other !== undefined && !given.switches.has('force')) {
+        throw misfitError(`${other} To merge it anyway, pass --force.`);
+      }
       adapted = applyLoRA(model, scale === undefined ? adapter : scaleAdapter(adapter, scale));
     }
     const merged = await safeMergeLoRA(adapted);

@@ -106,6 +106,29 @@ describe('inspect', () => {
 });
 
 describe('merge', () => {
+  test('refuses another base than that of the adapter, unless it is forced', async () => {
+    await saveBoth();
+    await run('merge', at('base'), at('a.safetensors'), '--out', at('merged'));
+    const twice = ['merge', at('merged'), at('a.safetensors'), '--out', at('twice')];
+    const refused = await run(...twice);
+    expect(refused).toMatchObject({code: 1, out: ''});
+    expect(refused.err).toMatch(
+      /The adapter is in the weights of this model already.* To merge it anyway, pass --force\.\n$/,
+    );
+    expect(existsSync(at('twice'))).toBe(false);
+
+    const other = dense();
+    other.setWeights([tf.tensor2d([[-3, 1], [2, -2], [5, 1]]), tf.tensor1d([0, 1])]); // prettier-ignore
+    await other.save(fileHandler(at('other')));
+    const forced = ['merge', at('other'), at('a.safetensors'), '--out', at('forced')];
+    expect((await run(...forced)).err).toMatch(/The adapter was trained on another base: the kernels of fc differ/);
+    const warn = jest.spyOn(console, 'warn').mockImplementation();
+    expect(await run(...forced, '--force')).toMatchObject({code: 0});
+    expect(warn).toHaveBeenCalledTimes(1);
+    warn.mockRestore();
+    expect(await kernelAt(at('forced'))).toEqual([-2, 0, 4, -4, 5, 1]);
+  });
+
   test('writes the model with the update in its kernel', async () => {
     await saveBoth();
     const {code, out, err} = await run(

@@ -1,6 +1,7 @@
 import {stepsOf} from '../../platform/signals';
 import {type Adapter, isAdapter} from './adapter';
-import type {AlignedLayer, WeightedAdapter} from './alignment';
+import {withCommonBase} from './base';
+import type {AlignedAdapters, AlignedLayer, WeightedAdapter} from './alignment';
 import {approximate} from './approximate';
 import {alone, assemble, type Combined, firstFactors, rankOf, scoped, shaped, termsOf, unscaled} from './combinedLayer';
 import {checkCombination, type CombineOptions, mergingOf} from './combineOptions';
@@ -29,6 +30,8 @@ import {mergeFactors, type Merging, type Product, reduced, sumOfProducts, type T
  * Weights that an adapter has in full (layers that trained in full, bases and biases that trained) are taken unchanged
  * from the one adapter that has them, whatever its weight. They do not count for `budget`.
  *
+ * A warning says if the adapters were trained on different bases.
+ *
  *     const mix = await combineAdapters([{adapter: cats, weight: 0.7}, {adapter: lions, weight: 0.3}]);
  *     const small = await combineAdapters(mix, {rank: 4});
  *
@@ -46,20 +49,28 @@ export async function combineAdapters(
   const parts = isAdapter(source) ? [{adapter: source, weight: 1}] : source;
   const aligned = checkCombination(parts, options);
   try {
-    if (options.rank !== undefined || options.budget !== undefined) {
-      return await approximate(aligned, options);
-    }
-    await stepsOf(options)({done: 0, total: aligned.layers.length, what: 'combining layers'});
-    const merging = mergingOf(options);
-    return scoped(() =>
-      assemble(
-        aligned,
-        aligned.layers.map(layer => combineLayer(layer, merging)),
-      ),
+    const combined = await combineAligned(aligned, options);
+    return await withCommonBase(
+      parts.map(({adapter}) => adapter),
+      combined,
     );
   } finally {
     aligned.dispose();
   }
+}
+
+async function combineAligned(aligned: AlignedAdapters, options: CombineOptions): Promise<Adapter> {
+  if (options.rank !== undefined || options.budget !== undefined) {
+    return approximate(aligned, options);
+  }
+  await stepsOf(options)({done: 0, total: aligned.layers.length, what: 'combining layers'});
+  const merging = mergingOf(options);
+  return scoped(() =>
+    assemble(
+      aligned,
+      aligned.layers.map(layer => combineLayer(layer, merging)),
+    ),
+  );
 }
 
 function combineLayer(layer: AlignedLayer, merging: Merging | undefined): Combined {

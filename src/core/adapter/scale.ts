@@ -4,6 +4,7 @@ import {resolveStrength} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {type Adapter, makeAdapter} from './adapter';
 import {checkAdapter} from './checkAdapter';
+import {shareBase} from './base';
 
 /**
  * Returns an adapter with `k` times the strength: every `alpha` is multiplied, so that each update becomes `k·s·A·B`.
@@ -34,5 +35,6 @@ export function scaleAdapter(adapter: Adapter, k: number): Adapter {
       [path, {...layer, ...resolveStrength(methodOf(layer.method).scale(resolveStrength(layer), k))}] as const,
   );
   const tensors = Object.entries(adapter.tensors).map(([name, tensor]) => [name, tf.clone(tensor)] as const);
-  return makeAdapter({...config, layers: Object.fromEntries(layers)}, Object.fromEntries(tensors));
+  const scaled = makeAdapter({...config, layers: Object.fromEntries(layers)}, Object.fromEntries(tensors));
+  return shareBase(adapter, scaled);
 }

@@ -5,6 +5,7 @@ import {namedWeights} from '../../platform/tfjs/weights';
 import {resolveWeights, type WeightTarget} from './weightTargets';
 import {type Adaptation, plainClass} from './adaptation';
 import {checkedArgs, type LoRALayerArgs} from './layerArgs';
+import type {LayerConfig} from './layerConfig';
 import {KINDS, type LoRALayerClass} from './kinds';
 import type {LoRALayer} from './loraLayer';
 import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
@@ -129,6 +130,11 @@ export function adaptationOf(layer: tf.layers.Layer): Adaptation | undefined {
   return wrapperKind(layer) === 'lora'
     ? (layer as LoRALayer).adaptation
     : loraClassOf(baseOf(layer).getClassName())?.adaptation;
+}
+
+/** How an adapter adapts a layer: by the weights that it names, else as the library does. */
+export function adaptationBy({className, weights}: LayerConfig, layer: tf.layers.Layer): Adaptation | undefined {
+  return weights === undefined ? adaptationOf(layer) : loraClassOf(className, weights)?.adaptation;
 }
 
 /**

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, isAdapter, layerConfigAt} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
+import {checkBase} from '../adapter/base';
 import {listed} from '../../platform/errors';
 import {withHead} from '../head/replaceHead';
 import type {LoRALayer} from '../layers/loraLayer';
@@ -29,7 +30,9 @@ import {adaptableSites, planFor} from './planLoRA';
  *
  * A given adapter stays usable. `disposeModel` of the new model disposes of the adapter too; if several models were
  * made with it, the last one does. So `applyLoRA(base, await loadAdapter(url))` leaks nothing. To keep an adapter
- * longer than its models, set it with `setAdapter`, which leaves it to the caller.
+ * longer than its models, set it with `setAdapter`, which leaves it to the caller. A warning says if an adapter from a
+ * file was trained on another base; on webgpu, which reads tensors by a promise alone, only `loadAdapter(source,
+ * {model})` can tell.
  *
  * @param model any `tf.LayersModel`: functional, sequential, nested, with shared layers, several inputs and outputs,
  *     `TimeDistributed`.
@@ -73,6 +76,7 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
 function applyAdapter(model: tf.LayersModel, adapter: Adapter): tf.LayersModel {
   const sites = adaptableSites(model);
   checkFit(adapter, sites);
+  checkBase(adapter, sites);
   const adapted = build(model, sites, {config: adapter.config, capped: {}}, {}, false);
   for (const [name, variable] of adapterVariables(adapted)) {
     const value = adapter.tensors[name];

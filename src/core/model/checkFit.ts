@@ -6,16 +6,9 @@ import {isInHead} from '../head/headPlace';
 import {whyFixed} from '../layers/borrowingLayer';
 import type {LayerConfig} from '../layers/layerConfig';
 import {describeWeights} from '../layers/weightTargets';
-import {
-  type Adaptation,
-  classInAdapters,
-  rankLimit,
-  refusedUpdate,
-  type UpdateSpec,
-  updateSpecs,
-} from '../layers/adaptation';
+import {classInAdapters, rankLimit, refusedUpdate, type UpdateSpec, updateSpecs} from '../layers/adaptation';
 import type {LoRALayer} from '../layers/loraLayer';
-import {adaptationOf, loraClassOf} from '../layers/registry';
+import {adaptationBy} from '../layers/registry';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {methodOf} from '../methods/registry';
 import type {Site} from '../rewire/walk';
@@ -142,11 +135,6 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
   }
   const limit = rankLimit(methodOf(config.method), weights);
   return rank > limit ? `rank ${rank} in the adapter, at most ${limit} in the model` : undefined;
-}
-
-/** How an adapter adapts a layer: by the weights that it names, else as the library does. */
-function adaptationBy({className, weights}: LayerConfig, layer: tf.layers.Layer): Adaptation | undefined {
-  return weights === undefined ? adaptationOf(layer) : loraClassOf(className, weights)?.adaptation;
 }
 
 /** Why the bias of a layer cannot come from an adapter, if it cannot. */

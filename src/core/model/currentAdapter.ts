@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt, makeAdapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
+import {checkBase, setBase} from '../adapter/base';
 import {describeHead, sameHead} from '../adapter/headConfig';
 import {busyError, disposedError, isPromise, kindOf, LoRAError, misfitError} from '../../platform/errors';
 import type {LayerConfig} from '../layers/layerConfig';
@@ -61,6 +62,7 @@ function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
     origin.set(layer, {mark, scope});
   }
   origins.set(adapter, origin);
+  setBase(adapter, sites);
   return adapter;
 }
 
@@ -74,6 +76,9 @@ function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
  *
  * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before
  * training the other one. After an adapter of another rank the next `fit` does so by itself.
+ *
+ * A warning says if an adapter from a file was trained on another base than the model's. On webgpu, which reads tensors
+ * by a promise alone, only `loadAdapter(source, {model})` can tell.
  *
  * tfjs fixes what a compiled model trains. After an adapter of another method the model predicts at once, and refuses
  * to train until it is compiled again.
@@ -97,6 +102,9 @@ export function setAdapter(where: tf.LayersModel | AdapterScope, adapter: Adapte
   }
   noteBeginnings(model);
   putOn(sites, adapter);
+  if (adapter !== null) {
+    checkBase(adapter, sites);
+  }
 }
 
 /** Sets an adapter that fits. */

@@ -10,7 +10,8 @@ import {safeMergeLoRA} from './restore';
 
 /**
  * Saves the adapter of a model, or an adapter: its config and its tensors, and nothing of the base. In files, in
- * IndexedDB and in local storage an earlier one is replaced by all of the new one or stays as it was.
+ * IndexedDB and in local storage an earlier one is replaced by all of the new one or stays as it was. Eight values of
+ * each kernel go with it, by which another base is recognized when the adapter is applied.
  *
  *     await saveAdapter(model, 'emoji.safetensors');              // Node: one file
  *     await saveAdapter(model, 'downloads://emoji.safetensors');  // a page: the same file

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
+import {kernelsOf, namedBase} from '../adapter/base';
 import {checkOptions, damagedError, kindOf, LoRAError, show} from '../../platform/errors';
 import {abortError, type CallOptions, throwIfAborted, unlessAborted} from '../../platform/signals';
 import {checkLimits, type LoadOptions, tooLarge} from '../storage/limits';
@@ -7,6 +8,7 @@ import {isFetched, isSafetensors, loaderOf} from '../storage/places';
 import {decodeAdapter} from '../storage/safetensors';
 import {bytesOf, type ByteSource, fetched, isByteSource, limitedFetch, localFilesFor} from '../storage/sources';
 import {adapterIn, withPlace} from '../storage/storage';
+import {checkModel, sitesOf} from '../rewire/walk';
 import {importPEFT} from './exchange';
 import {PEFT_FILES} from './peftFiles';
 import type {KeyMap} from './modules';
@@ -17,7 +19,10 @@ export type AdapterSource = tf.io.IOHandler | ByteSource | PEFTSource;
 
 /** How an adapter is loaded. */
 export interface LoadAdapterOptions extends LoadOptions, CallOptions {
-  /** The model that a PEFT adapter is for: its modules are named after layers. Other adapters need none. */
+  /**
+   * The model that the adapter is for. A PEFT adapter needs it, since its modules are named after layers. With another
+   * adapter, a warning says if it was trained on another base.
+   */
   model?: tf.LayersModel;
   /** For a PEFT adapter: the layer of each module, as for `importPEFT`. */
   keyMap?: KeyMap;
@@ -48,11 +53,16 @@ export async function loadAdapter(
   const {model, ...others} = options;
   const {keyMap: _, ...limits} = others;
   checkLimits(limits);
+  if (model !== undefined) {
+    checkModel(model);
+  }
   throwIfAborted(limits.signal);
   try {
     const given = await unlessAborted(Promise.resolve(source), limits.signal);
     if (!(await isPEFT(given, model))) {
-      return await load(given, limits);
+      const adapter = await load(given, limits);
+      await (model && namedBase(adapter)?.checkLater(kernelsOf(adapter, sitesOf(model))));
+      return adapter;
     }
     if (model === undefined) {
       throw new LoRAError(

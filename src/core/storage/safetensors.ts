@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
+import {savedBase, withBase} from '../adapter/base';
 import {
   checkOptions,
   damagedError,
@@ -42,9 +43,20 @@ export async function encodeAdapter(take: () => Adapter, options: SafetensorsOpt
   const type = floatTypeOf(dtype);
   const adapter = take();
   checkAdapter(adapter);
-  const {config, values} = packShared(adapter.config, await readValues(adapter.tensors));
-  const metadata = {format: FORMAT, version: VERSION, config: JSON.stringify(config)};
+  const {config, values, base} = await contentsOf(adapter);
+  const metadata = {
+    format: FORMAT,
+    version: VERSION,
+    config: JSON.stringify(config),
+    ...(base && {base: JSON.stringify(base)}),
+  };
   return encodeSafetensors(values, {dtype: type, metadata, ...finite});
+}
+
+/** What a file of an adapter holds: its config, its numbers, and some values of its base. */
+export async function contentsOf(adapter: Adapter): Promise<ReturnType<typeof packShared> & {base?: number[][]}> {
+  const [values, base] = await Promise.all([readValues(adapter.tensors), savedBase(adapter)]);
+  return {...packShared(adapter.config, values), ...(base && {base})};
 }
 
 /**
@@ -52,7 +64,7 @@ export async function encodeAdapter(take: () => Adapter, options: SafetensorsOpt
  *
  * @throws LoRAError if the file is damaged or holds something else. Nothing in it is trusted.
  */
-export function decodeAdapter(bytes: Uint8Array): Adapter {
+export async function decodeAdapter(bytes: Uint8Array): Promise<Adapter> {
   const {metadata, tensors} = decodeSafetensors(bytes);
   const format = metadata.get('format');
   if (format !== FORMAT) {
@@ -68,7 +80,8 @@ export function decodeAdapter(bytes: Uint8Array): Adapter {
       `The adapter is of format version ${show(metadata.get('version'))}; this library reads version ${VERSION}.`,
     );
   }
-  const {config, parts} = withoutParts(configOf(metadata.get('config')));
+  const {config, parts} = withoutParts(jsonIn(metadata, 'config'));
+  const base = metadata.has('base') ? jsonIn(metadata, 'base') : undefined;
   checkAdapterConfig(config);
   const values = new Map<string, Values>();
   const faults: string[] = [];
@@ -80,21 +93,22 @@ export function decodeAdapter(bytes: Uint8Array): Adapter {
     }
   }
   throwFaults(faults, 'ERR_DAMAGED', "The adapter's file is broken:");
-  return makeAdapter(config, unpackShared(parts, asTensors(values)));
+  return withBase(makeAdapter(config, unpackShared(parts, asTensors(values))), base);
 }
 
-function configOf(text = ''): unknown {
-  let config: unknown;
+function jsonIn(metadata: ReadonlyMap<string, string>, name: string): unknown {
+  const text = metadata.get(name) ?? '';
+  let value: unknown;
   try {
-    config = JSON.parse(text);
+    value = JSON.parse(text);
   } catch (error) {
-    throw damagedError(`The config in the adapter's file is not valid JSON: ${messageOf(error)}`, {cause: error});
+    throw damagedError(`The ${name} in the adapter's file is not valid JSON: ${messageOf(error)}`, {cause: error});
   }
   const twice = duplicateKeys(text);
   if (twice.length > 0) {
-    throw damagedError(`The config in the adapter's file has ${show(twice[0])} twice.`);
+    throw damagedError(`The ${name} in the adapter's file has ${show(twice[0])} twice.`);
   }
-  return config;
+  return value;
 }
 
 /** Tensors of the given values, which an adapter may own. */

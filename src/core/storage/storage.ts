@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
+import {withBase} from '../adapter/base';
 import {
   asLoRAError,
   checkOptions,
@@ -12,8 +13,8 @@ import {
 } from '../../platform/errors';
 import {checkNumbers, type FiniteOptions} from '../../platform/formats/numbers';
 import {checkPlace, isSafetensors, saverOf} from './places';
-import {decodeAdapter, encodeAdapter, FORMAT, readValues, type SafetensorsOptions} from './safetensors';
-import {packShared, unpackShared, withoutParts} from './sharedTensors';
+import {contentsOf, decodeAdapter, encodeAdapter, FORMAT, type SafetensorsOptions} from './safetensors';
+import {unpackShared, withoutParts} from './sharedTensors';
 import {bytesOfSpecs, isSpec, joinedWeights} from './weightBytes';
 
 /** Marks a file as an adapter, where the file of a model holds its topology. */
@@ -63,7 +64,7 @@ export async function writeAdapter(
 /** An adapter as tfjs's handlers carry a model. */
 async function tfjsArtifacts(adapter: Adapter, finite: FiniteOptions): Promise<tf.io.ModelArtifacts> {
   checkAdapter(adapter);
-  const {config, values: packed} = packShared(adapter.config, await readValues(adapter.tensors));
+  const {config, values: packed, base} = await contentsOf(adapter);
   const values = Object.entries(packed);
   checkNumbers(values, 'F32', finite);
   return {
@@ -71,7 +72,7 @@ async function tfjsArtifacts(adapter: Adapter, finite: FiniteOptions): Promise<t
     generatedBy: 'tfjs-lora',
     convertedBy: null,
     // JSON as it is: unlike a layer's config, an adapter's keeps the spelling of its keys and names.
-    modelTopology: {class_name: CLASS_NAME, version: VERSION, config},
+    modelTopology: {class_name: CLASS_NAME, version: VERSION, config, ...(base && {base})},
     weightSpecs: values.map(([name, {shape}]) => ({name, shape: [...shape], dtype: 'float32'})),
     weightData: joinedWeights(values.map(([, {data}]) => new Float32Array(data).buffer)).buffer,
   };
@@ -103,9 +104,9 @@ export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts)
  *
  * @throws LoRAError if it is something else, or damaged.
  */
-export function adapterIn(artifacts: tf.io.ModelArtifacts): Adapter {
+export async function adapterIn(artifacts: tf.io.ModelArtifacts): Promise<Adapter> {
   const {modelTopology, weightSpecs, weightData} = artifacts;
-  const {class_name: className, version, config: packed} = (modelTopology ?? {}) as Record<string, unknown>;
+  const {class_name: className, version, config: packed, base} = (modelTopology ?? {}) as Record<string, unknown>;
   if (className !== CLASS_NAME) {
     throw unsupportedError(
       `This is not an adapter but ${className === undefined ? 'something else' : `a ${show(className)}`}. Models ` +
@@ -127,7 +128,7 @@ export function adapterIn(artifacts: tf.io.ModelArtifacts): Adapter {
   // tfjs reads across the seams of bytes in several pieces wrongly.
   const {buffer} = joinedWeights(weightData);
   checkSpecs(weightSpecs, buffer.byteLength);
-  return makeAdapter(config, unpackShared(parts, tf.io.decodeWeights(buffer, weightSpecs)));
+  return withBase(makeAdapter(config, unpackShared(parts, tf.io.decodeWeights(buffer, weightSpecs))), base);
 }
 
 /** The result of `f`. Errors of the network and of tfjs's handlers get the URL; a user's own handler throws its own. */

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show, unsupportedError} from '../../../platform/errors';
+import type {UnpackedVariable} from '../../../core/adapter/fingerprint';
 import {type Adaptation, classInAdapters} from '../../../core/layers/adaptation';
 import {
   applyLinear,
@@ -20,7 +21,7 @@ import {fieldsOf} from '../../../platform/tfjs/fields';
 import type {KernelLayer} from '../../../platform/tfjs/layerFields';
 import {stockClass} from '../../../platform/tfjs/stockClass';
 import {countNumbers, namedWeights, type PackedVariable, replaceValue} from '../../../platform/tfjs/weights';
-import {type BlockMatrix, packedSize} from '../formats/blockMatrix';
+import {type BlockMatrix, bytesOf, packedSize, readRows} from '../formats/blockMatrix';
 import {type BlockFormat, type BlockFormatName, FORMAT_NAMES, formatNamed} from '../formats/formats';
 import {quantizedKernels} from '../kernels/quantizedKernels';
 import {blockProduct, wholeMatrix} from '../ops/blockOps';
@@ -205,7 +206,17 @@ function asNumbers(
       const whole = wholeMatrix(blocks.read(), matrix);
       return tf.reshape(transposed ? tf.transpose(whole) : whole, shape);
     });
-  return {shape, dtype: 'float32', trainable: false, read} as unknown as tf.LayerVariable;
+  const {rows, width} = matrix;
+  const valuesAt = (positions: readonly number[]) => {
+    const bytes = bytesOf(blocks.read());
+    return positions.map(at => {
+      const [row, column] = transposed ? [at % rows, Math.floor(at / rows)] : [Math.floor(at / width), at % width];
+      return readRows(matrix, bytes, row, 1)[column] ?? 0;
+    });
+  };
+  const packed = {holder: blocks, valuesAt};
+  const fields: Partial<UnpackedVariable> = {shape, dtype: 'float32', trainable: false, read, packed};
+  return fields as UnpackedVariable;
 }
 
 /** A frozen layer of blocks with a trainable update. A merge gives float32: blocks of the sum could lose the update. */

@@ -1,0 +1,118 @@
+import * as tf from '@tensorflow/tfjs';
+import {capabilities} from '../../backends/shared/capabilities';
+import {faultsOf} from '../../platform/errors';
+import {isDisposed, namedWeights} from '../../platform/tfjs/weights';
+import type {LayerConfig} from '../layers/layerConfig';
+import type {AdaptableWeight} from '../methods/method';
+import {adaptationBy} from '../layers/registry';
+import {baseOf, isWrapper} from '../layers/wrapperLayer';
+import {scalingOf} from '../methods/lora';
+import {methodOf} from '../methods/registry';
+import {type Adapter, layerConfigAt} from './adapter';
+import type {Kernel, Kernels, NamedBase, UnpackedVariable} from './fingerprint';
+
+// A file says which base its adapter was trained on, by a few values of each kernel. They are compared by code that is
+// loaded with the first such file, and imports nothing: what it shared with the core would be cut from that.
+
+/** A layer of a model, and its path. */
+interface Place {
+  path: string;
+  layer: tf.layers.Layer;
+}
+
+/** The base that an adapter was trained on: as its file names it, or the layers that the adapter was taken from. */
+const bases = new WeakMap<Adapter, NamedBase | readonly Place[]>();
+
+/** Remembers the base of an adapter, if there is one. */
+export function setBase(adapter: Adapter, base: NamedBase | readonly Place[] | undefined): Adapter {
+  return base === undefined ? adapter : (bases.set(adapter, base), adapter);
+}
+
+/** Gives an adapter the base of another, from which it was made. */
+export function shareBase(from: Adapter, to: Adapter): Adapter {
+  return setBase(to, bases.get(from));
+}
+
+/** The base that the file of an adapter names. */
+export function namedBase(adapter: Adapter): NamedBase | undefined {
+  const base = bases.get(adapter);
+  return Array.isArray(base) ? undefined : (base as NamedBase | undefined);
+}
+
+/** Gives an adapter the base that its file names, if it does. */
+export async function withBase(adapter: Adapter, saved: unknown): Promise<Adapter> {
+  return saved === undefined
+    ? adapter
+    : setBase(adapter, (await import('./fingerprint')).NamedBase.decode(pathsOf(adapter), saved));
+}
+
+/** What the file of an adapter says of its base. */
+export async function savedBase(adapter: Adapter): Promise<number[][] | undefined> {
+  const base = await baseFrom(adapter);
+  const saved = base?.encode(pathsOf(adapter)) ?? [];
+  return saved.some(list => list.length > 0) ? saved : undefined;
+}
+
+/** The base of an adapter, read from the layers that it was taken from if its file does not name it. */
+export async function baseFrom(adapter: Adapter): Promise<NamedBase | undefined> {
+  const base = bases.get(adapter);
+  return Array.isArray(base)
+    ? (await import('./fingerprint')).NamedBase.read(kernelsOf(adapter, base as readonly Place[]))
+    : namedBase(adapter);
+}
+
+/** Gives an adapter the base that others have in common, of which it was made. */
+export async function withCommonBase(from: readonly Adapter[], to: Adapter): Promise<Adapter> {
+  const found = (await Promise.all(from.map(baseFrom))).filter(base => base !== undefined);
+  return setBase(to, found.length > 0 ? (await import('./fingerprint')).NamedBase.shared(found) : undefined);
+}
+
+/** Warns, once, if an adapter from a file was trained on another base than a model, where that can be read at once. */
+export function checkBase(adapter: Adapter, layers: readonly Place[]): void {
+  const base = capabilities().readsByPromise ? undefined : namedBase(adapter);
+  const [first] = layers;
+  if (base !== undefined && first !== undefined && !base.checked.has(first.layer)) {
+    base.checked.add(first.layer);
+    base.check(kernelsOf(adapter, layers));
+  }
+}
+
+function pathsOf({config}: Adapter): string[] {
+  return Object.keys(config.layers).sort();
+}
+
+/** The kernels that an adapter updates in a model. */
+export function kernelsOf(adapter: Adapter, layers: readonly Place[]): Kernels {
+  const kernels = new Map<string, Kernel>();
+  for (const {path, layer} of layers) {
+    const config = layerConfigAt(adapter.config, path);
+    const base = baseOf(layer);
+    let weights: AdaptableWeight[] | undefined;
+    // A model that the adapter does not fit is refused elsewhere.
+    faultsOf(() => (weights = config && adaptationBy(config, layer)?.weights(base)));
+    const [weight, ...others] = weights ?? [];
+    if (config !== undefined && weight !== undefined) {
+      const holder = holderOf(weight.variable, layer);
+      const prefix = others.length === 0 ? '' : `${weight.name}/`;
+      if (!isDisposed(holder)) {
+        const {shape, packed}: UnpackedVariable = weight.variable;
+        const update = updateIn(adapter, `${path}/${prefix}`, config);
+        kernels.set(path, {held: holder.read(), packed, size: tf.util.sizeFromShape(shape as number[]), update});
+      }
+    }
+  }
+  return kernels;
+}
+
+/** The variable that holds the values of a kernel as they were before it trained. */
+function holderOf(variable: UnpackedVariable, layer: tf.layers.Layer): tf.LayerVariable {
+  const [name = ''] = [...namedWeights(baseOf(layer))].find(([, each]) => each === variable) ?? [];
+  return variable.packed?.holder ?? (isWrapper(layer) ? layer.originalWeights().get(name) : undefined) ?? variable;
+}
+
+/** What computes the update of a kernel, whose parameters are named after a prefix. */
+function updateIn({tensors}: Adapter, prefix: string, config: LayerConfig): Kernel['update'] {
+  const method = methodOf(config.method);
+  const parameters = Object.fromEntries(method.parameterNames.map(name => [name, tensors[prefix + name] as tf.Tensor]));
+  return method.product && (() => ({...method.product?.(parameters), scaling: scalingOf(config)}));
+}
