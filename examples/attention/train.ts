@@ -1,6 +1,6 @@
 /**
- * A small transformer, with an attention layer of our own, has learned to write words once more. LoRA teaches it to
- * write them backwards.
+ * A small transformer with a custom attention layer has learned to repeat words. LoRA teaches it to write them
+ * backwards.
  *
  *     npm run example -- attention
  */
@@ -16,7 +16,7 @@ const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 
 await startWasm();
 const start = Date.now();
-const {models, scores, differenceAtBirth} = await run({
+const {models, scores, differenceAtStart} = await run({
   steps: {pretraining: 160, adapting: 256},
   files: {adapter: fileHandler(join(OUTPUT, 'reverse.json')), merged: fileHandler(join(OUTPUT, 'merged'))},
   progress: label => progress({label}),
@@ -36,7 +36,7 @@ const row = (label: string, model: keyof typeof models, parameters: string, file
 ];
 console.log(
   `\n${table([
-    ['', 'repeated', 'reversed', 'loss, reversed', 'trained', 'file, kB'],
+    ['', 'repeated', 'reversed', 'loss, reversed', 'trainable', 'file, kB'],
     row('base', 'base', '0', '–'),
     row('adapted', 'adapted', count(trainableParameters), kilobytes(join(OUTPUT, 'reverse.'))),
     row('adapter file, loaded', 'reloaded', '–', '–'),
@@ -44,7 +44,7 @@ console.log(
   ])}`,
 );
 console.log(`\n${count(totalParameters - trainableParameters)} parameters in the base model; ${seconds} s in total`);
-console.log(`Before training, the adapted model differed from the base by ${differenceAtBirth}.`);
+console.log(`Before training, the adapted model differed from the base by ${differenceAtStart}.`);
 
 for (const word of makeWords(3, 9)) {
   console.log(`${word}   base: ${write(models.base, word)}   merged: ${write(models.merged, word)}`);

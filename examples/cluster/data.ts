@@ -1,17 +1,17 @@
 import {type Labelled, type Mail, randomFrom, readMails, shuffled} from '../encoder/data';
 
-/** Subject lines, which are spam (1) or not (0). */
+/** Subject lines: spam (1) or not (0). */
 export interface Subjects {
-  /** What the cluster has: mails that people wrote, and spam. */
+  /** The data of the cluster: mail that people wrote, and spam. */
   cluster: Labelled[];
-  /** What this device alone has: newsletters that its owner wants, and spam. */
+  /** The data of this device: newsletters that its owner wants, and spam. */
   own: Labelled[];
-  /** Of both kinds, which nobody trains on. */
+  /** Held-out mail and newsletters. */
   mails: Labelled[];
   newsletters: Labelled[];
 }
 
-/** Of each of the two classes. */
+/** How many of each class. */
 const COUNTS = {cluster: 600, own: 120, heldOut: 160};
 
 /** Subject lines from the folder of SpamAssassin's mails. */

@@ -1,6 +1,6 @@
 /**
- * A cluster trains an adapter with PEFT, this library trains it on with data that the cluster does not have, and PEFT
- * takes it back.
+ * A cluster trains an adapter with PEFT. tfjs continues the training with data that the cluster does not have, and PEFT
+ * loads the result.
  *
  *     npm run example -- cluster
  */
@@ -19,9 +19,9 @@ import {subjectsIn} from './data';
 import {installPEFT, run} from './python';
 
 const PROCESSES = 2;
-/** Of the largest logit. */
+/** The largest difference of logits, relative to the largest logit. */
 const TOLERANCE = 1e-5;
-/** Longest subject that is read, in tokens, as in measure.py. */
+/** Longer subjects are truncated, in tokens, as in measure.py. */
 const PLACES = 24;
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
@@ -38,7 +38,7 @@ const heldOut = [...subjects.mails, ...subjects.newsletters];
 mkdirSync(OUTPUT, {recursive: true});
 const begin = seconds();
 
-/** Logits of the subjects that are held out: two for each. */
+/** Logits of the held-out subjects, two for each. */
 type Logits = number[][];
 
 function logitsHere(model: tf.LayersModel): Logits {
@@ -57,7 +57,7 @@ function logitsOfPEFT(adapter: string): Logits {
   return JSON.parse(readFileSync(path('logits.json'), 'utf8')) as Logits;
 }
 
-/** @throws Error if the two computed other numbers. */
+/** @throws Error if the logits differ. */
 function compare(ours: Logits, theirs: Logits): string {
   const largest = Math.max(...theirs.flat().map(Math.abs));
   const apart = Math.max(...ours.flat().map((value, i) => Math.abs(value - theirs.flat()[i]!))) / largest;
@@ -85,14 +85,14 @@ function report(name: string, logits: Logits): void {
   rows.push([name, ofMails.right, ofMails.loss, measure(subjects.newsletters, subjects.mails.length).right]);
 }
 
-// 1. The cluster trains: processes that each take a part of every batch, and add their gradients.
+// 1. The cluster trains: processes that share each batch and sum their gradients.
 write('cluster.json', subjects.cluster);
 write(
   'texts.json',
   heldOut.map(({text}) => text),
 );
 const {length} = subjects.cluster;
-console.log(`\n1. PEFT trains on ${length} subjects of mails by people and of spam, in ${PROCESSES} processes:`);
+console.log(`\n1. PEFT trains on ${length} subject lines of mail and spam, in ${PROCESSES} processes:`);
 run(
   'accelerate',
   ...['launch', '--multi_gpu', '--num_processes', String(PROCESSES), '--mixed_precision', 'no'],
@@ -100,7 +100,7 @@ run(
   ...['train.py', encoder.folder, path('cluster.json'), path('from-cluster')],
 );
 
-// 2. Its adapter comes here, and computes the same.
+// 2. tfjs imports the adapter, and computes the same.
 const {model: base} = await loadTransformer({config: encoder.config, weights: encoder.weights, labels: 2});
 report('before training, with a new head', logitsHere(base));
 const model = applyLoRA(base, await importPEFT(path('from-cluster'), base));
@@ -110,8 +110,8 @@ const differs = compare(imported, logitsOfPEFT('from-cluster'));
 console.log(`   Its logits differ from PyTorch's by ${differs} of the largest logit.`);
 report('after the cluster', imported);
 
-// 3. It learns on, from what the cluster does not have.
-console.log(`\n3. It trains on here, on ${subjects.own.length} subjects of newsletters that are wanted, and of spam:`);
+// 3. Training continues with data that the cluster does not have.
+console.log(`\n3. tfjs continues training on ${subjects.own.length} subject lines of wanted newsletters and spam:`);
 const start = seconds();
 compileModel(model, {optimizer: adam({learningRate: 5e-4})});
 await fit(model, encoder, subjects.own, 2, 1);
@@ -119,7 +119,7 @@ console.log(`   ${(seconds() - start).toFixed(0)} s`);
 const trained = logitsHere(model);
 report('after the device', trained);
 
-// 4. It goes back.
+// 4. PEFT loads the result.
 await writePEFTFolder(await exportPEFT(model, {baseModel: encoder.folder}), path('from-here'));
 const returned = logitsOfPEFT('from-here');
 console.log(`\n4. PEFT loaded the result. Its logits differ by ${compare(trained, returned)} of the largest logit.`);

@@ -1,6 +1,6 @@
 /**
- * A pretrained encoder of sentences learns to tell spam by subject lines: a head alone, LoRA, or everything. Then three
- * adapters for three questions share one encoder in memory.
+ * A pretrained sentence encoder learns to detect spam by its subject line: with a new head alone, with LoRA, and with
+ * full fine-tuning. Then three adapters for three tasks share one encoder in memory.
  *
  *     npm run example -- encoder
  *     npm run example -- encoder --quick    one seed, fewer subjects
@@ -29,7 +29,7 @@ const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0)
 
 const {train, test, name} = tasks.spam;
 console.log(
-  `${name}: ${train.length} subject lines to train on, ${test.length} others to measure accuracy; ${isQuick ? 'one seed' : `${seeds.length} seeds`}\n`,
+  `${name}: ${train.length} subject lines to train on, ${test.length} held out; ${isQuick ? 'one seed' : `${seeds.length} seeds`}\n`,
 );
 const rows: string[][] = [];
 for (const way of WAYS) {
@@ -53,7 +53,7 @@ console.log(`\n${table([['', 'accuracy', 'trainable', 'seconds', 'file, kB'], ..
 
 const shared = await shareOneEncoder(encoder, Object.values(tasks), epochs);
 console.log(
-  `One encoder in memory, ${shared.megabytes.toFixed(0)} MB, and an adapter for each question:\n\n${table([
+  `One encoder in memory (${shared.megabytes.toFixed(0)} MB) and an adapter for each task:\n\n${table([
     ['adapter', 'accuracy', 'file, kB', 'ms to switch'],
     ...shared.rows.map(({task, accuracy, kilobytes, milliseconds}) => [
       task,

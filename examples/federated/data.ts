@@ -14,11 +14,11 @@ export async function pretrained(): Promise<tf.LayersModel> {
 
 /** Digits that nobody trains on, so many of each kind. */
 export function heldOut(ofEach = 100): Digits {
-  return styled(loadDigits(OF_BASE + OF_CLIENTS, ofEach), 'turned');
+  return styled(loadDigits(OF_BASE + OF_CLIENTS, ofEach), 'rotated');
 }
 
 /** The digits of one client, or with `'all'` those of all of them. */
 export function digitsOf(client: number | 'all', seed: number): Digits {
-  const digits = styled(loadDigits(OF_BASE, OF_CLIENTS), 'turned');
+  const digits = styled(loadDigits(OF_BASE, OF_CLIENTS), 'rotated');
   return client === 'all' ? digits : ownDigits(digits, client, seed);
 }

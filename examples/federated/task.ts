@@ -3,7 +3,7 @@ import {adam, applyLoRA, seededBatches} from 'tfjs-lora';
 import type {Digits} from '../shared/digits';
 import {mulberry32} from '../shared/random';
 
-// What the clients do, in Node and in a page: they learn digits that are turned by a quarter, of which each has mostly
+// What the clients do, in Node and in a page: they learn digits that are rotated by 90°, of which each has mostly
 // a few kinds.
 
 export const CLIENTS = 4;

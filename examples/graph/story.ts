@@ -2,57 +2,56 @@ import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, replaceHead} from 'tfjs-lora';
 import {shuffled} from '../shared/random';
 
-/** What is computed of examples once, and the classes that they belong to. */
+/** Features that are computed once, and the classes of the examples. */
 export interface Features {
-  /** The tensors at the cut, an example a row. */
+  /** The tensors at the cut, one row for each example. */
   xs: tf.Tensor[];
   /** One-hot: `[n, classes]`. */
   labels: tf.Tensor2D;
 }
 
 /**
- * What trains: a linear classifier on what the graph computes; that, and low-rank updates; that, and every weight
- * behind the cut.
+ * What trains: a linear classifier on the graph's output; the same with LoRA; the same with every weight after the cut.
  */
 export type Method = 'probe' | 'lora' | 'full';
 
-/** A graph, and what a part of it is to learn. */
+/** A graph and its training task. */
 export interface Task {
   graph: tf.GraphModel;
-  /** The part that is to learn: what lies behind the cut. */
+  /** The part that trains, after the cut. */
   body: tf.LayersModel;
-  /** Layers that make a list of numbers of what the body gives. */
+  /** Layers that turn the body's output into a vector. */
   pooling: () => tf.layers.Layer[];
   train: Features;
   test: Features;
-  /** What a graph with a new head says of the test examples, from the beginning: `[n, classes]`. */
+  /** The predictions of a whole graph with a new head for the test examples: `[n, classes]`. */
   predict: (graph: tf.GraphModel) => Promise<tf.Tensor2D>;
   epochs: Record<Method, number>;
-  /** How fast each method learns. A method without a rate is left out. */
+  /** The learning rate of each method. A method without a rate is left out. */
   rates: Partial<Record<Method, number>>;
-  /** Examples in a step. */
+  /** The batch size. */
   batch: number;
   seeds: readonly number[];
   rank: number;
 }
 
-/** How a method did. */
+/** The result of a method. */
 export interface Result {
   method: Method;
-  /** Shares of the test examples that were put into their class, one for each seed. */
+  /** The test accuracy for each seed. */
   accuracies: number[];
   parameters: number;
-  /** Of one training, on average. */
+  /** The mean duration of a training. */
   seconds: number;
 }
 
-/** What came out. The models are those of the last seed. */
+/** The results, and the models of the last seed. */
 export interface Outcome {
   results: Result[];
   models: Partial<Record<Method, tf.LayersModel>>;
 }
 
-/** Trains a part of a graph by each method, for each seed. */
+/** Trains a part of a graph with each method, for each seed. */
 export async function fineTune(task: Task, log: (line: string) => void): Promise<Outcome> {
   const methods = (['probe', 'lora', 'full'] as const).filter(method => task.rates[method] !== undefined);
   const embedded = embed(task);

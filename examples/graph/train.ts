@@ -1,11 +1,11 @@
 /**
- * Fine-tunes two GraphModels, which tfjs can only run: a picture classifier sorts emoji, and a sentence encoder tells
- * spam by its subject.
+ * Fine-tunes two GraphModels, which plain tfjs can only run: an image classifier learns kinds of emoji, and a sentence
+ * encoder learns to detect spam by its subject line.
  *
  *     npm run example -- graph
  *     npm run example -- graph --quick    one seed, fewer examples
  *
- * Each of the two has a process of its own.
+ * Each of the two runs in its own process.
  */
 import {readFileSync, rmSync} from 'node:fs';
 import {join} from 'node:path';
@@ -64,13 +64,13 @@ if (name === undefined) {
   process.send?.(await tell(name, await TASKS[name]()));
 }
 
-/** Runs each task in a process, and prints what came of them. */
+/** Runs each task in a process, and prints the results. */
 async function main(): Promise<void> {
   install(PACKAGES);
   rmSync(OUTPUT, {recursive: true, force: true});
   const begin = Date.now();
   const parts = await inProcesses<string[][]>(import.meta.url, Object.keys(TASKS), quick ? ['--quick'] : []);
-  const head = ['', 'accuracy', 'each seed', 'trained', 'seconds', 'file, kB'];
+  const head = ['', 'accuracy', 'each seed', 'trainable', 'seconds', 'file, kB'];
   console.log(`\n${table([head, ...parts.flat()])}\n`);
   console.log(`${((Date.now() - begin) / 1000).toFixed(0)} s. The files are in ${OUTPUT}`);
   if (quick) {
@@ -78,7 +78,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** Trains, writes the outcome, loads it again, and gives the rows of the table. */
+/** Trains, writes the models, loads them again, and returns the rows of the table. */
 async function tell(task: string, setup: Task): Promise<string[][]> {
   const {results, models} = await fineTune(setup, line => console.log(`${task}: ${line}`));
   const place = (file: string) => join(OUTPUT, task, file);

@@ -4,15 +4,15 @@ import {fromGraphModel} from 'tfjs-lora/graph';
 import {SIDE} from './looks';
 import {OUTPUTS} from './learn';
 
-/** How many frames a second a model looks at. */
+/** How many frames per second a model processes. */
 export interface Speed {
   name: string;
   perSecond: number;
-  /** As a share of what the imported base looks at. */
+  /** Relative to the imported base. */
   share: number;
 }
 
-/** Looks at one frame by each model in turn, many times, so that they share what else the machine does. */
+/** Measures the models in turn, so that other programs on the machine affect all of them alike. */
 export async function framesPerSecond(
   base: tf.io.IOHandler,
   {adapter, graph, rounds}: {adapter: tf.io.IOHandler; graph: tf.io.IOHandler; rounds: number},

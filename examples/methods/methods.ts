@@ -1,5 +1,5 @@
 /**
- * Every update method on one task, at about equal numbers of parameters:
+ * Every update method on one task, with about the same number of parameters:
  *
  *     npm run example -- methods
  *     npm run example -- methods --quick    one seed, less training
@@ -13,12 +13,14 @@ const begin = Date.now();
 const isQuick = process.argv.includes('--quick');
 const scale = isQuick ? QUICK : FULL;
 const spread =
-  scale.seeds.length === 1 ? 'one seed' : `mean of ${scale.seeds.length} seeds, and the greatest less the least`;
+  scale.seeds.length === 1
+    ? 'one seed'
+    : `mean of ${scale.seeds.length} seeds; spread is the largest minus the smallest`;
 
 const rows = await study(scale, line => console.log(line));
 console.log(
-  `\nTurned digits recognised, %: ${spread}\n\n${table([
-    ['method', 'mean', 'spread', 'parameters', 'ms a step', 'peak MB', 'file kB'],
+  `\nAccuracy on rotated digits, %: ${spread}\n\n${table([
+    ['method', 'mean', 'spread', 'parameters', 'ms per step', 'peak MB', 'file kB'],
     ...rows.map(row => [
       row.name,
       row.mean.toFixed(1),
@@ -31,7 +33,7 @@ console.log(
   ])}\n`,
 );
 console.log(
-  `LoRA of rank 8, cut after training\n\n${table([
+  `LoRA with rank 8, compressed after training\n\n${table([
     ['adapter', 'mean', 'spread', 'parameters'],
     ...(await cut(scale)).map(row => [row.name, row.mean.toFixed(1), row.spread.toFixed(1), String(row.parameters)]),
   ])}\n`,

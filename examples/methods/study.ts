@@ -13,9 +13,9 @@ import {
 import {type Digits, loadDigits, styled} from '../shared/digits';
 import {accuracy, network, train} from '../shared/network';
 
-/** How much is trained and measured. */
+/** The amounts of data, and the epochs. */
 export interface Scale {
-  /** Digits of each kind to train on, and to measure with. */
+  /** Digits of each kind to train on, and to test on. */
   train: number;
   test: number;
   epochs: number;
@@ -26,8 +26,7 @@ export const FULL: Scale = {train: 200, test: 100, epochs: 8, seeds: [1, 2, 3]};
 export const QUICK: Scale = {train: 50, test: 30, epochs: 4, seeds: [1]};
 
 /**
- * A way to adapt the network, and the learning rate that suits it: the best of 4, 8, 16, 32 and 64 thousandths at a
- * seed that is not measured.
+ * A method and its learning rate, the best of 4e-3, 8e-3, 16e-3, 32e-3, and 64e-3 with another seed.
  */
 export interface Way {
   name: string;
@@ -35,7 +34,7 @@ export interface Way {
   rate: number;
 }
 
-/** About 2,500 parameters train in each, or as many as the method has if that is less. */
+/** Each trains about 2,500 parameters, or fewer if the method has no more. */
 export const WAYS: readonly Way[] = [
   {name: 'LoRA', config: {rank: 4}, rate: 8e-3},
   {name: 'LoRA, dropout 0.1', config: {rank: 4, dropout: 0.1}, rate: 16e-3},
@@ -53,10 +52,10 @@ export const WAYS: readonly Way[] = [
   {name: 'LoKr', config: {rank: 8, method: 'lokr'}, rate: 32e-3},
 ];
 
-/** What came of a way. */
+/** The result of a method. */
 export interface Row {
   name: string;
-  /** Digits recognised, in percent: the mean over the seeds, and how far the least and the greatest are apart. */
+  /** Accuracy in percent: the mean over the seeds, and the largest minus the smallest. */
   mean: number;
   spread: number;
   parameters: number;
@@ -68,10 +67,10 @@ export interface Row {
   fileBytes: number;
 }
 
-/** A base that knows plain digits, and digits turned by a quarter to adapt it to. */
+/** A base that knows plain digits, and digits rotated by 90° to adapt it to. */
 interface Task {
   base: tf.LayersModel;
-  turned: Digits;
+  rotated: Digits;
   held: Digits;
 }
 
@@ -80,39 +79,39 @@ async function makeTask(seed: number, {train: count, test, epochs}: Scale): Prom
   const base = network(100 * seed);
   await train(base, plain, {rate: 2e-3, epochs});
   const held = loadDigits(count, test);
-  const task = {base, turned: styled(plain, 'turned'), held: styled(held, 'turned')};
-  tf.dispose([plain.images, held.images]); // the labels are those of the turned digits too
+  const task = {base, rotated: styled(plain, 'rotated'), held: styled(held, 'rotated')};
+  tf.dispose([plain.images, held.images]); // the labels are those of the rotated digits too
   return task;
 }
 
-function dispose({base, turned, held}: Task): void {
+function dispose({base, rotated, held}: Task): void {
   disposeModel(base);
-  tf.dispose([{...turned}, {...held}]);
+  tf.dispose([{...rotated}, {...held}]);
 }
 
 /** Adapts the base, and gives the adapter and how many digits are recognised with it. */
 async function adapt(
-  {base, turned, held}: Task,
+  {base, rotated, held}: Task,
   {config, rate}: Pick<Way, 'config' | 'rate'>,
   seed: number,
   epochs: number,
 ): Promise<{adapter: Adapter; percent: number; parameters: number}> {
   const model = applyLoRA(base, {targets: ['Conv2D', 'Dense'], seed, ...config});
-  await train(model, turned, {rate, epochs});
+  await train(model, rotated, {rate, epochs});
   const [adapter, percent] = [getAdapter(model), accuracy(model, held)];
   const parameters = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
   disposeModel(model);
   return {adapter, percent, parameters};
 }
 
-/** Compares the ways on one task. */
+/** Compares the methods on one task. */
 export async function study(scale: Scale, log: (line: string) => void = () => undefined): Promise<Row[]> {
   const tasks: Task[] = [];
   for (const seed of scale.seeds) {
     tasks.push(await makeTask(seed, scale));
   }
   const before = tasks.map(({base, held}) => accuracy(base, held));
-  log(`base: ${mean(before).toFixed(1)} % of turned digits`);
+  log(`base: ${mean(before).toFixed(1)} % accuracy on rotated digits`);
   const rows: Row[] = [];
   const costs = await costsOf(tasks[0] as Task, scale);
   for (const [i, way] of WAYS.entries()) {
@@ -134,15 +133,15 @@ export async function study(scale: Scale, log: (line: string) => void = () => un
 }
 
 /**
- * Trains at twice the rank, and cuts to the size of rank 4: the same rank for all layers, or the rank that each makes
- * the most of.
+ * Trains with rank 8, and compresses to the size of rank 4: with the same rank for all layers, or with the best rank of
+ * each.
  */
 export async function cut(scale: Scale): Promise<{name: string; mean: number; spread: number; parameters: number}[]> {
   const [lora] = WAYS as [Way];
   const percents: Record<string, number[]> = {
-    'rank 8, not cut': [],
-    'cut to rank 4 each': [],
-    'cut to a budget': [],
+    'rank 8': [],
+    'all layers at rank 4': [],
+    'ranks by a budget': [],
   };
   const parameters: Record<string, number> = {};
   for (const seed of scale.seeds) {
@@ -152,9 +151,9 @@ export async function cut(scale: Scale): Promise<{name: string; mean: number; sp
     const best = await combineAdapters(adapter, {budget: sizeOf(uniform)});
     const model = applyLoRA(task.base, adapter);
     for (const [name, each] of Object.entries({
-      'rank 8, not cut': adapter,
-      'cut to rank 4 each': uniform,
-      'cut to a budget': best,
+      'rank 8': adapter,
+      'all layers at rank 4': uniform,
+      'ranks by a budget': best,
     })) {
       setAdapter(model, each);
       percents[name]?.push(accuracy(model, task.held));
@@ -175,11 +174,11 @@ interface Costs {
 }
 
 /**
- * What a step of each way costs, measured in turn, so that whatever else happens on the machine meets them all alike.
+ * The cost of a step of each method. They are measured in turn, so that other programs affect all of them alike.
  */
-async function costsOf({base, turned}: Task, {epochs}: Scale): Promise<Costs[]> {
-  const x = tf.slice(turned.images, 0, 50);
-  const y = tf.slice(turned.labels, 0, 50);
+async function costsOf({base, rotated}: Task, {epochs}: Scale): Promise<Costs[]> {
+  const x = tf.slice(rotated.images, 0, 50);
+  const y = tf.slice(rotated.labels, 0, 50);
   const models = WAYS.map(({config}) => applyLoRA(base, {targets: ['Conv2D', 'Dense'], ...config}));
   const costs: Costs[] = [];
   const optimizer = tf.train.sgd(1e-3);

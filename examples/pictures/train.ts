@@ -1,8 +1,8 @@
 /**
- * Teaches a MobileNetV2 five kinds of drawings from ten of each, and says whether it needed more than a new head.
+ * Teaches a MobileNetV2 five kinds of drawings from ten of each, and compares LoRA with a new head alone.
  *
  *     npm run example -- pictures
- *     npm run example -- pictures --quick     three kinds, fewer to judge by
+ *     npm run example -- pictures --quick     three kinds, fewer test images
  */
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
@@ -10,7 +10,7 @@ import {applyLoRA, disposeModel, fileHandler, loadAdapter, mergeLoRA, planLoRA, 
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
 import {startWasm} from 'tfjs-lora/node';
 import {rasterise} from '../shared/drawings';
-import {kilobytes, percent, SHORT, table} from '../shared/report';
+import {kilobytes, percent, quarters, SHORT, table} from '../shared/report';
 import {type Sample, samples} from '../shared/emoji';
 import {loadGraph} from './graphBase';
 import {loadBase, SIZE} from './src/base';
@@ -24,13 +24,12 @@ const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 await startWasm();
 tf.enableProdMode();
 
-// 1. Ten pictures of each class. Eight are learned from, two say when to stop; others that nobody has seen say how good
-//    it is.
+// 1. Ten images of each class: eight to train on, and two that say when to stop. Others measure the accuracy.
 const train = toPictures(samples(CLASSES, 0, 8));
 const validation = toPictures(samples(CLASSES, 8, 2));
 const test = toPictures(samples(CLASSES, 10, QUICK ? 6 : 12));
 
-// 2. A base by its name, and where the new head goes.
+// 2. The base model, and where the new head goes.
 const base = await loadBase();
 const headed = withNewHead(base, CLASSES);
 const [line] = /The new head goes .*/.exec(String(planLoRA(headed, WAYS.LoRA)))!;
@@ -44,16 +43,16 @@ for (const way of Object.keys(WAYS) as Way[]) {
   models[way] = await measured(way, base, way);
 }
 
-// 4. A base that is a GraphModel goes the same way.
+// 4. The same with a GraphModel as the base.
 const graph = await loadGraph();
 const imported = await measured('LoRA, base a GraphModel', await fromGraphModel(graph), 'LoRA');
-console.log(table([['', 'validation', 'held out', 'parameters', 'seconds'], ...rows]));
+console.log(`\n${table([['', 'validation accuracy', 'test accuracy', 'trainable', 'seconds'], ...rows])}`);
 
-// 5. What was learned is a small file, and that with the base is the model again.
+// 5. The adapter is a small file. Applied to the base, it gives the trained model again.
 await saveAdapter(models.LoRA, `file://${OUTPUT}pictures.safetensors`);
 const again = applyLoRA(base, await loadAdapter(`file://${OUTPUT}pictures.safetensors`));
 
-// 6. Merged it is a plain layers model, which any page loads with tf.loadLayersModel.
+// 6. Merged, it is a plain layers model, which any page loads with tf.loadLayersModel.
 const merged = fileHandler(`${OUTPUT}merged`);
 await mergeLoRA(models.LoRA).save(merged);
 const plain = await tf.loadLayersModel(merged);
@@ -61,26 +60,28 @@ const [first, ...others] = await Promise.all(
   [models.LoRA, again, plain].map(model => chancesOf(model, tf.slice(test.images, 0, 3))),
 );
 console.log(
-  `\nThe adapter has ${kilobytes(`${OUTPUT}pictures.safetensors`)} kB, the merged model ${kilobytes(`${OUTPUT}merged`)} kB. ` +
-    `From their files they compute what the trained model does, to ${others.map(chances => largestDifference(first!, chances)).join(' and ')}.`,
+  `\nThe adapter is ${kilobytes(`${OUTPUT}pictures.safetensors`)} kB, the merged model ${kilobytes(`${OUTPUT}merged`)} kB. ` +
+    `Loaded again, their predictions differ from the trained model's by at most ` +
+    `${others.map(chances => largestDifference(first!, chances)).join(' and ')}.`,
 );
 
-// 7. What came from a GraphModel goes back into it, for pages that load it with tf.loadGraphModel.
+// 7. The GraphModel is written back as one, for pages that load it with tf.loadGraphModel.
 const written = fileHandler(`${OUTPUT}graph`);
 await (await toGraphModel(imported, graph)).save(written);
 const few: tf.Tensor4D = tf.slice(test.images, 0, 3);
 const [trained, deployed] = [await chancesOf(imported, few), await chancesOf(await tf.loadGraphModel(written), few)];
 console.log(
-  `The GraphModel has ${kilobytes(`${OUTPUT}graph`)} kB, and computes what was trained, to ${largestDifference(trained, deployed)}.`,
+  `The GraphModel is ${kilobytes(`${OUTPUT}graph`)} kB. Its predictions differ by at most ${largestDifference(trained, deployed)}.`,
 );
 if (QUICK) {
   console.log(`\n${SHORT}`);
 }
 
-/** Trains, and adds a row that says how good it got. */
+/** Trains, and adds a row with the accuracy. */
 async function measured(name: string, on: tf.LayersModel, way: Way): Promise<tf.LayersModel> {
   const start = Date.now();
-  const model = await learn(on, train, validation, way, SETTINGS);
+  console.log(`${name}: training …`);
+  const model = await learn(on, train, validation, way, {...SETTINGS, onProgress: quarters(name)});
   const seconds = (Date.now() - start) / 1000;
   const shares = [await accuracyOf(model, validation), await accuracyOf(model, test)];
   const parameters = model.trainableWeights.reduce((sum, {shape}) => sum + tf.util.sizeFromShape(shape as number[]), 0);

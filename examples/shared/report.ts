@@ -1,11 +1,11 @@
 import {readdirSync, statSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 
-/** What a short form says behind its tables. */
+/** The last line of a short version. */
 export const SHORT =
   'This was the short version. It shows that everything works, but trains too little to compare methods.';
 
-/** Rows of text as aligned columns, the first to the left and the others to the right. */
+/** Rows of text in columns. The first is aligned left, the others right. */
 export function table(rows: string[][]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map(row => row[column]!.length)));
   const lines = rows.map(row =>
@@ -15,7 +15,7 @@ export function table(rows: string[][]): string {
   return lines.join('\n');
 }
 
-/** A share, for a table. */
+/** A fraction as a percentage, for a table. */
 export function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
 }
@@ -24,7 +24,19 @@ export function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** The kilobytes of the files whose paths start like this. */
+/** Returns an `onProgress` that prints a line after each quarter, for what takes long and prints nothing else. */
+export function quarters(name: string): (share: number) => void {
+  let printed = 0;
+  return share => {
+    const done = Math.floor(4 * share + 1e-9);
+    if (done > printed) {
+      printed = done;
+      console.log(`  ${name}: ${25 * done} %`);
+    }
+  };
+}
+
+/** The size of the files whose paths start with a prefix, in kB. */
 export function kilobytes(prefix: string): string {
   const folder = dirname(prefix);
   const files = readdirSync(folder, {recursive: true, encoding: 'utf8'}).map(name => join(folder, name));

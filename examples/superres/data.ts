@@ -4,10 +4,10 @@ import {isDistinct, rasterise} from '../shared/drawings';
 import {packageFile} from '../shared/packages';
 import {mulberry32, shuffled} from '../shared/random';
 
-/** Width and height of a drawing in full, in pixels; the upscaler sees half of that. */
+/** Width and height of a drawing in pixels. The upscaler gets half of that. */
 export const SIZE = 64;
 
-/** Drawings, and what is left of them at half the size. Values are 0–255 RGB. */
+/** Drawings, and the same at half the size. Values are 0–255 RGB. */
 export interface Emoji {
   names: string[];
   /** `[n, 32, 32, 3]` */
@@ -22,7 +22,7 @@ export interface Patches {
   large: tf.Tensor4D;
 }
 
-/** Draws two sets of emoji that have no member in common, the same two for the same seed. */
+/** Draws two disjoint sets of emoji, the same ones for the same seed. */
 export function loadEmoji(counts: {train: number; test: number}, seed: number): {train: Emoji; test: Emoji} {
   const {icons} = JSON.parse(readFileSync(packageFile('@iconify-json/fluent-emoji-flat/icons.json'), 'utf8')) as {
     icons: Record<string, {body: string}>;
@@ -32,7 +32,7 @@ export function loadEmoji(counts: {train: number; test: number}, seed: number): 
     const drawings = chosen.map(name => rasterise(icons[name]!.body, SIZE));
     return tf.tidy(() => {
       const large = tf.stack(drawings.map(rgb => tf.tensor3d(rgb, [SIZE, SIZE, 3]))) as tf.Tensor4D;
-      // Each small pixel is the mean of the four that it stands for, as a whole number again.
+      // Each small pixel is the mean of four pixels, rounded to an integer.
       return {names: chosen, small: tf.round(tf.avgPool(large, 2, 2, 'valid')), large};
     });
   };
@@ -42,7 +42,7 @@ export function loadEmoji(counts: {train: number; test: number}, seed: number): 
   };
 }
 
-/** Cuts `count` patches out of drawings at random, the same ones for the same seed. */
+/** Cuts `count` random patches out of drawings, the same ones for the same seed. */
 export function cutPatches({small, large}: Emoji, count: number, seed: number): Patches {
   const random = mulberry32(seed);
   const below = (n: number) => Math.floor(random() * n);

@@ -4,7 +4,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {packageFile} from '../shared/packages';
 
 /**
- * One column of the picture: what is written above it, and images `[n, s, s, 3]` of 0–255, of which each row shows one.
+ * One column of the picture: its title, and images `[n, s, s, 3]` of 0–255, one for each row.
  */
 export interface Column {
   title: string;
@@ -16,7 +16,7 @@ const TILE = 192;
 const GAP = 12;
 const HEADER = 58;
 
-/** Writes a PNG that shows the same drawings under each method side by side, with every pixel as a square. */
+/** Writes a PNG with the results of all methods side by side, every pixel as a square. */
 export async function writePicture(file: string, columns: Column[]): Promise<void> {
   const pixels = await Promise.all(columns.map(({images}) => images.array()));
   const rows = pixels[0]!.length;

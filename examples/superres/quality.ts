@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs';
  *
  *     PSNR = 10 · log10(255² / mean squared error)
  *
- * What is judged is what would be in a file: whole numbers within 0–255.
+ * The values are those of a file: integers within 0–255.
  */
 export function psnr(images: tf.Tensor4D, truth: tf.Tensor4D): number {
   return tf.tidy(() => {
@@ -15,14 +15,14 @@ export function psnr(images: tf.Tensor4D, truth: tf.Tensor4D): number {
   });
 }
 
-/** Whole numbers within 0–255. */
+/** Rounds and clips to integers within 0–255. */
 export function toBytes(images: tf.Tensor4D): tf.Tensor4D {
   return tf.round(tf.clipByValue(images, 0, 255));
 }
 
 /**
  * Doubles the size of square images `[n, s, s, 3]` by bicubic interpolation with Keys' kernel (a = −½), as image
- * editors do. It is what a trained upscaler has to beat.
+ * editors do: the baseline of a trained upscaler.
  *
  *     Y = M · X · Mᵀ      with M [2s, s], four weights a row
  */
@@ -39,7 +39,7 @@ export function bicubic(images: tf.Tensor4D): tf.Tensor4D {
 }
 
 /**
- * How much each of `size` pixels gives to each of twice as many; those beyond an edge are taken to be like the edge.
+ * The weights of `size` pixels for each of twice as many. Pixels beyond an edge are those of the edge.
  */
 function bicubicWeights(size: number): tf.Tensor2D {
   const weights = tf.buffer<tf.Rank.R2>([2 * size, size]);

@@ -1,9 +1,9 @@
 /**
- * Teaches a pretrained 2× upscaler, which knows photographs, to enlarge emoji: by LoRA, and for comparison by training
- * all of it.
+ * Teaches a 2× upscaler that was trained on photos to enlarge emoji: with LoRA, and for comparison with full
+ * fine-tuning.
  *
  *     npm run example
- *     npm run example -- --quick    a tenth of the steps, with less to see
+ *     npm run example -- --quick    a tenth of the steps
  */
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
@@ -25,37 +25,35 @@ const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 
 await startWasm();
 
-// 1. Real pictures. The model learns from pieces of 400 emoji, and is judged by 64 that it never sees.
+// 1. Real images. The model trains on patches of 400 emoji, and is tested on 64 others.
 const {train, test} = loadEmoji({train: 400, test: 64}, SEED);
 const patches = cutPatches(train, STEPS * BATCH, SEED);
 console.log(`${train.names.length} emoji to train on, ${test.names.length} held out`);
 
-// 2. A pretrained model. On drawings it does worse than no model at all: bicubic interpolation beats it.
+// 2. A pretrained model. On drawings, bicubic interpolation is better.
 const base = await tf.loadLayersModel(fileHandler(join(UPSCALER, 'model.json')));
 
-// 3. The same model with low-rank factors beside every convolution. Only these train; `base` stays as it is.
+// 3. The same model with low-rank factors in every convolution. Only these train, and `base` stays as it is.
 const model = applyLoRA(base, {rank: 8, alpha: 16, seed: SEED});
 const loraSeconds = await fit('LoRA', model, 2e-3);
 
-// 4. What was learned is a small file, and that file with the base is the model again.
+// 4. The adapter is a small file. Applied to the base, it gives the trained model again.
 const adapterFile = fileHandler(join(OUTPUT, 'emoji.json'));
 await saveAdapter(model, adapterFile);
 const again = applyLoRA(base, await loadAdapter(adapterFile));
 
-// 5. Merged into the kernels it costs nothing at inference, and plain tfjs can load it.
+// 5. Merged into the kernels, it costs nothing at inference, and plain tfjs can load the model.
 const mergedFile = fileHandler(join(OUTPUT, 'merged'));
 await mergeLoRA(model).save(mergedFile);
 const merged = await tf.loadLayersModel(mergedFile);
 
-// 6. For comparison, the usual way: as many steps on the same patches with every weight free. (Both learning rates are
-// the best
-//    of several. The wasm backend has no gradients for convolutions of its own; the library brought them along in step
-// 3.)
+// 6. For comparison, full fine-tuning: as many steps on the same patches. Both learning rates are the best of several.
+//    tfjs has no gradients of convolutions on WASM; the library registered them in step 3.
 const full = await tf.loadLayersModel(fileHandler(join(UPSCALER, 'model.json')));
 const fullSeconds = await fit('full fine-tuning', full, 4e-4);
 await full.save(fileHandler(join(OUTPUT, 'full')));
 
-// 7. The outcome, in numbers …
+// 7. The result in numbers.
 const images = {
   bicubic: bicubic(test.small),
   base: upscale(base),
@@ -87,9 +85,9 @@ console.log(
   ])}\n`,
 );
 const difference = tf.max(tf.abs(tf.sub(upscale(merged), images.lora))).dataSync()[0]!;
-console.log(`Merged model against adapter on its base: values differ by ${difference.toPrecision(1)} of 255 at most.`);
+console.log(`The merged model differs from the adapted one by at most ${difference.toPrecision(1)} of 255.`);
 
-// 8. … and to look at.
+// 8. The result as an image.
 const shown = (all: tf.Tensor4D) => toBytes(tf.slice(all, 0, 6));
 await writePicture(join(OUTPUT, 'comparison.png'), [
   {title: 'input', subtitle: '32 px', images: shown(test.small)},
@@ -99,12 +97,12 @@ await writePicture(join(OUTPUT, 'comparison.png'), [
   {title: 'full fine-tuning', subtitle: `${decibels('full')} dB`, images: shown(images.full)},
   {title: 'original', subtitle: '64 px', images: shown(test.large)},
 ]);
-console.log(`Adapter, merged model and pictures are in ${OUTPUT}`);
+console.log(`Compare the methods in ${join(OUTPUT, 'comparison.png')}. The adapter and the models are next to it.`);
 if (QUICK) {
   console.log(SHORT);
 }
 
-/** Trains on every patch once, in their order, and says how many seconds that took. */
+/** Trains on every patch once, in order, and returns the seconds that this took. */
 async function fit(label: string, trained: tf.LayersModel, learningRate: number): Promise<string> {
   trained.compile({optimizer: adam({learningRate}), loss: 'meanSquaredError'});
   const start = Date.now();

@@ -13,7 +13,7 @@ import {
 import {type Digits, loadDigits, type Style, styled, STYLES} from '../shared/digits';
 import {accuracy, network, train} from '../shared/network';
 
-/** How much is trained and measured. */
+/** The amounts of data, and the epochs. */
 export interface Scale {
   /** Digits of each kind to train on. */
   train: number;
@@ -26,20 +26,20 @@ export const FULL: Scale = {train: 200, test: 100, epochs: 8};
 
 const SEED = 11;
 
-/** What came of it: accuracies in percent, by what is on the base and then by the style of the digits. */
+/** The results: accuracies in percent, by adapter and then by the style of the digits. */
 export interface Outcome {
   base: tf.LayersModel;
   adapters: Record<Style, Adapter>;
   table: Record<string, Record<string, number>>;
-  /** Of a batch in which each digit is of another style and predicted under its style's adapter. */
+  /** The accuracy on a batch of all styles, each digit with the adapter of its style. */
   mixed: number;
 }
 
 export const styles = Object.keys(STYLES) as Style[];
 
 /**
- * Trains a base on plain digits and an adapter for each style; then measures, on one model in memory, the base, each
- * adapter, blends and strengths, on digits of each style.
+ * Trains a base on plain digits and an adapter for each style. Then measures the base, each adapter, blends, and
+ * strengths on digits of each style, with one model in memory.
  */
 export async function swap(
   scale: Scale,
@@ -51,13 +51,13 @@ export async function swap(
   const tests: Record<string, Digits> = {plain: held};
   styles.forEach(style => (tests[style] = styled(held, style)));
 
-  // 1. A base that knows plain digits, and nothing else.
+  // 1. A base that knows only plain digits.
   const base = network(SEED);
   const callbacks = (label: string) => progress && {callbacks: progress(label)};
   await train(base, plain, {rate: 2e-3, epochs: scale.epochs, ...callbacks('base')});
-  log(`base: ${accuracy(base, held).toFixed(1)} % of plain digits`);
+  log(`base: ${accuracy(base, held).toFixed(1)} % accuracy on plain digits`);
 
-  // 2. One adapted model in memory. Each style starts from the base and leaves an adapter behind.
+  // 2. One adapted model in memory. Training for each style starts from the base and gives an adapter.
   const model = applyLoRA(base, {rank: 4, alpha: 8, seed: SEED});
   const start = getAdapter(model);
   const adapters = {} as Record<Style, Adapter>;
@@ -70,13 +70,13 @@ export async function swap(
   }
   start.dispose();
 
-  // 3. Switched at run time, and blended: sums and strengths are adapters like any other.
+  // 3. Adapters are switched at run time, and blended: a sum or a scaled adapter is an adapter too.
   const equal = (weight: number) => styles.map(style => ({adapter: adapters[style], weight}));
   const blends: Record<string, Adapter | null> = {
     base: null,
     ...adapters,
-    'half turned': scaleAdapter(adapters.turned, 0.5),
-    'turned + mirrored': await combineAdapters(equal(1).slice(0, 2)),
+    'half rotated': scaleAdapter(adapters.rotated, 0.5),
+    'rotated + mirrored': await combineAdapters(equal(1).slice(0, 2)),
     'all, a third each': await combineAdapters(equal(1 / 3)),
     'the same, by svd to rank 4': await combineAdapters(equal(1 / 3), {rank: 4}),
     'all, by ties': await combineAdapters(equal(1), {method: 'ties', density: 0.3, rank: 4}),
@@ -88,7 +88,7 @@ export async function swap(
     );
   }
 
-  // 4. A batch of all styles at once, each digit under its own adapter.
+  // 4. A batch of all styles, each digit with its own adapter.
   const mixed = mixedAccuracy(model, tests, adapters);
 
   for (const [name, adapter] of Object.entries(blends)) {
@@ -101,7 +101,7 @@ export async function swap(
   return {base, adapters, table, mixed};
 }
 
-/** Digit `i` is of the style whose turn it is, and is predicted under the adapter for that. */
+/** The styles take turns in the batch, and each digit is predicted with the adapter of its style. */
 function mixedAccuracy(
   model: tf.LayersModel,
   tests: Record<string, Digits>,

@@ -1,5 +1,5 @@
 /**
- * One base in memory, three adapters for three styles of digits: switched, scaled and blended at run time.
+ * One base model in memory and three adapters for three styles of digits, switched, scaled, and blended at run time.
  *
  *     npm run example -- swap
  */
@@ -23,12 +23,12 @@ const outcome = await swap(
 
 const columns = ['plain', ...styles];
 console.log(
-  `\nDigits recognised, %\n\n${table([
+  `\nAccuracy on held-out digits, %\n\n${table([
     ['adapter on the base', ...columns],
     ...Object.entries(outcome.table).map(([name, row]) => [name, ...columns.map(style => row[style]!.toFixed(1))]),
   ])}\n`,
 );
-console.log(`A batch of all four in turn, each digit under its own adapter: ${outcome.mixed.toFixed(1)} %\n`);
+console.log(`One batch of all four styles, each digit with its own adapter: ${outcome.mixed.toFixed(1)} %\n`);
 
 rmSync(OUTPUT, {recursive: true, force: true});
 await outcome.base.save(fileHandler(join(OUTPUT, 'base')));

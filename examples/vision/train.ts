@@ -1,10 +1,11 @@
 /**
- * A vision transformer learns five kinds of drawings from ten of each: by a new head alone, by LoRA, and in full.
+ * A vision transformer learns five kinds of drawings from ten of each: with a new head alone, with LoRA, and with full
+ * fine-tuning.
  *
  *     npm run example -- vision
- *     npm run example -- vision --quick    one seed, half as long, fewer to be measured by
+ *     npm run example -- vision --quick    one seed, half the epochs, fewer test drawings
  *
- * Two processes train.
+ * Two processes train in parallel.
  */
 import {mkdirSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
@@ -38,7 +39,7 @@ const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const quick = process.argv.includes('--quick');
 const SEEDS = quick ? [1] : [1, 2, 3];
 const COUNTS = {train: 10, test: quick ? 4 : 12};
-/** So many drawings are put into their classes once more, by the model that was written. */
+/** How many drawings the written model classifies again. */
 const FEW = quick ? 8 : 24;
 /** What each of two processes trains. */
 const PARTS: Record<string, Way[]> = {small: ['probe', 'lora'], full: ['full']};
@@ -71,11 +72,11 @@ async function main(): Promise<void> {
   }
 }
 
-/** Trains in some ways for each seed, which is another choice of drawings too. */
+/** Trains in some ways for each seed. A seed also chooses the drawings. */
 async function trained(ways: readonly Way[]): Promise<string[][]> {
   const base = await openBase(files, KINDS.length);
   const choices = SEEDS.map(seed => ({seed, ...choose(COUNTS, seed)}));
-  // What lies before anything that trains sees each drawing once.
+  // The layers before the first one that trains run once for each drawing.
   const used = [...new Set(choices.flatMap(({train, test}) => [...train, ...test]))];
   const pixels = await pixelsOf(base, used);
   const all = await see(base, pixels);
@@ -125,7 +126,7 @@ async function trained(ways: readonly Way[]): Promise<string[][]> {
   return rows;
 }
 
-/** Writes what was learned as a model of the hub, and says whether what is loaded of that says the same. */
+/** Writes the trained model as a model of the hub, and compares its predictions when it is loaded again. */
 async function deploy(model: tf.LayersModel, few: readonly number[], guessed: readonly number[]): Promise<void> {
   for (const [name, content] of Object.entries(await hubFiles(model, files, KINDS))) {
     writeFileSync(join(OUTPUT, 'merged', name), content);
@@ -134,7 +135,9 @@ async function deploy(model: tf.LayersModel, few: readonly number[], guessed: re
   const pixels = await pixelsOf(loaded, few);
   const again = likeliest(() => loaded.predict(pixels, {batchSize: 8}) as tf.Tensor);
   const same = again.filter(({label}, i) => label === guessed[i]).length;
-  console.log(`Merged, written with 16 bits and loaded again, it puts ${same} of ${few.length} where it did.`);
+  console.log(
+    `Merged, saved as float16, and loaded again, the model predicts the same class for ${same} of ${few.length} drawings.`,
+  );
   pixels.dispose();
   disposeModel(loaded);
 }
@@ -156,7 +159,7 @@ function shareRight(labels: readonly number[], truth: readonly number[]): number
   return labels.filter((label, i) => label === truth[i]).length / labels.length;
 }
 
-/** The mean with the deviation of seeds from it, and each of them. */
+/** The mean and standard deviation over the seeds, and each accuracy. */
 function accuracy(right: readonly number[]): [mean: string, each: string] {
   const middle = mean(right);
   const squares = right.reduce((sum, share) => sum + (share - middle) ** 2, 0);

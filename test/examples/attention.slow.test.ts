@@ -27,7 +27,7 @@ describe('a transformer with an attention layer of a user', () => {
   });
 
   test('computes what its base computes when it is new', () => {
-    expect(outcome.differenceAtBirth).toBe(0);
+    expect(outcome.differenceAtStart).toBe(0);
   });
 
   test('learns another task than its base, which keeps its own', () => {

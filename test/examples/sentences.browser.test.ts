@@ -70,6 +70,9 @@ test('labels are beside their points, cover nothing, and are left out where ther
   // Above and below there is room for two, beside for none.
   const narrow = place([0, 1, 30], [0, 0, 30], {radius: 3, bound: 12, widths: [20, 20, 90]});
   expect(narrow.map(spot => spot && Math.sign(spot.dy))).toEqual([-1, 1, null]);
+  // Between two points there is no room, but the first one gets its label in any case.
+  const crowded = place([0, -6, 6], [0, 0, 0], {radius: 3, bound: 12, widths: [20, 90, 90]});
+  expect(crowded.map(spot => spot !== null)).toEqual([true, false, false]);
 });
 
 test('a label is the start of its sentence', () => {

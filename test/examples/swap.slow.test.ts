@@ -19,7 +19,7 @@ describe('the example of swapping, run small,', () => {
       // In a batch of all styles, each digit has its own adapter.
       const alone = (table.base!.plain! + styles.reduce((sum, style) => sum + table[style]![style]!, 0)) / 4;
       expect(Math.abs(mixed - alone)).toBeLessThan(15);
-      expect(table['half turned']!.plain).toBeGreaterThan(table.turned!.plain!);
+      expect(table['half rotated']!.plain).toBeGreaterThan(table.rotated!.plain!);
       disposeModel(base);
       tf.dispose(styles.flatMap(style => Object.values(adapters[style].tensors)));
     });

@@ -1,4 +1,4 @@
-/** The page of one client: what it has, how the rounds go, what they all know together. */
+/** The page of one client: its data, the rounds, and the accuracy of the shared adapter. */
 import type {FederationState} from 'tfjs-lora/federated';
 import {byId, make, percent} from '../../shared/dom';
 import {Plot, type Point} from '../../shared/plot';
@@ -7,15 +7,15 @@ import {CLIENTS} from '../task';
 import type {Engine, News, Start} from './protocol';
 
 const STATES: Readonly<Record<FederationState, string>> = {
-  connecting: 'Coming to the server …',
-  waiting: 'Waiting for the next round, which begins when three clients are here.',
+  connecting: 'Connecting to the server …',
+  waiting: 'Waiting for the next round, which starts when three clients have joined.',
   training: 'Training on these digits …',
-  evaluating: 'Measuring what all know together …',
-  reconnecting: 'The server does not answer. Trying again …',
+  evaluating: 'Evaluating the shared adapter …',
+  reconnecting: 'The server does not answer. Reconnecting …',
   over: 'Over.',
 };
 
-/** Where the page finds the server: a path of its own origin, which `serve.ts` passes on. */
+/** The address of the server: a path of the page's origin, which `serve.ts` proxies. */
 const SERVER = new URL('flower', location.href).href;
 
 const asked = new URL(location.href).searchParams;
@@ -27,7 +27,7 @@ const [status, joinButton, leaveButton] = [
   byId<HTMLButtonElement>('join'),
   byId<HTMLButtonElement>('leave'),
 ];
-const plot = new Plot(byId('plot'), {title: 'What the common adapter reads', y: [0, 100], xLabel: 'rounds'});
+const plot = new Plot(byId('plot'), {title: 'Accuracy of the shared adapter, %', y: [0, 100], xLabel: 'rounds'});
 const measured: Point[] = [];
 let bytes = 0;
 

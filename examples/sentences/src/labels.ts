@@ -13,13 +13,13 @@ export interface LabelOptions {
   radius: number;
   /** How far from the middle a label may reach, to each side. */
   bound: number;
-  /** The indices of the points in the order in which they get their labels. */
+  /** The indices of the points in the order in which they get their labels. The first one gets a label in any case. */
   order: readonly number[];
 }
 
 type Box = readonly [left: number, top: number, right: number, bottom: number];
 
-/** Puts a label beside each point where it covers no point and no other label; `null` if there is no room for it. */
+/** Puts a label near each point where it covers no point and no other label; `null` if there is no room for it. */
 export function placeLabels(
   points: readonly (readonly [x: number, y: number])[],
   {widths, height, radius, bound, order}: LabelOptions,
@@ -38,15 +38,15 @@ export function placeLabels(
       {anchor: 'end' as const, dx: radius, dy},
     ]),
   ];
-  for (const i of order) {
+  for (const [turn, i] of order.entries()) {
     const [x, y] = points[i]!;
-    for (const spot of candidates) {
-      const box = boxOf(x, y, spot, widths[i]!, height);
-      if (box.every(side => Math.abs(side) <= bound) && !taken.some(other => overlaps(box, other))) {
-        taken.push(box);
-        spots[i] = spot;
-        break;
-      }
+    const inside = candidates
+      .map(spot => ({spot, box: boxOf(x, y, spot, widths[i]!, height)}))
+      .filter(({box}) => box.every(side => Math.abs(side) <= bound));
+    const found = inside.find(({box}) => !taken.some(other => overlaps(box, other))) ?? (turn === 0 ? inside[0] : null);
+    if (found != null) {
+      taken.push(found.box);
+      spots[i] = found.spot;
     }
   }
   return spots;
