@@ -7,15 +7,9 @@ import {type ImageSize, type Pixels, resized} from '../ops/resampling';
 
 /** How images are encoded. */
 export interface EncodeImagesOptions {
-  /**
-   * The `preprocessor_config.json` of the model: its text, or its content. Default: that which was loaded with the
-   * model.
-   */
+  /** The `preprocessor_config.json`: its text, or its content. Default: what was loaded with the model. */
   preprocessor?: string | Readonly<Record<string, unknown>>;
-  /**
-   * The values of black and white, such as `[0, 1]` or `[-1, 1]`, for a model without a preprocessor: images are
-   * resized to its input and not cropped.
-   */
+  /** The values of black and white, such as `[0, 1]`, without a preprocessor: images are resized and not cropped. */
   range?: readonly [black: number, white: number];
 }
 

@@ -16,10 +16,7 @@ export const ERF = {
   erf: 'sign(z) * (1.0 - p * exp(-z * z))',
 } as const;
 
-/**
- * The factor `c` of `x` in an activation, by the functions `sigmoid` and `erf`; and the activation's slope `f`, by `x`
- * and `c`.
- */
+/** The factor `c` of `x` in an activation, by `sigmoid` and `erf`, and its slope `f`, by `x` and `c`. */
 export const GATES: Readonly<Record<GateKind, {readonly c: string; readonly f: string}>> = {
   gelu: {
     c: `0.5 + 0.5 * erf(x * ${Math.SQRT1_2})`,

@@ -106,10 +106,7 @@ export interface TypeEmbeddingArgs {
   name?: string;
 }
 
-/**
- * Adds to each position of a sequence the row of a table for its type: `[batch, positions, width]` and types
- * `[batch, positions]`; without types, row 0.
- */
+/** Adds to each position the row of its type: `[batch, positions, width]` and `[batch, positions]`, or row 0. */
 export class TypeEmbedding extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>TypeEmbedding';
   private readonly rows: number;

@@ -15,29 +15,15 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 export interface AttentionArgs {
   /** How many heads the queries have. */
   heads: number;
-  /**
-   * How many heads the keys and values have. Each serves `heads / keyValueHeads` heads of queries. Default: `heads`.
-   */
+  /** How many heads keys and values have. Each serves `heads / keyValueHeads` heads of queries. Default: `heads`. */
   keyValueHeads?: number;
-  /**
-   * Whether a query attends only to keys up to its own position. The last query has the position of the last key.
-   * Default: false.
-   */
+  /** Whether a query attends only to keys up to its own position; the last ones align. Default: false. */
   causal?: boolean;
-  /**
-   * A query attends only to keys less than this many positions away. In a causal layer these are the `window` last
-   * ones, including its own. Default: all.
-   */
+  /** A query attends only to keys less than this many positions away, its own included. Default: all. */
   window?: number | null;
-  /**
-   * Whether queries, keys and values are next to each other in one tensor,
-   * `[batch, positions, (heads + 2·keyValueHeads)·size]`. Default: false.
-   */
+  /** Whether one tensor has queries, keys and values, `[.., (heads + 2·keyValueHeads)·size]`. Default: false. */
   packed?: boolean;
-  /**
-   * Whether the keys and values of earlier positions are two more inputs, and those of all positions two more outputs.
-   * Default: false.
-   */
+  /** Whether earlier keys and values are two more inputs, and those of all positions two outputs. Default: false. */
   cache?: boolean;
   /** Rotates queries and keys by the angles of their positions (RoPE). Default: no rotation. */
   rotary?: Rotary | null;

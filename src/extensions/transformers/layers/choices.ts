@@ -29,10 +29,7 @@ export class ChoiceRows extends tf.layers.Layer {
 }
 registerOwn(ChoiceRows);
 
-/**
- * A score for each choice: `[batch·choices, 1]` and the tokens, `[batch, choices, positions]` → `[batch, choices]`.
- * (See {@link ChoiceRows}.)
- */
+/** A score for each choice: `[batch·choices, 1]` and tokens → `[batch, choices]`. (See {@link ChoiceRows}.) */
 export class ChoiceScores extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>ChoiceScores';
 

@@ -2,10 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 
 /** What a decoder keeps of former positions while it writes a text, and where the new ones stand. */
 export interface Decoding {
-  /**
-   * The positions of the tokens of this pass in their own texts, `[batch, tokens]`: whole numbers from 0 on, no more
-   * than the model has.
-   */
+  /** The positions of this pass's tokens in their texts, `[batch, tokens]`, whole numbers from 0 on. */
   readonly positions: tf.Tensor2D;
   /** The position by which the first token of this pass is rotated. Negative for padding. */
   readonly from: number;

@@ -56,10 +56,7 @@ export interface DistanceScoresArgs {
   heads: number;
   /** The table has a row for each distance from `−span` to `span − 1`; farther ones have the first or the last. */
   span: number;
-  /**
-   * If given, distances from half the span on share rows, the more the longer they are, and this one has the last.
-   * Default: null.
-   */
+  /** If given, distances from half the span on share rows, up to this one, which has the last. Default: null. */
   farthest?: number | null;
   /** Whether the first input are the keys, and not the queries. Default: false. */
   ofKeys?: boolean;

@@ -13,10 +13,7 @@ export interface PatchSequenceArgs {
   tokens?: number;
   /** How many tokens without a position follow these. Default: 0. */
   registers?: number;
-  /**
-   * Whether a grid that is smaller than the table has means of positions instead of positions between which others are
-   * left out. Default: false.
-   */
+  /** Whether a smaller grid than the table has means of positions, instead of leaving some out. Default: false. */
   antialias?: boolean;
   name?: string;
 }

@@ -6,10 +6,7 @@ import type {Angles} from '../ops/rotary';
 export interface Rotary {
   /** The angle of pair `j` at position `p` is `p / base^(2j / size)`. Default: 10000. */
   base?: number;
-  /**
-   * The angle of each pair at position 1, instead of a base. If there are fewer pairs than fit in a head, its other
-   * values stay as they are.
-   */
+  /** The angle of each pair at position 1, instead of a base. Values without a pair stay as they are. */
   frequencies?: number[];
   /** Pairs are `(2j, 2j + 1)` instead of `(j, j + half)`. Default: false. */
   interleaved?: boolean;
@@ -51,10 +48,7 @@ export function rotaryFaults({base, frequencies, scale, longer}: Rotary, size?: 
   return faults;
 }
 
-/**
- * The angles of the pairs at position 1 of a text of `positions` positions, rounded as in PyTorch. If `size` is odd,
- * the last value counts as a pair.
- */
+/** The angles of the pairs at position 1, rounded as in PyTorch. If `size` is odd, the last value is a pair. */
 export function frequenciesOf({base = 10_000, frequencies, longer}: Rotary, size: number, positions = 0): number[] {
   if (longer === undefined || positions <= longer.places) {
     return frequencies ?? ofBase(base, size);
@@ -146,9 +140,7 @@ function chosenTables(
 /** 2π in two parts. Products of the first part and integers are exact. */
 const [TWO_PI_HIGH, TWO_PI_LOW] = [6.28125, 2 * Math.PI - 6.28125];
 
-/**
- * Tables for texts that are `more` positions longer than `positions`. A table for every length would be too many.
- */
+/** Tables for texts that are `more` positions longer than `positions`. A table for every length would be too many. */
 function grownTables(
   rotary: Rotary,
   {size, from, count}: Rotated,

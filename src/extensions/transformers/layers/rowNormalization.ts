@@ -112,10 +112,7 @@ abstract class RowNormalization extends tf.layers.Layer {
   }
 }
 
-/**
- * `γ·x/√(mean of x² + ε)` along the last axis, of one input or of the sum of two. (Zhang and Sennrich, arXiv
- * 1910.07467.)
- */
+/** `γ·x/√(mean of x² + ε)` along the last axis, of one input or two summed. (Zhang, Sennrich, arXiv 1910.07467.) */
 export class RMSNormalization extends RowNormalization {
   static readonly className = 'tfjs-lora/transformers>RMSNormalization';
   protected get centered(): boolean {

@@ -16,9 +16,7 @@ export interface SequencePoolingArgs {
    * third input, and a sequence without any other has its first position. Default: none.
    */
   padding?: number | null;
-  /**
-   * How many positions at the start do not count, such as those of tokens that are no part of an image. Default: 0.
-   */
+  /** How many positions at the start do not count, such as those of tokens outside an image. Default: 0. */
   skip?: number;
   name?: string;
 }

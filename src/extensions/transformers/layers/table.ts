@@ -3,10 +3,7 @@ import {misfitError, showShape} from '../../../platform/errors';
 
 type Table = [name: string, shape: tf.Shape, dtype: 'float32', initializer: ReturnType<typeof tf.initializers.zeros>];
 
-/**
- * Adds to a layer a table of `rows` vectors as wide as the sequences that it takes, by its `addWeight`, which only the
- * layer itself may call.
- */
+/** Adds to a layer a table of `rows` vectors as wide as its input, by its protected `addWeight`. */
 export function addTable(
   layer: tf.layers.Layer,
   shape: tf.Shape,

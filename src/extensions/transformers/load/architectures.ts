@@ -5,10 +5,7 @@ import type {HubConfig} from '../net/hubConfig';
 
 const roberta = async () => (await import('../families/roberta')).roberta;
 
-/**
- * A row for each `model_type` of the hub. A page loads the families that it names alone. Of one there may be parts, by
- * the class that is asked for.
- */
+/** A row for each `model_type` of the hub, or for parts of it by class. A page loads only what it names. */
 const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Promise<Architecture>>> = {
   albert: async () => (await import('../families/albert')).albert,
   bert: async () => (await import('../families/bert')).bert,

@@ -94,10 +94,7 @@ export function setWeight(
   replaceValue(found, tf.reshape(make(), found.shape as number[]));
 }
 
-/**
- * Frees the value of a variable that gets another one of its shape next, so that memory never has to hold both. A value
- * that something else shares stays.
- */
+/** Frees the value of a variable that gets another one next, so that memory never holds both, unless it is shared. */
 function freeValue(variable: tf.LayerVariable): void {
   const value = variable.read();
   if (tf.backend().refCount(value.dataId) === 1) {

@@ -5,9 +5,7 @@ import type {Expected} from '../net/netSources';
 
 /** Tensors of the hub's files that are no weights: tables that can be computed, and masks. */
 const COMPUTED = /(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias)$|(^|\.)h\.\d+\.attn\.bias$/;
-/**
- * Heads and the pooler, which a model may do without: by the first part of their names, without the prefix of the body.
- */
+/** The optional heads and pooler, by the first part of their names, without the prefix of the body. */
 const OPTIONAL = new Set([
   ...['cls_classifier', 'distillation_classifier', 'pooler', 'cls', 'classifier', 'pre_classifier', 'score'],
   ...['lm_head', 'qa_outputs', 'head', 'decoder', 'vocab_transform', 'vocab_layer_norm', 'vocab_projector'],

@@ -27,16 +27,11 @@ import {checkTokenizer, type HubTokenizer} from './tokenizer';
 export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallOptions, PeerClasses<T>, OtherSources {
   /** `config.json`: its text, its content as an object, or where it is. */
   config: GivenSource | JSONObject;
-  /**
-   * The `.safetensors` files: one or several, each as bytes, a `Blob`, a `Response` or a URL; in Node a path too.
-   */
+  /** The `.safetensors` files: one or several, each as bytes, a `Blob`, a `Response` or a URL; in Node a path too. */
   weights: GivenSource | readonly GivenSource[];
   /** Whether to load the tokenizer, if there is a `tokenizer.json`. Default: true. */
   tokenizer?: boolean;
-  /**
-   * The class of `transformers` that the model shall be, such as `'BertForSequenceClassification'`. Default: what the
-   * config says, or the body alone.
-   */
+  /** The class of `transformers` to load, such as `'BertForSequenceClassification'`. Default: by the config. */
   architecture?: string;
   /**
    * Gives the model a new head, which starts random, for so many classes or for classes with these names: of a text, or
@@ -56,10 +51,7 @@ export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallO
    * apart from it, as in an adapter of PEFT with the head in `modules_to_save`. Default: true.
    */
   tied?: boolean;
-  /**
-   * Whether training computes the tensors of each block again instead of keeping them: less memory, more time. Default:
-   * false.
-   */
+  /** Whether training computes each block again instead of keeping it: less memory, more time. Default: false. */
   gradientCheckpointing?: boolean;
 }
 

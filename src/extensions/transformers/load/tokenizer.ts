@@ -29,10 +29,7 @@ export interface HubTokenizer extends TextTokenizer {
 
 /** How texts are encoded. */
 export interface EncodeTextsOptions {
-  /**
-   * Texts of more tokens are cut. Tokens that the tokenizer puts at the ends stay. Default: what the position embedding
-   * of the model holds, if it has one.
-   */
+  /** Longer texts are cut, but keep the tokens that the tokenizer adds at the ends. Default: the model's limit. */
   maxLength?: number;
   /** Pad to this length instead of that of the longest text. */
   padToLength?: number;

@@ -65,10 +65,7 @@ export interface Architecture {
   classes: Readonly<Record<string, Head>>;
   /** By the family's own name of a field: the common name, under which a config may have it as well. */
   commonNames: Readonly<Record<string, string>>;
-  /**
-   * How many blocks the config says there are. A block has several tensors, so more blocks than tensors in the files
-   * are refused.
-   */
+  /** How many blocks the config says there are. More blocks than tensors in the files are refused. */
   blocks(config: HubConfig): number;
   /** The size of the vocabulary, for text models. */
   vocabulary?(config: HubConfig): number;

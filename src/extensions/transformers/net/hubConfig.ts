@@ -4,10 +4,7 @@ import {duplicateKeys, nesting} from '../../../platform/formats/jsonText';
 /** The largest number of a 32-bit float. */
 const MOST_OF_FLOAT = 3.4028234663852886e38;
 
-/**
- * Reads the `config.json` of a model of the hub, and collects what is wrong with it. Nothing that it says is believed
- * beyond what is asked of it here.
- */
+/** Reads an untrusted `config.json` of a model of the hub, and collects what is wrong with it. */
 export class HubConfig {
   private constructor(
     private readonly fields: Readonly<Record<string, unknown>>,

@@ -173,10 +173,7 @@ export class Net {
     return this.apply(name, [x], make, fresh === undefined);
   }
 
-  /**
-   * An output head tied to the token embedding. If the files have a weight for it, or heads are not to be tied, it is a
-   * `Dense`.
-   */
+  /** An output head tied to the token embedding; a `Dense` if the files have a weight for it, or heads are not tied. */
   tied(
     name: string,
     table: string,
@@ -302,9 +299,7 @@ export class Net {
     return this.sources.make?.(fileNameOf(name, 'weight'), className, args);
   }
 
-  /**
-   * Applies the layer of a name, or makes it. Of one whose weights the files have, none is drawn at random.
-   */
+  /** Applies the layer of a name, or makes it. Of one whose weights the files have, none is drawn at random. */
   apply(name: string, inputs: NetTensor[], make: () => tf.layers.Layer, fromFile = true): NetTensor {
     if (this.isPlan) {
       return null;

@@ -50,10 +50,7 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
   }) as tf.Tensor3D;
 }
 
-/**
- * Queries, keys and values by heads of the keys; queries of several heads that look at the same keys stand one after
- * the other.
- */
+/** Queries, keys and values by heads of the keys; queries that share keys stand one after the other. */
 interface ByHead {
   q: tf.Tensor4D; // [batch, keyValueHeads, group · queries, size]
   k: tf.Tensor4D; // [batch, keyValueHeads, keys, size]
@@ -133,10 +130,7 @@ function blocksOf(batch: number, heads: number, queries: number, keys: number): 
   return Array.from({length: Math.ceil(queries / most)}, (_, i) => [i * most, Math.min(most, queries - i * most)]);
 }
 
-/**
- * A block of queries, scaled; the weights of the keys for it; and a function for the same positions of a tensor like
- * the queries.
- */
+/** A block of scaled queries, the weights of the keys for it, and a function for the same positions elsewhere. */
 interface Block {
   q: tf.Tensor4D;
   weights: tf.Tensor4D;

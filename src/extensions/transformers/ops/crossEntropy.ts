@@ -86,10 +86,7 @@ function composedGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, 
   return tf.reshape(steps, logits.shape);
 }
 
-/**
- * Logits row by row, the targets as whole numbers, 1 for the positions that count, and whether one of these has no
- * class for a target.
- */
+/** Logits row by row, the targets, 1 for the positions that count, and whether one of these has no such class. */
 export function positionsOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
   const given = tf.cast(tf.reshape(targets, [-1]), 'float32');
   const numbers = tf.cast(given, 'int32');

@@ -147,10 +147,7 @@ function weightsProgram(masked: boolean): MatrixProgram {
 const KNOWN = {masked: knownProgram(true), all: knownProgram(false)};
 const WEIGHTS = {masked: weightsProgram(true), all: weightsProgram(false)};
 
-/**
- * The arguments of the programs of attention; `undefined` where there are no scores, too many, or odd sizes, which do
- * not fill pixels.
- */
+/** The arguments of the programs of attention; `undefined` for no scores, too many, or odd sizes. */
 function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
   const {heads, keyValueHeads, scale} = settings;
   const {behind, ahead} = reachOf(settings);

@@ -14,10 +14,7 @@ import {each, REDUCE} from './reduce';
 const MOST_KEYS = 1024;
 const LONGEST = 4 * GROUP;
 
-/**
- * The widths are those of a position; `fromK` and `fromV` tell where the keys and values of the first head stand in it.
- * The bias is for so many `examples`.
- */
+/** Widths of a position; where in it the first head's keys and values begin; how many `examples` a bias is for. */
 const SETTINGS = {
   integers: [
     ...['heads', 'ratio', 'length', 'queries', 'keys', 'behind', 'ahead', 'widthQ', 'widthK', 'fromK', 'fromV'],
@@ -52,9 +49,7 @@ fn score(b: i32, h: i32, query: i32, key: i32) -> f32 {
   return s * u.scale${biased ? ' + bias[(((b % u.examples) * u.heads + h) * u.queries + query) * u.keys + key]' : ''};
 }`;
 
-/**
- * The weight of each key for one query, in `weights`, not yet divided by their sum `all`; `top` is the largest score.
- */
+/** The weight of each key for one query, before it is divided by their sum `all`; `top` is the largest score. */
 const WEIGH = `let query = group % u.queries; let h = (group / u.queries) % u.heads; let b = group / (u.queries * u.heads);
 let kv = h / u.ratio; let placeOfY = placeY(b, query, h); var m = -3e38;
 let position = u.keys - u.queries + query; let first = max(0, position - u.behind); let end = min(u.keys, position + u.ahead + 1);

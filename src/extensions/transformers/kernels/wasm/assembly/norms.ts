@@ -69,9 +69,7 @@ export function normalizeRows(
   }
 }
 
-/**
- * The gradient in `x`: `(g − mean(g) − x̂·mean(g·x̂))/√(σ² + ε)` with `g = dy·γ`; without a mean, without `mean(g)`.
- */
+/** The gradient in `x`: `(g − mean(g) − x̂·mean(g·x̂))/√(σ² + ε)`, `g = dy·γ`; without a mean, without `mean(g)`. */
 export function normalizeRowsGradient(
   x: usize, gamma: usize, dy: usize, dx: usize, rows: i32, width: i32, centered: i32, epsilon: f32,
 ): void {
