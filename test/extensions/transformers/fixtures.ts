@@ -1,5 +1,6 @@
 import {readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
 import type {Pooling} from 'tfjs-lora/transformers';
 
 /** npm runs its scripts, and jest its tests, in the folder of the project. */
@@ -68,4 +69,10 @@ export function atTokens(values: ArrayLike<number>, {mask, shape}: Expectation):
   }
   const width = shape.at(-1)!;
   return Array.from(values).filter((_, i) => mask.flat()[Math.floor(i / width)] === 1);
+}
+
+/** The inputs that the numbers are for. */
+export function inputsOf({ids, mask, pixels}: Expectation): tf.Tensor[] {
+  const texts = ids.length === 0 ? [] : [ids, mask].map(rows => tf.tensor(rows, undefined, 'int32'));
+  return [...texts, ...(pixels === undefined ? [] : [tf.tensor(pixels.values, pixels.shape)])];
 }

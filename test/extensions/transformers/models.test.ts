@@ -13,12 +13,7 @@ import {loadTransformer} from 'tfjs-lora/transformers';
 import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {sitesOf} from '../../../src/core/rewire/walk';
 import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
-import {atTokens, type Expectation, fixture, NAMES} from './fixtures';
-
-function inputsOf({ids, mask, pixels}: Expectation): tf.Tensor[] {
-  const texts = ids.length === 0 ? [] : [ids, mask].map(rows => tf.tensor(rows, undefined, 'int32'));
-  return [...texts, ...(pixels === undefined ? [] : [tf.tensor(pixels.values, pixels.shape)])];
-}
+import {atTokens, type Expectation, fixture, inputsOf, NAMES} from './fixtures';
 
 function predicted(model: tf.LayersModel, expected: Expectation): number[] {
   return tf.tidy(() => atTokens((model.predict(inputsOf(expected)) as tf.Tensor).dataSync(), expected));

@@ -23,8 +23,8 @@ const LAYERS: Readonly<Record<string, Write>> = {
 /** What symbolic tensors of a model are. */
 export type Known = Map<tf.SymbolicTensor, Tensor>;
 
-/** Layers that take whole numbers. */
-const TAKES_INDICES = /Embedding$|TokenState$|SequencePooling$|Choice/;
+/** Layers that take whole numbers, or a mask. */
+const TAKES_INDICES = /Embedding$|TokenState$|SequencePooling$|Choice|>Attention$|HiddenPlaces$/;
 
 /** Writes the calls of a model, each after those that it depends on. */
 export function writeCalls(out: GraphWriter, model: tf.LayersModel, known: Known, path = ''): void {

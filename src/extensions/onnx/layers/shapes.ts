@@ -21,7 +21,7 @@ const dense: Write = (out, call) => {
   return activated(out, call.output(y), activation);
 };
 
-function biased(out: GraphWriter, y: string, bias: Source | null | undefined): string {
+export function biased(out: GraphWriter, y: string, bias: Source | null | undefined): string {
   return bias == null ? y : out.node('Add', [y, out.weight('bias', bias)]);
 }
 

@@ -1,3 +1,249 @@
-import type {Write} from './call';
+import {range} from '../lower/lowering';
+import type {GraphWriter, Source, Tensor} from '../write/graphWriter';
+import {TYPE} from '../write/messages';
+import {gelu, swish, tanhGelu} from './activations';
+import {attention} from './attention';
+import type {Call, Write} from './call';
+import {distanceScores, relativeBias} from './distances';
+import {patchSequence} from './patches';
+import {biased, indices, normalizedRows} from './shapes';
 
-export const TRANSFORMER_LAYERS: Readonly<Record<string, Write>> = {};
+/** What a layer of transformers with a table holds. */
+interface TableLayer {
+  embeddings: Source;
+}
+
+/** A tensor of 1 where a number is not another, and 0 elsewhere. */
+function differing(out: GraphWriter, tensor: Tensor, from: number): string {
+  return out.once(`${out.plain(tensor)} but ${from}`, () => {
+    const x = out.plain(tensor);
+    const other = tensor.type === TYPE.float ? out.float(from) : out.cast(out.float(from), tensor.type);
+    return out.cast(out.node('Not', [out.node('Equal', [x, other])]), TYPE.float);
+  });
+}
+
+/** 1 where a mask shows a position, `[batch, positions]`. */
+const shownBy = (out: GraphWriter, mask: Tensor) => differing(out, mask, 0);
+
+const positionEmbedding: Write = (out, call) => {
+  const {embeddings, offset, padding} = call.fields<TableLayer & {offset: number; padding: number | null}>();
+  const [states, ids] = call.inputs as [Tensor, Tensor?];
+  const table = out.weight('embeddings', embeddings);
+  const x = out.plain(states);
+  if (padding === null || ids === undefined) {
+    const end = out.node('Add', [out.sizeOf(x, 1), out.ints([offset])]);
+    const rows = out.node('Slice', [table, out.ints([offset]), end, out.ints([0])]);
+    return call.output(out.node('Add', [x, rows]));
+  }
+  const counts = differing(out, ids, padding);
+  const order = out.node('Mul', [out.node('CumSum', [counts, out.ints([1], [])]), counts]);
+  const rows = out.cast(out.node('Add', [order, out.float(offset - 1)]), TYPE.int64);
+  return call.output(out.node('Add', [x, out.node('Gather', [table, rows])]));
+};
+
+const typeEmbedding: Write = (out, call) => {
+  const [states, types] = call.inputs as [Tensor, Tensor?];
+  const table = out.weight('embeddings', call.fields<TableLayer>().embeddings);
+  const rows = types === undefined ? out.slice(table, 0, 0, 1) : out.node('Gather', [table, indices(out, types)]);
+  return call.output(out.node('Add', [out.plain(states), rows]));
+};
+
+const rowNormalization: Write = (out, call) => {
+  const {epsilon, addsOne, centered, size, gamma, beta} = call.fields<{
+    epsilon: number;
+    addsOne: boolean;
+    centered: boolean;
+    size: number | undefined;
+    gamma: Source;
+    beta: Source | null;
+  }>();
+  const [first, residual] = call.inputs.map(tensor => out.plain(tensor)) as [string, string?];
+  const x = residual === undefined ? first : out.node('Add', [first, residual]);
+  const weight = out.weight('gamma', gamma);
+  const scale = addsOne ? out.node('Add', [weight, out.float(1)]) : weight;
+  const how = {epsilon, centered, scale, shift: beta === null ? undefined : out.weight('beta', beta)};
+  const {rank, shape} = call.input;
+  const width = shape[rank - 1] ?? 0;
+  if (size === undefined || size === width) {
+    return call.output(normalizedRows(out, x, rank, {...how, axes: [rank - 1]}));
+  }
+  const pieces = out.reshape(x, [...range(rank - 1).map(() => 0), width / size, size]);
+  const y = normalizedRows(out, pieces, rank + 1, {...how, axes: [rank]});
+  return call.output(out.reshape(y, [...range(rank - 1).map(() => 0), width]));
+};
+
+const gatedActivation: Write = (out, call) => {
+  const {activation, approximate, packed} = call.fields<{activation: string; approximate: boolean; packed: boolean}>();
+  const [gate = '', up = ''] = packed
+    ? out.nodeOf('Split', [out.plain(call.input)], {axis: call.input.rank - 1}, 2)
+    : call.inputs.map(tensor => out.plain(tensor));
+  const opened = activation === 'silu' ? swish(out, gate) : approximate ? tanhGelu(out, gate) : gelu(out, gate);
+  return call.output(out.node('Mul', [opened, up]));
+};
+
+const hiddenPositions: Write = (out, call) => {
+  const [states, mask, values] = call.inputs as [Tensor, Tensor, Tensor?];
+  const shown = out.unsqueeze(shownBy(out, mask), [2]);
+  const seen = out.node('Mul', [out.plain(states), shown]);
+  if (values === undefined) {
+    return call.output(seen);
+  }
+  const mean = out.reduce('ReduceMean', out.plain(values), [1], true);
+  const hidden = out.node('Sub', [out.float(1), shown]);
+  return call.output(out.node('Add', [seen, out.node('Mul', [hidden, mean])]));
+};
+
+/** The mean, the first or the last of the positions that count. */
+const sequencePooling: Write = (out, call) => {
+  const {mode, padding, skip} = call.fields<{mode: string; padding: number | null; skip: number}>();
+  const [states, mask, ids] = call.inputs as [Tensor, Tensor?, Tensor?];
+  const x = out.plain(states);
+  const ones = () => {
+    const shape = out.slice(out.node('Shape', [x]), 0, 0, 2);
+    return out.node('Expand', [out.float(1), shape]);
+  };
+  const shown = mask === undefined ? ones() : shownBy(out, mask);
+  // As many as are skipped do not count, which are known.
+  const late = () => {
+    const places = out.cast(positions(out, out.sizeOf(x, 1)), TYPE.float);
+    return out.cast(out.node('Not', [out.node('Less', [places, out.float(skip)])]), TYPE.float);
+  };
+  const seen = skip === 0 ? shown : out.node('Mul', [shown, late()]);
+  const counts =
+    padding === null || ids === undefined
+      ? seen
+      : withFirst(out, out.node('Mul', [seen, differing(out, ids, padding)]));
+  const weights = weightsOf(out, counts, mode);
+  const product = out.node('MatMul', [out.unsqueeze(weights, [1]), x]);
+  return call.output(out.squeeze(product, [1]));
+};
+
+/** Of a sequence in which nothing counts, the first position does. */
+function withFirst(out: GraphWriter, counts: string): string {
+  const none = out.node('Sub', [out.float(1), out.reduce('ReduceMax', counts, [1], true)]);
+  const places = positions(out, out.sizeOf(counts, 1));
+  const isFirst = out.cast(out.node('Equal', [places, out.ints([0], [])]), TYPE.float);
+  return out.node('Max', [counts, out.node('Mul', [isFirst, none])]);
+}
+
+function weightsOf(out: GraphWriter, seen: string, mode: string): string {
+  const sum = out.reduce('ReduceSum', seen, [1], true);
+  if (mode === 'mean') {
+    return out.node('Div', [seen, out.node('Max', [sum, out.float(1)])]);
+  }
+  const reverse = Number(mode === 'first');
+  const order = out.node('CumSum', [seen, out.ints([1], [])], {reverse});
+  return out.node('Mul', [seen, out.cast(out.node('Equal', [order, sum]), TYPE.float)]);
+}
+
+/** 0, 1, … for a size that is a list of one number. */
+export function positions(out: GraphWriter, size: string): string {
+  return out.once(`positions ${size}`, () =>
+    out.node('Range', [out.ints([0], []), out.squeeze(size, [0]), out.ints([1], [])]),
+  );
+}
+
+const tokenState: Write = (out, call) => {
+  const {token} = call.fields<{token: number | null}>();
+  const [states, ids] = call.inputs as [Tensor, Tensor];
+  const found = token === null ? indices(out, ids) : out.node('Sub', [out.float(1), differing(out, ids, token)]);
+  const place = out.node('ArgMax', [found], {axis: 1, keepdims: 1}); // [batch, 1]
+  const x = out.plain(states);
+  const chosen = out.cast(out.node('Equal', [place, positions(out, out.sizeOf(x, 1))]), TYPE.float);
+  return call.output(out.squeeze(out.node('MatMul', [out.unsqueeze(chosen, [1]), x]), [1]));
+};
+
+/** A weight that is the same for all examples, for each of them. */
+const learnedQuery: Write = (out, call) => {
+  const {query} = call.fields<{query: Source}>();
+  const batch = out.sizeOf(out.plain(call.input), 0);
+  const shape = out.node('Concat', [batch, out.ints([1, 1])], {axis: 0});
+  return call.output(out.node('Expand', [out.weight('query', query), shape]));
+};
+
+const scaledCosines: Write = (out, call) => {
+  const {scale, bias} = call.fields<{scale: Source; bias: Source | null}>();
+  const [one = '', other = ''] = call.inputs.map(tensor => {
+    const x = out.plain(tensor);
+    const squares = out.reduce('ReduceSum', out.node('Mul', [x, x]), [1], true);
+    return out.node('Div', [x, out.node('Sqrt', [out.node('Max', [squares, out.float(1e-24)])])]);
+  });
+  const cosines = out.node('MatMul', [one, out.node('Transpose', [other], {perm: [1, 0]})]);
+  const scaled = out.node('Mul', [cosines, out.node('Exp', [out.weight('scale', scale)])]);
+  return call.output(biased(out, scaled, bias));
+};
+
+const tiedDense: Write = (out, call) => {
+  const {tableVariable, bias} = call.fields<{tableVariable: Source; bias: Source | null}>();
+  const table = out.weight('embeddings', tableVariable);
+  const turned = out.once(`turned ${table}`, () => out.node('Transpose', [table], {perm: [1, 0]}));
+  return call.output(biased(out, out.node('MatMul', [out.plain(call.input), turned]), bias));
+};
+
+const layerScale: Write = (out, call) => {
+  const {scale} = call.fields<{scale: Source}>();
+  return call.output(out.node('Mul', [out.plain(call.input), out.weight('scale', scale)]));
+};
+
+const distanceTable: Write = (out, call) => {
+  const {embeddings} = call.fields<TableLayer>();
+  const [rows = 0, width = 0] = embeddings.shape as number[];
+  return call.output(out.weight('embeddings', embeddings, {shape: [1, rows, width]}));
+};
+
+const choiceScores: Write = (out, call) => {
+  const [scores, tokens] = call.inputs as [Tensor, Tensor];
+  const shape = out.slice(out.node('Shape', [out.plain(tokens)]), 0, 0, 2);
+  return call.output(out.node('Reshape', [out.plain(scores), shape]));
+};
+
+const choiceRows: Write = (out, call) => {
+  const x = out.plain(call.input);
+  const shape = out.node('Concat', [out.ints([-1]), out.sizeOf(x, 2)], {axis: 0});
+  return ofType(call, out.node('Reshape', [x, shape]));
+};
+
+/** An output of the type of the input. */
+function ofType(call: Call, name: string): Tensor {
+  const result = call.output(name);
+  return Object.assign(result, {type: call.input.type});
+}
+
+const one =
+  (write: (out: GraphWriter, x: string, call: Call) => string): Write =>
+  (out, call) =>
+    out.each(call.input, x => write(out, x, call));
+
+const gelus = one((out, x, call) =>
+  call.fields<{approximate: boolean}>().approximate ? tanhGelu(out, x) : gelu(out, x),
+);
+
+const scaling = one((out, x, call) => out.node('Mul', [x, out.float(call.fields<{factor: number}>().factor)]));
+
+/** By the names of their classes: a page that has such a layer has loaded `tfjs-lora/transformers`. */
+export const TRANSFORMER_LAYERS: Readonly<Record<string, Write>> = Object.fromEntries(
+  Object.entries<Write>({
+    Attention: attention,
+    PositionEmbedding: positionEmbedding,
+    TypeEmbedding: typeEmbedding,
+    RMSNormalization: rowNormalization,
+    FusedLayerNormalization: rowNormalization,
+    Gelu: gelus,
+    QuickGelu: one((out, x) => swish(out, x, 1.702)),
+    GatedActivation: gatedActivation,
+    Scaling: scaling,
+    LayerScale: layerScale,
+    HiddenPlaces: hiddenPositions,
+    SequencePooling: sequencePooling,
+    TokenState: tokenState,
+    LearnedQuery: learnedQuery,
+    ScaledCosines: scaledCosines,
+    TiedDense: tiedDense,
+    RelativeBias: relativeBias,
+    DistanceTable: distanceTable,
+    DistanceScores: distanceScores,
+    PatchSequence: patchSequence,
+    ChoiceRows: choiceRows,
+    ChoiceScores: choiceScores,
+  }).map(([name, write]) => [`tfjs-lora/transformers>${name}`, write]),
+);

@@ -1,0 +1,70 @@
+import {reshape, transpose, type Values} from '../../../platform/formats/layout';
+import type {GraphWriter, Source} from '../write/graphWriter';
+import {Fraction} from '../write/messages';
+import type {Call, Write} from './call';
+
+/** What a `PatchSequence` of `tfjs-lora/transformers` holds. */
+interface PatchLayer {
+  grid: readonly [number, number];
+  antialias: boolean;
+  rows: Source[];
+  registerRows: Source | undefined;
+  positions: Source;
+}
+
+/** Patches as a sequence behind tokens. */
+export const patchSequence: Write = (out, call) => {
+  const {rows, registerRows, positions} = call.fields<PatchLayer>();
+  const width = (positions.shape as number[])[1] ?? 0;
+  const x = out.reshape(out.plain(call.input), [0, -1, width]);
+  const patches = out.node('Add', [x, positionRows(out, call, width)]);
+  const tokens = (parts: Values[]) => sumOf(parts, 0, rows.length * width);
+  const before = [
+    ...(rows.length > 0 ? [out.weights('tokens', [positions, ...rows], [1, rows.length, width], tokens)] : []),
+    ...(registerRows === undefined
+      ? []
+      : [out.weight('registers', registerRows, {shape: [1, ...(registerRows.shape as number[])]})]),
+  ];
+  if (before.length === 0) {
+    return call.output(patches);
+  }
+  const batch = out.node('Concat', [out.sizeOf(patches, 0), out.ints([1, 1])], {axis: 0});
+  const repeated = before.map(each => out.node('Expand', [each, batch]));
+  return call.output(out.node('Concat', [...repeated, patches], {axis: 1}));
+};
+
+/** The rows of the table for the patches of an image, `[1, rows·columns, width]`. */
+function positionRows(out: GraphWriter, call: Call, width: number): string {
+  const {grid, antialias, rows, positions} = call.fields<PatchLayer>();
+  const [ofRows, ofColumns] = grid;
+  const [, height, across] = call.input.shape;
+  const table = ([whole]: Values[]) => sumOf([whole as Values], rows.length * width, ofRows * ofColumns * width);
+  // No operation of this version takes means. The product with a table of another size fails when it is run.
+  if (antialias || (height === ofRows && across === ofColumns)) {
+    return out.weights('positions', [positions], [1, ofRows * ofColumns, width], table);
+  }
+  const image = out.weights('position_image', [positions], [1, width, ofRows, ofColumns], parts =>
+    transpose({...table(parts), shape: [ofRows * ofColumns, width]}, [1, 0]),
+  );
+  const shape = out.node('Shape', [out.plain(call.input)]);
+  const sizes = out.node('Concat', [out.ints([1, width]), out.slice(shape, 0, 1, 3)], {axis: 0});
+  const resized = out.node('Resize', [image, '', '', sizes], {
+    mode: 'cubic',
+    coordinate_transformation_mode: 'half_pixel',
+    cubic_coeff_a: new Fraction(-0.75),
+  });
+  return out.node('Transpose', [out.reshape(resized, [1, width, -1])], {perm: [0, 2, 1]});
+}
+
+/** A part of a table, with rows added to it. */
+function sumOf([table, ...rows]: readonly Values[], from: number, count: number): Values {
+  const data = (table as Values).data.slice(from, from + count);
+  let at = 0;
+  for (const row of rows) {
+    for (const value of row.data) {
+      data[at] = (data[at] ?? 0) + value;
+      at++;
+    }
+  }
+  return reshape({shape: [], data}, [count]);
+}
