@@ -21,6 +21,8 @@ export const POINTS = ['index', ...ENTRIES];
 export interface Exported {
   name: string;
   symbol: ts.Symbol;
+  /** Whether it is exported by `export type`, so that a class has no value. */
+  isTypeOnly?: boolean;
 }
 
 /** The program of all entry points. */
@@ -39,7 +41,11 @@ export function openLibrary(): Library {
   const exportsOf = (point: string) =>
     checker
       .getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(fileOf(point))!)!)
-      .map(symbol => ({name: symbol.name, symbol: withoutAlias(checker, symbol)}))
+      .map(symbol => ({
+        name: symbol.name,
+        symbol: withoutAlias(checker, symbol),
+        isTypeOnly: (symbol.declarations ?? []).some(ts.isTypeOnlyExportDeclaration),
+      }))
       .sort(byName);
   return {program, checker, exportsOf};
 }
@@ -51,6 +57,11 @@ function byName({name: one}: {name: string}, {name: other}: {name: string}): num
 /** What a symbol stands for, if it is a name for another one. */
 export function withoutAlias(checker: ts.TypeChecker, symbol: ts.Symbol): ts.Symbol {
   return symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
+}
+
+/** Whether a name may change in any minor version. */
+export function isExperimental(symbol: ts.Symbol): boolean {
+  return symbol.getJsDocTags().some(({name}) => name === 'experimental');
 }
 
 /** Whether a declaration is one of the library's own. */
@@ -184,7 +195,7 @@ class Writer {
   }
 
   /** What an entry point says of a name. */
-  write(name: string, symbol: ts.Symbol): string {
+  write({name, symbol, isTypeOnly}: Exported): string {
     const declarations = symbol.declarations ?? [];
     const hasOverloads = declarations.some(node => ts.isFunctionDeclaration(node) && node.body === undefined);
     const lines = declarations.flatMap(node => {
@@ -193,7 +204,7 @@ class Writer {
       }
       if (ts.isClassDeclaration(node)) {
         const isAbstract = has(node, ts.SyntaxKind.AbstractKeyword);
-        return [`${isAbstract ? 'abstract ' : ''}class ${name}${this.body(node)}`];
+        return [`${isTypeOnly ? 'type-only ' : ''}${isAbstract ? 'abstract ' : ''}class ${name}${this.body(node)}`];
       }
       if (ts.isInterfaceDeclaration(node)) {
         return [`interface ${name}${this.body(node)}`];
@@ -204,7 +215,7 @@ class Writer {
       }
       return ts.isVariableDeclaration(node) ? [`const ${name}: ${this.typeOf(node)};`] : [];
     });
-    return lines.join('\n');
+    return [...(isExperimental(symbol) ? ['@experimental'] : []), ...lines].join('\n');
   }
 }
 
@@ -237,11 +248,11 @@ export function reportsOf({checker, exportsOf}: Library): Map<string, string> {
       });
       const isShared = ({symbol}: Exported) => point !== 'index' && main.has(symbol);
       const shared = exported.filter(isShared).map(({name}) => name);
-      const parts = exported.filter(each => !isShared(each)).map(({name, symbol}) => writer.write(name, symbol));
+      const parts = exported.filter(each => !isShared(each)).map(each => writer.write(each));
       const hidden: string[] = [];
       // The list grows while its entries are written.
-      for (const {name, symbol} of referred) {
-        hidden.push(writer.write(name, symbol));
+      for (const each of referred) {
+        hidden.push(writer.write(each));
       }
       const title = `tfjs-lora${point === 'index' ? '' : `/${point}`}`;
       const rows = [

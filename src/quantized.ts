@@ -1,4 +1,7 @@
 import './backends/backends';
+import './extensions/quantized/layers/quantizedConv2d';
+import './extensions/quantized/layers/quantizedDense';
+import './extensions/quantized/layers/quantizedEmbedding';
 import {supplyLater} from './backends/shared/supplyLater';
 import {supplyQuantizedKernels} from './extensions/quantized/kernels/quantizedKernels';
 import {nativeQuantized} from './extensions/quantized/kernels/wasm/kernels';
@@ -7,9 +10,9 @@ import {nativeQuantized} from './extensions/quantized/kernels/wasm/kernels';
 
 export type {BlockFormatName} from './extensions/quantized/formats/formats';
 export type {BlockArgs} from './extensions/quantized/layers/blockLayer';
-export {LoRAQuantizedConv2D, QuantizedConv2D} from './extensions/quantized/layers/quantizedConv2d';
-export {LoRAQuantizedDense, QuantizedDense} from './extensions/quantized/layers/quantizedDense';
-export {LoRAQuantizedEmbedding, QuantizedEmbedding} from './extensions/quantized/layers/quantizedEmbedding';
+export type {LoRAQuantizedConv2D, QuantizedConv2D} from './extensions/quantized/layers/quantizedConv2d';
+export type {LoRAQuantizedDense, QuantizedDense} from './extensions/quantized/layers/quantizedDense';
+export type {LoRAQuantizedEmbedding, QuantizedEmbedding} from './extensions/quantized/layers/quantizedEmbedding';
 export {quantizeBase, type QuantizeOptions} from './extensions/quantized/quantizeBase';
 
 supplyQuantizedKernels('wasm', nativeQuantized);

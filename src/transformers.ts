@@ -1,10 +1,20 @@
 import {supplyTransformerKernels} from './extensions/transformers/kernels/transformer';
 import {nativeTransformer} from './extensions/transformers/kernels/wasm/kernels';
 import './backends/backends';
+import './extensions/transformers/layers/checkpointedBlock';
+import './extensions/transformers/layers/choices';
+import './extensions/transformers/layers/distanceScores';
+import './extensions/transformers/layers/hiddenPositions';
+import './extensions/transformers/layers/pairLayers';
+import './extensions/transformers/layers/patchSequence';
+import './extensions/transformers/layers/relativeBias';
+import './extensions/transformers/layers/scaling';
+import './extensions/transformers/layers/visionLayers';
 import {supplyLater} from './backends/shared/supplyLater';
 
-// The entry point of transformers: importing it is what registers the layers that they are made of.
+// The entry point of transformers: importing it registers the layers that they are made of.
 
+// Layers to build models of.
 export {
   PositionEmbedding,
   type PositionEmbeddingArgs,
@@ -12,40 +22,33 @@ export {
   type TypeEmbeddingArgs,
 } from './extensions/transformers/layers/addedEmbeddings';
 export {Attention, type AttentionArgs} from './extensions/transformers/layers/attention';
-export {CheckpointedBlock} from './extensions/transformers/layers/checkpointedBlock';
-export {ChoiceRows, ChoiceScores} from './extensions/transformers/layers/choices';
-export {
-  DistanceScores,
-  type DistanceScoresArgs,
-  DistanceTable,
-  type DistanceTableArgs,
-} from './extensions/transformers/layers/distanceScores';
 export {GatedActivation, type GatedActivationArgs, Gelu, type GeluArgs} from './extensions/transformers/layers/gates';
-export {HiddenPositions} from './extensions/transformers/layers/hiddenPositions';
-export {
-  LearnedQuery,
-  ScaledCosines,
-  type ScaledCosinesArgs,
-  TokenState,
-  type TokenStateArgs,
-} from './extensions/transformers/layers/pairLayers';
-export {PatchSequence, type PatchSequenceArgs} from './extensions/transformers/layers/patchSequence';
-export {LayerScale, QuickGelu} from './extensions/transformers/layers/visionLayers';
-export {RelativeBias, type RelativeBiasArgs} from './extensions/transformers/layers/relativeBias';
 export type {Rotary} from './extensions/transformers/layers/rotaryAngles';
 export {
   FusedLayerNormalization,
   RMSNormalization,
   type RowNormalizationArgs,
 } from './extensions/transformers/layers/rowNormalization';
-export type {ImageInput, ImagePixels} from './extensions/transformers/images/imagePixels';
-export {Scaling, type ScalingArgs} from './extensions/transformers/layers/scaling';
 export {
   type PoolingMode,
   SequencePooling,
   type SequencePoolingArgs,
 } from './extensions/transformers/layers/sequencePooling';
-export {LoRATiedDense, TiedDense, type TiedDenseArgs} from './extensions/transformers/layers/tiedDense';
+export {type LoRATiedDense, TiedDense, type TiedDenseArgs} from './extensions/transformers/layers/tiedDense';
+
+// Layers that loaded models alone have.
+export type {CheckpointedBlock} from './extensions/transformers/layers/checkpointedBlock';
+export type {ChoiceRows, ChoiceScores} from './extensions/transformers/layers/choices';
+export type {DistanceScores, DistanceTable} from './extensions/transformers/layers/distanceScores';
+export type {HiddenPositions} from './extensions/transformers/layers/hiddenPositions';
+export type {LearnedQuery, ScaledCosines, TokenState} from './extensions/transformers/layers/pairLayers';
+export type {PatchSequence} from './extensions/transformers/layers/patchSequence';
+export type {RelativeBias} from './extensions/transformers/layers/relativeBias';
+export type {Scaling} from './extensions/transformers/layers/scaling';
+export type {LayerScale, QuickGelu} from './extensions/transformers/layers/visionLayers';
+
+// Load, train, use.
+export type {ImageInput, ImagePixels} from './extensions/transformers/images/imagePixels';
 export {type CrossEntropyOptions, crossEntropyFromLogits} from './extensions/transformers/ops/crossEntropy';
 export type {StreamSource} from './core/storage/sources';
 export type {Pooling} from './extensions/transformers/net/architecture';

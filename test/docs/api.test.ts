@@ -1,8 +1,11 @@
 import {existsSync, readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {openLibrary, REPORT, reportsOf} from '../../scripts/api';
+import ts from 'typescript';
+import {isExperimental, openLibrary, POINTS, REPORT, reportsOf} from '../../scripts/api';
+import {readPage} from './pages';
 
-const reports = reportsOf(openLibrary());
+const library = openLibrary();
+const reports = reportsOf(library);
 
 /** The lines of one text that another one does not have. */
 function missingIn(other: string, text: string): string[] {
@@ -17,6 +20,25 @@ test.each([...reports])('the interface of %s is the one that is committed in api
   const way = 'If the change is meant, run: npx tsx scripts/api.ts --write';
   expect({...differences, way}).toEqual({added: [], removed: [], way});
   expect(text).toBe(committed);
+});
+
+test('functions and classes are marked as experimental where docs/stability.md says that an entry point is', () => {
+  const rows = readPage('docs/stability.md')
+    .match(/^\|.*\|$/gm)!
+    .map(row => row.split('|'));
+  const named = (column: number) => rows.flatMap(row => [...row[column]!.matchAll(/`tfjs-lora(?:\/(\w+))?`/g)]);
+  const [stable, experimental] = [1, 2].map(column => named(column).map(([, name = 'index']) => name));
+  expect([...stable!, ...experimental!].sort()).toEqual([...POINTS].sort());
+  const values = (points: readonly string[]) =>
+    points
+      .flatMap(point => library.exportsOf(point).map(({name, symbol}) => ({name: `${point}: ${name}`, symbol})))
+      .filter(({symbol}) => symbol.flags & (ts.SymbolFlags.Function | ts.SymbolFlags.Class));
+  const kept = values(stable!);
+  const known = new Set(kept.map(({symbol}) => symbol));
+  const others = values(experimental!).filter(({symbol}) => !known.has(symbol));
+  expect(kept.filter(({symbol}) => isExperimental(symbol))).toEqual([]);
+  expect(others.filter(({symbol}) => !isExperimental(symbol)).map(({name}) => name)).toEqual([]);
+  expect(reports.get('language')).toContain('@experimental\nfunction generate(');
 });
 
 test('there is a report for each entry point, and no other', () => {

@@ -14,6 +14,7 @@ const ALGORITHM = {name: 'ECDSA', namedCurve: 'P-384'};
  * @returns a key whose private half can be exported. See `nodeKeyToText`.
  * @example
  *     const node = joinFederation({url, model, train, key: await createNodeKey()});
+ * @experimental
  */
 export async function createNodeKey(): Promise<NodeKey> {
   return crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
@@ -28,6 +29,7 @@ export async function createNodeKey(): Promise<NodeKey> {
  * @throws LoRAError `ERR_OPTION` if it is not such a key.
  * @example
  *     const text = await publicKeyText(await createNodeKey());
+ * @experimental
  */
 export async function publicKeyText(key: NodeKey): Promise<string> {
   checkNodeKey(key);
@@ -65,6 +67,7 @@ export function checkNodeKey(key: unknown): void {
  *     exported.
  * @example
  *     const key = await nodeKeyFromText(await nodeKeyToText(await createNodeKey()));
+ * @experimental
  */
 export async function nodeKeyToText(key: NodeKey): Promise<string> {
   checkNodeKey(key);
@@ -82,6 +85,7 @@ export async function nodeKeyToText(key: NodeKey): Promise<string> {
  * @throws LoRAError `ERR_DAMAGED` if the text is not such a key.
  * @example
  *     const key = await nodeKeyFromText(text);
+ * @experimental
  */
 export async function nodeKeyFromText(text: string): Promise<NodeKey> {
   try {
@@ -105,6 +109,7 @@ export async function nodeKeyFromText(text: string): Promise<NodeKey> {
  * @throws LoRAError `ERR_UNSUPPORTED` if there is no IndexedDB, or the page may not use it.
  * @example
  *     const node = joinFederation({url, model, train, key: await keptNodeKey()});
+ * @experimental
  */
 export async function keptNodeKey(name = 'node'): Promise<NodeKey> {
   if (typeof name !== 'string' || name === '') {

@@ -114,6 +114,7 @@ export class SharedTensors {
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted.
  * @example
  *     console.log(await frozenFingerprint(model));
+ * @experimental
  */
 export async function frozenFingerprint(
   model: tf.LayersModel,

@@ -52,6 +52,7 @@ export interface LandmarkBatch extends tf.TensorContainerObject {
  * @example
  *     const examples = tf.data.zip({xs: tf.data.array(images), ys: tf.data.array(landmarks)});
  *     const dataset = examples.batch(8).map(augmentLandmarks({points: 21, rotation: 30}));
+ * @experimental
  */
 export function augmentLandmarks(options: AugmentOptions): (example: tf.TensorContainer) => LandmarkBatch {
   const {points, dimensions = 2, range, seed, brightness, mirror, ...change} = checked(options);

@@ -36,6 +36,7 @@ export interface LandmarkLossOptions extends SizedLayout {
  * @throws LoRAError `ERR_OPTION` if an option is not in its range; from the loss, if the shapes do not fit.
  * @example
  *     model.compile({optimizer, loss: landmarkLoss({points: 21, dimensions: 3})});
+ * @experimental
  */
 export function landmarkLoss(
   options: LandmarkLossOptions,

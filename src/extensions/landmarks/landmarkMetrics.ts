@@ -20,6 +20,7 @@ export interface CorrectLandmarksOptions extends SizedLayout {
  * @throws LoRAError `ERR_OPTION` if an option is not in its range; from the metric, if the shapes do not fit.
  * @example
  *     model.compile({optimizer, loss, metrics: [normalizedMeanError({points: 21, size: [0, 9]})]});
+ * @experimental
  */
 export function normalizedMeanError(options: SizedLayout): Metric {
   checkOptions(options, {points: true, dimensions: true, visibility: true, size: true});
@@ -42,6 +43,7 @@ export function normalizedMeanError(options: SizedLayout): Metric {
  * @throws LoRAError `ERR_OPTION` if an option is not in its range; from the metric, if the shapes do not fit.
  * @example
  *     model.compile({optimizer, loss, metrics: [correctLandmarks({points: 21, threshold: 0.05})]});
+ * @experimental
  */
 export function correctLandmarks(options: CorrectLandmarksOptions): Metric {
   checkOptions(options, {points: true, dimensions: true, visibility: true, size: true, threshold: true});

@@ -20,6 +20,7 @@ export type Example = {messages: readonly Message[]; given: number} | {prompt: s
  * @throws LoRAError `ERR_DAMAGED`, with the number of the line, if it is no JSON or no record.
  * @example
  * const records = parseChats('{"prompt": "The fox", "completion": " jumps."}\n{"text": "A dog sleeps."}');
+ * @experimental
  */
 export function parseChats(text: string): ChatRecord[] {
   if (typeof text !== 'string') {

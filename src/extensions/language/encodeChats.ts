@@ -28,7 +28,11 @@ export interface EncodeChatsOptions extends CallOptions {
   padToMultipleOf?: number;
 }
 
-/** Batches for `fitDataset`, and what became of the records. Made by `encodeChats`. */
+/**
+ * Batches for `fitDataset`, and what became of the records. Made by `encodeChats`.
+ *
+ * @experimental
+ */
 export class ChatBatches extends SeededBatches {
   /** How many examples were cut at `maxLength`. */
   readonly cut: number;
@@ -77,6 +81,7 @@ const IGNORED = -100;
  *     `ERR_ABORTED`.
  * @example
  * const data = await encodeChats(model, tokenizer, [{prompt: 'The fox', completion: ' jumps.'}], {maxLength: 512});
+ * @experimental
  */
 export async function encodeChats(
   model: tf.LayersModel,

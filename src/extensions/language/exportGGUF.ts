@@ -47,6 +47,7 @@ export interface ExportGGUFOptions extends SafetensorsOptions, CallOptions {
  *     methods other than LoRA, an embedding that is also the output head; `ERR_NUMERIC` if a value is not finite.
  * @example
  * const file = await exportGGUF(adapted); // llama-cli -m base.gguf --lora adapter.gguf
+ * @experimental
  */
 export async function exportGGUF(model: tf.LayersModel, options: ExportGGUFOptions = {}): Promise<Bytes> {
   checkOptions(options, {...{adapter: true, dtype: true, allowNonFinite: true}, ...{signal: true, onProgress: true}});

@@ -65,6 +65,7 @@ export interface Settings extends Sampling {
  *     positions. While iterating: `ERR_ABORTED`, or `ERR_NUMERIC` if a logit is not finite.
  * @example
  * for await (const piece of generate(model, tokenizer, 'Once upon a time', {maxTokens: 64})) console.log(piece);
+ * @experimental
  */
 export function generate(
   model: tf.LayersModel,
@@ -88,6 +89,7 @@ export function generate(
  *     of the prompt.
  * @example
  * const [one, other] = await generateTexts(model, tokenizer, ['The dog', 'A cat and'], {maxTokens: 8});
+ * @experimental
  */
 export async function generateTexts(
   model: tf.LayersModel,

@@ -79,6 +79,7 @@ const OF_TOKENIZER = ['tokenizer.ggml.scores', 'tokenizer.ggml.merges'];
  * @example
  * const {model, tokenizer} = await loadGGUF('model.gguf');
  * const adapted = applyLoRA(model, {rank: 8});
+ * @experimental
  */
 export async function loadGGUF(
   source: StreamSource | PromiseLike<StreamSource>,

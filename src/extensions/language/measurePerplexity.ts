@@ -29,6 +29,7 @@ const POSITIONS = 64;
  *     model is no language model or the tokenizer does not fit it, `ERR_ABORTED`.
  * @example
  * console.log(await measurePerplexity(model, tokenizer, ['The quick brown fox jumps.'], {maxLength: 512}));
+ * @experimental
  */
 export async function measurePerplexity(
   model: tf.LayersModel,

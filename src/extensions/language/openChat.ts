@@ -54,6 +54,7 @@ const FREE = 1 / 4;
  * const chat = openChat(model, tokenizer, {system: 'Answer in one sentence.'});
  * for await (const piece of chat.send('What does a fox eat?')) console.log(piece);
  * chat.dispose();
+ * @experimental
  */
 export function openChat(model: tf.LayersModel, tokenizer: LanguageTokenizer, options: ChatOptions = {}): Chat {
   checkOptions(options, OPTIONS);
@@ -77,7 +78,11 @@ export function openChat(model: tf.LayersModel, tokenizer: LanguageTokenizer, op
   return new Chat(model, texts, history, {limit, generation});
 }
 
-/** A conversation with a model. Made by `openChat`. */
+/**
+ * A conversation with a model. Made by `openChat`.
+ *
+ * @experimental
+ */
 export class Chat {
   private session: DecodingSession | undefined;
   /** What the weights and adapters of the model were when the cache was computed. */

@@ -61,6 +61,7 @@ interface Quantizable {
  * @example
  * const base = await quantizeBase(model, {bits: 8});
  * const adapted = applyLoRA(base, {rank: 8});
+ * @experimental
  */
 export async function quantizeBase(model: tf.LayersModel, options: QuantizeOptions): Promise<tf.LayersModel> {
   checkModel(model);

@@ -25,6 +25,7 @@ export function untrainedReader(seed: number): tf.Sequential {
  * @returns the model. The caller disposes of it.
  * @example
  *     const model = applyLoRA(digitReader(), {rank: 4});
+ * @experimental
  */
 export function digitReader(): tf.Sequential {
   const model = untrainedReader(1);

@@ -20,6 +20,7 @@ export interface Digits {
  * @example
  *     const {images, labels} = rotatedDigits();
  *     const right = tf.metrics.categoricalAccuracy(labels, digitReader().predict(images) as tf.Tensor);
+ * @experimental
  */
 export function rotatedDigits(): Digits {
   // Two pixels of 16 greys in a byte.

@@ -3,13 +3,13 @@ import {
   applyLoRA,
   combineAdapters,
   getAdapter,
-  LoRADense,
   mergeLoRA,
   scaleAdapter,
   setAdapter,
   summarizeLoRA,
   trainableVariables,
 } from '../../../src';
+import {LoRADense} from '../../../src/core/layers/loraDense';
 import type {LoRALayer} from '../../../src/core/layers/loraLayer';
 import {adaptLayer} from '../../../src';
 import {BACKENDS, differentiate, expectGradients, numbers, random, useBackend, withoutLeaks} from '../../helpers';

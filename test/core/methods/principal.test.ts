@@ -6,12 +6,12 @@ import {
   exportPEFT,
   getAdapter,
   importPEFT,
-  LoRADense,
   mergeLoRA,
   planLoRA,
   setAdapter,
   summarizeLoRA,
 } from '../../../src';
+import {LoRADense} from '../../../src/core/layers/loraDense';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {baseWeights, mlp, predictions, stirUpdates, train} from '../../models';
 import {largeNetwork, readText, type Stored} from '../../peftNetworks';

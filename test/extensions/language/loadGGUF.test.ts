@@ -2,7 +2,6 @@ import {createHash} from 'node:crypto';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, LoRAError} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
-import {QuantizedDense, QuantizedEmbedding} from 'tfjs-lora/quantized';
 import {openGGUF} from '../../../src/extensions/language/gguf/ggufFile';
 import type {MetadataValue} from '../../../src/extensions/language/gguf/headerReader';
 import {tokenizerFiles} from '../../../src/extensions/language/gguf/tokenizerFiles';
@@ -11,6 +10,8 @@ import {withoutLeaks} from '../../helpers';
 import {drawnTexts} from './drawnTexts';
 import {builtGGUF, type BuiltValue, expectedOf, fileOf, GGUF_NAMES} from './ggufFiles';
 import {headerOf} from './ggufHeaders';
+import {QuantizedDense} from '../../../src/extensions/quantized/layers/quantizedDense';
+import {QuantizedEmbedding} from '../../../src/extensions/quantized/layers/quantizedEmbedding';
 
 beforeAll(() => tf.setBackend('wasm'));
 

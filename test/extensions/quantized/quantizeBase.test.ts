@@ -15,17 +15,14 @@ import {
   summarizeLoRA,
   trainableVariables,
 } from 'tfjs-lora';
-import {
-  LoRAQuantizedDense,
-  QuantizedConv2D,
-  QuantizedDense,
-  QuantizedEmbedding,
-  quantizeBase,
-} from 'tfjs-lora/quantized';
+import {quantizeBase} from 'tfjs-lora/quantized';
 import {dequantize, formatNamed} from '../../../src/extensions/quantized/formats/formats';
 import {quantize4, quantize8} from '../../../src/extensions/quantized/formats/quantize';
 import {namedWeights} from '../../../src/platform/tfjs/weights';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {LoRAQuantizedDense, QuantizedDense} from '../../../src/extensions/quantized/layers/quantizedDense';
+import {QuantizedConv2D} from '../../../src/extensions/quantized/layers/quantizedConv2d';
+import {QuantizedEmbedding} from '../../../src/extensions/quantized/layers/quantizedEmbedding';
 
 const BITS = [8, 4] as const;
 

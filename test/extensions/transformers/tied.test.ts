@@ -5,7 +5,6 @@ import {
   exportPEFT,
   importPEFT,
   type LoRAConfig,
-  LoRADense,
   LoRAError,
   mergeLoRA,
   planLoRA,
@@ -18,6 +17,7 @@ import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/format
 import {namedWeights} from '../../../src/platform/tfjs/weights';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {fixture} from './fixtures';
+import {LoRADense} from '../../../src/core/layers/loraDense';
 
 const MODELS = [
   ['gpt2TiedHead', 'transformer/wte'],

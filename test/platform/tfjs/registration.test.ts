@@ -5,7 +5,10 @@ import {numbers, useBackend, withoutLeaks} from '../../helpers';
 type Library = typeof import('../../../src') &
   typeof import('../../../src/graph') &
   typeof import('../../../src/quantized') &
-  typeof import('../../../src/transformers');
+  typeof import('../../../src/transformers') &
+  typeof import('../../../src/extensions/transformers/layers/pairLayers') &
+  typeof import('../../../src/extensions/transformers/layers/scaling') &
+  typeof import('../../../src/extensions/transformers/layers/visionLayers');
 
 /** Classes of tfjs itself. */
 const STOCK = new Set(Object.keys(tf.serialization.SerializationMap.getMap().classNameMap));
@@ -45,6 +48,9 @@ beforeAll(async () => {
     ...(await import('../../../src/graph')),
     ...(await import('../../../src/quantized')),
     ...(await import('../../../src/transformers')),
+    ...(await import('../../../src/extensions/transformers/layers/pairLayers')),
+    ...(await import('../../../src/extensions/transformers/layers/scaling')),
+    ...(await import('../../../src/extensions/transformers/layers/visionLayers')),
   };
   register(AFTER);
 });

@@ -35,6 +35,7 @@ export interface NewONNXOptions extends FiniteOptions, CallOptions {
  * @example
  *     const tuned = await toONNX(model, file);
  *     const fresh = await toONNX(tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3]})]}));
+ * @experimental
  */
 export async function toONNX(model: tf.LayersModel, options?: NewONNXOptions): Promise<Uint8Array<ArrayBuffer>>;
 export async function toONNX(

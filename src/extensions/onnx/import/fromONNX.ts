@@ -55,6 +55,7 @@ export const RECORD = 'tfjsLoRAONNX';
  * @example
  *     const base = await fromONNX('https://example.com/model.onnx');
  *     const model = applyLoRA(base, {rank: 8});
+ * @experimental
  */
 export async function fromONNX(source: ONNXSource, options: FromONNXOptions = {}): Promise<tf.LayersModel> {
   checkOptions(options, {

@@ -14,7 +14,11 @@ const forward: Forward = (layer, x, call) => {
   return denseOnBlocks(layer, last, call, y => restore(tf.reshape(y, [...last.shape.slice(0, -1), rows])));
 };
 
-/** A 1×1 `Conv2D` without strides, with a quantized kernel: a `QuantizedDense` of each pixel, by `quantizeBase`. */
+/**
+ * A 1×1 `Conv2D` without strides, with a quantized kernel: a `QuantizedDense` of each pixel, by `quantizeBase`.
+ *
+ * @experimental
+ */
 export class QuantizedConv2D extends blockClass('Conv2D', forward) {
   static readonly className: string = 'tfjs-lora/quantized>QuantizedConv2D';
 
@@ -30,7 +34,11 @@ export class QuantizedConv2D extends blockClass('Conv2D', forward) {
 }
 registerOwn(QuantizedConv2D);
 
-/** A {@link QuantizedConv2D} with a low-rank update of its own. Merged, it is a `Conv2D`. */
+/**
+ * A {@link QuantizedConv2D} with a low-rank update of its own. Merged, it is a `Conv2D`.
+ *
+ * @experimental
+ */
 export class LoRAQuantizedConv2D extends LoRABlockLayer {
   static readonly className = 'tfjs-lora/quantized>LoRAQuantizedConv2D';
   static readonly adaptation = blockAdaptation(

@@ -18,6 +18,8 @@ const forward: Forward = (layer, x, call) => {
 /**
  * A `Dense` whose kernel is held in blocks of few bits: `y = f(x·Wᵀ + b)`, with a row of `W` for each output. The
  * kernel never trains; the bias is as that of a `Dense`. `quantizeBase` makes it of one.
+ *
+ * @experimental
  */
 export class QuantizedDense extends blockClass('Dense', forward) {
   static readonly className: string = 'tfjs-lora/quantized>QuantizedDense';
@@ -33,7 +35,11 @@ export class QuantizedDense extends blockClass('Dense', forward) {
 }
 registerOwn(QuantizedDense);
 
-/** A {@link QuantizedDense} with a low-rank update of its own: `y = f(x·(Wᵀ + s·A·B) + b)`. Merged, it is a `Dense`. */
+/**
+ * A {@link QuantizedDense} with a low-rank update of its own: `y = f(x·(Wᵀ + s·A·B) + b)`. Merged, it is a `Dense`.
+ *
+ * @experimental
+ */
 export class LoRAQuantizedDense extends LoRABlockLayer {
   static readonly className = 'tfjs-lora/quantized>LoRAQuantizedDense';
   static readonly adaptation = blockAdaptation(

@@ -24,7 +24,11 @@ const forward: Forward = (layer, x, {update: {factors, gain}}) => {
   );
 };
 
-/** An `Embedding` with a quantized table, which never trains: `quantizeBase` makes it of an `Embedding`. */
+/**
+ * An `Embedding` with a quantized table, which never trains: `quantizeBase` makes it of an `Embedding`.
+ *
+ * @experimental
+ */
 export class QuantizedEmbedding extends blockClass('Embedding', forward) {
   static readonly className: string = 'tfjs-lora/quantized>QuantizedEmbedding';
   /** Read by heads that compute with the table too. */
@@ -45,7 +49,11 @@ export class QuantizedEmbedding extends blockClass('Embedding', forward) {
 }
 registerOwn(QuantizedEmbedding);
 
-/** A {@link QuantizedEmbedding} with an update of its own: `y = E[x] + s·A[x]·B`. Merged, it is an `Embedding`. */
+/**
+ * A {@link QuantizedEmbedding} with an update of its own: `y = E[x] + s·A[x]·B`. Merged, it is an `Embedding`.
+ *
+ * @experimental
+ */
 export class LoRAQuantizedEmbedding extends LoRABlockLayer {
   static readonly className = 'tfjs-lora/quantized>LoRAQuantizedEmbedding';
   static readonly adaptation = blockAdaptation(

@@ -36,6 +36,7 @@ export const PREPROCESSOR = 'preprocessor';
  * @example
  *     const pixels = await encodeImages(mobilenet, [canvas, image], {range: [-1, 1]});
  *     const scores = mobilenet.predict(pixels);
+ * @experimental
  */
 export async function encodeImages(
   model: tf.LayersModel | tf.GraphModel,

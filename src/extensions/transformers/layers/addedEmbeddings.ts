@@ -24,6 +24,8 @@ export interface PositionEmbeddingArgs {
 /**
  * Adds to each position of a sequence the row of a table for that position: `[batch, positions, width]`, table `[rows,
  * width]`. With `padding` positions are counted as in RoBERTa, by a second input.
+ *
+ * @experimental
  */
 export class PositionEmbedding extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>PositionEmbedding';
@@ -106,7 +108,11 @@ export interface TypeEmbeddingArgs {
   name?: string;
 }
 
-/** Adds to each position the row of its type: `[batch, positions, width]` and `[batch, positions]`, or row 0. */
+/**
+ * Adds to each position the row of its type: `[batch, positions, width]` and `[batch, positions]`, or row 0.
+ *
+ * @experimental
+ */
 export class TypeEmbedding extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>TypeEmbedding';
   private readonly rows: number;

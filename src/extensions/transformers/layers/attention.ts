@@ -74,6 +74,7 @@ interface Rotation {
  * values: Ainslie et al., arXiv 2305.13245.)
  *
  * @throws LoRAError if a setting is out of range, or the shapes of the inputs do not match.
+ * @experimental
  */
 export class Attention extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>Attention';

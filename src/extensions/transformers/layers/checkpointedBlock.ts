@@ -11,6 +11,8 @@ import {registerOwn} from '../../../platform/tfjs/configs';
  * model computes.
  *
  * Its layers have in targets and adapters the paths that they would have without it. Nothing in it may be random.
+ *
+ * @experimental
  */
 export class CheckpointedBlock extends tf.LayersModel implements Group {
   static override readonly className: string = 'tfjs-lora/transformers>CheckpointedBlock';

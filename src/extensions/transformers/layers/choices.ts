@@ -8,6 +8,8 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 /**
  * The choices of all examples, one after the other: `[batch, choices, positions]` → `[batch·choices, positions]`. What
  * follows computes each by itself, and {@link ChoiceScores} puts them together again.
+ *
+ * @experimental
  */
 export class ChoiceRows extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>ChoiceRows';
@@ -29,7 +31,11 @@ export class ChoiceRows extends tf.layers.Layer {
 }
 registerOwn(ChoiceRows);
 
-/** A score for each choice: `[batch·choices, 1]` and tokens → `[batch, choices]`. (See {@link ChoiceRows}.) */
+/**
+ * A score for each choice: `[batch·choices, 1]` and tokens → `[batch, choices]`. (See {@link ChoiceRows}.)
+ *
+ * @experimental
+ */
 export class ChoiceScores extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>ChoiceScores';
 

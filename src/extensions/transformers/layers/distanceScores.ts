@@ -16,6 +16,8 @@ export interface DistanceTableArgs {
 /**
  * A table of vectors for distances, the same for all inputs: `[batch, positions, width]` → `[1, rows, width]`. What
  * follows computes with all of its rows. (See {@link DistanceScores}.)
+ *
+ * @experimental
  */
 export class DistanceTable extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>DistanceTable';
@@ -75,6 +77,7 @@ export interface DistanceScoresArgs {
  *     scores.apply([queries, table])
  *
  * @throws LoRAError if a number is out of range, or inputs do not fit each other.
+ * @experimental
  */
 export class DistanceScores extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>DistanceScores';

@@ -18,6 +18,8 @@ export interface GeluArgs {
  * `x·Φ(x)`, with Φ the distribution function of the normal distribution; with `approximate`,
  * `½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`. The gradient is computed from the input alone. (Hendrycks and Gimpel,
  * arXiv 1606.08415.)
+ *
+ * @experimental
  */
 export class Gelu extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>Gelu';
@@ -53,6 +55,8 @@ export interface GatedActivationArgs extends GeluArgs {
 /**
  * `f(gate)·up` of two inputs of one shape, or of one that has both, with `f` silu or gelu: the middle of a gated
  * feed-forward layer. Kept for the backward pass are gate and up alone. (Shazeer, arXiv 2002.05202.)
+ *
+ * @experimental
  */
 export class GatedActivation extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>GatedActivation';

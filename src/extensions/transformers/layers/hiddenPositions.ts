@@ -9,6 +9,8 @@ import {registerOwn} from '../../../platform/tfjs/configs';
  * States as they are where the mask shows them, and zeros elsewhere: `[batch, positions, width]` and a mask `[batch,
  * positions]`. With values as a third input, of the shape of the states, what is hidden gets the mean of all values
  * instead: what attention gives a query that is masked like the keys, so that all its scores are the same.
+ *
+ * @experimental
  */
 export class HiddenPositions extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>HiddenPlaces';

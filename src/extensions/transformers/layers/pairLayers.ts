@@ -7,7 +7,11 @@ import {shapesOf} from '../../../platform/tfjs/inputs';
 import {similarities} from '../ops/similarities';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
-/** A query that is the same for all inputs, and is learned: `[batch, positions, width]` → `[batch, 1, width]`. */
+/**
+ * A query that is the same for all inputs, and is learned: `[batch, positions, width]` → `[batch, 1, width]`.
+ *
+ * @experimental
+ */
 export class LearnedQuery extends tf.layers.Layer implements TorchAttention {
   static readonly className = 'tfjs-lora/transformers>LearnedQuery';
   readonly torchClass = 'MultiheadAttention';
@@ -47,6 +51,8 @@ export interface TokenStateArgs {
 /**
  * The state at the first position of a token, of states `[batch, positions, width]` and tokens `[batch, positions]` →
  * `[batch, width]`; of texts without it that of the first position.
+ *
+ * @experimental
  */
 export class TokenState extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>TokenState';
@@ -101,6 +107,8 @@ export interface ScaledCosinesArgs {
 /**
  * How alike vectors are, each with each: `exp(s)·cos(aᵢ, bⱼ) + b`, of `[n, width]` and `[m, width]` → `[n, m]`. `s` is
  * learned, and with `bias` so is `b`. (Radford et al., arXiv 2103.00020; with a bias: Zhai et al., arXiv 2303.15343.)
+ *
+ * @experimental
  */
 export class ScaledCosines extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>ScaledCosines';

@@ -27,6 +27,7 @@ export interface PatchSequenceArgs {
  * registers: Darcet et al., arXiv 2309.16588.)
  *
  * @throws LoRAError if a number is out of range, or a table that is not square had to be interpolated.
+ * @experimental
  */
 export class PatchSequence extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>PatchSequence';

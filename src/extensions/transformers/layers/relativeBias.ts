@@ -19,6 +19,8 @@ export interface RelativeBiasArgs {
  * positions, positions]`, from a table `[buckets, heads]`. Distances below a quarter of the buckets have a row each;
  * longer ones share rows, the more the longer they are. Of the input the number of positions counts alone. (Raffel et
  * al., arXiv 1910.10683, §2.1.)
+ *
+ * @experimental
  */
 export class RelativeBias extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>RelativeBias';

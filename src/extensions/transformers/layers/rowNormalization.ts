@@ -112,7 +112,11 @@ abstract class RowNormalization extends tf.layers.Layer {
   }
 }
 
-/** `γ·x/√(mean of x² + ε)` along the last axis, of one input or two summed. (Zhang, Sennrich, arXiv 1910.07467.) */
+/**
+ * `γ·x/√(mean of x² + ε)` along the last axis, of one input or two summed. (Zhang, Sennrich, arXiv 1910.07467.)
+ *
+ * @experimental
+ */
 export class RMSNormalization extends RowNormalization {
   static readonly className = 'tfjs-lora/transformers>RMSNormalization';
   protected get centered(): boolean {
@@ -129,6 +133,8 @@ registerOwn(RMSNormalization);
  * `γ·(x − μ)/√(σ² + ε) + β` along the last axis, of one input or of the sum of two. What a stock `LayerNormalization`
  * computes, in one launch where the backend has one, and with nothing kept but the rows before the normalization. (Ba
  * et al., arXiv 1607.06450.)
+ *
+ * @experimental
  */
 export class FusedLayerNormalization extends RowNormalization {
   static readonly className = 'tfjs-lora/transformers>FusedLayerNormalization';

@@ -11,7 +11,11 @@ export interface ScalingArgs {
   name?: string;
 }
 
-/** `factor·x`, such as the token embeddings in Gemma and Granite. */
+/**
+ * `factor·x`, such as the token embeddings in Gemma and Granite.
+ *
+ * @experimental
+ */
 export class Scaling extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>Scaling';
   private readonly factor: number;

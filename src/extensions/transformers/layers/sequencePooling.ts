@@ -24,6 +24,8 @@ export interface SequencePoolingArgs {
 /**
  * One vector for each sequence: `[batch, positions, width]` and a mask `[batch, positions]` → `[batch, width]`.
  * Positions whose mask is 0 do not count; a sequence without any other gives zeros.
+ *
+ * @experimental
  */
 export class SequencePooling extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>SequencePooling';

@@ -33,6 +33,8 @@ export interface TiedDenseArgs {
  *
  * It finds the `Embedding` by its name when it is called on a symbolic input. So it is saved and loaded as any other
  * layer, and a file holds the table once. Where the table trains, its gradient is the sum of both uses.
+ *
+ * @experimental
  */
 export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
   static readonly className = 'tfjs-lora/transformers>TiedDense';
@@ -218,6 +220,8 @@ const tiedForward: Forward = (layer, x, call) => {
  * A {@link TiedDense} with a low-rank update of its own: `y = x·(Eᵀ + s·A·B) + b`, `A`: `[width, rank]`, `B`: `[rank,
  * vocabulary]`. The table itself, and what is looked up in it, stay as they are. Merged, the layer becomes a `Dense`
  * with a kernel of its own.
+ *
+ * @experimental
  */
 export class LoRATiedDense extends LoRALayer {
   static readonly className = 'tfjs-lora/transformers>LoRATiedDense';

@@ -7,7 +7,11 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 /** How steep the sigmoid of a `QuickGelu` is. */
 const STEEP = 1.702;
 
-/** `x·sigmoid(1.702·x)`, the gelu of CLIP. The gradient is computed from the input alone. */
+/**
+ * `x·sigmoid(1.702·x)`, the gelu of CLIP. The gradient is computed from the input alone.
+ *
+ * @experimental
+ */
 export class QuickGelu extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>QuickGelu';
 
@@ -26,7 +30,11 @@ export class QuickGelu extends tf.layers.Layer {
 }
 registerOwn(QuickGelu);
 
-/** Multiplies each number of the last axis with one that is learned: `λ·x`. (Touvron et al., arXiv 2103.17239.) */
+/**
+ * Multiplies each number of the last axis with one that is learned: `λ·x`. (Touvron et al., arXiv 2103.17239.)
+ *
+ * @experimental
+ */
 export class LayerScale extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>LayerScale';
   private scale!: tf.LayerVariable;

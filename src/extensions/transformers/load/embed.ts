@@ -29,6 +29,7 @@ export interface EmbedOptions extends CallOptions {
  *     const {model, tokenizer} = await loadTransformer('models/minilm', {pooling: 'mean'});
  *     const vectors = await embed(model, tokenizer, ['a film', 'a movie', 'a tree']); // [3, 384]
  *     const cosines = tf.matMul(vectors, vectors, false, true); // [3, 3]
+ * @experimental
  */
 export async function embed(
   model: tf.LayersModel,

@@ -52,6 +52,7 @@ const OPTIONS: KnownOptions<ExportTransformerOptions> = {
  * @example
  *     const {config, weights} = await exportTransformer(adapted, {dtype: 'bfloat16'});
  *     const files = [new File([config], 'config.json'), new File([weights], 'model.safetensors')];
+ * @experimental
  */
 export async function exportTransformer(
   model: tf.LayersModel,

@@ -104,6 +104,7 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  *     const {model, tokenizer} = await loadTransformer('models/bert', {labels: ['negative', 'positive']});
  *     const {inputIds, attentionMask} = encodeTexts(model, tokenizer, ['What a film!']);
  *     const logits = model.predict([inputIds, attentionMask]); // [1, 2]
+ * @experimental
  */
 export async function loadTransformer<T = HubTokenizer>(
   given: TransformerSources<T> | URL | string,

@@ -64,6 +64,7 @@ export type TextInput = string | readonly [first: string, second: string];
  * @example
  *     const texts = encodeTexts(model, tokenizer, ['a text', 'another one'], {maxLength: 128});
  *     const outputs = model.predict([texts.inputIds, texts.attentionMask]);
+ * @experimental
  */
 export function encodeTexts(
   model: tf.LayersModel,

@@ -88,6 +88,7 @@ function isSpans(shape: tf.Shape): boolean {
  * @example
  *     compileModel(model, {optimizer: adam({learningRate: 2e-4}), metrics: ['accuracy']});
  *     await model.fit([inputIds, attentionMask], tf.tensor1d([0, 2, 1]));
+ * @experimental
  */
 export function compileModel(model: tf.LayersModel, options: CompileModelOptions): void {
   checkOptions(options, {optimizer: true, loss: true, ignoreIndex: true, metrics: true});

@@ -30,6 +30,7 @@ export interface RankingOptions {
  * @param options the scale, the similarity, and whether candidates have to find their anchors too.
  * @returns the mean over the anchors.
  * @throws LoRAError `ERR_MISFIT` if the shapes do not fit each other, `ERR_OPTION` if an option is out of range.
+ * @experimental
  */
 export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: RankingOptions = {}): tf.Scalar {
   checkOptions(options, {scale: true, similarity: true, symmetric: true});
@@ -65,6 +66,7 @@ export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: 
  * @throws LoRAError `ERR_MISFIT` if the scores are not square.
  * @example
  *     model.compile({optimizer: adam({learningRate: 1e-5}), loss: pairLoss});
+ * @experimental
  */
 export function pairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
   checkPairs(scores);
@@ -85,6 +87,7 @@ export function pairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
  * @throws LoRAError `ERR_MISFIT` if the scores are not square.
  * @example
  *     model.compile({optimizer: adam({learningRate: 1e-5}), loss: sigmoidPairLoss});
+ * @experimental
  */
 export function sigmoidPairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
   checkPairs(scores);
@@ -121,6 +124,7 @@ function meanOf(one: tf.Scalar, other: tf.Scalar): tf.Scalar {
  * @throws LoRAError `ERR_MISFIT` if the shapes do not fit each other.
  * @example
  *     const loss = cosineLoss(tf.ones([2, 8]), tf.ones([2, 8]), tf.tensor1d([1, 0]));
+ * @experimental
  */
 export function cosineLoss(one: tf.Tensor, other: tf.Tensor, targets: tf.Tensor): tf.Scalar {
   checkEmbeddings(one, other, true);

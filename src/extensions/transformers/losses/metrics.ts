@@ -28,6 +28,7 @@ export interface F1Options extends CrossEntropyOptions {
  * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
  * @example
  *     model.compile({optimizer, loss: 'sparseCategoricalCrossentropy', metrics: [accuracy()]});
+ * @experimental
  */
 export function accuracy(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});
@@ -46,6 +47,7 @@ export function accuracy(options: CrossEntropyOptions = {}): Metric {
  *     fewer classes.
  * @example
  *     compileModel(model, {optimizer, metrics: ['accuracy', topKAccuracy({k: 3})]});
+ * @experimental
  */
 export function topKAccuracy(options: TopKOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true, k: true});
@@ -71,6 +73,7 @@ export function topKAccuracy(options: TopKOptions = {}): Metric {
  *     not a class.
  * @example
  *     compileModel(model, {optimizer, metrics: ['accuracy', f1Score({positive: 1})]});
+ * @experimental
  */
 export function f1Score(options: F1Options = {}): Metric {
   checkOptions(options, {ignoreIndex: true, positive: true});
@@ -103,6 +106,7 @@ export function f1Score(options: F1Options = {}): Metric {
  * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
  * @example
  *     compileModel(model, {optimizer, metrics: [perplexity()]});
+ * @experimental
  */
 export function perplexity(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});

@@ -19,6 +19,7 @@ import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntr
  * @throws LoRAError `ERR_MISFIT` if shapes do not fit, `ERR_OPTION` if a target is not a whole number from 0 on.
  * @example
  *     optimizer.minimize(() => spanCrossEntropy(targets, model.apply(inputs)), false, trainableVariables(model));
+ * @experimental
  */
 export function spanCrossEntropy(
   targets: tf.Tensor,
@@ -49,6 +50,7 @@ export function spanCrossEntropy(
  * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
  * @example
  *     compileModel(model, {optimizer, metrics: [spanAccuracy()]});
+ * @experimental
  */
 export function spanAccuracy(options: CrossEntropyOptions = {}): Metric {
   return spanMetric('acc', options, ({guess, target}) =>
@@ -65,6 +67,7 @@ export function spanAccuracy(options: CrossEntropyOptions = {}): Metric {
  * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
  * @example
  *     compileModel(model, {optimizer, metrics: [spanF1()]});
+ * @experimental
  */
 export function spanF1(options: CrossEntropyOptions = {}): Metric {
   return spanMetric('f1', options, ({guess, target}) => {

@@ -22,6 +22,7 @@ export interface CrossEntropyOptions {
  * @returns the mean, a scalar.
  * @throws LoRAError `ERR_MISFIT` if the shapes do not fit each other, or a target is no class and not ignored. On a
  *     graphics card, which would have to be waited for, such a target makes the loss NaN and the gradient zero.
+ * @experimental
  */
 export function crossEntropyFromLogits(
   targets: tf.Tensor,

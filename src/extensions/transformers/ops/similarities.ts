@@ -15,6 +15,7 @@ export type Similarity = 'cosine' | 'dot';
  * @throws LoRAError `ERR_OPTION` if there is no such similarity, `ERR_MISFIT` if the shapes do not fit each other.
  * @example
  *     const scores = similarities(tf.ones([2, 8]), tf.ones([3, 8])); // [2, 3]
+ * @experimental
  */
 export function similarities(one: tf.Tensor, other: tf.Tensor, similarity: Similarity = 'cosine'): tf.Tensor2D {
   checkSimilarity(similarity);

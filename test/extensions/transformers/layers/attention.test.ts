@@ -8,12 +8,11 @@ import {
   PositionEmbedding,
   RMSNormalization,
   type Rotary,
-  Scaling,
-  type ScalingArgs,
   SequencePooling,
   TypeEmbedding,
 } from 'tfjs-lora/transformers';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../../helpers';
+import {Scaling, type ScalingArgs} from '../../../../src/extensions/transformers/layers/scaling';
 
 const three = (positions: number, width: number, keyWidth = width) => [
   random<tf.Rank.R3>([2, positions, width], 1),

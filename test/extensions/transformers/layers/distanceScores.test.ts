@@ -1,7 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
-import {DistanceScores, type DistanceScoresArgs, DistanceTable, HiddenPositions} from 'tfjs-lora/transformers';
+import 'tfjs-lora/transformers';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../../helpers';
 import {reloaded} from '../../../models';
+import {
+  DistanceScores,
+  type DistanceScoresArgs,
+  DistanceTable,
+} from '../../../../src/extensions/transformers/layers/distanceScores';
+import {HiddenPositions} from '../../../../src/extensions/transformers/layers/hiddenPositions';
 
 /**
  * Rows that PyTorch has for distances from 0 on, by the farthest one: `make_log_bucket_position(distance, 8, farthest +

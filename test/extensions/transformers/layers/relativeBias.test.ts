@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
+import 'tfjs-lora/transformers';
 import {trainableVariables} from 'tfjs-lora';
-import {RelativeBias} from 'tfjs-lora/transformers';
 import {BACKENDS, numbers, useBackend} from '../../../helpers';
 import {reloaded} from '../../../models';
+import {RelativeBias} from '../../../../src/extensions/transformers/layers/relativeBias';
 
 /**
  * The row for a key so many positions behind its query, of 32 rows. Eight distances have their own; then a row is for
