@@ -7,10 +7,7 @@ import {
   everyNth,
   type Geometry,
   geometryOf,
-  type Margin,
   meetsOnlyZeros,
-  padOrCrop,
-  padZeros,
   type Padding,
   type Rounding,
   type Shape4D,
@@ -78,15 +75,11 @@ export function conv2dFilterGradient(
   pad: Padding,
   rounding?: Rounding,
 ): tf.Tensor4D {
-  const [kh, kw] = kernelShape;
   const {height, width} = geometryOf(x.shape, kernelShape, strides, pad, {rounding});
   if (dy.size === 0 || meetsOnlyZeros(height) || meetsOnlyZeros(width)) {
     return tf.zeros(kernelShape);
   }
   return tf.tidy(() => {
-    if (kh === 1 && kw === 1) {
-      return tf.reshape(productOverPixels(x, dy, height, width), kernelShape);
-    }
     const {image, pad: padding} = cropNegative(
       tf.transpose(x, [3, 1, 2, 0]), // [in, h, w, n]
       [height.before, behind(height)],
@@ -99,21 +92,11 @@ export function conv2dFilterGradient(
   });
 }
 
-/** xᵀ · dy over all pixels, of `x` those that a 1×1 kernel reads: [n, h, w, in], [n, oh, ow, out] → [in, out]. */
-function productOverPixels(x: tf.Tensor4D, dy: tf.Tensor4D, height: Axis, width: Axis): tf.Tensor2D {
-  const [, oh, ow, channelsOut] = dy.shape;
-  const channelsIn = x.shape[3];
-  const padded = padOrCrop(x, [height.before, behind(height)], [width.before, behind(width)]);
-  const read = everyNth(everyNth(padded, 1, 0, oh, height.stride), 2, 0, ow, width.stride);
-  return tf.matMul(tf.reshape<tf.Rank.R2>(read, [-1, channelsIn]), tf.reshape<tf.Rank.R2>(dy, [-1, channelsOut]), true);
-}
-
 /**
  * The gradient of a convolution with respect to its input, `[n, h, w, c]`, phase by phase: at the inputs of one it is a
  * convolution of `dy` without a stride, with the taps that reach them.
  *
  * @param flipped the kernel with its taps reversed, `[kh, kw, ..]`.
- * @param sizeOf the size of the kernel to convolve with, for that of a phase. What is more is filled with zeros.
  */
 export function gradientByPhases(
   dy: tf.Tensor4D,
@@ -121,24 +104,15 @@ export function gradientByPhases(
   {height, width}: Pick<Geometry, 'height' | 'width'>,
   shape: Shape4D,
   convolve: (image: tf.Tensor4D, kernel: tf.Tensor4D, pad: ExplicitPadding) => tf.Tensor4D,
-  sizeOf = (kh: number, kw: number): readonly [number, number] => [kh, kw],
 ): tf.Tensor4D {
   const ofPhase = (row: Phase, column: Phase): tf.Tensor4D => {
     if (row.taps === 0 || column.taps === 0) {
       return tf.zeros([dy.shape[0], row.size, column.size, shape[3]]);
     }
-    const [kh, kw] = sizeOf(row.taps, column.taps);
-    const [below, right] = [kh - row.taps, kw - column.taps];
     const rows = everyNth(flipped, 0, row.firstTap, row.taps, height.stride);
     const kernel = everyNth(rows, 1, column.firstTap, column.taps, width.stride);
-    const {image, pad} = cropNegative(dy, [row.before, row.after + below], [column.before, column.after + right]);
-    const margins: Margin[] = [
-      [0, below],
-      [0, right],
-      [0, 0],
-      [0, 0],
-    ];
-    return convolve(image, below + right === 0 ? kernel : padZeros(kernel, margins), pad as ExplicitPadding);
+    const {image, pad} = cropNegative(dy, [row.before, row.after], [column.before, column.after]);
+    return convolve(image, kernel, pad as ExplicitPadding);
   };
   const rows = phases(height).map(row => phases(width).map(column => ofPhase(row, column)));
   return interleave(rows, width.stride, shape);

@@ -11,18 +11,6 @@ import {
   type Strides,
 } from './geometry';
 
-/** Kernels that XNNPACK has code for. Others take many times longer, in as many groups as channels. */
-const FAST_SIZES = [
-  [1, 1],
-  [1, 3],
-  [3, 1],
-  [2, 2],
-  [1, 4],
-  [4, 1],
-  [3, 3],
-  [5, 5],
-] as const;
-
 /**
  * The gradient of `depthwiseConv2d(x, kernel)` with respect to `x`, given the gradient `dy` [n, oh, ow, in · mult] of
  * its result:
@@ -49,15 +37,9 @@ export function depthwiseConv2dInputGradient(
     const gradient = gradientByPhases(
       ...([dy, flipped, geometry, [n, h, w, outputs] as Shape4D] as const),
       (image, taps, zeros) => tf.depthwiseConv2d(image, taps, 1, zeros),
-      fastSize,
     );
     return multiplier === 1 ? gradient : tf.sum<tf.Tensor4D>(tf.reshape(gradient, [n, h, w, channels, multiplier]), -1);
   });
-}
-
-/** The smallest kernel for these taps that XNNPACK has code for; their own size if it has none. */
-function fastSize(kh: number, kw: number): readonly [number, number] {
-  return FAST_SIZES.find(([height, width]) => height >= kh && width >= kw) ?? [kh, kw];
 }
 
 /**
@@ -83,7 +65,7 @@ export function depthwiseConv2dFilterGradient(
   return tf.tidy(() => {
     const phased = splitPhases(repeatChannels(x, multiplier), height, width);
     const [n, oh, ow] = dy.shape;
-    const taps: tf.Tensor2D[] = [];
+    const taps: tf.Tensor1D[] = [];
     for (let i = 0; i < kh; i++) {
       for (let j = 0; j < kw; j++) {
         const window = tf.slice(
@@ -97,7 +79,7 @@ export function depthwiseConv2dFilterGradient(
           ],
           [n, oh, 1, ow, channels],
         );
-        taps.push(sumOfPixels(tf.mul(tf.reshape(window, dy.shape), dy)));
+        taps.push(tf.sum(tf.mul(tf.reshape(window, dy.shape), dy), [0, 1, 2]));
       }
     }
     return tf.reshape(tf.concat(taps), kernelShape);
@@ -124,12 +106,4 @@ function splitPhases(x: tf.Tensor4D, height: Axis, width: Axis): tf.Tensor5D {
     [width.before, columns * width.stride - width.before - w],
   );
   return tf.reshape(padded, [n, rows, height.stride, columns, width.stride * c]);
-}
-
-/** Σ over all pixels: [n, h, w, c] → [1, c]. As a mean it is a pooling, which XNNPACK computes fast. */
-function sumOfPixels(x: tf.Tensor4D): tf.Tensor2D {
-  const [n, h, w, c] = x.shape;
-  const pixels = n * h * w;
-  const mean = tf.avgPool(tf.reshape<tf.Rank.R4>(x, [1, pixels, 1, c]), [pixels, 1], 1, 'valid');
-  return tf.reshape(tf.mul(mean, pixels), [1, c]);
 }
