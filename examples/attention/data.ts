@@ -1,29 +1,29 @@
 import * as tf from '@tensorflow/tfjs';
 
 const LETTERS = 'abcdefghijkl';
-/** The signs of the texts: the letters, and the one after which the answer stands. */
+/** The characters of the texts: letters, and the sign before the answer. */
 export const SIGNS = `${LETTERS}=`;
-/** Letters in a word. */
+/** The length of a word. */
 export const LENGTH = 6;
-/** Signs that the model reads: a word, `=`, and the answer but its last letter. */
+/** The characters that the model reads: a word, `=`, and the answer without its last letter. */
 export const READ = 2 * LENGTH;
 
 /** The expected answer to a word. */
 export type Task = (word: string) => string;
 
-/** The word once more. */
+/** The word itself. */
 export const repeat: Task = word => word;
 
-/** The word from its end. */
+/** The word backwards. */
 export const reverse: Task = word => Array.from(word).reverse().join('');
 
-/** Words and their answers, as a model takes them. */
+/** Words and their answers as tensors. */
 export interface Examples {
-  /** Numbers of signs, `[n, READ]`. */
+  /** Character ids, `[n, READ]`. */
   texts: tf.Tensor2D;
   /**
-   * One-hot: at each place the sign that comes next if it belongs to the answer, elsewhere zeros, which no loss counts.
-   * `[n, READ, signs]`
+   * One-hot: the next character at each position of the answer. Elsewhere zeros, which the loss ignores.
+   * `[n, READ, characters]`
    */
   answers: tf.Tensor3D;
 }
@@ -55,7 +55,7 @@ export function encode(words: readonly string[], task: Task): Examples {
   });
 }
 
-/** What a model answers to a word: each letter is the likeliest after those that it has written before. */
+/** The answer of a model to a word, by greedy decoding. */
 export function write(model: tf.LayersModel, word: string): string {
   let text = `${word}=`;
   while (text.length < READ + 1) {

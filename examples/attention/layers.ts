@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 
-// Two layers such as anybody might write for tfjs, which has no attention of its own. They know nothing of LoRA.
+// Two custom layers, since tfjs has no attention layer. They know nothing about LoRA.
 
-/** Multi-head self-attention in which each place sees itself and those before it: `[n, t, width] → [n, t, width]`. */
+/** Causal multi-head self-attention: `[n, t, width] → [n, t, width]`. */
 export class CausalSelfAttention extends tf.layers.Layer {
   static readonly className = 'CausalSelfAttention';
   private readonly heads: number;
@@ -47,7 +47,7 @@ export class CausalSelfAttention extends tf.layers.Layer {
 }
 tf.serialization.registerClass(CausalSelfAttention);
 
-/** Adds to each place of a sequence a vector that says which place it is: `[n, t, width] → [n, t, width]`. */
+/** Adds position embeddings: `[n, t, width] → [n, t, width]`. */
 export class Positions extends tf.layers.Layer {
   static readonly className = 'Positions';
   private readonly seed: number;
@@ -75,14 +75,14 @@ export class Positions extends tf.layers.Layer {
 }
 tf.serialization.registerClass(Positions);
 
-/** `[n, t, in] · [in, out] → [n, t, out]`. The product of tfjs has no right gradient for three axes with two. */
+/** `[n, t, in] · [in, out] → [n, t, out]`. tfjs computes a wrong gradient for a product of rank 3 and rank 2. */
 function times(x: tf.Tensor, kernel: tf.Tensor): tf.Tensor3D {
   const [n = 1, t = 1, width = 1] = x.shape;
   const product = tf.matMul(tf.reshape<tf.Rank.R2>(x, [n * t, width]), kernel);
   return tf.reshape(product, [n, t, -1]);
 }
 
-/** Minus infinity, nearly, for each place that lies ahead: `[t, t]`. */
+/** Nearly minus infinity for each later position: `[t, t]`. */
 function future(t: number): tf.Tensor2D {
   const ahead = Array.from({length: t}, (_, row) => Array.from({length: t}, (_, column) => (column > row ? -1e9 : 0)));
   return tf.tensor2d(ahead);

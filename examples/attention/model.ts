@@ -7,8 +7,8 @@ const WIDTH = 32;
 const SEED = 5;
 
 /**
- * A transformer of one block that reads signs and says at each place which sign comes next:
- * `[n, READ] → [n, READ, signs]`.
+ * A transformer with one block that predicts the next character at each position:
+ * `[n, READ] → [n, READ, characters]`.
  */
 export function buildWriter(): tf.LayersModel {
   const {layers} = tf;
@@ -39,7 +39,7 @@ export function buildWriter(): tf.LayersModel {
   return tf.model({inputs: text, outputs: next, name: 'writer'});
 }
 
-/** Trains a model on examples, in their order. */
+/** Trains a model on examples, in order. */
 export async function fit(
   model: tf.LayersModel,
   {texts, answers}: Examples,
@@ -59,15 +59,15 @@ export async function fit(
 /** Examples in a step. */
 export const BATCH = 64;
 
-/** How well a model answers. */
+/** The quality of a model's answers. */
 export interface Score {
   /** Cross-entropy of a letter of the answer, in nats; ln 12 = 2.48 for a guess. */
   loss: number;
-  /** Share of the letters of the answers that are right. */
+  /** The share of letters that are correct. */
   accuracy: number;
 }
 
-/** Judges a model by examples. */
+/** Evaluates a model on examples. */
 export function score(model: tf.LayersModel, {texts, answers}: Examples): Score {
   const [loss, accuracy] = tf.tidy(() => {
     const from = (all: tf.Tensor) => tf.slice(all, [0, LENGTH, 0]); // the places where the answer is written

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** A CNN with 56,389 parameters for 28×28 images of five digits. Its start is the same each time. */
+/** A CNN with 56,389 parameters for 28×28 images of five digits. Its initialization is always the same. */
 export function digitReader(): tf.Sequential {
   let seed = 0;
   const start = () => ({kernelInitializer: tf.initializers.glorotUniform({seed: ++seed})});

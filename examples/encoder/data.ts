@@ -1,13 +1,13 @@
 import {readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 
-/** A text and the number of its class. */
+/** A text and its class index. */
 export interface Labelled {
   text: string;
   label: number;
 }
 
-/** A question about subject lines. */
+/** A classification task on subject lines. */
 export interface Task {
   name: string;
   classes: readonly string[];
@@ -15,23 +15,23 @@ export interface Task {
   test: Labelled[];
 }
 
-/** How many subjects a task takes. */
+/** The number of subject lines of a task. */
 export interface Amounts {
   train: number;
   test: number;
 }
 
-/** A mail, as far as it is looked at: nothing of a body, and no address. */
+/** The parts of a mail that are used: no body, and no address. */
 export interface Mail {
   group: string;
   subject: string;
-  /** The mailing list that it went over. */
+  /** Its mailing list. */
   list: string;
 }
 
 const LISTS = ['fork', 'ilug', 'rpm-zzzlist', 'razor-users', 'spamassassin', 'exmh'];
 
-/** The tasks, from the folder of SpamAssassin's mails: is it spam, which mailing list is it of, is it a newsletter. */
+/** The tasks, from the folder of SpamAssassin's mails: spam or not, which mailing list, newsletter or not. */
 export function makeTasks(folder: string, {train, test}: Amounts): Record<'spam' | 'list' | 'newsletter', Task> {
   const mails = readMails(folder);
   const task = (name: string, classes: readonly string[], labelOf: (mail: Mail) => number): Task => {
@@ -50,7 +50,7 @@ export function makeTasks(folder: string, {train, test}: Amounts): Record<'spam'
   };
 }
 
-/** The mails with different subjects, without what would give the answer away: `Re:` and the tag of a list. */
+/** The mails with distinct subjects, without what would reveal the answer: `Re:` and tags of lists. */
 export function readMails(folder: string): Mail[] {
   const seen = new Set<string>();
   const mails: Mail[] = [];
@@ -84,7 +84,7 @@ function balanced(texts: readonly Labelled[], classes: number, count: number): L
   return shuffled(even, random).slice(0, count);
 }
 
-/** The same in a random order. */
+/** The same in random order. */
 export function shuffled<T>(items: readonly T[], random: () => number): T[] {
   return items
     .map(item => ({item, key: random()}))
@@ -92,7 +92,7 @@ export function shuffled<T>(items: readonly T[], random: () => number): T[] {
     .map(({item}) => item);
 }
 
-/** Numbers from 0 to 1, the same ones for the same seed. */
+/** Random numbers from 0 to 1, the same ones for the same seed. */
 export function randomFrom(seed: number): () => number {
   let state = seed;
   return () => {

@@ -4,15 +4,15 @@ import {compileModel, embed, encodeTexts, loadTransformer} from 'tfjs-lora/trans
 import type {Pretrained} from '../../scripts/pretrained';
 import {type Labelled, randomFrom, shuffled, type Task} from './data';
 
-/** Longest subject that is read, in tokens. */
+/** Longer subjects are truncated, in tokens. */
 const PLACES = 24;
 const BATCH = 8;
 
-/** The ways to learn: a head on what the encoder gives, low-rank updates and a head, or everything. */
+/** What trains: a head on the encoder's output, LoRA and a head, or every weight. */
 export const WAYS = ['linear probe', 'LoRA', 'full fine-tuning'] as const;
 export type Way = (typeof WAYS)[number];
 
-/** Where LoRA works: queries, values and both feed-forward layers. */
+/** The layers that LoRA adapts: queries, values, and both feed-forward layers. */
 export const LORA: LoRAConfig = {
   rank: 8,
   targets: ['attention/self/query', 'attention/self/value', 'intermediate/dense', 'output/dense'].map(
@@ -22,12 +22,12 @@ export const LORA: LoRAConfig = {
 
 const RATES: Readonly<Record<Way, number>> = {'linear probe': 1e-2, LoRA: 2e-3, 'full fine-tuning': 2e-4};
 
-/** What came of learning. */
+/** The results of a training. */
 export interface Outcome {
   accuracy: number;
   parameters: number;
   seconds: number;
-  /** Of a file of what was learned, in kilobytes. */
+  /** The size of the file to keep. */
   kilobytes: number;
 }
 
@@ -36,7 +36,7 @@ export interface Learned {
   model: tf.LayersModel;
 }
 
-/** The encoder with a new head for a task: the mean of the states, and a layer for the classes. */
+/** The encoder with mean pooling and a new head for a task. */
 export async function classifier(encoder: Pretrained, classes: number, seed: number): Promise<tf.LayersModel> {
   const {model: body} = await loadTransformer({config: encoder.config, weights: encoder.weights, pooling: 'mean'});
   const head = tf.layers.dense({
@@ -47,7 +47,7 @@ export async function classifier(encoder: Pretrained, classes: number, seed: num
   return tf.model({inputs: body.inputs, outputs: head.apply(body.outputs[0]!) as tf.SymbolicTensor});
 }
 
-/** Learns a task in one of the ways. */
+/** Trains on a task in one of the ways. */
 export async function learn(
   encoder: Pretrained,
   {classes, train, test}: Pick<Task, 'classes' | 'train' | 'test'>,
@@ -89,7 +89,7 @@ function modelFor(base: tf.LayersModel, way: Way): tf.LayersModel {
   }
 }
 
-/** Trains the head alone, on what the encoder gives for each text: that is computed once. */
+/** Trains the head alone, on embeddings that are computed once. */
 async function fitHead(model: tf.LayersModel, {tokenizer}: Pretrained, texts: Labelled[]): Promise<void> {
   const body = tf.model({inputs: model.inputs, outputs: model.getLayer('pooling').output});
   const head = model.getLayer('classes');
@@ -131,7 +131,7 @@ export async function fit(
   }
 }
 
-/** The share of texts whose likeliest class is the right one. */
+/** The accuracy of a model on texts. */
 export function accuracyOf(model: tf.LayersModel, {tokenizer}: Pretrained, texts: Labelled[]): number {
   return tf.tidy(() => {
     const ordered = [...texts].sort((one, other) => one.text.length - other.text.length);

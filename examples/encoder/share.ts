@@ -5,22 +5,22 @@ import type {Pretrained} from '../../scripts/pretrained';
 import type {Task} from './data';
 import {accuracyOf, classifier, fit, LORA} from './learn';
 
-/** What came of an adapter. */
+/** The results of an adapter. */
 export interface SharedRow {
   task: string;
   accuracy: number;
   kilobytes: number;
-  /** To set the adapter on the model in memory. */
+  /** The time to switch the model to the adapter. */
   milliseconds: number;
 }
 
-/** Trains an adapter for each task on one model in memory, one after the other, and then switches between them. */
+/** Trains an adapter for each task with one model in memory, and then switches between them. */
 export async function shareOneEncoder(
   encoder: Pretrained,
   tasks: Task[],
   epochs: number,
 ): Promise<{rows: SharedRow[]; megabytes: number}> {
-  // A head for the task with the most classes serves all of them.
+  // All tasks use the head of the one with the most classes.
   const base = await classifier(encoder, Math.max(...tasks.map(({classes}) => classes.length)), 1);
   const megabytes = tf.memory().numBytes / 1e6;
   const model = applyLoRA(base, {...LORA, trainInFull: ['classes']});

@@ -4,18 +4,18 @@ import {fileURLToPath} from 'node:url';
 import {createNodeKey, nodeKeyToText} from 'tfjs-lora/federated';
 import type {Order, Word} from './node';
 
-/** What a client did until the run was over. */
+/** What a client did in a run. */
 export type Over = Omit<Extract<Word, {said: 'over'}>, 'said'>;
 
-/** A client that is at work. */
+/** A running client. */
 export interface Client {
   /** Rejected with what the client says if it fails. A client that was told to die has done nothing. */
   over: Promise<Over>;
-  /** Ends it at once. */
+  /** Ends it immediately. */
   kill(): void;
 }
 
-/** A client in a process of its own. */
+/** A client in a separate process. */
 export function startProcess(
   order: Order,
   environment: NodeJS.ProcessEnv = {},
@@ -50,7 +50,7 @@ export function startProcess(
   return {over, kill: () => child.kill()};
 }
 
-/** The file of a node's key, which is made where it is missing. */
+/** The file of a node's key, which is created if it is missing. */
 export async function keyFile(path: string): Promise<string> {
   if (!existsSync(path)) {
     writeFileSync(path, await nodeKeyToText(await createNodeKey()), {mode: 0o600});

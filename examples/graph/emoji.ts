@@ -6,7 +6,7 @@ import {shuffled} from '../shared/random';
 /** Width and height of a drawing, in pixels. */
 export const SIZE = 96;
 
-/** What emoji are sorted into. There are eight drawings of flags, too few to learn from. */
+/** The classes. Flags are left out, because there are only eight drawings of them. */
 export const CATEGORIES = [
   'Activities',
   'Animals & Nature',
@@ -26,7 +26,7 @@ export interface Drawings {
   labels: tf.Tensor2D;
 }
 
-/** Draws two sets of emoji that have no member in common, the same two for the same seed. */
+/** Draws two disjoint sets of emoji, the same ones for the same seed. */
 export function drawEmoji(
   {icons, categories}: EmojiSet,
   counts: {train: number; test: number},

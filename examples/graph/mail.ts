@@ -8,15 +8,15 @@ export interface Mail {
   spam: boolean;
 }
 
-/** Mails to learn from and others to be judged by. */
+/** Mails to train on and to test on. */
 export interface Mails {
   train: Mail[];
   test: Mail[];
 }
 
 /**
- * Takes mails out of a folder of SpamAssassin's public corpus, as many of either kind, the same for the same seed. No
- * subject is taken twice: what is sent to a list, and each answer to it, has the same one.
+ * Reads mails from a folder of SpamAssassin's public corpus, as many spam as not, the same ones for the same seed. No
+ * subject is used twice, because a mail and its replies have the same one.
  */
 export function readMails(folder: string, counts: {train: number; test: number}, seed: number): Mails {
   const subjects = new Map<string, Mail>();
@@ -44,7 +44,7 @@ export function readMails(folder: string, counts: {train: number; test: number},
   return {test: take(0, counts.test), train: take(counts.test, counts.train)};
 }
 
-/** The subject alone, without what an answer or a list puts in front of it. */
+/** The subject without the prefixes of replies and mailing lists. */
 function subjectOf(mail: string): string | undefined {
   const [head = ''] = mail.split(/\r?\n\r?\n/, 1);
   const subject = /^subject:[ \t]*(.+)$/im.exec(head)?.[1];

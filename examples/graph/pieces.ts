@@ -1,14 +1,14 @@
-/** A vocabulary of pieces of words, each with the logarithm of its chance. */
+/** A vocabulary of subwords with their log probabilities. */
 export type Vocabulary = readonly (readonly [piece: string, score: number])[];
 
-/** Stands for what is in no piece. */
+/** The unknown token. */
 const UNKNOWN = 0;
-/** Pieces that stand for no text, at the beginning of the vocabulary. */
+/** The number of special tokens at the beginning of the vocabulary. */
 const RESERVED = 6;
 const SPACE = '\u2581';
 
 /**
- * Cuts a text into the pieces that are likeliest together, and gives their numbers in the vocabulary.
+ * Tokenizes a text into the most likely sequence of subwords, and returns their ids.
  * (Kudo, "Subword Regularization", arXiv 1804.10959, §3.2; the unigram model of SentencePiece.)
  */
 export function makeCutter(vocabulary: Vocabulary): (text: string) => number[] {
@@ -18,7 +18,7 @@ export function makeCutter(vocabulary: Vocabulary): (text: string) => number[] {
   const unlikely = Math.min(...vocabulary.map(([, score]) => score)) - 10;
   return text => {
     const signs = Array.from(SPACE + text.normalize('NFKC').trim().replace(/\s+/g, SPACE));
-    // The best way to each place: its score, its last piece, and where that begins.
+    // The best path to each position: its score, its last subword, and where that begins.
     const best = [{score: 0, id: UNKNOWN, from: 0}];
     for (let end = 1; end <= signs.length; end++) {
       let way = {score: best[end - 1]!.score + unlikely, id: UNKNOWN, from: end - 1};

@@ -78,7 +78,7 @@ export async function fineTune(task: Task, log: (line: string) => void): Promise
   return outcome;
 }
 
-/** What the body computes as it is, for the linear classifier. */
+/** The output of the unchanged body, for the linear classifier. */
 function embed({body, pooling, train, test}: Task): {train: Features; test: Features} {
   const layers = pooling();
   const model = layers.length === 0 ? body : replaceHead(body, layers, {at: lastOf(body)});
@@ -89,7 +89,7 @@ function embed({body, pooling, train, test}: Task): {train: Features; test: Feat
   return {train: ofTrain!, test: ofTest!};
 }
 
-/** A model with a new head, of which there trains what the method says. */
+/** A model with a new head. The method says what trains. */
 function modelFor(method: Method, task: Task, embedded: Features, seed: number): tf.LayersModel {
   const args = {
     units: embedded.labels.shape[1],
@@ -110,10 +110,10 @@ function modelFor(method: Method, task: Task, embedded: Features, seed: number):
   return adapted;
 }
 
-/** Epochs of smaller steps. */
+/** Epochs with smaller steps. */
 const LAST = 2;
 
-/** Trains a model. The order of the examples hangs on the seed alone. */
+/** Trains a model. The order of the examples depends only on the seed. */
 async function fit(
   model: tf.LayersModel,
   {xs, labels}: Features,
@@ -122,7 +122,7 @@ async function fit(
   const numbers = shuffled(Array.from({length: labels.shape[0]}, (_, i) => i), seed); // prettier-ignore
   const order = tf.tensor1d(numbers, 'int32');
   const [y, ...x] = [labels, ...xs].map(tensor => tf.gather(tensor, order)) as [tf.Tensor, ...tf.Tensor[]];
-  // Smaller steps at the end, or the outcome hangs on the last few batches.
+  // Smaller steps at the end, or the result depends on the last few batches.
   for (const [count, rate] of [
     [epochs - LAST, learningRate],
     [LAST, learningRate / 10],
@@ -135,7 +135,7 @@ async function fit(
   tf.dispose([order, x, y]);
 }
 
-/** The share of test examples that a whole graph puts into their class. */
+/** The test accuracy of a whole graph. */
 export async function accuracyOfGraph({predict: run, test}: Task, graph: tf.GraphModel): Promise<number> {
   const chances = await run(graph);
   const share = agreement(chances, test.labels);
@@ -147,7 +147,7 @@ function accuracyOf(model: tf.LayersModel, {xs, labels}: Features): number {
   return tf.tidy(() => agreement(predict(model, xs), labels));
 }
 
-/** The share of rows that have their largest number at the same place. */
+/** The share of rows whose largest values are in the same column. */
 function agreement(chances: tf.Tensor, labels: tf.Tensor): number {
   return tf.tidy(() => {
     const hits = tf.equal(tf.argMax(chances, 1), tf.argMax(labels, 1));

@@ -6,14 +6,14 @@ import type {Mail} from './mail';
 import {makeCutter, type Vocabulary} from './pieces';
 import type {Features, Task} from './story';
 
-/** What a task is given beside its data. */
+/** The settings of a task. */
 export type Settings = Pick<Task, 'epochs' | 'rates' | 'batch' | 'seeds' | 'rank'>;
 
-/** Where the classifier is cut: the blocks before are computed once. */
+/** Where the classifier is cut. The blocks before the cut run once for each image. */
 const LAST_FROZEN = 'sequential/keras_layer/predict/MobilenetV2/expanded_conv_14/add';
 const BODY_END = 'sequential/keras_layer/predict/MobilenetV2/Conv_1/Relu6';
 
-/** MobileNetV2 is to sort emoji. Of its body the last blocks train, behind which there is a new head. */
+/** MobileNetV2 classifies emoji. The last blocks and a new head train. */
 export async function emojiTask(
   graph: tf.GraphModel,
   {train, test}: {train: Drawings; test: Drawings},
@@ -44,12 +44,12 @@ export async function emojiTask(
   return {graph, body, pooling, train: trained, test: tested, predict, ...settings};
 }
 
-/** Where USE-Lite is cut: behind what makes tensors of lists of different lengths, which no layer can. */
+/** Where USE-Lite is cut: after the operations on ragged lists, which no layer can compute. */
 const ENCODER = 'module_apply_default/Encoder_en/KonaTransformer/Encode/';
 const IDS = `${ENCODER}SparseToDense`;
 const EMBEDDINGS = `${ENCODER}Scatter/ScatterNd`;
 
-/** USE-Lite, a transformer that makes 512 numbers of a sentence, is to tell spam by its subject. */
+/** USE-Lite, a transformer with embeddings of 512 values, detects spam by its subject. */
 export async function spamTask(
   graph: tf.GraphModel,
   vocabulary: Vocabulary,
@@ -76,10 +76,10 @@ export async function spamTask(
   return {graph, body, pooling: () => [], train: trained, test: tested, predict, ...settings};
 }
 
-/** More pieces of a subject are not read. */
+/** Longer subjects are truncated, in tokens. */
 const LONGEST = 12;
 
-/** Lists of numbers as the graph takes them: the place of each, and the number. */
+/** Token ids as the graph takes them: the index of each, and the id. */
 function sparse(lists: number[][]): Record<'indices' | 'values', tf.Tensor> {
   const places = lists.flatMap((list, row) => list.map((_, column) => [row, column]));
   return {

@@ -3,19 +3,19 @@ import {landmarksOf, type Place, type Pose} from './skeleton';
 /** Red, green and blue, from 0 to 255. */
 export type Colour = readonly [red: number, green: number, blue: number];
 
-/** What a hand and what is behind it look like. */
+/** How a hand and its background look. */
 export interface Look {
-  /** The colours of the fingers, which take turns along each. */
+  /** The colors of the fingers, which alternate along each. */
   fingers: readonly Colour[];
   palm: Colour;
   arm: Colour;
-  /** How much thicker a glove makes the hand: 1 is a bare one. */
+  /** The thickness of the hand: 1 is a bare one, a glove is thicker. */
   thickness: number;
-  /** What is behind the hand: squares of these colours. */
+  /** The colors of the squares in the background. */
   ground: readonly Colour[];
-  /** Which square has which colour. */
+  /** Chooses the color of each square. */
   seed: number;
-  /** Where the light comes from, to the right and down. */
+  /** The direction of the light, as x and y. */
   light: readonly [number, number];
 }
 
@@ -39,12 +39,12 @@ const BONES: readonly (readonly [from: number, to: number, thick: number, thin: 
 
 /** Where a picture shows the hand: how near it is, and which colour it has there. */
 interface Surface {
-  /** −∞ where the ground is. */
+  /** −∞ in the background. */
   heights: Float32Array;
   colours: Uint8Array;
 }
 
-/** A square picture of a hand, as red, green and blue of each pixel, from 0 to 255. */
+/** A square image of a hand, as RGB values from 0 to 255. */
 export function drawHand(pose: Pose, look: Look, side: number): Uint8Array {
   const surface = {heights: new Float32Array(side * side).fill(-Infinity), colours: new Uint8Array(side * side)};
   const palette = [...look.fingers, look.palm, look.arm];
@@ -71,7 +71,7 @@ function add(from: Place, to: Place, share: number): Place {
   return [0, 1, 2].map(axis => from[axis]! + share * (to[axis]! - from[axis]!)) as unknown as Place;
 }
 
-/** Draws balls from one place to another. */
+/** Draws balls from one point to another. */
 function addBone(
   {heights, colours}: Surface,
   from: Place,
@@ -157,7 +157,7 @@ function shaded({heights, colours}: Surface, palette: Colour[], look: Look, side
   return pixels;
 }
 
-/** The colours of eight rows of eight squares. */
+/** The colors of eight rows of eight squares. */
 function groundOf({ground, seed}: Look): Colour[] {
   let state = seed;
   return Array.from({length: 64}, () => {

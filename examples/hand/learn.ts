@@ -6,21 +6,21 @@ import {shuffled} from '../shared/random';
 import {heard, type OnStep, tellSteps} from '../shared/steps';
 import type {Frames} from './data';
 
-/** Where the graph is cut: what lies before runs once for each picture, what lies behind learns. */
+/** Where the graph is cut. The part before the cut runs once for each image, the part after it trains. */
 export const CUT = 'model_1/model/add_4/ArithmeticOptimizer/AddOpsRewrite_add';
-/** The outputs that are trained: the landmarks, three numbers each, and how likely there is a hand. */
+/** The outputs that are trained: the landmarks, three values each, and the probability of a hand. */
 export const OUTPUTS = {landmarks: 'Identity', presence: 'Identity_1'};
 
-/** Depth is passed over: nobody can see it in a frame. */
+/** Depth is ignored, because nobody can see it in a frame. */
 const LAYOUT = {points: 21, dimensions: 2} as const;
 
-/** What trains of the part behind the cut: the last layer; low-rank updates of every layer; every weight. */
+/** What trains after the cut: the last layer, LoRA on every layer, or every weight. */
 export type Method = 'probe' | 'lora' | 'full';
 
-/** How much the answer to whether there is a hand weighs, beside the landmarks. */
+/** The weight of the loss of the hand's presence, relative to that of the landmarks. */
 const PRESENCE_WEIGHT = 0.05;
 
-/** How fast each learns: the better of a few. */
+/** The learning rates, the best of a few. */
 const RATES: Record<Method, number> = {probe: 3e-3, lora: 3e-3, full: 1e-3};
 
 /** A graph in two parts. */
@@ -29,13 +29,13 @@ export interface Hand {
   body: tf.LayersModel;
 }
 
-/** What the front computes of pictures, `[n, height, width, channels]`, and their landmarks as in `Frames`. */
+/** The front's output for images, `[n, height, width, channels]`, and their landmarks as in `Frames`. */
 export interface Features {
   xs: tf.Tensor4D;
   ys: tf.Tensor2D;
 }
 
-/** How long, and what is told meanwhile. */
+/** The length of a training, and its callback. */
 export interface Settings {
   method: Method;
   epochs: number;
@@ -43,7 +43,7 @@ export interface Settings {
   onStep?: OnStep;
 }
 
-/** Pictures in a step. */
+/** The batch size. */
 export const BATCH = 8;
 
 /** Cuts the graph of the hand in two. */
@@ -58,15 +58,15 @@ export async function openHand(graph: tf.GraphModel): Promise<Hand> {
   return {front, body};
 }
 
-/** What the front computes of pictures. */
+/** The front's output for images. */
 export function featuresOf({front}: Hand, {xs, ys}: Frames): Features {
   return {xs: front.predict(xs, {batchSize: 10}) as tf.Tensor4D, ys: tf.clone(ys)};
 }
 
 /**
- * What the front computes of pictures and of altered copies of them: turned, scaled, shifted, mirrored and lit.
+ * The front's output for images and for augmented copies of them: rotated, scaled, shifted, mirrored, and lit.
  *
- * @param goOn called after the pictures and after each copy. Whether to go on; without that there is no result.
+ * @param goOn called after the images and after each copy. If it returns `false`, the result is `null`.
  */
 export async function featuresOfCopies(
   hand: Hand,
@@ -96,21 +96,21 @@ export async function featuresOfCopies(
   }
 }
 
-/** The body, of which there trains what the method says. The body itself stays as it is. */
+/** The adapted body, in which the method says what trains. The body itself stays as it is. */
 export function adapted(body: tf.LayersModel, method: Method, seed: number): tf.LayersModel {
   const layers = body.layers.filter(layer => layer.weights.length > 0 && !layer.getClassName().endsWith('GraphOp'));
   const names = layers.map(({name}) => name);
   const [landmarks, presence] = body.outputs.map(({sourceLayer}) => sourceLayer.name) as [string, string];
   const trains: Record<Method, LoRAConfig> = {
     probe: {exclude: [() => true], trainInFull: [landmarks, presence]},
-    // A kernel with one column has nothing that a low rank would save.
+    // For a kernel with one column, a low rank saves nothing.
     lora: {rank: 8, alpha: 16, targets: names.filter(name => name !== presence), trainInFull: [presence], seed},
     full: {exclude: [() => true], trainInFull: names},
   };
   return applyLoRA(body, trains[method]);
 }
 
-/** A body that has learned from features. The order in which it sees them hangs on the seed alone. */
+/** Trains a body on features. Their order depends only on the seed. */
 export async function learn(
   body: tf.LayersModel,
   {xs, ys}: Features,
@@ -127,7 +127,7 @@ export async function learn(
   const callbacks = [learningRateSchedule({warmup: 0.1}), tellSteps(model, steps, onStep)];
   try {
     const args = {epochs, batchSize: BATCH, shuffle: false, verbose: 0, yieldEvery: 'never', callbacks} as const;
-    // Before the last layer there is something that can run once; before the first one there is nothing.
+    // Layers before the last one can run once. Before the first one there are none.
     await (method === 'probe' ? fitOnFeatures(model, x, [y, present], args) : model.fit(x, [y, present], args));
   } catch (error) {
     disposeModel(model);
@@ -148,7 +148,7 @@ function presenceLoss(truth: tf.Tensor, guess: tf.Tensor): tf.Tensor {
   return tf.mul(PRESENCE_WEIGHT, tf.metrics.binaryCrossentropy(truth, guess));
 }
 
-/** Without a frame that has no hand there is nothing to tell them apart by. */
+/** Without frames that have no hand, presence cannot be learned. */
 function nothing(_: tf.Tensor, guess: tf.Tensor): tf.Tensor {
   return tf.mul(0, tf.mean(guess, -1));
 }
@@ -158,18 +158,18 @@ export function errorOf(model: tf.LayersModel, {xs, ys}: Features): number {
   return tf.tidy(() => errorOfGuesses(guessesOf(model, xs).landmarks, ys));
 }
 
-/** What a body says of features: the landmarks, and how likely there is a hand, `[n, 1]`. */
+/** A body's predictions: the landmarks, and the probability of a hand, `[n, 1]`. */
 export function guessesOf(model: tf.LayersModel, xs: tf.Tensor4D): Record<keyof typeof OUTPUTS, tf.Tensor> {
   const [landmarks, presence] = model.predict(xs, {batchSize: 20}) as [tf.Tensor, tf.Tensor];
   return {landmarks, presence};
 }
 
-/** The mean error of landmarks `[n, 63]` that something else gave. */
+/** The mean error of landmarks `[n, 63]`. */
 export function errorOfGuesses(guesses: tf.Tensor, ys: tf.Tensor2D): number {
   return tf.tidy(() => normalizedMeanError(LAYOUT)(ys, guesses).dataSync()[0]!);
 }
 
-/** In how many a hand is seen, of answers to how likely there is one. */
+/** In how many frames a hand is found. */
 export function seenIn(presence: tf.Tensor): number {
   return tf.tidy(() => tf.sum(tf.greater(presence, 0.5)).dataSync()[0]!);
 }

@@ -1,10 +1,10 @@
 import {drawHand, type Look} from './drawing';
 import type {Pose} from './skeleton';
 
-/** Width and height of a picture, in pixels, as the model takes it. */
+/** Width and height of the model's input, in pixels. */
 export const SIDE = 224;
 
-/** A bare hand before a plain wall, which the model knows; and a striped glove before something that is as striped. */
+/** A bare hand in front of a plain wall, as the model knows it, and a striped glove in front of squares. */
 export const LOOKS = {
   bare: {
     fingers: [[222, 170, 140]],
@@ -34,7 +34,7 @@ export const LOOKS = {
 
 export type LookName = keyof typeof LOOKS;
 
-/** A hand as it may be held, by chance: most fingers are stretched. */
+/** A random pose with most fingers stretched. */
 export function randomPose(random: () => number): Pose {
   const either = (most: number) => most * (2 * random() - 1);
   return {
@@ -47,13 +47,13 @@ export function randomPose(random: () => number): Pose {
   };
 }
 
-/** A picture of a hand that is held like this, as red, green and blue from 0 to 255. */
+/** An image of a hand in a pose, as RGB values from 0 to 255. */
 export function picture(pose: Pose, look: LookName, random: () => number): Uint8Array {
   const seed = Math.floor(2 ** 32 * random());
   return drawHand(pose, {...LOOKS[look], seed, light: [1.2 * random() - 0.6, -0.6]}, SIDE);
 }
 
-/** A picture of what is behind the hand, without one. */
+/** An image of the background without a hand. */
 export function pictureOfGround(look: LookName, random: () => number): Uint8Array {
   return picture({...randomPose(random), size: 1, at: [-10 * SIDE, 0]}, look, random);
 }

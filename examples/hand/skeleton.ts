@@ -1,4 +1,4 @@
-/** A place in space: to the right, down, and away from who looks. */
+/** A point in space: right, down, and away from the viewer. */
 export type Place = readonly [x: number, y: number, z: number];
 
 /** How a hand is held. Angles are in radians. */
@@ -7,13 +7,13 @@ export interface Pose {
   bend: readonly number[];
   /** How far the fingers are apart: 0 is together. */
   spread: number;
-  /** Turns of the whole hand about the axes to the right, down, and towards who looks. */
+  /** Rotations of the whole hand about the axes to the right, down, and towards the viewer. */
   turn: Place;
   /** Whether it is the other hand. */
   isMirrored: boolean;
   /** The length from the wrist to the knuckle of the middle finger, in pixels. */
   size: number;
-  /** Where its middle is, in pixels. */
+  /** The position of its center, in pixels. */
   at: readonly [x: number, y: number];
 }
 

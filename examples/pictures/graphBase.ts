@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 
 /**
- * A larger MobileNetV2 (1.4), which `nsfwjs` brings as a GraphModel with weights of 8 bits: `[n, 224, 224, 3]`, values
- * from 0 to 1. For one that is files at an address, this is `tf.loadGraphModel(url)`.
+ * A larger MobileNetV2 (1.4), a GraphModel with 8-bit weights in `nsfwjs`: `[n, 224, 224, 3]`, values from
+ * 0 to 1. For a model at a URL, use `tf.loadGraphModel(url)`.
  */
 export async function loadGraph(): Promise<tf.GraphModel> {
   const {MobileNetV2MidModel} = await import('nsfwjs/models/mobilenet_v2_mid');

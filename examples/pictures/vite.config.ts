@@ -2,7 +2,7 @@ import {fileURLToPath} from 'node:url';
 import {defineConfig, type Plugin} from 'vite';
 import {samples} from '../shared/emoji';
 
-/** Three kinds of drawings to begin with, ten to learn from and four to try, as the module `virtual:samples`. */
+/** The drawings of the page, as the module `virtual:samples`: three kinds, ten each to train on and four to try. */
 const drawings: Plugin = {
   name: 'samples',
   resolveId: id => (id === 'virtual:samples' ? '\0samples' : undefined),
@@ -17,6 +17,6 @@ export default defineConfig({
   plugins: [drawings],
   server: {host: '127.0.0.1'},
   preview: {host: '127.0.0.1'},
-  // The base is a module of 3.5 MB, and TensorFlow.js is large; that is known.
+  // The base is a module of 3.5 MB, and TensorFlow.js is large.
   build: {outDir: 'output/site', emptyOutDir: true, chunkSizeWarningLimit: 5000},
 });

@@ -1,4 +1,4 @@
-/** A response that tells how much of it has come, in bytes. Where nothing says how much there will be, `total` is 0. */
+/** A response that reports its progress in bytes. `total` is 0 if its size is not known. */
 export function counted(response: Response, onProgress: (done: number, total: number) => void): Response {
   const total = Number(response.headers.get('content-length') ?? 0);
   let done = 0;

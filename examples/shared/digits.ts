@@ -13,7 +13,7 @@ export interface Digits {
   labels: tf.Tensor2D;
 }
 
-/** Real handwritten digits from the `mnist` package: `count` of each, from number `start` on, the ten in turn. */
+/** Real handwritten digits from the `mnist` package: `count` of each from index `start`, the ten in turn. */
 export function loadDigits(start: number, count: number): Digits {
   const all = Array.from({length: 10}, (_, digit) => {
     const text = readFileSync(join(DIGITS, `${digit}.json`), 'utf8');

@@ -1,4 +1,4 @@
-/** The element with an id, which index.html is known to have. */
+/** The element with an id, which index.html must have. */
 export function byId<E extends Element = HTMLElement>(id: string): E {
   const element = document.getElementById(id);
   if (element === null) {
@@ -18,14 +18,14 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** The number in a field, moved into the field's range. */
+/** The number in a field, clipped to the field's range. */
 export function numberIn(input: HTMLInputElement): number {
   const value = Math.min(Number(input.max), Math.max(Number(input.min), input.valueAsNumber || 0));
   input.valueAsNumber = value;
   return value;
 }
 
-/** The whole number in a field, moved into the field's range. */
+/** The integer in a field, clipped to the field's range. */
 export function wholeNumberIn(input: HTMLInputElement): number {
   input.valueAsNumber = Math.round(input.valueAsNumber || 0);
   return numberIn(input);
@@ -35,7 +35,7 @@ export function percent(share: number): string {
   return `${(100 * share).toFixed(share === 1 ? 0 : 1)} %`;
 }
 
-/** Does something that takes a while, and says in a line how it ended, or what went wrong. */
+/** Does something that takes a while, and shows its result or its error in a line. */
 export async function sayOutcome(line: HTMLElement, doing: () => Promise<string>): Promise<void> {
   try {
     line.textContent = await doing();

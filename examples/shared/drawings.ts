@@ -1,8 +1,8 @@
 import {Resvg} from '@resvg/resvg-js';
 
 /**
- * Leaves out what repeats another drawing in another skin tone or sex, lest a drawing be held out of which the training
- * set has a twin.
+ * Leaves out variants of a drawing in another skin tone or gender, so that no held-out drawing has a twin in the
+ * training set.
  */
 export function isDistinct(name: string): boolean {
   return !/-(?:light|medium|dark)$|^(?:man|woman|men|women)-/.test(name);

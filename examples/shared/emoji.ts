@@ -7,7 +7,7 @@ export interface EmojiSet {
   categories: Record<string, string[]>;
 }
 
-/** Microsoft's Fluent Emoji Flat, which npm brings. */
+/** Microsoft's Fluent Emoji Flat, from npm. */
 export function fluentEmoji(): EmojiSet {
   const json = (file: string) =>
     JSON.parse(readFileSync(packageFile(`@iconify-json/fluent-emoji-flat/${file}.json`), 'utf8')) as object;

@@ -15,7 +15,7 @@ export class History {
     button.addEventListener('click', () => this.undo());
     document.addEventListener('keydown', event => {
       const isUndo = event.key === 'z' && (event.ctrlKey || event.metaKey) && !event.shiftKey;
-      // In a field the browser undoes what is typed.
+      // In a text field, the browser undoes typing.
       const {target} = event;
       const isText =
         target instanceof HTMLTextAreaElement || (target instanceof HTMLInputElement && target.type === 'text');

@@ -2,8 +2,8 @@ const DATABASE = 'tfjs-lora-pages';
 const STORE = 'kept';
 
 /**
- * A value that the browser keeps for a page, in IndexedDB: anything that can be copied, bytes and lists of them too. Of
- * values that are written in quick succession only the last need be kept.
+ * A value that the browser keeps for a page in IndexedDB: anything that can be cloned, also lists of bytes. Of values
+ * that are written in quick succession, the last one is kept.
  */
 export class Kept<T> {
   private next: {value: T} | null = null;
@@ -11,7 +11,7 @@ export class Kept<T> {
 
   constructor(private readonly name: string) {}
 
-  /** What was kept last; `null` if that is nothing, or the visitor lets no page keep anything. */
+  /** The value that was kept last; `null` if there is none, or if the browser allows no storage. */
   async read(): Promise<T | null> {
     try {
       return ((await request('readonly', store => store.get(this.name))) as T | undefined) ?? null;
@@ -43,7 +43,7 @@ export class Kept<T> {
   }
 }
 
-/** Does one thing in the store, and waits until that is on the disk. */
+/** Makes a request to the store, and waits until it is on the disk. */
 async function request(mode: IDBTransactionMode, act: (store: IDBObjectStore) => IDBRequest): Promise<unknown> {
   const opening = indexedDB.open(DATABASE, 1);
   opening.addEventListener('upgradeneeded', () => opening.result.createObjectStore(STORE));

@@ -1,16 +1,16 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, disposeModel, getAdapter, loadAdapter, toSafetensors, trainableVariables} from 'tfjs-lora';
 
-/** What a page has learned: an adapted model, one at a time, or none. */
+/** The adapted model of a page, if there is one. */
 export class Learning {
   private adapted: tf.LayersModel | undefined;
 
-  /** The model, if something has been learned. */
+  /** The adapted model, if there is one. */
   get model(): tf.LayersModel | undefined {
     return this.adapted;
   }
 
-  /** The model. @throws Error for the visitor if nothing has been learned. */
+  /** The adapted model. @throws Error for the visitor if there is none. */
   get learned(): tf.LayersModel {
     if (this.adapted === undefined) {
       throw new Error('Nothing has been learned yet.');
@@ -18,7 +18,7 @@ export class Learning {
     return this.adapted;
   }
 
-  /** Takes on an adapted model in place of the present one. Gives how many parameters and bytes its adapter has. */
+  /** Replaces the adapted model. Returns the parameters of its adapter, and the bytes of its file. */
   async takeOn(model: tf.LayersModel): Promise<{parameters: number; bytes: number}> {
     this.forget();
     this.adapted = model;

@@ -15,7 +15,7 @@ export const KINDS = [...new Set(ALL.map(({kind}) => kind))];
 /** Twenty-two drawings of each kind. */
 export const DRAWINGS: readonly Drawing[] = ALL.map(({kind, body}) => ({label: KINDS.indexOf(kind), body}));
 
-/** Which drawings of each kind to learn from, and which others to be measured by: another choice for each seed. */
+/** Chooses training and test drawings of each kind, differently for each seed. */
 export function choose(counts: {train: number; test: number}, seed: number): {train: number[]; test: number[]} {
   const kinds = KINDS.map((_, kind) => {
     const own = DRAWINGS.flatMap(({label}, i) => (label === kind ? [i] : []));

@@ -12,45 +12,45 @@ import {compileModel, exportTransformer, loadTransformer, type StreamSource} fro
 import {shuffled} from '../shared/random';
 import {heard, type OnStep, tellSteps} from '../shared/steps';
 
-/** What trains beside the new head: nothing; low-rank updates in the last blocks; every weight of these. */
+/** What trains in addition to the new head: nothing, LoRA in the last blocks, or all their weights. */
 export type Way = 'probe' | 'lora' | 'full';
 
-/** How fast each learns, and how often it sees each picture: the best of a few, with another choice of drawings. */
+/** The learning rates and epochs, the best of a few on another choice of drawings. */
 export const SETTINGS: Record<Way, {rate: number; epochs: number}> = {
   probe: {rate: 3e-3, epochs: 40},
   lora: {rate: 3e-4, epochs: 8},
   full: {rate: 1e-4, epochs: 4},
 };
 
-/** Pictures in a step, and that are looked at at once. */
+/** The batch sizes of training and prediction. */
 const [BATCH, LOOKED_AT] = [8, 10];
 
-/** Rows and columns of patches in a picture. The model was trained with 37, and takes fewer, which costs less. */
+/** Rows and columns of patches in an image. The model was trained with 37, and fewer cost less. */
 const PATCHES = 8;
 
-/** What the head gets: what the base sees in a picture. */
+/** The input of the head: the base's features of an image. */
 const VIEW = 'classifier/input';
 
 /** The files of a model of the hub. */
 export interface BaseFiles {
   config: {patch_size: number};
-  /** What is done to pictures, as it was published. */
+  /** The published preprocessing. */
   preprocessor: Record<string, unknown>;
   weights: StreamSource;
 }
 
-/** Width and height of a picture as the model takes it, in pixels. */
+/** Width and height of the model's input, in pixels. */
 export function edgeOf({config}: BaseFiles): number {
   return PATCHES * config.patch_size;
 }
 
-/** What is done to pictures here: they are small, and whole. */
+/** The preprocessing here: small images, not cropped. */
 function preprocessorOf(files: BaseFiles): Record<string, unknown> {
   const edge = edgeOf(files);
   return {...files.preprocessor, size: {height: edge, width: edge}, do_center_crop: false};
 }
 
-/** A base with a new head for so many classes, which begins at zero. */
+/** A base with a new head for some number of classes, initialized with zeros. */
 export async function openBase(files: BaseFiles, labels: number): Promise<tf.LayersModel> {
   const {model: base} = await loadTransformer({...files, preprocessor: preprocessorOf(files), labels});
   const head = base.getLayer('classifier');
@@ -62,13 +62,13 @@ function blockOf(name: string): number {
   return Number(/encoder\/layer\/(\d+)\//.exec(name)?.[1] ?? -1);
 }
 
-/** The first of the blocks in which something trains: the last third of them. */
+/** The first block that trains: the last third of them do. */
 function firstBlock({layers}: tf.LayersModel): number {
   const blocks = 1 + Math.max(...layers.map(({name}) => blockOf(name)));
   return Math.floor((2 * blocks) / 3);
 }
 
-/** What trains of a base, as `applyLoRA` takes it. */
+/** What trains in a base, as a config for `applyLoRA`. */
 export function configOf(base: tf.LayersModel, way: Way, seed: number): LoRAConfig {
   const first = firstBlock(base);
   const late = base.layers.filter(({name, weights}) => weights.length > 0 && blockOf(name) >= first);
@@ -90,7 +90,7 @@ export function configOf(base: tf.LayersModel, way: Way, seed: number): LoRAConf
   }
 }
 
-/** What the base computes of pictures before anything trains, by the names of its layers. `[n, …]` each. */
+/** The features of images that never change during training, by the names of layers. `[n, …]` each. */
 export type Seen = Readonly<Record<string, tf.Tensor>>;
 
 /**
@@ -120,7 +120,7 @@ export async function see(
   return seen;
 }
 
-/** What was seen in some of the pictures, in another order. */
+/** The features of some of the images, in another order. */
 export function rowsOf(seen: Seen, rows: readonly number[]): Seen {
   const indices = tf.tensor1d([...rows], 'int32');
   const found = Object.entries(seen).map(([name, values]) => [name, tf.gather(values, indices)] as const);
@@ -128,18 +128,18 @@ export function rowsOf(seen: Seen, rows: readonly number[]): Seen {
   return Object.fromEntries(found);
 }
 
-/** What was seen in pictures, joined in their order. */
+/** Concatenates features. */
 export function joined(parts: readonly Seen[]): Seen {
   const names = Object.keys(parts[0]!);
   return Object.fromEntries(names.map(name => [name, tf.concat(parts.map(part => part[name]!))]));
 }
 
-/** What the piece of a model that trains takes of what was seen. */
+/** The inputs of the part of a model that trains. */
 function inputsOf({prefix}: Split, seen: Seen): tf.Tensor[] {
   return prefix.outputs.map(({sourceLayer}) => seen[sourceLayer.name]!);
 }
 
-/** How long, and what is told meanwhile. */
+/** The length of a training, and its callback. */
 export interface Course {
   rate: number;
   epochs: number;
@@ -147,7 +147,7 @@ export interface Course {
   onStep?: OnStep;
 }
 
-/** Trains an adapted model with what its base has seen. The order of pictures hangs on the seed alone. */
+/** Trains an adapted model on features. Their order depends only on the seed. */
 export async function learn(
   model: tf.LayersModel,
   seen: Seen,
@@ -252,13 +252,13 @@ export interface Guess {
   chance: number;
 }
 
-/** The most likely class of each picture, by an adapted model and what its base has seen. */
+/** The most likely class of each image, by an adapted model and features. */
 export function guesses(model: tf.LayersModel, seen: Seen): Guess[] {
   const split = splitAtFirstAdapter(model);
   return likeliest(() => split.suffix.predict(inputsOf(split, seen), {batchSize: LOOKED_AT}) as tf.Tensor);
 }
 
-/** The most likely class of each picture, by logits `[n, classes]`. */
+/** The most likely class of each image, by logits `[n, classes]`. */
 export function likeliest(logits: () => tf.Tensor): Guess[] {
   const chances = tf.tidy(() => tf.softmax(logits()).arraySync() as number[][]);
   return chances.map(each => {
@@ -282,7 +282,7 @@ export function nearestClasses(seen: Seen, labels: readonly number[], others: Se
   });
 }
 
-/** What was learned, merged into the model, as the files that transformers and `loadTransformer` load. */
+/** The merged model as files for transformers and `loadTransformer`. */
 export async function hubFiles(
   model: tf.LayersModel,
   files: BaseFiles,

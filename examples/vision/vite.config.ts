@@ -6,7 +6,7 @@ import {choose, DRAWINGS, KINDS} from './data';
 
 const built = (name: string) => fileURLToPath(new URL(`../../dist/${name}.js`, import.meta.url));
 
-/** Emoji to begin with, ten of each kind to learn from and four to try, as the module `virtual:emoji`. */
+/** The emoji of the page, as the module `virtual:emoji`: ten of each kind to train on and four to try. */
 const emoji: Plugin = {
   name: 'emoji',
   resolveId: id => (id === 'virtual:emoji' ? '\0emoji' : undefined),

@@ -172,7 +172,7 @@ describeInBrowser('the page that teaches a picture classifier', () => {
       await says('Trained');
       expect(await page.isVisible('#progress')).toBe(false);
       const cells = await page.$$eval('#results td', all => all.map(({textContent}) => textContent));
-      expect(cells[0]).toBe('LoRA and a new head');
+      expect(cells[0]).toBe('LoRA');
       // Factors of 160×960, 960×320 and 320×1280 at rank 4, and the head of 1280×2 and 2.
       expect(cells[2]).toBe((4 * (160 + 960 + 960 + 320 + 320 + 1280) + 2 * 1281).toLocaleString('en'));
       chances = await tryFirst();

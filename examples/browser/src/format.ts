@@ -4,14 +4,14 @@ export const PIXELS = SIDE * SIDE;
 
 /** The digits that the base model knows. */
 export const KNOWN_DIGITS = [0, 1, 2, 3, 4];
-/** The digits that it does not. `public/samples.bin` holds images of them, digit after digit. */
+/** The digits that it does not know. `public/samples.bin` contains images of them, digit after digit. */
 export const NEW_DIGITS = [5, 6, 7, 8, 9];
-/** Images of each new digit to train on; they come first … */
+/** Images of each new digit to train on, which come first. */
 export const TRAINING = 100;
-/** … and images of each that no training sees. */
+/** Held-out images of each new digit. */
 export const HELD_OUT = 40;
 
-/** Images with the number of the class that each shows. */
+/** Images with their class indices. */
 export interface LabelledImages {
   images: Uint8Array[];
   classes: number[];

@@ -46,10 +46,10 @@ let digits: DigitImages;
 let backend: Backend = 'cpu';
 let baseParameters = 0;
 let adapter: AdapterState | null = null;
-/** What the worker is doing that must not be disturbed. */
+/** What the worker is doing, if it must not be interrupted. */
 let activity: 'starting' | 'training' | 'working' | null = 'starting';
 
-/** Shows what has been collected. */
+/** Shows the samples. */
 function showSamples(): void {
   labelList.show(samples);
   showLeftOut(null);
@@ -80,7 +80,7 @@ function rememberSamples(what: string): void {
   });
 }
 
-/** The adapter that there is, as a way back to it. To be called before another one takes its place. */
+/** Returns a function that restores the current adapter. Call it before the adapter is replaced. */
 async function wayBack(): Promise<() => Promise<void>> {
   const file = adapter === null ? null : await client.call('adapterFile');
   return () =>
@@ -101,7 +101,7 @@ function setAdapter(value: AdapterState | null): void {
   showAdapter(adapter, baseParameters);
 }
 
-/** Lets the visitor do what makes sense now. */
+/** Enables the controls that make sense now. */
 function showState(): void {
   const {labels, samples: collected} = samples.forTraining();
   const further = adapter !== null && adapter.labels.join('\n') === labels.join('\n');
@@ -135,7 +135,7 @@ function showState(): void {
   history.allow(idle);
 }
 
-/** Does something with the worker alone, and says so if it fails. */
+/** Does something with the worker that must not be interrupted, and shows an error if it fails. */
 async function alone(what: 'training' | 'working', work: () => Promise<void>): Promise<void> {
   activity = what;
   hideMessage();
@@ -264,7 +264,7 @@ function showBackend(value: Backend): void {
   byId<HTMLSelectElement>('backend').value = value;
 }
 
-/** Tells the worker how strong the adapter is to be. */
+/** Tells the worker the strength of the adapter. */
 function setStrength(): void {
   const isOn = byId<HTMLInputElement>('on').checked;
   const {valueAsNumber} = byId<HTMLInputElement>('strength');

@@ -1,4 +1,4 @@
-/** What the page asks of the worker, and what the worker tells the page. */
+/** The calls from the page to the worker, and the news from the worker. */
 import type {FederationState} from 'tfjs-lora/federated';
 import type {Method} from '../task';
 

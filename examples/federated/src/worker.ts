@@ -1,4 +1,4 @@
-/** The worker's door: calls come in, results, errors and news go out. */
+/** The entry of the worker: calls come in; results, errors, and news go out. */
 import {answerCalls} from '../../shared/worker';
 import {ClientEngine} from './engine';
 

@@ -2,7 +2,7 @@ import {makeSvg} from '../../shared/svg';
 import {SIDE} from '../looks';
 import {BONES, NAMES} from './points';
 
-/** How near to a point a finger or the mouse has to come, in pixels of the picture. */
+/** How close to a landmark a finger or the mouse has to be, in pixels of the image. */
 const REACH = 20;
 const STEPS: Record<string, readonly [x: number, y: number]> = {
   ArrowLeft: [-1, 0],
@@ -11,7 +11,7 @@ const STEPS: Record<string, readonly [x: number, y: number]> = {
   ArrowDown: [0, 1],
 };
 
-/** A frozen frame whose points can be moved: by mouse, by touch, and by the arrow keys. */
+/** A frozen frame whose landmarks can be moved by mouse, touch, or arrow keys. */
 export class PointEditor {
   private landmarks: number[] = [];
   private readonly lines = BONES.map(() => makeSvg('line'));
@@ -32,7 +32,7 @@ export class PointEditor {
     }
   }
 
-  /** Three numbers of each landmark. */
+  /** Three values of each landmark. */
   get value(): number[] {
     return [...this.landmarks];
   }
@@ -83,7 +83,7 @@ export class PointEditor {
     this.place.textContent = this.textOf(point);
   }
 
-  /** Where an event is, in pixels of the picture. */
+  /** The position of an event, in pixels of the image. */
   private placeOf({clientX, clientY}: PointerEvent): [x: number, y: number] {
     const {left, top, width} = this.drawing.getBoundingClientRect();
     return [((clientX - left) * SIDE) / width, ((clientY - top) * SIDE) / width];

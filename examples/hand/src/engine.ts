@@ -27,12 +27,12 @@ import {
   type Start,
 } from './protocol';
 
-/** No adapter of this model comes near it. */
+/** No adapter of this model is nearly as large. */
 const MOST_BYTES = 2 ** 24;
-/** About so many pictures are in an epoch, copies included. */
+/** About how many images are in an epoch, with copies. */
 const EXAMPLES = 120;
 
-/** The model of hands, and what it has learned. */
+/** The hand model and its adapter. */
 export class HandEngine implements Engine {
   private graphModel: tf.GraphModel | undefined;
   private hand: Hand | undefined;
@@ -50,7 +50,7 @@ export class HandEngine implements Engine {
 
   look(picture: ImageData): Promise<Sight> {
     const {front, body} = this.opened();
-    // What lies before the cut is the same for both.
+    // The part before the cut is the same for both.
     const seen = tf.tidy(() => front.predict(tensorOf([picture])) as tf.Tensor4D);
     const by = (model: tf.LayersModel): Guess =>
       tf.tidy(() => {
@@ -108,7 +108,7 @@ export class HandEngine implements Engine {
     }
   }
 
-  /** A measure of frames, by the model as it was published and by another. */
+  /** Measures frames with the published model and with another. */
   private measured(
     labelled: readonly Labelled[],
     model: tf.LayersModel,

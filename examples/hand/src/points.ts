@@ -2,7 +2,7 @@ import {SIDE} from '../looks';
 
 const FINGERS = ['Thumb', 'Index finger', 'Middle finger', 'Ring finger', 'Little finger'];
 
-/** What each of the 21 landmarks is, as the model counts them. */
+/** The names of the 21 landmarks, in the model's order. */
 export const NAMES: readonly string[] = [
   'Wrist',
   ...FINGERS.flatMap(finger => {
@@ -18,7 +18,7 @@ export const BONES: readonly (readonly [from: number, to: number])[] = [
   ...[5, 9, 13].map(knuckle => [knuckle, knuckle + 4] as const),
 ];
 
-/** Shows a picture, and landmarks on it in the colour of their canvas. Three numbers of each are in pixels. */
+/** Shows an image, and landmarks on it in the color of the canvas. Each has three values in pixels. */
 export function show(
   canvas: HTMLCanvasElement,
   picture: HTMLCanvasElement | null,
@@ -37,7 +37,7 @@ export function show(
   const pen = Math.max(0.35, scale / 2);
   const at = (i: number) => [scale * landmarks[3 * i]!, scale * landmarks[3 * i + 1]!] as const;
   const colour = getComputedStyle(canvas).getPropertyValue('--points');
-  // A dark line under a light one is seen on any picture.
+  // A dark line under a light one is visible on any image.
   for (const [style, thickness] of [
     ['#000', 5 * pen],
     [colour, 2.5 * pen],

@@ -1,7 +1,4 @@
-/**
- * What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the
- * other.
- */
+/** The calls from the page to the worker, and the news from the worker. All values are copied. */
 
 /** A frame that a visitor has corrected. */
 export interface Labelled {
@@ -16,7 +13,7 @@ export function heldOutOf(frames: readonly Pick<Labelled, 'landmarks'>[]): boole
   return frames.map(({landmarks}) => ++counts[landmarks === null ? 'none' : 'hand'] % 5 === 0);
 }
 
-/** What the worker does. Every method may fail with a message for the visitor, and has then changed nothing. */
+/** What the worker does. A method that fails gives a message for the visitor, and has changed nothing. */
 export interface Engine {
   /** Loads the model from the file at a URL. */
   start(url: string): Promise<Start>;
@@ -51,7 +48,7 @@ export interface Guess {
   presence: number;
 }
 
-/** How many parameters an adapter has, and how many bytes its file. */
+/** The parameters of an adapter, and the bytes of its file. */
 export interface Size {
   parameters: number;
   bytes: number;
@@ -60,9 +57,9 @@ export interface Size {
 export interface Learned extends Size {
   seconds: number;
   isStopped: boolean;
-  /** The frames with a hand that were held out, and the mean error in them, as a share of the hand's diagonal. */
+  /** The held-out frames with a hand, and their mean error, relative to the hand's diagonal. */
   hands: {count: number; before: number; after: number};
-  /** The frames without a hand that were held out, and in how many of them one was seen. */
+  /** The held-out frames without a hand, and in how many of them one was found. */
   grounds: {count: number; before: number; after: number};
 }
 

@@ -3,13 +3,13 @@ import {mulberry32} from '../../shared/random';
 import {picture, pictureOfGround, randomPose, SIDE} from '../looks';
 import {landmarksOf} from '../skeleton';
 
-/** A picture as large as the model takes it, and where its landmarks are, if that is known. */
+/** An image in the size of the model's input, and its landmarks, if they are known. */
 export interface Frame {
   picture: HTMLCanvasElement;
   truth: number[] | null;
 }
 
-/** Where frames come from: the camera, a video, pictures, or drawings of a glove. */
+/** The source of frames: the camera, a video, images, or drawings of a glove. */
 export class Source {
   private stills: readonly Frame[] = [];
   private at = 0;
@@ -19,7 +19,7 @@ export class Source {
 
   constructor(private readonly video: HTMLVideoElement) {}
 
-  /** Another number after each change of what is watched. */
+  /** A number that changes with the source. */
   get change(): number {
     return this.changes;
   }
@@ -28,17 +28,17 @@ export class Source {
     return this.kind !== 'none';
   }
 
-  /** Whether the frame changes by itself. */
+  /** Whether the source is a video. */
   get isMoving(): boolean {
     return this.kind === 'video';
   }
 
-  /** Whether there is another picture. */
+  /** Whether there is another image. */
   get hasNext(): boolean {
     return this.stills.length > 1;
   }
 
-  /** The present frame. */
+  /** The current frame. */
   frame(): Frame | null {
     if (this.kind === 'video') {
       return this.video.videoWidth === 0 ? null : {picture: pictureOfVideo(this.video, SIDE), truth: null};
@@ -61,7 +61,7 @@ export class Source {
     this.kind = 'video';
   }
 
-  /** A video, or pictures. */
+  /** A video, or images. */
   async useFiles(files: readonly File[]): Promise<void> {
     const film = files.find(({type}) => type.startsWith('video/'));
     if (film === undefined) {
@@ -101,7 +101,7 @@ export class Source {
   }
 }
 
-/** So many drawings of a hand in a glove, the same for the same seed. */
+/** Drawings of a hand in a glove, the same ones for the same seed. */
 export function drawings(count: number, seed: number): Frame[] {
   const random = mulberry32(seed);
   return Array.from({length: count}, () => {
@@ -110,13 +110,13 @@ export function drawings(count: number, seed: number): Frame[] {
   });
 }
 
-/** So many drawings of what is behind the glove, without it. */
+/** Drawings of the background without a hand. */
 export function grounds(count: number, seed: number): Frame[] {
   const random = mulberry32(seed);
   return Array.from({length: count}, () => ({picture: canvasOf(pictureOfGround('glove', random)), truth: null}));
 }
 
-/** Red, green and blue of a square picture, on a canvas. */
+/** The RGB values of a square image, on a canvas. */
 function canvasOf(pixels: Uint8Array): HTMLCanvasElement {
   const image = new ImageData(SIDE, SIDE);
   for (let i = 0; i < SIDE * SIDE; i++) {

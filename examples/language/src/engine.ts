@@ -16,15 +16,15 @@ import {startWasm} from '../../shared/wasm';
 import type {Course, Engine, Learned, News, Prompt, Size, Start} from './protocol';
 
 const LORA: LoRAConfig = {rank: 8, alpha: 16, seed: 1, targets: [/[qv]_proj$/]};
-/** No adapter of this model comes near it. */
+/** No adapter of this model is nearly as large. */
 const MOST_BYTES = 2 ** 27;
-/** Texts of more tokens are cut. */
+/** Longer texts are truncated, in tokens. */
 const MAX_LENGTH = 256;
 const BATCH = 4;
-/** Generated texts end after this many tokens. */
+/** The maximum length of generated texts, in tokens. */
 const MOST_TOKENS = 48;
 
-/** The language model, and what it has learned. */
+/** The language model and its adapter. */
 export class LanguageEngine implements Engine {
   private base: LoadedGGUF | undefined;
   private readonly learning = new Learning();

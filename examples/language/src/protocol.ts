@@ -1,9 +1,6 @@
 import type {ChatRecord, Message} from 'tfjs-lora/language';
 
-/**
- * What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the
- * other.
- */
+/** The calls from the page to the worker, and the news from the worker. All values are copied. */
 
 /** The text that the model continues, or the chat that it answers. */
 export type Prompt = string | readonly Message[];
@@ -16,7 +13,7 @@ export interface Course {
   sample: Prompt;
 }
 
-/** What the worker does. Every method may fail with a message for the visitor, and has then changed nothing. */
+/** What the worker does. A method that fails gives a message for the visitor, and has changed nothing. */
 export interface Engine {
   /** Loads the model from its file at a URL. */
   start(url: string): Promise<Start>;

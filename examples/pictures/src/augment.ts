@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 
 /**
- * Pictures as they might have been: mirrored or not, a little nearer, and lighter or darker, by chance. All of it runs
- * where the tensors are, on a graphics card too.
+ * Augments images: mirrored or not, cropped, and lighter or darker, at random. All of it runs on the backend of the
+ * tensors, also on a graphics card.
  *
  * @param images `[n, size, size, 3]`, values from 0 to 1.
- * @returns the pictures as they are, and `copies` altered ones of each after them.
+ * @returns the images, followed by `copies` augmented ones of each.
  */
 export function augment(images: tf.Tensor4D, copies: number, seed: number): tf.Tensor4D {
   return tf.tidy(() => {

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** Width and height of a picture, in pixels, as the base takes it: `[n, SIZE, SIZE, 3]`, values from 0 to 1. */
+/** Width and height of the base's input, `[n, SIZE, SIZE, 3]` with values from 0 to 1. */
 export const SIZE = 224;
 
 /**
- * A MobileNetV2 that knows photographs. The npm package `nsfwjs` brings it with its weights, as an NSFW classifier; of
- * that nothing but the body is used here. For a model that is files at an address, this is `tf.loadLayersModel(url)`.
+ * A MobileNetV2 that was trained on photos. The npm package `nsfwjs` includes it as an NSFW classifier, of which only
+ * the body is used here. For a model at a URL, use `tf.loadLayersModel(url)`.
  */
 export async function loadBase(): Promise<tf.LayersModel> {
   const {MobileNetV2Model} = await import('nsfwjs/models/mobilenet_v2');

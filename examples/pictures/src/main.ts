@@ -199,8 +199,12 @@ async function train(): Promise<string> {
     await saveAdapter(model, KEPT);
     localStorage.setItem(KEPT_NAMES, JSON.stringify(names));
     const parameters = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
-    const [{textContent: method}] = byId<HTMLSelectElement>('way').selectedOptions as unknown as [HTMLOptionElement];
-    const cells = [method, percent(right), parameters.toLocaleString('en'), seconds.toFixed(1)];
+    const cells = [
+      way === 'LoRA' ? 'LoRA' : 'New head only',
+      percent(right),
+      parameters.toLocaleString('en'),
+      seconds.toFixed(1),
+    ];
     byId('results').hidden = false;
     byId('results')
       .querySelector('tbody')!

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** Pictures as the base takes them: `[n, SIZE, SIZE, 3]`, values from 0 to 1. */
+/** Images as the base's input: `[n, SIZE, SIZE, 3]`, values from 0 to 1. */
 export function tensorOf(pictures: readonly HTMLCanvasElement[]): tf.Tensor4D {
   return tf.tidy(() => {
     const pixels = pictures.map(picture => tf.browser.fromPixels(picture)); // whole numbers from 0 to 255

@@ -16,7 +16,7 @@ import {startWasm} from '../../shared/wasm';
 import {inPlane} from './plane';
 import type {Engine, Labelled, Learned, News, Places, Size, Start} from './protocol';
 
-/** The layer that tells the groups apart. It trains in full, and no map needs it. */
+/** The layer that classifies the groups. It trains in full, and the map does not need it. */
 const HEAD = 'groups';
 /** Queries, values and both feed-forward layers; the head has the groups for outputs. */
 const LORA: LoRAConfig = {

@@ -22,8 +22,8 @@ export function inPlane(vectors: readonly Float32Array[]): [x: number, y: number
 }
 
 /**
- * The points turned and mirrored so that they lie as near as can be to where they were (orthogonal Procrustes): a plane
- * has no top, and what is shown one after the other should move no more than it has to.
+ * Rotates and mirrors the points so that they are as close as possible to where they were (orthogonal Procrustes). The
+ * orientation of the plane is arbitrary, and points should not move more than necessary.
  */
 export function turnedTowards(
   points: readonly [number, number][],
@@ -49,8 +49,8 @@ export function turnedTowards(
 }
 
 /**
- * The points moved so far that each two are at least `distance` apart, and none is further than `bound` from the middle
- * on either axis. Points that are apart already stay.
+ * Moves the points so that each two are at least `distance` apart, and none is further than `bound` from the middle on
+ * either axis. Points that are already apart stay.
  */
 export function movedApart(
   points: readonly [number, number][],
@@ -67,7 +67,7 @@ export function movedApart(
         const length = Math.hypot(x, y);
         if (length < distance - 1e-6) {
           isClose = true;
-          // Two in the same place part in a direction of their own.
+          // Two at the same position part in a direction that depends on their index.
           const [right, up] = length > 1e-9 ? [x / length, y / length] : [Math.cos(i + 1), Math.sin(i + 1)];
           const way = (distance - length) / 2;
           one[0] += way * right;

@@ -1,7 +1,4 @@
-/**
- * What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the
- * other.
- */
+/** The calls from the page to the worker, and the news from the worker. All values are copied. */
 
 /** A sentence and the name of the group that it belongs to. */
 export interface Labelled {
@@ -9,7 +6,7 @@ export interface Labelled {
   group: string;
 }
 
-/** What the worker does. Every method may fail with a message for the visitor, and has then changed nothing. */
+/** What the worker does. A method that fails gives a message for the visitor, and has changed nothing. */
 export interface Engine {
   /** Loads the encoder from the files under a URL. */
   start(url: string): Promise<Start>;
@@ -37,7 +34,7 @@ export interface Places {
   cosines: number[][];
 }
 
-/** How many parameters an adapter has, and how many bytes its file. */
+/** The parameters of an adapter, and the bytes of its file. */
 export interface Size {
   parameters: number;
   bytes: number;

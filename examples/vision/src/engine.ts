@@ -32,23 +32,23 @@ import {
   type Start,
 } from './protocol';
 
-/** No adapter of this model comes near it. */
+/** No adapter of this model is nearly as large. */
 const MOST_BYTES = 2 ** 25;
 
-/** The number of a picture, and its class. */
+/** The id of an image, and its class. */
 interface Labelled {
   id: number;
   label: number;
 }
 
-/** The model of pictures, and what it has learned. */
+/** The image model and its adapter. */
 export class VisionEngine implements Engine {
   private files: BaseFiles | undefined;
-  /** By how many classes it tells apart; the one that is learned from, and until something is learned another. */
+  /** By number of classes: the base of the adapter and, until it is trained, another one. */
   private readonly bases = new Map<number, tf.LayersModel>();
-  /** By the numbers of pictures. */
+  /** By the ids of images. */
   private readonly seen = new Map<number, Seen>();
-  /** The numbers of the pictures of classes, as they were looked at last. */
+  /** The ids of the images of each class, as of the latest `look`. */
   private classes: readonly (readonly number[])[] = [];
   private readonly learning = new Learning();
   private isStopped = false;
@@ -162,14 +162,14 @@ export class VisionEngine implements Engine {
     return this.files;
   }
 
-  /** The base with a head for so many classes. */
+  /** The base with a head for a number of classes. */
   private async baseFor(classes: number): Promise<tf.LayersModel> {
     const base = this.bases.get(classes) ?? (await openBase(this.opened(), classes));
     this.bases.set(classes, base);
     return base;
   }
 
-  /** Makes a model the one that is tried, and frees the bases of others. */
+  /** Replaces the trained model, and frees the bases of others. */
   private async takeOn(model: tf.LayersModel, classes: number): Promise<Size> {
     const size = await this.learning.takeOn(model);
     for (const [other, base] of this.bases) {
@@ -181,7 +181,7 @@ export class VisionEngine implements Engine {
     return size;
   }
 
-  /** Looks at pictures, at each once, and frees what was seen in all others. */
+  /** Computes the features of images, once for each, and frees those of all others. */
   private async seeAll(pictures: readonly Picture[]): Promise<void> {
     const [base] = this.bases.values();
     const strange = pictures.filter(({id}) => !this.seen.has(id));
@@ -203,13 +203,13 @@ export class VisionEngine implements Engine {
     }
   }
 
-  /** What the base saw in pictures; `null` of none. */
+  /** The features of images; `null` if there are none. */
   private seenIn(pictures: readonly {id: number}[]): Seen | null {
     return pictures.length === 0 ? null : joined(pictures.map(({id}) => this.seen.get(id)!));
   }
 }
 
-/** The pictures of classes: those to learn from, and those that are held out. */
+/** The images of classes: those to train on, and those that are held out. */
 function labelledIn(classes: readonly (readonly number[])[]): {own: Labelled[]; heldOut: Labelled[]} {
   const labelled = classes.flatMap((ids, label) => ids.map((id, i) => ({id, label, i})));
   return {own: labelled.filter(({i}) => !isHeldOut(i)), heldOut: labelled.filter(({i}) => isHeldOut(i))};
@@ -223,7 +223,7 @@ function labelsOf(labelled: readonly {label: number}[]): number[] {
   return labelled.map(({label}) => label);
 }
 
-/** The nearest class of each of the others, of those that have pictures; `null` if fewer than two have. */
+/** The nearest class of each of the others; `null` if fewer than two classes have images. */
 function nearest(seen: Seen | null, labels: readonly number[], others: Seen): number[] | null {
   const used = [...new Set(labels)];
   if (seen === null || used.length < 2) {

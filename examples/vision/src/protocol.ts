@@ -1,7 +1,4 @@
-/**
- * What the page asks of the worker, and what the worker tells the page. Everything here is copied from one to the
- * other.
- */
+/** The calls from the page to the worker, and the news from the worker. All values are copied. */
 
 /** An image, by its number. Its pixels can be left out if it was among the images of the previous call. */
 export interface Picture {
@@ -14,7 +11,7 @@ export function isHeldOut(place: number): boolean {
   return place % 5 === 4;
 }
 
-/** What the worker does. Every method may fail with a message for the visitor, and has then changed nothing. */
+/** What the worker does. A method that fails gives a message for the visitor, and has changed nothing. */
 export interface Engine {
   /** Loads the model from the files in a folder at a URL. */
   start(folder: string): Promise<Start>;
@@ -46,7 +43,7 @@ export interface Look {
   after: {label: number; chance: number} | null;
 }
 
-/** How many parameters an adapter has, and how many bytes its file. */
+/** The parameters of an adapter, and the bytes of its file. */
 export interface Size {
   parameters: number;
   bytes: number;

@@ -2,7 +2,7 @@ import type {Backend} from '../protocol';
 
 const KEY = 'digit-reader-backend';
 
-/** The backend that the visitor chose last time, as far as the browser remembers. */
+/** The backend that the visitor chose last time, if the browser keeps it. */
 export function rememberedBackend(): Backend | null {
   try {
     return localStorage.getItem(KEY) as Backend | null;

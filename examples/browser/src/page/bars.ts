@@ -1,6 +1,6 @@
 import {make} from '../../../shared/dom';
 
-/** Shows probabilities as bars, and names the likeliest. */
+/** Shows probabilities as bars, and the most likely label. */
 export function showBars(
   {bars, guess}: {bars: HTMLElement; guess: HTMLElement},
   labels: readonly string[],
@@ -11,7 +11,7 @@ export function showBars(
     bars.replaceChildren(...rows);
   }
   const best = probabilities === null ? -1 : probabilities.indexOf(Math.max(...probabilities));
-  // Before it has learned anything a model finds all as likely.
+  // For an untrained model, all are equally likely.
   const certain = best >= 0 && probabilities!.some(value => value < probabilities![best]! - 1e-6);
   guess.textContent = certain ? labels[best]! : '–';
   rows.forEach((row, i) => {

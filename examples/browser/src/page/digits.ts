@@ -1,6 +1,6 @@
 import {HELD_OUT, type LabelledImages, NEW_DIGITS, PIXELS, TRAINING} from '../format';
 
-/** The images of new digits that come with the page. */
+/** The images of new digits that the page includes. */
 export class DigitImages {
   private shown = 0;
 
@@ -14,7 +14,7 @@ export class DigitImages {
     return new DigitImages(Array.from({length: count}, (_, i) => bytes.slice(i * PIXELS, (i + 1) * PIXELS)));
   }
 
-  /** The next images of a digit to train on which are not among `present`. When all are there are no more. */
+  /** The next training images of a digit that are not in `present`, if there are any. */
   take(digit: number, count: number, present: readonly Uint8Array[]): Uint8Array[] {
     const free = this.imagesOf(digit)
       .slice(0, TRAINING)

@@ -56,7 +56,7 @@ export function showAdapter(adapter: AdapterState | null, baseParameters: number
   byId('size').textContent = adapter === null ? '–' : `${(adapter.bytes / 1000).toFixed(1)} kB`;
 }
 
-/** The first steps take longer than the others: a median does not mind. */
+/** The median ignores the first steps, which take longer. */
 function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
 }

@@ -1,11 +1,11 @@
 import {PIXELS, SIDE} from '../format';
 
-/** The larger side of a digit in the images that the base model learned from. */
+/** The larger side of a digit in the training images of the base model. */
 const DIGIT_SIDE = 20;
 
 /**
- * What is drawn on a canvas, as images of digits are made: scaled to 20 pixels, its centre of mass in the middle of
- * 28×28. `null` if nothing is drawn.
+ * The drawing on a canvas in the format of the digit images: scaled to 20 pixels, its center of mass in the middle of
+ * 28×28 pixels. `null` if nothing is drawn.
  */
 export function imageOf(canvas: HTMLCanvasElement): Uint8Array | null {
   const {width, height} = canvas;

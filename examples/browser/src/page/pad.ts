@@ -1,14 +1,14 @@
 import {SIDE} from '../format';
 import {imageOf, pictureOf} from './image';
 
-/** About as thick as the strokes of the images that the base model learned from. */
+/** About the thickness of strokes in the training images of the base model. */
 const STROKE = 22;
 
-/** The canvas that one draws on, with mouse, pen or finger. */
+/** The canvas for drawing with mouse, pen, or finger. */
 export class Pad {
   private readonly context: CanvasRenderingContext2D;
   private shown: Uint8Array | null = null;
-  /** Whether `shown` was put on the pad and not drawn: the next stroke takes its place. */
+  /** Whether `shown` was placed and not drawn. The next stroke replaces it. */
   private isPlaced = false;
 
   /** @param onChange is called with what is drawn now, `null` when that is nothing. */
@@ -24,7 +24,7 @@ export class Pad {
     canvas.addEventListener('pointercancel', () => this.changed(imageOf(canvas)));
   }
 
-  /** What is on the pad, `null` when that is nothing. */
+  /** The image on the pad, or `null`. */
   get image(): Uint8Array | null {
     return this.shown;
   }
@@ -69,7 +69,7 @@ export class Pad {
     this.changed(imageOf(this.canvas));
   }
 
-  /** Where on the canvas, which may be shown at another size, the pointer is. */
+  /** The position of the pointer on the canvas, which may be scaled. */
   private place({clientX, clientY}: PointerEvent): [x: number, y: number] {
     const {left, top, width, height} = this.canvas.getBoundingClientRect();
     return [((clientX - left) * this.canvas.width) / width, ((clientY - top) * this.canvas.height) / height];

@@ -1,31 +1,31 @@
 import type {LabelledImages} from '../format';
 
-/** A label of the visitor's, and the samples of it. */
+/** A label of the visitor and its samples. */
 export interface Label {
   name: string;
   samples: readonly Uint8Array[];
 }
 
-/** All labels and samples at one time, to be kept and to be brought back. */
+/** All labels and samples at one time, which can be restored. */
 export interface Collection {
   labels: readonly Label[];
   selection: number;
 }
 
-/** What has to know of changes. */
+/** Listeners for changes. */
 interface Listeners {
-  /** Is called before every change, with what it will be in a few words. */
+  /** Called before every change, with a short description. */
   before: (what: string) => void;
-  /** Is called after every change. */
+  /** Called after every change. */
   change: () => void;
-  /** Is called when a label has got another name. */
+  /** Called when a label is renamed. */
   rename: (from: string, to: string) => void;
 }
 
-/** As many as the page has room for. */
+/** The most labels that the page has room for. */
 const MOST_LABELS = 10;
 
-/** The labels, which are never fewer than one, and the selected one of them. */
+/** The labels, at least one, and which one is selected. */
 export class Samples {
   private entries: Label[];
   private selection = 0;
@@ -49,12 +49,12 @@ export class Samples {
     return this.entries.length < MOST_LABELS;
   }
 
-  /** What is collected now. It does not change with later changes. */
+  /** A snapshot of all labels and samples. */
   get collection(): Collection {
     return {labels: this.entries.map(label => ({...label})), selection: this.selection};
   }
 
-  /** Brings back what was collected at another time. */
+  /** Restores a snapshot. */
   restore({labels, selection}: Collection): void {
     this.entries = labels.map(label => ({...label}));
     this.selection = selection;
@@ -78,7 +78,7 @@ export class Samples {
     this.on.change();
   }
 
-  /** A label with a name that is still free. */
+  /** Adds a label with a free name. */
   addLabel(): void {
     let number = 1;
     while (this.entries.some(({name}) => name === `symbol ${number}`)) {
@@ -103,7 +103,7 @@ export class Samples {
     this.on.change();
   }
 
-  /** Adds images to labels by name, to new ones where there is room for them. Returns how many there were. */
+  /** Adds images to labels by name, and adds labels if there is room. Returns how many images were added. */
   take(names: readonly string[], imagesOf: (name: string) => readonly Uint8Array[]): number {
     const missing = names.filter(name => !this.entries.some(label => label.name === name));
     const made = missing.slice(0, MOST_LABELS - this.entries.length).map(name => ({name, samples: []}));
@@ -128,7 +128,7 @@ export class Samples {
     this.on.change();
   }
 
-  /** Takes on other labels; those that keep their name keep their samples. */
+  /** Replaces the labels. Those that keep their name keep their samples. */
   setLabels(names: readonly string[]): void {
     this.entries = names.map(name => this.entries.find(label => label.name === name) ?? {name, samples: []});
     this.selection = 0;

@@ -4,16 +4,16 @@ import {labelCount} from './reader';
 
 /** Where the browser keeps the adapter. */
 const URL_IN_BROWSER = 'indexeddb://digit-reader-adapter';
-/** No adapter of this page comes near it. */
+/** No adapter of this page is nearly as large. */
 const MOST_BYTES = 2 ** 24;
 
-/** An adapter with the names of what its head tells apart. */
+/** An adapter with the labels of its head. */
 export interface LabelledAdapter {
   adapter: Adapter;
   labels: readonly string[];
 }
 
-/** Keeps an adapter in the browser, until the visitor comes back. */
+/** Keeps an adapter in the browser. */
 export async function keepInBrowser(labelled: LabelledAdapter): Promise<void> {
   await save(labelled, browserHandler());
 }
@@ -29,7 +29,7 @@ export async function removeFromBrowser(): Promise<void> {
   }
 }
 
-/** An adapter in memory, as `saveAdapter` hands it over. */
+/** An adapter in memory, as `saveAdapter` passes it on. */
 export async function toArtifacts(labelled: LabelledAdapter): Promise<tf.io.ModelArtifacts> {
   let result: tf.io.ModelArtifacts = {};
   await save(
@@ -46,7 +46,7 @@ export function fromArtifacts(artifacts: tf.io.ModelArtifacts): Promise<Labelled
   return load(tf.io.fromMemory(artifacts));
 }
 
-/** An adapter as one file: what the two files of tfjs hold, the weights in base 64. */
+/** An adapter as one file: the contents of tfjs's two files, with the weights in base64. */
 export async function toFile(labelled: LabelledAdapter): Promise<Blob> {
   const {weightData, ...rest} = await toArtifacts(labelled);
   const bytes = new Uint8Array(tf.io.CompositeArrayBuffer.join(weightData));
@@ -55,7 +55,8 @@ export async function toFile(labelled: LabelledAdapter): Promise<Blob> {
 }
 
 /**
- * Reads an adapter from a file of `toFile`, from one of `toSafetensors`, which knows of no labels, or from the two files of `saveAdapter(model, 'downloads://…')`.
+ * Reads an adapter from a file of `toFile`, from one of `toSafetensors`, which has no labels, or from the two files of
+ * `saveAdapter(model, 'downloads://…')`.
  *
  * @throws Error that names the files and says what is wrong with them.
  */
@@ -115,7 +116,7 @@ function browserHandler(): tf.io.IOHandler {
   return handler;
 }
 
-/** Saves labels beside the adapter, where tfjs keeps what users say about a model. */
+/** Saves labels with the adapter, as tfjs's user-defined metadata. */
 async function save({adapter, labels}: LabelledAdapter, handler: tf.io.IOHandler): Promise<void> {
   await saveAdapter(
     adapter,
@@ -138,7 +139,7 @@ function withLabels(adapter: Adapter, artifacts: tf.io.ModelArtifacts): Labelled
   return {adapter, labels: labelsOf(artifacts, count)};
 }
 
-/** The labels in a file; where it holds none that fit, numbers. */
+/** The labels in a file, or numbers if it has none that fit. */
 function labelsOf({userDefinedMetadata}: tf.io.ModelArtifacts, count: number): string[] {
   const labels: unknown = userDefinedMetadata?.labels;
   const fit =

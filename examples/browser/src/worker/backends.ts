@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {locateWasm} from '../../../shared/wasm';
 import {type Backend, BACKENDS} from '../protocol';
 
-/** For a model this small the one that needs no warming up is the best to begin with. */
+/** For a model this small, wasm is the best default, because it needs no warm-up. */
 const PREFERRED: readonly Backend[] = ['wasm', 'webgl', 'webgpu', 'cpu'];
 
-/** Makes a backend current: the wished one if the browser has it. Returns it, and all that there are. */
+/** Starts the wished backend if the browser has it. Returns the started backend and all available ones. */
 export async function startBackend(wished: Backend | null): Promise<{backends: Backend[]; backend: Backend}> {
   tf.enableProdMode();
   locateWasm();
@@ -20,7 +20,7 @@ export async function startBackend(wished: Backend | null): Promise<{backends: B
   return {backends, backend};
 }
 
-/** Makes a backend current. */
+/** Starts a backend. */
 export async function switchBackend(backend: Backend): Promise<void> {
   if (!(await tf.setBackend(backend))) {
     throw new Error(`This browser could not start the ${backend} backend.`);

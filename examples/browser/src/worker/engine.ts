@@ -31,7 +31,7 @@ import {mergedModelFiles} from './mergedModel';
 import {AdaptedReader} from './reader';
 import {type Outcome, partsOf, train, tryRates} from './training';
 
-/** The base model, the adapted model, and what the page does with them. */
+/** The base model, the adapted model, and the calls of the page. */
 export class DigitEngine implements Engine {
   private base: tf.LayersModel | null = null;
   /** The base's files, to load it again on another backend. */
@@ -39,7 +39,7 @@ export class DigitEngine implements Engine {
   private reader: AdaptedReader | null = null;
   private strength: number | null = 1;
   private stopped = false;
-  /** While the models move to another backend they cannot be asked. */
+  /** Predictions wait until the models have moved to another backend. */
   private moving = Promise.resolve();
 
   constructor(private readonly report: (progress: Progress) => void) {}
@@ -87,7 +87,7 @@ export class DigitEngine implements Engine {
       reader.keepTraining();
       reader.setStrength(this.strength);
     }
-    // The browser goes on keeping what was there before a training that led nowhere.
+    // If training diverged, the browser keeps the previous adapter.
     const adapter = outcome.diverged === null ? await this.keep(reader) : {...reader.state, kept: false};
     return {adapter, stopped: this.stopped, ...outcome};
   }
@@ -181,7 +181,7 @@ export class DigitEngine implements Engine {
   }
 
   private async moveTo(backend: Backend): Promise<void> {
-    // Tensors live on the backend that made them: the adapter leaves the old one as bytes.
+    // Tensors belong to the backend that created them, so the adapter moves as bytes.
     const kept = this.reader === null ? null : await toArtifacts(labelled(this.reader));
     await switchBackend(backend);
     const former = this.loaded;
@@ -192,7 +192,7 @@ export class DigitEngine implements Engine {
     disposeModel(former);
   }
 
-  /** Puts a saved adapter on the base. If it does not fit, all stays as it is. */
+  /** Applies a saved adapter to the base. If it does not fit, nothing changes. */
   private takeOn({adapter, labels}: LabelledAdapter): AdaptedReader {
     try {
       return this.replaceReader(AdaptedReader.fromAdapter(this.loaded, adapter, labels));
@@ -209,12 +209,12 @@ export class DigitEngine implements Engine {
     return reader;
   }
 
-  /** The reader, if it tells just these labels apart. */
+  /** The reader, if it has exactly these labels. */
   private readerFor({labels}: RatesJob): AdaptedReader | null {
     return this.reader?.labels.join('\n') === labels.join('\n') ? this.reader : null;
   }
 
-  /** Keeps the adapter in the browser, where that lets it. */
+  /** Keeps the adapter in the browser, if that is allowed. */
   private async keep(reader: AdaptedReader): Promise<AdapterState> {
     try {
       await keepInBrowser(labelled(reader));

@@ -15,7 +15,7 @@ export function classTensor(classes: readonly number[], count: number): tf.Tenso
   return tf.tensor2d(values, [classes.length, count]);
 }
 
-/** Numbers from 0 to 1 that are the same in every run. */
+/** Reproducible random numbers from 0 to 1. */
 export function seededRandom(seed: number): () => number {
   let state = seed;
   return () => {
@@ -24,7 +24,7 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
-/** The images in a new order, each moved by up to two pixels both ways: few samples go further so. */
+/** The images in random order, each shifted by up to two pixels: augmentation for few samples. */
 export function shuffledAndShifted({images, classes}: LabelledImages, random: () => number): LabelledImages {
   const order = images.map((_, i) => i);
   for (let i = order.length - 1; i > 0; i--) {
@@ -38,7 +38,7 @@ export function shuffledAndShifted({images, classes}: LabelledImages, random: ()
   };
 }
 
-/** Some of the images, by their numbers. */
+/** Some of the images, by their indices. */
 export function selected({images, classes}: LabelledImages, isWanted: (index: number) => boolean): LabelledImages {
   return {
     images: images.filter((_, i) => isWanted(i)),

@@ -2,8 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import type {NamedFile} from '../../../shared/files';
 
 /**
- * A model as the two files that `model.save('downloads://…')` makes. Only a page can download, so the worker hands them
- * over.
+ * A model as the two files of `model.save('downloads://…')`. Only a page can start a download, so the worker returns
+ * them.
  */
 export async function mergedModelFiles(model: tf.LayersModel, name: string): Promise<NamedFile[]> {
   let files: NamedFile[] = [];

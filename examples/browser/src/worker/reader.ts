@@ -4,7 +4,7 @@ import type {AdapterState} from '../protocol';
 
 /** The layer of the base whose output the new head reads. */
 const FEATURES = 'features';
-/** The layer that tells the visitor's labels apart. It trains in full and belongs to the adapter. */
+/** The layer that classifies the visitor's labels. It trains in full and belongs to the adapter. */
 const HEAD = 'head';
 
 /** The base with LoRA in its body, under a new head for the visitor's labels. */
@@ -12,11 +12,11 @@ export class AdaptedReader {
   private constructor(
     readonly model: tf.LayersModel,
     public labels: readonly string[],
-    /** The adapter at strength 1, whatever the model is set to. */
+    /** The adapter at strength 1, whatever the strength of the model. */
     private adapter: Adapter,
   ) {}
 
-  /** A reader that knows nothing yet: every label is as likely as any other. */
+  /** An untrained reader, for which all labels are equally likely. */
   static untrained(base: tf.LayersModel, labels: readonly string[]): AdaptedReader {
     const model = withNewHead(base, labels.length, classifier =>
       applyLoRA(classifier, {rank: 8, alpha: 16, seed: 1, trainInFull: [HEAD]}),
@@ -34,7 +34,7 @@ export class AdaptedReader {
     return new AdaptedReader(model, labels, adapter);
   }
 
-  /** Scales what the adapter does to the body; `null` takes all of it off, the head's training too. */
+  /** Scales the adapter in the body; `null` removes all of it, also the trained head. */
   setStrength(strength: number | null): void {
     if (strength === null) {
       setAdapter(this.model, null);
@@ -49,7 +49,7 @@ export class AdaptedReader {
     });
   }
 
-  /** Makes what the model has learned the adapter. */
+  /** Takes the adapter from the trained model. */
   keepTraining(): void {
     this.adapter.dispose();
     this.adapter = getAdapter(this.model);
@@ -67,7 +67,7 @@ export class AdaptedReader {
     return {labels: this.labels, trainableParameters, totalParameters, bytes};
   }
 
-  /** A plain tfjs model that computes what this one does at its present strength. */
+  /** The merged model at the current strength, as a plain tfjs model. */
   merged(): tf.LayersModel {
     return mergeLoRA(this.model);
   }
@@ -78,7 +78,7 @@ export class AdaptedReader {
   }
 }
 
-/** How many labels the head of an adapter tells apart. */
+/** The number of labels of an adapter's head. */
 export function labelCount({tensors}: Adapter): number {
   return tensors[`${HEAD}/bias`]?.size ?? 0;
 }

@@ -5,22 +5,22 @@ import type {Divergence, Progress, Rates, RatesJob, TrainingJob} from '../protoc
 import {classTensor, imageTensor, seededRandom, shuffledAndShifted} from './images';
 
 const BATCH = 16;
-/** How long the worker trains before it looks whether the page wants something, in milliseconds. */
+/** How long the worker trains before it handles calls of the page, in milliseconds. */
 const PATIENCE = 30;
-/** In how many trainings samples are left out. */
+/** The number of folds of the cross-validation. */
 const MOST_PARTS = 5;
 
-/** How many of the latest losses are taken together: those of single batches differ much. */
+/** How many of the latest losses are averaged, because single batches differ a lot. */
 const RECENT = 8;
 
-/** How a training went. */
+/** The result of a training. */
 export interface Outcome {
-  /** The last accuracy on the held-out images, if there are any. */
+  /** The final accuracy on held-out images, if there are any. */
   heldOutAccuracy: number | null;
   diverged: Divergence | null;
 }
 
-/** Trains a model in place, until it is done, `stopped` says so, or the loss goes far up. */
+/** Trains a model in place until it is done, stopped, or diverges. */
 export async function train(
   model: tf.LayersModel,
   {labels, samples, heldOut, epochs, learningRate}: TrainingJob,
@@ -30,7 +30,7 @@ export async function train(
   const optimizer = adam({learningRate});
   model.compile({optimizer, loss: 'categoricalCrossentropy', metrics: ['accuracy']});
   const random = seededRandom(1);
-  // Each pass shuffles and shifts the images anew.
+  // Each epoch shuffles and shifts the images again.
   const batches = tf.data.generator(function* () {
     const {images, classes} = shuffledAndShifted(samples, random);
     for (let start = 0; start < images.length; start += BATCH) {
@@ -80,9 +80,9 @@ export async function train(
 }
 
 /**
- * Whether the loss went the wrong way: it is no number, or the mean of the latest ones is half as much again as at the
- * start, and no better than guessing, whose loss is the logarithm of the count of labels. When the training is over it
- * is enough that it has not fallen.
+ * Whether training diverged: the loss is NaN, or the mean of the latest losses is 1.5 times that of the start and no
+ * better than guessing, whose loss is the logarithm of the number of labels. At the end it is enough that the loss has
+ * not fallen.
  */
 export function divergenceOf(losses: readonly number[], labels: number, isOver: boolean): Divergence | null {
   const from = losses[0] ?? 0;
@@ -95,10 +95,10 @@ export function divergenceOf(losses: readonly number[], labels: number, isOver: 
   return isMany && to > (isOver ? 0.97 : 1.5) * from && to > 0.9 * Math.log(labels) ? {from, to} : null;
 }
 
-/** The parts of the samples that are left out one after the other: of every label as equal a share as can be. */
+/** The folds of the cross-validation, with about the same share of each label. */
 export function partsOf(classes: readonly number[]): {parts: number[][]; judged: number} {
   const lists = [...new Set(classes)].map(label => classes.flatMap((other, i) => (other === label ? [i] : [])));
-  // A label of one sample would have none to learn from.
+  // A label with one sample would have none to train on.
   const enough = lists.filter(({length}) => length >= 2);
   const count = Math.min(MOST_PARTS, Math.max(0, ...enough.map(({length}) => length)));
   const parts = Array.from({length: count}, (_, part) =>
@@ -107,7 +107,7 @@ export function partsOf(classes: readonly number[]): {parts: number[][]; judged:
   return {parts, judged: enough.flat().length};
 }
 
-/** Takes a step at each of many learning rates, and puts the model back. */
+/** Takes one step at each of many learning rates, and restores the model. */
 export async function tryRates(model: tf.LayersModel, {labels, samples}: RatesJob): Promise<Rates> {
   const optimizer = adam();
   model.compile({optimizer, loss: 'categoricalCrossentropy'});
@@ -121,7 +121,7 @@ export async function tryRates(model: tf.LayersModel, {labels, samples}: RatesJo
   }
 }
 
-/** The share of images that a model reads right. */
+/** The accuracy of a model. */
 async function accuracyOf(model: tf.LayersModel, {images, classes}: LabelledImages): Promise<number | null> {
   if (images.length === 0) {
     return null;
