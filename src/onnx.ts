@@ -2,6 +2,7 @@ import {registerGraphGradients} from './extensions/graph/gradients/graphGradient
 import './extensions/graph/layers/fusedConvolution';
 import './extensions/graph/layers/graphOp';
 import './backends/backends';
+import './quantized';
 import {registerResetAfterGRU} from './core/layers/gruResetAfter';
 
 // Importing this entry point registers the layers that imported models are made of.

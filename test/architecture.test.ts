@@ -15,7 +15,10 @@ const CORE = [
 ];
 
 /** What an extension imports of others. */
-const ACROSS: Readonly<Record<string, readonly string[]>> = {language: ['transformers', 'quantized'], onnx: ['graph']};
+const ACROSS: Readonly<Record<string, readonly string[]>> = {
+  language: ['transformers', 'quantized'],
+  onnx: ['graph', 'quantized'],
+};
 
 /** Extensions, and files and folders that only Node has: `index` reaches none of them. */
 const EXTENSIONS = ENTRIES.filter(name => name !== 'node');

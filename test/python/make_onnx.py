@@ -40,10 +40,10 @@ def packed(array):
     return {'shape': list(array.shape), 'dtype': kind, 'values': values}
 
 
-def add(into, name, file, inputs):
+def add(into, name, file, inputs, reference=None):
     inputs = {k: np.round(v, 3) if v.dtype.kind == 'f' else v for k, v in inputs.items()}
     try:
-        outputs = run(file, inputs)
+        outputs = run(reference or file, inputs)
     except Exception as error:
         raise ValueError(name) from error
     into.append({
@@ -54,7 +54,7 @@ def add(into, name, file, inputs):
     })
 
 
-def case(name, nodes, weights=None, opset=17, outputs=1, fixed=False, **inputs):
+def case(name, nodes, weights=None, opset=17, outputs=1, fixed=False, floats=None, **inputs):
     """A node: (operation, inputs, outputs, attributes). What nothing gives is an input, open along its first axis."""
     made = [helper.make_node(op, i.split(',') if i else [], o.split(','), **{'domain': '', **a}) for op, i, o, a in nodes]
     def info(key, value):
@@ -72,7 +72,7 @@ def case(name, nodes, weights=None, opset=17, outputs=1, fixed=False, **inputs):
     for end in model.graph.output:
         if not end.type.tensor_type.elem_type:
             end.type.tensor_type.elem_type = T.FLOAT
-    add(cases, name, model.SerializeToString(), inputs)
+    add(cases, name, model.SerializeToString(), inputs, floats)
 
 
 i64 = lambda *v: np.array(v, 'int64')
@@ -313,6 +313,49 @@ def branch(op):
     return helper.make_graph([helper.make_node(op, ['x', 'w'], ['m']), helper.make_node('Relu', ['m'], ['z'])], op, [], [value])
 case('If', [('Shape', 'x', 's', {}), ('Size', 's', 'n', {}), ('Equal', 'n,three', 'c', {}), ('If', 'c', 'i', {'then_branch': branch('Add'), 'else_branch': branch('Mul')}), ('Neg', 'i', 'y', {})], {'three': np.array(3), 'w': rand(4)}, x=x3)
 
+
+# Quantized files. Where they quantize what flows, a file that computes the same with floats says what is expected.
+def copied(nodes, weights, **inputs):
+    case('a copy', nodes, weights, opset=21, **inputs)
+    return base64.b64decode(cases.pop()['file'])
+
+
+def quantized(name, nodes, weights, float_nodes, float_weights, **inputs):
+    case(name, nodes, weights, opset=21, floats=copied(float_nodes, float_weights, **inputs), **inputs)
+
+
+eight = rng.integers(-128, 128, (4, 3)).astype('int8')
+column = np.array([0.02, 0.01, 0.03], 'float32')
+case('DequantizeLinear', [('DequantizeLinear', 'w,s,z', 'd', {}), ('MatMul', 'x,d', 'y', {})], {'w': eight, 's': np.float32(0.02), 'z': np.int8(3)}, x=x3)
+case('DequantizeLinear along an axis', [('DequantizeLinear', 'w,s', 'd', {'axis': 1}), ('MatMul', 'x,d', 'y', {})], {'w': eight, 's': column}, x=x3)
+case('DequantizeLinear by blocks', [('DequantizeLinear', 'w,s', 'd', {'axis': 0, 'block_size': 2}), ('MatMul', 'x,d', 'y', {})], {'w': eight, 's': np.abs(rand(2, 3))}, opset=21, x=x3)
+case('DequantizeLinear of what is given', [('DequantizeLinear', 'x,s,z', 'y', {'axis': 2})], {'s': np.abs(rand(4)), 'z': np.array([3, 100, 7, 0], 'uint8')}, x=rng.integers(0, 256, (2, 3, 4)).astype('uint8'))
+case('QuantizeLinear of a weight', [('QuantizeLinear', 'w,s,z', 'q', {}), ('DequantizeLinear', 'q,s,z', 'd', {}), ('MatMul', 'x,d', 'y', {})], {'w': rand(4, 3), 's': np.float32(0.02), 'z': np.int8(1)}, x=x3)
+quantized('QuantizeLinear', [('QuantizeLinear', 'x,s,z', 'q', {}), ('DequantizeLinear', 'q,s,z', 'd', {}), ('Mul', 'd,d', 'y', {})], {'s': np.float32(0.01), 'z': np.uint8(100)},
+          [('Clip', 'x,low,high', 'd', {}), ('Mul', 'd,d', 'y', {})], {'low': np.float32(-1), 'high': np.float32(1.55)}, x=x3)
+quantized('MatMulInteger', [('DynamicQuantizeLinear', 'x', 'q,s,z', {}), ('MatMulInteger', 'q,w,z,n', 'i', {}), ('Cast', 'i', 'f', {'to': T.FLOAT}), ('Mul', 's,t', 'st', {}), ('Mul', 'f,st', 'm', {}), ('Add', 'b,m', 'a', {}), ('Relu', 'a', 'y', {})],
+          {'w': eight, 't': column, 'n': np.array([1, 0, -2], 'int8'), 'b': np.array([1, 2, 3], 'float32')},
+          [('MatMul', 'x,w', 'm', {}), ('Add', 'm,b', 'a', {}), ('Relu', 'a', 'y', {})], {'w': (eight.astype('float32') - np.array([1, 0, -2], 'float32')) * column, 'b': np.array([1, 2, 3], 'float32')}, x=x3)
+filters = rng.integers(-128, 128, (2, 4, 3, 3)).astype('int8')
+quantized('ConvInteger', [('DynamicQuantizeLinear', 'x', 'q,s,z', {}), ('ConvInteger', 'q,w,z,n', 'i', {'pads': [1, 1, 1, 1]}), ('Cast', 'i', 'f', {'to': T.FLOAT}), ('Mul', 's,t', 'st', {}), ('Mul', 'f,st', 'y', {})],
+          {'w': filters, 't': np.float32(0.02), 'n': np.int8(0)}, [('Conv', 'x,w', 'y', {'pads': [1, 1, 1, 1]})], {'w': filters.astype('float32') * np.float32(0.02)}, x=image)
+quantized('QLinearConv', [('QuantizeLinear', 'x,s,z', 'q', {}), ('QLinearConv', 'q,s,z,w,t,n,u,v,b', 'c', {'strides': [2, 2]}), ('DequantizeLinear', 'c,u,v', 'y', {})],
+          {'s': np.float32(0.02), 'z': np.uint8(128), 'w': filters, 't': np.array([0.01, 0.02], 'float32'), 'n': np.zeros(2, 'int8'), 'u': np.float32(0.03), 'v': np.uint8(50), 'b': np.array([700, -900], 'int32')},
+          [('Clip', 'x,a,o', 'q', {}), ('Conv', 'q,w,b', 'c', {'strides': [2, 2]}), ('Clip', 'c,e,f', 'y', {})],
+          {'a': np.float32(-2.56), 'o': np.float32(2.54), 'w': filters * np.array([0.01, 0.02], 'float32').reshape(2, 1, 1, 1), 'b': np.array([700 * 0.02 * 0.01, -900 * 0.02 * 0.02], 'float32'), 'e': np.float32(-1.5), 'f': np.float32(205 * 0.03)}, x=image)
+quantized('QLinearMatMul', [('QuantizeLinear', 'x,s,z', 'q', {}), ('QLinearMatMul', 'q,s,z,w,t,n,u,v', 'c', {}), ('DequantizeLinear', 'c,u,v', 'y', {})],
+          {'s': np.float32(0.02), 'z': np.uint8(128), 'w': eight, 't': np.float32(0.02), 'n': np.int8(0), 'u': np.float32(0.04), 'v': np.uint8(128)},
+          [('Clip', 'x,a,o', 'q', {}), ('MatMul', 'q,w', 'c', {}), ('Clip', 'c,e,f', 'y', {})],
+          {'a': np.float32(-2.56), 'o': np.float32(2.54), 'w': eight * np.float32(0.02), 'e': np.float32(-5.12), 'f': np.float32(5.08)}, x=x3)
+def blocks(bits, name, scale, zeros=None, **more):
+    zero = {} if zeros is None else {'z': zeros}
+    case(name, [('MatMulNBits', f"x,w,s{',z' if zero else ''}", 'y', {'K': 64, 'N': 3, 'bits': bits, 'block_size': 32, **MS})],
+         {'w': rng.integers(0, 256, (3, 2, 4 * bits)).astype('uint8'), 's': scale, **zero}, x=rand(2, 2, 64))
+halves = np.abs(rand(6)).astype('float16').astype('float32')
+blocks(4, 'MatMulNBits', halves)
+blocks(8, 'MatMulNBits of 8 bits', halves)
+blocks(4, 'MatMulNBits with scales of float32', np.abs(rand(6)))
+blocks(4, 'MatMulNBits with zeros', halves, rng.integers(0, 256, 3).astype('uint8'))
 
 
 def networks():

@@ -18,8 +18,6 @@ const [OLDEST, NEWEST] = [7, 25];
 
 /** A file as a graph whose nodes are operations of ONNX, each under a name of its own. */
 export interface OnnxGraphModel extends OnnxOperations {
-  nodes: Map<string, OnnxNode>;
-  keys: Map<string, string>;
   read: ReadGraph;
   /** By the name of a node in a branch of an `If`: the condition, and the value on which the branch is taken. */
   branches: ReadonlyMap<string, Branch>;

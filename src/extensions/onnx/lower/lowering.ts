@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {sizeOf, transpose, type Values} from '../../../platform/formats/layout';
-import type {GraphAttribute, GraphNode} from '../../graph/graphDef';
+import {type GraphAttribute, type GraphNode, keyOf} from '../../graph/graphDef';
 import type {Planner} from '../../graph/import/planner';
 import type {Constant, PlannedWeight, Value} from '../../graph/import/values';
 import type {OnnxTensor} from '../file/onnxTensor';
@@ -8,9 +8,9 @@ import type {OnnxNode} from '../file/readOnnx';
 
 /** The operations of a file, as nodes that a planner knows by name. */
 export interface OnnxOperations {
-  nodes: ReadonlyMap<string, OnnxNode>;
+  nodes: Map<string, OnnxNode>;
   /** By the name of a value: the key that it has in the plan. */
-  keys: ReadonlyMap<string, string>;
+  keys: Map<string, string>;
   /** By key: initializers, and the values of `Constant` nodes. */
   tensors: ReadonlyMap<string, OnnxTensor>;
   /** By domain: the version of its operations. */
@@ -57,6 +57,14 @@ export class Lowering {
     readonly planner: Planner,
     readonly file: OnnxOperations,
   ) {}
+
+  /** Adds a node in the place of one of the file. Its inputs are keys. */
+  addNode(node: GraphNode, proto: OnnxNode): void {
+    const {nodes, keys} = this.file;
+    nodes.set(node.name, proto);
+    proto.inputs.forEach(key => keys.set(key, key.includes(':') ? key : keyOf(key)));
+    this.planner.addNode(node, this.layerName(node.name.replace(/#\d+$/, ''), undefined), 1);
+  }
 
   /** A name that no other node or constant has. */
   freshName(node: string): string {

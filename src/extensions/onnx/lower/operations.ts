@@ -7,6 +7,7 @@ import * as norms from './norms';
 import type {OnnxCall} from './onnxCall';
 import * as pools from './pools';
 import * as products from './products';
+import * as quantized from './quantized';
 import * as rearranged from './rearranged';
 import * as recurrent from './recurrent';
 import {add, mul} from './recognized';
@@ -54,13 +55,16 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Concat: shapes.concat,
     ConstantOfShape: shapes.constantOfShape,
     Conv: conv,
+    ConvInteger: quantized.convInteger,
     ConvTranspose: convTranspose,
     Cos: unary('Cos'),
     Cosh: unary('Cosh'),
     CumSum: reductions.cumSum,
     DepthToSpace: rearranged.depthToSpace,
+    DequantizeLinear: quantized.dequantizeLinear,
     Div: elementwise.div,
     Dropout: same,
+    DynamicQuantizeLinear: quantized.dynamicQuantize,
     Einsum: products.einsum,
     Elu: activations.elu,
     Equal: binary('Equal'),
@@ -96,6 +100,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     LogSoftmax: activations.softmax('LogSoftmax'),
     LpNormalization: reductions.lpNormalization,
     MatMul: products.matMul,
+    MatMulInteger: quantized.matMulInteger,
     Max: variadic('Maximum'),
     MaxPool: pools.maxPool,
     Mean: variadic('AddV2', true),
@@ -111,6 +116,9 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     PRelu: activations.prelu,
     Pad: shapes.pad,
     Pow: elementwise.pow,
+    QLinearConv: quantized.qLinearConv,
+    QLinearMatMul: quantized.qLinearMatMul,
+    QuantizeLinear: quantized.quantizeLinear,
     RMSNormalization: norms.rmsNorm,
     RNN: recurrent.rnn,
     Range: shapes.rangeRule,
@@ -169,7 +177,10 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Gelu: activations.gelu,
     GroupQueryAttention: attention.groupQueryAttention,
     LayerNormalization: norms.layerNorm,
+    DequantizeLinear: quantized.dequantizeLinear,
+    MatMulNBits: quantized.matMulNBits,
     MultiHeadAttention: attention.multiHeadAttention,
+    QuantizeLinear: quantized.quantizeLinear,
     QuickGelu: activations.swish(1.702),
     RotaryEmbedding: attention.rotary({positions: 1, cos: 2, sin: 3}),
     SimplifiedLayerNormalization: norms.rmsNorm,

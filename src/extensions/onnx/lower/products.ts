@@ -1,14 +1,41 @@
+import type * as tf from '@tensorflow/tfjs';
 import type {GraphNode} from '../../graph/graphDef';
 import {activationAfter, type Rule} from './activations';
 import {range} from './lowering';
 import {attribute, type OnnxCall} from './onnxCall';
 
+/** What a product becomes beside a plain `Dense`. */
+interface DenseOptions {
+  bias?: string | undefined;
+  /** Nodes that its kernel computes already. */
+  absorbed?: readonly GraphNode[];
+  /** Whether no other node becomes part of it. */
+  isAlone?: boolean;
+  className?: string;
+  config?: tf.serialization.ConfigDict;
+  /** The name that the layer has for its matrix. */
+  weight?: string;
+}
+
 /** A product with a constant matrix, with the bias and the activation behind it, as a `Dense`. */
-function dense(call: OnnxCall, x: string, kernel: string, units: number, bias?: string): void {
-  const absorbed: GraphNode[] = [];
-  let [last, added] = [call.node, bias];
-  const sum = bias === undefined ? call.follower(call.node, 'Add') : undefined;
-  const index = sum ? 1 - sum.placeOf(call.node) : 0;
+export function dense(
+  call: OnnxCall,
+  x: string,
+  kernel: string,
+  units: number,
+  {
+    bias,
+    absorbed: before = [],
+    isAlone = false,
+    className = 'Dense',
+    config = {},
+    weight = 'kernel',
+  }: DenseOptions = {},
+): void {
+  const absorbed = [...before];
+  let [last, added] = [before.at(-1) ?? call.node, bias];
+  const sum = bias === undefined && !isAlone ? call.follower(last, 'Add') : undefined;
+  const index = sum ? 1 - sum.placeOf(last) : 0;
   if (sum?.count === 2 && sum.low.file.keys.has(sum.proto.inputs[index] ?? '')) {
     const value = call.planner.valueOf(sum.key(index));
     const shape = value === undefined ? [] : range(sum.rank(index)).map(axis => sum.size(index, axis));
@@ -26,9 +53,9 @@ function dense(call: OnnxCall, x: string, kernel: string, units: number, bias?: 
       last = sum.node;
     }
   }
-  const {activation, absorbed: more} = activationAfter(call, last);
-  const config = {units, useBias: added !== undefined, activation};
-  call.give(call.layer('Dense', config, [x], {kernel, bias: added}), undefined, [...absorbed, ...more]);
+  const {activation, absorbed: more} = isAlone ? {activation: 'linear', absorbed: []} : activationAfter(call, last);
+  const own = {units, useBias: added !== undefined, activation, ...config};
+  call.give(call.layer(className, own, [x], {[weight]: kernel, bias: added}), undefined, [...absorbed, ...more]);
 }
 
 export const matMul: Rule = async call => {
@@ -62,7 +89,7 @@ export const gemm: Rule = async call => {
   const bias =
     call.has(2) && fits && beta === 1 ? call.low.weight(call.node.name, 2, {shape: [units ?? 1]}) : undefined;
   if (isDense && (!call.has(2) || bias !== undefined)) {
-    dense(call, x, kernel, units, bias);
+    dense(call, x, kernel, units, {bias});
     return;
   }
   const product = await call.emit('MatMul', [x, kernel ?? (await call.held(call.key(1), orderOf('transB')))]);

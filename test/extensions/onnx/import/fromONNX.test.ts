@@ -1,6 +1,6 @@
 import {readFileSync} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
-import {disposeModel, LoRAError} from '../../../../src/index';
+import {applyLoRA, disposeModel, LoRAError, mergeLoRA} from '../../../../src/index';
 import {OPERATIONS} from '../../../../src/extensions/onnx/lower/operations';
 import {field} from '../../../../src/extensions/onnx/file/protobuf';
 import {fromONNX, toONNX} from '../../../../src/onnx';
@@ -244,6 +244,31 @@ describe('inputs that are always the same', () => {
     await expect(fromONNX(file, {inputValues: {scale: '1' as unknown as number}})).rejects.toThrow(
       'The value of "scale" must be a number.',
     );
+  });
+});
+
+describe('a product with a matrix of 4 bits', () => {
+  const kindsOf = async (name: string) => {
+    const model = await fromONNX(bytesOf(readCases('operations').find(each => each.name === name)!));
+    const kinds = model.layers.map(layer => layer.getClassName());
+    return {model, kinds};
+  };
+
+  test('stays in blocks where a format holds it exactly, adapts, and merges to float32', async () => {
+    const {model, kinds} = await kindsOf('MatMulNBits');
+    expect(kinds).toContain('tfjs-lora/quantized>QuantizedDense');
+    const adapted = applyLoRA(model, {rank: 2, seed: 1});
+    const merged = mergeLoRA(adapted);
+    expect(merged.layers.map(layer => layer.getClassName())).toContain('Dense');
+    const x = tf.randomNormal([1, 2, 64], 0, 1, 'float32', 1);
+    expect(outputOf(merged, x)).toBeAllClose(outputOf(model, x), {rtol: 1e-5, atol: 1e-5});
+    [merged, adapted, model].forEach(disposeModel);
+  });
+
+  test('becomes float32 where its scales are no float16', async () => {
+    const {model, kinds} = await kindsOf('MatMulNBits with scales of float32');
+    expect(kinds).toContain('Dense');
+    disposeModel(model);
   });
 });
 

@@ -1,0 +1,397 @@
+import type {GraphNode} from '../../graph/graphDef';
+import {fromFloat16, toFloat16} from '../../../platform/formats/halfFloats';
+import {sizeOf} from '../../../platform/formats/layout';
+import {QuantizedDense} from '../../quantized/layers/quantizedDense';
+import type {OnnxAttribute} from '../file/readOnnx';
+import type {Rule} from './activations';
+import {conv} from './convolutions';
+import {cast} from './elementwise';
+import {range} from './lowering';
+import {OnnxCall} from './onnxCall';
+import {dense} from './products';
+
+// Quantized files. Weights become the floats that they stand for, or stay in blocks where a format of
+// `tfjs-lora/quantized` holds them exactly. What flows is floats: where a file quantizes it, it is only kept within
+// what the integers can say, and not rounded.
+
+/** The integers of types by their numbers in ONNX. */
+const RANGES: Readonly<Record<number, readonly [low: number, high: number]>> = {
+  2: [0, 255],
+  3: [-128, 127],
+  4: [0, 65535],
+  5: [-32768, 32767],
+  6: [-(2 ** 31), 2 ** 31 - 1],
+  21: [0, 15],
+  22: [-8, 7],
+};
+
+/** What integers of a constant stand for: `(value - zero) · scale`. */
+interface Grid {
+  scale: ArrayLike<number>;
+  zero: ArrayLike<number> | undefined;
+  /** Which scale a value has, by its place. */
+  at: (place: number) => number;
+}
+
+/** The values of an input that is a constant; `undefined` if it is none, or left out. */
+function constantAt(call: OnnxCall, index: number): {data: ArrayLike<number>; shape: number[]} | undefined {
+  const value = call.has(index) ? call.value(index) : undefined;
+  if (value?.kind !== 'constant') {
+    return undefined;
+  }
+  const stored = call.low.file.tensors.get(call.key(index));
+  const data = value.values ?? stored?.values() ?? value.tensor.dataSync();
+  return {data, shape: [...(stored?.shape ?? value.tensor.shape)]};
+}
+
+function neededConstant(call: OnnxCall, index: number): {data: ArrayLike<number>; shape: number[]} {
+  return constantAt(call, index) ?? call.refuse(`computes its input ${index}, which must be a constant`);
+}
+
+/** How a tensor of a shape is quantized: as a whole, along an axis, or by blocks of an axis. */
+function gridOf(call: OnnxCall, shape: readonly number[], [s, z]: readonly [number, number], axis: number): Grid {
+  const {data: scale, shape: given} = neededConstant(call, s);
+  const zero = call.has(z) ? neededConstant(call, z).data : undefined;
+  const block = call.int('block_size', 0);
+  const inner = sizeOf(shape.slice(axis + 1));
+  const count = shape[axis] ?? 1;
+  if (scale.length === 1) {
+    return {scale, zero, at: () => 0};
+  }
+  if (block > 0 && given.length === shape.length) {
+    const blocks = given[axis] ?? 1;
+    return {
+      ...{scale, zero},
+      at: place => {
+        const outer = Math.floor(place / (inner * count));
+        const along = Math.floor(place / inner) % count;
+        return (outer * blocks + Math.floor(along / block)) * inner + (place % inner);
+      },
+    };
+  }
+  return scale.length === count
+    ? {scale, zero, at: place => Math.floor(place / inner) % count}
+    : call.refuse(`has ${scale.length} scales for an axis of ${count}`);
+}
+
+function dequantized(data: ArrayLike<number>, {scale, zero, at}: Grid): Float32Array {
+  const result = new Float32Array(data.length);
+  for (let i = 0; i < result.length; i++) {
+    const place = at(i);
+    // As ONNX Runtime computes it: a product of floats.
+    result[i] = ((data[i] ?? 0) - (zero?.[place] ?? 0)) * (scale[place] ?? 0);
+  }
+  return result;
+}
+
+/** A constant that is made of others, under a name of its own. */
+function made(call: OnnxCall, shape: readonly number[], make: () => Float32Array | Int32Array, isInt = false): string {
+  const name = call.low.freshName(call.node.name);
+  const type = isInt ? 'int32' : 'float32';
+  call.planner.values.set(
+    `${name}:0`,
+    call.low.lazy(sizeOf(shape), () => ({data: make(), shape}), type),
+  );
+  return name;
+}
+
+/** The axis along which there are scales. */
+function scaleAxis(call: OnnxCall, rank: number): number {
+  return rank === 0 ? 0 : call.axis(call.int('axis', 1), rank > 1 || call.int('axis', 1) < 1 ? rank : 2);
+}
+
+export const dequantizeLinear: Rule = async call => {
+  const stored = constantAt(call, 0);
+  if (call.dtype() === 'float32') {
+    call.give(call.key(0), call.perm()); // it was never rounded
+  } else if (stored !== undefined) {
+    const {data, shape} = stored;
+    const grid = gridOf(call, shape, [1, 2], scaleAxis(call, shape.length));
+    call.give(made(call, shape, () => dequantized(data, grid)));
+  } else {
+    const floats = await cast(call, await call.plain(), 'DT_FLOAT');
+    const zero = call.has(2) ? await along(call, 2) : undefined;
+    const centered = zero === undefined ? floats : await call.emit('Sub', [floats, await cast(call, zero, 'DT_FLOAT')]);
+    call.give(await call.emit('Mul', [centered, await along(call, 1)]));
+  }
+};
+
+/** A scale or a zero for each part of an axis, with the axes behind it. */
+async function along(call: OnnxCall, index: number): Promise<string> {
+  const rank = call.rank();
+  if (call.rank(index) === 0) {
+    return call.plain(index);
+  }
+  const behind = rank - 1 - scaleAxis(call, rank);
+  const shape = [call.size(index, 0) ?? 1, ...new Array<number>(behind).fill(1)];
+  return call.emit('Reshape', [await call.plain(index), call.constant(shape)]);
+}
+
+export const quantizeLinear: Rule = async call => {
+  const stored = constantAt(call, 0);
+  const type = call.low.file.tensors.get(call.has(2) ? call.key(2) : '')?.type ?? call.int('output_dtype', 2);
+  const [low, high] = RANGES[type || 2] ?? call.refuse(`gives type ${type}`);
+  if (stored !== undefined) {
+    const {data, shape} = stored;
+    const grid = gridOf(call, shape, [1, 2], scaleAxis(call, shape.length));
+    const rounded = () =>
+      Float32Array.from(data, (value, i) => {
+        const [scale, zero] = [grid.scale[grid.at(i)] ?? 1, grid.zero?.[grid.at(i)] ?? 0];
+        return (Math.min(Math.max(toEven(value / scale) + zero, low), high) - zero) * scale;
+      });
+    call.give(made(call, shape, rounded));
+    return;
+  }
+  const {data: scale} = neededConstant(call, 1);
+  const zero = call.has(2) ? neededConstant(call, 2).data : [0];
+  if (scale.length !== 1) {
+    call.refuse('has scales for each part of what is computed');
+  }
+  const bound = (end: number) => call.scalar((end - (zero[0] ?? 0)) * (scale[0] ?? 1));
+  const above = await call.emit('Maximum', [call.key(0), bound(low)]);
+  call.give(await call.emit('Minimum', [above, bound(high)]), call.perm());
+};
+
+/** Halves go to the even integer. */
+function toEven(value: number): number {
+  const rounded = Math.round(value);
+  return rounded - value === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
+}
+
+/** Values stay what they are: with a scale of 1 from 0. */
+export const dynamicQuantize: Rule = call => {
+  call.give(call.key(0), call.perm());
+  call.low.give(call.node.name, 1, call.scalar(1));
+  call.low.give(call.node.name, 2, call.scalar(0, 'int32'));
+};
+
+/** What a constant is by which another is multiplied: itself, or a product of constants. */
+function scaleFrom(call: OnnxCall, key: string): number[] | undefined {
+  const numbers = call.planner.numbers(key);
+  const node = call.planner.graph.nodes.get(key.replace(/:\d+$/, ''));
+  const inputs = numbers === undefined && node?.op === 'Mul' ? (node.input ?? []) : [];
+  const [one, other] = inputs.map(input => call.planner.numbers(input));
+  if (numbers !== undefined || one === undefined || other === undefined) {
+    return numbers;
+  }
+  const [long, short] = one.length >= other.length ? [one, other] : [other, one];
+  return long.map((value, i) => value * ((short.length === 1 ? short[0] : short[i]) ?? 1));
+}
+
+/** The scale of what an operation on integers gives, where a cast and a product with a constant follow. */
+function scaleBehind(call: OnnxCall): {scale: number[]; absorbed: GraphNode[]} | undefined {
+  const casted = call.follower(call.node, 'Cast');
+  const product = casted && call.follower(casted.node, 'Mul');
+  const scale = product && scaleFrom(call, product.key(1 - product.placeOf(casted.node)));
+  return scale && {scale, absorbed: [casted.node, product.node]};
+}
+
+/** Integers as floats. */
+function centered(call: OnnxCall, index: number, zero: number, scale: readonly number[]): string {
+  const {data, shape} = neededConstant(call, index);
+  const columns = shape.at(-1) ?? 1;
+  const zeros = call.has(zero) ? neededConstant(call, zero).data : [0];
+  return made(call, shape, () =>
+    Float32Array.from({length: data.length}, (_, i) => {
+      const column = i % columns;
+      const from = zeros[zeros.length === 1 ? 0 : column] ?? 0;
+      return ((data[i] ?? 0) - from) * (scale[scale.length === 1 ? 0 : column] ?? 1);
+    }),
+  );
+}
+
+/** What flows as the floats that it stands for: it was never quantized, or it is integers. */
+async function activations(call: OnnxCall, index: number, zero: number): Promise<string> {
+  if (call.dtype(index) === 'float32') {
+    return call.plain(index);
+  }
+  const floats = await cast(call, await call.plain(index), 'DT_FLOAT');
+  return call.has(zero) ? call.emit('Sub', [floats, await cast(call, await call.plain(zero), 'DT_FLOAT')]) : floats;
+}
+
+export const matMulInteger: Rule = async call => {
+  const x = await activations(call, 0, 2);
+  const units = call.size(1, 1);
+  if (call.rank(1) !== 2 || units === undefined || call.value(1).kind !== 'constant') {
+    const other = await activations(call, 1, 3);
+    call.give(await call.emit(call.rank(0) === 2 && call.rank(1) === 2 ? 'MatMul' : 'BatchMatMulV2', [x, other]));
+    return;
+  }
+  const behind = scaleBehind(call);
+  const fits = behind !== undefined && [1, units].includes(behind.scale.length);
+  dense(call, x, centered(call, 1, 3, fits ? behind.scale : [1]), units, {absorbed: fits ? behind.absorbed : []});
+};
+
+/** A convolution of floats in the place of one of integers. */
+async function asConv(call: OnnxCall, x: string, kernel: string, bias: string | undefined): Promise<void> {
+  const {low, proto} = call;
+  const node = {
+    name: low.freshName(call.node.name),
+    op: 'Conv',
+    input: [x, kernel, ...(bias === undefined ? [] : [bias])],
+  };
+  const keep = new Map<string, OnnxAttribute>(proto.attributes);
+  low.addNode(node, {...proto, op: 'Conv', domain: '', inputs: node.input, outputs: [], attributes: keep});
+  const inner = new OnnxCall(low, node);
+  await conv(inner);
+  call.give(node.name, low.permOf(call.planner.valueOf(node.name), call.rank()));
+}
+
+export const convInteger: Rule = async call => {
+  if (call.dtype() !== 'float32') {
+    call.refuse('takes integers');
+  }
+  await asConv(call, call.key(0), centered(call, 1, 3, [1]), undefined);
+};
+
+export const qLinearConv: Rule = async call => {
+  const x = await real(call, 0);
+  const {data, shape} = neededConstant(call, 3);
+  const grid = gridOf(call, shape, [4, 5], 0);
+  const kernel = made(call, shape, () => dequantized(data, grid));
+  const [scale] = [...Array.from(neededConstant(call, 1).data)];
+  const added = call.has(8) ? neededConstant(call, 8).data : undefined;
+  const bias = added && {data: Array.from(added), scales: Array.from(grid.scale)};
+  const floats =
+    bias &&
+    made(call, [bias.data.length], () =>
+      Float32Array.from(bias.data, (value, i) => {
+        return value * (scale ?? 1) * (bias.scales[bias.scales.length === 1 ? 0 : i] ?? 1);
+      }),
+    );
+  await asConv(call, x, kernel, floats);
+  await clipped(call, 6);
+};
+
+export const qLinearMatMul: Rule = async call => {
+  const [x, {data, shape}] = [await real(call, 0), neededConstant(call, 3)];
+  const grid = gridOf(call, shape, [4, 5], shape.length - 1);
+  const kernel = made(call, shape, () => dequantized(data, grid));
+  const units = shape.length === 2 ? shape[1] : undefined;
+  dense(call, x, kernel, units ?? call.refuse(`multiplies by a tensor of ${shape.length} axes`), {
+    absorbed: [],
+    isAlone: true,
+  });
+  await clipped(call, 6);
+};
+
+/** An input as floats: it was never rounded, or it is integers with the scale and the zero that follow. */
+async function real(call: OnnxCall, index: number): Promise<string> {
+  if (call.dtype(index) === 'float32') {
+    return call.plain(index);
+  }
+  return call.emit('Mul', [await activations(call, index, index + 2), await call.plain(index + 1)]);
+}
+
+/** Keeps what a node gives within what its integers can say. */
+async function clipped(call: OnnxCall, scaleIndex: number): Promise<void> {
+  const [scale = 1] = Array.from(neededConstant(call, scaleIndex).data);
+  const [zero = 0] = Array.from(neededConstant(call, scaleIndex + 1).data);
+  const type = call.low.file.tensors.get(call.key(scaleIndex + 1))?.type ?? 2;
+  const [low, high] = RANGES[type] ?? [0, 255];
+  const key = `${call.node.name}:0`;
+  const perm = call.low.permOf(call.planner.valueOf(key), call.rankOf(key));
+  const above = await call.emit('Maximum', [key, call.scalar((low - zero) * scale)]);
+  call.give(await call.emit('Minimum', [above, call.scalar((high - zero) * scale)]), perm);
+}
+
+/** A product with a matrix in blocks of 4 or 8 bits, a row for each output. */
+export const matMulNBits: Rule = async call => {
+  const [bits, block] = [call.int('bits', 4), call.int('block_size', 32)];
+  const [width, units] = [call.int('K', 0), call.int('N', 0)];
+  if ((bits !== 4 && bits !== 8) || call.has(4)) {
+    call.refuse(bits === 4 || bits === 8 ? 'has an order of groups' : `is of ${bits} bits`);
+  }
+  const blocks = Math.ceil(width / block);
+  const {data: packed} = neededConstant(call, 1);
+  const {data: scale} = neededConstant(call, 2);
+  const zeros = call.has(3) ? neededConstant(call, 3).data : undefined;
+  const [perByte, rowBytes] = [8 / bits, (blocks * block * bits) / 8];
+  if (packed.length !== units * rowBytes || scale.length !== units * blocks || !(width > 0)) {
+    call.refuse(`has other numbers than ${units} rows of ${width} need`);
+  }
+  const areFloats = call.has(3) && call.dtype(3) === 'float32';
+  const zeroBytes = Math.ceil(blocks / perByte);
+  const nibbleOf = (list: ArrayLike<number>, row: number, at: number) =>
+    ((list[row + Math.floor(at / perByte)] ?? 0) >> (bits * (at % perByte))) & (2 ** bits - 1);
+  const zeroOf = (row: number, part: number) =>
+    zeros === undefined
+      ? 2 ** (bits - 1)
+      : areFloats
+        ? (zeros[row * blocks + part] ?? 0)
+        : nibbleOf(zeros, row * zeroBytes, part);
+  const valueOf = (row: number, at: number) => nibbleOf(packed, row * rowBytes, at);
+  const x = await call.plain();
+  call.floats();
+  const bias = call.has(5) ? (call.low.weight(call.node.name, 5) ?? call.refuse('computes its bias')) : undefined;
+  const isExact =
+    width % 32 === 0 &&
+    block % 32 === 0 &&
+    range(units * blocks).every(i => {
+      const d = scale[i] ?? 0;
+      return fromFloat16(halfOf(d)) === d && zeroOf(Math.floor(i / blocks), i % blocks) === 2 ** (bits - 1);
+    });
+  if (isExact) {
+    const format = bits === 4 ? 'Q4_0' : 'Q8_0';
+    const words = () =>
+      inBlocks({bits, units, width, valueOf, scaleOf: (row, at) => scale[row * blocks + Math.floor(at / block)] ?? 0});
+    const size = Math.ceil((units * (width / 32) * (bits === 4 ? 18 : 34)) / 4);
+    dense(call, x, made(call, [size], words, true), units, {
+      ...{absorbed: [], bias},
+      className: QuantizedDense.className,
+      config: {blocks: {name: format}},
+      weight: 'blocks',
+    });
+    return;
+  }
+  const kernel = made(call, [width, units], () => {
+    const result = new Float32Array(width * units);
+    for (let row = 0; row < units; row++) {
+      for (let at = 0; at < width; at++) {
+        const part = Math.floor(at / block);
+        result[at * units + row] = (valueOf(row, at) - zeroOf(row, part)) * (scale[row * blocks + part] ?? 0);
+      }
+    }
+    return result;
+  });
+  dense(call, x, kernel, units, {absorbed: [], bias});
+};
+
+const bits32 = new DataView(new ArrayBuffer(4));
+
+/** The bits of a number as float16. */
+function halfOf(value: number): number {
+  bits32.setFloat32(0, value);
+  return toFloat16(bits32.getUint32(0));
+}
+
+/** Rows in blocks of 32 as GGUF has them: a scale of 16 bits, then the values. */
+function inBlocks({
+  bits,
+  units,
+  width,
+  valueOf,
+  scaleOf,
+}: {
+  bits: number;
+  units: number;
+  width: number;
+  valueOf: (row: number, at: number) => number;
+  scaleOf: (row: number, at: number) => number;
+}): Int32Array {
+  const size = bits === 4 ? 18 : 34;
+  const words = new Int32Array(Math.ceil((units * (width / 32) * size) / 4));
+  const view = new DataView(words.buffer);
+  let place = 0;
+  for (let row = 0; row < units; row++) {
+    for (let at = 0; at < width; at += 32, place += size) {
+      view.setUint16(place, halfOf(scaleOf(row, at)), true);
+      for (let i = 0; i < size - 2; i++) {
+        // Of 4 bits, the first half of the values is in the lower bits of the bytes.
+        const value = valueOf(row, at + i);
+        view.setUint8(place + 2 + i, bits === 8 ? (value - 128) & 255 : value | (valueOf(row, at + i + 16) << 4));
+      }
+    }
+  }
+  return words;
+}
