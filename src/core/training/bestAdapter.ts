@@ -167,6 +167,9 @@ export class BestAdapter extends TrainingCallback {
  * early. For a plain model it keeps all weights that train. If the loss or a weight that trains is not finite at the
  * end of an epoch, the best adapter is restored and the fit ends with an error.
  *
+ * Validate on 100 examples or more. With fewer, the choice is mostly chance: train on all of them instead, without this
+ * callback, or choose by `val_loss`.
+ *
  * `epoch` and `value` of the callback say which epoch was the best. The optimizer keeps its state: call
  * `resetOptimizer(model)` before another fit.
  *
