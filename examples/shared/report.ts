@@ -24,16 +24,12 @@ export function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** Returns an `onProgress` that prints a line after each quarter, for what takes long and prints nothing else. */
-export function quarters(name: string): (share: number) => void {
-  let printed = 0;
-  return share => {
-    const done = Math.floor(4 * share + 1e-9);
-    if (done > printed) {
-      printed = done;
-      console.log(`  ${name}: ${25 * done} %`);
-    }
-  };
+/** The mean and standard deviation of a share over the seeds, and the share of each. */
+export function overSeeds(shares: readonly number[]): [mean: string, each: string] {
+  const middle = mean(shares);
+  const squares = shares.reduce((sum, share) => sum + (share - middle) ** 2, 0);
+  const spread = shares.length === 1 ? '' : ` ± ${(100 * Math.sqrt(squares / (shares.length - 1))).toFixed(1)}`;
+  return [percent(middle) + spread, shares.map(share => (100 * share).toFixed(1)).join(' ')];
 }
 
 /** The size of the files whose paths start with a prefix, in kB. */

@@ -16,7 +16,7 @@ import {applyLoRA, disposeModel, saveAdapter, trainableVariables} from 'tfjs-lor
 import {encodeImages, loadTransformer} from 'tfjs-lora/transformers';
 import {rasterise} from '../shared/drawings';
 import {inProcesses} from '../shared/processes';
-import {kilobytes, mean, percent, SHORT, table} from '../shared/report';
+import {kilobytes, overSeeds, percent, SHORT, table} from '../shared/report';
 import {choose, DRAWINGS, KINDS} from './data';
 import {baseFiles} from './files';
 import {
@@ -93,7 +93,7 @@ async function trained(ways: readonly Way[]): Promise<string[][]> {
   const rows: string[][] = [];
   if (ways.includes('probe')) {
     const right = runs.map(({own, held, labels, truth}) => shareRight(nearestClasses(own, labels, held), truth));
-    rows.push(['no training: nearest mean', ...accuracy(right), '–', '–', '–']);
+    rows.push(['no training: nearest mean', ...overSeeds(right), '–', '–', '–']);
   }
   for (const way of ways) {
     const right: number[] = [];
@@ -121,7 +121,7 @@ async function trained(ways: readonly Way[]): Promise<string[][]> {
       }
       disposeModel(model);
     }
-    rows.push([LABELS[way], ...accuracy(right), trains.toLocaleString('en'), seconds.toFixed(0), size]);
+    rows.push([LABELS[way], ...overSeeds(right), trains.toLocaleString('en'), seconds.toFixed(0), size]);
   }
   return rows;
 }
@@ -157,12 +157,4 @@ function labelsAt(drawings: readonly number[]): number[] {
 
 function shareRight(labels: readonly number[], truth: readonly number[]): number {
   return labels.filter((label, i) => label === truth[i]).length / labels.length;
-}
-
-/** The mean and standard deviation over the seeds, and each accuracy. */
-function accuracy(right: readonly number[]): [mean: string, each: string] {
-  const middle = mean(right);
-  const squares = right.reduce((sum, share) => sum + (share - middle) ** 2, 0);
-  const spread = right.length === 1 ? '' : ` ± ${(100 * Math.sqrt(squares / (right.length - 1))).toFixed(1)}`;
-  return [percent(middle) + spread, right.map(share => (100 * share).toFixed(1)).join(' ')];
 }

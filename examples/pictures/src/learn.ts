@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs';
 import {
   adam,
   applyLoRA,
-  bestAdapter,
   disposeModel,
   fitOnFeatures,
   learningRateSchedule,
@@ -23,71 +22,68 @@ export interface Pictures {
 export const WAYS = {
   'head alone': {exclude: [() => true]},
   // By the names that Keras gave them, and by those of a graph, `…/expanded_conv_16/expand/Relu6`.
-  LoRA: {rank: 4, targets: [/(block|expanded_conv)_16[_/](expand|project)(\/|$)/, /(^|\/)Conv_1(\/|$)/], seed: 1},
+  LoRA: {rank: 4, targets: [/(block|expanded_conv)_16[_/](expand|project)(\/|$)/, /(^|\/)Conv_1(\/|$)/]},
 } satisfies Record<string, LoRAConfig>;
 
 export type Way = keyof typeof WAYS;
 
 /** How long, and how hard. */
 export interface Settings {
-  /** At most; the best one counts, and after three without a better one it is over. */
+  /** How many the head trains for. LoRA goes on from there for half as many. */
   epochs: number;
   /** Altered copies of each picture. */
   copies: number;
-  /** Ends training. The best epoch until then counts; before the first step, the call rejects. */
+  /** Of the initial values and the copies. Default: 1. */
+  seed?: number;
+  /** Ends training after the present step. Before the first epoch is over, the call rejects. */
   signal?: AbortSignal;
   /** Called with the share that is done, from 0 to 1. */
   onProgress?: (share: number) => void;
 }
 
 /** The base with a head for new classes in place of its own. */
-export function withNewHead(base: tf.LayersModel, classes: number): tf.LayersModel {
-  const kernelInitializer = tf.initializers.glorotUniform({seed: 1});
+export function withNewHead(base: tf.LayersModel, classes: number, seed = 1): tf.LayersModel {
+  const kernelInitializer = tf.initializers.glorotUniform({seed});
   return replaceHead(base, [
     tf.layers.dense({units: classes, activation: 'softmax', name: 'classes', kernelInitializer}),
   ]);
 }
 
-/** The base with a new head, trained on some pictures. Others say in which epoch it was best. */
+/**
+ * The base with a new head, trained on some pictures. None are held out to choose an epoch by: of so few, they would
+ * choose by chance.
+ */
 export async function learn(
   base: tf.LayersModel,
   train: Pictures,
-  validation: Pictures,
   way: Way,
-  {epochs, copies, signal, onProgress}: Settings,
+  {epochs, copies, seed = 1, signal, onProgress}: Settings,
 ): Promise<tf.LayersModel> {
-  const headed = withNewHead(base, train.labels.shape[1]);
-  const model = applyLoRA(headed, WAYS[way]);
+  const headed = withNewHead(base, train.labels.shape[1], seed);
+  const model = applyLoRA(headed, {...WAYS[way], seed});
   disposeModel(headed); // the adapted model shares what both need
 
-  // Shuffled, and behind them those that do not train: fit takes the last ones for validation.
-  const {images, labels} = tf.tidy(() => {
-    const count = train.labels.shape[0] * (copies + 1);
-    const order = tf.topk(tf.randomUniform([count], 0, 1, 'float32', 1), count).indices; // the same each time
-    const trained = tf.gather(augment(train.images, copies, 1), order);
-    const targets = tf.gather(tf.tile(train.labels, [copies + 1, 1]), order);
-    return {
-      images: tf.concat<tf.Tensor4D>([trained, validation.images]),
-      labels: tf.concat<tf.Tensor2D>([targets, validation.labels]),
-    };
-  });
+  const images = augment(train.images, copies, seed);
+  const labels = tf.tile(train.labels, [copies + 1, 1]);
+  const isLoRA = way === 'LoRA';
+  const own = isLoRA ? Math.ceil(epochs / 2) : epochs;
   let epochsDone = 0;
-  const optimizer = adam({learningRate: way === 'LoRA' ? 1e-3 : 3e-3});
+  const optimizer = adam({learningRate: isLoRA ? 1e-3 : 3e-3});
   model.compile({optimizer, loss: 'categoricalCrossentropy', metrics: ['accuracy']});
   try {
     // What lies before the first update gives the same in every epoch, so it runs once.
     await fitOnFeatures(model, images, labels, {
-      epochs,
+      epochs: own,
       batchSize: 8,
       verbose: 0,
+      headFirst: isLoRA && {epochs},
       ...(signal && {signal}),
-      validationSplit: validation.labels.shape[0] / labels.shape[0],
-      onProgress: ({done, total}) => onProgress?.((0.7 * done) / total),
+      onProgress: ({done, total, what}) =>
+        onProgress?.(what === 'training the head' ? 0.6 + (0.1 * done) / total : (0.6 * done) / total),
       callbacks: [
         learningRateSchedule({warmup: 0.1}),
-        bestAdapter({patience: 3}),
         new tf.CustomCallback({
-          onEpochEnd: () => onProgress?.(0.7 + (0.3 * ++epochsDone) / epochs),
+          onEpochEnd: () => onProgress?.(0.7 + (0.3 * ++epochsDone) / own),
         }),
       ],
     });

@@ -179,7 +179,7 @@ async function train(): Promise<string> {
   byId<HTMLButtonElement>('stop').disabled = false;
   const {signal} = stopping;
   try {
-    const model = await learn(base!, trained, heldOut, way, {
+    const model = await learn(base!, trained, way, {
       epochs,
       copies,
       signal,
