@@ -35,8 +35,7 @@ const [ATTEMPTS, PAUSE] = [200, 5];
 export async function readPEFTFolder(folder: string): Promise<PEFTFiles & {config: string}> {
   const target = filesIn(folder);
   await refusePickle(folder);
-  // Between the saves of others there may be none under way at the moment of looking. The config of none is missing for
-  // as long as this.
+  // Between saves a moment may have none under way. The config is missing for as long as this.
   let missing = 0;
   for (let attempt = 0; attempt < ATTEMPTS && missing < 5; attempt++) {
     const config = await readIfThere(target.config, ADVICE);

@@ -28,10 +28,7 @@ export type KernelSource = 'module' | 'composed' | 'programs' | 'backend';
 export interface Capabilities {
   /** What computes a training step. Default: the backend's own kernels. */
   readonly source?: KernelSource;
-  /**
-   * Whether it takes longer to launch an operation than to compute a small one, as on TensorFlow. A reshape counts as
-   * one, and products take matrices as they are.
-   */
+  /** Whether launching an operation takes longer than computing a small one, as on TensorFlow, even a reshape. */
   readonly launchesOperations?: boolean;
   /** Whether numbers on the backend come by a promise alone, so that `dataSync` fails. */
   readonly readsByPromise?: boolean;

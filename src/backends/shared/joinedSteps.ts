@@ -1,8 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Pointwise, PointwiseCall, RunEach, RunPointwise} from './pointwise';
 
-// A program takes few tensors and has few results, so that it cannot compute with many variables. Small ones are joined
-// for that.
+// A program takes few tensors, so that it cannot compute with many variables. Small ones are joined for that.
 
 /** What a backend joins tensors in. */
 export interface Joining<Joined> {

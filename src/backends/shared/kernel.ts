@@ -47,10 +47,7 @@ export function wrappedKernel<Inputs, Attributes, Output = tf.TensorInfo>(
   };
 }
 
-/**
- * Views of the memory of `tensors`. Fetching a tensor from another backend may grow the heap, which detaches the views
- * taken before, so all are fetched first.
- */
+/** Views of the memory of `tensors`. All are fetched first: fetching one may grow the heap, which detaches views. */
 export function heapViews(
   backend: WasmBackend,
   ...tensors: tf.TensorInfo[]

@@ -55,8 +55,7 @@ export function pointwiseOperations(run: RunPointwise): OneLaunch {
   };
 }
 
-// A step changes no tensor in place: others may share its numbers, and reading a tensor of a graphics card takes a
-// while.
+// A step changes no tensor in place: others may share its numbers, and reading from a graphics card is slow.
 
 const ADAM: Pointwise = {
   name: 'adam',

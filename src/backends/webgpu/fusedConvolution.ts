@@ -5,8 +5,7 @@ import {type Geometry, geometryOf} from '../shared/geometry';
 import {adaptedProduct} from './adaptedProduct';
 import {limited, type Program, programOf, runProgram, slope} from './program';
 
-// A convolution with what follows it. That of an adapted layer of kernel size 1 and a depthwise one take one launch,
-// any other two.
+// A convolution with what follows. An adapted 1×1 one and a depthwise one take one launch, any other two.
 
 const DEPTHWISE = {
   integers: [...['kh', 'kw', 'ih', 'iw', 'oh', 'ow', 'inner', 'outer', 'strideY', 'strideX', 'beforeY', 'beforeX']],

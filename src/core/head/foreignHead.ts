@@ -54,8 +54,7 @@ export function foreignLayer(entry: LayerEntry): tf.layers.Layer {
     );
   }
   const layer = layerFromEntry(startingAtZero(entry));
-  // The layer has filled in what the config leaves out. An initializer among it could take minutes when the model is
-  // rebuilt.
+  // The layer has filled in the config's gaps. An initializer could take minutes when the model is rebuilt.
   const complete = entryOf(layer);
   const plain = startingAtZero(complete);
   return JSON.stringify(plain) === JSON.stringify(complete) ? layer : layerFromEntry(plain);

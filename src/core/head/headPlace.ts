@@ -147,8 +147,7 @@ function callsNamed(model: tf.LayersModel, name: string): LayerCall[] {
   if (calls.length > 0) {
     return calls;
   }
-  // A model that begins a Sequential is called by nobody: its calls are the Sequential's own, and the last one of them
-  // gives its output.
+  // Nobody calls a model that begins a Sequential: its calls are the Sequential's, and the last gives its output.
   const first = model.layers.find(layer => layer.name === name);
   const outputs = first !== undefined && isContainer(first) ? first.outputs : [];
   return nodes.filter(({outputTensors}) => outputs.some(output => outputTensors.includes(output)));

@@ -31,10 +31,7 @@ export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';
 /** Which of its base's weights a wrapper trains. */
 export type BaseTraining = 'nothing' | 'biases' | 'everything';
 
-/**
- * Marks the layers of this library. A process that uses both `import` and `require` has two copies of every class, so
- * `instanceof` would miss the other copy's layers.
- */
+/** Marks this library's layers: `import` and `require` make two copies of a class, and `instanceof` misses one. */
 export const WRAPPER_KIND = Symbol.for('tfjs-lora.layer');
 
 /** Prefix of the weights in which a layer keeps the original values of those that train. */
@@ -137,8 +134,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
    * it trains in full; what a stateful layer writes is its state.
    */
   protected computeBase(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
-    // A stock recurrent layer writes its initial state into the arguments, which tfjs hands to the next layer in
-    // training.
+    // A stock recurrent layer writes its initial state into the arguments, which tfjs hands on in training.
     const base = () => this.baseLayer.apply(inputs, {...kwargs}) as tf.Tensor | tf.Tensor[];
     const learns = this.baseTraining === 'everything' || this.stateful;
     return kwargs.training === true && !learns ? withoutWrites(this.baseLayer.weights, base) : base();

@@ -80,10 +80,7 @@ export interface ParameterSpec {
   neutralAtStart: boolean;
 }
 
-/**
- * Of which part of one tensor all layers of a rank have the beginning: its rows, of a parameter
- * `[...fan-in axes, rank]`, or its columns, of one `[rank, ...out axes]`.
- */
+/** The beginning of which part of one tensor, rows `[...fan-in axes, rank]` or columns `[rank, ...out axes]`. */
 export type SharedSide = 'rows' | 'columns';
 
 /** The parameters of the update of one weight, by the names that the method gives them. */

@@ -34,10 +34,7 @@ export interface FeatureFitArgs extends Omit<FitArgs, 'validationData'>, CallOpt
   validationData?: FitArgs['validationData'] | Batches;
   /** How many bytes the features may take. Default: 1 GiB. */
   maxBytes?: number;
-  /**
-   * Trains the new head alone first, on features too. A head that knows nothing yet would distort the layers before it.
-   * `true` stands for 20 epochs of Adam at 3e-3.
-   */
+  /** Trains the new head alone first, so that it distorts no other layer. `true`: 20 epochs of Adam at 3e-3. */
   headFirst?: boolean | HeadFirst;
 }
 

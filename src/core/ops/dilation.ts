@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {padZeros} from '../../backends/shared/geometry';
 
-// tfjs has no gradient for a dilated convolution. It equals one whose kernel is spread out with zeros, and that has a
-// gradient.
+// tfjs has no gradient for dilated convolutions. One whose kernel is spread out with zeros has a gradient.
 
 /** The dilation rates of an image's two axes. */
 type Rates = [number, number];

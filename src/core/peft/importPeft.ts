@@ -141,10 +141,7 @@ export async function readPEFTFor(
   }
 }
 
-/**
- * Takes the weight of a head that computes with the table of another layer out of what is saved, where it is the same
- * as that of the table; says so where the two part.
- */
+/** Takes the weight of a tied head out of what is saved; says so where it differs from the table's. */
 function partTied(
   met: ReadonlyMap<string, Site>,
   modules: ReadonlyMap<string, TorchModule>,

@@ -3,10 +3,7 @@ import {show, tooLargeError, unsupportedError} from '../../platform/errors';
 /** About two seconds' worth. */
 const STEPS = 30_000_000;
 
-/**
- * How much work the files of one import may cause. Comparing names with patterns spends from it, so that no file takes
- * longer than the largest sensible one.
- */
+/** How much work the files of one import may cause: comparing names with patterns spends from it. */
 export class Budget {
   constructor(private left = STEPS) {}
 

@@ -4,8 +4,7 @@ import {classInAdapters} from '../layers/adaptation';
 import {depthwiseFromTorch, depthwiseToTorch, fromTorch} from './methods/torchLayout';
 import type {PEFTForm} from './methods/form';
 
-// What layers of tfjs are in PyTorch, by class. No call stands outside of functions, so that a bundler can drop the
-// table.
+// What layers of tfjs are in PyTorch, by class. No call is outside functions: bundlers can drop the table.
 
 /** A kind of layer of which PEFT stores updates. */
 export interface UpdatedKind {

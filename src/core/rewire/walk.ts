@@ -7,10 +7,7 @@ import type {InnerLayers, LayerCall, ModelFields} from '../../platform/tfjs/laye
 
 /** A layer of a model, other than a container: what a container holds are sites of their own. */
 export interface Site {
-  /**
-   * The names of the containers around the layer and its own, from the outside in, joined by `/`. The model's own is
-   * left out, and so are those of a {@link Group}.
-   */
+  /** The names of containers and layer, joined by `/`, without the model's own and those of a {@link Group}. */
   path: string;
   layer: tf.layers.Layer;
   /** The layers around it, from the outside in, without the model itself. */

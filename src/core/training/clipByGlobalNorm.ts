@@ -32,8 +32,7 @@ export class ClipByGlobalNorm extends NestedOptimizer {
         takeStep(this.inner, gradients, changes);
         return;
       }
-      // On a GPU the norm stays where it is: nothing waits for it. (`tf.addN` of eight tensors or more fails on webgpu
-      // without a word.)
+      // On a GPU the norm stays there. (`tf.addN` of eight tensors or more fails on webgpu without a word.)
       const norm = tf.mul(
         tf.sqrt(tf.sum(tf.stack(present.map(gradient => tf.sum(tf.square(gradient)))))),
         gradientScale,

@@ -3,10 +3,7 @@ import {chatText, type ChatTexts} from './chat';
 /** Stands for an answer where a template is tried, and is in no template. Templates trim white space. */
 export const ANSWER = 'answer-7f3a';
 
-/**
- * The tokens that end an answer: those that end a text, and the special one that the template writes after an answer,
- * which the files of a model need not name.
- */
+/** The tokens that end an answer: those that end a text, and the special one that the template writes after it. */
 export function answerEnds(texts: ChatTexts): ReadonlySet<number> {
   const {
     tokenizer,

@@ -165,10 +165,7 @@ export function innerEntry(value: unknown, owner: unknown): LayerEntry {
   return value as LayerEntry;
 }
 
-/**
- * Gives a layer the name that its config says. A class whose constructor ignores its config,
- * `constructor() { super({}); }`, gets a new automatic name each time.
- */
+/** Gives a layer its config's name. A class whose constructor ignores its config gets a new name each time. */
 export function named<T>(made: T, config: unknown): T {
   const {name} = (config ?? {}) as {name?: unknown};
   if (made instanceof tf.layers.Layer && typeof name === 'string' && made.name !== name) {
@@ -216,8 +213,7 @@ export function isLayerClass(className: string): boolean {
 /** A layer from an entry, built for inputs of some shape and in no model. */
 export function builtLayer(entry: LayerEntry, shape: tf.Shape | tf.Shape[]): tf.layers.Layer {
   const layer = layerFromEntry(entry);
-  // Applying it to a symbolic input builds it under its own name; the node that this leaves would make `layer.output`
-  // ambiguous.
+  // A symbolic input builds it under its own name; the node that this leaves would make `layer.output` ambiguous.
   layer.apply(symbolicInputs(shape));
   layer.inboundNodes.length = 0;
   fieldsOf<LayerInternals>(layer)._refCount = null;

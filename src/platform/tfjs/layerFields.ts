@@ -1,6 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-// tfjs declares these fields of its layers protected or private. They have kept their names through all of tfjs 2, 3
-// and 4.
+// tfjs declares these fields of its layers protected or private. They have kept their names from tfjs 2 to 4.
 
 /** An activation as a stock layer holds it. */
 export interface ActivationObject {

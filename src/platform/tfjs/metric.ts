@@ -3,10 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 /** What `compile` takes among `metrics`. */
 export type Metric = (targets: tf.Tensor, predictions: tf.Tensor) => tf.Tensor;
 
-/**
- * A sum divided by what counts in it, and NaN where nothing does: tfjs takes means over batches, in which any number
- * would pass for a result. (On webgl 0 / 0 is 1.)
- */
+/** A sum divided by what counts in it; NaN where nothing does, since tfjs takes means over batches. */
 export function shareOf(sum: tf.Tensor, count: tf.Tensor): tf.Tensor {
   return tf.where(tf.greater(count, 0), tf.divNoNan(sum, count), NaN);
 }

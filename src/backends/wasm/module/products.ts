@@ -31,10 +31,7 @@ const COLUMNS = 32;
 export const DEPTH = 2048;
 /** Up to this many rows are multiplied with the right-hand matrix as it lies. */
 const FEW = 3;
-/**
- * In a gradient so many products are summed by themselves: one sum over the words of a language model, whose terms
- * almost cancel, would be its largest error by far.
- */
+/** So many products are summed by themselves in a gradient: one long sum over a vocabulary would lose precision. */
 export const BLOCK = 1024;
 /** Bytes of a row of a panel. */
 export const PANEL_ROW = 32;

@@ -123,8 +123,7 @@ export function depthwiseUpdateToTorch({a, b, strength}: TfjsUpdate): TorchUpdat
   const [kh = 1, kw = 1, rank = 1] = a.shape;
   const [, channels = 1, multiplier = 1] = b.shape;
   const out = channels * multiplier;
-  // Per channel the kernel is [kh·kw, multiplier], of a rank of at most the multiplier: the product itself, or the
-  // factors as they are.
+  // Per channel the kernel is [kh·kw, multiplier], of the multiplier's rank at most: a product, or its factors.
   const own = Math.min(rank, multiplier);
   const left = own === rank ? undefined : multiply(a.data, b.data, [kh * kw, rank, out]); // [kh·kw, out]
   const torchA = new Float32Array(channels * own * channels * kh * kw);

@@ -101,8 +101,7 @@ export function planDepthwise(node: GraphNode, planner: Planner): boolean {
     return false;
   }
   const {bias, activation} = tail;
-  // What the graph does in steps, the stock layer does in the same steps, to the last bit; but it leaves dilations out
-  // of account.
+  // The stock layer takes the graph's steps, to the last bit, but ignores dilations.
   const fuses = node.op.startsWith('Fused') || walk.dilations.some(rate => rate > 1);
   planner.addLayer(node, {
     className: fuses ? FusedDepthwiseConv2D.className : 'DepthwiseConv2D',

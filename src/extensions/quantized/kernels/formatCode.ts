@@ -9,10 +9,7 @@ export interface Dialect {
   readonly real: string;
   /** A function of whole numbers that returns the value of an expression. */
   define(name: string, parameters: readonly string[], type: string, expression: string): string;
-  /**
-   * Functions of whole numbers: `bits(v, shift, mask)`, `byteAt(offset)`, `real(v)`, the same number as a float, and
-   * `fromBits(v)`, the float with its bits.
-   */
+  /** Integer functions: `bits(v, shift, mask)`, `byteAt(offset)`, `real(v)`, and `fromBits(v)`, a float by its bits. */
   readonly primitives: string;
 }
 

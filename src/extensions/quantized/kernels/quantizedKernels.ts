@@ -3,10 +3,7 @@ import {PerBackend} from '../../../backends/shared/capabilities';
 import type {BlockMatrix} from '../formats/blockMatrix';
 import type {BlockFormat} from '../formats/formats';
 
-/**
- * Operations with a matrix in blocks that a backend has of its own. The tape does not record them. They return
- * `undefined` for a matrix that they do not take.
- */
+/** A backend's operations with a matrix in blocks, unrecorded. `undefined` for a matrix that they do not take. */
 export interface QuantizedKernels {
   /** Whether they compute with a format. Default: with each. What has to be tried out before is, once this is asked. */
   runs?(format: BlockFormat): boolean;
@@ -14,10 +11,7 @@ export interface QuantizedKernels {
   multiply?(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
   /** `dz·W`: `[n, rows] · [rows, width] → [n, width]`. */
   multiplyBack?(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
-  /**
-   * Rows by their numbers, `[n, 1] → [n, width]`. Where these can be read at once, all of them are there; elsewhere a
-   * number that is none of a row gives zeros.
-   */
+  /** Rows by index, `[n, 1] → [n, width]`. An index of no row gives zeros where indices cannot be read at once. */
   lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
   /** Some rows as numbers, `[count, width]`, the first of them row `first`, which need not be uploaded then. */
   unpack?(blocks: tf.Tensor, matrix: BlockMatrix, first: number, count: number): tf.Tensor2D | undefined;

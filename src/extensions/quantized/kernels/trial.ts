@@ -57,10 +57,7 @@ interface Trial {
 
 const trials = new WeakMap<object, Map<BlockFormat, Trial>>();
 
-/**
- * Whether programs for a format run on the current backend. They are tried out when this is first asked, and do not run
- * until the result has been read back.
- */
+/** Whether programs for a format run here. They are tried out when first asked for, and run once that is read. */
 export function runsFormat(format: BlockFormat, isRight: IsRight): boolean {
   const backend = tf.backend();
   const ofBackend = trials.get(backend) ?? new Map<BlockFormat, Trial>();

@@ -31,8 +31,7 @@ export function normalizeRows(
       const kernels = transformerKernels();
       let dx: tf.Tensor | undefined;
       const ofRows = () => {
-        // The tape adds to a gradient that it is given, and disposes it: each input has one of its own, of the same
-        // numbers.
+        // The tape adds to a gradient that it is given, and disposes it: each input has its own.
         if (dx !== undefined) {
           return tf.clone(dx);
         }

@@ -40,10 +40,7 @@ for (var t = 0; t < ${numbersTogether(format)}; t++) {
 }`;
 }
 
-/**
- * `x·Wᵀ`, or `x·W` where `back`. A workgroup computes a tile of the result, a lane 4 × 4 numbers of it, and unpacks the
- * part of the matrix that the tile meets.
- */
+/** `x·Wᵀ`, or `x·W` where `back`. A workgroup computes a tile, a lane 4 × 4 numbers of it, and unpacks as it goes. */
 function tiles(format: BlockFormat, back: boolean): Program {
   const together = numbersTogether(format);
   // Of a row of the matrix a tile meets so many pieces.
