@@ -44,6 +44,29 @@ export function abortError({reason}: AbortSignal): LoRAError {
 }
 
 /**
+ * What `f` gives. What `onProgress` throws ends the call as it is: handlers of tfjs put it into an error of their own.
+ *
+ * @param f takes the options with an `onProgress` that is watched.
+ */
+export async function withOwnErrors<O extends CallOptions, T>(options: O, f: (watched: O) => Promise<T>): Promise<T> {
+  const {onProgress} = options;
+  const thrown: unknown[] = [];
+  const watched = (progress: Progress) => {
+    try {
+      onProgress?.(progress);
+    } catch (error) {
+      thrown.push(error);
+      throw error;
+    }
+  };
+  try {
+    return await f({...options, onProgress: watched});
+  } catch (error) {
+    throw thrown.length > 0 ? thrown[0] : error;
+  }
+}
+
+/**
  * What a promise gives, unless a signal is aborted first.
  *
  * @throws LoRAError with code `ERR_ABORTED` then.

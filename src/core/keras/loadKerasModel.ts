@@ -10,7 +10,7 @@ import {
   throwFaults,
   unsupportedError,
 } from '../../platform/errors';
-import {type CallOptions, throwIfAborted, unlessAborted} from '../../platform/signals';
+import {type CallOptions, throwIfAborted, unlessAborted, withOwnErrors} from '../../platform/signals';
 import {sizeOf} from '../../platform/formats/layout';
 import {disposeModel} from '../rewire/dispose';
 import {checkLimits, type LoadOptions} from '../storage/limits';
@@ -53,11 +53,12 @@ export async function loadKerasModel(
   checkLimits(options);
   const {signal} = options;
   throwIfAborted(signal);
-  const {load} = handlerOf(source, options);
-  const artifacts = await unlessAborted(load(), signal).catch((error: unknown) => {
-    throwIfAborted(signal);
-    throw typeof source === 'string' ? asLoRAError(error, `Cannot load "${source}"`, 'ERR_IO') : error;
-  });
+  const artifacts = await withOwnErrors(options, watched =>
+    unlessAborted(handlerOf(source, watched).load(), signal).catch((error: unknown) => {
+      throwIfAborted(signal);
+      throw typeof source === 'string' ? asLoRAError(error, `Cannot load "${source}"`, 'ERR_IO') : error;
+    }),
+  );
   const found = recognize(artifacts);
   if (found !== undefined) {
     return build(found, artifacts);

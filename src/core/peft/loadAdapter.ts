@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {kernelsOf, namedBase} from '../adapter/base';
 import {checkOptions, damagedError, kindOf, LoRAError, show} from '../../platform/errors';
-import {abortError, type CallOptions, throwIfAborted, unlessAborted} from '../../platform/signals';
+import {abortError, type CallOptions, throwIfAborted, unlessAborted, withOwnErrors} from '../../platform/signals';
 import {checkLimits, type LoadOptions, tooLarge} from '../storage/limits';
 import {isFetched, isSafetensors, loaderOf} from '../storage/places';
 import {decodeAdapter} from '../storage/safetensors';
@@ -127,8 +127,10 @@ async function loadArtifacts(
   limits: LoadOptions & CallOptions,
 ): Promise<tf.io.ModelArtifacts> {
   const isWeb = typeof handlerOrUrl === 'string' && isFetched(handlerOrUrl);
-  const handler = loaderOf(handlerOrUrl, isWeb ? {fetchFunc: limitedFetch(limits)} : {});
-  const artifacts = await withPlace('load', handlerOrUrl, () => handler.load());
+  const artifacts = await withOwnErrors(limits, watched => {
+    const handler = loaderOf(handlerOrUrl, isWeb ? {fetchFunc: limitedFetch(watched)} : {});
+    return withPlace('load', handlerOrUrl, () => handler.load());
+  });
   const {maxBytes = Infinity} = limits;
   const {weightData} = artifacts;
   const pieces: unknown[] = weightData === undefined ? [] : [weightData].flat();

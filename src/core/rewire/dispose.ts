@@ -7,6 +7,8 @@ import {innermostLayers, isContainer} from './walk';
 
 /** The adapter that each model disposes of. */
 const adopted = new WeakMap<tf.layers.Layer, Adapter>();
+/** What was freed: tfjs refuses to free it again. */
+const freed = new WeakSet<tf.layers.Layer>();
 /** How many models dispose of an adapter: the last of them does. */
 const adopters = new WeakMap<Adapter, number>();
 
@@ -31,7 +33,8 @@ function disposeAdopted(model: tf.layers.Layer): void {
 /**
  * Frees a model, or a layer: each weight once, those of shared and nested layers included, which `model.dispose()`
  * leaves behind. An optimizer that `compile` made from a name goes with it; one that was passed in is the caller's. An
- * adapter that was passed to `applyLoRA` is disposed of with the last model that it was applied to.
+ * adapter that was passed to `applyLoRA` is disposed of with the last model that it was applied to. A second call does
+ * nothing.
  *
  * @param model a model or layer.
  * @throws LoRAError `ERR_OPTION` if it is none.
@@ -40,6 +43,10 @@ function disposeAdopted(model: tf.layers.Layer): void {
  */
 export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
   checkLayer(model);
+  if (freed.has(model)) {
+    return;
+  }
+  freed.add(model);
   disposeAdopted(model);
   const layers = [...innermostLayers(model)];
   layers.filter(isWrapper).forEach(layer => layer.disposePrepared());

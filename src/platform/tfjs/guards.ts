@@ -187,11 +187,12 @@ interface Module {
   [GUARDED]?: true;
   /** The place of so many bytes; 0 where there is no room for them. */
   _malloc: (bytes: number) => number;
+  HEAPU8: Uint8Array;
 }
 
 /**
  * Lets the wasm backend refuse, with a `LoRAError`, what its memory has no room for: it grows to 4 GiB. tfjs takes the
- * place 0 that it is given then, and overwrites other tensors.
+ * place 0 that it is given then, or one that ends beyond the memory, and overwrites other tensors.
  */
 export function guardHeap(backend: object): void {
   const {wasm} = backend as {wasm?: Partial<Module>};
@@ -208,10 +209,13 @@ export function guardHeap(backend: object): void {
       allocate = module._malloc;
       module._malloc = guarded;
     }
-    if (place === 0 && bytes > 0) {
+    // Threads may have let a shared memory grow, so that this view of it ends too soon.
+    const {length, buffer} = module.HEAPU8;
+    const isBeyond = buffer instanceof ArrayBuffer && (place >>> 0) + bytes > length;
+    if ((place === 0 && bytes > 0) || isBeyond) {
       throw memoryError(
         `The memory of the wasm backend, 4 GiB at most, has no room for ${Math.ceil(bytes / 2 ** 20)} MiB more. ` +
-          'Take a smaller batch, recompute activations with {checkpoint}, or dispose what is no longer needed.',
+          'Take a smaller batch, recompute activations with {gradientCheckpointing}, or dispose what you need no more.',
       );
     }
     return place;

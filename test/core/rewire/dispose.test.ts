@@ -41,6 +41,15 @@ describe('disposeModel', () => {
     tf.dispose(inputs);
   });
 
+  test('called a second time, does nothing', async () => {
+    await withoutLeaks(() => {
+      const {model, inputs} = nested();
+      const adapted = applyLoRA(model, {rank: 2});
+      [adapted, adapted, model, adapted, model].forEach(disposeModel);
+      tf.dispose(inputs);
+    });
+  });
+
   test('frees a layer by itself', async () => {
     await withoutLeaks(() => {
       const layer = new LoRADense({layer: tf.layers.dense({units: 4}), rank: 2});

@@ -9,6 +9,7 @@ import {
   loadAdapter,
   loadKerasModel,
   type Progress,
+  saveAdapter,
   toSafetensors,
 } from 'tfjs-lora';
 import {useBackend, withoutLeaks} from '../../helpers';
@@ -51,6 +52,28 @@ const CALLS: [name: string, call: (options: Options) => Promise<unknown>][] = [
   ],
 ];
 
+/** Answers requests as a server would that has a saved model, or an adapter in the format of tfjs. */
+function serve({artifacts}: MemoryHandler): void {
+  const {modelTopology, weightSpecs, weightData, ...rest} = artifacts;
+  const manifest = {...rest, modelTopology, weightsManifest: [{paths: ['weights.bin'], weights: weightSpecs}]};
+  jest.spyOn(globalThis, 'fetch').mockImplementation(input => {
+    const isWeights = (input as string).endsWith('weights.bin');
+    const body = isWeights ? (weightData as ArrayBuffer) : JSON.stringify(manifest);
+    const headers = {'content-type': isWeights ? 'application/octet-stream' : 'application/json'};
+    return Promise.resolve(new Response(body, {headers}));
+  });
+}
+
+/** Handlers of tfjs, which fetch, have errors of their own for what goes wrong in between. */
+async function loadFetched(options: Options): Promise<Adapter> {
+  const handler = new MemoryHandler();
+  await saveAdapter(model, handler);
+  serve(handler);
+  return loadAdapter('https://example.com/adapter.json', options);
+}
+
+afterEach(() => jest.restoreAllMocks());
+
 const free = (result: unknown) => (result as {dispose?: () => void} | undefined)?.dispose?.();
 
 /** Lets so many turns of the event loop pass. */
@@ -60,7 +83,7 @@ async function turns(count: number): Promise<void> {
   }
 }
 
-describe.each(CALLS)('%s', (_, call) => {
+describe.each([...CALLS, ['loadAdapter of a URL', loadFetched] as const])('%s', (_, call) => {
   test('that is aborted at any moment leaves nothing behind', async () => {
     let aborted = 0;
     for (let moment = 0; moment < 12; moment++) {
@@ -95,4 +118,14 @@ describe.each(CALLS)('%s', (_, call) => {
       });
     }
   });
+});
+
+test('loadKerasModel of a URL ends with what onProgress throws', async () => {
+  const handler = new MemoryHandler();
+  await network.save(handler);
+  serve(handler);
+  const onProgress = () => {
+    throw REASON;
+  };
+  await withoutLeaks(() => expect(loadKerasModel('https://example.com/model.json', {onProgress})).rejects.toBe(REASON));
 });

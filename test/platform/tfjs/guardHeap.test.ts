@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import 'tfjs-lora';
+import {guardHeap} from '../../../src/platform/tfjs/guards';
 import {numbers, useBackend} from '../../helpers';
 
 /** What is used of tfjs's wasm backend: tensors that nothing is written to, which take no memory of the machine. */
@@ -27,4 +28,14 @@ test('wasm refuses what its memory has no room for, and other tensors keep their
   expect(numbers(tf.add(kept, 1))).toEqual([2, 3, 4]);
   const again = backend.makeOutput([2 ** 26], 'float32');
   expect(backend.disposeData(again.dataId)).toBe(true);
+});
+
+test('a place that ends beyond the memory is refused', () => {
+  const places = [16, 65_520, 2 ** 32 - 16, -16];
+  const allocate: (bytes: number) => number = () => places.shift() ?? 0;
+  const wasm = {_malloc: allocate, HEAPU8: new Uint8Array(2 ** 16)};
+  guardHeap({wasm});
+  expect([wasm._malloc(32), wasm._malloc(16)]).toEqual([16, 65_520]);
+  expect(() => wasm._malloc(2 ** 20)).toThrow('has no room for 1 MiB more');
+  expect(() => wasm._malloc(2 ** 20)).toThrow('has no room for 1 MiB more');
 });
