@@ -12,7 +12,15 @@ export default defineConfig({
   },
   server: {host: '127.0.0.1'},
   preview: {host: '127.0.0.1'},
-  worker: {format: 'es'},
+  worker: {
+    format: 'es',
+    // All of the library at once, also what it loads when it is needed: the page works offline.
+    rollupOptions: {
+      output: {
+        manualChunks: id => (/\/dist\/[\w-]+\.js$/.test(id) && !id.includes('node_modules') ? 'library' : undefined),
+      },
+    },
+  },
   build: {
     outDir: 'output/site',
     emptyOutDir: true,
