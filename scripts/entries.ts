@@ -18,3 +18,22 @@ export function entrySources(root: string): Record<string, string> {
   const names = [...ENTRIES.filter(name => name !== 'node').map(name => [`/${name}`, name]), ['', 'index']];
   return Object.fromEntries(names.map(([ending = '', name = '']) => [`tfjs-lora${ending}`, `${root}/src/${name}.ts`]));
 }
+
+/** The name by which programs import an entry point. That of Node is the main one with a few names more. */
+export function importName(entry: string): string {
+  return entry === 'node' ? 'tfjs-lora' : `tfjs-lora/${entry}`;
+}
+
+/** A page of typedoc with the names that programs import in place of those of files, in lists the main one first. */
+export function withImportNames(page: string): string {
+  const titled = page.replace(/^# (\w+)$/m, (title, name: string) =>
+    ENTRIES.includes(name) ? `# ${importName(name)}` : title,
+  );
+  return titled.replace(/(?:^- \[\w+\]\(\w+\/index\.md\)\n?)+/m, list => {
+    const names = [...list.matchAll(/\[(\w+)\]/g)].map(([, name = '']) => name);
+    return names
+      .sort((one, other) => Number(other === 'node') - Number(one === 'node'))
+      .map(name => `- [${importName(name)}](${name}/index.md)\n`)
+      .join('');
+  });
+}

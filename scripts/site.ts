@@ -2,9 +2,10 @@
 // they are written, and builds them anew when they change.
 
 import {spawnSync} from 'node:child_process';
-import {rmSync} from 'node:fs';
+import {readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
+import {ENTRIES, withImportNames} from './entries';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 
@@ -20,6 +21,10 @@ function run(program: string, ...args: string[]): void {
 
 rmSync(join(ROOT, 'docs/api'), {recursive: true, force: true});
 run('typedoc/bin/typedoc');
+for (const folder of ['.', ...ENTRIES]) {
+  const page = join(ROOT, 'docs/api', folder, 'index.md');
+  writeFileSync(page, withImportNames(readFileSync(page, 'utf8')));
+}
 if (process.argv.includes('--serve')) {
   run('vitepress/bin/vitepress.js', 'dev', 'site');
 } else {

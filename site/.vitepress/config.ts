@@ -3,7 +3,7 @@ import {dirname, join, posix} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {type DefaultTheme, defineConfig} from 'vitepress';
 import {wasmThreads} from '../../examples/shared/wasmThreads';
-import {ENTRIES, entrySources} from '../../scripts/entries';
+import {ENTRIES, entrySources, importName} from '../../scripts/entries';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const EXAMPLES = readdirSync(join(ROOT, 'examples')).filter(name =>
@@ -24,7 +24,7 @@ function docs(...pages: [text: string, name: string][]): DefaultTheme.SidebarIte
 /** The pages that typedoc wrote, by entry point and kind. */
 function apiPages(): DefaultTheme.SidebarItem[] {
   return ENTRIES.map(entry => ({
-    text: entry === 'node' ? 'tfjs-lora' : `tfjs-lora/${entry}`,
+    text: importName(entry),
     link: `/docs/api/${entry}/`,
     collapsed: true,
     items: Object.entries(KINDS).flatMap(([folder, kind]) => {

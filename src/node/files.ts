@@ -1,6 +1,6 @@
 import {renameSync} from 'node:fs';
 import {constants, mkdir, open, stat} from 'node:fs/promises';
-import {dirname} from 'node:path';
+import {basename, dirname} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {ioError, LoRAError, messageOf, notFoundError, show} from '../platform/errors';
 import {draftOf, findSpares, removeAll} from './drafts';
@@ -88,6 +88,9 @@ function isMissing(error: unknown): boolean {
 
 /** The error for a file that cannot be read. */
 export function unreadable(file: string, error: unknown, advice: string): LoRAError {
+  if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') {
+    return ioError(`${dirname(file)} is a file, and not a folder with a ${basename(file)}. ${advice}`, {cause: error});
+  }
   return isMissing(error)
     ? notFoundError(`There is no file ${file}. ${advice}`, {cause: error})
     : ioError(`Cannot read ${file}: ${messageOf(error)}. ${advice}`, {cause: error});

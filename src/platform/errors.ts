@@ -100,8 +100,12 @@ export function prefixed(prefix: string, error: unknown, code?: LoRAErrorCode): 
 
 /** What an error says, also one that is no `Error`. */
 export function messageOf(error: unknown): string {
-  // Browsers give errors without a text, such as that of a full disk.
-  return error instanceof Error ? error.message || `${error.name}.` : String(error);
+  const {message, name, cause} = (error ?? {}) as Partial<Error>; // of another realm too
+  if (typeof message !== 'string') {
+    return String(error);
+  }
+  // What Node says of a request is "fetch failed"; the reason is the cause. Browsers give errors without a text.
+  return message === 'fetch failed' && cause !== undefined ? `${message}: ${messageOf(cause)}` : message || `${name}.`;
 }
 
 /** A list as a message shows it, by its first entries: `a, b, … and 4,990 more`. */
@@ -165,13 +169,18 @@ export type KnownOptions<T> = Readonly<{[K in keyof T]-?: true}>;
 /**
  * Refuses options that are not an object, and options that do not exist.
  *
+ * @param example a call that passes options.
  * @throws LoRAError with a line for each.
  */
-export function checkOptions<T extends object>(options: T, known?: KnownOptions<T>): void {
-  if (typeof options !== 'object' || (options as unknown) === null) {
-    throw new LoRAError(`The options must be an object, or left out, got ${kindOf(options)}.`);
+export function checkOptions<T extends object>(options: T, known?: KnownOptions<T>, example?: string): void {
+  const isObject = typeof options === 'object' && (options as unknown) !== null;
+  const unknown = isObject && known !== undefined ? unknownOptions(options, known) : [];
+  // All that an instance of a class has is unknown.
+  if (!isObject || (unknown.length > 0 && ![undefined, Object].includes(options.constructor as ObjectConstructor))) {
+    const advice = example === undefined ? '' : ` For example: ${example}.`;
+    throw new LoRAError(`The options must be an object, or left out, got ${kindOf(options)}.${advice}`);
   }
-  throwFaults(known === undefined ? [] : unknownOptions(options, known));
+  throwFaults(unknown);
 }
 
 /** A line for each option that does not exist. */
@@ -228,7 +237,17 @@ export function brief(value: unknown): string {
 
 /** What kind of value something is, as an error message says it that does not show the value. */
 export function kindOf(value: unknown): string {
-  return value === null ? 'null' : isPromise(value) ? 'a promise: await it' : typeof value;
+  if (value === null || value === undefined) {
+    return String(value);
+  }
+  if (isPromise(value)) {
+    return 'a promise: await it';
+  }
+  if (typeof value !== 'object') {
+    return `a ${typeof value}`;
+  }
+  const {name} = (value.constructor as {name?: string} | undefined) ?? {};
+  return Array.isArray(value) ? 'an array' : `an object${name && name !== 'Object' ? ` of class ${name}` : ''}`;
 }
 
 /** Whether a value is a promise, of another realm or of a library too. */

@@ -1,4 +1,4 @@
-import {LoRAError, messageOf, show} from './errors';
+import {kindOf, LoRAError, messageOf} from './errors';
 
 /** How far a call has come. */
 export interface Progress {
@@ -24,10 +24,10 @@ export interface CallOptions {
 /** @throws LoRAError if the signal is not an AbortSignal, or `onProgress` is not a function. */
 export function checkCallOptions({signal, onProgress}: CallOptions): void {
   if (signal !== undefined && typeof (signal as Partial<AbortSignal> | null)?.throwIfAborted !== 'function') {
-    throw new LoRAError(`signal must be an AbortSignal, such as that of an AbortController, got ${show(signal)}.`);
+    throw new LoRAError(`signal must be an AbortSignal, such as that of an AbortController, got ${kindOf(signal)}.`);
   }
   if (onProgress !== undefined && typeof onProgress !== 'function') {
-    throw new LoRAError(`onProgress must be a function of {done, total, what}, got ${show(onProgress)}.`);
+    throw new LoRAError(`onProgress must be a function of {done, total, what}, got ${kindOf(onProgress)}.`);
   }
 }
 

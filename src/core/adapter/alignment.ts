@@ -4,7 +4,7 @@ import type {LayerConfig} from '../layers/layerConfig';
 import {describeWeights} from '../layers/weightTargets';
 import {isFloat32, shown} from '../methods/lora';
 import {methodOf} from '../methods/registry';
-import {type Adapter, type HeadConfig, layerConfigAt} from './adapter';
+import {type Adapter, type HeadConfig, isAdapter, layerConfigAt} from './adapter';
 import {asLoRA} from './asLoRA';
 import {checkAdapter} from './checkAdapter';
 import {describeHead, sameHead} from './headConfig';
@@ -114,6 +114,9 @@ function checkParts(parts: readonly WeightedAdapter[]): void {
   }
   const faults = given.flatMap((part, i) => {
     const {adapter, weight} = (part ?? {}) as Partial<WeightedAdapter>;
+    if (isAdapter(part)) {
+      return [`Entry ${i} is an adapter without a weight. Pass {adapter, weight: 1}.`];
+    }
     return [
       ...faultsOf(() => checkAdapter(adapter)).map(fault => `Entry ${i}: ${fault}`),
       ...(isFloat32(weight) ? [] : [`Entry ${i}: weight must be a finite number, got ${shown(weight)}.`]),

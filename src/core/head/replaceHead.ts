@@ -5,6 +5,7 @@ import {
   checkCount,
   checkOptions,
   listed,
+  kindOf,
   LoRAError,
   misfitError,
   showShape,
@@ -119,7 +120,10 @@ function continued(former: HeadConfig | undefined, head: HeadConfig): HeadConfig
 
 function checkLayers(layers: readonly tf.layers.Layer[]): void {
   if (!Array.isArray(layers) || layers.length === 0) {
-    throw new LoRAError("layers must be a list of layers, such as [tf.layers.dense({units: 5, name: 'classes'})].");
+    throw new LoRAError(
+      'The new head must be a number of classes, or a list of layers such as [tf.layers.dense({units: 5})], got ' +
+        `${Array.isArray(layers) ? 'an empty list' : kindOf(layers)}.`,
+    );
   }
   const given: readonly unknown[] = layers;
   if (given.some(isLayerOfOtherCopy)) {
@@ -127,7 +131,7 @@ function checkLayers(layers: readonly tf.layers.Layer[]): void {
   }
   const strangers = given.filter(layer => !(layer instanceof tf.layers.Layer));
   if (strangers.length > 0) {
-    throw new LoRAError(`layers must hold layers, such as tf.layers.dense({units: 5}), got ${typeof strangers[0]}.`);
+    throw new LoRAError(`layers must hold layers, such as tf.layers.dense({units: 5}), got ${kindOf(strangers[0])}.`);
   }
 }
 

@@ -14,6 +14,7 @@ import {type CallOptions, throwIfAborted, unlessAborted, withOwnErrors} from '..
 import {sizeOf} from '../../platform/formats/layout';
 import {disposeModel} from '../rewire/dispose';
 import {checkLimits, type LoadOptions} from '../storage/limits';
+import {loaderOf} from '../storage/places';
 import {limitedFetch} from '../storage/sources';
 import {joinedWeights} from '../storage/weightBytes';
 import {type LayerEntry} from '../../platform/tfjs/configs';
@@ -37,7 +38,7 @@ import {fillWeights} from './weights';
  * `attention_value` and `attention_output`, which LoRA adapts, around the `Attention` of `tfjs-lora/transformers`,
  * which has to be imported.
  *
- * @param source what `tf.loadLayersModel` takes: a URL, or a handler of `tf.io`.
+ * @param source a URL, in Node also a path, or a handler of `tf.io`.
  * @param options `signal` ends the load; `onProgress` is called with the bytes of each file that is fetched; `maxBytes`
  *     limits what is fetched, without a limit by default.
  * @returns a promise of a layers model.
@@ -92,16 +93,20 @@ function endlessFaults(topology: unknown): string[] {
   return faults;
 }
 
-type Loading = tf.io.IOHandler & Required<Pick<tf.io.IOHandler, 'load'>>;
-
-function handlerOf(source: string | tf.io.IOHandler, options: LoadOptions & CallOptions): {load: Loading['load']} {
-  const http = {fetchFunc: limitedFetch({maxBytes: Infinity, ...options})};
-  const [handler = source] = typeof source === 'string' ? tf.io.getLoadHandlers(source, http) : [source];
-  const found = typeof handler === 'string' ? tf.io.http(handler, http) : handler;
-  if (typeof (found as Partial<tf.io.IOHandler> | null | undefined)?.load !== 'function') {
-    throw new LoRAError(`The source must be a URL or a handler of tf.io that can load, got ${kindOf(source)}.`);
+function handlerOf(
+  source: string | tf.io.IOHandler,
+  options: LoadOptions & CallOptions,
+): {load: () => Promise<tf.io.ModelArtifacts>} {
+  if (
+    typeof source !== 'string' &&
+    typeof (source as Partial<tf.io.IOHandler> | null | undefined)?.load !== 'function'
+  ) {
+    throw new LoRAError(
+      `The source must be a URL, in Node a path, or a handler of tf.io that can load, got ${kindOf(source)}.`,
+    );
   }
-  return {load: () => (found as Loading).load()};
+  const handler = loaderOf(source, {fetchFunc: limitedFetch({maxBytes: Infinity, ...options})});
+  return {load: () => handler.load()};
 }
 
 function build({given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): tf.LayersModel {

@@ -49,6 +49,9 @@ export function checkedArgs<T extends WrapperArgs>(args: T): T {
       `The arguments must be such as {layer: tf.layers.dense({units: 8}), rank: 8}, got ${kindOf(args)}.`,
     );
   }
+  if ((args as unknown) instanceof tf.layers.Layer) {
+    throw new LoRAError('Pass the layer as an argument of that name: {layer, rank: 8}.');
+  }
   checkLayer(args.layer);
   return args;
 }

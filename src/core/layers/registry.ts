@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, show, unsupportedError} from '../../platform/errors';
+import {checkOptions, kindOf, LoRAError, show, unsupportedError} from '../../platform/errors';
 import {registeredName, shortName} from '../../platform/tfjs/configs';
 import {namedWeights} from '../../platform/tfjs/weights';
 import {resolveWeights, type WeightTarget} from './weightTargets';
@@ -54,7 +54,10 @@ export function registerAdaptable(
   name: string,
   options: {weights: readonly (string | Readonly<WeightTarget>)[]},
 ): void {
-  checkOptions(options, {weights: true});
+  if (typeof name !== 'string') {
+    throw new LoRAError(`The name of a class must be a string, got ${kindOf(name)}. For example: 'MyLayer'.`);
+  }
+  checkOptions(options, {weights: true}, `registerAdaptable('${name}', {weights: ['kernel']})`);
   const {weights} = options;
   const targets = resolveWeights(weights);
   const className = registeredName(name);

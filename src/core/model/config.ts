@@ -158,7 +158,12 @@ function checkInit(init: LoRAConfig['init']): void {
 function matcherFaults(option: string, given: unknown): string[] {
   const matchers: unknown = typeof given === 'function' ? [given] : given;
   if (!Array.isArray(matchers) || matchers.length === 0) {
-    return [`${option} must be a list of names, classes, patterns or predicates, and not empty, got ${show(given)}.`];
+    const isOne = given instanceof RegExp || (typeof given === 'string' && given !== '');
+    const advice = isOne ? ` Write ${option}: [${given instanceof RegExp ? String(given) : `'${given}'`}].` : '';
+    const found = given instanceof RegExp ? String(given) : show(given);
+    return [
+      `${option} must be a list of names, classes, patterns or predicates, and not empty, got ${found}.${advice}`,
+    ];
   }
   return matchers
     .filter(matcher => !(matcher instanceof RegExp) && typeof matcher !== 'function')

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {checkAdapter} from '../adapter/checkAdapter';
-import {checkOptions, faultsOf, LoRAError, misfitError} from '../../platform/errors';
+import {checkOptions, faultsOf, kindOf, LoRAError, misfitError} from '../../platform/errors';
 import {isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
 import {adaptedSites} from './adapted';
 import {checkAdapterFits, setAdapter, withAdapter} from './currentAdapter';
@@ -70,7 +70,10 @@ function rowsOf(inputs: readonly tf.Tensor[]): number {
     throw misfitError(`x is ${OTHER_COPY}`);
   }
   if (!inputs.every(input => (input as unknown) instanceof tf.Tensor)) {
-    throw new LoRAError('x must be a tensor, or a list of tensors for several inputs.');
+    const stranger: unknown = inputs.find(input => !((input as unknown) instanceof tf.Tensor));
+    throw new LoRAError(
+      `x must be a tensor, such as tf.tensor(values), or a list of tensors for several inputs, got ${kindOf(stranger)}.`,
+    );
   }
   const [rows = 0, ...others] = inputs.map(({rank, shape}) => (rank === 0 ? 0 : shape[0]));
   if (others.some(other => other !== rows)) {

@@ -87,7 +87,7 @@ export async function saveMerged(
   handlerOrUrl: tf.io.IOHandler | string,
   config?: tf.io.SaveConfig,
 ): Promise<tf.io.SaveResult> {
-  checkPlace(handlerOrUrl, 'save');
+  checkPlace(handlerOrUrl);
   const handler = saverOf(handlerOrUrl);
   const merged = await safeMergeLoRA(model);
   try {

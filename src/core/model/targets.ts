@@ -68,7 +68,10 @@ export function unmatched(selections: readonly Selection[], sites: readonly Site
 /** A line about an entry that names no layer. */
 export function lineOf({option, entry, closest}: UnmatchedEntry): string {
   const called = Object.entries(OPTIONS).find(([, name]) => name === option)?.[0] ?? option;
-  const hint = closest.length === 0 ? '' : ` Closest: ${closest.join(', ')}.`;
+  const text = typeof entry === 'string' ? entry : '';
+  const isEnd = text !== '' && closest.some(name => name.length > text.length && name.endsWith(text));
+  const pattern = isEnd ? ` To match names that end so: /${text.replace(/[^\w ]/g, '\\$&')}$/.` : '';
+  const hint = closest.length === 0 ? '' : ` Closest: ${closest.join(', ')}.${pattern}`;
   return `No layer matches ${called} ${showMatcher(entry)}.${hint}`;
 }
 

@@ -49,7 +49,11 @@ export async function loadAdapter(
   source: AdapterSource | PromiseLike<AdapterSource>,
   options: LoadAdapterOptions = {},
 ): Promise<Adapter> {
-  checkOptions(options, {model: true, keyMap: true, maxBytes: true, signal: true, onProgress: true});
+  checkOptions(
+    options,
+    {model: true, keyMap: true, maxBytes: true, signal: true, onProgress: true},
+    "loadAdapter('adapter.safetensors', {model})",
+  );
   const {model, ...others} = options;
   const {keyMap: _, ...limits} = others;
   checkLimits(limits);
@@ -102,7 +106,10 @@ function isListOfFiles(source: unknown): source is ArrayLike<File> {
 async function load(source: AdapterSource, limits: LoadOptions & CallOptions): Promise<Adapter> {
   if (isListOfFiles(source)) {
     const [file, ...others] = Array.from(source);
-    const isAlone = file !== undefined && others.length === 0 && !file.name.endsWith('.json');
+    if (file === undefined) {
+      throw new LoRAError('The list of files is empty: no file was picked.');
+    }
+    const isAlone = others.length === 0 && !file.name.endsWith('.json');
     return load(isAlone ? file : tf.io.browserFiles(Array.from(source)), limits);
   }
   if (isByteSource(source)) {

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {kindOf, LoRAError, misfitError, notAdaptedError, unsupportedError} from '../../platform/errors';
+import {disposedError, kindOf, LoRAError, misfitError, notAdaptedError, unsupportedError} from '../../platform/errors';
 import {wrapperKind} from '../layers/wrapperLayer';
 import {isLayerOfOtherCopy, isGraphModel, OTHER_COPY} from '../../platform/tfjs/copies';
 import {fieldsOf} from '../../platform/tfjs/fields';
+import {isDisposed} from '../../platform/tfjs/weights';
 import type {InnerLayers, LayerCall, ModelFields} from '../../platform/tfjs/layerFields';
 
 /** A layer of a model, other than a container: what a container holds are sites of their own. */
@@ -32,7 +33,7 @@ export function isContainer(layer: tf.layers.Layer): layer is tf.LayersModel {
   return Array.isArray(fieldsOf<Partial<ModelFields>>(layer).layers) && 'inputLayers' in layer;
 }
 
-/** @throws LoRAError if it is not a layers model. */
+/** @throws LoRAError if it is not a layers model, or was disposed. */
 export function checkModel(model: unknown): asserts model is tf.LayersModel {
   if (isGraphModel(model)) {
     throw unsupportedError(
@@ -48,6 +49,9 @@ export function checkModel(model: unknown): asserts model is tf.LayersModel {
     throw new LoRAError(
       `The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return, got ${kindOf(model)}.`,
     );
+  }
+  if (model.weights.some(isDisposed)) {
+    throw disposedError('The model was disposed: its weights are no longer there. Load or build it again.');
   }
 }
 

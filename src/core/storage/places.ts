@@ -33,9 +33,9 @@ function schemeOf(url: string): string | undefined {
 }
 
 /** @throws LoRAError if it is neither a URL nor a handler. */
-export function checkPlace(place: unknown, action: 'save' | 'load'): void {
+export function checkPlace(place: unknown): void {
   if (typeof place !== 'string' && (typeof place !== 'object' || place === null)) {
-    throw new LoRAError(`A URL or a tf.io.IOHandler is needed to ${action} an adapter, got ${kindOf(place)}.`);
+    throw new LoRAError(`A URL or a tf.io.IOHandler is needed to save to, got ${kindOf(place)}.`);
   }
 }
 

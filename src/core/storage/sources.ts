@@ -114,6 +114,7 @@ export function limitedFetch(options: LoadOptions & CallOptions): typeof fetch {
   return async (input, init) => {
     try {
       const response = await fetch(input, {...init, signal: all.signal});
+      checkStatus(response);
       const bytes = await readAll(openBody(response, {...options, signal: all.signal}), options);
       left -= bytes.length;
       if (left < 0) {
@@ -152,11 +153,7 @@ function open(source: ByteSource, options: OpenOptions, what = 'The file'): Byte
     );
   }
   if (isResponse(source)) {
-    if (!source.ok) {
-      leave(source.body);
-      const message = `${source.url || 'The response'}: ${source.status} ${source.statusText}`.trim() + '.';
-      throw [404, 410].includes(source.status) ? notFoundError(message) : ioError(message);
-    }
+    checkStatus(source);
     return openBody(source, options);
   }
   const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
@@ -165,6 +162,15 @@ function open(source: ByteSource, options: OpenOptions, what = 'The file'): Byte
     throw tooLarge(what, maxBytes);
   }
   return isBytes ? whole(bytes) : readStream(bytes.stream(), bytes.size, {signal, what, maxBytes});
+}
+
+/** @throws LoRAError if a server did not send what was asked for. */
+function checkStatus({ok, url, status, statusText, body}: Response): void {
+  if (!ok) {
+    leave(body);
+    const message = `${url || 'The response'}: ${status} ${statusText}`.trim() + '.';
+    throw [404, 410].includes(status) ? notFoundError(message) : ioError(message);
+  }
 }
 
 /** What is compressed may swell to this at least, and to 100 times the bytes that are sent. */

@@ -42,7 +42,7 @@ export async function writeAdapter(
   if (wanted !== undefined && !['tfjs', 'safetensors'].includes(wanted)) {
     throw new LoRAError(`format must be "tfjs" or "safetensors", got ${show(wanted)}.`);
   }
-  checkPlace(handlerOrUrl, 'save');
+  checkPlace(handlerOrUrl);
   const isNamedSo = isSafetensors(handlerOrUrl);
   const format = wanted ?? (isNamedSo || dtype !== undefined ? 'safetensors' : 'tfjs');
   if (format === 'tfjs' && isNamedSo) {

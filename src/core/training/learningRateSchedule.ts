@@ -150,6 +150,6 @@ export class LearningRateSchedule extends TrainingCallback {
  *     await model.fit(xs, ys, {epochs: 5, callbacks: [learningRateSchedule({warmup: 0.1})]});
  */
 export function learningRateSchedule(options: ScheduleOptions = {}): LearningRateSchedule {
-  checkOptions(options, {warmup: true, steps: true, shape: true});
+  checkOptions(options, {warmup: true, steps: true, shape: true}, "learningRateSchedule({shape: 'cosine'})");
   return new LearningRateSchedule(options);
 }

@@ -59,6 +59,6 @@ function isB(name: string): boolean {
  * @throws LoRAError `ERR_OPTION` if it is no optimizer, or `ratio` is no number above 0.
  */
 export function loraPlus(optimizer: tf.Optimizer, options: LoRAPlusOptions = {}): LoRAPlus {
-  checkOptions(options, {ratio: true});
+  checkOptions(options, {ratio: true}, 'loraPlus(adam(), {ratio: 16})');
   return new LoRAPlus(optimizer, options.ratio ?? 16);
 }

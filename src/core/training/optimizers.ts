@@ -189,7 +189,7 @@ registerOwn(LoRASGD);
  *     model.compile({optimizer: adam({learningRate: 1e-3}), loss: 'meanSquaredError'});
  */
 export function adam(options: AdamOptions = {}): LoRAAdam {
-  checkOptions(options, ADAM);
+  checkOptions(options, ADAM, exampleOf('adam', options));
   return makeAdam(options, 0);
 }
 
@@ -206,7 +206,7 @@ export function adam(options: AdamOptions = {}): LoRAAdam {
  *     model.compile({optimizer: adamW({learningRate: 1e-3}), loss: 'meanSquaredError'});
  */
 export function adamW(options: AdamWOptions = {}): LoRAAdam {
-  checkOptions(options, {...ADAM, weightDecay: true});
+  checkOptions(options, {...ADAM, weightDecay: true}, exampleOf('adamW', options));
   const {weightDecay = 0.01, ...rest} = options;
   checkNumber('weightDecay', weightDecay, weightDecay >= 0, 'a number that is not negative');
   return makeAdam(rest, weightDecay);
@@ -238,7 +238,7 @@ function makeAdam(
  *     model.compile({optimizer: sgd({learningRate: 0.1}), loss: 'meanSquaredError'});
  */
 export function sgd(options: SGDOptions = {}): LoRASGD | LoRAMomentum {
-  checkOptions(options, {learningRate: true, momentum: true, nesterov: true});
+  checkOptions(options, {learningRate: true, momentum: true, nesterov: true}, exampleOf('sgd', options));
   const {learningRate = 0.01, momentum = 0, nesterov = false} = options;
   checkNumber('learningRate', learningRate, learningRate >= 0, 'a number that is not negative');
   checkNumber('momentum', momentum, momentum >= 0 && momentum < 1, 'at least 0 and below 1');
@@ -276,4 +276,9 @@ export function slotOf(slots: Slot[], i: number, value: tf.Variable, name: strin
   }
   slots[i] = slot;
   return slot.variable;
+}
+
+/** What to write instead of a learning rate alone. */
+function exampleOf(name: string, options: unknown): string {
+  return `${name}({learningRate: ${typeof options === 'number' ? options : 1e-3}})`;
 }

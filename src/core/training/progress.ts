@@ -195,6 +195,6 @@ function terminalOfNode(): Terminal | undefined {
  * @throws LoRAError `ERR_OPTION` if an option is not of its type.
  */
 export function progress(options: ProgressOptions = {}): ProgressReport {
-  checkOptions(options, {label: true, onProgress: true, everyMs: true});
+  checkOptions(options, {label: true, onProgress: true, everyMs: true}, "progress({label: 'LoRA'})");
   return new ProgressReport(options);
 }

@@ -138,7 +138,7 @@ export function orderOf(count: number, seed: number, epoch: number): Int32Array 
  *     equally many inputs and targets.
  */
 export function seededBatches(xs: Examples, ys: Examples, options: SeededBatchesOptions): SeededBatches {
-  checkOptions(options, {batchSize: true, seed: true});
+  checkOptions(options, {batchSize: true, seed: true}, 'seededBatches({xs, ys}, {batchSize: 32, seed: 1})');
   const count = examplesIn([...tensorsOf('xs', xs), ...tensorsOf('ys', ys)]);
   return new SeededBatches(count, places => gathered(xs, ys, places), options);
 }

@@ -1,4 +1,4 @@
-import {brief, damagedError, faultLines, listed, LoRAError, show} from '../errors';
+import {brief, damagedError, faultLines, kindOf, listed, LoRAError, show} from '../errors';
 import type {ByteReader} from './byteReader';
 import {fromBfloat16, fromFloat16} from './halfFloats';
 import {duplicateKeys, nesting} from './jsonText';
@@ -93,7 +93,13 @@ export function encodeSafetensors(
  */
 export function decodeSafetensors(bytes: Uint8Array): Safetensors {
   if (!((bytes as unknown) instanceof Uint8Array)) {
-    throw new LoRAError(`Expected the bytes of a safetensors file, a Uint8Array, got ${typeof bytes}.`);
+    throw new LoRAError(`Expected the bytes of a safetensors file, a Uint8Array, got ${kindOf(bytes)}.`);
+  }
+  // "<", where a header of some length has zeros
+  if (bytes[0] === 0x3c && bytes[7] !== 0) {
+    throw damagedError(
+      'This is a web page, not a safetensors file. Servers send their start page or "not found" for a wrong address.',
+    );
   }
   if (bytes.length < 8) {
     throw broken([`it has ${bytes.length} bytes, and a header takes more`]);

@@ -80,8 +80,8 @@ test('an adapter that was disposed is refused', async () => {
 
 test.each<[string, unknown, string]>([
   ['undefined', undefined, 'got undefined'],
-  ['a text', 'cats', 'got string'],
-  ['an object without tensors', {config: {layers: {}, trainable: []}}, 'got object'],
+  ['a text', 'cats', 'got a string'],
+  ['an object without tensors', {config: {layers: {}, trainable: []}}, 'got an object'],
   ['an object without a config', {tensors: {}}, 'This is not the config of an adapter'],
   ['tensors that are none', {config: {layers: {}, trainable: []}, tensors: {'x/lora_A': [1]}}, 'x/lora_A: no tensor'],
 ])('%s for an adapter is refused', async (_, value, message) => {

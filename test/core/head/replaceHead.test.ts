@@ -253,7 +253,7 @@ describe('replaceHead', () => {
   };
 
   test.each<[string, () => unknown, string]>([
-    ['no layers', () => replaceHead(mlp().model, []), 'layers must be a list of layers'],
+    ['no layers', () => replaceHead(mlp().model, []), 'such as [tf.layers.dense({units: 5})], got an empty list.'],
     [
       'no classes',
       () => replaceHead(mlp().model, 0),

@@ -45,7 +45,7 @@ test('a response that is no success is refused with what the server said', async
 test.each<[unknown, string]>([
   [undefined, 'got undefined'],
   [null, 'got null'],
-  [5, 'got number'],
+  [5, 'got a number'],
 ])('%p is refused as a source', async (source, message) => {
   const given = source as Blob; // a list of files that is empty has an undefined first one
   for (const read of [() => loadAdapter(given), () => readPEFT(source as File[], {})]) {

@@ -112,7 +112,7 @@ test('what cannot be moved is refused, and the backend stays', async () => {
   await useBackend('cpu');
   await train(sgd(), async (model, [x, y]) => {
     for (const [what, where, message] of [
-      [5, 'wasm', 'moveTo takes layers models, adapters, optimizers and tensors, or a list of them, got number.'],
+      [5, 'wasm', 'moveTo takes layers models, adapters, optimizers and tensors, or a list of them, got a number.'],
       [[model, null], 'wasm', 'got null'],
       [model, 'wsam', 'There is no backend "wsam" here, but '],
       [{tensors: {a: 1}}, 'wasm', 'adapter'],

@@ -112,7 +112,7 @@ describe('a model of the hub has the tokenizer', () => {
       await expect(load({tokenizerJson: '{', Tokenizer})).rejects.toThrow('tokenizer.json is not valid JSON');
       await expect(load({tokenizerJson: {}})).rejects.toThrow('No tokenizer can be made of what the file says');
       await expect(load({Tokenizer: 'bert'})).rejects.toThrow('Tokenizer must be a class');
-      await expect(load({tokenizer: 'bert'})).rejects.toThrow('tokenizer must be true or false, got string.');
+      await expect(load({tokenizer: 'bert'})).rejects.toThrow('tokenizer must be true or false, got a string.');
     });
   });
 });
