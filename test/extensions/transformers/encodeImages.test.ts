@@ -73,7 +73,7 @@ describe('encodeImages', () => {
     const long = {data: new Uint8Array(30_000), width: 1, height: 30_000};
     const preprocessor = {image_processor_type: 'CLIPImageProcessor', do_center_crop: false};
     await expect(encodeImages(model, [image([4, 4, 3]), long], {preprocessor})).rejects.toThrow(
-      'Image 1 of 1 × 30000 points would be resized to 224 × 6720000; an edge may have 8192.',
+      'Image 1 of 1 × 30000 pixels would be resized to 224 × 6720000; an edge may have at most 8192.',
     );
   });
 
@@ -147,7 +147,9 @@ describe('encodeImages', () => {
     writeFileSync(join(folder, 'config.json'), config);
     writeFileSync(join(folder, 'model.safetensors'), weights);
     const {model: without} = await loadTransformer(folder);
-    await expect(encodeImages(without, image([6, 5, 3]))).rejects.toThrow('came without a preprocessor_config.json');
+    await expect(encodeImages(without, image([6, 5, 3]))).rejects.toThrow(
+      'was loaded without a preprocessor_config.json',
+    );
     writeFileSync(join(folder, 'preprocessor_config.json'), JSON.stringify(small));
     const {model: found} = await loadTransformer(folder);
     expect(await encoded(found, image([6, 5, 3]))).toEqual(await encoded(model, image([6, 5, 3])));
@@ -155,11 +157,9 @@ describe('encodeImages', () => {
     [without, found].forEach(disposeModel);
   });
 
-  test('refuses what it has no code for, by its name', async () => {
+  test('refuses unsupported settings by name', async () => {
     const refused = (changes: object) => encodeImages(model, image([4, 4, 3]), {preprocessor: {...small, ...changes}});
-    await expect(refused({resample: 7})).rejects.toThrow(
-      'resample is 7, for which there is no code here; known are 0 (',
-    );
+    await expect(refused({resample: 7})).rejects.toThrow('resample is 7, which is not supported. Supported: 0 (');
     await expect(refused({resample: 'bicubic'})).rejects.toThrow('resample is "bicubic"');
     await expect(refused({image_processor_type: 'ConvNextImageProcessor'})).rejects.toThrow('"ConvNextImageProcessor"');
     await expect(refused({size: {longest_edge: 4}})).rejects.toThrow('size is {"longest_edge":4}');
@@ -173,11 +173,11 @@ describe('encodeImages', () => {
   test('refuses what is no image, by its position in the list', async () => {
     const one = image([4, 4, 3]);
     const strange = (value: unknown) => encodeImages(model, [one, value as ImagePixels]);
-    await expect(strange('cat.jpg')).rejects.toThrow('Image 1 is none: give an element');
-    await expect(strange(null)).rejects.toThrow('Image 1 is none');
-    await expect(strange({width: 4, height: 4})).rejects.toThrow('Image 1 is none');
-    await expect(strange({...one, data: new Float32Array(48)})).rejects.toThrow('must have bytes for data');
-    await expect(strange({...one, width: 5})).rejects.toThrow('1, 3 or 4 colors for each of 5 × 4 points, got 48');
+    await expect(strange('cat.jpg')).rejects.toThrow('Image 1 must be an element');
+    await expect(strange(null)).rejects.toThrow('Image 1 must be');
+    await expect(strange({width: 4, height: 4})).rejects.toThrow('Image 1 must be');
+    await expect(strange({...one, data: new Float32Array(48)})).rejects.toThrow('must have data in a Uint8Array');
+    await expect(strange({...one, width: 5})).rejects.toThrow('1, 3 or 4 colors for each of 5 × 4 pixels, got 48');
     await expect(strange(tf.zeros([1, 4, 4, 3]))).rejects.toThrow('must be a tensor [height, width, colors]');
     await expect(strange(tf.fill([4, 4, 3], 1.5))).rejects.toThrow('go from 0 to 1, and has 1.5');
     await expect(encodeImages(model, [])).rejects.toThrow('got an empty one');

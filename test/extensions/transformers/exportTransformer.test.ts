@@ -104,9 +104,8 @@ describe('tensors that the model does not compute with', () => {
     expect(pooler(written)).toEqual([undefined, undefined]);
     expect(warn.mock.calls).toEqual([
       [
-        'The files that the model was loaded from have tensors that it does not compute with: pooler.dense.bias, ' +
-          'pooler.dense.weight. Models that were saved by tfjs have lost them, and from_pretrained starts them at ' +
-          'random.',
+        "The model's files have tensors that it does not use: pooler.dense.bias, pooler.dense.weight. Models that " +
+          'tfjs saved have lost them, and from_pretrained initializes them at random.',
       ],
     ]);
     [model, loaded].forEach(disposeModel);
@@ -214,13 +213,13 @@ describe('an adapted model', () => {
 describe('what is refused', () => {
   test('a model that says no config, or another than its own', async () => {
     const stranger = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
-    await expect(exportTransformer(stranger)).rejects.toThrow(/does not say by which config/);
+    await expect(exportTransformer(stranger)).rejects.toThrow(/has no record of its config/);
     const {config, weights} = fixture('llama');
     const {model} = await loadTransformer({config, weights});
     const {hub} = model.getUserDefinedMetadata() as {hub: {config: object}};
     const said = (more: object) => model.setUserDefinedMetadata({hub: {config: {...hub.config, ...more}}});
     said({num_hidden_layers: 1e9});
-    await expect(exportTransformer(model)).rejects.toThrow(/1000000000 blocks, and it has/);
+    await expect(exportTransformer(model)).rejects.toThrow(/1000000000 blocks, but it has/);
     said({intermediate_size: 7});
     await expect(exportTransformer(model)).rejects.toThrow(/mlp\/gate_proj: "kernel" is \[\d+, \d+\], and \[7, \d+\]/);
     said({num_hidden_layers: 1});

@@ -70,11 +70,11 @@ describe('an encoder of images', () => {
       const {base, shape} = fixture(name).expected;
       expect(await outputOf(name, {pooling: 'mean'})).toBeAllClose(means(base, shape, before), {atol: 2e-5});
       expect(await outputOf(name, {pooling: 'first'})).toBeAllClose(firsts(base, shape), {atol: 2e-5});
-      await expect(outputOf(name, {pooling: 'last'})).rejects.toThrow('The last patch does not stand for an image.');
+      await expect(outputOf(name, {pooling: 'last'})).rejects.toThrow('The last patch does not represent an image.');
     }
     const {base, shape} = fixture('siglip').expected;
     expect(await outputOf('siglip', {pooling: 'mean'})).toBeAllClose(means(base, shape, 0), {atol: 2e-5});
-    await expect(outputOf('siglip', {pooling: 'first'})).rejects.toThrow('There is no token for the class');
+    await expect(outputOf('siglip', {pooling: 'first'})).rejects.toThrow('The model has no class token');
   });
 
   test('takes a new head, is trained, saved and loaded', async () => {
@@ -104,7 +104,7 @@ describe('an encoder of images', () => {
     );
     const text = fixture('clipText');
     const texts = loadTransformer({config: text.config, weights: text.weights, labels: 2});
-    await expect(texts).rejects.toThrow('labels is for a head for classes');
+    await expect(texts).rejects.toThrow('labels needs a head for classes');
   });
 
   test('interpolates positions of a square alone', async () => {

@@ -271,7 +271,7 @@ describe('a head in the files that is left out', () => {
     const {warn, lines} = warnings();
     await loaded('bertSpans', {});
     expect(lines()).toEqual([
-      'The files have a head that is left out: qa_outputs.bias, qa_outputs.weight. Load it by its class: ' +
+      'The files have a head that is not loaded: qa_outputs.bias, qa_outputs.weight. Load it by its class: ' +
         '{architecture: "BertForQuestionAnswering"}.',
     ]);
     await loaded('bertTiedWords', {});
@@ -288,8 +288,8 @@ describe('a head in the files that is left out', () => {
     const {architectures: _, ...nameless} = JSON.parse(fixture('bert').config) as Record<string, unknown>;
     disposeModel((await loadTransformer({config: nameless, weights: encodeSafetensors(headed)})).model);
     expect(lines()).toEqual([
-      'The files have a head that is left out: cls.seq_relationship.bias. No class of this library computes with all ' +
-        'of it; {architecture: "BertModel"} loads the body alone, and {labels} begins a new head.',
+      'The files have a head that is not loaded: cls.seq_relationship.bias. No class of this library uses all ' +
+        'of it; {architecture: "BertModel"} loads only the body, and {labels} adds a new head.',
     ]);
     disposeModel((await loadTransformer({config: fixture('siglip').config, weights: fixture('siglip').weights})).model);
     expect(lines()).toEqual([]); // its head is that of the pooling 'pooler'
@@ -313,7 +313,7 @@ describe('what does not fit is refused and leaves nothing', () => {
     [
       'a model of no known type',
       {config: {...fields, model_type: 'mamba'}},
-      [/model_type "mamba", for which there is no code/],
+      [/model_type "mamba", which is not supported/],
     ],
     ['a config that is no JSON', {config: '{"model_type": '}, [/config cannot be read/]],
     [
@@ -332,7 +332,7 @@ describe('what does not fit is refused and leaves nothing', () => {
     [
       'heads that do not divide the width',
       {config: {...fields, num_attention_heads: 5}},
-      [/hidden_size 24 is no multiple of num_attention_heads 5/],
+      [/hidden_size must be a multiple of num_attention_heads \(5\), got 24/],
     ],
     [
       'another width than the file has',
@@ -342,7 +342,7 @@ describe('what does not fit is refused and leaves nothing', () => {
     [
       'more blocks than the file has tensors',
       {config: {...fields, num_hidden_layers: 1e9}},
-      [/1000000000 blocks, and the files have \d+ tensors/],
+      [/1000000000 blocks, but the files have \d+ tensors/],
     ],
     [
       'tensors that are missing and surplus, all at once',
@@ -405,7 +405,7 @@ describe('what does not fit is refused and leaves nothing', () => {
       [/more than the 1,000 bytes/],
     ],
     ['an architecture of another family', {architecture: 'LlamaModel'}, [/architecture must be one of BertModel/]],
-    ['a pooling of a model with a head', {labels: 2, pooling: 'mean'}, [/gives no pooled states/]],
+    ['a pooling of a model with a head', {labels: 2, pooling: 'mean'}, [/has no pooling/]],
     [
       'a new head for another number of spans',
       {architecture: 'BertForQuestionAnswering', labels: 3},
@@ -414,14 +414,12 @@ describe('what does not fit is refused and leaves nothing', () => {
     [
       'a new language modelling head',
       {architecture: 'BertForMaskedLM', labels: 3},
-      [/labels is for a head for classes, spans or choices/],
+      [/labels needs a head for classes, spans or choices/],
     ],
     [
       'a head that the files have not',
       {architecture: 'BertForTokenClassification'},
-      [
-        /classifier\.weight: not in the files; \{architecture: "BertModel"\} loads the body alone, and \{labels\} begins/,
-      ],
+      [/classifier\.weight: not in the files; \{architecture: "BertModel"\} loads only the body, and \{labels\} adds/],
     ],
     [
       'more than a start and an end',
@@ -444,7 +442,7 @@ describe('what does not fit is refused and leaves nothing', () => {
           get_vocab = () => new Map([['zebra', 61]]);
         },
       },
-      [/token "zebra" has id 61, and the model 61 tokens/],
+      [/token "zebra" has id 61, but the model has 61 tokens/],
     ],
   ])('%s', async (_, sources, messages) => {
     await withoutLeaks(async () => {
@@ -525,7 +523,7 @@ describe('of the config of a decoder', () => {
     ['qwen2', {layer_types: ['sliding_attention']}, 'use_sliding_window or sliding_window is not set'],
     ['qwen3', {layer_types: ['linear_attention']}, 'for each of 1 blocks, got ["linear_attention"]'],
     ['qwen3', {layer_types: ['full_attention', 'full_attention']}, 'layer_types must list'],
-    ['gemma3', {final_logit_softcapping: 30}, 'final_logit_softcapping is 30, for which there is no code here'],
+    ['gemma3', {final_logit_softcapping: 30}, 'final_logit_softcapping is 30, which is not supported'],
     [
       'gemma3',
       {rope_parameters: {rope_type: 'default'}},
@@ -542,7 +540,7 @@ describe('of the config of a decoder', () => {
     ['granite', {residual_multiplier: 0}, 'residual_multiplier must be a positive number'],
     ['modernbert', {hidden_activation: 'relu'}, 'hidden_activation is "relu"; known are silu'],
     ['modernbert', {local_attention: 0}, 'local_attention must be a positive integer'],
-  ])('what there is no code for in %s is refused by its name: %j', async (name, changes, message) => {
+  ])('refuses an unsupported setting of %s by name: %j', async (name, changes, message) => {
     await expect(ofFixture(name, changes)).rejects.toThrow(message);
   });
 });
@@ -564,7 +562,7 @@ test('a new head of ModernBERT begins with that for masked tokens where the file
   [begun, fresh].forEach(disposeModel);
 });
 
-test('a summary of ELECTRA that there is no code for is refused, and a pooler, which it does not have', async () => {
+test('refuses unsupported summaries of ELECTRA, and a pooler, which it does not have', async () => {
   const {config, weights} = fixture('electraChoices');
   const changed = {...(JSON.parse(config) as object), summary_type: 'mean'};
   await expect(loadTransformer({config: changed, weights})).rejects.toThrow('summary_type is "mean"');
@@ -622,7 +620,7 @@ test("older files of Nomic's BERT, which join queries, keys and values, are read
   expect(found).toBeAllClose(atTokens(expected.base, expected), {rtol: 2e-5, atol: 2e-5});
 });
 
-describe('a class that there is no code for', () => {
+describe('an unsupported class', () => {
   const zeros = (...shape: number[]) => ({shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1))});
   const CASES = [
     ['electra', 'ElectraForPreTraining', {'discriminator_predictions.dense.bias': zeros(8)}],
@@ -644,8 +642,8 @@ describe('a class that there is no code for', () => {
         () => new Error('loaded'),
         (error: unknown) => error as Error,
       );
-      expect(message).toContain(`The config names the class "${className}", for which there is no code here`);
-      expect(message).toMatch(/\{architecture: "\w+"\} loads the body alone/);
+      expect(message).toContain(`The config names the class "${className}", which is not supported`);
+      expect(message).toMatch(/\{architecture: "\w+"\} loads only the body/);
       expect(message.includes('{labels}')).toBe(name !== 'siglipText');
     });
   });
@@ -669,7 +667,7 @@ describe('a class that there is no code for', () => {
 test.each([
   [{relative_attention_num_buckets: 3}, 'relative_attention_num_buckets 3 must be 4 or more'],
   [{feed_forward_proj: 'gated-relu'}, 'feed_forward_proj is "gated-relu"; known are'],
-  [{is_decoder: true}, 'is_decoder is true, for which there is no code here'],
+  [{is_decoder: true}, 'is_decoder is true, which is not supported'],
 ])('a T5 with %j is refused', async (changes, message) => {
   const {config, weights} = fixture('t5');
   const changed = {...(JSON.parse(config) as object), ...changes};
@@ -677,10 +675,10 @@ test.each([
 });
 
 test.each([
-  [{pos_att_type: ['p2p']}, 'pos_att_type is ["p2p"], for which there is no code here; it may have c2p and p2c.'],
+  [{pos_att_type: ['p2p']}, 'pos_att_type is ["p2p"], which is not supported. Supported: c2p, p2c.'],
   [{position_buckets: 1}, 'position_buckets must be 2 or more, got 1.'],
   [{conv_kernel_size: 2}, 'conv_kernel_size must be odd'],
-  [{conv_kernel_size: 3, conv_groups: 2}, 'conv_groups is 2, for which there is no code here'],
+  [{conv_kernel_size: 3, conv_groups: 2}, 'conv_groups is 2, which is not supported'],
   [{norm_rel_ebd: 'batch_norm'}, 'norm_rel_ebd is "batch_norm"; known are none, layer_norm'],
 ])('a DeBERTa with %j is refused', async (changes, message) => {
   const {config, weights} = fixture('debertaV2');
@@ -730,7 +728,7 @@ describe('ALBERT, whose blocks share their weights', () => {
   test('has no more blocks than can be', async () => {
     const many = changed({num_hidden_layers: 1e9});
     await expect(loadTransformer({config: many, weights})).rejects.toThrow(
-      'num_hidden_layers · inner_group_num is 1000000000; at most 1000 can be had.',
+      'num_hidden_layers · inner_group_num must be at most 1000, got 1000000000.',
     );
     const groups = changed({num_hidden_groups: 1e9});
     await expect(loadTransformer({config: groups, weights})).rejects.toThrow('there are 1000000000 blocks');
@@ -762,7 +760,7 @@ describe('a model that is too large for the backend', () => {
     room(2 ** 10);
     await withoutLeaks(async () => {
       await expect(loadTransformer({config: bert.config, weights: bert.weights})).rejects.toThrow(
-        /^The weights take 0\.0 GiB as float32, and the wasm backend has 0\.0 GiB for all there is\./,
+        /^The weights take 0\.0 GiB as float32, but the wasm backend has 0\.0 GiB in total\./,
       );
     });
   });

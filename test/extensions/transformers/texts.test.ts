@@ -85,19 +85,19 @@ describe('texts', () => {
   });
 
   test.each<[() => unknown, RegExp]>([
-    [() => encodeTexts(model, {} as TextTokenizer, ['a']), /A tokenizer is needed/],
-    [() => encodeTexts(model, letters, []), /A list of texts is needed, got an empty one/],
+    [() => encodeTexts(model, {} as TextTokenizer, ['a']), /tokenizer must have a function encode/],
+    [() => encodeTexts(model, letters, []), /texts must be a list of texts, got an empty one/],
     [
       () => encodeTexts(model, letters, ['a', 3 as unknown as string]),
-      /Text 1 is neither a text nor two in a list, but number/,
+      /Text 1 must be a string or a pair of strings, got number/,
     ],
     [() => encodeTexts(model, letters, ['a'], {maxLength: 0}), /maxLength must be a positive integer, got 0/],
     [
       () => encodeTexts(model, letters, ['a'], {padTokenId: 61}),
       /padTokenId must be a token id of the model, from 0 to 60/,
     ],
-    [() => encodeTexts(model, letters, ['a'], {padToLength: 21}), /padToLength is 21, and the model has 20 positions/],
-    [() => encodeTexts(model, {encode: () => ({ids: [61]})}, ['a']), /gives the id 61, and the model has 61 tokens/],
+    [() => encodeTexts(model, letters, ['a'], {padToLength: 21}), /padToLength is 21, but the model has 20 positions/],
+    [() => encodeTexts(model, {encode: () => ({ids: [61]})}, ['a']), /returns the id 61, but the model has 61 tokens/],
   ])('that cannot be encoded are refused: %s', async (encode, message) => {
     await withoutLeaks(() => {
       expect(encode).toThrow(message);
@@ -154,7 +154,7 @@ describe('embeddings', () => {
   test('are refused for a tokenizer of another model', async () => {
     await withoutLeaks(async () => {
       const foreign: TextTokenizer = {encode: () => ({ids: [61]})};
-      await expect(embed(model, foreign, ['a'])).rejects.toThrow(/gives the id 61, and the model has 61 tokens/);
+      await expect(embed(model, foreign, ['a'])).rejects.toThrow(/returns the id 61, but the model has 61 tokens/);
       await expect(embed(model, letters, ['a'], {batchSize: 0})).rejects.toThrow('batchSize must be a whole number');
     });
   });
@@ -213,9 +213,7 @@ describe('a model that is compiled for targets that are numbers', () => {
     const inputs = tf.ones([2, 2]);
     for (const target of [3, 0.5, NaN]) {
       const labels = tf.tensor1d([0, target]);
-      await expect(model.fit(inputs, labels, {verbose: 0})).rejects.toThrow(
-        `is ${target}, and must be the number of a class`,
-      );
+      await expect(model.fit(inputs, labels, {verbose: 0})).rejects.toThrow(`is ${target}. It must be a class index`);
       labels.dispose();
     }
     expect(model.getWeights().map(weight => numbers(weight))).toEqual(before);

@@ -103,14 +103,14 @@ describe('a model of the hub has the tokenizer', () => {
     const vit = fixture('vit');
     const loaded = await loadTransformer({config: vit.config, weights: vit.weights});
     disposeModel(loaded.model);
-    expect(errorOf(loaded).message).toBe('The model takes images, and has no tokenizer.');
+    expect(errorOf(loaded).message).toBe('The model takes images and has no tokenizer.');
   });
 
   test('and refuses files that are given and make none', async () => {
     await withoutLeaks(async () => {
       const load = (given: object) => loadTransformer({config, weights, ...given});
       await expect(load({tokenizerJson: '{', Tokenizer})).rejects.toThrow('tokenizer.json is not valid JSON');
-      await expect(load({tokenizerJson: {}})).rejects.toThrow('No tokenizer can be made of what the file says');
+      await expect(load({tokenizerJson: {}})).rejects.toThrow('The tokenizer cannot be built');
       await expect(load({Tokenizer: 'bert'})).rejects.toThrow('Tokenizer must be a class');
       await expect(load({tokenizer: 'bert'})).rejects.toThrow('tokenizer must be true or false, got a string.');
     });
@@ -127,7 +127,7 @@ test('the names of labels are those of the config', async () => {
     label2id: {bad: 0, good: 1},
   });
   disposeModel(model);
-  await expect(load(['bad', 'bad'])).rejects.toThrow('The names in labels must be texts that differ, got "bad".');
+  await expect(load(['bad', 'bad'])).rejects.toThrow('The names in labels must be distinct strings, got "bad".');
   await expect(load([])).rejects.toThrow('labels must be a positive integer or a list of names, got [].');
 });
 

@@ -1,7 +1,7 @@
 import {encoder, pooledClassifier} from './encoder';
 import type {HubConfig} from '../net/hubConfig';
 
-/** ALBERT, whose blocks share their weights, and whose tables are narrower. (Lan et al., arXiv 1909.11942.) */
+/** ALBERT, whose blocks share their weights and whose embeddings are narrower. (Lan et al., arXiv 1909.11942.) */
 export const albert = encoder({
   prefix: 'albert',
   classes: {
@@ -38,20 +38,20 @@ export const albert = encoder({
   },
 });
 
-/** More than any ALBERT has. Files have no block twice, so that their size says nothing of it. */
+/** More than any ALBERT has. The files hold shared blocks once, so their size does not limit the number. */
 const MOST_BLOCKS = 1000;
 
-/** Consecutive blocks are of one group, which computes all of its own layers each time. */
+/** Consecutive blocks belong to one group, which computes all of its layers each time. */
 function sharedBlocks(config: HubConfig): string[] {
   const count = config.count('num_hidden_layers');
   const groups = config.count('num_hidden_groups', 1);
   const own = config.count('inner_group_num', 1);
   if (count * own > MOST_BLOCKS) {
-    config.fault(`num_hidden_layers · inner_group_num is ${count * own}; at most ${MOST_BLOCKS} can be had.`);
+    config.fault(`num_hidden_layers · inner_group_num must be at most ${MOST_BLOCKS}, got ${count * own}.`);
     return [];
   }
   if (groups > count) {
-    config.fault(`num_hidden_groups is ${groups}, more than num_hidden_layers, ${count}.`);
+    config.fault(`num_hidden_groups must be at most num_hidden_layers (${count}), got ${groups}.`);
   }
   return Array.from({length: count}, (_, i) => {
     const group = Math.floor(i / (count / groups));

@@ -1,6 +1,6 @@
 import {encoder, pooledClassifier} from './encoder';
 
-/** BERT, and what is built just like it, such as MiniLM and E5. (Devlin et al., arXiv 1810.04805.) */
+/** BERT and models with the same architecture, such as MiniLM and E5. (Devlin et al., arXiv 1810.04805.) */
 export const bert = encoder({
   prefix: 'bert',
   classes: {

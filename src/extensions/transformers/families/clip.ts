@@ -5,9 +5,9 @@ import type {Net, NetTensor} from '../net/net';
 import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, imageSizes} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
-// CLIP: an encoder of images and one of texts, whose vectors are compared. (Radford et al., arXiv 2103.00020.)
+// CLIP: an image encoder and a text encoder, whose vectors are compared. (Radford et al., arXiv 2103.00020.)
 
-/** CLIP as a whole, and its encoder of images. */
+/** All of CLIP, and its image encoder. */
 export const clip: Architecture = {
   prefix: 'vision_model',
   classes: {
@@ -56,7 +56,7 @@ export const clip: Architecture = {
   },
 };
 
-/** CLIP's encoder of texts. */
+/** CLIP's text encoder. */
 export const clipText: Architecture = {
   prefix: 'text_model',
   classes: {CLIPTextModel: 'none', CLIPTextModelWithProjection: 'projection'},
@@ -98,7 +98,7 @@ function textConfig(config: HubConfig): HubConfig {
   return isWhole(config) ? sectionOf(config, 'text_config') : config;
 }
 
-/** Older files have the settings under a second name too, which counts. */
+/** Older files also have the settings under a second name, which takes precedence. */
 function sectionOf(config: HubConfig, name: string): HubConfig {
   return config.section(config.get(`${name}_dict`) == null ? name : `${name}_dict`);
 }
@@ -110,7 +110,7 @@ function blocksOf(config: HubConfig): number {
 function sizesOf(config: HubConfig, width: number, heads: number): BlockSizes {
   const sizes = blockSizes(config, {width, heads, inner: 4 * width, epsilon: 1e-5, activation: 'quick_gelu'});
   if (sizes.width % sizes.heads !== 0) {
-    config.fault(`hidden_size ${sizes.width} is no multiple of num_attention_heads ${sizes.heads}.`);
+    config.fault(`hidden_size must be a multiple of num_attention_heads (${sizes.heads}), got ${sizes.width}.`);
   }
   return sizes;
 }
@@ -142,7 +142,7 @@ function imageStates(
   return {states: blocks(net, {root: nameOf(root, 'encoder/layers'), count}, sizes, CLIP_NAMES, [x]), sizes};
 }
 
-/** The state of the token for the class, normalized. */
+/** The normalized state of the class token. */
 function pooledImage(net: Net, root: string, {width, epsilon}: BlockSizes, states: NetTensor): NetTensor {
   const first = net.pool(nameOf(root, 'first'), 'first', [states]);
   return net.layerNorm(nameOf(root, 'post_layernorm'), width, epsilon, [first]);
@@ -168,15 +168,15 @@ function textStates(
 }
 
 /**
- * The state of the token that ends a text. Configs of the first files have 2 for its number, which it is not: there it
- * is the largest number in the text.
+ * The state of the end-of-text token. In the first files the config says 2, which is wrong: there it is the largest id
+ * in the text.
  */
 function pooledText(net: Net, end: number, states: NetTensor, {ids}: ModelInputs): NetTensor {
   const token = end === 2 ? null : end;
   return net.apply('text_end', [states, ids], () => new TokenState({token, name: 'text_end'}));
 }
 
-/** Cosines of each image with each text, scaled. */
+/** Scaled cosines of each image with each text. */
 function pairs(net: Net, config: HubConfig, inputs: ModelInputs, image: NetTensor, width: number): NetTensor {
   const settings = textConfig(config);
   const text = textStates(net, settings, 'text_model', inputs);

@@ -16,8 +16,8 @@ import {encoderHead, maskedTokens} from './encoderHeads';
 import {pooledStates} from './pooling';
 
 /**
- * DeBERTa-v2 and v3: attention that compares contents with contents, and contents with distances. (He et al., arXiv
- * 2006.03654 and 2111.09543.)
+ * DeBERTa-v2 and v3: attention between contents, and between contents and distances. (He et al., arXiv 2006.03654 and
+ * 2111.09543.)
  */
 export const debertaV2: Architecture = {
   prefix: 'deberta',
@@ -130,20 +130,20 @@ interface Convolution {
   active: ActivationName;
 }
 
-/** The convolution beside the first block, if there is one. */
+/** The convolution parallel to the first block, if there is one. */
 function convolutionOf(config: HubConfig): Convolution | undefined {
   const kernel = integer(config, 'conv_kernel_size', 0);
   if (kernel < 1) {
     return undefined;
   }
   if (kernel % 2 === 0) {
-    config.fault(`conv_kernel_size must be odd, so that there are as many positions as before; got ${kernel}.`);
+    config.fault(`conv_kernel_size must be odd, so that the length stays the same; got ${kernel}.`);
   }
   config.expect('conv_groups', 1);
   return {kernel, active: config.choice('conv_act', ACTIVATIONS, 'tanh')};
 }
 
-/** Inputs are what the convolution looks at, what it is added to, and the mask. */
+/** Inputs are the input of the convolution, the states that it is added to, and the mask. */
 function convolved(
   net: Net,
   name: string,
@@ -160,7 +160,7 @@ function convolved(
   return shownOf(net, nameOf(name, 'shown'), [sum, mask]);
 }
 
-/** The state of the first token through a layer. Under a new head it starts anew too where the files have none. */
+/** The state of the first token through a dense layer. Under a new head it is new too if the files lack it. */
 function contextPooler(
   net: Net,
   config: HubConfig,
@@ -174,7 +174,7 @@ function contextPooler(
   return net.activation('pooler/activation', activation, net.dense('pooler/dense', [width, width], first, start));
 }
 
-/** The modules of the head for masked tokens, of which there are two kinds. */
+/** The modules of the head for masked tokens; there are two variants. */
 function maskedHead(
   config: HubConfig,
   {width}: DebertaSizes,

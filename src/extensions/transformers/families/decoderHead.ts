@@ -3,7 +3,7 @@ import type {HubConfig} from '../net/hubConfig';
 import type {Net, NetTensor} from '../net/net';
 import {pooledStates} from './pooling';
 
-/** What follows the last normalization of a decoder. */
+/** Adds the head after the last normalization of a decoder. */
 export function decoderHead(
   net: Net,
   config: HubConfig,
@@ -20,7 +20,7 @@ export function decoderHead(
     tokenHead,
   }: Purpose & {width: number; vocabulary: number; tokenEmbedding: string; isTied: boolean; tokenHead: string},
 ): NetTensor {
-  // A config of a larger model has these parts, from which transformers would take its numbers.
+  // transformers would read these parts of a larger model's config.
   for (const part of ['text_config', 'text_encoder', 'decoder', 'generator']) {
     config.expect(part, null);
   }
@@ -45,8 +45,8 @@ export function decoderHead(
 }
 
 /**
- * The state of the last token other than padding, even where the mask shows the padding token: a text may end with it.
- * Without a padding token in the config transformers takes one text at a time; here the mask alone counts.
+ * The state of the last token other than padding, even if the mask shows the padding token, because a text may end with
+ * it. Without a padding token in the config, transformers only takes one text at a time; here only the mask counts.
  */
 function lastState(
   net: Net,

@@ -1,6 +1,6 @@
 import {viT} from './vit';
 
-/** DeiT: ViT with a second token, which learned from a teacher. (Touvron et al., arXiv 2012.12877.) */
+/** DeiT: a ViT with a second token, distilled from a teacher. (Touvron et al., arXiv 2012.12877.) */
 export const deit = viT({
   prefix: 'deit',
   classes: {

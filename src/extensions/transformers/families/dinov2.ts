@@ -9,11 +9,11 @@ interface Variant {
   prefix: string;
   classes: Architecture['classes'];
   registers: (config: HubConfig) => number;
-  /** Whether positions of smaller grids are means of positions. */
+  /** Whether position embeddings are resized with antialiasing. */
   antialias: boolean;
 }
 
-/** DINOv2: ViT with scaled parts, a feed-forward layer that may be gated. (Oquab et al., arXiv 2304.07193.) */
+/** DINOv2: a ViT with layer scale and optionally gated feed-forward layers. (Oquab et al., arXiv 2304.07193.) */
 export const dinov2 = dino({
   prefix: 'dinov2',
   classes: {Dinov2Model: 'none', Dinov2ForImageClassification: 'classes'},
@@ -21,7 +21,7 @@ export const dinov2 = dino({
   antialias: false,
 });
 
-/** DINOv2 with tokens that have no position, where the model can write what is of no one patch. (arXiv 2309.16588.) */
+/** DINOv2 with register tokens, which have no positions. (arXiv 2309.16588.) */
 export const dinov2WithRegisters = dino({
   prefix: 'dinov2_with_registers',
   classes: {Dinov2WithRegistersModel: 'none', Dinov2WithRegistersForImageClassification: 'classes'},
@@ -77,7 +77,7 @@ function dino({prefix, classes, registers: registersOf, antialias}: Variant): Ar
         case 'none':
           return x;
         case 'first':
-        case 'pooler': // the state of the first token, which is normalized
+        case 'pooler': // the normalized state of the first token
           return first('pooling');
         case 'mean':
           return mean('pooling');
@@ -99,7 +99,7 @@ function dinoSizes(config: HubConfig): BlockSizes {
   const width = config.count('hidden_size', 768);
   const wide = width * config.count('mlp_ratio', 4);
   const gated = config.flag('use_swiglu_ffn', false);
-  // Two matrices in the place of one have two thirds of its width, to a multiple of 8.
+  // Two matrices instead of one have two thirds of its width, rounded up to a multiple of 8.
   const inner = gated ? Math.ceil(Math.trunc((wide * 2) / 3) / 8) * 8 : wide;
   const sizes = blockSizes(config, {width: 768, heads: 12, inner, epsilon: 1e-6, activation: 'gelu'});
   return {...sizes, inner, gated, size: config.count('head_dim', sizes.size), bias: config.flag('qkv_bias', true)};

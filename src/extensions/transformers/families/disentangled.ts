@@ -6,7 +6,7 @@ import {HiddenPositions} from '../layers/hiddenPositions';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 import {BERT_BEHIND_ATTENTION, behindAttention} from './encoderBlock';
 
-// The blocks of DeBERTa: attention that compares contents with contents, and contents with distances.
+// The blocks of DeBERTa: attention between contents, and between contents and distances.
 
 /** What blocks compute with. */
 export interface DebertaSizes {
@@ -24,7 +24,7 @@ export function debertaSizes(config: HubConfig): DebertaSizes {
   const width = config.count('hidden_size', 1536);
   const heads = config.count('num_attention_heads', 24);
   if (width % heads !== 0) {
-    config.fault(`hidden_size ${width} is no multiple of num_attention_heads ${heads}.`);
+    config.fault(`hidden_size must be a multiple of num_attention_heads (${heads}), got ${width}.`);
   }
   config.expect('attention_head_size', width / heads);
   return {
@@ -37,17 +37,17 @@ export function debertaSizes(config: HubConfig): DebertaSizes {
   };
 }
 
-/** What is compared with distances, and which rows of the table these have. */
+/** What is compared with distances, and the rows of the table for them. */
 export interface Distances {
   span: number;
   farthest: number | null;
-  /** Whether queries and keys are projected as contents are. */
+  /** Whether distances use the query and key projections of contents. */
   shared: boolean;
   ofQueries: boolean;
   ofKeys: boolean;
 }
 
-/** What the config says of distances; `undefined` if nothing is compared with them. */
+/** The settings for distances; `undefined` if attention does not use them. */
 export function distancesOf(config: HubConfig): Distances | undefined {
   const kinds = kindsOf(config);
   const shared = config.flag('share_att_key', false);
@@ -74,14 +74,12 @@ export function distancesOf(config: HubConfig): Distances | undefined {
 
 const KINDS = ['c2p', 'p2c'];
 
-/** `pos_att_type`, a list, or a text with bars between its entries. */
+/** `pos_att_type`: a list, or a string with entries separated by bars. */
 function kindsOf(config: HubConfig): string[] {
   const given = config.get('pos_att_type') ?? [];
   const kinds: unknown = typeof given === 'string' ? splitText(given) : given;
   if (!Array.isArray(kinds) || kinds.some(kind => !KINDS.includes(kind as string))) {
-    config.fault(
-      `pos_att_type is ${show(given)}, for which there is no code here; it may have ${KINDS.join(' and ')}.`,
-    );
+    config.fault(`pos_att_type is ${show(given)}, which is not supported. Supported: ${KINDS.join(', ')}.`);
     return [];
   }
   return kinds as string[];
@@ -94,7 +92,7 @@ function splitText(text: string): string[] {
     .map(part => part.trim());
 }
 
-/** A whole number, which may be negative. */
+/** An integer, which may be negative. */
 export function integer(config: HubConfig, name: string, otherwise: number): number {
   const value = config.get(name);
   if (value !== undefined && !Number.isSafeInteger(value)) {
@@ -104,7 +102,7 @@ export function integer(config: HubConfig, name: string, otherwise: number): num
   return (value as number | undefined) ?? otherwise;
 }
 
-/** Products of contents are divided by as much as the sum of all that is added grows. */
+/** Products of contents are scaled down by the number of terms in the sum. */
 export function scaleOf(config: HubConfig, {width, heads}: DebertaSizes): number {
   return 1 / Math.sqrt((width / heads) * (1 + new Set(kindsOf(config)).size));
 }
@@ -132,7 +130,7 @@ interface BlockParts {
   scale: number;
 }
 
-/** A block: attention, then two layers at each position. Inputs are the states, the mask and the rows for distances. */
+/** A block: attention, then two dense layers. Inputs are the states, the mask and the rows for distances. */
 export function disentangledBlock(
   net: Net,
   layer: string,
@@ -172,7 +170,7 @@ export function disentangledBlock(
   return behindAttention(net, layer, BERT_BEHIND_ATTENTION, sizes, [shown, input]);
 }
 
-/** Inputs are the states and the mask, and what is given by the values where nothing is shown. */
+/** Inputs are the states and the mask, and the values for positions that attend to nothing. */
 export function shownOf(net: Net, name: string, inputs: NetTensor[]): NetTensor {
   return net.apply(name, inputs, () => new HiddenPositions({name}));
 }

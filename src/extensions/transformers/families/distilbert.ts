@@ -13,7 +13,7 @@ const MODULES: BehindAttention = {
   norm: 'output_layer_norm',
 };
 
-/** DistilBERT: BERT without types of tokens and without a pooler. (Sanh et al., arXiv 1910.01108.) */
+/** DistilBERT: BERT without token types and without a pooler. (Sanh et al., arXiv 1910.01108.) */
 export const distilbert: Architecture = {
   prefix: 'distilbert',
   commonNames: {dim: 'hidden_size', n_heads: 'num_attention_heads', n_layers: 'num_hidden_layers'},
@@ -36,7 +36,7 @@ export const distilbert: Architecture = {
     const epsilon = 1e-12;
     const activation = config.choice('activation', HUB_ACTIVATIONS, 'gelu');
     if (width % heads !== 0) {
-      config.fault(`dim ${width} is no multiple of n_heads ${heads}.`);
+      config.fault(`dim must be a multiple of n_heads (${heads}), got ${width}.`);
     }
     const root = head === 'none' ? '' : 'distilbert';
     const embeddings = nameOf(root, 'embeddings');

@@ -1,6 +1,6 @@
 import {encoder, firstClassifier} from './encoder';
 
-/** ELECTRA, whose tables may be narrower than its blocks. (Clark et al., arXiv 2003.10555.) */
+/** ELECTRA, whose embeddings may be narrower than its blocks. (Clark et al., arXiv 2003.10555.) */
 export const electra = encoder({
   prefix: 'electra',
   classes: {

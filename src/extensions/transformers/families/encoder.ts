@@ -4,15 +4,15 @@ import {encoderHead, maskedTokens} from './encoderHeads';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 
-/** What is made of a config, and what a new head starts from. */
+/** How a new head starts, and what else is not in the config. */
 interface Started extends Purpose {
   deviation: number;
   pooler?: string | undefined;
 }
 
-/** The modules of a block, by their names in it. */
+/** The names of the modules in a block. */
 interface BlockModules extends BehindAttention {
-  /** What computes the attention. */
+  /** The attention. */
   self: string;
   projections: readonly [queries: string, keys: string, values: string];
 }
@@ -23,38 +23,41 @@ const BERT_BLOCK: BlockModules = {
   ...BERT_BEHIND_ATTENTION,
 };
 
-/** What differs between BERT and those built like it. */
+/** The differences of a model from BERT. */
 interface Variant {
   prefix: string;
   classes: Architecture['classes'];
-  /** The width of the token, position and type embeddings. Default: as the blocks. */
+  /** The width of the token, position and type embeddings. Default: that of the blocks. */
   tableWidth?(config: HubConfig): number;
-  /** What makes states as wide as the blocks. Default: `embeddings_project`, where the tables have another width. */
+  /**
+   * The projection from the width of the embeddings to that of the blocks. Default: `embeddings_project`, if they
+   * differ.
+   */
   widened?: string;
-  /** The names of the blocks, in the order that they compute in. A name that returns is the same block once more. */
+  /** The names of the blocks in the order of computation. A repeated name is the same block again. */
   blocks?(config: HubConfig): string[];
-  /** How many blocks the files have, where that is not how many there are. */
+  /** The number of blocks in the files, if it differs from the number of blocks. */
   groups?(config: HubConfig): number;
   modules?: BlockModules;
-  /** What the attention of all blocks adds for distances. */
+  /** The bias for distances that all blocks add to attention scores. */
   relativeBias?(net: Net, config: HubConfig, root: string, x: NetTensor): NetTensor;
-  /** Whether texts have types of tokens. Default: true. */
+  /** Whether there are token types. Default: true. */
   types?: boolean;
-  /** The activation of a block if the config does not say it. Default: `gelu`. */
+  /** The default activation of a block. Default: `gelu`. */
   activation?: string;
-  /** The padding token, where positions begin at the row behind it and skip it. */
+  /** The padding token, if positions start after its row and skip it. */
   padding(config: HubConfig): number | undefined;
-  /** The head for classes, over the states. */
+  /** The classification head over the states. */
   classify(net: Net, states: NetTensor, root: string, width: number, purpose: Started): NetTensor;
-  /** What stands for the pooler's layer. Default: `pooler/dense`. */
+  /** The layer used instead of the pooler's. Default: `pooler/dense`. */
   pooler?: string;
-  /** The state that stands for a text in choices. Default: BERT's pooler, which a body without a head may have too. */
+  /** The state that represents a text in choices. Default: BERT's pooler, which a body without a head may have too. */
   summarize?(net: Net, config: HubConfig, states: NetTensor, width: number, purpose: Started): NetTensor;
-  /** The modules of the head for masked tokens, and its activation if the config does not say it. */
+  /** The modules of the head for masked tokens, and the default of its activation. */
   masked: {transform: string; norm: string; decoder: string; bias: string; activation?: ActivationName};
 }
 
-/** Encoders whose normalizations follow the sums, as those of BERT. */
+/** Encoders with normalizations after the residual sums, like BERT. */
 export function encoder(variant: Variant): Architecture {
   return {
     prefix: variant.prefix,
@@ -84,7 +87,7 @@ function build(
   config.expect('is_decoder', false);
   config.expect('add_cross_attention', false);
   if (width % heads !== 0) {
-    config.fault(`hidden_size ${width} is no multiple of num_attention_heads ${heads}.`);
+    config.fault(`hidden_size must be a multiple of num_attention_heads (${heads}), got ${width}.`);
   }
   const root = purpose.head === 'none' ? '' : variant.prefix;
   const embeddings = nameOf(root, 'embeddings');
@@ -159,14 +162,14 @@ function blocksOf(config: HubConfig): string[] {
   return Array.from({length: config.count('num_hidden_layers')}, (_, i) => `encoder/layer/${i}`);
 }
 
-/** The row of the table of positions that the first token has. */
+/** The row of the position embedding for the first token. */
 function offsetOf(padding: number | undefined): number {
   return padding === undefined ? 0 : padding + 1;
 }
 
 /**
- * BERT's own: the state of the first token through a layer with tanh. Under a new head it starts anew too where the
- * files have none.
+ * BERT's pooler: the state of the first token through a dense layer with tanh. Under a new head it is new too if the
+ * files lack it.
  */
 export function pooler(
   net: Net,
@@ -189,14 +192,14 @@ export function pooler(
   return net.activation(nameOf(root, 'pooler/activation'), 'tanh', net.dense(name, [width, width], first, start));
 }
 
-/** A head for classes over the pooler. */
+/** A classification head over the pooler. */
 export const pooledClassifier: Variant['classify'] = (net, states, root, width, purpose) => {
   const {labels, isNew, deviation} = purpose;
   const pooled = pooler(net, states, root, width, purpose);
   return net.dense('classifier', [width, labels], pooled, isNew ? {fresh: deviation} : {});
 };
 
-/** The modules of RoBERTa's head for masked tokens, which others have too. */
+/** The modules of RoBERTa's head for masked tokens, also used by other families. */
 export const LM_HEAD: Variant['masked'] = {
   transform: 'lm_head/dense',
   norm: 'lm_head/layer_norm',
@@ -205,7 +208,7 @@ export const LM_HEAD: Variant['masked'] = {
   activation: 'gelu',
 };
 
-/** A head for classes over the state of the first token: a layer as wide, its activation, and one for the classes. */
+/** A classification head over the state of the first token: a dense layer, its activation, and an output layer. */
 export function firstClassifier(activation: ActivationName): Variant['classify'] {
   return (net, states, _, width, {labels, isNew, deviation}) => {
     const start = isNew ? {fresh: deviation} : {};

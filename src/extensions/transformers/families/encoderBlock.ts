@@ -1,7 +1,7 @@
 import {nameOf} from '../net/architecture';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 
-/** The modules of a block behind its attention, by their names in it. */
+/** The names of the modules of a block after its attention. */
 export interface BehindAttention {
   attended: string;
   attendedNorm: string;
@@ -11,7 +11,7 @@ export interface BehindAttention {
   norm: string;
 }
 
-/** Those of BERT. */
+/** The names in BERT. */
 export const BERT_BEHIND_ATTENTION: BehindAttention = {
   attended: 'attention/output/dense',
   attendedNorm: 'attention/output/LayerNorm',
@@ -21,9 +21,7 @@ export const BERT_BEHIND_ATTENTION: BehindAttention = {
   norm: 'output/LayerNorm',
 };
 
-/**
- * What a block computes behind its attention: two sums, each normalized, the second over two layers at each position.
- */
+/** The part of a block after its attention: a normalized residual sum, two dense layers, and another normalized sum. */
 export function behindAttention(
   net: Net,
   layer: string,

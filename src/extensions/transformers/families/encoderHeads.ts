@@ -2,16 +2,16 @@ import {nameOf, type Purpose} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 
-/** What an encoder's head is made of, beside the states of its body. */
+/** What an encoder's head is built from, besides the states of its body. */
 interface HeadParts extends Purpose {
   width: number;
   /** The start of a new head. */
   deviation: number;
-  /** The state that stands for a text in choices. */
+  /** The state that represents a text in choices. */
   pooled: () => NetTensor;
 }
 
-/** The heads that are the same for all encoders: for each token, for a span, and for choices. */
+/** The heads that all encoders share: for each token, for a span, and for choices. */
 export function encoderHead(
   net: Net,
   states: NetTensor,
@@ -30,12 +30,12 @@ export function encoderHead(
   }
 }
 
-/** The names of the modules of a head for masked tokens, and what it computes with. */
+/** The settings of a head for masked tokens. */
 export interface MaskedTokens {
   transform: string;
   norm: string;
   decoder: string;
-  /** The name that the files have for the decoder's bias, if not its own. */
+  /** The file's name for the decoder's bias, if it is different. */
   bias?: string;
   activation: ActivationName;
   epsilon: number;

@@ -2,8 +2,8 @@ import {HUB_ACTIVATIONS, type Architecture, nameOf} from '../net/architecture';
 import {decoderHead} from './decoderHead';
 
 /**
- * GPT-2: normalizations before each part, learned positions, queries, keys and values of one layer. (Radford et al.,
- * 2019.)
+ * GPT-2: normalizations before each part, learned positions, and one layer for queries, keys and values. (Radford et
+ * al., 2019.)
  */
 export const gpt2: Architecture = {
   prefix: 'transformer',
@@ -34,7 +34,7 @@ export const gpt2: Architecture = {
     const scalesByBlock = config.flag('scale_attn_by_inverse_layer_idx', false);
     config.expect('add_cross_attention', false);
     if (width % heads !== 0) {
-      config.fault(`n_embd ${width} is no multiple of n_head ${heads}.`);
+      config.fault(`n_embd must be a multiple of n_head (${heads}), got ${width}.`);
     }
     const root = purpose.head === 'none' ? '' : 'transformer';
     const tokenEmbedding = nameOf(root, 'wte');

@@ -1,6 +1,6 @@
 import {decoderClasses, rotaryDecoder} from './rotaryDecoder';
 
-/** Granite 3: what flows is multiplied with numbers of the config. (IBM Granite Team, 2024.) */
+/** Granite 3: a Llama with multipliers from the config. (IBM Granite Team, 2024.) */
 export const granite = rotaryDecoder({
   classes: decoderClasses('Granite', ['Model', 'ForCausalLM']),
   biases: 'configured',
@@ -9,6 +9,6 @@ export const granite = rotaryDecoder({
     embeddings: config.number('embedding_multiplier', 1),
     parts: config.number('residual_multiplier', 1),
     attention: config.number('attention_multiplier', 1),
-    scores: 1 / config.number('logits_scaling', 1),
+    logits: 1 / config.number('logits_scaling', 1),
   }),
 });

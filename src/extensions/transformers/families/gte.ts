@@ -2,7 +2,7 @@ import {rotaryEncoder} from './rotaryEncoder';
 
 /**
  * GTE: rotary positions, gated feed-forward, biases. Files have queries, keys and values in one tensor, and up and gate
- * in another; adapters know them apart. (Zhang et al., arXiv 2407.19669.)
+ * in another. In adapters they are separate. (Zhang et al., arXiv 2407.19669.)
  */
 export const gte = rotaryEncoder({
   prefix: 'gte',

@@ -3,7 +3,7 @@ import type {HubConfig} from '../net/hubConfig';
 
 const TYPES = ['full_attention', 'sliding_attention'];
 
-/** Which blocks see a window of the text alone: those of `layer_types`, or where a config has none, by their number. */
+/** Which blocks have a sliding window: by `layer_types`, or in configs without it by the block's index. */
 export function windowedBlocks(config: HubConfig, count: number, otherwise: (i: number) => boolean): boolean[] {
   const types = config.get('layer_types') ?? null;
   if (types === null) {

@@ -1,4 +1,4 @@
 import {decoderClasses, rotaryDecoder} from './rotaryDecoder';
 
-/** Llama, and what is built just like it, such as SmolLM2. (Touvron et al., arXiv 2302.13971.) */
+/** Llama and models with the same architecture, such as SmolLM2. (Touvron et al., arXiv 2302.13971.) */
 export const llama = rotaryDecoder({classes: decoderClasses('Llama'), biases: 'configured'});

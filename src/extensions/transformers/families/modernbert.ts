@@ -16,7 +16,7 @@ const ENDS: readonly [end: string, head: Head][] = [
 
 /**
  * ModernBERT: rotary positions, normalizations before each part, gated feed-forward, and windows to both sides in two
- * blocks of three. (Warner et al., arXiv 2412.13663.)
+ * of three blocks. (Warner et al., arXiv 2412.13663.)
  */
 export const modernbert: Architecture = {
   prefix: 'model',
@@ -42,7 +42,7 @@ export const modernbert: Architecture = {
     const ofHead = {bias: config.flag('classifier_bias', false)};
     const deviation = config.number('initializer_range', 0.02, 1);
     if (width % heads !== 0) {
-      config.fault(`hidden_size ${width} is no multiple of num_attention_heads ${heads}.`);
+      config.fault(`hidden_size must be a multiple of num_attention_heads (${heads}), got ${width}.`);
     }
     const count = config.count('num_hidden_layers');
     const every = config.count('global_attn_every_n_layers', 3);
@@ -86,10 +86,10 @@ export const modernbert: Architecture = {
       return pooledStates(net, config, pooling, [x, mask]);
     }
     if (head === 'classes' || head === 'choices') {
-      // The token of a choice is the first that the mask shows; that of a text the first of all.
+      // A choice is represented by its first unmasked token, a text by its first token.
       x = net.pool('head/pool', mode, mode === 'first' && head === 'classes' ? [x] : [x, mask]);
     }
-    // A new head begins with these where the files have them, as those of a model for masked tokens.
+    // A new head starts from these if the files have them, as those of a model for masked tokens do.
     const isFresh = isNew && !net.hasLinear('head/dense');
     const start = isFresh ? {fresh: deviation / Math.sqrt(2 * count)} : {};
     const dense = net.dense('head/dense', [width, width], x, {...ofHead, ...start});

@@ -1,7 +1,7 @@
 import {encoder, firstClassifier, LM_HEAD} from './encoder';
 import {nameOf} from '../net/architecture';
 
-/** MPNet, whose attention adds a bias for distances. (Song et al., arXiv 2004.09297.) */
+/** MPNet, whose attention has a bias for distances. (Song et al., arXiv 2004.09297.) */
 export const mpnet = encoder({
   prefix: 'mpnet',
   classes: {
@@ -13,7 +13,7 @@ export const mpnet = encoder({
     MPNetForMultipleChoice: 'choices',
   },
   types: false,
-  // Whatever the config says of it.
+  // The config is ignored, as in transformers.
   padding: () => 1,
   relativeBias: (net, config, root, x) => {
     config.expect('relative_attention_num_buckets', 32);

@@ -4,17 +4,17 @@ import type {HubConfig} from '../net/hubConfig';
 import {LayerScale} from '../layers/visionLayers';
 import {type ActivationName, fileNameOf, type Net, type NetTensor} from '../net/net';
 
-// What families of encoders for images share, and encoders for texts that are built like them.
+// Shared by families of image encoders, and by text encoders with the same blocks.
 
-/** The sizes of an image and of its patches, as a config has them. */
+/** The sizes of an image and its patches in a config. */
 export interface ImageSizes {
   channels: number;
   patch: [height: number, width: number];
-  /** How many rows and columns of patches an image of the config's size has. */
+  /** The rows and columns of patches of an image of the config's size. */
   grid: [rows: number, columns: number];
 }
 
-/** Reads the sizes of images, each one number or two, height and width. */
+/** Reads the image and patch sizes, each one number or a height and a width. */
 export function imageSizes(config: HubConfig, patchSize: number): ImageSizes {
   config.expect('is_causal', false);
   const image = pair(config, 'image_size', 224);
@@ -39,53 +39,53 @@ function pair(config: HubConfig, name: string, otherwise: number): [number, numb
   return given as [number, number];
 }
 
-/** What blocks compute with. */
+/** The sizes and settings of blocks. */
 export interface BlockSizes {
   width: number;
   heads: number;
-  /** Numbers in a head. Together they may be more or fewer than `width`. */
+  /** The number of values in a head. Heads together may be wider or narrower than `width`. */
   size: number;
   inner: number;
   epsilon: number;
   activation: ActivationName;
   /** Whether queries, keys and values have biases. */
   bias: boolean;
-  /** Whether the middle is gated by silu. */
+  /** Whether the feed-forward layer is gated by silu. */
   gated?: boolean;
   causal?: boolean;
 }
 
-/** What modules of a block are called. */
+/** The names of the modules of a block. */
 export interface BlockNames {
-  /** Before attention, and before the layers after it. */
+  /** The normalizations before attention and before the feed-forward part. */
   norms: [string, string];
   attention: string;
   output: string;
-  /** What multiplies the results of both parts before they are added. */
+  /** The layer scales of both parts. */
   scales?: [string, string];
 }
 
-/** The names of modules in CLIP, and in what is built like it. */
+/** The names of the modules in CLIP and similar models. */
 export const CLIP_NAMES: BlockNames = {
   norms: ['layer_norm1', 'layer_norm2'],
   attention: 'self_attn',
   output: 'out_proj',
 };
 
-/** The name today of a tensor of attention, which files from before transformers 5 call otherwise. */
+/** The current name of an attention tensor; files from before transformers 5 have another one. */
 export function attentionToday(name: string): string {
   return name
     .replace(/\.attention\.attention\.(query|key|value)\./, (_, part: string) => `.attention.${part.charAt(0)}_proj.`)
     .replace('.attention.output.dense.', '.attention.o_proj.');
 }
 
-/** Refuses the last of the patches as what stands for an image. */
+/** Refuses pooling by the last patch. */
 export function noLast(config: HubConfig, x: NetTensor): NetTensor {
-  config.fault("The last patch does not stand for an image. Choose another pooling, such as 'mean'.");
+  config.fault("The last patch does not represent an image. Choose another pooling, such as 'mean'.");
   return x;
 }
 
-/** What a config has where it says nothing. */
+/** The defaults of configs. */
 interface BlockDefaults {
   width: number;
   heads: number;
@@ -94,7 +94,7 @@ interface BlockDefaults {
   activation: string;
 }
 
-/** Reads the sizes that most configs say alike. */
+/** Reads the fields that most configs share. */
 export function blockSizes(config: HubConfig, defaults: BlockDefaults): BlockSizes {
   const width = config.count('hidden_size', defaults.width);
   const heads = config.count('num_attention_heads', defaults.heads);
@@ -109,7 +109,7 @@ export function blockSizes(config: HubConfig, defaults: BlockDefaults): BlockSiz
   };
 }
 
-/** Blocks whose normalizations stand before each part: attention, then two layers at each position. */
+/** Blocks with normalizations before each part: attention, then two dense layers. */
 export function blocks(
   net: Net,
   {root, count}: {root: string; count: number},
@@ -157,7 +157,7 @@ function layerScale(net: Net, name: string, width: number, x: NetTensor): NetTen
   return net.apply(name, [x], () => new LayerScale({name}));
 }
 
-/** Two layers and an activation between them. */
+/** Two dense layers and an activation between them. */
 export function perceptron(
   net: Net,
   name: string,
@@ -169,7 +169,7 @@ export function perceptron(
   return net.dense(nameOf(name, 'fc2'), [inner, width], active);
 }
 
-/** Older files have the gate and what it lets through in one tensor. */
+/** Older files have the gate and the values in one tensor. */
 function gated(net: Net, name: string, {width, inner}: BlockSizes, x: NetTensor): NetTensor {
   const joined = fileNames(nameOf(name, 'weights_in'));
   const half = (part: string, index: number) =>
@@ -178,7 +178,7 @@ function gated(net: Net, name: string, {width, inner}: BlockSizes, x: NetTensor)
   return net.dense(nameOf(name, 'down_proj'), [inner, width], active);
 }
 
-/** The weight and the bias of a module in files, for where its layers have none of their own. */
+/** The weight and the bias of a module in files, for layers without their own. */
 export function fileNames(module: string): {orElse: string; biasOrElse: string} {
   return {orElse: fileNameOf(module, 'weight'), biasOrElse: fileNameOf(module, 'bias')};
 }

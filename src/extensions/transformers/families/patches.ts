@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {PatchSequence, type PatchSequenceArgs} from '../layers/patchSequence';
 import type {InFile, Net, NetTensor} from '../net/net';
 
-/** Cuts images into patches, each of which is projected to `width` numbers. */
+/** Cuts images into patches and projects each to `width` values. */
 export function patches(
   net: Net,
   name: string,
@@ -18,8 +18,8 @@ export function patches(
 }
 
 /**
- * Makes a sequence of patches. `tokens` are the names and shapes in the files of the tokens before it, `positions` of
- * the table of positions.
+ * Makes a sequence of patches. `tokens` are the file names and shapes of the tokens before it, `positions` those of the
+ * position embedding.
  */
 export function patchSequence(
   net: Net,

@@ -4,8 +4,8 @@ import {firstOf, positive, type RotarySizes, type Scaling, scaledRotary, scaling
 import {decoderClasses, rotaryDecoder, windowsOf} from './rotaryDecoder';
 
 /**
- * Phi-3, and Phi-4 mini: queries, keys and values come of one layer, gate and what it lets through of another, and a
- * part of each head may stay as it is. (Abdin et al., arXiv 2404.14219.)
+ * Phi-3 and Phi-4 mini: one layer computes queries, keys and values, another one gate and up. Only a part of each head
+ * may be rotated. (Abdin et al., arXiv 2404.14219.)
  */
 export const phi3 = rotaryDecoder({
   classes: decoderClasses('Phi3', ['Model', 'ForCausalLM', 'ForSequenceClassification', 'ForTokenClassification']),
@@ -30,7 +30,7 @@ export const phi3 = rotaryDecoder({
   },
 });
 
-/** The angles of the first numbers of each head, stretched by LongRoPE or not. */
+/** The angles of the first values of each head, optionally extended by LongRoPE. */
 function partialRotary(config: HubConfig, {size, isPlan}: RotarySizes): Rotary {
   const given = scalingFieldsOf(config);
   const kind = firstOf(given.rope_type, given.type, 'default');
@@ -47,7 +47,9 @@ function partialRotary(config: HubConfig, {size, isPlan}: RotarySizes): Rotary {
   const rotated = Math.floor(size * part);
   const pairs = Math.ceil(rotated / 2);
   if (2 * pairs > size || pairs === 0) {
-    config.fault(`partial_rotary_factor ${part} leaves ${rotated} of ${size} values of a head to rotate in pairs.`);
+    config.fault(
+      `partial_rotary_factor ${part} leaves ${rotated} of ${size} values of a head to rotate; pairs need an even number.`,
+    );
     return {};
   }
   return scaledRotary(config, scaling, {base, positions, size: rotated, isPlan}, ['default', 'longrope']);

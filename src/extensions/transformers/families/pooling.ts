@@ -3,9 +3,9 @@ import type {HubConfig} from '../net/hubConfig';
 import type {Net, NetTensor} from '../net/net';
 
 /**
- * The states of a model without a pooler, or what their pooling makes of them.
+ * The states of a model without a pooler, or their pooling.
  *
- * @param lack says that there is no pooler, as the sentence of a fault.
+ * @param lack the sentence of a fault that says that there is no pooler.
  */
 export function pooledStates(
   net: Net,

@@ -1,7 +1,7 @@
 import {windowedBlocks} from './layerTypes';
 import {alike, decoderClasses, type DecoderVariant, rotaryDecoder} from './rotaryDecoder';
 
-/** Blocks from some number on, or those of `layer_types`, see a window where it is switched on. */
+/** Blocks from some index on, or those of `layer_types`, have a sliding window if it is switched on. */
 export const WINDOWS: Pick<DecoderVariant, 'defaults' | 'blocks'> = {
   defaults: {num_key_value_heads: 32, sliding_window: 4096, use_sliding_window: false, max_window_layers: 28},
   blocks: (config, sizes) => {
@@ -10,7 +10,7 @@ export const WINDOWS: Pick<DecoderVariant, 'defaults' | 'blocks'> = {
     const isOn = config.flag('use_sliding_window', false) && window !== null;
     const windowed = windowedBlocks(config, sizes.count, i => isOn && i >= first);
     if (!isOn && windowed.includes(true)) {
-      config.fault('layer_types has sliding_attention, and use_sliding_window or sliding_window is not set.');
+      config.fault('layer_types has sliding_attention, but use_sliding_window or sliding_window is not set.');
       return alike(config, sizes);
     }
     return alike(config, sizes, windowed);

@@ -1,7 +1,7 @@
 import {WINDOWS} from './qwen2';
 import {decoderClasses, rotaryDecoder} from './rotaryDecoder';
 
-/** Qwen3: each head of the queries and keys is normalized. (Yang et al., arXiv 2505.09388.) */
+/** Qwen3: each head of queries and keys is normalized. (Yang et al., arXiv 2505.09388.) */
 export const qwen3 = rotaryDecoder({
   ...WINDOWS,
   classes: decoderClasses('Qwen3'),

@@ -14,49 +14,52 @@ export interface Blocks {
   rotaries: (Rotary | null)[];
 }
 
-/** What blocks are made for. */
+/** The sizes that blocks depend on. */
 export interface BlockSizes extends RotarySizes {
   count: number;
-  /** Whether a position sees those up to its own alone, by the config. */
+  /** Whether the config makes positions attend only to earlier ones. */
   causal: boolean;
 }
 
-/** What numbers are multiplied with on their way. */
+/** Factors at several points of the model. Default: 1. */
 interface Multipliers {
   /** The token embeddings. */
   embeddings?: number;
-  /** What a part of a block adds. */
+  /** The output of each part of a block. */
   parts?: number;
   /** The products of queries and keys. Default: `1/√size`. */
   attention?: number;
   /** The states, before the language modelling head. */
-  scores?: number;
+  logits?: number;
 }
 
-/** What differs between Llama and those that follow it. */
+/** The differences of a model from Llama. */
 export interface DecoderVariant {
-  /** The classes of `transformers` and their heads, by the ends of their names. */
+  /** The classes of `transformers` and their heads, by the endings of their names. */
   classes: Architecture['classes'];
-  /** The module of the body where there is a head for spans. Default: `transformer`, its name for all heads once. */
+  /** The prefix of the body in a model with a head for spans. Default: `transformer`, once the name for all heads. */
   bodyOfSpans?: string;
-  /** What a config has where it does not say it. */
+  /** The defaults of the config. */
   defaults?: Readonly<Record<string, unknown>>;
   /**
-   * Which linear layers have a bias: those that the config says, of attention alone or of the feed-forward part too;
-   * those of queries, keys and values; or none.
+   * Which linear layers have a bias: as configured, for attention only or also for the feed-forward part; queries, keys
+   * and values; or none.
    */
   biases: 'configured' | 'configured attention' | 'projections' | 'none';
-  /** Whether a config may have `null` for the size of heads and for the number of heads of keys. Default: both. */
+  /** Which of the head size and the number of key heads may be `null` in a config. Default: both. */
   mayOmit?: readonly ('head_dim' | 'num_key_value_heads')[];
   /** The field of the activation. Default: `hidden_act`. */
   activation?: string;
-  /** Whether queries, keys and values come of one layer, and gate and what it lets through of another. Default: no. */
+  /** Whether one layer computes queries, keys and values, and another one gate and up. Default: false. */
   joined?: boolean;
-  /** Which queries and keys are normalized: each head by itself, or all heads of a position together. Default: none. */
+  /**
+   * How queries and keys are normalized: each head separately, or all heads of a position together. Default: not at
+   * all.
+   */
   normalizes?: 'heads' | 'positions';
-  /** Where the normalizations of a part of a block stand. Default: before it. */
+  /** Where a part of a block is normalized. Default: before it. */
   norms?: 'before' | 'after' | 'around';
-  /** Whether weights of normalizations are what is added to one. Default: no. */
+  /** Whether normalization weights are added to one. Default: false. */
   addsOne?: boolean;
   multipliers?(config: HubConfig): Multipliers;
   /** Default: all blocks attend to all earlier positions and have the same rotary settings. */
@@ -71,7 +74,7 @@ const ENDS = {
   ForQuestionAnswering: 'spans',
 } as const;
 
-/** The classes of a family that have these ends of their names. Default: all. */
+/** The classes of a family with these endings. Default: all. */
 export function decoderClasses(
   family: string,
   ends: readonly (keyof typeof ENDS)[] = Object.keys(ENDS) as (keyof typeof ENDS)[],
@@ -79,10 +82,7 @@ export function decoderClasses(
   return Object.fromEntries(ends.map(end => [family + end, ENDS[end]]));
 }
 
-/**
- * Decoders built as Llama: normalizations by the root mean square, rotary positions, shared keys and values, gated
- * feed-forward.
- */
+/** Decoders like Llama: RMS normalizations, rotary positions, grouped-query attention, gated feed-forward. */
 export function rotaryDecoder(variant: DecoderVariant): Architecture {
   const {classes, biases, defaults = {}, activation = 'hidden_act', norms = 'before'} = variant;
   const {mayOmit = ['head_dim', 'num_key_value_heads'], joined = false, normalizes, addsOne = false} = variant;
@@ -113,7 +113,7 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
       const wideBias = {bias: biases === 'configured' && config.flag('mlp_bias', false)};
       const multipliers = variant.multipliers?.(config) ?? {};
       if (heads % keyValueHeads !== 0) {
-        config.fault(`num_key_value_heads ${keyValueHeads} does not divide num_attention_heads ${heads}.`);
+        config.fault(`num_attention_heads must be a multiple of num_key_value_heads (${keyValueHeads}), got ${heads}.`);
       }
       const count = config.count('num_hidden_layers');
       const sizes = {count, size, isPlan: net.isPlan, causal: config.flag('is_causal', true)};
@@ -171,13 +171,13 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
           return added(mlp, after(nameOf(layer, 'post_feedforward_layernorm'), narrow), middle);
         });
       }
-      /** What a part of a block gives, times its multiplier, added to what it was given. */
+      /** Adds the output of a part, times its multiplier, to the part's input. */
       function added(part: string, x: NetTensor, to: NetTensor): NetTensor {
         return net.add(nameOf(part, 'sum'), [to, net.scale(nameOf(part, 'scale'), multipliers.parts, x)]);
       }
       x = norm(nameOf(root, 'norm'), x);
       if (purpose.head === 'tokens') {
-        x = net.scale('scores/scale', multipliers.scores, x);
+        x = net.scale('scores/scale', multipliers.logits, x);
       }
       return decoderHead(
         net,
@@ -201,7 +201,7 @@ export function alike(config: HubConfig, sizes: BlockSizes, windowed: readonly b
   return {causal: sizes.causal, windows: windowsOf(config, sizes.causal, windowed), rotaries};
 }
 
-/** The windows of blocks, as the config has them: of a decoder that sees to both sides, that many positions to each. */
+/** The windows of blocks in a config. In a bidirectional decoder a window reaches as far to both sides. */
 export function windowsOf(config: HubConfig, causal: boolean, windowed: readonly boolean[]): (number | null)[] {
   const window = windowed.includes(true) ? config.count('sliding_window') + (causal ? 0 : 1) : null;
   return windowed.map(isWindowed => (isWindowed ? window : null));

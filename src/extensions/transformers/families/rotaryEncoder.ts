@@ -6,24 +6,24 @@ import {encoderHead, type MaskedTokens, maskedTokens} from './encoderHeads';
 import {rotaryOf} from './llamaRotary';
 import {pooledStates} from './pooling';
 
-/** What differs between BERTs with rotary positions. */
+/** The differences between BERTs with rotary positions. */
 interface Variant {
   prefix: string;
   classes: Architecture['classes'];
   renamed: (name: string) => string;
-  /** What configs have where they say nothing. */
+  /** The defaults of the config. */
   defaults: {vocabulary: number; positions: number; theta: number; types: number; activation: 'silu' | 'gelu'};
-  /** Numbers in a head. */
+  /** The number of values in a head. */
   headSize: (config: HubConfig, usual: number) => number;
-  /** Whether projections have biases; those of gate and up have none. */
+  /** Whether projections have biases; gate and up never have. */
   bias: boolean;
-  /** What older files have in one tensor: queries, keys and values; and, if so, up and gate. */
+  /** Tensors that older files join: queries, keys and values, and optionally up and gate. */
   joined: {projections: string; gates?: string};
   /** The modules of the head for masked tokens, and its activation. */
   masked: (config: HubConfig) => Pick<MaskedTokens, 'transform' | 'norm' | 'decoder' | 'bias' | 'activation'>;
 }
 
-/** Encoders whose normalizations follow the sums, with rotary positions and gated feed-forward layers. */
+/** Encoders with normalizations after the residual sums, rotary positions and gated feed-forward layers. */
 export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
   return {
     prefix: variant.prefix,

@@ -5,9 +5,9 @@ import {fileNameOf, type Net, type NetTensor} from '../net/net';
 import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, perceptron, imageSizes} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
-// SigLIP: an encoder of images and one of texts, whose vectors are compared. (Zhai et al., arXiv 2303.15343.)
+// SigLIP: an image encoder and a text encoder, whose vectors are compared. (Zhai et al., arXiv 2303.15343.)
 
-/** SigLIP as a whole, and its encoder of images, which has no token for the class. */
+/** All of SigLIP, and its image encoder, which has no class token. */
 export const siglip: Architecture = {
   prefix: 'vision_model',
   classes: {SiglipModel: 'pairs', SiglipVisionModel: 'none', SiglipForImageClassification: 'classes'},
@@ -38,7 +38,7 @@ export const siglip: Architecture = {
       case 'pooler':
         return pooledImage(net, config, '', sizes, x);
       case 'first':
-        config.fault("There is no token for the class in the model. Choose another pooling: 'mean' or 'pooler'.");
+        config.fault("The model has no class token. Choose another pooling: 'mean' or 'pooler'.");
         return x;
       case 'last':
         return noLast(config, x);
@@ -46,7 +46,7 @@ export const siglip: Architecture = {
   },
 };
 
-/** SigLIP's encoder of texts. */
+/** SigLIP's text encoder. */
 export const siglipText: Architecture = {
   prefix: 'text_model',
   classes: {SiglipTextModel: 'none'},
@@ -95,7 +95,7 @@ function siglipSizes(config: HubConfig): BlockSizes {
   const defaults = {width: 768, heads: 12, inner: 3072, epsilon: 1e-6, activation: 'gelu_pytorch_tanh'};
   const sizes = blockSizes(config, defaults);
   if (sizes.width % sizes.heads !== 0) {
-    config.fault(`hidden_size ${sizes.width} is no multiple of num_attention_heads ${sizes.heads}.`);
+    config.fault(`hidden_size must be a multiple of num_attention_heads (${sizes.heads}), got ${sizes.width}.`);
   }
   return sizes;
 }
@@ -128,13 +128,13 @@ function textStates(net: Net, config: HubConfig, root: string, sizes: BlockSizes
   return net.layerNorm(nameOf(root, 'final_layer_norm'), width, epsilon, [x]);
 }
 
-/** The state of the last position, whatever stands there: texts are filled up for it. */
+/** The state of the last position. Texts must be padded to the full length. */
 function pooledText(net: Net, config: HubConfig, root: string, {width}: BlockSizes, x: NetTensor): NetTensor {
   const to = config.countOr('projection_size', width);
   return net.dense(nameOf(root, 'head'), [width, to], net.pool(nameOf(root, 'last'), 'last', [x]));
 }
 
-/** Cosines of each image with each text, scaled, and a number more. */
+/** Scaled cosines of each image with each text, plus a bias. */
 function pairs(
   net: Net,
   whole: HubConfig,
@@ -154,10 +154,10 @@ function pairs(
   return net.apply(name, [image, text], () => new ScaledCosines({bias: true, name}));
 }
 
-/** One query that was learned, which looks at all patches, and two layers after it. */
+/** A learned query that attends to all patches, followed by two dense layers. */
 function pooledImage(net: Net, config: HubConfig, root: string, sizes: BlockSizes, x: NetTensor): NetTensor {
   if (!config.flag('vision_use_head', true)) {
-    config.fault("There is no pooler in the model (vision_use_head). Choose another pooling: 'mean'.");
+    config.fault("The model has no pooler (vision_use_head). Choose another pooling: 'mean'.");
   }
   const head = nameOf(root, 'head');
   const {width, heads, epsilon} = sizes;

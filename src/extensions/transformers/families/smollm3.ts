@@ -3,7 +3,7 @@ import type {HubConfig} from '../net/hubConfig';
 import {windowedBlocks} from './layerTypes';
 import {alike, decoderClasses, rotaryDecoder} from './rotaryDecoder';
 
-/** SmolLM3: each fourth block rotates nothing, and so knows positions by what it sees alone. (Bakouch et al., 2025.) */
+/** SmolLM3: a Llama in which every fourth block has no rotary positions. (Bakouch et al., 2025.) */
 export const smollm3 = rotaryDecoder({
   classes: decoderClasses('SmolLM3'),
   defaults: {

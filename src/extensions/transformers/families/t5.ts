@@ -6,8 +6,8 @@ import {pooledStates} from './pooling';
 const VOCABULARY = 32_128;
 
 /**
- * The encoder of T5 and Flan-T5: a bias for distances that all blocks share, RMS normalizations before each part, and
- * products of queries and keys as they are. (Raffel et al., arXiv 1910.10683.)
+ * The encoder of T5 and Flan-T5: a relative position bias that all blocks share, RMS normalizations before each part,
+ * and unscaled products of queries and keys. (Raffel et al., arXiv 1910.10683.)
  */
 export const t5: Architecture = {
   prefix: 'transformer',
@@ -31,7 +31,7 @@ export const t5: Architecture = {
     const root = head === 'none' ? '' : 'transformer';
     const norm = (name: string, x: NetTensor) => net.rmsNorm(name, width, epsilon, [x]);
     const encoder = nameOf(root, 'encoder');
-    // One table by two names. The encoder computes by this one, and so do adapters of PEFT.
+    // The same table has two names. The encoder and PEFT's adapters use this one.
     const tokenEmbedding = nameOf(encoder, 'embed_tokens');
     const shared = fileNameOf(nameOf(root, 'shared'), 'weight');
     const rows = config.count('vocab_size', VOCABULARY);
@@ -61,7 +61,8 @@ export const t5: Architecture = {
     }
     x = norm(nameOf(encoder, 'final_layer_norm'), x);
     if (head === 'tokenClasses') {
-      // As transformers begins that for spans; with its own for classes, of 1, scores would start in the tens.
+      // transformers starts heads for spans like this; with the deviation 1 that it has for classes, logits would start
+      // in the tens.
       const start = isNew ? {fresh: config.number('initializer_factor', 1) / Math.sqrt(width)} : {};
       return net.dense('classifier', [width, labels], x, start);
     }
@@ -69,7 +70,7 @@ export const t5: Architecture = {
   },
 };
 
-/** What attention adds for distances. The first block has the table, and the others share it. */
+/** The relative position bias. The first block has the table, and the others share it. */
 function distances(net: Net, config: HubConfig, encoder: string, x: NetTensor): NetTensor {
   const buckets = config.count('relative_attention_num_buckets', 32);
   const maxDistance = config.count('relative_attention_max_distance', 128);
@@ -84,19 +85,19 @@ function distances(net: Net, config: HubConfig, encoder: string, x: NetTensor): 
   return net.relativeBias(name, [buckets, config.count('num_heads', 8)], x, {maxDistance});
 }
 
-/** The layers after attention: two, or three where one of them is a gate. */
+/** The feed-forward layers: two, or three with a gate. */
 type FeedForward = {gate: GateName} | {activation: ActivationName};
 
 const GATES: Readonly<Record<string, GateName>> = {...HUB_GATES, gelu_new: 'gelu_tanh'};
 
-/** Whether there is a gate, and the activation, by the names that `feed_forward_proj` has for both. */
+/** Whether there is a gate, and the activation, from `feed_forward_proj`. */
 const PROJECTIONS: Readonly<Record<string, {isGated: boolean; name: string}>> = {
   ...Object.fromEntries(Object.keys(HUB_ACTIVATIONS).map(name => [name, {isGated: false, name}])),
   ...Object.fromEntries(Object.keys(GATES).map(name => [`gated-${name}`, {isGated: true, name}])),
   'gated-gelu': {isGated: true, name: 'gelu_new'},
 };
 
-/** Configs may have what follows from `feed_forward_proj` too; then that counts. */
+/** Fields that follow from `feed_forward_proj` take precedence if configs have them. */
 function feedForwardOf(config: HubConfig): FeedForward {
   const {isGated, name} = config.choice('feed_forward_proj', PROJECTIONS, 'relu');
   return config.flag('is_gated_act', isGated)

@@ -4,7 +4,7 @@ import type {InFile} from '../net/net';
 import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, imageSizes} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
-/** What differs between ViT and DeiT. */
+/** The differences between ViT and DeiT. */
 interface Variant {
   prefix: string;
   classes: Architecture['classes'];
@@ -12,17 +12,14 @@ interface Variant {
   tokens: readonly string[];
 }
 
-/**
- * ViT: an image's patches as a sequence, behind a token that stands for its class. (Dosovitskiy et al., arXiv
- * 2010.11929.)
- */
+/** ViT: the patches of an image as a sequence after a class token. (Dosovitskiy et al., arXiv 2010.11929.) */
 export const vit = viT({
   prefix: 'vit',
   classes: {ViTModel: 'none', ViTForImageClassification: 'classes'},
   tokens: ['cls_token'],
 });
 
-/** ViT, built for a variant. */
+/** Builds ViT or a variant. */
 export function viT({prefix, classes, tokens}: Variant): Architecture {
   return {
     prefix,

@@ -7,13 +7,16 @@ import {type ImageSize, type Pixels, resized} from '../ops/resampling';
 
 /** How images are encoded. */
 export interface EncodeImagesOptions {
-  /** The `preprocessor_config.json`: its text, or its content. Default: what was loaded with the model. */
+  /** The `preprocessor_config.json` of the model: its text, or its content. Default: the one loaded with the model. */
   preprocessor?: string | Readonly<Record<string, unknown>>;
-  /** The values of black and white, such as `[0, 1]`, without a preprocessor: images are resized and not cropped. */
+  /**
+   * The values of black and white, such as `[0, 1]` or `[-1, 1]`, for a model without a preprocessor. Images are
+   * resized to its input and not cropped.
+   */
   range?: readonly [black: number, white: number];
 }
 
-/** The key of a model's metadata under which it has its preprocessor's config. */
+/** The key in a model's metadata for its preprocessor's config. */
 export const PREPROCESSOR = 'preprocessor';
 
 /**
@@ -49,7 +52,7 @@ export async function encodeImages(
     ? (images as readonly ImageInput[])
     : [images as ImageInput];
   if (list.length === 0) {
-    throw new LoRAError('An image is needed, or a list of them; got an empty one.');
+    throw new LoRAError('images must be an image or a list of images, got an empty list.');
   }
   const made: Pixels[] = [];
   for (const [i, image] of list.entries()) {
@@ -75,21 +78,21 @@ export async function encodeImages(
   return tf.tensor4d(values, [list.length, height, width, 3]);
 }
 
-/** What is done to the images of a model. */
+/** How the images of a model are preprocessed. */
 function settingsFor(model: tf.LayersModel | tf.GraphModel, {preprocessor, range}: EncodeImagesOptions): Preprocessing {
   if (!(model instanceof tf.GraphModel)) {
     checkModel(model);
   }
   if (range !== undefined) {
     if (preprocessor !== undefined) {
-      throw new LoRAError('Pass a preprocessor or a range, not both: a preprocessor says what values become.');
+      throw new LoRAError('Pass a preprocessor or a range, not both: a preprocessor already determines the values.');
     }
     return resizedTo(model, range);
   }
   const found = preprocessor ?? (model instanceof tf.GraphModel ? undefined : metadataOf(model)[PREPROCESSOR]);
   if (typeof found !== 'string' && (typeof found !== 'object' || found === null)) {
     throw new LoRAError(
-      'The model came without a preprocessor_config.json, which says how images are encoded. Pass it as ' +
+      'The model was loaded without a preprocessor_config.json, which says how to encode images. Pass it as ' +
         '{preprocessor}, here or to loadTransformer, or pass the values of black and white, such as {range: [0, 1]}.',
     );
   }
@@ -126,7 +129,10 @@ function resizedTo(model: tf.LayersModel | tf.GraphModel, range: readonly unknow
   };
 }
 
-/** An image of whole colors, in the size that the model takes. What stands around one that is smaller is black. */
+/**
+ * An image of whole colors in the size of the model's input. Images that are smaller than the crop are padded with
+ * black.
+ */
 function prepared(image: Pixels, name: string, {size, resampling, crop}: Preprocessing): Pixels {
   const edges = size === undefined ? image : edgesOf(image, size);
   if (size === undefined && crop === undefined) {
@@ -148,7 +154,7 @@ function prepared(image: Pixels, name: string, {size, resampling, crop}: Preproc
   return {data, width: across.all, height: down.all, channels: 3};
 }
 
-/** The size of an image whose shorter edge is given: the longer one is cut to a whole number. */
+/** The size of an image with the given shorter edge. The longer edge is rounded down. */
 function edgesOf({width, height}: Pixels, size: NonNullable<Preprocessing['size']>): ImageSize {
   if (!('shortest' in size)) {
     return size;
@@ -158,27 +164,27 @@ function edgesOf({width, height}: Pixels, size: NonNullable<Preprocessing['size'
   return width <= height ? {width: shortest, height: long} : {width: long, height: shortest};
 }
 
-/** Pillow makes no longer edges. Without a crop all of an image is made. */
+/** The largest edge that Pillow makes. Without a crop the whole image is made. */
 const MOST_BEFORE_CROP = 2 ** 29;
 
 function checkEdges(image: ImageSize, {width, height}: ImageSize, name: string, isCropped: boolean): void {
   const most = isCropped ? MOST_BEFORE_CROP : MOST_OF_EDGE;
   if (Math.max(width, height) > most) {
     throw tooLargeError(
-      `${name} of ${image.width} × ${image.height} points would be resized to ${width} × ${height}; an edge may ` +
-        `have ${most}. Cut the image before it is encoded.`,
+      `${name} of ${image.width} × ${image.height} pixels would be resized to ${width} × ${height}; an edge may have ` +
+        `at most ${most}. Crop the image first.`,
     );
   }
 }
 
-/** Of an edge the middle that is wanted: what is taken, and how much stands before it where there is too little. */
+/** The central part of an edge, and the padding before it if the edge is too short. */
 function middleOf(own: number, wanted = own): {from: number; count: number; before: number; all: number} {
   const from = Math.max(0, Math.floor((own - wanted) / 2));
   const before = Math.max(0, Math.ceil((wanted - own) / 2));
   return {from, count: Math.min(own, wanted), before, all: wanted};
 }
 
-/** What each color from 0 to 255 becomes, in 32-bit floats as NumPy has them. */
+/** The value of each color from 0 to 255, in 32-bit floats as in NumPy. */
 function tablesOf({factor, mean, deviation}: Preprocessing): Float32Array[] {
   return mean.map((middle, i) =>
     Float32Array.from({length: 256}, (_, color) => {

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {kindOf, LoRAError, notReadyError, show, showShape, unsupportedError} from '../../../platform/errors';
 import type {Pixels} from '../ops/resampling';
 
-/** Colors from 0 to 255, row by row, 1, 3 or 4 for each point: what an `ImageData` is. */
+/** Colors from 0 to 255, row by row, with 1, 3 or 4 channels, like an `ImageData`. */
 export interface ImagePixels {
   readonly data: Uint8Array | Uint8ClampedArray;
   readonly width: number;
@@ -12,13 +12,13 @@ export interface ImagePixels {
 /** An image that can be drawn on a canvas. */
 type Drawable = HTMLImageElement | HTMLCanvasElement | HTMLVideoElement | OffscreenCanvas | ImageBitmap;
 
-/** What `encodeImages` takes for an image. */
+/** An image for `encodeImages`. */
 export type ImageInput = ImagePixels | tf.Tensor | Drawable | Blob;
 
 /**
- * The colors of an image, red, green and blue. What is transparent is laid over white, as transformers does.
+ * The red, green and blue values of an image. Transparent pixels become white, as in transformers.
  *
- * @throws LoRAError if it is no image.
+ * @throws LoRAError if it is not an image.
  */
 export async function pixelsOf(image: ImageInput, name: string): Promise<Pixels> {
   if (image instanceof tf.Tensor) {
@@ -31,7 +31,7 @@ export async function pixelsOf(image: ImageInput, name: string): Promise<Pixels>
   }
   if (data !== undefined) {
     throw new LoRAError(
-      `${name} must have bytes for data, colors from 0 to 255 in a Uint8Array or Uint8ClampedArray, got ${kindOf(data)}.`,
+      `${name} must have data in a Uint8Array or Uint8ClampedArray, colors from 0 to 255, got ${kindOf(data)}.`,
     );
   }
   if (typeof Blob === 'function' && image instanceof Blob && typeof createImageBitmap === 'function') {
@@ -45,7 +45,7 @@ export async function pixelsOf(image: ImageInput, name: string): Promise<Pixels>
     return drawn(given as Drawable, name);
   }
   throw new LoRAError(
-    `${name} is none: give an element, an ImageData or {data, width, height}, a tensor [height, width, colors], or in a ` +
+    `${name} must be an element, an ImageData or {data, width, height}, a tensor [height, width, colors], or in a ` +
       `browser a Blob; got ${kindOf(image)}.`,
   );
 }
@@ -55,7 +55,7 @@ async function ofTensor(image: tf.Tensor, name: string): Promise<Pixels> {
   if (image.rank !== 3 || (image.dtype !== 'int32' && image.dtype !== 'float32')) {
     throw new LoRAError(
       `${name} must be a tensor [height, width, colors] of type int32 or float32, got ${showShape(image.shape)} of ` +
-        `type ${image.dtype}. tf.unstack takes several apart.`,
+        `type ${image.dtype}. Use tf.unstack for a batch.`,
     );
   }
   const most = image.dtype === 'int32' ? 255 : 1;
@@ -63,7 +63,7 @@ async function ofTensor(image: tf.Tensor, name: string): Promise<Pixels> {
   const wrong = values.find(value => !(value >= 0 && value <= most));
   if (wrong !== undefined) {
     throw new LoRAError(
-      `${name} is a tensor of type ${image.dtype}, whose colors go from 0 to ${most}, and has ${show(wrong)}.`,
+      `${name} is a tensor of type ${image.dtype}. Its colors must be from 0 to ${most}, got ${show(wrong)}.`,
     );
   }
   return inColors(
@@ -79,7 +79,7 @@ function inColors(data: Uint8Array | Uint8ClampedArray, width: number, height: n
   const colors = data.length / points;
   if (!Number.isInteger(width) || !Number.isInteger(height) || points <= 0 || ![1, 3, 4].includes(colors)) {
     throw new LoRAError(
-      `${name} must have 1, 3 or 4 colors for each of ${show(width)} × ${show(height)} points, got ${data.length} ` +
+      `${name} must have 1, 3 or 4 colors for each of ${show(width)} × ${show(height)} pixels, got ${data.length} ` +
         'numbers.',
     );
   }
@@ -94,13 +94,13 @@ function inColors(data: Uint8Array | Uint8ClampedArray, width: number, height: n
   return {data: rgb, width, height, channels: 3};
 }
 
-/** As NumPy rounds. */
+/** Rounds like NumPy. */
 function roundToEven(value: number): number {
   const below = Math.floor(value);
   return value - below === 0.5 ? below + (below % 2) : Math.round(value);
 }
 
-/** The size of what can be drawn: of an element that of its image, not that on the page. */
+/** The natural size of a drawable, not its size on the page. */
 function sizeOf(image: Drawable): {width: number; height: number} | undefined {
   const {naturalWidth, naturalHeight} = image as Partial<HTMLImageElement>;
   const {videoWidth, videoHeight} = image as Partial<HTMLVideoElement>;
@@ -112,7 +112,7 @@ function sizeOf(image: Drawable): {width: number; height: number} | undefined {
 function drawn(image: Drawable, name: string): Pixels {
   const {width, height} = sizeOf(image) as {width: number; height: number};
   if (width === 0 || height === 0) {
-    throw notReadyError(`${name} has no size yet. Wait until it is loaded, such as with await image.decode().`);
+    throw notReadyError(`${name} has no size yet. Wait until it is loaded, for example with await image.decode().`);
   }
   const canvas =
     typeof OffscreenCanvas === 'function'
@@ -120,7 +120,7 @@ function drawn(image: Drawable, name: string): Pixels {
       : Object.assign(document.createElement('canvas'), {width, height});
   const context = canvas.getContext('2d', {willReadFrequently: true}) as OffscreenCanvasRenderingContext2D | null;
   if (context === null) {
-    throw unsupportedError(`${name} cannot be drawn: there is no canvas here.`);
+    throw unsupportedError(`${name} cannot be drawn, because there is no canvas.`);
   }
   context.drawImage(image, 0, 0);
   return inColors(context.getImageData(0, 0, width, height).data, width, height, name);

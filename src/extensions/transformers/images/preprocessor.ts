@@ -2,25 +2,25 @@ import {show, unsupportedError} from '../../../platform/errors';
 import {HubConfig} from '../net/hubConfig';
 import type {Resampling} from '../ops/resampling';
 
-/** What is done to an image before a model sees it. */
+/** How images are preprocessed for a model. */
 export interface Preprocessing {
-  /** Its size, or that of its shorter edge. */
+  /** The size, or that of the shorter edge. */
   size: {height: number; width: number} | {shortest: number} | undefined;
   resampling: Resampling;
-  /** The size of the middle that is left. */
+  /** The size of the center crop. */
   crop: {height: number; width: number} | undefined;
-  /** What colors from 0 to 255 are multiplied with. */
+  /** The factor for colors from 0 to 255. */
   factor: number;
-  /** Of each color. */
+  /** For each color. */
   mean: readonly number[];
   deviation: readonly number[];
 }
 
-/** What a class of transformers does where its config says nothing. */
+/** The defaults of a class of transformers. */
 interface Defaults {
   resample: number;
   size: unknown;
-  /** Whether a size that is one number is that of the shorter edge. */
+  /** Whether a size of one number is that of the shorter edge. */
   isShortest?: boolean;
   crop?: number;
   mean: readonly number[];
@@ -37,7 +37,7 @@ const OF_CLIP = {
   deviation: [0.26862954, 0.26130258, 0.27577711],
 };
 
-/** A row for each class of transformers, by what stands before `ImageProcessor` in its name. */
+/** A row for each class of transformers, by its name before `ImageProcessor`. */
 const PROCESSORS: Readonly<Record<string, Defaults>> = {
   ViT: {...HALVES, resample: 2, size: {height: 224, width: 224}},
   DeiT: {...HALVES, resample: 3, size: {height: 256, width: 256}, crop: 224},
@@ -46,13 +46,13 @@ const PROCESSORS: Readonly<Record<string, Defaults>> = {
   Siglip: {...HALVES, resample: 3, size: {height: 224, width: 224}, isShortest: true},
 };
 
-/** Pillow's numbers of its filters. */
+/** Filters by their numbers in Pillow. */
 const FILTERS: readonly Resampling[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'];
 
 /**
  * Reads a `preprocessor_config.json`.
  *
- * @throws LoRAError with a line for each thing that is wrong, or that there is no code for.
+ * @throws LoRAError with a line for each fault and each unsupported setting.
  */
 export function readPreprocessor(given: string | object): Preprocessing {
   const config = HubConfig.parse(given, 'preprocessor');
@@ -61,7 +61,7 @@ export function readPreprocessor(given: string | object): Preprocessing {
   const defaults = Object.hasOwn(PROCESSORS, name) ? PROCESSORS[name] : undefined;
   if (defaults === undefined) {
     throw unsupportedError(
-      `The preprocessor's config is of image_processor_type ${show(type)}, for which there is no code here. Known are ` +
+      `The preprocessor has image_processor_type ${show(type)}, which is not supported. Supported: ` +
         `${Object.keys(PROCESSORS)
           .map(known => `${known}ImageProcessor`)
           .join(', ')}.`,
@@ -83,7 +83,7 @@ export function readPreprocessor(given: string | object): Preprocessing {
   return read;
 }
 
-/** `null` stands for what the class does. */
+/** `null` means the class's default. */
 function flagOf(config: HubConfig, name: string, otherwise: boolean): boolean {
   return config.get(name) === null ? otherwise : config.flag(name, otherwise);
 }
@@ -93,7 +93,7 @@ function resamplingOf(config: HubConfig, {resample}: Defaults): Resampling {
   const found = typeof number === 'number' ? FILTERS[number] : undefined;
   if (found === undefined) {
     const known = FILTERS.map((filter, i) => `${i} (${filter})`).join(', ');
-    config.fault(`resample is ${show(number)}, for which there is no code here; known are ${known}.`);
+    config.fault(`resample is ${show(number)}, which is not supported. Supported: ${known}.`);
   }
   return found ?? 'bilinear';
 }
@@ -114,7 +114,7 @@ function cropOf(config: HubConfig, {crop = 224}: Defaults): Preprocessing['crop'
   return edgesOf(config, 'crop_size', config.get('crop_size') ?? crop);
 }
 
-/** A height and a width, of one number for both, of two, or by their names. */
+/** A height and a width, from one number, two numbers, or named fields. */
 function edgesOf(config: HubConfig, name: string, given: unknown): {height: number; width: number} {
   const [height, width] = Array.isArray(given)
     ? (given as unknown[])
@@ -123,14 +123,14 @@ function edgesOf(config: HubConfig, name: string, given: unknown): {height: numb
       : [fieldOf(given, 'height'), fieldOf(given, 'width')];
   if (!isSize(height) || !isSize(width)) {
     config.fault(
-      `${name} is ${show(given)}, for which there is no code here; it may be {height, width}${name === 'size' ? ' or {shortest_edge}' : ''}.`,
+      `${name} is ${show(given)}, which is not supported. Use {height, width}${name === 'size' ? ' or {shortest_edge}' : ''}.`,
     );
     return {height: 1, width: 1};
   }
   return {height, width};
 }
 
-/** The largest edge of an image that is made. */
+/** The largest edge of a resized image. */
 export const MOST_OF_EDGE = 2 ** 13;
 
 function isSize(value: unknown): value is number {

@@ -14,16 +14,16 @@ export interface PositionEmbeddingArgs {
   /** The row of the first position. Default: 0. */
   offset?: number;
   /**
-   * The token that fills up: wherever it stands, positions are not counted on, and it has the row before the first. The
-   * tokens, `[batch, positions]`, are then a second input. Default: positions are counted whatever the tokens are.
+   * The padding token. If given, positions skip padding, as in RoBERTa; padding has the row before the first. The
+   * tokens, `[batch, positions]`, are then a second input. Default: all positions are counted.
    */
   padding?: number | null;
   name?: string;
 }
 
 /**
- * Adds to each position of a sequence the row of a table for that position: `[batch, positions, width]`, table `[rows,
- * width]`. With `padding` positions are counted as in RoBERTa, by a second input.
+ * Adds a learned position embedding to a sequence: `[batch, positions, width]`, table `[rows, width]`. With `padding`,
+ * the positions are derived from the tokens, a second input.
  *
  * @experimental
  */
@@ -50,7 +50,7 @@ export class PositionEmbedding extends tf.layers.Layer {
     this.built = true;
   }
 
-  /** How many positions a sequence may have. */
+  /** The longest sequence, in positions. */
   get positions(): number {
     return this.rows - this.offset;
   }
@@ -72,7 +72,7 @@ export class PositionEmbedding extends tf.layers.Layer {
       }
       if (count > this.positions) {
         throw misfitError(
-          `"${this.name}" has ${this.positions} positions, and the sequence ${count}. Cut it, or encode it with {maxLength}.`,
+          `"${this.name}" has ${this.positions} positions, and the sequence has ${count}. Cut it, or encode it with {maxLength}.`,
         );
       }
       if (this.padding === null) {
@@ -80,7 +80,7 @@ export class PositionEmbedding extends tf.layers.Layer {
       }
       if (ids === undefined || !tf.util.arraysEqual(ids.shape, x.shape.slice(0, 2))) {
         throw misfitError(
-          `"${this.name}" counts positions by tokens, [batch, positions], a second input; got ` +
+          `"${this.name}" derives positions from tokens, [batch, positions], as a second input; got ` +
             `${ids ? showShape(ids.shape) : 'none'}.`,
         );
       }
@@ -88,7 +88,7 @@ export class PositionEmbedding extends tf.layers.Layer {
     });
   }
 
-  /** The row of each token. */
+  /** The row for each token. */
   private rowsOf(ids: tf.Tensor, padding: number): tf.Tensor {
     const counts = tf.cast(tf.notEqual(ids, padding), 'float32');
     const order = tf.mul(tf.cumsum(counts, 1), counts);
@@ -109,7 +109,8 @@ export interface TypeEmbeddingArgs {
 }
 
 /**
- * Adds to each position the row of its type: `[batch, positions, width]` and `[batch, positions]`, or row 0.
+ * Adds an embedding of token types to a sequence: `[batch, positions, width]` and types `[batch, positions]`. Without
+ * types, every token has type 0.
  *
  * @experimental
  */

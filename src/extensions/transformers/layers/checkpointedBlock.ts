@@ -6,11 +6,12 @@ import type {Group} from '../../../core/rewire/walk';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /**
- * A part of a model of which training keeps nothing but its input: what the backward pass needs is computed a second
- * time. (Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.) It computes what a nested
- * model computes.
+ * A part of a model with gradient checkpointing: training keeps only its inputs, and the backward pass computes the
+ * rest again. (Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174.) It computes what a
+ * nested model computes.
  *
- * Its layers have in targets and adapters the paths that they would have without it. Nothing in it may be random.
+ * In targets and adapters its layers have the paths that they would have without it. It must not contain random
+ * operations.
  *
  * @experimental
  */
@@ -22,7 +23,7 @@ export class CheckpointedBlock extends tf.LayersModel implements Group {
     const [x, ...others] = [inputs].flat() as [tf.Tensor, ...tf.Tensor[]];
     const compute = (states: tf.Tensor, more: readonly tf.Tensor[]) =>
       [super.call(more.length === 0 ? states : [states, ...more], kwargs)].flat()[0] as tf.Tensor;
-    // A mask and a bias at most.
+    // At most a mask and a bias.
     if (!isRecording() || others.length > 2 || this.outputs.length > 1) {
       return super.call(inputs, kwargs);
     }

@@ -6,8 +6,8 @@ import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /**
- * The choices of all examples, one after the other: `[batch, choices, positions]` → `[batch·choices, positions]`. What
- * follows computes each by itself, and {@link ChoiceScores} puts them together again.
+ * Flattens the choices of all examples, `[batch, choices, positions]` → `[batch·choices, positions]`, so that the
+ * following layers compute each choice separately. {@link ChoiceScores} is the inverse.
  *
  * @experimental
  */
@@ -32,7 +32,8 @@ export class ChoiceRows extends tf.layers.Layer {
 registerOwn(ChoiceRows);
 
 /**
- * A score for each choice: `[batch·choices, 1]` and tokens → `[batch, choices]`. (See {@link ChoiceRows}.)
+ * Groups the logits of choices by example: `[batch·choices, 1]` and the tokens, `[batch, choices, positions]` →
+ * `[batch, choices]`. (See {@link ChoiceRows}.)
  *
  * @experimental
  */

@@ -14,8 +14,8 @@ export interface DistanceTableArgs {
 }
 
 /**
- * A table of vectors for distances, the same for all inputs: `[batch, positions, width]` → `[1, rows, width]`. What
- * follows computes with all of its rows. (See {@link DistanceScores}.)
+ * A learned table of vectors for distances, the same for all inputs: `[batch, positions, width]` → `[1, rows, width]`.
+ * (See {@link DistanceScores}.)
  *
  * @experimental
  */
@@ -56,27 +56,29 @@ registerOwn(DistanceTable);
 /** Arguments of {@link DistanceScores}. */
 export interface DistanceScoresArgs {
   heads: number;
-  /** The table has a row for each distance from `−span` to `span − 1`; farther ones have the first or the last. */
+  /**
+   * The table has a row for each distance from `−span` to `span − 1`. Longer distances have the first or the last row.
+   */
   span: number;
-  /** If given, distances from half the span on share rows, up to this one, which has the last. Default: null. */
+  /** If given, distances from half the span on share rows logarithmically, up to this distance. Default: null. */
   farthest?: number | null;
-  /** Whether the first input are the keys, and not the queries. Default: false. */
+  /** Whether the first input is the keys instead of the queries. Default: false. */
   ofKeys?: boolean;
-  /** What products are multiplied with. Default: `1/√size` of a head. */
+  /** A factor for the products. Default: `1/√size` of a head. */
   scale?: number | null;
   name?: string;
 }
 
 /**
- * What attention adds for how well a query, or a key, goes with the distance between both, by heads: `scale·xᵢ·t(i −
- * j)`, with `ofKeys` `scale·xⱼ·t(i − j)`, for the query at `i` and the key at `j`. Two of them are what tells positions
- * apart from contents in DeBERTa: content to position, and position to content. (He et al., arXiv 2006.03654, §3.1;
- * shared rows: arXiv 2111.09543.)
+ * The position terms of DeBERTa's attention scores for each head: `scale·xᵢ·t(i − j)`, or with `ofKeys` `scale·xⱼ·t(i −
+ * j)`, for the query at `i` and the key at `j`. DeBERTa adds both, content to position and position to content. (He et
+ * al., arXiv 2006.03654, §3.1; shared rows: arXiv 2111.09543.)
  *
  *     // [batch, positions, heads·size] and a table [1, 2·span, heads·size] → [batch, heads, positions, positions]
  *     scores.apply([queries, table])
  *
- * @throws LoRAError if a number is out of range, or inputs do not fit each other.
+ * @throws LoRAError if a setting is out of range, or the shapes of the inputs do not match.
+ *
  * @experimental
  */
 export class DistanceScores extends tf.layers.Layer {
@@ -131,7 +133,7 @@ export class DistanceScores extends tf.layers.Layer {
         batch * positions,
         size,
       ]);
-      // Of the other at position 0, 1, … the row for its distance from this one, if this one were the last.
+      // The rows for the distances of this position, as the last one, to others at positions 0, 1, …
       const rows = Array.from({length: all}, (_, i) => this.rowOf(ofKeys ? i - positions + 1 : positions - 1 - i));
       const chosen = tf.gather(tf.reshape(table as tf.Tensor, [2 * span, width]), tf.tensor1d(rows, 'int32'));
       const rowsByHead = tf.transpose(tf.reshape(chosen, [all, heads, size]), [1, 0, 2]);
@@ -141,18 +143,18 @@ export class DistanceScores extends tf.layers.Layer {
     });
   }
 
-  /** The formula for distances that share rows divides by the logarithm of 1 if the farthest is half the span. */
+  /** If the farthest distance is half the span, the formula for shared rows would divide by log 1. */
   private checkDistances(most: number): void {
     const {span, farthest} = this;
     if (farthest !== null && farthest === Math.floor(span / 2) && most > farthest) {
       throw misfitError(
-        `"${this.name}" has rows for distances up to ${farthest}, and positions are up to ${most} apart: cut the texts to ` +
+        `"${this.name}" has rows for distances up to ${farthest}, but positions are up to ${most} apart. Cut the texts to ` +
           `${farthest + 1} tokens.`,
       );
     }
   }
 
-  /** The row for a query so many positions behind a key, rounded as PyTorch rounds it. */
+  /** The row for a query that is `distance` positions after a key, rounded as in PyTorch. */
   private rowOf(distance: number): number {
     const {span, farthest} = this;
     const {fround} = Math;
@@ -174,8 +176,8 @@ export class DistanceScores extends tf.layers.Layer {
 registerOwn(DistanceScores);
 
 /**
- * `[.., rows of `positions`, 2·positions − 1]` → `[matrices, positions, positions]`: row `i` from its position
- * `positions − 1 − i` on. Behind each other, rows one number shorter begin each a position further to the left.
+ * `[.., rows of `positions`, 2·positions − 1]` → `[matrices, positions, positions]`: row `i` from index `positions − 1
+ * − i` on. Reshaping to rows that are one value shorter shifts each row one index further to the left.
  */
 function shifted(x: tf.Tensor, matrices: number, positions: number): tf.Tensor {
   if (positions === 1) {

@@ -9,15 +9,14 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** Arguments of {@link Gelu}. */
 export interface GeluArgs {
-  /** By tanh, as GPT-2 has it, instead of the error function. Default: false. */
+  /** Whether to use the tanh approximation, as in GPT-2, instead of the error function. Default: false. */
   approximate?: boolean;
   name?: string;
 }
 
 /**
- * `x·Φ(x)`, with Φ the distribution function of the normal distribution; with `approximate`,
- * `½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`. The gradient is computed from the input alone. (Hendrycks and Gimpel,
- * arXiv 1606.08415.)
+ * `x·Φ(x)`, where Φ is the cumulative distribution function of the normal distribution; with `approximate`, `½·x·(1 +
+ * tanh(√(2/π)·(x + 0.044715·x³)))`. Only the input is kept for the gradient. (Hendrycks and Gimpel, arXiv 1606.08415.)
  *
  * @experimental
  */
@@ -46,15 +45,15 @@ registerOwn(Gelu);
 
 /** Arguments of {@link GatedActivation}. */
 export interface GatedActivationArgs extends GeluArgs {
-  /** What is done to the gate. Default: `'silu'`. */
+  /** The activation of the gate. Default: `'silu'`. */
   activation?: 'silu' | 'gelu';
-  /** Whether gate and up come beside each other in one input, `[…, 2·width]`. Default: false. */
+  /** Whether one input holds both the gate and the values, `[…, 2·width]`. Default: false. */
   packed?: boolean;
 }
 
 /**
- * `f(gate)·up` of two inputs of one shape, or of one that has both, with `f` silu or gelu: the middle of a gated
- * feed-forward layer. Kept for the backward pass are gate and up alone. (Shazeer, arXiv 2002.05202.)
+ * `f(gate)·up`, the middle of a gated feed-forward layer: of two inputs of the same shape, or of one that holds both.
+ * `f` is silu or gelu. Only the inputs are kept for the backward pass. (Shazeer, arXiv 2002.05202.)
  *
  * @experimental
  */
@@ -87,9 +86,7 @@ export class GatedActivation extends tf.layers.Layer {
       const [x, up, more] = this.packed ? halvesOf(given[0]) : given;
       if (x === undefined || up === undefined || more || !tf.util.arraysEqual(x.shape, up.shape)) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
-        throw misfitError(
-          `"${this.name}" takes a gate and what it lets through, of one shape; got ${shapes.join(', ')}.`,
-        );
+        throw misfitError(`"${this.name}" takes a gate and values of the same shape; got ${shapes.join(', ')}.`);
       }
       const kind: GateKind = this.activation === 'silu' ? 'silu' : this.approximate ? 'gelu_tanh' : 'gelu';
       return gate(x, up, kind);
@@ -103,7 +100,7 @@ export class GatedActivation extends tf.layers.Layer {
 }
 registerOwn(GatedActivation);
 
-/** The halves of the last axis; of an odd one it alone. */
+/** The halves of the last axis, or the whole tensor if its length is odd. */
 function halvesOf(x: tf.Tensor): tf.Tensor[] {
   return (x.shape.at(-1) ?? 0) % 2 === 0 ? tf.split(x, 2, -1) : [x];
 }

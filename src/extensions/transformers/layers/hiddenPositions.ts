@@ -6,9 +6,9 @@ import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /**
- * States as they are where the mask shows them, and zeros elsewhere: `[batch, positions, width]` and a mask `[batch,
- * positions]`. With values as a third input, of the shape of the states, what is hidden gets the mean of all values
- * instead: what attention gives a query that is masked like the keys, so that all its scores are the same.
+ * Sets the states of masked positions to zeros: `[batch, positions, width]` and a mask `[batch, positions]`. With
+ * values of the same shape as a third input, masked positions get the mean of all values instead. That is what
+ * attention returns for a query whose scores are all equal.
  *
  * @experimental
  */
@@ -34,7 +34,7 @@ export class HiddenPositions extends tf.layers.Layer {
       if (!fits || (values && values.shape[2] !== shape[2])) {
         const shapes = [inputs].flat().map(each => showShape(each.shape));
         throw misfitError(
-          `"${this.name}" takes states, [batch, positions, width], a mask, [batch, positions], and perhaps values, as the ` +
+          `"${this.name}" takes states, [batch, positions, width], a mask, [batch, positions], and optionally values, of the ` +
             `states; got ${shapes.join(', ')}.`,
         );
       }

@@ -8,7 +8,7 @@ import {similarities} from '../ops/similarities';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /**
- * A query that is the same for all inputs, and is learned: `[batch, positions, width]` → `[batch, 1, width]`.
+ * A learned query, the same for all inputs: `[batch, positions, width]` → `[batch, 1, width]`.
  *
  * @experimental
  */
@@ -43,14 +43,14 @@ registerOwn(LearnedQuery);
 
 /** Arguments of {@link TokenState}. */
 export interface TokenStateArgs {
-  /** The number of the token. `null`: the largest number in the text. Default: null. */
+  /** The id of the token; `null` for the largest id in the text. Default: null. */
   token?: number | null;
   name?: string;
 }
 
 /**
- * The state at the first position of a token, of states `[batch, positions, width]` and tokens `[batch, positions]` →
- * `[batch, width]`; of texts without it that of the first position.
+ * The state at the first position of a token: states `[batch, positions, width]` and tokens `[batch, positions]` →
+ * `[batch, width]`. If a text does not have the token, the state at its first position.
  *
  * @experimental
  */
@@ -60,7 +60,7 @@ export class TokenState extends tf.layers.Layer {
 
   constructor({token = null, ...rest}: TokenStateArgs = {}) {
     if (token !== null && !Number.isSafeInteger(token)) {
-      throw new LoRAError(`token must be an integer, the number of a token, got ${show(token)}.`);
+      throw new LoRAError(`token must be an integer, a token id, got ${show(token)}.`);
     }
     super(rest);
     this.token = token;
@@ -99,14 +99,14 @@ registerOwn(TokenState);
 
 /** Arguments of {@link ScaledCosines}. */
 export interface ScaledCosinesArgs {
-  /** Whether a number that is learned is added. Default: false. */
+  /** Whether to add a learned bias. Default: false. */
   bias?: boolean;
   name?: string;
 }
 
 /**
- * How alike vectors are, each with each: `exp(s)·cos(aᵢ, bⱼ) + b`, of `[n, width]` and `[m, width]` → `[n, m]`. `s` is
- * learned, and with `bias` so is `b`. (Radford et al., arXiv 2103.00020; with a bias: Zhai et al., arXiv 2303.15343.)
+ * Scaled cosine similarities of all pairs: `exp(s)·cos(aᵢ, bⱼ) + b`, `[n, width]` and `[m, width]` → `[n, m]`. `s` is
+ * learned, and with `bias` also `b`. (Radford et al., arXiv 2103.00020; with a bias: Zhai et al., arXiv 2303.15343.)
  *
  * @experimental
  */
@@ -123,7 +123,7 @@ export class ScaledCosines extends tf.layers.Layer {
 
   override build(): void {
     const of = (value: number) => tf.initializers.constant({value});
-    // As both begin where they are trained.
+    // The initial values of the original training.
     this.scale = this.addWeight('scale', [], 'float32', of(Math.log(this.useBias ? 10 : 1 / 0.07)));
     this.bias = this.useBias ? this.addWeight('bias', [], 'float32', of(-10)) : null;
     this.built = true;

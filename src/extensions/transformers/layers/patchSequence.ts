@@ -7,26 +7,29 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** Arguments of {@link PatchSequence}. */
 export interface PatchSequenceArgs {
-  /** How many rows and columns of patches the table of positions is for. */
+  /** The rows and columns of patches that the position embedding is for. */
   grid: [rows: number, columns: number];
-  /** How many tokens stand before the patches, such as one for the class. They have positions too. Default: 1. */
+  /** How many tokens with positions precede the patches, such as the class token. Default: 1. */
   tokens?: number;
-  /** How many tokens without a position follow these. Default: 0. */
+  /** How many tokens without positions follow these. Default: 0. */
   registers?: number;
-  /** Whether a smaller grid than the table has means of positions, instead of leaving some out. Default: false. */
+  /**
+   * Whether a grid smaller than the table averages positions (antialiasing) instead of skipping some. Default: false.
+   */
   antialias?: boolean;
   name?: string;
 }
 
 /**
- * An image's patches as a sequence, with the rows of a table for their positions added, behind tokens that are the
- * same for all images: `[batch, rows, columns, width]` → `[batch, tokens + registers + rows·columns, width]`.
+ * The patches of an image as a sequence, with position embeddings, after learned tokens: `[batch, rows, columns,
+ * width]` → `[batch, tokens + registers + rows·columns, width]`.
  *
- * An image with another grid than that of the table has positions between those of the table, by bicubic
- * interpolation, as `interpolate_pos_encoding` of transformers gives them. (Dosovitskiy et al., arXiv 2010.11929;
- * registers: Darcet et al., arXiv 2309.16588.)
+ * If an image has another grid than the table, the position embeddings are resized by bicubic interpolation, like
+ * `interpolate_pos_encoding` in transformers. (Dosovitskiy et al., arXiv 2010.11929; registers: Darcet et al., arXiv
+ * 2309.16588.)
  *
- * @throws LoRAError if a number is out of range, or a table that is not square had to be interpolated.
+ * @throws LoRAError if a setting is out of range, or a table that is not square has to be resized.
+ *
  * @experimental
  */
 export class PatchSequence extends tf.layers.Layer {
@@ -98,7 +101,7 @@ export class PatchSequence extends tf.layers.Layer {
     });
   }
 
-  /** The rows of the table for each patch of a grid, `[rows·columns, width]`. */
+  /** The position embeddings for each patch of a grid, `[rows·columns, width]`. */
   private interpolated(table: tf.Tensor2D, rows: number, columns: number): tf.Tensor2D {
     const [ofRows, ofColumns] = this.grid;
     if (rows === ofRows && columns === ofColumns) {
@@ -106,8 +109,8 @@ export class PatchSequence extends tf.layers.Layer {
     }
     if (ofRows !== ofColumns) {
       throw misfitError(
-        `"${this.name}" has positions for ${ofRows} × ${ofColumns} patches, got ${rows} × ${columns}: only positions in a ` +
-          'square are interpolated.',
+        `"${this.name}" has positions for ${ofRows} × ${ofColumns} patches, got ${rows} × ${columns}. Only the positions of a ` +
+          'square grid can be resized.',
       );
     }
     const width = table.shape[1];
@@ -127,7 +130,7 @@ export class PatchSequence extends tf.layers.Layer {
 }
 registerOwn(PatchSequence);
 
-/** Taps as a matrix, `[to, from]`. */
+/** Resampling weights as a matrix, `[to, from]`. */
 function matrixOf(taps: readonly Taps[], from: number): tf.Tensor2D {
   const values = new Float32Array(taps.length * from);
   taps.forEach(({first, weights}, row) => values.set(weights, row * from + first));

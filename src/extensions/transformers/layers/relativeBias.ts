@@ -7,18 +7,17 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 /** Arguments of {@link RelativeBias}. */
 export interface RelativeBiasArgs {
   heads: number;
-  /** How many rows the table has: half for keys before a query, half for those behind it. Default: 32. */
+  /** How many rows the table has: half for keys before a query, half for keys after it. Default: 32. */
   buckets?: number;
-  /** From this distance on all keys share a row. Default: 128. */
+  /** All keys at this distance or farther share a row. Default: 128. */
   maxDistance?: number;
   name?: string;
 }
 
 /**
- * What attention adds for the distance of a key from a query, by heads: `[batch, positions, …]` → `[1, heads,
- * positions, positions]`, from a table `[buckets, heads]`. Distances below a quarter of the buckets have a row each;
- * longer ones share rows, the more the longer they are. Of the input the number of positions counts alone. (Raffel et
- * al., arXiv 1910.10683, §2.1.)
+ * T5's relative position bias for the scores of each head: `[batch, positions, …]` → `[1, heads, positions,
+ * positions]`, from a table `[buckets, heads]`. Each distance below a quarter of the buckets has its own row; longer
+ * ones share rows logarithmically. Only the length of the input matters. (Raffel et al., arXiv 1910.10683, §2.1.)
  *
  * @experimental
  */
@@ -71,7 +70,7 @@ export class RelativeBias extends tf.layers.Layer {
     });
   }
 
-  /** The row for a key so many positions behind a query, rounded as PyTorch rounds it. */
+  /** The row for a key that is `distance` positions before a query, rounded as in PyTorch. */
   private rowOf(distance: number): number {
     const {fround} = Math;
     const half = Math.floor(this.buckets / 2);

@@ -8,18 +8,18 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** Arguments of {@link RMSNormalization} and {@link FusedLayerNormalization}. */
 export interface RowNormalizationArgs {
-  /** Added to the mean square or the variance. Default: 1e-6; of a layer normalization 1e-5. */
+  /** Added to the mean square or the variance. Default: 1e-6 for RMS normalization, 1e-5 for layer normalization. */
   epsilon?: number;
-  /** Normalizes each piece of the last axis of this size by itself, such as each head. Default: all of it. */
+  /** Normalizes each piece of the last axis of this size separately, such as each head. Default: the whole axis. */
   size?: number;
-  /** Whether the weight is what is added to one, `γ = 1 + weight`, as in Gemma. Default: false. */
+  /** Whether the weight is added to one, `γ = 1 + weight`, as in Gemma. Default: false. */
   addsOne?: boolean;
-  /** Of a layer normalization: whether there is a `β`. Default: true. */
+  /** Whether a layer normalization has a `β`. Default: true. */
   bias?: boolean;
   name?: string;
 }
 
-/** Normalizes along the last axis: of one input, or of the sum of two. */
+/** Normalizes one input, or the sum of two, along the last axis. */
 abstract class RowNormalization extends tf.layers.Layer {
   protected abstract readonly centered: boolean;
   private readonly epsilon: number;
@@ -37,7 +37,7 @@ abstract class RowNormalization extends tf.layers.Layer {
     ...rest
   }: RowNormalizationArgs & {epsilon: number}) {
     if (!(Number.isFinite(epsilon) && epsilon >= 0)) {
-      throw new LoRAError(`epsilon must be a number from 0 on, got ${show(epsilon)}.`);
+      throw new LoRAError(`epsilon must be a number of at least 0, got ${show(epsilon)}.`);
     }
     if (size !== undefined && !(Number.isInteger(size) && size > 0)) {
       throw new LoRAError(`size must be a positive integer, got ${show(size)}.`);
@@ -56,13 +56,13 @@ abstract class RowNormalization extends tf.layers.Layer {
     if (width == null || more !== undefined || (other !== undefined && other.at(-1) !== width)) {
       const shapes = shapesOf(inputShape).map(showShape);
       throw misfitError(
-        `"${this.name}" normalizes one input, or the sum of two of one shape, whose last axis is known; got ` +
+        `"${this.name}" normalizes one input, or the sum of two of the same shape, with a known last axis; got ` +
           `${shapes.join(', ')}.`,
       );
     }
     const {size = width} = this;
     if (width % size !== 0) {
-      throw misfitError(`"${this.name}" normalizes pieces of ${size} numbers, got an axis of ${width}.`);
+      throw misfitError(`"${this.name}" normalizes pieces of ${size} values, got an axis of ${width}.`);
     }
     const start = this.addsOne ? tf.initializers.zeros() : tf.initializers.ones();
     this.gamma = this.addWeight('gamma', [size], 'float32', start);
@@ -84,7 +84,7 @@ abstract class RowNormalization extends tf.layers.Layer {
       const [x, residual = null] = [inputs].flat().map(asFloat) as [tf.Tensor, tf.Tensor?];
       if (residual !== null && !tf.util.arraysEqual(x.shape, residual.shape)) {
         throw misfitError(
-          `"${this.name}" adds inputs of one shape, got ${showShape(x.shape)} and ${showShape(residual.shape)}.`,
+          `"${this.name}" adds inputs of the same shape, got ${showShape(x.shape)} and ${showShape(residual.shape)}.`,
         );
       }
       const gamma = this.addsOne ? tf.add(this.gamma.read(), 1) : this.gamma.read();
@@ -113,7 +113,8 @@ abstract class RowNormalization extends tf.layers.Layer {
 }
 
 /**
- * `γ·x/√(mean of x² + ε)` along the last axis, of one input or two summed. (Zhang, Sennrich, arXiv 1910.07467.)
+ * RMS normalization, `γ·x/√(mean of x² + ε)` along the last axis, of one input or of the sum of two. (Zhang and
+ * Sennrich, arXiv 1910.07467.)
  *
  * @experimental
  */
@@ -130,9 +131,9 @@ export class RMSNormalization extends RowNormalization {
 registerOwn(RMSNormalization);
 
 /**
- * `γ·(x − μ)/√(σ² + ε) + β` along the last axis, of one input or of the sum of two. What a stock `LayerNormalization`
- * computes, in one launch where the backend has one, and with nothing kept but the rows before the normalization. (Ba
- * et al., arXiv 1607.06450.)
+ * Layer normalization, `γ·(x − μ)/√(σ² + ε) + β` along the last axis, of one input or of the sum of two. It computes
+ * the same as a stock `LayerNormalization`, in one kernel launch where the backend supports it, and keeps only the rows
+ * before the normalization. (Ba et al., arXiv 1607.06450.)
  *
  * @experimental
  */

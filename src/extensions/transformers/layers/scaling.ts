@@ -6,13 +6,13 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** Arguments of {@link Scaling}. */
 export interface ScalingArgs {
-  /** What the input is multiplied with. */
+  /** The factor. */
   factor: number;
   name?: string;
 }
 
 /**
- * `factor·x`, such as the token embeddings in Gemma and Granite.
+ * `factor·x`, for example for the token embeddings of Gemma and Granite.
  *
  * @experimental
  */

@@ -5,25 +5,25 @@ import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
-/** What stands for a whole sequence: the mean of its positions, its first or its last. */
+/** How a sequence becomes one vector: the mean of its positions, the first, or the last. */
 export type PoolingMode = 'mean' | 'first' | 'last';
 
 /** Arguments of {@link SequencePooling}. */
 export interface SequencePoolingArgs {
   mode: PoolingMode;
   /**
-   * A token whose positions do not count, even where the mask shows them. The tokens, `[batch, positions]`, are then a
-   * third input, and a sequence without any other has its first position. Default: none.
+   * A padding token, whose positions do not count even if the mask shows them. The tokens, `[batch, positions]`, are
+   * then a third input. A sequence of padding only gives its first position. Default: none.
    */
   padding?: number | null;
-  /** How many positions at the start do not count, such as those of tokens outside an image. Default: 0. */
+  /** How many positions at the start do not count, such as those of a class token. Default: 0. */
   skip?: number;
   name?: string;
 }
 
 /**
- * One vector for each sequence: `[batch, positions, width]` and a mask `[batch, positions]` → `[batch, width]`.
- * Positions whose mask is 0 do not count; a sequence without any other gives zeros.
+ * Pools each sequence to one vector: `[batch, positions, width]` and a mask `[batch, positions]` → `[batch, width]`.
+ * Positions whose mask is 0 do not count. A sequence without any other gives zeros.
  *
  * @experimental
  */
@@ -38,7 +38,7 @@ export class SequencePooling extends tf.layers.Layer {
       throw new LoRAError(`mode must be 'mean', 'first' or 'last', got ${show(mode)}.`);
     }
     if (padding !== null && !Number.isSafeInteger(padding)) {
-      throw new LoRAError(`padding must be an integer, the number of a token, got ${show(padding)}.`);
+      throw new LoRAError(`padding must be an integer, a token id, got ${show(padding)}.`);
     }
     checkCount('skip', skip, 0);
     super(rest);
@@ -88,12 +88,12 @@ export class SequencePooling extends tf.layers.Layer {
     return tf.maximum(counts, tf.mul(isFirst, tf.sub(1, tf.max(counts, 1, true))));
   }
 
-  /** The share of each position in the result, `[batch, positions]`. */
+  /** The weight of each position in the result, `[batch, positions]`. */
   private weightsOf(seen: tf.Tensor): tf.Tensor {
     if (this.mode === 'mean') {
       return tf.divNoNan(seen, tf.sum(seen, 1, true));
     }
-    // The last position that counts is the one that as many count up to as count in all.
+    // The last position is the one at which the running count reaches the total.
     const order = this.mode === 'last' ? tf.cumsum(seen, 1) : tf.cumsum(seen, 1, false, true);
     const reached = tf.equal(order, tf.sum(seen, 1, true));
     return tf.mul(seen, tf.cast(reached, 'float32'));

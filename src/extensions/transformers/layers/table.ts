@@ -3,7 +3,10 @@ import {misfitError, showShape} from '../../../platform/errors';
 
 type Table = [name: string, shape: tf.Shape, dtype: 'float32', initializer: ReturnType<typeof tf.initializers.zeros>];
 
-/** Adds to a layer a table of `rows` vectors as wide as its input, by its protected `addWeight`. */
+/**
+ * Adds a table of `rows` vectors to a layer, as wide as its input. It takes the layer's `addWeight`, because that is
+ * protected.
+ */
 export function addTable(
   layer: tf.layers.Layer,
   shape: tf.Shape,

@@ -17,22 +17,22 @@ import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
 /** Arguments of {@link TiedDense}. */
 export interface TiedDenseArgs {
   /**
-   * The name of the `Embedding` whose table it computes with. It comes before this layer in the same model. Under
-   * `name`, the only key whose values tfjs keeps as they are in files.
+   * The name of the `Embedding` whose table it uses. It must come before this layer in the same model. The name is
+   * under the key `name` because tfjs changes the values of other keys when it saves.
    */
   table: {name: string};
-  /** Whether a bias is added, which is a weight of this layer. Default: false. */
+  /** Whether to add a bias, a weight of this layer. Default: false. */
   useBias?: boolean;
   name?: string;
 }
 
 /**
- * Logits from the token embedding itself, a tied output head: `y = x·Eᵀ + b`, `E`: `[vocabulary, width]`, `[.., width]`
+ * A tied output head: logits from the token embedding itself, `y = x·Eᵀ + b`, `E`: `[vocabulary, width]`, `[.., width]`
  * → `[.., vocabulary]`. `E` is the weight of an `Embedding` before this layer in the model, and is not copied. (Press
  * and Wolf, arXiv 1608.05859.)
  *
- * It finds the `Embedding` by its name when it is called on a symbolic input. So it is saved and loaded as any other
- * layer, and a file holds the table once. Where the table trains, its gradient is the sum of both uses.
+ * The layer finds the `Embedding` by name when it is called on a symbolic input. So it is saved and loaded like any
+ * other layer, and a file holds the table once. If the table trains, its gradient is the sum of both uses.
  *
  * @experimental
  */

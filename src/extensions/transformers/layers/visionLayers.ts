@@ -4,11 +4,11 @@ import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {gate} from '../ops/gate';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
-/** How steep the sigmoid of a `QuickGelu` is. */
+/** The slope of the sigmoid of a `QuickGelu`. */
 const STEEP = 1.702;
 
 /**
- * `x·sigmoid(1.702·x)`, the gelu of CLIP. The gradient is computed from the input alone.
+ * `x·sigmoid(1.702·x)`, the gelu of CLIP. Only the input is kept for the gradient.
  *
  * @experimental
  */
@@ -31,7 +31,7 @@ export class QuickGelu extends tf.layers.Layer {
 registerOwn(QuickGelu);
 
 /**
- * Multiplies each number of the last axis with one that is learned: `λ·x`. (Touvron et al., arXiv 2103.17239.)
+ * Multiplies the last axis by a learned vector: `λ·x`. (Touvron et al., arXiv 2103.17239.)
  *
  * @experimental
  */

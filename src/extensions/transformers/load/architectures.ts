@@ -5,7 +5,10 @@ import type {HubConfig} from '../net/hubConfig';
 
 const roberta = async () => (await import('../families/roberta')).roberta;
 
-/** A row for each `model_type` of the hub, or for parts of it by class. A page loads only what it names. */
+/**
+ * A row for each `model_type` of the hub. A page only loads the families that it uses. Some have variants for a part of
+ * the model, chosen by class.
+ */
 const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Promise<Architecture>>> = {
   albert: async () => (await import('../families/albert')).albert,
   bert: async () => (await import('../families/bert')).bert,
@@ -48,7 +51,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   'xlm-roberta': roberta,
 };
 
-/** What the caller says of the model beside its config. */
+/** What the caller chooses beyond the config. */
 interface PurposeOptions {
   architecture?: string;
   labels?: number | readonly string[];
@@ -59,9 +62,9 @@ interface PurposeOptions {
 const POOLINGS: readonly Pooling[] = ['none', 'mean', 'first', 'last', 'pooler'];
 
 /**
- * The family of a model, and what is made of it.
+ * Finds the family of a model and resolves the caller's options.
  *
- * @throws LoRAError if there is no code for it, or an option does not fit.
+ * @throws LoRAError if the model is not supported, or an option does not match it.
  */
 export async function chooseArchitecture(
   hubConfig: HubConfig,
@@ -71,7 +74,7 @@ export async function chooseArchitecture(
   const load = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
   if (load === undefined) {
     throw unsupportedError(
-      `The config is of model_type ${show(type)}, for which there is no code here. Known are ` +
+      `The config has model_type ${show(type)}, which is not supported. Supported: ` +
         `${Object.keys(ARCHITECTURES).join(', ')}.`,
     );
   }
@@ -86,7 +89,7 @@ export async function chooseArchitecture(
   const faults: string[] = labelNames === undefined ? [] : nameFaults(labelNames);
   if (!isKnown && asked === undefined && labels === undefined && pooling === 'none') {
     faults.push(
-      `The config names the class ${show(named)}, for which there is no code here; there is ` +
+      `The config names the class ${show(named)}, which is not supported. Supported: ` +
         `${listed(Object.keys(classes), 20)}. ${bodyAlone(architecture)}.`,
     );
   }
@@ -99,18 +102,18 @@ export async function chooseArchitecture(
   if (!POOLINGS.includes(pooling)) {
     faults.push(`pooling must be one of ${POOLINGS.map(show).join(', ')}, got ${show(pooling)}.`);
   }
-  // Who asks for vectors asks for the body.
+  // With pooling, the body is meant.
   const unasked = labels !== undefined ? 'classes' : pooling === 'none' ? ofFile : 'none';
   const head: Head = (asked === undefined ? undefined : classes[asked]) ?? unasked ?? 'none';
   if (pooling !== 'none' && head !== 'none') {
     const plain = Object.keys(classes).find(name => classes[name] === 'none') ?? '';
     faults.push(
-      `A model with a head gives no pooled states. Leave out pooling, or the head with {architecture: ${show(plain)}}.`,
+      `A model with a head has no pooling. Leave out pooling, or the head with {architecture: ${show(plain)}}.`,
     );
   }
   const number = Object.values(classes).includes(head) ? NEW_HEADS[head] : undefined;
   if (labels !== undefined && number === undefined) {
-    faults.push('labels is for a head for classes, spans or choices; the architecture has none.');
+    faults.push('labels needs a head for classes, spans or choices; the architecture has none.');
   } else if (labels !== undefined && number !== Infinity && labels !== number) {
     faults.push(`labels must be ${number} for a new head of this architecture, got ${show(labels)}.`);
   }
@@ -127,10 +130,10 @@ export async function chooseArchitecture(
 
 function nameFaults(names: readonly unknown[]): string[] {
   const wrong = names.find((name, i) => typeof name !== 'string' || name === '' || names.indexOf(name) !== i);
-  return wrong === undefined ? [] : [`The names in labels must be texts that differ, got ${show(wrong)}.`];
+  return wrong === undefined ? [] : [`The names in labels must be distinct strings, got ${show(wrong)}.`];
 }
 
-/** How many classes the head in the file has. Where a config has both, transformers takes the number. */
+/** The number of classes of the head in the file. If a config has both fields, transformers uses the number. */
 function labelsOf(config: HubConfig): number {
   const names = config.get('id2label') ?? {};
   if (typeof names !== 'object' || Array.isArray(names)) {

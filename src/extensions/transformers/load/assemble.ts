@@ -8,7 +8,7 @@ import type {HubConfig} from '../net/hubConfig';
 import {Net} from '../net/net';
 import type {Expected, NetSources} from '../net/netSources';
 
-/** What a model is made of, as it is planned and built. */
+/** What a model is planned and built from. */
 export interface Making {
   architecture: Architecture;
   config: HubConfig;
@@ -22,34 +22,34 @@ export function planOf({architecture, config, purpose, sources}: Making): Net {
   return plan;
 }
 
-/** Refuses a model whose weights alone take more bytes than the backend can hold. */
+/** Refuses a model whose weights alone exceed the memory of the backend. */
 export function checkRoom(bytes: number, form: string): void {
   const {mostBytes = Infinity} = capabilities();
   if (bytes > mostBytes) {
     const inGiB = (count: number) => (count / 2 ** 30).toFixed(1);
     throw tooLargeError(
-      `The weights take ${inGiB(bytes)} GiB ${form}, and the ${tf.getBackend()} backend has ${inGiB(mostBytes)} ` +
-        'GiB for all there is. Take a smaller model, or another backend, such as webgpu or that of tfjs-node.',
+      `The weights take ${inGiB(bytes)} GiB ${form}, but the ${tf.getBackend()} backend has ${inGiB(mostBytes)} ` +
+        'GiB in total. Use a smaller model, or another backend, such as webgpu or tfjs-node.',
     );
   }
 }
 
-/** A model, and its layers by their names, those of blocks too. */
+/** A model and its layers by name, including those in blocks. */
 export interface BuiltModel {
   model: tf.LayersModel;
   layers: ReadonlyMap<string, tf.layers.Layer>;
-  /** The names of the layers that start random. */
+  /** The names of the layers that start at random. */
   newLayers: readonly string[];
 }
 
-/** @throws LoRAError if there is no memory for it. Then nothing of it is left. */
+/** @throws LoRAError if there is not enough memory. Everything is freed then. */
 export function buildModel(making: Making, gradientCheckpointing: boolean): BuiltModel {
   try {
     return withoutResidue(() => assembled(making, gradientCheckpointing));
   } catch (error) {
     if (error instanceof RangeError) {
       throw memoryError(
-        `There is no memory for the weights: ${error.message}. Take a smaller model, or one in quantized blocks.`,
+        `There is not enough memory for the weights: ${error.message}. Use a smaller model, or a quantized one.`,
         {cause: error},
       );
     }
@@ -79,7 +79,7 @@ function assembled({architecture, config, purpose, sources}: Making, gradientChe
   return {model, layers: net.layers, newLayers: net.newLayers};
 }
 
-/** Gives a weight of a new model its value, in the shape that it has in its file or in its own. */
+/** Sets a weight of a new model, in the shape of the file or of the weight. */
 export function setWeight(
   layers: ReadonlyMap<string, tf.layers.Layer>,
   {layer, weight}: Expected,
@@ -94,7 +94,9 @@ export function setWeight(
   replaceValue(found, tf.reshape(make(), found.shape as number[]));
 }
 
-/** Frees the value of a variable that gets another one next, so that memory never holds both, unless it is shared. */
+/**
+ * Frees the value of a variable before it gets a new one, so that memory never has to hold both. A shared value stays.
+ */
 function freeValue(variable: tf.LayerVariable): void {
   const value = variable.read();
   if (tf.backend().refCount(value.dataId) === 1) {
@@ -102,7 +104,7 @@ function freeValue(variable: tf.LayerVariable): void {
   }
 }
 
-/** Frees all that a model holds. `model.dispose()` would forget the layers of blocks. */
+/** Frees all layers of a model. `model.dispose()` would miss those in blocks. */
 export function disposeLayers(layers: ReadonlyMap<string, tf.layers.Layer>): void {
   tf.dispose([...layers.values()].flatMap(({weights}) => weights.map(weight => weight.read())));
 }

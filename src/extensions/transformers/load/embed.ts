@@ -4,26 +4,29 @@ import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/sig
 import {checkModel} from '../../../core/rewire/walk';
 import {encodeTexts, type EncodeTextsOptions, type TextInput, type TextTokenizer} from './tokenizer';
 
-/** How texts are embedded. */
+/** Options of `embed`. */
 export interface EmbedOptions extends CallOptions {
   /** How many texts are computed at a time. Default: 32. */
   batchSize?: number;
-  /** Texts of more tokens are cut. Default: what the position embedding of the model holds, if it has one. */
+  /**
+   * Longer texts are truncated to this many tokens. Default: the length of the model's position embedding, if it has
+   * one.
+   */
   maxLength?: number;
-  /** Scales each vector to length 1, so that a product of two is the cosine of their angle. Default: true. */
+  /** Whether to scale each vector to length 1, so that dot products are cosines. Default: true. */
   normalize?: boolean;
 }
 
 /**
- * Computes a vector for each text: the mean of the model's states over the text's tokens, or what the model returns if
- * that is one vector already. Texts of similar length are computed together, so that there is little padding.
+ * Computes an embedding for each text: the mean of the model's states over the text's tokens, or the output of the
+ * model if that is one vector. Texts of similar length are computed together, so there is little padding.
  *
  * @param model from `loadTransformer`, adapted or not.
  * @param tokenizer the tokenizer of the model.
  * @param texts texts, or pairs of texts.
- * @param options the batch size, the length of texts, whether vectors are normalized, and progress.
+ * @param options the batch size, the maximum length, normalization, and progress.
  * @returns `[texts, width]`. Dispose of it after use.
- * @throws LoRAError `ERR_MISFIT` if the tokenizer or the output of the model does not fit; `ERR_OPTION` if a text is
+ * @throws LoRAError `ERR_MISFIT` if the tokenizer or the output of the model does not match; `ERR_OPTION` if a text is
  *     not a string or an option is out of range; `ERR_ABORTED`.
  * @example
  *     const {model, tokenizer} = await loadTransformer('models/minilm', {pooling: 'mean'});
@@ -78,8 +81,8 @@ function pooled(
   }
   if (states.rank !== 3) {
     throw misfitError(
-      `The model gives ${showShape(states.shape)}, and states, [texts, positions, width], or vectors, [texts, width], ` +
-        'can be embeddings.',
+      `The model returns ${showShape(states.shape)}. Embeddings need states, [texts, positions, width], or vectors, ` +
+        '[texts, width].',
     );
   }
   const mask = tf.cast(attentionMask, 'float32');

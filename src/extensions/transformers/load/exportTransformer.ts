@@ -19,7 +19,7 @@ import {TiedDense} from '../layers/tiedDense';
 import {fileNameOf} from '../net/net';
 import type {Expected} from '../net/netSources';
 
-/** A model as the hub has it. */
+/** A model in the format of the hub. */
 export interface ExportedTransformer {
   /** The text of `config.json`. */
   config: string;
@@ -27,7 +27,7 @@ export interface ExportedTransformer {
   weights: Bytes;
 }
 
-/** How a model is exported. */
+/** Options of `exportTransformer`. */
 export interface ExportTransformerOptions extends SafetensorsOptions, CallOptions {}
 
 const OPTIONS: KnownOptions<ExportTransformerOptions> = {
@@ -36,18 +36,18 @@ const OPTIONS: KnownOptions<ExportTransformerOptions> = {
 };
 
 /**
- * Exports a model of `loadTransformer` or `loadGGUF`, trained or not, as the hub has it: `config.json` and
- * `model.safetensors`, which `from_pretrained` of transformers loads, and `loadTransformer` too. Both go into one
- * folder, with the files of the tokenizer beside them. An adapter is merged; the model itself stays as it is.
+ * Exports a model of `loadTransformer` or `loadGGUF`, trained or not, in the hub's format: `config.json` and
+ * `model.safetensors`, for `from_pretrained` of transformers and for `loadTransformer`. Put both in one folder with the
+ * files of the tokenizer. An adapter is merged; the model itself does not change.
  *
- * Quantized weights are written as the values that they stand for. A tied output head is written once, with the token
- * embedding. Tensors of the files that the class has but the model does not compute with, such as the pooler under
- * `pooling: 'mean'`, are written as they were read, unless tfjs saved and loaded the model in between.
+ * Quantized weights are written as their values. A tied output head is written once, as the token embedding. Tensors of
+ * the class that the model does not use, such as the pooler with `pooling: 'mean'`, are written as they were read,
+ * unless tfjs saved and loaded the model in between.
  *
  * @param model of `loadTransformer` or `loadGGUF`, adapted, merged, or as it was loaded.
  * @param options `dtype` is `'float32'` (the default), `'float16'` or `'bfloat16'`.
  * @returns the contents of both files.
- * @throws LoRAError `ERR_MISFIT` if the model was not loaded by this library or has other layers than its config says,
+ * @throws LoRAError `ERR_MISFIT` if the model was not loaded by this library or its layers do not match its config,
  *     with a line for each; `ERR_NUMERIC` if a value is not finite, or too large for the type; `ERR_ABORTED`.
  * @example
  *     const {config, weights} = await exportTransformer(adapted, {dtype: 'bfloat16'});
@@ -80,7 +80,7 @@ async function written(
   const record = hubRecordOf(model);
   if (record === undefined) {
     throw misfitError(
-      'The model does not say by which config it was made. Models of loadTransformer and loadGGUF do, merged and ' +
+      'The model has no record of its config. Models of loadTransformer and loadGGUF have one, also merged and ' +
         'saved too.',
     );
   }
@@ -93,7 +93,7 @@ async function written(
   const blocks = architecture.blocks(config);
   config.check();
   if (blocks > sites.size) {
-    throw misfitError(`The model's config says that there are ${blocks} blocks, and it has ${sites.size} layers.`);
+    throw misfitError(`The model's config says that there are ${blocks} blocks, but it has ${sites.size} layers.`);
   }
   const names = new Set([...sites.keys()].map(path => fileNameOf(path, 'weight')));
   const isTied = (name: string) =>
@@ -119,8 +119,8 @@ async function written(
   const lost = [record.uncomputed ?? []].flat().filter(isLost);
   if (lost.length > 0) {
     console.warn(
-      `The files that the model was loaded from have tensors that it does not compute with: ${listed(lost)}. Models that ` +
-        'were saved by tfjs have lost them, and from_pretrained starts them at random.',
+      `The model's files have tensors that it does not use: ${listed(lost)}. Models that tfjs saved have ` +
+        'lost them, and from_pretrained initializes them at random.',
     );
   }
   const {torch_dtype: _, ...said} = record.config as Record<string, unknown>;
@@ -130,14 +130,14 @@ async function written(
   };
 }
 
-/** The fields in which transformers takes no whole number without a point. */
+/** Fields in which transformers refuses integers without a decimal point. */
 const FLOATS = new Set([
   ...['attention_probs_dropout_prob', 'attn_logit_softcapping', 'classifier_dropout', 'final_logit_softcapping'],
   ...['hidden_dropout_prob', 'initializer_cutoff_factor', 'initializer_factor', 'initializer_range', 'layer_norm_eps'],
   ...['layer_norm_epsilon', 'layerscale_value', 'norm_eps', 'rms_norm_eps'],
 ]);
 
-/** JSON as Python writes it, which tells 1.0 from 1. */
+/** JSON as Python writes it, which distinguishes 1.0 from 1. */
 function configText(value: unknown, indent = '', isFloat = false): string {
   if (typeof value !== 'object' || value === null) {
     return isFloat && Number.isSafeInteger(value) ? `${value as number}.0` : JSON.stringify(value);
@@ -153,19 +153,19 @@ function configText(value: unknown, indent = '', isFloat = false): string {
   return lines.length === 0 ? `${open}${close}` : `${open}\n${lines.join(',\n')}\n${indent}${close}`;
 }
 
-/** A tensor of the file, and the weights that it is, one behind the other. */
+/** A tensor of the file, and the weights that it consists of. */
 interface Written {
   shape: number[];
   parts: Expected[];
 }
 
-/** What the file has, by the names that models of today have. */
+/** The tensors of the file, by the names of current models. */
 function tensorsOf(expected: readonly Expected[]): Map<string, Written> {
   const owned = new Set(expected.map(({fileName}) => fileName));
   const written = new Map<string, Written>();
   for (const weight of expected) {
     const {fileName, orElse = fileName, part} = weight;
-    // A head that parted from the table has its own name; parts stand apart, but for those that the hub joins too.
+    // A separate head has its own name. Parts are separate, except for those that the hub joins too.
     const name = part === undefined ? (owned.has(orElse) ? fileName : orElse) : part.joined ? orElse : fileName;
     const parts = [...(written.get(name)?.parts ?? []), weight];
     const [rows = 1, ...others] = weight.shape;
@@ -197,14 +197,14 @@ function checkLayers(
   }
   for (const [path, {layer}] of sites) {
     if (!used.has(path) && layer.weights.length > 0) {
-      faults.push(`${path}: a ${layer.getClassName()}, which the config has not`);
+      faults.push(`${path}: a ${layer.getClassName()}, which is not in the config`);
     }
   }
-  throwFaults(faults, 'ERR_MISFIT', 'The model is not the one of its config:');
+  throwFaults(faults, 'ERR_MISFIT', 'The model does not match its config:');
   return weight => found.get(weight) as tf.LayerVariable;
 }
 
-/** A weight of a layer as numbers, also where the layer has it in another form. */
+/** The values of a weight, also if it is quantized. */
 function weightOf(layer: tf.layers.Layer, name: string): tf.LayerVariable | undefined {
   const own = namedWeights(layer).get(name);
   return (
@@ -215,7 +215,7 @@ function weightOf(layer: tf.layers.Layer, name: string): tf.LayerVariable | unde
   );
 }
 
-/** A weight in the order of its file. */
+/** The values of a weight in the order of its file. */
 function inFile(value: tf.Tensor, {axes, shape}: Expected): tf.Tensor {
   if (axes === undefined) {
     return tf.reshape(value, shape);
@@ -230,7 +230,7 @@ function inFile(value: tf.Tensor, {axes, shape}: Expected): tf.Tensor {
   );
 }
 
-/** What the config has to say where the head has a matrix of its own and the config would have it share the table. */
+/** The config's field for a head that is no longer tied. */
 function untied(expected: readonly Expected[]): {tie_word_embeddings?: false} {
   const isApart = expected.some(({weight, orElse, part}) => weight === 'kernel' && orElse !== undefined && !part);
   const sharesBias = expected.some(({weight, orElse, part}) => weight === 'bias' && orElse !== undefined && !part);

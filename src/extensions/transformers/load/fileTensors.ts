@@ -3,9 +3,9 @@ import type {OpenSafetensors} from '../../../platform/formats/safetensors';
 import {type Architecture, NEW_HEADS, type Purpose} from '../net/architecture';
 import type {Expected} from '../net/netSources';
 
-/** Tensors of the hub's files that are no weights: tables that can be computed, and masks. */
+/** Tensors of the hub's files that are not weights: computed tables and masks. */
 const COMPUTED = /(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias)$|(^|\.)h\.\d+\.attn\.bias$/;
-/** The optional heads and pooler, by the first part of their names, without the prefix of the body. */
+/** Heads and the pooler, which a model may lack: by the first part of their names, without the prefix of the body. */
 const OPTIONAL = new Set([
   ...['cls_classifier', 'distillation_classifier', 'pooler', 'cls', 'classifier', 'pre_classifier', 'score'],
   ...['lm_head', 'qa_outputs', 'head', 'decoder', 'vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
@@ -13,25 +13,25 @@ const OPTIONAL = new Set([
   ...['sequence_summary', 'classification_head', 'lm_predictions', 'mask_predictions'],
 ]);
 
-/** The types that weights have in files. */
+/** The dtypes of weights in files. */
 const FLOATS = ['F32', 'F16', 'BF16'];
 
-/** Which weights the tensors in the files are. */
+/** Which weights the tensors in the files belong to. */
 export interface Assignment {
-  /** The weights of each tensor. A tensor may be several weights. */
+  /** The weights of each tensor. A tensor may hold several. */
   weights: ReadonlyMap<string, readonly Expected[]>;
-  /** The tensors of heads that the model has not. */
+  /** The tensors of heads that the model does not have. */
   leftOut: readonly string[];
-  /** The tensors that the class has in PyTorch, but the model does not compute with, with their names of today. */
+  /** Tensors that the class has in PyTorch, but the model does not use, by their current names. */
   uncomputed: ReadonlyMap<string, string>;
 }
 
-/** Names as files of the body alone have them today, without its prefix. */
+/** The current names in a file of the body alone, without its prefix. */
 function plainer({prefix, renamed = name => name}: Architecture): (name: string) => string {
   return name => renamed(modern(name.startsWith(`${prefix}.`) ? name.slice(prefix.length + 1) : name));
 }
 
-/** The names in the files, to ask for one with the prefix of the body or without. */
+/** Looks up names in the files, with or without the prefix of the body. */
 export function namesIn(files: readonly OpenSafetensors[], architecture: Architecture): (name: string) => boolean {
   const plain = plainer(architecture);
   const names = new Set(files.flatMap(({entries}) => entries.map(([name]) => plain(name))));
@@ -39,10 +39,10 @@ export function namesIn(files: readonly OpenSafetensors[], architecture: Archite
 }
 
 /**
- * Compares what the files have with what the model needs, before anything is made. Names count with and without the
- * prefix of the body, which a file of the body alone does not have.
+ * Compares the tensors in the files with the weights of the model, before anything is made. Names match with and
+ * without the prefix of the body, because files of the body alone lack it.
  *
- * @throws LoRAError with a line for each tensor that is missing, surplus, there twice, or of another shape or type.
+ * @throws LoRAError with a line for each tensor that is missing, unexpected, duplicated, or of another shape or type.
  */
 export function assignTensors(
   files: readonly OpenSafetensors[],
@@ -98,35 +98,35 @@ export function assignTensors(
       faults.push(`${weight?.fileName ?? name}: not in the files${isHead}`);
     }
   }
-  throwFaults(faults, 'ERR_MISFIT', "The files do not fit the model's config:");
+  throwFaults(faults, 'ERR_MISFIT', "The files do not match the model's config:");
   return {weights: assigned, leftOut, uncomputed};
 }
 
-/** The shape that the file has to have for a weight. */
+/** The shape that a weight must have in the file. */
 function shapeInFile({shape, part}: Expected): number[] {
   const [rows = 1, ...others] = shape;
   return part === undefined ? shape : [rows * part.of, ...others];
 }
 
-/** How a model is loaded without the head that its files or its config have. */
+/** How to load a model without the head that its files or its config have. */
 export function bodyAlone({classes}: Architecture): string {
   const body = Object.keys(classes).find(name => classes[name] === 'none') ?? '';
   const isHeadless = Object.values(classes).every(head => NEW_HEADS[head] === undefined);
-  return `{architecture: ${show(body)}} loads the body alone${isHeadless ? '' : ', and {labels} begins a new head'}`;
+  return `{architecture: ${show(body)}} loads only the body${isHeadless ? '' : ', and {labels} adds a new head'}`;
 }
 
-/** Says which tensors of heads a model goes without, and which class has them. */
+/** Warns about tensors of heads that are not loaded, and names the class that has them. */
 export function warnOfLeftOut(architecture: Architecture, leftOut: readonly string[], owners: readonly string[]): void {
   if (leftOut.length > 0) {
     const way =
       owners.length > 0
         ? `Load it by its class: {architecture: ${owners.map(show).join(' or ')}}.`
-        : `No class of this library computes with all of it; ${bodyAlone(architecture)}.`;
-    console.warn(`The files have a head that is left out: ${listed([...leftOut])}. ${way}`);
+        : `No class of this library uses all of it; ${bodyAlone(architecture)}.`;
+    console.warn(`The files have a head that is not loaded: ${listed([...leftOut])}. ${way}`);
   }
 }
 
-/** Old files of BERT have TensorFlow's names for the weights of normalizations. */
+/** Old files of BERT have TensorFlow's names for normalization weights. */
 function modern(name: string): string {
   return name.replace(/LayerNorm\.gamma$/, 'LayerNorm.weight').replace(/LayerNorm\.beta$/, 'LayerNorm.bias');
 }

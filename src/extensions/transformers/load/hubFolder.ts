@@ -3,13 +3,13 @@ import {type LoadOptions, MOST_FETCHED} from '../../../core/storage/limits';
 import {bytesOf, type ByteSource, fetched, localFilesFor, type StreamSource} from '../../../core/storage/sources';
 import {HubConfig} from '../net/hubConfig';
 
-/** Where a file of a model is, or its bytes. */
+/** The address of a file of a model, or its bytes. */
 export type GivenSource = StreamSource | PromiseLike<StreamSource>;
 
 /** The content of a JSON file. */
 export type JSONObject = Readonly<Record<string, unknown>>;
 
-/** The files of a model beside its config and weights, which are given, or are in its folder. */
+/** The files of a model besides its config and weights, given or in its folder. */
 const FILES = {
   preprocessor: 'preprocessor_config.json',
   generation: 'generation_config.json',
@@ -20,10 +20,10 @@ const FILES = {
 /** The sources of such files, by the names of the options. */
 export type OtherSources = {readonly [name in keyof typeof FILES]?: GivenSource | JSONObject};
 
-/** Configs list the names of classes, and there may be thousands. */
+/** Configs list class names, possibly thousands. */
 const MOST_OF_CONFIG = 2 ** 23;
 
-/** The files of a model: those that are given, and those in its folder, if it is in one. */
+/** The files of a model: given ones, and those in its folder, if it has one. */
 export class HubFiles {
   private readonly folder: string | undefined;
 
@@ -60,7 +60,7 @@ export class HubFiles {
     }
   }
 
-  /** The content of `chat_template.jinja`, which counts for models whose `tokenizer_config.json` is not given. */
+  /** The content of `chat_template.jinja`, used if `tokenizer_config.json` is not given. */
   async template(): Promise<string | undefined> {
     const source = this.given.tokenizerConfig === undefined ? await this.inFolder('chat_template.jinja') : undefined;
     return source && new TextDecoder().decode(await bytesOf(source, {maxBytes: MOST_OF_CONFIG, ...this.limits}));
@@ -77,15 +77,15 @@ export class HubFiles {
       return undefined;
     }
     const file = await fetched(pathIn(folder, name), this.limits);
-    // Some servers answer with a page where there is no file.
+    // Some servers answer with a page if there is no file.
     return 'ok' in file && !(file.ok && file.headers.get('content-type')?.includes('html') !== true) ? undefined : file;
   }
 }
 
-/** Where the config and the weights of a model in a folder are. */
+/** The addresses of the config and the weights of a model in a folder. */
 export async function filesAt(address: URL | string): Promise<{config: string; weights: string | string[]}> {
   const folder = folderOf(address);
-  // The hub calls the only file so, and numbers several: `model-00001-of-00002.safetensors`.
+  // The hub's name for a single file; several are numbered: `model-00001-of-00002.safetensors`.
   const listed = await localFilesFor(address)?.list(folder === '' ? '.' : folder);
   const weights = listed?.filter(path => /(?:^|[/\\])model(?:-\d+-of-\d+)?\.safetensors$/.test(path)).sort();
   if (weights?.length === 0) {
@@ -94,7 +94,7 @@ export async function filesAt(address: URL | string): Promise<{config: string; w
   return {config: pathIn(folder, 'config.json'), weights: weights ?? pathIn(folder, 'model.safetensors')};
 }
 
-/** The folder of a model, whose address may be that of its `config.json`. */
+/** The folder of a model, also from the address of its `config.json`. */
 function folderOf(address: URL | string): string {
   return String(address).replace(/[/\\]?(?:config\.json)?$/, '');
 }

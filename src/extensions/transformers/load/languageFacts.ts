@@ -1,20 +1,20 @@
 import type * as tf from '@tensorflow/tfjs';
 import {hubRecordOf} from '../net/hubRecord';
 
-/** Under which a model keeps what its files say of its texts, adapted and saved too. */
+/** The key in a model's metadata for its text settings. */
 export const LANGUAGE = 'language';
 
-/** What files say of the texts of a model. */
+/** The text settings in a model's files. */
 export interface LanguageFacts {
   /** The tokens that end a text. */
   ends?: number[];
-  /** How a talk becomes a text, as a template of Jinja. */
+  /** The chat template, in Jinja. */
   template?: string;
-  /** Tokens that templates know by names: `bos_token`, `eos_token`. */
+  /** Special tokens that templates refer to: `bos_token`, `eos_token`. */
   tokens?: Readonly<Record<string, string>>;
 }
 
-/** What a model knows of its texts. */
+/** The text settings of a model. */
 export function languageFacts(model: tf.LayersModel): LanguageFacts {
   const metadata = model.getUserDefinedMetadata() as Record<string, unknown> | undefined;
   const {ends, template, tokens} = objectOf(metadata?.[LANGUAGE]);
@@ -27,16 +27,16 @@ export function languageFacts(model: tf.LayersModel): LanguageFacts {
 }
 
 /**
- * What the hub's files beside the weights of a model say of its texts.
+ * Reads the text settings from the hub's files next to the weights.
  *
  * @param generation `generation_config.json`.
  * @param tokenizer `tokenizer_config.json`.
- * @param template `chat_template.jinja`, which counts before the template that stands in the former.
+ * @param template `chat_template.jinja`, which takes precedence over the template in `tokenizer_config.json`.
  */
 export function hubFacts(generation: object, tokenizer: object, template: string | undefined): LanguageFacts {
   const {eos_token_id: ends} = objectOf(generation);
   const {chat_template: given, ...fields} = objectOf(tokenizer);
-  // Several have names: one for talks, others for tools.
+  // Several templates have names: one for chats, others for tools.
   const listed = [given].flat().map(each => objectOf(each));
   const chosen = template ?? listed.find(({name}) => name === 'default')?.template ?? given;
   const tokens = Object.entries(fields).map(([name, token]) => [name, objectOf(token).content ?? token] as const);
@@ -51,7 +51,7 @@ function objectOf(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-/** The whole numbers in a list, or the one that stands for it. */
+/** The integers in a list, or a single one. */
 function numbersIn(value: unknown): number[] {
   return [value].flat().filter((each): each is number => Number.isInteger(each));
 }

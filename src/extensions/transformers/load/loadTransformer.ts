@@ -21,52 +21,58 @@ import {type ChatTemplate, checkPeerClasses, makeTokenizer, type PeerClasses} fr
 import {checkTokenizer, type HubTokenizer} from './tokenizer';
 
 /**
- * The files of a model and how it is loaded. `preprocessor`, `generation`, `tokenizerJson` and `tokenizerConfig` are
- * files beside those, as text, object, bytes or an address; without them those in the folder of the model count.
+ * The files of a model and how to load it. `preprocessor`, `generation`, `tokenizerJson` and `tokenizerConfig` are
+ * text, objects, bytes or addresses. Default: the files in the model's folder.
  */
 export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallOptions, PeerClasses<T>, OtherSources {
-  /** `config.json`: its text, its content as an object, or where it is. */
+  /** `config.json`: its text, its content as an object, or its address. */
   config: GivenSource | JSONObject;
   /** The `.safetensors` files: one or several, each as bytes, a `Blob`, a `Response` or a URL; in Node a path too. */
   weights: GivenSource | readonly GivenSource[];
   /** Whether to load the tokenizer, if there is a `tokenizer.json`. Default: true. */
   tokenizer?: boolean;
-  /** The class of `transformers` to load, such as `'BertForSequenceClassification'`. Default: by the config. */
+  /**
+   * The class of `transformers` to load, such as `'BertForSequenceClassification'`. Default: the class in the config,
+   * or the body.
+   */
   architecture?: string;
   /**
-   * Gives the model a new head, which starts random, for so many classes or for classes with these names: of a text, or
-   * what `architecture` says. A head for spans has 2, one for choices 1. Adapted, it trains in full, as one of
-   * `replaceHead`, unless it is among the targets or excluded.
+   * Adds a new, randomly initialized head for this many classes or for classes with these names: of a text, or as
+   * `architecture` says. A head for spans has 2, one for choices 1. When adapted, it trains in full, like a head of
+   * `replaceHead`, unless it is a target or excluded.
    */
   labels?: number | readonly string[];
   /**
-   * What a model without a head returns for a text: its states at each position (`'none'`), or one vector, which leaves
-   * out the head that the config names. Default: `'none'`.
+   * What a model without a head returns for a text: its states at each position (`'none'`), or one vector. Pooling
+   * leaves out the head in the config. Default: `'none'`.
    */
   pooling?: Pooling;
-  /** Whether token types, which tell two texts apart, are a third input. Default: false, all of type 0. */
+  /** Whether token types, which distinguish two texts, are a third input. Default: false, all of type 0. */
   tokenTypes?: boolean;
   /**
-   * Whether a tied output head computes with the token embedding itself. With false it has a copy, which can train
-   * apart from it, as in an adapter of PEFT with the head in `modules_to_save`. Default: true.
+   * Whether a tied output head uses the token embedding itself. With false it has a copy that can train separately, as
+   * in a PEFT adapter with the head in `modules_to_save`. Default: true.
    */
   tied?: boolean;
-  /** Whether training computes each block again instead of keeping it: less memory, more time. Default: false. */
+  /**
+   * Whether training recomputes the tensors of each block instead of keeping them: less memory, more time. Default:
+   * false.
+   */
   gradientCheckpointing?: boolean;
 }
 
-/** How a model in a folder is loaded: all of `TransformerSources` but where its files are. */
+/** Options for a model in a folder: all of `TransformerSources` except the files. */
 export type TransformerOptions<T = HubTokenizer> = Omit<TransformerSources<T>, 'config' | 'weights'>;
 
 /** A transformer of the hub. */
 export interface LoadedTransformer<T = HubTokenizer> {
   model: tf.LayersModel;
   /**
-   * The tokenizer, with the chat template of the model, if it has one. If there is none, reading this property throws a
-   * `LoRAError` that says what is missing: a file, or the package `@huggingface/tokenizers`.
+   * The tokenizer, with the chat template of the model, if it has one. If it cannot be loaded, reading this property
+   * throws a `LoRAError` that says what is missing: a file, or the package `@huggingface/tokenizers`.
    */
   readonly tokenizer: T & {readonly chatTemplate?: ChatTemplate};
-  /** The content of `config.json` for the class that was loaded, with its labels. */
+  /** The content of `config.json` for the loaded class, with its labels. */
   config: JSONObject;
 }
 
@@ -80,16 +86,16 @@ const OPTIONS: KnownOptions<TransformerSources> = {
 /**
  * Loads a transformer of the hub as a `tf.LayersModel`, and its tokenizer.
  *
- * Encoders of text are BERT, RoBERTa, DistilBERT, ELECTRA (and so MiniLM, E5, …), ALBERT, MPNet, ModernBERT, Nomic's
- * BERT, GTE, DeBERTa and the encoder of T5; language models are GPT-2, Llama, Mistral, Qwen2, Qwen3, Gemma 3, SmolLM3,
- * Phi-3, OLMo 2 and Granite; encoders of images are ViT, DeiT, DINOv2, SigLIP and CLIP. They have their heads for
- * classes of a text or of its tokens, spans that answer a question, masked tokens, choices, and the next token. The
- * code of a family is loaded when a config names it.
+ * Text encoders: BERT, RoBERTa, DistilBERT, ELECTRA (and so MiniLM, E5, …), ALBERT, MPNet, ModernBERT, Nomic's BERT,
+ * GTE, DeBERTa and the encoder of T5. Language models: GPT-2, Llama, Mistral, Qwen2, Qwen3, Gemma 3, SmolLM3, Phi-3,
+ * OLMo 2 and Granite. Image encoders: ViT, DeiT, DINOv2, SigLIP and CLIP. They have their heads for classes of a text
+ * or of its tokens, spans that answer a question, masked tokens, choices, and the next token. The code of a family is
+ * loaded when a config names it.
  *
- * A model for text takes token ids, `[batch, positions]`, and a mask of that shape, 1 for tokens and 0 for padding
+ * A text model takes token ids, `[batch, positions]`, and a mask of that shape, 1 for tokens and 0 for padding
  * (`encodeTexts` makes both). Layers have the names of the hub's modules, `encoder/layer/0/attention/self/query`, so
- * that adapters of PEFT need no `keyMap`. Projections are stock `Dense` layers. There is no dropout. Files are read
- * tensor by tensor: F32, F16 and BF16, which become float32.
+ * adapters of PEFT need no `keyMap`. Projections are stock `Dense` layers. There is no dropout. Files are read tensor
+ * by tensor: F32, F16 and BF16, which become float32.
  *
  * The tokenizer is made with `@huggingface/tokenizers`, and its chat template with `@huggingface/jinja`: optional peer
  * dependencies, which are imported here. Pass other classes as `Tokenizer` and `Template`.
@@ -97,9 +103,9 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * @param given the folder of the model, or the address of its `config.json`: a URL, in Node a path too; or its files.
  * @param options the head, the tokenizer, and progress.
  * @returns the model, its tokenizer and its config.
- * @throws LoRAError `ERR_UNSUPPORTED` if there is no code for the architecture or a setting; `ERR_MISFIT` if the files
- *     do not fit the config, with a line for each fault; `ERR_DAMAGED`; `ERR_NOT_FOUND`; `ERR_TOO_LARGE` if the weights
- *     are more than the backend can hold; `ERR_ABORTED`. Then nothing is left in memory.
+ * @throws LoRAError `ERR_UNSUPPORTED` if the architecture or a setting is not supported; `ERR_MISFIT` if the files do
+ *     not match the config, with a line for each fault; `ERR_DAMAGED`; `ERR_NOT_FOUND`; `ERR_TOO_LARGE` if the weights
+ *     exceed the memory of the backend; `ERR_ABORTED`. Everything is freed then.
  * @example
  *     const {model, tokenizer} = await loadTransformer('models/bert', {labels: ['negative', 'positive']});
  *     const {inputIds, attentionMask} = encodeTexts(model, tokenizer, ['What a film!']);
@@ -132,7 +138,7 @@ export async function loadTransformer<T = HubTokenizer>(
     const tensors = files.flatMap(({entries}) => entries);
     if (blocks > tensors.length) {
       throw misfitError(
-        `The config says that there are ${blocks} blocks, and the files have ${tensors.length} tensors.`,
+        `The config says that there are ${blocks} blocks, but the files have ${tensors.length} tensors.`,
       );
     }
     const made: Making = {architecture, config, purpose, sources: {has: namesIn(files, architecture), tied}};
@@ -147,7 +153,7 @@ export async function loadTransformer<T = HubTokenizer>(
     }
     const assigned = assignTensors(files, plan.expected, architecture, purpose.head);
     const isUnasked = sources.architecture === undefined && sources.labels === undefined && purpose.pooling === 'none';
-    // Where the config names a class with a head, other heads belong to none that was meant.
+    // If the config names a class with a head, other heads were left out unintentionally.
     if (isUnasked && purpose.head === 'none') {
       warnOfLeftOut(architecture, assigned.leftOut, ownersOf(assigned.leftOut, made));
     }
@@ -170,10 +176,10 @@ export async function loadTransformer<T = HubTokenizer>(
         })
       : new LoRAError(
           takes === 'images'
-            ? 'The model takes images, and has no tokenizer.'
+            ? 'The model takes images and has no tokenizer.'
             : 'The model was loaded with {tokenizer: false}.',
         );
-    // Whoever names a tokenizer learns of its faults at once; anyone else when using it.
+    // If a tokenizer was given, its faults are thrown at once; otherwise when it is used.
     if (tokenizer instanceof LoRAError && (sources.tokenizerJson ?? sources.Tokenizer) !== undefined) {
       throw tokenizer;
     }
@@ -209,7 +215,7 @@ export async function loadTransformer<T = HubTokenizer>(
   }
 }
 
-/** What a promise gives, or the error of this library with which it is rejected. */
+/** The result of a promise, or the error with which it was rejected. */
 async function attempted<T>(f: () => Promise<T>): Promise<T | LoRAError> {
   try {
     return await f();
@@ -236,7 +242,7 @@ function withTokenizer<T>(
   }) as LoadedTransformer<T>;
 }
 
-/** The classes of a family whose weights the files have, with some of the tensors that are left out. */
+/** The classes of a family whose weights the files have, with some of the tensors that are not loaded. */
 function ownersOf(leftOut: readonly string[], made: Making): string[] {
   const {has} = made.sources;
   return Object.entries(made.architecture.classes)
@@ -262,7 +268,7 @@ function checkSources<T>(sources: TransformerSources<T>): void {
   ]);
 }
 
-/** Gives the weights of layers what a tensor of a file holds, or keeps it as it is. */
+/** Sets the weights of a tensor in a file, or keeps the tensor. */
 function fill(
   assigned: Assignment,
   {layers, uncomputed}: {layers: ReadonlyMap<string, tf.layers.Layer>; uncomputed: Map<string, Values>},
@@ -280,7 +286,7 @@ function fill(
   }
 }
 
-/** A tensor of a file as the weight that it is. */
+/** A tensor of a file as a weight of a layer. */
 function fromFile(stored: tf.Tensor, {axes, part}: Expected): tf.Tensor {
   const own = part === undefined ? stored : (tf.split(stored, part.of)[part.index] as tf.Tensor);
   return axes === undefined ? own : tf.transpose(own, [...axes]);

@@ -1,31 +1,31 @@
 import {asLoRAError, kindOf, LoRAError, messageOf, unsupportedError} from '../../../platform/errors';
 
-/** A class of tokenizers, such as `Tokenizer` of `@huggingface/tokenizers`. */
+/** A tokenizer class, such as `Tokenizer` of `@huggingface/tokenizers`. */
 export type TokenizerClass<T = unknown> = new (tokenizerJson: object, tokenizerConfig: object) => T;
 
-/** Renders chats as the text that a model was trained with. */
+/** Renders chats as text in the format of the model. */
 export interface ChatTemplate {
-  /** @param values `messages`, `add_generation_prompt`, and the special tokens by their names. */
+  /** @param values `messages`, `add_generation_prompt`, and the special tokens by name. */
   render(values: Record<string, unknown>): string;
 }
 
-/** A class of chat templates, such as `Template` of `@huggingface/jinja`. */
+/** A chat template class, such as `Template` of `@huggingface/jinja`. */
 export type TemplateClass = new (source: string) => ChatTemplate;
 
-/** The classes to use instead of those of the optional peer dependencies. */
+/** Classes to use instead of the optional peer dependencies. */
 export interface PeerClasses<T> {
   Tokenizer?: TokenizerClass<T>;
   Template?: TemplateClass;
 }
 
-/** What the hub has as `tokenizer.json` and `tokenizer_config.json`, and the chat template of the model. */
+/** The hub's `tokenizer.json` and `tokenizer_config.json`, and the chat template of the model. */
 export interface TokenizerSource {
   readonly tokenizerJson: object;
   readonly tokenizerConfig: object;
   readonly template: string | undefined;
 }
 
-/** @throws LoRAError if something else than a class is given. */
+/** @throws LoRAError if a value is not a class. */
 export function checkPeerClasses(classes: PeerClasses<unknown>): void {
   for (const name of ['Tokenizer', 'Template'] as const) {
     if (classes[name] !== undefined && typeof classes[name] !== 'function') {
@@ -52,7 +52,7 @@ export async function makeTokenizer<T>(
   try {
     return Object.assign(new Tokenizer(tokenizerJson, tokenizerConfig) as T & object, chatTemplate && {chatTemplate});
   } catch (error) {
-    throw asLoRAError(error, 'No tokenizer can be made of what the file says', 'ERR_UNSUPPORTED');
+    throw asLoRAError(error, "The tokenizer cannot be built from the model's files", 'ERR_UNSUPPORTED');
   }
 }
 
@@ -65,7 +65,9 @@ async function importTokenizer<T>(): Promise<TokenizerClass<T>> {
   }
 }
 
-/** The template is compiled when it is first used: a model whose template cannot be compiled still generates text. */
+/**
+ * The template is compiled when it is first used, so that a model with an unsupported template still generates text.
+ */
 async function chatTemplateOf(source: string, given: TemplateClass | undefined): Promise<ChatTemplate> {
   let Template = given;
   let reason: unknown;

@@ -7,9 +7,9 @@ import {checkModel, sitesOf} from '../../../core/rewire/walk';
 import {PositionEmbedding} from '../layers/addedEmbeddings';
 import {hubRecordOf} from '../net/hubRecord';
 
-/** What a tokenizer must have. The `Tokenizer` of `@huggingface/tokenizers` has it. */
+/** The interface of tokenizers that this library uses, such as `Tokenizer` of `@huggingface/tokenizers`. */
 export interface TextTokenizer {
-  /** The numbers of a text's tokens, with those that the model wants at the ends. */
+  /** The ids of a text's tokens, including special tokens. */
   encode(
     text: string,
     options?: {add_special_tokens?: boolean; text_pair?: string | null; return_token_type_ids?: boolean | null},
@@ -17,29 +17,32 @@ export interface TextTokenizer {
     ids: readonly number[];
     token_type_ids?: readonly number[];
   };
-  /** All tokens and their numbers, if the tokenizer tells. */
+  /** All tokens and their ids, if the tokenizer has them. */
   get_vocab?(withAddedTokens?: boolean): ReadonlyMap<string, number>;
 }
 
-/** The tokenizer of a model of the hub, as `@huggingface/tokenizers` has it. */
+/** The tokenizer of a model of the hub, in the format of `@huggingface/tokenizers`. */
 export interface HubTokenizer extends TextTokenizer {
   encode(...given: Parameters<TextTokenizer['encode']>): {ids: number[]; token_type_ids?: number[]};
   decode(ids: number[], options?: {skip_special_tokens?: boolean}): string;
 }
 
-/** How texts are encoded. */
+/** Options of `encodeTexts`. */
 export interface EncodeTextsOptions {
-  /** Longer texts are cut, but keep the tokens that the tokenizer adds at the ends. Default: the model's limit. */
+  /**
+   * Longer texts are truncated to this many tokens; special tokens at the ends stay. Default: the length of the model's
+   * position embedding, if it has one.
+   */
   maxLength?: number;
-  /** Pad to this length instead of that of the longest text. */
+  /** Pads to this length instead of that of the longest text. */
   padToLength?: number;
-  /** Pad to a multiple of this, so that fewer lengths occur: some backends compile for each. Default: 1. */
+  /** Pads to a multiple of this, so that fewer lengths occur: some backends compile for each. Default: 1. */
   padToMultipleOf?: number;
-  /** The token that pads. Default: `pad_token_id` of the model's config, or 0. */
+  /** The padding token. Default: `pad_token_id` of the model's config, or 0. */
   padTokenId?: number;
 }
 
-/** Texts as a model takes them, `[texts, positions]` each. */
+/** Encoded texts, `[texts, positions]` each. */
 export interface EncodedTexts {
   inputIds: tf.Tensor2D;
   /** 1 for tokens, 0 for padding. */
@@ -48,19 +51,19 @@ export interface EncodedTexts {
   tokenTypeIds: tf.Tensor2D;
 }
 
-/** A text, or two that belong together. */
+/** A text, or a pair of texts. */
 export type TextInput = string | readonly [first: string, second: string];
 
 /**
- * Encodes texts as tensors of int32, padded behind their tokens to one length.
+ * Encodes texts as int32 tensors, padded to one length after their tokens.
  *
  * @param model the model that they are for, adapted or not: its vocabulary and its position embedding are the limits.
  * @param tokenizer the tokenizer of the model.
  * @param texts texts, or pairs of texts.
- * @param options where texts are cut, and how they are padded.
+ * @param options the maximum length and padding.
  * @returns `[texts, positions]` each. Dispose of all three after use.
  * @throws LoRAError `ERR_OPTION` if there is no tokenizer, a text is not a string, or an option is out of range;
- *     `ERR_MISFIT` if the tokenizer gives an id beyond the vocabulary of the model.
+ *     `ERR_MISFIT` if the tokenizer returns an id outside the vocabulary of the model.
  * @example
  *     const texts = encodeTexts(model, tokenizer, ['a text', 'another one'], {maxLength: 128});
  *     const outputs = model.predict([texts.inputIds, texts.attentionMask]);
@@ -91,7 +94,7 @@ export function encodeTexts(
   checkNumbers(encoded, vocabulary);
   const longest = padToLength ?? encoded.reduce((long, {ids}) => Math.max(long, ids.length), 1);
   if (longest > most) {
-    throw misfitError(`padToLength is ${longest}, and the model has ${most} positions.`);
+    throw misfitError(`padToLength is ${longest}, but the model has ${most} positions.`);
   }
   const positions = Math.min(Math.ceil(longest / padToMultipleOf) * padToMultipleOf, most);
   const [ids, mask, types] = [padTokenId, 0, 0].map(value => new Int32Array(texts.length * positions).fill(value)) as [
@@ -108,7 +111,7 @@ export function encodeTexts(
   return {inputIds: tensor(ids), attentionMask: tensor(mask), tokenTypeIds: tensor(types)};
 }
 
-/** How many tokens and positions a model has, as far as its layers tell. */
+/** The vocabulary size and the number of positions of a model, as far as its layers limit them. */
 function textLimits(model: tf.LayersModel): {vocabulary: number; positions: number} {
   let vocabulary: number | undefined;
   let positions = Infinity;
@@ -123,14 +126,14 @@ function textLimits(model: tf.LayersModel): {vocabulary: number; positions: numb
   return {vocabulary: vocabulary ?? Infinity, positions};
 }
 
-/** The token by which the model of the hub pads, if it is one. */
+/** The padding token of a model of the hub. */
 function padTokenOf(model: tf.LayersModel, vocabulary: number): number {
   const {pad_token_id: id} = (hubRecordOf(model)?.config ?? {}) as {pad_token_id?: unknown};
   return Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabulary ? (id as number) : 0;
 }
 
 /**
- * Refuses what cannot encode, or has more tokens than a model has rows.
+ * Refuses a tokenizer that cannot encode, or has more tokens than the model.
  *
  * @throws LoRAError
  */
@@ -138,8 +141,8 @@ export function checkTokenizer(tokenizer: unknown, vocabulary?: number): asserts
   const {encode, get_vocab: getVocabulary} = (tokenizer ?? {}) as Partial<Record<keyof TextTokenizer, unknown>>;
   if (typeof encode !== 'function') {
     throw new LoRAError(
-      'A tokenizer is needed, such as new Tokenizer(tokenizerJson, tokenizerConfig) of @huggingface/tokenizers, ' +
-        `with a function encode; got ${kindOf(tokenizer)}.`,
+      'tokenizer must have a function encode, such as new Tokenizer(tokenizerJson, tokenizerConfig) of ' +
+        `@huggingface/tokenizers, got ${kindOf(tokenizer)}.`,
     );
   }
   if (vocabulary === undefined || typeof getVocabulary !== 'function') {
@@ -155,8 +158,8 @@ export function checkTokenizer(tokenizer: unknown, vocabulary?: number): asserts
   }
   if (largest >= vocabulary) {
     throw misfitError(
-      `The tokenizer does not fit the model: its token ${show(token)} has id ${largest}, and the model ` +
-        `${vocabulary} tokens. Take the tokenizer.json in the folder of the model.`,
+      `The tokenizer does not match the model: its token ${show(token)} has id ${largest}, but the model has ` +
+        `${vocabulary} tokens. Use the tokenizer.json in the folder of the model.`,
     );
   }
 }
@@ -166,11 +169,11 @@ function checkTexts(texts: unknown): void {
     typeof text === 'string' ||
     (Array.isArray(text) && text.length === 2 && text.every(part => typeof part === 'string'));
   if (!Array.isArray(texts) || texts.length === 0) {
-    throw new LoRAError(`A list of texts is needed, got ${Array.isArray(texts) ? 'an empty one' : kindOf(texts)}.`);
+    throw new LoRAError(`texts must be a list of texts, got ${Array.isArray(texts) ? 'an empty one' : kindOf(texts)}.`);
   }
   const wrong = texts.findIndex(text => !isText(text));
   if (wrong >= 0) {
-    throw new LoRAError(`Text ${wrong} is neither a text nor two in a list, but ${kindOf(texts[wrong])}.`);
+    throw new LoRAError(`Text ${wrong} must be a string or a pair of strings, got ${kindOf(texts[wrong])}.`);
   }
 }
 
@@ -197,12 +200,12 @@ function encodeOne(tokenizer: TextTokenizer, text: TextInput): Encoded {
   return {ids, types: types ?? ids.map(() => 0)};
 }
 
-/** The tokens that the tokenizer puts at the end of every text. */
+/** The special tokens that the tokenizer adds at the end of every text. */
 function endsOf(tokenizer: TextTokenizer): readonly number[] {
   return tokenizer.encode('').ids;
 }
 
-/** A text of at most so many tokens. The tokens that end every text stay at its end. */
+/** A text of at most `most` tokens. Special tokens at its end stay. */
 function cut({ids, types}: Encoded, most: number, ends: readonly number[]): Encoded {
   if (ids.length <= most) {
     return {ids, types};
@@ -224,7 +227,7 @@ function checkNumbers(encoded: readonly Encoded[], vocabulary: number): void {
     const wrong = ids.find(number => !Number.isInteger(number) || number < 0 || number >= vocabulary);
     if (wrong !== undefined || !Array.isArray(ids)) {
       throw misfitError(
-        `The tokenizer does not fit the model: it gives the id ${show(wrong)}, and the model has ` +
+        `The tokenizer does not match the model: it returns the id ${show(wrong)}, but the model has ` +
           `${vocabulary} tokens.`,
       );
     }

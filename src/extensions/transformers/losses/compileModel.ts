@@ -12,11 +12,11 @@ import {SPAN_METRICS, spanCrossEntropy} from './spans';
 /** The name of a loss. */
 export type LossName = 'crossEntropy' | 'spans' | 'pairs' | 'sigmoidPairs';
 
-/** How a model is compiled. */
+/** Options of `compileModel`. */
 export interface CompileModelOptions extends CrossEntropyOptions {
   /** As for `model.compile`. */
   optimizer: string | tf.Optimizer;
-  /** The name of a loss, or a function of targets and outputs. Default: the one of the model's head. */
+  /** The name of a loss, or a function of targets and outputs. Default: the loss of the model's head. */
   loss?: LossName | ((targets: tf.Tensor, outputs: tf.Tensor) => tf.Tensor);
   /**
    * What is logged beside the loss: `'accuracy'` (`acc`, `val_acc`), `'f1'`, `'perplexity'`, or functions such as
@@ -29,13 +29,13 @@ export interface CompileModelOptions extends CrossEntropyOptions {
 /** A loss with a name. */
 interface Loss {
   compute: (targets: tf.Tensor, outputs: tf.Tensor, options: CrossEntropyOptions) => tf.Tensor;
-  /** Metrics by their names, and what an error calls their targets. */
+  /** Metrics by their names, and the word for their targets in errors. */
   metrics: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => Metric>>>;
   targets: string;
-  /** What the output has to be, as an error says it. */
+  /** The expected output, for errors. */
   output: string;
   fits: (shape: tf.Shape) => boolean;
-  /** The shape of targets; without it that of the output. tfjs makes a list of numbers `[batch, 1]`. */
+  /** The shape of targets. Default: that of the output. tfjs makes a list of numbers `[batch, 1]`. */
   targetShape?: (shape: tf.Shape) => tf.Shape;
 }
 
@@ -116,12 +116,12 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   }
   model.compile({optimizer, loss: (given, outputs) => compute(given, outputs, rest), metrics: measures});
   if (targetShape !== undefined) {
-    // tfjs takes targets of the shape of the output, but for its own loss from probabilities.
+    // tfjs requires targets of the shape of the output, except for its own loss from probabilities.
     takeTargets(model, targetShape(shape));
   }
 }
 
-/** The loss of a model of the hub, by its class; a head that replaced that of the class gives other outputs. */
+/** The loss of a model of the hub, by its class. A replaced head has other outputs. */
 function lossOf(model: tf.LayersModel): LossName {
   const {architectures} = (hubRecordOf(model)?.config ?? {}) as {architectures?: unknown};
   const [className] = [architectures].flat();

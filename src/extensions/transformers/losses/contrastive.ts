@@ -5,31 +5,32 @@ import {checkEmbeddings, normalized, similarities, type Similarity} from '../ops
 
 /** Options of `rankingLoss`. */
 export interface RankingOptions {
-  /** What similarities are multiplied with: 1 / temperature. Default: 20. */
+  /** The factor for similarities, 1 / temperature. Default: 20. */
   scale?: number;
   /** Default: `'cosine'`. */
   similarity?: Similarity;
-  /** Whether each candidate has to find its anchor as well; the loss is then the mean of both ways. Default: false. */
+  /** Whether each candidate must also find its anchor; the loss is then the mean of both directions. Default: false. */
   symmetric?: boolean;
 }
 
 /**
- * Computes the loss of multiple negatives ranking: each anchor has to find its own among all candidates, of which those
- * of the other anchors are negatives.
+ * Computes the multiple negatives ranking loss (InfoNCE): each anchor has to find its own candidate; those of the other
+ * anchors are negatives.
  *
  *     loss = mean over i of −log softmax(scale · sim(aᵢ, c))ᵢ
  *
- * Anchors are `[n, width]`, candidates `[n, width]`, in the same order, or more: rows from the n-th on are negatives of
+ * Anchors are `[n, width]`, candidates `[n, width]` in the same order, or more: rows after the n-th are negatives for
  * all. (Henderson et al., arXiv 1705.00652; `MultipleNegativesRankingLoss` of sentence-transformers, and with
- * `symmetric` its `MultipleNegativesSymmetricRankingLoss`. InfoNCE, by another name.)
+ * `symmetric` its `MultipleNegativesSymmetricRankingLoss`.)
  *
  *     optimizer.minimize(() => rankingLoss(model.apply(questions), model.apply(answers)), false, variables)
  *
  * @param anchors embeddings, `[n, width]`.
  * @param candidates embeddings, `[m, width]`, `m ≥ n`: the i-th belongs to the i-th anchor.
- * @param options the scale, the similarity, and whether candidates have to find their anchors too.
+ * @param options the scale, the similarity, and whether the loss is symmetric.
  * @returns the mean over the anchors.
- * @throws LoRAError `ERR_MISFIT` if the shapes do not fit each other, `ERR_OPTION` if an option is out of range.
+ * @throws LoRAError `ERR_MISFIT` if the shapes do not match, `ERR_OPTION` if an option is out of range.
+ *
  * @experimental
  */
 export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: RankingOptions = {}): tf.Scalar {
@@ -42,71 +43,71 @@ export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: 
     throw misfitError(`There must be a candidate for each of the ${count} anchors, got ${others}.`);
   }
   return tf.tidy(() => {
-    const scores = tf.mul<tf.Tensor2D>(similarities(anchors, candidates, similarity), scale);
-    const loss = ownCrossEntropy(scores);
+    const logits = tf.mul<tf.Tensor2D>(similarities(anchors, candidates, similarity), scale);
+    const loss = ownCrossEntropy(logits);
     if (!symmetric) {
       return loss;
     }
-    return meanOf(loss, ownCrossEntropy(tf.transpose(tf.slice(scores, [0, 0], [count, count]))));
+    return meanOf(loss, ownCrossEntropy(tf.transpose(tf.slice(logits, [0, 0], [count, count]))));
   });
 }
 
 /**
- * Computes the loss of CLIP, of scores that its model gives for pairs: each image has to find its own text among all
- * of a batch, and each text its image.
+ * Computes CLIP's loss from the logits of pairs: each image of a batch has to find its own text, and each text its
+ * image.
  *
  *     loss = ½·(mean over i of −log softmax(S)ᵢᵢ + mean over i of −log softmax(Sᵀ)ᵢᵢ)    S: [n, n]
  *
- * What belongs together stands in the same row, so targets are not looked at: `model.compile({optimizer, loss:
- * pairLoss})` and any `[n, n]` numbers will do. (Radford et al., arXiv 2103.00020.)
+ * Images and their texts are in the same order, so targets are ignored: use `model.compile({optimizer, loss:
+ * pairLoss})` and any `[n, n]` tensor. (Radford et al., arXiv 2103.00020.)
  *
- * @param targets are not looked at.
- * @param scores of each image with each text, `[n, n]`.
+ * @param targets are ignored.
+ * @param logits of each image with each text, `[n, n]`.
  * @returns the mean over the pairs.
- * @throws LoRAError `ERR_MISFIT` if the scores are not square.
+ * @throws LoRAError `ERR_MISFIT` if the logits are not square.
  * @example
  *     model.compile({optimizer: adam({learningRate: 1e-5}), loss: pairLoss});
  * @experimental
  */
-export function pairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
-  checkPairs(scores);
-  return tf.tidy(() => meanOf(ownCrossEntropy(scores), ownCrossEntropy(tf.transpose(scores))));
+export function pairLoss(_targets: tf.Tensor, logits: tf.Tensor): tf.Scalar {
+  checkPairs(logits);
+  return tf.tidy(() => meanOf(ownCrossEntropy(logits), ownCrossEntropy(tf.transpose(logits))));
 }
 
 /**
- * Computes the loss of SigLIP, of scores that its model gives for pairs: each image with each text of a batch is a
- * question of its own, whether they belong together.
+ * Computes SigLIP's loss from the logits of pairs: for each image and each text of a batch, a binary classification of
+ * whether they belong together.
  *
  *     loss = mean over i of Σⱼ −log σ(zᵢⱼ·Sᵢⱼ)    S: [n, n]; z: 1 on the diagonal, −1 elsewhere
  *
- * Targets are not looked at, as by {@link pairLoss}. (Zhai et al., arXiv 2303.15343.)
+ * Targets are ignored, as in {@link pairLoss}. (Zhai et al., arXiv 2303.15343.)
  *
- * @param targets are not looked at.
- * @param scores of each image with each text, `[n, n]`.
+ * @param targets are ignored.
+ * @param logits of each image with each text, `[n, n]`.
  * @returns the mean over the pairs.
- * @throws LoRAError `ERR_MISFIT` if the scores are not square.
+ * @throws LoRAError `ERR_MISFIT` if the logits are not square.
  * @example
  *     model.compile({optimizer: adam({learningRate: 1e-5}), loss: sigmoidPairLoss});
  * @experimental
  */
-export function sigmoidPairLoss(_targets: tf.Tensor, scores: tf.Tensor): tf.Scalar {
-  checkPairs(scores);
+export function sigmoidPairLoss(_targets: tf.Tensor, logits: tf.Tensor): tf.Scalar {
+  checkPairs(logits);
   return tf.tidy(() => {
-    const others = tf.sub(1, tf.mul(2, tf.eye(scores.shape[0]))); // −z
-    return tf.mean<tf.Scalar>(tf.sum(tf.softplus(tf.mul(others, scores)), 1));
+    const others = tf.sub(1, tf.mul(2, tf.eye(logits.shape[0]))); // −z
+    return tf.mean<tf.Scalar>(tf.sum(tf.softplus(tf.mul(others, logits)), 1));
   });
 }
 
 function checkPairs({rank, shape}: tf.Tensor): void {
   if (rank !== 2 || shape[0] !== shape[1]) {
-    throw misfitError(`Scores must be [pairs, pairs], as many images as texts, got ${showShape(shape)}.`);
+    throw misfitError(`Logits must be [pairs, pairs], with as many images as texts, got ${showShape(shape)}.`);
   }
 }
 
-/** The cross-entropy of rows whose own column is the target. */
-function ownCrossEntropy(scores: tf.Tensor): tf.Scalar {
-  const own = tf.range(0, scores.shape[0], 1, 'int32');
-  return crossEntropyFromLogits(own, scores);
+/** The cross-entropy of rows whose target is the diagonal. */
+function ownCrossEntropy(logits: tf.Tensor): tf.Scalar {
+  const own = tf.range(0, logits.shape[0], 1, 'int32');
+  return crossEntropyFromLogits(own, logits);
 }
 
 function meanOf(one: tf.Scalar, other: tf.Scalar): tf.Scalar {
@@ -114,14 +115,14 @@ function meanOf(one: tf.Scalar, other: tf.Scalar): tf.Scalar {
 }
 
 /**
- * Computes how far the cosines of pairs are from what they should be: `mean of (cos(aᵢ, bᵢ) − targetᵢ)²`, `[n, width]`
- * each and `[n]`. (`CosineSimilarityLoss` of sentence-transformers.)
+ * Computes the mean squared error of the cosines of pairs: `mean of (cos(aᵢ, bᵢ) − targetᵢ)²`, `[n, width]` each and
+ * `[n]`. (`CosineSimilarityLoss` of sentence-transformers.)
  *
  * @param one embeddings, `[n, width]`.
  * @param other embeddings, `[n, width]`.
  * @param targets the cosine that each pair should have, `[n]`.
  * @returns the mean over the pairs.
- * @throws LoRAError `ERR_MISFIT` if the shapes do not fit each other.
+ * @throws LoRAError `ERR_MISFIT` if the shapes do not match.
  * @example
  *     const loss = cosineLoss(tf.ones([2, 8]), tf.ones([2, 8]), tf.tensor1d([1, 0]));
  * @experimental

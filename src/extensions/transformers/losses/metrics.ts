@@ -5,7 +5,7 @@ import {type CrossEntropyOptions, crossEntropyValue, oneHot, positionsOf} from '
 
 /** Options of `topKAccuracy`. */
 export interface TopKOptions extends CrossEntropyOptions {
-  /** Among how many of the most likely classes the target has to be. Default: 5. */
+  /** How many of the most likely classes may contain the target. Default: 5. */
   k?: number;
 }
 
@@ -119,7 +119,7 @@ export function perplexity(options: CrossEntropyOptions = {}): Metric {
 
 type Positions = ReturnType<typeof positionsOf>;
 
-/** A metric of positions by its name in the logs. */
+/** A metric over positions, by its name in the logs. */
 function metric(
   name: string,
   {ignoreIndex = -100}: CrossEntropyOptions,
@@ -139,22 +139,22 @@ function metric(
   return withName(name, measure);
 }
 
-/** The share of the positions that count for which something is true. */
+/** The share of counted positions for which a condition holds. */
 function countedShare(isTrue: tf.Tensor, {counts}: Positions): tf.Tensor {
   return shareOf(tf.sum(tf.mul(tf.cast(isTrue, 'float32'), counts)), tf.sum(counts));
 }
 
-/** The metrics of class indices, by their names. */
+/** The metrics of class indices by name. */
 export const METRICS = {accuracy, acc: accuracy, f1: f1Score, perplexity} as const;
 
-/** The name of a metric that needs no option but `ignoreIndex`. */
+/** The name of a metric whose only option is `ignoreIndex`. */
 export type MetricName = keyof typeof METRICS;
 
 /**
- * Metrics by their names in a table, with `ignoreIndex`; functions as they are.
+ * Resolves names of metrics in a table, passing `ignoreIndex`; functions stay.
  *
- * @param what what the targets are, and which other metrics there are, as an error says it.
- * @throws LoRAError if there is no such name.
+ * @param what what the targets are, and which other metrics there are, for errors.
+ * @throws LoRAError if a name is unknown.
  */
 export function metricsIn(
   table: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => Metric>>>,

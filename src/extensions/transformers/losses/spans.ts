@@ -13,7 +13,7 @@ import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntr
  * loss is 0, as in transformers.
  *
  * @param targets the first and the last position of each span, `[batch, 2]`.
- * @param logits as a model for question answering gives them, `[batch, positions, 2]`.
+ * @param logits of a model for question answering, `[batch, positions, 2]`.
  * @param options the target that does not count, `ignoreIndex`. Default: -100.
  * @returns the mean over the spans.
  * @throws LoRAError `ERR_MISFIT` if shapes do not fit, `ERR_OPTION` if a target is not a whole number from 0 on.
@@ -80,10 +80,10 @@ export function spanF1(options: CrossEntropyOptions = {}): Metric {
   });
 }
 
-/** The metrics of spans, by their names. */
+/** The metrics of spans by name. */
 export const SPAN_METRICS = {accuracy: spanAccuracy, f1: spanF1} as const;
 
-/** The first and the last positions of spans, `[batch]` each. */
+/** The first and last positions of spans, `[batch]` each. */
 interface Span {
   start: tf.Tensor;
   end: tf.Tensor;

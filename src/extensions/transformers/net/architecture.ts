@@ -10,7 +10,7 @@ import type {ActivationName, Net, NetTensor} from './net';
 export type Head =
   'none' | 'classes' | 'tokenClasses' | 'tokens' | 'spans' | 'choices' | 'taught' | 'projection' | 'pairs';
 
-/** How many outputs a new head has to have: any number (`Infinity`), or just so many. */
+/** How many outputs a new head must have: any number (`Infinity`) or exactly this many. */
 export const NEW_HEADS: Readonly<Partial<Record<Head, number>>> = {
   classes: Infinity,
   tokenClasses: Infinity,
@@ -19,20 +19,20 @@ export const NEW_HEADS: Readonly<Partial<Record<Head, number>>> = {
   choices: 1,
 };
 
-/** What stands for a text where the model has no head of its own. */
+/** How a model without a head returns a text: as states, or as one vector. */
 export type Pooling = 'none' | 'mean' | 'first' | 'last' | 'pooler';
 
-/** What is made of a config beside what the config says. */
+/** What a caller chooses beyond the config. */
 export interface Purpose {
   head: Head;
   pooling: Pooling;
-  /** How many outputs a head has. */
+  /** The number of outputs of a head. */
   labels: number;
-  /** The names of the classes of a new head, if they were given. */
+  /** The names of the classes of a new head, if given. */
   labelNames: readonly string[] | undefined;
-  /** Whether the head starts anew instead of coming from the file. */
+  /** Whether the head is new instead of coming from the file. */
   isNew: boolean;
-  /** Whether the types of tokens are an input. */
+  /** Whether token types are an input. */
   tokenTypes: boolean;
 }
 
@@ -46,36 +46,39 @@ export interface ModelInputs {
 
 /** A family of models. */
 export interface Architecture {
-  /** What stands before the modules of the body where there is a head: `bert`. */
+  /** The prefix of the body's modules in a model with a head: `bert`. */
   prefix: string;
-  /** Tensors in the files that no model of the family computes with, by their names without the prefix. */
+  /** Tensors that no model of the family uses, by their names without the prefix. */
   unused?: RegExp;
   /**
-   * Tensors that PyTorch's classes have even if they do not compute with them, by their names without the prefix; a
-   * pooler those of the body alone. What a model does not compute with is kept for `exportTransformer`.
+   * Tensors of PyTorch's classes that they do not always use, by their names without the prefix; those of a pooler only
+   * in the body's class. `exportTransformer` writes them back.
    */
   uncomputed?: RegExp;
-  /** The name that a tensor of older files has today. */
+  /** The current name of a tensor in older files. */
   renamed?: (name: string) => string;
-  /** What is given to a model. Default: texts. */
+  /** The inputs of a model. Default: texts. */
   takes?: (head: Head) => 'texts' | 'images' | 'pairs';
-  /** How many colors images have. */
+  /** The number of color channels. */
   channels?(config: HubConfig): number;
-  /** The classes of `transformers` that can be had, and their heads. */
+  /** The supported classes of `transformers`, with their heads. */
   classes: Readonly<Record<string, Head>>;
-  /** By the family's own name of a field: the common name, under which a config may have it as well. */
+  /** Alternative names of fields: the common name by the family's own name. */
   commonNames: Readonly<Record<string, string>>;
-  /** How many blocks the config says there are. More blocks than tensors in the files are refused. */
+  /**
+   * The number of blocks in the config. Each block has several tensors, so a config with more blocks than the files
+   * have tensors is refused.
+   */
   blocks(config: HubConfig): number;
   /** The size of the vocabulary, for text models. */
   vocabulary?(config: HubConfig): number;
-  /** The most positions that a text can have. */
+  /** The longest text, in positions. */
   positions?(config: HubConfig): number;
   /** Reads the config and adds the layers. */
   build(net: Net, config: HubConfig, inputs: ModelInputs, purpose: Purpose): NetTensor;
 }
 
-/** The activations that configs name. */
+/** Activations by their names in configs. */
 export const HUB_ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
   gelu: 'gelu',
   gelu_new: 'gelu_tanh',
@@ -87,7 +90,7 @@ export const HUB_ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
   swish: 'silu',
 };
 
-/** Those of them that stand as gates. */
+/** Those that can be gates. */
 export const HUB_GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorch_tanh: 'gelu_tanh'} as const;
 export type GateName = (typeof HUB_GATES)[keyof typeof HUB_GATES];
 

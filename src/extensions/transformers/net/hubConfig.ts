@@ -1,19 +1,19 @@
 import {damagedError, kindOf, listed, LoRAError, show, throwFaults} from '../../../platform/errors';
 import {duplicateKeys, nesting} from '../../../platform/formats/jsonText';
 
-/** The largest number of a 32-bit float. */
+/** The largest 32-bit float. */
 const MOST_OF_FLOAT = 3.4028234663852886e38;
 
-/** Reads an untrusted `config.json` of a model of the hub, and collects what is wrong with it. */
+/** Reads the `config.json` of an untrusted model of the hub and collects its faults. Only checked values are used. */
 export class HubConfig {
   private constructor(
     private readonly fields: Readonly<Record<string, unknown>>,
-    /** What the config is of. */
+    /** What the config belongs to, such as "model". */
     private readonly whose: string,
     private readonly faults: string[] = [],
   ) {}
 
-  /** @throws LoRAError if it is no JSON object. */
+  /** @throws LoRAError if it is not a JSON object. */
   static parse(config: string | object, whose = 'model'): HubConfig {
     let fields: unknown = config;
     if (typeof config === 'string') {
@@ -36,13 +36,13 @@ export class HubConfig {
     return new HubConfig(fields as Record<string, unknown>, whose);
   }
 
-  /** The same config with each field under the family's own name for it, where the file has the common one. */
+  /** The same config with common names of fields replaced by the family's own names. */
   named(commonNames: Readonly<Record<string, string>>): HubConfig {
     const fields = {...this.fields};
     for (const [name, common] of Object.entries(commonNames)) {
       const [own, other] = [this.get(name), this.get(common)];
       if (own !== undefined && other !== undefined && own !== other) {
-        this.faults.push(`${name} is ${show(own)}, and ${common}, another name for it, ${show(other)}.`);
+        this.faults.push(`${name} is ${show(own)}, but ${common}, another name for it, is ${show(other)}.`);
       }
       if (other !== undefined) {
         fields[name] = other;
@@ -51,7 +51,7 @@ export class HubConfig {
     return new HubConfig(fields, this.whose, this.faults);
   }
 
-  /** The config that stands in a field, of a part of the model; without it, one in which nothing is said. */
+  /** The config of a part of the model, which is the value of a field; empty if the field is missing. */
   section(name: string): HubConfig {
     const fields = this.valueOf(name, {});
     if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
@@ -61,29 +61,29 @@ export class HubConfig {
     return new HubConfig(fields as Record<string, unknown>, this.whose, this.faults);
   }
 
-  /** All that it says. */
+  /** All fields. */
   asObject(): object {
     return {...this.fields};
   }
 
-  /** The same config with these fields where it has none. */
+  /** The same config with defaults for missing fields. */
   withDefaults(defaults: Readonly<Record<string, unknown>>): HubConfig {
     const missing = Object.entries(defaults).filter(([name]) => this.get(name) === undefined);
     return new HubConfig({...this.fields, ...Object.fromEntries(missing)}, this.whose, this.faults);
   }
 
-  /** A field as it is, `undefined` where it is missing. */
+  /** The raw value of a field, `undefined` if it is missing. */
   get(name: string): unknown {
     return Object.hasOwn(this.fields, name) ? this.fields[name] : undefined;
   }
 
-  /** `null` does not count as missing: transformers refuses it too. */
+  /** `null` does not count as missing, because transformers refuses it too. */
   private valueOf(name: string, otherwise: unknown): unknown {
     const value = this.get(name);
     return value === undefined ? otherwise : value;
   }
 
-  /** A positive whole number; without `otherwise` it has to be there. */
+  /** A positive integer, required unless there is a default. */
   count(name: string, otherwise?: number): number {
     const value = this.valueOf(name, otherwise);
     if (!Number.isSafeInteger(value) || (value as number) <= 0) {
@@ -93,22 +93,22 @@ export class HubConfig {
     return value as number;
   }
 
-  /** A whole number from 0 on. */
+  /** A non-negative integer. */
   whole(name: string): number {
     const value = this.get(name);
     if (!Number.isSafeInteger(value) || (value as number) < 0) {
-      this.faults.push(`${name} must be an integer from 0 on, got ${show(value)}.`);
+      this.faults.push(`${name} must be a non-negative integer, got ${show(value)}.`);
       return 0;
     }
     return value as number;
   }
 
-  /** A positive whole number, which may be missing or `null`. */
+  /** A positive integer, optional or `null`. */
   countOr(name: string, otherwise: number): number {
     return this.get(name) == null ? otherwise : this.count(name);
   }
 
-  /** A whole number from 0 on, below the number that another field has. */
+  /** A non-negative integer below the value of another field. */
   index(name: string, {otherwise, below}: {otherwise?: number; below: string}): number {
     const value = this.valueOf(name, otherwise);
     const count = this.count(below);
@@ -119,7 +119,7 @@ export class HubConfig {
     return value as number;
   }
 
-  /** A positive number that a 32-bit float can hold, and no larger than `most`. */
+  /** A positive number that fits a 32-bit float, at most `most`. */
   number(name: string, otherwise: number, most = MOST_OF_FLOAT): number {
     const value = this.valueOf(name, otherwise);
     if (typeof value !== 'number' || !(value > 0 && value <= most)) {
@@ -139,7 +139,7 @@ export class HubConfig {
     return value;
   }
 
-  /** What stands in a table under the name that a field has. */
+  /** The entry of a table for the value of a field. */
   choice<T>(name: string, table: Readonly<Record<string, T>>, otherwise: string): T {
     const value = this.valueOf(name, otherwise);
     if (typeof value !== 'string' || !Object.hasOwn(table, value)) {
@@ -149,12 +149,12 @@ export class HubConfig {
     return table[value] as T;
   }
 
-  /** Refuses a field with any other value than those that there is code for. */
+  /** Refuses a field with an unsupported value. */
   expect(name: string, ...allowed: unknown[]): void {
     const value = this.get(name);
     if (value !== undefined && !allowed.includes(value)) {
       this.faults.push(
-        `${name} is ${show(value)}, for which there is no code here; it may be ${allowed.map(show).join(' or ')}.`,
+        `${name} is ${show(value)}, which is not supported. Supported: ${allowed.map(show).join(', ')}.`,
       );
     }
   }
@@ -165,6 +165,6 @@ export class HubConfig {
 
   /** @throws LoRAError with a line for each fault. */
   check(): void {
-    throwFaults(this.faults, 'ERR_UNSUPPORTED', `The ${this.whose}'s config does not fit:`);
+    throwFaults(this.faults, 'ERR_UNSUPPORTED', `The ${this.whose}'s config is not supported:`);
   }
 }

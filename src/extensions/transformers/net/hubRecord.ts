@@ -3,23 +3,23 @@ import type {Values} from '../../../platform/formats/layout';
 import {type Architecture, type Pooling, type Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
 
-/** Under which a model keeps what the hub would say of it, adapted and saved too. */
+/** The key in a model's metadata for its record of the hub. */
 export const HUB = 'hub';
 
-/** What a model was made by. */
+/** The origin of a model. */
 export interface HubRecord {
-  /** `config.json` of the model as it is: of its class, and with as many labels as it has. */
+  /** The `config.json` of the model as it is now: with its class and number of labels. */
   config: Record<string, unknown>;
   pooling: Pooling;
   tokenTypes: boolean;
-  /** The tensors of the files that the class has in PyTorch, but the model does not compute with. */
+  /** Tensors of the files that PyTorch's class has, but the model does not use. */
   uncomputed: readonly string[];
 }
 
-/** Those tensors, by the record. Models that are made of a model have its record, as long as they are not saved. */
+/** Those tensors by record. Models derived from a model share its record until they are saved. */
 export const UNCOMPUTED = new WeakMap<object, Map<string, Values>>();
 
-/** What is to be kept of a model that is made by a config. */
+/** The record of a model that is built from a config. */
 export function hubRecord(
   architecture: Architecture,
   given: HubConfig,
@@ -27,7 +27,7 @@ export function hubRecord(
   uncomputed: Iterable<string>,
   asked?: string,
 ): HubRecord {
-  // As JSON, which is all that a model of tfjs takes with it: an object of a program may have entries without a value.
+  // As JSON, because tfjs saves nothing else: an object in memory may have undefined entries.
   const asJSON = JSON.parse(JSON.stringify(given.asObject())) as Record<string, unknown>;
   const {architectures, num_labels: _, ...config} = asJSON;
   const ofHead = Object.keys(architecture.classes).filter(name => architecture.classes[name] === head);
@@ -52,7 +52,7 @@ export function hubRecord(
   };
 }
 
-/** What a model says that it was made by; nothing of it is believed. */
+/** The record in a model's metadata, which is untrusted. */
 export function hubRecordOf(model: tf.LayersModel): Partial<Record<keyof HubRecord, unknown>> | undefined {
   const metadata = model.getUserDefinedMetadata() as Record<string, unknown> | undefined;
   const record = metadata?.[HUB];

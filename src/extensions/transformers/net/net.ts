@@ -13,13 +13,13 @@ import {type PoolingMode, SequencePooling} from '../layers/sequencePooling';
 import {TiedDense} from '../layers/tiedDense';
 import type {Expected, NetSources, Part, StockArgs} from './netSources';
 
-/** A tensor of the graph. It is missing while a model is only planned. */
+/** A tensor of the graph; `null` while a model is only planned. */
 export type NetTensor = tf.SymbolicTensor | null;
 
 /** Activations by the names that configs have for them. */
 export type ActivationName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'silu' | 'tanh';
 
-/** The name in a file of a weight that is no module's, behind that of its module, and its shape. */
+/** The file name of a weight without its own module, after its module's name, and its shape. */
 export type InFile = [name: string, shape: number[]];
 
 /** How a linear layer is stored: as PyTorch's `Linear`, `[out, in]`, or as GPT-2's `Conv1D`, `[in, out]`. */
@@ -28,30 +28,29 @@ interface DenseOptions {
   conv1d?: boolean;
   /** Starts from N(0, deviation) instead of a file. */
   fresh?: number;
-  /** The weights of the file that serve where the file has none of these names. */
+  /** Weights of the file to use instead if these names are missing. */
   orElse?: string | undefined;
   biasOrElse?: string | undefined;
-  /** Which part of what serves it is. */
+  /** Which part of those to use. */
   part?: Part | undefined;
 }
 
 /**
- * Architectures are written with it: each function adds a layer under the name of a module of the hub. A model is
- * planned first, without a tensor made, to compare what it would hold with what the files have, and then built. A name
- * that returns is the same layer once more.
+ * Builds models from architectures. Each method adds a layer under the name of a module of the hub. A model is first
+ * planned, without tensors, to compare its weights with the files, and then built. A repeated name is the same layer.
  */
 export class Net {
   readonly expected: Expected[] = [];
   readonly layers = new Map<string, tf.layers.Layer>();
-  /** The names of the layers whose weights no file has, once they are built. */
+  /** The names of layers whose weights are not in the files, once they are built. */
   readonly newLayers: string[] = [];
   private readonly expectedNames = new Set<string>();
   private readonly blocks = new Map<string, CheckpointedBlock>();
-  /** The bytes of the kernels that no file has. */
+  /** The bytes of kernels that are not in the files. */
   newBytes = 0;
 
   private constructor(
-    /** Whether this is the plan, in which nothing is made. Sizes in the config are not compared with the files yet. */
+    /** Whether this is the plan, which makes nothing. Sizes in the config are not yet compared with the files. */
     readonly isPlan: boolean,
     private readonly gradientCheckpointing: boolean,
     private readonly sources: NetSources,
@@ -65,12 +64,15 @@ export class Net {
     return new Net(false, gradientCheckpointing, sources);
   }
 
-  /** Numbers of each position, `[batch, positions]`; with `axes` of 2, of each position in several choices. */
+  /**
+   * An input of integers for each position, `[batch, positions]`, or with two `axes` for each position of several
+   * choices.
+   */
   input(name: string, axes = 1): NetTensor {
     return this.isPlan ? null : tf.input({shape: new Array<null>(axes).fill(null), dtype: 'int32', name});
   }
 
-  /** Images, `[batch, height, width, channels]`. */
+  /** An input of images, `[batch, height, width, channels]`. */
   images(name: string, channels: number): NetTensor {
     return this.isPlan ? null : tf.input({shape: [null, null, channels], name});
   }
@@ -84,7 +86,7 @@ export class Net {
     return this.apply(name, [x], () => new ChoiceRows({name}));
   }
 
-  /** Inputs are the scores and the tokens. */
+  /** Inputs are the logits and the tokens. */
   choiceScores(name: string, inputs: NetTensor[]): NetTensor {
     return this.apply(name, inputs, () => new ChoiceScores({name}));
   }
@@ -95,7 +97,7 @@ export class Net {
     return this.apply(name, [ids], () => this.made(name, 'Embedding', args) ?? tf.layers.embedding(args));
   }
 
-  /** Inputs are the states, and with `padding` the tokens. */
+  /** Inputs are the states, and with `padding` also the tokens. */
   positions(
     name: string,
     {rows, width, padding}: {rows: number; width: number; padding?: number | undefined},
@@ -138,7 +140,7 @@ export class Net {
     return this.apply(name, inputs, () => new RMSNormalization({epsilon, addsOne, name}));
   }
 
-  /** Normalizes each head, of `size` numbers, by itself. */
+  /** Normalizes each head of `size` values separately. */
   headNorm(
     name: string,
     size: number,
@@ -150,7 +152,7 @@ export class Net {
     return this.apply(name, [x], () => new RMSNormalization({epsilon, size, addsOne, name}));
   }
 
-  /** Multiplies numbers with a factor; without one, or with 1, they stay. */
+  /** Multiplies by a factor, unless it is missing or 1. */
   scale(name: string, factor: number | undefined, x: NetTensor): NetTensor {
     return factor === undefined || factor === 1 ? x : this.apply(name, [x], () => new Scaling({factor, name}));
   }
@@ -190,7 +192,7 @@ export class Net {
     return this.apply(name, [x], () => new TiedDense({table: {name: table}, useBias: bias, name}));
   }
 
-  /** What attention adds for distances. The input is a sequence. */
+  /** Adds a bias for distances to attention scores. The input is a sequence. */
   relativeBias(
     name: string,
     [buckets, heads]: [buckets: number, heads: number],
@@ -223,14 +225,14 @@ export class Net {
     });
   }
 
-  /** Inputs are the gate and what it lets through, or one that has both beside each other. */
+  /** Inputs are the gate and the values, or one tensor with both. */
   gate(name: string, kind: 'silu' | 'gelu' | 'gelu_tanh', inputs: NetTensor[]): NetTensor {
     const packed = inputs.length === 1;
     const args = kind === 'silu' ? {} : {activation: 'gelu' as const, approximate: kind === 'gelu_tanh'};
     return this.apply(name, inputs, () => new GatedActivation({...args, packed, name}));
   }
 
-  /** Inputs behind each other along the last axis. */
+  /** Concatenates inputs along the last axis. */
   concatenate(name: string, inputs: NetTensor[]): NetTensor {
     return this.apply(name, inputs, () => tf.layers.concatenate({name}));
   }
@@ -243,21 +245,20 @@ export class Net {
     return this.apply(name, inputs, () => tf.layers.add({name}));
   }
 
-  /** Inputs are the states and a mask, and with `padding` the tokens. */
+  /** Inputs are the states and a mask, and with `padding` also the tokens. */
   pool(name: string, mode: PoolingMode, inputs: NetTensor[], padding?: number): NetTensor {
     const args = padding === undefined ? {} : {padding};
     return this.apply(name, inputs, () => new SequencePooling({mode, ...args, name}));
   }
 
-  /** Of the positions behind the first `skip`. */
+  /** Pools the positions after the first `skip`. */
   poolBehind(name: string, skip: number, mode: PoolingMode, x: NetTensor): NetTensor {
     return this.apply(name, [x], () => new SequencePooling({mode, skip, name}));
   }
 
   /**
-   * One of several equal parts of the model, whose tensors are computed again in the backward pass, if the model
-   * checkpoints. The last quarter keeps its tensors: the backward pass frees these first, before its peak in the other
-   * blocks.
+   * One of several equal blocks. With gradient checkpointing the backward pass computes its tensors again. The last
+   * quarter of the blocks keeps its tensors: the backward pass frees those first, before its peak in the others.
    */
   block(
     {name, index, count}: {name: string; index: number; count: number},
@@ -280,7 +281,10 @@ export class Net {
     return model.apply(outer) as tf.SymbolicTensor;
   }
 
-  /** Says that the files have a weight of a layer, by its names there and in the layer. What is said first counts. */
+  /**
+   * Declares that the files have a weight of a layer, by its names in the file and the layer. The first declaration
+   * counts.
+   */
   expect(
     layer: string,
     torchName: string,
@@ -299,7 +303,7 @@ export class Net {
     return this.sources.make?.(fileNameOf(name, 'weight'), className, args);
   }
 
-  /** Applies the layer of a name, or makes it. Of one whose weights the files have, none is drawn at random. */
+  /** Applies the layer of a name, or makes it. If the files have its weights, they are not drawn at random. */
   apply(name: string, inputs: NetTensor[], make: () => tf.layers.Layer, fromFile = true): NetTensor {
     if (this.isPlan) {
       return null;
@@ -318,7 +322,7 @@ export class Net {
   }
 }
 
-/** The name that a weight of a layer has in files of the hub. */
+/** The name of a layer's weight in files of the hub. */
 export function fileNameOf(layer: string, torchName: string): string {
   return `${layer.replaceAll('/', '.')}.${torchName}`;
 }

@@ -1,19 +1,19 @@
 import type * as tf from '@tensorflow/tfjs';
 
-/** A weight of a model, and where it stands in a file of the hub. */
+/** A weight of a model and its tensor in a file of the hub. */
 export interface Expected {
   /** `encoder.layer.0.attention.self.query.weight`. */
   fileName: string;
-  /** What serves where the file has nothing of that name. */
+  /** The tensor to use if the file does not have that name. */
   orElse: string | undefined;
   /** Its shape in the file. */
   shape: number[];
-  /** The layer, by its name, and the weight of it, by the name in `addWeight`. */
+  /** The name of the layer, and of its weight in `addWeight`. */
   layer: string;
   weight: string;
-  /** The order in which the axes of the file are those of the weight, if it is another one. */
+  /** The permutation of the axes from the file to the weight, if there is one. */
   axes: readonly number[] | undefined;
-  /** Which of several equal parts of the first axis it is of what serves. Default: all of it. */
+  /** Which of several equal parts of the first axis to use. Default: the whole tensor. */
   part: Part | undefined;
 }
 
@@ -21,17 +21,19 @@ export interface Expected {
 export interface Part {
   index: number;
   of: number;
-  /** Whether the hub's models of today have the whole too. Default: older files alone. */
+  /** Whether current models of the hub have the joined tensor too. Default: only older files. */
   joined?: true;
 }
 
-/** What a model is made of beside its config. */
+/** What a model is built from, besides its config. */
 export interface NetSources {
-  /** Whether the files have a tensor of a name, with or without the prefix of the body. */
+  /** Whether the files have a tensor, with or without the prefix of the body. */
   has: (fileName: string) => boolean;
   /** Whether a tied output head computes with the token embedding itself. */
   tied: boolean;
-  /** A layer whose weight of that name the files have in another form than numbers; `undefined` for a stock layer. */
+  /**
+   * A layer for a weight that the files do not hold as floats, such as a quantized one; `undefined` for a stock layer.
+   */
   make?: (fileName: string, className: 'Dense' | 'Embedding', args: StockArgs) => tf.layers.Layer | undefined;
 }
 

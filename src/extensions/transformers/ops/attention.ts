@@ -10,19 +10,19 @@ import {
 } from '../kernels/transformer';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 
-/** Scores of at most so many pairs of a query and a key are held at a time. */
+/** The most scores (pairs of a query and a key) that are held at a time. */
 const PAIRS = 2 ** 24;
-/** Added to the score of a key that is not seen. */
-const UNSEEN = -3e4; // 16-bit floats hold no more than 65,504, and 0 · ∞ is not a number
+/** Added to the scores of masked keys. */
+const UNSEEN = -3e4; // 16-bit floats hold at most 65,504, and 0 · ∞ is NaN
 
 /**
- * `softmax(scale·q·kᵀ + bias)·v` by heads, differentiable in `q`, `k`, `v` and the bias. What a query may not see, by
- * `mask`, `causal` or `window`, counts for nothing, and a query that may see nothing gets zeros.
+ * `softmax(scale·q·kᵀ + bias)·v` for each head, differentiable in `q`, `k`, `v` and the bias. Keys hidden by `mask`,
+ * `causal` or `window` have no influence. A query that may not attend to any key returns zeros.
  *
- * Of the forward pass only the inputs are kept: the weights of queries and keys, `[batch, heads, queries, keys]`, are
- * computed again in the backward pass, in blocks of queries. (Dao et al., "FlashAttention", arXiv 2205.14135, §3.)
+ * Only the inputs are kept. The backward pass computes the attention weights, `[batch, heads, queries, keys]`, again,
+ * in blocks of queries. (Dao et al., "FlashAttention", arXiv 2205.14135, §3.)
  *
- * @param mask `[batch, keys]`, 0 for a key that nobody sees; `null` for none.
+ * @param mask `[batch, keys]`, 0 for keys that no query attends to; `null` for none.
  */
 export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor3D {
   const isPacked = 'packed' in inputs;
@@ -50,7 +50,7 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
   }) as tf.Tensor3D;
 }
 
-/** Queries, keys and values by heads of the keys; queries that share keys stand one after the other. */
+/** Queries, keys and values by heads of the keys. Queries of several heads that share keys are stacked. */
 interface ByHead {
   q: tf.Tensor4D; // [batch, keyValueHeads, group · queries, size]
   k: tf.Tensor4D; // [batch, keyValueHeads, keys, size]
@@ -89,7 +89,7 @@ function fromHeads(y: tf.Tensor4D, heads: number): tf.Tensor3D {
   return tf.reshape(together, [batch, positions, heads * size]);
 }
 
-/** What blocks of queries may see: 1 or 0, `[batch or 1, 1, group · queries or 1, keys]`; `null` where they see all. */
+/** What blocks of queries attend to: 1 or 0, `[batch or 1, 1, group · queries or 1, keys]`; `null` if to all keys. */
 function visibility(
   mask: tf.Tensor | null,
   {causal, window, heads, keyValueHeads}: AttentionSettings,
@@ -102,7 +102,7 @@ function visibility(
   const {behind, ahead} = reachOf({causal, window: window ?? null});
   const positions = tf.reshape(tf.range(keys - queries + from, keys - queries + from + rows), [rows, 1]);
   const distances = tf.sub(tf.range(0, keys), positions); // [rows, keys]
-  const most = queries + keys; // 16-bit floats hold no more than 65,504
+  const most = queries + keys; // 16-bit floats hold at most 65,504
   const isNear = tf.logicalAnd(
     tf.lessEqual(distances, Math.min(ahead, most)),
     tf.greaterEqual(distances, -Math.min(behind, most)),
@@ -120,17 +120,20 @@ function weightsOf({q, k}: Pick<ByHead, 'q' | 'k'>, seen: tf.Tensor | null, bias
   if (seen === null) {
     return tf.softmax(scores);
   }
-  // Where nothing is seen, the softmax is uniform; the product makes it zero.
+  // If all keys are hidden, the softmax is uniform; the product makes it zero.
   return tf.mul(tf.softmax(tf.add(scores, tf.mul(tf.sub(1, seen), UNSEEN))), seen);
 }
 
-/** Blocks of queries, `[first, how many]`, whose scores may be held at a time. */
+/** Blocks of queries, `[first, count]`, whose scores may be held at a time. */
 function blocksOf(batch: number, heads: number, queries: number, keys: number): [from: number, rows: number][] {
   const most = Math.max(1, Math.floor(PAIRS / Math.max(1, batch * heads * keys)));
   return Array.from({length: Math.ceil(queries / most)}, (_, i) => [i * most, Math.min(most, queries - i * most)]);
 }
 
-/** A block of scaled queries, the weights of the keys for it, and a function for the same positions elsewhere. */
+/**
+ * A scaled block of queries, the attention weights for it, and a function that takes the same block of a tensor like
+ * the queries.
+ */
 interface Block {
   q: tf.Tensor4D;
   weights: tf.Tensor4D;

@@ -4,24 +4,25 @@ import {misfitError, showShape} from '../../../platform/errors';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 import {transformerKernels} from '../kernels/transformer';
 
-/** How a cross-entropy is taken. */
+/** Options of a cross-entropy. */
 export interface CrossEntropyOptions {
   /** The target of positions that do not count. Default: −100, as in PyTorch. */
   ignoreIndex?: number;
 }
 
 /**
- * Computes the mean, over all positions that count, of `log Σ exp(z) − z[target]`, from logits and whole numbers: no
- * one-hot targets, no probabilities. Where no position counts it is 0.
+ * Computes the mean of `log Σ exp(z) − z[target]` over all positions that count, from logits and class indices, without
+ * one-hot targets or probabilities. If no position counts, the mean is 0.
  *
  *     loss = crossEntropyFromLogits(labels, model.apply([ids, mask]))
  *
- * @param targets numbers of classes, of any shape.
- * @param logits of that shape and one axis more, the classes.
- * @param options which target does not count: `ignoreIndex`.
+ * @param targets class indices, of any shape.
+ * @param logits of that shape, with a last axis of classes.
+ * @param options `ignoreIndex`, the target that does not count.
  * @returns the mean, a scalar.
- * @throws LoRAError `ERR_MISFIT` if the shapes do not fit each other, or a target is no class and not ignored. On a
- *     graphics card, which would have to be waited for, such a target makes the loss NaN and the gradient zero.
+ * @throws LoRAError `ERR_MISFIT` if the shapes do not match, or a target is neither a class nor ignored. On WebGL and
+ *     WebGPU targets are not read; such a target makes the loss NaN and the gradient zero.
+ *
  * @experimental
  */
 export function crossEntropyFromLogits(
@@ -33,7 +34,7 @@ export function crossEntropyFromLogits(
   const positions = classes === 0 ? 0 : logits.size / classes;
   if (logits.rank < 1 || classes === 0 || targets.size !== positions) {
     throw misfitError(
-      `The targets must be whole numbers, one for each position of the logits ${showShape(logits.shape)}: ` +
+      `The targets must be class indices, one for each position of the logits ${showShape(logits.shape)}: ` +
         `expected shape ${showShape(logits.shape.slice(0, -1))}, got ${showShape(targets.shape)}.`,
     );
   }
@@ -53,7 +54,7 @@ export function crossEntropyFromLogits(
   }) as tf.Scalar;
 }
 
-/** The value alone, of targets that were checked; it has no gradient. */
+/** The value for targets that were checked, without a gradient. */
 export function crossEntropyValue(targets: tf.Tensor, logits: tf.Tensor, ignoreIndex: number): tf.Tensor {
   return transformerKernels()?.crossEntropy(logits, targets, ignoreIndex) ?? composed(logits, targets, ignoreIndex);
 }
@@ -66,7 +67,7 @@ function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number):
   const wrong = values.findIndex(value => value !== ignoreIndex && !(value >= 0 && value < classes && value % 1 === 0));
   if (wrong >= 0) {
     throw misfitError(
-      `Target ${wrong} is ${values[wrong]}, and must be the number of a class, a whole number from 0 to ` +
+      `Target ${wrong} is ${values[wrong]}. It must be a class index, an integer from 0 to ` +
         `${classes - 1}, or ${ignoreIndex} for a position that does not count (ignoreIndex).`,
     );
   }
@@ -87,7 +88,10 @@ function composedGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, 
   return tf.reshape(steps, logits.shape);
 }
 
-/** Logits row by row, the targets, 1 for the positions that count, and whether one of these has no such class. */
+/**
+ * The logits as rows, the targets as integers, 1 for the positions that count, and whether one of these has an invalid
+ * target.
+ */
 export function positionsOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
   const given = tf.cast(tf.reshape(targets, [-1]), 'float32');
   const numbers = tf.cast(given, 'int32');
@@ -104,8 +108,8 @@ export function positionsOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: 
   };
 }
 
-/** Zeros for a number that is no class. */
+/** One-hot rows, with zeros for an invalid class. */
 export function oneHot(numbers: tf.Tensor, classes: number): tf.Tensor {
-  // Asked for floats, `tf.oneHot` on wasm returns the bits of integers.
+  // With dtype float, `tf.oneHot` on WASM returns the bits of integers.
   return tf.cast(tf.oneHot(numbers as tf.Tensor1D, classes), 'float32');
 }

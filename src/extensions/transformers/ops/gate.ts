@@ -4,7 +4,7 @@ import {type GateKind, transformerKernels} from '../kernels/transformer';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 
 /**
- * `f(x)·up`, or `f(x)`, differentiable in both. Of the forward pass only the inputs are kept.
+ * `f(x)·up`, or `f(x)`, differentiable in both. Only the inputs are kept for the backward pass.
  *
  *     gelu(x) = x·Φ(x)    gelu_tanh(x) = x·sigmoid(2·√(2/π)·(x + 0.044715·x³))    silu(x) = x·sigmoid(x)
  */

@@ -5,10 +5,11 @@ import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 import {isRecording} from '../../../platform/tfjs/engine';
 
 /**
- * The rows of `x`, or of `x + residual`, normalized: `γ·(x − μ)/√(σ² + ε) + β`, or, not centered,
- * `γ·x/√(mean of x² + ε)`.
+ * Normalizes the rows of `x`, or of `x + residual`: `γ·(x − μ)/√(σ² + ε) + β`, or, if not centered, `γ·x/√(mean of x² +
+ * ε)`.
  *
- * Differentiable in all of it. Kept are the rows before the normalization alone; their statistics are computed again.
+ * Differentiable in all inputs. Only the rows before the normalization are kept; the backward pass computes their
+ * statistics again.
  */
 export function normalizeRows(
   x: tf.Tensor,
@@ -31,7 +32,7 @@ export function normalizeRows(
       const kernels = transformerKernels();
       let dx: tf.Tensor | undefined;
       const ofRows = () => {
-        // The tape adds to a gradient that it is given, and disposes it: each input has its own.
+        // The tape adds to the gradients that it gets, and disposes of them, so each input needs a separate tensor.
         if (dx !== undefined) {
           return tf.clone(dx);
         }

@@ -1,10 +1,10 @@
-/** One number of a resampled row: the first of the numbers that it is made of, and what each is multiplied with. */
+/** The weights of one resampled value, and the first value that they apply to. */
 export interface Taps {
   first: number;
   weights: number[];
 }
 
-/** A filter of Pillow: its value `x` steps from the middle, and how far it reaches. */
+/** A filter of Pillow: its value at a distance `x` from the center, and its radius. */
 interface Filter {
   reach: number;
   at(x: number): number;
@@ -18,14 +18,14 @@ const FILTERS = {
   lanczos: {reach: 3, at: x => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0)},
 } satisfies Record<string, Filter>;
 
-/** The filters that images are resampled with; `'nearest'` takes the nearest number as it is. */
+/** The resampling filters; `'nearest'` takes the nearest value. */
 export type Resampling = keyof typeof FILTERS | 'nearest';
 
 /**
- * How `to` numbers are made of `from`, as Pillow does it, and PyTorch with `antialias`: a filter as wide as what one
- * number stands for.
+ * The weights for resampling `from` values to `to`, as in Pillow, and in PyTorch with `antialias`: the filter is as
+ * wide as the input of one output value.
  *
- * @param part of the `to` numbers the first that is wanted, and how many are. Default: all.
+ * @param part the first output value that is needed, and how many. Default: all.
  */
 export function filteredTaps(
   from: number,
@@ -49,7 +49,7 @@ export function filteredTaps(
   });
 }
 
-/** Pillow adds up the positions of what it takes, so that the rounding of all sums before counts. */
+/** Pillow sums up positions step by step, so rounding errors accumulate. */
 function nearestTaps(from: number, to: number, [begin, count]: readonly [begin: number, count: number]): Taps[] {
   const taps: Taps[] = [];
   const step = from / to;
@@ -62,8 +62,8 @@ function nearestTaps(from: number, to: number, [begin, count]: readonly [begin: 
 }
 
 /**
- * How `to` numbers are made of `from` by PyTorch's `interpolate` with `mode: 'bicubic'`: four neighbours, however small
- * the result; beyond the ends the last number goes on.
+ * The weights for resampling `from` values to `to` as in PyTorch's `interpolate` with `mode: 'bicubic'`: four neighbors
+ * whatever the size of the result; the edges are repeated.
  */
 export function cubicTaps(from: number, to: number): Taps[] {
   return Array.from({length: to}, (_, i) => {
@@ -80,7 +80,7 @@ export function cubicTaps(from: number, to: number): Taps[] {
   });
 }
 
-/** The cubic of convolution whose slope at 1 is `a`. (Keys, 1981.) */
+/** The cubic convolution kernel with parameter `a`. (Keys, 1981.) */
 function cubic(x: number, a: number): number {
   if (x < 1) {
     return ((a + 2) * x - (a + 3)) * x * x + 1;
@@ -100,7 +100,7 @@ export interface Pixels {
   channels: number;
 }
 
-/** The bits behind the point of Pillow's weights. */
+/** The fractional bits of Pillow's weights. */
 const PRECISION = 22;
 
 /** The size of an image. */
@@ -110,8 +110,8 @@ export interface ImageSize {
 }
 
 /**
- * An image in another size, or a part of that, with the bits that Pillow 13 gives: along rows and along columns, by
- * weights of 22 bits, rounded to whole colors after each. Only what the part is made of is computed.
+ * Resizes an image, or a part of the result, with the same bits as Pillow 13: along rows and columns, with weights of
+ * 22 bits, rounded to integers after each pass. Only the input of the part is computed.
  */
 export function resized(
   {data, width, height, channels}: Pixels,
@@ -123,7 +123,7 @@ export function resized(
   const rows = filteredTaps(height, size.height, resampling, [part.top, part.height]);
   const lost = {width: width - size.width, height: height - size.height};
   const result = {width: part.width, height: part.height, channels};
-  // The order that makes fewer numbers, as Pillow counts them. What is rounded in between depends on it.
+  // The order with fewer operations, counted as in Pillow. The intermediate rounding depends on it.
   if (lost.height > 0 && lost.height > 2 * lost.width) {
     const down = resample(data, rows, {from: height, lines: 1, step: width * channels});
     return {...result, data: resample(down, columns, {from: width, lines: part.height, step: channels})};
@@ -136,7 +136,7 @@ export function resized(
   return {...result, data: resample(along, below, {from: lines, lines: 1, step: part.width * channels})};
 }
 
-/** Makes numbers of each of some lines, which have `from` steps of `step` numbers. */
+/** Resamples lines of `from` values that are `step` apart. */
 function resample(
   data: Uint8Array,
   taps: readonly Taps[],

@@ -15,7 +15,7 @@ export interface Angles {
  *
  * @param x `[batch, positions, heads · size]`. Values of a head beyond `2 · half` stay as they are.
  * @param anglesOf makes the tables; called again in the backward pass.
- * @param mask what the angles depend on, if they do.
+ * @param mask the input that the angles depend on, if any.
  */
 export function rotate(
   x: tf.Tensor3D,

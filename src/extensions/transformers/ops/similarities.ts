@@ -1,18 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 
-/** How two embeddings are compared: by the cosine of their angle, or by their product. */
+/** How two embeddings are compared: by the cosine of their angle, or by their dot product. */
 export type Similarity = 'cosine' | 'dot';
 
 /**
- * Computes how alike embeddings are, each with each: `cos(aᵢ, bⱼ)` or `aᵢ·bⱼ`, `[n, width]` and `[m, width]` → `[n,
+ * Computes the similarities of all pairs of embeddings: `cos(aᵢ, bⱼ)` or `aᵢ·bⱼ`, `[n, width]` and `[m, width]` → `[n,
  * m]`.
  *
  * @param one embeddings, `[n, width]`.
  * @param other embeddings, `[m, width]`.
  * @param similarity `'cosine'` or `'dot'`.
  * @returns `[n, m]`.
- * @throws LoRAError `ERR_OPTION` if there is no such similarity, `ERR_MISFIT` if the shapes do not fit each other.
+ * @throws LoRAError `ERR_OPTION` if the similarity is unknown, `ERR_MISFIT` if the shapes do not match.
  * @example
  *     const scores = similarities(tf.ones([2, 8]), tf.ones([3, 8])); // [2, 3]
  * @experimental
@@ -26,7 +26,7 @@ export function similarities(one: tf.Tensor, other: tf.Tensor, similarity: Simil
   });
 }
 
-/** Rows of length 1; rows of zeros stay, and have no gradient. */
+/** Rows scaled to length 1. Rows of zeros stay zero and have no gradient. */
 export function normalized(rows: tf.Tensor): tf.Tensor2D {
   const normalize = tf.customGrad((x, save) => {
     const squares = tf.sum(tf.square(x as tf.Tensor), 1, true);
@@ -46,7 +46,7 @@ export function normalized(rows: tf.Tensor): tf.Tensor2D {
   return normalize(rows) as tf.Tensor2D;
 }
 
-/** The square of a length that is taken for 0, as in PyTorch. */
+/** Squared lengths below this count as 0, as in PyTorch. */
 const SHORTEST = 1e-24;
 
 function checkSimilarity(similarity: Similarity): void {

@@ -183,7 +183,7 @@ describe('layers of transformers', () => {
         const {grads} = tf.variableGrads(() => tf.sum<tf.Scalar>(positions.apply([x, tokens]) as tf.Tensor));
         expect(Object.values(grads).map(numbers)).toEqual([[0, 0, 4, 2, 2, 0, 0]]);
         expect(() => positions.apply(x)).toThrow(
-          /counts positions by tokens, \[batch, positions\], a second input; got none/,
+          /derives positions from tokens, \[batch, positions\], as a second input; got none/,
         );
         positions.dispose();
       }),
@@ -206,7 +206,7 @@ describe('layers of transformers', () => {
       const table = random([4, 3], 1);
       positions.setWeights([table]);
       expect(numbers(positions.apply(x) as tf.Tensor)).toEqual(numbers(tf.slice(table, [1, 0], [2, 3])));
-      expect(() => positions.apply(tf.zeros([1, 4, 3]))).toThrow(/has 3 positions, and the sequence 4/);
+      expect(() => positions.apply(tf.zeros([1, 4, 3]))).toThrow(/has 3 positions, and the sequence has 4/);
       const types = new TypeEmbedding({rows: 4});
       types.apply(x);
       types.setWeights([table]);
@@ -270,7 +270,7 @@ describe('layers of transformers', () => {
     });
   });
 
-  test('a gate that comes with what it lets through gives what it gives of both', () => {
+  test('a gate packed with its values computes the same as separate inputs', () => {
     tf.tidy(() => {
       const [gate, up] = [random([2, 3, 4], 1), random([2, 3, 4], 2)];
       const layer = new GatedActivation({packed: true, activation: 'gelu'});
@@ -280,7 +280,7 @@ describe('layers of transformers', () => {
         expect(numbers(one.apply(tf.concat([gate, up], 2)) as tf.Tensor)).toEqual(numbers(apart));
       }
       expect(layer.computeOutputShape([null, null, 8])).toEqual([null, null, 4]);
-      expect(() => layer.apply(random([2, 3, 5], 1))).toThrow(/takes a gate and what it lets through/);
+      expect(() => layer.apply(random([2, 3, 5], 1))).toThrow(/takes a gate and values/);
     });
   });
 
@@ -394,14 +394,14 @@ describe('layers of transformers', () => {
       /rotary\.longer needs a positive factor and heads of more than 2 values, got \{"places":2,"factor":0\}/,
     ],
     [() => new GatedActivation({activation: 'relu' as 'silu'}), /activation must be 'silu' or 'gelu', got "relu"/],
-    [() => new RMSNormalization({epsilon: -1}), /epsilon must be a number from 0 on, got -1/],
+    [() => new RMSNormalization({epsilon: -1}), /epsilon must be a number of at least 0, got -1/],
     [() => new RMSNormalization({size: 0}), /size must be a positive integer, got 0/],
     [
       () => new RMSNormalization({size: 4}).apply(tf.input({shape: [3, 6]})),
-      /normalizes pieces of 4 numbers, got an axis of 6/,
+      /normalizes pieces of 4 values, got an axis of 6/,
     ],
     [() => new PositionEmbedding({rows: 0}), /rows must be a whole number, 1 or more, got 0/],
-    [() => new RMSNormalization().apply(tf.input({shape: [null, null]})), /whose last axis is known/],
+    [() => new RMSNormalization().apply(tf.input({shape: [null, null]})), /with a known last axis/],
   ])('what cannot be is refused: %s', (make, message) => {
     expect(make).toThrow(message);
   });

@@ -131,7 +131,7 @@ test('distances that have no row are refused', () => {
   tf.tidy(() => {
     const layer = new DistanceScores({heads: 1, span: 8, farthest: 4, name: 'c2p'});
     expect(() => layer.apply([tf.ones([1, 6, 2]), tf.ones([1, 16, 2])])).toThrow(
-      '"c2p" has rows for distances up to 4, and positions are up to 5 apart: cut the texts to 5 tokens.',
+      '"c2p" has rows for distances up to 4, but positions are up to 5 apart. Cut the texts to 5 tokens.',
     );
   });
 });

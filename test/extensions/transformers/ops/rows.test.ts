@@ -217,7 +217,7 @@ describe.each(BACKENDS)('on %s', backend => {
       await withoutLeaks(() =>
         tf.tidy(() => {
           const [targets, logits] = [tf.tensor1d([-100, 0, target]), random([3, 3], 1)];
-          const message = `Target 2 is ${target}, and must be the number of a class, a whole number from 0 to 2, or -100`;
+          const message = `Target 2 is ${target}. It must be a class index, an integer from 0 to 2, or -100`;
           expect(() => crossEntropyFromLogits(targets, logits)).toThrow(message);
         }),
       );
