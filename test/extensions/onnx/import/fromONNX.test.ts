@@ -1,6 +1,6 @@
 import {readFileSync} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, LoRAError, mergeLoRA} from '../../../../src/index';
+import {applyLoRA, disposeModel, LoRAError, mergeLoRA, replaceHead} from '../../../../src/index';
 import {OPERATIONS} from '../../../../src/extensions/onnx/lower/operations';
 import {field} from '../../../../src/extensions/onnx/file/protobuf';
 import {fromONNX, toONNX} from '../../../../src/onnx';
@@ -79,6 +79,25 @@ test('inputs and outputs keep the layout of the file where convolutions hold the
   expect(model.outputs[0]!.shape).toEqual([null, 1, 1, 3]);
   expect(outputOf(model, tf.tensor([1, 2, 3, 5, 6, 7], [1, 2, 1, 3]))).toEqual([3, 4, 5]);
   disposeModel(model);
+});
+
+test('a head that takes channels last is refused where the file gives them first', async () => {
+  const file = onnxFile({
+    nodes: [{op: 'Conv', inputs: ['x', 'w'], outputs: ['y'], name: 'conv'}],
+    initializers: [floats('w', [2, 2, 1, 1], [1, 0, 0, 1])],
+    inputs: [value('x', [null, 2, 3, 4])],
+    outputs: [value('y', [null, 2, 3, 4])],
+  });
+  const body = await fromONNX(file);
+  const last = body.layers.at(-1)!.name;
+  const pool = () => tf.layers.globalAveragePooling2d({name: 'pool'});
+  expect(() => replaceHead(body, [pool()], {at: last})).toThrow("{at: 'conv'}");
+  const model = replaceHead(body, [pool()], {at: 'conv'});
+  const turned = replaceHead(body, [tf.layers.permute({dims: [2, 3, 1], name: 'turned'}), pool()], {at: last});
+  const x = tf.range(0, 24).reshape([1, 2, 3, 4]);
+  expect(outputOf(model, x)).toEqual([5.5, 17.5]);
+  expect(outputOf(turned, x)).toEqual([5.5, 17.5]);
+  [turned, model, body].forEach(disposeModel);
 });
 
 test('a batch size that the file was made for is freed', async () => {
