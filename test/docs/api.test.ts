@@ -44,3 +44,7 @@ test('functions and classes are marked as experimental where docs/stability.md s
 test('there is a report for each entry point, and no other', () => {
   expect(readdirSync(REPORT).sort()).toEqual([...reports.keys()].map(point => `${point}.txt`).sort());
 });
+
+test('no type of the interface takes any object, such as a Date for a config', () => {
+  expect([...reports].filter(([, text]) => /[:|<(] ?object\b/.test(text)).map(([point]) => point)).toEqual([]);
+});

@@ -7,7 +7,7 @@ import {splitsOf, STARTS_TEXTS} from './splits';
 /** What the hub has in two files. */
 export interface TokenizerFiles {
   /** What the hub has as `tokenizer.json`. */
-  tokenizerJson: object;
+  tokenizerJson: Record<string, unknown>;
   /** What the hub has as `tokenizer_config.json`, with the chat template. */
   tokenizerConfig: {chat_template?: string; [name: string]: unknown};
 }

@@ -36,7 +36,7 @@ export class HubFiles {
   }
 
   /** A small JSON file; `undefined` if it is neither given nor in the folder. */
-  async config(name: Exclude<keyof typeof FILES, 'tokenizerJson'>): Promise<object | undefined> {
+  async config(name: Exclude<keyof typeof FILES, 'tokenizerJson'>): Promise<Record<string, unknown> | undefined> {
     const source = this.given[name] ?? (await this.inFolder(FILES[name]));
     return source === undefined ? undefined : HubConfig.parse(await configOf(source, this.limits), name).asObject();
   }
@@ -46,7 +46,7 @@ export class HubFiles {
    *
    * @throws LoRAError if it is neither given nor in the folder, or is not JSON.
    */
-  async tokenizerJson(): Promise<object> {
+  async tokenizerJson(): Promise<Record<string, unknown>> {
     const source = this.given.tokenizerJson ?? (await this.inFolder(FILES.tokenizerJson));
     if (source === undefined) {
       const place = this.folder === undefined ? 'was given' : `is in ${this.folder}`;
@@ -54,7 +54,7 @@ export class HubFiles {
     }
     const json = await textOf(source, {maxBytes: MOST_FETCHED, ...this.limits});
     try {
-      return (typeof json === 'string' ? JSON.parse(json) : json) as object;
+      return (typeof json === 'string' ? JSON.parse(json) : json) as Record<string, unknown>;
     } catch (error) {
       throw damagedError(`tokenizer.json is not valid JSON: ${messageOf(error)}`, {cause: error});
     }

@@ -1,7 +1,10 @@
 import {asLoRAError, kindOf, LoRAError, messageOf, unsupportedError} from '../../../platform/errors';
 
 /** A tokenizer class, such as `Tokenizer` of `@huggingface/tokenizers`. */
-export type TokenizerClass<T = unknown> = new (tokenizerJson: object, tokenizerConfig: object) => T;
+export type TokenizerClass<T = unknown> = new (
+  tokenizerJson: Record<string, unknown>,
+  tokenizerConfig: Record<string, unknown>,
+) => T;
 
 /** Renders chats as text in the format of the model. */
 export interface ChatTemplate {
@@ -20,8 +23,8 @@ export interface PeerClasses<T> {
 
 /** The hub's `tokenizer.json` and `tokenizer_config.json`, and the chat template of the model. */
 export interface TokenizerSource {
-  readonly tokenizerJson: object;
-  readonly tokenizerConfig: object;
+  readonly tokenizerJson: Record<string, unknown>;
+  readonly tokenizerConfig: Record<string, unknown>;
   readonly template: string | undefined;
 }
 

@@ -62,7 +62,7 @@ export class HubConfig {
   }
 
   /** All fields. */
-  asObject(): object {
+  asObject(): Record<string, unknown> {
     return {...this.fields};
   }
 
