@@ -108,11 +108,14 @@ async function exported(name: string, model: tf.LayersModel, given: tf.Tensor[][
 
 /** Two rows for each input, of the sizes that it has. */
 function inputsFor(model: tf.LayersModel, length: number): tf.Tensor[] {
-  return model.inputs.map(({shape, dtype}) => {
+  return model.inputs.map(({shape, dtype, name}) => {
     const sizes = shape.map((size, axis) => size ?? (axis === 0 ? 2 : length));
-    return dtype === 'float32'
-      ? tf.randomNormal(sizes, 0, 1, dtype, 1)
-      : tf.cast(tf.randomUniform(sizes, 0, 2, 'float32', 1), dtype);
+    // Where nothing counts, attention gives NaN.
+    return name.includes('mask')
+      ? tf.ones(sizes, dtype)
+      : dtype === 'float32'
+        ? tf.randomNormal(sizes, 0, 1, dtype, 1)
+        : tf.cast(tf.randomUniform(sizes, 0, 2, 'float32', 1), dtype);
   });
 }
 
@@ -159,9 +162,10 @@ async function tryFile({name, bytes: file, options, length = 12}: Tried, out: st
   }
   const after = outputsOf(result, x);
   const folder = join(out, name.replace(/\W+/g, '_'));
+  const written = await toONNX(result, file);
   mkdirSync(folder);
   writeFileSync(join(folder, 'before.onnx'), file);
-  writeFileSync(join(folder, 'after.onnx'), await toONNX(result, file));
+  writeFileSync(join(folder, 'after.onnx'), written);
   const tensors = {
     values: options?.inputValues ?? {},
     inputs: Object.fromEntries(
