@@ -163,6 +163,7 @@ const USAGES: Record<string, Usage> = {
   setAdapter: () => [adapted(), adapter()],
   sgd: () => [{learningRate: 0.1, momentum: 0.9, nesterov: false}],
   splitAtFirstAdapter: () => [compiled()],
+  startWasm: () => [{threads: 1}],
   stopOn: () => [new AbortController().signal],
   stopOnNaN: () => [],
   summarizeLoRA: () => [adapted()],
