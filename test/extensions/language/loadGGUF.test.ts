@@ -1,6 +1,6 @@
 import {createHash} from 'node:crypto';
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, LoRAError} from 'tfjs-lora';
+import {applyLoRA, disposeModel, LoRAError, summarizeLoRA} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import {openGGUF} from '../../../src/extensions/language/gguf/ggufFile';
 import type {MetadataValue} from '../../../src/extensions/language/gguf/headerReader';
@@ -50,6 +50,17 @@ describe('a model of a GGUF file', () => {
     const {ids, logits} = expectedOf('kQuants');
     expect(logitsOf(plain, ids).shown).toBeAllClose(logits, {rtol: 0, atol: 1e-4 * Math.max(...logits.map(Math.abs))});
     [model, plain].forEach(disposeModel);
+  });
+
+  test('counts its parameters, not the integers that hold them', async () => {
+    const counts = [];
+    for (const blocks of [true, false]) {
+      const {model} = await loadGGUF(fileOf('kQuants'), {blocks});
+      const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/]});
+      counts.push(summarizeLoRA(adapted).totalParameters);
+      [adapted, model].forEach(disposeModel);
+    }
+    expect(counts[0]).toBe(counts[1]);
   });
 
   test('is the same from bytes, a Blob and a Response', async () => {
