@@ -65,6 +65,7 @@ export {encodeImages, type EncodeImagesOptions} from './extensions/transformers/
 export {embed, type EmbedOptions} from './extensions/transformers/load/embed';
 export {
   type ExportedTransformer,
+  type ExportedFolder,
   exportTransformer,
   type ExportTransformerOptions,
 } from './extensions/transformers/load/exportTransformer';

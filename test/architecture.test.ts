@@ -18,6 +18,7 @@ const CORE = [
 const ACROSS: Readonly<Record<string, readonly string[]>> = {
   language: ['transformers', 'quantized'],
   onnx: ['graph', 'quantized'],
+  transformers: ['onnx'],
 };
 
 /** Extensions, and files and folders that only Node has: `index` reaches none of them. */

@@ -7,6 +7,7 @@ import {field, fieldHeader} from '../file/protobuf';
 import {GraphWriter, Tensor, typeNumberOf} from '../write/graphWriter';
 import {nodeMessages, TYPE, valueMessage} from '../write/messages';
 import {type Known, writeCalls} from '../layers/layers';
+import {range} from '../lower/lowering';
 
 /** The version of operations that is written: the first that has `LayerNormalization`. */
 const OPSET = 17;
@@ -20,13 +21,26 @@ export interface WriteModelOptions extends FiniteOptions, CallOptions {
   dtype?: 'float32' | 'float16';
 }
 
-/** An input or output under another name, such as those of a convention. */
+/** Inputs and outputs as a convention has them. */
 export interface Interface {
-  /** By the place of an input: its name and the type of its numbers; whether its images have their channels first. */
-  inputs?: readonly {name: string; type?: number; channelsFirst?: boolean}[];
-  outputs?: readonly {name: string; tensor: tf.SymbolicTensor}[];
-  /** The names of open sizes, by axis. */
-  axes?: readonly string[];
+  /** By the place of an input: its name, the type of its numbers, and the names of its open sizes, by axis. */
+  inputs?: readonly {
+    name: string;
+    type?: number;
+    axes: readonly string[];
+    /** Whether its images have their channels first. */
+    channelsFirst?: boolean;
+  }[];
+  outputs?: readonly NamedOutput[];
+}
+
+interface NamedOutput {
+  name: string;
+  tensor: tf.SymbolicTensor;
+  /** Which entry of the last axis it is. Default: all. */
+  index?: number;
+  /** Whether its first axis is another than the batch of the inputs. */
+  isPaired?: boolean;
 }
 
 /**
@@ -43,12 +57,13 @@ export async function writeModel(
     model.countParams(); // a Sequential lays out its graph when it is first used
   }
   const inputs = model.inputs.map((input, i) => {
-    const {name, type, channelsFirst} = {
-      ...{name: model.inputNames[i] ?? '', type: typeNumberOf(input.dtype), channelsFirst: false},
+    const {name, type, channelsFirst, axes} = {
+      ...{name: model.inputNames[i] ?? '', type: typeNumberOf(input.dtype), channelsFirst: false, axes: ['batch']},
       ...own.inputs?.[i],
     };
-    const order = channelsFirst ? [0, 3, 1, 2] : input.shape.map((_, axis) => axis);
-    return {input, name, type, order};
+    const order = channelsFirst ? [0, 3, 1, 2] : range(input.shape.length);
+    const sizes = input.shape.map((size, axis) => size ?? axes[axis] ?? `${name}_${axis}`);
+    return {input, name, type, order, shape: order.map(axis => sizes[axis] ?? null)};
   });
   const outputs = own.outputs ?? outputsOf(model);
   const out = new GraphWriter(OPSET, new Set([...inputs, ...outputs].map(({name}) => name)), dtype === 'float16');
@@ -64,7 +79,7 @@ export async function writeModel(
   writeCalls(out, model, known);
   throwFaults([...out.faults], 'ERR_UNSUPPORTED', 'The model cannot be written as ONNX:');
   const given = new Set(inputs.map(({name}) => name));
-  const named = outputs.map(({name, tensor}) => nameOutput(out, known.get(tensor) as Tensor, name, given));
+  const named = outputs.map(output => nameOutput(out, known.get(output.tensor) as Tensor, output, given));
   const tensors: Uint8Array[] = [];
   const step = stepsOf({...(signal && {signal}), ...(onProgress && {onProgress})});
   const total = out.initializers.length;
@@ -74,32 +89,12 @@ export async function writeModel(
     const head = [...shape.map(size => field(1, size)), field(2, type), field(8, name), fieldHeader(9, [bytes])];
     tensors.push(concatenate([fieldHeader(5, [...head, bytes]), ...head]), bytes);
   }
-  const sizes = (shape: tf.Shape, name: string) =>
-    shape.map((size, axis) => size ?? own.axes?.[axis] ?? (axis === 0 ? 'batch' : `${name}_${axis}`));
   const graph = [
     ...nodeMessages(out.nodes),
     field(2, model.name),
     ...tensors,
-    ...inputs.map(({input, name, type, order}) =>
-      field(
-        11,
-        valueMessage(
-          name,
-          type,
-          order.map(axis => sizes(input.shape, name)[axis] ?? null),
-        ),
-      ),
-    ),
-    ...named.map(({name, shape}) =>
-      field(
-        12,
-        valueMessage(
-          name,
-          TYPE.float,
-          shape.map((size, axis) => size ?? own.axes?.[axis] ?? (axis === 0 ? 'batch' : null)),
-        ),
-      ),
-    ),
+    ...inputs.map(({name, type, shape}) => field(11, valueMessage(name, type, shape))),
+    ...named.map(({name, shape}) => field(12, valueMessage(name, TYPE.float, shape))),
   ];
   const parts = [
     field(1, IR_VERSION),
@@ -115,7 +110,7 @@ export async function writeModel(
 }
 
 /** The outputs of a model under the names that it has for them, with numbers where a name is taken. */
-function outputsOf(model: tf.LayersModel): {name: string; tensor: tf.SymbolicTensor}[] {
+function outputsOf(model: tf.LayersModel): NamedOutput[] {
   const names = new Set(model.inputNames);
   return model.outputs.map((tensor, i) => {
     const wanted = model.outputNames[i] ?? '';
@@ -128,26 +123,25 @@ function outputsOf(model: tf.LayersModel): {name: string; tensor: tf.SymbolicTen
   });
 }
 
-/** Gives an output its name, by a node of its own where it has a name already. */
+/** Gives an output its name, by a node of its own where it has a name already, and says its shape. */
 function nameOutput(
   out: GraphWriter,
   tensor: Tensor,
-  name: string,
+  {name, index, isPaired = false}: NamedOutput,
   taken: Set<string>,
-): {name: string; shape: tf.Shape} {
-  const own = out.plain(tensor);
+): {name: string; shape: (number | string | null)[]} {
+  const whole = out.plain(tensor);
+  const shape = tensor.shape.map((size, axis) => size ?? (axis === 0 && !isPaired ? 'batch' : null));
+  const own = index === undefined ? whole : out.node('Gather', [whole, out.ints([index], [])], {axis: -1});
   if (taken.has(own)) {
-    out.nodes.push({
-      op: 'Identity',
-      name: out.freeName(`${name}/output`),
-      inputs: [own],
-      outputs: [name],
-      attributes: {},
-    });
+    const inputs = [own];
+    out.nodes.push({op: 'Identity', name: out.freeName(`${name}/output`), inputs, outputs: [name], attributes: {}});
   } else {
     out.rename(own, name);
-    tensor.held.set(tensor.shape.map((_, axis) => axis).join(), name);
+    if (own === whole) {
+      tensor.held.set(range(tensor.rank).join(), name);
+    }
     taken.add(name);
   }
-  return {name, shape: tensor.shape};
+  return {name, shape: index === undefined ? shape : shape.slice(0, -1)};
 }

@@ -53,10 +53,21 @@ export async function makeTokenizer<T>(
   const Tokenizer = classes.Tokenizer ?? (await importTokenizer<T>());
   const chatTemplate = template === undefined ? undefined : await chatTemplateOf(template, classes.Template);
   try {
-    return Object.assign(new Tokenizer(tokenizerJson, tokenizerConfig) as T & object, chatTemplate && {chatTemplate});
+    const tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig) as T & object;
+    FILES.set(tokenizer, {'tokenizer.json': tokenizerJson, 'tokenizer_config.json': tokenizerConfig});
+    return Object.assign(tokenizer, chatTemplate && {chatTemplate});
   } catch (error) {
     throw asLoRAError(error, "The tokenizer cannot be built from the model's files", 'ERR_UNSUPPORTED');
   }
+}
+
+/** What tokenizers were made of. */
+const FILES = new WeakMap<object, Record<string, object>>();
+
+/** The files that a tokenizer was made of, by their names; `undefined` if it was not made here. */
+export function tokenizerFiles(tokenizer: unknown): Record<string, string> | undefined {
+  const files = typeof tokenizer === 'object' && tokenizer !== null ? FILES.get(tokenizer) : undefined;
+  return files && Object.fromEntries(Object.entries(files).map(([name, json]) => [name, JSON.stringify(json)]));
 }
 
 async function importTokenizer<T>(): Promise<TokenizerClass<T>> {

@@ -1,0 +1,97 @@
+import type * as tf from '@tensorflow/tfjs';
+import {misfitError, unsupportedError} from '../../../platform/errors';
+import type {Bytes} from '../../../platform/formats/safetensors';
+import {sitesOf} from '../../../core/rewire/walk';
+import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
+import {PREPROCESSOR} from '../images/encodeImages';
+import {Attention} from '../layers/attention';
+import type {Purpose} from '../net/architecture';
+
+/** What of a model decides about its inputs and outputs. */
+interface Described {
+  purpose: Purpose;
+  takes: 'texts' | 'images' | 'pairs';
+  modelType: string;
+}
+
+/**
+ * The files of an encoder that transformers.js reads beside its config, by their paths.
+ *
+ * @throws LoRAError if the model generates text, or a layer cannot be written.
+ */
+export async function onnxFiles(
+  model: tf.LayersModel,
+  described: Described,
+  options: WriteModelOptions,
+): Promise<Record<string, string | Bytes>> {
+  const {takes, modelType} = described;
+  // The text encoders of CLIP and SigLIP look back alone, as language models do.
+  const isCausal = sitesOf(model).some(({layer}) => layer instanceof Attention && layer.causal);
+  if (isCausal && !/^(?:clip|siglip)/.test(modelType)) {
+    throw unsupportedError(
+      `Models of model_type ${modelType} generate text, for which transformers.js needs files with a cache. Encoders of ` +
+        'texts and images can be written with {onnx: true}. toONNX(model) writes this one without a cache.',
+    );
+  }
+  const file = await writeModel(model, options, {inputs: inputsOf(model, takes), outputs: outputsOf(model, described)});
+  const preprocessor = (model.getUserDefinedMetadata() as Record<string, unknown> | undefined)?.[PREPROCESSOR];
+  return {
+    'onnx/model.onnx': file,
+    ...(preprocessor !== undefined && {'preprocessor_config.json': `${JSON.stringify(preprocessor, null, 2)}\n`}),
+  };
+}
+
+/** Token ids are whole numbers of 64 bits, and images have their channels first. */
+function inputsOf(model: tf.LayersModel, takes: Described['takes']): NonNullable<Interface['inputs']> {
+  const isPair = takes === 'pairs';
+  return model.inputs.map(({shape}, i) => {
+    const name = model.inputNames[i] ?? '';
+    if (name === 'pixel_values') {
+      return {name, channelsFirst: true, axes: [isPair ? 'images' : 'batch', 'height', 'width']};
+    }
+    const batch = isPair ? 'texts' : 'batch';
+    return {name, type: INT64, axes: shape.length === 3 ? [batch, 'choices', 'sequence'] : [batch, 'sequence']};
+  });
+}
+
+const INT64 = 7;
+
+/** The outputs under the names that transformers.js reads. */
+function outputsOf(model: tf.LayersModel, {purpose, takes}: Described): NonNullable<Interface['outputs']> {
+  const [tensor, ...others] = model.outputs;
+  if (tensor === undefined || others.length > 0) {
+    throw misfitError('The model has several outputs, and its config one.');
+  }
+  const {head, pooling} = purpose;
+  switch (head) {
+    case 'none': {
+      const states = statesBefore(tensor);
+      const own = takes === 'images' || pooling === 'pooler' ? 'pooler_output' : 'sentence_embedding';
+      const pooled = states === tensor ? [] : [{name: own, tensor}];
+      return [...(states === undefined ? [] : [{name: 'last_hidden_state', tensor: states}]), ...pooled];
+    }
+    case 'spans':
+      return [
+        {name: 'start_logits', tensor, index: 0},
+        {name: 'end_logits', tensor, index: 1},
+      ];
+    case 'projection':
+      return [{name: takes === 'images' ? 'image_embeds' : 'text_embeds', tensor}];
+    case 'pairs':
+      return [{name: 'logits_per_image', tensor, isPaired: true}];
+    default:
+      return [{name: 'logits', tensor}];
+  }
+}
+
+/** The states of all positions that an output is made of: the closest tensor of three axes before it. */
+function statesBefore(output: tf.SymbolicTensor): tf.SymbolicTensor | undefined {
+  const seen = new Set([output]);
+  for (const tensor of seen) {
+    if (tensor.shape.length === 3) {
+      return tensor;
+    }
+    tensor.inputs.forEach(input => seen.add(input)); // goes on with what it was given
+  }
+  return undefined;
+}

@@ -1,0 +1,106 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, disposeModel} from 'tfjs-lora';
+import {exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
+import {readOnnx} from '../../../src/extensions/onnx/file/readOnnx';
+import {fromONNX} from '../../../src/onnx';
+import {numbers, useBackend} from '../../helpers';
+import {stirFactors} from '../../models';
+import {fixture, inputsOf} from './fixtures';
+
+beforeAll(() => useBackend('cpu'));
+
+async function loaded(name: string, options: object = {}): Promise<tf.LayersModel> {
+  const {config, weights, tied, pooling} = fixture(name);
+  return (await loadTransformer({config, weights, tied, pooling, tokenizer: false, ...options})).model;
+}
+
+async function onnxOf(model: tf.LayersModel): Promise<Uint8Array> {
+  const {files} = await exportTransformer(model, {onnx: true});
+  return files['onnx/model.onnx'] as Uint8Array;
+}
+
+const ids = (name: string) => ({name, type: 7, shape: ['batch', 'sequence']});
+
+test('an adapted encoder of texts gives states and embeddings, as transformers.js reads them', async () => {
+  const base = await loaded('bert', {pooling: 'mean', tokenTypes: true});
+  const model = applyLoRA(base, {rank: 1, seed: 1});
+  stirFactors(model);
+  const {files} = await exportTransformer(model, {onnx: true});
+  expect(Object.keys(files)).toEqual(['config.json', 'onnx/model.onnx']);
+  expect(JSON.parse(files['config.json'] as string)).toMatchObject({model_type: 'bert', architectures: ['BertModel']});
+  const file = files['onnx/model.onnx'] as Uint8Array;
+  const {inputs, outputs} = readOnnx(file).graph;
+  expect(inputs).toEqual([ids('input_ids'), ids('attention_mask'), ids('token_type_ids')]);
+  expect(outputs.map(({name}) => name)).toEqual(['last_hidden_state', 'sentence_embedding']);
+  const {expected} = fixture('bert');
+  const [tokens, mask] = inputsOf(expected) as [tf.Tensor, tf.Tensor];
+  const length = [tokens.shape[1]!];
+  const inputShapes = {input_ids: length, attention_mask: length, token_type_ids: length};
+  const again = await fromONNX(file, {inputShapes});
+  const x = [tokens, mask, tf.zerosLike(tokens)];
+  const [wanted, [, actual]] = [model.predict(x) as tf.Tensor, again.predict(x) as tf.Tensor[]] as const;
+  expect(numbers(actual!)).toBeAllClose(numbers(wanted));
+  [again, model, base].forEach(disposeModel);
+});
+
+test.each([
+  ['bert', ['last_hidden_state']],
+  ['bertClasses', ['logits']],
+  ['bertSpans', ['start_logits', 'end_logits']],
+  ['bertTiedWords', ['logits']],
+  ['clipTextProjection', ['text_embeds']],
+])('%s has the outputs %p', async (name, names) => {
+  const model = await loaded(name);
+  expect(readOnnx(await onnxOf(model)).graph.outputs.map(each => each.name)).toEqual(names);
+  disposeModel(model);
+});
+
+test.each([
+  ['vit', ['last_hidden_state']],
+  ['vitClasses', ['logits']],
+  ['clipVisionPooled', ['last_hidden_state', 'pooler_output']],
+  ['clipVisionProjection', ['image_embeds']],
+])('%s takes images with their channels first, and has the outputs %p', async (name, names) => {
+  const preprocessor = {do_resize: false};
+  const model = await loaded(name, {preprocessor});
+  const {files} = await exportTransformer(model, {onnx: true});
+  expect(JSON.parse(files['preprocessor_config.json'] as string)).toEqual(preprocessor);
+  const {inputs, outputs, nodes} = readOnnx(files['onnx/model.onnx'] as Uint8Array).graph;
+  expect(inputs).toEqual([{name: 'pixel_values', type: 1, shape: ['batch', 3, 'height', 'width']}]);
+  expect(outputs.map(each => each.name)).toEqual(names);
+  expect(nodes[0]!.op).toBe('Conv');
+  disposeModel(model);
+});
+
+test('images and texts of a model for pairs have batches of their own', async () => {
+  const model = await loaded('clipPairs');
+  const {inputs, outputs} = readOnnx(await onnxOf(model)).graph;
+  expect(inputs.map(({shape}) => shape![0])).toEqual(['texts', 'texts', 'images']);
+  expect(outputs).toEqual([{name: 'logits_per_image', type: 1, shape: [null, null]}]);
+  disposeModel(model);
+});
+
+test('the files of a tokenizer are written if it is given', async () => {
+  const {config, weights} = fixture('bert');
+  const model = {type: 'WordLevel', vocab: {'[UNK]': 0, good: 1}, unk_token: '[UNK]'};
+  const parts = {normalizer: null, pre_tokenizer: {type: 'Whitespace'}, post_processor: null, decoder: null};
+  const tokenizerJson = {version: '1.0', added_tokens: [], ...parts, model};
+  const tokenizerConfig = {tokenizer_class: 'PreTrainedTokenizerFast'};
+  const bert = await loadTransformer({config, weights, tokenizerJson, tokenizerConfig});
+  const {files} = await exportTransformer(bert.model, {onnx: true, tokenizer: bert.tokenizer});
+  expect(JSON.parse(files['tokenizer.json'] as string)).toEqual(tokenizerJson);
+  expect(JSON.parse(files['tokenizer_config.json'] as string)).toEqual(tokenizerConfig);
+  disposeModel(bert.model);
+});
+
+test('what generates text is refused, and so are options that do not fit', async () => {
+  const [gpt2, bert] = [await loaded('gpt2TiedHead'), await loaded('bert')];
+  await expect(exportTransformer(gpt2, {onnx: true})).rejects.toMatchObject({
+    code: 'ERR_UNSUPPORTED',
+    message: expect.stringContaining('Models of model_type gpt2 generate text') as string,
+  });
+  await expect(exportTransformer(bert, {onnx: true, dtype: 'bfloat16'})).rejects.toThrow("not 'bfloat16'");
+  await expect(exportTransformer(bert, {onnx: true, tokenizer: {}})).rejects.toThrow('one that loadTransformer gave');
+  await expect(exportTransformer(bert, {tokenizer: {}})).rejects.toThrow('tokenizer is for {onnx: true}');
+  [gpt2, bert].forEach(disposeModel);
+});
