@@ -1,15 +1,23 @@
-import {type Command, required} from './command';
-import {besideOf, MODEL_OPTIONS, readAnyAdapter} from './sources';
-import {ADAPTER_OPTIONS, adapterTarget, pathsOf, writeAdapter} from './targets';
+import {fileHandler} from '../node';
+import {toONNX} from '../onnx';
+import {type Arguments, type Command, nameOf, required, type Terminal, UsageError} from './command';
+import {besideOf, loadBase, MODEL_OPTIONS, readAnyAdapter, register, sourceAt} from './sources';
+import {ADAPTER_OPTIONS, adapterTarget, checkOut, pathsOf, writeAdapter, writeONNX, writeTo} from './targets';
 
 /** Writes an adapter in another format. */
 export const convert: Command = {
-  usage: '<adapter> --out <path> [--model <path>] [--key-map <file.json>] [--dtype float16] [--force]',
-  summary: 'writes an adapter in another format: .safetensors, .json, or a folder for PEFT',
+  usage: '<adapter or model> --out <path> [--model <path>] [--key-map <file.json>] [--dtype float16] [--force]',
+  summary:
+    'writes an adapter in another format: .safetensors, .json, or a folder for PEFT; a layers model as .onnx, or back',
   options: {...ADAPTER_OPTIONS, ...MODEL_OPTIONS},
   run: async (given, terminal) => {
-    const [path = ''] = pathsOf(given, 1, 1, 'one adapter');
+    const [path = ''] = pathsOf(given, 1, 1, 'one adapter or model');
     const out = required(given, 'out', 'adapter.safetensors');
+    if (out.endsWith('.onnx') || path.endsWith('.onnx')) {
+      await convertModel(given, path, out, terminal);
+      terminal.out(out);
+      return;
+    }
     const target = await adapterTarget(given, out);
     const beside = await besideOf(given, terminal);
     const adapter = await readAnyAdapter(path, beside, terminal);
@@ -17,3 +25,27 @@ export const convert: Command = {
     terminal.out(out);
   },
 };
+
+/** Writes a layers model as an ONNX file, or an ONNX file as a layers model. */
+async function convertModel(given: Arguments, path: string, out: string, terminal: Terminal): Promise<void> {
+  const dtype = nameOf(given, 'dtype', ['float32', 'float16']);
+  const {kind} = await sourceAt(path);
+  if ((kind === 'ONNX model') === out.endsWith('.onnx') || (kind !== 'ONNX model' && kind !== 'layers model')) {
+    throw new UsageError(`A layers model becomes an .onnx file, and back. ${path} is of another kind, or --out is.`);
+  }
+  if (kind === 'ONNX model' && dtype !== undefined) {
+    throw new UsageError('--dtype is for the weights of an .onnx file.');
+  }
+  await checkOut(given, out, 'a model');
+  await register(given.values.register);
+  const {model} = await loadBase(path, terminal);
+  if (kind === 'layers model') {
+    const allowNonFinite = given.switches.has('allow-non-finite');
+    await writeONNX(await toONNX(model, {...(dtype && {dtype}), allowNonFinite}), given, out, terminal);
+    return;
+  }
+  terminal.err(`Writing ${out}`);
+  await writeTo(given, out, 'a model', async () => {
+    await model.save(fileHandler(out));
+  });
+}

@@ -4,6 +4,8 @@ import * as tf from '@tensorflow/tfjs';
 import {listed} from '../platform/errors';
 import {sizeOf} from '../platform/formats/layout';
 import {decodeSafetensors} from '../platform/formats/safetensors';
+import {typeOf} from '../extensions/onnx/file/onnxTensor';
+import {type OnnxModel, type OnnxValue, readOnnx} from '../extensions/onnx/file/readOnnx';
 import {reasonNotAdaptable} from '../core/layers/registry';
 import {isWrapper} from '../core/layers/wrapperLayer';
 import {count, inColumns} from '../core/model/table';
@@ -55,6 +57,7 @@ const REPORTS: Readonly<Record<Source['kind'], (path: string) => Promise<Report>
   'PEFT adapter': peftReport,
   'layers model': async path => modelReport(await loadKerasModel(fileHandler(path))),
   'graph model': async path => graphReport(await tf.loadGraphModel(fileHandler(path))),
+  'ONNX model': async path => onnxReport(readOnnx(await read(path, ''))),
 };
 
 function adapterReport({config, tensors}: Adapter): Report {
@@ -150,6 +153,29 @@ function graphReport(graph: tf.GraphModel): Report {
     facts: {inputs, outputs, numbers},
     rows: [['', 'name', 'type', 'shape'], ...inputs.map(row('input')), ...outputs.map(row('output'))],
     notes: [`${count(numbers)} numbers`, 'fromGraphModel of tfjs-lora/graph makes a model of it that can be adapted.'],
+  };
+}
+
+function onnxReport({graph, opsets}: OnnxModel): Report {
+  const ends = (values: readonly OnnxValue[]) =>
+    values.map(({name, type, shape}) => ({name, dtype: typeOf(type).name, shape: shape?.map(size => size ?? '?')}));
+  const numbers = sum([...graph.initializers.values()].map(({size}) => size));
+  const operations: Record<string, number> = {};
+  for (const {op} of graph.nodes) {
+    operations[op] = (operations[op] ?? 0) + 1;
+  }
+  const [inputs, outputs] = [ends(graph.inputs), ends(graph.outputs)];
+  const row = (kind: string) => (end: (typeof inputs)[number]) => [
+    ...[kind, end.name, end.dtype, end.shape?.join('×') ?? ''],
+  ];
+  return {
+    facts: {inputs, outputs, operations, opset: opsets.get(''), numbers},
+    rows: [['', 'name', 'type', 'shape'], ...inputs.map(row('input')), ...outputs.map(row('output'))],
+    notes: [
+      `opset ${opsets.get('') ?? '?'}: ${listed(Object.entries(operations).map(([op, times]) => `${times} ${op}`))}`,
+      `${count(numbers)} numbers`,
+      'fromONNX of tfjs-lora/onnx makes a model of it that can be adapted.',
+    ],
   };
 }
 

@@ -1,20 +1,24 @@
 import {toGraphModel} from '../graph';
+import {toONNX} from '../onnx';
 import {applyLoRA, fileHandler, safeMergeLoRA, scaleAdapter} from '../node';
 import {kernelsOf, namedBase} from '../core/adapter/base';
 import {sitesOf} from '../core/rewire/walk';
 import {misfitError} from '../platform/errors';
 import {type Command, nameOf, numberOf, required, UsageError} from './command';
 import {keyMapAt, loadBase, MODEL_OPTIONS, readAnyAdapter, register, sourceAt} from './sources';
-import {checkOut, FORCE_OPTION, pathsOf, writeTo} from './targets';
+import {checkOut, FORCE_OPTION, pathsOf, writeONNX, writeTo} from './targets';
 
 /** Writes a model with an adapter in its weights. */
 export const merge: Command = {
-  usage: '<model> [<adapter>] --out <folder> [--scale 0.8] [--key-map <file.json>] [--force]',
-  summary: 'writes a model of stock layers, or a graph, with the adapter in its weights',
+  usage: '<model> [<adapter>] --out <path> [--scale 0.8] [--key-map <file.json>] [--force]',
+  summary: 'writes a model of stock layers, a graph, or an ONNX file, with the adapter in its weights',
   options: {
-    out: {value: '<folder>', help: 'where to write model.json and its weights'},
+    out: {value: '<path>', help: 'where to write: a folder for model.json and its weights, or an .onnx file'},
     scale: {value: '<number>', help: 'how strong the adapter is. Default: 1'},
-    dtype: {value: '<type>', help: 'of changed weights of a graph: float32 or float16. Default: float32'},
+    dtype: {
+      value: '<type>',
+      help: 'of changed weights of a graph, or of a new .onnx file: float32 or float16. Default: float32',
+    },
     force: {help: `${FORCE_OPTION.force.help}, and merges an adapter of another base`},
     ...MODEL_OPTIONS,
   },
@@ -27,16 +31,21 @@ export const merge: Command = {
     if (adapterPath === undefined && scale !== undefined) {
       throw new UsageError('--scale is for an adapter of its own file, and none is given.');
     }
-    if (dtype !== undefined && (await sourceAt(basePath)).kind === 'layers model') {
-      throw new UsageError('--dtype is for the weights of a graph. Those of a layers model keep their type.');
-    }
     if (out.endsWith('.safetensors')) {
-      throw new UsageError(`--out must be a folder, or a .json file, of a model, got "${out}".`);
+      throw new UsageError(`--out must be a folder, or a .json or .onnx file, of a model, got "${out}".`);
+    }
+    const isONNX = out.endsWith('.onnx');
+    const kind = dtype === undefined && !isONNX ? undefined : (await sourceAt(basePath)).kind;
+    if (dtype !== undefined && kind !== 'graph model' && !(isONNX && kind === 'layers model')) {
+      throw new UsageError('--dtype is for the weights of a graph or a new .onnx file. Others keep their type.');
+    }
+    if (isONNX && kind === 'graph model') {
+      throw new UsageError('A graph model is written as one, not as an .onnx file: let --out be a folder.');
     }
     await checkOut(given, out, 'a model');
     await register(module);
     const keyMap = await keyMapAt(map);
-    const {model, graph} = await loadBase(basePath, terminal);
+    const {model, graph, onnx} = await loadBase(basePath, terminal);
     let adapted = model;
     if (adapterPath !== undefined) {
       const adapter = await readAnyAdapter(adapterPath, {model, keyMap}, terminal);
@@ -47,8 +56,16 @@ export const merge: Command = {
       adapted = applyLoRA(model, scale === undefined ? adapter : scaleAdapter(adapter, scale));
     }
     const merged = await safeMergeLoRA(adapted);
-    const written =
-      graph === undefined ? merged : await toGraphModel(merged, graph, {...(dtype !== undefined && {dtype})});
+    const own = {...(dtype !== undefined && {dtype})};
+    if (isONNX) {
+      const file = await (onnx === undefined
+        ? toONNX(merged, own)
+        : toONNX(merged, onnx.path, {externalData: onnx.externalData}));
+      await writeONNX(file, given, out, terminal);
+      terminal.out(out);
+      return;
+    }
+    const written = graph === undefined ? merged : await toGraphModel(merged, graph, own);
     terminal.err(`Writing ${out}`);
     await writeTo(given, out, 'a model', async () => {
       await written.save(fileHandler(out));

@@ -13,21 +13,29 @@ import {
 } from '../platform/errors';
 import {type Adapter, fileHandler, type KeyMap, loadAdapter, loadKerasModel} from '../node';
 import {fromGraphModel} from '../graph';
+import {fromONNX} from '../onnx';
 import {read} from '../node/files';
 import {closestTo} from '../core/model/closest';
 import type {Arguments, Terminal} from './command';
 
 /** What is on disk under a path. */
 export interface Source {
-  kind: 'adapter' | 'PEFT adapter' | 'layers model' | 'graph model';
+  kind: 'adapter' | 'PEFT adapter' | 'layers model' | 'graph model' | 'ONNX model';
   /** The file that names the rest, or the folder of PEFT. */
   path: string;
 }
 
-/** A base, and the graph that it was made of, if it was. */
+/** A base, and the graph or ONNX file that it was made of, if it was. */
 interface Base {
   model: tf.LayersModel;
   graph?: tf.GraphModel;
+  onnx?: ONNXFile;
+}
+
+/** An ONNX file, and the files beside it. */
+interface ONNXFile {
+  path: string;
+  externalData: Record<string, string>;
 }
 
 /**
@@ -64,6 +72,9 @@ export async function sourceAt(path: string): Promise<Source> {
   if (path.endsWith('.safetensors')) {
     return {kind: 'adapter', path};
   }
+  if (path.endsWith('.onnx')) {
+    return {kind: 'ONNX model', path};
+  }
   return {kind: kindOf(path, (await read(path, ADVICE)).toString()), path};
 }
 
@@ -72,7 +83,7 @@ function kindOf(path: string, text: string): Source['kind'] {
   try {
     json = JSON.parse(text) as typeof json;
   } catch (error) {
-    throw damagedError(`${path} is neither a .safetensors file nor JSON: ${messageOf(error)}`, {cause: error});
+    throw damagedError(`${path} is neither a .safetensors or .onnx file nor JSON: ${messageOf(error)}`, {cause: error});
   }
   const topology = json?.modelTopology;
   if (typeof topology !== 'object' || topology === null) {
@@ -106,19 +117,25 @@ export const MODEL_OPTIONS = {
 } as const;
 
 /**
- * The base under a path; a graph model as layers.
+ * The base under a path; a graph or an ONNX model as layers.
  *
  * @throws LoRAError if it is not a model, or cannot be loaded.
  */
 export async function loadBase(path: string, {err}: Terminal): Promise<Base> {
   const source = await sourceAt(path);
-  if (source.kind !== 'layers model' && source.kind !== 'graph model') {
+  if (source.kind === 'adapter' || source.kind === 'PEFT adapter') {
     throw misfitError(`${path} is an adapter, not a model.`);
   }
   err(`Reading the ${source.kind} ${source.path}`);
   return named(source.path, async () => {
     if (source.kind === 'layers model') {
       return {model: await loadKerasModel(fileHandler(source.path))};
+    }
+    if (source.kind === 'ONNX model') {
+      // A model names files in its own folder alone.
+      const names = await readdir(dirname(source.path));
+      const externalData = Object.fromEntries(names.map(name => [name, join(dirname(source.path), name)]));
+      return {model: await fromONNX(source.path, {externalData}), onnx: {path: source.path, externalData}};
     }
     const graph = await tf.loadGraphModel(fileHandler(source.path));
     return {model: await fromGraphModel(graph), graph};

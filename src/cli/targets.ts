@@ -10,6 +10,7 @@ import {
   type StoredType,
   writePEFTFolder,
 } from '../node';
+import {replaceFile} from '../node/files';
 import {locked} from '../node/lock';
 import {type Arguments, nameOf, type Terminal, UsageError} from './command';
 import {type Beside, type Source, sourceAt} from './sources';
@@ -74,6 +75,7 @@ const KINDS: Readonly<Record<Source['kind'], Written>> = {
   'PEFT adapter': 'an adapter of PEFT',
   'layers model': 'a model',
   'graph model': 'a model',
+  'ONNX model': 'a model',
 };
 
 /**
@@ -139,7 +141,7 @@ export async function writeTo(given: Arguments, out: string, kind: Written, writ
 }
 
 function namesFile(out: string): boolean {
-  return ['.json', '.safetensors'].includes(extname(basename(out)));
+  return ['.json', '.safetensors', '.onnx'].includes(extname(basename(out)));
 }
 
 /** Whether a path leads to one of several, by whichever name. Some values of options are no paths. */
@@ -177,6 +179,12 @@ export async function writeAdapter(
   await writeTo(given, out, kindOf(format), async () => {
     await saveAdapter(adapter, fileHandler(out), {format, ...options});
   });
+}
+
+/** Writes an ONNX model. */
+export async function writeONNX(file: Uint8Array, given: Arguments, out: string, {err}: Terminal): Promise<void> {
+  err(`Writing ${out}`);
+  await writeTo(given, out, 'a model', () => replaceFile(out, file));
 }
 
 /** Paths that a command takes, of a number that it can use. */

@@ -14,6 +14,7 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, fileHandler, loadAdapter, loadKerasModel, saveAdapter} from 'tfjs-lora';
 import {main} from '../../src/cli/main';
+import {fromONNX} from '../../src/onnx';
 import {numbers, random, useBackend} from '../helpers';
 import {stirFactors} from '../models';
 
@@ -185,6 +186,25 @@ describe('merge', () => {
 });
 
 describe('convert', () => {
+  test('writes a layers model as ONNX, which is inspected, merged, and made into layers again', async () => {
+    await saveBoth();
+    expect(await run('convert', at('base'), '--out', at('base.onnx'))).toMatchObject({code: 0});
+    const told = await run('inspect', at('base.onnx'));
+    expect(told.out).toMatch(/base\.onnx: ONNX model, .* bytes\n/);
+    expect(told.out).toContain('opset 17: 1 MatMul, 1 Add');
+    expect(await run('merge', at('base'), at('a.safetensors'), '--out', at('merged.onnx'))).toMatchObject({code: 0});
+    expect(await run('convert', at('merged.onnx'), '--out', at('layers'))).toMatchObject({code: 0});
+    expect(await kernelAt(at('layers'))).toEqual([2, 1, 5, 2, 5, 6]);
+    const adapted = applyLoRA(await fromONNX(at('base.onnx')), {rank: 1, seed: 1});
+    stirFactors(adapted);
+    await saveAdapter(adapted, fileHandler(at('o.safetensors')));
+    const merged = ['merge', at('base.onnx'), at('o.safetensors'), '--out', at('tuned.onnx')];
+    expect(await run(...merged)).toMatchObject({code: 0});
+    expect(readFileSync(at('tuned.onnx'))).toHaveLength(readFileSync(at('base.onnx')).length);
+    expect((await run('convert', at('base'), '--out', at('base.onnx'))).err).toContain('exists');
+    expect((await run('convert', at('base.onnx'), '--out', at('other.onnx'))).err).toContain('becomes an .onnx file');
+  });
+
   test('writes safetensors as JSON and weights, and back', async () => {
     await saveBoth();
     expect(await run('convert', at('a.safetensors'), '--out', at('b.json'))).toMatchObject({code: 0});
@@ -328,7 +348,7 @@ describe('what is wrong is told', () => {
     [['merge', 'x', '--out', 'y', '--scale', '2'], 2, '--scale is for an adapter of its own file'],
     [['merge', join(FIXTURES, 'adapted/images/adapted'), '--out', 'y', '--dtype', 'float16'], 2, '--dtype is for'],
     [['merge', 'x', '--out', 'y', '--dtype', 'bfloat16'], 2, '--dtype must be float32 or float16, got "bfloat16".'],
-    [['merge', 'x', '--out', 'y.safetensors'], 2, '--out must be a folder, or a .json file, of a model'],
+    [['merge', 'x', '--out', 'y.safetensors'], 2, '--out must be a folder, or a .json or .onnx file, of a model'],
     [['convert', 'x', '--out', 'y.json', '--dtype', 'float16'], 2, 'A .json file holds float32.'],
     [['convert', 'x', '--out', 'y', '--dtype', 'int8'], 2, '--dtype must be float32, float16 or bfloat16, got "int8".'],
     [['convert', 'x', '--out', 'y'], 2, 'Give the model that the adapter is for: --model <path>.'],
@@ -343,13 +363,13 @@ describe('what is wrong is told', () => {
     [['inspect'], 2, 'got no path'],
     [['convert', 'x', '--out', 'a.json', '--out', 'b.json'], 2, '--out is given twice: "a.json" and "b.json".'],
     [['inspect', 'x', '--json=no'], 2, '--json takes no value, got "no".'],
-    [['merge', 'x', '--out'], 2, '--out needs a value: --out <folder>.'],
+    [['merge', 'x', '--out'], 2, '--out needs a value: --out <path>.'],
     [['merge', join(FIXTURES, 'graph/uNet')], 2, '--out is missing'],
     [['convert', 'x', '--out', 'y.bin'], 2, 'must end in .safetensors or .json'],
     [['combine', 'x', '--out', 'y.json', '--rank', 'two'], 2, '--rank must be a number, got "two".'],
     [['inspect', join(FIXTURES, 'save')], 1, `Did you mean ${join(FIXTURES, 'saved')}?`],
     [['inspect', FIXTURES], 1, 'holds neither adapter_config.json'],
-    [['inspect', join(FIXTURES, 'twoCopies.cjs')], 1, 'is neither a .safetensors file nor JSON'],
+    [['inspect', join(FIXTURES, 'twoCopies.cjs')], 1, 'is neither a .safetensors or .onnx file nor JSON'],
     [['convert', join(FIXTURES, 'graph/uNet'), '--out', 'y.json'], 1, 'is a graph model, not an adapter'],
     [['merge', join(FIXTURES, 'saved/adapter.json'), '--out', 'y'], 1, 'is an adapter, not a model'],
     [['inspect', 'x', '--register', join(FIXTURES, 'none.js')], 1, 'cannot be imported'],

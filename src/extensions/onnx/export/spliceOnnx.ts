@@ -9,6 +9,12 @@ export interface Changes {
   readonly added: readonly NewTensor[];
   /** By the place of a node: the names of its inputs. */
   readonly inputs: ReadonlyMap<number, readonly string[]>;
+  /** The places of nodes, and the names of initializers, that are left out. */
+  readonly dropped?: ReadonlySet<number>;
+  readonly droppedTensors?: ReadonlySet<string>;
+  /** New nodes, and the outputs that there are then, as messages. */
+  readonly nodes?: readonly Uint8Array[];
+  readonly outputs?: readonly Uint8Array[][];
 }
 
 export interface NewTensor {
@@ -41,21 +47,31 @@ function rewritten(
   return concatenate([...fieldsOf(message)].map(each => replace(each) ?? message.subarray(each.start, each.end)));
 }
 
-function graphParts(graph: Uint8Array, {initializers, added, inputs}: Changes, areInputs: boolean): Uint8Array[] {
+function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Uint8Array[] {
+  const {initializers, added, inputs, dropped, droppedTensors, nodes = [], outputs} = changes;
   let place = 0;
   const parts: Uint8Array[] = [];
   for (const each of fieldsOf(graph)) {
     const own = graph.subarray(each.start, each.end);
     if (each.number === 1) {
-      const names = inputs.get(place++);
-      parts.push(names === undefined ? own : field(1, nodeWith(bytesIn(each), names)));
+      const names = inputs.get(place);
+      const isDropped = dropped?.has(place) === true;
+      place++;
+      if (!isDropped) {
+        parts.push(names === undefined ? own : field(1, nodeWith(bytesIn(each), names)));
+      }
     } else if (each.number === 5) {
-      const bytes = initializers.get(nameOf(bytesIn(each)));
+      const name = nameOf(bytesIn(each));
+      const bytes = initializers.get(name);
+      if (droppedTensors?.has(name) === true && !areInputs) {
+        continue;
+      }
       parts.push(bytes === undefined ? own : field(5, tensorWith(bytesIn(each), bytes)));
-    } else {
+    } else if (each.number !== 12 || outputs === undefined) {
       parts.push(own);
     }
   }
+  parts.push(...nodes, ...(outputs ?? []).map(output => field(12, output)));
   for (const {name, type, shape, bytes} of added) {
     const dims = shape.map(size => field(1, size));
     parts.push(field(5, [...dims, field(2, type), field(8, name), field(9, bytes)]));

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {misfitError, throwFaults, unsupportedError} from '../../../platform/errors';
+import {misfitError, unsupportedError} from '../../../platform/errors';
 import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../../platform/formats/numbers';
 import {stepsOf} from '../../../platform/signals';
 import {namedWeights} from '../../../platform/tfjs/weights';
@@ -10,8 +10,10 @@ import type {OnnxModel, OnnxNode} from '../file/readOnnx';
 import {readGraphProto} from '../file/readOnnx';
 import {type FromONNXOptions, loadOnnx, type OnnxPart, type ONNXSource, planOnnx, RECORD} from '../import/fromONNX';
 import type {OnnxGraphModel} from '../import/onnxGraph';
-import {type Lowering, putBack, type WeightOrigin} from '../lower/lowering';
+import {putBack, type WeightOrigin} from '../lower/lowering';
+import {nodeMessages, valueMessage} from '../write/messages';
 import {type Changes, type NewTensor, spliceOnnx} from './spliceOnnx';
+import {type NewHead, type Planned, writeNewHead} from './writeHead';
 
 /** How a model is written into its file. */
 export interface WriteFileOptions extends Omit<FromONNXOptions, keyof OnnxPart>, FiniteOptions {}
@@ -31,28 +33,88 @@ export async function writeIntoFile(
   return whileMerged(model, async merged => {
     const {plan, lowering, file: graph} = await planOnnx(file, part, load);
     try {
-      checkLayers(merged, plan);
-      const changed = await changedInputs(merged, {plan, lowering, graph}, options);
-      return spliceOnnx(file.bytes, changesOf(file, graph, changed, {...(allowNonFinite && {allowNonFinite})}));
+      const planned = {plan, lowering, graph};
+      const finite = {...(allowNonFinite && {allowNonFinite})};
+      checkOrigin(merged, plan);
+      const head = writeNewHead(merged, planned, file);
+      const changes = changesOf(file, graph, await changedInputs(merged, planned, options), finite);
+      const more = head && (await headChanges(head, file, finite));
+      return spliceOnnx(file.bytes, {...changes, ...more, added: [...changes.added, ...(more?.added ?? [])]});
     } finally {
       plan.dispose();
     }
   });
 }
 
-/** @throws LoRAError with a line for each layer that is not of the file. */
-function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
-  const known = new Map(layers.map(({layer}) => [layer.name, layer.getClassName()]));
+/** @throws LoRAError if no layer of the model is of the file. */
+function checkOrigin(model: tf.LayersModel, {layers}: GraphPlan): void {
+  const known = new Set(layers.map(({layer}) => layer.name));
   const sites = sitesOf(model).filter(({layer}) => layer.getClassName() !== 'InputLayer');
   if (sites.length > 0 && !sites.some(({layer}) => known.has(layer.name))) {
     throw misfitError('None of the layers of the model is one of the file: it was imported from another one.');
   }
-  const faults = sites.flatMap(({path, layer}) =>
-    known.get(layer.name) === layer.getClassName()
-      ? []
-      : [`Layer "${path}" (${layer.getClassName()}) is not of the file, and new layers cannot be written yet.`],
+}
+
+/** What new layers change in a file: the nodes that they replace are left out. */
+async function headChanges(head: NewHead, file: OnnxModel, finite: FiniteOptions): Promise<Partial<Changes>> {
+  const {nodes, initializers, outputs} = file.graph;
+  const {out} = head;
+  const kept = outputs.length === head.outputs.length;
+  const ends = head.outputs.map(({value, layer, shape, isNew}, i) => {
+    const wanted = kept ? (outputs[i]?.name ?? layer) : layer;
+    if (!isNew && !kept) {
+      return {name: value, shape};
+    }
+    // A node may still be needed under the name of an output that it no longer is.
+    const isFree = value === wanted || !neededNodes(file, head).has(wanted);
+    const name = isFree ? wanted : out.freeName(layer);
+    if (value !== name) {
+      out.nodes.push({
+        op: 'Identity',
+        name: out.freeName(`${name}/output`),
+        inputs: [value],
+        outputs: [name],
+        attributes: {},
+      });
+    }
+    return {name, shape};
+  });
+  const needed = neededNodes(file, head);
+  const dropped = new Set(
+    nodes.flatMap(({outputs: given}, place) => (given.some(name => needed.has(name)) ? [] : [place])),
   );
-  throwFaults(faults, 'ERR_UNSUPPORTED', 'The model cannot be written into the file:');
+  const added: NewTensor[] = [];
+  for await (const tensor of out.tensors(finite)) {
+    added.push(tensor);
+  }
+  return {
+    added,
+    dropped,
+    droppedTensors: new Set([...initializers.keys()].filter(name => !needed.has(name))),
+    nodes: nodeMessages(out.nodes),
+    outputs: ends.map(({name, shape}) =>
+      valueMessage(
+        name,
+        1,
+        shape.map((size, axis) => size ?? (axis === 0 ? 'batch' : null)),
+      ),
+    ),
+  };
+}
+
+/** The values of a file that the new nodes need, by name, and those that these are made of. */
+function neededNodes({graph: {nodes}}: OnnxModel, {out, outputs}: NewHead): Set<string> {
+  const makers = new Map(nodes.flatMap(node => node.outputs.map(output => [output, node] as const)));
+  const open = [...outputs.map(({value}) => value), ...out.nodes.flatMap(({inputs}) => inputs)];
+  const needed = new Set<string>();
+  for (let name = open.pop(); name !== undefined; name = open.pop()) {
+    if (!needed.has(name)) {
+      needed.add(name);
+      const maker = makers.get(name);
+      open.push(...(maker === undefined ? [] : [...usesOf([maker]).keys()]));
+    }
+  }
+  return needed;
 }
 
 /** An input of a node with its new values, as the file has them. */
@@ -61,13 +123,6 @@ interface ChangedInput {
   index: number;
   values: Float32Array;
   shape: readonly number[];
-}
-
-/** The file as it was planned. */
-interface Planned {
-  plan: GraphPlan;
-  lowering: Lowering;
-  graph: OnnxGraphModel;
 }
 
 /** The inputs of nodes that are other weights than in the file. */
@@ -132,7 +187,7 @@ function changesOf(
   finite: FiniteOptions,
 ): Changes {
   const {nodes, initializers: stored} = model.graph;
-  const uses = usesOf(model);
+  const uses = usesOf(model.graph.nodes, model.graph.outputs);
   const taken = new Set([...uses.keys(), ...stored.keys(), ...nodes.flatMap(({outputs}) => outputs)]);
   const initializers = new Map<string, Uint8Array>();
   const added: NewTensor[] = [];
@@ -185,7 +240,7 @@ function freeName(name: string, taken: ReadonlySet<string>): string {
 }
 
 /** By the name of a value: how often nodes take it, those of inner graphs too, or outputs are it. */
-function usesOf({graph}: OnnxModel): Map<string, number> {
+function usesOf(nodes: readonly OnnxNode[], ends: readonly {name: string}[] = []): Map<string, number> {
   const uses = new Map<string, number>();
   const count = (name: string) => uses.set(name, (uses.get(name) ?? 0) + 1);
   const visit = (nodes: readonly OnnxNode[], depth = 0): void => {
@@ -203,8 +258,8 @@ function usesOf({graph}: OnnxModel): Map<string, number> {
       }
     }
   };
-  visit(graph.nodes);
-  graph.outputs.forEach(({name}) => count(name));
+  visit(nodes);
+  ends.forEach(({name}) => count(name));
   return uses;
 }
 

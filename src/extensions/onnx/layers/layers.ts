@@ -101,3 +101,8 @@ function timeDistributed(out: GraphWriter, call: Call): Tensor {
   const shape = out.node('Concat', [out.sizeOf(x, 0), out.sizeOf(x, 1), out.ints(given.map(Number))], {axis: 0});
   return call.output(out.node('Reshape', [flat, shape]));
 }
+
+/** Whether there is a rule for a layer. */
+export function isWritten(layer: tf.layers.Layer): boolean {
+  return isContainer(layer) || Object.hasOwn(LAYERS, layer.getClassName());
+}

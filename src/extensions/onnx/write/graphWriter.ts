@@ -95,7 +95,9 @@ export class GraphWriter {
   nodeOf(op: string, inputs: readonly string[], attributes: Attributes, outputs: number): string[] {
     const name = this.freeName(`${this.layer}/${op}`);
     const names = [name, ...range(outputs - 1).map(i => this.freeName(`${name}:${i + 1}`))];
-    this.nodes.push({op, name, inputs, outputs: names, attributes});
+    // Newer versions ask for the number of parts where their sizes are not given.
+    const parts = op === 'Split' && inputs.length === 1 && this.opset >= 18 ? {num_outputs: outputs} : {};
+    this.nodes.push({op, name, inputs, outputs: names, attributes: {...attributes, ...parts}});
     return names;
   }
 

@@ -6,7 +6,7 @@ import {fromONNX, toONNX} from '../../../../src/onnx';
 import {numbers, useBackend, withoutLeaks} from '../../../helpers';
 import {MemoryHandler, stirFactors} from '../../../models';
 import {bytesOf, predicted, readCases} from '../cases';
-import {type FileEntries, floats, onnxFile, value} from '../files';
+import {type FileEntries, floats, ints, onnxFile, value} from '../files';
 
 beforeAll(() => useBackend('cpu'));
 
@@ -151,6 +151,59 @@ test('a model that was saved and loaded is written as well', async () => {
   [loaded, merged, model, base].forEach(disposeModel);
 });
 
+test('a new head becomes nodes in place of those that it replaces', async () => {
+  const file = onnxFile(TWO);
+  await withoutLeaks(async () => {
+    const base = await fromONNX(file);
+    const model = replaceHead(base, [tf.layers.dense({units: 3, name: 'new'})], {at: 'first'});
+    const written = await toONNX(model, file);
+    const {nodes, initializers, outputs} = readOnnx(written).graph;
+    expect(nodes.map(({op, outputs: [name]}) => [op, name])).toEqual([
+      ['MatMul', 'a'],
+      ['Tanh', 't'],
+      ['MatMul', 'new/MatMul'],
+      ['Add', 'new/Add'],
+      ['Identity', 'y'],
+    ]);
+    expect([...initializers.keys()]).toEqual(['w', 'new/kernel', 'new/bias']);
+    expect(outputs).toEqual([{name: 'y', type: 1, shape: ['batch', 3]}]);
+    const again = await fromONNX(written);
+    const x = tf.randomNormal([4, 2], 0, 1, 'float32', 1);
+    const [expected, actual] = [model, again].map(one => tf.tidy(() => numbers(one.predict(x) as tf.Tensor)));
+    expect(actual).toBeAllClose(expected!);
+    x.dispose();
+    [again, model, base].forEach(disposeModel);
+  });
+});
+
+test('a head on a file with channels first needs no transposes', async () => {
+  const weights = Array.from({length: 4 * 3 * 9}, (_, i) => Math.sin(i));
+  const file = onnxFile({
+    nodes: [
+      {op: 'Conv', inputs: ['image', 'w'], outputs: ['c'], name: 'conv', attributes: [ints('pads', [1, 1, 1, 1])]},
+      {op: 'Relu', inputs: ['c'], outputs: ['r'], name: 'relu'},
+      {op: 'Sigmoid', inputs: ['r'], outputs: ['y'], name: 'end'},
+    ],
+    initializers: [floats('w', [4, 3, 3, 3], weights)],
+    inputs: [value('image', [null, 3, 5, 6])],
+    outputs: [value('y', [null, 4, 5, 6])],
+  });
+  const base = await fromONNX(file);
+  const at = base.layers.find(layer => /Conv/.test(layer.getClassName()))!.name;
+  const model = replaceHead(base, [tf.layers.globalAveragePooling2d({}), tf.layers.dense({units: 2, name: 'new'})], {
+    at,
+  });
+  const written = await toONNX(model, file);
+  expect(readOnnx(written).graph.nodes.map(({op}) => op)).toEqual([
+    ...['Conv', 'Relu', 'ReduceMean', 'MatMul', 'Add', 'Identity'],
+  ]);
+  const again = await fromONNX(written);
+  const x = tf.randomNormal([2, 3, 5, 6], 0, 1, 'float32', 1);
+  const [expected, actual] = [model, again].map(one => numbers(one.predict(x) as tf.Tensor));
+  expect(actual).toBeAllClose(expected!);
+  [again, model, base].forEach(disposeModel);
+});
+
 describe('refuses', () => {
   test('a model that was not imported, or from another file', async () => {
     const file = onnxFile(TWO);
@@ -163,12 +216,14 @@ describe('refuses', () => {
     [other, model].forEach(disposeModel);
   });
 
-  test('layers that are not of the file', async () => {
-    const file = onnxFile(TWO);
-    const base = await fromONNX(file);
-    const model = replaceHead(base, [tf.layers.dense({units: 3, name: 'new'})], {at: 'first'});
-    await expect(toONNX(model, file)).rejects.toThrow('Layer "new" (Dense) is not of the file');
-    [model, base].forEach(disposeModel);
+  test('new layers that cannot be written, and those of an opset that the file has not', async () => {
+    const old = onnxFile({...TWO, opset: 12});
+    const base = await fromONNX(old);
+    const odd = replaceHead(base, [tf.layers.dense({units: 3, name: 'new'}), tf.layers.layerNormalization()], {
+      at: 'first',
+    });
+    await expect(toONNX(odd, old)).rejects.toThrow('(LayerNormalization) needs opset 13, and the file has 12');
+    [odd, base].forEach(disposeModel);
   });
 
   test('weights that are not finite, unless they are asked for', async () => {

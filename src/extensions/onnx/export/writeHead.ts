@@ -1,0 +1,126 @@
+import type * as tf from '@tensorflow/tfjs';
+import {throwFaults, unsupportedError} from '../../../platform/errors';
+import {callsOf} from '../../../core/rewire/walk';
+import type {GraphPlan} from '../../graph/import/values';
+import type {OnnxModel} from '../file/readOnnx';
+import type {OnnxGraphModel} from '../import/onnxGraph';
+import {isWritten, type Known, writeLayer} from '../layers/layers';
+import {type Lowering, range} from '../lower/lowering';
+import {GraphWriter, Tensor} from '../write/graphWriter';
+import {TYPE} from '../write/messages';
+
+/** A file as it was planned. */
+export interface Planned {
+  plan: GraphPlan;
+  lowering: Lowering;
+  graph: OnnxGraphModel;
+}
+
+/** New layers of a model as nodes of its file. */
+export interface NewHead {
+  out: GraphWriter;
+  /** The outputs of the model, by the names of their values. */
+  outputs: {value: string; layer: string; shape: tf.Shape; isNew: boolean}[];
+}
+
+/** The layers of heads that every opset has. Those of others need this one. */
+const OF_ALL =
+  /^(?:Dense|Conv[123]D|(?:Global)?(?:Max|Average)Pooling.*|Flatten|.*Dropout.*|BatchNormalization|.*ReLU|Activation)$/;
+const OPSET_OF_OTHERS = 13;
+
+/**
+ * Writes the layers of a model that are not of its file, as nodes; `undefined` if there are none.
+ *
+ * @throws LoRAError with a line for each layer that cannot be written.
+ */
+export function writeNewHead(model: tf.LayersModel, planned: Planned, file: OnnxModel): NewHead | undefined {
+  const {plan, graph} = planned;
+  const classes = new Map(plan.layers.map(({layer}) => [layer.name, layer.getClassName()]));
+  const calls = new Map<string, string[][]>();
+  plan.layers.forEach(({layer, outputs}) => calls.set(layer.name, [...(calls.get(layer.name) ?? []), outputs]));
+  const values = valuesOf(planned, file);
+  const opset = graph.opsets.get('') ?? 1;
+  const {nodes, initializers, inputs} = file.graph;
+  const taken = [...nodes.flatMap(({name, outputs}) => [name, ...outputs]), ...initializers.keys()];
+  const out = new GraphWriter(opset, new Set([...taken, ...inputs.map(({name}) => name)]));
+  const known: Known = new Map();
+  const fresh = new Set<tf.SymbolicTensor>();
+  model.inputs.forEach(input => {
+    const found = plan.inputs.find(({name}) => name === input.sourceLayer.name);
+    const value = found && values.get(found.key);
+    if (value !== undefined) {
+      known.set(input, tensorOf(input, value));
+    }
+  });
+  for (const {outboundLayer: layer, inputTensors, outputTensors} of callsOf(model)) {
+    const keys = classes.get(layer.name) === layer.getClassName() ? calls.get(layer.name)?.shift() : undefined;
+    if (keys !== undefined) {
+      outputTensors.forEach((tensor, i) => {
+        const value = values.get(keys[i] ?? '');
+        if (value !== undefined) {
+          known.set(tensor, tensorOf(tensor, value));
+        }
+      });
+      continue;
+    }
+    const given = inputTensors.map(input => known.get(input));
+    out.layer = layer.name;
+    if (given.includes(undefined)) {
+      out.refuse('is put on something that no node of the file gives.');
+    } else if (opset < OPSET_OF_OTHERS && isWritten(layer) && !OF_ALL.test(layer.getClassName())) {
+      out.refuse(`(${layer.getClassName()}) needs opset ${OPSET_OF_OTHERS}, and the file has ${opset}.`);
+    } else {
+      const shapes = outputTensors.map(({shape}) => shape);
+      const results = writeLayer(out, layer, {inputs: given as Tensor[], shapes, path: layer.name});
+      outputTensors.forEach((tensor, i) => known.set(tensor, results[i] as Tensor));
+    }
+    outputTensors.forEach(tensor => fresh.add(tensor));
+  }
+  throwFaults([...out.faults], 'ERR_UNSUPPORTED', 'The model cannot be written into the file:');
+  if (fresh.size === 0) {
+    return undefined;
+  }
+  if ([...initializers.values()].some(({type}) => OTHER_FLOATS.has(type))) {
+    throw unsupportedError('The file computes in float16, bfloat16 or double, in which new layers cannot be written.');
+  }
+  const outputs = model.outputs.map(output => {
+    const {sourceLayer, shape} = output;
+    const tensor = known.get(output);
+    if (tensor === undefined) {
+      throw unsupportedError(`Output "${sourceLayer.name}" of the model is no value of the file.`);
+    }
+    return {value: out.plain(tensor), layer: sourceLayer.name, shape, isNew: fresh.has(output)};
+  });
+  return {out, outputs};
+}
+
+const OTHER_FLOATS: ReadonlySet<number> = new Set([10, 11, 16]);
+
+/** A value of a file, and how the plan holds it. */
+interface HeldValue {
+  name: string;
+  perm: readonly number[];
+}
+
+function tensorOf({shape}: tf.SymbolicTensor, {name, perm}: HeldValue): Tensor {
+  // What the plan holds has the axes of the value in the order `perm`.
+  return new Tensor(
+    shape,
+    TYPE.float,
+    name,
+    range(shape.length).map(axis => perm.indexOf(axis)),
+  );
+}
+
+/** By the key of a flow: the last value of the file that it is. Those before may lack the activation of a layer. */
+function valuesOf({lowering, graph}: Planned, {graph: {nodes, inputs}}: OnnxModel): Map<string, HeldValue> {
+  const values = new Map<string, HeldValue>();
+  for (const name of [...inputs.map(input => input.name), ...nodes.flatMap(({outputs}) => outputs)]) {
+    const key = graph.keys.get(name);
+    const value = key === undefined ? undefined : lowering.planner.valueOf(key);
+    if (value?.kind === 'flow') {
+      values.set(value.key, {name, perm: lowering.permOf(value, value.shapes[0].length)});
+    }
+  }
+  return values;
+}
