@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {LayerConfig} from '../layers/layerConfig';
 import type {LayerEntry} from '../../platform/tfjs/configs';
 
-/** A new head of a model: layers in the place of those of a pretrained model. */
+/** A new head of a model: layers that replace those of a pretrained model. */
 export interface HeadConfig {
   /** Name of the last layer of the pretrained model that is kept. */
   at: string;
@@ -10,13 +10,13 @@ export interface HeadConfig {
   layers: LayerEntry[];
 }
 
-/** What an adapter says beside its tensors: which layers it adapts and which it brings whole, by path. */
+/** The config of an adapter: which layers it adapts and which it holds whole, by path. */
 export interface AdapterConfig {
   layers: Record<string, LayerConfig>;
   trainable: string[];
-  /** Layers of which it brings the bias alone. Default: none. */
+  /** Layers of which it holds only the bias. Default: none. */
   biases?: string[];
-  /** The new head that the adapter brings, if it does. Its layers are among those that it brings whole. */
+  /** The new head of the adapter, if any. Its layers are among those that it holds whole. */
   head?: HeadConfig;
 }
 
@@ -41,17 +41,17 @@ export interface Adapter {
 /** Engines without `using` have no such symbol. */
 const DISPOSE = (Symbol.dispose as symbol | undefined) ?? Symbol('Symbol.dispose');
 
-/** How an adapter updates a layer, if it does. A path may be `constructor` or another property of every object. */
+/** How an adapter updates a layer, if it does. Own properties only: a path may be `constructor`. */
 export function layerConfigAt({layers}: AdapterConfig, path: string): LayerConfig | undefined {
   return Object.hasOwn(layers, path) ? layers[path] : undefined;
 }
 
-/** Whether a value looks like an adapter, which unlike a config holds tensors. `checkAdapter` looks closer. */
+/** Whether a value looks like an adapter: unlike a config, it holds tensors. `checkAdapter` looks closer. */
 export function isAdapter(value: unknown): value is Adapter {
   return typeof value === 'object' && value !== null && 'tensors' in value && 'config' in value;
 }
 
-/** The one way to make an adapter, which owns the given tensors. */
+/** Makes an adapter, which owns the given tensors. */
 export function makeAdapter(config: AdapterConfig, tensors: Record<string, tf.Tensor>): Adapter {
   // An adapter lives until it is disposed, wherever it is made.
   Object.values(tensors).forEach(tensor => tf.keep(tensor));

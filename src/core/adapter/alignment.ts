@@ -10,7 +10,7 @@ import {checkAdapter} from './checkAdapter';
 import {describeHead, sameHead} from './headConfig';
 import {type LayerTensors, rankLimitOf, tensorsByLayer, type WeightFactors} from './layerTensors';
 
-/** An adapter, and how much of it goes into a combination. */
+/** An adapter and its weight in a combination. */
 export interface WeightedAdapter {
   adapter: Adapter;
   /** Any finite number; a negative one takes the adapter's updates away. */
@@ -28,18 +28,18 @@ export interface Member {
 export interface AlignedLayer {
   path: string;
   members: Member[];
-  /** Whether an adapter brings the layer's bias. */
+  /** Whether an adapter holds the layer's bias. */
   trainBias: boolean;
 }
 
-/** Several adapters, layer by layer, after the check that they go together. */
+/** Several adapters, layer by layer, after checking that they go together. */
 export interface AlignedAdapters {
   layers: AlignedLayer[];
-  /** Paths of the layers that some adapter brings whole. */
+  /** Paths of the layers that some adapter holds whole. */
   trainable: string[];
-  /** Paths of the other layers of which some adapter brings the bias alone. */
+  /** Paths of the other layers of which some adapter holds only the bias. */
   biases: string[];
-  /** The weights that are brought in full, by name. */
+  /** The weights that are held in full, by name. */
   full: Record<string, tf.Tensor>;
   head: HeadConfig | undefined;
   /** Frees the tensors. */
@@ -49,7 +49,7 @@ export interface AlignedAdapters {
 /**
  * Aligns adapters by their layers.
  *
- * @throws LoRAError with a line for each reason for which they do not go together.
+ * @throws LoRAError with a line for each reason why they do not go together.
  */
 export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapters {
   checkParts(parts);
@@ -125,7 +125,7 @@ function checkParts(parts: readonly WeightedAdapter[]): void {
   throwFaults(faults);
 }
 
-/** Whether the factors are of the rank that the config says. */
+/** Whether the factors have the rank that the config says. */
 function rankFaults(path: string, config: LayerConfig | undefined, {factors}: LayerTensors): string[] {
   return factors
     .filter(factor => config !== undefined && factor.b.shape[0] !== Math.min(config.rank, rankLimitOf(factor)))
@@ -135,7 +135,7 @@ function rankFaults(path: string, config: LayerConfig | undefined, {factors}: La
     });
 }
 
-/** In what two adapters differ about a layer. */
+/** How two adapters differ in a layer. */
 function differences(path: string, one: Member, other: Member): string[] {
   const pair = [one, other];
   const [classes, shapes] = [pair.map(({config}) => config.className), pair.map(kernelShapes)];

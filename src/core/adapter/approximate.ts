@@ -21,7 +21,8 @@ import {rankLimitOf} from './layerTensors';
 import {mergeUpdates, type Merging, type Product, sumOfProducts} from './mixing';
 
 /**
- * The adapter of aligned adapters whose layers have at most a rank, or together at most a number of values.
+ * Approximates aligned adapters by one whose layers have at most a given rank, or together at most a given number of
+ * values.
  *
  * @throws LoRAError if the budget is too small for a rank of any layer.
  */
@@ -66,13 +67,13 @@ export async function approximate(aligned: AlignedAdapters, options: CombineOpti
   }
 }
 
-/** One more rank of a layer: the squares of the singular values that it adds, and the values that it takes. */
+/** One more rank of a layer: the squares of the singular values that it adds, and how many values it takes. */
 interface Rung {
   energy: number;
   values: number;
 }
 
-/** The ranks that a layer may get, one after the other. A layer with several weights has one rank for all of them. */
+/** The ranks that a layer may get, in order. A layer with several weights has one rank for all of them. */
 function ladderOf(layer: AlignedLayer, most: number, budget: number): Rung[] {
   const ladder: Rung[] = [];
   for (let left = budget; ladder.length < most && valuesOf(layer, ladder.length) <= left;) {
@@ -83,7 +84,7 @@ function ladderOf(layer: AlignedLayer, most: number, budget: number): Rung[] {
   return ladder;
 }
 
-/** The values that a rank of a layer takes, in the weights that can still use it. */
+/** How many values a rank of a layer takes, in the weights that can still use it. */
 function valuesOf(layer: AlignedLayer, rank: number): number {
   return firstFactors(layer)
     .filter(factors => rank < rankLimitOf(factors))
@@ -121,7 +122,7 @@ async function decompose(
   }
 }
 
-/** Whether a layer of that rank has its own factors: those of one adapter, which have no more. */
+/** Whether a layer of that rank keeps its factors: one adapter updates it, at no higher rank. */
 function staysWhole(layer: AlignedLayer, rank: number, merging: Merging | undefined): boolean {
   return merging === undefined && layer.members.length === 1 && rankOf(layer) <= rank;
 }
@@ -141,7 +142,7 @@ function layerOfRank(
   return whole ?? unscaled(rank, factorsOf());
 }
 
-/** The best approximation of a rank, `U·diag(S)·Vᵀ`, half of it in each factor. */
+/** The best approximation of a rank, `U·diag(S)·Vᵀ`, split evenly between the factors. */
 function productOf({u, s, v}: TruncatedSVD, rank: number): Product {
   const columns = Math.min(rank, s.shape[0]);
   const root = tf.sqrt(tf.slice(s, 0, columns));
@@ -149,7 +150,7 @@ function productOf({u, s, v}: TruncatedSVD, rank: number): Product {
   return {a: scaled(u), b: tf.transpose(scaled(v))};
 }
 
-/** The rank of each layer. The next rank is the one, of those that fit the budget, with most energy a value. */
+/** The rank of each layer. Ranks with the most energy per value come first, as long as they fit the budget. */
 function allocate(ladders: readonly Rung[][], budget: number): number[] {
   const ranks = ladders.map(() => 0);
   for (let left = budget; ;) {

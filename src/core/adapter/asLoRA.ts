@@ -13,10 +13,10 @@ function isProduct(method: Method): boolean {
 }
 
 /**
- * An adapter that computes the same, to rounding, by LoRA where its updates are low-rank products. Those of PiSSA and
- * OLoRA have twice the rank then, or what the layer can hold. Other updates stay as they are.
+ * Converts low-rank products to LoRA; the result computes the same, to rounding. Updates of PiSSA and OLoRA then have
+ * twice the rank, or the highest that the layer can hold. Other updates stay as they are.
  *
- * @param converts whether an update of a method is converted. Default: of each.
+ * @param converts whether an update of a method is converted. Default: always.
  */
 export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean = () => true): Adapter {
   const {config, tensors} = adapter;
@@ -38,7 +38,7 @@ export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean =
       products[`${start}lora_A`] = tf.reshape(product.a, [...a.shape.slice(0, -1), rank]);
       products[`${start}lora_B`] = tf.reshape(product.b, [rank, ...b.shape.slice(1)]);
       method.parameterNames.forEach(parameter => own.delete(start + parameter));
-      // a smaller weight of the layer has the rank that it can hold
+      // a smaller weight of the layer has the highest rank that it can hold
       ranks.set(path, Math.max(rank, ranks.get(path) ?? 1));
       layers[path] = {...layer, ...withRank(resolveStrength(layer), ranks.get(path) ?? rank)};
     }

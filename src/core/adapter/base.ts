@@ -11,8 +11,8 @@ import {methodOf} from '../methods/registry';
 import {type Adapter, layerConfigAt} from './adapter';
 import type {Kernel, Kernels, NamedBase, UnpackedVariable} from './fingerprint';
 
-// A file says which base its adapter was trained on, by a few values of each kernel. They are compared by code that is
-// loaded with the first such file, and imports nothing: what it shared with the core would be cut from that.
+// A file identifies the base of its adapter by a few values of each kernel. The code that compares them is loaded with
+// the first such file. It imports nothing: what it shared with the core would be split off from the core.
 
 /** A layer of a model, and its path. */
 interface Place {
@@ -20,7 +20,7 @@ interface Place {
   layer: tf.layers.Layer;
 }
 
-/** The base that an adapter was trained on: as its file names it, or the layers that the adapter was taken from. */
+/** The base that an adapter was trained on: named by its file, or the layers that the adapter was taken from. */
 const bases = new WeakMap<Adapter, NamedBase | readonly Place[]>();
 
 /** Remembers the base of an adapter, if there is one. */
@@ -28,7 +28,7 @@ export function setBase(adapter: Adapter, base: NamedBase | readonly Place[] | u
   return base === undefined ? adapter : (bases.set(adapter, base), adapter);
 }
 
-/** Gives an adapter the base of another, from which it was made. */
+/** Gives an adapter the base of the adapter that it was made from. */
 export function shareBase(from: Adapter, to: Adapter): Adapter {
   return setBase(to, bases.get(from));
 }
@@ -39,14 +39,14 @@ export function namedBase(adapter: Adapter): NamedBase | undefined {
   return Array.isArray(base) ? undefined : (base as NamedBase | undefined);
 }
 
-/** Gives an adapter the base that its file names, if it does. */
+/** Gives an adapter the base that its file names, if any. */
 export async function withBase(adapter: Adapter, saved: unknown): Promise<Adapter> {
   return saved === undefined
     ? adapter
     : setBase(adapter, (await import('./fingerprint')).NamedBase.decode(pathsOf(adapter), saved));
 }
 
-/** What the file of an adapter says of its base. */
+/** What the file of an adapter says about its base. */
 export async function savedBase(adapter: Adapter): Promise<number[][] | undefined> {
   const base = await baseFrom(adapter);
   const saved = base?.encode(pathsOf(adapter)) ?? [];
@@ -61,13 +61,13 @@ export async function baseFrom(adapter: Adapter): Promise<NamedBase | undefined>
     : namedBase(adapter);
 }
 
-/** Gives an adapter the base that others have in common, of which it was made. */
+/** Gives a combined adapter the base that its parts share. */
 export async function withCommonBase(from: readonly Adapter[], to: Adapter): Promise<Adapter> {
   const found = (await Promise.all(from.map(baseFrom))).filter(base => base !== undefined);
   return setBase(to, found.length > 0 ? (await import('./fingerprint')).NamedBase.shared(found) : undefined);
 }
 
-/** Warns, once, if an adapter from a file was trained on another base than a model, where that can be read at once. */
+/** Warns, once, if an adapter from a file was trained on another base than the model, if that can be read at once. */
 export function checkBase(adapter: Adapter, layers: readonly Place[]): void {
   const base = capabilities().readsByPromise ? undefined : namedBase(adapter);
   const [first] = layers;
@@ -110,7 +110,7 @@ function holderOf(variable: UnpackedVariable, layer: tf.layers.Layer): tf.LayerV
   return variable.packed?.holder ?? (isWrapper(layer) ? layer.originalWeights().get(name) : undefined) ?? variable;
 }
 
-/** What computes the update of a kernel, whose parameters are named after a prefix. */
+/** The update of a kernel whose parameters have this prefix. */
 function updateIn({tensors}: Adapter, prefix: string, config: LayerConfig): Kernel['update'] {
   const method = methodOf(config.method);
   const parameters = Object.fromEntries(method.parameterNames.map(name => [name, tensors[prefix + name] as tf.Tensor]));

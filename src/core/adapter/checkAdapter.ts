@@ -37,7 +37,7 @@ export function checkAdapter(value: unknown): asserts value is Adapter {
   }
 }
 
-/** What a config may say of a layer. Any other key is refused: without it the adapter would compute something else. */
+/** The keys of a layer's config. Others are refused: ignoring them would change what the adapter computes. */
 const LAYER_FIELDS: Readonly<Record<keyof LayerConfig, true>> = {
   className: true,
   method: true,

@@ -12,23 +12,23 @@ import {mergeFactors, type Merging, type Product, reduced, sumOfProducts, type T
  * Combines adapters into a new one, layer by layer, or compresses one. Where only some of them adapt a layer, the
  * others count as an update of 0. Ranks, alphas and rank stabilization may differ. The adapters are not changed.
  *
- * - `'exact'`: `Σ wᵢ·sᵢ·Aᵢ·Bᵢ` to rounding. The factors stand side by side, so the ranks add up; a sum above
- *   min(fan-in, fan-out) is rewritten without loss. Weights may be negative. (PEFT's `cat`.)
+ * - `'exact'`: `Σ wᵢ·sᵢ·Aᵢ·Bᵢ` to rounding. Concatenates the factors, so the ranks add up; a sum above min(fan-in,
+ *   fan-out) is rewritten without loss. Weights may be negative. (PEFT's `cat`.)
  * - `'ties'` (arXiv 2306.01708): trims each adapter to its largest entries, elects a sign for each entry, and takes the
  *   mean of those that agree, `Σ wᵢ·xᵢ / count`. Weights must be positive; the election does not look at them.
  * - `'dare'` (arXiv 2311.03099): drops entries at random, rescales the others by `1 / density`, and adds up, `Σ wᵢ·xᵢ`.
  *
- * With `rank` or `budget`, each layer's update is replaced by its best approximation of a rank, by singular values
- * (PEFT's `svd`). `rank` is the same for all layers. `budget` limits all factors together: the singular values of all
- * layers are sorted by `σ²` for each value that they take, and the first are kept. So a small adapter needs no special
- * training: train at a higher rank, then cut. (The idea of AdaLoRA, arXiv 2303.10512.)
+ * With `rank` or `budget`, singular values give the best approximation of each layer's update at a lower rank (PEFT's
+ * `svd`). `rank` is the same for all layers. `budget` limits all factors together: the singular values of all layers
+ * are sorted by `σ²` per value that they take, and the first are kept. So a small adapter needs no special training:
+ * train at a higher rank, then cut. (The idea of AdaLoRA, arXiv 2303.10512.)
  *
  * `'ties'` and `'dare'` work on `A` and `B` separately, with weights `√|wᵢ·sᵢ|`, as PEFT's `ties` and `dare_linear` do.
  * That is fast, and makes sense for adapters of one rank that started from the same `A`. With `rank` or `budget` they
  * merge the updates themselves, as PEFT's `ties_svd` and `dare_linear_svd` do.
  *
- * Weights that an adapter has in full (layers that trained in full, bases and biases that trained) are taken unchanged
- * from the one adapter that has them, whatever its weight. They do not count for `budget`.
+ * Weights that an adapter holds in full (layers, bases and biases that trained) are taken unchanged from the one
+ * adapter that has them, whatever its weight. They do not count for `budget`.
  *
  * A warning says if the adapters were trained on different bases.
  *
@@ -90,7 +90,7 @@ function combineLayer(layer: AlignedLayer, merging: Merging | undefined): Combin
   );
 }
 
-/** What `combine` makes of each weight of a layer. */
+/** Combines each weight of a layer. */
 function eachWeight(layer: AlignedLayer, combine: (terms: Term[]) => Product): WeightFactors[] {
   return firstFactors(layer).map(({prefix, a, b}, i) => ({prefix, ...shaped(combine(termsOf(layer, i)), {a, b})}));
 }

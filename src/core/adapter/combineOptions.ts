@@ -9,27 +9,27 @@ export interface CombineOptions extends CallOptions {
   method?: 'exact' | 'ties' | 'dare';
   /** For `'ties'` and `'dare'`: the share of entries that are kept, above 0 and up to 1. (In the TIES paper 0.2.) */
   density?: number;
-  /** For `'ties'`: whether the sum of an entry's values decides its sign, or their number. Default: `'total'`. */
+  /** For `'ties'`: what decides the sign of an entry, the sum of its values or their count. Default: `'total'`. */
   majoritySign?: MajoritySign;
   /** For `'dare'`: makes the choice of entries reproducible. */
   seed?: number;
   /** The highest rank of a layer of the result: its update is approximated by singular values. Default: no limit. */
   rank?: number;
-  /** The most values of all factors together. Ranks go where they count most; some layers may get none. */
+  /** The most values of all factors together. Ranks go where they matter most; some layers may get none. */
   budget?: number;
 }
 
-/** The options that each method takes beside its name. */
+/** The options of each method besides its name. */
 const OPTIONS: Readonly<Record<string, readonly (keyof CombineOptions)[]>> = {
   exact: [],
   ties: ['density', 'majoritySign'],
   dare: ['density', 'seed'],
 };
 
-/** Those that every method takes. */
+/** The options of every method. */
 const ALWAYS: readonly (keyof CombineOptions)[] = ['rank', 'budget', 'signal', 'onProgress'];
 
-/** Those that a method needs, with an example. */
+/** The options that a method requires, with an example. */
 const REQUIRED: Readonly<Record<string, string | undefined>> = {
   ties: 'density: 0.2',
   dare: 'density: 0.5',
@@ -92,7 +92,7 @@ function weightFaults(parts: readonly WeightedAdapter[], method: CombineOptions[
     : [];
 }
 
-/** Layers whose adapters are of different ranks. */
+/** Layers whose adapters have different ranks. */
 function rankFaults({layers}: AlignedAdapters): string[] {
   return layers.flatMap(({path, members}) => {
     const ranks = members.map(({config}) => config.rank);
@@ -105,7 +105,7 @@ function rankFaults({layers}: AlignedAdapters): string[] {
   });
 }
 
-/** The way of merging that the options ask for; `undefined` for a plain sum. */
+/** How the options merge adapters; `undefined` for a plain sum. */
 export function mergingOf({method, density = 1, majoritySign = 'total', seed}: CombineOptions): Merging | undefined {
   return method === 'ties' ? ties(density, majoritySign) : method === 'dare' ? dare(density, seed) : undefined;
 }

@@ -13,7 +13,7 @@ export interface Combined {
   factors: WeightFactors[];
 }
 
-/** A layer that one adapter alone brings: its own factors, the weight in `alpha`. */
+/** A layer that only one adapter updates: its factors, with the weight in `alpha`. */
 export function alone({members: [member, ...others]}: AlignedLayer): Combined | undefined {
   if (member === undefined || others.length > 0) {
     return undefined;
@@ -29,7 +29,7 @@ export function alone({members: [member, ...others]}: AlignedLayer): Combined | 
   };
 }
 
-/** A layer whose factors contain their strength: alpha is the rank. */
+/** A layer whose factors include their strength: alpha is the rank. */
 export function unscaled(rank: number, factors: WeightFactors[]): Combined {
   return {strength: {rank, alpha: rank, rankStabilized: false}, factors};
 }
@@ -47,7 +47,7 @@ export function firstFactors({members}: AlignedLayer): WeightFactors[] {
   return members[0]?.factors ?? [];
 }
 
-/** A product as factors with the axes of the weight. */
+/** Gives the factors of a product the axes of the weight. */
 export function shaped({a, b}: Product, like: {a: tf.Tensor; b: tf.Tensor}): {a: tf.Tensor; b: tf.Tensor} {
   return {
     a: tf.reshape(a, [...like.a.shape.slice(0, -1), a.shape[1]]),
@@ -93,7 +93,7 @@ export function assemble(
   return makeAdapter(config, tensors);
 }
 
-/** Runs `f` and frees the tensors that it made, other than those that it kept with `tf.keep`. */
+/** Runs `f` and frees the tensors that it made, except those kept with `tf.keep`. */
 export function scoped<T>(f: () => T): T {
   tf.engine().startScope();
   try {

@@ -2,13 +2,13 @@ import {damagedError, listed, tooLargeError, unsupportedError} from '../../platf
 import {shortName} from '../../platform/tfjs/configs';
 import type {HeadConfig} from './adapter';
 
-/** Wrappers and nested models need far fewer. Recursion still manages so many. */
+/** Wrappers and nested models need far fewer. Recursion can handle this many. */
 const MAX_LEVELS = 200;
 /** Heads have fewer. With far more layers tfjs runs out of stack. */
 const MAX_LAYERS = 200;
 const MAX_VALUES = 20_000;
 
-/** Whether two heads have the same place and layers, whatever their weights. Two adapters without one are the same. */
+/** Whether two heads have the same position and layers, whatever their weights. Two missing heads are equal. */
 export function sameHead(one: HeadConfig | undefined, other: HeadConfig | undefined): boolean {
   return essence(one) === essence(other);
 }
@@ -20,7 +20,7 @@ export function describeHead(head: HeadConfig | undefined): string {
 }
 
 /**
- * Checks what an adapter's config says of a head, whoever made it.
+ * Checks the config of a head, which may come from anyone.
  *
  * @throws LoRAError if something is missing or of another type.
  */
@@ -60,7 +60,7 @@ function countValues(value: unknown): number {
     : 1;
 }
 
-/** Whether objects and lists lie in each other at most so many levels deep. */
+/** Whether objects and lists are nested at most this many levels deep. */
 function isShallow(value: unknown, levels: number): boolean {
   return (
     typeof value !== 'object' ||
@@ -85,7 +85,7 @@ function isEntry(entry: unknown): boolean {
   return typeof className === 'string' && typeof config === 'object' && typeof config?.name === 'string';
 }
 
-/** A head as text, whatever the order of its keys. What matters in training alone is left out. */
+/** A head as text, whatever the order of its keys, without what matters only in training. */
 function essence(head: HeadConfig | undefined): string {
   return JSON.stringify(head ?? null, (key, value: unknown) => {
     if (key === 'className') {

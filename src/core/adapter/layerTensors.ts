@@ -13,7 +13,7 @@ export interface WeightFactors {
   b: tf.Tensor;
 }
 
-/** The parameters of the update of one weight in an adapter, by their own names. */
+/** The parameters of the update of one weight in an adapter, by name. */
 interface WeightParameters {
   path: string;
   prefix: string;
@@ -23,14 +23,14 @@ interface WeightParameters {
 /** What an adapter holds for one layer. */
 export interface LayerTensors {
   factors: WeightFactors[];
-  /** All else by name: weights that the adapter brings in full. */
+  /** All other tensors by name: weights that the adapter holds in full. */
   full: Record<string, tf.Tensor>;
 }
 
 /** The tensors of an adapter by layer path, factors in the order of their names, and a line for each fault. */
 export function tensorsByLayer({config, tensors}: Adapter): {
   layers: Map<string, LayerTensors>;
-  /** The parameters of each update, by the beginning of their names. */
+  /** The parameters of each update, by the prefix of their names. */
   updates: Map<string, WeightParameters>;
   faults: string[];
 } {
@@ -92,8 +92,8 @@ export function rankLimitOf({a, b}: Pick<WeightFactors, 'a' | 'b'>): number {
 const MAX_PARTS = 16;
 
 /**
- * The layer that a tensor of an adapter belongs to: the one with the longest path that begins the tensor's name. A file
- * may have very many names and very long ones; the cost depends on neither.
+ * The layer of an adapter's tensor: the longest path that begins the tensor's name. The cost does not grow with the
+ * number or length of the names, which a file may exaggerate.
  */
 export function ownerOf(name: string, paths: {has(path: string): boolean}): string | undefined {
   let slash = name.length;

@@ -23,7 +23,7 @@ export interface Product {
 /** Merges tensors of several adapters for the same weights. */
 export type Merging = (tensors: readonly tf.Tensor[], weights: readonly number[]) => tf.Tensor;
 
-/** How the majority sign of an entry is found: by the sum of the values, or by their number. */
+/** What decides the majority sign of an entry: the sum of the values, or their count. */
 export type MajoritySign = 'total' | 'frequency';
 
 /** The factors of a weight as matrices. */
@@ -31,7 +31,7 @@ export function matricesOf({a, b}: {a: tf.Tensor; b: tf.Tensor}): Product {
   return {a: asMatrix(a), b: tf.reshape(b, [lastAxis(a.shape), -1])};
 }
 
-/** The exact sum of updates, as one product: factors side by side, the strengths in `b`. */
+/** The exact sum of updates, as one product: concatenated factors, with the strengths in `b`. */
 export function sumOfProducts(terms: readonly Term[]): Product {
   return tf.tidy(() => ({
     a: tf.concat(
@@ -55,7 +55,7 @@ export function reduced({a, b}: Product): Product {
   return m <= n ? {a: tf.eye(m), b: whole} : {a: whole, b: tf.eye(n)};
 }
 
-/** Merges factors each by themselves, as PEFT does: `√|strength|` goes into both, its sign into `b`. */
+/** Merges factors separately, as PEFT does: `√|strength|` goes into both, its sign into `b`. */
 export function mergeFactors(terms: readonly Term[], merge: Merging): Product {
   const roots = terms.map(({strength}) => Math.sqrt(Math.abs(strength)));
   return tf.tidy(() => ({
@@ -82,8 +82,8 @@ export function mergeUpdates(terms: readonly Term[], merge: Merging): tf.Tensor2
 }
 
 /**
- * TIES (arXiv 2306.01708, §4): of each tensor the entries of the largest magnitude are kept, a majority decides the
- * sign of each entry, and those that agree are averaged.
+ * TIES (arXiv 2306.01708, §4): keeps the entries of each tensor with the largest magnitude, lets a majority decide the
+ * sign of each entry, and averages those that agree.
  */
 export function ties(density: number, majoritySign: MajoritySign): Merging {
   return (tensors, weights) =>
@@ -99,7 +99,7 @@ export function ties(density: number, majoritySign: MajoritySign): Merging {
     });
 }
 
-/** The entries of the largest magnitude of a tensor, `density` of them all; the others are 0. */
+/** Keeps the entries of a tensor with the largest magnitude, the share `density` of all; the others become 0. */
 function trim(tensor: tf.Tensor, density: number): tf.Tensor {
   const flat = tf.reshape(tensor, [-1]);
   const {indices} = tf.topk(tf.abs(flat), Math.max(1, Math.floor(density * flat.size)));

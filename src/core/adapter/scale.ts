@@ -7,12 +7,11 @@ import {checkAdapter} from './checkAdapter';
 import {shareBase} from './base';
 
 /**
- * Returns an adapter with `k` times the strength: every `alpha` is multiplied, so that each update becomes `k·s·A·B`.
- * The tensors share their buffers with the adapter's own. With `k = 0` nothing is left of the updates, with `k = 1`
- * nothing changes.
+ * Returns an adapter with `k` times the strength: multiplies every `alpha`, so that each update becomes `k·s·A·B`. The
+ * tensors share their buffers with the adapter's own. `k = 0` turns the updates off; `k = 1` changes nothing.
  *
- * What the adapter brings in full, layers in `trainable`, a base and biases that trained along, has no strength: it
- * stays as it is.
+ * What the adapter holds in full (layers in `trainable`, bases and biases that trained) has no strength and stays as it
+ * is.
  *
  * @param k finite and not negative. (`combineAdapters` takes negative weights.)
  * @param adapter is not changed.

@@ -13,36 +13,36 @@ import {
 } from '../../platform/tfjs/configs';
 import type {WeightLimit} from '../../platform/tfjs/weightLimit';
 
-// The head that an adapter brings is a list of configs, and an adapter may come from anywhere. tfjs makes whatever a
-// config names: weights of any size, by initializers that may never end, models inside of layers. Only the layers
-// themselves are needed here: their values come with the adapter.
+// An adapter's head is a list of configs, and an adapter may come from anywhere. tfjs makes whatever a config names:
+// weights of any size, initializers that may never end, models inside layers. Only the layers are needed here: their
+// values come with the adapter.
 
-/** Keys of configs under which there is an object of tfjs other than a layer. */
+/** Keys of configs that hold a tfjs object other than a layer. */
 const KIND_BY_KEY: readonly (readonly [key: RegExp, kind: ConfigKind])[] = [
   [/Regularizer$/, 'regularizer'],
   [/Constraint$/, 'constraint'],
   [/^(?:recurrentA|a)ctivation$/, 'activation'],
 ];
 
-/** Keys of configs under which a layer or a list of layers stands. */
+/** Keys of configs that hold a layer or a list of layers. */
 const INNER_LAYERS = /^(?:layer|cells?|forwardLayer|backwardLayer)$/;
 
 const ZEROS = {className: 'Zeros', config: {}};
 
 /** Enough for ordinary layers that do not fit, so that the message can give their shapes. */
 const SPARE_NUMBERS = 2 ** 20;
-/** 64 MiB, more than outputs of layers have. It bounds what a layer without weights can repeat. */
+/** 64 MiB, more than outputs of layers have. Limits how often a layer without weights can repeat its input. */
 const MAX_OUTPUT = 2 ** 24;
 
-/** How many numbers the weights of a new head may take, given the tensors that are to become their values. */
+/** How many values the weights of a new head may take, given the tensors that will fill them. */
 export function weightLimitFor(tensors: Adapter['tensors']): WeightLimit {
   return {left: SPARE_NUMBERS + 4 * Object.values(tensors).reduce((sum, {size}) => sum + size, 0)};
 }
 
 /**
- * Makes a layer from a config of which the origin is not known.
+ * Makes a layer from an untrusted config.
  *
- * @throws LoRAError if it names something that the layer of a head has no use for, or cannot be made.
+ * @throws LoRAError if the config names something that layers of a head do not need, or the layer cannot be made.
  */
 export function foreignLayer(entry: LayerEntry): tf.layers.Layer {
   const faults: string[] = [];
@@ -60,7 +60,7 @@ export function foreignLayer(entry: LayerEntry): tf.layers.Layer {
   return JSON.stringify(plain) === JSON.stringify(complete) ? layer : layerFromEntry(plain);
 }
 
-/** Refuses outputs that are no shape, or larger than any that makes sense. */
+/** Refuses outputs that are no shape, or unreasonably large. */
 export function checkOutput(named: string, {shape}: tf.SymbolicTensor, input: tf.SymbolicTensor): void {
   if (!shape.every(size => size === null || (Number.isSafeInteger(size) && size >= 0))) {
     throw damagedError(`${named} has outputs of shape ${showShape(shape)}.`);
@@ -80,7 +80,7 @@ function startingAtZero(entry: LayerEntry): LayerEntry {
   return cloneConfig(entry, (key, value) => (/Initializer$/.test(key) && value !== null ? ZEROS : value));
 }
 
-/** Looks at what a config names, at any depth. */
+/** Checks what a config names, at any depth. */
 function collectFaults(key: string, value: unknown, faults: string[]): void {
   const className = classNameOf(value);
   const kind = KIND_BY_KEY.find(([pattern]) => pattern.test(key))?.[1];
@@ -103,13 +103,13 @@ function collectFaults(key: string, value: unknown, faults: string[]): void {
   }
 }
 
-/** The class of an object that tfjs would make. A config may give the name alone. */
+/** The class of an object that tfjs would make. A config may give only the name. */
 function classNameOf(value: unknown): string | undefined {
   const name: unknown = typeof value === 'string' ? value : (value as {className?: unknown} | null)?.className;
   return typeof name === 'string' ? name : undefined;
 }
 
-/** Whether tfjs knows a class of a kind, some of which have short names too. */
+/** Whether tfjs knows a class of a kind. Some have short names too. */
 function isKnown(kind: ConfigKind, className: string): boolean {
   return isClassOf(kind, SHORT_NAMES[className] ?? className);
 }

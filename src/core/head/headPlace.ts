@@ -6,7 +6,7 @@ import {hasKernel} from '../layers/registry';
 import {checkModel, checkNotAdapted, isContainer, callsOf, type Site, sitesOf} from '../rewire/walk';
 import type {LayerCall} from '../../platform/tfjs/layerFields';
 
-/** Refuses a model on which no new head can go. */
+/** Refuses a model that cannot get a new head. */
 export function checkBody(model: tf.LayersModel): void {
   checkModel(model);
   const sites = sitesOf(model);
@@ -29,11 +29,11 @@ export interface HeadPlace {
 }
 
 /**
- * The place of a new head where none is named: the last layer whose outputs are features.
+ * The default position of a new head: after the last layer whose outputs are features.
  *
- * The old head is the last layer that has weights. Dense layers before it belong to it as well where they are narrower
- * than what they are made of: they have kept what the old classes need, and little else. A layer that is made of a
- * flattened map is compared with the map's channels. At least one layer with a kernel is left as the body.
+ * The old head is the last layer that has weights. Dense layers before it belong to it as well if they are narrower
+ * than their inputs: they keep what the old classes need, and little else. A layer after a flattened map is compared
+ * with the map's channels. At least one layer with a kernel stays in the body.
  */
 export function defaultPlace(model: tf.LayersModel): HeadPlace {
   const advice = `Name the last layer to keep: {at: '…'}. The model has: ${layersOf(model)}.`;
@@ -74,7 +74,7 @@ export function defaultPlace(model: tf.LayersModel): HeadPlace {
   };
 }
 
-/** The calls that lead to the output of a model one by one, the last one first, up to one of several inputs. */
+/** The chain of calls that leads to the output of a model, the last one first, up to one with several inputs. */
 function chainBack(model: tf.LayersModel): LayerCall[] {
   const nodes = callsOf(model);
   const chain: LayerCall[] = [];
@@ -90,14 +90,14 @@ function chainBack(model: tf.LayersModel): LayerCall[] {
   }
 }
 
-/** Whether something that has learned comes before a call. */
+/** Whether a layer with weights comes before a call. */
 function hasBody(model: tf.LayersModel, {inputTensors}: LayerCall): boolean {
   return inputTensors.some(input =>
     leadingTo(model, input).layers.some(({weights}) => weights.some(({shape}) => shape.length >= 2)),
   );
 }
 
-/** Whether a Dense layer is narrower than what it is made of. */
+/** Whether a Dense layer is narrower than its input. */
 function narrows({outboundLayer, inputTensors}: LayerCall, before: readonly LayerCall[]): boolean {
   const flattened = before.findIndex(({outboundLayer: layer}) => layer.getClassName() === 'Flatten');
   const isOfMap = flattened >= 0 && before.slice(0, flattened).every(({outboundLayer: layer}) => !hasKernel(layer));
@@ -111,7 +111,7 @@ function widthOf(tensor: tf.SymbolicTensor | undefined): number | undefined {
 }
 
 /**
- * The one call of the layer after which a head goes.
+ * The only call of the layer after which a head goes.
  *
  * @throws LoRAError if there is no such layer, or it has several outputs.
  */
@@ -140,20 +140,20 @@ export function callBeforeHead(model: tf.LayersModel, at: string): LayerCall {
   return call;
 }
 
-/** The calls that give the outputs of a layer of a model itself. */
+/** The calls that give the outputs of a layer of the model itself. */
 function callsNamed(model: tf.LayersModel, name: string): LayerCall[] {
   const nodes = callsOf(model);
   const calls = nodes.filter(({outboundLayer}) => outboundLayer.name === name);
   if (calls.length > 0) {
     return calls;
   }
-  // Nobody calls a model that begins a Sequential: its calls are the Sequential's, and the last gives its output.
+  // The inner model at the start of a Sequential has no call: use those of the Sequential; the last gives its output.
   const first = model.layers.find(layer => layer.name === name);
   const outputs = first !== undefined && isContainer(first) ? first.outputs : [];
   return nodes.filter(({outputTensors}) => outputs.some(output => outputTensors.includes(output)));
 }
 
-/** On which inputs and layers of a model a tensor depends. */
+/** The inputs and layers of a model that a tensor depends on. */
 export function leadingTo(
   model: tf.LayersModel,
   tensor: tf.SymbolicTensor,
@@ -180,7 +180,7 @@ export function isInHead(head: HeadConfig | undefined, {layer, ancestors}: Site)
   return head?.layers.some(({config}) => config.name === name) ?? false;
 }
 
-/** The new head of a model, and the place in the model after which it was put. */
+/** The new head of a model, and the layer after which it was put. */
 interface PlacedHead {
   head: HeadConfig;
   /** Unknown of a model that was restored. */
@@ -200,7 +200,7 @@ export function placeOf(model: tf.LayersModel): HeadPlace | undefined {
   return heads.get(model)?.place;
 }
 
-/** Makes known that a model has a new head, if it has one. */
+/** Records that a model has a new head, if it has one. */
 export function markHead(model: tf.LayersModel, head: HeadConfig | undefined, place?: HeadPlace): void {
   if (head !== undefined) {
     heads.set(model, {head, ...(place && {place})});

@@ -30,31 +30,30 @@ import {checkOutput, foreignLayer, weightLimitFor} from './foreignHead';
 /** Where a new head goes. */
 export interface ReplaceHeadOptions {
   /**
-   * Name of the last layer that is kept. Default: the one before the last layer that has weights, or before the Dense
-   * layers in front of that which are narrower than what they are made of.
+   * Name of the last layer to keep. Default: the one before the last layer that has weights, and before the Dense
+   * layers in front of it that are narrower than their inputs.
    */
   at?: string;
 }
 
 /**
- * Puts new layers on a pretrained body: a new functional model of all that leads up to the layer `at`, and after it the
- * given layers, one after the other. Whatever followed `at` is left out, inputs that only led there too. The original
- * is not touched, and the body shares its buffers.
+ * Puts new layers on a pretrained body: builds a new functional model of everything up to the layer `at`, followed by
+ * the given layers in order. What followed `at` is dropped, with inputs that only led there. The original is not
+ * changed, and the body shares its buffers.
  *
- * Adapted by `applyLoRA`, the new layers train in full without being named, and the adapter carries their configs,
- * their weights and where they attach: `applyLoRA(base, adapter)` on the plain base builds the whole model again.
- * `mergeLoRA` gives the plain model with the head that was trained, `removeLoRA` the one with the head as it was
- * before.
+ * After `applyLoRA`, the new layers train in full without being named. The adapter carries their configs, their weights
+ * and where they attach: `applyLoRA(base, adapter)` on the plain base builds the whole model again. `mergeLoRA` returns
+ * the plain model with the trained head, `removeLoRA` the one with the head as it was before.
  *
- * Without `at` the old head is taken to be the last layer that has weights, and all that follows it. Dense layers just
- * before it belong to it where they are narrower than what they are made of, since they have kept only what the old
- * classes need; of a flattened map the channels count. `planLoRA` says where the new head went, and why. That suits a
- * classifier; for a model without a head, name its last layer.
+ * Without `at`, the old head is the last layer that has weights, and everything after it. Dense layers just before it
+ * belong to it if they are narrower than their inputs (for a flattened map, than its channels), because they keep only
+ * what the old classes need. `planLoRA` says where the new head went, and why. This suits classifiers; for a model
+ * without a head, name its last layer.
  *
  * @param model any `tf.LayersModel` with one output that is not adapted; it may have several inputs, nested models and
  * shared layers.
- * @param layers new layers of tfjs, or of registered classes. They are re-created from their configs; those that are
- *     built pass on their weights. A number of classes stands for one Dense layer with softmax, `classes`.
+ * @param layers new layers of tfjs, or of registered classes. They are re-created from their configs; built ones keep
+ *     their weights. A number of classes means one Dense layer with softmax, `classes`.
  * @param options where the body ends: `at`.
  * @returns a new model, which shares the body with the original.
  * @throws LoRAError `ERR_OPTION` if `layers` are no layers, `ERR_MISFIT` if there is no such place, a name is taken or
@@ -85,8 +84,8 @@ export function replaceHead(
 }
 
 /**
- * A model with the head that an adapter brings: the model itself if it has that head already, or none is brought; else
- * a new one, which the caller disposes.
+ * The model with the adapter's head: the model itself if it has that head already or the adapter has none; otherwise a
+ * new model, which the caller disposes.
  *
  * @throws LoRAError if the model has another head, or the adapter's does not fit it.
  */
@@ -111,7 +110,7 @@ export function withHead(model: tf.LayersModel, {config: {head}, tensors}: Adapt
   });
 }
 
-/** A head that was put on part of a former one: both are new to the base. */
+/** A head on part of a former one: both are new to the base. */
 function continued(former: HeadConfig | undefined, head: HeadConfig): HeadConfig {
   const kept = former?.layers.findIndex(({config}) => config.name === head.at) ?? -1;
   return former === undefined || kept < 0
@@ -120,8 +119,8 @@ function continued(former: HeadConfig | undefined, head: HeadConfig): HeadConfig
 }
 
 /**
- * Refuses layers that take images with their channels last behind one that moves the channels to the front, as the
- * outputs of ONNX files of PyTorch have them: they would go over the wrong axes.
+ * Refuses channels-last layers after one that moves the channels to the front, as in ONNX files from PyTorch: they
+ * would run over the wrong axes.
  */
 function checkLayout(model: tf.LayersModel, at: string, entries: readonly LayerEntry[]): void {
   const {outboundLayer, inputTensors} = callBeforeHead(model, at);
@@ -200,7 +199,7 @@ function copyOf(model: tf.LayersModel): tf.LayersModel {
   });
 }
 
-/** Refuses a name that is taken, and takes it. */
+/** Refuses a name that is taken, and reserves it. */
 function checkName({className, config}: LayerEntry, taken: Set<string>): void {
   const name = config.name as string;
   if (taken.has(name)) {
@@ -214,7 +213,7 @@ function checkName({className, config}: LayerEntry, taken: Set<string>): void {
 /**
  * The output of a new layer of a head.
  *
- * @param original the layer that it is re-created from, if there is one.
+ * @param original the layer that it is re-created from, if any.
  */
 function applied(layer: tf.layers.Layer, input: tf.SymbolicTensor, original?: tf.layers.Layer): tf.SymbolicTensor {
   const named = titleOf(layer);
