@@ -5,18 +5,18 @@ import {layerEntry, type Reading} from './layerConfigs';
 import {type Fixed, settingsBeyond} from './layerTable';
 import {isTensor, type KerasCall, type KerasTensor} from './nodes';
 
-/** The layers in whose place a `MultiHeadAttention` comes, by what Keras calls the weights of each. */
+/** The layers that replace a `MultiHeadAttention`, by what Keras calls the weights of each. */
 const PROJECTIONS = ['query', 'key', 'value', 'output'] as const;
 
-/** Which of the projections, for what files call it: `query`, `query_dense`, `_query_dense`, `attention_output`. */
+/** The projection that a file means by `query`, `query_dense`, `_query_dense`, `attention_output`. */
 export function projectionOf(part: string): (typeof PROJECTIONS)[number] | undefined {
   return PROJECTIONS.find(name => [name, `${name}_dense`, `_${name}_dense`, `attention_${name}`].includes(part));
 }
 
-/** The class that computes attention, of an entry point of its own. */
+/** The class that computes attention, from a separate entry point. */
 const ATTENTION = 'tfjs-lora/transformers>Attention';
 
-/** Settings of Keras that the layers here do not have, by the values that they may have. */
+/** Settings of Keras that the layers here do not have, with the values that they may have. */
 const FIXED: Fixed = {
   attention_axes: [1],
   use_gate: [false],
@@ -26,7 +26,7 @@ const FIXED: Fixed = {
   bias_constraint: [],
 };
 
-/** What a projection takes from the config of the whole. */
+/** The settings that projections share with the attention. */
 const OF_PROJECTIONS = [
   ...['trainable', 'dtype', 'use_bias', 'kernel_initializer', 'bias_initializer'],
   ...['kernel_regularizer', 'bias_regularizer'],
@@ -38,8 +38,8 @@ export interface Part extends LayerEntry {
 }
 
 /**
- * Keras's attention as stock layers of tfjs and the `Attention` of this library: `Dense` for queries, keys and values,
- * whose kernels are those of the file with the heads beside each other, and one for what comes out.
+ * Reads Keras's attention as stock layers of tfjs and the `Attention` of this library: `Dense` layers for queries,
+ * keys, values and the output. Their kernels are those of the file, with the heads joined.
  */
 export function attentionParts(
   entry: KerasEntry,
@@ -101,7 +101,7 @@ export function attentionParts(
   ];
 }
 
-/** The name of one of the layers in whose place a `MultiHeadAttention` comes. */
+/** The name of one of the layers that replace a `MultiHeadAttention`. */
 export function partName(name: string, part: string): string {
   return `${name}_${part}`;
 }
@@ -113,7 +113,7 @@ interface Use {
   causal: boolean;
 }
 
-/** What a call gives: `(query, value, key, …)`, by place or by name. */
+/** The tensors of a call, `(query, value, key, …)`, by position or by name. */
 function useOf({args, kwargs}: KerasCall, label: string, faults: string[]): Use {
   const [first, second, third, ...more] = args;
   const {query = first, value = second, key = third, use_causal_mask: causal, training, ...others} = kwargs;

@@ -1,7 +1,7 @@
-/** How `.keras` files name weights: by their places in a layer. */
+/** How `.keras` files name weights: by their index in a layer. */
 export const BY_PLACE = /\/vars\/\d+$/;
 
-/** An object of a file, of which nothing is known yet. */
+/** An unchecked object of a file. */
 export type Json = Readonly<Record<string, unknown>>;
 
 /** Whether a value of a file is an object. */
@@ -9,7 +9,7 @@ export function isJson(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Whether an object that a value of a file holds, or is, passes a test. */
+/** Whether an object in a value of a file, or the value itself, passes a test. */
 export function someInside(value: unknown, test: (found: Json) => boolean): boolean {
   return Array.isArray(value)
     ? value.some(entry => someInside(entry, test))
@@ -20,13 +20,13 @@ export function someInside(value: unknown, test: (found: Json) => boolean): bool
 export interface KerasEntry {
   className: string;
   config: Json;
-  /** The package of Keras or of someone else that has the class. Keras 2 and `.h5` files leave it out of layers. */
+  /** The package that has the class: Keras or another one. Keras 2 and `.h5` files omit it for layers. */
   module: string | undefined;
-  /** What the entry has beside these, such as `inbound_nodes`. */
+  /** Other fields of the entry, such as `inbound_nodes`. */
   others: Json;
 }
 
-/** What a value of a file says of an object of Keras; `undefined` if it is none. */
+/** Reads a value of a file as an object of Keras; `undefined` if it is none. */
 export function kerasEntry(value: unknown): KerasEntry | undefined {
   if (!isJson(value)) {
     return undefined;
@@ -39,7 +39,7 @@ export function kerasEntry(value: unknown): KerasEntry | undefined {
     : undefined;
 }
 
-/** What a layer is called; nothing where the file does not say it. */
+/** The name of a layer; empty if the file does not say it. */
 export function nameOf({config, others}: KerasEntry): string {
   const name = [others.name, config.name].find(value => typeof value === 'string');
   return typeof name === 'string' ? name : '';
@@ -50,7 +50,7 @@ export function camelCase(text: string): string {
   return text.length > 1 ? text.replace(/_+(\w|$)/g, (_, letter: string) => letter.toUpperCase()) : text;
 }
 
-/** A config as tfjs spells it: keys and words in camel case. Names stay as they are. */
+/** A config in tfjs's spelling: keys and strings in camel case. Names stay as they are. */
 export function camelCased(value: unknown, key = ''): unknown {
   if (typeof value === 'string') {
     return key === 'name' ? value : camelCase(value);

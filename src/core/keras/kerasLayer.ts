@@ -11,7 +11,7 @@ import {MaskedBidirectional} from './maskedBidirectional';
 
 type Sizes = readonly [number, number];
 
-/** What a {@link KerasLayer} computes, and the settings of Keras for it. */
+/** What a {@link KerasLayer} computes, and its settings in Keras. */
 export interface KerasLayerArgs {
   name?: string;
   /** A key of `OPERATIONS`. */
@@ -21,15 +21,15 @@ export interface KerasLayerArgs {
   threshold?: number;
   scale?: number | number[];
   offset?: number | number[];
-  /** The axes of a weight, or those that a pooling or a softmax is over. */
+  /** The axes of a weight, or those that a pooling or a softmax runs over. */
   axes?: number[];
   keepdims?: boolean;
   mean?: number[];
   variance?: number[];
   invert?: boolean;
-  /** How many times as large an image becomes. */
+  /** The scale of an image's upsampling. */
   factors?: Sizes;
-  /** What an image is resized or cropped to. */
+  /** The size that an image is resized or cropped to. */
   sizes?: Sizes;
   interpolation?: 'nearest' | 'bilinear';
   crops?: boolean;
@@ -40,7 +40,7 @@ interface Operation {
   compute(x: tf.Tensor, args: KerasLayerArgs, weights: tf.Tensor[]): tf.Tensor;
   /** Default: that of the input. */
   shape?(input: tf.Shape, args: KerasLayerArgs): tf.Shape;
-  /** The weights, which all have the sizes of `axes`. */
+  /** The weights, all with the sizes of `axes`. */
   weights?: readonly string[];
 }
 
@@ -52,7 +52,7 @@ function imageShape([n = null, ...image]: tf.Shape, {dataFormat, factors, sizes}
   return first ? [n, image[0] ?? null, ...space] : [n, ...space, image[2] ?? null];
 }
 
-/** What Keras computes and no layer of tfjs does. */
+/** The operations of Keras that no layer of tfjs computes. */
 const OPERATIONS: Readonly<Record<string, Operation>> = {
   relu: {
     compute(x, {maxValue, negativeSlope = 0, threshold = 0}) {
@@ -113,7 +113,7 @@ function pooled(input: tf.Shape, {axes = [], keepdims}: KerasLayerArgs): tf.Shap
   return keepdims === true ? sizes : sizes.filter((_, axis) => !axes.includes(axis));
 }
 
-/** Axes in their order, those that are counted from the last as well. */
+/** Axes in their order, including those counted from the end. */
 function fromFront(axes: readonly number[] = [], rank: number): number[] {
   return axes.map(axis => (axis < 0 ? axis + rank : axis)).sort((a, b) => a - b);
 }
@@ -128,7 +128,7 @@ function centered(x: tf.Tensor, [h, w]: Sizes): tf.Tensor {
   return tf.slice(x, [0, Math.floor((height - h) / 2), Math.floor((width - w) / 2), 0], [n, h, w, channels]);
 }
 
-/** The largest middle part of images that has the proportions of some size. */
+/** The largest middle part of images that has given proportions. */
 function croppedToAspect(x: tf.Tensor, [h, w]: Sizes): tf.Tensor {
   const [, height, width] = x.shape as [number, number, number, number];
   return centered(x, [
@@ -137,7 +137,7 @@ function croppedToAspect(x: tf.Tensor, [h, w]: Sizes): tf.Tensor {
   ]);
 }
 
-/** Backends differ in the pixels that they take for `nearest` with half-pixel centers. */
+/** Backends differ in the pixels that `nearest` picks with half-pixel centers. */
 function resized(x: tf.Tensor, [h, w]: Sizes, interpolation: KerasLayerArgs['interpolation']): tf.Tensor {
   if (interpolation !== 'nearest') {
     return tf.image.resizeBilinear(x as tf.Tensor4D, [h, w], false, true);
@@ -151,12 +151,12 @@ function resized(x: tf.Tensor, [h, w]: Sizes, interpolation: KerasLayerArgs['int
   return tf.gather(tf.gather(x, pixels(height, h), 1), pixels(width, w), 2);
 }
 
-// A page that loads no models of Keras goes without what follows.
+// Bundlers leave out what follows if a page loads no models of Keras.
 const Layer = /* @__PURE__ */ layerClass();
 const StockAdd = /* @__PURE__ */ stockClass('Add');
 const StockSeparableConv2D = /* @__PURE__ */ stockClass('SeparableConv2D');
 
-/** A layer that computes what Keras computes and no layer of tfjs does. Its weights never train. */
+/** A layer for an operation of Keras that no layer of tfjs computes. Its weights never train. */
 export class KerasLayer extends Layer {
   static readonly className = 'tfjs-lora>KerasLayer';
   private readonly operation: Operation;
@@ -207,17 +207,17 @@ export class KerasLayer extends Layer {
   }
 }
 
-/** Keras's `Subtract`: the first input less the second. */
+/** Keras's `Subtract`: the first input minus the second. */
 export class Subtract extends StockAdd {
   static readonly className: string = 'tfjs-lora>Subtract';
 
-  /** What tfjs calls with inputs of one rank. */
+  /** Called by tfjs with inputs of one rank. */
   protected mergeFunction([first, second]: [tf.Tensor, tf.Tensor]): tf.Tensor {
     return tf.sub(first, second);
   }
 }
 
-/** A `SeparableConv1D` of Keras: the convolution of tfjs over images of one row. */
+/** A `SeparableConv1D` of Keras: a 2-D convolution of tfjs over images with one row. */
 export class SeparableConv1D extends StockSeparableConv2D {
   static readonly className: string = 'tfjs-lora>SeparableConv1D';
 
@@ -253,7 +253,7 @@ function relu6Sigmoid(x: tf.Tensor): tf.Tensor {
   return tf.div(tf.relu6(tf.add(x, 3)), 6);
 }
 
-/** What a file calls an activation of `ACTIVATIONS`. */
+/** The name of an activation of `ACTIVATIONS` in a file. */
 export function ownActivation(name: string): string {
   return `tfjs-lora>${name}`;
 }
@@ -287,5 +287,5 @@ function registered(): Readonly<Record<OwnClass, string>> {
   };
 }
 
-/** The names of these classes. A page that cannot load models of Keras registers none: a bundler leaves this out. */
+/** The names of these classes. Bundlers leave this out if a page cannot load models of Keras. */
 export const OWN_CLASSES = /* @__PURE__ */ registered();

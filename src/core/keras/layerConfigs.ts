@@ -5,22 +5,22 @@ import {camelCase, camelCased, type Json, kerasEntry, type KerasEntry} from './j
 import {ownActivation} from './kerasLayer';
 import {rowOf, settingsBeyondRow} from './layerTable';
 
-/** What is known of the file while its layers are read. */
+/** The state of reading the layers of a file. */
 export interface Reading {
   /** Whether Keras 3 wrote it. */
   isKeras3: boolean;
-  /** Whether a layer in it hides places (`mask_zero`, `Masking`). */
+  /** Whether a layer in it masks positions (`mask_zero`, `Masking`). */
   isMasked: boolean;
-  /** What cannot be read, a line for each. */
+  /** What cannot be read, one line each. */
   faults: string[];
-  /** What is read and computes otherwise in training. */
+  /** What is read, but behaves differently in training. */
   warnings: string[];
 }
 
-/** Layers that heed a mask in Keras, and not in tfjs. */
+/** Layers that use a mask in Keras, and not in tfjs. */
 const HEED_MASKS = ['GlobalAveragePooling1D', 'Softmax', 'TimeDistributed'];
 
-/** Activations of tfjs, by the names that Keras has for them where these are others. */
+/** Activations of tfjs, by their names in Keras where these differ. */
 const ACTIVATIONS: Readonly<Record<string, string>> = {silu: 'swish', hard_swish: 'hard_silu'};
 const OWN_ACTIVATIONS = ['exponential', 'hard_silu', 'leaky_relu'];
 const STOCK_ACTIVATIONS = [
@@ -28,7 +28,7 @@ const STOCK_ACTIVATIONS = [
   ...['softmax', 'softplus', 'softsign', 'swish', 'tanh'],
 ];
 
-/** Initializers of tfjs, by other names that Keras has for them. */
+/** Initializers of tfjs, by their other names in Keras. */
 const INITIALIZERS: Readonly<Record<string, string>> = {
   LecunNormal: 'LeCunNormal',
   LecunUniform: 'LeCunUniform',
@@ -42,7 +42,7 @@ const OWN_INITIALIZERS = [
 const CONSTRAINTS = ['MaxNorm', 'MinMaxNorm', 'NonNeg', 'UnitNorm'];
 
 /**
- * A layer as tfjs reads it. What tfjs would leave out without a word becomes a fault.
+ * Reads a layer as tfjs spells it. What tfjs would silently ignore becomes a fault.
  *
  * @param label how faults call the layer.
  */
@@ -128,7 +128,7 @@ function activation(key: string, value: unknown, label: string, {isKeras3, fault
   return camelCased(name);
 }
 
-/** All values come from the file, so that an initializer which tfjs does not have is no loss. */
+/** All values come from the file, so a missing initializer is no loss. */
 function initializer(value: unknown): unknown {
   const {className, config} = kerasEntry(value) ?? {className: '', config: {}};
   const known = INITIALIZERS[className] ?? className;
@@ -138,7 +138,7 @@ function initializer(value: unknown): unknown {
   return {className: known, config: camelCased(config)};
 }
 
-/** tfjs has one regularizer, with both numbers. */
+/** tfjs has one regularizer, for both factors. */
 function regularizer(key: string, value: unknown, label: string, {faults}: Reading): unknown {
   const entry = kerasEntry(value);
   const name = entry?.className.toLowerCase();
@@ -165,5 +165,5 @@ function constraint(key: string, value: unknown, label: string, {faults}: Readin
   return {className: entry.className, config: camelCased(entry.config)};
 }
 
-/** What Keras 2 writes into a SeparableConv2D without any use, and tfjs refuses. */
+/** A setting of SeparableConv2D that Keras 2 writes without using it, and tfjs refuses. */
 const UNUSED = ['activity_regularizer', 'kernel_initializer', 'kernel_regularizer', 'kernel_constraint'];

@@ -2,22 +2,22 @@ import {brief} from '../../platform/errors';
 import type {Json} from './json';
 import {OWN_CLASSES} from './kerasLayer';
 
-/** The values that a setting may have, as tfjs has it no other way; one that is missing or null is always right. */
+/** The only values of a setting that tfjs computes; a missing or null setting is always right. */
 export type Fixed = Readonly<Record<string, readonly unknown[]>>;
 
 /** How a layer of Keras is read. */
 export interface Row {
-  /** Keys that are computed for every value, or do not change what is predicted; `undefined` for all. */
+  /** Keys of which every value is supported, or which do not change predictions; `undefined` for all. */
   keys: string | undefined;
-  /** Further keys, and the values that are computed. */
+  /** Further keys, and the values that are supported. */
   fixed?: Fixed;
-  /** The class and settings in its place, from its config as tfjs spells it. A string is a fault. */
+  /** The class and settings that replace it, from its config as tfjs spells it. A string is a fault. */
   as?(config: Json): Place | string | undefined;
-  /** Whether it does something in training that is left out. */
+  /** Whether it does something in training that the library omits. */
   isIdle?: boolean;
 }
 
-/** What comes in the place of a layer of Keras: another class, settings beside its own, or settings alone. */
+/** What replaces a layer of Keras: another class, further settings, or both. */
 interface Place {
   className?: string;
   config?: Json;
@@ -28,14 +28,14 @@ interface Place {
 const COMMON =
   /^(name|trainable|dtype|batch_(input_)?shape|activity_regularizer|\w+_(initializer|regularizer|constraint))$/;
 
-/** The settings of a config that are not among these, as a fault says them. */
+/** The settings of a config that are not among these, as faults show them. */
 export function settingsBeyond(fixed: Fixed, config: Json): string[] {
   const isBeyond = ([key, values]: [string, readonly unknown[]]) =>
     [config[key]].flat().some(value => value != null && !values.includes(value));
   return Object.entries(fixed).flatMap(pair => (isBeyond(pair) ? [`${pair[0]}=${brief(config[pair[0]])}`] : []));
 }
 
-/** The settings of a config that a row does not name, or has otherwise. */
+/** The settings of a config that a row does not name or allow. */
 export function settingsBeyondRow({keys, fixed = {}}: Row, config: Json): string[] {
   const named = keys === undefined ? Object.keys(config) : [...keys.split(' '), ...Object.keys(fixed)];
   const others = Object.keys(config).filter(key => !named.includes(key) && !COMMON.test(key));
@@ -43,7 +43,7 @@ export function settingsBeyondRow({keys, fixed = {}}: Row, config: Json): string
 }
 
 function byKerasLayer(args: Json): Place {
-  // A file would hold null for what is not set.
+  // A file would hold null for an unset one.
   const set = Object.entries(args).filter(([, value]) => value != null);
   return {className: OWN_CLASSES.kerasLayer, alone: Object.fromEntries(set)};
 }
@@ -66,7 +66,7 @@ const identity: Row = {
 };
 const merging: Row = {keys: ''};
 
-/** Layers that alter pictures in training alone. `RandomCrop` crops always. */
+/** Layers that change images only in training. `RandomCrop` always crops. */
 const AUGMENTATIONS = [
   ...['AugMix', 'CutMix', 'MixUp', 'RandAugment', 'RandomBrightness', 'RandomColorDegeneration', 'RandomColorJitter'],
   ...[
@@ -92,7 +92,7 @@ function spatialDropout(rank: 2 | 3): Row {
   };
 }
 
-/** The rows, made where a model is read: a bundler keeps objects with spreads in a page that never reads them. */
+/** The rows, made when a model is read: bundlers keep objects with spreads even if a page never reads them. */
 function makeRows(): Readonly<Record<string, Row>> {
   const convolution = 'filters kernel_size strides padding data_format dilation_rate activation use_bias';
   const [depthwise, separable] = ['kernel_size', 'filters kernel_size'].map(
@@ -135,7 +135,7 @@ function makeRows(): Readonly<Record<string, Row>> {
       keys: 'axis',
       as: ({axis}) => (Number(axis) < -1 ? `tfjs takes axis=${brief(axis)} for the last.` : undefined),
     },
-    // tfjs loads causal padding, and does not compute it. It forgets the format when it writes the layer.
+    // tfjs loads causal padding, but does not compute it. It forgets the format when it writes the layer.
     Conv1D: {keys: convolution, fixed: {...steps, ...ungrouped, padding: ['valid', 'same']}},
     Conv2D: {keys: convolution, fixed: ungrouped},
     Conv2DTranspose: {keys: transposed, fixed: {...ungrouped, output_padding: [], dilation_rate: [1]}},
@@ -241,7 +241,7 @@ function makeRows(): Readonly<Record<string, Row>> {
         };
       },
     },
-    // tfjs adds the bias to the wrong axis where the channels come first.
+    // tfjs adds the bias along the wrong axis if channels come first.
     SeparableConv2D: {keys: separable, fixed: {...ungrouped, ...steps}},
     SimpleRNN: {keys: recurrent, fixed: forward},
     SimpleRNNCell: {keys: cell},
@@ -253,7 +253,7 @@ function makeRows(): Readonly<Record<string, Row>> {
     SpatialDropout2D: spatialDropout(2),
     SpatialDropout3D: spatialDropout(3),
     Subtract: {keys: '', as: () => ({className: OWN_CLASSES.subtract})},
-    // That of tfjs has no gradient.
+    // tfjs's own has no gradient.
     ThresholdedReLU: {keys: 'theta', as: ({theta}) => byKerasLayer({computes: 'relu', threshold: theta})},
     TimeDistributed: {keys: 'layer'},
     UpSampling2D: {
@@ -270,7 +270,7 @@ function makeRows(): Readonly<Record<string, Row>> {
 
 let rows: ReturnType<typeof makeRows> | undefined;
 
-/** The row of a layer; `undefined` where there is nothing that computes it. */
+/** The row of a layer; `undefined` if nothing computes it. */
 export function rowOf(className: string | undefined): Row | undefined {
   rows ??= makeRows();
   return className !== undefined && Object.hasOwn(rows, className) ? rows[className] : undefined;

@@ -28,23 +28,23 @@ import {readTopology} from './topology';
 import {fillWeights} from './weights';
 
 /**
- * Loads a layers model so that it computes what Keras computes: files of Keras 2 and 3 (`.h5` and `.keras`), as the
- * official converter makes them. Files that tfjs wrote go to `tf.loadLayersModel` as they are.
+ * Loads a layers model that computes what Keras computes. Reads files of Keras 2 and 3 (`.h5` and `.keras`) after the
+ * official converter. Passes files that tfjs wrote to `tf.loadLayersModel` unchanged.
  *
  *     const model = await loadKerasModel('https://…/base/model.json');
  *     const adapted = applyLoRA(model, {rank: 8});
  *
- * A `MultiHeadAttention` called `attention` becomes `Dense` layers `attention_query`, `attention_key`,
- * `attention_value` and `attention_output`, which LoRA adapts, around the `Attention` of `tfjs-lora/transformers`,
- * which has to be imported.
+ * A `MultiHeadAttention` called `attention` becomes four `Dense` layers, which LoRA adapts (`attention_query`,
+ * `attention_key`, `attention_value` and `attention_output`), and the `Attention` of `tfjs-lora/transformers`. Import
+ * that entry point first.
  *
  * @param source a URL, in Node also a path, or a handler of `tf.io`.
- * @param options `signal` ends the load; `onProgress` is called with the bytes of each file that is fetched; `maxBytes`
- *     limits what is fetched, without a limit by default.
+ * @param options `signal` ends the load; `onProgress` is called with the bytes of each fetched file; `maxBytes` limits
+ *     what is fetched, by default without a limit.
  * @returns a promise of a layers model.
  * @throws LoRAError `ERR_UNSUPPORTED` if a layer or a setting would compute something else than in Keras, `ERR_MISFIT`
  *     if the weights do not fit, with a line for each fault; `ERR_IO` if it cannot be read; `ERR_ABORTED` if the signal
- *     is aborted. Then nothing is left in memory.
+ *     is aborted. Nothing is left in memory then.
  */
 export async function loadKerasModel(
   source: string | tf.io.IOHandler,
@@ -73,7 +73,7 @@ export async function loadKerasModel(
   return model;
 }
 
-/** What tfjs would wait for without end in a topology that it reads itself, a line each. */
+/** Entries of a topology that would make tfjs's own loader wait forever, one line each. */
 function endlessFaults(topology: unknown): string[] {
   const faults: string[] = [];
   someInside(topology, ({layers}) => {
@@ -138,7 +138,7 @@ function refuse(faults: readonly string[]): void {
   throwFaults(faults, 'ERR_UNSUPPORTED', 'The model of Keras cannot be loaded:');
 }
 
-/** Builds a model with weights of zeros, and no more numbers in them than the file has. */
+/** Builds a model with weights of zeros, with no more values than the file has. */
 function makeModel({className, config}: LayerEntry, numbers: number): tf.LayersModel {
   const registered = tf.serialization.SerializationMap.getMap().classNameMap[className];
   try {

@@ -3,11 +3,11 @@ import type {CallArgs} from '../layers/layerArgs';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import {stockClass} from '../../platform/tfjs/stockClass';
 
-// A page that loads no models of Keras goes without what follows.
+// Bundlers leave out what follows if a page loads no models of Keras.
 
 const StockBidirectional = /* @__PURE__ */ stockClass('Bidirectional');
 
-/** A `Bidirectional` whose outputs are zero where the mask hides a step, as in Keras. That of tfjs repeats the last. */
+/** A `Bidirectional` whose outputs are zero at masked steps, as in Keras. In tfjs they repeat the last output. */
 export class MaskedBidirectional extends StockBidirectional {
   static readonly className: string = 'tfjs-lora>Bidirectional';
 

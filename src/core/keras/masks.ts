@@ -1,24 +1,24 @@
 import {type Json, kerasEntry, type KerasEntry, nameOf, someInside} from './json';
 
-/** Whether a layer of a config tells those after it which places do not count. */
+/** Whether a layer of a config masks positions for the layers after it. */
 export function hidesPlaces(value: Json): boolean {
   return value.mask_zero === true || value.class_name === 'Masking';
 }
 
-/** Layers that heed a mask in tfjs. */
+/** Layers that use a mask in tfjs. */
 const RECURRENT = ['Bidirectional', 'ConvLSTM2D', 'GRU', 'LSTM', 'RNN', 'SimpleRNN'];
 
-/** Layers that give on no mask in Keras. */
+/** Layers that pass on no mask in Keras. */
 const WITHOUT =
   /Conv|Crop|Padding|Pooling|UpSampling|Resizing|^(?:Dot|Flatten|Normalization|Permute|RepeatVector|Rescaling|Reshape)$/;
-/** Layers that make another mask of several in tfjs. */
+/** Layers that combine several masks differently in tfjs. */
 const MERGING = /^(?:Add|Average|Maximum|Minimum|Multiply|Subtract)$/;
 
 /**
- * Recurrent layers that get another mask in tfjs than in Keras: tfjs hands on the last mask that there was, also to
+ * Recurrent layers that get another mask in tfjs than in Keras: tfjs passes on the last mask that it met, even to
  * layers that have none in Keras.
  *
- * @param inputsOf the layers that a layer is called with, by their names.
+ * @param inputsOf the layers that a layer is called with, by name.
  */
 export function otherwiseMasked(
   layers: readonly KerasEntry[],

@@ -1,12 +1,12 @@
 import {brief} from '../../platform/errors';
 import {isJson} from './json';
 
-/** An output of a layer: the layer by its name, which of its calls, and which of the outputs of that. */
+/** An output of a layer: the layer's name, the index of its call, and the index of the output. */
 export interface KerasTensor {
   layer: string;
   node: number;
   index: number;
-  /** Its shape, where the file says it. */
+  /** Its shape, if the file says it. */
   shape: readonly unknown[] | undefined;
 }
 
@@ -16,7 +16,7 @@ export interface KerasCall {
   kwargs: Record<string, unknown>;
 }
 
-/** A call of a layer as a file has it. Tensors in it are `KerasTensor`s. */
+/** A call of a layer in a file. Tensors in it are `KerasTensor`s. */
 export function readCall(node: unknown): KerasCall | undefined {
   if (isJson(node)) {
     const {args, kwargs} = node;
@@ -41,7 +41,7 @@ export function readCall(node: unknown): KerasCall | undefined {
   };
 }
 
-/** The number that stands in the place of a tensor in a call of Keras 2. */
+/** The number that replaces a tensor in a call of Keras 2. */
 function constantOf(part: unknown): unknown {
   const [mark, , value] = Array.isArray(part) ? (part as unknown[]) : [];
   return mark === '_CONSTANT_VALUE' ? value : undefined;
@@ -61,7 +61,7 @@ export function isTensor(value: unknown): value is KerasTensor {
   return isJson(value) && typeof value.layer === 'string' && typeof value.node === 'number';
 }
 
-/** Keras 3 marks tensors, wherever they stand in the arguments. */
+/** Keras 3 marks tensors anywhere in the arguments. */
 function modernTensors(value: unknown): unknown {
   if (Array.isArray(value)) {
     return value.map(modernTensors);
@@ -75,7 +75,7 @@ function modernTensors(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, modernTensors(entry)]));
 }
 
-/** The tensors of an ordinary call: one, or a list of them. What else is in it, as a fault says it, is `other`. */
+/** The tensors of an ordinary call: one, or a list of them. `other` describes anything else in it for a fault. */
 export function tensorsOf(
   {args, kwargs}: KerasCall,
   isKeras3: boolean,
@@ -84,7 +84,7 @@ export function tensorsOf(
   const list = Array.isArray(given) ? (given as unknown[]) : [given];
   const tensors = list.filter(isTensor);
   const others = [...list.filter(value => !isTensor(value)), ...more].map(brief);
-  // Keras 3 sets `training` anew in `fit` and `predict`, whatever a call said, and Keras 2 in `fit`.
+  // Keras 3 sets `training` anew in `fit` and `predict`, whatever a call said; Keras 2 does in `fit`.
   const isIdle = ([key, value]: [string, unknown]) =>
     value == null || (key === 'training' && (value === false || isKeras3));
   const named = Object.entries(kwargs).flatMap(entry => (isIdle(entry) ? [] : [`${entry[0]}=${brief(entry[1])}`]));

@@ -3,7 +3,7 @@ import {brief} from '../../platform/errors';
 /** The classes of models. */
 export const CONTAINERS = ['Functional', 'Model', 'Sequential'];
 
-/** A call as tfjs has it: of each tensor the layer, which of its calls, which of the outputs of that, and arguments. */
+/** A call in tfjs: for each tensor the layer, the index of its call, the index of the output, and arguments. */
 type Call = [layer: string, node: number, index: number, kwargs: object][];
 
 /** A layer of a model's graph. */
@@ -14,7 +14,7 @@ export interface CalledLayer {
 }
 
 /**
- * Calls of layers that are not there, or that wait for each other, for which tfjs would wait without end: a line each.
+ * Calls of missing layers, or of layers that wait for each other, which would make tfjs wait forever: one line each.
  *
  * @param labelOf how a line calls a layer.
  */

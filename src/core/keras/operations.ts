@@ -7,13 +7,13 @@ import {isTensor, type KerasCall, type KerasTensor} from './nodes';
 /** Keys of an operation: Keras 2 writes it as a layer. */
 const KEYS = ['name', 'trainable', 'dtype', 'function'];
 
-/** Whether an entry is an operation of a graph, such as `x + y`. Those of Keras 3 say nothing that layers say. */
+/** Whether an entry is an operation of a graph, such as `x + y`. In Keras 3 these lack fields that layers have. */
 export function isOperation({className, config}: KerasEntry, {isKeras3}: Reading): boolean {
   const isLayer = ['trainable', 'dtype', 'layers'].some(key => config[key] !== undefined);
   return className === 'TFOpLambda' || (isKeras3 && !isLayer);
 }
 
-/** The layer that computes an operation, and what it is called with; `undefined` where there is none. */
+/** The layer that computes an operation, and its inputs; `undefined` if there is none. */
 export function readOperation(
   {className, config}: KerasEntry,
   {args, kwargs}: KerasCall,
@@ -59,7 +59,7 @@ function classBetween(operation: string): string | undefined {
   }
 }
 
-/** The scale and the offset of a tensor for an operation with a number, which is the second operand or the first. */
+/** The scale and the offset that a number gives a tensor, as the second or the first operand. */
 function affine(operation: string, number: number, isFirst: boolean): [number, number] | undefined {
   switch (operation) {
     case 'add':

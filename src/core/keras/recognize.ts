@@ -5,11 +5,11 @@ import {BY_PLACE, isJson, type Json, kerasEntry, type KerasEntry, someInside} fr
 export interface KerasFile {
   given: KerasEntry;
   isKeras3: boolean;
-  /** Which Keras wrote it, where it says so. */
+  /** The version of Keras that wrote it, if the file says so. */
   version: string | undefined;
 }
 
-/** What a file is, if Keras wrote it, and not tfjs. */
+/** Recognizes files that Keras wrote, and not tfjs. */
 export function recognize({modelTopology, weightSpecs = []}: tf.io.ModelArtifacts): KerasFile | undefined {
   const {model_config: inner = modelTopology, keras_version: version} = isJson(modelTopology) ? modelTopology : {};
   const given = kerasEntry(inner);
@@ -19,7 +19,7 @@ export function recognize({modelTopology, weightSpecs = []}: tf.io.ModelArtifact
   return given !== undefined && isForeign ? {given, isKeras3, version: known} : undefined;
 }
 
-/** Whether an object of a topology without a version is what Keras 3 alone writes. */
+/** Whether only Keras 3 can have written an object, in a topology without a version. */
 function isModern({class_name: className, batch_shape: shape}: Json): boolean {
   return className === '__keras_tensor__' || className === 'DTypePolicy' || shape !== undefined;
 }

@@ -28,10 +28,10 @@ export interface Topology {
   warnings: string[];
 }
 
-/** Classes of tfjs that are not known to compute what those of Keras of the same name do. */
+/** Classes of tfjs that may differ from those of Keras with the same name. */
 const UNKNOWN = ['CategoryEncoding'];
 
-/** Reads what Keras wrote of a model. What tfjs cannot compute as Keras does becomes a fault. */
+/** Reads the topology that Keras wrote. What tfjs cannot compute as Keras does becomes a fault. */
 export function readTopology(given: KerasEntry, isKeras3: boolean): Topology {
   const reading: Reading = {isKeras3, isMasked: someInside(given.config, hidesPlaces), faults: [], warnings: []};
   const {entry, layer: model} = readLayer(given, undefined, reading);
@@ -45,7 +45,7 @@ function labelOf(className: string, path: readonly string[]): string {
   return `"${path.join('/')}" (${className})`;
 }
 
-/** The models around a layer by their names, without the outermost; `undefined` for that one itself. */
+/** The names of the models around a layer, except the outermost; `undefined` for the outermost itself. */
 type Around = readonly string[] | undefined;
 
 interface ReadLayer {
@@ -79,7 +79,7 @@ function readLayer(given: KerasEntry, around: Around, reading: Reading): ReadLay
   return {layer, entry: {...entry, config: {...entry.config, ...(config.name === undefined && {name: layer.name})}}};
 }
 
-/** Whether a layer can be made, as far as its class tells. */
+/** Whether the class of a layer allows making it. */
 function isKnown(className: string): boolean {
   const isOther = isLayerClass(className) && registeredName(className) === className && !UNKNOWN.includes(className);
   return rowOf(className) !== undefined || isOther || className === 'MultiHeadAttention';
@@ -101,15 +101,15 @@ function readWrapper(given: KerasEntry, label: string, reading: Reading): tf.ser
   if (back !== undefined && (back.className !== inner.className || formOf(back) !== formOf(inner))) {
     reading.faults.push(`${label}: tfjs has one layer in both directions, and the backward one differs.`);
   }
-  // Keras sets this to whether the layer gives sequences, as MaskedBidirectional has it.
+  // Keras sets this to whether the layer returns sequences, as MaskedBidirectional does.
   const settings = isBoth ? {...inner.config, zero_output_for_mask: false} : inner.config;
   const read = layerEntry({...inner, config: settings}, label, reading);
-  // tfjs puts the prefix before it again.
+  // tfjs adds the prefix again.
   const name = nameOf(inner).replace(isBoth ? /^forward_/ : /^$/, '');
   return {...config, layer: {className: read.className, config: {...read.config, name}}};
 }
 
-/** What makes a layer compute as another does: all but its name, its direction, and how its weights began. */
+/** The part of a config that decides what a layer computes: all but its name, direction and initializers. */
 function formOf({config}: KerasEntry): string {
   const isOther = (key: string) =>
     ['name', 'go_backwards', 'shared_object_id'].includes(key) || key.endsWith('_initializer');
@@ -155,9 +155,9 @@ function readContainer(given: KerasEntry, layer: KerasLayer, around: Around, rea
 class Graph {
   readonly layers: KerasLayer[] = [];
   private readonly entries: tf.serialization.ConfigDict[] = [];
-  /** The layer that gives what another gives in the file. */
+  /** The layer whose output replaces that of another in the file. */
   private readonly outputs = new Map<string, string>();
-  /** Models inside, whose calls Keras 3 counts from 0, and tfjs from 1. */
+  /** Inner models, whose calls Keras 3 counts from 0, and tfjs from 1. */
   private readonly models = new Set<string>();
   private readonly names = new Set<string>();
 
@@ -178,7 +178,7 @@ class Graph {
     entries.forEach(entry => this.add(entry));
   }
 
-  /** What tfjs wants beside the name. */
+  /** Fields that tfjs requires besides the name. */
   config({input_layers: inputs, output_layers: outputs}: Json): tf.serialization.ConfigDict {
     const label = ({className, name}: CalledLayer) => labelOf(className, [...this.inside, name]);
     this.reading.faults.push(...callFaults(this.entries as unknown as CalledLayer[], label));
@@ -189,7 +189,7 @@ class Graph {
     };
   }
 
-  /** The layers that a layer is called with, by their names. */
+  /** The layers that a layer is called with, by name. */
   inputsOf(name: string): string[] {
     const called = this.entries.filter(entry => entry.name === name) as unknown as CalledLayer[];
     return called.flatMap(({inboundNodes}) => inboundNodes.flatMap(call => call.map(([input]) => input)));

@@ -8,24 +8,24 @@ import {partName, projectionOf} from './attention';
 import {BY_PLACE} from './json';
 import type {KerasLayer} from './topology';
 
-/** A weight of a file, and of which layer it is. */
+/** A weight of a file, and the layer it belongs to. */
 interface Placed {
   /** The models around the layer, then its own name. */
   path: string[];
   className: string;
-  /** What stands between the layer and the weight: a cell, a direction, a projection. */
+  /** What comes between the layer and the weight: a cell, a direction, a projection. */
   parts: string[];
-  /** The weight, by its name or by its place in the layer. */
+  /** The weight, by its name or its index in the layer. */
   key: string;
 }
 
-/** What files have beside the weights of layers. */
+/** Tensors that files hold besides the weights of layers. */
 const NO_WEIGHTS = /^(optimizer|metrics)\/|(^|\/)seed_generator(_state)?(\/|$)/;
 
 /**
  * Gives a model the tensors of a file that Keras wrote.
  *
- * @returns a line for each tensor that no weight takes, and each weight that gets none.
+ * @returns a line for each tensor without a weight, and for each weight without a tensor.
  */
 export function fillWeights(
   model: tf.LayersModel,
@@ -41,7 +41,7 @@ export function fillWeights(
     }
     const placed = place(name);
     if (placed?.className === 'Normalization' && ['count', '2'].includes(placed.key)) {
-      continue; // how many numbers its mean is of
+      continue; // how many values its mean covers
     }
     const found = placed && weightAt(model, placed);
     if (found === undefined) {
@@ -59,20 +59,20 @@ export function fillWeights(
   return [...faults, ...[...missing].map(({originalName}) => `${originalName}: not in the file.`)];
 }
 
-/** Kernels of attention have an axis for the heads in the file, and here those of `SeparableConv1D` one for a row. */
+/** Only files have an axis for the heads in kernels of attention; `SeparableConv1D` has one for a row here. */
 function fits({shape}: tf.LayerVariable, tensor: tf.Tensor, isPart: boolean): boolean {
   return isPart
     ? tf.util.sizeFromShape(shape as number[]) === tensor.size
     : tf.util.arraysEqual(shape as number[], tensor.shape);
 }
 
-/** A number that Keras 2.13 does not have, which counts each layer twice: `dense`, `dense_2`, `dense_4`. */
+/** An odd number. Keras 2.13 gives none, because it counts each layer twice: `dense`, `dense_2`, `dense_4`. */
 const COUNTS_ONCE = /(^|\/)_layer_checkpoint_dependencies\/\w+_\d*[13579]\//;
 
 /**
- * Finds of which layer a weight is, by its name in the file.
+ * Finds the layer of a weight by the weight's name in the file.
  *
- * @param step how far apart Keras 2 numbers two layers of a class.
+ * @param step the increment of Keras 2 between two layers of a class.
  */
 function placeOf(model: KerasLayer, step: 1 | 2): (name: string) => Placed | undefined {
   /** `.keras` files count the layers of a class: `layers/functional/layers/dense_1/vars/0`. */
@@ -91,10 +91,10 @@ function placeOf(model: KerasLayer, step: 1 | 2): (name: string) => Placed | und
   };
 }
 
-/** Finds of which layer in a model a weight is, by the rest of its name; `around` are the models around that. */
+/** Finds the layer of a weight in a model by the rest of its name; `around` are the models around that. */
 type PlaceIn = (tokens: readonly string[], model: KerasLayer, around: readonly string[]) => Placed | undefined;
 
-/** `.h5` files have the names of layers, with those of models around them or without. */
+/** `.h5` files name layers with or without the models around them. */
 function placeByName(tokens: readonly string[], model: KerasLayer, around: readonly string[]): Placed | undefined {
   for (const [i, token] of tokens.entries()) {
     const found = named(token, model, around);
@@ -113,7 +113,7 @@ function placeByName(tokens: readonly string[], model: KerasLayer, around: reado
   return undefined;
 }
 
-/** The layers of a name, in a model and in those inside of it. */
+/** The layers of a name, in a model and its inner models. */
 function named(
   name: string,
   model: KerasLayer,
@@ -139,13 +139,13 @@ function inside(
   return key === undefined ? undefined : {path, className: layer.className, parts: rest.slice(0, -1), key};
 }
 
-/** What `.keras` files call something: its class, and how many of that came before. */
+/** What `.keras` files call something: its class, and how many of that class came before. */
 function counted(token: string): {base: string; index: number} {
   const [, base = '', number = '0'] = /^(.*?)(?:_(\d+))?$/.exec(token) as RegExpExecArray;
   return {base, index: Number(number)};
 }
 
-/** The name of a class as Keras makes it a folder: `DepthwiseConv2D`, `depthwise_conv2d`. */
+/** The name of a class as Keras's folder name: `DepthwiseConv2D`, `depthwise_conv2d`. */
 function snakeCase(className: string): string {
   return className
     .replace(/(.)([A-Z][a-z]+)/g, '$1_$2')
@@ -175,7 +175,7 @@ function weightAt(
   return weight && {weight, isPart: isAttention || className === 'SeparableConv1D'};
 }
 
-/** The weights of a layer, of one direction of it, or of one cell of a stack, which files name or count by class. */
+/** The weights of a layer, one of its directions, or one cell of a stack, which files name or count by class. */
 function weightsOf(
   layer: tf.layers.Layer,
   parts: readonly string[],
@@ -189,6 +189,6 @@ function weightsOf(
     const alike = cells.filter(one => snakeCase(one.getClassName().replace(/^.*>/, '')) === base);
     return (isCounted ? alike[index] : cells.find(({name}) => name === token))?.weights;
   }
-  // Keras 3 has a backward layer that was given under a name of its own.
+  // A backward layer that was passed to Keras 3 has its own name.
   return ((parts[0]?.startsWith('forward') ? forwardLayer : backwardLayer) ?? layer).weights;
 }
