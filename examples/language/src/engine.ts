@@ -8,7 +8,16 @@ import {
   loadAdapter,
   type LoRAConfig,
 } from 'tfjs-lora';
-import {encodeChats, exportGGUF, generate, type LoadedGGUF, loadGGUF} from 'tfjs-lora/language';
+import {
+  type Chat,
+  encodeChats,
+  exportGGUF,
+  generate,
+  type LoadedGGUF,
+  loadGGUF,
+  type Message,
+  openChat,
+} from 'tfjs-lora/language';
 import {compileModel} from 'tfjs-lora/transformers';
 import {Learning} from '../../shared/learning';
 import {heard} from '../../shared/steps';
@@ -30,6 +39,8 @@ export class LanguageEngine implements Engine {
   private readonly learning = new Learning();
   private stopping = new AbortController();
   private training: tf.LayersModel | undefined;
+  /** The conversation with the base model, and the one with the adapted model. */
+  private readonly chats = new Map<tf.LayersModel, {chat: Chat; system: string | undefined}>();
 
   constructor(private readonly tell: (news: News) => void) {}
 
@@ -65,13 +76,13 @@ export class LanguageEngine implements Engine {
               await heard();
             },
             onEpochEnd: async epoch => {
-              const text = await this.written(model, sample, () => undefined);
+              const text = await this.written(() => this.generated(model, sample));
               this.tell({kind: 'sample', epoch: epoch + 1, text});
             },
           }),
         ],
       });
-      return {...(await this.learning.takeOn(model)), seconds: (performance.now() - begin) / 1000, cut: data.cut};
+      return {...(await this.takeOn(model)), seconds: (performance.now() - begin) / 1000, cut: data.cut};
     } catch (error) {
       disposeModel(model);
       throw error;
@@ -92,7 +103,10 @@ export class LanguageEngine implements Engine {
   write(prompt: Prompt, learned: boolean): Promise<string> {
     this.stopping = new AbortController();
     const model = (learned ? this.learning.model : undefined) ?? this.loaded().model;
-    return this.written(model, prompt, piece => this.tell({kind: 'piece', text: piece}));
+    return this.written(
+      () => (typeof prompt === 'string' ? this.generated(model, prompt) : this.answered(model, prompt)),
+      piece => this.tell({kind: 'piece', text: piece}),
+    );
   }
 
   file(): Promise<Blob> {
@@ -116,25 +130,38 @@ export class LanguageEngine implements Engine {
     }
     const adapter = await loadAdapter(new Uint8Array(await file.arrayBuffer()));
     try {
-      return await this.learning.takeOn(applyLoRA(this.loaded().model, adapter));
+      return await this.takeOn(applyLoRA(this.loaded().model, adapter));
     } finally {
-      tf.dispose(adapter.tensors);
+      adapter.dispose();
     }
   }
 
   forget(): Promise<void> {
+    this.closeChats();
     this.learning.forget();
     return Promise.resolve();
   }
 
-  private async written(model: tf.LayersModel, prompt: Prompt, onPiece: (piece: string) => void): Promise<string> {
-    const {tokenizer} = this.loaded();
+  /** Replaces the adapted model. Both models start new conversations, so that their answers can be compared. */
+  private takeOn(model: tf.LayersModel): Promise<Size> {
+    this.closeChats();
+    return this.learning.takeOn(model);
+  }
+
+  private closeChats(): void {
+    this.chats.forEach(({chat}) => chat.dispose());
+    this.chats.clear();
+  }
+
+  /** Collects pieces of text. Returns what there was until the visitor stopped it. */
+  private async written(
+    pieces: () => AsyncIterable<string>,
+    onPiece: (piece: string) => void = () => undefined,
+  ): Promise<string> {
     let all = '';
     const {signal} = this.stopping;
     try {
-      // An answer in a chat ends with an end-of-text token.
-      const stop = typeof prompt === 'string' ? ['\n'] : [];
-      for await (const piece of generate(model, tokenizer, prompt, {maxTokens: MOST_TOKENS, stop, signal})) {
+      for await (const piece of pieces()) {
         all += piece;
         onPiece(piece);
       }
@@ -143,7 +170,28 @@ export class LanguageEngine implements Engine {
         throw error;
       }
     }
-    return all; // what there was until the visitor stopped it
+    return all;
+  }
+
+  /** Continues a text, or answers a chat on its own. */
+  private generated(model: tf.LayersModel, prompt: Prompt): AsyncIterable<string> {
+    // An answer in a chat ends with an end-of-text token.
+    const stop = typeof prompt === 'string' ? ['\n'] : [];
+    const {signal} = this.stopping;
+    return generate(model, this.loaded().tokenizer, prompt, {maxTokens: MOST_TOKENS, stop, signal});
+  }
+
+  /** Answers a message in the conversation with a model. Another system message starts another conversation. */
+  private answered(model: tf.LayersModel, messages: readonly Message[]): AsyncIterable<string> {
+    const system = messages.find(({role}) => role === 'system')?.content;
+    let open = this.chats.get(model);
+    if (open?.system !== system) {
+      open?.chat.dispose();
+      open = undefined;
+    }
+    open ??= {chat: openChat(model, this.loaded().tokenizer, {system, maxTokens: MOST_TOKENS}), system};
+    this.chats.set(model, open);
+    return open.chat.send(messages.at(-1)!.content, {signal: this.stopping.signal});
   }
 
   private loaded(): LoadedGGUF {
