@@ -1,6 +1,6 @@
 import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {defineConfig} from 'tsdown';
+import {defineConfig, type UserConfig} from 'tsdown';
 import {ENTRIES, NODE_ENTRIES} from './scripts/entries';
 
 /** The maps of declarations are not shipped, so the declarations must not name them. */
@@ -47,6 +47,29 @@ function escapeToASCII(file: string): void {
 
 const shared = {platform: 'neutral', target: 'es2022'} as const;
 
+/**
+ * One file for a script tag beside that of tfjs, whose names are in the global `tf`. Optional peers are imported when
+ * they are needed: by the page's import map.
+ */
+function scriptTag(file: string, entry: string): UserConfig {
+  return {
+    ...shared,
+    entry: {[file]: `src/${entry}.ts`},
+    format: 'iife',
+    globalName: 'tfjsLoRA',
+    outputOptions: {globals: {'@tensorflow/tfjs': 'tf'}, entryFileNames: '[name].min.js'},
+    deps: {neverBundle: ['@tensorflow/tfjs', /^@huggingface\//]},
+    minify: true,
+    dts: false,
+    clean: false,
+    hooks: {
+      'build:done': ({options}) => {
+        escapeToASCII(join(options.outDir, `${file}.min.js`));
+      },
+    },
+  };
+}
+
 export default defineConfig([
   {
     ...shared,
@@ -65,17 +88,6 @@ export default defineConfig([
       },
     },
   },
-  {
-    // One file for a script tag beside that of tfjs, whose names are in the global `tf`.
-    ...shared,
-    entry: {'tfjs-lora': 'src/script.ts'},
-    format: 'iife',
-    globalName: 'tfjsLoRA',
-    outputOptions: {globals: {'@tensorflow/tfjs': 'tf'}, entryFileNames: '[name].min.js'},
-    deps: {neverBundle: ['@tensorflow/tfjs']},
-    minify: true,
-    dts: false,
-    clean: false,
-    hooks: {'build:done': ({options}) => escapeToASCII(join(options.outDir, 'tfjs-lora.min.js'))},
-  },
+  scriptTag('tfjs-lora', 'script'),
+  scriptTag('tfjs-lora-language', 'scriptLanguage'),
 ]);
