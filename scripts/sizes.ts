@@ -108,7 +108,12 @@ for (const [name, statement] of Object.entries(IMPORTS)) {
     sizes[`${name}, loaded later`] = later;
   }
 }
-sizes['script tag, graphs included'] = brotliCompressSync(readFileSync(join(ROOT, 'dist/tfjs-lora.min.js'))).length;
+for (const [name, file] of [
+  ['script tag, graphs included', 'tfjs-lora'],
+  ['script tag, language models included', 'tfjs-lora-language'],
+] as const) {
+  sizes[name] = brotliCompressSync(readFileSync(join(ROOT, `dist/${file}.min.js`))).length;
+}
 
 const file = join(HERE, 'sizes.json');
 if (process.argv.includes('--write')) {

@@ -27,6 +27,9 @@ const EXTENSIONS = ENTRIES.filter(name => name !== 'node');
 /** What a page imports. */
 const PAGE_ENTRIES = ['index', ...EXTENSIONS];
 
+/** For script tags: an entry is a file of the package, and no module of it. */
+const SCRIPTS = ['script', 'scriptLanguage'];
+
 /**
  * The classes of extensions that files of core and platform name, where the layers cannot say it of themselves: they
  * come from files, or adapters and files of others call them by these names.
@@ -112,7 +115,8 @@ function mayImport(path: string, other: string): boolean {
   const [wing, otherWing] = [wingOf(path), wingOf(other)];
   const [room, otherRoom] = [roomOf(path), roomOf(other)];
   if (isEntry(path)) {
-    const opened = path === 'node' ? ['index'] : path === 'script' ? PAGE_ENTRIES : (ACROSS[path] ?? []);
+    const opened =
+      path === 'node' ? ['index'] : SCRIPTS.includes(path) ? ['script', ...PAGE_ENTRIES] : (ACROSS[path] ?? []);
     return !isEntry(other) || opened.includes(other);
   }
   if (isEntry(other)) {
@@ -161,7 +165,7 @@ describe('in src', () => {
   });
 
   test('a file is an entry point, or in a wing and a room', () => {
-    const entries = ['index', 'script', 'cli', ...ENTRIES];
+    const entries = ['index', ...SCRIPTS, 'cli', ...ENTRIES];
     expect(all.filter(isEntry).sort()).toEqual([...entries].sort());
     const rooms = new Set([...CORE, ...EXTENSIONS, ...WINGS]);
     expect(all.filter(path => !isEntry(path) && !(WINGS.includes(wingOf(path)) && rooms.has(roomOf(path))))).toEqual(
@@ -275,7 +279,7 @@ describe('in src', () => {
         if (
           node.kind === ts.SyntaxKind.AnyKeyword ||
           ts.isEnumDeclaration(node) ||
-          (isStar && !['node', 'script'].includes(path)) ||
+          (isStar && !['node', ...SCRIPTS].includes(path)) ||
           (isDefault && !ts.isDefaultClause(node))
         ) {
           found.push(`${path}: ${node.getText()}`);

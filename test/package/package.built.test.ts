@@ -27,11 +27,14 @@ describe('the package', () => {
     expect(named.filter(path => !existsSync(join(ROOT, path)))).toEqual([]);
   });
 
-  test('has a file for script tags that any charset reads alike', () => {
-    const text = readFileSync(join(DIST, 'tfjs-lora.min.js'), 'latin1');
-    expect(/[^\0-\x7f]/.exec(text)).toBeNull();
-    expect(text).toContain('\\u00d7'); // as in 3×2
-  });
+  test.each(['tfjs-lora', 'tfjs-lora-language'])(
+    'has a file for script tags that any charset reads alike: %s',
+    name => {
+      const text = readFileSync(join(DIST, `${name}.min.js`), 'latin1');
+      expect(/[^\0-\x7f]/.exec(text)).toBeNull();
+      expect(text).toContain('\\u00d7'); // as in 3×2
+    },
+  );
 
   test('names no map that it does not ship', () => {
     const files = readdirSync(DIST, {recursive: true, encoding: 'utf8'}).filter(name => /\.c?[jt]s$/.test(name));

@@ -50,7 +50,11 @@ const PAGES: Record<string, string> = {
 const WRITTEN = blocksOf('docs/quick-start.md', 'html').map(({text}) => text);
 WRITTEN.forEach((text, i) => (PAGES[`/written-${i}`] = `${text}<link rel="icon" href="data:,">`));
 
+const [LANGUAGE = ''] = blocksOf('docs/language.md', 'html').map(({text}) => text);
+PAGES['/language'] = `${LANGUAGE}<link rel="icon" href="data:,">`;
+
 const SCRIPTS: Record<string, () => string | Buffer> = {
+  '/model.gguf': () => readFileSync(join(ROOT, 'test/fixtures/gguf/llama.gguf')),
   '/tf.min.js': () => readFileSync(join(ROOT, TFJS, 'tf.min.js')),
   '/tf.fesm.js': () => readFileSync(join(ROOT, TFJS, 'tf.fesm.js')),
   '/tfjs-lora.min.js': () => readFileSync(join(ROOT, 'dist/tfjs-lora.min.js')),
@@ -111,6 +115,15 @@ describeInBrowser('in a page without a bundler', () => {
     page.on('pageerror', error => errors.push(error.message));
     await page.goto(`${origin}/written-${i}`);
     await page.getByText(/trainable params: \d/).waitFor();
+    expect(errors).toEqual([]);
+  });
+
+  test('the page of docs/language.md generates text with a script tag', async () => {
+    const page = await browser.newPage();
+    const errors: string[] = [];
+    page.on('pageerror', error => errors.push(error.message));
+    await page.goto(`${origin}/language`);
+    await page.waitForFunction(() => document.body.innerText.trim().length > 0);
     expect(errors).toEqual([]);
   });
 });

@@ -39,11 +39,18 @@ export function namedBase(adapter: Adapter): NamedBase | undefined {
   return Array.isArray(base) ? undefined : (base as NamedBase | undefined);
 }
 
+/** Loads the code. A page that is offline, or was deployed anew meanwhile, saves and loads adapters without. */
+async function fingerprints(): Promise<typeof NamedBase | undefined> {
+  try {
+    return (await import('./fingerprint')).NamedBase;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Gives an adapter the base that its file names, if any. */
 export async function withBase(adapter: Adapter, saved: unknown): Promise<Adapter> {
-  return saved === undefined
-    ? adapter
-    : setBase(adapter, (await import('./fingerprint')).NamedBase.decode(pathsOf(adapter), saved));
+  return setBase(adapter, saved === undefined ? saved : (await fingerprints())?.decode(pathsOf(adapter), saved));
 }
 
 /** What the file of an adapter says about its base. */
@@ -57,14 +64,14 @@ export async function savedBase(adapter: Adapter): Promise<number[][] | undefine
 export async function baseFrom(adapter: Adapter): Promise<NamedBase | undefined> {
   const base = bases.get(adapter);
   return Array.isArray(base)
-    ? (await import('./fingerprint')).NamedBase.read(kernelsOf(adapter, base as readonly Place[]))
+    ? (await fingerprints())?.read(kernelsOf(adapter, base as readonly Place[]))
     : namedBase(adapter);
 }
 
 /** Gives a combined adapter the base that its parts share. */
 export async function withCommonBase(from: readonly Adapter[], to: Adapter): Promise<Adapter> {
   const found = (await Promise.all(from.map(baseFrom))).filter(base => base !== undefined);
-  return setBase(to, found.length > 0 ? (await import('./fingerprint')).NamedBase.shared(found) : undefined);
+  return setBase(to, found.length > 0 ? (await fingerprints())?.shared(found) : undefined);
 }
 
 /** Warns, once, if an adapter from a file was trained on another base than the model, if that can be read at once. */
