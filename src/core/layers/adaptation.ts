@@ -14,9 +14,9 @@ export interface Adaptation {
   weights(layer: tf.layers.Layer): AdaptableWeight[];
   /** How the layers compute. Default: by their own `call`, with other values for their weights. */
   form?: UpdateForm;
-  /** What a layer with one kernel computes, with an update of it or without. */
+  /** How a layer with one kernel computes, with or without an update of it. */
   forward?: Forward;
-  /** Why a layer of the class cannot be adapted all the same, and the way out; `undefined` if it can. */
+  /** Why a layer of the class still cannot be adapted, and the way out; `undefined` if it can. */
   refusal?(layer: tf.layers.Layer): string | undefined;
   /** Why layers of the class cannot have updates by a method, or with dropout, as the rest of a sentence about one. */
   readonly refusedMethod?: (method: Method, dropout: number) => string | undefined;
@@ -33,12 +33,12 @@ export interface UpdateSpec {
   parameters: ParameterSpec[];
 }
 
-/** How far the seeds of a layer's kernels are apart. Those of layers are 1 apart. */
+/** The distance between the seeds of a layer's kernels. Seeds of layers are 1 apart. */
 const SEEDS_APART = 1_000_003;
 
 /**
- * The updates that a method gives the weights of a layer. Parameters are called as the method calls them, and after
- * their weight too where the layer has several: `recurrent_kernel/lora_A`.
+ * The updates that a method gives the weights of a layer. The method names the parameters; in a layer with several
+ * weights, the name of the weight comes first: `recurrent_kernel/lora_A`.
  */
 export function updateSpecs(
   method: Method,
@@ -61,7 +61,7 @@ export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): 
   return Math.max(...weights.map(weight => method.rankLimit(weight)));
 }
 
-/** Classes of ours that are adapted as a stock class is: they compute the same faster, or more than it does. */
+/** Classes of this library that are adapted like a stock class: they compute the same faster, or more than it does. */
 const OWN_CLASSES: Readonly<Record<string, string>> = {
   'tfjs-lora/graph>FusedConv2D': 'Conv2D',
   'tfjs-lora>FusedDepthwiseConv2D': 'DepthwiseConv2D',
@@ -69,12 +69,12 @@ const OWN_CLASSES: Readonly<Record<string, string>> = {
   'tfjs-lora>GRU': 'GRU',
 };
 
-/** The stock class in whose place a class is; any other class itself. */
+/** The stock class that a class replaces; any other class itself. */
 export function plainClass(className: string): string {
   return Object.hasOwn(OWN_CLASSES, className) ? (OWN_CLASSES[className] as string) : className;
 }
 
-/** What adapters call a class. A quantized layer has the name that it had before, so that an adapter fits both. */
+/** The name of a class in adapters. A quantized layer keeps its former name, so that an adapter fits both. */
 export function classInAdapters(className: string): string {
   return shortName(className.replace('tfjs-lora/quantized>Quantized', ''));
 }

@@ -1,22 +1,22 @@
 import * as tf from '@tensorflow/tfjs';
 import {busyError} from '../../platform/errors';
 
-/** A fit that is going on. */
+/** A fit in progress. */
 export interface Fit {
   /** The model that it trains. */
   readonly model: tf.layers.Layer;
   readonly isGoingOn: () => boolean;
-  /** Who watches it. */
+  /** The callbacks that watch it. */
   readonly watch: unknown;
   /** Whether its next batch has begun and has not ended. */
   atStep: boolean;
 }
 
-/** What is known of the adapter that a layer has. */
+/** The state of the adapter of a layer. */
 export interface AdapterState {
   /**
-   * Stands for the adapter. Setting another one gives another mark; training does not, and setting a snapshot brings
-   * the mark back that the layer had when the snapshot was taken.
+   * Identifies the adapter. Another adapter has another mark; training keeps the mark, and setting a snapshot restores
+   * the mark that the layer had when the snapshot was taken.
    */
   mark: object;
   /** The innermost `withAdapter` that is open on the layer. */
@@ -28,17 +28,16 @@ export interface AdapterState {
 // On the layer itself: a process that uses both `import` and `require` has two copies of every module.
 const IN_FORCE = Symbol.for('tfjs-lora.inForce');
 
-/** What is known of the adapter that a layer of this library has. */
+/** The adapter state of a layer of this library. */
 export function adapterState(layer: tf.layers.Layer): AdapterState {
   const holder = layer as {[IN_FORCE]?: AdapterState};
   return (holder[IN_FORCE] ??= {mark: {}, scope: undefined, fits: new Map()});
 }
 
 /**
- * Refuses a training step of a fit that began with another adapter on the layer. It would train that adapter's factors
- * towards what the other one is for.
+ * Refuses a training step of a fit that began with another adapter on the layer: it would train the wrong factors.
  *
- * @param training as it comes with the call of the layer.
+ * @param training from the arguments of the layer's call.
  * @throws LoRAError if the adapter was changed since.
  */
 export function checkStep(layer: tf.layers.Layer, training: unknown): void {

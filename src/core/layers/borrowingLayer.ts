@@ -3,16 +3,15 @@ import type {Linear} from '../ops/factors';
 import type {LayerEntry} from '../../platform/tfjs/configs';
 
 /**
- * A layer that computes with a weight of another layer of its model, and so has none for it: the head of a language
- * model that is the transposed token embedding. One tensor serves both; a file holds it once, and a gradient is the sum
- * of those of both uses.
+ * A layer that computes with a weight of another layer, such as the output head of a language model, which is the
+ * transposed token embedding. Both use one tensor; a file holds it once, and its gradient is the sum of both uses.
  */
 export interface BorrowingLayer extends tf.layers.Layer {
   /** The layer that has the weight, once it is known. */
   readonly lender: tf.layers.Layer | undefined;
   /** Finds that layer among those that a symbolic input comes from. */
   borrow(inputs: unknown): void;
-  /** A layer with a weight of its own that computes the same, for where the two part. */
+  /** A layer with its own weight that computes the same, for when the two separate. */
   ownEntry(): LayerEntry;
   /** Gives such a layer its weights. */
   giveOwn(layer: tf.layers.Layer): void;
@@ -20,7 +19,7 @@ export interface BorrowingLayer extends tf.layers.Layer {
   readonly whyUntrained: string;
 }
 
-/** A token embedding that is not held as floats, such as a quantized one, as other layers compute with it. */
+/** A token embedding that is not stored as floats, such as a quantized one, as other layers compute with it. */
 export interface LentTable {
   /** The variable that holds it. */
   readonly variable: tf.LayerVariable;
@@ -28,11 +27,11 @@ export interface LentTable {
   readonly shape: [number, number];
   /** All of its values, as a new tensor. */
   numbers(): tf.Tensor2D;
-  /** The product with the transposed table, `[n, width] · [vocabulary, width]ᵀ`; with any other matrix as it is. */
+  /** The product with the transposed table, `[n, width] · [vocabulary, width]ᵀ`; with any other matrix untransposed. */
   transposedProduct(): Linear;
 }
 
-/** The table that a layer has in another form, if it does. */
+/** The table that a layer stores in another form, if it does. */
 export function lentTable(layer: tf.layers.Layer): LentTable | undefined {
   return (layer as {lentTable?: LentTable}).lentTable;
 }
@@ -42,7 +41,7 @@ export function whyUntrained(layer: tf.layers.Layer): string | undefined {
   return (layer as Partial<BorrowingLayer>).whyUntrained;
 }
 
-/** As `whyUntrained`, of a layer with a weight of its own. What borrows one may have a bias that trains. */
+/** Like `whyUntrained`, for a layer with its own weight. A layer that borrows one may have a trainable bias. */
 export function whyFixed(layer: tf.layers.Layer): string | undefined {
   return 'lender' in layer ? undefined : whyUntrained(layer);
 }

@@ -7,7 +7,7 @@ import type {Prepared} from '../../platform/tfjs/lazyOp';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ConvLayer} from '../../platform/tfjs/layerFields';
 
-/** Whether a layer is a `FusedConv2D` or the like, which computes bias and activation with its convolution. */
+/** Whether a layer is a `FusedConv2D` or similar, which computes bias and activation with its convolution. */
 export function isFused(layer: tf.layers.Layer): boolean {
   return fieldsOf<{fuses?: boolean}>(layer).fuses === true;
 }
@@ -21,7 +21,7 @@ export function conv2dGeometry({
   return {strides: strides as [number, number], padding, dilations: dilationRate as [number, number]};
 }
 
-/** An input with its channels last, and what gives a result the format of the layer. */
+/** An input with its channels last, and a function that restores the layer's format. */
 export function channelsLast(
   x: tf.Tensor,
   {dataFormat}: Pick<ConvLayer, 'dataFormat'>,

@@ -20,9 +20,9 @@ export interface UpdateNorms {
   kernelNorm: number;
 }
 
-/** What there is to know about the update of a layer, as text. */
+/** Describes the update of a layer as text. */
 export async function diagnose(layer: Updated): Promise<Record<string, string>> {
-  // All of it is read now: another adapter may be set while the norms are awaited.
+  // Read everything now: another adapter may be set while the norms are awaited.
   const {method, rank, alpha, scaling, isBaseLayerFrozen} = layer;
   const {trainable, total} = parameterCounts(layer);
   const norms = await normsOf(layer);

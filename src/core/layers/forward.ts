@@ -10,11 +10,11 @@ import type {KernelLayer} from '../../platform/tfjs/layerFields';
 /** Computes what a stock layer computes, with or without an update, without a gradient for what is frozen. */
 export type Forward = (layer: tf.layers.Layer, x: tf.Tensor, call: ForwardCall) => tf.Tensor;
 
-/** What a layer is computed with. */
+/** The inputs of a layer's computation. */
 export interface ForwardCall {
   /** The update of its kernel; an empty one for a frozen layer. */
   update: Update;
-  /** What is kept from one call to the next. */
+  /** Values kept from one call to the next. */
   prepared: Prepared;
   /** The keyword arguments of `call`. */
   kwargs: Record<string, unknown>;
@@ -27,7 +27,7 @@ export function asFloat(x: tf.Tensor): tf.Tensor {
 /** Computes a linear operation with its weights and the activation after it. */
 export interface Compute {
   (x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor;
-  /** Whether factors may work on an input of their own. Default: false. */
+  /** Whether factors may take a separate input. Default: false. */
   branches?: boolean;
 }
 
@@ -79,11 +79,11 @@ export function applyLinear(
   const fused = (fuses && (isRelu6 && fusesMore ? 'relu6' : known?.fused)) || null;
   // Stock layers take a minimum of a relu, which is slow on wasm.
   const apply = isRelu6 ? tf.relu6 : (z: tf.Tensor) => activation.apply(z);
-  // TensorFlow computes a sigmoid by vectors, and what is left over otherwise: its last bits depend on the layout.
+  // TensorFlow computes a sigmoid in vectors and the remainder differently: the last bits depend on the layout.
   if (known && (fused !== null || known.gradient === null || dataFormat !== 'channelsFirst')) {
     return restore(compute(input, weights, {...known, fused, apply}));
   }
-  // The activation's gradient needs its input, it is not elementwise, or the layout changes: it stays where it was.
+  // The activation's gradient needs its input, it is not elementwise, or the layout changes: leave it where it was.
   const z = restore(compute(input, weights, UNFUSED_IDENTITY));
   return known === undefined ? activateAsStock(z, name, apply) : activate(z, {...known, apply});
 }
@@ -97,7 +97,7 @@ function biasOf({bias}: KernelLayer, {biasGain}: Update): tf.Tensor | null {
   return own === null || biasGain === undefined ? own : tf.mul(own, biasGain);
 }
 
-/** `x ∗ W + x̃ ∗ ΔW + b`, with numbers dropped in `x̃`, for what has no branch beside the kernel. */
+/** `x ∗ W + x̃ ∗ ΔW + b`, with elements dropped in `x̃`, for layers without a branch beside the kernel. */
 function inTwoParts(compute: Compute, x: tf.Tensor, layer: KernelLayer, update: Update): tf.Tensor {
   const kernel = layer.kernel.read();
   const own = {kernel, trains: layer.kernel.trainable, bias: biasOf(layer, update), biasApart: true};
@@ -106,7 +106,7 @@ function inTwoParts(compute: Compute, x: tf.Tensor, layer: KernelLayer, update: 
   return tf.add(compute(x, own, UNFUSED_IDENTITY), compute(dropped, change, UNFUSED_IDENTITY));
 }
 
-/** Stands for an activation that follows: the stock layer fuses none. */
+/** Replaces an activation that follows: the stock layer fuses none. */
 export const UNFUSED_IDENTITY: Activation = {fused: null, gradient: null, apply: z => z};
 
 /** The input of a layer that takes just one, which tfjs may pass in a list. */

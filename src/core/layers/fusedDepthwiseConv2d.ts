@@ -11,8 +11,8 @@ import type {CallArgs} from './layerArgs';
 const StockDepthwiseConv2D = /* @__PURE__ */ stockClass('DepthwiseConv2D');
 
 /**
- * A `DepthwiseConv2D` that computes its bias and activation in one with the convolution, and heeds its dilation rate.
- * Who makes one registers it: pages that adapt stock models go without.
+ * A `DepthwiseConv2D` that fuses its bias and activation with the convolution, and applies its dilation rate. Register
+ * it where one is made, so that pages which adapt stock models do not load it.
  */
 export class FusedDepthwiseConv2D extends StockDepthwiseConv2D {
   static readonly className: string = 'tfjs-lora>FusedDepthwiseConv2D';
@@ -26,7 +26,7 @@ export class FusedDepthwiseConv2D extends StockDepthwiseConv2D {
     });
   }
 
-  /** The stock class writes its regularizer in place of its constraint. */
+  /** The stock class writes its regularizer instead of its constraint. */
   override getConfig(): tf.serialization.ConfigDict {
     return completedEntry(this, {className: 'DepthwiseConv2D', config: super.getConfig()}).config;
   }

@@ -22,7 +22,7 @@ const gruResetAfter: CellKind = {
   },
 };
 
-/** What a stock `GRUCell` makes its bias with. */
+/** The arguments of a stock `GRUCell` for its bias. */
 interface BiasFields {
   units: number;
   useBias: boolean;
@@ -31,12 +31,12 @@ interface BiasFields {
   biasConstraint: Parameters<tf.layers.Layer['addWeight']>[6];
 }
 
-// Pages that meet no such layer go without what follows.
+// Bundlers leave out what follows if a page has no such layer.
 
 const StockGRUCell = /* @__PURE__ */ stockClass('GRUCell');
 const StockGRU = /* @__PURE__ */ stockClass('GRU');
 
-/** A `GRUCell` that resets the state behind its product with the recurrent kernel, which the stock class refuses. */
+/** A `GRUCell` that resets the state after the product with the recurrent kernel, which the stock class refuses. */
 class ResetAfterGRUCell extends StockGRUCell {
   static readonly className: string = 'tfjs-lora>GRUCell';
 
@@ -68,7 +68,9 @@ class ResetAfterGRUCell extends StockGRUCell {
   }
 }
 
-/** A `GRU` with `reset_after`, the default of Keras. Who makes one registers it by {@link registerResetAfterGRU}. */
+/**
+ * A `GRU` with `reset_after`, the default of Keras. Register it with {@link registerResetAfterGRU} before making one.
+ */
 class ResetAfterGRU extends StockGRU {
   static readonly className: string = 'tfjs-lora>GRU';
 

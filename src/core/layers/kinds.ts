@@ -15,14 +15,14 @@ import {LoRABidirectional, LoRAGRU, LoRALSTM, LoRARNN, LoRASimpleRNN} from './lo
 import {LoRASeparableConv2D} from './loraSeparableConv2d';
 import {PLAIN_FORWARDS} from './plainForwards';
 
-/** The class of a LoRA layer: it can be made, and says how its layers are adapted. */
+/** The class of a LoRA layer, which can be constructed and says how it adapts layers. */
 export interface LoRALayerClass {
   readonly className: string;
   readonly adaptation: Adaptation;
   new (args: LoRALayerArgs): LoRALayer;
 }
 
-/** A row for each kind of layer with a LoRA class of its own. */
+/** A row for each kind of layer with its own LoRA class. */
 const CLASSES: readonly LoRALayerClass[] = [
   LoRADense,
   LoRAConv1D,
@@ -44,7 +44,7 @@ export const KINDS: ReadonlyMap<string, LoRALayerClass> = new Map(
   CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass]),
 );
 
-/** How a layer is computed without its stock class; `undefined` if its own `call` does it. */
+/** How a layer is computed without its stock class; `undefined` if its own `call` computes it. */
 export function forwardOf(layer: tf.layers.Layer): Forward | undefined {
   const className = layer.getClassName();
   const plain = Object.hasOwn(PLAIN_FORWARDS, className) ? PLAIN_FORWARDS[className] : undefined;

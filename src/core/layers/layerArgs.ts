@@ -24,7 +24,7 @@ export interface WrapperArgs {
   baseTrainable?: boolean;
   /** Keep the wrapped layer's original weights, so that those that train can be restored. Default: false. */
   keepOriginal?: boolean;
-  /** What an adapted model remembers of its original. tfjs keeps text as it is in files under `name` alone. */
+  /** What an adapted model records about its original. In files, tfjs keeps strings unchanged only under `name`. */
   record?: {name: string};
 }
 
@@ -39,7 +39,7 @@ export function checkLayer(layer: unknown): void {
 }
 
 /**
- * Returns the arguments of a wrapper once they are found to hold a layer.
+ * Returns the arguments of a wrapper after checking that they hold a layer.
  *
  * @throws LoRAError if they do not.
  */
@@ -62,15 +62,15 @@ export interface LoRALayerArgs extends WrapperArgs, LoRAStrength, MethodOptions 
   freezeBaseLayer?: boolean;
   /** Train the layer's bias along with the factors, though its kernel stays fixed. Default: false. */
   trainBias?: boolean;
-  /** Drops numbers of the update's input with this probability in training, 0 ≤ p < 1. Default: 0. */
+  /** Drops elements of the update's input with this probability in training, 0 ≤ p < 1. Default: 0. */
   dropout?: number;
-  /** Of an update that was scaled: how much of it counts, `W + share·(W' − W)`. Default: 1. */
+  /** How much of a scaled update counts, `W + share·(W' − W)`. Default: 1. */
   share?: number;
   /** Makes the start of `A` reproducible. */
   seed?: number;
 }
 
-/** What the arguments of a LoRA layer come to. */
+/** The resolved arguments of a LoRA layer. */
 interface ResolvedArgs {
   method: Method;
   strength: Strength;

@@ -7,14 +7,14 @@ export interface LayerConfig extends Required<LoRAStrength> {
   className: string;
   /** How the weights are updated. Default: `'lora'`. */
   method?: Method['name'];
-  /** How much of the update counts, where the method has no other way to say it. Default: 1. */
+  /** How much of the update counts, if the method has no other way to say it. Default: 1. */
   share?: number;
-  /** The probability with which numbers of the input of the update are dropped in training. Default: 0. */
+  /** The probability of dropping elements of the update's input in training. Default: 0. */
   dropout?: number;
-  /** The weights that are updated, of a layer that is adapted by their names. */
+  /** The weights that are updated, for a layer that is adapted by their names. */
   weights?: Required<WeightTarget>[];
   /** Whether the base's own weights stay fixed; if not, they are part of the adapter. */
   freezeBaseLayer: boolean;
-  /** Whether the bias trains beside the factors, though the kernel is fixed, and is in the adapter. Default: false. */
+  /** Whether the bias trains with the factors, though the kernel is fixed, and is in the adapter. Default: false. */
   trainBias?: boolean;
 }

@@ -14,12 +14,12 @@ export interface UpdatePart {
   /** Name of the weight that is updated, and its shape. */
   readonly weight: string;
   readonly shape: number[];
-  /** Its rank: that of the layer, or what the weight can use of it. */
+  /** Its rank: that of the layer, or less if the weight cannot use it all. */
   readonly rank: number;
   /** How many parameters the update has, and how many of them train. */
   readonly parameters: number;
   readonly trainableParameters: number;
-  /** What the update adds to the weight, a new tensor. */
+  /** What the update adds to the weight, as a new tensor. */
   readonly delta: () => tf.Tensor;
 }
 
@@ -48,13 +48,13 @@ let unseeded = Math.floor(Math.random() * 2 ** 31);
 
 /** The update of a layer: its method, its strength, and the variables of its parameters. */
 export class LayerUpdate {
-  /** The dropout of the update, with all of its state. */
+  /** The dropout of the update, with its state. */
   readonly dropout: Dropout;
   /** Whether to leave out parameters that follow from the base's weights: all weights are about to be loaded. */
   isAboutToBeLoaded = false;
   private current: WeightUpdate[] = [];
   private readonly prepared = new Map<string, Prepared>();
-  /** The variables of methods that the layer had before, without values: a compiled model may hold them. */
+  /** Variables of the layer's former methods, without values: a compiled model may hold them. */
   private readonly former = new Map<Method, WeightUpdate[]>();
 
   constructor(
@@ -88,12 +88,12 @@ export class LayerUpdate {
     });
   }
 
-  /** Frees what is kept beside the variables. */
+  /** Frees what is kept besides the variables. */
   disposePrepared(): void {
     this.prepared.forEach(prepared => prepared.dispose());
   }
 
-  /** The variables, by the names that they have among the layer's weights. */
+  /** The variables, by their names among the layer's weights. */
   variables(): Map<string, tf.LayerVariable> {
     return new Map(
       this.current.flatMap(({spec, variables}) =>
@@ -111,9 +111,9 @@ export class LayerUpdate {
   }
 
   /**
-   * What operations compute with, for each weight in the order of the adaptation.
+   * The tensors that operations compute with, for each weight in the order of the adaptation.
    *
-   * @param training whether it is a training step, in which dropout drops.
+   * @param training whether this is a training step, in which dropout applies.
    */
   forOperations(training: boolean): Update[] {
     const dropout = training && this.dropout.rate > 0 ? this.dropout : undefined;
@@ -121,7 +121,7 @@ export class LayerUpdate {
       const {method, strength} = this;
       const site = this.siteOf(spec);
       const parameters = valuesOf(variables);
-      // With a gain it would not be the update alone that works on the input with numbers dropped.
+      // With a gain, not only the update would work on the input with dropout.
       const given = dropout === undefined ? site : {...site, takesGain: false};
       const update = method.update?.(parameters, strength, given) ?? {kernel: method.merge(parameters, strength, site)};
       return dropout === undefined ? update : {...update, dropout};
@@ -187,7 +187,7 @@ export class LayerUpdate {
     });
   }
 
-  /** Brings parameters to values with which the update changes nothing. */
+  /** Sets parameters to values at which the update changes nothing. */
   clear(): void {
     tf.tidy(() => {
       for (const {spec, variables} of this.current) {
@@ -200,7 +200,7 @@ export class LayerUpdate {
     });
   }
 
-  /** Puts another method's variables in the place of the current ones: those of before, if the layer had it before. */
+  /** Replaces the current variables by another method's: the former ones, if the layer had that method before. */
   private switchTo(method: Method, specs: UpdateSpec[], values: ReadonlyMap<string, tf.Tensor>): void {
     const [[local, variable] = ['', undefined]] = this.variables();
     const scope = variable?.originalName.slice(0, -local.length) ?? '';

@@ -30,14 +30,14 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
 /**
  * A `DepthwiseConv2D` layer with a low-rank update of its kernel: `y = f(x ∗ (W + s·A·B) + b)`.
  *
- * In a depthwise convolution each channel has a kernel of its own, which has `kh·kw` entries for each of its `mult`
- * outputs. Factors of each of these kernels, as a LoRA of a grouped convolution has them, would have more parameters
- * than the layer. So there is one pair for all channels: `A`, `[kh, kw, rank]`, holds `rank` filters, and `B`,
- * `[rank, in, mult]`, says how much of each every channel takes.
+ * In a depthwise convolution each channel has a separate kernel, with `kh·kw` entries for each of its `mult` outputs.
+ * Separate factors for each kernel, as LoRA of a grouped convolution has, would have more parameters than the layer. So
+ * all channels share one pair: `A`, `[kh, kw, rank]`, holds `rank` filters, and `B`, `[rank, in, mult]`, holds the
+ * coefficients of each channel.
  *
  * Trains `rank · (kh·kw + in·mult)` parameters instead of `kh·kw · in·mult`, which is less only at ranks below `kh·kw`:
- * for a kernel of 3×3 the default rank of 8 saves next to nothing. For this reason `'all'` leaves these layers out:
- * name them in `targets` to adapt them all the same.
+ * for a 3×3 kernel the default rank of 8 saves next to nothing. `'all'` therefore leaves these layers out; name them in
+ * `targets` to adapt them anyway.
  *
  * Takes every stride, padding, data format and depth multiplier that the base takes. Like the base it computes without
  * its dilation rate.

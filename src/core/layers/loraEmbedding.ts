@@ -8,7 +8,7 @@ import {type Forward, onlyShape, UNFUSED_IDENTITY} from './forward';
 import {LoRALayer} from './loraLayer';
 import {registerOwn} from '../../platform/tfjs/configs';
 
-/** `Embedding`: row numbers of any shape. */
+/** `Embedding`: row indices of any shape. */
 const embeddingForward: Forward = (layer, x, {update}) => {
   const {factors, gain} = update;
   const kernel = update.kernel ?? fieldsOf<EmbeddingLayer>(layer).embeddings.read();
@@ -23,12 +23,12 @@ const embeddingForward: Forward = (layer, x, {update}) => {
 
 /**
  * An `Embedding` layer with a low-rank update of its table: `y = E[x] + s·A[x]·B`. `A`, `[vocabulary, rank]`, is a
- * narrow table of the same rows, and `B`, `[rank, dim]`, makes an embedding of one of its rows.
+ * narrow table with the same rows, and `B`, `[rank, dim]`, maps its rows to embeddings.
  *
- * As in PEFT it is `A` that starts at zero, and `B` that starts random, from N(0, 1): rows of `A` that no batch has
- * looked up stay at zero, and their words as they were. `initializer` is that of `B`.
+ * As in PEFT, `A` starts at zero and `B` random, from N(0, 1): rows of `A` that no batch has looked up stay at zero,
+ * and their tokens unchanged. `initializer` is that of `B`.
  *
- * Dropout leaves it out, as in PEFT: a row number is no quantity that could be dropped.
+ * Dropout does not apply, as in PEFT: row indices cannot be dropped.
  *
  * Takes what the base takes, and masks what the base masks. Trains `rank · (vocabulary + dim)` parameters instead of
  * `vocabulary · dim`.

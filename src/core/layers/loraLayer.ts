@@ -29,18 +29,18 @@ import {type CallArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
  *     y = f(op(x, W + s·A·B) + b),    s = alpha / rank
  *
  * `A`, `[...fan-in axes, rank]`, starts random and `B`, `[rank, out]`, at zero, so that a new layer computes exactly
- * what its base computes. The update stands before the activation, which is what makes a merge exact. (Hu et al.,
- * "LoRA", arXiv 2106.09685, §4; initialisation as in PEFT.)
+ * what its base computes. The update comes before the activation, so a merge is exact. (Hu et al., "LoRA", arXiv
+ * 2106.09685, §4; initialisation as in PEFT.)
  *
  * A layer with several kernels has one rank and one strength; a kernel that is too small for the rank has an update of
- * the rank that it can hold.
+ * the highest rank that it can hold.
  */
 export abstract class LoRALayer extends WrapperLayer {
   override readonly [WRAPPER_KIND] = 'lora' as const;
   /** Whether the base's own weights stay fixed. */
   readonly isBaseLayerFrozen: boolean;
 
-  /** The update, and the variables that it is made of. @internal */
+  /** The update and its variables. @internal */
   readonly update: LayerUpdate;
   private batchShape!: tf.Shape | tf.Shape[];
   /** Why the layer could not be built. */
@@ -52,7 +52,7 @@ export abstract class LoRALayer extends WrapperLayer {
    */
   constructor(
     args: LoRALayerArgs,
-    /** What is adapted, and how. Default: what the class says. */
+    /** What is adapted, and how. Default: as the class says. */
     readonly adaptation: Adaptation = (new.target as unknown as {adaptation: Adaptation}).adaptation,
   ) {
     const {method, strength, dropout, start, freezeBaseLayer} = resolveArgs(args, adaptation);
@@ -97,7 +97,7 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   /**
-   * The low-rank part: the factors, and their product in the kernel's shape. Of a layer with several kernels, that of
+   * The low-rank part: the factors, and their product in the kernel's shape. In a layer with several kernels, that of
    * the first.
    *
    * @throws LoRAError if the layer is not built, or its method has no low-rank factors.
@@ -124,12 +124,12 @@ export abstract class LoRALayer extends WrapperLayer {
     return this.update.parts();
   }
 
-  /** The dropout of the update. Its masks follow from `seed` and `step`: set both again to resume a training. */
+  /** The dropout of the update. Its masks follow from `seed` and `step`: set both again to resume training. */
   get dropout(): Dropout {
     return this.update.dropout;
   }
 
-  /** How this layer updates its base, as an adapter records it. */
+  /** How this layer updates its base, in an adapter's config. */
   get layerConfig(): LayerConfig {
     return {
       className: classInAdapters(this.baseLayer.getClassName()),
@@ -160,17 +160,17 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   /**
-   * Replaces the update by another, of another rank or method too. The layer's variables stay, since a compiled model
-   * holds them, and share the buffers of the given values. Another method has variables of its own: until the model is
-   * compiled again, it refuses to train.
+   * Replaces the update by another one, even of another rank or method. The layer's variables stay, because a compiled
+   * model holds them, and share the buffers of the given values. Another method has separate variables: until the model
+   * is compiled again, it refuses to train.
    *
-   * @param valueOf gives the parameters, by the names that they have among the layer's weights.
+   * @param valueOf gives the parameters, by their names among the layer's weights.
    */
   setUpdate(config: LayerConfig, valueOf: (name: string) => tf.Tensor | undefined): void {
     this.update.set(config, valueOf);
   }
 
-  /** Takes the update out of force: the layer computes what its base computes. */
+  /** Disables the update: the layer computes what its base computes. */
   clearUpdate(): void {
     this.update.clear();
   }
@@ -190,8 +190,8 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   /**
-   * A new stock layer with the update baked in, `W' = W + s·A·B`: as fast as the original, and in need of nothing of
-   * this library. It has no constraints, which the sum need not fulfil. This layer is not changed.
+   * A new stock layer with the update baked in, `W' = W + s·A·B`: as fast as the original, and independent of this
+   * library. It has no constraints, which the sum may not fulfil. This layer is not changed.
    *
    * @throws LoRAError if the layer is not built.
    */
@@ -202,7 +202,7 @@ export abstract class LoRALayer extends WrapperLayer {
     return merged;
   }
 
-  /** The class and config of the layer that a merge gives. */
+  /** The class and config of the merged layer. */
   mergedEntry(): LayerEntry {
     return withoutConstraints(this.baseEntry());
   }

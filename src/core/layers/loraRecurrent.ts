@@ -21,7 +21,7 @@ import {registerOwn} from '../../platform/tfjs/configs';
  * those of the base.
  */
 export abstract class LoRARecurrentLayer extends LoRALayer {
-  /** What the cells multiply with in the pass that is being computed. */
+  /** The products of the cells in the current pass. */
   private products = new Map<Cell, CellProducts>();
 
   constructor(args: LoRALayerArgs) {
@@ -63,7 +63,7 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
   }
 }
 
-/** The products with an updated kernel for a batch. With dropout, updates work on inputs and states of their own. */
+/** The products with an updated kernel for a batch. With dropout, updates use separate inputs and states. */
 function updatedProducts(
   variable: tf.LayerVariable,
   update: Update,
@@ -113,7 +113,7 @@ registerOwn(LoRASimpleRNN);
 
 /**
  * A `GRU` layer with low-rank updates of its kernel, `[in, 3 · units]`, and its recurrent kernel, `[units, 3 · units]`.
- * The gates share one `A` and have columns of `B` of their own.
+ * The gates share `A` and have separate columns of `B`.
  */
 export class LoRAGRU extends LoRARecurrentLayer {
   static readonly className = 'tfjs-lora>LoRAGRU';
@@ -123,7 +123,7 @@ registerOwn(LoRAGRU);
 
 /**
  * An `LSTM` layer with low-rank updates of its kernel, `[in, 4 · units]`, and its recurrent kernel,
- * `[units, 4 · units]`. The gates share one `A` and have columns of `B` of their own.
+ * `[units, 4 · units]`. The gates share `A` and have separate columns of `B`.
  */
 export class LoRALSTM extends LoRARecurrentLayer {
   static readonly className = 'tfjs-lora>LoRALSTM';
@@ -133,8 +133,8 @@ registerOwn(LoRALSTM);
 
 /**
  * An `RNN` layer around a stock cell, or a stack of them, with low-rank updates of the kernel and the recurrent kernel
- * of each cell. The dropout masks of the cells are drawn again for each pass over a sequence, where the stock layer
- * keeps those of its first batch.
+ * of each cell. Draws the cells' dropout masks again for each pass over a sequence; the stock layer keeps those of its
+ * first batch.
  */
 export class LoRARNN extends LoRARecurrentLayer {
   static readonly className = 'tfjs-lora>LoRARNN';

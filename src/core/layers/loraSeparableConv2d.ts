@@ -9,12 +9,12 @@ import {applyLinear, asFloat, by, type Forward, UNFUSED_IDENTITY} from './forwar
 import {LoRALayer} from './loraLayer';
 import {registerOwn} from '../../platform/tfjs/configs';
 
-/** `SeparableConv2D`: a depthwise convolution, and a 1×1 one of its result, which is the one that has an update. */
+/** `SeparableConv2D`: a depthwise convolution, then a 1×1 convolution, which has the update. */
 const separableConv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<SeparableLayer>(layer);
   const {depthwiseKernel, pointwiseKernel, bias, activation} = fields;
   if (fields.dataFormat === 'channelsFirst' && bias !== null) {
-    // Here the stock layer adds its bias along a wrong axis.
+    // The stock layer adds its bias along the wrong axis here.
     return layer.apply(x, call.kwargs) as tf.Tensor;
   }
   const {last, restore} = channelsLast(x, fields);

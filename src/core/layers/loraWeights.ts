@@ -19,18 +19,17 @@ export interface LoRAWeightsArgs extends LoRALayerArgs {
 }
 
 /**
- * Any layer, of a class of one's own too, with low-rank updates of weights that are named: the layer computes what it
- * computes, with `W + s·A·B` in the place of each of these weights. `A` is `[...fan-in axes, rank]` and `B`
- * `[rank, ...out axes]`; a weight has one out axis unless its entry says otherwise, as it does for a kernel
- * `[in, heads, size]`: `{name: 'query', outAxes: 2}`.
+ * Any layer, custom classes included, with low-rank updates of named weights: the layer computes the same with `W +
+ * s·A·B` in place of each of these weights. `A` is `[...fan-in axes, rank]` and `B` `[rank, ...out axes]`. A weight has
+ * one out axis unless its entry says otherwise; for example, a kernel `[in, heads, size]` needs `{name: 'query',
+ * outAxes: 2}`.
  *
- * The sum is computed once for each call, and the layer's variables read as that sum while its own `call` runs, nowhere
- * else: what saves or reads weights sees those of the base. So a call must read its weights before it returns, not in a
- * promise or a backward pass of its own. The layer must make its weights in `build`, and list those of layers that it
- * holds among its `weights`.
+ * The sum is computed once per call, and the layer's variables read as that sum only while its own `call` runs: saving
+ * or reading weights sees those of the base. So a call must read its weights before it returns, not in a promise or a
+ * custom backward pass. The layer must make its weights in `build`, and list those of inner layers among its `weights`.
  *
- * The gradient of each updated weight is computed in full, and those of `A` and `B` from it, so a layer with a LoRA
- * class of its own is better off with that.
+ * The gradient of each updated weight is computed in full, and those of `A` and `B` from it. Prefer the LoRA class of a
+ * layer if there is one.
  */
 export class LoRAWeights extends LoRALayer {
   static readonly className = 'tfjs-lora>LoRAWeights';
@@ -39,8 +38,8 @@ export class LoRAWeights extends LoRALayer {
   private inForce = false;
 
   /**
-   * @throws LoRAError also if the layer's class is not registered with `tf.serialization`; when it is built, or if it
-   *     is, if a weight is not there, has fewer than two axes or is not of type float32.
+   * @throws LoRAError also if the layer's class is not registered with `tf.serialization`, or if a weight is missing,
+   *     has fewer than two axes or is not float32. Weights are checked when the layer is built.
    */
   constructor(args: LoRAWeightsArgs) {
     checkedArgs(args);
@@ -76,7 +75,7 @@ export class LoRAWeights extends LoRALayer {
   }
 
   override getConfig(): tf.serialization.ConfigDict {
-    // Objects, not a list of names: in files, tfjs changes the spelling of texts, except under the key `name`.
+    // Objects, not a list of names: in files, tfjs changes the spelling of strings, except under the key `name`.
     return {...super.getConfig(), weights: this.targets.map(target => ({...target}))};
   }
 }

@@ -16,7 +16,7 @@ export interface WeightsReport {
   missing: string[];
 }
 
-/** What became of named tensors that were loaded into a layer. */
+/** The result of loading named tensors into a layer. */
 export interface LoadReport extends WeightsReport {
   /** Weights that were given in another shape or type: `kernel: shape [2, 3], expected [3, 2]`. */
   mismatched: string[];

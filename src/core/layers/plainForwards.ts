@@ -33,7 +33,7 @@ const batchNormForward: Forward = (layer, x, {prepared, kwargs}) => {
   });
 };
 
-/** `LayerNormalization`: the stock layer in predictions; in training, without repeated statistics. */
+/** `LayerNormalization`: the stock layer in predictions; in training, without repeating statistics along the row. */
 const layerNormForward: Forward = (layer, x, {kwargs}) => {
   const {axis, epsilon, gamma, beta} = fieldsOf<LayerNormLayer>(layer);
   const isLast = axis.length === 1 && axis[0] === x.rank - 1;
@@ -58,7 +58,7 @@ const reluForward: Forward = (layer, x) => {
     ? activate(x, {fused: null, apply: tf.relu, gradient: reluGradient, cap: Infinity})
     : activate(x, {
         fused: null,
-        // A launch that changes no number, but keeps NaN on wasm.
+        // A kernel launch that changes no value, but keeps NaN on wasm.
         apply: z => tf.clipByValue(isRecording() && capabilities().source === 'programs' ? z : tf.relu(z), 0, maxValue),
         gradient: cappedReluGradient(maxValue),
         cap: maxValue,
@@ -72,7 +72,7 @@ function activate(x: tf.Tensor, activation: Activation): tf.Tensor {
   return chained ?? activateAtOnce(x, activation);
 }
 
-/** A row for each class without an update that the stock layer would compute with needless gradients, or slowly. */
+/** A row for each class without an update for which the stock layer is slow or computes needless gradients. */
 export const PLAIN_FORWARDS: Readonly<Record<string, Forward>> = {
   BatchNormalization: batchNormForward,
   LayerNormalization: layerNormForward,

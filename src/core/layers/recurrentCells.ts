@@ -6,12 +6,12 @@ import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ActivationObject, Cell, InnerLayers} from '../../platform/tfjs/layerFields';
 import type {CallArgs} from './wrapperLayer';
 
-/** What a cell multiplies with. */
+/** The products of a cell. */
 export type CellProducts = Pick<CellWeights, 'input' | 'recurrent'>;
 
 /** A cell among those of a layer. */
 export interface NamedCell {
-  /** What its layer puts before the names of its weights: nothing, or `forward_lstm/`, `RNNCell_0/`. */
+  /** The prefix of the cell's weight names in its layer: nothing, or `forward_lstm/`, `RNNCell_0/`. */
   prefix: string;
   cell: tf.layers.Layer;
 }
@@ -22,7 +22,7 @@ const KINDS = new Map<string, CellKind>([
   ['LSTMCell', lstm],
 ]);
 
-/** Tells of the cells of another class what kind they are. */
+/** Recognizes the cells of another class. */
 export function addCellKind(className: string, kind: CellKind): void {
   KINDS.set(className, kind);
 }
@@ -33,7 +33,7 @@ export function cellKind(cell: tf.layers.Layer): CellKind | undefined {
 }
 
 /**
- * Gives the cells of a recurrent layer that is ours alone a step that computes the same and records no gradient for
+ * Gives the cells of a recurrent layer of this library a step that computes the same without recording gradients for
  * their weights. Layers and cells of other classes stay as they are.
  */
 export function freezeCells(layer: tf.layers.Layer): void {
@@ -46,7 +46,7 @@ export function frozenCellProducts({kernel, recurrentKernel}: Cell, kind: CellKi
   return {input: frozenProducts(kernel.read()), recurrent: frozenProducts(u, partWidths(kind, u))};
 }
 
-/** Gives the stock cells of a recurrent layer that is ours alone a step that computes the same with other products. */
+/** Gives the stock cells of a recurrent layer of this library a step that computes the same with other products. */
 export function replaceSteps(layer: tf.layers.Layer, productsOf: (cell: Cell, kind: CellKind) => CellProducts): void {
   for (const {cell} of cellsOf(layer)) {
     const kind = cellKind(cell);
@@ -69,7 +69,7 @@ export function disposeMasks(layer: tf.layers.Layer): void {
   }
 }
 
-/** The innermost cells of a layer: its own, a stack's, those of both directions; else the layer itself. */
+/** The innermost cells of a layer: its own, a stack's, those of both directions; otherwise the layer itself. */
 export function cellsOf(layer: tf.layers.Layer): NamedCell[] {
   const {cell, cells, forwardLayer, backwardLayer} = fieldsOf<InnerLayers>(layer);
   const parts = [
@@ -107,7 +107,7 @@ export function step(
   return output === undefined ? next : [output, ...next];
 }
 
-/** An activation, with a gradient from its output where that is known: it takes fewer kernels than tfjs's own. */
+/** An activation, with a gradient from its output if that is known: it takes fewer kernels than tfjs's own. */
 function activationOf(activation: ActivationObject): (z: tf.Tensor) => tf.Tensor {
   const apply = (z: tf.Tensor) => activation.apply(z);
   const known = outputActivation(activation.getClassName());

@@ -12,7 +12,7 @@ import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
 import {STOCK_BY_WEIGHTS} from './stockByWeights';
 import {baseOf, wrapperKind} from './wrapperLayer';
 
-/** A LoRA layer class, and the weights that are named to it if it is the one for any layer. */
+/** A LoRA layer class, and the names of the weights that it adapts if it can adapt any layer. */
 interface Kind {
   readonly className: string;
   readonly adaptation: Adaptation;
@@ -27,7 +27,7 @@ Object.entries(STOCK_BY_WEIGHTS).forEach(([name, {weights}]) =>
   STOCK.set(name, byWeights(name, resolveWeights(weights))),
 );
 
-/** Lets the layers of a class be adapted by a class of ours, one that an entry of its own has too. */
+/** Lets a class of this library adapt the layers of a class, also one from a separate entry point. */
 export function registerKind(loraClass: LoRALayerClass): void {
   const {className, adaptation} = loraClass;
   STOCK.set(adaptation.baseClassName, {className, adaptation, make: args => new loraClass(args)});
@@ -135,7 +135,7 @@ export function adaptationOf(layer: tf.layers.Layer): Adaptation | undefined {
     : loraClassOf(baseOf(layer).getClassName())?.adaptation;
 }
 
-/** How an adapter adapts a layer: by the weights that it names, else as the library does. */
+/** How an adapter adapts a layer: by the weights that it names, otherwise as the library does. */
 export function adaptationBy({className, weights}: LayerConfig, layer: tf.layers.Layer): Adaptation | undefined {
   return weights === undefined ? adaptationOf(layer) : loraClassOf(className, weights)?.adaptation;
 }
@@ -143,7 +143,7 @@ export function adaptationBy({className, weights}: LayerConfig, layer: tf.layers
 /**
  * Why a layer cannot be adapted, as the rest of a sentence about it, or `undefined` if it can.
  *
- * @param named whether the user named the layer, beyond asking for all.
+ * @param named whether the user named the layer instead of asking for all.
  */
 export function reasonNotAdaptable(layer: tf.layers.Layer, named: boolean): string | undefined {
   const adaptation = adaptationOf(layer);
@@ -162,7 +162,7 @@ export function reasonNotAdaptable(layer: tf.layers.Layer, named: boolean): stri
   );
 }
 
-/** Whether a layer has a weight that multiplies, of two axes or more. */
+/** Whether a layer has a kernel, a weight of two axes or more. */
 export function hasKernel(layer: tf.layers.Layer): boolean {
   return kernelsOf(layer).size > 0;
 }

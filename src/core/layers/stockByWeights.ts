@@ -3,7 +3,7 @@ import {showShape} from '../../platform/errors';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ConvLayer, InnerLayers} from '../../platform/tfjs/layerFields';
 
-/** How a stock class without a LoRA layer of its own is adapted. */
+/** How a stock class without its own LoRA layer is adapted. */
 interface StockByWeights {
   /** The names of the weights that are updated. Their last axis is the output. */
   readonly weights: readonly string[];

@@ -19,7 +19,7 @@ export interface UnadaptedLayerArgs extends WrapperArgs {
   trains?: BaseTraining;
 }
 
-/** What files and other code call a layer, by what of it trains. */
+/** The names of such a layer in files and code, by what trains in it. */
 const NAMES: Readonly<Record<BaseTraining, {className: string; kind: WrapperKind}>> = {
   nothing: {className: 'tfjs-lora>FrozenLayer', kind: 'frozen'},
   biases: {className: 'tfjs-lora>BiasLayer', kind: 'bias'},
@@ -27,7 +27,7 @@ const NAMES: Readonly<Record<BaseTraining, {className: string; kind: WrapperKind
 };
 
 /**
- * A layer of an adapted model that has no update. It computes what its base computes; of its weights train
+ * A layer of an adapted model without an update. It computes what its base computes; its trainable weights are
  *
  * - nothing: no gradient is recorded for them, and nothing is kept for the backward pass where nothing before the layer
  *   trains; a `BatchNormalization` uses its moving statistics in training too, and leaves them as they are. (In tfjs,
@@ -36,7 +36,7 @@ const NAMES: Readonly<Record<BaseTraining, {className: string; kind: WrapperKind
  *   2106.10199; PEFT's `bias: "all"`.)
  * - everything, as in tfjs.
  *
- * What trains belongs to the adapter. The layer can keep the original values, which it has again when it is removed.
+ * What trains belongs to the adapter. The layer can keep the original values and restores them when it is removed.
  */
 export class UnadaptedLayer extends WrapperLayer {
   static readonly className = 'UnadaptedLayer';
@@ -54,7 +54,7 @@ export class UnadaptedLayer extends WrapperLayer {
     this.repeatable = trains === 'nothing' && !this.stateful && !hasDropout(this.baseLayer.getConfig());
   }
 
-  /** The class of such a layer in the files of a model. */
+  /** The class of such a layer in model files. */
   static classNameFor(trains: BaseTraining): string {
     return NAMES[trains].className;
   }
@@ -64,7 +64,7 @@ export class UnadaptedLayer extends WrapperLayer {
     return layer.weights.length > 0 || forwardOf(layer) !== undefined;
   }
 
-  /** False where nothing of the layer trains, whatever it is set to: what lists layers shows it as frozen. */
+  /** False if nothing in the layer trains, so that summaries show it as frozen. */
   override get trainable(): boolean {
     return this.baseTraining !== 'nothing' && super.trainable;
   }
@@ -104,7 +104,7 @@ export class UnadaptedLayer extends WrapperLayer {
   }
 }
 
-/** One class, under each of the names that files hold. */
+/** One class, under each of its names in files. */
 for (const trains of Object.keys(NAMES) as BaseTraining[]) {
   const named = {
     className: NAMES[trains].className,
@@ -114,7 +114,7 @@ for (const trains of Object.keys(NAMES) as BaseTraining[]) {
   registerOwn(named as unknown as typeof UnadaptedLayer);
 }
 
-/** Whether a layer of some config, or one inside of it, gives something else each time in training. */
+/** Whether a layer of some config, or one inside it, is random in training. */
 function hasDropout(config: unknown): boolean {
   return (
     typeof config === 'object' &&

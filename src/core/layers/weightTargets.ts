@@ -38,7 +38,7 @@ export function resolveWeights(weights: unknown): Required<WeightTarget>[] {
   return resolved;
 }
 
-/** Weights as messages list them, in an order of their own. */
+/** Weights as messages list them, in a fixed order. */
 export function describeWeights(weights: readonly WeightTarget[]): string {
   const named = weights.map(({name, outAxes = 1}) => (outAxes === 1 ? name : `${name} (${outAxes} out axes)`));
   return listed(named.sort());

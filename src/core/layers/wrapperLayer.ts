@@ -25,7 +25,7 @@ import {type CallArgs, checkedArgs, type WrapperArgs} from './layerArgs';
 
 export type {CallArgs, WrapperArgs};
 
-/** What a layer of this library does with its base: adapts, freezes, or trains it, in full or its bias alone. */
+/** How a layer of this library treats its base: adapts, freezes, or trains it, in full or only its bias. */
 export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';
 
 /** Which of its base's weights a wrapper trains. */
@@ -34,10 +34,10 @@ export type BaseTraining = 'nothing' | 'biases' | 'everything';
 /** Marks this library's layers: `import` and `require` make two copies of a class, and `instanceof` misses one. */
 export const WRAPPER_KIND = Symbol.for('tfjs-lora.layer');
 
-/** Prefix of the weights in which a layer keeps the original values of those that train. */
+/** Prefix of the weights that keep the original values of trainable ones. */
 export const ORIGINAL = 'original_';
 
-/** Layers that some wrapper has taken over. */
+/** Layers that a wrapper has taken over. */
 const adopted = new WeakSet<tf.layers.Layer>();
 
 /**
@@ -50,9 +50,9 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   /** What the wrapper does with its base. */
   abstract readonly [WRAPPER_KIND]: WrapperKind;
 
-  /** What an adapted model remembers of its original, if this layer is the one that carries it. */
+  /** The record of an adapted model's original, if this layer carries it. */
   readonly record: string | undefined;
-  /** What is kept from one call to the next. */
+  /** Values kept from one call to the next. */
   protected readonly prepared = new Prepared();
   private readonly baseTrainable: boolean;
   private readonly keepOriginal: boolean;
@@ -126,12 +126,12 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     });
   }
 
-  /** What the layer computes, on inputs that have been checked. */
+  /** What the layer computes, on checked inputs. */
   protected abstract compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[];
 
   /**
-   * What the base itself computes. What it writes to its weights in training, statistics of its own, counts only where
-   * it trains in full; what a stateful layer writes is its state.
+   * What the base itself computes. What it writes to its weights in training, such as statistics, counts only if it
+   * trains in full; what a stateful layer writes is its state.
    */
   protected computeBase(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     // A stock recurrent layer writes its initial state into the arguments, which tfjs hands on in training.
@@ -148,13 +148,13 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return this.baseLayer.computeMask(inputs, mask);
   }
 
-  /** Some layers take inputs of more axes than they were made for. */
+  /** Some layers take inputs with more axes than they were made for. */
   protected override warnOnIncompatibleInputShape(inputShape: tf.Shape): void {
     fieldsOf<LayerInternals>(this.baseLayer).warnOnIncompatibleInputShape(inputShape);
   }
 
-  // Of the base's weights this layer's own list holds those that train: there `layer.trainable` and `model.trainable`
-  // reach them, in the middle of a training too, and none of the frozen ones.
+  // This layer's own list holds the base's trainable weights: there `layer.trainable` and `model.trainable` reach them,
+  // even during training, and none of the frozen ones.
 
   override get trainableWeights(): tf.LayerVariable[] {
     return this.trainable ? [...this.own(super.trainableWeights), ...this.baseLayer.trainableWeights] : [];
@@ -187,12 +187,12 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return this.baseLayer.stateful;
   }
 
-  /** Starts again from zeros, or, like stock recurrent layers, from the given states. */
+  /** Resets to zeros or, like stock recurrent layers, to the given states. */
   override resetStates(states?: tf.Tensor | tf.Tensor[]): void {
     fieldsOf<LayerInternals>(this.baseLayer).resetStates(states);
   }
 
-  /** Frees what the layer keeps beside its weights. It can still be used. */
+  /** Frees what the layer keeps besides its weights. It can still be used. */
   disposePrepared(): void {
     this.prepared.dispose();
   }
@@ -203,18 +203,18 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return super.disposeWeights();
   }
 
-  /** Zeros would do for the base, whose weights are about to be loaded; factors that are all zero would never train. */
+  /** Zeros would do for the base, whose weights are loaded next, but factors that are all zero would never train. */
   override setFastWeightInitDuringBuild(value: boolean): void {
     this.baseLayer.setFastWeightInitDuringBuild(value);
   }
 
-  /** Those of the base's weights that may part from their original values, by name. */
+  /** The base's weights that may change from their original values, by name. */
   trainedWeights(): Map<string, tf.LayerVariable> {
     const weightsOf = {nothing: () => new Map<string, never>(), biases: biasesOf, everything: namedWeights};
     return weightsOf[this.baseTraining](this.baseLayer);
   }
 
-  /** The weights that belong to an adapter, by the names that they have in it. */
+  /** The weights that belong to an adapter, by their names in it. */
   abstract adapterWeights(): Map<string, tf.LayerVariable>;
 
   /** The base as it was before it was wrapped: class, config and `trainable` flag. */
@@ -223,7 +223,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return {className, config: {...config, trainable: this.baseTrainable}};
   }
 
-  /** Gives `layer`, a layer like the base, the values that the base had before it trained. */
+  /** Gives `layer`, a layer like the base, the base's values from before training. */
   shareOriginal(layer: tf.layers.Layer): void {
     shareWeights(this.baseLayer, layer);
     const targets = [...namedWeights(layer).values()];
@@ -232,18 +232,18 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     });
   }
 
-  /** The variables that hold what the base had before it trained, under the names of its weights. */
+  /** The variables that hold the base's values from before training, under the names of its weights. */
   originalWeights(): Map<string, tf.LayerVariable> {
     const originals = new Map(this.originals.map(([original, weight]) => [weight, original]));
     return new Map([...namedWeights(this.baseLayer)].map(([name, weight]) => [name, originals.get(weight) ?? weight]));
   }
 
-  /** Gives the base the values that it had before it trained. */
+  /** Gives the base its values from before training. */
   restoreOriginal(): void {
     this.originals.forEach(([original, weight]) => replaceValue(weight, original.read()));
   }
 
-  /** Makes the values that the base has now its original ones. */
+  /** Makes the base's current values its original ones. */
   markOriginal(): void {
     this.originals.forEach(([original, weight]) => original.write(weight.read()));
   }

@@ -16,7 +16,7 @@ export function overOutputs({outAxes = 1, transposed}: AdaptableWeight, kernel: 
   return outAxes === 1 ? gained(kernel, gain) : tf.mul(kernel, gain);
 }
 
-/** A kernel multiplied by a factor for each place on the axis before the last. */
+/** A kernel multiplied by a factor for each index on the axis before the last. */
 export function overRows(kernel: tf.Tensor, gain: tf.Tensor): tf.Tensor {
   return tf.reshape(tf.mul(stacked(kernel), tf.expandDims(gain, 1)), kernel.shape);
 }

@@ -9,13 +9,13 @@ import type {AdaptableWeight, Method, Parameters, Strength, UpdateSite} from './
 const MAGNITUDE = 'lora_magnitude_vector';
 
 /**
- * DoRA: LoRA updates the direction of each output's weights, and their length trains by itself,
+ * DoRA: LoRA updates the direction of each output's weights, and their length trains separately,
  *
  *     W' = m ⊙ V / ‖V‖,    V = W + s·A·B
  *
- * with a norm for each output. `m` starts as `‖W‖`. The norm has no gradient of its own (§4.3 of the paper, as in
- * PEFT). Weights that are all zero have no direction: of such an output the update is LoRA's, `W' = V`. (Liu et al.,
- * "DoRA", arXiv 2402.09353, §4.)
+ * with a norm for each output. `m` starts as `‖W‖`. The norm has no gradient (§4.3 of the paper, as in PEFT). Weights
+ * that are all zero have no direction; the update of such an output is LoRA's, `W' = V`. (Liu et al., "DoRA", arXiv
+ * 2402.09353, §4.)
  */
 export const dora: Method = {
   name: 'dora',
@@ -42,7 +42,7 @@ export const dora: Method = {
   factorsOf: pair,
 };
 
-/** With `B`, or `A`, at zero and this magnitude the weight is as it was. */
+/** With `B`, or `A`, at zero, this magnitude leaves the weight unchanged. */
 function neutral(site: UpdateSite): Record<string, tf.Tensor> {
   return {[MAGNITUDE]: tf.reshape(tf.sqrt(base(site)[0]), outputShape(site.weight))};
 }
@@ -57,7 +57,7 @@ function merge(parameters: Parameters, strength: Strength, site: UpdateSite): tf
   });
 }
 
-/** `m / ‖V‖`, or 1 where the base has no direction. Differentiable in `m` alone. */
+/** `m / ‖V‖`, or 1 if the base has no direction. Differentiable only in `m`. */
 function gainOf(parameters: Parameters, strength: Strength, site: UpdateSite): tf.Tensor {
   const magnitude = parameters[MAGNITUDE] as tf.Tensor;
   const [, hasDirection] = base(site);
@@ -77,10 +77,10 @@ function gainOf(parameters: Parameters, strength: Strength, site: UpdateSite): t
   return gain;
 }
 
-/** Smaller squares have too few bits left to be divided by. */
+/** Smaller squares have too few bits left to divide by. */
 const LEAST = 1e-30;
 
-/** `‖W‖²` for each output, in a row, and whether that is a direction. Kept as long as the weight is as it is. */
+/** `‖W‖²` for each output, in a row, and whether there is a direction. Cached until the weight changes. */
 function base({weight, prepared}: UpdateSite): readonly [squares: tf.Tensor, hasDirection: tf.Tensor] {
   const kernel = weight.variable.read();
   return prepared.get([kernel], () => {
@@ -93,7 +93,7 @@ function base({weight, prepared}: UpdateSite): readonly [squares: tf.Tensor, has
 }
 
 /**
- * `‖V‖²` for each output. Where `B` has the outputs for columns, `V` need not be formed:
+ * `‖V‖²` for each output. If the columns of `B` are the outputs, `V` need not be formed:
  *
  *     ‖W + s·A·B‖² = ‖W‖² + Σ (2s·Aᵀ·W + s²·Aᵀ·A·B) ⊙ B
  *

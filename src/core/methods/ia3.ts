@@ -6,7 +6,7 @@ import {scalingOf, timesAlpha} from './lora';
 
 const GAIN = 'ia3_l';
 
-/** What both forms share: one factor for each channel, which starts at 1. */
+/** The common part of both forms: one factor for each channel, which starts at 1. */
 function ia3Of(
   name: Method['name'],
   channels: (weight: AdaptableWeight) => number[],
@@ -25,10 +25,10 @@ function ia3Of(
 }
 
 /**
- * IA³: what a layer gives before its activation is multiplied by a trained factor for each output,
- * `y = f(l ⊙ (x ∗ W + b))`. Merged, it multiplies the weights and the bias. At `k` times its strength the factor is
- * `1 + k·(l − 1)`. (Liu et al., "Few-shot parameter-efficient fine-tuning is better and cheaper than in-context
- * learning", arXiv 2205.05638, §3.3; PEFT's modules that are not in `feedforward_modules`.)
+ * IA³: multiplies each output of a layer, before its activation, by a trained factor, `y = f(l ⊙ (x ∗ W + b))`. A merge
+ * multiplies the weights and the bias. At `k` times its strength the factor is `1 + k·(l − 1)`. (Liu et al., "Few-shot
+ * parameter-efficient fine-tuning is better and cheaper than in-context learning", arXiv 2205.05638, §3.3; PEFT's
+ * modules that are not in `feedforward_modules`.)
  */
 export const ia3: Method = {
   ...ia3Of('ia3', outputShape),
@@ -42,8 +42,8 @@ export const ia3: Method = {
 };
 
 /**
- * IA³ for the second layer of a feed-forward block: what comes into a layer is multiplied by a trained factor for each
- * channel, `y = f((l ⊙ x) ∗ W + b)`. (As `ia3`; PEFT's `feedforward_modules`.)
+ * IA³ for the second layer of a feed-forward block: multiplies each input channel of a layer by a trained factor, `y =
+ * f((l ⊙ x) ∗ W + b)`. (As `ia3`; PEFT's `feedforward_modules`.)
  */
 export const ia3FeedForward: Method = {
   ...ia3Of('ia3-feedforward', ({variable, transposed}) => {

@@ -7,8 +7,8 @@ import {fieldsOf} from '../../platform/tfjs/fields';
 export type InitializerObject = ReturnType<typeof tf.initializers.zeros>;
 
 /**
- * The initializer of the factor that starts random, while the other, `zeroFactor`, starts at zero: the one that was
- * asked for, or PEFT's, which is U(−1/√fan-in, 1/√fan-in) for `A` (Kaiming's with a = √5) and N(0, 1) for `B`.
+ * The initializer of the factor that starts random, while the other, `zeroFactor`, starts at zero: the given one or
+ * PEFT's, U(−1/√fan-in, 1/√fan-in) for `A` (Kaiming's with a = √5) and N(0, 1) for `B`.
  */
 export function initializerOfRandom(
   zeroFactor: 'A' | 'B',
@@ -60,7 +60,7 @@ function checkClass(asked: Initializer): void {
   }
 }
 
-/** Refuses numbers with which tfjs never stops drawing: it draws until one is within two deviations of the mean. */
+/** Refuses values with which tfjs never stops drawing: it draws until one is within two deviations of the mean. */
 function checkNumbers(initializer: InitializerObject): void {
   const config = initializer.getConfig();
   for (const key of ['value', 'minval', 'maxval', 'mean', 'stddev', 'scale', 'gain']) {
@@ -72,7 +72,7 @@ function checkNumbers(initializer: InitializerObject): void {
   }
 }
 
-/** The classes of tfjs that take numbers. */
+/** The classes of tfjs with numeric settings. */
 const STOCK = /^(?:Constant|Random(?:Uniform|Normal)|TruncatedNormal|Identity|VarianceScaling|Orthogonal)$/;
 
 /** An initializer as tfjs nests it in a layer's config. */
@@ -81,10 +81,10 @@ export function initializerEntry(asked: Initializer): tf.serialization.ConfigDic
   return {className: initializer.getClassName(), config: initializer.getConfig()};
 }
 
-/** The starts of LoRA that are computed from the weight. */
+/** The initializations of LoRA that are computed from the weight. */
 export type PrincipalInit = 'pissa' | 'olora';
 
-/** Whether `init` names a start that is computed from the weight, and not an initializer. */
+/** Whether `init` names an initialization from the weight, not an initializer. */
 export function isPrincipal(init: unknown): init is PrincipalInit {
   return init === 'pissa' || init === 'olora';
 }

@@ -4,7 +4,7 @@ import {limitOf, lora, scalingOf, timesAlpha} from './lora';
 import type {Method, Parameters, Strength} from './method';
 
 /**
- * LoHa: the entrywise product of two low-rank products, of which the rank can be the square of theirs,
+ * LoHa: the entrywise product of two low-rank products, whose rank can be the square of theirs,
  *
  *     W' = W + s·(B₁·A₁) ⊙ (B₂·A₂)
  *

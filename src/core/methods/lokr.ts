@@ -4,13 +4,13 @@ import type {AdaptableWeight, Method, Parameters, ParameterSpec, Strength} from 
 import {scalingOf, timesAlpha} from './lora';
 
 /**
- * LoKr: the Kronecker product of a small matrix and another, which is a low-rank product where that is smaller,
+ * LoKr: the Kronecker product of a small matrix and another, which is a low-rank product if that is smaller,
  *
  *     W' = W + s·(w₁ ⊗ w₂),    w₂ = w₂b·w₂a
  *
  * with PEFT's names, and inputs before outputs: `lokr_w1`, `[in₁, out₁]`; `lokr_w2`, `[...space, in₂, out₂]`, or
  * `lokr_w2_b`, `[...space, in₂, rank]`, and `lokr_w2_a`, `[rank, out₂]`. The fan-in and the outputs are each divided
- * into two factors that are as close as can be. `lokr_w1` starts at zero, the others as LoRA's `A`. (Yeh et al.,
+ * into two factors as close as possible. `lokr_w1` starts at zero, the others like LoRA's `A`. (Yeh et al.,
  * "LyCORIS", arXiv 2309.14859, §4.2; PEFT without `decompose_both`.)
  */
 export const lokr: Method = {
@@ -32,7 +32,7 @@ export const lokr: Method = {
         ]
       : [small, spec('lokr_w2', [...space, in2, out2], uniform(1 / Math.sqrt(in2 * places), seed))];
   },
-  // At half of its size and above, `w₂` is whole.
+  // From half of its size on, `w₂` is whole.
   rankLimit: () => Infinity,
   merge: (parameters, strength, {weight}) =>
     tf.tidy(() =>

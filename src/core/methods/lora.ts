@@ -77,7 +77,7 @@ export function resolveStrength({
   return {rank, alpha, rankStabilized, ...(share !== undefined && {share})};
 }
 
-/** Whether a number is finite in a tensor too. */
+/** Whether a number is also finite as float32. */
 export function isFloat32(value: unknown): value is number {
   return Number.isFinite(value) && Number.isFinite(Math.fround(value as number));
 }

@@ -6,14 +6,14 @@ import type {Initializer, InitializerObject, PrincipalInit} from './initializer'
 /** How an update of a weight is computed from its parameters. */
 export type MethodName = 'lora' | 'dora' | 'lora-fa' | 'ia3' | 'ia3-feedforward' | 'vera' | 'loha' | 'lokr';
 
-/** How an update is parametrized and what it starts from, as options say it. */
+/** How an update is parametrized and initialized, in options. */
 export interface MethodOptions {
   /** How the weights are updated: `'lora'`, `W + s·A·B`, or another method. Default: `'lora'`. */
   method?: MethodName;
   /**
-   * What the update starts from. An initializer, as `tf.layers` takes it, is that of `A`; the default is
-   * U(−1/√fan-in, 1/√fan-in). `'pissa'` starts LoRA from the principal part of the weight, and `'olora'` from an
-   * orthonormal basis of some of its rows. The layer takes the same part away, so that the base is not touched.
+   * The initialization of the update. An initializer of `tf.layers` applies to `A`; the default is U(−1/√fan-in,
+   * 1/√fan-in). `'pissa'` starts LoRA from the principal part of the weight, and `'olora'` from an orthonormal basis of
+   * some of its rows. The layer subtracts the same part, so the base does not change.
    */
   init?: PrincipalInit | Initializer;
 }
@@ -28,7 +28,7 @@ export interface LoRAStrength {
   rankStabilized?: boolean;
 }
 
-/** How strong and how wide an update is, in full. */
+/** The resolved strength and width of an update. */
 export interface Strength extends Required<LoRAStrength> {
   /** How much of the update counts, `W + share·(W' − W)`, for methods that `alpha` does not scale. Default: 1. */
   share?: number;
@@ -40,7 +40,7 @@ export type UpdateForm =
   | 'linear'
   /** By an operation that updates its kernel: depthwise and transposed convolutions. */
   | 'kernel'
-  /** By looking rows up. */
+  /** By looking up rows. */
   | 'lookUp'
   /** By cells, with two kernels each. */
   | 'recurrent'
@@ -58,11 +58,11 @@ export interface AdaptableWeight {
   transposed?: boolean;
 }
 
-/** What decides where the parameters of a new update start. */
+/** What determines the initial parameters of a new update. */
 export interface Start {
   /** The factor that starts at zero, while the other starts random. Default: `B`. */
   zeroFactor?: 'A' | 'B' | undefined;
-  /** That of the factor that starts random. */
+  /** The initializer of the factor that starts random. */
   initializer?: Initializer | undefined;
   seed?: number | undefined;
 }
@@ -72,30 +72,30 @@ export interface ParameterSpec {
   /** Its name in files, such as `lora_A`. */
   name: string;
   shape: number[];
-  /** Whether it trains. One that does not is part of the adapter too. */
+  /** Whether it trains. If not, it is still part of the adapter. */
   trains: boolean;
-  /** What it starts from. */
+  /** Its initial value. */
   initializer: InitializerObject;
-  /** Whether the start value of the parameter is one with which the update changes nothing. */
+  /** Whether the update changes nothing at the parameter's initial value. */
   neutralAtStart: boolean;
 }
 
-/** The beginning of which part of one tensor, rows `[...fan-in axes, rank]` or columns `[rank, ...out axes]`. */
+/** Whether a part is the first rows of a shared tensor, `[...fan-in axes, rank]`, or columns, `[rank, ...out axes]`. */
 export type SharedSide = 'rows' | 'columns';
 
-/** The parameters of the update of one weight, by the names that the method gives them. */
+/** The parameters of the update of one weight, by the method's names for them. */
 export type Parameters = Readonly<Record<string, tf.Tensor>>;
 
-/** Where an update is: the weight, and what is known of its layer. */
+/** The position of an update: the weight, and what is known about its layer. */
 export interface UpdateSite {
   weight: AdaptableWeight;
   /** Whether a gain for each output can be part of the update. */
   takesGain: boolean;
-  /** For what is computed from the frozen weight alone. */
+  /** A cache for values computed only from the frozen weight. */
   prepared: Prepared;
 }
 
-/** A way to update a weight. All that is known of it stands in one file; the rest of the library asks here. */
+/** A way to update a weight. One file holds everything about it; the rest of the library asks here. */
 export interface Method {
   /** Its name in options and files: lower case and hyphens, since tfjs changes other spellings in files. */
   readonly name: MethodName | PrincipalInit;
@@ -105,15 +105,15 @@ export interface Method {
   parameters(weight: AdaptableWeight, rank: number, start: Start): ParameterSpec[];
   /** The greatest rank that a weight can use. */
   rankLimit(weight: AdaptableWeight): number;
-  /** The parameters of which all layers have a part of one tensor. Default: none. */
+  /** The parameters that are parts of one tensor shared by all layers. Default: none. */
   readonly shared?: Readonly<Record<string, SharedSide>>;
-  /** Whether it has a rank and an `alpha` to choose. Default: true. */
+  /** Whether it has a configurable rank and `alpha`. Default: true. */
   readonly hasRank?: boolean;
   /** Why layers that compute in a form cannot have the update, as the rest of a sentence; `undefined` if they can. */
   refusal?(form: UpdateForm): string | undefined;
-  /** What parameters start from that follow from the weight. Default: nothing, each starts from its initializer. */
+  /** Initial values that follow from the weight. Default: none, each parameter uses its initializer. */
   start?(site: UpdateSite, strength: Strength, start: Start): Record<string, tf.Tensor>;
-  /** Values with which the update changes nothing. Default: initial ones, of parameters that are neutral then. */
+  /** Values at which the update changes nothing. Default: the initial ones, if the parameters are neutral then. */
   neutral?(site: UpdateSite, parameters: Parameters): Record<string, tf.Tensor>;
   /** What an operation computes with. Default: the merged weight. */
   update?(parameters: Parameters, strength: Strength, site: UpdateSite): Update;
@@ -121,13 +121,13 @@ export interface Method {
   merge(parameters: Parameters, strength: Strength, site: UpdateSite): tf.Tensor;
   /** The bias with the update in it, of a layer with one kernel. Default: the bias. */
   mergeBias?(bias: tf.Tensor, parameters: Parameters, strength: Strength): tf.Tensor;
-  /** What the update adds to the weight. Default: what `merge` gives, less the weight. */
+  /** What the update adds to the weight. Default: the result of `merge` minus the weight. */
   delta?(parameters: Parameters, strength: Strength): tf.Tensor;
   /** The strength of `k` times the update. */
   scale(strength: Strength, k: number): Strength;
   /** The low-rank factors among the parameters, `[...fan-in axes, rank]` and `[rank, ...out axes]`, if any. */
   factorsOf?<T>(parameters: Readonly<Record<string, T>>): {a: T; b: T};
-  /** The low-rank product `A·B` that the update comes to, if it is one, without its scaling, as new tensors. */
+  /** The update as a low-rank product `A·B` without its scaling, if it is one, as new tensors. */
   product?(parameters: Parameters): {a: tf.Tensor; b: tf.Tensor};
   /** The inverse of `factorsOf`, for methods whose update is a product and nothing else. */
   parametersOf?<T>(factors: {a: T; b: T}): Record<string, T>;

@@ -5,7 +5,7 @@ import {limitOf, lora, scalingOf, timesAlpha} from './lora';
 import type {PrincipalInit} from './initializer';
 import type {Method, Parameters, Strength} from './method';
 
-/** The start of a product, `[m, r] · [r, n]`, from a weight as a matrix. */
+/** The initial product, `[m, r] · [r, n]`, for a weight as a matrix. */
 type Beginning = (
   matrix: tf.Tensor2D,
   rank: number,
@@ -14,14 +14,13 @@ type Beginning = (
 ) => [tf.Tensor, tf.Tensor];
 
 /**
- * A LoRA that starts from a part of the weight itself, `s·A₀·B₀`, and takes the same part away, so that the base need
- * not be changed:
+ * A LoRA that starts from a part of the weight itself, `s·A₀·B₀`, and subtracts the same part, so that the base need
+ * not change:
  *
  *     W' = W + s·(A·B − A₀·B₀)
  *
- * `A` and `B` train, `A₀` and `B₀` keep where these started. It is computed as one product of twice the rank,
- * `[A − A₀, A₀]·[B; B − B₀]`, which is exactly nothing at the start, and loses nothing by taking large numbers from
- * each other.
+ * `A` and `B` train; `A₀` and `B₀` keep their initial values. It is computed as one product of twice the rank, `[A −
+ * A₀, A₀]·[B; B − B₀]`, which is exactly zero at the start and avoids cancellation.
  */
 function principal(name: PrincipalInit, begin: Beginning): Method {
   return {

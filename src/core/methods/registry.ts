@@ -11,7 +11,7 @@ export function addMethods(methods: readonly Method[]): void {
 }
 
 /**
- * The method of a name, as files give it.
+ * The method of a name from a file.
  *
  * @throws LoRAError if there is no such method.
  */
@@ -25,8 +25,8 @@ export function methodOf(name: string = lora.name): Method {
 }
 
 /**
- * The method that options choose. A LoRA that starts from the weight is a method of its own in files; options name it
- * by `init`.
+ * The method that options choose. In files, a LoRA that starts from the weight is a separate method; options name it by
+ * `init`.
  *
  * @throws LoRAError if there is no such method, or `init` does not go with it.
  */
@@ -40,12 +40,12 @@ export function chosenMethod({method = 'lora', init}: MethodOptions): Method {
   return methodOf(isPrincipal(init) ? init : method);
 }
 
-/** The parameters, of all methods, of which layers have parts of one tensor. */
+/** The parameters, of all methods, that are parts of a tensor shared by layers. */
 export function sharedParameters(): ReadonlyMap<string, SharedSide> {
   return new Map([...METHODS.values()].flatMap(({shared = {}}) => Object.entries(shared)));
 }
 
-/** A method in a config, which leaves the default out. */
+/** A method in a config, which omits the default. */
 export function namedIn({name}: Method): {method?: Method['name']} {
   return name === lora.name ? {} : {method: name};
 }

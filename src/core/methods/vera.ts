@@ -5,8 +5,7 @@ import type {Method, Parameters, Strength} from './method';
 import {scalingOf, timesAlpha} from './lora';
 
 /**
- * VeRA: factors that are random, the same for all layers, and never train; what trains is a number for each of the rank
- * and for each output,
+ * VeRA: random factors, the same for all layers, never train; what trains is a value for each rank and each output,
  *
  *     W' = W + s·A·diag(d)·B·diag(b)
  *
@@ -39,7 +38,7 @@ export const vera: Method = {
       {name: 'vera_lambda_b', shape: outputs, trains: true, initializer: tf.initializers.zeros(), neutralAtStart: true},
     ];
   },
-  // The random factors cost nothing that trains, so that the rank may exceed what the weight could use.
+  // The random factors add no trainable parameters, so the rank may exceed what the weight could use.
   rankLimit: () => Infinity,
   update: (parameters, strength) => ({factors: factors(parameters, strength)}),
   delta: (parameters, strength) => tf.tidy(() => delta(factors(parameters, strength))),
