@@ -1,8 +1,9 @@
-// Bundles a program that imports the library for its side effects alone, as it is published, with each of four
-// bundlers, and runs what comes out. Prints what tfjs has then, as JSON: `bundle.ts`.
+// Bundles programs with the library as it is published, runs what comes out, and prints what the programs print, as
+// JSON: `bundle.ts`. One imports the library for its side effects alone, with each of four bundlers. Another loads
+// models of the hub, where the optional peers are installed and where they are not.
 
 import {spawnSync} from 'node:child_process';
-import {cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
+import {cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
@@ -14,6 +15,8 @@ import webpack from 'webpack';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const TFJS = '@tensorflow/tfjs';
+/** What Node has, which runs the bundles. */
+const EXTERNAL = [TFJS, 'node:fs'];
 
 /** What importing the library is for: classes for `tf.loadLayersModel`, and kernels. */
 const PROGRAM = `
@@ -25,9 +28,56 @@ const brand = Symbol.for('tfjs-lora.kernel');
 // A backend gets its kernels when it is set.
 tf.setBackend('cpu').then(() => {
   const kernels = tf.getKernelsForBackend('cpu').filter(kernel => brand in kernel).map(({kernelName}) => kernelName);
-  console.log('REGISTERED ' + JSON.stringify({classes, kernels}));
+  console.log('PRINTED ' + JSON.stringify({classes, kernels}));
 });
 `;
+
+/** Loads models with their tokenizers, and answers a chat: peers that are not installed give messages. */
+const LOADER = `
+import {readFileSync} from 'node:fs';
+import * as tf from '${TFJS}';
+import {generateTexts, loadGGUF} from 'tfjs-lora/language';
+import {loadTransformer} from 'tfjs-lora/transformers';
+
+const fixture = name => new Uint8Array(readFileSync(${JSON.stringify(join(ROOT, 'test/fixtures'))} + '/' + name));
+const tokenizerJson = {
+  added_tokens: [],
+  normalizer: null,
+  pre_tokenizer: {type: 'WhitespaceSplit'},
+  post_processor: null,
+  decoder: null,
+  model: {type: 'WordLevel', vocab: {'?': 0, good: 1, day: 2}, unk_token: '?'},
+};
+const triedOut = f => f().catch(({code, message}) => code + ': ' + message);
+
+await tf.setBackend('cpu');
+const ids = await triedOut(async () => {
+  const config = JSON.parse(new TextDecoder().decode(fixture('transformers/bert/config.json')));
+  const weights = fixture('transformers/bert/model.safetensors');
+  const {tokenizer} = await loadTransformer({config, weights, tokenizerJson, tokenizerConfig: {unk_token: '?'}});
+  return tokenizer.encode('good day').ids;
+});
+const answer = await triedOut(async () => {
+  const {model, tokenizer} = await loadGGUF(fixture('gguf/llama.gguf'));
+  const answers = await generateTexts(model, tokenizer, [[{role: 'user', content: 'the fox'}]], {maxTokens: 1});
+  return answers.length;
+});
+console.log('PRINTED ' + JSON.stringify({ids, answer}));
+`;
+
+async function byVite(folder: string, program: string): Promise<string> {
+  await vite.build({
+    root: folder,
+    configFile: false,
+    logLevel: 'error',
+    build: {
+      outDir: `vite-${program}`,
+      lib: {entry: join(folder, program), formats: ['es'], fileName: () => 'out.mjs'},
+      rollupOptions: {external: EXTERNAL},
+    },
+  });
+  return `vite-${program}/out.mjs`;
+}
 
 async function byEsbuild(folder: string, program: string): Promise<string> {
   await esbuild.build({
@@ -37,7 +87,7 @@ async function byEsbuild(folder: string, program: string): Promise<string> {
     bundle: true,
     minify: true,
     format: 'esm',
-    external: [TFJS],
+    external: EXTERNAL,
     logLevel: 'error',
   });
   return `esbuild-${program}`;
@@ -45,19 +95,7 @@ async function byEsbuild(folder: string, program: string): Promise<string> {
 
 /** Each makes `out.mjs` or `out.cjs` of `program.mjs` in `folder`, and gives its name. */
 const BUNDLERS: Record<string, (folder: string) => Promise<string>> = {
-  vite: async folder => {
-    await vite.build({
-      root: folder,
-      configFile: false,
-      logLevel: 'error',
-      build: {
-        outDir: 'vite',
-        lib: {entry: join(folder, 'program.mjs'), formats: ['es'], fileName: () => 'out.mjs'},
-        rollupOptions: {external: [TFJS]},
-      },
-    });
-    return 'vite/out.mjs';
-  },
+  vite: folder => byVite(folder, 'program.mjs'),
   webpack: folder =>
     new Promise((resolve, reject) => {
       webpack(
@@ -100,25 +138,50 @@ function makeProject(): string {
   cpSync(join(ROOT, 'package.json'), join(library, 'package.json'));
   cpSync(join(ROOT, 'dist'), join(library, 'dist'), {recursive: true});
   symlinkSync(join(ROOT, 'node_modules/@tensorflow'), join(folder, 'node_modules/@tensorflow'));
+  mkdirSync(join(folder, 'node_modules/@huggingface'));
   writeFileSync(join(folder, 'program.mjs'), PROGRAM);
+  writeFileSync(join(folder, 'loader.mjs'), LOADER);
   const loads = `import {loadKerasModel} from 'tfjs-lora';\nglobalThis.load = loadKerasModel;\n`;
   writeFileSync(join(folder, 'keras.mjs'), loads + PROGRAM);
   return folder;
 }
 
-function registeredBy(file: string): unknown {
+function printedBy(file: string): unknown {
   const {stdout, stderr} = spawnSync(process.execPath, [file], {encoding: 'utf8'});
-  const line = stdout.split('\n').find(text => text.startsWith('REGISTERED '));
-  return line === undefined ? {error: stderr} : JSON.parse(line.slice('REGISTERED '.length));
+  const line = stdout.split('\n').find(text => text.startsWith('PRINTED '));
+  return line === undefined ? {error: stderr} : JSON.parse(line.slice('PRINTED '.length));
 }
+
+/** What the loader prints that was bundled where these peers are installed, but runs where none is. */
+async function printedWith(
+  peers: readonly string[],
+  folder: string,
+  bundle: (folder: string, program: string) => Promise<string>,
+): Promise<unknown> {
+  const places = peers.map(peer => [join(ROOT, 'node_modules', peer), join(folder, 'node_modules', peer)] as const);
+  places.forEach(([from, to]) => symlinkSync(from, to));
+  const file = await bundle(folder, 'loader.mjs');
+  places.forEach(([, to]) => unlinkSync(to));
+  return printedBy(join(folder, file));
+}
+
+const TOKENIZERS = '@huggingface/tokenizers';
+const JINJA = '@huggingface/jinja';
 
 const folder = makeProject();
 try {
   const results: Record<string, unknown> = {};
   for (const [name, bundle] of Object.entries(BUNDLERS)) {
-    results[name] = registeredBy(join(folder, await bundle(folder)));
+    results[name] = printedBy(join(folder, await bundle(folder)));
   }
-  console.log(`RESULTS ${JSON.stringify(results)}`);
+  const loaders: Record<string, unknown[]> = {};
+  for (const [name, bundle] of Object.entries({vite: byVite, esbuild: byEsbuild})) {
+    loaders[name] = [];
+    for (const peers of [[], [TOKENIZERS], [TOKENIZERS, JINJA]]) {
+      loaders[name].push(await printedWith(peers, folder, bundle));
+    }
+  }
+  console.log(`RESULTS ${JSON.stringify({registered: results, loaders})}`);
 } finally {
   rmSync(folder, {recursive: true, force: true});
 }

@@ -15,39 +15,66 @@ const OF_KERAS = [
   ...['exponential', 'hardSilu', 'leakyRelu', 'relu6Sigmoid'],
 ].map(name => `tfjs-lora>${name}`);
 
+/** What a program got that loads models: token ids and the number of answers in a chat, or messages. */
+interface Loaded {
+  ids: number[] | string;
+  answer: number | string;
+}
+
+interface Results {
+  registered: Record<string, Registered>;
+  /** Bundled without the optional peers, with @huggingface/tokenizers, and with @huggingface/jinja too. */
+  loaders: Record<string, [Loaded, Loaded, Loaded]>;
+}
+
+let {registered, loaders}: Results = {registered: {}, loaders: {}};
+
+beforeAll(() => {
+  if (!existsSync(join(ROOT, 'dist/index.js'))) {
+    throw new Error('There is no build to test. Run `npm run build` first; `npm test` does.');
+  }
+  // Outside of jest, whose modules the bundlers do not get on with.
+  const {stdout, stderr} = spawnSync(process.execPath, ['--import', 'tsx', join(__dirname, 'bundle.ts')], {
+    cwd: ROOT,
+    encoding: 'utf8',
+  });
+  const line = stdout.split('\n').find(text => text.startsWith('RESULTS '));
+  if (line === undefined) {
+    throw new Error(`The script failed: ${stderr}`);
+  }
+  ({registered, loaders} = JSON.parse(line.slice('RESULTS '.length)) as Results);
+}, 120_000);
+
 describe("a bare import 'tfjs-lora'", () => {
-  let results: Record<string, Registered>;
-
-  beforeAll(() => {
-    if (!existsSync(join(ROOT, 'dist/index.js'))) {
-      throw new Error('There is no build to test. Run `npm run build` first; `npm test` does.');
-    }
-    // Outside of jest, whose modules the bundlers do not get on with.
-    const {stdout, stderr} = spawnSync(process.execPath, ['--import', 'tsx', join(__dirname, 'bundle.ts')], {
-      cwd: ROOT,
-      encoding: 'utf8',
-    });
-    const line = stdout.split('\n').find(text => text.startsWith('RESULTS '));
-    if (line === undefined) {
-      throw new Error(`The script failed: ${stderr}`);
-    }
-    results = JSON.parse(line.slice('RESULTS '.length)) as Record<string, Registered>;
-  }, 120_000);
-
   test('registers classes and kernels where nothing is bundled', () => {
-    expect(results.none!.classes).toEqual(
+    expect(registered.none!.classes).toEqual(
       expect.arrayContaining(['tfjs-lora>LoRADense', 'tfjs-lora>LoRAWeights', 'tfjs-lora>FrozenLayer']),
     );
-    expect(results.none!.kernels.length).toBeGreaterThan(0);
+    expect(registered.none!.kernels.length).toBeGreaterThan(0);
   });
 
   test.each(['vite', 'webpack', 'esbuild', 'rollup'])('registers the same where %s bundles it', bundler => {
-    const {classes, kernels} = results.none!;
-    expect(results[bundler]).toEqual({classes: classes.filter(name => !OF_KERAS.includes(name)), kernels});
+    const {classes, kernels} = registered.none!;
+    expect(registered[bundler]).toEqual({classes: classes.filter(name => !OF_KERAS.includes(name)), kernels});
   });
 
   test('registers layers of Keras too where a bundled page loads Keras models', () => {
-    expect(results.none!.classes).toEqual(expect.arrayContaining(OF_KERAS));
-    expect(results.withKeras).toEqual(results.none);
+    expect(registered.none!.classes).toEqual(expect.arrayContaining(OF_KERAS));
+    expect(registered.withKeras).toEqual(registered.none);
+  });
+});
+
+describe.each(['vite', 'esbuild'])('a page that loads models of the hub, bundled by %s,', bundler => {
+  const without = (peer: string) =>
+    expect.stringMatching(`^ERR_UNSUPPORTED: .* npm install @huggingface/${peer}`) as string;
+
+  test('builds without the optional peers, and its errors say which to install', () => {
+    const [neither, withTokenizers] = loaders[bundler]!;
+    expect(neither).toEqual({ids: without('tokenizers'), answer: without('tokenizers')});
+    expect(withTokenizers).toEqual({ids: [1, 2], answer: without('jinja')});
+  });
+
+  test('contains the peers that are installed', () => {
+    expect(loaders[bundler]![2]).toEqual({ids: [1, 2], answer: 1});
   });
 });
