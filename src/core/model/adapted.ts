@@ -43,7 +43,7 @@ export function isAdapted(model: tf.LayersModel): boolean {
   return sitesOf(model).some(({layer}) => isWrapper(layer));
 }
 
-/** The variables of an adapted model that belong to its adapter, by the names that they have in it. */
+/** The variables of an adapted model that belong to its adapter, by their names in it. */
 export function adapterVariables(model: tf.LayersModel): Map<string, tf.LayerVariable> {
   const variables = new Map<string, tf.LayerVariable>();
   for (const {path, layer} of adaptedSites(model)) {
@@ -70,7 +70,7 @@ export function adapterConfig(model: tf.LayersModel): AdapterConfig {
   };
 }
 
-/** A plain layer of an adapted model that changes in training. It is no part of the model's adapter. */
+/** A plain layer of an adapted model that changes in training. It is not part of the model's adapter. */
 export interface UnsavedLayer {
   path: string;
   className: string;
@@ -79,8 +79,8 @@ export interface UnsavedLayer {
 }
 
 /**
- * The plain layers that change in training, which no adapter of the model holds. `applyLoRA` leaves none; a model that
- * was put together by hand has them, of LoRA layers and others, or of an adapted body and a head.
+ * The plain layers that change in training, which the model's adapter does not hold. `applyLoRA` leaves none; models
+ * put together by hand have them, such as a head on an adapted body.
  */
 export function unsavedLayers(sites: readonly Site[]): UnsavedLayer[] {
   return sites.flatMap(({path, layer, ancestors}) => {
@@ -97,10 +97,10 @@ export function unsavedLayers(sites: readonly Site[]): UnsavedLayer[] {
   });
 }
 
-/** What the last warning said of a model. */
+/** The last warning about a model. */
 const warned = new WeakMap<tf.LayersModel, string>();
 
-/** Warns once of what an adapter that is taken from a model does not hold. */
+/** Warns once about what a model's adapter does not hold. */
 export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): void {
   const unsaved = unsavedLayers(sites);
   const lines = unsaved.map(({path, className, reason}) => `  ${path} (${className}) ${reason}`).join('\n');

@@ -92,7 +92,7 @@ function build(
   sites: readonly Site[],
   {config, capped}: Pick<Plan, 'config' | 'capped'>,
   {init, seed}: Pick<LoRAConfig, 'init' | 'seed'>,
-  /** Whether updates start from their base's weights. If not, they get their values afterwards. */
+  /** Whether updates start from their base's weights. If not, they get their values later. */
   begins = true,
 ): tf.LayersModel {
   const paths = Object.keys(config.layers);
@@ -154,7 +154,7 @@ function build(
   return adapted;
 }
 
-/** Nobody asked for the default, nor by `'all'` for a rank in each small layer: there the summary tells. */
+/** Nobody requested the default rank, nor `'all'` a rank in each small layer: there only the summary says it. */
 function reportCapped({config, capped, askedFor}: Plan): void {
   const lines = askedFor.map(
     path => `${path}: ${layerConfigAt(config, path)?.rank ?? 0} instead of ${capped[path] ?? 0}`,
@@ -171,7 +171,7 @@ function reportLeft({left}: Plan): void {
   }
 }
 
-/** Gives parameters of which all layers of one rank have parts the beginning of the largest, which is drawn already. */
+/** Fills parameters that all layers of one rank share with the first part of the largest, which is drawn already. */
 function shareParameters(layers: readonly LoRALayer[]): void {
   const groups = new Map<string, {side: SharedSide; variables: tf.LayerVariable[]}>();
   for (const layer of layers) {

@@ -16,8 +16,8 @@ import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
 import {describeSite} from './targets';
 
 /**
- * Checks that an adapter fits a model: its layers are there and of the right class, its tensors are just those that
- * they need, in the right shapes and types. In a model that is adapted already, its layers must also be adapted, or
+ * Checks that an adapter fits a model: its layers exist and have the right class, and its tensors are exactly those
+ * that they need, in the right shapes and types. If the model is adapted already, its layers must also be adapted, or
  * train in full, as in the adapter.
  *
  * @throws LoRAError with a line for each misfit.
@@ -92,13 +92,13 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
 
 const NOT_THERE = 'not in the model';
 
-/** What the tensor of an adapter has to be. */
+/** The required shape and type of an adapter's tensor. */
 interface Expectation {
   shape: number[];
   dtype: tf.DataType;
 }
 
-/** Why a layer of an adapter does not fit the layer of the model at its path, if it does not. */
+/** Why a layer of an adapter does not fit the model's layer at its path, if it does not. */
 function misfitOf(config: LayerConfig, site: Site | undefined): string | undefined {
   if (site === undefined) {
     return NOT_THERE;
@@ -151,7 +151,7 @@ function biasMisfitOf(site: Site | undefined): string | undefined {
   return fixed ? 'with its bias in the adapter, which the model keeps frozen' : undefined;
 }
 
-/** What is wrong with the tensors of an adapter. Those of a layer that does not fit as a whole are reported with it. */
+/** Faults of an adapter's tensors. Those of a layer that does not fit as a whole are reported with it. */
 function tensorFaults(
   tensors: Adapter['tensors'],
   expected: ReadonlyMap<string, Expectation>,

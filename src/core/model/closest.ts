@@ -1,4 +1,4 @@
-/** How many names are suggested at most. */
+/** The maximum number of suggested names. */
 const SUGGESTED = 3;
 
 /** How different a suggestion may be, as a share of the longer text. */
@@ -7,13 +7,13 @@ const TOLERANCE = 0.5;
 /** How much more different than the closest one a suggestion may be. */
 const SPREAD = 0.25;
 
-/** The difference of a text that is part of a name, or contains it, at most. */
+/** The maximum difference of a text that is part of a name, or contains it. */
 const PART_DIFFERENCE = 0.4;
 
-/** Names longer than this are compared by their beginning, so that the time is bounded. */
+/** Longer names are compared by their beginning, which bounds the time. */
 const COMPARED = 80;
 
-/** The names that are most like a text, the closest first. Case does not count. */
+/** The names most like a text, the closest first. Ignores case. */
 export function closestTo(text: string, names: Iterable<string>): string[] {
   const similar = [...new Set(names)]
     .map(name => ({name, difference: differenceOf(text, name)}))
@@ -37,7 +37,7 @@ function differenceOf(text: string, name: string): number {
   return long.includes(short) ? Math.min(difference, PART_DIFFERENCE) : difference;
 }
 
-/** How many characters have to be put in, left out or changed to make one text the other (Levenshtein). */
+/** How many characters must be inserted, deleted or changed to make the texts equal (Levenshtein). */
 export function editsBetween(one: string, other: string): number {
   let row = Array.from({length: other.length + 1}, (_, j) => j);
   for (let i = 0; i < one.length; i++) {

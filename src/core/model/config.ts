@@ -18,7 +18,7 @@ import {chosenMethod} from '../methods/registry';
 /** Names layers: a name, a path (`outer/inner`), a class name, a pattern for a name or path, or a predicate. */
 export type LayerMatcher = string | RegExp | LayerPredicate;
 
-/** Says of a layer of the plain model whether it is meant. It is asked once for each layer that holds no others. */
+/** Decides whether a layer of the plain model matches. Called once for each layer that holds no others. */
 export type LayerPredicate = (layer: tf.layers.Layer, path: string) => boolean;
 
 /** What `applyLoRA` adapts, and how. */
@@ -35,23 +35,23 @@ export interface LoRAConfig extends LoRAStrength, MethodOptions {
   trainInFull?: readonly LayerMatcher[] | LayerPredicate;
   /** Other strengths for some layers. For each layer the first entry that matches counts. */
   overrides?: readonly LoRAOverride[];
-  /** Drops numbers of the input of an update with this probability in training, 0 ≤ p < 1. Default: 0. */
+  /** Drops elements of an update's input with this probability in training, 0 ≤ p < 1. Default: 0. */
   dropout?: number;
   /** Keep the adapted layers' own weights fixed. Default: true. */
   freezeBaseLayer?: boolean;
   /**
-   * Which biases train beside the factors, and belong to the adapter: none, those of the adapted layers, or those of
-   * every layer, shifts of normalizations included (PEFT's `none`, `lora_only` and `all`). Default: `'none'`.
+   * Which biases train with the factors and belong to the adapter: none, those of the adapted layers, or those of all
+   * layers, including shifts of normalizations (PEFT's `none`, `lora_only` and `all`). Default: `'none'`.
    */
   bias?: BiasChoice;
   /** Makes the start of every `A` reproducible. */
   seed?: number;
 }
 
-/** Which biases train beside the factors. */
+/** Which biases train with the factors. */
 export type BiasChoice = 'none' | 'adapted' | 'all';
 
-/** What PEFT calls these options. */
+/** PEFT's names for these options. */
 const PEFT_NAMES = [
   ['r', 'rank'],
   ['lora_alpha', 'alpha'],
@@ -65,7 +65,7 @@ const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
 /** A strength, or a method, for the layers that `targets` names. */
 export interface LoRAOverride extends LoRAStrength, Pick<MethodOptions, 'method'> {
   targets: readonly LayerMatcher[] | LayerPredicate;
-  /** As in {@link LoRAConfig}, but for initializers: one is for all layers. */
+  /** As in {@link LoRAConfig}, except initializers: one applies to all layers. */
   init?: PrincipalInit;
   dropout?: number;
 }
@@ -91,8 +91,8 @@ const CONFIG_OPTIONS: KnownOptions<LoRAConfig> = {
 };
 
 /**
- * Rejects what `applyLoRA` cannot understand, before anything is made: options that do not exist, empty or malformed
- * lists, numbers out of range. Several faults are reported together.
+ * Rejects an invalid config before anything is made: unknown options, empty or malformed lists, values out of range.
+ * Reports all faults together.
  *
  * @throws LoRAError with a line for each fault.
  */

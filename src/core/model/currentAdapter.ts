@@ -25,20 +25,19 @@ import {
   waitWithin,
 } from './scope';
 
-/** What layers had when a snapshot of them was taken: their marks, and the scope that was open on them. */
+/** The state of layers when a snapshot was taken: their marks, and the scope that was open on them. */
 type Origin = WeakMap<tf.layers.Layer, Readonly<Pick<AdapterState, 'mark' | 'scope'>>>;
 
-/** For each snapshot: what its layers had. */
+/** The state of the layers of each snapshot. */
 const origins = new WeakMap<Adapter, Origin>();
 
 /**
- * Returns the adapter of a model as a value: a snapshot that shares buffers with the model and is not touched by what
- * happens to it later. It is taken at once, between two training steps of a `fit` that is going on, and not in the
- * middle of one.
+ * Returns the adapter of a model as a snapshot: it shares buffers with the model, and later changes of the model do not
+ * affect it. It is taken immediately, during a `fit` never in the middle of a step.
  *
- * It holds what `applyLoRA` lets train, and the LoRA layers and `UnadaptedLayer`s of a model made by hand. Plain layers
- * that train beside those are not part of it: a warning says so, once for a model, and `summarizeLoRA(model).unsaved`
- * lists them.
+ * It holds everything that `applyLoRA` lets train, and the LoRA layers and `UnadaptedLayer`s of a model made by hand.
+ * It does not hold plain layers that train besides those: a warning says so, once per model, and
+ * `summarizeLoRA(model).unsaved` lists them.
  *
  * @param model an adapted model.
  * @returns the adapter, which is the caller's to dispose of.
@@ -53,7 +52,7 @@ export function getAdapter(model: tf.LayersModel): Adapter {
 }
 
 function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
-  const config = adapterConfig(model); // before there are tensors that a failure would leave
+  const config = adapterConfig(model); // before there are tensors that a failure would leak
   const entries = [...adapterVariables(model)].map(([name, variable]) => [name, tf.clone(variable.read())] as const);
   const adapter = makeAdapter(config, Object.fromEntries(entries));
   const origin: Origin = new WeakMap();
@@ -67,21 +66,21 @@ function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
 }
 
 /**
- * Puts another adapter on an adapted model, in place: of any rank and strength, for all or some of the layers that the
- * model adapts. What the adapter does not name computes what its base computes; with `null` that is all of the model.
- * Nothing is copied or compiled: buffers are shared, and a compiled model goes on training.
+ * Puts another adapter on an adapted model, in place: of any rank and strength, for all or some of the adapted layers.
+ * Layers that the adapter does not name compute what their base computes; with `null` all of them do. Nothing is copied
+ * or compiled: buffers are shared, and a compiled model continues training.
  *
- * A `fit` that is going on refuses its next step with a `LoRAError`, unless the adapter is a snapshot of the one that
- * it began with: it would train the wrong one.
+ * A running `fit` refuses its next step with a `LoRAError`, because it would train the wrong adapter, unless the
+ * adapter is a snapshot of the one that it began with.
  *
  * An optimizer with slots (momentum, Adam) keeps those of the former adapter. Call `resetOptimizer(model)` before
  * training the other one. After an adapter of another rank the next `fit` does so by itself.
  *
- * A warning says if an adapter from a file was trained on another base than the model's. On webgpu, which reads tensors
- * by a promise alone, only `loadAdapter(source, {model})` can tell.
+ * A warning says if an adapter from a file was trained on another base than the model's. On WebGPU, which reads tensors
+ * only asynchronously, only `loadAdapter(source, {model})` can tell.
  *
- * tfjs fixes what a compiled model trains. After an adapter of another method the model predicts at once, and refuses
- * to train until it is compiled again.
+ * tfjs fixes which variables a compiled model trains. With an adapter of another method the model can predict, but
+ * refuses to train until it is compiled again.
  *
  * @param where the model; inside a `withAdapter` whose function has awaited something, the scope that the function was
  * given.
@@ -117,7 +116,7 @@ function putOn(sites: readonly Site[], adapter: Adapter | null): void {
       setLayer(layer, adapter === null ? undefined : layerConfigAt(adapter.config, path), tensorOf);
       const state = adapterState(layer);
       const taken = origin?.get(layer);
-      // Inside a scope, a snapshot from outside is an adapter like any other: what it trains there ends with the scope.
+      // Inside a scope, a snapshot from outside is an ordinary adapter: what it trains there ends with the scope.
       state.mark = taken?.scope === state.scope ? (taken?.mark ?? mark) : mark;
     }
   }
@@ -178,29 +177,29 @@ function setLayer(
 }
 
 /**
- * Runs `f` with another adapter on the model, or with none, and puts the former one back afterwards, whatever happens.
+ * Runs `f` with another adapter on the model, or with none, and always restores the former one afterwards.
  *
- * A function that returns a value is over before anything else runs, so such calls are in order wherever they come
- * from. One that returns a promise keeps the adapter on the model until that is settled: as long as it takes, another
- * call that lasts is refused, unless it shows that it comes from inside. JavaScript in a browser does not tell a
- * function that has awaited something from any other code, so `f` is given a scope to show it with:
+ * A function that returns a value ends before anything else runs, so such calls never overlap. One that returns a
+ * promise keeps the adapter on the model until the promise settles. Until then other asynchronous calls are refused,
+ * unless they show that they come from inside. JavaScript in a browser cannot tell code after an `await` from any other
+ * code, so `f` receives a scope to show it with:
  *
  *     await withAdapter(model, lions, async scope => {
  *       await model.fit(xs, ys);                                    // trains lions
  *       await withAdapter(scope, null, () => model.evaluateDataset(test));
  *     });
  *
- * Meanwhile whatever uses the model itself, `predict` and `getAdapter` included, finds the adapter that is on it. For
- * work that overlaps, give each adapter a model of its own: `applyLoRA(base, adapter)` shares the frozen weights.
+ * Meanwhile everything that uses the model itself, `predict` and `getAdapter` included, sees the adapter that is on it.
+ * For overlapping work, give each adapter its own model: `applyLoRA(base, adapter)` shares the frozen weights.
  *
- * A `fit` goes on with the adapter that it began with. One that was begun outside is at rest while a callback of it
- * awaits `withAdapter`; a step of it that falls into the call otherwise is refused.
+ * A `fit` continues with the adapter that it began with. One that began outside pauses while its callback awaits
+ * `withAdapter`; any other step of it during the call is refused.
  *
  * @param where the model; inside another `withAdapter` whose function has awaited something, the scope that the
  * function was given.
- * @param f may return a promise; the adapter stays until that is settled, and all calls inside that were given the
- * scope.
- * @param adapter what to set meanwhile; `null` for the base alone.
+ * @param f may return a promise; the adapter stays until that is settled, with all calls inside that received the
+ *     scope.
+ * @param adapter what to set during the call; `null` for the base alone.
  * @returns what `f` returns.
  * @throws LoRAError as `setAdapter`, `ERR_NOT_ADAPTED`, `ERR_BUSY` and `ERR_MISFIT`; and whatever `f` throws.
  */
@@ -250,7 +249,7 @@ export function withAdapter<T>(
   }
   const promise = Promise.resolve(result);
   if (!scope.mayWait) {
-    promise.catch(() => undefined); // nobody gets it
+    promise.catch(() => undefined); // nobody awaits it
     void closeScope(scope, restore);
     throw overlap('withAdapter');
   }

@@ -12,8 +12,8 @@ type Marks = ReadonlyMap<tf.layers.Layer, object>;
 const beginnings = new WeakMap<tf.layers.Layer, Marks>();
 
 /**
- * Notes for each fit with which adapter it began. tfjs makes one for every fit of every model, and calls it before the
- * callbacks of the user. So a step follows each `onBatchBegin` of it, unless the user's own holds it up.
+ * Notes which adapter each fit began with. tfjs makes one for every fit of every model, and calls it before the
+ * callbacks of the user. So a step follows each of its `onBatchBegin`, unless the user's own delays it.
  */
 class FitWatch extends tf.Callback {
   private fit: Fit | undefined;
@@ -24,7 +24,7 @@ class FitWatch extends tf.Callback {
     const fit: Fit = {model, isGoingOn: () => isTraining(model), watch: FitWatch, atStep: false};
     for (const layer of wrappersIn(model)) {
       const {fits, mark} = adapterState(layer);
-      // A fit that failed does not end with a callback. Entries of another copy of this module stay.
+      // A fit that failed does not end with a callback. Entries of another copy of this module remain.
       [...fits.keys()]
         .filter(other => other.watch === FitWatch && (other.model === model || !other.isGoingOn()))
         .forEach(other => fits.delete(other));
@@ -76,7 +76,7 @@ class FitWatch extends tf.Callback {
 }
 tf.registerCallbackConstructor(0, FitWatch);
 
-/** Call this before an adapter changes: a fit that has made no callback yet began with the one that the model has. */
+/** Call this before an adapter changes: a fit without a callback yet began with the model's current adapter. */
 export function noteBeginnings(model: tf.LayersModel): void {
   for (const [, container] of containersOf(model)) {
     const trained = isContainer(container) ? trainedIn(container) : undefined;
@@ -87,7 +87,7 @@ export function noteBeginnings(model: tf.LayersModel): void {
   }
 }
 
-/** How many microtasks to wait. A fit takes about ten from its last callback to its end. */
+/** How many microtasks to wait. A fit needs about ten from its last callback to its end. */
 const MICROTASKS = 100;
 
 /** Forgets the noted marks if no fit begins: the last one was about to end, or the next one failed early. */
@@ -101,8 +101,8 @@ async function forgetIfOver(trained: tf.LayersModel): Promise<void> {
 }
 
 /**
- * Runs `f`, which trains a model by a fit of a piece of it. As long as that takes, tfjs refuses another fit of the
- * model, and the fit of the piece counts as begun now.
+ * Runs `f`, which trains a model by fitting a piece of it. During the call, tfjs refuses another fit of the model, and
+ * the fit of the piece counts as begun now.
  *
  * @throws LoRAError if the model is training already.
  */
@@ -133,7 +133,7 @@ function marksOf(model: tf.layers.Layer): Marks {
   return new Map(wrappersIn(model).map(layer => [layer, adapterState(layer).mark]));
 }
 
-/** The layers of this library in a model. Unlike `sitesOf`, this refuses no model that tfjs trains. */
+/** The layers of this library in a model. Unlike `sitesOf`, this accepts every model that tfjs trains. */
 function wrappersIn(model: tf.layers.Layer): tf.layers.Layer[] {
   const found = new Set<tf.layers.Layer>();
   const visit = (layer: tf.layers.Layer) => {

@@ -4,18 +4,18 @@ import {borrowing} from '../layers/borrowingLayer';
 import {baseOf} from '../layers/wrapperLayer';
 import {callsOf, childrenOf, isContainer, type Site} from '../rewire/walk';
 
-/** A class of layers that says which targets are usual for the models that have such a layer. */
+/** A class of layers that defines the default targets of models with such a layer. */
 export interface TargetedClass {
   readonly usualTargets?: 'linear';
 }
 
-/** The targets of a model for which no others are given. */
+/** The default targets of a model. */
 export function usualTargets(sites: readonly Site[]): 'all' | 'linear' {
   const isLinear = ({layer}: Site) => (baseOf(layer).constructor as TargetedClass).usualTargets === 'linear';
   return sites.some(isLinear) ? 'linear' : 'all';
 }
 
-/** The `Dense` layers of a model but its output heads, as `all-linear` of PEFT: no embeddings, no convolutions. */
+/** The `Dense` layers of a model except its output heads, like PEFT's `all-linear`: no embeddings or convolutions. */
 export function linearSites(model: tf.LayersModel, sites: readonly Site[]): ReadonlySet<Site> {
   const heads = headsOf(model);
   const isLinear = ({layer}: Site) => classInAdapters(plainClass(baseOf(layer).getClassName())) === 'Dense';

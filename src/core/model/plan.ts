@@ -14,14 +14,14 @@ import type {LoRAConfig, LoRAOverride} from './config';
 import {linearSites, usualTargets} from './linearTargets';
 import {firstNaming, inventory, lineOf, select, type Selection, unmatched, type UnmatchedEntry} from './targets';
 
-/** What will be adapted, with every choice made, and the ranks that were lowered. */
+/** The resolved choices for adapting a model, and the ranks that were lowered. */
 export interface Plan {
   config: AdapterConfig;
-  /** By layer path: the rank that the config gives, where it was lowered. */
+  /** The rank that the config gives, by layer path, if it was lowered. */
   capped: Record<string, number>;
-  /** Paths of layers whose rank was lowered though it was asked for by naming them. */
+  /** Paths of layers whose rank was lowered although the config names them. */
   askedFor: string[];
-  /** By path: why `'all'` leaves a layer with a kernel as it is, though nobody excluded it. */
+  /** Why `'all'` leaves a layer with a kernel unadapted though nobody excluded it, by path. */
   left: Record<string, string>;
   /** Which layers are adapted: those that entries name, or a group. */
   targets: 'named' | 'all' | 'linear';
@@ -29,7 +29,7 @@ export interface Plan {
   selections: Record<'targets' | 'exclude' | 'trainInFull' | 'overrides', readonly Selection[]>;
   /** The entries of the config that name no layer. */
   unmatched: UnmatchedEntry[];
-  /** What is wrong, a line each. Nothing may be adapted by a plan with faults. */
+  /** Faults, one line each. Nothing may be adapted by a plan with faults. */
   faults: string[];
   /** Whether the config itself is malformed, so that nothing was decided. */
   malformed: boolean;
@@ -38,9 +38,9 @@ export interface Plan {
 /**
  * Decides for each layer whether it is adapted, and how strongly.
  *
- * A rank above min(fan-in, fan-out) adds nothing. Where it was asked for a layer by name, it is lowered to that; where
- * a layer has it by default or by `'all'`, further, until the update has fewer numbers than the kernel. The scaling
- * stays the one that was asked for.
+ * A rank above min(fan-in, fan-out) adds nothing. For a layer named in the config, it is lowered to that; by default or
+ * with `'all'`, it is lowered further, until the update has fewer values than the kernel. The scaling stays as
+ * requested.
  *
  * @param model the model whose sites these are.
  * @param head the new head of the model, if it has one. Its layers train in full, and so do those that the model's
@@ -174,7 +174,7 @@ function hasBias({layer}: Site): boolean {
   return biasesOf(layer).size > 0;
 }
 
-/** The options of a strength that are given; as in PEFT, each is overridden by itself. */
+/** The given options of a strength; as in PEFT, each is overridden separately. */
 function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
   return {
     ...(rank !== undefined && {rank}),

@@ -18,22 +18,22 @@ import {count, countsLine, inColumns, fourDigits} from './table';
 import {firstNaming, type Selection, showMatcher, type UnmatchedEntry} from './targets';
 import {methodOf} from '../methods/registry';
 
-/** What `applyLoRA` would make of a layer that has weights. */
+/** What `applyLoRA` would do with a layer that has weights. */
 export interface PlannedLayer {
   path: string;
   className: string;
   /**
-   * `'adapted'`: it has an update. `'trained'`: it trains in full. `'bias'`: its bias alone trains. `'left'`: it has a
-   * kernel, and is frozen as it is. `'frozen'`: it has no kernel, and is frozen.
+   * `'adapted'`: it has an update. `'trained'`: it trains in full. `'bias'`: only its bias trains. `'left'`: it has a
+   * kernel, and is frozen. `'frozen'`: it has no kernel, and is frozen.
    */
   role: 'adapted' | 'trained' | 'bias' | 'left' | 'frozen';
   /** Why: the entry of the config that names it, or what keeps it from being adapted. */
   reason: string;
-  /** How it is updated, of an adapted layer, if not by LoRA. */
+  /** The method of an adapted layer, if not LoRA. */
   method?: LayerConfig['method'];
-  /** Rank of the update, of an adapted layer. */
+  /** Rank of the update of an adapted layer. */
   rank?: number;
-  /** The rank that was asked for, where it is more than the kernel can hold. */
+  /** The requested rank, if it is more than the kernel can hold. */
   cappedFrom?: number;
   alpha?: number;
   scaling?: number;
@@ -45,14 +45,14 @@ export interface PlannedLayer {
 export interface LoRAPlan {
   /** The layers that have weights, in the order of the model. Empty if the config itself is malformed. */
   layers: PlannedLayer[];
-  /** Of a model that `replaceHead` made: after which layer the new head was put, and why. */
+  /** Where `replaceHead` put the new head of the model, and why. */
   head?: HeadPlace;
   /** The entries of the config that name no layer, with the closest names. */
   unmatched: UnmatchedEntry[];
-  /** Why `applyLoRA` would refuse, a line for each fault; empty if it would not. */
+  /** Why `applyLoRA` would refuse, one line for each fault; empty if it would not. */
   faults: string[];
   trainableParameters: number;
-  /** The numbers in the adapted model: the base's and those of the factors. */
+  /** The parameters of the adapted model: the base's and those of the factors. */
   totalParameters: number;
   /** The plan as a table. */
   toString(): string;
@@ -62,8 +62,8 @@ export interface LoRAPlan {
  * Shows what `applyLoRA(model, config)` would do, without doing it: which layers it would adapt, at which rank, with
  * how many parameters, which layers would train in full or stay as they are, and why.
  *
- * `faults` lists what is wrong with the config, in the words in which `applyLoRA` would refuse it. A layer that cannot
- * be rebuilt from its own config is found only by `applyLoRA`.
+ * `faults` lists what is wrong with the config, as `applyLoRA` would report it. Only `applyLoRA` itself finds layers
+ * that cannot be rebuilt from their configs.
  *
  * @param model the plain model that is to be adapted.
  * @param config what to adapt, and how, as for `applyLoRA`.
@@ -89,7 +89,7 @@ export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPl
   return {...whole, toString: () => format(whole)};
 }
 
-/** The plan for a model that can be adapted; one with faults alone if the config is malformed. */
+/** The plan for a model that can be adapted; for a malformed config, it has only faults. */
 export function planFor(model: tf.LayersModel, sites: readonly Site[], config: LoRAConfig): Plan {
   const faults = faultsOf(() => checkConfig(config));
   return faults.length > 0
@@ -198,12 +198,12 @@ function numbersIn({layer}: Site, update: LayerConfig | undefined, trainedAlone:
     );
 }
 
-/** What of an adapted layer trains beside its factors. */
+/** What trains in an adapted layer besides its factors. */
 function trainedBeside(layer: tf.layers.Layer, {freezeBaseLayer, trainBias}: LayerConfig): Iterable<tf.LayerVariable> {
   return !freezeBaseLayer ? trainableOf(layer) : trainBias === true ? biasesOf(layer).values() : [];
 }
 
-/** What trains of a layer that trains in full, though it may be frozen now. */
+/** How many parameters of a layer that trains in full train, though it may be frozen now. */
 function trainableOf(layer: tf.layers.Layer): tf.LayerVariable[] {
   if (layer.trainableWeights.length > 0) {
     return layer.trainableWeights;

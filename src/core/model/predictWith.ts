@@ -13,9 +13,9 @@ export interface PredictWithOptions {
 }
 
 /**
- * Predicts each row under an adapter of its own, as if each adapter were set in turn: row `i` under `adapters[i]`, with
- * `null` under none. Rows of one adapter run together, so a call costs one `predict` for each distinct adapter. The
- * model's own adapter is in place again afterwards, whatever happens.
+ * Predicts each row with its own adapter, as if each were set in turn: row `i` with `adapters[i]`, or without one for
+ * `null`. Rows with the same adapter run together, so a call costs one `predict` for each distinct adapter. The model's
+ * own adapter is always restored afterwards.
  *
  * @param x as for `model.predict`: a tensor, or a list of them for several inputs.
  * @param adapters one for each row.
@@ -51,7 +51,7 @@ export function predictWith(
   const order = [...groups.values()].flat();
   const places = order.map((_, row) => row).sort((one, other) => (order[one] ?? 0) - (order[other] ?? 0));
   return tf.tidy(() => {
-    // `withAdapter` brings the own adapter back; inside it the others follow each other.
+    // `withAdapter` restores the model's own adapter; inside it the others take turns.
     const results = withAdapter(model, null, () =>
       [...groups].map(([adapter, rows]) => {
         setAdapter(model, adapter);

@@ -15,10 +15,10 @@ import {adaptedSites} from './adapted';
 
 /**
  * Returns a new, plain model of stock tfjs layers with every update merged into its weights, `W' = W + s·A·B`: as fast
- * as the original, and loadable without this library. The adapted model is not changed, and can go on training.
+ * as the original, and loadable without this library. The adapted model is not changed and can continue training.
  *
- * Layers that trained have no constraints in it: tfjs trains without them, and would change the weights to fulfil them
- * when it loads the model from a file.
+ * Layers that trained have no constraints in it: tfjs trains without them, but would enforce them when it loads the
+ * model from a file.
  *
  * @param model an adapted model.
  * @returns a new model, which is the caller's to dispose of.
@@ -89,7 +89,7 @@ export function removeLoRA(model: tf.LayersModel): tf.LayersModel {
   return plain;
 }
 
-/** What takes the place of the wrappers. */
+/** The replacements of the wrappers. */
 interface Unwrapping {
   entryOf: (layer: tf.layers.Layer, entry: LayerEntry) => LayerEntry;
   /** Gives the new layer its weights. */
@@ -139,13 +139,13 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
   return merged;
 }
 
-/** A layer that borrows a weight and, merged, has one of its own: it has an update, or the one that lends it. */
+/** Whether a layer borrows a weight and gets its own in a merge: it or the lender has an update. */
 function partedFrom(layer: tf.layers.Layer): BorrowingLayer | undefined {
   const base = borrowing(baseOf(layer));
   return [layer, base?.lender].some(each => each && wrapperKind(each) === 'lora') ? base : undefined;
 }
 
-/** Whether a layer is not what it was in the original. */
+/** Whether a layer differs from the original's. */
 function changes(layer: tf.layers.Layer): boolean {
   const kind = wrapperKind(layer);
   return kind !== undefined && kind !== 'frozen';

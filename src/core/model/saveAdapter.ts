@@ -9,9 +9,9 @@ import {getAdapter} from './currentAdapter';
 import {safeMergeLoRA} from './restore';
 
 /**
- * Saves the adapter of a model, or an adapter: its config and its tensors, and nothing of the base. In files, in
- * IndexedDB and in local storage an earlier one is replaced by all of the new one or stays as it was. Eight values of
- * each kernel go with it, by which another base is recognized when the adapter is applied.
+ * Saves the adapter of a model, or an adapter: its config and its tensors, without the base. In files, IndexedDB and
+ * local storage, a save replaces an earlier adapter completely or leaves it unchanged. The file also holds eight values
+ * of each kernel, which identify the base when the adapter is applied.
  *
  *     await saveAdapter(model, 'emoji.safetensors');              // Node: one file
  *     await saveAdapter(model, 'downloads://emoji.safetensors');  // a page: the same file
@@ -21,7 +21,7 @@ import {safeMergeLoRA} from './restore';
  * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any
  *     `tf.io.IOHandler`; in Node also a path or `file://…`, with or without tfjs-node. A name that ends in
  *     `.safetensors` has that format.
- * @param options the format, the type of number, and whether NaN and infinities are allowed.
+ * @param options the format, the data type, and whether NaN and infinities are allowed.
  * @returns what the handler's `save` returns.
  * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_DISPOSED` if the adapter was disposed,
  *     `ERR_NUMERIC` if a value is not finite, `ERR_IO` if it cannot be saved there, `ERR_OPTION` if nothing handles the
@@ -36,17 +36,17 @@ export async function saveAdapter(
 }
 
 /**
- * Encodes the adapter of a model, or an adapter, as the bytes of a safetensors file: its tensors under their names, and
- * its config as text in the header. `loadAdapter(bytes)` is the inverse.
+ * Encodes the adapter of a model, or an adapter, as the bytes of a safetensors file: tensors by name, and the config as
+ * text in the header. `loadAdapter(bytes)` is the inverse.
  *
  *     const bytes = await toSafetensors(model, {dtype: 'float16'});
  *     await fetch('/adapters/emoji', {method: 'PUT', body: bytes});
  *
  * @param source an adapted model, which stays as it is, or an adapter, which stays the caller's.
- * @param options the type of number, and whether NaN and infinities are allowed.
- * @returns a promise, since some backends, such as WebGPU, give values by a promise alone.
+ * @param options the data type, and whether NaN and infinities are allowed.
+ * @returns a promise, since some backends, such as WebGPU, read values only asynchronously.
  * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_DISPOSED` if the adapter was disposed,
- *     `ERR_NUMERIC` if a value is not finite or too large for the type of number.
+ *     `ERR_NUMERIC` if a value is not finite or too large for the data type.
  */
 export async function toSafetensors(
   source: tf.LayersModel | Adapter,
@@ -55,7 +55,9 @@ export async function toSafetensors(
   return withAdapterOf(source, take => encodeAdapter(take, options));
 }
 
-/** Runs `f`, which takes the adapter once its other arguments are checked; a model's is disposed of afterwards. */
+/**
+ * Runs `f`, which takes the adapter after checking its other arguments, and disposes of a model's adapter afterwards.
+ */
 export async function withAdapterOf<T>(
   source: tf.LayersModel | Adapter,
   f: (take: () => Adapter) => Promise<T>,

@@ -7,7 +7,7 @@ import type {Site} from '../rewire/walk';
 const SCOPE = Symbol.for('tfjs-lora.scope');
 
 /**
- * What the function of `withAdapter` is given: the model, as code inside the function may change it. Pass it to
+ * The argument of the function of `withAdapter`: code inside the function changes the adapter with it. Pass it to
  * `withAdapter` and `setAdapter` in place of the model once the function has awaited something.
  */
 export interface AdapterScope {
@@ -28,7 +28,7 @@ interface OpenScope extends AdapterScope {
   readonly around: ReadonlyMap<tf.layers.Layer, OpenScope | undefined>;
 }
 
-/** The model, and the scope that was passed in its place, if one was. */
+/** The model, and the scope passed in its place, if any. */
 export function modelAndScope(where: tf.LayersModel | AdapterScope): {model: tf.LayersModel; given?: OpenScope} {
   return isScope(where) ? {model: where.model, given: where as OpenScope} : {model: where};
 }
@@ -38,11 +38,11 @@ function isScope(where: tf.LayersModel | AdapterScope): where is AdapterScope {
 }
 
 /**
- * Refuses a lasting change of a model's adapter that may come from outside of an open scope.
+ * Refuses a lasting change of a model's adapter that may come from outside an open scope.
  *
- * While the function of a scope is on the stack, whatever runs is part of it. Once it waits for a promise, JavaScript
- * in a browser does not tell its own code from any other: only the scope itself, handed in, shows where a call comes
- * from.
+ * While the function of a scope is on the stack, everything that runs is part of it. Once it waits for a promise,
+ * JavaScript in a browser cannot tell its code from any other: only the scope itself, passed in, shows where a call
+ * comes from.
  *
  * @throws LoRAError if it may, or the scope that was passed is over.
  */
@@ -81,9 +81,9 @@ export function openScope(model: tf.LayersModel, sites: readonly Site[], given: 
 }
 
 /**
- * Closes a scope: at once if nothing inside it is open any more, else after that.
+ * Closes a scope: at once if no scope inside it is open, otherwise after those.
  *
- * @param restore puts the former adapter back.
+ * @param restore restores the former adapter.
  * @returns a promise if it has to wait.
  */
 export function closeScope(scope: OpenScope, restore: () => void): Promise<void> | undefined {
@@ -104,7 +104,7 @@ export function closeScope(scope: OpenScope, restore: () => void): Promise<void>
   });
 }
 
-/** Lets a scope wait for `f`, and the scopes around it too, should they end before. */
+/** Makes a scope wait for `f`, and the scopes around it too if they would end before. */
 export function waitWithin(scope: OpenScope, f: () => Promise<void>): Promise<void> {
   const outer = new Set([...scope.around.values()].filter(other => other !== undefined));
   const end: Promise<void> = f().finally(() => outer.forEach(({inside}) => inside.delete(end)));
@@ -112,7 +112,7 @@ export function waitWithin(scope: OpenScope, f: () => Promise<void>): Promise<vo
   return end;
 }
 
-/** The error of a call that may come from outside of a scope that is open. */
+/** The error of a call that may come from outside an open scope. */
 export function overlap(what: string): LoRAError {
   return busyError(
     `A withAdapter on this model is open until the promise of its function settles, and this ${what} may come from ` +
@@ -122,7 +122,7 @@ export function overlap(what: string): LoRAError {
   );
 }
 
-/** Whether a call is certainly made inside of all scopes that are open on the layers. */
+/** Whether a call certainly comes from inside all scopes that are open on the layers. */
 function isInside(sites: readonly Site[], given: OpenScope | undefined): boolean {
   return layersOf(sites).every(layer => {
     const scope = scopeOn(layer);

@@ -7,15 +7,15 @@ import {callsOf, childrenOf, isContainer, type Site, sitesOf} from '../rewire/wa
 import type {LayerCall} from '../../platform/tfjs/layerFields';
 import {adaptedSites} from './adapted';
 
-/** A model in two pieces, which share their layers with it: what trains one trains the other. */
+/** A model in two pieces that share its layers: training a piece trains the model. */
 export interface Split {
-  /** From the model's inputs to the features. Nothing in it depends on what trains. */
+  /** From the model's inputs to the features. Nothing in it depends on trainable weights. */
   prefix: tf.LayersModel;
   /** From the features to the model's outputs: all adapted layers, and those that train. */
   suffix: tf.LayersModel;
 }
 
-/** A tensor of the model, in the piece in which it is computed. */
+/** A tensor of the model, in the piece that computes it. */
 interface PlacedTensor {
   piece: 'prefix' | 'suffix';
   tensor: tf.SymbolicTensor;
@@ -51,7 +51,7 @@ export function splitAtFirstAdapter(model: tf.LayersModel): Split {
 }
 
 /**
- * Splits the suffix of a model once more, before its new head: what `replaceHead` put on, or what was random when a
+ * Splits the suffix of a model again, before its new head: the one that `replaceHead` added, or that was random when a
  * transformer was loaded. If nothing before the head trains, there is no prefix.
  *
  * @throws LoRAError `ERR_MISFIT` if the model has no new head that trains.
@@ -78,7 +78,7 @@ export function splitAtHead(model: tf.LayersModel): Partial<Split> & Pick<Split,
 }
 
 class Splitter {
-  /** Where the suffix takes over a tensor of the prefix, and its stand-in there. */
+  /** Where the suffix takes over a tensor of the prefix, and the tensor that replaces it there. */
   private readonly cuts = new Map<tf.SymbolicTensor, tf.SymbolicTensor>();
   private prefixLayers = 0;
 
@@ -99,14 +99,14 @@ class Splitter {
     const results = outputs.map(output => this.inSuffix(output));
     const prefix = tf.model({inputs, outputs: [...this.cuts.keys()], name: `${model.name}_prefix`});
     const suffix = tf.model({inputs: [...this.cuts.values()], outputs: results, name: `${model.name}_suffix`});
-    suffix.outputNames = [...model.outputNames]; // by which losses, metrics, class weights and logs go
+    suffix.outputNames = [...model.outputNames]; // losses, metrics, class weights and logs use these names
     return {prefix, suffix};
   }
 
-  /** Applies the layers of a model again, each in the piece where it belongs, and returns the model's outputs. */
+  /** Applies the layers of a model again, each in its piece, and returns the model's outputs. */
   private replay(model: tf.LayersModel, inputs: readonly PlacedTensor[]): PlacedTensor[] {
     if (!model.built) {
-      model.build([]); // a Sequential has no graph before
+      model.build([]); // a Sequential has no graph before this
     }
     const placed = new Map<tf.SymbolicTensor, PlacedTensor>();
     model.inputs.forEach((tensor, i) => {
@@ -151,12 +151,12 @@ class Splitter {
   }
 }
 
-/** Whether a test is true of a layer, or of one inside it. */
+/** Whether a test is true for a layer, or for one inside it. */
 function holds(layer: tf.layers.Layer, test: (layer: tf.layers.Layer) => boolean): boolean {
   return childrenOf(layer)?.some(child => holds(child, test)) ?? test(layer);
 }
 
-/** Whether a layer that contains no others has something that trains. */
+/** Whether a layer that contains no others has trainable weights. */
 function trains(layer: tf.layers.Layer): boolean {
   const kind = wrapperKind(layer);
   return kind !== undefined && kind !== 'frozen';

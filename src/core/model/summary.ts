@@ -13,17 +13,17 @@ import {count, countsLine, inColumns, fourDigits} from './table';
 /** One adapted layer in a summary, or one kernel of a layer that has several. */
 export interface LayerSummary {
   path: string;
-  /** Name of the kernel, where the layer has several. */
+  /** Name of the kernel, if the layer has several. */
   weight?: string;
   /** Class of the layer that is adapted. */
   className: string;
-  /** How it is updated, if not by LoRA. */
+  /** The method, if not LoRA. */
   method?: string;
   /** Shape of its kernel. */
   kernelShape: number[];
   /** Rank of the update. */
   rank: number;
-  /** The rank that was asked for, if it was lowered: it would add nothing, or have as many values as the kernel. */
+  /** The requested rank, if it was lowered: it would add nothing, or have as many values as the kernel. */
   cappedFrom?: number;
   alpha: number;
   scaling: number;
@@ -34,7 +34,7 @@ export interface LayerSummary {
   deltaToKernelRatio?: number;
 }
 
-/** A layer with a kernel that is frozen as it is. */
+/** A layer with a frozen kernel. */
 export interface LeftLayer {
   path: string;
   className: string;
@@ -49,9 +49,9 @@ export interface LoRASummary {
   left: LeftLayer[];
   /** Paths of the layers that train in full. */
   trainable: string[];
-  /** Paths of the layers of which the bias alone trains. */
+  /** Paths of the layers in which only the bias trains. */
   biases: string[];
-  /** Plain layers that train and are no part of the adapter, in a model that was put together by hand. */
+  /** Plain layers that train and are not in the adapter, in a model that was put together by hand. */
   unsaved: UnsavedLayer[];
   trainableParameters: number;
   totalParameters: number;
@@ -86,7 +86,7 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
     biases: pathsOf('bias'),
     unsaved: unsavedLayers(sites),
     trainableParameters: countNumbers(model.trainableWeights),
-    // Originals that layers keep for weights that train are no parameters of the model.
+    // Originals that layers keep of trainable weights are not parameters of the model.
     totalParameters: sites.reduce((sum, {layer}) => sum + parametersOf(layer), 0),
   });
 }
@@ -118,7 +118,7 @@ function printable(facts: Omit<LoRASummary, 'toString'>): LoRASummary {
 function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): LayerSummary[] {
   const {updateParts: parts} = layer;
   const {trainableBase} = parameterCounts(layer);
-  // An adapter that was set later may have a lower rank of its own.
+  // An adapter that was set later may have a lower rank.
   const kernels = layer.adaptation.weights(layer.baseLayer);
   const capped =
     askedRank !== undefined && [layer.rankLimit, frugalRank(layer.method, kernels, askedRank)].includes(layer.rank);
@@ -132,7 +132,7 @@ function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): 
     ...(capped && {cappedFrom: askedRank}),
     alpha: layer.alpha,
     scaling: layer.scaling,
-    // What trains of the base is counted with the first kernel.
+    // Trainable parameters of the base are counted with the first kernel.
     trainableParameters: trainableParameters + (i === 0 ? trainableBase : 0),
   }));
 }
@@ -141,7 +141,7 @@ function reasonLeft(layer: tf.layers.Layer): string {
   return reasonNotAdaptable(layer, false) ?? 'is not among the targets.';
 }
 
-/** The numbers in a layer: its base's and its factors, without the originals that it may keep. */
+/** The parameters of a layer: its base's and its factors, without originals that it may keep. */
 function parametersOf(layer: tf.layers.Layer): number {
   const weights = [...namedWeights(layer)].filter(([name]) => !name.startsWith('original_'));
   return countNumbers(weights.map(([, weight]) => weight));

@@ -1,4 +1,4 @@
-/** The lines of a table whose columns are as wide as their widest cell. */
+/** The lines of a table with columns as wide as their widest cell. */
 export function inColumns(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map(cells => cells[column]?.length ?? 0)));
   return rows.map(cells =>
@@ -9,13 +9,13 @@ export function inColumns(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
-/** How much of a model trains, as PEFT prints it. */
+/** How much of a model trains, in PEFT's wording. */
 export function countsLine(trainable: number, total: number): string {
   const share = ((100 * trainable) / total).toFixed(4);
   return `trainable params: ${count(trainable)} || all params: ${count(total)} || trainable%: ${share}`;
 }
 
-/** A whole number with its thousands apart. */
+/** A whole number with thousands separators. */
 export function count(value: number): string {
   return value.toLocaleString('en-US');
 }

@@ -8,15 +8,15 @@ import type {LayerMatcher, LayerPredicate} from './config';
 
 /** An entry of a config that names layers, and the layers that it names. */
 export interface Selection {
-  /** The option that it stands in, as messages call it. */
+  /** The option that holds it, as messages call it. */
   option: 'target' | 'exclude' | 'trainInFull' | 'override';
   matcher: LayerMatcher;
   sites: ReadonlySet<Site>;
-  /** What a predicate answered wrongly. It is not asked any further. */
+  /** An invalid answer of a predicate, which is not called again. */
   faults: readonly string[];
 }
 
-/** The layers that each entry of an option names. A predicate is asked once for each layer. */
+/** The layers that each entry of an option names. Calls a predicate once for each layer. */
 export function select(
   option: Selection['option'],
   matchers: readonly LayerMatcher[] | LayerPredicate,
@@ -38,14 +38,14 @@ export function select(
   });
 }
 
-/** The first of the entries that names a layer. */
+/** The first entry that names a layer. */
 export function firstNaming(selections: readonly Selection[], site: Site): Selection | undefined {
   return selections.find(({sites}) => sites.has(site));
 }
 
 /** An entry that names no layer. */
 export interface UnmatchedEntry {
-  /** The option that it stands in. */
+  /** The option that holds it. */
   option: 'targets' | 'exclude' | 'trainInFull' | 'overrides';
   entry: LayerMatcher;
   /** The names, paths and classes in the model that are most like it. */
@@ -82,7 +82,7 @@ export function showMatcher(matcher: LayerMatcher): string {
   return typeof matcher === 'string' ? `"${short}"` : short;
 }
 
-/** How much of an entry a message shows. */
+/** How many characters of an entry a message shows. */
 const LONGEST = 80;
 
 /** A layer as messages name it: `outer/dense_1 (Dense)`. */
@@ -93,7 +93,7 @@ export function describeSite({path, layer}: Site): string {
 /** How many layers a message lists. */
 const FEW = 5;
 
-/** The layers of a model as a message lists them: all of few, else those that are most like names, one a line. */
+/** The layers of a model as a message lists them: all if there are few, otherwise those most like names, one a line. */
 export function inventory(sites: readonly Site[], like: readonly string[] = []): string {
   if (sites.length <= FEW) {
     return `The model has: ${sites.map(describeSite).join(', ')}.`;
@@ -106,7 +106,7 @@ export function inventory(sites: readonly Site[], like: readonly string[] = []):
   );
 }
 
-/** Whether a name or a pattern names a layer: by name, path or class, its own or that of a container around it. */
+/** Whether a name or a pattern matches a layer by name, path or class, its own or that of a container around it. */
 function matches(matcher: string | RegExp, {path, layer, ancestors}: Site): boolean {
   const around = [...ancestors, layer];
   return around.some((candidate, depth) => {
@@ -123,7 +123,7 @@ function matches(matcher: string | RegExp, {path, layer, ancestors}: Site): bool
   });
 }
 
-/** What a predicate says of a layer, or why that is no answer. */
+/** The answer of a predicate about a layer, or why it is invalid. */
 function ask(predicate: LayerPredicate, {layer, path}: Site): boolean | {fault: string} {
   try {
     const answer: unknown = predicate(baseOf(layer), path);
@@ -153,7 +153,7 @@ function classNameOf(layer: tf.layers.Layer): string {
   return classInAdapters(plainClass(baseOf(layer).getClassName()));
 }
 
-/** `RegExp.test`, without the memory that patterns with the flag `g` or `y` have. */
+/** `RegExp.test` without the state that the flags `g` and `y` keep. */
 function test(pattern: RegExp, text: string): boolean {
   return text.search(pattern) >= 0;
 }

@@ -6,14 +6,14 @@ import type {Slot} from '../../platform/tfjs/training';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 import {registerOwn} from '../../platform/tfjs/configs';
 
-/** Begins the names of what an `Accumulate` saves, beside the state of its inner optimizer. */
+/** Prefix of the tensors that an `Accumulate` saves besides the state of its inner optimizer. */
 const OWN = 'accumulate/';
 
-/** An optimizer that takes a step for every few batches. Made by `accumulate`. */
+/** An optimizer that takes a step every few batches. Made by `accumulate`. */
 export class Accumulate extends NestedOptimizer {
   static className = 'tfjs-lora>Accumulate';
 
-  /** The sums of the gradients since the last step, by the place of the variable. */
+  /** The sums of the gradients since the last step, by the index of the variable. */
   private accumulatedGradients: Slot[] = [];
 
   constructor(
@@ -36,7 +36,7 @@ export class Accumulate extends NestedOptimizer {
       const sum = slotOf(this.accumulatedGradients, i, variableOf(name), 'sum');
       if (gradient !== null) {
         tf.tidy(() => {
-          // A factor from outside is that of this batch alone.
+          // A factor from outside applies only to this batch.
           const scaled = gradientScale === 1 ? gradient : tf.mul(gradient, gradientScale);
           sum.assign(isFirst ? tf.clone(scaled) : tf.add(sum, scaled));
         });
@@ -87,10 +87,10 @@ export class Accumulate extends NestedOptimizer {
 registerOwn(Accumulate);
 
 /**
- * Takes a step for every `batches` batches, by the mean of their gradients: the step of one batch as large as all of
- * them, to rounding, in the memory of one. The batches have to be of one size for that.
+ * Takes a step every `batches` batches, with the mean of their gradients: to rounding, the step of one batch as large
+ * as all of them, in the memory of one. All batches must have the same size.
  *
- * `loraPlus` and `clipByGlobalNorm` may stand inside or outside: `accumulate(clipByGlobalNorm(adam(), 1), 4)` clips the
+ * `loraPlus` and `clipByGlobalNorm` may be inside or outside: `accumulate(clipByGlobalNorm(adam(), 1), 4)` clips the
  * mean, `clipByGlobalNorm(accumulate(adam(), 4), 1)` each batch.
  *
  * @param optimizer takes a step for each `batches` batches.

@@ -16,13 +16,13 @@ import {ADVICE, quoted} from './stopOnNaN';
 
 /** Options of `bestAdapter`. */
 export interface BestAdapterOptions {
-  /** The name in the logs of an epoch of what is compared. Default: `'val_loss'` with validation, else `'loss'`. */
+  /** The monitored name in the logs of an epoch. Default: `'val_loss'` with validation, otherwise `'loss'`. */
   monitor?: string;
-  /** After how many epochs without a better one the fit ends. Default: it goes on to its last epoch. */
+  /** How many epochs without improvement end the fit. Default: never. */
   patience?: number;
-  /** By how much an epoch has to be better. Default: 0. */
+  /** The minimum improvement of an epoch. Default: 0. */
   minDelta?: number;
-  /** Whether less is better, or more. Default: more for accuracies and F1, else less. */
+  /** Whether a lower or a higher value is better. Default: `'max'` for accuracies and F1, otherwise `'min'`. */
   mode?: 'min' | 'max';
 }
 
@@ -31,10 +31,10 @@ export class BestAdapter extends TrainingCallback {
   override readonly part = 'best';
   /** The epoch whose adapter is the best so far, counted from 0. */
   epoch: number | undefined;
-  /** What was monitored, in that epoch. */
+  /** The monitored value of that epoch. */
   value: number | undefined;
   private variables = new Map<string, tf.LayerVariable>();
-  /** Of that epoch; before the first is over, of the beginning. */
+  /** The values of that epoch; before the first ends, the initial ones. */
   private snapshot: Snapshot | undefined;
   private waited = 0;
 
@@ -98,7 +98,7 @@ export class BestAdapter extends TrainingCallback {
     this.abandon();
   }
 
-  /** Brings the best adapter back. */
+  /** Restores the best adapter. */
   override abandon(): void {
     if (this.epoch !== undefined) {
       this.snapshot?.restore();

@@ -3,10 +3,10 @@ import {LoRAError} from '../../platform/errors';
 import {subjectOf} from '../model/fits';
 import {type CallbackState, forgetResumed, resumedAt} from './resumed';
 
-/** What tfjs hands to callbacks: numbers, and scalars that nobody has read yet. */
+/** The logs that tfjs passes to callbacks: numbers, and scalars that are not read yet. */
 export type Logs = Record<string, number | tf.Scalar>;
 
-/** What a fit tells its callbacks before it begins. `fitDataset` leaves out what it does not know. */
+/** The parameters of a fit, passed to callbacks before it begins. `fitDataset` omits what it does not know. */
 export interface FitParams {
   epochs?: number | null;
   samples?: number | null;
@@ -15,15 +15,15 @@ export interface FitParams {
   doValidation?: boolean;
 }
 
-/** The callbacks of this library in each fit, by the object that tfjs gives to all callbacks of one. */
+/** The callbacks of this library in each fit, by the object that tfjs passes to all callbacks of the fit. */
 const companions = new WeakMap<object, TrainingCallback[]>();
 
-/** After so many milliseconds other tasks get their turn, as with tfjs's callbacks made of plain functions. */
+/** How many milliseconds may pass before other tasks get a turn, as with tfjs's callbacks made of plain functions. */
 const YIELD_EVERY = 125;
 
 const HOOKS = ['onTrainBegin', 'onTrainEnd', 'onEpochBegin', 'onEpochEnd', 'onBatchBegin', 'onBatchEnd'] as const;
 
-/** What the callbacks of this library share: they know each other, and go on where a checkpoint left off. */
+/** The base class of this library's callbacks: they know each other, and continue from a checkpoint. */
 export abstract class TrainingCallback extends tf.Callback {
   private isFirstEpoch = true;
   private yielded = tf.util.now();
@@ -31,7 +31,7 @@ export abstract class TrainingCallback extends tf.Callback {
 
   constructor() {
     super();
-    // tfjs takes the hooks of a callback that stands behind a plain object off it.
+    // tfjs removes the hooks of a callback that follows a plain object.
     for (const hook of HOOKS) {
       Object.defineProperty(this, hook, {value: (this[hook] as (...args: never[]) => unknown).bind(this)});
     }
@@ -40,15 +40,15 @@ export abstract class TrainingCallback extends tf.Callback {
   /** The name of its state in a checkpoint, if it has one. */
   readonly part: string | undefined = undefined;
 
-  /** What of it belongs in a checkpoint. The tensors are the caller's. */
+  /** The state that belongs in a checkpoint. The tensors are the caller's. */
   state(): CallbackState | undefined | Promise<CallbackState | undefined> {
     return undefined;
   }
 
-  /** Puts back what `state` gave in another process. The tensors stay the caller's. */
+  /** Restores what `state` returned in another process. The tensors stay the caller's. */
   protected resume?(state: CallbackState): void;
 
-  /** Called when another callback ends the fit by an error. */
+  /** Called when another callback ends the fit with an error. */
   abandon(): void {
     // Most have nothing to do.
   }
@@ -84,14 +84,14 @@ export abstract class TrainingCallback extends tf.Callback {
 
   override async onBatchEnd(batch: number, logs: Logs = {}): Promise<void> {
     await this.endBatch?.(batch, logs);
-    // tfjs lets a page draw and answer between steps only if there are no callbacks, or plain functions among them.
+    // tfjs lets a page draw and respond between steps only without callbacks, or with plain functions among them.
     if (this.all.at(-1) === this && tf.util.now() - this.yielded > YIELD_EVERY) {
       await tf.nextFrame();
       this.yielded = tf.util.now();
     }
   }
 
-  /** The end of an epoch comes once, though another callback may let it come before its turn. */
+  /** Handles the end of an epoch once, even if another callback triggers it before its turn. */
   override onEpochEnd(epoch: number, logs: Logs = {}): Promise<void> {
     if (this.ended?.epoch !== epoch) {
       this.ended = {epoch, done: this.endEpoch?.(epoch, logs) ?? Promise.resolve()};
@@ -101,7 +101,7 @@ export abstract class TrainingCallback extends tf.Callback {
 
   override onTrainEnd(): Promise<void> {
     if (this.isFirstEpoch) {
-      this.startAt(undefined); // a run that is resumed after its last epoch
+      this.startAt(undefined); // a run resumed after its last epoch
     }
     this.end?.();
     if (this.all.at(-1) === this) {
@@ -137,23 +137,23 @@ export abstract class TrainingCallback extends tf.Callback {
   /** Called when the fit is over. */
   protected end?(): void;
 
-  /** The model that is trained. tfjs gives a Sequential's inner model, and for `fitOnFeatures` a piece. */
+  /** The trained model. tfjs passes a Sequential's inner model, and for `fitOnFeatures` a piece. */
   protected get subject(): tf.LayersModel {
     return subjectOf(this.model);
   }
 
-  /** The callbacks of this library in this fit, this one included. */
+  /** The callbacks of this library in this fit, including this one. */
   protected get all(): readonly TrainingCallback[] {
     return companions.get(this.params) ?? [this];
   }
 
-  /** The number of steps in an epoch, where the fit knows it. */
+  /** The number of steps in an epoch, if the fit knows it. */
   protected get stepsPerEpoch(): number | undefined {
     const {samples, batchSize, steps} = this.params as FitParams;
     return steps ?? (samples != null && batchSize != null ? Math.ceil(samples / batchSize) : undefined);
   }
 
-  /** How many steps came before an epoch, in this run and in those that it resumes. */
+  /** How many steps came before an epoch, in this run and in the runs that it resumes. */
   protected stepsBefore(epoch: number): number {
     return resumedAt(this.model, epoch)?.step ?? epoch * (this.stepsPerEpoch ?? 0);
   }

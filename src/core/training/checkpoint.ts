@@ -10,13 +10,13 @@ import {ADVICE} from './stopOnNaN';
 
 /** Options of `checkpoint`. */
 export interface CheckpointOptions {
-  /** After how many epochs one is saved. Default: 1, unless `everySteps` is given. */
+  /** How many epochs pass between checkpoints. Default: 1, unless `everySteps` is given. */
   everyEpochs?: number;
-  /** After how many steps one is saved. Only with `batches` does a run go on exactly in the middle of an epoch. */
+  /** How many steps pass between checkpoints. A run resumes exactly in the middle of an epoch only with `batches`. */
   everySteps?: number;
-  /** How many are kept. Default: 2; of a handler 1. */
+  /** How many checkpoints are kept. Default: 2; for a handler 1. */
   keep?: number;
-  /** What `fitDataset` goes through: its seed is saved with the rest. */
+  /** The dataset of `fitDataset`: its seed is saved too. */
   batches?: SeededBatches;
 }
 
@@ -26,12 +26,12 @@ export class Checkpoints extends TrainingCallback {
   private readonly everyEpochs: number;
   private readonly everySteps: number;
   private readonly batches: SeededBatches | undefined;
-  /** Of the checkpoint that was saved last. */
+  /** The number of the last saved checkpoint. */
   private number: number | undefined;
   private epoch = 0;
   private batch = 0;
   private step = 0;
-  /** Why none was saved that was due. */
+  /** Why a due checkpoint was not saved. */
   private fault: string | undefined;
 
   constructor(
@@ -70,7 +70,7 @@ export class Checkpoints extends TrainingCallback {
   protected override async endBatch(_batch: number, logs: Logs): Promise<void> {
     this.step++;
     this.batch++;
-    // At the end of an epoch the other callbacks have still to see it.
+    // At the end of an epoch the other callbacks have not seen it yet.
     const isInside = this.batch !== this.stepsPerEpoch;
     if (isInside && this.step % this.everySteps === 0 && Number.isFinite((await resolveLogs(logs)).loss)) {
       await this.save(this.epoch, this.batch);
@@ -109,7 +109,7 @@ export class Checkpoints extends TrainingCallback {
     const broken = await partsNotFinite(this.subject, run);
     if (broken !== undefined) {
       this.fault = `${broken} Those before it are as they were.`;
-      // whoever throws within an epoch leaves the tensors of tfjs's own callbacks behind
+      // an error within an epoch would leak the tensors of tfjs's own callbacks
       this.model.stopTraining = true;
       return;
     }
@@ -126,19 +126,19 @@ export class Checkpoints extends TrainingCallback {
         tf.dispose(tensors);
         last = Math.max(last, state.number);
       } catch {
-        // Nothing there, or nothing of use.
+        // Nothing there, or nothing usable.
       }
     }
     return last;
   }
 }
 
-/** How many checkpoints are kept if nothing else is said: one may be damaged. */
+/** How many checkpoints are kept by default: one may be damaged. */
 export function keptAt(place: CheckpointPlace): number {
   return typeof place === 'object' ? 1 : 2;
 }
 
-/** @throws LoRAError if it is no place for so many checkpoints. */
+/** @throws LoRAError if the place cannot hold this many checkpoints. */
 export function checkPlaces(place: CheckpointPlace, keep: number): void {
   if (!['string', 'function', 'object'].includes(typeof place) || (place as unknown) === null || place === '') {
     throw new LoRAError(
@@ -150,7 +150,7 @@ export function checkPlaces(place: CheckpointPlace, keep: number): void {
   placeOf(place, 0, keep);
 }
 
-/** @throws LoRAError if they are no batches that can be gone through again. */
+/** @throws LoRAError if the batches cannot be replayed. */
 export function checkBatches(batches: unknown): void {
   if (batches !== undefined && !(batches instanceof SeededBatches)) {
     throw new LoRAError(`batches must be what seededBatches gives, got ${kindOf(batches)}.`);
@@ -158,16 +158,16 @@ export function checkBatches(batches: unknown): void {
 }
 
 /**
- * Saves the state of a run as it trains: the adapter, or of a plain model all weights; what the optimizer has
- * counted and kept; the schedule, the best adapter so far, epoch and seed. `resume` goes on from there. In files, in
- * IndexedDB and in local storage each is saved whole or not at all.
+ * Saves the state of a run during training: the adapter, or all weights of a plain model; the optimizer's counters and
+ * slots; the schedule, the best adapter so far, epoch and seed. `resume` continues from there. In files, IndexedDB and
+ * local storage, each checkpoint is saved whole or not at all.
  *
  *     callbacks: [learningRateSchedule({warmup: 0.1}), bestAdapter(), checkpoint('file://out/run')]
  *
- * @param place a URL, behind which the number of each of the `keep` checkpoints stands, in turn; a handler, with
- *     `keep: 1`; or a function from that number to a place. After the last epoch, or an early end, there is a
- *     checkpoint in any case.
- * @param options how often to save, how many checkpoints to keep, and the batches whose order belongs to the run.
+ * @param place a URL, which gets the number of each of the `keep` checkpoints appended, in turn; a handler, with `keep:
+ *     1`; or a function from that number to a place. A checkpoint is always saved after the last epoch, or an early
+ *     end.
+ * @param options how often to save, how many checkpoints to keep, and the batches whose order is saved.
  * @returns a callback for `fit` and `fitDataset`.
  * @throws LoRAError `ERR_OPTION` if it is no place, or an option is not in its range.
  */

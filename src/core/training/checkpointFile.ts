@@ -6,42 +6,42 @@ import {bytesOfSpecs, isSpec, joinedWeights} from '../storage/weightBytes';
 import type {OptimizerState} from './optimizerState';
 import type {RandomState} from './randomState';
 
-/** Marks a file as a checkpoint, where the file of a model holds its topology. */
+/** Marks a file as a checkpoint, in the field where model files hold their topology. */
 const CLASS_NAME = 'LoRACheckpoint';
 const FORMAT = 'tfjs-lora-checkpoint';
 const VERSION = 1;
 
-/** Where checkpoints are: a URL, extended by a number for each of several; a handler for one; or a function. */
+/** Where checkpoints are: a URL, with a number appended if there are several; a handler for one; or a function. */
 export type CheckpointPlace = string | tf.io.IOHandler | ((slot: number) => string | tf.io.IOHandler);
 
-/** What a checkpoint says beside its tensors. */
+/** The fields of a checkpoint besides its tensors. */
 export interface CheckpointState {
   /** Counts the checkpoints of a run. */
   number: number;
   /** The epoch in which training goes on, and how many of its batches are done. */
   epoch: number;
   batch: number;
-  /** How many steps the run has behind it. */
+  /** How many steps the run has taken. */
   step: number;
-  /** What the adapter of the model is, as text; of a plain model the empty one. */
+  /** The config of the model's adapter as text; that of an empty adapter for a plain model. */
   config: string;
   optimizer: OptimizerState;
-  /** What callbacks keep, by their part. */
+  /** The states of callbacks, by their part. */
   callbacks: Record<string, Record<string, unknown>>;
-  /** Of the layers that have a seeded dropout, by path. */
+  /** Random states of the layers with seeded dropout, by path. */
   random: Record<string, RandomState>;
-  /** Of the batches that training goes through. */
+  /** The seed of the training batches. */
   seed?: number;
 }
 
-/** A checkpoint: what it says, and tensors, by the kind and name. */
+/** A checkpoint: its fields, and tensors by kind and name. */
 export interface Checkpoint {
   state: CheckpointState;
   tensors: Record<string, tf.Tensor>;
 }
 
 /**
- * The place of a checkpoint among `keep`.
+ * The place of checkpoint number `slot` among `keep`.
  *
  * @throws LoRAError if it has no place for so many.
  */
@@ -64,7 +64,7 @@ export function placeOf(place: CheckpointPlace, slot: number, keep: number): str
   return place.endsWith('.json') ? place.replace(/\.json$/, `-${slot}.json`) : `${place}-${slot}`;
 }
 
-/** Saves a checkpoint. Where the handler replaces all of an earlier one or nothing, so does this. */
+/** Saves a checkpoint. It is atomic if the handler is. */
 export async function writeCheckpoint(place: string | tf.io.IOHandler, {state, tensors}: Checkpoint): Promise<void> {
   const handler = findHandler(place, 'save');
   if (handler.save === undefined) {
@@ -92,7 +92,7 @@ export async function writeCheckpoint(place: string | tf.io.IOHandler, {state, t
 /**
  * Loads a checkpoint. Its tensors are the caller's.
  *
- * @throws LoRAError if what is there is damaged or something else; what the handler throws if it cannot load.
+ * @throws LoRAError if what is there is damaged or something else; the handler's own error if it cannot load.
  */
 export async function readCheckpoint(place: string | tf.io.IOHandler): Promise<Checkpoint> {
   const handler = findHandler(place, 'load');
@@ -123,7 +123,7 @@ export async function readCheckpoint(place: string | tf.io.IOHandler): Promise<C
   return {state, tensors: tf.io.decodeWeights(bytes, weightSpecs)};
 }
 
-/** @throws LoRAError if it is no state. Who writes a file can write a checksum too. */
+/** @throws LoRAError if it is not a valid state. Whoever writes a file can write a checksum too. */
 function checkState(state: unknown): void {
   const {number, epoch, batch, step, config, optimizer, callbacks, random, seed} = (state ?? {}) as Partial<
     Record<keyof CheckpointState, unknown>

@@ -32,7 +32,7 @@ export class ClipByGlobalNorm extends NestedOptimizer {
         takeStep(this.inner, gradients, changes);
         return;
       }
-      // On a GPU the norm stays there. (`tf.addN` of eight tensors or more fails on webgpu without a word.)
+      // On a GPU the norm stays there. (`tf.addN` of eight tensors or more fails silently on webgpu.)
       const norm = tf.mul(
         tf.sqrt(tf.sum(tf.stack(present.map(gradient => tf.sum(tf.square(gradient)))))),
         gradientScale,
@@ -57,8 +57,8 @@ export class ClipByGlobalNorm extends NestedOptimizer {
 registerOwn(ClipByGlobalNorm);
 
 /**
- * Scales all gradients of a step by one factor, such that the norm of them together is at most `maxNorm` (Pascanu et
- * al., arXiv 1211.5063):
+ * Scales all gradients of a step by one factor, so that their global norm is at most `maxNorm` (Pascanu et al., arXiv
+ * 1211.5063):
  *
  *     g ← g · min(1, maxNorm / ‖g‖)
  *

@@ -4,13 +4,13 @@ import {type Logs, TrainingCallback} from './callback';
 import {type CallbackState, resumedAt} from './resumed';
 
 /**
- * The means that tfjs logs of an epoch, also where another process took its first batches. tfjs makes one of these for
- * every fit and calls it before the callbacks of the user, so that all of them, and `History`, see the same numbers.
- * Sums are added up in the order and the type of tfjs's own, for the same bits.
+ * The means that tfjs logs for an epoch, even if another process took its first batches. tfjs makes one of these for
+ * every fit and calls it before the callbacks of the user, so that all of them, and `History`, see the same values.
+ * Sums are added up in the order and type of tfjs's own, for the same bits.
  */
 export class EpochMeans extends TrainingCallback {
   override readonly part = 'means';
-  /** Whether a checkpoint is going to need the sums. */
+  /** Whether a checkpoint will need the sums. */
   isNeeded = false;
   private isResumed = false;
   private examples = 0;
@@ -21,7 +21,7 @@ export class EpochMeans extends TrainingCallback {
       this.examples += Number(size);
       for (const [name, value] of Object.entries(values)) {
         const former = this.sums[name];
-        // What was not logged before has no mean in an epoch that is resumed.
+        // A name that was not logged before has no mean in a resumed epoch.
         const start = former ?? (this.isResumed ? NaN : 0);
         this.sums[name] = tf.tidy(() => tf.add<tf.Scalar>(start, tf.mul(value, Number(size))));
         former?.dispose();
@@ -73,7 +73,7 @@ export class EpochMeans extends TrainingCallback {
 
 let isRegistered = false;
 
-/** Lets each fit from now on have one. */
+/** Adds one to each fit from now on. */
 export function registerEpochMeans(): void {
   if (!isRegistered) {
     tf.registerCallbackConstructor(0, EpochMeans);

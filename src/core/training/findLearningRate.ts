@@ -14,7 +14,7 @@ import {areFinite, changingVariables, Snapshot, trainedVariables} from './snapsh
 export interface SweepOptions extends CallOptions {
   /** The rate of the first step. Default: 1e-6. */
   from?: number;
-  /** The rate of the last step, if the loss lets it come to that. Default: 1. */
+  /** The rate of the last step, unless the loss diverges before. Default: 1. */
   to?: number;
   /** How many steps there are. Default: 100. */
   steps?: number;
@@ -28,45 +28,45 @@ export interface SweepOptions extends CallOptions {
 export interface SweepStep {
   learningRate: number;
   loss: number;
-  /** The loss with less noise: the value here of a line through the losses of a tenth of the steps on either side. */
+  /** The smoothed loss: the value here of a line through the losses of a tenth of the steps on either side. */
   smoothed: number;
 }
 
-/** What `findLearningRate` found. */
+/** The result of `findLearningRate`. */
 export interface LearningRateSweep {
-  /** A step for each rate, up to where the loss had grown to four times its least. */
+  /** A step for each rate, up to where the loss reached four times its minimum. */
   steps: SweepStep[];
-  /** The smoothed loss over the logarithm of the rate to base 10, as `tfvis.render.scatterplot` takes it. */
+  /** The smoothed loss over log10 of the rate, as `tfvis.render.scatterplot` takes it. */
   curve: {x: number; y: number}[];
   /**
-   * The rate at which the smoothed loss falls fastest before it is least; `undefined` if it falls nowhere by more than
-   * the noise of single batches explains, as with a model that has learned what it can, or very few examples.
+   * The rate at which the smoothed loss falls fastest before its minimum; `undefined` if it never falls by more than
+   * the noise of single batches explains, as with a converged model or very few examples.
    */
   suggestion: number | undefined;
 }
 
-/** How much of the running mean, which says whether the loss has gone for good, is its former value. */
+/** The share of the former value in the running mean, which shows whether the loss has diverged. */
 const SMOOTHING = 0.9;
-/** At so many times its least the loss has gone for good. */
+/** The loss has diverged at this many times its minimum. */
 const EXPLODED = 4;
-/** The share of all steps on either side through which the line goes that smooths, and how many these are at least. */
+/** The share of all steps on either side that the smoothing line covers, and their minimum number. */
 const [AROUND, LEAST_AROUND] = [0.1, 4];
-/** A slope counts from so many times its standard error on. Of noise alone one in several hundred sweeps has it. */
+/** A slope counts from this many standard errors. Noise alone has it in one of several hundred sweeps. */
 const CLEAR = 4;
 
 /**
  * Tries learning rates: one step at each, from tiny to large, on the model as it is, with a new optimizer of the class
- * and options that it was compiled with. What trains, the optimizer and the order of random numbers are as before when
- * it is over. (Smith, arXiv 1506.01186.)
+ * and options that it was compiled with. Restores trainable weights, the optimizer and the random state afterwards.
+ * (Smith, arXiv 1506.01186.)
  *
  *     const {suggestion, curve} = await findLearningRate(model, xs, ys);
  *     tfvis.render.scatterplot({name: 'loss'}, {values: [curve]},
  *     {xLabel: 'log10 of the learning rate', zoomToFit: true});
  *
- * A rate somewhat below the one where the loss is least is a good one; the suggestion is where it falls fastest. There
- * is none where the loss does not fall beyond the noise of single batches. Then keep the rate, or sweep a new adapter.
+ * A good rate is somewhat below the one where the loss is lowest; the suggestion is where it falls fastest. There is no
+ * suggestion if the loss does not fall beyond the noise of single batches. Then keep the rate, or sweep a new adapter.
  *
- * @param model an adapted model, or any, that has been compiled.
+ * @param model a compiled model, adapted or not.
  * @param xs inputs, `[examples, …]`; several in a list, or by name.
  * @param ys targets, as many as inputs.
  * @param options the range of rates, and how many steps to take.
@@ -180,11 +180,11 @@ function outcomeOf(losses: readonly number[], rates: readonly number[]): Learnin
   return {steps, curve, suggestion};
 }
 
-/** A straight line through losses, at one of them. The rates are equally far apart, so a step is the unit. */
+/** A straight line through losses, at one of them. The rates are evenly spaced, so the unit is a step. */
 interface Line {
   value: number;
   slope: number;
-  /** The standard error of the slope, from how far the losses lie from the line. */
+  /** The standard error of the slope, from the distances of the losses to the line. */
   error: number;
 }
 

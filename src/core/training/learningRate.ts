@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {unsupportedError} from '../../platform/errors';
 
-/** The field that tfjs's optimizers declare protected. Those that keep it as a tensor too have the function. */
+/** The field that tfjs's optimizers declare protected. Those that also keep it as a tensor have the function. */
 interface RateFields {
   learningRate?: unknown;
   setLearningRate?: (rate: number) => void;

@@ -4,16 +4,16 @@ import {TrainingCallback} from './callback';
 import {learningRateOf, setLearningRate} from './learningRate';
 import type {CallbackState} from './resumed';
 
-/** How the rate goes down once it is up. */
+/** How the rate falls after the warm-up. */
 export type ScheduleShape = 'cosine' | 'linear' | 'constant';
 
 /** Options of `learningRateSchedule`. */
 export interface ScheduleOptions {
   /** How many steps the rate takes to rise: a whole number, or a share of all steps below 1. Default: 0. */
   warmup?: number;
-  /** How many steps there are in all. Default: those of the fit, where it knows them. */
+  /** How many steps there are in total. Default: those of the fit, if it knows them. */
   steps?: number;
-  /** How it goes down afterwards, to 0 behind the last step. Default: `'cosine'`. */
+  /** How it falls afterwards, to 0 after the last step. Default: `'cosine'`. */
   shape?: ScheduleShape;
 }
 
@@ -23,7 +23,7 @@ const SHAPES: Readonly<Record<ScheduleShape, (progress: number) => number>> = {
   constant: () => 1,
 };
 
-/** The highest rate, and the one set last, of optimizers whose schedule is not over, or whose fit failed. */
+/** The highest and the current rate of optimizers whose schedule has not ended, or whose fit failed. */
 const peaks = new WeakMap<tf.Optimizer, {peak: number; last: number}>();
 
 /** The callback that `learningRateSchedule` makes. */
@@ -55,7 +55,7 @@ export class LearningRateSchedule extends TrainingCallback {
   }
 
   /**
-   * What the highest rate is multiplied by in a step, counted from 0.
+   * The factor of the highest rate in a step, counted from 0.
    *
    * @throws LoRAError if the number of steps is not known.
    */
@@ -95,7 +95,7 @@ export class LearningRateSchedule extends TrainingCallback {
     this.abandon();
   }
 
-  /** The next fit begins with the rate that this one began with. */
+  /** The next fit begins with the initial rate of this one. */
   override abandon(): void {
     const {optimizer} = this.model;
     const known = peaks.get(optimizer);
@@ -134,14 +134,14 @@ export class LearningRateSchedule extends TrainingCallback {
 }
 
 /**
- * Raises the learning rate at first, and lowers it to the end. The optimizer's own rate is the highest;
- * it has that back after the fit. In step `t` of `T`, with `w` of warm-up, the rate is multiplied by
+ * Raises the learning rate at first, then lowers it until the end. The optimizer's own rate is the highest; it is
+ * restored after the fit. In step `t` of `T`, with `w` of warm-up, the rate is multiplied by
  *
  *     (t + 1) / w                            for t < w
  *     ½ · (1 + cos(π · (t − w) / (T − w)))   cosine
  *     1 − (t − w) / (T − w)                  linear
  *
- * In a loop of one's own: `schedule.set(optimizer, step)` before each step.
+ * In a custom loop, call `schedule.set(optimizer, step)` before each step.
  *
  * @param options the shape, the share of steps to warm up in, and the number of steps if it is not known.
  * @returns a callback for `fit` and `fitDataset`.

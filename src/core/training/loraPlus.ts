@@ -6,11 +6,11 @@ import {registerOwn} from '../../platform/tfjs/configs';
 
 /** Options of `loraPlus`. */
 export interface LoRAPlusOptions {
-  /** The learning rate of B over that of A. Default: 16. */
+  /** The learning rate of B divided by that of A. Default: 16. */
   ratio?: number;
 }
 
-/** An optimizer in which the factor B has a higher learning rate than all else. Made by `loraPlus`. */
+/** An optimizer in which the factor B has a higher learning rate than everything else. Made by `loraPlus`. */
 export class LoRAPlus extends NestedOptimizer {
   static className = 'tfjs-lora>LoRAPlus';
 
@@ -40,7 +40,7 @@ export class LoRAPlus extends NestedOptimizer {
 }
 registerOwn(LoRAPlus);
 
-/** tfjs numbers the names of variables that are there twice. */
+/** tfjs numbers variables with the same name. */
 function isB(name: string): boolean {
   return /lora_B(?:_\d+)?$/.test(name);
 }
@@ -51,10 +51,10 @@ function isB(name: string): boolean {
  *
  *     model.compile({optimizer: loraPlus(adam({learningRate: 2e-4}), {ratio: 16}), loss});
  *
- * A ratio that is a power of two is exact with every optimizer. With those of this library any is.
+ * A ratio that is a power of two is exact with every optimizer; with those of this library, any ratio is.
  *
  * @param optimizer applies the scaled gradients.
- * @param options how many times as fast `B` learns.
+ * @param options the learning rate of `B` relative to the others.
  * @returns an optimizer for `model.compile`.
  * @throws LoRAError `ERR_OPTION` if it is no optimizer, or `ratio` is no number above 0.
  */

@@ -19,21 +19,21 @@ import {bringHere, registeredBackends, tensorsIn} from '../../platform/tfjs/move
 import {isTraining} from '../../platform/tfjs/training';
 import {statesFor} from './resumed';
 
-/** What `moveTo` brings over. */
+/** What `moveTo` moves. */
 export type Movable = tf.LayersModel | tf.Optimizer | Adapter | tf.Tensor;
 
 /**
- * Makes another backend the current one, and brings a model over: its weights, what its compiled optimizer has kept,
- * and what its layers have prepared. Training goes on as if it had not moved. Adapters, data and optimizers of one's
- * own come along in a list.
+ * Makes another backend the current one and moves a model to it: its weights, the slots of its compiled optimizer, and
+ * the caches of its layers. Training continues as if it had not moved. To move adapters, data and other optimizers too,
+ * pass a list.
  *
  *     await moveTo(model, 'cpu');
  *     await moveTo([model, adapter, xs, ys], 'webgpu');
  *
- * tfjs by itself moves a tensor when something needs it, and reads it at once for that, which webgpu does by way of a
- * canvas, if at all.
+ * tfjs itself moves a tensor only when something needs it, with a synchronous read. WebGPU does that through a canvas,
+ * if at all.
  *
- * @param backend the name of a backend that is registered: its package was imported.
+ * @param backend the name of a registered backend: import its package first.
  * @param what a layers model, adapter, optimizer or tensor, or a list of them.
  * @throws LoRAError `ERR_OPTION` if something is of another kind, `ERR_BUSY` if a model is training or in a
  *     `withAdapter`, `ERR_UNSUPPORTED` if the backend is not registered or does not start, `ERR_DEVICE_LOST` if values

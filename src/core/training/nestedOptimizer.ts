@@ -6,7 +6,7 @@ import {learningRateOf, setLearningRate} from './learningRate';
 
 /**
  * An optimizer around another one, whose step it changes. The inner one has the learning rate, the slots and the saved
- * state; `compile`, `model.save({includeOptimizer: true})`, schedules and `resetOptimizer` reach through to it.
+ * state; `compile`, `model.save({includeOptimizer: true})`, schedules and `resetOptimizer` use it directly.
  */
 export abstract class NestedOptimizer extends tf.Optimizer implements ChangeableOptimizer {
   /** @throws LoRAError if the inner one is no optimizer. */
@@ -15,10 +15,10 @@ export abstract class NestedOptimizer extends tf.Optimizer implements Changeable
     checkOptimizer(inner);
   }
 
-  /** A step that optimizers around this one have changed already. */
+  /** A step that outer optimizers have already changed. */
   abstract applyChanged(gradients: Gradients, changes: StepChanges): void;
 
-  /** What the config holds beside the inner optimizer. */
+  /** The fields of the config besides the inner optimizer. */
   protected abstract options(): tf.serialization.ConfigDict;
 
   override applyGradients(gradients: Gradients): void {
@@ -65,7 +65,7 @@ export function checkOptimizer(optimizer: unknown): asserts optimizer is tf.Opti
 }
 
 /**
- * The optimizer that a config describes. It may come from a file.
+ * The optimizer of a config, which may come from a file.
  *
  * @throws LoRAError if no class of that name is registered, or it is no class of optimizers.
  */

@@ -5,11 +5,11 @@ import {fieldsOf} from '../../platform/tfjs/fields';
 import type {Counters} from '../../platform/tfjs/training';
 import type {NestedOptimizer} from './nestedOptimizer';
 
-/** What an optimizer, and those inside it, have counted and kept. */
+/** The counters and slots of an optimizer and of those inside it. */
 export interface OptimizerState {
-  /** What tells whether another optimizer computes the same: classes and options without the learning rate, as text. */
+  /** Identifies optimizers that compute the same: classes and options without the learning rate, as text. */
   kind: string;
-  /** Of each optimizer, from the outside in. */
+  /** The steps of each optimizer, from the outside in. */
   iterations: number[];
   /** The names that slots have in tfjs's own files, for each list of them. */
   names: Record<string, string[]>;
@@ -21,7 +21,7 @@ function chainOf(optimizer: tf.Optimizer): tf.Optimizer[] {
   return 'inner' in optimizer ? [optimizer, ...chainOf((optimizer as NestedOptimizer).inner)] : [optimizer];
 }
 
-/** What is known of an optimizer, and its tensors by name. They stay the optimizer's. */
+/** The state of an optimizer, and its tensors by name. They stay the optimizer's. */
 export function stateOfOptimizer(optimizer: tf.Optimizer): {state: OptimizerState; tensors: Record<string, tf.Tensor>} {
   const tensors: Record<string, tf.Tensor> = {};
   const names: OptimizerState['names'] = {};
@@ -41,9 +41,9 @@ export function stateOfOptimizer(optimizer: tf.Optimizer): {state: OptimizerStat
 }
 
 /**
- * Checks that an optimizer can go on with a state, for a model whose variables that train have these shapes.
+ * Checks that an optimizer can continue with a state, for a model whose trainable variables have these shapes.
  *
- * @throws LoRAError if it cannot. The state may come from a stranger.
+ * @throws LoRAError if it cannot. The state may come from an untrusted file.
  */
 export function checkOptimizerState(
   optimizer: tf.Optimizer,
@@ -83,7 +83,7 @@ export function checkOptimizerState(
   }
 }
 
-/** Lets an optimizer go on with a state that was checked. The tensors stay the caller's. */
+/** Lets an optimizer continue with a checked state. The tensors stay the caller's. */
 export function restoreOptimizer(
   optimizer: tf.Optimizer,
   {iterations, names}: OptimizerState,

@@ -27,7 +27,7 @@ export interface AdamOptions {
 
 /** Options of `adamW`. */
 export interface AdamWOptions extends AdamOptions {
-  /** What a weight loses in a step is this share of it, times the learning rate. Default: 0.01. */
+  /** The share of a weight that a step removes, times the learning rate. Default: 0.01. */
   weightDecay?: number;
 }
 
@@ -41,12 +41,12 @@ export interface SGDOptions {
   nesterov?: boolean;
 }
 
-/** What the stock classes take, by the types of tfjs. */
+/** The arguments of the stock classes, by the types of tfjs. */
 type StockGradients = Parameters<tf.AdamOptimizer['applyGradients']>[0];
 
 /**
- * `tf.AdamOptimizer` with its step of a variable in few launches, or in one loop where the numbers are in this
- * process's memory (cpu, tensorflow). It has the same slots and saved state, and the same config but for the decay.
+ * `tf.AdamOptimizer` that updates a variable in few kernel launches, or in one loop if the values are in the memory of
+ * this process (cpu, tensorflow). It has the same slots and saved state, and the same config except for the decay.
  */
 export class LoRAAdam extends tf.AdamOptimizer {
   static override get className(): string {
@@ -58,7 +58,7 @@ export class LoRAAdam extends tf.AdamOptimizer {
     beta1: number,
     beta2: number,
     epsilon?: number,
-    /** Decay of the weights, apart from the gradients. */
+    /** Decay of the weights, separate from the gradients. */
     readonly weightDecay = 0,
   ) {
     super(learningRate, beta1, beta2, epsilon);
@@ -115,12 +115,12 @@ export class LoRAAdam extends tf.AdamOptimizer {
 }
 registerOwn(LoRAAdam);
 
-/** Biases, gains and magnitudes, one number a channel, keep their size: decay is for matrices. */
+/** Biases, gains and magnitudes, one value per channel, do not decay: decay is for matrices. */
 function decays({name, rank}: tf.Variable): boolean {
   return rank > 1 && !/(?:^|[/_])(?:bias|beta|gamma|magnitude)/.test(name);
 }
 
-/** `tf.MomentumOptimizer` with its step of a variable in few launches, or in one loop. */
+/** `tf.MomentumOptimizer` that updates a variable in few kernel launches, or in one loop. */
 export class LoRAMomentum extends tf.MomentumOptimizer {
   static override get className(): string {
     return 'tfjs-lora>LoRAMomentum';
@@ -149,7 +149,7 @@ export class LoRAMomentum extends tf.MomentumOptimizer {
 }
 registerOwn(LoRAMomentum);
 
-/** `tf.SGDOptimizer` with its step of a variable in few launches, or in one loop. */
+/** `tf.SGDOptimizer` that updates a variable in few kernel launches, or in one loop. */
 export class LoRASGD extends tf.SGDOptimizer {
   static override get className(): string {
     return 'tfjs-lora>LoRASGD';
@@ -177,12 +177,11 @@ export class LoRASGD extends tf.SGDOptimizer {
 registerOwn(LoRASGD);
 
 /**
- * Makes an Adam optimizer (arXiv 1412.6980), which computes what `tf.train.adam` computes, with the same slots and
- * saved state: for `model.compile` and for loops of one's own. On wasm it updates a variable in one launch instead of
- * fourteen, on webgpu all small ones together, on webgl in three, on cpu and for small variables on tensorflow in one
- * loop.
+ * Makes an Adam optimizer (arXiv 1412.6980) that computes what `tf.train.adam` computes, with the same slots and saved
+ * state, for `model.compile` and custom loops. It updates a variable in one launch on wasm instead of fourteen, in
+ * three on webgl, all small ones together on webgpu, and in one loop on cpu and, if small, on tensorflow.
  *
- * @param options the learning rate, and what else the method has.
+ * @param options the learning rate and other settings.
  * @returns an optimizer for `model.compile` and training loops.
  * @throws LoRAError `ERR_OPTION` if an option is no number in its range.
  * @example
@@ -197,9 +196,9 @@ export function adam(options: AdamOptions = {}): LoRAAdam {
  * Makes an Adam optimizer with decoupled weight decay (arXiv 1711.05101): before its step a weight `w` becomes
  * `(1 − learningRate · weightDecay) · w`. Biases, gains and magnitudes are left alone.
  *
- * Of an update `A·B` the factors decay, and with them the update: what the base knows is never decayed.
+ * In an update `A·B` the factors decay, and with them the update; the base never decays.
  *
- * @param options the learning rate, and what else the method has.
+ * @param options the learning rate and other settings.
  * @returns an optimizer for `model.compile` and training loops.
  * @throws LoRAError `ERR_OPTION` if an option is no number in its range.
  * @example
@@ -226,12 +225,11 @@ function makeAdam(
 }
 
 /**
- * Makes an optimizer for gradient descent, with or without momentum, which computes what `tf.train.sgd` and
- * `tf.train.momentum` compute, with the same slots
- * and saved state. It updates a variable in one launch on wasm, on webgpu all small ones together, and in one loop on
- * cpu and, if it is small, on tensorflow.
+ * Makes an optimizer for gradient descent, with or without momentum, that computes what `tf.train.sgd` and
+ * `tf.train.momentum` compute, with the same slots and saved state. It updates a variable in one launch on wasm, all
+ * small ones together on webgpu, and in one loop on cpu and, if small, on tensorflow.
  *
- * @param options the learning rate, and what else the method has.
+ * @param options the learning rate and other settings.
  * @returns an optimizer for `model.compile` and training loops.
  * @throws LoRAError `ERR_OPTION` if an option is no number in its range.
  * @example
@@ -262,7 +260,7 @@ function updatesOf<Rest extends readonly [readonly tf.Variable[], object]>(
   });
 }
 
-/** The slot of the variable number `i`, made of zeros if it is missing. */
+/** The slot of variable number `i`, created with zeros if it is missing. */
 export function slotOf(slots: Slot[], i: number, value: tf.Variable, name: string): tf.Variable {
   const slot = slots[i] ?? {
     originalName: `${value.name}/${name}`,
@@ -278,7 +276,7 @@ export function slotOf(slots: Slot[], i: number, value: tf.Variable, name: strin
   return slot.variable;
 }
 
-/** What to write instead of a learning rate alone. */
+/** The replacement for a bare learning rate. */
 function exampleOf(name: string, options: unknown): string {
   return `${name}({learningRate: ${typeof options === 'number' ? options : 1e-3}})`;
 }

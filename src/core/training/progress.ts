@@ -3,31 +3,31 @@ import {checkNumber, checkOptions, LoRAError, show} from '../../platform/errors'
 import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
 import {learningRateOf} from './learningRate';
 
-/** How far a fit is. */
+/** The progress of a fit. */
 export interface TrainingProgress {
-  /** Of the epoch that is going on, counted from 1. */
+  /** The current epoch, counted from 1. */
   epoch: number;
-  /** Of all epochs. */
+  /** The number of epochs. */
   epochs: number;
-  /** Steps that are done, of all epochs. */
+  /** Completed steps in all epochs. */
   step: number;
-  /** Steps of all epochs; unknown for a dataset that does not say how large it is, until its first epoch is over. */
+  /** Steps in all epochs; unknown for a dataset without a size, until its first epoch is over. */
   steps: number | undefined;
-  /** What tfjs logs of the last step, and at the end of an epoch of the epoch: `loss`, metrics, `val_loss`, … */
+  /** The logs of the last step, or of the epoch at its end: `loss`, metrics, `val_loss`, … */
   logs: Readonly<Record<string, number>>;
-  /** Of the last step; `undefined` for an optimizer that has none. */
+  /** The rate of the last step; `undefined` for an optimizer without one. */
   learningRate: number | undefined;
   seconds: number;
   secondsLeft: number | undefined;
-  /** Where the fit is: in an epoch, at the end of one, or over. */
+  /** Whether the fit is in an epoch, at the end of one, or over. */
   at: 'step' | 'epoch' | 'end';
 }
 
 /** Options of `progress`. */
 export interface ProgressOptions {
-  /** What stands before the bar. Default: nothing. */
+  /** Text before the bar. Default: none. */
   label?: string;
-  /** Called in the place of drawing a bar: in a page, or to send it there from a worker. */
+  /** Called instead of drawing a bar: in a page, or to report from a worker. */
   onProgress?: (progress: TrainingProgress) => void;
   /** The fewest milliseconds between two reports of steps. The loss is only read for a report. Default: 100. */
   everyMs?: number;
@@ -120,7 +120,7 @@ export class ProgressReport extends TrainingCallback {
     const {epoch, step} = this;
     const progress = {epoch: epoch + 1, epochs, step, steps, logs, learningRate, seconds, secondsLeft, at};
     this.onProgress?.(progress);
-    // Into a file goes the outcome alone.
+    // A file only gets the outcome.
     if (this.terminal?.isTTY === true || isOver) {
       this.draw(progress);
     }
@@ -143,7 +143,7 @@ export class ProgressReport extends TrainingCallback {
   }
 }
 
-/** A line that says how far a fit is. */
+/** A line that shows the progress of a fit. */
 function progressLine(
   label: string,
   {epoch, epochs, step, steps, logs, learningRate, ...times}: TrainingProgress,
@@ -175,7 +175,7 @@ function duration(seconds: number): string {
   return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${rest} min`;
 }
 
-/** Standard output where there is Node. Nothing of Node is imported: a page loads this too. */
+/** Standard output in Node. Nothing of Node is imported: pages load this too. */
 function terminalOfNode(): Terminal | undefined {
   const {process} = globalThis as {process?: {stdout?: Partial<Terminal>}};
   return typeof process?.stdout?.write === 'function' ? (process.stdout as Terminal) : undefined;
@@ -188,7 +188,7 @@ function terminalOfNode(): Terminal | undefined {
  *     callbacks: [progress({label: 'LoRA'})]
  *     callbacks: [progress({onProgress: ({step, steps}) => (bar.value = step / steps)})]
  *
- * With tfjs-node, which draws a bar too, also pass `verbose: 0` to `fit`.
+ * With tfjs-node, which also draws a bar, pass `verbose: 0` to `fit`.
  *
  * @param options a label, or a function to call instead of printing.
  * @returns a callback for `fit` and `fitDataset`.

@@ -2,13 +2,13 @@ import type * as tf from '@tensorflow/tfjs';
 import {isWrapper} from '../layers/wrapperLayer';
 import {sitesOf} from '../rewire/walk';
 
-/** From where the random numbers of a layer follow. */
+/** The source of a layer's random numbers. */
 export interface RandomState {
   seed: number;
   step: number;
 }
 
-/** The random numbers of a model's layers, by path: the dropout of their updates. What is in them can be set. */
+/** The random states of a model's layers, by path: the dropout of their updates. They can be set. */
 export function randomStatesOf(model: tf.LayersModel): Map<string, RandomState> {
   const states = new Map<string, RandomState>();
   for (const {path, layer} of sitesOf(model)) {
@@ -25,7 +25,7 @@ export function copyRandomStates(model: tf.LayersModel): Record<string, RandomSt
   return Object.fromEntries([...randomStatesOf(model)].map(([path, {seed, step}]) => [path, {seed, step}]));
 }
 
-/** Lets the random numbers of a model go on from copies. */
+/** Lets the random numbers of a model continue from copies. */
 export function restoreRandomStates(model: tf.LayersModel, copies: Readonly<Record<string, RandomState>>): void {
   randomStatesOf(model).forEach((state, path) => {
     const copy = copies[path];

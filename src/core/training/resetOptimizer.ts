@@ -4,8 +4,8 @@ import {checkModel} from '../rewire/walk';
 import {forgetSteps} from '../../platform/tfjs/training';
 
 /**
- * Makes the optimizer of a compiled model forget what it has seen, as if it were new: momenta and other slots are
- * freed, and steps are counted from 0. Nothing is compiled.
+ * Resets the optimizer of a compiled model as if it were new: frees momenta and other slots, and counts steps from 0.
+ * Does not recompile.
  *
  * Adam, Adamax, Momentum, RMSProp, Adagrad and Adadelta keep slots for each variable that trains. After `setAdapter`
  * they are the former adapter's; after a reset the optimizer starts on the new one. `fit` resets an optimizer by itself

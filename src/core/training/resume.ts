@@ -25,24 +25,24 @@ import {changingVariables, writeValues} from './snapshot';
 export interface ResumeOptions {
   /** As in `checkpoint`. */
   keep?: number;
-  /** The batches that `fitDataset` is going to go through. They are put where the run was. */
+  /** The batches for `fitDataset`. They are set to the position of the run. */
   batches?: SeededBatches;
 }
 
-/** Where a run goes on. Spread it into the arguments of `fit` or `fitDataset`. */
+/** Where a run continues. Spread it into the arguments of `fit` or `fitDataset`. */
 export interface ResumedRun {
   /** 0 if there is no checkpoint. */
   initialEpoch: number;
-  /** How many steps the run has behind it. */
+  /** How many steps the run has taken. */
   step: number;
-  /** What was wrong with checkpoints that were passed over for an earlier one. */
+  /** What was wrong with newer checkpoints that were skipped. */
   passedOver: string[];
 }
 
 /**
- * Lets a compiled model go on where the newest checkpoint of `checkpoint` left off, in the weights, in the optimizer,
- * and in the callbacks of the next fit. A damaged checkpoint, or one of another model, is passed over for the one
- * before it. Without a checkpoint, the run begins.
+ * Lets a compiled model continue from the newest checkpoint of `checkpoint`: its weights, the optimizer, and the
+ * callbacks of the next fit. Damaged checkpoints, or those of another model, are skipped in favor of the one before.
+ * Without a checkpoint, the run starts from the beginning.
  *
  *     const batches = seededBatches(xs, ys, {batchSize: 32, seed: 7});
  *     await model.fitDataset(batches, {
@@ -51,8 +51,7 @@ export interface ResumedRun {
  *       callbacks: [learningRateSchedule({warmup: 0.1}), checkpoint('file://out/run', {batches})],
  *     });
  *
- * A run that was killed and resumed ends with the numbers of one that was not, if its order is seeded or
- * `shuffle: false`.
+ * A resumed run ends with the same values as an uninterrupted one, if its order is seeded or `shuffle: false`.
  *
  * @param model made, adapted and compiled as in the run that is resumed.
  * @param place where `checkpoint` saves.
@@ -107,7 +106,7 @@ export async function resume(
   return {initialEpoch: 0, step: 0, passedOver: []};
 }
 
-/** The checkpoints at a place, the newest first, and what is wrong with the others. */
+/** The checkpoints at a place, the newest first, and the faults of the others. */
 async function findCheckpoints(place: CheckpointPlace, keep: number): Promise<{found: Checkpoint[]; faults: string[]}> {
   const found: Checkpoint[] = [];
   const faults: string[] = [];
@@ -115,7 +114,7 @@ async function findCheckpoints(place: CheckpointPlace, keep: number): Promise<{f
     try {
       found.push(await readCheckpoint(placeOf(place, slot, keep)));
     } catch (error) {
-      // By this library, or as Node says it.
+      // An error of this library, or Node's.
       if (!['ERR_NOT_FOUND', 'ENOENT'].includes(String((error as {code?: unknown}).code))) {
         faults.push(messageOf(error));
       }

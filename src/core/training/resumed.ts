@@ -1,49 +1,49 @@
 import type * as tf from '@tensorflow/tfjs';
 import {subjectOf} from '../model/fits';
 
-/** What a callback keeps in a checkpoint: values that JSON can hold, and tensors. */
+/** The state of a callback in a checkpoint: JSON values, and tensors. */
 export interface CallbackState {
   values: Record<string, unknown>;
   tensors: Record<string, tf.Tensor>;
 }
 
-/** Where a model stands that was resumed and has not been trained since. */
+/** The position of a model that was resumed and has not been trained since. */
 export interface Resumed {
-  /** The epoch in which it goes on, and how many of its batches are done. */
+  /** The epoch in which it continues, and how many of its batches are done. */
   epoch: number;
   batch: number;
-  /** How many steps the run has behind it. */
+  /** How many steps the run has taken. */
   step: number;
   /** How many steps the optimizer has counted. */
   iterations: number;
   /** The number of the checkpoint. */
   number: number;
-  /** What its callbacks kept, until they take it. */
+  /** The states of its callbacks, until they take them. */
   states: Map<string, CallbackState>;
 }
 
 const resumed = new WeakMap<tf.layers.Layer, Resumed>();
 
-/** Remembers where a model stands. */
+/** Remembers the position of a model. */
 export function setResumed(model: tf.LayersModel, state: Resumed): void {
   forgetResumed(model);
   resumed.set(subjectOf(model), state);
 }
 
-/** Forgets where a model stood, and frees what no callback took. */
+/** Forgets the position of a model, and frees what no callback took. */
 export function forgetResumed(model: tf.LayersModel): void {
   const former = resumed.get(subjectOf(model));
   former?.states.forEach(({tensors}) => Object.values(tensors).forEach(tensor => tensor.dispose()));
   resumed.delete(subjectOf(model));
 }
 
-/** What callbacks kept of a model that was resumed, until they take it. */
+/** The states of callbacks of a resumed model, until they take them. */
 export function statesFor(model: tf.LayersModel): ReadonlyMap<string, CallbackState> | undefined {
   return resumed.get(subjectOf(model))?.states;
 }
 
 /**
- * Where a model stands, if it was resumed for a fit that begins with this epoch and has taken no step since.
+ * The position of a model, if it was resumed for a fit that begins with this epoch and has taken no step since.
  *
  * @param epoch `undefined` for a fit without epochs.
  */

@@ -10,12 +10,12 @@ import {copyRandomStates} from './randomState';
 import type {CallbackState} from './resumed';
 import {changingVariables, trainedVariables} from './snapshot';
 
-// The kinds of tensors in a checkpoint, which their names begin with.
+// The kinds of tensors in a checkpoint, as prefixes of their names.
 const MODEL = 'model/';
 const OPTIMIZER = 'optimizer/';
 const CALLBACK = 'callback/';
 
-/** What a checkpoint of a model is to hold. Its tensors are those of the model, its optimizer and the callbacks. */
+/** The contents of a model's checkpoint. The tensors are those of the model, its optimizer and the callbacks. */
 export function captureRun(
   model: tf.LayersModel,
   where: Pick<CheckpointState, 'number' | 'epoch' | 'batch' | 'step' | 'seed'>,
@@ -42,7 +42,7 @@ export function captureRun(
   };
 }
 
-/** The tensors of a checkpoint by what they belong to. */
+/** The tensors of a checkpoint by their kind. */
 export function partsOf({state, tensors}: Checkpoint): {
   variables: Record<string, tf.Tensor>;
   slots: Record<string, tf.Tensor>;
@@ -55,7 +55,7 @@ export function partsOf({state, tensors}: Checkpoint): {
   return {variables: below(MODEL, tensors), slots: below(OPTIMIZER, tensors), callbacks};
 }
 
-/** What a checkpoint of a model holds of what trains that is not finite, as a sentence. */
+/** What trains in a model's checkpoint and is not finite, as a sentence. */
 export async function partsNotFinite(model: tf.LayersModel, checkpoint: Checkpoint): Promise<string | undefined> {
   const variables = trainedVariables(model);
   const {variables: values, slots, callbacks} = partsOf(checkpoint);
@@ -102,7 +102,7 @@ export function checkWeights(
 }
 
 /**
- * Checks that what callbacks kept of a model's variables are values for them.
+ * Checks that callbacks' states of a model's variables fit them.
  *
  * @throws LoRAError with a line for each misfit.
  */
@@ -129,7 +129,7 @@ function misfits(name: string, found: tf.Tensor, expected: tf.Tensor): string[] 
       ];
 }
 
-/** What the adapter of a model is, as text; of a plain model the empty one. */
+/** The config of a model's adapter as text; that of an empty adapter for a plain model. */
 function configOf(model: tf.LayersModel): string {
   return sitesOf(model).some(({layer}) => isWrapper(layer)) ? JSON.stringify(adapterConfig(model)) : '';
 }
@@ -138,7 +138,7 @@ function prefixed(prefix: string, entries: readonly (readonly [string, tf.Tensor
   return Object.fromEntries(entries.map(([name, tensor]) => [prefix + name, tensor]));
 }
 
-/** The tensors whose names begin so, by the rest of their names. */
+/** The tensors with a prefix, by the rest of their names. */
 function below(prefix: string, tensors: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> {
   const entries = Object.entries(tensors).filter(([name]) => name.startsWith(prefix));
   return Object.fromEntries(entries.map(([name, tensor]) => [name.slice(prefix.length), tensor]));

@@ -13,13 +13,13 @@ export interface SeededBatchesOptions {
 /** Tensors of examples along the first axis: one, a list, or an object by names of a model's inputs or outputs. */
 export type Examples = tf.Tensor | tf.Tensor[] | Record<string, tf.Tensor>;
 
-/** What one batch holds. */
+/** The contents of a batch. */
 export interface Batch extends tf.TensorContainerObject {
   xs: tf.TensorContainer;
   ys: tf.TensorContainer;
 }
 
-// Bundlers take reading `tf.data.Dataset` for an effect, and would keep the class in pages that do not use it.
+// To bundlers, reading `tf.data.Dataset` is a side effect, which would keep the class in pages that do not use it.
 const Dataset = /* @__PURE__ */ (() => tf.data.Dataset<Batch>)();
 
 /** Batches in an order that a seed decides. Made by `seededBatches`. */
@@ -30,7 +30,7 @@ export class SeededBatches extends Dataset {
   private epoch = 0;
   private firstBatch = 0;
 
-  /** @param gather makes the batch of some of the examples, by their numbers. */
+  /** @param gather makes a batch of the examples with some indices. */
   constructor(
     private readonly examples: number,
     private readonly gather: (places: Int32Array) => Batch,
@@ -46,7 +46,7 @@ export class SeededBatches extends Dataset {
     this.size = Math.ceil(examples / batchSize);
   }
 
-  /** Lets the next pass be that of an epoch, counted from 0, from one of its batches on. `resume` does this. */
+  /** Starts the next pass at a batch of an epoch, both counted from 0. `resume` calls this. */
   startAt(epoch: number, batch = 0): void {
     checkCount('epoch', epoch, 0);
     checkCount('batch', batch, 0);
@@ -70,7 +70,7 @@ export class SeededBatches extends Dataset {
   }
 }
 
-/** Some examples of tensors, by their numbers. */
+/** Some examples of tensors, by index. */
 function gathered(xs: Examples, ys: Examples, places: Int32Array): Batch {
   return tf.tidy(() => {
     const indices = tf.tensor1d(places, 'int32');
@@ -123,14 +123,14 @@ export function orderOf(count: number, seed: number, epoch: number): Int32Array 
 }
 
 /**
- * Makes batches of tensors for `fitDataset`, in an order that is random and the same in each run: it follows from the
- * seed and the number of the epoch. tfjs itself shuffles by `Math.random`, which cannot be seeded.
+ * Makes batches of tensors for `fitDataset`, in a random order that is the same in each run: it follows from the seed
+ * and the epoch. tfjs itself shuffles with `Math.random`, which cannot be seeded.
  *
  *     await model.fitDataset(seededBatches(xs, ys, {batchSize: 32, seed: 7}), {epochs: 10});
  *
- * Each pass is another epoch, so keep it for training. The last batch of an epoch has what is left.
+ * Each pass is another epoch, so use it only for training. The last batch of an epoch has the remainder.
  *
- * @param xs inputs; they stay the caller's, and are needed as long as there is training.
+ * @param xs inputs; they stay the caller's, and must exist as long as training runs.
  * @param ys targets, as many as inputs.
  * @param options the size of a batch, and the seed of the order.
  * @returns a dataset for `fitDataset`.

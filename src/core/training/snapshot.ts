@@ -5,9 +5,9 @@ import {allFinite, namesNotFinite} from '../../platform/tfjs/finite';
 import {namedWeights, replaceValue} from '../../platform/tfjs/weights';
 
 /**
- * What training may change of a model, by path and name: what belongs to its adapter, and all weights of layers that
- * are not of this library. Of a plain model that is everything: a stock BatchNormalization moves its statistics even
- * where it does not train.
+ * What training may change in a model, by path and name: what belongs to its adapter, and all weights of layers that
+ * are not of this library. In a plain model that is everything: a stock BatchNormalization updates its statistics even
+ * if it does not train.
  */
 export function changingVariables(model: tf.LayersModel): Map<string, tf.LayerVariable> {
   const variables = new Map<string, tf.LayerVariable>();
@@ -18,7 +18,7 @@ export function changingVariables(model: tf.LayersModel): Map<string, tf.LayerVa
   return variables;
 }
 
-/** The values of variables at some time. They share buffers with them: what does not change takes no memory. */
+/** The values of variables at some time. They share buffers with the variables: unchanged ones take no memory. */
 export class Snapshot {
   /** The values, by name. They belong to this snapshot. */
   readonly tensors: Readonly<Record<string, tf.Tensor>>;
@@ -28,7 +28,7 @@ export class Snapshot {
     this.tensors = Object.fromEntries(entries);
   }
 
-  /** Gives the variables these values again. */
+  /** Restores these values. */
   restore(): void {
     writeValues(this.variables, this.tensors);
   }
@@ -38,7 +38,7 @@ export class Snapshot {
   }
 }
 
-/** Gives variables the values of their names, where they have others. */
+/** Restores the values of variables that have changed. */
 export function writeValues(
   variables: ReadonlyMap<string, tf.LayerVariable>,
   values: Readonly<Record<string, tf.Tensor>>,
@@ -51,13 +51,13 @@ export function writeValues(
   });
 }
 
-/** Of what training may change, the variables that train. The others may hold infinities, as masks do. */
+/** The trainable variables among those that training may change. The others may hold infinities, as masks do. */
 export function trainedVariables(model: tf.LayersModel): Map<string, tf.LayerVariable> {
   const trained = new Set(model.trainableWeights);
   return new Map([...changingVariables(model)].filter(([, variable]) => trained.has(variable)));
 }
 
-/** Whether variables hold finite numbers alone now. */
+/** Whether all values of variables are finite now. */
 export function areFinite(variables: ReadonlyMap<string, tf.LayerVariable>): Promise<boolean> {
   return allFinite([...variables.values()].map(variable => variable.read()));
 }

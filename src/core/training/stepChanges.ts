@@ -1,25 +1,25 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** What `applyGradients` takes: by name, or as a list. */
+/** The arguments of `applyGradients`: by name, or as a list. */
 export type Gradients = Parameters<tf.Optimizer['applyGradients']>[0];
 
 /** The name of a variable, and its gradient if it has one. */
 export type NamedGradient = readonly [name: string, gradient: tf.Tensor | null];
 
-/** How the optimizers around another one change its step. */
+/** How outer optimizers change the step of an inner one. */
 export interface StepChanges {
-  /** What every gradient is multiplied by. Default: 1. */
+  /** The factor of every gradient. Default: 1. */
   readonly gradientScale?: number;
-  /** What the learning rate of a variable is multiplied by. Default: 1. */
+  /** The factor of the learning rate of a variable. Default: 1. */
   readonly rateOf?: (name: string) => number;
 }
 
-/** An optimizer that can change its step by itself. */
+/** An optimizer that can change its own step. */
 export interface ChangeableOptimizer extends tf.Optimizer {
   applyChanged(gradients: Gradients, changes: StepChanges): void;
 }
 
-/** A step of any optimizer, changed. */
+/** A changed step of any optimizer. */
 export function takeStep(optimizer: tf.Optimizer, gradients: Gradients, changes: StepChanges): void {
   if ('applyChanged' in optimizer) {
     (optimizer as ChangeableOptimizer).applyChanged(gradients, changes);
@@ -29,10 +29,10 @@ export function takeStep(optimizer: tf.Optimizer, gradients: Gradients, changes:
 }
 
 /**
- * A changed step by an optimizer that knows one learning rate for all variables. A variable that is divided before the
- * step and multiplied after it moves by as much more; where the factor is a power of two, both are exact.
+ * A changed step of an optimizer with one learning rate for all variables. A variable that is divided before the step
+ * and multiplied after it moves further by that factor; for powers of two, both are exact.
  *
- * @param keptOf what decay leaves of a variable before the step, for its factor of the learning rate. Default: all.
+ * @param keptOf the share of a variable that decay keeps before the step, by its factor. Default: all.
  */
 export function changedFromOutside(
   gradients: Gradients,
@@ -58,14 +58,14 @@ function multiply(variable: tf.Variable, factor: number): void {
   }
 }
 
-/** Gradients as a list, in the order in which tfjs goes through them. */
+/** Gradients as a list, in the order of tfjs. */
 export function namedGradients(gradients: Gradients): NamedGradient[] {
   return Array.isArray(gradients)
     ? gradients.map(({name, tensor}) => [name, tensor as tf.Tensor | null | undefined] as const).map(orNull)
     : Object.entries(gradients).map(orNull);
 }
 
-/** The gradients that are there. */
+/** The gradients that exist. */
 export function presentGradients(gradients: Gradients): tf.Tensor[] {
   return namedGradients(gradients).flatMap(([, gradient]) => gradient ?? []);
 }
@@ -74,16 +74,16 @@ function orNull([name, gradient]: readonly [string, tf.Tensor | null | undefined
   return [name, gradient ?? null];
 }
 
-/** Other gradients for the same variables, in the same order. Variables without one stay so. */
+/** Other gradients for the same variables, in the same order. Variables without one stay without. */
 export function mapGradients(gradients: Gradients, f: (gradient: tf.Tensor, i: number) => tf.Tensor): Gradients {
   return namedGradients(gradients).map(([name, gradient], i) => ({
     name,
-    // tfjs passes over what is missing here, though its types do not say so.
+    // tfjs skips what is missing here, though its types do not say so.
     tensor: (gradient && f(gradient, i)) as tf.Tensor,
   }));
 }
 
-/** The variable that a gradient is of. */
+/** The variable of a gradient. */
 export function variableOf(name: string): tf.Variable {
   return tf.engine().registeredVariables[name] as tf.Variable;
 }

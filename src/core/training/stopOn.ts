@@ -17,9 +17,9 @@ export class StopOn extends TrainingCallback {
 }
 
 /**
- * Ends a fit when a signal is aborted, after the present step, as `model.stopTraining = true` does. The fit is not
- * rejected: its promise gives the history so far, and the model keeps what it has learned. `bestAdapter` restores the
- * best epoch as usual, and `checkpoint` saves, with the epoch counted as complete. An epoch that ends early is not
+ * Ends a fit after the current step when a signal is aborted, as `model.stopTraining = true` does. The fit does not
+ * reject: its promise resolves to the history so far, and the model keeps what it has learned. `bestAdapter` restores
+ * the best epoch as usual, and `checkpoint` saves, with the epoch counted as complete. An epoch that ends early is not
  * validated. If the signal is aborted before the fit begins, the fit takes one step.
  *
  * @param signal the signal of an `AbortController`.

@@ -3,7 +3,7 @@ import {listed, numericError, show} from '../../platform/errors';
 import {type Logs, resolveLogs, TrainingCallback} from './callback';
 import {areFinite, changingVariables, layersNotFinite, Snapshot, trainedVariables} from './snapshot';
 
-/** What helps against numbers that are not finite. */
+/** Remedies for values that are not finite. */
 export const ADVICE =
   'What helps: a lower learning rate, a schedule with warm-up, clipByGlobalNorm(optimizer, 1), and data without NaN.';
 
@@ -13,12 +13,12 @@ export class StopOnNaN extends TrainingCallback {
   private trained = new Map<string, tf.LayerVariable>();
   private epoch = 0;
   private step = 0;
-  /** The weights of the step that is going on. */
+  /** The weights before the current step. */
   private current: Snapshot | undefined;
-  /** The last weights of which it is known that they and their loss were finite. */
+  /** The last weights that are known to be finite, with a finite loss. */
   private good: Snapshot | undefined;
   private report: string | undefined;
-  /** What the model is after the report. */
+  /** The state of the model after the report. */
   private outcome = '';
 
   protected override begin(firstEpoch: number): void {
@@ -55,7 +55,7 @@ export class StopOnNaN extends TrainingCallback {
     this.model.stopTraining = true;
   }
 
-  /** Says what was not finite first, and puts back the last weights that were. */
+  /** Describes what was not finite first, and restores the last finite weights. */
   private async cause(loss: number): Promise<string> {
     const {variables, trained, current, good} = this;
     const now = new Snapshot(variables);
@@ -102,17 +102,17 @@ export class StopOnNaN extends TrainingCallback {
   }
 }
 
-/** Names of layers as a sentence has them. */
+/** Quoted names of layers for a sentence. */
 export function quoted(layers: readonly string[]): string {
   return listed(layers.map(show), 5);
 }
 
 /**
- * Ends the fit at the first step whose loss is not finite, or after which a weight that trains is not finite. The error
- * names the step, and the layers whose weights were not finite first. The model gets its last finite weights back, or
- * its best adapter if `bestAdapter` is among the callbacks.
+ * Ends the fit at the first step whose loss, or a trainable weight after it, is not finite. The error names the step,
+ * and the layers whose weights were not finite first. The model gets its last finite weights back, or its best adapter
+ * if `bestAdapter` is among the callbacks.
  *
- * Reads the loss and one sum of the weights after each step, for which a GPU has to wait.
+ * Reads the loss and a sum of the weights after each step, for which a GPU has to wait.
  *
  * @returns a callback for `fit` and `fitDataset`, which reject with a `LoRAError` of code `ERR_NUMERIC`.
  * @example
