@@ -1,9 +1,9 @@
 import type {MessageOf, Schema} from './protobuf';
 
-// The calls by which a node talks to a SuperLink of Flower: its Fleet API over HTTP. Flower does not document it and
-// changes it. This file, `flower.ts` and `records.ts` are all that know it.
+// The calls between a node and a Flower SuperLink: its Fleet API over HTTP. Flower does not document it and changes it.
+// Only this file, `flower.ts` and `records.ts` depend on it.
 
-/** The version of Flower whose calls these are. Others of the same two first numbers have the same. */
+/** The Flower version of these calls. Other patch versions are compatible. */
 export const FLOWER_VERSION = '1.42.0';
 
 const NODE = {nodeId: [1, 'uint64']} as const;
@@ -31,7 +31,7 @@ interface TreeSchema extends Schema {
 }
 const TREE: TreeSchema = {objectId: [1, 'string'], children: [2, () => TREE, 'several']};
 
-/** A call: its path, what is sent and what comes back. */
+/** A call: its path, its request and its reply. */
 export const CALLS = {
   register: ['register-node', {publicKey: [1, 'bytes']}, NODE],
   activate: ['activate-node', {publicKey: [1, 'bytes'], heartbeatInterval: [2, 'double']}, NODE],

@@ -7,10 +7,10 @@ import {decode, encode, type MessageOf, type Schema} from './protobuf';
 import {type Inflatable, inflatable, hashOf, objectsOf, type ObjectTree, treeOf} from './records';
 import {pause} from './waiting';
 
-/** Codes of errors of Flower that a node has an answer to. */
+/** Flower's error codes that a node handles. */
 const CODES = {keyInUse: 23, registrationOff: 2001, notActivated: 2004, runIsOver: 2007, noSuchRun: 2008};
 
-/** The answer of a server that understood a call and refuses it. */
+/** Thrown when a server understood a call and refuses it. */
 export class Refusal extends Error {
   constructor(
     readonly call: string,
@@ -26,25 +26,25 @@ export class Refusal extends Error {
     return this.code === CODES.runIsOver || this.code === CODES.noSuchRun;
   }
 
-  /** Whether it does not know who calls. */
+  /** Whether it does not know the node. */
   get isStranger(): boolean {
     return this.status === 401;
   }
 }
 
-/** A call that got no whole answer, or one that says that the server is not there for now. */
+/** Thrown when a call got no complete answer, or the server is temporarily unavailable. */
 export class Unreachable extends Error {}
 
-/** Milliseconds after which a server has noticed that a node is gone. */
+/** The time in milliseconds after which a server has noticed that a node is gone. */
 const ABSENCE = 4000;
 
-/** Replies of a server that are not objects of arrays have at most this many bytes. */
+/** The most bytes of replies other than objects of arrays. */
 const MOST_BYTES = 2 ** 20;
 
-/** Nobody reads more of a refusal. */
+/** The most characters of a refusal in error messages. */
 const MOST_OF_REFUSAL = 2 ** 16;
 
-/** The node of a SuperLink, by its calls. */
+/** The node of a SuperLink, and its calls. */
 export class FlowerNode {
   bytesSent = 0;
   bytesReceived = 0;
@@ -61,7 +61,7 @@ export class FlowerNode {
     this.publicKey = publicKeyPEM(key).then(text => new TextEncoder().encode(text));
   }
 
-  /** Makes the node known, as the one that it was before if its key is, and says that it is there. */
+  /** Registers and activates the node: the same node as before if its key is known. */
   async arrive(signal: AbortSignal): Promise<void> {
     const publicKey = await this.publicKey;
     const activate = async () => {
@@ -71,12 +71,12 @@ export class FlowerNode {
     try {
       await this.call('register', {publicKey}, signal);
     } catch (error) {
-      // It is known: from before, or since someone registered its key, which is the only way where nodes authenticate.
+      // Registered earlier, or by its public key, as servers that authenticate nodes require.
       if (!(error instanceof Refusal && (error.code === CODES.keyInUse || error.code === CODES.registrationOff))) {
         throw error;
       }
-      // It may have been killed with a message in its hands. The server waits for the reply as long as the node counts
-      // as there, refuses to have it there twice, and looks every three seconds.
+      // The node may have been killed while it handled a message. Until its last heartbeat expires, the server waits
+      // for the reply and refuses to activate the node twice. It checks every three seconds.
       await this.whenGone(activate, signal);
       await this.leave(signal);
       await pause(ABSENCE, signal);
@@ -85,7 +85,7 @@ export class FlowerNode {
   }
 
   /**
-   * Calls until the server has missed the signs of life of the process that had this node's key.
+   * Retries until the server has missed the heartbeats of the earlier process with this node's key.
    *
    * @throws LoRAError if it does not know the key.
    */
@@ -101,8 +101,8 @@ export class FlowerNode {
         }
         if (!(await this.isKnown(signal))) {
           throw ioError(
-            'The SuperLink does not know the key of this node, and admits those alone that were registered. Write ' +
-              'publicKeyText(key) to a file, and give it to `flwr supernode register`.',
+            'The SuperLink does not know the key of this node, and admits only registered nodes. Write ' +
+              'publicKeyText(key) to a file, and pass that to `flwr supernode register`.',
             {cause: error},
           );
         }
@@ -112,8 +112,8 @@ export class FlowerNode {
   }
 
   /**
-   * Whether the server knows the key. It has one code for a stranger and for a node that it takes for there, but looks
-   * for the key first, and then at an interval that it refuses.
+   * Whether the server knows the key. It has one code for unknown and for active nodes, but checks the key before the
+   * interval, so this sends an invalid interval.
    */
   private async isKnown(signal: AbortSignal): Promise<boolean> {
     const request = {publicKey: await this.publicKey, heartbeatInterval: 0};
@@ -123,12 +123,12 @@ export class FlowerNode {
     );
   }
 
-  /** Says that the node is gone. Its key stays known, and so does what it pushed. */
+  /** Deactivates the node. The server keeps its key and the replies that it pushed. */
   async leave(signal: AbortSignal): Promise<void> {
     await this.call('deactivate', {nodeId: this.nodeId}, signal);
   }
 
-  /** Says that the node will not come back. What it pushed and nobody took is lost. */
+  /** Unregisters the node. The server drops its replies that nobody has pulled. */
   async forget(signal: AbortSignal): Promise<void> {
     await this.call('unregister', {nodeId: this.nodeId}, signal);
   }
@@ -140,7 +140,7 @@ export class FlowerNode {
     }
   }
 
-  /** Whether a run goes on. */
+  /** Whether a run is in progress. */
   async isRunning(runId: bigint, signal: AbortSignal): Promise<boolean> {
     try {
       await this.call('getRun', {...this.self, runId}, signal);
@@ -153,7 +153,7 @@ export class FlowerNode {
     }
   }
 
-  /** The next message, and which objects it consists of; nothing if there is none. */
+  /** Pulls the next message and the names of its objects, if there is one. */
   async pull(signal: AbortSignal): Promise<{metadata: Metadata; tree: ObjectTree} | undefined> {
     const {messages, trees} = await this.call('pull', this.self, signal);
     const [message] = messages;
@@ -162,10 +162,10 @@ export class FlowerNode {
   }
 
   /**
-   * The objects of a message, by their names. They are compared with their names, which are their SHA-256.
+   * Pulls the objects of a message, by their names. Their names are their SHA-256, which is checked.
    *
-   * @throws LoRAError if one is missing or another one than its name says, or all together are larger than a message of
-   *     this model can be.
+   * @throws LoRAError if one is missing or does not match its name, or if they exceed the size of any message of
+   *     this model.
    */
   async pullObjects({runId = 0n}: Metadata, tree: ObjectTree, signal: AbortSignal): Promise<Map<string, Uint8Array>> {
     const objects = new Map<string, Uint8Array>();
@@ -176,12 +176,12 @@ export class FlowerNode {
         bytes += content.length;
         if (bytes > this.mostObjectBytes) {
           throw tooLargeError(
-            `The message of the server has more than ${this.mostObjectBytes.toLocaleString('en')} bytes, which is more ` +
-              'than the tensors of this adapter need.',
+            `The message of the server has more than ${this.mostObjectBytes.toLocaleString('en')} bytes, more than ` +
+              'the tensors of this adapter need.',
           );
         }
         if ((await hashOf(content)) !== objectId) {
-          throw damagedError('An object of the server is not what its name says: it was changed on its way.');
+          throw damagedError('The server sent an object that does not match its hash. It was changed in transit.');
         }
         objects.set(objectId, content);
       }
@@ -199,16 +199,16 @@ export class FlowerNode {
       if (available) {
         return content;
       }
-      await pause(100, signal); // it is still on its way to the server
+      await pause(100, signal); // the server is still receiving it
     }
   }
 
-  /** Says that a message has arrived whole. The server then forgets its objects. */
+  /** Confirms that a message has arrived. The server then drops its objects. */
   async confirm({runId = 0n}: Metadata, tree: ObjectTree, signal: AbortSignal): Promise<void> {
     await this.call('confirm', {...this.self, runId, messageObjectId: tree.objectId ?? ''}, signal);
   }
 
-  /** The reply to a message: what it says, or why it says nothing. */
+  /** Builds the reply to a message: its content, or why there is none. */
   async reply(to: Metadata, said: Inflatable | {code: bigint; reason: string}): Promise<Reply> {
     const now = Date.now() / 1000;
     const error = 'code' in said ? said : undefined;
@@ -218,7 +218,7 @@ export class FlowerNode {
       dstNodeId: to.srcNodeId ?? 0n,
       replyToMessageId: to.messageId ?? '',
       groupId: to.groupId ?? '',
-      ttl: Math.max(1, (to.createdAt ?? now) + (to.ttl ?? 3600) - now), // not beyond that of the message
+      ttl: Math.max(1, (to.createdAt ?? now) + (to.ttl ?? 3600) - now), // must not outlive the message
       messageType: to.messageType ?? '',
       createdAt: now,
       srcTaskId: to.dstTaskId ?? 0n,
@@ -228,7 +228,7 @@ export class FlowerNode {
     return {object: await inflatable('Message', 'code' in said ? [] : [said], body), metadata, error};
   }
 
-  /** Announces a reply, and says which of its objects the server does not have. */
+  /** Announces a reply. Returns which of its objects the server lacks. */
   async announce({object, metadata, error}: Reply, seconds: number, signal: AbortSignal): Promise<Announced> {
     const message = {metadata: {...metadata, messageId: object.id}, ...(error ? {error} : {content: {}})};
     const request = {...this.self, messages: [message], trees: [treeOf(object)], runtimes: [seconds]};
@@ -295,20 +295,20 @@ export class FlowerNode {
   }
 }
 
-/** A reply that is ready to be pushed, as often as it takes. */
+/** A reply that is ready to be pushed, also repeatedly. */
 export interface Reply {
   object: Inflatable;
   metadata: Metadata;
   error: {code: bigint; reason: string} | undefined;
 }
 
-/** What the server wants of a reply: objects by their names, those inside before those around them. */
+/** A reply as the server takes it: objects by their names, inner ones before those that contain them. */
 export interface Announced {
   sessionId: string;
   objects: [name: string, content: Uint8Array][];
 }
 
-/** Servers behind a proxy that are starting, or have too much to do. */
+/** Responses of proxies whose server is starting or overloaded. */
 const FOR_NOW = [408, 429, 500, 502, 503, 504];
 
 async function refusalOf(call: string, response: Response, signal: AbortSignal): Promise<Error> {
@@ -320,9 +320,8 @@ async function refusalOf(call: string, response: Response, signal: AbortSignal):
   }
   if (status === 404 || status === 405) {
     return unsupportedError(
-      `${response.url}: there is no Fleet API of Flower over HTTP. This node speaks that of Flower ` +
-        `${FLOWER_VERSION.replace(/\.\d+$/, '')}; the server must be a SuperLink of that version, and a page needs a ` +
-        'proxy of its own origin before it.',
+      `${response.url}: this is not the Fleet API of Flower over HTTP. The server must be a SuperLink of version ` +
+        `${FLOWER_VERSION.replace(/\.\d+$/, '')}; a page needs a proxy on its own origin.`,
     );
   }
   return new Refusal(call, status, codeIn(text), text.slice(0, 500));
@@ -337,7 +336,7 @@ function codeIn(text: string): number | undefined {
   }
 }
 
-/** The names of the objects of a tree. */
+/** Returns the names of the objects of a tree. */
 function* idsOf({objectId = '', children}: ObjectTree): Generator<string> {
   for (const child of children) {
     yield* idsOf(child);

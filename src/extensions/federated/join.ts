@@ -4,26 +4,26 @@ import {checkNodeKey} from './nodeKey';
 import {type FederationSummary, type JoinFederationOptions, Participation} from './participation';
 import {SharedTensors} from './sharedTensors';
 
-/** A node that takes part. */
+/** A participating node. */
 export interface Federation {
-  /** Fulfilled when the run is over in which the node took part, or when it has left. */
+  /** Fulfilled when the node's run has ended, or the node has left. */
   finished: Promise<FederationSummary>;
   /**
-   * Leaves as soon as the reply that is being made has been taken. The promise is that of `finished`. It waits for a
-   * server that does not answer 3 s, and 30 s for each call of a reply; a reply that is lost rejects it.
+   * Leaves as soon as the reply in progress has been sent. Returns `finished`. If the server does not answer, it waits
+   * 3 s, and 30 s for each call of a reply; `finished` rejects if a reply is lost.
    */
   leave(): Promise<FederationSummary>;
 }
 
 /**
- * Joins a run of a Flower server with an adapted model. In each round the server's adapter is set, `train` runs, and
- * the parameters that train are sent back, weighted by `examples`. The base and the examples never leave this process.
- * Tensors have the names of an adapter file. Those that do not train are not sent, such as the `lora_A` of `'lora-fa'`:
- * start all nodes from one adapter file.
+ * Joins a run of a Flower server with an adapted model. Each round sets the server's adapter, calls `train`, and sends
+ * the trainable parameters back, weighted by `examples`. The base and the examples never leave this process. Tensors
+ * are named as in adapter files. Frozen tensors, such as the `lora_A` of `'lora-fa'`, are not sent: start all nodes
+ * from one adapter file.
  *
- * Calls that get no answer are repeated, and a node that the server has forgotten registers again. If `train` or
- * `evaluate` throws, the server is told that this node has no result, the adapter is as it was before the round, and
- * `finished` is rejected.
+ * Unanswered calls are repeated, and a node that the server has forgotten registers again. If `train` or `evaluate`
+ * throws, the node reports the failure to the server, restores the adapter from before the round, and rejects
+ * `finished`.
  *
  * @param options the server, the model, what to do in a round, and callbacks.
  * @returns the running node: the promise `finished`, and `leave()`.

@@ -21,11 +21,11 @@ export async function createNodeKey(): Promise<NodeKey> {
 }
 
 /**
- * Returns the public half of a key as an OpenSSH file, as `ssh-keygen` writes it. `flwr supernode register` takes it on
- * a server that admits only registered nodes.
+ * Returns the public half of a key as an OpenSSH file, as `ssh-keygen` writes it. `flwr supernode register` registers
+ * it on a server that admits only registered nodes.
  *
  * @param key the key of a node.
- * @returns a promise of the text, as OpenSSH has public keys.
+ * @returns a promise of the text, in OpenSSH format.
  * @throws LoRAError `ERR_OPTION` if it is not such a key.
  * @example
  *     const text = await publicKeyText(await createNodeKey());
@@ -37,13 +37,13 @@ export async function publicKeyText(key: NodeKey): Promise<string> {
   const [type, curve] = ['ecdsa-sha2-nistp384', 'nistp384'];
   const text = new TextEncoder();
   const parts = [text.encode(type), text.encode(curve), point].flatMap(part => [
-    Uint8Array.of(0, 0, 0, part.length), // each behind its length
+    Uint8Array.of(0, 0, 0, part.length), // each is preceded by its length
     part,
   ]);
   return `${type} ${base64Of(concatenate(parts))}\n`;
 }
 
-/** The public half as PEM, which the calls to a server contain. */
+/** Returns the public half as PEM, which the calls to a server contain. */
 export async function publicKeyPEM({publicKey}: NodeKey): Promise<string> {
   const bytes = new Uint8Array(await crypto.subtle.exportKey('spki', publicKey));
   const lines = base64Of(bytes).match(/.{1,64}/g) ?? [];
@@ -54,12 +54,12 @@ export async function publicKeyPEM({publicKey}: NodeKey): Promise<string> {
 export function checkNodeKey(key: unknown): void {
   const {privateKey, publicKey} = (key ?? {}) as Partial<NodeKey>;
   if (!(privateKey instanceof CryptoKey && publicKey instanceof CryptoKey)) {
-    throw new LoRAError(`key must be what createNodeKey or keptNodeKey gives, got ${kindOf(key)}.`);
+    throw new LoRAError(`key must be a key of createNodeKey or keptNodeKey, got ${kindOf(key)}.`);
   }
 }
 
 /**
- * Returns a key as text, to be stored in a private file: the private half as a JSON Web Key, which has the public half.
+ * Returns a key as text, to be stored in a private file: a JSON Web Key of the private half, which has the public half.
  *
  * @param key a key of `createNodeKey` or `nodeKeyFromText`.
  * @returns a promise of the text: a JSON web key.
@@ -72,7 +72,7 @@ export function checkNodeKey(key: unknown): void {
 export async function nodeKeyToText(key: NodeKey): Promise<string> {
   checkNodeKey(key);
   if (!key.privateKey.extractable) {
-    throw unsupportedError('The private half of this key cannot be read out: that of keptNodeKey stays in its page.');
+    throw unsupportedError('The private half of this key cannot be exported: a key of keptNodeKey stays in its page.');
   }
   return JSON.stringify(await crypto.subtle.exportKey('jwk', key.privateKey));
 }
@@ -96,13 +96,13 @@ export async function nodeKeyFromText(text: string): Promise<NodeKey> {
     ]);
     return {privateKey, publicKey};
   } catch (error) {
-    throw damagedError('The text is no key of a node. nodeKeyToText(key) gives one.', {cause: error});
+    throw damagedError('The text is not the key of a node. Pass a text of nodeKeyToText(key).', {cause: error});
   }
 }
 
 /**
- * Returns the key of this name from the page's IndexedDB, or stores a new one there. A tab that returns with its key is
- * the same node for the server. The private half cannot be exported.
+ * Returns the key of this name from the page's IndexedDB, or stores a new one there. To the server, a tab that returns
+ * with its key is the same node. The private half cannot be exported.
  *
  * @param name the name under which the key is stored. Defaults to `'node'`.
  * @returns a promise of the key.
@@ -128,7 +128,7 @@ export async function keptNodeKey(name = 'node'): Promise<NodeKey> {
   );
   try {
     const store = database.transaction(STORE, 'readwrite').objectStore(STORE);
-    // One transaction: of two tabs that begin at once, both get the key of the first.
+    // One transaction, so that two tabs that start at once both get the first one's key.
     const kept = (await settled(store.get(name), 'read')) as NodeKey | undefined;
     if (kept === undefined) {
       await settled(store.put(fresh, name), 'written');
@@ -149,8 +149,8 @@ function settled<T>(request: IDBRequest<T>, done: string): Promise<T> {
 }
 
 /**
- * A signature over a text, by ECDSA with SHA-256, in the form of ASN.1: a sequence of two whole numbers. WebCrypto
- * gives both at their full length, one after the other.
+ * Signs a text by ECDSA with SHA-256. Returns ASN.1, a sequence of two integers; WebCrypto gives both at full length,
+ * one after the other.
  */
 export async function sign({privateKey}: NodeKey, text: string): Promise<Uint8Array> {
   const data = new TextEncoder().encode(text);
@@ -160,7 +160,7 @@ export async function sign({privateKey}: NodeKey, text: string): Promise<Uint8Ar
   return Uint8Array.of(0x30, parts.length, ...parts);
 }
 
-/** A positive number in ASN.1: no zeros in front, but one where the first bit would make it negative. */
+/** A positive integer in ASN.1: no leading zeros, except before a set first bit, which would make it negative. */
 function wholeNumber(bytes: Uint8Array): number[] {
   const first = bytes.findIndex(byte => byte !== 0);
   const digits = [...bytes.subarray(first < 0 ? bytes.length - 1 : first)];

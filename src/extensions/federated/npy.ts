@@ -10,11 +10,11 @@ export interface FloatArray {
 
 const MAGIC = [0x93, ...new TextEncoder().encode('NUMPY')];
 
-/** The bytes of an array in NumPy's format, version 1.0, little-endian, in C order. */
+/** Writes an array in NumPy's format, version 1.0, little-endian, in C order. */
 export function toNPY({shape, values}: FloatArray): Uint8Array {
   const tuple = `(${shape.join(', ')}${shape.length === 1 ? ',' : ''})`;
   const said = `{'descr': '<f4', 'fortran_order': False, 'shape': ${tuple}, }`;
-  // The numbers begin at a multiple of 64.
+  // The data begins at a multiple of 64.
   const length = Math.ceil((MAGIC.length + 4 + said.length + 1) / 64) * 64 - MAGIC.length - 4;
   const header = new TextEncoder().encode(`${said.padEnd(length - 1)}\n`);
   const bytes = new Uint8Array(MAGIC.length + 4 + length + 4 * values.length);
@@ -26,15 +26,15 @@ export function toNPY({shape, values}: FloatArray): Uint8Array {
 }
 
 /**
- * The array that bytes in NumPy's format hold, of 32-bit or 64-bit floats, in either order; the latter are rounded.
+ * Reads an array in NumPy's format, of 32-bit or 64-bit floats, in either order. 64-bit floats are rounded.
  *
- * @throws LoRAError if they hold something else, or not as many numbers as their shape says.
+ * @throws LoRAError for anything else, or if the number of values does not match the shape.
  */
 export function fromNPY(bytes: Uint8Array): FloatArray {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = bytes[MAGIC.length];
   if (bytes.length < 12 || MAGIC.some((byte, i) => bytes[i] !== byte) || !(version === 1 || version === 2)) {
-    throw damagedError('The bytes are no array in the format of NumPy.');
+    throw damagedError("The bytes are not an array in NumPy's format.");
   }
   const start = version === 1 ? 10 : 12;
   const length = version === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
@@ -44,7 +44,7 @@ export function fromNPY(bytes: Uint8Array): FloatArray {
   const [, order] = /'fortran_order': (True|False)/.exec(header) ?? [];
   if (sizes === undefined || order === undefined || !(type === '<f4' || type === '<f8')) {
     throw unsupportedError(
-      'Arrays have to hold little-endian floats of 32 or 64 bits, such as those of numpy.float32, got ' +
+      'Arrays must hold little-endian floats of 32 or 64 bits, such as numpy.float32, got ' +
         `${JSON.stringify(header.slice(0, 100).trim())}.`,
     );
   }
@@ -59,23 +59,23 @@ export function fromNPY(bytes: Uint8Array): FloatArray {
     throw damagedError(`An array of shape [${shape.join(', ')}] came with ${bytes.length - from} bytes.`);
   }
   const values = new Float32Array(count);
-  // In the order of Fortran the first index runs fastest, which is what a transposed array is written in.
-  const places = order === 'True' ? columnMajor(shape) : undefined;
+  // In Fortran order the first index varies fastest; NumPy writes transposed arrays this way.
+  const indices = order === 'True' ? columnMajor(shape) : undefined;
   for (let i = 0; i < count; i++) {
-    const at = from + width * (places?.[i] ?? i);
+    const at = from + width * (indices?.[i] ?? i);
     values[i] = width === 4 ? view.getFloat32(at, true) : view.getFloat64(at, true);
   }
   return {shape, values};
 }
 
-/** For each number in row-major order: where it stands in column-major order. */
+/** Returns the column-major index of each value in row-major order. */
 function columnMajor(shape: readonly number[]): number[] {
-  let places = [0];
+  let indices = [0];
   let stride = 1;
   for (const size of shape) {
     const step = stride;
-    places = places.flatMap(place => Array.from({length: size}, (_, i) => place + i * step));
+    indices = indices.flatMap(index => Array.from({length: size}, (_, i) => index + i * step));
     stride *= size;
   }
-  return places;
+  return indices;
 }

@@ -8,13 +8,13 @@ import {type ConfigValue, type Metrics, opened, readRecords, writeRecords} from 
 import type {SharedTensors} from './sharedTensors';
 import {Departure, Left, pause, whenAborted} from './waiting';
 
-/** What the server asks for in a round. */
+/** A round as the server requests it. */
 export interface FederatedRound {
-  /** The number of the round on the server, from 1. */
+  /** The server's number of the round, from 1. */
   round: number;
   /** The configuration that the strategy sends, such as `lr`. */
   config: Record<string, ConfigValue>;
-  /** Aborted when the node has to stop. Pass it to calls that take long. */
+  /** Aborted when the node has to stop. Pass it to long calls. */
   signal: AbortSignal;
 }
 
@@ -26,14 +26,14 @@ export interface RoundOutcome {
   metrics?: Metrics;
 }
 
-/** A finished round, as `onRound` gets it. */
+/** A finished round, as passed to `onRound`. */
 export interface RoundReport extends RoundOutcome {
   kind: 'train' | 'evaluate';
   round: number;
   /** Bytes in the bodies of all calls since the last report. */
   bytesSent: number;
   bytesReceived: number;
-  /** How long the training or evaluation took. */
+  /** The duration of the training or evaluation. */
   seconds: number;
 }
 
@@ -42,21 +42,21 @@ export type FederationState = 'connecting' | 'waiting' | 'training' | 'evaluatin
 
 /** Options of `joinFederation`. */
 export interface JoinFederationOptions {
-  /** The HTTP address of the SuperLink: `http://127.0.0.1:8000`, or in a page a path of its own origin: `/flower`. */
+  /** The HTTP address of the SuperLink: `http://127.0.0.1:8000`, or in a page a path of the same origin: `/flower`. */
   url: string;
   /** An adapted model. After the server's last message it has the common adapter. */
   model: tf.LayersModel;
-  /** Trains the model for a round. The common adapter is on it already. */
+  /** Trains the model for a round. The common adapter is already set. */
   train: (model: tf.LayersModel, round: FederatedRound) => RoundOutcome | Promise<RoundOutcome>;
-  /** Evaluates the common adapter on this node's data. Without it the node reports that it evaluates nothing. */
+  /** Evaluates the common adapter on this node's data. If missing, the node reports that it does not evaluate. */
   evaluate?: (model: tf.LayersModel, round: FederatedRound) => RoundOutcome | Promise<RoundOutcome>;
-  /** The key that the node signs with. With a stored key it returns as the same node. Defaults to a new one. */
+  /** The key that signs the node's calls. With a stored key it returns as the same node. Defaults to a new one. */
   key?: NodeKey;
-  /** Makes the node leave at once when it is aborted. `finished` is then rejected with code `ERR_ABORTED`. */
+  /** Makes the node leave at once when aborted. `finished` then rejects with code `ERR_ABORTED`. */
   signal?: AbortSignal;
   onRound?: (report: RoundReport) => void;
   onState?: (state: FederationState) => void;
-  /** Seconds between two heartbeats, 10 to 1800. The server waits for twice as long. Defaults to 30. */
+  /** Seconds between two heartbeats, 10 to 1800. The server waits twice as long. Defaults to 30. */
   heartbeatSeconds?: number;
 }
 
@@ -68,27 +68,27 @@ export interface FederationSummary {
   bytesReceived: number;
 }
 
-/** Milliseconds between two questions for a message: soon after the last one, then as Flower's own nodes do. */
+/** Milliseconds between two polls: short after a message, then as in Flower's own nodes. */
 const POLL = 1000;
 const LONGEST_POLL = 3000;
 
-/** After so many questions in vain the node asks whether the run goes on. */
+/** After this many polls without a message, the node checks whether the run is in progress. */
 const ASKS_EVERY = 3;
 
 /** The longest wait before a call is repeated. */
 const LONGEST_WAIT = 20_000;
 
-/** How long a node that leaves waits for a server that does not answer, in milliseconds; for each call of a reply. */
+/** How long a leaving node waits for an unresponsive server, in milliseconds; for each call of a reply. */
 const [PATIENCE, PATIENCE_FOR_REPLY] = [3000, 30_000];
 
-/** Codes of errors that a reply may have instead of a content, by Flower. */
+/** Flower's error codes for replies without content. */
 const FAILED = 2n;
 const NOT_UNDERSTOOD = 6n;
 
-/** What came of a round, and which it was. */
+/** A round and its result. */
 type KnownOutcome = Omit<RoundReport, 'bytesSent' | 'bytesReceived' | 'seconds'>;
 
-/** A node in a run, from its arrival to its leave. */
+/** A node in a run, from joining to leaving. */
 export class Participation {
   private node!: FlowerNode;
   private readonly controller = new AbortController();
@@ -115,7 +115,7 @@ export class Participation {
         void this.keepAlive();
         await this.takePart();
       } finally {
-        this.controller.abort(); // ends the signs of life
+        this.controller.abort(); // ends the heartbeats
         await this.goodbye();
       }
     } catch (error) {
@@ -146,7 +146,7 @@ export class Participation {
 
   private async takePart(): Promise<void> {
     let isOver = false;
-    let idle = 0; // questions since the last message that found none
+    let idle = 0; // polls since the last message
     while (!isOver && !this.departure.isWanted) {
       this.state('waiting');
       const message = await this.persistently(signal => this.node.pull(signal));
@@ -154,7 +154,7 @@ export class Participation {
         idle = 0;
         this.runId = message.metadata.runId ?? 0n;
         await this.handle(message).catch((error: unknown) => {
-          // The run ended or was stopped while the node was at work, or the server no longer waits for its reply.
+          // The run ended during the work, or the server no longer waits for the reply.
           if (!(error instanceof Refusal)) {
             throw error;
           }
@@ -211,7 +211,7 @@ export class Participation {
     }
   }
 
-  /** What a message is answered with, and what came of the work that it asked for, if there was some. */
+  /** Handles a message. Returns the reply, and the result of the requested work, if any. */
   private async answer(
     metadata: Metadata,
     message: Uint8Array | undefined,
@@ -221,7 +221,7 @@ export class Participation {
     const [contentId = ''] = message === undefined ? [] : opened(message, 'Message').children;
     const {arraysName, arrays, config} = readRecords(contentId, objects);
     if (kind !== 'train' && kind !== 'evaluate') {
-      throw unsupportedError(`The server asks for "${kind.slice(0, 40)}". This node trains and evaluates.`);
+      throw unsupportedError(`The server requests "${kind.slice(0, 40)}". This node only trains and evaluates.`);
     }
     const {model, train, evaluate} = this.options;
     const before = this.tensors.snapshot();
@@ -231,7 +231,7 @@ export class Participation {
       }
       const work = kind === 'train' ? train : evaluate;
       if (work === undefined) {
-        const reason = 'This node evaluates nothing.';
+        const reason = 'This node does not evaluate.';
         return {reply: await this.node.reply(metadata, {code: NOT_UNDERSTOOD, reason})};
       }
       this.state(kind === 'train' ? 'training' : 'evaluating');
@@ -263,7 +263,7 @@ export class Participation {
     this.reported = {bytesSent, bytesReceived};
   }
 
-  /** Repeats a call until it has an answer. A node that the server does not know presents itself again. */
+  /** Repeats a call until it is answered. A node that the server does not know registers again. */
   private persistently<T>(call: (signal: AbortSignal) => Promise<T>, patience = PATIENCE): Promise<T> {
     return this.departure.within(patience, async signal => {
       let isPresented = false;
@@ -272,7 +272,7 @@ export class Participation {
           return await call(signal);
         } catch (error) {
           if (error instanceof Refusal && error.isStranger && !isPresented) {
-            isPresented = true; // a server that was started again, without a memory
+            isPresented = true; // the server restarted without its state
             await this.persistently(again => this.node.arrive(again), patience);
           } else if (error instanceof Unreachable) {
             isPresented = false;
@@ -286,7 +286,7 @@ export class Participation {
     });
   }
 
-  /** Signs of life, until the node leaves. What goes wrong with one shows itself in the next call. */
+  /** Sends heartbeats until the node leaves. Their errors recur in other calls. */
   private async keepAlive(): Promise<void> {
     while (!this.signal.aborted) {
       try {
@@ -298,22 +298,22 @@ export class Participation {
     }
   }
 
-  /** Says good-bye, and waits for it only a little. */
+  /** Leaves the server, with a short time limit. */
   private async goodbye(): Promise<void> {
     const signal = AbortSignal.timeout(3000);
     try {
       await this.node.leave(signal);
-      // A key that nobody has kept is of no use. One that is forgotten earlier takes its last reply with it.
+      // A key that is not kept is useless afterwards. Unregistering earlier would drop its last reply.
       if (this.options.key === undefined && !this.departure.isWanted && this.runId !== undefined) {
         await this.node.forget(signal);
       }
     } catch {
-      // The server will miss the signs of life.
+      // The server will notice the missing heartbeats.
     }
   }
 }
 
-/** @throws LoRAError if what `train` or `evaluate` returned is no outcome. */
+/** @throws LoRAError if `train` or `evaluate` did not return an outcome. */
 function checkedOutcome(outcome: unknown, kind: string): RoundOutcome {
   const {examples, metrics = {}} = (outcome ?? {}) as Partial<RoundOutcome>;
   const isMeasure = (value: unknown) => typeof value === 'number' && Number.isFinite(value);

@@ -1,10 +1,10 @@
 import protobuf from 'protobufjs/minimal.js';
 import {damagedError} from '../../platform/errors';
 
-// Messages as tables of their fields, written and read with protobufjs's writer and reader. Its own classes of messages
-// would be code that is generated, or made by `eval`, which a content security policy may forbid.
+// Messages as tables of their fields, with protobufjs's writer and reader. Its message classes would need generated
+// code, or `eval`, which a content security policy may forbid.
 
-/** What a field holds. A schema is a message inside the message. */
+/** The type of a field. A schema is a nested message. */
 type Holds = keyof Scalars | Schema | (() => Schema);
 
 interface Scalars {
@@ -17,7 +17,7 @@ interface Scalars {
   bytes: Uint8Array;
 }
 
-/** A field: its number in the message, what it holds, and whether there may be several. */
+/** A field: its number in the message, its type, and whether it is repeated. */
 export type Field = readonly [id: number, holds: Holds, several?: 'several'];
 
 /** The fields of a message, by name. */
@@ -27,7 +27,7 @@ export interface Schema {
 
 type One<H> = H extends keyof Scalars ? Scalars[H] : H extends () => infer S ? MessageOf<S> : MessageOf<H>;
 
-/** The message of a schema. What was not set is not there; a list may be empty. */
+/** The message of a schema. Unset fields are missing; a list may be empty. */
 export type MessageOf<S> = {
   -readonly [K in keyof S as S[K] extends readonly [number, unknown, 'several'] ? K : never]: S[K] extends readonly [
     number,
@@ -45,22 +45,22 @@ export type MessageOf<S> = {
     : never;
 };
 
-/** A schema is nested at most this deep in what is read: a message of a stranger may hold itself for ever. */
+/** The maximum nesting of messages that are read: an untrusted message may nest endlessly. */
 const DEEPEST = 20;
 
-/** The bytes of a message. */
+/** Encodes a message. */
 export function encode<const S extends Schema>(schema: S, message: MessageOf<S>): Uint8Array {
   const writer = protobuf.Writer.create();
   write(writer, schema, message);
   return writer.finish();
 }
 
-/** The message that bytes hold. @throws LoRAError if they are none. */
+/** Decodes a message. @throws LoRAError if the bytes are not one. */
 export function decode<const S extends Schema>(schema: S, bytes: Uint8Array): MessageOf<S> {
   try {
     return read(protobuf.Reader.create(bytes), bytes.length, schema, 0) as MessageOf<S>;
   } catch (error) {
-    throw damagedError('The bytes are no message of protobuf.', {cause: error});
+    throw damagedError('The bytes are not a protobuf message.', {cause: error});
   }
 }
 
@@ -82,7 +82,7 @@ function write(writer: protobuf.Writer, schema: Schema, message: Record<string, 
 
 function read(reader: protobuf.Reader, end: number, schema: Schema, depth: number): Record<string, unknown> {
   if (depth > DEEPEST) {
-    throw damagedError('Messages are nested too deep.');
+    throw damagedError('Messages are nested too deeply.');
   }
   const message: Record<string, unknown> = {};
   const byId = new Map<number, [name: string, holds: Holds, several: boolean]>();
@@ -112,7 +112,7 @@ function read(reader: protobuf.Reader, end: number, schema: Schema, depth: numbe
       const length = reader.uint32();
       add(read(reader, reader.pos + length, typeof holds === 'function' ? holds() : holds, depth + 1));
     } else if (wireType === 2 && WIRE_TYPES[holds] !== 2) {
-      // A list of numbers is packed into one field.
+      // Lists of numbers are packed into one field.
       const stop = reader.uint32() + reader.pos;
       while (reader.pos < stop) {
         add(READ[holds](reader));
@@ -122,7 +122,7 @@ function read(reader: protobuf.Reader, end: number, schema: Schema, depth: numbe
     }
   }
   if (reader.pos > end) {
-    throw damagedError('A message ends inside of a field.');
+    throw damagedError('A message ends inside a field.');
   }
   return message;
 }
@@ -160,7 +160,7 @@ const READ: {readonly [K in keyof Scalars]: (reader: protobuf.Reader) => Scalars
   bytes: reader => reader.bytes(),
 };
 
-// protobufjs gives 64 bits as an object of a package, or as a number that lost some.
+// protobufjs reads 64 bits as an object of another package, or as a rounded number.
 
 function writeVarint(writer: protobuf.Writer, value: bigint): void {
   const [low, high] = [Number(value & 0xffffffffn), Number(value >> 32n)];

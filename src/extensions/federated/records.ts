@@ -3,40 +3,39 @@ import {concatenate} from '../../platform/formats/byteReader';
 import {decode, encode} from './protobuf';
 import {type FloatArray, fromNPY, toNPY} from './npy';
 
-// What a message of Flower holds is a tree of objects: a type, the names of the objects inside, and a body. An object
-// is named by the SHA-256 of its bytes, so that none travels twice, and what arrives can be checked.
+// The content of a Flower message is a tree of objects: a type, the names of the inner objects, and a body. An object
+// is named by its SHA-256, so that none is sent twice and each can be checked.
 
 /** A value of a server's config. */
 export type ConfigValue = boolean | number | string | Uint8Array | (boolean | number | string | Uint8Array)[];
 
-/** Measures by name. */
 export type Metrics = Record<string, number | readonly number[]>;
 
-/** What a message says. */
+/** The content of a message. */
 export interface Records {
-  /** Name of the record that the arrays stood in: the reply uses it too. */
+  /** The name of the record of arrays, which the reply uses too. */
   arraysName: string;
   arrays: Record<string, FloatArray>;
   config: Record<string, ConfigValue>;
 }
 
-/** An object, as it travels. */
+/** An object as it is sent. */
 export interface Inflatable {
   id: string;
   bytes: Uint8Array;
   children: readonly Inflatable[];
 }
 
-/** Which objects a message consists of. */
+/** The tree of a message's objects. */
 export interface ObjectTree {
   objectId?: string;
   children: ObjectTree[];
 }
 
-/** An array is cut into pieces of this many bytes. */
+/** Arrays are split into chunks of this many bytes. */
 const CHUNK = 5 * 2 ** 20;
 
-/** What a strategy says to nodes that are to clip their updates before it adds noise to the mean. */
+/** The config key of strategies that expect nodes to clip their updates and add noise to the mean. */
 const CLIPPING = 'clipping_norm';
 
 const DOUBLES = {vals: [1, 'double', 'several']} as const;
@@ -75,31 +74,31 @@ const CONFIG_RECORD = {
   items: [1, {key: [1, 'string'], value: [2, CONFIG_VALUE]}, 'several'],
 } as const;
 
-/** An object of the given type, around others. */
+/** Makes an object of a type that contains others. */
 export async function inflatable(type: string, children: readonly Inflatable[], body: Uint8Array): Promise<Inflatable> {
   const ids = [...new Set(children.map(({id}) => id))];
   const bytes = concatenate([utf8(`${type} ${ids.join(',')} ${body.length}\0`), body]);
   return {id: await hashOf(bytes), bytes, children: [...new Map(children.map(child => [child.id, child])).values()]};
 }
 
-/** The SHA-256 of bytes, which is the name of an object that has them. */
+/** Returns the SHA-256 of bytes, which names their object. */
 export async function hashOf(bytes: Uint8Array): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>));
   return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** The tree of an object and what is inside of it. */
+/** Returns the tree of an object and its inner objects. */
 export function treeOf({id, children}: Inflatable): ObjectTree {
   return {objectId: id, children: children.map(treeOf)};
 }
 
-/** The objects of a tree by their names, those inside before those around them. */
+/** The objects of a tree by their names, inner ones before those that contain them. */
 export function objectsOf(root: Inflatable, found = new Map<string, Uint8Array>()): Map<string, Uint8Array> {
   root.children.forEach(child => objectsOf(child, found));
   return found.set(root.id, root.bytes);
 }
 
-/** The content of a reply: arrays, if there are any, and metrics. */
+/** Builds the content of a reply: arrays, if there are any, and metrics. */
 export async function writeRecords(
   arraysName: string,
   arrays: Readonly<Record<string, FloatArray>> | undefined,
@@ -115,7 +114,7 @@ export async function writeRecords(
   return around('RecordDict', records);
 }
 
-/** An object whose body says by which names the objects inside of it go. */
+/** Makes an object whose body names the inner objects. */
 function around(type: string, children: Readonly<Record<string, Inflatable>>): Promise<Inflatable> {
   const ids = Object.fromEntries(Object.entries(children).map(([name, {id}]) => [name, id]));
   return inflatable(type, Object.values(children), utf8(JSON.stringify(ids)));
@@ -132,12 +131,12 @@ async function writeArray(array: FloatArray): Promise<Inflatable> {
     dtype: 'float32',
     shape: array.shape,
     stype: 'numpy.ndarray',
-    arraychunk_ids: chunks.map(({id}) => ids.indexOf(id)), // chunks that are equal travel once
+    arraychunk_ids: chunks.map(({id}) => ids.indexOf(id)), // equal chunks are sent once
   };
   return inflatable('Array', chunks, utf8(JSON.stringify(said)));
 }
 
-/** A whole number that Python shall read as one, or a number with a fraction. */
+/** Encodes an integer, which Python reads as `int`, or a float. */
 function metricValue(value: number | readonly number[]) {
   if (typeof value === 'number') {
     return Number.isSafeInteger(value) ? {sint64: BigInt(value)} : {double: value};
@@ -146,12 +145,12 @@ function metricValue(value: number | readonly number[]) {
 }
 
 /**
- * What the content of a message says.
+ * Reads the content of a message.
  *
  * @param id name of the content.
  * @param objects bytes of all objects of the message, by their names.
- * @throws LoRAError if objects are missing or of another type, or if the message is of a kind that only Flower's own
- *     client understands.
+ * @throws LoRAError if objects are missing or of another type, or if only Flower's own client supports this kind of
+ *     message.
  */
 export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>): Records {
   const bytesOf = (name: string): Uint8Array => {
@@ -166,7 +165,9 @@ export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>
   for (const [name, recordId] of Object.entries(idsIn(opened(bytesOf(id), 'RecordDict').body))) {
     const record = opened(bytesOf(recordId));
     if (/secagg/i.test(name)) {
-      throw unsupportedError("The run asks for secure aggregation (SecAgg), which only Flower's client in Python has.");
+      throw unsupportedError(
+        "The run requires secure aggregation (SecAgg), which only Flower's Python client supports.",
+      );
     } else if (record.type === 'ArrayRecord' && arraysName === undefined) {
       arraysName = name;
       for (const [arrayName, arrayId] of Object.entries(idsIn(record.body))) {
@@ -176,20 +177,20 @@ export function readRecords(id: string, objects: ReadonlyMap<string, Uint8Array>
       for (const {key = '', value} of decode(CONFIG_RECORD, record.body).items) {
         if (key === CLIPPING) {
           throw unsupportedError(
-            `The strategy counts on nodes that clip their updates (${CLIPPING}), which only Flower's client in Python ` +
-              'does. DifferentialPrivacyServerSideFixedClipping clips on the server.',
+            `The strategy expects nodes to clip their updates (${CLIPPING}), which only Flower's Python client ` +
+              'does. Use DifferentialPrivacyServerSideFixedClipping, which clips on the server.',
           );
         }
         config.push([key, configValue(value ?? {})]);
       }
     } else {
       throw unsupportedError(
-        `The message has a record "${name}" of type ${record.type}. Strategies that send one record of arrays, and ` +
-          'configs, are what this node takes part in.',
+        `The message has a record "${name}" of type ${record.type}. This node supports strategies that send one ` +
+          'record of arrays, and configs.',
       );
     }
   }
-  // Names are those of a stranger: set one by one, `__proto__` would be passed over.
+  // Names are untrusted: assigning `__proto__` would lose it.
   return {arraysName: arraysName ?? '', arrays: Object.fromEntries(arrays), config: Object.fromEntries(config)};
 }
 
@@ -199,13 +200,13 @@ interface Opened {
   body: Uint8Array;
 }
 
-/** The parts of an object. */
+/** Splits an object into its parts. */
 export function opened(bytes: Uint8Array, expected?: string): Opened {
   const end = bytes.indexOf(0);
   const [type = '', ids = '', length] = new TextDecoder().decode(bytes.subarray(0, Math.max(end, 0))).split(' ');
   const body = bytes.subarray(end + 1);
   if (end < 0 || Number(length) !== body.length || (expected !== undefined && type !== expected)) {
-    throw damagedError(`The server sent an object that is no ${expected ?? 'object of Flower'}, or not whole.`);
+    throw damagedError(`The server sent an object that is not a valid ${expected ?? 'object of Flower'}.`);
   }
   return {type, children: ids === '' ? [] : ids.split(','), body};
 }
@@ -213,7 +214,7 @@ export function opened(bytes: Uint8Array, expected?: string): Opened {
 function readArray({children, body}: Opened, bytesOf: (id: string) => Uint8Array): FloatArray {
   const {stype, arraychunk_ids: indices} = parsed(body);
   if (stype !== 'numpy.ndarray' || !Array.isArray(indices)) {
-    throw unsupportedError('Arrays have to be numpy.ndarray: other ways of writing them are not read here.');
+    throw unsupportedError('Arrays must be numpy.ndarray; other formats are not supported.');
   }
   const chunks = indices.map(index => opened(bytesOf(children[Number(index)] ?? ''), 'ArrayChunk').body);
   return fromNPY(concatenate(chunks));
@@ -230,7 +231,7 @@ function configValue(value: Wire): ConfigValue {
     : one(given ?? '');
 }
 
-/** The names of objects that a body gives. */
+/** Returns the names of objects in a body. */
 function idsIn(body: Uint8Array): Record<string, string> {
   const ids = parsed(body);
   if (!Object.values(ids).every(id => typeof id === 'string')) {
@@ -246,9 +247,9 @@ function parsed(body: Uint8Array): Record<string, unknown> {
       return value as Record<string, unknown>;
     }
   } catch {
-    // below
+    // thrown below
   }
-  throw damagedError('The server sent an object whose body is no JSON object.');
+  throw damagedError('The server sent an object whose body is not a JSON object.');
 }
 
 function utf8(text: string): Uint8Array {

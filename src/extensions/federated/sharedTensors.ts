@@ -7,13 +7,13 @@ import {getAdapter, setAdapter} from '../../core/model/currentAdapter';
 import type {FloatArray} from './npy';
 import {type ConfigValue, hashOf} from './records';
 
-/** The key of a server's config under which it may say which tensors all nodes must have that do not travel. */
+/** The config key with which a server may require the same frozen tensors of all nodes. */
 const FROZEN = 'frozen';
 
 /** The variables of an adapter, by their names. */
 type Variables = ReadonlyMap<string, tf.LayerVariable>;
 
-/** Those of a model's adapter that train, or those that do not, in the order of their names. */
+/** Returns an adapter's trainable variables, or its frozen ones, sorted by name. */
 function variablesOf(model: tf.LayersModel, which: 'trained' | 'frozen'): Variables {
   const all = [...adapterVariables(model)]; // which also checks the model
   const trained = new Set(model.trainableWeights);
@@ -21,11 +21,11 @@ function variablesOf(model: tf.LayersModel, which: 'trained' | 'frozen'): Variab
   return new Map(chosen.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** The tensors of an adapted model that travel: those of its adapter that train. */
+/** The shared tensors of an adapted model: the trainable ones of its adapter. */
 export class SharedTensors {
-  /** The most bytes that a message with all of them has: they may come as 64-bit floats, with what is around them. */
+  /** The most bytes of a message with all of them: they may come as 64-bit floats, plus overhead. */
   readonly mostBytes: number;
-  /** Names in the order in which they came. Strategies that clip updates compare them by their order. */
+  /** Names in the order of arrival. Strategies that clip updates compare tensors in this order. */
   private order: readonly string[] = [];
 
   /** @throws LoRAError if the model is not adapted, or nothing of its adapter trains. */
@@ -35,15 +35,15 @@ export class SharedTensors {
     );
     this.mostBytes = sizes.reduce((sum, bytes) => sum + bytes, 2 ** 16);
     if (variablesOf(model, 'trained').size === 0) {
-      throw misfitError('Nothing of the adapter trains, so that there is nothing to share.');
+      throw misfitError('The adapter has no trainable tensors to share.');
     }
   }
 
   /**
-   * Puts what arrived on the model.
+   * Sets the arrived tensors on the model.
    *
-   * @throws LoRAError if it does not fit, with a line for each misfit, or the other nodes began with other tensors.
-   *     Then nothing is changed.
+   * @throws LoRAError if they do not fit, with a line for each fault, or if the other nodes started from other
+   *     frozen tensors. Then nothing is changed.
    */
   async set(
     arrays: Readonly<Record<string, FloatArray>>,
@@ -62,8 +62,7 @@ export class SharedTensors {
     if (said !== undefined && said !== (await frozenFingerprint(this.model, arrays))) {
       const names = [...variablesOf(this.model, 'frozen').keys()];
       throw misfitError(
-        `What does not travel differs from that of the other nodes: ${listed(names, 4)}. Start all nodes from one ` +
-          'adapter file.',
+        `Frozen tensors differ from other nodes: ${listed(names, 4)}. Start all nodes from one adapter file.`,
       );
     }
     const current = getAdapter(this.model);
@@ -79,9 +78,9 @@ export class SharedTensors {
   }
 
   /**
-   * What trains, as it is now, in the order in which it came.
+   * Returns the current trainable values, in the order of arrival.
    *
-   * @throws LoRAError if a number is not finite: means with it would not be either.
+   * @throws LoRAError if a value is not finite, which would spoil the mean.
    */
   async get(): Promise<Record<string, FloatArray>> {
     const trained: Record<string, FloatArray> = {};
@@ -89,14 +88,14 @@ export class SharedTensors {
     for (const [name, variable] of variables.sort(([a], [b]) => this.order.indexOf(a) - this.order.indexOf(b))) {
       const values = await valuesOf(variable);
       if (!values.every(Number.isFinite)) {
-        throw numericError(`${name} is not finite after the training, and is not sent. Try a lower learning rate.`);
+        throw numericError(`${name} is not finite after training and was not sent. Try a lower learning rate.`);
       }
       trained[name] = {shape: variable.shape as number[], values};
     }
     return trained;
   }
 
-  /** The adapter as it is now, to be put back. */
+  /** Returns the current adapter, to be restored later. */
   snapshot(): {restore: () => void; dispose: () => void} {
     const adapter = getAdapter(this.model);
     return {restore: () => setAdapter(this.model, adapter), dispose: () => adapter.dispose()};
@@ -104,12 +103,12 @@ export class SharedTensors {
 }
 
 /**
- * Returns a fingerprint of the adapter's tensors that do not train, such as the `lora_A` of `'lora-fa'`: SHA-256 of
- * their 32-bit floats, little-endian, in the order of their names. A server that sends it as `frozen` in its config
- * keeps out nodes whose tensors differ.
+ * Returns a fingerprint of the adapter's frozen tensors, such as the `lora_A` of `'lora-fa'`: SHA-256 of their 32-bit
+ * floats, little-endian, sorted by name. If the server sends it as `frozen` in its config, nodes with other tensors are
+ * refused.
  *
  * @param model an adapted model.
- * @param arriving values that replace those of the model, by the names of the tensors.
+ * @param arriving values that replace those of the model, by tensor name.
  * @returns the hash in hexadecimal.
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted.
  * @example
@@ -132,13 +131,13 @@ async function valuesOf(variable: tf.LayerVariable): Promise<Float32Array> {
   return (await variable.read().data()) as Float32Array;
 }
 
-/** What is wrong with an array that arrived for a variable. */
+/** Returns the faults of an array that arrived for a variable. */
 function faultsOf(name: string, {shape, values}: FloatArray, variable: tf.LayerVariable | undefined): string[] {
   if (variable === undefined) {
     return [`The server sent "${name}", which this adapter does not have.`];
   }
   if (showShape(shape) !== showShape(variable.shape)) {
-    return [`"${name}" has the shape ${showShape(variable.shape)}, and the server sent ${showShape(shape)}.`];
+    return [`"${name}" has shape ${showShape(variable.shape)}, but the server sent ${showShape(shape)}.`];
   }
-  return values.every(Number.isFinite) ? [] : [`The server sent numbers for "${name}" that are not finite.`];
+  return values.every(Number.isFinite) ? [] : [`The server sent values for "${name}" that are not finite.`];
 }

@@ -13,7 +13,7 @@ export async function pause(milliseconds: number, signal: AbortSignal): Promise<
   signal.throwIfAborted();
 }
 
-/** Calls `f` once a signal is aborted, which it may be already. @returns what takes that back. */
+/** Calls `f` when a signal is aborted, or now if it already is. @returns a function that cancels this. */
 export function whenAborted(signal: AbortSignal, f: () => void): () => void {
   if (signal.aborted) {
     f();
@@ -22,10 +22,10 @@ export function whenAborted(signal: AbortSignal, f: () => void): () => void {
   return () => signal.removeEventListener('abort', f);
 }
 
-/** A node was asked to leave, and has waited long enough. */
+/** Thrown when a node that was asked to leave has waited long enough. */
 export class Left extends Error {}
 
-/** The end of a node: at once, by its signal, or when it was asked to leave and what it does has had its time. */
+/** Ends a node: at once by its signal, or, after it was asked to leave, when its work has had its time. */
 export class Departure {
   private readonly wish = new AbortController();
 
@@ -40,8 +40,8 @@ export class Departure {
   }
 
   /**
-   * What `f` gives, with a signal that is aborted with the node's, and so many milliseconds after the node was asked to
-   * leave.
+   * Returns the result of `f`, called with a signal. The signal is aborted with the node's, or this many milliseconds
+   * after the node was asked to leave.
    *
    * @throws Left in the latter case.
    */

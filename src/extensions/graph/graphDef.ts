@@ -1,6 +1,6 @@
-// A graph as the model.json of a tf.GraphModel holds it: TensorFlow's GraphDef, in JSON.
+// A graph as in the model.json of a tf.GraphModel: TensorFlow's GraphDef, in JSON.
 
-/** An attribute of a node. Integers are texts in some files; texts are in base64, or lists of bytes. */
+/** An attribute of a node. Some files have integers as texts; texts are in base64, or lists of bytes. */
 export interface GraphAttribute {
   s?: string | number[];
   i?: number | string;
@@ -21,15 +21,15 @@ interface GraphShape {
 export interface GraphNode {
   name: string;
   op: string;
-  /** `node`, `node:1` for its second output, `^node` for one that only has to run before. */
+  /** `node`, `node:1` for its second output, `^node` for a control input. */
   input?: string[];
   attr?: Record<string, GraphAttribute>;
 }
 
-/** The types that tensors have in TensorFlow.js. */
+/** The types of tensors in TensorFlow.js. */
 export type GraphType = 'float32' | 'int32' | 'bool' | 'string';
 
-/** TensorFlow's types by name and by number, as TensorFlow.js loads them. */
+/** TensorFlow's types by name and by enum value, as TensorFlow.js loads them. */
 const TYPES: Readonly<Record<string, GraphType>> = {
   DT_FLOAT: 'float32',
   1: 'float32',
@@ -57,12 +57,12 @@ export function textOf(node: GraphNode, key: string, fallback = ''): string {
   return value === undefined ? fallback : decoded(value);
 }
 
-/** A list of texts; empty where it is missing. */
+/** A list of texts; empty if it is missing. */
 export function textsOf(node: GraphNode, key: string): string[] {
   return (attributeOf(node, key)?.list?.s ?? []).map(decoded);
 }
 
-/** A flag; `false` where it is missing. */
+/** A flag; `false` if it is missing. */
 export function flagOf(node: GraphNode, key: string): boolean {
   return attributeOf(node, key)?.b ?? false;
 }
@@ -80,19 +80,19 @@ export function numbersOf(node: GraphNode, key: string, fallback: readonly numbe
   return (given ?? fallback).map(Number);
 }
 
-/** A type as TensorFlow.js has it; `undefined` where it is missing or unknown to TensorFlow.js. */
+/** A type in TensorFlow.js; `undefined` if it is missing or unknown to TensorFlow.js. */
 export function typeOf(node: GraphNode, key: string): GraphType | undefined {
   const type = attributeOf(node, key)?.type;
   return type === undefined || !Object.hasOwn(TYPES, type) ? undefined : TYPES[type];
 }
 
-/** Ops that tell true from false, whatever type their attributes name. */
+/** Ops with boolean results, whatever type their attributes name. */
 const TESTS =
   /^(?:Equal|NotEqual|Greater|GreaterEqual|Less|LessEqual|Logical(?:And|Or|Not)|Is(?:Nan|Inf|Finite)|All|Any)$/;
 /** Attributes that name the type of a result, the narrower before the wider. */
 const RESULT_TYPES = ['dtype', 'DstT', 'out_type', 'output_type', 'Tparams', 'T'];
 
-/** The type of what a node gives, as far as its op and its attributes say. */
+/** The type of a node's result, if its op and its attributes determine it. */
 export function resultTypeOf(node: GraphNode): GraphType {
   if (TESTS.test(node.op)) {
     return 'bool';
@@ -103,7 +103,7 @@ export function resultTypeOf(node: GraphNode): GraphType {
   return RESULT_TYPES.map(key => typeOf(node, key)).find(type => type !== undefined) ?? 'float32';
 }
 
-/** A shape, `null` for sizes that are not known; `undefined` where not even the rank is. */
+/** A shape, with `null` for unknown sizes; `undefined` if the rank is unknown. */
 export function shapeOf(node: GraphNode, key: string): (number | null)[] | undefined {
   const shape = attributeOf(node, key)?.shape;
   return shape === undefined || shape.unknownRank
@@ -111,29 +111,29 @@ export function shapeOf(node: GraphNode, key: string): (number | null)[] | undef
     : (shape.dim ?? []).map(({size}) => (Number(size ?? -1) < 0 ? null : Number(size)));
 }
 
-/** The data inputs of a node. Those that only order its execution are left out. */
+/** The data inputs of a node, without control inputs. */
 export function inputsOf({input = []}: GraphNode): string[] {
   return input.filter(name => !name.startsWith('^'));
 }
 
-/** Whether a node gives what is known of a tensor without its numbers. */
+/** Whether a node returns properties of a tensor that do not depend on its values. */
 export function asksForShape({op}: GraphNode): boolean {
   return op === 'Shape' || op === 'Size' || op === 'Rank';
 }
 
-/** The node and the output that an input names: `node:1` is `['node', 1]`. */
+/** The node and the output index of an input: `node:1` is `['node', 1]`. */
 export function nodeAndOutput(name: string): [node: string, output: number] {
   const at = name.lastIndexOf(':');
   return at < 0 || !/^\d+$/.test(name.slice(at + 1)) ? [name, 0] : [name.slice(0, at), Number(name.slice(at + 1))];
 }
 
-/** One spelling for each output of a node: `node` and `node:0` are both `node:0`. */
+/** The canonical name of an output: `node` and `node:0` are both `node:0`. */
 export function keyOf(name: string): string {
   const [node, output] = nodeAndOutput(name);
   return `${node}:${output}`;
 }
 
-/** A node's name without the calls around it, which the exporter adds: `StatefulPartitionedCall/dense/MatMul`. */
+/** A node's name without the calls that the exporter adds: `StatefulPartitionedCall/dense/MatMul`. */
 export function shortName(name: string): string {
   const kept = name.replace(/(?:^|\/)(?:Stateful)?PartitionedCall(?:_\d+)?(?=\/|$)/g, '');
   const isFirstGone = kept.startsWith('/') && !name.startsWith('/');

@@ -1,20 +1,20 @@
 import {flagOf, type GraphNode, numbersOf, textOf} from './graphDef';
 
-/** An input of a node, as far as its size matters. */
+/** An input of a node, as far as the size of the result depends on it. */
 export interface SizedInput {
   shape: readonly number[];
-  /** Its numbers, where they are known. */
+  /** Its values, if they are known. */
   values?: ArrayLike<number> | undefined;
 }
 
-/** How many numbers a node gives at most. */
+/** Returns the maximum size of a node's result. */
 type Bound = (inputs: readonly SizedInput[], node: GraphNode) => number;
 
 /**
- * How many numbers a node gives at most. It bounds what a file of a few bytes can make us compute.
+ * The maximum size of a node's result. It bounds what a small file can make us compute.
  *
- * `BOUNDS` has a row for each op whose result may be larger than its inputs. `undefined` where a size depends on
- * unknown numbers.
+ * `BOUNDS` has a row for each op whose result may be larger than its inputs. `undefined` if the size depends on
+ * unknown values.
  */
 export function largestOutput(node: GraphNode, inputs: readonly SizedInput[]): number | undefined {
   const bound = Object.hasOwn(BOUNDS, node.op) ? BOUNDS[node.op] : undefined;
@@ -91,7 +91,7 @@ function gathered([x, indices, axis]: readonly SizedInput[]): number {
   return (sizeOf(x) / Math.max(1, shape.at(at) ?? 1)) * sizeOf(indices);
 }
 
-/** A convolution whose padding is explicit can enlarge an image. */
+/** A convolution with explicit padding can enlarge an image. */
 function convolved([x, filter]: readonly SizedInput[], node: GraphNode): number {
   return pixels(x, node) * (filter?.shape.at(-1) ?? 1);
 }
@@ -115,9 +115,9 @@ function multiplied([a, b]: readonly SizedInput[], node: GraphNode): number {
 }
 
 /**
- * The largest of the products that an equation such as `ab,bc->ac` is computed by: from left to right, each with the
- * letters that the result or a later operand still needs. A letter is the size of an axis; `...` stands for any axes,
- * which are broadcast. Without an arrow the result has the letters that stand once.
+ * The largest product in computing an equation such as `ab,bc->ac`: from left to right, each with the letters that the
+ * result or a later operand still needs. Letters are sizes of axes; `...` stands for any axes, which are broadcast.
+ * Without an arrow the result has the letters that occur once.
  */
 function contracted(inputs: readonly SizedInput[], node: GraphNode): number {
   const [left = '', right] = textOf(node, 'equation').replace(/\s/g, '').split('->');
@@ -145,7 +145,7 @@ function contracted(inputs: readonly SizedInput[], node: GraphNode): number {
   return Math.max(...products);
 }
 
-/** The size of what elementwise ops give, by the rules of broadcasting. */
+/** The broadcast size of an elementwise result. */
 function broadcastSize(inputs: readonly SizedInput[]): number {
   const rank = Math.max(0, ...inputs.map(({shape}) => shape.length));
   return product(Array.from({length: rank}, (_, i) => Math.max(1, ...inputs.map(({shape}) => shape.at(-1 - i) ?? 1))));
@@ -155,12 +155,12 @@ function sizeOf(x: SizedInput | undefined): number {
   return product(x?.shape ?? []);
 }
 
-/** The first number of an input; NaN where it is not known. */
+/** The first value of an input; NaN if it is unknown. */
 function valueOf(x: SizedInput | undefined): number {
   return x?.values?.[0] ?? Number.NaN;
 }
 
-/** The numbers of an input; one that is NaN where they are not known. */
+/** The values of an input; a single NaN if they are unknown. */
 function valuesOf(x: SizedInput | undefined): number[] {
   return x?.values === undefined ? [Number.NaN] : Array.from(x.values);
 }

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** A change of the plane: `x' = a·x + b·y + c`, `y' = d·x + e·y + f`. */
+/** An affine transformation: `x' = a·x + b·y + c`, `y' = d·x + e·y + f`. */
 export type Affine = readonly [a: number, b: number, c: number, d: number, e: number, f: number];
 
-/** A rotation in radians, from the x-axis to the y-axis; a scale; a shift in pixels; whether left and right swap. */
+/** A rotation in radians, from the x-axis to the y-axis; a scale; a shift in pixels; whether to mirror horizontally. */
 export interface Change {
   rotation: number;
   scale: number;
@@ -11,7 +11,7 @@ export interface Change {
   isMirrored: boolean;
 }
 
-/** A change that keeps the center of an image in place, except for the shift. Mirroring comes first. */
+/** A transformation around the center of an image, plus the shift. Mirroring comes first. */
 export function aroundCenter([width, height]: readonly [number, number], change: Change): Affine {
   const {rotation, scale, shift, isMirrored} = change;
   const [cos, sin, side] = [scale * Math.cos(rotation), scale * Math.sin(rotation), isMirrored ? -1 : 1];
@@ -20,17 +20,17 @@ export function aroundCenter([width, height]: readonly [number, number], change:
   return [a, b, x + shift[0] - a * x - b * y, d, e, y + shift[1] - d * x - e * y];
 }
 
-/** The inverse of a change. */
+/** The inverse of a transformation. */
 export function inverse([a, b, c, d, e, f]: Affine): Affine {
   const determinant = a * e - b * d;
   const [a1, b1, d1, e1] = [e / determinant, -b / determinant, -d / determinant, a / determinant];
   return [a1, b1, -(a1 * c + b1 * f), d1, e1, -(d1 * c + e1 * f)];
 }
 
-/** Each image of a batch after its change, interpolated bilinearly. `fill` is the value outside of an image. */
+/** Transforms each image of a batch, interpolated bilinearly. `fill` is the value outside of an image. */
 export function moveImages(images: tf.Tensor4D, changes: readonly Affine[], fill: number): tf.Tensor4D {
   const [, height, width, channels] = images.shape;
-  // One by one: on cpu tfjs 4.22 transforms the first image of a batch alone, and leaves the others empty.
+  // One by one: on cpu tfjs 4.22 transforms only the first image of a batch, and leaves the others empty.
   const moved = changes.map((change, i) => {
     const image = tf.slice(images, [i, 0, 0, 0], [1, height, width, channels]);
     // tfjs takes the inverse map, from a pixel of the result to its source, with coordinates of pixel centers.
@@ -41,7 +41,7 @@ export function moveImages(images: tf.Tensor4D, changes: readonly Affine[], fill
   return tf.concat(moved);
 }
 
-/** Each example's landmarks `[batch, points, numbers]` after its change. */
+/** Transforms the landmarks `[batch, points, values]` of each example. */
 export function movePoints(
   landmarks: tf.Tensor3D,
   changes: readonly Affine[],
@@ -50,7 +50,7 @@ export function movePoints(
   const [batch, points, each] = landmarks.shape;
   const matrices = changes.flatMap(([a, b, , d, e]) => [a, (d * width) / height, (b * height) / width, e]);
   const shifts = changes.flatMap(([, , c, , , f]) => [c / width, f / height]);
-  // A depth is scaled with the image; values that are no coordinates stay.
+  // A depth is scaled with the image; values that are not coordinates stay.
   const factors = changes.flatMap(([a, b, , d, e]) =>
     Array.from({length: each - 2}, (_, i) => (i + 2 < dimensions ? Math.sqrt(Math.abs(a * e - b * d)) : 1)),
   );

@@ -130,7 +130,7 @@ function checked(options: AugmentOptions) {
     throw new LoRAError(`mirror must be a list of pairs of landmarks, got ${show(mirror)}.`);
   }
   if (!isPair(range) || !range.every(Number.isFinite) || range[0] >= range[1]) {
-    throw new LoRAError(`range must be the numbers of black and of white, got ${show(range)}.`);
+    throw new LoRAError(`range must be the values of black and of white, got ${show(range)}.`);
   }
   return {points, dimensions, unit, rotation, scale, shift, brightness, range, mirror, seed};
 }

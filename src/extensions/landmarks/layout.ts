@@ -3,7 +3,7 @@ import {checkCount, checkNumber, LoRAError, misfitError, show, showShape} from '
 
 /** How the values of targets and predictions are laid out as landmarks. */
 export interface LandmarkLayout {
-  /** How many landmarks an example has, such as the 21 of a hand. */
+  /** How many landmarks an example has, such as 21 for a hand. */
   points: number;
   /**
    * How many of a landmark's values, from the first on, are coordinates: 2 for x and y, 3 with a depth. Others may
@@ -34,8 +34,8 @@ export interface Separated {
   /** `[batch, points, dimensions]`. */
   guess: tf.Tensor3D;
   /**
-   * The share of each landmark in its example, `[batch, points]`, by its visibility: 0 where that or a coordinate is
-   * not known, and in examples without a size.
+   * The weight of each landmark in its example, `[batch, points]`, from its visibility: 0 where that or a coordinate is
+   * unknown, and in examples without a size.
    */
   shares: tf.Tensor2D;
   /** What the errors of each example are divided by, `[batch, 1]`. */
@@ -52,7 +52,7 @@ export function checkLayout({points, dimensions = 2, visibility}: LandmarkLayout
   }
 }
 
-/** @throws LoRAError if a layout contradicts itself, or a size is none. */
+/** @throws LoRAError if a layout contradicts itself, or the size is invalid. */
 export function checkSizedLayout({size = 'box', ...layout}: SizedLayout): void {
   checkLayout(layout);
   if (Array.isArray(size)) {
@@ -67,9 +67,9 @@ export function checkSizedLayout({size = 'box', ...layout}: SizedLayout): void {
 }
 
 /**
- * `[batch, points, numbers]` of a tensor with an example in each row.
+ * Reshapes a tensor with an example in each row to `[batch, points, values]`.
  *
- * @param given the shape that a program gave, where that is another: an error names it.
+ * @param given the shape for error messages, if it differs.
  */
 export function byPoint(
   values: tf.Tensor,
@@ -85,7 +85,7 @@ export function byPoint(
   return tf.reshape(values, [batch, points, each]);
 }
 
-/** @throws LoRAError if targets and predictions are not of the layout. */
+/** @throws LoRAError if targets and predictions do not fit the layout. */
 export function separate(targets: tf.Tensor, predictions: tf.Tensor, layout: SizedLayout): Separated {
   const {dimensions = 2, visibility, size = 'box'} = layout;
   const [all, guesses] = [byPoint(targets, layout, 'The targets'), byPoint(predictions, layout, 'The predictions')];
@@ -118,7 +118,7 @@ function columnOf(all: tf.Tensor3D, column: number): tf.Tensor3D {
   return tf.slice(all, [0, 0, column], [all.shape[0], all.shape[1], 1]);
 }
 
-/** What the errors of each example are divided by, `[batch, 1]`, from x and y: 0 where that is not known. */
+/** Returns the divisor of the errors of each example, `[batch, 1]`, from x and y: 0 where it is unknown. */
 function sizesOf(truth: tf.Tensor3D, weights: tf.Tensor2D, size: LandmarkSize): tf.Tensor2D {
   const [batch, points] = truth.shape;
   if (typeof size === 'number') {
@@ -128,7 +128,7 @@ function sizesOf(truth: tf.Tensor3D, weights: tf.Tensor2D, size: LandmarkSize): 
   const isSeen = tf.greater(weights, 0);
   if (size === 'box') {
     const hidden = tf.expandDims(tf.logicalNot(isSeen), 2);
-    // A hidden landmark takes the place that cannot be the outermost one.
+    // Replaces a hidden landmark by a value that cannot be the outermost one.
     const highest = tf.max(tf.where(hidden, tf.min(plane, 1, true), plane), 1);
     const lowest = tf.min(tf.where(hidden, tf.max(plane, 1, true), plane), 1);
     const extent = tf.sub(highest, lowest);

@@ -1,9 +1,9 @@
 import {chatText, type ChatTexts} from './chat';
 
-/** Stands for an answer where a template is tried, and is in no template. Templates trim white space. */
+/** A placeholder answer that occurs in no template. No white space around it, since templates trim. */
 export const ANSWER = 'answer-7f3a';
 
-/** The tokens that end an answer: those that end a text, and the special one that the template writes after it. */
+/** The tokens that end an answer: the end-of-text tokens, and the special token that the template writes after it. */
 export function answerEnds(texts: ChatTexts): ReadonlySet<number> {
   const {
     tokenizer,
@@ -17,7 +17,7 @@ export function answerEnds(texts: ChatTexts): ReadonlySet<number> {
       false,
     );
   } catch {
-    return new Set(ends); // a template that needs other messages does not tell
+    return new Set(ends); // a template that requires other messages cannot be tried
   }
   const after = text.slice(text.lastIndexOf(ANSWER) + ANSWER.length).trimStart();
   const [id] = after === '' ? [] : tokenizer.encode(after, {add_special_tokens: false}).ids;

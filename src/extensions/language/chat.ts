@@ -9,13 +9,13 @@ export interface Message {
   content: string;
 }
 
-/** What turns messages into text: the template is the tokenizer's, the special tokens are the model's. */
+/** Renders messages as text: the template is the tokenizer's, the special tokens are the model's. */
 export interface ChatTexts {
   readonly tokenizer: LanguageTokenizer;
   readonly facts: LanguageFacts;
 }
 
-/** Whether a value is a list of messages, one at least. */
+/** Whether a value is a non-empty list of messages. */
 export function isMessages(value: unknown): value is readonly Message[] {
   const isMessage = (message: unknown) => {
     const {role, content} = (message ?? {}) as Partial<Record<keyof Message, unknown>>;
@@ -25,9 +25,9 @@ export function isMessages(value: unknown): value is readonly Message[] {
 }
 
 /**
- * A chat as the text that the model was trained with.
+ * Renders a chat as the text that the model was trained on.
  *
- * @param isPrompt whether the text ends where the answer of the model begins. Default: true.
+ * @param isPrompt whether the text ends where the model's answer begins. Default: true.
  * @throws LoRAError if these are no messages, there is no chat template, or it refuses them.
  */
 export function chatText(messages: unknown, {tokenizer, facts}: ChatTexts, isPrompt = true): string {
@@ -38,7 +38,7 @@ export function chatText(messages: unknown, {tokenizer, facts}: ChatTexts, isPro
   const {chatTemplate} = tokenizer;
   if (chatTemplate === undefined) {
     throw misfitError(
-      'The tokenizer has no chat template, so that messages cannot become a text. Pass a text; or give the tokenizer ' +
+      'The tokenizer has no chat template for these messages. Pass a text, or give the tokenizer ' +
         'a template, Object.assign(tokenizer, {chatTemplate: new Template(source)}) with the Template of ' +
         '@huggingface/jinja.',
     );
@@ -50,7 +50,7 @@ export function chatText(messages: unknown, {tokenizer, facts}: ChatTexts, isPro
   }
 }
 
-/** What `f` returns. What it throws says which entry of a list it is about, unless this is `false`. */
+/** Returns what `f` returns. Errors name the `entry` of the list, unless it is `false`. */
 export function ofEntry<T>(entry: string | false, f: () => T): T {
   try {
     return f();

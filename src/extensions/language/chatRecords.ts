@@ -1,7 +1,7 @@
 import {brief, damagedError, kindOf, LoRAError, type LoRAErrorCode} from '../../platform/errors';
 import {isMessages, type Message} from './chat';
 
-/** An example: a chat, or a text. Trainers in Python read the same as a line of JSON. */
+/** An example: a chat, or a text. Trainers in Python read the same records from JSON lines. */
 export type ChatRecord =
   | readonly Message[]
   | {readonly messages: readonly Message[]}
@@ -9,7 +9,7 @@ export type ChatRecord =
   | {readonly prompt: readonly Message[]; readonly completion: readonly Message[]}
   | {readonly text: string};
 
-/** A record as it is encoded: messages of which the first ones are given, or a text of two parts. */
+/** A record before it is encoded: messages, the first of which are given, or a text of two parts. */
 export type Example = {messages: readonly Message[]; given: number} | {prompt: string; completion: string};
 
 /**
@@ -17,14 +17,14 @@ export type Example = {messages: readonly Message[]; given: number} | {prompt: s
  *
  * @param text the text of a `.jsonl` file.
  * @returns the records, for `encodeChats`.
- * @throws LoRAError `ERR_DAMAGED`, with the number of the line, if it is no JSON or no record.
+ * @throws LoRAError `ERR_DAMAGED`, with the line number, if a line is no JSON or no record.
  * @example
  * const records = parseChats('{"prompt": "The fox", "completion": " jumps."}\n{"text": "A dog sleeps."}');
  * @experimental
  */
 export function parseChats(text: string): ChatRecord[] {
   if (typeof text !== 'string') {
-    throw new LoRAError(`Pass the text of a file of JSON lines, got ${kindOf(text)}.`);
+    throw new LoRAError(`Pass the text of a JSON lines file, got ${kindOf(text)}.`);
   }
   const lines = text.split('\n').map((line, i) => [line.trim(), i + 1] as const);
   const records = lines
@@ -40,12 +40,12 @@ export function parseChats(text: string): ChatRecord[] {
       return record as ChatRecord;
     });
   if (records.length === 0) {
-    throw damagedError('The text has no line with a record.');
+    throw damagedError('The text has no records.');
   }
   return records;
 }
 
-/** @throws LoRAError if it is no record. */
+/** @throws LoRAError if a value is no record. */
 export function exampleOf(record: unknown, what: string, code?: LoRAErrorCode): Example {
   if (isMessages(record)) {
     return {messages: record, given: 0};
@@ -64,7 +64,7 @@ export function exampleOf(record: unknown, what: string, code?: LoRAErrorCode): 
     return {prompt: '', completion: text};
   }
   throw new LoRAError(
-    `${what} is no example. Expected {messages} of {role, content}, {prompt, completion} or {text}, got ` +
+    `${what} is not an example. Expected {messages} of {role, content}, {prompt, completion} or {text}, got ` +
       brief(record),
     {code},
   );

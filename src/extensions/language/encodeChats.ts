@@ -11,7 +11,7 @@ import {checkTokens, commonStart, languageParts} from './session';
 
 /** How chats are encoded. */
 export interface EncodeChatsOptions extends CallOptions {
-  /** Examples of more tokens are cut at their end. Default: no example is cut. */
+  /** Longer examples are truncated to this many tokens. Default: no example is cut. */
   maxLength?: number;
   /**
    * Whether short examples share a row of at most `maxLength` tokens, so that there is less padding. Packed examples
@@ -22,21 +22,21 @@ export interface EncodeChatsOptions extends CallOptions {
   learnFrom?: 'assistant' | 'all';
   /** Default: 4. */
   batchSize?: number;
-  /** A whole number that decides the order of the examples in every epoch. Default: random. */
+  /** An integer that determines the order of the examples in every epoch. Default: random. */
   seed?: number;
-  /** Batches are padded to a multiple of this many positions: some backends compile for each length. Default: 16. */
+  /** Pads batches to a multiple of this many positions: some backends compile for each length. Default: 16. */
   padToMultipleOf?: number;
 }
 
 /**
- * Batches for `fitDataset`, and what became of the records. Made by `encodeChats`.
+ * Batches for `fitDataset`, and counts of the records. Returned by `encodeChats`.
  *
  * @experimental
  */
 export class ChatBatches extends SeededBatches {
   /** How many examples were cut at `maxLength`. */
   readonly cut: number;
-  /** How many examples are left out, because no token was left to learn after the cut. */
+  /** How many examples are left out because the cut removed all tokens that the loss covers. */
   readonly leftOut: number;
   /** How many tokens the loss covers in an epoch. */
   readonly learned: number;
@@ -57,24 +57,23 @@ export class ChatBatches extends SeededBatches {
   }
 }
 
-/** The target where nothing is learned, which the cross-entropy ignores. */
+/** The target that the cross-entropy ignores. */
 const IGNORED = -100;
 
 /**
  * Encodes chats and texts as batches for `fitDataset`: tokens and a mask, and as targets the next tokens, or −100 where
  * the loss does not cover them.
  *
- * Messages become a text by the chat template of the tokenizer. By default, the loss covers only the assistant's
- * messages, the completion of `{prompt, completion}`, and all of `{text}`, each including its end-of-text token. A
- * token that begins an answer is covered even if it has a character of what is before. The order follows from the seed
- * and the epoch, as in `seededBatches`.
+ * The tokenizer's chat template renders messages as text. By default, the loss covers only the assistant's messages,
+ * the completion of `{prompt, completion}`, and all of `{text}`, each including its end-of-text token. A token that
+ * spans the start of an answer is covered. The order follows from the seed and the epoch, as in `seededBatches`.
  *
- * @param model the model to train, adapted or not: it knows its vocabulary and its end-of-text tokens.
- * @param tokenizer the tokenizer of the model. For messages it carries a chat template.
+ * @param model the model to train, adapted or not. It provides the vocabulary size and the end-of-text tokens.
+ * @param tokenizer the tokenizer of the model. Messages require a chat template.
  * @param records `{messages}`, `{prompt, completion}` or `{text}`, as `parseChats` returns them.
  * @param options the longest row, which tokens the loss covers, packing, and progress.
  * @returns batches with `xs`: `[tokens, mask]` and `ys`, each `[batch, positions]` int32, and how many examples were
- *     `cut` or `leftOut`, and how many tokens an epoch has to learn (`learned`).
+ *     `cut` or `leftOut`, and how many tokens the loss covers in an epoch (`learned`).
  * @throws LoRAError with the index of the record: `ERR_OPTION` if it is no record, `ERR_MISFIT` if the template refuses
  *     it or its tokens do not fit the model, `ERR_UNSUPPORTED` if the template renders earlier messages differently
  *     when others follow. Also `ERR_MISFIT` if the model is no language model or nothing is left to learn, and
@@ -112,7 +111,7 @@ export async function encodeChats(
   checkLanguageTokenizer(tokenizer);
   if (!Array.isArray(records) || records.length === 0) {
     const got = Array.isArray(records) ? 'an empty one' : kindOf(records);
-    throw new LoRAError(`A list of chats or texts is needed, got ${got}.`);
+    throw new LoRAError(`records must be a list of chats or texts, got ${got}.`);
   }
   const texts = {tokenizer, facts: languageFacts(model)};
   const ends = answerEnds(texts);
@@ -122,18 +121,17 @@ export async function encodeChats(
     await step({done: i, total: records.length, what: 'encoding records'});
     const example = exampleOf(record, `Record ${i}`);
     const one = ofEntry(`Record ${i}`, () => {
-      const made = 'messages' in example ? encodeMessages(example, texts, ends) : encodeParts(example, texts);
-      checkTokens(made.ids, vocabulary);
-      return made;
+      const pair = 'messages' in example ? encodeMessages(example, texts, ends) : encodeParts(example, texts);
+      checkTokens(pair.ids, vocabulary);
+      return pair;
     });
     encoded.push(learnFrom === 'all' ? {ids: one.ids, learned: one.ids.map(() => true)} : one);
   }
   await step({done: records.length, total: records.length, what: 'encoding records'});
   const whole = encoded.map(({ids, learned}) => ({ids: ids.slice(0, maxLength), learned: learned.slice(0, maxLength)}));
-  // The first token has none before it to be predicted from.
   const kept = whole.filter(({learned}) => learned.indexOf(true, 1) > 0);
   if (kept.length === 0) {
-    throw misfitError('Nothing is left to learn: no record has an answer within maxLength.');
+    throw misfitError('The loss covers no token: no record has an answer within maxLength.');
   }
   const cut = encoded.filter(({ids}) => ids.length > maxLength).length;
   const rows = packing ? packed(kept, maxLength) : kept;
@@ -147,15 +145,15 @@ interface Encoded {
 }
 
 /**
- * Examples one after the other in rows of at most `most` tokens: the longest first, each in the fullest row that has
- * room. The first token of each follows from nothing, so that it is not learned after another example.
+ * Packs examples into rows of at most `most` tokens: the longest first, each into the fullest row that has room. The
+ * loss does not cover the first token of an example, which the example before it cannot predict.
  */
 function packed(examples: readonly Encoded[], most: number): Encoded[] {
   const size = Math.min(
     most,
     examples.reduce((sum, {ids}) => sum + ids.length, 0),
   );
-  /** Rows by how many tokens they have room for. */
+  /** Rows by how many tokens still fit. */
   const byRoom = Array.from({length: size + 1}, (): {ids: number[]; learned: boolean[]}[] => []);
   for (const {ids, learned} of [...examples].sort((one, other) => other.ids.length - one.ids.length)) {
     let room = ids.length;
@@ -170,7 +168,7 @@ function packed(examples: readonly Encoded[], most: number): Encoded[] {
   return byRoom.flat();
 }
 
-/** A text whose second part is learned, and the token that ends it. */
+/** Encodes a text with its end-of-text token. The loss covers the second part. */
 function encodeParts({prompt, completion}: Extract<Example, {prompt: string}>, {tokenizer, facts}: ChatTexts): Encoded {
   const [end] = facts.ends ?? [];
   const before = tokenizer.encode(prompt).ids;
@@ -180,7 +178,7 @@ function encodeParts({prompt, completion}: Extract<Example, {prompt: string}>, {
   return {ids: all, learned: all.map((_, i) => i >= from)};
 }
 
-/** A chat in which the assistant's messages are learned, after those that are given. */
+/** Encodes a chat. The loss covers the assistant's messages after the given ones. */
 function encodeMessages(
   {messages, given}: Extract<Example, {messages: unknown}>,
   texts: ChatTexts,
@@ -213,13 +211,13 @@ function encodeMessages(
   return {ids, learned};
 }
 
-/** What is before the first message of a chat. Templates need not render a chat without messages. */
+/** Returns what precedes the first message of a chat. Not all templates render a chat without messages. */
 function textBefore([first, ...others]: readonly Message[], texts: ChatTexts): string {
   const text = chatText([{...first, content: ANSWER}, ...others], texts, false);
   return text.slice(0, text.indexOf(ANSWER));
 }
 
-/** Examples padded on the right to one length: the token of each position, and the next one. */
+/** Pads examples on the right to one length: the token of each position, and the next one. */
 function batchOf(examples: readonly Encoded[], padToMultipleOf: number): Batch {
   const longest = Math.max(...examples.map(({ids}) => ids.length - 1));
   const positions = Math.ceil(longest / padToMultipleOf) * padToMultipleOf;

@@ -25,21 +25,21 @@ interface Update {
   alpha: number;
 }
 
-/** The methods whose updates are `A·B` as it is. */
+/** The methods whose updates are exactly `A·B`. */
 const PLAIN = new Set(['lora', 'lora-fa']);
 
 /** How an adapter is written as a GGUF file. */
 export interface ExportGGUFOptions extends SafetensorsOptions, CallOptions {
-  /** The adapter to write. Default: the current adapter of the model, which must be adapted. */
+  /** The adapter to write. Default: the model's current adapter. */
   adapter?: Adapter;
 }
 
 /**
- * Writes an adapter of a language model as a GGUF file, which llama.cpp, and what is built on it, loads with the base.
- * Tensors have the names and the order of rows that GGUF files of the base have.
+ * Writes an adapter of a language model as a GGUF file, which llama.cpp and tools built on it load with the base.
+ * Tensors have the names and the row order of the base's GGUF file.
  *
- * @param model the adapted model; with `{adapter}` the plain one too. Its base is a model of `loadGGUF`, or one of
- *     `loadTransformer` of the model_type llama, mistral, qwen2, qwen3, gemma3_text, phi3 or gpt2.
+ * @param model the adapted model, or with `{adapter}` also the plain one. Its base comes from `loadGGUF`, or from
+ *     `loadTransformer` with the model_type llama, mistral, qwen2, qwen3, gemma3_text, phi3 or gpt2.
  * @param options the adapter, and `dtype`: `'float32'` (default), `'float16'` or `'bfloat16'`.
  * @returns the bytes of the file.
  * @throws LoRAError `ERR_NOT_ADAPTED` if there is no adapter; `ERR_MISFIT` if the adapter does not fit the model;
@@ -71,7 +71,7 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
   checkAdapter(adapter);
   const recorded = hubRecordOf(model)?.config;
   if (typeof recorded !== 'object' || recorded === null) {
-    throw misfitError('The model has no record of its architecture. Models of loadGGUF and loadTransformer have one.');
+    throw misfitError('The architecture of the model is unknown. Load the model with loadGGUF or loadTransformer.');
   }
   const config = recorded as Readonly<Record<string, unknown>>;
   const {architecture, family} = familyOf(config.model_type);
@@ -84,7 +84,7 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
     const {head, trainable, biases = []} = plain.config;
     const faults = [
       ...(head === undefined ? [] : ['the new head']),
-      ...trainable.map(path => `${path}: it trains in full`),
+      ...trainable.map(path => `${path}: all its weights train`),
       ...biases.map(path => `${path}: its bias trains`),
     ];
     const isTied = sites.some(({layer}) => layer.getClassName() === TiedDense.className);
@@ -99,11 +99,11 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
       const name = ggufName(family, fileNameOf(path, 'weight'));
       const [a, b] = ['lora_A', 'lora_B'].map(factor => values[`${path}/${factor}`]);
       if (layer === undefined || name === undefined) {
-        faults.push(`${path}: it has no name in GGUF files of the architecture ${architecture}`);
+        faults.push(`${path}: GGUF files have no name for it in the architecture ${architecture}`);
       } else if (!PLAIN.has(layer.method ?? 'lora') || a === undefined || b === undefined) {
-        faults.push(`${path}: its method ${layer.method ?? 'lora'} is no product of two factors`);
+        faults.push(`${path}: its method ${layer.method ?? 'lora'} is not a product of two factors`);
       } else if (layer.trainBias === true || !layer.freezeBaseLayer) {
-        faults.push(`${path}: its own weights train too`);
+        faults.push(`${path}: its base weights train too`);
       } else if (className === TiedDense.className || (isTable && isTied)) {
         faults.push(`${path}: the embedding is also the output head, which llama.cpp cannot adapt`);
       } else {
@@ -111,7 +111,7 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
         const rows = toTorch(b); // [out, rank]
         const heads = pairedHeads(family, name, config);
         updates.set(name, {
-          a: isTable ? a : toTorch(a), // of an embedding [vocabulary, rank]
+          a: isTable ? a : toTorch(a), // of an embedding: [vocabulary, rank]
           b: heads === undefined ? rows : byPairs(rows, heads),
           alpha: scalingOf(strength) * strength.rank,
         });
@@ -124,9 +124,9 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
   }
   const [alpha = 1] = [...updates.values()].map(update => update.alpha).filter(each => each > 0);
   const tensors: Record<string, Values> = {};
-  for (const [name, {a, b, alpha: own}] of updates) {
+  for (const [name, {a, b, alpha: given}] of updates) {
     tensors[`${name}.lora_a`] = a;
-    tensors[`${name}.lora_b`] = own === alpha ? b : {...b, data: b.data.map(value => value * (own / alpha))};
+    tensors[`${name}.lora_b`] = given === alpha ? b : {...b, data: b.data.map(value => value * (given / alpha))};
   }
   return writeGGUF(
     {
@@ -140,7 +140,7 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
   );
 }
 
-/** Rows of heads as GGUF files have them. */
+/** Reorders the rows of heads as in GGUF files. */
 function byPairs({shape, data}: Values, heads: number): Values {
   const [rows = 1, width = 1] = shape;
   const out = new Float32Array(data.length);

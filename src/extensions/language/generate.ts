@@ -13,34 +13,34 @@ import {TextPieces} from './textPieces';
 
 /** How text is generated. */
 export interface GenerateOptions {
-  /** The most tokens to generate. Text also ends at the last position of the model. Default: 128. */
+  /** The most tokens to generate. Generation also ends at the model's last position. Default: 128. */
   maxTokens?: number;
-  /** Logits are divided by it: the smaller, the likelier the text. 0 takes the likeliest token. Default: 0. */
+  /** Divides the logits: lower values favor likely tokens. 0 always takes the likeliest token. Default: 0. */
   temperature?: number;
-  /** Draws from this many tokens with the highest logits. Default: all. */
+  /** Samples from this many tokens with the highest logits. Default: all. */
   topK?: number;
-  /** Draws from as many of the likeliest tokens as together have this probability. Default: 1, all. */
+  /** Samples from the fewest likeliest tokens whose probabilities add up to this. Default: 1, all. */
   topP?: number;
-  /** Divides the logits of tokens that the text already has, or multiplies negative ones. Default: 1. */
+  /** Divides the logits of tokens that the text already has; multiplies negative ones. Default: 1. */
   repetitionPenalty?: number;
-  /** Texts that end the generation, and are not returned. Default: none. Tokens that end a text always end it. */
+  /** Texts that end the generation and are not returned. Default: none. End-of-text tokens always end it. */
   stop?: string | readonly string[];
-  /** Makes what is drawn reproducible, for each text as alone. Default: a random one for each text. */
+  /**
+   * Makes sampling reproducible; each text gives the same result in a batch as alone. Default: random for each text.
+   */
   seed?: number;
   /** Ends the generation when it is aborted: the iteration throws a `LoRAError` of code `ERR_ABORTED`. */
   signal?: AbortSignal;
 }
 
-/** What is continued: a text, or a chat that is answered. */
+/** The input of generation: a text to continue, or a chat to answer. */
 export type Prompt = string | readonly Message[];
 
-/** The options of `GenerateOptions`. */
 export const GENERATE_OPTIONS: KnownOptions<GenerateOptions> = {
   ...{maxTokens: true, temperature: true, topK: true, topP: true, repetitionPenalty: true},
   ...{stop: true, seed: true, signal: true},
 };
 
-/** Options with their defaults, checked. */
 export interface Settings extends Sampling {
   readonly maxTokens: number;
   readonly stops: readonly string[];
@@ -51,12 +51,12 @@ export interface Settings extends Sampling {
 /**
  * Continues a text, or answers a chat, piece by piece. A piece is whole characters.
  *
- * The prompt is computed in one pass, then one position for each token: the layers keep the keys and values of earlier
+ * The prompt is computed in one pass, then one position for each token, with cached keys and values of earlier
  * positions. Adapters and quantized weights compute as in `predict`.
  *
  * @param model a model of `loadGGUF` or `loadTransformer` with a head for the next token, adapted or not.
- * @param tokenizer the tokenizer of the model. For messages it carries a chat template, as those of `loadGGUF` and
- *     `loadTransformer` do.
+ * @param tokenizer the tokenizer of the model. Messages require a chat template, as the tokenizers of `loadGGUF` and
+ *     `loadTransformer` have.
  * @param prompt a text, or messages `{role, content}`.
  * @param options how to choose tokens, when to stop, and a signal.
  * @returns the pieces of the text, without the prompt.
@@ -82,7 +82,7 @@ export function generate(
  *
  * @param model a language model of `loadGGUF` or `loadTransformer`, adapted or not.
  * @param tokenizer the tokenizer of the model.
- * @param prompts texts, or lists of messages; one at least.
+ * @param prompts texts, or lists of messages; at least one.
  * @param options as those of `generate`.
  * @returns the generated text of each prompt, in their order.
  * @throws LoRAError `ERR_OPTION` if there is no prompt or an option is out of range, else as `generate`, with the index
@@ -99,7 +99,7 @@ export async function generateTexts(
 ): Promise<string[]> {
   if (!Array.isArray(prompts) || prompts.length === 0) {
     throw new LoRAError(
-      `A list of prompts is needed, got ${Array.isArray(prompts) ? 'an empty one' : kindOf(prompts)}.`,
+      `prompts must be a list of texts or chats, got ${Array.isArray(prompts) ? 'an empty one' : kindOf(prompts)}.`,
     );
   }
   const texts = prompts.map(() => '');
@@ -152,14 +152,14 @@ async function* thenDispose<T>(pieces: AsyncIterable<T>, session: DecodingSessio
   }
 }
 
-/** What tells text apart from its end. */
+/** How generated tokens become text, and where the text ends. */
 export interface TextEnds {
   readonly tokenizer: LanguageTokenizer;
   /** The tokens that end a text. */
   readonly ends: ReadonlySet<number>;
 }
 
-/** Continues the texts of a session. `ids` has their tokens, and gets those that are generated. */
+/** Continues the texts of a session. `ids` holds their tokens, and receives the generated ones. */
 export async function* continued(
   session: DecodingSession,
   ids: readonly number[][],
@@ -168,7 +168,7 @@ export async function* continued(
 ): AsyncGenerator<[row: number, text: string], void, undefined> {
   const pieces = ids.map(prompt => new TextPieces(tokenizer, prompt, stops));
   const drawn = Math.floor(Math.random() * 2 ** 31);
-  // With a seed each text is generated as alone.
+  // With a seed, each text is generated as it would be alone.
   const draws = ids.map((_, row) => (seed === undefined ? randomNumbers(drawn, row) : randomNumbers(seed, 0)));
   const isOpen = ids.map(() => true);
   for (let count = 0; count < maxTokens && isOpen.includes(true); count++) {
@@ -190,7 +190,7 @@ export async function* continued(
       }
     }
     session.add(next);
-    // Events of the page may abort it here.
+    // Lets events of the page abort the generation.
     await new Promise(resolve => setTimeout(resolve));
   }
   for (const [row, each] of pieces.entries()) {

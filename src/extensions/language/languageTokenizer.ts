@@ -3,7 +3,7 @@ import type {ChatTemplate} from '../transformers/load/peers';
 import type {TextTokenizer} from '../transformers/load/tokenizer';
 import type {Decoder} from './textPieces';
 
-/** The tokenizer that generation needs. `loadGGUF` and `loadTransformer` make one by `@huggingface/tokenizers`. */
+/** The tokenizer that generation needs. `loadGGUF` and `loadTransformer` make one with `@huggingface/tokenizers`. */
 export interface LanguageTokenizer extends TextTokenizer, Decoder {
   encode(
     text: string,
@@ -13,12 +13,12 @@ export interface LanguageTokenizer extends TextTokenizer, Decoder {
   readonly chatTemplate?: ChatTemplate;
 }
 
-/** @throws LoRAError if it is none. */
+/** @throws LoRAError if a value is no tokenizer. */
 export function checkLanguageTokenizer(tokenizer: unknown): asserts tokenizer is LanguageTokenizer {
   const {encode, decode} = (tokenizer ?? {}) as Partial<Record<keyof LanguageTokenizer, unknown>>;
   if (typeof encode !== 'function' || typeof decode !== 'function') {
     throw new LoRAError(
-      'A tokenizer with functions encode and decode is needed, such as loadGGUF and loadTransformer return; got ' +
+      'tokenizer must have functions encode and decode, as those of loadGGUF and loadTransformer do; got ' +
         `${kindOf(tokenizer)}.`,
     );
   }

@@ -26,14 +26,14 @@ import type {LanguageTokenizer} from './languageTokenizer';
 
 /** How a GGUF file is loaded. */
 export interface LoadGGUFOptions<T = LanguageTokenizer> extends LoadOptions, CallOptions, PeerClasses<T> {
-  /** Pass false for a file without a tokenizer, or with one of an unsupported kind. Default: true. */
+  /** Pass false for a file without a tokenizer, or with an unsupported one. Default: true. */
   tokenizer?: boolean;
   /**
-   * Whether matrices stay quantized as in the file, and 16-bit floats stay so too. With false they become float32,
-   * which can train, and takes every method. Default: true.
+   * Whether matrices keep the file's quantized or 16-bit format. With false they become float32, which can train and
+   * supports every method. Default: true.
    */
   blocks?: boolean;
-  /** Whether training computes the tensors of each block again, as in `loadTransformer`. Default: false. */
+  /** Whether to recompute activations during training, as in `loadTransformer`. Default: false. */
   gradientCheckpointing?: boolean;
 }
 
@@ -41,13 +41,13 @@ export interface LoadGGUFOptions<T = LanguageTokenizer> extends LoadOptions, Cal
 export interface LoadedModel {
   /** Tokens and a mask, `[batch, positions]` each → logits, `[batch, positions, vocabulary]`. */
   model: tf.LayersModel;
-  /** What the hub has as `config.json`. */
+  /** The content of the hub's `config.json`. */
   config: Readonly<Record<string, unknown>>;
 }
 
 /** What is in a GGUF file. */
 export interface LoadedGGUF<T = LanguageTokenizer> extends LoadedModel, TokenizerFiles {
-  /** The tokenizer, with the chat template of the file, if it has one. */
+  /** The tokenizer, with the file's chat template, if it has one. */
   tokenizer: T & {readonly chatTemplate?: ChatTemplate};
 }
 
@@ -56,23 +56,23 @@ const OPTIONS: KnownOptions<LoadGGUFOptions> = {
   ...{maxBytes: true, signal: true, onProgress: true},
 };
 
-/** The lists that are read of a file: for the facts about its texts, and to make a tokenizer. */
+/** The lists that are read from a file: for end-of-text tokens, and to make a tokenizer. */
 const OF_FACTS = ['tokenizer.ggml.tokens', 'tokenizer.ggml.token_type'];
 const OF_TOKENIZER = ['tokenizer.ggml.scores', 'tokenizer.ggml.merges'];
 
 /**
  * Loads the language model of a GGUF file and its tokenizer. Matrices stay quantized as in the file.
  *
- * Architectures are Llama (also Mistral, SmolLM2, …), Qwen2, Qwen3, Gemma 3, Phi-3 and GPT-2; tensors are F32, F16,
- * BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K. Layers have the names of the hub's modules and the hub's
- * order of rows, so that adapters of PEFT need no `keyMap`. The file is read tensor by tensor.
+ * Supports the architectures Llama (also Mistral, SmolLM2, …), Qwen2, Qwen3, Gemma 3, Phi-3 and GPT-2, and tensors of
+ * type F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K. Layers have the hub's module names and row
+ * order, so that PEFT adapters need no `keyMap`. The file is read tensor by tensor.
  *
- * The tokenizer is made with `@huggingface/tokenizers`, and its chat template with `@huggingface/jinja`: optional peer
- * dependencies, which are imported here. Pass other classes as `Tokenizer` and `Template`.
+ * `@huggingface/tokenizers` makes the tokenizer, and `@huggingface/jinja` renders its chat template. Both are optional
+ * peer dependencies, imported when needed. Pass other classes as `Tokenizer` and `Template`.
  *
  * @param source bytes, a `Blob`, a `Response`, or a URL; in Node a path too.
- * @param options whether to keep quantized weights, what makes the tokenizer, and progress.
- * @returns the model, its tokenizer and its config, and the files of the tokenizer as the hub has them.
+ * @param options whether to keep quantized weights, the tokenizer classes, and progress.
+ * @returns the model, its tokenizer and its config, and the tokenizer's files in the hub's form.
  * @throws LoRAError `ERR_DAMAGED` if the file is no GGUF file or incomplete, or its tensors do not fit its settings;
  *     `ERR_UNSUPPORTED` if its architecture, a setting, the type of a tensor or the kind of its tokenizer is not
  *     supported, or a peer is not installed; `ERR_TOO_LARGE`; `ERR_ABORTED`. Then nothing is left in memory.
@@ -122,7 +122,7 @@ export async function loadGGUF(
   }
 }
 
-/** What the file says of the texts of its model. */
+/** What the file says about the texts of its model. */
 function factsOf({metadata}: GGUFFile): LanguageFacts {
   const idOf = (name: string) => metadata.get(`tokenizer.ggml.${name}_token_id`);
   const vocabulary = metadata.get('tokenizer.ggml.tokens');
@@ -180,7 +180,7 @@ async function modelOf(
   );
   let built: ReturnType<typeof buildModel> | undefined;
   const factors = new Map<string, Float32Array>();
-  // Tensors that come before the factors that the config needs.
+  // Tensors that precede the factors that the config needs.
   let early: [GGUFTensor, Uint8Array<ArrayBuffer>][] = [];
   const give = (tensor: GGUFTensor, bytes: Uint8Array<ArrayBuffer>) => {
     const heads = pairedHeads(family, tensor.name, read.config);
@@ -231,7 +231,7 @@ async function makingOf(config: Readonly<Record<string, unknown>>, sources: NetS
   return {...chosen, sources};
 }
 
-/** Compares the tensors of a file with the weights of the model. Returns the weights that each tensor becomes. */
+/** Checks the tensors of a file against the model. Returns the weights that each tensor becomes. */
 function match(
   file: GGUFFile,
   expected: readonly Expected[],
@@ -250,22 +250,24 @@ function match(
     if (name === undefined || tensor === undefined) {
       faults.push(`${name ?? weight.fileName}: not in the file`);
     } else if (!tf.util.arraysEqual([...tensor.shape], shape)) {
-      faults.push(`${name}: shape ${showShape(tensor.shape)} in the file, ${showShape(shape)} by its config`);
+      faults.push(`${name}: shape ${showShape(tensor.shape)} in the file, but ${showShape(shape)} by its config`);
     } else {
       wanted.set(name, [...(wanted.get(name) ?? []), weight]);
     }
   }
-  faults.push(...file.tensors.filter(({name}) => !asked.has(name)).map(({name}) => `${name}: no weight of the model`));
+  faults.push(
+    ...file.tensors.filter(({name}) => !asked.has(name)).map(({name}) => `${name}: not a weight of the model`),
+  );
   throwFaults(faults, 'ERR_DAMAGED', 'The tensors of the GGUF file do not fit its settings:');
   return wanted;
 }
 
-/** Whether the hub has a matrix as `[in, out]`; GGUF never does. */
+/** Whether the hub stores a matrix as `[in, out]`; GGUF never does. */
 function isTransposed({weight, axes, shape}: Expected): boolean {
   return weight === 'kernel' && axes === undefined && shape.length === 2;
 }
 
-/** Sets a weight of a layer to its tensor of the file. */
+/** Sets a layer's weight to its tensor in the file. */
 function fill(
   layers: ReadonlyMap<string, tf.layers.Layer>,
   weight: Expected,
@@ -303,7 +305,7 @@ function valuesOf({shape, format}: GGUFTensor, bytes: Uint8Array): Float32Array<
   return values;
 }
 
-/** Bytes as 32-bit integers, padded with zeros. */
+/** Returns bytes as 32-bit integers, padded with zeros. */
 function packedIntegers(bytes: Uint8Array<ArrayBuffer>, count: number): Int32Array {
   if (bytes.length === 4 * count && bytes.byteOffset % 4 === 0) {
     return new Int32Array(bytes.buffer, bytes.byteOffset, count);
@@ -313,7 +315,7 @@ function packedIntegers(bytes: Uint8Array<ArrayBuffer>, count: number): Int32Arr
   return packed;
 }
 
-/** The rows of heads in the hub's order. */
+/** Reorders the rows of heads as in the hub. */
 function inHubOrder(bytes: Uint8Array, rows: number, heads: number): Uint8Array<ArrayBuffer> {
   const rowSize = bytes.length / rows;
   const out = new Uint8Array(bytes.length);

@@ -7,23 +7,23 @@ import {checkTokens, languageParts} from './session';
 
 /** How the perplexity of texts is measured. */
 export interface PerplexityOptions extends CallOptions {
-  /** Texts of more tokens are cut. Default: no text is cut. */
+  /** Longer texts are truncated to this many tokens. Default: no text is cut. */
   maxLength?: number;
 }
 
-/** No token has this id, so that all count. */
+/** An id that no token has, so that all targets count. */
 const IGNORED = -1;
-/** Logits of at most this many positions are computed at a time. */
+/** The most positions whose logits are computed at a time. */
 const POSITIONS = 64;
 
 /**
- * Measures how well a model predicts texts: `exp` of the mean of `−log p` over all tokens but the first of each text,
- * each given those before it. Lower is better.
+ * Measures how well a model predicts texts: `exp` of the mean of `−log p` over all tokens except the first of each
+ * text, given those before it. Lower is better.
  *
  * @param model a model of `loadGGUF` or `loadTransformer` with a head for the next token, adapted or not.
  * @param tokenizer the tokenizer of the model.
  * @param texts the texts. Those of fewer than two tokens are skipped.
- * @param options where texts are cut, and progress.
+ * @param options the maximum length, and progress.
  * @returns the perplexity, 1 or more.
  * @throws LoRAError `ERR_OPTION` if there is no text of two tokens or an option is out of range, `ERR_MISFIT` if the
  *     model is no language model or the tokenizer does not fit it, `ERR_ABORTED`.
@@ -45,7 +45,7 @@ export async function measurePerplexity(
   checkCallOptions(options);
   checkLanguageTokenizer(tokenizer);
   if (!Array.isArray(texts) || !texts.every(text => typeof text === 'string')) {
-    throw new LoRAError(`A list of texts is needed, got ${kindOf(texts)}.`);
+    throw new LoRAError(`texts must be a list of texts, got ${kindOf(texts)}.`);
   }
   const {states: statesOf, logits: logitsOf, vocabulary} = languageParts(model);
   const step = stepsOf(options);

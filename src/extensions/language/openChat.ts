@@ -24,7 +24,7 @@ import {DecodingSession, languageParts} from './session';
 export interface ChatOptions extends GenerateOptions {
   /** The system message. Default: none. */
   system?: string;
-  /** Earlier messages to continue from, such as `chat.messages` of another day. Default: none. */
+  /** Earlier messages to continue from, such as a stored `chat.messages`. Default: none. */
   messages?: readonly Message[];
   /** The most positions of the whole conversation. Default: the `max_position_embeddings` of the model's config. */
   maxLength?: number;
@@ -32,21 +32,21 @@ export interface ChatOptions extends GenerateOptions {
 
 const OPTIONS: KnownOptions<ChatOptions> = {...GENERATE_OPTIONS, system: true, messages: true, maxLength: true};
 
-/** At most this part of `maxLength` is kept free for an answer. */
+/** At most this share of `maxLength` is kept free for an answer. */
 const FREE = 1 / 4;
 
 /**
- * Opens a chat: a conversation that keeps its messages, and the keys and values of its positions from turn to turn, so
- * that each turn computes only what is new. The answers are those that `generate` gives for all messages.
+ * Opens a chat: a conversation that keeps its messages and caches the keys and values of its positions, so that each
+ * turn computes only what is new. The answers equal those of `generate` for all messages.
  *
- * When the positions run out, the chat drops its oldest turns: after the system message, a message of the user and all
- * that follows up to the next one, until there is room for `maxTokens` more tokens, or for a quarter of `maxLength` if
- * that is less. The last message is never dropped. What is cached is computed again if the adapter or another weight of
- * the model changed since the last turn.
+ * When the positions run out, the chat drops its oldest turns: after the system message, a user message and all that
+ * follows up to the next one, until there is room for `maxTokens` more tokens, or for a quarter of `maxLength` if that
+ * is less. It never drops the last message. The cache is recomputed if the adapter or another weight changed since the
+ * last turn.
  *
  * @param model a model of `loadGGUF` or `loadTransformer` with a head for the next token, adapted or not.
- * @param tokenizer the tokenizer of the model, which carries a chat template.
- * @param options the system message, and options of `generate`, which hold for every answer.
+ * @param tokenizer the tokenizer of the model, with a chat template.
+ * @param options the system message, and options of `generate` for all answers.
  * @returns the chat. Call `dispose()` when it ends.
  * @throws LoRAError `ERR_OPTION` if an option is out of range; `ERR_MISFIT` if the model is no language model, or the
  *     tokenizer has no chat template.
@@ -79,13 +79,13 @@ export function openChat(model: tf.LayersModel, tokenizer: LanguageTokenizer, op
 }
 
 /**
- * A conversation with a model. Made by `openChat`.
+ * A conversation with a model. Returned by `openChat`.
  *
  * @experimental
  */
 export class Chat {
   private session: DecodingSession | undefined;
-  /** What the weights and adapters of the model were when the cache was computed. */
+  /** The weights and adapters of the model when the cache was computed. */
   private computedWith: readonly unknown[] = [];
   private history: readonly Message[];
   private readonly ends: ReadonlySet<number>;
@@ -101,29 +101,28 @@ export class Chat {
     private readonly settings: {readonly limit: number; readonly generation: GenerateOptions},
   ) {
     this.history = messages;
-    // A chat without a template is refused here, not at its first message.
+    // Refuses a missing template here, not at the first message.
     const {length} = this.encode([...messages, {role: 'user', content: ''}]);
     this.length = messages.length === 0 ? 0 : length;
     this.ends = answerEnds(texts);
   }
 
-  /** The messages that the model is given, oldest first. Those that were dropped are not among them. */
+  /** The messages that the model sees, oldest first, without dropped ones. */
   get messages(): readonly Message[] {
     return this.history;
   }
 
-  /** How many positions are left for the next turn: `Infinity` if nothing limits them. */
+  /** How many positions are left for the next turn; `Infinity` if unlimited. */
   get positionsLeft(): number {
     return Math.max(0, this.settings.limit - this.length);
   }
 
   /**
-   * Sends a message, and generates the answer piece by piece, as `generate` does. The message and its answer become
-   * part of the conversation when the answer is complete. If it is aborted, or the loop is left early, the conversation
-   * stays as it was before, and can go on.
+   * Sends a message and generates the answer piece by piece, as `generate` does. Both join the conversation when the
+   * answer is complete. If it is aborted, or the loop ends early, the conversation stays as it was and can continue.
    *
    * @param text the message of the user.
-   * @param options of `generate`, instead of those of the chat for this answer.
+   * @param options options of `generate` that override those of the chat for this answer.
    * @returns the pieces of the answer.
    * @throws LoRAError `ERR_OPTION` if an option is out of range; `ERR_BUSY` while another answer is generated;
    *     `ERR_DISPOSED`; `ERR_TOO_LARGE` if the message does not fit even without earlier turns. While iterating also
@@ -139,7 +138,7 @@ export class Chat {
     return this.answer(text, settings);
   }
 
-  /** Frees the cache. An answer that is being generated ends. */
+  /** Frees the cache. Ends an answer in progress. */
   dispose(): void {
     this.state = 'disposed';
     this.session?.clear();
@@ -185,7 +184,7 @@ export class Chat {
     return this.state === 'disposed';
   }
 
-  /** The messages without the oldest turns, as far as there is no room for them, and their tokens. */
+  /** Drops the oldest turns until the messages fit. Returns the others, and their tokens. */
   private shortened(messages: readonly Message[], maxTokens: number): {messages: readonly Message[]; ids: number[]} {
     const {limit} = this.settings;
     const most = limit - Math.min(maxTokens, Math.floor(limit * FREE));
@@ -199,7 +198,7 @@ export class Chat {
       }
       if (next < 0) {
         throw tooLargeError(
-          `The message needs ${ids.length} positions, and the chat has ${limit}. Send a shorter message.`,
+          `The message needs ${ids.length} positions, but the chat has only ${limit}. Send a shorter message.`,
         );
       }
       kept = [...kept.slice(0, fixed), ...kept.slice(next)];
@@ -210,7 +209,7 @@ export class Chat {
     return [...this.texts.tokenizer.encode(chatText(messages, this.texts), {add_special_tokens: false}).ids];
   }
 
-  /** The session with the tokens of a conversation. */
+  /** Returns the session, set to the tokens of a conversation. */
   private sessionOf(ids: readonly number[]): DecodingSession {
     const now = this.model.weights.map(weight => weight.read().dataId as unknown);
     const wrappers = sitesOf(this.model).flatMap(({layer}) => (isWrapper(layer) ? [layer] : []));

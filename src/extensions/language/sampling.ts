@@ -1,6 +1,6 @@
 import {numericError} from '../../platform/errors';
 
-/** How the next token is chosen by its logit; see `GenerateOptions`. */
+/** How the next token is chosen from the logits; see `GenerateOptions`. */
 export interface Sampling {
   readonly temperature: number;
   readonly topK: number;
@@ -11,7 +11,7 @@ export interface Sampling {
 /**
  * Chooses the next token. Penalty, temperature, `topK` and `topP` apply in this order, as in transformers.
  *
- * @param logits of each token of the vocabulary. They are changed.
+ * @param logits the logit of each token of the vocabulary. Modified in place.
  * @param seen the tokens of the text.
  * @param random returns a number in [0, 1).
  * @throws LoRAError if a logit is NaN, or the highest is not finite.
@@ -32,14 +32,14 @@ export function chooseToken(
   const likeliest = logits.reduce((best, logit, token) => (logit > (logits[best] as number) ? token : best), 0);
   if (wrong > 0 || logits[likeliest] === -Infinity) {
     throw numericError(
-      `The model's logits for the next token are not finite (${wrong || logits.length} of ${logits.length}), so that ` +
-        'none can be chosen. Look for NaN and infinite values in its weights and its adapter.',
+      `The model's logits for the next token are not finite (${wrong || logits.length} of ${logits.length}). ` +
+        'Look for NaN and infinite values in its weights and its adapter.',
     );
   }
   if (temperature === 0) {
     return likeliest;
   }
-  // Sorts only tokens that may be among the topK: 44 ms for a vocabulary of 150,000, instead of 160.
+  // Sorts only candidates for the topK: 44 ms for a vocabulary of 150,000, instead of 160.
   const least = topK < logits.length ? (logits.slice().sort()[logits.length - topK] as number) : -Infinity;
   const candidates = Array.from(logits.keys()).filter(token => !((logits[token] as number) < least));
   const kept = candidates.sort((a, b) => (logits[b] as number) - (logits[a] as number)).slice(0, topK);

@@ -7,15 +7,15 @@ import {type Decoding, whileDecoding} from '../transformers/layers/decoding';
 import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {Attention} from '../transformers/layers/attention';
 
-/** A language model in two parts, so that logits are computed of those positions only that need them. */
+/** A language model in two parts, so that logits are computed only for the positions that need them. */
 export interface LanguageParts {
   /** `[tokens, mask]` → states `[batch, positions, width]`. */
   readonly states: (inputs: [ids: tf.Tensor2D, mask: tf.Tensor2D]) => tf.Tensor3D;
   /** States → logits `[batch, positions, vocabulary]`. */
   readonly logits: (states: tf.Tensor3D) => tf.Tensor3D;
-  /** How many tokens the model has logits for. */
+  /** The vocabulary size. */
   readonly vocabulary: number;
-  /** How many positions a text may have: `Infinity` if no table limits them. */
+  /** The most positions of a text; `Infinity` if no table limits them. */
   readonly maxPositions: number;
 }
 
@@ -31,16 +31,16 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
   const vocabulary = output?.shape[2];
   if (!isLanguage || more.length > 0 || vocabulary == null) {
     throw misfitError(
-      'A language model is needed, which maps tokens and a mask to logits [batch, positions, vocabulary], such as ' +
-        `those of loadGGUF and loadTransformer; this model gives ${model.outputs.map(({shape}) => showShape(shape)).join(', ')}.`,
+      'The model must map tokens and a mask to logits [batch, positions, vocabulary], as those of loadGGUF ' +
+        `and loadTransformer do; this model returns ${model.outputs.map(({shape}) => showShape(shape)).join(', ')}.`,
     );
   }
   const layers = sitesOf(model).map(({layer}) => layer);
-  const seer = layers.find(layer => layer instanceof Attention && !layer.causal);
-  if (seer !== undefined) {
+  const bidirectional = layers.find(layer => layer instanceof Attention && !layer.causal);
+  if (bidirectional !== undefined) {
     throw misfitError(
-      `A causal language model is needed, which predicts each token from those before it. In this one "${seer.name}" ` +
-        'attends to later tokens too, as in BERT or a bidirectional Gemma 3.',
+      `The model must be causal, but "${bidirectional.name}" attends to later tokens too, as in BERT or a ` +
+        'bidirectional Gemma 3.',
     );
   }
   const {sourceLayer: head, inputs} = output;
@@ -53,39 +53,39 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
   };
 }
 
-/** @throws LoRAError if a tokenizer gives ids that a vocabulary of this size does not have. */
+/** @throws LoRAError if a tokenizer returns ids outside the vocabulary. */
 export function checkTokens(ids: readonly number[], vocabulary: number): void {
   const wrong = ids.find(id => !Number.isInteger(id) || id < 0 || id >= vocabulary);
   if (wrong !== undefined) {
     throw misfitError(
-      `The tokenizer does not fit the model: it gives the id ${show(wrong)}, and the vocabulary has ${vocabulary} tokens.`,
+      `The tokenizer does not fit the model: id ${show(wrong)} is not in the vocabulary of ${vocabulary} tokens.`,
     );
   }
 }
 
-/** How many entries two lists begin with in common. */
+/** How many leading entries two lists have in common. */
 export function commonStart<T>(one: readonly T[], other: readonly T[]): number {
   const first = one.findIndex((entry, i) => entry !== other[i]);
   return first < 0 ? one.length : first;
 }
 
 /**
- * The number of cached positions is a multiple of this on backends that compile a program for each shape. Otherwise
- * each token would need programs for its own shapes. Default: any number.
+ * The cache length is a multiple of this on backends that compile for each shape, so that not every token needs new
+ * programs. Default: any length.
  */
 const positionsAtOnce = new PerBackend<number>();
 positionsAtOnce.supply('webgl', () => 64);
 
-/** Decodes texts with a model. Each pass computes the new positions alone. All texts end at the same position. */
+/** Decodes texts with a model. Each pass computes only the new positions. All texts end at the same position. */
 export class DecodingSession implements Decoding {
   private readonly parts: LanguageParts;
   /** The keys and values of each layer, `[batch, positions, width]`. */
   private readonly cache = new Map<tf.layers.Layer, [tf.Tensor3D, tf.Tensor3D]>();
   /** All tokens of each text so far, padded on the left. */
   private readonly rows: number[][];
-  /** The position of the first token of each text: shorter ones begin later. */
+  /** The position of each text's first token; greater for shorter texts. */
   private readonly begins: readonly number[];
-  /** The position of the first entry of the rows: negative if all of them begin with padding. */
+  /** The position of the rows' first entry; negative if all of them begin with padding. */
   private first = 0;
   private readonly attentions: readonly Attention[];
   positions!: tf.Tensor2D;
@@ -93,7 +93,7 @@ export class DecodingSession implements Decoding {
   private done = 0;
 
   /**
-   * @param texts the tokens that each text begins with, at least one.
+   * @param texts the initial tokens of each text, at least one.
    * @throws LoRAError as `languageParts`, or if a text does not fit the model.
    */
   constructor(
@@ -114,12 +114,12 @@ export class DecodingSession implements Decoding {
     checkTokens(ids, this.parts.vocabulary);
     if (ids.length > this.maxPositions) {
       throw tooLargeError(
-        `The text has ${ids.length} tokens, and the model ${this.maxPositions} positions. Pass a shorter text.`,
+        `The text has ${ids.length} tokens, but the model only ${this.maxPositions} positions. Pass a shorter text.`,
       );
     }
   }
 
-  /** How many tokens a text may have if the next one is to be predicted. */
+  /** The most tokens of a text whose next token can be predicted. */
   get maxPositions(): number {
     return this.parts.maxPositions;
   }
@@ -145,7 +145,7 @@ export class DecodingSession implements Decoding {
     return all;
   }
 
-  /** What is cached, with as much padding on the left as the rows have now, and `x`. */
+  /** The inputs of a pass: the cache, padded on the left as the rows are now, and `x`. */
   private joined(past: tf.Tensor3D, x: tf.Tensor3D): tf.Tensor3D {
     const [batch, had, width] = past.shape;
     const wanted = this.length - x.shape[1];
@@ -161,7 +161,7 @@ export class DecodingSession implements Decoding {
   }
 
   /**
-   * Replaces the text of a session of one. What is cached of the tokens that both texts begin with is kept.
+   * Replaces the text of a session with one text. Keeps the cache of the common leading tokens.
    *
    * @throws LoRAError if the text does not fit the model; then nothing is changed.
    */
@@ -170,7 +170,7 @@ export class DecodingSession implements Decoding {
     const [row = []] = this.rows;
     const padding = -this.first;
     const computed = Math.max(0, this.done - padding);
-    // The last token is computed again, since its logits are not cached.
+    // Recomputes the last token, since its logits are not cached.
     const kept = Math.min(commonStart(row.slice(padding), text), text.length - 1, computed);
     const dropped = computed - kept;
     if (kept === 0 || (dropped > 0 && this.attentions.some(each => each.anglesChange(0, computed)))) {
@@ -189,7 +189,7 @@ export class DecodingSession implements Decoding {
     this.fit();
   }
 
-  /** Adds or removes padding on the left of all texts, so that their length is a multiple of `atOnce`. */
+  /** Adds or removes padding on the left of all texts to make their length a multiple of `atOnce`. */
   private fit(): void {
     const more = Math.ceil(this.total / this.atOnce) * this.atOnce - this.length;
     const padding = new Array<number>(Math.max(0, more)).fill(0);
@@ -207,7 +207,7 @@ export class DecodingSession implements Decoding {
     ) {
       this.clear();
     }
-    await bringHere([...this.cache.values()].flat()); // the model may have moved since
+    await bringHere([...this.cache.values()].flat()); // the backend may have changed since
     const logits = tf.tidy(() => {
       const {rows, begins, done, first, length, parts} = this;
       const tensor = (valueAt: (row: number[], i: number, position: number) => number, from: number) =>

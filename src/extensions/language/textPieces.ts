@@ -1,17 +1,16 @@
-/** Turns tokens into text. */
 export interface Decoder {
   decode(ids: number[], options?: {skip_special_tokens?: boolean}): string;
 }
 
-/** Stands for bytes that are no character, or not yet. */
+/** The decoder's replacement for bytes that are not, or not yet, a character. */
 const UNFINISHED = '\ufffd';
-/** This many tokens before the new ones are decoded too, since some are decoded otherwise at the start of a text. */
+/** This many earlier tokens are decoded too, since some decode differently at the start of a text. */
 const BEFORE = 6;
 
-/** Turns tokens into pieces of whole characters. What may be the start of a stop is held back until it is known. */
+/** Turns tokens into pieces of whole characters. Holds back text that may be the start of a stop. */
 export class TextPieces {
   private ids: number[];
-  /** How many of them have been returned as text. */
+  /** How many of the characters have been returned. */
   private returned: number;
   /** Text that may be the start of a stop. */
   private held = '';
@@ -34,14 +33,14 @@ export class TextPieces {
     return ids.length === 0 ? '' : this.decoder.decode([...ids], {skip_special_tokens: true});
   }
 
-  /** The text that a token adds, which may be none yet. */
+  /** The text that a token adds; may be empty. */
   add(id: number): string {
     this.ids.push(id);
     const text = this.textOf(this.ids);
     return text.endsWith(UNFINISHED) ? '' : this.release(this.newText(text), false);
   }
 
-  /** What is left at the end. */
+  /** Returns the remaining text at the end. */
   end(): string {
     return this.stopped ? '' : this.release(this.newText(this.textOf(this.ids)), true);
   }
@@ -66,7 +65,7 @@ export class TextPieces {
   }
 }
 
-/** How many characters at the end of a text are the start of a stop. */
+/** How many characters at the end of a text may be the start of a stop. */
 function startOf(stop: string, text: string): number {
   let length = Math.min(stop.length - 1, text.length);
   while (!text.endsWith(stop.slice(0, length))) {

@@ -21,9 +21,9 @@ import {quantize4, quantize8, type Quantize} from './formats/quantize';
 
 /** What `quantizeBase` quantizes, and how. */
 export interface QuantizeOptions extends CallOptions {
-  /** The bits of a weight, besides a float16 scale for 32 of them: 8 (Q8_0 of GGUF) or 4 (Q4_0). */
+  /** The bits of a weight, plus a float16 scale for every 32: 8 (Q8_0 of GGUF) or 4 (Q4_0). */
   bits: 8 | 4;
-  /** The layers to quantize. Default: `'all'`, every Dense, Embedding and 1×1 Conv2D that shrinks, but no new head. */
+  /** The layers to quantize. Default: `'all'`, every Dense, Embedding and 1×1 Conv2D that shrinks, except new heads. */
   targets?: 'all' | readonly LayerMatcher[] | LayerPredicate;
   /** Layers to leave as they are, even if `targets` names them. */
   exclude?: readonly LayerMatcher[] | LayerPredicate;
@@ -34,7 +34,6 @@ const WAYS = new Map<unknown, {name: BlockFormatName; quantize: Quantize}>([
   [4, {name: 'Q4_0', quantize: quantize4}],
 ]);
 
-/** A layer that can be quantized. */
 interface Quantizable {
   /** The class of the quantized layer. */
   className: string;
@@ -48,8 +47,8 @@ interface Quantizable {
 
 /**
  * Quantizes a model: the new model holds the kernels of Dense layers and 1×1 convolutions, and the tables of
- * embeddings, in 8 or 4 bits. 32 weights of a row share a scale, `w ≈ d·q`. It takes a quarter or a seventh of the
- * memory, predicts and is adapted as before, and its quantized weights never train.
+ * embeddings, in 8 or 4 bits. 32 weights of a row share a scale, `w ≈ d·q`. The weights take a quarter or a seventh of
+ * the memory and never train. Prediction and adaptation work as before.
  *
  * @param model a model that is not adapted. It is not changed, and shares the weights that are not quantized with the
  *     new model: dispose of it to free the memory.
@@ -103,7 +102,7 @@ export async function quantizeBase(model: tf.LayersModel, options: QuantizeOptio
         giveBlocks(layer, replacement, packed.get(layer) as Int32Array);
       }
       if (!replacement.trainable) {
-        // Made with `trainable: false`, a layer does not tell its variables, and a custom training loop reads those.
+        // A layer made with `trainable: false` hides its variables from custom training loops.
         replacement.trainable = false;
       }
     },
@@ -139,8 +138,8 @@ function choose(
       chosen.set(site, found);
     }
   }
-  for (const {sites: all, faults: own} of named) {
-    if (all.size > 0 && own.length === 0 && ![...all].some(site => chosen.has(site) || firstNaming(left, site))) {
+  for (const {sites: all, faults: known} of named) {
+    if (all.size > 0 && known.length === 0 && ![...all].some(site => chosen.has(site) || firstNaming(left, site))) {
       faults.push(...[...all].map(({path, layer}) => `Layer "${path}" ${whyNot(layer)}`));
     }
   }
@@ -154,10 +153,10 @@ function choose(
 
 function whyNot(layer: tf.layers.Layer): string {
   const known = 'Dense, Embedding, and Conv2D of size 1×1 without strides';
-  return `is a ${layer.getClassName()}; what can be quantized are ${known}.`;
+  return `is a ${layer.getClassName()}. Only ${known} can be quantized.`;
 }
 
-/** How a layer is quantized; `undefined` if it is not built, or cannot be. */
+/** Returns how to quantize a layer; `undefined` if it is not built, or cannot be quantized. */
 function quantizableOf(layer: tf.layers.Layer, format: BlockFormat): Quantizable | undefined {
   const weights = namedWeights(layer);
   const of = (className: string, weight: string, transposed: boolean): Quantizable | undefined => {
@@ -199,7 +198,7 @@ async function quantizedWeights(
   return packed;
 }
 
-/** Gives a quantized layer its blocks, and the bias of the layer that it replaces. */
+/** Sets the blocks of a quantized layer, and the bias of the layer that it replaces. */
 function giveBlocks(layer: tf.layers.Layer, replacement: tf.layers.Layer, packed: Int32Array): void {
   const own = namedWeights(layer);
   for (const [name, variable] of namedWeights(replacement)) {

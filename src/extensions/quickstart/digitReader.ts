@@ -19,7 +19,7 @@ export function untrainedReader(seed: number): tf.Sequential {
 }
 
 /**
- * Returns a small pretrained model to try the library on. It classifies handwritten digits, `[batch, 14, 14, 1]` to
+ * Returns a small pretrained model to try the library with. It classifies handwritten digits, `[batch, 14, 14, 1]` to
  * `[batch, 10]`, with an accuracy of 93 % on upright ones. It has only stock layers.
  *
  * @returns the model. The caller disposes of it.

@@ -4,9 +4,9 @@ import {DIGITS} from './data';
 
 const SIDE = 14;
 
-/** Images of handwritten digits, and which digits they are. */
+/** Images of handwritten digits, and their labels. */
 export interface Digits {
-  /** `[400, 14, 14, 1]`, with ink of 1 on paper of 0. */
+  /** `[400, 14, 14, 1]`, ink is 1 and paper 0. */
   images: tf.Tensor4D;
   /** `[400, 10]`, one-hot. */
   labels: tf.Tensor2D;
@@ -14,7 +14,7 @@ export interface Digits {
 
 /**
  * Returns 400 handwritten digits, rotated by 90 degrees, in the order 0 to 9, 0 to 9, and so on. `digitReader` was
- * trained on upright digits, and classifies hardly more of these correctly than chance would.
+ * trained on upright digits; its accuracy on these is hardly better than chance.
  *
  * @returns the images and their labels. The caller disposes of both.
  * @example
@@ -23,7 +23,7 @@ export interface Digits {
  * @experimental
  */
 export function rotatedDigits(): Digits {
-  // Two pixels of 16 greys in a byte.
+  // Each byte holds two pixels of 16 grey levels.
   const greys = Float32Array.from(
     [...bytesOfBase64(DIGITS)].flatMap(byte => [byte >> 4, byte & 15]),
     grey => grey / 15,

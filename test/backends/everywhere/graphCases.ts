@@ -49,7 +49,7 @@ export const graphCases: readonly Case[] = [
         String,
         (error: unknown) => (error as Error).message,
       );
-      return message.includes('Where "places" has to read a tensor in the middle of a call') ? 0 : Infinity;
+      return message.includes('Where "places" must read a tensor synchronously') ? 0 : Infinity;
     },
   },
 ];

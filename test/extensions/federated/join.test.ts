@@ -196,7 +196,7 @@ describe('a round that Flower wrote', () => {
     server.isRunning = false;
     await finished;
     expect(adapterOf(model)).toEqual(valuesOf(file.arrays));
-    expect(server.pushed[0]!.error).toEqual({code: '6', reason: 'This node evaluates nothing.'});
+    expect(server.pushed[0]!.error).toEqual({code: '6', reason: 'This node does not evaluate.'});
   });
 
   test('gives tensors back in the order in which they came', async () => {
@@ -390,7 +390,7 @@ describe('a server that fails', () => {
 
   test.each([
     ['nobody answers', {hangUp: true}, /cannot be reached/],
-    ['it is another server', {status: 404}, /no Fleet API of Flower over HTTP.*1\.42/s],
+    ['it is another server', {status: 404}, /not the Fleet API of Flower over HTTP.*1\.42/s],
     ['it refuses the node', {status: 401, body: '{"detail": "Invalid SuperNode authentication"}'}, /refused.*401/s],
   ])('is said when the node arrives: %s', async (_, fault, message) => {
     const url = await begin([]);
@@ -463,7 +463,7 @@ describe('what does not fit', () => {
       /sent "__proto__", which this adapter does not have/,
     ],
     ['clipping by the nodes', () => withConfig('clipping_norm', {double: 1}), /clips on the server/],
-    ['another kind of message', () => changedTask(() => undefined, 'query'), /asks for "query"/],
+    ['another kind of message', () => changedTask(() => undefined, 'query'), /requests "query"/],
     [
       'an object that was changed',
       () => {
@@ -473,7 +473,7 @@ describe('what does not fit', () => {
           objects: new Map([...objects].map(([name, bytes]) => [name, Buffer.concat([bytes, Buffer.from([0])])])),
         };
       },
-      /changed on its way/,
+      /changed in transit/,
     ],
     ['far too many bytes', () => chunks(body => Buffer.concat([body, Buffer.alloc(100_000)])), /more than .* bytes/],
     ['an object that is not there', () => ({...flowerTask(file), objects: new Map()}), /does not have/],

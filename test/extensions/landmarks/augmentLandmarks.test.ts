@@ -170,7 +170,7 @@ test.each([
   [{rotation: -1}, 'rotation must be a number of degrees, 0 or more, got -1.'],
   [{brightness: 2}, 'brightness must be a number from 0 to 1, got 2.'],
   [{unit: 'cm'}, "unit must be 'pixels' or 'fraction', got \"cm\"."],
-  [{range: [1, 0]}, 'range must be the numbers of black and of white, got [1,0].'],
+  [{range: [1, 0]}, 'range must be the values of black and of white, got [1,0].'],
   [{mirror: [[0, 3]]}, 'mirror must be pairs of the 3 landmarks, counted from 0, each in one pair, got [0,3].'],
   [
     {

@@ -161,7 +161,7 @@ test('what is too long is cut and counted, and left out where no answer is left'
   expect([data.cut, data.leftOut]).toEqual([2, 1]);
   const rows = await epochOf(data);
   expect(Math.max(...rows.map(({tokens}) => tokens.length))).toBe(7); // the eighth is a target alone
-  await expect(encode(records.slice(2), {maxLength: 8})).rejects.toThrow(/^Nothing is left to learn/);
+  await expect(encode(records.slice(2), {maxLength: 8})).rejects.toThrow(/^The loss covers no token/);
 });
 
 test('short texts are packed into few rows, and the same tokens are learned', async () => {
@@ -257,14 +257,14 @@ test('packing needs the length of a row', async () => {
 
 test('what cannot be encoded is refused', async () => {
   const refused = (data: Promise<unknown>, message: string) => expect(data).rejects.toThrow(message);
-  await refused(encode([]), 'A list of chats or texts is needed, got an empty one.');
+  await refused(encode([]), 'records must be a list of chats or texts, got an empty one.');
   await refused(
     encode([{say: 1} as never]),
-    'Record 0 is no example. Expected {messages} of {role, content}, {prompt, completion} or {text}, got {"say":1}',
+    'Record 0 is not an example. Expected {messages} of {role, content}, {prompt, completion} or {text}, got {"say":1}',
   );
   await refused(encode([TALK], {learnFrom: 'user'}), "learnFrom must be 'assistant' or 'all', got \"user\".");
   await refused(encode([TALK], {maxLength: 0}), 'maxLength must be a whole number, 1 or more, got 0.');
-  await refused(encodeChats(mlp().model, tokenizer, [TALK]), 'A language model is needed');
+  await refused(encodeChats(mlp().model, tokenizer, [TALK]), 'The model must map tokens and a mask to logits');
 });
 
 test('lines of JSON are parsed, and a wrong one is reported with its number', () => {
@@ -278,6 +278,6 @@ test('lines of JSON are parsed, and a wrong one is reported with its number', ()
   expect(parseChats(lines.join('\r\n'))).toEqual([{messages: TALK}, {prompt: 'a', completion: 'b'}, {text: 'c'}]);
   expect(() => parseChats('{"text": "c"}\n{"text": ')).toThrow(LoRAError);
   expect(() => parseChats('{"text": "c"}\n{"text": ')).toThrow(/^Line 2 is no JSON: /);
-  expect(() => parseChats('\n{"prompt": "a"}')).toThrow(/^Line 2 is no example/);
-  expect(() => parseChats('\n')).toThrow('The text has no line with a record.');
+  expect(() => parseChats('\n{"prompt": "a"}')).toThrow(/^Line 2 is not an example/);
+  expect(() => parseChats('\n')).toThrow('The text has no records.');
 });

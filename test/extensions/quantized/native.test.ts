@@ -141,6 +141,6 @@ test('a row that is not there is refused', () => {
   const {matrix, blocks} = matrixOf('Q8_0', 5, 32, 3);
   const rows = tf.tensor2d([[1], [5]], [2, 1], 'int32');
   expect(() => blockLookUp(blocks, matrix).forward(rows, blocks, null, 'linear')).toThrow(
-    'There is no row 5 in a table of 5.',
+    'Index 5 is outside of a table of 5 rows.',
   );
 });

@@ -3,14 +3,14 @@ import {type GraphNode, nodeAndOutput} from '../graphDef';
 import {type GraphEnd, type ReadGraph, signatureOf} from '../import/readGraph';
 import type {WeightSource} from '../import/values';
 
-/** An output of the written graph that a new head gives. */
+/** An output of the written graph that comes from a new head. */
 export interface NewEnd {
-  /** The node whose output it is. */
+  /** The node that computes it. */
   node: string;
   /** The layer that it comes from. */
   layer: string;
   shape: tf.Shape;
-  /** Nodes of the graph that the head was put on. */
+  /** Nodes of the graph that the head is called with. */
   behind: string;
 }
 
@@ -19,7 +19,7 @@ interface Signature {
   outputs?: Record<string, {name?: string} & object>;
 }
 
-/** A copy of a graph in the process of being changed. The graph itself stays as it is. */
+/** A copy of a graph that is being changed. The graph itself stays as it is. */
 export class GraphRewrite {
   /** Constants of new nodes. */
   readonly constants = new Map<string, tf.Tensor>();
@@ -34,7 +34,7 @@ export class GraphRewrite {
     this.neededBefore = this.needed(graph.outputs.map(({node}) => node));
   }
 
-  /** A name that no node has. */
+  /** Returns a name that no node has. */
   freeName(wanted: string): string {
     let name = wanted;
     for (let copy = 1; this.nodes.has(name); copy++) {
@@ -53,7 +53,7 @@ export class GraphRewrite {
     this.nodes.set(node.name, node);
   }
 
-  /** Has a node take a constant for one of its inputs. */
+  /** Replaces an input of a node by a constant. */
   rewire({node: name, index, transposedBy}: WeightSource, constant: string): void {
     const node = this.nodes.get(name) as GraphNode;
     node.input = (node.input ?? []).map((input, i) => (i === index ? constant : input));
@@ -63,11 +63,10 @@ export class GraphRewrite {
   }
 
   /**
-   * The topology and signature with the given new outputs, if any, and the names of constants that nothing needs any
-   * longer.
+   * Returns the topology and signature with the given new outputs, if any, and the names of unused constants.
    *
-   * The head's output takes the place of the graph's output that depends on the layer under the head. If there are
-   * several or none of these, the head's outputs are the only ones.
+   * The head's output replaces the graph's output that depends on the layer under the head. If there are several or
+   * none of these, the head's outputs are the only ones.
    */
   finished(ends: readonly NewEnd[]): {topology: object; signature: object | undefined; dropped: string[]} {
     const signature = structuredClone(signatureOf(this.graph.artifacts)) as Signature | undefined;
@@ -96,7 +95,7 @@ export class GraphRewrite {
     );
     const known = signature?.outputs?.[output.key];
     if (index === 0 && !isUsed) {
-      // The node stays, under its name, and hands on what the head gives.
+      // Keeps the node under its name; it passes on the head's output.
       const node = this.nodes.get(name) as GraphNode;
       Object.assign(node, {op: 'Identity', input: [end.node], attr: {T: {type: 'DT_FLOAT'}}});
     }
@@ -108,7 +107,7 @@ export class GraphRewrite {
     return this.graph.outputs.map(each => (each === output ? replaced : each));
   }
 
-  /** The nodes that outputs need, those included that only have to run before. */
+  /** The nodes that outputs need, including those that only have to run before. */
   private needed(outputs: readonly string[]): Set<string> {
     const found = new Set<string>();
     const open = outputs.map(output => nodeAndOutput(output)[0]);
@@ -123,7 +122,6 @@ export class GraphRewrite {
   }
 }
 
-/** An output in a signature. */
 function entry({node, shape}: NewEnd): {name: string; dtype: string; tensorShape: object} {
   return {
     name: `${node}:0`,

@@ -4,21 +4,19 @@ import type {FloatType} from '../../../platform/formats/numbers';
 import {toFloat16} from '../../../platform/formats/halfFloats';
 import {measureSpecs} from '../../../core/storage/weightBytes';
 
-// The weights of a graph in a file: a list of tensors, and their bytes one after the other.
+// The weights of a graph in a file: a list of tensors, and their concatenated bytes.
 
-/** A tensor in the list. */
 type WeightEntry = tf.io.WeightsManifestEntry;
 
-/** A tensor and its bytes. */
 export interface WeightPart {
   entry: WeightEntry;
   bytes: Uint8Array;
 }
 
 /**
- * The tensors of a list, each with its bytes.
+ * Returns the tensors of a list, each with its bytes.
  *
- * @returns `undefined` where the bytes are not those that the list calls for.
+ * @returns `undefined` if the bytes do not match the list.
  */
 export function splitWeights(entries: readonly WeightEntry[], bytes: Uint8Array): Map<string, WeightPart> | undefined {
   const parts = new Map<string, WeightPart>();
@@ -34,16 +32,16 @@ export function splitWeights(entries: readonly WeightEntry[], bytes: Uint8Array)
   return at === bytes.length ? parts : undefined;
 }
 
-/** The list and the bytes of tensors. */
+/** Concatenates tensors. Returns the list and the bytes. */
 export function joinWeights(parts: Iterable<WeightPart>): {entries: WeightEntry[]; bytes: ArrayBuffer} {
   const list = [...parts];
   return {entries: list.map(({entry}) => entry), bytes: concatenate(list.map(({bytes}) => bytes)).buffer};
 }
 
 /**
- * A tensor as it stands in a file.
+ * Encodes a tensor for a file.
  *
- * @param type in which floats are stored.
+ * @param type the type in which floats are stored.
  */
 export function encodeWeight(
   {name, shape, dtype}: {name: string; shape: number[]; dtype: string},

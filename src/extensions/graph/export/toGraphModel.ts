@@ -59,7 +59,7 @@ export async function toGraphModel(
   return whileMerged(model, merged => write(merged, read, options));
 }
 
-/** Writes a model, or what it is merged into if it is adapted. */
+/** Writes a model, merged if it is adapted. */
 export async function whileMerged<T>(model: tf.LayersModel, write: (plain: tf.LayersModel) => Promise<T>): Promise<T> {
   if (!sitesOf(model).some(({layer}) => isWrapper(layer))) {
     return write(model);
@@ -92,13 +92,13 @@ async function write(model: tf.LayersModel, read: ReadGraph, options: ToGraphMod
   }
 }
 
-/** The part of the graph that the model is. */
+/** Returns the part of the graph that the model was imported from. */
 function partOf(model: tf.LayersModel): GraphPart {
   const metadata = model.getUserDefinedMetadata() as Record<string, GraphPart> | undefined;
   return metadata?.[RECORD] ?? {};
 }
 
-/** @throws LoRAError with a line for each layer that is neither of the graph nor can be written as nodes. */
+/** @throws LoRAError with a line for each layer that is not of the graph and cannot be written as nodes. */
 function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
   const known = new Map(layers.map(({layer}) => [layer.name, layer]));
   const inputs = new Set(model.inputs.map(({sourceLayer}) => sourceLayer));
@@ -114,12 +114,12 @@ function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
     return reason === undefined ? [] : [`Layer "${path}" ${reason}`];
   });
   if (!model.layers.some(({name}) => known.has(name))) {
-    faults.push('None of its layers is one of the graph: it was not imported from this graph by fromGraphModel.');
+    faults.push('None of its layers is from the graph. Pass the graph that fromGraphModel imported.');
   }
   throwFaults(faults, 'ERR_UNSUPPORTED', 'The model cannot be written as a graph:');
 }
 
-/** The graph's constants with their bytes; encoded again where the graph no longer holds them. */
+/** Returns the graph's constants with their bytes, encoded again if the graph no longer holds them. */
 async function partsOfGraph({artifacts, weights}: ReadGraph): Promise<Map<string, WeightPart>> {
   const {weightData, weightSpecs} = artifacts;
   if (weightData !== undefined && weightSpecs !== undefined) {
@@ -145,7 +145,7 @@ interface Target {
   finite: FiniteOptions;
 }
 
-/** Writes the weights that are not what they were as new constants, and wires them into their nodes. */
+/** Writes changed weights as new constants, and connects them to their nodes. */
 async function writeWeights(
   model: tf.LayersModel,
   plan: GraphPlan,
@@ -184,14 +184,14 @@ async function writeWeights(
   await step({done: total, total, what});
 }
 
-/** Whether a weight is not what it was, bit for bit. */
+/** Whether a weight has changed, compared bit by bit. */
 export async function differs(
   current: tf.Tensor,
   {tensor}: PlannedWeight,
   {name}: PlannedCall['layer'],
 ): Promise<boolean> {
   if (!tf.util.arraysEqual(current.shape, tensor.shape)) {
-    throw misfitError(`A weight of layer "${name}" has another shape than in the graph.`);
+    throw misfitError(`A weight of layer "${name}" has a different shape in the graph.`);
   }
   if (current.dataId === tensor.dataId || current.dtype === 'string') {
     return false;

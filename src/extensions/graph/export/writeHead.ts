@@ -11,15 +11,15 @@ import type {GraphRewrite, NewEnd} from './graphRewrite';
 /**
  * Writes the layers of a model that are not of its graph as nodes.
  *
- * @returns the outputs of the model, if any of them is new; else an empty list.
- * @throws LoRAError if a layer cannot be written, or is put on something that no node gives.
+ * @returns the outputs of the model if any of them is new, else an empty list.
+ * @throws LoRAError if a layer cannot be written, or its input is not the output of a node.
  */
 export function writeHead(model: tf.LayersModel, plan: GraphPlan, rewrite: GraphRewrite): NewEnd[] {
   const calls = new Map<string, string[][]>();
   for (const {layer, outputs} of plan.layers) {
     calls.set(layer.name, [...(calls.get(layer.name) ?? []), outputs]);
   }
-  // What a symbolic tensor is in the graph, and for a new layer, what of the graph it is put on.
+  // Names of symbolic tensors in the graph; for new layers, also the nodes below them.
   const names = new Map<tf.SymbolicTensor, string | undefined>();
   const behind = new Map<tf.SymbolicTensor, string>();
   model.inputs.forEach(input => {
@@ -37,8 +37,7 @@ export function writeHead(model: tf.LayersModel, plan: GraphPlan, rewrite: Graph
     const name = input && names.get(input);
     if (input === undefined || output === undefined || name === undefined || inputTensors.length > 1) {
       throw unsupportedError(
-        `Layer "${layer.name}" cannot be written as nodes: it is put on something that is no output of a node in ` +
-          'the graph.',
+        `Layer "${layer.name}" cannot be written as nodes: its input is not the output of a node in the graph.`,
       );
     }
     const {nodes, constants} = nodesOfLayer(layer, name, rewrite.freeName(layer.name));
@@ -60,7 +59,7 @@ export function writeHead(model: tf.LayersModel, plan: GraphPlan, rewrite: Graph
     : [];
 }
 
-/** A layer as nodes of a graph, with the constants that they use. The last node is its output. */
+/** A layer as nodes of a graph, with their constants. The last node is its output. */
 interface LayerNodes {
   nodes: GraphNode[];
   constants: Map<string, tf.Tensor>;
@@ -73,7 +72,7 @@ const OPS: Readonly<Record<string, string>> = Object.fromEntries(
   Object.entries(ACTIVATION_OPS).map(([op, activation]) => [activation, op]),
 );
 
-/** Collects the nodes of a layer. Each has the layer's name and a part of its own. */
+/** Collects the nodes of a layer. Their names begin with the layer's. */
 class NodeWriter {
   readonly nodes: GraphNode[] = [];
   readonly constants = new Map<string, tf.Tensor>();
@@ -81,14 +80,14 @@ class NodeWriter {
 
   constructor(readonly name: string) {}
 
-  /** Adds a node and gives its name. */
+  /** Adds a node. Returns its name. */
   node(op: string, input: readonly string[], attr: Record<string, GraphAttribute> = {}): string {
     const name = `${this.name}/${op}${this.nodes.some(node => node.op === op) ? `_${this.nodes.length}` : ''}`;
     this.nodes.push({name, op, input: [...input], attr: {T: {type: 'DT_FLOAT'}, ...attr}});
     return name;
   }
 
-  /** Adds a constant and gives its name. It is disposed by whoever has it written. */
+  /** Adds a constant. Returns its name. The caller disposes of it. */
   constant(part: string, tensor: tf.Tensor): string {
     const name = `${this.name}/${part}`;
     this.constants.set(name, tensor);
@@ -124,7 +123,7 @@ const dense: Writer = (layer, input, out) => {
 const conv2d: Writer = (layer, input, out) => {
   const fields = fieldsOf<ConvLayer>(layer);
   if (fields.dataFormat !== 'channelsLast') {
-    out.faults.push('its images have their channels first');
+    out.faults.push('its images are channels-first');
   }
   const kernel = out.constant('kernel', tf.clone(fields.kernel.read()));
   const attributes = {
@@ -140,7 +139,7 @@ function pool(op: string): Writer {
   return (layer, input, out) => {
     const {poolSize, strides, padding, dataFormat} = fieldsOf<PoolLayer>(layer);
     if (dataFormat !== 'channelsLast') {
-      out.faults.push('its images have their channels first');
+      out.faults.push('its images are channels-first');
     }
     out.node(op, [input], {
       ksize: numbers(overImages(poolSize)),
@@ -165,7 +164,7 @@ function globalPool(op: string): Writer {
 const flatten: Writer = (layer, input, out) => {
   const sizes = shapeInto(layer).slice(1);
   if (sizes.includes(null)) {
-    out.faults.push('the size that it flattens is open');
+    out.faults.push('the size of its input is unknown');
   }
   const shape = tf.tensor1d([-1, tf.util.sizeFromShape(sizes as number[])], 'int32');
   out.node('Reshape', [input, out.constant('shape', shape)], {Tshape: {type: 'DT_INT32'}});
@@ -201,7 +200,7 @@ const relu: Writer = (layer, input, out) => {
   }
 };
 
-/** In a graph that is run, dropout hands on what it is given. */
+/** At inference, dropout is the identity. */
 const nothing: Writer = () => undefined;
 
 const WRITERS: Readonly<Record<string, Writer>> = {
@@ -228,10 +227,10 @@ export function reasonNotToWrite(layer: tf.layers.Layer): string | undefined {
 }
 
 /**
- * A layer as nodes.
+ * Returns a layer as nodes.
  *
- * @param input the output of a node that it is called with.
- * @param name one that no node has, which those of the layer begin with.
+ * @param input the node output that it is called with.
+ * @param name an unused name, with which the names of its nodes begin.
  * @throws LoRAError if it has a setting that no node has.
  */
 function nodesOfLayer(layer: tf.layers.Layer, input: string, name: string): LayerNodes {

@@ -5,19 +5,19 @@ interface Attributes {
   cropSize: [number, number];
 }
 
-/** One axis of the crops: where their pixels lie in the image. */
+/** One axis of the crops: the positions of their pixels in the image. */
 interface Axis {
   /** `[boxes, crop]`. */
   places: tf.Tensor;
-  /** The share of the box's second end in each place, `[crop]`. The rest is that of its first end. */
+  /** The weight of the box's second end at each position, `[crop]`. The rest is that of the first end. */
   shares: tf.Tensor;
   /** The length of the image. */
   length: number;
 }
 
 /**
- * The gradient of `tf.image.cropAndResize` in the images and, where it is bilinear, in the boxes. Each crop is a
- * product of a piece of an image with a matrix along each of its axes, and so is its gradient.
+ * The gradient of `tf.image.cropAndResize` in the images and, if it is bilinear, in the boxes. Each crop is a product
+ * of a piece of an image with a matrix along each of its axes, and so is its gradient.
  */
 export const cropAndResizeGradient: tf.GradConfig = {
   kernelName: tf.CropAndResize,
@@ -25,7 +25,7 @@ export const cropAndResizeGradient: tf.GradConfig = {
   gradFunc: (dy, saved, attrs) => {
     const [image, boxes, boxInd] = saved as [tf.Tensor4D, tf.Tensor2D, tf.Tensor1D];
     const {method, cropSize} = attrs as unknown as Attributes;
-    /** The gradient where a pixel of a crop comes from an image, and no fill was put in its place. */
+    /** The gradient where a pixel of a crop comes from the image, not from the fill value. */
     const inside = () => {
       const ones = tf.ones<tf.Rank.R4>([...image.shape.slice(0, 3), 1] as [number, number, number, number]);
       return tf.mul(dy as tf.Tensor, tf.image.cropAndResize(ones, boxes, boxInd, cropSize, method, 0));
@@ -60,7 +60,7 @@ export const cropAndResizeGradient: tf.GradConfig = {
   },
 };
 
-/** Where the pixels of the crops lie, computed as the kernels do. */
+/** The positions of the pixels of the crops, computed as in the kernels. */
 function axisOf(boxes: tf.Tensor2D, axis: 0 | 1, crop: number, length: number): Axis {
   const count = boxes.shape[0];
   const [first, second] = [axis, axis + 2].map(at => tf.slice(boxes, [0, at], [count, 1])) as [tf.Tensor, tf.Tensor];
@@ -77,13 +77,13 @@ function axisOf(boxes: tf.Tensor2D, axis: 0 | 1, crop: number, length: number): 
   };
 }
 
-/** How far each place is from each pixel: `[boxes, crop, length]`. */
+/** The distance of each position from each pixel: `[boxes, crop, length]`. */
 function distances({places, length}: Axis): tf.Tensor {
   const within = tf.clipByValue(places, 0, length - 1);
   return tf.sub(tf.expandDims(within, 2), tf.range(0, length));
 }
 
-/** How much of each pixel is in each place: `[boxes, crop, length]`. */
+/** The weight of each pixel at each position: `[boxes, crop, length]`. */
 function weightsOf(axis: Axis, method: Attributes['method']): tf.Tensor {
   if (method === 'bilinear') {
     return tf.relu(tf.sub(1, tf.abs(distances(axis))));
@@ -93,20 +93,19 @@ function weightsOf(axis: Axis, method: Attributes['method']): tf.Tensor {
   return tf.cast(tf.equal(tf.expandDims(nearest, 2), tf.range(0, length)), 'float32');
 }
 
-/** A matrix for each image times its rows: `[n, a, b] · [n, b, w, c] → [n, a, w, c]`; transposed `[n, b, a]`. */
+/** Multiplies the rows of each image: `[n, a, b] · [n, b, w, c] → [n, a, w, c]`; transposed `[n, b, a]`. */
 function alongRows(matrix: tf.Tensor, images: tf.Tensor, transposed: boolean): tf.Tensor {
   const [n = 0, , w = 0, c = 0] = images.shape;
   const product = tf.matMul(matrix, tf.reshape(images, [n, -1, w * c]), transposed);
   return tf.reshape(product, [n, -1, w, c]);
 }
 
-/** Rows for columns. */
 function swapped(images: tf.Tensor): tf.Tensor {
   return tf.transpose(images, [0, 2, 1, 3]);
 }
 
 /**
- * The gradient in the places along the rows, `[boxes, crop]`: what the result changes by as they move.
+ * The gradient in the positions along the rows, `[boxes, crop]`.
  *
  * @param pieces `[boxes, crop of the other axis, length, c]`: cropped along the other axis.
  * @param gradient `[boxes, crop, crop of the other axis, c]`.

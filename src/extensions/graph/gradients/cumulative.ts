@@ -2,8 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import type {OwnKernel} from '../../../backends/shared/registration';
 
 /**
- * `Cumsum` and `Cumprod` along an axis that is counted from the end. tfjs's backends take the number as it is: on cpu
- * the result has another shape, on wasm they write beyond it.
+ * `Cumsum` and `Cumprod` along a negative axis. tfjs's backends use it as it is: on cpu the result has the wrong shape,
+ * and wasm writes out of bounds.
  */
 export const cumulativeKernels: readonly OwnKernel[] = [tf.Cumsum, tf.Cumprod].map(name => ({
   name,
@@ -18,7 +18,9 @@ export const cumulativeKernels: readonly OwnKernel[] = [tf.Cumsum, tf.Cumprod].m
     },
 }));
 
-/** The gradient of cumulative sums: its sums, the other way round. tfjs transposes its own along most axes. */
+/**
+ * The gradient of cumulative sums: its cumulative sums in the other direction. tfjs transposes its own along most axes.
+ */
 export const cumsumGradient: tf.GradConfig = {
   kernelName: tf.Cumsum,
   gradFunc: (dy, _, attrs) => {
@@ -34,12 +36,12 @@ interface Attributes {
 }
 
 /**
- * The gradient of products of the numbers so far, `y[i] = x[0] ⋯ x[i]`, or `⋯ x[i − 1]` where they are exclusive:
+ * The gradient of cumulative products, `y[i] = x[0] ⋯ x[i]`, or `⋯ x[i − 1]` if they are exclusive:
  *
  *     dx[k] = (x[0] ⋯ x[k − 1]) · r[k],   r[k] = dy[k] + x[k + 1] · r[k + 1]
  *     exclusive:   r[k] = dy[k + 1] + x[k + 1] · r[k + 1]
  *
- * Without a division, so that it is right where numbers are zero.
+ * Without a division, so that zeros are right.
  */
 export const cumprodGradient: tf.GradConfig = {
   kernelName: tf.Cumprod,
@@ -66,17 +68,17 @@ function gradient(dy: tf.Tensor, x: tf.Tensor, {axis, exclusive, reverse}: Attri
   return tf.reshape(reverse ? tf.reverse(dx, 1) : dx, x.shape);
 }
 
-/** `r[k] = b[k] + a[k]·r[k + 1]` along the second axis, in as many steps as its length has binary digits. */
+/** `r[k] = b[k] + a[k]·r[k + 1]` along the second axis, in log₂(length) steps. */
 function foldBack(b: tf.Tensor, a: tf.Tensor): tf.Tensor {
   const length = b.shape[1] ?? 0;
   for (let step = 1; step < length; step *= 2) {
-    // Two of the maps r → b + a·r in one.
+    // Composes two of the maps r → b + a·r.
     [b, a] = [tf.add(b, tf.mul(a, later(b, step))), tf.mul(a, later(a, step))];
   }
   return b;
 }
 
-/** The entries `step` places later along the second axis; zeros beyond the end. */
+/** Shifts entries by `step` along the second axis, with zeros beyond the end. */
 function later(x: tf.Tensor, step: number): tf.Tensor {
   const [outer = 0, length = 0, inner = 0] = x.shape;
   const rest = tf.slice(x, [0, Math.min(step, length), 0], [outer, Math.max(length - step, 0), inner]);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {OwnKernel} from '../../../backends/shared/registration';
 
-// tfjs has no gradient of Einsum, and no kernel that does without the product of all its operands.
+// tfjs has no gradient of Einsum, and its kernels multiply all operands before they sum.
 
 /** `ab,bc->ac`, parsed. */
 interface Equation {
@@ -14,7 +14,7 @@ function parse(text: string): Equation {
   return {operands: left.split(','), result};
 }
 
-/** Einsum as products of matrices. A letter may stand only once in an operand. */
+/** Einsum as matrix products. A letter may occur only once in an operand. */
 export function einsumByProducts(equation: string, tensors: readonly tf.Tensor[]): tf.Tensor {
   const {operands, result} = parse(equation);
   const [start = '', ...others] = operands;
@@ -34,10 +34,10 @@ export function einsumByProducts(equation: string, tensors: readonly tf.Tensor[]
 
 type Labelled = readonly [tensor: tf.Tensor, letters: string];
 
-/** The product of two operands, with the letters that are kept, in their order. */
+/** The product of two operands. `kept` are the letters of the result, in order. */
 function pairProduct(a: Labelled, b: Labelled, kept: readonly string[]): tf.Tensor {
   const wanted = kept.join('');
-  // Axes that only one operand has, and not the result, are summed first.
+  // First sums axes that only one operand has and the result does not.
   const left = [sumOut(a[0], a[1], b[1] + wanted), only(a[1], b[1] + wanted)] as const;
   const right = [sumOut(b[0], b[1], a[1] + wanted), only(b[1], a[1] + wanted)] as const;
   const shared = Array.from(left[1]).filter(letter => right[1].includes(letter));
@@ -90,8 +90,8 @@ function distinct(letters: string): string[] {
 }
 
 /**
- * The kernel by products. That of wasm is missing. Those of cpu, webgl and webgpu multiply number by number before they
- * sum, which takes the memory of all axes together: 64 times that of the scores in an attention.
+ * The kernel by matrix products. wasm has none; those of cpu, webgl and webgpu multiply elementwise before they sum,
+ * which takes memory for all axes together: in an attention 64 times that of the scores.
  */
 export function einsumKernel(backendName: string): OwnKernel {
   return {name: tf.Einsum, configure: stock => ({...stock, kernelName: tf.Einsum, backendName, kernelFunc: einsum})};
@@ -120,7 +120,7 @@ export const einsumGradient: tf.GradConfig = {
         const factors = [dy as tf.Tensor, ...saved.filter((_, i) => i !== index)];
         const reached = only(letters, [result, ...others].join(''));
         const part = tf.einsum(`${[result, ...others].join(',')}->${reached}`, ...factors);
-        // Along an axis that only this operand has, and that was summed over, the gradient is constant.
+        // The gradient is constant along a summed axis that only this operand has.
         const open = Array.from(letters).map((letter, i) => (reached.includes(letter) ? (shape[i] ?? 1) : 1));
         return tf.broadcastTo(tf.reshape(part, open), shape);
       });

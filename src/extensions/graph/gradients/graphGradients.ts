@@ -9,11 +9,11 @@ import {einsumGradient, einsumKernel} from './einsum';
 import {maxPoolWithArgmax} from './maxPoolWithArgmax';
 import {stridedSliceGradient, stridedSliceKernel} from './stridedSlice';
 
-// Gradients that tfjs lacks, or gets wrong, for what graphs are made of. Each is exact.
+// Gradients of graph ops that tfjs lacks or computes wrongly. All are exact.
 
 type Config = tf.GradConfig;
 
-/** The gradient goes back to where the values were gathered from; of values gathered twice it is added up. */
+/** Scatters the gradient to where the values were gathered from, and sums it for repeated indices. */
 const gatherNd: Config = {
   kernelName: tf.GatherNd,
   inputsToSave: ['params', 'indices'],
@@ -65,7 +65,7 @@ const tensorScatterUpdate: Config = {
   },
 };
 
-/** The gradient of each of the largest entries goes back to its place. */
+/** Scatters the gradient of each of the largest entries to its index. */
 const topK: Config = {
   kernelName: tf.TopK,
   inputsToSave: ['x'],
@@ -85,7 +85,7 @@ const topK: Config = {
   },
 };
 
-/** The gradients of the copies are summed, one axis after another, so that no rank is too high for a backend. */
+/** Sums the gradients of the copies, one axis after another, so that no rank is too high for a backend. */
 const tileGradient: Config = {
   kernelName: tf.Tile,
   inputsToSave: ['x'],
@@ -100,7 +100,7 @@ const tileGradient: Config = {
   },
 };
 
-/** Comparisons have no gradient, but tfjs asks for one inside ops that it composes: `divNoNan` selects by Equal. */
+/** Comparisons have no gradient, but tfjs needs one inside composed ops: `divNoNan` selects by Equal. */
 function constantIn(kernelName: string, names: readonly string[]): Config {
   return {
     kernelName,
@@ -126,7 +126,7 @@ const MISSING: readonly Config[] = [
   ),
 ];
 
-/** The gradient of an op whose operands were broadcast is summed over what they were broadcast along. */
+/** Sums the gradient of an op over the axes along which its operands were broadcast. */
 function broadcast(stock: Config): Config {
   return {
     ...stock,
@@ -157,7 +157,7 @@ function mirrorPad(stock: Config): Config {
   };
 }
 
-/** Adds the mirrored entries before and after an axis to the entries that they mirror. */
+/** Adds the mirrored entries before and after an axis to their sources. */
 function unmirror(
   x: tf.Tensor,
   axis: number,
@@ -192,7 +192,7 @@ function resize(parts: typeof bilinear): (stock: Config) => Config {
     gradFunc: (dy, saved, attrs) => {
       const alignment = attrs as unknown as Alignment;
       const [images] = saved as [tf.Tensor];
-      // On wasm the gradient of the nearest pixel is zero where corners are aligned and an image has one row or column.
+      // On wasm the gradient of nearest-neighbor is zero if corners are aligned and an image has one row or column.
       return alignment.halfPixelCenters || (alignment.alignCorners && parts === nearest)
         ? {images: () => resizeGradient(dy as tf.Tensor, images.shape, parts, alignment)}
         : stock.gradFunc(dy, saved, attrs);
@@ -200,7 +200,7 @@ function resize(parts: typeof bilinear): (stock: Config) => Config {
   });
 }
 
-/** Where a window reaches beyond the image, its average is over fewer pixels. */
+/** A window that reaches beyond the image averages fewer pixels. */
 function averagePool(stock: Config): Config {
   return {
     ...stock,
@@ -233,7 +233,7 @@ const CORRECTED: Readonly<Record<string, (stock: Config) => Config>> = {
   [tf.ResizeNearestNeighbor]: resize(nearest),
 };
 
-/** tfjs takes no negative axes. */
+/** tfjs does not support negative axes. */
 function prod(stock: Config): Config {
   return {
     ...stock,
@@ -245,7 +245,7 @@ function prod(stock: Config): Config {
   };
 }
 
-/** tfjs gives the gradient of a single piece not as a list. */
+/** tfjs returns the gradient of a single piece not as a list. */
 function unpack(stock: Config): Config {
   return {...stock, gradFunc: (dy, saved, attrs) => stock.gradFunc([dy].flat() as never, saved, attrs)};
 }
@@ -257,10 +257,10 @@ function sumTo(gradient: tf.Tensor, shape: number[]): tf.Tensor {
   return tf.reshape(axes.length === 0 ? gradient : tf.sum(gradient, axes), shape);
 }
 
-/** Marks a gradient as ours. Otherwise two copies of the library in a process would wrap each other's. */
+/** Marks a gradient as ours, so that two copies of the library in a process do not wrap each other's. */
 const BRAND = Symbol.for('tfjs-lora.gradient');
 
-/** What only graphs meet and backends lack or get wrong. */
+/** Kernels of graph ops that backends lack or compute wrongly. */
 const KERNELS: ReadonlyMap<string, readonly OwnKernel[]> = new Map([
   ['cpu', [stridedSliceKernel, einsumKernel('cpu')]],
   ['wasm', [stridedSliceKernel, einsumKernel('wasm'), maxPoolWithArgmax]],
@@ -268,7 +268,7 @@ const KERNELS: ReadonlyMap<string, readonly OwnKernel[]> = new Map([
   ['webgpu', [einsumKernel('webgpu')]],
 ]);
 
-/** Registers the gradients that graphs need, once in a process, and the kernels. */
+/** Registers the gradients and the kernels that graphs need, once in a process. */
 export function registerGraphGradients(): void {
   onBackend(name => {
     registerKernels(name, [...cumulativeKernels, ...(KERNELS.get(name) ?? [])]);
@@ -294,8 +294,8 @@ interface Attributes {
 
 /**
  * Factors for the gradient of an average pool, one for each output, `[1, h, w, 1]`. tfjs divides the gradient by the
- * size of the whole window, also where part of the window lies outside the image and the average is over the rest.
- * `undefined` where all windows lie inside.
+ * size of the whole window, even if part of the window is outside the image and the average is over the rest.
+ * `undefined` if all windows are inside.
  */
 function shareOfWindows(inputShape: readonly number[], attrs: tf.NamedAttrMap): tf.Tensor4D | undefined {
   const {filterSize, strides, pad, dimRoundingMode} = attrs as unknown as Attributes;
@@ -308,7 +308,7 @@ function shareOfWindows(inputShape: readonly number[], attrs: tf.NamedAttrMap): 
   return shares.every(share => share === 1) ? undefined : tf.tensor4d(shares, [1, info.outHeight, info.outWidth, 1]);
 }
 
-/** How many pixels of the image are in each window along an axis. */
+/** How many pixels of the image each window covers along an axis. */
 function counts(windows: number, stride: number, before: number, size: number, length: number): number[] {
   return Array.from({length: windows}, (_, i) => {
     const start = i * stride - before;

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {heapViews, wrappedKernel} from '../../../backends/shared/kernel';
 import {pooling2D, positionsOfMaxima} from '../../../backends/wasm/composed/pool';
 
-/** `MaxPoolWithArgmax`, which misses maxima that are not positive on wasm. */
+/** `MaxPoolWithArgmax`. On wasm the stock kernel misses maxima that are not positive. */
 export const maxPoolWithArgmax = wrappedKernel<{x: tf.Tensor}, tf.MaxPoolWithArgmaxAttrs, tf.TensorInfo[]>(
   tf.MaxPoolWithArgmax,
   stock => call => {
@@ -12,7 +12,7 @@ export const maxPoolWithArgmax = wrappedKernel<{x: tf.Tensor}, tf.MaxPoolWithArg
       backend,
     } = call;
     if (x.shape.length !== 4) {
-      return stock(call); // which refuses it; other poolings are refused before their kernel is called
+      return stock(call); // refuses it; other poolings are refused before their kernel is called
     }
     const pooling = pooling2D(x, attrs);
     const out = backend.makeOutput(pooling.outShape, x.dtype);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {OwnKernel} from '../../../backends/shared/registration';
 
-/** What a StridedSlice takes out of a tensor. */
+/** The attributes of a StridedSlice. */
 interface Slice {
   begin: number[];
   end: number[];
@@ -13,7 +13,7 @@ interface Slice {
   shrinkAxisMask: number;
 }
 
-/** The gradient goes back to where the slice was taken, with zeros around it and between its parts. */
+/** Puts the gradient back to where the slice was taken, with zeros around it and between its parts. */
 export const stridedSliceGradient: tf.GradConfig = {
   kernelName: tf.StridedSlice,
   inputsToSave: ['x'],
@@ -22,7 +22,7 @@ export const stridedSliceGradient: tf.GradConfig = {
   }),
 };
 
-/** What a slice takes along each axis of a tensor, and the shape of the result. */
+/** The range of a slice along each axis, and the shape of the result. */
 function alongAxes(
   shape: number[],
   {begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask}: Slice,
@@ -30,13 +30,13 @@ function alongAxes(
   const info = tf.slice_util.sliceInfo(
     ...([shape, begin, end, strides, beginMask, endMask, ellipsisMask, newAxisMask, shrinkAxisMask] as const),
   );
-  // tfjs has fewer than no entries where a slice ends before it begins.
+  // tfjs computes negative sizes where a slice ends before it begins.
   return {...info, finalShape: info.finalShape.map(size => Math.max(size, 0))};
 }
 
 /**
- * The kernel for slices with steps. Those of cpu and wasm take the steps of the axes that are left for those of the
- * tensor, and on wasm whole numbers come out as floats.
+ * The kernel for slices with steps. Those of cpu and wasm apply the steps of the remaining axes to those of the tensor,
+ * and wasm returns integers as floats.
  */
 export const stridedSliceKernel: OwnKernel = {
   name: tf.StridedSlice,
@@ -80,7 +80,7 @@ function spread(dy: tf.Tensor, shape: number[], slice: Slice): tf.Tensor {
   return gradient;
 }
 
-/** A tensor with its entries along an axis put to every `step`-th place of a longer one. */
+/** Spreads the entries of a tensor along an axis to every `step`-th index of a longer one. */
 function alongAxis(
   x: tf.Tensor,
   axis: number,
@@ -91,7 +91,7 @@ function alongAxis(
   if (count === 0) {
     return tf.zeros(shape);
   }
-  // webgl pads tensors of four axes at most.
+  // webgl pads tensors of at most four axes.
   const outer = tf.util.sizeFromShape(x.shape.slice(0, axis));
   const inner = tf.util.sizeFromShape(x.shape.slice(axis + 1));
   const reach = (count - 1) * step + 1;

@@ -5,13 +5,13 @@ import {KNOWN} from './openSizes';
 import type {Planner} from './planner';
 import {finishTail, tailOf} from './tail';
 
-/** How a convolution walks over images. */
+/** The geometry of a convolution. */
 interface Walk {
   strides: number[];
   dilations: number[];
-  /** As layers have it. `explicit`: by what is in `pads`. */
+  /** As in layers. `explicit`: see `pads`. */
   padding: 'same' | 'valid' | 'explicit';
-  /** Around the images: top and bottom, left and right. */
+  /** The padding of the images: top and bottom, left and right. */
   pads: [number[], number[]];
   channelsLast: boolean;
 }
@@ -30,7 +30,7 @@ function walkOf(node: GraphNode): Walk {
   };
 }
 
-/** What a convolution is called with: its images, with zeros around them where it says how many. */
+/** The images of a convolution, padded with zeros if the padding is explicit. */
 function padded(node: GraphNode, {padding, pads, channelsLast}: Walk, planner: Planner): string {
   const [x = ''] = inputsOf(node);
   if (padding !== 'explicit') {
@@ -55,7 +55,7 @@ export function planConv2D(node: GraphNode, planner: Planner): boolean {
   const kernel = floatKernel(filter, planner);
   const flow = planner.floats(x);
   const walk = walkOf(node);
-  // The executor of tfjs reads the strides and dilations of channels-first images wrongly; a GraphOp does what it does.
+  // tfjs's executor misreads the strides and dilations of channels-first images; a GraphOp does the same.
   const isPlain = [...walk.strides, ...walk.dilations].every(step => step === 1) && walk.padding !== 'explicit';
   const known = walk.channelsLast || isPlain;
   const channels = flow?.shapes[0][walk.channelsLast ? 3 : 1];
@@ -101,7 +101,7 @@ export function planDepthwise(node: GraphNode, planner: Planner): boolean {
     return false;
   }
   const {bias, activation} = tail;
-  // The stock layer takes the graph's steps, to the last bit, but ignores dilations.
+  // The stock layer equals the graph to the last bit, but ignores dilations.
   const fuses = node.op.startsWith('Fused') || walk.dilations.some(rate => rate > 1);
   planner.addLayer(node, {
     className: fuses ? FusedDepthwiseConv2D.className : 'DepthwiseConv2D',
@@ -121,7 +121,7 @@ export function planDepthwise(node: GraphNode, planner: Planner): boolean {
   return true;
 }
 
-/** A transposed convolution, where the layer gives the size that the node asks for. */
+/** A transposed convolution, if the layer's result has the size that the node specifies. */
 export function planConv2DTranspose(node: GraphNode, planner: Planner): boolean {
   const [target, filter, x = ''] = inputsOf(node);
   const kernel = floatKernel(filter, planner);
@@ -132,7 +132,7 @@ export function planConv2DTranspose(node: GraphNode, planner: Planner): boolean 
     return false;
   }
   const [height = 1, width = 1, filters = 1] = kernel.shape;
-  // The layer gives `stride · size + overhang`.
+  // The layer's size is `stride · size + overhang`.
   const fits = ([0, 1] as const).every(axis => {
     const stride = strides[axis] ?? 1;
     const overhang = padding === 'same' ? 0 : Math.max(([height, width][axis] ?? 1) - stride, 0);

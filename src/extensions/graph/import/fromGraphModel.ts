@@ -21,7 +21,7 @@ import type {GraphPlan, PlannedCall} from './values';
 export interface GraphPart {
   /** The nodes that become inputs. Default: the graph's inputs, without single bools that have a default. */
   inputs?: readonly string[];
-  /** The nodes that become its outputs. Defaults to the graph's outputs. */
+  /** The nodes that become outputs. Defaults to the graph's outputs. */
   outputs?: readonly string[];
   /** The shapes of inputs without the batch axis, `null` for an open size. Defaults to those of the graph. */
   inputShapes?: Readonly<Record<string, readonly (number | null)[]>>;
@@ -30,20 +30,20 @@ export interface GraphPart {
 /** Options of `fromGraphModel`. */
 export interface GraphModelOptions extends GraphPart, CallOptions {}
 
-/** A part of a graph, with every choice made. */
+/** A part of a graph, with all options resolved. */
 export type ChosenPart = Pick<GraphRequest, 'inputs' | 'outputs' | 'start' | 'lower' | 'decide'>;
 
-/** The key of a model's metadata that records which part of a graph it is. */
+/** The metadata key under which a model records its part of a graph. */
 export const RECORD = 'tfjsLoRAGraph';
 
 /**
  * Imports a `tf.GraphModel`, which tfjs cannot train, as a `tf.LayersModel`, which it can. Adapt it with `applyLoRA`,
  * give it a new head with `replaceHead`, and write it back with `toGraphModel`.
  *
- * A node that computes what a layer of tfjs computes becomes that layer, with the bias and the activation that follow
- * it: convolutions, products, normalizations, pools, activations. Every other node becomes a `GraphOp`, which runs it
- * as the graph does. The weights share their buffers with the graph's, and stay when the graph is disposed of. A fixed
- * batch size becomes any batch size if each example is then computed as before; otherwise it stays.
+ * A node that a tfjs layer can compute becomes that layer, with the bias and activation that follow it: convolutions,
+ * products, normalizations, pools, activations. Every other node becomes a `GraphOp`, which runs it as the graph does.
+ * The weights share their buffers with the graph's, and stay when the graph is disposed of. A fixed batch size becomes
+ * any batch size if each example is still computed as before.
  *
  * To load a file of the model, or of one that was merged from it, import `tfjs-lora/graph`. To deploy the model without
  * this library, use `toGraphModel`.
@@ -76,7 +76,7 @@ export async function fromGraphModel(graph: tf.GraphModel, options: GraphModelOp
   }
 }
 
-/** The plan of the layers of a graph, for any batch size where that is possible. */
+/** Plans the layers of a graph, for any batch size if possible. */
 export async function planned(graph: ReadGraph, part: ChosenPart, step: Step): Promise<GraphPlan> {
   try {
     return await plannedFor(graph, {...part, batch: 'free'}, step);
@@ -97,7 +97,7 @@ async function plannedFor(graph: ReadGraph, request: Omit<GraphRequest, 'isStric
     }
     if (request.lengths === undefined && error instanceof LoRAError && error.code === 'ERR_UNSUPPORTED') {
       const longer = {...request, lengths: LONG};
-      // What it says of the usual lengths holds for most inputs.
+      // A plan for the usual lengths works for most inputs.
       return await (leavesOneLength(graph, request)
         ? plannedFor(graph, longer, step).catch(() => Promise.reject(error))
         : Promise.reject(error));
@@ -106,19 +106,19 @@ async function plannedFor(graph: ReadGraph, request: Omit<GraphRequest, 'isStric
   }
 }
 
-/** Sizes for sounds, whose windows can be longer than the usual ones. */
+/** Sizes for audio, whose windows can be longer than usual. */
 const LONG = [2048, 3072] as const;
 
-/** Whether inputs leave a single size open beside that of the batch, so that longer ones stay small. */
+/** Whether inputs have a single open size besides the batch, so that longer ones stay small. */
 function leavesOneLength({nodes}: ReadGraph, {inputs}: Pick<GraphRequest, 'inputs'>): boolean {
   const shapes = inputs.map(({node, shape}) => shape ?? shapeOf(nodes.get(node) as GraphNode, 'shape') ?? []);
   return shapes.flatMap(shape => shape.slice(1).filter(size => size === null)).length === 1;
 }
 
 /**
- * The part of a graph that options name, with every choice made.
+ * Resolves the options to a part of the graph.
  *
- * @throws LoRAError with a line for each name that names nothing, and for each shape that is malformed.
+ * @throws LoRAError with a line for each name that matches nothing, and for each malformed shape.
  */
 export function chosenPart(
   graph: ReadGraph,
@@ -170,7 +170,7 @@ export function chosenPart(
   };
 }
 
-/** Whether an input says how to compute rather than what: a single bool with a default, which it then has. */
+/** Whether an input is a setting rather than data: a single bool with a default, which then applies. */
 function isFlag({nodes, weights}: ReadGraph, name: string): boolean {
   const node = nodes.get(name);
   const [value] = node?.op === 'PlaceholderWithDefault' ? inputsOf(node) : [];
@@ -178,12 +178,12 @@ function isFlag({nodes, weights}: ReadGraph, name: string): boolean {
   return tensor?.dtype === 'bool' && tensor.rank === 0;
 }
 
-/** Options as a model remembers them. */
+/** The options that a model records. */
 export function recorded({inputs, outputs, inputShapes}: GraphPart): GraphPart {
   return {...(inputs && {inputs}), ...(outputs && {outputs}), ...(inputShapes && {inputShapes})};
 }
 
-/** Makes the layers of a plan, and gives them their weights. */
+/** Makes the layers of a plan, and sets their weights. */
 export function build({inputs, layers, outputs}: GraphPlan, name = 'graph'): tf.LayersModel {
   const symbols = new Map<string, tf.SymbolicTensor>();
   const starts = inputs.map(({key, name, shape, dtype}) => {
@@ -202,8 +202,8 @@ export function build({inputs, layers, outputs}: GraphPlan, name = 'graph'): tf.
       throw error;
     }
     throw tooLargeError(
-      `${layers.length} layers in a row are more than tfjs can connect: it goes through them by a recursion, for ` +
-        'which the stack is too small. Import a part of the graph: {outputs} names where it ends.',
+      `tfjs cannot connect ${layers.length} layers in a row: its recursion overflows the stack. Import a part of ` +
+        'the graph that ends at {outputs}.',
       {cause: error},
     );
   }
@@ -221,7 +221,7 @@ function apply(call: PlannedCall, symbols: Map<string, tf.SymbolicTensor>): void
     throw asLoRAError(error, `Layer "${layer.name}" (${layer.getClassName()})`, 'ERR_UNSUPPORTED');
   }
   outputs.forEach((key, i) => symbols.set(key, results[i] as tf.SymbolicTensor));
-  // Recurrent layers take their states as inputs. In a file their names there would count, and here they are tensors.
+  // Recurrent layers take their states as inputs. Files refer to those by name, and here they are tensors.
   delete layer.inboundNodes.at(-1)?.callArgs?.initialState;
   const variables = namedWeights(layer);
   for (const [name, {tensor}] of Object.entries(isNew ? weights : {})) {

@@ -4,21 +4,20 @@ import {BATCH, KNOWN} from './openSizes';
 import type {Planner} from './planner';
 import type {Value} from './values';
 
-/** What a rule looks at: a node, what is known of its inputs, and how many axes each has. */
+/** The input of a rule: a node, what is known of its inputs, and how many axes each has. */
 interface Subject {
   node: GraphNode;
   values: readonly Value[];
   ranks: readonly number[];
-  /** The numbers of an input that is a small constant. */
+  /** The values of an input that is a small constant. */
   numbers: (index: number) => number[] | undefined;
 }
 
 type Rule = (subject: Subject) => boolean;
 
 /**
- * Whether a node computes each row of its outputs from the same row of its inputs, whatever the size of the batch,
- * which is the first axis of both. A rule for the op and its attributes proves it; an op without a rule counts as
- * mixing rows.
+ * Whether a node computes each row of its outputs from the same row of its inputs, for any batch size (the first axis
+ * of both). A rule for the op and its attributes proves it; an op without a rule counts as mixing rows.
  */
 export function keepsRows(planner: Planner, node: GraphNode): boolean {
   const names = inputsOf(node);
@@ -43,10 +42,10 @@ function isFreed({open}: Planner, value: Value): boolean {
 
 const isFlow = (value: Value | undefined) => value?.kind === 'flow';
 
-/** Whether only the first input depends on the inputs of the graph. The others say how it is computed. */
+/** Whether only the first input depends on the inputs of the graph. The others are parameters. */
 const ofFirst: Rule = ({values}) => isFlow(values[0]) && !values.slice(1).some(isFlow);
 
-/** By the rules of broadcasting: an input without rows must not reach the batch axis. */
+/** By broadcasting: an input without rows must not reach the batch axis. */
 const elementwise: Rule = ({values, ranks}) => {
   const rank = Math.max(...ranks);
   return values.every((value, i) =>
@@ -67,13 +66,13 @@ function isInside(axis: number | undefined, rank = 0): boolean {
   return axis !== undefined && axis !== 0 && axis !== -rank;
 }
 
-/** Kernels of products repeat the matrices of an operand that has fewer, so each row must have all of the result's. */
+/** Kernels of products repeat the matrices of a smaller operand, so each row must have all of the result's. */
 const product: Rule = ({node, values, ranks}) => {
   const [a, b, ...more] = values;
   const [left = 0, right = 0] = ranks;
   const rank = Math.max(left, right);
   const transposes = flagOf(node, 'transpose_a') || (flagOf(node, 'adj_x') && left === 2);
-  // A bias and slopes that are fused into the product.
+  // The fused bias and slopes.
   const areUnder = more.every((value, i) => {
     const itsRank = ranks[i + 2] ?? 0;
     return !isFlow(value) && (itsRank < rank || (itsRank === rank && shapeOf(value)[0] === 1));
@@ -90,7 +89,7 @@ function goesInto(value: Value | undefined, flow: Value | undefined): boolean {
     : lead >= 0 && ours.every((size, i) => size === ONE || (i + lead > 0 && size === other[i + lead]));
 }
 
-/** The sizes of the axes along which a tensor has matrices. */
+/** The sizes of the axes before a tensor's matrices. */
 function matricesOf(value: Value | undefined): string[] {
   const sizes = value?.kind === 'flow' ? value.sizes : [];
   return shapeOf(value)
@@ -124,7 +123,7 @@ const gather: Rule = ({node, values, ranks, numbers}) => {
   return isFlow(rows) && !hasBatches && axis === 0;
 };
 
-/** All of the batch, in its order. */
+/** The whole batch, in order. */
 const stridedSlice: Rule = subject => {
   const {node, numbers} = subject;
   const has = (mask: string) => (numberOf(node, mask, 0) & 1) === 1;
@@ -152,7 +151,7 @@ const pad: Rule = subject =>
 
 const tile: Rule = subject => ofFirst(subject) && subject.numbers(1)?.[0] === 1;
 
-/** What is left open is the batch, if all else is known. */
+/** The open size is the batch, if all others are known. */
 const reshape: Rule = subject => {
   const [x] = subject.values;
   const [first, ...rest] = subject.numbers(1) ?? [];
@@ -170,7 +169,7 @@ const squeeze: Rule = subject => {
 
 const expandDims: Rule = subject => ofFirst(subject) && isInside(subject.numbers(1)?.[0], (subject.ranks[0] ?? 0) + 1);
 
-/** Of flows, along an axis that is an attribute. */
+/** A concatenation of flows along an axis that is an attribute. */
 const pack: Rule = ({node, values, ranks}) =>
   values.every(isFlow) && isInside(numberOf(node, 'axis', 0), (ranks[0] ?? 0) + 1);
 

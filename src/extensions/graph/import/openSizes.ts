@@ -4,10 +4,10 @@ import type {Constant, Shaped, SizeId} from './values';
 
 /** A number that is the same in every run. */
 export const KNOWN: SizeId = 0;
-/** How many rows the inputs have. */
+/** The batch size of the inputs. */
 export const BATCH: SizeId = 1;
 
-/** What is known of a number that is not the same in every run. */
+/** What is known of a number that varies between runs. */
 interface OpenSize {
   /** Whether it depends on a size that the graph leaves open. */
   isOpen: boolean;
@@ -17,12 +17,12 @@ interface OpenSize {
   linear?: {of: SizeId; times: number; plus: number};
 }
 
-/** The sizes that are not known when a graph is planned. */
+/** The sizes that are unknown when a graph is planned. */
 export class OpenSizes {
   private readonly list: OpenSize[];
   private readonly linear = new Map<string, SizeId>();
 
-  /** @param frees whether the batch size is the graph's own, and being freed. */
+  /** @param frees whether the graph's own batch size is being freed. */
   constructor(frees: boolean) {
     this.list = [
       {isOpen: false, isFreed: false},
@@ -30,17 +30,17 @@ export class OpenSizes {
     ];
   }
 
-  /** A size of which nothing is known. */
+  /** A completely unknown size. */
   another(): SizeId {
     return this.list.push({isOpen: true, isFreed: false}) - 1;
   }
 
-  /** A number of which only is known on which sizes it depends. */
+  /** A number of which only the sizes that it depends on are known. */
   madeOf(sizes: readonly SizeId[]): SizeId {
     return this.eachMadeOf(sizes, 1)[0] as SizeId;
   }
 
-  /** Several numbers, of each of which only is known on which sizes it depends. */
+  /** Several such numbers. */
   eachMadeOf(sizes: readonly SizeId[], count: number): SizeId[] {
     if (sizes.every(size => size === KNOWN)) {
       return new Array<SizeId>(count).fill(KNOWN);
@@ -62,7 +62,7 @@ export class OpenSizes {
     return known;
   }
 
-  /** A number as a multiple of a size, and what is added. */
+  /** A number as a multiple of a size, plus a constant. */
   lineOf(size: SizeId): {of: SizeId; times: number; plus: number} {
     return this.list[size]?.linear ?? {of: size, times: 1, plus: 0};
   }
@@ -76,17 +76,17 @@ export class OpenSizes {
   }
 }
 
-/** What a node does with numbers that are made of sizes. */
+/** A node that computes with numbers made of sizes. */
 interface Computed {
   node: GraphNode;
   inputs: readonly (Constant | Shaped)[];
-  /** How many numbers each output has; `undefined` where that is not the same in every run. */
+  /** The size of each output; `undefined` if it varies between runs. */
   counts: readonly (number | undefined)[];
   /** Runs the node. */
   run: (tensors: readonly tf.Tensor[]) => tf.Tensor[];
 }
 
-/** What the numbers of each output are made of: a size for each number, or one for all if their count is open. */
+/** Returns what the numbers of each output are made of: a size for each, or one for all if their count is open. */
 export async function sizesOf(open: OpenSizes, computed: Computed): Promise<SizeId[][]> {
   const {node, inputs, counts} = computed;
   const places = movedInputs(node, inputs.length);
@@ -108,7 +108,7 @@ function isCounted(input: Constant | Shaped): boolean {
   return input.kind === 'constant' || input.sizes.length === input.pair[0].tensor.size;
 }
 
-/** The inputs whose numbers an op hands on unchanged. Its other inputs say which numbers, and where to. */
+/** The inputs whose numbers an op passes on unchanged. Its other inputs say which and where to. */
 function movedInputs(node: GraphNode, count: number): number[] | undefined {
   switch (node.op) {
     case 'StridedSlice':
@@ -134,7 +134,7 @@ function movedInputs(node: GraphNode, count: number): number[] | undefined {
   }
 }
 
-/** Runs an op that hands on numbers with the ids of their sizes in their place, to learn where each goes. */
+/** Runs such an op with the ids of sizes instead of numbers, to learn where each goes. */
 async function moved({inputs, run}: Computed, places: readonly number[]): Promise<SizeId[][]> {
   const results = tf.tidy(() =>
     run(

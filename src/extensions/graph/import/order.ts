@@ -1,6 +1,6 @@
 import {type GraphNode, inputsOf, nodeAndOutput, shortName} from '../graphDef';
 
-/** The part of a graph that is wanted: nodes that stand for its inputs, and outputs of nodes. */
+/** The part of a graph to import: nodes that become inputs, and outputs of nodes. */
 export interface Cut {
   inputs: readonly string[];
   outputs: readonly string[];
@@ -12,7 +12,7 @@ interface GraphNodes {
   weights: ReadonlyMap<string, unknown>;
 }
 
-/** The nodes that the outputs need, each after those that it needs. Constants and inputs need none. */
+/** The nodes that the outputs need, in topological order, without constants and inputs. */
 export function neededNodes({nodes, weights}: GraphNodes, {inputs, outputs}: Cut): GraphNode[] {
   const ends = new Set(inputs);
   const order: GraphNode[] = [];
@@ -23,7 +23,7 @@ export function neededNodes({nodes, weights}: GraphNodes, {inputs, outputs}: Cut
     if (node === undefined || ends.has(name)) {
       return [];
     }
-    // What is computed on one way of a Switch alone has nothing else that says so.
+    // Only this connects the branch of a Switch to it.
     const ways = (node.input ?? []).flatMap(input => (input.startsWith('^') ? [input.slice(1)] : []));
     const isWay = (way: string) => {
       const [source = ''] = sourcesOf(nodes.get(way) ?? {name: way, op: ''});
@@ -32,7 +32,7 @@ export function neededNodes({nodes, weights}: GraphNodes, {inputs, outputs}: Cut
     return [...(weights.has(name) ? [] : sourcesOf(node)), ...ways.filter(isWay)];
   };
   for (const output of outputs) {
-    // A stack of our own: graphs are deeper than that of JavaScript.
+    // An explicit stack: recursion would overflow in deep graphs.
     const stack: {name: string; needs: string[]}[] = [];
     const enter = (name: string) => {
       if (!seen.has(name)) {
@@ -57,7 +57,7 @@ export function neededNodes({nodes, weights}: GraphNodes, {inputs, outputs}: Cut
   return order;
 }
 
-/** By the name of a node: the nodes that use one of its outputs, once for each use. */
+/** The nodes that use an output of each node, once for each use. */
 export function consumersOf(order: readonly GraphNode[], {inputs}: Cut): Map<string, GraphNode[]> {
   const ends = new Set(inputs);
   const consumers = new Map<string, GraphNode[]>(order.map(({name}) => [name, []]));
@@ -69,11 +69,11 @@ export function consumersOf(order: readonly GraphNode[], {inputs}: Cut): Map<str
   return consumers;
 }
 
-/** Names for layers, by the names of the nodes that they come from. The same graph has the same names each time. */
+/** Names layers after their nodes. The same graph always gives the same names. */
 export function layerNames(nodes: Iterable<string>): Map<string, string> {
   const names = new Map<string, string>();
   const taken = new Set<string>();
-  // Where to go on counting: a graph may give one name to all its nodes.
+  // The next suffix of each name: a graph may give one name to all its nodes.
   const copies = new Map<string, number>();
   for (const node of nodes) {
     const short = shortName(node)

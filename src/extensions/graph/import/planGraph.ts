@@ -12,7 +12,7 @@ import {adviceOn, FAILED, refusedImport} from './refuse';
 import {planStock} from './stockLayers';
 import type {Constant, Flow, Folded, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
 
-/** The part of a graph that is planned, with every choice made. */
+/** The part of a graph that is planned, with all options resolved. */
 export interface GraphRequest {
   inputs: {node: string; shape?: (number | null)[]}[];
   outputs: string[];
@@ -20,32 +20,32 @@ export interface GraphRequest {
   batch: 'free' | 'fixed';
   /** Whether only proved sizes count as known. */
   isStrict: boolean;
-  /** What stands for open sizes other than that of the batch. */
+  /** The trial values of open sizes other than the batch. */
   lengths?: Pair<number>;
   /** Called when a plan begins, which may be several times. */
   start?: (planner: Planner) => void;
-  /** Plans a node of another format than TensorFlow's by nodes and layers that a planner knows. */
+  /** Plans a node of another format by nodes and layers that a planner knows. */
   lower?: (planner: Planner, node: GraphNode) => Promise<void>;
-  /** Whether a constant has decided about a node of such a format: it hands on a value, or is not computed. */
+  /** Whether a constant has decided about such a node: it passes on a value, or is not computed. */
   decide?: (planner: Planner, node: GraphNode) => boolean;
 }
 
-/** Ops that hand on what they are given. */
+/** Ops that pass on their input. */
 const HANDS_ON = new Set(['Identity', 'StopGradient', 'Snapshot', 'CheckNumerics', 'PreventGradient', 'EnsureShape']);
 
-/** What stands for open sizes: of the batch, and of other axes. */
+/** The trial values of open sizes: of the batch, and of other axes. */
 const BATCHES: Pair<number> = [2, 3];
 const LENGTHS: Pair<number> = [64, 96];
 
-/** Up to so many numbers of a constant are read. */
+/** Constants of up to this many numbers are read. */
 const FEW = 4096;
 
 /**
- * Plans the layers of a model that computes what a graph computes, whatever the sizes that the graph leaves open.
+ * Plans the layers of a model that computes what a graph computes, for all values of its open sizes.
  *
  * @throws LoRAError if the graph has nodes that no layer can compute; then nothing is left behind.
  * @throws BakedBatch if its batch size cannot be freed.
- * @throws UncheckedShape if it can be planned strictly alone.
+ * @throws UncheckedShape if it can only be planned strictly.
  */
 export async function planGraph(graph: ReadGraph, request: GraphRequest, step: Step): Promise<GraphPlan> {
   const cut = {inputs: request.inputs.map(({node}) => node), outputs: request.outputs};
@@ -70,7 +70,7 @@ export async function planGraph(graph: ReadGraph, request: GraphRequest, step: S
     }
     await step({done: total, total, what});
     for (const output of request.outputs.filter(name => planner.dead.has(keyOf(name)))) {
-      planner.problems.set(nodeAndOutput(output)[0], 'is on a way that a constant decides not to take');
+      planner.problems.set(nodeAndOutput(output)[0], 'is in a branch that a constant does not take');
     }
     if (request.outputs.some(output => planner.values.get(keyOf(output)) === undefined)) {
       throw refusedImport(planner, order, cut);
@@ -100,7 +100,7 @@ function planInputs(
     const known = given ?? shapeAt(planner.graph, name);
     if (known === undefined) {
       throw new LoRAError(
-        `The shape of input "${name}" is not known. Give it, without the batch axis: {inputShapes: {'${name}': ` +
+        `The shape of input "${name}" is not known. Pass it without the batch axis: {inputShapes: {'${name}': ` +
           '[224, 224, 3]}}.',
       );
     }
@@ -120,7 +120,7 @@ function shapeAt({nodes}: ReadGraph, name: string): (number | null)[] | undefine
   return node && shapeOf(node, 'shape');
 }
 
-/** The keys of the outputs: one for each, since a model of tfjs gives no result twice. */
+/** The keys of the outputs: one for each, since a tfjs model returns no result twice. */
 function outputsOf(planner: Planner, names: readonly string[]): string[] {
   const taken = new Set<string>();
   return names.map(name => {
@@ -134,7 +134,7 @@ function outputsOf(planner: Planner, names: readonly string[]): string[] {
   });
 }
 
-/** Takes up the graph's constants, and reads those that may say how something is computed. */
+/** Registers the graph's constants, and reads the small ones. */
 async function readConstants(planner: Planner, order: readonly GraphNode[]): Promise<void> {
   const constants = order.flatMap(({name}) => {
     const tensor = planner.values.has(`${name}:0`) ? undefined : planner.graph.weights.get(name);
@@ -177,7 +177,7 @@ async function planNode(planner: Planner, node: GraphNode, {lower, decide}: Grap
   const known = inputs as Value[];
   if (node.op.startsWith('Placeholder') && known.length === 0) {
     throw new LoRAError(
-      `The outputs need "${node.name}", which is not among the inputs. Name it, too: {inputs: ` +
+      `The outputs need "${node.name}", which is not among the inputs. Name it too: {inputs: ` +
         `[${[...planner.cut.inputs, node.name].map(name => `'${name}'`).join(', ')}]}.`,
     );
   }
@@ -197,7 +197,7 @@ async function planNode(planner: Planner, node: GraphNode, {lower, decide}: Grap
   }
 }
 
-/** Plans a node of TensorFlow's by what is known of its inputs. */
+/** Plans a TensorFlow node from what is known of its inputs. */
 export async function planComputed(planner: Planner, node: GraphNode): Promise<void> {
   const {fates} = planner;
   const known = inputsOf(node).map(name => planner.valueOf(name) as Value);
@@ -217,7 +217,7 @@ export async function planComputed(planner: Planner, node: GraphNode): Promise<v
   }
 }
 
-/** Whether a constant decides that a node is not computed: something that it needs is not. */
+/** Whether a constant decides that something this node needs is not computed. */
 function isDead({dead, graph}: Planner, {op, input = []}: GraphNode): boolean {
   const isGone = (name: string) =>
     name.startsWith('^')
@@ -226,7 +226,7 @@ function isDead({dead, graph}: Planner, {op, input = []}: GraphNode): boolean {
   return op === 'Merge' ? input.every(isGone) : input.some(isGone);
 }
 
-/** Plans what a constant decides: the way that a `Switch` takes, and the `Merge` of ways. `false` if none decides. */
+/** Plans a `Switch` or `Merge` whose branch a constant decides. `false` if none does. */
 async function planDecided(planner: Planner, node: GraphNode): Promise<boolean> {
   const {dead, fates} = planner;
   const names = inputsOf(node);
@@ -246,7 +246,7 @@ async function planDecided(planner: Planner, node: GraphNode): Promise<boolean> 
   return true;
 }
 
-/** Gives an output what another stands for, if that is known. */
+/** Sets an output to the value of another, if that is known. */
 function handOn(planner: Planner, from: string | undefined, to: string): void {
   const value = planner.valueOf(from);
   if (value !== undefined) {
@@ -272,7 +272,7 @@ async function fold(planner: Planner, node: GraphNode, inputs: readonly Constant
   }
 }
 
-/** Computes a node that depends on shapes alone, for both sizes. `false` if it gives too many numbers. */
+/** Computes a node that depends only on shapes, for both trial sizes. `false` if the result is too large. */
 async function foldShapes(planner: Planner, node: GraphNode, inputs: readonly Value[]): Promise<boolean> {
   const keys = planner.keysOf(node);
   const shape = isShape(node, inputs) ? (inputs[0] as Flow) : undefined;
@@ -282,7 +282,7 @@ async function foldShapes(planner: Planner, node: GraphNode, inputs: readonly Va
   }
   const alike = shape === undefined ? alikeness(node, inputs, keys.length) : '';
   const folded = planner.folded.get(alike) ?? (await foldedShapes(planner, node, known, shape));
-  // Floats may be weights, which must not be tied because they are equal.
+  // Floats may be weights; equal ones must not become tied.
   if (shape === undefined && folded.every(({pair}) => pair[0].tensor.dtype !== 'float32')) {
     planner.folded.set(alike, folded);
   }

@@ -8,24 +8,24 @@ import {BATCH, KNOWN} from './openSizes';
 import {BakedBatch, type Planner} from './planner';
 import type {Flow, Pair, PlannedWeight, Shaped, TensorLooks, Value} from './values';
 
-/** Constants of more numbers are weights: of floats, of others. */
+/** Larger constants are weights: of floats, of others. */
 const FEW_FLOATS = 1;
 const FEW_INTEGERS = 64;
 
-/** A node that is part of one in the graph. */
+/** A part of a node in the graph. */
 interface NodePart {
   /** Its name within that of the node. */
   part?: string;
-  /** Which inputs of the node its own are. */
+  /** The indices of its inputs among those of the node. */
   sources?: number[];
-  /** Under which keys its outputs are known. Default: those of the node. */
+  /** The keys of its outputs. Default: those of the node. */
   keys?: readonly string[];
 }
 
 /**
  * Plans a node as a `GraphOp`.
  *
- * @throws BakedBatch if the batch size is being freed, and the node does not compute each row by itself.
+ * @throws BakedBatch if the batch size is being freed, and the node does not compute each row independently.
  */
 export function planOp(planner: Planner, node: GraphNode, part: NodePart = {}): void {
   const isRows = keepsRows(planner, node);
@@ -68,7 +68,7 @@ function addOp(
   planner.addCall({layer, inputs: inputs.map(({key}) => key), outputs: [...keys], weights}, results);
 }
 
-/** The same for nodes that give tensors of the same shapes and, of numbers that are no floats, the same numbers. */
+/** Equal for nodes with tensors of the same shapes and the same values of integers and booleans. */
 export function alikeness({op, attr}: GraphNode, values: readonly Value[], count: number): string {
   return JSON.stringify([op, attr, count, values.map(looks)]);
 }
@@ -86,13 +86,13 @@ function looks(value: Value): unknown {
   }
 }
 
-/** What a node gives for both sizes, from runs of it. */
+/** The results of a node for both trial sizes. */
 function tryOut(planner: Planner, node: GraphNode, values: readonly Value[], count: number): Pair<TensorLooks[]> {
   return ([0, 1] as const).map(p =>
     tf.tidy(() => {
       checkSize(node, values, p);
       const tensors = values.map(value => tensorAt(value, p));
-      // How many places a Where finds depends on the numbers.
+      // The number of indices that a Where finds depends on the values.
       const places = () => [tf.zeros([[7, 5][p] as number, tensors[0]?.rank ?? 1], 'int32')];
       const results = node.op === 'Where' ? places() : run(planner, node, tensors, count);
       return results.map(({shape, dtype}) => ({shape, dtype: dtype as GraphType}));
@@ -100,10 +100,10 @@ function tryOut(planner: Planner, node: GraphNode, values: readonly Value[], cou
   ) as unknown as Pair<TensorLooks[]>;
 }
 
-/** Whether the shape of what a node gives follows from shapes that are the same in every run, but for the batch. */
+/** Whether a node's output shapes follow from shapes that are constant except for the batch. */
 function hasProvedShape({op}: GraphNode, values: readonly Value[], isRows: boolean): boolean {
   const isKnown = ({sizes}: Flow) => sizes.every((size, axis) => size === KNOWN || (isRows && axis === 0));
-  // Integers that depend on the inputs may decide the shape.
+  // Integers that depend on the inputs may determine the shape.
   const isData = ({dtype}: Flow, i: number) => dtype !== 'int32' || (i === 0 && op !== 'Fill' && op !== 'Range');
   return (
     op !== 'Where' &&
@@ -113,7 +113,7 @@ function hasProvedShape({op}: GraphNode, values: readonly Value[], isRows: boole
   );
 }
 
-/** Plans a layer that hands on an output of a node. */
+/** Plans a layer that passes on an output of a node. */
 export function planAlias(planner: Planner, name: string): Flow {
   const [node] = nodeAndOutput(name);
   const key = `${keyOf(name)}+${planner.layers.length}`;
@@ -122,8 +122,8 @@ export function planAlias(planner: Planner, name: string): Flow {
 }
 
 /**
- * Plans a layer for a value that the plan knows, so that another layer can be called with it or the model can return
- * it.
+ * Plans a layer for a value that is known to the plan, so that another layer can be called with it or the model can
+ * return it.
  *
  * While the batch size is being freed, the value may depend on it. Callers check that.
  */
@@ -133,7 +133,7 @@ export function materialize(planner: Planner, {key}: Shaped): Map<string, Flow> 
   const known = keys.map(each => planner.values.get(each));
   addOp(planner, origin, false, {});
   const flows = new Map(keys.map(each => [each, planner.values.get(each) as Flow]));
-  // To the plan the numbers stay known.
+  // The plan still knows the values.
   keys.forEach((each, i) => planner.values.set(each, known[i] as Value));
   return flows;
 }
@@ -158,7 +158,7 @@ function partsOfFragment(
     const value = planner.valueOf(name) as Value;
     values.push(value);
     if (value.kind !== 'constant') {
-      // Under whatever names the node has it: a layer that is called with one tensor twice would be given it once.
+      // Deduplicated: a layer called with one tensor twice would receive it once.
       const flow = planner.flowing(name);
       const at = places.get(flow.key) ?? inputs.push(flow) - 1;
       places.set(flow.key, at);
@@ -168,10 +168,10 @@ function partsOfFragment(
     const {tensor, values: numbers} = value;
     const {shape, dtype, size} = tensor;
     if (dtype === 'string') {
-      throw unsupportedError('it works on texts');
+      throw unsupportedError('it uses strings');
     }
     const type = dtype as GraphType;
-    // In JSON there is no infinity.
+    // JSON has no infinity.
     const few = size <= (dtype === 'float32' ? FEW_FLOATS : FEW_INTEGERS);
     if (few && numbers !== undefined && Array.from(numbers).every(Number.isFinite)) {
       fragment.constants.push({name: `c${index}`, shape, dtype: type, values: Array.from(numbers)});
@@ -185,7 +185,7 @@ function partsOfFragment(
   return {inputs, weights, values, fragment: {...fragment, node: {name, op, input: local, ...(attr && {attr})}}};
 }
 
-/** What stands for a value when a node is tried. */
+/** The trial value of an input. */
 function tensorAt(value: Value, p: 0 | 1): tf.Tensor {
   switch (value.kind) {
     case 'constant':
@@ -198,9 +198,9 @@ function tensorAt(value: Value, p: 0 | 1): tf.Tensor {
 }
 
 /**
- * How many numbers a node gives, at most.
+ * Returns the maximum size of a node's result.
  *
- * @throws LoRAError if that is more than any tensor of a graph has.
+ * @throws LoRAError if no tensor of a graph is that large.
  */
 export function checkSize(node: GraphNode, values: readonly Value[], p: 0 | 1 = 0): number {
   const sized = values.map(value => {
@@ -209,12 +209,12 @@ export function checkSize(node: GraphNode, values: readonly Value[], p: 0 | 1 = 
   });
   const size = largestOutput(node, sized) ?? 0;
   if (size > MOST_NUMBERS) {
-    throw tooLargeError(`it would give up to ${size} numbers, more than ${MOST_NUMBERS}`);
+    throw tooLargeError(`it would return up to ${size} values, more than ${MOST_NUMBERS}`);
   }
   return size;
 }
 
-/** What a node gives for tensors, in the order of its used outputs. */
+/** Computes a node for tensors; results are in the order of its used outputs. */
 export function runProbe(planner: Planner, node: GraphNode, tensors: readonly tf.Tensor[]): tf.Tensor[] {
   return tf.tidy(() => run(planner, node, tensors, planner.keysOf(node).length));
 }

@@ -23,43 +23,43 @@ import type {
 
 /** A planned call of a layer. */
 interface NewLayer {
-  /** What it is named after. Default: the node. */
+  /** Its base name. Default: the node's. */
   part?: string;
   className: string;
   config?: tf.serialization.ConfigDict;
-  /** What it is called with, as the graph names it. */
+  /** The inputs, by their names in the graph. */
   inputs: readonly string[];
-  /** By the names that the layer gives them. */
+  /** By the names of the layer's weights. */
   weights?: Record<string, PlannedWeight | undefined>;
 }
 
-/** Makes a layer, the same one each time. A plan that is refused, or made anew, makes none. */
+/** Makes a layer, the same one each time. Refused and repeated plans make none. */
 type LazyLayer = () => tf.layers.Layer;
 
-/** A call in a plan that is not finished. */
+/** A call in an unfinished plan. */
 type CallInPlan = Omit<PlannedCall, 'layer'> & {layer: LazyLayer};
 
-/** Numbers that may be computed from constants: a fixed number, and `GROWTH` more for each number in the file. */
+/** The allowance of numbers computed from constants: a fixed number, plus `GROWTH` for each number in the file. */
 const FREE_NUMBERS = 2 ** 22;
 const GROWTH = 16;
 
-/** Layers of tfjs whose result has the shape of what they are given. */
+/** tfjs layers that keep the shape of their input. */
 const KEEP_SHAPES = new Set(['Activation', 'BatchNormalization', 'LeakyReLU', 'PReLU']);
 
-/** Says that a graph would not compute each example by itself if its batch size were free. */
+/** Thrown if a graph would not compute each example independently with a free batch size. */
 export class BakedBatch extends Error {}
 
-/** Says that a plan depends on the shape of a node that no layer computes, so that no layer checks it. */
+/** Thrown if a plan depends on the shape of a node without a layer, which would check it. */
 export class UncheckedShape extends Error {}
 
-/** Says why a node cannot be computed, as the rest of a sentence about it. */
+/** Why a node cannot be computed, as the rest of a sentence about it. */
 export class Refusal extends Error {}
 
-/** A plan in the making: what is known of each output of a node, and the layers so far. */
+/** A plan in progress: what is known of each output of a node, and the layers so far. */
 export class Planner {
-  /** By key. What is behind a node that cannot be computed is missing. */
+  /** By key. Outputs behind nodes that cannot be computed are missing. */
   readonly values = new Map<string, Value>();
-  /** Keys of what a constant decides not to compute. */
+  /** Keys of outputs that a constant decides not to compute. */
   readonly dead = new Set<string>();
   readonly fates = new Map<string, Fate>();
   /** Nodes that cannot be computed, and why. */
@@ -67,13 +67,13 @@ export class Planner {
   readonly layers: CallInPlan[] = [];
   readonly inputs: PlannedInput[] = [];
   readonly open: OpenSizes;
-  // Graphs repeat their blocks, so what a node came to serves for all that are alike.
+  // Graphs repeat their blocks, so results are shared by all nodes that are alike.
   readonly graphs = new Map<string, ReturnType<typeof graphOf>>();
   readonly trials = new Map<string, Pair<TensorLooks[]>>();
   readonly folded = new Map<string, Folded[]>();
 
   private readonly consumers: Map<string, GraphNode[]>;
-  /** By the name of a node: its last output that is used. */
+  /** The index of each node's last used output. */
   private readonly lastOutputs = new Map<string, number>();
   private readonly ends: ReadonlySet<string>;
   private readonly names: Map<string, string>;
@@ -83,7 +83,7 @@ export class Planner {
   private readonly owned: tf.Tensor[] = [];
   private readonly derived = new Map<string, tf.Tensor>();
   private readonly tied = new Map<string, LazyLayer>();
-  /** By class and config: a layer that says what shapes it gives. */
+  /** By class and config: a layer that infers output shapes. */
   private readonly samples = new Map<string, tf.layers.Layer>();
 
   private readonly materialized = new Map<string, Flow>();
@@ -95,7 +95,7 @@ export class Planner {
     readonly graph: ReadGraph,
     order: readonly GraphNode[],
     readonly cut: Cut,
-    /** Plans a layer for what is known when a graph is planned. */
+    /** Plans a layer for values that are known at planning time. */
     private readonly materialize: (planner: Planner, value: Shaped) => ReadonlyMap<string, Flow>,
     /** Whether the graph's batch size is being freed: then every flow has a row for each example. */
     readonly frees: boolean,
@@ -113,7 +113,7 @@ export class Planner {
     this.stored = graph.stored ?? [...graph.weights.values()].reduce((total, {size}) => total + size, 0);
   }
 
-  /** What a name in the graph stands for. */
+  /** The value of a name in the graph. */
   valueOf(name: string | undefined): Value | undefined {
     return name === undefined ? undefined : this.values.get(keyOf(name));
   }
@@ -123,13 +123,13 @@ export class Planner {
     return value?.kind === 'constant' ? value.tensor : undefined;
   }
 
-  /** The numbers of a small constant. */
+  /** The values of a small constant. */
   numbers(name: string | undefined): number[] | undefined {
     const value = this.valueOf(name);
     return value?.kind === 'constant' && value.values !== undefined ? Array.from(value.values) : undefined;
   }
 
-  /** The numbers of a small tensor, and what they are made of. */
+  /** The values of a small tensor, and what they are made of. */
   numbersAt(name: string | undefined): {pair: Pair<number[]>; sizes: readonly SizeId[]} | undefined {
     const value = this.valueOf(name);
     if (value?.kind === 'shaped') {
@@ -139,16 +139,16 @@ export class Planner {
     return numbers && {pair: [numbers, numbers], sizes: numbers.map(() => KNOWN)};
   }
 
-  /** A flow of floats of at least two axes, which the layers of tfjs are made for. */
+  /** A float flow of at least two axes, as tfjs layers require. */
   floats(name: string | undefined): Flow | undefined {
     const value = this.valueOf(name);
     return value?.kind === 'flow' && value.dtype === 'float32' && value.shapes[0].length >= 2 ? value : undefined;
   }
 
   /**
-   * A value as something that a layer can be called with.
+   * Returns a value as the input of a layer.
    *
-   * @throws LoRAError for a constant, which hangs on no input.
+   * @throws LoRAError for a constant, which depends on no input.
    */
   flowing(name: string): Flow {
     const value = this.valueOf(name);
@@ -156,7 +156,7 @@ export class Planner {
       return value;
     }
     if (value?.kind !== 'shaped') {
-      throw misfitError(`Output "${name}" hangs on no input: it is a constant.`);
+      throw misfitError(`Output "${name}" depends on no input: it is a constant.`);
     }
     if (!this.materialized.has(value.key)) {
       this.materialize(this, value).forEach((flow, key) => this.materialized.set(key, flow));
@@ -164,40 +164,40 @@ export class Planner {
     return this.materialized.get(value.key) as Flow;
   }
 
-  /** The one node that uses a node, once, if there is one alone. */
+  /** The only node that uses a node, if it uses it once. */
   follower({name}: GraphNode): GraphNode | undefined {
     const [next, ...others] = this.consumers.get(name) ?? [];
     const isEnd = this.ends.has(name);
     return next === undefined || others.length > 0 || isEnd || this.cut.inputs.includes(next.name) ? undefined : next;
   }
 
-  /** The keys of a node's outputs, up to the last that is used. */
+  /** The keys of a node's outputs, up to the last used one. */
   keysOf({name}: GraphNode): string[] {
     return Array.from({length: (this.lastOutputs.get(name) ?? 0) + 1}, (_, i) => `${name}:${i}`);
   }
 
   /**
-   * Counts numbers that are about to be computed from constants.
+   * Reserves numbers that are about to be computed from constants.
    *
-   * @throws LoRAError if they are many more than those in the file.
+   * @throws LoRAError if they are far more than those in the file.
    */
   reserve(count: number): void {
     const {stored} = this;
     this.computed += count;
     if (this.computed > FREE_NUMBERS + GROWTH * stored) {
       throw tooLargeError(
-        `what its constants come to would give up to ${this.computed} numbers, and the file has ${stored}`,
+        `computing its constants would return up to ${this.computed} values, but the file has ${stored}`,
       );
     }
   }
 
-  /** A tensor of the plan's own. */
+  /** Adopts a tensor that the plan made. */
   keep(tensor: tf.Tensor): tf.Tensor {
     this.owned.push(tensor);
     return tf.keep(tensor);
   }
 
-  /** A tensor made of a constant. It is made once, so that layers that share it stay tied. */
+  /** Returns a tensor made from a constant, always the same one, so that layers that share it stay tied. */
   derive(tensor: tf.Tensor, how: string, make: () => tf.Tensor): tf.Tensor {
     const key = `${tensor.id} ${how}`;
     const derived = this.derived.get(key) ?? this.keep(make());
@@ -205,14 +205,14 @@ export class Planner {
     return derived;
   }
 
-  /** Adds a node that another one is lowered to. Its layers begin with the given name. */
+  /** Adds a node that another one is lowered to. The names of its layers begin with the given one. */
   addNode(node: GraphNode, layer: string, outputs: number): void {
     this.graph.nodes.set(node.name, node);
     this.names.set(node.name, layer);
     this.lastOutputs.set(node.name, outputs - 1);
   }
 
-  /** A name for a layer of a node. */
+  /** Returns a name for a layer of a node. */
   nameOf(node: string, part?: string): string {
     const base = this.names.get(node) ?? node;
     if (part === undefined) {
@@ -226,7 +226,7 @@ export class Planner {
     return name;
   }
 
-  /** Plans an input. The pairs stand for open sizes: of the batch, and of other axes. */
+  /** Plans an input. The pairs are the trial values of open sizes: of the batch, and of other axes. */
   addInput(node: GraphNode, shape: (number | null)[], [batch, length]: Pair<Pair<number>>): void {
     const dtype = resultTypeOf(node);
     const at = (p: 0 | 1) => shape.map((size, axis) => size ?? (axis === 0 ? batch : length)[p]);
@@ -236,7 +236,7 @@ export class Planner {
     this.inputs.push({node: node.name, key, name: this.nameOf(node.name), shape, dtype});
   }
 
-  /** Plans a call of a layer of tfjs, or of a new one of a registered class, whose result is that of the node. */
+  /** Plans a call of a tfjs layer, or of a new one of a registered class, whose result is the node's. */
   addLayer(node: GraphNode, {part, className, config = {}, inputs, weights = {}}: NewLayer): void {
     const flows = inputs.map(input => this.flowing(input));
     const given = Object.entries(weights).filter((entry): entry is [string, PlannedWeight] => entry[1] !== undefined);
@@ -255,7 +255,7 @@ export class Planner {
     const shapesAt = ([0, 1] as const).map(p => shapesFor(flows.map(flow => flow.shapes[p])) as number[][]);
     const open = shapesFor(flows.map(({shape}) => shape));
     const [flow] = flows as [Flow];
-    // Layers of tfjs compute each row by itself.
+    // tfjs layers compute each row independently.
     const keepsLead = flows.every(({sizes}) => sizes[0] === flow.sizes[0]);
     const results = shapesFor(flows.map(knownShape)).map((shape, i): Omit<Flow, 'kind' | 'key'> => {
       const sizes = shape.map((size, axis) =>
@@ -272,9 +272,9 @@ export class Planner {
     this.addCall({layer, inputs: flows.map(({key}) => key), outputs, weights: Object.fromEntries(given)}, results);
   }
 
-  /** Plans a call of a layer. Its outputs stand for what the node gives from here on. */
+  /** Plans a call of a layer, whose outputs become those of the node. */
   addCall(call: CallInPlan, results: readonly Omit<Flow, 'kind' | 'key'>[]): void {
-    // A node can become several layers. The outputs between them have keys of their own.
+    // A node can become several layers; the outputs between them have separate keys.
     const outputs = call.outputs.map(key => (this.values.has(key) ? `${key}+${this.layers.length}` : key));
     this.layers.push({...call, outputs});
     call.outputs.forEach((key, i) => {
@@ -282,7 +282,7 @@ export class Planner {
     });
   }
 
-  /** Notes that the layer of a node computes others too. */
+  /** Records that the layer of a node computes others too. */
   absorb(node: GraphNode, absorbed: readonly GraphNode[]): void {
     const value = this.values.get(`${node.name}:0`) as Value;
     for (const {name} of absorbed) {
@@ -291,12 +291,12 @@ export class Planner {
     }
   }
 
-  /** Notes that the plan depends on the shape of a flow. */
+  /** Records that the plan depends on the shape of a flow. */
   measure({key}: Flow): void {
     this.measured.add(key);
   }
 
-  /** Notes that the layer of a flow checks its shape. */
+  /** Records that the layer of a flow checks its shape. */
   check(key: string): void {
     this.checked.add(key);
   }
@@ -311,7 +311,7 @@ export class Planner {
         ends.set(value.key, name);
       }
     }
-    // Of some nodes only the shape is used. The plan has it, so they need no layer.
+    // Some nodes only contribute their shape, which the plan has, so they need no layer.
     const layers = neededLayers(this.layers, outputs);
     const called = new Set(layers);
     for (const layer of neededLayers(this.layers, [...this.measured])) {
@@ -339,7 +339,7 @@ function once(entry: LayerEntry): LazyLayer {
   return () => (layer ??= layerFromEntry(entry));
 }
 
-/** The layers that flows need. */
+/** Returns the layers that flows need. */
 function neededLayers(layers: readonly CallInPlan[], flows: readonly string[]): CallInPlan[] {
   const needed = new Set(flows);
   const isNeeded = ({inputs, outputs}: CallInPlan) => {
@@ -350,7 +350,7 @@ function neededLayers(layers: readonly CallInPlan[], flows: readonly string[]): 
   return [...layers].reverse().filter(isNeeded).reverse();
 }
 
-/** The shape that a flow has in every run; `null` for a size that is not proved to be the same in each. */
+/** The shape of a flow in every run; `null` for a size that is not proved to be constant. */
 export function knownShape({shapes, sizes}: Flow): tf.Shape {
   return shapes[0].map((size, axis) => (sizes[axis] === KNOWN ? size : null));
 }

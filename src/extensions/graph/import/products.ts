@@ -58,7 +58,7 @@ export function planEinsum(node: GraphNode, planner: Planner): boolean {
     .slice(1, kept.length)
     .map(size => size ?? -1);
   if (sizes.filter(size => size === -1).length > 1) {
-    return false; // a Reshape can work out one size alone
+    return false; // a Reshape can infer only one size
   }
   const fanIn = tf.util.sizeFromShape(tensor.shape.slice(0, summed.length));
   const outs = tensor.shape.slice(summed.length);

@@ -3,17 +3,17 @@ import {damagedError, disposedError, LoRAError, misfitError} from '../../../plat
 import {type GraphNode, nodeAndOutput, shortName} from '../graphDef';
 import {unrollLoops} from './unrollLoops';
 
-/** What a `tf.GraphModel` is made of, by its public members alone. */
+/** The parts of a `tf.GraphModel`, from its public members. */
 export interface ReadGraph {
   nodes: Map<string, GraphNode>;
-  /** Its constants. They belong to the graph. */
+  /** Its constants, which the graph owns. */
   weights: Map<string, tf.Tensor>;
   /** How many values are stored in the file. Default: those of `weights`. */
   stored?: number;
-  /** How a part of it is imported, in messages. Default: `fromGraphModel(graph`. */
+  /** The call that imports a part of it, in messages. Default: `fromGraphModel(graph`. */
   call?: string;
   artifacts: tf.io.ModelArtifacts;
-  /** The inputs and outputs as nodes, in the order of the model, and the names that its signature gives them. */
+  /** The inputs and outputs as nodes, in the order of the model, and their names in its signature. */
   inputs: GraphEnd[];
   outputs: GraphEnd[];
 }
@@ -36,8 +36,8 @@ type Entries = Record<string, {name?: string} | undefined>;
 export async function readGraph(graph: unknown): Promise<ReadGraph> {
   if (!isSavableGraph(graph)) {
     throw new LoRAError(
-      'The graph must be a tf.GraphModel, such as tf.loadGraphModel returns. Models of tf.loadLayersModel go to ' +
-        'applyLoRA as they are.',
+      'The graph must be a tf.GraphModel, such as tf.loadGraphModel returns. Pass models of tf.loadLayersModel ' +
+        'directly to applyLoRA.',
     );
   }
   const artifacts = await artifactsOf(graph);
@@ -53,7 +53,7 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
   );
   const disposed = [...weights].find(([, tensor]) => tensor.isDisposed);
   if (disposed !== undefined) {
-    throw disposedError(`The graph was disposed: its weight "${disposed[0]}" is gone. Load it again.`);
+    throw disposedError(`The graph was disposed of: its weight "${disposed[0]}" is gone. Load it again.`);
   }
   const list = await unrollLoops(given, weights);
   const signature = signatureOf(artifacts);
@@ -70,7 +70,7 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
   };
 }
 
-/** The signature in a file: the names under which inputs and outputs are known, and their nodes. */
+/** The signature in a file: the names of inputs and outputs, and their nodes. */
 export function signatureOf({
   signature,
   userDefinedMetadata,
@@ -78,7 +78,7 @@ export function signatureOf({
   return userDefinedMetadata?.signature ?? signature;
 }
 
-/** A process can have two copies of tfjs, so the class would not do. */
+/** Not by class, since a process can have two copies of tfjs. */
 function isSavableGraph(value: unknown): value is tf.GraphModel {
   const {save, execute, inputNodes, weights} = (value ?? {}) as Partial<tf.GraphModel>;
   return (
@@ -101,10 +101,10 @@ async function artifactsOf(graph: tf.GraphModel): Promise<tf.io.ModelArtifacts> 
 }
 
 /**
- * The node that a user means, and which of its outputs: `dense/MatMul`, `StatefulPartitionedCall/dense/MatMul`,
+ * Resolves the name of a node, and of one of its outputs: `dense/MatMul`, `StatefulPartitionedCall/dense/MatMul`,
  * `split:1`.
  *
- * @throws LoRAError if no signature matches, or several do.
+ * @throws LoRAError if no node matches, or several do.
  */
 export function findNode({nodes}: Pick<ReadGraph, 'nodes'>, name: string): string {
   const [node, output] = nodeAndOutput(name);

@@ -4,18 +4,18 @@ import type {Cut} from './order';
 import type {Planner} from './planner';
 import type {ReadGraph} from './readGraph';
 
-/** Nodes that have kernels: a part of a graph without any is not worth training. */
+/** Nodes that have kernels: a part without any is not worth training. */
 const KERNEL_OPS =
   /^(?:_Fused)?(?:Conv|Depthwise|FusedDepthwise|MatMul|BatchMatMul|Einsum|Gemm|LSTM|GRU|RNN)|^Gather(?:V2)?$/;
 
-/** How the reason of a node begins that failed when it was tried. */
+/** How the reason begins for a node whose trial failed. */
 export const FAILED = 'cannot be computed here';
 
 /** How many names a message lists. */
 const FEW = 6;
 const MANY = 16;
 
-/** Why a graph cannot be imported, by its nodes, and the part of it that can. */
+/** Explains why a graph cannot be imported, by its nodes, and names the part of it that can. */
 export function refusedImport(
   {problems, graph, values, inputs}: Planner,
   order: readonly GraphNode[],
@@ -26,19 +26,19 @@ export function refusedImport(
   });
   const rest = problems.size > FEW ? [`  and ${problems.size - FEW} more`] : [];
   const region = largestRegion(order, new Set(problems.keys()), graph.weights, cut);
-  // Numbers that are no floats lead to no loss.
+  // Only floats lead to a loss.
   const isFloat = (key: string) => typeAt(values, key) === 'float32';
   const floats = region?.outputs.filter(isFloat) ?? [];
   const part = region && {...region, outputs: floats.length > 0 ? floats : region.outputs};
   const way =
     part === undefined
-      ? 'No part of it that has kernels can be.'
+      ? 'No part of it that has kernels can be imported.'
       : `Import a part of it: ${describeRegion(part, cut, graph)}`;
   const open = inputs.find(({shape}) => shape.slice(1).includes(null));
   const failed = open !== undefined && [...problems.values()].some(reason => reason.startsWith(FAILED));
   const sizes = failed
     ? [
-        `It leaves sizes of "${open.name}" open, and may compute some of them alone. Name one that it computes, as in ` +
+        `It leaves sizes of "${open.name}" open, but may not support all of them. Pass a supported one, as in ` +
           `{inputShapes: {'${shortName(open.node)}': ${showShape(open.shape.slice(1).map(size => size ?? 64))}}}.`,
       ]
     : [];
@@ -47,15 +47,15 @@ export function refusedImport(
   );
 }
 
-/** The type of what flows at a key, `undefined` where nothing does. */
+/** The type of a flow, `undefined` if there is none. */
 function typeAt(values: Planner['values'], key: string): GraphType | undefined {
   const value = values.get(key);
   return value?.kind === 'flow' ? value.dtype : undefined;
 }
 
 /**
- * What to say of outputs that are no floats, such as those of an `ArgMax`: no gradient leads to them, and tfjs says so
- * in its own words when it trains. `undefined` if there are none.
+ * A warning about outputs that are not floats, such as those of an `ArgMax`: they have no gradient, and tfjs's own
+ * error in training is unclear. `undefined` if there are none.
  */
 export function adviceOn({graph, values}: Planner, outputs: readonly string[], cut: Cut): string | undefined {
   const whole = outputs.map(keyOf).filter(key => ![undefined, 'float32'].includes(typeAt(values, key)));
@@ -79,16 +79,16 @@ export function adviceOn({graph, values}: Planner, outputs: readonly string[], c
     ends.size === 0
       ? 'Nothing before it can train either.'
       : `To train, end before it: ${describeRegion({inputs: [], outputs: [...ends]}, cut, graph)}`;
-  return `Output ${named}, to which no gradient leads: the model predicts, but cannot train. ${way}`;
+  return `Output ${named}, which has no gradient: the model can predict, but not train. ${way}`;
 }
 
-/** A part of a graph: the outputs of nodes that it needs from outside, and those that are used outside. */
+/** A part of a graph: its outside inputs, and its outputs that are used outside. */
 interface Region {
   inputs: string[];
   outputs: string[];
 }
 
-/** Of the parts that the nodes in question divide a graph into, the one with the most kernels. */
+/** Returns the part with the most kernels among those that the failed nodes divide a graph into. */
 function largestRegion(
   order: readonly GraphNode[],
   problems: ReadonlySet<string>,
@@ -105,7 +105,7 @@ function largestRegion(
       way.push(root);
       root = next;
     }
-    // A graph may be one long chain: each member is led to its root by one step from now on.
+    // Path compression, since a graph may be one long chain.
     way.forEach(member => parents.set(member, root));
     return root;
   };
@@ -148,14 +148,14 @@ function largestRegion(
   return {inputs: [...inputs], outputs: [...outputs]};
 }
 
-/** How many of the nodes in question lie one behind the other on the way to a node. */
+/** How many of the failed nodes precede a node in sequence. */
 function levelsOf(order: readonly GraphNode[], problems: ReadonlySet<string>, cut: Cut): Map<string, number> {
   const levels = new Map<string, number>();
   for (const node of order) {
     const sources = cut.inputs.includes(node.name) ? [] : inputsOf(node).map(input => nodeAndOutput(input)[0]);
     const reached = sources.map(source => {
       const level = levels.get(source) ?? 0;
-      // A run of them counts once.
+      // Consecutive ones count once.
       return problems.has(node.name) && !problems.has(source) ? level + 1 : level;
     });
     levels.set(node.name, Math.max(0, ...reached));

@@ -5,14 +5,14 @@ import {planOp} from './planOp';
 import type {Planner} from './planner';
 import type {Flow, Pair, SizeId} from './values';
 
-/** What a tensor is to be shaped into: a size of -1 is what is left. */
+/** The target shape of a tensor, with -1 for the remaining size. */
 interface Target {
   pair: Pair<number[]>;
-  /** What the numbers are made of. */
+  /** What the sizes are made of. */
   sizes: readonly SizeId[];
 }
 
-/** A Reshape that keeps the batch, as a layer; one with an open size, as an op that computes the size. */
+/** A Reshape that keeps the batch, as a layer; with an open size, as an op that computes the size. */
 export function planReshape(node: GraphNode, planner: Planner): boolean {
   const [x = '', target] = inputsOf(node);
   const flow = planner.valueOf(x);
@@ -53,7 +53,7 @@ function restOf({shapes, sizes}: Flow, target: Target, {frees}: Planner): number
   return Number.isInteger(resolved) ? rest.map(size => (size === -1 ? resolved : size)) : undefined;
 }
 
-/** Plans a node that gives each row of its input another shape. `false` where no layer does. */
+/** Plans a node that reshapes each row of its input. `false` if no layer does. */
 function addReshape(node: GraphNode, rest: number[], planner: Planner): boolean {
   const [x = ''] = inputsOf(node);
   if (planner.floats(x) && rest.length > 0) {
@@ -67,7 +67,7 @@ function addReshape(node: GraphNode, rest: number[], planner: Planner): boolean 
   return false;
 }
 
-/** A constant of the plan's own, which belongs to a node. */
+/** A constant that the plan adds for a node. */
 function namedConstant({name}: GraphNode, values: number[], planner: Planner): string {
   const constant = `${name}/shape`;
   const tensor = planner.keep(tf.tensor1d(values, 'int32'));
@@ -75,7 +75,7 @@ function namedConstant({name}: GraphNode, values: number[], planner: Planner): s
   return constant;
 }
 
-/** A Squeeze or ExpandDims that leaves the batch alone. */
+/** A Squeeze or ExpandDims that keeps the batch. */
 export function planSqueeze(node: GraphNode, planner: Planner): boolean {
   const [x = '', axis] = inputsOf(node);
   const flow = planner.valueOf(x);
@@ -97,12 +97,12 @@ export function planSqueeze(node: GraphNode, planner: Planner): boolean {
   return rest !== undefined && addReshape(node, rest, planner);
 }
 
-/** The axes that a Squeeze leaves; `undefined` where that depends on open sizes. */
+/** The axes that a Squeeze keeps; `undefined` if that depends on open sizes. */
 function squeezed(node: GraphNode, {shapes, sizes}: Flow, {frees}: Planner): number[] | undefined {
   const rank = sizes.length;
   const given = ['axis', 'squeeze_dims'].flatMap(key => numbersOf(node, key));
   const dropped = given.map(axis => (axis < 0 ? axis + rank : axis));
-  // Without axes, a Squeeze drops whatever happens to be 1.
+  // Without axes, a Squeeze drops all sizes of 1.
   const isExact = given.length > 0 || sizes.every(size => size === KNOWN || (frees && size === BATCH));
   const isKept = (axis: number) => (given.length > 0 ? !dropped.includes(axis) : shapes[0][axis] !== 1);
   return isExact ? sizes.map((_, axis) => axis).filter(isKept) : undefined;
@@ -117,7 +117,7 @@ function expanded(axes: readonly number[], at: number | undefined): (number | un
   return [...axes.slice(0, place), undefined, ...axes.slice(place)];
 }
 
-/** A Transpose that leaves the batch alone, as a `Permute`. */
+/** A Transpose that keeps the batch, as a `Permute`. */
 export function planTranspose(node: GraphNode, planner: Planner): boolean {
   const [x = '', order] = inputsOf(node);
   const dims = planner.numbers(order);

@@ -6,10 +6,10 @@ import type {Planner} from './planner';
 import {planReshape, planResize, planSqueeze, planTranspose} from './shaping';
 import {ACTIVATION_OPS, preluOf} from './tail';
 
-/** Plans a node as a layer of tfjs. `false` if no such layer computes the same. */
+/** Plans a node as a tfjs layer. `false` if no such layer computes the same. */
 type StockRule = (node: GraphNode, planner: Planner) => boolean;
 
-/** Plans a node as layers of tfjs, if there are any that compute the same. */
+/** Plans a node as tfjs layers, if there are any that compute the same. */
 export function planStock(node: GraphNode, planner: Planner): boolean {
   const row = Object.hasOwn(ROWS, node.op) ? ROWS[node.op] : undefined;
   return row?.(node, planner) ?? false;
@@ -38,7 +38,7 @@ const batchNorm: StockRule = (node, planner) => {
   return true;
 };
 
-/** A pool of images, channels last. */
+/** A pool of channels-last images. */
 function pool(className: string): StockRule {
   return (node, planner) => {
     const padding = textOf(node, 'padding', 'VALID');
@@ -72,13 +72,13 @@ const activation: StockRule = (node, planner) => {
   return true;
 };
 
-/** A sum, a product, an extreme of tensors of one shape. */
+/** A sum, product, minimum or maximum of tensors of one shape. */
 function merge(className: string): StockRule {
   return (node, planner) => {
     const names = inputsOf(node);
     const flows = names.map(name => planner.floats(name));
     const shapes = new Set(flows.map(flow => JSON.stringify(flow?.shapes)));
-    // A layer that is called with one tensor twice would be given it once.
+    // A layer called with one tensor twice would receive it once.
     const keys = new Set(
       names.map(name => planner.valueOf(name)).map(value => (value?.kind === 'flow' ? value.key : '')),
     );
@@ -101,12 +101,12 @@ const concat: StockRule = (node, planner) => {
   if (axis === undefined || axis === 0 || axis === -rank || parts.length < 2 || !alike || keys.size < parts.length) {
     return false;
   }
-  // The layer takes every negative axis for the last one.
+  // The layer treats every negative axis as the last one.
   planner.addLayer(node, {className: 'Concatenate', config: {axis: axis < 0 ? axis + rank : axis}, inputs: parts});
   return true;
 };
 
-/** The mean of all places of an image. */
+/** The mean over all pixels of an image. */
 const mean: StockRule = (node, planner) => {
   const [x = '', axes] = inputsOf(node);
   const flow = planner.floats(x);
@@ -166,7 +166,7 @@ const leakyRelu: StockRule = (node, planner) => {
   return true;
 };
 
-/** The rows of a table. */
+/** An embedding look-up. */
 const gather: StockRule = (node, planner) => {
   const [table, rows = '', axis] = inputsOf(node);
   const tensor = planner.constant(table);
@@ -186,7 +186,7 @@ const gather: StockRule = (node, planner) => {
   return true;
 };
 
-/** A row for each op that layers of tfjs compute. Every other op is a `GraphOp`. */
+/** A row for each op that tfjs layers compute. Every other op is a `GraphOp`. */
 const ROWS: Readonly<Record<string, StockRule>> = {
   Conv2D: planConv2D,
   _FusedConv2D: planConv2D,

@@ -4,7 +4,7 @@ import {planOp} from './planOp';
 import type {Planner} from './planner';
 import type {PlannedWeight} from './values';
 
-/** The activations of tfjs's layers, by the ops that compute them. */
+/** The activations of tfjs layers, by their ops. */
 export const ACTIVATION_OPS: Readonly<Record<string, string>> = {
   Relu: 'relu',
   Relu6: 'relu6',
@@ -17,20 +17,19 @@ export const ACTIVATION_OPS: Readonly<Record<string, string>> = {
   Softmax: 'softmax',
 };
 
-/** What follows a convolution or a product, and becomes part of its layer or a layer of its own. */
+/** What follows a convolution or a product, and becomes part of its layer or a separate layer. */
 interface Tail {
   bias?: PlannedWeight;
   /** The activation of the layer itself. */
   activation: string;
-  /** The input that a layer of its own adds: a bias that is no constant, or has not one number for each channel. */
+  /** The input of a separate Add layer: a bias that is not constant, or not one value for each channel. */
   added?: number;
-  /** An activation that is a layer of its own. */
+  /** An activation that is a separate layer. */
   after?: LayerAfter | {op: string};
-  /** The nodes behind this one that its layer computes too. */
+  /** The following nodes that its layer computes too. */
   absorbed: GraphNode[];
 }
 
-/** A layer that follows another. */
 interface LayerAfter {
   className: string;
   config: tf.serialization.ConfigDict;
@@ -40,7 +39,7 @@ interface LayerAfter {
 /** A node with a kernel, as far as its tail depends on it. */
 interface LinearNode {
   filters: number;
-  /** Where the inputs begin that fused operations take. */
+  /** The index of the first input of fused operations. */
   from: number;
   /** Whether the channels are the last axis. */
   channelsLast?: boolean;
@@ -97,7 +96,7 @@ function fusedTail(
   }
 }
 
-/** A bias that is one number for each channel, `[channels]` or `[1, 1, 1, channels]`. */
+/** A bias with one value for each channel, `[channels]` or `[1, 1, 1, channels]`. */
 function asBias(
   node: GraphNode,
   index: number,
@@ -112,12 +111,12 @@ function asBias(
   return {tensor: flat, source: {node: node.name, index, shape: tensor.shape}};
 }
 
-/** A copy, since the wasm backend knows the old shape of shared data, and fuses biases of one axis alone. */
+/** A copy, since the wasm backend keeps the old shape of shared data, and fuses only biases of one axis. */
 function flattened(tensor: tf.Tensor): tf.Tensor {
   return tf.tidy(() => tf.slice(tf.reshape(tensor, [tensor.size]), [0], [tensor.size]));
 }
 
-/** A Prelu as a layer, where its slopes fit one. */
+/** A Prelu as a layer, if its slopes fit one. */
 export function preluOf(node: GraphNode, index: number, planner: Planner): LayerAfter | undefined {
   const names = inputsOf(node);
   const alpha = planner.constant(names[index]);
@@ -135,7 +134,7 @@ export function preluOf(node: GraphNode, index: number, planner: Planner): Layer
   };
 }
 
-/** Takes in a bias and an activation that nothing else stands between. */
+/** Adds an adjacent bias and activation. */
 function following(node: GraphNode, tail: Tail, {filters, channelsLast = true}: LinearNode, planner: Planner): Tail {
   const absorbed: GraphNode[] = [];
   let {bias} = tail;
@@ -154,7 +153,7 @@ function following(node: GraphNode, tail: Tail, {filters, channelsLast = true}: 
   }
   const next = planner.follower(last);
   const activation = next && Object.hasOwn(ACTIVATION_OPS, next.op) ? ACTIVATION_OPS[next.op] : undefined;
-  // A layer fuses activations of single numbers. For others a layer of their own is as good.
+  // Layers fuse elementwise activations. For others a separate layer is as good.
   const joins = activation !== undefined && activation !== 'softmax';
   return {
     ...tail,
@@ -164,7 +163,7 @@ function following(node: GraphNode, tail: Tail, {filters, channelsLast = true}: 
   };
 }
 
-/** Plans what of a tail is a layer of its own, and says what is done. */
+/** Plans the separate layers of a tail, and records what is done. */
 export function finishTail(node: GraphNode, {added, after, absorbed}: Tail, planner: Planner): void {
   const {name} = node;
   if (added !== undefined) {

@@ -2,19 +2,19 @@ import type * as tf from '@tensorflow/tfjs';
 import {type GraphNode, inputsOf, nodeAndOutput, textOf} from '../graphDef';
 import {consumersOf, neededNodes} from './order';
 
-/** A loop of more rounds stays, and is refused: each round becomes layers. */
+/** Loops with more iterations stay, and are refused: each iteration becomes layers. */
 const MOST_ROUNDS = 256;
 const MOST_LOOPS = 64;
-/** Nodes that may be written for a loop, and how deep what counts its rounds may be. */
+/** The limits for nodes written for a loop, and for the depth of its counter expressions. */
 const MOST_NODES = 20_000;
 const DEEPEST = 32;
 
 const LOOP_OPS = /^(?:Enter|Exit|Merge|Switch|NextIteration|LoopCond)$/;
 
-/** Says that a loop stays as it is. */
+/** Thrown if a loop stays as it is. */
 class LoopStays extends Error {}
 
-/** What a loop hands from round to round, as the graph names it: before the first one, and what each gives. */
+/** A loop variable, by its names in the graph: its initial value, and that of each iteration. */
 interface Carried {
   merge: string;
   first: string;
@@ -31,8 +31,8 @@ interface Known {
 }
 
 /**
- * The nodes of a graph with the rounds of its loops one after another, as Keras writes a recurrent layer that is
- * unrolled. A loop whose number of rounds depends on the inputs stays.
+ * Returns the nodes of a graph with its loops unrolled, as Keras writes an unrolled recurrent layer. A loop whose
+ * number of iterations depends on the inputs stays.
  */
 export async function unrollLoops(list: readonly GraphNode[], weights: Map<string, tf.Tensor>): Promise<GraphNode[]> {
   const frames = new Set(list.filter(({op}) => op === 'Enter').map(node => textOf(node, 'frame_name')));
@@ -54,7 +54,7 @@ export async function unrollLoops(list: readonly GraphNode[], weights: Map<strin
   );
 }
 
-/** The loop of a frame, as far as its nodes tell. */
+/** The loop of a frame, as far as its nodes show. */
 function loopOf(nodes: ReadonlyMap<string, GraphNode>, frame: string) {
   const list = [...nodes.values()];
   const entered = new Map(
@@ -67,7 +67,7 @@ function loopOf(nodes: ReadonlyMap<string, GraphNode>, frame: string) {
     const next = nodes.get(step);
     return entered.has(first) && next !== undefined ? [{merge: node.name, first, next: from(next), step}] : [];
   });
-  /** By the name of a merge or of its switch: the merge. */
+  /** Merges, by their names or those of their switches. */
   const merges = new Map(carried.map(({merge}) => [merge, merge]));
   const switches = list.filter(node => node.op === 'Switch' && merges.has(from(node)));
   switches.forEach(node => merges.set(node.name, from(node)));
@@ -90,7 +90,7 @@ function unrolled({nodes, weights, scalars}: Known, frame: string): GraphNode[] 
   }
   const written = new Map<string, GraphNode>();
   const write = (node: GraphNode) => written.set(node.name, node);
-  /** The elements of lists, by what stands for a list. */
+  /** The elements of lists, by list key. */
   const lists = new Map<string, (string | undefined)[]>();
   for (const name of entered.values()) {
     const list = nodes.get(name);
@@ -162,7 +162,7 @@ function unrolled({nodes, weights, scalars}: Known, frame: string): GraphNode[] 
       throw new LoopStays();
     }
   }
-  // What hangs on these, or only orders the rounds, goes too.
+  // Drops also what depends on these, or only orders the iterations.
   const consumers = consumersOf([...nodes.values()], {inputs: [], outputs: []});
   [...nodes.values()].filter(({op}) => op === 'NoOp').forEach(({name}) => gone.add(name));
   for (const name of gone) {
@@ -187,9 +187,9 @@ function typed({attr: {element_dtype: T} = {}}: GraphNode): GraphNode['attr'] {
 type NumberAt = (name: string | undefined, depth?: number) => number | undefined;
 
 /**
- * For each round of a loop, what numbers are in it that count rounds; a test is 0 or 1.
+ * Returns the values of the counters in each iteration of a loop; a test is 0 or 1.
  *
- * @throws LoopStays if the inputs decide how many there are.
+ * @throws LoopStays if the inputs determine the number of iterations.
  */
 function roundsOf(
   {nodes, scalars}: Pick<Known, 'nodes' | 'scalars'>,

@@ -1,27 +1,27 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {GraphType} from '../graphDef';
 
-// A graph is planned for two sizes at once, of the batch and of each other open axis. What differs between the two
+// A graph is planned for two trial values of each open size, the batch and other axes. What differs between the two
 // depends on a size.
 
 /** A size, or a number made of sizes, by its index in the plan's list. Equal indices are equal in every run. */
 export type SizeId = number;
 
-/** A value for each of the two sizes that a graph is planned for. */
+/** A value for each of the two trial sizes. */
 export type Pair<T> = readonly [T, T];
 
-/** What a weight of a layer comes from: an input of a node, and how the layer holds it. */
+/** The source of a layer's weight: an input of a node, and how the layer holds it. */
 export interface WeightSource {
   node: string;
-  /** Which of the node's data inputs. */
+  /** The index among the node's data inputs. */
   index: number;
-  /** The flag of the node by which it transposes the input, which the layer holds transposed. */
+  /** The node's flag that transposes the input, which the layer holds transposed. */
   transposedBy?: string;
-  /** The shape that the input has, where the layer holds it in another one. */
+  /** The shape of the input, if the layer holds another one. */
   shape?: number[];
 }
 
-/** What a tensor is without its numbers. */
+/** A tensor's shape and type. */
 export interface TensorLooks {
   shape: number[];
   dtype: GraphType;
@@ -31,40 +31,39 @@ export interface TensorLooks {
 export interface Constant {
   kind: 'constant';
   tensor: tf.Tensor;
-  /** Its numbers, where it is small. */
+  /** Its values, if it is small. */
   values?: ArrayLike<number>;
 }
 
-/** What a node gives that depends on the shapes of the inputs alone. */
+/** A result of a node that depends only on the shapes of the inputs. */
 export interface Folded {
   pair: Pair<Required<Constant>>;
   /** What its numbers are made of. */
   sizes: SizeId[];
 }
 
-/** A small tensor that depends on the shapes of the inputs alone. */
+/** A small tensor that depends only on the shapes of the inputs. */
 export interface Shaped extends Folded {
   kind: 'shaped';
-  /** The output of a node that it is. */
+  /** The node output that it is. */
   key: string;
 }
 
 /** A tensor that depends on the inputs: the output of a layer. */
 export interface Flow {
   kind: 'flow';
-  /** The output of a node, the layer's last one. */
+  /** The node output, the layer's last one. */
   key: string;
   shapes: Pair<number[]>;
-  /** Which size each axis has. */
+  /** The size of each axis, as an index. */
   sizes: SizeId[];
-  /** The shape of its symbolic tensor. The layer that computes it checks a number that is not proved. */
+  /** The shape of its symbolic tensor. The layer that computes it checks sizes that are not proved. */
   shape: tf.Shape;
   dtype: GraphType;
 }
 
 export type Value = Constant | Shaped | Flow;
 
-/** A weight of a planned layer. */
 export interface PlannedWeight {
   tensor: tf.Tensor;
   source: WeightSource;
@@ -77,7 +76,7 @@ export interface PlannedCall {
   /** By the keys of the flows. */
   inputs: string[];
   outputs: string[];
-  /** By the names that the layer gives them. */
+  /** By the names of the layer's weights. */
   weights: Record<string, PlannedWeight>;
 }
 
@@ -101,7 +100,7 @@ export interface GraphPlan {
   ends: Map<string, string>;
   /** By the name of a node: what became of it. */
   fates: Map<string, Fate>;
-  /** What to say of outputs that cannot train. */
+  /** The warning about outputs that cannot train. */
   advice?: string | undefined;
   /** Frees what was computed for the plan. The layers that were built share what they need. */
   dispose(): void;

@@ -10,15 +10,15 @@ import {type Forward, onlyTensor} from '../../../core/layers/forward';
 import {forwardOf} from '../../../core/layers/kinds';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 
-// Layers of tfjs fuse few activations into convolutions, and nothing into depthwise ones. The executor of a graph fuses
-// more, so that a graph of stock layers would take twice its time.
+// tfjs's layers fuse few activations into convolutions, and none into depthwise ones. Graphs fuse more, so that stock
+// layers would take twice as long.
 
-/** The forward pass of the kind that a layer belongs to. */
+/** The forward pass for a kind of layer. */
 function forwardFor(layer: tf.layers.Layer): Forward {
   return forwardOf(layer) as Forward;
 }
 
-/** A `Conv2D` that computes its activation in one with the convolution. */
+/** A `Conv2D` that fuses its activation with the convolution. */
 export class FusedConv2D extends stockClass('Conv2D') {
   static readonly className: string = 'tfjs-lora/graph>FusedConv2D';
   /** Read by the forward pass. */

@@ -7,7 +7,7 @@ import {unrecorded} from '../../../core/ops/recording';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
-/** A tensor that a fragment works on. */
+/** A tensor that a fragment computes with. */
 export interface FragmentTensor {
   name: string;
   dtype: GraphType;
@@ -19,17 +19,17 @@ export interface FragmentConstant extends FragmentTensor {
   values: number[];
 }
 
-/** A node of a graph, cut out: its inputs bear names of their own. */
+/** A node cut out of a graph, with its inputs renamed. */
 export interface GraphFragment {
   node: GraphNode;
-  /** What the layer is called with, in order. */
+  /** The tensors that the layer is called with, in order. */
   inputs: FragmentTensor[];
-  /** What the layer holds as its weights. */
+  /** The tensors that the layer holds as weights. */
   weights: (FragmentTensor & {shape: number[]})[];
   constants: FragmentConstant[];
-  /** The outputs that are used, by their number, and their types. */
+  /** The used outputs, by index, and their types. */
   outputs: {index: number; dtype: GraphType}[];
-  /** The shapes of the outputs for inputs of the given shapes, so that no trial run is needed. */
+  /** The shapes of the outputs for given input shapes, so that no trial run is needed. */
   shapes?: {inputs: tf.Shape[]; outputs: tf.Shape[]};
 }
 
@@ -37,19 +37,18 @@ export interface GraphFragment {
 export interface GraphOpArgs {
   name?: string;
   trainable?: boolean;
-  /** A {@link GraphFragment} as JSON. Under `name`, the only key whose texts tfjs keeps as they are in files. */
+  /** A {@link GraphFragment} as JSON, in `name`: the only key whose texts tfjs does not convert in files. */
   fragment: {name: string};
 }
 
-/** Half a gigabyte: no graph for a browser makes a larger tensor of an example. */
+/** Half a gigabyte: no graph for a browser has a larger tensor for an example. */
 export const MOST_NUMBERS = 2 ** 27;
 
 /**
- * A layer that computes one node of a TensorFlow graph, by the public executor of `tf.GraphModel`. `fromGraphModel`
- * makes one of each node that no layer of tfjs computes. It has the node's large constants for its weights, which never
- * train.
+ * A layer that computes one node of a TensorFlow graph by the public executor of `tf.GraphModel`. `fromGraphModel`
+ * makes one for each node that no tfjs layer computes. The node's large constants are its weights, which never train.
  *
- * @throws LoRAError on a call that would give more than 2^27 numbers.
+ * @throws LoRAError on a call whose result would have more than 2^27 values.
  */
 export class GraphOp extends tf.layers.Layer {
   static readonly className: string = 'tfjs-lora/graph>GraphOp';
@@ -74,7 +73,7 @@ export class GraphOp extends tf.layers.Layer {
     this.built = true;
   }
 
-  /** The outputs keep their types: as float32 they would be cast, and large integers rounded. */
+  /** Keeps the types of the outputs: as float32, large integers would be rounded. */
   override apply(
     inputs: tf.Tensor | tf.Tensor[] | tf.SymbolicTensor | tf.SymbolicTensor[],
     kwargs?: Record<string, unknown>,
@@ -102,21 +101,21 @@ export class GraphOp extends tf.layers.Layer {
     });
   }
 
-  /** What the node gives for inputs and weights. */
+  /** Computes the node for inputs and weights. */
   private run(inputs: readonly tf.Tensor[], weights: readonly tf.Tensor[]): tf.Tensor[] {
     const {fragment} = this;
     const feed: Record<string, tf.Tensor> = {};
-    // tfjs casts what goes from one layer to the next.
+    // tfjs casts tensors between layers.
     fragment.inputs.forEach(({name, dtype}, i) => (feed[name] = asType(inputs[i] as tf.Tensor, dtype)));
     fragment.weights.forEach(({name}, i) => (feed[name] = weights[i] as tf.Tensor));
-    // Made for each call. Kept ones would have to be disposed, and to move to another backend.
+    // Made for each call. If kept, they would have to be disposed and moved between backends.
     fragment.constants.forEach(({name, shape, dtype, values}) => (feed[name] = tf.tensor(values, shape, dtype)));
     this.checkSize(feed);
     const execute = () => runNode((this.graph ??= graphOf(fragment.node)), fragment, feed);
     return fragment.outputs.some(({dtype}) => dtype === 'float32') ? execute() : unrecorded(execute);
   }
 
-  /** Refuses other shapes than the plan's: with these the layers would not compute what the graph computes. */
+  /** Refuses shapes that differ from the plan's, since the layers would not compute what the graph computes. */
   private checkShapes(verb: 'takes' | 'gives', tensors: readonly tf.Tensor[], known: readonly tf.Shape[] = []): void {
     for (const [i, expected] of known.entries()) {
       const shape = tensors[i]?.shape;
@@ -125,10 +124,9 @@ export class GraphOp extends tf.layers.Layer {
       if (!fits(expected)) {
         const isBatch = verb === 'takes' && fits([null, ...expected.slice(1)]);
         const way = isBatch
-          ? `The graph does not compute each example by itself: give it ${expected[0] ?? 1} at a time, ` +
+          ? `The graph does not compute each example independently: pass ${expected[0] ?? 1} at a time, ` +
             `{batchSize: ${expected[0] ?? 1}}.`
-          : 'Import the graph for the sizes that it is used with, fromGraphModel(graph, {inputShapes: {…}}), or ' +
-            'use it with others.';
+          : 'Import the graph for the sizes that you use, fromGraphModel(graph, {inputShapes: {…}}), or pass others.';
         throw misfitError(
           `Layer "${this.name}" (${this.fragment.node.op}) ${verb} ${shape ? showShape(shape) : 'nothing'} where ` +
             `the import has ${showShape(expected)}. ${way}`,
@@ -144,7 +142,7 @@ export class GraphOp extends tf.layers.Layer {
     const size = largestOutput(node, sized) ?? 0;
     if (size > MOST_NUMBERS) {
       throw tooLargeError(
-        `Layer "${this.name}" (${node.op}) would give up to ${size} numbers, more than ${MOST_NUMBERS}.`,
+        `Layer "${this.name}" (${node.op}) would return up to ${size} values, more than ${MOST_NUMBERS}.`,
       );
     }
   }
@@ -159,7 +157,7 @@ export class GraphOp extends tf.layers.Layer {
     return outputs.length === 1 ? (outputs[0] as tf.Shape) : outputs;
   }
 
-  /** The shapes of the outputs, from runs on zeros with two sizes for each that is not known. */
+  /** The shapes of the outputs, from runs on zeros with two values for each unknown size. */
   private probedShapes(inputs: readonly tf.Shape[]): tf.Shape[] {
     const [one, other] = [4, 6].map(unknown =>
       tf.tidy(() => {
@@ -182,13 +180,13 @@ export class GraphOp extends tf.layers.Layer {
 }
 registerOwn(GraphOp);
 
-/** The name of the one node of a graph. Its own could be that of one of its inputs. */
+/** The name of the only node of a graph. Its original name could be that of an input. */
 const NODE = 'node';
 
-/** A graph of one node without weights: all that it works on is fed. */
+/** A graph of one node without weights: all its inputs are fed. */
 export function graphOf(node: GraphNode): tf.GraphModel<tf.io.IOHandlerSync> {
   const placeholders = [...new Set(node.input ?? [])].map(name => ({name, op: 'Placeholder', attr: {}}));
-  // tfjs writes into the topology that it reads.
+  // tfjs modifies the topology that it reads.
   const own = {...structuredClone(node), name: NODE};
   const modelTopology = {node: [...placeholders, own], versions: {producer: 0, minConsumer: 0}};
   return tf.loadGraphModelSync({modelTopology, weightSpecs: [], weightData: new ArrayBuffer(0)});
@@ -215,25 +213,25 @@ export function runNode(
   ].flat();
 }
 
-/** Several backends have products of floats alone. */
+/** Several backends multiply only floats. */
 function multipliedIntegers(graph: tf.GraphModel<tf.io.IOHandlerSync>, feed: tf.NamedTensorMap): tf.Tensor[] {
   const floats = Object.fromEntries(Object.entries(feed).map(([key, x]) => [key, tf.cast(x, 'float32')]));
   return [tf.cast(graph.execute(floats, NODE) as tf.Tensor, 'int32')];
 }
 
-/** What the executor of tfjs does not know, or only asynchronously. */
+/** Ops that tfjs's executor lacks, or only computes asynchronously. */
 const OWN_OPS: Readonly<Record<string, (x: tf.Tensor, node: GraphNode) => tf.Tensor>> = {
   Where: where,
   _FusedHardSwish: x => tf.mul(x, tf.mul(1 / 6, tf.relu6(tf.add(x, 3)))),
   _FusedSwish: x => tf.mul(x, tf.sigmoid(x)),
 };
 
-/** `tf.whereAsync` at once: it waits for the backend, which webgpu cannot. */
+/** A synchronous `tf.whereAsync`: it blocks, which webgpu cannot. */
 function where(condition: tf.Tensor, {name, op}: GraphNode): tf.Tensor {
   const reason = reasonNotToRunHere(op);
   if (reason !== undefined) {
     throw unsupportedError(
-      `${op} "${name}" ${reason}. Use another backend, or cut the graph behind it: fromGraphModel(graph, {inputs: ` +
+      `${op} "${name}" ${reason}. Use another backend, or import the graph after it: fromGraphModel(graph, {inputs: ` +
         '[…], inputShapes: {…}}).',
     );
   }
@@ -248,7 +246,7 @@ function where(condition: tf.Tensor, {name, op}: GraphNode): tf.Tensor {
   return tf.tensor2d(found, [condition.rank === 0 ? 0 : found.length / condition.rank, condition.rank], 'int32');
 }
 
-/** A tensor as the node knows it. Numbers that are not floats have no gradient, so none may be asked for. */
+/** A tensor as the node knows it. Integers and booleans have no gradient, so none may be requested. */
 function asType(x: tf.Tensor, dtype: GraphType): tf.Tensor {
   if (dtype === 'float32') {
     return x.dtype === dtype ? x : tf.cast(x, dtype);
@@ -256,7 +254,7 @@ function asType(x: tf.Tensor, dtype: GraphType): tf.Tensor {
   return unrecorded(() => [tf.cast(x, dtype)])[0] as tf.Tensor;
 }
 
-/** Reads a fragment, whoever wrote it. */
+/** Reads and validates a fragment. */
 function fragmentFrom(text: string, layer: string): GraphFragment {
   const broken = (what: string) => damagedError(`The config of layer "${layer}" (GraphOp) is broken: ${what}.`);
   let fragment: Partial<GraphFragment>;
@@ -277,7 +275,7 @@ function fragmentFrom(text: string, layer: string): GraphFragment {
     throw broken(`a ${node.op} ${refused}`);
   }
   if (constants?.some(({shape, values}) => tf.util.sizeFromShape(shape) !== values.length)) {
-    throw broken('a constant has other numbers than its shape says');
+    throw broken('the values of a constant do not fit its shape');
   }
   return fragment as GraphFragment;
 }
@@ -286,26 +284,26 @@ function fragmentFrom(text: string, layer: string): GraphFragment {
 const NOT_TO_RUN: readonly [pattern: RegExp, reason: string][] = [
   [
     /^(?:Switch|Merge|Enter|Exit|NextIteration|LoopCond|StatelessIf|StatelessWhile|If|While|StatefulPartitionedCall|PartitionedCall)$/,
-    'decides while it runs what is computed',
+    'decides at run time what is computed',
   ],
-  [/^(?:NonMaxSuppression|Unique|ListDiff)/, 'gives as many numbers as it happens to find'],
+  [/^(?:NonMaxSuppression|Unique|ListDiff)/, 'has a result whose size depends on the data'],
   [
     /^(?:TensorArray|TensorList|HashTable|LookupTable|MutableHash|Initialize|Restore|Save|VarHandle|ReadVariable|AssignVariable)/,
-    'works on state outside of the graph',
+    'uses state outside of the graph',
   ],
-  [/^(?:String|StaticRegex|Ragged|Decode|Encode|Sparse(?!ToDense))/, 'works on texts or ragged lists'],
+  [/^(?:String|StaticRegex|Ragged|Decode|Encode|Sparse(?!ToDense))/, 'uses strings or ragged lists'],
   [/^(?:Random|Stateless(?:Random|Truncated)|TruncatedNormal|Multinomial)/, 'is random'],
-  [/^(?:NoOp|Print|Assert)$/, 'gives nothing'],
+  [/^(?:NoOp|Print|Assert)$/, 'returns nothing'],
 ];
 
-/** Why no layer can compute an op, as the rest of a sentence about it; `undefined` if one can, as far as is known. */
+/** Why no layer can compute an op, as the rest of a sentence; `undefined` if one may. */
 export function reasonNotToRun(op: string): string | undefined {
   return NOT_TO_RUN.find(([pattern]) => pattern.test(op))?.[1];
 }
 
-/** Why the current backend cannot compute an op, as the rest of a sentence; `undefined` if it can, as far as known. */
+/** Why the current backend cannot compute an op, as the rest of a sentence; `undefined` if it may. */
 export function reasonNotToRunHere(op: string): string | undefined {
   return op === 'Where' && capabilities().readsByPromise
-    ? `has to read a tensor in the middle of a call, which ${tf.getBackend()} cannot`
+    ? `must read a tensor synchronously, which ${tf.getBackend()} cannot`
     : undefined;
 }

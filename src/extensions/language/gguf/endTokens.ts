@@ -1,6 +1,6 @@
 /**
- * Tokens that end an answer or a text, by what they say: files name one or two of them at most. llama.cpp has this list
- * (its `special_eog_ids`), with the tokens behind which another file of code begins.
+ * Tokens that end an answer or a text, recognized by their text, since files name one or two of them at most. From
+ * llama.cpp (`special_eog_ids`), including the tokens after which code models begin another file.
  */
 const END_TEXTS: ReadonlySet<string> = new Set([
   ...['<|eot_id|>', '<|im_end|>', '<|end|>', '<|return|>', '<|call|>', '<|flush|>', '<|calls|>', '<end_of_turn>'],
@@ -10,7 +10,7 @@ const END_TEXTS: ReadonlySet<string> = new Set([
   ...['<|fim_repo|>', '<|repo_name|>', '<fim-repo>', '<REPO>', '<reponame>'],
 ]);
 
-/** Whether a token ends what a model writes. */
+/** Whether a token ends generated text. */
 export function isEnd(token: unknown): boolean {
   return typeof token === 'string' && END_TEXTS.has(token);
 }

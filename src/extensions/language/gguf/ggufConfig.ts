@@ -3,18 +3,18 @@ import type {GGUFFile} from './ggufFile';
 import type {MetadataValue} from './headerReader';
 import {oneOf, type Settings, settingsOf} from './settings';
 
-/** How GGUF files describe a family. */
+/** How GGUF files describe a model family. */
 export interface Family {
-  /** Names of modules of the hub by those in the file: of the model, and of each block. */
+  /** The hub's module names by those in the file: of the model, and of each block. */
   readonly modules: Readonly<Record<string, string>>;
   readonly blockModules: Readonly<Record<string, string>>;
-  /** How the hub calls the blocks. */
+  /** The hub's prefix of the blocks. */
   readonly blocks: string;
-  /** Whether rows of queries and keys are ordered by pairs that are rotated together. */
+  /** Whether rows of queries and keys are ordered by rotated pairs. */
   readonly pairs?: boolean;
-  /** Whether weights of normalizations have the one that the hub's models add. */
+  /** Whether normalization weights include the 1 that the hub's models add. */
   readonly addedOne?: boolean;
-  /** The config as the hub has it. */
+  /** The config in the hub's form. */
   config(settings: Settings): Record<string, unknown>;
   /** Settings that change nothing in this family. */
   readonly harmless?: RegExp;
@@ -39,7 +39,7 @@ const LONG_ROPE = ['rope_factors_long.weight', 'rope_factors_short.weight'];
 const NORMED_HEADS = {attn_q_norm: 'self_attn.q_norm', attn_k_norm: 'self_attn.k_norm'};
 const LLAMA_LIKE = {modules: LLAMA_MODULES, blockModules: LLAMA_BLOCK, blocks: 'model.layers'};
 
-/** What decoders built as Llama have in common, but for how angles are stretched. */
+/** What decoders built like Llama have in common, except for RoPE scaling. */
 function decoderConfig(type: string, className: string, settings: Settings): Record<string, unknown> {
   const {get, need} = settings;
   const heads = oneOf(need('attention.head_count'));
@@ -60,16 +60,16 @@ function decoderConfig(type: string, className: string, settings: Settings): Rec
 }
 
 /**
- * The size of the heads of queries, which has to be that of keys and values too.
+ * Returns the size of query heads, which must equal that of keys and values.
  *
- * @param isFixed whether it follows from the width, and only a part of a head may be rotated.
+ * @param isFixed whether the width determines it, and only a part of a head may be rotated.
  */
 function headSize({get, refuse, tensor, faults}: Settings, isFixed: boolean): number {
   const usual = Math.floor(Number(get('embedding_length')) / Number(oneOf(get('attention.head_count'))));
   const size = Number((isFixed ? undefined : get('attention.key_length')) ?? usual);
   for (const name of ['attention.key_length', 'attention.value_length', ...(isFixed ? [] : ['rope.dimension_count'])]) {
     if (Number(get(name) ?? (name.startsWith('attention') ? usual : size)) !== size) {
-      refuse(name, `with heads of ${size} numbers`);
+      refuse(name, `with a head size of ${size}`);
     }
   }
   const pairs = Number(get('rope.dimension_count') ?? size) / 2;
@@ -84,7 +84,7 @@ function headSize({get, refuse, tensor, faults}: Settings, isFixed: boolean): nu
   return size;
 }
 
-/** By how much all angles are stretched, as llama.cpp reads it: 1 for not at all. */
+/** The factor of linear RoPE scaling, as llama.cpp reads it; 1 for none. */
 function stretchOf({get, refuse}: Settings, types: readonly string[], refusal?: string): MetadataValue {
   const [type = 'linear', factor, older] = ['rope.scaling.type', 'rope.scaling.factor', 'rope.scale_linear'].map(get);
   if (!['none', 'linear', ...types].includes(type as string)) {
@@ -105,7 +105,6 @@ function linearScaling(settings: Settings): Record<string, unknown> {
   return factor === 1 ? {} : {rope_scaling: {rope_type: 'linear', factor}};
 }
 
-/** The families, by `general.architecture`. */
 const FAMILIES: Readonly<Record<string, Family>> = {
   llama: {
     ...LLAMA_LIKE,
@@ -143,7 +142,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
       const period = get('attention.sliding_window_pattern') ?? 6;
       return {
         ...config,
-        // No file says it. The model of 27 billion, which has 62 blocks, is the one that differs.
+        // Not in any file. The 27B model, which has 62 blocks, is the one that differs.
         query_pre_attn_scalar:
           config.num_hidden_layers === 62
             ? Number(config.hidden_size) / Number(config.num_attention_heads)
@@ -207,7 +206,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
       const {get, need, refuse} = settings;
       const heads = oneOf(need('attention.head_count'));
       if (![undefined, heads].includes(oneOf(get('attention.head_count_kv')))) {
-        refuse('attention.head_count_kv', `with ${brief(heads)} heads of queries`);
+        refuse('attention.head_count_kv', `with ${brief(heads)} query heads`);
       }
       headSize(settings, true);
       return {
@@ -224,13 +223,13 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   },
 };
 
-/** Which architecture in GGUF the models of a `model_type` of the hub are. Default: the one of that name. */
+/** The GGUF architecture of a `model_type` of the hub, if the names differ. */
 const OF_HUB: Readonly<Record<string, string>> = {mistral: 'llama', gemma3_text: 'gemma3'};
 
 /**
- * How GGUF files describe a model of the hub.
+ * Returns how GGUF files describe a model of the hub.
  *
- * @throws LoRAError if there is no code for it.
+ * @throws LoRAError if its model_type is not supported.
  */
 export function familyOf(modelType: unknown): {architecture: string; family: Family} {
   const name = typeof modelType === 'string' ? modelType : '';
@@ -238,14 +237,14 @@ export function familyOf(modelType: unknown): {architecture: string; family: Fam
   const family = Object.hasOwn(FAMILIES, architecture) ? FAMILIES[architecture] : undefined;
   if (family === undefined) {
     throw unsupportedError(
-      `The model is of model_type ${brief(modelType)}, for which there is no code that writes GGUF. Known are ` +
+      `The model is of model_type ${brief(modelType)}, which cannot be written as GGUF. Supported: ` +
         `${listed([...Object.keys(FAMILIES).filter(each => each !== 'gemma3'), ...Object.keys(OF_HUB)])}.`,
     );
   }
   return {architecture, family};
 }
 
-/** The number of heads of a tensor whose rows a family orders by pairs; `undefined` for one that stays as it is. */
+/** The number of heads of a tensor whose rows a family orders by pairs; `undefined` for one that is not reordered. */
 export function pairedHeads(
   {pairs}: Family,
   tensor: string,
@@ -260,8 +259,8 @@ export function pairedHeads(
 }
 
 /**
- * The row of the hub's tensor that a row of a GGUF tensor is. GGUF files of Llama have the two rows of a rotated pair
- * next to each other; the hub has all first rows before all second ones.
+ * Returns the row of the hub's tensor for a row of a GGUF tensor. GGUF files of Llama keep the two rows of a rotated
+ * pair next to each other; the hub has all first rows before all second ones.
  */
 export function hubRow(row: number, rows: number, heads: number): number {
   const size = rows / heads;
@@ -269,7 +268,7 @@ export function hubRow(row: number, rows: number, heads: number): number {
   return head * size + (inHead % 2) * (size / 2) + Math.floor(inHead / 2);
 }
 
-/** What a GGUF file says of its model, as the hub would. */
+/** What a GGUF file says about its model, in the hub's form. */
 export interface GGUFModel {
   readonly family: Family;
   /** `config.json`. */
@@ -279,9 +278,9 @@ export interface GGUFModel {
 }
 
 /**
- * The config of the model in a file.
+ * Returns the config of the model in a file.
  *
- * @throws LoRAError if there is no code for its architecture, or for a setting of it.
+ * @throws LoRAError if its architecture, or one of its settings, is not supported.
  */
 export function readConfig(file: GGUFFile): GGUFModel {
   const {metadata} = file;
@@ -290,7 +289,7 @@ export function readConfig(file: GGUFFile): GGUFModel {
     typeof architecture === 'string' && Object.hasOwn(FAMILIES, architecture) ? FAMILIES[architecture] : undefined;
   if (family === undefined) {
     throw unsupportedError(
-      `The GGUF file is of the architecture ${brief(architecture)}, for which there is no code here. Known are ` +
+      `The GGUF file is of the architecture ${brief(architecture)}, which is not supported. Supported: ` +
         `${listed(Object.keys(FAMILIES))}.`,
     );
   }
@@ -310,7 +309,7 @@ export function readConfig(file: GGUFFile): GGUFModel {
   return {family, config: said, used: (family.configTensors ?? []).filter(settings.has)};
 }
 
-/** The name in a GGUF file of a tensor of the hub; `undefined` for one that no such file has. */
+/** The name of a hub tensor in a GGUF file; `undefined` if no such file has it. */
 export function ggufName(family: Family, name: string): string | undefined {
   const [, module = '', end = ''] = /^(.*)\.(weight|bias)$/.exec(name) ?? [];
   const find = (table: Readonly<Record<string, string>>, wanted: string) =>

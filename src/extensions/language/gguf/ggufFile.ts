@@ -3,15 +3,15 @@ import type {ByteReader} from '../../../platform/formats/byteReader';
 import {type BlockFormat, FORMAT_NAMES, formatNamed} from '../../quantized/formats/formats';
 import {HeaderReader, type Metadata, type MetadataValue} from './headerReader';
 
-// Four bytes `GGUF`, a version of 4 bytes, the numbers of tensors and of pairs in 8 each. The pairs: a text, a type of
-// 4 bytes, a value. For each tensor a text, the number of axes, their sizes from the last on, a type, and where its
-// bytes begin behind the header. Then the bytes of the tensors, each at a multiple of `general.alignment`. All is
-// little-endian. https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+// Layout: the four bytes `GGUF`, the version (4 bytes), the number of tensors and of metadata pairs (8 bytes each).
+// Each pair: a text, a type (4 bytes), a value. Each tensor: its name, the number of axes, their sizes from last to
+// first, its type, and the offset of its bytes after the header. Then the tensors' bytes, each at a multiple of
+// `general.alignment`. All little-endian. https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 /** A tensor in a file. */
 export interface GGUFTensor {
   readonly name: string;
-  /** Its sizes, the axis that lies together last: `[out, in]` of a matrix. */
+  /** The shape, with the contiguous axis last: `[out, in]` of a matrix. */
   readonly shape: readonly number[];
   readonly format: BlockFormat;
   /** Where its bytes begin in the file, and how many there are. */
@@ -19,16 +19,15 @@ export interface GGUFTensor {
   readonly bytes: number;
 }
 
-/** A GGUF file whose header is read. */
 export interface GGUFFile {
   readonly metadata: Metadata;
   /** In the order of their bytes. */
   readonly tensors: readonly GGUFTensor[];
-  /** The bytes of the tensors, one after the other. It holds one at a time. */
+  /** Reads the bytes of the tensors in order, and holds one at a time. */
   read(): AsyncIterable<[GGUFTensor, Uint8Array<ArrayBuffer>]>;
 }
 
-/** The formats, by the numbers that files have for them. */
+/** The formats by their type ids in files. */
 const FORMATS: Readonly<Record<number, string>> = {
   0: 'F32',
   1: 'F16',
@@ -43,7 +42,7 @@ const FORMATS: Readonly<Record<number, string>> = {
   30: 'BF16',
 };
 
-/** The names of the formats that there is no code for, to be told by. */
+/** The names of unsupported formats, for error messages. */
 const OTHERS: Readonly<Record<number, string>> = {
   ...{9: 'Q8_1', 10: 'Q2_K', 11: 'Q3_K', 15: 'Q8_K', 16: 'IQ2_XXS', 17: 'IQ2_XS', 18: 'IQ3_XXS', 19: 'IQ1_S'},
   ...{20: 'IQ4_NL', 21: 'IQ3_S', 22: 'IQ2_S', 23: 'IQ4_XS', 24: 'I8', 25: 'I16', 26: 'I32', 27: 'I64', 28: 'F64'},
@@ -52,22 +51,22 @@ const OTHERS: Readonly<Record<number, string>> = {
 
 /** No model has more axes, nor does ggml. */
 const MOST_AXES = 4;
-/** A pair has a text, 8 bytes, a type, 4, and a value, 1; a tensor a text, a count, an axis, a type and an offset. */
+/** Minimum bytes: a pair has a text, 8, a type, 4, and a value, 1; a tensor a text, count, axis, type and offset. */
 const [LEAST_OF_PAIR, LEAST_OF_TENSOR] = [13, 32];
-/** What is told of a name that is too long. */
+/** The most characters of a name in error messages. */
 const MOST_OF_NAME = 2 ** 16;
 
 /**
  * Reads the header of a GGUF file.
  *
- * @param wanted the lists of the tokenizer that are kept. The others are passed over.
- * @throws LoRAError if it is none, is damaged, or is shorter than it says.
+ * @param wanted the tokenizer lists to keep. The others are skipped.
+ * @throws LoRAError if it is no GGUF file, is damaged, or is truncated.
  */
 export async function openGGUF(source: ByteReader, wanted: readonly string[] = []): Promise<GGUFFile> {
   const reader = new HeaderReader(source);
   const magic = await reader.word();
   if (magic !== 0x46554747) {
-    throw damagedError('This is no GGUF file: it does not begin with the letters GGUF.');
+    throw damagedError('This is not a GGUF file: it does not begin with the letters GGUF.');
   }
   const version = await reader.word();
   if (version !== 2 && version !== 3) {
@@ -120,7 +119,7 @@ async function* bytesOfEach(
 function alignmentOf(metadata: Metadata): number {
   const alignment = metadata.get('general.alignment') ?? 32;
   if (typeof alignment !== 'number' || !Number.isInteger(alignment) || alignment < 1 || alignment > 2 ** 20) {
-    throw damagedError(`general.alignment of the GGUF file must be a number of bytes, got ${brief(alignment)}.`);
+    throw damagedError(`general.alignment of the GGUF file must be a positive integer, got ${brief(alignment)}.`);
   }
   return alignment;
 }
@@ -142,8 +141,8 @@ async function tensorInfo(
   const format = formatNamed(FORMATS[type] ?? '');
   if (format === undefined) {
     throw unsupportedError(
-      `The tensor ${brief(name)} of the GGUF file is of type ${OTHERS[type] ?? type}, for which there is no code ` +
-        `here; known are ${listed(FORMAT_NAMES)}.`,
+      `The tensor ${brief(name)} of the GGUF file is of type ${OTHERS[type] ?? type}, which is not ` +
+        `supported. Supported: ${listed(FORMAT_NAMES)}.`,
     );
   }
   const width = shape.at(-1) ?? 0;
@@ -158,13 +157,13 @@ async function tensorInfo(
   const offset = await reader.whole();
   if (offset % alignment !== 0) {
     throw damagedError(
-      `The tensor ${brief(name)} of the GGUF file begins at byte ${offset}, no multiple of ${alignment}.`,
+      `The tensor ${brief(name)} of the GGUF file begins at byte ${offset}, which is not a multiple of ${alignment}.`,
     );
   }
   return {name, shape, format, bytes, offset};
 }
 
-/** Refuses tensors that share bytes, or of which the file has not all. */
+/** Refuses tensors that overlap or extend beyond the end of the file. */
 function checkOffsets(tensors: readonly GGUFTensor[], size: number | null): void {
   let end = 0;
   let before = '';

@@ -1,17 +1,17 @@
 import {brief, damagedError} from '../../../platform/errors';
 import {type ByteReader, concatenate} from '../../../platform/formats/byteReader';
 
-/** A value of a pair. A list is of one kind. */
+/** A value of a pair. The entries of a list have one type. */
 export type MetadataValue = number | bigint | boolean | string | MetadataList;
-/** Numbers come as what holds them in the fewest bytes. */
+/** Numeric lists come as the smallest typed array that holds them. */
 export type MetadataList = readonly MetadataValue[] | ArrayLike<number>;
 export type Metadata = ReadonlyMap<string, MetadataValue>;
 
-/** How many bytes are asked for at a time. */
+/** How many bytes are requested at a time. */
 const CHUNK = 2 ** 16;
-/** A setting has a list of a value for each block. */
+/** The most entries of a setting's list: one value for each block. */
 const MOST_OF_SETTING = 2 ** 16;
-/** No vocabulary has so many tokens or merges. */
+/** The most entries of a tokenizer's list; no vocabulary has so many tokens or merges. */
 const MOST_WANTED = 2 ** 22;
 
 const TYPES = [
@@ -21,28 +21,28 @@ const TYPES = [
 type Type = (typeof TYPES)[number];
 type NumberType = Exclude<Type, 'bool' | 'text' | 'list' | 'uint64' | 'int64'>;
 
-/** How a list of numbers is held. */
+/** The typed array for each type of list. */
 const LISTS: Readonly<Record<NumberType, new (bytes: ArrayBuffer) => ArrayLike<number>>> = {
   ...{uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array},
   ...{uint32: Uint32Array, int32: Int32Array, float32: Float32Array, float64: Float64Array},
 };
 
-/** Bytes of a value; of a text and a list of their lengths alone. */
+/** The bytes of a value; for a text and a list, those of their length alone. */
 const BYTES: Readonly<Record<Type, number>> = {
   ...{uint8: 1, int8: 1, uint16: 2, int16: 2, uint32: 4, int32: 4, float32: 4, bool: 1, text: 8, list: 12},
   ...{uint64: 8, int64: 8, float64: 8},
 };
 
 /**
- * Reads the header of a GGUF file. No length in it is believed: it is compared with the bytes that the
- * file still has, or where their number is not known, grows with those that came.
+ * Reads the header of a GGUF file. It trusts no length in the file: each is compared with the bytes that remain, or, if
+ * their number is unknown, memory grows only with the bytes that arrive.
  */
 export class HeaderReader {
-  /** What came, from `at` on not used yet. */
+  /** Received bytes; those before `at` are used. */
   private bytes = new Uint8Array(0);
   private view = new DataView(this.bytes.buffer);
   private at = 0;
-  /** A mark of the order of bytes may begin a token. */
+  /** Keeps a byte order mark, since a token may begin with one. */
   private readonly decoder = new TextDecoder('utf-8', {ignoreBOM: true});
 
   constructor(private readonly source: ByteReader) {}
@@ -52,12 +52,12 @@ export class HeaderReader {
     return this.source.position - (this.bytes.length - this.at);
   }
 
-  /** Bytes that are left, as far as that is known. */
+  /** The remaining bytes, as far as they are known. */
   private get left(): number {
     return this.source.size === null ? Infinity : this.source.size - this.position;
   }
 
-  /** The next bytes, as a copy. */
+  /** Returns a copy of the next bytes. */
   async take(count: number): Promise<Uint8Array<ArrayBuffer>> {
     const here = Math.min(count, this.bytes.length - this.at);
     if (here === 0) {
@@ -87,18 +87,18 @@ export class HeaderReader {
   async whole(): Promise<number> {
     const value = await this.number('uint64');
     if (typeof value === 'bigint') {
-      throw damagedError(`The GGUF file has a size or offset of ${value}, which no file can have.`);
+      throw damagedError(`The GGUF file has an impossible size or offset, ${value}.`);
     }
     return value;
   }
 
-  /** How many things follow, of at least so many bytes each. */
+  /** Reads a count of items of at least `least` bytes each. */
   async count(least: number, what: string): Promise<number> {
     const count = await this.whole();
     if (count * least > this.left) {
       throw damagedError(
-        `The GGUF file says that ${count.toLocaleString('en')} ${what} follow, and ${this.left.toLocaleString('en')} ` +
-          'bytes are left.',
+        `The GGUF file claims ${count.toLocaleString('en')} more ${what}, but only ` +
+          `${this.left.toLocaleString('en')} bytes are left.`,
       );
     }
     return count;
@@ -116,7 +116,7 @@ export class HeaderReader {
     return this.decoder.decode(this.bytes.subarray(this.at - length, this.at));
   }
 
-  /** A value, with its type before it. Lists of tokenizers are `undefined` if they are not wanted. */
+  /** Reads a type and a value. Unwanted tokenizer lists are `undefined`. */
   async value(key: string, isWanted: boolean): Promise<MetadataValue | undefined> {
     const type = await this.type();
     return type === 'list' ? this.list(key, isWanted) : this.valueOf(type);
@@ -126,7 +126,7 @@ export class HeaderReader {
     const number = await this.word();
     const type = TYPES[number];
     if (type === undefined) {
-      throw damagedError(`The GGUF file has a value of type ${number}, which is not known.`);
+      throw damagedError(`The GGUF file has a value of unknown type ${number}.`);
     }
     return type;
   }
@@ -145,7 +145,7 @@ export class HeaderReader {
   private async list(key: string, isWanted: boolean): Promise<MetadataList | undefined> {
     const type = await this.type();
     if (type === 'list') {
-      throw damagedError(`The GGUF file has lists in a list, ${brief(key)}, which no program reads.`);
+      throw damagedError(`The GGUF file has nested lists, ${brief(key)}, which are not supported.`);
     }
     const count = await this.count(BYTES[type], 'entries of a list');
     const isSetting = !/^(tokenizer|general)\./.test(key);
@@ -167,7 +167,7 @@ export class HeaderReader {
     return values;
   }
 
-  /** So many bytes, which are asked for as they come. */
+  /** Reads this many bytes, and allocates memory only as they arrive. */
   private async bulk(count: number): Promise<ArrayBuffer> {
     const parts: Uint8Array[] = [];
     for (let left = count; left > 0; left -= Math.min(left, CHUNK)) {
@@ -176,7 +176,7 @@ export class HeaderReader {
     return concatenate(parts).buffer;
   }
 
-  /** The length of the text that comes next, behind which it goes, if all of it is here: few have to be waited for. */
+  /** The length of the next text, if all of it has arrived; moves behind the length. Avoids waiting for most texts. */
   private readyLength(): number | undefined {
     const {at, view} = this;
     const ready = this.bytes.length - at - 8;
@@ -201,7 +201,7 @@ export class HeaderReader {
     }
   }
 
-  /** A number; one of 64 bits that a number cannot hold as a `bigint`. */
+  /** Reads a number; a `bigint` if a number cannot hold its 64 bits. */
   private async number(type: Exclude<Type, 'text' | 'list' | 'bool'>): Promise<number | bigint> {
     const size = BYTES[type];
     if (size > this.bytes.length - this.at) {
@@ -233,7 +233,7 @@ export class HeaderReader {
     }
   }
 
-  /** Has at least so many bytes ready. After the last byte, `take` says where the file ends. */
+  /** Has at least this many bytes ready. After the last byte, `take` says where the file ends. */
   private async more(count: number): Promise<void> {
     const parts: Uint8Array[] = [this.bytes.subarray(this.at)];
     for (let ready = parts[0]?.length ?? 0; ready < count;) {

@@ -3,14 +3,14 @@ import {tooLargeError} from '../../../platform/errors';
 /** Two tokens that become one. */
 export type Merge = [string, string];
 
-/** No token of so many characters comes of a merge; a file that says so would keep us busy. */
+/** The most characters of a merged token. Longer ones in a file would take too long. */
 const MOST_OF_TOKEN = 256;
-/** All tokens together have no more characters: five times as many as Gemma's, whose vocabulary is the largest. */
+/** The most characters of all tokens: five times those of Gemma, which has the largest vocabulary. */
 const MOST_CHARACTERS = 2 ** 23;
-/** There are two or three merges for a token. */
+/** The most merges for each token; vocabularies have two or three. */
 const MOST_FOR_A_TOKEN = 16;
 
-/** @throws LoRAError if there are more merges than a vocabulary of so many tokens has. */
+/** @throws LoRAError if there are more merges than a vocabulary of this size can have. */
 export function checkMerges(merges: number, tokens: number): void {
   if (merges > MOST_FOR_A_TOKEN * Math.max(tokens, 256)) {
     throw tooLargeError(
@@ -21,8 +21,8 @@ export function checkMerges(merges: number, tokens: number): void {
 }
 
 /**
- * The merges that a list of tokens implies, of a file that has none: for each token every cut into two tokens, the
- * token of the highest score first. As transformers has it.
+ * Returns the merges that a list of tokens implies, for files without merges: for each token every split into two
+ * tokens, with the highest-scored tokens first. As in transformers.
  *
  * @throws LoRAError if the tokens are too long, or imply too many merges.
  */

@@ -3,14 +3,14 @@ import {frequenciesOf} from '../../transformers/layers/rotaryAngles';
 
 type Config = Readonly<Record<string, unknown>>;
 
-/** What Meta's models of Llama 3 have in common. Their `factor` differs. */
+/** RoPE scaling that Meta's Llama 3 models share, except for `factor`. */
 const LLAMA_3 = {low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192};
 
 /**
- * The config with what the factors of rotary angles in the file say: the one of Llama 3, by which its own formula is
- * recognized, or the two of LongRoPE.
+ * Adds the RoPE scaling that the file's factors imply to a config: that of Llama 3, recognized by its formula, or
+ * LongRoPE.
  *
- * @throws LoRAError if factors are those of no formula that is known.
+ * @throws LoRAError if the factors match no known formula.
  */
 export function withFactors(config: Config, factors: ReadonlyMap<string, Float32Array>): Config {
   const [free, long, short] = ['rope_freqs', 'rope_factors_long', 'rope_factors_short'].map(name =>
@@ -40,7 +40,7 @@ function llama3({rope_theta: base}: Config, factors: Float32Array): Config {
   });
   if (!isKnown) {
     throw unsupportedError(
-      'rope_freqs.weight of the GGUF file has factors that are not those of Llama 3; no others are known.',
+      'rope_freqs.weight of the GGUF file has factors other than those of Llama 3, which are not supported.',
     );
   }
   return {rope_type: 'llama3', factor, ...LLAMA_3};

@@ -2,11 +2,11 @@ import {brief, throwFaults} from '../../../platform/errors';
 import type {GGUFFile, GGUFTensor} from './ggufFile';
 import type {MetadataValue} from './headerReader';
 
-/** What a GGUF file says of its model, by the names of settings without that of the architecture before them. */
+/** The settings of a model in a GGUF file, by their names without the architecture's prefix. */
 export interface Settings {
-  /** The value of a setting; `undefined` if the file has none. Settings that nobody reads are refused. */
+  /** The value of a setting; `undefined` if the file has none. Settings that are never read are refused. */
   get: (name: string) => MetadataValue | undefined;
-  /** The value of a setting that every file has. */
+  /** The value of a required setting. */
   need: (name: string) => MetadataValue | undefined;
   /** Refuses the value of a setting. */
   refuse: (name: string, why?: string) => void;
@@ -15,7 +15,7 @@ export interface Settings {
   tensor: (name: string) => GGUFTensor | undefined;
 }
 
-/** Settings that no family reads, with the values that change nothing: `null` for all of them. */
+/** Settings that no family reads, with the values that change nothing: `null` if no value matters. */
 const NEUTRAL: Readonly<Record<string, readonly unknown[] | null>> = {
   vocab_size: null,
   tensor_data_layout: null,
@@ -40,8 +40,8 @@ const NEUTRAL: Readonly<Record<string, readonly unknown[] | null>> = {
 };
 
 /**
- * The settings of an architecture, whose names begin with `prefix`. `check` comes after they have been read: it refuses
- * those that were not, unless their value changes nothing, or their name is among the `harmless`.
+ * Returns the settings of an architecture, whose names begin with `prefix`. Call `check` after reading them: it refuses
+ * those that were not read, unless their value changes nothing or their name is among the `harmless`.
  */
 export function settingsOf(
   {metadata, tensors}: GGUFFile,
@@ -56,7 +56,7 @@ export function settingsOf(
   };
   const need = (name: string) => {
     if (!metadata.has(prefix + name)) {
-      faults.push(`The GGUF file does not say ${prefix}${name}.`);
+      faults.push(`The GGUF file has no ${prefix}${name}.`);
     }
     return get(name);
   };
@@ -64,7 +64,7 @@ export function settingsOf(
     const value = metadata.get(prefix + name);
     const said = value === undefined ? 'is not given' : `is ${brief(value)}`;
     const where = why === undefined ? '' : ` ${why}`;
-    faults.push(`${prefix}${name} of the GGUF file ${said}${where}, for which there is no code here.`);
+    faults.push(`${prefix}${name} of the GGUF file ${said}${where}, which is not supported.`);
   };
   const check = (harmless?: RegExp) => {
     for (const [key, value] of metadata) {
@@ -81,7 +81,7 @@ export function settingsOf(
   return {settings: {...settings, tensor: name => byName.get(name)}, check};
 }
 
-/** A value that a file may have for each block, if all are one. */
+/** A setting that may have a value for each block, if all of them are equal. */
 export function oneOf(value: MetadataValue | undefined): MetadataValue | undefined {
   if (typeof value !== 'object') {
     return value;

@@ -1,6 +1,6 @@
 import {brief, listed, unsupportedError} from '../../../platform/errors';
 
-// How texts are cut before bytes are joined, by `tokenizer.ggml.pre`. The expressions are those of transformers and of
+// How texts are split before bytes are merged, by `tokenizer.ggml.pre`. The expressions are those of transformers and
 // llama.cpp.
 
 const GPT_2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -17,14 +17,14 @@ const ENDS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?";
 const TEKKEN = [...WORDS, '\\p{N}', REST].join('|');
 const GPT_4O = [...WORDS.map(word => word + ENDS), '\\p{N}{1,3}', REST].join('|');
 
-/** Those whose texts start with a token where the file does not say it, and whose whole tokens need no merges. */
+/** Kinds whose texts start with a token by default, and whose whole tokens need no merges. */
 const WHOLE = ['llama3', 'llama-v3', 'llama-bpe', 'falcon3', 'pixtral', 'lfm2', 'tekken'];
 export const STARTS_TEXTS: ReadonlySet<unknown> = new Set(WHOLE);
 
-/** Kinds of tokenizers, and the expressions by which they cut. */
+/** Kinds of tokenizers, and their splitting expressions. */
 const KINDS: readonly (readonly [kinds: readonly string[], splits: readonly string[]])[] = [
   [['default', 'gpt-2', 'phi-2'], [GPT_2]],
-  // Each digit is a token by itself, in any script.
+  // Each digit is a separate token, in any script.
   [
     ['smollm', 'starcoder', 'refact', 'command-r', 'codeshell'],
     ['\\p{N}', GPT_2],
@@ -36,18 +36,18 @@ const KINDS: readonly (readonly [kinds: readonly string[], splits: readonly stri
 ];
 
 /**
- * The expressions by which texts are cut, one after the other.
+ * Returns the expressions that split texts, in the order in which they apply.
  *
- * @throws LoRAError if there is no code for that kind.
+ * @throws LoRAError if the kind is not supported.
  */
 export function splitsOf(pre: unknown): string[] {
   const [, splits] = KINDS.find(([kinds]) => kinds.includes(pre as string)) ?? [];
   if (splits === undefined) {
     throw unsupportedError(
-      `tokenizer.ggml.pre of the GGUF file is ${brief(pre)}, for which there is no code here; known are ` +
+      `tokenizer.ggml.pre of the GGUF file is ${brief(pre)}, which is not supported. Supported: ` +
         `${listed([...new Set(KINDS.flatMap(([kinds]) => kinds))])}.`,
     );
   }
-  // To JavaScript U+FEFF is white, and U+0085 is not.
+  // In JavaScript U+FEFF is white space, and U+0085 is not.
   return splits.map(split => split.replaceAll('\\s', '\\p{White_Space}').replaceAll('\\S', '\\P{White_Space}'));
 }

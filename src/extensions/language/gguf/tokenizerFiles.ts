@@ -4,18 +4,18 @@ import type {Metadata} from './headerReader';
 import {checkMerges, mergesOf, type Merge} from './merges';
 import {splitsOf, STARTS_TEXTS} from './splits';
 
-/** What the hub has in two files. */
+/** The hub's two files of a tokenizer. */
 export interface TokenizerFiles {
-  /** What the hub has as `tokenizer.json`. */
+  /** The content of `tokenizer.json`. */
   tokenizerJson: Record<string, unknown>;
-  /** What the hub has as `tokenizer_config.json`, with the chat template. */
+  /** The content of `tokenizer_config.json`, with the chat template. */
   tokenizerConfig: {chat_template?: string; [name: string]: unknown};
 }
 
-/** What kinds of tokens files tell. */
+/** Token types in files. */
 const [CONTROL, USER_DEFINED] = [3, 4];
 
-/** What GGUF metadata says of a tokenizer. */
+/** The tokenizer's part of GGUF metadata. */
 interface Vocabulary {
   readonly kind: string;
   readonly tokens: readonly string[];
@@ -26,10 +26,10 @@ interface Vocabulary {
 }
 
 /**
- * The tokenizer in a file, as the hub would have it: BPE of bytes (`gpt2`), or BPE as SentencePiece has it (`llama`).
+ * Returns the tokenizer of a file in the hub's form: byte-level BPE (`gpt2`), or BPE as in SentencePiece (`llama`).
  *
- * @param rows how many rows the token embedding of the model has.
- * @throws LoRAError if there is none, it does not hold together, or is of a kind that there is no code for.
+ * @param rows how many rows the model's token embedding has.
+ * @throws LoRAError if there is none, it is inconsistent, or its kind is not supported.
  */
 export function tokenizerFiles(metadata: Metadata, rows: number): TokenizerFiles {
   const vocabulary = vocabularyOf(metadata, rows);
@@ -42,12 +42,12 @@ export function tokenizerFiles(metadata: Metadata, rows: number): TokenizerFiles
   };
   const [bos, eos] = [tokenNamed('bos'), tokenNamed('eos')];
   const named = ['bos', 'eos', 'unknown', 'padding'].map(tokenNamed);
-  // Files do not say that the special tokens of Phi-3 strip white space after them, such as the template's line breaks.
+  // Files do not say that Phi-3's special tokens strip white space after them, such as the template's line breaks.
   const takesSpace = kind === 'llama' && architecture === 'phi3';
   const strips = (content: string) => takesSpace && !['<unk>', '<s>', '<|endoftext|>'].includes(content);
   const added = tokens
     .map((content, id) => ({id, content, special: types[id] === CONTROL || named.includes(content) || isEnd(content)}))
-    // Runs of spaces of Gemma are tokens like others.
+    // In Gemma, runs of spaces are ordinary tokens.
     .filter(({id, content, special}) => special || (types[id] === USER_DEFINED && !/^ +$/.test(content)))
     .map(token => ({...token, single_word: false, lstrip: false, rstrip: strips(token.content), normalized: false}));
   const addedIds = new Set(added.map(({id}) => id));
@@ -78,7 +78,7 @@ function vocabularyOf(metadata: Metadata, rows: number): Vocabulary {
   const kind = get('model');
   if (kind !== 'gpt2' && kind !== 'llama') {
     throw unsupportedError(
-      `The GGUF file has a tokenizer of the kind ${brief(kind)}, which is not supported; supported are gpt2 and llama. ` +
+      `The GGUF file has a tokenizer of the kind ${brief(kind)}, which is not supported. Supported: gpt2, llama. ` +
         'Pass {tokenizer: false} to load the model without it.',
     );
   }
@@ -87,10 +87,10 @@ function vocabularyOf(metadata: Metadata, rows: number): Vocabulary {
     Array.isArray(list) && list.every(entry => typeof entry === 'string');
   if (!areTexts(given) || given.length === 0 || given.length > rows) {
     throw damagedError(
-      `tokenizer.ggml.tokens of the GGUF file must list at most ${rows} texts, the rows of its table.`,
+      `tokenizer.ggml.tokens of the GGUF file must list at most ${rows} texts, the rows of the token embedding.`,
     );
   }
-  // Several may be empty, which llama.cpp names so too.
+  // Several may be empty; llama.cpp gives them this name too.
   const tokens = given.map((token, id) => token || `[EMPTY_${id}]`);
   checkTwice(tokens);
   const numbers = (name: string, list: unknown): ArrayLike<number> => {
@@ -109,7 +109,7 @@ function vocabularyOf(metadata: Metadata, rows: number): Vocabulary {
     return id !== undefined && !(Number.isInteger(id) && (id as number) < tokens.length);
   });
   if (faults.length > 0) {
-    throw damagedError(`The GGUF file has no token of the number that its ${listed(faults)} token has.`);
+    throw damagedError(`The GGUF file has no token with the id of its ${listed(faults)} token.`);
   }
   return {
     ...{kind, tokens, get},
@@ -122,14 +122,14 @@ function vocabularyOf(metadata: Metadata, rows: number): Vocabulary {
   };
 }
 
-/** Refuses a vocabulary in which a token has two ids, the first of which would be unused. */
+/** Refuses a vocabulary with a token twice, since its first id would be unused. */
 function checkTwice(tokens: readonly string[]): void {
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const twice = tokens.findIndex((token, id) => ids.get(token) !== id);
   if (twice !== -1) {
     const token = tokens[twice] as string;
     throw damagedError(
-      `The GGUF file has the token ${brief(token)} twice, under the numbers ${twice} and ${ids.get(token)}. llama.cpp ` +
+      `The GGUF file has the token ${brief(token)} twice, with the ids ${twice} and ${ids.get(token)}. llama.cpp ` +
         'does not load such a file either.',
     );
   }
@@ -150,14 +150,14 @@ function postProcessor({start, end}: {start: string | undefined; end: string | u
   };
 }
 
-/** The character that stands for each byte. */
+/** The character for each byte. */
 function spelling(): string[] {
   const isShown = (byte: number) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte !== 173);
   let others = 0;
   return Array.from({length: 256}, (_, byte) => String.fromCharCode(isShown(byte) ? byte : 256 + others++));
 }
 
-/** BPE of bytes. */
+/** Byte-level BPE. */
 function ofBytes({tokens, merges, get}: Vocabulary, added: ReadonlySet<number>): object {
   const bytes = spelling();
   const alphabet = new Set(bytes);
@@ -167,7 +167,7 @@ function ofBytes({tokens, merges, get}: Vocabulary, added: ReadonlySet<number>):
       ? token
       : [...encoder.encode(token)].map(byte => bytes[byte]).join('');
   if (merges === undefined) {
-    throw damagedError('The GGUF file has no tokenizer.ggml.merges, without which tokens of bytes cannot be made.');
+    throw damagedError('The GGUF file has no tokenizer.ggml.merges, which byte-level BPE needs.');
   }
   const pre = get('pre') ?? 'default';
   const splits = splitsOf(pre).map(split => ({
@@ -178,7 +178,7 @@ function ofBytes({tokens, merges, get}: Vocabulary, added: ReadonlySet<number>):
   }));
   const toBytes = {type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false};
   return {
-    // What the hub has for Qwen.
+    // As in the hub's Qwen.
     normalizer: pre === 'qwen2' ? {type: 'NFC'} : null,
     pre_tokenizer: {type: 'Sequence', pretokenizers: [...splits, toBytes]},
     decoder: {type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true},
@@ -200,20 +200,20 @@ function vocabOf(tokens: readonly string[]): object {
 
 const SPACE = '▁';
 
-/** BPE of characters, as SentencePiece has it: `▁` is a space, and what there is no token for is written in bytes. */
+/** Character BPE as in SentencePiece: `▁` is a space, and characters without a token become bytes. */
 function ofPieces({tokens: given, scores, merges, get}: Vocabulary, architecture: unknown): object {
   const isGemma = architecture === 'gemma3';
-  // Files of Gemma have tokens of several spaces, which its tokenizer has as marks.
+  // Gemma's files have tokens of several spaces, for which its tokenizer uses marks.
   const tokens = isGemma ? given.map(token => (/^ +$/.test(token) ? SPACE.repeat(token.length) : token)) : given;
   if (merges === undefined && !isGemma && scores.length === 0) {
-    throw damagedError('The GGUF file has no tokenizer.ggml.scores, without which its tokens cannot be made.');
+    throw damagedError('The GGUF file has no tokenizer.ggml.scores, which its kind of tokenizer needs.');
   }
-  // The scores of Gemma do not follow the order of its merges; the order of its tokens does.
+  // Gemma merges in the order of its tokens, not of their scores.
   const found = merges ?? mergesOf(tokens, isGemma ? i => -i : i => scores[i] as number);
   const unknown = get('unknown_token_id');
   const prefixed = !isGemma && get('add_space_prefix') !== false;
   const replace = {type: 'Replace', pattern: {String: ' '}, content: SPACE};
-  // A space precedes each part between special tokens, even a part that begins with a space.
+  // A space precedes each part between special tokens, even one that begins with a space.
   const prepend = prefixed ? [{type: 'Prepend', prepend: SPACE}] : [];
   return {
     normalizer: {type: 'Sequence', normalizers: [...prepend, replace]},

@@ -3,17 +3,17 @@ import {concatenate} from '../../../platform/formats/byteReader';
 import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../../platform/formats/numbers';
 import type {Bytes} from '../../../platform/formats/safetensors';
 
-/** A value of a pair: a text, a whole number of 32 bits, a number. */
+/** A metadata value: a text, a 32-bit integer, or a float. */
 export type WrittenValue = string | {uint32: number} | {float32: number};
 
-/** The numbers that files have for types of tensors, and the bytes of a number. */
+/** The type ids in files, and the bytes of a value. */
 const TYPES: Readonly<Record<FloatType, [type: number, bytes: number]>> = {F32: [0, 4], F16: [1, 2], BF16: [30, 2]};
 const ALIGNMENT = 32;
 
 /**
- * Writes a GGUF file. Numbers are rounded to the nearest that `dtype` has, ties to even.
+ * Writes a GGUF file. Values are rounded to the nearest of `dtype`, ties to even.
  *
- * @throws LoRAError if a number would not be finite.
+ * @throws LoRAError if a value would not be finite.
  */
 export function writeGGUF(
   pairs: Readonly<Record<string, WrittenValue>>,

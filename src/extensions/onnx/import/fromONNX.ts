@@ -197,7 +197,7 @@ function decided(planner: Planner, {branches, nodes}: OnnxGraphModel, node: Grap
   const [condition, ...ends] = node.input ?? [];
   const isThen = takes(condition);
   if (isThen === undefined) {
-    planner.problems.set(node.name, 'decides while it runs what is computed');
+    planner.problems.set(node.name, 'decides at run time what is computed');
     return true;
   }
   ends.slice(...(isThen ? [0, ends.length / 2] : [ends.length / 2])).forEach((end, i) => {

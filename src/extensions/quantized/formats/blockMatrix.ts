@@ -9,11 +9,11 @@ import {BLOCK, type Quantize} from './quantize';
 export interface BlockMatrix {
   readonly format: BlockFormat;
   readonly rows: number;
-  /** How many numbers a row has. */
+  /** The number of columns. */
   readonly width: number;
 }
 
-/** How many bytes a row takes. */
+/** Returns the bytes of a row. */
 export function rowBytes({format, width}: Omit<BlockMatrix, 'rows'>): number {
   return Math.ceil(width / format.numbers) * format.bytes;
 }
@@ -23,13 +23,13 @@ export function packedSize(matrix: BlockMatrix): number {
   return Math.ceil((matrix.rows * rowBytes(matrix)) / 4);
 }
 
-/** The bytes of a tensor of blocks, which no GPU program reads, so that they are there at once. */
+/** Returns the bytes of a tensor of blocks; synchronous, since no GPU program has read it. */
 export function bytesOf(blocks: tf.Tensor): Uint8Array {
   const packed = blocks.dataSync();
   return new Uint8Array(packed.buffer, packed.byteOffset, packed.byteLength);
 }
 
-/** Some rows as numbers, `[count, width]`, the first of them row `first`. */
+/** Returns `count` rows from row `first` on as floats, `[count, width]`. */
 export function readRows(matrix: BlockMatrix, bytes: Uint8Array, first: number, count: number): Float32Array {
   const {format, width} = matrix;
   const blocks = Math.ceil(width / format.numbers);

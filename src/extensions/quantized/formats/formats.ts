@@ -1,20 +1,20 @@
 import {fromBfloat16, fromFloat16} from '../../../platform/formats/halfFloats';
 
-// How numbers lie in the files of GGUF: float numbers, or blocks of 32 or 256 small whole numbers that share scales.
-// Each format is what ggml and the `quants.py` of the Python package gguf compute, bit for bit.
+// The formats of weights in GGUF files: floats, or blocks of 32 or 256 small integers that share scales. Each is
+// unpacked bit for bit as in ggml and in `quants.py` of the Python package gguf.
 
-/** The formats, by the names of GGUF. */
+/** The formats, by their names in GGUF. */
 export type BlockFormatName =
   'F32' | 'F16' | 'BF16' | 'Q8_0' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q4_K' | 'Q5_K' | 'Q6_K';
 
-/** How a block of numbers is written in bytes. */
+/** How a block of values is stored. */
 export interface BlockFormat {
   readonly name: BlockFormatName;
-  /** How many numbers a block has. */
+  /** How many values a block has. */
   readonly numbers: number;
-  /** How many bytes it takes. */
+  /** The bytes of a block. */
   readonly bytes: number;
-  /** Reads the block that begins at byte `at`, and writes its numbers from index `to` on. */
+  /** Unpacks the block at byte `at`, and writes its values from index `to` on. */
   readonly unpack: (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void;
 }
 
@@ -34,7 +34,7 @@ function halfAt(bytes: Uint8Array, at: number): number {
   return fromFloat16(bitsAt(bytes, at));
 }
 
-/** Writes the bits of a number, which a NaN keeps only so. */
+/** Copies a float by its bits, which preserves NaNs. */
 function writeBits(out: Float32Array, to: number, bits: number): void {
   new Uint32Array(out.buffer, out.byteOffset, out.length)[to] = bits;
 }
@@ -48,7 +48,7 @@ function unpackNibbles(bytes: Uint8Array, at: number, write: (i: number, value: 
   }
 }
 
-/** As `unpackNibbles`, with a fifth bit for each number in the four bytes before. */
+/** As `unpackNibbles`, with a fifth bit for each value in the four bytes before. */
 function unpackFives(bytes: Uint8Array, at: number, write: (i: number, value: number) => void): void {
   unpackNibbles(bytes, at + 4, (i, value) => {
     const high = (byteAt(bytes, at + (i >> 3)) >> (i & 7)) & 1;
@@ -66,7 +66,7 @@ function scaleAndMinimum(bytes: Uint8Array, at: number, part: number): [scale: n
   return [(low & 15) | ((ofScale >> 2) & 48), (low >> 4) | ((ofMinimum >> 2) & 48)];
 }
 
-/** A block of 256 in eight parts of 32, each `d·scale·q − dmin·minimum`. `valueAt` gives the whole numbers `q`. */
+/** A block of 256 in eight parts of 32, each `d·scale·q − dmin·minimum`. `valueAt` returns the integers `q`. */
 function unpackParts(
   bytes: Uint8Array,
   at: number,
@@ -203,15 +203,14 @@ const FORMATS: readonly BlockFormat[] = [
 
 const BY_NAME = new Map<string, BlockFormat>(FORMATS.map(format => [format.name, format]));
 
-/** The names of all formats. */
 export const FORMAT_NAMES: readonly BlockFormatName[] = FORMATS.map(({name}) => name);
 
-/** A format by its name; `undefined` if there is none of that name. */
+/** Returns the format of this name, if there is one. */
 export function formatNamed(name: string): BlockFormat | undefined {
   return BY_NAME.get(name);
 }
 
-/** Writes the numbers of `count` blocks, which begin at byte `at`, from index `to` on. */
+/** Unpacks `count` blocks from byte `at` on, and writes their values from index `to` on. */
 export function dequantize(
   {numbers, bytes: size, unpack}: BlockFormat,
   bytes: Uint8Array,

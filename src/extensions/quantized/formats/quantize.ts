@@ -1,24 +1,24 @@
 import {toFloat16} from '../../../platform/formats/halfFloats';
 
-/** How many numbers share a scale. */
+/** How many values share a scale. */
 export const BLOCK = 32;
 
-/** Writes a block of 32 numbers as bytes. Returns whether it could: its numbers are finite, and so is its scale. */
+/** Packs a block of 32 values. Returns whether the values and the scale are finite. */
 export type Quantize = (values: Float32Array, bytes: Uint8Array, at: number) => boolean;
 
 const {fround, floor} = Math;
 
-/** The bits of the float16 nearest to a float32. */
+/** Returns the bits of the float16 nearest to a float32. */
 function halfBits(value: number): number {
   return toFloat16(new Uint32Array(Float32Array.of(value).buffer)[0] as number);
 }
 
-/** The number of a block that is furthest from zero; of two that are equally far, the first. */
+/** Returns the value of a block that is furthest from zero; the first of two that are equally far. */
 function furthest(values: Float32Array): number {
   return values.reduce((most, value) => (Math.abs(value) > Math.abs(most) || Number.isNaN(value) ? value : most), 0);
 }
 
-/** Writes a scale, and gives what divides by it; `undefined` where the scale is not finite. */
+/** Writes a scale, and returns its inverse; `undefined` if the scale is not finite. */
 function writeScale(scale: number, bytes: Uint8Array, at: number): number | undefined {
   const bits = halfBits(scale);
   bytes[at] = bits & 255;
@@ -37,7 +37,7 @@ export const quantize8: Quantize = (values, bytes, at) => {
   return inverse !== undefined;
 };
 
-/** Q4_0: `d·(q − 8)`, `q` from 0 to 15, `d` the number that is furthest from zero by −8, as float16. */
+/** Q4_0: `d·(q − 8)`, `q` from 0 to 15, `d` the value furthest from zero by −8, as float16. */
 export const quantize4: Quantize = (values, bytes, at) => {
   const inverse = writeScale(fround(furthest(values) / -8), bytes, at);
   const wholes = Array.from(values, value => {

@@ -1,13 +1,12 @@
 import type {BlockFormat, BlockFormatName} from '../formats/formats';
 
-// The numbers of blocks in WGSL and GLSL. What they are is written once, in expressions that both languages have.
+// Unpacks blocks in WGSL and GLSL, by expressions that are valid in both languages.
 
-/** A language of programs. */
 export interface Dialect {
-  /** The types of whole and other numbers. */
+  /** The types of integers and floats. */
   readonly whole: string;
   readonly real: string;
-  /** A function of whole numbers that returns the value of an expression. */
+  /** An integer function that returns the value of an expression. */
   define(name: string, parameters: readonly string[], type: string, expression: string): string;
   /** Integer functions: `bits(v, shift, mask)`, `byteAt(offset)`, `real(v)`, and `fromBits(v)`, a float by its bits. */
   readonly primitives: string;
@@ -15,10 +14,10 @@ export interface Dialect {
 
 type Definition = [name: string, parameters: readonly string[], type: 'whole' | 'real', expression: string];
 
-/** What a float16 has for an exponent and the numbers after the point. */
+/** The exponent and mantissa of a float16. */
 const EXPONENT = 'bits(v, 10, 31)';
 const FRACTION = 'bits(v, 0, 1023)';
-/** Above the exponent of a float16 that of the same number as float32; above the highest, that of the infinity. */
+/** The exponent of a float16, converted for float32; the highest one stands for infinity there too. */
 const RAISED = `(max(${EXPONENT}, 1) + 102 + 122 * (${EXPONENT} / 31))`;
 
 /** Functions of byte offsets, as in `formats.ts`. */
@@ -43,15 +42,15 @@ const DEFINITIONS: readonly Definition[] = [
     ...(['minimumAt', ['o', 'part'], 'whole'] as const),
     '(1 - part / 4) * lowScale(o, part + 4) + (part / 4) * highMinimum(o, part)',
   ],
-  // Of blocks of 256.
+  // For blocks of 256.
   ['fourIn', ['o', 'i'], 'whole', 'bits(byteAt(o + 32 * (i / 64) + i % 32), 4 * ((i / 32) % 2), 15)'],
   ['twoIn', ['o', 'i'], 'whole', 'bits(byteAt(o + 32 * (i / 128) + i % 32), 2 * ((i / 32) % 4), 3)'],
   ['lowIn', ['o', 'i'], 'whole', 'bits(byteAt(o + 64 * (i / 128) + i % 64), 4 * ((i / 64) % 2), 15)'],
 ];
 
-/** A number `factor·whole + shift`, as code of the byte `p` where its block begins and index `i` in that block. */
+/** A value `factor·whole + shift`, as code of the byte `p` where its block begins and the index `i` in that block. */
 interface NumberCode {
-  /** Of the eight numbers from a multiple of eight on the factor and the shift are the same, if a block has as many. */
+  /** Eight values from a multiple of eight on share the factor and the shift, if a block has as many. */
   readonly factor: string;
   readonly whole: string;
   readonly shift?: string;
@@ -81,15 +80,14 @@ const NUMBERS: Readonly<Record<BlockFormatName, NumberCode>> = {
   },
 };
 
-/** How many numbers beside each other, from a multiple of this on, have the same factor and shift. */
+/** How many consecutive values, from a multiple of this on, share the factor and the shift. */
 export function numbersTogether({numbers}: BlockFormat): 1 | 8 {
   return numbers === 1 ? 1 : 8;
 }
 
 /**
- * Declares for a matrix whose rows begin `stride` bytes apart `numberAt(row, column)`, and what it is made of: the byte
- * `blockOf(row, column)` and the index `indexOf(column)` in that block, then `factorAt`, `wholeAt` and `shiftAt` of
- * these two.
+ * Declares `numberAt(row, column)` for a matrix with rows `stride` bytes apart, and its parts: the byte `blockOf(row,
+ * column)` and the index `indexOf(column)` in that block, then `factorAt`, `wholeAt` and `shiftAt` of these two.
  */
 export function formatCode({name, numbers, bytes}: BlockFormat, dialect: Dialect, stride: string): string {
   const {whole, real, primitives} = dialect;

@@ -3,17 +3,17 @@ import {PerBackend} from '../../../backends/shared/capabilities';
 import type {BlockMatrix} from '../formats/blockMatrix';
 import type {BlockFormat} from '../formats/formats';
 
-/** A backend's operations with a matrix in blocks, unrecorded. `undefined` for a matrix that they do not take. */
+/** A backend's operations with a quantized matrix, unrecorded. `undefined` for a matrix that they do not support. */
 export interface QuantizedKernels {
-  /** Whether they compute with a format. Default: with each. What has to be tried out before is, once this is asked. */
+  /** Whether they support a format; this starts the trial that some need. Default: all. */
   runs?(format: BlockFormat): boolean;
   /** `x·Wᵀ`: `[n, width] · [rows, width]ᵀ → [n, rows]`. */
   multiply?(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
   /** `dz·W`: `[n, rows] · [rows, width] → [n, width]`. */
   multiplyBack?(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
-  /** Rows by index, `[n, 1] → [n, width]`. An index of no row gives zeros where indices cannot be read at once. */
+  /** Rows by index, `[n, 1] → [n, width]`. Invalid indices give zeros where indices cannot be read synchronously. */
   lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
-  /** Some rows as numbers, `[count, width]`, the first of them row `first`, which need not be uploaded then. */
+  /** Unpacks `count` rows from row `first` on, `[count, width]`; they need not be uploaded then. */
   unpack?(blocks: tf.Tensor, matrix: BlockMatrix, first: number, count: number): tf.Tensor2D | undefined;
 }
 
@@ -24,7 +24,7 @@ export function supplyQuantizedKernels(backend: string, supplier: () => Quantize
   supplied.supply(backend, supplier);
 }
 
-/** The operations that the current backend has for a format; `undefined` where a few rows at a time become numbers. */
+/** The current backend's operations for a format; if `undefined`, a few rows at a time are unpacked. */
 export function quantizedKernels(format: BlockFormat): QuantizedKernels | undefined {
   const kernels = supplied.current();
   return kernels?.runs?.(format) === false ? undefined : kernels;

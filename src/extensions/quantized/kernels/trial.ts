@@ -1,13 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {type BlockFormat, dequantize} from '../formats/formats';
 
-// Matrices that code of ours is tried with, before it is used.
+// Matrices to try kernels with before they are used.
 
 /** The rows and columns of such a matrix. */
 export const ROWS = 3;
 export const WIDTH = 256;
 
-/** Its bytes, and the numbers that these are. */
+/** Its bytes, and their values. */
 export function trialMatrix(format: BlockFormat): {bytes: Uint8Array; stride: number; expected: Float32Array} {
   const stride = (WIDTH / format.numbers) * format.bytes;
   const bytes = Uint8Array.from({length: Math.ceil((ROWS * stride) / 4) * 4}, (_, i) => byteOf(i));
@@ -16,7 +16,7 @@ export function trialMatrix(format: BlockFormat): {bytes: Uint8Array; stride: nu
   return {bytes, stride, expected};
 }
 
-/** Bytes without a pattern, none of which has the bit that an infinity or a NaN needs. */
+/** Bytes without a pattern; none sets the bit that infinities and NaNs need. */
 function byteOf(i: number): number {
   return Math.floor(256 * Math.abs(Math.sin(12.9898 * i + 78.233 * (i % 7)))) & 0xbf;
 }
@@ -33,10 +33,10 @@ export function areProducts(products: ArrayLike<number>, expected: Float32Array)
   }).every(right => right);
 }
 
-/** Numbers below are zero to many cards. */
+/** Many GPUs flush smaller values to zero. */
 const SMALLEST = 2 ** -126;
 
-/** Whether these are the numbers of the matrix, but for the last bit of what a device adds up. */
+/** Whether these are the values of the matrix, up to the last bit. */
 export function areNumbers(numbers: ArrayLike<number>, expected: Float32Array, format: BlockFormat): boolean {
   const together = Math.min(16, format.numbers);
   return expected.every((value, i) => {
@@ -46,10 +46,10 @@ export function areNumbers(numbers: ArrayLike<number>, expected: Float32Array, f
   });
 }
 
-/** Whether programs give the right numbers for a format. */
+/** Whether programs compute a format correctly. */
 type IsRight = (format: BlockFormat) => Promise<boolean>;
 
-/** What came of trying a format. */
+/** The result of a trial. */
 interface Trial {
   works: boolean;
   readonly over: Promise<void>;
@@ -57,7 +57,7 @@ interface Trial {
 
 const trials = new WeakMap<object, Map<BlockFormat, Trial>>();
 
-/** Whether programs for a format run here. They are tried out when first asked for, and run once that is read. */
+/** Whether programs for a format run here. The first call starts a trial; false until its result is read. */
 export function runsFormat(format: BlockFormat, isRight: IsRight): boolean {
   const backend = tf.backend();
   const ofBackend = trials.get(backend) ?? new Map<BlockFormat, Trial>();
@@ -81,12 +81,12 @@ async function tried(format: BlockFormat, isRight: IsRight): Promise<boolean> {
   }
 }
 
-/** Waits until it is known whether programs run on the current backend for the formats that were asked for. */
+/** Waits for the trials of all requested formats on the current backend. */
 export async function formatTrials(): Promise<void> {
   await Promise.all([...(trials.get(tf.backend()) ?? new Map<BlockFormat, Trial>()).values()].map(({over}) => over));
 }
 
-/** The numbers of the tensors that programs make of the matrix. */
+/** Reads the values of the tensors that programs compute from the matrix. */
 export async function readTrial(
   {bytes}: {bytes: Uint8Array},
   compute: (blocks: tf.Tensor1D) => tf.Tensor[],

@@ -26,29 +26,29 @@ import {type BlockFormat, type BlockFormatName, FORMAT_NAMES, formatNamed} from 
 import {quantizedKernels} from '../kernels/quantizedKernels';
 import {blockProduct, wholeMatrix} from '../ops/blockOps';
 
-/** What the config of a layer of blocks has beside that of the stock layer. */
+/** What the config of a quantized layer has in addition to that of the stock layer. */
 export interface BlockArgs {
-  /** The format of the blocks. Under `name`, the only key whose values tfjs keeps as they are in files. */
+  /** The format of the blocks, in `name`: the only key whose values tfjs does not convert in files. */
   blocks: {name: BlockFormatName};
 }
 
-/** A layer whose kernel or table is a matrix in blocks, which never trains. */
+/** A layer whose kernel or table is a quantized matrix, which never trains. */
 export interface BlockLayer extends tf.layers.Layer {
   /** The quantized weights, as 32-bit integers. */
   readonly blocks: PackedVariable;
-  /** What they are the blocks of, once the layer is built. */
+  /** The shape and format of the matrix, once the layer is built. */
   readonly matrix: BlockMatrix;
-  /** Read where a layer is named to train in full. */
+  /** Read for targets that train in full. */
   readonly whyUntrained: string;
 }
 
-/** Why a layer of blocks does not train, as the rest of a sentence about it. */
-const IN_BLOCKS = 'has its weights in blocks, which cannot train. It can have an update: name it as a target.';
+/** Why a quantized layer does not train, as the rest of a sentence about it. */
+const IN_BLOCKS = 'has quantized weights, which cannot train. To train an update of it, name it in targets.';
 
-/** The name that layers give the weight that holds their blocks. */
+/** The name of the weight that holds the blocks. */
 export const BLOCKS = 'blocks';
 
-/** @throws LoRAError if the config of a layer names no format. */
+/** @throws LoRAError if the config of a layer has no valid format. */
 function formatOf(args: Partial<BlockArgs>, layerName: string): BlockFormat {
   const name: unknown = args.blocks?.name;
   const format = typeof name === 'string' ? formatNamed(name) : undefined;
@@ -60,14 +60,14 @@ function formatOf(args: Partial<BlockArgs>, layerName: string): BlockFormat {
   return format;
 }
 
-/** What stock layers with a bias hold of it. */
+/** The bias fields of stock layers. */
 interface BiasFields {
   useBias: boolean;
   bias: tf.LayerVariable | null;
   biasInitializer: ReturnType<typeof tf.initializers.zeros>;
 }
 
-/** What a class of layers of blocks builds with. */
+/** What a class of quantized layers builds with. */
 export interface BuiltInBlocks extends BlockLayer {
   /** Adds the weight of blocks for a matrix `[rows, width]`. */
   addBlocks(rows: number, width: number): void;
@@ -78,7 +78,7 @@ export interface BuiltInBlocks extends BlockLayer {
 type BlockClass = (new (args: tf.serialization.ConfigDict & BlockArgs) => BuiltInBlocks) &
   Pick<typeof tf.layers.Layer, 'fromConfig'>;
 
-/** A class of layers of blocks, to derive from: a stock class without its kernel, which computes by `forward`. */
+/** Returns a class to derive quantized layers from: a stock class without its kernel, which computes by `forward`. */
 export function blockClass(stock: string, forward: Forward): BlockClass {
   return class extends stockClass(stock) implements BuiltInBlocks {
     blocks!: PackedVariable;
@@ -93,7 +93,7 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
 
     addBlocks(rows: number, width: number): void {
       this.matrix = {format: this.format, rows, width};
-      quantizedKernels(this.format); // which are tried out, if they have to be, from here on
+      quantizedKernels(this.format); // starts the trial of the kernels, if they need one
       const zeros = tf.initializers.zeros();
       this.blocks = this.addWeight(BLOCKS, [packedSize(this.matrix)], 'int32', zeros, undefined, false);
       this.blocks.parameters = rows * width;
@@ -123,7 +123,7 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
   };
 }
 
-/** Computes an operation with a matrix in blocks. Factors and a gain are applied apart, never added to it. */
+/** Computes an operation with a quantized matrix. Factors and a gain are applied separately, never added to it. */
 export function besideBlocks(op: Linear): Compute {
   const compute: Compute = (x, weights, activation) => {
     const {gain, bias, factors} = weights;
@@ -134,7 +134,7 @@ export function besideBlocks(op: Linear): Compute {
     const own = {...weights, gain: null, bias: null, dropped};
     const y = gained(linear(op, x, own, UNFUSED_IDENTITY), gain);
     const z = bias === null ? y : addBias(y, bias);
-    // An activation that changes nothing gives its input, which the tape would take for two tensors.
+    // An identity activation returns its input, which the tape would take for two tensors.
     return activation.gradient === null ? activation.apply(z) : activate(z, activation);
   };
   compute.branches = true;
@@ -157,27 +157,27 @@ export function denseOnBlocks(
   return applyLinear(compute, asMatrix(x), fields, {...call, update}, {biasApart: true, fuses: false}, restore);
 }
 
-/** The methods whose operations ask no more than a frozen kernel. The others compute with the whole of its numbers. */
+/** The methods that need no more than products with a frozen kernel. The others need all its values. */
 const METHODS = ['lora', 'lora-fa', 'vera', 'ia3', 'ia3-feedforward'];
 
 function refusedMethod({name}: {readonly name: string}, dropout: number): string | undefined {
   if (!METHODS.includes(name)) {
     return (
-      `has its weights in blocks, and the method "${name}" computes with the whole of a kernel. ` +
-      `Take one of ${METHODS.join(', ')}, or adapt the model that is not quantized.`
+      `has quantized weights, and the method "${name}" needs the whole kernel in float32. ` +
+      `Use one of ${METHODS.join(', ')}, or adapt the unquantized model.`
     );
   }
   return dropout > 0 && name.startsWith('ia3')
-    ? `has its weights in blocks, and with dropout the method "${name}" computes with the whole of a kernel. ` +
+    ? `has quantized weights, and with dropout the method "${name}" needs the whole kernel in float32. ` +
         'Override its dropout with 0.'
     : undefined;
 }
 
 /**
- * How a class of layers of blocks is adapted.
+ * Describes how to adapt a class of quantized layers.
  *
  * @param transposed whether the kernel has a column for each row of the matrix.
- * @param shapeOf the shape that the kernel has in float32.
+ * @param shapeOf returns the shape of the kernel in float32.
  */
 export function blockAdaptation(
   baseClassName: string,
@@ -194,7 +194,7 @@ export function blockAdaptation(
   };
 }
 
-/** The blocks of a layer as the kernel that they stand for. Each reading makes a new tensor of the whole. */
+/** A layer's quantized kernel in float32. Each read makes a new tensor of all values. */
 function asNumbers(
   {blocks, matrix}: BlockLayer,
   transposed: boolean,
@@ -219,14 +219,14 @@ function asNumbers(
   return fields as UnpackedVariable;
 }
 
-/** A frozen layer of blocks with a trainable update. A merge gives float32: blocks of the sum could lose the update. */
+/** A frozen quantized layer with a trainable update. It merges to float32, since blocks could lose the update. */
 export abstract class LoRABlockLayer extends LoRALayer {
-  /** @throws LoRAError also if the base shall train: blocks have no gradient. */
+  /** @throws LoRAError also if the base is to train: blocks have no gradient. */
   constructor(args: LoRALayerArgs) {
     super(args);
     if (!this.isBaseLayerFrozen) {
       throw unsupportedError(
-        `Layer "${this.name}" has its weights in blocks, which cannot train: freezeBaseLayer: false.`,
+        `Layer "${this.name}" has quantized weights, which cannot train. Leave freezeBaseLayer true.`,
       );
     }
   }
@@ -254,7 +254,7 @@ export abstract class LoRABlockLayer extends LoRALayer {
   }
 }
 
-/** The entry of the layer in float32 that a layer of blocks stands for. */
+/** Returns the support entry of the float32 layer. */
 function plainEntry({className, config}: LayerEntry): LayerEntry {
   const {blocks: _, ...plain} = config;
   return {className: classInAdapters(className), config: plain};

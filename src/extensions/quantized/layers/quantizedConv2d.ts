@@ -15,7 +15,7 @@ const forward: Forward = (layer, x, call) => {
 };
 
 /**
- * A 1×1 `Conv2D` without strides, with a quantized kernel: a `QuantizedDense` of each pixel, by `quantizeBase`.
+ * A 1×1 `Conv2D` without strides, with a quantized kernel: a `QuantizedDense` for each pixel. Made by `quantizeBase`.
  *
  * @experimental
  */
@@ -35,7 +35,7 @@ export class QuantizedConv2D extends blockClass('Conv2D', forward) {
 registerOwn(QuantizedConv2D);
 
 /**
- * A {@link QuantizedConv2D} with a low-rank update of its own. Merged, it is a `Conv2D`.
+ * A {@link QuantizedConv2D} with a low-rank update. Merges to a `Conv2D`.
  *
  * @experimental
  */

@@ -5,7 +5,7 @@ import {fieldsOf} from '../../../platform/tfjs/fields';
 import {blockAdaptation, blockClass, type BlockLayer, denseOnBlocks, LoRABlockLayer} from './blockLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
-/** What a stock `Dense` holds before it is built. */
+/** The fields of a stock `Dense` before it is built. */
 interface DenseFields {
   units: number;
 }
@@ -16,8 +16,8 @@ const forward: Forward = (layer, x, call) => {
 };
 
 /**
- * A `Dense` whose kernel is held in blocks of few bits: `y = f(x·Wᵀ + b)`, with a row of `W` for each output. The
- * kernel never trains; the bias is as that of a `Dense`. `quantizeBase` makes it of one.
+ * A `Dense` with a quantized kernel: `y = f(x·Wᵀ + b)`, with a row of `W` for each output. The kernel never trains; the
+ * bias may. Made by `quantizeBase`.
  *
  * @experimental
  */
@@ -36,7 +36,7 @@ export class QuantizedDense extends blockClass('Dense', forward) {
 registerOwn(QuantizedDense);
 
 /**
- * A {@link QuantizedDense} with a low-rank update of its own: `y = f(x·(Wᵀ + s·A·B) + b)`. Merged, it is a `Dense`.
+ * A {@link QuantizedDense} with a low-rank update: `y = f(x·(Wᵀ + s·A·B) + b)`. Merges to a `Dense`.
  *
  * @experimental
  */

@@ -8,7 +8,7 @@ import {blockLookUp, blockProduct, wholeMatrix} from '../ops/blockOps';
 import {besideBlocks, blockAdaptation, blockClass, type BlockLayer, LoRABlockLayer} from './blockLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
-/** What a stock `Embedding` holds before it is built. */
+/** The fields of a stock `Embedding` before it is built. */
 interface EmbeddingFields extends Pick<EmbeddingLayer, 'inputDim'> {
   outputDim: number;
 }
@@ -25,13 +25,13 @@ const forward: Forward = (layer, x, {update: {factors, gain}}) => {
 };
 
 /**
- * An `Embedding` with a quantized table, which never trains: `quantizeBase` makes it of an `Embedding`.
+ * An `Embedding` with a quantized table, which never trains. Made by `quantizeBase`.
  *
  * @experimental
  */
 export class QuantizedEmbedding extends blockClass('Embedding', forward) {
   static readonly className: string = 'tfjs-lora/quantized>QuantizedEmbedding';
-  /** Read by heads that compute with the table too. */
+  /** Read by tied output heads. */
   lentTable!: LentTable;
 
   override build(): void {
@@ -50,7 +50,7 @@ export class QuantizedEmbedding extends blockClass('Embedding', forward) {
 registerOwn(QuantizedEmbedding);
 
 /**
- * A {@link QuantizedEmbedding} with an update of its own: `y = E[x] + s·A[x]·B`. Merged, it is an `Embedding`.
+ * A {@link QuantizedEmbedding} with a low-rank update: `y = E[x] + s·A[x]·B`. Merges to an `Embedding`.
  *
  * @experimental
  */

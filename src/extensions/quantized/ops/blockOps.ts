@@ -7,14 +7,14 @@ import {denseOp} from '../../../core/ops/linear';
 import {type BlockMatrix, bytesOf, readRows} from '../formats/blockMatrix';
 import {quantizedKernels} from '../kernels/quantizedKernels';
 
-// Operations with a frozen matrix in blocks. Of the whole matrix no numbers are ever made: our own kernels unpack what
-// they multiply with, and elsewhere a few rows at a time are a matrix.
+// Operations with a frozen quantized matrix, which is never unpacked as a whole: our kernels unpack what they multiply
+// with, and other backends unpack a few rows at a time.
 
-/** About how many numbers are made of blocks at a time: here, and by a card in its own memory. */
+/** About how many values are unpacked at a time, here or on the GPU. */
 const PIECE = 2 ** 20;
 const CARD_PIECE = 2 ** 22;
 
-/** The product with a transposed matrix in blocks, `[n, width] · [rows, width]ᵀ`; with any other as it is. */
+/** The product with a transposed quantized matrix, `[n, width] · [rows, width]ᵀ`; with any other matrix as it is. */
 export function blockProduct(blocks: tf.Tensor, matrix: BlockMatrix): Linear {
   return {
     isProduct: true,
@@ -28,7 +28,7 @@ export function blockProduct(blocks: tf.Tensor, matrix: BlockMatrix): Linear {
   };
 }
 
-/** The look-up in a table in blocks: row numbers `[n, 1]` → `[n, width]`; in any other table as it is. */
+/** The look-up in a quantized table: indices `[n, 1]` → `[n, width]`; in any other table as it is. */
 export function blockLookUp(blocks: tf.Tensor, matrix: BlockMatrix): Linear {
   return {
     ...embeddingOp,
@@ -67,7 +67,7 @@ function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.
   const rows = numbers.dataSync();
   const missing = rows.find(row => !(row >= 0 && row < matrix.rows));
   if (missing !== undefined) {
-    throw misfitError(`There is no row ${missing} in a table of ${matrix.rows}.`);
+    throw misfitError(`Index ${missing} is outside of a table of ${matrix.rows} rows.`);
   }
   const looked = quantizedKernels(matrix.format)?.lookUp(numbers, blocks, matrix);
   if (looked !== undefined) {
@@ -79,7 +79,7 @@ function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.
   return tf.tensor2d(values, [rows.length, matrix.width]);
 }
 
-/** As `lookUp`, where row numbers cannot be read at once: each piece of the table gives the rows that it has. */
+/** Like `lookUp`, where indices cannot be read synchronously: each piece of the table contributes its rows. */
 function lookUpInPieces(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
   return tf.tidy(() => {
     const wanted = tf.reshape(numbers, [numbers.size]);
@@ -94,7 +94,7 @@ function lookUpInPieces(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatr
   });
 }
 
-/** What `compute` gives of a few rows at a time, `[count, width]`, the first of them row `first`. */
+/** Calls `compute` for a few rows at a time, `[count, width]`, starting at row `first`. */
 function inPieces<T extends tf.Tensor>(
   blocks: tf.Tensor,
   matrix: BlockMatrix,
@@ -113,7 +113,7 @@ function inPieces<T extends tf.Tensor>(
   return results;
 }
 
-/** The whole matrix as numbers, `[rows, width]`: for a merge, which gives float32. */
+/** The whole matrix as float32, `[rows, width]`: for a merge. */
 export function wholeMatrix(blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
   return tf.tensor2d(readRows(matrix, bytesOf(blocks), 0, matrix.rows), [matrix.rows, matrix.width]);
 }

@@ -6,10 +6,10 @@ import type {GateKind} from './transformer';
 export const TANH_SLOPE = 2 * Math.sqrt(2 / Math.PI);
 export const TANH_CUBIC = 0.044715;
 
-/** `1/(1 + exp(−z))` without an overflow. */
+/** `1/(1 + exp(−z))` without overflow. */
 export const SIGMOID = '1.0 / (1.0 + exp(-clamp(z, -80.0, 80.0)))';
 
-/** The error function of `z` as tfjs has it (Abramowitz and Stegun, 7.1.26), by `t` and `p`. */
+/** The error function of `z` as in tfjs (Abramowitz and Stegun, 7.1.26), by `t` and `p`. */
 export const ERF = {
   t: '1.0 / (1.0 + 0.3275911 * abs(z))',
   p: '((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t',

@@ -1,27 +1,27 @@
 import type * as tf from '@tensorflow/tfjs';
 import {PerBackend} from '../../../backends/shared/capabilities';
 
-/** An activation that stands by itself or as a gate: exact gelu, gelu by tanh, silu. */
+/** An activation, alone or as a gate: exact gelu, gelu by tanh, silu. */
 export type GateKind = 'gelu' | 'gelu_tanh' | 'silu';
 
-/** What attention depends on, beside its tensors. */
+/** The parameters of attention, besides its tensors. */
 export interface AttentionSettings {
-  /** How many heads the queries have. */
+  /** The number of query heads. */
   readonly heads: number;
-  /** How many the keys and values have, each for `heads / keyValueHeads` heads of queries. */
+  /** The number of key and value heads, each for `heads / keyValueHeads` query heads. */
   readonly keyValueHeads: number;
-  /** What the products of queries and keys are multiplied with. */
+  /** The factor of the products of queries and keys. */
   readonly scale: number;
-  /** Whether each query sees the keys up to its own position alone; the last query has the position of the last key. */
+  /** Whether each query sees only keys up to its own position; the last query has the position of the last key. */
   readonly causal: boolean;
-  /** A query sees the keys less than so many positions from its own. Default: all. */
+  /** A query sees keys at distances less than this. Default: all. */
   readonly window?: number | null;
 }
 
-/** More positions than a sequence has. */
+/** Larger than any sequence length. */
 const FAR = 2 ** 30;
 
-/** How many positions behind its own and ahead of it a query sees. The last query has the position of the last key. */
+/** How far behind and ahead of its position a query sees. The last query has the position of the last key. */
 export function reachOf({causal, window}: Pick<AttentionSettings, 'causal' | 'window'>): {
   behind: number;
   ahead: number;
@@ -30,34 +30,34 @@ export function reachOf({causal, window}: Pick<AttentionSettings, 'causal' | 'wi
   return {behind: reach, ahead: causal ? 0 : reach};
 }
 
-/** Queries, keys and values, by themselves, `[batch, positions, heads · size]`, or beside each other in one tensor. */
+/** Queries, keys and values, each `[batch, positions, heads · size]`, or packed in one tensor. */
 export type AttentionInputs =
   | {
       readonly q: tf.Tensor3D;
       readonly k: tf.Tensor3D;
       readonly v: tf.Tensor3D;
-      /** What is added to the scaled products of queries and keys, `[1 or batch, heads, queries, keys]`. */
+      /** Added to the scaled products of queries and keys, `[1 or batch, heads, queries, keys]`. */
       readonly bias?: tf.Tensor;
     }
   | {readonly packed: tf.Tensor3D};
 
-/** What is added to the products, if anything is. */
+/** The bias of the scores, if there is one. */
 export function biasOf(inputs: AttentionInputs): tf.Tensor | undefined {
   return 'packed' in inputs ? undefined : inputs.bias;
 }
 
-/** The gradients of attention, for that of its result. */
+/** The gradients of attention, given that of its result. */
 export interface AttentionGradients {
-  /** In `q`, `k` and `v`, or in the one packed tensor. */
+  /** In `q`, `k` and `v`, or in the packed tensor. */
   readonly ofInputs: readonly tf.Tensor[];
-  /** In the bias, if there is one. It need not be asked for. */
+  /** In the bias, if there is one and its gradient is requested. */
   readonly ofBias?: () => tf.Tensor;
 }
 
 /** How pairs of values are rotated by the angles of their positions. */
 export interface RotationSettings {
   readonly heads: number;
-  /** Only the first so many heads are rotated. Default: all. */
+  /** Only this many leading heads are rotated. Default: all. */
   readonly rotatedHeads?: number;
   /** `(2j, 2j + 1)` instead of `(j, j + half)`. */
   readonly interleaved: boolean;
@@ -65,7 +65,7 @@ export interface RotationSettings {
 
 /** How rows are normalized. */
 export interface RowNormSettings {
-  /** Whether the mean is subtracted, as in a layer normalization; if not, it is an RMS normalization. */
+  /** Whether to subtract the mean, as in layer normalization; otherwise it is an RMS normalization. */
   readonly centered: boolean;
   readonly epsilon: number;
 }
@@ -73,17 +73,17 @@ export interface RowNormSettings {
 /** The weights of a normalization along the last axis, `[width]` each. */
 export interface RowNormWeights {
   gamma: tf.Tensor;
-  /** `null` where nothing is added. */
+  /** `null` for none. */
   beta: tf.Tensor | null;
 }
 
-/** Operations of transformers that a backend has in one launch each. The last bits are not those of a composition. */
+/** Transformer operations that a backend computes in one dispatch each. The last bits differ from composed tfjs ops. */
 export interface TransformerKernels {
-  /** Whether `rotate` takes `rotatedHeads`. */
+  /** Whether `rotate` supports `rotatedHeads`. */
   readonly rotatesSomeHeads?: boolean;
   /**
-   * `softmax(scale·q·kᵀ)·v`. `mask`, `[batch, keys]`, is 0 for keys that nobody sees. A query that sees nothing gets
-   * zeros. `undefined` for what is too large.
+   * `softmax(scale·q·kᵀ)·v`. `mask`, `[batch, keys]`, is 0 for hidden keys. A query that sees nothing gets zeros.
+   * `undefined` if the inputs are too large.
    */
   attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor | undefined;
   attentionGradient(
@@ -93,8 +93,8 @@ export interface TransformerKernels {
     settings: AttentionSettings,
   ): AttentionGradients | undefined;
   /**
-   * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. A target that counts and is no
-   * class makes the mean NaN and the gradient zero.
+   * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. Another target that is no class
+   * makes the mean NaN and the gradient zero.
    */
   crossEntropy(logits: tf.Tensor, targets: tf.Tensor, ignored: number): tf.Tensor;
   crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignored: number): tf.Tensor;
@@ -102,7 +102,7 @@ export interface TransformerKernels {
   gate(x: tf.Tensor, up: tf.Tensor | null, kind: GateKind): tf.Tensor;
   /** The gradients in `x` and, if there is one, `up`. */
   gateGradient(x: tf.Tensor, up: tf.Tensor | null, dy: tf.Tensor, kind: GateKind): tf.Tensor[];
-  /** The normalized rows of `x`, or of `x + residual`; then the sum comes second. */
+  /** The normalized rows of `x`, or of `x + residual`; then also the sum. */
   normalizeRows(
     x: tf.Tensor,
     residual: tf.Tensor | null,
@@ -112,7 +112,7 @@ export interface TransformerKernels {
   normalizeRowsGradient(x: tf.Tensor, gamma: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
   /** The gradient in `gamma`. */
   normalizeRowsWeights?(x: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
-  /** `x`, `[batch, positions, heads · size]`, rotated by angles `[positions or batch · positions, half]`, or back. */
+  /** Rotates `x`, `[batch, positions, heads · size]`, by angles `[positions or batch · positions, half]`, or back. */
   rotate(
     x: tf.Tensor3D,
     angles: {cosines: tf.Tensor; sines: tf.Tensor},
@@ -127,12 +127,12 @@ export function supplyTransformerKernels(backend: string, supplier: () => Transf
   supplied.supply(backend, supplier);
 }
 
-/** The operations that the current backend has in one launch; `undefined` where they are composed of tfjs's own. */
+/** The current backend's fused operations; if `undefined`, they are composed of tfjs ops. */
 export function transformerKernels(): TransformerKernels | undefined {
   return supplied.current();
 }
 
-/** Where queries, keys and values stand in their tensors. */
+/** The memory layout of queries, keys and values. */
 interface AttentionLayout {
   readonly q: tf.Tensor3D;
   readonly k: tf.Tensor3D;
@@ -140,17 +140,17 @@ interface AttentionLayout {
   readonly batch: number;
   readonly queries: number;
   readonly keys: number;
-  /** How many numbers a head has. */
+  /** The values of a head. */
   readonly size: number;
-  /** How many numbers a position has, in the tensor of the queries and in that of the keys. */
+  /** The values of a position, in the tensor of the queries and in that of the keys. */
   readonly widthQ: number;
   readonly widthK: number;
-  /** Where the keys and the values of the first head begin in a position. */
+  /** The offsets of the first key head and the first value head in a position. */
   readonly fromK: number;
   readonly fromV: number;
 }
 
-/** The layout of attention's inputs, in tensors of their own or beside each other in one. */
+/** Returns the layout of attention's inputs, in separate tensors or packed. */
 export function attentionLayout(
   inputs: AttentionInputs,
   {heads, keyValueHeads}: Pick<AttentionSettings, 'heads' | 'keyValueHeads'>,

@@ -142,9 +142,9 @@ test('a condition on an input is refused, and so is an output on a way that is n
   );
   const decided = await graphOf(conditional(), {...weights(), flag: no()});
   await withoutLeaks(async () => {
-    await expect(fromGraphModel(asked)).rejects.toThrow(/Switch "cond\/Switch" decides while it runs/);
+    await expect(fromGraphModel(asked)).rejects.toThrow(/Switch "cond\/Switch" decides at run time/);
     await expect(fromGraphModel(decided, {outputs: ['cond/train']})).rejects.toThrow(
-      /Mul "cond\/train" is on a way that a constant decides not to take/,
+      /Mul "cond\/train" is in a branch that a constant does not take/,
     );
   });
 });

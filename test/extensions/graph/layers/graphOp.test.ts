@@ -144,6 +144,6 @@ describe('of a file from a stranger', () => {
       inputs: [x0],
       constants: [{name: 'c1', dtype: 'int32', shape: values.length > 1 ? [values.length] : [], values}],
     });
-    expect(() => layer.call(tf.ones([1, 1]), {})).toThrow(/would give up to \d+ numbers, more than/);
+    expect(() => layer.call(tf.ones([1, 1]), {})).toThrow(/would return up to \d+ values, more than/);
   });
 });

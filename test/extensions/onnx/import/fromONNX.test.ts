@@ -316,6 +316,6 @@ describe('an If', () => {
   });
 
   test('is refused by name where the model decides', async () => {
-    await expect(fromONNX(file)).rejects.toThrow('If "choice" decides while it runs what is computed');
+    await expect(fromONNX(file)).rejects.toThrow('If "choice" decides at run time what is computed');
   });
 });

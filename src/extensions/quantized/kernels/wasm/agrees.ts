@@ -5,7 +5,7 @@ import {type QuantizedFunctions, MODULE_FORMATS} from './functions';
 
 const PARTS = WIDTH / 32;
 
-/** Whether the module unpacks each format as it should, in rows and in panels, and multiplies a row. */
+/** Whether the module unpacks each format correctly, in rows and in panels, and multiplies a row. */
 export function agrees(native: Native, own: QuantizedFunctions): boolean {
   return MODULE_FORMATS.every((name, format) => {
     const known = formatNamed(name);

@@ -10,10 +10,10 @@ import {agrees} from './agrees';
 import {QUANTIZED_BINARY} from './binary';
 import {type QuantizedFunctions, MODULE_FORMATS} from './functions';
 
-/** By the memory that they work in. */
+/** By wasm memory. */
 const loaded = new WeakMap<Native, QuantizedKernels | null>();
 
-/** The kernels by our module, in the current backend's memory; `undefined` if it cannot be loaded, or is wrong. */
+/** The kernels of our module, in the current backend's memory; `undefined` if it cannot be loaded or is wrong. */
 export function nativeQuantized(): QuantizedKernels | undefined {
   const native = currentNative();
   if (native === undefined) {
@@ -28,16 +28,16 @@ export function nativeQuantized(): QuantizedKernels | undefined {
   return kernels ?? undefined;
 }
 
-/** Numbers of a part, which is what the module unpacks at a time. */
+/** The values that the module unpacks at a time. */
 const PART = 32;
-/** About how many bytes of panels are made at a time: what stays in the cache beside the rows that they meet. */
+/** About how many bytes of panels are unpacked at a time, so that they stay in the cache with the rows. */
 const PANELS = 256 * 1024;
-/** The cost of unpacking a number, in multiplications. */
+/** The cost of unpacking a value, in multiplications. */
 const BY_UNPACKED = 4;
-/** So few rows are each multiplied by themselves, without panels. */
+/** Up to this many rows are multiplied one by one, without panels. */
 const FEW = 2;
 
-/** A matrix as the module takes it; `undefined` for one with rows that end in the middle of a part. */
+/** A matrix in the module's terms; `undefined` if rows end in the middle of a part. */
 interface Source {
   readonly format: number;
   readonly stride: number;
@@ -70,8 +70,8 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
 }
 
 /**
- * `x·Wᵀ`, some rows of `W` at a time, which are columns of the result. Each thread unpacks what it multiplies: none
- * waits for another, and what it unpacked is in its own cache.
+ * `x·Wᵀ`, for some rows of `W` (columns of the result) at a time. Each thread unpacks what it multiplies: threads do
+ * not wait for each other, and the unpacked values are in their cache.
  */
 function product(
   native: Native,
@@ -88,7 +88,7 @@ function product(
   if (count <= FEW) {
     const pieces = native.partsOf(rows, 1, BY_UNPACKED * rows * width);
     const [row = 0, ...scratch] = native.reserve(padded, ...pieces.map(() => PART * parts));
-    native.writeFloats(row, new Float32Array(PART * parts)); // beyond the width there are zeros in blocks too
+    native.writeFloats(row, new Float32Array(PART * parts)); // blocks beyond the width are zero too
     for (let i = 0; i < count; i++) {
       native.copy(row, a + 4 * i * width, 4 * width);
       native.runParts(pieces, (own, {first, size}, piece) => {
@@ -103,7 +103,7 @@ function product(
   // Eight columns take two calls, and one more where a product ends.
   const together = 8 * Math.floor(MOST_CALLS / 3);
   const largest = Math.min(together, rows);
-  // Threads may begin in the middle of it. Scratch memory is reserved for those that are there now.
+  // Threads may begin in the middle of a piece. Reserves scratch memory for the current threads.
   const threads = native.partsOf(Math.ceil(largest / 8), 1, (count + BY_UNPACKED) * largest * width).length;
   const addresses = native.reserve(
     ...Array.from({length: threads}, () => [panelBytes(width, most), 8 * padded]).flat(),
@@ -128,7 +128,7 @@ function product(
   return out;
 }
 
-/** `dz·W`, some columns of `W` at a time, in the same way. */
+/** `dz·W`, for some columns of `W` at a time, likewise. */
 function productBack(
   native: Native,
   {beside}: AddedFunctions<QuantizedFunctions>,
@@ -167,7 +167,7 @@ function productBack(
   return out;
 }
 
-/** A matrix in memory, and the bytes from one row to the next. */
+/** A matrix in memory, with its row stride in bytes. */
 type Rows = readonly [address: number, stride: number];
 
 /** `c[m, n] = a[m, k] · panels`, or `c += …` if it `adds`; in blocks of so many products, or with 0 in one sum. */

@@ -8,7 +8,7 @@ import {type Dialect, formatCode, numbersTogether} from '../formatCode';
 import type {QuantizedKernels} from '../quantizedKernels';
 import {areNumbers, readTrial, ROWS, runsFormat, trialMatrix, WIDTH} from '../trial';
 
-// Textures hold floats of 32 bits, and these hold whole numbers of 24 bits: three bytes each. A pixel has four floats.
+// Textures hold 32-bit floats; here each holds a 24-bit integer, three bytes. A pixel has four floats.
 
 const BYTES_OF_PIXEL = 12;
 
@@ -26,7 +26,7 @@ float real(int v) { return float(v); }
 float fromBits(int v) { return intBitsToFloat(v); }`,
 };
 
-/** The bytes of blocks on the card, as a matrix of two rows: its pixels have one byte after the other. */
+/** Uploads blocks as a matrix of two rows, so that pixels hold consecutive bytes. */
 function onCard(blocks: tf.Tensor): tf.TensorInfo {
   return convertedData(blocks, () => {
     const bytes = bytesOf(blocks);
@@ -44,7 +44,7 @@ function onCard(blocks: tf.Tensor): tf.TensorInfo {
 
 const INTEGERS = ['stride', 'first', 'count', 'width'];
 
-/** Two numbers beside each other, which share a factor, in each of two rows. */
+/** Two adjacent values that share a factor, in each of two rows. */
 const PIXEL = [
   ...['rg', 'ba'].map(
     (pair, i) => `{ int p = blockOf(first + row + ${i}, col); int start = indexOf(col);
@@ -53,7 +53,7 @@ result.${pair} = factorAt(p, start) * vec2(wholeAt(p, start), wholeAt(p, start +
   'if (row + 1 >= count) result.ba = vec2(0.0); if (col + 1 >= width) result.ga = vec2(0.0);',
 ].join('\n');
 
-/** The programs of a format: some rows one after the other, and rows by their numbers. */
+/** The programs of a format: consecutive rows, and rows by index. */
 interface Programs {
   readonly unpack: MatrixProgram;
   readonly lookUp: MatrixProgram;
@@ -67,7 +67,7 @@ function programsOf(format: BlockFormat): Programs {
     return known;
   }
   const head = formatCode(format, GLSL, 'stride');
-  const made: Programs = {
+  const ofFormat: Programs = {
     unpack: {
       ...{reads: ['three'], integers: INTEGERS, head},
       ...(numbersTogether(format) === 1 ? {value: 'return numberAt(first + row, col);'} : {pixel: PIXEL}),
@@ -79,8 +79,8 @@ function programsOf(format: BlockFormat): Programs {
       value: 'int n = int(numbers(row, 0)); return n >= 0 && n < count ? numberAt(n, col) : 0.0;',
     },
   };
-  programs.set(format, made);
-  return made;
+  programs.set(format, ofFormat);
+  return ofFormat;
 }
 
 function unpack(blocks: tf.Tensor, matrix: BlockMatrix, first: number, count: number): tf.Tensor2D {

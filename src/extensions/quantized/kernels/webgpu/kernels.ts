@@ -7,7 +7,7 @@ import {type Dialect, formatCode, numbersTogether} from '../formatCode';
 import type {QuantizedKernels} from '../quantizedKernels';
 import {areNumbers, areProducts, FACTORS, readTrial, ROWS, runsFormat, trialMatrix, WIDTH} from '../trial';
 
-// Programs that unpack the blocks of a matrix where they compute with its numbers, which nothing ever holds as a whole.
+// Programs that unpack the blocks of a matrix as they compute, without ever holding all its values.
 
 const WGSL: Dialect = {
   whole: 'i32',
@@ -20,19 +20,19 @@ fn real(v: i32) -> f32 { return f32(v); }
 fn fromBits(v: i32) -> f32 { return bitcast<f32>(v); }`,
 };
 
-/** Declares the numbers of the matrix in `packed`. */
+/** Declares the values of the matrix in `packed`. */
 function numbersOf(format: BlockFormat): string {
   return formatCode(format, WGSL, 'u.stride');
 }
 
 const TILE = 32;
 const DEEP = 16;
-/** So few rows are multiplied without a tile. */
+/** Up to this many rows are multiplied without a tile. */
 const FEW = 4;
 /** The rows of the matrix that a workgroup then computes with, and the lanes for each. */
 const EACH = 8;
 
-/** Code for the numbers `w` of the matrix from `row` and `column` on that share a factor; `t` counts them. */
+/** Code for the values `w` of the matrix from `row` and `column` on that share a factor; `t` counts them. */
 function eachTogether(format: BlockFormat, isInside: string, use: string): string {
   return `let p = blockOf(row, column); let first = indexOf(column); let factor = factorAt(p, first); let shift = shiftAt(p, first);
 for (var t = 0; t < ${numbersTogether(format)}; t++) {
@@ -40,7 +40,7 @@ for (var t = 0; t < ${numbersTogether(format)}; t++) {
 }`;
 }
 
-/** `x·Wᵀ`, or `x·W` where `back`. A workgroup computes a tile, a lane 4 × 4 numbers of it, and unpacks as it goes. */
+/** `x·Wᵀ`, or `x·W` where `back`. A workgroup computes a tile, a lane 4 × 4 of its values, and unpacks as it goes. */
 function tiles(format: BlockFormat, back: boolean): Program {
   const together = numbersTogether(format);
   // Of a row of the matrix a tile meets so many pieces.
@@ -81,7 +81,7 @@ for (var i = 0; i < 4; i++) { for (var j = 0; j < 4; j++) {
   }));
 }
 
-/** `x·Wᵀ` of few rows. A workgroup computes with eight rows of the matrix, eight lanes with each. */
+/** `x·Wᵀ` for few rows. A workgroup computes with eight rows of the matrix, eight lanes for each. */
 function fewRows(format: BlockFormat): Program {
   const together = numbersTogether(format);
   const use = 'for (var r = 0; r < u.rows; r++) { sums[r] += x[r * u.inner + min(column + t, u.inner - 1)] * w; }';
@@ -104,7 +104,7 @@ if (r < u.rows && own < u.columns) {
   }));
 }
 
-/** Rows by their numbers; zeros for a number that is none of a row. */
+/** Rows by index; zeros for invalid indices. */
 function lookUpProgram(format: BlockFormat): Program {
   return programOf(['blockLookUp', format.name].join(), () => ({
     reads: ['numbers', 'packed'],
@@ -124,7 +124,7 @@ function run(
   rows?: number,
 ): tf.Tensor2D {
   const call = {inputs: [x, blocks], outputs: [shape], numbers, ...(rows !== undefined && {rows})};
-  // Where programs give up, and where blocks are read, the numbers are needed at once.
+  // The CPU fallback and reading blocks need the data synchronously.
   const [y] = keepingNumbers(blocks, () => runProgram(program, call));
   return y as tf.Tensor2D;
 }

@@ -7,20 +7,20 @@ import {PANEL_ROW, panelBytes} from '../../../../backends/wasm/module/products';
 import type {TransformerFunctions} from './functions';
 
 /**
- * Scores of so many queries are held at a time. Where queries see some keys alone, fewer are, so that few scores are
- * computed of keys that only others of them see.
+ * The most queries whose scores are held at a time. Fewer with a limited window, so that few scores are computed for
+ * keys that a query does not see.
  */
 const QUERIES = 512;
 const LIMITED_QUERIES = 128;
 const LEAST_QUERIES = 32;
 
-/** Rows of numbers in memory: where the first begins, and how many bytes lie between two. */
+/** Rows in memory: the address of the first, and the bytes between two. */
 interface Rows {
   readonly address: number;
   readonly stride: number;
 }
 
-/** Sizes of one attention. */
+/** The sizes of an attention. */
 interface Sizes {
   readonly batch: number;
   readonly queries: number;
@@ -28,10 +28,10 @@ interface Sizes {
   readonly size: number;
   readonly heads: number;
   readonly keyValueHeads: number;
-  /** How many positions behind its own and ahead of it a query sees. */
+  /** How far behind and ahead of its position a query sees. */
   readonly behind: number;
   readonly ahead: number;
-  /** The most queries of a block, and the most keys that those of one see. */
+  /** The most queries of a block, and the most keys that they see. */
   readonly most: number;
   readonly mostKeys: number;
 }
@@ -55,37 +55,37 @@ function attentionSizes(inputs: AttentionInputs, settings: AttentionSettings): S
 function rowsOf(native: Native, tensors: readonly tf.TensorInfo[], sizes: Sizes): [q: Rows, k: Rows, v: Rows] {
   const {size, heads, keyValueHeads} = sizes;
   const [first, k, v] = tensors as [tf.TensorInfo, tf.TensorInfo | undefined, tf.TensorInfo | undefined];
-  const own = 4 * size * heads;
-  const shared = 4 * size * keyValueHeads;
+  const queryBytes = 4 * size * heads;
+  const keyBytes = 4 * size * keyValueHeads;
   const address = native.at(first);
   if (k === undefined || v === undefined) {
-    const stride = own + 2 * shared;
+    const stride = queryBytes + 2 * keyBytes;
     return [
       {address, stride},
-      {address: address + own, stride},
-      {address: address + own + shared, stride},
+      {address: address + queryBytes, stride},
+      {address: address + queryBytes + keyBytes, stride},
     ];
   }
   return [
-    {address, stride: own},
-    {address: native.at(k), stride: shared},
-    {address: native.at(v), stride: shared},
+    {address, stride: queryBytes},
+    {address: native.at(k), stride: keyBytes},
+    {address: native.at(v), stride: keyBytes},
   ];
 }
 
-/** The bias in memory, to be added before the products are scaled; 0 where there is none. */
+/** The address of the bias, which is added before the products are scaled; 0 for none. */
 function biasAddress(native: Native, inputs: AttentionInputs, scale: number): number {
   const bias = biasOf(inputs);
   return bias === undefined ? 0 : native.at(tf.div(bias, scale));
 }
 
-/** Where an example's own begins in what is laid out as the bias does; 0 where there is none. */
+/** An example's address in an array with the layout of the bias; 0 for none. */
 function ofExample(address: number, example: number, inputs: AttentionInputs, {heads, queries, keys}: Sizes): number {
   const isShared = biasOf(inputs)?.shape[0] === 1;
   return address === 0 || isShared ? address : address + 4 * example * heads * queries * keys;
 }
 
-/** Calls `f` with where each query of a block begins in its scores, and in what lies as the bias does. */
+/** Calls `f` with the offset of each query of a block in its scores, and in the layout of the bias. */
 function forEachQuery(
   {head, from, rows, first, columns}: Block,
   {queries, keys}: Sizes,
@@ -105,16 +105,16 @@ function rowsOfHead({address, stride}: Rows, example: number, rows: number, head
   return {address: address + example * rows * stride + 4 * head * size, stride};
 }
 
-/** The most calls for a head of the keys beside its blocks, and for a block. */
+/** The most calls for a key head besides its blocks, and for a block. */
 const CALLS_A_HEAD = 5;
 const CALLS_A_BLOCK = 13;
 
 /**
- * Calls `f` with each head of the keys and values in each example, on several threads where that pays: with the
- * functions to compute it with, and the addresses of its scratch memory.
+ * Calls `f` for each key and value head in each example, on several threads if that pays: with the thread's functions,
+ * and the addresses of its scratch memory.
  *
- * @param bytes how much memory of each kind a head needs to work in.
- * @param inOrder whether one head must follow the other, as where they add to the same numbers.
+ * @param bytes the sizes of the scratch buffers that a head needs.
+ * @param inOrder whether heads must run one after another, because they add to the same values.
  */
 function forEachHead(
   native: Native,
@@ -138,19 +138,19 @@ function forEachHead(
   }
 }
 
-/** A block of queries of one head, from `from` on, and the keys that one of them at least sees, from `first` on. */
+/** A block of queries of one head, from `from` on, and the keys that any of them sees, from `first` on. */
 interface Block {
   readonly head: number;
   readonly from: number;
   readonly rows: number;
   readonly first: number;
   readonly columns: number;
-  /** Which of these keys its first query sees: from `start` to before `end`. The next query sees one further. */
+  /** The range of these keys that its first query sees, `end` excluded. It moves by one with each query. */
   readonly start: number;
   readonly end: number;
 }
 
-/** Calls `f` with each block of queries of each head that looks at one head of keys. */
+/** Calls `f` with each block of queries of each head that shares a key head. */
 function forEachBlock(
   {heads, keyValueHeads, queries, keys, behind, ahead, most}: Sizes,
   shared: number,
@@ -276,7 +276,7 @@ export function attendGradient(
     packColumns(ownK.address, ownK.stride, size, keys, kColumns, size * PANEL_ROW);
     packColumns(ownV.address, ownV.stride, size, keys, vColumns, size * PANEL_ROW);
     packRows(ownK.address, ownK.stride, keys, size, kRows, keys * PANEL_ROW);
-    // A sum of no products is zero.
+    // An empty sum writes zeros.
     for (const {address, stride} of [toK, toV]) {
       multiply(keys, size, 0, address, 0, kColumns, 0, address, stride, ...PLAIN_PRODUCT);
     }

@@ -8,10 +8,10 @@ import type {TransformerFunctions} from './functions';
 
 const GATE_CODES: Readonly<Record<GateKind, number>> = {gelu: 0, gelu_tanh: 1, silu: 2};
 
-/** By the memory that they work in. */
+/** By wasm memory. */
 const loaded = new WeakMap<Native, TransformerKernels | null>();
 
-/** The kernels by our module, in the memory of the current backend; `undefined` where it cannot be loaded. */
+/** The kernels of our module, in the current backend's memory; `undefined` if it cannot be loaded. */
 export function nativeTransformer(): TransformerKernels | undefined {
   const native = currentNative();
   if (native === undefined) {
@@ -26,7 +26,7 @@ export function nativeTransformer(): TransformerKernels | undefined {
   return kernels ?? undefined;
 }
 
-/** The cost of a gate, in multiplications a number: an exponential and a division. */
+/** The cost of a gate, in multiplications for each value: an exponential and a division. */
 const BY_GATE = 4 * BY_NUMBER;
 
 function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>): TransformerKernels {

@@ -9,11 +9,11 @@ import {
 } from '../transformer';
 import {type MatrixProgram, runMatrixProgram} from '../../../../backends/webgl/matrixProgram';
 
-// Scores, weights and their gradients are matrices of `batch · heads · queries` rows and a column for each key, held
-// for as long as an operation takes. Two numbers are computed for each row of scores: the largest visible score, and
-// the sum of the exponentials relative to it.
+// Scores, weights and their gradients are matrices of `batch · heads · queries` rows and a column for each key, which
+// live as long as an operation takes. Each row of scores has two statistics: the largest visible score, and the sum of
+// the exponentials relative to it.
 
-/** The most numbers in a texture: tfjs does not split textures. */
+/** The most values in a texture: tfjs does not split textures. */
 const MOST_SCORES = 2 ** 24;
 
 const INTEGERS = ['heads', 'ratio', 'size', 'queries', 'keys', 'behind', 'ahead', 'fromK', 'fromV', 'biasRows'];
@@ -27,11 +27,11 @@ function seen(masked: boolean): string {
 }`;
 }
 
-/** The keys from `first` to before `end` are all that two queries beside each other, from `query` on, may see. */
+/** The range of keys that two adjacent queries, from `query` on, may see, `end` excluded. */
 const KEYS_IN_REACH =
   'int position = keys - queries + query; int first = max(0, position - behind) / 2 * 2; ' +
   'int end = min(keys, position + ahead + 2);';
-/** The queries from `first` to before `end` are all that may see two keys beside each other, from `j` on. */
+/** The range of queries that may see two adjacent keys, from `j` on, `end` excluded. */
 const QUERIES_IN_REACH =
   'int shift = j - keys + queries; int first = max(0, shift - ahead) / 2 * 2; ' +
   'int end = min(queries, shift + behind + 2);';
@@ -51,7 +51,7 @@ const ROWS_BY_COLUMNS = `result += vec4(a.r * b.rg + a.g * b.ba, a.b * b.rg + a.
 /** The same for columns of both. */
 const COLUMNS_BY_COLUMNS = `result += vec4(a.r * b.rg + a.b * b.ba, a.g * b.rg + a.a * b.ba);`;
 
-/** The sum, for each query, of the rows of `other` that belong to its keys, weighted by `factors`. */
+/** For each query, the sum of its keys' rows of `other`, weighted by `factors`. */
 function sumOfKeys(factors: string, other: string, from: string): string {
   return `${KEYS_IN_REACH} for (int j = first; j < end; j += 2) {
   vec4 a = ${factors}s(r, j); vec4 b = ${other}s(b_ * keys + j, ${from} + kv * size + col % size); ${ROWS_BY_COLUMNS}
@@ -108,7 +108,7 @@ const SLOPES: MatrixProgram = {
 const TO_Q: MatrixProgram = {...SETTINGS, reads: ['slopes', 'k'], pixel: `${POSITION} ${OF_KEYS}`};
 const TO_K: MatrixProgram = {...SETTINGS, reads: ['slopes', 'q'], pixel: `int c = col; ${TO_KEYS}`};
 const TO_V: MatrixProgram = {...SETTINGS, reads: ['weights', 'dy'], pixel: `int c = col; ${TO_VALUES}`};
-/** In a bias that several examples share it is the sum of theirs. */
+/** The gradient in a bias that several examples share is the sum over them. */
 const TO_BIAS: MatrixProgram = {
   reads: ['slopes'],
   integers: ['rows', 'biasRows'],
@@ -123,7 +123,7 @@ else if (col < fromV) { int c = col - fromK; ${TO_KEYS} }
 else { int c = col - fromV; ${TO_VALUES} }`,
 };
 
-/** Computes the two numbers of each row of scores. */
+/** Computes the two statistics of each row of scores. */
 function knownProgram(masked: boolean): MatrixProgram {
   return {
     ...SETTINGS,
@@ -147,7 +147,7 @@ function weightsProgram(masked: boolean): MatrixProgram {
 const KNOWN = {masked: knownProgram(true), all: knownProgram(false)};
 const WEIGHTS = {masked: weightsProgram(true), all: weightsProgram(false)};
 
-/** The arguments of the programs of attention; `undefined` for no scores, too many, or odd sizes. */
+/** The arguments of the attention programs; `undefined` for no scores, too many, or odd sizes. */
 function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
   const {heads, keyValueHeads, scale} = settings;
   const {behind, ahead} = reachOf(settings);
@@ -176,7 +176,7 @@ export function attend(
 ): tf.Tensor | undefined {
   return tf.tidy(() => {
     const isSingle = 'q' in inputs && inputs.q.shape[1] === 1 && biasOf(inputs) === undefined;
-    // A text that is written has one query. Two of it fill pixels; what the first gives is left out.
+    // Generation has one query. It is doubled to fill pixels, and the second result is dropped.
     const given = isSingle ? {...inputs, q: tf.concat([inputs.q, inputs.q], 1)} : inputs;
     const call = callOf(given, mask, settings);
     const y = call?.run(MIX, [call.weights, call.v], call.shape);

@@ -33,7 +33,7 @@ export function webglTransformer(): TransformerKernels | undefined {
   return runsMatrixPrograms() ? KERNELS : undefined;
 }
 
-/** Frees the tensors that are made on the way to the results. */
+/** Frees intermediate tensors. */
 function tidied<Args extends unknown[], Result extends tf.Tensor>(
   compute: (...args: Args) => Result,
 ): (...args: Args) => Result {
@@ -82,7 +82,7 @@ if (col == 0) return top;
 float s = 0.0; for (int j = 0; j < width; j++) { s += exp(x(row, j) - top); } return s;`,
 };
 
-/** How many rows count, and the mean of their losses; −1 and NaN if the target of one is no class. */
+/** How many rows count, and the mean of their losses; −1 and NaN if a target is no class. */
 const MEAN: MatrixProgram = {
   reads: ['x', 'sums', 't'],
   integers: ['rows', 'width', 'ignored'],
@@ -140,7 +140,7 @@ const OF_ROWS: MatrixProgram = {
   value: `${STATISTICS} return 0.0;`,
 };
 
-/** The same two numbers, then the means of `g` and of `g·x̂`, with `g = γ·dy`. */
+/** The same two values, then the means of `g` and of `g·x̂`, with `g = γ·dy`. */
 const OF_GRADIENTS: MatrixProgram = {
   ...OF_ROWS,
   reads: ['x', 'gamma', 'dy'],

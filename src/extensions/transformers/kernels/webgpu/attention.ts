@@ -14,7 +14,7 @@ import {each, REDUCE} from './reduce';
 const MOST_KEYS = 1024;
 const LONGEST = 4 * GROUP;
 
-/** Widths of a position; where in it the first head's keys and values begin; how many `examples` a bias is for. */
+/** Widths of a position; the offsets of the first key and value heads in it; the `examples` of a bias. */
 const SETTINGS = {
   integers: [
     ...['heads', 'ratio', 'length', 'queries', 'keys', 'behind', 'ahead', 'widthQ', 'widthK', 'fromK', 'fromV'],
@@ -24,13 +24,13 @@ const SETTINGS = {
   converts: ['mask'],
 };
 
-/** What a program is written for. */
+/** The parameters of a program's code. */
 interface Variant {
   readonly masked: boolean;
   readonly biased: boolean;
 }
 
-/** The inputs that a program has beside its own. */
+/** The inputs that a program has besides its own. */
 function more({masked, biased}: Variant): string[] {
   return [...(masked ? ['mask'] : []), ...(biased ? ['bias'] : [])];
 }
@@ -49,7 +49,7 @@ fn score(b: i32, h: i32, query: i32, key: i32) -> f32 {
   return s * u.scale${biased ? ' + bias[(((b % u.examples) * u.heads + h) * u.queries + query) * u.keys + key]' : ''};
 }`;
 
-/** The weight of each key for one query, before it is divided by their sum `all`; `top` is the largest score. */
+/** The weight of each key for one query, before the division by the sum `all`; `top` is the largest score. */
 const WEIGH = `let query = group % u.queries; let h = (group / u.queries) % u.heads; let b = group / (u.queries * u.heads);
 let kv = h / u.ratio; let placeOfY = placeY(b, query, h); var m = -3e38;
 let position = u.keys - u.queries + query; let first = max(0, position - u.behind); let end = min(u.keys, position + u.ahead + 1);
@@ -82,8 +82,8 @@ ${each(
 }
 
 /**
- * The gradient in the queries; and for each query its largest score, what the exponentials relative to it are
- * multiplied with, and the mean of the gradients in its weights.
+ * The gradient in the queries; and for each query its largest score, the factor of its exponentials, and the mean of
+ * the gradients in its weights.
  */
 function queriesProgram(variant: Variant): Program {
   return programOf(['attentionQueries', ...more(variant)].join(), () => ({
@@ -107,15 +107,15 @@ if (lane == 0) { known[3 * group] = top; known[3 * group + 1] = share; known[3 *
   }));
 }
 
-/** The weight of a key for a query, and the gradient in their score, of what `known` tells of the query. */
+/** The weight of a key for a query, and the gradient in their score, from the query's statistics `known`. */
 const SLOPE = `let row = (b * u.heads + h) * u.queries + query; let o = placeY(b, query, h);
 p = exp(score(b, h, query, j) - known[3 * row]) * known[3 * row + 1];
 var s = 0.0; for (var d = 0; d < u.length; d++) { s += dy[o + d] * v[ofV + d]; }
 let slope = p * (s - known[3 * row + 2]);`;
 
 /**
- * The gradients in the keys and values: in tensors of their own; beside that in the queries; or, where there is a bias,
- * one after the other in one tensor, since a program has eight buffers at most.
+ * The gradients in the keys and values: in separate tensors; next to that in the queries; or, if there is a bias,
+ * consecutive in one tensor, since a program has at most eight buffers.
  */
 function keysProgram(variant: Variant, packed: boolean): Program {
   const [dk, dv, after] = packed
@@ -149,7 +149,7 @@ for (var t = 0; t < ${parts}; t++) { let d = lane + t * ${GROUP}; if (d < u.leng
   }));
 }
 
-/** The gradient in the bias. In one that several examples share it is the sum of theirs. */
+/** The gradient in the bias. If several examples share the bias, it is the sum over them. */
 function biasProgram(variant: Variant): Program {
   return programOf(['attentionBias', ...more(variant)].join(), () => ({
     reads: ['q', 'k', 'v', 'dy', 'known', ...more(variant)],
@@ -166,7 +166,7 @@ db[i] = sum;`,
   }));
 }
 
-/** The arguments of the programs of attention; `undefined` where the sizes are too large for a workgroup. */
+/** The arguments of the attention programs; `undefined` if the sizes are too large for a workgroup. */
 function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
   const {heads, keyValueHeads, scale} = settings;
   const {behind, ahead} = reachOf(settings);

@@ -74,7 +74,7 @@ function rotate(
   return y as tf.Tensor;
 }
 
-/** Whether a target is the number of a class. */
+/** Whether a target is a class index. */
 const CLASS =
   'fn isClass(given: f32, width: i32) -> bool { return given >= 0.0 && given < f32(width) && given == floor(given); }';
 
@@ -105,7 +105,7 @@ const COUNT =
   `var c = 0.0; ${each('j', 'u.rows', 'c += select(1.0, 0.0, f32(t[j]) == f32(u.ignored));')} let counted = ` +
   'total(c, lane);';
 
-/** How many rows count and have no class for a target. */
+/** How many rows count but have no class as target. */
 const WRONG_TARGETS = `var w = 0.0;
 ${each('j', 'u.rows', 'w += select(1.0, 0.0, f32(t[j]) == f32(u.ignored) || isClass(f32(t[j]), u.width));')}
 let wrong = total(w, lane);`;
@@ -152,7 +152,7 @@ export function crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: 
   return dx as tf.Tensor;
 }
 
-/** A row's mean and `1/√(σ² + ε)`; `number` is the code of one number of the row. */
+/** A row's mean and `1/√(σ² + ε)`; `number` is the code of one value of the row. */
 function statistics(centered: boolean, number: string): string {
   const mean = centered ? `var s0 = 0.0; ${each('j', 'u.width', `s0 += ${number};`)} mean = total(s0, lane) / n;` : '';
   return `let o = group * u.width; let n = f32(u.width); var mean = 0.0; ${mean}
@@ -160,7 +160,7 @@ var s1 = 0.0; ${each('j', 'u.width', `let d = ${number} - mean; s1 += d * d;`)}
 let inverse = 1.0 / sqrt(total(s1, lane) / n + u.epsilon);`;
 }
 
-/** The inputs, numbers and declarations that all programs of rows share. */
+/** The inputs, values and declarations that all programs of rows share. */
 const OF_ROWS = {integers: ['width'], floats: ['epsilon'], head: REDUCE};
 
 export function normalizeRows(

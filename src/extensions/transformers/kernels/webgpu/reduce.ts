@@ -1,6 +1,6 @@
 import {GROUP} from '../../../../backends/webgpu/program';
 
-/** Functions of a workgroup: the sum and the maximum over its invocations. All invocations must call them. */
+/** Workgroup functions: the sum and the maximum over its invocations, all of which must call them. */
 export const REDUCE = `var<workgroup> part: array<f32, ${GROUP}>;
 ${reduction('total', 'a + b')}
 ${reduction('largest', 'max(a, b)')}`;

@@ -1,5 +1,5 @@
-// Formats of blocks, by these numbers: 0 Q8_0, 1 Q4_0, 2 Q4_1, 3 Q5_0, 4 Q5_1, 5 Q4_K, 6 Q5_K, 7 Q6_K, 8 F16, 9 BF16,
-// 10 F32. Each number comes out as `formats.ts` of the room has it, to the bit.
+// The ids of formats: 0 Q8_0, 1 Q4_0, 2 Q4_1, 3 Q5_0, 4 Q5_1, 5 Q4_K, 6 Q5_K, 7 Q6_K, 8 F16, 9 BF16, 10 F32. Values
+// equal those of `formats/formats.ts` bit for bit.
 
 /** The float16 at `p`. */
 // @ts-ignore: decorator
@@ -7,17 +7,17 @@
 function half(p: usize): f32 {
   const bits = <u32>load<u16>(p);
   const magnitude = (bits & 0x7fff) << 13;
-  // The exponent's bias rises from 15 to 127: by 2^112, exact for subnormal numbers too.
+  // The exponent's bias rises from 15 to 127: by 2^112, exact for subnormal values too.
   const value = (bits & 0x7c00) == 0x7c00
     ? reinterpret<f32>(magnitude | 0x7f800000)
     : reinterpret<f32>(magnitude) * reinterpret<f32>(0x77800000);
   return reinterpret<f32>(reinterpret<u32>(value) | ((bits & 0x8000) << 16));
 }
 
-/** Adding it changes nothing, zeros of either sign included. */
+/** Adding it changes nothing, not even the sign of a zero. */
 const NOTHING: f32 = -0.0;
 
-/** Four of sixteen whole numbers, as floats. */
+/** Four of sixteen integers, as floats. */
 // @ts-ignore: decorator
 @inline
 function four(q: v128, group: i32): v128 {
@@ -26,9 +26,9 @@ function four(q: v128, group: i32): v128 {
 }
 
 /**
- * What is done with sixteen numbers `d·q + m`: they are written as two groups of eight, `step` bytes apart; or, if it
- * does not `write`, multiplied by the sixteen at `target` and added up, in four lanes, as `d·Σqx + m·Σx`, with four
- * lanes of `Σx` at `step`.
+ * Handles sixteen values `d·q + m`. With `write`, writes them as two groups of eight, `step` bytes apart. Otherwise
+ * multiplies them by the sixteen at `target` and adds them up in four lanes, as `d·Σqx + m·Σx`, with four lanes of `Σx`
+ * at `step`.
  */
 // @ts-ignore: decorator
 @inline
@@ -51,7 +51,7 @@ function use16(writes: bool, q: v128, d: f32, m: f32, target: usize, step: usize
   return m == 0 ? product : f32x4.add(product, f32x4.mul(shift, v128.load(step)));
 }
 
-/** The fifth bits of sixteen numbers, one bit each, as 16 where they are set. */
+/** The fifth bits of sixteen values, one bit each, as 16 where they are set. */
 // @ts-ignore: decorator
 @inline
 function fifths(bits: i32): v128 {
@@ -85,7 +85,7 @@ function minimumOf(p: usize, part: i32): i32 {
     : (load<u8>(p + part + 4) >> 4) | ((load<u8>(p + part) >> 2) & 48);
 }
 
-/** Does so with 32 numbers, part `part` of the row at `row`. The second sixteen have their own offset and step. */
+/** Handles 32 values, part `part` of the row at `row`. The second sixteen have their own offset and step. */
 // @ts-ignore: decorator
 @inline
 function usePart(
@@ -181,7 +181,7 @@ function usePart(
   return f32x4.add(first, second);
 }
 
-/** Writes 32 numbers, part `part` of the row at `row`, as four groups of eight, `step` bytes apart. */
+/** Writes 32 values, part `part` of the row at `row`, as four groups of eight, `step` bytes apart. */
 export function unpackPart(format: i32, row: usize, part: i32, target: usize, step: usize): void {
   usePart(true, format, row, part, target, step, target + 2 * step, step);
 }

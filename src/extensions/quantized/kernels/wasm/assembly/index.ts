@@ -1,4 +1,4 @@
-// Matrices in blocks, unpacked into numbers: a module of its own, which only the entry for them loads. It works in the
-// memory of tfjs's wasm backend.
+// Unpacks quantized matrices, in a separate module that only the quantized entry point loads. It shares the memory of
+// tfjs's wasm backend.
 
 export {multiplyRow, unpackColumns, unpackRows} from './unpack';

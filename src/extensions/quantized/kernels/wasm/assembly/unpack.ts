@@ -1,9 +1,9 @@
 import {multiplyPart, unpackPart} from './formats';
 
-// A matrix in blocks has rows of whole blocks, `stride` bytes apart. It is unpacked in parts of 32 numbers.
+// The rows of a quantized matrix are whole blocks, `stride` bytes apart. They are unpacked in parts of 32 values.
 
 /**
- * Unpacks rows `[rows, 32·parts]`, the first of them at `source`, into rows of numbers, one after the other.
+ * Unpacks rows `[rows, 32·parts]` from `source` on into contiguous rows of floats.
  *
  * @param format as in `formats.ts`.
  */
@@ -18,8 +18,8 @@ export function unpackRows(format: i32, source: usize, stride: usize, rows: i32,
 }
 
 /**
- * Unpacks the columns of some parts, from part `first` on, into panels of eight columns, `panel` bytes apart, each as
- * long as there are rows: the right-hand side of a product with the rows as the inner axis.
+ * Unpacks the columns of some parts, from part `first` on, into panels of eight columns, `panel` bytes apart, with a
+ * row for each row of the matrix: the right-hand side of a product with the rows as the inner axis.
  */
 export function unpackColumns(
   format: i32, source: usize, stride: usize, rows: i32, first: i32, parts: i32, target: usize, panel: usize,
@@ -36,9 +36,9 @@ export function unpackColumns(
 }
 
 /**
- * `out[rows] = W·x` of one row `x` of `32·parts` numbers.
+ * `out[rows] = W·x` for one row `x` of `32·parts` values.
  *
- * @param scratch room for `8·parts` numbers.
+ * @param scratch room for `8·parts` floats.
  */
 export function multiplyRow(
   format: i32, source: usize, stride: usize, rows: i32, parts: i32, x: usize, scratch: usize, out: usize,
@@ -48,7 +48,7 @@ export function multiplyRow(
     const left = f32x4.add(v128.load(p), v128.load(p, 16));
     v128.store(scratch + (<usize>i << 4), f32x4.add(left, f32x4.add(v128.load(p, 32), v128.load(p, 48))));
   }
-  // The formats of most files have loops of their own.
+  // The most common formats have separate loops.
   if (format == 0) multiplyRows(0, source, stride, rows, parts, x, scratch, out);
   else if (format == 1) multiplyRows(1, source, stride, rows, parts, x, scratch, out);
   else if (format == 2) multiplyRows(2, source, stride, rows, parts, x, scratch, out);

@@ -1,7 +1,7 @@
 import {load4, store4, zeros} from '../../../../../backends/wasm/assembly/lanes';
 import {exp4, total} from './exp';
 
-// The cross-entropy of rows of logits and numbers of classes. Rows whose number is `ignored` do not count.
+// The cross-entropy of rows of logits and class indices. Rows with the index `ignored` do not count.
 
 // @ts-ignore: decorator
 @inline
@@ -21,10 +21,10 @@ function largest(row: usize, classes: i32): f32 {
   return result;
 }
 
-/** How many are summed by themselves: a single sum would be too small where classes are many. */
+/** Partial sums of this many terms: a single float sum loses precision for many classes. */
 const BLOCK: i32 = 256;
 
-/** The sum of `e^(z − most)` over a row; written to `out`, if there is one. */
+/** The sum of `e^(z − most)` over a row; its terms are written to `out`, if given. */
 // @ts-ignore: decorator
 @inline
 function exponentials(row: usize, out: usize, classes: i32, most: f32): f64 {
@@ -54,7 +54,7 @@ function counted(targets: usize, rows: i32, ignored: i32): i32 {
   return count;
 }
 
-/** The mean over the rows that count, 0 if none does; NaN if the number of such a row is no class. */
+/** The mean over the rows that count, 0 if none does; NaN if the index of such a row is no class. */
 export function crossEntropy(logits: usize, targets: usize, out: usize, rows: i32, classes: i32, ignored: i32): void {
   const stride: usize = (<usize>classes) << 2;
   let sum: f64 = 0;
@@ -74,7 +74,7 @@ export function crossEntropy(logits: usize, targets: usize, out: usize, rows: i3
   store<f32>(out, count ? <f32>(sum / <f64>count) : <f32>0);
 }
 
-/** The gradient in the logits, for the gradient of the mean at `dy`. */
+/** The gradient in the logits, given the gradient of the mean at `dy`. */
 export function crossEntropyGradient(
   logits: usize, targets: usize, dy: usize, out: usize, rows: i32, classes: i32, ignored: i32,
 ): void {

@@ -1,13 +1,13 @@
 import {madd} from '../../../../../backends/wasm/assembly/lanes';
 
-/** Clamps numbers between two bounds; NaN stays NaN. */
+/** Clamps values between two bounds; NaN stays NaN. */
 // @ts-ignore: decorator
 @inline
 function within(low: f32, high: f32, x: v128): v128 {
   return f32x4.min(f32x4.splat(high), f32x4.max(f32x4.splat(low), x));
 }
 
-/** `eˣ` of four numbers, to about 1e-7 of itself; 0 and a large finite number beyond what float32 has. */
+/** `eˣ` of four values, with a relative error of about 1e-7; 0 or a large finite value outside of float32. */
 // @ts-ignore: decorator
 @inline
 export function exp4(x: v128): v128 {
@@ -28,7 +28,7 @@ export function exp4(x: v128): v128 {
   return f32x4.mul(p, power);
 }
 
-/** `1 / (1 + e⁻ˣ)` of four numbers. */
+/** `1 / (1 + e⁻ˣ)` of four values. */
 // @ts-ignore: decorator
 @inline
 export function sigmoid4(x: v128): v128 {
@@ -36,7 +36,7 @@ export function sigmoid4(x: v128): v128 {
   return f32x4.div(one, f32x4.add(one, exp4(f32x4.neg(x))));
 }
 
-/** The error function of four numbers, by a quotient of polynomials, to about 1e-7. */
+/** The error function of four values, by a rational approximation, to about 1e-7. */
 // @ts-ignore: decorator
 @inline
 export function erf4(x: v128): v128 {
@@ -57,7 +57,7 @@ export function erf4(x: v128): v128 {
   return f32x4.div(f32x4.mul(p, t), q);
 }
 
-/** The sum of the four numbers. */
+/** The sum of the four values. */
 // @ts-ignore: decorator
 @inline
 export function total(x: v128): f32 {

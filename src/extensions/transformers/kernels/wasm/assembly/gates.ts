@@ -1,7 +1,7 @@
 import {load4, madd, store4} from '../../../../../backends/wasm/assembly/lanes';
 import {erf4, exp4, sigmoid4} from './exp';
 
-// Activations by themselves and as gates: `f(x)` and `f(x)·u`. `kind` is 0 for gelu, 1 for gelu by tanh, 2 for silu.
+// Activations alone and as gates: `f(x)` and `f(x)·u`. `kind` is 0 for gelu, 1 for gelu by tanh, 2 for silu.
 
 /** `2·√(2/π)`, since `½·(1 + tanh(u)) = sigmoid(2u)`. */
 const TWICE: f32 = 1.5957691216057308;
@@ -40,7 +40,7 @@ function slope(x: v128, part: v128, kind: i32): v128 {
   return madd(part, x, steep);
 }
 
-/** Some of the numbers of `gate`, for one kind. */
+/** Some of the values of `gate`, for one kind. */
 // @ts-ignore: decorator
 @inline
 function gateOf(x: usize, u: usize, y: usize, count: i32, kind: i32): void {

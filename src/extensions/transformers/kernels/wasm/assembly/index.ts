@@ -1,5 +1,5 @@
-// Kernels of transformers, in a module of their own, which only the entry for transformers loads. As the other one it
-// works in the memory of tfjs's wasm backend.
+// Transformer kernels, in a separate module that only the transformers entry point loads. It shares the memory of
+// tfjs's wasm backend.
 
 export {crossEntropy, crossEntropyGradient} from './crossEntropy';
 export {gate, gateGradient} from './gates';

@@ -1,9 +1,9 @@
 import {load4, madd, store4, zeros} from '../../../../../backends/wasm/assembly/lanes';
 import {total} from './exp';
 
-// Normalizations of rows: `γ·(x − μ)/√(σ² + ε) + β`, and without a mean `γ·x/√(mean of x² + ε)`.
+// Normalizations of rows: `γ·(x − μ)/√(σ² + ε) + β`, or without a mean `γ·x/√(mean of x² + ε)`.
 
-/** The mean of a row, or 0 where the normalization has none. */
+/** The mean of a row, or 0 for an RMS normalization. */
 // @ts-ignore: decorator
 @inline
 function meanOf(x: usize, width: i32, centered: bool): f32 {
@@ -15,7 +15,7 @@ function meanOf(x: usize, width: i32, centered: bool): f32 {
   return total(sum) / <f32>width;
 }
 
-/** The first `width − j` of the four numbers of `x`, less the mean, and zeros. */
+/** The first `width − j` of the four values of `x`, less the mean; the others are zero. */
 // @ts-ignore: decorator
 @inline
 function centeredAt(x: usize, j: i32, width: i32, mean: v128): v128 {
@@ -37,7 +37,7 @@ function inverseRoot(x: usize, width: i32, mean: v128, epsilon: f32): f32 {
   return <f32>1 / sqrt<f32>(total(sum) / <f32>width + epsilon);
 }
 
-/** `h = x + r`, which is `x` itself without `r`, and `y`, its rows normalized; without `beta` nothing is added. */
+/** `h = x + r`, or `x` without `r`, and `y`, its normalized rows; without `beta` nothing is added. */
 export function normalizeRows(
   x: usize, r: usize, gamma: usize, beta: usize, h: usize, y: usize,
   rows: i32, width: i32, centered: i32, epsilon: f32,

@@ -1,9 +1,8 @@
 /**
  * Rotates pairs of values of each head by the angles of its position: `y₁ = x₁·cos − x₂·sin`, `y₂ = x₂·cos + x₁·sin`.
- * The pairs are `(j, j + half)`, or `(2j, 2j + 1)` where they are interleaved; values beyond `2·half` stay as they
- * are.
+ * The pairs are `(j, j + half)`, or `(2j, 2j + 1)` if they are interleaved; values beyond `2·half` do not change.
  *
- * @param cosines `[positions, half]`, as the sines are. Row `i` of `x` has position `i % positions`.
+ * @param cosines `[positions, half]`, like the sines. Row `i` of `x` has position `i % positions`.
  * @param sign −1 rotates back.
  */
 export function rotate(
@@ -11,7 +10,7 @@ export function rotate(
   rows: i32, positions: i32, heads: i32, size: i32, half: i32, interleaved: i32, sign: f32,
 ): void {
   const step: usize = interleaved ? 8 : 4;
-  const apart: usize = interleaved ? 4 : (<usize>half) << 2;
+  const pairOffset: usize = interleaved ? 4 : (<usize>half) << 2;
   const head: usize = (<usize>size) << 2;
   const rotated: usize = (<usize>half) << 3;
   for (let i = 0; i < rows; i++) {
@@ -22,9 +21,9 @@ export function rotate(
         const c = load<f32>(cosines + table + (j << 2));
         const s = load<f32>(sines + table + (j << 2)) * sign;
         const first = load<f32>(x + p);
-        const second = load<f32>(x + p + apart);
+        const second = load<f32>(x + p + pairOffset);
         store<f32>(y + p, first * c - second * s);
-        store<f32>(y + p + apart, second * c + first * s);
+        store<f32>(y + p + pairOffset, second * c + first * s);
         p += step;
       }
       if (rotated < head) memory.copy(y + rotated, x + rotated, head - rotated);

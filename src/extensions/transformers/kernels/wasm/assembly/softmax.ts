@@ -1,7 +1,7 @@
 import {load4, madd, store4, zeros} from '../../../../../backends/wasm/assembly/lanes';
 import {exp4, total} from './exp';
 
-/** The numbers of four columns that are seen: those from `from` to before `limit` whose mask is not zero. */
+/** The scores of four columns, if they are visible: from `from` to before `limit`, with a nonzero mask. */
 // @ts-ignore: decorator
 @inline
 function seen(mask: usize, j: i32, from: i32, limit: i32): v128 {
@@ -11,7 +11,7 @@ function seen(mask: usize, j: i32, from: i32, limit: i32): v128 {
   return v128.and(within, f32x4.ne(load4(mask + ((<usize>j) << 2), limit - j), zeros()));
 }
 
-/** Four exponentials relative to the largest score, in place: zero for columns that are not seen. */
+/** Four exponentials relative to the largest score, in place: zero for hidden columns. */
 function exponentials(s: usize, columns: i32, j: i32, factor: v128, largest: v128, isSeen: v128): v128 {
   const p = s + ((<usize>j) << 2);
   const rest = columns - j;
@@ -21,12 +21,11 @@ function exponentials(s: usize, columns: i32, j: i32, factor: v128, largest: v12
 }
 
 /**
- * The softmax of the rows of `s` times `scale`, in place. Columns that a row does not see get 0; a row that sees
- * nothing gets zeros.
+ * The softmax of the rows of `s` times `scale`, in place. Hidden columns get 0, and so do rows that see nothing.
  *
  * @param mask `[columns]`, or 0 for none.
- * @param start the first column that the first row sees, and
- * @param end the one behind the last; of each row both are one further. They may lie outside.
+ * @param start the first column that the first row sees.
+ * @param end the column after its last. Both move by one with each row, and may be out of range.
  */
 export function softmaxRows(
   s: usize,
@@ -123,7 +122,7 @@ export function softmaxGradient(p: usize, dp: usize, rows: i32, columns: i32, sc
   }
 }
 
-/** Adds the rows of `source`, which lie one after the other, to those of `target`. */
+/** Adds the contiguous rows of `source` to those of `target`. */
 export function addRows(source: usize, target: usize, stride: usize, rows: i32, width: i32): void {
   for (let i = 0; i < rows; i++) {
     for (let j = 0; j < width; j += 4) {
