@@ -14,7 +14,7 @@ export interface Option {
   value?: string;
 }
 
-/** What a command was called with. */
+/** The arguments of a command. */
 export interface Arguments {
   paths: string[];
   /** The values of options, by name. */
@@ -32,10 +32,10 @@ export interface Command {
   run(given: Arguments, terminal: Terminal): Promise<void>;
 }
 
-/** The command was called in a wrong way; its help is shown. */
+/** An incorrect call of a command; its help is shown. */
 export class UsageError extends Error {}
 
-/** What every command takes. */
+/** The options of every command. */
 const ALWAYS: Readonly<Record<string, Option>> = {help: {help: 'shows this'}};
 
 /**
@@ -89,7 +89,7 @@ function unknownOption(given: string, known: readonly string[]): string {
   return `There is no option "${given}".${closest === undefined ? '' : ` Did you mean "--${closest}"?`}`;
 }
 
-/** How a command is called, and what its options do. */
+/** The usage of a command and its options. */
 export function helpOf(name: string, {usage, summary, options}: Command): string {
   const rows = Object.entries({...options, ...ALWAYS}).map(([option, {help, value}]): [string, string] => [
     `  --${option}${value === undefined ? '' : ` ${value}`}`,

@@ -17,7 +17,7 @@ import type {Command} from './command';
 import {MODEL_OPTIONS, named, register, type Source, sourceAt} from './sources';
 import {pathsOf} from './targets';
 
-/** What is told of one path: facts for `--json`, and a table with lines below it for people. */
+/** The report on one path: facts for `--json`, and a table with notes for people. */
 interface Report {
   facts: Record<string, unknown>;
   rows: string[][];

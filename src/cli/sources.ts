@@ -18,14 +18,14 @@ import {read} from '../node/files';
 import {closestTo} from '../core/model/closest';
 import type {Arguments, Terminal} from './command';
 
-/** What is on disk under a path. */
+/** What a path holds. */
 export interface Source {
   kind: 'adapter' | 'PEFT adapter' | 'layers model' | 'graph model' | 'ONNX model';
-  /** The file that names the rest, or the folder of PEFT. */
+  /** The file that names the rest, or the folder of a PEFT adapter. */
   path: string;
 }
 
-/** A base, and the graph or ONNX file that it was made of, if it was. */
+/** A base, and the graph or ONNX file that it was made from, if any. */
 interface Base {
   model: tf.LayersModel;
   graph?: tf.GraphModel;
@@ -178,7 +178,7 @@ export async function keyMapAt(file: string | undefined): Promise<KeyMap | undef
   }
 }
 
-/** What commands on adapters read beside them. */
+/** The model and key map that commands on adapters read. */
 export interface Beside {
   model: tf.LayersModel | undefined;
   keyMap: KeyMap | undefined;

@@ -15,7 +15,7 @@ import {locked} from '../node/lock';
 import {type Arguments, nameOf, type Terminal, UsageError} from './command';
 import {type Beside, type Source, sourceAt} from './sources';
 
-/** What lets a command replace what exists. */
+/** The option that lets a command replace existing files. */
 export const FORCE_OPTION = {force: {help: 'replaces what --out names, if it exists'}} as const;
 
 /** The options of commands that write an adapter. */
@@ -29,7 +29,7 @@ export const ADAPTER_OPTIONS = {
 
 const FORMATS = {'.safetensors': 'safetensors', '.json': 'tfjs', '': 'peft'} as const;
 
-/** Where an adapter is written, and as what. */
+/** Where an adapter is written, and in which format. */
 interface AdapterTarget {
   out: string;
   format: (typeof FORMATS)[keyof typeof FORMATS];
@@ -67,7 +67,7 @@ function kindOf(format: AdapterTarget['format']): Written {
   return format === 'peft' ? 'an adapter of PEFT' : 'an adapter';
 }
 
-/** The kinds of what commands write. Whether a model is of layers or a graph shows when it has been read. */
+/** The kinds of output. Whether a model consists of layers or is a graph is known only after reading it. */
 type Written = 'an adapter' | 'an adapter of PEFT' | 'a model';
 
 const KINDS: Readonly<Record<Source['kind'], Written>> = {
@@ -114,11 +114,11 @@ export async function checkOut(given: Arguments, out: string, kind: Written): Pr
   }
 }
 
-/** The lock of a command in the folder that it writes begins so. */
+/** Prefix of a command's lock in the folder that it writes. */
 const CLAIM = '.tfjs-lora';
 
 /**
- * Writes to a place that `checkOut` allows. Of several commands at once the first writes, and the others find it there.
+ * Writes to a place that `checkOut` allows. If several commands run at once, the first writes and the others fail.
  *
  * @throws LoRAError if the place is not free any more, or cannot be written.
  */
@@ -144,7 +144,7 @@ function namesFile(out: string): boolean {
   return ['.json', '.safetensors', '.onnx'].includes(extname(basename(out)));
 }
 
-/** Whether a path leads to one of several, by whichever name. Some values of options are no paths. */
+/** Whether a path leads to the same file as one of several. Some option values are not paths. */
 async function isOneOf(path: string, others: readonly (string | undefined)[]): Promise<boolean> {
   const place = async (name: string) => {
     const real = await realpath(name).catch(() => undefined);
@@ -154,7 +154,7 @@ async function isOneOf(path: string, others: readonly (string | undefined)[]): P
   return places.includes(await place(path));
 }
 
-/** A file that names what its folder holds. */
+/** A file that lists the contents of its folder. */
 const OF_A_FOLDER = /^(?:model\.json|adapter_config\.json|adapter_model\.safetensors)$/;
 
 /**

@@ -3,20 +3,20 @@ import {readdir, rm, stat} from 'node:fs/promises';
 import {hostname} from 'node:os';
 import {basename, dirname, join} from 'node:path';
 
-// A save writes its files beside those that they replace, under names that say who writes: the machine, the process,
-// and a number of its own. So the next save can tell what a killed one left from what another one is writing right now.
+// A save writes its files beside those that they replace, under names that identify the writer: the machine, the
+// process, and a number. So the next save can tell drafts of a killed one from those being written right now.
 
 const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
 const DRAFT = /^(?:\.lock)?\.([\da-f]{8}\.\d+\.[\da-f-]{36})\.draft(?:\.|$)/;
-/** Of a process on another machine nothing can be asked. No save takes as long. */
+/** Processes on another machine cannot be checked. No save takes as long. */
 const DAY = 24 * 60 * 60_000;
 
-/** What this process signs a file with. */
+/** The signature of this process in file names. */
 export function newTag(): string {
   return `${HOST}.${process.pid}.${randomUUID()}`;
 }
 
-/** A name beside a file for what is going to replace it. */
+/** A name beside a file for its replacement. */
 export function draftOf(target: string, tag = newTag()): string {
   return `${target}.${tag}.draft`;
 }
@@ -46,7 +46,7 @@ export function tagOfDraft(target: string, name: string): string | undefined {
   return DRAFT.exec(rest)?.[1];
 }
 
-/** What killed saves of a file have left beside it. */
+/** Drafts of a file that killed saves have left beside it. */
 export async function findSpares(target: string): Promise<string[]> {
   const folder = dirname(target);
   const spares: string[] = [];
@@ -60,7 +60,7 @@ export async function findSpares(target: string): Promise<string[]> {
   return spares;
 }
 
-/** Removes files, as far as that can be done. */
+/** Removes files, as far as possible. */
 export async function removeAll(files: readonly string[]): Promise<void> {
   await Promise.allSettled(files.map(file => rm(file, {force: true})));
 }

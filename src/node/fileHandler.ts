@@ -14,9 +14,9 @@ import {loadModelFiles, saveModelFiles} from './modelFiles';
  *     await model.save(fileHandler('out/emoji'));                      // emoji/model.json and emoji/weights.bin
  *     const base = await tf.loadLayersModel(fileHandler('out/emoji'));
  *
- * A save replaces all of an earlier one or nothing, also when it fails, when its process is killed, and when several
- * processes save to one place. JSON and weights are bound by a digest: `load` gives those of one save, and refuses two
- * that do not belong together.
+ * A save replaces an earlier one completely or not at all, even if it fails, its process is killed, or several
+ * processes save to one place. A digest binds JSON and weights: `load` returns those of one save, and refuses two that
+ * do not belong together.
  *
  * @param path A folder, in which the files are `model.json` and `weights.bin`; a path that ends in `.json`, beside
  *     which the weights lie; or one that ends in `.safetensors`, of an adapter in one file. Folders are made as needed.

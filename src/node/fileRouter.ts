@@ -2,9 +2,9 @@ import * as tf from '@tensorflow/tfjs';
 import {fileHandler} from './fileHandler';
 
 /**
- * Lets `model.save('file://out/emoji')` and `tf.loadLayersModel('file://out/emoji')` find `fileHandler`, where nobody
- * else answers for `file://`: tfjs refuses a URL that two handlers take, and tfjs-node has one, which may be loaded
- * later. A second copy of this library finds that of the first, and registers none.
+ * Lets `model.save('file://out/emoji')` and `tf.loadLayersModel('file://out/emoji')` find `fileHandler` if no other
+ * handler takes `file://`: tfjs refuses a URL that two handlers take, and tfjs-node has one, which may be loaded later.
+ * A second copy of this library finds that of the first, and registers none.
  */
 export function registerFileRouter(): void {
   const find = {

@@ -1,4 +1,4 @@
-/** Nobody reads more of a message than this, and what a log keeps of a file from a stranger is bounded by it. */
+/** The maximum length of a message, which limits how much of an untrusted file reaches a log. */
 const MOST_CHARACTERS = 4000;
 const MOST_OF_A_LINE = 1000;
 
@@ -38,11 +38,11 @@ export type LoRAErrorCode =
   | 'ERR_IO'
   | 'ERR_ABORTED';
 
-/** What is known of an error besides its message. */
+/** Details of an error besides its message. */
 export interface LoRAErrorOptions {
   /** Defaults to `ERR_OPTION`. */
   readonly code?: LoRAErrorCode;
-  /** Each thing that is wrong. Defaults to the message alone. */
+  /** All faults. Defaults to the message alone. */
   readonly faults?: readonly string[];
   readonly cause?: unknown;
 }
@@ -55,7 +55,7 @@ export interface LoRAErrorOptions {
 export class LoRAError extends Error {
   override readonly name = 'LoRAError';
   readonly code: LoRAErrorCode;
-  /** Each thing that is wrong, in full length. */
+  /** All faults, in full length. */
   readonly faults: readonly string[];
 
   constructor(message: string, {code = 'ERR_OPTION', faults = [message], cause}: LoRAErrorOptions = {}) {
@@ -87,35 +87,35 @@ export const disposedError = /* @__PURE__ */ make('ERR_DISPOSED');
 export const deviceLostError = /* @__PURE__ */ make('ERR_DEVICE_LOST');
 export const ioError = /* @__PURE__ */ make('ERR_IO');
 
-/** An error of this library: itself, or one that says what could not be done and has it for its cause. */
+/** Converts an error to one of this library: itself, or one that says what failed, with the original as its cause. */
 export function asLoRAError(error: unknown, what: string, code?: LoRAErrorCode): LoRAError {
   return error instanceof LoRAError ? error : prefixed(`${what}: `, error, code);
 }
 
-/** An error that says what another one is about, whose code it has if that is of this library. */
+/** Adds the subject to the message of an error and keeps its code, if it is one of this library. */
 export function prefixed(prefix: string, error: unknown, code?: LoRAErrorCode): LoRAError {
   const options = {code: error instanceof LoRAError ? error.code : code, cause: error};
   return new LoRAError(prefix + messageOf(error), options);
 }
 
-/** What an error says, also one that is no `Error`. */
+/** The message of an error, or of any other thrown value. */
 export function messageOf(error: unknown): string {
   const {message, name, cause} = (error ?? {}) as Partial<Error>; // of another realm too
   if (typeof message !== 'string') {
     return String(error);
   }
-  // What Node says of a request is "fetch failed"; the reason is the cause. Browsers give errors without a text.
+  // Node's message for a failed request is "fetch failed"; the cause has the reason. Browsers give errors without text.
   return message === 'fetch failed' && cause !== undefined ? `${message}: ${messageOf(cause)}` : message || `${name}.`;
 }
 
-/** A list as a message shows it, by its first entries: `a, b, … and 4,990 more`. */
+/** The first entries of a list in a message: `a, b, … and 4,990 more`. */
 export function listed(items: readonly string[], most = 40): string {
   return items.length <= most
     ? items.join(', ')
     : `${items.slice(0, most).join(', ')}, ${andMore(items.length - most)}`;
 }
 
-/** Faults as a message shows them: a line for each of the first, and how many more there are. */
+/** Faults in a message: a line for each of the first, and how many more there are. */
 export function faultLines(faults: readonly string[], most = 20): string {
   const shown = faults.slice(0, most).map(fault => `  ${shortLine(fault, 400)}`);
   return [...shown, ...(faults.length > most ? [`  ${andMore(faults.length - most)}`] : [])].join('\n');
@@ -135,7 +135,7 @@ function bounded(message: string): string {
   return shown < 0 ? lines.join('\n') : [...lines.slice(0, shown), andMore(lines.length - shown)].join('\n');
 }
 
-/** A line without its middle, if it is too long: it begins with what is wrong and ends with the way out. */
+/** Cuts the middle of a line that is too long: its beginning says what is wrong and its end what to do. */
 function shortLine(line: string, most: number): string {
   if (line.length <= most) {
     return line;
@@ -158,12 +158,12 @@ export function throwFaults(faults: readonly string[], code?: LoRAErrorCode, tit
   }
 }
 
-/** A shape as error messages show it: `[4, 8]`. */
+/** A shape in a message: `[4, 8]`. */
 export function showShape(shape: readonly (number | null)[]): string {
   return `[${shape.map(String).join(', ')}]`;
 }
 
-/** The options of a type. The compiler refuses a list in which one is missing. */
+/** The options of a type. The compiler refuses an incomplete list. */
 export type KnownOptions<T> = Readonly<{[K in keyof T]-?: true}>;
 
 /**
@@ -202,7 +202,7 @@ export function checkCount(name: string, value: unknown, least = 1): void {
   checkNumber(name, value, Number.isSafeInteger(value) && Number(value) >= least, `a whole number, ${least} or more`);
 }
 
-/** The message of what `check` throws, if it throws. */
+/** The message of the error that `check` throws, if any. */
 export function faultsOf(check: () => unknown): string[] {
   try {
     check();
@@ -212,10 +212,10 @@ export function faultsOf(check: () => unknown): string[] {
   }
 }
 
-/** More of a value than a message can hold. */
+/** Longer than any value in a message. */
 const MOST_ENTRIES = 2000;
 
-/** A value as an error message shows it: of a large one, the first entries. */
+/** A value in a message; a large one is cut. */
 export function show(value: unknown): string {
   if (typeof value === 'number') {
     return String(value); // JSON has no NaN
@@ -229,13 +229,13 @@ export function show(value: unknown): string {
   }
 }
 
-/** A value of a file, as messages show it: not at full length, since who wrote it is not known. */
+/** A value of an untrusted file in a message, cut to a limited length. */
 export function brief(value: unknown): string {
   const text = show(value);
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
-/** What kind of value something is, as an error message says it that does not show the value. */
+/** The kind of a value, for messages that do not show the value. */
 export function kindOf(value: unknown): string {
   if (value === null || value === undefined) {
     return String(value);
@@ -250,7 +250,7 @@ export function kindOf(value: unknown): string {
   return Array.isArray(value) ? 'an array' : `an object${name && name !== 'Object' ? ` of class ${name}` : ''}`;
 }
 
-/** Whether a value is a promise, of another realm or of a library too. */
+/** Whether a value is a promise, also of another realm or library. */
 export function isPromise(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as Partial<PromiseLike<unknown>> | null | undefined)?.then === 'function';
 }

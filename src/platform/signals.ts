@@ -1,10 +1,10 @@
 import {kindOf, LoRAError, messageOf} from './errors';
 
-/** How far a call has come. */
+/** The progress of a call. */
 export interface Progress {
-  /** How much is done, from 0 to `total`: bytes, layers, tensors, … as `what` says. */
+  /** How much is done, from 0 to `total`, in the unit of `what`: bytes, layers, tensors, … */
   readonly done: number;
-  /** `Infinity` if it is not known, as for a response without a length. */
+  /** `Infinity` if unknown, as for a response without a length. */
   readonly total: number;
   /** What is being done, such as `"reading bytes"`. */
   readonly what: string;
@@ -17,7 +17,7 @@ export type OnProgress = (progress: Progress) => void;
 export interface CallOptions {
   /** Ends the call when it is aborted: the promise is rejected with a `LoRAError` of code `ERR_ABORTED`. */
   signal?: AbortSignal;
-  /** Called with how far the call has come. */
+  /** Called with the progress of the call. */
   onProgress?: OnProgress;
 }
 
@@ -44,9 +44,9 @@ export function abortError({reason}: AbortSignal): LoRAError {
 }
 
 /**
- * What `f` gives. What `onProgress` throws ends the call as it is: handlers of tfjs put it into an error of their own.
+ * Runs `f`. An error of `onProgress` ends the call unchanged; handlers of tfjs would wrap it in an error.
  *
- * @param f takes the options with an `onProgress` that is watched.
+ * @param f takes the options with a watched `onProgress`.
  */
 export async function withOwnErrors<O extends CallOptions, T>(options: O, f: (watched: O) => Promise<T>): Promise<T> {
   const {onProgress} = options;
@@ -67,7 +67,7 @@ export async function withOwnErrors<O extends CallOptions, T>(options: O, f: (wa
 }
 
 /**
- * What a promise gives, unless a signal is aborted first.
+ * Resolves to the value of a promise, unless a signal is aborted first.
  *
  * @throws LoRAError with code `ERR_ABORTED` then.
  */
@@ -91,10 +91,10 @@ export async function unlessAborted<T>(promise: PromiseLike<T>, signal: AbortSig
   }
 }
 
-/** Events wait at most this long, in milliseconds, for the steps of a call. */
+/** The maximum time, in milliseconds, that events wait for the steps of a call. */
 const EVENTS_WAIT = 10;
 
-/** What is awaited between the steps of a call, with how far it has come. */
+/** Awaited between the steps of a call, with its progress. */
 export type Step = (progress: Progress) => Promise<void>;
 
 /**

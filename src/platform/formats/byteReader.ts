@@ -1,18 +1,18 @@
 import {damagedError} from '../errors';
 
-/** Bytes that come piece by piece. */
+/** Bytes that arrive in pieces. */
 export interface ByteStream {
-  /** The next bytes, of any number; `undefined` after the last. */
+  /** The next bytes, any number of them; `undefined` after the last. */
   next(): Promise<Uint8Array | undefined>;
-  /** How many bytes there are in all; `null` where that is not known. */
+  /** The total number of bytes; `null` if unknown. */
   readonly size: number | null;
-  /** Says that no more are wanted. */
+  /** Cancels the source. */
   cancel(reason: unknown): void;
 }
 
-/** Reads bytes one after the other, as they come. It holds no more of them than it was asked for. */
+/** Reads bytes in order as they arrive. Holds no more of them than requested. */
 export class ByteReader {
-  /** What came and is not taken yet. */
+  /** Bytes that arrived and are not taken yet. */
   private chunk: Uint8Array = new Uint8Array(0);
   /** How many bytes have been read. */
   position = 0;
@@ -50,7 +50,7 @@ export class ByteReader {
     return taken;
   }
 
-  /** What has come of the next bytes, up to `most` of them; `undefined` after the last. It is not a copy. */
+  /** The next bytes that have arrived, up to `most`; `undefined` after the last. Not a copy. */
   async some(most: number): Promise<Uint8Array | undefined> {
     if (!(await this.hasMore())) {
       return undefined;
@@ -74,7 +74,7 @@ export class ByteReader {
   }
 }
 
-/** Bytes, one behind the other. */
+/** Concatenates bytes. */
 export function concatenate(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
   let offset = 0;

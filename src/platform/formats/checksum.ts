@@ -1,6 +1,6 @@
 /**
- * A checksum of 64 bits of the letters of texts and of bytes, one after the other: FNV-1a from two starts. It finds
- * what an accident changed, not what someone changed on purpose.
+ * A 64-bit checksum of texts and bytes in order: FNV-1a from two starts. It detects accidental changes, not deliberate
+ * ones.
  */
 export function checksumOf(...parts: readonly (string | ArrayBuffer)[]): string {
   let [a, b] = [0x811c9dc5, 0x01000193];

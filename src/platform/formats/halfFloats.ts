@@ -1,6 +1,6 @@
 // Bits of IEEE 754 numbers. float16: 1 sign, 5 exponent, 10 mantissa bits. bfloat16: the upper half of a float32.
 
-/** The number that 16 bits mean as float16. */
+/** The value of 16 bits as float16. */
 export function fromFloat16(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >>> 10) & 0x1f;
@@ -28,7 +28,7 @@ export function toFloat16(bits: number): number {
   if (magnitude < 0x33000000) {
     return sign; // below 2^-25
   }
-  // Subnormal: a whole number of 2^-24. The last of them, 1024, is 2^-14 and has the bits of it.
+  // Subnormal: a multiple of 2^-24. The last, 1024, is 2^-14 and has its bits.
   const drop = 126 - (magnitude >>> 23);
   const mantissa = (magnitude & 0x7fffff) | 0x800000;
   const quotient = mantissa >>> drop;

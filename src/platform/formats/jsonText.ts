@@ -1,6 +1,6 @@
-// JSON.parse keeps the last of two equal keys and says nothing, so its text is searched for them.
+// JSON.parse silently keeps the last of two equal keys, so search its text for them.
 
-/** The keys that a JSON text gives twice in one object. The text must be one that `JSON.parse` accepts. */
+/** The keys that occur twice in one object of a JSON text. The text must be one that `JSON.parse` accepts. */
 export function duplicateKeys(json: string): string[] {
   const scopes: Set<string>[] = [];
   const twice: string[] = [];
@@ -48,7 +48,7 @@ export function nesting(json: string): number {
   return deepest;
 }
 
-/** The place behind a text in quotes that begins at `start`. */
+/** The index after a quoted text that begins at `start`. */
 function textEnd(json: string, start: number): number {
   let i = start + 1;
   while (i < json.length && json[i] !== '"') {

@@ -1,4 +1,4 @@
-/** Numbers in a shape, row by row. */
+/** Values in a shape, row by row. */
 export interface Values {
   shape: readonly number[];
   data: Float32Array;
@@ -36,12 +36,12 @@ function stridesOf(shape: readonly number[]): number[] {
   return strides;
 }
 
-/** The same numbers in another shape. */
+/** The same values in another shape. */
 export function reshape({data}: Values, shape: readonly number[]): Values {
   return {shape, data};
 }
 
-/** How many numbers a shape holds. */
+/** How many values a shape holds. */
 export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }

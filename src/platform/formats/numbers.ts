@@ -1,16 +1,16 @@
 import {listed, throwFaults} from '../errors';
 import {toBfloat16, toFloat16} from './halfFloats';
 
-/** The types of numbers that this library reads and writes. */
+/** The data types that this library reads and writes. */
 export type FloatType = 'F32' | 'F16' | 'BF16';
 
-/** What is written of numbers that are not finite. */
+/** How to write values that are not finite. */
 export interface FiniteOptions {
   /** Writes NaN and infinities as they are, instead of refusing them. Default: false. */
   allowNonFinite?: boolean;
 }
 
-/** What programs call a type, the bits that all are set where a number is not finite, and what rounds to infinity. */
+/** The name of a type, the bits that are all set in non-finite values, and the least value that rounds to infinity. */
 const TYPES: Readonly<Record<FloatType, {name: string; exponent: number; limit: number}>> = {
   F32: {name: 'float32', exponent: 0x7f800000, limit: Infinity},
   F16: {name: 'float16', exponent: 0x7c00, limit: 65520},
@@ -18,9 +18,9 @@ const TYPES: Readonly<Record<FloatType, {name: string; exponent: number; limit: 
 };
 
 /**
- * Writes numbers, little-endian, rounded to the nearest that `dtype` has, ties to even.
+ * Writes values, little-endian, rounded to the nearest that `dtype` has, ties to even.
  *
- * @returns whether all are finite as they are written; `checkNumbers` refuses those that are not.
+ * @returns whether all written values are finite; `checkNumbers` refuses those that are not.
  */
 export function writeNumbers(
   view: DataView,

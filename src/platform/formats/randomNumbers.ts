@@ -1,6 +1,6 @@
 /**
- * Whole numbers below 2³² that follow from a seed and the number of a stream: the mulberry32 generator, started from a
- * mix of both. tfjs's own random numbers depend on the backend, and its shuffle cannot be seeded.
+ * Whole numbers below 2³² from a seed and the number of a stream: the mulberry32 generator, started from a mix of both.
+ * tfjs's own random numbers depend on the backend, and its shuffle cannot be seeded.
  */
 export function randomNumbers(seed: number, stream: number): () => number {
   let state = mixed(mixed(seed | 0) ^ (stream | 0));

@@ -8,14 +8,14 @@ import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from './
 // {"__metadata__": {text: text}, name: {"dtype", "shape", "data_offsets": [begin, end]}}. Then the tensors' bytes,
 // little-endian, row by row, without gaps. https://github.com/huggingface/safetensors#format
 
-/** A tensor as it is written. */
+/** A tensor to write. */
 export interface NamedValues {
   shape: readonly number[];
-  /** Integers of 64 bits are written as they are. */
+  /** 64-bit integers are written unchanged. */
   data: Float32Array | BigInt64Array;
 }
 
-/** A tensor as it is read. */
+/** A tensor that was read. */
 export interface StoredTensor {
   /** The type that the file gives: `F32`, `F16`, `BF16`, `I64`, … */
   dtype: string;
@@ -24,22 +24,22 @@ export interface StoredTensor {
   data: Float32Array | null;
 }
 
-/** What a safetensors file holds. */
+/** The contents of a safetensors file. */
 interface Safetensors {
   metadata: Map<string, string>;
   tensors: Map<string, StoredTensor>;
 }
 
 /**
- * Bytes with a buffer of their own, as `Blob` and `fetch` take them: `Uint8Array<ArrayBuffer>`, in a form that
- * TypeScript before 5.7 reads too. There `Uint8Array` takes no type argument.
+ * Bytes with their own buffer, as `Blob` and `fetch` take them: `Uint8Array<ArrayBuffer>`, in a form that TypeScript
+ * before 5.7 also reads. There `Uint8Array` takes no type argument.
  */
 export type Bytes = ReturnType<typeof Uint8Array.of>;
 
 /**
  * Writes a safetensors file. Numbers are rounded to the nearest that `dtype` has, ties to even.
  *
- * @param metadata texts that travel in the header.
+ * @param metadata texts for the header.
  * @throws LoRAError if a name is reserved, a shape does not fit its data, or a number would not be finite.
  */
 export function encodeSafetensors(
@@ -86,8 +86,8 @@ export function encodeSafetensors(
 }
 
 /**
- * Reads a safetensors file, and trusts nothing that it says: each claim is checked against the bytes that are there
- * before anything is made of them. The tensors' numbers are copies, 4 bytes for each in the file.
+ * Reads an untrusted safetensors file: checks each claim of the header against the actual bytes before using it. The
+ * tensors' values are copies, 4 bytes for each in the file.
  *
  * @throws LoRAError if the file is damaged or not of this format, with a line for each fault.
  */
@@ -118,18 +118,18 @@ export function decodeSafetensors(bytes: Uint8Array): Safetensors {
 
 // Each claim of the header is checked against the bytes that are there.
 
-/** Bytes a number, by type. */
+/** Bytes per value, by type. */
 const SIZES: Readonly<Record<string, number>> = {
   ...{BOOL: 1, U8: 1, I8: 1, F8_E4M3: 1, F8_E5M2: 1, F8_E8M0: 1, U16: 2, I16: 2, F16: 2, BF16: 2},
   ...{U32: 4, I32: 4, F32: 4, U64: 8, I64: 8, F64: 8, C64: 8},
 };
-/** The name under which the header has texts. */
+/** The header's key for texts. */
 const METADATA = '__metadata__';
-/** Enough for some hundred thousand tensors, and a bound on what the parser holds. */
+/** Enough for some hundred thousand tensors; limits the parser's memory. */
 const MAX_HEADER = 16 * 2 ** 20;
 const MAX_FAULTS = 10;
 
-/** Where a tensor lies among the bytes behind the header. */
+/** The position of a tensor among the bytes after the header. */
 interface TensorEntry {
   dtype: string;
   shape: number[];
@@ -138,10 +138,10 @@ interface TensorEntry {
 }
 
 /**
- * How many bytes the header takes, which the first eight bytes of a file say.
+ * The number of bytes in the header, from the first eight bytes of a file.
  *
- * @param available how many bytes the file has; `Infinity` where that is not known yet.
- * @throws LoRAError if so many are not there, or not allowed.
+ * @param available how many bytes the file has; `Infinity` if unknown.
+ * @throws LoRAError if there are fewer, or more than allowed.
  */
 function headerLength(start: Uint8Array, available: number): number {
   const view = new DataView(start.buffer, start.byteOffset, start.length);
@@ -156,9 +156,9 @@ function headerLength(start: Uint8Array, available: number): number {
 }
 
 /**
- * What the header says of each tensor, in the order of the file, and the texts that it carries.
+ * The header's entries for tensors, in the order of the file, and its texts.
  *
- * @param dataLength how many bytes follow it; `null` where that is not known yet.
+ * @param dataLength how many bytes follow it; `null` if unknown.
  * @throws LoRAError if it is damaged, or the tensors do not cover the bytes, with a line for each fault.
  */
 function parseHeader(
@@ -228,7 +228,7 @@ function readMetadata(value: unknown, metadata: Map<string, string>, faults: str
   }
 }
 
-/** A tensor's entry of the header, or what is wrong with it. */
+/** A tensor's entry of the header, or its fault. */
 function readEntry(value: unknown): TensorEntry | string {
   const {dtype, shape, data_offsets: offsets} = (value ?? {}) as Record<string, unknown>;
   if (typeof dtype !== 'string' || !Object.hasOwn(SIZES, dtype)) {
@@ -247,7 +247,7 @@ function readEntry(value: unknown): TensorEntry | string {
     : `of shape ${brief(shape)} and type ${dtype} it takes ${size} bytes, and has ${end - begin}`;
 }
 
-/** Checks that the tensors cover the bytes one after the other, each byte once. */
+/** Checks that the tensors cover the bytes in order, each byte once. */
 function layoutFaults(entries: readonly [string, TensorEntry][], length: number): string[] {
   const faults: string[] = [];
   let covered = 0;
@@ -269,7 +269,7 @@ function layoutFaults(entries: readonly [string, TensorEntry][], length: number)
   return faults;
 }
 
-/** The numbers of a tensor; `null` for types other than `F32`, `F16` and `BF16`. */
+/** The values of a tensor; `null` for types other than `F32`, `F16` and `BF16`. */
 function readNumbers(view: DataView, dtype: string, begin: number, end: number): Float32Array | null {
   if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') {
     return null;
@@ -302,9 +302,9 @@ function broken(faults: readonly string[]): LoRAError {
   return damagedError(`This is not a whole safetensors file:\n${faultLines(faults, MAX_FAULTS)}`, {faults});
 }
 
-/** A safetensors file whose header has been read, and whose tensors are still to come. */
+/** A safetensors file with its header read and its tensors not yet read. */
 export interface OpenSafetensors {
-  /** What the header says of each tensor, in the order of their bytes. */
+  /** The header's entries for tensors, in the order of their bytes. */
   entries: [name: string, entry: TensorEntry][];
   /**
    * Reads the tensors one after the other, and holds one at a time.
@@ -315,7 +315,7 @@ export interface OpenSafetensors {
   read(visit: (name: string, entry: TensorEntry, data: Float32Array | null) => void | Promise<void>): Promise<void>;
 }
 
-/** Whether numbers lie in memory as files have them. */
+/** Whether values in memory have the byte order of files. */
 const IS_LITTLE_ENDIAN = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
 
 /**

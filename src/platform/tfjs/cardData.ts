@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 
-// What tfjs's webgl and webgpu backends know of a tensor's numbers. It is private in tfjs.
+// Fields of the data of a tensor in tfjs's webgl and webgpu backends. They are private in tfjs.
 
 interface CardData {
-  /** In the page's memory; `null` once they are on the card alone. */
+  /** In the page's memory; `null` once they are only on the card. */
   values: tf.backend_util.BackendValues | null;
   /** The parts of complex numbers in WebGL, which are freed with them. */
   complexTensorInfos?: {real: tf.TensorInfo; imag: tf.TensorInfo};
@@ -17,7 +17,7 @@ function dataOf({dataId}: tf.Tensor): CardData {
   return (texData ?? tensorMap)?.get(dataId) as CardData;
 }
 
-/** Runs `f`, which brings a tensor's numbers to the card, and leaves them in the page's memory too. */
+/** Runs `f`, which uploads a tensor's values to the card, and keeps them in the page's memory too. */
 export function keepingNumbers<T>(x: tf.Tensor, f: () => T): T {
   const data = dataOf(x);
   const {values} = data;
@@ -26,7 +26,7 @@ export function keepingNumbers<T>(x: tf.Tensor, f: () => T): T {
   return result;
 }
 
-/** The values of a tensor in another layout, converted once, in WebGL. They are freed with the tensor. */
+/** The values of a tensor in another layout, converted once, in WebGL. Freed with the tensor. */
 export function convertedData(x: tf.Tensor, make: () => tf.TensorInfo): tf.TensorInfo {
   const data = dataOf(x);
   if (data.complexTensorInfos === undefined) {

@@ -3,7 +3,7 @@ import {asLoRAError, damagedError, listed, messageOf, show, unsupportedError} fr
 import {fieldsOf} from './fields';
 import type {LayerInternals, SeparableLayer} from './layerFields';
 
-/** The arguments for tfjs's constructor of a layer that shall stand where `layer` stood: its own. */
+/** The constructor arguments of a layer that replaces `layer`: its own. */
 export function standInArgs(
   layer: tf.layers.Layer,
   name = layer.name,
@@ -14,14 +14,14 @@ export function standInArgs(
   return {name, trainable, ...(batchInputShape && {batchInputShape}), ...(dtype && {dtype})};
 }
 
-/** The class name and config of a layer, in objects of their own. */
+/** A copy of a layer's class name and config. */
 export function entryOf(layer: tf.layers.Layer): LayerEntry {
   return completedEntry(layer, {className: layer.getClassName(), config: cloneConfig(layer.getConfig())});
 }
 
-/** What stock layers leave out of their configs, or get wrong in them, and without which they could not be rebuilt. */
+/** What stock layers omit from their configs, or write wrongly, and need to be rebuilt. */
 const COMPLETED: Readonly<Record<string, (layer: tf.layers.Layer) => tf.serialization.ConfigDict>> = {
-  // tfjs writes the regularizer in its place.
+  // tfjs writes the regularizer instead.
   DepthwiseConv2D: layer => {
     const constraint = fieldsOf<{depthwiseConstraint: tf.serialization.Serializable | null}>(layer).depthwiseConstraint;
     const entry = constraint && {className: constraint.getClassName(), config: constraint.getConfig()};
@@ -30,7 +30,7 @@ const COMPLETED: Readonly<Record<string, (layer: tf.layers.Layer) => tf.serializ
   SeparableConv2D: layer => ({depthMultiplier: fieldsOf<SeparableLayer>(layer).depthMultiplier}),
 };
 
-/** A layer's entry with what its class forgets or gets wrong in its config put right. */
+/** Corrects the entry of a layer whose class omits settings from its config or writes them wrongly. */
 export function completedEntry(layer: tf.layers.Layer, {className, config}: LayerEntry): LayerEntry {
   const complete = Object.hasOwn(COMPLETED, className) ? COMPLETED[className] : undefined;
   return {className, config: {...config, name: layer.name, ...complete?.(layer)}};
@@ -39,7 +39,7 @@ export function completedEntry(layer: tf.layers.Layer, {className, config}: Laye
 /** A class that tfjs makes objects of from configs. */
 type Registrable = Parameters<typeof tf.serialization.registerClass>[0];
 
-/** The name of a class of this library without the entry point that has it; any other name as it is. */
+/** The name of a class of this library without its entry point; any other name unchanged. */
 export function shortName(className: string): string {
   return className.replace(/^tfjs-lora[^>]*>/, '');
 }
@@ -54,7 +54,7 @@ export function registerOwn(ownClass: Registrable): void {
   tf.serialization.SerializationMap.getMap().classNameMap[shortName(ownClass.className)] ??= [ownClass, fromFormer];
   const {prototype} = ownClass as Partial<typeof tf.layers.Layer>;
   if (prototype instanceof tf.layers.Layer) {
-    // tfjs makes automatic names, such as `scaling_1`, of that of the class.
+    // tfjs makes automatic names, such as `scaling_1`, from the name of the class.
     prototype.getClassName = function (this: Partial<tf.layers.Layer>) {
       const {className} = this.constructor as unknown as Registrable;
       return this.name === undefined ? shortName(className) : className;
@@ -62,7 +62,7 @@ export function registerOwn(ownClass: Registrable): void {
   }
 }
 
-/** Makes an object from a config under the short name of its class, which may be one of another class so called. */
+/** Makes an object from a config under the short name of its class, which another class may have too. */
 const fromFormer: Registrable['fromConfig'] = (ownClass, config, ...more: unknown[]) => {
   const {className, fromConfig} = ownClass;
   try {
@@ -121,7 +121,7 @@ export function isRegistered(className: string): boolean {
 /**
  * A copy of a config: arrays and plain objects are copied, everything else is shared.
  *
- * @param replace what stands in the place of an entry. Default: the entry.
+ * @param replace returns the replacement of an entry. Default: the entry.
  */
 export function cloneConfig<T>(value: T, replace = (_key: string, entry: unknown): unknown => entry): T {
   if (Array.isArray(value)) {
@@ -134,12 +134,12 @@ export function cloneConfig<T>(value: T, replace = (_key: string, entry: unknown
   return value;
 }
 
-/** A layer's entry without the constraints of its weights, nor of those of cells and layers in it. */
+/** A layer's entry without constraints of weights, also in its cells and inner layers. */
 export function withoutConstraints(entry: LayerEntry): LayerEntry {
   return cloneConfig(entry, (key, value) => (key.endsWith('Constraint') && isEntry(value) ? null : value));
 }
 
-/** Whether something is an object of tfjs as configs hold it. */
+/** Whether something is a serialized object of tfjs, as in configs. */
 function isEntry(value: unknown): boolean {
   return typeof (value as Partial<LayerEntry> | null)?.className === 'string';
 }
@@ -151,7 +151,7 @@ export interface LayerEntry {
 }
 
 /**
- * The entry of the layer inside of another, as the config of that has it.
+ * The entry of the layer inside another, from the outer layer's config.
  *
  * @throws LoRAError if it is not an entry: the config may come from a damaged file.
  */
@@ -174,10 +174,10 @@ export function named<T>(made: T, config: unknown): T {
   return made;
 }
 
-/** What configs name by a class name beside layers, and a class of tfjs of each kind. */
+/** What configs name by class besides layers, with a class of tfjs of each kind. */
 const EXAMPLES = {initializer: 'Zeros', regularizer: 'L1L2', constraint: 'NonNeg', activation: 'linear'} as const;
 
-/** A kind of what configs name by a class name. */
+/** A kind of object that configs name by class. */
 export type ConfigKind = keyof typeof EXAMPLES;
 
 type Class = (abstract new (...args: never[]) => object) & {className: string};
@@ -188,12 +188,12 @@ function registeredClass(className: string): Class | undefined {
   return Object.hasOwn(classNameMap, className) ? classNameMap[className]?.[0] : undefined;
 }
 
-/** What a class that is registered under a name calls itself: one of ours may be found under a former name too. */
+/** The name of a registered class itself: one of this library may also be found under a former name. */
 export function registeredName(className: string): string | undefined {
   return registeredClass(className)?.className;
 }
 
-/** Whether a name is that of a registered class of a kind, one of tfjs or one's own. */
+/** Whether a name is that of a registered class of a kind, of tfjs or custom. */
 export function isClassOf(kind: ConfigKind, className: string): boolean {
   const found = registeredClass(className);
   const base = Object.getPrototypeOf(registeredClass(EXAMPLES[kind])?.prototype as object) as object;
@@ -210,7 +210,7 @@ export function isLayerClass(className: string): boolean {
   return registeredClass(className)?.prototype instanceof tf.layers.Layer;
 }
 
-/** A layer from an entry, built for inputs of some shape and in no model. */
+/** A layer from an entry, built for inputs of some shape, in no model. */
 export function builtLayer(entry: LayerEntry, shape: tf.Shape | tf.Shape[]): tf.layers.Layer {
   const layer = layerFromEntry(entry);
   // A symbolic input builds it under its own name; the node that this leaves would make `layer.output` ambiguous.

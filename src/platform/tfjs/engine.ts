@@ -1,16 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** What tfjs records of a kernel that ran. */
+/** The record of a kernel run in tfjs. */
 export interface TapeNode {
   inputs: Record<string, tf.Tensor>;
   outputs: tf.Tensor[];
 }
 
-// What is asked of tfjs's engine and of its tables of kernels and gradients.
+// Access to tfjs's engine and its tables of kernels and gradients.
 
-/** The parts of the engine's private state that are read here. Where one is missing, nothing is being recorded. */
+/** The parts of the engine's private state that are read here. If one is missing, nothing is being recorded. */
 interface EngineState {
-  /** How many gradients are being taken whose forward pass is running. */
+  /** How many gradients have a forward pass in progress. */
   gradientDepth?: number;
   /** There is none before the first gradient is taken, and `null` between two. It stays for the backward pass. */
   activeTape?: TapeNode[] | null;
@@ -36,12 +36,12 @@ export function isTakingGradient(): boolean {
   return isRecording() || isPropagating();
 }
 
-/** Whether a backward pass runs; not while it records a forward pass, as where activations are computed again. */
+/** Whether a backward pass runs, and not a forward pass in it, such as the recomputation of activations. */
 export function isPropagating(): boolean {
   return !isRecording() && (state().scopeStack ?? []).some(({name}) => name === BACKWARD);
 }
 
-/** What has been recorded of the gradient that is being taken: a new list for each. */
+/** The recorded tape of the current gradient: a new list for each. */
 export function currentTape(): readonly TapeNode[] | undefined {
   return state().activeTape ?? undefined;
 }
@@ -57,7 +57,7 @@ export function keepingTape<T>(f: () => T): T {
   }
 }
 
-/** Runs `f`, and says which tensors it made and left to the scope around it. */
+/** Runs `f`, and returns the tensors that it made and left to the scope around it. */
 export function withMade<T>(f: () => T): {result: T; made: readonly tf.Tensor[]} {
   const track = state().activeScope?.track ?? [];
   const from = track.length;
@@ -65,14 +65,14 @@ export function withMade<T>(f: () => T): {result: T; made: readonly tf.Tensor[]}
   return {result, made: track.slice(from).filter(({kept}) => !kept)};
 }
 
-/** Whether the engine holds the numbers of a tensor. */
+/** Whether the engine holds the values of a tensor. */
 export function holds(dataId: unknown): boolean {
   return typeof dataId === 'object' && dataId !== null && state().tensorInfo.has(dataId);
 }
 
 /** Runs `f`; if it fails, frees the variables that it made. */
 export function withoutResidue<T>(f: () => T): T {
-  // What is made later has a larger number.
+  // Later tensors have larger numbers.
   const last = tf.scalar(0);
   last.dispose();
   try {
@@ -94,8 +94,8 @@ export function gradientOf(kernelName: string): tf.GradConfig | undefined {
 }
 
 /**
- * Launches a kernel that has no public function. tfjs calls its fused kernels only while no gradient is recorded; an
- * operation with a gradient of its own can call them in training too, and so computes what stock layers compute in
+ * Launches a kernel that has no public function. tfjs calls its fused kernels only while no gradient is recorded.
+ * Operations with their own gradient can call them in training too, and so compute what stock layers compute in
  * `predict`, to the last bit.
  */
 export function run(kernel: string, inputs: Record<string, tf.Tensor>, attributes: object): tf.Tensor {

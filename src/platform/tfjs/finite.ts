@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** Whether tensors hold finite numbers alone. What is read is one sum, which is computed where they are. */
+/** Whether all values of tensors are finite. Reads only one sum, computed on their backend. */
 export async function allFinite(tensors: readonly tf.Tensor[]): Promise<boolean> {
   const sum = tf.tidy(() => {
     const [first, ...others] = tensors

@@ -1,16 +1,16 @@
 import type * as tf from '@tensorflow/tfjs';
 import {deviceLostError, LoRAError, memoryError, unsupportedError} from '../errors';
 
-// Backends refuse what tfjs would go on with by wrong numbers.
+// Makes backends throw where tfjs would continue with wrong values.
 //
-// A page may lose its graphics card: a WebGL context, or a WebGPU device. tfjs does not notice. It waits for numbers
-// without end, or takes zeros for them; and when another backend is set, it moves the zeros there. It also reads at
-// once from WebGPU by way of a canvas, which gives zeros where that does not work.
+// A page may lose its graphics card: a WebGL context, or a WebGPU device. tfjs does not notice. It waits forever for
+// values, or reads zeros; when another backend is set, it moves the zeros there. Synchronous reads from WebGPU use a
+// canvas, which gives zeros if that does not work.
 
 /** Marks a backend that is guarded, shared by all copies of the library in a process. */
 const BRAND = Symbol.for('tfjs-lora.guarded');
 
-/** What is used of tfjs's backends of graphics cards. It is private in tfjs. */
+/** The private parts of tfjs's GPU backends that are used here. */
 interface Backend {
   [BRAND]?: true;
   read(dataId: tf.DataId): Promise<tf.backend_util.BackendValues>;
@@ -32,7 +32,7 @@ interface WebGPUBackend extends Backend {
   uploadToGPU(dataId: tf.DataId): void;
 }
 
-/** The numbers of a tensor: in memory, or on the card alone. A slice in WebGL is part of another tensor. */
+/** The values of a tensor: in memory, or only on the card. A slice in WebGL is part of another tensor. */
 interface Numbers {
   values?: tf.backend_util.BackendValues | null;
   slice?: object | null;
@@ -83,7 +83,7 @@ function guardWebGPU(backend: WebGPUBackend): void {
     if (isInMemory(numbers)) {
       return stockRead(dataId);
     }
-    // Only a yes is kept, and zeros are tried again: a device gives zeros for a while before it says that it is lost.
+    // Only a success is cached, and zeros are tried again: a device gives zeros for a while before it reports its loss.
     readsAtOnce ||= canRead(backend, stockRead);
     const values = readsAtOnce ? stockRead(dataId) : [];
     if ((values as Float32Array).some(value => value !== 0) || (readsAtOnce && canRead(backend, stockRead))) {
@@ -104,7 +104,7 @@ function guardWebGPU(backend: WebGPUBackend): void {
   });
 }
 
-/** Whether numbers come back as they are. */
+/** Whether values are read back unchanged. */
 function canRead(backend: WebGPUBackend, read: Backend['readSync']): boolean {
   const values = Float32Array.of(1.5, -2e-8, 123456.79, 3e38);
   const {dataId} = backend.makeTensorInfo([values.length], 'float32', values);
@@ -114,7 +114,7 @@ function canRead(backend: WebGPUBackend, read: Backend['readSync']): boolean {
   return values.every((value, i) => found[i] === value);
 }
 
-/** Lets launches, and reads of numbers that are on a card alone, fail when it is lost. */
+/** Makes launches, and reads of values that are only on a card, fail when it is lost. */
 function guard<Launch extends string>(
   backend: Backend & Record<Launch, (...call: unknown[]) => tf.TensorInfo>,
   launch: Launch,
@@ -153,7 +153,7 @@ function guard<Launch extends string>(
       check();
       return values;
     } catch (error) {
-      // WebGPU fails reads before it says that the device is lost.
+      // WebGPU fails reads before it reports that the device is lost.
       throw (error as Partial<Error> | null)?.name === 'AbortError' ? refusal(error) : error;
     } finally {
       reading.delete(fail);
@@ -182,17 +182,17 @@ function isInMemory({values, slice}: Numbers): boolean {
 /** Marks a module that is guarded, shared by all copies of the library in a process. */
 const GUARDED = Symbol.for('tfjs-lora.guardedHeap');
 
-/** What is used of the compiled module of tfjs's wasm backend. It is private in tfjs. */
+/** The private parts of tfjs's compiled wasm module that are used here. */
 interface Module {
   [GUARDED]?: true;
-  /** The place of so many bytes; 0 where there is no room for them. */
+  /** The address of this many bytes; 0 if there is no room for them. */
   _malloc: (bytes: number) => number;
   HEAPU8: Uint8Array;
 }
 
 /**
- * Lets the wasm backend refuse, with a `LoRAError`, what its memory has no room for: it grows to 4 GiB. tfjs takes the
- * place 0 that it is given then, or one that ends beyond the memory, and overwrites other tensors.
+ * Makes the wasm backend throw a `LoRAError` if its memory is full: it grows to 4 GiB. tfjs would use the address 0, or
+ * one that ends beyond the memory, and overwrite other tensors.
  */
 export function guardHeap(backend: object): void {
   const {wasm} = backend as {wasm?: Partial<Module>};
@@ -205,7 +205,7 @@ export function guardHeap(backend: object): void {
   const guarded = (bytes: number): number => {
     const place = allocate(bytes);
     if (module._malloc !== guarded) {
-      // At its first call the function puts another in its own place.
+      // At its first call the function replaces itself.
       allocate = module._malloc;
       module._malloc = guarded;
     }

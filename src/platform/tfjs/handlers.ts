@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 
-/** What the handlers of tfjs and of tfjs-node keep to themselves. */
+/** Private fields of the handlers of tfjs and tfjs-node. */
 interface HandlerFields {
   /** Of IndexedDB and of local storage. */
   modelPath?: unknown;
@@ -16,7 +16,7 @@ export function schemeOfHandler(handler: tf.io.IOHandler): string | undefined {
   return typeof scheme === 'string' ? scheme.replace(/\/\/$/, '') : undefined;
 }
 
-/** Where a handler of tfjs saves, without the scheme, if it is one place. */
+/** The target of a tfjs handler's save, without the scheme, if it is a single one. */
 export function pathOfHandler(handler: tf.io.IOHandler): string | undefined {
   const {modelPath, path, modelJsonFileName} = handler as HandlerFields;
   const name = typeof modelJsonFileName === 'string' ? modelJsonFileName.replace(/\.json$/, '') : undefined;

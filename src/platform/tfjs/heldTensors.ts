@@ -5,13 +5,13 @@ import {isRecording, withMade} from './engine';
 // Once the backward pass has gone through one of our operations, nothing needs these tensors any more: they are freed
 // when the next operation of ours begins.
 
-/** Gradients that our operations returned, which only the tape holds. Those of a caller are not among them. */
+/** Gradients that our operations returned and only the tape holds, excluding those of a caller. */
 const given = new WeakSet<tf.Tensor>();
 
-/** What the operation held that the running backward pass went through last. */
+/** Tensors held by the last operation that the running backward pass went through. */
 let heldLast: tf.Tensor[] = [];
 
-/** What an operation holds in the backward pass. */
+/** Tensors that an operation holds in the backward pass. */
 export interface Held {
   /** The gradients of its results. */
   gradients: readonly tf.Tensor[];

@@ -3,13 +3,13 @@ import {fieldsOf} from './fields';
 
 // The inputs of a layer, as tfjs passes them.
 //
-// A recurrent layer takes initial states beside its input: in a list with it, or by keyword. Stock layers change their
-// input specification for the time of such a call.
+// A recurrent layer takes initial states besides its input: in one list with it, or by keyword. Stock layers change
+// their input specification during such a call.
 
-/** What `apply` takes: values, or places in a graph. */
+/** The inputs of `apply`: values, or symbolic tensors. */
 export type Inputs = tf.Tensor | tf.Tensor[] | tf.SymbolicTensor | tf.SymbolicTensor[];
 
-/** Whether a layer takes initial states beside its input. */
+/** Whether a layer takes initial states besides its input. */
 export function takesStates(layer: tf.layers.Layer): boolean {
   const {cell, forwardLayer} = fieldsOf<{cell?: unknown; forwardLayer?: unknown}>(layer);
   return cell !== undefined || forwardLayer !== undefined;
@@ -36,7 +36,7 @@ export function disposeStates(layer: tf.layers.Layer): void {
   [fields.forwardLayer, fields.backwardLayer].forEach(direction => direction && disposeStates(direction));
 }
 
-/** The shapes of the inputs of a layer, of which tfjs passes a single one by itself. */
+/** The shapes of a layer's inputs, as a list. tfjs passes a single one without a list. */
 export function shapesOf(inputShape: tf.Shape | tf.Shape[]): [tf.Shape, ...tf.Shape[]] {
   return (Array.isArray(inputShape[0]) ? inputShape : [inputShape]) as [tf.Shape, ...tf.Shape[]];
 }

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 // tfjs declares these fields of its layers protected or private. They have kept their names from tfjs 2 to 4.
 
-/** An activation as a stock layer holds it. */
+/** An activation of a stock layer. */
 export interface ActivationObject {
   apply(x: tf.Tensor): tf.Tensor;
   getClassName(): string;
@@ -69,7 +69,7 @@ export interface Cell {
   call(inputs: tf.Tensor[], kwargs: Record<string, unknown>): tf.Tensor[];
 }
 
-/** The layers inside a stock layer: of a recurrent one its cell, of a stack its cells, of another one what it wraps. */
+/** The layers inside a stock layer: the cell of a recurrent one, the cells of a stack, or the wrapped layer. */
 export interface InnerLayers {
   cell?: tf.layers.Layer;
   cells?: tf.layers.Layer[];

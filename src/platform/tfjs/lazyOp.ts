@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import {gradientOf, kernelOf} from './engine';
 import {freeingHeld} from './heldTensors';
 
-/** What an operation asked to keep of its forward pass, by name. */
+/** The tensors that an operation saves from its forward pass, by name. */
 export type Saved<Name extends string> = Readonly<Record<Name, tf.Tensor>>;
 
-/** A differentiable operation made of others, with a gradient of its own for each input. */
+/** A differentiable operation made of others, with a gradient for each input. */
 export interface LazyOp<Name extends string = string> {
   /** The tensors that the result can be differentiated in. */
   inputs: Readonly<Record<string, tf.Tensor>>;
@@ -14,7 +14,7 @@ export interface LazyOp<Name extends string = string> {
    * output, for the backward pass alone and without a gradient.
    */
   save: Readonly<Partial<Record<Name, boolean>>>;
-  /** Computes the result, and after it the further outputs in the order of their names. Nothing in here is recorded. */
+  /** Computes the result, followed by the further outputs in the order of their names. Nothing in it is recorded. */
   forward(): tf.Tensor | tf.Tensor[];
   /**
    * Given the gradient of the result, returns a function for each input. tfjs calls only those whose gradient is
@@ -91,9 +91,8 @@ function opOf(attrs: tf.NamedAttrMap | undefined): LazyOp {
 }
 
 /**
- * Tensors that are computed from frozen weights once and kept as long as these stay as they are: a kernel's adjoint,
- * the factors of a normalization. They belong to the layer whose weights they come from, which disposes them with
- * itself.
+ * Tensors computed once from frozen weights and cached while these do not change: a kernel's adjoint, the factors of a
+ * normalization. They belong to the layer of the weights, which disposes them with itself.
  */
 export class Prepared {
   private sources: readonly tf.DataId[] = [];
@@ -110,7 +109,7 @@ export class Prepared {
     return this.tensors as unknown as T;
   }
 
-  /** Frees what is kept. The next request makes it again. */
+  /** Frees the cache. The next request fills it again. */
   dispose(): void {
     this.tensors.forEach(tensor => tensor.dispose());
     this.tensors = [];

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** What `compile` takes among `metrics`. */
+/** An entry of `metrics` in `compile`. */
 export type Metric = (targets: tf.Tensor, predictions: tf.Tensor) => tf.Tensor;
 
-/** A sum divided by what counts in it; NaN where nothing does, since tfjs takes means over batches. */
+/** A sum divided by the number of entries that count; NaN if there are none, since tfjs averages over batches. */
 export function shareOf(sum: tf.Tensor, count: tf.Tensor): tf.Tensor {
   return tf.where(tf.greater(count, 0), tf.divNoNan(sum, count), NaN);
 }

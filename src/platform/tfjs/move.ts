@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** What tfjs knows of numbers: where they are, and the shape of the tensor that had them first. */
+/** The location of values in tfjs, and the shape of the tensor that had them first. */
 interface DataInfo {
   backend: tf.KernelBackend;
   shape: number[];
 }
 
-/** Where tfjs keeps the numbers of each tensor, and what makes each backend. Private in tfjs. */
+/** The storage of tensor values and the factories of backends. Private in tfjs. */
 interface Engine {
   registryFactory: object;
   state: {tensorInfo: {get(dataId: tf.DataId): DataInfo | undefined}};
@@ -18,7 +18,7 @@ export function registeredBackends(): string[] {
   return Object.keys((tf.engine() as unknown as Engine).registryFactory);
 }
 
-/** Brings tensors to the current backend. They are read before: tfjs reads what it moves synchronously. */
+/** Moves tensors to the current backend. Reads them first, because tfjs reads synchronously what it moves. */
 export async function bringHere(tensors: readonly tf.Tensor[]): Promise<void> {
   const engine = tf.engine() as unknown as Engine;
   const here = tf.backend();
@@ -36,7 +36,7 @@ export async function bringHere(tensors: readonly tf.Tensor[]): Promise<void> {
   }
 }
 
-/** All tensors that things hold, at any depth: in layers, optimizers, graphs and what is prepared. */
+/** All tensors in some objects, at any depth: in layers, optimizers, graphs and caches. */
 export function tensorsIn(things: readonly unknown[]): tf.Tensor[] {
   const tensors: tf.Tensor[] = [];
   const seen = new Set<unknown>();

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 type LayerClass = (new (args: tf.serialization.ConfigDict) => tf.layers.Layer) &
   Pick<typeof tf.layers.Layer, 'fromConfig'>;
 
-/** A class of tfjs's layers, to derive from. tfjs exports none of them by themselves. */
+/** A class of tfjs's layers, to derive from. tfjs does not export them. */
 export function stockClass(name: string): LayerClass {
   const [stock] = tf.serialization.SerializationMap.getMap().classNameMap[name] as [unknown, unknown];
   return stock as LayerClass;

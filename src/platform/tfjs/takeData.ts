@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 
 /**
- * Gives a variable the numbers of a tensor of its shape, as its `assign` does, but for counting it: that would ask the
- * current backend for numbers that another one has.
+ * Gives a variable the values of a tensor with its shape, like `assign`, but without counting them: that would request
+ * from the current backend values that are on another one.
  */
 export function takeData(variable: tf.Variable, {dataId}: tf.Tensor): void {
   const engine = tf.engine();

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {fieldsOf} from './fields';
 
-/** What tfjs keeps in a model while it trains, and declares protected. */
+/** Protected fields of a tfjs model for training. */
 interface TrainingFields {
   /** The field by which tfjs refuses a second fit of a model. */
   isTraining: boolean;
-  /** Whether the fit is to end with the present step. */
+  /** Whether the fit ends with the current step. */
   stopTraining_: boolean;
   optimizer_: tf.Optimizer;
   /** The shapes of targets that `fit` takes, for each output. */
@@ -14,17 +14,17 @@ interface TrainingFields {
   model?: tf.LayersModel;
 }
 
-/** What tfjs trains when it fits a model: of a Sequential, the model that it holds. */
+/** The model that tfjs trains in a fit: for a Sequential, its inner model. */
 export function trainedIn(model: tf.LayersModel): tf.LayersModel {
   return fieldsOf<TrainingFields>(model).model ?? model;
 }
 
-/** Whether tfjs is fitting a model, which is no Sequential. */
+/** Whether tfjs is fitting a model that is not a Sequential. */
 export function isTraining(trained: tf.layers.Layer): boolean {
   return fieldsOf<TrainingFields>(trained).isTraining;
 }
 
-/** Runs `f`, which trains a model that is no Sequential. As long as that takes, tfjs refuses to fit it. */
+/** Runs `f`, which trains a model that is not a Sequential. During the call, tfjs refuses to fit it. */
 export async function asTraining<T>(trained: tf.LayersModel, f: () => Promise<T>): Promise<T> {
   const fields = fieldsOf<TrainingFields>(trained);
   fields.isTraining = true;
@@ -35,7 +35,7 @@ export async function asTraining<T>(trained: tf.LayersModel, f: () => Promise<T>
   }
 }
 
-/** Runs `f`, in which a compiled model that is no Sequential has another optimizer. */
+/** Runs `f` while a compiled model that is not a Sequential has another optimizer. */
 export async function withOptimizer<T>(
   trained: tf.LayersModel,
   optimizer: tf.Optimizer,
@@ -56,7 +56,7 @@ export function takeTargets(model: tf.LayersModel, shape: tf.Shape): void {
   fieldsOf<TrainingFields>(trainedIn(model)).feedOutputShapes = [shape];
 }
 
-/** Lets a compiled model take the targets that another one takes, of as many outputs. */
+/** Lets a compiled model take the targets of another one with as many outputs. */
 export function takeTargetsOf(model: tf.LayersModel, other: tf.LayersModel): void {
   const given = fieldsOf<TrainingFields>(trainedIn(other)).feedOutputShapes;
   fieldsOf<TrainingFields>(trainedIn(model)).feedOutputShapes = given;
@@ -72,7 +72,7 @@ export function stopWith(model: tf.LayersModel, other: tf.LayersModel, signal?: 
   });
 }
 
-/** A slot as tfjs's optimizers keep them, one for each variable, by its place in the list. */
+/** A slot of a tfjs optimizer, one for each variable, by its index in the list. */
 export interface Slot {
   originalName: string;
   variable: tf.Variable;
@@ -96,7 +96,7 @@ export interface MomentumFields {
   readonly useNesterov: boolean;
 }
 
-/** By what tfjs's optimizers count their steps, beside their slots. */
+/** The fields in which tfjs's optimizers count their steps, besides their slots. */
 export interface Counters extends Partial<Pick<AdamFields, 'accBeta1' | 'accBeta2'>> {
   iterations_?: number;
   readonly beta1: number;
@@ -104,7 +104,7 @@ export interface Counters extends Partial<Pick<AdamFields, 'accBeta1' | 'accBeta
   readonly iteration?: tf.Variable;
 }
 
-/** Makes an optimizer whose slots have other shapes than the variables that a model trains as if it were new. */
+/** Resets an optimizer whose slots have other shapes than the trainable variables of a model. */
 export function dropMisfittingSlots(trained: tf.LayersModel): void {
   const {optimizer_: optimizer} = fieldsOf<TrainingFields>(trained);
   const shapes = trained.trainableWeights.map(weight => weight.read().shape);
@@ -120,7 +120,7 @@ function slotsOf(optimizer: tf.Optimizer): Slot[][] {
   return [...Object.values(optimizer).filter(isSlots), ...(inner === undefined ? [] : slotsOf(inner))];
 }
 
-/** Makes an optimizer, and those inside it, as if they were new. */
+/** Resets an optimizer, and those inside it. */
 export function forgetSteps(optimizer: tf.Optimizer): void {
   for (const value of Object.values(optimizer)) {
     if (isSlots(value)) {

@@ -9,9 +9,8 @@ export interface WeightLimit {
 type AddWeight = (this: tf.layers.Layer, name: string, shape: tf.Shape, ...others: unknown[]) => tf.LayerVariable;
 
 /**
- * Runs `f`, in which the weights of layers start at zero, whatever their initializers say, and take no more numbers
- * than a limit allows. No config tells how large a weight will be, and the layers inside of others are not all known
- * before they are built.
+ * Runs `f` with the weights of layers starting at zero, whatever their initializers, and limited in their total size.
+ * Configs do not tell how large a weight will be, and not all inner layers are known before they are built.
  *
  * @throws LoRAError before a weight is made that would exceed the limit.
  */
@@ -36,8 +35,8 @@ export function withWeightLimit<T>(limit: WeightLimit, f: () => T): T {
 }
 
 /**
- * Runs `f`, in which the weights that get their values afterwards start with the buffer of a given weight of the same
- * shape. So a model is rebuilt without the memory and the random numbers of a second one.
+ * Runs `f` with the weights that get their values later starting with the buffer of a given weight of the same shape.
+ * This rebuilds a model without a second copy in memory and without drawing random numbers.
  */
 export function withoutInitializers<T>(
   given: readonly tf.LayerVariable[],
@@ -58,7 +57,7 @@ export function withoutInitializers<T>(
   return withAddWeight(sharing, f);
 }
 
-/** Runs `f` with another of the one function by which all layers of tfjs make their weights. */
+/** Runs `f` with a replacement of the function that makes the weights of all tfjs layers. */
 function withAddWeight<T>(change: (addWeight: AddWeight) => AddWeight, f: () => T): T {
   const prototype = tf.layers.Layer.prototype as unknown as {addWeight: AddWeight};
   const {addWeight} = prototype;

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {showShape, unsupportedError} from '../errors';
 import {fieldsOf} from './fields';
 
-/** The weights of a layer by the names that it gave them, in an order that does not depend on which of them train. */
+/** The weights of a layer by their names in it, in an order that does not depend on which of them train. */
 export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
   const named = new Map<string, tf.LayerVariable>();
   for (const weight of [...layer.weights].sort((one, other) => one.id - other.id)) {
@@ -21,22 +21,22 @@ export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariab
   return named;
 }
 
-/** A variable whose values are packed: it holds more parameters than values. */
+/** A variable with packed values: it holds more parameters than values. */
 export interface PackedVariable extends tf.LayerVariable {
   parameters?: number;
 }
 
-/** How many parameters variables hold. A variable that is listed twice counts once. */
+/** How many parameters variables hold. Counts a repeated variable once. */
 export function countNumbers(variables: Iterable<PackedVariable>): number {
   return [...new Set(variables)].reduce((sum, each) => sum + (each.parameters ?? each.read().size), 0);
 }
 
-/** The weights of a layer that are added: biases, and the shifts of normalizations. */
+/** The additive weights of a layer: biases, and the shifts of normalizations. */
 export function biasesOf(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
   return new Map([...namedWeights(layer)].filter(([name]) => /(?:^|\/)(?:bias|beta)$/.test(name)));
 }
 
-/** Gives `to` the values of `from`, a weight each, sharing their buffers. */
+/** Gives `to` the values of `from`, weight by weight, sharing their buffers. */
 export function shareWeights(from: tf.layers.Layer, to: tf.layers.Layer): void {
   const sources = [...namedWeights(from).values()];
   const targets = [...namedWeights(to).values()];
@@ -70,7 +70,7 @@ export function replaceValue(variable: tf.LayerVariable, value: tf.Tensor): void
   fields.shape = value.shape;
 }
 
-/** Whether a variable of a layer was disposed, which reading it would throw at. */
+/** Whether a variable of a layer was disposed; reading it would throw. */
 export function isDisposed(variable: tf.LayerVariable): boolean {
   return (variable as unknown as {val: tf.Variable}).val.isDisposed;
 }
@@ -108,7 +108,7 @@ interface VariableFields {
   originalName: string;
 }
 
-/** Takes a weight from a layer and frees its value. Whoever reads it until it is restored, to train, is refused. */
+/** Takes a weight from a layer and frees its value. Until it is restored, reading it for training throws. */
 export function withdrawWeight(
   layer: tf.layers.Layer,
   name: string,
@@ -125,7 +125,7 @@ export function withdrawWeight(
   fields._addedWeightNames = fields._addedWeightNames.filter(other => other !== name);
 }
 
-/** Gives a weight that was withdrawn back to its layer, with a value. */
+/** Returns a withdrawn weight to its layer, with a value. */
 export function restoreWeight(
   layer: tf.layers.Layer,
   name: string,
@@ -141,7 +141,7 @@ export function restoreWeight(
   lists._addedWeightNames.push(name);
 }
 
-/** Gives a weight the name that it has in files. */
+/** Gives a weight its name in files. */
 export function renameWeight(variable: tf.LayerVariable, name: string): void {
   (variable as unknown as VariableFields).originalName = name;
 }
