@@ -41,7 +41,7 @@ export function by(op: Linear): Compute {
 /** How the stock layer computes. */
 interface Manner extends Pick<LinearWeights, 'defer'> {
   /** As in `LinearWeights`. */
-  biasApart: boolean;
+  separateBias: boolean;
   /** Whether it fuses activations. Default: true. */
   fuses?: boolean;
   /** Whether it fuses more of them than a stock layer. Default: false. */
@@ -54,7 +54,7 @@ export function applyLinear(
   x: tf.Tensor,
   layer: KernelLayer & {readonly dataFormat?: string},
   {update}: ForwardCall,
-  {biasApart, fuses = true, fusesMore = false, defer}: Manner,
+  {separateBias, fuses = true, fusesMore = false, defer}: Manner,
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
   const {activation, dataFormat} = layer;
@@ -67,7 +67,7 @@ export function applyLinear(
     kernel: update.kernel ?? layer.kernel.read(),
     trains: update.kernel !== undefined,
     bias: biasOf(layer, update),
-    biasApart,
+    separateBias,
     factors: factors ?? null,
     gain: gain ?? null,
     dropped: update.dropout?.drop(input),
@@ -100,8 +100,8 @@ function biasOf({bias}: KernelLayer, {biasGain}: Update): tf.Tensor | null {
 /** `x ∗ W + x̃ ∗ ΔW + b`, with elements dropped in `x̃`, for layers without a branch beside the kernel. */
 function inTwoParts(compute: Compute, x: tf.Tensor, layer: KernelLayer, update: Update): tf.Tensor {
   const kernel = layer.kernel.read();
-  const own = {kernel, trains: layer.kernel.trainable, bias: biasOf(layer, update), biasApart: true};
-  const change = {kernel: changeOf(kernel, update), trains: true, bias: null, biasApart: true};
+  const own = {kernel, trains: layer.kernel.trainable, bias: biasOf(layer, update), separateBias: true};
+  const change = {kernel: changeOf(kernel, update), trains: true, bias: null, separateBias: true};
   const dropped = update.dropout?.drop(x) ?? x;
   return tf.add(compute(x, own, UNFUSED_IDENTITY), compute(dropped, change, UNFUSED_IDENTITY));
 }

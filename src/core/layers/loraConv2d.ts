@@ -12,7 +12,11 @@ const conv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<ConvLayer>(layer);
   const geometry = conv2dGeometry(fields);
   const {last, restore} = channelsLast(x, fields);
-  const manner = {biasApart: false, fusesMore: isFused(layer), defer: deferral(call.prepared, fields, geometry, false)};
+  const manner = {
+    separateBias: false,
+    fusesMore: isFused(layer),
+    defer: deferral(call.prepared, fields, geometry, false),
+  };
   return applyLinear(by(conv2dOp(geometry)), last, fields, call, manner, restore);
 };
 

@@ -24,7 +24,7 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
   const {last, restore} = channelsLast(x, fields);
   const weights = {kernel, bias, activation, dataFormat};
   const defer = !fuses && kernel.shape[3] === 1 ? deferral(call.prepared, fields, geometry, true) : undefined;
-  return applyLinear(compute, last, weights, call, {biasApart: true, fuses, fusesMore: fuses, defer}, restore);
+  return applyLinear(compute, last, weights, call, {separateBias: true, fuses, fusesMore: fuses, defer}, restore);
 };
 
 /**

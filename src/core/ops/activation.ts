@@ -4,12 +4,12 @@ import type {OutputActivationName} from '../../backends/shared/launches';
 import {isRecording, run} from '../../platform/tfjs/engine';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 
-/** Activations that the fused kernels of every backend know. */
+/** Activations that the fused kernels of every backend support. */
 export type FusedActivation = 'linear' | 'relu' | 'elu' | 'relu6';
 
 /** An activation whose gradient needs only its output, so that its input is not kept. */
 export interface OutputActivation {
-  /** The fused kernel that stock layers use for it, if they do. */
+  /** The fused kernel that stock layers use for it, if any. */
   fused: FusedActivation | null;
   /** `dy · f'(x)`, given `y = f(x)`. `null` where that is `dy` itself. */
   gradient: ((dy: tf.Tensor, y: tf.Tensor) => tf.Tensor) | null;
@@ -17,7 +17,7 @@ export interface OutputActivation {
   cap?: number;
 }
 
-/** An activation that is known, and how to compute it. */
+/** A known activation, and how to compute it. */
 export interface Activation extends OutputActivation {
   apply: (x: tf.Tensor) => tf.Tensor;
 }
@@ -25,7 +25,7 @@ export interface Activation extends OutputActivation {
 /** The gradient of relu from its output: `dy` where that is positive, else 0. */
 export const reluGradient = activationGradient('relu', (dy, y) => tf.mul(dy, tf.step(y)));
 
-/** By tfjs's name. These give 0 where tfjs's own gradient is ambiguous: at 0, at 6, and at ±2.5 for hardSigmoid. */
+/** By tfjs's name. These return 0 where tfjs's own gradient is ambiguous: at 0, at 6, and at ±2.5 for hardSigmoid. */
 const OUTPUT_ACTIVATIONS: Readonly<Record<string, OutputActivation>> = {
   linear: {fused: 'linear', gradient: null},
   relu: {fused: 'relu', gradient: reluGradient, cap: Infinity},
@@ -39,7 +39,7 @@ const OUTPUT_ACTIVATIONS: Readonly<Record<string, OutputActivation>> = {
   tanh: {fused: null, gradient: activationGradient('tanh', (dy, y) => tf.mul(dy, tf.sub(1, tf.square(y))))},
 };
 
-/** What is known of an activation, by tfjs's name for it; `undefined` where its gradient needs its input. */
+/** A known activation, by tfjs's name for it; `undefined` if its gradient needs its input. */
 export function outputActivation(name: string): OutputActivation | undefined {
   return Object.hasOwn(OUTPUT_ACTIVATIONS, name) ? OUTPUT_ACTIVATIONS[name] : undefined;
 }
@@ -50,7 +50,7 @@ export function cappedReluGradient(cap: number): (dy: tf.Tensor, y: tf.Tensor) =
   return cap === 6 ? activationGradient('relu6', composed) : composed;
 }
 
-/** An activation by itself, with the gradient from its output. tfjs's own for relu6 takes three slow wasm kernels. */
+/** A separate activation, with the gradient from its output. tfjs's own for relu6 takes three slow wasm kernels. */
 export function activate(x: tf.Tensor, {apply, gradient}: Activation): tf.Tensor {
   return runLazyOp({
     inputs: {x},
@@ -61,8 +61,8 @@ export function activate(x: tf.Tensor, {apply, gradient}: Activation): tf.Tensor
 }
 
 /**
- * An activation whose gradient is tfjs's. A softmax that is recorded takes one launch each way, where the backend has
- * such.
+ * An activation whose gradient is tfjs's. A recorded softmax takes one launch each way, if the backend has such
+ * kernels.
  *
  * @param name tfjs's name for it.
  */
@@ -79,7 +79,7 @@ function softmaxGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
   return oneLaunch()?.softmaxGradient?.(dy, y) ?? composed(tf.mul(dy, y));
 }
 
-/** The gradient of an activation from its output: in one launch, or `composed` where the backend has none. */
+/** The gradient of an activation from its output: in one launch, or `composed` if the backend has no kernel for it. */
 function activationGradient(
   name: OutputActivationName,
   composed: (dy: tf.Tensor, y: tf.Tensor) => tf.Tensor,

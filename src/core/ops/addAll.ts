@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** A program on webgpu binds eight buffers at most, its result among them. */
+/** A webgpu program binds at most eight buffers, including its result. */
 const AT_ONCE = 6;
 
 /** The sum of tensors of one shape, in order. On webgpu `tf.addN` gives zeros for eight or more, without an error. */

@@ -8,16 +8,16 @@ import {type Prepared, runLazyOp} from '../../platform/tfjs/lazyOp';
 export interface BatchNormWeights {
   mean: tf.Tensor;
   variance: tf.Tensor;
-  /** `null` where the layer has `scale: false`. */
+  /** `null` if the layer has `scale: false`. */
   gamma: tf.Tensor | null;
-  /** `null` where the layer has `center: false`. */
+  /** `null` if the layer has `center: false`. */
   beta: tf.Tensor | null;
   epsilon: number;
 }
 
 /**
  * Normalization by fixed statistics, `γ·(x − μ)/√(σ² + ε) + β` along `axis`, differentiable in `x` and `β`: the
- * gradients are `dy·γ/√(σ² + ε)` and the sums of `dy`, for which nothing need be kept.
+ * gradients are `dy·γ/√(σ² + ε)` and the sums of `dy`, so nothing has to be kept.
  *
  * With `exact`, the result is that of stock inference, bit for bit. Without, it is computed as `x·m + t`, which is
  * several times faster on wasm and may differ in the last bits.

@@ -4,18 +4,18 @@ import {type Factors, lastAxis, type Linear, scaled, updatedKernel} from './fact
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 import {unrecorded} from './recording';
 
-/** The product of `[n, in]` with a part of a kernel `[in, out]`, some of its columns. */
+/** The product of `[n, in]` with some columns of a kernel `[in, out]`. */
 export type CellProduct = (x: tf.Tensor, part: number) => tf.Tensor;
 
 /**
- * Products with a kernel that is frozen, without a gradient for it.
+ * Products with a frozen kernel, without a gradient for it.
  *
- * @param widths of the parts, which are all of the columns.
+ * @param widths of the parts, which together are all columns.
  */
 export function frozenProducts(kernel: tf.Tensor, widths: readonly number[] = [lastAxis(kernel.shape)]): CellProduct {
   return (x, part) => {
     const op = widths.length === 1 ? denseOp : columns(startOf(widths, part), widths[part] ?? 0);
-    return linear(op, x, {kernel, bias: null, biasApart: false, factors: null}, LINEAR);
+    return linear(op, x, {kernel, bias: null, separateBias: false, factors: null}, LINEAR);
   };
 }
 
@@ -44,7 +44,7 @@ export function masked(kept: CellProduct, mask: tf.Tensor, dropped: CellProduct)
   return (x, part) => tf.add(kept(x, part), dropped(tf.mul(x, mask), part));
 }
 
-/** What a step leaves in the backward pass. */
+/** The trace of a step in the backward pass. */
 interface Trace {
   x: tf.Tensor;
   /** The gradient of `x·W`. */
@@ -52,9 +52,8 @@ interface Trace {
 }
 
 /**
- * The product with `w = W + A·B`. The steps of the backward pass compute the gradient of `x` alone and leave a trace;
- * when all of them are through, the gradients of the kernel or of its factors come from one product over the rows of
- * all steps:
+ * The product with `w = W + A·B`. The steps of the backward pass compute only the gradient of `x` and leave a trace;
+ * after all of them, the gradients of the kernel or of its factors come from one product over the rows of all steps:
  *
  *     dA = Xᵀ·(dZ·Bᵀ)    dB = (X·A)ᵀ·dZ    dW = Xᵀ·dZ
  */
@@ -64,7 +63,7 @@ function adaptedProduct(
   factors: {a: tf.Tensor; b: tf.Tensor} | null,
 ): (x: tf.Tensor) => tf.Tensor {
   const traces: Trace[] = [];
-  // The steps depend on this operation, so its gradient is asked for after theirs.
+  // The steps depend on this operation, so its gradient is requested after theirs.
   const pass = runLazyOp({
     inputs: {kernel, ...factors},
     save: {a: factors !== null, b: factors !== null},

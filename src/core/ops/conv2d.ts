@@ -6,7 +6,7 @@ import type {Linear} from './factors';
 /**
  * The convolution `x ∗ W`: `[n, h, w, in] ∗ [kh, kw, in, out] → [n, h', w', out]`.
  *
- * tfjs has no gradient for a dilated convolution. It equals one whose kernel is spread out with zeros, and that has a
+ * tfjs has no gradient for a dilated convolution. The library spreads out the kernel with zeros instead: that has a
  * gradient.
  */
 export function conv2dOp(geometry: Conv2DGeometry): Linear {

@@ -70,7 +70,7 @@ export function conv2dTranspose(
   });
 }
 
-/** As stock layers have it: the largest output whose convolution gives the input. */
+/** Like stock layers: the largest output whose convolution gives the input. */
 function outputShape(
   [n, height, width]: tf.Tensor4D['shape'],
   [kh = 1, kw = 1, out = 1]: number[],

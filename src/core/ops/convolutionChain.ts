@@ -9,18 +9,18 @@ import {type Conv2DGeometry, fusedConv2d} from './convolutionKernels';
 import {throughEpilogue} from './epilogueGradients';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 
-// In training, a convolution, its frozen normalization and its relu are computed together, though they are layers of
-// their own. The first two return tensors that are not computed yet; the last layer of the chain computes all of it. If
-// something else needs a result in between, such as a second layer that follows or a model that is cut there, that
-// result is computed by itself. The caller sees no difference.
+// In training, a convolution, its frozen normalization and its relu are computed together, though they are separate
+// layers. The first two return tensors that are not computed yet; the last layer of the chain computes all three. If
+// something else needs a result in between, such as a second layer or a cut in the model, that result is computed
+// separately. The caller sees no difference.
 
-/** What identifies a layer from one step to the next. */
+/** Identifies a layer from one step to the next. */
 type Owner = object;
 
-/** Layers whose result something else asked for. From then on they compute it at once. */
+/** Layers whose result something else has requested. From then on they compute it immediately. */
 const asked = new WeakSet();
 
-/** A convolution, and the normalization after it, if there is one. */
+/** A convolution, and the normalization after it, if any. */
 interface Links {
   readonly convolution: PlainConvolution;
   readonly scaling?: Scaling;
@@ -29,7 +29,7 @@ interface Links {
 /** Links that are not computed yet. */
 type Chain = Links & Deferred;
 
-/** A convolution that waits for the operations after it, or `undefined` where it runs at once. */
+/** A convolution that waits for the operations after it, or `undefined` if it runs immediately. */
 export function deferConvolution(
   owner: Owner,
   convolution: Omit<PlainConvolution, 'strides' | 'padding'>,

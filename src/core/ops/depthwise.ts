@@ -13,11 +13,11 @@ import {
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 import type {LinearWeights} from './linear';
 
-/** What a depthwise convolution works with. */
+/** The inputs of a depthwise convolution. */
 export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors' | 'defer' | 'trains'> {
   /** `[kh, kw, in, mult]`. */
   kernel: tf.Tensor;
-  /** Compute the bias and the activation in one with the convolution, as stock layers do not. Default: false. */
+  /** Fuse the bias and the activation with the convolution, which stock layers do not. Default: false. */
   fuses?: boolean;
 }
 
@@ -26,9 +26,9 @@ export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors'
  * `[n, h, w, in] ∗ [kh, kw, in, mult] → [n, h', w', in·mult]`, in which each channel of the input has `mult` filters of
  * its own.
  *
- * The kernel is tiny beside the images, so it is the kernel that is updated: `A` is `[kh, kw, rank]` and `B`
- * `[rank, in, mult]`. Their gradients come from that of the kernel. Differentiable in whatever of `x`, `A`, `B`, `W`
- * and `b` is asked for; without factors in `x` and `b`, unless the kernel may train.
+ * The kernel is tiny compared with the images, so the update is added to the kernel: `A` is `[kh, kw, rank]` and `B`
+ * `[rank, in, mult]`. Their gradients come from that of the kernel. Differentiable in `x`, `A`, `B`, `W` and `b`, as
+ * requested; without factors in `x` and `b`, unless the kernel may train.
  */
 export function depthwiseConv2d(
   x: tf.Tensor4D,

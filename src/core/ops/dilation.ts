@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import {padZeros} from '../../backends/shared/geometry';
 
-// tfjs has no gradient for dilated convolutions. One whose kernel is spread out with zeros has a gradient.
+// tfjs has no gradient for dilated convolutions, but has one if the kernel is spread out with zeros instead.
 
 /** The dilation rates of an image's two axes. */
 type Rates = [number, number];
 
-/** How far a kernel axis of `size` entries reaches when `rate − 1` zeros stand between them. */
+/** The extent of a kernel axis of `size` entries with `rate − 1` zeros between them. */
 function reach(size: number, rate: number): number {
   return (size - 1) * rate + 1;
 }

@@ -4,10 +4,10 @@ import {defer, type Deferred, deferredOf} from '../../backends/shared/deferred';
 import type {EpilogueGradient} from '../../backends/shared/launches';
 import {isRecording} from '../../platform/tfjs/engine';
 
-// The backward pass of a convolution with its normalization and relu: their gradients are not computed one by one, but
-// by the operation before them, together with its own.
+// The backward pass of a convolution with its normalization and relu: the operation before them computes their
+// gradients together with its own.
 
-/** A gradient through an epilogue that the operation before it is to compute with its own. */
+/** A gradient through an epilogue, which the operation before it computes with its own. */
 type Pending = EpilogueGradient & Deferred;
 
 /**

@@ -68,7 +68,7 @@ export interface Linear {
   kernelGradient(x: tf.Tensor, dz: tf.Tensor, kernelShape: number[]): tf.Tensor;
 }
 
-/** The branch of the rank's width, `z = h·B` with `h = x ∗ A`, and its gradients. Only these know the layout of `h`. */
+/** The branch of rank width, `z = h·B` with `h = x ∗ A`, and its gradients. Only these know the layout of `h`. */
 export interface LowRank {
   /** `h = x ∗ A`. */
   project(x: tf.Tensor, a: tf.Tensor): tf.Tensor;
@@ -142,13 +142,13 @@ export function fromMatrix(rows: tf.Tensor2D, shape: readonly number[]): tf.Tens
   return inShape(rows, [...shape.slice(0, -1), lastAxis(rows.shape)]);
 }
 
-/** `tf.reshape`, skipped where the shape is the same already: it would be a launch all the same. */
+/** `tf.reshape`, skipped if the shape is the same, because it would still be a launch. */
 export function inShape<T extends tf.Tensor>(x: tf.Tensor, shape: number[]): T {
   const fits = x.rank === shape.length && shape.every((length, i) => length === -1 || length === x.shape[i]);
   return (fits ? x : tf.reshape(x, shape)) as T;
 }
 
-/** `s·B`, or `s` times its gradient: scaling what is of the size of a factor costs next to nothing. */
+/** `s·B`, or `s` times its gradient: scaling a tensor of a factor's size costs next to nothing. */
 export function scaled<T extends tf.Tensor>(b: T, scaling: number): T {
   return scaling === 1 ? b : tf.mul(b, scaling);
 }

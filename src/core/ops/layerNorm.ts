@@ -22,9 +22,9 @@ export interface LayerNormWeights {
  * Each row of `x` normalized by its own statistics, `y = γ·x̂ + β`, `x̂ = (x − μ)/√(σ² + ε)`, with a frozen `γ`;
  * differentiable in `x` and `β`.
  *
- * tfjs repeats the statistics along the row, and sums the gradient of that number by number, with a launch for each.
- * Here they are broadcast, and computed again in the backward pass. The result may differ from the stock layer's in the
- * last bits. (Ba et al., "Layer Normalization", arXiv 1607.06450.)
+ * tfjs repeats the statistics along the row, and sums their gradient value by value, with a launch for each. Here they
+ * are broadcast, and recomputed in the backward pass. The result may differ from the stock layer's in the last bits.
+ * (Ba et al., "Layer Normalization", arXiv 1607.06450.)
  */
 export function frozenLayerNorm(x: tf.Tensor, {gamma, beta, epsilon}: LayerNormWeights): tf.Tensor {
   const settings = {centered: true, epsilon};
@@ -39,7 +39,7 @@ export function frozenLayerNorm(x: tf.Tensor, {gamma, beta, epsilon}: LayerNormW
   });
 }
 
-/** The rows without their mean and of deviation 1, and what they were multiplied by. */
+/** The rows with mean 0 and deviation 1, and their scale. */
 export function rowStatistics(
   rows: tf.Tensor,
   {centered, epsilon}: RowSettings,

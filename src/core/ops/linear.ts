@@ -100,7 +100,7 @@ function withGain(form: Form, gain: tf.Tensor, trains: boolean): Form {
   };
 }
 
-/** `updateKernel` with a gain that trains, without its products: the gradients in the weights come from its own. */
+/** `updateKernel` with a trainable gain, without its products: the gradients in the weights come from its own. */
 function updateGainedKernel(call: Call, factors: Factors, gain: tf.Tensor): Form {
   const {op, x, kernel} = call;
   const {scaling} = factors;
@@ -123,11 +123,11 @@ function updateGainedKernel(call: Call, factors: Factors, gain: tf.Tensor): Form
 
 /** One way to compute an operation and its gradients. */
 interface Form {
-  /** What the backward pass needs, beside the weights and the result: `h = x ∗ A`, `p = x ∗ (W + s·A·B)`. */
+  /** What the backward pass needs besides the weights and the result: `h = x ∗ A`, `p = x ∗ (W + s·A·B)`. */
   readonly saves: Readonly<Partial<Record<'x' | 'dropped' | 'h' | 'p', boolean>>>;
-  /** The result, with weights that are multiplied with a gain, and after it what is saved of `h` and `p`. */
+  /** The result, with weights multiplied by a gain, followed by the saved `h` and `p`. */
   forward(ending: Ending, gain?: tf.Tensor): tf.Tensor[];
-  /** Given the gradient of what the bias is added to. */
+  /** Given the gradient of the sum before the bias. */
   gradients(dz: tf.Tensor, saved: Kept): Gradients;
 }
 
@@ -143,8 +143,8 @@ type Kept = SavedProduct & Readonly<Record<'gain' | 'p', tf.Tensor> & Partial<Re
 type Gradients = Record<string, () => tf.Tensor>;
 
 /**
- * What a linear operation works with. Without `factors` the kernel is frozen, and has no gradient, unless `trains` says
- * otherwise. The tensors of an update may be computed from others: the tape keeps what the backward pass needs of them.
+ * The inputs of a linear operation. Without `factors` the kernel is frozen and has no gradient, unless `trains` says
+ * otherwise. An update's tensors may be computed from others: the tape keeps what the backward pass needs of them.
  */
 export interface LinearWeights extends LinearCall {
   /** `[...fan-in axes, out]`. */
@@ -153,21 +153,21 @@ export interface LinearWeights extends LinearCall {
   readonly trains?: boolean | undefined;
   /** `[out]`. */
   readonly bias: tf.Tensor | null;
-  /** Add the bias by itself where no activation is fused, as some stock layers do; elsewhere the fused call adds it. */
-  readonly biasApart: boolean;
+  /** Add the bias separately if no activation is fused, as some stock layers do; otherwise the fused call adds it. */
+  readonly separateBias: boolean;
   /** A low-rank update `s·A·B` of the kernel. */
   readonly factors?: Factors | null | undefined;
-  /** `[out]`: what each output is multiplied with before the bias is added. */
+  /** `[out]`: the factor of each output before the bias is added. */
   readonly gain?: tf.Tensor | null | undefined;
-  /** The input after dropout: what the factors work on in place of the input. Not together with a gain. */
+  /** The input after dropout, for the factors in place of the input. Not together with a gain. */
   readonly dropped?: tf.Tensor | undefined;
   /** Only for a layer without an activation. */
   readonly defer?: LinearCall['defer'];
 }
 
 /**
- * `f(g ⊙ (x ∗ (W + s·A·B)) + b)`, differentiable in `x`, `A`, `B`, `g`, `W` and `b`. What no gradient will need is not
- * kept. Every form gives `f(x ∗ W + b)` bit for bit where `B` is zero. A gain of ones does too, unless its gradient is
+ * `f(g ⊙ (x ∗ (W + s·A·B)) + b)`, differentiable in `x`, `A`, `B`, `g`, `W` and `b`. Keeps only what a gradient will
+ * need. Every form gives `f(x ∗ W + b)` bit for bit if `B` is zero. A gain of ones does too, unless its gradient is
  * recorded.
  */
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
@@ -275,8 +275,13 @@ function stockOutput(call: Call, w: tf.Tensor, {bias, activation: {fused, apply}
 }
 
 /** `x ∗ W + b`, and the activation that the stock layer fuses. */
-function stockProduct({op, x, biasApart}: Call, w: tf.Tensor, bias: tf.Tensor | null, fused: FusedActivation | null) {
-  return biasApart && fused === null && bias !== null
+function stockProduct(
+  {op, x, separateBias}: Call,
+  w: tf.Tensor,
+  bias: tf.Tensor | null,
+  fused: FusedActivation | null,
+) {
+  return separateBias && fused === null && bias !== null
     ? spending(op.forward(x, w, null, 'linear'), y => addBias(y, bias))
     : op.forward(x, w, bias, fused ?? 'linear');
 }

@@ -10,7 +10,7 @@ interface Reading {
   dependent: Set<number>;
 }
 
-/** By tape: it is a new list for each gradient that is taken. */
+/** By tape: each gradient has a new list. */
 const readings = new WeakMap<readonly TapeNode[], Reading>();
 
 /**
@@ -41,11 +41,11 @@ function dependent(x: tf.Tensor, {dependent: known}: Reading): boolean {
 }
 
 /**
- * Computes something from `x` as one step of the tape, without keeping any tensor in between. If its gradient is asked
- * for, it is computed a second time and recorded (gradient checkpointing, arXiv 1604.06174).
+ * Computes something from `x` as one step of the tape, without keeping intermediate tensors. If its gradient is
+ * requested, it is computed again and recorded (gradient checkpointing, arXiv 1604.06174).
  *
- * @param compute must return the same both times, so it must not be random. It must not hold on to tensors that are
- * disposed with the step.
+ * @param compute must return the same both times, so it must not be random, and must not hold tensors that are disposed
+ *     with the step.
  */
 export function checkpointed<T extends tf.Tensor | tf.Tensor[]>(compute: (x: tf.Tensor) => T, x: tf.Tensor): T {
   return runLazyOp({
@@ -95,7 +95,7 @@ export function recomputed(
   });
 }
 
-/** Computes tensors without recording how, so that no gradient is asked for through them. */
+/** Computes tensors without recording, so that they pass on no gradient. */
 export function unrecorded(compute: () => tf.Tensor[]): tf.Tensor[] {
   return [runLazyOp({inputs: {}, save: {}, forward: compute, gradient: () => ({})})].flat();
 }

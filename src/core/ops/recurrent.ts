@@ -2,16 +2,16 @@ import * as tf from '@tensorflow/tfjs';
 import {lastAxis} from './factors';
 import type {CellProduct} from './cellProducts';
 
-/** What a recurrent cell computes with. */
+/** The inputs of a recurrent cell. */
 export interface CellWeights {
   /** `x·W`: `[n, in] · [in, gates · units]`. */
   input: CellProduct;
-  /** `h·U`: `[n, units] · [units, gates · units]`, in the parts that the cell asks for. */
+  /** `h·U`: `[n, units] · [units, gates · units]`, in the parts that the cell requests. */
   recurrent: CellProduct;
   /** `[gates · units]`. */
   bias: tf.Tensor | null;
   activation: (x: tf.Tensor) => tf.Tensor;
-  /** Of the gates. */
+  /** The activation of the gates. */
   recurrentActivation: (x: tf.Tensor) => tf.Tensor;
 }
 
@@ -21,13 +21,13 @@ export type CellStep = (x: tf.Tensor, states: tf.Tensor[], weights: CellWeights)
 /** A kind of cell. */
 export interface CellKind {
   step: CellStep;
-  /** The parts in which it multiplies with the recurrent kernel: how many gates are in each. */
+  /** The parts of the recurrent kernel that it multiplies with: how many gates are in each. */
   recurrentParts: readonly number[];
 }
 
-// The steps follow the stock cells operation by operation, so that the results are the same to the last bit. What
-// differs is the backward pass: the stock cells compute the gradient of each kernel at each time step, whether it
-// trains or not.
+// The steps follow the stock cells operation by operation, so the results are the same to the last bit. Only the
+// backward pass differs: the stock cells compute the gradient of each kernel at each time step, even if it does not
+// train.
 
 /** `h' = f(x·W + b + h·U)`. */
 export const simpleRNN: CellKind = {

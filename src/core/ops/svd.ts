@@ -21,10 +21,10 @@ const POWER_ITERATIONS = 4;
  * The `rank` largest singular values of a matrix, or of a product of matrices, which is never formed, and their
  * vectors.
  *
- * The range is found by random projection with power iterations (Halko, Martinsson and Tropp, arXiv 0909.4061,
- * algorithm 4.4), in a subspace that is wider than the rank; products whose inner sizes are at most 64 have it whole,
- * so that the result is the best approximation up to rounding. What is left is a small core, which is read and
- * decomposed by Jacobi rotations in double precision. All else stays on the backend and is never read.
+ * Finds the range by random projection with power iterations (Halko, Martinsson and Tropp, arXiv 0909.4061, algorithm
+ * 4.4), in a subspace wider than the rank; products whose inner sizes are at most 64 fit in it completely, so the
+ * result is the best approximation up to rounding. The remaining small core is read and decomposed by Jacobi rotations
+ * in double precision. Everything else stays on the backend.
  *
  * @param chain matrices `[m, …]`, …, `[…, n]`, each of which can be multiplied with the next.
  * @param rank at most the smallest size among them.
@@ -39,7 +39,7 @@ export async function truncatedSVD(chain: readonly tf.Tensor2D[], rank: number, 
   }
 }
 
-/** The same without a promise: by iteration where tensors cannot be read synchronously, as on webgpu. */
+/** The same synchronously: by iteration if tensors cannot be read synchronously, as on webgpu. */
 export function truncatedSVDNow(chain: readonly tf.Tensor2D[], rank: number, seed = 1): TruncatedSVD {
   if (capabilities().readsByPromise) {
     return iteratedSVD(chain, rank, seed);

@@ -4,21 +4,21 @@ import {randomNumbers} from '../../platform/formats/randomNumbers';
 import {delta, type Factors} from './factors';
 
 /**
- * What changes an operation with a frozen kernel. The tensors may be computed from others: the tape keeps what the
- * backward pass needs of them. Of `factors` and `kernel` there is at most one.
+ * The changes to an operation with a frozen kernel. The tensors may be computed from others: the tape keeps what the
+ * backward pass needs of them. At most one of `factors` and `kernel` is set.
  */
 export interface Update {
   /** A low-rank update `s·A·B` of the kernel. */
   factors?: Factors | undefined;
-  /** The updated kernel, in place of the layer's own. */
+  /** The updated kernel, which replaces the layer's own. */
   kernel?: tf.Tensor | undefined;
-  /** `[out]`: what each output is multiplied with before the bias is added. Only for operations by `linear`. */
+  /** `[out]`: the factor of each output before the bias is added. Only for operations by `linear`. */
   gain?: tf.Tensor | undefined;
-  /** `[out]`: what the bias is multiplied with. */
+  /** `[out]`: the factor of the bias. */
   biasGain?: tf.Tensor | undefined;
-  /** `[in]`: what each channel of the input is multiplied with. */
+  /** `[in]`: the factor of each channel of the input. */
   inputGain?: tf.Tensor | undefined;
-  /** Drops numbers of the input of the update, in this training step. */
+  /** Drops elements of the update's input in this training step. */
   dropout?: Dropout | undefined;
 }
 
@@ -31,12 +31,12 @@ export function changeOf(kernel: tf.Tensor, {factors, kernel: updated}: Update):
 }
 
 /**
- * The dropout of a layer's update: in training, the update works on an input of which each number is zero with
- * probability `rate`, and `1 / (1 − rate)` times itself otherwise, so that its mean stays as it is. What the frozen
- * weights compute is not touched. (Hu et al., arXiv 2106.09685, appendix C; PEFT's `lora_dropout`.)
+ * The dropout of a layer's update: in training, each element of the update's input is zero with probability `rate`, and
+ * multiplied by `1 / (1 − rate)` otherwise, so that its mean stays the same. It does not apply to the frozen weights.
+ * (Hu et al., arXiv 2106.09685, appendix C; PEFT's `lora_dropout`.)
  *
- * All of its state is here: the masks follow from `seed` and `step`, whatever the backend. To go on with a training as
- * if it had not been interrupted, keep both and set them again.
+ * It holds all of its state: the masks follow from `seed` and `step` on every backend. To continue training as if it
+ * had not been interrupted, save and restore both.
  */
 export class Dropout {
   /** How many masks have been drawn. */
@@ -47,12 +47,12 @@ export class Dropout {
     public seed: number,
   ) {}
 
-  /** The rate as configs hold it: they leave 0 out. */
+  /** The rate for configs, which omit 0. */
   get config(): {dropout?: number} {
     return this.rate > 0 ? {dropout: this.rate} : {};
   }
 
-  /** The next mask: 0, or `1 / (1 − rate)`. Nothing of it is recorded. */
+  /** The next mask: 0, or `1 / (1 − rate)`. Not recorded. */
   mask(shape: readonly number[]): tf.Tensor {
     const values = new Float32Array(tf.util.sizeFromShape([...shape]));
     const kept = 1 / (1 - this.rate);
@@ -64,7 +64,7 @@ export class Dropout {
     return tf.tensor(values, [...shape]);
   }
 
-  /** The input with numbers dropped by the next mask. */
+  /** The input with elements dropped by the next mask. */
   drop(x: tf.Tensor): tf.Tensor {
     return tf.mul(x, this.mask(x.shape));
   }

@@ -9,28 +9,28 @@ import type {PrincipalInit} from '../methods/initializer';
 import {formOfType, formTypes} from './methods/table';
 import {type Budget, PatternTable} from './patternTable';
 
-/** What of an `adapter_config.json` decides what an adapter computes. */
+/** The settings of an `adapter_config.json` that determine what an adapter computes. */
 export interface PEFTConfig {
   form: PEFTForm;
   /** Whether the updates have a magnitude (DoRA). */
   dora: boolean;
-  /** What was taken out of the base and trained as LoRA, if anything was. */
+  /** The part of the base that was removed and trained as LoRA, if any. */
   init: PrincipalInit | undefined;
-  /** Whether the modules that it adapts are of GPT-2's `Conv1D`. */
+  /** Whether the adapted modules are GPT-2's `Conv1D`. */
   fanInFanOut: boolean;
-  /** The strength of the update of a module, by its dotted path. */
+  /** The strength of a module's update, by its dotted path. */
   strengthOf(path: string): Strength;
-  /** All that the config says. */
+  /** All fields of the config. */
   fields: Readonly<Record<string, unknown>>;
-  /** Which biases the adapter brings. */
+  /** Which biases the adapter holds. */
   bias: 'none' | 'lora_only' | 'all';
-  /** Names of modules that it brings whole. */
+  /** Names of modules that it holds whole. */
   modulesToSave: string[];
-  /** Whether it brings a module whole, too, whose weight is that of one of these. */
+  /** Whether it also holds a module whole if its weight is tied to one of these. */
   tied: boolean;
 }
 
-/** Fields that change what an adapter computes in ways that this library does not carry. */
+/** Fields that change what an adapter computes in ways that this library does not support. */
 const REFUSED = [
   'use_qalora',
   'use_bdlora',
@@ -60,18 +60,18 @@ function knownFields(): Set<string> {
   ]);
 }
 
-/** Initialisations that change the base in ways that the files do not tell, or that are random. */
+/** Initialisations that change the base randomly, or in ways that the files do not record. */
 const LOSES_BASE = /^(?:pissa_niter_|corda|lora_ga|loftq)/;
 
 /**
  * Reads an `adapter_config.json`.
  *
- * Which modules are adapted is not read from it: the tensors' names say that, whether the config names targets by list,
- * by expression or as `all-linear`.
+ * It does not decide which modules are adapted: the tensors' names do, whether the config names targets by list, by
+ * expression or as `all-linear`.
  *
  * @param config the text, or the object that it holds.
- * @param warn is called with what is doubtful.
- * @throws LoRAError with a line for each thing that is wrong or is not carried.
+ * @param warn is called with doubtful settings.
+ * @throws LoRAError with a line for each setting that is wrong or not supported.
  */
 export function readPEFTConfig(
   config: PEFTFiles['config'],
@@ -181,7 +181,7 @@ function parseConfig(config: PEFTFiles['config']): Record<string, unknown> {
   return fields as Record<string, unknown>;
 }
 
-/** The number that a table of patterns gives a path: that of the first pattern that matches. */
+/** The value of a path in a table of patterns: that of the first pattern that matches. */
 function readPatterns(
   field: string,
   table: unknown,
@@ -219,7 +219,7 @@ function readPatterns(
   };
 }
 
-/** Whether an adapter brings a module whole, or one around it. In PEFT `classifier` means `pre_classifier` too. */
+/** Whether an adapter holds a module whole, or one around it. In PEFT `classifier` means `pre_classifier` too. */
 export function savedModules(modulesToSave: readonly string[], budget: Budget): (path: string) => boolean {
   const names = new Set(modulesToSave);
   const lengths = [...new Set(modulesToSave.map(({length}) => length))];
@@ -230,7 +230,7 @@ export function savedModules(modulesToSave: readonly string[], budget: Budget): 
       return length <= path.length && names.has(path.slice(path.length - length));
     });
   return path => {
-    // From the outermost module inwards. The result for each is kept for all that is in it.
+    // From the outermost module inwards. The result for each is cached for its inner modules.
     for (let end = path.indexOf('.'); ; end = path.indexOf('.', end + 1)) {
       const outer = end < 0 ? path : path.slice(0, end);
       const saved = known.get(outer) ?? isSaved(outer);
@@ -255,11 +255,11 @@ function isBias(value: unknown): value is PEFTConfig['bias'] {
   return value === 'none' || value === 'lora_only' || value === 'all';
 }
 
-/** What the config of an adapter of one type holds. */
+/** The contents of the config of an adapter of one type. */
 interface WrittenConfig extends Pick<WrittenFields, 'bias' | 'fanInFanOut'> {
   form: PEFTForm;
   modulesToSave: readonly string[];
-  /** The paths of all modules that are known, those that are not adapted too. */
+  /** The paths of all known modules, including those that are not adapted. */
   all: readonly string[];
 }
 
@@ -306,13 +306,13 @@ export function writePEFTConfig(
   };
 }
 
-/** What stands behind the dots of a path. */
+/** The part of a path after its dots. */
 function ends(path: string): string[] {
   const parts = path.split('.');
   return parts.slice(1).map((_, i) => parts.slice(i + 1).join('.'));
 }
 
-/** A path as a pattern that matches it alone. */
+/** A path as a pattern that matches only it. */
 function escaped(path: string): string {
   return path.replace(/[^\w]/g, String.raw`\$&`);
 }

@@ -11,7 +11,7 @@ import type {ExportedPEFT, ExportOptions} from './exportPeft';
 import type {ImportOptions} from './importPeft';
 import type {PEFTSource} from './readPeft';
 
-// What PEFT's files mean is loaded when one is read or written: most pages never do.
+// The code for PEFT's files is loaded when one is read or written: most pages never do.
 
 /**
  * Imports an adapter that PEFT saved, for a tfjs model with the same base weights. Apply it with
@@ -19,10 +19,10 @@ import type {PEFTSource} from './readPeft';
  *
  *     const adapter = await importPEFT('out/peft-adapter', base, {keyMap: {'encoder.*.fc': 'dense_*'}});
  *
- * Carries LoRA and DoRA of Linear, Conv1d, Conv2d, Conv3d and Embedding, and IA³, VeRA, LoHa and LoKr where PEFT has
+ * Supports LoRA and DoRA of Linear, Conv1d, Conv2d, Conv3d and Embedding, and IA³, VeRA, LoHa and LoKr where PEFT has
  * them; F32, F16 and BF16; `use_rslora`, `rank_pattern`, `alpha_pattern`, `fan_in_fan_out`, `modules_to_save`, `bias`
- * and `lora_bias`. A rank beyond what a layer can hold is reduced without loss. Refuses whatever else changes what the
- * adapter computes.
+ * and `lora_bias`. Reduces a rank beyond what a layer can hold without loss. Refuses every other setting that changes
+ * what the adapter computes.
  *
  * @param source the URL of the folder, in Node also its path; `{config, weights}`, each as bytes, a `Blob`, a
  *     `Response`, or a promise of these; or the files that a user picked.

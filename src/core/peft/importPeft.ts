@@ -82,7 +82,7 @@ export async function readPEFTFor(
   }
   return adapter;
 
-  /** Takes what the adapter brings for one layer. */
+  /** Takes the adapter's tensors for one layer. */
   async function take({update, stored, base, bias, saved}: TorchModule, site: Site): Promise<void> {
     const {path} = site;
     const layer = baseOf(site.layer);
@@ -184,7 +184,7 @@ function readStored(
   return (form.read as NonNullable<PEFTForm['read']>)(update, shape, shared);
 }
 
-/** The factors that PEFT took out of the weight of a layer. */
+/** The factors that PEFT subtracted from the weight of a layer. */
 async function startOf(init: PrincipalInit, site: Site, strength: Strength): Promise<{a: Values; b: Values}> {
   const layer = baseOf(site.layer);
   if (updatedKind(layer.getClassName())?.axes !== 2 || (init === 'olora' && isConv1D(layer))) {
@@ -194,7 +194,7 @@ async function startOf(init: PrincipalInit, site: Site, strength: Strength): Pro
   return principalStart(init, await originalValues(site, 'kernel'), strength);
 }
 
-/** Checks that a base weight in the file equals the model's. PEFT would put the one of the file in its place. */
+/** Checks that a base weight in the file equals the model's. PEFT would replace the model's by the file's. */
 async function checkBase(site: Site, base: Values): Promise<void> {
   const weight = torchWeights(baseOf(site.layer))?.find(({torchName}) => torchName === 'weight');
   const own = await originalValues(site, weight?.name ?? 'kernel');
@@ -220,10 +220,10 @@ function checkOrientation(layer: tf.layers.Layer): void {
   }
 }
 
-/** The values that a weight of a layer had before it trained. */
+/** The values of a layer's weight before it trained. */
 async function originalValues(site: Site, name: string): Promise<Values> {
   const layer = baseOf(site.layer);
-  // A layer that borrows its weight has none of the name.
+  // A layer that borrows its weight has none with this name.
   const weight = (originalsOf(site).get(name) ?? adaptationOf(layer)?.weights(layer)[0]?.variable) as tf.LayerVariable;
   const value = tf.tidy(() => tf.clone(weight.read())); // a layer may compute its weight when it is read
   try {

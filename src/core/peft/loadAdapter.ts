@@ -14,14 +14,14 @@ import {PEFT_FILES} from './peftFiles';
 import type {KeyMap} from './modules';
 import type {PEFTSource} from './readPeft';
 
-/** Where an adapter may be. */
+/** Sources of an adapter. */
 export type AdapterSource = tf.io.IOHandler | ByteSource | PEFTSource;
 
 /** How an adapter is loaded. */
 export interface LoadAdapterOptions extends LoadOptions, CallOptions {
   /**
-   * The model that the adapter is for. A PEFT adapter needs it, since its modules are named after layers. With another
-   * adapter, a warning says if it was trained on another base.
+   * The model that the adapter is for. A PEFT adapter needs it, since it names PyTorch modules. For other adapters, a
+   * warning says if it was trained on another base.
    */
   model?: tf.LayersModel;
   /** For a PEFT adapter: the layer of each module, as for `importPEFT`. */
@@ -29,8 +29,8 @@ export interface LoadAdapterOptions extends LoadOptions, CallOptions {
 }
 
 /**
- * Loads an adapter, whichever of the formats it has: what `saveAdapter` and `toSafetensors` wrote, or a PEFT adapter,
- * which needs the model that it is for.
+ * Loads an adapter in any supported format: from `saveAdapter` or `toSafetensors`, or a PEFT adapter, which needs the
+ * model that it is for.
  *
  *     const emoji = await loadAdapter('https://example.com/emoji.safetensors');
  *     const picked = await loadAdapter(input.files);
@@ -80,7 +80,7 @@ export async function loadAdapter(
   }
 }
 
-/** Whether a source has the form of a PEFT adapter: two files, or a place where they are. */
+/** Whether a source may be a PEFT adapter: two files, or a place that holds them. */
 async function isPEFT(source: AdapterSource, model: tf.LayersModel | undefined): Promise<boolean> {
   if (isListOfFiles(source)) {
     return Array.from(source).some(({name}) => name === PEFT_FILES.config);
@@ -94,7 +94,7 @@ async function isPEFT(source: AdapterSource, model: tf.LayersModel | undefined):
   return (
     name === PEFT_FILES.config ||
     (listed ?? []).some(path => path.endsWith(PEFT_FILES.config)) ||
-    // The address of a folder looks like any other, and this library may have written a file of that name.
+    // The address of a folder looks like any other, and this library may have written a file with that name.
     (model !== undefined && (name === PEFT_FILES.weights || (isFetched(address) && !name.includes('.'))))
   );
 }

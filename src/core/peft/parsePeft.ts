@@ -13,12 +13,12 @@ import type {TorchUpdate} from './methods/update';
 // The format is that of PEFT's save_pretrained: adapter_config.json, and adapter_model.safetensors with a tensor for
 // each factor under the path of its module. https://github.com/huggingface/peft, tested against 0.21.2.
 
-/** What an adapter brings for one module. */
+/** The tensors of an adapter for one module. */
 export interface TorchModule {
   update?: TorchUpdate;
   /** The update, in an adapter of another type than `LORA`. */
   stored?: StoredUpdate;
-  /** The weight of the base, which PEFT writes beside the update of an embedding. */
+  /** The base weight, which PEFT writes with the update of an embedding. */
   base?: Values;
   /** The module's own bias, changed. */
   bias?: Values;
@@ -26,7 +26,7 @@ export interface TorchModule {
   saved: Map<string, Values>;
 }
 
-/** What is in the two files. */
+/** The contents of the two files. */
 interface ParsedPEFT extends Pick<PEFTConfig, 'form' | 'init' | 'fanInFanOut'> {
   modules: Map<string, TorchModule>;
   /** Tensors that all modules share. */
@@ -42,11 +42,11 @@ export const PEFT_NAMES = {
   /** Before what all modules share. */
   root: 'base_model.',
   baseBias: '.base_layer.bias',
-  /** Of a normalization: how many batches it has seen, which computes nothing. */
+  /** In a normalization: how many batches it has seen, which has no effect on outputs. */
   counter: '.num_batches_tracked',
 } as const;
 
-/** The name of the adapter, which is written into no file today, may stand between a factor's name and `weight`. */
+/** The name of the adapter, which files omit today, may come between a factor's name and `weight`. */
 const FACTOR = /^(.*)\.lora_(A|B)(?:\.[^.]+)?\.(weight|bias)$/;
 const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
 const MAGNITUDE = /^(.*)\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?$/;

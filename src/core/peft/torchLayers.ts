@@ -4,7 +4,7 @@ import {classInAdapters} from '../layers/adaptation';
 import {depthwiseFromTorch, depthwiseToTorch, fromTorch} from './methods/torchLayout';
 import type {PEFTForm} from './methods/form';
 
-// What layers of tfjs are in PyTorch, by class. No call is outside functions: bundlers can drop the table.
+// The PyTorch counterparts of tfjs layers, by class. No call is outside functions: bundlers can drop the table.
 
 /** A kind of layer of which PEFT stores updates. */
 export interface UpdatedKind {
@@ -33,10 +33,10 @@ interface TorchWeight {
   readonly toTorch?: (values: Values) => Values;
 }
 
-/** What a class of layers is in PyTorch. */
+/** The PyTorch counterpart of a class of layers. */
 interface TorchLayer {
   weights: readonly TorchWeight[];
-  /** The updates of it that PEFT has. Default: none. */
+  /** The updates that PEFT has for it. Default: none. */
   update?: UpdatedKind;
 }
 

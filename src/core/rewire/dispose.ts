@@ -7,9 +7,9 @@ import {innermostLayers, isContainer} from './walk';
 
 /** The adapter that each model disposes of. */
 const adopted = new WeakMap<tf.layers.Layer, Adapter>();
-/** What was freed: tfjs refuses to free it again. */
+/** Freed objects, which tfjs refuses to free again. */
 const freed = new WeakSet<tf.layers.Layer>();
-/** How many models dispose of an adapter: the last of them does. */
+/** How many models use an adapter: the last of them disposes of it. */
 const adopters = new WeakMap<Adapter, number>();
 
 /** Lets `disposeModel` of a model dispose of an adapter too. */

@@ -5,20 +5,20 @@ import {damagedError} from '../../platform/errors';
 import {isWrapper} from '../layers/wrapperLayer';
 import {containersOf, isContainer, sitesOf} from './walk';
 
-/** What an adapted model remembers of its original and its layers do not hold. */
+/** The state of an adapted model's original that its layers do not hold. */
 interface AdaptationRecord {
   /** By path, with the model itself as '': the flags and the metadata of the original's containers. */
   structure: Record<string, {trainable: boolean; metadata?: object}>;
-  /** By layer path: the rank that was asked for, where it was lowered. */
+  /** The requested rank by layer path, if it was lowered. */
   capped: Record<string, number>;
-  /** The new head that the original had. */
+  /** The new head of the original. */
   head?: HeadConfig;
 }
 
 // A rebuild from config loses the flags and metadata of nested models, and so does a file. So the record is in the
 // config of the first wrapper. The model's own metadata is the user's.
 
-/** What to record of a model that is about to be adapted. */
+/** The record of a model that is about to be adapted. */
 export function makeRecord(
   model: tf.LayersModel,
   capped: Record<string, number>,
@@ -69,7 +69,7 @@ function readRecord(text: string): AdaptationRecord {
     throw damagedError(`${damaged}: it must say how its parts were, and which ranks were lowered. ${advice}`);
   }
   checkHeadConfig(head);
-  // Layers may have the names of what every object has.
+  // Layers may have the names of properties that every object has.
   return {...(record as AdaptationRecord), structure: ownOnly(structure), capped: ownOnly(capped)} as AdaptationRecord;
 }
 

@@ -8,17 +8,17 @@ import {carryFields} from '../../platform/tfjs/plainFields';
 import {withoutInitializers} from '../../platform/tfjs/weightLimit';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
 
-/** What `rewire` does with each layer that holds no others. */
+/** How `rewire` treats each layer that holds no others. */
 interface Rewiring {
-  /** The class and config of the layer that takes this one's place. */
+  /** The class and config of the layer that replaces this one. */
   replace: (site: Site, entry: LayerEntry) => LayerEntry;
   /** Gives the new layer its weights. */
   transfer: (site: Site, replacement: tf.layers.Layer) => void;
 }
 
 /**
- * Rebuilds a model with other layers in place of its own: same graph, same names, nested models, shared layers and
- * `TimeDistributed` included. The model is not touched.
+ * Rebuilds a model with other layers in place of its own: same graph, same names, including nested models, shared
+ * layers and `TimeDistributed`. The model is not changed.
  *
  * tfjs has no way to clone a model. This one goes through configs, as saving and loading does, and pairs old and new
  * layers by their place in the graph, since names may recur in nested models. Flags and metadata of containers are not

@@ -15,7 +15,7 @@ export interface Site {
   ancestors: readonly tf.layers.Layer[];
 }
 
-/** A container that says of itself that it only groups layers: paths do not name it. */
+/** A container that only groups layers: paths omit its name. */
 export interface Group {
   readonly isGroup: true;
 }
@@ -91,7 +91,7 @@ export function sitesOf(model: tf.LayersModel): Site[] {
   return sites;
 }
 
-/** The layers of a model that are no containers, each once, wherever they sit. */
+/** The layers of a model that are not containers, each once. */
 export function innermostLayers(model: tf.layers.Layer): Set<tf.layers.Layer> {
   const children = childrenOf(model);
   return children === undefined ? new Set([model]) : new Set(children.flatMap(child => [...innermostLayers(child)]));
@@ -111,7 +111,7 @@ export function containersOf(model: tf.LayersModel): [path: string, container: t
   return found;
 }
 
-/** The calls in a model, in an order in which each comes after those that it depends on. */
+/** The calls in a model, ordered so that each comes after those that it depends on. */
 export function callsOf(model: tf.LayersModel): LayerCall[] {
   if (!model.built) {
     model.countParams(); // a Sequential lays out its graph when it is first used

@@ -13,7 +13,7 @@ export interface LoadOptions {
   maxBytes?: number;
 }
 
-/** What is fetched has this limit if no other is given. */
+/** The default limit of fetched data. */
 export const MOST_FETCHED = 2 ** 28;
 
 /** @throws LoRAError if a limit is not a number of bytes, or as `checkCallOptions`. */

@@ -2,8 +2,8 @@
 const PATIENCE = 10_000;
 
 /**
- * Opens a database of the page. While another connection keeps one from being deleted, the browser lets everyone wait
- * who would open it, and says nothing.
+ * Opens a database of the page. While another connection keeps the database from being deleted, the browser silently
+ * blocks everyone who opens it.
  *
  * @param upgrade makes the stores of a new one.
  * @throws Error if there is no IndexedDB, the database cannot be opened, or it is blocked.

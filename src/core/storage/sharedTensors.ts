@@ -5,20 +5,20 @@ import {sizeOf, toTorch, type Values} from '../../platform/formats/layout';
 import type {SharedSide} from '../methods/method';
 import {sharedParameters} from '../methods/registry';
 
-// Layers that have parts of one tensor (`Method.shared`) are in a file with the whole of it, once: `[fan-in, rank]`, of
-// which they have the first rows, or `[rank, out]`, of which they have the first columns. The config of the file says
-// which part each tensor is.
+// A file stores a tensor that several layers share parts of (`Method.shared`) once: `[fan-in, rank]`, of which layers
+// have the first rows, or `[rank, out]`, of which they have the first columns. The config of the file says which part
+// each tensor is.
 
 /** The shapes of tensors that are parts of another one, which has the last part of their names. */
 type Parts = Readonly<Record<string, readonly number[]>>;
 
-/** What a file holds. */
+/** The contents of a file. */
 interface Packed {
   config: AdapterConfig & {parts?: Parts};
   values: Readonly<Record<string, Values>>;
 }
 
-/** Puts tensors together that are beginnings of one. Random factors that layers have of their own stay. */
+/** Joins tensors that are the beginnings of one. Separate random factors of layers stay. */
 export function packShared(config: AdapterConfig, values: Readonly<Record<string, Values>>): Packed {
   const packed = {...values};
   const parts: Record<string, readonly number[]> = {};
@@ -54,10 +54,10 @@ function rowsOf(side: SharedSide, {shape, data}: Values): {shape: [number, numbe
     : {shape: [rows, rank], data: toTorch({shape: [rank, rows], data}).data};
 }
 
-/** The most numbers that shared tensors are unpacked to: 256 MiB. */
+/** The most values that shared tensors are unpacked to: 256 MiB. */
 const MOST_NUMBERS = 2 ** 26;
 
-/** The config of an adapter in that of a file, and what the file says of parts. */
+/** Converts the config of an adapter to that of a file, and the file's record of parts. */
 export function withoutParts(packed: unknown): {config: unknown; parts: unknown} {
   if (typeof packed !== 'object' || packed === null || !('parts' in packed)) {
     return {config: packed, parts: undefined};
@@ -67,7 +67,7 @@ export function withoutParts(packed: unknown): {config: unknown; parts: unknown}
 }
 
 /**
- * Gives the tensors of a file back that are parts of others. The inverse of {@link packShared}.
+ * Restores the tensors of a file that are parts of others. The inverse of {@link packShared}.
  *
  * @throws LoRAError if a part belongs to no tensor that is there, or all of them together are too large. Then the
  * tensors are freed.

@@ -9,7 +9,7 @@ export type ByteSource = Blob | Response | ArrayBuffer | Uint8Array;
 /** Where the bytes of a large file come from: what `ByteSource` names, or a URL; in Node a path too. */
 export type StreamSource = ByteSource | URL | string;
 
-/** What Node has and a browser has not: files by their paths and `file:` URLs. */
+/** Node's access to files by paths and `file:` URLs. */
 export interface LocalFiles {
   open(place: string): Promise<Blob>;
   /** The paths of what is in a folder; `undefined` if it is none. */
@@ -51,7 +51,7 @@ interface OpenOptions extends LoadOptions {
 }
 
 /**
- * Reads a source piece by piece, without a limit unless one is given: who reads so checks what fits before holding it.
+ * Reads a source in pieces, by default without a limit: such callers check what fits before holding it.
  *
  * @throws LoRAError as `bytesOf`.
  */
@@ -173,7 +173,7 @@ function checkStatus({ok, url, status, statusText, body}: Response): void {
   }
 }
 
-/** What is compressed may swell to this at least, and to 100 times the bytes that are sent. */
+/** Compressed data may always swell to this, and to 100 times the bytes that are sent. */
 const LEAST_SWOLLEN = 2 ** 24;
 
 /** The body of a response, of which no more is read than is allowed. */

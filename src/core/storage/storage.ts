@@ -17,7 +17,7 @@ import {contentsOf, decodeAdapter, encodeAdapter, FORMAT, type SafetensorsOption
 import {unpackShared, withoutParts} from './sharedTensors';
 import {bytesOfSpecs, isSpec, joinedWeights} from './weightBytes';
 
-/** Marks a file as an adapter, where the file of a model holds its topology. */
+/** Marks a file as an adapter, in the field where model files hold their topology. */
 const CLASS_NAME = 'LoRAAdapter';
 const VERSION = 1;
 
@@ -85,7 +85,7 @@ export function safetensorsArtifacts(bytes: Uint8Array): tf.io.ModelArtifacts {
     generatedBy: 'tfjs-lora',
     convertedBy: null,
     modelTopology: {class_name: CLASS_NAME, version: VERSION, format: 'safetensors'},
-    // The type whose numbers take a single byte.
+    // The type whose values take a single byte.
     weightSpecs: [{name: 'adapter.safetensors', shape: [bytes.length], dtype: 'bool'}],
     weightData: new Uint8Array(bytes).buffer, // a copy, where `slice` of a Buffer is none
   };

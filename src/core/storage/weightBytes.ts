@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {unsupportedError} from '../../platform/errors';
 import {concatenate} from '../../platform/formats/byteReader';
 
-/** Bytes a number takes, by the type in which tfjs stores it. */
+/** Bytes per value, by the type in which tfjs stores it. */
 const BYTES: Partial<Record<string, number>> = {
   float32: 4,
   int32: 4,
@@ -13,7 +13,7 @@ const BYTES: Partial<Record<string, number>> = {
   uint8: 1,
 };
 
-/** Before each string stands its length. */
+/** Each string is preceded by its length. */
 const STRING_LENGTH_BYTES = 4;
 
 /**

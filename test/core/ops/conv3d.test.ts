@@ -64,7 +64,7 @@ function inputsOf({n, volume, channels, filters, size, bias}: Case): Record<stri
 function actual(c: Case): tf.Tensor[] {
   return differentiate(inputsOf(c), ({x, kernel, a, b, bias}) => {
     const factors = {a: a!, b: b!, scaling: SCALING};
-    const weights = {kernel: kernel!, bias: bias ?? null, biasApart: true, factors};
+    const weights = {kernel: kernel!, bias: bias ?? null, separateBias: true, factors};
     return linear(conv3dOp(c), x!, weights, {...outputActivation('tanh')!, apply: tf.tanh});
   });
 }
@@ -129,7 +129,7 @@ describe.each(BACKENDS)('on %s', backend => {
           linear(
             conv3dOp(c),
             x,
-            {kernel, bias: null, biasApart: true, factors: null},
+            {kernel, bias: null, separateBias: true, factors: null},
             {fused: null, gradient: null, apply: z => z},
           ),
         );

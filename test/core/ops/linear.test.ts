@@ -63,7 +63,7 @@ function inputsOf({x, kernel, rank, bias, gain = false}: Case): Record<string, t
 function actual(c: Case): tf.Tensor[] {
   return differentiate(inputsOf(c), ({x, kernel, a, b, bias, gain}) => {
     const factors = {a: a!, b: b!, scaling: c.scaling};
-    const weights = {kernel: kernel!, bias: bias ?? null, biasApart: false, factors, gain: gain ?? null};
+    const weights = {kernel: kernel!, bias: bias ?? null, separateBias: false, factors, gain: gain ?? null};
     return linear(c.op, x!, weights, activationNamed(c.activation));
   });
 }
@@ -208,7 +208,7 @@ describe.each(BACKENDS)('on %s', backend => {
         const sum = (replaced: Record<string, tf.Tensor>) => {
           const {x, kernel, a, b, bias, gain} = {...inputs, ...replaced};
           const factors = {a: a!, b: b!, scaling: 2};
-          const weights = {kernel: kernel!, bias: bias!, biasApart: false, factors, gain: gain ?? null};
+          const weights = {kernel: kernel!, bias: bias!, separateBias: false, factors, gain: gain ?? null};
           return tf.mean(linear(form.op, x!, weights, activationNamed('tanh')));
         };
         for (const [name, value] of Object.entries(inputs)) {
@@ -230,7 +230,7 @@ describe.each(BACKENDS)('on %s', backend => {
             linear(
               form.op,
               x!,
-              {kernel: kernel!, bias: bias!, biasApart: false, ...update},
+              {kernel: kernel!, bias: bias!, separateBias: false, ...update},
               activationNamed(form.activation),
             ),
           );
@@ -250,7 +250,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const kept: number[][] = [];
       const found = differentiate(inputs, ({x, b, bias, gain}) => {
         const factors = {a: fixed[0]!, b: b!, scaling: form.scaling};
-        const weights = {kernel: fixed[1]!, bias: bias ?? null, biasApart: false, factors, gain: gain ?? null};
+        const weights = {kernel: fixed[1]!, bias: bias ?? null, separateBias: false, factors, gain: gain ?? null};
         const y = linear(form.op, x!, weights, activationNamed(form.activation));
         const tape = tf.engine().state.activeTape as unknown as {inputs: object; saved?: tf.Tensor[]}[] | null;
         kept.push(...(tape ?? []).flatMap(({saved = []}) => saved.map(({shape}) => shape)));
@@ -270,7 +270,13 @@ describe.each(BACKENDS)('on %s', backend => {
       tf.tidy(() => {
         const found = differentiate(inputsOf(form), ({x, kernel, a, b, bias, gain}) => {
           const factors = {a: tf.neg(a!), b: tf.neg(b!), scaling: form.scaling};
-          const weights = {kernel: tf.neg(kernel!), bias: bias ?? null, biasApart: false, factors, gain: gain ?? null};
+          const weights = {
+            kernel: tf.neg(kernel!),
+            bias: bias ?? null,
+            separateBias: false,
+            factors,
+            gain: gain ?? null,
+          };
           return linear(
             form.op,
             tf.neg(x!),
@@ -287,7 +293,7 @@ describe.each(BACKENDS)('on %s', backend => {
     tf.tidy(() => {
       const {x, kernel, bias, gain} = inputsOf({...dense, gain: true});
       const wanted = tf.grad((g: tf.Tensor) => tf.tanh(tf.add(tf.mul(tf.matMul(x!, kernel!), g), bias!)))(gain!);
-      const weights = {kernel: kernel!, bias: bias!, biasApart: false};
+      const weights = {kernel: kernel!, bias: bias!, separateBias: false};
       const found = tf.grad((g: tf.Tensor) => linear(denseOp, x!, {...weights, gain: g}, activationNamed('tanh')))(
         gain!,
       );
@@ -304,7 +310,7 @@ describe.each(BACKENDS)('on %s', backend => {
           const some = Object.fromEntries(wanted.map((name, i) => [name, list[i]!]));
           const {x, kernel, a, b, bias} = {...inputs, ...some};
           const factors = frozen ? null : {a: a!, b: b!, scaling: 2};
-          const weights = {kernel: kernel!, bias: bias ?? null, biasApart: false, factors};
+          const weights = {kernel: kernel!, bias: bias ?? null, separateBias: false, factors};
           return linear(c.op, x!, weights, activationNamed(c.activation));
         })(wanted.map(name => inputs[name]!)),
       ),

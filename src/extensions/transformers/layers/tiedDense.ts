@@ -200,7 +200,7 @@ const tiedForward: Forward = (layer, x, call) => {
   const [flat, vocabulary] = [asMatrix(x), tableVariable.shape[0] as number];
   const restore = (y: tf.Tensor) => tf.reshape(y, [...x.shape.slice(0, -1), vocabulary]);
   const {factors, kernel: updated, dropout} = call.update;
-  const manner = {biasApart: true, fuses: false};
+  const manner = {separateBias: true, fuses: false};
   if (factors === undefined && (updated !== undefined || dropout !== undefined)) {
     // The update is one of the whole kernel.
     return applyLinear(by(denseOp), flat, {kernel, bias, activation: NO_ACTIVATION}, call, manner, restore);
