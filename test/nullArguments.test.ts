@@ -8,6 +8,7 @@ import * as federated from '../src/federated';
 import * as landmarks from '../src/landmarks';
 import * as quantized from '../src/quantized';
 import {useBackend} from './helpers';
+import {fakeElement} from './core/training/fakeElement';
 import {fileOf} from './extensions/language/ggufFiles';
 import {cnn, MemoryHandler, mlp} from './models';
 import {peftFiles, smallNetwork} from './peftNetworks';
@@ -148,7 +149,7 @@ const USAGES: Record<string, Usage> = {
   parseChats: () => ['{"text": "a"}'],
   planLoRA: () => [mlp().model, {rank: 2}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
-  progress: () => [{label: 'x', onProgress: () => undefined, everyMs: 10}],
+  progress: () => [{label: 'x', element: fakeElement().element, onProgress: () => undefined, everyMs: 10}],
   quantizeBase: () => [cnn().model, {bits: 8, targets: 'all', exclude: ['head']}],
   registerAdaptable: () => ['Dense', {weights: ['kernel']}],
   removeLoRA: () => [adapted()],

@@ -113,12 +113,22 @@ export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f
   }
   wholes.set(piece, model);
   beginnings.set(piece, marksOf(piece));
+  starts.set(piece, tf.util.now());
   try {
     return await asTraining(trained, f);
   } finally {
     beginnings.delete(trained);
     beginnings.delete(piece);
+    starts.delete(piece);
   }
+}
+
+/** By piece: when `asFitOf` began, in milliseconds of `tf.util.now`. */
+const starts = new WeakMap<tf.layers.Layer, number>();
+
+/** When the call began that trains a model by a fit of this piece; `undefined` for a model that is fitted itself. */
+export function fitBegan(piece: tf.LayersModel): number | undefined {
+  return starts.get(piece);
 }
 
 /** By piece: the model that a fit of the piece trains. */

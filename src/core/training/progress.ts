@@ -1,6 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, LoRAError, show} from '../../platform/errors';
+import {fitBegan} from '../model/fits';
 import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
+import {ElementBar} from './elementBar';
 import {learningRateOf} from './learningRate';
 
 /** The progress of a fit. */
@@ -17,7 +19,9 @@ export interface TrainingProgress {
   logs: Readonly<Record<string, number>>;
   /** The rate of the last step; `undefined` for an optimizer without one. */
   learningRate: number | undefined;
+  /** Since the fit began. `fitOnFeatures` begins by computing the features and, with `headFirst`, training the head. */
   seconds: number;
+  /** At the pace of the steps so far; unknown before the first one. */
   secondsLeft: number | undefined;
   /** Whether the fit is in an epoch, at the end of one, or over. */
   at: 'step' | 'epoch' | 'end';
@@ -25,9 +29,11 @@ export interface TrainingProgress {
 
 /** Options of `progress`. */
 export interface ProgressOptions {
-  /** Text before the bar. Default: none. */
+  /** Name of the training, shown with the bar. Default: none. */
   label?: string;
-  /** Called instead of drawing a bar: in a page, or to report from a worker. */
+  /** An element of the page. When a fit begins, its content is replaced by a `<progress>` and a line of text. */
+  element?: HTMLElement;
+  /** Called instead of drawing in the terminal: to draw something else in a page, or to report from a worker. */
   onProgress?: (progress: TrainingProgress) => void;
   /** The fewest milliseconds between two reports of steps. The loss is only read for a report. Default: 100. */
   everyMs?: number;
@@ -47,6 +53,9 @@ export class ProgressReport extends TrainingCallback {
   private readonly everyMs: number;
   private readonly terminal: Terminal | undefined;
   private readonly onProgress: ((progress: TrainingProgress) => void) | undefined;
+  private readonly bar: ElementBar | undefined;
+  private last: TrainingProgress | undefined;
+  private began = 0;
   private start = 0;
   private reported = 0;
   private before = 0;
@@ -56,7 +65,7 @@ export class ProgressReport extends TrainingCallback {
   private logs: Readonly<Record<string, number>> = {};
   private width = 0;
 
-  constructor({label = '', onProgress, everyMs = 100}: ProgressOptions) {
+  constructor({label = '', element, onProgress, everyMs = 100}: ProgressOptions) {
     super();
     if (typeof label !== 'string') {
       throw new LoRAError(`label must be a text, got ${show(label)}.`);
@@ -68,15 +77,20 @@ export class ProgressReport extends TrainingCallback {
     this.label = label;
     this.everyMs = everyMs;
     this.onProgress = onProgress;
-    this.terminal = onProgress === undefined ? terminalOfNode() : undefined;
+    this.bar = element === undefined ? undefined : new ElementBar(element, label);
+    this.terminal = onProgress === undefined && element === undefined ? terminalOfNode() : undefined;
   }
 
   protected override begin(firstEpoch: number): void {
     this.start = this.reported = tf.util.now();
+    this.began = fitBegan(this.model) ?? this.start;
     this.perEpoch = this.stepsPerEpoch;
     this.before = this.step = this.stepsBefore(firstEpoch);
     this.logs = {};
     this.width = 0;
+    this.last = undefined;
+    this.bar?.begin();
+    this.drawInPage('');
   }
 
   override async onEpochBegin(epoch: number): Promise<void> {
@@ -105,20 +119,30 @@ export class ProgressReport extends TrainingCallback {
 
   override abandon(): void {
     this.endLine();
+    this.drawInPage('stopped by an error');
+  }
+
+  override release(): void {
+    this.abandon();
   }
 
   private report(at: TrainingProgress['at'], logs: Readonly<Record<string, number>>): void {
     this.logs = logs;
     const epochs = (this.params as FitParams).epochs ?? 1;
     const steps = this.perEpoch === undefined ? undefined : epochs * this.perEpoch;
-    const seconds = (tf.util.now() - this.start) / 1000;
+    const now = tf.util.now();
+    const seconds = (now - this.began) / 1000;
     const done = this.step - this.before;
     const isOver = at === 'end';
-    const secondsLeft = isOver ? 0 : steps && done > 0 ? (seconds / done) * Math.max(0, steps - this.step) : undefined;
+    // What came before the first step, such as the features of fitOnFeatures, does not come again.
+    const pace = (now - this.start) / 1000 / done;
+    const secondsLeft = isOver ? 0 : steps && done > 0 ? pace * Math.max(0, steps - this.step) : undefined;
     const {optimizer} = this.model;
     const learningRate = 'learningRate' in optimizer ? learningRateOf(optimizer) : undefined;
     const {epoch, step} = this;
     const progress = {epoch: epoch + 1, epochs, step, steps, logs, learningRate, seconds, secondsLeft, at};
+    this.last = progress;
+    this.drawInPage(isOver ? (this.isEarly(progress) ? 'stopped early' : 'done') : '');
     this.onProgress?.(progress);
     // A file only gets the outcome.
     if (this.terminal?.isTTY === true || isOver) {
@@ -129,8 +153,22 @@ export class ProgressReport extends TrainingCallback {
     }
   }
 
+  /** @param outcome how the fit ended; empty while it goes on. */
+  private drawInPage(outcome: string): void {
+    const {last} = this;
+    // After an error, no time is left.
+    const text = last === undefined ? '' : progressText(outcome ? {...last, at: 'end'} : last);
+    this.bar?.draw(last && shareOf(last), joined(this.label, outcome, text));
+  }
+
+  /** Whether steps are missing. Epochs of a dataset of unknown size may differ in length. */
+  private isEarly({step, steps = 0, epoch, epochs}: TrainingProgress): boolean {
+    return this.stepsPerEpoch === undefined ? steps > 0 && epoch < epochs : step < steps;
+  }
+
   private draw(progress: TrainingProgress): void {
-    const line = progressLine(this.label, progress);
+    const bar = '█'.repeat(Math.round(WIDTH * (shareOf(progress) ?? 0))).padEnd(WIDTH, '░');
+    const line = joined(`${this.label && `${this.label.padEnd(17)} `}${bar}`, progressText(progress));
     this.terminal?.write(`\r${line.padEnd(this.width)}`);
     this.width = line.length;
   }
@@ -143,30 +181,29 @@ export class ProgressReport extends TrainingCallback {
   }
 }
 
-/** A line that shows the progress of a fit. */
-function progressLine(
-  label: string,
-  {epoch, epochs, step, steps, logs, learningRate, ...times}: TrainingProgress,
-): string {
-  const share = steps === undefined ? 0 : Math.min(1, step / steps);
+/** From 0 to 1. */
+function shareOf({step, steps}: TrainingProgress): number | undefined {
+  return steps ? Math.min(1, step / steps) : undefined;
+}
+
+/** A text that shows the progress of a fit. */
+function progressText({epoch, epochs, step, steps, logs, learningRate, ...times}: TrainingProgress): string {
   const {loss, val_loss: valLoss} = logs;
   const accuracy = logs.val_acc ?? logs.acc;
-  return [
-    `${label && `${label.padEnd(17)} `}${'█'.repeat(Math.round(WIDTH * share)).padEnd(WIDTH, '░')}`,
-    ...(epochs > 1 ? [`epoch ${epoch}/${epochs}`] : []),
+  const isOver = times.at === 'end';
+  return joined(
+    epochs > 1 && `epoch ${epoch}/${epochs}`,
     `${step}${steps === undefined ? '' : `/${steps}`} steps`,
-    ...(loss === undefined ? [] : [`loss ${loss.toPrecision(3)}`]),
-    ...(valLoss === undefined ? [] : [`val ${valLoss.toPrecision(3)}`]),
-    ...(accuracy === undefined ? [] : [`${(100 * accuracy).toFixed(1)} %`]),
-    ...(learningRate === undefined || times.at === 'end' ? [] : [`rate ${learningRate.toExponential(1)}`]),
-    times.at === 'end'
-      ? duration(times.seconds)
-      : times.secondsLeft === undefined
-        ? ''
-        : `${duration(times.secondsLeft)} left`,
-  ]
-    .filter(text => text !== '')
-    .join(' · ');
+    loss !== undefined && `loss ${loss.toPrecision(3)}`,
+    valLoss !== undefined && `val ${valLoss.toPrecision(3)}`,
+    accuracy !== undefined && `${(100 * accuracy).toFixed(1)} %`,
+    learningRate !== undefined && !isOver && `rate ${learningRate.toExponential(1)}`,
+    isOver ? duration(times.seconds) : times.secondsLeft !== undefined && `${duration(times.secondsLeft)} left`,
+  );
+}
+
+function joined(...texts: (string | false)[]): string {
+  return texts.filter(Boolean).join(' · ');
 }
 
 function duration(seconds: number): string {
@@ -183,18 +220,23 @@ function terminalOfNode(): Terminal | undefined {
 
 /**
  * Shows the progress of a fit. In Node it draws one line in the terminal, with the loss, the learning rate and the time
- * left; without a terminal it prints one line at the end. In a page or a worker, pass `onProgress`.
- *
- *     callbacks: [progress({label: 'LoRA'})]
- *     callbacks: [progress({onProgress: ({step, steps}) => (bar.value = step / steps)})]
+ * left; without a terminal it prints one line at the end. In a page, pass an `element`, in which it draws a native
+ * `<progress>` and the same text, and at the end whether the fit is done, stopped early, or was ended by an error of
+ * one of these callbacks. After any other error the bar stays as it is, so catch what `fit` rejects with. In a worker,
+ * pass `onProgress`. A page or a worker that passes neither sees nothing.
  *
  * With tfjs-node, which also draws a bar, pass `verbose: 0` to `fit`.
  *
- * @param options a label, or a function to call instead of printing.
- * @returns a callback for `fit` and `fitDataset`.
+ * @param options a label, an element to draw in, or a function to call instead of printing.
+ * @returns a callback for `fit`, `fitDataset` and `fitOnFeatures`.
  * @throws LoRAError `ERR_OPTION` if an option is not of its type.
+ * @example
+ *     const element = document.getElementById('training')!; // <div id="training"></div>
+ *     await model.fit(xs, ys, {epochs: 20, callbacks: [progress({label: 'LoRA', element})]});
+ *     progress({onProgress: ({step, steps}) => postMessage({step, steps})}); // in a worker
  */
 export function progress(options: ProgressOptions = {}): ProgressReport {
-  checkOptions(options, {label: true, onProgress: true, everyMs: true}, "progress({label: 'LoRA'})");
+  const known = {label: true, element: true, onProgress: true, everyMs: true} as const;
+  checkOptions(options, known, "progress({label: 'LoRA'})");
   return new ProgressReport(options);
 }

@@ -7,11 +7,9 @@ import {
   fitOnFeatures,
   learningRateSchedule,
   LoRAError,
-  progress,
   seededBatches,
   sgd,
   stopOnNaN,
-  type TrainingProgress,
 } from 'tfjs-lora';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {factorsOf, mlp} from '../../models';
@@ -228,60 +226,6 @@ describe('the best adapter', () => {
   });
 });
 
-describe('progress', () => {
-  beforeAll(() => useBackend('cpu'));
-
-  test('tells steps, epochs, losses, the rate and the time that is left', async () => {
-    const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
-    const seen: TrainingProgress[] = [];
-    const {history} = await model.fit(x, y, {
-      epochs: 2,
-      batchSize: 4,
-      verbose: 0,
-      callbacks: [progress({onProgress: one => seen.push(one), everyMs: 0})],
-    });
-    expect(seen.map(({at, epoch, step}) => [at, epoch, step])).toEqual([
-      ...[1, 2, 3].map(step => ['step', 1, step]),
-      ['epoch', 1, 3],
-      ...[4, 5, 6].map(step => ['step', 2, step]),
-      ['epoch', 2, 6],
-      ['end', 2, 6],
-    ]);
-    expect(seen.every(({steps, epochs, learningRate}) => steps === 6 && epochs === 2 && learningRate === 0.01)).toBe(
-      true,
-    );
-    expect(seen[3]!.logs.loss).toBe(history.loss![0]);
-    expect(seen.at(-1)!.logs.loss).toBe(history.loss![1]);
-    expect(seen[0]!.secondsLeft).toBeGreaterThan(0);
-    expect(seen.at(-1)!.secondsLeft).toBe(0);
-    dispose();
-  });
-
-  test('draws a line in a terminal, and into a file the outcome alone', async () => {
-    const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
-    const written: string[] = [];
-    const write = jest.spyOn(process.stdout, 'write').mockImplementation(text => written.push(String(text)) > 0);
-    const {isTTY} = process.stdout;
-    const draw = async (terminal: boolean) => {
-      process.stdout.isTTY = terminal;
-      written.length = 0;
-      await model.fit(x, y, {epochs: 2, batchSize: 4, verbose: 0, callbacks: [progress({label: 'LoRA', everyMs: 0})]});
-      return written.join('');
-    };
-    try {
-      const file = await draw(false);
-      expect(file).toMatch(/^\rLoRA +█{30} · epoch 2\/2 · 6\/6 steps · loss [\d.]+ · 0 s\n$/);
-      const terminal = await draw(true);
-      expect(terminal).toMatch(/\rLoRA +█{15}░{15} · epoch 1\/2 · 3\/6 steps · loss [\d.]+ · rate 1\.0e-2 · 0 s left/);
-      expect(terminal.endsWith('\n')).toBe(true);
-    } finally {
-      process.stdout.isTTY = isTTY;
-      write.mockRestore();
-    }
-    dispose();
-  });
-});
-
 test('with these callbacks alone a fit lets other things have their turn', async () => {
   await useBackend('cpu');
   const {model, x, y, dispose} = setting();
@@ -314,9 +258,6 @@ test.each([
   [() => bestAdapter({mode: 'auto' as never}), 'mode'],
   [() => bestAdapter({monitor: ''}), 'monitor'],
   [() => bestAdapter({monitors: 'loss'} as never), 'There is no option "monitors"'],
-  [() => progress({label: 1 as never}), 'label'],
-  [() => progress({onProgress: 1 as never}), 'onProgress'],
-  [() => progress({everyMs: -1}), 'everyMs'],
 ])('an option that is not in its range is refused (%#)', (make, message) => {
   expect(make).toThrow(LoRAError);
   expect(make).toThrow(message);

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA} from '../../../src';
+import {fakeElement} from '../../core/training/fakeElement';
 
 const {layers} = tf;
 const base = tf.sequential({
@@ -8,3 +9,6 @@ const base = tf.sequential({
 export const model = applyLoRA(base, {rank: 1, targets: ['head']});
 export const xs = tf.randomNormal([32, 3]);
 export const ys = tf.zeros([32, 2]);
+export const document: {getElementById(id: string): HTMLElement | null} = {
+  getElementById: () => fakeElement().element,
+};

@@ -1,0 +1,165 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  bestAdapter,
+  fitOnFeatures,
+  learningRateSchedule,
+  LoRAError,
+  progress,
+  sgd,
+  type TrainingProgress,
+} from 'tfjs-lora';
+import {useBackend} from '../../helpers';
+import {fakeElement} from './fakeElement';
+import {setting} from './setting';
+
+type Callbacks = (tf.Callback | tf.CustomCallback)[];
+
+beforeAll(() => useBackend('cpu'));
+
+test('tells steps, epochs, losses, the rate and the time that is left', async () => {
+  const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
+  const seen: TrainingProgress[] = [];
+  const {history} = await model.fit(x, y, {
+    epochs: 2,
+    batchSize: 4,
+    verbose: 0,
+    callbacks: [progress({onProgress: one => seen.push(one), everyMs: 0})],
+  });
+  expect(seen.map(({at, epoch, step}) => [at, epoch, step])).toEqual([
+    ...[1, 2, 3].map(step => ['step', 1, step]),
+    ['epoch', 1, 3],
+    ...[4, 5, 6].map(step => ['step', 2, step]),
+    ['epoch', 2, 6],
+    ['end', 2, 6],
+  ]);
+  expect(seen.every(({steps, epochs, learningRate}) => steps === 6 && epochs === 2 && learningRate === 0.01)).toBe(
+    true,
+  );
+  expect(seen[3]!.logs.loss).toBe(history.loss![0]);
+  expect(seen.at(-1)!.logs.loss).toBe(history.loss![1]);
+  expect(seen[0]!.secondsLeft).toBeGreaterThan(0);
+  expect(seen.at(-1)!.secondsLeft).toBe(0);
+  dispose();
+});
+
+test('draws a line in a terminal, and into a file the outcome alone', async () => {
+  const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
+  const written: string[] = [];
+  const write = jest.spyOn(process.stdout, 'write').mockImplementation(text => written.push(String(text)) > 0);
+  const {isTTY} = process.stdout;
+  const draw = async (terminal: boolean) => {
+    process.stdout.isTTY = terminal;
+    written.length = 0;
+    await model.fit(x, y, {epochs: 2, batchSize: 4, verbose: 0, callbacks: [progress({label: 'LoRA', everyMs: 0})]});
+    return written.join('');
+  };
+  try {
+    const file = await draw(false);
+    expect(file).toMatch(/^\rLoRA +█{30} · epoch 2\/2 · 6\/6 steps · loss [\d.]+ · 0 s\n$/);
+    const terminal = await draw(true);
+    expect(terminal).toMatch(/\rLoRA +█{15}░{15} · epoch 1\/2 · 3\/6 steps · loss [\d.]+ · rate 1\.0e-2 · 0 s left/);
+    expect(terminal.endsWith('\n')).toBe(true);
+  } finally {
+    process.stdout.isTTY = isTTY;
+    write.mockRestore();
+  }
+  dispose();
+});
+
+describe('in an element', () => {
+  /** Fits with a bar in an element. What it shows at the start, after each step, and at the end. */
+  const shown = async (label: string, others: (model: tf.LayersModel) => Callbacks = () => []) => {
+    const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
+    const {element, children} = fakeElement();
+    const states: [value: number | undefined, text: string][] = [];
+    const note = () => void states.push([children[0]!.value, children[1]!.textContent]);
+    const noting = new tf.CustomCallback({
+      onEpochBegin: epoch => (epoch === 0 ? note() : undefined),
+      onBatchEnd: note,
+    });
+    const write = jest.spyOn(process.stdout, 'write');
+    const callbacks = [progress({label, element, everyMs: 0}), noting, ...others(model)];
+    const fit = model.fit(x, y, {epochs: 2, batchSize: 4, verbose: 0, callbacks});
+    const error: unknown = await fit.then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    note();
+    expect(write).not.toHaveBeenCalled();
+    write.mockRestore();
+    expect(children.map(({tag}) => tag)).toEqual(['progress', 'div']);
+    dispose();
+    return {states, error, name: children[0]!.attributes['aria-label']};
+  };
+
+  test('draws a named bar and a line of text', async () => {
+    const {states, name, error} = await shown('LoRA');
+    expect({name, error}).toEqual({name: 'LoRA', error: undefined});
+    expect(states.map(([value]) => value)).toEqual([undefined, ...[1, 2, 3, 4, 5, 6, 6].map(step => step / 6)]);
+    expect(states[0]![1]).toBe('LoRA');
+    expect(states[1]![1]).toMatch(/^LoRA · epoch 1\/2 · 1\/6 steps · loss [\d.]+ · rate 1\.0e-2 · 0 s left$/);
+    expect(states.at(-1)![1]).toMatch(/^LoRA · done · epoch 2\/2 · 6\/6 steps · loss [\d.]+ · 0 s$/);
+    expect((await shown('')).name).toBe('Training');
+  });
+
+  test('says that a fit stopped early, or by an error', async () => {
+    const stop = (model: tf.LayersModel) => new tf.CustomCallback({onEpochEnd: () => void (model.stopTraining = true)});
+    const [, early] = (await shown('', model => [stop(model)])).states.at(-1)!;
+    expect(early).toMatch(/^stopped early · epoch 1\/2 · 3\/6 steps · loss [\d.]+ · 0 s$/);
+    const poison = new tf.CustomCallback({onEpochEnd: (_, logs) => void (logs!.loss = NaN)});
+    const {states, error} = await shown('', () => [poison, bestAdapter()]);
+    expect(error).toBeInstanceOf(LoRAError);
+    expect(states.at(-1)![1]).toMatch(/^stopped by an error · epoch 1\/2 · 3\/6 steps · .*0 s$/);
+  });
+
+  test('says so too if the fit cannot begin', async () => {
+    const {model, x, y, dispose} = setting();
+    const {element, children} = fakeElement();
+    const data = tf.data.generator(function* () {
+      yield {xs: x.clone(), ys: y.clone()};
+    });
+    const callbacks = [progress({element}), learningRateSchedule()];
+    await expect(model.fitDataset(data, {epochs: 1, verbose: 0, callbacks})).rejects.toThrow('Pass {steps}');
+    expect(children[1]!.textContent).toBe('stopped by an error');
+    dispose();
+  });
+});
+
+test('counts what fitOnFeatures does before its steps as time that passed, not as their pace', async () => {
+  let now = 0;
+  const clock = jest.spyOn(tf.util, 'now').mockImplementation(() => now);
+  const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}), 2, ['head']);
+  const seen: TrainingProgress[] = [];
+  const timed = new tf.CustomCallback({onBatchBegin: () => void (now += 1000)});
+  const callbacks = [timed, progress({onProgress: one => seen.push(one)})];
+  await fitOnFeatures(model, x, y, {
+    epochs: 2,
+    batchSize: 4,
+    verbose: 0,
+    callbacks,
+    onProgress: () => void (now += 20_000), // three batches of features
+  });
+  const times = seen.map(({at, seconds, secondsLeft}) => [at, seconds, secondsLeft]);
+  expect(times).toEqual([
+    ...[1, 2, 3].map(step => ['step', 60 + step, 6 - step]),
+    ['epoch', 63, 3],
+    ...[4, 5, 6].map(step => ['step', 60 + step, 6 - step]),
+    ['epoch', 66, 0],
+    ['end', 66, 0],
+  ]);
+  await model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks});
+  expect(seen.at(-1)!.seconds).toBe(3);
+  clock.mockRestore();
+  dispose();
+});
+
+test.each([
+  [() => progress({label: 1 as never}), 'label'],
+  [() => progress({onProgress: 1 as never}), 'onProgress'],
+  [() => progress({everyMs: -1}), 'everyMs'],
+  [() => progress({element: null as never}), 'element must be an element of the page'],
+  [() => progress({element: '#training' as never}), "document.getElementById('training') gives, got a string."],
+])('an option that is not in its range is refused (%#)', (make, message) => {
+  expect(make).toThrow(LoRAError);
+  expect(make).toThrow(message);
+});
