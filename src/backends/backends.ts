@@ -9,11 +9,11 @@ import {type Programs, runsOn, tryOut} from './shared/tryOut';
 import {wasmCapabilities} from './wasm/capabilities';
 import {wasmKernels} from './wasm/wasmKernels';
 
-/** What is known of a backend. */
+/** How to set up a backend. */
 interface Backend {
   /** Kernels that correct what it gets wrong, add what it lacks, and speed up what is slow in the backward pass. */
   readonly kernels?: readonly OwnKernel[];
-  /** What it can do beside tfjs's operations. */
+  /** Its capabilities besides tfjs's operations. */
   readonly capabilities: () => Capabilities | undefined;
 }
 

@@ -20,7 +20,7 @@ const maxPool3dGradient: OwnKernel = {
     },
 };
 
-/** The gradients of resizes, in place of those of the cpu backend. */
+/** The gradients of resizes, which replace those of the cpu backend. */
 const resizeGradients: readonly OwnKernel[] = (
   [
     [tf.ResizeBilinearGrad, bilinear],

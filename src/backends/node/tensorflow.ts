@@ -157,7 +157,7 @@ function added<Call>(name: string, kernel: (call: Call) => tf.TensorInfo): OwnKe
 /** TensorFlow's own operations are faster for larger variables: they divide the work among threads. */
 const FEW = 2 ** 17;
 
-/** What TensorFlow can do. */
+/** The capabilities of TensorFlow. */
 export const tensorflowCapabilities: Capabilities = {
   isOnHost: true,
   launchesOperations: true,

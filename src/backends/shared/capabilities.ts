@@ -24,15 +24,15 @@ export class PerBackend<T> {
 /** What computes a training step: our wasm module, tfjs's operations, our programs, or the backend's kernels. */
 export type KernelSource = 'module' | 'composed' | 'programs' | 'backend';
 
-/** What a backend can do. */
+/** The capabilities of a backend. */
 export interface Capabilities {
   /** What computes a training step. Default: the backend's own kernels. */
   readonly source?: KernelSource;
   /** Whether launching an operation takes longer than computing a small one, as on TensorFlow, even a reshape. */
   readonly launchesOperations?: boolean;
-  /** Whether numbers on the backend come by a promise alone, so that `dataSync` fails. */
+  /** Whether the backend returns values only through promises, so that `dataSync` fails. */
   readonly readsByPromise?: boolean;
-  /** Whether values lie in the memory of this process, so that reading them waits for nothing. */
+  /** Whether values are in the memory of this process, so that reading them does not block. */
   readonly isOnHost?: boolean;
   /** How many bytes all tensors can take at most. Default: what the machine has, which nothing here knows. */
   readonly mostBytes?: number;
@@ -55,7 +55,7 @@ export function supplyCapabilities(backend: string, supplier: () => Capabilities
   supplied.supply(backend, supplier);
 }
 
-/** What the current backend can do. */
+/** The capabilities of the current backend. */
 export function capabilities(): Capabilities {
   return supplied.current() ?? {};
 }

@@ -3,7 +3,7 @@ import {run} from '../../platform/tfjs/engine';
 import {handOver} from '../../platform/tfjs/handOver';
 import type {AdaptedProduct, FusedConvolution, EpilogueGradients, PlainConvolution, Scaling} from './launches';
 
-/** What programs on a graphics card compute of a convolution with its epilogue. */
+/** How programs on a graphics card compute a convolution with its epilogue. */
 export interface ConvolutionPrograms {
   readonly takesDepthwise: (filter: tf.Tensor4D) => boolean;
   /** A depthwise convolution, and `min(max(z·m + t, 0), cap)` of it. */
@@ -14,7 +14,7 @@ export interface ConvolutionPrograms {
   readonly epilogues: EpilogueGradients;
 }
 
-/** A convolution with what follows it: by programs of its own, or by tfjs's convolution and one program. */
+/** A convolution with its epilogue: by separate programs, or by tfjs's convolution and one program. */
 export function convolutionBy(programs: ConvolutionPrograms): FusedConvolution {
   const {takesDepthwise, depthwise, epilogue, adaptedProduct, epilogues} = programs;
   const compute = (convolution: PlainConvolution, {m, t}: Scaling, cap: number | undefined) =>

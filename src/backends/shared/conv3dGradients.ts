@@ -68,7 +68,7 @@ export function conv3dFilterGradient(
   return tf.stack(ofDepths);
 }
 
-/** What the windows of a convolution cover, and the margins that bring the input to that size. */
+/** The extent of a convolution's windows, and the margins that bring the input to that size. */
 function cover(
   input: number[],
   kernel: number[],

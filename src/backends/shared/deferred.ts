@@ -8,7 +8,7 @@ export interface Deferred {
   compute(): tf.Tensor;
   /** Owned: freed with the deferred tensor. */
   readonly held: readonly tf.Tensor[];
-  /** Called when something reads the numbers after all. */
+  /** Called when something reads the values. */
   onRead?(): void;
   /** Called when the tensor is freed, or no longer deferred. */
   onEnd?(): void;
@@ -103,19 +103,19 @@ class DeferredBackend extends tf.KernelBackend {
 
 const backend = new DeferredBackend();
 
-/** A tensor of floats that is computed when its numbers are asked for. */
+/** A float tensor that is computed when its values are requested. */
 export function defer(shape: number[], deferred: Deferred): tf.Tensor {
   deferred.held.forEach(tensor => tf.keep(tensor));
   capabilities().fusedConvolution?.handOver?.(dataId => backend.take(dataId));
   return tf.engine().makeTensorFromDataId(backend.add(shape, deferred), shape, 'float32', backend);
 }
 
-/** The computation that a tensor still waits for; `undefined` for a tensor that has its numbers. */
+/** The pending computation of a tensor; `undefined` for a tensor that has its values. */
 export function deferredOf(x: tf.Tensor): Deferred | undefined {
   return backend.find(x.dataId);
 }
 
-/** A tensor of the same numbers. Unlike by `tf.clone`, one that is deferred stays so. */
+/** A tensor with the same values. Unlike `tf.clone`, it keeps a deferred one deferred. */
 export function cloneOf<T extends tf.Tensor>(x: T): T {
   const {dataId, shape, dtype} = x;
   if (deferredOf(x) === undefined) {
@@ -125,7 +125,7 @@ export function cloneOf<T extends tf.Tensor>(x: T): T {
   return tf.engine().makeTensorFromDataId(dataId, shape, dtype, backend) as T;
 }
 
-/** Gives a variable the numbers of a tensor. Unlike by its `assign`, one that is deferred stays so. */
+/** Gives a variable the values of a tensor. Unlike its `assign`, it keeps a deferred one deferred. */
 export function assign(variable: tf.Variable, value: tf.Tensor): void {
   if (deferredOf(value) === undefined) {
     variable.assign(value);

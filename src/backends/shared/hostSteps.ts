@@ -3,7 +3,7 @@ import {oneByOne, replace} from './variableSteps';
 
 const {fround} = Math;
 
-/** Steps in one loop over a variable's numbers, where reading a tensor is faster than launching an operation. */
+/** Steps in one loop over a variable's values, if reading a tensor is faster than launching an operation. */
 export const hostSteps = oneByOne({
   adam(value, gradient, slots, {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept}) {
     const [x, g, m, v] = [value, gradient, ...slots].map(numbersOf) as Four;

@@ -3,7 +3,7 @@ import type {Pointwise, PointwiseCall, RunEach, RunPointwise} from './pointwise'
 
 // A program takes few tensors, so that it cannot compute with many variables. Small ones are joined for that.
 
-/** What a backend joins tensors in. */
+/** How a backend joins tensors. */
 export interface Joining<Joined> {
   join(tensors: readonly tf.Tensor[]): Joined;
   /** Computes all results, each joined as the inputs are. */
@@ -14,7 +14,7 @@ export interface Joining<Joined> {
   free(joined: Joined): void;
 }
 
-/** The most numbers of a tensor that is worth joining, and of tensors that are joined. */
+/** The most values of a tensor that is worth joining, and of joined tensors. */
 const SMALL = 2 ** 16;
 const MOST = 2 ** 18;
 
@@ -45,10 +45,10 @@ export function runEachJoined<Joined>(run: RunPointwise, joining: Joining<Joined
   };
 }
 
-/** The places of calls that are computed together. */
+/** The indices of calls, grouped by what is computed together. */
 function groupsOf(calls: readonly PointwiseCall[]): number[][] {
   const groups: number[][] = [];
-  /** By settings, the last group, its first inputs and how many numbers these have. */
+  /** By settings: the last group, its first inputs and how many values they have. */
   const open = new Map<string, {group: number[]; firsts: Set<tf.Tensor>; size: number}>();
   calls.forEach(({inputs, settings}, place) => {
     const first = inputs[0] as tf.Tensor;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {OwnKernel} from './registration';
 
-/** What the kernels here use of tfjs's `BackendWasm`. */
+/** The parts of tfjs's `BackendWasm` that the kernels here use. */
 export interface WasmBackend {
   makeOutput(shape: number[], dtype: tf.DataType): tf.TensorInfo;
   /** A view of a tensor's memory. */
@@ -58,7 +58,7 @@ export function heapViews(
   return tensors.map(tensor => backend.typedArrayFromHeap(tensor));
 }
 
-/** The heap as an array in units of the tensors' numbers, and where each of `tensors`, of one dtype, begins in it. */
+/** The heap as an array of the dtype that all `tensors` have, and the index in it where each of them begins. */
 export function wholeHeap(
   backend: WasmBackend,
   ...tensors: tf.TensorInfo[]

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 
-// What a backend may compute in one launch, or in few.
+// Operations that a backend may compute in one launch, or in few.
 
 /** Operations in one launch each. They return `undefined` for tensors that they do not take. */
 export interface OneLaunch {
@@ -24,7 +24,7 @@ export interface AdaptedWeights {
   readonly scaling: number;
 }
 
-/** What becomes of a product `z`: `min(max(z·m + t, 0), cap)`, each part where it is there. */
+/** The epilogue of a product `z`: `min(max(z·m + t, 0), cap)`, with each part optional. */
 export interface Epilogue extends Partial<Scaling> {
   readonly cap?: number | undefined;
 }
@@ -38,7 +38,7 @@ export interface ProductPrograms {
   backward(x: tf.Tensor, gradient: EpilogueGradient, weights: AdaptedWeights): AdaptedGradients;
 }
 
-/** A linear operation as it stands in a layer: what is absent, it does without. */
+/** A linear operation of a layer, with optional parts. */
 export interface LinearCall {
   readonly kernel: tf.Tensor;
   readonly bias: tf.Tensor | null;
@@ -48,7 +48,7 @@ export interface LinearCall {
   readonly defer?: Defer | undefined;
 }
 
-/** What the gradient of a recorded product takes. */
+/** The inputs of the gradient of a recorded product. */
 export type SavedProduct = Readonly<Record<'x' | 'kernel' | 'a' | 'b', tf.Tensor>>;
 
 /** Such products in training steps. */
@@ -73,7 +73,7 @@ export interface AdaptedProduct extends ProductPrograms {
   ): tf.Tensor | undefined;
 }
 
-/** Gradients of a product, of which those that nobody asks for are not computed. */
+/** Gradients of a product. Unrequested ones are not computed. */
 export interface AdaptedGradients {
   /** The gradient of the product before its epilogue. */
   readonly dz: tf.Tensor;
@@ -105,7 +105,7 @@ export interface Scaling {
 
 /** A convolution, a fixed normalization and a relu in one. The last bits are not those of the three. */
 export interface FusedConvolution {
-  /** Whether it is faster at this convolution than the three by themselves. */
+  /** Whether it is faster at this convolution than three separate operations. */
   takes(convolution: PlainConvolution): boolean;
   /** `(x ∗ W + b)·m + t`. */
   normalized(convolution: PlainConvolution, scaling: Scaling): tf.Tensor;
@@ -127,7 +127,7 @@ export interface FusedConvolution {
   readonly handOver?: (compute: (dataId: tf.DataId) => Computed | undefined) => void;
 }
 
-/** A tensor that was computed for another one, and how many tensors share the numbers of that. */
+/** A tensor computed for another one, and how many tensors share the values of that. */
 export interface Computed {
   readonly y: tf.Tensor;
   readonly refCount: number;

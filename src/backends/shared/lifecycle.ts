@@ -6,7 +6,7 @@ export type BackendListener = (name: string, backend: object) => void;
 /** The listeners of all copies of the library in a process, on the engine that they share. */
 const LISTENERS = Symbol.for('tfjs-lora.backends');
 
-/** What is used of the engine of tfjs. Private in tfjs. */
+/** The private parts of tfjs's engine that are used here. */
 interface Engine {
   readonly backendName?: string | null;
   readonly backendInstance?: object | null;

@@ -1,20 +1,20 @@
 import type * as tf from '@tensorflow/tfjs';
 
-/** What a step depends on, whatever the optimizer. */
+/** The settings of a step of every optimizer. */
 export interface StepSettings {
   readonly learningRate: number;
-  /** What the gradient is multiplied by first. */
+  /** The factor of the gradient, applied first. */
   readonly gradientScale: number;
 }
 
-/** What Adam's step depends on, beside its slots. */
+/** The settings of Adam's step, besides its slots. */
 export interface AdamSettings extends StepSettings {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
   /** `1 − β₁ᵗ` and `1 − β₂ᵗ`. */
   readonly corrections: readonly [number, number];
-  /** What decay leaves of the variable before the step: `1 − rate · decay`, or 1. */
+  /** The share of the variable that decay keeps before the step: `1 − rate · decay`, or 1. */
   readonly kept: number;
 }
 
@@ -40,6 +40,6 @@ export interface OptimizerSteps {
   adam(updates: readonly AdamUpdate[]): void;
   momentum(updates: readonly MomentumUpdate[]): void;
   descend(updates: readonly DescentUpdate[]): void;
-  /** The sum of the squares of a gradient, without a promise; only where numbers can be read at once. */
+  /** The sum of the squares of a gradient, synchronously; only if values can be read synchronously. */
   readonly sumOfSquares?: (gradient: tf.Tensor) => number;
 }

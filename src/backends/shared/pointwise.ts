@@ -10,7 +10,7 @@ export interface Pointwise {
   readonly inputs: readonly string[];
   /** Names of the tensors after these, each a vector along the last axis. */
   readonly vectors?: readonly string[];
-  /** Names of the numbers. */
+  /** Names of the scalars. */
   readonly settings: readonly string[];
   /** Each result, by an expression of all these and of the results before it that WGSL and GLSL both know. */
   readonly outputs: Readonly<Record<string, string>>;
@@ -55,7 +55,7 @@ export function pointwiseOperations(run: RunPointwise): OneLaunch {
   };
 }
 
-// A step changes no tensor in place: others may share its numbers, and reading from a graphics card is slow.
+// A step changes no tensor in place: others may share its values, and reading from a graphics card is slow.
 
 const ADAM: Pointwise = {
   name: 'adam',

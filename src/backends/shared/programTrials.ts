@@ -6,7 +6,7 @@ import type {Programs} from './tryOut';
 
 // Small computations that show whether a device computes our programs rightly.
 
-/** The programs of a backend, which are tried out with small computations beside `isRight`. */
+/** The programs of a backend, which `isRight` and small computations try out. */
 export function triedPrograms<Backend extends object>(
   isRight: (backend: Backend) => Promise<boolean>,
   capabilities: Capabilities & Required<Pick<Capabilities, 'adaptedProduct' | 'fusedConvolution'>>,
@@ -44,7 +44,7 @@ function isProductRight(adaptedProduct: AdaptedProduct): Promise<boolean> {
   });
 }
 
-/** Whether a small depthwise convolution, a scale and a relu have the right numbers and gradients. */
+/** Whether a small depthwise convolution, a scale and a relu have the right values and gradients. */
 function isConvolutionRight(fused: FusedConvolution): Promise<boolean> {
   return givesNumbers('50,18,12,0;2,6,8,18', () => {
     const [x, dy] = [tf.tensor4d([1, 2, 3, 4], [1, 2, 2, 1]), tf.ones([1, 2, 2, 1])];
@@ -58,7 +58,7 @@ function isConvolutionRight(fused: FusedConvolution): Promise<boolean> {
   });
 }
 
-/** Whether tensors have these numbers. */
+/** Whether tensors have these values. */
 async function givesNumbers(expected: string, compute: () => tf.Tensor[]): Promise<boolean> {
   const tensors = tf.tidy(() => compute().map(tensor => tf.keep(tensor)));
   const numbers = (await Promise.all(tensors.map(tensor => tensor.data()))).map(values => values.join());

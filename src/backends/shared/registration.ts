@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {gradientOf, kernelOf} from '../../platform/tfjs/engine';
 
-/** A kernel of ours: its name in tfjs, and the configuration to register in place of the backend's, if any. */
+/** A kernel of ours: its name in tfjs, and the configuration that replaces the backend's, if any. */
 export interface OwnKernel {
   readonly name: string;
   configure(stock: tf.KernelConfig | undefined): tf.KernelConfig | undefined;
@@ -42,7 +42,7 @@ export function registerGradients(gradients: readonly tf.GradConfig[]): void {
   }
 }
 
-/** The backend's own kernel, whose place one of ours may have taken. */
+/** The backend's own kernel, which one of ours may have replaced. */
 export function stockKernel(name: string, backend: string): tf.KernelConfig | undefined {
   const found = kernelOf(name, backend);
   return found !== undefined && BRAND in found ? (found as {[BRAND]?: tf.KernelConfig})[BRAND] : found;

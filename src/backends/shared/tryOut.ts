@@ -3,9 +3,9 @@ import type {BackendListener} from './lifecycle';
 
 /** Programs of our own on a graphics card. */
 export interface Programs {
-  /** Runs some on a backend, once it is set, and tells whether their results are what they should be. */
+  /** Runs some on a backend that is set, and returns whether their results are right. */
   readonly isRight: (backend: never, onBackend: (listener: BackendListener) => void) => Promise<boolean>;
-  /** What the backend can do with them. */
+  /** The capabilities that the backend has with them. */
   readonly capabilities: Capabilities;
 }
 
@@ -26,14 +26,14 @@ export async function withoutOwnCode<T>(f: () => T | Promise<T>): Promise<T> {
   }
 }
 
-/** Backends that programs of our own have been tried on, and whether they gave the right numbers. */
+/** Backends on which our programs have been tried out, and whether they returned the right values. */
 const tried = new WeakMap<object, {works: boolean; readonly over: Promise<void>}>();
 
 /**
  * Has programs of our own tried out on a backend, once. Numbers come from a graphics card a little later: until then,
  * and where they are wrong, everything is computed by tfjs's own kernels.
  *
- * @param isRight runs programs, and tells whether their results are what they should be.
+ * @param isRight runs programs, and returns whether their results are right.
  */
 export function tryOut(backend: object, isRight: () => Promise<boolean>): void {
   if (tried.has(backend)) {
@@ -58,7 +58,7 @@ export function giveUp(backend: object, reason: string): void {
   }
 }
 
-/** Whether programs of our own run on a backend. */
+/** Whether our programs run on a backend. */
 export function runsOn(backend: object): boolean {
   return mayUseOwnCode() && tried.get(backend)?.works === true;
 }

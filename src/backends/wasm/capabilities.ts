@@ -23,7 +23,7 @@ const COMPOSED: Capabilities = {...ALWAYS, source: 'composed'};
 /** By module. */
 const known = new WeakMap<Native, Capabilities>();
 
-/** What wasm can do, with our module or without. */
+/** The capabilities of wasm, with or without our module. */
 export function wasmCapabilities(): Capabilities {
   const native = currentNative();
   if (native === undefined) {

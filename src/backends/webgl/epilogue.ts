@@ -3,7 +3,7 @@ import type {EpilogueGradient, Scaling} from '../shared/launches';
 import {sourceOf} from './sheet';
 import {stackOf, stackTensor} from './stackProgram';
 
-// What follows a product: `min(max(z·m + t, 0), cap)`, each part where it is there.
+// The epilogue of a product: `min(max(z·m + t, 0), cap)`, with each part optional.
 
 /** Which parts an epilogue has. */
 interface Parts {
@@ -12,7 +12,7 @@ interface Parts {
   readonly shifts?: boolean;
 }
 
-/** The function that `epilogueCode` calls. What is no number stays so. */
+/** The function that `epilogueCode` calls. NaN stays NaN. */
 export function epilogueHead(cap: number | undefined): string {
   const above = cap === undefined || cap === Infinity ? 's' : `s > float(${cap}) ? float(${cap}) : s`;
   return cap === undefined ? '' : `float limited(float s) { return s < 0.0 ? 0.0 : ${above}; }`;
@@ -36,7 +36,7 @@ export function outerHead({cap, scales = false}: Parts): string {
   return `vec4 outer(int b, int row, int col) { return dy(b, row, col)${slope}${scaled}; }`;
 }
 
-/** What `outerHead` reads. */
+/** The inputs that `outerHead` reads. */
 export function outerReads({dy, y, m, cap}: EpilogueGradient): [name: string, tensor: tf.Tensor][] {
   return [
     ['dy', dy],

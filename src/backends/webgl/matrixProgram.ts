@@ -8,9 +8,9 @@ import {currentWebgl, runsOnWebgl, type WebglBackend} from './program';
 export interface MatrixProgram {
   /** Names of the matrices: `x(row, col)` in the code. */
   readonly reads: readonly string[];
-  /** Names of its whole numbers. */
+  /** Names of its integers. */
   readonly integers?: readonly string[];
-  /** Names of its other numbers, which are passed after the whole ones. */
+  /** Names of its floats, which are passed after the integers. */
   readonly floats?: readonly string[];
   /** Functions that the code calls. */
   readonly head?: string;
@@ -86,10 +86,10 @@ void main() {
   );
 }
 
-/** By backend, whether such programs give the right numbers. */
+/** Whether such programs return the right values, by backend. */
 const tried = new WeakMap<WebglBackend, boolean>();
 
-/** Whether such programs run on the current backend. They are tried out when this is first asked. */
+/** Whether such programs run on the current backend. They are tried out at the first call. */
 export function runsMatrixPrograms(): boolean {
   const backend = currentWebgl();
   if (backend === undefined || !runsOnWebgl()) {

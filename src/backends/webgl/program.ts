@@ -21,7 +21,7 @@ export function currentWebgl(): WebglBackend | undefined {
   return tf.getBackend() === 'webgl' ? (tf.engine().registry.webgl as unknown as WebglBackend | undefined) : undefined;
 }
 
-/** Whether programs of our own run on the current backend, if it is webgl. */
+/** Whether our programs run on the current backend, if it is webgl. */
 export function runsOnWebgl(): boolean {
   const backend = currentWebgl();
   return backend !== undefined && runsOn(backend);
@@ -66,7 +66,7 @@ export function runPointwiseProgram(
   });
 }
 
-/** Whether a program with two results and a number computes them rightly on a backend. */
+/** Whether a program with two results and a scalar works correctly on a backend. */
 export async function isRight(backend: WebglBackend): Promise<boolean> {
   const trial = {name: 'trial', inputs: ['a', 'b'], settings: ['share'], outputs: {c: 'a * share + b', d: 'a + c'}};
   const values = [1, 2, 3, 4, 5];

@@ -43,7 +43,7 @@ interface Part extends Deferred {
   readonly stack: Stack;
 }
 
-/** Where a tensor stands in a sheet of the current backend, if it does. */
+/** The position of a tensor in a sheet of the current backend, if it has one. */
 function partOf(tensor: tf.Tensor): Part | undefined {
   const deferred = deferredOf(tensor);
   return deferred !== undefined && 'sheet' in deferred && (deferred as Part).sheet.backend === currentWebgl()

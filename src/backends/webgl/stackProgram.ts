@@ -9,7 +9,7 @@ import {currentWebgl, type WebglBackend} from './program';
 export interface StackProgram {
   /** Names of stacks: `x(b, row, col)` is a pixel at an even `row` and `col`: one row in `rg`, the next in `ba`. */
   readonly reads: readonly string[];
-  /** Names of its numbers. */
+  /** Names of its scalars. */
   readonly floats?: readonly string[];
   /** Functions that the code calls. */
   readonly head?: string;

@@ -10,7 +10,7 @@ const TILE = 32;
 const DEEP = 16;
 /** The columns of which a workgroup sums the gradients of the factors. */
 const COLUMNS = GROUP / 8;
-/** The highest rank. What the lanes of a workgroup sum has to fit into its memory. */
+/** The highest rank. The sums of a workgroup's lanes have to fit into its memory. */
 const HIGHEST_RANK = 16;
 
 /** The product, or the gradient in its input where `back`. */

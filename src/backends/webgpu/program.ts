@@ -14,13 +14,13 @@ export interface Program {
   readonly name: string;
   /** Names of the inputs, in the order of the tensors. */
   readonly reads: readonly string[];
-  /** Those of them that the code converts to floats, so that they may be whole numbers. */
+  /** The inputs that the code converts to floats, so that they may be integers. */
   readonly converts?: readonly string[];
   /** Names of the results, at least one. */
   readonly writes: readonly string[];
-  /** Names of its whole numbers: `u.name` in the code. */
+  /** Names of its integers: `u.name` in the code. */
   readonly integers?: readonly string[];
-  /** Names of its other numbers, which are passed after the whole ones. */
+  /** Names of its floats, which are passed after the integers. */
   readonly floats?: readonly string[];
   /** Declarations before the main function. */
   readonly head?: string;
@@ -80,7 +80,7 @@ interface Backend {
     output: tf.TensorInfo,
   ): tf.TensorInfo;
   read(dataId: tf.DataId): Promise<ArrayLike<number>>;
-  // What follows is private in tfjs: how it copies buffers.
+  // Private in tfjs: how it copies buffers.
   readonly tensorMap: {get(dataId: tf.DataId): {readonly resource: object; readonly dtype: tf.DataType}};
   /** Tensors whose buffers the commands that are not submitted yet use. */
   readonly commandQueueOwnedIds: {add(dataId: tf.DataId): void};
@@ -95,7 +95,7 @@ interface Backend {
 /** The compiled programs of each backend. */
 const compiled = new WeakMap<Backend, Map<string, object>>();
 
-/** Whether programs run on the current backend. */
+/** Whether our programs run on the current backend. */
 export function runsPrograms(): boolean {
   const backend = current();
   return backend !== undefined && runsOn(backend);
@@ -115,7 +115,7 @@ export function runProgram(program: Program, call: Call): tf.Tensor[] {
 
 const CAST: Program = {name: 'cast', reads: ['x'], converts: ['x'], writes: ['y'], body: 'y[i] = f32(x[i]);'};
 
-/** The floats of a tensor that tfjs has cast to such by name alone: on the card its numbers are whole ones still. */
+/** The floats of a tensor that tfjs has cast only by name: on the card its values are still integers. */
 function castOn(backend: Backend, input: tf.TensorInfo): tf.TensorInfo {
   const [y] = launch(backend, CAST, {inputs: [input], outputs: [input.shape], numbers: []});
   return y as tf.TensorInfo;
@@ -169,7 +169,7 @@ function launch(backend: Backend, program: Program, {inputs, outputs, numbers, r
   return results;
 }
 
-/** The numbers of floats, one tensor after the other, in a flat one of the caller's. It takes no launch. */
+/** The values of floats, one tensor after the other, in a flat one of the caller's. It takes no launch. */
 export function joinBuffers(tensors: readonly tf.Tensor[]): tf.Tensor {
   return tf.engine().makeTensorFromTensorInfo(join(current() as Backend, tensors));
 }
@@ -196,7 +196,7 @@ function split(backend: Backend, flat: tf.TensorInfo, shapes: readonly (readonly
   return parts;
 }
 
-/** Calls `copy` with the buffers of a flat tensor and of each of its parts, and where the part stands in it. */
+/** Calls `copy` with the buffers of a flat tensor and of each of its parts, and the part's position in it. */
 function copyBuffers(
   backend: Backend,
   flat: tf.TensorInfo,
@@ -262,7 +262,7 @@ const TRIAL: Program = {
   body: 'sum[i] = a[i] + f32(b[i]); product[i] = a[i] * u.share * f32(b[i] * u.times);',
 };
 
-/** Whether a program with two results, numbers and integers computes them rightly on a backend. */
+/** Whether a program with two results, floats and integers works correctly on a backend. */
 export async function isRight(backend: Backend): Promise<boolean> {
   const values = Array.from({length: GROUP + 3}, (_, i) => i);
   const shape = [values.length];

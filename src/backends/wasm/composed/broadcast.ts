@@ -13,7 +13,7 @@ const NAMES = [
   ...[tf.Maximum, tf.Minimum, tf.Pow, tf.Mod, tf.FloorDiv, tf.Atan2],
 ];
 
-/** Where one of two numbers is NaN, other backends give NaN. Here it does so for the first of the two. */
+/** If one of two values is NaN, other backends return NaN. Here it does so for the first of the two. */
 const KEEPING_NAN: readonly string[] = [tf.Maximum, tf.Minimum];
 
 interface Operands {
@@ -77,7 +77,7 @@ function keepingNaN(stock: Kernel): Kernel {
   };
 }
 
-/** Whether a tensor fills a shape by being repeated as a whole, which the backend does fast. */
+/** Whether repeating a tensor as a whole fills a shape, which the backend does fast. */
 function repeatsAsAWhole(x: tf.Tensor, shape: readonly number[]): boolean {
   const inner = x.shape.slice(x.shape.findIndex(length => length !== 1));
   return x.size === 1 || inner.every((length, i) => length === shape[shape.length - inner.length + i]);

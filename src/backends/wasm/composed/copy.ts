@@ -90,7 +90,7 @@ export const copyKernels: readonly OwnKernel[] = [
   }),
 ];
 
-/** Strings and complex numbers do not lie in the heap as such. */
+/** Strings and complex values are not stored in the heap directly. */
 export function isNumeric(x: tf.Tensor): boolean {
   return x.dtype !== 'string' && x.dtype !== 'complex64';
 }
@@ -135,7 +135,7 @@ function slice(backend: WasmBackend, x: tf.Tensor, begin: number[], size: number
   return out;
 }
 
-/** Copies numbers within the heap; the two places must not overlap. */
+/** Copies values within the heap; source and target must not overlap. */
 export function copyRun(heap: Float32Array | Uint8Array, to: number, from: number, length: number): void {
   if (length >= SHORT_RUN) {
     heap.copyWithin(to, from, from + length);

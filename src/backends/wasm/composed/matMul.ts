@@ -13,7 +13,7 @@ interface Operands {
 interface Attributes {
   readonly transposeA: boolean;
   readonly transposeB: boolean;
-  /** Of `_FusedMatMul`. */
+  /** Attributes of `_FusedMatMul`. */
   readonly activation?: string;
   readonly leakyreluAlpha?: number;
 }
@@ -100,7 +100,7 @@ function withWideBias({a, b, preluActivationWeights}: Operands, bias: tf.Tensor,
   });
 }
 
-/** The product of matrices of which one has no numbers: zeros. */
+/** The product of matrices of which one is empty: zeros. */
 function nothing(a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor {
   const outer = tf.broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
   const rows = a.shape.at(transposeA ? -1 : -2) as number;

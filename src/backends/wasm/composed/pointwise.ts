@@ -7,7 +7,7 @@ import {heapViews, type KernelCall, type WasmBackend, wrappedKernel} from '../..
 
 type Kernel<Inputs, Attributes> = (call: KernelCall<Inputs, Attributes>) => tf.TensorInfo;
 
-// What is computed number by number, and what the backend gets wrong in it.
+// Elementwise kernels, and what the backend gets wrong in them.
 
 /**
  * `ClipByValue`, `Relu6` and `Relu`. The backend's own make the lower bound of NaN, `Relu` of those with a sign, which
@@ -46,7 +46,7 @@ export function withExactClamp<Inputs, Attributes extends {readonly activation?:
   };
 }
 
-/** Whether one of the floats may be NaN or `value`. Only our module looks. */
+/** Whether one of the floats may be NaN or `value`. Only our module checks. */
 export function mayHold(backend: WasmBackend, x: tf.TensorInfo, value: number): boolean {
   const native = nativeOf(backend);
   return native?.functions.holds(native.at(x), tf.util.sizeFromShape(x.shape), value) !== 0;

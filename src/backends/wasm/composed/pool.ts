@@ -56,7 +56,7 @@ export const poolKernels: readonly OwnKernel[] = [
   }),
 ];
 
-/** The result of a pooling, if it has no numbers. The backend's own kernels write beyond it. */
+/** The result of a pooling if it is empty. The backend's own kernels write beyond it. */
 function nothing({
   inputs: {x},
   attrs,
@@ -107,7 +107,7 @@ function gradientByModule(
   });
 }
 
-/** Where in `x` [n, d, h, w, c] the maximum of each window lies; −1 for a window that holds nothing but padding. */
+/** The position in `x` [n, d, h, w, c] of the maximum of each window; −1 for a window that holds only padding. */
 export function positionsOfMaxima(
   x: Float32Array,
   {batch, channels, axes: [depth, height, width]}: Pooling,

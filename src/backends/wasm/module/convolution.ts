@@ -4,7 +4,7 @@ import type {Native} from './native';
 import {clampArguments, type Epilogue, multiply, multiplyTransposed, PANEL_ROW, panelBytes, PLAIN} from './products';
 import {convolveByTiles, fitsWinograd} from './winograd';
 
-/** `y = clamp(x ∗ W + bias)`. By Winograd's method, where that is allowed and fits, the last bits are others. */
+/** `y = clamp(x ∗ W + bias)`. Winograd's method, if allowed and possible, changes the last bits. */
 export function convolve(
   native: Native,
   geometry: Geometry,
@@ -62,7 +62,7 @@ function convolveDirectly(
   const line = 4 * margins.width * channelsIn;
   const lineOut = 4 * width.output * channelsOut;
   const work = taps * channelsIn * channelsOut * n * height.output * width.output;
-  // Where images are fewer than threads, each thread takes some lines of all.
+  // If there are fewer images than threads, each thread takes some lines of all.
   const byLines = n < native.partsOf(n * height.output, 1, work).length;
   native.runParts(native.partsOf(byLines ? height.output : n, 1, work), (thread, {first, size}) => {
     const images = byLines ? Array.from({length: n}, (_, i) => i) : [first];

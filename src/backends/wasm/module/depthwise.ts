@@ -2,7 +2,7 @@ import type {Geometry} from '../../shared/geometry';
 import type {Native} from './native';
 import {type Clamp, type Epilogue, PLAIN} from './products';
 
-/** Whether our kernels take a depthwise convolution: one filter a channel, and channels that fill whole vectors. */
+/** Whether our kernels support a depthwise convolution: one filter per channel, with channels in whole vectors. */
 export function takesDepthwise({channelsIn, channelsOut}: Geometry): boolean {
   return channelsIn === channelsOut && channelsIn % 4 === 0;
 }

@@ -26,7 +26,7 @@ export function fusedConvolution(native: Native): FusedConvolution {
       if (native.floats(unknown, 1)[0] === 0) {
         return [y, bits];
       }
-      // A bit cannot say that a number is NaN.
+      // A bit cannot represent NaN.
       bits.dispose();
       return [y, tf.tidy(() => tf.step(isOpen ? y : tf.mul(y, tf.sub(cap, y))))];
     },

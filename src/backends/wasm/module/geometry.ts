@@ -9,7 +9,7 @@ import {
 } from '../../shared/geometry';
 import type {Native} from './native';
 
-/** The attributes of tfjs's kernels that say how a convolution walks over its input. */
+/** The attributes of tfjs's kernels that describe how a convolution walks over its input. */
 export interface ConvolutionAttributes {
   readonly strides: number | [number, number];
   readonly pad: Padding;
@@ -81,7 +81,7 @@ export function marginsOf({n, height, width, channelsIn}: Geometry, more: readon
   return {top, bottom, left, right, height: paddedHeight, width: paddedWidth, bytes};
 }
 
-/** Where the padded image lies: in `place`, or where it is, if nothing is around it. */
+/** The address of the padded image: `place`, or its own if it has no padding. */
 export function pad(native: Native, geometry: Geometry, margins: Margins, x: number, place: number): number {
   if (margins.bytes === 0) {
     return x;
@@ -92,7 +92,7 @@ export function pad(native: Native, geometry: Geometry, margins: Margins, x: num
   return place;
 }
 
-/** Where the taps of a kernel lie from a pixel on, in bytes. */
+/** The offsets of a kernel's taps from a pixel, in bytes. */
 export function tapOffsets({height, width, channelsIn}: Geometry, lineWidth: number): number[] {
   return Array.from({length: height.kernel * width.kernel}, (_, tap) => {
     const row = Math.floor(tap / width.kernel);

@@ -11,7 +11,7 @@ import {normalize} from './normalization';
 import {clampOf, type Epilogue, multiply, multiplyTransposed} from './products';
 import {isTakingGradient} from '../../../platform/tfjs/engine';
 
-/** A kernel by our module. Where it returns `undefined`, or there is no module, the kernel that it wraps runs. */
+/** A kernel by our module. If it returns `undefined`, or there is no module, the kernel that it wraps runs. */
 function nativeKernel<Inputs, Attributes>(
   name: string,
   compute: (native: Native, call: KernelCall<Inputs, Attributes>) => tf.TensorInfo | undefined,
@@ -31,7 +31,7 @@ interface Fused {
   readonly preluActivationWeights?: tf.TensorInfo | null;
 }
 
-/** What follows a fused kernel, or `undefined` where our module has no code for it. */
+/** The epilogue of a fused kernel, or `undefined` if our module has no code for it. */
 function epilogueOf(
   native: Native,
   {bias, preluActivationWeights}: Fused,

@@ -24,7 +24,7 @@ interface Internals {
 /** The functions of another module. */
 export interface AddedFunctions<Functions> {
   readonly functions: Functions;
-  /** Those to compute a part with, beside the functions that `runParts` passes for it. */
+  /** The functions that compute a part, given those that `runParts` passes for it. */
   readonly beside: (own: NativeFunctions) => Functions;
 }
 
@@ -146,7 +146,7 @@ export class Native {
     return {functions, beside: this.threads?.add(code, functions) ?? (() => functions)};
   }
 
-  /** Where a tensor's numbers lie; 0 for none. A tensor of another backend is fetched first. */
+  /** The address of a tensor's values; 0 for none. A tensor of another backend is fetched first. */
   at(tensor: tf.TensorInfo | null | undefined): number {
     return tensor == null ? 0 : this.backend.getMemoryOffset(tensor.dataId);
   }
@@ -156,12 +156,12 @@ export class Native {
     return this.backend.makeOutput(shape, 'float32');
   }
 
-  /** A new tensor of whole numbers, not yet written. */
+  /** A new tensor of integers, not yet written. */
   words(count: number): tf.TensorInfo {
     return this.backend.makeOutput([count], 'int32');
   }
 
-  /** Memory to work in until the next call of this: a place for each of the sizes in bytes. */
+  /** Scratch memory until the next call of this: an address for each of the sizes in bytes. */
   reserve(...sizes: number[]): number[] {
     const rounded = sizes.map(aligned);
     const total = rounded.reduce((sum, size) => sum + size, 0);
@@ -180,22 +180,22 @@ export class Native {
     });
   }
 
-  /** Writes numbers to a place in memory. */
+  /** Writes floats to an address in memory. */
   writeFloats(place: number, values: ArrayLike<number>): void {
     new Float32Array(this.memory.buffer, place, values.length).set(values);
   }
 
-  /** Writes whole numbers to a place in memory. */
+  /** Writes integers to an address in memory. */
   writeIntegers(place: number, values: ArrayLike<number>): void {
     new Int32Array(this.memory.buffer, place, values.length).set(values);
   }
 
-  /** Copies bytes from one place in memory to another. */
+  /** Copies bytes from one address in memory to another. */
   copy(target: number, source: number, bytes: number): void {
     new Uint8Array(this.memory.buffer).copyWithin(target, source, source + bytes);
   }
 
-  /** The numbers at a place in memory. The view is valid until memory is next allocated. */
+  /** The values at an address in memory. The view is valid until memory is next allocated. */
   floats(place: number, count: number): Float32Array {
     return new Float32Array(this.memory.buffer, place, count);
   }

@@ -1,6 +1,6 @@
 import {BY_NUMBER, type Native} from './native';
 
-/** Where the weights of a normalization lie, `[channels]` each. */
+/** The addresses of a normalization's weights, `[channels]` each. */
 export interface NormalizationPlaces {
   readonly mean: number;
   readonly variance: number;

@@ -53,14 +53,14 @@ function momentum(
   });
 }
 
-/** A new value like `value`, written by `write`, in memory of its own: others may share that of the old one. */
+/** A new value like `value`, written by `write` to separate memory: others may share the old one's. */
 function updated(native: Native, value: tf.Tensor, write: (out: number) => void): tf.Tensor {
   const info = native.output(value.shape);
   write(native.at(info));
   return tf.engine().makeTensorFromTensorInfo(info);
 }
 
-/** The place of a slot's numbers, which the step overwrites. If other tensors share them, the slot is copied first. */
+/** The address of a slot's values, which the step overwrites. If other tensors share them, the slot is copied first. */
 function ownPlace(native: Native, slot: tf.Variable): number {
   native.at(slot); // fetches it from another backend
   const backend = tf.backend() as unknown as {refCount(dataId: tf.DataId): number};

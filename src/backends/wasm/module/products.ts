@@ -2,7 +2,7 @@ import {isPropagating} from '../../../platform/tfjs/engine';
 import type {NativeFunctions} from './module';
 import type {Native} from './native';
 
-/** What follows a product or a convolution: nothing, or an activation that keeps its numbers between bounds. */
+/** The epilogue of a product or a convolution: nothing, or an activation that clamps its values. */
 export interface Clamp {
   readonly low: number;
   readonly high: number;
@@ -27,7 +27,7 @@ export function clampArguments(clamp: Clamp | null): [isClamped: number, low: nu
 /** Up to so many bytes, right-hand matrices are packed whole; larger ones a few columns at a time, for the cache. */
 const SMALL = 512 * 1024;
 const COLUMNS = 32;
-/** Of a longer inner axis so much is taken at a time: what is read of both matrices stays in the cache. */
+/** A longer inner axis is split into pieces of this size: what is read of both matrices stays in the cache. */
 export const DEPTH = 2048;
 /** Up to this many rows are multiplied with the right-hand matrix as it lies. */
 const FEW = 3;
@@ -45,7 +45,7 @@ export interface Product {
 }
 
 export interface Epilogue {
-  /** Where the bias lies; 0 for none. */
+  /** The address of the bias; 0 for none. */
   readonly bias: number;
   readonly clamp: Clamp | null;
 }

@@ -5,7 +5,7 @@
 
 let wanted = false;
 
-/** Whether training computes with fused sums where the engine has them. */
+/** Whether training computes with fused sums if the engine has them. */
 export function areFusedSumsWanted(): boolean {
   return wanted;
 }

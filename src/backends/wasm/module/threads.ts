@@ -1,8 +1,8 @@
 import {aligned, isShared, LINE, type NativeFunctions} from './module';
 
-/** Places in the table, in words: each in a line of the cache of its own. */
+/** Fields of the table, as word indices, each in a separate cache line. */
 const WORDS = {round: 0, remaining: 16, done: 32, ready: 48, failed: 64, messages: 65, parts: 80} as const;
-/** Where the calls begin, in bytes, and how many numbers each has: the function's, and its arguments. */
+/** Where the calls begin, in bytes, and how many words each has: the function and its arguments. */
 const CALLS = {begin: 1024, numbers: 24} as const;
 
 /** How often a thread looks for a new round before it sleeps: for about the time between two operations. */
@@ -82,7 +82,7 @@ export interface Part {
   readonly size: number;
 }
 
-/** What threads work with. */
+/** The resources of threads. */
 export interface Workplace {
   readonly memory: WebAssembly.Memory;
   /** Our module, and with fused sums, where the engine has these. */

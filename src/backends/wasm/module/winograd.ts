@@ -9,7 +9,7 @@ const TILE = 4;
 const FEWEST_CHANNELS = {from: 16, to: 8};
 /** At least this share of the tiles' outputs has to be used. */
 const USEFUL = 0.55;
-/** Bytes in which the transformations keep numbers of one tile. */
+/** Bytes in which the transformations keep the values of one tile. */
 const SCRATCH = 1088;
 /** Bytes between the 36 planes, so that they do not all fall on the same lines of the cache. */
 const GAP = 192;
