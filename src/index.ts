@@ -92,16 +92,16 @@ export type {PEFTFiles} from './core/peft/peftFiles';
 
 // Single layers.
 export {adaptLayer, registerAdaptable} from './core/layers/registry';
-export type {LoRAConv1D} from './core/layers/loraConv1d';
-export type {LoRAConv2D} from './core/layers/loraConv2d';
-export type {LoRAConv2DTranspose} from './core/layers/loraConv2dTranspose';
-export type {LoRAConv3D} from './core/layers/loraConv3d';
-export type {LoRADense} from './core/layers/loraDense';
-export type {LoRADepthwiseConv2D} from './core/layers/loraDepthwiseConv2d';
-export type {LoRAEmbedding} from './core/layers/loraEmbedding';
-export type {LoRABidirectional, LoRAGRU, LoRALSTM, LoRARNN, LoRASimpleRNN} from './core/layers/loraRecurrent';
-export type {LoRASeparableConv2D} from './core/layers/loraSeparableConv2d';
-export type {LoRAWeights, LoRAWeightsArgs} from './core/layers/loraWeights';
+export {LoRAConv1D} from './core/layers/loraConv1d';
+export {LoRAConv2D} from './core/layers/loraConv2d';
+export {LoRAConv2DTranspose} from './core/layers/loraConv2dTranspose';
+export {LoRAConv3D} from './core/layers/loraConv3d';
+export {LoRADense} from './core/layers/loraDense';
+export {LoRADepthwiseConv2D} from './core/layers/loraDepthwiseConv2d';
+export {LoRAEmbedding} from './core/layers/loraEmbedding';
+export {LoRABidirectional, LoRAGRU, LoRALSTM, LoRARNN, LoRASimpleRNN} from './core/layers/loraRecurrent';
+export {LoRASeparableConv2D} from './core/layers/loraSeparableConv2d';
+export {LoRAWeights, type LoRAWeightsArgs} from './core/layers/loraWeights';
 export {UnadaptedLayer, type UnadaptedLayerArgs} from './core/layers/unadaptedLayer';
 export type {LoRALayerArgs} from './core/layers/layerArgs';
 export type {LoRALayer} from './core/layers/loraLayer';

@@ -121,5 +121,5 @@ test('several inputs must have a row each for each adapter', async () => {
   }
   const list = [[1, 2, 3]] as unknown as tf.Tensor;
   expect(() => predictWith(adapted, list, [own])).toThrow(LoRAError);
-  expect(() => predictWith(adapted, list, [own])).toThrow('x must be a tensor, or a list of tensors');
+  expect(() => predictWith(adapted, list, [own])).toThrow('or a list of tensors for several inputs, got an array');
 });

@@ -89,7 +89,7 @@ describe('texts', () => {
     [() => encodeTexts(model, letters, []), /texts must be a list of texts, got an empty one/],
     [
       () => encodeTexts(model, letters, ['a', 3 as unknown as string]),
-      /Text 1 must be a string or a pair of strings, got number/,
+      /Text 1 must be a string or a pair of strings, got a number/,
     ],
     [() => encodeTexts(model, letters, ['a'], {maxLength: 0}), /maxLength must be a positive integer, got 0/],
     [
