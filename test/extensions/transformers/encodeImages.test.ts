@@ -180,7 +180,7 @@ describe('encodeImages', () => {
     await expect(strange({...one, width: 5})).rejects.toThrow('1, 3 or 4 colors for each of 5 × 4 pixels, got 48');
     await expect(strange(tf.zeros([1, 4, 4, 3]))).rejects.toThrow('must be a tensor [height, width, colors]');
     await expect(strange(tf.fill([4, 4, 3], 1.5))).rejects.toThrow('must be from 0 to 1, got 1.5');
-    await expect(encodeImages(model, [])).rejects.toThrow('got an empty one');
+    await expect(encodeImages(model, [])).rejects.toThrow('got an empty list');
     const free = {preprocessor: {...small, do_resize: false}};
     await expect(encodeImages(model, [one, image([4, 5, 3])], free)).rejects.toThrow('[4, 4] and [4, 5]');
   });
