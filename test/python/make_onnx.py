@@ -357,6 +357,10 @@ blocks(8, 'MatMulNBits of 8 bits', halves)
 blocks(4, 'MatMulNBits with scales of float32', np.abs(rand(6)))
 blocks(4, 'MatMulNBits with zeros', halves, rng.integers(0, 256, 3).astype('uint8'))
 
+# One side is stretched along an axis after a longer one.
+case('MatMul of stretched stacks', [('MatMul', 'x,z', 'y', {})], x=rand(2, 1, 3, 4), z=rand(2, 5, 4, 3))
+case('MatMul of a stretched stack of constants', [('MatMul', 'x,w', 'y', {})], {'w': rand(3, 1, 4, 2)}, x=rand(2, 3, 5, 3, 4))
+
 
 def networks():
     """Networks that PyTorch exports, by both exporters, and for a fixed and an open batch."""

@@ -70,9 +70,12 @@ function networks(): Tried[] {
     if (environment === undefined) {
       console.log(`${program} did not run: TFJS_LORA_KERAS names no environment with tensorflow and tf2onnx.`);
     } else {
-      const {status} = spawnSync(join(environment, 'bin/python'), [`test/python/${program}`, folder], {
+      const {status, error} = spawnSync(join(environment, 'bin/python'), [`test/python/${program}`, folder], {
         stdio: ['ignore', 'ignore', 'inherit'],
       });
+      if (error !== undefined) {
+        console.error(`${program} did not run: ${error.message}.`);
+      }
       process.exitCode ||= status ?? 1;
     }
   }
@@ -249,6 +252,9 @@ const difference = await compareTransformersJs(folder);
 rmSync(folder, {recursive: true});
 console.log(`transformers.js computes embeddings of an exported encoder that differ by ${difference.toExponential(1)}`);
 const python = join(process.env.TFJS_LORA_PEERS ?? 'bench/peers/.venv', 'bin/python');
-const {status} = spawnSync(python, ['test/python/check_onnx.py', out], {stdio: 'inherit'});
+const {status, error} = spawnSync(python, ['test/python/check_onnx.py', out], {stdio: 'inherit'});
+if (error !== undefined) {
+  console.error(`ONNX Runtime compared nothing: ${error.message}. TFJS_LORA_PEERS names its environment.`);
+}
 rmSync(out, {recursive: true});
 process.exitCode ||= difference < 1e-5 ? (status ?? 1) : 1;

@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import type {GraphNode} from '../../graph/graphDef';
 import {activationAfter, type Rule} from './activations';
 import {range} from './lowering';
-import {attribute, type OnnxCall} from './onnxCall';
+import {attribute, type Entry, type OnnxCall} from './onnxCall';
 
 /** What a product becomes beside a plain `Dense`. */
 interface DenseOptions {
@@ -71,10 +71,36 @@ export const matMul: Rule = async call => {
   if (left < 2 || right < 2) {
     call.refuse('takes a vector');
   }
-  const isPlain = left === 2 && right === 2;
-  const names = [await call.plain(0), await call.plain(1)];
-  call.give(await call.emit(isPlain ? 'MatMul' : 'BatchMatMulV2', names));
+  await stackProduct(call, [await call.plain(0), await call.plain(1)]);
 };
+
+/** A product of the inputs, or of what was computed from them in the same shapes. */
+export async function stackProduct(call: OnnxCall, [left, right]: readonly [string, string]): Promise<void> {
+  const isPlain = call.rank(0) === 2 && call.rank(1) === 2;
+  const stacks = [await tiled(call, 0, left), await tiled(call, 1, right)];
+  call.give(await call.emit(isPlain ? 'MatMul' : 'BatchMatMulV2', stacks));
+}
+
+/**
+ * An operand of a product of stacks, tiled along axes of size 1 that come after a longer axis. tfjs repeats a stack as
+ * a whole, which gives wrong products there: `[2, 1, 3, 4] · [2, 5, 4, 6]`.
+ */
+async function tiled(call: OnnxCall, index: number, operand: string): Promise<string> {
+  const other = 1 - index;
+  const shift = call.rank(other) - call.rank(index);
+  const multiples: Entry[] = [];
+  let isAfterLonger = false;
+  for (const axis of range(call.rank(index) - 2)) {
+    const isOne = call.size(index, axis) === 1;
+    const at = axis + shift;
+    const isStretched = isAfterLonger && isOne && at >= 0 && call.size(other, at) !== 1;
+    multiples.push(isStretched ? await call.entry(other, at) : 1);
+    isAfterLonger ||= !isOne;
+  }
+  return multiples.every(multiple => multiple === 1)
+    ? operand
+    : call.emit('Tile', [operand, await call.vector([...multiples, 1, 1])]);
+}
 
 export const gemm: Rule = async call => {
   const orderOf = (name: string) => (call.int(name, 0) === 0 ? [0, 1] : [1, 0]);

@@ -8,7 +8,7 @@ import {conv} from './convolutions';
 import {cast} from './elementwise';
 import {range} from './lowering';
 import {OnnxCall} from './onnxCall';
-import {dense} from './products';
+import {dense, stackProduct} from './products';
 
 // Quantized files. Weights become the floats that they stand for, or stay in blocks where a format of
 // `tfjs-lora/quantized` holds them exactly. What flows is floats: where a file quantizes it, it is only kept within
@@ -213,8 +213,7 @@ export const matMulInteger: Rule = async call => {
   const x = await activations(call, 0, 2);
   const units = call.size(1, 1);
   if (call.rank(1) !== 2 || units === undefined || call.value(1).kind !== 'constant') {
-    const other = await activations(call, 1, 3);
-    call.give(await call.emit(call.rank(0) === 2 && call.rank(1) === 2 ? 'MatMul' : 'BatchMatMulV2', [x, other]));
+    await stackProduct(call, [x, await activations(call, 1, 3)]);
     return;
   }
   const behind = scaleBehind(call);
