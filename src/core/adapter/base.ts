@@ -60,12 +60,20 @@ export async function savedBase(adapter: Adapter): Promise<number[][] | undefine
   return saved.some(list => list.length > 0) ? saved : undefined;
 }
 
-/** The base of an adapter, read from the layers that it was taken from if its file does not name it. */
+/**
+ * The base of an adapter, read from the layers that it was taken from if its file does not name it. If they cannot be
+ * read, as on a graphics card that was lost, the adapter is saved without.
+ */
 export async function baseFrom(adapter: Adapter): Promise<NamedBase | undefined> {
   const base = bases.get(adapter);
-  return Array.isArray(base)
-    ? (await fingerprints())?.read(kernelsOf(adapter, base as readonly Place[]))
-    : namedBase(adapter);
+  if (!Array.isArray(base)) {
+    return namedBase(adapter);
+  }
+  try {
+    return await (await fingerprints())?.read(kernelsOf(adapter, base as readonly Place[]));
+  } catch {
+    return undefined;
+  }
 }
 
 /** Gives a combined adapter the base that its parts share. */
