@@ -25,18 +25,6 @@ function writeNodeEntries(folder: string): void {
 }
 
 /**
- * Makes what reads and writes PEFT adapters, which a page loads when it first does, import all that a page of the main
- * entry has anyway. esbuild and rolldown put what is shared with such a part into a chunk of its own: cut in two, the
- * core compresses to 4 kB more. Where all is shared, nothing is cut.
- */
-function keepCoreWhole(folder: string): void {
-  for (const name of readdirSync(folder).filter(file => /^(?:import|export)Peft-.*\.js$/.test(file))) {
-    const file = join(folder, name);
-    writeFileSync(file, `import './index.js';\n${readFileSync(file, 'utf8')}`);
-  }
-}
-
-/**
  * A page that says no charset is read as Latin-1 or as what the machine has, and its scripts with it. The characters
  * that are not ASCII stand in strings, templates and patterns, where an escape means the same.
  */
@@ -82,9 +70,6 @@ export default defineConfig([
       'build:done': ({options}) => {
         forgetDeclarationMaps(options.outDir);
         writeNodeEntries(options.outDir);
-        if (options.format === 'es') {
-          keepCoreWhole(options.outDir);
-        }
       },
     },
   },
