@@ -38,7 +38,7 @@ type Backend = WasmBackend & {
   numDataIds(): number;
 };
 
-/** How many threads the running backends have. */
+/** How many threads the backends started here have. */
 const started = new WeakMap<object, number>();
 
 /**
@@ -96,12 +96,12 @@ export async function startWasm(options: WasmOptions = {}): Promise<WasmStart> {
     return {threads: 1, reason: failure ?? `This version of ${PACKAGE} has no shared memory.`};
   }
   useThreads(backend, nodeWorkers(threads));
-  started.set(backend, threads);
   const native = nativeOf(backend);
   for (const end = Date.now() + PATIENCE_MS; native?.threadCount === 1 && Date.now() < end;) {
     await sleep(2);
   }
   if ((native?.threadCount ?? 1) > 1) {
+    started.set(backend, threads);
     return {threads};
   }
   const reason = native === undefined ? "The library's kernels are not in use" : 'The threads did not start';

@@ -25,11 +25,11 @@ export interface UnpackedVariable extends tf.LayerVariable {
 
 /** A kernel that an adapter updates. */
 export interface Kernel {
-  /** What holds its values, and some of them if it holds them in another way. */
+  /** The tensor with its values; `packed` reads some of them if they are stored in another form. */
   held: tf.Tensor;
   packed: UnpackedVariable['packed'];
   size: number;
-  /** What the adapter adds to it, if that is a product: `scaling·a·b`, `[…, rank]` and `[rank, …]`. */
+  /** The update that the adapter adds, if it is a product: `scaling·a·b`, `[…, rank]` and `[rank, …]`. */
   update: (() => {a?: tf.Tensor; b?: tf.Tensor; scaling: number}) | undefined;
 }
 
@@ -39,7 +39,7 @@ export type Kernels = ReadonlyMap<string, Kernel>;
 /** Values of kernels, by the paths of their layers. */
 type Values = ReadonlyMap<string, readonly number[]>;
 
-/** What is computed with values of tensors, which some backends give by a promise alone. */
+/** A computation with values of tensors, which some backends only give by a promise. */
 type Reading<T> = Generator<tf.Tensor, T, ArrayLike<number>>;
 
 /** The values of kernels that were read. The data of a tensor never change. */
@@ -57,7 +57,7 @@ export class NamedBase {
     return new NamedBase(await readLater(valuesOf(kernels)));
   }
 
-  /** The base that a file names, in the order of paths. What cannot be understood is left out. */
+  /** The base that a file names, in the order of paths. Invalid entries are left out. */
   static decode(paths: readonly string[], saved: unknown): NamedBase {
     const lists: unknown[] = Array.isArray(saved) && saved.length === paths.length ? saved : [];
     const kernels = lists.flatMap((list, i) => {
@@ -168,7 +168,7 @@ function valuesIn({held, packed, size}: Kernel): tf.Tensor {
   return packed ? tf.tensor1d(packed.valuesAt(places)) : tf.gather(tf.reshape(held, [-1]), places);
 }
 
-/** What the adapter adds to the values of a kernel. */
+/** The update of the sampled values of a kernel. */
 function updateIn({size, update}: Kernel): tf.Tensor {
   const {a, b, scaling} = update?.() as {a: tf.Tensor; b: tf.Tensor; scaling: number};
   const [rank = 1] = b.shape;

@@ -176,15 +176,7 @@ export const attentionOfInput: Rule = async call => {
   const all = call.layer('Dense', config, [await call.plain()], {kernel, bias});
   const parts = await call.emit('SplitV', [all, call.constant(sizes), call.scalar(2, 'int32')], {}, 3);
   const [q = '', k = '', v = ''] = await Promise.all(range(3).map(i => split(call, `${parts}:${i}`, heads)));
-  const result = await attend(call, {
-    ...{q, k, v, heads, kvHeads: heads, scale: scaleOf(call), softcap: 0},
-    added: call.has(5) ? [await call.plain(5)] : [],
-    allowed: [
-      ...(call.has(3) ? [await maskOf(call, 3)] : []),
-      ...(call.int('unidirectional', 0) === 1 ? [await causal(call, q, k)] : []),
-    ],
-  });
-  call.give(await joined(call, result));
+  await attendMasked(call, {q, k, v, heads}, 3);
 };
 
 /** Of com.microsoft: of queries, keys and values `[batch, length, width]`. */
@@ -200,16 +192,25 @@ export const multiHeadAttention: Rule = async call => {
       ? call.plain(index)
       : split(call, await withBias(call, await call.plain(index), 3, index * width), heads);
   const [q, k, v] = [await take(0), await take(1), await take(2)];
+  await attendMasked(call, {q, k, v, heads}, 4);
+};
+
+/** Attention as com.microsoft has it with as many heads of keys as of queries. `mask` is the index of that input. */
+async function attendMasked(
+  call: OnnxCall,
+  {q, k, v, heads}: {q: string; k: string; v: string; heads: number},
+  mask: number,
+): Promise<void> {
   const result = await attend(call, {
     ...{q, k, v, heads, kvHeads: heads, scale: scaleOf(call), softcap: 0},
     added: call.has(5) ? [await call.plain(5)] : [],
     allowed: [
-      ...(call.has(4) ? [await maskOf(call, 4)] : []),
+      ...(call.has(mask) ? [await maskOf(call, mask)] : []),
       ...(call.int('unidirectional', 0) === 1 ? [await causal(call, q, k)] : []),
     ],
   });
   call.give(await joined(call, result));
-};
+}
 
 /** Of com.microsoft: fewer heads of keys and values than of queries, each query attending to what is before it. */
 export const groupQueryAttention: Rule = async call => {
