@@ -8,21 +8,13 @@ import {applyLoRA, disposeModel} from '../../../src/node';
 import {embed, exportTransformer, loadTransformer} from '../../../src/transformers';
 import {CACHE, install} from '../../../scripts/graphModels/cache';
 import {stirFactors} from '../../models';
-import {fixture} from '../transformers/fixtures';
+import {fixture, wordTokenizer} from '../transformers/fixtures';
 
 const PACKAGE = '@huggingface/transformers@4.3.2';
 const WORDS = ['[PAD]', '[UNK]', 'the', 'cat', 'dog', 'sat', 'ran', 'home', 'again', 'on', 'a', 'mat'];
 const TEXTS = ['the cat sat on the mat', 'a dog ran home', 'the dog sat again on the mat again'];
 
-const tokenizerJson = {
-  version: '1.0',
-  added_tokens: [],
-  normalizer: {type: 'Lowercase'},
-  pre_tokenizer: {type: 'Whitespace'},
-  post_processor: null,
-  decoder: null,
-  model: {type: 'WordLevel', vocab: Object.fromEntries(WORDS.map((word, i) => [word, i])), unk_token: '[UNK]'},
-};
+const tokenizerJson = wordTokenizer(WORDS);
 const tokenizerConfig = {tokenizer_class: 'PreTrainedTokenizer', unk_token: '[UNK]', pad_token: '[PAD]'};
 
 const SCRIPT = `

@@ -6,6 +6,19 @@ import type {Pooling} from 'tfjs-lora/transformers';
 /** npm runs its scripts, and jest its tests, in the folder of the project. */
 const FOLDER = 'test/fixtures/transformers';
 
+/** The `tokenizer.json` of a tokenizer that knows these words, in the order of their tokens. */
+export function wordTokenizer(words: readonly string[]) {
+  return {
+    version: '1.0',
+    added_tokens: [],
+    normalizer: {type: 'Lowercase'},
+    pre_tokenizer: {type: 'Whitespace'},
+    post_processor: null,
+    decoder: null,
+    model: {type: 'WordLevel', vocab: Object.fromEntries(words.map((word, i) => [word, i])), unk_token: '[UNK]'},
+  };
+}
+
 interface Numbers {
   shape: number[];
   values: number[];

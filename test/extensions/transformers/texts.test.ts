@@ -3,7 +3,7 @@ import {adam, applyLoRA, disposeModel, fitOnFeatures} from 'tfjs-lora';
 import {compileModel, embed, encodeTexts, loadTransformer, type TextTokenizer} from 'tfjs-lora/transformers';
 import {Tokenizer} from '@huggingface/tokenizers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
-import {fixture} from './fixtures';
+import {fixture, wordTokenizer} from './fixtures';
 
 /** A token for each letter, between 1 and 2. */
 const letters: TextTokenizer = {
@@ -64,18 +64,10 @@ describe('texts', () => {
   });
 
   test('come from the tokenizer of the hub too', () => {
-    const tokenizer = new Tokenizer(
-      {
-        version: '1.0',
-        added_tokens: [],
-        normalizer: {type: 'Lowercase'},
-        pre_tokenizer: {type: 'Whitespace'},
-        post_processor: null,
-        decoder: null,
-        model: {type: 'WordLevel', vocab: {'[UNK]': 0, good: 1, day: 2}, unk_token: '[UNK]'},
-      },
-      {tokenizer_class: 'PreTrainedTokenizerFast', unk_token: '[UNK]'},
-    );
+    const tokenizer = new Tokenizer(wordTokenizer(['[UNK]', 'good', 'day']), {
+      tokenizer_class: 'PreTrainedTokenizerFast',
+      unk_token: '[UNK]',
+    });
     tf.tidy(() => {
       expect(encodeTexts(model, tokenizer, ['Good day', 'other']).inputIds.arraySync()).toEqual([
         [1, 2],

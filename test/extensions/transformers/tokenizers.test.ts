@@ -6,20 +6,12 @@ import * as tf from '@tensorflow/tfjs';
 import {disposeModel, LoRAError} from 'tfjs-lora';
 import {type LoadedTransformer, loadTransformer} from 'tfjs-lora/transformers';
 import {useBackend, withoutLeaks} from '../../helpers';
-import {fixture} from './fixtures';
+import {fixture, wordTokenizer} from './fixtures';
 
 const {config, weights} = fixture('bert');
 const llama = fixture('llama');
 
-const tokenizerJson = {
-  version: '1.0',
-  added_tokens: [],
-  normalizer: {type: 'Lowercase'},
-  pre_tokenizer: {type: 'Whitespace'},
-  post_processor: null,
-  decoder: null,
-  model: {type: 'WordLevel', vocab: {'[UNK]': 0, good: 1, day: 2}, unk_token: '[UNK]'},
-};
+const tokenizerJson = wordTokenizer(['[UNK]', 'good', 'day']);
 const tokenizerConfig = {
   tokenizer_class: 'PreTrainedTokenizerFast',
   unk_token: '[UNK]',
