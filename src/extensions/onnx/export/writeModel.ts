@@ -7,6 +7,8 @@ import {field, fieldHeader} from '../file/protobuf';
 import {GraphWriter, Tensor, typeNumberOf} from '../write/graphWriter';
 import {nodeMessages, TYPE, valueMessage} from '../write/messages';
 import {type Known, writeCalls} from '../layers/layers';
+import {OPSET_OF_MEANS, takesMeans} from '../layers/patches';
+import {sitesOf} from '../../../core/rewire/walk';
 import {range} from '../lower/lowering';
 
 /** The version of operations that is written: the first that has `LayerNormalization`. */
@@ -66,7 +68,8 @@ export async function writeModel(
     return {input, name, type, order, shape: order.map(axis => sizes[axis] ?? null)};
   });
   const outputs = own.outputs ?? outputsOf(model);
-  const out = new GraphWriter(OPSET, new Set([...inputs, ...outputs].map(({name}) => name)), dtype === 'float16');
+  const opset = sitesOf(model).some(({layer}) => takesMeans(layer)) ? OPSET_OF_MEANS : OPSET;
+  const out = new GraphWriter(opset, new Set([...inputs, ...outputs].map(({name}) => name)), dtype === 'float16');
   const known: Known = new Map(
     inputs.map(({input, name, type, order}) => [input, new Tensor(input.shape, type, name, order)]),
   );
@@ -101,7 +104,7 @@ export async function writeModel(
     field(2, 'tfjs-lora'),
     fieldHeader(7, graph),
     ...graph,
-    field(8, [field(1, ''), field(2, OPSET)]),
+    field(8, [field(1, ''), field(2, opset)]),
   ];
   if (parts.reduce((sum, {length}) => sum + length, 0) > MOST_BYTES) {
     throw tooLargeError('The model has more than 2 GB, which an ONNX file cannot hold. Write it as float16.');

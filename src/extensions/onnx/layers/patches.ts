@@ -1,3 +1,5 @@
+import type * as tf from '@tensorflow/tfjs';
+import {fieldsOf} from '../../../platform/tfjs/fields';
 import {reshape, transpose, type Values} from '../../../platform/formats/layout';
 import type {GraphWriter, Source} from '../write/graphWriter';
 import {Fraction} from '../write/messages';
@@ -10,6 +12,14 @@ interface PatchLayer {
   rows: Source[];
   registerRows: Source | undefined;
   positions: Source;
+}
+
+/** The version of operations in which `Resize` takes means. */
+export const OPSET_OF_MEANS = 18;
+
+/** Whether a layer needs that version. */
+export function takesMeans(layer: tf.layers.Layer): boolean {
+  return layer.getClassName().endsWith('>PatchSequence') && fieldsOf<PatchLayer>(layer).antialias;
 }
 
 /** Patches as a sequence behind tokens. */
@@ -39,8 +49,7 @@ function positionRows(out: GraphWriter, call: Call, width: number): string {
   const [ofRows, ofColumns] = grid;
   const [, height, across] = call.input.shape;
   const table = ([whole]: Values[]) => sumOf([whole as Values], rows.length * width, ofRows * ofColumns * width);
-  // No operation of this version takes means. The product with a table of another size fails when it is run.
-  if (antialias || (height === ofRows && across === ofColumns)) {
+  if (height === ofRows && across === ofColumns) {
     return out.weights('positions', [positions], [1, ofRows * ofColumns, width], table);
   }
   const image = out.weights('position_image', [positions], [1, width, ofRows, ofColumns], parts =>
@@ -51,7 +60,9 @@ function positionRows(out: GraphWriter, call: Call, width: number): string {
   const resized = out.node('Resize', [image, '', '', sizes], {
     mode: 'cubic',
     coordinate_transformation_mode: 'half_pixel',
-    cubic_coeff_a: new Fraction(-0.75),
+    // As PyTorch does it, and, with means, Pillow.
+    cubic_coeff_a: new Fraction(antialias ? -0.5 : -0.75),
+    ...(antialias && {antialias: 1, exclude_outside: 1}),
   });
   return out.node('Transpose', [out.reshape(resized, [1, width, -1])], {perm: [0, 2, 1]});
 }
