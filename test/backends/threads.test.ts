@@ -3,7 +3,7 @@ import {BINARY} from '../../src/backends/wasm/module/binary';
 import {compiled, functionsOf} from '../../src/backends/wasm/module/module';
 import {TRANSFORMER_BINARY} from '../../src/extensions/transformers/kernels/wasm/binary';
 import type {TransformerFunctions} from '../../src/extensions/transformers/kernels/wasm/functions';
-import {HELPER, partsOf, Threads, webWorkers, type Workplace} from '../../src/backends/wasm/module/threads';
+import {HELPER, MOST_CALLS, partsOf, Threads, webWorkers, type Workplace} from '../../src/backends/wasm/module/threads';
 
 describe('parts', () => {
   test.each([
@@ -169,6 +169,39 @@ test('they get the functions of another module in the midst of it', async () => 
     );
     expect([...numbers(y)]).toEqual(Array.from({length: 64}, (_, i) => 1 + Math.min(60, Math.max(5, i + round))));
   }
+});
+
+test('parts of many calls take several rounds, and calls of another module are not fused ones', async () => {
+  const place = workplace();
+  const {memory, module} = place;
+  // As if the engine had fused sums: the functions of another module come after those of both.
+  const threads = withWorkers(PageWorker, () =>
+    Threads.start(webWorkers(2), {...place, modules: () => [module, module]}),
+  )!;
+  await available(threads, 2);
+  const functions = functionsOf(module, memory);
+  const another = compiled(TRANSFORMER_BINARY, memory)!;
+  const beside = threads.add(another, functionsOf<TransformerFunctions>(another, memory));
+  await available(threads, 2);
+  const [x, y] = [1_000_000, 2_000_000].map(address => Math.ceil(address / 64) * 64) as [number, number];
+  const numbers = (at: number) => new Float32Array(memory.buffer, at, 64);
+  numbers(x).fill(1);
+  numbers(y).fill(0);
+  const calls = MOST_CALLS + 3;
+  for (const isFused of [true, false]) {
+    threads.run(
+      partsOf(64, 16, 2),
+      (own, {first, size}) => {
+        for (let i = 0; i < calls; i++) {
+          beside(own).addRows(x + 4 * first, y + 4 * first, 0, 1, size);
+        }
+        own.clamp(y + 4 * first, y + 4 * first, size, 5, 2 * calls - 1);
+      },
+      functions,
+      isFused,
+    );
+  }
+  expect(new Set(numbers(y))).toEqual(new Set([2 * calls - 1]));
 });
 
 test('a round that fails, in a thread or in this one, says so, and the next goes on', async () => {

@@ -1,3 +1,6 @@
+/** The exports of a module of ours. */
+export type ModuleFunctions = Readonly<Record<string, (...args: number[]) => unknown>>;
+
 /** The exports of `../assembly/index.ts`, which documents the parameters. */
 export type NativeFunctions = Readonly<
   Record<
@@ -28,7 +31,8 @@ export type NativeFunctions = Readonly<
     | 'transpose'
     | 'winogradInput'
     | 'winogradKernel'
-    | 'winogradOutput',
+    | 'winogradOutput'
+    | 'winogradProducts',
     (...args: number[]) => void
   >
 > & {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {WasmBackend} from '../../shared/kernel';
 import {BINARY} from './binary';
-import {aligned, compiled, functionsOf, LINE, type NativeFunctions} from './module';
+import {aligned, compiled, functionsOf, LINE, type ModuleFunctions, type NativeFunctions} from './module';
 import {isTakingGradient} from '../../../platform/tfjs/engine';
 import {areFusedSumsWanted, withFusedSums} from './relaxed';
 import {type Part, partsOf, Threads, type ThreadSource, webWorkers, worthCalling} from './threads';
@@ -137,7 +137,7 @@ export class Native {
   }
 
   /** The functions of another module of ours, in the same memory; `undefined` where the engine does not compile it. */
-  add<Functions>(binary: string): AddedFunctions<Functions> | undefined {
+  add<Functions extends ModuleFunctions>(binary: string): AddedFunctions<Functions> | undefined {
     const code = compiled(binary, this.memory);
     if (code === undefined) {
       return undefined;

@@ -1,4 +1,4 @@
-import {aligned, isShared, LINE, type NativeFunctions} from './module';
+import {aligned, isShared, LINE, type ModuleFunctions, type NativeFunctions} from './module';
 
 /** Fields of the table, as word indices, each in a separate cache line. */
 const WORDS = {round: 0, remaining: 16, done: 32, ready: 48, failed: 64, messages: 65, parts: 80} as const;
@@ -82,6 +82,14 @@ export interface Part {
   readonly size: number;
 }
 
+/** A call of a part: the function's number among those of the threads, and how this thread makes it. */
+interface Call {
+  readonly id: number;
+  readonly args: readonly number[];
+  /** @param own the functions of our module that this thread computes with. */
+  readonly make: (own: NativeFunctions) => void;
+}
+
 /** The resources of threads. */
 export interface Workplace {
   readonly memory: WebAssembly.Memory;
@@ -95,7 +103,7 @@ export interface Workplace {
 
 /** The most threads that tfjs uses. */
 export const MOST_THREADS = 8;
-/** The most calls of a round that fit into the table. A round with more is computed on this thread. */
+/** The most calls of a round that fit into the table. Parts with more are computed in several rounds. */
 export const MOST_CALLS = 1024;
 
 /** A thread is called for at least so many multiplications, which take longer than the call. */
@@ -137,7 +145,7 @@ export class Threads {
   /** How many functions the threads have, of all modules. */
   private known: number;
   private messages = 1;
-  private calls: (readonly [id: number, args: readonly number[]])[] = [];
+  private calls: Call[] = [];
   private round = 0;
   private isReady = false;
   /** How many threads are called, this one included: fewer than there are while other processes use their cores. */
@@ -159,7 +167,7 @@ export class Threads {
     this.numbers = new Float64Array(memory.buffer, place + CALLS.begin, CALLS.numbers * MOST_CALLS);
     this.functionCount = WebAssembly.Module.exports(exact).length;
     this.known = this.functionCount * (1 + others.length);
-    this.recorder = this.recorderOf(exact, 0);
+    this.recorder = this.recorderOf<NativeFunctions>(exact, 0, own => own);
     Atomics.store(this.words, WORDS.messages, this.messages);
     this.workers = Array.from({length: count - 1}, () => {
       const worker = source.start();
@@ -170,11 +178,18 @@ export class Threads {
   }
 
   /** The functions of a module as they are written down for the other threads, where the first has this number. */
-  private recorderOf<Functions>(module: WebAssembly.Module, first: number): Functions {
+  private recorderOf<Functions extends ModuleFunctions>(
+    module: WebAssembly.Module,
+    first: number,
+    functionsOf: (own: NativeFunctions) => Functions,
+  ): Functions {
     const names = WebAssembly.Module.exports(module).map(({name}) => name);
     return Object.fromEntries(
-      names.map((name, i) => [name, (...args: number[]) => this.calls.push([first + i, args])]),
-    ) as Functions;
+      names.map((name, i) => [
+        name,
+        (...args: number[]) => this.calls.push({id: first + i, args, make: own => functionsOf(own)[name]?.(...args)}),
+      ]),
+    ) as unknown as Functions;
   }
 
   /**
@@ -182,8 +197,11 @@ export class Threads {
    *
    * @returns for the functions that a part is computed with, those of the other module.
    */
-  add<Functions>(module: WebAssembly.Module, functions: Functions): (own: NativeFunctions) => Functions {
-    const recorder = this.recorderOf<Functions>(module, this.known);
+  add<Functions extends ModuleFunctions>(
+    module: WebAssembly.Module,
+    functions: Functions,
+  ): (own: NativeFunctions) => Functions {
+    const recorder = this.recorderOf(module, this.known, () => functions);
     this.known += WebAssembly.Module.exports(module).length;
     const {memory} = this.workplace;
     this.workers.forEach(worker => {
@@ -235,25 +253,33 @@ export class Threads {
     functions: NativeFunctions,
     isFused: boolean,
   ): void {
-    const {words} = this;
-    this.calls = [];
-    const ends = parts.map((part, i) => {
+    const calls = parts.map((part, i) => {
+      this.calls = [];
       compute(this.recorder, part, i);
-      return this.calls.length;
+      return this.calls;
     });
-    if (this.calls.length > MOST_CALLS) {
-      parts.forEach((part, i) => {
-        compute(functions, part, i);
-      });
-      return;
+    const longest = Math.max(...calls.map(({length}) => length));
+    const most = Math.floor(MOST_CALLS / parts.length);
+    for (let from = 0; from < longest; from += most) {
+      this.runRound(
+        calls.map(ofPart => ofPart.slice(from, from + most)),
+        functions,
+        isFused,
+      );
     }
-    this.calls.forEach(([id, args], i) => {
-      this.numbers[i * CALLS.numbers] = id + (isFused ? this.functionCount : 0);
-      this.numbers.set(args, i * CALLS.numbers + 1);
-    });
-    ends.forEach((end, i) => {
-      words[WORDS.parts + 2 * i] = ends[i - 1] ?? 0;
-      words[WORDS.parts + 2 * i + 1] = end;
+  }
+
+  private runRound(parts: readonly (readonly Call[])[], functions: NativeFunctions, isFused: boolean): void {
+    const {words} = this;
+    let call = 0;
+    parts.forEach((calls, i) => {
+      words[WORDS.parts + 2 * i] = call;
+      calls.forEach(({id, args}) => {
+        // The functions with fused sums follow those of our module. Other modules have no fused ones.
+        this.numbers[call * CALLS.numbers] = id + (isFused && id < this.functionCount ? this.functionCount : 0);
+        this.numbers.set(args, call++ * CALLS.numbers + 1);
+      });
+      words[WORDS.parts + 2 * i + 1] = call;
     });
     Atomics.store(words, WORDS.done, 0);
     // A thread that is still looking for parts of the round before may take one from here on: all is written.
@@ -264,7 +290,9 @@ export class Threads {
     let cause: unknown;
     for (let i = this.takePart(); i >= 0; i = this.takePart()) {
       try {
-        compute(functions, parts[i] as Part, i);
+        parts[i]?.forEach(({make}) => {
+          make(functions);
+        });
       } catch (error) {
         cause = error; // the others have not ended yet
         Atomics.store(words, WORDS.failed, 1);

@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs';
 import {type AttentionInputs, attentionLayout, type AttentionSettings, biasOf, reachOf} from '../transformer';
 import type {NativeFunctions} from '../../../../backends/wasm/module/module';
 import type {AddedFunctions, Native} from '../../../../backends/wasm/module/native';
-import {MOST_CALLS, partsOf} from '../../../../backends/wasm/module/threads';
 import {PANEL_ROW, panelBytes} from '../../../../backends/wasm/module/products';
 import type {TransformerFunctions} from './functions';
 
@@ -105,10 +104,6 @@ function rowsOfHead({address, stride}: Rows, example: number, rows: number, head
   return {address: address + example * rows * stride + 4 * head * size, stride};
 }
 
-/** The most calls for a key head besides its blocks, and for a block. */
-const CALLS_A_HEAD = 5;
-const CALLS_A_BLOCK = 13;
-
 /**
  * Calls `f` for each key and value head in each example, on several threads if that pays: with the thread's functions,
  * and the addresses of its scratch memory.
@@ -118,24 +113,20 @@ const CALLS_A_BLOCK = 13;
  */
 function forEachHead(
   native: Native,
-  {batch, queries, keys, size, heads, keyValueHeads, most}: Sizes,
+  {batch, queries, keys, size, heads, keyValueHeads}: Sizes,
   {bytes, inOrder}: {bytes: readonly number[]; inOrder: boolean},
   f: (own: NativeFunctions, addresses: readonly number[], example: number, shared: number) => void,
 ): void {
   const count = batch * keyValueHeads;
   const work = 2 * batch * heads * queries * keys * size;
-  const threads = inOrder ? 1 : native.partsOf(count, 1, work).length;
-  const addresses = native.reserve(...Array.from({length: threads}, () => bytes).flat());
-  const blocks = (heads / keyValueHeads) * Math.ceil(queries / most);
-  const together = threads * Math.max(1, Math.floor(MOST_CALLS / (CALLS_A_HEAD + CALLS_A_BLOCK * blocks) / threads));
-  for (let from = 0; from < count; from += together) {
-    native.runParts(partsOf(Math.min(together, count - from), 1, threads), (own, {first, size: some}, part) => {
-      const ownAddresses = addresses.slice(part * bytes.length, (part + 1) * bytes.length);
-      for (let head = from + first; head < from + first + some; head++) {
-        f(own, ownAddresses, Math.floor(head / keyValueHeads), head % keyValueHeads);
-      }
-    });
-  }
+  const parts = inOrder ? [{first: 0, size: count}] : native.partsOf(count, 1, work);
+  const addresses = native.reserve(...parts.map(() => bytes).flat());
+  native.runParts(parts, (own, {first, size: some}, part) => {
+    const ownAddresses = addresses.slice(part * bytes.length, (part + 1) * bytes.length);
+    for (let head = first; head < first + some; head++) {
+      f(own, ownAddresses, Math.floor(head / keyValueHeads), head % keyValueHeads);
+    }
+  });
 }
 
 /** A block of queries of one head, from `from` on, and the keys that any of them sees, from `first` on. */
