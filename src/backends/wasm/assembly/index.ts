@@ -10,4 +10,4 @@ export {adam, descend, momentum, sumOfSquares} from './optimizers';
 export {packColumns, packRows, transpose} from './panels';
 export {maxPoolGradient} from './pooling';
 export {multiply, multiplyBy4, multiplyFew} from './products';
-export {winogradInput, winogradKernel, winogradOutput} from './winograd';
+export {winogradInput, winogradKernel, winogradOutput, winogradProducts} from './winograd';

@@ -1,4 +1,5 @@
 import {clampTo, zeros} from './lanes';
+import {multiply} from './products';
 
 // Winograd's F(4×4, 3×3) (Lavin and Gray, arXiv 1509.09308): a tile of 4 × 4 outputs from 6 × 6 inputs with 36 products
 // in place of 144. Transformed tiles lie as `[36, tiles, channels]`, so that what is left are 36 products of matrices.
@@ -77,6 +78,27 @@ export function winogradInput(
         }
       }
     }
+  }
+}
+
+/**
+ * The 36 products of tiles with kernels, `[tiles, channelsIn] · panels → [tiles, channelsOut]`.
+ *
+ * @param inputPlane bytes from one of the 36 to the next, as for the others.
+ */
+export function winogradProducts(
+  tiles: i32, channelsOut: i32, channelsIn: i32,
+  inputs: usize, inputPlane: usize, kernels: usize, kernelPlane: usize, outputs: usize, outputPlane: usize,
+): void {
+  const stride: usize = (<usize>channelsIn) << 2;
+  for (let t = 0; t < 36; t++) {
+    multiply(
+      tiles, channelsOut, channelsIn, inputs, stride, kernels, stride << 3, outputs, (<usize>channelsOut) << 2,
+      0, 0, 0, 0, 0, 1, 0,
+    );
+    inputs += inputPlane;
+    kernels += kernelPlane;
+    outputs += outputPlane;
   }
 }
 
@@ -195,19 +217,20 @@ function transformTaps(g0: v128, g1: v128, g2: v128, o: usize, step: usize): voi
  *
  * @param flipped whether the kernel is `[3, 3, channelsOut, channelsIn]`, to be rotated by 180°, as the gradient in the
  * input takes it.
+ * @param first of the kernel's rows to transform: those of its third axis, which are `count`.
  * @param panel bytes from one panel to the next.
  * @param plane bytes from one of the 36 to the next.
  * @param scratch 1088 bytes.
  */
 export function winogradKernel(
-  kernel: usize, channelsIn: i32, channelsOut: i32, flipped: i32,
+  kernel: usize, channelsIn: i32, channelsOut: i32, flipped: i32, first: i32, count: i32,
   target: usize, panel: usize, plane: usize, scratch: usize,
 ): void {
   const inner: usize = (<usize>(flipped ? channelsIn : channelsOut)) << 2;
   const outer = flipped ? channelsOut : channelsIn;
   const tap: usize = inner * <usize>outer;
   const done = scratch + 512;
-  for (let i = 0; i < outer; i++) {
+  for (let i = first; i < first + count; i++) {
     for (let k: usize = 0; k < inner; k += 16) {
       const p = kernel + (<usize>i) * inner + k;
       for (let column = 0; column < 3; column++) {

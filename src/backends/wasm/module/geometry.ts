@@ -7,7 +7,8 @@ import {
   type Rounding,
   type Shape4D,
 } from '../../shared/geometry';
-import type {Native} from './native';
+import type {NativeFunctions} from './module';
+import {BY_NUMBER, type Native} from './native';
 
 /** The attributes of tfjs's kernels that describe how a convolution walks over its input. */
 export interface ConvolutionAttributes {
@@ -81,15 +82,29 @@ export function marginsOf({n, height, width, channelsIn}: Geometry, more: readon
   return {top, bottom, left, right, height: paddedHeight, width: paddedWidth, bytes};
 }
 
-/** The address of the padded image: `place`, or its own if it has no padding. */
+/** The address of the padded images: `place`, or their own if they have no padding. */
 export function pad(native: Native, geometry: Geometry, margins: Margins, x: number, place: number): number {
   if (margins.bytes === 0) {
     return x;
   }
   const {n, height, width, channelsIn} = geometry;
-  const {top, bottom, left, right} = margins;
-  native.functions.pad(x, n, height.input, width.input, channelsIn, top, bottom, left, right, place);
+  const [from, to] = [4 * height.input * width.input * channelsIn, margins.bytes / n];
+  native.runParts(native.partsOf(n, 1, (BY_NUMBER * margins.bytes) / 4), (thread, {first, size}) => {
+    padImages(thread, geometry, margins, x + first * from, size, place + first * to);
+  });
   return place;
+}
+
+/** Pads some images from `x` on into `place`. */
+export function padImages(
+  {pad: copy}: NativeFunctions,
+  {height, width, channelsIn}: Geometry,
+  {top, bottom, left, right}: Margins,
+  x: number,
+  count: number,
+  place: number,
+): void {
+  copy(x, count, height.input, width.input, channelsIn, top, bottom, left, right, place);
 }
 
 /** The offsets of a kernel's taps from a pixel, in bytes. */

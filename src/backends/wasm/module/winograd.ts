@@ -1,6 +1,7 @@
 import type {Axis, Geometry} from '../../shared/geometry';
-import {type KernelPlace, marginsOf, pad} from './geometry';
-import type {Native} from './native';
+import {type KernelPlace, marginsOf, padImages} from './geometry';
+import {BY_NUMBER, type Native} from './native';
+import {aligned} from './module';
 import {clampArguments, type Epilogue, PANEL_ROW, panelBytes} from './products';
 
 /** Outputs in a tile along an axis. */
@@ -39,7 +40,6 @@ export function convolveByTiles(
   y: number,
   {bias, clamp}: Epilogue,
 ): void {
-  const {functions} = native;
   const {n, height, width, channelsIn, channelsOut} = geometry;
   const [down, across] = [Math.ceil(height.output / TILE), Math.ceil(width.output / TILE)];
   const tiles = down * across;
@@ -49,7 +49,7 @@ export function convolveByTiles(
   // Tiles and shifted kernels may read beyond the windows.
   const reach = PART - 1 + (shifts.at(-1) ?? 0) + 1 - height.kernel;
   const beyond = (count: number, {output}: Axis) => count * TILE - output + reach;
-  const margins = marginsOf(geometry, [beyond(down, height), beyond(across, width)]);
+  const margins = marginsOf({...geometry, n: 1}, [beyond(down, height), beyond(across, width)]);
   const plane = {
     kernel: panelBytes(inner, channelsOut) + GAP,
     input: 4 * tiles * inner + GAP,
@@ -57,42 +57,49 @@ export function convolveByTiles(
   };
   const partBytes = parts.length === 1 ? 0 : 4 * PART * PART * channelsIn * channelsOut;
   const images = native.partsOf(n, 1, 36 * tiles * inner * channelsOut * n);
-  const perThread = {scratch: SCRATCH, inputs: 36 * plane.input, outputs: 36 * plane.output};
-  const threadBytes = perThread.scratch + perThread.inputs + perThread.outputs;
-  const [scratch = 0, part = 0, kernels = 0, places = 0, padded = 0] = native.reserve(
-    ...[SCRATCH, partBytes, 36 * plane.kernel, images.length * threadBytes, margins.bytes],
+  // Each thread pads an image at a time, which stays in its cache.
+  const perThread = {scratch: SCRATCH, inputs: 36 * plane.input, outputs: 36 * plane.output, padded: margins.bytes};
+  const threadBytes = aligned(perThread.scratch + perThread.inputs + perThread.outputs + perThread.padded);
+  const rows = kernel.flipped ? channelsOut : channelsIn;
+  const kernelParts = native.partsOf(rows, 8, 36 * BY_NUMBER * channelsIn * channelsOut);
+  const [scratch = 0, part = 0, kernels = 0, places = 0] = native.reserve(
+    ...[kernelParts.length * SCRATCH, partBytes, 36 * plane.kernel, images.length * threadBytes],
   );
   parts.forEach((shift, i) => {
     const place = partBytes === 0 ? kernel.place : part;
     if (partBytes > 0) {
       copyPart(native, geometry, kernel, shift, part);
     }
-    functions.winogradKernel(
-      ...[place, channelsIn, channelsOut, kernel.flipped ? 1 : 0],
-      ...[kernels + i * channelsIn * PANEL_ROW, inner * PANEL_ROW, plane.kernel, scratch],
-    );
+    native.runParts(kernelParts, (called, {first, size}, thread) => {
+      called.winogradKernel(
+        ...[place, channelsIn, channelsOut, kernel.flipped ? 1 : 0, first, size],
+        ...[kernels + i * channelsIn * PANEL_ROW, inner * PANEL_ROW, plane.kernel, scratch + thread * SCRATCH],
+      );
+    });
   });
-  const image = pad(native, geometry, margins, x, padded);
   const bounds = clampArguments(clamp);
-  const imageBytes = 4 * margins.height * margins.width * channelsIn;
+  const imageBytes = 4 * height.input * width.input * channelsIn;
   native.runParts(images, (called, some, thread) => {
     const place = places + thread * threadBytes;
-    const [inputs, outputs] = [place + perThread.scratch, place + perThread.scratch + perThread.inputs];
+    const inputs = place + perThread.scratch;
+    const outputs = inputs + perThread.inputs;
+    const padded = outputs + perThread.outputs;
     for (let i = some.first; i < some.first + some.size; i++) {
+      let image = x + i * imageBytes;
+      if (margins.bytes > 0) {
+        padImages(called, geometry, margins, image, 1, padded);
+        image = padded;
+      }
       parts.forEach(({row, column}, j) => {
-        const from = image + i * imageBytes + 4 * (row * margins.width + column) * channelsIn;
+        const from = image + 4 * (row * margins.width + column) * channelsIn;
         called.winogradInput(
           ...[from, margins.width, channelsIn, down, across],
           ...[inputs + 4 * j * channelsIn, 4 * inner, plane.input, place],
         );
       });
-      for (let t = 0; t < 36; t++) {
-        called.multiply(
-          ...[tiles, channelsOut, inner, inputs + t * plane.input, 4 * inner],
-          ...[kernels + t * plane.kernel, inner * PANEL_ROW, outputs + t * plane.output, 4 * channelsOut],
-          ...[0, 0, 0, 0, 0, 1],
-        );
-      }
+      called.winogradProducts(
+        ...[tiles, channelsOut, inner, inputs, plane.input, kernels, plane.kernel, outputs, plane.output],
+      );
       called.winogradOutput(
         ...[outputs, plane.output, channelsOut, down, across],
         ...[y + 4 * i * height.output * width.output * channelsOut, height.output, width.output],
