@@ -20,6 +20,7 @@ import {loadGGUF} from 'tfjs-lora/language';
 import {compileModel, loadTransformer} from 'tfjs-lora/transformers';
 import {minilm, smollm2} from '../scripts/pretrained';
 import {type Backend, useBackend} from './backend';
+import {processor} from './machine';
 import {summarize} from './measure';
 import {useRelaxed} from './relaxed';
 import {printTable} from './table';
@@ -178,5 +179,5 @@ printTable(
 );
 console.log(
   `\n${name} on ${values.backend}, ${values.threads} thread(s), PyTorch ${hello.torch as string}, PEFT ` +
-    `${hello.peft as string}; medians of ${values.rounds} rounds`,
+    `${hello.peft as string}, ${processor()}; medians of ${values.rounds} rounds`,
 );

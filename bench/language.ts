@@ -15,6 +15,7 @@ import {generate, loadGGUF} from 'tfjs-lora/language';
 import {compileModel} from 'tfjs-lora/transformers';
 import {smollm2} from '../scripts/pretrained';
 import {run, withLlamaCpp} from '../test/extensions/language/nodeLlamaCpp';
+import {processor} from './machine';
 import {type Clock, now, summarize} from './measure';
 import {printTable} from './table';
 
@@ -91,7 +92,9 @@ const rows = {
   prompt: `a prompt of ${PROMPT} tokens, and the first token`,
   token: 'a token',
 };
-console.log(`\nSmolLM2-135M on wasm, milliseconds of the ${clock}, medians of ${values.rounds} rounds\n`);
+console.log(
+  `\nSmolLM2-135M on wasm, milliseconds of the ${clock} clock, medians of ${values.rounds} rounds, ${processor()}\n`,
+);
 printTable(
   ['', '4 bits', 'float32', '÷'],
   Object.entries(rows).map(([name, title]) => {

@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs';
 import {type Backend, BACKENDS, isBackend, useBackend} from './backend';
 import {CASE_NAMES, type CaseName, CASES, isCaseName} from './cases/index';
 import {type CaseResult, measureCase} from './library';
+import {processor} from './machine';
 import {CLOCKS, type Plan, ratioOf, type Summary, timeOf} from './measure';
 import {hasPeft, THREADS} from './peers/peft';
 import {useRelaxed} from './relaxed';
@@ -77,7 +78,6 @@ async function start(backend: Backend): Promise<void> {
 
 async function environmentOf(backend: Backend, plan: Plan): Promise<Environment> {
   const {version} = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {version: string};
-  const machine = cpus();
   return {
     date: new Date().toISOString(),
     backend,
@@ -89,8 +89,8 @@ async function environmentOf(backend: Backend, plan: Plan): Promise<Environment>
     tfjs: tf.version.tfjs,
     library: version,
     node: process.version,
-    cpu: machine[0]?.model ?? 'unknown',
-    cores: machine.length,
+    cpu: processor(),
+    cores: cpus().length,
     plan,
   };
 }
@@ -143,7 +143,7 @@ function toPeers({outcomes, peers}: CaseResult): string {
       threads => `${spread(ratioOf(outcomes, above, `peft ${below} ${threads}`))} by its ${ofThreads(threads)}`,
     ).join(', ');
   const versions = Object.entries(peers).map(([name, version]) => `${name} ${version}`);
-  return `peers: ${versions.join(', ')}
+  return `peers: ${versions.join(', ')}, on ${processor()}
 LoRA step / PEFT's: ${ratios('lora', 'lora')}
 full step of stock tfjs / PyTorch's: ${ratios('stock full', 'full')}`;
 }

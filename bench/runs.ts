@@ -1,18 +1,18 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Batch} from './cases/case';
 import type {Run} from './measure';
 
 /** One forward pass over the batch, read back so that asynchronous backends have to finish. */
-export function forward(model: tf.LayersModel, xs: tf.Tensor): Run {
+export function forward(model: tf.LayersModel, xs: tf.Tensor | tf.Tensor[]): Run {
+  const batchSize = [xs].flat()[0]!.shape[0];
   return async () => {
-    const y = model.predict(xs, {batchSize: xs.shape[0]}) as tf.Tensor;
+    const y = model.predict(xs, {batchSize}) as tf.Tensor;
     await y.data();
     y.dispose();
   };
 }
 
 /** One training step over the batch: forward, backward, the optimizer's update. `trainOnBatch` reads the loss back. */
-export function step(model: tf.LayersModel, {xs, ys}: Batch): Run {
+export function step(model: tf.LayersModel, {xs, ys}: {xs: tf.Tensor | tf.Tensor[]; ys: tf.Tensor}): Run {
   return async () => {
     await model.trainOnBatch(xs, ys);
   };

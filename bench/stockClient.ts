@@ -25,14 +25,14 @@ export interface Stock {
 /** Starts a process that has a case ready in tfjs as it was installed. */
 export async function startStock(backend: Backend, name: CaseName): Promise<Stock> {
   const child = fork(fileURLToPath(new URL('./stock.ts', import.meta.url)), [backend, name]);
-  const hello = await answerOf(child);
+  const hello = await answerOf<Answer>(child);
   const runs = 'ready' in hello ? hello.ready : [];
   const contenders = runs.map(run => ({
     name: `stock ${run}`,
     sample: async (repeats: number, clock: Clock) => {
       const order: Order = {run, repeats, clock};
       child.send(order);
-      const answer = await answerOf(child);
+      const answer = await answerOf<Answer>(child);
       if (!('ms' in answer)) {
         throw new Error('error' in answer ? answer.error : 'The stock process lost count.');
       }
@@ -42,14 +42,15 @@ export async function startStock(backend: Backend, name: CaseName): Promise<Stoc
   return {contenders, close: () => child.disconnect()};
 }
 
-async function answerOf(child: ChildProcess): Promise<Answer> {
+/** The next message of a process. */
+export async function answerOf<Message>(child: ChildProcess): Promise<Message> {
   const stop = new AbortController();
   const {signal} = stop;
   try {
     const exit = once(child, 'exit', {signal}).then(([code]) => {
-      throw new Error(`The stock process ended with code ${String(code)}.`);
+      throw new Error(`The measured process ended with code ${String(code)}.`);
     });
-    const [answer] = (await Promise.race([once(child, 'message', {signal}), exit])) as [Answer];
+    const [answer] = (await Promise.race([once(child, 'message', {signal}), exit])) as [Message];
     return answer;
   } finally {
     stop.abort();

@@ -7,7 +7,7 @@ import {compile, forward, LEARNING_RATE, step} from './runs';
 import {printTable} from './table';
 
 /** What the calls of a kernel, with one set of shapes, took together. */
-interface Entry {
+export interface Entry {
   phase: Phase;
   kernel: string;
   shapes: string;
@@ -20,7 +20,7 @@ export const OF = ['lora', 'full', 'naive', 'forward'] as const;
 
 /** Parts of a step. */
 const PHASES = ['forward', 'backward', 'optimizer and rest'] as const;
-type Phase = (typeof PHASES)[number];
+export type Phase = (typeof PHASES)[number];
 
 /** How to look. */
 export interface Look {
@@ -47,26 +47,41 @@ async function makeRun(benchCase: BenchCase, of: Look['of']): Promise<Run> {
   return step(model, batch);
 }
 
+/** Clocks functions that call each other, each without those that it calls. */
+export class Stopwatch {
+  /** For each function that is running: the time that the functions inside of it took. */
+  private readonly inner: number[] = [];
+
+  constructor(private readonly clock: Clock) {}
+
+  time<Result>(run: () => Result, note: (ms: number) => void): Result {
+    const start = now(this.clock);
+    this.inner.push(0);
+    const result = run();
+    const spent = now(this.clock) - start;
+    note(spent - this.inner.pop()!);
+    if (this.inner.length > 0) {
+      this.inner[this.inner.length - 1]! += spent;
+    }
+    return result;
+  }
+}
+
 /**
  * Clocks every kernel of the backend while `run` runs. The kernels in place have to be synchronous, as those of wasm
  * and cpu are; tf.profile counts a kernel that calls others twice.
  */
-async function profileKernels(run: Run, clock: Clock): Promise<Entry[]> {
+export async function profileKernels(run: Run, stopwatch: Stopwatch): Promise<Entry[]> {
   const entries = new Map<string, Entry>();
-  /** For each kernel that is running: what the kernels inside of it took. */
-  const inner: number[] = [];
   const kernels = tf.getKernelsForBackend(tf.getBackend()).map(config => ({config, original: config.kernelFunc}));
   for (const {config, original} of kernels) {
     config.kernelFunc = params => {
-      const start = now(clock);
       const phase = phaseOf();
-      inner.push(0);
-      const outputs = original(params);
-      const spent = now(clock) - start;
-      const ms = spent - inner.pop()!;
-      if (inner.length > 0) {
-        inner[inner.length - 1]! += spent;
-      }
+      let ms = 0;
+      const outputs = stopwatch.time(
+        () => original(params),
+        spent => (ms = spent),
+      );
       const shapes = `${shapesOf(Object.values(params.inputs))} → ${shapesOf([outputs].flat())}`;
       const key = `${phase} ${config.kernelName} ${shapes}`;
       const entry = entries.get(key) ?? {phase, kernel: config.kernelName, shapes, calls: 0, ms: 0};
@@ -121,7 +136,7 @@ export async function printKernels(title: string, run: Run, look: Omit<Look, 'of
   const total = await time(run, steps, clock);
   const all = await profileKernels(async () => {
     await time(run, steps);
-  }, clock);
+  }, new Stopwatch(clock));
   const sum = (entries: readonly Entry[]) => entries.reduce((ms, entry) => ms + entry.ms, 0) / steps;
   console.log(`\n## ${title}: ${total.toFixed(1)} ms; clocked in other runs, means of ${steps}:\n`);
   printTable(

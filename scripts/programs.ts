@@ -39,6 +39,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       federated: 'tsx bench/federated.ts',
       graph: 'tsx bench/graph.ts',
       threads: 'tsx bench/threads/run.ts',
+      'threads-page': 'tsx bench/threads/browser.ts',
       launches: 'tsx bench/launches/run.ts',
       page: 'tsx bench/page/serve.ts',
       recipe: 'tsx bench/recipe.ts',

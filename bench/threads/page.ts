@@ -6,8 +6,9 @@ import {getThreadsCount, setThreadsCount, setWasmPaths} from '@tensorflow/tfjs-b
 import type {BenchCase} from '../cases/case';
 import {conv} from '../cases/conv';
 import {mlp} from '../cases/mlp';
-import {blockOf, transformer} from '../cases/transformer';
-import {summarize} from '../measure';
+import {transformer} from '../cases/transformer';
+import {type Run, summarize} from '../measure';
+import {forward, step as stepOf} from '../runs';
 
 /** Milliseconds, medians of rounds. */
 export interface Times {
@@ -29,15 +30,10 @@ const ROUNDS = 21;
 const WARM_UP = 4;
 /** SmolLM2 takes seconds where the other cases take milliseconds. */
 const LONG = {rounds: 5, warmUp: 1};
-/** Places of its texts. */
-const PLACES = 128;
 /** The library's threads begin while the page is idle. */
 const IDLE_MS = 1000;
 
-async function median(
-  run: () => Promise<unknown>,
-  {rounds, warmUp} = {rounds: ROUNDS, warmUp: WARM_UP},
-): Promise<number> {
+async function median(run: Run, {rounds, warmUp} = {rounds: ROUNDS, warmUp: WARM_UP}): Promise<number> {
   const times: number[] = [];
   for (let i = -warmUp; i < rounds; i++) {
     const start = performance.now();
@@ -49,16 +45,10 @@ async function median(
   return summarize(times)!.median;
 }
 
-async function predicted(model: tf.LayersModel, xs: tf.Tensor | tf.Tensor[], batchSize: number): Promise<void> {
-  const y = model.predict(xs, {batchSize}) as tf.Tensor;
-  await y.data();
-  y.dispose();
-}
-
 async function prepare(name: string, {build, batch, targets, loss}: BenchCase) {
   const model = await build();
   const {xs, ys} = batch();
-  const predict = () => median(() => predicted(model, xs, xs.shape[0]));
+  const predict = () => median(forward(model, xs));
   return {name, model, xs, ys, predict, targets, loss, stock: await predict()};
 }
 
@@ -72,43 +62,28 @@ window.measureThreads = async threads => {
     prepared.push(await prepare(name, benchCase));
   }
   const {adam, applyLoRA, loraKernels} = await import('tfjs-lora');
-  const {Attention, FusedLayerNormalization, Gelu} = await import('tfjs-lora/transformers');
+  const {ownBlock} = await import('./models');
   if (loraKernels() !== 'module') {
     throw new Error('The module of the library is not in use here.');
   }
-  const ownBlock = blockOf({
-    attention: args => new Attention(args),
-    norm: args => new FusedLayerNormalization(args),
-    activation: args => new Gelu(args),
+  const {stock: _, ...ours} = await prepare('block of ours', {
+    ...transformer,
+    build: () => Promise.resolve(ownBlock()),
   });
-  const {stock: _, ...ours} = await prepare('block of ours', {...transformer, build: () => Promise.resolve(ownBlock)});
   await new Promise(resolve => setTimeout(resolve, IDLE_MS));
   const times: Record<string, Times> = {};
   for (const {name, model, xs, ys, predict, targets, loss, ...measured} of [...prepared, ours]) {
     const adapted = applyLoRA(model, targets(model));
     adapted.compile({optimizer: adam({learningRate: 1e-4}), loss});
-    const step = () => median(() => adapted.trainOnBatch(xs, ys));
+    const step = () => median(stepOf(adapted, {xs, ys}));
     times[name] = {...measured, predict: await predict(), step: await step()};
   }
   times['SmolLM2-135M in 4 bits'] = await languageTimes();
   return {threads: getThreadsCount(), times};
 };
 
-/** `predict` and a LoRA step of one text, and a token that is written. */
 async function languageTimes(): Promise<Times> {
-  const [{adam, applyLoRA}, {generate, loadGGUF}, {compileModel}] = await Promise.all([
-    import('tfjs-lora'),
-    import('tfjs-lora/language'),
-    import('tfjs-lora/transformers'),
-  ]);
-  const {model, tokenizer} = await loadGGUF(await fetch('/smollm2.gguf'));
-  const ids = tf.randomUniform([1, PLACES], 1000, 20_000, 'int32', 1);
-  const xs = [ids, tf.onesLike(ids)];
-  const predict = await median(() => predicted(model, xs, 1), LONG);
-  const pieces = generate(model, tokenizer, 'Once upon a time', {maxTokens: ROUNDS + WARM_UP + 1});
-  await pieces.next();
-  const token = await median(() => pieces.next());
-  const adapted = applyLoRA(model, {rank: 8, targets: [/[qv]_proj$/]});
-  compileModel(adapted, {optimizer: adam({learningRate: 1e-4})});
-  return {predict, step: await median(() => adapted.trainOnBatch(xs, ids), LONG), token};
+  const {languageRuns} = await import('./models');
+  const {predict, token, step} = await languageRuns(await fetch('/smollm2.gguf'));
+  return {predict: await median(predict, LONG), token: await median(token), step: await median(step, LONG)};
 }
