@@ -54,6 +54,9 @@ export {
   seededBatches,
   type SeededBatchesOptions,
 } from './core/training/seededBatches';
+export {balancedClassWeights} from './core/training/classWeights';
+export {focalLoss, type FocalLossOptions} from './core/training/focalLoss';
+export {compileWeighted, weightTargets} from './core/training/weightedTargets';
 export {type StopOn, stopOn} from './core/training/stopOn';
 export {type StopOnNaN, stopOnNaN} from './core/training/stopOnNaN';
 export {resetOptimizer} from './core/training/resetOptimizer';

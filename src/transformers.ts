@@ -49,7 +49,8 @@ export type {LayerScale, QuickGelu} from './extensions/transformers/layers/visio
 
 // Load, train, use.
 export type {ImageInput, ImagePixels} from './extensions/transformers/images/imagePixels';
-export {type CrossEntropyOptions, crossEntropyFromLogits} from './extensions/transformers/ops/crossEntropy';
+export {crossEntropyFromLogits} from './extensions/transformers/ops/crossEntropy';
+export type {ClassLossOptions, CrossEntropyOptions} from './extensions/transformers/ops/weightedCrossEntropy';
 export type {StreamSource} from './core/storage/sources';
 export type {Pooling} from './extensions/transformers/net/architecture';
 export {compileModel, type CompileModelOptions, type LossName} from './extensions/transformers/losses/compileModel';

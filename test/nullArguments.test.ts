@@ -79,6 +79,10 @@ const USAGES: Record<string, Usage> = {
   augmentLandmarks: () => [
     {points: 2, dimensions: 2, unit: 'pixels', turn: 1, range: [0, 1], mirror: [[0, 1]], seed: 1},
   ],
+  balancedClassWeights: () => [[3, 1]],
+  compileWeighted: () => [mlp().model, {optimizer: 'sgd', loss: 'meanSquaredError'}],
+  focalLoss: () => [{alpha: 0.25, gamma: 2}],
+  weightTargets: () => [tf.ones([2, 1]), [1, 2]],
   bestAdapter: () => [{monitor: 'loss', patience: 2, minDelta: 0, mode: 'min'}],
   checkpoint: () => ['file://x', {everyEpochs: 1, everySteps: 2, keep: 2}],
   clipByGlobalNorm: () => [library.adam(), 1],

@@ -8,11 +8,19 @@ interface TrainingFields {
   /** Whether the fit ends with the current step. */
   stopTraining_: boolean;
   optimizer_: tf.Optimizer;
-  /** The shapes of targets that `fit` takes, for each output. */
-  feedOutputShapes: tf.Shape[];
+  /** The shapes of targets that `fit` takes, for each output; null for any. */
+  feedOutputShapes: (tf.Shape | null)[];
+  /** The loss of each output, and what tfjs looks at to check its targets. */
+  lossFunctions: Objective[];
+  feedLossFns: Objective[];
+  /** Metrics with the indices of their outputs. Those of a model with several outputs begin with its losses. */
+  metricsTensors: [Objective, number][];
   /** Of a Sequential: the model that it holds. */
   model?: tf.LayersModel;
 }
+
+/** A loss or a metric of one output. */
+type Objective = (targets: tf.Tensor, outputs: tf.Tensor) => tf.Tensor;
 
 /** The model that tfjs trains in a fit: for a Sequential, its inner model. */
 export function trainedIn(model: tf.LayersModel): tf.LayersModel {
@@ -51,15 +59,37 @@ export async function withOptimizer<T>(
   }
 }
 
-/** Lets a compiled model of one output take targets of a shape. tfjs takes those of the output's. */
-export function takeTargets(model: tf.LayersModel, shape: tf.Shape): void {
+/** Lets a compiled model of one output take targets of a shape, or any. tfjs takes those of the output's. */
+export function takeTargets(model: tf.LayersModel, shape: tf.Shape | null): void {
   fieldsOf<TrainingFields>(trainedIn(model)).feedOutputShapes = [shape];
 }
 
-/** Lets a compiled model take the targets of another one with as many outputs. */
+/** Gives a compiled model the losses, metrics and shapes of targets of another one with as many outputs. */
 export function takeTargetsOf(model: tf.LayersModel, other: tf.LayersModel): void {
-  const given = fieldsOf<TrainingFields>(trainedIn(other)).feedOutputShapes;
-  fieldsOf<TrainingFields>(trainedIn(model)).feedOutputShapes = given;
+  const {feedOutputShapes, lossFunctions, feedLossFns, metricsTensors} = fieldsOf<TrainingFields>(trainedIn(other));
+  Object.assign(fieldsOf<TrainingFields>(trainedIn(model)), {
+    feedOutputShapes,
+    lossFunctions,
+    feedLossFns,
+    metricsTensors,
+  });
+}
+
+/** Replaces the losses and metrics of a compiled model, and lets it take targets of any shape. */
+export function replaceObjectives(
+  model: tf.LayersModel,
+  {loss, metric}: Readonly<Record<'loss' | 'metric', (given: Objective) => Objective>>,
+): void {
+  const fields = fieldsOf<TrainingFields>(trainedIn(model));
+  const losses = fields.lossFunctions.map(loss);
+  fields.lossFunctions = losses;
+  fields.feedLossFns = losses;
+  fields.feedOutputShapes = losses.map(() => null);
+  const first = losses.length > 1 ? losses.length : 0; // metrics that are losses
+  fields.metricsTensors = fields.metricsTensors.map(([given, output], i) => [
+    i < first ? (losses[output] as Objective) : metric(given),
+    output,
+  ]);
 }
 
 /** Ends a fit of a model when another model is told to stop, `other.stopTraining = true`, or the signal is aborted. */

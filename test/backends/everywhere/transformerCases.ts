@@ -249,6 +249,24 @@ export async function losses({tied = false} = {}): Promise<number[]> {
   return found;
 }
 
+/** Cross-entropies with each option, and their gradients. The targets are 1, 0 and 2. */
+async function weightedLosses(): Promise<number[]> {
+  const logits = random([4, 3], 2);
+  const targets = tf.tensor1d([1, -100, 0, 2]);
+  const weights = tf.tensor1d([1, 2, 0.5, 3]);
+  const found: number[] = [];
+  for (const options of [
+    {labelSmoothing: 0.2, classWeights: [1, 2, 0.5]},
+    {focalGamma: 2, weights},
+  ]) {
+    const {value, grad} = tf.valueAndGrad((x: tf.Tensor) => crossEntropyFromLogits(targets, x, options))(logits);
+    found.push(...(await value.data()), ...(await grad.data()));
+    tf.dispose([value, grad]);
+  }
+  tf.dispose([logits, targets, weights]);
+  return found;
+}
+
 /** 0 if a target that is no class is refused, or makes the loss NaN and the gradient zero. */
 async function ofForeign(target: number): Promise<number> {
   const logits = random([3, 3], 1);
@@ -306,6 +324,12 @@ export const transformerCases: readonly Case[] = [
     tolerance: 1e-5,
     halfTolerance: 1e-2,
     run: async () => relativeDifference([await metrics()], [[2 / 3, 1, 5 / 9, 2 / 3]]),
+  },
+  {
+    behaviour: 'weighted losses of classes have the values and gradients of cpu',
+    tolerance: 1e-4,
+    halfTolerance: 5e-2,
+    run: async () => relativeDifference([await weightedLosses()], [await elsewhere('cpu', weightedLosses)]),
   },
   {
     behaviour: 'fit of a decoder without fused programs has the same loss curve as on cpu',

@@ -1,10 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
-import type {Metric} from '../../../platform/tfjs/metric';
+import {checkOptions, kindOf, LoRAError, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
+import {type Metric, withName} from '../../../platform/tfjs/metric';
 import {takeTargets} from '../../../platform/tfjs/training';
+import {unpackTargets, weighObjectives} from '../../../core/training/weightedTargets';
 import {checkModel} from '../../../core/rewire/walk';
 import {hubRecordOf} from '../net/hubRecord';
-import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntropy';
+import {crossEntropyFromLogits} from '../ops/crossEntropy';
+import {checkClassLoss, type ClassLossOptions, type CrossEntropyOptions} from '../ops/weightedCrossEntropy';
 import {pairLoss, sigmoidPairLoss} from './contrastive';
 import {METRICS, type MetricName, metricsIn} from './metrics';
 import {SPAN_METRICS, spanCrossEntropy} from './spans';
@@ -13,11 +15,16 @@ import {SPAN_METRICS, spanCrossEntropy} from './spans';
 export type LossName = 'crossEntropy' | 'spans' | 'pairs' | 'sigmoidPairs';
 
 /** Options of `compileModel`. */
-export interface CompileModelOptions extends CrossEntropyOptions {
+export interface CompileModelOptions extends Omit<ClassLossOptions, 'weights'> {
   /** As for `model.compile`. */
   optimizer: string | tf.Optimizer;
   /** The name of a loss, or a function of targets and outputs. Default: the loss of the model's head. */
   loss?: LossName | ((targets: tf.Tensor, outputs: tf.Tensor) => tf.Tensor);
+  /**
+   * Whether examples or positions have weights: targets are then made by `weightTargets(ys, weights)`. A function as
+   * loss must return a value for each example. Metrics are not weighted. Default: false.
+   */
+  weighted?: boolean;
   /**
    * What is logged beside the loss: `'accuracy'` (`acc`, `val_acc`), `'f1'`, `'perplexity'`, or functions such as
    * `topKAccuracy({k: 5})`. Spans have `'accuracy'` and `'f1'`, pairs only functions. Those with a name leave out
@@ -28,7 +35,9 @@ export interface CompileModelOptions extends CrossEntropyOptions {
 
 /** A loss with a name. */
 interface Loss {
-  compute: (targets: tf.Tensor, outputs: tf.Tensor, options: CrossEntropyOptions) => tf.Tensor;
+  compute: (targets: tf.Tensor, outputs: tf.Tensor, options: ClassLossOptions) => tf.Tensor;
+  /** The options that it takes besides `ignoreIndex`. */
+  takes: readonly (keyof ClassLossOptions | 'weighted')[];
   /** Metrics by their names, and the word for their targets in errors. */
   metrics: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => Metric>>>;
   targets: string;
@@ -39,11 +48,18 @@ interface Loss {
   targetShape?: (shape: tf.Shape) => tf.Shape;
 }
 
-const PAIRS = {metrics: {}, targets: 'pairs', output: 'of similarities, [pairs, pairs]', fits: isMatrix} as const;
+const PAIRS = {
+  takes: [],
+  metrics: {},
+  targets: 'pairs',
+  output: 'of similarities, [pairs, pairs]',
+  fits: isMatrix,
+} as const;
 
 const LOSSES: Readonly<Record<LossName, Loss>> = {
   crossEntropy: {
     compute: crossEntropyFromLogits,
+    takes: ['labelSmoothing', 'focalGamma', 'classWeights', 'weighted'],
     metrics: METRICS,
     targets: 'class indices',
     output: 'of logits, [batch, classes] or [batch, positions, classes]',
@@ -52,6 +68,7 @@ const LOSSES: Readonly<Record<LossName, Loss>> = {
   },
   spans: {
     compute: spanCrossEntropy,
+    takes: ['labelSmoothing', 'focalGamma', 'weighted'],
     metrics: SPAN_METRICS,
     targets: 'spans',
     output: '[batch, positions, 2], a start and an end',
@@ -83,7 +100,8 @@ function isSpans(shape: tf.Shape): boolean {
  * The head of a model of the hub is known by its class; any other model is taken to give logits.
  *
  * @param model with one output; adapted or not.
- * @param options the optimizer, metrics, another loss, and the target that does not count.
+ * @param options the optimizer, metrics, another loss, weights, label smoothing or focal loss, and the target that
+ *     does not count.
  * @throws LoRAError `ERR_MISFIT` if the output does not fit the loss; `ERR_OPTION` if an option or metric is unknown.
  * @example
  *     compileModel(model, {optimizer: adam({learningRate: 2e-4}), metrics: ['accuracy']});
@@ -91,12 +109,28 @@ function isSpans(shape: tf.Shape): boolean {
  * @experimental
  */
 export function compileModel(model: tf.LayersModel, options: CompileModelOptions): void {
-  checkOptions(options, {optimizer: true, loss: true, ignoreIndex: true, metrics: true});
+  checkOptions(options, {
+    optimizer: true,
+    loss: true,
+    ignoreIndex: true,
+    labelSmoothing: true,
+    focalGamma: true,
+    classWeights: true,
+    weighted: true,
+    metrics: true,
+  });
   checkModel(model);
-  const {optimizer, loss, metrics = [], ...rest} = options;
+  const {optimizer, loss, metrics = [], weighted = false, ...rest} = options;
+  const {ignoreIndex} = rest;
+  const ignored = ignoreIndex === undefined ? {} : {ignoreIndex};
   const given = [metrics].flat<(MetricName | Metric | readonly (MetricName | Metric)[])[]>();
+  checkClassLoss(rest);
   if (typeof loss === 'function') {
-    model.compile({optimizer, loss, metrics: metricsIn(METRICS, given, rest, {targets: 'class indices'})});
+    checkTaken(options, ['weighted'], 'a function as loss');
+    model.compile({optimizer, loss, metrics: metricsIn(METRICS, given, ignored, {targets: 'class indices'})});
+    if (weighted) {
+      weighObjectives(model);
+    }
     return;
   }
   const shapes = model.outputs.map(output => output.shape);
@@ -107,18 +141,42 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
         `${typeof loss === 'string' ? show(loss) : kindOf(loss)}.`,
     );
   }
-  const {compute, targets, output, fits, targetShape} = LOSSES[name];
+  const {compute, takes, targets, output, fits, targetShape} = LOSSES[name];
+  checkTaken(options, takes, `the loss ${show(name)}`);
   const others = name === 'crossEntropy' ? ['topKAccuracy({k})'] : [];
-  const measures = metricsIn(LOSSES[name].metrics, given, rest, {targets, others});
+  const measures = metricsIn(LOSSES[name].metrics, given, ignored, {targets, others});
   const [shape] = shapes;
   if (shape === undefined || shapes.length > 1 || !fits(shape)) {
     throw misfitError(`The model must have one output ${output}, got ${shapes.map(showShape).join(', ')}.`);
   }
-  model.compile({optimizer, loss: (given, outputs) => compute(given, outputs, rest), metrics: measures});
-  if (targetShape !== undefined) {
+  const rank = targetShape?.(shape).length ?? shape.length;
+  const unpacked = (given: tf.Tensor) => (weighted ? unpackTargets(given, rank) : {ys: given});
+  model.compile({
+    optimizer,
+    loss: (given, outputs) => {
+      const {ys, ...weights} = unpacked(given);
+      return compute(ys, outputs, {...rest, ...weights});
+    },
+    metrics: measures.map(measure =>
+      weighted ? withName(measure.name, (given, outputs) => measure(unpacked(given).ys, outputs)) : measure,
+    ),
+  });
+  if (weighted) {
+    takeTargets(model, null);
+  } else if (targetShape !== undefined) {
     // tfjs requires targets of the shape of the output, except for its own loss from probabilities.
     takeTargets(model, targetShape(shape));
   }
+}
+
+/** @throws LoRAError if an option is given that a loss does not take. */
+function checkTaken(options: CompileModelOptions, takes: Loss['takes'], loss: string): void {
+  const isGiven = (name: Loss['takes'][number]) => name !== 'weights' && Boolean(options[name]);
+  throwFaults(
+    (['labelSmoothing', 'focalGamma', 'classWeights', 'weighted'] as const)
+      .filter(name => isGiven(name) && !takes.includes(name))
+      .map(name => `${name} does not apply to ${loss}.`),
+  );
 }
 
 /** The loss of a model of the hub, by its class. A replaced head has other outputs. */

@@ -1,7 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
-import {type CrossEntropyOptions, crossEntropyValue, oneHot, positionsOf} from '../ops/crossEntropy';
+import {crossEntropyValue} from '../ops/crossEntropy';
+import {oneHot, positionsOf} from '../ops/positions';
+import type {CrossEntropyOptions} from '../ops/weightedCrossEntropy';
 
 /** Options of `topKAccuracy`. */
 export interface TopKOptions extends CrossEntropyOptions {

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, misfitError, showShape} from '../../../platform/errors';
 import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
-import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntropy';
+import {crossEntropyFromLogits} from '../ops/crossEntropy';
+import type {ClassLossOptions, CrossEntropyOptions} from '../ops/weightedCrossEntropy';
 
 /**
  * Computes the loss of spans, such as the answer to a question in a text: the mean of two cross-entropies over the
@@ -14,7 +15,8 @@ import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntr
  *
  * @param targets the first and the last position of each span, `[batch, 2]`.
  * @param logits of a model for question answering, `[batch, positions, 2]`.
- * @param options the target that does not count, `ignoreIndex`. Default: -100.
+ * @param options the target that does not count, `ignoreIndex` (default: -100), label smoothing, focal loss, and a
+ *     weight for each span, `[batch]`.
  * @returns the mean over the spans.
  * @throws LoRAError `ERR_MISFIT` if shapes do not fit, `ERR_OPTION` if a target is not a whole number from 0 on.
  * @example
@@ -24,8 +26,9 @@ import {type CrossEntropyOptions, crossEntropyFromLogits} from '../ops/crossEntr
 export function spanCrossEntropy(
   targets: tf.Tensor,
   logits: tf.Tensor,
-  {ignoreIndex = -100}: CrossEntropyOptions = {},
+  options: Omit<ClassLossOptions, 'classWeights'> = {},
 ): tf.Scalar {
+  const {ignoreIndex = -100} = options;
   checkShapes(targets, logits);
   return tf.tidy(() => {
     const [positions = 0] = logits.shape.slice(1);
@@ -34,8 +37,8 @@ export function spanCrossEntropy(
     const [starts, ends] = tf.unstack(within, 1) as [tf.Tensor, tf.Tensor];
     const [startLogits, endLogits] = tf.unstack(logits, 2) as [tf.Tensor, tf.Tensor];
     const losses = [
-      crossEntropyFromLogits(starts, startLogits, {ignoreIndex}),
-      crossEntropyFromLogits(ends, endLogits, {ignoreIndex}),
+      crossEntropyFromLogits(starts, startLogits, options),
+      crossEntropyFromLogits(ends, endLogits, options),
     ] as const;
     return tf.div<tf.Scalar>(tf.add(...losses), 2);
   });

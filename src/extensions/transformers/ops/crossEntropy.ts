@@ -3,33 +3,34 @@ import {capabilities} from '../../../backends/shared/capabilities';
 import {misfitError, showShape} from '../../../platform/errors';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 import {transformerKernels} from '../kernels/transformer';
-
-/** Options of a cross-entropy. */
-export interface CrossEntropyOptions {
-  /** The target of positions that do not count. Default: −100, as in PyTorch. */
-  ignoreIndex?: number;
-}
+import {oneHot, positionsOf} from './positions';
+import {type ClassLossOptions, isWeighted, weightedCrossEntropy} from './weightedCrossEntropy';
 
 /**
  * Computes the mean of `log Σ exp(z) − z[target]` over all positions that count, from logits and class indices, without
- * one-hot targets or probabilities. If no position counts, the mean is 0.
+ * one-hot targets or probabilities. If no position counts, the mean is 0. Options make it that of PyTorch with
+ * `weight` and `label_smoothing`, or a focal loss (https://arxiv.org/abs/1708.02002), over positions `i` and classes `c`:
+ *
+ *     loss = Σᵢ weightᵢ · Σ_c q_c · w_c · (1 − p_c)^γ · −log p_c / Σᵢ w[targetᵢ],   q = (1 − ε)·onehot + ε / classes
  *
  *     loss = crossEntropyFromLogits(labels, model.apply([ids, mask]))
  *
  * @param targets class indices, of any shape.
  * @param logits of that shape, with a last axis of classes.
- * @param options `ignoreIndex`, the target that does not count.
+ * @param options the target that does not count, label smoothing, focal loss, and weights.
  * @returns the mean, a scalar.
  * @throws LoRAError `ERR_MISFIT` if the shapes do not match, or a target is neither a class nor ignored. On WebGL and
- *     WebGPU targets are not read; such a target makes the loss NaN and the gradient zero.
+ *     WebGPU targets are not read; such a target makes the loss NaN and the gradient zero. `ERR_OPTION` if an option is
+ *     not in its range.
  *
  * @experimental
  */
 export function crossEntropyFromLogits(
   targets: tf.Tensor,
   logits: tf.Tensor,
-  {ignoreIndex = -100}: CrossEntropyOptions = {},
+  options: ClassLossOptions = {},
 ): tf.Scalar {
+  const {ignoreIndex = -100} = options;
   const classes = logits.shape.at(-1) ?? 0;
   const positions = classes === 0 ? 0 : logits.size / classes;
   if (logits.rank < 1 || classes === 0 || targets.size !== positions) {
@@ -39,6 +40,9 @@ export function crossEntropyFromLogits(
     );
   }
   checkTargets(targets, classes, ignoreIndex);
+  if (isWeighted(options)) {
+    return weightedCrossEntropy(targets, logits, options);
+  }
   return runLazyOp({
     inputs: {logits, targets},
     save: {logits: true, targets: true},
@@ -86,30 +90,4 @@ function composedGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, 
   const share = tf.where(hasWrong, 0, tf.mul(dy, tf.divNoNan(counts, tf.sum(counts))));
   const steps = tf.mul(tf.sub(tf.softmax(rows), oneHot(numbers, classes)), tf.reshape(share, [-1, 1]));
   return tf.reshape(steps, logits.shape);
-}
-
-/**
- * The logits as rows, the targets as integers, 1 for the positions that count, and whether one of these has an invalid
- * target.
- */
-export function positionsOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
-  const given = tf.cast(tf.reshape(targets, [-1]), 'float32');
-  const numbers = tf.cast(given, 'int32');
-  const classes = logits.shape.at(-1) ?? 1;
-  const counts = tf.notEqual(given, ignoreIndex);
-  const isClass = tf.logicalAnd(tf.greaterEqual(given, 0), tf.less(given, classes));
-  const isWrong = tf.logicalNot(tf.logicalAnd(isClass, tf.equal(given, tf.floor(given))));
-  return {
-    classes,
-    rows: tf.reshape(logits, [-1, classes]),
-    numbers,
-    counts: tf.cast(counts, 'float32'),
-    hasWrong: tf.any(tf.logicalAnd(isWrong, counts)),
-  };
-}
-
-/** One-hot rows, with zeros for an invalid class. */
-export function oneHot(numbers: tf.Tensor, classes: number): tf.Tensor {
-  // With dtype float, `tf.oneHot` on WASM returns the bits of integers.
-  return tf.cast(tf.oneHot(numbers as tf.Tensor1D, classes), 'float32');
 }

@@ -1,0 +1,166 @@
+import * as tf from '@tensorflow/tfjs';
+import {capabilities} from '../../backends/shared/capabilities';
+import {checkOptions, kindOf, LoRAError, misfitError, show, showShape} from '../../platform/errors';
+import {replaceObjectives} from '../../platform/tfjs/training';
+import {checkModel} from '../rewire/walk';
+
+/**
+ * Compiles a model whose examples have weights, for `fit`, `fitDataset`, `evaluate` and `fitOnFeatures`, which tfjs
+ * alone does not support. Make the targets with `weightTargets`, also those of validation data. The loss of a batch is
+ * that of Keras, the mean of weight × loss over its examples:
+ *
+ *     loss = (w₁·l₁ + … + wₙ·lₙ) / n
+ *
+ * Metrics are not weighted.
+ *
+ * @param model any layers model, adapted or not.
+ * @param args what `model.compile` takes: losses and metrics by name or as functions. A function must return the loss
+ *     of each example, `[batch]` or `[batch, …positions]`, not their mean.
+ * @throws LoRAError `ERR_OPTION` without an optimizer or a loss; `ERR_MISFIT` while training if the targets have no
+ *     weights or the loss returns a mean.
+ * @example
+ *     compileWeighted(model, {optimizer: adam(), loss: 'meanSquaredError'});
+ *     const ys = tf.tensor2d([[0.5], [1]]);
+ *     await model.fit(tf.ones([2, 4]), weightTargets(ys, [1, 3]));
+ */
+export function compileWeighted(model: tf.LayersModel, args: tf.ModelCompileArgs): void {
+  checkOptions(args, {optimizer: true, loss: true, metrics: true});
+  checkModel(model);
+  const missing = (['optimizer', 'loss'] as const).filter(name => (args[name] as unknown) == null);
+  if (missing.length > 0) {
+    throw new LoRAError(`compileWeighted needs ${missing.join(' and ')}, as model.compile does.`);
+  }
+  model.compile(args);
+  weighObjectives(model);
+}
+
+/** Weights the losses that a model was compiled with. */
+export function weighObjectives(model: tf.LayersModel): void {
+  replaceObjectives(model, {
+    loss: loss => (packed, outputs) =>
+      tf.tidy(() => {
+        const {ys, weights} = unpackTargets(packed, outputs.rank);
+        const losses = loss(ys, outputs);
+        return tf.mul(losses, aligned(weights, losses));
+      }),
+    metric: metric => (packed, outputs) => tf.tidy(() => metric(unpackTargets(packed, outputs.rank).ys, outputs)),
+  });
+}
+
+/** The weights, so that they multiply losses of examples or positions. */
+function aligned(weights: tf.Tensor, losses: tf.Tensor): tf.Tensor {
+  if (losses.rank === 0) {
+    throw misfitError(
+      'A weighted loss must return a value for each example, [batch], got their mean, a scalar. Leave out the mean; ' +
+        'for the cross-entropy from logits use compileModel(model, {weighted: true, …}) of tfjs-lora/transformers.',
+    );
+  }
+  if (weights.size === losses.size) {
+    return tf.reshape(weights, losses.shape);
+  }
+  if (!isStart(weights.shape, losses.shape)) {
+    throw misfitError(
+      `The weights ${showShape(weights.shape)} must have the shape of the losses, ${showShape(losses.shape)}, or its ` +
+        'first axes.',
+    );
+  }
+  return spread(weights, losses.rank);
+}
+
+/**
+ * Puts targets and weights into one tensor, which `fit`, `fitDataset` and `evaluate` take as the targets of a model
+ * that was compiled by `compileWeighted`, or by `compileModel` with `weighted`. tfjs then shuffles, splits and batches
+ * both together. For a dataset:
+ *
+ *     dataset.map(({xs, ys, weights}) => ({xs, ys: weightTargets(ys, weights)}))
+ *
+ * A weight of 0 leaves an example out, 2 counts it twice. Models with several outputs take one such tensor each.
+ *
+ * @param ys the targets, `[batch]`, `[batch, values]` or `[batch, positions, …]`.
+ * @param weights a weight for each example, `[batch]`, or each position; 0 or more. Default: 1 for all.
+ * @returns the targets with their weights. Their layout may change between versions.
+ * @throws LoRAError `ERR_OPTION` if a weight is negative or not finite (on WebGL and WebGPU, weights in tensors are not
+ *     read; the loss becomes NaN); `ERR_MISFIT` if the shapes do not match or there are no targets.
+ * @example
+ *     const targets = weightTargets(tf.tensor1d([0, 2, 1]), [1, 0.5, 2]);
+ */
+export function weightTargets(ys: tf.Tensor, weights?: tf.Tensor | tf.TensorLike): tf.Tensor {
+  if (!(ys instanceof tf.Tensor) || ys.rank === 0 || ys.size === 0) {
+    const got = ys instanceof tf.Tensor ? showShape(ys.shape) : kindOf(ys);
+    throw misfitError(`The targets must be a tensor of at least one example, [batch, …], got ${got}.`);
+  }
+  checkWeights(weights);
+  return tf.tidy(() => {
+    const targets = tf.cast(ys.rank === 1 ? tf.expandDims(ys, 1) : ys, 'float32');
+    const given = weights === undefined ? tf.ones(ys.shape.slice(0, 1)) : tf.cast(tensorOf(weights), 'float32');
+    // On a card they are not read, but make the loss NaN.
+    const values = tf.where(tf.greaterEqual(given, 0), given, NaN);
+    const inner = targets.shape.slice(0, -1);
+    if (values.size === targets.size && isStart(values.shape, targets.shape)) {
+      // Not beside the class: tfjs would take a row of both for one-hot when it looks up class weights of its own.
+      return tf.stack([targets, tf.reshape(values, targets.shape)], -1);
+    }
+    if (!isStart(values.shape, inner)) {
+      throw misfitError(
+        `The weights must have one value for each example, ${showShape(ys.shape.slice(0, 1))}, or position of the ` +
+          `targets ${showShape(ys.shape)}, got shape ${showShape(values.shape)}.`,
+      );
+    }
+    return tf.concat([targets, tf.broadcastTo(spread(values, targets.rank), [...inner, 1])], -1);
+  });
+}
+
+function tensorOf(values: tf.Tensor | tf.TensorLike): tf.Tensor {
+  return values instanceof tf.Tensor ? values : tf.tensor(values);
+}
+
+/** Whether a shape is the first axes of another. */
+function isStart(shape: tf.Shape, whole: tf.Shape): boolean {
+  return shape.length > 0 && shape.every((size, axis) => size === whole[axis]);
+}
+
+/** Values with further axes of one entry. */
+function spread(values: tf.Tensor, rank: number): tf.Tensor {
+  return tf.reshape(values, [...values.shape, ...Array.from({length: rank - values.rank}, () => 1)]);
+}
+
+/** @throws LoRAError if they are not numbers from 0 on, as far as their values are at hand. */
+function checkWeights(weights: tf.Tensor | tf.TensorLike | undefined): void {
+  const isTensor = weights instanceof tf.Tensor;
+  if (weights === undefined || (isTensor && capabilities().isOnHost !== true)) {
+    return;
+  }
+  const isList = Array.isArray(weights) || ArrayBuffer.isView(weights);
+  const values: ArrayLike<unknown> = isTensor ? weights.dataSync() : isList ? tf.util.flatten<number>(weights) : [];
+  if (values.length === 0) {
+    throw new LoRAError(
+      `weights must be a tensor or a list of numbers, one for each example, got ${isList ? '[]' : kindOf(weights)}.`,
+    );
+  }
+  const wrong = Array.from(values).findIndex(value => !(Number.isFinite(value) && Number(value) >= 0));
+  if (wrong >= 0) {
+    throw new LoRAError(`Weight ${wrong} is ${show(values[wrong])}. Weights must be finite numbers, 0 or more.`);
+  }
+}
+
+/**
+ * Takes what `weightTargets` made apart.
+ *
+ * @param rank of the targets, where vectors count as `[batch, 1]`.
+ * @throws LoRAError if it cannot be of `weightTargets`.
+ */
+export function unpackTargets(packed: tf.Tensor, rank: number): {ys: tf.Tensor; weights: tf.Tensor} {
+  const last = packed.shape.at(-1) ?? 0;
+  if (last < 2 || (packed.rank !== rank && (packed.rank !== rank + 1 || last !== 2))) {
+    throw misfitError(
+      `The model is compiled for weighted targets. Pass weightTargets(ys, weights), got targets ` +
+        `${showShape(packed.shape)}.`,
+    );
+  }
+  if (packed.rank === rank + 1) {
+    const [ys, weights] = tf.unstack(packed, -1) as [tf.Tensor, tf.Tensor];
+    return {ys, weights};
+  }
+  const [ys, weights] = tf.split(packed, [last - 1, 1], -1) as [tf.Tensor, tf.Tensor];
+  return {ys, weights: tf.squeeze(weights, [-1])};
+}

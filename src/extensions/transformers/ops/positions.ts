@@ -1,0 +1,27 @@
+import * as tf from '@tensorflow/tfjs';
+
+/**
+ * The logits as rows, the targets as integers, 1 for the positions that count, and whether one of these has an invalid
+ * target.
+ */
+export function positionsOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
+  const given = tf.cast(tf.reshape(targets, [-1]), 'float32');
+  const numbers = tf.cast(given, 'int32');
+  const classes = logits.shape.at(-1) ?? 1;
+  const counts = tf.notEqual(given, ignoreIndex);
+  const isClass = tf.logicalAnd(tf.greaterEqual(given, 0), tf.less(given, classes));
+  const isWrong = tf.logicalNot(tf.logicalAnd(isClass, tf.equal(given, tf.floor(given))));
+  return {
+    classes,
+    rows: tf.reshape(logits, [-1, classes]),
+    numbers,
+    counts: tf.cast(counts, 'float32'),
+    hasWrong: tf.any(tf.logicalAnd(isWrong, counts)),
+  };
+}
+
+/** One-hot rows, with zeros for an invalid class. */
+export function oneHot(numbers: tf.Tensor, classes: number): tf.Tensor {
+  // With dtype float, `tf.oneHot` on WASM returns the bits of integers.
+  return tf.cast(tf.oneHot(numbers as tf.Tensor1D, classes), 'float32');
+}

@@ -1,0 +1,118 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkNumber, LoRAError, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
+import {runLazyOp} from '../../../platform/tfjs/lazyOp';
+import {oneHot, positionsOf} from './positions';
+
+/** Options of a cross-entropy. */
+export interface CrossEntropyOptions {
+  /** The target of positions that do not count. Default: −100, as in PyTorch. */
+  ignoreIndex?: number;
+}
+
+/** Options of the loss of classes. */
+export interface ClassLossOptions extends CrossEntropyOptions {
+  /** The share of a target that is spread over all classes evenly, from 0 to 1. Default: 0. */
+  labelSmoothing?: number;
+  /** How much less certain classes count: each is multiplied by `(1 − p)^focalGamma`. Default: 0. */
+  focalGamma?: number;
+  /** A weight for each class, 0 or more, as a list or by class index. The mean is divided by those of the targets. */
+  classWeights?: readonly number[] | Readonly<Record<number, number>>;
+  /** A weight for each position, of the shape of the targets or its first axes. */
+  weights?: tf.Tensor;
+}
+
+/** Whether a loss of classes is more than the mean of cross-entropies. */
+export function isWeighted({labelSmoothing = 0, focalGamma = 0, classWeights, weights}: ClassLossOptions): boolean {
+  return labelSmoothing !== 0 || focalGamma !== 0 || classWeights !== undefined || weights !== undefined;
+}
+
+/** @throws LoRAError if an option of a loss of classes is not in its range. */
+export function checkClassLoss({labelSmoothing = 0, focalGamma = 0, classWeights}: ClassLossOptions): void {
+  checkNumber('labelSmoothing', labelSmoothing, labelSmoothing >= 0 && labelSmoothing <= 1, 'a number from 0 to 1');
+  checkNumber('focalGamma', focalGamma, focalGamma >= 0, 'a number that is not negative');
+  if (classWeights !== undefined) {
+    const entries = Object.entries(Object(classWeights) as Record<string, unknown>);
+    if (entries.length === 0) {
+      throw new LoRAError(`classWeights must have a number for each class, got ${show(classWeights)}.`);
+    }
+    throwFaults(
+      entries
+        .filter(([, weight]) => !(Number.isFinite(weight) && Number(weight) >= 0))
+        .map(
+          ([name, weight]) => `The weight of class ${name} must be a number that is not negative, got ${show(weight)}.`,
+        ),
+    );
+  }
+}
+
+/** @throws LoRAError if there is not one weight for each class. */
+function listOf(classWeights: Required<ClassLossOptions>['classWeights'], classes: number): number[] {
+  const names = Object.keys(classWeights);
+  const list = Array.from({length: classes}, (_, i) => (classWeights as Readonly<Record<number, number>>)[i]);
+  const missing = list.flatMap((weight, i) => (weight === undefined ? [i] : []));
+  if (missing.length > 0 || names.length !== classes) {
+    throw misfitError(
+      `classWeights must have one number for each of the ${classes} classes, 0 to ${classes - 1}, got ${names.length}.`,
+    );
+  }
+  return list as number[];
+}
+
+/** The loss of `crossEntropyFromLogits` with any option, for targets that were checked. */
+export function weightedCrossEntropy(targets: tf.Tensor, logits: tf.Tensor, options: ClassLossOptions): tf.Scalar {
+  checkClassLoss(options);
+  const {ignoreIndex = -100, labelSmoothing = 0, focalGamma = 0, classWeights, weights} = options;
+  const byClass = classWeights && listOf(classWeights, logits.shape.at(-1) ?? 0);
+  if (weights !== undefined && !weights.shape.every((size, axis) => size === targets.shape[axis])) {
+    throw misfitError(
+      `The weights must have the shape of the targets ${showShape(targets.shape)} or its first axes, got ` +
+        `${showShape(weights.shape)}.`,
+    );
+  }
+  /** What a class adds to the loss but for its probability, and what a position adds. */
+  const shares = (logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor | undefined) => {
+    const {rows, numbers, counts, classes, hasWrong} = positionsOf(logits, targets, ignoreIndex);
+    const isTarget = oneHot(numbers, classes);
+    const smooth = tf.add(tf.mul(isTarget, 1 - labelSmoothing), labelSmoothing / classes);
+    const ofClass = byClass && tf.tensor1d(byClass);
+    const norm = tf.sum(ofClass ? tf.mul(counts, tf.sum(tf.mul(isTarget, ofClass), -1)) : counts);
+    const each = weights ? tf.mul(tf.reshape(counts, [...weights.shape, -1]), tf.expandDims(weights, -1)) : counts;
+    return {
+      logs: tf.logSoftmax(rows),
+      ofClass: ofClass ? tf.mul(smooth, ofClass) : smooth, // [positions, classes]
+      ofPosition: tf.where(hasWrong, NaN, tf.divNoNan(tf.reshape(each, [-1, 1]), norm)), // [positions, 1]
+    };
+  };
+  return runLazyOp({
+    inputs: {logits, targets, ...(weights && {weights})},
+    save: {logits: true, targets: true, ...(weights && {weights: true})},
+    forward: () =>
+      tf.tidy(() => {
+        const {logs, ofClass, ofPosition} = shares(logits, targets, weights);
+        const losses = tf.mul(ofClass, tf.mul(uncertain(logs, focalGamma), tf.neg(logs)));
+        return tf.sum(tf.mul(losses, ofPosition));
+      }),
+    gradient: (dy, saved) => ({
+      logits: () =>
+        tf.tidy(() => {
+          const {logs, ofClass, ofPosition} = shares(saved.logits, saved.targets, saved.weights);
+          const p = tf.exp(logs);
+          // p·d(loss)/dp of each class, from which softmax takes the share of all
+          const part = tf.neg(uncertain(logs, focalGamma));
+          const inner =
+            focalGamma === 0
+              ? part
+              : tf.add(part, tf.mul(tf.mul(focalGamma, uncertain(logs, focalGamma - 1)), tf.mul(p, logs)));
+          const slopes = tf.mul(ofClass, inner);
+          const steps = tf.sub(slopes, tf.mul(p, tf.sum(slopes, -1, true)));
+          const share = tf.where(tf.isNaN(ofPosition), 0, tf.mul(ofPosition, dy));
+          return tf.reshape(tf.mul(steps, share), logits.shape);
+        }),
+    }),
+  }) as tf.Scalar;
+}
+
+/** `(1 − p)^power` of logarithms of probabilities. It is finite for negative powers too. */
+function uncertain(logs: tf.Tensor, power: number): tf.Tensor {
+  return power === 0 ? tf.scalar(1) : tf.pow(tf.maximum(tf.sub(1, tf.exp(logs)), 1e-7), power);
+}

@@ -1,0 +1,199 @@
+import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import {
+  adam,
+  applyLoRA,
+  balancedClassWeights,
+  compileWeighted,
+  disposeModel,
+  fitOnFeatures,
+  focalLoss,
+  LoRAError,
+  seededBatches,
+  weightTargets,
+} from 'tfjs-lora';
+import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+
+interface Values {
+  shape: number[];
+  values: number[];
+}
+
+interface Fit {
+  shape: number[];
+  outputs: number;
+  targets: Values;
+  kernel: number[];
+  evaluated: number | number[];
+  losses: number[];
+  trained: {kernel: number[]; bias: number[]};
+}
+
+const read = (name: string) =>
+  JSON.parse(readFileSync(join(__dirname, '../../fixtures', name), 'utf8')) as Record<string, unknown>;
+const {x: X, weights: WEIGHTS, ...CASES} = read('weightedFits.json') as {x: number[]; weights: number[]};
+const FITS = CASES as unknown as Record<string, Fit>;
+const SIGMOID = read('weightedLosses.json') as unknown as Record<
+  string,
+  {loss: number; logits: Values; targets: Values; gradient: number[]}
+>;
+
+/** A Dense layer with the values of a fixture. */
+function dense({shape, outputs, kernel}: Fit, activation: 'linear' | 'softmax' | 'sigmoid'): tf.Sequential {
+  const layer = tf.layers.dense({units: outputs, activation, inputShape: shape});
+  const model = tf.sequential({layers: [layer]});
+  tf.tidy(() => layer.setWeights([tf.tensor(kernel, [shape.at(-1)!, outputs]), tf.zeros([outputs])]));
+  return model;
+}
+
+const ACTIVATIONS: Record<string, 'linear' | 'softmax' | 'sigmoid'> = {
+  meanSquaredError: 'linear',
+  meanAbsoluteError: 'linear',
+  categoricalCrossentropy: 'softmax',
+  sparseCategoricalCrossentropy: 'softmax',
+  binaryCrossentropy: 'sigmoid',
+};
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeAll(() => useBackend(backend));
+
+  test.each(Object.keys(ACTIVATIONS))('%s with sample weights trains and evaluates as in Keras', async loss => {
+    const fit = FITS[loss]!;
+    await withoutLeaks(async () => {
+      const model = dense(fit, ACTIVATIONS[loss]!);
+      const x = tf.tensor(X, [7, ...fit.shape]);
+      const ys = tf.tensor(fit.targets.values, fit.targets.shape);
+      const targets = weightTargets(ys, WEIGHTS);
+      const optimizer = tf.train.sgd(0.1);
+      compileWeighted(model, {optimizer, loss, metrics: loss === 'meanSquaredError' ? ['mae'] : []});
+      const evaluated = [model.evaluate(x, targets, {batchSize: 3})].flat();
+      expect(evaluated.flatMap(numbers)).toBeAllClose([fit.evaluated].flat(), {rtol: 1e-5, atol: 1e-6});
+      const {history} = await model.fit(x, targets, {batchSize: 3, epochs: 2, shuffle: false});
+      expect(history.loss).toBeAllClose(fit.losses, {rtol: 1e-5, atol: 1e-6});
+      const [kernel, bias] = model.getWeights();
+      expect(numbers(kernel!)).toBeAllClose(fit.trained.kernel, {rtol: 1e-5, atol: 1e-6});
+      expect(numbers(bias!)).toBeAllClose(fit.trained.bias, {rtol: 1e-5, atol: 1e-6});
+      tf.dispose([x, ys, targets, evaluated]);
+      optimizer.dispose();
+      model.dispose();
+    });
+  });
+
+  test.each([
+    ['sigmoidFocal', {alpha: 0.25}],
+    ['sigmoidFocalUnbalanced', {gamma: 1.5}],
+  ])('the focal loss is that of torchvision, with its gradient: %s', (name, options) => {
+    const {loss, logits, targets, gradient} = SIGMOID[name]!;
+    tf.tidy(() => {
+      const {value, grad} = tf.valueAndGrad(z =>
+        tf.mean<tf.Scalar>(focalLoss(options)(tf.tensor(targets.values, targets.shape), z)),
+      )(tf.tensor(logits.values, logits.shape));
+      expect(numbers(value)).toBeAllClose([loss], {rtol: 1e-5, atol: 1e-6});
+      expect(numbers(grad)).toBeAllClose(gradient, {rtol: 1e-4, atol: 1e-6});
+    });
+  });
+});
+
+describe('weights', () => {
+  beforeAll(() => useBackend('cpu'));
+  beforeEach(() => tf.engine().startScope());
+  afterEach(() => tf.engine().endScope());
+
+  /** Two outputs of one input, both the identity. */
+  function twice(): tf.LayersModel {
+    const input = tf.input({shape: [1]});
+    const outputs = ['one', 'other'].map(
+      name =>
+        tf.layers.dense({units: 1, useBias: false, name, kernelInitializer: 'ones'}).apply(input) as tf.SymbolicTensor,
+    );
+    return tf.model({inputs: input, outputs});
+  }
+
+  test('a model of several outputs has weights for each', async () => {
+    const model = twice();
+    compileWeighted(model, {optimizer: 'sgd', loss: ['meanSquaredError', 'meanAbsoluteError']});
+    const x = tf.tensor2d([[1], [3]]);
+    const zeros = tf.zeros([2, 1]);
+    const targets = [weightTargets(zeros, [2, 1]), weightTargets(zeros)];
+    const {history} = await model.fit(x, targets, {validationData: [x, targets], batchSize: 2});
+    // (2·1² + 1·3²) / 2 and (1 + 3) / 2
+    expect(history.loss).toBeAllClose([7.5]);
+    expect(history.one_loss).toBeAllClose([5.5]);
+    expect(history.other_loss).toBeAllClose([2]);
+  });
+
+  test('datasets, features and splits train with weights', async () => {
+    const base = tf.sequential({
+      layers: [
+        tf.layers.dense({units: 4, inputShape: [3], name: 'first'}),
+        tf.layers.dense({units: 1, name: 'second', kernelInitializer: 'ones'}),
+      ],
+    });
+    const train = async (fit: (model: tf.LayersModel, x: tf.Tensor, ys: tf.Tensor) => Promise<tf.History>) => {
+      const model = applyLoRA(base, {targets: ['second'], rank: 1, seed: 1});
+      compileWeighted(model, {optimizer: adam({learningRate: 0.1}), loss: 'meanSquaredError'});
+      const {history} = await fit(
+        model,
+        tf.tensor2d(X, [7, 3]),
+        weightTargets(tf.tensor2d(X.slice(0, 7), [7, 1]), WEIGHTS),
+      );
+      const trained = model.trainableWeights.flatMap(weight => numbers(weight.read()));
+      return [...(history.loss as number[]), ...trained];
+    };
+    const args = {epochs: 2, batchSize: 7, shuffle: false};
+    const expected = await train((model, x, ys) => model.fit(x, ys, args));
+    expect(await train((model, x, ys) => fitOnFeatures(model, x, ys, args))).toBeAllClose(expected);
+    const data = (x: tf.Tensor, ys: tf.Tensor) => seededBatches(x, ys, {batchSize: 7, seed: 1});
+    expect(await train((model, x, ys) => model.fitDataset(data(x, ys), {epochs: 2}))).toBeAllClose(expected, {
+      rtol: 1e-4,
+      atol: 1e-5,
+    });
+    disposeModel(base);
+  });
+
+  test('weights of examples and positions go where they belong', () => {
+    const shapes = (ys: number[], weights?: number[]) => weightTargets(tf.ones(ys), weights && tf.ones(weights)).shape;
+    expect(shapes([3])).toEqual([3, 1, 2]);
+    expect(shapes([3], [3, 1])).toEqual([3, 1, 2]);
+    expect(shapes([3, 4], [3])).toEqual([3, 5]);
+    expect(shapes([3, 4], [3, 4])).toEqual([3, 4, 2]);
+    expect(shapes([3, 4, 2], [3])).toEqual([3, 4, 3]);
+    expect(shapes([3, 4, 2], [3, 4])).toEqual([3, 4, 3]);
+  });
+
+  test.each<[string, () => unknown, string]>([
+    ['an empty list', () => weightTargets(tf.ones([2]), []), 'got [].'],
+    ['NaN', () => weightTargets(tf.ones([2]), [1, NaN]), 'Weight 1 is NaN. Weights must be finite numbers, 0 or more.'],
+    ['a negative one', () => weightTargets(tf.ones([2]), tf.tensor1d([-1, 1])), 'Weight 0 is -1.'],
+    ['a string', () => weightTargets(tf.ones([2]), 'heavy'), 'got a string'],
+    ['too few', () => weightTargets(tf.ones([2, 3]), [1]), 'must have one value for each example, [2], or position'],
+    ['no targets', () => weightTargets(tf.zeros([0, 3])), 'at least one example, [batch, …], got [0, 3].'],
+    ['no counts', () => balancedClassWeights([]), 'got [].'],
+    ['a class without examples', () => balancedClassWeights([3, 0]), 'Class 1 has 0 examples.'],
+    ['an alpha above 1', () => focalLoss({alpha: 2}), 'alpha must be a number from 0 to 1, got 2.'],
+    ['a negative gamma', () => focalLoss({gamma: -1}), 'gamma must be'],
+    ['labels of another shape', () => focalLoss()(tf.ones([2, 1]), tf.ones([2, 3])), 'the shape of the logits [2, 3]'],
+  ])('%s is an error', (_name, call, message) => {
+    expect(call).toThrow(LoRAError);
+    expect(call).toThrow(message);
+  });
+
+  test('targets without weights, and losses without examples, are errors', () => {
+    const model = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [2]})]});
+    compileWeighted(model, {optimizer: 'sgd', loss: 'meanSquaredError'});
+    expect(() => model.evaluate(tf.ones([3, 2]), tf.ones([3, 1]))).toThrow('Pass weightTargets(ys, weights)');
+    expect(() => model.evaluate(tf.ones([3, 2]), weightTargets(tf.ones([3, 2]), tf.ones([3, 2])))).toThrow(
+      'The weights [3, 2] must have the shape of the losses, [3], or its first axes.',
+    );
+    compileWeighted(model, {optimizer: 'sgd', loss: (ys, outputs) => tf.losses.meanSquaredError(ys, outputs)});
+    expect(() => model.evaluate(tf.ones([3, 2]), weightTargets(tf.ones([3, 2])))).toThrow(
+      'must return a value for each example',
+    );
+    model.dispose();
+  });
+
+  test('class weights balance counts as in scikit-learn', () => {
+    expect(balancedClassWeights([90, 10])).toEqual({0: 100 / 180, 1: 5});
+  });
+});
