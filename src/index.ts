@@ -57,6 +57,7 @@ export {
 export {balancedClassWeights} from './core/training/classWeights';
 export {focalLoss, type FocalLossOptions} from './core/training/focalLoss';
 export {compileWeighted, weightTargets} from './core/training/weightedTargets';
+export {type Neftune, neftune, type NeftuneOptions} from './core/training/neftune';
 export {type StopOn, stopOn} from './core/training/stopOn';
 export {type StopOnNaN, stopOnNaN} from './core/training/stopOnNaN';
 export {resetOptimizer} from './core/training/resetOptimizer';

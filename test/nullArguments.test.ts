@@ -82,6 +82,7 @@ const USAGES: Record<string, Usage> = {
   balancedClassWeights: () => [[3, 1]],
   compileWeighted: () => [mlp().model, {optimizer: 'sgd', loss: 'meanSquaredError'}],
   focalLoss: () => [{alpha: 0.25, gamma: 2}],
+  neftune: () => [{alpha: 5, seed: 1}],
   weightTargets: () => [tf.ones([2, 1]), [1, 2]],
   bestAdapter: () => [{monitor: 'loss', patience: 2, minDelta: 0, mode: 'min'}],
   checkpoint: () => ['file://x', {everyEpochs: 1, everySteps: 2, keep: 2}],

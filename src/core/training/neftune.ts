@@ -1,0 +1,115 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkNumber, checkOptions, misfitError} from '../../platform/errors';
+import {fieldsOf} from '../../platform/tfjs/fields';
+import type {EmbeddingLayer} from '../../platform/tfjs/layerFields';
+import {baseOf} from '../layers/wrapperLayer';
+import {innermostLayers} from '../rewire/walk';
+import {TrainingCallback} from './callback';
+import type {CallbackState} from './resumed';
+
+/** Options of `neftune`. */
+export interface NeftuneOptions {
+  /** The strength of the noise, above 0. Default: 5. The paper uses 5 to 15. */
+  alpha?: number;
+  /** Decides the noise: a whole number. Default: a random one. */
+  seed?: number;
+}
+
+/** The callback that `neftune` makes. */
+export class Neftune extends TrainingCallback {
+  override readonly part = 'neftune';
+  private readonly alpha: number;
+  /** The seed of the next noise. */
+  private seed: number;
+  private embeddings: tf.layers.Layer[] = [];
+
+  constructor(options: NeftuneOptions) {
+    super();
+    const {alpha = 5, seed = Math.floor(Math.random() * 2 ** 31)} = options;
+    checkNumber('alpha', alpha, alpha > 0, 'a number above 0');
+    checkNumber('seed', seed, Number.isSafeInteger(seed), 'a whole number');
+    this.alpha = alpha;
+    this.seed = seed;
+  }
+
+  protected override begin(): void {
+    this.embeddings = [...innermostLayers(this.model)].filter(isEmbedding);
+    if (this.embeddings.length === 0) {
+      throw misfitError(
+        'neftune() adds noise to an Embedding layer, and what is trained has none. fitOnFeatures computes frozen ' +
+          'layers only once: train with fit instead.',
+      );
+    }
+  }
+
+  override onBatchBegin(): Promise<void> {
+    this.embeddings.forEach(layer => this.addOnce(layer));
+    return Promise.resolve();
+  }
+
+  protected override endBatch(): Promise<void> {
+    this.release();
+    return Promise.resolve();
+  }
+
+  override abandon(): void {
+    this.release();
+  }
+
+  /** Takes the noise away from layers that were not called. */
+  override release(): void {
+    this.embeddings.forEach(layer => Reflect.deleteProperty(layer, 'call'));
+  }
+
+  override state(): CallbackState {
+    return {values: {seed: this.seed}, tensors: {}};
+  }
+
+  protected override resume({values: {seed}}: CallbackState): void {
+    this.seed = Number(seed);
+  }
+
+  /** Adds noise to the results of a layer in the next step, and no longer: a step that fails ends without callbacks. */
+  private addOnce(layer: tf.layers.Layer): void {
+    let left = layer.inboundNodes.length;
+    layer.call = (inputs, kwargs) => {
+      if (--left === 0) {
+        Reflect.deleteProperty(layer, 'call');
+      }
+      const embed = (Object.getPrototypeOf(layer) as tf.layers.Layer).call.bind(layer);
+      const embedded = embed(inputs, kwargs) as tf.Tensor;
+      return kwargs.training === true ? tf.add(embedded, this.noiseFor(embedded)) : embedded;
+    };
+  }
+
+  private noiseFor({shape}: tf.Tensor): tf.Tensor {
+    const most = this.alpha / Math.sqrt(tf.util.sizeFromShape(shape.slice(1)));
+    return tf.randomUniform(shape, -most, most, 'float32', this.seed++);
+  }
+}
+
+/** Whether it looks up rows of a table, with or without an update, whatever its table is made of. */
+function isEmbedding(layer: tf.layers.Layer): boolean {
+  return Number.isInteger(fieldsOf<Partial<EmbeddingLayer>>(baseOf(layer)).inputDim);
+}
+
+/**
+ * Adds noise to embeddings in each training step (NEFTune, https://arxiv.org/abs/2310.05914), which helps instruction
+ * tuning on few examples:
+ *
+ *     x = embedding(tokens) + uniform(−1, 1) · alpha / √(positions · width)
+ *
+ * as `neftune_noise_alpha` of TRL does. Predictions and validation have no noise, and nothing of it is saved with the
+ * model. With `checkpoint`, the noise of a resumed run is the same.
+ *
+ * @param options the strength of the noise, and its seed.
+ * @returns a callback for `fit` and `fitDataset`.
+ * @throws LoRAError `ERR_OPTION` if an option is not in its range. `fit` rejects with `ERR_MISFIT` if the model has no
+ *     Embedding layer.
+ * @example
+ *     await model.fitDataset(batches, {epochs: 3, callbacks: [neftune({alpha: 5})]});
+ */
+export function neftune(options: NeftuneOptions = {}): Neftune {
+  checkOptions(options, {alpha: true, seed: true});
+  return new Neftune(options);
+}
