@@ -15,9 +15,10 @@ export interface EncodeChatsOptions extends CallOptions {
   maxLength?: number;
   /**
    * Whether short examples share a row of at most `maxLength` tokens, so that there is less padding. Packed examples
-   * attend to earlier examples in the same row, as in TRL without position masking. Default: false.
+   * attend to earlier examples in the same row, as in TRL without position masking; with `{isolated: true}` only to
+   * themselves, so that they compute what they compute alone. Default: false.
    */
-  packing?: boolean;
+  packing?: boolean | {isolated?: boolean};
   /** Which tokens the loss covers: the answers of the assistant, or all. Default: `'assistant'`. */
   learnFrom?: 'assistant' | 'all';
   /** Default: 4. */
@@ -43,13 +44,13 @@ export class ChatBatches extends SeededBatches {
 
   constructor(
     examples: readonly Encoded[],
-    {cut, leftOut, padToMultipleOf}: {cut: number; leftOut: number; padToMultipleOf: number},
+    {cut, leftOut, ...format}: {cut: number; leftOut: number} & RowFormat,
     order: {batchSize: number; seed: number},
   ) {
     const gather = (indices: Int32Array) =>
       batchOf(
         Array.from(indices, i => examples[i] as Encoded),
-        padToMultipleOf,
+        format,
       );
     super(examples.length, gather, order);
     [this.cut, this.leftOut] = [cut, leftOut];
@@ -72,8 +73,9 @@ const IGNORED = -100;
  * @param tokenizer the tokenizer of the model. Messages require a chat template.
  * @param records `{messages}`, `{prompt, completion}` or `{text}`, as `parseChats` returns them.
  * @param options the longest row, which tokens the loss covers, packing, and progress.
- * @returns batches with `xs`: `[tokens, mask]` and `ys`, each `[batch, positions]` int32, and how many examples were
- *     `cut` or `leftOut`, and how many tokens the loss covers in an epoch (`learned`).
+ * @returns batches with `xs`: `[tokens, mask]` and `ys`, each `[batch, positions]` int32 (the mask of isolated examples
+ *     has twice the positions), how many examples were `cut` or `leftOut`, and how many tokens the loss covers in an
+ *     epoch (`learned`).
  * @throws LoRAError with the index of the record: `ERR_OPTION` if it is no record, `ERR_MISFIT` if the template refuses
  *     it or its tokens do not fit the model, `ERR_UNSUPPORTED` if the template renders earlier messages differently
  *     when others follow. Also `ERR_MISFIT` if the model is no language model or nothing is left to learn, and
@@ -100,14 +102,18 @@ export async function encodeChats(
   if (!['assistant', 'all'].includes(learnFrom)) {
     throw new LoRAError(`learnFrom must be 'assistant' or 'all', got ${show(learnFrom)}.`);
   }
-  if (typeof packing !== 'boolean') {
-    throw new LoRAError(`packing must be true or false, got ${show(packing)}.`);
-  }
+  const {isolated = false} = checkPacking(packing);
   if (packing && maxLength === Infinity) {
     throw new LoRAError('packing needs maxLength, the number of tokens in a row.');
   }
   checkCallOptions(options);
-  const {vocabulary} = languageParts(model);
+  const {vocabulary, maxPositions} = languageParts(model);
+  if (isolated && maxPositions < Infinity) {
+    throw unsupportedError(
+      'Isolated examples start at position 0, and this model has a learned embedding for each position of a row. Use ' +
+        'packing: true, or no packing.',
+    );
+  }
   checkLanguageTokenizer(tokenizer);
   if (!Array.isArray(records) || records.length === 0) {
     const got = Array.isArray(records) ? 'an empty one' : kindOf(records);
@@ -135,13 +141,36 @@ export async function encodeChats(
   }
   const cut = encoded.filter(({ids}) => ids.length > maxLength).length;
   const rows = packing ? packed(kept, maxLength) : kept;
-  return new ChatBatches(rows, {cut, leftOut: whole.length - kept.length, padToMultipleOf}, {batchSize, seed});
+  const leftOut = whole.length - kept.length;
+  return new ChatBatches(rows, {cut, leftOut, padToMultipleOf, isolated}, {batchSize, seed});
+}
+
+/** @throws LoRAError if it says nothing about packing. */
+function checkPacking(packing: boolean | {isolated?: boolean}): {isolated?: boolean} {
+  const options = typeof packing === 'boolean' ? {} : packing;
+  if (typeof options !== 'object' || (options as unknown) === null) {
+    throw new LoRAError(`packing must be true, false or {isolated: true}, got ${show(packing)}.`);
+  }
+  checkOptions(options, {isolated: true});
+  if (options.isolated !== undefined && typeof options.isolated !== 'boolean') {
+    throw new LoRAError(`packing.isolated must be true or false, got ${show(options.isolated)}.`);
+  }
+  return options;
+}
+
+/** How rows become tensors. */
+interface RowFormat {
+  padToMultipleOf: number;
+  /** Whether the mask tells the examples of a row apart. */
+  isolated: boolean;
 }
 
 /** The tokens of an example, and which of them the loss covers. */
 interface Encoded {
   ids: readonly number[];
   learned: readonly boolean[];
+  /** In a row of several, the lengths of the examples. */
+  lengths?: readonly number[];
 }
 
 /**
@@ -154,19 +183,23 @@ function packed(examples: readonly Encoded[], most: number): Encoded[] {
     examples.reduce((sum, {ids}) => sum + ids.length, 0),
   );
   /** Rows by how many tokens still fit. */
-  const byRoom = Array.from({length: size + 1}, (): {ids: number[]; learned: boolean[]}[] => []);
+  const byRoom = Array.from({length: size + 1}, (): PackedRow[] => []);
   for (const {ids, learned} of [...examples].sort((one, other) => other.ids.length - one.ids.length)) {
     let room = ids.length;
     while (room < size && byRoom[room]?.length === 0) {
       room++;
     }
-    const row = byRoom[room]?.pop() ?? {ids: [], learned: []};
+    const row = byRoom[room]?.pop() ?? {ids: [], learned: [], lengths: []};
     row.ids.push(...ids);
+    row.lengths.push(ids.length);
     row.learned.push(false, ...learned.slice(1));
     byRoom[size - row.ids.length]?.push(row);
   }
   return byRoom.flat();
 }
+
+/** A row that is being filled. */
+type PackedRow = Record<'ids' | 'lengths', number[]> & {learned: boolean[]};
 
 /** Encodes a text with its end-of-text token. The loss covers the second part. */
 function encodeParts({prompt, completion}: Extract<Example, {prompt: string}>, {tokenizer, facts}: ChatTexts): Encoded {
@@ -217,21 +250,31 @@ function textBefore([first, ...others]: readonly Message[], texts: ChatTexts): s
   return text.slice(0, text.indexOf(ANSWER));
 }
 
-/** Pads examples on the right to one length: the token of each position, and the next one. */
-function batchOf(examples: readonly Encoded[], padToMultipleOf: number): Batch {
+/**
+ * Pads examples on the right to one length: the token of each position, and the next one. The mask of isolated ones is
+ * followed by the number of each position's example, from 1.
+ */
+function batchOf(examples: readonly Encoded[], {padToMultipleOf, isolated}: RowFormat): Batch {
   const longest = Math.max(...examples.map(({ids}) => ids.length - 1));
   const positions = Math.ceil(longest / padToMultipleOf) * padToMultipleOf;
-  const [tokens, mask, targets] = [0, 0, IGNORED].map(value =>
-    new Int32Array(examples.length * positions).fill(value),
-  ) as [Int32Array, Int32Array, Int32Array];
-  examples.forEach(({ids, learned}, row) => {
+  const width = isolated ? 2 * positions : positions;
+  const [tokens, targets] = [0, IGNORED].map(value => new Int32Array(examples.length * positions).fill(value)) as [
+    Int32Array,
+    Int32Array,
+  ];
+  const mask = new Int32Array(examples.length * width);
+  examples.forEach(({ids, learned, lengths = [ids.length]}, row) => {
     tokens.set(ids.slice(0, -1), row * positions);
-    mask.fill(1, row * positions, row * positions + ids.length - 1);
+    mask.fill(1, row * width, row * width + ids.length - 1);
+    if (isolated) {
+      const numbers = lengths.flatMap((length, i) => Array.from({length}, () => i + 1));
+      mask.set(numbers.slice(0, -1), row * width + positions);
+    }
     targets.set(
       ids.slice(1).map((id, i) => (learned[i + 1] === true ? id : IGNORED)),
       row * positions,
     );
   });
-  const tensor = (values: Int32Array) => tf.tensor2d(values, [examples.length, positions], 'int32');
-  return {xs: [tensor(tokens), tensor(mask)], ys: tensor(targets)};
+  const tensor = (values: Int32Array, columns: number) => tf.tensor2d(values, [examples.length, columns], 'int32');
+  return {xs: [tensor(tokens, positions), tensor(mask, width)], ys: tensor(targets, positions)};
 }

@@ -188,6 +188,54 @@ test('short texts are packed into few rows, and the same tokens are learned', as
   }
 });
 
+test.each(['cpu', 'wasm'])('isolated examples of a row compute what they compute alone, on %s', async backend => {
+  await tf.setBackend(backend);
+  const texts = ['the quick brown fox', 'lazy dog', 'brown fox jumps', 'the dog', 'over the fox'];
+  const records = texts.map(text => ({text}));
+  const adapted = applyLoRA(model, {rank: 2, seed: 3, init: 'zeros'});
+  adapted.trainableWeights.forEach((weight, i) => {
+    tf.tidy(() => void weight.write(tf.randomNormal(weight.shape as number[], 0, 0.1, 'float32', i)));
+  });
+  compileModel(adapted, {optimizer: tf.train.sgd(1)});
+  /** The loss of an epoch, and the factors after one step on all of it. */
+  const step = async (options: Record<string, unknown>) => {
+    const data = await encode(records, {batchSize: 8, ...options});
+    const before = adapted.getWeights().map(weight => weight.clone());
+    const {history} = await adapted.fitDataset(data, {epochs: 1});
+    const after = adapted.trainableWeights.flatMap(weight => numbers(weight.read()));
+    adapted.setWeights(before);
+    tf.dispose(before);
+    return {loss: history.loss![0] as number, after, rows: data.size};
+  };
+  await withoutLeaks(async () => {
+    const alone = await step({maxLength: 12});
+    const isolated = await step({maxLength: 12, packing: {isolated: true}});
+    expect(isolated.loss).toBeCloseTo(alone.loss, 5);
+    expect(isolated.after).toBeAllClose(alone.after, {rtol: 1e-4, atol: 1e-5});
+    const {loss} = await step({maxLength: 12, packing: true});
+    expect(Math.abs(loss - alone.loss)).toBeGreaterThan(1e-3);
+  });
+  const loss = async () =>
+    (await adapted.evaluateDataset(await encode(records, {maxLength: 12, packing: {isolated: true}}), {})) as tf.Scalar;
+  const value = await loss();
+  expect(numbers(value)[0]).toBeGreaterThan(0);
+  value.dispose();
+  disposeModel(adapted);
+  await tf.setBackend('wasm');
+});
+
+test('examples cannot be isolated where each position of a row has an embedding', async () => {
+  const gpt2 = await loadGGUF(fileOf('gpt2'));
+  const options = {maxLength: 12, packing: {isolated: true}};
+  await expect(encodeChats(gpt2.model, gpt2.tokenizer, [{text: 'the fox'}], options)).rejects.toThrow(
+    'a learned embedding for each position',
+  );
+  disposeModel(gpt2.model);
+  await expect(encode([TALK], {packing: 'isolated'})).rejects.toThrow(
+    'packing must be true, false or {isolated: true}',
+  );
+});
+
 test('packing fills the fullest row that has room, the longest texts first', async () => {
   const numbersOf = (counts: number[]) => counts.map(count => ({text: 'dog '.repeat(count).trim()}));
   const lengths = async (options: object) =>
@@ -252,7 +300,7 @@ test('packing needs the length of a row', async () => {
     'packing needs maxLength, the number of tokens in a row.',
   );
   const one = encode([TALK], {packing: 1, maxLength: 99});
-  await expect(one).rejects.toThrow('packing must be true or false, got 1.');
+  await expect(one).rejects.toThrow('packing must be true, false or {isolated: true}, got 1.');
 });
 
 test('what cannot be encoded is refused', async () => {

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
+import {LoRAError, misfitError, show, showShape, throwFaults, unsupportedError} from '../../../platform/errors';
 import {currentDecoding} from './decoding';
 import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
@@ -62,7 +62,8 @@ interface Rotation {
  *
  *     // [batch, n, heads·size], [batch, m, keyValueHeads·size] twice → [batch, n, heads·size]
  *     attention.apply([queries, keys, values])
- *     // mask [batch, m]: 0 for keys that no query attends to
+ *     // mask [batch, m]: 0 for keys that no query attends to. If rows hold several examples, [batch, 2·m]: followed by
+ *     // the number of each key's example, whose queries alone attend to it
  *     attention.apply([queries, keys, values, mask])
  *     // with `bias`, [1 or batch, heads, n, m]
  *     attention.apply([queries, keys, values, mask, bias])
@@ -149,7 +150,7 @@ export class Attention extends tf.layers.Layer {
       const rotatedQ = this.rotated(q, heads, {size, from, mask});
       const rotatedK = this.rotated(k, keyValueHeads, {size, from, mask});
       const [keys, values] = decoding?.extended(this, rotatedK, v) ?? [joined(past[0], rotatedK), joined(past[1], v)];
-      this.checkKeys(keys, values, mask);
+      this.checkKeys(keys, values, mask, q.shape[1]);
       this.checkBias(bias, q.shape, keys.shape[1]);
       const y = attention({q: rotatedQ, k: keys, v: values, ...(bias && {bias})}, mask ?? null, settings);
       return this.cache ? [y, keys, values] : y;
@@ -170,6 +171,12 @@ export class Attention extends tf.layers.Layer {
     const {interleaved = false} = rotary;
     const count = x.shape[1];
     const shown = anglesChange(rotary, 0, from + count) ? (mask ?? null) : null;
+    if (shown !== null && shown.shape[1] === 2 * count) {
+      throw unsupportedError(
+        `Attention "${this.name}" has other angles for texts of ${from + count} positions. Examples of one row would ` +
+          "be rotated by the row's length; take shorter rows.",
+      );
+    }
     const settings = {heads, rotatedHeads, interleaved};
     return rotate(x, ofTexts => anglesOf(rotary, {size, from, count}, ofTexts), settings, shown);
   }
@@ -225,9 +232,11 @@ export class Attention extends tf.layers.Layer {
     return size;
   }
 
-  private checkKeys(keys: tf.Tensor3D, values: tf.Tensor3D, mask: tf.Tensor | undefined): void {
+  private checkKeys(keys: tf.Tensor3D, values: tf.Tensor3D, mask: tf.Tensor | undefined, queries: number): void {
     const [batch, count] = keys.shape;
-    if (values.shape[1] !== count || (mask && !tf.util.arraysEqual(mask.shape, [batch, count]))) {
+    const widths = queries === count ? [count, 2 * count] : [count];
+    const fits = mask === undefined || widths.some(width => tf.util.arraysEqual(mask.shape, [batch, width]));
+    if (values.shape[1] !== count || !fits) {
       throw misfitError(
         `Attention "${this.name}" has keys ${showShape(keys.shape)}, values ` +
           `${showShape(values.shape)}${mask ? ` and a mask ${showShape(mask.shape)}` : ''}. They must have the same ` +

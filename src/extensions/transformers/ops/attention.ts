@@ -22,7 +22,8 @@ const UNSEEN = -3e4; // 16-bit floats hold at most 65,504, and 0 · ∞ is NaN
  * Only the inputs are kept. The backward pass computes the attention weights, `[batch, heads, queries, keys]`, again,
  * in blocks of queries. (Dao et al., "FlashAttention", arXiv 2205.14135, §3.)
  *
- * @param mask `[batch, keys]`, 0 for keys that no query attends to; `null` for none.
+ * @param mask `[batch, keys]`, 0 for keys that no query attends to; `null` for none. `[batch, 2 · keys]` if rows hold
+ *     several examples: followed by the number of the example of each key, whose queries attend to it alone.
  */
 export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor3D {
   const isPacked = 'packed' in inputs;
@@ -31,15 +32,20 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
   return runLazyOp({
     inputs: {...given, ...(mask && {mask}), ...(bias && {bias})},
     save: {x: true, k: !isPacked, v: !isPacked, mask: mask !== null, bias: bias !== undefined},
-    forward: () => transformerKernels()?.attention(inputs, mask, settings) ?? composed(inputs, mask, settings),
+    forward: () =>
+      apart(inputs, mask, settings, (all, seen) => {
+        return transformerKernels()?.attention(all, seen, settings) ?? composed(all, seen, settings);
+      }),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
-      const apart = {q: saved.x, k: saved.k, v: saved.v, ...(bias && {bias: saved.bias})};
-      const kept = (isPacked ? {packed: saved.x} : apart) as AttentionInputs;
-      const keptMask = mask === null ? null : saved.mask;
-      const {ofInputs, ofBias} =
-        transformerKernels()?.attentionGradient(kept, keptMask, dy, settings) ??
-        composedGradient(kept, keptMask, dy as tf.Tensor3D, settings);
-      const [dx, dk, dv] = ofInputs;
+      const three = {q: saved.x, k: saved.k, v: saved.v, ...(bias && {bias: saved.bias})};
+      const kept = (isPacked ? {packed: saved.x} : three) as AttentionInputs;
+      const {ofInputs, ofBias} = apart(kept, mask === null ? null : saved.mask, settings, (all, seen) => {
+        return (
+          transformerKernels()?.attentionGradient(all, seen, dy, settings) ??
+          composedGradient(all, seen, dy as tf.Tensor3D, settings)
+        );
+      });
+      const [dx, dk, dv] = isPacked && ofInputs.length > 1 ? [tf.concat([...ofInputs], 2)] : ofInputs;
       return {
         x: () => dx as tf.Tensor,
         ...(dk && {k: () => dk}),
@@ -48,6 +54,39 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
       };
     },
   }) as tf.Tensor3D;
+}
+
+/**
+ * Computes with a bias that keeps the examples of a row apart, if there are several: `[batch, heads, queries, keys]`,
+ * which is not kept between the passes.
+ */
+function apart<T>(
+  inputs: AttentionInputs,
+  mask: tf.Tensor | null,
+  settings: AttentionSettings,
+  compute: (inputs: AttentionInputs, mask: tf.Tensor | null) => T,
+): T {
+  const positions = 'packed' in inputs ? inputs.packed.shape[1] : inputs.k.shape[1];
+  if (mask === null || mask.shape[1] === positions) {
+    return compute(inputs, mask);
+  }
+  const held: tf.Tensor[] = [];
+  try {
+    const [q, k, v, seen, bias] = tf.tidy(() => {
+      const [seen, numbers] = tf.split(mask, 2, 1) as [tf.Tensor, tf.Tensor];
+      const isOther = tf.notEqual(tf.expandDims(numbers, 2), tf.expandDims(numbers, 1)); // [batch, queries, keys]
+      const hidden = tf.expandDims(tf.mul(tf.cast(isOther, 'float32'), UNSEEN), 1);
+      const given = biasOf(inputs) ?? tf.zeros([1, settings.heads, 1, 1]);
+      const three = unpack(inputs, settings).map(x => tf.clone(x));
+      return [...three, seen, tf.add(given, hidden)] as tf.Tensor[];
+    }) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D, tf.Tensor, tf.Tensor];
+    if (biasOf(inputs) === undefined) {
+      held.push(q, k, v, seen, bias); // otherwise the gradient of the bias may be computed from them later
+    }
+    return compute({q, k, v, bias}, seen);
+  } finally {
+    tf.dispose(held);
+  }
 }
 
 /** Queries, keys and values by heads of the keys. Queries of several heads that share keys are stacked. */
