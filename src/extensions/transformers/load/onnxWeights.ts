@@ -1,0 +1,95 @@
+import {ByteReader, concatenate} from '../../../platform/formats/byteReader';
+import {sizeOf, transpose} from '../../../platform/formats/layout';
+import {type OpenSafetensors, openSafetensors} from '../../../platform/formats/safetensors';
+import type {NamedTensor} from '../../onnx/import/namedTensors';
+import type {Architecture} from '../net/architecture';
+import type {Expected} from '../net/netSources';
+import {plainer} from './fileTensors';
+
+/** Opens a file of weights: safetensors, or ONNX, whose tensors get the names that they have on the hub. */
+export async function openWeights(
+  reader: ByteReader,
+  architecture: Architecture,
+  expected: () => readonly Expected[],
+): Promise<OpenSafetensors> {
+  const start: Uint8Array[] = [];
+  for (let count = 0; count < 9 && (await reader.hasMore()); count += start.at(-1)?.length ?? 0) {
+    start.push((await reader.some(9 - count)) as Uint8Array);
+  }
+  const first = concatenate(start);
+  // The version of ONNX, where the header of safetensors has its length; behind that, it begins with a brace.
+  if (first[0] !== 8 || first[8] === 0x7b) {
+    let isTaken = false;
+    const next = async () => {
+      const part = isTaken ? await reader.some(Infinity) : first;
+      isTaken = true;
+      return part;
+    };
+    return openSafetensors(new ByteReader({next, size: reader.size, cancel: reason => reader.cancel(reason)}));
+  }
+  const parts: Uint8Array[] = [first];
+  for (let part = await reader.some(Infinity); part !== undefined; part = await reader.some(Infinity)) {
+    parts.push(part);
+  }
+  const {readOnnx} = await import('../../onnx/file/readOnnx');
+  const {namedTensors} = await import('../../onnx/import/namedTensors');
+  const tensors = namedTensors(readOnnx(concatenate(parts)));
+  const plain = plainer(architecture);
+  const wanted = new Map(
+    expected().flatMap(each => [each.fileName, each.orElse ?? each.fileName].map(name => [plain(name), each])),
+  );
+  const names = hubNames(tensors, name => wanted.has(plain(name)));
+  let end = 0;
+  const entries: OpenSafetensors['entries'] = [];
+  const read: (() => Float32Array)[] = [];
+  tensors.forEach(({shape, values, isFactor}, raw) => {
+    const name = names.get(raw);
+    if (name === undefined) {
+      return;
+    }
+    const weight = wanted.get(plain(name));
+    // GPT-2 has matrices that are factors on the hub, too.
+    const isTransposed = isFactor === true && !(weight !== undefined && weight.axes === undefined);
+    const begin = end;
+    end += 4 * sizeOf(shape);
+    entries.push([name, {dtype: 'F32', shape: isTransposed ? [...shape].reverse() : [...shape], begin, end}]);
+    read.push(() => (isTransposed ? transpose({shape, data: values()}, [1, 0]).data : values()));
+  });
+  return {
+    entries,
+    read: async visit => {
+      for (const [i, [name, entry]] of entries.entries()) {
+        await visit(name, entry, (read[i] as () => Float32Array)());
+      }
+    },
+  };
+}
+
+/**
+ * Names without what stands before those of the model: `model.0.auto_model.encoder…`. Constants that no module has are
+ * left out.
+ */
+function hubNames(tensors: ReadonlyMap<string, NamedTensor>, isWanted: (name: string) => boolean): Map<string, string> {
+  const names = new Map<string, string>();
+  const prefixes = new Set(['']);
+  for (const name of tensors.keys()) {
+    const parts = name.split('.');
+    const at = parts.findIndex((_, i) => isWanted(parts.slice(i).join('.')));
+    if (at >= 0) {
+      names.set(name, parts.slice(at).join('.'));
+      prefixes.add(
+        parts
+          .slice(0, at)
+          .map(part => `${part}.`)
+          .join(''),
+      );
+    }
+  }
+  for (const [name, {isUnplaced}] of tensors) {
+    const [prefix = ''] = [...prefixes].filter(each => name.startsWith(each)).sort((a, b) => b.length - a.length);
+    if (!names.has(name) && (isUnplaced === true || /\.(?:weight|bias)$/.test(name))) {
+      names.set(name, name.slice(prefix.length));
+    }
+  }
+  return names;
+}
