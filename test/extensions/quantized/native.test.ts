@@ -39,9 +39,14 @@ describe.each(FORMAT_NAMES)('%s', name => {
   test.each([
     [1, 37, 256],
     [2, 9, 512],
-    [5, 130, 256],
-    [70, 33, 768],
     [3, 2051, 256],
+    [4, 5, 1280],
+    [5, 130, 256],
+    [6, 4, 256],
+    [7, 13, 512],
+    [8, 11, 256],
+    [9, 17, 768],
+    [70, 33, 768],
   ])('%i rows with a matrix of %i × %i by our module', (count, rows, width) => {
     const {matrix, blocks} = matrixOf(name, rows, width, rows);
     const [x, dz] = [random<tf.Rank.R2>([count, width], 1), random<tf.Rank.R2>([count, rows], 2)];
@@ -58,6 +63,38 @@ describe.each(FORMAT_NAMES)('%s', name => {
     expect(numbers(own.lookUp(places, blocks, matrix)!)).toEqual(numbers(tf.gather(w, places)));
   });
 });
+
+test.each(FORMAT_NAMES.filter(name => formatNamed(name)!.numbers > 1))(
+  'one row of zeros but for a value picks the values of %s',
+  name => {
+    const {matrix, blocks} = matrixOf(name, 3, 256, 9);
+    const w = whole(blocks, matrix);
+    const wanted = numbers(w);
+    const largest = Math.max(...wanted.map(Math.abs));
+    for (const place of [0, 1, 6, 15, 16, 31, 32, 100, 255]) {
+      const x = tf.tensor2d(
+        [...Array(256).keys()].map(i => (i === place ? 3 : 0)),
+        [1, 256],
+      );
+      const picked = [0, 1, 2].map(row => 3 * wanted[256 * row + place]!);
+      // The integers count from their zero: their products with the value are subtracted from each other.
+      expect(numbers(multiply(x, blocks, matrix))).toBeAllClose(picked, {rtol: 0, atol: 1e-6 * largest});
+    }
+  },
+);
+
+test.each(['Q8_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q4_K', 'Q5_K', 'Q6_K', 'F16', 'BF16'])(
+  'a row with an infinite scale or value of %s has no finite product',
+  name => {
+    const {matrix, blocks} = matrixOf(name, 2, 256, 10);
+    const packed = new Int32Array(blocks.dataSync());
+    const [infinity, at] = [name === 'BF16' ? 0x7f80 : 0x7c00, name === 'Q6_K' ? 104 : 0];
+    new Uint16Array(packed.buffer)[at] = infinity;
+    const x = tf.ones<tf.Rank.R2>([1, 256]);
+    const [first, second] = numbers(multiply(x, tf.tensor1d(packed, 'int32'), matrix));
+    expect([Number.isFinite(first), Number.isFinite(second)]).toEqual([false, true]);
+  },
+);
 
 test('a matrix that takes more than one round of the threads', () => {
   // Forward a round has 2,728 rows of the matrix, back 3 · 2,048.
@@ -93,7 +130,7 @@ test.each(['Q8_0', 'Q4_0'])('rows of %s that end in the middle of a block', name
   }
   const kept = tf.tensor1d(new Int32Array(bytes.buffer), 'int32');
   const w = whole(kept, matrix);
-  for (const count of [1, 7]) {
+  for (const count of [1, 2, 7]) {
     const [x, dz] = [random<tf.Rank.R2>([count, 70], 1), random<tf.Rank.R2>([count, 21], 2)];
     expect(numbers(multiply(x, kept, matrix))).toBeAllClose(numbers(tf.matMul(x, w, false, true)), {atol: 1e-4});
     expect(numbers(multiplyBack(dz, kept, matrix))).toBeAllClose(numbers(tf.matMul(dz, w)), {atol: 1e-4});

@@ -1,7 +1,7 @@
 import type {Native} from '../../../../backends/wasm/module/native';
 import {formatNamed} from '../../formats/formats';
 import {areProducts, FACTORS, ROWS, trialMatrix, WIDTH} from '../trial';
-import {type QuantizedFunctions, MODULE_FORMATS} from './functions';
+import {type QuantizedFunctions, MODULE_FORMATS, sumBytes} from './functions';
 
 const PARTS = WIDTH / 32;
 
@@ -14,8 +14,8 @@ export function agrees(native: Native, own: QuantizedFunctions): boolean {
     }
     const {bytes, stride, expected} = trialMatrix(known);
     const panel = 32 * ROWS;
-    const sizes = [bytes.length, 4 * expected.length, 4 * WIDTH, WIDTH, 4 * ROWS];
-    const [source = 0, numbers = 0, row = 0, scratch = 0, out = 0] = native.reserve(...sizes);
+    const sizes = [bytes.length, 4 * expected.length, 4 * WIDTH, 4 * WIDTH, sumBytes(PARTS), 4 * ROWS];
+    const [source = 0, numbers = 0, row = 0, prepared = 0, sums = 0, out = 0] = native.reserve(...sizes);
     native.writeIntegers(source, new Int32Array(bytes.buffer));
     native.writeFloats(row, FACTORS);
     own.unpackRows(format, source, stride, ROWS, PARTS, numbers);
@@ -25,7 +25,8 @@ export function agrees(native: Native, own: QuantizedFunctions): boolean {
       const [at, column] = [Math.floor(i / WIDTH), i % WIDTH];
       return (column >> 3) * 8 * ROWS + 8 * at + (column & 7);
     });
-    own.multiplyRow(format, source, stride, ROWS, PARTS, row, scratch, out);
+    own.prepareRow(format, row, WIDTH, PARTS, prepared, sums);
+    own.multiplyRow(format, source, stride, ROWS, PARTS, prepared, sums, out);
     return inRows && inPanels && areProducts(native.floats(out, ROWS), expected);
   });
 }

@@ -1,6 +1,6 @@
 /** The exports of `assembly/index.ts`. The files there document the parameters. */
 export type QuantizedFunctions = Readonly<
-  Record<'multiplyRow' | 'unpackColumns' | 'unpackRows', (...args: number[]) => void>
+  Record<'multiplyRow' | 'prepareRow' | 'unpackColumns' | 'unpackRows', (...args: number[]) => void>
 >;
 
 /** The module's ids of the formats. */
@@ -8,3 +8,8 @@ export const MODULE_FORMATS = [
   ...['Q8_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q4_K', 'Q5_K', 'Q6_K'],
   ...['F16', 'BF16', 'F32'],
 ] as const;
+
+/** Bytes of the sums that `prepareRow` writes: four lanes for each part, and for each half of one. */
+export function sumBytes(parts: number): number {
+  return 48 * parts;
+}

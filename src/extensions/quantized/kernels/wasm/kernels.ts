@@ -8,7 +8,7 @@ import {type BlockMatrix, rowBytes} from '../../formats/blockMatrix';
 import type {QuantizedKernels} from '../quantizedKernels';
 import {agrees} from './agrees';
 import {QUANTIZED_BINARY} from './binary';
-import {type QuantizedFunctions, MODULE_FORMATS} from './functions';
+import {type QuantizedFunctions, MODULE_FORMATS, sumBytes} from './functions';
 
 /** By wasm memory. */
 const loaded = new WeakMap<Native, QuantizedKernels | null>();
@@ -34,8 +34,8 @@ const PART = 32;
 const PANELS = 256 * 1024;
 /** The cost of unpacking a value, in multiplications. */
 const BY_UNPACKED = 4;
-/** Up to this many rows are multiplied one by one, without panels. */
-const FEW = 2;
+/** Up to this many rows are multiplied one by one, unpacked in registers: of blocks, and of floats. */
+const FEW = {blocks: 2, floats: 6};
 
 /** A matrix in the module's terms; `undefined` if rows end in the middle of a part. */
 interface Source {
@@ -75,27 +75,29 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
  */
 function product(
   native: Native,
-  {beside}: AddedFunctions<QuantizedFunctions>,
+  {functions, beside}: AddedFunctions<QuantizedFunctions>,
   x: tf.Tensor2D,
   blocks: tf.Tensor,
-  {rows, width}: BlockMatrix,
+  {rows, width, format: {numbers}}: BlockMatrix,
   {format, stride, parts}: Source,
 ): tf.TensorInfo {
   const [count] = x.shape;
   const out = native.output([count, rows]);
   const [from, a, c] = [native.at(blocks), native.at(x), native.at(out)];
   const padded = 4 * PART * parts;
-  if (count <= FEW) {
-    const pieces = native.partsOf(rows, 1, BY_UNPACKED * rows * width);
-    const [row = 0, ...scratch] = native.reserve(padded, ...pieces.map(() => PART * parts));
-    native.writeFloats(row, new Float32Array(PART * parts)); // blocks beyond the width are zero too
-    for (let i = 0; i < count; i++) {
-      native.copy(row, a + 4 * i * width, 4 * width);
-      native.runParts(pieces, (own, {first, size}, piece) => {
-        const [begin, to] = [from + first * stride, c + 4 * (i * rows + first)];
-        beside(own).multiplyRow(format, begin, stride, size, parts, row, scratch[piece] as number, to);
+  if (count <= (numbers > 1 ? FEW.blocks : FEW.floats)) {
+    const size = padded + sumBytes(parts);
+    const [first = 0] = native.reserve(count * size);
+    const each = Array.from({length: count}, (_, i) => [first + i * size, 4 * i] as const);
+    each.forEach(([row, i]) => {
+      functions.prepareRow(format, a + i * width, width, parts, row, row + padded);
+    });
+    native.runParts(native.partsOf(rows, 1, count * BY_UNPACKED * rows * width), (own, piece) => {
+      const these = [format, from + piece.first * stride, stride, piece.size, parts] as const;
+      each.forEach(([row, i]) => {
+        beside(own).multiplyRow(...these, row, row + padded, c + 4 * piece.first + i * rows);
       });
-    }
+    });
     return out;
   }
   const panel = width * PANEL_ROW;
@@ -111,14 +113,14 @@ function product(
   for (let first = 0; first < rows; first += together) {
     const columns = Math.min(together, rows - first);
     native.runParts(partsOf(Math.ceil(columns / 8), 1, threads), (own, piece, i) => {
-      const [panels = 0, numbers = 0] = addresses.slice(2 * i);
+      const [panels = 0, unpacked = 0] = addresses.slice(2 * i);
       const end = Math.min(columns, 8 * (piece.first + piece.size));
       for (let begin = 8 * piece.first; begin < end; begin += most) {
         const these = Math.min(most, end - begin);
         for (let at = 0; at < these; at += 8) {
           const some = Math.min(8, these - at);
-          beside(own).unpackRows(format, from + (first + begin + at) * stride, stride, some, parts, numbers);
-          own.packColumns(numbers, padded, width, some, panels + (at / 8) * panel, panel);
+          beside(own).unpackRows(format, from + (first + begin + at) * stride, stride, some, parts, unpacked);
+          own.packColumns(unpacked, padded, width, some, panels + (at / 8) * panel, panel);
         }
         const target = c + 4 * (first + begin);
         multiplyPanels(own, {m: count, k: width, n: these}, [a, 4 * width], panels, [target, 4 * rows]);

@@ -4,7 +4,7 @@
 /** The float16 at `p`. */
 // @ts-ignore: decorator
 @inline
-function half(p: usize): f32 {
+export function half(p: usize): f32 {
   const bits = <u32>load<u16>(p);
   const magnitude = (bits & 0x7fff) << 13;
   // The exponent's bias rises from 15 to 127: by 2^112, exact for subnormal values too.
@@ -25,37 +25,24 @@ function four(q: v128, group: i32): v128 {
   return f32x4.convert_i32x4_s(group & 1 ? i32x4.extend_high_i16x8_s(half) : i32x4.extend_low_i16x8_s(half));
 }
 
-/**
- * Handles sixteen values `d·q + m`. With `write`, writes them as two groups of eight, `step` bytes apart. Otherwise
- * multiplies them by the sixteen at `target` and adds them up in four lanes, as `d·Σqx + m·Σx`, with four lanes of `Σx`
- * at `step`.
- */
+/** Writes sixteen values `d·q + m` as two groups of eight, `step` bytes apart. */
 // @ts-ignore: decorator
 @inline
-function use16(writes: bool, q: v128, d: f32, m: f32, target: usize, step: usize): v128 {
+function write16(q: v128, d: f32, m: f32, target: usize, step: usize): void {
   const scale = f32x4.splat(d);
   const shift = f32x4.splat(m);
-  if (writes) {
-    v128.store(target, f32x4.add(f32x4.mul(scale, four(q, 0)), shift));
-    v128.store(target, f32x4.add(f32x4.mul(scale, four(q, 1)), shift), 16);
-    target += step;
-    v128.store(target, f32x4.add(f32x4.mul(scale, four(q, 2)), shift));
-    v128.store(target, f32x4.add(f32x4.mul(scale, four(q, 3)), shift), 16);
-    return shift;
-  }
-  const sum = f32x4.add(
-    f32x4.add(f32x4.mul(four(q, 0), v128.load(target)), f32x4.mul(four(q, 1), v128.load(target, 16))),
-    f32x4.add(f32x4.mul(four(q, 2), v128.load(target, 32)), f32x4.mul(four(q, 3), v128.load(target, 48))),
-  );
-  const product = f32x4.mul(scale, sum);
-  return m == 0 ? product : f32x4.add(product, f32x4.mul(shift, v128.load(step)));
+  v128.store(target, f32x4.add(f32x4.mul(scale, four(q, 0)), shift));
+  v128.store(target, f32x4.add(f32x4.mul(scale, four(q, 1)), shift), 16);
+  target += step;
+  v128.store(target, f32x4.add(f32x4.mul(scale, four(q, 2)), shift));
+  v128.store(target, f32x4.add(f32x4.mul(scale, four(q, 3)), shift), 16);
 }
 
-/** The fifth bits of sixteen values, one bit each, as 16 where they are set. */
+/** The fifth bits of sixteen values, one bit each in every lane of 16, as 16 where they are set. */
 // @ts-ignore: decorator
 @inline
-function fifths(bits: i32): v128 {
-  const bytes = i8x16.shuffle(i16x8.splat(<i16>bits), i16x8.splat(0), 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+export function fifths(bits: v128): v128 {
+  const bytes = i8x16.shuffle(bits, bits, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
   const masks = i8x16(1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32, 64, -128);
   return v128.and(i8x16.eq(v128.and(bytes, masks), masks), i8x16.splat(16));
 }
@@ -70,7 +57,7 @@ function nibbles(bytes: v128, shift: i32): v128 {
 /** The scale of a part of a block of 256, of 6 bits, in the 12 bytes from `p` on. */
 // @ts-ignore: decorator
 @inline
-function scaleOf(p: usize, part: i32): i32 {
+export function scaleOf(p: usize, part: i32): i32 {
   return part < 4
     ? load<u8>(p + part) & 63
     : (load<u8>(p + part + 4) & 15) | ((load<u8>(p + part - 4) >> 2) & 48);
@@ -79,53 +66,48 @@ function scaleOf(p: usize, part: i32): i32 {
 /** The minimum of a part, likewise. */
 // @ts-ignore: decorator
 @inline
-function minimumOf(p: usize, part: i32): i32 {
+export function minimumOf(p: usize, part: i32): i32 {
   return part < 4
     ? load<u8>(p + part + 4) & 63
     : (load<u8>(p + part + 4) >> 4) | ((load<u8>(p + part) >> 2) & 48);
 }
 
-/** Handles 32 values, part `part` of the row at `row`. The second sixteen have their own offset and step. */
-// @ts-ignore: decorator
-@inline
-function usePart(
-  writes: bool, format: i32, row: usize, part: i32, target: usize, step: usize, next: usize, nextStep: usize,
-): v128 {
-  let first = f32x4.splat(0);
-  let second = first;
+/** Writes 32 values, part `part` of the row at `row`, as four groups of eight, `step` bytes apart. */
+export function unpackPart(format: i32, row: usize, part: i32, target: usize, step: usize): void {
+  const next = target + 2 * step;
   if (format == 0) {
     const p = row + 34 * part;
     const d = half(p);
-    first = use16(writes, v128.load(p, 2), d, NOTHING, target, step);
-    second = use16(writes, v128.load(p, 18), d, NOTHING, next, nextStep);
+    write16(v128.load(p, 2), d, NOTHING, target, step);
+    write16(v128.load(p, 18), d, NOTHING, next, step);
   } else if (format == 1) {
     const p = row + 18 * part;
     const d = half(p);
     const bytes = v128.load(p, 2);
     const eight = i8x16.splat(8);
-    first = use16(writes, i8x16.sub(nibbles(bytes, 0), eight), d, NOTHING, target, step);
-    second = use16(writes, i8x16.sub(nibbles(bytes, 4), eight), d, NOTHING, next, nextStep);
+    write16(i8x16.sub(nibbles(bytes, 0), eight), d, NOTHING, target, step);
+    write16(i8x16.sub(nibbles(bytes, 4), eight), d, NOTHING, next, step);
   } else if (format == 2) {
     const p = row + 20 * part;
     const d = half(p);
     const m = half(p + 2);
     const bytes = v128.load(p, 4);
-    first = use16(writes, nibbles(bytes, 0), d, m, target, step);
-    second = use16(writes, nibbles(bytes, 4), d, m, next, nextStep);
+    write16(nibbles(bytes, 0), d, m, target, step);
+    write16(nibbles(bytes, 4), d, m, next, step);
   } else if (format == 3) {
     const p = row + 22 * part;
     const d = half(p);
     const bytes = v128.load(p, 6);
     const sixteen = i8x16.splat(16);
-    first = use16(writes, i8x16.sub(v128.or(nibbles(bytes, 0), fifths(load<u16>(p, 2))), sixteen), d, NOTHING, target, step);
-    second = use16(writes, i8x16.sub(v128.or(nibbles(bytes, 4), fifths(load<u16>(p, 4))), sixteen), d, NOTHING, next, nextStep);
+    write16(i8x16.sub(v128.or(nibbles(bytes, 0), fifths(v128.load16_splat(p, 2))), sixteen), d, NOTHING, target, step);
+    write16(i8x16.sub(v128.or(nibbles(bytes, 4), fifths(v128.load16_splat(p, 4))), sixteen), d, NOTHING, next, step);
   } else if (format == 4) {
     const p = row + 24 * part;
     const d = half(p);
     const m = half(p + 2);
     const bytes = v128.load(p, 8);
-    first = use16(writes, v128.or(nibbles(bytes, 0), fifths(load<u16>(p, 4))), d, m, target, step);
-    second = use16(writes, v128.or(nibbles(bytes, 4), fifths(load<u16>(p, 6))), d, m, next, nextStep);
+    write16(v128.or(nibbles(bytes, 0), fifths(v128.load16_splat(p, 4))), d, m, target, step);
+    write16(v128.or(nibbles(bytes, 4), fifths(v128.load16_splat(p, 6))), d, m, next, step);
   } else if (format == 5 || format == 6) {
     const bytesOf: i32 = format == 5 ? 144 : 176;
     const p = row + bytesOf * (part >> 3);
@@ -141,8 +123,8 @@ function usePart(
       low = v128.or(low, i8x16.shl(v128.and(i8x16.shr_u(v128.load(p, 16), k), bit), 4));
       high = v128.or(high, i8x16.shl(v128.and(i8x16.shr_u(v128.load(p, 32), k), bit), 4));
     }
-    first = use16(writes, low, d, m, target, step);
-    second = use16(writes, high, d, m, next, nextStep);
+    write16(low, d, m, target, step);
+    write16(high, d, m, next, step);
   } else if (format == 7) {
     const p = row + 210 * (part >> 3);
     const k = part & 7;
@@ -158,37 +140,20 @@ function usePart(
       nibbles(v128.load(q, 16), shift), i8x16.shl(v128.and(i8x16.shr_u(v128.load(h, 16), two), three), 4),
     );
     const s = p + 192 + 2 * k;
-    first = use16(writes, i8x16.sub(low, middle), d * <f32>load<i8>(s), NOTHING, target, step);
-    second = use16(writes, i8x16.sub(high, middle), d * <f32>load<i8>(s + 1), NOTHING, next, nextStep);
+    write16(i8x16.sub(low, middle), d * <f32>load<i8>(s), NOTHING, target, step);
+    write16(i8x16.sub(high, middle), d * <f32>load<i8>(s + 1), NOTHING, next, step);
   } else {
     const size: i32 = format == 10 ? 4 : 2;
     let p = row + 32 * size * part;
-    let sum: f32 = 0;
     for (let group = 0; group < 4; group++) {
-      if (group == 2 && !writes) target = next;
       for (let i = 0; i < 8; i++) {
         const bits: u32 = format == 8
           ? reinterpret<u32>(half(p))
           : format == 9 ? (<u32>load<u16>(p)) << 16 : load<u32>(p);
-        if (writes) store<u32>(target + (i << 2), bits);
-        else sum += reinterpret<f32>(bits) * load<f32>(target + (i << 2));
+        store<u32>(target + (i << 2), bits);
         p += size;
       }
-      target += writes ? step : 32;
+      target += step;
     }
-    first = f32x4.replace_lane(first, 0, sum);
   }
-  return f32x4.add(first, second);
-}
-
-/** Writes 32 values, part `part` of the row at `row`, as four groups of eight, `step` bytes apart. */
-export function unpackPart(format: i32, row: usize, part: i32, target: usize, step: usize): void {
-  usePart(true, format, row, part, target, step, target + 2 * step, step);
-}
-
-/** Their products with the 32 at `x`, added up in four lanes; with four lanes of the sums of each sixteen at `sums`. */
-// @ts-ignore: decorator
-@inline
-export function multiplyPart(format: i32, row: usize, part: i32, x: usize, sums: usize): v128 {
-  return usePart(false, format, row, part, x, sums, x + 64, sums + 16);
 }

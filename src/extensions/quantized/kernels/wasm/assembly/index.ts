@@ -1,4 +1,5 @@
-// Unpacks quantized matrices, in a separate module that only the quantized entry point loads. It shares the memory of
-// tfjs's wasm backend.
+// Unpacks quantized matrices and multiplies them with a row, in a separate module that only the quantized entry point
+// loads. It shares the memory of tfjs's wasm backend.
 
-export {multiplyRow, unpackColumns, unpackRows} from './unpack';
+export {multiplyRow, prepareRow} from './rows';
+export {unpackColumns, unpackRows} from './unpack';
