@@ -5,6 +5,8 @@ import {bytesIn, field, fieldsOf, integerIn, textIn} from '../file/protobuf';
 export interface Changes {
   /** By the name of an initializer: its new bytes. */
   readonly initializers: ReadonlyMap<string, Uint8Array>;
+  /** By the place of a `Constant`: the new bytes of its tensor. */
+  readonly constants: ReadonlyMap<number, Uint8Array>;
   /** New initializers, and, where the file is so old that each has to be an input too, what says so. */
   readonly added: readonly NewTensor[];
   /** By the place of a node: the names of its inputs. */
@@ -48,17 +50,20 @@ function rewritten(
 }
 
 function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Uint8Array[] {
-  const {initializers, added, inputs, dropped, droppedTensors, nodes = [], outputs} = changes;
+  const {initializers, constants, added, inputs, dropped, droppedTensors, nodes = [], outputs} = changes;
   let place = 0;
   const parts: Uint8Array[] = [];
   for (const each of fieldsOf(graph)) {
     const own = graph.subarray(each.start, each.end);
     if (each.number === 1) {
       const names = inputs.get(place);
+      const value = constants.get(place);
       const isDropped = dropped?.has(place) === true;
       place++;
       if (!isDropped) {
-        parts.push(names === undefined ? own : field(1, nodeWith(bytesIn(each), names)));
+        const node = value === undefined ? undefined : constantWith(bytesIn(each), value);
+        const next = names === undefined ? node : nodeWith(bytesIn(each), names);
+        parts.push(next === undefined ? own : field(1, next));
       }
     } else if (each.number === 5) {
       const name = nameOf(bytesIn(each));
@@ -100,6 +105,13 @@ function nameOf(tensor: Uint8Array): string {
 function nodeWith(node: Uint8Array, names: readonly string[]): Uint8Array {
   let place = 0;
   return rewritten(node, each => (each.number === 1 ? field(1, names[place++] ?? '') : undefined));
+}
+
+/** A `Constant` with a new tensor in its attribute. */
+function constantWith(node: Uint8Array, bytes: Uint8Array): Uint8Array {
+  const inTensor = (attribute: Uint8Array) =>
+    rewritten(attribute, each => (each.number === 5 ? field(5, tensorWith(bytesIn(each), bytes)) : undefined));
+  return rewritten(node, each => (each.number === 5 ? field(5, inTensor(bytesIn(each))) : undefined));
 }
 
 /** Fields of a tensor that hold its values, or say where they are. */

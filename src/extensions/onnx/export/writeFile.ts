@@ -179,7 +179,7 @@ const DEEPEST = 32;
 /** The types of floats by their numbers in ONNX. */
 const FLOATS: Readonly<Record<number, FloatType>> = {1: 'F32', 10: 'F16', 16: 'BF16'};
 
-/** What changes in the file: initializers, or what nodes take in their place. */
+/** What changes in the file: initializers, constants, or what nodes take in their place. */
 function changesOf(
   model: OnnxModel,
   graph: OnnxGraphModel,
@@ -189,7 +189,13 @@ function changesOf(
   const {nodes, initializers: stored} = model.graph;
   const uses = usesOf(model.graph.nodes, model.graph.outputs);
   const taken = new Set([...uses.keys(), ...stored.keys(), ...nodes.flatMap(({outputs}) => outputs)]);
+  const places = new Map(
+    nodes.flatMap(({op, outputs: [output = ''], attributes}, place) =>
+      op === 'Constant' && attributes.get('value')?.t !== undefined ? [[output, place]] : [],
+    ),
+  );
   const initializers = new Map<string, Uint8Array>();
+  const constants = new Map<number, Uint8Array>();
   const added: NewTensor[] = [];
   const inputs = new Map<number, string[]>();
   const names = new Map<ChangedInput, string>();
@@ -200,9 +206,13 @@ function changesOf(
     const [first = each] = alike;
     const tensor = stored.get(name);
     const type = tensor?.type ?? typeOf(model, graph, name);
-    if (tensor !== undefined && alike.length === uses.get(name)) {
-      if (first === each) {
-        initializers.set(name, encoded(name, each.values, type, finite));
+    const constant = places.get(name);
+    if ((tensor !== undefined || constant !== undefined) && alike.length === uses.get(name)) {
+      const bytes = first === each ? encoded(name, each.values, type, finite) : undefined;
+      if (bytes !== undefined && constant !== undefined) {
+        constants.set(constant, bytes);
+      } else if (bytes !== undefined) {
+        initializers.set(name, bytes);
       }
       continue;
     }
@@ -224,7 +234,7 @@ function changesOf(
     list[each.index] = own;
     inputs.set(place, list);
   }
-  return {initializers, added, inputs};
+  return {initializers, constants, added, inputs};
 }
 
 function isEqual(one: Float32Array, other: Float32Array): boolean {

@@ -72,14 +72,29 @@ async function tuned(file: Uint8Array, targets: (string | RegExp)[] | undefined)
   return written;
 }
 
-test('all bytes but those of changed tensors stay', async () => {
-  const file = onnxFile(TWO);
+/** Only the bytes of the second kernel change. */
+async function expectNewSecond(file: Uint8Array): Promise<void> {
   const written = await tuned(file, ['second']);
   expect(written).toHaveLength(file.length);
   const differing = [...written].flatMap((byte, i) => (byte === file[i] ? [] : [i]));
   const at = Buffer.from(file).indexOf(Buffer.from(Float32Array.from([6, 5, 4, 3, 2, 1]).buffer));
   expect(differing.length).toBeGreaterThan(6);
   expect(differing.every(i => i >= at && i < at + 24)).toBe(true);
+}
+
+test('all bytes but those of changed tensors stay', async () => {
+  await expectNewSecond(onnxFile(TWO));
+});
+
+test('a Constant gets new values in its node, and all other bytes stay', async () => {
+  const [first, second] = TWO.initializers!;
+  const attributes = [[field(1, 'value'), field(5, second!), field(20, 4)]];
+  const file = onnxFile({
+    ...TWO,
+    nodes: [{op: 'Constant', inputs: [], outputs: ['v'], attributes}, ...TWO.nodes],
+    initializers: [first!],
+  });
+  await expectNewSecond(file);
 });
 
 test('a model that did not change is written as the same bytes', async () => {
