@@ -25,6 +25,8 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       'hand-page': 'tsx examples/hand/serve.ts',
       vision: 'tsx examples/vision/train.ts',
       'vision-page': 'tsx examples/vision/serve.ts',
+      onnx: 'tsx examples/onnx/train.ts',
+      'onnx-page': 'tsx examples/onnx/serve.ts',
       federated: 'tsx examples/federated/run.ts',
       'federated-page': 'tsx examples/federated/serve.ts',
       cluster: 'tsx examples/cluster/run.ts',

@@ -34,6 +34,7 @@ export function manyCores(count: number): string {
 const TYPES: Record<string, string> = {
   '.html': 'text/html',
   '.js': 'text/javascript',
+  '.mjs': 'text/javascript',
   '.css': 'text/css',
   '.svg': 'image/svg+xml',
   '.jpg': 'image/jpeg',

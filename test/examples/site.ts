@@ -59,13 +59,15 @@ interface ServeOptions {
   /** Under a path, the address of another server to which calls are passed on. */
   passOn?: readonly [path: string, address: string];
   place?: Place;
+  /** Under a path, the folder of other files. */
+  folders?: Readonly<Record<string, string>>;
 }
 
 /** Serves the built page of an example on this machine, and under `/model/` the files of a folder. */
 export async function serveSite(
   example: string,
   models = '',
-  {headers = {}, passOn: [passed, address] = ['', ''], place = 'examples'}: ServeOptions = {},
+  {headers = {}, passOn: [passed, address] = ['', ''], place = 'examples', folders = {}}: ServeOptions = {},
 ): Promise<{url: string; server: Server}> {
   const site = join(ROOT, place, example, 'output/site');
   const server = createServer((request, response) => {
@@ -79,8 +81,9 @@ export async function serveSite(
       request.pipe(call);
       return;
     }
-    const isModel = models !== '' && pathname.startsWith('/model/');
-    const [folder, path] = isModel ? [models, pathname.slice('/model/'.length)] : [site, pathname];
+    const others = Object.entries({...(models !== '' && {'/model/': models}), ...folders});
+    const [start, folder] = others.find(([path]) => pathname.startsWith(path)) ?? ['', site];
+    const path = pathname.slice(start.length);
     const file = join(folder, path === '/' ? 'index.html' : path);
     if (!file.startsWith(folder) || !existsSync(file)) {
       response.writeHead(404).end();
