@@ -1,5 +1,5 @@
 // Runs tests of some kinds, and first what they need: `npm test` runs those of `unit`, `npm run test:all` all of them,
-// and `tsx scripts/test.ts rest` all but `unit`.
+// `tsx scripts/test.ts backends` the suite on all backends, and `tsx scripts/test.ts rest` all but those.
 //
 // With `unit` go types, lint and format, side by side; with the others the build. What follows the group goes to Jest.
 
@@ -7,8 +7,13 @@ import {spawn} from 'node:child_process';
 import {argv, exit} from 'node:process';
 import {readReports, summary} from '../test/backends/everywhere/report';
 
-const REST = ['slow', 'process', 'built', 'browser', 'backends', 'attack'];
-const GROUPS: Readonly<Record<string, readonly string[]>> = {unit: ['unit'], rest: REST, all: ['unit', ...REST]};
+const REST = ['slow', 'process', 'built', 'browser', 'attack'];
+const GROUPS: Readonly<Record<string, readonly string[]>> = {
+  unit: ['unit'],
+  backends: ['backends'],
+  rest: REST,
+  all: ['unit', 'backends', ...REST],
+};
 
 /** Runs a command of `node_modules/.bin`. One that runs beside another prints its output when it ends. */
 function run(command: string, isAlone: boolean): Promise<number> {
