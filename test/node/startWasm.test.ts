@@ -8,7 +8,19 @@ import {random} from '../helpers';
 
 const FLAG = 'WASM_HAS_MULTITHREAD_SUPPORT';
 
-/** The adapted kernels of a small network after three steps, and what it predicts. */
+/** Products of stacks of small matrices, of which either may be transposed. */
+function stacks(): tf.Tensor[] {
+  const product = (a: number[], b: number[], transposeA: boolean, transposeB: boolean) =>
+    tf.tidy(() => tf.matMul(random([24, ...a], 6), random([24, ...b], 7), transposeA, transposeB));
+  return [
+    product([5, 7], [7, 6], false, false),
+    product([5, 7], [6, 7], false, true),
+    product([9, 5], [9, 7], true, false),
+    product([9, 50], [9, 6], true, false),
+  ];
+}
+
+/** The adapted kernels of a small network after three steps, what it predicts, and products of stacks. */
 async function trained(): Promise<number[][]> {
   const layers = [
     tf.layers.conv2d({inputShape: [9, 9, 3], filters: 8, kernelSize: 3, kernelInitializer: initializer(1)}),
@@ -25,8 +37,10 @@ async function trained(): Promise<number[][]> {
     await model.trainOnBatch(x, y);
   }
   const predicted = model.predict(x) as tf.Tensor;
-  const values = await Promise.all([...model.getWeights(), predicted].map(async each => [...(await each.data())]));
-  tf.dispose([x, y, predicted]);
+  const products = stacks();
+  const results = [...model.getWeights(), predicted, ...products];
+  const values = await Promise.all(results.map(async each => [...(await each.data())]));
+  tf.dispose([x, y, predicted, products]);
   model.optimizer.dispose();
   disposeModel(model);
   disposeModel(base);

@@ -61,6 +61,7 @@ export const OPERATIONS: [kind: string, compute: () => tf.Tensor[]][] = [
   ['a product with a transposed matrix', operation(product(false, true), [70, 33], [45, 33])],
   ['a product of a transposed matrix, with few columns', operation(product(true, false), [50, 203], [50, 6])],
   ['a product of batches', operation(product(false, false), [3, 10, 8], [3, 8, 9])],
+  ['a stack of small products', operation(product(false, false), [24, 5, 8], [24, 8, 9])],
   ['a convolution of one image', operation(convolution(1, 'same'), [1, 11, 9, 3], [3, 3, 3, 5])],
   ['a convolution of several images', operation(convolution(2, 'valid'), [5, 11, 9, 3], [3, 3, 3, 5])],
   ['a convolution by Winograd’s method', operation(convolution(1, 'same'), [3, 12, 12, 16], [3, 3, 16, 12])],

@@ -8,7 +8,7 @@ import {nativeOf} from './find';
 import {adjointOf, type ConvolutionAttributes, nativeGeometry} from './geometry';
 import type {Native} from './native';
 import {normalize} from './normalization';
-import {clampOf, type Epilogue, multiply, multiplyTransposed} from './products';
+import {clampOf, type Epilogue, multiply, multiplyEach} from './products';
 import {isTakingGradient} from '../../../platform/tfjs/engine';
 
 /** A kernel by our module. If it returns `undefined`, or there is no module, the kernel that it wraps runs. */
@@ -91,31 +91,12 @@ const products = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
       multiply(native, {m: countA * m, k, n}, placeA, placeB, transposeB, place, epilogue);
       return out;
     }
-    for (let i = 0; i < Math.max(countA, countB); i++) {
-      const left = placeA + (countA === 1 ? 0 : 4 * i * m * k);
-      const right = placeB + (countB === 1 ? 0 : 4 * i * k * n);
-      multiplyOne(native, {m, k, n}, left, right, attrs, place + 4 * i * m * n, epilogue);
-    }
+    const stepA = countA === 1 ? 0 : 4 * m * k;
+    const stepB = countB === 1 ? 0 : 4 * k * n;
+    multiplyEach(native, {m, k, n}, count, [placeA, stepA], [placeB, stepB], attrs, place, epilogue);
     return out;
   }),
 );
-
-/** The product of two matrices, of which one may be transposed. */
-function multiplyOne(
-  native: Native,
-  product: {m: number; k: number; n: number},
-  a: number,
-  b: number,
-  {transposeA, transposeB}: ProductAttributes,
-  out: number,
-  epilogue: Epilogue,
-): void {
-  if (transposeA) {
-    multiplyTransposed(native, product, a, b, out);
-  } else {
-    multiply(native, product, a, b, transposeB, out, epilogue);
-  }
-}
 
 interface Convolution extends Fused {
   readonly x: tf.TensorInfo;

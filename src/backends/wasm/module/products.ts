@@ -1,5 +1,5 @@
 import {isPropagating} from '../../../platform/tfjs/engine';
-import type {NativeFunctions} from './module';
+import {aligned, type NativeFunctions} from './module';
 import type {Native} from './native';
 
 /** The epilogue of a product or a convolution: nothing, or an activation that clamps its values. */
@@ -38,6 +38,9 @@ export const PANEL_ROW = 32;
 /** Numbers of the right-hand rows that are taken at a time in `multiplyTransposed`. */
 const CHUNK = 32_768;
 
+/** The functions, the memory and the threads that a product is computed with. */
+type Computing = Pick<Native, 'functions' | 'partsOf' | 'reserve' | 'runParts'>;
+
 export interface Product {
   readonly m: number;
   readonly k: number;
@@ -59,7 +62,7 @@ export function panelBytes(k: number, n: number): number {
 
 /** `c[m, n] = clamp(a[m, k] · b + bias)`, with `b` as `[k, n]` or, transposed, as `[n, k]`. */
 export function multiply(
-  native: Native,
+  native: Computing,
   {m, k, n}: Product,
   a: number,
   b: number,
@@ -132,7 +135,7 @@ export function multiply(
 }
 
 /** `out[m, n] = a[k, m]ᵀ · b[k, n]`. */
-export function multiplyTransposed(native: Native, {m, k, n}: Product, a: number, b: number, out: number): void {
+export function multiplyTransposed(native: Computing, {m, k, n}: Product, a: number, b: number, out: number): void {
   const inBlocks = isPropagating();
   const chunk = (width: number) => (inBlocks ? Math.min(BLOCK, Math.max(32, Math.floor(CHUNK / width))) : k);
   if (m > 4 * n && n <= 64) {
@@ -148,4 +151,59 @@ export function multiplyTransposed(native: Native, {m, k, n}: Product, a: number
       thread.multiplyTransposed(k, size, n, a + 4 * first, 4 * m, b, 4 * n, out + 4 * first * n, 4 * n, chunk(n));
     });
   }
+}
+
+/** Matrices in memory: the address of the first, and the bytes from one to the next. */
+type Stack = readonly [address: number, step: number];
+
+/** `count` products, `c[i] = clamp(a[i] · b[i] + bias)`. Small ones are divided among threads as a whole. */
+export function multiplyEach(
+  native: Native,
+  product: Product,
+  count: number,
+  [a, stepA]: Stack,
+  [b, stepB]: Stack,
+  {transposeA, transposeB}: {readonly transposeA: boolean; readonly transposeB: boolean},
+  c: number,
+  epilogue: Epilogue,
+): void {
+  const {m, k, n} = product;
+  const each = (own: Computing, i: number) => {
+    const [left, right, to] = [a + i * stepA, b + i * stepB, c + 4 * i * m * n] as const;
+    if (transposeA) {
+      multiplyTransposed(own, product, left, right, to);
+    } else {
+      multiply(own, product, left, right, transposeB, to, epilogue);
+    }
+  };
+  const parts = native.partsOf(count, 1, m * k * n * count);
+  const isDivided = count < 4 * parts.length && native.partsOf(m, 4, m * k * n).length > 1;
+  if (parts.length === 1 || isDivided || 4 * k * n > SMALL) {
+    for (let i = 0; i < count; i++) {
+      each(native, i);
+    }
+    return;
+  }
+  const bytes = aligned(Math.max(panelBytes(k, n), 4 * m * n));
+  const [scratch = 0] = native.reserve(parts.length * bytes);
+  native.runParts(parts, (thread, {first, size}, part) => {
+    const own = alone(thread, scratch + part * bytes);
+    for (let i = first; i < first + size; i++) {
+      each(own, i);
+    }
+  });
+}
+
+/** One thread, with scratch memory for one request at a time. */
+function alone(functions: NativeFunctions, scratch: number): Computing {
+  return {
+    functions,
+    partsOf: count => [{first: 0, size: count}],
+    reserve: () => [scratch],
+    runParts: (parts, compute) => {
+      parts.forEach((part, i) => {
+        compute(functions, part, i);
+      });
+    },
+  };
 }
