@@ -4,6 +4,7 @@ import './backends/backends';
 import './extensions/transformers/layers/checkpointedBlock';
 import './extensions/transformers/layers/choices';
 import './extensions/transformers/layers/distanceScores';
+import './extensions/transformers/layers/featureMaps';
 import './extensions/transformers/layers/hiddenPositions';
 import './extensions/transformers/layers/pairLayers';
 import './extensions/transformers/layers/patchSequence';
@@ -40,6 +41,11 @@ export {type LoRATiedDense, TiedDense, type TiedDenseArgs} from './extensions/tr
 export type {CheckpointedBlock} from './extensions/transformers/layers/checkpointedBlock';
 export type {ChoiceRows, ChoiceScores} from './extensions/transformers/layers/choices';
 export type {DistanceScores, DistanceTable} from './extensions/transformers/layers/distanceScores';
+export type {
+  GlobalResponseNormalization,
+  MaxPooling,
+  PooledSequence,
+} from './extensions/transformers/layers/featureMaps';
 export type {HiddenPositions} from './extensions/transformers/layers/hiddenPositions';
 export type {LearnedQuery, ScaledCosines, TokenState} from './extensions/transformers/layers/pairLayers';
 export type {PatchSequence} from './extensions/transformers/layers/patchSequence';

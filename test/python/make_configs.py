@@ -46,10 +46,10 @@ def values(seed, count):
 
 
 def weights_of(seed, shapes):
-    """The tensors of a file: those of one axis around 1 if they are weights, around 0 if they are biases."""
+    """The tensors of a file: those of one axis around 1 if they are weights or variances, around 0 if they are biases."""
     tensors = {}
     for i, (name, shape) in enumerate(shapes):
-        center = 1 if len(shape) == 1 and name.endswith("weight") else 0
+        center = 1 if len(shape) == 1 and name.endswith(("weight", "running_var")) else 0
         numbers = values(1000 * seed + i, math.prod(shape)) + center
         tensors[name] = torch.tensor(numbers, dtype=torch.float32).reshape(shape)
     return tensors
@@ -443,6 +443,46 @@ def siglip(rng):
     return dict(text_config=texts, vision_config=pictures | dict(vision_use_head=True))
 
 
+def stages(rng, config):
+    """Sizes of stages, and of images that are large enough for them."""
+    count = rng.choice([1, 2, 3])
+    config |= dict(
+        depths=[rng.choice([1, 2]) for _ in range(count)],
+        hidden_sizes=[rng.choice([4, 6, 9]) for _ in range(count)],
+        hidden_act=rng.choice(ACTIVATIONS),
+        num_channels=rng.choice([1, 3, 3]),
+        num_labels=rng.choice([1, 3]),
+        image_size=rng.choice([16, 17, 19, 22]),
+    )
+    return config
+
+
+def resnet(rng):
+    return stages(rng, {}) | dict(
+        embedding_size=rng.choice([4, 5]),
+        layer_type=rng.choice(["basic", "bottleneck"]),
+        downsample_in_first_stage=rng.choice([True, False]),
+        downsample_in_bottleneck=rng.choice([True, False]),
+    )
+
+
+def convnext(rng):
+    config = stages(rng, {}) | dict(
+        layer_norm_eps=rng.choice([1e-12, 1e-5, 0.01]),
+        layer_scale_init_value=rng.choice([1e-6, 0.5, 0.0]),
+        patch_size=rng.choice([2, 3, 4]),
+    )
+    return config | dict(num_stages=len(config["depths"]))
+
+
+def convnextv2(rng):
+    return {key: value for key, value in convnext(rng).items() if key != "layer_scale_init_value"}
+
+
+def dinov3_convnext(rng):
+    return stages(rng, {}) | dict(layer_norm_eps=rng.choice([1e-6, 1e-5, 0.01]))
+
+
 OF_PICTURES = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps"]
 OF_PICTURES += ["num_labels"]
 MODERN_BIASES = ["norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias"]
@@ -594,10 +634,48 @@ ODD_PICTURES = [
 ]
 PAIRS = ["clip", "siglip"]
 PICTURES = ["vit", "deit", "dinov2", "dinov2_with_registers", "siglip_vision_model", "clip_vision_model"]
+INTERPOLATED = ["vit", "deit", "siglip_vision_model", "clip_vision_model"]
+FEATURES = ["resnet", "convnext", "convnextv2", "dinov3_convnext"]
 for odd_family in PICTURES:
     ODD_CHANGES[odd_family] = ODD_PICTURES
 ODD_CHANGES["dinov2"] = [*ODD_PICTURES, ({"mlp_ratio": 0.5}, []), ({"use_mask_token": False}, []), ({}, ["use_swiglu_ffn"])]
 ODD_CHANGES["dinov2_with_registers"] = [*ODD_CHANGES["dinov2"], ({}, ["num_register_tokens"]), ({"num_register_tokens": 0}, [])]
+
+ODD_STAGES = [
+    ({"depths": [1]}, []),
+    ({"depths": []}, []),
+    ({"depths": [0]}, []),
+    ({"depths": 2}, []),
+    ({"hidden_sizes": [4, 8]}, []),
+    ({"hidden_sizes": [0]}, []),
+    ({"num_channels": 2}, []),
+    ({"hidden_act": "tanh"}, []),
+    ({"out_features": ["stage1"]}, []),
+    ({}, ["hidden_act"]),
+    ({}, ["num_channels"]),
+]
+for odd_family in FEATURES:
+    ODD_CHANGES[odd_family] = ODD_STAGES
+ODD_CHANGES["resnet"] = [
+    *ODD_STAGES,
+    ({"layer_type": "x"}, []),
+    ({"hidden_sizes": [3, 3]}, []),
+    ({}, ["layer_type"]),
+    ({}, ["embedding_size"]),
+    ({}, ["downsample_in_first_stage", "downsample_in_bottleneck"]),
+]
+ODD_CHANGES["convnext"] = [
+    *ODD_STAGES,
+    ({"num_stages": 1}, []),
+    ({"num_stages": 5}, []),
+    ({"patch_size": [2, 3]}, []),
+    ({"layer_scale_init_value": -1.0}, []),
+    ({}, ["num_stages"]),
+    ({}, ["layer_norm_eps"]),
+    ({}, ["layer_scale_init_value"]),
+]
+ODD_CHANGES["convnextv2"] = ODD_CHANGES["convnext"]
+PICTURES = [*PICTURES, *FEATURES]
 
 ODD_CHANGES["clip_text_model"] = [
     ({"eos_token_id": None}, []),
@@ -651,6 +729,10 @@ FAMILIES = {
     ),
     "siglip_vision_model": (siglip_vision, ["SiglipVisionModel"]),
     "clip_vision_model": (clip_vision, ["CLIPVisionModel", "CLIPVisionModelWithProjection"]),
+    "resnet": (resnet, ["ResNetModel", "ResNetForImageClassification"]),
+    "convnext": (convnext, ["ConvNextModel", "ConvNextForImageClassification"]),
+    "convnextv2": (convnextv2, ["ConvNextV2Model", "ConvNextV2ForImageClassification"]),
+    "dinov3_convnext": (dinov3_convnext, ["DINOv3ConvNextModel"]),
     "clip_text_model": (pair_texts, ["CLIPTextModel", "CLIPTextModelWithProjection"]),
     "siglip_text_model": (pair_texts, ["SiglipTextModel"]),
     "clip": (clip, ["CLIPModel"]),
@@ -717,7 +799,7 @@ def given(rng, family, seed, config, class_name):
         ids, mask = inputs_of(rng, config, class_name)
         return dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)), {"ids": ids, "mask": mask}
     shape, other = pictures_of(rng, config)
-    ways = dict(interpolate_pos_encoding=True) if other and not family.startswith("dinov2") else {}
+    ways = dict(interpolate_pos_encoding=True) if other and family in INTERPOLATED else {}
     return dict(pixel_values=pixels_of(seed, shape)) | ways, {"ids": [], "mask": [], "pixels": shape}
 
 
@@ -726,7 +808,7 @@ def shapes_of(folder, class_name, config, rng):
     model_class = getattr(transformers, class_name)
     # A config changes what it is made of.
     state = model_class(model_class.config_class.from_dict(json.loads(json.dumps(config)))).state_dict()
-    shapes = [(name, list(tensor.shape)) for name, tensor in state.items()]
+    shapes = [(name, list(tensor.shape)) for name, tensor in state.items() if not name.endswith("num_batches_tracked")]
     # Some write the head that is tied to the token embedding, with the same numbers or, by mistake, with others.
     if config.get("tie_word_embeddings") and class_name.endswith(("CausalLM", "LMHeadModel")) and rng.random() < 0.6:
         shapes = [entry for entry in shapes if entry[0] != "lm_head.weight"]
@@ -742,7 +824,7 @@ def result_of(folder, class_name, config, tensors, inputs):
     model_class = getattr(transformers, class_name)
     model, info = model_class.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     faults = [*info["missing_keys"], *info["mismatched_keys"]]
-    if any("pooler" not in str(name) for name in faults):
+    if any("pooler" not in str(name) and "num_batches_tracked" not in str(name) for name in faults):
         raise ValueError(f"The file does not fit: {faults}")
     model.eval()
     with torch.no_grad():
@@ -753,7 +835,8 @@ def numbers_of(output):
     for name in ("logits", "logits_per_image", "image_embeds", "text_embeds"):
         if hasattr(output, name):
             return getattr(output, name)
-    return output.last_hidden_state
+    states = output.last_hidden_state
+    return states.permute(0, 2, 3, 1) if states.ndim == 4 else states
 
 
 def shown(result, mask):

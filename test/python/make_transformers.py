@@ -573,6 +573,53 @@ PICTURES |= {
         dict(target_modules=["v_proj"], modules_to_save=["classifier"]),
     ),
 }
+RESNET = dict(embedding_size=4, hidden_sizes=[12, 16], depths=[1, 2])
+FEATURES = {
+    "resnet": (
+        transformers.ResNetModel,
+        transformers.ResNetConfig(**RESNET, hidden_act="gelu"),
+        dict(target_modules=["convolution"]),
+    ),
+    "resnetPooled": (
+        transformers.ResNetModel,
+        transformers.ResNetConfig(**RESNET, downsample_in_bottleneck=True, downsample_in_first_stage=True),
+        dict(target_modules=["layer.1.convolution"], use_dora=True),
+    ),
+    "resnetClasses": (
+        transformers.ResNetForImageClassification,
+        transformers.ResNetConfig(**RESNET, layer_type="basic", num_labels=3),
+        dict(target_modules=["layer.0.convolution"], modules_to_save=["classifier.1"]),
+    ),
+}
+CONVNEXT = dict(hidden_sizes=[4, 6], depths=[1, 2], patch_size=2)
+FEATURES |= {
+    "convnext": (
+        transformers.ConvNextModel,
+        transformers.ConvNextConfig(**CONVNEXT, num_stages=2, hidden_act="relu"),
+        ["pwconv1", "downsampling_layer.1", "patch_embeddings"],
+    ),
+    "convnextClasses": (
+        transformers.ConvNextForImageClassification,
+        transformers.ConvNextConfig(**CONVNEXT, num_stages=2, num_labels=3, layer_scale_init_value=0.0),
+        dict(target_modules=["pwconv2"], modules_to_save=["classifier"], use_dora=True),
+    ),
+    "convnextV2Pooled": (
+        transformers.ConvNextV2Model,
+        transformers.ConvNextV2Config(**CONVNEXT, num_stages=2, hidden_act="silu"),
+        ["pwconv1"],
+    ),
+    "convnextV2Classes": (
+        transformers.ConvNextV2ForImageClassification,
+        transformers.ConvNextV2Config(**CONVNEXT, num_stages=2, num_labels=3),
+        dict(target_modules=["pwconv2", "downsampling_layer.1"], modules_to_save=["classifier"]),
+    ),
+    "dinov3ConvNext": (
+        transformers.DINOv3ConvNextModel,
+        transformers.DINOv3ConvNextConfig(hidden_sizes=[4, 6], depths=[1, 2]),
+        ["pointwise_conv1", "stages.0.downsample_layers.0"],
+    ),
+}
+PICTURES |= FEATURES
 MODELS |= PICTURES
 SIGLIP_TEXTS = {key: value for key, value in CLIP_TEXTS.items() if key != "projection_dim"}
 PAIRS = ["clipPairs", "siglipPairs"]
@@ -605,8 +652,8 @@ MODELS |= {
         dict(target_modules=["q_proj", "fc1", "visual_projection"], modules_to_save=["text_projection"]),
     ),
 }
-# Their models interpolate places without being asked to.
-ALWAYS_INTERPOLATED = ["dinov2", "dinov2_with_registers"]
+# Their models interpolate positions only if they are asked to.
+INTERPOLATED = ["vit", "deit", "siglip", "siglip_vision_model", "clip", "clip_vision_model"]
 
 
 def rows(tensor):
@@ -614,13 +661,15 @@ def rows(tensor):
 
 
 def result(output, pooled=False):
+    """The result of a model; features as tfjs has them, [batch, height, width, channels]."""
     if pooled:
-        return output.pooler_output
+        return output.pooler_output.flatten(1)
     if hasattr(output, "start_logits"):
         return torch.stack([output.start_logits, output.end_logits], -1)
     for name in ("logits", "logits_per_image", "image_embeds", "text_embeds", "last_hidden_state"):
         if hasattr(output, name):
-            return getattr(output, name)
+            given = getattr(output, name)
+            return given.permute(0, 2, 3, 1) if given.ndim == 4 else given
     raise ValueError(output)
 
 
@@ -661,10 +710,10 @@ def parts_of_pairs(model, inputs):
     }
 
 
-def other_pictures(model, pooled):
+def other_pictures(model, name, pooled):
     """Pictures of another size than that of the config, whose places are interpolated: higher, and less wide."""
-    inputs = pictures_for(15, 7)
-    ways = dict(interpolate_pos_encoding=True) if model.config.model_type not in ALWAYS_INTERPOLATED else {}
+    inputs = pictures_for(15, 8 if name in FEATURES else 7)
+    ways = dict(interpolate_pos_encoding=True) if model.config.model_type in INTERPOLATED else {}
     given = result(model(**inputs, **ways), pooled)
     return {**stored_pictures(inputs)["pixels"], "base": rows(given), "baseShape": list(given.shape)}
 
@@ -676,6 +725,11 @@ def write(folder, name, model_class, config, targets):
         torch.nn.init.normal_(parameter, std=0.2) if parameter.ndim > 1 else parameter.data.add_(
             torch.randn_like(parameter) * 0.2
         )
+    for name_of_buffer, buffer in model.named_buffers():
+        if name_of_buffer.endswith("running_mean"):
+            buffer.normal_(std=0.3)
+        elif name_of_buffer.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
     model.tie_weights()
     target = folder / name
     model.save_pretrained(target, safe_serialization=True)
@@ -688,7 +742,7 @@ def write(folder, name, model_class, config, targets):
     run = lambda given: result(peft(**given) if peft else model(**given), pooled)
     peft = None
     base = each_alone(run, model, inputs)
-    other = other_pictures(model, pooled) if pictures else None
+    other = other_pictures(model, name, pooled) if pictures else None
     parts = parts_of_pairs(model, inputs) if name in PAIRS else {}
     settings = targets if isinstance(targets, dict) else dict(target_modules=targets)
     peft = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, **settings))

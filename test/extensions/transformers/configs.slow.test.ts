@@ -1,6 +1,6 @@
 import {LoRAError} from 'tfjs-lora';
 import {useBackend, withoutLeaks} from '../../helpers';
-import {areClose, computed, configsOf, FAMILIES, faultOf, PAIRS, VISION} from './configs';
+import {areClose, computed, configsOf, FAMILIES, faultOf, FEATURES, PAIRS, VISION} from './configs';
 
 /**
  * What transformers looks up and no prediction depends on, so that nothing here reads it: the rates of dropout, what
@@ -50,10 +50,12 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
 const HARMLESS_IN_VISION = [
   ...['initializer_range', 'initializer_factor', 'layerscale_value', 'drop_path_rate', 'use_mask_token'],
   ...['pooler_output_size', 'pooler_act', 'vision_use_head', 'pad_token_id', 'tie_word_embeddings'],
-  ...['text_config', 'decoder', 'generator'],
+  ...['text_config', 'decoder', 'generator', 'out_features', 'out_indices', 'return_class_token'],
 ];
+/** What is harmless in encoders with stages alone: the size of images, and what their names of fields are. */
+const HARMLESS_IN_FEATURES = ['image_size', 'layer_scale_init_value', 'stage_names'];
 /** Families whose tables may be narrower than their blocks. */
-const HAS_TABLE_WIDTH = ['electra', 'albert', 'deberta-v2'];
+const HAS_TABLE_WIDTH = ['electra', 'albert', 'deberta-v2', 'resnet'];
 /** What is read in some families alone, and harmless in the others. */
 const OF_ROTARY = ['rope_parameters', 'rope_scaling', 'rope_theta', 'partial_rotary_factor', 'head_dim'];
 const OF_WINDOWS = ['sliding_window', 'layer_types', 'use_sliding_window', 'max_window_layers'];
@@ -76,13 +78,22 @@ const READ: Readonly<Record<string, string[]>> = {
   clip_text_model: ['eos_token_id'],
   clip: ['text_config'],
   siglip: ['text_config'],
+  convnext: ['layer_scale_init_value'],
   qwen2: OF_WINDOWS,
   qwen3: OF_WINDOWS,
   smollm3: OF_WINDOWS.slice(0, -1),
   ...Object.fromEntries(['t5', 'vit', 'deit', 'dinov2', 'dinov2_with_registers'].map(family => [family, ['head_dim']])),
 };
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
-const FLOATS = ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'norm_eps', 'initializer_range', 'rope_theta'];
+const FLOATS = [
+  'layer_scale_init_value',
+  'layer_norm_eps',
+  'layer_norm_epsilon',
+  'rms_norm_eps',
+  'norm_eps',
+  'initializer_range',
+  'rope_theta',
+];
 
 /** Encoders of texts that are trained with images. */
 const OF_PAIRS = ['clip_text_model', 'siglip_text_model', ...PAIRS];
@@ -108,6 +119,7 @@ function harmlessIn(family: string): Set<string> {
     ...[...HARMLESS, ...(OF_PAIRS.includes(family) ? HARMLESS_IN_PAIRS : [])].filter(key => !read.includes(key)),
     ...(isDecoder(family) || VISION.includes(family) ? [] : ALSO_HARMLESS.encoder!.filter(key => !read.includes(key))),
     ...[...ofRotary, ...OF_WINDOWS, 'use_bidirectional_attention'].filter(key => !read.includes(key)),
+    ...(FEATURES.includes(family) ? HARMLESS_IN_FEATURES.filter(key => !read.includes(key)) : []),
     ...(HAS_TABLE_WIDTH.includes(family) ? [] : ['embedding_size']),
     ...(VISION.includes(family) ? HARMLESS_IN_VISION : (ALSO_HARMLESS[family] ?? [])),
   ]);

@@ -15,7 +15,13 @@ const TEXTS = [
   ...['deberta-v2', 'gte', 'clip_text_model', 'siglip_text_model'],
 ];
 
-export const VISION = ['vit', 'deit', 'dinov2', 'dinov2_with_registers', 'siglip_vision_model', 'clip_vision_model'];
+/** Encoders of images that consist of stages. */
+export const FEATURES = ['resnet', 'convnext', 'convnextv2', 'dinov3_convnext'];
+
+export const VISION = [
+  ...['vit', 'deit', 'dinov2', 'dinov2_with_registers', 'siglip_vision_model', 'clip_vision_model'],
+  ...FEATURES,
+];
 
 /** Encoders of texts and images together. */
 export const PAIRS = ['clip', 'siglip'];
@@ -77,7 +83,7 @@ function drawnWeights({seed, tensors}: ConfigCase): Uint8Array {
     Object.fromEntries(
       tensors.map(({name, shape}, i): [string, NamedValues] => {
         const random = randomFrom(1000 * seed + i);
-        const center = shape.length === 1 && name.endsWith('weight') ? 1 : 0;
+        const center = shape.length === 1 && /(weight|running_var)$/.test(name) ? 1 : 0;
         return [name, {shape, data: new Float32Array(tf.util.sizeFromShape(shape)).map(() => random() - 0.5 + center)}];
       }),
     ),

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, exportPEFT, getAdapter, type LoRAConfig, trainableVariables} from 'tfjs-lora';
 import {loadTransformer, pairLoss, type Pooling, sigmoidPairLoss} from 'tfjs-lora/transformers';
-import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
 import {type Expectation, fixture} from './fixtures';
@@ -119,6 +119,36 @@ describe('an encoder of images', () => {
       expect(() => model.predict(tf.zeros([1, 9, 9, 3]))).toThrow('has positions for 3 × 2 patches, got 3 × 3');
     });
     disposeModel(model);
+  });
+});
+
+describe('ResNet', () => {
+  test('reads files with the names that timm has for its tensors', async () => {
+    const {config, weights} = fixture('resnetClasses');
+    const byTimm = (name: string) =>
+      name
+        .replace(/^resnet\./, '')
+        .replace('embedder.embedder.convolution', 'conv1')
+        .replace('embedder.embedder.normalization', 'bn1')
+        .replace('classifier.1', 'fc')
+        .replace(/encoder\.stages\.(\d)\.layers/, (_, stage: string) => `layer${Number(stage) + 1}`)
+        .replace(/layer\.(\d)\.convolution/, (_, i: string) => `conv${Number(i) + 1}`)
+        .replace(/layer\.(\d)\.normalization/, (_, i: string) => `bn${Number(i) + 1}`)
+        .replace('shortcut.convolution', 'downsample.0')
+        .replace('shortcut.normalization', 'downsample.1');
+    const {tensors} = decodeSafetensors(weights);
+    const renamed = Object.fromEntries(
+      [...tensors].flatMap(([name, {shape, data}]) => (data ? [[byTimm(name), {shape, data}]] : [])),
+    ) as Record<string, NamedValues>;
+    expect(Object.keys(renamed)).toEqual(expect.arrayContaining(['conv1.weight', 'layer2.0.downsample.1.running_var']));
+    const models = [weights, encodeSafetensors(renamed)].map(async file => loadTransformer({config, weights: file}));
+    const [one, other] = (await Promise.all(models)).map(({model}) => model) as [tf.LayersModel, tf.LayersModel];
+    tf.tidy(() => {
+      const x = tf.randomNormal([2, 17, 20, 3]);
+      const [expected, result] = [one, other].map(model => Array.from((model.predict(x) as tf.Tensor).dataSync()));
+      expect(result).toEqual(expected);
+    });
+    [one, other].forEach(disposeModel);
   });
 });
 

@@ -134,7 +134,8 @@ describe.each(BACKENDS)('on %s', backend => {
           layer.trainableWeights.map(weight => [(weight.read() as tf.Variable).name, {path, weight}]),
         ),
       );
-      predicted(adapted, expected); // DoRA keeps what it makes of the base's weights
+      // DoRA and frozen normalizations keep what they make of the base's weights.
+      tf.tidy(() => void adapted.apply(inputsOf(expected), {training: true}));
       await withoutLeaks(() =>
         tf.tidy(() => {
           const {grads} = tf.variableGrads(() => {

@@ -17,8 +17,8 @@ export interface ImageSizes {
 /** Reads the image and patch sizes, each one number or a height and a width. */
 export function imageSizes(config: HubConfig, patchSize: number): ImageSizes {
   config.expect('is_causal', false);
-  const image = pair(config, 'image_size', 224);
-  const patch = pair(config, 'patch_size', patchSize);
+  const image = pairOf(config, 'image_size', 224);
+  const patch = pairOf(config, 'patch_size', patchSize);
   const [rows, columns] = image.map((size, i) => Math.floor(size / (patch[i] ?? 1))) as [number, number];
   if (rows < 1 || columns < 1) {
     config.fault(`image_size ${image.join(' × ')} is smaller than patch_size ${patch.join(' × ')}.`);
@@ -26,7 +26,8 @@ export function imageSizes(config: HubConfig, patchSize: number): ImageSizes {
   return {channels: config.count('num_channels', 3), patch, grid: [Math.max(rows, 1), Math.max(columns, 1)]};
 }
 
-function pair(config: HubConfig, name: string, otherwise: number): [number, number] {
+/** Reads a size, one number or a height and a width. */
+export function pairOf(config: HubConfig, name: string, otherwise: number): [number, number] {
   const given = config.get(name);
   if (!Array.isArray(given)) {
     const size = config.count(name, otherwise);
@@ -152,8 +153,13 @@ function block(
   return net.add(nameOf(mlp, 'sum'), [middle, scaled(1, narrow)]);
 }
 
-function layerScale(net: Net, name: string, width: number, x: NetTensor): NetTensor {
-  net.expect(name, 'lambda1', [width], 'lambda1');
+/**
+ * Multiplies each channel by a learned factor.
+ *
+ * @param tensor the name of the tensor in the module; `''` if the module itself is the tensor.
+ */
+export function layerScale(net: Net, name: string, width: number, x: NetTensor, tensor = 'lambda1'): NetTensor {
+  net.expect(name, tensor, [width], 'lambda1', tensor === '' ? {fileName: name.replaceAll('/', '.')} : {});
   return net.apply(name, [x], () => new LayerScale({name}));
 }
 

@@ -19,10 +19,13 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   },
   clip_text_model: async () => (await import('../families/clip')).clipText,
   clip_vision_model: async () => (await import('../families/clip')).clip,
+  convnext: async () => (await import('../families/convnext')).convnext,
+  convnextv2: async () => (await import('../families/convnext')).convnextV2,
   'deberta-v2': async () => (await import('../families/debertaV2')).debertaV2,
   deit: async () => (await import('../families/deit')).deit,
   dinov2: async () => (await import('../families/dinov2')).dinov2,
   dinov2_with_registers: async () => (await import('../families/dinov2')).dinov2WithRegisters,
+  dinov3_convnext: async () => (await import('../families/dinov3ConvNext')).dinov3ConvNext,
   distilbert: async () => (await import('../families/distilbert')).distilbert,
   electra: async () => (await import('../families/electra')).electra,
   gemma3_text: async () => (await import('../families/gemma3')).gemma3,
@@ -38,6 +41,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   phi3: async () => (await import('../families/phi3')).phi3,
   qwen2: async () => (await import('../families/qwen2')).qwen2,
   qwen3: async () => (await import('../families/qwen3')).qwen3,
+  resnet: async () => (await import('../families/resnet')).resnet,
   roberta,
   siglip: async asked => {
     const {siglip, siglipText} = await import('../families/siglip');

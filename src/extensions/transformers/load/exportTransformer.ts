@@ -195,7 +195,7 @@ async function written(
 const FLOATS = new Set([
   ...['attention_probs_dropout_prob', 'attn_logit_softcapping', 'classifier_dropout', 'final_logit_softcapping'],
   ...['hidden_dropout_prob', 'initializer_cutoff_factor', 'initializer_factor', 'initializer_range', 'layer_norm_eps'],
-  ...['layer_norm_epsilon', 'layerscale_value', 'norm_eps', 'rms_norm_eps'],
+  ...['layer_norm_epsilon', 'layer_scale_init_value', 'layerscale_value', 'norm_eps', 'rms_norm_eps'],
 ]);
 
 /** JSON as Python writes it, which distinguishes 1.0 from 1. */

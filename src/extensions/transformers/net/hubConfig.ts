@@ -4,6 +4,9 @@ import {duplicateKeys, nesting} from '../../../platform/formats/jsonText';
 /** The largest 32-bit float. */
 const MOST_OF_FLOAT = 3.4028234663852886e38;
 
+/** The longest list of sizes in a config. */
+const MOST_OF_LIST = 100;
+
 /** Reads the `config.json` of an untrusted model of the hub and collects its faults. Only checked values are used. */
 export class HubConfig {
   private constructor(
@@ -91,6 +94,17 @@ export class HubConfig {
       return 1;
     }
     return value as number;
+  }
+
+  /** A list of positive integers with at least one entry. */
+  counts(name: string, otherwise: readonly number[]): number[] {
+    const value = this.valueOf(name, otherwise);
+    const isList = Array.isArray(value) && value.length > 0 && value.length <= MOST_OF_LIST;
+    if (!isList || !value.every(each => Number.isSafeInteger(each) && (each as number) > 0)) {
+      this.faults.push(`${name} must be a list of positive integers, got ${show(value)}.`);
+      return [...otherwise];
+    }
+    return value as number[];
   }
 
   /** A non-negative integer. */

@@ -1,0 +1,120 @@
+import * as tf from '@tensorflow/tfjs';
+import {MaxPooling} from '../layers/featureMaps';
+import {nameOf} from '../net/architecture';
+import type {HubConfig} from '../net/hubConfig';
+import type {ActivationName, Net, NetTensor} from '../net/net';
+
+// Shared by families with convolutions. Images and features are `[batch, height, width, channels]`.
+
+/** A convolution as PyTorch has it. */
+export interface Convolution {
+  channels: readonly [from: number, to: number];
+  size: number | readonly [height: number, width: number];
+  /** Default: 1. */
+  stride?: number | readonly [height: number, width: number];
+  /** How many zeros are added on each side. Default: so many that a stride of 1 keeps the size. */
+  padding?: number;
+  /** Whether each channel has its own kernel. Default: false. */
+  depthwise?: boolean;
+  /** Default: true. */
+  bias?: boolean;
+}
+
+/** Adds a stock convolution, after a layer that pads where tfjs pads in another way than PyTorch. */
+export function convolution(net: Net, name: string, args: Convolution, x: NetTensor): NetTensor {
+  const {channels, depthwise = false, bias = true} = args;
+  const [from, to] = channels;
+  const kernelSize = pairOf(args.size);
+  const strides = pairOf(args.stride ?? 1);
+  const {padding = Math.floor((kernelSize[0] - 1) / 2)} = args;
+  const isSame = strides.every(stride => stride === 1) && kernelSize.every(size => size === 2 * padding + 1);
+  const padded =
+    isSame || padding === 0
+      ? x
+      : net.apply(nameOf(name, 'padding'), [x], () =>
+          tf.layers.zeroPadding2d({padding, name: nameOf(name, 'padding')}),
+        );
+  if (depthwise) {
+    net.expect(name, 'weight', [to, 1, ...kernelSize], 'depthwise_kernel', {axes: [2, 3, 0, 1]});
+  } else {
+    net.expect(name, 'weight', [to, from, ...kernelSize], 'kernel', {axes: [2, 3, 1, 0]});
+  }
+  if (bias) {
+    net.expect(name, 'bias', [to], 'bias');
+  }
+  const settings = {kernelSize, strides, padding: isSame ? 'same' : 'valid', useBias: bias, name} as const;
+  return net.apply(name, [padded], () =>
+    depthwise ? tf.layers.depthwiseConv2d(settings) : tf.layers.conv2d({...settings, filters: to}),
+  );
+}
+
+/** Adds a BatchNormalization. Adapted models use its stored statistics. */
+export function batchNorm(net: Net, name: string, width: number, epsilon: number, x: NetTensor): NetTensor {
+  for (const [torchName, weight] of BATCH_NORM) {
+    net.expect(name, torchName, [width], weight);
+  }
+  return net.apply(name, [x], () => tf.layers.batchNormalization({epsilon, momentum: 0.9, name}));
+}
+
+const BATCH_NORM = [
+  ['weight', 'gamma'],
+  ['bias', 'beta'],
+  ['running_mean', 'moving_mean'],
+  ['running_var', 'moving_variance'],
+] as const;
+
+/** Adds a convolution without bias, its normalization and an activation, if there is one. */
+export function convolvedBlock(
+  net: Net,
+  name: string,
+  {activation, epsilon = 1e-5, ...args}: Convolution & {activation?: ActivationName | undefined; epsilon?: number},
+  x: NetTensor,
+): NetTensor {
+  const convolved = convolution(net, nameOf(name, 'convolution'), {...args, bias: false}, x);
+  const normal = batchNorm(net, nameOf(name, 'normalization'), args.channels[1], epsilon, convolved);
+  return activation === undefined ? normal : net.activation(nameOf(name, 'activation'), activation, normal);
+}
+
+/** Adds a max pooling that is padded as in PyTorch. */
+export function maxPool(
+  net: Net,
+  name: string,
+  args: {size: number; stride: number; padding: number},
+  x: NetTensor,
+): NetTensor {
+  return net.apply(name, [x], () => new MaxPooling({...args, name}));
+}
+
+/** The mean of all positions of features, `[batch, channels]`. */
+export function meanOfPositions(net: Net, name: string, x: NetTensor): NetTensor {
+  return net.apply(name, [x], () => tf.layers.globalAveragePooling2d({name}));
+}
+
+/** Reads the depths and the widths of stages. */
+export function stagesOf(
+  config: HubConfig,
+  widths: string,
+  defaults: {depths: readonly number[]; widths: readonly number[]},
+): {depth: number; width: number}[] {
+  const depths = config.counts('depths', defaults.depths);
+  const all = config.counts(widths, defaults.widths);
+  if (depths.length !== all.length) {
+    config.fault(`${widths} must have as many entries as depths, ${depths.length}, got ${all.length}.`);
+  }
+  return depths.map((depth, i) => ({depth, width: all[i] ?? 1}));
+}
+
+/** How many blocks all stages have. */
+export function blocksOf(config: HubConfig, otherwise: readonly number[]): number {
+  return config.counts('depths', otherwise).reduce((sum, depth) => sum + depth, 0);
+}
+
+/** Refuses poolings of sequences for features without a token of the class. */
+export function noSequence(config: HubConfig, x: NetTensor): NetTensor {
+  config.fault("The model has no class token. Choose another pooling: 'mean' or 'pooler'.");
+  return x;
+}
+
+function pairOf(size: number | readonly [number, number]): [number, number] {
+  return typeof size === 'number' ? [size, size] : [...size];
+}

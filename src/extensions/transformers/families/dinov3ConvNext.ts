@@ -1,0 +1,61 @@
+import {PooledSequence} from '../layers/featureMaps';
+import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {blocksOf, convolution, stagesOf} from './convolutions';
+import {convNextBlocks, type ConvNextNames} from './convNextBlocks';
+import {noLast} from './patchBlocks';
+
+/** ConvNeXt of DINOv3, whose positions follow their mean as a sequence. (Siméoni et al., arXiv 2508.10104.) */
+export const dinov3ConvNext: Architecture = {
+  prefix: 'model',
+  classes: {DINOv3ConvNextModel: 'none'},
+  takes: () => 'images',
+  commonNames: {},
+  blocks: config => blocksOf(config, DEPTHS),
+  channels: config => config.count('num_channels', 3),
+  build: (net, config, {pixels}, {pooling}) => {
+    const stages = stagesOf(config, 'hidden_sizes', {depths: DEPTHS, widths: [96, 192, 384, 768]});
+    config.expect('num_stages'); // transformers derives it
+    const epsilon = config.number('layer_norm_eps', 1e-6);
+    const activation = config.choice('hidden_act', HUB_ACTIVATIONS, 'gelu');
+    let x = pixels;
+    let from = config.count('num_channels', 3);
+    stages.forEach(({depth, width}, stage) => {
+      const name = nameOf('model/stages', stage);
+      const size = stage === 0 ? 4 : 2;
+      const norm = (input: typeof x, i: number) =>
+        net.layerNorm(nameOf(name, 'downsample_layers', i), i === 0 ? from : width, epsilon, [input]);
+      const shrunk = (input: typeof x, i: number) =>
+        convolution(
+          net,
+          nameOf(name, 'downsample_layers', i),
+          {channels: [from, width], size, stride: size, padding: 0},
+          input,
+        );
+      x = stage === 0 ? norm(shrunk(x, 0), 1) : shrunk(norm(x, 0), 1);
+      x = convNextBlocks(net, nameOf(name, 'layers'), depth, {width, epsilon, activation}, NAMES, x);
+      from = width;
+    });
+    const sequence = net.apply('sequence', [x], () => new PooledSequence({name: 'sequence'}));
+    const states = net.layerNorm('layer_norm', from, epsilon, [sequence]);
+    switch (pooling) {
+      case 'none':
+        return states;
+      case 'mean':
+        return net.poolBehind('pooling', 1, 'mean', states);
+      case 'first':
+      case 'pooler': // the normalized mean, which is the first position
+        return net.pool('pooling', 'first', [states]);
+      case 'last':
+        return noLast(config, states);
+    }
+  },
+};
+
+const DEPTHS = [3, 3, 9, 3];
+const NAMES: ConvNextNames = {
+  depthwise: 'depthwise_conv',
+  norm: 'layer_norm',
+  pointwise: ['pointwise_conv1', 'pointwise_conv2'],
+  activation: 'activation_fn',
+  scale: 'gamma',
+};

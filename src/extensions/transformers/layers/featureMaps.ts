@@ -1,0 +1,133 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, LoRAError, misfitError, showShape} from '../../../platform/errors';
+import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** Arguments of {@link MaxPooling}. */
+export interface MaxPoolingArgs {
+  /** The edge of a window. */
+  size: number;
+  stride: number;
+  /** How many values are added on each side, which are no maximum. */
+  padding: number;
+  name?: string;
+}
+
+/**
+ * Max pooling that pads each side equally, as in PyTorch: `[batch, height, width, channels]`. The `same` padding of tfjs
+ * adds more on the right and below.
+ *
+ * @experimental
+ */
+export class MaxPooling extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>MaxPooling';
+  private readonly size: number;
+  private readonly stride: number;
+  private readonly padding: number;
+
+  constructor({size, stride, padding, ...rest}: MaxPoolingArgs) {
+    checkCount('size', size);
+    checkCount('stride', stride);
+    checkCount('padding', padding, 0);
+    if (2 * padding > size) {
+      throw new LoRAError(`padding must be at most half of size, ${size}, got ${padding}.`);
+    }
+    super(rest);
+    this.size = size;
+    this.stride = stride;
+    this.padding = padding;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const shape = onlyShape(inputShape);
+    if (shape.length !== 4) {
+      throw misfitError(`"${this.name}" takes [batch, height, width, channels], got ${showShape(shape)}.`);
+    }
+    const pooled = (edge: number | null | undefined) =>
+      edge == null ? null : Math.floor((edge + 2 * this.padding - this.size) / this.stride) + 1;
+    const [batch = null, height, width, channels = null] = shape;
+    return [batch, pooled(height), pooled(width), channels];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
+      return tf.maxPool(x, this.size, this.stride, this.padding, 'floor');
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    const {size, stride, padding} = this;
+    return {...super.getConfig(), size, stride, padding};
+  }
+}
+registerOwn(MaxPooling);
+
+/** The smallest sum of squares whose root has a gradient. */
+const LEAST = 1e-30;
+
+/**
+ * Scales each channel by its norm over all positions, relative to the mean norm of the channels, and adds the input:
+ * `γ·x·n + β + x`, `[batch, height, width, channels]`. (Woo et al., "ConvNeXt V2", arXiv 2301.00808, §3.2.)
+ *
+ * @experimental
+ */
+export class GlobalResponseNormalization extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>GlobalResponseNormalization';
+  private gamma!: tf.LayerVariable;
+  private beta!: tf.LayerVariable;
+
+  constructor(args: {name?: string} = {}) {
+    super(args);
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const width = onlyShape(inputShape).at(-1) as number;
+    this.gamma = this.addWeight('gamma', [width], 'float32', tf.initializers.zeros());
+    this.beta = this.addWeight('beta', [width], 'float32', tf.initializers.zeros());
+    this.built = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const x = asFloat(onlyTensor(inputs));
+      const norms = tf.sqrt(tf.maximum(tf.sum(tf.square(x), [1, 2], true), LEAST));
+      const relative = tf.div(norms, tf.add(tf.mean(norms, -1, true), 1e-6));
+      return tf.add(tf.mul(x, tf.add(tf.mul(this.gamma.read(), relative), 1)), this.beta.read());
+    });
+  }
+}
+registerOwn(GlobalResponseNormalization);
+
+/**
+ * The positions of features as a sequence after their mean: `[batch, height, width, channels]` → `[batch, 1 +
+ * height·width, channels]`.
+ *
+ * @experimental
+ */
+export class PooledSequence extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>PooledSequence';
+
+  constructor(args: {name?: string} = {}) {
+    super(args);
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [batch = null, height, width, channels = null] = onlyShape(inputShape);
+    return [batch, height == null || width == null ? null : 1 + height * width, channels];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const x = asFloat(onlyTensor(inputs));
+      const [batch, height = 1, width = 1, channels = 1] = x.shape;
+      const positions = tf.reshape(x, [batch as number, height * width, channels]);
+      return tf.concat([tf.mean(positions, 1, true), positions], 1);
+    });
+  }
+}
+registerOwn(PooledSequence);
