@@ -11,6 +11,8 @@ import './extensions/transformers/layers/patchSequence';
 import './extensions/transformers/layers/relativeBias';
 import './extensions/transformers/layers/scaling';
 import './extensions/transformers/layers/visionLayers';
+import './extensions/transformers/layers/windows';
+import './extensions/transformers/layers/windowScores';
 import {supplyLater} from './backends/shared/supplyLater';
 
 // The entry point of transformers: importing it registers the layers that they are made of.
@@ -42,9 +44,9 @@ export type {CheckpointedBlock} from './extensions/transformers/layers/checkpoin
 export type {ChoiceRows, ChoiceScores} from './extensions/transformers/layers/choices';
 export type {DistanceScores, DistanceTable} from './extensions/transformers/layers/distanceScores';
 export type {
+  FeatureSequence,
   GlobalResponseNormalization,
   MaxPooling,
-  PooledSequence,
 } from './extensions/transformers/layers/featureMaps';
 export type {HiddenPositions} from './extensions/transformers/layers/hiddenPositions';
 export type {LearnedQuery, ScaledCosines, TokenState} from './extensions/transformers/layers/pairLayers';
@@ -52,6 +54,8 @@ export type {PatchSequence} from './extensions/transformers/layers/patchSequence
 export type {RelativeBias} from './extensions/transformers/layers/relativeBias';
 export type {Scaling} from './extensions/transformers/layers/scaling';
 export type {LayerScale, QuickGelu} from './extensions/transformers/layers/visionLayers';
+export type {JoinedPatches, JoinedWindows, WholePatches, Windows} from './extensions/transformers/layers/windows';
+export type {ContinuousWindowBias, UnitHeads, WindowBias} from './extensions/transformers/layers/windowScores';
 
 // Load, train, use.
 export type {ImageInput, ImagePixels} from './extensions/transformers/images/imagePixels';

@@ -483,6 +483,33 @@ def dinov3_convnext(rng):
     return stages(rng, {}) | dict(layer_norm_eps=rng.choice([1e-6, 1e-5, 0.01]))
 
 
+def swin(rng):
+    count = rng.choice([1, 2, 3])
+    heads = [rng.choice([1, 2, 3]) for _ in range(count)]
+    window = rng.choice([2, 2, 3])
+    patch = rng.choice([2, 3])
+    return dict(
+        embed_dim=rng.choice([6, 12]),
+        depths=[rng.choice([1, 2, 3]) for _ in range(count)],
+        num_heads=heads,
+        window_size=window,
+        patch_size=patch,
+        image_size=patch * window * 2 ** (count - 1) * rng.choice([1, 1, 2]) + rng.choice([0, 0, 1]),
+        num_channels=rng.choice([1, 3, 3]),
+        num_labels=rng.choice([1, 3]),
+        mlp_ratio=rng.choice([1.0, 1.25, 2.0]),
+        qkv_bias=rng.choice([True, True, False]),
+        hidden_act=rng.choice(ACTIVATIONS),
+        layer_norm_eps=rng.choice([1e-12, 1e-5, 0.01]),
+    )
+
+
+def swinv2(rng):
+    config = swin(rng)
+    count = len(config["depths"])
+    return config | dict(pretrained_window_sizes=[rng.choice([0, 0, 2, 5]) for _ in range(count)])
+
+
 OF_PICTURES = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps"]
 OF_PICTURES += ["num_labels"]
 MODERN_BIASES = ["norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias"]
@@ -635,7 +662,7 @@ ODD_PICTURES = [
 PAIRS = ["clip", "siglip"]
 PICTURES = ["vit", "deit", "dinov2", "dinov2_with_registers", "siglip_vision_model", "clip_vision_model"]
 INTERPOLATED = ["vit", "deit", "siglip_vision_model", "clip_vision_model"]
-FEATURES = ["resnet", "convnext", "convnextv2", "dinov3_convnext"]
+FEATURES = ["resnet", "convnext", "convnextv2", "dinov3_convnext", "swin", "swinv2"]
 for odd_family in PICTURES:
     ODD_CHANGES[odd_family] = ODD_PICTURES
 ODD_CHANGES["dinov2"] = [*ODD_PICTURES, ({"mlp_ratio": 0.5}, []), ({"use_mask_token": False}, []), ({}, ["use_swiglu_ffn"])]
@@ -675,6 +702,32 @@ ODD_CHANGES["convnext"] = [
     ({}, ["layer_scale_init_value"]),
 ]
 ODD_CHANGES["convnextv2"] = ODD_CHANGES["convnext"]
+ODD_CHANGES["swin"] = [
+    ({"depths": [1]}, []),
+    ({"depths": []}, []),
+    ({"num_heads": [1]}, []),
+    ({"num_heads": [0]}, []),
+    ({"embed_dim": 7}, []),
+    ({"window_size": 4}, []),
+    ({"window_size": 0}, []),
+    ({"image_size": [13, 17]}, []),
+    ({"patch_size": [2, 3]}, []),
+    ({"mlp_ratio": 3}, []),
+    ({"mlp_ratio": 0.0}, []),
+    ({"use_absolute_embeddings": True}, []),
+    ({"hidden_act": "tanh"}, []),
+    ({"hidden_size": 5, "num_layers": 7}, []),
+    ({"out_features": ["stage1"]}, []),
+    ({}, ["window_size"]),
+    ({}, ["mlp_ratio", "qkv_bias"]),
+    ({}, ["layer_norm_eps", "hidden_act"]),
+]
+ODD_CHANGES["swinv2"] = [
+    *ODD_CHANGES["swin"],
+    ({"pretrained_window_sizes": [3, 3, 3, 3]}, []),
+    ({"pretrained_window_sizes": [2]}, []),
+    ({}, ["pretrained_window_sizes"]),
+]
 PICTURES = [*PICTURES, *FEATURES]
 
 ODD_CHANGES["clip_text_model"] = [
@@ -732,6 +785,8 @@ FAMILIES = {
     "resnet": (resnet, ["ResNetModel", "ResNetForImageClassification"]),
     "convnext": (convnext, ["ConvNextModel", "ConvNextForImageClassification"]),
     "convnextv2": (convnextv2, ["ConvNextV2Model", "ConvNextV2ForImageClassification"]),
+    "swin": (swin, ["SwinModel", "SwinForImageClassification"]),
+    "swinv2": (swinv2, ["Swinv2Model", "Swinv2ForImageClassification"]),
     "dinov3_convnext": (dinov3_convnext, ["DINOv3ConvNextModel"]),
     "clip_text_model": (pair_texts, ["CLIPTextModel", "CLIPTextModelWithProjection"]),
     "siglip_text_model": (pair_texts, ["SiglipTextModel"]),

@@ -3,6 +3,7 @@
 python test/python/make_transformers.py FOLDER [NAME …]
 """
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -619,6 +620,21 @@ FEATURES |= {
         ["pointwise_conv1", "stages.0.downsample_layers.0"],
     ),
 }
+SWIN = dict(embed_dim=6, depths=[2, 2], num_heads=[1, 2], window_size=2, mlp_ratio=1.5, patch_size=2, image_size=9)
+FEATURES |= {
+    "swin": (transformers.SwinModel, transformers.SwinConfig(**SWIN), ["q_proj", "reduction", "projection"]),
+    "swinClasses": (
+        transformers.SwinForImageClassification,
+        transformers.SwinConfig(**SWIN, qkv_bias=False, num_labels=3, hidden_act="silu"),
+        dict(target_modules=["v_proj", "fc1"], modules_to_save=["classifier"], use_dora=True),
+    ),
+    "swinV2Pooled": (transformers.Swinv2Model, transformers.Swinv2Config(**SWIN), ["query", "key", "output.dense"]),
+    "swinV2Classes": (
+        transformers.Swinv2ForImageClassification,
+        transformers.Swinv2Config(**SWIN, pretrained_window_sizes=[3, 2], num_labels=3),
+        dict(target_modules=["value", "reduction"], modules_to_save=["classifier"], use_dora=True),
+    ),
+}
 PICTURES |= FEATURES
 MODELS |= PICTURES
 SIGLIP_TEXTS = {key: value for key, value in CLIP_TEXTS.items() if key != "projection_dim"}
@@ -742,7 +758,8 @@ def write(folder, name, model_class, config, targets):
     run = lambda given: result(peft(**given) if peft else model(**given), pooled)
     peft = None
     base = each_alone(run, model, inputs)
-    other = other_pictures(model, name, pooled) if pictures else None
+    # Swin's layers keep the windows that they chose for small images.
+    other = other_pictures(copy.deepcopy(model), name, pooled) if pictures else None
     parts = parts_of_pairs(model, inputs) if name in PAIRS else {}
     settings = targets if isinstance(targets, dict) else dict(target_modules=targets)
     peft = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, **settings))

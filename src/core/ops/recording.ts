@@ -111,6 +111,8 @@ function gradientOf(
       const terms = [compute(z)].flat().map((y, i) => tf.sum<tf.Scalar>(tf.mul(y, dys[i] ?? 0)));
       return addAll(terms);
     };
-    return tf.grad(product)(x);
+    // A computation may read only the shape of x.
+    const [gradient] = tf.engine().gradients(() => product(x), [x], undefined, true).grads;
+    return gradient ?? tf.zerosLike(x);
   });
 }

@@ -79,6 +79,8 @@ const READ: Readonly<Record<string, string[]>> = {
   clip: ['text_config'],
   siglip: ['text_config'],
   convnext: ['layer_scale_init_value'],
+  swin: ['image_size'],
+  swinv2: ['image_size'],
   qwen2: OF_WINDOWS,
   qwen3: OF_WINDOWS,
   smollm3: OF_WINDOWS.slice(0, -1),

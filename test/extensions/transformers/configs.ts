@@ -16,7 +16,7 @@ const TEXTS = [
 ];
 
 /** Encoders of images that consist of stages. */
-export const FEATURES = ['resnet', 'convnext', 'convnextv2', 'dinov3_convnext'];
+export const FEATURES = ['resnet', 'convnext', 'convnextv2', 'dinov3_convnext', 'swin', 'swinv2'];
 
 export const VISION = [
   ...['vit', 'deit', 'dinov2', 'dinov2_with_registers', 'siglip_vision_model', 'clip_vision_model'],

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => jest.restoreAllMocks());
 
 /** Whose files in the fixtures have names from before transformers 5. */
-const OLDER = /^(deit|dinov|gte|nomicBert|vit)/;
+const OLDER = /^(deit|dinov|gte|nomicBert|swin(?!V2)|vit)/;
 
 const predicted = (model: tf.LayersModel, inputs: () => tf.Tensor[]) =>
   tf.tidy(() => Array.from((model.predict(inputs()) as tf.Tensor).dataSync()));
@@ -35,8 +35,9 @@ describe('a model is written as it was read', () => {
       );
       expect(changed.map(([key]) => key)).toEqual([]);
       if (!OLDER.test(name)) {
-        const isLost = (key: string) => !after.has(key) && !key.endsWith('.num_batches_tracked'); // a count for training
-        expect([...before.keys()].filter(isLost)).toEqual([]);
+        // A count that only training reads is not written.
+        const computed = [...before.keys()].filter(key => !key.endsWith('.num_batches_tracked'));
+        expect(computed.filter(key => !after.has(key))).toEqual([]);
         expect([...after.keys()].filter(key => !before.has(key))).toEqual(tied ? [] : ['lm_head.weight']);
       }
       const {model: again} = await loadTransformer({...files, pooling, tied});

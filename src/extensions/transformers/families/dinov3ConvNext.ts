@@ -1,4 +1,4 @@
-import {PooledSequence} from '../layers/featureMaps';
+import {FeatureSequence} from '../layers/featureMaps';
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import {blocksOf, convolution, stagesOf} from './convolutions';
 import {convNextBlocks, type ConvNextNames} from './convNextBlocks';
@@ -35,7 +35,7 @@ export const dinov3ConvNext: Architecture = {
       x = convNextBlocks(net, nameOf(name, 'layers'), depth, {width, epsilon, activation}, NAMES, x);
       from = width;
     });
-    const sequence = net.apply('sequence', [x], () => new PooledSequence({name: 'sequence'}));
+    const sequence = net.apply('sequence', [x], () => new FeatureSequence({mean: true, name: 'sequence'}));
     const states = net.layerNorm('layer_norm', from, epsilon, [sequence]);
     switch (pooling) {
       case 'none':

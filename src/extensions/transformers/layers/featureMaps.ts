@@ -15,8 +15,8 @@ export interface MaxPoolingArgs {
 }
 
 /**
- * Max pooling that pads each side equally, as in PyTorch: `[batch, height, width, channels]`. The `same` padding of tfjs
- * adds more on the right and below.
+ * Max pooling that pads each side equally, as in PyTorch: `[batch, height, width, channels]`. The `same` padding of
+ * tfjs adds more on the right and below.
  *
  * @experimental
  */
@@ -102,32 +102,45 @@ export class GlobalResponseNormalization extends tf.layers.Layer {
 }
 registerOwn(GlobalResponseNormalization);
 
+/** Arguments of {@link FeatureSequence}. */
+export interface FeatureSequenceArgs {
+  /** Whether the mean of all positions comes first. Default: false. */
+  mean?: boolean;
+  name?: string;
+}
+
 /**
- * The positions of features as a sequence after their mean: `[batch, height, width, channels]` → `[batch, 1 +
- * height·width, channels]`.
+ * The positions of features as a sequence, row by row: `[batch, height, width, channels]` → `[batch, height·width,
+ * channels]`, with one position more if their mean comes first.
  *
  * @experimental
  */
-export class PooledSequence extends tf.layers.Layer {
-  static readonly className = 'tfjs-lora/transformers>PooledSequence';
+export class FeatureSequence extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>FeatureSequence';
+  private readonly mean: boolean;
 
-  constructor(args: {name?: string} = {}) {
-    super(args);
+  constructor({mean = false, ...rest}: FeatureSequenceArgs = {}) {
+    super(rest);
+    this.mean = mean;
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
     const [batch = null, height, width, channels = null] = onlyShape(inputShape);
-    return [batch, height == null || width == null ? null : 1 + height * width, channels];
+    return [batch, height == null || width == null ? null : Number(this.mean) + height * width, channels];
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       const x = asFloat(onlyTensor(inputs));
-      const [batch, height = 1, width = 1, channels = 1] = x.shape;
-      const positions = tf.reshape(x, [batch as number, height * width, channels]);
-      return tf.concat([tf.mean(positions, 1, true), positions], 1);
+      const [batch = 1, height = 1, width = 1, channels = 1] = x.shape;
+      const positions = tf.reshape(x, [batch, height * width, channels]);
+      return this.mean ? tf.concat([tf.mean(positions, 1, true), positions], 1) : positions;
     });
   }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), mean: this.mean};
+  }
 }
-registerOwn(PooledSequence);
+registerOwn(FeatureSequence);

@@ -50,6 +50,8 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   siglip_text_model: async () => (await import('../families/siglip')).siglipText,
   siglip_vision_model: async () => (await import('../families/siglip')).siglip,
   smollm3: async () => (await import('../families/smollm3')).smollm3,
+  swin: async () => (await import('../families/swin')).swin,
+  swinv2: async () => (await import('../families/swin')).swinV2,
   t5: async () => (await import('../families/t5')).t5,
   vit: async () => (await import('../families/vit')).vit,
   'xlm-roberta': roberta,

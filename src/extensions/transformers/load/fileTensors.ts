@@ -4,7 +4,8 @@ import {type Architecture, NEW_HEADS, type Purpose} from '../net/architecture';
 import type {Expected} from '../net/netSources';
 
 /** Tensors of the hub's files that are not weights: computed tables and masks. */
-const COMPUTED = /(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|num_batches_tracked)$|(^|\.)h\.\d+\.attn\.bias$/;
+const COMPUTED =
+  /(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|num_batches_tracked)$|(^|\.)h\.\d+\.attn\.bias$/;
 /** Heads and the pooler, which a model may lack: by the first part of their names, without the prefix of the body. */
 const OPTIONAL = new Set([
   ...['cls_classifier', 'distillation_classifier', 'pooler', 'cls', 'classifier', 'pre_classifier', 'score'],
