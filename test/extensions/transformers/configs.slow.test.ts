@@ -88,6 +88,7 @@ const READ: Readonly<Record<string, string[]>> = {
 };
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
 const FLOATS = [
+  'mlp_ratio',
   'layer_scale_init_value',
   'layer_norm_eps',
   'layer_norm_epsilon',

@@ -142,7 +142,7 @@ async function folderOf(
     ...(onProgress && {onProgress}),
     ...(allowNonFinite && {allowNonFinite}),
   });
-  return {files: {'config.json': `${configText(said)}\n`, ...written, ...files}};
+  return {files: {'config.json': `${configText(said, architecture.floats)}\n`, ...written, ...files}};
 }
 
 async function written(
@@ -186,7 +186,7 @@ async function written(
   }
   const {torch_dtype: _, ...said} = record.config as Record<string, unknown>;
   return {
-    config: `${configText({...said, ...untied(expected), dtype})}\n`,
+    config: `${configText({...said, ...untied(expected), dtype}, architecture.floats)}\n`,
     weights: encodeSafetensors(tensors, {dtype: floatTypeOf(dtype), metadata: {format: 'pt'}, ...finite}),
   };
 }
@@ -199,7 +199,7 @@ const FLOATS = new Set([
 ]);
 
 /** JSON as Python writes it, which distinguishes 1.0 from 1. */
-function configText(value: unknown, indent = '', isFloat = false): string {
+function configText(value: unknown, floats: readonly string[] = [], indent = '', isFloat = false): string {
   if (typeof value !== 'object' || value === null) {
     return isFloat && Number.isSafeInteger(value) ? `${value as number}.0` : JSON.stringify(value);
   }
@@ -208,7 +208,10 @@ function configText(value: unknown, indent = '', isFloat = false): string {
   const lines = Object.entries(value)
     .filter(([, each]) => each !== undefined)
     .map(
-      ([name, each]) => inner + (isList ? '' : `${JSON.stringify(name)}: `) + configText(each, inner, FLOATS.has(name)),
+      ([name, each]) =>
+        inner +
+        (isList ? '' : `${JSON.stringify(name)}: `) +
+        configText(each, floats, inner, FLOATS.has(name) || floats.includes(name)),
     );
   const [open, close] = isList ? '[]' : '{}';
   return lines.length === 0 ? `${open}${close}` : `${open}\n${lines.join(',\n')}\n${indent}${close}`;

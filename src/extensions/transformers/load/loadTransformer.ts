@@ -93,8 +93,8 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * Text encoders: BERT, RoBERTa, DistilBERT, ELECTRA (and so MiniLM, E5, …), ALBERT, MPNet, ModernBERT, Nomic's BERT,
  * GTE, DeBERTa and the encoder of T5. Language models: GPT-2, Llama, Mistral, Qwen2, Qwen3, Gemma 3, SmolLM3, Phi-3,
  * OLMo 2 and Granite. Image encoders: ViT, DeiT, DINOv2, SigLIP, CLIP, ResNet, ConvNeXt, Swin and DINOv3's ConvNeXt.
- * They have their heads for classes of an image, of a text or of its tokens, spans that answer a question, masked tokens,
- * choices, and the next token. The code of a family is loaded when a config names it.
+ * They have their heads for classes of an image, of a text or of its tokens, spans that answer a question, masked
+ * tokens, choices, and the next token. The code of a family is loaded when a config names it.
  *
  * A text model takes token ids, `[batch, positions]`, and a mask of that shape, 1 for tokens and 0 for padding
  * (`encodeTexts` makes both). Layers have the names of the hub's modules, `encoder/layer/0/attention/self/query`, so

@@ -61,6 +61,8 @@ export interface Architecture {
   takes?: (head: Head) => 'texts' | 'images' | 'pairs';
   /** The number of color channels. */
   channels?(config: HubConfig): number;
+  /** Fields of the config in which transformers refuses integers without a decimal point, besides the usual ones. */
+  floats?: readonly string[];
   /** The supported classes of `transformers`, with their heads. */
   classes: Readonly<Record<string, Head>>;
   /** Alternative names of fields: the common name by the family's own name. */
