@@ -165,6 +165,17 @@ export const CHANGES: readonly Change[] = [
     ],
   },
   {
+    what:
+      'On webgl and webgpu, the kernel `Add` is replaced. It holds the stock kernel under ' +
+      "`Symbol.for('tfjs-lora.kernel')` and calls it for all other sums.",
+    by: 'extensions/quantized/ops/addKernel.ts',
+    why:
+      'A sum with a product of a quantized layer, such as a residual connection, is computed in the launch of the ' +
+      'product.',
+    lasts: 'from the first product of a quantized layer on',
+    without: 'use a page, worker, or process without quantized layers',
+  },
+  {
     what: '`tf.layers.Layer.prototype.addWeight` is replaced.',
     by: 'platform/tfjs/weightLimit.ts',
     why:
@@ -225,9 +236,11 @@ export const CHANGES: readonly Change[] = [
     by: 'backends/shared/deferred.ts',
     why:
       'A convolution waits for the normalization and ReLU that follow, so that one kernel computes all three. ' +
-      "On webgl, variables that this library's optimizers update share a texture until another kernel needs one " +
-      'of them.',
-    lasts: 'while an adapted model trains; on webgl until another kernel reads the variable',
+      'On webgl and webgpu, a product with a quantized matrix waits for other products of the same input, or for a ' +
+      "sum. On webgl, variables that this library's optimizers update share a texture until another kernel needs " +
+      'one of them.',
+    lasts:
+      'while an adapted model trains or a quantized layer computes; on webgl until another kernel reads the variable',
     without:
       'nothing to do: `tensor.dataSync()` and all kernels read them as usual. Stock optimizers leave variables ' +
       'as they are',

@@ -1,83 +1,12 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {Epilogue} from '../shared/launches';
 import {productBy} from '../shared/recordedProduct';
-import {epilogueCode, epilogueHead, through} from './epilogue';
-import {sheetOf, sheets, sourceOf} from './sheet';
-import {type Source, type Stack, type StackCall, type StackProgram, stackTensor} from './stackProgram';
+import {through} from './epilogue';
+import {sourceOf} from './sheet';
+import type {Source, Stack} from './stackProgram';
+import {type Product, sumOf, sumsOf} from './sums';
 
 // `y = f(x·(W + s·A·B) + b)` and its gradients. With many rows the update is added to the kernel, which is small then;
 // with few the rows are multiplied by the factors, one after the other.
-
-/** A product of matrices. */
-interface Product {
-  readonly left: Source;
-  readonly right: Source;
-  readonly leftTransposed?: boolean;
-  readonly rightTransposed?: boolean;
-  readonly scale?: number;
-}
-
-interface Sum {
-  /** With several matrices on the left, each is multiplied with the one on the right. */
-  readonly products: readonly Product[];
-  /** Added to the products. */
-  readonly added?: Source;
-  readonly epilogue?: Epilogue;
-  readonly stack: Stack;
-  /** Sums the products of the matrices of a stack, which both sides have. */
-  readonly overStack?: boolean;
-}
-
-/** The program of a sum of products, whose names end with a mark. */
-function callOf({products, added, epilogue = {}, stack, overStack = false}: Sum, mark = ''): StackCall {
-  const {cap, m, t} = epilogue;
-  const more: [name: string, source: Source][] = [
-    ...(added === undefined ? [] : [['added', added] as [string, Source]]),
-    ...(m === undefined ? [] : [['m', sourceOf(m)] as [string, Source]]),
-    ...(t === undefined ? [] : [['t', sourceOf(t)] as [string, Source]]),
-  ];
-  const names = products.map((_, i) => [`left${mark}${i}`, `right${mark}${i}`, `scale${mark}${i}`] as const);
-  const loops = products.map(({left: {stack: of}, leftTransposed = false, rightTransposed = false}, i) => {
-    const [left, right, scale] = names[i] as (typeof names)[number];
-    const length = of[leftTransposed ? 1 : 2];
-    const [n, other] = overStack ? ['n', 'n'] : ['b', '0'];
-    const loop = `for (int k = 0; k < ${length}; k += 2) {
-  vec4 v = ${leftTransposed ? `${left}(${n}, k, row).rbga` : `${left}(${n}, row, k)`};
-  vec4 w = ${rightTransposed ? `${right}(${other}, col, k).rbga` : `${right}(${other}, k, col)`};
-  ${length % 2 === 0 ? '' : `if (k + 1 >= ${length}) { v.ga = vec2(0.0); w.ba = vec2(0.0); }`}
-  s${i} += v.rrbb * w.rgrg; s${i} += v.ggaa * w.baba;
-}`;
-    const whole = overStack ? `for (int n = 0; n < ${of[0]}; n++) { ${loop} }` : loop;
-    return `vec4 s${i} = vec4(0.0); ${whole} result += ${scale} * s${i};`;
-  });
-  const program: StackProgram = {
-    reads: [...names.flatMap(([left, right]) => [left, right]), ...more.map(([name]) => name)],
-    floats: names.map(([, , scale]) => scale),
-    head: epilogueHead(cap),
-    code: [
-      ...loops,
-      added === undefined ? '' : 'result += added(b, row, col);',
-      epilogueCode('result', {cap, scales: m !== undefined, shifts: t !== undefined}),
-    ].join('\n'),
-  };
-  return {
-    ...{program, stack, numbers: products.map(({scale = 1}) => scale)},
-    sources: [...products.flatMap(({left, right}) => [left, right]), ...more.map(([, source]) => source)],
-  };
-}
-
-/** A sum of products in one launch. Default for its shape: that of the stack. */
-function sumOf(sum: Sum, shape: readonly number[] = sum.stack): tf.Tensor {
-  return stackTensor(callOf(sum), shape);
-}
-
-/** Two sums in one launch, which the caller owns. */
-function twoSums(one: Sum, other: Sum, shapes: readonly (readonly number[])[]): [one: tf.Tensor, other: tf.Tensor] {
-  const sheet = sheetOf([callOf(one, 'One'), callOf(other, 'Other')]);
-  const parts = sheets.split(sheet, shapes);
-  sheet.free();
-  return parts as [tf.Tensor, tf.Tensor];
-}
 
 /** The product and its gradients. */
 export const adaptedProduct = productBy({
@@ -112,17 +41,20 @@ export const adaptedProduct = productBy({
     const narrow: Stack = [count, rows, rank];
     const ofH: Product = {left: input, right: factorA};
     const ofDh: Product = {left: output, right: factorB, rightTransposed: true, scale: scaling};
-    const [h, dh] = twoSums({products: [ofH], stack: narrow}, {products: [ofDh], stack: narrow}, [narrow, narrow]);
+    const both = [ofH, ofDh].map(product => ({products: [product], stack: narrow}));
+    const [h, dh] = sumsOf(both, [narrow, narrow]) as [tf.Tensor, tf.Tensor];
     return {
       dz,
       ofFactors: () => {
         const ofA: Product = {left: input, right: sourceOf(dh), leftTransposed: true};
         const ofB: Product = {left: sourceOf(h), right: output, leftTransposed: true, scale: scaling};
-        return twoSums(
-          {products: [ofA], stack: [1, inner, rank], overStack: true},
-          {products: [ofB], stack: [1, rank, columns], overStack: true},
+        return sumsOf(
+          [
+            {products: [ofA], stack: [1, inner, rank], overStack: true},
+            {products: [ofB], stack: [1, rank, columns], overStack: true},
+          ],
           [a.shape, b.shape],
-        );
+        ) as [tf.Tensor, tf.Tensor];
       },
       ofInput: () => {
         const products: Product[] = [

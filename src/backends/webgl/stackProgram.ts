@@ -36,6 +36,8 @@ export interface Source {
   readonly stack: Stack;
   /** Where it begins, if it is a part of a sheet: a stack `[1, 2, 2·n]` with the `n` pixels of several others. */
   readonly start?: number;
+  /** The stack that it is some columns of, and the first of these. Even. */
+  readonly within?: {readonly stack: Stack; readonly column: number};
 }
 
 /** A tensor's shape as a stack. */
@@ -107,9 +109,9 @@ void main() {
   setOutput(result);
 }`,
   };
-  const infos = parts.map(({source: {info, stack: own}, start}) => {
+  const infos = parts.map(({source: {info, stack: own, within}, start}) => {
     const {dataId, dtype, shape} = info;
-    return {dataId, dtype, shape: start === undefined ? [...own] : shape};
+    return {dataId, dtype, shape: start === undefined ? [...(within?.stack ?? own)] : shape};
   });
   const numbers = calls.flatMap(call => call.numbers ?? []);
   const given = [...starts.map(([, start]) => start), ...numbers].map(number => [number]);
@@ -124,10 +126,10 @@ function withinStack([, rows, columns]: Stack): string {
   ].join(' ');
 }
 
-function readerOf(x: string, {stack: [, rows, columns], start}: Source): string {
+function readerOf(x: string, {stack: [, rows, columns], start, within}: Source): string {
   const place =
     start === undefined
-      ? 'b, row, col'
+      ? `b, row, col${within === undefined ? '' : ` + ${within.column}`}`
       : `0, 0, 2 * (start_${x} + (b * ${half(rows)} + row / 2) * ${half(columns)} + col / 2)`;
   return `vec4 ${x}(int b, int row, int col) { return getT${x}(${place}); }`;
 }

@@ -7,7 +7,7 @@ import {answerEnds} from './answerEnds';
 import {chatText, type Message, ofEntry} from './chat';
 import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
 import {languageFacts} from '../transformers/load/languageFacts';
-import {chooseToken, type Sampling} from './sampling';
+import {candidatesFor, chooseCandidate, chooseToken, type Sampling} from './sampling';
 import {DecodingSession} from './session';
 import {TextPieces} from './textPieces';
 
@@ -171,13 +171,21 @@ export async function* continued(
   // With a seed, each text is generated as it would be alone.
   const draws = ids.map((_, row) => (seed === undefined ? randomNumbers(drawn, row) : randomNumbers(seed, 0)));
   const isOpen = ids.map(() => true);
-  for (let count = 0; count < maxTokens && isOpen.includes(true); count++) {
+  for (let made = 0; made < maxTokens && isOpen.includes(true); made++) {
     throwIfAborted(signal);
-    const logits = await session.logits();
+    const count = candidatesFor(sampling);
+    const found = count === undefined ? undefined : await session.candidates(count);
+    const logits = found === undefined ? await session.logits() : [];
     const next: number[] = [];
     for (const [row, text] of ids.entries()) {
       const draw = draws[row] as () => number;
-      const token = isOpen[row] ? chooseToken(logits[row] as Float32Array, text, sampling, () => draw() / 2 ** 32) : 0;
+      const random = () => draw() / 2 ** 32;
+      const candidates = found?.[row];
+      const choose = () =>
+        candidates === undefined
+          ? chooseToken(logits[row] as Float32Array, text, sampling, random)
+          : chooseCandidate(candidates, session.vocabulary, sampling, random);
+      const token = isOpen[row] ? choose() : 0;
       next.push(token);
       if (!isOpen[row]) {
         continue;

@@ -3,9 +3,14 @@ import {misfitError, show, showShape, tooLargeError} from '../../platform/errors
 import {PerBackend} from '../../backends/shared/capabilities';
 import {checkModel, sitesOf} from '../../core/rewire/walk';
 import {bringHere} from '../../platform/tfjs/move';
-import {type Decoding, whileDecoding} from '../transformers/layers/decoding';
+import {type EarlierPositions, transformerKernels} from '../transformers/kernels/transformer';
+import {type Decoding, type KeysAndValues, whileDecoding} from '../transformers/layers/decoding';
 import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {Attention} from '../transformers/layers/attention';
+import type {Candidates} from './sampling';
+
+/** Each candidate costs a pass over the logits. */
+const MOST_CANDIDATES = 64;
 
 /** A language model in two parts, so that logits are computed only for the positions that need them. */
 export interface LanguageParts {
@@ -80,7 +85,7 @@ positionsAtOnce.supply('webgl', () => 64);
 export class DecodingSession implements Decoding {
   private readonly parts: LanguageParts;
   /** The keys and values of each layer, `[batch, positions, width]`. */
-  private readonly cache = new Map<tf.layers.Layer, [tf.Tensor3D, tf.Tensor3D]>();
+  private readonly cache = new Map<tf.layers.Layer, KeysAndValues>();
   /** All tokens of each text so far, padded on the left. */
   private readonly rows: number[][];
   /** The position of each text's first token; greater for shorter texts. */
@@ -124,6 +129,10 @@ export class DecodingSession implements Decoding {
     return this.parts.maxPositions;
   }
 
+  get vocabulary(): number {
+    return this.parts.vocabulary;
+  }
+
   get from(): number {
     return this.first + this.done;
   }
@@ -136,22 +145,13 @@ export class DecodingSession implements Decoding {
     return this.rows[0]?.length ?? 0;
   }
 
-  extended(layer: tf.layers.Layer, keys: tf.Tensor3D, values: tf.Tensor3D): [tf.Tensor3D, tf.Tensor3D] {
-    const past = this.cache.get(layer);
-    const all: [tf.Tensor3D, tf.Tensor3D] =
-      past === undefined ? [keys, values] : [this.joined(past[0], keys), this.joined(past[1], values)];
-    tf.dispose(past);
+  extended(layer: tf.layers.Layer, append: (past: EarlierPositions) => KeysAndValues): KeysAndValues {
+    const cached = this.cache.get(layer);
+    // As many as the rows have now with their padding on the left.
+    const all = append({cached, count: cached === undefined ? 0 : this.done});
+    tf.dispose(cached);
     this.cache.set(layer, [tf.keep(tf.clone(all[0])), tf.keep(tf.clone(all[1]))]);
     return all;
-  }
-
-  /** The inputs of a pass: the cache, padded on the left as the rows are now, and `x`. */
-  private joined(past: tf.Tensor3D, x: tf.Tensor3D): tf.Tensor3D {
-    const [batch, had, width] = past.shape;
-    const wanted = this.length - x.shape[1];
-    const more = wanted > had ? [tf.zeros<tf.Rank.R3>([batch, wanted - had, width])] : [];
-    const former = wanted < had ? tf.slice3d(past, [0, had - wanted, 0], [batch, wanted, width]) : past;
-    return tf.concat([...more, former, x], 1);
   }
 
   /** Appends a token to each text. */
@@ -200,6 +200,31 @@ export class DecodingSession implements Decoding {
 
   /** Computes the logits for the next token of each text, `vocabulary` each. */
   async logits(): Promise<Float32Array[]> {
+    const logits = await this.computed();
+    const values = await logits.data<'float32'>();
+    logits.dispose();
+    const {vocabulary} = this.parts;
+    return this.rows.map((_, i) => values.slice(i * vocabulary, (i + 1) * vocabulary));
+  }
+
+  /** Computes them, and returns the `count` tokens that have the highest; `undefined` without a program for it. */
+  async candidates(count: number): Promise<Candidates[] | undefined> {
+    const {largest} = transformerKernels() ?? {};
+    if (largest === undefined || count > this.parts.vocabulary || count > MOST_CANDIDATES) {
+      return undefined;
+    }
+    const logits = await this.computed();
+    const found = tf.tidy(() => largest(tf.reshape(logits, [this.rows.length, -1]), count));
+    const values = await found.data<'float32'>();
+    tf.dispose([logits, found]);
+    return this.rows.map((_, row) => {
+      const own = values.subarray(row * (2 * count + 1), (row + 1) * (2 * count + 1));
+      return {logits: own.subarray(0, count), tokens: own.subarray(count, 2 * count), wrong: own[2 * count] as number};
+    });
+  }
+
+  /** The logits for the next token of each text, `[batch, 1, vocabulary]`. */
+  private async computed(): Promise<tf.Tensor3D> {
     const {from, total, begins, attentions} = this;
     if (
       this.done > 0 &&
@@ -234,10 +259,7 @@ export class DecodingSession implements Decoding {
       }
     });
     this.done = this.length;
-    const values = await logits.data<'float32'>();
-    logits.dispose();
-    const {vocabulary} = this.parts;
-    return this.rows.map((_, i) => values.slice(i * vocabulary, (i + 1) * vocabulary));
+    return logits;
   }
 
   /** Frees the cache. The next pass computes all positions again. */

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Case, type Outcome, use} from './case';
 import {graphCases} from './graphCases';
+import {blockCases} from './blockCases';
 import {casesOf, type Range} from './kindCases';
 import {KINDS, METHOD_KINDS} from './kinds';
 import {landmarkCases} from './landmarkCases';
@@ -73,6 +74,7 @@ export function casesOn(backend: string, precision: Precision, site: Place['site
     ...graphCases,
     ...landmarkCases,
     ...quantizedCases,
+    ...blockCases,
     ...transformerCases.filter(({kind = ''}) => precision === 32 || !OTHER_SHAPES.test(kind)),
   ];
 }

@@ -1,7 +1,45 @@
 import type * as tf from '@tensorflow/tfjs';
 import {PerBackend} from '../../../backends/shared/capabilities';
+import type {Factors} from '../../../core/ops/factors';
 import type {BlockMatrix} from '../formats/blockMatrix';
 import type {BlockFormat} from '../formats/formats';
+
+/** A quantized matrix with its low-rank update, if any. */
+export interface BlockPart {
+  readonly blocks: tf.Tensor;
+  readonly matrix: BlockMatrix;
+  readonly factors: Factors | null;
+}
+
+/** Products of one input with several matrices beside each other, in few launches. They do not record. */
+export interface JointProducts {
+  /** Whether they support these matrices, and a tensor that is added. */
+  takes(x: tf.Tensor, parts: readonly BlockPart[], adds: boolean): boolean;
+  /** `[x·W₀ᵀ + s₀·(x·A₀)·B₀, x·W₁ᵀ + …] + added`: `[.., width]` → `[.., Σ rows]`. */
+  forward(x: tf.Tensor, parts: readonly BlockPart[], added: tf.Tensor | null): tf.Tensor;
+  /** The gradients in the input, and in `A` and `B` of each part that has them, one after the other. */
+  backward(
+    x: tf.Tensor,
+    dy: tf.Tensor,
+    parts: readonly BlockPart[],
+  ): {readonly ofInput: () => tf.Tensor; readonly ofFactors: () => readonly tf.Tensor[]};
+}
+
+/** The rank of each part's factors, 0 for none, and the factors of those that have them. */
+export function factorsOf(parts: readonly BlockPart[]): {
+  ranks: number[];
+  scales: number[];
+  as: tf.Tensor[];
+  bs: tf.Tensor[];
+} {
+  const all = parts.flatMap(({factors}) => factors ?? []);
+  return {
+    ranks: parts.map(({factors}) => factors?.b.shape[0] ?? 0),
+    scales: all.map(({scaling}) => scaling),
+    as: all.map(({a}) => a),
+    bs: all.map(({b}) => b),
+  };
+}
 
 /** A backend's operations with a quantized matrix, unrecorded. `undefined` for a matrix that they do not support. */
 export interface QuantizedKernels {
@@ -11,6 +49,8 @@ export interface QuantizedKernels {
   multiply?(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
   /** `dz·W`: `[n, rows] · [rows, width] → [n, width]`. */
   multiplyBack?(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
+  /** Layers leave their products to these, and compute them once something reads them. */
+  readonly joint?: JointProducts;
   /** Rows by index, `[n, 1] → [n, width]`. Invalid indices give zeros where indices cannot be read synchronously. */
   lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
   /** Unpacks `count` rows from row `first` on, `[count, width]`; they need not be uploaded then. */

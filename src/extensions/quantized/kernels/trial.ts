@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type BlockFormat, dequantize} from '../formats/formats';
+import type {JointProducts} from './quantizedKernels';
 
 // Matrices to try kernels with before they are used.
 
@@ -26,7 +27,7 @@ export const FACTORS = Float32Array.from({length: WIDTH}, (_, i) => (i % 5) - 2)
 
 /** Whether these are the products of that row and each row of the matrix. */
 export function areProducts(products: ArrayLike<number>, expected: Float32Array): boolean {
-  return Array.from({length: ROWS}, (_, row) => {
+  return Array.from({length: expected.length / WIDTH}, (_, row) => {
     const terms = Array.from(FACTORS, (factor, i) => factor * (expected[row * WIDTH + i] as number));
     const size = terms.reduce((sum, term) => sum + Math.abs(term), 0);
     return Math.abs((products[row] as number) - terms.reduce((sum, term) => sum + term)) <= 1e-5 * size;
@@ -79,6 +80,54 @@ async function tried(format: BlockFormat, isRight: IsRight): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+/** The rows of the matrix that are multiplied beside others. */
+const EVEN = 2;
+
+/** Whether products of a matrix beside itself with an update, for one row and several, and gradients are right. */
+export async function areJointRight(
+  joint: JointProducts,
+  trial: ReturnType<typeof trialMatrix>,
+  format: BlockFormat,
+): Promise<boolean> {
+  const matrix = {format, rows: EVEN, width: WIDTH};
+  const expected = trial.expected.subarray(0, EVEN * WIDTH);
+  const [one, several, back, da, db] = await readTrial(trial, blocks => {
+    const a = tf.oneHot(tf.scalar(0, 'int32'), WIDTH).cast('float32').reshape([WIDTH, 1]);
+    const factors = {a, b: tf.tensor2d([1, 2], [1, EVEN]), scaling: 0.5};
+    const parts = [
+      {blocks, matrix, factors: null},
+      {blocks, matrix, factors},
+    ];
+    const row = tf.tensor2d(FACTORS, [1, WIDTH]);
+    const [dy, x] = [tf.tile(tf.eye(EVEN), [1, 2]), tf.tile(row, [EVEN, 1])];
+    const {ofInput, ofFactors} = joint.backward(x, dy, parts);
+    return [
+      joint.forward(row, parts, tf.ones([1, 2 * EVEN])),
+      joint.forward(tf.tile(row, [2 * ROWS, 1]), parts, null),
+      ofInput(),
+      ...ofFactors(),
+    ];
+  });
+  // Both parts of the last row, without what the update and the ones add to them.
+  const products = (values: ArrayLike<number> | undefined, added: number) => {
+    const last = Array.from(values ?? []).slice(-2 * EVEN);
+    return [last.slice(0, EVEN).map(value => value - added), last.slice(EVEN).map((value, i) => value + i + 1 - added)];
+  };
+  // The update adds to the first column, whose own values may be too small to tell.
+  const ofUpdate = (i: number) => (i % WIDTH === 0 ? (1 + i / WIDTH) / 2 : 0);
+  const isUpdated = expected.every(
+    (value, i) => Math.abs((back?.[i] ?? NaN) - 2 * value - ofUpdate(i)) <= 1e-5 * (1 + Math.abs(value)),
+  );
+  const halves = expected.map((value, i) => (ofUpdate(i) === 0 ? (back?.[i] ?? NaN) / 2 : value));
+  return (
+    [...products(one, 1), ...products(several, 0)].every(values => areProducts(values, expected)) &&
+    isUpdated &&
+    areNumbers(halves, expected, format) &&
+    FACTORS.every((factor, i) => da?.[i] === 1.5 * factor) &&
+    [0, 1].every(i => db?.[i] === -1)
+  );
 }
 
 /** Waits for the trials of all requested formats on the current backend. */

@@ -1,9 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Forward, onlyShape} from '../../../core/layers/forward';
+import {asFloat, type Forward, onlyShape} from '../../../core/layers/forward';
 import {registerKind} from '../../../core/layers/registry';
+import type {Update} from '../../../core/ops/update';
 import {fieldsOf} from '../../../platform/tfjs/fields';
 import {blockAdaptation, blockClass, type BlockLayer, denseOnBlocks, LoRABlockLayer} from './blockLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import type {KernelLayer} from '../../../platform/tfjs/layerFields';
+import {deferProduct} from '../ops/deferProduct';
 
 /** The fields of a stock `Dense` before it is built. */
 interface DenseFields {
@@ -12,8 +15,18 @@ interface DenseFields {
 
 const forward: Forward = (layer, x, call) => {
   const {rows} = (layer as BlockLayer).matrix;
-  return denseOnBlocks(layer, x, call, y => tf.reshape(y, [...x.shape.slice(0, -1), rows]));
+  const deferred = deferredOutput(layer as BlockLayer, x, call.update);
+  return deferred ?? denseOnBlocks(layer, x, call, y => tf.reshape(y, [...x.shape.slice(0, -1), rows]));
 };
+
+/** A product that waits for its reader, if neither more than a low-rank update nor a bias belongs to it. */
+function deferredOutput(layer: BlockLayer, x: tf.Tensor, {factors, ...others}: Update): tf.Tensor | undefined {
+  const {bias, activation} = fieldsOf<KernelLayer>(layer);
+  const isPlain = bias === null && activation.getClassName() === 'linear';
+  return isPlain && Object.values<unknown>({...others}).every(other => other === undefined)
+    ? deferProduct(asFloat(x), {blocks: layer.blocks.read(), matrix: layer.matrix, factors: factors ?? null})
+    : undefined;
+}
 
 /**
  * A `Dense` with a quantized kernel: `y = f(x·Wᵀ + b)`, with a row of `W` for each output. The kernel never trains; the

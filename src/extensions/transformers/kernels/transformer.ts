@@ -63,6 +63,14 @@ export interface RotationSettings {
   readonly interleaved: boolean;
 }
 
+/** Keys and values of earlier positions. */
+export interface EarlierPositions {
+  /** None before the first pass. */
+  readonly cached: readonly [k: tf.Tensor3D, v: tf.Tensor3D] | undefined;
+  /** How many positions to keep: the last ones, after zeros where there are not as many. */
+  readonly count: number;
+}
+
 /** How rows are normalized. */
 export interface RowNormSettings {
   /** Whether to subtract the mean, as in layer normalization; otherwise it is an RMS normalization. */
@@ -102,6 +110,9 @@ export interface TransformerKernels {
   gate(x: tf.Tensor, up: tf.Tensor | null, kind: GateKind): tf.Tensor;
   /** The gradients in `x` and, if there is one, `up`. */
   gateGradient(x: tf.Tensor, up: tf.Tensor | null, dy: tf.Tensor, kind: GateKind): tf.Tensor[];
+  /** `f(x₀)·x₁` of the two halves of the last axis, and its gradient in `x`. */
+  readonly gateHalves?: (x: tf.Tensor, kind: GateKind) => tf.Tensor;
+  readonly gateHalvesGradient?: (x: tf.Tensor, dy: tf.Tensor, kind: GateKind) => tf.Tensor;
   /** The normalized rows of `x`, or of `x + residual`; then also the sum. */
   normalizeRows(
     x: tf.Tensor,
@@ -110,6 +121,11 @@ export interface TransformerKernels {
     settings: RowNormSettings,
   ): tf.Tensor[];
   normalizeRowsGradient(x: tf.Tensor, gamma: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
+  /**
+   * Of each row `[width]`, its `count` largest values in falling order, where they are, and how many are NaN or
+   * infinitely large: `[rows, 2·count + 1]`. Each of the `count` is a pass over the row.
+   */
+  readonly largest?: (x: tf.Tensor2D, count: number) => tf.Tensor2D;
   /** The gradient in `gamma`. */
   normalizeRowsWeights?(x: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
   /** Rotates `x`, `[batch, positions, heads · size]`, by angles `[positions or batch · positions, half]`, or back. */
@@ -118,6 +134,16 @@ export interface TransformerKernels {
     angles: {cosines: tf.Tensor; sines: tf.Tensor},
     settings: RotationSettings & {back: boolean},
   ): tf.Tensor;
+  /**
+   * The parts of packed queries, keys and values, the first two rotated, and the last two after earlier ones. Not
+   * recorded.
+   */
+  readonly rotateAndAppend?: (
+    packed: tf.Tensor3D,
+    angles: {cosines: tf.Tensor; sines: tf.Tensor},
+    past: EarlierPositions,
+    settings: RotationSettings & Pick<AttentionSettings, 'keyValueHeads'>,
+  ) => [q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D];
 }
 
 const supplied = new PerBackend<TransformerKernels>();

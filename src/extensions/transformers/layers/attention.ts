@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, misfitError, show, showShape, throwFaults, unsupportedError} from '../../../platform/errors';
-import {currentDecoding} from './decoding';
+import {joined} from '../../../backends/shared/jointProducts';
+import {currentDecoding, type Decoding} from './decoding';
 import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
 import {transformerKernels} from '../kernels/transformer';
@@ -43,6 +44,13 @@ interface Parts<T> {
   mask: T | undefined;
   past: T[]; // none, or keys and values
   bias: T | undefined;
+}
+
+/** What queries attend to. */
+interface Appended {
+  q: tf.Tensor3D;
+  keys: tf.Tensor3D;
+  values: tf.Tensor3D;
 }
 
 /** How queries or keys are rotated. */
@@ -133,28 +141,61 @@ export class Attention extends tf.layers.Layer {
       const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
       const {heads, keyValueHeads, causal, window} = this;
       const settings = {heads, keyValueHeads, causal, window, scale: this.scale ?? 1 / Math.sqrt(size)};
-      const isWhole = this.rotary === null || transformerKernels()?.rotatesSomeHeads === true;
       const decoding = currentDecoding();
-      if (this.packed && isWhole && past.length === 0 && !this.cache && decoding === undefined) {
+      const packed = bias === undefined && !this.cache ? this.together(queries, decoding) : undefined;
+      if (packed !== undefined && decoding === undefined) {
+        this.checkKeys(packed, packed, mask, packed.shape[1]);
         const all = heads + 2 * keyValueHeads;
         const rotation = {size, from: 0, mask, rotatedHeads: heads + keyValueHeads};
-        const packed = this.rotated(queries[0] as tf.Tensor3D, all, rotation);
-        return attention({packed}, mask ?? null, settings);
+        return attention({packed: this.rotated(packed, all, rotation)}, mask ?? null, settings);
       }
-      const [q, k, v] = (this.packed ? this.unpack(queries[0] as tf.Tensor3D, size) : queries) as [
-        tf.Tensor3D,
-        tf.Tensor3D,
-        tf.Tensor3D,
-      ];
       const from = decoding?.from ?? past[0]?.shape[1] ?? 0;
-      const rotatedQ = this.rotated(q, heads, {size, from, mask});
-      const rotatedK = this.rotated(k, keyValueHeads, {size, from, mask});
-      const [keys, values] = decoding?.extended(this, rotatedK, v) ?? [joined(past[0], rotatedK), joined(past[1], v)];
+      const {q, keys, values} =
+        (packed && decoding && this.appendedAtOnce(packed, {size, from, mask}, decoding)) ??
+        this.appended(this.unpack(packed ?? queries, size), {size, from, mask}, past);
       this.checkKeys(keys, values, mask, q.shape[1]);
       this.checkBias(bias, q.shape, keys.shape[1]);
-      const y = attention({q: rotatedQ, k: keys, v: values, ...(bias && {bias})}, mask ?? null, settings);
+      const y = attention({q, k: keys, v: values, ...(bias && {bias})}, mask ?? null, settings);
       return this.cache ? [y, keys, values] : y;
     });
+  }
+
+  /** Queries, keys and values in one tensor, if they are in one or the layer computes faster with it. */
+  private together(queries: tf.Tensor[], decoding: Decoding | undefined): tf.Tensor3D | undefined {
+    const {rotatesSomeHeads = false, rotateAndAppend} = transformerKernels() ?? {};
+    const isTaken =
+      decoding === undefined ? this.rotary === null || rotatesSomeHeads : this.rotary !== null && rotateAndAppend;
+    return isTaken ? ((this.packed ? queries[0] : joined(queries)) as tf.Tensor3D | undefined) : undefined;
+  }
+
+  /** Rotated queries, and the keys and values of all positions. */
+  private appended(parts: tf.Tensor[], rotation: Rotation, past: tf.Tensor[]): Appended {
+    const [q, k, v] = parts as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
+    const rotatedK = this.rotated(k, this.keyValueHeads, rotation);
+    const [keys, values] = currentDecoding()?.extended(this, ({cached, count}) => [
+      following(cached?.[0], count, rotatedK),
+      following(cached?.[1], count, v),
+    ]) ?? [joinedTo(past[0], rotatedK), joinedTo(past[1], v)];
+    return {q: this.rotated(q, this.heads, rotation), keys, values};
+  }
+
+  /** The same in one launch of packed ones; `undefined` where each text of a batch has its own angles. */
+  private appendedAtOnce(packed: tf.Tensor3D, {size, from, mask}: Rotation, decoding: Decoding): Appended | undefined {
+    const {rotary, heads, keyValueHeads} = this;
+    const append = transformerKernels()?.rotateAndAppend;
+    const count = packed.shape[1];
+    if (rotary === null || append === undefined || (mask && anglesChange(rotary, 0, from + count))) {
+      return undefined;
+    }
+    const {interleaved = false} = rotary;
+    const angles = anglesOf(rotary, {size, from, count}, null);
+    let q = packed;
+    const [keys, values] = decoding.extended(this, past => {
+      const [queries, ...others] = append(packed, angles, past, {heads, keyValueHeads, interleaved});
+      q = queries;
+      return others;
+    });
+    return {q, keys, values};
   }
 
   /** Whether cached keys of a text become invalid when it grows from `before` to `now` positions. */
@@ -181,9 +222,12 @@ export class Attention extends tf.layers.Layer {
     return rotate(x, ofTexts => anglesOf(rotary, {size, from, count}, ofTexts), settings, shown);
   }
 
-  private unpack(x: tf.Tensor3D, size: number): tf.Tensor3D[] {
+  private unpack(queries: tf.Tensor | tf.Tensor[], size: number): tf.Tensor[] {
     const {heads, keyValueHeads} = this;
-    return tf.split(x, [heads * size, keyValueHeads * size, keyValueHeads * size], 2);
+    const [x, ...others] = [queries].flat() as [tf.Tensor, ...tf.Tensor[]];
+    return others.length > 0
+      ? [x, ...others]
+      : tf.split(x, [heads * size, keyValueHeads * size, keyValueHeads * size], 2);
   }
 
   private partsOf<T>(all: readonly T[]): Parts<T> {
@@ -270,8 +314,19 @@ export class Attention extends tf.layers.Layer {
 }
 registerOwn(Attention);
 
-function joined(past: tf.Tensor | undefined, x: tf.Tensor3D): tf.Tensor3D {
+function joinedTo(past: tf.Tensor | undefined, x: tf.Tensor3D): tf.Tensor3D {
   return past === undefined || past.size === 0 ? x : tf.concat([past as tf.Tensor3D, x], 1);
+}
+
+/** `x` after the last `count` cached positions; zeros come first where there are fewer. */
+function following(cached: tf.Tensor3D | undefined, count: number, x: tf.Tensor3D): tf.Tensor3D {
+  if (cached === undefined) {
+    return x;
+  }
+  const [batch, had, width] = cached.shape;
+  const more = count > had ? [tf.zeros<tf.Rank.R3>([batch, count - had, width])] : [];
+  const former = count < had ? tf.slice3d(cached, [0, had - count, 0], [batch, count, width]) : cached;
+  return tf.concat([...more, former, x], 1);
 }
 
 function checkAttention({

@@ -1,4 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {EarlierPositions} from '../kernels/transformer';
+
+/** Keys and values, `[batch, positions, width]` each. */
+export type KeysAndValues = [keys: tf.Tensor3D, values: tf.Tensor3D];
 
 /** The state of text generation: cached keys and values, and the positions of the new tokens. */
 export interface Decoding {
@@ -10,10 +14,12 @@ export interface Decoding {
   /** The position by which the first token of this pass is rotated. Negative for padding. */
   readonly from: number;
   /**
-   * Adds the keys and values of this pass to the cached ones and returns those of all positions, `[batch, positions,
-   * width]`. The next pass gets copies, because this one frees its own.
+   * Caches and returns the keys and values of all positions, `[batch, positions, width]`. The next pass gets copies,
+   * because this one frees its own.
+   *
+   * @param append returns the earlier ones followed by those of this pass.
    */
-  extended(layer: tf.layers.Layer, keys: tf.Tensor3D, values: tf.Tensor3D): [keys: tf.Tensor3D, values: tf.Tensor3D];
+  extended(layer: tf.layers.Layer, append: (past: EarlierPositions) => KeysAndValues): KeysAndValues;
 }
 
 let current: Decoding | undefined;

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import type {GateKind} from '../kernels/transformer';
 import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
-import {gate} from '../ops/gate';
+import {gate, gateHalves} from '../ops/gate';
+import {joined} from '../../../backends/shared/jointProducts';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -83,13 +84,17 @@ export class GatedActivation extends tf.layers.Layer {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       const given = [inputs].flat().map(asFloat) as [tf.Tensor, ...tf.Tensor[]];
-      const [x, up, more] = this.packed ? halvesOf(given[0]) : given;
-      if (x === undefined || up === undefined || more || !tf.util.arraysEqual(x.shape, up.shape)) {
+      const [x, up, more] = given;
+      const fits = this.packed
+        ? up === undefined && (x.shape.at(-1) ?? 1) % 2 === 0
+        : up !== undefined && !more && tf.util.arraysEqual(x.shape, up.shape);
+      if (!fits) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
         throw misfitError(`"${this.name}" takes a gate and values of the same shape; got ${shapes.join(', ')}.`);
       }
       const kind: GateKind = this.activation === 'silu' ? 'silu' : this.approximate ? 'gelu_tanh' : 'gelu';
-      return gate(x, up, kind);
+      const halves = this.packed ? x : joined(given);
+      return halves === undefined ? gate(x, up as tf.Tensor, kind) : gateHalves(halves, kind);
     });
   }
 
@@ -99,8 +104,3 @@ export class GatedActivation extends tf.layers.Layer {
   }
 }
 registerOwn(GatedActivation);
-
-/** The halves of the last axis, or the whole tensor if its length is odd. */
-function halvesOf(x: tf.Tensor): tf.Tensor[] {
-  return (x.shape.at(-1) ?? 0) % 2 === 0 ? tf.split(x, 2, -1) : [x];
-}

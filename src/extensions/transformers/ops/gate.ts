@@ -22,6 +22,22 @@ export function gate(x: tf.Tensor, up: tf.Tensor | null, kind: GateKind): tf.Ten
   });
 }
 
+/** The same of the two halves of the last axis. */
+export function gateHalves(x: tf.Tensor, kind: GateKind): tf.Tensor {
+  const kernels = transformerKernels();
+  const {gateHalves: forward, gateHalvesGradient: gradient} = kernels ?? {};
+  if (forward === undefined || gradient === undefined) {
+    const [first, second] = tf.split(x, 2, -1) as [tf.Tensor, tf.Tensor];
+    return gate(first, second, kind);
+  }
+  return runLazyOp({
+    inputs: {x},
+    save: {x: true},
+    forward: () => forward(x, kind),
+    gradient: (dy, saved) => ({x: () => gradient(saved.x, dy, kind)}),
+  });
+}
+
 /** The factor of `x` in the activation: `f(x) = x·share(x)`. */
 function shareOf(x: tf.Tensor, kind: GateKind): tf.Tensor {
   switch (kind) {

@@ -1,46 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import {type MatrixProgram, runMatrixProgram, runsMatrixPrograms} from '../../../../backends/webgl/matrixProgram';
-import {currentWebgl, type WebglBackend} from '../../../../backends/webgl/program';
-import {convertedData} from '../../../../platform/tfjs/cardData';
-import {type BlockMatrix, bytesOf, rowBytes} from '../../formats/blockMatrix';
+import {type BlockMatrix, rowBytes} from '../../formats/blockMatrix';
 import type {BlockFormat} from '../../formats/formats';
-import {type Dialect, formatCode, numbersTogether} from '../formatCode';
+import {formatCode, numbersTogether} from '../formatCode';
 import type {QuantizedKernels} from '../quantizedKernels';
-import {areNumbers, readTrial, ROWS, runsFormat, trialMatrix, WIDTH} from '../trial';
-
-// Textures hold 32-bit floats; here each holds a 24-bit integer, three bytes. A pixel has four floats.
-
-const BYTES_OF_PIXEL = 12;
-
-const GLSL: Dialect = {
-  whole: 'int',
-  real: 'float',
-  define: (name, parameters, type, expression) =>
-    `${type} ${name}(${parameters.map(parameter => `int ${parameter}`).join(', ')}) { return ${expression}; }`,
-  primitives: `int bits(int v, int shift, int mask) { return (v >> shift) & mask; }
-int byteAt(int offset) {
-  vec4 pixel = threes(0, 2 * (offset / ${BYTES_OF_PIXEL}));
-  return bits(int(pixel[(offset % ${BYTES_OF_PIXEL}) / 3]), 8 * (offset % 3), 255);
-}
-float real(int v) { return float(v); }
-float fromBits(int v) { return intBitsToFloat(v); }`,
-};
-
-/** Uploads blocks as a matrix of two rows, so that pixels hold consecutive bytes. */
-function onCard(blocks: tf.Tensor): tf.TensorInfo {
-  return convertedData(blocks, () => {
-    const bytes = bytesOf(blocks);
-    const pixels = Math.ceil(bytes.length / BYTES_OF_PIXEL);
-    const columns = 2 * pixels;
-    const numbers = new Float32Array(4 * pixels);
-    const byteAt = (offset: number) => bytes[offset] ?? 0;
-    for (let i = 0; i < numbers.length; i++) {
-      const index = (i & 2 ? columns : 0) + 2 * (i >> 2) + (i & 1);
-      numbers[index] = byteAt(3 * i) + 256 * byteAt(3 * i + 1) + 65536 * byteAt(3 * i + 2);
-    }
-    return (currentWebgl() as WebglBackend).makeTensorInfo([2, columns], 'float32', numbers);
-  });
-}
+import {areJointRight, areNumbers, readTrial, ROWS, runsFormat, trialMatrix, WIDTH} from '../trial';
+import {glsl, onCard} from './blocks';
+import {jointProducts} from './products';
 
 const INTEGERS = ['stride', 'first', 'count', 'width'];
 
@@ -66,7 +32,7 @@ function programsOf(format: BlockFormat): Programs {
   if (known !== undefined) {
     return known;
   }
-  const head = formatCode(format, GLSL, 'stride');
+  const head = formatCode(format, glsl('return threes(0, 2 * i);'), 'stride');
   const ofFormat: Programs = {
     unpack: {
       ...{reads: ['three'], integers: INTEGERS, head},
@@ -99,7 +65,7 @@ function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.
   }) as tf.Tensor2D;
 }
 
-const KERNELS: QuantizedKernels = {runs: format => runsFormat(format, isRight), unpack, lookUp};
+const KERNELS: QuantizedKernels = {runs: format => runsFormat(format, isRight), unpack, lookUp, joint: jointProducts};
 
 /** The operations as programs, where these run. */
 export function webglQuantized(): QuantizedKernels | undefined {
@@ -113,5 +79,6 @@ async function isRight(format: BlockFormat): Promise<boolean> {
     unpack(blocks, matrix, 0, ROWS),
     lookUp(tf.tensor1d([0, 1, 2], 'int32'), blocks, matrix),
   ]);
-  return found.every(numbers => areNumbers(numbers, trial.expected, format));
+  const isRight = found.every(numbers => areNumbers(numbers, trial.expected, format));
+  return isRight && areJointRight(jointProducts, trial, format);
 }

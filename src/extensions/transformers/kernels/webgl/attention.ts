@@ -123,6 +123,23 @@ else if (col < fromV) { int c = col - fromK; ${TO_KEYS} }
 else { int c = col - fromV; ${TO_VALUES} }`,
 };
 
+// Generation has one query. Heads fill the pixels of its scores then, number by number, so that no size need be even.
+
+const SINGLE_SCORES: MatrixProgram = {
+  ...SETTINGS,
+  reads: ['q', 'k'],
+  value: `${ROW} ${KEYS_IN_REACH} float s = 0.0;
+if (col >= first && col < end) for (int d = 0; d < size; d++) { s += q(b_, h * size + d) * k(b_ * keys + col, fromK + kv * size + d); }
+return s * scale;`,
+};
+const SINGLE_MIX: MatrixProgram = {
+  ...SETTINGS,
+  reads: ['weights', 'v'],
+  value: `int b_ = row; int query = 0; int h = col / size; int kv = h / ratio; ${KEYS_IN_REACH} float s = 0.0;
+for (int j = first; j < min(end, keys); j++) { s += weights(b_ * heads + h, j) * v(b_ * keys + j, fromV + kv * size + col % size); }
+return s;`,
+};
+
 /** Computes the two statistics of each row of scores. */
 function knownProgram(masked: boolean): MatrixProgram {
   return {
@@ -147,26 +164,31 @@ function weightsProgram(masked: boolean): MatrixProgram {
 const KNOWN = {masked: knownProgram(true), all: knownProgram(false)};
 const WEIGHTS = {masked: weightsProgram(true), all: weightsProgram(false)};
 
-/** The arguments of the attention programs; `undefined` for no scores, too many, or odd sizes. */
-function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings) {
+/** The arguments of the attention programs; `undefined` for no scores, too many, or odd sizes of more than a query. */
+function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings, back = false) {
   const {heads, keyValueHeads, scale} = settings;
   const {behind, ahead} = reachOf(settings);
   const {q, k, v, batch, queries, keys, size, fromK, fromV} = attentionLayout(inputs, settings);
   const rows = batch * heads * queries;
+  const bias = biasOf(inputs);
+  const isSingle = queries === 1 && !('packed' in inputs) && bias === undefined && !back;
   const isOdd = [queries, keys, size].some(count => count % 2 !== 0);
-  if (isOdd || rows * keys > MOST_SCORES || q.size === 0 || k.size === 0) {
+  if ((isOdd && !isSingle) || rows * keys > MOST_SCORES || q.size === 0 || k.size === 0) {
     return undefined;
   }
-  const bias = biasOf(inputs);
   const biasRows = bias === undefined ? 0 : bias.size / keys;
   const numbers = [heads, heads / keyValueHeads, size, queries, keys, behind, ahead, fromK, fromV, biasRows, scale];
   const run = (program: MatrixProgram, given: readonly tf.Tensor[], shape: readonly number[]) =>
     runMatrixProgram(program, {inputs: given, shape, numbers});
   const [how, masks] = mask ? (['masked', [mask]] as const) : (['all', []] as const);
-  const scores = bias ? run(BIASED_SCORES, [q, k, bias], [rows, keys]) : run(SCORES, [q, k], [rows, keys]);
+  const scores = isSingle
+    ? run(SINGLE_SCORES, [q, k], [rows, keys])
+    : bias
+      ? run(BIASED_SCORES, [q, k, bias], [rows, keys])
+      : run(SCORES, [q, k], [rows, keys]);
   const known = run(KNOWN[how], [scores, ...masks], [rows, 2]);
   const weights = run(WEIGHTS[how], [scores, known, ...masks], [rows, keys]);
-  return {q, k, v, run, weights, rows, keys, shape: [batch, queries, heads * size]};
+  return {q, k, v, run, weights, rows, keys, isSingle, shape: [batch, queries, heads * size]};
 }
 
 export function attend(
@@ -175,12 +197,8 @@ export function attend(
   settings: AttentionSettings,
 ): tf.Tensor | undefined {
   return tf.tidy(() => {
-    const isSingle = 'q' in inputs && inputs.q.shape[1] === 1 && biasOf(inputs) === undefined;
-    // Generation has one query. It is doubled to fill pixels, and the second result is dropped.
-    const given = isSingle ? {...inputs, q: tf.concat([inputs.q, inputs.q], 1)} : inputs;
-    const call = callOf(given, mask, settings);
-    const y = call?.run(MIX, [call.weights, call.v], call.shape);
-    return y !== undefined && isSingle ? tf.slice(y, [0, 1, 0], [-1, 1, -1]) : y;
+    const call = callOf(inputs, mask, settings);
+    return call?.run(call.isSingle ? SINGLE_MIX : MIX, [call.weights, call.v], call.shape);
   });
 }
 
@@ -192,7 +210,7 @@ export function attendGradient(
 ): AttentionGradients | undefined {
   const bias = biasOf(inputs);
   const found = tf.tidy(() => {
-    const call = callOf(inputs, mask, settings);
+    const call = callOf(inputs, mask, settings, true);
     if (call === undefined) {
       return undefined;
     }

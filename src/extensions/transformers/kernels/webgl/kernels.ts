@@ -17,16 +17,46 @@ function gateProgram(kind: GateKind, reads: readonly string[], result: string): 
   };
 }
 
-const ROTATE: MatrixProgram = {
+/** The activation of the first half of rows times the second half, and its gradient in both. */
+function halvesProgram(kind: GateKind, back: boolean): MatrixProgram {
+  const {c, f} = GATES[kind];
+  const result = back
+    ? 'dy(row, own) * (own == col ? f * in_x(row, col + width) : x * c)'
+    : 'x * c * in_x(row, col + width)';
+  return {
+    reads: ['in_x', ...(back ? ['dy'] : [])],
+    integers: ['width'],
+    head: FUNCTIONS,
+    value: `int own = col < width ? col : col - width; float x = in_x(row, own); float c = ${c}; float f = ${f}; return ${result};`,
+  };
+}
+
+const ROTATION = {
   reads: ['x', 'cosines', 'sines'],
   integers: ['positions', 'rotatedHeads', 'size', 'pairs', 'interleaved'],
   floats: ['sense'],
-  value: `int k = col % size; int position = row % positions;
-if (k >= 2 * pairs || col / size >= rotatedHeads) return x(row, col);
-bool apart = interleaved == 1; int j = apart ? k / 2 : k % pairs; bool first = apart ? k % 2 == 0 : k < pairs;
-int step = apart ? 1 : pairs; float s = sines(position, j) * sense;
-return x(row, col) * cosines(position, j) + (first ? -x(row, col + step) : x(row, col - step)) * s;`,
+  head: `float rotated(int row, int col) {
+  int k = col % size; int position = row % positions;
+  if (k >= 2 * pairs || col / size >= rotatedHeads) return x(row, col);
+  bool apart = interleaved == 1; int j = apart ? k / 2 : k % pairs; bool first = apart ? k % 2 == 0 : k < pairs;
+  int step = apart ? 1 : pairs; float s = sines(position, j) * sense;
+  return x(row, col) * cosines(position, j) + (first ? -x(row, col + step) : x(row, col - step)) * s;
+}`,
 };
+
+const ROTATE: MatrixProgram = {...ROTATION, value: 'return rotated(row, col);'};
+
+/** Rows from the column `from` on, rotated, after `before` cached positions of each text, of which there are `had`. */
+function appendProgram(hasPast: boolean): MatrixProgram {
+  return {
+    ...ROTATION,
+    reads: [...ROTATION.reads, ...(hasPast ? ['past'] : [])],
+    integers: [...ROTATION.integers, 'count', 'from', 'before', 'had'],
+    value: `int all = before + count; int b = row / all; int j = row - b * all; int o = j - before + had;
+if (j >= before) return rotated(b * count + j - before, from + col);
+return ${hasPast ? 'o < 0 ? 0.0 : past(b * had + o, col)' : '0.0'};`,
+  };
+}
 
 /** The operations of transformers as programs, where these run. */
 export function webglTransformer(): TransformerKernels | undefined {
@@ -57,10 +87,45 @@ const KERNELS: TransformerKernels = {
       ? [back('dy(row, col) * f * up(row, col)', ['dy', 'up'], [dy, up]), back('dy(row, col) * x * c', ['dy'], [dy])]
       : [back('dy(row, col) * f', ['dy'], [dy])];
   },
+  gateHalves: (x, kind) => {
+    const width = (x.shape.at(-1) as number) / 2;
+    const shape = [...x.shape.slice(0, -1), width];
+    return runMatrixProgram(halvesProgram(kind, false), {inputs: [x], shape, numbers: [width]});
+  },
+  gateHalvesGradient: (x, dy, kind) =>
+    runMatrixProgram(halvesProgram(kind, true), {
+      inputs: [x, dy],
+      shape: x.shape,
+      numbers: [dy.shape.at(-1) as number],
+    }),
   normalizeRows,
   normalizeRowsGradient,
   rotate,
+  rotateAndAppend,
 };
+
+function rotateAndAppend(
+  ...[packed, {cosines, sines}, {cached, count: before}, settings]: Parameters<
+    NonNullable<TransformerKernels['rotateAndAppend']>
+  >
+): [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D] {
+  const {heads, keyValueHeads, interleaved} = settings;
+  const [batch, count, width] = packed.shape;
+  const size = width / (heads + 2 * keyValueHeads);
+  const [positions, half = 0] = cosines.shape;
+  const numbers = [positions, heads + keyValueHeads, size, half, interleaved ? 1 : 0, count];
+  const part = (first: number, ofHeads: number, past?: tf.Tensor3D, kept = 0) =>
+    runMatrixProgram(appendProgram(past !== undefined), {
+      inputs: [packed, cosines, sines, ...(past ? [past] : [])],
+      shape: [batch, kept + count, ofHeads * size],
+      numbers: [...numbers, first * size, kept, past?.shape[1] ?? 0, 1],
+    }) as tf.Tensor3D;
+  return [
+    part(0, heads),
+    part(heads, keyValueHeads, cached?.[0], before),
+    part(heads + keyValueHeads, keyValueHeads, cached?.[1], before),
+  ];
+}
 
 function rotate(
   x: tf.Tensor3D,

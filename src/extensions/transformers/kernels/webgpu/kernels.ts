@@ -1,5 +1,5 @@
-import type * as tf from '@tensorflow/tfjs';
-import {type Program, programOf, runProgram, runsPrograms} from '../../../../backends/webgpu/program';
+import * as tf from '@tensorflow/tfjs';
+import {GROUP, type Program, programOf, runProgram, runsPrograms} from '../../../../backends/webgpu/program';
 import {ERF, GATES, SIGMOID} from '../gateCode';
 import type {GateKind, RotationSettings, RowNormSettings, RowNormWeights, TransformerKernels} from '../transformer';
 import {attend, attendGradient} from './attention';
@@ -21,6 +21,34 @@ function gateProgram(kind: GateKind, gated: boolean, back: boolean): Program {
       body: `let x = in_x[i]; ${up} let c = ${c}; let f = ${f}; ${back ? backward : forward}`,
     };
   });
+}
+
+/** The activation of the first half of rows `u.width` times the second; its gradient in both if `back`. */
+function halvesProgram(kind: GateKind, back: boolean): Program {
+  return programOf(['gateHalves', kind, back].join(), () => {
+    const {c, f} = GATES[kind];
+    return {
+      reads: ['in_x', ...(back ? ['dy'] : [])],
+      writes: [back ? 'dx' : 'y'],
+      integers: ['count', 'width'],
+      head: FUNCTIONS,
+      body: `let i = group * ${GROUP} + lane; if (i < u.count) {
+  let o = i + (i / u.width) * u.width; let x = in_x[o]; let up = in_x[o + u.width]; let c = ${c}; let f = ${f};
+  ${back ? 'let g = dy[i]; dx[o] = g * f * up; dx[o + u.width] = g * x * c;' : 'y[i] = x * c * up;'}
+}`,
+    };
+  });
+}
+
+function halves(x: tf.Tensor, kind: GateKind, dy?: tf.Tensor): tf.Tensor {
+  const width = (x.shape.at(-1) as number) / 2;
+  const [result] = runProgram(halvesProgram(kind, dy !== undefined), {
+    inputs: [x, ...(dy ? [dy] : [])],
+    outputs: [dy ? x.shape : [...x.shape.slice(0, -1), width]],
+    numbers: [x.size / 2, width],
+    rows: Math.ceil(x.size / 2 / GROUP),
+  });
+  return result as tf.Tensor;
 }
 
 const ROTATE: Program = {
@@ -57,10 +85,96 @@ const KERNELS: TransformerKernels = {
     const outputs = up ? [x.shape, x.shape] : [x.shape];
     return runProgram(gateProgram(kind, up !== null, true), {inputs, outputs, numbers: []});
   },
+  gateHalves: (x, kind) => halves(x, kind),
+  gateHalvesGradient: (x, dy, kind) => halves(x, kind, dy),
+  largest,
   normalizeRows,
   normalizeRowsGradient,
   rotate,
+  rotateAndAppend,
 };
+
+/** In each pass, lanes look for the best value after the last one: the largest, or the first of equal ones. */
+const LARGEST: Program = {
+  name: 'largest',
+  reads: ['x'],
+  writes: ['y'],
+  integers: ['width', 'count'],
+  head: `${REDUCE} var<workgroup> values: array<f32, ${GROUP}>; var<workgroup> places: array<i32, ${GROUP}>;
+fn isBetter(v: f32, at: i32, w: f32, other: i32) -> bool { return at >= 0 && (other < 0 || v > w || (v == w && at < other)); }
+fn isWrong(v: f32) -> bool { let bits = bitcast<u32>(v); return (bits & 0x7f800000u) == 0x7f800000u && bits != 0xff800000u; }`,
+  body: `let o = group * u.width; let out = group * (2 * u.count + 1); var w = 0.0;
+${each('j', 'u.width', 'w += select(0.0, 1.0, isWrong(x[o + j]));')}
+let wrong = total(w, lane); var last = 0.0; var lastAt = -1;
+for (var n = 0; n < u.count; n++) {
+  var v = 0.0; var at = -1;
+  ${each('j', 'u.width', 'let z = x[o + j]; if ((lastAt < 0 || z < last || (z == last && j > lastAt)) && isBetter(z, j, v, at)) { v = z; at = j; }')}
+  values[lane] = v; places[lane] = at;
+  workgroupBarrier();
+  for (var s = ${GROUP / 2}; s > 0; s /= 2) {
+    if (lane < s && isBetter(values[lane + s], places[lane + s], values[lane], places[lane])) { values[lane] = values[lane + s]; places[lane] = places[lane + s]; }
+    workgroupBarrier();
+  }
+  last = values[0]; lastAt = places[0];
+  workgroupBarrier();
+  if (lane == 0) { y[out + n] = last; y[out + u.count + n] = f32(lastAt); y[out + 2 * u.count] = wrong; }
+}`,
+};
+
+function largest(x: tf.Tensor2D, count: number): tf.Tensor2D {
+  const [rows, width] = x.shape;
+  const outputs = [[rows, 2 * count + 1]];
+  return runProgram(LARGEST, {inputs: [x], outputs, numbers: [width, count], rows})[0] as tf.Tensor2D;
+}
+
+/** Queries, keys and values of packed ones, after `had` cached positions, of which `before` are kept. */
+function appendProgram(hasPast: boolean): Program {
+  const cached = `let o = j - u.before + u.had; if (o >= 0) {
+    let p = (b * u.had + o) * u.widthK + c; if (isV) { s = past_v[p]; } else { s = past_k[p]; } }`;
+  return programOf(['rotateAndAppend', hasPast].join(), () => ({
+    reads: ['x', 'cosines', 'sines', ...(hasPast ? ['past_k', 'past_v'] : [])],
+    writes: ['q', 'k', 'v'],
+    integers: [
+      ...['batch', 'positions', 'widthQ', 'widthK', 'length', 'pairs', 'interleaved', 'angles', 'had', 'before'],
+    ],
+    head: `fn rotated(row: i32, c: i32) -> f32 {
+  let o = row * (u.widthQ + 2 * u.widthK) + c; let k = c % u.length; if (k >= 2 * u.pairs) { return x[o]; }
+  let apart = u.interleaved == 1; let j = select(k % u.pairs, k / 2, apart); let first = select(k < u.pairs, k % 2 == 0, apart);
+  let step = select(u.pairs, 1, apart); let a = (row % u.angles) * u.pairs + j;
+  return x[o] * cosines[a] + select(x[max(o - step, 0)], -x[o + step], first) * sines[a];
+}`,
+    body: `var i = group * ${GROUP} + lane; let sizeQ = u.batch * u.positions * u.widthQ; let all = u.before + u.positions;
+let sizeK = u.batch * all * u.widthK; if (i >= sizeQ + 2 * sizeK) { return; }
+if (i < sizeQ) { q[i] = rotated(i / u.widthQ, i % u.widthQ); return; }
+i -= sizeQ; let isV = i >= sizeK; i -= select(0, sizeK, isV); let c = i % u.widthK; let j = (i / u.widthK) % all; let b = i / (u.widthK * all); var s = 0.0;
+if (j >= u.before) {
+  let row = b * u.positions + j - u.before;
+  if (isV) { s = x[row * (u.widthQ + 2 * u.widthK) + u.widthQ + u.widthK + c]; } else { s = rotated(row, u.widthQ + c); }
+} ${hasPast ? `else { ${cached} }` : ''}
+if (isV) { v[i] = s; } else { k[i] = s; }`,
+  }));
+}
+
+function rotateAndAppend(
+  ...[packed, {cosines, sines}, {cached, count}, settings]: Parameters<
+    NonNullable<TransformerKernels['rotateAndAppend']>
+  >
+): [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D] {
+  const {heads, keyValueHeads, interleaved} = settings;
+  const [batch, positions, width] = packed.shape;
+  const length = width / (heads + 2 * keyValueHeads);
+  const [widthQ, widthK] = [heads * length, keyValueHeads * length];
+  const [angles, pairs = 0] = cosines.shape;
+  const had = cached?.[0].shape[1] ?? 0;
+  const ofKeys = [batch, count + positions, widthK];
+  const sizes = [batch * positions * widthQ, 2 * tf.util.sizeFromShape(ofKeys)] as const;
+  return runProgram(appendProgram(cached !== undefined), {
+    inputs: [packed, cosines, sines, ...(cached ?? [])],
+    outputs: [[batch, positions, widthQ], ofKeys, ofKeys],
+    numbers: [batch, positions, widthQ, widthK, length, pairs, interleaved ? 1 : 0, angles, had, count],
+    rows: Math.ceil((sizes[0] + sizes[1]) / GROUP),
+  }) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
+}
 
 function rotate(
   x: tf.Tensor3D,

@@ -1,0 +1,28 @@
+import type * as tf from '@tensorflow/tfjs';
+import {type Deferred, deferredOf} from './deferred';
+
+// Products that are not computed yet, and those of the same input that are then computed with them, in one launch.
+
+/** A deferred product. */
+export interface DeferredProduct extends Deferred {
+  /** Computes this product and others beside each other along the last axis; `undefined` if they do not fit. */
+  joined(others: readonly DeferredProduct[]): tf.Tensor | undefined;
+  /** The sum of the product and a tensor of its shape; `undefined` if that takes more launches. */
+  plus(other: tf.Tensor): tf.Tensor | undefined;
+}
+
+/** A product that is not computed yet; `undefined` for any other tensor. */
+export function productOf(x: tf.Tensor): DeferredProduct | undefined {
+  const deferred = deferredOf(x);
+  return deferred !== undefined && 'joined' in deferred ? (deferred as DeferredProduct) : undefined;
+}
+
+/**
+ * Products of one input beside each other along the last axis, computed together. A tape records them as one step.
+ * `undefined` if one is computed already, or if they have to be computed one by one.
+ */
+export function joined(products: readonly tf.Tensor[]): tf.Tensor | undefined {
+  const [first, ...others] = products.map(productOf);
+  const rest = others.filter(other => other !== undefined);
+  return rest.length === others.length ? first?.joined(rest) : undefined;
+}
