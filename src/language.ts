@@ -12,6 +12,22 @@ export {type Chat, type ChatOptions, openChat} from './extensions/language/openC
 export type {LanguageTokenizer} from './extensions/language/languageTokenizer';
 export {type LoadedGGUF, type LoadedModel, loadGGUF, type LoadGGUFOptions} from './extensions/language/loadGGUF';
 export type {TokenizerFiles} from './extensions/language/gguf/tokenizerFiles';
+export {
+  compilePreferences,
+  type CompilePreferencesOptions,
+  type PreferenceMetric,
+} from './extensions/language/preferences/compilePreferences';
+export {
+  encodePreferences,
+  type EncodePreferencesOptions,
+  type PreferenceBatches,
+} from './extensions/language/preferences/encodePreferences';
+export type {
+  PreferenceMethodOptions,
+  PairMethodName,
+  PreferenceMethod,
+} from './extensions/language/preferences/methods';
+export {parsePreferences, type PreferenceRecord} from './extensions/language/preferences/preferenceRecords';
 export {measurePerplexity, type PerplexityOptions} from './extensions/language/measurePerplexity';
 export type {Decoder} from './extensions/language/textPieces';
 export type {ChatTemplate, PeerClasses, TemplateClass, TokenizerClass} from './extensions/transformers/load/peers';

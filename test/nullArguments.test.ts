@@ -130,6 +130,16 @@ const USAGES: Record<string, Usage> = {
     [{prompt: 'the', completion: ' dog'}],
     {maxLength: 8, learnFrom: 'all', batchSize: 1, seed: 1, padToMultipleOf: 8},
   ],
+  compilePreferences: () => [
+    writer(),
+    {method: 'simpo', optimizer: 'sgd', metrics: ['accuracy'], beta: 2, cpoAlpha: 0},
+  ],
+  encodePreferences: () => [
+    writer(),
+    tokenizer,
+    [{prompt: 'the', chosen: ' dog', rejected: ' fox'}],
+    {maxLength: 8, batchSize: 1, seed: 1, padToMultipleOf: 8, reference: 'none'},
+  ],
   exportGGUF: () => {
     const model = library.applyLoRA(writer(), {rank: 1, targets: [/q_proj$/]});
     return [model, {adapter: library.getAdapter(model), dtype: 'float32'}];
@@ -152,6 +162,7 @@ const USAGES: Record<string, Usage> = {
     {system: 'a', messages: [{role: 'user', content: 'b'}], maxTokens: 1},
   ],
   parseChats: () => ['{"text": "a"}'],
+  parsePreferences: () => ['{"prompt": "a", "chosen": "b", "rejected": "c"}'],
   planLoRA: () => [mlp().model, {rank: 2}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
   progress: () => [{label: 'x', element: fakeElement().element, onProgress: () => undefined, everyMs: 10}],

@@ -22,7 +22,7 @@ export interface BestAdapterOptions {
   patience?: number;
   /** The minimum improvement of an epoch. Default: 0. */
   minDelta?: number;
-  /** Whether a lower or a higher value is better. Default: `'max'` for accuracies and F1, otherwise `'min'`. */
+  /** Whether a lower or a higher value is better. Default: `'max'` for accuracies, F1 and margins, otherwise `'min'`. */
   mode?: 'min' | 'max';
 }
 
@@ -84,7 +84,7 @@ export class BestAdapter extends TrainingCallback {
           'batch counts for it: take larger batches, or another monitor.',
       );
     }
-    const {patience = Infinity, minDelta = 0, mode = /acc|f1|top\d/i.test(name) ? 'max' : 'min'} = this.options;
+    const {patience = Infinity, minDelta = 0, mode = /acc|f1|top\d|margin/i.test(name) ? 'max' : 'min'} = this.options;
     const gain = (mode === 'max' ? 1 : -1) * (value - (this.value ?? NaN));
     if (this.value === undefined || gain > minDelta) {
       this.keep(epoch, value);

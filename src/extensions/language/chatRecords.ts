@@ -23,6 +23,19 @@ export type Example = {messages: readonly Message[]; given: number} | {prompt: s
  * @experimental
  */
 export function parseChats(text: string): ChatRecord[] {
+  return recordsIn<ChatRecord>(text, exampleOf);
+}
+
+/**
+ * Parses the records of JSON lines. Empty lines are skipped.
+ *
+ * @param check throws if a value is no record.
+ * @throws LoRAError `ERR_DAMAGED`, with the line number, if a line is no JSON or no record.
+ */
+export function recordsIn<T>(
+  text: string,
+  check: (record: unknown, what: string, code: LoRAErrorCode) => unknown,
+): T[] {
   if (typeof text !== 'string') {
     throw new LoRAError(`Pass the text of a JSON lines file, got ${kindOf(text)}.`);
   }
@@ -36,8 +49,8 @@ export function parseChats(text: string): ChatRecord[] {
       } catch (error) {
         throw damagedError(`Line ${number} is no JSON: ${brief(line)}`, {cause: error});
       }
-      exampleOf(record, `Line ${number}`, 'ERR_DAMAGED');
-      return record as ChatRecord;
+      check(record, `Line ${number}`, 'ERR_DAMAGED');
+      return record as T;
     });
   if (records.length === 0) {
     throw damagedError('The text has no records.');

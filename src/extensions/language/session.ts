@@ -60,10 +60,10 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
 
 /** @throws LoRAError if a tokenizer returns ids outside the vocabulary. */
 export function checkTokens(ids: readonly number[], vocabulary: number): void {
-  const wrong = ids.find(id => !Number.isInteger(id) || id < 0 || id >= vocabulary);
-  if (wrong !== undefined) {
+  const at = ids.findIndex(id => !Number.isInteger(id) || id < 0 || id >= vocabulary);
+  if (at >= 0) {
     throw misfitError(
-      `The tokenizer does not fit the model: id ${show(wrong)} is not in the vocabulary of ${vocabulary} tokens.`,
+      `The tokenizer does not fit the model: id ${show(ids[at])} is not in the vocabulary of ${vocabulary} tokens.`,
     );
   }
 }

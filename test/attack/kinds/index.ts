@@ -15,6 +15,7 @@ import {keyMap} from './keyMap';
 import {adaptedModels, methodModels} from './models';
 import {onnx} from './onnx';
 import {peft} from './peft';
+import {preferenceLines} from './preferenceLines';
 import {transformer} from './transformer';
 import {transformerConfig} from './transformerConfig';
 
@@ -40,6 +41,7 @@ export const KINDS: readonly AttackKind[] = [
   hubFolder,
   gguf,
   ggufHeader,
+  preferenceLines,
   onnx,
   flower,
   cutAnswers,

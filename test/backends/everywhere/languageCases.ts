@@ -1,10 +1,10 @@
-import {disposeModel} from 'tfjs-lora';
-import {loadGGUF} from 'tfjs-lora/language';
+import {applyLoRA, disposeModel, sgd} from 'tfjs-lora';
+import {compilePreferences, encodePreferences, loadGGUF, type PreferenceMethod} from 'tfjs-lora/language';
 import type * as tf from '@tensorflow/tfjs';
 import {chooseToken} from '../../../src/extensions/language/sampling';
 import {DecodingSession} from '../../../src/extensions/language/session';
 import {formatTrials} from '../../../src/extensions/quantized/kernels/trial';
-import type {Case} from './case';
+import {type Case, elsewhere} from './case';
 
 /** Reads a file of `test/fixtures/gguf`. */
 export type ReadFixture = (name: string) => Promise<Uint8Array<ArrayBuffer>>;
@@ -24,9 +24,40 @@ async function written(model: tf.LayersModel, prompt: readonly number[], length:
   return ids;
 }
 
+const PAIRS = [
+  {prompt: 'the fox', chosen: ' jumps', rejected: ' over the lazy dog'},
+  {prompt: 'a dog', chosen: ' sleeps and eats', rejected: ' is'},
+];
+const JUDGED = PAIRS.flatMap(({prompt, chosen, rejected}) => [
+  {prompt, completion: chosen, label: true},
+  {prompt, completion: rejected, label: false},
+]);
+
+/** The losses of three steps on preferences. */
+async function curve(file: Uint8Array<ArrayBuffer>, method: PreferenceMethod): Promise<number[]> {
+  const {model, tokenizer} = await loadGGUF(file);
+  const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/, /up_proj$/], seed: 1});
+  const data = await encodePreferences(adapted, tokenizer, method === 'kto' ? JUDGED : PAIRS, {seed: 1});
+  compilePreferences(adapted, {method, beta: 0.5, optimizer: sgd({learningRate: 0.3})});
+  const {history} = await adapted.fitDataset(data, {epochs: 3, verbose: 0});
+  [adapted, model].forEach(disposeModel);
+  return history.loss as number[];
+}
+
 /** What a language model has to do on every backend. Its matrices are in blocks. */
-export const languageCases = (read: ReadFixture): readonly Case[] =>
-  ['llama', 'kQuants', 'gemma3'].map(kind => ({
+export const languageCases = (read: ReadFixture): readonly Case[] => [
+  ...(['dpo', 'kto', 'orpo'] as const).map(method => ({
+    behaviour: `a language model learns from preferences by ${method} as on the cpu backend`,
+    tolerance: 1e-4,
+    halfTolerance: null,
+    run: async () => {
+      const file = await read('llama.gguf');
+      const expected = await elsewhere('cpu', () => curve(file, method));
+      const losses = await curve(file, method);
+      return Math.max(...losses.map((loss, i) => Math.abs(loss - expected[i]!)));
+    },
+  })),
+  ...['llama', 'kQuants', 'gemma3'].map(kind => ({
     behaviour: 'a language model generates the same tokens as in transformers',
     kind,
     tolerance: 0,
@@ -44,4 +75,5 @@ export const languageCases = (read: ReadFixture): readonly Case[] =>
       disposeModel(model);
       return greedy.filter((id, i) => id !== text[i]).length;
     },
-  }));
+  })),
+];

@@ -48,12 +48,7 @@ export function crossEntropyFromLogits(
     save: {logits: true, targets: true},
     forward: () => crossEntropyValue(targets, logits, ignoreIndex),
     gradient: (dy, saved) => ({
-      logits: () =>
-        tf.tidy(
-          () =>
-            transformerKernels()?.crossEntropyGradient(saved.logits, saved.targets, dy, ignoreIndex) ??
-            composedGradient(saved.logits, saved.targets, dy, ignoreIndex),
-        ),
+      logits: () => tf.tidy(() => crossEntropyGradient(saved.logits, saved.targets, dy, ignoreIndex)),
     }),
   }) as tf.Scalar;
 }
@@ -61,6 +56,19 @@ export function crossEntropyFromLogits(
 /** The value for targets that were checked, without a gradient. */
 export function crossEntropyValue(targets: tf.Tensor, logits: tf.Tensor, ignoreIndex: number): tf.Tensor {
   return transformerKernels()?.crossEntropy(logits, targets, ignoreIndex) ?? composed(logits, targets, ignoreIndex);
+}
+
+/** The gradient of the value in the logits, given that of the value. */
+export function crossEntropyGradient(
+  logits: tf.Tensor,
+  targets: tf.Tensor,
+  dy: tf.Tensor,
+  ignoreIndex: number,
+): tf.Tensor {
+  return (
+    transformerKernels()?.crossEntropyGradient(logits, targets, dy, ignoreIndex) ??
+    composedGradient(logits, targets, dy, ignoreIndex)
+  );
 }
 
 function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number): void {
