@@ -176,6 +176,7 @@ export default defineConfig({
           ['Landmarks', 'landmarks'],
           ['Quantised bases', 'quantized'],
           ['Language models', 'language'],
+          ['Preferences', 'preferences'],
         ),
       },
       {
