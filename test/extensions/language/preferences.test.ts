@@ -335,8 +335,7 @@ describe('on wasm', () => {
   });
 
   test('wrong options are refused before anything is computed', async () => {
-    const compile = (options: object) => () =>
-      compilePreferences(model, {optimizer: 'sgd', ...options} as CompilePreferencesOptions);
+    const compile = (options: object) => () => compilePreferences(model, {optimizer: 'sgd', ...options});
     expect(compile({method: 'ppo'})).toThrow('method must be one of "dpo", "ipo"');
     expect(compile({method: 'ipo', labelSmoothing: 0.1})).toThrow('Method "ipo" has no option labelSmoothing.');
     expect(compile({labelSmoothing: 0.5})).toThrow('labelSmoothing must be from 0 to below 0.5');

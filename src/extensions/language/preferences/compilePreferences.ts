@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
+import {checkOptions, kindOf, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {type Metric, withName} from '../../../platform/tfjs/metric';
 import {takeTargets} from '../../../platform/tfjs/training';
 import {languageParts} from '../session';
@@ -61,6 +61,9 @@ export function compilePreferences(model: tf.LayersModel, options: CompilePrefer
     ...{simpoGamma: true, cpoAlpha: true, desirableWeight: true, undesirableWeight: true},
   });
   const {method = 'dpo', optimizer, metrics = [], ...given} = options;
+  if (typeof optimizer !== 'string' && typeof (optimizer as Partial<tf.Optimizer> | null)?.minimize !== 'function') {
+    throw new LoRAError(`optimizer must be a name or an optimizer, such as adamW(), got ${kindOf(optimizer)}.`);
+  }
   const numbers = numbersOf(method, given);
   const allowed = method === 'kto' ? ['margin'] : ['accuracy', 'margin'];
   const wrong = [metrics].flat().find(name => !allowed.includes(name));

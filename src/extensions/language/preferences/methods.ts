@@ -43,7 +43,7 @@ export interface PairLogProbs {
   readonly chosen: AnswerLogProbs;
   readonly rejected: AnswerLogProbs;
   /** The mean of `log p` over all tokens of the prompts and the chosen answers. */
-  wholeMean(): tf.Scalar;
+  readonly wholeMean: () => tf.Scalar;
 }
 
 /** Log-probabilities of answers that are judged one by one. */
@@ -109,8 +109,8 @@ const ipo = byRatios([], (_, {beta}, perToken) => tf.square(tf.sub(perToken, 1 /
 const hinge = byRatios([], (difference, {beta}) => tf.relu(tf.sub(1, tf.mul(difference, beta))));
 
 /**
- * Odds ratio preference optimization (Hong et al., arXiv 2403.07691), of the mean log-probability p̄ per token:
- * `−mean log p(prompt and chosen answer) − β·log σ(log odds(chosen) − log odds(rejected))`, `odds = e^p̄ / (1 − e^p̄)`.
+ * Odds ratio preference optimization (Hong et al., arXiv 2403.07691), of mean log-probabilities m per token:
+ * `−mean log p(prompt and chosen answer) − β·log σ(log odds(chosen) − log odds(rejected))`, `odds = eᵐ / (1 − eᵐ)`.
  */
 const orpo: PairMethod = {
   needsReference: false,
@@ -127,7 +127,7 @@ const orpo: PairMethod = {
 };
 
 /**
- * SimPO (Meng et al., arXiv 2405.14734), of the mean log-probability per token: `−log σ(β·(p̄ − p̄') − γ)`, smoothed, and
+ * SimPO (Meng et al., arXiv 2405.14734), of mean log-probabilities m per token: `−log σ(β·(m − m') − γ)`, smoothed, plus
  * `cpoAlpha` times the cross-entropy of the chosen answers, as in TRL's CPO trainer with the loss `simpo`.
  */
 const simpo: PairMethod = {
