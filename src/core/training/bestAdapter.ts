@@ -22,7 +22,7 @@ export interface BestAdapterOptions {
   patience?: number;
   /** The minimum improvement of an epoch. Default: 0. */
   minDelta?: number;
-  /** Whether a lower or a higher value is better. Default: `'max'` for accuracies, F1 and margins, otherwise `'min'`. */
+  /** Whether a lower or a higher value is better. Default: `'max'` for accuracies, F1, margins, else `'min'`. */
   mode?: 'min' | 'max';
 }
 

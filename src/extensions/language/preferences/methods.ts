@@ -127,8 +127,8 @@ const orpo: PairMethod = {
 };
 
 /**
- * SimPO (Meng et al., arXiv 2405.14734), of mean log-probabilities m per token: `−log σ(β·(m − m') − γ)`, smoothed, plus
- * `cpoAlpha` times the cross-entropy of the chosen answers, as in TRL's CPO trainer with the loss `simpo`.
+ * SimPO (Meng et al., arXiv 2405.14734), of mean log-probabilities m per token: `−log σ(β·(m − m') − γ)`, smoothed,
+ * plus `cpoAlpha` times the cross-entropy of the chosen answers, as in TRL's CPO trainer with the loss `simpo`.
  */
 const simpo: PairMethod = {
   needsReference: false,
