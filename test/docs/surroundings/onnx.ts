@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
+import {bytesOf, readCases} from '../../extensions/onnx/cases';
 import {TRANSFORMERS} from '../../extensions/onnx/transformers';
 import {floats, onnxFile, value} from '../../extensions/onnx/files';
 
 export const url = 'https://example.com/model.onnx';
+export const smallUrl = 'https://example.com/small.onnx';
 export const x = tf.randomNormal([4, 8]);
 export const y = tf.randomNormal([4, 2]);
 
@@ -38,6 +40,7 @@ export function files() {
     'https://example.com/config.json': JSON.stringify(encoder?.config),
     'https://example.com/encoder.onnx': encoder?.file ?? '',
     [url]: file,
+    [smallUrl]: bytesOf(readCases('operations').find(({name}) => name === 'MatMulNBits')!),
     'https://example.com/voice.onnx': voice,
     'https://example.com/large.onnx': file,
     'https://example.com/large.onnx_data': new Uint8Array(4),

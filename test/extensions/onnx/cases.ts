@@ -18,9 +18,12 @@ export interface OnnxCase {
   outputs: StoredTensor[];
 }
 
+/** Pages of the docs run in another folder. */
+const FOLDER = `${process.cwd()}/test/fixtures/onnx`;
+
 /** What test/python/make_onnx.py wrote. */
 export function readCases(file: string): OnnxCase[] {
-  return JSON.parse(readFileSync(`test/fixtures/onnx/${file}.json`, 'utf8')) as OnnxCase[];
+  return JSON.parse(readFileSync(`${FOLDER}/${file}.json`, 'utf8')) as OnnxCase[];
 }
 
 export function bytesOf({file}: OnnxCase): Uint8Array {

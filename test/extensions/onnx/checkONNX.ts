@@ -30,6 +30,8 @@ interface Tried {
   input?: () => tf.Tensor;
   /** The learning rate. */
   rate?: number;
+  /** Whether it is written with updates merged into quantized matrices. */
+  merge?: boolean;
 }
 
 /** Settings of real files, by their names. Files that are not here have none. */
@@ -156,10 +158,8 @@ function outputsOf(model: tf.LayersModel, x: tf.Tensor[]): tf.Tensor[] {
 }
 
 /** What is made of a file: a line to print, and a folder for Python. */
-async function tryFile(
-  {name, bytes: file, options, length = 12, input, rate = 0.01}: Tried,
-  out: string,
-): Promise<string> {
+async function tryFile(tried: Tried, out: string): Promise<string> {
+  const {name, bytes: file, options, length = 12, input, rate = 0.01, merge = true} = tried;
   const begun = performance.now();
   const base = await fromONNX(file, options);
   const seconds = ((performance.now() - begun) / 1000).toFixed(1);
@@ -194,7 +194,7 @@ async function tryFile(
   }
   const after = outputsOf(result, x);
   const folder = join(out, name.replace(/\W+/g, '_'));
-  const written = await toONNX(result, file);
+  const written = await toONNX(result, file, {merge});
   mkdirSync(folder);
   writeFileSync(join(folder, 'before.onnx'), file);
   writeFileSync(join(folder, 'after.onnx'), written);
@@ -214,11 +214,15 @@ async function tryFile(
 
 tf.enableProdMode();
 const out = mkdtempSync(join(tmpdir(), 'onnx-'));
-const withKernels = readCases('operations').filter(({name}) => /^(?:Conv|MatMul|Gemm|Gather$|LSTM|GRU|RNN)/.test(name));
-const cases = [...readCases('networks'), ...withKernels.filter(({name}) => !/Integer|NBits/.test(name))].map(each => ({
-  name: each.name,
-  bytes: bytesOf(each),
-}));
+const withKernels = readCases('operations').filter(({name}) =>
+  /^(?:Conv|MatMul|Gemm|Gather$|LSTM|GRU|RNN|Dequantize)(?!.*(?:Integer|what is given))/.test(name),
+);
+const cases: Tried[] = [...readCases('networks'), ...withKernels].flatMap(each => {
+  const tried = {name: each.name, bytes: bytesOf(each)};
+  return /NBits|Dequantize/.test(each.name)
+    ? [tried, {...tried, name: `${each.name} beside its update`, merge: false}]
+    : [tried];
+});
 /** The files that docs/onnx.md names, and whether they import. */
 const told = new Map(
   [...readFileSync('docs/onnx.md', 'utf8').matchAll(/^\| `(\S+\.onnx)`([^|]*)\|[^|]*\| ([^|]+?) *\|$/gm)].map(

@@ -11,12 +11,20 @@ export interface Changes {
   readonly added: readonly NewTensor[];
   /** By the place of a node: the names of its inputs. */
   readonly inputs: ReadonlyMap<number, readonly string[]>;
+  /** By the place of a node: the nodes behind it, and, if it stays, the new name of its output. */
+  readonly replaced?: ReadonlyMap<number, Replacement>;
   /** The places of nodes, and the names of initializers, that are left out. */
   readonly dropped?: ReadonlySet<number>;
   readonly droppedTensors?: ReadonlySet<string>;
   /** New nodes, and the outputs that there are then, as messages. */
   readonly nodes?: readonly Uint8Array[];
   readonly outputs?: readonly Uint8Array[][];
+}
+
+/** Nodes, as messages, in the place of one. */
+export interface Replacement {
+  output?: string;
+  nodes: readonly Uint8Array[];
 }
 
 export interface NewTensor {
@@ -50,7 +58,7 @@ function rewritten(
 }
 
 function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Uint8Array[] {
-  const {initializers, constants, added, inputs, dropped, droppedTensors, nodes = [], outputs} = changes;
+  const {initializers, constants, added, inputs, replaced, dropped, droppedTensors, nodes = [], outputs} = changes;
   let place = 0;
   const parts: Uint8Array[] = [];
   for (const each of fieldsOf(graph)) {
@@ -58,13 +66,18 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Ui
     if (each.number === 1) {
       const names = inputs.get(place);
       const value = constants.get(place);
+      const behind = replaced?.get(place);
       const isDropped = dropped?.has(place) === true;
       place++;
-      if (!isDropped) {
-        const node = value === undefined ? undefined : constantWith(bytesIn(each), value);
-        const next = names === undefined ? node : nodeWith(bytesIn(each), names);
-        parts.push(next === undefined ? own : field(1, next));
+      if (isDropped) {
+        continue;
       }
+      if (behind === undefined || behind.output !== undefined) {
+        const node = value === undefined ? bytesIn(each) : constantWith(bytesIn(each), value);
+        const isSame = names === undefined && behind === undefined && value === undefined;
+        parts.push(isSame ? own : field(1, nodeWith(node, names, behind?.output)));
+      }
+      parts.push(...(behind?.nodes ?? []));
     } else if (each.number === 5) {
       const name = nameOf(bytesIn(each));
       const bytes = initializers.get(name);
@@ -102,9 +115,15 @@ function nameOf(tensor: Uint8Array): string {
   return name;
 }
 
-function nodeWith(node: Uint8Array, names: readonly string[]): Uint8Array {
+function nodeWith(node: Uint8Array, names: readonly string[] | undefined, output: string | undefined): Uint8Array {
   let place = 0;
-  return rewritten(node, each => (each.number === 1 ? field(1, names[place++] ?? '') : undefined));
+  return rewritten(node, each =>
+    each.number === 1 && names !== undefined
+      ? field(1, names[place++] ?? '')
+      : each.number === 2 && output !== undefined
+        ? field(2, output)
+        : undefined,
+  );
 }
 
 /** A `Constant` with a new tensor in its attribute. */

@@ -7,7 +7,13 @@ import {whileMerged} from '../../graph/export/toGraphModel';
 import type {FromONNXOptions, OnnxPart, ONNXSource} from '../import/fromONNX';
 
 /** How a model is written into the file that it was imported from. */
-export interface ToONNXOptions extends Omit<FromONNXOptions, keyof OnnxPart>, FiniteOptions {}
+export interface ToONNXOptions extends Omit<FromONNXOptions, keyof OnnxPart>, FiniteOptions {
+  /**
+   * Whether updates are merged into quantized matrices too, which become float32. With false, they stay beside them as
+   * two small products, and the quantized matrices stay as they are. Default: true.
+   */
+  merge?: boolean;
+}
 
 /** How a model is written as a new file. */
 export interface NewONNXOptions extends FiniteOptions, CallOptions {
@@ -20,7 +26,8 @@ export interface NewONNXOptions extends FiniteOptions, CallOptions {
  *
  * With the file that the model was imported from by `fromONNX`, only initializers that changed are written anew, in the
  * type that they have. All other bytes stay, so metadata, names, and extensions of the file survive. If several nodes
- * share an initializer and one changed, it gets a copy.
+ * share an initializer and one changed, it gets a copy. A quantized matrix that changed becomes float32, unless updates
+ * stay beside it: `{merge: false}`.
  *
  * Without a file, a model of stock layers, or of layers of `tfjs-lora/transformers`, becomes a new file of opset 17.
  * Its inputs and outputs keep their names, types and layout, and open sizes stay open.
@@ -49,7 +56,12 @@ export async function toONNX(
   options: ToONNXOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
   if (!areOptions(source)) {
-    checkOptions(options, {externalData: true, signal: true, maxBytes: true, onProgress: true, allowNonFinite: true});
+    checkOptions(options, {
+      ...{externalData: true, signal: true, maxBytes: true, onProgress: true, allowNonFinite: true, merge: true},
+    });
+    if (![undefined, true, false].includes(options.merge)) {
+      throw new LoRAError(`merge must be true or false, got ${show(options.merge)}.`);
+    }
     checkCallOptions(options);
     checkModel(model);
     const {writeIntoFile} = await import('./writeFile');

@@ -1,22 +1,25 @@
 import type * as tf from '@tensorflow/tfjs';
 import {misfitError, unsupportedError} from '../../../platform/errors';
 import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../../platform/formats/numbers';
-import {stepsOf} from '../../../platform/signals';
+import {type CallOptions, stepsOf} from '../../../platform/signals';
 import {namedWeights} from '../../../platform/tfjs/weights';
 import {sitesOf} from '../../../core/rewire/walk';
 import {differs, whileMerged} from '../../graph/export/toGraphModel';
 import type {GraphPlan} from '../../graph/import/values';
 import type {OnnxModel, OnnxNode} from '../file/readOnnx';
-import {readGraphProto} from '../file/readOnnx';
 import {type FromONNXOptions, loadOnnx, type OnnxPart, type ONNXSource, planOnnx, RECORD} from '../import/fromONNX';
 import type {OnnxGraphModel} from '../import/onnxGraph';
 import {putBack, type WeightOrigin} from '../lower/lowering';
 import {nodeMessages, valueMessage} from '../write/messages';
 import {type Changes, type NewTensor, spliceOnnx} from './spliceOnnx';
+import {usesOf} from './uses';
+import {type ChangedProduct, productChanges, updatesOf} from './writeProducts';
 import {type NewHead, type Planned, writeNewHead} from './writeHead';
 
 /** How a model is written into its file. */
-export interface WriteFileOptions extends Omit<FromONNXOptions, keyof OnnxPart>, FiniteOptions {}
+export interface WriteFileOptions extends Omit<FromONNXOptions, keyof OnnxPart>, FiniteOptions {
+  merge?: boolean;
+}
 
 /** Writes a model into the file that it was imported from. */
 export async function writeIntoFile(
@@ -24,7 +27,7 @@ export async function writeIntoFile(
   source: ONNXSource,
   options: WriteFileOptions,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const {allowNonFinite, ...load} = options;
+  const {allowNonFinite, merge = true, ...load} = options;
   const file = await loadOnnx(source, load);
   const part = (model.getUserDefinedMetadata() as Record<string, OnnxPart> | undefined)?.[RECORD];
   if (part === undefined) {
@@ -37,9 +40,18 @@ export async function writeIntoFile(
       const finite = {...(allowNonFinite && {allowNonFinite})};
       checkOrigin(merged, plan);
       const head = writeNewHead(merged, planned, file);
-      const changes = changesOf(file, graph, await changedInputs(merged, planned, options), finite);
+      const {changed, products} = await changedInputs(merged, planned, merge ? undefined : model, load);
+      const changes = changesOf(file, graph, changed, finite);
+      const quantized = await productChanges(products, planned, file, finite);
       const more = head && (await headChanges(head, file, finite));
-      return spliceOnnx(file.bytes, {...changes, ...more, added: [...changes.added, ...(more?.added ?? [])]});
+      return spliceOnnx(file.bytes, {
+        ...changes,
+        ...more,
+        added: [...changes.added, ...quantized.added, ...(more?.added ?? [])],
+        replaced: quantized.replaced,
+        dropped: new Set([...quantized.dropped, ...(more?.dropped ?? [])]),
+        droppedTensors: new Set([...quantized.droppedTensors, ...(more?.droppedTensors ?? [])]),
+      });
     } finally {
       plan.dispose();
     }
@@ -125,12 +137,25 @@ interface ChangedInput {
   shape: readonly number[];
 }
 
-/** The inputs of nodes that are other weights than in the file. */
+/** What is other than in the file: inputs of nodes, and products with quantized matrices. */
+interface Changed {
+  changed: ChangedInput[];
+  products: ChangedProduct[];
+}
+
+/**
+ * Finds the weights that are other than in the file.
+ *
+ * @param adapted the model whose updates stay beside quantized products. Default: all are merged.
+ */
 async function changedInputs(
   model: tf.LayersModel,
   planned: Planned,
-  options: WriteFileOptions,
-): Promise<ChangedInput[]> {
+  adapted: tf.LayersModel | undefined,
+  options: CallOptions,
+): Promise<Changed> {
+  const updates = adapted && updatesOf(adapted);
+  const products: ChangedProduct[] = [];
   const {plan, lowering} = planned;
   const step = stepsOf(options);
   const [total, what] = [plan.layers.length, 'writing layers'];
@@ -141,6 +166,17 @@ async function changedInputs(
     const own = layers.get(layer.name);
     const variables = namedWeights(own ?? layer);
     for (const [name, weight] of own === undefined ? [] : Object.entries(weights)) {
+      const product = name === 'bias' ? undefined : lowering.productOf(weight);
+      const update = product && updates?.get(layer.name);
+      if (product !== undefined && update !== undefined) {
+        products.push({product, layer: layer.name, update});
+        continue;
+      }
+      const merged = name === 'blocks' ? variables.get('kernel') : undefined;
+      if (product !== undefined && merged !== undefined) {
+        products.push({product, layer: layer.name, kernel: merged});
+        continue;
+      }
       const current = variables.get(name)?.read();
       if (current === undefined) {
         throw misfitError(`Layer "${layer.name}" has no weight "${name}". The model was imported from another file.`);
@@ -149,6 +185,10 @@ async function changedInputs(
         continue;
       }
       const origin = lowering.originOf(weight);
+      if (origin === undefined && product !== undefined) {
+        products.push({product, layer: layer.name, kernel: variables.get(name) as tf.LayerVariable});
+        continue;
+      }
       if (origin === undefined) {
         throw unsupportedError(
           `Weight "${name}" of layer "${layer.name}" is computed in the file, and cannot be written.`,
@@ -161,7 +201,7 @@ async function changedInputs(
       changed.set(key, input);
     }
   }
-  return [...changed.values()];
+  return {changed: [...changed.values()], products};
 }
 
 /** What an input of a node is in the file, as a copy. */
@@ -172,9 +212,6 @@ async function inputAt({lowering, graph}: Planned, {node, index}: WeightOrigin):
   const values = Float32Array.from(stored?.values() ?? ((await computed?.data()) as Float32Array));
   return {node, index, values, shape: stored?.shape ?? computed?.shape ?? []};
 }
-
-/** Nobody nests more graphs than this. */
-const DEEPEST = 32;
 
 /** The types of floats by their numbers in ONNX. */
 const FLOATS: Readonly<Record<number, FloatType>> = {1: 'F32', 10: 'F16', 16: 'BF16'};
@@ -247,30 +284,6 @@ function freeName(name: string, taken: ReadonlySet<string>): string {
     own = `${name}_${copy}`;
   }
   return own;
-}
-
-/** By the name of a value: how often nodes take it, those of inner graphs too, or outputs are it. */
-function usesOf(nodes: readonly OnnxNode[], ends: readonly {name: string}[] = []): Map<string, number> {
-  const uses = new Map<string, number>();
-  const count = (name: string) => uses.set(name, (uses.get(name) ?? 0) + 1);
-  const visit = (nodes: readonly OnnxNode[], depth = 0): void => {
-    if (depth > DEEPEST) {
-      throw unsupportedError(`The ONNX file has graphs that are nested more than ${DEEPEST} times.`);
-    }
-    for (const {inputs, attributes} of nodes) {
-      inputs.forEach(count);
-      for (const {g} of attributes.values()) {
-        if (g !== undefined) {
-          const inner = readGraphProto(g);
-          inner.outputs.forEach(({name}) => count(name));
-          visit(inner.nodes, depth + 1);
-        }
-      }
-    }
-  };
-  visit(nodes);
-  ends.forEach(({name}) => count(name));
-  return uses;
 }
 
 /** The type of a constant that nodes compute from initializers: that of what it is made of. */

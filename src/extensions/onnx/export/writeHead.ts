@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {throwFaults, unsupportedError} from '../../../platform/errors';
 import {callsOf} from '../../../core/rewire/walk';
+import {QuantizedDense} from '../../quantized/layers/quantizedDense';
 import type {GraphPlan} from '../../graph/import/values';
 import type {OnnxModel} from '../file/readOnnx';
 import type {OnnxGraphModel} from '../import/onnxGraph';
@@ -35,7 +36,7 @@ const OPSET_OF_OTHERS = 13;
  */
 export function writeNewHead(model: tf.LayersModel, planned: Planned, file: OnnxModel): NewHead | undefined {
   const {plan, graph} = planned;
-  const classes = new Map(plan.layers.map(({layer}) => [layer.name, layer.getClassName()]));
+  const own = new Map(plan.layers.map(({layer}) => [layer.name, layer]));
   const calls = new Map<string, string[][]>();
   plan.layers.forEach(({layer, outputs}) => calls.set(layer.name, [...(calls.get(layer.name) ?? []), outputs]));
   const values = valuesOf(planned, file);
@@ -53,7 +54,7 @@ export function writeNewHead(model: tf.LayersModel, planned: Planned, file: Onnx
     }
   });
   for (const {outboundLayer: layer, inputTensors, outputTensors} of callsOf(model)) {
-    const keys = classes.get(layer.name) === layer.getClassName() ? calls.get(layer.name)?.shift() : undefined;
+    const keys = isOfFile(layer, own.get(layer.name)) ? calls.get(layer.name)?.shift() : undefined;
     if (keys !== undefined) {
       outputTensors.forEach((tensor, i) => {
         const value = values.get(keys[i] ?? '');
@@ -92,6 +93,13 @@ export function writeNewHead(model: tf.LayersModel, planned: Planned, file: Onnx
     return {value: out.plain(tensor), layer: sourceLayer.name, shape, isNew: fresh.has(output)};
   });
   return {out, outputs};
+}
+
+/** Whether a layer is one of the file. A quantized one is a `Dense` once it is merged. */
+function isOfFile(layer: tf.layers.Layer, planned: tf.layers.Layer | undefined): boolean {
+  const [className, before] = [layer.getClassName(), planned?.getClassName()];
+  const isMerged = className === 'Dense' && before === QuantizedDense.className;
+  return className === before || (isMerged && layer.getConfig().units === planned?.getConfig().units);
 }
 
 const OTHER_FLOATS: ReadonlySet<number> = new Set([10, 11, 16]);

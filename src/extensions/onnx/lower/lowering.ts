@@ -38,6 +38,16 @@ export interface WeightOrigin extends Arrangement {
   index: number;
 }
 
+/** A product with a quantized matrix. */
+export interface QuantizedProduct {
+  /** The nodes that compute it. The last one gives it as floats. */
+  nodes: readonly string[];
+  /** The name of what is multiplied, as floats. */
+  x: string;
+  /** The name of a bias that the last node adds. */
+  bias?: string | undefined;
+}
+
 /** Constants of no more values than this are read by the plan. */
 const FEW = 4096;
 
@@ -45,6 +55,10 @@ const FEW = 4096;
 export class Lowering {
   /** By the names of constants that layers are given as weights. */
   readonly origins = new Map<string, WeightOrigin>();
+  /** By the names of constants that are made of quantized ones: the products that they are for. */
+  readonly quantized = new Map<string, QuantizedProduct>();
+  /** The names of constants that nodes dequantize. */
+  readonly dequantized = new Set<string>();
   /** How values are held: the axis of the value that each axis of its tensor is. In order, if it is not here. */
   private readonly perms = new WeakMap<Value, readonly number[]>();
   /** By a key and what was made of it: the name of the result. */
@@ -116,6 +130,14 @@ export class Lowering {
     const name = this.made.get(`${key} ${what}`) ?? (await make());
     this.made.set(`${key} ${what}`, name);
     return name;
+  }
+
+  /** What a quantized weight of a planned layer is for in the file; `undefined` for others. */
+  productOf(weight: PlannedWeight): QuantizedProduct | undefined {
+    const own = this.quantized.get(weight.source.node);
+    const {node = '', index = 0} = own === undefined ? (this.originOf(weight) ?? {}) : {};
+    const inputs = this.file.nodes.get(node)?.inputs;
+    return own ?? (this.dequantized.has(inputs?.[index] ?? '') ? {nodes: [node], x: inputs?.[0] ?? ''} : undefined);
   }
 
   /**

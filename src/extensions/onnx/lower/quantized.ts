@@ -1,9 +1,10 @@
 import type {GraphNode} from '../../graph/graphDef';
-import {fromFloat16, toFloat16} from '../../../platform/formats/halfFloats';
+import {fromFloat16} from '../../../platform/formats/halfFloats';
 import {sizeOf} from '../../../platform/formats/layout';
 import {QuantizedDense} from '../../quantized/layers/quantizedDense';
 import type {OnnxAttribute} from '../file/readOnnx';
 import type {Rule} from './activations';
+import {halfOf, inBlocks} from './blocks';
 import {conv} from './convolutions';
 import {cast} from './elementwise';
 import {range} from './lowering';
@@ -107,6 +108,7 @@ export const dequantizeLinear: Rule = async call => {
   } else if (stored !== undefined) {
     const {data, shape} = stored;
     const grid = gridOf(call, shape, [1, 2], scaleAxis(call, shape.length));
+    call.low.dequantized.add(call.proto.outputs[0] ?? '');
     call.give(made(call, shape, () => dequantized(data, grid)));
   } else {
     const floats = await cast(call, await call.plain(), 'DT_FLOAT');
@@ -218,7 +220,13 @@ export const matMulInteger: Rule = async call => {
   }
   const behind = scaleBehind(call);
   const fits = behind !== undefined && [1, units].includes(behind.scale.length);
-  dense(call, x, centered(call, 1, 3, fits ? behind.scale : [1]), units, {absorbed: fits ? behind.absorbed : []});
+  const kernel = centered(call, 1, 3, fits ? behind.scale : [1]);
+  const maker = call.low.file.nodes.get(call.key(0).replace(/:\d+$/, ''));
+  if (fits && maker?.op === 'DynamicQuantizeLinear') {
+    const nodes = [call.node, ...behind.absorbed].map(({name}) => name);
+    call.low.quantized.set(kernel, {nodes, x: maker.inputs[0] ?? ''});
+  }
+  dense(call, x, kernel, units, {absorbed: fits ? behind.absorbed : []});
 };
 
 /** A convolution of floats in the place of one of integers. */
@@ -330,12 +338,15 @@ export const matMulNBits: Rule = async call => {
       const d = scale[i] ?? 0;
       return fromFloat16(halfOf(d)) === d && zeroOf(Math.floor(i / blocks), i % blocks) === 2 ** (bits - 1);
     });
+  const product = {nodes: [call.node.name], x: call.proto.inputs[0] ?? '', bias: call.proto.inputs[5] || undefined};
   if (isExact) {
     const format = bits === 4 ? 'Q4_0' : 'Q8_0';
     const words = () =>
       inBlocks({bits, units, width, valueOf, scaleOf: (row, at) => scale[row * blocks + Math.floor(at / block)] ?? 0});
     const size = Math.ceil((units * (width / 32) * (bits === 4 ? 18 : 34)) / 4);
-    dense(call, x, made(call, [size], words, true), units, {
+    const packedBlocks = made(call, [size], words, true);
+    call.low.quantized.set(packedBlocks, product);
+    dense(call, x, packedBlocks, units, {
       ...{absorbed: [], bias},
       className: QuantizedDense.className,
       config: {blocks: {name: format}},
@@ -353,44 +364,6 @@ export const matMulNBits: Rule = async call => {
     }
     return result;
   });
+  call.low.quantized.set(kernel, product);
   dense(call, x, kernel, units, {absorbed: [], bias});
 };
-
-const bits32 = new DataView(new ArrayBuffer(4));
-
-/** The bits of a number as float16. */
-function halfOf(value: number): number {
-  bits32.setFloat32(0, value);
-  return toFloat16(bits32.getUint32(0));
-}
-
-/** Rows in blocks of 32 as GGUF has them: a scale of 16 bits, then the values. */
-function inBlocks({
-  bits,
-  units,
-  width,
-  valueOf,
-  scaleOf,
-}: {
-  bits: number;
-  units: number;
-  width: number;
-  valueOf: (row: number, at: number) => number;
-  scaleOf: (row: number, at: number) => number;
-}): Int32Array {
-  const size = bits === 4 ? 18 : 34;
-  const words = new Int32Array(Math.ceil((units * (width / 32) * size) / 4));
-  const view = new DataView(words.buffer);
-  let place = 0;
-  for (let row = 0; row < units; row++) {
-    for (let at = 0; at < width; at += 32, place += size) {
-      view.setUint16(place, halfOf(scaleOf(row, at)), true);
-      for (let i = 0; i < size - 2; i++) {
-        // Of 4 bits, the first half of the values is in the lower bits of the bytes.
-        const value = valueOf(row, at + i);
-        view.setUint8(place + 2 + i, bits === 8 ? (value - 128) & 255 : value | (valueOf(row, at + i + 16) << 4));
-      }
-    }
-  }
-  return words;
-}
