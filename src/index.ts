@@ -57,6 +57,8 @@ export {
 export {balancedClassWeights} from './core/training/classWeights';
 export {focalLoss, type FocalLossOptions} from './core/training/focalLoss';
 export {compileWeighted, weightTargets} from './core/training/weightedTargets';
+export {type Improves, improves, type ImprovesOptions} from './core/training/improves';
+export {mixed, type MixedOptions} from './core/training/mixed';
 export {type Neftune, neftune, type NeftuneOptions} from './core/training/neftune';
 export {type StopOn, stopOn} from './core/training/stopOn';
 export {type StopOnNaN, stopOnNaN} from './core/training/stopOnNaN';
@@ -77,6 +79,8 @@ export type {CombineOptions} from './core/adapter/combineOptions';
 export type {WeightedAdapter} from './core/adapter/alignment';
 export type {MajoritySign} from './core/adapter/mixing';
 
+export {type ConvertedAdapter, convertToLoRA, type ConvertToLoRAOptions} from './core/model/convertToLoRA';
+
 // Save and load adapters.
 export {saveAdapter, saveMerged, toSafetensors} from './core/model/saveAdapter';
 export {type AdapterSource, loadAdapter, type LoadAdapterOptions} from './core/peft/loadAdapter';
@@ -88,6 +92,7 @@ export type {Bytes} from './platform/formats/safetensors';
 
 // Exchange adapters with PEFT.
 export {exportPEFT, importPEFT} from './core/peft/exchange';
+export {modelCard, type ModelCardOptions} from './core/peft/modelCard';
 export type {ExportedPEFT, ExportOptions} from './core/peft/exportPeft';
 export type {ImportOptions} from './core/peft/importPeft';
 export type {PEFTSource, PEFTSources} from './core/peft/readPeft';

@@ -33,6 +33,7 @@ const compiled = () => {
   model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
   return model;
 };
+const batches = () => library.seededBatches(tf.ones([2, 1]), tf.ones([2, 1]), {seed: 1});
 const {layers} = tf;
 const NODE_KEY = {} as CryptoKeyPair;
 let shared: {model: tf.LayersModel; tokenizer: language.LanguageTokenizer};
@@ -82,6 +83,23 @@ const USAGES: Record<string, Usage> = {
   balancedClassWeights: () => [[3, 1]],
   compileWeighted: () => [mlp().model, {optimizer: 'sgd', loss: 'meanSquaredError'}],
   focalLoss: () => [{alpha: 0.25, gamma: 2}],
+  improves: () => [
+    {
+      validation: [tf.ones([2, 1]), tf.ones([2, 1])],
+      metric: 'loss',
+      margin: 0,
+      minimum: 1,
+      confidence: 0.9,
+      batchSize: 1,
+      seed: 1,
+    },
+  ],
+  mixed: () => [batches(), {replay: batches(), share: 0.5}],
+  convertToLoRA: () => [adapted(), {rank: 2}],
+  modelCard: () => [
+    adapted(),
+    {name: 'a', description: 'b', baseModel: 'c', license: 'mit', data: {}, metrics: {}, settings: {}},
+  ],
   neftune: () => [{alpha: 5, seed: 1}],
   weightTargets: () => [tf.ones([2, 1]), [1, 2]],
   bestAdapter: () => [{monitor: 'loss', patience: 2, minDelta: 0, mode: 'min'}],

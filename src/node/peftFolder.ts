@@ -2,7 +2,7 @@ import {existsSync, renameSync, rmSync} from 'node:fs';
 import {mkdir, readdir} from 'node:fs/promises';
 import {basename, join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
-import {busyError, ioError, messageOf, unsupportedError} from '../platform/errors';
+import {busyError, ioError, kindOf, LoRAError, messageOf, unsupportedError} from '../platform/errors';
 import {PEFT_FILES, type PEFTFiles} from '../core/peft/peftFiles';
 import {checkFiles} from '../core/peft/readPeft';
 import {draftOf, findSpares, newTag, removeAll, tagOfDraft} from './drafts';
@@ -74,7 +74,7 @@ async function refusePickle(folder: string): Promise<void> {
  *
  *     await writePEFTFolder(await exportPEFT(model), 'out/emoji');
  *
- * @param files `adapter_config.json` and the bytes of `adapter_model.safetensors`.
+ * @param files `adapter_config.json`, the bytes of `adapter_model.safetensors`, and if there is one `README.md`.
  * @param folder its path. The folder is made as needed.
  * @throws LoRAError of code `ERR_IO` if they cannot be written; then earlier files are as they were. Of code
  *     `ERR_OPTION` if an argument is not valid.
@@ -82,7 +82,10 @@ async function refusePickle(folder: string): Promise<void> {
 export async function writePEFTFolder(files: PEFTFiles, folder: string): Promise<void> {
   checkFiles(files);
   checkPath(folder);
-  const {config, weights} = files;
+  const {config, weights, readme} = files;
+  if (readme !== undefined && typeof readme !== 'string') {
+    throw new LoRAError(`readme must be the text of README.md, got ${kindOf(readme)}.`);
+  }
   const text = typeof config === 'string' ? config : JSON.stringify(config, null, 2);
   const target = filesIn(folder);
   const tag = newTag();
@@ -108,6 +111,9 @@ export async function writePEFTFolder(files: PEFTFiles, folder: string): Promise
         finish(folder, tag);
       }
     });
+    if (readme !== undefined) {
+      await writeThrough(join(folder, 'README.md'), readme);
+    }
   } catch (error) {
     removeDrafts(folder, tag);
     throw ioError(`Cannot save ${target.weights}, ${target.config}: ${messageOf(error)}`, {cause: error});

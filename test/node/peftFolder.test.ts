@@ -58,6 +58,10 @@ describe('a folder of PEFT', () => {
       expect(JSON.parse(again.config)).toEqual(exported.config);
       expect(Buffer.compare(again.weights, exported.weights)).toBe(0);
     }
+    const exported = await exportPEFT(model, {adapter: await importPEFT(peftFiles('lora'), model)});
+    await writePEFTFolder({...exported, readme: '# Card'}, target);
+    expect(fs.readFileSync(join(target, 'README.md'), 'utf8')).toBe('# Card');
+    await expect(writePEFTFolder({...exported, readme: 1 as never}, target)).rejects.toThrow('readme must be the text');
   });
 
   test('that lacks a file is refused with what belongs there', async () => {

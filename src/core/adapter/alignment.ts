@@ -58,7 +58,7 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
   const trainable = new Set<string>();
   const biases = new Set<string>();
   const full: Record<string, tf.Tensor> = {};
-  let clash = false;
+  let [clash, others] = [false, false];
   const plain = parts.map(({adapter, weight}) => ({adapter: asLoRA(adapter), weight}));
   const dispose = () => plain.forEach(({adapter}) => adapter.dispose());
   for (const [i, {adapter, weight}] of plain.entries()) {
@@ -69,6 +69,7 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
     for (const [path, tensors] of found.layers) {
       const config = layerConfigAt(adapter.config, path);
       faults.push(...rankFaults(path, config, tensors).map(fault => `adapter ${i}: ${fault}`));
+      others ||= config !== undefined && methodOf(config.method).parametersOf === undefined;
       if (config !== undefined) {
         layers.set(path, [...(layers.get(path) ?? []), {config, weight, factors: tensors.factors}]);
       }
@@ -93,7 +94,10 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
   }
   if (faults.length > 0) {
     dispose();
-    const advice = clash ? ['Weights in full cannot be added up. All adapters but one must do without them.'] : [];
+    const advice = [
+      ...(clash ? ['Weights in full cannot be added up. All adapters but one must do without them.'] : []),
+      ...(others ? ['convertToLoRA(model, {adapter}) makes adapters of other methods plain LoRA.'] : []),
+    ];
     throw misfitError(
       ['The adapters do not go together:', ...new Set(faults.map(fault => `  ${fault}`)), ...advice].join('\n'),
       {faults},

@@ -26,6 +26,11 @@ export interface BestAdapterOptions {
   mode?: 'min' | 'max';
 }
 
+/** Whether a higher value of what the logs call so is better. */
+export function isBetterHigh(name: string): boolean {
+  return /acc|f1|top\d|margin/i.test(name);
+}
+
 /** The callback that `bestAdapter` makes. */
 export class BestAdapter extends TrainingCallback {
   override readonly part = 'best';
@@ -84,7 +89,7 @@ export class BestAdapter extends TrainingCallback {
           'batch counts for it: take larger batches, or another monitor.',
       );
     }
-    const {patience = Infinity, minDelta = 0, mode = /acc|f1|top\d|margin/i.test(name) ? 'max' : 'min'} = this.options;
+    const {patience = Infinity, minDelta = 0, mode = isBetterHigh(name) ? 'max' : 'min'} = this.options;
     const gain = (mode === 'max' ? 1 : -1) * (value - (this.value ?? NaN));
     if (this.value === undefined || gain > minDelta) {
       this.keep(epoch, value);

@@ -101,7 +101,9 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
       if (layer === undefined || name === undefined) {
         faults.push(`${path}: GGUF files have no name for it in the architecture ${architecture}`);
       } else if (!PLAIN.has(layer.method ?? 'lora') || a === undefined || b === undefined) {
-        faults.push(`${path}: its method ${layer.method ?? 'lora'} is not a product of two factors`);
+        faults.push(
+          `${path}: its method ${layer.method ?? 'lora'} is not a product of two factors; convertToLoRA makes it LoRA`,
+        );
       } else if (layer.trainBias === true || !layer.freezeBaseLayer) {
         faults.push(`${path}: its base weights train too`);
       } else if (className === TiedDense.className || (isTable && isTied)) {

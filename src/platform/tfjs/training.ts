@@ -15,6 +15,8 @@ interface TrainingFields {
   feedLossFns: Objective[];
   /** Metrics with the indices of their outputs. Those of a model with several outputs begin with its losses. */
   metricsTensors: [Objective, number][];
+  /** The names in the logs: the loss, and those of the metrics. */
+  metricsNames: string[];
   /** Of a Sequential: the model that it holds. */
   model?: tf.LayersModel;
 }
@@ -73,6 +75,21 @@ export function takeTargetsOf(model: tf.LayersModel, other: tf.LayersModel): voi
     feedLossFns,
     metricsTensors,
   });
+}
+
+/**
+ * What a compiled model logs under a name: functions with the indices of their outputs, whose means add up to it.
+ * `undefined` if it logs nothing of that name.
+ */
+export function objectivesOf(model: tf.LayersModel, name: string): [Objective, number][] | undefined {
+  const {lossFunctions, metricsTensors, metricsNames} = fieldsOf<TrainingFields>(trainedIn(model));
+  const metric = metricsTensors[metricsNames.indexOf(name) - 1];
+  return name === 'loss' ? lossFunctions.map((loss, i) => [loss, i]) : metric && [metric];
+}
+
+/** The names of what a compiled model logs. */
+export function logNames(model: tf.LayersModel): readonly string[] {
+  return fieldsOf<TrainingFields>(trainedIn(model)).metricsNames;
 }
 
 /** Replaces the losses and metrics of a compiled model, and lets it take targets of any shape. */

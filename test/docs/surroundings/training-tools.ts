@@ -12,3 +12,4 @@ export const ys = tf.zeros([32, 2]);
 export const document: {getElementById(id: string): HTMLElement | null} = {
   getElementById: () => fakeElement().element,
 };
+export const [earlierXs, earlierYs] = [xs, ys];

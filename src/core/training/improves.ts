@@ -1,0 +1,232 @@
+import * as tf from '@tensorflow/tfjs';
+import {
+  checkCount,
+  checkNumber,
+  checkOptions,
+  kindOf,
+  listed,
+  LoRAError,
+  misfitError,
+  show,
+} from '../../platform/errors';
+import {randomNumbers} from '../../platform/formats/randomNumbers';
+import {logNames, objectivesOf} from '../../platform/tfjs/training';
+import {BestAdapter, isBetterHigh} from './bestAdapter';
+import {TrainingCallback} from './callback';
+import type {CallbackState} from './resumed';
+import {changingVariables, Snapshot, writeValues} from './snapshot';
+
+/** Options of `improves`. */
+export interface ImprovesOptions {
+  /** Held-out examples: inputs and targets, as for `fit`. They stay the caller's. */
+  validation: readonly [xs: tf.Tensor | tf.Tensor[], ys: tf.Tensor | tf.Tensor[]];
+  /** What is compared, by its name in the logs, such as `'acc'`. Default: `'loss'`. */
+  metric?: string;
+  /** How much better the new adapter must be, in units of the metric. Default: 0. */
+  margin?: number;
+  /** The value that the new adapter must reach in any case; for losses, the highest. Default: none. */
+  minimum?: number;
+  /** How certain the gain must be, from 0.5 to 1. Default: 0.95. */
+  confidence?: number;
+  /** How many examples are predicted at a time. Default: 32. */
+  batchSize?: number;
+  /** Decides the bootstrap samples: a whole number. Default: 0. */
+  seed?: number;
+}
+
+/** How many samples the bootstrap draws. */
+const SAMPLES = 2000;
+
+/** The callback that `improves` makes. */
+export class Improves extends TrainingCallback {
+  override readonly part = 'improves';
+  /** Whether the new adapter is kept, once the fit is over. */
+  kept: boolean | undefined;
+  /** Why, as a sentence. */
+  reason: string | undefined;
+  /** The mean of the metric on the held-out examples before and after the fit. */
+  before: number | undefined;
+  after: number | undefined;
+  /** The gain that is exceeded with the confidence asked for. */
+  atLeast: number | undefined;
+  private variables = new Map<string, tf.LayerVariable>();
+  /** The values before the fit. */
+  private snapshot: Snapshot | undefined;
+
+  constructor(private readonly options: ImprovesOptions) {
+    super();
+    const {validation, metric = 'loss', margin = 0, minimum = 0, confidence = 0.95} = options;
+    const given: unknown = validation;
+    const tensors: unknown[] = Array.isArray(given) && given.length === 2 ? given.flat() : [];
+    if (tensors.length < 2 || tensors.some(tensor => !(tensor instanceof tf.Tensor) || tensor.rank === 0)) {
+      throw new LoRAError(`validation must be [xs, ys], tensors of held-out examples, got ${kindOf(validation)}.`);
+    }
+    const counts = new Set((tensors as tf.Tensor[]).map(({shape}) => shape[0]));
+    if (counts.size > 1 || Math.max(...counts) < 2) {
+      throw misfitError(
+        `validation must have equally many inputs and targets, two at least, got ${[...counts].join(' and ')}.`,
+      );
+    }
+    if (typeof metric !== 'string' || metric === '') {
+      throw new LoRAError(`metric must be a name in the logs, such as "acc", got ${show(metric)}.`);
+    }
+    checkNumber('margin', margin, margin >= 0, 'a number that is not negative');
+    checkNumber('minimum', minimum, true, 'a number');
+    checkNumber('confidence', confidence, confidence >= 0.5 && confidence < 1, 'a number from 0.5 to 1, such as 0.95');
+    checkCount('batchSize', options.batchSize ?? 32);
+    checkNumber('seed', options.seed ?? 0, Number.isSafeInteger(options.seed ?? 0), 'a whole number');
+  }
+
+  protected override begin(): void {
+    const {metric = 'loss'} = this.options;
+    if (objectivesOf(this.subject, metric) === undefined) {
+      throw misfitError(`There is no ${show(metric)} in the logs. There are: ${listed([...logNames(this.subject)])}.`);
+    }
+    this.variables = changingVariables(this.subject);
+    this.release();
+    this.snapshot = new Snapshot(this.variables);
+    this.kept = undefined;
+  }
+
+  override async onTrainEnd(): Promise<void> {
+    // The best adapter is the one to judge, whichever callback comes first.
+    this.all.filter(callback => callback instanceof BestAdapter).forEach(callback => callback.abandon());
+    await super.onTrainEnd();
+    const {snapshot} = this;
+    if (snapshot === undefined) {
+      return;
+    }
+    const trained = new Snapshot(this.variables);
+    try {
+      const after = await this.scores();
+      snapshot.restore();
+      this.judge(await this.scores(), after);
+    } finally {
+      if (this.kept === true) {
+        trained.restore();
+      }
+      trained.dispose();
+      this.release();
+    }
+  }
+
+  /** Brings the earlier adapter back. */
+  override abandon(): void {
+    this.snapshot?.restore();
+    this.release();
+  }
+
+  override release(): void {
+    this.snapshot?.dispose();
+    this.snapshot = undefined;
+  }
+
+  override state(): CallbackState | undefined {
+    return this.snapshot && {values: {}, tensors: {...this.snapshot.tensors}};
+  }
+
+  protected override resume({tensors}: CallbackState): void {
+    const current = new Snapshot(this.variables);
+    writeValues(this.variables, tensors);
+    this.release();
+    this.snapshot = new Snapshot(this.variables);
+    current.restore();
+    current.dispose();
+  }
+
+  /** The metric of each held-out example. */
+  private async scores(): Promise<number[]> {
+    const {validation, metric = 'loss', batchSize = 32} = this.options;
+    const [xs, ys] = validation.map(part => [part].flat()) as [tf.Tensor[], tf.Tensor[]];
+    const objectives = objectivesOf(this.subject, metric) ?? [];
+    const count = xs[0]?.shape[0] ?? 0;
+    const scores: number[] = [];
+    for (let from = 0; from < count; from += batchSize) {
+      const size = Math.min(batchSize, count - from);
+      const values = tf.tidy(() => {
+        const rowsOf = (tensor: tf.Tensor, at = from, rows = size) => tf.slice(tensor, at, rows);
+        const inputs = xs.map(tensor => rowsOf(tensor));
+        const outputs = [this.subject.predict(inputs.length === 1 ? (inputs[0] as tf.Tensor) : inputs)].flat();
+        const each = Array.from({length: size}, (_, row) =>
+          objectives.map(([objective, output]) => {
+            const targets = rowsOf(ys[output] as tf.Tensor, from + row, 1);
+            const column = targets.rank === 1 ? tf.expandDims(targets, 1) : targets; // as tfjs does
+            return tf.mean(objective(column, rowsOf(outputs[output] as tf.Tensor, row, 1)));
+          }),
+        );
+        return tf.stack(each.map(parts => tf.addN(parts)));
+      });
+      scores.push(...(await values.data()));
+      values.dispose();
+    }
+    return scores;
+  }
+
+  private judge(before: readonly number[], after: readonly number[]): void {
+    const {metric = 'loss', margin = 0, minimum, confidence = 0.95, seed = 0} = this.options;
+    const sign = isBetterHigh(metric) ? 1 : -1;
+    // Where nothing counts in an example, its metric is NaN with either adapter.
+    const pairs = before.map((old, i) => [old, after[i] ?? NaN] as const).filter(([old]) => !Number.isNaN(old));
+    const gains = pairs.map(([old, now]) => sign * (now - old));
+    const [was, now] = [0, 1].map(i => mean(pairs.map(pair => pair[i] as number))) as [number, number];
+    this.atLeast = lowerBound(gains, confidence, seed);
+    [this.before, this.after] = [was, now];
+    const numbers = `${metric} went from ${shown(was)} to ${shown(now)} on ${pairs.length} examples`;
+    const bound = `with ${100 * confidence} % confidence the gain is at least ${shown(this.atLeast)}`;
+    if (!(sign * now >= sign * (minimum ?? -sign * Infinity))) {
+      this.reason = `${numbers}, which does not reach ${minimum}. The earlier adapter is back.`;
+      this.kept = false;
+    } else if (!(this.atLeast > margin)) {
+      this.reason = `${numbers}; ${bound}, which is not above ${margin}. The earlier adapter is back.`;
+      this.kept = false;
+    } else {
+      this.reason = `${numbers}; ${bound}.`;
+      this.kept = true;
+    }
+  }
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+function shown(value: number): string {
+  return String(Number(value.toPrecision(3)));
+}
+
+/** What means of samples of the values, drawn with replacement, exceed with this confidence. */
+function lowerBound(values: readonly number[], confidence: number, seed: number): number {
+  const random = randomNumbers(seed, 0);
+  const means = Array.from({length: SAMPLES}, () => {
+    const drawn = values.map(() => values[Math.floor((random() / 2 ** 32) * values.length)] as number);
+    return mean(drawn);
+  });
+  return means.sort((one, other) => one - other)[Math.floor((1 - confidence) * SAMPLES)] ?? NaN;
+}
+
+/**
+ * Keeps what a fit has learned only if it is better on held-out examples than before, by more than chance, and restores
+ * the earlier adapter otherwise. A model that goes on learning from use does not get worse that way.
+ *
+ * The metric of each example is compared before and after the fit (paired bootstrap of 2,000 samples): the gain must
+ * exceed `margin` with the given confidence. `kept` and `reason` of the callback say what was decided. With
+ * `bestAdapter`, the best epoch is judged. If the earlier adapter is restored, call `resetOptimizer(model)` before the
+ * next fit. For a plain model, all weights that train are restored.
+ *
+ * @param options the held-out examples, the metric, and how much better it must be.
+ * @returns a callback for `fit`, `fitDataset` and `fitOnFeatures`.
+ * @throws LoRAError `ERR_OPTION` if an option is not in its range, `ERR_MISFIT` if inputs and targets are not equally
+ *     many. `fit` rejects with `ERR_MISFIT` if there is no such metric.
+ * @example
+ *     const gate = improves({validation: [xs, ys], metric: 'acc'});
+ *     await model.fit(newXs, newYs, {epochs: 5, callbacks: [gate]});
+ *     console.log(gate.kept, gate.reason);
+ */
+export function improves(options: ImprovesOptions): Improves {
+  checkOptions(
+    options,
+    {validation: true, metric: true, margin: true, minimum: true, confidence: true, batchSize: true, seed: true},
+    'improves({validation: [xs, ys]})',
+  );
+  return new Improves(options);
+}

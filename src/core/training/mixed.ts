@@ -1,0 +1,68 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkNumber, checkOptions, kindOf, LoRAError, misfitError} from '../../platform/errors';
+import {isDataset} from '../../platform/tfjs/copies';
+
+/** Options of `mixed`. */
+export interface MixedOptions<T extends tf.TensorContainer> {
+  /** Batches of earlier examples. When they end, they begin again. */
+  replay: tf.data.Dataset<T>;
+  /** The share of batches that are earlier ones, above 0 and below 1. Default: 0.2. */
+  share?: number;
+}
+
+/**
+ * Mixes batches of earlier examples into new ones, so that training on these does not unlearn those. A pass has all new
+ * batches, with earlier ones spread evenly between them; the next pass goes on with the earlier batches that follow.
+ *
+ * @param data batches of new examples, which decide the length of a pass.
+ * @param options the earlier batches, and their share. Their positions may differ from those of new ones.
+ * @returns a dataset for `fitDataset`. It cannot be resumed from a checkpoint within a pass.
+ * @throws LoRAError `ERR_OPTION` if they are no datasets, or the share is not in its range.
+ * @example
+ *     const batches = seededBatches(xs, ys, {batchSize: 16, seed: 1});
+ *     const replay = seededBatches(oldXs, oldYs, {batchSize: 16, seed: 2});
+ *     await model.fitDataset(mixed(batches, {replay, share: 0.25}), {epochs: 3});
+ */
+export function mixed<T extends tf.TensorContainer>(
+  data: tf.data.Dataset<T>,
+  options: MixedOptions<T>,
+): tf.data.Dataset<T> {
+  checkOptions(options, {replay: true, share: true}, 'mixed(batches, {replay: earlierBatches})');
+  const {replay, share = 0.2} = options;
+  for (const [name, given] of Object.entries({data, replay})) {
+    if (!isDataset(given)) {
+      throw new LoRAError(`${name} must be a dataset of batches, such as seededBatches makes, got ${kindOf(given)}.`);
+    }
+  }
+  checkNumber('share', share, share > 0 && share < 1, 'a number above 0 and below 1');
+  const ratio = share / (1 - share);
+  let earlier: Awaited<ReturnType<typeof replay.iterator>> | undefined;
+  const nextEarlier = async (isRetry = false): Promise<T> => {
+    earlier ??= await replay.iterator();
+    const next = await earlier.next();
+    if (next.done !== true) {
+      return next.value;
+    }
+    if (isRetry) {
+      throw misfitError('replay has no batches. Give it some, or train on the new ones alone.');
+    }
+    earlier = undefined;
+    return nextEarlier(true);
+  };
+  async function* pass(): AsyncGenerator<T> {
+    const given = await data.iterator();
+    let [news, olds] = [0, 0];
+    for (let next = await given.next(); !next.done; next = await given.next()) {
+      yield next.value;
+      news++;
+      for (; olds < Math.floor(news * ratio + 1e-9); olds++) {
+        yield await nextEarlier();
+      }
+    }
+  }
+  // tfjs awaits what `next` returns, though its types do not say so.
+  const passes: unknown = pass;
+  const both = tf.data.generator(passes as () => Generator<T>);
+  const count = data.size as number | null;
+  return Object.assign(both, count == null ? {} : {size: count + Math.floor(count * ratio + 1e-9)});
+}

@@ -1,0 +1,111 @@
+import * as tf from '@tensorflow/tfjs';
+import {applyLoRA, bestAdapter, disposeModel, improves, LoRAError, mixed, seededBatches} from 'tfjs-lora';
+import {accuracy} from 'tfjs-lora/transformers';
+import {numbers, useBackend, withoutLeaks} from '../../helpers';
+
+beforeAll(() => useBackend('cpu'));
+
+const XS = Array.from({length: 40}, (_, i) => (i - 20) / 10);
+
+/** A line through zero, whose slope is `slope`; the base's is 0. */
+async function afterFit(slope: number, options: Partial<Parameters<typeof improves>[0]>, truth = 1) {
+  const base = tf.sequential({
+    layers: [tf.layers.dense({units: 1, inputShape: [1], useBias: false, kernelInitializer: 'zeros', name: 'line'})],
+  });
+  const model = applyLoRA(base, {rank: 1, seed: 1});
+  const [xs, ys] = [tf.tensor2d(XS, [40, 1]), tf.tensor2d(XS.map(x => truth * x), [40, 1])]; // prettier-ignore
+  const optimizer = tf.train.sgd(0);
+  model.compile({optimizer, loss: 'meanSquaredError'});
+  const gate = improves({validation: [xs, ys], ...options});
+  const write = new tf.CustomCallback({
+    onEpochEnd: () => {
+      model.trainableWeights.forEach(weight => {
+        const value = weight.name.includes('lora_B') ? slope : 1;
+        tf.tidy(() => void weight.write(tf.fill(weight.shape as number[], value)));
+      });
+      return Promise.resolve();
+    },
+  });
+  await model.fit(xs, ys, {epochs: 1, callbacks: [write, gate]});
+  const [found] = tf.tidy(() => numbers(model.predict(tf.ones([1, 1])) as tf.Tensor));
+  tf.dispose([xs, ys]);
+  optimizer.dispose();
+  disposeModel(model);
+  disposeModel(base);
+  return {gate, found};
+}
+
+test('an adapter that is better stays, with the means before and after', async () => {
+  await withoutLeaks(async () => {
+    const {gate, found} = await afterFit(0.5, {});
+    const square = XS.reduce((sum, x) => sum + x * x, 0) / 40;
+    expect([gate.before, gate.after]).toBeAllClose([square, 0.25 * square], {rtol: 1e-4, atol: 1e-5});
+    expect(gate.kept).toBe(true);
+    expect(found).toBeCloseTo(0.5, 5);
+    // Each gain is 0.75·x², whose mean is at most this with chance.
+    expect(gate.atLeast).toBeGreaterThan(0.5 * 0.75 * square);
+    expect(gate.atLeast).toBeLessThan(0.75 * square);
+  });
+});
+
+test.each([
+  ['one that is worse', -0.5, {}, 'which is not above 0. The earlier adapter is back.'],
+  ['a gain below the margin', 0.5, {margin: 2}, 'which is not above 2.'],
+  ['one that misses the minimum', 0.5, {minimum: 0.01}, 'which does not reach 0.01.'],
+] as const)('%s goes, and the earlier adapter is back', async (_name, slope, options, reason) => {
+  await withoutLeaks(async () => {
+    const {gate, found} = await afterFit(slope, options);
+    expect(gate.kept).toBe(false);
+    expect(gate.reason).toContain(reason);
+    expect(found).toBe(0);
+  });
+});
+
+test('an adapter that changed nothing is not kept, whatever the metric', async () => {
+  const base = tf.sequential({
+    layers: [
+      tf.layers.dense({units: 2, inputShape: [2], useBias: false, kernelInitializer: 'identity', name: 'classes'}),
+    ],
+  });
+  const model = applyLoRA(base, {rank: 1, seed: 1});
+  const xs = tf.tensor2d(Array.from({length: 20}, (_, i) => [i % 2, 1 - (i % 2)]));
+  const ys = tf.tensor2d(Array.from({length: 20}, (_, i) => [i < 11 ? i % 2 : 1 - (i % 2)]));
+  const optimizer = tf.train.sgd(0);
+  model.compile({optimizer, loss: 'sparseCategoricalCrossentropy', metrics: [accuracy()]});
+  const gate = improves({validation: [xs, ys], metric: 'acc'});
+  await model.fit(xs, ys, {epochs: 1, callbacks: [bestAdapter(), gate]});
+  expect(gate.before).toBe(gate.after);
+  expect(gate).toMatchObject({kept: false, atLeast: 0});
+  tf.dispose([xs, ys]);
+  optimizer.dispose();
+  disposeModel(model);
+  disposeModel(base);
+});
+
+test('errors say what is wrong', async () => {
+  const x = tf.ones([2, 1]);
+  const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [1]})]});
+  model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+  const unknown = improves({validation: [x, x], metric: 'acc'});
+  await expect(model.fit(x, x, {callbacks: [unknown]})).rejects.toThrow(
+    'There is no "acc" in the logs. There are: loss.',
+  );
+  expect(() => improves({validation: x as never})).toThrow('validation must be [xs, ys]');
+  expect(() => improves({validation: [x, tf.ones([3, 1])]})).toThrow('got 2 and 3.');
+  expect(() => improves({validation: [x, x], confidence: 1})).toThrow('confidence must be a number from 0.5 to 1');
+  expect(() => mixed(x as never, {replay: x as never})).toThrow(LoRAError);
+  const data = seededBatches(x, x, {seed: 1});
+  expect(() => mixed(data, {replay: data, share: 1})).toThrow('share must be a number above 0 and below 1, got 1.');
+});
+
+test('earlier batches are spread between new ones, and go on in the next pass', async () => {
+  const numbered = (from: number, count: number) =>
+    tf.data.array(Array.from({length: count}, (_, i) => ({xs: from + i, ys: 0})));
+  const both = mixed(numbered(0, 4), {replay: numbered(10, 3), share: 1 / 3});
+  const pass = async () => (await both.toArray()).map(({xs}) => xs);
+  expect(both.size).toBe(6);
+  expect(await pass()).toEqual([0, 1, 10, 2, 3, 11]);
+  expect(await pass()).toEqual([0, 1, 12, 2, 3, 10]);
+  const empty = mixed(numbered(0, 4), {replay: numbered(0, 0), share: 0.5});
+  await expect(empty.toArray()).rejects.toThrow('replay has no batches');
+});
