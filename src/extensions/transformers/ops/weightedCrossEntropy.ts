@@ -69,17 +69,22 @@ export function weightedCrossEntropy(targets: tf.Tensor, logits: tf.Tensor, opti
         `${showShape(weights.shape)}.`,
     );
   }
-  /** What a class adds to the loss but for its probability, and what a position adds. */
-  const shares = (logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor | undefined) => {
+  /** The rows of logits, what each class adds but for its logarithm, and the share of each position. */
+  const partsOf = (logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor | undefined) => {
     const {rows, numbers, counts, classes, hasWrong} = positionsOf(logits, targets, ignoreIndex);
+    const ofClass = byClass ? tf.tensor1d(byClass) : tf.ones([classes]);
     const isTarget = oneHot(numbers, classes);
-    const smooth = tf.add(tf.mul(isTarget, 1 - labelSmoothing), labelSmoothing / classes);
-    const ofClass = byClass && tf.tensor1d(byClass);
-    const norm = tf.sum(ofClass ? tf.mul(counts, tf.sum(tf.mul(isTarget, ofClass), -1)) : counts);
+    const ofTargets = tf.matMul(isTarget, tf.reshape(ofClass, [classes, 1])); // [positions, 1]
+    const spread = tf.mul(ofClass, labelSmoothing / classes);
+    const shares = tf.tidy(() => tf.add(tf.mul(isTarget, tf.mul(ofClass, 1 - labelSmoothing)), spread));
+    isTarget.dispose();
     const each = weights ? tf.mul(tf.reshape(counts, [...weights.shape, -1]), tf.expandDims(weights, -1)) : counts;
+    const column = tf.reshape(counts, [-1, 1]);
+    const norm = tf.sum(tf.mul(column, ofTargets));
     return {
-      logs: tf.logSoftmax(rows),
-      ofClass: ofClass ? tf.mul(smooth, ofClass) : smooth, // [positions, classes]
+      rows,
+      shares, // [positions, classes]
+      sums: tf.sum(shares, -1, true),
       ofPosition: tf.where(hasWrong, NaN, tf.divNoNan(tf.reshape(each, [-1, 1]), norm)), // [positions, 1]
     };
   };
@@ -88,23 +93,26 @@ export function weightedCrossEntropy(targets: tf.Tensor, logits: tf.Tensor, opti
     save: {logits: true, targets: true, ...(weights && {weights: true})},
     forward: () =>
       tf.tidy(() => {
-        const {logs, ofClass, ofPosition} = shares(logits, targets, weights);
-        const losses = tf.mul(ofClass, tf.mul(uncertain(logs, focalGamma), tf.neg(logs)));
+        const {rows, shares, sums, ofPosition} = partsOf(logits, targets, weights);
+        const losses = tf.tidy(() => {
+          if (focalGamma === 0) {
+            const whole = tf.mul(sums, tf.expandDims(tf.logSumExp(rows, -1), -1));
+            return tf.sub(whole, tf.sum(tf.mul(shares, rows), -1, true));
+          }
+          const logs = tf.logSoftmax(rows);
+          return tf.neg(tf.sum(tf.mul(shares, tf.mul(uncertain(logs, focalGamma), logs)), -1, true));
+        });
         return tf.sum(tf.mul(losses, ofPosition));
       }),
     gradient: (dy, saved) => ({
       logits: () =>
         tf.tidy(() => {
-          const {logs, ofClass, ofPosition} = shares(saved.logits, saved.targets, saved.weights);
-          const p = tf.exp(logs);
-          // p·d(loss)/dp of each class, from which softmax takes the share of all
-          const part = tf.neg(uncertain(logs, focalGamma));
-          const inner =
+          const {rows, shares, sums, ofPosition} = partsOf(saved.logits, saved.targets, saved.weights);
+          const steps = tf.tidy(() =>
             focalGamma === 0
-              ? part
-              : tf.add(part, tf.mul(tf.mul(focalGamma, uncertain(logs, focalGamma - 1)), tf.mul(p, logs)));
-          const slopes = tf.mul(ofClass, inner);
-          const steps = tf.sub(slopes, tf.mul(p, tf.sum(slopes, -1, true)));
+              ? tf.sub(tf.mul(tf.softmax(rows), sums), shares)
+              : focalSteps(tf.logSoftmax(rows), shares, focalGamma),
+          );
           const share = tf.where(tf.isNaN(ofPosition), 0, tf.mul(ofPosition, dy));
           return tf.reshape(tf.mul(steps, share), logits.shape);
         }),
@@ -112,7 +120,17 @@ export function weightedCrossEntropy(targets: tf.Tensor, logits: tf.Tensor, opti
   }) as tf.Scalar;
 }
 
+/** The gradient of focal losses in the logits of each position: `p·d(loss)/dp`, less what softmax takes from it. */
+function focalSteps(logs: tf.Tensor, shares: tf.Tensor, gamma: number): tf.Tensor {
+  const p = tf.exp(logs);
+  const slopes = tf.mul(
+    shares,
+    tf.sub(tf.mul(tf.mul(gamma, uncertain(logs, gamma - 1)), tf.mul(p, logs)), uncertain(logs, gamma)),
+  );
+  return tf.sub(slopes, tf.mul(p, tf.sum(slopes, -1, true)));
+}
+
 /** `(1 − p)^power` of logarithms of probabilities. It is finite for negative powers too. */
 function uncertain(logs: tf.Tensor, power: number): tf.Tensor {
-  return power === 0 ? tf.scalar(1) : tf.pow(tf.maximum(tf.sub(1, tf.exp(logs)), 1e-7), power);
+  return tf.tidy(() => tf.pow(tf.maximum(tf.sub(1, tf.exp(logs)), 1e-7), power));
 }
