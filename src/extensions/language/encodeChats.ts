@@ -268,6 +268,8 @@ function batchOf(examples: readonly Encoded[], {padToMultipleOf, isolated}: RowF
     mask.fill(1, row * width, row * width + ids.length - 1);
     if (isolated) {
       const numbers = lengths.flatMap((length, i) => Array.from({length}, () => i + 1));
+      // Padding belongs to the last example, so that it attends to something.
+      mask.fill(lengths.length, row * width + positions, (row + 1) * width);
       mask.set(numbers.slice(0, -1), row * width + positions);
     }
     targets.set(

@@ -104,6 +104,14 @@ export const TRIALS: readonly LayerTrial[] = [
     inputs: () => [sequences(150, 12, 1), sequences(150, 12, 2), sequences(150, 12, 3)],
   },
   {
+    kind: 'Attention, packed, causal, of rows that hold several examples',
+    make: attention({heads: 4, keyValueHeads: 2, packed: true, causal: true, rotary: {}}),
+    inputs: () => [
+      sequences(6, 48, 1),
+      tf.tensor2d([...[1, 1, 1, 1, 1, 0, 1, 1, 2, 2, 2, 2], ...[1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3]], [2, 12]),
+    ],
+  },
+  {
     kind: 'Attention with a bias for distances, and a mask',
     make: attention({bias: true}),
     inputs: () => [
