@@ -38,8 +38,10 @@ async function curve(file: Uint8Array<ArrayBuffer>, method: PreferenceMethod): P
   const {model, tokenizer} = await loadGGUF(file);
   const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/, /up_proj$/], seed: 1});
   const data = await encodePreferences(adapted, tokenizer, method === 'kto' ? JUDGED : PAIRS, {seed: 1});
-  compilePreferences(adapted, {method, beta: 0.5, optimizer: sgd({learningRate: 0.3})});
+  const optimizer = sgd({learningRate: 0.3});
+  compilePreferences(adapted, {method, beta: 0.5, optimizer});
   const {history} = await adapted.fitDataset(data, {epochs: 3, verbose: 0});
+  optimizer.dispose();
   [adapted, model].forEach(disposeModel);
   return history.loss as number[];
 }
