@@ -12,4 +12,5 @@ export const ys = tf.zeros([32, 2]);
 export const document: {getElementById(id: string): HTMLElement | null} = {
   getElementById: () => fakeElement().element,
 };
-export const [earlierXs, earlierYs] = [xs, ys];
+export const earlierXs = xs;
+export const earlierYs = ys;
