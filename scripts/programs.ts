@@ -40,6 +40,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       encoder: 'tsx bench/encoder.ts',
       federated: 'tsx bench/federated.ts',
       graph: 'tsx bench/graph.ts',
+      onnx: 'tsx bench/onnx.ts',
       threads: 'tsx bench/threads/run.ts',
       'threads-page': 'tsx bench/threads/browser.ts',
       launches: 'tsx bench/launches/run.ts',

@@ -13,21 +13,21 @@ import {shuffled} from '../shared/random';
 import {type OnStep, tellSteps} from '../shared/steps';
 import {HEIGHT, type Line, upsideDown, valuesOf, WIDTH} from './lines';
 
-/** What trains: the last layer, LoRA in the later convolutions and the last layer, or all kernels. */
+/** What trains: the last layer, LoRA in the convolutions and the last layer, or all kernels. */
 export type Way = 'head' | 'lora' | 'full';
 
 /** Learning rates and epochs, chosen on other lines. */
 export const SETTINGS: Readonly<Record<Way, {rate: number; epochs: number}>> = {
   head: {rate: 1e-2, epochs: 40},
   lora: {rate: 5e-3, epochs: 10},
-  full: {rate: 1e-3, epochs: 10},
+  full: {rate: 3e-3, epochs: 10},
 };
 
 /** The batch sizes of training and prediction. */
 const [BATCH, LOOKED_AT] = [16, 20];
 
 /** The first convolution that LoRA adapts, of 53. What is before it runs once for each line. */
-const FIRST = 17;
+const FIRST = 5;
 
 /** Loads the classifier. In the file, the height and width of its input are open. */
 export function openBase(file: Uint8Array): Promise<tf.LayersModel> {
@@ -42,7 +42,7 @@ function configOf({layers}: tf.LayersModel, way: Way, seed: number): LoRAConfig 
       return {exclude: [() => true], trainInFull: head};
     case 'lora': {
       const late = layers.filter(layer => layer.getClassName() === 'Conv2D' && convolution(layer.name) >= FIRST);
-      return {rank: 4, alpha: 8, seed, targets: late.map(({name}) => name), trainInFull: head};
+      return {rank: 8, alpha: 16, seed, targets: late.map(({name}) => name), trainInFull: head};
     }
     case 'full': {
       // So few lines would spoil the statistics of normalizations.

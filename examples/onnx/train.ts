@@ -25,7 +25,7 @@ import {chancesInRuntime} from './runtime';
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const quick = process.argv.includes('--quick');
 const SEEDS = quick ? [1] : [1, 2, 3];
-const COUNTS = quick ? {train: 40, test: 50} : {train: 100, test: 200};
+const COUNTS = quick ? {train: 40, test: 50} : {train: 100, test: 150};
 /** What each of two processes trains. */
 const PARTS: Record<string, Way[]> = {small: ['head', 'lora'], full: ['full']};
 const LABELS: Record<Way, string> = {head: 'last layer alone', lora: 'LoRA', full: 'full fine-tuning'};

@@ -1,5 +1,5 @@
 import {concatenate} from '../../../platform/formats/byteReader';
-import {bytesIn, field, fieldsOf, integerIn, textIn} from '../file/protobuf';
+import {bytesIn, type Field, field, fieldHeader, fieldsOf, integerIn, textIn} from '../file/protobuf';
 
 /** What is new in a file. */
 export interface Changes {
@@ -44,17 +44,22 @@ export function spliceOnnx(file: Uint8Array, changes: Changes): Uint8Array<Array
   for (const each of fieldsOf(file)) {
     version = each.number === 1 ? integerIn(each) : version;
   }
-  return rewritten(file, each =>
-    each.number === 7 ? field(7, graphParts(bytesIn(each), changes, version < WITHOUT_INPUTS)) : undefined,
+  // Only now is anything copied: a file may be large.
+  return concatenate(
+    rewritten(file, each =>
+      each.number === 7 ? nested(7, graphParts(bytesIn(each), changes, version < WITHOUT_INPUTS)) : undefined,
+    ),
   );
 }
 
-/** A message with some fields replaced. */
-function rewritten(
-  message: Uint8Array,
-  replace: (each: ReturnType<typeof fieldsOf> extends Generator<infer F> ? F : never) => Uint8Array | undefined,
-): Uint8Array<ArrayBuffer> {
-  return concatenate([...fieldsOf(message)].map(each => replace(each) ?? message.subarray(each.start, each.end)));
+/** The parts of a message with some fields replaced. */
+function rewritten(message: Uint8Array, replace: (each: Field) => Uint8Array[] | undefined): Uint8Array[] {
+  return [...fieldsOf(message)].flatMap(each => replace(each) ?? message.subarray(each.start, each.end));
+}
+
+/** A field, in parts. */
+function nested(number: number, parts: readonly Uint8Array[]): Uint8Array[] {
+  return [fieldHeader(number, parts), ...parts];
 }
 
 function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Uint8Array[] {
@@ -73,9 +78,11 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Ui
         continue;
       }
       if (behind === undefined || behind.output !== undefined) {
-        const node = value === undefined ? bytesIn(each) : constantWith(bytesIn(each), value);
-        const isSame = names === undefined && behind === undefined && value === undefined;
-        parts.push(isSame ? own : field(1, nodeWith(node, names, behind?.output)));
+        const isSame = names === undefined && behind === undefined;
+        const next = isSame ? undefined : nodeWith(bytesIn(each), names, behind?.output);
+        // A constant takes no inputs.
+        const node = value === undefined ? next : constantWith(bytesIn(each), value);
+        parts.push(...(node === undefined ? [own] : nested(1, node)));
       }
       parts.push(...(behind?.nodes ?? []));
     } else if (each.number === 5) {
@@ -84,7 +91,7 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Ui
       if (droppedTensors?.has(name) === true && !areInputs) {
         continue;
       }
-      parts.push(bytes === undefined ? own : field(5, tensorWith(bytesIn(each), bytes)));
+      parts.push(...(bytes === undefined ? [own] : nested(5, tensorWith(bytesIn(each), bytes))));
     } else if (each.number !== 12 || outputs === undefined) {
       parts.push(own);
     }
@@ -92,7 +99,7 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Ui
   parts.push(...nodes, ...(outputs ?? []).map(output => field(12, output)));
   for (const {name, type, shape, bytes} of added) {
     const dims = shape.map(size => field(1, size));
-    parts.push(field(5, [...dims, field(2, type), field(8, name), field(9, bytes)]));
+    parts.push(...nested(5, [...dims, field(2, type), field(8, name), ...nested(9, [bytes])]));
     if (areInputs) {
       const tensor = field(1, [
         field(1, type),
@@ -115,22 +122,22 @@ function nameOf(tensor: Uint8Array): string {
   return name;
 }
 
-function nodeWith(node: Uint8Array, names: readonly string[] | undefined, output: string | undefined): Uint8Array {
+function nodeWith(node: Uint8Array, names: readonly string[] | undefined, output: string | undefined): Uint8Array[] {
   let place = 0;
   return rewritten(node, each =>
     each.number === 1 && names !== undefined
-      ? field(1, names[place++] ?? '')
+      ? [field(1, names[place++] ?? '')]
       : each.number === 2 && output !== undefined
-        ? field(2, output)
+        ? [field(2, output)]
         : undefined,
   );
 }
 
 /** A `Constant` with a new tensor in its attribute. */
-function constantWith(node: Uint8Array, bytes: Uint8Array): Uint8Array {
+function constantWith(node: Uint8Array, bytes: Uint8Array): Uint8Array[] {
   const inTensor = (attribute: Uint8Array) =>
-    rewritten(attribute, each => (each.number === 5 ? field(5, tensorWith(bytesIn(each), bytes)) : undefined));
-  return rewritten(node, each => (each.number === 5 ? field(5, inTensor(bytesIn(each))) : undefined));
+    rewritten(attribute, each => (each.number === 5 ? nested(5, tensorWith(bytesIn(each), bytes)) : undefined));
+  return rewritten(node, each => (each.number === 5 ? nested(5, inTensor(bytesIn(each))) : undefined));
 }
 
 /** Fields of a tensor that hold its values, or say where they are. */
@@ -138,5 +145,5 @@ const VALUES = new Set([4, 5, 6, 7, 9, 10, 11, 13, 14]);
 
 function tensorWith(tensor: Uint8Array, bytes: Uint8Array): Uint8Array[] {
   const kept = [...fieldsOf(tensor)].filter(({number}) => !VALUES.has(number));
-  return [...kept.map(({start, end}) => tensor.subarray(start, end)), field(9, bytes)];
+  return [...kept.map(({start, end}) => tensor.subarray(start, end)), ...nested(9, [bytes])];
 }

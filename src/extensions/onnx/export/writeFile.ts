@@ -308,7 +308,10 @@ function encoded(name: string, values: Float32Array, type: number, finite: Finit
     throw unsupportedError(`Tensor "${name}" is of a type in which a merged weight cannot be stored.`);
   }
   checkNumbers([[name, {data: values}]], dtype, finite);
-  const bytes = new Uint8Array(values.length * (dtype === 'F32' ? 4 : 2));
+  if (dtype === 'F32') {
+    return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  }
+  const bytes = new Uint8Array(values.length * 2);
   writeNumbers(new DataView(bytes.buffer), 0, values, dtype);
   return bytes;
 }
