@@ -5,6 +5,7 @@ import {checkModel, sitesOf} from '../../core/rewire/walk';
 import {bringHere} from '../../platform/tfjs/move';
 import {type EarlierPositions, transformerKernels} from '../transformers/kernels/transformer';
 import {type Decoding, type KeysAndValues, whileDecoding} from '../transformers/layers/decoding';
+import {directPass} from './directPass';
 import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {Attention} from '../transformers/layers/attention';
 import type {Candidates} from './sampling';
@@ -49,9 +50,9 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
     );
   }
   const {sourceLayer: head, inputs} = output;
-  const body = tf.model({inputs: model.inputs, outputs: inputs});
+  const body = directPass(tf.model({inputs: model.inputs, outputs: inputs}));
   return {
-    states: given => body.apply(given) as tf.Tensor3D,
+    states: given => body(given) as tf.Tensor3D,
     logits: states => head.apply(states) as tf.Tensor3D,
     vocabulary,
     maxPositions: Math.min(...layers.map(layer => (layer instanceof PositionEmbedding ? layer.positions : Infinity))),
