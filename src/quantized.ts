@@ -9,6 +9,7 @@ import {nativeQuantized} from './extensions/quantized/kernels/wasm/kernels';
 // The entry point of quantized bases: importing it is what registers the layers that hold them.
 
 export type {BlockFormatName} from './extensions/quantized/formats/formats';
+export {setQuantizedActivations} from './extensions/quantized/kernels/activations';
 export type {BlockArgs} from './extensions/quantized/layers/blockLayer';
 export type {LoRAQuantizedConv2D, QuantizedConv2D} from './extensions/quantized/layers/quantizedConv2d';
 export type {LoRAQuantizedDense, QuantizedDense} from './extensions/quantized/layers/quantizedDense';

@@ -196,6 +196,7 @@ const USAGES: Record<string, Usage> = {
   scaleAdapter: () => [adapter(), 1],
   seededBatches: () => [tf.ones([2]), tf.ones([2]), {batchSize: 1, seed: 1}],
   setAdapter: () => [adapted(), adapter()],
+  setQuantizedActivations: () => ['float32'],
   sgd: () => [{learningRate: 0.1, momentum: 0.9, nesterov: false}],
   splitAtFirstAdapter: () => [compiled()],
   startWasm: () => [{threads: 1}],

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import 'tfjs-lora/quantized';
+import {setQuantizedActivations} from 'tfjs-lora/quantized';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
 import {type BlockMatrix, readRows, rowBytes, packedSize} from '../../../src/extensions/quantized/formats/blockMatrix';
 import {FORMAT_NAMES, formatNamed} from '../../../src/extensions/quantized/formats/formats';
@@ -180,4 +180,84 @@ test('a row that is not there is refused', () => {
   expect(() => blockLookUp(blocks, matrix).forward(rows, blocks, null, 'linear')).toThrow(
     'Index 5 is outside of a table of 5 rows.',
   );
+});
+
+describe('with activations of 8 bits', () => {
+  beforeAll(() => {
+    setQuantizedActivations('int8');
+  });
+  afterAll(() => {
+    setQuantizedActivations('float32');
+  });
+
+  /** Rows as they are rounded: in groups of 32, to multiples of the largest magnitude by 127. */
+  const rounded = (x: tf.Tensor2D) => {
+    const values = numbers(x);
+    const width = x.shape[1];
+    const groupOf = (i: number) => {
+      const begin = i - ((i % width) % 32);
+      return values.slice(begin, Math.min(begin + 32, i - (i % width) + width));
+    };
+    const scaleOf = (i: number) => Math.max(...groupOf(i).map(Math.abs)) / 127;
+    return tf.tensor2d(
+      values.map((value, i) => (scaleOf(i) === 0 ? 0 : Math.round(value / scaleOf(i)) * scaleOf(i))),
+      x.shape,
+    );
+  };
+
+  test.each(['Q8_0', 'Q4_0', 'Q4_1', 'Q4_K', 'Q6_K'])(
+    '%s is multiplied with up to four rows that are rounded',
+    name => {
+      for (const [count, rows, width] of [
+        [1, 37, 512],
+        [2, 9, 256],
+        [4, 3, 768],
+        [5, 130, 256],
+      ] as const) {
+        const {matrix, blocks} = matrixOf(name, rows, width, rows);
+        const x = random<tf.Rank.R2>([count, width], 1);
+        // More rows are not rounded: in floats they take no longer.
+        const expected = tf.matMul(count > 4 ? x : rounded(x), whole(blocks, matrix), false, true);
+        const largest = Math.max(...numbers(expected).map(Math.abs));
+        expect(numbers(multiply(x, blocks, matrix))).toBeAllClose(numbers(expected), {rtol: 0, atol: 3e-6 * largest});
+      }
+    },
+  );
+
+  test.each(['Q5_0', 'Q5_1', 'Q5_K', 'F16', 'F32'])('%s is multiplied with the rows as they are', name => {
+    const {matrix, blocks} = matrixOf(name, 5, 256, 3);
+    const x = random<tf.Rank.R2>([1, 256], 1);
+    const expected = numbers(tf.matMul(x, whole(blocks, matrix), false, true));
+    const largest = Math.max(...expected.map(Math.abs));
+    expect(numbers(multiply(x, blocks, matrix))).toBeAllClose(expected, {rtol: 0, atol: 3e-6 * largest});
+  });
+
+  test('rows of zeros, of the smallest values, and with one that is not finite', () => {
+    const {matrix, blocks} = matrixOf('Q4_1', 3, 64, 4);
+    const products = (x: number[]) => numbers(multiply(tf.tensor2d(x, [1, 64]), blocks, matrix));
+    expect(products(new Array<number>(64).fill(0))).toBeAllClose([0, 0, 0]);
+    expect(products(new Array<number>(64).fill(1e-44))).toBeAllClose([0, 0, 0]);
+    for (const wrong of [NaN, Infinity, -Infinity]) {
+      expect(products([...new Array<number>(63).fill(1), wrong])).toEqual([NaN, NaN, NaN]);
+    }
+  });
+
+  test('while a gradient is taken, rows are not rounded', () => {
+    const {matrix, blocks} = matrixOf('Q4_0', 4, 64, 4);
+    const x = random<tf.Rank.R2>([1, 64], 1);
+    const exact = numbers(tf.matMul(x, whole(blocks, matrix), false, true));
+    let taken: number[] = [];
+    tf.grad(y => {
+      taken = numbers(multiply(x, blocks, matrix));
+      return tf.sum(y);
+    })(x);
+    expect(taken).toBeAllClose(exact, {rtol: 0, atol: 1e-5});
+    expect(numbers(multiply(x, blocks, matrix))).not.toBeAllClose(exact, {rtol: 0, atol: 1e-5});
+  });
+});
+
+test('other types of activations are refused', () => {
+  expect(() => {
+    setQuantizedActivations('int4' as 'int8');
+  }).toThrow("setQuantizedActivations takes 'float32' or 'int8', got \"int4\".");
 });

@@ -25,10 +25,13 @@ function byteOf(i: number): number {
 /** A row that the matrix is multiplied with. */
 export const FACTORS = Float32Array.from({length: WIDTH}, (_, i) => (i % 5) - 2);
 
-/** Whether these are the products of that row and each row of the matrix. */
-export function areProducts(products: ArrayLike<number>, expected: Float32Array): boolean {
+/** A row of integers that rounding to 8 bits leaves as they are. */
+export const INTEGERS = Float32Array.from({length: WIDTH}, (_, i) => (i % 32 === 5 ? -127 : ((37 * i) % 255) - 127));
+
+/** Whether these are the products of that row, or of another, and each row of the matrix. */
+export function areProducts(products: ArrayLike<number>, expected: Float32Array, factors = FACTORS): boolean {
   return Array.from({length: expected.length / WIDTH}, (_, row) => {
-    const terms = Array.from(FACTORS, (factor, i) => factor * (expected[row * WIDTH + i] as number));
+    const terms = Array.from(factors, (factor, i) => factor * (expected[row * WIDTH + i] as number));
     const size = terms.reduce((sum, term) => sum + Math.abs(term), 0);
     return Math.abs((products[row] as number) - terms.reduce((sum, term) => sum + term)) <= 1e-5 * size;
   }).every(right => right);

@@ -1,7 +1,7 @@
 import type {Native} from '../../../../backends/wasm/module/native';
 import {formatNamed} from '../../formats/formats';
-import {areProducts, FACTORS, ROWS, trialMatrix, WIDTH} from '../trial';
-import {type QuantizedFunctions, MODULE_FORMATS, sumBytes} from './functions';
+import {areProducts, FACTORS, INTEGERS, ROWS, trialMatrix, WIDTH} from '../trial';
+import {type QuantizedFunctions, MODULE_FORMATS, ROUNDED_FORMATS, roundedBytes, sumBytes} from './functions';
 
 const PARTS = WIDTH / 32;
 
@@ -27,8 +27,29 @@ export function agrees(native: Native, own: QuantizedFunctions): boolean {
     });
     own.prepareRow(format, row, WIDTH, PARTS, prepared, sums);
     own.multiplyRow(format, source, stride, ROWS, PARTS, prepared, sums, out);
-    return inRows && inPanels && areProducts(native.floats(out, ROWS), expected);
+    return (
+      inRows &&
+      inPanels &&
+      areProducts(native.floats(out, ROWS), expected) &&
+      (!ROUNDED_FORMATS.has(format) || multipliesRounded(native, own, format, {bytes, stride, expected}))
+    );
   });
+}
+
+/** Whether the module rounds a row and multiplies with it, where rounding changes nothing. */
+function multipliesRounded(
+  native: Native,
+  own: QuantizedFunctions,
+  format: number,
+  {bytes, stride, expected}: ReturnType<typeof trialMatrix>,
+): boolean {
+  const sizes = [bytes.length, 4 * WIDTH, roundedBytes(PARTS), 4 * ROWS];
+  const [source = 0, row = 0, rounded = 0, out = 0] = native.reserve(...sizes);
+  native.writeIntegers(source, new Int32Array(bytes.buffer));
+  native.writeFloats(row, INTEGERS);
+  own.roundRow(row, WIDTH, PARTS, rounded);
+  own.multiplyRounded(format, source, stride, ROWS, PARTS, rounded, out);
+  return areProducts(native.floats(out, ROWS), expected, INTEGERS);
 }
 
 function same(actual: Float32Array, expected: Float32Array, placeOf: (i: number) => number): boolean {

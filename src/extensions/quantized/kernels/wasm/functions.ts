@@ -1,6 +1,9 @@
 /** The exports of `assembly/index.ts`. The files there document the parameters. */
 export type QuantizedFunctions = Readonly<
-  Record<'multiplyRow' | 'prepareRow' | 'unpackColumns' | 'unpackRows', (...args: number[]) => void>
+  Record<
+    'multiplyRounded' | 'multiplyRow' | 'prepareRow' | 'roundRow' | 'unpackColumns' | 'unpackRows',
+    (...args: number[]) => void
+  >
 >;
 
 /** The module's ids of the formats. */
@@ -12,4 +15,12 @@ export const MODULE_FORMATS = [
 /** Bytes of the sums that `prepareRow` writes: four lanes for each part, and for each half of one. */
 export function sumBytes(parts: number): number {
   return 48 * parts;
+}
+
+/** The formats whose blocks are multiplied with a rounded row, by their ids. */
+export const ROUNDED_FORMATS: ReadonlySet<number> = new Set([0, 1, 2, 5, 7]);
+
+/** Bytes of a row that `roundRow` writes. */
+export function roundedBytes(parts: number): number {
+  return 72 * parts;
 }

@@ -5,10 +5,11 @@ import type {AddedFunctions, Native} from '../../../../backends/wasm/module/nati
 import {BLOCK, DEPTH, panelBytes, PANEL_ROW} from '../../../../backends/wasm/module/products';
 import {MOST_CALLS, partsOf} from '../../../../backends/wasm/module/threads';
 import {type BlockMatrix, rowBytes} from '../../formats/blockMatrix';
+import {areActivationsRounded} from '../activations';
 import type {QuantizedKernels} from '../quantizedKernels';
 import {agrees} from './agrees';
 import {QUANTIZED_BINARY} from './binary';
-import {type QuantizedFunctions, MODULE_FORMATS, sumBytes} from './functions';
+import {type QuantizedFunctions, MODULE_FORMATS, ROUNDED_FORMATS, roundedBytes, sumBytes} from './functions';
 
 /** By wasm memory. */
 const loaded = new WeakMap<Native, QuantizedKernels | null>();
@@ -34,8 +35,8 @@ const PART = 32;
 const PANELS = 256 * 1024;
 /** The cost of unpacking a value, in multiplications. */
 const BY_UNPACKED = 4;
-/** Up to this many rows are multiplied one by one, unpacked in registers: of blocks, and of floats. */
-const FEW = {blocks: 2, floats: 6};
+/** Up to this many rows are multiplied one by one, unpacked in registers: with blocks, with floats, and rounded. */
+const FEW = {blocks: 2, floats: 6, rounded: 4};
 
 /** A matrix in the module's terms; `undefined` if rows end in the middle of a part. */
 interface Source {
@@ -85,18 +86,28 @@ function product(
   const out = native.output([count, rows]);
   const [from, a, c] = [native.at(blocks), native.at(x), native.at(out)];
   const padded = 4 * PART * parts;
-  if (count <= (numbers > 1 ? FEW.blocks : FEW.floats)) {
-    const size = padded + sumBytes(parts);
+  const rounds = count <= FEW.rounded && areActivationsRounded() && ROUNDED_FORMATS.has(format);
+  if (rounds || count <= (numbers > 1 ? FEW.blocks : FEW.floats)) {
+    const size = rounds ? roundedBytes(parts) : padded + sumBytes(parts);
     const [first = 0] = native.reserve(count * size);
     const each = Array.from({length: count}, (_, i) => [first + i * size, 4 * i] as const);
-    each.forEach(([row, i]) => {
-      functions.prepareRow(format, a + i * width, width, parts, row, row + padded);
-    });
+    for (const [row, i] of each) {
+      if (rounds) {
+        functions.roundRow(a + i * width, width, parts, row);
+      } else {
+        functions.prepareRow(format, a + i * width, width, parts, row, row + padded);
+      }
+    }
     native.runParts(native.partsOf(rows, 1, count * BY_UNPACKED * rows * width), (own, piece) => {
       const these = [format, from + piece.first * stride, stride, piece.size, parts] as const;
-      each.forEach(([row, i]) => {
-        beside(own).multiplyRow(...these, row, row + padded, c + 4 * piece.first + i * rows);
-      });
+      for (const [row, i] of each) {
+        const to = c + 4 * piece.first + i * rows;
+        if (rounds) {
+          beside(own).multiplyRounded(...these, row, to);
+        } else {
+          beside(own).multiplyRow(...these, row, row + padded, to);
+        }
+      }
     });
     return out;
   }

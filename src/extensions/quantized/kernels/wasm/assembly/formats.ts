@@ -50,7 +50,7 @@ export function fifths(bits: v128): v128 {
 /** Four bits of each of sixteen bytes: the lower, or with `shift` 4 the upper. */
 // @ts-ignore: decorator
 @inline
-function nibbles(bytes: v128, shift: i32): v128 {
+export function nibbles(bytes: v128, shift: i32): v128 {
   return v128.and(i8x16.shr_u(bytes, shift), i8x16.splat(15));
 }
 
