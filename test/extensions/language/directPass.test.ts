@@ -14,12 +14,12 @@ function branched(): tf.LayersModel {
   return tf.model({inputs: input, outputs: output as tf.SymbolicTensor});
 }
 
-test('it gives the bits of apply, leaves the inputs, and frees what lies between', () => {
+test('it gives the bits of apply, leaves the inputs, and frees what lies between', async () => {
   const model = branched();
   const x = random([2, 3, 4], 1);
   const pass = directPass(model);
   const expected = tf.tidy(() => numbers(model.apply(x) as tf.Tensor));
-  withoutLeaks(() => {
+  await withoutLeaks(() => {
     for (let i = 0; i < 2; i++) {
       const y = pass([x]);
       expect(numbers(y)).toEqual(expected);
