@@ -7,11 +7,13 @@ import {
   adamW,
   applyLoRA,
   bestAdapter,
+  checkpoint,
   disposeModel,
   getAdapter,
   importPEFT,
   LoRAError,
   removeLoRA,
+  resume,
   setAdapter,
 } from 'tfjs-lora';
 import {
@@ -30,7 +32,7 @@ import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/format
 import {sitesOf} from '../../../src/core/rewire/walk';
 import {sequenceLogProbs} from '../../../src/extensions/language/preferences/logProbs';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
-import {mlp} from '../../models';
+import {MemoryHandler, mlp} from '../../models';
 import {fixture} from '../transformers/fixtures';
 import {fileOf} from './ggufFiles';
 
@@ -313,6 +315,26 @@ describe('on wasm', () => {
     const margins = history.val_margin as number[];
     expect(best.epoch).toBe(margins.indexOf(Math.max(...margins)));
     expect(margins.at(-1)).toBeGreaterThan(0);
+    setAdapter(model, start);
+    start.dispose();
+  });
+
+  test.each(['pairs', 'thumbs'] as const)('a run on %s goes on where it ended, with the same losses', async kind => {
+    const start = getAdapter(model);
+    const run = async (place: MemoryHandler, epochs: number, goesOn = false) => {
+      setAdapter(model, start);
+      const batches = await encode(model, TRL[kind], {batchSize: 2});
+      const optimizer = adam({learningRate: 0.01});
+      compilePreferences(model, {method: kind === 'pairs' ? 'dpo' : 'kto', optimizer});
+      const at = goesOn ? await resume(model, place, {batches}) : {};
+      const callbacks = [checkpoint(place, {batches, everySteps: 1})];
+      const {history} = await model.fitDataset(batches, {epochs, verbose: 0, ...at, callbacks});
+      optimizer.dispose();
+      return history.loss as number[];
+    };
+    const whole = await run(new MemoryHandler(), 4);
+    const place = new MemoryHandler();
+    expect([...(await run(place, 2)), ...(await run(place, 4, true))]).toEqual(whole);
     setAdapter(model, start);
     start.dispose();
   });
