@@ -125,15 +125,19 @@ function continued(former: HeadConfig | undefined, head: HeadConfig): HeadConfig
 function checkLayout(model: tf.LayersModel, at: string, entries: readonly LayerEntry[]): void {
   const {outboundLayer, inputTensors} = callBeforeHead(model, at);
   const dims = outboundLayer.getClassName() === 'Permute' ? (outboundLayer.getConfig().dims as number[]).join() : '';
-  const first = entries.find(({className}) => /^Permute$|[23]D$/.test(className));
-  if (!/^(?:3,1,2|4,1,2,3)$/.test(dims) || first === undefined || !first.className.endsWith('D')) {
+  const first = entries.find(({className}) => /^Permute$|[123]D$/.test(className));
+  const before = inputTensors[0]?.sourceLayer;
+  // Sequences are often permuted on purpose, but not right after a layer that takes their channels last.
+  const isFirst =
+    /^(?:3,1,2|4,1,2,3)$/.test(dims) || (dims === '2,1' && /1D$|GraphOp$/.test(before?.getClassName() ?? ''));
+  if (!isFirst || first === undefined || !first.className.endsWith('D')) {
     return;
   }
   if (first.config.dataFormat !== 'channelsFirst') {
     throw misfitError(
-      `Layer "${at}" gives images with their channels first, and the new ${first.className} takes them last. Put the ` +
-        `head on the layer before it, {at: '${inputTensors[0]?.sourceLayer.name ?? at}'}, or begin it with ` +
-        `tf.layers.permute({dims: [${dims.length > 5 ? '2, 3, 4, 1' : '2, 3, 1'}]}).`,
+      `Layer "${at}" gives ${dims === '2,1' ? 'sequences' : 'images'} with their channels first, and the new ${first.className} takes them last. Put the ` +
+        `head on the layer before it, {at: '${before?.name ?? at}'}, or begin it with ` +
+        `tf.layers.permute({dims: [${dims === '2,1' ? '2, 1' : dims.length > 5 ? '2, 3, 4, 1' : '2, 3, 1'}]}).`,
     );
   }
 }

@@ -100,6 +100,21 @@ test('a head that takes channels last is refused where the file gives them first
   [turned, model, body].forEach(disposeModel);
 });
 
+test('a head on sequences that takes channels last is refused where the file gives them first', async () => {
+  const file = onnxFile({
+    nodes: [{op: 'Conv', inputs: ['x', 'w'], outputs: ['y'], name: 'conv'}],
+    initializers: [floats('w', [2, 2, 1], [1, 0, 0, 1])],
+    inputs: [value('x', [null, 2, 4])],
+    outputs: [value('y', [null, 2, 4])],
+  });
+  const body = await fromONNX(file);
+  const pool = () => tf.layers.globalAveragePooling1d({name: 'pool'});
+  expect(() => replaceHead(body, [pool()], {at: body.layers.at(-1)!.name})).toThrow(/sequences[^]*{at: 'conv'}/);
+  const model = replaceHead(body, [pool()], {at: 'conv'});
+  expect(outputOf(model, tf.range(0, 8).reshape([1, 2, 4]))).toEqual([1.5, 5.5]);
+  [model, body].forEach(disposeModel);
+});
+
 test('a batch size that the file was made for is freed', async () => {
   const model = await fromONNX(onnxFile({...PRODUCT, inputs: [value('x', [1, 3])]}));
   expect(model.inputs[0]!.shape).toEqual([null, 3]);
