@@ -7,6 +7,7 @@ import './extensions/transformers/layers/distanceScores';
 import './extensions/transformers/layers/featureMaps';
 import './extensions/transformers/layers/hiddenPositions';
 import './extensions/transformers/layers/pairLayers';
+import './extensions/transformers/layers/patchRotary';
 import './extensions/transformers/layers/patchSequence';
 import './extensions/transformers/layers/relativeBias';
 import './extensions/transformers/layers/scaling';
@@ -50,6 +51,7 @@ export type {
 } from './extensions/transformers/layers/featureMaps';
 export type {HiddenPositions} from './extensions/transformers/layers/hiddenPositions';
 export type {LearnedQuery, ScaledCosines, TokenState} from './extensions/transformers/layers/pairLayers';
+export type {PatchAngles, RotatedPatches} from './extensions/transformers/layers/patchRotary';
 export type {PatchSequence} from './extensions/transformers/layers/patchSequence';
 export type {RelativeBias} from './extensions/transformers/layers/relativeBias';
 export type {Scaling} from './extensions/transformers/layers/scaling';

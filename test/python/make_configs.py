@@ -414,6 +414,19 @@ def dinov2_with_registers(rng):
     return dinov2(rng) | dict(num_register_tokens=rng.choice([1, 2, 4]))
 
 
+def dinov3_vit(rng):
+    keys = ["qkv_bias", "pooler_output_size", "pooler_act", "num_labels"]
+    config = {key: value for key, value in vit(rng).items() if key not in keys}
+    return config | dict(
+        hidden_size=config["num_attention_heads"] * rng.choice([4, 8]),
+        use_gated_mlp=rng.choice([True, False]),
+        hidden_act=rng.choice(["gelu", "gelu_pytorch_tanh", "silu", "swish"]),
+        num_register_tokens=rng.choice([1, 2, 4]),
+        rope_theta=rng.choice([100.0, 20.0]),
+        **{f"{name}_bias": rng.choice([True, False]) for name in ("query", "key", "value", "proj", "mlp")},
+    )
+
+
 def clip_vision(rng):
     config = vit(rng) | dict(projection_dim=rng.choice([4, 6]), hidden_act=rng.choice([*ACTIVATIONS, "quick_gelu"]))
     return {key: value for key, value in config.items() if "pooler" not in key and key not in ("qkv_bias", "num_labels")}
@@ -660,7 +673,7 @@ ODD_PICTURES = [
     ({}, ["num_channels"]),
 ]
 PAIRS = ["clip", "siglip"]
-PICTURES = ["vit", "deit", "dinov2", "dinov2_with_registers", "siglip_vision_model", "clip_vision_model"]
+PICTURES = ["vit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "siglip_vision_model", "clip_vision_model"]
 INTERPOLATED = ["vit", "deit", "siglip_vision_model", "clip_vision_model"]
 FEATURES = ["resnet", "convnext", "convnextv2", "dinov3_convnext", "swin", "swinv2"]
 for odd_family in PICTURES:
@@ -780,6 +793,7 @@ FAMILIES = {
         dinov2_with_registers,
         ["Dinov2WithRegistersModel", "Dinov2WithRegistersForImageClassification"],
     ),
+    "dinov3_vit": (dinov3_vit, ["DINOv3ViTModel"]),
     "siglip_vision_model": (siglip_vision, ["SiglipVisionModel"]),
     "clip_vision_model": (clip_vision, ["CLIPVisionModel", "CLIPVisionModelWithProjection"]),
     "resnet": (resnet, ["ResNetModel", "ResNetForImageClassification"]),

@@ -636,6 +636,19 @@ FEATURES |= {
     ),
 }
 PICTURES |= FEATURES
+DINOV3 = PATCHES | dict(num_hidden_layers=2)
+PICTURES |= {
+    "dinov3": (
+        transformers.DINOv3ViTModel,
+        transformers.DINOv3ViTConfig(**DINOV3, num_register_tokens=2, rope_theta=20.0),
+        ["q_proj", "v_proj", "up_proj", "patch_embeddings"],
+    ),
+    "dinov3Pooled": (
+        transformers.DINOv3ViTModel,
+        transformers.DINOv3ViTConfig(**DINOV3, use_gated_mlp=True, hidden_act="silu", key_bias=True, proj_bias=False, num_register_tokens=1),
+        dict(target_modules=["k_proj", "gate_proj"], use_dora=True),
+    ),
+}
 MODELS |= PICTURES
 SIGLIP_TEXTS = {key: value for key, value in CLIP_TEXTS.items() if key != "projection_dim"}
 PAIRS = ["clipPairs", "siglipPairs"]

@@ -78,6 +78,7 @@ const READ: Readonly<Record<string, string[]>> = {
   clip_text_model: ['eos_token_id'],
   clip: ['text_config'],
   siglip: ['text_config'],
+  dinov3_vit: ['rope_theta'],
   convnext: ['layer_scale_init_value'],
   swin: ['image_size'],
   swinv2: ['image_size'],

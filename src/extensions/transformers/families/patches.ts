@@ -19,7 +19,7 @@ export function patches(
 
 /**
  * Makes a sequence of patches. `tokens` are the file names and shapes of the tokens before it, `positions` those of the
- * position embedding.
+ * position embedding, if there is one.
  */
 export function patchSequence(
   net: Net,
@@ -29,10 +29,10 @@ export function patchSequence(
     registers,
     positions,
     ...rest
-  }: Omit<PatchSequenceArgs, 'tokens' | 'registers' | 'name'> & {
+  }: Omit<PatchSequenceArgs, 'tokens' | 'registers' | 'positioned' | 'name'> & {
     tokens: readonly InFile[];
     registers?: InFile | undefined;
-    positions: InFile;
+    positions?: InFile | undefined;
   },
   x: NetTensor,
 ): NetTensor {
@@ -40,7 +40,9 @@ export function patchSequence(
   if (registers !== undefined) {
     net.expect(name, ...registers, 'registers');
   }
-  net.expect(name, ...positions, 'positions');
-  const counts = {tokens: tokens.length, registers: registers?.[1].at(-2) ?? 0};
+  if (positions !== undefined) {
+    net.expect(name, ...positions, 'positions');
+  }
+  const counts = {tokens: tokens.length, registers: registers?.[1].at(-2) ?? 0, positioned: positions !== undefined};
   return net.apply(name, [x], () => new PatchSequence({...rest, ...counts, name}));
 }

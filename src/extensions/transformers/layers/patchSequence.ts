@@ -17,6 +17,8 @@ export interface PatchSequenceArgs {
    * Whether a grid smaller than the table averages positions (antialiasing) instead of skipping some. Default: false.
    */
   antialias?: boolean;
+  /** Whether there is a position embedding. Default: true. */
+  positioned?: boolean;
   name?: string;
 }
 
@@ -40,9 +42,10 @@ export class PatchSequence extends tf.layers.Layer {
   private readonly antialias: boolean;
   private readonly rows: tf.LayerVariable[] = [];
   private registerRows: tf.LayerVariable | undefined;
-  private positions!: tf.LayerVariable;
+  private readonly positioned: boolean;
+  private positions: tf.LayerVariable | undefined;
 
-  constructor({grid, tokens = 1, registers = 0, antialias = false, ...rest}: PatchSequenceArgs) {
+  constructor({grid, tokens = 1, registers = 0, antialias = false, positioned = true, ...rest}: PatchSequenceArgs) {
     const sizes: unknown = grid;
     if (!Array.isArray(sizes) || sizes.length !== 2 || !sizes.every(size => Number.isInteger(size) && size > 0)) {
       throw new LoRAError(`grid must be two positive integers, rows and columns of patches, got ${show(grid)}.`);
@@ -54,6 +57,7 @@ export class PatchSequence extends tf.layers.Layer {
     this.tokens = tokens;
     this.registers = registers;
     this.antialias = antialias;
+    this.positioned = positioned;
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
@@ -70,7 +74,9 @@ export class PatchSequence extends tf.layers.Layer {
     if (this.registers > 0) {
       this.registerRows = add('registers', this.registers);
     }
-    this.positions = add('positions', this.tokens + this.grid[0] * this.grid[1]);
+    if (this.positioned) {
+      this.positions = add('positions', this.tokens + this.grid[0] * this.grid[1]);
+    }
     this.built = true;
   }
 
@@ -85,11 +91,15 @@ export class PatchSequence extends tf.layers.Layer {
       this.invokeCallHook(inputs, kwargs);
       const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
       const [batch, rows, columns, width] = x.shape;
-      const table = this.positions.read() as tf.Tensor2D;
-      const {tokens} = this;
-      const positions = this.interpolated(tf.slice(table, [tokens, 0]), rows, columns);
-      const patches = tf.add<tf.Tensor3D>(tf.reshape(x, [batch, rows * columns, width]), positions);
-      const before: tf.Tensor2D[] = this.rows.map((row, i) => tf.add(row.read(), tf.slice(table, [i, 0], [1, width])));
+      const table = this.positions?.read() as tf.Tensor2D | undefined;
+      const flat = tf.reshape(x, [batch, rows * columns, width]);
+      const patches = table
+        ? tf.add<tf.Tensor3D>(flat, this.interpolated(tf.slice(table, [this.tokens, 0]), rows, columns))
+        : flat;
+      const before = this.rows.map((row, i) => {
+        const token = row.read() as tf.Tensor2D;
+        return table ? tf.add<tf.Tensor2D>(token, tf.slice(table, [i, 0], [1, width])) : token;
+      });
       if (this.registerRows !== undefined) {
         before.push(this.registerRows.read() as tf.Tensor2D);
       }
@@ -124,8 +134,8 @@ export class PatchSequence extends tf.layers.Layer {
   }
 
   override getConfig(): tf.serialization.ConfigDict {
-    const {grid, tokens, registers, antialias} = this;
-    return {...super.getConfig(), grid: [...grid], tokens, registers, antialias};
+    const {grid, tokens, registers, antialias, positioned} = this;
+    return {...super.getConfig(), grid: [...grid], tokens, registers, antialias, ...(!positioned && {positioned})};
   }
 }
 registerOwn(PatchSequence);

@@ -26,6 +26,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   dinov2: async () => (await import('../families/dinov2')).dinov2,
   dinov2_with_registers: async () => (await import('../families/dinov2')).dinov2WithRegisters,
   dinov3_convnext: async () => (await import('../families/dinov3ConvNext')).dinov3ConvNext,
+  dinov3_vit: async () => (await import('../families/dinov3')).dinov3,
   distilbert: async () => (await import('../families/distilbert')).distilbert,
   electra: async () => (await import('../families/electra')).electra,
   gemma3_text: async () => (await import('../families/gemma3')).gemma3,
