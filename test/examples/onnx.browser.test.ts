@@ -141,7 +141,7 @@ describeUnless(missing, 'the page that tunes an ONNX file', () => {
   test('it trains, runs the tuned file and gives it away', async () => {
     await page.fill('#epochs', '1');
     await page.click('#learn');
-    await says('Trained in \\d+ s: 16,370 parameters');
+    await says('Trained in \\d+ s: 34,962 parameters');
     expect(await page.textContent('#accuracy')).toMatch(/published file \d+, tuned file \d+\.$/);
     const files = await downloads(page, 1, () => page.click('#save'));
     const tuned = new Uint8Array(files.get('tuned.onnx')!);

@@ -26,7 +26,8 @@ export interface LoRAConfig extends LoRAStrength, MethodOptions {
   /**
    * The layers to adapt: `'all'`, every layer that can be adapted; `'linear'`, every `Dense` layer but the output head,
    * as PEFT's `all-linear`; or a list that names them. Layers in `exclude` and `trainInFull` are left out. Defaults to
-   * `'linear'` for models of `tfjs-lora/transformers` and `tfjs-lora/language`, and to `'all'` for other models.
+   * `'linear'` for transformers of `tfjs-lora/transformers` and `tfjs-lora/language`, and to `'all'` for other models,
+   * also convolutional ones.
    */
   targets?: 'all' | 'linear' | readonly LayerMatcher[] | LayerPredicate;
   /** Layers to leave as they are, though `targets` names them. */

@@ -8,7 +8,10 @@ beforeAll(() => useBackend('cpu'));
 // The names that families give the layer whose outputs are those of the model.
 const HEADS = /(^|\/)(lm_head|classifier|score|qa_outputs|decoder|vocab_projector)$/;
 
-test.each(NAMES)('%s: linear layers are adapted by default, and neither embeddings nor the head', async name => {
+/** Networks of convolutions, whose layers are adapted as those of any other model. */
+const CONVOLUTIONAL = /^(resnet|convnext|dinov3ConvNext)/;
+
+test.each(NAMES.filter(name => !CONVOLUTIONAL.test(name)))('%s: linear layers are adapted by default, and neither embeddings nor the head', async name => {
   const {config, weights, pooling, tied} = fixture(name);
   const {model} = await loadTransformer({config, weights, tied, pooling});
   const {layers, faults} = planLoRA(model, {rank: 1});
@@ -17,5 +20,17 @@ test.each(NAMES)('%s: linear layers are adapted by default, and neither embeddin
   expect(adapted.length).toBeGreaterThan(3);
   expect(adapted.filter(({className}) => className !== 'Dense')).toEqual([]);
   expect(adapted.map(({path}) => path).filter(path => HEADS.test(path))).toEqual([]);
+  disposeModel(model);
+});
+
+test.each(NAMES.filter(name => CONVOLUTIONAL.test(name)))('%s: convolutions are adapted by default', async name => {
+  const {config, weights, pooling} = fixture(name);
+  const {model} = await loadTransformer({config, weights, pooling});
+  const {layers, faults} = planLoRA(model, {rank: 1});
+  expect(faults).toEqual([]);
+  const classesOf = (role: string) => layers.filter(layer => layer.role === role).map(({className}) => className);
+  expect(classesOf('adapted')).toContain('Conv2D');
+  // One filter of few weights for each channel has nothing that a low rank would save.
+  expect(classesOf('left').filter(className => className !== 'DepthwiseConv2D')).toEqual([]);
   disposeModel(model);
 });
