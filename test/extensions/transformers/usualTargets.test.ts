@@ -11,17 +11,20 @@ const HEADS = /(^|\/)(lm_head|classifier|score|qa_outputs|decoder|vocab_projecto
 /** Networks of convolutions, whose layers are adapted as those of any other model. */
 const CONVOLUTIONAL = /^(resnet|convnext|dinov3ConvNext)/;
 
-test.each(NAMES.filter(name => !CONVOLUTIONAL.test(name)))('%s: linear layers are adapted by default, and neither embeddings nor the head', async name => {
-  const {config, weights, pooling, tied} = fixture(name);
-  const {model} = await loadTransformer({config, weights, tied, pooling});
-  const {layers, faults} = planLoRA(model, {rank: 1});
-  expect(faults).toEqual([]);
-  const adapted = layers.filter(({role}) => role === 'adapted');
-  expect(adapted.length).toBeGreaterThan(3);
-  expect(adapted.filter(({className}) => className !== 'Dense')).toEqual([]);
-  expect(adapted.map(({path}) => path).filter(path => HEADS.test(path))).toEqual([]);
-  disposeModel(model);
-});
+test.each(NAMES.filter(name => !CONVOLUTIONAL.test(name)))(
+  '%s: linear layers are adapted by default, and neither embeddings nor the head',
+  async name => {
+    const {config, weights, pooling, tied} = fixture(name);
+    const {model} = await loadTransformer({config, weights, tied, pooling});
+    const {layers, faults} = planLoRA(model, {rank: 1});
+    expect(faults).toEqual([]);
+    const adapted = layers.filter(({role}) => role === 'adapted');
+    expect(adapted.length).toBeGreaterThan(3);
+    expect(adapted.filter(({className}) => className !== 'Dense')).toEqual([]);
+    expect(adapted.map(({path}) => path).filter(path => HEADS.test(path))).toEqual([]);
+    disposeModel(model);
+  },
+);
 
 test.each(NAMES.filter(name => CONVOLUTIONAL.test(name)))('%s: convolutions are adapted by default', async name => {
   const {config, weights, pooling} = fixture(name);
