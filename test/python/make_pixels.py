@@ -12,6 +12,7 @@ import PIL
 import transformers
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -41,6 +42,11 @@ CASES = [
     (CLIPImageProcessorPil, {}, (1, 300, 3), 499),
     (CLIPImageProcessorPil, {}, (300, 1, 3), 499),
     (CLIPImageProcessorPil, dict(size=dict(shortest_edge=9), crop_size=8, resample=0), (5, 230, 3), 1),
+    (ConvNextImageProcessorPil, dict(size=20, crop_pct=0.7), (31, 24, 3), 1),
+    (ConvNextImageProcessorPil, dict(size=dict(shortest_edge=14)), (9, 40, 3), 1),
+    (ConvNextImageProcessorPil, dict(size=dict(shortest_edge=12), crop_pct=1.3), (30, 17, 3), 1),
+    (ConvNextImageProcessorPil, dict(size=dict(shortest_edge=384)), (40, 60, 3), 997),
+    (ConvNextImageProcessorPil, dict(do_resize=False), (6, 5, 3), 1),
     (CLIPImageProcessorPil, dict(do_resize=False, crop_size=dict(height=7, width=12)), (10, 11, 3), 1),
 ]
 

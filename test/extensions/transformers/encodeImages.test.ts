@@ -161,7 +161,13 @@ describe('encodeImages', () => {
     const refused = (changes: object) => encodeImages(model, image([4, 4, 3]), {preprocessor: {...small, ...changes}});
     await expect(refused({resample: 7})).rejects.toThrow('resample is 7, which is not supported. Supported: 0 (');
     await expect(refused({resample: 'bicubic'})).rejects.toThrow('resample is "bicubic"');
-    await expect(refused({image_processor_type: 'ConvNextImageProcessor'})).rejects.toThrow('"ConvNextImageProcessor"');
+    await expect(refused({image_processor_type: 'SegformerImageProcessor'})).rejects.toThrow(
+      '"SegformerImageProcessor"',
+    );
+    const share = {image_processor_type: 'ConvNextImageProcessor'};
+    await expect(refused({...share, size: {height: 9, width: 9}})).rejects.toThrow('size must be {shortest_edge}');
+    await expect(refused({...share, size: 9, crop_pct: 1e-4})).rejects.toThrow('crop_pct resizes images of 9 pixels');
+    await expect(refused({...share, size: 9, do_center_crop: true})).rejects.toThrow('do_center_crop is true');
     await expect(refused({size: {longest_edge: 4}})).rejects.toThrow('size is {"longest_edge":4}');
     await expect(refused({size: {shortest_edge: 4, longest_edge: 9}})).rejects.toThrow('size is');
     await expect(refused({size: 1e9})).rejects.toThrow('size is 1000000000');

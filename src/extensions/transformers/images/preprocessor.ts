@@ -23,6 +23,8 @@ interface Defaults {
   /** Whether a size of one number is that of the shorter edge. */
   isShortest?: boolean;
   crop?: number;
+  /** The share of a smaller image that is kept (`crop_pct`), for the class that crops by one. */
+  share?: number;
   mean: readonly number[];
   deviation: readonly number[];
 }
@@ -44,6 +46,7 @@ const PROCESSORS: Readonly<Record<string, Defaults>> = {
   CLIP: OF_CLIP,
   Bit: OF_CLIP,
   Siglip: {...HALVES, resample: 3, size: {height: 224, width: 224}, isShortest: true},
+  ConvNext: {...HALVES, resample: 3, size: {shortest_edge: 384}, isShortest: true, share: 224 / 256},
 };
 
 /** Filters by their numbers in Pillow. */
@@ -71,10 +74,11 @@ export function readPreprocessor(given: string | object): Preprocessing {
   config.expect('do_flip_channel_order', false, null);
   const rescales = flagOf(config, 'do_rescale', true);
   const normalizes = flagOf(config, 'do_normalize', true);
+  const size = flagOf(config, 'do_resize', true) ? sizeOf(config, defaults) : undefined;
+  const crop = flagOf(config, 'do_center_crop', defaults.crop !== undefined) ? cropOf(config, defaults) : undefined;
   const read: Preprocessing = {
-    size: flagOf(config, 'do_resize', true) ? sizeOf(config, defaults) : undefined,
+    ...(defaults.share === undefined ? {size, crop} : shareOf(config, defaults.share, size)),
     resampling: resamplingOf(config, defaults),
-    crop: flagOf(config, 'do_center_crop', defaults.crop !== undefined) ? cropOf(config, defaults) : undefined,
     factor: rescales ? config.number('rescale_factor', 1 / 255) : 1,
     mean: normalizes ? colorsOf(config, 'image_mean', defaults.mean) : [0, 0, 0],
     deviation: normalizes ? colorsOf(config, 'image_std', defaults.deviation) : [1, 1, 1],
@@ -108,6 +112,38 @@ function sizeOf(config: HubConfig, {size, isShortest}: Defaults): Preprocessing[
     return {shortest};
   }
   return edgesOf(config, 'size', given);
+}
+
+/** From this size on, images are not cropped by a share, but become squares. */
+const WHOLE = 384;
+
+/** The size and the crop by which a share of a smaller image is kept, as a square. */
+function shareOf(
+  config: HubConfig,
+  otherwise: number,
+  size: Preprocessing['size'],
+): Pick<Preprocessing, 'size' | 'crop'> {
+  config.expect('do_center_crop', false, null);
+  const share = config.get('crop_pct') === null ? otherwise : config.number('crop_pct', otherwise);
+  if (size === undefined) {
+    return {size, crop: undefined};
+  }
+  if (!('shortest' in size)) {
+    config.fault(`size must be {shortest_edge} for a ConvNextImageProcessor, got ${show(config.get('size'))}.`);
+    return {size, crop: undefined};
+  }
+  const {shortest} = size;
+  const square = {height: shortest, width: shortest};
+  if (shortest >= WHOLE) {
+    return {size: square, crop: undefined};
+  }
+  const resized = Math.trunc(shortest / share);
+  if (!isSize(resized)) {
+    config.fault(
+      `crop_pct resizes images of ${shortest} pixels to ${show(resized)}; an edge may have 1 to ${MOST_OF_EDGE}.`,
+    );
+  }
+  return {size: {shortest: resized}, crop: square};
 }
 
 function cropOf(config: HubConfig, {crop = 224}: Defaults): Preprocessing['crop'] {
