@@ -7,6 +7,7 @@ import './extensions/transformers/layers/distanceScores';
 import './extensions/transformers/layers/featureMaps';
 import './extensions/transformers/layers/hiddenPositions';
 import './extensions/transformers/layers/pairLayers';
+import './extensions/transformers/layers/patchBias';
 import './extensions/transformers/layers/patchRotary';
 import './extensions/transformers/layers/patchSequence';
 import './extensions/transformers/layers/relativeBias';
@@ -57,6 +58,7 @@ export type {RelativeBias} from './extensions/transformers/layers/relativeBias';
 export type {Scaling} from './extensions/transformers/layers/scaling';
 export type {LayerScale, QuickGelu} from './extensions/transformers/layers/visionLayers';
 export type {JoinedPatches, JoinedWindows, WholePatches, Windows} from './extensions/transformers/layers/windows';
+export type {PatchBias} from './extensions/transformers/layers/patchBias';
 export type {ContinuousWindowBias, UnitHeads, WindowBias} from './extensions/transformers/layers/windowScores';
 
 // Load, train, use.

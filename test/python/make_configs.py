@@ -414,6 +414,16 @@ def dinov2_with_registers(rng):
     return dinov2(rng) | dict(num_register_tokens=rng.choice([1, 2, 4]))
 
 
+def beit(rng):
+    config = {key: value for key, value in vit(rng).items() if "pooler" not in key and key != "qkv_bias"}
+    flags = ["absolute_position_embeddings", "relative_position_bias", "shared_relative_position_bias", "mask_token"]
+    return config | dict(
+        use_mean_pooling=rng.choice([True, False]),
+        layer_scale_init_value=rng.choice([0.1, 0.5, 0.0]),
+        **{f"use_{flag}": rng.choice([True, False]) for flag in flags},
+    )
+
+
 def dinov3_vit(rng):
     keys = ["qkv_bias", "pooler_output_size", "pooler_act", "num_labels"]
     config = {key: value for key, value in vit(rng).items() if key not in keys}
@@ -673,13 +683,24 @@ ODD_PICTURES = [
     ({}, ["num_channels"]),
 ]
 PAIRS = ["clip", "siglip"]
-PICTURES = ["vit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "siglip_vision_model", "clip_vision_model"]
+PICTURES = ["vit", "deit", "beit", "dinov2", "dinov2_with_registers", "dinov3_vit", "siglip_vision_model", "clip_vision_model"]
 INTERPOLATED = ["vit", "deit", "siglip_vision_model", "clip_vision_model"]
 FEATURES = ["resnet", "convnext", "convnextv2", "dinov3_convnext", "swin", "swinv2"]
 for odd_family in PICTURES:
     ODD_CHANGES[odd_family] = ODD_PICTURES
 ODD_CHANGES["dinov2"] = [*ODD_PICTURES, ({"mlp_ratio": 0.5}, []), ({"use_mask_token": False}, []), ({}, ["use_swiglu_ffn"])]
 ODD_CHANGES["dinov2_with_registers"] = [*ODD_CHANGES["dinov2"], ({}, ["num_register_tokens"]), ({"num_register_tokens": 0}, [])]
+
+ODD_CHANGES["beit"] = [
+    *ODD_PICTURES,
+    ({"image_size": [8, 12], "use_relative_position_bias": True}, []),
+    ({"layer_scale_init_value": -1.0}, []),
+    ({"use_mask_token": True}, []),
+    ({"vocab_size": 3}, []),
+    ({"out_indices": [1]}, []),
+    ({}, ["use_mean_pooling", "layer_scale_init_value"]),
+    ({}, ["use_absolute_position_embeddings", "use_relative_position_bias", "use_shared_relative_position_bias"]),
+]
 
 ODD_STAGES = [
     ({"depths": [1]}, []),
@@ -788,6 +809,7 @@ FAMILIES = {
     "t5": (t5, ["T5EncoderModel", "T5ForTokenClassification"]),
     "vit": (vit, ["ViTModel", "ViTForImageClassification"]),
     "deit": (vit, ["DeiTModel", "DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"]),
+    "beit": (beit, ["BeitModel", "BeitForImageClassification"]),
     "dinov2": (dinov2, ["Dinov2Model", "Dinov2ForImageClassification"]),
     "dinov2_with_registers": (
         dinov2_with_registers,

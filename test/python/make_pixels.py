@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import transformers
+from transformers.models.beit.image_processing_pil_beit import BeitImageProcessorPil
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
@@ -42,6 +43,9 @@ CASES = [
     (CLIPImageProcessorPil, {}, (1, 300, 3), 499),
     (CLIPImageProcessorPil, {}, (300, 1, 3), 499),
     (CLIPImageProcessorPil, dict(size=dict(shortest_edge=9), crop_size=8, resample=0), (5, 230, 3), 1),
+    (BeitImageProcessorPil, dict(size=9, do_center_crop=False, resample=2), (14, 19, 3), 1),
+    (BeitImageProcessorPil, dict(size=dict(height=12, width=10), crop_size=8), (23, 19, 3), 1),
+    (BeitImageProcessorPil, {}, (60, 35, 3), 499),
     (ConvNextImageProcessorPil, dict(size=20, crop_pct=0.7), (31, 24, 3), 1),
     (ConvNextImageProcessorPil, dict(size=dict(shortest_edge=14)), (9, 40, 3), 1),
     (ConvNextImageProcessorPil, dict(size=dict(shortest_edge=12), crop_pct=1.3), (30, 17, 3), 1),

@@ -649,6 +649,24 @@ PICTURES |= {
         dict(target_modules=["k_proj", "gate_proj"], use_dora=True),
     ),
 }
+BEIT = PATCHES | dict(num_hidden_layers=2)
+PICTURES |= {
+    "beit": (
+        transformers.BeitModel,
+        transformers.BeitConfig(**BEIT, use_shared_relative_position_bias=True, use_absolute_position_embeddings=True, use_mean_pooling=False),
+        ["q_proj", "k_proj", "projection"],
+    ),
+    "beitPooled": (
+        transformers.BeitModel,
+        transformers.BeitConfig(**BEIT, use_relative_position_bias=True, use_shared_relative_position_bias=True, use_mask_token=True),
+        ["v_proj", "fc1"],
+    ),
+    "beitClasses": (
+        transformers.BeitForImageClassification,
+        transformers.BeitConfig(**BEIT, use_relative_position_bias=True, layer_scale_init_value=0.0, hidden_act="relu", num_labels=3),
+        dict(target_modules=["o_proj", "fc2"], modules_to_save=["classifier"], use_dora=True),
+    ),
+}
 MODELS |= PICTURES
 SIGLIP_TEXTS = {key: value for key, value in CLIP_TEXTS.items() if key != "projection_dim"}
 PAIRS = ["clipPairs", "siglipPairs"]

@@ -40,6 +40,11 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   distilbert: ['pad_token_id'],
   granite: ['pad_token_id'], // it has no head for classes
   'deberta-v2': ['pad_token_id', 'cls_dropout', 'pooler_dropout', 'legacy'],
+  // Of its head for each pixel, which is not loaded, and of pretraining.
+  beit: [
+    ...['auxiliary_channels', 'auxiliary_concat_input', 'auxiliary_loss_weight', 'auxiliary_num_convs', 'add_fpn'],
+    ...['pool_scales', 'reshape_hidden_states', 'semantic_loss_ignore_index', 'use_auxiliary_head', 'vocab_size'],
+  ],
   t5: ['pad_token_id', 'dropout_rate', 'initializer_factor', 'num_decoder_layers'],
   modernbert: [
     ...['cls_token_id', 'embedding_dropout', 'mlp_dropout', 'deterministic_flash_attn'],
@@ -85,7 +90,9 @@ const READ: Readonly<Record<string, string[]>> = {
   qwen2: OF_WINDOWS,
   qwen3: OF_WINDOWS,
   smollm3: OF_WINDOWS.slice(0, -1),
-  ...Object.fromEntries(['t5', 'vit', 'deit', 'dinov2', 'dinov2_with_registers'].map(family => [family, ['head_dim']])),
+  ...Object.fromEntries(
+    ['t5', 'vit', 'deit', 'beit', 'dinov2', 'dinov2_with_registers'].map(family => [family, ['head_dim']]),
+  ),
 };
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
 const FLOATS = [
@@ -125,7 +132,8 @@ function harmlessIn(family: string): Set<string> {
     ...[...ofRotary, ...OF_WINDOWS, 'use_bidirectional_attention'].filter(key => !read.includes(key)),
     ...(FEATURES.includes(family) ? HARMLESS_IN_FEATURES.filter(key => !read.includes(key)) : []),
     ...(HAS_TABLE_WIDTH.includes(family) ? [] : ['embedding_size']),
-    ...(VISION.includes(family) ? HARMLESS_IN_VISION : (ALSO_HARMLESS[family] ?? [])),
+    ...(VISION.includes(family) ? HARMLESS_IN_VISION : []),
+    ...(ALSO_HARMLESS[family] ?? []),
   ]);
 }
 

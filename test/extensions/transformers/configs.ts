@@ -19,7 +19,16 @@ const TEXTS = [
 export const FEATURES = ['resnet', 'convnext', 'convnextv2', 'dinov3_convnext', 'swin', 'swinv2'];
 
 export const VISION = [
-  ...['vit', 'deit', 'dinov2', 'dinov2_with_registers', 'dinov3_vit', 'siglip_vision_model', 'clip_vision_model'],
+  ...[
+    'vit',
+    'deit',
+    'beit',
+    'dinov2',
+    'dinov2_with_registers',
+    'dinov3_vit',
+    'siglip_vision_model',
+    'clip_vision_model',
+  ],
   ...FEATURES,
 ];
 

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => jest.restoreAllMocks());
 
 /** Whose files in the fixtures have names from before transformers 5. */
-const OLDER = /^(deit|dinov|gte|nomicBert|swin(?!V2)|vit)/;
+const OLDER = /^(beit|deit|dinov|gte|nomicBert|swin(?!V2)|vit)/;
 
 const predicted = (model: tf.LayersModel, inputs: () => tf.Tensor[]) =>
   tf.tidy(() => Array.from((model.predict(inputs()) as tf.Tensor).dataSync()));

@@ -1,15 +1,14 @@
-import {show} from '../../../platform/errors';
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {blocksOf, convolution, meanOfPositions, noSequence, stagesOf} from './convolutions';
 import {convNextBlocks, type ConvNextNames} from './convNextBlocks';
-import {pairOf} from './patchBlocks';
+import {hasLayerScale, pairOf} from './patchBlocks';
 
 /** ConvNeXt. (Liu et al., arXiv 2201.03545.) */
 export const convnext = convNeXt({
   prefix: 'convnext',
   classes: {ConvNextModel: 'none', ConvNextForImageClassification: 'classes'},
-  own: config => ({scale: isScaled(config) ? 'layer_scale_parameter' : undefined}),
+  own: config => ({scale: hasLayerScale(config) ? 'layer_scale_parameter' : undefined}),
 });
 
 /** ConvNeXt V2, with a normalization of responses instead of layer scale. (Woo et al., arXiv 2301.00808.) */
@@ -96,12 +95,4 @@ function convNeXt({prefix, classes, own}: Variant): Architecture {
     },
     uncomputed: /^layernorm\./,
   };
-}
-
-function isScaled(config: HubConfig): boolean {
-  const value = config.get('layer_scale_init_value');
-  if (value !== undefined && typeof value !== 'number') {
-    config.fault(`layer_scale_init_value must be a number, got ${show(value)}.`);
-  }
-  return value === undefined || Number(value) > 0;
 }

@@ -163,6 +163,15 @@ export function layerScale(net: Net, name: string, width: number, x: NetTensor, 
   return net.apply(name, [x], () => new LayerScale({name}));
 }
 
+/** Whether blocks have layer scales: the config has the value that they begin with. */
+export function hasLayerScale(config: HubConfig): boolean {
+  const value = config.get('layer_scale_init_value');
+  if (value !== undefined && typeof value !== 'number') {
+    config.fault(`layer_scale_init_value must be a number, got ${show(value)}.`);
+  }
+  return value === undefined || Number(value) > 0;
+}
+
 /** Two dense layers and an activation between them. */
 export function perceptron(
   net: Net,

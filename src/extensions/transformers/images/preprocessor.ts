@@ -42,6 +42,7 @@ const OF_CLIP = {
 /** A row for each class of transformers, by its name before `ImageProcessor`. */
 const PROCESSORS: Readonly<Record<string, Defaults>> = {
   ViT: {...HALVES, resample: 2, size: {height: 224, width: 224}},
+  Beit: {...HALVES, resample: 3, size: {height: 224, width: 224}},
   DeiT: {...HALVES, resample: 3, size: {height: 256, width: 256}, crop: 224},
   CLIP: OF_CLIP,
   Bit: OF_CLIP,

@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
-import {cubicTaps, filteredTaps, type Taps} from '../ops/resampling';
+import {cubicTaps, filteredTaps} from '../ops/resampling';
+import {resizeGrid} from '../ops/resizeGrid';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** Arguments of {@link PatchSequence}. */
@@ -123,14 +124,9 @@ export class PatchSequence extends tf.layers.Layer {
           'square grid can be resized.',
       );
     }
-    const width = table.shape[1];
     const taps = (from: number, to: number) =>
-      matrixOf(this.antialias ? filteredTaps(from, to, 'bicubic') : cubicTaps(from, to), from);
-    const down = tf.matMul(taps(ofRows, rows), tf.reshape(table, [ofRows, ofColumns * width]));
-    const byColumn = tf.transpose(tf.reshape(down, [rows, ofColumns, width]), [1, 0, 2]);
-    const across = tf.matMul(taps(ofColumns, columns), tf.reshape(byColumn, [ofColumns, rows * width]));
-    const byRow = tf.transpose(tf.reshape(across, [columns, rows, width]), [1, 0, 2]);
-    return tf.reshape(byRow, [rows * columns, width]);
+      this.antialias ? filteredTaps(from, to, 'bicubic') : cubicTaps(from, to);
+    return resizeGrid(table, this.grid, taps(ofRows, rows), taps(ofColumns, columns));
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -139,10 +135,3 @@ export class PatchSequence extends tf.layers.Layer {
   }
 }
 registerOwn(PatchSequence);
-
-/** Resampling weights as a matrix, `[to, from]`. */
-function matrixOf(taps: readonly Taps[], from: number): tf.Tensor2D {
-  const values = new Float32Array(taps.length * from);
-  taps.forEach(({first, weights}, row) => values.set(weights, row * from + first));
-  return tf.tensor2d(values, [taps.length, from]);
-}

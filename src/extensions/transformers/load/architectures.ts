@@ -11,6 +11,7 @@ const roberta = async () => (await import('../families/roberta')).roberta;
  */
 const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Promise<Architecture>>> = {
   albert: async () => (await import('../families/albert')).albert,
+  beit: async () => (await import('../families/beit')).beit,
   bert: async () => (await import('../families/bert')).bert,
   camembert: roberta,
   clip: async asked => {

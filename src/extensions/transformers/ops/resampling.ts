@@ -80,6 +80,15 @@ export function cubicTaps(from: number, to: number): Taps[] {
   });
 }
 
+/** The same with `mode: 'bilinear'`: the two nearest neighbors. */
+export function linearTaps(from: number, to: number): Taps[] {
+  return Array.from({length: to}, (_, i) => {
+    const position = Math.max(((i + 0.5) * from) / to - 0.5, 0);
+    const first = Math.floor(position);
+    return {first, weights: first + 1 < from ? [1 - position + first, position - first] : [1]};
+  });
+}
+
 /** The cubic convolution kernel with parameter `a`. (Keys, 1981.) */
 function cubic(x: number, a: number): number {
   if (x < 1) {
