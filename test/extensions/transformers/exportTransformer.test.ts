@@ -6,16 +6,13 @@ import {decodeSafetensors, encodeSafetensors, type StoredTensor} from '../../../
 import {withoutLeaks} from '../../helpers';
 import {expectedOf, fileOf} from '../language/ggufFiles';
 import {MemoryHandler} from '../../models';
-import {fixture, inputsOf, NAMES} from './fixtures';
+import {fixture, inputsOf, NAMES, OLDER} from './fixtures';
 
 beforeAll(async () => {
   await tf.setBackend('wasm');
   jest.spyOn(console, 'warn').mockImplementation(() => undefined); // of poolers that are left out
 });
 afterAll(() => jest.restoreAllMocks());
-
-/** Whose files in the fixtures have names from before transformers 5. */
-const OLDER = /^(beit|deit|dinov|gte|nomicBert|swin(?!V2)|vit)/;
 
 const predicted = (model: tf.LayersModel, inputs: () => tf.Tensor[]) =>
   tf.tidy(() => Array.from((model.predict(inputs()) as tf.Tensor).dataSync()));
