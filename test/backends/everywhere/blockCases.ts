@@ -47,14 +47,16 @@ function decoder(rotary: Rotary | null = {}): tf.LayersModel {
 }
 
 /** Outputs for several examples and for one of one position, and the gradients of an adapted model. */
-export async function outcome(config: LoRAConfig, rotary?: null): Promise<number[][]> {
+export async function outcome(config: LoRAConfig & {rank: number}, rotary?: null): Promise<number[][]> {
   const model = decoder(rotary);
   const blocks = await quantizeBase(model, {bits: 4});
   await formatTrials();
   const adapted = applyLoRA(blocks, {...config, seed: 1});
   const variables = trainableVariables(adapted);
   tf.tidy(() => {
-    variables.forEach((variable, i) => variable.assign(tf.add(variable, random(variable.shape, 7 + i, 0.2))));
+    // Updates of about the same size, whatever their rank, so that 16-bit floats can tell them.
+    const scale = 0.6 / config.rank;
+    variables.forEach((variable, i) => variable.assign(tf.add(variable, random(variable.shape, 7 + i, scale))));
   });
   const found = tf.tidy(() => {
     const given = (batch: number, positions: number) => [
@@ -78,7 +80,7 @@ export async function outcome(config: LoRAConfig, rotary?: null): Promise<number
 }
 
 /** How the blocks are adapted. */
-const CONFIGS: readonly [kind: string, LoRAConfig][] = [
+const CONFIGS: readonly [kind: string, LoRAConfig & {rank: number}][] = [
   ['queries and values', {rank: 3, targets: [/^[qv]_/]}],
   ['all layers', {rank: 2}],
   ['all layers, of high rank', {rank: 24}],
