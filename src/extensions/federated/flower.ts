@@ -237,16 +237,15 @@ export class FlowerNode {
     return {sessionId, objects: [...objectsOf(object)].filter(([objectId]) => asked.has(objectId))};
   }
 
+  /** Sends an object of a reply. Returns whether the server stored it. */
   async pushObject(
     {metadata: {runId = 0n}}: Reply,
     sessionId: string,
     [objectId, content]: readonly [string, Uint8Array],
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const {stored} = await this.call('pushObject', {...this.self, runId, objectId, content, sessionId}, signal);
-    if (!stored) {
-      throw ioError('The SuperLink did not store an object of the reply.');
-    }
+    return stored === true;
   }
 
   private get self() {

@@ -80,6 +80,8 @@ const LONGEST_WAIT = 20_000;
 
 /** How long a leaving node waits for an unresponsive server, in milliseconds; for each call of a reply. */
 const [PATIENCE, PATIENCE_FOR_REPLY] = [3000, 30_000];
+/** How often a reply is announced. */
+const MOST_ATTEMPTS = 3;
 
 /** Flower's error codes for replies without content. */
 const FAILED = 2n;
@@ -201,14 +203,23 @@ export class Participation {
     }
   }
 
+  /** Sends a reply, and again if the server did not store all of it: it was busy, or its answer was lost. */
   private async send(reply: Reply, seconds: number): Promise<void> {
-    const {sessionId, objects} = await this.persistently(
-      signal => this.node.announce(reply, seconds, signal),
-      PATIENCE_FOR_REPLY,
-    );
-    for (const object of objects) {
-      await this.persistently(signal => this.node.pushObject(reply, sessionId, object, signal), PATIENCE_FOR_REPLY);
+    for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
+      const {sessionId, objects} = await this.persistently(
+        signal => this.node.announce(reply, seconds, signal),
+        PATIENCE_FOR_REPLY,
+      );
+      let isStored = true;
+      for (const object of objects) {
+        const push = (signal: AbortSignal) => this.node.pushObject(reply, sessionId, object, signal);
+        isStored &&= await this.persistently(push, PATIENCE_FOR_REPLY);
+      }
+      if (isStored) {
+        return;
+      }
     }
+    throw ioError('The SuperLink did not store an object of the reply.');
   }
 
   /** Handles a message. Returns the reply, and the result of the requested work, if any. */
