@@ -1,7 +1,17 @@
 import {PatchBias} from '../layers/patchBias';
 import {type Architecture, nameOf} from '../net/architecture';
 import type {InFile, Net, NetTensor} from '../net/net';
-import {blockSizes, type BlockSizes, hasLayerScale, imageSizes, layerScale, noLast, perceptron} from './patchBlocks';
+import {
+  blockSizes,
+  type BlockSizes,
+  expectSquare,
+  hasLayerScale,
+  imageSizes,
+  layerScale,
+  noLast,
+  perceptron,
+  vitNameToday,
+} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
 /** BEiT: a ViT with a bias for the distance of patches. (Bao et al., arXiv 2106.08254.) */
@@ -13,14 +23,11 @@ export const beit: Architecture = {
   unused: /\.relative_position_index$/,
   uncomputed: /^embeddings\.mask_token$|^pooler\./,
   renamed: name =>
-    name
-      .replace(/^encoder\.relative_position_bias\./, 'shared_position_bias.')
-      .replace(/^encoder\.layer\./, 'layers.')
-      .replace('.attention.attention.relative_position_bias.', '.relative_position_bias.')
-      .replace(/\.attention\.attention\.(query|key|value)\./, (_, part: string) => `.attention.${part.charAt(0)}_proj.`)
-      .replace('.attention.output.dense.', '.attention.o_proj.')
-      .replace('.intermediate.dense.', '.mlp.fc1.')
-      .replace(/^(layers\.\d+)\.output\.dense\./, '$1.mlp.fc2.'),
+    vitNameToday(
+      name
+        .replace(/^encoder\.relative_position_bias\./, 'shared_position_bias.')
+        .replace('.attention.attention.relative_position_bias.', '.relative_position_bias.'),
+    ),
   blocks: config => config.count('num_hidden_layers', 12),
   channels: config => config.count('num_channels', 3),
   build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
@@ -34,8 +41,8 @@ export const beit: Architecture = {
       config.flag('use_relative_position_bias', false),
     ];
     const [edge] = grid;
-    if ((isPlaced || isShared || isOfBlock) && edge !== grid[1]) {
-      config.fault(`image_size must have as many rows of patches as columns, got ${grid.join(' × ')}.`);
+    if (isPlaced || isShared || isOfBlock) {
+      expectSquare(config, grid);
     }
     const isMean = config.flag('use_mean_pooling', true);
     const root = head === 'none' ? '' : 'beit';

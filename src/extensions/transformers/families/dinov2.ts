@@ -1,7 +1,7 @@
 import {type Architecture, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {InFile} from '../net/net';
-import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, imageSizes} from './patchBlocks';
+import {attentionToday, blocks, blockSizes, type BlockSizes, expectSquare, imageSizes, noLast} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
 /** What differs between DINOv2 with registers and without. */
@@ -41,9 +41,7 @@ function dino({prefix, classes, registers: registersOf, antialias}: Variant): Ar
     channels: config => config.count('num_channels', 3),
     build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
       const {channels, patch, grid} = imageSizes(config, 14);
-      if (grid[0] !== grid[1]) {
-        config.fault(`image_size must have as many rows of patches as columns, got ${grid.join(' × ')}.`);
-      }
+      expectSquare(config, grid);
       const sizes = dinoSizes(config);
       const {width, epsilon} = sizes;
       const root = head === 'none' ? '' : prefix;

@@ -80,6 +80,21 @@ export function attentionToday(name: string): string {
     .replace('.attention.output.dense.', '.attention.o_proj.');
 }
 
+/** The current name of a tensor of ViT and BEiT; files from before transformers 5 have another one. */
+export function vitNameToday(name: string): string {
+  return attentionToday(name)
+    .replace(/^encoder\.layer\./, 'layers.')
+    .replace('.intermediate.dense.', '.mlp.fc1.')
+    .replace(/^(layers\.\d+)\.output\.dense\./, '$1.mlp.fc2.');
+}
+
+/** Faults a grid of patches that is not square. */
+export function expectSquare(config: HubConfig, [rows, columns]: ImageSizes['grid']): void {
+  if (rows !== columns) {
+    config.fault(`image_size must have as many rows of patches as columns, got ${rows} × ${columns}.`);
+  }
+}
+
 /** Refuses pooling by the last patch. */
 export function noLast(config: HubConfig, x: NetTensor): NetTensor {
   config.fault("The last patch does not represent an image. Choose another pooling, such as 'mean'.");

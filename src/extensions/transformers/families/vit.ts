@@ -1,7 +1,7 @@
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {InFile} from '../net/net';
-import {attentionToday, blocks, blockSizes, type BlockSizes, noLast, imageSizes} from './patchBlocks';
+import {blocks, blockSizes, type BlockSizes, imageSizes, noLast, vitNameToday} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
 /** The differences between ViT and DeiT. */
@@ -28,11 +28,7 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
     commonNames: {},
     unused: /^embeddings\.mask_token$/,
     uncomputed: /^pooler\./,
-    renamed: name =>
-      attentionToday(name)
-        .replace(/^encoder\.layer\./, 'layers.')
-        .replace('.intermediate.dense.', '.mlp.fc1.')
-        .replace(/^(layers\.\d+)\.output\.dense\./, '$1.mlp.fc2.'),
+    renamed: vitNameToday,
     blocks: config => config.count('num_hidden_layers', 12),
     channels: config => config.count('num_channels', 3),
     build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
