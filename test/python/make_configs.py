@@ -24,6 +24,8 @@ from safetensors.torch import save_file
 from transformers import PreTrainedConfig
 
 CASES = 100
+# Of families whose configs have many tensors.
+FEWER_CASES = {"mobilenet_v2": 30, "efficientnet": 50}
 VOCABULARY = 13
 SHOWN = 40
 ACTIVATIONS = ["gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu", "swish"]
@@ -506,6 +508,51 @@ def dinov3_convnext(rng):
     return stages(rng, {}) | dict(layer_norm_eps=rng.choice([1e-6, 1e-5, 0.01]))
 
 
+def mobilenet_v2(rng):
+    config = dict(
+        depth_multiplier=rng.choice([0.02, 0.03125, 0.1, 0.05]),
+        depth_divisible_by=rng.choice([1, 2, 4]),
+        min_depth=rng.choice([2, 3, 4]),
+        expand_ratio=rng.choice([1, 1.5, 2.0]),
+        output_stride=rng.choice([32, 32, 64]),
+        hidden_act=rng.choice([*ACTIVATIONS, "relu6"]),
+        layer_norm_eps=rng.choice([1e-3, 0.01]),
+        num_channels=rng.choice([1, 3, 3]),
+        num_labels=rng.choice([1, 3]),
+        image_size=rng.choice([16, 17, 33, 38]),
+    )
+    return config | {flag: rng.choice([True, False]) for flag in ("first_layer_is_expansion", "tf_padding")} | dict(
+        finegrained_output=False
+    )
+
+
+def efficientnet(rng):
+    count = rng.choice([1, 2, 3])
+    coefficient, divisor = rng.choice([0.01, 0.02, 0.0125]), rng.choice([1, 2, 3])
+    rounded = lambda width: max(divisor, int(width * coefficient + divisor / 2) // divisor * divisor)
+    widths = [32, *(rng.choice([200, 310, 450]) for _ in range(count))]
+    return dict(
+        width_coefficient=coefficient,
+        depth_divisor=divisor,
+        depth_coefficient=rng.choice([0.7, 1.0, 1.4]),
+        num_block_repeats=[rng.choice([1, 1, 2]) for _ in range(count)],
+        in_channels=widths[:-1],
+        out_channels=widths[1:],
+        strides=[rng.choice([1, 2]) for _ in range(count)],
+        kernel_sizes=[rng.choice([2, 3, 3, 4, 5]) for _ in range(count)],
+        expand_ratios=[rng.choice([1, 2]) for _ in range(count)],
+        depthwise_padding=rng.choice([[], [0], [1, 2]]),
+        squeeze_expansion_ratio=rng.choice([0.25, 0.5, 1.5]),
+        hidden_dim=rounded(1280) + (divisor if rounded(1280) < 0.9 * 1280 * coefficient else 0),
+        hidden_act=rng.choice(ACTIVATIONS),
+        pooling_type=rng.choice(["mean", "mean", "max"]),
+        batch_norm_eps=rng.choice([1e-3, 0.01]),
+        num_channels=rng.choice([1, 3, 3]),
+        num_labels=rng.choice([1, 3]),
+        image_size=rng.choice([8, 11, 14, 17]),
+    )
+
+
 def swin(rng):
     count = rng.choice([1, 2, 3])
     heads = [rng.choice([1, 2, 3]) for _ in range(count)]
@@ -685,7 +732,7 @@ ODD_PICTURES = [
 PAIRS = ["clip", "siglip"]
 PICTURES = ["vit", "deit", "beit", "dinov2", "dinov2_with_registers", "dinov3_vit", "siglip_vision_model", "clip_vision_model"]
 INTERPOLATED = ["vit", "deit", "siglip_vision_model", "clip_vision_model"]
-FEATURES = ["resnet", "convnext", "convnextv2", "dinov3_convnext", "swin", "swinv2"]
+FEATURES = ["resnet", "convnext", "convnextv2", "dinov3_convnext", "swin", "swinv2", "mobilenet_v2", "efficientnet"]
 for odd_family in PICTURES:
     ODD_CHANGES[odd_family] = ODD_PICTURES
 ODD_CHANGES["dinov2"] = [*ODD_PICTURES, ({"mlp_ratio": 0.5}, []), ({"use_mask_token": False}, []), ({}, ["use_swiglu_ffn"])]
@@ -762,6 +809,33 @@ ODD_CHANGES["swinv2"] = [
     ({"pretrained_window_sizes": [2]}, []),
     ({}, ["pretrained_window_sizes"]),
 ]
+ODD_CHANGES["mobilenet_v2"] = [
+    ({"output_stride": 16}, []),
+    ({"output_stride": 8}, []),
+    ({"depth_multiplier": 0}, []),
+    ({"expand_ratio": -1.0}, []),
+    ({"min_depth": 1, "depth_divisible_by": 0}, []),
+    ({"num_channels": 2}, []),
+    ({"hidden_act": "tanh"}, []),
+    ({}, ["hidden_act", "layer_norm_eps"]),
+    ({}, ["first_layer_is_expansion", "tf_padding", "output_stride"]),
+]
+ODD_CHANGES["efficientnet"] = [
+    ({"strides": [3]}, []),
+    ({"strides": [2, 1, 2, 1]}, []),
+    ({"hidden_dim": 11}, []),
+    ({"pooling_type": "first"}, []),
+    ({"depth_divisor": 5}, []),
+    ({"width_coefficient": 1}, []),
+    ({"kernel_sizes": [1, 1, 1]}, []),
+    ({"in_channels": [64, 64, 64]}, []),
+    ({"num_block_repeats": [0, 0, 0]}, []),
+    ({"depthwise_padding": 1}, []),
+    ({"num_channels": 2}, []),
+    ({"hidden_act": "tanh"}, []),
+    ({}, ["hidden_act", "batch_norm_eps"]),
+    ({}, ["depthwise_padding", "pooling_type", "squeeze_expansion_ratio"]),
+]
 PICTURES = [*PICTURES, *FEATURES]
 
 ODD_CHANGES["clip_text_model"] = [
@@ -821,6 +895,8 @@ FAMILIES = {
     "resnet": (resnet, ["ResNetModel", "ResNetForImageClassification"]),
     "convnext": (convnext, ["ConvNextModel", "ConvNextForImageClassification"]),
     "convnextv2": (convnextv2, ["ConvNextV2Model", "ConvNextV2ForImageClassification"]),
+    "mobilenet_v2": (mobilenet_v2, ["MobileNetV2Model", "MobileNetV2ForImageClassification"]),
+    "efficientnet": (efficientnet, ["EfficientNetModel", "EfficientNetForImageClassification"]),
     "swin": (swin, ["SwinModel", "SwinForImageClassification"]),
     "swinv2": (swinv2, ["Swinv2Model", "Swinv2ForImageClassification"]),
     "dinov3_convnext": (dinov3_convnext, ["DINOv3ConvNextModel"]),
@@ -1019,7 +1095,7 @@ def main():
     folder = Path(sys.argv[1])
     for family in sys.argv[2:] or FAMILIES:
         with tempfile.TemporaryDirectory() as scratch:
-            cases = [case_of(Path(scratch), family, seed) for seed in range(1, CASES + 1)]
+            cases = [case_of(Path(scratch), family, seed) for seed in range(1, FEWER_CASES.get(family, CASES) + 1)]
             settings = settings_of(Path(scratch), family)
         names = sorted({name for case in [*cases, settings] for name, _ in case["tensors"]})
         for case in [*cases, settings]:

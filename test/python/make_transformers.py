@@ -635,6 +635,50 @@ FEATURES |= {
         dict(target_modules=["value", "reduction"], modules_to_save=["classifier"], use_dora=True),
     ),
 }
+MOBILENET = dict(depth_multiplier=0.05, min_depth=3, depth_divisible_by=3, expand_ratio=1.5)
+FEATURES |= {
+    "mobilenetV2": (
+        transformers.MobileNetV2Model,
+        transformers.MobileNetV2Config(**MOBILENET, finegrained_output=False, tf_padding=False, first_layer_is_expansion=False),
+        ["first_conv.convolution", "1.reduce_1x1.convolution", "conv_1x1.convolution"],
+    ),
+    "mobilenetV2Classes": (
+        transformers.MobileNetV2ForImageClassification,
+        transformers.MobileNetV2Config(**MOBILENET, finegrained_output=False, num_labels=3),
+        # PyTorch's class looks up the stride of convolutions that it pads, which adapted ones of PEFT do not have.
+        ["classifier"],
+    ),
+}
+EFFICIENTNET = dict(
+    width_coefficient=0.01,
+    depth_divisor=3,
+    depth_coefficient=1.2,
+    num_block_repeats=[1, 1],
+    in_channels=[3, 3],
+    out_channels=[3, 500],
+    strides=[1, 2],
+    kernel_sizes=[3, 5],
+    expand_ratios=[1, 2],
+    squeeze_expansion_ratio=1.0,
+    hidden_dim=12,
+)
+FEATURES |= {
+    "efficientnet": (
+        transformers.EfficientNetModel,
+        transformers.EfficientNetConfig(**EFFICIENTNET, depthwise_padding=[2]),
+        ["embeddings.convolution", "expand_conv", "squeeze_excite.expand", "top_conv"],
+    ),
+    "efficientnetPooled": (
+        transformers.EfficientNetModel,
+        transformers.EfficientNetConfig(**EFFICIENTNET, pooling_type="max", hidden_act="relu"),
+        dict(target_modules=["project_conv"], use_dora=True),
+    ),
+    "efficientnetClasses": (
+        transformers.EfficientNetForImageClassification,
+        transformers.EfficientNetConfig(**EFFICIENTNET, num_labels=3),
+        dict(target_modules=["project_conv", "squeeze_excite.reduce"], modules_to_save=["classifier"]),
+    ),
+}
 PICTURES |= FEATURES
 DINOV3 = PATCHES | dict(num_hidden_layers=2)
 PICTURES |= {
@@ -701,10 +745,16 @@ MODELS |= {
 }
 # Their models interpolate positions only if they are asked to.
 INTERPOLATED = ["vit", "deit", "siglip", "siglip_vision_model", "clip", "clip_vision_model"]
+# Many narrow layers, after which little would be left of a gradient.
+DEVIATIONS = {"mobilenet": 0.5, "efficientnet": 1.0}
 
 
 def rows(tensor):
     return [round(value, 8) for value in tensor.detach().float().flatten().tolist()]
+
+
+def digits(tensor):
+    return [float(f"{value:.7g}") for value in tensor.detach().float().flatten().tolist()]
 
 
 def result(output, pooled=False):
@@ -768,8 +818,9 @@ def other_pictures(model, name, pooled):
 def write(folder, name, model_class, config, targets):
     torch.manual_seed(len(name))
     model = model_class(config).eval()
+    deviation = next((value for start, value in DEVIATIONS.items() if name.startswith(start)), 0.2)
     for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2) if parameter.ndim > 1 else parameter.data.add_(
+        torch.nn.init.normal_(parameter, std=deviation) if parameter.ndim > 1 else parameter.data.add_(
             torch.randn_like(parameter) * 0.2
         )
     for name_of_buffer, buffer in model.named_buffers():
@@ -827,7 +878,7 @@ def write(folder, name, model_class, config, targets):
         "merged": rows(merged),
         "shape": list(base.shape),
         "weights": rows(weights),
-        "gradients": {key: {"shape": list(value.shape), "values": rows(value)} for key, value in gradients.items()},
+        "gradients": {key: {"shape": list(value.shape), "values": digits(value)} for key, value in gradients.items()},
     }
     (target / "expected.json").write_text(json.dumps(expected, separators=(",", ":")) + "\n")
 

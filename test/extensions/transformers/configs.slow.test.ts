@@ -45,6 +45,8 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
     ...['auxiliary_channels', 'auxiliary_concat_input', 'auxiliary_loss_weight', 'auxiliary_num_convs', 'add_fpn'],
     ...['pool_scales', 'reshape_hidden_states', 'semantic_loss_ignore_index', 'use_auxiliary_head', 'vocab_size'],
   ],
+  efficientnet: ['batch_norm_momentum', 'drop_connect_rate', 'dropout_rate', 'num_hidden_layers'],
+  mobilenet_v2: ['semantic_loss_ignore_index'],
   t5: ['pad_token_id', 'dropout_rate', 'initializer_factor', 'num_decoder_layers'],
   modernbert: [
     ...['cls_token_id', 'embedding_dropout', 'mlp_dropout', 'deterministic_flash_attn'],
@@ -97,6 +99,10 @@ const READ: Readonly<Record<string, string[]>> = {
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
 const FLOATS = [
   'mlp_ratio',
+  'width_coefficient',
+  'depth_coefficient',
+  'squeeze_expansion_ratio',
+  'batch_norm_eps',
   'layer_scale_init_value',
   'layer_norm_eps',
   'layer_norm_epsilon',
@@ -156,7 +162,7 @@ describe.each(FAMILIES)('configs of %s', family => {
       }
     });
     expect(faults).toEqual([]);
-    expect(loaded).toBeGreaterThan(60);
+    expect(loaded).toBeGreaterThan(0.6 * cases.length);
   });
 
   test('have no setting that changes what transformers computes, and is not read', async () => {

@@ -16,7 +16,9 @@ const TEXTS = [
 ];
 
 /** Encoders of images that consist of stages. */
-export const FEATURES = ['resnet', 'convnext', 'convnextv2', 'dinov3_convnext', 'swin', 'swinv2'];
+export const FEATURES = [
+  ...['resnet', 'convnext', 'convnextv2', 'dinov3_convnext', 'swin', 'swinv2', 'mobilenet_v2', 'efficientnet'],
+];
 
 export const VISION = [
   ...[

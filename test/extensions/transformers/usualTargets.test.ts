@@ -9,7 +9,7 @@ beforeAll(() => useBackend('cpu'));
 const HEADS = /(^|\/)(lm_head|classifier|score|qa_outputs|decoder|vocab_projector)$/;
 
 /** Networks of convolutions, whose layers are adapted as those of any other model. */
-const CONVOLUTIONAL = /^(resnet|convnext|dinov3ConvNext)/;
+const CONVOLUTIONAL = /^(resnet|convnext|dinov3ConvNext|mobilenet|efficientnet)/;
 
 test.each(NAMES.filter(name => !CONVOLUTIONAL.test(name)))(
   '%s: linear layers are adapted by default, and neither embeddings nor the head',

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {MaxPooling} from '../layers/featureMaps';
-import {nameOf} from '../net/architecture';
+import {nameOf, type Purpose} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 
@@ -12,8 +12,11 @@ export interface Convolution {
   size: number | readonly [height: number, width: number];
   /** Default: 1. */
   stride?: number | readonly [height: number, width: number];
-  /** How many zeros are added on each side. Default: so many that a stride of 1 keeps the size. */
-  padding?: number;
+  /**
+   * How many zeros are added on each side; before and after each axis; or `'same'` for as many as TensorFlow adds.
+   * Default: so many that a stride of 1 keeps the size.
+   */
+  padding?: number | readonly [before: number, after: number] | 'same';
   /** Whether each channel has its own kernel. Default: false. */
   depthwise?: boolean;
   /** Default: true. */
@@ -27,13 +30,10 @@ export function convolution(net: Net, name: string, args: Convolution, x: NetTen
   const kernelSize = pairOf(args.size);
   const strides = pairOf(args.stride ?? 1);
   const {padding = Math.floor((kernelSize[0] - 1) / 2)} = args;
-  const isSame = strides.every(stride => stride === 1) && kernelSize.every(size => size === 2 * padding + 1);
-  const padded =
-    isSame || padding === 0
-      ? x
-      : net.apply(nameOf(name, 'padding'), [x], () =>
-          tf.layers.zeroPadding2d({padding, name: nameOf(name, 'padding')}),
-        );
+  const isSame =
+    padding === 'same' ||
+    (strides.every(stride => stride === 1) && kernelSize.every(size => size === 2 * Number(padding) + 1));
+  const padded = isSame || padding === 0 ? x : zeroPadding(net, nameOf(name, 'padding'), padding, x);
   if (depthwise) {
     net.expect(name, 'weight', [to, 1, ...kernelSize], 'depthwise_kernel', {axes: [2, 3, 0, 1]});
   } else {
@@ -45,6 +45,13 @@ export function convolution(net: Net, name: string, args: Convolution, x: NetTen
   const settings = {kernelSize, strides, padding: isSame ? 'same' : 'valid', useBias: bias, name} as const;
   return net.apply(name, [padded], () =>
     depthwise ? tf.layers.depthwiseConv2d(settings) : tf.layers.conv2d({...settings, filters: to}),
+  );
+}
+
+function zeroPadding(net: Net, name: string, padding: number | readonly [number, number], x: NetTensor): NetTensor {
+  const ofAxis = typeof padding === 'number' ? padding : ([...padding] as [number, number]);
+  return net.apply(name, [x], () =>
+    tf.layers.zeroPadding2d({padding: typeof ofAxis === 'number' ? ofAxis : [ofAxis, ofAxis], name}),
   );
 }
 
@@ -63,16 +70,21 @@ const BATCH_NORM = [
   ['running_var', 'moving_variance'],
 ] as const;
 
+/** The names of a convolution, its normalization and its activation. */
+type BlockNames = readonly [convolution: string, normalization: string, activation: string];
+
 /** Adds a convolution without bias, its normalization and an activation, if there is one. */
 export function convolvedBlock(
   net: Net,
-  name: string,
+  name: string | BlockNames,
   {activation, epsilon = 1e-5, ...args}: Convolution & {activation?: ActivationName | undefined; epsilon?: number},
   x: NetTensor,
 ): NetTensor {
-  const convolved = convolution(net, nameOf(name, 'convolution'), {...args, bias: false}, x);
-  const normal = batchNorm(net, nameOf(name, 'normalization'), args.channels[1], epsilon, convolved);
-  return activation === undefined ? normal : net.activation(nameOf(name, 'activation'), activation, normal);
+  const parts = ['convolution', 'normalization', 'activation'].map(part => nameOf(String(name), part));
+  const names = typeof name === 'string' ? (parts as unknown as BlockNames) : name;
+  const convolved = convolution(net, names[0], {...args, bias: false}, x);
+  const normal = batchNorm(net, names[1], args.channels[1], epsilon, convolved);
+  return activation === undefined ? normal : net.activation(names[2], activation, normal);
 }
 
 /** Adds a max pooling that is padded as in PyTorch. */
@@ -88,6 +100,42 @@ export function maxPool(
 /** The mean of all positions of features, `[batch, channels]`. */
 export function meanOfPositions(net: Net, name: string, x: NetTensor): NetTensor {
   return net.apply(name, [x], () => tf.layers.globalAveragePooling2d({name}));
+}
+
+/** The linear head of a model for images. */
+interface FeatureHead {
+  classifier: string;
+  /** The number of channels of the features. */
+  width: number;
+  /** A new head starts from N(0, deviation). */
+  deviation: () => number;
+  /** The pooler of the model. Default: the mean of all positions. */
+  pooled?: typeof meanOfPositions;
+}
+
+/** What models give of their last features: the logits of the head, or what `pooling` says. */
+export function featureOutput(
+  net: Net,
+  config: HubConfig,
+  {head, pooling, labels, isNew}: Purpose,
+  {classifier, width, deviation, pooled = meanOfPositions}: FeatureHead,
+  x: NetTensor,
+): NetTensor {
+  if (head === 'classes') {
+    const start = isNew ? {fresh: deviation()} : {};
+    return net.dense(classifier, [width, labels], pooled(net, 'classifier/mean', x), start);
+  }
+  switch (pooling) {
+    case 'none':
+      return x;
+    case 'mean':
+      return meanOfPositions(net, 'pooling', x);
+    case 'pooler':
+      return pooled(net, 'pooling', x);
+    case 'first':
+    case 'last':
+      return noSequence(config, x);
+  }
 }
 
 /** Reads the depths and the widths of stages. */

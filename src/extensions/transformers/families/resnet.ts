@@ -1,6 +1,6 @@
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {ActivationName, Net, NetTensor} from '../net/net';
-import {blocksOf, convolvedBlock, maxPool, meanOfPositions, noSequence, stagesOf} from './convolutions';
+import {blocksOf, convolvedBlock, featureOutput, maxPool, stagesOf} from './convolutions';
 
 /** ResNet v1.5, of basic blocks or of bottlenecks. (He et al., arXiv 1512.03385.) */
 export const resnet: Architecture = {
@@ -11,8 +11,8 @@ export const resnet: Architecture = {
   renamed: ofTimm,
   blocks: config => blocksOf(config, DEPTHS),
   channels: config => config.count('num_channels', 3),
-  build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
-    const root = head === 'none' ? '' : 'resnet';
+  build: (net, config, {pixels}, purpose) => {
+    const root = purpose.head === 'none' ? '' : 'resnet';
     const width = config.count('embedding_size', 64);
     const activation = config.choice('hidden_act', HUB_ACTIVATIONS, 'relu');
     const isBasic = config.choice('layer_type', {basic: true, bottleneck: false}, 'bottleneck');
@@ -39,20 +39,8 @@ export const resnet: Architecture = {
         from = to;
       }
     });
-    if (head === 'classes') {
-      const start = isNew ? {fresh: 1 / Math.sqrt(3 * from)} : {};
-      return net.dense('classifier/1', [from, labels], meanOfPositions(net, 'classifier/mean', x), start);
-    }
-    switch (pooling) {
-      case 'none':
-        return x;
-      case 'mean':
-      case 'pooler':
-        return meanOfPositions(net, 'pooling', x);
-      case 'first':
-      case 'last':
-        return noSequence(config, x);
-    }
+    const last = {classifier: 'classifier/1', width: from, deviation: () => 1 / Math.sqrt(3 * from)};
+    return featureOutput(net, config, purpose, last, x);
   },
 };
 

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {kindOf, LoRAError, notReadyError, show, showShape, unsupportedError} from '../../../platform/errors';
 import type {Pixels} from '../ops/resampling';
+import {roundToEven} from '../ops/rounding';
 
 /** Colors from 0 to 255, row by row, with 1, 3 or 4 channels, like an `ImageData`. */
 export interface ImagePixels {
@@ -92,12 +93,6 @@ function inColors(data: Uint8Array | Uint8ClampedArray, width: number, height: n
     }
   }
   return {data: rgb, width, height, channels: 3};
-}
-
-/** Rounds like NumPy. */
-function roundToEven(value: number): number {
-  const below = Math.floor(value);
-  return value - below === 0.5 ? below + (below % 2) : Math.round(value);
 }
 
 /** The natural size of a drawable, not its size on the page. */

@@ -88,6 +88,7 @@ export const HUB_ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
   gelu_fast: 'gelu_tanh',
   quick_gelu: 'quick_gelu',
   relu: 'relu',
+  relu6: 'relu6',
   silu: 'silu',
   swish: 'silu',
 };

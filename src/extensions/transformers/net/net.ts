@@ -17,7 +17,7 @@ import type {Expected, NetSources, Part, StockArgs} from './netSources';
 export type NetTensor = tf.SymbolicTensor | null;
 
 /** Activations by the names that configs have for them. */
-export type ActivationName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'silu' | 'tanh';
+export type ActivationName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'relu6' | 'sigmoid' | 'silu' | 'tanh';
 
 /** The file name of a weight without its own module, after its module's name, and its shape. */
 export type InFile = [name: string, shape: number[]];
@@ -219,6 +219,8 @@ export class Net {
         case 'silu':
           return tf.layers.activation({activation: 'swish', name});
         case 'relu':
+        case 'relu6':
+        case 'sigmoid':
         case 'tanh':
           return tf.layers.activation({activation: kind, name});
       }

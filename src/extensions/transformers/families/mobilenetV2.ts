@@ -1,0 +1,79 @@
+import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import type {HubConfig} from '../net/hubConfig';
+import type {Net, NetTensor} from '../net/net';
+import {roundToEven} from '../ops/rounding';
+import {type Convolution, convolvedBlock, featureOutput} from './convolutions';
+import {divisible} from './roundedSizes';
+
+/** MobileNetV2: depthwise convolutions between narrow features. (Sandler et al., arXiv 1801.04381.) */
+export const mobilenetV2: Architecture = {
+  prefix: 'mobilenet_v2',
+  classes: {MobileNetV2Model: 'none', MobileNetV2ForImageClassification: 'classes'},
+  takes: () => 'images',
+  commonNames: {},
+  blocks: () => STRIDES.length + 1,
+  channels: config => config.count('num_channels', 3),
+  build: (net, config, {pixels}, purpose) => {
+    const root = purpose.head === 'none' ? '' : 'mobilenet_v2';
+    const multiplier = config.number('depth_multiplier', 1);
+    const roundedOf = roundingOf(config);
+    const widthOf = (channels: number) => roundedOf(channels * multiplier);
+    const ratio = config.number('expand_ratio', 6);
+    const outputStride = config.count('output_stride', 32);
+    if ([2, 4, 8, 16].includes(outputStride)) {
+      config.fault(`output_stride ${outputStride} dilates convolutions, which is not supported. Supported: 32.`);
+    }
+    const block = blockOf(net, config);
+    const stem = nameOf(root, 'conv_stem');
+    const wide = widthOf(32);
+    let [from = 1] = CHANNELS.map(widthOf);
+    let x = block(nameOf(stem, 'first_conv'), [config.count('num_channels', 3), wide], {size: 3, stride: 2}, pixels);
+    if (!config.flag('first_layer_is_expansion', true)) {
+      x = block(nameOf(stem, 'expand_1x1'), [wide, wide], {size: 1}, x);
+    }
+    x = block(nameOf(stem, 'conv_3x3'), [wide, wide], {size: 3, depthwise: true}, x);
+    x = block(nameOf(stem, 'reduce_1x1'), [wide, from], {size: 1, isLinear: true}, x);
+    STRIDES.forEach((stride, index) => {
+      const layer = nameOf(root, 'layer', index);
+      const [input, to] = [from, widthOf(CHANNELS[index + 1] ?? 1)];
+      x = net.block({name: `${layer}/block`, index, count: STRIDES.length}, [x], ([given = null]) => {
+        const inner = roundedOf(input * ratio);
+        let y = block(nameOf(layer, 'expand_1x1'), [input, inner], {size: 1}, given);
+        y = block(nameOf(layer, 'conv_3x3'), [inner, inner], {size: 3, stride, depthwise: true}, y);
+        y = block(nameOf(layer, 'reduce_1x1'), [inner, to], {size: 1, isLinear: true}, y);
+        return stride === 1 && input === to ? net.add(nameOf(layer, 'sum'), [given, y]) : y;
+      });
+      from = to;
+    });
+    const isWide = config.flag('finegrained_output', true) && multiplier < 1;
+    const width = isWide ? LAST : widthOf(LAST);
+    x = block(nameOf(root, 'conv_1x1'), [from, width], {size: 1}, x);
+    const deviation = () => config.number('initializer_range', 0.02, 1);
+    return featureOutput(net, config, purpose, {classifier: 'classifier', width, deviation}, x);
+  },
+};
+
+const CHANNELS = [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320];
+const STRIDES = [2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1];
+/** The channels of the last convolution. */
+const LAST = 1280;
+
+/** How a config rounds widths. */
+function roundingOf(config: HubConfig): (width: number) => number {
+  const divisor = config.count('depth_divisible_by', 8);
+  const least = config.count('min_depth', 8);
+  return width => divisible(roundToEven(width), divisor, least);
+}
+
+/** Adds convolutions with normalizations and activations, padded as the config says. */
+function blockOf(net: Net, config: HubConfig) {
+  const activation = config.choice('hidden_act', HUB_ACTIVATIONS, 'relu6');
+  const epsilon = config.number('layer_norm_eps', 1e-3);
+  const padding = config.flag('tf_padding', true) ? ({padding: 'same'} as const) : {};
+  return (
+    name: string,
+    channels: Convolution['channels'],
+    {isLinear = false, ...args}: Omit<Convolution, 'channels'> & {isLinear?: boolean},
+    x: NetTensor,
+  ) => convolvedBlock(net, name, {channels, epsilon, ...padding, ...args, ...(!isLinear && {activation})}, x);
+}
