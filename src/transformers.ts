@@ -55,7 +55,7 @@ export type {LearnedQuery, ScaledCosines, TokenState} from './extensions/transfo
 export type {PatchAngles, RotatedPatches} from './extensions/transformers/layers/patchRotary';
 export type {PatchSequence} from './extensions/transformers/layers/patchSequence';
 export type {RelativeBias} from './extensions/transformers/layers/relativeBias';
-export type {Scaling} from './extensions/transformers/layers/scaling';
+export type {Scaling, SoftCap} from './extensions/transformers/layers/scaling';
 export type {LayerScale, QuickGelu} from './extensions/transformers/layers/visionLayers';
 export type {JoinedPatches, JoinedWindows, WholePatches, Windows} from './extensions/transformers/layers/windows';
 export type {PatchBias} from './extensions/transformers/layers/patchBias';

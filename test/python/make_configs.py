@@ -2,7 +2,7 @@
 
 python test/python/make_configs.py test/fixtures/configs [FAMILY …]
 
-A file holds two things. `cases` are a hundred configs, valid ones and odd ones, each with its inputs and some numbers of the result, or `null`
+A file holds two things. `cases` are many configs, valid ones and odd ones, each with its inputs and some numbers of the result, or `null`
 where transformers refuses. `settings` is a table of every key of the config that transformers looks up, with what becomes of one model when the
 key is set to this or that: the same result, another one, or an error.
 
@@ -24,8 +24,9 @@ from safetensors.torch import save_file
 from transformers import PreTrainedConfig
 
 CASES = 100
-# Of families whose configs have many tensors.
+# Families with many tensors have fewer cases, and those that came later, since each takes time in CI.
 FEWER_CASES = {"mobilenet_v2": 30, "efficientnet": 50}
+FEWER_CASES |= dict.fromkeys(["gemma", "gemma2", "olmo3", "gpt_neox", "phi", "opt"], 32)
 VOCABULARY = 13
 SHOWN = 40
 ACTIVATIONS = ["gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu", "swish"]
@@ -268,6 +269,81 @@ def gemma3_text(rng):
     return config | pattern | nested_rope(rng, ["full_attention"], "rope_theta", "rope_local_base_freq")
 
 
+def gemma(rng):
+    return decoder(rng, "mlp_bias") | of_gemma(rng)
+
+
+def of_gemma(rng):
+    return dict(num_key_value_heads=1, head_dim=rng.choice([2, 4, 6]), num_attention_heads=rng.choice([1, 2, 4]))
+
+
+def gemma2(rng):
+    config = decoder(rng, "mlp_bias", "hidden_act") | of_gemma(rng) | dict(
+        hidden_size=rng.choice([4, 8]),
+        hidden_activation=rng.choice(["silu", "gelu", "gelu_pytorch_tanh"]),
+        query_pre_attn_scalar=rng.choice([3, 8]),
+        sliding_window=rng.choice([1, 2, 3, 40]),
+        attn_logit_softcapping=rng.choice([None, 0.3, 1.5]),
+        final_logit_softcapping=rng.choice([None, 0.5, 2.0]),
+    )
+    return config | rng.choice([dict(layer_types=layer_types(rng, config)), {}])
+
+
+def plain_decoder(rng):
+    config = {key: value for key, value in encoder(rng).items() if key not in ("type_vocab_size", "num_labels")}
+    return config | dict(
+        num_labels=rng.choice([1, 3]),
+        pad_token_id=rng.choice([None, 0, 2]),
+        eos_token_id=2,
+        tie_word_embeddings=rng.choice([True, False]),
+        is_causal=rng.choice([True, True, False]),
+    )
+
+
+def gpt_neox(rng):
+    config = plain_decoder(rng)
+    size = config["hidden_size"] // config["num_attention_heads"]
+    ways = [
+        {},
+        {"rotary_pct": 1.0, "rotary_emb_base": 30},
+        {"rotary_pct": 0.5, "rotary_emb_base": 50.0, "rope_theta": 3.0},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 60.0, "partial_rotary_factor": 0.75}},
+        {"rope_scaling": {"type": "linear", "factor": 2.0}, "rotary_pct": 1.0},
+        {"rope_parameters": llama3(rng) | {"partial_rotary_factor": 1.0}},
+        {"rope_scaling": yarn(rng), "rotary_pct": 1.0, "rotary_emb_base": 70.0},
+        {"rope_parameters": dynamic(rng) | {"partial_rotary_factor": 1.0}} | short(rng),
+    ]
+    flags = dict(use_parallel_residual=rng.choice([True, True, False]), attention_bias=rng.choice([True, True, False]))
+    return config | flags | (rng.choice(ways) if size == 4 else rng.choice(ways[1:3]))
+
+
+def phi(rng):
+    config = plain_decoder(rng)
+    ways = [
+        {"rope_theta": 40.0},
+        {"partial_rotary_factor": 1.0},
+        {"rope_parameters": {"rope_theta": 70.0, "partial_rotary_factor": 1.0}},
+        {"rope_scaling": llama3(rng), "partial_rotary_factor": 1.0, "rope_theta": 30.0},
+        {"rope_parameters": yarn(rng) | {"partial_rotary_factor": 1.0}},
+        {"rope_scaling": dynamic(rng), "partial_rotary_factor": 1.0} | short(rng),
+    ]
+    is_even = config["hidden_size"] // config["num_attention_heads"] == 4
+    config |= dict(num_key_value_heads=rng.choice([None, 1]), qk_layernorm=rng.choice([True, False]))
+    return config | rng.choice(ways if is_even else ways[1:])
+
+
+def opt(rng):
+    config = {key: value for key, value in plain_decoder(rng).items() if key not in ("intermediate_size", "hidden_act", "layer_norm_eps")}
+    return config | dict(
+        ffn_dim=rng.choice([5, 8]),
+        activation_function=rng.choice(ACTIVATIONS),
+        do_layer_norm_before=rng.choice([True, True, False]),
+        _remove_final_layer_norm=rng.choice([True, False, False]),
+        word_embed_proj_dim=rng.choice([None, 5, config["hidden_size"]]),
+        enable_bias=rng.choice([True, True, False]),
+    )
+
+
 def nested_rope(rng, scaled, of_all, of_windows):
     linear = {"rope_type": "linear", "factor": rng.choice([2.0, 3.0])}
     ways = [
@@ -321,6 +397,13 @@ def phi3(rng):
 
 def olmo2(rng):
     return decoder(rng, "mlp_bias", "head_dim")
+
+
+def olmo3(rng):
+    config = decoder(rng, "mlp_bias", "head_dim", "rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor")
+    config |= dict(sliding_window=rng.choice([1, 2, 3, 40]), num_hidden_layers=rng.choice([1, 2, 4]))
+    config |= rng.choice([dict(layer_types=layer_types(rng, config)), {}])
+    return config | nested_rope(rng, ["full_attention"], "rope_theta", "rope_local_base_freq")
 
 
 def granite(rng):
@@ -656,8 +739,10 @@ ODD_WINDOWS = [
     ({}, ["tie_word_embeddings"]),
     ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 9.0, "factor": 2.0}}, ["rope_scaling"]),
 ]
-for odd_family in ("mistral", "qwen2", "qwen3", "gemma3_text", "smollm3", "phi3", "olmo2", "granite", "modernbert"):
-    unread = {"phi3": ["layer_types"], "olmo2": WINDOW_KEYS, "granite": WINDOW_KEYS}.get(odd_family, [])
+WITH_WINDOWS = ["mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "smollm3", "phi3", "olmo3", "modernbert"]
+WITHOUT_WINDOWS = ["gemma", "olmo2", "granite"]
+for odd_family in [*WITH_WINDOWS, *WITHOUT_WINDOWS]:
+    unread = ["layer_types"] if odd_family == "phi3" else WINDOW_KEYS if odd_family in WITHOUT_WINDOWS else []
     ODD_CHANGES[odd_family] = [change for change in ODD_WINDOWS if not any(key in change[0] for key in unread)]
 ODD_CHANGES["gemma3_text"] += [
     ({"final_logit_softcapping": 3.0}, []),
@@ -665,6 +750,38 @@ ODD_CHANGES["gemma3_text"] += [
     ({"is_causal": False}, []),
     ({"rope_parameters": {"rope_type": "default", "rope_theta": 9.0}}, ["rope_scaling"]),
     ({"query_pre_attn_scalar": 0}, []),
+]
+ODD_CHANGES["gemma"] += [({"use_bidirectional_attention": True}, []), ({}, ["hidden_act"]), ({}, ["head_dim"])]
+ODD_CHANGES["gemma2"] += [
+    ({"use_bidirectional_attention": True}, []),
+    ({"attn_logit_softcapping": 0.0}, []),
+    ({"query_pre_attn_scalar": 0}, []),
+    ({"hidden_size": 6, "num_attention_heads": 4}, []),
+    ({}, ["attn_logit_softcapping", "final_logit_softcapping"]),
+]
+ODD_PLAIN = [
+    ({"hidden_size": 7}, []),
+    ({"hidden_act": "tanh"}, []),
+    ({"head_dim": 2}, []),
+    ({"rotary_pct": 0.1}, ["rope_parameters", "rope_scaling"]),
+    ({"partial_rotary_factor": 0.3}, ["rope_parameters", "rope_scaling"]),
+    ({"pad_token_id": 50}, []),
+    ({}, ["hidden_act"]),
+    ({}, ["tie_word_embeddings"]),
+    ({}, ["pad_token_id"]),
+    ({}, ["layer_norm_eps"]),
+]
+ODD_CHANGES["gpt_neox"] = [*ODD_PLAIN, ({}, ["use_parallel_residual", "attention_bias"])]
+ODD_CHANGES["phi"] = [*ODD_PLAIN, ({"num_key_value_heads": 5}, []), ({}, ["num_key_value_heads", "qk_layernorm"])]
+ODD_CHANGES["opt"] = [
+    ({"hidden_size": 7}, []),
+    ({"activation_function": "tanh"}, []),
+    ({"layer_norm_elementwise_affine": False}, []),
+    ({"word_embed_proj_dim": "x"}, []),
+    ({"pad_token_id": 50}, []),
+    ({}, ["activation_function"]),
+    ({}, ["pad_token_id"]),
+    ({}, ["do_layer_norm_before", "_remove_final_layer_norm", "enable_bias"]),
 ]
 ODD_CHANGES["smollm3"] += [({"no_rope_layers": [1, 2]}, []), ({"no_rope_layers": []}, [])]
 # The usual token that fills up is in no vocabulary as small, which matters to heads for classes alone.
@@ -874,6 +991,12 @@ FAMILIES = {
     "qwen2": (qwen2, ["Qwen2Model", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification"]),
     "qwen3": (qwen3, ["Qwen3Model", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification"]),
     "gemma3_text": (gemma3_text, ["Gemma3TextModel", "Gemma3ForCausalLM", "Gemma3TextForSequenceClassification"]),
+    "gemma": (gemma, ["GemmaModel", "GemmaForCausalLM", "GemmaForSequenceClassification"]),
+    "gemma2": (gemma2, ["Gemma2Model", "Gemma2ForCausalLM", "Gemma2ForSequenceClassification"]),
+    "olmo3": (olmo3, ["Olmo3Model", "Olmo3ForCausalLM", "Olmo3ForSequenceClassification"]),
+    "gpt_neox": (gpt_neox, ["GPTNeoXModel", "GPTNeoXForCausalLM", "GPTNeoXForSequenceClassification"]),
+    "phi": (phi, ["PhiModel", "PhiForCausalLM", "PhiForSequenceClassification"]),
+    "opt": (opt, ["OPTModel", "OPTForCausalLM", "OPTForSequenceClassification"]),
     "smollm3": (smollm3, ["SmolLM3Model", "SmolLM3ForCausalLM", "SmolLM3ForSequenceClassification"]),
     "phi3": (phi3, ["Phi3Model", "Phi3ForCausalLM", "Phi3ForSequenceClassification"]),
     "olmo2": (olmo2, ["Olmo2Model", "Olmo2ForCausalLM", "Olmo2ForSequenceClassification"]),
@@ -909,6 +1032,9 @@ FAMILIES = {
         [f"ModernBert{end}" for end in ("Model", "ForTokenClassification", "ForMaskedLM", "ForSequenceClassification")],
     ),
 }
+
+
+OF_LLAMA_ROPE = ["llama", "nomic_bert", "gte", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "granite", "gemma", "gemma2"]
 
 
 def inputs_of(rng, config, class_name):
@@ -1067,8 +1193,10 @@ def settings_of(folder, family):
     config = {"model_type": family} | make(random.Random(1))
     if family not in PAIRS:
         config |= {"num_labels": 2} if family in PICTURES else {"pad_token_id": 1, "num_labels": 2}
-    if family in ("llama", "nomic_bert", "gte", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "granite"):
+    if family in OF_LLAMA_ROPE:
         config |= {"rope_parameters": llama3(random.Random(1)) | {"rope_theta": 80.0}, "rope_scaling": None}
+    if family == "gemma2":  # its windows and caps are to matter
+        config |= {"attn_logit_softcapping": 4.0, "final_logit_softcapping": 1.0, "num_hidden_layers": 2, "hidden_size": 8}
     shapes = shapes_of(folder, class_name, config, random.Random(1))
     tensors = weights_of(1, shapes)
     ids, mask = [[4, 5, 6, 1], [7, 2, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]]

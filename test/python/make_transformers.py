@@ -258,6 +258,49 @@ MODELS |= {
         transformers.Gemma3TextConfig(**LLAMA, head_dim=4, sliding_window=2, use_bidirectional_attention=True),
         ["o_proj", "gate_proj"],
     ),
+    "gemma": (
+        transformers.GemmaForCausalLM,
+        transformers.GemmaConfig(**LLAMA, head_dim=6, attention_bias=True),
+        dict(target_modules=["q_proj", "o_proj"], modules_to_save=["input_layernorm"]),
+    ),
+    "gemmaTokenClasses": (
+        transformers.GemmaForTokenClassification,
+        transformers.GemmaConfig(**LLAMA, head_dim=4, hidden_act="gelu", num_labels=3),
+        dict(target_modules=["up_proj"], use_dora=True, task_type="TOKEN_CLS"),
+    ),
+    "gemma2Tied": (
+        transformers.Gemma2ForCausalLM,
+        transformers.Gemma2Config(
+            **TWO_BLOCKS,
+            head_dim=6,
+            sliding_window=2,
+            query_pre_attn_scalar=2,
+            attn_logit_softcapping=0.5,
+            final_logit_softcapping=1.5,
+        ),
+        ["q_proj", "k_proj", "v_proj", "lm_head"],
+    ),
+    "gemma2Classes": (
+        transformers.Gemma2ForSequenceClassification,
+        transformers.Gemma2Config(**LLAMA, head_dim=4, num_labels=3, sliding_window=2, attn_logit_softcapping=None),
+        dict(target_modules=["down_proj"], use_dora=True, task_type="SEQ_CLS"),
+    ),
+    "olmo3": (
+        transformers.Olmo3ForCausalLM,
+        transformers.Olmo3Config(
+            **TWO_BLOCKS,
+            pad_token_id=0,
+            sliding_window=2,
+            layer_types=["sliding_attention", "full_attention"],
+            rope_parameters={"full_attention": YARN, "sliding_attention": {"rope_type": "default", "rope_theta": 40.0}},
+        ),
+        dict(target_modules=["k_proj", "down_proj"], modules_to_save=["q_norm"]),
+    ),
+    "olmo3Classes": (
+        transformers.Olmo3ForSequenceClassification,
+        transformers.Olmo3Config(**LLAMA, pad_token_id=0, num_labels=3, sliding_window=2, attention_bias=True),
+        dict(target_modules=["v_proj"], use_dora=True, task_type="SEQ_CLS"),
+    ),
     "smollm3Tied": (
         transformers.SmolLM3ForCausalLM,
         transformers.SmolLM3Config(**TWO_BLOCKS, no_rope_layers=[0, 1], pad_token_id=0, rope_theta=500.0),
@@ -342,6 +385,62 @@ MODELS |= {
             **LLAMA, tie_word_embeddings=True, embedding_multiplier=3.0, logits_scaling=0.5, attention_bias=True
         ),
         dict(target_modules=["embed_tokens", "lm_head"]),
+    ),
+}
+NEOX = SMALL | dict(num_hidden_layers=2, rope_parameters={"rope_theta": 40.0, "partial_rotary_factor": 0.5})
+PHI = SMALL | dict(num_hidden_layers=2, pad_token_id=0)
+OPT = dict(vocab_size=13, hidden_size=8, ffn_dim=6, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=9)
+MODELS |= {
+    "gptNeoX": (
+        transformers.GPTNeoXForCausalLM,
+        transformers.GPTNeoXConfig(**NEOX, eos_token_id=1),
+        ["query_key_value", "dense_h_to_4h", "lm_head"],
+    ),
+    "gptNeoXClasses": (
+        transformers.GPTNeoXForSequenceClassification,
+        transformers.GPTNeoXConfig(**NEOX, use_parallel_residual=False, attention_bias=False, pad_token_id=0, num_labels=3),
+        dict(target_modules=["attention.dense"], use_dora=True, task_type="SEQ_CLS"),
+    ),
+    "gptNeoXTokenClasses": (
+        transformers.GPTNeoXForTokenClassification,
+        transformers.GPTNeoXConfig(**NEOX, num_labels=3),
+        dict(target_modules=["query_key_value"], task_type="TOKEN_CLS"),
+    ),
+    "gptNeoXSpans": (
+        transformers.GPTNeoXForQuestionAnswering,
+        transformers.GPTNeoXConfig(**NEOX),
+        dict(target_modules=["dense_4h_to_h"], task_type="QUESTION_ANS"),
+    ),
+    "phi": (
+        transformers.PhiForCausalLM,
+        transformers.PhiConfig(**PHI, num_key_value_heads=1, qk_layernorm=True),
+        dict(target_modules=["q_proj", "self_attn.dense", "fc1"], modules_to_save=["q_layernorm"]),
+    ),
+    "phiClasses": (
+        transformers.PhiForSequenceClassification,
+        transformers.PhiConfig(**PHI, num_labels=3),
+        dict(target_modules=["v_proj", "fc2"], use_dora=True, task_type="SEQ_CLS"),
+    ),
+    "phiTokenClasses": (
+        transformers.PhiForTokenClassification,
+        transformers.PhiConfig(**PHI, num_labels=3, partial_rotary_factor=1.0),
+        dict(target_modules=["k_proj"], task_type="TOKEN_CLS"),
+    ),
+    "optTied": (transformers.OPTForCausalLM, transformers.OPTConfig(**OPT), ["q_proj", "out_proj", "fc1", "lm_head"]),
+    "optNarrow": (
+        transformers.OPTModel,
+        transformers.OPTConfig(**OPT, word_embed_proj_dim=6, do_layer_norm_before=False),
+        ["v_proj", "project_in", "project_out"],
+    ),
+    "optClasses": (
+        transformers.OPTForSequenceClassification,
+        transformers.OPTConfig(**OPT, num_labels=3, enable_bias=False),
+        dict(target_modules=["k_proj", "fc2"], use_dora=True, task_type="SEQ_CLS"),
+    ),
+    "optSpans": (
+        transformers.OPTForQuestionAnswering,
+        transformers.OPTConfig(**OPT),
+        dict(target_modules=["q_proj"], task_type="QUESTION_ANS"),
     ),
 }
 MODELS["electra"] = (

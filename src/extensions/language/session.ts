@@ -8,6 +8,7 @@ import {type Decoding, type KeysAndValues, whileDecoding} from '../transformers/
 import {directPass} from './directPass';
 import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {Attention} from '../transformers/layers/attention';
+import {SoftCap} from '../transformers/layers/scaling';
 import type {Candidates} from './sampling';
 
 /** Each candidate costs a pass over the logits. */
@@ -49,11 +50,15 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
         'bidirectional Gemma 3.',
     );
   }
-  const {sourceLayer: head, inputs} = output;
+  const cap = output.sourceLayer instanceof SoftCap ? output.sourceLayer : undefined;
+  const {sourceLayer: head, inputs} = cap === undefined ? output : (output.inputs[0] as tf.SymbolicTensor);
   const body = directPass(tf.model({inputs: model.inputs, outputs: inputs}));
   return {
     states: given => body(given) as tf.Tensor3D,
-    logits: states => head.apply(states) as tf.Tensor3D,
+    logits: states => {
+      const logits = head.apply(states) as tf.Tensor3D;
+      return cap === undefined ? logits : (cap.apply(logits) as tf.Tensor3D);
+    },
     vocabulary,
     maxPositions: Math.min(...layers.map(layer => (layer instanceof PositionEmbedding ? layer.positions : Infinity))),
   };

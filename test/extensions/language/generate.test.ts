@@ -87,6 +87,20 @@ describe('tokens of the highest scores', () => {
     disposeModel(model);
   });
 
+  // Windows are of 2 positions, and models have at least 9.
+  test.each(['gemma', 'gemma2Tied', 'olmo3', 'gptNeoX', 'phi', 'optTied'])(
+    'of %s, whose files are those of the hub, are those of whole passes',
+    async name => {
+      const {config, weights} = fixture(name);
+      const {model} = await loadTransformer({config, weights, tokenizer: false});
+      const wanted = await writtenAnew(model, [7, 8, 9], 6);
+      for (const atOnce of [1, 5]) {
+        expect(await writtenIds(model, [7, 8, 9], 6, atOnce)).toEqual(wanted);
+      }
+      disposeModel(model);
+    },
+  );
+
   test('heed an adapter', async () => {
     const {model} = await loadGGUF(fileOf('llama'));
     const adapted = adaptedOf(model);

@@ -38,7 +38,9 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   nomic_bert: ['pad_token_id'],
   gte: ['pad_token_id'],
   distilbert: ['pad_token_id'],
+  gpt_neox: ['hidden_dropout', 'is_decoder'],
   granite: ['pad_token_id'], // it has no head for classes
+  opt: ['init_std', 'layerdrop'],
   'deberta-v2': ['pad_token_id', 'cls_dropout', 'pooler_dropout', 'legacy'],
   // Of its head for each pixel, which is not loaded, and of pretraining.
   beit: [
@@ -74,11 +76,15 @@ const WITHOUT_ROTARY = [
   'albert',
   'distilbert',
   'gpt2',
+  'opt',
   't5',
   'deberta-v2',
 ];
 const READ: Readonly<Record<string, string[]>> = {
+  gemma: ['use_bidirectional_attention'],
+  gemma2: ['sliding_window', 'layer_types', 'use_bidirectional_attention'],
   gemma3_text: ['sliding_window', 'layer_types', 'use_bidirectional_attention'],
+  olmo3: ['sliding_window', 'layer_types'],
   mistral: ['sliding_window', 'layer_types'],
   modernbert: ['sliding_window', 'layer_types', 'is_causal'],
   phi3: ['sliding_window'],
@@ -110,6 +116,8 @@ const FLOATS = [
   'norm_eps',
   'initializer_range',
   'rope_theta',
+  'attn_logit_softcapping',
+  'final_logit_softcapping',
 ];
 
 /** Encoders of texts that are trained with images. */

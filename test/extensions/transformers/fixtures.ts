@@ -91,4 +91,4 @@ export function inputsOf({ids, mask, pixels}: Expectation): tf.Tensor[] {
 }
 
 /** Whose files in the fixtures have names from before transformers 5. */
-export const OLDER = /^(beit|deit|dinov|gte|nomicBert|swin(?!V2)|vit)/;
+export const OLDER = /^(beit|deit|dinov|gptNeoX|gte|nomicBert|swin(?!V2)|vit)/;

@@ -24,7 +24,7 @@ function gradientOf({gradients}: Expectation, module: string, weight: string) {
   const names: [name: string, isPermuted: boolean][] = [
     [`${weight}.weight`, true],
     [weight.replace('lora_', 'lora_embedding_'), true],
-    [weight === 'bias' ? 'bias' : 'weight', weight === 'kernel'],
+    [weight === 'bias' || weight === 'beta' ? 'bias' : 'weight', weight === 'kernel'],
   ];
   const [name, isPermuted] = names.find(([each]) => gradients[`${module}.${each}`] !== undefined)!;
   return {wanted: gradients[`${module}.${name}`]!, isPermuted};

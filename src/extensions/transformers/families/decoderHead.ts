@@ -18,7 +18,16 @@ export function decoderHead(
     tokenEmbedding,
     isTied,
     tokenHead,
-  }: Purpose & {width: number; vocabulary: number; tokenEmbedding: string; isTied: boolean; tokenHead: string},
+    bias = false,
+  }: Purpose & {
+    width: number;
+    vocabulary: number;
+    tokenEmbedding: string;
+    isTied: boolean;
+    tokenHead: string;
+    /** Whether the language modelling head has a bias. Default: false. */
+    bias?: boolean;
+  },
 ): NetTensor {
   // transformers would read these parts of a larger model's config.
   for (const part of ['text_config', 'text_encoder', 'decoder', 'generator']) {
@@ -28,8 +37,8 @@ export function decoderHead(
   const deviation = config.number('initializer_range', 0.02, 1);
   if (head === 'tokens') {
     return isOneTable
-      ? net.tied('lm_head', tokenEmbedding, [width, vocabulary], states)
-      : net.dense('lm_head', [width, vocabulary], states, {bias: false});
+      ? net.tied('lm_head', tokenEmbedding, [width, vocabulary], states, {bias})
+      : net.dense('lm_head', [width, vocabulary], states, {bias});
   }
   const start = isNew ? {fresh: deviation} : {};
   if (head === 'tokenClasses') {

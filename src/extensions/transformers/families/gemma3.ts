@@ -1,3 +1,4 @@
+import {embeddingScale} from './gemma';
 import {windowedBlocks} from './layerTypes';
 import {rotariesOf} from './llamaRotary';
 import {decoderClasses, rotaryDecoder, windowsOf} from './rotaryDecoder';
@@ -31,7 +32,7 @@ export const gemma3 = rotaryDecoder({
   norms: 'around',
   addsOne: true,
   multipliers: config => ({
-    embeddings: Math.fround(Math.sqrt(config.count('hidden_size'))),
+    embeddings: embeddingScale(config),
     attention: config.count('query_pre_attn_scalar') ** -0.5,
   }),
   blocks: (config, {count, causal, ...sizes}) => {

@@ -1,5 +1,17 @@
 import {HUB_ACTIVATIONS, type Architecture, nameOf} from '../net/architecture';
 import {decoderHead} from './decoderHead';
+import type {NetTensor} from '../net/net';
+import {plainBlock} from './plainBlock';
+
+const MODULES = {
+  attention: 'attn',
+  attended: 'attn/c_proj',
+  norms: ['ln_1', 'ln_2'],
+  feedForward: 'mlp',
+  wide: 'mlp/c_fc',
+  activation: 'mlp/act',
+  narrow: 'mlp/c_proj',
+} as const;
 
 /**
  * GPT-2: normalizations before each part, learned positions, and one layer for queries, keys and values. (Radford et
@@ -46,17 +58,13 @@ export const gpt2: Architecture = {
     for (let i = 0; i < count; i++) {
       const layer = nameOf(root, 'h', i);
       x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-        const first = net.layerNorm(nameOf(layer, 'ln_1'), width, epsilon, [input]);
-        const packed = net.dense(nameOf(layer, 'attn/c_attn'), [width, 3 * width], first, stored);
-        const settings = {heads, causal, packed: true, scale: scalesByBlock ? scale / (i + 1) : scale};
-        const attended = net.attention(nameOf(layer, 'attn'), [packed, seen], settings);
-        const projected = net.dense(nameOf(layer, 'attn/c_proj'), [width, width], attended, stored);
-        const middle = net.add(nameOf(layer, 'attn/sum'), [input, projected]);
-        const second = net.layerNorm(nameOf(layer, 'ln_2'), width, epsilon, [middle]);
-        const wide = net.dense(nameOf(layer, 'mlp/c_fc'), [width, inner], second, stored);
-        const active = net.activation(nameOf(layer, 'mlp/act'), activation, wide);
-        const narrow = net.dense(nameOf(layer, 'mlp/c_proj'), [inner, width], active, stored);
-        return net.add(nameOf(layer, 'mlp/sum'), [middle, narrow]);
+        const attend = (first: NetTensor) => {
+          const packed = net.dense(nameOf(layer, 'attn/c_attn'), [width, 3 * width], first, stored);
+          const settings = {heads, causal, packed: true, scale: scalesByBlock ? scale / (i + 1) : scale};
+          return net.attention(nameOf(layer, 'attn'), [packed, seen], settings);
+        };
+        const sizes = {width, inner, epsilon, activation};
+        return plainBlock(net, layer, {...sizes, modules: MODULES, order: 'before', stored, attend}, input);
       });
     }
     x = net.layerNorm(nameOf(root, 'ln_f'), width, epsilon, [x]);

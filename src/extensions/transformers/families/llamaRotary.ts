@@ -33,7 +33,7 @@ function checkPairs(config: HubConfig, {size}: RotarySizes): void {
 }
 
 /** The kinds of blocks with separate rotary settings, and for each the field and the default of its base. */
-type RotaryKinds = Readonly<Record<'full_attention' | 'sliding_attention', {theta: string; otherwise: number}>>;
+type RotaryKinds = Readonly<Record<'full_attention' | 'sliding_attention', {theta?: string; otherwise: number}>>;
 
 /**
  * The angles of blocks with full attention and of blocks with a sliding window.
@@ -58,7 +58,8 @@ export function rotariesOf(
     const own = fieldsOf(config, `rope_parameters of ${kind}`, given[kind] ?? {});
     const scaling = {...own, ...(scaled.includes(kind) && older)};
     const {theta, otherwise} = kinds[kind];
-    const base = positive(config, theta, scaling.rope_theta, config.get(theta), otherwise);
+    const ofConfig = theta === undefined ? undefined : config.get(theta);
+    const base = positive(config, theta ?? 'rope_theta', scaling.rope_theta, ofConfig, otherwise);
     if ((scaling.partial_rotary_factor ?? config.get('partial_rotary_factor') ?? 1) !== 1) {
       config.fault(`partial_rotary_factor must be 1 for ${kind}.`);
     }

@@ -1,6 +1,7 @@
 import type {HubConfig} from '../net/hubConfig';
 import type {Rotary} from '../layers/rotaryAngles';
-import {firstOf, positive, type RotarySizes, type Scaling, scaledRotary, scalingFieldsOf} from './llamaRotary';
+import {firstOf, type RotarySizes, scalingFieldsOf} from './llamaRotary';
+import {partialRotary} from './partialRotary';
 import {decoderClasses, rotaryDecoder, windowsOf} from './rotaryDecoder';
 
 /**
@@ -25,32 +26,17 @@ export const phi3 = rotaryDecoder({
     return {
       causal: sizes.causal,
       windows: windowsOf(config, sizes.causal, windowed),
-      rotaries: new Array<Rotary>(sizes.count).fill(partialRotary(config, sizes)),
+      rotaries: new Array<Rotary>(sizes.count).fill(rotaryOf(config, sizes)),
     };
   },
 });
 
 /** The angles of the first values of each head, optionally extended by LongRoPE. */
-function partialRotary(config: HubConfig, {size, isPlan}: RotarySizes): Rotary {
+function rotaryOf(config: HubConfig, sizes: RotarySizes): Rotary {
   const given = scalingFieldsOf(config);
   const kind = firstOf(given.rope_type, given.type, 'default');
   // Older configs have another name for it.
-  const scaling: Scaling = {...given, rope_type: kind === 'yarn' ? 'longrope' : kind};
-  const base = positive(config, 'rope_theta', scaling.rope_theta, config.get('rope_theta'), 10_000);
-  const part = positive(
-    config,
-    'partial_rotary_factor',
-    scaling.partial_rotary_factor,
-    config.get('partial_rotary_factor'),
-  );
+  const scaling = {...given, rope_type: kind === 'yarn' ? 'longrope' : kind};
   const positions = [config.count('original_max_position_embeddings')];
-  const rotated = Math.floor(size * part);
-  const pairs = Math.ceil(rotated / 2);
-  if (2 * pairs > size || pairs === 0) {
-    config.fault(
-      `partial_rotary_factor ${part} leaves ${rotated} of ${size} values of a head to rotate; pairs need an even number.`,
-    );
-    return {};
-  }
-  return scaledRotary(config, scaling, {base, positions, size: rotated, isPlan}, ['default', 'longrope']);
+  return partialRotary(config, sizes, {scaling, positions, known: ['default', 'longrope']});
 }

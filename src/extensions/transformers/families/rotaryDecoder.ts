@@ -33,6 +33,14 @@ interface Multipliers {
   logits?: number;
 }
 
+/** Soft caps, `cap·tanh(x / cap)`; `null` for none. */
+interface SoftCaps {
+  /** Of the scaled products of queries and keys. */
+  attention: number | null;
+  /** Of the logits of the vocabulary. */
+  logits: number | null;
+}
+
 /** The differences of a model from Llama. */
 export interface DecoderVariant {
   /** The classes of `transformers` and their heads, by the endings of their names. */
@@ -50,6 +58,8 @@ export interface DecoderVariant {
   mayOmit?: readonly ('head_dim' | 'num_key_value_heads')[];
   /** The field of the activation. Default: `hidden_act`. */
   activation?: string;
+  /** Activations by their names in configs. Default: those of most families. */
+  gates?: Readonly<Record<string, GateName>>;
   /** Whether one layer computes queries, keys and values, and another one gate and up. Default: false. */
   joined?: boolean;
   /**
@@ -62,6 +72,9 @@ export interface DecoderVariant {
   /** Whether normalization weights are added to one. Default: false. */
   addsOne?: boolean;
   multipliers?(config: HubConfig): Multipliers;
+  softCaps?(config: HubConfig): SoftCaps;
+  /** Fields in which transformers refuses integers without a decimal point, besides the usual ones. */
+  floats?: readonly string[];
   /** Default: all blocks attend to all earlier positions and have the same rotary settings. */
   blocks?(config: HubConfig, sizes: BlockSizes): Blocks;
 }
@@ -86,12 +99,13 @@ export function decoderClasses(
 export function rotaryDecoder(variant: DecoderVariant): Architecture {
   const {classes, biases, defaults = {}, activation = 'hidden_act', norms = 'before'} = variant;
   const {mayOmit = ['head_dim', 'num_key_value_heads'], joined = false, normalizes, addsOne = false} = variant;
-  const {bodyOfSpans = 'transformer'} = variant;
+  const {bodyOfSpans = 'transformer', gates = HUB_GATES, floats = []} = variant;
   const complete = (config: HubConfig) => config.withDefaults({max_position_embeddings: 2048, ...defaults});
   return {
     prefix: 'model',
     renamed: name => name.replace(/^transformer\./, ''),
     classes,
+    floats,
     commonNames: {},
     blocks: config => config.count('num_hidden_layers'),
     vocabulary: config => config.count('vocab_size'),
@@ -107,11 +121,12 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
       const size = counted('head_dim', Math.floor(width / heads));
       const inner = config.count('intermediate_size');
       const epsilon = config.number('rms_norm_eps', 1e-6);
-      const gate = config.choice<GateName>(activation, HUB_GATES, 'silu');
+      const gate = config.choice<GateName>(activation, gates, 'silu');
       const bias = biases.startsWith('configured') && config.flag('attention_bias', false);
       const ofProjections = {bias: bias || biases === 'projections'};
       const wideBias = {bias: biases === 'configured' && config.flag('mlp_bias', false)};
       const multipliers = variant.multipliers?.(config) ?? {};
+      const softCaps = variant.softCaps?.(config) ?? {attention: null, logits: null};
       if (heads % keyValueHeads !== 0) {
         config.fault(`num_attention_heads must be a multiple of num_key_value_heads (${keyValueHeads}), got ${heads}.`);
       }
@@ -158,6 +173,7 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
           const attended = net.attention(self, [...inputs, seen], {
             ...{heads, keyValueHeads, causal, packed: joined},
             ...{rotary: rotaries[i] ?? null, window: windows[i] ?? null, scale: multipliers.attention ?? null},
+            softCap: softCaps.attention,
           });
           const projected = net.dense(nameOf(self, 'o_proj'), [heads * size, width], attended, {bias});
           const middle = added(self, after(nameOf(layer, 'post_attention_layernorm'), projected), input);
@@ -179,7 +195,7 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
       if (purpose.head === 'tokens') {
         x = net.scale('scores/scale', multipliers.logits, x);
       }
-      return decoderHead(
+      const outputs = decoderHead(
         net,
         config,
         {states: x, ids, mask},
@@ -190,6 +206,7 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
           tokenHead: 'score',
         },
       );
+      return purpose.head === 'tokens' ? net.softCap('lm_head/soft_cap', softCaps.logits, outputs) : outputs;
     },
   };
 }

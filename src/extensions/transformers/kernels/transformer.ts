@@ -16,6 +16,8 @@ export interface AttentionSettings {
   readonly causal: boolean;
   /** A query sees keys at distances less than this. Default: all. */
   readonly window?: number | null;
+  /** A bound of the scaled products, `cap·tanh(products / cap)`; composed of tfjs ops on all backends. */
+  readonly softCap?: number | null;
 }
 
 /** Larger than any sequence length. */

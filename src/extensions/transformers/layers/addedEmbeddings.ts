@@ -15,7 +15,8 @@ export interface PositionEmbeddingArgs {
   offset?: number;
   /**
    * The padding token. If given, positions skip padding, as in RoBERTa; padding has the row before the first. The
-   * tokens, `[batch, positions]`, are then a second input. Default: all positions are counted.
+   * tokens, `[batch, positions]`, are then a second input; or the mask, with 0 for `padding`, as in OPT. Default: all
+   * positions are counted.
    */
   padding?: number | null;
   name?: string;
@@ -67,7 +68,7 @@ export class PositionEmbedding extends tf.layers.Layer {
       const [, count = 0, width = 0] = x.shape;
       const decoding = currentDecoding();
       const table = this.embeddings.read();
-      if (this.padding === null && decoding !== undefined) {
+      if (decoding !== undefined) {
         return tf.add(x, tf.gather(table, tf.add(decoding.positions, tf.scalar(this.offset, 'int32'))));
       }
       if (count > this.positions) {
@@ -78,13 +79,15 @@ export class PositionEmbedding extends tf.layers.Layer {
       if (this.padding === null) {
         return tf.add(x, tf.slice(table, [this.offset, 0], [count, width]));
       }
-      if (ids === undefined || !tf.util.arraysEqual(ids.shape, x.shape.slice(0, 2))) {
+      const [batch = 0] = x.shape;
+      if (ids === undefined || !(ids.shape[0] === batch && [count, 2 * count].includes(ids.shape[1] ?? 0))) {
         throw misfitError(
           `"${this.name}" derives positions from tokens, [batch, positions], as a second input; got ` +
             `${ids ? showShape(ids.shape) : 'none'}.`,
         );
       }
-      return tf.add(x, tf.gather(table, this.rowsOf(ids, this.padding)));
+      // A mask of rows that hold several examples is followed by their numbers.
+      return tf.add(x, tf.gather(table, this.rowsOf(tf.slice(ids, [0, 0], [batch, count]), this.padding)));
     });
   }
 

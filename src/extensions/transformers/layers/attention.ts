@@ -30,6 +30,8 @@ export interface AttentionArgs {
   rotary?: Rotary | null;
   /** A factor for the products of queries and keys. Default: `1/√size`. */
   scale?: number | null;
+  /** A bound of the scaled products, `cap·tanh(products / cap)`, as in Gemma 2. Default: none. */
+  softCap?: number | null;
   /**
    * Whether the last input is added to these products, `[1 or batch, heads, queries, keys]`, such as the output of
    * `RelativeBias` or `DistanceScores`. Cannot be combined with `packed`. Default: false.
@@ -98,12 +100,13 @@ export class Attention extends tf.layers.Layer {
   private readonly cache: boolean;
   private readonly rotary: Rotary | null;
   private readonly scale: number | null;
+  private readonly softCap: number | null;
   private readonly bias: boolean;
 
   constructor(args: AttentionArgs) {
     const {heads, causal = false, packed = false, cache = false, rotary = null, scale = null, ...rest} = args;
-    const {keyValueHeads = heads, window = null, bias = false, ...others} = rest;
-    checkAttention({heads, keyValueHeads, rotary, scale, window});
+    const {keyValueHeads = heads, window = null, softCap = null, bias = false, ...others} = rest;
+    checkAttention({heads, keyValueHeads, rotary, scale, window, softCap});
     super(others);
     this.heads = heads;
     this.keyValueHeads = keyValueHeads;
@@ -113,6 +116,7 @@ export class Attention extends tf.layers.Layer {
     this.cache = cache;
     this.rotary = rotary;
     this.scale = scale;
+    this.softCap = softCap;
     this.bias = bias;
     if (bias && (packed || cache)) {
       throw new LoRAError('Attention with a bias cannot have packed inputs or a cache. Leave out packed and cache.');
@@ -139,8 +143,8 @@ export class Attention extends tf.layers.Layer {
       this.invokeCallHook(inputs, kwargs);
       const {queries, mask, past, bias} = this.partsOf([inputs].flat().map(asFloat));
       const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
-      const {heads, keyValueHeads, causal, window} = this;
-      const settings = {heads, keyValueHeads, causal, window, scale: this.scale ?? 1 / Math.sqrt(size)};
+      const {heads, keyValueHeads, causal, window, softCap} = this;
+      const settings = {heads, keyValueHeads, causal, window, softCap, scale: this.scale ?? 1 / Math.sqrt(size)};
       const decoding = currentDecoding();
       const packed = bias === undefined && !this.cache ? this.together(queries, decoding) : undefined;
       if (packed !== undefined && decoding === undefined) {
@@ -302,12 +306,13 @@ export class Attention extends tf.layers.Layer {
   override getConfig(): tf.serialization.ConfigDict {
     const {heads, keyValueHeads, causal, packed, cache, scale} = this;
     const rotary = this.rotary && {...this.rotary};
-    const {window, bias} = this;
-    // Without a window or a bias the config is the same as in earlier versions.
+    const {window, softCap, bias} = this;
+    // Without a window, a cap or a bias the config is the same as in earlier versions.
     return {
       ...super.getConfig(),
       ...{heads, keyValueHeads, causal, packed, cache, rotary, scale},
       ...(window !== null && {window}),
+      ...(softCap !== null && {softCap}),
       ...(bias && {bias}),
     };
   }
@@ -335,7 +340,8 @@ function checkAttention({
   rotary,
   scale,
   window,
-}: Pick<AttentionArgs, 'heads' | 'keyValueHeads' | 'rotary' | 'scale' | 'window'>): void {
+  softCap,
+}: Pick<AttentionArgs, 'heads' | 'keyValueHeads' | 'rotary' | 'scale' | 'window' | 'softCap'>): void {
   const isCount = (value: unknown) => Number.isInteger(value) && (value as number) > 0;
   throwFaults([
     ...(isCount(heads) ? [] : [`heads must be a positive integer, got ${show(heads)}.`]),
@@ -344,6 +350,9 @@ function checkAttention({
       : [`keyValueHeads must divide heads, ${show(heads)}, got ${show(keyValueHeads)}.`]),
     ...(window == null || isCount(window) ? [] : [`window must be a positive integer, got ${show(window)}.`]),
     ...(scale == null || Number.isFinite(scale) ? [] : [`scale must be a number, got ${show(scale)}.`]),
+    ...(softCap == null || (Number.isFinite(softCap) && softCap > 0)
+      ? []
+      : [`softCap must be a positive number, got ${show(softCap)}.`]),
     ...(rotary == null ? [] : rotaryFaults(rotary)),
   ]);
 }

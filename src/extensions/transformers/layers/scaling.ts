@@ -41,3 +41,41 @@ export class Scaling extends tf.layers.Layer {
   }
 }
 registerOwn(Scaling);
+
+/** Arguments of {@link SoftCap}. */
+export interface SoftCapArgs {
+  /** The bound of the outputs. */
+  cap: number;
+  name?: string;
+}
+
+/**
+ * `cap·tanh(x / cap)`, for example for the logits of Gemma 2. (Gemma Team, arXiv 2408.00118, §2.)
+ *
+ * @experimental
+ */
+export class SoftCap extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>SoftCap';
+  readonly cap: number;
+
+  constructor({cap, ...rest}: SoftCapArgs) {
+    if (!(Number.isFinite(cap) && cap > 0)) {
+      throw new LoRAError(`cap must be a positive number, got ${show(cap)}.`);
+    }
+    super(rest);
+    this.cap = cap;
+    this.supportsMasking = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      return tf.mul(tf.tanh(tf.div(asFloat(onlyTensor(inputs)), this.cap)), this.cap);
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), cap: this.cap};
+  }
+}
+registerOwn(SoftCap);

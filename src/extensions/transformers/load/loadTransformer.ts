@@ -91,9 +91,9 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * Loads a transformer of the hub as a `tf.LayersModel`, and its tokenizer.
  *
  * Text encoders: BERT, RoBERTa, DistilBERT, ELECTRA (and so MiniLM, E5, …), ALBERT, MPNet, ModernBERT, Nomic's BERT,
- * GTE, DeBERTa and the encoder of T5. Language models: GPT-2, Llama, Mistral, Qwen2, Qwen3, Gemma 3, SmolLM3, Phi-3,
- * OLMo 2 and Granite. Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, CLIP, ResNet, ConvNeXt, Swin,
- * MobileNetV2 and EfficientNet.
+ * GTE, DeBERTa and the encoder of T5. Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to
+ * 3, SmolLM3, Phi, Phi-3, OLMo 2 and 3, and Granite.
+ * Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, CLIP, ResNet, ConvNeXt, Swin, MobileNetV2 and EfficientNet.
  * They have their heads for classes of an image, of a text or of its tokens, spans that answer a question, masked
  * tokens, choices, and the next token. The code of a family is loaded when a config names it.
  *

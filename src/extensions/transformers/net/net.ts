@@ -8,7 +8,7 @@ import {GatedActivation, Gelu} from '../layers/gates';
 import {QuickGelu} from '../layers/visionLayers';
 import {RelativeBias} from '../layers/relativeBias';
 import {FusedLayerNormalization, RMSNormalization} from '../layers/rowNormalization';
-import {Scaling} from '../layers/scaling';
+import {Scaling, SoftCap} from '../layers/scaling';
 import {type PoolingMode, SequencePooling} from '../layers/sequencePooling';
 import {TiedDense} from '../layers/tiedDense';
 import type {Expected, NetSources, Part, StockArgs} from './netSources';
@@ -97,14 +97,17 @@ export class Net {
     return this.apply(name, [ids], () => this.made(name, 'Embedding', args) ?? tf.layers.embedding(args));
   }
 
-  /** Inputs are the states, and with `padding` also the tokens. */
+  /**
+   * Inputs are the states, and with `padding` also the tokens. The `offset` is by default the row after that of
+   * `padding`.
+   */
   positions(
     name: string,
-    {rows, width, padding}: {rows: number; width: number; padding?: number | undefined},
+    {rows, width, padding, offset}: {rows: number; width: number; padding?: number | undefined; offset?: number},
     inputs: NetTensor[],
   ): NetTensor {
     this.expect(name, 'weight', [rows, width], 'embeddings');
-    const start = padding === undefined ? {} : {padding, offset: padding + 1};
+    const start = padding === undefined ? {} : {padding, offset: offset ?? padding + 1};
     return this.apply(name, inputs, () => new PositionEmbedding({rows, ...start, name}));
   }
 
@@ -118,15 +121,16 @@ export class Net {
     width: number,
     epsilon: number,
     inputs: NetTensor[],
-    {bias = true, fresh = false}: {bias?: boolean; fresh?: boolean} = {},
+    {bias = true, fresh = false, eachHead = false}: {bias?: boolean; fresh?: boolean; eachHead?: boolean} = {},
   ): NetTensor {
+    const size = eachHead ? {size: width} : {};
     if (!fresh) {
       this.expect(name, 'weight', [width], 'gamma');
     }
     if (!fresh && bias) {
       this.expect(name, 'bias', [width], 'beta');
     }
-    return this.apply(name, inputs, () => new FusedLayerNormalization({epsilon, bias, name}), !fresh);
+    return this.apply(name, inputs, () => new FusedLayerNormalization({epsilon, bias, ...size, name}), !fresh);
   }
 
   rmsNorm(
@@ -155,6 +159,11 @@ export class Net {
   /** Multiplies by a factor, unless it is missing or 1. */
   scale(name: string, factor: number | undefined, x: NetTensor): NetTensor {
     return factor === undefined || factor === 1 ? x : this.apply(name, [x], () => new Scaling({factor, name}));
+  }
+
+  /** Bounds by a soft cap, if there is one. */
+  softCap(name: string, cap: number | null, x: NetTensor): NetTensor {
+    return cap === null ? x : this.apply(name, [x], () => new SoftCap({cap, name}));
   }
 
   dense(name: string, [from, to]: [from: number, to: number], x: NetTensor, options: DenseOptions = {}): NetTensor {
@@ -205,6 +214,16 @@ export class Net {
 
   attention(name: string, inputs: NetTensor[], args: AttentionArgs): NetTensor {
     return this.apply(name, inputs, () => new Attention({...args, name}));
+  }
+
+  /** Orders a tensor that has several parts for each head part by part, `[.., heads · parts · size]`. */
+  byParts(name: string, {heads, parts, size}: {heads: number; parts: number; size: number}, x: NetTensor): NetTensor {
+    const shaped = (step: string, targetShape: (number | null)[], y: NetTensor) =>
+      this.apply(`${name}/${step}`, [y], () => tf.layers.reshape({targetShape, name: `${name}/${step}`}));
+    const apart = shaped('apart', [null, heads, parts, size], x);
+    const dims = [1, 3, 2, 4];
+    const permuted = this.apply(`${name}/order`, [apart], () => tf.layers.permute({dims, name: `${name}/order`}));
+    return shaped('joined', [null, heads * parts * size], permuted);
   }
 
   activation(name: string, kind: ActivationName, x: NetTensor): NetTensor {

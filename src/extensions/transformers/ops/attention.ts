@@ -16,8 +16,9 @@ const PAIRS = 2 ** 24;
 const UNSEEN = -3e4; // 16-bit floats hold at most 65,504, and 0 · ∞ is NaN
 
 /**
- * `softmax(scale·q·kᵀ + bias)·v` for each head, differentiable in `q`, `k`, `v` and the bias. Keys hidden by `mask`,
- * `causal` or `window` have no influence. A query that may not attend to any key returns zeros.
+ * `softmax(scale·q·kᵀ + bias)·v` for each head, differentiable in `q`, `k`, `v` and the bias. With a soft cap the
+ * scaled products are `cap·tanh(scale·q·kᵀ / cap)`. Keys hidden by `mask`, `causal` or `window` have no influence. A
+ * query that may not attend to any key returns zeros.
  *
  * Only the inputs are kept. The backward pass computes the attention weights, `[batch, heads, queries, keys]`, again,
  * in blocks of queries. (Dao et al., "FlashAttention", arXiv 2205.14135, §3.)
@@ -34,14 +35,14 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
     save: {x: true, k: !isPacked, v: !isPacked, mask: mask !== null, bias: bias !== undefined},
     forward: () =>
       apart(inputs, mask, settings, (all, seen) => {
-        return transformerKernels()?.attention(all, seen, settings) ?? composed(all, seen, settings);
+        return kernelsFor(settings)?.attention(all, seen, settings) ?? composed(all, seen, settings);
       }),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const three = {q: saved.x, k: saved.k, v: saved.v, ...(bias && {bias: saved.bias})};
       const kept = (isPacked ? {packed: saved.x} : three) as AttentionInputs;
       const {ofInputs, ofBias} = apart(kept, mask === null ? null : saved.mask, settings, (all, seen) => {
         return (
-          transformerKernels()?.attentionGradient(all, seen, dy, settings) ??
+          kernelsFor(settings)?.attentionGradient(all, seen, dy, settings) ??
           composedGradient(all, seen, dy as tf.Tensor3D, settings)
         );
       });
@@ -54,6 +55,11 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
       };
     },
   }) as tf.Tensor3D;
+}
+
+/** The backend's kernels, none of which has a soft cap. */
+function kernelsFor({softCap}: AttentionSettings): ReturnType<typeof transformerKernels> {
+  return softCap == null ? transformerKernels() : undefined;
 }
 
 /**
@@ -89,13 +95,6 @@ function apart<T>(
   }
 }
 
-/** Queries, keys and values by heads of the keys. Queries of several heads that share keys are stacked. */
-interface ByHead {
-  q: tf.Tensor4D; // [batch, keyValueHeads, group · queries, size]
-  k: tf.Tensor4D; // [batch, keyValueHeads, keys, size]
-  v: tf.Tensor4D;
-}
-
 function unpack(inputs: AttentionInputs, {heads, keyValueHeads}: AttentionSettings): tf.Tensor3D[] {
   if ('packed' in inputs) {
     const size = inputs.packed.shape[2] / (heads + 2 * keyValueHeads);
@@ -104,7 +103,10 @@ function unpack(inputs: AttentionInputs, {heads, keyValueHeads}: AttentionSettin
   return [inputs.q, inputs.k, inputs.v];
 }
 
-/** `[batch, positions, heads · size]` → `[batch, keyValueHeads, heads / keyValueHeads · positions, size]`. */
+/**
+ * By heads of the keys, with the queries of several heads that share keys stacked: `[batch, positions, heads · size]` →
+ * `[batch, keyValueHeads, heads / keyValueHeads · positions, size]`.
+ */
 function byHead(x: tf.Tensor3D, heads: number, keyValueHeads: number): tf.Tensor4D {
   const [batch, positions, width] = x.shape;
   const size = width / heads;
@@ -153,8 +155,7 @@ function visibility(
 }
 
 /** The weights of the keys for each query: `[batch, keyValueHeads, group · queries, keys]`. */
-function weightsOf({q, k}: Pick<ByHead, 'q' | 'k'>, seen: tf.Tensor | null, bias: tf.Tensor | undefined): tf.Tensor4D {
-  const products = tf.matMul<tf.Tensor4D>(q, k, false, true);
+function weightsOf(products: tf.Tensor4D, seen: tf.Tensor | null, bias: tf.Tensor | undefined): tf.Tensor4D {
   const scores = bias === undefined ? products : tf.add<tf.Tensor4D>(products, bias);
   if (seen === null) {
     return tf.softmax(scores);
@@ -170,12 +171,13 @@ function blocksOf(batch: number, heads: number, queries: number, keys: number): 
 }
 
 /**
- * A scaled block of queries, the attention weights for it, and a function that takes the same block of a tensor like
- * the queries.
+ * A scaled block of queries, the attention weights for it, the slope of its soft cap if there is one, and a function
+ * that takes the same block of a tensor like the queries.
  */
 interface Block {
   q: tf.Tensor4D;
   weights: tf.Tensor4D;
+  slope: () => tf.Tensor | undefined;
   blockOf: (x: tf.Tensor3D) => tf.Tensor4D;
 }
 
@@ -186,7 +188,7 @@ function eachBlock<T extends tf.TensorContainer>(
   settings: AttentionSettings,
   compute: (block: Block, k: tf.Tensor4D, v: tf.Tensor4D) => T,
 ): T[] {
-  const {heads, keyValueHeads, scale} = settings;
+  const {heads, keyValueHeads, scale, softCap} = settings;
   const [allQ, allK, allV] = unpack(inputs, settings) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
   const [k, v] = [allK, allV].map(x => byHead(x, keyValueHeads, keyValueHeads)) as [tf.Tensor4D, tf.Tensor4D];
   const [batch, queries, width] = allQ.shape;
@@ -205,8 +207,12 @@ function eachBlock<T extends tf.TensorContainer>(
           (heads / keyValueHeads) * rows,
           keys,
         ]);
-      const weights = weightsOf({q, k}, visibility(mask, settings, {from, rows, queries, keys}), added);
-      return compute({q, weights, blockOf}, k, v);
+      const products = tf.matMul<tf.Tensor4D>(q, k, false, true);
+      const bent = softCap == null ? undefined : tf.tanh(tf.div(products, softCap));
+      const capped = bent === undefined ? products : tf.mul<tf.Tensor4D>(bent, softCap as number);
+      const weights = weightsOf(capped, visibility(mask, settings, {from, rows, queries, keys}), added);
+      const slope = () => bent && tf.sub(1, tf.square(bent));
+      return compute({q, weights, slope, blockOf}, k, v);
     }),
   );
 }
@@ -237,14 +243,16 @@ function composedGradient(
     const bias = biasOf(inputs);
     const ofBiasIn = (ds: tf.Tensor4D, {shape: [examples = 1, , , keys = 0]}: tf.Tensor) =>
       tf.reshape(examples === 1 ? tf.sum(ds, 0) : ds, [examples, heads, -1, keys]);
-    const parts = eachBlock(inputs, mask, settings, ({q, weights, blockOf}, k, v): tf.Tensor[] => {
+    const parts = eachBlock(inputs, mask, settings, ({q, weights, slope, blockOf}, k, v): tf.Tensor[] => {
       const g = blockOf(dy);
       const dv = tf.matMul<tf.Tensor4D>(weights, g, true, false);
       const dp = tf.matMul(g, v, false, true);
       const mean = tf.sum(tf.mul(weights, dp), -1, true);
       const ds = tf.mul<tf.Tensor4D>(weights, tf.sub(dp, mean));
-      const dq = fromHeads(tf.mul<tf.Tensor4D>(tf.matMul<tf.Tensor4D>(ds, k), scale), heads);
-      const ofKeys = tf.matMul<tf.Tensor4D>(ds, q, true, false);
+      const ofCap = slope();
+      const ofProducts = ofCap === undefined ? ds : tf.mul<tf.Tensor4D>(ds, ofCap);
+      const dq = fromHeads(tf.mul<tf.Tensor4D>(tf.matMul<tf.Tensor4D>(ofProducts, k), scale), heads);
+      const ofKeys = tf.matMul<tf.Tensor4D>(ofProducts, q, true, false);
       return [dq, ofKeys, dv, ...(bias ? [ofBiasIn(ds, bias)] : [])];
     }) as [tf.Tensor3D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D?][];
     const dq = together(parts.map(([ofQ]) => ofQ));
