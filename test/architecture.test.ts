@@ -18,6 +18,7 @@ const CORE = [
 const ACROSS: Readonly<Record<string, readonly string[]>> = {
   language: ['transformers', 'quantized'],
   onnx: ['graph', 'quantized'],
+  sound: ['transformers'],
   transformers: ['onnx'],
 };
 

@@ -7,9 +7,11 @@ import * as library from '../src/node';
 import * as federated from '../src/federated';
 import * as landmarks from '../src/landmarks';
 import * as quantized from '../src/quantized';
+import * as sound from '../src/sound';
 import {useBackend} from './helpers';
 import {fakeElement} from './core/training/fakeElement';
 import {fileOf} from './extensions/language/ggufFiles';
+import {clip, wav} from './extensions/sound/clips';
 import {cnn, MemoryHandler, mlp} from './models';
 import {peftFiles, smallNetwork} from './peftNetworks';
 
@@ -207,10 +209,15 @@ const USAGES: Record<string, Usage> = {
   trainableVariables: () => [adapted()],
   useRelaxedSIMD: () => [false],
   withAdapter: () => [adapted(), adapter(), () => 1],
+  encodeSounds: () => [[clip(0)], {preprocessor: {feature_extractor_type: 'ASTFeatureExtractor', max_length: 2}}],
+  logMel: () => [clip(0), {mels: 4, scale: 'htk', padding: 'none', power: 2, log: 'ln', minFrequency: 20}],
+  readSound: () => [clip(0)],
+  readWav: () => [wav({data: new Uint8Array(4)})],
+  resample: () => [clip(0), 8000],
   writePEFTFolder: () => [{config: '{}', weights: new Uint8Array(8)}, FOLDER],
 };
 
-const EXPORTED = {...library, ...federated, ...landmarks, ...quantized, ...language};
+const EXPORTED = {...library, ...federated, ...landmarks, ...quantized, ...language, ...sound};
 
 /** Where null has a meaning of its own. */
 const MEANINGFUL = new Set(['setAdapter 1', 'withAdapter 1', 'predictWith 2.0', 'predictWith 2.1']);

@@ -174,6 +174,7 @@ export default defineConfig({
           ['ONNX', 'onnx'],
           ['Transformers', 'transformers'],
           ['Landmarks', 'landmarks'],
+          ['Sound', 'sound'],
           ['Quantised bases', 'quantized'],
           ['Language models', 'language'],
           ['Preferences', 'preferences'],

@@ -18,6 +18,7 @@ import {peft} from './peft';
 import {preferenceLines} from './preferenceLines';
 import {transformer} from './transformer';
 import {transformerConfig} from './transformerConfig';
+import {soundPreprocessor, wavFile} from './wavFile';
 
 const OF_LORA = ['lora', 'rslora', 'modules_to_save', 'bias_lora_only'].map(folder => [folder]);
 const OF_METHODS = ['dora', 'doraKinds', 'ia3', 'loha', 'lokr', 'lokrBoth', 'vera'].map(folder => ['made', folder]);
@@ -44,6 +45,8 @@ export const KINDS: readonly AttackKind[] = [
   preferenceLines,
   onnx,
   flower,
+  wavFile,
+  soundPreprocessor,
   cutAnswers,
   kernels,
 ];

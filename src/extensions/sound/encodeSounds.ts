@@ -1,0 +1,165 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkOptions, LoRAError, misfitError, tooLargeError} from '../../platform/errors';
+import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
+import {frameCount, melFrames} from './melFrames';
+import {type Preprocessing, readSoundPreprocessor} from './preprocessor';
+import {readSound} from './readSound';
+import {resample} from './resample';
+import type {SoundInput} from './sound';
+
+/** How sounds are encoded. */
+export interface EncodeSoundsOptions extends CallOptions {
+  /** The `preprocessor_config.json` of the model: its text, or its content. */
+  preprocessor: string | Readonly<Record<string, unknown>>;
+}
+
+/** Encoded sounds. */
+export interface EncodedSounds {
+  /** `[sounds, frames, mels]`; for wav2vec2 and HuBERT `[sounds, samples]`. */
+  features: tf.Tensor;
+  /** 1 for samples, 0 for padding, `[sounds, samples]`, if the preprocessor says that the model takes a mask. */
+  attentionMask?: tf.Tensor2D;
+}
+
+/** The number of values of one tensor. */
+const MOST_VALUES = 2 ** 28;
+
+/**
+ * Encodes sounds as a model takes them: resampled and converted to features as its `preprocessor_config.json` says.
+ * Supported are the preprocessors of Whisper (log-mel spectrograms of 30 s), AST (filter banks of Kaldi), and wav2vec2
+ * and HuBERT (samples). Features have the time before the mel filters; those of transformers for Whisper are
+ * transposed.
+ *
+ * A sound is `{samples, sampleRate}`, an `AudioBuffer`, or a WAV file as bytes or as a `Blob`; in browsers also a file
+ * in another format that the browser decodes. The channels of a sound are averaged.
+ *
+ * @param sounds a sound, or a list of them.
+ * @param options the preprocessor of the model.
+ * @returns the features, and a mask for models that take one. Dispose of both after use.
+ * @throws LoRAError `ERR_OPTION` if a sound is none; `ERR_DAMAGED` if a file cannot be read; `ERR_UNSUPPORTED` if a
+ *     key of the preprocessor is not supported; `ERR_MISFIT` if a sound is too short for a frame; `ERR_TOO_LARGE` if
+ *     the features would have more than 2²⁸ values; `ERR_ABORTED` if the signal was aborted.
+ * @example
+ *     const {features} = await encodeSounds(files, {preprocessor: await response.text()});
+ *     const logits = model.predict(features);
+ * @experimental
+ */
+export async function encodeSounds(
+  sounds: SoundInput | readonly SoundInput[],
+  options: EncodeSoundsOptions,
+): Promise<EncodedSounds> {
+  checkOptions(options, {preprocessor: true, signal: true, onProgress: true}, 'encodeSounds(files, {preprocessor})');
+  checkCallOptions(options);
+  const settings = readSoundPreprocessor(options.preprocessor);
+  const list: readonly SoundInput[] = Array.isArray(sounds)
+    ? (sounds as readonly SoundInput[])
+    : [sounds as SoundInput];
+  if (list.length === 0) {
+    throw new LoRAError('sounds must be a sound or a list of sounds, got an empty list.');
+  }
+  const step = stepsOf(options);
+  const made: Float32Array[] = [];
+  for (const [i, sound] of list.entries()) {
+    await step({done: i, total: list.length, what: 'encoding sounds'});
+    const name = list.length === 1 ? 'The sound' : `Sound ${i}`;
+    const {samples} = resample(await readSound(sound, name), settings.sampleRate);
+    made.push(featuresOf(samples, settings, name));
+    checkSize(made, list.length);
+  }
+  await step({done: list.length, total: list.length, what: 'encoding sounds'});
+  return settings.kind === 'raw' ? padded(made, settings) : {features: stacked(made, settings.frames.filters.length)};
+}
+
+function checkSize(made: readonly Float32Array[], count: number): void {
+  const most = made.reduce((length, each) => Math.max(length, each.length), 0);
+  if (most * count > MOST_VALUES) {
+    throw tooLargeError(
+      `${count} sounds would be ${most * count} values; at most ${MOST_VALUES} fit one tensor. Encode fewer at a time.`,
+    );
+  }
+}
+
+/** The features of a sound; the samples themselves, if these are padded before they are normalized. */
+function featuresOf(samples: Float32Array, settings: Preprocessing, name: string): Float32Array {
+  switch (settings.kind) {
+    case 'whisper':
+      return logMelOfWhisper(samples, settings);
+    case 'ast':
+      return filterBanks(samples, settings, name);
+    case 'raw':
+      if (samples.length === 0) {
+        throw misfitError(`${name} has no samples.`);
+      }
+      return samples;
+  }
+}
+
+type Settings<K extends Preprocessing['kind']> = Extract<Preprocessing, {kind: K}>;
+
+function logMelOfWhisper(samples: Float32Array, {length, padding, frames}: Settings<'whisper'>): Float32Array {
+  const whole = new Float32Array(length).fill(padding);
+  whole.set(samples.subarray(0, length));
+  const mels = frames.filters.length;
+  // The last frame is left out.
+  const logs = melFrames(whole, frames)
+    .subarray(0, (frameCount(length, frames) - 1) * mels)
+    .map(energy => Math.log10(Math.max(energy, 1e-10)));
+  const floor = logs.reduce((most, value) => Math.max(most, value), -Infinity) - 8;
+  return Float32Array.from(logs, value => (Math.max(value, floor) + 4) / 4);
+}
+
+/** The lowest energy: the difference between 1 and the next 32-bit float. */
+const EPSILON = 2 ** -23;
+
+function filterBanks(
+  samples: Float32Array,
+  {length, frames, mean, deviation}: Settings<'ast'>,
+  name: string,
+): Float32Array {
+  const {window, hop, filters} = frames;
+  if (samples.length < window.length) {
+    throw misfitError(`${name} has ${samples.length} samples; a frame needs ${window.length}. Pad it with zeros.`);
+  }
+  // Frames beyond the length are not computed.
+  const energies = melFrames(samples.subarray(0, (length - 1) * hop + window.length), frames);
+  const values = new Float32Array(length * filters.length).fill(-mean / deviation);
+  energies.forEach((energy, i) => {
+    values[i] = (Math.log(Math.max(energy, EPSILON)) - mean) / deviation;
+  });
+  return values;
+}
+
+function stacked(made: readonly Float32Array[], mels: number): tf.Tensor3D {
+  const length = (made[0] as Float32Array).length;
+  const values = new Float32Array(made.length * length);
+  made.forEach((each, i) => values.set(each, i * length));
+  return tf.tensor3d(values, [made.length, length / mels, mels]);
+}
+
+/** Samples of several sounds, padded to the longest, with a mask if the model takes one. */
+function padded(made: readonly Float32Array[], {normalizes, hasMask, padding}: Settings<'raw'>): EncodedSounds {
+  const length = made.reduce((most, each) => Math.max(most, each.length), 0);
+  const values = new Float32Array(made.length * length);
+  made.forEach((samples, i) => {
+    const row = values.subarray(i * length, (i + 1) * length).fill(padding);
+    row.set(samples);
+    if (normalizes) {
+      const counted = hasMask ? row.subarray(0, samples.length) : row;
+      counted.set(normalized(counted));
+    }
+  });
+  const features = tf.tensor2d(values, [made.length, length]);
+  if (!hasMask) {
+    return {features};
+  }
+  const mask = new Int32Array(made.length * length);
+  made.forEach((samples, i) => mask.fill(1, i * length, i * length + samples.length));
+  return {features, attentionMask: tf.tensor2d(mask, [made.length, length], 'int32')};
+}
+
+/** Samples with mean 0 and variance 1. */
+function normalized(samples: Float32Array): Float32Array {
+  const mean = samples.reduce((sum, value) => sum + value, 0) / samples.length;
+  const variance = samples.reduce((sum, value) => sum + (value - mean) ** 2, 0) / samples.length;
+  return samples.map(value => (value - mean) / Math.sqrt(variance + 1e-7));
+}

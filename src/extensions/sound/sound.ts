@@ -1,0 +1,63 @@
+import {checkNumber, damagedError, kindOf, LoRAError, unsupportedError} from '../../platform/errors';
+
+/** A mono sound. */
+export interface Sound {
+  /** Values from −1 to 1. */
+  readonly samples: Float32Array;
+  /** Samples a second. */
+  readonly sampleRate: number;
+}
+
+/** The channels of an `AudioBuffer` of the Web Audio API. */
+export interface SoundChannels {
+  readonly numberOfChannels: number;
+  readonly sampleRate: number;
+  getChannelData(channel: number): Float32Array;
+}
+
+/** A sound for `encodeSounds`: samples with their rate, an `AudioBuffer`, or a file. */
+export type SoundInput = Sound | SoundChannels | Uint8Array | ArrayBuffer | Blob;
+
+/** Rates from which sounds are resampled. */
+const RATES = [1000, 384_000] as const;
+
+/** @throws LoRAError if it is no rate of samples. */
+export function checkRate(name: string, rate: unknown): asserts rate is number {
+  const fits = Number.isInteger(rate) && Number(rate) >= RATES[0] && Number(rate) <= RATES[1];
+  checkNumber(name, rate, fits, `a whole number of samples a second from ${RATES[0]} to ${RATES[1]}`);
+}
+
+/** @throws LoRAError if it is no mono sound. */
+export function checkSound(sound: unknown, name: string): asserts sound is Sound {
+  const {samples, sampleRate} = (sound ?? {}) as Partial<Sound>;
+  if (!(samples instanceof Float32Array)) {
+    throw new LoRAError(`${name} must be {samples, sampleRate} with samples in a Float32Array, got ${kindOf(sound)}.`);
+  }
+  checkRate(`sampleRate of ${name}`, sampleRate);
+}
+
+/** The mean of channels. */
+export function mixed(channels: readonly Float32Array[]): Float32Array {
+  const [first] = channels as readonly [Float32Array];
+  if (channels.length === 1) {
+    return first;
+  }
+  return first.map((_, i) => channels.reduce((sum, channel) => sum + (channel[i] as number), 0) / channels.length);
+}
+
+/**
+ * Decodes a compressed file with the browser's decoder.
+ *
+ * @throws LoRAError if there is none, or it cannot read the file.
+ */
+export async function decoded(bytes: Uint8Array, name: string): Promise<SoundChannels> {
+  if (typeof OfflineAudioContext !== 'function') {
+    throw unsupportedError(`${name} is not a WAV file. Other files are decoded in browsers only. Convert it to WAV.`);
+  }
+  try {
+    // The decoder resamples to the rate of its context. It takes the buffer away, so it gets a copy.
+    return await new OfflineAudioContext(1, 1, 48_000).decodeAudioData(bytes.slice().buffer);
+  } catch (cause) {
+    throw damagedError(`${name} is neither a WAV file nor a file that this browser can decode.`, {cause});
+  }
+}

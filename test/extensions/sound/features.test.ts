@@ -1,0 +1,140 @@
+import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import {LoRAError} from 'tfjs-lora';
+import {encodeSounds, logMel, type LogMelOptions, resample} from 'tfjs-lora/sound';
+import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {clip, wav} from './clips';
+
+interface Made {
+  clip: number;
+  shape: number[];
+  largest: number;
+  step: number;
+  values: number[];
+}
+
+/** What `make_sounds.py` wrote. */
+const fixture = JSON.parse(readFileSync(join(__dirname, '../../fixtures/sounds.json'), 'utf8')) as {
+  features: (Made & {config: Record<string, unknown>})[];
+  batches: (Omit<Made, 'clip'> & {config: Record<string, unknown>})[];
+  mels: (Made & {options: LogMelOptions})[];
+  resampled: {clip: number; rates: [number, number]; length: number; step: number; values: number[]}[];
+};
+
+beforeAll(() => useBackend('cpu'));
+
+const thinned = (values: readonly number[], step: number) => values.filter((_, i) => i % step === 0);
+
+const ofClass = (name: string) => fixture.features.filter(each => each.config.feature_extractor_type === name);
+
+test.each(['WhisperFeatureExtractor', 'ASTFeatureExtractor', 'Wav2Vec2FeatureExtractor'])(
+  'features equal those of the %s of transformers to 1e-5 of the largest',
+  async name => {
+    const cases = ofClass(name);
+    expect(cases.length).toBeGreaterThan(30);
+    for (const {clip: number, config, shape, largest, step, values} of cases) {
+      const {features} = await encodeSounds(clip(number), {preprocessor: config});
+      expect(features.shape).toEqual(name === 'Wav2Vec2FeatureExtractor' ? [1, ...shape] : [1, ...shape]);
+      expect(thinned(numbers(features), step)).toBeAllClose(values, {rtol: 0, atol: 1e-5 * Math.max(largest, 1e-3)});
+      features.dispose();
+    }
+  },
+);
+
+test('several sounds are padded and normalized as in transformers, with and without a mask', async () => {
+  for (const {config, shape, step, values} of fixture.batches) {
+    const encoded = await encodeSounds([0, 1, 7].map(clip), {preprocessor: JSON.stringify(config)});
+    expect(encoded.features.shape).toEqual(shape);
+    expect(thinned(numbers(encoded.features), step)).toBeAllClose(values, {rtol: 0, atol: 3e-5});
+    const lengths = [0, 1, 7].map(number => clip(number).samples.length);
+    const sums = encoded.attentionMask && numbers(tf.sum(encoded.attentionMask, 1));
+    expect(sums).toEqual(config.return_attention_mask === true ? lengths : undefined);
+  }
+});
+
+test.each(fixture.mels.map(each => [JSON.stringify(each.options), each] as const))(
+  'logMel with %s computes what transformers computes',
+  (_, {clip: number, options, shape, largest, step, values}) => {
+    const spectrogram = logMel(clip(number), options);
+    expect(spectrogram.shape).toEqual(shape);
+    expect(thinned(numbers(spectrogram), step)).toBeAllClose(values, {rtol: 0, atol: 1e-5 * largest});
+  },
+);
+
+test.each(fixture.resampled.map(each => [...each.rates, each] as const))(
+  'resampling from %i to %i Hz equals scipy.signal.resample_poly',
+  (before, after, {clip: number, length, step, values}) => {
+    const {samples, sampleRate} = resample({...clip(number), sampleRate: before}, after);
+    expect(sampleRate).toBe(after);
+    expect(samples.length).toBe(length);
+    expect(thinned([...samples], step)).toBeAllClose(values, {rtol: 0, atol: 1e-6});
+  },
+);
+
+test('files and AudioBuffers give the features of their samples, and nothing is left behind', async () => {
+  const preprocessor = {feature_extractor_type: 'Wav2Vec2FeatureExtractor', do_normalize: false};
+  const data = new Uint8Array(Int16Array.of(0, 16384, -32768, 8192, 0, 0).buffer);
+  const expected = [0, 0.5, -1, 0.25, 0, 0];
+  const buffer = {numberOfChannels: 1, sampleRate: 16000, getChannelData: () => Float32Array.from(expected)};
+  await withoutLeaks(async () => {
+    const bytes = wav({data});
+    const {features} = await encodeSounds([bytes, bytes.slice().buffer, new Blob([bytes.slice()]), buffer], {
+      preprocessor,
+    });
+    expect(features.shape).toEqual([4, 6]);
+    expect(numbers(features)).toEqual([expected, expected, expected, expected].flat());
+    features.dispose();
+  });
+});
+
+test.each([
+  [{feature_extractor_type: 'SeamlessFeatureExtractor'}, /"SeamlessFeatureExtractor", which is not supported/],
+  [{feature_extractor_type: 'ASTFeatureExtractor', stride: 2}, /stride is not supported for a ASTFeatureExtractor/],
+  [{feature_extractor_type: 'WhisperFeatureExtractor', dither: 0.1}, /dither is 0.1, which is not supported/],
+  [{feature_extractor_type: 'WhisperFeatureExtractor', n_fft: 1e9}, /n_fft must be from 2 to 8192/],
+  [{feature_extractor_type: 'WhisperFeatureExtractor', padding_side: 'left'}, /padding_side is "left"/],
+  [{feature_extractor_type: 'Wav2Vec2FeatureExtractor', sampling_rate: 5}, /sampling_rate must be from 1000/],
+])('the preprocessor %j is refused', async (preprocessor, message) => {
+  const refused = encodeSounds(clip(0), {preprocessor});
+  await expect(refused).rejects.toThrow(LoRAError);
+  await expect(refused).rejects.toThrow(message);
+});
+
+test('what is no sound is refused by its number', async () => {
+  const preprocessor = {feature_extractor_type: 'ASTFeatureExtractor'};
+  const refusal = (sounds: unknown) => expect(encodeSounds(sounds as never, {preprocessor})).rejects;
+  await refusal([]).toThrow('got an empty list');
+  await refusal([clip(0), 3]).toThrow('Sound 1 must be {samples, sampleRate}, an AudioBuffer, or a WAV file');
+  await refusal({samples: [0, 1], sampleRate: 16000}).toThrow('with samples in a Float32Array');
+  await refusal({samples: new Float32Array(9), sampleRate: 16000}).toThrow('has 9 samples; a frame needs 400');
+  await refusal(Uint8Array.of(1, 2)).toThrow('is not a WAV file. Other files are decoded in browsers only');
+});
+
+test('encoding reports its progress and can be aborted', async () => {
+  const preprocessor = {feature_extractor_type: 'ASTFeatureExtractor', max_length: 20};
+  const aborting = new AbortController();
+  const seen: number[] = [];
+  const encoding = encodeSounds([0, 1, 2].map(clip), {
+    preprocessor,
+    signal: aborting.signal,
+    onProgress: ({done}) => {
+      seen.push(done);
+      if (done === 1) {
+        aborting.abort();
+      }
+    },
+  });
+  await expect(encoding).rejects.toMatchObject({code: 'ERR_ABORTED'});
+  expect(seen).toEqual([0, 1]);
+});
+
+test.each([
+  [{mels: 0}, 'mels must be a whole number, 1 or more, got 0.'],
+  [{fftSize: 100}, 'fftSize must be a whole number, 400 or more, got 100.'],
+  [{maxFrequency: 9000}, 'maxFrequency must be above minFrequency, and at most half of the sample rate, got 9000.'],
+  [{scale: 'bark'}, 'scale must be one of "slaney", "htk", "kaldi", got "bark".'],
+  [{frames: 3}, 'There is no option "frames".'],
+])('logMel refuses %j', (options, message) => {
+  expect(() => logMel(clip(0), options as LogMelOptions)).toThrow(message);
+});
