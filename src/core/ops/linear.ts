@@ -173,6 +173,9 @@ export interface LinearWeights extends LinearCall {
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
   const {kernel, bias, factors, gain, dropped, defer} = weights;
   const form = formOf({...weights, op, x});
+  if (!isRecording()) {
+    return tf.tidy(() => form.forward({bias, activation, defer})[0] as tf.Tensor);
+  }
   const composed = (dz: tf.Tensor, saved: SavedProduct) => form.gradients(dz, saved as Kept);
   const recorded = op.isByRow ? capabilities().adaptedProduct?.recorded(x, weights, {activation, composed}) : undefined;
   if (recorded !== undefined) {

@@ -81,8 +81,12 @@ export function chooseToken(
       logits[token] = logit < 0 ? logit * repetitionPenalty : logit / repetitionPenalty;
     }
   }
-  const wrong = logits.reduce((count, logit) => count + (logit < Infinity ? 0 : 1), 0);
-  const likeliest = logits.reduce((best, logit, token) => (logit > (logits[best] as number) ? token : best), 0);
+  let [likeliest, wrong] = [0, 0];
+  for (let token = 0; token < logits.length; token++) {
+    const logit = logits[token] as number;
+    wrong += logit < Infinity ? 0 : 1;
+    likeliest = logit > (logits[likeliest] as number) ? token : likeliest;
+  }
   const sampling = {temperature, topP};
   if (temperature === 0 || wrong > 0) {
     const first = {tokens: [likeliest], logits: [logits[likeliest] as number], wrong};

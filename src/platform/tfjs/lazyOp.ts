@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {gradientOf, kernelOf} from './engine';
+import {gradientOf, isRecording, kernelOf} from './engine';
 import {freeingHeld} from './heldTensors';
 
 /** The tensors that an operation saves from its forward pass, by name. */
@@ -33,11 +33,15 @@ export function learns(x: tf.Tensor): boolean {
  *
  * `tf.customGrad` would compute the gradient of every input, wanted or not, and plain ops would keep every intermediate
  * tensor. A registered kernel does neither: tfjs asks a registered gradient for each input by itself, and keeps what
- * the registration names.
+ * the registration names. While nothing is recorded, the operation is simply computed: the engine's part in a kernel
+ * takes as long as a small product.
  */
 export function runLazyOp<Name extends string>(op: LazyOp<Name> & {forward(): tf.Tensor}): tf.Tensor;
 export function runLazyOp<Name extends string>(op: LazyOp<Name>): tf.Tensor | tf.Tensor[];
 export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[] {
+  if (!isRecording()) {
+    return tf.tidy(() => op.forward());
+  }
   const kernelName = register(op);
   // The registration is the same for all operations, so the operation itself travels as an attribute.
   return tf.engine().runKernel<tf.Tensor | tf.Tensor[]>(kernelName, {...op.inputs}, {
