@@ -12,6 +12,8 @@ import './extensions/transformers/layers/patchRotary';
 import './extensions/transformers/layers/patchSequence';
 import './extensions/transformers/layers/relativeBias';
 import './extensions/transformers/layers/scaling';
+import './extensions/transformers/layers/soundFrames';
+import './extensions/transformers/layers/timePadding';
 import './extensions/transformers/layers/visionLayers';
 import './extensions/transformers/layers/windows';
 import './extensions/transformers/layers/windowScores';
@@ -56,6 +58,12 @@ export type {PatchAngles, RotatedPatches} from './extensions/transformers/layers
 export type {PatchSequence} from './extensions/transformers/layers/patchSequence';
 export type {RelativeBias} from './extensions/transformers/layers/relativeBias';
 export type {Scaling, SoftCap} from './extensions/transformers/layers/scaling';
+export type {
+  ChannelNormalization,
+  FrameMask,
+  PositionalConvolution,
+} from './extensions/transformers/layers/soundFrames';
+export type {TimePadding} from './extensions/transformers/layers/timePadding';
 export type {LayerScale, QuickGelu} from './extensions/transformers/layers/visionLayers';
 export type {JoinedPatches, JoinedWindows, WholePatches, Windows} from './extensions/transformers/layers/windows';
 export type {PatchBias} from './extensions/transformers/layers/patchBias';

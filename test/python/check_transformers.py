@@ -39,6 +39,11 @@ def check(folder, source):
     if "pixels" in result:
         pixels = torch.tensor(result["pixels"]["values"]).reshape(result["pixels"]["shape"])
         inputs["pixel_values"] = pixels.permute(0, 3, 1, 2)
+    if "sound" in result:
+        heard = torch.tensor(result["sound"]["values"]).reshape(result["sound"]["shape"])
+        inputs = dict(input_features=heard.permute(0, 2, 1)) if config["model_type"] == "whisper" else dict(input_values=heard)
+        inputs |= dict(decoder_input_ids=torch.tensor(result["ids"])) if result["ids"] else {}
+        inputs |= dict(attention_mask=mask) if result["mask"] else {}
     with torch.no_grad():  # PEFT changes the base that it is given
         same = equal(base.eval()(**inputs), written.eval()(**inputs))
     with warnings.catch_warnings():
@@ -56,7 +61,7 @@ def check(folder, source):
         values = getattr(output, next(name for name in names if hasattr(output, name)))
     expected = torch.tensor(result["output"]).reshape(values.shape)
     differences = (values - expected).abs()
-    if values.ndim == 3 and len(mask) > 0:
+    if values.ndim == 3 and len(mask) > 0 and "sound" not in result:
         differences = differences * mask[:, :, None]
     scale = max(1.0, expected.abs().max().item())
     if not same:

@@ -33,6 +33,8 @@ interface Expected {
   mask: number[][];
   /** Of a model for pictures. */
   pixels?: {shape: number[]; values: number[]};
+  /** Of a model that hears: spectrograms or samples. */
+  sound?: {shape: number[]; values: number[]};
   shape: number[];
   base: number[];
   adapted: number[];
@@ -43,11 +45,12 @@ const [expectedFolder = '', folder = ''] = process.argv.slice(2);
 await tf.setBackend('wasm');
 tf.enableProdMode();
 
-type Inputs = Pick<Expected, 'ids' | 'mask' | 'pixels'>;
+type Inputs = Pick<Expected, 'ids' | 'mask' | 'pixels' | 'sound'>;
 
-function tensorsOf({ids, mask, pixels}: Inputs): tf.Tensor[] {
-  const texts = ids.length === 0 ? [] : [tf.tensor(ids, undefined, 'int32'), tf.tensor(mask)];
-  return [...texts, ...(pixels === undefined ? [] : [tf.tensor(pixels.values, pixels.shape)])];
+function tensorsOf({ids, mask, pixels, sound}: Inputs): tf.Tensor[] {
+  const texts = [ids, mask].filter(rows => rows.length > 0).map(rows => tf.tensor(rows, undefined, 'int32'));
+  const [heard, seen] = [sound, pixels].map(given => (given ? [tf.tensor(given.values, given.shape)] : []));
+  return [...(heard ?? []), ...texts, ...(seen ?? [])];
 }
 
 function outputOf(model: tf.LayersModel, inputs: Inputs): tf.Tensor {

@@ -27,6 +27,7 @@ CASES = 100
 # Families with many tensors have fewer cases, and those that came later, since each takes time in CI.
 FEWER_CASES = {"mobilenet_v2": 30, "efficientnet": 50}
 FEWER_CASES |= dict.fromkeys(["gemma", "gemma2", "olmo3", "gpt_neox", "phi", "opt"], 32)
+FEWER_CASES |= dict.fromkeys(["whisper", "wav2vec2", "hubert", "audio-spectrogram-transformer"], 40)
 VOCABULARY = 13
 SHOWN = 40
 ACTIVATIONS = ["gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "relu", "silu", "swish"]
@@ -663,6 +664,69 @@ def swinv2(rng):
     return config | dict(pretrained_window_sizes=[rng.choice([0, 0, 2, 5]) for _ in range(count)])
 
 
+def whisper(rng):
+    heads = [rng.choice([1, 2, 3]) for _ in range(2)]
+    return dict(
+        vocab_size=VOCABULARY,
+        d_model=math.lcm(*heads) * rng.choice([4, 6]),
+        encoder_attention_heads=heads[0],
+        decoder_attention_heads=heads[1],
+        **{f"{part}_layers": rng.choice([1, 2]) for part in ("encoder", "decoder")},
+        **{f"{part}_ffn_dim": rng.choice([5, 8]) for part in ("encoder", "decoder")},
+        num_mel_bins=rng.choice([3, 4]),
+        max_source_positions=rng.choice([4, 5, 9]),
+        max_target_positions=rng.choice([7, 12]),
+        activation_function=rng.choice(ACTIVATIONS),
+        classifier_proj_size=rng.choice([4, 5]),
+        num_labels=rng.choice([1, 3]),
+        **{f"{name}_token_id": i for i, name in enumerate(["pad", "bos", "eos", "decoder_start"])},
+        tie_word_embeddings=rng.choice([True, True, False]),
+    )
+
+
+def framed(rng):
+    """wav2vec 2.0 and HuBERT."""
+    count = rng.choice([1, 2, 3])
+    groups = rng.choice([1, 2, 3])
+    return dict(
+        vocab_size=7,
+        hidden_size=math.lcm(groups, heads := rng.choice([1, 2, 3])) * rng.choice([4, 6]),
+        num_hidden_layers=rng.choice([1, 2]),
+        num_attention_heads=heads,
+        intermediate_size=rng.choice([5, 8]),
+        hidden_act=rng.choice(ACTIVATIONS),
+        feat_extract_activation=rng.choice(ACTIVATIONS),
+        feat_extract_norm=rng.choice(["group", "layer"]),
+        layer_norm_eps=rng.choice([1e-12, 1e-5, 0.01]),
+        conv_dim=[rng.choice([3, 4, 5]) for _ in range(count)],
+        conv_kernel=[rng.choice([2, 3, 5]) for _ in range(count)],
+        conv_stride=[rng.choice([1, 2, 3]) for _ in range(count)],
+        conv_bias=rng.choice([True, False]),
+        num_conv_pos_embeddings=rng.choice([1, 2, 5, 8]),
+        num_conv_pos_embedding_groups=groups,
+        do_stable_layer_norm=rng.choice([True, False]),
+        classifier_proj_size=rng.choice([4, 5]),
+        num_labels=rng.choice([1, 3]),
+        mask_time_prob=rng.choice([0.05, 0.0]),
+    )
+
+
+def hubert(rng):
+    return framed(rng) | dict(feat_proj_layer_norm=rng.choice([True, False]))
+
+
+def ast(rng):
+    config = {key: value for key, value in vit(rng).items() if key in [*OF_PICTURES, "qkv_bias"]}
+    patch = rng.choice([2, 3])
+    return config | dict(
+        patch_size=patch,
+        frequency_stride=rng.choice([1, 2, 3]),
+        time_stride=rng.choice([1, 2, 4]),
+        max_length=patch + rng.choice([0, 5, 7]),
+        num_mel_bins=patch + rng.choice([0, 3, 4]),
+    )
+
+
 OF_PICTURES = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps"]
 OF_PICTURES += ["num_labels"]
 MODERN_BIASES = ["norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias"]
@@ -678,6 +742,27 @@ ODD_CHANGES = {
         ({"num_attention_heads": 1}, ["n_heads"]),
         ({"num_hidden_layers": 1}, ["n_layers"]),
         ({"num_hidden_layers": 1}, []),
+    ],
+    "whisper": [
+        ({"hidden_size": 6}, []),
+        ({"hidden_size": 6, "encoder_attention_heads": 3, "decoder_attention_heads": 2}, ["d_model"]),
+        ({"num_hidden_layers": 1}, ["encoder_layers"]),
+        ({"num_attention_heads": 1}, []),
+        ({"num_key_value_heads": 1}, []),
+        ({"encoder_attention_heads": 5}, []),
+        ({"scale_embedding": True}, []),
+        ({"use_weighted_layer_sum": True}, []),
+        ({}, ["decoder_layers"]),
+        ({}, ["activation_function"]),
+    ],
+    "audio-spectrogram-transformer": [
+        ({"head_dim": 4}, []),
+        ({"patch_size": [2, 2]}, []),
+        ({"max_length": 1}, []),
+        ({"qkv_bias": False}, []),
+        ({"is_causal": True}, []),
+        ({}, ["time_stride"]),
+        ({}, ["hidden_act"]),
     ],
     "gpt2": [
         ({"num_attention_heads": 1}, []),
@@ -977,6 +1062,22 @@ ODD_CHANGES["clip"] = [
 ]
 ODD_CHANGES["siglip"] = [*ODD_CHANGES["clip"][:-1], ({"text_config": []}, [])]
 
+ODD_FRAMES = [
+    ({"add_adapter": True}, []),
+    ({"adapter_attn_dim": 3}, []),
+    ({"conv_stride": [2, 2]}, []),
+    ({"conv_dim": 4}, []),
+    ({"num_conv_pos_embedding_groups": 5}, []),
+    ({"num_attention_heads": 5}, []),
+    ({"do_stable_layer_norm": True}, []),
+    ({"feat_extract_norm": "batch"}, []),
+    ({"use_weighted_layer_sum": True}, []),
+    ({"conv_pos_batch_norm": True}, []),
+    ({}, ["conv_bias"]),
+    ({}, ["feat_extract_activation"]),
+]
+ODD_CHANGES |= {"wav2vec2": ODD_FRAMES, "hubert": ODD_FRAMES}
+SOUNDS = ["whisper", "wav2vec2", "hubert", "audio-spectrogram-transformer"]
 FAMILIES = {
     "bert": (bert, ["BertModel", "BertForSequenceClassification"]),
     "roberta": (roberta, ["RobertaModel", "RobertaForSequenceClassification"]),
@@ -1027,6 +1128,13 @@ FAMILIES = {
     "siglip_text_model": (pair_texts, ["SiglipTextModel"]),
     "clip": (clip, ["CLIPModel"]),
     "siglip": (siglip, ["SiglipModel"]),
+    "whisper": (
+        whisper,
+        ["WhisperModel", "WhisperForAudioClassification", "WhisperForConditionalGeneration"],
+    ),
+    "wav2vec2": (framed, [f"Wav2Vec2{end}" for end in ("Model", "ForSequenceClassification", "ForCTC")]),
+    "hubert": (hubert, [f"Hubert{end}" for end in ("Model", "ForSequenceClassification", "ForCTC")]),
+    "audio-spectrogram-transformer": (ast, ["ASTModel", "ASTForAudioClassification"]),
     "modernbert": (
         modernbert,
         [f"ModernBert{end}" for end in ("Model", "ForTokenClassification", "ForMaskedLM", "ForSequenceClassification")],
@@ -1077,6 +1185,32 @@ def pixels_of(seed, shape):
     return numbers.reshape(shape).permute(0, 3, 1, 2).contiguous()
 
 
+def count_in(config, key, otherwise):
+    value = config.get(key)
+    return value if type(value) is int and 0 < value < 100 else otherwise
+
+
+def sounds_of(rng, seed, config, class_name):
+    """What a model hears and, of one that writes, tokens; and what of them is stored: the shape as tfjs has it."""
+    draw = lambda shape: torch.tensor(4 * values(5_000_000 + seed, math.prod(shape)), dtype=torch.float32).reshape(shape)
+    if class_name.startswith("AST"):
+        shape = [2, count_in(config, "max_length", 4), count_in(config, "num_mel_bins", 3)]
+        return dict(input_values=draw(shape)), {"ids": [], "mask": [], "sound": shape}
+    if not class_name.startswith("Whisper"):
+        shape = [2, rng.choice([80, 97])]
+        mask = [[int(i < count) for i in range(shape[1])] for count in (shape[1], rng.choice([62, 71]))]
+        inputs = dict(input_values=draw(shape), attention_mask=torch.tensor(mask))
+        return inputs, {"ids": [], "mask": mask, "sound": shape}
+    shape = [2, 2 * count_in(config, "max_source_positions", 4), count_in(config, "num_mel_bins", 3)]
+    inputs = dict(input_features=draw(shape).permute(0, 2, 1).contiguous())
+    ids = [[rng.randrange(VOCABULARY) for _ in range(5)] for _ in range(2)]
+    if "Classification" in class_name:
+        ids = []
+    else:
+        inputs["decoder_input_ids"] = torch.tensor(ids)
+    return inputs, {"ids": ids, "mask": [], "sound": shape}
+
+
 def part_of(config, name):
     part = config.get(name)
     return part if isinstance(part, dict) else {}
@@ -1088,6 +1222,8 @@ def given(rng, family, seed, config, class_name):
         texts, of_texts = given(rng, "clip_text_model", seed, part_of(config, "text_config"), class_name)
         pictures, of_pictures = given(rng, "clip_vision_model", seed, part_of(config, "vision_config"), class_name)
         return texts | pictures, of_pictures | of_texts
+    if family in SOUNDS:
+        return sounds_of(rng, seed, config, class_name)
     if family not in PICTURES:
         ids, mask = inputs_of(rng, config, class_name)
         return dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)), {"ids": ids, "mask": mask}
@@ -1103,8 +1239,9 @@ def shapes_of(folder, class_name, config, rng):
     state = model_class(model_class.config_class.from_dict(json.loads(json.dumps(config)))).state_dict()
     shapes = [(name, list(tensor.shape)) for name, tensor in state.items() if not name.endswith("num_batches_tracked")]
     # Some write the head that is tied to the token embedding, with the same numbers or, by mistake, with others.
-    if config.get("tie_word_embeddings") and class_name.endswith(("CausalLM", "LMHeadModel")) and rng.random() < 0.6:
-        shapes = [entry for entry in shapes if entry[0] != "lm_head.weight"]
+    heads = ("CausalLM", "LMHeadModel", "ConditionalGeneration")
+    if config.get("tie_word_embeddings") and class_name.endswith(heads) and rng.random() < 0.6:
+        shapes = [entry for entry in shapes if entry[0] not in ("lm_head.weight", "proj_out.weight")]
     if class_name.startswith("T5"):  # one table by two names: those of the tool, or both
         absent = rng.choice(["encoder.embed_tokens.weight", "shared.weight", ""])
         shapes = [entry for entry in shapes if entry[0].removeprefix("transformer.") != absent]
@@ -1134,7 +1271,7 @@ def numbers_of(output):
 
 def shown(result, mask):
     """Some numbers of the result at tokens."""
-    if result.ndim == 3 and mask:
+    if result.ndim == 3 and mask and len(mask[0]) == result.shape[1]:
         result = result[torch.tensor(mask) == 1]
     numbers = result.flatten().tolist()
     step = math.ceil(len(numbers) / SHOWN)
@@ -1202,7 +1339,7 @@ def settings_of(folder, family):
     ids, mask = [[4, 5, 6, 1], [7, 2, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]]
     inputs = dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
     stored = {"ids": ids, "mask": mask}
-    if family in PICTURES or family in PAIRS:
+    if family in PICTURES or family in PAIRS or family in SOUNDS:
         inputs, stored = given(random.Random(2), family, 1, config, class_name)
     base = result_of(folder, class_name, config, tensors, inputs)
     keys = lookups_of(family, lambda: result_of(folder, class_name, config, tensors, inputs))

@@ -842,6 +842,104 @@ MODELS |= {
         dict(target_modules=["q_proj", "fc1", "visual_projection"], modules_to_save=["text_projection"]),
     ),
 }
+WHISPER = dict(
+    vocab_size=13,
+    d_model=12,
+    encoder_layers=1,
+    decoder_layers=2,
+    encoder_attention_heads=3,
+    decoder_attention_heads=2,
+    encoder_ffn_dim=6,
+    decoder_ffn_dim=10,
+    num_mel_bins=5,
+    max_source_positions=7,
+    max_target_positions=9,
+    pad_token_id=0,
+    bos_token_id=1,
+    eos_token_id=2,
+    decoder_start_token_id=1,
+)
+# Models that hear.
+SOUNDS = {
+    "whisper": (
+        transformers.WhisperModel,
+        transformers.WhisperConfig(**WHISPER),
+        ["encoder_attn.k_proj", "self_attn.q_proj", "fc1"],
+    ),
+    "whisperTiedText": (
+        transformers.WhisperForConditionalGeneration,
+        transformers.WhisperConfig(**WHISPER | dict(activation_function="gelu_new")),
+        ["proj_out", "embed_tokens", "encoder_attn.v_proj", "out_proj"],
+    ),
+    "whisperClasses": (
+        transformers.WhisperForAudioClassification,
+        transformers.WhisperConfig(**WHISPER | dict(encoder_layers=2), classifier_proj_size=4, num_labels=3),
+        dict(target_modules=["v_proj", "fc2", "projector"], modules_to_save=["classifier"], use_dora=True),
+    ),
+}
+AST = dict(
+    hidden_size=8,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=6,
+    patch_size=3,
+    frequency_stride=2,
+    time_stride=2,
+    max_length=11,
+    num_mel_bins=8,
+)
+SOUNDS |= {
+    "ast": (transformers.ASTModel, transformers.ASTConfig(**AST, qkv_bias=False), ["q_proj", "fc1", "projection"]),
+    "astPooled": (transformers.ASTModel, transformers.ASTConfig(**AST | dict(frequency_stride=3)), ["k_proj", "o_proj"]),
+    "astClasses": (
+        transformers.ASTForAudioClassification,
+        transformers.ASTConfig(**AST | dict(time_stride=4, num_hidden_layers=1), num_labels=3, hidden_act="relu"),
+        dict(target_modules=["v_proj", "fc2"], modules_to_save=["classifier"], use_dora=True),
+    ),
+}
+WAV2VEC2 = dict(
+    vocab_size=7,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=6,
+    conv_dim=[4, 6, 5],
+    conv_kernel=[5, 3, 2],
+    conv_stride=[3, 2, 1],
+    num_conv_pos_embeddings=4,
+    num_conv_pos_embedding_groups=2,
+    classifier_proj_size=5,
+)
+STABLE = dict(feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True)
+SOUNDS |= {
+    "wav2vec2": (transformers.Wav2Vec2Model, transformers.Wav2Vec2Config(**WAV2VEC2), ["q_proj", "intermediate_dense"]),
+    "wav2vec2CTC": (
+        transformers.Wav2Vec2ForCTC,
+        transformers.Wav2Vec2Config(**WAV2VEC2 | STABLE | dict(num_conv_pos_embeddings=5, num_hidden_layers=2)),
+        dict(target_modules=["v_proj", "feature_projection.projection", "conv_layers.2.conv"], modules_to_save=["lm_head"]),
+    ),
+    "wav2vec2Classes": (
+        transformers.Wav2Vec2ForSequenceClassification,
+        transformers.Wav2Vec2Config(**WAV2VEC2, num_labels=3, feat_extract_activation="gelu_new"),
+        dict(target_modules=["k_proj", "projector"], modules_to_save=["classifier"], use_dora=True),
+    ),
+    "hubert": (
+        transformers.HubertModel,
+        transformers.HubertConfig(**WAV2VEC2, feat_proj_layer_norm=False),
+        ["out_proj", "output_dense", "conv_layers.1.conv"],
+    ),
+    "hubertCTC": (
+        transformers.HubertForCTC,
+        transformers.HubertConfig(**WAV2VEC2 | STABLE, hidden_act="relu"),
+        dict(target_modules=["q_proj", "lm_head"], use_dora=True),
+    ),
+    "hubertClasses": (
+        transformers.HubertForSequenceClassification,
+        transformers.HubertConfig(**WAV2VEC2, num_labels=2),
+        ["v_proj", "projector"],
+    ),
+}
+MODELS |= SOUNDS
 # Their models interpolate positions only if they are asked to.
 INTERPOLATED = ["vit", "deit", "siglip", "siglip_vision_model", "clip", "clip_vision_model"]
 # Many narrow layers, after which little would be left of a gradient.
@@ -890,6 +988,28 @@ def pictures_for(height=9, width=9):
     return dict(pixel_values=torch.randint(-16, 17, (2, 3, height, width)) / 8)
 
 
+def sounds_for(config, model_class):
+    """What a model hears, and what of it is stored: as tfjs has it, [batch, frames, bins]."""
+    if config.model_type == "whisper":
+        heard = torch.randint(-16, 17, (2, config.num_mel_bins, 2 * config.max_source_positions)) / 8
+        inputs, stored = dict(input_features=heard), heard.permute(0, 2, 1)
+        if "Classification" not in model_class.__name__:
+            inputs["decoder_input_ids"] = torch.randint(2, config.vocab_size, (2, 5))
+    elif config.model_type in ("wav2vec2", "hubert"):
+        stored = torch.randint(-16, 17, (2, 41)) / 8
+        mask = torch.ones(2, 41, dtype=torch.long)
+        mask[1, 29:] = 0
+        inputs = dict(input_values=stored, attention_mask=mask)
+    else:
+        stored = torch.randint(-16, 17, (2, config.max_length, config.num_mel_bins)) / 8
+        inputs = dict(input_values=stored)
+    return inputs, {
+        "ids": inputs["decoder_input_ids"].tolist() if "decoder_input_ids" in inputs else [],
+        "mask": inputs["attention_mask"].tolist() if "attention_mask" in inputs else [],
+        "sound": {"shape": list(stored.shape), "values": rows(stored)},
+    }
+
+
 def stored_pictures(inputs):
     """Pictures as tfjs has them, [batch, height, width, channels]."""
     pixels = inputs["pixel_values"].permute(0, 2, 3, 1)
@@ -933,7 +1053,8 @@ def write(folder, name, model_class, config, targets):
 
     pictures = name in PICTURES
     pooled = name.endswith("Pooled")
-    inputs = pictures_for() if pictures else texts_for(name, config)
+    heard, stored_sounds = sounds_for(config, model_class) if name in SOUNDS else (None, {})
+    inputs = heard or (pictures_for() if pictures else texts_for(name, config))
     if name in PAIRS:
         inputs |= pictures_for()
     run = lambda given: result(peft(**given) if peft else model(**given), pooled)
@@ -952,7 +1073,7 @@ def write(folder, name, model_class, config, targets):
     peft.eval()
     adapted = each_alone(run, peft, inputs)
     weights = torch.randn_like(adapted)
-    if adapted.ndim == 3 and not pictures:
+    if adapted.ndim == 3 and not pictures and not heard:
         weights = weights * inputs["attention_mask"][:, :, None]
     (adapted * weights).sum().backward()
     gradients = {
@@ -969,7 +1090,7 @@ def write(folder, name, model_class, config, targets):
         merged = each_alone(run, peft, inputs)
     expected = {
         "transformers": transformers.__version__,
-        **({"ids": [], "mask": [], "other": other} if pictures else stored_texts(inputs)),
+        **({"ids": [], "mask": [], "other": other} if pictures else stored_sounds or stored_texts(inputs)),
         **(stored_pictures(inputs) if "pixel_values" in inputs else {}),
         **parts,
         "base": rows(base),

@@ -57,40 +57,29 @@ export function checkpointed<T extends tf.Tensor | tf.Tensor[]>(compute: (x: tf.
 }
 
 /**
- * As `checkpointed`, for computations with variables that train: one further pass gives the gradients in all of them.
- *
- * @param others more inputs: a mask, without a gradient, and a bias.
+ * As `checkpointed`, for computations with several inputs and variables that train: one further pass gives the
+ * gradients in all of them.
  */
 export function recomputed(
-  compute: (x: tf.Tensor, others: readonly tf.Tensor[]) => tf.Tensor,
-  {x, others: [mask, bias], variables}: {x: tf.Tensor; others: readonly tf.Tensor[]; variables: readonly tf.Tensor[]},
+  compute: (inputs: readonly tf.Tensor[]) => tf.Tensor,
+  {inputs, variables}: {inputs: readonly tf.Tensor[]; variables: readonly tf.Tensor[]},
 ): tf.Tensor {
-  const named = Object.fromEntries(variables.map((variable, i) => [`variable${i}`, variable]));
-  const reachesX = dependsOnTrainable(x);
-  const reachesBias = bias !== undefined && dependsOnTrainable(bias);
+  const names = inputs.map((_, i) => `x${i}`);
+  const keys = [...names, ...variables.map((_, i) => `variable${i}`)];
+  const reached = inputs.map(dependsOnTrainable);
   return runLazyOp({
-    inputs: {x, ...(mask && {mask}), ...(bias && {bias}), ...named},
-    save: {x: true, mask: mask !== undefined, bias: bias !== undefined},
-    forward: () =>
-      compute(
-        x,
-        [mask, bias].filter(other => other !== undefined),
-      ),
+    inputs: Object.fromEntries([...inputs, ...variables].map((x, i) => [keys[i], x])) as Record<string, tf.Tensor>,
+    save: Object.fromEntries(names.map(name => [name, true])),
+    forward: () => compute(inputs),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
-      const sources = [...(reachesX ? [saved.x] : []), ...(reachesBias ? [saved.bias] : []), ...variables];
-      const gradients = keepingTape(() => {
-        const others = [...(mask ? [saved.mask] : []), ...(bias ? [saved.bias] : [])];
-        const again = () => compute(saved.x, others);
-        return isolated(() => tf.engine().gradients(again, sources, dy, true)).grads;
-      });
-      const of = (i: number) => gradients[i] ?? tf.zerosLike(sources[i] as tf.Tensor);
-      const ofBias = reachesX ? 1 : 0;
-      const first = ofBias + (reachesBias ? 1 : 0);
-      return {
-        x: () => (reachesX ? of(0) : tf.zerosLike(saved.x)),
-        ...(bias && {bias: () => (reachesBias ? of(ofBias) : tf.zerosLike(saved.bias))}),
-        ...Object.fromEntries(variables.map((_, i) => [`variable${i}`, () => of(first + i)])),
-      };
+      const again = names.map(name => saved[name] as tf.Tensor);
+      const sources = [...again.filter((_, i) => reached[i]), ...variables];
+      const gradients = keepingTape(
+        () => isolated(() => tf.engine().gradients(() => compute(again), sources, dy, true)).grads,
+      );
+      const of = (x: tf.Tensor) => gradients[sources.indexOf(x)] ?? tf.zerosLike(x);
+      const entries = [...again, ...variables].map((x, i) => [keys[i], () => of(x)] as const);
+      return Object.fromEntries(entries) as Record<string, () => tf.Tensor>;
     },
   });
 }

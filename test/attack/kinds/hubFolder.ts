@@ -8,8 +8,8 @@ import {exportTransformer, loadTransformer, type Pooling, type TransformerOption
 import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {chooseArchitecture} from '../../../src/extensions/transformers/load/architectures';
 import {HubConfig} from '../../../src/extensions/transformers/net/hubConfig';
-import {configsOf, FAMILIES, inputsOf, PAIRS, weightsOf} from '../../extensions/transformers/configs';
-import {fixture, NAMES, OLDER} from '../../extensions/transformers/fixtures';
+import {configsOf, FAMILIES, inputsOf as drawnInputs, PAIRS, weightsOf} from '../../extensions/transformers/configs';
+import {fixture, inputsOf, NAMES, OLDER} from '../../extensions/transformers/fixtures';
 import {below, pick} from '../damage';
 import {type AttackKind, type Json, mustHold} from '../kind';
 import {sameNumbers} from './models';
@@ -37,7 +37,7 @@ function drawnFolders(): Folder[] {
         weights: () => weightsOf(each),
         isPair: PAIRS.includes(family),
         isOfToday: true,
-        inputs: () => inputsOf(each, [each.ids, each.mask]),
+        inputs: () => drawnInputs(each, [each.ids, each.mask]),
       })),
   );
 }
@@ -46,15 +46,13 @@ function drawnFolders(): Folder[] {
 function storedFolders(): Folder[] {
   return NAMES.map(name => {
     const {config, weights, expected} = fixture(name);
-    const {ids, mask, pixels} = expected;
-    const texts = () => (ids.length === 0 ? [] : [ids, mask].map(rows => tf.tensor(rows, undefined, 'int32')));
     return {
       name,
       config: JSON.parse(config) as Record<string, unknown>,
       weights: () => weights,
       isPair: name.endsWith('Pairs'),
       isOfToday: !OLDER.test(name),
-      inputs: () => [...texts(), ...(pixels === undefined ? [] : [tf.tensor(pixels.values, pixels.shape)])],
+      inputs: () => inputsOf(expected),
     };
   });
 }

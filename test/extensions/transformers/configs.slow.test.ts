@@ -1,6 +1,6 @@
 import {LoRAError} from 'tfjs-lora';
 import {useBackend, withoutLeaks} from '../../helpers';
-import {areClose, computed, configsOf, FAMILIES, faultOf, FEATURES, PAIRS, VISION} from './configs';
+import {areClose, computed, configsOf, FAMILIES, faultOf, FEATURES, PAIRS, SOUNDS, VISION} from './configs';
 
 /**
  * What transformers looks up and no prediction depends on, so that nothing here reads it: the rates of dropout, what
@@ -47,6 +47,7 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
     ...['auxiliary_channels', 'auxiliary_concat_input', 'auxiliary_loss_weight', 'auxiliary_num_convs', 'add_fpn'],
     ...['pool_scales', 'reshape_hidden_states', 'semantic_loss_ignore_index', 'use_auxiliary_head', 'vocab_size'],
   ],
+  'audio-spectrogram-transformer': ['vocab_size'],
   efficientnet: ['batch_norm_momentum', 'drop_connect_rate', 'dropout_rate', 'num_hidden_layers'],
   mobilenet_v2: ['semantic_loss_ignore_index'],
   t5: ['pad_token_id', 'dropout_rate', 'initializer_factor', 'num_decoder_layers'],
@@ -99,7 +100,10 @@ const READ: Readonly<Record<string, string[]>> = {
   qwen3: OF_WINDOWS,
   smollm3: OF_WINDOWS.slice(0, -1),
   ...Object.fromEntries(
-    ['t5', 'vit', 'deit', 'beit', 'dinov2', 'dinov2_with_registers'].map(family => [family, ['head_dim']]),
+    ['t5', 'vit', 'deit', 'beit', 'audio-spectrogram-transformer', 'dinov2', 'dinov2_with_registers'].map(family => [
+      family,
+      ['head_dim'],
+    ]),
   ),
 };
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
@@ -131,22 +135,45 @@ const ENCODERS = [
   ...['deberta-v2', 'gte'],
 ];
 
+/** What no prediction of a model that hears depends on: training, generation, and heads that are not tried. */
+const HARMLESS_IN_SOUNDS = [
+  ...['activation_dropout', 'encoder_layerdrop', 'decoder_layerdrop', 'init_std', 'initializer_range', 'pad_token_id'],
+  ...['apply_spec_augment', 'mask_feature_length', 'mask_feature_min_masks', 'mask_feature_prob', 'mask_time_length'],
+  ...['mask_time_min_masks', 'mask_time_prob', 'median_filter_width', 'suppress_tokens', 'begin_suppress_tokens'],
+  ...['hidden_dropout', 'feat_proj_dropout', 'feat_quantizer_dropout', 'final_dropout', 'layerdrop', 'num_negatives'],
+  ...['codevector_dim', 'contrastive_logits_temperature', 'diversity_loss_weight', 'num_codevector_groups'],
+  ...['num_codevectors_per_group', 'proj_codevector_dim', 'tdnn_dim', 'tdnn_kernel', 'tdnn_dilation'],
+  ...['xvector_output_dim', 'ctc_loss_reduction', 'ctc_zero_infinity', 'adapter_kernel_size', 'adapter_stride'],
+  ...['num_adapter_layers', 'output_hidden_size', 'num_feat_extract_layers'],
+  ...[
+    'decoder_start_token_id',
+    'classifier_proj_size',
+    'use_weighted_layer_sum',
+    'text_config',
+    'decoder',
+    'generator',
+  ],
+];
+
 function isDecoder(family: string): boolean {
-  return ![...ENCODERS, ...VISION].includes(family);
+  return ![...ENCODERS, ...VISION, ...SOUNDS].includes(family);
 }
 
 function harmlessIn(family: string): Set<string> {
-  const ofRotary = [...WITHOUT_ROTARY, ...VISION, ...OF_PAIRS].includes(family)
+  const ofRotary = [...WITHOUT_ROTARY, ...VISION, ...OF_PAIRS, ...SOUNDS].includes(family)
     ? [...OF_ROTARY, 'original_max_position_embeddings']
     : [];
   const read = READ[family] ?? [];
   return new Set([
     ...[...HARMLESS, ...(OF_PAIRS.includes(family) ? HARMLESS_IN_PAIRS : [])].filter(key => !read.includes(key)),
-    ...(isDecoder(family) || VISION.includes(family) ? [] : ALSO_HARMLESS.encoder!.filter(key => !read.includes(key))),
+    ...(isDecoder(family) || [...VISION, ...SOUNDS].includes(family)
+      ? []
+      : ALSO_HARMLESS.encoder!.filter(key => !read.includes(key))),
     ...[...ofRotary, ...OF_WINDOWS, 'use_bidirectional_attention'].filter(key => !read.includes(key)),
     ...(FEATURES.includes(family) ? HARMLESS_IN_FEATURES.filter(key => !read.includes(key)) : []),
     ...(HAS_TABLE_WIDTH.includes(family) ? [] : ['embedding_size']),
     ...(VISION.includes(family) ? HARMLESS_IN_VISION : []),
+    ...(SOUNDS.includes(family) ? HARMLESS_IN_SOUNDS : []),
     ...(ALSO_HARMLESS[family] ?? []),
   ]);
 }

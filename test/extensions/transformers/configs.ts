@@ -48,7 +48,10 @@ export const VISION = [
 /** Encoders of texts and images together. */
 export const PAIRS = ['clip', 'siglip'];
 
-export const FAMILIES = [...TEXTS, ...VISION, ...PAIRS];
+/** Models that hear. */
+export const SOUNDS = ['whisper', 'wav2vec2', 'hubert', 'audio-spectrogram-transformer'];
+
+export const FAMILIES = [...TEXTS, ...VISION, ...PAIRS, ...SOUNDS];
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -65,6 +68,8 @@ export interface ConfigCase {
   mask: number[][];
   /** Of a model for images, which has no tokens if it is for these alone: `[batch, height, width, channels]`. */
   pixels?: number[];
+  /** Of a model that hears: `[batch, frames, bins]`, or `[batch, samples]`. */
+  sound?: number[];
   /** `null` where transformers refuses. */
   values: number[] | null;
 }
@@ -112,15 +117,17 @@ function drawnWeights({seed, tensors}: ConfigCase): Uint8Array {
   );
 }
 
-/** The inputs of a case; images are drawn from its seed, as `make_configs.py` draws them. */
-export function inputsOf({seed, pixels}: ConfigCase, texts: readonly number[][][]): tf.Tensor[] {
+/** The inputs of a case; images and sounds are drawn from its seed, as `make_configs.py` draws them. */
+export function inputsOf({seed, pixels, sound}: ConfigCase, texts: readonly number[][][]): tf.Tensor[] {
   const tokens = texts.filter(rows => rows.length > 0).map(rows => tf.tensor2d(rows, undefined, 'int32'));
-  if (pixels === undefined) {
+  const shape = pixels ?? sound;
+  if (shape === undefined) {
     return tokens;
   }
   const random = randomFrom(5_000_000 + seed);
-  const numbers = new Float32Array(tf.util.sizeFromShape(pixels)).map(() => 4 * (random() - 0.5));
-  return [...tokens, tf.tensor(numbers, pixels)];
+  const numbers = new Float32Array(tf.util.sizeFromShape(shape)).map(() => 4 * (random() - 0.5));
+  const drawn = tf.tensor(numbers, shape);
+  return sound === undefined ? [...tokens, drawn] : [drawn, ...tokens];
 }
 
 /** What may be done with a case in one way or another, and changes none of its numbers. */
@@ -139,7 +146,8 @@ export async function computed(
   {config = given.config, gradientCheckpointing = false, streams = false, more = 0}: Ways = {},
 ): Promise<number[] | LoRAError> {
   const {architecture} = given;
-  const filled = (rows: number[][]) => rows.map(row => [...row, ...Array.from({length: more}, () => 0)]);
+  const added = given.sound === undefined ? more : 0;
+  const filled = (rows: number[][]) => rows.map(row => [...row, ...Array.from({length: added}, () => 0)]);
   const [ids, mask] = [filled(given.ids), filled(given.mask)];
   let model: tf.LayersModel;
   try {
@@ -161,7 +169,7 @@ export async function computed(
       const width = result.shape.at(-1)!;
       const values = Array.from(result.dataSync());
       const counts = mask.flat();
-      return result.rank === 3 && counts.length > 0
+      return result.rank === 3 && counts.length > 0 && given.sound === undefined
         ? values.filter((_, i) => counts[Math.floor(i / width)] === 1)
         : values;
     });

@@ -31,6 +31,8 @@ export interface Expectation {
   mask: number[][];
   /** Of a model for images, `[batch, height, width, channels]`. It has no tokens. */
   pixels?: Numbers;
+  /** Of a model that hears: spectrograms, `[batch, frames, bins]`, or samples. Tokens and a mask come after them. */
+  sound?: Numbers;
   /** Images of another size than that of the config, and what the model gives for them. */
   other?: Numbers & {base: number[]; baseShape: number[]};
   /** Of a model for pairs: what its encoders give apart, and its loss. */
@@ -76,8 +78,8 @@ export function fixture(name: string): Fixture {
 }
 
 /** Which of the numbers of a result belong to tokens, and not to what fills up. */
-export function atTokens(values: ArrayLike<number>, {mask, shape}: Expectation): number[] {
-  if (shape.length === 2 || mask.length === 0) {
+export function atTokens(values: ArrayLike<number>, {mask, shape, sound}: Expectation): number[] {
+  if (shape.length === 2 || mask.length === 0 || sound !== undefined) {
     return Array.from(values);
   }
   const width = shape.at(-1)!;
@@ -85,10 +87,11 @@ export function atTokens(values: ArrayLike<number>, {mask, shape}: Expectation):
 }
 
 /** The inputs that the numbers are for. */
-export function inputsOf({ids, mask, pixels}: Expectation): tf.Tensor[] {
-  const texts = ids.length === 0 ? [] : [ids, mask].map(rows => tf.tensor(rows, undefined, 'int32'));
-  return [...texts, ...(pixels === undefined ? [] : [tf.tensor(pixels.values, pixels.shape)])];
+export function inputsOf({ids, mask, pixels, sound}: Expectation): tf.Tensor[] {
+  const texts = [ids, mask].filter(rows => rows.length > 0).map(rows => tf.tensor(rows, undefined, 'int32'));
+  const [heard, seen] = [sound, pixels].map(given => (given ? [tf.tensor(given.values, given.shape)] : []));
+  return [...heard!, ...texts, ...seen!];
 }
 
 /** Whose files in the fixtures have names from before transformers 5. */
-export const OLDER = /^(beit|deit|dinov|gptNeoX|gte|nomicBert|swin(?!V2)|vit)/;
+export const OLDER = /^(ast|beit|deit|dinov|gptNeoX|gte|nomicBert|swin(?!V2)|vit)/;

@@ -2,18 +2,24 @@ import * as tf from '@tensorflow/tfjs';
 import {PatchSequence, type PatchSequenceArgs} from '../layers/patchSequence';
 import type {InFile, Net, NetTensor} from '../net/net';
 
-/** Cuts images into patches and projects each to `width` values. */
+/** Cuts images into patches, which overlap if strides are smaller, and projects each to `width` values. */
 export function patches(
   net: Net,
   name: string,
-  {channels, width, size, bias = true}: {channels: number; width: number; size: [number, number]; bias?: boolean},
+  {
+    channels,
+    width,
+    size,
+    strides = size,
+    bias = true,
+  }: {channels: number; width: number; size: [number, number]; strides?: [number, number]; bias?: boolean},
   x: NetTensor,
 ): NetTensor {
   net.expect(name, 'weight', [width, channels, ...size], 'kernel', {axes: [2, 3, 1, 0]});
   if (bias) {
     net.expect(name, 'bias', [width], 'bias');
   }
-  const settings = {filters: width, kernelSize: size, strides: size, useBias: bias, name};
+  const settings = {filters: width, kernelSize: size, strides, useBias: bias, name};
   return net.apply(name, [x], () => tf.layers.conv2d({...settings, padding: 'valid'}));
 }
 

@@ -145,7 +145,7 @@ export class Attention extends tf.layers.Layer {
       const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
       const {heads, keyValueHeads, causal, window, softCap} = this;
       const settings = {heads, keyValueHeads, causal, window, softCap, scale: this.scale ?? 1 / Math.sqrt(size)};
-      const decoding = currentDecoding();
+      const decoding = this.decoding();
       const packed = bias === undefined && !this.cache ? this.together(queries, decoding) : undefined;
       if (packed !== undefined && decoding === undefined) {
         this.checkKeys(packed, packed, mask, packed.shape[1]);
@@ -172,11 +172,16 @@ export class Attention extends tf.layers.Layer {
     return isTaken ? ((this.packed ? queries[0] : joined(queries)) as tf.Tensor3D | undefined) : undefined;
   }
 
+  /** The state to continue. Only causal attention has earlier keys and values to cache. */
+  private decoding(): Decoding | undefined {
+    return this.causal ? currentDecoding() : undefined;
+  }
+
   /** Rotated queries, and the keys and values of all positions. */
   private appended(parts: tf.Tensor[], rotation: Rotation, past: tf.Tensor[]): Appended {
     const [q, k, v] = parts as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
     const rotatedK = this.rotated(k, this.keyValueHeads, rotation);
-    const [keys, values] = currentDecoding()?.extended(this, ({cached, count}) => [
+    const [keys, values] = this.decoding()?.extended(this, ({cached, count}) => [
       following(cached?.[0], count, rotatedK),
       following(cached?.[1], count, v),
     ]) ?? [joinedTo(past[0], rotatedK), joinedTo(past[1], v)];

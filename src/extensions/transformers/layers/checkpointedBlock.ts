@@ -20,15 +20,13 @@ export class CheckpointedBlock extends tf.LayersModel implements Group {
   readonly isGroup = true;
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
-    const [x, ...others] = [inputs].flat() as [tf.Tensor, ...tf.Tensor[]];
-    const compute = (states: tf.Tensor, more: readonly tf.Tensor[]) =>
-      [super.call(more.length === 0 ? states : [states, ...more], kwargs)].flat()[0] as tf.Tensor;
-    // At most a mask and a bias.
-    if (!isRecording() || others.length > 2 || this.outputs.length > 1) {
+    if (!isRecording() || this.outputs.length > 1) {
       return super.call(inputs, kwargs);
     }
+    const compute = (given: readonly tf.Tensor[]) =>
+      [super.call(given.length === 1 ? (given[0] as tf.Tensor) : [...given], kwargs)].flat()[0] as tf.Tensor;
     const variables = new Set(this.trainableWeights.map(weight => weight.read()));
-    return tf.tidy(() => recomputed(compute, {x, others, variables: [...variables]}));
+    return tf.tidy(() => recomputed(compute, {inputs: [inputs].flat(), variables: [...variables]}));
   }
 }
 registerOwn(CheckpointedBlock);

@@ -10,6 +10,7 @@ const roberta = async () => (await import('../families/roberta')).roberta;
  * the model, chosen by class.
  */
 const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Promise<Architecture>>> = {
+  'audio-spectrogram-transformer': async () => (await import('../families/ast')).ast,
   albert: async () => (await import('../families/albert')).albert,
   beit: async () => (await import('../families/beit')).beit,
   bert: async () => (await import('../families/bert')).bert,
@@ -38,6 +39,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   gpt_neox: async () => (await import('../families/gptNeoX')).gptNeoX,
   granite: async () => (await import('../families/granite')).granite,
   gte: async () => (await import('../families/gte')).gte,
+  hubert: async () => (await import('../families/wav2vec2')).hubert,
   llama: async () => (await import('../families/llama')).llama,
   mistral: async () => (await import('../families/mistral')).mistral,
   mobilenet_v2: async () => (await import('../families/mobilenetV2')).mobilenetV2,
@@ -63,6 +65,8 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   swin: async () => (await import('../families/swin')).swin,
   swinv2: async () => (await import('../families/swin')).swinV2,
   t5: async () => (await import('../families/t5')).t5,
+  wav2vec2: async () => (await import('../families/wav2vec2')).wav2vec2,
+  whisper: async () => (await import('../families/whisper')).whisper,
   vit: async () => (await import('../families/vit')).vit,
   'xlm-roberta': roberta,
 };

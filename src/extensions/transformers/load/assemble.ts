@@ -3,9 +3,9 @@ import {memoryError, misfitError, tooLargeError} from '../../../platform/errors'
 import {capabilities} from '../../../backends/shared/capabilities';
 import {withoutResidue} from '../../../platform/tfjs/engine';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
-import type {Architecture, Purpose} from '../net/architecture';
+import {type Architecture, type ModelInputs, NO_INPUTS, type Purpose} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
-import {Net} from '../net/net';
+import {Net, type NetTensor} from '../net/net';
 import type {Expected, NetSources} from '../net/netSources';
 
 /** What a model is planned and built from. */
@@ -18,7 +18,7 @@ export interface Making {
 
 export function planOf({architecture, config, purpose, sources}: Making): Net {
   const plan = Net.plan(sources);
-  architecture.build(plan, config, {ids: null, mask: null, types: null, pixels: null}, purpose);
+  architecture.build(plan, config, NO_INPUTS, purpose);
   return plan;
 }
 
@@ -60,23 +60,35 @@ export function buildModel(making: Making, gradientCheckpointing: boolean): Buil
 function assembled({architecture, config, purpose, sources}: Making, gradientCheckpointing: boolean): BuiltModel {
   const net = Net.build({gradientCheckpointing, ...sources});
   const takes = architecture.takes?.(purpose.head) ?? 'texts';
-  const pixels = takes === 'texts' ? null : net.images('pixel_values', architecture.channels?.(config) ?? 3);
-  if (takes === 'images') {
-    const outputs = architecture.build(net, config, {ids: null, mask: null, types: null, pixels}, purpose);
-    const model = tf.model({inputs: pixels as tf.SymbolicTensor, outputs: outputs as tf.SymbolicTensor});
+  const channels = architecture.channels?.(config) ?? 3;
+  const built = (inputs: NetTensor[], outputs: NetTensor): BuiltModel => {
+    const model = tf.model({inputs: inputs as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor});
     return {model, layers: net.layers, newLayers: net.newLayers};
+  };
+  const withInputs = (given: Partial<ModelInputs>) =>
+    built(Object.values(given), architecture.build(net, config, {...NO_INPUTS, ...given}, purpose));
+  switch (takes) {
+    case 'images':
+      return withInputs({pixels: net.images('pixel_values', channels)});
+    case 'spectrograms':
+      return withInputs({sound: net.sound('input_features', [null, channels])});
+    case 'samples':
+      return withInputs({sound: net.sound('input_values', [null]), mask: net.input('attention_mask')});
+    case 'speech':
+      return withInputs({sound: net.sound('input_features', [null, channels]), ids: net.input('decoder_input_ids')});
+    case 'texts':
+    case 'pairs':
   }
+  const pixels = takes === 'texts' ? null : net.images('pixel_values', channels);
   const hasChoices = purpose.head === 'choices';
   const names = ['input_ids', 'attention_mask', ...(purpose.tokenTypes ? ['token_type_ids'] : [])];
   const inputs = names.map(name => net.input(name, hasChoices ? 2 : 1));
   const [ids = null, mask = null, types = null] = hasChoices
     ? inputs.map((input, i) => net.choiceRows(`${names[i] ?? ''}/rows`, input))
     : inputs;
-  const given = architecture.build(net, config, {ids, mask, types, pixels}, purpose);
+  const given = architecture.build(net, config, {...NO_INPUTS, ids, mask, types, pixels}, purpose);
   const outputs = hasChoices ? net.choiceScores('choices', [given, inputs[0] ?? null]) : given;
-  const all = pixels === null ? inputs : [...inputs, pixels];
-  const model = tf.model({inputs: all as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor});
-  return {model, layers: net.layers, newLayers: net.newLayers};
+  return built(pixels === null ? inputs : [...inputs, pixels], outputs);
 }
 
 /** Sets a weight of a new model, in the shape of the file or of the weight. */

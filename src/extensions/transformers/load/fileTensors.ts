@@ -11,7 +11,7 @@ const OPTIONAL = new Set([
   ...['cls_classifier', 'distillation_classifier', 'pooler', 'cls', 'classifier', 'pre_classifier', 'score'],
   ...['lm_head', 'qa_outputs', 'head', 'decoder', 'vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
   ...['predictions', 'sop_classifier', 'generator_predictions', 'generator_lm_head', 'discriminator_predictions'],
-  ...['sequence_summary', 'classification_head', 'lm_predictions', 'mask_predictions'],
+  ...['proj_out', 'projector', 'sequence_summary', 'classification_head', 'lm_predictions', 'mask_predictions'],
 ]);
 
 /** The dtypes of weights in files. */

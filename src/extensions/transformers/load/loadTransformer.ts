@@ -92,15 +92,17 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  *
  * Text encoders: BERT, RoBERTa, DistilBERT, ELECTRA (and so MiniLM, E5, …), ALBERT, MPNet, ModernBERT, Nomic's BERT,
  * GTE, DeBERTa and the encoder of T5. Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to
- * 3, SmolLM3, Phi, Phi-3, OLMo 2 and 3, and Granite.
- * Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, CLIP, ResNet, ConvNeXt, Swin, MobileNetV2 and EfficientNet.
- * They have their heads for classes of an image, of a text or of its tokens, spans that answer a question, masked
- * tokens, choices, and the next token. The code of a family is loaded when a config names it.
+ * 3, SmolLM3, Phi, Phi-3, OLMo 2 and 3, and Granite. Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, CLIP,
+ * ResNet, ConvNeXt, Swin, MobileNetV2 and EfficientNet. Sound: Whisper, wav2vec 2.0, HuBERT and AST. They have their
+ * heads for classes of an image, a sound, a text or its tokens, spans that answer a question, masked tokens, choices,
+ * and the next token or character. The code of a family is loaded when a config names it.
  *
  * A text model takes token ids, `[batch, positions]`, and a mask of that shape, 1 for tokens and 0 for padding
- * (`encodeTexts` makes both). Layers have the names of the hub's modules, `encoder/layer/0/attention/self/query`, so
- * adapters of PEFT need no `keyMap`. Projections are stock `Dense` layers. There is no dropout. Files are read tensor
- * by tensor: F32, F16 and BF16, which become float32.
+ * (`encodeTexts` makes both). Whisper and AST take spectrograms, `[batch, frames, bins]`, and Whisper also the tokens
+ * before the next ones; wav2vec 2.0 and HuBERT take samples, `[batch, samples]`, and a mask of that shape. Layers have
+ * the names of the hub's modules, `encoder/layer/0/attention/self/query`, so adapters of PEFT need no `keyMap`.
+ * Projections are stock `Dense` layers. There is no dropout. Files are read tensor by tensor: F32, F16 and BF16, which
+ * become float32.
  *
  * The tokenizer is made with `@huggingface/tokenizers`, and its chat template with `@huggingface/jinja`: optional peer
  * dependencies, which are imported here. Pass other classes as `Tokenizer` and `Template`.
@@ -168,7 +170,8 @@ export async function loadTransformer<T = HubTokenizer>(
     const preprocessor = takes === 'texts' ? undefined : await beside.config('preprocessor');
     const record = hubRecord(architecture, hubConfig, purpose, assigned.uncomputed.values(), sources.architecture);
     const writes = /(?:ForCausalLM|LMHeadModel)$/.test(String(record.config.architectures));
-    const hasTokenizer = takes !== 'images' && sources.tokenizer !== false;
+    const isWordless = takes === 'images' || takes === 'spectrograms';
+    const hasTokenizer = !isWordless && sources.tokenizer !== false;
     const tokenizerConfig = writes || hasTokenizer ? await beside.config('tokenizerConfig') : undefined;
     const facts = writes
       ? hubFacts((await beside.config('generation')) ?? {}, tokenizerConfig ?? {}, await beside.template())
@@ -181,8 +184,8 @@ export async function loadTransformer<T = HubTokenizer>(
           return tokenizer;
         })
       : new LoRAError(
-          takes === 'images'
-            ? 'The model takes images and has no tokenizer.'
+          isWordless
+            ? `The model takes ${takes} and has no tokenizer.`
             : 'The model was loaded with {tokenizer: false}.',
         );
     // If a tokenizer was given, its faults are thrown at once; otherwise when it is used.

@@ -5,12 +5,12 @@ import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
 import {PREPROCESSOR} from '../images/encodeImages';
 import {Attention} from '../layers/attention';
-import type {Purpose} from '../net/architecture';
+import type {Purpose, Takes} from '../net/architecture';
 
 /** What of a model decides about its inputs and outputs. */
 interface Described {
   purpose: Purpose;
-  takes: 'texts' | 'images' | 'pairs';
+  takes: Takes;
   modelType: string;
 }
 
@@ -25,6 +25,11 @@ export async function onnxFiles(
   options: WriteModelOptions,
 ): Promise<Record<string, string | Bytes>> {
   const {takes, modelType} = described;
+  if (!['texts', 'images', 'pairs'].includes(takes)) {
+    throw unsupportedError(
+      `Models of sound, such as those of model_type ${modelType}, cannot be written with {onnx: true}.`,
+    );
+  }
   // The text encoders of CLIP and SigLIP look back alone, as language models do.
   const isCausal = sitesOf(model).some(({layer}) => layer instanceof Attention && layer.causal);
   if (isCausal && !/^(?:clip|siglip)/.test(modelType)) {

@@ -1,5 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
+import {
+  checkOptions,
+  kindOf,
+  LoRAError,
+  misfitError,
+  show,
+  showShape,
+  throwFaults,
+  unsupportedError,
+} from '../../../platform/errors';
 import {type Metric, withName} from '../../../platform/tfjs/metric';
 import {takeTargets} from '../../../platform/tfjs/training';
 import {unpackTargets, weighObjectives} from '../../../core/training/weightedTargets';
@@ -186,6 +195,11 @@ function lossOf(model: tf.LayersModel): LossName {
   const shape = model.outputs[0]?.shape ?? [];
   if (String(className).endsWith('ForQuestionAnswering') && isSpans(shape)) {
     return 'spans';
+  }
+  if (String(className).endsWith('ForCTC')) {
+    throw unsupportedError(
+      'The head of the model has a loss with targets of another length, CTC. Use compileSpeech of tfjs-lora/sound.',
+    );
   }
   const isPairs = shape.length === 2 && shape[1] === null;
   return isPairs && className === 'CLIPModel'

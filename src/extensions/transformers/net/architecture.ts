@@ -3,12 +3,12 @@ import type {ActivationName, Net, NetTensor} from './net';
 
 /**
  * What a model computes: states; logits of classes, of a text or an image, or at each position; logits of the
- * vocabulary at each position; logits of each position as the start and the end of a span; logits of choices; logits of
- * classes, by the tokens for the class and for a teacher; a vector to compare with those of another model; similarities
- * of images and texts.
+ * vocabulary at each position, or at each frame of a sound; logits of each position as the start and the end of a span;
+ * logits of choices; logits of classes, by the tokens for the class and for a teacher; a vector to compare with those
+ * of another model; similarities of images and texts.
  */
 export type Head =
-  'none' | 'classes' | 'tokenClasses' | 'tokens' | 'spans' | 'choices' | 'taught' | 'projection' | 'pairs';
+  'none' | 'classes' | 'tokenClasses' | 'tokens' | 'ctc' | 'spans' | 'choices' | 'taught' | 'projection' | 'pairs';
 
 /** How many outputs a new head must have: any number (`Infinity`) or exactly this many. */
 export const NEW_HEADS: Readonly<Partial<Record<Head, number>>> = {
@@ -42,7 +42,18 @@ export interface ModelInputs {
   mask: NetTensor;
   types: NetTensor;
   pixels: NetTensor;
+  /** Spectrograms, `[batch, frames, bins]`, or samples, `[batch, samples]`. */
+  sound: NetTensor;
 }
+
+/** All inputs missing. */
+export const NO_INPUTS: ModelInputs = {ids: null, mask: null, types: null, pixels: null, sound: null};
+
+/**
+ * What a model takes: token ids and a mask; images; both; spectrograms; samples of sound and a mask; spectrograms and
+ * the tokens that are spoken so far.
+ */
+export type Takes = 'texts' | 'images' | 'pairs' | 'spectrograms' | 'samples' | 'speech';
 
 /** A family of models. */
 export interface Architecture {
@@ -58,8 +69,8 @@ export interface Architecture {
   /** The current name of a tensor in older files. */
   renamed?: (name: string) => string;
   /** The inputs of a model. Default: texts. */
-  takes?: (head: Head) => 'texts' | 'images' | 'pairs';
-  /** The number of color channels. */
+  takes?: (head: Head) => Takes;
+  /** The number of color channels, or of the bins of a spectrogram. */
   channels?(config: HubConfig): number;
   /** Fields of the config in which transformers refuses integers without a decimal point, besides the usual ones. */
   floats?: readonly string[];

@@ -77,6 +77,11 @@ export class Net {
     return this.isPlan ? null : tf.input({shape: [null, null, channels], name});
   }
 
+  /** An input of spectrograms, `[batch, frames, bins]`, or of samples, `[batch, samples]`. */
+  sound(name: string, shape: tf.Shape): NetTensor {
+    return this.isPlan ? null : tf.input({shape, name});
+  }
+
   /** Whether the files have the weights of a linear layer. */
   hasLinear(name: string): boolean {
     return this.sources.has(fileNameOf(name, 'weight'));

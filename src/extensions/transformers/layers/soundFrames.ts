@@ -1,0 +1,172 @@
+import * as tf from '@tensorflow/tfjs';
+import {checkCount, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
+import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {registerOwn} from '../../../platform/tfjs/configs';
+
+/** Arguments of {@link FrameMask}. */
+export interface FrameMaskArgs {
+  /** The kernel sizes of the convolutions that made frames of samples. */
+  sizes: readonly number[];
+  /** Their strides. */
+  strides: readonly number[];
+  name?: string;
+}
+
+/**
+ * The mask of frames for a mask of samples: `[batch, samples]` and the frames, `[batch, frames, width]` → `[batch,
+ * frames]`. A frame counts if convolutions without padding make it from the samples of a clip alone.
+ *
+ * @experimental
+ */
+export class FrameMask extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>FrameMask';
+  private readonly sizes: readonly number[];
+  private readonly strides: readonly number[];
+
+  constructor({sizes, strides, ...rest}: FrameMaskArgs) {
+    const all = [sizes, strides].map(list => (Array.isArray(list) ? (list as unknown[]) : []));
+    if (all[0]?.length !== all[1]?.length || !all.flat().every(each => Number.isInteger(each) && Number(each) > 0)) {
+      throw new LoRAError(
+        `sizes and strides must be lists of positive integers, equally long, got ${show(sizes)} and ${show(strides)}.`,
+      );
+    }
+    super(rest);
+    this.sizes = [...sizes];
+    this.strides = [...strides];
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [, frames = []] = shapesOf(inputShape);
+    return frames.slice(0, 2);
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [mask, frames] = inputs as [tf.Tensor, tf.Tensor];
+      const samples = tf.sum(tf.cast(tf.notEqual(mask, 0), 'float32'), 1, true);
+      const counts = this.sizes.reduce<tf.Tensor>(
+        (count, size, i) => tf.add(tf.floor(tf.div(tf.sub(count, size), this.strides[i] ?? 1)), 1),
+        samples,
+      );
+      return tf.cast(tf.less(tf.range(0, frames.shape[1] as number), counts), 'int32');
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), sizes: [...this.sizes], strides: [...this.strides]};
+  }
+}
+registerOwn(FrameMask);
+
+/**
+ * Normalizes each channel over all positions: `[batch, positions, channels]`. It is PyTorch's `GroupNorm` with a group
+ * for each channel.
+ *
+ * @experimental
+ */
+export class ChannelNormalization extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>ChannelNormalization';
+  private gamma!: tf.LayerVariable;
+  private beta!: tf.LayerVariable;
+
+  constructor(args: {name?: string} = {}) {
+    super(args);
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const width = onlyShape(inputShape).at(-1) as number;
+    this.gamma = this.addWeight('gamma', [width], 'float32', tf.initializers.ones());
+    this.beta = this.addWeight('beta', [width], 'float32', tf.initializers.zeros());
+    this.built = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const x = asFloat(onlyTensor(inputs));
+      const {mean, variance} = tf.moments(x, 1, true);
+      const factor = tf.mul(tf.rsqrt(tf.add(variance, 1e-5)), this.gamma.read());
+      return tf.add(tf.mul(tf.sub(x, mean), factor), this.beta.read());
+    });
+  }
+}
+registerOwn(ChannelNormalization);
+
+/** Arguments of {@link PositionalConvolution}. */
+export interface PositionalConvolutionArgs {
+  /** How many positions a kernel spans. */
+  size: number;
+  /** How many groups of channels are convolved separately. */
+  groups: number;
+  name?: string;
+}
+
+/**
+ * A convolution of groups of channels over the positions of a sequence, `[batch, positions, width]`, whose kernel is
+ * `g·v/‖v‖` with a norm for each tap (weight normalization, arXiv 1602.07868). It keeps `v` as `direction`, `[size,
+ * width / groups, width]`, and `g` as `magnitude`, so files hold it as PyTorch's do. LoRA does not adapt it.
+ *
+ * @experimental
+ */
+export class PositionalConvolution extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>PositionalConvolution';
+  private readonly size: number;
+  private readonly groups: number;
+  private direction!: tf.LayerVariable;
+  private magnitude!: tf.LayerVariable;
+  private bias!: tf.LayerVariable;
+
+  constructor({size, groups, ...rest}: PositionalConvolutionArgs) {
+    checkCount('size', size);
+    checkCount('groups', groups);
+    super(rest);
+    this.size = size;
+    this.groups = groups;
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const shape = onlyShape(inputShape);
+    const width = shape.at(-1);
+    if (shape.length !== 3 || width == null || width % this.groups !== 0) {
+      throw misfitError(
+        `"${this.name}" takes [batch, positions, width], whose width is a multiple of ${this.groups}, got ` +
+          `${showShape(shape)}.`,
+      );
+    }
+    const add = (name: string, ofWeight: number[], start: ReturnType<typeof tf.initializers.zeros>) =>
+      this.addWeight(name, ofWeight, 'float32', start);
+    this.direction = add('direction', [this.size, width / this.groups, width], tf.initializers.glorotNormal({}));
+    this.magnitude = add('magnitude', [this.size, 1, 1], tf.initializers.ones());
+    this.bias = add('bias', [width], tf.initializers.zeros());
+    this.built = true;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const {size, groups} = this;
+      const before = Math.floor(size / 2);
+      const x = tf.pad(asFloat(onlyTensor(inputs)), [
+        [0, 0],
+        [before, size - 1 - before],
+        [0, 0],
+      ]);
+      const v = this.direction.read();
+      const norms = tf.sqrt(tf.sum(tf.square(v), [1, 2], true));
+      const kernel = tf.mul(v, tf.div(this.magnitude.read(), norms));
+      const kernels = tf.split<tf.Tensor3D>(kernel, groups, 2);
+      const parts = tf
+        .split<tf.Tensor3D>(x, groups, 2)
+        .map((part, i) => tf.conv1d(part, kernels[i] as tf.Tensor3D, 1, 'valid'));
+      return tf.add(tf.concat(parts, 2), this.bias.read());
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), size: this.size, groups: this.groups};
+  }
+}
+registerOwn(PositionalConvolution);
