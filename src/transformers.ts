@@ -117,6 +117,7 @@ export {
   type TextInput,
   type TextTokenizer,
 } from './extensions/transformers/load/tokenizer';
+export {trainableTokens, type TrainableTokensOptions} from './extensions/transformers/load/trainableTokens';
 
 supplyTransformerKernels('wasm', nativeTransformer);
 supplyLater(

@@ -9,7 +9,13 @@ import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA, disposeModel, exportPEFT, getAdapter, importPEFT, type LoRAConfig, mergeLoRA} from 'tfjs-lora';
-import {encodeTexts, exportTransformer, loadTransformer, type TransformerSources} from 'tfjs-lora/transformers';
+import {
+  encodeTexts,
+  exportTransformer,
+  loadTransformer,
+  trainableTokens,
+  type TransformerSources,
+} from 'tfjs-lora/transformers';
 import {minilm} from '../../scripts/pretrained';
 
 const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../fixtures/transformers');
@@ -24,6 +30,8 @@ const OTHERS: Readonly<Record<string, LoRAConfig>> = {
   gpt2TiedApart: {targets: [/c_attn$/], trainInFull: ['transformer/wte']},
   llamaTiedTrained: {targets: [/q_proj$/], trainInFull: ['model/embed_tokens']},
 };
+/** Tokens whose embeddings train beside, which is also the head. */
+const TOKENS: Readonly<Record<string, number[]>> = {llamaScaled: [3, 17]};
 /** Of what MiniLM gives, which lies between −5 and 5. */
 const TOLERANCE = 2e-5;
 
@@ -60,7 +68,9 @@ function outputOf(model: tf.LayersModel, inputs: Inputs): tf.Tensor {
 /** Trains an adapter for a few steps and writes it, and what the model gives with it. */
 async function train(name: string, sources: TransformerSources, inputs: Inputs, config: LoRAConfig): Promise<void> {
   const {model: base} = await loadTransformer(sources);
-  const model = applyLoRA(base, {rank: 2, seed: 1, ...config});
+  const lora = {rank: 2, seed: 1, ...config};
+  const tokens = TOKENS[name];
+  const model = applyLoRA(base, tokens === undefined ? lora : trainableTokens(base, tokens, {lora}));
   const before = outputOf(model, inputs);
   const targets = tf.tidy(() => tf.add(before, tf.randomNormal(before.shape, 0, 1, 'float32', 3)));
   model.compile({optimizer: adam({learningRate: 0.01}), loss: 'meanSquaredError'});

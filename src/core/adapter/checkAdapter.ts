@@ -46,6 +46,7 @@ const LAYER_FIELDS: Readonly<Record<keyof LayerConfig, true>> = {
   alpha: true,
   rankStabilized: true,
   share: true,
+  tokens: true,
   dropout: true,
   freezeBaseLayer: true,
   trainBias: true,
@@ -75,7 +76,8 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
       typeof layer.freezeBaseLayer !== 'boolean' ||
       (layer.rank as unknown) === undefined ||
       (layer.alpha as unknown) === undefined ||
-      !['undefined', 'boolean'].includes(typeof layer.trainBias)
+      !['undefined', 'boolean'].includes(typeof layer.trainBias) ||
+      Array.isArray(layer.tokens) !== (layer.method === 'tokens')
     ) {
       throw damagedError(
         `The adapter's config of layer "${path}" must hold its className, freezeBaseLayer, rank and alpha.`,

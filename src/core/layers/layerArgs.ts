@@ -66,6 +66,8 @@ export interface LoRALayerArgs extends WrapperArgs, LoRAStrength, MethodOptions 
   dropout?: number;
   /** How much of a scaled update counts, `W + share·(W' − W)`. Default: 1. */
   share?: number;
+  /** The tokens whose embeddings train, for the method that trains these alone. */
+  tokens?: number[];
   /** Makes the start of `A` reproducible. */
   seed?: number;
 }

@@ -9,6 +9,8 @@ export interface LayerConfig extends Required<LoRAStrength> {
   method?: Method['name'];
   /** How much of the update counts, if the method has no other way to say it. Default: 1. */
   share?: number;
+  /** The tokens whose embeddings train, for the method that trains these alone. */
+  tokens?: number[];
   /** The probability of dropping elements of the update's input in training. Default: 0. */
   dropout?: number;
   /** The weights that are updated, for a layer that is adapted by their names. */

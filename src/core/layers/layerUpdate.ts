@@ -181,6 +181,7 @@ export class LayerUpdate {
       this.switchTo(method, specs, values);
     }
     this.strength = strength;
+    this.disposePrepared();
     this.dropout.rate = config.dropout ?? 0;
     this.variables().forEach((variable, name) => {
       replaceValue(variable, values.get(name) as tf.Tensor);

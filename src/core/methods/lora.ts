@@ -54,14 +54,16 @@ export function factors(parameters: Parameters, strength: Strength): Factors {
 /**
  * Fills in the defaults of a strength and rejects what cannot be trained.
  *
- * @throws LoRAError if `rank` is not a positive integer, or `alpha` or `share` is negative or not finite.
+ * @throws LoRAError if `rank` is not a positive integer, or `alpha` or `share` is negative or not finite, or
+ *     `tokens` are not as many ids as the rank says.
  */
 export function resolveStrength({
   rank = 8,
   alpha = rank,
   rankStabilized = false,
   share,
-}: LoRAStrength & Pick<Strength, 'share'>): Strength {
+  tokens,
+}: LoRAStrength & Pick<Strength, 'share' | 'tokens'>): Strength {
   if (!Number.isInteger(rank) || rank <= 0) {
     throw new LoRAError(`rank must be a positive integer, got ${show(rank)}.`);
   }
@@ -74,7 +76,10 @@ export function resolveStrength({
   if (share !== undefined && (!isFloat32(share) || share < 0)) {
     throw new LoRAError(`share must be a finite number that is not negative, got ${shown(share)}.`);
   }
-  return {rank, alpha, rankStabilized, ...(share !== undefined && {share})};
+  if (tokens !== undefined && (new Set(tokens).size !== rank || !tokens.every(id => Number.isInteger(id) && id >= 0))) {
+    throw new LoRAError(`tokens must be ${rank} different token ids, got ${show(tokens)}.`);
+  }
+  return {rank, alpha, rankStabilized, ...(share !== undefined && {share}), ...(tokens && {tokens})};
 }
 
 /** Whether a number is also finite as float32. */

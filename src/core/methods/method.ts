@@ -32,6 +32,8 @@ export interface LoRAStrength {
 export interface Strength extends Required<LoRAStrength> {
   /** How much of the update counts, `W + share·(W' − W)`, for methods that `alpha` does not scale. Default: 1. */
   share?: number;
+  /** The tokens whose embeddings train, for the method that trains these alone. */
+  tokens?: number[];
 }
 
 /** How the layers of a kind compute, which decides what an update of them may consist of. */
@@ -98,7 +100,7 @@ export interface UpdateSite {
 /** A way to update a weight. One file holds everything about it; the rest of the library asks here. */
 export interface Method {
   /** Its name in options and files: lower case and hyphens, since tfjs changes other spellings in files. */
-  readonly name: MethodName | PrincipalInit;
+  readonly name: MethodName | PrincipalInit | 'tokens';
   /** The names of its parameters. */
   readonly parameterNames: readonly string[];
   /** The parameters of an update of a weight, of the rank that the weight can use. */
@@ -107,10 +109,14 @@ export interface Method {
   rankLimit(weight: AdaptableWeight): number;
   /** The parameters that are parts of one tensor shared by all layers. Default: none. */
   readonly shared?: Readonly<Record<string, SharedSide>>;
+  /** Whether layers that borrow the weight, such as a tied head, compute with the update too. Default: false. */
+  readonly reachesBorrowers?: boolean;
   /** Whether it has a configurable rank and `alpha`. Default: true. */
   readonly hasRank?: boolean;
   /** Why layers that compute in a form cannot have the update, as the rest of a sentence; `undefined` if they can. */
   refusal?(form: UpdateForm): string | undefined;
+  /** Why a weight cannot have an update, as the rest of a sentence about its layer; `undefined` if it can. */
+  misfit?(strength: Strength, weight: AdaptableWeight): string | undefined;
   /** Initial values that follow from the weight. Default: none, each parameter uses its initializer. */
   start?(site: UpdateSite, strength: Strength, start: Start): Record<string, tf.Tensor>;
   /** Values at which the update changes nothing. Default: the initial ones, if the parameters are neutral then. */

@@ -18,8 +18,9 @@ export function addMethods(methods: readonly Method[]): void {
 export function methodOf(name: string = lora.name): Method {
   const method = METHODS.get(name);
   if (method === undefined) {
+    const hint = name === 'tokens' ? ' Import tfjs-lora/transformers, which adds it.' : '';
     const names = [...METHODS.keys()].filter(each => !isPrincipal(each));
-    throw new LoRAError(`method must be one of ${names.map(show).join(', ')}, got ${show(name)}.`);
+    throw new LoRAError(`method must be one of ${names.map(show).join(', ')}, got ${show(name)}.${hint}`);
   }
   return method;
 }

@@ -129,11 +129,16 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
     return refused;
   }
   const weights = adaptation.weights(base);
+  const method = methodOf(config.method);
+  const [misfit] = weights.flatMap(weight => method.misfit?.(config, weight) ?? []);
+  if (misfit !== undefined) {
+    return misfit;
+  }
   const own = wrapperKind(layer) === 'lora' ? (layer as LoRALayer).adaptation.weights(base) : weights;
   if (describeWeights(weights) !== describeWeights(own)) {
     return `updates ${describeWeights(weights)} in the adapter, ${describeWeights(own)} in the model`;
   }
-  const limit = rankLimit(methodOf(config.method), weights);
+  const limit = rankLimit(method, weights);
   return rank > limit ? `rank ${rank} in the adapter, at most ${limit} in the model` : undefined;
 }
 

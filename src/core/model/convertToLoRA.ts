@@ -3,6 +3,7 @@ import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {tensorsByLayer} from '../adapter/layerTensors';
 import {updateSpecs} from '../layers/adaptation';
 import type {LayerConfig} from '../layers/layerConfig';
+import {borrowing} from '../layers/borrowingLayer';
 import {adaptationBy} from '../layers/registry';
 import {baseOf} from '../layers/wrapperLayer';
 import {fans} from '../ops/factors';
@@ -11,7 +12,7 @@ import {lora, resolveStrength} from '../methods/lora';
 import type {AdaptableWeight} from '../methods/method';
 import {methodOf} from '../methods/registry';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
-import {checkCount, checkOptions} from '../../platform/errors';
+import {checkCount, checkOptions, unsupportedError} from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {Prepared} from '../../platform/tfjs/lazyOp';
 import {biasesOf} from '../../platform/tfjs/weights';
@@ -47,7 +48,8 @@ export interface ConvertedAdapter {
  * @param options the rank, and another adapter.
  * @returns the adapter, and the error that is left: 0.1 means that a tenth of the update is lost, by its norm.
  * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted and no adapter is given, `ERR_MISFIT` if the
- *     adapter does not fit the model, `ERR_OPTION` if an option is not in its range, `ERR_ABORTED`.
+ *     adapter does not fit the model, `ERR_UNSUPPORTED` if tokens train that a tied head computes with, `ERR_OPTION` if
+ *     an option is not in its range, `ERR_ABORTED`.
  * @example
  *     const {adapter, error} = await convertToLoRA(model, {rank: 16});
  *     console.log(`${(100 * error).toFixed(1)} % of the update is lost`);
@@ -90,8 +92,16 @@ async function convert(
     for (const [done, site] of adapted.entries()) {
       await step({done, total: adapted.length, what: 'converting layers'});
       const {path} = site;
-      const {method: name, share: _, ...layer} = config.layers[path] as LayerConfig;
+      const {method: name, share: _, tokens: __, ...layer} = config.layers[path] as LayerConfig;
       const method = methodOf(name);
+      const borrower =
+        method.reachesBorrowers && sites.find(each => borrowing(baseOf(each.layer))?.lender === site.layer);
+      if (borrower) {
+        throw unsupportedError(
+          `"${borrower.path}" computes with the tokens that train in "${path}", which no LoRA of both has. Merge the ` +
+            'adapter instead.',
+        );
+      }
       if (method.parametersOf !== undefined && layer.rank <= rank) {
         layers[path] = layer; // LoRA, or a variant whose parameters are the same
         found.push({path, squaredError: 0, squaredNorm: 0});

@@ -139,10 +139,12 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
   return merged;
 }
 
-/** Whether a layer borrows a weight and gets its own in a merge: it or the lender has an update. */
+/** Whether a layer borrows a weight and gets its own in a merge: it has an update, or the lender one for itself. */
 function partedFrom(layer: tf.layers.Layer): BorrowingLayer | undefined {
   const base = borrowing(baseOf(layer));
-  return [layer, base?.lender].some(each => each && wrapperKind(each) === 'lora') ? base : undefined;
+  const parts = (each: tf.layers.Layer | undefined) =>
+    each && wrapperKind(each) === 'lora' && !(each as LoRALayer).method.reachesBorrowers;
+  return [layer, base?.lender].some(parts) ? base : undefined;
 }
 
 /** Whether a layer differs from the original's. */

@@ -42,7 +42,6 @@ const REFUSED = [
   'megatron_config',
   'target_parameters',
   'layer_replication',
-  'trainable_token_indices',
 ];
 
 /** Fields that are read, refused, or make no difference to what a saved adapter computes. */
@@ -54,7 +53,7 @@ function knownFields(): Set<string> {
     ...['target_modules', 'exclude_modules', 'layers_to_transform', 'layers_pattern', 'auto_mapping', 'peft_version'],
     ...['base_model_name_or_path', 'revision', 'megatron_core', 'qalora_group_size', 'runtime_config', 'loftq_config'],
     ...['eva_config', 'corda_config', 'lora_ga_config', 'use_dora', 'feedforward_modules', 'init_ia3_weights', 'alpha'],
-    ...['init_weights', 'rank_dropout', 'module_dropout', 'ensure_weight_tying'],
+    ...['trainable_token_indices', 'init_weights', 'rank_dropout', 'module_dropout', 'ensure_weight_tying'],
     ...['rank_dropout_scale', 'use_effective_conv2d', 'decompose_both'],
     ...['decompose_factor', 'projection_prng_key', 'save_projection', 'vera_dropout', 'd_initial'],
   ]);
@@ -116,8 +115,16 @@ export function readPEFTConfig(
   }
   const modulesToSave = fields.modules_to_save ?? [];
   const tied = isSet(fields.ensure_weight_tying);
-  if (tied && !isSet(modulesToSave)) {
-    faults.push('ensure_weight_tying is set, which is carried for modules_to_save alone. Merge the adapter in Python.');
+  const {trainable_token_indices: indices} = fields;
+  if (tied && !isSet(modulesToSave) && !isSet(indices)) {
+    faults.push(
+      'ensure_weight_tying is set, which is carried for modules_to_save and trainable_token_indices alone. Merge the ' +
+        'adapter in Python.',
+    );
+  }
+  const lists = Array.isArray(indices) || !isSet(indices) ? [indices ?? []] : Object.values(indices as object);
+  if (!lists.every(list => Array.isArray(list) && list.every(id => Number.isSafeInteger(id)))) {
+    faults.push(`trainable_token_indices is ${brief(indices)}, not a list of token ids, or lists by module.`);
   }
   if (!isTextList(modulesToSave)) {
     faults.push(`modules_to_save is ${brief(modulesToSave)}, not a list of names.`);
@@ -179,6 +186,15 @@ function parseConfig(config: PEFTFiles['config']): Record<string, unknown> {
     throw new LoRAError(`adapter_config.json must be an object or its text, got ${brief(fields)}.`);
   }
   return fields as Record<string, unknown>;
+}
+
+/** The tokens whose embeddings train in a module, if any do. PEFT takes names for the ends of paths. */
+export function tokensAt({trainable_token_indices: indices}: PEFTConfig['fields'], path: string): number[] {
+  if (Array.isArray(indices)) {
+    return indices as number[];
+  }
+  const [, tokens = []] = Object.entries(indices ?? {}).find(([name]) => path.endsWith(name)) ?? [];
+  return tokens as number[];
 }
 
 /** The value of a path in a table of patterns: that of the first pattern that matches. */
@@ -247,7 +263,8 @@ function isIndex(key: string): boolean {
   return /^(?:0|[1-9]\d*)$/.test(key);
 }
 
-function isSet(value: unknown): boolean {
+/** Whether a field is neither empty nor missing. */
+export function isSet(value: unknown): boolean {
   return typeof value === 'object' && value !== null ? Object.keys(value).length > 0 : Boolean(value);
 }
 

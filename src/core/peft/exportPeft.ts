@@ -10,13 +10,22 @@ import {type Bytes, encodeSafetensors, type NamedValues} from '../../platform/fo
 import type {LayerConfig} from '../layers/layerConfig';
 import {borrowing} from '../layers/borrowingLayer';
 import {baseOf} from '../layers/wrapperLayer';
-import {resolveStrength} from '../methods/lora';
+import {adaptationOf} from '../layers/registry';
+import {resolveStrength, scalingOf} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 import {type Site, sitesOf} from '../rewire/walk';
 import {floatTypeOf, readValues, type SafetensorsOptions} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
-import {carries, isConv1D, type TorchAttention, torchWeights, type UpdatedKind, updatedKind} from './torchLayers';
+import {
+  carries,
+  isConv1D,
+  rowsOf,
+  type TorchAttention,
+  torchWeights,
+  type UpdatedKind,
+  updatedKind,
+} from './torchLayers';
 import {PEFT_NAMES} from './parsePeft';
 import type {PEFTFiles} from './peftFiles';
 import {type KeyMap, modulePaths} from './modules';
@@ -70,6 +79,7 @@ export async function writePEFT(
   const counters: Record<string, NamedValues> = {};
   const modules: WrittenModule[] = [];
   const modulesToSave: string[] = [];
+  const tokenIndices: Record<string, readonly number[]> = {};
   for (const [done, {path, layer}] of sites.entries()) {
     await step({done, total: sites.length, what: 'exporting layers'});
     const module = paths.get(path);
@@ -79,7 +89,10 @@ export async function writePEFT(
     const key = PEFT_NAMES.prefix + module;
     const valueOf = (name: string) => values[`${path}/${name}`] as Values;
     const config = layerConfigAt(plain.config, path);
-    if (config !== undefined && form.write !== undefined) {
+    if (config?.tokens !== undefined) {
+      tokenIndices[module] = config.tokens;
+      tensors[key + PEFT_NAMES.tokens] = await tokenRows(layer, config, valueOf('token_deltas'));
+    } else if (config !== undefined && form.write !== undefined) {
       const method = methodOf(config.method).name;
       const strength = resolveStrength(config);
       const {axes} = updatedKind(config.className) as UpdatedKind;
@@ -129,10 +142,14 @@ export async function writePEFT(
     tensors[PEFT_NAMES.root + name] = tensor;
   }
   const all = [...paths.values()];
-  const updated = sites.filter(({path}) => paths.has(path) && layerConfigAt(plain.config, path) !== undefined);
+  const updated = sites.filter(({path}) => {
+    const config = layerConfigAt(plain.config, path);
+    return paths.has(path) && config !== undefined && config.tokens === undefined;
+  });
   const fanInFanOut = updated.every(({layer}) => isConv1D(layer));
   const config = {
     ...writePEFTConfig(modules, {form, fanInFanOut, bias: biasOf(adapter), modulesToSave, all}),
+    ...(Object.keys(tokenIndices).length > 0 && {trainable_token_indices: tokenIndices}),
     ...(baseModel !== undefined && {base_model_name_or_path: baseModel}),
   };
   const how = {
@@ -151,6 +168,19 @@ function checkHead({config: {head}}: Adapter, model: tf.LayersModel): void {
       `The adapter has ${describeHead(head)}, which the model has not. Pass the model that has it: applyLoRA(base, ` +
         'adapter).',
     );
+  }
+}
+
+/** The embeddings of the tokens that train, as PEFT stores them: with those of the base. */
+async function tokenRows(layer: tf.layers.Layer, config: LayerConfig, deltas: Values): Promise<Values> {
+  const table = adaptationOf(layer)?.weights(layer)[0]?.variable as tf.LayerVariable;
+  const base = rowsOf(table, config.tokens ?? []);
+  try {
+    const values = await base.data<'float32'>();
+    const scaling = scalingOf(config);
+    return {shape: base.shape, data: values.map((value, i) => value + scaling * (deltas.data[i] ?? 0))};
+  } finally {
+    base.dispose();
   }
 }
 
@@ -177,7 +207,8 @@ function biasOf({config: {layers, biases = []}}: Adapter): 'none' | 'lora_only' 
 function checkExportable(adapter: Adapter, sites: readonly Site[], paths: ReadonlyMap<string, string>): PEFTForm {
   const {layers, trainable, biases = []} = adapter.config;
   const faults: string[] = [];
-  const written = Object.entries(layers).filter(([path]) => paths.has(path));
+  const own = Object.entries(layers).filter(([path]) => paths.has(path));
+  const written = own.filter(([, {tokens}]) => tokens === undefined);
   // One config says for all modules whether they have a magnitude.
   const forms = written.map(([, {method}]) => formOf(methodOf(method).name) ?? lora);
   const kinds = new Set(written.map(([, {method}], i) => (method === 'dora' ? 'DoRA' : forms[i]?.type)));
@@ -185,7 +216,10 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
   if (kinds.size > 1) {
     faults.push(`PEFT has one method in an adapter, and this one has ${[...kinds].join(' and ')}`);
   }
-  if (!Object.keys(layers).some(path => paths.has(path))) {
+  if (form !== lora && written.length < own.length) {
+    faults.push(`PEFT trains tokens beside LoRA alone, and this adapter has ${form.type}`);
+  }
+  if (written.length === 0) {
     faults.push('PEFT loads no adapter without a low-rank update, and this one has none');
   }
   for (const {path, layer} of sites.filter(site => paths.has(site.path))) {
@@ -200,7 +234,7 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
       );
       continue;
     }
-    if (config !== undefined && !canCarry(config, layer)) {
+    if (config !== undefined && config.tokens === undefined && !canCarry(config, layer)) {
       const what = isConv1D(layer) ? "GPT-2's Conv1D" : `the class ${className}`;
       faults.push(`${path}: PEFT has no updates of ${what}${named(config)}`);
     }

@@ -7,6 +7,7 @@ import {sizeOf, type Values} from '../../platform/formats/layout';
 import {headOf} from '../head/headPlace';
 import {classInAdapters} from '../layers/adaptation';
 import {borrowing} from '../layers/borrowingLayer';
+import type {LayerConfig} from '../layers/layerConfig';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import type {Strength} from '../methods/method';
@@ -18,7 +19,7 @@ import {type Site, sitesOf} from '../rewire/walk';
 import {type LoadOptions} from '../storage/limits';
 import {asTensors} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
-import {carries, isConv1D, torchWeights, updatedKind} from './torchLayers';
+import {carries, isConv1D, rowsOf, torchWeights, updatedKind} from './torchLayers';
 import {parsePEFT, type TorchModule} from './parsePeft';
 import {type PEFTSource, readPEFT} from './readPeft';
 import {type KeyMap, meet} from './modules';
@@ -83,7 +84,7 @@ export async function readPEFTFor(
   return adapter;
 
   /** Takes the adapter's tensors for one layer. */
-  async function take({update, stored, base, bias, saved}: TorchModule, site: Site): Promise<void> {
+  async function take({update, stored, base, bias, saved, tokens}: TorchModule, site: Site): Promise<void> {
     const {path} = site;
     const layer = baseOf(site.layer);
     if (base !== undefined) {
@@ -95,6 +96,10 @@ export async function readPEFTFor(
         checkOrientation(layer);
       }
       savedWeights(layer, saved).forEach((weight, name) => values.set(`${path}/${name}`, weight));
+    }
+    if (tokens !== undefined) {
+      config.layers[path] = tokensConfig(layer, tokens.ids);
+      values.set(`${path}/token_deltas`, await tokenDeltas(site, tokens));
     }
     if (bias !== undefined) {
       values.set(`${path}/${checkBias(layer, bias)}`, bias);
@@ -194,6 +199,33 @@ async function startOf(init: PrincipalInit, site: Site, strength: Strength): Pro
   return principalStart(init, await originalValues(site, 'kernel'), strength);
 }
 
+/** How the embeddings of some tokens train. */
+function tokensConfig(layer: tf.layers.Layer, tokens: number[]): LayerConfig {
+  const rank = tokens.length;
+  if (updatedKind(layer.getClassName())?.embedding !== true) {
+    throw new LoRAError(`tokens that train, and the layer is of class ${layer.getClassName()}, not Embedding.`);
+  }
+  const own = {rank, alpha: rank, rankStabilized: false, tokens, freezeBaseLayer: true};
+  return {className: classInAdapters(layer.getClassName()), ...namedIn(methodOf('tokens')), ...own};
+}
+
+/** What is added to the embeddings of tokens. PEFT stores the sums. */
+async function tokenDeltas(site: Site, {ids, rows}: {ids: readonly number[]; rows: Values}): Promise<Values> {
+  const table = weightOf(site, 'embeddings');
+  const [count = 0, width = 0] = table.shape as number[];
+  if (rows.shape[1] !== width || ids.some(id => id < 0 || id >= count)) {
+    throw new LoRAError(
+      `tokens up to ${Math.max(...ids)} of width ${rows.shape[1]}, and the layer has ${count} of width ${width}.`,
+    );
+  }
+  const deltas = tf.tidy(() => tf.sub(tf.tensor2d(rows.data, [ids.length, width]), rowsOf(table, ids)));
+  try {
+    return {shape: deltas.shape, data: await deltas.data<'float32'>()};
+  } finally {
+    deltas.dispose();
+  }
+}
+
 /** Checks that a base weight in the file equals the model's. PEFT would replace the model's by the file's. */
 async function checkBase(site: Site, base: Values): Promise<void> {
   const weight = torchWeights(baseOf(site.layer))?.find(({torchName}) => torchName === 'weight');
@@ -222,15 +254,19 @@ function checkOrientation(layer: tf.layers.Layer): void {
 
 /** The values of a layer's weight before it trained. */
 async function originalValues(site: Site, name: string): Promise<Values> {
-  const layer = baseOf(site.layer);
-  // A layer that borrows its weight has none with this name.
-  const weight = (originalsOf(site).get(name) ?? adaptationOf(layer)?.weights(layer)[0]?.variable) as tf.LayerVariable;
+  const weight = weightOf(site, name);
   const value = tf.tidy(() => tf.clone(weight.read())); // a layer may compute its weight when it is read
   try {
     return {shape: value.shape, data: await value.data<'float32'>()};
   } finally {
     value.dispose();
   }
+}
+
+function weightOf(site: Site, name: string): tf.LayerVariable {
+  const layer = baseOf(site.layer);
+  // A layer that borrows its weight has none with this name.
+  return (originalsOf(site).get(name) ?? adaptationOf(layer)?.weights(layer)[0]?.variable) as tf.LayerVariable;
 }
 
 function originalsOf({layer}: Site): Map<string, tf.LayerVariable> {

@@ -1,10 +1,10 @@
-import {show, throwFaults, unsupportedError} from '../../platform/errors';
+import {brief, show, throwFaults, unsupportedError} from '../../platform/errors';
 import type {Budget} from './patternTable';
 import {sizeOf, type Values} from '../../platform/formats/layout';
 import {decodeSafetensors, type StoredTensor} from '../../platform/formats/safetensors';
 import type {Strength} from '../methods/method';
 import {withRank} from '../methods/lora';
-import {type PEFTConfig, readPEFTConfig, savedModules} from './config';
+import {isSet, type PEFTConfig, readPEFTConfig, savedModules, tokensAt} from './config';
 import type {PEFTFiles} from './peftFiles';
 import type {StoredUpdate} from './methods/form';
 import {lora} from './methods/lora';
@@ -22,6 +22,8 @@ export interface TorchModule {
   base?: Values;
   /** The module's own bias, changed. */
   bias?: Values;
+  /** The embeddings of some tokens, changed: their ids and their rows. */
+  tokens?: {ids: number[]; rows: Values};
   /** All of the module's own tensors, changed (`modules_to_save`), by name. */
   saved: Map<string, Values>;
 }
@@ -39,6 +41,7 @@ export const PEFT_NAMES = {
   weight: {a: '.lora_A.weight', b: '.lora_B.weight'},
   embedding: {a: '.lora_embedding_A', b: '.lora_embedding_B'},
   magnitude: '.lora_magnitude_vector',
+  tokens: '.token_adapter.trainable_tokens_delta',
   /** Before what all modules share. */
   root: 'base_model.',
   baseBias: '.base_layer.bias',
@@ -50,6 +53,7 @@ export const PEFT_NAMES = {
 const FACTOR = /^(.*)\.lora_(A|B)(?:\.[^.]+)?\.(weight|bias)$/;
 const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
 const MAGNITUDE = /^(.*)\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?$/;
+const TOKENS = /^(.*)\.token_adapter\.trainable_tokens_delta(?:\.[^.]+)?$/;
 const SHARED = /^base_model\.([^.]+)(?:\.[^.]+)?$/;
 const MAX_NAME = 1000;
 const GIVEN_TWICE = 'there under two names';
@@ -136,6 +140,10 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
   for (const [path, found] of stored) {
     moduleAt(path).stored = {path, tensors: found, strength: config.strengthOf(path), fields: config.fields};
   }
+  const {trainable_token_indices: indices} = config.fields;
+  if (isSet(indices) && ![...modules.values()].some(({tokens}) => tokens !== undefined)) {
+    faults.push(`trainable_token_indices is ${brief(indices)}, and the file has no embeddings of tokens`);
+  }
   if (faults.length === 0 && modules.size === 0) {
     faults.push('it has no tensors');
   }
@@ -173,6 +181,14 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     if (directed !== undefined) {
       return putOnce(factorsAt(directed), 'magnitude', values);
     }
+    const [, embedding] = TOKENS.exec(key) ?? [];
+    if (embedding !== undefined) {
+      const ids = tokensAt(config.fields, embedding);
+      const isOfIds = values.shape.length === 2 && values.shape[0] === ids.length;
+      return isOfIds
+        ? putOnce(moduleAt(embedding), 'tokens', {ids, rows: values})
+        : `of shape ${show(values.shape)}, and trainable_token_indices lists ${ids.length} tokens for it`;
+    }
     const [, owner = '', rest = ''] =
       /^(?:(.*)\.)?([^.]+)$/.exec(key.replace(/\.modules_to_save(?:\.[^.]+)?(?=\.)/, '')) ?? [];
     if (owner.endsWith('.base_layer')) {
@@ -194,7 +210,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
   }
 }
 
-function putOnce<K extends string>(target: Partial<Record<K, Values>>, part: K, values: Values): string | undefined {
+function putOnce<K extends string, T>(target: Partial<Record<K, T>>, part: K, values: T): string | undefined {
   if (target[part] !== undefined) {
     return GIVEN_TWICE;
   }

@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 import {toTorch, type Values} from '../../platform/formats/layout';
 import {classInAdapters} from '../layers/adaptation';
 import {depthwiseFromTorch, depthwiseToTorch, fromTorch} from './methods/torchLayout';
@@ -118,4 +118,9 @@ export const CONV1D_INITIALIZER = 'tfjs-lora/transformers>Conv1DInitializer';
 export function isConv1D(layer: tf.layers.Layer): boolean {
   const {kernelInitializer} = layer.getConfig() as {kernelInitializer?: {className?: unknown} | null};
   return classInAdapters(layer.getClassName()) === 'Dense' && kernelInitializer?.className === CONV1D_INITIALIZER;
+}
+
+/** The rows of a table. */
+export function rowsOf(table: tf.LayerVariable, ids: readonly number[]): tf.Tensor {
+  return tf.tidy(() => tf.gather(table.read(), tf.tensor1d([...ids], 'int32')));
 }

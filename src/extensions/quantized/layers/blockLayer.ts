@@ -158,7 +158,7 @@ export function denseOnBlocks(
 }
 
 /** The methods that need no more than products with a frozen kernel. The others need all its values. */
-const METHODS = ['lora', 'lora-fa', 'vera', 'ia3', 'ia3-feedforward'];
+const METHODS = ['lora', 'lora-fa', 'vera', 'ia3', 'ia3-feedforward', 'tokens'];
 
 function refusedMethod({name}: {readonly name: string}, dropout: number): string | undefined {
   if (!METHODS.includes(name)) {

@@ -9,6 +9,7 @@ import {baseOf, type CallArgs} from '../../../core/layers/wrapperLayer';
 import {addBias, asMatrix, type Linear, product} from '../../../core/ops/factors';
 import {learns, Prepared} from '../../../platform/tfjs/lazyOp';
 import {denseOp, linear} from '../../../core/ops/linear';
+import {refuseTwoUpdates, tiedTokenFactors} from './tokenRows';
 import {builtLayer, type LayerEntry, registerOwn} from '../../../platform/tfjs/configs';
 import {fieldsOf} from '../../../platform/tfjs/fields';
 import type {EmbeddingLayer, KernelLayer} from '../../../platform/tfjs/layerFields';
@@ -199,7 +200,12 @@ const tiedForward: Forward = (layer, x, call) => {
   const {tableVariable, lent, kernel, bias} = layer as TiedDense;
   const [flat, vocabulary] = [asMatrix(x), tableVariable.shape[0] as number];
   const restore = (y: tf.Tensor) => tf.reshape(y, [...x.shape.slice(0, -1), vocabulary]);
-  const {factors, kernel: updated, dropout} = call.update;
+  const {kernel: updated, dropout} = call.update;
+  const ofTokens = tiedTokenFactors((layer as TiedDense).lender);
+  if (ofTokens !== undefined && Object.keys(call.update).length > 0) {
+    refuseTwoUpdates(layer);
+  }
+  const factors = ofTokens ?? call.update.factors;
   const manner = {separateBias: true, fuses: false};
   if (factors === undefined && (updated !== undefined || dropout !== undefined)) {
     // The update is one of the whole kernel.
@@ -213,7 +219,8 @@ const tiedForward: Forward = (layer, x, call) => {
     return linear(lent?.transposedProduct() ?? transposedOp(table), input, {...weights, trains, dropped}, activation);
   };
   compute.branches = true;
-  return applyLinear(compute, flat, {kernel: tableVariable, bias, activation: NO_ACTIVATION}, call, manner, restore);
+  const own = {...call, update: {...call.update, factors}};
+  return applyLinear(compute, flat, {kernel: tableVariable, bias, activation: NO_ACTIVATION}, own, manner, restore);
 };
 
 /**
@@ -241,6 +248,9 @@ export class LoRATiedDense extends LoRALayer {
 
   override mergeInto(layer: tf.layers.Layer): void {
     tf.tidy(() => {
+      if (tiedTokenFactors((this.baseLayer as TiedDense).lender) !== undefined) {
+        refuseTwoUpdates(this);
+      }
       const [kernel] = this.update.mergedKernels() as [tf.Tensor];
       const bias = namedWeights(this.baseLayer).get('bias')?.read();
       giveDense(layer, kernel, bias && this.update.mergedBias(bias));

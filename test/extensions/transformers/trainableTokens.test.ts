@@ -1,0 +1,243 @@
+import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import {
+  type Adapter,
+  applyLoRA,
+  combineAdapters,
+  convertToLoRA,
+  disposeModel,
+  exportPEFT,
+  getAdapter,
+  importPEFT,
+  loadAdapter,
+  mergeLoRA,
+  scaleAdapter,
+  setAdapter,
+  toSafetensors,
+  trainableVariables,
+  withAdapter,
+} from 'tfjs-lora';
+import {quantizeBase} from 'tfjs-lora/quantized';
+import {loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
+import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {fixture} from './fixtures';
+
+/** What PyTorch computed with an adapter of PEFT. */
+interface Expected {
+  base: string;
+  ids: number[][];
+  logits: number[];
+  weights: number[];
+  gradient: number[];
+}
+
+const FOLDER = 'test/fixtures/tokens';
+const NAMES = ['tied', 'untied'];
+const EMBEDDING = 'model/embed_tokens';
+
+function tokensFixture(name: string) {
+  const text = (file: string) => readFileSync(join(FOLDER, name, file), 'utf8');
+  return {
+    config: text('adapter_config.json'),
+    weights: new Uint8Array(readFileSync(join(FOLDER, name, 'adapter_model.safetensors'))),
+    expected: JSON.parse(text('expected.json')) as Expected,
+  };
+}
+
+async function baseOf(name: string): Promise<tf.LayersModel> {
+  const {config, weights} = fixture(name);
+  return (await loadTransformer({config, weights})).model;
+}
+
+const inputsOf = ({ids}: Pick<Expected, 'ids'>) => {
+  const tokens = tf.tensor2d(ids, undefined, 'int32');
+  return [tokens, tf.onesLike(tokens)];
+};
+
+const logitsOf = (model: tf.LayersModel, given: Pick<Expected, 'ids'>) =>
+  tf.tidy(() => numbers(model.predict(inputsOf(given)) as tf.Tensor));
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeAll(() => useBackend(backend));
+  beforeEach(() => tf.engine().startScope());
+  afterEach(() => tf.engine().endScope());
+
+  test.each(NAMES)('an adapter of PEFT computes what it does in PyTorch: %s', async name => {
+    const {config, weights, expected} = tokensFixture(name);
+    const base = await baseOf(expected.base);
+    const model = applyLoRA(base, await importPEFT({config, weights}, base));
+    expect(logitsOf(model, expected)).toBeAllClose(expected.logits, {atol: 1e-4, rtol: 1e-4});
+    const [deltas] = trainableVariables(model).filter(({name: own}) => own.includes('token_deltas'));
+    const gradient = tf.tidy(() => {
+      const loss = () => {
+        const logits = model.apply(inputsOf(expected), {training: true}) as tf.Tensor;
+        return tf.sum<tf.Scalar>(tf.mul(logits, tf.tensor(expected.weights, logits.shape)));
+      };
+      return numbers(tf.variableGrads(loss, [deltas!]).grads[deltas!.name]!);
+    });
+    expect(gradient).toBeAllClose(expected.gradient, {atol: 1e-4, rtol: 1e-4});
+
+    // What is written is what was read, with the tokens by the path of their module.
+    const written = await exportPEFT(model);
+    const [own, given] = [written.weights, weights].map(bytes => decodeSafetensors(bytes).tensors);
+    expect([...own!.keys()].sort()).toEqual([...given!.keys()].sort());
+    given!.forEach(({shape, data}, key) => {
+      expect(own!.get(key)!.shape).toEqual(shape);
+      expect([...own!.get(key)!.data!]).toBeAllClose([...data!], {atol: 1e-6, rtol: 1e-6});
+    });
+    const indices = Object.values(written.config.trainable_token_indices as Record<string, number[]>)[0]!;
+    expect(written.config.trainable_token_indices).toEqual({'model.embed_tokens': indices});
+    expect(JSON.parse(config).trainable_token_indices).toEqual(name === 'tied' ? indices : {embed_tokens: indices});
+
+    const merged = mergeLoRA(model);
+    expect(merged.layers.map(layer => layer.getClassName())).toEqual(base.layers.map(layer => layer.getClassName()));
+    expect(logitsOf(merged, expected)).toBeAllClose(expected.logits, {atol: 1e-4, rtol: 1e-4});
+    [merged, model, base].forEach(disposeModel);
+  });
+
+  test('only the rows of the tokens train, in the tied head too', async () => {
+    const base = await baseOf('llamaTied');
+    const given = {ids: [[1, 3, 11, 7]]};
+    const before = logitsOf(base, given);
+    const model = applyLoRA(base, trainableTokens(base, [3, 11]));
+    expect(logitsOf(model, given)).toEqual(before);
+    expect(trainableVariables(model).map(({shape}) => shape)).toEqual([[2, 8]]);
+    model.compile({optimizer: tf.train.sgd(0.5), loss: 'meanSquaredError'});
+    const [inputs, targets] = [inputsOf(given), tf.ones([1, 4, 13])];
+    await model.trainOnBatch(inputs, targets);
+    tf.dispose([inputs, targets]);
+    const merged = mergeLoRA(model);
+    const [was, is] = [base, merged].map(
+      each => each.getLayer('model/embed_tokens').getWeights()[0]!.arraySync() as number[][],
+    );
+    expect(is!.flatMap((row, token) => (row.every((value, i) => value === was![token]![i]) ? [] : [token]))).toEqual([
+      3, 11,
+    ]);
+    expect(logitsOf(model, given)).toBeAllClose(logitsOf(merged, given), {atol: 1e-5, rtol: 1e-5});
+    withAdapter(model, null, () => {
+      expect(logitsOf(model, given)).toEqual(before);
+    });
+    [merged, model, base].forEach(disposeModel);
+  });
+
+  test('a quantized table trains its tokens as floats would', async () => {
+    const base = await baseOf('llamaTied');
+    const quantized = await quantizeBase(base, {bits: 8, targets: ['Embedding']});
+    const {config, weights, expected} = tokensFixture('tied');
+    const model = applyLoRA(quantized, await importPEFT({config, weights}, quantized));
+    // PEFT's rows are taken as they are, whatever the base lost.
+    const merged = mergeLoRA(model);
+    const row = (each: tf.LayersModel) => numbers(tf.slice(each.getLayer(EMBEDDING).getWeights()[0]!, [3, 0], [1, 8]));
+    const plain = mergeLoRA(applyLoRA(base, await importPEFT({config, weights}, base)));
+    expect(row(merged)).toBeAllClose(row(plain), {atol: 1e-6, rtol: 1e-6});
+    expect(logitsOf(model, expected)).toBeAllClose(logitsOf(merged, expected), {atol: 1e-4, rtol: 1e-4});
+    [plain, merged, model, quantized, base].forEach(disposeModel);
+  });
+});
+
+describe('as a value', () => {
+  let base: tf.LayersModel;
+  const given = {ids: [[1, 3, 11, 7]]};
+
+  beforeAll(async () => {
+    await useBackend('cpu');
+    base = await baseOf('llamaTied');
+  });
+
+  /** An adapter whose tokens have changed. */
+  function changed(tokens: readonly number[]): Adapter {
+    const model = applyLoRA(base, trainableTokens(base, tokens, {lora: {rank: 2, targets: [/q_proj$/], seed: 1}}));
+    trainableVariables(model).forEach((variable, i) =>
+      tf.tidy(() => variable.assign(tf.randomNormal(variable.shape, 0, 0.3, 'float32', 3 + i))),
+    );
+    const adapter = getAdapter(model);
+    disposeModel(model);
+    return adapter;
+  }
+
+  test('it survives a file, also in half precision, and so does the adapted model', async () => {
+    const adapter = changed([12, 0]);
+    const read = await loadAdapter(await toSafetensors(adapter, {dtype: 'float16'}));
+    expect(read.config.layers[EMBEDDING]).toMatchObject({method: 'tokens', tokens: [12, 0]});
+    const model = applyLoRA(base, adapter);
+    const expected = logitsOf(model, given);
+    let artifacts: tf.io.ModelArtifacts;
+    await model.save(
+      tf.io.withSaveHandler(saved => {
+        artifacts = saved;
+        return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}});
+      }),
+    );
+    const loaded = await tf.loadLayersModel(tf.io.fromMemory(artifacts!));
+    expect(logitsOf(loaded, given)).toEqual(expected);
+    setAdapter(loaded, read);
+    expect(logitsOf(loaded, given)).toBeAllClose(expected, {atol: 1e-2});
+    read.dispose();
+    [loaded, model].forEach(disposeModel);
+  });
+
+  test('another adapter may train other tokens, and nothing leaks', async () => {
+    const [one, other] = [changed([3, 11]), changed([7])];
+    await withoutLeaks(() => {
+      const model = applyLoRA(base, one);
+      const first = logitsOf(model, given);
+      setAdapter(model, other);
+      const second = logitsOf(model, given);
+      const alone = applyLoRA(base, other);
+      expect(second).toEqual(logitsOf(alone, given));
+      expect(second).not.toEqual(first);
+      setAdapter(model, one);
+      expect(logitsOf(model, given)).toEqual(first);
+      const none = scaleAdapter(one, 0);
+      setAdapter(model, none);
+      expect(logitsOf(model, given)).toEqual(logitsOf(base, given));
+      none.dispose();
+      one.dispose = () => undefined; // the models adopt it
+      other.dispose = () => undefined;
+      [alone, model].forEach(disposeModel);
+    });
+    await expect(convertToLoRA(base, {adapter: one})).rejects.toThrow('"lm_head" computes with the tokens that train');
+    await expect(combineAdapters([{adapter: one, weight: 1}])).rejects.toThrow(
+      'tokens, whose updates cannot be added up',
+    );
+    tf.dispose([one.tensors, other.tensors]);
+  });
+
+  test('what cannot be is refused by name, and leaves nothing', async () => {
+    await withoutLeaks(() => {
+      expect(() => trainableTokens(base, [])).toThrow('tokens must be a list of different token ids');
+      expect(() => trainableTokens(base, [3, 3])).toThrow('got [3,3]');
+      expect(() => trainableTokens(base, [13])).toThrow('has 13 tokens, and there is none with id 13');
+      expect(() => trainableTokens(base, [1], {layer: 'wte'})).toThrow(
+        'There is no Embedding "wte". The model has: "model/embed_tokens"',
+      );
+      expect(() => trainableTokens(base, [1], {lora: {targets: ['Embedding']}})).toThrow(
+        'the token embedding. Exclude it',
+      );
+      expect(() => trainableTokens(base, [1], {lora: {targets: ['lm_head']}})).toThrow('the output head tied to it');
+    });
+    const adapter = trainableTokens(base, [3]);
+    await expect(exportPEFT(base, {adapter})).rejects.toThrow('PEFT loads no adapter without a low-rank update');
+    const layer = adapter.config.layers[EMBEDDING]!;
+    const withTokens = (tokens: unknown) =>
+      ({...adapter, config: {...adapter.config, layers: {[EMBEDDING]: {...layer, tokens}}}}) as Adapter;
+    expect(() => applyLoRA(base, withTokens([13]))).toThrow('has 13 rows, and there is none for token 13');
+    expect(() => applyLoRA(base, withTokens([-1]))).toThrow('tokens must be 1 different token ids');
+    expect(() => applyLoRA(base, withTokens([1, 2]))).toThrow('tokens must be 1 different token ids');
+    expect(() => applyLoRA(base, withTokens(undefined))).toThrow('must hold its');
+    adapter.dispose();
+  });
+
+  test('files of PEFT that do not fit are refused', async () => {
+    const {config, weights} = tokensFixture('tied');
+    const withIndices = (indices: unknown) => ({...(JSON.parse(config) as object), trainable_token_indices: indices});
+    const imported = (indices: unknown) => importPEFT({config: withIndices(indices), weights}, base);
+    await expect(imported([3])).rejects.toThrow('lists 1 tokens for it');
+    await expect(imported([3, 40])).rejects.toThrow('tokens up to 40 of width 8, and the layer has 13');
+    await expect(imported({lm_head: [3, 11]})).rejects.toThrow('lists 0 tokens for it');
+    await expect(imported('all')).rejects.toThrow('not a list of token ids');
+    await expect(imported([0.5, 1])).rejects.toThrow('not a list of token ids');
+  });
+});
