@@ -209,9 +209,48 @@ describeInBrowser('the page that teaches a language model', () => {
     await page.fill('#texts', TEXTS);
   });
 
+  test('answers are rated by keyboard, and the model learns from the ratings', async () => {
+    await page.focus('#texts-tab');
+    await page.keyboard.press('ArrowRight');
+    expect(await page.isVisible('#texts')).toBe(false);
+    expect(await page.textContent('#rated')).toBe('6 up, 6 down');
+    expect(await page.inputValue('#epochs')).toBe('20'); // of the visitor
+    await page.focus('#ratings li:first-child .thumb.up');
+    await page.keyboard.press('Enter');
+    expect(await page.textContent('#rated')).toBe('7 up, 5 down');
+    expect(await page.evaluate(() => document.activeElement?.ariaPressed)).toBe('true');
+    await page.fill('#text', 'the fox');
+    const before = await ask();
+    await page.focus('#answers .thumb.down');
+    await page.keyboard.press('Space');
+    expect(await page.textContent('#rated')).toBe('7 up, 6 down');
+    expect(await page.textContent('#ratings li:first-child')).toBe(`the fox\n${before}✕`);
+    await page.fill('#epochs', '2');
+    await page.click('#learn:text-is("Learn from these")');
+    await says('Trained on 13 ratings');
+    expect(await page.locator('#written li').count()).toBe(2);
+    await page.click('#undo:text-is("Undo: training")');
+    await says('Undone');
+    await page.click('#undo:text-is("Undo: rating")');
+    expect(await page.textContent('#rated')).toBe('7 up, 5 down');
+    await page.click('#ratings li:first-child [aria-label^=Remove]');
+    expect(await page.textContent('#rated')).toBe('6 up, 5 down');
+  });
+
+  test('a training on ratings that is stopped keeps what it has learned', async () => {
+    await page.fill('#epochs', '40');
+    await stopAtFirstStep(page);
+    await page.click('#learn');
+    await says('Stopped after');
+    expect(await page.locator('#written li').count()).toBeLessThan(40);
+  });
+
   test.each(LOOKS)('it is $colorScheme on a $name, tidy, and without a finding of axe-core', async look => {
     await showAs(page, look);
+    await page.click('#texts-tab');
     await expectTidy(page, look, site.screenshots);
+    await page.click('#ratings-tab');
+    await expectTidy(page, look, join(site.screenshots, 'ratings'));
   });
 
   test('it meets no error that it does not deal with', () => {

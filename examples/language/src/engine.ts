@@ -10,19 +10,23 @@ import {
 } from 'tfjs-lora';
 import {
   type Chat,
+  type ChatBatches,
+  compilePreferences,
   encodeChats,
+  encodePreferences,
   exportGGUF,
   generate,
   type LoadedGGUF,
   loadGGUF,
   type Message,
   openChat,
+  type PreferenceBatches,
 } from 'tfjs-lora/language';
 import {compileModel} from 'tfjs-lora/transformers';
 import {Learning} from '../../shared/learning';
 import {heard} from '../../shared/steps';
 import {startWasm} from '../../shared/wasm';
-import type {Course, Engine, Learned, News, Prompt, Size, Start} from './protocol';
+import type {Course, Engine, Feedback, Learned, News, Prompt, Size, Start, Training} from './protocol';
 
 const LORA: LoRAConfig = {rank: 8, alpha: 16, seed: 1, targets: [/[qv]_proj$/]};
 /** No adapter of this model is nearly as large. */
@@ -53,43 +57,29 @@ export class LanguageEngine implements Engine {
     return {bytes: tf.memory().numBytes};
   }
 
-  async learn({examples, epochs, sample}: Course): Promise<Learned> {
+  learn({examples, ...training}: Course): Promise<Learned> {
     const {model: base, tokenizer} = this.loaded();
-    const model = applyLoRA(base, LORA);
-    const optimizer = adamW({learningRate: 2e-3});
-    const begin = performance.now();
-    this.training = model;
-    this.stopping = new AbortController();
-    try {
+    return this.train(applyLoRA(base, LORA), {...training, learningRate: 2e-3}, async (model, optimizer) => {
       const data = await encodeChats(model, tokenizer, examples, {batchSize: BATCH, maxLength: MAX_LENGTH, seed: 1});
       compileModel(model, {optimizer});
-      const steps = epochs * Math.ceil(examples.length / BATCH);
-      let step = 0;
-      await model.fitDataset(data, {
-        epochs,
-        verbose: 0,
-        callbacks: [
-          learningRateSchedule({warmup: 0.1}),
-          new tf.CustomCallback({
-            onBatchEnd: async (_, logs) => {
-              this.tell({kind: 'step', step: ++step, steps, loss: Number(logs?.loss)});
-              await heard();
-            },
-            onEpochEnd: async epoch => {
-              const text = await this.written(() => this.generated(model, sample));
-              this.tell({kind: 'sample', epoch: epoch + 1, text});
-            },
-          }),
-        ],
+      return data;
+    });
+  }
+
+  async learnRatings({ratings, ...training}: Feedback): Promise<Learned> {
+    const {model: base, tokenizer} = this.loaded();
+    const model =
+      this.learning.model === undefined
+        ? applyLoRA(base, LORA)
+        : await this.learning.withAdapter(adapter => Promise.resolve(applyLoRA(base, adapter)));
+    return this.train(model, {...training, learningRate: 5e-4}, async (_, optimizer) => {
+      const data = await encodePreferences(model, tokenizer, ratings, {
+        ...{batchSize: BATCH, maxLength: MAX_LENGTH, seed: 1, signal: this.stopping.signal},
+        onProgress: ({done, total}) => this.tell({kind: 'preparing', done, total}),
       });
-      return {...(await this.takeOn(model)), seconds: (performance.now() - begin) / 1000, cut: data.cut};
-    } catch (error) {
-      disposeModel(model);
-      throw error;
-    } finally {
-      this.training = undefined;
-      optimizer.dispose();
-    }
+      compilePreferences(model, {method: 'kto', optimizer});
+      return data;
+    });
   }
 
   stop(): Promise<void> {
@@ -105,6 +95,15 @@ export class LanguageEngine implements Engine {
     const model = (learned ? this.learning.model : undefined) ?? this.loaded().model;
     return this.written(
       () => (typeof prompt === 'string' ? this.generated(model, prompt) : this.answered(model, prompt)),
+      piece => this.tell({kind: 'piece', text: piece}),
+    );
+  }
+
+  sample(prompt: Prompt, learned: boolean): Promise<string> {
+    this.stopping = new AbortController();
+    const model = (learned ? this.learning.model : undefined) ?? this.loaded().model;
+    return this.written(
+      () => this.generated(model, prompt, 0.8),
       piece => this.tell({kind: 'piece', text: piece}),
     );
   }
@@ -142,6 +141,47 @@ export class LanguageEngine implements Engine {
     return Promise.resolve();
   }
 
+  /** Trains a model on the batches that `prepare` makes, and takes it on. */
+  private async train(
+    model: tf.LayersModel,
+    {epochs, sample, learningRate}: Training & {learningRate: number},
+    prepare: (model: tf.LayersModel, optimizer: tf.Optimizer) => Promise<ChatBatches | PreferenceBatches>,
+  ): Promise<Learned> {
+    const optimizer = adamW({learningRate});
+    const begin = performance.now();
+    this.training = model;
+    this.stopping = new AbortController();
+    try {
+      const data = await prepare(model, optimizer);
+      const steps = epochs * data.size;
+      let step = 0;
+      await model.fitDataset(data, {
+        epochs,
+        verbose: 0,
+        callbacks: [
+          learningRateSchedule({warmup: 0.1}),
+          new tf.CustomCallback({
+            onBatchEnd: async (_, logs) => {
+              this.tell({kind: 'step', step: ++step, steps, loss: Number(logs?.loss)});
+              await heard();
+            },
+            onEpochEnd: async epoch => {
+              const text = await this.written(() => this.generated(model, sample));
+              this.tell({kind: 'sample', epoch: epoch + 1, text});
+            },
+          }),
+        ],
+      });
+      return {...(await this.takeOn(model)), seconds: (performance.now() - begin) / 1000, cut: data.cut};
+    } catch (error) {
+      disposeModel(model);
+      throw this.stopping.signal.aborted ? new Error('Stopped before the first step.', {cause: error}) : error;
+    } finally {
+      this.training = undefined;
+      optimizer.dispose();
+    }
+  }
+
   /** Replaces the adapted model. Both models start new conversations, so that their answers can be compared. */
   private takeOn(model: tf.LayersModel): Promise<Size> {
     this.closeChats();
@@ -174,11 +214,11 @@ export class LanguageEngine implements Engine {
   }
 
   /** Continues a text, or answers a chat on its own. */
-  private generated(model: tf.LayersModel, prompt: Prompt): AsyncIterable<string> {
+  private generated(model: tf.LayersModel, prompt: Prompt, temperature = 0): AsyncIterable<string> {
     // An answer in a chat ends with an end-of-text token.
     const stop = typeof prompt === 'string' ? ['\n'] : [];
     const {signal} = this.stopping;
-    return generate(model, this.loaded().tokenizer, prompt, {maxTokens: MOST_TOKENS, stop, signal});
+    return generate(model, this.loaded().tokenizer, prompt, {maxTokens: MOST_TOKENS, temperature, stop, signal});
   }
 
   /** Answers a message in the conversation with a model. Another system message starts another conversation. */

@@ -5,7 +5,9 @@ import {Kept} from '../../shared/kept';
 import {Plot, type Point} from '../../shared/plot';
 import {TimeLeft} from '../../shared/timeLeft';
 import {Remote} from '../../shared/worker';
-import type {Engine, News, Size} from './protocol';
+import type {Engine, Learned, News, Prompt, Rating, Size} from './protocol';
+import {SAMPLE_RATINGS, showRatings, thumbs} from './ratings';
+import {connectTabs} from './tabs';
 import {askedAs, examplesIn, SAMPLES} from './texts';
 
 /** So many answers are shown. */
@@ -14,6 +16,7 @@ const MOST_ANSWERS = 12;
 /** Everything that the visitor made, which the browser keeps. */
 interface State {
   texts: string;
+  ratings: readonly Rating[];
   /** The file of the adapter, if there is one. */
   adapter: Blob | null;
 }
@@ -26,7 +29,15 @@ const [epochs, switched, field] = (['epochs', 'on', 'text'] as const).map(id => 
 ];
 const texts = byId<HTMLTextAreaElement>('texts');
 
-let state: State = {texts: SAMPLES, adapter: null};
+/** For texts and for ratings: how many epochs are trained and what is asked, until the visitor changes it. */
+const DEFAULTS: readonly (readonly [epochs: string, asked: string])[] = [
+  ['10', 'Please bring two coffees and a pizza to table three.'],
+  ['4', 'What is a violin?'],
+];
+
+let state: State = {texts: SAMPLES, ratings: SAMPLE_RATINGS, adapter: null};
+/** Whether the visitor rates answers, instead of giving texts. */
+let rates = false;
 let busy = true;
 /** Whether the worker does something that can be stopped, and whether the visitor has done so. */
 let [stoppable, isStopped] = [false, false];
@@ -49,6 +60,9 @@ function showNews(news: News): void {
       statusLine.textContent = `Loading the model: ${megabytes(done)} MB${total > 0 ? ` of ${megabytes(total)}` : ''}`;
       break;
     }
+    case 'preparing':
+      statusLine.textContent = `Reading the ratings: ${news.done} of ${news.total}`;
+      break;
     case 'step':
       progress.value = news.step / news.steps;
       statusLine.textContent =
@@ -104,7 +118,7 @@ function countText(): string {
 function showState(): void {
   const hasAdapter = !busy && state.adapter !== null;
   const enabled: Record<string, boolean> = {
-    learn: !busy && texts.value.trim() !== '',
+    learn: !busy && (rates ? state.ratings.length >= 2 : texts.value.trim() !== ''),
     stop: stoppable,
     send: !busy,
     on: hasAdapter,
@@ -114,20 +128,33 @@ function showState(): void {
     forget: hasAdapter,
     file: !busy,
     samples: !busy,
+    'sample-ratings': !busy,
+    'texts-tab': !busy,
+    'ratings-tab': !busy,
   };
   for (const [id, isEnabled] of Object.entries(enabled)) {
     byId<HTMLButtonElement>(id).disabled = !isEnabled;
   }
   history.allow(!busy);
   byId('count').textContent = countText();
+  byId('learn').textContent = rates ? 'Learn from these' : 'Train';
+  const up = state.ratings.filter(({label}) => label).length;
+  byId('rated').textContent = `${up} up, ${state.ratings.length - up} down`;
+  showRatings(byId('ratings'), state.ratings, (rating, label) => {
+    if (label === 'remove') {
+      setRatings('rating removed', others => others.filter(each => each !== rating));
+    } else if (label !== rating.label) {
+      setRatings('rating', all => all.map(each => (each === rating ? {...rating, label} : each)));
+    }
+  });
 }
 
-/** The examples of the page; none if they cannot be read. */
-function readable(): ReturnType<typeof examplesIn> {
+/** What is asked, in the format of the texts; as a chat if there are none, or none that can be read. */
+function promptOf(asked: string): Prompt {
   try {
-    return examplesIn(texts.value);
+    return askedAs(asked, rates ? [] : examplesIn(texts.value));
   } catch {
-    return [];
+    return askedAs(asked, []);
   }
 }
 
@@ -168,6 +195,70 @@ function replaceTexts(next: string): void {
   set(next);
 }
 
+/** Changes the ratings, and lets the visitor undo that. */
+function setRatings(what: string, change: (ratings: readonly Rating[]) => readonly Rating[]): void {
+  if (busy) {
+    return;
+  }
+  const former = state.ratings;
+  const set = (ratings: readonly Rating[]) => {
+    become({ratings});
+    showState();
+  };
+  history.add(what, () => {
+    set(former);
+    statusLine.textContent = 'Undone.';
+  });
+  set(change(former));
+}
+
+/** Trains on texts or ratings. Returns what to tell the visitor. */
+async function train(): Promise<string> {
+  losses = [];
+  plot.show([]);
+  byId('written').replaceChildren();
+  const asked = field.value.trim();
+  const training = {epochs: wholeNumberIn(epochs), sample: promptOf(asked)};
+  let learned: Learned;
+  let from: string;
+  if (rates) {
+    from = `${state.ratings.length} ratings`;
+    learned = await engine.call('learnRatings', {ratings: state.ratings, ...training});
+  } else {
+    const examples = examplesIn(texts.value);
+    from = `${examples.length} texts`;
+    learned = await engine.call('learn', {examples, ...training});
+  }
+  const {seconds, cut, ...size} = learned;
+  const short = cut === 0 ? '' : ` ${cut} were too long and were truncated.`;
+  const began = isStopped ? 'Stopped after' : `Trained on ${from} in`;
+  return `${began} ${seconds.toFixed(0)} s: ${sizeText(size)}.${short}`;
+}
+
+/** Lets the visitor rate an answer, once: later, the list of ratings does. */
+function offerThumbs(row: HTMLElement, answered: Omit<Rating, 'label'>): void {
+  const buttons = thumbs(answered.completion, undefined, label => {
+    if (!busy) {
+      setRatings('rating', ratings => [...ratings, {...answered, label}]);
+      buttons.forEach(button => button.remove());
+      field.focus();
+    }
+  });
+  row.append(...buttons);
+}
+
+connectTabs(byId('tabs'), id => {
+  const before = DEFAULTS[Number(rates)]!;
+  rates = id === 'ratings-tab';
+  const after = DEFAULTS[Number(rates)]!;
+  [epochs, field].forEach((input, i) => {
+    if (input.value === before[i]) {
+      input.value = after[i]!;
+    }
+  });
+  showState();
+});
+
 texts.addEventListener('input', () => {
   become({texts: texts.value});
   showState();
@@ -176,23 +267,10 @@ byId('samples').addEventListener('click', () => {
   replaceTexts(SAMPLES);
   statusLine.textContent = 'The example is restored. Undo restores your texts.';
 });
-byId('learn').addEventListener('click', () =>
-  changeAdapter(
-    'training',
-    async () => {
-      const examples = examplesIn(texts.value);
-      losses = [];
-      plot.show([]);
-      byId('written').replaceChildren();
-      const course = {examples, epochs: wholeNumberIn(epochs), sample: askedAs(field.value.trim(), examples)};
-      const {seconds, cut, ...size} = await engine.call('learn', course);
-      const short = cut === 0 ? '' : ` ${cut} were too long and were truncated.`;
-      const began = isStopped ? 'Stopped after' : `Trained on ${examples.length} texts in`;
-      return `${began} ${seconds.toFixed(0)} s: ${sizeText(size)}.${short}`;
-    },
-    {canStop: true},
-  ),
-);
+byId('sample-ratings').addEventListener('click', () => {
+  setRatings('ratings replaced', () => SAMPLE_RATINGS);
+});
+byId('learn').addEventListener('click', () => changeAdapter('training', train, {canStop: true}));
 byId('stop').addEventListener('click', () => {
   isStopped = true;
   void engine.call('stop');
@@ -212,8 +290,12 @@ byId('ask').addEventListener('submit', event => {
     byId('answers').prepend(row);
     [...byId('answers').children].slice(MOST_ANSWERS).forEach(old => old.remove());
     const begin = performance.now();
-    const text = await engine.call('write', askedAs(asked, readable()), learned);
+    const prompt = promptOf(asked);
+    const text = await engine.call(rates ? 'sample' : 'write', prompt, learned);
     answer.textContent = shown(text);
+    if (rates && typeof prompt !== 'string' && text.trim() !== '') {
+      offerThumbs(row, {prompt, completion: text.trim()});
+    }
     return `${isStopped ? 'Stopped after' : 'Answered in'} ${((performance.now() - begin) / 1000).toFixed(1)} s.`;
   }, true);
 });

@@ -5,12 +5,28 @@ import type {ChatRecord, Message} from 'tfjs-lora/language';
 /** The text that the model continues, or the chat that it answers. */
 export type Prompt = string | readonly Message[];
 
-/** The data and length of a training. */
-export interface Course {
-  examples: readonly ChatRecord[];
+/** An answer in a chat with a thumb up (`true`) or down: a record of `encodePreferences`. */
+export interface Rating {
+  prompt: readonly Message[];
+  completion: string;
+  label: boolean;
+}
+
+/** The length of a training. */
+export interface Training {
   epochs: number;
   /** What the model answers after each epoch. */
   sample: Prompt;
+}
+
+/** The data and length of a training on texts. */
+export interface Course extends Training {
+  examples: readonly ChatRecord[];
+}
+
+/** The data and length of a training on ratings. */
+export interface Feedback extends Training {
+  ratings: readonly Rating[];
 }
 
 /** What the worker does. A method that fails gives a message for the visitor, and has changed nothing. */
@@ -19,10 +35,14 @@ export interface Engine {
   start(url: string): Promise<Start>;
   /** Trains a new adapter. */
   learn(course: Course): Promise<Learned>;
+  /** Trains a copy of the adapter on ratings; a new adapter if there is none. */
+  learnRatings(feedback: Feedback): Promise<Learned>;
   /** Ends training after the current step, or text generation. */
   stop(): Promise<void>;
   /** Continues a text or answers a chat, with or without the adapter. */
   write(prompt: Prompt, learned: boolean): Promise<string>;
+  /** Answers a chat on its own, with sampling: another answer each time. */
+  sample(prompt: Prompt, learned: boolean): Promise<string>;
   /** The adapter as a file of this library. */
   file(): Promise<Blob>;
   /** The two files of PEFT. */
@@ -48,13 +68,14 @@ export interface Size {
 
 export interface Learned extends Size {
   seconds: number;
-  /** How many texts were truncated. */
+  /** How many texts or answers were truncated. */
   cut: number;
 }
 
 /** What the worker is doing. */
 export type News =
   | {kind: 'loading'; done: number; total: number}
+  | {kind: 'preparing'; done: number; total: number}
   | {kind: 'step'; step: number; steps: number; loss: number}
   | {kind: 'sample'; epoch: number; text: string}
   | {kind: 'piece'; text: string};
