@@ -20,6 +20,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       sentences: 'tsx examples/sentences/serve.ts',
       language: 'tsx examples/language/train.ts',
       'language-page': 'tsx examples/language/serve.ts',
+      preferences: 'tsx examples/preferences/train.ts',
       graph: 'tsx examples/graph/train.ts',
       hand: 'tsx examples/hand/train.ts',
       'hand-page': 'tsx examples/hand/serve.ts',
