@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import new_impl
 import numpy as np
 import torch
 import transformers
@@ -26,7 +27,7 @@ from transformers import PreTrainedConfig
 CASES = 100
 # Families with many tensors have fewer cases, and those that came later, since each takes time in CI.
 FEWER_CASES = {"mobilenet_v2": 30, "efficientnet": 50}
-FEWER_CASES |= dict.fromkeys(["gemma", "gemma2", "olmo3", "gpt_neox", "phi", "opt"], 32)
+FEWER_CASES |= dict.fromkeys(["gemma", "gemma2", "olmo3", "gpt_neox", "phi", "opt", "new"], 32)
 FEWER_CASES |= dict.fromkeys(["whisper", "wav2vec2", "hubert", "audio-spectrogram-transformer"], 40)
 VOCABULARY = 13
 SHOWN = 40
@@ -38,6 +39,8 @@ ALSO_TRIED += ["position_embedding_type", "pruned_heads", "torch_dtype", "use_bi
 transformers.logging.set_verbosity(transformers.logging.CRITICAL)
 transformers.logging.disable_progress_bar()
 torch.set_num_threads(1)
+for each in new_impl.CLASSES:
+    setattr(transformers, each.__name__, each)
 
 
 def values(seed, count):
@@ -218,6 +221,17 @@ def gte(rng):
     config = encoder(rng) | dict(hidden_act=rng.choice(["silu", "gelu", "gelu_pytorch_tanh"]))
     config |= dict(pad_token_id=rng.choice([0, 5]), type_vocab_size=rng.choice([0, 1, 2]))
     return config | (dict(head_dim=rng.choice([2, 6])) if rng.random() < 0.5 else {}) | rope(rng)
+
+
+def new(rng):
+    config = encoder(rng) | dict(hidden_act=rng.choice(["silu", "gelu", "gelu_pytorch_tanh"]))
+    config |= dict(pad_token_id=rng.choice([0, 5]), type_vocab_size=rng.choice([0, 1, 2]), pack_qkv=rng.choice([True, True, False]))
+    ways = [
+        {},
+        {"rope_theta": 40.0, "rope_scaling": {"type": "ntk", "factor": rng.choice([0.5, 2.0, 8])}},
+        {"rope_scaling": {"type": "ntk", "factor": 4.0, "mixed_b": rng.choice([None, 0.5, 1.25])}},
+    ]
+    return config | rng.choice(ways)
 
 
 def decoder(rng, *without):
@@ -809,6 +823,17 @@ ODD_CHANGES["nomic_bert"] = [
     ({"rotary_emb_base": 20.0}, ["rope_theta", "rope_scaling", "rope_parameters"]),
 ]
 ODD_CHANGES["gte"] = [*ODD_CHANGES["nomic_bert"], ({"head_dim": None}, []), ({}, ["type_vocab_size", "hidden_act"])]
+ODD_CHANGES["new"] = [
+    ({"hidden_size": 7}, []),
+    ({"rope_scaling": {"type": "linear", "factor": 2.0}}, []),
+    ({"rope_scaling": {"type": "ntk"}}, []),
+    ({"layer_norm_type": "rms_norm"}, []),
+    ({"position_embedding_type": "absolute"}, []),
+    ({"logn_attention_scale": True}, []),
+    ({"hidden_act": "tanh"}, []),
+    ({}, ["type_vocab_size", "hidden_act", "pack_qkv"]),
+    ({}, ["layer_norm_eps"]),
+]
 ODD_CHANGES["xlm-roberta"] = ODD_CHANGES["roberta"]
 WINDOW_KEYS = ["sliding_window", "layer_types"]
 ODD_WINDOWS = [
@@ -1104,6 +1129,7 @@ FAMILIES = {
     "granite": (granite, ["GraniteModel", "GraniteForCausalLM"]),
     "deberta-v2": (deberta_v2, [f"DebertaV2{end}" for end in ("Model", "ForMaskedLM", "ForSequenceClassification")]),
     "gte": (gte, ["GteModel", "GteForMaskedLM", "GteForSequenceClassification"]),
+    "new": (new, ["NewModel", "NewForMaskedLM", "NewForSequenceClassification"]),
     "t5": (t5, ["T5EncoderModel", "T5ForTokenClassification"]),
     "vit": (vit, ["ViTModel", "ViTForImageClassification"]),
     "deit": (vit, ["DeiTModel", "DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"]),

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+import new_impl
 import transformers
 from alone import each_alone
 from peft import LoraConfig, get_peft_model
@@ -505,6 +506,28 @@ GTE = {
 }
 for name, (model_class, more, targets) in GTE.items():
     MODELS[name] = (model_class, transformers.GteConfig(**SMALL | more), targets)
+NEW = SMALL | dict(rope_theta=30.0)
+NEWS = {
+    "new": (
+        new_impl.NewModel,
+        dict(type_vocab_size=0, num_hidden_layers=2, rope_scaling={"type": "ntk", "factor": 8.0}),
+        ["qkv_proj", "up_gate_proj"],
+    ),
+    "newClasses": (
+        new_impl.NewForSequenceClassification,
+        dict(num_labels=3, rope_scaling={"type": "ntk", "factor": 4.0, "mixed_b": 0.75}),
+        dict(target_modules=["down_proj"], task_type="SEQ_CLS", use_dora=True),
+    ),
+    "newTokenClasses": (
+        new_impl.NewForTokenClassification,
+        dict(num_labels=3, pack_qkv=False),
+        dict(target_modules=["q_proj"], task_type="TOKEN_CLS"),
+    ),
+    "newSpans": (new_impl.NewForQuestionAnswering, {}, dict(target_modules=["o_proj"], task_type="QUESTION_ANS")),
+    "newTiedWords": (new_impl.NewForMaskedLM, dict(type_vocab_size=2, hidden_act="silu"), ["qkv_proj", "decoder"]),
+}
+for name, (model_class, more, targets) in NEWS.items():
+    MODELS[name] = (model_class, new_impl.NewConfig(**NEW | more), targets)
 MODERN = SMALL | dict(
     num_hidden_layers=2,
     pad_token_id=0,

@@ -37,6 +37,7 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   albert: ['pad_token_id'],
   nomic_bert: ['pad_token_id'],
   gte: ['pad_token_id'],
+  new: ['pad_token_id'],
   distilbert: ['pad_token_id'],
   gpt_neox: ['hidden_dropout', 'is_decoder'],
   granite: ['pad_token_id'], // it has no head for classes
@@ -132,7 +133,7 @@ const HARMLESS_IN_PAIRS = [
 ];
 const ENCODERS = [
   ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 't5'],
-  ...['deberta-v2', 'gte'],
+  ...['deberta-v2', 'gte', 'new'],
 ];
 
 /** What no prediction of a model that hears depends on: training, generation, and heads that are not tried. */

@@ -91,6 +91,15 @@ describe('a model', () => {
     await expect(loadTransformer(folder)).rejects.toThrow(`There is no file ${join(folder, 'config.json')}.`);
   });
 
+  test.each([
+    ['a ZIP archive', [0x50, 0x4b, 3, 4, 0, 0, 8, 8, 0, 0, 0, 0]],
+    ['pickled', [0x80, 2, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20]],
+  ])('of PyTorch, %s, is refused with the line that converts it', async (_, bytes) => {
+    const promise = loadTransformer({config: bert.config, weights: new Uint8Array(bytes)});
+    await expect(promise).rejects.toThrow(/Files of PyTorch .* import torch, safetensors\.torch as s; s\.save_file\(/);
+    await expect(promise).rejects.toMatchObject({code: 'ERR_UNSUPPORTED'});
+  });
+
   test.each(['F16', 'BF16'] as const)('of %s has the numbers that were rounded', async dtype => {
     const rounded = encodeSafetensors(stored, {dtype});
     const wide = encodeSafetensors(tensorsOf(rounded));

@@ -3,8 +3,24 @@ import type {HubConfig} from '../net/hubConfig';
 import {fileNameOf, type Net, type NetTensor} from '../net/net';
 import {pooledClassifier} from './encoder';
 import {encoderHead, type MaskedTokens, maskedTokens} from './encoderHeads';
-import {rotaryOf} from './llamaRotary';
+import type {Rotary} from '../layers/rotaryAngles';
+import {rotaryOf, type RotarySizes} from './llamaRotary';
 import {pooledStates} from './pooling';
+
+/** The names of the modules of a block, and of the blocks. */
+interface Modules {
+  blocks: string;
+  self: string;
+  attendedNorm: string;
+  norm: string;
+}
+
+const MODULES: Modules = {
+  blocks: 'layers',
+  self: 'self_attn',
+  attendedNorm: 'post_attention_layernorm',
+  norm: 'post_mlp_layernorm',
+};
 
 /** The differences between BERTs with rotary positions. */
 interface Variant {
@@ -19,6 +35,12 @@ interface Variant {
   bias: boolean;
   /** Tensors that older files join: queries, keys and values, and optionally up and gate. */
   joined: {projections: string; gates?: string};
+  /** Whether queries, keys and values are one layer. Default: false; up and gate never are then. */
+  isJoined?: (config: HubConfig) => boolean;
+  /** The names of the modules of a block. Default: those of transformers. */
+  modules?: Modules;
+  /** Its angles. Default: those of Llama. */
+  anglesOf?: (config: HubConfig, sizes: RotarySizes) => Rotary;
   /** The modules of the head for masked tokens, and its activation. */
   masked: (config: HubConfig) => Pick<MaskedTokens, 'transform' | 'norm' | 'decoder' | 'bias' | 'activation'>;
 }
@@ -49,7 +71,7 @@ export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
       x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), width, epsilon, [x]);
       const count = config.count('num_hidden_layers', 12);
       for (let i = 0; i < count; i++) {
-        const layer = nameOf(root, 'layers', i);
+        const layer = nameOf(root, sizes.modules.blocks, i);
         x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) =>
           block(net, layer, {...sizes, ...variant}, [input, seen]),
         );
@@ -68,7 +90,7 @@ export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
   };
 }
 
-function sizesOf({defaults, headSize}: Variant, net: Net, config: HubConfig) {
+function sizesOf({defaults, headSize, isJoined, modules = MODULES, anglesOf}: Variant, net: Net, config: HubConfig) {
   const width = config.count('hidden_size', 768);
   const heads = config.count('num_attention_heads', 12);
   const size = headSize(config, Math.floor(width / heads));
@@ -79,11 +101,13 @@ function sizesOf({defaults, headSize}: Variant, net: Net, config: HubConfig) {
     inner: config.count('intermediate_size', 3072),
     epsilon: config.number('layer_norm_eps', 1e-12),
     gate: config.choice<GateName>('hidden_act', HUB_GATES, defaults.activation),
-    rotary: rotaryOf(
+    rotary: (anglesOf ?? ((...given) => rotaryOf(...given, defaults.theta)))(
       config.withDefaults({max_position_embeddings: defaults.positions}),
       {size, isPlan: net.isPlan},
-      defaults.theta,
     ),
+    isOne: isJoined !== undefined,
+    packed: isJoined?.(config) ?? false,
+    modules,
   };
 }
 
@@ -93,16 +117,22 @@ function block(
   sizes: ReturnType<typeof sizesOf> & Pick<Variant, 'bias' | 'joined'>,
   [input, seen]: [input: NetTensor, seen: NetTensor],
 ): NetTensor {
-  const {width, heads, size, inner, epsilon, gate, rotary, bias, joined} = sizes;
-  const self = nameOf(layer, 'self_attn');
+  const {width, heads, size, inner, epsilon, gate, rotary, bias, joined, modules, isOne, packed: isPacked} = sizes;
+  const self = nameOf(layer, modules.self);
   const packed = nameOf(self, joined.projections);
-  const older = {orElse: fileNameOf(packed, 'weight'), biasOrElse: fileNameOf(packed, 'bias')};
-  const inputs = ['q_proj', 'k_proj', 'v_proj'].map((name, index) =>
-    net.dense(nameOf(self, name), [width, heads * size], input, {bias, ...older, part: {index, of: 3}}),
-  );
-  const attended = net.attention(self, [...inputs, seen], {heads, rotary});
+  const older = isOne ? {} : {orElse: fileNameOf(packed, 'weight'), biasOrElse: fileNameOf(packed, 'bias')};
+  const inputs = isPacked
+    ? [net.dense(packed, [width, 3 * heads * size], input, {bias})]
+    : ['q_proj', 'k_proj', 'v_proj'].map((name, index) =>
+        net.dense(nameOf(self, name), [width, heads * size], input, {
+          bias,
+          ...older,
+          ...(!isOne && {part: {index, of: 3}}),
+        }),
+      );
+  const attended = net.attention(self, [...inputs, seen], {heads, rotary, packed: isPacked});
   const projected = net.dense(nameOf(self, 'o_proj'), [heads * size, width], attended, {bias});
-  const middle = net.layerNorm(nameOf(layer, 'post_attention_layernorm'), width, epsilon, [projected, input]);
+  const middle = net.layerNorm(nameOf(layer, modules.attendedNorm), width, epsilon, [projected, input]);
   const mlp = nameOf(layer, 'mlp');
   const both = joined.gates && fileNameOf(nameOf(mlp, joined.gates), 'weight');
   const wide = (name: string, index: number) =>
@@ -110,10 +140,13 @@ function block(
       bias: false,
       ...(both && {orElse: both, part: {index, of: 2}}),
     });
-  const up = wide('up_proj', 0);
-  const gated = net.gate(nameOf(mlp, 'act_fn'), gate, [wide('gate_proj', 1), up]);
+  const act = nameOf(mlp, 'act_fn');
+  const gated =
+    isOne && joined.gates !== undefined
+      ? net.gate(act, gate, [net.dense(nameOf(mlp, joined.gates), [width, 2 * inner], middle, {bias: false})], true)
+      : net.gate(act, gate, [wide('gate_proj', 1), wide('up_proj', 0)]);
   const narrow = net.dense(nameOf(mlp, 'down_proj'), [inner, width], gated, {bias});
-  return net.layerNorm(nameOf(layer, 'post_mlp_layernorm'), width, epsilon, [narrow, middle]);
+  return net.layerNorm(nameOf(layer, modules.norm), width, epsilon, [narrow, middle]);
 }
 
 interface HeadParts extends Pick<Variant, 'masked'> {

@@ -50,6 +50,8 @@ export interface GatedActivationArgs extends GeluArgs {
   activation?: 'silu' | 'gelu';
   /** Whether one input holds both the gate and the values, `[…, 2·width]`. Default: false. */
   packed?: boolean;
+  /** Whether the gate is the second half of a packed input. Default: false. */
+  gateLast?: boolean;
 }
 
 /**
@@ -63,8 +65,10 @@ export class GatedActivation extends tf.layers.Layer {
   private readonly activation: 'silu' | 'gelu';
   private readonly approximate: boolean;
   private readonly packed: boolean;
+  private readonly gateLast: boolean;
 
-  constructor({activation = 'silu', approximate = false, packed = false, ...rest}: GatedActivationArgs = {}) {
+  constructor(args: GatedActivationArgs = {}) {
+    const {activation = 'silu', approximate = false, packed = false, gateLast = false, ...rest} = args;
     if ((activation as unknown) !== 'silu' && (activation as unknown) !== 'gelu') {
       throw new LoRAError(`activation must be 'silu' or 'gelu', got ${show(activation)}.`);
     }
@@ -72,6 +76,7 @@ export class GatedActivation extends tf.layers.Layer {
     this.activation = activation;
     this.approximate = approximate;
     this.packed = packed;
+    this.gateLast = gateLast;
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
@@ -93,14 +98,24 @@ export class GatedActivation extends tf.layers.Layer {
         throw misfitError(`"${this.name}" takes a gate and values of the same shape; got ${shapes.join(', ')}.`);
       }
       const kind: GateKind = this.activation === 'silu' ? 'silu' : this.approximate ? 'gelu_tanh' : 'gelu';
+      if (this.packed && this.gateLast) {
+        const [values, before] = tf.split(x, 2, -1) as [tf.Tensor, tf.Tensor];
+        return gate(before, values, kind);
+      }
       const halves = this.packed ? x : joined(given);
       return halves === undefined ? gate(x, up as tf.Tensor, kind) : gateHalves(halves, kind);
     });
   }
 
   override getConfig(): tf.serialization.ConfigDict {
-    const {activation, approximate, packed} = this;
-    return {...super.getConfig(), activation, approximate, ...(packed && {packed})};
+    const {activation, approximate, packed, gateLast} = this;
+    return {
+      ...super.getConfig(),
+      activation,
+      approximate,
+      ...(packed && {packed}),
+      ...(gateLast && {gateLast}),
+    };
   }
 }
 registerOwn(GatedActivation);

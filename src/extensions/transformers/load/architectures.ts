@@ -45,6 +45,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   mobilenet_v2: async () => (await import('../families/mobilenetV2')).mobilenetV2,
   mpnet: async () => (await import('../families/mpnet')).mpnet,
   modernbert: async () => (await import('../families/modernbert')).modernbert,
+  new: async () => (await import('../families/new')).newType,
   nomic_bert: async () => (await import('../families/nomicBert')).nomicBert,
   olmo2: async () => (await import('../families/olmo2')).olmo2,
   olmo3: async () => (await import('../families/olmo3')).olmo3,

@@ -91,11 +91,13 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * Loads a transformer of the hub as a `tf.LayersModel`, and its tokenizer.
  *
  * Text encoders: BERT, RoBERTa, DistilBERT, ELECTRA (and so MiniLM, E5, …), ALBERT, MPNet, ModernBERT, Nomic's BERT,
- * GTE, DeBERTa and the encoder of T5. Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to
- * 3, SmolLM3, Phi, Phi-3, OLMo 2 and 3, and Granite. Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, CLIP,
- * ResNet, ConvNeXt, Swin, MobileNetV2 and EfficientNet. Sound: Whisper, wav2vec 2.0, HuBERT and AST. They have their
- * heads for classes of an image, a sound, a text or its tokens, spans that answer a question, masked tokens, choices,
- * and the next token or character. The code of a family is loaded when a config names it.
+ * GTE (its type `new` too), DeBERTa and the encoder of T5.
+ * Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3, SmolLM3, Phi, Phi-3, OLMo 2 and 3,
+ * and Granite.
+ * Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, CLIP, ResNet, ConvNeXt, Swin, MobileNetV2 and EfficientNet.
+ * Sound: Whisper, wav2vec 2.0, HuBERT and AST.
+ * They have their heads for classes of an image, a sound, a text or its tokens, spans that answer a question, masked
+ * tokens, choices, and the next token or character. The code of a family is loaded when a config names it.
  *
  * A text model takes token ids, `[batch, positions]`, and a mask of that shape, 1 for tokens and 0 for padding
  * (`encodeTexts` makes both). Whisper and AST take spectrograms, `[batch, frames, bins]`, and Whisper also the tokens

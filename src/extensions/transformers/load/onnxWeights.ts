@@ -1,3 +1,4 @@
+import {unsupportedError} from '../../../platform/errors';
 import {ByteReader, concatenate} from '../../../platform/formats/byteReader';
 import {sizeOf, transpose} from '../../../platform/formats/layout';
 import {type OpenSafetensors, openSafetensors} from '../../../platform/formats/safetensors';
@@ -5,6 +6,7 @@ import type {NamedTensor} from '../../onnx/import/namedTensors';
 import type {Architecture} from '../net/architecture';
 import type {Expected} from '../net/netSources';
 import {plainer} from './fileTensors';
+import {isPyTorchFile, PYTORCH_TO_SAFETENSORS} from './pytorchFile';
 
 /** Opens a file of weights: safetensors, or ONNX, whose tensors get the names that they have on the hub. */
 export async function openWeights(
@@ -17,6 +19,9 @@ export async function openWeights(
     start.push((await reader.some(9 - count)) as Uint8Array);
   }
   const first = concatenate(start);
+  if (first[8] !== 0x7b && isPyTorchFile(first)) {
+    throw unsupportedError(PYTORCH_TO_SAFETENSORS);
+  }
   // The version of ONNX, where the header of safetensors has its length; behind that, it begins with a brace.
   if (first[0] !== 8 || first[8] === 0x7b) {
     let isTaken = false;

@@ -251,11 +251,11 @@ export class Net {
     });
   }
 
-  /** Inputs are the gate and the values, or one tensor with both. */
-  gate(name: string, kind: 'silu' | 'gelu' | 'gelu_tanh', inputs: NetTensor[]): NetTensor {
+  /** Inputs are the gate and the values, or one tensor with both, the gate last if it is so. */
+  gate(name: string, kind: 'silu' | 'gelu' | 'gelu_tanh', inputs: NetTensor[], gateLast = false): NetTensor {
     const packed = inputs.length === 1;
     const args = kind === 'silu' ? {} : {activation: 'gelu' as const, approximate: kind === 'gelu_tanh'};
-    return this.apply(name, inputs, () => new GatedActivation({...args, packed, name}));
+    return this.apply(name, inputs, () => new GatedActivation({...args, packed, gateLast, name}));
   }
 
   /** Concatenates inputs along the last axis. */
