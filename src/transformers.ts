@@ -51,6 +51,8 @@ export type {
   FeatureSequence,
   GlobalResponseNormalization,
   MaxPooling,
+  ResizedFeatures,
+  SequenceFeatures,
 } from './extensions/transformers/layers/featureMaps';
 export type {HiddenPositions} from './extensions/transformers/layers/hiddenPositions';
 export type {LearnedQuery, ScaledCosines, TokenState} from './extensions/transformers/layers/pairLayers';

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+import torch
 import transformers
 from transformers.models.beit.image_processing_pil_beit import BeitImageProcessorPil
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
+from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
+from transformers.models.mobilenet_v2.image_processing_pil_mobilenet_v2 import MobileNetV2ImageProcessorPil
+from transformers.models.mobilevit.image_processing_pil_mobilevit import MobileViTImageProcessorPil
+from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -52,6 +57,45 @@ CASES = [
     (ConvNextImageProcessorPil, dict(size=dict(shortest_edge=384)), (40, 60, 3), 997),
     (ConvNextImageProcessorPil, dict(do_resize=False), (6, 5, 3), 1),
     (CLIPImageProcessorPil, dict(do_resize=False, crop_size=dict(height=7, width=12)), (10, 11, 3), 1),
+    (MobileNetV2ImageProcessorPil, dict(size=9, crop_size=8), (13, 10, 3), 1),
+    (MobileNetV2ImageProcessorPil, {}, (61, 90, 3), 997),
+    (EfficientNetImageProcessorPil, dict(size=7, resample=0), (13, 10, 3), 1),
+    (EfficientNetImageProcessorPil, dict(size=7, include_top=False, rescale_offset=True, rescale_factor=1 / 127.5), (9, 10, 3), 1),
+    (EfficientNetImageProcessorPil, dict(size=7, do_normalize=False, image_std=[0.3, 0.4, 0.5]), (9, 10, 3), 1),
+    (EfficientNetImageProcessorPil, {}, (40, 31, 3), 997),
+    (SegformerImageProcessorPil, dict(size=dict(height=8, width=9)), (13, 10, 3), 1),
+    (SegformerImageProcessorPil, {}, (40, 31, 3), 1997),
+    (MobileViTImageProcessorPil, dict(size=9, crop_size=8, resample=2, image_mean=0.1), (13, 10, 3), 1),
+    (MobileViTImageProcessorPil, dict(size=8, crop_size=9, do_flip_channel_order=False), (13, 10, 3), 1),
+    (MobileViTImageProcessorPil, {}, (61, 90, 3), 997),
+]
+
+
+class DINOv3ViTImageProcessor:
+    """
+    What the class of transformers computes. It needs torchvision, which resizes floats by PyTorch's `interpolate`.
+    """
+
+    def __init__(self, size=dict(height=224, width=224), resample=2, do_resize=True):
+        self.edges = (size["height"], size["width"]) if do_resize else None
+        self.mode = {2: "bilinear", 3: "bicubic"}[resample]
+
+    def to_json_string(self):
+        return json.dumps(dict(image_processor_type="DINOv3ViTImageProcessorFast"))
+
+    def __call__(self, image, **_):
+        pixels = torch.tensor(image).permute(2, 0, 1)[None] * (1 / 255)
+        if self.edges is not None:
+            pixels = torch.nn.functional.interpolate(pixels, self.edges, mode=self.mode, align_corners=False, antialias=True)
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+        return {"pixel_values": ((pixels - mean) / deviation).numpy()}
+
+
+CASES += [
+    (DINOv3ViTImageProcessor, dict(size=dict(height=9, width=7)), (13, 10, 3), 1),
+    (DINOv3ViTImageProcessor, dict(size=dict(height=11, width=12), resample=3), (5, 19, 3), 1),
+    (DINOv3ViTImageProcessor, dict(do_resize=False), (5, 4, 3), 1),
+    (DINOv3ViTImageProcessor, {}, (30, 301, 3), 997),
 ]
 
 

@@ -801,6 +801,34 @@ FEATURES |= {
         dict(target_modules=["project_conv", "squeeze_excite.reduce"], modules_to_save=["classifier"]),
     ),
 }
+SEGFORMER = dict(
+    num_encoder_blocks=2,
+    depths=[1, 2],
+    sr_ratios=[2, 1],
+    hidden_sizes=[4, 6],
+    patch_sizes=[3, 3],
+    strides=[2, 2],
+    num_attention_heads=[1, 2],
+    mlp_ratios=[2, 1],
+    decoder_hidden_size=5,
+)
+FEATURES |= {
+    "segformer": (
+        transformers.SegformerModel,
+        transformers.SegformerConfig(**SEGFORMER),
+        ["q_proj", "v_proj", "sequence_reduction.sequence_reduction", "patch_embeddings.proj"],
+    ),
+    "segformerClasses": (
+        transformers.SegformerForImageClassification,
+        transformers.SegformerConfig(**SEGFORMER, reshape_last_stage=False, hidden_act="relu", num_labels=3),
+        dict(target_modules=["k_proj", "fc1"], modules_to_save=["classifier"], use_dora=True),
+    ),
+    "segformerPositions": (
+        transformers.SegformerForSemanticSegmentation,
+        transformers.SegformerConfig(**SEGFORMER, num_labels=3),
+        dict(target_modules=["o_proj", "linear_projections.0.proj", "linear_projections.1.proj", "linear_fuse"], modules_to_save=["classifier"]),
+    ),
+}
 PICTURES |= FEATURES
 DINOV3 = PATCHES | dict(num_hidden_layers=2)
 PICTURES |= {

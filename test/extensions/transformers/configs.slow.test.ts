@@ -51,6 +51,7 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   'audio-spectrogram-transformer': ['vocab_size'],
   efficientnet: ['batch_norm_momentum', 'drop_connect_rate', 'dropout_rate', 'num_hidden_layers'],
   mobilenet_v2: ['semantic_loss_ignore_index'],
+  segformer: ['classifier_dropout_prob', 'layer_norm_eps', 'semantic_loss_ignore_index'],
   t5: ['pad_token_id', 'dropout_rate', 'initializer_factor', 'num_decoder_layers'],
   modernbert: [
     ...['cls_token_id', 'embedding_dropout', 'mlp_dropout', 'deterministic_flash_attn'],

@@ -16,7 +16,7 @@ interface PixelCase {
   values: number[];
 }
 
-/** What the processors of transformers made with Pillow. */
+/** What the processors of transformers made, with Pillow where they can. */
 const {cases} = JSON.parse(readFileSync(join(__dirname, '../../fixtures/pixels.json'), 'utf8')) as {cases: PixelCase[]};
 const {config, weights} = fixture('vit');
 const small = {image_processor_type: 'ViTImageProcessor', size: {height: 9, width: 9}};
@@ -47,7 +47,7 @@ async function encoded(...args: Parameters<typeof encodeImages>): Promise<{shape
 
 describe('encodeImages', () => {
   test.each(cases.map((each, i) => [i, JSON.stringify(each.config), each.image.join(' × '), each] as const))(
-    'makes in case %i, %s of %s, what transformers makes with Pillow',
+    'makes in case %i, %s of %s, what transformers makes',
     async (_i, _config, _size, {config: preprocessor, image: size, shape, step, values}) => {
       const given = await encoded(model, image(size), {preprocessor});
       expect(given.shape).toEqual(shape);
@@ -58,7 +58,7 @@ describe('encodeImages', () => {
 
   test('has a case for each resampling', () => {
     const filters = cases.map(({config: {resample}}) => resample).filter(resample => resample !== undefined);
-    expect([...new Set(filters)].sort()).toEqual([0, 1, 2, 4, 5]); // 3 is what classes do by themselves
+    expect([...new Set(filters)].sort()).toEqual([0, 1, 2, 3, 4, 5]);
   });
 
   test('makes of a long image only the middle that the config leaves', async () => {
@@ -161,8 +161,14 @@ describe('encodeImages', () => {
     const refused = (changes: object) => encodeImages(model, image([4, 4, 3]), {preprocessor: {...small, ...changes}});
     await expect(refused({resample: 7})).rejects.toThrow('resample is 7, which is not supported. Supported: 0 (');
     await expect(refused({resample: 'bicubic'})).rejects.toThrow('resample is "bicubic"');
-    await expect(refused({image_processor_type: 'SegformerImageProcessor'})).rejects.toThrow(
-      '"SegformerImageProcessor"',
+    await expect(refused({image_processor_type: 'MaskFormerImageProcessor'})).rejects.toThrow(
+      '"MaskFormerImageProcessor"',
+    );
+    const exact = {image_processor_type: 'DINOv3ViTImageProcessorFast'};
+    await expect(refused({...exact, do_rescale: false})).rejects.toThrow('do_rescale is false');
+    await expect(refused({...exact, do_center_crop: true})).rejects.toThrow('do_center_crop is true');
+    await expect(refused({...exact, resample: 1})).rejects.toThrow(
+      'resample is 1, which is not supported. Supported: 2',
     );
     const share = {image_processor_type: 'ConvNextImageProcessor'};
     await expect(refused({...share, size: {height: 9, width: 9}})).rejects.toThrow('size must be {shortest_edge}');

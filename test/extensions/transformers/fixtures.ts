@@ -94,4 +94,4 @@ export function inputsOf({ids, mask, pixels, sound}: Expectation): tf.Tensor[] {
 }
 
 /** Whose files in the fixtures have names from before transformers 5. */
-export const OLDER = /^(ast|beit|deit|dinov|gptNeoX|gte|nomicBert|swin(?!V2)|vit)/;
+export const OLDER = /^(ast|beit|deit|dinov|gptNeoX|gte|nomicBert|segformer|swin(?!V2)|vit)/;

@@ -9,7 +9,7 @@ import {
   removeLoRA,
   trainableVariables,
 } from 'tfjs-lora';
-import {compileModel, loadTransformer} from 'tfjs-lora/transformers';
+import {compileModel, exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
 import {numbers, useBackend} from '../../helpers';
 import {reloaded} from '../../models';
 import {fixture} from './fixtures';
@@ -88,4 +88,36 @@ test('a step moves a new head', async () => {
   tf.dispose([...inputs, labels]);
   optimizer.dispose();
   [model, adapted].forEach(disposeModel);
+});
+
+describe('a new head of SegFormer for each position', () => {
+  const architecture = 'SegformerForSemanticSegmentation';
+
+  test.each([
+    ['segformerPositions', ['decode_head/classifier']],
+    [
+      'segformer',
+      [
+        ...['batch_norm', 'classifier', 'linear_fuse'].map(name => `decode_head/${name}`),
+        ...[0, 1].map(stage => `decode_head/linear_projections/${stage}/proj`),
+      ],
+    ],
+  ])('of %s is what its file does not have, and is trained, written and loaded', async (name, layers) => {
+    const {config, weights} = fixture(name);
+    const {model} = await loadTransformer({config, weights, architecture, labels: ['road', 'sky']});
+    const adapted = applyLoRA(model, {rank: 2});
+    const adapter = getAdapter(adapted);
+    expect([...adapter.config.trainable].sort()).toEqual(layers);
+    adapter.dispose();
+    compileModel(adapted, {optimizer: adam({learningRate: 0.05}), ignoreIndex: -1});
+    const x = tf.randomNormal([2, 9, 10, 3], 0, 1, 'float32', 1);
+    const y = tf.randomUniform([2, 5, 5], -1, 2, 'int32', 1);
+    const {history} = await adapted.fit(x, y, {epochs: 8, verbose: 0});
+    expect((history.loss as number[]).at(-1)).toBeLessThan((history.loss as number[])[0]!);
+    const {model: again} = await loadTransformer(await exportTransformer(adapted));
+    const [before, after] = [adapted, again].map(each => tf.tidy(() => numbers(each.predict(x) as tf.Tensor)));
+    expect(after).toBeAllClose(before!, {rtol: 1e-4, atol: 1e-4});
+    tf.dispose([x, y]);
+    [again, adapted, model].forEach(disposeModel);
+  });
 });

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {MaxPooling} from '../layers/featureMaps';
+import {FeatureSequence, MaxPooling} from '../layers/featureMaps';
 import {nameOf, type Purpose} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
@@ -21,11 +21,13 @@ export interface Convolution {
   depthwise?: boolean;
   /** Default: true. */
   bias?: boolean;
+  /** Starts from N(0, deviation) instead of a file. */
+  fresh?: number | undefined;
 }
 
 /** Adds a stock convolution, after a layer that pads where tfjs pads in another way than PyTorch. */
 export function convolution(net: Net, name: string, args: Convolution, x: NetTensor): NetTensor {
-  const {channels, depthwise = false, bias = true} = args;
+  const {channels, depthwise = false, bias = true, fresh} = args;
   const [from, to] = channels;
   const kernelSize = pairOf(args.size);
   const strides = pairOf(args.stride ?? 1);
@@ -34,17 +36,23 @@ export function convolution(net: Net, name: string, args: Convolution, x: NetTen
     padding === 'same' ||
     (strides.every(stride => stride === 1) && kernelSize.every(size => size === 2 * Number(padding) + 1));
   const padded = isSame || padding === 0 ? x : zeroPadding(net, nameOf(name, 'padding'), padding, x);
-  if (depthwise) {
+  if (fresh !== undefined) {
+    net.newBytes += 4 * from * to * kernelSize[0] * kernelSize[1];
+  } else if (depthwise) {
     net.expect(name, 'weight', [to, 1, ...kernelSize], 'depthwise_kernel', {axes: [2, 3, 0, 1]});
   } else {
     net.expect(name, 'weight', [to, from, ...kernelSize], 'kernel', {axes: [2, 3, 1, 0]});
   }
-  if (bias) {
+  if (fresh === undefined && bias) {
     net.expect(name, 'bias', [to], 'bias');
   }
   const settings = {kernelSize, strides, padding: isSame ? 'same' : 'valid', useBias: bias, name} as const;
-  return net.apply(name, [padded], () =>
-    depthwise ? tf.layers.depthwiseConv2d(settings) : tf.layers.conv2d({...settings, filters: to}),
+  const random = fresh === undefined ? {} : {kernelInitializer: tf.initializers.randomNormal({stddev: fresh})};
+  return net.apply(
+    name,
+    [padded],
+    () => (depthwise ? tf.layers.depthwiseConv2d(settings) : tf.layers.conv2d({...settings, ...random, filters: to})),
+    fresh === undefined,
   );
 }
 
@@ -55,12 +63,17 @@ function zeroPadding(net: Net, name: string, padding: number | readonly [number,
   );
 }
 
-/** Adds a BatchNormalization. Adapted models use its stored statistics. */
-export function batchNorm(net: Net, name: string, width: number, epsilon: number, x: NetTensor): NetTensor {
-  for (const [torchName, weight] of BATCH_NORM) {
-    net.expect(name, torchName, [width], weight);
+/** Adds a BatchNormalization. Adapted models use its stored statistics, unless it is new. */
+export function batchNorm(
+  net: Net,
+  name: string,
+  {width, epsilon, isNew = false}: {width: number; epsilon: number; isNew?: boolean},
+  x: NetTensor,
+): NetTensor {
+  if (!isNew) {
+    BATCH_NORM.forEach(([torchName, weight]) => net.expect(name, torchName, [width], weight));
   }
-  return net.apply(name, [x], () => tf.layers.batchNormalization({epsilon, momentum: 0.9, name}));
+  return net.apply(name, [x], () => tf.layers.batchNormalization({epsilon, momentum: 0.9, name}), !isNew);
 }
 
 const BATCH_NORM = [
@@ -83,7 +96,8 @@ export function convolvedBlock(
   const parts = ['convolution', 'normalization', 'activation'].map(part => nameOf(String(name), part));
   const names = typeof name === 'string' ? (parts as unknown as BlockNames) : name;
   const convolved = convolution(net, names[0], {...args, bias: false}, x);
-  const normal = batchNorm(net, names[1], args.channels[1], epsilon, convolved);
+  const isNew = args.fresh !== undefined;
+  const normal = batchNorm(net, names[1], {width: args.channels[1], epsilon, isNew}, convolved);
   return activation === undefined ? normal : net.activation(names[2], activation, normal);
 }
 
@@ -95,6 +109,11 @@ export function maxPool(
   x: NetTensor,
 ): NetTensor {
   return net.apply(name, [x], () => new MaxPooling({...args, name}));
+}
+
+/** The positions of features as a sequence, `[batch, height·width, channels]`. */
+export function asSequence(net: Net, name: string, x: NetTensor): NetTensor {
+  return net.apply(name, [x], () => new FeatureSequence({name}));
 }
 
 /** The mean of all positions of features, `[batch, channels]`. */

@@ -1,10 +1,9 @@
-import {FeatureSequence} from '../layers/featureMaps';
 import {JoinedPatches, JoinedWindows, type WindowArgs, Windows, WholePatches} from '../layers/windows';
 import {BIAS_WIDTH, ContinuousWindowBias, UnitHeads, WindowBias} from '../layers/windowScores';
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
-import {blocksOf, convolution, meanOfPositions, noSequence} from './convolutions';
+import {asSequence, blocksOf, convolution, meanOfPositions, noSequence} from './convolutions';
 import {imageSizes} from './patchBlocks';
 
 const DEPTHS = [2, 2, 6, 2];
@@ -104,7 +103,7 @@ function swinOf({prefix, classes, isSecond, ...rest}: Variant): Architecture {
       }
       switch (pooling) {
         case 'none':
-          return net.apply('sequence', [states], () => new FeatureSequence({name: 'sequence'}));
+          return asSequence(net, 'sequence', states);
         case 'mean':
         case 'pooler':
           return meanOfPositions(net, 'pooling', states);

@@ -3,7 +3,7 @@ import {checkOptions, LoRAError, misfitError, show, showShape, tooLargeError} fr
 import {checkModel} from '../../../core/rewire/walk';
 import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
 import {type ImageInput, pixelsOf} from './imagePixels';
-import {type ImageSize, type Pixels, resized} from '../ops/resampling';
+import {type ImageSize, type Pixels, resized, resizedFloats} from '../ops/resampling';
 
 /** How images are encoded. */
 export interface EncodeImagesOptions {
@@ -27,7 +27,8 @@ export const PREPROCESSOR = 'preprocessor';
  * and `height`, of 1, 3 or 4 colors from 0 to 255; a tensor `[height, width, colors]`, as tfjs has images: int32 from 0
  * to 255, or float32 from 0 to 1; or a `Blob` that the browser can decode. Transparent pixels become white.
  *
- * Values are those that the processors of transformers compute with Pillow (`backend="pil"`, `use_fast=False`).
+ * Values are those that the processors of transformers compute with Pillow (`backend="pil"`, `use_fast=False`), and for
+ * DINOv3, whose processor needs it, with torchvision.
  *
  * @param model of `loadTransformer`; with `range` any layers or graph model for color images.
  * @param images an image, or a list of them.
@@ -54,12 +55,12 @@ export async function encodeImages(
   if (list.length === 0) {
     throw new LoRAError('images must be an image or a list of images, got an empty list.');
   }
-  const made: Pixels[] = [];
+  const made: Prepared[] = [];
   for (const [i, image] of list.entries()) {
     const name = list.length === 1 ? 'The image' : `Image ${i}`;
     made.push(prepared(await pixelsOf(image, name), name, settings));
   }
-  const [{height, width}] = made as [Pixels];
+  const [{height, width}] = made as [Prepared];
   const other = made.find(each => each.height !== height || each.width !== width);
   if (other !== undefined) {
     throw misfitError(
@@ -68,13 +69,8 @@ export async function encodeImages(
     );
   }
   const values = new Float32Array(list.length * height * width * 3);
-  const tables = tablesOf(settings);
-  made.forEach(({data}, i) => {
-    const from = i * height * width * 3;
-    for (let j = 0; j < data.length; j++) {
-      values[from + j] = (tables[j % 3] as Float32Array)[data[j] as number] as number;
-    }
-  });
+  const normalize = normalizationOf(settings);
+  made.forEach(({data}, i) => normalize(data, values.subarray(i * height * width * 3)));
   return tf.tensor4d(values, [list.length, height, width, 3]);
 }
 
@@ -129,17 +125,22 @@ function resizedTo(model: tf.LayersModel | tf.GraphModel, range: readonly unknow
   };
 }
 
-/**
- * An image of whole colors in the size of the model's input. Images that are smaller than the crop are padded with
- * black.
- */
-function prepared(image: Pixels, name: string, {size, resampling, crop}: Preprocessing): Pixels {
+/** An image in the size of the model's input: colors from 0 to 255, whole unless the config keeps floats. */
+interface Prepared extends ImageSize {
+  data: Uint8Array | Float32Array;
+}
+
+/** Resizes and crops an image. Images that are smaller than the crop are padded with black. */
+function prepared(image: Pixels, name: string, {size, resampling, crop, isExact}: Preprocessing): Prepared {
   const edges = size === undefined ? image : edgesOf(image, size);
   if (size === undefined && crop === undefined) {
     return image;
   }
   checkEdges(image, edges, name, crop !== undefined);
   const [across, down] = [middleOf(edges.width, crop?.width), middleOf(edges.height, crop?.height)];
+  if (isExact === true) {
+    return {...edges, data: resizedFloats(image, edges, resampling)};
+  }
   const part = {left: across.from, width: across.count, top: down.from, height: down.count};
   const middle = resized(image, edges, resampling, part);
   if (across.count === across.all && down.count === down.all) {
@@ -151,7 +152,7 @@ function prepared(image: Pixels, name: string, {size, resampling, crop}: Preproc
     const colors = middle.data.subarray(row * length, (row + 1) * length);
     data.set(colors, ((row + down.before) * across.all + across.before) * 3);
   }
-  return {data, width: across.all, height: down.all, channels: 3};
+  return {data, width: across.all, height: down.all};
 }
 
 /** The size of an image with the given shorter edge. The longer edge is rounded down. */
@@ -184,12 +185,19 @@ function middleOf(own: number, wanted = own): {from: number; count: number; befo
   return {from, count: Math.min(own, wanted), before, all: wanted};
 }
 
-/** The value of each color from 0 to 255, in 32-bit floats as in NumPy. */
-function tablesOf({factor, mean, deviation}: Preprocessing): Float32Array[] {
-  return mean.map((middle, i) =>
-    Float32Array.from({length: 256}, (_, color) => {
-      const value = Math.fround(color * factor);
-      return Math.fround(value - Math.fround(middle)) / Math.fround(deviation[i] as number);
-    }),
-  );
+/** Writes the values of colors, in 32-bit floats as in NumPy. */
+function normalizationOf(settings: Preprocessing): (colors: Uint8Array | Float32Array, values: Float32Array) => void {
+  const {factor, mean, deviation, flips = false} = settings;
+  const valueOf = (color: number, i: number) => {
+    const value = Math.fround(color * factor);
+    return Math.fround(value - Math.fround(mean[i] as number)) / Math.fround(deviation[i] as number);
+  };
+  const tables = mean.map((_, i) => Float32Array.from({length: 256}, (__, color) => valueOf(color, i)));
+  return (colors, values) => {
+    for (let j = 0; j < colors.length; j++) {
+      const i = j % 3;
+      const color = colors[flips ? j + 2 - 2 * i : j] as number;
+      values[j] = colors instanceof Uint8Array ? ((tables[i] as Float32Array)[color] as number) : valueOf(color, i);
+    }
+  };
 }

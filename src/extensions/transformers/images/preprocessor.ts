@@ -14,6 +14,10 @@ export interface Preprocessing {
   /** For each color. */
   mean: readonly number[];
   deviation: readonly number[];
+  /** Whether blue comes first. Default: red. */
+  flips?: boolean;
+  /** Whether resized colors are not rounded to integers. Default: false. */
+  isExact?: boolean;
 }
 
 /** The defaults of a class of transformers. */
@@ -25,11 +29,18 @@ interface Defaults {
   crop?: number;
   /** The share of a smaller image that is kept (`crop_pct`), for the class that crops by one. */
   share?: number;
+  /** Whether the class reads `include_top` and `rescale_offset`. */
+  isCentered?: boolean;
+  /** Whether the class reads `do_flip_channel_order`, and never normalizes. */
+  flips?: boolean;
+  /** Whether the class resizes floats, as torchvision does. */
+  isExact?: boolean;
   mean: readonly number[];
   deviation: readonly number[];
 }
 
 const HALVES = {mean: [0.5, 0.5, 0.5], deviation: [0.5, 0.5, 0.5]};
+const OF_IMAGENET = {mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225]};
 const OF_CLIP = {
   resample: 3,
   size: {shortest_edge: 224},
@@ -48,6 +59,11 @@ const PROCESSORS: Readonly<Record<string, Defaults>> = {
   Bit: OF_CLIP,
   Siglip: {...HALVES, resample: 3, size: {height: 224, width: 224}, isShortest: true},
   ConvNext: {...HALVES, resample: 3, size: {shortest_edge: 384}, isShortest: true, share: 224 / 256},
+  MobileNetV2: {...HALVES, resample: 2, size: {shortest_edge: 256}, isShortest: true, crop: 224},
+  EfficientNet: {...HALVES, resample: 3, size: {height: 346, width: 346}, isCentered: true},
+  Segformer: {...OF_IMAGENET, resample: 2, size: {height: 512, width: 512}},
+  MobileViT: {...HALVES, resample: 3, size: {shortest_edge: 224}, isShortest: true, crop: 256, flips: true},
+  DINOv3ViT: {...OF_IMAGENET, resample: 2, size: {height: 224, width: 224}, isExact: true},
 };
 
 /** Filters by their numbers in Pillow. */
@@ -72,9 +88,17 @@ export function readPreprocessor(given: string | object): Preprocessing {
     );
   }
   config.expect('do_pad', false, null);
-  config.expect('do_flip_channel_order', false, null);
+  const {isCentered = false, isExact = false} = defaults;
   const rescales = flagOf(config, 'do_rescale', true);
-  const normalizes = flagOf(config, 'do_normalize', true);
+  const normalizes = flagOf(config, 'do_normalize', true) && defaults.flips !== true;
+  if (defaults.flips !== true) {
+    config.expect('do_flip_channel_order', false, null);
+  }
+  if (isExact) {
+    config.expect('do_rescale', true, null);
+    config.expect('do_center_crop', false, null);
+    config.expect('resample', 2, 3, null);
+  }
   const size = flagOf(config, 'do_resize', true) ? sizeOf(config, defaults) : undefined;
   const crop = flagOf(config, 'do_center_crop', defaults.crop !== undefined) ? cropOf(config, defaults) : undefined;
   const read: Preprocessing = {
@@ -83,9 +107,27 @@ export function readPreprocessor(given: string | object): Preprocessing {
     factor: rescales ? config.number('rescale_factor', 1 / 255) : 1,
     mean: normalizes ? colorsOf(config, 'image_mean', defaults.mean) : [0, 0, 0],
     deviation: normalizes ? colorsOf(config, 'image_std', defaults.deviation) : [1, 1, 1],
+    flips: defaults.flips === true && flagOf(config, 'do_flip_channel_order', true),
+    isExact,
+    ...(isCentered && {...centeredOf(config, defaults, {rescales, normalizes})}),
   };
   config.check();
   return read;
+}
+
+/** The means and deviations of the class that subtracts 1 from colors, and divides by the deviations once more. */
+function centeredOf(
+  config: HubConfig,
+  {mean, deviation}: Defaults,
+  {rescales, normalizes}: {rescales: boolean; normalizes: boolean},
+): Pick<Preprocessing, 'mean' | 'deviation'> {
+  const offset = rescales && flagOf(config, 'rescale_offset', false) ? 1 : 0;
+  const times = Number(normalizes) + Number(flagOf(config, 'include_top', true));
+  const means = normalizes ? colorsOf(config, 'image_mean', mean) : [0, 0, 0];
+  return {
+    mean: means.map(value => value + offset),
+    deviation: colorsOf(config, 'image_std', deviation).map(value => value ** times),
+  };
 }
 
 /** `null` means the class's default. */

@@ -3,6 +3,7 @@ import {checkCount, LoRAError, misfitError, showShape} from '../../../platform/e
 import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {resizeFeatures} from '../ops/resizeGrid';
 
 /** Arguments of {@link MaxPooling}. */
 export interface MaxPoolingArgs {
@@ -144,3 +145,60 @@ export class FeatureSequence extends tf.layers.Layer {
   }
 }
 registerOwn(FeatureSequence);
+
+/**
+ * A sequence as the features of the positions of others, row by row, the inverse of {@link FeatureSequence}:
+ * `[batch, height·width, channels]` and `[batch, height, width, any]` → `[batch, height, width, channels]`.
+ *
+ * @experimental
+ */
+export class SequenceFeatures extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>SequenceFeatures';
+
+  constructor(args: {name?: string} = {}) {
+    super(args);
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [sequence, like] = inputShape as [tf.Shape, tf.Shape];
+    return [...like.slice(0, 3), sequence[2] ?? null];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [sequence, like] = inputs as [tf.Tensor, tf.Tensor];
+      return tf.reshape(asFloat(sequence), [...like.shape.slice(0, 3), sequence.shape[2] ?? 1]);
+    });
+  }
+}
+registerOwn(SequenceFeatures);
+
+/**
+ * Features resized to the height and width of others by bilinear interpolation: `[batch, height, width, channels]` and
+ * `[batch, height', width', any]` → `[batch, height', width', channels]`.
+ *
+ * @experimental
+ */
+export class ResizedFeatures extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>ResizedFeatures';
+
+  constructor(args: {name?: string} = {}) {
+    super(args);
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [features, like] = inputShape as [tf.Shape, tf.Shape];
+    return [...like.slice(0, 3), features[3] ?? null];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [features, like] = inputs as [tf.Tensor, tf.Tensor];
+      const [, rows = 1, columns = 1] = like.shape;
+      return resizeFeatures(asFloat(features) as tf.Tensor4D, rows, columns);
+    });
+  }
+}
+registerOwn(ResizedFeatures);

@@ -56,6 +56,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   qwen3: async () => (await import('../families/qwen3')).qwen3,
   resnet: async () => (await import('../families/resnet')).resnet,
   roberta,
+  segformer: async () => (await import('../families/segformer')).segformer,
   siglip: async asked => {
     const {siglip, siglipText} = await import('../families/siglip');
     return asked?.startsWith('SiglipText') === true ? siglipText : siglip;

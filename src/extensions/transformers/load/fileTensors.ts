@@ -12,6 +12,7 @@ const OPTIONAL = new Set([
   ...['lm_head', 'qa_outputs', 'head', 'decoder', 'vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
   ...['predictions', 'sop_classifier', 'generator_predictions', 'generator_lm_head', 'discriminator_predictions'],
   ...['proj_out', 'projector', 'sequence_summary', 'classification_head', 'lm_predictions', 'mask_predictions'],
+  'decode_head',
 ]);
 
 /** The dtypes of weights in files. */

@@ -94,7 +94,8 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * GTE (its type `new` too), DeBERTa and the encoder of T5.
  * Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3, SmolLM3, Phi, Phi-3, OLMo 2 and 3,
  * and Granite.
- * Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, CLIP, ResNet, ConvNeXt, Swin, MobileNetV2 and EfficientNet.
+ * Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, CLIP, ResNet, ConvNeXt, Swin, MobileNetV2, EfficientNet,
+ * and SegFormer.
  * Sound: Whisper, wav2vec 2.0, HuBERT and AST.
  * They have their heads for classes of an image, a sound, a text or its tokens, spans that answer a question, masked
  * tokens, choices, and the next token or character. The code of a family is loaded when a config names it.

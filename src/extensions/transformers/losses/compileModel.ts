@@ -101,7 +101,7 @@ function isSpans(shape: tf.Shape): boolean {
  *
  * - classes or choices, logits `[batch, classes]`: class indices, `[batch]`
  * - classes of tokens or the vocabulary, logits `[batch, positions, classes]`: class indices, `[batch, positions]`,
- *   with `ignoreIndex` where none counts
+ *   with `ignoreIndex` where none counts; of positions of images, `[batch, rows, columns, classes]`, alike
  * - spans (`…ForQuestionAnswering`), logits `[batch, positions, 2]`: first and last position, `[batch, 2]`
  * - pairs (`CLIPModel`, `SiglipModel`), similarities `[images, texts]`: anything of that shape, since what belongs
  *   together is in the same row

@@ -26,24 +26,26 @@ export type Resampling = keyof typeof FILTERS | 'nearest';
  * wide as the input of one output value.
  *
  * @param part the first output value that is needed, and how many. Default: all.
+ * @param rounded how positions are rounded: PyTorch computes them in 32-bit floats. Default: not at all.
  */
 export function filteredTaps(
   from: number,
   to: number,
   resampling: Resampling,
   [begin, count]: readonly [begin: number, count: number] = [0, to],
+  rounded: (position: number) => number = position => position,
 ): Taps[] {
   if (resampling === 'nearest' || from === to) {
     return nearestTaps(from, to, [begin, count]);
   }
-  const scale = from / to;
+  const scale = rounded(from / to);
   const filter: Filter = FILTERS[resampling];
   const width = Math.max(scale, 1);
   return Array.from({length: count}, (_, i) => {
-    const center = (begin + i + 0.5) * scale;
+    const center = rounded((begin + i + 0.5) * scale);
     const first = Math.max(Math.trunc(center - filter.reach * width + 0.5), 0);
     const end = Math.min(Math.trunc(center + filter.reach * width + 0.5), from);
-    const weights = Array.from({length: end - first}, (_, j) => filter.at((first + j - center + 0.5) / width));
+    const weights = Array.from({length: end - first}, (_, j) => filter.at((rounded(first + j - center) + 0.5) / width));
     const sum = weights.reduce((total, weight) => total + weight, 0);
     return {first, weights: weights.map(weight => (sum === 0 ? weight : weight / sum))};
   });
@@ -143,6 +145,35 @@ export function resized(
   const along = resample(read, columns, {from: width, lines, step: channels});
   const below = rows.map(({first, weights}) => ({first: first - begin, weights}));
   return {...result, data: resample(along, below, {from: lines, lines: 1, step: part.width * channels})};
+}
+
+/** Resizes an image without rounding, as PyTorch resizes floats with `antialias`. */
+export function resizedFloats(
+  {data, width, height, channels}: Pixels,
+  size: ImageSize,
+  resampling: Resampling,
+): Float32Array {
+  const taps = (from: number, to: number) => filteredTaps(from, to, resampling, [0, to], Math.fround);
+  const along = summed(data, taps(width, size.width), {from: width, lines: height, step: channels});
+  return summed(along, taps(height, size.height), {from: height, lines: 1, step: size.width * channels});
+}
+
+function summed(
+  data: Uint8Array | Float32Array,
+  taps: readonly Taps[],
+  {from, lines, step}: {from: number; lines: number; step: number},
+): Float32Array {
+  const result = new Float32Array(lines * taps.length * step);
+  for (let line = 0; line < lines; line++) {
+    taps.forEach(({first, weights}, i) => {
+      for (let k = 0; k < step; k++) {
+        const at = (line * from + first) * step + k;
+        const sum = weights.reduce((total, weight, j) => total + weight * (data[at + j * step] as number), 0);
+        result[(line * taps.length + i) * step + k] = sum;
+      }
+    });
+  }
+  return result;
 }
 
 /** Resamples lines of `from` values that are `step` apart. */

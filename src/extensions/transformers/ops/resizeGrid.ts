@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Taps} from './resampling';
+import {linearTaps, type Taps} from './resampling';
 
 /**
  * Resizes the rows of a table that belong to the places of a grid, `[rows·columns, width]`, row by row: each place of
@@ -21,6 +21,31 @@ export function resizeGrid(
     const resized = tf.matMul(matrixOf(across, ofColumns), tf.reshape(byColumn, [ofColumns, rows * width]));
     return tf.reshape(tf.transpose(tf.reshape(resized, [columns, rows, width]), [1, 0, 2]), [rows * columns, width]);
   });
+}
+
+/**
+ * Resizes features, `[batch, rows, columns, channels]`, by bilinear interpolation between the centers of positions,
+ * like PyTorch without `align_corners`. tfjs has no gradient for this.
+ */
+export function resizeFeatures(x: tf.Tensor4D, rows: number, columns: number): tf.Tensor4D {
+  const [, ofRows, ofColumns] = x.shape;
+  return tf.tidy(() => {
+    const higher = rows === ofRows ? x : alongAxis(x, linearTaps(ofRows, rows), 1);
+    return columns === ofColumns ? higher : alongAxis(higher, linearTaps(ofColumns, columns), 2);
+  });
+}
+
+/** Replaces the positions of an axis by weighted sums of them. */
+function alongAxis(x: tf.Tensor4D, taps: readonly Taps[], axis: 1 | 2): tf.Tensor4D {
+  const count = x.shape[axis];
+  const before = tf.util.sizeFromShape(x.shape.slice(0, axis));
+  const shape = x.shape.map((size, i) => (i === axis ? taps.length : size)) as [number, number, number, number];
+  const matrix = () => tf.expandDims<tf.Tensor3D>(matrixOf(taps, count), 0);
+  const resize = tf.customGrad((given: tf.Tensor | tf.GradSaveFunc) => ({
+    value: tf.matMul(matrix(), given as tf.Tensor3D),
+    gradFunc: (dy: tf.Tensor) => tf.matMul(matrix(), dy, true),
+  }));
+  return tf.reshape(resize(tf.reshape(x, [before, count, -1])), shape);
 }
 
 /** Resampling weights as a matrix, `[to, from]`. */
