@@ -15,7 +15,7 @@ import {cached, install} from '../../../scripts/graphModels/cache';
 import {focus, minilm8File, paraphrase, silero} from '../../../scripts/pretrained';
 import {loadTransformer} from '../../../src/transformers';
 import {fixture, inputsOf as fixtureInputs, NAMES} from '../transformers/fixtures';
-import {bytesOf, readCases} from './cases';
+import {bytesOf, type OnnxCase, readCases} from './cases';
 import {compareTransformersJs} from './checkTransformersJs';
 import {inputsOf, MODELS} from './export/models';
 
@@ -212,12 +212,23 @@ async function tryFile(tried: Tried, out: string): Promise<string> {
   return `${name} | ${kernels.length} | ${seconds} s | ${loss}`;
 }
 
+/** Random graphs, others each time. Their names begin with the seed that draws them again. */
+function randomGraphs(): OnnxCase[] {
+  const path = join(out, 'random.json');
+  const seed = String(Math.floor(Math.random() * 1e6));
+  spawnSync(python, ['test/python/make_onnx_random.py', seed, '100', path], {stdio: 'inherit'});
+  const drawn = JSON.parse(readFileSync(path, 'utf8')) as OnnxCase[];
+  rmSync(path);
+  return drawn;
+}
+
 tf.enableProdMode();
 const out = mkdtempSync(join(tmpdir(), 'onnx-'));
+const python = join(process.env.TFJS_LORA_PEERS ?? 'bench/peers/.venv', 'bin/python');
 const withKernels = readCases('operations').filter(({name}) =>
   /^(?:Conv|MatMul|Gemm|Gather$|LSTM|GRU|RNN|Dequantize)(?!.*(?:Integer|what is given))/.test(name),
 );
-const cases: Tried[] = [...readCases('networks'), ...withKernels].flatMap(each => {
+const cases: Tried[] = [...readCases('networks'), ...withKernels, ...randomGraphs()].flatMap(each => {
   const tried = {name: each.name, bytes: bytesOf(each)};
   return /NBits|Dequantize/.test(each.name)
     ? [tried, {...tried, name: `${each.name} beside its update`, merge: false}]
@@ -283,7 +294,6 @@ const folder = mkdtempSync(join(tmpdir(), 'transformers.js-'));
 const difference = await compareTransformersJs(folder);
 rmSync(folder, {recursive: true});
 console.log(`transformers.js computes embeddings of an exported encoder that differ by ${difference.toExponential(1)}`);
-const python = join(process.env.TFJS_LORA_PEERS ?? 'bench/peers/.venv', 'bin/python');
 const {status, error} = spawnSync(python, ['test/python/check_onnx.py', out], {stdio: 'inherit'});
 if (error !== undefined) {
   console.error(`ONNX Runtime compared nothing: ${error.message}. TFJS_LORA_PEERS names its environment.`);

@@ -21,7 +21,8 @@ export function windowOf(call: OnnxCall, kernel: number[]): Window {
   const given = call.ints('pads') ?? [];
   const extents = kernel.map((size, i) => (size - 1) * (dilations[i] ?? 1));
   const auto = call.text('auto_pad', 'NOTSET');
-  if (strides.some((stride, i) => stride > 1 && (dilations[i] ?? 1) > 1)) {
+  // tfjs takes only one of them, also where they are of different axes.
+  if (strides.some(stride => stride > 1) && dilations.some(dilation => dilation > 1)) {
     call.refuse('has both strides and dilations');
   }
   if (auto === 'SAME_UPPER') {

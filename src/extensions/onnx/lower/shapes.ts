@@ -316,6 +316,9 @@ export const oneHot: Rule = async call => {
   call.give(await call.emit('OneHot', inputs, attr), perm);
 };
 
+/** Each repeated value of an edge is an operation. */
+const MOST_EDGES = 32;
+
 export const pad: Rule = async call => {
   const rank = call.rank();
   const isOld = call.version < 11;
@@ -338,12 +341,23 @@ export const pad: Rule = async call => {
     call.give(await call.emit('PadV2', [call.key(0), paddings, call.scalar(value, type)]), call.perm());
     return;
   }
-  const isEdge = mode === 'edge' && pads.every(size => size <= 1);
-  if (mode !== 'reflect' && !isEdge) {
-    call.refuse(`has the mode ${mode}${mode === 'edge' ? ' for more than one value' : ''}`);
+  const isEdge = mode === 'edge';
+  const largest = Math.max(0, ...pads);
+  if ((mode !== 'reflect' && !isEdge) || (isEdge && largest > MOST_EDGES)) {
+    call.refuse(`has the mode ${mode}${isEdge ? ` for ${largest} values, more than ${MOST_EDGES}` : ''}`);
   }
-  call.give(
-    await call.emit('MirrorPad', [call.key(0), paddings], {mode: attribute.text(isEdge ? 'SYMMETRIC' : 'REFLECT')}),
-    call.perm(),
-  );
+  if (!isEdge) {
+    call.give(await call.emit('MirrorPad', [call.key(0), paddings], {mode: attribute.text('REFLECT')}), call.perm());
+    return;
+  }
+  // A mirrored border of one value repeats the edge.
+  let padded = call.key(0);
+  for (let done = 0; done < largest; done++) {
+    const once = call.constant(
+      pads.map(size => (size > done ? 1 : 0)),
+      [rank, 2],
+    );
+    padded = await call.emit('MirrorPad', [padded, once], {mode: attribute.text('SYMMETRIC')});
+  }
+  call.give(padded, call.perm());
 };
