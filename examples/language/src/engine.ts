@@ -11,6 +11,7 @@ import {
 import {
   type Chat,
   type ChatBatches,
+  type ChatRecord,
   compilePreferences,
   encodeChats,
   encodePreferences,
@@ -37,6 +38,15 @@ const BATCH = 4;
 /** The maximum length of generated texts, in tokens. */
 const MOST_TOKENS = 48;
 
+/** A part of a training. */
+interface Phase {
+  /** The steps of an epoch. */
+  steps: number;
+  learningRate: number;
+  /** Compiles the model, and makes the batches. */
+  prepare: (model: tf.LayersModel, optimizer: tf.Optimizer) => Promise<ChatBatches | PreferenceBatches>;
+}
+
 /** The language model and its adapter. */
 export class LanguageEngine implements Engine {
   private base: LoadedGGUF | undefined;
@@ -58,12 +68,7 @@ export class LanguageEngine implements Engine {
   }
 
   learn({examples, ...training}: Course): Promise<Learned> {
-    const {model: base, tokenizer} = this.loaded();
-    return this.train(applyLoRA(base, LORA), {...training, learningRate: 2e-3}, async (model, optimizer) => {
-      const data = await encodeChats(model, tokenizer, examples, {batchSize: BATCH, maxLength: MAX_LENGTH, seed: 1});
-      compileModel(model, {optimizer});
-      return data;
-    });
+    return this.train(applyLoRA(this.loaded().model, LORA), training, [this.onTexts(examples, 2e-3)]);
   }
 
   async learnRatings({ratings, ...training}: Feedback): Promise<Learned> {
@@ -72,14 +77,21 @@ export class LanguageEngine implements Engine {
       this.learning.model === undefined
         ? applyLoRA(base, LORA)
         : await this.learning.withAdapter(adapter => Promise.resolve(applyLoRA(base, adapter)));
-    return this.train(model, {...training, learningRate: 5e-4}, async (_, optimizer) => {
-      const data = await encodePreferences(model, tokenizer, ratings, {
-        ...{batchSize: BATCH, maxLength: MAX_LENGTH, seed: 1, signal: this.stopping.signal},
-        onProgress: ({done, total}) => this.tell({kind: 'preparing', done, total}),
-      });
-      compilePreferences(model, {method: 'kto', optimizer});
-      return data;
-    });
+    // KTO moves a model only a short way: what the visitor likes has to be likely already.
+    const liked = ratings.filter(({label}) => label).map(({prompt, completion}) => answered(prompt, completion));
+    const kto: Phase = {
+      steps: Math.ceil(ratings.length / BATCH),
+      learningRate: 5e-4,
+      prepare: async (_, optimizer) => {
+        const data = await encodePreferences(model, tokenizer, ratings, {
+          ...{batchSize: BATCH, maxLength: MAX_LENGTH, seed: 1, signal: this.stopping.signal},
+          onProgress: ({done, total}) => this.tell({kind: 'preparing', done, total}),
+        });
+        compilePreferences(model, {method: 'kto', optimizer});
+        return data;
+      },
+    };
+    return this.train(model, training, [...(liked.length > 0 ? [this.onTexts(liked, 1e-3)] : []), kto]);
   }
 
   stop(): Promise<void> {
@@ -141,44 +153,68 @@ export class LanguageEngine implements Engine {
     return Promise.resolve();
   }
 
-  /** Trains a model on the batches that `prepare` makes, and takes it on. */
-  private async train(
-    model: tf.LayersModel,
-    {epochs, sample, learningRate}: Training & {learningRate: number},
-    prepare: (model: tf.LayersModel, optimizer: tf.Optimizer) => Promise<ChatBatches | PreferenceBatches>,
-  ): Promise<Learned> {
-    const optimizer = adamW({learningRate});
+  /** Trains on texts, or on answers to chats. */
+  private onTexts(examples: readonly ChatRecord[], learningRate: number): Phase {
+    return {
+      steps: Math.ceil(examples.length / BATCH),
+      learningRate,
+      prepare: async (model, optimizer) => {
+        const options = {batchSize: BATCH, maxLength: MAX_LENGTH, seed: 1};
+        const data = await encodeChats(model, this.loaded().tokenizer, examples, options);
+        compileModel(model, {optimizer});
+        return data;
+      },
+    };
+  }
+
+  /** Trains a model in phases of as many epochs each, and takes it on. */
+  private async train(model: tf.LayersModel, {epochs, sample}: Training, phases: Phase[]): Promise<Learned> {
     const begin = performance.now();
     this.training = model;
     this.stopping = new AbortController();
+    const {signal} = this.stopping;
+    const steps = epochs * phases.reduce((sum, phase) => sum + phase.steps, 0);
+    let [step, epoch, cut] = [0, 0, 0];
     try {
-      const data = await prepare(model, optimizer);
-      const steps = epochs * data.size;
-      let step = 0;
-      await model.fitDataset(data, {
-        epochs,
-        verbose: 0,
-        callbacks: [
-          learningRateSchedule({warmup: 0.1}),
-          new tf.CustomCallback({
-            onBatchEnd: async (_, logs) => {
-              this.tell({kind: 'step', step: ++step, steps, loss: Number(logs?.loss)});
-              await heard();
-            },
-            onEpochEnd: async epoch => {
-              const text = await this.written(() => this.generated(model, sample));
-              this.tell({kind: 'sample', epoch: epoch + 1, text});
-            },
-          }),
-        ],
-      });
-      return {...(await this.takeOn(model)), seconds: (performance.now() - begin) / 1000, cut: data.cut};
+      for (const {learningRate, prepare} of phases) {
+        const optimizer = adamW({learningRate});
+        try {
+          const data = await prepare(model, optimizer);
+          cut = Math.max(cut, data.cut);
+          await model.fitDataset(data, {
+            epochs,
+            verbose: 0,
+            callbacks: [
+              learningRateSchedule({warmup: 0.1}),
+              new tf.CustomCallback({
+                onBatchEnd: async (_, logs) => {
+                  this.tell({kind: 'step', step: ++step, steps, loss: Number(logs?.loss)});
+                  await heard();
+                },
+                onEpochEnd: async () => {
+                  const text = await this.written(() => this.generated(model, sample));
+                  this.tell({kind: 'sample', epoch: ++epoch, text});
+                },
+              }),
+            ],
+          });
+        } catch (error) {
+          if (!signal.aborted || step === 0) {
+            throw error;
+          }
+        } finally {
+          optimizer.dispose();
+        }
+        if (signal.aborted) {
+          break;
+        }
+      }
+      return {...(await this.takeOn(model)), seconds: (performance.now() - begin) / 1000, cut};
     } catch (error) {
       disposeModel(model);
-      throw this.stopping.signal.aborted ? new Error('Stopped before the first step.', {cause: error}) : error;
+      throw signal.aborted ? new Error('Stopped before the first step.', {cause: error}) : error;
     } finally {
       this.training = undefined;
-      optimizer.dispose();
     }
   }
 
@@ -240,4 +276,9 @@ export class LanguageEngine implements Engine {
     }
     return this.base;
   }
+}
+
+/** A chat with an answer, to train on. */
+function answered(prompt: readonly Message[], content: string): ChatRecord {
+  return {messages: [...prompt, {role: 'assistant', content}]};
 }

@@ -32,7 +32,7 @@ const texts = byId<HTMLTextAreaElement>('texts');
 /** For texts and for ratings: how many epochs are trained and what is asked, until the visitor changes it. */
 const DEFAULTS: readonly (readonly [epochs: string, asked: string])[] = [
   ['10', 'Please bring two coffees and a pizza to table three.'],
-  ['4', 'What is a violin?'],
+  ['3', 'What is a violin?'],
 ];
 
 let state: State = {texts: SAMPLES, ratings: SAMPLE_RATINGS, adapter: null};

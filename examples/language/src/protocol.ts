@@ -35,7 +35,7 @@ export interface Engine {
   start(url: string): Promise<Start>;
   /** Trains a new adapter. */
   learn(course: Course): Promise<Learned>;
-  /** Trains a copy of the adapter on ratings; a new adapter if there is none. */
+  /** Trains a copy of the adapter on what is liked, then on all ratings; a new adapter if there is none. */
   learnRatings(feedback: Feedback): Promise<Learned>;
   /** Ends training after the current step, or text generation. */
   stop(): Promise<void>;
