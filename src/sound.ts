@@ -1,10 +1,28 @@
-// The entry point for sounds: files and features.
+// The entry point for sounds: files, features, losses and metrics.
 
+export {
+  augmentSounds,
+  type AugmentSoundsOptions,
+  specAugment,
+  type SpecAugmentOptions,
+} from './extensions/sound/augmentSounds';
+export {ctcLoss, type CTCLossOptions} from './extensions/sound/ctcLoss';
 export {type EncodedSounds, encodeSounds, type EncodeSoundsOptions} from './extensions/sound/encodeSounds';
+export {characterErrorRate, wordErrorRate} from './extensions/sound/errorRates';
+export {
+  compareEvents,
+  type DetectOptions,
+  type EventScores,
+  makeDetector,
+  type SoundEvent,
+  type WindowScores,
+} from './extensions/sound/events';
 export {logMel, type LogMelOptions} from './extensions/sound/logMel';
 export type {MelScale} from './extensions/sound/melFilters';
 export {readSound} from './extensions/sound/readSound';
 export {readWav, type WavSound} from './extensions/sound/readWav';
+export {type RecordedWindow, Recorder, type RecorderOptions, type WindowOptions} from './extensions/sound/recorder';
 export {resample} from './extensions/sound/resample';
+export {slidingWindows, type SlidingWindow} from './extensions/sound/slidingWindows';
 export type {Sound, SoundChannels, SoundInput} from './extensions/sound/sound';
 export type {CallOptions, OnProgress, Progress} from './platform/signals';

@@ -1,0 +1,87 @@
+import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import 'tfjs-lora';
+import {ctcLoss, type CTCLossOptions} from 'tfjs-lora/sound';
+import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+
+interface CTCCase {
+  shape: [number, number, number];
+  logits: number[];
+  targets: number[][];
+  lengths: number[] | null;
+  blank: number;
+  losses: (number | 'inf')[];
+  zeroed: number[];
+  gradients: number[];
+}
+
+/** What `make_ctc.py` computed with PyTorch in 64 bits. */
+const {cases} = JSON.parse(readFileSync(join(__dirname, '../../fixtures/ctc.json'), 'utf8')) as {cases: CTCCase[]};
+
+function padded(targets: readonly number[][]): tf.Tensor2D {
+  const length = Math.max(...targets.map(each => each.length));
+  const values = targets.flatMap(each => [...each, ...Array<number>(length - each.length).fill(-100)]);
+  return tf.tensor2d(values, [targets.length, length], 'int32');
+}
+
+describe.each(BACKENDS)('on %s', backend => {
+  beforeAll(() => useBackend(backend));
+
+  test.each(cases.map((each, i) => [i, JSON.stringify(each.targets), each] as const))(
+    'case %i, targets %s, has the losses and gradients of PyTorch',
+    async (_i, _targets, {shape, logits: values, targets, lengths, blank, losses, zeroed, gradients}) => {
+      await withoutLeaks(() =>
+        tf.tidy(() => {
+          const options: CTCLossOptions = {blank, ...(lengths && {inputLengths: tf.tensor1d(lengths, 'int32')})};
+          const logits = tf.tensor3d(values, shape);
+          const found = numbers(ctcLoss(padded(targets), logits, options));
+          expect(found.map(loss => (loss === Infinity ? 'inf' : 0))).toEqual(
+            losses.map(loss => (loss === 'inf' ? loss : 0)),
+          );
+          expect(found.filter(Number.isFinite)).toBeAllClose(
+            losses.filter(loss => loss !== 'inf'),
+            {rtol: 1e-5, atol: 1e-5},
+          );
+          const {value, grad} = tf.valueAndGrad((x: tf.Tensor) => {
+            const each = ctcLoss(padded(targets), x, {...options, zeroInfinity: true});
+            return tf.sum<tf.Scalar>(tf.mul(each, tf.range(1, targets.length + 1)));
+          })(logits);
+          const sum = zeroed.reduce((total, loss, i) => total + (i + 1) * loss, 0);
+          expect(numbers(value)).toBeAllClose([sum], {rtol: 1e-5, atol: 1e-5});
+          expect(numbers(grad)).toBeAllClose(gradients, {rtol: 0, atol: 1e-5 * Math.max(...gradients.map(Math.abs))});
+        }),
+      );
+    },
+  );
+});
+
+test('a model trains with it', async () => {
+  await useBackend('wasm');
+  const kernel = tf.variable(tf.zeros([2, 3]));
+  const xs = tf.tensor2d(Array.from({length: 8}, (_, i) => (i < 4 ? [1, 0] : [0, 1])));
+  const loss = () => tf.sum<tf.Scalar>(ctcLoss(tf.tensor2d([[1, 2]]), tf.expandDims(tf.matMul(xs, kernel))));
+  const optimizer = tf.train.adam(1);
+  // At first all strings of 8 frames are equally probable; 210 of them spell the target.
+  const steps = Array.from({length: 12}, () => optimizer.minimize(loss, true)!.dataSync()[0]!);
+  expect(steps[0]).toBeCloseTo(Math.log(3 ** 8 / 210), 4);
+  expect(steps.at(-1)).toBeLessThan(steps[0]! / 3);
+});
+
+test.each([
+  [[[1, 0]], {}, 'Target 1 of example 0 is 0. It must be a class from 0 to 2 other than the blank, 0, or -100 for'],
+  [[[1, 3]], {}, 'Target 1 of example 0 is 3.'],
+  [[[-100, 1]], {}, 'Target 1 of example 0 is after padding.'],
+  [[[1], [2]], {}, 'Logits must be [batch, frames, classes] and targets [batch, length], got [1, 4, 3] and [2, 1].'],
+  [[[1]], {blank: 3}, 'blank is 3, but the logits have 3 classes.'],
+  [[[1]], {blank: -1}, 'blank must be a whole number, 0 or more, got -1.'],
+  [[[1]], {zero: true}, 'There is no option "zero".'],
+])('targets %j with options %j are refused', async (targets, options, message) => {
+  await useBackend('cpu');
+  const refused = () => ctcLoss(tf.tensor2d(targets), tf.zeros([1, 4, 3]), options as CTCLossOptions);
+  await withoutLeaks(() =>
+    tf.tidy(() => {
+      expect(refused).toThrow(message);
+    }),
+  );
+});

@@ -1,0 +1,63 @@
+"""Writes PyTorch's CTC losses and gradients in 64 bits for `test/extensions/sound/ctcLoss.test.ts`:
+
+python test/python/make_ctc.py test/fixtures/ctc.json
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+# Frames, classes, the targets of each example, frames of each example (None for all), the blank, and a factor of the
+# logits: with large ones most alignments have a probability far below the smallest 32-bit float.
+CASES = [
+    (6, 4, [[1, 2]], None, 0, 1),
+    (5, 3, [[1, 1, 2], [2], []], None, 0, 1),
+    (9, 5, [[0, 0, 3], [4, 3, 4, 3, 0]], [9, 6], 1, 2),
+    (7, 6, [[5, 5, 5, 5], [1, 2, 3, 4, 5]], [7, 5], 0, 1),
+    (4, 3, [[1, 1, 1], [1, 2]], [4, 4], 0, 1),
+    (4, 4, [[1, 2, 3, 1, 2], [3]], [4, 2], 0, 1),
+    (3, 3, [[], []], [3, 2], 2, 1),
+    (1, 3, [[1], [2]], None, 0, 1),
+    (60, 8, [[1, 2, 3, 4, 5, 6, 7] * 3, [7, 7] * 5], [60, 41], 0, 30),
+]
+
+
+def number(value):
+    return value if abs(value) < 1e300 else "inf"
+
+
+def case(index, frames, classes, targets, lengths, blank, factor):
+    generator = torch.Generator().manual_seed(index)
+    logits = (torch.randn(len(targets), frames, classes, generator=generator, dtype=torch.float64) * factor).float().double()
+    logits.requires_grad_()
+    weights = torch.arange(1, len(targets) + 1, dtype=torch.float64)
+    losses, gradients = {}, None
+    for zero in (False, True):
+        loss = torch.nn.functional.ctc_loss(
+            logits.log_softmax(-1).transpose(0, 1),
+            torch.tensor([label for each in targets for label in each], dtype=torch.long),
+            torch.tensor(lengths or [frames] * len(targets)),
+            torch.tensor([len(each) for each in targets]),
+            blank=blank,
+            reduction="none",
+            zero_infinity=zero,
+        )
+        losses[zero] = [number(value) for value in loss.tolist()]
+        if zero:
+            gradients = torch.autograd.grad((loss * weights).sum(), logits)[0]
+    return dict(
+        shape=[len(targets), frames, classes],
+        logits=[float(f"{value:.9g}") for value in logits.flatten().tolist()],
+        targets=targets,
+        lengths=lengths,
+        blank=blank,
+        losses=losses[False],
+        zeroed=losses[True],
+        gradients=[float(f"{value:.7g}") for value in gradients.flatten().tolist()],
+    )
+
+
+made = dict(torch=torch.__version__, cases=[case(i, *each) for i, each in enumerate(CASES)])
+Path(sys.argv[1]).write_text(json.dumps(made, separators=(",", ":")) + "\n")
