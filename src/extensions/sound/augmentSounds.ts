@@ -34,11 +34,11 @@ export function augmentSounds(options: AugmentSoundsOptions = {}): (sound: Sound
   const {gain = 6, shift = 0.1, noise = [], snr = [5, 20]} = options;
   checkNumber('gain', gain, gain >= 0, 'a number of dB, 0 or more');
   checkNumber('shift', shift, shift >= 0, 'a number of seconds, 0 or more');
-  if (!Array.isArray(noise)) {
+  const [list, range]: unknown[] = [noise, snr];
+  if (!Array.isArray(list)) {
     throw new LoRAError(`noise must be a list of sounds, got ${show(noise)}.`);
   }
   noise.forEach((sound, i) => checkSound(sound, `noise ${i}`));
-  const range: unknown = snr;
   if (!Array.isArray(range) || range.length !== 2 || !range.every(Number.isFinite) || snr[0] > snr[1]) {
     throw new LoRAError(`snr must be the lowest and the highest ratio in dB, got ${show(snr)}.`);
   }

@@ -150,7 +150,7 @@ function statesOf({targets, blank, padding, inputLengths, frames, classes}: Prob
 /** The log-probabilities of the states in each frame, `[batch, states]` each. */
 function emissionsOf(logits: tf.Tensor3D, {classes, exists}: States): tf.Tensor2D[] {
   const chosen = tf.matMul(tf.logSoftmax(logits), classes, false, true);
-  return tf.unstack(tf.add(chosen, exists), 1);
+  return tf.unstack(tf.add(chosen, exists), 1) as tf.Tensor2D[];
 }
 
 /** `log Σ exp`, without NaN where all are impossible. */
@@ -217,7 +217,7 @@ function gradientOf(dy: tf.Tensor1D, logits: tf.Tensor3D, alphas: tf.Tensor3D, p
       betas.push(ends);
       continue;
     }
-    const reversed = tf.reverse(tf.add(last, emissions[t + 1] as tf.Tensor2D), 1);
+    const reversed = tf.reverse(tf.add<tf.Tensor2D>(last, emissions[t + 1] as tf.Tensor2D), 1);
     const {values} = relative(tf.reverse(reached(reversed, permitted), 1));
     const isOver = counts && tf.logicalNot(tf.slice(counts, t + 1, 1).squeeze([0]));
     betas.push(isOver ? over(isOver, ends, values) : values);

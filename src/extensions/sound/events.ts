@@ -39,8 +39,8 @@ export interface DetectOptions {
 export function makeDetector(options: DetectOptions = {}): (window: WindowScores) => SoundEvent | undefined {
   checkOptions(options, {threshold: true, coolDown: true, ignore: true});
   const {threshold = 0.5, coolDown = 1, ignore = ['background']} = options;
-  const isTable = typeof threshold === 'object' && (threshold as unknown) !== null;
-  for (const value of isTable ? Object.values(threshold) : [threshold]) {
+  const table = typeof threshold === 'object' && (threshold as unknown) !== null ? {...threshold} : undefined;
+  for (const value of table === undefined ? [threshold] : Object.values(table)) {
     checkNumber('threshold', value, true, 'a number, or a number for each class');
   }
   checkNumber('coolDown', coolDown, coolDown >= 0, 'a number of seconds, 0 or more');
@@ -53,7 +53,7 @@ export function makeDetector(options: DetectOptions = {}): (window: WindowScores
       (best, each) => (each[1] > best[1] ? each : best),
       ['', -Infinity],
     );
-    const least = isTable ? (threshold[label] ?? Infinity) : threshold;
+    const least = table === undefined ? Number(threshold) : (table[label] ?? Infinity);
     const isCool = time - (latest.get(label) ?? -Infinity) >= coolDown;
     if (ignore.includes(label) || !(score >= least) || !isCool) {
       return undefined;
@@ -115,7 +115,8 @@ function sorted(name: string, events: readonly SoundEvent[]): SoundEvent[] {
     const {time, label} = (event ?? {}) as Partial<SoundEvent>;
     return Number.isFinite(time) && typeof label === 'string';
   };
-  if (!Array.isArray(events) || !events.every(isEvent)) {
+  const list: unknown = events;
+  if (!Array.isArray(list) || !list.every(isEvent)) {
     throw new LoRAError(`${name} must be a list of events, {time, label}, got ${show(events)}.`);
   }
   return [...events].sort((one, other) => one.time - other.time);
