@@ -80,7 +80,8 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
       Array.isArray(layer.tokens) !== (layer.method === 'tokens')
     ) {
       throw damagedError(
-        `The adapter's config of layer "${path}" must hold its className, freezeBaseLayer, rank and alpha.`,
+        `The adapter's config of layer "${path}" must hold its className, freezeBaseLayer, rank and alpha, and ` +
+          "tokens only for the method 'tokens'.",
       );
     }
     const unknown = Object.keys(layer).filter(key => !Object.hasOwn(LAYER_FIELDS, key));

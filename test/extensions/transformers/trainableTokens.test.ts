@@ -14,6 +14,7 @@ import {
   mergeLoRA,
   scaleAdapter,
   setAdapter,
+  summarizeLoRA,
   toSafetensors,
   trainableVariables,
   withAdapter,
@@ -203,6 +204,18 @@ describe('as a value', () => {
       'tokens, whose updates cannot be added up',
     );
     tf.dispose([one.tensors, other.tensors]);
+  });
+
+  test('beside a head with its own kernel it converts to LoRA, and the summary names the method', async () => {
+    const untied = await baseOf('llama');
+    const {config, weights} = tokensFixture('untied');
+    const model = applyLoRA(untied, await importPEFT({config, weights}, untied));
+    expect(String(summarizeLoRA(model))).toMatch(/embed_tokens .*tokens/);
+    const {adapter, error} = await convertToLoRA(model, {rank: 3});
+    expect(error).toBeLessThan(1e-5);
+    const plain = applyLoRA(untied, adapter);
+    expect(logitsOf(plain, given)).toBeAllClose(logitsOf(model, given), {atol: 1e-4});
+    [plain, model, untied].forEach(disposeModel);
   });
 
   test('what cannot be is refused by name, and leaves nothing', async () => {
