@@ -36,6 +36,12 @@ export function dependsOnTrainable(x: tf.Tensor): boolean {
   return reading.dependent.has(x.id);
 }
 
+/** The variables that train and that were used in what is being recorded. */
+export function recordedVariables(): tf.Variable[] {
+  const inputs = (currentTape() ?? []).flatMap(node => Object.values(node.inputs));
+  return [...new Set(inputs.filter(input => input instanceof tf.Variable && input.trainable))] as tf.Variable[];
+}
+
 function dependent(x: tf.Tensor, {dependent: known}: Reading): boolean {
   return known.has(x.id) || (x instanceof tf.Variable && x.trainable);
 }

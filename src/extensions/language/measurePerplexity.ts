@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, kindOf, LoRAError} from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
-import {crossEntropyValue} from '../transformers/ops/crossEntropy';
 import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
+import {sequenceLogProbs} from './logProbs';
 import {checkTokens, languageParts} from './session';
 
 /** How the perplexity of texts is measured. */
@@ -10,11 +10,6 @@ export interface PerplexityOptions extends CallOptions {
   /** Longer texts are truncated to this many tokens. Default: no text is cut. */
   maxLength?: number;
 }
-
-/** An id that no token has, so that all targets count. */
-const IGNORED = -1;
-/** The most positions whose logits are computed at a time. */
-const POSITIONS = 64;
 
 /**
  * Measures how well a model predicts texts: `exp` of the mean of `−log p` over all tokens except the first of each
@@ -47,7 +42,7 @@ export async function measurePerplexity(
   if (!Array.isArray(texts) || !texts.every(text => typeof text === 'string')) {
     throw new LoRAError(`texts must be a list of texts, got ${kindOf(texts)}.`);
   }
-  const {states: statesOf, logits: logitsOf, vocabulary} = languageParts(model);
+  const {states: statesOf, head, vocabulary} = languageParts(model);
   const step = stepsOf(options);
   let [sum, count] = [0, 0];
   for (const [done, text] of (texts as readonly string[]).entries()) {
@@ -60,19 +55,8 @@ export async function measurePerplexity(
     const loss = tf.tidy(() => {
       const tokens = tf.tensor2d([ids.slice(0, -1)], undefined, 'int32');
       const states = statesOf([tokens, tf.onesLike(tokens)]);
-      const [, positions, width] = states.shape;
-      const losses: tf.Scalar[] = [];
-      for (let first = 0; first < positions; first += POSITIONS) {
-        const size = Math.min(POSITIONS, positions - first);
-        losses.push(
-          tf.tidy(() => {
-            const logits = logitsOf(tf.slice3d(states, [0, first, 0], [1, size, width]));
-            const targets = tf.tensor1d(ids.slice(first + 1, first + 1 + size), 'int32');
-            return tf.mul<tf.Scalar>(crossEntropyValue(targets, logits, IGNORED), size);
-          }),
-        );
-      }
-      return tf.addN(losses);
+      const [logProb] = sequenceLogProbs([tf.tensor2d([ids.slice(1)], undefined, 'int32')], states, head);
+      return tf.neg(logProb as tf.Tensor1D);
     });
     const [value = NaN] = await loss.data();
     loss.dispose();

@@ -6,9 +6,10 @@ import {bringHere} from '../../platform/tfjs/move';
 import {type EarlierPositions, transformerKernels} from '../transformers/kernels/transformer';
 import {type Decoding, type KeysAndValues, whileDecoding} from '../transformers/layers/decoding';
 import {directPass} from './directPass';
+import {outputHead} from '../transformers/losses/outputHead';
+import type {Head} from '../transformers/ops/headInChunks';
 import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {Attention} from '../transformers/layers/attention';
-import {SoftCap} from '../transformers/layers/scaling';
 import type {Candidates} from './sampling';
 
 /** Each candidate costs a pass over the logits. */
@@ -20,6 +21,8 @@ export interface LanguageParts {
   readonly states: (inputs: [ids: tf.Tensor2D, mask: tf.Tensor2D]) => tf.Tensor3D;
   /** States → logits `[batch, positions, vocabulary]`. */
   readonly logits: (states: tf.Tensor3D) => tf.Tensor3D;
+  /** The same, for logits in chunks of positions. */
+  readonly head: Head;
   /** The vocabulary size. */
   readonly vocabulary: number;
   /** The most positions of a text; `Infinity` if no table limits them. */
@@ -50,15 +53,16 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
         'bidirectional Gemma 3.',
     );
   }
-  const cap = output.sourceLayer instanceof SoftCap ? output.sourceLayer : undefined;
-  const {sourceLayer: head, inputs} = cap === undefined ? output : (output.inputs[0] as tf.SymbolicTensor);
-  const body = directPass(tf.model({inputs: model.inputs, outputs: inputs}));
+  const {sourceLayer, inputs} = output;
+  const head = outputHead(model) ?? {
+    ...{states: inputs, classes: vocabulary, leastPositions: 1, dropouts: []},
+    apply: (states: tf.Tensor3D) => sourceLayer.apply(states) as tf.Tensor3D,
+  };
+  const body = directPass(tf.model({inputs: model.inputs, outputs: head.states}));
   return {
     states: given => body(given) as tf.Tensor3D,
-    logits: states => {
-      const logits = head.apply(states) as tf.Tensor3D;
-      return cap === undefined ? logits : (cap.apply(logits) as tf.Tensor3D);
-    },
+    logits: states => head.apply(states, false),
+    head,
     vocabulary,
     maxPositions: Math.min(...layers.map(layer => (layer instanceof PositionEmbedding ? layer.positions : Infinity))),
   };

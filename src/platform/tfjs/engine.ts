@@ -2,8 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 
 /** The record of a kernel run in tfjs. */
 export interface TapeNode {
+  kernelName: string;
   inputs: Record<string, tf.Tensor>;
   outputs: tf.Tensor[];
+  /** What its gradient is given. */
+  saved?: tf.Tensor[];
 }
 
 // Access to tfjs's engine and its tables of kernels and gradients.
@@ -12,6 +15,8 @@ export interface TapeNode {
 interface EngineState {
   /** How many gradients have a forward pass in progress. */
   gradientDepth?: number;
+  /** How many kernels run: what they call is not recorded. */
+  kernelDepth?: number;
   /** There is none before the first gradient is taken, and `null` between two. It stays for the backward pass. */
   activeTape?: TapeNode[] | null;
   activeScope?: {readonly track?: readonly tf.Tensor[]} | null;
@@ -54,6 +59,18 @@ export function keepingTape<T>(f: () => T): T {
     return f();
   } finally {
     current.activeTape = activeTape;
+  }
+}
+
+/** Runs `f` as if no gradient were being taken: nothing in it is recorded, except by gradients taken in it. */
+export function detached<T>(f: () => T): T {
+  const current = state();
+  const {gradientDepth, kernelDepth, activeTape} = current;
+  Object.assign(current, {gradientDepth: 0, kernelDepth: 0, activeTape: null});
+  try {
+    return f();
+  } finally {
+    Object.assign(current, {gradientDepth, kernelDepth, activeTape});
   }
 }
 

@@ -1,9 +1,23 @@
 import type * as tf from '@tensorflow/tfjs';
-import {isRecording, withMade} from './engine';
+import {currentTape, isRecording, type TapeNode, withMade} from './engine';
 
 // tfjs keeps every gradient of a backward pass, and all that the forward pass saved for it, until the pass is over.
 // Once the backward pass has gone through one of our operations, nothing needs these tensors any more: they are freed
-// when the next operation of ours begins.
+// when the next operation of ours begins. So is what operations of tfjs saved only for its shape, at the first.
+
+/** Operations of tfjs whose gradients read no values of saved tensors, only their shapes. */
+const READ_SHAPES = new Set(['Reshape', 'ExpandDims', 'Add', 'Sub', 'Concat']);
+
+/** How many operations of a tape have been looked at. */
+const lookedAt = new WeakMap<readonly TapeNode[], number>();
+
+/** Frees tensors that recorded operations saved only for their shapes. */
+export function freeShapes(): void {
+  const tape = currentTape() ?? [];
+  const more = tape.slice(lookedAt.get(tape)).filter(({kernelName}) => READ_SHAPES.has(kernelName));
+  more.forEach(({saved}) => saved?.forEach(tensor => tensor.dispose()));
+  lookedAt.set(tape, tape.length);
+}
 
 /** Gradients that our operations returned and only the tape holds, excluding those of a caller. */
 const given = new WeakSet<tf.Tensor>();
@@ -35,6 +49,7 @@ export function freeingHeld(
     return gradient();
   }
   free();
+  freeShapes();
   const {result: thunks, made} = withMade(gradient);
   unasked.forEach(tensor => tensor.dispose());
   const held = new Set([...gradients.filter(tensor => given.has(tensor)), ...saved, ...made]);

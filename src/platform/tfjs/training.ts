@@ -17,12 +17,20 @@ interface TrainingFields {
   metricsTensors: [Objective, number][];
   /** The names in the logs: the loss, and those of the metrics. */
   metricsNames: string[];
+  /** What a model computes. Only changed while it computes a step. */
+  outputs: tf.SymbolicTensor[];
+  makeTrainFunction: () => StepFunction;
+  makeTestFunction: () => void;
+  testFunction: StepFunction;
   /** Of a Sequential: the model that it holds. */
   model?: tf.LayersModel;
 }
 
 /** A loss or a metric of one output. */
 type Objective = (targets: tf.Tensor, outputs: tf.Tensor) => tf.Tensor;
+
+/** Computes the loss and the metrics of a batch. */
+type StepFunction = (data: tf.Tensor[]) => tf.Tensor[];
 
 /** The model that tfjs trains in a fit: for a Sequential, its inner model. */
 export function trainedIn(model: tf.LayersModel): tf.LayersModel {
@@ -107,6 +115,40 @@ export function replaceObjectives(
     i < first ? (losses[output] as Objective) : metric(given),
     output,
   ]);
+}
+
+/**
+ * Has a compiled model of one output compute only `inner`, a tensor on the way to its output, in steps of training and
+ * evaluation. Its loss and metrics are called with that. This lasts until the model gets other losses.
+ *
+ * @returns whether such a step is running; otherwise losses and metrics are called with outputs.
+ */
+export function stopSteps(model: tf.LayersModel, inner: tf.SymbolicTensor): () => boolean {
+  const fields = fieldsOf<TrainingFields>(model);
+  const {makeTrainFunction, makeTestFunction} = Object.getPrototypeOf(model) as TrainingFields;
+  const {lossFunctions, outputs} = fields;
+  let isRunning = false;
+  const stopped =
+    (step: StepFunction): StepFunction =>
+    data => {
+      if (fields.lossFunctions !== lossFunctions) {
+        return step(data);
+      }
+      fields.outputs = [inner];
+      isRunning = true;
+      try {
+        return step(data);
+      } finally {
+        fields.outputs = outputs;
+        isRunning = false;
+      }
+    };
+  fields.makeTrainFunction = () => stopped(makeTrainFunction.call(model));
+  fields.makeTestFunction = () => {
+    makeTestFunction.call(model);
+    fields.testFunction = stopped(fields.testFunction);
+  };
+  return () => isRunning;
 }
 
 /** Ends a fit of a model when another model is told to stop, `other.stopTraining = true`, or the signal is aborted. */

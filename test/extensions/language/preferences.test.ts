@@ -11,10 +11,12 @@ import {
   disposeModel,
   getAdapter,
   importPEFT,
+  learningRateSchedule,
   LoRAError,
   removeLoRA,
   resume,
   setAdapter,
+  sgd,
 } from 'tfjs-lora';
 import {
   compilePreferences,
@@ -30,7 +32,8 @@ import {
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {sitesOf} from '../../../src/core/rewire/walk';
-import {sequenceLogProbs} from '../../../src/extensions/language/preferences/logProbs';
+import {sequenceLogProbs} from '../../../src/extensions/language/logProbs';
+import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {MemoryHandler, mlp} from '../../models';
 import {fixture} from '../transformers/fixtures';
@@ -158,7 +161,16 @@ describe.each(BACKENDS)('on %s', backend => {
     ({base, model} = await llama());
   });
 
-  afterAll(() => [model, base].forEach(disposeModel));
+  // On wasm in chunks: of two rows, or of parts of one.
+  const wholeChunk = CHUNK.logits;
+  beforeEach(() => {
+    CHUNK.logits = backend === 'wasm' ? 34 * model.outputs[0]!.shape[2]! : wholeChunk;
+  });
+
+  afterAll(() => {
+    CHUNK.logits = wholeChunk;
+    [model, base].forEach(disposeModel);
+  });
 
   test.each(CASES)('the loss, rewards and gradients of %s are those of TRL', async (...[name, options, maxLength]) => {
     const {loss, rewards, gradients} = TRL.cases[name]!;
@@ -191,7 +203,7 @@ describe.each(BACKENDS)('on %s', backend => {
     await withoutLeaks(() =>
       tf.tidy(() => {
         const dy = tf.tensor1d([2, 3, -1]);
-        const [ours, expected] = [(x: tf.Tensor3D) => sequenceLogProbs(targets, x), composed].map(f => {
+        const [ours, expected] = [(x: tf.Tensor3D) => sequenceLogProbs([targets], x)[0]!, composed].map(f => {
           const {value, grad} = tf.valueAndGrad(x => tf.sum(tf.mul(f(x as tf.Tensor3D), dy)))(logits);
           return [...numbers(f(logits)), ...numbers(value), ...numbers(grad)];
         });
@@ -276,6 +288,28 @@ describe('on wasm', () => {
       TRL.curve.map(({margin}) => margin),
       {rtol: 1e-3, atol: 1e-4},
     );
+    setAdapter(model, start);
+    start.dispose();
+  });
+
+  test('a learning-rate schedule sets the rate of each step', async () => {
+    const start = getAdapter(model);
+    const data = await encode(model, TRL.pairs);
+    const schedule = () => learningRateSchedule({shape: 'linear', warmup: 1, steps: 4});
+    const optimizer = sgd({learningRate: 0.5});
+    compilePreferences(model, {optimizer});
+    const {history} = await model.fitDataset(data, {epochs: 4, callbacks: [schedule()], verbose: 0});
+    setAdapter(model, start);
+    const [{xs, ys}] = (await (await encode(model, TRL.pairs)).toArray()) as [{xs: tf.Tensor[]; ys: tf.Tensor}];
+    const expected: number[] = [];
+    for (let step = 0; step < 4; step++) {
+      schedule().set(optimizer, step);
+      expected.push((await model.trainOnBatch(xs, ys)) as number);
+    }
+    tf.dispose([xs, ys]);
+    expect(history.loss).toBeAllClose(expected, {rtol: 1e-6, atol: 0});
+    expect(expected[3]).toBeLessThan(expected[1]!);
+    optimizer.dispose();
     setAdapter(model, start);
     start.dispose();
   });

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Batch} from '../../../core/training/seededBatches';
-import {IGNORED} from './logProbs';
+import {IGNORED} from '../logProbs';
 
 // tfjs passes one tensor of targets to the loss of a model with one output. For each row it holds the next token of
 // each position, followed by what else the loss has to know.
@@ -45,27 +45,28 @@ export function batchOf(sequences: readonly Sequence[], padToMultipleOf: number)
 export interface Targets {
   readonly hasReference: boolean;
   readonly isJudged: boolean;
-  /** The next tokens of whole sequences, `[rows, positions]`. */
-  whole(): tf.Tensor2D;
-  /** The next tokens of answers; prompts are ignored. */
+  /** The next tokens of answers, `[rows, positions]`; prompts are ignored. */
   answers(): tf.Tensor2D;
+  /** The next tokens of prompts; answers are ignored. */
+  prompts(): tf.Tensor2D;
   /** `[rows]`. */
   references(): tf.Tensor1D;
   /** `[rows]`. */
   labels(): tf.Tensor1D;
 }
 
-/** Reads the targets of a batch for logits of some positions. */
+/** Reads the targets of a batch for some positions. */
 export function targetsOf(ys: tf.Tensor2D, positions: number): Targets {
   const [rows, width] = ys.shape;
   const further = width - positions;
   const column = (i: number) => tf.slice2d(ys, [0, positions + i], [rows, 1]);
   const whole = () => tf.slice2d(ys, [0, 0], [rows, positions]);
+  const isAnswer = () => tf.greaterEqual(tf.range(0, positions), column(0));
   return {
     hasReference: further >= REFERENCE,
     isJudged: further === LABEL,
-    whole,
-    answers: () => tf.where(tf.greaterEqual(tf.range(0, positions), column(0)), whole(), IGNORED),
+    answers: () => tf.where(isAnswer(), whole(), IGNORED),
+    prompts: () => tf.where(isAnswer(), IGNORED, whole()),
     references: () => tf.reshape(column(1), [-1]),
     labels: () => tf.reshape(column(2), [-1]),
   };

@@ -1,10 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {type Metric, withName} from '../../../platform/tfjs/metric';
-import {takeTargets} from '../../../platform/tfjs/training';
+import {stopSteps, takeTargets} from '../../../platform/tfjs/training';
+import {outputHead} from '../../transformers/losses/outputHead';
 import {languageParts} from '../session';
 import {type Targets, targetsOf} from './batch';
-import {countsOf, sequenceLogProbs} from './logProbs';
+import {countsOf, sequenceLogProbs} from '../logProbs';
 import {
   type AnswerLogProbs,
   kto,
@@ -73,40 +74,45 @@ export function compilePreferences(model: tf.LayersModel, options: CompilePrefer
     );
   }
   languageParts(model);
-  const compute = (targets: tf.Tensor, logits: tf.Tensor): Outcome => {
-    const read = readTargets(targets, logits as tf.Tensor3D, method);
-    return method === 'kto'
-      ? judgedOutcome(read, logits as tf.Tensor3D, numbers)
-      : pairOutcome(read, logits as tf.Tensor3D, method, numbers);
+  const head = outputHead(model);
+  let isStopped = () => false;
+  const compute = (targets: tf.Tensor, outputs: tf.Tensor): Outcome => {
+    const read = readTargets(targets, outputs as tf.Tensor3D, method);
+    const sums = (wanted: readonly tf.Tensor2D[]) =>
+      sequenceLogProbs(wanted, outputs as tf.Tensor3D, isStopped() ? head : undefined);
+    return method === 'kto' ? judgedOutcome(read, sums, numbers) : pairOutcome(read, sums, method, numbers);
   };
-  // tfjs calls the loss and then the metrics with the same logits.
-  let latest: {logits: tf.Tensor; outcome: Outcome} | undefined;
-  const outcomeOf = (targets: tf.Tensor, logits: tf.Tensor): Outcome => {
-    if (latest?.logits !== logits || latest.outcome.margin.isDisposed) {
-      latest = {logits, outcome: compute(targets, logits)};
+  // tfjs calls the loss and then the metrics with the same outputs.
+  let latest: {outputs: tf.Tensor; outcome: Outcome} | undefined;
+  const outcomeOf = (targets: tf.Tensor, outputs: tf.Tensor): Outcome => {
+    if (latest?.outputs !== outputs || latest.outcome.margin.isDisposed) {
+      latest = {outputs, outcome: compute(targets, outputs)};
     }
     return latest.outcome;
   };
   const measures: Record<PreferenceMetric, Metric> = {
-    accuracy: withName('acc', (targets, logits) => tf.clone(outcomeOf(targets, logits).accuracy as tf.Tensor)),
-    margin: withName('margin', (targets, logits) => tf.clone(outcomeOf(targets, logits).margin)),
+    accuracy: withName('acc', (targets, outputs) => tf.clone(outcomeOf(targets, outputs).accuracy as tf.Tensor)),
+    margin: withName('margin', (targets, outputs) => tf.clone(outcomeOf(targets, outputs).margin)),
   };
   model.compile({
     optimizer,
-    loss: (targets, logits) => outcomeOf(targets, logits).loss,
+    loss: (targets, outputs) => outcomeOf(targets, outputs).loss,
     metrics: [metrics].flat().map(name => measures[name]),
   });
   takeTargets(model, [null, null]);
+  if (head !== undefined) {
+    isStopped = stopSteps(model, head.states);
+  }
 }
 
 /** @throws LoRAError if these are no batches of `encodePreferences` that the method can use. */
-function readTargets(ys: tf.Tensor, logits: tf.Tensor3D, method: PreferenceMethod): Targets {
-  const [rows, positions] = logits.shape;
+function readTargets(ys: tf.Tensor, {shape}: tf.Tensor3D, method: PreferenceMethod): Targets {
+  const [rows, positions] = shape;
   const [given, width = 0] = ys.shape;
   const targets = targetsOf(ys as tf.Tensor2D, positions);
   if (ys.rank !== 2 || given !== rows || width <= positions || width > positions + 3 || rows % 2 !== 0) {
     throw misfitError(
-      `The targets must be those of encodePreferences, got ${showShape(ys.shape)} for logits ${showShape(logits.shape)}.`,
+      `The targets must be those of encodePreferences, got ${showShape(ys.shape)} for ${rows} texts of ${positions} tokens.`,
     );
   }
   if (targets.isJudged !== (method === 'kto')) {
@@ -123,10 +129,11 @@ function readTargets(ys: tf.Tensor, logits: tf.Tensor3D, method: PreferenceMetho
   return targets;
 }
 
-/** The log-probabilities of the even rows, and of the odd rows. */
-function logProbsOf(targets: Targets, logits: tf.Tensor3D): [AnswerLogProbs, AnswerLogProbs] {
-  const answers = targets.answers();
-  const sums = sequenceLogProbs(answers, logits);
+/** The sums of log-probabilities for each of the targets, `[rows]`. */
+type SumsOf = (targets: readonly tf.Tensor2D[]) => tf.Tensor1D[];
+
+/** The log-probabilities of the answers in the even rows, and in the odd rows. */
+function inRows(targets: Targets, sums: tf.Tensor1D, answers: tf.Tensor2D): [AnswerLogProbs, AnswerLogProbs] {
   const [even, odd] = inTwo(sums);
   const lengths = inTwo(countsOf(answers));
   const references = targets.hasReference ? inTwo(targets.references()) : [tf.zerosLike(even), tf.zerosLike(odd)];
@@ -144,18 +151,21 @@ function inTwo(values: tf.Tensor1D): [even: tf.Tensor1D, odd: tf.Tensor1D] {
 
 function pairOutcome(
   targets: Targets,
-  logits: tf.Tensor3D,
+  sumsOf: SumsOf,
   method: Exclude<PreferenceMethod, 'kto'>,
   numbers: Required<PreferenceMethodOptions>,
 ): Outcome {
-  const [chosen, rejected] = logProbsOf(targets, logits);
+  const {needsPrompts = false, compute} = PAIR_METHODS[method];
+  const answers = targets.answers();
+  const prompts = needsPrompts ? [targets.prompts()] : [];
+  const [sums, ofPrompts] = sumsOf([answers, ...prompts]) as [tf.Tensor1D, tf.Tensor1D?];
+  const [chosen, rejected] = inRows(targets, sums, answers);
   const wholeMean = (): tf.Scalar => {
-    const whole = targets.whole();
-    const [sums] = inTwo(sequenceLogProbs(whole, logits));
-    const [lengths] = inTwo(countsOf(whole));
-    return tf.div(tf.sum(sums), tf.sum(lengths));
+    const [more] = inTwo(ofPrompts as tf.Tensor1D);
+    const [lengths] = inTwo(countsOf(prompts[0] as tf.Tensor2D));
+    return tf.div(tf.sum(tf.add(chosen.sums, more)), tf.sum(tf.add(chosen.lengths, lengths)));
   };
-  const outcome = PAIR_METHODS[method].compute({chosen, rejected, wholeMean}, numbers);
+  const outcome = compute({chosen, rejected, wholeMean}, numbers);
   return {
     loss: outcome.loss,
     accuracy: tf.mean(tf.cast(tf.greater(outcome.chosen, outcome.rejected), 'float32')),
@@ -163,8 +173,10 @@ function pairOutcome(
   };
 }
 
-function judgedOutcome(targets: Targets, logits: tf.Tensor3D, numbers: Required<PreferenceMethodOptions>): Outcome {
-  const [answers, mismatched] = logProbsOf(targets, logits);
+function judgedOutcome(targets: Targets, sumsOf: SumsOf, numbers: Required<PreferenceMethodOptions>): Outcome {
+  const given = targets.answers();
+  const [sums] = sumsOf([given]) as [tf.Tensor1D];
+  const [answers, mismatched] = inRows(targets, sums, given);
   const [labels] = inTwo(targets.labels());
   const {loss, rewards} = kto({answers, mismatched, labels}, numbers);
   return {loss, margin: marginOf(rewards, labels)};

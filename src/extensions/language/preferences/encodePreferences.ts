@@ -9,7 +9,7 @@ import {chatText, type ChatTexts, ofEntry} from '../chat';
 import {checkLanguageTokenizer, type LanguageTokenizer} from '../languageTokenizer';
 import {checkTokens, commonStart, type LanguageParts, languageParts} from '../session';
 import {batchOf, type Sequence, targetsOf} from './batch';
-import {sequenceLogProbs} from './logProbs';
+import {sequenceLogProbs} from '../logProbs';
 import {type JudgedPrompt, judgedPromptOf, type PreferenceRecord} from './preferenceRecords';
 
 /** How preferences are encoded. */
@@ -260,7 +260,7 @@ async function addReferences(
         const shared = Math.min(...group.map(({from}) => Math.max(0, from - 1)));
         const first = Math.floor(shared / padToMultipleOf) * padToMultipleOf;
         const states = tf.slice<tf.Rank.R3, tf.Tensor3D>(parts.states([ids, mask]), [0, first, 0]);
-        return sequenceLogProbs(tf.slice(targets, [0, first]), parts.logits(states));
+        return sequenceLogProbs([tf.slice(targets, [0, first])], states, parts.head)[0] as tf.Tensor1D;
       }),
     );
     const values = await sums.data();

@@ -66,6 +66,8 @@ type Numbers = Required<PreferenceMethodOptions>;
 
 interface PairMethod {
   readonly needsReference: boolean;
+  /** Whether it learns the prompts of chosen answers too. */
+  readonly needsPrompts?: boolean;
   /** The options that it has besides `beta`. */
   readonly options: readonly (keyof PreferenceMethodOptions)[];
   readonly compute: (pairs: PairLogProbs, numbers: Numbers) => Judged;
@@ -114,6 +116,7 @@ const hinge = byRatios([], (difference, {beta}) => tf.relu(tf.sub(1, tf.mul(diff
  */
 const orpo: PairMethod = {
   needsReference: false,
+  needsPrompts: true,
   options: [],
   compute: ({chosen, rejected, wholeMean}, {beta}) => {
     const [won, lost] = [meansOf(chosen), meansOf(rejected)] as const;

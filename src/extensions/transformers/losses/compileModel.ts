@@ -10,14 +10,16 @@ import {
   unsupportedError,
 } from '../../../platform/errors';
 import {type Metric, withName} from '../../../platform/tfjs/metric';
-import {takeTargets} from '../../../platform/tfjs/training';
+import {stopSteps, takeTargets, trainedIn} from '../../../platform/tfjs/training';
 import {unpackTargets, weighObjectives} from '../../../core/training/weightedTargets';
 import {checkModel} from '../../../core/rewire/walk';
 import {hubRecordOf} from '../net/hubRecord';
 import {crossEntropyFromLogits} from '../ops/crossEntropy';
 import {checkClassLoss, type ClassLossOptions, type CrossEntropyOptions} from '../ops/weightedCrossEntropy';
+import {lossOfHead} from './chunkedLoss';
 import {pairLoss, sigmoidPairLoss} from './contrastive';
 import {METRICS, type MetricName, metricsIn} from './metrics';
+import {outputHead} from './outputHead';
 import {SPAN_METRICS, spanCrossEntropy} from './spans';
 
 /** The name of a loss. */
@@ -160,16 +162,27 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   }
   const rank = targetShape?.(shape).length ?? shape.length;
   const unpacked = (given: tf.Tensor) => (weighted ? unpackTargets(given, rank) : {ys: given});
+  const head = name === 'crossEntropy' ? outputHead(trainedIn(model)) : undefined;
+  const ofHead = head && lossOfHead(head, measures, rest);
+  let isStopped = () => false;
   model.compile({
     optimizer,
     loss: (given, outputs) => {
       const {ys, ...weights} = unpacked(given);
-      return compute(ys, outputs, {...rest, ...weights});
+      return ofHead && isStopped()
+        ? ofHead.loss(ys, outputs as tf.Tensor3D, weights)
+        : compute(ys, outputs, {...rest, ...weights});
     },
-    metrics: measures.map(measure =>
-      weighted ? withName(measure.name, (given, outputs) => measure(unpacked(given).ys, outputs)) : measure,
+    metrics: measures.map((measure, i) =>
+      withName(measure.name, (given, outputs) => {
+        const {ys} = unpacked(given);
+        return ofHead && isStopped() ? ofHead.metric(i, ys, outputs as tf.Tensor3D) : measure(ys, outputs);
+      }),
     ),
   });
+  if (head !== undefined) {
+    isStopped = stopSteps(trainedIn(model), head.states);
+  }
   if (weighted) {
     takeTargets(model, null);
   } else if (targetShape !== undefined) {

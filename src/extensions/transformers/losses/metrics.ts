@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
-import {crossEntropyValue} from '../ops/crossEntropy';
+import {crossEntropySums} from '../ops/crossEntropy';
 import {oneHot, positionsOf} from '../ops/positions';
 import type {CrossEntropyOptions} from '../ops/weightedCrossEntropy';
 
@@ -35,7 +35,7 @@ export interface F1Options extends CrossEntropyOptions {
 export function accuracy(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});
   return metric('acc', options, positions =>
-    countedShare(tf.equal(tf.argMax(positions.rows, -1), positions.numbers), positions),
+    counted(tf.equal(tf.argMax(positions.rows, -1), positions.numbers), positions),
   );
 }
 
@@ -60,7 +60,7 @@ export function topKAccuracy(options: TopKOptions = {}): Metric {
       throw misfitError(`k must be at most the number of classes, ${positions.classes}, got ${k}.`);
     }
     const {indices} = tf.topk(positions.rows, k, false);
-    return countedShare(tf.any(tf.equal(indices, tf.expandDims(positions.numbers, -1)), -1), positions);
+    return counted(tf.any(tf.equal(indices, tf.expandDims(positions.numbers, -1)), -1), positions);
   });
 }
 
@@ -83,19 +83,21 @@ export function f1Score(options: F1Options = {}): Metric {
   if (positive !== undefined) {
     checkNumber('positive', positive, Number.isInteger(positive) && positive >= 0, 'the number of a class');
   }
-  return metric('f1', options, ({rows, numbers, counts, classes}) => {
+  const sumsOf: SumsOf = ({rows, numbers, counts, classes}) => {
     if (positive !== undefined && positive >= classes) {
       throw misfitError(`positive must be one of the ${classes} classes, counted from 0, got ${positive}.`);
     }
     const weights = tf.expandDims(counts, -1);
     const targets = tf.mul(oneHot(numbers, classes), weights); // [positions, classes]
     const guesses = tf.mul(oneHot(tf.argMax(rows, -1), classes), weights);
-    const hits = tf.sum(tf.mul(targets, guesses), 0);
-    const named = tf.add(tf.sum(targets, 0), tf.sum(guesses, 0)); // 2·TP + FP + FN of each class
-    return positive === undefined
+    // Hits, and 2·TP + FP + FN of each class.
+    return [tf.sum(tf.mul(targets, guesses), 0), tf.add(tf.sum(targets, 0), tf.sum(guesses, 0))];
+  };
+  return metric('f1', options, sumsOf, (hits, named) =>
+    positive === undefined
       ? shareOf(tf.sum(tf.divNoNan(tf.mul(2, hits), named)), tf.sum(tf.cast(tf.greater(named, 0), 'float32')))
-      : tf.squeeze(tf.slice(shareOf(tf.mul(2, hits), named), positive, 1));
-  });
+      : tf.squeeze(tf.slice(shareOf(tf.mul(2, hits), named), positive, 1)),
+  );
 }
 
 /**
@@ -113,37 +115,56 @@ export function f1Score(options: F1Options = {}): Metric {
 export function perplexity(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});
   const {ignoreIndex = -100} = options;
-  return metric('perplexity', options, ({counts}, targets, logits) => {
-    const value = tf.exp(crossEntropyValue(targets, logits, ignoreIndex));
-    return tf.where(tf.greater(tf.sum(counts), 0), value, NaN);
-  });
+  const sumsOf: SumsOf = ({rows, counts}, targets) => {
+    const [row, logits] = [tf.reshape(targets, [1, -1]), tf.expandDims(rows, 0)];
+    return [tf.sum(crossEntropySums(row, logits, ignoreIndex)), tf.sum(counts)];
+  };
+  return metric('perplexity', options, sumsOf, (sum, count) => tf.exp(shareOf(sum, count)));
 }
 
 type Positions = ReturnType<typeof positionsOf>;
 
-/** A metric over positions, by its name in the logs. */
+/** Two sums over positions. */
+type SumsOf = (positions: Positions, targets: tf.Tensor) => readonly [tf.Tensor, tf.Tensor];
+
+/** A metric as sums over positions and what is made of them, so that positions can be measured in parts. */
+export interface MetricOfSums {
+  readonly sumsOf: (targets: tf.Tensor, predictions: tf.Tensor) => readonly [tf.Tensor, tf.Tensor];
+  readonly valueOf: (one: tf.Tensor, other: tf.Tensor) => tf.Tensor;
+}
+
+const ofSums = new WeakMap<Metric, MetricOfSums>();
+
+/** The parts of a metric that was made here. */
+export function sumsOfMetric(measure: Metric): MetricOfSums | undefined {
+  return ofSums.get(measure);
+}
+
+/** A metric over positions, by its name in the logs. By default it is the share of two sums. */
 function metric(
   name: string,
   {ignoreIndex = -100}: CrossEntropyOptions,
-  compute: (positions: Positions, targets: tf.Tensor, predictions: tf.Tensor) => tf.Tensor,
+  compute: SumsOf,
+  valueOf: MetricOfSums['valueOf'] = shareOf,
 ): Metric {
-  const measure: Metric = (targets, predictions) =>
-    tf.tidy(() => {
-      const classes = predictions.shape.at(-1) ?? 0;
-      if (classes === 0 || targets.size !== predictions.size / classes) {
-        throw misfitError(
-          `The targets of the metric "${name}" must be whole numbers, one for each position of the predictions ` +
-            `${showShape(predictions.shape)}, got ${showShape(targets.shape)}.`,
-        );
-      }
-      return compute(positionsOf(predictions, targets, ignoreIndex), targets, predictions);
-    });
-  return withName(name, measure);
+  const sumsOf = (targets: tf.Tensor, predictions: tf.Tensor) => {
+    const classes = predictions.shape.at(-1) ?? 0;
+    if (classes === 0 || targets.size !== predictions.size / classes) {
+      throw misfitError(
+        `The targets of the metric "${name}" must be whole numbers, one for each position of the predictions ` +
+          `${showShape(predictions.shape)}, got ${showShape(targets.shape)}.`,
+      );
+    }
+    return compute(positionsOf(predictions, targets, ignoreIndex), targets);
+  };
+  const measure = withName(name, (targets, predictions) => tf.tidy(() => valueOf(...sumsOf(targets, predictions))));
+  ofSums.set(measure, {sumsOf, valueOf});
+  return measure;
 }
 
-/** The share of counted positions for which a condition holds. */
-function countedShare(isTrue: tf.Tensor, {counts}: Positions): tf.Tensor {
-  return shareOf(tf.sum(tf.mul(tf.cast(isTrue, 'float32'), counts)), tf.sum(counts));
+/** How many counted positions fulfil a condition, and how many count. */
+function counted(isTrue: tf.Tensor, {counts}: Positions): [tf.Tensor, tf.Tensor] {
+  return [tf.sum(tf.mul(tf.cast(isTrue, 'float32'), counts)), tf.sum(counts)];
 }
 
 /** The metrics of class indices by name. */

@@ -3,8 +3,16 @@ import {capabilities} from '../../../backends/shared/capabilities';
 import {misfitError, showShape} from '../../../platform/errors';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 import {transformerKernels} from '../kernels/transformer';
-import {oneHot, positionsOf} from './positions';
-import {type ClassLossOptions, isWeighted, weightedCrossEntropy} from './weightedCrossEntropy';
+import {type Head, type PositionSums, sumsInChunks} from './headInChunks';
+import {factsOf, oneHot, positionsOf} from './positions';
+import {
+  checkClassLoss,
+  checkPositionWeights,
+  type ClassLossOptions,
+  isWeighted,
+  targetsNorm,
+  weightedSum,
+} from './weightedCrossEntropy';
 
 /**
  * Computes the mean of `log Σ exp(z) − z[target]` over all positions that count, from logits and class indices, without
@@ -31,17 +39,9 @@ export function crossEntropyFromLogits(
   options: ClassLossOptions = {},
 ): tf.Scalar {
   const {ignoreIndex = -100} = options;
-  const classes = logits.shape.at(-1) ?? 0;
-  const positions = classes === 0 ? 0 : logits.size / classes;
-  if (logits.rank < 1 || classes === 0 || targets.size !== positions) {
-    throw misfitError(
-      `The targets must be class indices, one for each position of the logits ${showShape(logits.shape)}: ` +
-        `expected shape ${showShape(logits.shape.slice(0, -1))}, got ${showShape(targets.shape)}.`,
-    );
-  }
-  checkTargets(targets, classes, ignoreIndex);
+  checkGiven(targets, logits.shape, options);
   if (isWeighted(options)) {
-    return weightedCrossEntropy(targets, logits, options);
+    return shareOfTargets(weightedSum(targets, logits, options), targets, logits.shape.at(-1) ?? 0, options);
   }
   return runLazyOp({
     inputs: {logits, targets},
@@ -51,6 +51,103 @@ export function crossEntropyFromLogits(
       logits: () => tf.tidy(() => crossEntropyGradient(saved.logits, saved.targets, dy, ignoreIndex)),
     }),
   }) as tf.Scalar;
+}
+
+/**
+ * Computes the same from the states before a head, with the logits of a chunk of positions at a time.
+ *
+ * @param states `[batch, positions, width]`.
+ * @param observe further sums over positions, from their logits `[1, positions, classes]` and targets.
+ * @returns the mean, what was observed, and the logits if there is just one chunk.
+ */
+export function crossEntropyOfHead(
+  head: Head,
+  targets: tf.Tensor,
+  states: tf.Tensor3D,
+  {weights, ...options}: ClassLossOptions,
+  observe: (targets: tf.Tensor, logits: tf.Tensor) => tf.Tensor[],
+): {loss: tf.Scalar; observed: tf.Tensor[]; logits?: tf.Tensor} {
+  const {classes} = head;
+  checkGiven(targets, [...states.shape.slice(0, -1), classes], {weights, ...options});
+  const {ignoreIndex = -100} = options;
+  const asRow = (x: tf.Tensor) => tf.reshape(x, [1, targets.size]);
+  const ofPositions = (given: tf.Tensor) =>
+    asRow(tf.mul(tf.expandDims(given, -1), tf.ones([...given.shape, targets.size / given.size])));
+  const what: PositionSums = {
+    given: {targets: asRow(targets), ...(weights && {weights: ofPositions(weights)})},
+    sumsOf: (logits, {targets: own, weights: ownWeights}) =>
+      tf.reshape(
+        isWeighted({weights, ...options})
+          ? weightedSum(own as tf.Tensor, logits, {...options, ...(ownWeights && {weights: ownWeights})})
+          : crossEntropySums(own as tf.Tensor, logits, ignoreIndex),
+        [1, 1],
+      ),
+    observe: (logits, {targets: own}) => observe(own as tf.Tensor, logits),
+  };
+  const {sums, observed, logits} = sumsInChunks(head, tf.reshape(states, [1, targets.size, -1]), what);
+  return {
+    loss: shareOfTargets(tf.reshape(sums, []), targets, classes, options),
+    observed,
+    ...(logits && {logits: tf.reshape(logits, [...states.shape.slice(0, -1), classes])}),
+  };
+}
+
+/** A sum over positions divided by how many count; 0 if none does, NaN without a gradient if a target is wrong. */
+function shareOfTargets(sum: tf.Tensor, targets: tf.Tensor, classes: number, options: ClassLossOptions): tf.Scalar {
+  const {ignoreIndex = -100} = options;
+  const divided = (x: tf.Tensor, given: tf.Tensor, otherwise: number) => {
+    const facts = factsOf(given, classes, ignoreIndex);
+    return tf.where(facts.hasWrong, otherwise, tf.divNoNan(x, targetsNorm(facts, options)));
+  };
+  return runLazyOp({
+    inputs: {sum, targets},
+    save: {targets: true},
+    forward: () => divided(sum, targets, NaN),
+    gradient: (dy, saved) => ({sum: () => tf.tidy(() => divided(dy, saved.targets, 0))}),
+  }) as tf.Scalar;
+}
+
+/**
+ * The sum of `log Σ exp(z) − z[target]` of each row, over its positions that count.
+ *
+ * @param targets class indices, `[rows, positions]`, which were checked.
+ * @param logits `[rows, positions, classes]`.
+ * @returns the sums, `[rows]`; 0 for a row in which no position counts.
+ */
+export function crossEntropySums(targets: tf.Tensor, logits: tf.Tensor, ignoreIndex: number): tf.Tensor1D {
+  const countsOf = (given: tf.Tensor) => tf.sum(tf.cast(tf.notEqual(given, ignoreIndex), 'float32'), 1);
+  return runLazyOp({
+    inputs: {logits, targets},
+    save: {logits: true, targets: true},
+    forward: () => {
+      // The kernels compute the mean over a row.
+      const means = rowsOf(targets, logits).map(row => tf.reshape(crossEntropyValue(...row, ignoreIndex), [1]));
+      return tf.mul(tf.concat(means), countsOf(targets));
+    },
+    gradient: (dy, saved) => ({
+      logits: () =>
+        tf.tidy(() => {
+          const ofMeans = tf.split(tf.mul(dy, countsOf(saved.targets)), dy.size);
+          const rows = rowsOf(saved.targets, saved.logits);
+          return tf.concat(
+            rows.map(([given, own], i) =>
+              crossEntropyGradient(own, given, tf.reshape(ofMeans[i] as tf.Tensor, []), ignoreIndex),
+            ),
+          );
+        }),
+    }),
+  }) as tf.Tensor1D;
+}
+
+/** The targets and the logits of each row. */
+function rowsOf(targets: tf.Tensor, logits: tf.Tensor): [targets: tf.Tensor, logits: tf.Tensor][] {
+  const [rows = 0] = targets.shape;
+  return rows === 1
+    ? [[targets, logits]]
+    : Array.from({length: rows}, (_, row) => [
+        tf.slice(targets, [row, 0], [1, -1]),
+        tf.slice(logits, [row, 0, 0], [1, -1, -1]),
+      ]);
 }
 
 /** The value for targets that were checked, without a gradient. */
@@ -69,6 +166,23 @@ export function crossEntropyGradient(
     transformerKernels()?.crossEntropyGradient(logits, targets, dy, ignoreIndex) ??
     composedGradient(logits, targets, dy, ignoreIndex)
   );
+}
+
+/** @throws LoRAError if the targets or options do not fit logits of a shape. */
+function checkGiven(targets: tf.Tensor, shape: readonly number[], options: ClassLossOptions): void {
+  const {ignoreIndex = -100, weights} = options;
+  const classes = shape.at(-1) ?? 0;
+  if (classes === 0 || targets.size !== tf.util.sizeFromShape(shape.slice(0, -1))) {
+    throw misfitError(
+      `The targets must be class indices, one for each position of the logits ${showShape(shape)}: ` +
+        `expected shape ${showShape(shape.slice(0, -1))}, got ${showShape(targets.shape)}.`,
+    );
+  }
+  checkTargets(targets, classes, ignoreIndex);
+  checkClassLoss(options);
+  if (weights !== undefined) {
+    checkPositionWeights(weights, targets);
+  }
 }
 
 function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number): void {

@@ -1,23 +1,23 @@
 import * as tf from '@tensorflow/tfjs';
 
-/**
- * The logits as rows, the targets as integers, 1 for the positions that count, and whether one of these has an invalid
- * target.
- */
-export function positionsOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
+/** The targets as integers, 1 for the positions that count, and whether one of these has an invalid target. */
+export function factsOf(targets: tf.Tensor, classes: number, ignoreIndex: number) {
   const given = tf.cast(tf.reshape(targets, [-1]), 'float32');
-  const numbers = tf.cast(given, 'int32');
-  const classes = logits.shape.at(-1) ?? 1;
   const counts = tf.notEqual(given, ignoreIndex);
   const isClass = tf.logicalAnd(tf.greaterEqual(given, 0), tf.less(given, classes));
   const isWrong = tf.logicalNot(tf.logicalAnd(isClass, tf.equal(given, tf.floor(given))));
   return {
     classes,
-    rows: tf.reshape(logits, [-1, classes]),
-    numbers,
+    numbers: tf.cast(given, 'int32'),
     counts: tf.cast(counts, 'float32'),
     hasWrong: tf.any(tf.logicalAnd(isWrong, counts)),
   };
+}
+
+/** These with the logits as rows. */
+export function positionsOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
+  const classes = logits.shape.at(-1) ?? 1;
+  return {...factsOf(targets, classes, ignoreIndex), rows: tf.reshape(logits, [-1, classes])};
 }
 
 /** One-hot rows, with zeros for an invalid class. */

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, LoRAError, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
-import {oneHot, positionsOf} from './positions';
+import {type factsOf, oneHot, positionsOf} from './positions';
 
 /** Options of a cross-entropy. */
 export interface CrossEntropyOptions {
@@ -58,34 +58,49 @@ function listOf(classWeights: Required<ClassLossOptions>['classWeights'], classe
   return list as number[];
 }
 
-/** The loss of `crossEntropyFromLogits` with any option, for targets that were checked. */
-export function weightedCrossEntropy(targets: tf.Tensor, logits: tf.Tensor, options: ClassLossOptions): tf.Scalar {
-  checkClassLoss(options);
-  const {ignoreIndex = -100, labelSmoothing = 0, focalGamma = 0, classWeights, weights} = options;
-  const byClass = classWeights && listOf(classWeights, logits.shape.at(-1) ?? 0);
-  if (weights !== undefined && !weights.shape.every((size, axis) => size === targets.shape[axis])) {
+/** @throws LoRAError if the weights do not fit the targets. */
+export function checkPositionWeights(weights: tf.Tensor, targets: tf.Tensor): void {
+  if (!weights.shape.every((size, axis) => size === targets.shape[axis])) {
     throw misfitError(
       `The weights must have the shape of the targets ${showShape(targets.shape)} or its first axes, got ` +
         `${showShape(weights.shape)}.`,
     );
   }
-  /** The rows of logits, what each class adds but for its logarithm, and the share of each position. */
+}
+
+/** The number of positions that count, each multiplied by the weight of its target's class. */
+export function targetsNorm(
+  {numbers, counts, classes}: ReturnType<typeof factsOf>,
+  {classWeights}: ClassLossOptions,
+): tf.Scalar {
+  if (classWeights === undefined) {
+    return tf.sum(counts);
+  }
+  const within = tf.minimum(tf.maximum(numbers, tf.scalar(0, 'int32')), tf.scalar(classes - 1, 'int32'));
+  return tf.sum(tf.mul(counts, tf.gather(listOf(classWeights, classes), within)));
+}
+
+/**
+ * The sum whose share of `targetsNorm` is the loss of `crossEntropyFromLogits`, with any option, for targets that were
+ * checked.
+ */
+export function weightedSum(targets: tf.Tensor, logits: tf.Tensor, options: ClassLossOptions): tf.Scalar {
+  const {ignoreIndex = -100, labelSmoothing = 0, focalGamma = 0, classWeights, weights} = options;
+  const byClass = classWeights && listOf(classWeights, logits.shape.at(-1) ?? 0);
+  /** The rows of logits, what each class adds but for its logarithm, and the weight of each position. */
   const partsOf = (logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor | undefined) => {
     const {rows, numbers, counts, classes, hasWrong} = positionsOf(logits, targets, ignoreIndex);
     const ofClass = byClass ? tf.tensor1d(byClass) : tf.ones([classes]);
     const isTarget = oneHot(numbers, classes);
-    const ofTargets = tf.matMul(isTarget, tf.reshape(ofClass, [classes, 1])); // [positions, 1]
     const spread = tf.mul(ofClass, labelSmoothing / classes);
     const shares = tf.tidy(() => tf.add(tf.mul(isTarget, tf.mul(ofClass, 1 - labelSmoothing)), spread));
     isTarget.dispose();
     const each = weights ? tf.mul(tf.reshape(counts, [...weights.shape, -1]), tf.expandDims(weights, -1)) : counts;
-    const column = tf.reshape(counts, [-1, 1]);
-    const norm = tf.sum(tf.mul(column, ofTargets));
     return {
       rows,
       shares, // [positions, classes]
       sums: tf.sum(shares, -1, true),
-      ofPosition: tf.where(hasWrong, NaN, tf.divNoNan(tf.reshape(each, [-1, 1]), norm)), // [positions, 1]
+      ofPosition: tf.where(hasWrong, NaN, tf.reshape(each, [-1, 1])), // [positions, 1]
     };
   };
   return runLazyOp({

@@ -1,0 +1,37 @@
+import * as tf from '@tensorflow/tfjs';
+import {crossEntropySums} from '../transformers/ops/crossEntropy';
+import {type Head, type PositionSums, sumsInChunks} from '../transformers/ops/headInChunks';
+
+/** The target of positions that do not count. */
+export const IGNORED = -100;
+
+/**
+ * Sums the log-probabilities of the targets of each sequence, `Σ log softmax(z)[target]` over the positions that count.
+ *
+ * @param targets the next token of each position, or `IGNORED`, `[rows, positions]`. With several, a position counts in
+ *     one of them at most.
+ * @param states the states `[rows, positions, width]` before the head, or the logits without one.
+ * @returns the sums for each of the targets, `[rows]`; 0 for a row in which no position counts.
+ */
+export function sequenceLogProbs(targets: readonly tf.Tensor2D[], states: tf.Tensor3D, head?: Head): tf.Tensor1D[] {
+  const what: PositionSums = {
+    given: Object.fromEntries(targets.map((each, i) => [`targets${i}`, each])),
+    sumsOf: (logits, given) => {
+      const sums = Object.values(given).map(own => crossEntropySums(own, logits, IGNORED));
+      return tf.neg(tf.stack(sums, 1) as tf.Tensor2D);
+    },
+    ...(targets.length > 1 && {membersOf: given => tf.stack(Object.values(given).map(counted), 2)}),
+  };
+  const sums = head ? sumsInChunks(head, states, what).sums : what.sumsOf(states, what.given);
+  // tfjs cannot differentiate unstack with one result.
+  return targets.length > 1 ? (tf.unstack(sums, 1) as tf.Tensor1D[]) : [tf.reshape(sums, [-1])];
+}
+
+/** How many targets of each row count, `[rows]`. */
+export function countsOf(targets: tf.Tensor): tf.Tensor1D {
+  return tf.sum(counted(targets), 1);
+}
+
+function counted(targets: tf.Tensor): tf.Tensor {
+  return tf.cast(tf.notEqual(targets, IGNORED), 'float32');
+}
