@@ -8,6 +8,7 @@ import './extensions/transformers/layers/featureMaps';
 import './extensions/transformers/layers/hiddenPositions';
 import './extensions/transformers/layers/pairLayers';
 import './extensions/transformers/layers/patchBias';
+import './extensions/transformers/layers/patchPixels';
 import './extensions/transformers/layers/patchRotary';
 import './extensions/transformers/layers/patchSequence';
 import './extensions/transformers/layers/relativeBias';
@@ -56,6 +57,7 @@ export type {
 } from './extensions/transformers/layers/featureMaps';
 export type {HiddenPositions} from './extensions/transformers/layers/hiddenPositions';
 export type {LearnedQuery, ScaledCosines, TokenState} from './extensions/transformers/layers/pairLayers';
+export type {JoinedPixels, PatchPixels} from './extensions/transformers/layers/patchPixels';
 export type {PatchAngles, RotatedPatches} from './extensions/transformers/layers/patchRotary';
 export type {PatchSequence} from './extensions/transformers/layers/patchSequence';
 export type {RelativeBias} from './extensions/transformers/layers/relativeBias';

@@ -26,7 +26,7 @@ from transformers import PreTrainedConfig
 
 CASES = 100
 # Families with many tensors have fewer cases, and those that came later, since each takes time in CI.
-FEWER_CASES = {"mobilenet_v2": 30, "efficientnet": 50, "segformer": 60}
+FEWER_CASES = {"mobilenet_v2": 30, "efficientnet": 50, "segformer": 60, "mobilevit": 30}
 FEWER_CASES |= dict.fromkeys(["gemma", "gemma2", "olmo3", "gpt_neox", "phi", "opt", "new"], 32)
 FEWER_CASES |= dict.fromkeys(["whisper", "wav2vec2", "hubert", "audio-spectrogram-transformer"], 40)
 VOCABULARY = 13
@@ -673,6 +673,26 @@ def segformer(rng):
     return config
 
 
+def mobilevit(rng):
+    heads = rng.choice([1, 2])
+    return dict(
+        hidden_sizes=[heads * rng.choice([2, 3]) for _ in range(3)],
+        neck_hidden_sizes=[rng.choice([2, 3, 4]) for _ in range(7)],
+        num_attention_heads=heads,
+        mlp_ratio=rng.choice([1.0, 1.25, 2.0]),
+        expand_ratio=rng.choice([0.5, 2.0]),
+        patch_size=rng.choice([1, 2, 2, 3]),
+        conv_kernel_size=rng.choice([1, 3, 3, 5]),
+        output_stride=rng.choice([32, 32, 64]),
+        hidden_act=rng.choice(ACTIVATIONS),
+        layer_norm_eps=rng.choice([1e-5, 0.01]),
+        qkv_bias=rng.choice([True, False]),
+        num_channels=rng.choice([1, 3, 3]),
+        num_labels=rng.choice([1, 3]),
+        image_size=rng.choice([17, 24, 33, 38]),
+    )
+
+
 def swin(rng):
     count = rng.choice([1, 2, 3])
     heads = [rng.choice([1, 2, 3]) for _ in range(count)]
@@ -981,7 +1001,7 @@ ODD_PICTURES = [
 PAIRS = ["clip", "siglip"]
 PICTURES = ["vit", "deit", "beit", "dinov2", "dinov2_with_registers", "dinov3_vit", "siglip_vision_model", "clip_vision_model"]
 INTERPOLATED = ["vit", "deit", "siglip_vision_model", "clip_vision_model"]
-FEATURES = ["resnet", "convnext", "convnextv2", "dinov3_convnext", "swin", "swinv2", "mobilenet_v2", "efficientnet", "segformer"]
+FEATURES = ["resnet", "convnext", "convnextv2", "dinov3_convnext", "swin", "swinv2", "mobilenet_v2", "efficientnet", "segformer", "mobilevit"]
 for odd_family in PICTURES:
     ODD_CHANGES[odd_family] = ODD_PICTURES
 ODD_CHANGES["dinov2"] = [*ODD_PICTURES, ({"mlp_ratio": 0.5}, []), ({"use_mask_token": False}, []), ({}, ["use_swiglu_ffn"])]
@@ -1102,6 +1122,20 @@ ODD_CHANGES["segformer"] = [
     ({}, ["num_encoder_blocks"]),
     ({}, ["decoder_hidden_size"]),
 ]
+ODD_CHANGES["mobilevit"] = [
+    ({"output_stride": 16}, []),
+    ({"output_stride": 8}, []),
+    ({"conv_kernel_size": 2}, []),
+    ({"patch_size": [2, 2]}, []),
+    ({"num_attention_heads": 5}, []),
+    ({"hidden_sizes": [4, 4]}, []),
+    ({"neck_hidden_sizes": [4, 4, 4]}, []),
+    ({"mlp_ratio": 1}, []),
+    ({"num_channels": 2}, []),
+    ({"hidden_act": "tanh"}, []),
+    ({}, ["hidden_act", "layer_norm_eps"]),
+    ({}, ["qkv_bias", "output_stride", "patch_size"]),
+]
 PICTURES = [*PICTURES, *FEATURES]
 
 ODD_CHANGES["clip_text_model"] = [
@@ -1187,6 +1221,7 @@ FAMILIES = {
     "mobilenet_v2": (mobilenet_v2, ["MobileNetV2Model", "MobileNetV2ForImageClassification"]),
     "efficientnet": (efficientnet, ["EfficientNetModel", "EfficientNetForImageClassification"]),
     "segformer": (segformer, ["SegformerModel", "SegformerForImageClassification", "SegformerForSemanticSegmentation"]),
+    "mobilevit": (mobilevit, ["MobileViTModel", "MobileViTForImageClassification"]),
     "swin": (swin, ["SwinModel", "SwinForImageClassification"]),
     "swinv2": (swinv2, ["Swinv2Model", "Swinv2ForImageClassification"]),
     "dinov3_convnext": (dinov3_convnext, ["DINOv3ConvNextModel"]),

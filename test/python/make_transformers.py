@@ -829,6 +829,19 @@ FEATURES |= {
         dict(target_modules=["o_proj", "linear_projections.0.proj", "linear_projections.1.proj", "linear_fuse"], modules_to_save=["classifier"]),
     ),
 }
+MOBILEVIT = dict(hidden_sizes=[4, 6, 4], neck_hidden_sizes=[3, 3, 4, 3, 3, 3, 5], num_attention_heads=2, expand_ratio=0.5)
+FEATURES |= {
+    "mobilevit": (
+        transformers.MobileViTModel,
+        transformers.MobileViTConfig(**MOBILEVIT, mlp_ratio=1.5),
+        ["encoder.layer.2.transformer.layer.1.attention.attention.query", "layer.3.conv_kxk.convolution", "4.conv_projection.convolution"],
+    ),
+    "mobilevitClasses": (
+        transformers.MobileViTForImageClassification,
+        transformers.MobileViTConfig(**MOBILEVIT, qkv_bias=False, hidden_act="gelu", num_labels=3),
+        dict(target_modules=["value", "2.intermediate.dense"], modules_to_save=["classifier"], use_dora=True),
+    ),
+}
 PICTURES |= FEATURES
 DINOV3 = PATCHES | dict(num_hidden_layers=2)
 PICTURES |= {
@@ -994,7 +1007,7 @@ MODELS |= SOUNDS
 # Their models interpolate positions only if they are asked to.
 INTERPOLATED = ["vit", "deit", "siglip", "siglip_vision_model", "clip", "clip_vision_model"]
 # Many narrow layers, after which little would be left of a gradient.
-DEVIATIONS = {"mobilenet": 0.5, "efficientnet": 1.0}
+DEVIATIONS = {"mobilenet": 0.5, "mobilevit": 0.4, "efficientnet": 1.0}
 
 
 def rows(tensor):

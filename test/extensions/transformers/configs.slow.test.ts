@@ -51,6 +51,7 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   'audio-spectrogram-transformer': ['vocab_size'],
   efficientnet: ['batch_norm_momentum', 'drop_connect_rate', 'dropout_rate', 'num_hidden_layers'],
   mobilenet_v2: ['semantic_loss_ignore_index'],
+  mobilevit: ['aspp_dropout_prob', 'aspp_out_channels', 'atrous_rates', 'semantic_loss_ignore_index'],
   segformer: ['classifier_dropout_prob', 'layer_norm_eps', 'semantic_loss_ignore_index'],
   t5: ['pad_token_id', 'dropout_rate', 'initializer_factor', 'num_decoder_layers'],
   modernbert: [
@@ -111,6 +112,7 @@ const READ: Readonly<Record<string, string[]>> = {
 /** Python tells 1 from 1.0, and refuses one of them. JSON has one number for both. */
 const FLOATS = [
   'mlp_ratio',
+  'expand_ratio',
   'width_coefficient',
   'depth_coefficient',
   'squeeze_expansion_ratio',

@@ -19,7 +19,7 @@ const TEXTS = [
 /** Encoders of images that consist of stages. */
 export const FEATURES = [
   ...['resnet', 'convnext', 'convnextv2', 'dinov3_convnext', 'swin', 'swinv2', 'mobilenet_v2', 'efficientnet'],
-  'segformer',
+  ...['segformer', 'mobilevit'],
 ];
 
 export const VISION = [

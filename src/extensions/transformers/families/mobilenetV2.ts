@@ -1,8 +1,9 @@
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
-import type {Net, NetTensor} from '../net/net';
+import type {Net} from '../net/net';
 import {roundToEven} from '../ops/rounding';
-import {type Convolution, convolvedBlock, featureOutput} from './convolutions';
+import {convolvedBlock, featureOutput} from './convolutions';
+import {type Convolve, expectDense, invertedResidual} from './invertedResidual';
 import {divisible} from './roundedSizes';
 
 /** MobileNetV2: depthwise convolutions between narrow features. (Sandler et al., arXiv 1801.04381.) */
@@ -19,10 +20,7 @@ export const mobilenetV2: Architecture = {
     const roundedOf = roundingOf(config);
     const widthOf = (channels: number) => roundedOf(channels * multiplier);
     const ratio = config.number('expand_ratio', 6);
-    const outputStride = config.count('output_stride', 32);
-    if ([2, 4, 8, 16].includes(outputStride)) {
-      config.fault(`output_stride ${outputStride} dilates convolutions, which is not supported. Supported: 32.`);
-    }
+    expectDense(config, [2, 4, 8, 16]);
     const block = blockOf(net, config);
     const stem = nameOf(root, 'conv_stem');
     const wide = widthOf(32);
@@ -37,11 +35,8 @@ export const mobilenetV2: Architecture = {
       const layer = nameOf(root, 'layer', index);
       const [input, to] = [from, widthOf(CHANNELS[index + 1] ?? 1)];
       x = net.block({name: `${layer}/block`, index, count: STRIDES.length}, [x], ([given = null]) => {
-        const inner = roundedOf(input * ratio);
-        let y = block(nameOf(layer, 'expand_1x1'), [input, inner], {size: 1}, given);
-        y = block(nameOf(layer, 'conv_3x3'), [inner, inner], {size: 3, stride, depthwise: true}, y);
-        y = block(nameOf(layer, 'reduce_1x1'), [inner, to], {size: 1, isLinear: true}, y);
-        return stride === 1 && input === to ? net.add(nameOf(layer, 'sum'), [given, y]) : y;
+        const sizes = {channels: [input, to], inner: roundedOf(input * ratio), stride} as const;
+        return invertedResidual(net, layer, sizes, block, given);
       });
       from = to;
     });
@@ -66,14 +61,10 @@ function roundingOf(config: HubConfig): (width: number) => number {
 }
 
 /** Adds convolutions with normalizations and activations, padded as the config says. */
-function blockOf(net: Net, config: HubConfig) {
+function blockOf(net: Net, config: HubConfig): Convolve {
   const activation = config.choice('hidden_act', HUB_ACTIVATIONS, 'relu6');
   const epsilon = config.number('layer_norm_eps', 1e-3);
   const padding = config.flag('tf_padding', true) ? ({padding: 'same'} as const) : {};
-  return (
-    name: string,
-    channels: Convolution['channels'],
-    {isLinear = false, ...args}: Omit<Convolution, 'channels'> & {isLinear?: boolean},
-    x: NetTensor,
-  ) => convolvedBlock(net, name, {channels, epsilon, ...padding, ...args, ...(!isLinear && {activation})}, x);
+  return (name, channels, {isLinear = false, ...args}, x) =>
+    convolvedBlock(net, name, {channels, epsilon, ...padding, ...args, ...(!isLinear && {activation})}, x);
 }

@@ -43,6 +43,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   llama: async () => (await import('../families/llama')).llama,
   mistral: async () => (await import('../families/mistral')).mistral,
   mobilenet_v2: async () => (await import('../families/mobilenetV2')).mobilenetV2,
+  mobilevit: async () => (await import('../families/mobilevit')).mobilevit,
   mpnet: async () => (await import('../families/mpnet')).mpnet,
   modernbert: async () => (await import('../families/modernbert')).modernbert,
   new: async () => (await import('../families/new')).newType,

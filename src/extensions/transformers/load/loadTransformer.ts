@@ -95,7 +95,7 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3, SmolLM3, Phi, Phi-3, OLMo 2 and 3,
  * and Granite.
  * Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, CLIP, ResNet, ConvNeXt, Swin, MobileNetV2, EfficientNet,
- * and SegFormer.
+ * MobileViT and SegFormer.
  * Sound: Whisper, wav2vec 2.0, HuBERT and AST.
  * They have their heads for classes of an image, a sound, a text or its tokens, spans that answer a question, masked
  * tokens, choices, and the next token or character. The code of a family is loaded when a config names it.
