@@ -117,7 +117,8 @@ interface States {
   counts: tf.Tensor3D | undefined;
 }
 
-function statesOf({targets, blank, padding, inputLengths, frames, classes}: Problem): States {
+function statesOf(problem: Problem): States {
+  const {targets, blank, padding, frames, classes} = problem;
   const batch = targets.shape[0];
   const length = Math.max(1, targets.shape[1] as number); // tfjs reduces empty tensors differently on each backend
   const given = targets.size === 0 ? tf.fill([batch, 1], padding, 'int32') : (tf.cast(targets, 'int32') as tf.Tensor2D);
@@ -136,15 +137,20 @@ function statesOf({targets, blank, padding, inputLengths, frames, classes}: Prob
   const isNoClass = tf.logicalOr(isOutside, tf.equal(given, blank));
   const before = tf.concat([tf.fill([batch, 1], blank, 'int32'), labels], 1).slice([0, 0], [batch, length]);
   const never = tf.fill([batch, length + 1], NEVER());
-  const times = tf.reshape(tf.range(0, frames, 1, 'int32'), [frames, 1, 1]);
   return {
     isWrong: tf.any(tf.logicalAnd(isTarget, isNoClass), 1),
     classes: oneHot(interleaved(blanks, labels), classes) as tf.Tensor3D,
     exists: tf.expandDims(allowed(tf.lessEqual(numbers, last)), 1),
     skips: interleaved(never, allowed(tf.notEqual(labels, before))),
     ends: allowed(isEnd) as tf.Tensor2D,
-    counts: inputLengths && tf.cast(tf.less(times, tf.reshape(tf.cast(inputLengths, 'int32'), [1, batch, 1])), 'bool'),
+    counts: countsOf(problem, [frames, 1, 1], [1, batch, 1]) as tf.Tensor3D | undefined,
   };
+}
+
+/** Whether each frame counts, of shapes that broadcast; `undefined` if all do. */
+function countsOf({inputLengths, frames}: Problem, timeShape: number[], lengthShape: number[]): tf.Tensor | undefined {
+  const times = tf.reshape(tf.range(0, frames, 1, 'int32'), timeShape);
+  return inputLengths && tf.less(times, tf.reshape(tf.cast(inputLengths, 'int32'), lengthShape));
 }
 
 /** The log-probabilities of the states in each frame, `[batch, states]` each. */
@@ -228,7 +234,9 @@ function gradientOf(dy: tf.Tensor1D, logits: tf.Tensor3D, alphas: tf.Tensor3D, p
   const steps = tf.sub(tf.softmax(logits), tf.matMul(shares, classes));
   const weights = tf.reshape(tf.where(isFit, dy, tf.zerosLike(dy)), [batch, 1, 1]);
   const weighted = tf.mul(steps, weights);
-  return counts === undefined ? weighted : tf.mul(weighted, tf.cast(tf.transpose(counts, [1, 0, 2]), 'float32'));
+  // Not `counts` transposed: tfjs 4.22 transposes only floats on WebGPU.
+  const inBatch = countsOf(problem, [1, problem.frames, 1], [batch, 1, 1]);
+  return inBatch === undefined ? weighted : tf.mul(weighted, tf.cast(inBatch, 'float32'));
 }
 
 function checkTargets(

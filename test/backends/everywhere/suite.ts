@@ -8,6 +8,7 @@ import {landmarkCases} from './landmarkCases';
 import {modelCases, orderCases} from './modelCases';
 import {programCases} from './programCases';
 import {quantizedCases} from './quantizedCases';
+import {soundCases} from './soundCases';
 import {trainingCases} from './trainingCases';
 import type {Place} from './start';
 import {transformerCases} from './transformerCases';
@@ -73,6 +74,7 @@ export function casesOn(backend: string, precision: Precision, site: Place['site
     ...programCases,
     ...graphCases,
     ...landmarkCases,
+    ...soundCases,
     ...quantizedCases,
     ...blockCases,
     ...transformerCases.filter(({kind = ''}) => precision === 32 || !OTHER_SHAPES.test(kind)),
