@@ -16,6 +16,7 @@ import './extensions/transformers/layers/scaling';
 import './extensions/transformers/layers/soundFrames';
 import './extensions/transformers/layers/timePadding';
 import './extensions/transformers/layers/visionLayers';
+import './extensions/transformers/layers/widthPart';
 import './extensions/transformers/layers/windows';
 import './extensions/transformers/layers/windowScores';
 import {supplyLater} from './backends/shared/supplyLater';
@@ -68,6 +69,7 @@ export type {
   PositionalConvolution,
 } from './extensions/transformers/layers/soundFrames';
 export type {TimePadding} from './extensions/transformers/layers/timePadding';
+export type {WidthPart} from './extensions/transformers/layers/widthPart';
 export type {LayerScale, QuickGelu} from './extensions/transformers/layers/visionLayers';
 export type {JoinedPatches, JoinedWindows, WholePatches, Windows} from './extensions/transformers/layers/windows';
 export type {PatchBias} from './extensions/transformers/layers/patchBias';

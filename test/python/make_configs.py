@@ -27,7 +27,7 @@ from transformers import PreTrainedConfig
 CASES = 100
 # Families with many tensors have fewer cases, and those that came later, since each takes time in CI.
 FEWER_CASES = {"mobilenet_v2": 30, "efficientnet": 50, "segformer": 60, "mobilevit": 30}
-FEWER_CASES |= dict.fromkeys(["gemma", "gemma2", "olmo3", "gpt_neox", "phi", "opt", "new"], 32)
+FEWER_CASES |= dict.fromkeys(["gemma", "gemma2", "olmo3", "gpt_neox", "phi", "opt", "new", "deberta", "xlm-roberta-xl"], 32)
 FEWER_CASES |= dict.fromkeys(["whisper", "wav2vec2", "hubert", "audio-spectrogram-transformer"], 40)
 VOCABULARY = 13
 SHOWN = 40
@@ -485,6 +485,20 @@ def deberta_v2(rng):
     if config["legacy"] and rng.random() < 0.4:
         config["embedding_size"] = 6
     return config
+
+
+def deberta(rng):
+    config = encoder(rng) | dict(
+        relative_attention=rng.choice([True, True, True, False]),
+        pos_att_type=rng.choice(["p2c|c2p", " C2P | p2c", ["c2p"], ["p2c"], ["p2c", "c2p"], None, []]),
+        max_relative_positions=rng.choice([-1, 2, 4, 12]),
+        position_biased_input=rng.choice([True, False]),
+        pooler_hidden_act=rng.choice([*ACTIVATIONS, "tanh"]),
+        type_vocab_size=rng.choice([0, 0, 2]),
+        pad_token_id=rng.choice([0, 5]),
+        legacy=rng.choice([True, False]),
+    )
+    return config | (dict(embedding_size=6) if config["legacy"] and rng.random() < 0.4 else {})
 
 
 def picture_sizes(rng):
@@ -984,6 +998,13 @@ ODD_CHANGES["deberta-v2"] = [
     ({}, ["type_vocab_size", "position_biased_input", "legacy", "pooler_hidden_act", "layer_norm_eps"]),
 ]
 
+UNREAD_IN_DEBERTA = ["position_buckets", "conv_kernel_size", "norm_rel_ebd", "share_att_key"]
+ODD_CHANGES["deberta"] = [
+    change for change in ODD_CHANGES["deberta-v2"] if not any(key in [*change[0], *change[1]] for key in UNREAD_IN_DEBERTA)
+]
+ODD_CHANGES["deberta"] += [({"talking_head": True}, []), ({}, ["pos_att_type"]), ({}, ["max_relative_positions"])]
+ODD_CHANGES["xlm-roberta-xl"] = ODD_CHANGES["roberta"]
+
 ODD_PICTURES = [
     ({"image_size": 1}, []),
     ({"image_size": [8, 12]}, []),
@@ -1201,6 +1222,8 @@ FAMILIES = {
     "olmo2": (olmo2, ["Olmo2Model", "Olmo2ForCausalLM", "Olmo2ForSequenceClassification"]),
     "granite": (granite, ["GraniteModel", "GraniteForCausalLM"]),
     "deberta-v2": (deberta_v2, [f"DebertaV2{end}" for end in ("Model", "ForMaskedLM", "ForSequenceClassification")]),
+    "deberta": (deberta, ["DebertaModel", "DebertaForMaskedLM", "DebertaForSequenceClassification"]),
+    "xlm-roberta-xl": (roberta, ["XLMRobertaXLModel", "XLMRobertaXLForMaskedLM", "XLMRobertaXLForSequenceClassification"]),
     "gte": (gte, ["GteModel", "GteForMaskedLM", "GteForSequenceClassification"]),
     "new": (new, ["NewModel", "NewForMaskedLM", "NewForSequenceClassification"]),
     "t5": (t5, ["T5EncoderModel", "T5ForTokenClassification"]),

@@ -444,6 +444,16 @@ MODELS |= {
         dict(target_modules=["q_proj"], task_type="QUESTION_ANS"),
     ),
 }
+MODELS["xlmRobertaXL"] = (
+    transformers.XLMRobertaXLModel,
+    transformers.XLMRobertaXLConfig(**SMALL | dict(pad_token_id=1, num_hidden_layers=2)),
+    ["key", "intermediate.dense", "output.dense"],
+)
+MODELS["xlmRobertaXLClasses"] = (
+    transformers.XLMRobertaXLForSequenceClassification,
+    transformers.XLMRobertaXLConfig(**SMALL | dict(pad_token_id=1), hidden_act="relu", num_labels=3),
+    dict(target_modules=["value"], task_type="SEQ_CLS", use_dora=True),
+)
 MODELS["electra"] = (
     transformers.ElectraModel,
     transformers.ElectraConfig(**SMALL, embedding_size=6),
@@ -586,11 +596,38 @@ DEBERTAS = {
 }
 for name, (model_class, more, targets) in DEBERTAS.items():
     MODELS[name] = (model_class, transformers.DebertaV2Config(**DEBERTA | more), targets)
+FIRST_DEBERTA = SMALL | dict(relative_attention=True, pos_att_type="c2p|p2c", position_biased_input=False, max_relative_positions=3)
+FIRST_DEBERTAS = {
+    "deberta": (
+        transformers.DebertaModel,
+        dict(num_hidden_layers=2),
+        dict(target_modules=["in_proj", "pos_proj", "pos_q_proj"]),
+    ),
+    "debertaClasses": (
+        transformers.DebertaForSequenceClassification,
+        dict(num_labels=3, pos_att_type=["c2p"], position_biased_input=True, max_relative_positions=-1, type_vocab_size=2),
+        dict(target_modules=["in_proj"], modules_to_save=["pooler", "classifier"], use_dora=True, task_type="SEQ_CLS"),
+    ),
+    "debertaTokenClasses": (
+        transformers.DebertaForTokenClassification,
+        dict(num_labels=3, relative_attention=False, pos_att_type=None),
+        dict(target_modules=["in_proj"], task_type="TOKEN_CLS"),
+    ),
+    "debertaSpans": (
+        transformers.DebertaForQuestionAnswering,
+        dict(pos_att_type=["p2c"]),
+        dict(target_modules=["pos_q_proj"], task_type="QUESTION_ANS"),
+    ),
+    "debertaTiedWords": (transformers.DebertaForMaskedLM, {}, ["in_proj", "decoder", "transform.dense"]),
+}
+for name, (model_class, more, targets) in FIRST_DEBERTAS.items():
+    MODELS[name] = (model_class, transformers.DebertaConfig(**FIRST_DEBERTA | more), targets)
 SMALL_DISTILBERT = dict(vocab_size=13, dim=8, n_layers=1, n_heads=2, hidden_dim=6, max_position_embeddings=9)
 ENCODERS = {
     "bert": ("Bert", BertConfig, SMALL | dict(hidden_act="gelu_new"), "query"),
     "roberta": ("Roberta", RobertaConfig, SMALL | dict(pad_token_id=1), "query"),
     "xlmRoberta": ("XLMRoberta", transformers.XLMRobertaConfig, SMALL | dict(pad_token_id=1), "query"),
+    "xlmRobertaXL": ("XLMRobertaXL", transformers.XLMRobertaXLConfig, SMALL | dict(pad_token_id=1), "query"),
     "camembert": ("Camembert", transformers.CamembertConfig, SMALL | dict(pad_token_id=1), "query"),
     "electra": ("Electra", transformers.ElectraConfig, SMALL | dict(embedding_size=6), "query"),
     "albert": ("Albert", transformers.AlbertConfig, SMALL | dict(embedding_size=6, num_hidden_layers=3), "query"),
@@ -609,6 +646,7 @@ DECODERS = {
     "bert": ["decoder", "transform.dense"],
     "roberta": ["decoder", "lm_head.dense"],
     "xlmRoberta": ["decoder"],
+    "xlmRobertaXL": ["decoder", "lm_head.dense"],
     "camembert": ["decoder"],
     "electra": ["generator_lm_head", "generator_predictions.dense"],
     "albert": ["predictions.decoder", "predictions.dense"],

@@ -42,6 +42,7 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   gpt_neox: ['hidden_dropout', 'is_decoder'],
   granite: ['pad_token_id'], // it has no head for classes
   opt: ['init_std', 'layerdrop'],
+  deberta: ['pad_token_id', 'cls_dropout', 'pooler_dropout', 'legacy'],
   'deberta-v2': ['pad_token_id', 'cls_dropout', 'pooler_dropout', 'legacy'],
   // Of its head for each pixel, which is not loaded, and of pretraining.
   beit: [
@@ -68,7 +69,7 @@ const HARMLESS_IN_VISION = [
 /** What is harmless in encoders with stages alone: the size of images, and what their names of fields are. */
 const HARMLESS_IN_FEATURES = ['image_size', 'layer_scale_init_value', 'stage_names'];
 /** Families whose tables may be narrower than their blocks. */
-const HAS_TABLE_WIDTH = ['electra', 'albert', 'deberta-v2', 'resnet'];
+const HAS_TABLE_WIDTH = ['electra', 'albert', 'deberta', 'deberta-v2', 'resnet'];
 /** What is read in some families alone, and harmless in the others. */
 const OF_ROTARY = ['rope_parameters', 'rope_scaling', 'rope_theta', 'partial_rotary_factor', 'head_dim'];
 const OF_WINDOWS = ['sliding_window', 'layer_types', 'use_sliding_window', 'max_window_layers'];
@@ -82,7 +83,9 @@ const WITHOUT_ROTARY = [
   'gpt2',
   'opt',
   't5',
+  'deberta',
   'deberta-v2',
+  'xlm-roberta-xl',
 ];
 const READ: Readonly<Record<string, string[]>> = {
   gemma: ['use_bidirectional_attention'],
@@ -136,7 +139,7 @@ const HARMLESS_IN_PAIRS = [
 ];
 const ENCODERS = [
   ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 't5'],
-  ...['deberta-v2', 'gte', 'new'],
+  ...['deberta-v2', 'gte', 'new', 'deberta', 'xlm-roberta-xl'],
 ];
 
 /** What no prediction of a model that hears depends on: training, generation, and heads that are not tried. */

@@ -21,8 +21,8 @@ export interface DebertaSizes {
 
 /** Reads the sizes of a config. */
 export function debertaSizes(config: HubConfig): DebertaSizes {
-  const width = config.count('hidden_size', 1536);
-  const heads = config.count('num_attention_heads', 24);
+  const width = config.count('hidden_size');
+  const heads = config.count('num_attention_heads');
   if (width % heads !== 0) {
     config.fault(`hidden_size must be a multiple of num_attention_heads (${heads}), got ${width}.`);
   }
@@ -30,7 +30,7 @@ export function debertaSizes(config: HubConfig): DebertaSizes {
   return {
     width,
     heads,
-    inner: config.count('intermediate_size', 6144),
+    inner: config.count('intermediate_size'),
     tableWidth: config.count('embedding_size', width),
     epsilon: config.number('layer_norm_eps', 1e-7),
     activation: config.choice('hidden_act', HUB_ACTIVATIONS, 'gelu'),
@@ -124,40 +124,50 @@ export function distanceTable(
   return isNormal ? net.layerNorm(nameOf(encoder, 'LayerNorm'), width, epsilon, [table]) : table;
 }
 
+/** How blocks project states, and the rows for distances. */
+export interface DisentangledProjections {
+  ofStates(
+    net: Net,
+    self: string,
+    sizes: DebertaSizes,
+    input: NetTensor,
+  ): [queries: NetTensor, keys: NetTensor, values: NetTensor];
+  /** The modules for rows as keys and as queries. They may be those of contents. */
+  ofRows(shared: boolean): Record<'keys' | 'queries', {name: string; bias?: boolean}>;
+}
+
 interface BlockParts {
   sizes: DebertaSizes;
   distances: Distances | undefined;
   scale: number;
+  projections: DisentangledProjections;
 }
 
 /** A block: attention, then two dense layers. Inputs are the states, the mask and the rows for distances. */
 export function disentangledBlock(
   net: Net,
   layer: string,
-  {sizes, distances, scale}: BlockParts,
+  {sizes, distances, scale, projections}: BlockParts,
   [input, seen, table]: [input: NetTensor, seen: NetTensor, table: NetTensor],
 ): NetTensor {
   const {width, heads} = sizes;
   const self = nameOf(layer, 'attention/self');
-  const projected = (name: string, x: NetTensor) => net.dense(nameOf(self, name), [width, width], x);
-  const [q, k, v] = ['query_proj', 'key_proj', 'value_proj'].map(name => projected(name, input)) as [
-    NetTensor,
-    NetTensor,
-    NetTensor,
-  ];
+  const [q, k, v] = projections.ofStates(net, self, sizes, input);
   const scores: NetTensor[] = [];
   if (distances !== undefined) {
     const {shared, span, farthest} = distances;
-    const add = (name: string, x: NetTensor, rows: string, ofKeys: boolean) => {
+    const {keys, queries} = projections.ofRows(shared);
+    const add = (name: string, x: NetTensor, rows: typeof keys, ofKeys: boolean) => {
       const layerName = nameOf(self, name);
       const make = () => new DistanceScores({heads, span, farthest, ofKeys, scale, name: layerName});
-      scores.push(net.apply(layerName, [x, projected(rows, table)], make));
+      const {name: module, bias = true} = rows;
+      scores.push(net.apply(layerName, [x, net.dense(nameOf(self, module), [width, width], table, {bias})], make));
     };
     if (distances.ofQueries) {
-      add('c2p', q, shared ? 'key_proj' : 'pos_key_proj', false);
+      add('c2p', q, keys, false);
     }
     if (distances.ofKeys) {
-      add('p2c', k, shared ? 'query_proj' : 'pos_query_proj', true);
+      add('p2c', k, queries, true);
     }
   }
   const [first = null, second] = scores;

@@ -1,6 +1,7 @@
 import {HUB_ACTIVATIONS, type Architecture, type ModelInputs, nameOf, type Purpose} from '../net/architecture';
 import {BERT_BEHIND_ATTENTION, type BehindAttention, behindAttention} from './encoderBlock';
 import {encoderHead, maskedTokens} from './encoderHeads';
+import {plainBlock} from './plainBlock';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 
@@ -17,7 +18,7 @@ interface BlockModules extends BehindAttention {
   projections: readonly [queries: string, keys: string, values: string];
 }
 
-const BERT_BLOCK: BlockModules = {
+export const BERT_BLOCK: BlockModules = {
   self: 'attention/self',
   projections: ['attention/self/query', 'attention/self/key', 'attention/self/value'],
   ...BERT_BEHIND_ATTENTION,
@@ -39,6 +40,10 @@ interface Variant {
   /** The number of blocks in the files, if it differs from the number of blocks. */
   groups?(config: HubConfig): number;
   modules?: BlockModules;
+  /** Whether parts of a block are normalized before them, and the states after the last block. Default: after them. */
+  normsBefore?: boolean;
+  /** The default of `layer_norm_eps`. Default: 1e-12. */
+  epsilon?: number;
   /** The bias for distances that all blocks add to attention scores. */
   relativeBias?(net: Net, config: HubConfig, root: string, x: NetTensor): NetTensor;
   /** Whether there are token types. Default: true. */
@@ -81,7 +86,7 @@ function build(
   const width = config.count('hidden_size');
   const heads = config.count('num_attention_heads');
   const inner = config.count('intermediate_size');
-  const epsilon = config.number('layer_norm_eps', 1e-12);
+  const epsilon = config.number('layer_norm_eps', variant.epsilon ?? 1e-12);
   const activation = config.choice('hidden_act', HUB_ACTIVATIONS, variant.activation ?? 'gelu');
   config.expect('position_embedding_type', 'absolute', null);
   config.expect('is_decoder', false);
@@ -104,7 +109,10 @@ function build(
   const padding = variant.padding(config);
   const placed = padding === undefined ? [x] : [x, ids];
   x = net.positions(nameOf(embeddings, 'position_embeddings'), {rows: positions, width: tableWidth, padding}, placed);
-  x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), tableWidth, epsilon, [x]);
+  const {normsBefore = false} = variant;
+  if (!normsBefore) {
+    x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), tableWidth, epsilon, [x]);
+  }
   if (tableWidth !== width || variant.widened !== undefined) {
     x = net.dense(nameOf(root, variant.widened ?? 'embeddings_project'), [tableWidth, width], x);
   }
@@ -117,14 +125,21 @@ function build(
     const given = bias === undefined ? [x, mask] : [x, mask, bias];
     x = net.block(block, given, ([input = null, seen = null, ofDistances = null]) => {
       const self = nameOf(layer, modules.self);
-      const parts = modules.projections.map(part => net.dense(nameOf(layer, part), [width, width], input));
-      const attended =
-        bias === undefined
+      const sizes = {width, inner, epsilon, activation};
+      const attend = (given: NetTensor) => {
+        const parts = modules.projections.map(part => net.dense(nameOf(layer, part), [width, width], given));
+        return bias === undefined
           ? net.attention(self, [...parts, seen], {heads})
           : net.attention(self, [...parts, seen, ofDistances], {heads, bias: true});
-      return behindAttention(net, layer, modules, {width, inner, epsilon, activation}, [attended, input]);
+      };
+      return normsBefore
+        ? plainBlock(net, layer, {...sizes, modules: plainModules(modules), order: 'before', stored: {}, attend}, input)
+        : behindAttention(net, layer, modules, sizes, [attend(input), input]);
     });
   });
+  if (normsBefore) {
+    x = net.layerNorm(nameOf(root, 'encoder/LayerNorm'), width, epsilon, [x]);
+  }
   const deviation = config.number('initializer_range', 0.02, 1);
   const started = {...purpose, deviation, pooler: variant.pooler};
   if (purpose.head === 'classes') {
@@ -156,6 +171,12 @@ function build(
     default:
       return net.pool('pooling', purpose.pooling, [x, mask]);
   }
+}
+
+/** The modules of a block for `plainBlock`. */
+function plainModules({self, attended, attendedNorm, norm, wide, activation, narrow}: BlockModules) {
+  const norms = [attendedNorm, norm] as const;
+  return {attention: self, attended, norms, feedForward: 'output', wide, activation, narrow};
 }
 
 function blocksOf(config: HubConfig): string[] {

@@ -23,6 +23,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   clip_vision_model: async () => (await import('../families/clip')).clip,
   convnext: async () => (await import('../families/convnext')).convnext,
   convnextv2: async () => (await import('../families/convnext')).convnextV2,
+  deberta: async () => (await import('../families/deberta')).deberta,
   'deberta-v2': async () => (await import('../families/debertaV2')).debertaV2,
   deit: async () => (await import('../families/deit')).deit,
   dinov2: async () => (await import('../families/dinov2')).dinov2,
@@ -72,6 +73,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   whisper: async () => (await import('../families/whisper')).whisper,
   vit: async () => (await import('../families/vit')).vit,
   'xlm-roberta': roberta,
+  'xlm-roberta-xl': async () => (await import('../families/xlmRobertaXL')).xlmRobertaXL,
 };
 
 /** What the caller chooses beyond the config. */
