@@ -222,6 +222,12 @@ const USAGES: Record<string, Usage> = {
   readSound: () => [clip(0)],
   readWav: () => [wav({data: new Uint8Array(4)})],
   resample: () => [clip(0), 8000],
+  transcribe: () => [
+    listener(),
+    {decode: () => ''},
+    tf.ones([1, 4, 3]),
+    {language: 'en', task: 'transcribe', timestamps: false, maxTokens: 2},
+  ],
   writePEFTFolder: () => [{config: '{}', weights: new Uint8Array(8)}, FOLDER],
 };
 
@@ -229,6 +235,15 @@ const EXPORTED = {...library, ...federated, ...landmarks, ...quantized, ...langu
 
 /** Where null has a meaning of its own. */
 const MEANINGFUL = new Set(['setAdapter 1', 'withAdapter 1', 'predictWith 2.0', 'predictWith 2.1']);
+
+/** A model with the inputs of a Whisper. */
+function listener(): tf.LayersModel {
+  const [sound, ids] = [tf.input({shape: [null, 3]}), tf.input({shape: [null], dtype: 'int32'})];
+  const outputs = tf.layers.embedding({inputDim: 5, outputDim: 5}).apply(ids) as tf.SymbolicTensor;
+  const model = tf.model({inputs: [sound, ids], outputs});
+  model.setUserDefinedMetadata({speech: {decoder_start_token_id: 1}});
+  return model;
+}
 
 /** Null in each place of the arguments, and in each entry of objects and lists among them. */
 function variants(name: string, usage: Usage): [place: string, call: () => unknown][] {

@@ -16,6 +16,7 @@ import {configOf, filesAt, type GivenSource, HubFiles, type JSONObject, type Oth
 import {openWeights} from './onnxWeights';
 import {HUB, hubRecord, UNCOMPUTED} from '../net/hubRecord';
 import {hubFacts, LANGUAGE} from './languageFacts';
+import {SPEECH, speechFields} from './speechFacts';
 import type {Expected} from '../net/netSources';
 import {PREPROCESSOR} from '../images/encodeImages';
 import {type ChatTemplate, checkPeerClasses, makeTokenizer, type PeerClasses} from './peers';
@@ -179,6 +180,7 @@ export async function loadTransformer<T = HubTokenizer>(
     const facts = writes
       ? hubFacts((await beside.config('generation')) ?? {}, tokenizerConfig ?? {}, await beside.template())
       : undefined;
+    const speech = takes === 'speech' ? speechFields((await beside.config('generation')) ?? {}) : undefined;
     const tokenizer = hasTokenizer
       ? await attempted(async () => {
           const source = {tokenizerJson: await beside.tokenizerJson(), tokenizerConfig: tokenizerConfig ?? {}};
@@ -202,6 +204,7 @@ export async function loadTransformer<T = HubTokenizer>(
     model.setUserDefinedMetadata({
       ...(preprocessor && {[PREPROCESSOR]: preprocessor}),
       ...(facts && {[LANGUAGE]: facts}),
+      ...(speech && {[SPEECH]: speech}),
       [HUB]: record,
       ...newLayersEntry(newLayers),
     });

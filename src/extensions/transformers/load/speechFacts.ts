@@ -1,0 +1,76 @@
+import type * as tf from '@tensorflow/tfjs';
+import {hubRecordOf} from '../net/hubRecord';
+
+/** The key in a model's metadata for how it generates transcripts. */
+export const SPEECH = 'speech';
+
+const FIELDS = [
+  ...['decoder_start_token_id', 'eos_token_id', 'forced_decoder_ids', 'suppress_tokens', 'begin_suppress_tokens'],
+  ...['lang_to_id', 'task_to_id', 'no_timestamps_token_id', 'max_initial_timestamp_index'],
+];
+
+/** How a model generates transcripts. */
+export interface SpeechFacts {
+  /** The token before a transcript. */
+  start: number | undefined;
+  /** The tokens that end a transcript. */
+  ends: number[];
+  /** Tokens that follow the first one, if neither language nor task is given; without one, the language is detected. */
+  forced: (number | undefined)[];
+  /** Tokens that are never generated, and those that are not generated first. */
+  suppressed: number[];
+  suppressedAtFirst: number[];
+  /** Tokens of languages by their codes (`en`), and of tasks. */
+  languages: Readonly<Record<string, number>>;
+  tasks: Readonly<Record<string, number>>;
+  /** The token that says that there are no timestamps. Those follow it in the vocabulary. */
+  noTimestamps: number | undefined;
+  /** The latest timestamp of the first segment. */
+  latestFirst: number | undefined;
+}
+
+/** The fields of `generation_config.json` that count. */
+export function speechFields(generation: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(FIELDS.filter(name => name in generation).map(name => [name, generation[name]]));
+}
+
+/** How a model generates transcripts: by its `generation_config.json`, and where that says nothing by its config. */
+export function speechFacts(model: tf.LayersModel): SpeechFacts {
+  const metadata = model.getUserDefinedMetadata() as Record<string, unknown> | undefined;
+  const fields: Record<string, unknown> = {...objectOf(hubRecordOf(model)?.config), ...objectOf(metadata?.[SPEECH])};
+  const number = (name: string) => numbersIn(fields[name])[0];
+  const pairs = fields.forced_decoder_ids;
+  const forced: (number | undefined)[] = [];
+  for (const pair of Array.isArray(pairs) ? (pairs as unknown[]) : []) {
+    const [position, token] = [pair].flat();
+    if (position !== forced.length + 1) {
+      break;
+    }
+    forced.push(numbersIn(token)[0]);
+  }
+  return {
+    start: number('decoder_start_token_id'),
+    ends: numbersIn(fields.eos_token_id),
+    forced,
+    suppressed: numbersIn(fields.suppress_tokens),
+    suppressedAtFirst: numbersIn(fields.begin_suppress_tokens),
+    languages: tokensIn(fields.lang_to_id, name => /^<\|(.+)\|>$/.exec(name)?.[1] ?? name),
+    tasks: tokensIn(fields.task_to_id, name => name),
+    noTimestamps: number('no_timestamps_token_id'),
+    latestFirst: number('max_initial_timestamp_index'),
+  };
+}
+
+function objectOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+/** The token ids in a list, or a single one. */
+function numbersIn(value: unknown): number[] {
+  return [value].flat().filter((each): each is number => Number.isSafeInteger(each) && (each as number) >= 0);
+}
+
+function tokensIn(value: unknown, named: (name: string) => string): Record<string, number> {
+  const entries = Object.entries(objectOf(value)).map(([name, token]) => [named(name), numbersIn(token)[0]] as const);
+  return Object.fromEntries(entries.filter((entry): entry is [string, number] => entry[1] !== undefined));
+}
