@@ -227,9 +227,9 @@ export const CHANGES: readonly Change[] = [
     by: 'platform/tfjs/heldTensors.ts',
     why:
       'A step needs less memory. Once the gradients of an operation are computed, its saved tensors are no ' +
-      'longer needed.',
+      'longer needed. Tensors that tfjs saves only for their shapes (reshape, add, concat) are freed at the start.',
     lasts: 'during a backward pass through layers of this library',
-    without: "nothing to do: only tensors of this library's operations are freed early",
+    without: "nothing to do: tensors whose values tfjs's operations need are not freed early",
   },
   {
     what: 'Some results belong to an unlisted backend that computes them when they are read.',
@@ -345,5 +345,12 @@ export const CHANGES: readonly Change[] = [
     why: 'tfjs accepts them only for losses on probabilities.',
     lasts: 'from `compileModel` until the model is compiled again',
     without: 'compile with your own loss and one-hot targets',
+  },
+  {
+    what: 'Steps of a language model end at the states before its output head.',
+    by: 'platform/tfjs/training.ts',
+    why: 'The loss computes the logits of a few positions at a time, so a step needs less memory.',
+    lasts: 'from `compileModel` or `compilePreferences` until the model is compiled again',
+    without: 'compile with your own loss',
   },
 ];

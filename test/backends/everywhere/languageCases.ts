@@ -1,8 +1,10 @@
 import {applyLoRA, disposeModel, sgd} from 'tfjs-lora';
 import {compilePreferences, encodePreferences, loadGGUF, type PreferenceMethod} from 'tfjs-lora/language';
-import type * as tf from '@tensorflow/tfjs';
+import {compileModel} from 'tfjs-lora/transformers';
+import * as tf from '@tensorflow/tfjs';
 import {chooseToken} from '../../../src/extensions/language/sampling';
 import {DecodingSession} from '../../../src/extensions/language/session';
+import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
 import {formatTrials} from '../../../src/extensions/quantized/kernels/trial';
 import {type Case, elsewhere} from './case';
 
@@ -46,6 +48,29 @@ async function curve(file: Uint8Array<ArrayBuffer>, method: PreferenceMethod): P
   return history.loss as number[];
 }
 
+/** The losses of steps on a text and on preferences, with logits of at most so many positions at a time. */
+async function inChunks(file: Uint8Array<ArrayBuffer>, positions: number): Promise<number[]> {
+  const whole = CHUNK.logits;
+  const {model, tokenizer} = await loadGGUF(file);
+  CHUNK.logits = positions * model.outputs[0]!.shape[2]!;
+  const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/, 'lm_head'], seed: 1});
+  const optimizer = sgd({learningRate: 0.3});
+  try {
+    compileModel(adapted, {optimizer, metrics: ['accuracy']});
+    const ids = tf.tensor2d([[1, 5, 2, 7, 3, 6, 4]], undefined, 'int32');
+    const {history} = await adapted.fit([ids, tf.onesLike(ids)], tf.reverse(ids, 1), {epochs: 3, verbose: 0});
+    ids.dispose();
+    const data = await encodePreferences(adapted, tokenizer, PAIRS, {seed: 1});
+    compilePreferences(adapted, {beta: 0.5, optimizer});
+    const more = await adapted.fitDataset(data, {epochs: 3, verbose: 0});
+    return [history.loss, history.acc, more.history.loss].flat() as number[];
+  } finally {
+    CHUNK.logits = whole;
+    optimizer.dispose();
+    [adapted, model].forEach(disposeModel);
+  }
+}
+
 /** What a language model has to do on every backend. Its matrices are in blocks. */
 export const languageCases = (read: ReadFixture): readonly Case[] => [
   ...(['dpo', 'kto', 'orpo'] as const).map(method => ({
@@ -59,6 +84,17 @@ export const languageCases = (read: ReadFixture): readonly Case[] => [
       return Math.max(...losses.map((loss, i) => Math.abs(loss - expected[i]!)));
     },
   })),
+  {
+    behaviour: 'losses of a language model in chunks of positions are those of all positions on the cpu backend',
+    tolerance: 1e-4,
+    halfTolerance: null,
+    run: async () => {
+      const file = await read('llama.gguf');
+      const expected = await elsewhere('cpu', () => inChunks(file, 1000));
+      const losses = await inChunks(file, 3);
+      return Math.max(...losses.map((loss, i) => Math.abs(loss - expected[i]!)));
+    },
+  },
   ...['llama', 'kQuants', 'gemma3'].map(kind => ({
     behaviour: 'a language model generates the same tokens as in transformers',
     kind,
