@@ -5,7 +5,7 @@ import {join} from 'node:path';
 import type {KindReport} from './job';
 import {KINDS} from './kinds';
 
-const FILES = 60;
+const FILES = 40;
 
 // The files are tried outside of jest, in processes that can be killed. All of that is over before the tests are named.
 const folder = mkdtempSync(join(tmpdir(), 'attack-'));

@@ -7,7 +7,7 @@ import {chainModel, CHAINS, type Layers, randomChain} from './chains';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 
 const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [130], [2, 3, 2, 1, 5], [3, 0]];
-const STEPS = 100;
+const STEPS = 25;
 
 /** The variables after some steps, and what the optimizer keeps of them. */
 export async function trained(make: () => tf.Optimizer): Promise<number[][]> {

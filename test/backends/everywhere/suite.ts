@@ -15,8 +15,8 @@ import {transformerCases} from './transformerCases';
 
 /** A kind with a product, one with a convolution and one with a look-up. The operations of the others are these. */
 const FORMS = /^(?:Dense|Conv2D|Embedding)$/;
-/** Those, a kind with a state and two whose convolutions are of other operations. */
-const EACH_OPERATION = /^(?:Dense|Conv2D|Embedding|GRU|DepthwiseConv2D|Conv3D)$/;
+/** Those, and two kinds whose convolutions are of other operations. Kinds with a state repeat those of Dense. */
+const EACH_OPERATION = /^(?:Dense|Conv2D|Embedding|DepthwiseConv2D|Conv3D)$/;
 /** Principal components are taken of matrices, whatever the kind of layer that these are of. */
 const isRepeated = ({kind = '', behaviour}: Case) => behaviour.startsWith('pissa:') && !kind.startsWith('Dense');
 /** Attention of shapes that are other programs with floats of 32 bits, and the same ones again with 16. */
