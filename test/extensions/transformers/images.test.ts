@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, exportPEFT, getAdapter, type LoRAConfig, trainableVariables} from 'tfjs-lora';
-import {loadTransformer, pairLoss, type Pooling, sigmoidPairLoss} from 'tfjs-lora/transformers';
+import {exportTransformer, loadTransformer, pairLoss, type Pooling, sigmoidPairLoss} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
@@ -281,5 +281,64 @@ describe('SigLIP', () => {
     await expect(loadTransformer({config: other, weights})).rejects.toThrow(
       'projection_size of texts must be hidden_size of images, 8, got 5.',
     );
+  });
+});
+
+describe('features of stages', () => {
+  const load = async (name: string, options: object) => {
+    const {config, weights} = fixture(name);
+    return (await loadTransformer({config, weights, ...options})).model;
+  };
+
+  test.each(['resnet', 'convnext', 'segformer'])('are of %s what a body of so many stages gives', async name => {
+    const {config, weights, expected} = fixture(name);
+    const x = pixelsOf(expected);
+    const both = await load(name, {outputs: ['stage2', 'stage1']});
+    const [second, first] = tf.tidy(() => (both.predict(x) as tf.Tensor[]).map(numbers));
+    expect(second).toBeAllClose(expected.base, {rtol: 2e-5, atol: 2e-5});
+    // A body with the first stage alone has the tensors of the file that belong to it.
+    const fields = JSON.parse(config) as Record<string, unknown>;
+    const shorter = Object.entries(fields).map(([key, value]) => {
+      const isOfStages = Array.isArray(value) && value.length === 2 && typeof value[0] === 'number';
+      const isCount = key === 'num_stages' || key === 'num_encoder_blocks';
+      return [key, isOfStages ? (value as unknown[]).slice(0, 1) : isCount ? 1 : value];
+    });
+    const ofFirst = [...decodeSafetensors(weights).tensors].filter(
+      ([tensor]) => !/(stages|patch_embeddings|block|layer_norm)\.1\./.test(tensor) || /stages\.0\./.test(tensor),
+    );
+    const stored = Object.fromEntries(
+      ofFirst.flatMap(([tensor, {shape, data}]) => (data ? [[tensor, {shape, data}] as const] : [])),
+    );
+    const one = await loadTransformer({config: Object.fromEntries(shorter), weights: encodeSafetensors(stored)});
+    const early = await load(name, {outputs: ['stage1']});
+    const values = [one.model, early].map(model => tf.tidy(() => numbers(model.predict(x) as tf.Tensor)));
+    expect(values).toEqual([first, first]);
+    x.dispose();
+    [early, one.model, both].forEach(disposeModel);
+  });
+
+  test('are adapted, and written with all tensors of the file', async () => {
+    const {weights} = fixture('resnetClasses');
+    const model = await load('resnetClasses', {outputs: ['stage1']});
+    const adapted = applyLoRA(model, {rank: 1});
+    const {weights: written, config} = await exportTransformer(adapted);
+    const bodies = [weights, written].map(bytes =>
+      [...decodeSafetensors(bytes).tensors.keys()].filter(name => !/num_batches|classifier/.test(name)),
+    );
+    expect(bodies[1]!.map(name => `resnet.${name}`).sort()).toEqual(bodies[0]!.sort());
+    const {model: again} = await loadTransformer({config, weights: written});
+    expect(again.outputs[0]!.shape).toEqual([null, null, null, 16]);
+    [again, adapted, model].forEach(disposeModel);
+  });
+
+  test('are refused by name where there are none, or with a head', async () => {
+    await expect(load('resnet', {outputs: ['stage3']})).rejects.toThrow(
+      '"stage3", but the model has the stages stage1',
+    );
+    await expect(load('vit', {outputs: ['stage1']})).rejects.toThrow('"stage1", but the model has no stages');
+    await expect(load('resnet', {outputs: []})).rejects.toThrow('outputs must be a list of distinct stages');
+    await expect(load('resnet', {outputs: ['stage1'], labels: 2})).rejects.toThrow('with pooling or labels');
+    const architecture = 'ResNetForImageClassification';
+    await expect(load('resnetClasses', {outputs: ['stage1'], architecture})).rejects.toThrow('without a head');
   });
 });

@@ -72,6 +72,7 @@ function convNeXt({prefix, classes, own}: Variant): Architecture {
         }
         x = convNextBlocks(net, nameOf(name, 'layers'), depth, {width, epsilon: EPSILON, activation}, names, x);
         from = width;
+        net.stage(stage + 1, x);
       });
       const pooled = (name: string) => {
         const mean = meanOfPositions(net, name, x);

@@ -34,6 +34,7 @@ export const dinov3ConvNext: Architecture = {
       x = stage === 0 ? norm(shrunk(x, 0), 1) : shrunk(norm(x, 0), 1);
       x = convNextBlocks(net, nameOf(name, 'layers'), depth, {width, epsilon, activation}, NAMES, x);
       from = width;
+      net.stage(stage + 1, x);
     });
     const sequence = net.apply('sequence', [x], () => new FeatureSequence({mean: true, name: 'sequence'}));
     const states = net.layerNorm('layer_norm', from, epsilon, [sequence]);

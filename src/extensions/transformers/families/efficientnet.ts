@@ -33,7 +33,7 @@ export const efficientnet: Architecture = {
     let x = convolvedBlock(net, namesIn(embeddings, 'convolution', 'batchnorm'), {...stem, ...shared}, pixels);
     const stages = stagesOf(config);
     const count = stages.reduce((sum, {depth}) => sum + depth, 0);
-    let index = 0;
+    let [index, number] = [0, 1];
     for (const {depth, channels, stride, size, expansion} of stages) {
       const [first, to] = channels.map(widthOf) as [number, number];
       if (first !== from) {
@@ -53,6 +53,8 @@ export const efficientnet: Architecture = {
         index++;
       }
       from = to;
+      net.stage(number, x);
+      number++;
     }
     const width = widthOf(1280);
     const stated = config.count('hidden_dim', 2560);

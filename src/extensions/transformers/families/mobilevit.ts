@@ -34,6 +34,7 @@ export const mobilevit: Architecture = {
       const to = neck[stage + 1] ?? 1;
       x = residual(nameOf(root, 'encoder/layer', stage, 'layer', index), [from, to], stride, x);
       from = to;
+      net.stage(stage + 1, x);
     });
     DEPTHS.forEach((depth, i) => {
       const to = neck[i + 3] ?? 1;
@@ -41,6 +42,7 @@ export const mobilevit: Architecture = {
       x = residual(nameOf(layer, 'downsampling_layer'), [from, to], 2, x);
       x = attended(net, layer, {...sizes, depth, channels: to, width: hidden[i] ?? 1}, convolve, x);
       from = to;
+      net.stage(i + 3, x);
     });
     const width = neck[6] ?? 1;
     x = convolve(nameOf(root, 'conv_1x1_exp'), [from, width], {size: 1}, x);

@@ -38,6 +38,7 @@ export const resnet: Architecture = {
         );
         from = to;
       }
+      net.stage(stage + 1, x);
     });
     const last = {classifier: 'classifier/1', width: from, deviation: () => 1 / Math.sqrt(3 * from)};
     return featureOutput(net, config, purpose, last, x);

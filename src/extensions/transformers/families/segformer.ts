@@ -55,6 +55,7 @@ export const segformer: Architecture = {
       }
       from = width;
       x = net.layerNorm(nameOf(name, 'layer_norm'), width, EPSILON, [x]);
+      net.stage(stage + 1, x);
       return x;
     });
     const deviation = () => config.number('initializer_range', 0.02, 1);

@@ -94,6 +94,7 @@ function swinOf({prefix, classes, isSecond, ...rest}: Variant): Architecture {
             isSecond ? blockOfSecond(net, layer, own, input) : block(net, layer, own, input),
           );
         }
+        net.stage(stage + 1, x);
       });
       const width = stages.at(-1)?.width ?? 1;
       const states = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);

@@ -82,6 +82,7 @@ interface PurposeOptions {
   labels?: number | readonly string[];
   pooling?: Pooling;
   tokenTypes?: boolean;
+  outputs?: readonly string[];
 }
 
 const POOLINGS: readonly Pooling[] = ['none', 'mean', 'first', 'last', 'pooler'];
@@ -93,7 +94,7 @@ const POOLINGS: readonly Pooling[] = ['none', 'mean', 'first', 'last', 'pooler']
  */
 export async function chooseArchitecture(
   hubConfig: HubConfig,
-  {architecture: asked, labels: given, pooling = 'none', tokenTypes = false}: PurposeOptions,
+  {architecture: asked, labels: given, pooling = 'none', tokenTypes = false, outputs}: PurposeOptions,
 ): Promise<{architecture: Architecture; purpose: Purpose; config: HubConfig}> {
   const type = hubConfig.get('model_type');
   const load = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
@@ -112,7 +113,7 @@ export async function chooseArchitecture(
   const labelNames = Array.isArray(given) ? (given as readonly string[]) : undefined;
   const labels = labelNames?.length ?? (given as number | undefined);
   const faults: string[] = labelNames === undefined ? [] : nameFaults(labelNames);
-  if (!isKnown && asked === undefined && labels === undefined && pooling === 'none') {
+  if (!isKnown && asked === undefined && labels === undefined && pooling === 'none' && outputs === undefined) {
     faults.push(
       `The config names the class ${show(named)}, which is not supported. Supported: ` +
         `${listed(Object.keys(classes), 20)}. ${bodyAlone(architecture)}.`,
@@ -127,14 +128,19 @@ export async function chooseArchitecture(
   if (!POOLINGS.includes(pooling)) {
     faults.push(`pooling must be one of ${POOLINGS.map(show).join(', ')}, got ${show(pooling)}.`);
   }
-  // With pooling, the body is meant.
-  const unasked = labels !== undefined ? 'classes' : pooling === 'none' ? ofFile : 'none';
+  faults.push(...outputFaults(outputs, {pooling, labels}));
+  // With pooling or stages, the body is meant.
+  const isBody = pooling !== 'none' || outputs !== undefined;
+  const unasked = labels !== undefined ? 'classes' : isBody ? 'none' : ofFile;
   const head: Head = (asked === undefined ? undefined : classes[asked]) ?? unasked ?? 'none';
   if (pooling !== 'none' && head !== 'none') {
     const plain = Object.keys(classes).find(name => classes[name] === 'none') ?? '';
     faults.push(
       `A model with a head has no pooling. Leave out pooling, or the head with {architecture: ${show(plain)}}.`,
     );
+  }
+  if (outputs !== undefined && labels === undefined && head !== 'none') {
+    faults.push('outputs is for a model without a head. Leave out architecture, or choose the body.');
   }
   const number = Object.values(classes).includes(head) ? NEW_HEADS[head] : undefined;
   if (labels !== undefined && number === undefined) {
@@ -150,7 +156,22 @@ export async function chooseArchitecture(
     config.fault(`num_labels must be 2, a start and an end, got ${counted}.`);
   }
   const isNew = labels !== undefined;
-  return {architecture, purpose: {head, pooling, labels: counted, labelNames, isNew, tokenTypes}, config};
+  return {architecture, purpose: {head, pooling, labels: counted, labelNames, isNew, tokenTypes, outputs}, config};
+}
+
+/** Faults of the names of stages that were chosen as outputs. */
+function outputFaults(outputs: unknown, {pooling, labels}: {pooling: Pooling; labels: number | undefined}): string[] {
+  if (outputs === undefined) {
+    return [];
+  }
+  const isList =
+    Array.isArray(outputs) && outputs.length > 0 && outputs.every((name, i) => outputs.indexOf(name) === i);
+  return [
+    ...(isList
+      ? []
+      : [`outputs must be a list of distinct stages, such as ['stage2', 'stage4'], got ${show(outputs)}.`]),
+    ...(pooling === 'none' && labels === undefined ? [] : ['outputs cannot be combined with pooling or labels.']),
+  ];
 }
 
 function nameFaults(names: readonly unknown[]): string[] {

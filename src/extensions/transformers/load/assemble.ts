@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {memoryError, misfitError, tooLargeError} from '../../../platform/errors';
+import {memoryError, misfitError, show, tooLargeError} from '../../../platform/errors';
 import {capabilities} from '../../../backends/shared/capabilities';
 import {withoutResidue} from '../../../platform/tfjs/engine';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
@@ -17,8 +17,13 @@ export interface Making {
 }
 
 export function planOf({architecture, config, purpose, sources}: Making): Net {
-  const plan = Net.plan(sources);
+  const plan = Net.plan(sources).end(purpose.outputs);
   architecture.build(plan, config, NO_INPUTS, purpose);
+  const unknown = purpose.outputs?.find(name => !plan.stages.has(name));
+  if (unknown !== undefined) {
+    const known = plan.stages.size === 0 ? 'no stages' : `the stages ${[...plan.stages.keys()].join(', ')}`;
+    config.fault(`outputs has ${show(unknown)}, but the model has ${known}.`);
+  }
   return plan;
 }
 
@@ -58,11 +63,12 @@ export function buildModel(making: Making, gradientCheckpointing: boolean): Buil
 }
 
 function assembled({architecture, config, purpose, sources}: Making, gradientCheckpointing: boolean): BuiltModel {
-  const net = Net.build({gradientCheckpointing, ...sources});
+  const net = Net.build({gradientCheckpointing, ...sources}).end(purpose.outputs);
   const takes = architecture.takes?.(purpose.head) ?? 'texts';
   const channels = architecture.channels?.(config) ?? 3;
-  const built = (inputs: NetTensor[], outputs: NetTensor): BuiltModel => {
-    const model = tf.model({inputs: inputs as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor});
+  const built = (inputs: NetTensor[], last: NetTensor): BuiltModel => {
+    const outputs = purpose.outputs?.map(name => net.stages.get(name) ?? null) ?? [last];
+    const model = tf.model({inputs: inputs as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor[]});
     return {model, layers: net.layers, newLayers: net.newLayers};
   };
   const withInputs = (given: Partial<ModelInputs>) =>

@@ -123,6 +123,7 @@ async function recorded(model: tf.LayersModel) {
   const chosen = await chooseArchitecture(hubConfig, {
     ...(record.pooling !== undefined && {pooling: record.pooling as Pooling}),
     tokenTypes: record.tokenTypes === true,
+    ...(record.outputs !== undefined && {outputs: record.outputs as string[]}),
   });
   return {record, ...chosen};
 }

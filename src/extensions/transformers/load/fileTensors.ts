@@ -44,13 +44,14 @@ export function namesIn(files: readonly OpenSafetensors[], architecture: Archite
  * Compares the tensors in the files with the weights of the model, before anything is made. Names match with and
  * without the prefix of the body, because files of the body alone lack it.
  *
+ * @param options `head`; `whole`: what a model expects that does not end with an earlier stage.
  * @throws LoRAError with a line for each tensor that is missing, unexpected, duplicated, or of another shape or type.
  */
 export function assignTensors(
   files: readonly OpenSafetensors[],
   expected: readonly Expected[],
   architecture: Architecture,
-  head: Purpose['head'],
+  {head, whole = []}: {head: Purpose['head']; whole?: readonly Expected[] | undefined},
 ): Assignment {
   const plain = plainer(architecture);
   const needed = new Map<string, Expected[]>();
@@ -58,6 +59,7 @@ export function assignTensors(
   const leftOut: string[] = [];
   const uncomputed = new Map<string, string>();
   const root = head === 'none' ? '' : `${architecture.prefix}.`;
+  const ofWhole = new Set(whole.map(({fileName}) => plain(fileName)));
   for (const weight of expected) {
     const {fileName, orElse = fileName} = weight;
     const isOwn = isPresent(fileName);
@@ -71,7 +73,7 @@ export function assignTensors(
     const weights = needed.get(plain(name));
     if (weights === undefined) {
       const [first = ''] = plain(name).split('.');
-      if (architecture.uncomputed?.test(plain(name)) === true) {
+      if (architecture.uncomputed?.test(plain(name)) === true || ofWhole.has(plain(name))) {
         if (FLOATS.includes(dtype) && (head === 'none' || first !== 'pooler')) {
           uncomputed.set(name, root + plain(name));
         }

@@ -52,6 +52,12 @@ export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallO
    * leaves out the head in the config. Default: `'none'`.
    */
   pooling?: Pooling;
+  /**
+   * The stages of an image encoder whose features are the outputs, such as `['stage2', 'stage4']`, for heads of your
+   * own: `[batch, height, width, channels]` each. What comes after the last of them is left out. Default: the last
+   * features.
+   */
+  outputs?: readonly string[];
   /** Whether token types, which distinguish two texts, are a third input. Default: false, all of type 0. */
   tokenTypes?: boolean;
   /**
@@ -83,6 +89,7 @@ export interface LoadedTransformer<T = HubTokenizer> {
 
 const OPTIONS: KnownOptions<TransformerSources> = {
   ...{config: true, weights: true, architecture: true, labels: true, pooling: true, tokenTypes: true, tied: true},
+  ...{outputs: true},
   ...{preprocessor: true, generation: true, tokenizerJson: true, tokenizerConfig: true},
   ...{tokenizer: true, Tokenizer: true, Template: true},
   ...{gradientCheckpointing: true, maxBytes: true, signal: true, onProgress: true},
@@ -163,8 +170,13 @@ export async function loadTransformer<T = HubTokenizer>(
     if (plan.newBytes > (maxBytes ?? MOST_FETCHED)) {
       throw tooLarge(`A new head for ${purpose.labels} classes`, maxBytes ?? MOST_FETCHED);
     }
-    const assigned = assignTensors(files, plan.expected, architecture, purpose.head);
-    const isUnasked = sources.architecture === undefined && sources.labels === undefined && purpose.pooling === 'none';
+    const whole = purpose.outputs && planOf({...made, purpose: {...purpose, outputs: undefined}}).expected;
+    const assigned = assignTensors(files, plan.expected, architecture, {head: purpose.head, whole});
+    const isUnasked =
+      sources.architecture === undefined &&
+      sources.labels === undefined &&
+      !purpose.outputs &&
+      purpose.pooling === 'none';
     // If the config names a class with a head, other heads were left out unintentionally.
     if (isUnasked && purpose.head === 'none') {
       warnOfLeftOut(architecture, assigned.leftOut, ownersOf(assigned.leftOut, made));

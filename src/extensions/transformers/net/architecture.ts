@@ -34,6 +34,8 @@ export interface Purpose {
   isNew: boolean;
   /** Whether token types are an input. */
   tokenTypes: boolean;
+  /** The stages whose features are the outputs, instead of the last ones. */
+  outputs?: readonly string[] | undefined;
 }
 
 /** The inputs of a model. */

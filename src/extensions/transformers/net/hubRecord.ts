@@ -12,6 +12,8 @@ export interface HubRecord {
   config: Record<string, unknown>;
   pooling: Pooling;
   tokenTypes: boolean;
+  /** The stages whose features are the outputs, if some were chosen. */
+  outputs?: readonly string[] | undefined;
   /** Tensors of the files that PyTorch's class has, but the model does not use. */
   uncomputed: readonly string[];
 }
@@ -23,7 +25,7 @@ export const UNCOMPUTED = new WeakMap<object, Map<string, Values>>();
 export function hubRecord(
   architecture: Architecture,
   given: HubConfig,
-  {head, pooling, labels, labelNames, isNew, tokenTypes}: Purpose,
+  {head, pooling, labels, labelNames, isNew, tokenTypes, outputs}: Purpose,
   uncomputed: Iterable<string>,
   asked?: string,
 ): HubRecord {
@@ -48,6 +50,7 @@ export function hubRecord(
     },
     pooling,
     tokenTypes,
+    ...(outputs && {outputs: [...outputs]}),
     uncomputed: [...uncomputed],
   };
 }

@@ -48,6 +48,10 @@ export class Net {
   private readonly blocks = new Map<string, CheckpointedBlock>();
   /** The bytes of kernels that are not in the files. */
   newBytes = 0;
+  /** The features of stages, by their names. */
+  readonly stages = new Map<string, NetTensor>();
+  /** The stages that are outputs; nothing is added after the last of them. */
+  private wanted: readonly string[] | undefined;
 
   private constructor(
     /** Whether this is the plan, which makes nothing. Sizes in the config are not yet compared with the files. */
@@ -251,6 +255,23 @@ export class Net {
     });
   }
 
+  /** Names features for `outputs`: `stage1` and so on. */
+  stage(number: number, x: NetTensor): void {
+    if (!this.isDone()) {
+      this.stages.set(`stage${number}`, x);
+    }
+  }
+
+  /** Leaves out what comes after the last of these stages. */
+  end(wanted: readonly string[] | undefined): this {
+    this.wanted = wanted;
+    return this;
+  }
+
+  private isDone(): boolean {
+    return this.wanted?.every(name => this.stages.has(name)) === true;
+  }
+
   /** Inputs are the gate and the values, or one tensor with both, the gate last if it is so. */
   gate(name: string, kind: 'silu' | 'gelu' | 'gelu_tanh', inputs: NetTensor[], gateLast = false): NetTensor {
     const packed = inputs.length === 1;
@@ -292,7 +313,11 @@ export class Net {
     part: (inputs: NetTensor[]) => NetTensor,
   ): NetTensor {
     const known = this.blocks.get(name);
-    if (!this.gradientCheckpointing || (known === undefined && index >= count - Math.floor(count / 4))) {
+    if (
+      !this.gradientCheckpointing ||
+      this.isDone() ||
+      (known === undefined && index >= count - Math.floor(count / 4))
+    ) {
       return part(inputs);
     }
     const outer = inputs as tf.SymbolicTensor[];
@@ -319,7 +344,7 @@ export class Net {
     {fileName = fileNameOf(layer, torchName), axes, orElse, part}: Partial<Expected> = {},
   ): void {
     const own = `${layer}:${weight}`;
-    if (!this.expectedNames.has(own)) {
+    if (!this.expectedNames.has(own) && !this.isDone()) {
       this.expectedNames.add(own);
       this.expected.push({fileName, orElse, shape, layer, weight, axes, part});
     }
@@ -331,8 +356,8 @@ export class Net {
 
   /** Applies the layer of a name, or makes it. If the files have its weights, they are not drawn at random. */
   apply(name: string, inputs: NetTensor[], make: () => tf.layers.Layer, fromFile = true): NetTensor {
-    if (this.isPlan) {
-      return null;
+    if (this.isPlan || this.isDone()) {
+      return inputs[0] ?? null;
     }
     const known = this.layers.get(name);
     const layer = known ?? make();
