@@ -11,7 +11,7 @@ import type {LayerConfig} from '../layers/layerConfig';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import type {Strength} from '../methods/method';
-import {scalingOf} from '../methods/lora';
+import {resolveStrength, scalingOf} from '../methods/lora';
 import {methodOf, namedIn} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 import {recordOf} from '../rewire/record';
@@ -205,8 +205,8 @@ function tokensConfig(layer: tf.layers.Layer, tokens: number[]): LayerConfig {
   if (updatedKind(layer.getClassName())?.embedding !== true) {
     throw new LoRAError(`tokens that train, and the layer is of class ${layer.getClassName()}, not Embedding.`);
   }
-  const own = {rank, alpha: rank, rankStabilized: false, tokens, freezeBaseLayer: true};
-  return {className: classInAdapters(layer.getClassName()), ...namedIn(methodOf('tokens')), ...own};
+  const own = {...namedIn(methodOf('tokens')), ...resolveStrength({rank, tokens}), freezeBaseLayer: true};
+  return {className: classInAdapters(layer.getClassName()), ...own};
 }
 
 /** What is added to the embeddings of tokens. PEFT stores the sums. */

@@ -250,6 +250,8 @@ describe('as a value', () => {
     await expect(imported([3])).rejects.toThrow('lists 1 tokens for it');
     await expect(imported([3, 40])).rejects.toThrow('tokens up to 40 of width 8, and the layer has 13');
     await expect(imported({lm_head: [3, 11]})).rejects.toThrow('lists 0 tokens for it');
+    await expect(imported([3, 3])).rejects.toThrow('tokens must be 2 different token ids, got [3,3]');
+    await expect(imported([-1, 3])).rejects.toThrow('tokens must be 2 different token ids');
     await expect(imported('all')).rejects.toThrow('not a list of token ids');
     await expect(imported([0.5, 1])).rejects.toThrow('not a list of token ids');
   });
