@@ -20,7 +20,8 @@ import {
   withAdapter,
 } from 'tfjs-lora';
 import {quantizeBase} from 'tfjs-lora/quantized';
-import {loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
+import {compileModel, loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
+import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
 import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {fixture} from './fixtures';
@@ -204,6 +205,24 @@ describe('as a value', () => {
       'tokens, whose updates cannot be added up',
     );
     tf.dispose([one.tensors, other.tensors]);
+  });
+
+  test('a loss in chunks of positions trains the rows of a tied head too', async () => {
+    const {logits} = CHUNK;
+    const trained: number[][] = [];
+    for (const most of [logits, 13]) {
+      CHUNK.logits = most;
+      const model = applyLoRA(base, trainableTokens(base, [3, 11]));
+      compileModel(model, {optimizer: tf.train.sgd(1)});
+      const [inputs, targets] = [inputsOf(given), tf.tensor2d([[3, 11, 7, 3]])];
+      await model.trainOnBatch(inputs, targets);
+      trained.push(numbers(trainableVariables(model)[0]!));
+      tf.dispose([inputs, targets]);
+      disposeModel(model);
+    }
+    CHUNK.logits = logits;
+    expect(trained[1]).toBeAllClose(trained[0]!, {atol: 1e-6});
+    expect(trained[0]!.every(value => value !== 0)).toBe(true);
   });
 
   test('beside a head with its own kernel it converts to LoRA, and the summary names the method', async () => {
