@@ -3,7 +3,6 @@ import {currentNative} from '../../../../backends/wasm/module/find';
 import type {NativeFunctions} from '../../../../backends/wasm/module/module';
 import type {AddedFunctions, Native} from '../../../../backends/wasm/module/native';
 import {BLOCK, DEPTH, panelBytes, PANEL_ROW} from '../../../../backends/wasm/module/products';
-import {MOST_CALLS, partsOf} from '../../../../backends/wasm/module/threads';
 import {type BlockMatrix, rowBytes} from '../../formats/blockMatrix';
 import {areActivationsRounded} from '../activations';
 import type {QuantizedKernels} from '../quantizedKernels';
@@ -113,31 +112,22 @@ function product(
   }
   const panel = width * PANEL_ROW;
   const most = 8 * Math.max(1, Math.floor(PANELS / panel));
-  // Eight columns take two calls, and one more where a product ends.
-  const together = 8 * Math.floor(MOST_CALLS / 3);
-  const largest = Math.min(together, rows);
-  // Threads may begin in the middle of a piece. Reserves scratch memory for the current threads.
-  const threads = native.partsOf(Math.ceil(largest / 8), 1, (count + BY_UNPACKED) * largest * width).length;
-  const addresses = native.reserve(
-    ...Array.from({length: threads}, () => [panelBytes(width, most), 8 * padded]).flat(),
-  );
-  for (let first = 0; first < rows; first += together) {
-    const columns = Math.min(together, rows - first);
-    native.runParts(partsOf(Math.ceil(columns / 8), 1, threads), (own, piece, i) => {
-      const [panels = 0, unpacked = 0] = addresses.slice(2 * i);
-      const end = Math.min(columns, 8 * (piece.first + piece.size));
-      for (let begin = 8 * piece.first; begin < end; begin += most) {
-        const these = Math.min(most, end - begin);
-        for (let at = 0; at < these; at += 8) {
-          const some = Math.min(8, these - at);
-          beside(own).unpackRows(format, from + (first + begin + at) * stride, stride, some, parts, unpacked);
-          own.packColumns(unpacked, padded, width, some, panels + (at / 8) * panel, panel);
-        }
-        const target = c + 4 * (first + begin);
-        multiplyPanels(own, {m: count, k: width, n: these}, [a, 4 * width], panels, [target, 4 * rows]);
+  const pieces = native.partsOf(Math.ceil(rows / 8), 1, (count + BY_UNPACKED) * rows * width);
+  const addresses = native.reserve(...pieces.flatMap(() => [panelBytes(width, most), 8 * padded]));
+  native.runParts(pieces, (own, piece, i) => {
+    const [panels = 0, unpacked = 0] = addresses.slice(2 * i);
+    const end = Math.min(rows, 8 * (piece.first + piece.size));
+    for (let begin = 8 * piece.first; begin < end; begin += most) {
+      const these = Math.min(most, end - begin);
+      for (let at = 0; at < these; at += 8) {
+        const some = Math.min(8, these - at);
+        beside(own).unpackRows(format, from + (begin + at) * stride, stride, some, parts, unpacked);
+        own.packColumns(unpacked, padded, width, some, panels + (at / 8) * panel, panel);
       }
-    });
-  }
+      const target = c + 4 * begin;
+      multiplyPanels(own, {m: count, k: width, n: these}, [a, 4 * width], panels, [target, 4 * rows]);
+    }
+  });
   return out;
 }
 
@@ -158,25 +148,22 @@ function productBack(
   const most = Math.max(1, Math.floor(PANELS / bytes));
   const pieces = native.partsOf(parts, 1, (count + BY_UNPACKED) * rows * width);
   const addresses = native.reserve(...pieces.map(() => bytes * Math.min(most, parts)));
-  const together = DEPTH * Math.max(1, Math.floor(MOST_CALLS / (2 * Math.ceil(parts / most) + 2 * pieces.length)));
-  for (let above = 0; above < rows; above += together) {
-    native.runParts(pieces, (own, piece, i) => {
-      const panels = addresses[i] as number;
-      const end = piece.first + piece.size;
-      for (let top = above; top < Math.min(rows, above + together); top += DEPTH) {
-        const depth = Math.min(DEPTH, rows - top);
-        for (let first = piece.first; first < end; first += most) {
-          const these = Math.min(most, end - first);
-          const [begin, panel] = [from + top * stride, depth * PANEL_ROW];
-          beside(own).unpackColumns(format, begin, stride, depth, first, these, panels, panel);
-          const columns = Math.min(PART * these, width - PART * first);
-          const target = c + 4 * PART * first;
-          const product = {m: count, k: depth, n: columns};
-          multiplyPanels(own, product, [a + 4 * top, 4 * rows], panels, [target, 4 * width], BLOCK, top > 0);
-        }
+  native.runParts(pieces, (own, piece, i) => {
+    const panels = addresses[i] as number;
+    const end = piece.first + piece.size;
+    for (let top = 0; top < rows; top += DEPTH) {
+      const depth = Math.min(DEPTH, rows - top);
+      for (let first = piece.first; first < end; first += most) {
+        const these = Math.min(most, end - first);
+        const [begin, panel] = [from + top * stride, depth * PANEL_ROW];
+        beside(own).unpackColumns(format, begin, stride, depth, first, these, panels, panel);
+        const columns = Math.min(PART * these, width - PART * first);
+        const target = c + 4 * PART * first;
+        const product = {m: count, k: depth, n: columns};
+        multiplyPanels(own, product, [a + 4 * top, 4 * rows], panels, [target, 4 * width], BLOCK, top > 0);
       }
-    });
-  }
+    }
+  });
   return out;
 }
 
