@@ -12,7 +12,7 @@ export interface Sequence {
   readonly from: number;
   /** The log-probability of the answer by the reference, if there is one. */
   reference?: number;
-  /** Of a judged answer: 1 for a thumb up, 0 for a thumb down, −1 for the answer of another example. */
+  /** The rating of an answer: 1 for a thumb up, 0 for a thumb down, −1 for the answer of another example. */
   readonly label?: number;
 }
 
