@@ -72,6 +72,26 @@ test.each([
   disposeModel(model);
 });
 
+test.each([
+  ['resnet', 'last_hidden_state'],
+  ['convnextV2Classes', 'logits'],
+  ['dinov3ConvNext', 'last_hidden_state'],
+  ['segformerPositions', 'logits'],
+  ['efficientnetClasses', 'logits'],
+])('%s with stages computes the same, and has the output %s', async (name, output) => {
+  const model = await loaded(name);
+  const file = await onnxOf(model);
+  expect(readOnnx(file).graph.outputs.map(each => each.name)).toEqual([output]);
+  const [x] = inputsOf(fixture(name).expected) as [tf.Tensor];
+  const again = await fromONNX(file, {inputShapes: {pixel_values: [3, 9, 9]}});
+  const [wanted, actual] = tf.tidy(() =>
+    [model.predict(x), again.predict(tf.transpose(x, [0, 3, 1, 2]))].map(y => numbers(y as tf.Tensor)),
+  );
+  expect(actual).toBeAllClose(wanted!, {rtol: 1e-4, atol: 2e-5});
+  x.dispose();
+  [again, model].forEach(disposeModel);
+});
+
 test('images and texts of a model for pairs have batches of their own', async () => {
   const model = await loaded('clipPairs');
   const {inputs, outputs} = readOnnx(await onnxOf(model)).graph;

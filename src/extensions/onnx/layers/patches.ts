@@ -11,7 +11,7 @@ interface PatchLayer {
   antialias: boolean;
   rows: Source[];
   registerRows: Source | undefined;
-  positions: Source;
+  positions: Source | undefined;
 }
 
 /** The version of operations in which `Resize` takes means. */
@@ -25,12 +25,16 @@ export function takesMeans(layer: tf.layers.Layer): boolean {
 /** Patches as a sequence behind tokens. */
 export const patchSequence: Write = (out, call) => {
   const {rows, registerRows, positions} = call.fields<PatchLayer>();
-  const width = (positions.shape as number[])[1] ?? 0;
+  const width = call.input.shape[3] ?? 0;
   const x = out.reshape(out.plain(call.input), [0, -1, width]);
-  const patches = out.node('Add', [x, positionRows(out, call, width)]);
-  const tokens = (parts: Values[]) => sumOf(parts, 0, rows.length * width);
+  const patches = positions ? out.node('Add', [x, positionRows(out, call, positions, width)]) : x;
+  const count = rows.length * width;
+  const tokens = (parts: Values[]) =>
+    sumOf(positions ? parts : [{shape: [count], data: new Float32Array(count)}, ...parts], 0, count);
   const before = [
-    ...(rows.length > 0 ? [out.weights('tokens', [positions, ...rows], [1, rows.length, width], tokens)] : []),
+    ...(rows.length > 0
+      ? [out.weights('tokens', [...(positions ? [positions] : []), ...rows], [1, rows.length, width], tokens)]
+      : []),
     ...(registerRows === undefined
       ? []
       : [out.weight('registers', registerRows, {shape: [1, ...(registerRows.shape as number[])]})]),
@@ -44,8 +48,8 @@ export const patchSequence: Write = (out, call) => {
 };
 
 /** The rows of the table for the patches of an image, `[1, rows·columns, width]`. */
-function positionRows(out: GraphWriter, call: Call, width: number): string {
-  const {grid, antialias, rows, positions} = call.fields<PatchLayer>();
+function positionRows(out: GraphWriter, call: Call, positions: Source, width: number): string {
+  const {grid, antialias, rows} = call.fields<PatchLayer>();
   const [ofRows, ofColumns] = grid;
   const [, height, across] = call.input.shape;
   const table = ([whole]: Values[]) => sumOf([whole as Values], rows.length * width, ofRows * ofColumns * width);

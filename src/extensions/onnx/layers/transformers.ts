@@ -4,6 +4,7 @@ import {TYPE} from '../write/messages';
 import {gelu, swish, tanhGelu} from './activations';
 import {attention} from './attention';
 import type {Call, Write} from './call';
+import {FEATURE_LAYERS} from './features';
 import {distanceScores, relativeBias} from './distances';
 import {patchSequence} from './patches';
 import {biased, indices, normalizedRows} from './shapes';
@@ -243,6 +244,7 @@ export const TRANSFORMER_LAYERS: Readonly<Record<string, Write>> = Object.fromEn
     DistanceTable: distanceTable,
     DistanceScores: distanceScores,
     PatchSequence: patchSequence,
+    ...FEATURE_LAYERS,
     ChoiceRows: choiceRows,
     ChoiceScores: choiceScores,
   }).map(([name, write]) => [`tfjs-lora/transformers>${name}`, write]),

@@ -70,7 +70,7 @@ function outputsOf(model: tf.LayersModel, {purpose, takes}: Described): NonNulla
   const {head, pooling} = purpose;
   switch (head) {
     case 'none': {
-      const states = statesBefore(tensor);
+      const states = pooling === 'none' ? tensor : statesBefore(tensor);
       const own = takes === 'images' || pooling === 'pooler' ? 'pooler_output' : 'sentence_embedding';
       const pooled = states === tensor ? [] : [{name: own, tensor}];
       return [...(states === undefined ? [] : [{name: 'last_hidden_state', tensor: states}]), ...pooled];
