@@ -79,6 +79,36 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
+  test('tensors that tfjs saves for their shapes are freed at the first operation, and gradients stay those of tfjs', () => {
+    tf.tidy(() => {
+      const x = tf.tensor2d([[0.5, -1, 2]]);
+      const saved: boolean[] = [];
+      const looking = (z: tf.Tensor) =>
+        runLazyOp({
+          inputs: {z},
+          save: {z: true},
+          forward: () => tf.square(z),
+          gradient: (dy, {z: own}) => {
+            const tape = tf.engine().state.activeTape as unknown as {kernelName: string; saved?: tf.Tensor[]}[];
+            const shaping = tape.filter(({kernelName}) => !/^(TfjsLoRA|Sum|Multiply)/.test(kernelName));
+            saved.push(...shaping.flatMap(node => (node.saved ?? []).map(({isDisposed}) => isDisposed)));
+            return {z: () => tf.mul(dy, tf.mul(own!, 2))};
+          },
+        });
+      const shaped = (f: (z: tf.Tensor) => tf.Tensor) => (z: tf.Tensor) => {
+        const y = tf.sub(tf.add(tf.reshape(z, [3, 1]), z), tf.expandDims(tf.reshape(z, [3]), 0));
+        return f(tf.concat([y, tf.mul(y, 3)], 0));
+      };
+      const [actual, expected] = [looking, tf.square].map(f =>
+        tf
+          .grad(shaped(z => f(z)))(x)
+          .dataSync(),
+      );
+      expect(actual).toBeAllClose(expected!, {rtol: 1e-6, atol: 1e-6});
+      expect(saved).toEqual(Array.from({length: 9}, () => true));
+    });
+  });
+
   test('after a step nothing is left', async () => {
     const x = tf.tensor1d([1, 2]);
     await withoutLeaks(() => {
