@@ -28,6 +28,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       'vision-page': 'tsx examples/vision/serve.ts',
       onnx: 'tsx examples/onnx/train.ts',
       'onnx-page': 'tsx examples/onnx/serve.ts',
+      sounds: 'tsx examples/sounds/train.ts',
       federated: 'tsx examples/federated/run.ts',
       'federated-page': 'tsx examples/federated/serve.ts',
       cluster: 'tsx examples/cluster/run.ts',
