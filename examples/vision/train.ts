@@ -4,6 +4,7 @@
  *
  *     npm run example -- vision
  *     npm run example -- vision --quick    one seed, half the epochs, fewer test drawings
+ *     npm run example -- vision --model FOLDER    another image encoder of the hub, in a folder
  *
  * Two processes train in parallel.
  */
@@ -17,6 +18,7 @@ import {encodeImages, loadTransformer} from 'tfjs-lora/transformers';
 import {rasterise} from '../shared/drawings';
 import {inProcesses} from '../shared/processes';
 import {kilobytes, overSeeds, percent, SHORT, table} from '../shared/report';
+import {compareIn} from './anyModel';
 import {choose, DRAWINGS, KINDS} from './data';
 import {baseFiles} from './files';
 import {
@@ -48,6 +50,11 @@ const LABELS: Record<Way, string> = {
   lora: 'LoRA in the last blocks',
   full: 'the last blocks in full',
 };
+const at = process.argv.indexOf('--model');
+if (at >= 0) {
+  await compareIn(process.argv[at + 1] ?? '', SEEDS, COUNTS);
+  process.exit();
+}
 const files = await baseFiles();
 
 const part = Object.keys(PARTS).find(name => process.argv.includes(name));
