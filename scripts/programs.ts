@@ -74,6 +74,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       runtimes: 'tsx test/package/runtimes/run.ts',
       site: 'tsx test/docs/site/run.ts',
       sizes: 'tsx scripts/sizes.ts',
+      sound: 'tsx test/extensions/sound/checkWhisper.ts',
       tfjs: 'tsx scripts/tfjsVersions.ts',
       types: 'tsx test/package/types/run.ts',
       vision: 'tsx test/extensions/transformers/checkVision.ts',

