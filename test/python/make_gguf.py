@@ -134,7 +134,7 @@ GEMMA_NAMES = NAMES | {"post_attention_layernorm": "post_attention_norm", "pre_f
 
 def gguf_name(name, names):
     module, end = name.rsplit(".", 1)
-    module = module.removeprefix("model.").removeprefix("transformer.")
+    module = module.removeprefix("model.").removeprefix("transformer.").removeprefix("gpt_neox.")
     for start in ("layers.", "h."):
         if module.startswith(start):
             index, rest = module.removeprefix(start).split(".", 1)
@@ -191,9 +191,43 @@ MODELS = {
         "gpt2", ["Q8_0", "Q5_0"], ("gpt-2", None),
     ),
 }  # fmt: skip
+# Their tokenizers are like those of others, and are not compared again.
+WITH_KNOWN_TOKENIZERS = ["gemma", "gemma2", "olmo2", "olmo3", "phi2", "gptneox"]
+ONE_BLOCK = SHARED | dict(num_hidden_layers=1)
+PLAIN = SIZES | dict(num_hidden_layers=1, pad_token_id=0)
+MODELS |= {
+    "gemma": (transformers.GemmaForCausalLM, transformers.GemmaConfig(**ONE_BLOCK, head_dim=16), "gemma", ["Q8_0"], ("gpt-2", None)),
+    "gemma2": (
+        transformers.Gemma2ForCausalLM,
+        transformers.Gemma2Config(**SHARED, head_dim=16, sliding_window=3, query_pre_attn_scalar=16, attn_logit_softcapping=2.0, final_logit_softcapping=5.0),
+        "gemma2", ["Q8_0"], ("gpt-2", None),
+    ),
+    "olmo2": (transformers.Olmo2ForCausalLM, transformers.Olmo2Config(**ONE_BLOCK, pad_token_id=0), "olmo2", ["Q8_0"], ("gpt-2", None)),
+    "olmo3": (
+        transformers.Olmo3ForCausalLM,
+        transformers.Olmo3Config(**SHARED, pad_token_id=0, sliding_window=3, layer_types=["sliding_attention", "full_attention"]),
+        "olmo2", ["Q8_0"], ("gpt-2", None),
+    ),
+    "phi2": (transformers.PhiForCausalLM, transformers.PhiConfig(**PLAIN), "phi2", ["Q8_0"], ("gpt-2", None)),
+    "gptneox": (transformers.GPTNeoXForCausalLM, transformers.GPTNeoXConfig(**PLAIN), "gptneox", ["Q8_0"], ("gpt-2", None)),
+}  # fmt: skip
+PHI_NAMES = NAMES | {"final_layernorm": "output_norm", "self_attn.dense": "attn_output", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down"}
+NEOX_NAMES = {"embed_in": "token_embd", "final_layer_norm": "output_norm", "lm_head": "output", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+              "attention.query_key_value": "attn_qkv", "attention.dense": "attn_output", "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down"}  # fmt: skip
+OLMO_NAMES = NAMES | {"post_attention_layernorm": "post_attention_norm", "post_feedforward_layernorm": "post_ffw_norm"}
+OTHER_NAMES = {"gpt2": GPT2_NAMES, "gemma2": GEMMA_NAMES, "gemma3": GEMMA_NAMES, "olmo2": OLMO_NAMES, "phi2": PHI_NAMES, "gptneox": NEOX_NAMES}
+GEMMAS = ("gemma", "gemma2", "gemma3")
 
 
-def write_config(writer, config, architecture):
+def by_parts(weights, heads):
+    return weights.reshape(heads, 3, -1, *weights.shape[1:]).swapaxes(0, 1).reshape(weights.shape)
+
+
+def by_heads(weights, heads):
+    return weights.reshape(3, heads, -1, *weights.shape[1:]).swapaxes(0, 1).reshape(weights.shape)
+
+
+def write_config(writer, config, architecture, name):
     if architecture == "gpt2":
         writer.add_context_length(config.n_positions)
         writer.add_embedding_length(config.n_embd)
@@ -207,6 +241,15 @@ def write_config(writer, config, architecture):
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_head_count(config.num_attention_heads)
+    if architecture in ("phi2", "gptneox"):
+        size = config.hidden_size // config.num_attention_heads
+        writer.add_layer_norm_eps(config.layer_norm_eps)
+        writer.add_rope_dimension_count(int(size * config.rope_parameters["partial_rotary_factor"]))
+        if architecture == "phi2":
+            writer.add_head_count_kv(config.num_key_value_heads)
+        else:
+            writer.add_parallel_residual(config.use_parallel_residual)
+        return
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -215,11 +258,16 @@ def write_config(writer, config, architecture):
     if architecture in ("llama", "phi3"):
         writer.add_rope_dimension_count(size)
         writer.add_vocab_size(config.vocab_size)
-    if architecture in ("llama", "qwen3", "gemma3"):
+    if architecture in ("llama", "qwen3", *GEMMAS):
         writer.add_key_length(size)
         writer.add_value_length(size)
-    if architecture == "gemma3":
+    if architecture in ("gemma2", "gemma3") or name == "olmo3":
         writer.add_sliding_window(config.sliding_window)
+    if architecture == "gemma2":
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if name == "olmo3":
+        writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
     if architecture == "phi3":
         writer.add_rope_scaling_orig_ctx_len(config.original_max_position_embeddings)
         stretch = config.max_position_embeddings / config.original_max_position_embeddings
@@ -234,13 +282,13 @@ def make(folder, name):
     model = model_class(config).eval()
     for key, weight in model.named_parameters():
         if "norm" in key or "ln_" in key or key.endswith("bias"):
-            torch.nn.init.normal_(weight, 0.0 if architecture == "gemma3" or key.endswith("bias") else 1.0, 0.1)
+            torch.nn.init.normal_(weight, 0.0 if architecture in GEMMAS or key.endswith("bias") else 1.0, 0.1)
         else:
             torch.nn.init.normal_(weight, 0, 0.2)
     path = folder / f"{name}.gguf"
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name(name)
-    write_config(writer, config, architecture)
+    write_config(writer, config, architecture, name)
     if isinstance(tokenizer, str):
         write_pieces(writer, tokenizer)
     else:
@@ -253,7 +301,7 @@ def make(folder, name):
     if name == "phi3":
         writer.add_tensor("rope_factors_long.weight", np.float32(config.rope_parameters["long_factor"]))
         writer.add_tensor("rope_factors_short.weight", np.float32(config.rope_parameters["short_factor"]))
-    names = {"gpt2": GPT2_NAMES, "gemma3": GEMMA_NAMES}.get(architecture, NAMES)
+    names = OTHER_NAMES.get(architecture, NAMES)
     state = model.state_dict()
     turn = 0
     for key, weight in state.items():
@@ -263,8 +311,9 @@ def make(folder, name):
         heads = {"q": config.num_attention_heads, "k": getattr(config, "num_key_value_heads", 0)}
         paired_by = next((heads[kind] for kind in heads if architecture == "llama" and f".{kind}_proj." in key), None)
         is_turned = architecture == "gpt2" and weights.ndim == 2 and ".c_" in key
-        is_norm = architecture == "gemma3" and "norm" in key
-        weights = weights.T if is_turned else paired(weights, paired_by) if paired_by else weights + 1 if is_norm else weights
+        is_norm = architecture in GEMMAS and "norm" in key
+        parted = heads["q"] if "query_key_value" in key else 0
+        weights = by_parts(weights, parted) if parted else weights.T if is_turned else paired(weights, paired_by) if paired_by else weights + 1 if is_norm else weights
         kind = Type.F32
         if weights.ndim == 2 and "wpe" not in key:
             kind = Type[kinds[turn % len(kinds)]]
@@ -277,13 +326,14 @@ def make(folder, name):
             data = gguf.quantize(np.ascontiguousarray(weights), kind)
         writer.add_tensor(gguf_name(key, names), data, raw_dtype=kind)
         stored = np.float32(gguf.dequantize(data, kind)).reshape(weights.shape)
-        stored = stored.T if is_turned else unpaired(stored, paired_by) if paired_by else stored - 1 if is_norm else stored
+        stored = by_heads(stored, parted) if parted else stored.T if is_turned else unpaired(stored, paired_by) if paired_by else stored - 1 if is_norm else stored
         weight.copy_(torch.from_numpy(np.ascontiguousarray(stored)))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    reader = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=path.name)
+    known = name in WITH_KNOWN_TOKENIZERS
+    reader = None if known else transformers.AutoTokenizer.from_pretrained(folder, gguf_file=path.name)
     # Where transformers makes less of a file than is in the model's own `tokenizer.json`.
     if tokenizer[0] == "qwen2":
         reader.backend_tokenizer.normalizer = normalizers.NFC()
@@ -307,10 +357,13 @@ def make(folder, name):
         "ids": random_ids.tolist(),
         "logits": [round(float(value), 6) for value in shown.flatten()],
         "greedy": greedy[0].tolist(),
-        "texts": [[text, reader(text).input_ids] for text in TEXTS],
-        "hashes": hashes(lambda text: reader(text).input_ids),
-        "decoded": [reader.decode(reader(text, add_special_tokens=False).input_ids) for text in TEXTS],
     }
+    if not known:
+        expected |= {
+            "texts": [[text, reader(text).input_ids] for text in TEXTS],
+            "hashes": hashes(lambda text: reader(text).input_ids),
+            "decoded": [reader.decode(reader(text, add_special_tokens=False).input_ids) for text in TEXTS],
+        }
     (folder / f"{name}.json").write_text(json.dumps(expected, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 

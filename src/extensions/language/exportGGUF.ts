@@ -15,7 +15,8 @@ import {floatTypeOf, readValues, type SafetensorsOptions} from '../../core/stora
 import {hubRecordOf} from '../transformers/net/hubRecord';
 import {TiedDense} from '../transformers/layers/tiedDense';
 import {fileNameOf} from '../transformers/net/net';
-import {familyOf, ggufName, hubRow, pairedHeads} from './gguf/ggufConfig';
+import {familyOf, ggufName} from './gguf/ggufConfig';
+import {type RowOrder, rowOrder} from './gguf/rowOrder';
 import {writeGGUF} from './gguf/writeGGUF';
 
 /** An update of a weight: `A`: `[rank, in]`, `B`: `[out, rank]`, and `alpha` of `alpha / rank`. */
@@ -111,10 +112,10 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
       } else {
         const strength = resolveStrength(layer);
         const rows = toTorch(b); // [out, rank]
-        const heads = pairedHeads(family, name, config);
+        const order = rowOrder(family, name, config);
         updates.set(name, {
           a: isTable ? a : toTorch(a), // of an embedding: [vocabulary, rank]
-          b: heads === undefined ? rows : byPairs(rows, heads),
+          b: order === undefined ? rows : reordered(rows, order),
           alpha: scalingOf(strength) * strength.rank,
         });
       }
@@ -142,12 +143,12 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
   );
 }
 
-/** Reorders the rows of heads as in GGUF files. */
-function byPairs({shape, data}: Values, heads: number): Values {
+/** Reorders rows as in GGUF files. */
+function reordered({shape, data}: Values, order: RowOrder): Values {
   const [rows = 1, width = 1] = shape;
   const out = new Float32Array(data.length);
   for (let row = 0; row < rows; row++) {
-    const from = hubRow(row, rows, heads) * width;
+    const from = order(row, rows) * width;
     out.set(data.subarray(from, from + width), row * width);
   }
   return {shape, data: out};

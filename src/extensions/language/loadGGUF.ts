@@ -18,7 +18,9 @@ import {type ChatTemplate, checkPeerClasses, makeTokenizer, type PeerClasses} fr
 import type {Expected, NetSources} from '../transformers/net/netSources';
 import {isEnd} from './gguf/endTokens';
 import {withFactors} from './gguf/rotaryFactors';
-import {type Family, ggufName, type GGUFModel, hubRow, pairedHeads, readConfig} from './gguf/ggufConfig';
+import type {Family} from './gguf/families';
+import {ggufName, type GGUFModel, readConfig} from './gguf/ggufConfig';
+import {type RowOrder, rowOrder} from './gguf/rowOrder';
 import {type GGUFFile, type GGUFTensor, openGGUF} from './gguf/ggufFile';
 import type {MetadataValue} from './gguf/headerReader';
 import {tokenizerFiles, type TokenizerFiles} from './gguf/tokenizerFiles';
@@ -63,9 +65,9 @@ const OF_TOKENIZER = ['tokenizer.ggml.scores', 'tokenizer.ggml.merges'];
 /**
  * Loads the language model of a GGUF file and its tokenizer. Matrices stay quantized as in the file.
  *
- * Supports the architectures Llama (also Mistral, SmolLM2, …), Qwen2, Qwen3, Gemma 3, Phi-3 and GPT-2, and tensors of
- * type F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K. Layers have the hub's module names and row
- * order, so that PEFT adapters need no `keyMap`. The file is read tensor by tensor.
+ * Supports the architectures Llama (also Mistral, SmolLM2, …), Qwen2, Qwen3, Gemma 1 to 3, Phi-2, Phi-3, OLMo 2,
+ * GPT-NeoX and GPT-2, and tensors of type F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K. Layers have
+ * the hub's module names and row order, so that PEFT adapters need no `keyMap`. The file is read tensor by tensor.
  *
  * `@huggingface/tokenizers` makes the tokenizer, and `@huggingface/jinja` renders its chat template. Both are optional
  * peer dependencies, imported when needed. Pass other classes as `Tokenizer` and `Template`.
@@ -183,9 +185,9 @@ async function modelOf(
   // Tensors that precede the factors that the config needs.
   let early: [GGUFTensor, Uint8Array<ArrayBuffer>][] = [];
   const give = (tensor: GGUFTensor, bytes: Uint8Array<ArrayBuffer>) => {
-    const heads = pairedHeads(family, tensor.name, read.config);
+    const order = rowOrder(family, tensor.name, read.config);
     for (const weight of wanted.get(tensor.name) ?? []) {
-      fill(built?.layers ?? new Map<string, tf.layers.Layer>(), weight, tensor, bytes, {heads, family});
+      fill(built?.layers ?? new Map<string, tf.layers.Layer>(), weight, tensor, bytes, {order, family});
     }
   };
   try {
@@ -273,20 +275,20 @@ function fill(
   weight: Expected,
   tensor: GGUFTensor,
   bytes: Uint8Array<ArrayBuffer>,
-  {heads, family}: {heads: number | undefined; family: Family},
+  {order, family}: {order: RowOrder | undefined; family: Family},
 ): void {
   const [rows = 1, width = 1] = tensor.shape;
   const layer = layers.get(weight.layer);
   tf.tidy(() => {
     if (tensor.shape.length === 2 && (layer instanceof QuantizedDense || layer instanceof QuantizedEmbedding)) {
-      const inOrder = heads === undefined ? bytes : inHubOrder(bytes, rows, heads);
+      const inOrder = order === undefined ? bytes : inHubOrder(bytes, rows, order);
       const matrix: BlockMatrix = {format: tensor.format, rows, width};
       const packed = packedIntegers(inOrder, packedSize(matrix));
       setWeight(layers, {...weight, weight: BLOCKS}, () => tf.tensor1d(packed, 'int32'));
       return;
     }
     const values = valuesOf(tensor, bytes);
-    const inOrder = heads === undefined ? values : new Float32Array(inHubOrder(asBytes(values), rows, heads).buffer);
+    const inOrder = order === undefined ? values : new Float32Array(inHubOrder(asBytes(values), rows, order).buffer);
     setWeight(layers, weight, () => {
       const stored = tf.tensor(inOrder, [...tensor.shape], 'float32');
       const value = isTransposed(weight) || weight.axes !== undefined ? tf.transpose(stored) : stored;
@@ -315,12 +317,12 @@ function packedIntegers(bytes: Uint8Array<ArrayBuffer>, count: number): Int32Arr
   return packed;
 }
 
-/** Reorders the rows of heads as in the hub. */
-function inHubOrder(bytes: Uint8Array, rows: number, heads: number): Uint8Array<ArrayBuffer> {
+/** Reorders rows as in the hub. */
+function inHubOrder(bytes: Uint8Array, rows: number, order: RowOrder): Uint8Array<ArrayBuffer> {
   const rowSize = bytes.length / rows;
   const out = new Uint8Array(bytes.length);
   for (let row = 0; row < rows; row++) {
-    out.set(bytes.subarray(row * rowSize, (row + 1) * rowSize), hubRow(row, rows, heads) * rowSize);
+    out.set(bytes.subarray(row * rowSize, (row + 1) * rowSize), order(row, rows) * rowSize);
   }
   return out;
 }

@@ -7,7 +7,7 @@ import {dequantize} from '../../../src/extensions/quantized/formats/formats';
 import {readerOf} from '../../../src/core/storage/sources';
 import {withoutLeaks} from '../../helpers';
 import {fixture} from '../transformers/fixtures';
-import {fileOf, GGUF_NAMES} from './ggufFiles';
+import {fileOf, GGUF_NAMES, MORE_GGUF_NAMES} from './ggufFiles';
 
 beforeAll(() => tf.setBackend('wasm'));
 
@@ -191,10 +191,13 @@ describe('what GGUF adapters cannot hold is refused', () => {
   });
 });
 
-test.each(GGUF_NAMES)('%s: what applyLoRA adapts by default, exportGGUF writes', async name => {
-  const {metadata, tensors} = await written(name, {rank: 1});
-  expect(metadata['general.type']).toBe('adapter');
-  const names = Object.keys(tensors).map(tensor => tensor.replace(/^blk\.\d+\./, 'blk.N.'));
-  expect(names.filter(tensor => !tensor.startsWith('blk.N.'))).toEqual([]);
-  expect(names).toContain('blk.N.attn_output.weight.lora_a');
-});
+test.each([...GGUF_NAMES, ...MORE_GGUF_NAMES])(
+  '%s: what applyLoRA adapts by default, exportGGUF writes',
+  async name => {
+    const {metadata, tensors} = await written(name, {rank: 1});
+    expect(metadata['general.type']).toBe('adapter');
+    const names = Object.keys(tensors).map(tensor => tensor.replace(/^blk\.\d+\./, 'blk.N.'));
+    expect(names.filter(tensor => !tensor.startsWith('blk.N.'))).toEqual([]);
+    expect(names).toContain('blk.N.attn_output.weight.lora_a');
+  },
+);

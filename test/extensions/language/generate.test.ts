@@ -8,7 +8,7 @@ import {TextPieces} from '../../../src/extensions/language/textPieces';
 import {mlp} from '../../models';
 import {withoutLeaks} from '../../helpers';
 import {fixture} from '../transformers/fixtures';
-import {expectedOf, fileOf, GGUF_NAMES} from './ggufFiles';
+import {expectedOf, fileOf, GGUF_NAMES, MORE_GGUF_NAMES} from './ggufFiles';
 
 beforeAll(() => tf.setBackend('wasm'));
 
@@ -68,7 +68,7 @@ function adaptedOf(model: tf.LayersModel): tf.LayersModel {
 }
 
 describe('tokens of the highest scores', () => {
-  test.each(GGUF_NAMES)('of %s are those of transformers', async name => {
+  test.each([...GGUF_NAMES, ...MORE_GGUF_NAMES])('of %s are those of transformers', async name => {
     const {ids, greedy} = expectedOf(name);
     await withoutLeaks(async () => {
       const {model} = await loadGGUF(fileOf(name));

@@ -8,7 +8,7 @@ import {tokenizerFiles} from '../../../src/extensions/language/gguf/tokenizerFil
 import {readerOf} from '../../../src/core/storage/sources';
 import {withoutLeaks} from '../../helpers';
 import {drawnTexts} from './drawnTexts';
-import {builtGGUF, type BuiltValue, expectedOf, fileOf, GGUF_NAMES} from './ggufFiles';
+import {builtGGUF, type BuiltValue, expectedOf, fileOf, GGUF_NAMES, MORE_GGUF_NAMES} from './ggufFiles';
 import {headerOf} from './ggufHeaders';
 import {QuantizedDense} from '../../../src/extensions/quantized/layers/quantizedDense';
 import {QuantizedEmbedding} from '../../../src/extensions/quantized/layers/quantizedEmbedding';
@@ -25,7 +25,7 @@ function logitsOf(model: tf.LayersModel, ids: readonly number[][]): {shown: numb
 }
 
 describe('a model of a GGUF file', () => {
-  test.each(GGUF_NAMES)('%s gives the logits that transformers gives', async name => {
+  test.each([...GGUF_NAMES, ...MORE_GGUF_NAMES])('%s gives the logits that transformers gives', async name => {
     const {ids, logits} = expectedOf(name);
     await withoutLeaks(async () => {
       const {model} = await loadGGUF(fileOf(name));
