@@ -229,3 +229,11 @@ describe('what does not fit is refused', () => {
     disposeModel(answers);
   });
 });
+
+test('a head for CTC is refused, unless a loss is named', async () => {
+  const {config, weights} = fixture('wav2vec2CTC');
+  const {model} = await loadTransformer({config, weights});
+  expect(() => compileModel(model, {optimizer: 'sgd'})).toThrow('ctcLoss of tfjs-lora/sound');
+  compileModel(model, {optimizer: 'sgd', loss: 'crossEntropy'});
+  disposeModel(model);
+});

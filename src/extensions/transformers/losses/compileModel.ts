@@ -211,7 +211,8 @@ function lossOf(model: tf.LayersModel): LossName {
   }
   if (String(className).endsWith('ForCTC')) {
     throw unsupportedError(
-      'The head of the model has a loss with targets of another length, CTC. Use compileSpeech of tfjs-lora/sound.',
+      'The head of the model is for CTC, whose targets are shorter than its output. Train it in a loop of your own, ' +
+        'optimizer.minimize(f), where f returns the mean of ctcLoss of tfjs-lora/sound; or pass another loss.',
     );
   }
   const isPairs = shape.length === 2 && shape[1] === null;
