@@ -231,6 +231,7 @@ describe('what does not fit is refused', () => {
 });
 
 test('a head for CTC is refused, unless a loss is named', async () => {
+  await useBackend('cpu');
   const {config, weights} = fixture('wav2vec2CTC');
   const {model} = await loadTransformer({config, weights});
   expect(() => compileModel(model, {optimizer: 'sgd'})).toThrow('ctcLoss of tfjs-lora/sound');
