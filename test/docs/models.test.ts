@@ -12,7 +12,9 @@ interface Row {
 
 const ROWS = readPage('docs/models.md')
   .split('\n')
-  .map(line => /^\| [^|]+ \| ([^|]+) \| ([\d.]+) million \| ([\d.,]+) MB(?:, ([^|]+))? \| [^|]+ \| ([^|]+) \|/.exec(line))
+  .map(line =>
+    /^\| [^|]+ \| ([^|]+) \| ([\d.]+) million \| ([\d.,]+) MB(?:, ([^|]+))? \| [^|]+ \| ([^|]+) \|/.exec(line),
+  )
   .filter(match => match !== null)
   .map(([, family = '', millions = '', megabytes = '', type = '', where = '']): Row => ({
     family,

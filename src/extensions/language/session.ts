@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError, show, showShape, tooLargeError} from '../../platform/errors';
+import {baseOf} from '../../core/layers/wrapperLayer';
 import {PerBackend} from '../../backends/shared/capabilities';
 import {checkModel, sitesOf} from '../../core/rewire/walk';
 import {bringHere} from '../../platform/tfjs/move';
@@ -45,7 +46,7 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
         `and loadTransformer do; this model returns ${model.outputs.map(({shape}) => showShape(shape)).join(', ')}.`,
     );
   }
-  const layers = sitesOf(model).map(({layer}) => layer);
+  const layers = sitesOf(model).map(({layer}) => baseOf(layer));
   const bidirectional = layers.find(layer => layer instanceof Attention && !layer.causal);
   if (bidirectional !== undefined) {
     throw misfitError(

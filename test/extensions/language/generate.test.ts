@@ -188,10 +188,13 @@ describe('generate', () => {
       expect(await generateTexts(model, tokenizer, prompts, {maxTokens: 40})).toEqual(wanted);
       expect(await collected(generate(model, tokenizer, prompts[1]!, {maxTokens: 40}))).toBe(wanted[1]);
       const long = 'the '.repeat(65);
-      expect(() => generate(model, tokenizer, long)).toThrow(
-        /^The text has \d+ tokens, but the model only 64 positions/,
-      );
-      disposeModel(model);
+      const adapted = applyLoRA(model, {rank: 2});
+      for (const each of [model, adapted]) {
+        expect(() => generate(each, tokenizer, long)).toThrow(
+          /^The text has \d+ tokens, but the model only 64 positions/,
+        );
+      }
+      [adapted, model].forEach(disposeModel);
     });
   });
 
