@@ -29,6 +29,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       onnx: 'tsx examples/onnx/train.ts',
       'onnx-page': 'tsx examples/onnx/serve.ts',
       sounds: 'tsx examples/sounds/train.ts',
+      'sounds-page': 'tsx examples/sounds/serve.ts',
       federated: 'tsx examples/federated/run.ts',
       'federated-page': 'tsx examples/federated/serve.ts',
       cluster: 'tsx examples/cluster/run.ts',

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, learningRateSchedule, type LoRAConfig, replaceHead} from 'tfjs-lora';
+import {adam, applyLoRA, disposeModel, learningRateSchedule, type LoRAConfig, replaceHead, stopOn} from 'tfjs-lora';
 import {augmentSounds, makeDetector, type Sound, type SoundEvent} from 'tfjs-lora/sound';
 import {shuffled} from '../shared/random';
 import {encode, FRAME_RATE, FRAMES, framesOf, MELS} from './model';
@@ -7,7 +7,7 @@ import {encode, FRAME_RATE, FRAMES, framesOf, MELS} from './model';
 /** What trains: a new head alone, LoRA in all layers besides, or all weights. */
 export type Way = 'head' | 'lora' | 'full';
 
-/** Learning rates and epochs, the best of a few with another seed. */
+/** Learning rates and epochs: common ones, which were not searched. */
 export const SETTINGS: Record<Way, {rate: number; epochs: number}> = {
   head: {rate: 5e-3, epochs: 20},
   lora: {rate: 3e-3, epochs: 15},
@@ -22,7 +22,7 @@ export interface Clips {
 
 const BATCH = 32;
 /** Seconds from one window of a stream to the next. */
-const HOP = 0.25;
+export const HOP = 0.25;
 
 /** A base with a new head, adapted for a way. */
 export function adapt(base: tf.LayersModel, classes: number, way: Way, seed: number): tf.LayersModel {
@@ -39,11 +39,26 @@ export function adapt(base: tf.LayersModel, classes: number, way: Way, seed: num
   return adapted;
 }
 
+/** How a model learns. */
+export interface Settings {
+  rate: number;
+  epochs: number;
+  /** Augmented copies of each clip. */
+  copies: number;
+  /** What is added to them. */
+  noise: Sound[];
+  seed: number;
+  /** Ends training after the present step. */
+  signal?: AbortSignal;
+  /** Called with the share that is done, from 0 to 1. With it, a page stays responsive. */
+  onProgress?: (share: number) => void;
+}
+
 /** Trains on clips and augmented copies of them. Their order depends on the seed alone. */
 export async function learn(
   model: tf.LayersModel,
   {clips, labels}: Clips,
-  {rate, epochs, copies, noise, seed}: {rate: number; epochs: number; copies: number; noise: Sound[]; seed: number},
+  {rate, epochs, copies, noise, seed, signal, onProgress}: Settings,
 ): Promise<void> {
   const augment = augmentSounds({gain: 10, shift: 0.15, noise, snr: [5, 25], seed});
   const all = Array.from({length: copies + 1}, (_, copy) =>
@@ -56,8 +71,15 @@ export async function learn(
   const optimizer = adam({learningRate: rate});
   model.compile({optimizer, loss: 'categoricalCrossentropy'});
   try {
-    const callbacks = [learningRateSchedule({warmup: 0.1})];
-    await model.fit(xs, ys, {epochs, batchSize: BATCH, shuffle: false, verbose: 0, yieldEvery: 'never', callbacks});
+    const steps = epochs * Math.ceil(order.length / BATCH);
+    let done = 0;
+    const callbacks = [
+      learningRateSchedule({warmup: 0.1}),
+      new tf.CustomCallback({onBatchEnd: () => onProgress?.(++done / steps)}),
+      ...(signal ? [stopOn(signal)] : []),
+    ];
+    const yieldEvery = onProgress === undefined ? 'never' : 'auto';
+    await model.fit(xs, ys, {epochs, batchSize: BATCH, shuffle: false, verbose: 0, yieldEvery, callbacks});
   } finally {
     tf.dispose([xs, ys]);
     optimizer.dispose();

@@ -1,5 +1,5 @@
 /**
- * Creates the files in `base/`: a small convolutional network that knows forty words, from speech that espeak-ng
+ * Creates the files in `public/base/`: a small convolutional network that knows forty words, from speech that espeak-ng
  * generates. They are committed; run it to create them again (two minutes).
  *
  *     npx tsx examples/sounds/pretrain.ts
@@ -9,8 +9,9 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {adam, fileHandler, learningRateSchedule} from 'tfjs-lora';
 import {augmentSounds, type Sound} from 'tfjs-lora/sound';
+import {noise, second} from './clips';
 import {encode, newBase} from './model';
-import {background, BASE_WORDS, noise, say, second} from './voices';
+import {background, BASE_WORDS, say} from './voices';
 
 /** Clips of each word, and how often each is augmented. */
 const [CLIPS, COPIES, EPOCHS] = [24, 2, 12];
@@ -54,4 +55,4 @@ await model.fit(xs, ys, {
 const unseen = clipsOf(3, 'test', 5);
 const [, accuracy] = model.evaluate(encode(unseen.clips), tf.oneHot(unseen.labels, classes)) as tf.Scalar[];
 console.log(`${(100 * accuracy!.dataSync()[0]!).toFixed(1)} % of ${unseen.clips.length} clips of held-out voices.`);
-await model.save(fileHandler(fileURLToPath(new URL('base', import.meta.url))));
+await model.save(fileHandler(fileURLToPath(new URL('public/base', import.meta.url))));

@@ -13,8 +13,9 @@ import '@tensorflow/tfjs-backend-wasm';
 import {disposeModel, fileHandler, saveAdapter, saveMerged, trainableVariables} from 'tfjs-lora';
 import {compareEvents, type Sound} from 'tfjs-lora/sound';
 import {kilobytes, mean, overSeeds, percent, SHORT, table} from '../shared/report';
+import {noise, RATE, second, seconds} from './clips';
 import {adapt, type Clips, classify, detectIn, learn, scoresIn, SETTINGS, thresholdFor, type Way} from './learn';
-import {CLASSES, noise, RATE, room, say, second, seconds, type Speakers, WORDS} from './voices';
+import {CLASSES, room, say, type Speakers, WORDS} from './voices';
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const quick = process.argv.includes('--quick');
@@ -31,7 +32,7 @@ rmSync(OUTPUT, {recursive: true, force: true});
 mkdirSync(OUTPUT, {recursive: true});
 
 // 1. The base, and the clips. A seed chooses the voices of those that are learned.
-const base = await tf.loadLayersModel(fileHandler(fileURLToPath(new URL('base', import.meta.url))));
+const base = await tf.loadLayersModel(fileHandler(fileURLToPath(new URL('public/base', import.meta.url))));
 const test = clipsOf('test', 1);
 const sentences = WORDS.map((word, i) => ({label: word, sound: second(say(word, 'test', 5000 + i))}));
 const quiet = room(MINUTES, 'test', 3);

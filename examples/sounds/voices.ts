@@ -4,8 +4,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {readWav, resample, type Sound} from 'tfjs-lora/sound';
 import {mulberry32} from '../shared/random';
-
-export const RATE = 16_000;
+import {noise, RATE, second} from './clips';
 
 /** The six words that are learned. */
 export const WORDS = ['computer', 'banana', 'umbrella', 'jupiter', 'guitar', 'elephant'];
@@ -86,32 +85,6 @@ export function say(text: string, speakers: Speakers, seed: number): Sound {
   return speak(text, {voice, speed: Math.round(130 + 50 * random()), pitch: Math.round(30 + 40 * random())});
 }
 
-/** One second, with what is loudest in its middle. */
-export function second({samples, sampleRate}: Sound): Sound {
-  const power = samples.map(value => value * value);
-  const total = power.reduce((sum, value) => sum + value, 0);
-  let [middle, sum] = [0, 0];
-  while (middle < power.length && sum < total / 2) {
-    sum += power[middle++]!;
-  }
-  const start = middle - Math.floor(sampleRate / 2);
-  return {samples: Float32Array.from({length: sampleRate}, (_, i) => samples[start + i] ?? 0), sampleRate};
-}
-
-/** Noise whose power falls with the frequency, more or less: a fan, traffic, rain; with a hum or clicks. */
-export function noise(seconds: number, seed: number): Sound {
-  const random = mulberry32(seed);
-  const [color, hum, clicks] = [random(), random() < 0.4 ? 50 + 200 * random() : 0, random() < 0.3 ? 4 * random() : 0];
-  let low = 0;
-  const samples = Float32Array.from({length: Math.round(seconds * RATE)}, (_, i) => {
-    const white = 2 * random() - 1;
-    low += (1 - color * 0.98) * (white - low);
-    const tone = hum && 0.3 * Math.sin((2 * Math.PI * hum * i) / RATE);
-    return 0.3 * (low + tone + (random() < clicks / RATE ? 3 * white : 0));
-  });
-  return {samples, sampleRate: RATE};
-}
-
 /** A clip of the background: noise, or another word. */
 export function background(speakers: Speakers, seed: number): Sound {
   return seed % 3 === 0 ? noise(1, seed) : second(say(OTHER_WORDS[seed % OTHER_WORDS.length]!, speakers, seed));
@@ -128,11 +101,4 @@ export function room(minutes: number, speakers: Speakers, seed: number): Sound {
     spoken.samples.forEach((value, i) => (samples[at + i]! += 0.6 * value));
   }
   return {samples, sampleRate};
-}
-
-/** The seconds of a recording, one after the other. */
-export function seconds({samples, sampleRate}: Sound): Sound[] {
-  return Array.from({length: Math.floor(samples.length / sampleRate)}, (_, i) => {
-    return {samples: samples.slice(i * sampleRate, (i + 1) * sampleRate), sampleRate};
-  });
 }

@@ -1,0 +1,44 @@
+/**
+ * Creates the files in `public/clips/`, with which the page opens: two words and a room in which others are said, ten
+ * seconds of each, in 8 bits. They are committed; run it to create them again.
+ *
+ *     npx tsx examples/sounds/samples.ts
+ */
+import {mkdirSync, writeFileSync} from 'node:fs';
+import {fileURLToPath} from 'node:url';
+import type {Sound} from 'tfjs-lora/sound';
+import {RATE, second} from './clips';
+import {room, say} from './voices';
+
+const FOLDER = new URL('public/clips/', import.meta.url);
+const CLIPS = 10;
+
+/** A WAV file of 8 bits. */
+function wavOf(sounds: readonly Sound[]): Buffer {
+  const bytes = Uint8ClampedArray.from(sounds.flatMap(({samples}) => Array.from(samples, value => 128 + 127 * value)));
+  const header = Buffer.alloc(44);
+  header.write('RIFF', 0);
+  header.writeUInt32LE(36 + bytes.length, 4);
+  header.write('WAVEfmt ', 8);
+  header.writeUInt32LE(16, 16);
+  header.writeUInt16LE(1, 20); // whole numbers
+  header.writeUInt16LE(1, 22); // channels
+  header.writeUInt32LE(RATE, 24);
+  header.writeUInt32LE(RATE, 28); // bytes a second
+  header.writeUInt16LE(1, 32); // bytes a sample of all channels
+  header.writeUInt16LE(8, 34); // bits
+  header.write('data', 36);
+  header.writeUInt32LE(bytes.length, 40);
+  return Buffer.concat([header, Buffer.from(bytes)]);
+}
+
+mkdirSync(FOLDER, {recursive: true});
+const write = (name: string, sounds: readonly Sound[]) =>
+  writeFileSync(fileURLToPath(new URL(`${name}.wav`, FOLDER)), wavOf(sounds));
+['computer', 'banana'].forEach((word, label) =>
+  write(
+    word,
+    Array.from({length: CLIPS}, (_, i) => second(say(word, 'train', 100 + 50 * label + i))),
+  ),
+);
+write('background', [room(CLIPS / 60, 'train', 7)]);
