@@ -42,6 +42,7 @@ describeInBrowser('the page that learns words and noises', () => {
 
   beforeAll(async () => {
     page = await site.browser.newPage({viewport: {width: 1280, height: 1000}});
+    page.setDefaultTimeout(100_000);
     errors = collectErrors(page);
     await page.goto(site.url);
     await says('Ready');
@@ -124,8 +125,10 @@ describeInBrowser('the page that learns words and noises', () => {
 
   test('learns two words, and shows which held-out clips it confuses', async () => {
     await page.fill('#copies', '2');
-    await press('#learn');
+    await page.focus('#learn');
+    await page.keyboard.press('Enter');
     await says('Trained. Accuracy on 6 held-out clips');
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('learn');
     const rows = await page.$$eval('#confusion tbody tr', all =>
       all.map(row => (row as HTMLTableRowElement).cells.length),
     );

@@ -61,19 +61,25 @@ let [stopping, listening]: (AbortController | undefined)[] = [];
 
 /** Does something that takes a while, with the controls disabled that would interfere, and says how it ended. */
 async function work(doing: () => Promise<string>): Promise<void> {
-  const label = document.activeElement?.getAttribute('aria-label');
+  const control = focused();
   isBusy = true;
   show();
   await sayOutcome(statusLine, doing);
   isBusy = false;
   show();
-  focusOn(label);
+  focusAgain(control);
+}
+
+/** What selects the control that has the focus. */
+function focused(): string | undefined {
+  const {id, ariaLabel} = document.activeElement ?? document.body;
+  return id ? `#${id}` : ariaLabel ? `[aria-label="${CSS.escape(ariaLabel)}"]` : undefined;
 }
 
 /** Gives the focus back to a control that was disabled or made anew. */
-function focusOn(label: string | null | undefined): void {
-  if (document.activeElement === document.body && label) {
-    document.querySelector<HTMLElement>(`[aria-label="${CSS.escape(label)}"]`)?.focus();
+function focusAgain(selector: string | undefined): void {
+  if (selector !== undefined && document.activeElement === document.body) {
+    document.querySelector<HTMLElement>(selector)?.focus();
   }
 }
 
@@ -283,9 +289,9 @@ function show(): void {
   history.allow(!isBusy);
   disable(['open', 'begin-again', 'way', 'epochs', 'copies', 'threshold', 'cool-down'], isBusy);
   disable(['listen', 'save-adapter', 'save-model', 'save-onnx'], isBusy || learned === undefined);
-  const label = document.activeElement?.getAttribute('aria-label');
+  const control = focused();
   byId('classes').replaceChildren(...classes.map(showClass));
-  focusOn(label);
+  focusAgain(control);
 }
 
 function showClass(own: SoundClass): HTMLElement {
