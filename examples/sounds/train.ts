@@ -5,7 +5,7 @@
  *     npm run example -- sounds
  *     npm run example -- sounds --quick    one seed, fewer copies, a shorter room
  */
-import {mkdirSync, rmSync} from 'node:fs';
+import {mkdirSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
@@ -28,7 +28,6 @@ const FIRST = {train: 0, test: 100_000};
 
 await tf.setBackend('wasm');
 tf.enableProdMode();
-rmSync(OUTPUT, {recursive: true, force: true});
 mkdirSync(OUTPUT, {recursive: true});
 
 // 1. The base, and the clips. A seed chooses the voices of those that are learned.
