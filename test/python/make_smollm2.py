@@ -44,6 +44,7 @@ target.write_text(json.dumps(expected, ensure_ascii=False, separators=(",", ":")
 # Gradients of the loss of a text in the factors of an adapter, some numbers of each.
 LONGER = TEXT + " Once upon a time, there was a girl who lived near the forest and wore a red riding cloak."
 RANK, SCALING, SAMPLES = 4, 2, 12
+FIRST = 17
 
 
 def numbers(shape: tuple[int, int], factor: int, largest: float) -> torch.Tensor:
@@ -53,7 +54,8 @@ def numbers(shape: tuple[int, int], factor: int, largest: float) -> torch.Tensor
     return torch.tensor(values.astype(np.float32).reshape(shape))
 
 
-def gradients(dtype: torch.dtype, ids: torch.Tensor) -> tuple[float, list[np.ndarray]]:
+def gradients(dtype: torch.dtype, ids: torch.Tensor) -> tuple[float, float, list[np.ndarray]]:
+    """The loss, the log-probability of what follows the first tokens, and the gradients of the loss."""
     model.to(dtype)
     factors, hooks = [], []
     for block in model.model.layers:
@@ -64,22 +66,25 @@ def gradients(dtype: torch.dtype, ids: torch.Tensor) -> tuple[float, list[np.nda
             update = lambda _layer, inputs, y, a=a, b=b: y + inputs[0] @ a @ b * SCALING
             hooks.append(layer.register_forward_hook(update))
     # The loss of transformers itself is taken in float32.
-    loss = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:])
+    each = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="none")
+    loss = each.mean()
     loss.backward()
     for hook in hooks:
         hook.remove()
     flat = [factor.grad.double().numpy().ravel() for factor in factors]
-    return loss.item(), [grad[np.arange(SAMPLES) * grad.size // SAMPLES] for grad in flat]
+    return loss.item(), -each[FIRST - 1 :].sum().item(), [grad[np.arange(SAMPLES) * grad.size // SAMPLES] for grad in flat]
 
 
 model.requires_grad_(False)
 longer = torch.tensor([tokenizer(LONGER).input_ids])
-loss, exact = gradients(torch.float64, longer)
-_, single = gradients(torch.float32, longer)
+loss, log_prob, exact = gradients(torch.float64, longer)
+_, _, single = gradients(torch.float32, longer)
 errors = [np.linalg.norm(one - other) / np.linalg.norm(other) for one, other in zip(single, exact)]
 expected = {
     "ids": longer[0].tolist(),
     "loss": round(loss, 9),
+    "first": FIRST,
+    "logProb": round(log_prob, 7),
     "gradients": [[float(f"{value:.8g}") for value in grad] for grad in exact],
     "torch": float(f"{np.median(errors):.3g}"),
 }

