@@ -166,14 +166,14 @@ async function excess(backend: string): Promise<number> {
   const {matrix, bytes} = matrixOf('Q8_0', 401, 512);
   quantizedKernels(matrix.format); // which are tried out from here on
   await formatTrials();
-  const held = () => (tf.memory() as unknown as {numBytesInGPU: number}).numBytesInGPU / bytes.length;
+  const held = () => (tf.memory() as unknown as {numBytesInGPU: number}).numBytesInGPU;
   await read([tf.neg(tf.ones([2]))]); // webgpu frees what was disposed when it is next asked for numbers
   const before = held();
   const blocks = tf.tensor1d(new Int32Array(bytes.buffer), 'int32');
   await read([tf.tidy(() => multiply(tf.ones([2, 512]), blocks, matrix))]);
   const during = held() - before;
   blocks.dispose();
-  return Math.max(0, during - most) + Math.abs(held() - before) + (during < 1 ? 1 : 0);
+  return Math.max(0, during - most * bytes.length) + Math.abs(held() - before) + (during < bytes.length ? 1 : 0);
 }
 
 /** What quantized bases have to do on every backend. */
