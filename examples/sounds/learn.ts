@@ -26,7 +26,8 @@ export const HOP = 0.25;
 
 /** A base with a new head, adapted for a way. */
 export function adapt(base: tf.LayersModel, classes: number, way: Way, seed: number): tf.LayersModel {
-  const head = tf.layers.dense({units: classes, activation: 'softmax', name: 'classes'});
+  const kernelInitializer = tf.initializers.glorotUniform({seed});
+  const head = tf.layers.dense({units: classes, activation: 'softmax', name: 'classes', kernelInitializer});
   const model = replaceHead(base, [head], {at: 'embedding'});
   const none = [() => true];
   const config: Record<Way, LoRAConfig> = {
