@@ -46,10 +46,13 @@ def main(folder: Path) -> None:
         weights = torch.randn_like(logits)
         (logits * weights).sum().backward()
         [gradient] = [weight.grad for key, weight in trained.items() if "trainable_tokens" in key]
-        model.peft_config["default"].base_model_name_or_path = base
         out = folder / name
         model.save_pretrained(out)
         (out / "README.md").unlink(missing_ok=True)
+        # PEFT names the temporary folder of the base.
+        config = out / "adapter_config.json"
+        settings = {**json.loads(config.read_text()), "base_model_name_or_path": base}
+        config.write_text(json.dumps(settings, indent=2))
         merged = PeftModel.from_pretrained(load(), out).merge_and_unload()
         assert torch.allclose(merged(ids).logits, logits, atol=1e-5)
         flat = lambda x: [round(value, 6) for value in x.detach().flatten().tolist()]
