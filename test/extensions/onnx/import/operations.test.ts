@@ -6,7 +6,8 @@ import {bytesOf, expectOutputs, predicted, readCases} from '../cases';
 
 beforeAll(() => useBackend('cpu'));
 
-const CASES = new Map(readCases('operations').map(each => [each.name, each]));
+// The random graphs are those of test/python/make_onnx_random.py. `npm run check -- onnx` draws others.
+const CASES = new Map([...readCases('operations'), ...readCases('random')].map(each => [each.name, each]));
 
 test.each([...CASES.keys()])('%s gives what ONNX Runtime gives', async name => {
   const each = CASES.get(name)!;
