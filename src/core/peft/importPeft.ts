@@ -209,7 +209,7 @@ function tokensConfig(layer: tf.layers.Layer, tokens: number[]): LayerConfig {
   return {className: classInAdapters(layer.getClassName()), ...own};
 }
 
-/** What is added to the embeddings of tokens. PEFT stores the sums. */
+/** The changes of token embeddings. PEFT stores the changed embeddings. */
 async function tokenDeltas(site: Site, {ids, rows}: {ids: readonly number[]; rows: Values}): Promise<Values> {
   const table = weightOf(site, 'embeddings');
   const [count = 0, width = 0] = table.shape as number[];

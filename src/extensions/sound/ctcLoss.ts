@@ -81,7 +81,7 @@ function lossesOf(problem: Problem, logits: tf.Tensor3D, zeroInfinity: boolean):
   return losses as tf.Tensor1D;
 }
 
-/** What a call is about. */
+/** The checked arguments of a call. */
 interface Problem {
   targets: tf.Tensor;
   blank: number;

@@ -25,7 +25,7 @@ export interface LogMelOptions {
   scale?: MelScale;
   /** Whether each filter is divided by its width, as in librosa. Defaults to true for `'slaney'`. */
   normalized?: boolean;
-  /** What is beyond the ends of the sound; `'none'`: the first frame starts at sample 0. Defaults to `'reflect'`. */
+  /** Samples beyond the ends of the sound; `'none'`: the first frame starts at sample 0. Defaults to `'reflect'`. */
   padding?: 'reflect' | 'zeros' | 'none';
   /** 1 to filter magnitudes, 2 to filter powers. Defaults to 2. */
   power?: 1 | 2;

@@ -7,7 +7,7 @@ export interface MelFilter {
   weights: Float64Array;
 }
 
-/** What the filters of a bank are for. */
+/** The settings of a filter bank. */
 export interface MelBank {
   sampleRate: number;
   fftSize: number;

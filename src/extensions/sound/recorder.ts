@@ -194,7 +194,7 @@ export class Recorder {
     return this.context.sampleRate;
   }
 
-  /** What the microphone gives from now on, until it is closed. */
+  /** The samples of the microphone from now on, until it is closed. */
   private async *pieces(): AsyncGenerator<Float32Array, void, undefined> {
     const waiting: (Float32Array | undefined)[] = [];
     let wake = (): void => undefined;

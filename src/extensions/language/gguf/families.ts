@@ -52,7 +52,7 @@ const OLMO_BLOCK = {
 };
 const LLAMA_LIKE = {modules: LLAMA_MODULES, blockModules: LLAMA_BLOCK, blocks: 'model.layers'};
 
-/** What decoders built like Llama have in common, except for RoPE scaling. */
+/** Settings that decoders built like Llama share, except for RoPE scaling. */
 function decoderConfig(type: string, className: string, settings: Settings): Record<string, unknown> {
   const {get, need} = settings;
   const heads = oneOf(need('attention.head_count'));
@@ -118,7 +118,7 @@ function linearScaling(settings: Settings): Record<string, unknown> {
   return factor === 1 ? {} : {rope_scaling: {rope_type: 'linear', factor}};
 }
 
-/** What decoders with layer normalizations and partly rotated heads have in common. */
+/** Settings that decoders with layer normalizations and partly rotated heads share. */
 function plainConfig(type: string, className: string, settings: Settings): Record<string, unknown> {
   const {need, get, refuse} = settings;
   const heads = oneOf(need('attention.head_count'));
