@@ -10,6 +10,7 @@ import {
 } from '../../../platform/errors';
 import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../../platform/signals';
 import {withoutResidue} from '../../../platform/tfjs/engine';
+import {startingWith} from '../../../platform/tfjs/startingWith';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
 import {type GraphNode, inputsOf, shapeOf} from '../graphDef';
 import {type GraphRequest, planGraph} from './planGraph';
@@ -212,11 +213,12 @@ export function build({inputs, layers, outputs}: GraphPlan, name = 'graph'): tf.
 function apply(call: PlannedCall, symbols: Map<string, tf.SymbolicTensor>): void {
   const {layer, inputs, outputs, weights} = call;
   const given = inputs.map(key => symbols.get(key) as tf.SymbolicTensor);
-  const isNew = !layer.built;
+  const values = new Map(layer.built ? [] : Object.entries(weights).map(([name, {tensor}]) => [name, tensor]));
   let results: tf.SymbolicTensor[];
   try {
     layer.setFastWeightInitDuringBuild(true);
-    results = [layer.apply(given.length === 1 ? (given[0] as tf.SymbolicTensor) : given)].flat() as tf.SymbolicTensor[];
+    const call = () => layer.apply(given.length === 1 ? (given[0] as tf.SymbolicTensor) : given);
+    results = [startingWith(layer, values, call)].flat() as tf.SymbolicTensor[];
   } catch (error) {
     throw asLoRAError(error, `Layer "${layer.name}" (${layer.getClassName()})`, 'ERR_UNSUPPORTED');
   }
@@ -224,7 +226,7 @@ function apply(call: PlannedCall, symbols: Map<string, tf.SymbolicTensor>): void
   // Recurrent layers take their states as inputs. Files refer to those by name, and here they are tensors.
   delete layer.inboundNodes.at(-1)?.callArgs?.initialState;
   const variables = namedWeights(layer);
-  for (const [name, {tensor}] of Object.entries(isNew ? weights : {})) {
+  for (const [name, tensor] of values) {
     const variable = variables.get(name);
     if (variable === undefined || !tf.util.arraysEqual(variable.shape as number[], tensor.shape)) {
       throw misfitError(

@@ -241,7 +241,7 @@ export class Planner {
     const flows = inputs.map(input => this.flowing(input));
     const given = Object.entries(weights).filter((entry): entry is [string, PlannedWeight] => entry[1] !== undefined);
     const kind = JSON.stringify([className, config]);
-    const ties = [kind, ...given.map(([name, {tensor}]) => `${name} ${tensor.id}`)].join();
+    const ties = [kind, ...given.map(([name, weight]) => `${name} ${weight.id ?? weight.tensor.id}`)].join();
     const sample = this.samples.get(kind) ?? layerFromEntry({className, config: {...config, name: node.name}});
     this.samples.set(kind, sample);
     const layer =

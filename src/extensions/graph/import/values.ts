@@ -65,7 +65,9 @@ export interface Flow {
 export type Value = Constant | Shaped | Flow;
 
 export interface PlannedWeight {
-  tensor: tf.Tensor;
+  readonly tensor: tf.Tensor;
+  /** What layers that share it have in common. Default: the tensor. */
+  id?: string;
   source: WeightSource;
 }
 

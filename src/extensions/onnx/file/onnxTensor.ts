@@ -88,6 +88,11 @@ export class OnnxTensor {
     return TYPES[this.type]?.dtype;
   }
 
+  /** Its bytes, if they are float32 values as tfjs has them. */
+  get bytes(): Uint8Array | undefined {
+    return this.type === 1 && this.stored instanceof Uint8Array ? this.stored : undefined;
+  }
+
   /** Takes its bytes from the file that its external place names. */
   supply(file: Uint8Array): void {
     const {offset = 0, length = file.length - offset, location = ''} = this.external ?? {};
@@ -114,8 +119,8 @@ export class OnnxTensor {
       throw unsupportedError(`Tensor "${name}" ${reason}.`);
     }
     const {dtype, read} = known;
-    if (stored instanceof Uint8Array && type === 1) {
-      return new Float32Array(Uint8Array.from(stored).buffer);
+    if (this.bytes !== undefined) {
+      return new Float32Array(Uint8Array.from(this.bytes).buffer);
     }
     const view = viewOf(stored instanceof Uint8Array ? stored : rawBytes(stored, known));
     const result = new {float32: Float32Array, int32: Int32Array, bool: Uint8Array}[dtype](size);

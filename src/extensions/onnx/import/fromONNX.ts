@@ -2,6 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, notFoundError, throwFaults} from '../../../platform/errors';
 import {sizeOf} from '../../../platform/formats/layout';
 import {withoutResidue} from '../../../platform/tfjs/engine';
+import {tensorOfBytes} from '../../../platform/tfjs/tensorOfBytes';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
 import {bytesOf, fetched, type StreamSource} from '../../../core/storage/sources';
 import {checkLimits, type LoadOptions} from '../../../core/storage/limits';
@@ -224,10 +225,15 @@ function prepare(lowering: Lowering, file: OnnxGraphModel, order: readonly Graph
     if (type !== undefined) {
       planner.problems.set(name, `is a tensor of ${typeOf(type).name}`);
     } else if (tensor !== undefined) {
-      const {size, shape, dtype} = tensor;
+      const {size, shape, dtype, bytes} = tensor;
       planner.values.set(
         keyOf(name),
-        lowering.lazy(size, () => ({data: tensor.values(), shape}), dtype),
+        lowering.lazy(
+          size,
+          () => ({data: tensor.values(), shape}),
+          dtype,
+          bytes && (() => tensorOfBytes(bytes, shape)),
+        ),
       );
     } else if (
       proto !== undefined &&

@@ -13,7 +13,8 @@ export interface Window {
   pads: [begin: number, end: number][] | 'same';
 }
 
-export function windowOf(call: OnnxCall, kernel: number[]): Window {
+/** @param keepsPads whether pads stay explicit where TensorFlow would choose the same. */
+export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): Window {
   const axes = kernel.length;
   const ones = new Array<number>(axes).fill(1);
   const strides = call.ints('strides') ?? ones;
@@ -21,8 +22,9 @@ export function windowOf(call: OnnxCall, kernel: number[]): Window {
   const given = call.ints('pads') ?? [];
   const extents = kernel.map((size, i) => (size - 1) * (dilations[i] ?? 1));
   const auto = call.text('auto_pad', 'NOTSET');
+  const isStrided = strides.some(stride => stride > 1);
   // tfjs takes only one of them, also where they are of different axes.
-  if (strides.some(stride => stride > 1) && dilations.some(dilation => dilation > 1)) {
+  if (isStrided && dilations.some(dilation => dilation > 1)) {
     call.refuse('has both strides and dilations');
   }
   if (auto === 'SAME_UPPER') {
@@ -31,20 +33,28 @@ export function windowOf(call: OnnxCall, kernel: number[]): Window {
   const pads = range(axes).map((i): [number, number] => {
     if (auto === 'SAME_LOWER') {
       const size = call.size(0, 2 + i) ?? call.refuse('pads by SAME_LOWER where a size is open');
-      const stride = strides[i] ?? 1;
-      const total = Math.max((Math.ceil(size / stride) - 1) * stride + (extents[i] ?? 0) + 1 - size, 0);
+      const total = samePads(size, strides[i] ?? 1, extents[i] ?? 0);
       return [Math.ceil(total / 2), Math.floor(total / 2)];
     }
     return auto === 'VALID' ? [0, 0] : [given[i] ?? 0, given[axes + i] ?? 0];
   });
   const isSame = pads.every(([begin, end], i) => {
-    const extent = extents[i] ?? 0;
-    return strides[i] === 1 && begin === Math.floor(extent / 2) && begin + end === extent;
+    const stride = strides[i] ?? 1;
+    const size = stride === 1 ? 1 : call.size(0, 2 + i);
+    const total = size === undefined ? NaN : samePads(size, stride, extents[i] ?? 0);
+    return begin === Math.floor(total / 2) && begin + end === total;
   });
   if (pads.flat().some(size => size < 0)) {
     call.refuse('has negative pads');
   }
-  return {kernel, strides, dilations, pads: isSame ? 'same' : pads};
+  // Without pads, strides need none of a layer.
+  const isPlain = keepsPads || (isStrided && pads.flat().every(size => size === 0));
+  return {kernel, strides, dilations, pads: isSame && !isPlain ? 'same' : pads};
+}
+
+/** How many values TensorFlow's padding `same` adds along an axis; with a stride of 1, whatever its size is. */
+function samePads(size: number, stride: number, extent: number): number {
+  return Math.max((Math.ceil(size / stride) - 1) * stride + extent + 1 - size, 0);
 }
 
 /** A tensor with its channels last, with zeros, or other values, around it. */

@@ -3,7 +3,7 @@ import {sizeOf, transpose, type Values} from '../../../platform/formats/layout';
 import {type GraphAttribute, type GraphNode, keyOf} from '../../graph/graphDef';
 import type {Planner} from '../../graph/import/planner';
 import type {Constant, PlannedWeight, Value} from '../../graph/import/values';
-import type {OnnxTensor} from '../file/onnxTensor';
+import type {OnnxTensor, TensorData} from '../file/onnxTensor';
 import type {OnnxNode} from '../file/readOnnx';
 
 /** The operations of a file, as nodes that a planner knows by name. */
@@ -65,6 +65,7 @@ export class Lowering {
   private readonly made = new Map<string, string>();
   private readonly arranged = new Map<string, Constant>();
   private readonly named = new Set<string>();
+  private readonly ids = new WeakMap<Constant, string>();
   private count = 0;
 
   constructor(
@@ -176,8 +177,12 @@ export class Lowering {
   /** A constant whose tensor is made when it is first needed. */
   lazy(
     size: number,
-    make: () => {data: Float32Array | Int32Array | Uint8Array; shape: readonly number[]},
+    make: () => {data: TensorData; shape: readonly number[]},
     dtype: tf.DataType = 'float32',
+    tensorOf = () => {
+      const {data, shape} = make();
+      return tf.tensor(data, [...shape], dtype);
+    },
   ): Constant {
     const {planner} = this;
     let tensor: tf.Tensor | undefined;
@@ -185,19 +190,27 @@ export class Lowering {
       kind: 'constant',
       ...(size <= FEW && {values: make().data}),
       get tensor() {
-        if (tensor === undefined) {
-          const {data, shape} = make();
-          tensor = planner.keep(tf.tensor(data, [...shape], dtype));
-        }
-        return tensor;
+        return (tensor ??= planner.keep(tensorOf()));
       },
     };
   }
 
-  /** The weight of a planned layer that is a constant of `weight`. */
+  /** The weight of a planned layer that is a constant of `weight`. Its tensor is made when the layer is built. */
   plannedWeight(name: string | undefined): PlannedWeight | undefined {
-    const tensor = this.planner.constant(name);
-    return tensor && name !== undefined ? {tensor, source: {node: name, index: 0}} : undefined;
+    const value = this.planner.valueOf(name);
+    if (name === undefined || value?.kind !== 'constant') {
+      return undefined;
+    }
+    const id = this.ids.get(value) ?? `constant ${this.count++}`;
+    this.ids.set(value, id);
+    const source = {node: name, index: 0};
+    return {
+      id,
+      source,
+      get tensor() {
+        return value.tensor;
+      },
+    };
   }
 
   /** What a weight of a planned layer is in the file; `undefined` if it was computed. */

@@ -26,8 +26,8 @@ function withCeiling(call: OnnxCall, window: Window): Window {
   return {...window, pads};
 }
 
-function poolWindow(call: OnnxCall): Window {
-  const window = windowOf(call, call.ints('kernel_shape') ?? call.refuse('has no kernel_shape'));
+function poolWindow(call: OnnxCall, keepsPads = false): Window {
+  const window = windowOf(call, call.ints('kernel_shape') ?? call.refuse('has no kernel_shape'), keepsPads);
   if (window.dilations.some(rate => rate > 1)) {
     call.refuse('has dilations');
   }
@@ -55,12 +55,12 @@ export const maxPool: Rule = async call => {
 };
 
 export const averagePool: Rule = async call => {
-  const bare = windowOf(call, call.ints('kernel_shape') ?? []);
-  const window = poolWindow(call);
+  const countsPads = call.int('count_include_pad', 0) === 1;
+  const bare = windowOf(call, call.ints('kernel_shape') ?? [], countsPads);
+  const window = poolWindow(call, countsPads);
   const {kernel, strides, pads} = window;
   const perm = channelsLast(call.rank());
   const held = await call.as(0, perm);
-  const countsPads = call.int('count_include_pad', 0) === 1;
   if (pads === 'same' ? !countsPads : pads.flat().every(size => size === 0)) {
     call.give(poolLayer(call, 'Average', held, window), perm);
     return;

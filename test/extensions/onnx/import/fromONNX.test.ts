@@ -334,3 +334,34 @@ describe('an If', () => {
     await expect(fromONNX(file)).rejects.toThrow('If "choice" decides at run time what is computed');
   });
 });
+
+test('pads of a stride become those of a layer where TensorFlow would choose the same', async () => {
+  const imported = (op: string, pads: number[], attributes: Uint8Array[][] = []) =>
+    fromONNX(
+      onnxFile({
+        nodes: [
+          {
+            op,
+            inputs: ['x', ...(op === 'Conv' ? ['w'] : [])],
+            outputs: ['y'],
+            attributes: [ints('kernel_shape', [3, 3]), ints('strides', [2, 2]), ints('pads', pads), ...attributes],
+          },
+        ],
+        initializers: op === 'Conv' ? [floats('w', [1, 1, 3, 3], new Array<number>(9).fill(1))] : [],
+        inputs: [value('x', [null, 1, 4, 4])],
+        outputs: [value('y', [null, 1, 2, 2])],
+      }),
+    );
+  const x = tf.range(1, 17).reshape([1, 1, 4, 4]);
+  const counting = [field(1, 'count_include_pad'), field(3, 1), field(20, 2)];
+  for (const [model, expected, isPadded] of [
+    [await imported('Conv', [0, 0, 1, 1]), [54, 45, 72, 54], false],
+    [await imported('Conv', [1, 1, 0, 0]), [14, 30, 57, 99], true],
+    [await imported('AveragePool', [0, 0, 1, 1]), [6, 7.5, 12, 13.5], false],
+    [await imported('AveragePool', [0, 0, 1, 1], [counting]), [6, 5, 8, 6], true],
+  ] as const) {
+    expect(outputOf(model, x)).toEqual(expected);
+    expect(model.layers.some(layer => layer.getClassName() === 'ZeroPadding2D')).toBe(isPadded);
+    disposeModel(model);
+  }
+});
