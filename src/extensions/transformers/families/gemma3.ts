@@ -38,6 +38,7 @@ export const gemma3 = rotaryDecoder({
   blocks: (config, {count, causal, ...sizes}) => {
     config.expect('final_logit_softcapping', null);
     config.expect('attn_logit_softcapping', null);
+    config.count('sliding_window'); // transformers builds its mask even if no block uses it
     const every = config.count('sliding_window_pattern');
     const windowed = windowedBlocks(config, count, i => (i + 1) % every !== 0);
     const kinds = {

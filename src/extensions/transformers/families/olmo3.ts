@@ -11,6 +11,7 @@ export const olmo3 = rotaryDecoder({
   normalizes: 'positions',
   norms: 'after',
   blocks: (config, {count, causal, ...sizes}) => {
+    config.count('sliding_window'); // transformers builds its mask even if no block uses it
     const windowed = windowedBlocks(config, count, i => (i + 1) % 4 !== 0);
     const kinds = {full_attention: {theta: 'rope_theta', otherwise: 500_000}, sliding_attention: {otherwise: 500_000}};
     const {full, windowed: local} = rotariesOf(config, sizes, kinds, ['full_attention']);
