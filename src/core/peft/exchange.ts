@@ -20,9 +20,9 @@ import type {PEFTSource} from './readPeft';
  *     const adapter = await importPEFT('out/peft-adapter', base, {keyMap: {'encoder.*.fc': 'dense_*'}});
  *
  * Supports LoRA and DoRA of Linear, Conv1d, Conv2d, Conv3d and Embedding, and IA³, VeRA, LoHa and LoKr where PEFT has
- * them; F32, F16 and BF16; `use_rslora`, `rank_pattern`, `alpha_pattern`, `fan_in_fan_out`, `modules_to_save`, `bias`,
- * `lora_bias`, and with `tfjs-lora/transformers` imported also `trainable_token_indices`. Reduces a rank beyond what a
- * layer can hold without loss. Refuses every other setting that changes what the adapter computes.
+ * them; rows of single tokens, with `tfjs-lora/transformers` imported; F32, F16 and BF16; `use_rslora`, `rank_pattern`,
+ * `alpha_pattern`, `fan_in_fan_out`, `modules_to_save`, `bias`, `lora_bias` and `trainable_token_indices`. Reduces a
+ * rank beyond what a layer can hold without loss. Refuses every other setting that changes what the adapter computes.
  *
  * @param source the URL of the folder, in Node also its path; `{config, weights}`, each as bytes, a `Blob`, a
  *     `Response`, or a promise of these; or the files that a user picked.

@@ -25,12 +25,14 @@ import {
   torchWeights,
   type UpdatedKind,
   updatedKind,
+  whyNoTokenRows,
 } from './torchLayers';
 import {PEFT_NAMES} from './parsePeft';
 import type {PEFTFiles} from './peftFiles';
 import {type KeyMap, modulePaths} from './modules';
 import type {PEFTForm, WrittenModule} from './methods/form';
 import {lora} from './methods/lora';
+import {trainableTokens} from './methods/trainableTokens';
 import {formOf} from './methods/table';
 import {depthwiseUpdateToTorch, type TorchUpdate, toTorchUpdate} from './methods/update';
 import {writePEFTConfig} from './config';
@@ -91,7 +93,13 @@ export async function writePEFT(
     const config = layerConfigAt(plain.config, path);
     if (config?.tokens !== undefined) {
       tokenIndices[module] = config.tokens;
-      tensors[key + PEFT_NAMES.tokens] = await tokenRows(layer, config, valueOf('token_deltas'));
+      const rows = await tokenRows(layer, config, valueOf('token_deltas'));
+      const isAlone = form === trainableTokens;
+      tensors[key + (isAlone ? PEFT_NAMES.tokensAlone : PEFT_NAMES.tokens)] = rows;
+      for (const other of isAlone ? sites.filter(site => isLentTo(layer, site)) : []) {
+        // PEFT writes them once more for a tied head.
+        tensors[`${PEFT_NAMES.prefix}${paths.get(other.path) ?? ''}${PEFT_NAMES.tokensAlone}`] = rows;
+      }
     } else if (config !== undefined && form.write !== undefined) {
       const method = methodOf(config.method).name;
       const strength = resolveStrength(config);
@@ -149,7 +157,11 @@ export async function writePEFT(
   const fanInFanOut = updated.every(({layer}) => isConv1D(layer));
   const config = {
     ...writePEFTConfig(modules, {form, fanInFanOut, bias: biasOf(adapter), modulesToSave, all}),
-    ...(Object.keys(tokenIndices).length > 0 && {trainable_token_indices: tokenIndices}),
+    ...(form !== trainableTokens && Object.keys(tokenIndices).length > 0 && {trainable_token_indices: tokenIndices}),
+    ...(form === trainableTokens && {
+      token_indices: Object.values(tokenIndices)[0],
+      target_modules: Object.keys(tokenIndices),
+    }),
     ...(baseModel !== undefined && {base_model_name_or_path: baseModel}),
   };
   const how = {
@@ -174,7 +186,7 @@ function checkHead({config: {head}}: Adapter, model: tf.LayersModel): void {
 /** The embeddings of the tokens that train, as PEFT stores them: with those of the base. */
 async function tokenRows(layer: tf.layers.Layer, config: LayerConfig, deltas: Values): Promise<Values> {
   const table = adaptationOf(layer)?.weights(layer)[0]?.variable as tf.LayerVariable;
-  const base = rowsOf(table, config.tokens ?? []);
+  const base = rowsOf(table, config.tokens ?? [], config.className !== 'Embedding');
   try {
     const values = await base.data<'float32'>();
     const scaling = scalingOf(config);
@@ -212,15 +224,22 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
   // One config says for all modules whether they have a magnitude.
   const forms = written.map(([, {method}]) => formOf(methodOf(method).name) ?? lora);
   const kinds = new Set(written.map(([, {method}], i) => (method === 'dora' ? 'DoRA' : forms[i]?.type)));
-  const [form = lora] = forms;
+  const alone = written.length === 0 && own.length > 0;
+  const [form = alone ? trainableTokens : lora] = forms;
   if (kinds.size > 1) {
     faults.push(`PEFT has one method in an adapter, and this one has ${[...kinds].join(' and ')}`);
   }
-  if (form !== lora && written.length < own.length) {
+  if (![lora, trainableTokens].includes(form) && written.length < own.length) {
     faults.push(`PEFT trains tokens beside LoRA alone, and this adapter has ${form.type}`);
   }
-  if (written.length === 0) {
+  if (own.length === 0) {
     faults.push('PEFT loads no adapter without a low-rank update, and this one has none');
+  }
+  if (alone && trainable.length + biases.length > 0) {
+    faults.push('PEFT trains tokens without LoRA alone, and in this adapter other weights train too. Add a LoRA to it');
+  }
+  if (alone && new Set(own.map(([, {tokens}]) => String(tokens))).size > 1) {
+    faults.push('PEFT has one list of tokens without LoRA, and this adapter has different ones. Add a LoRA to it');
   }
   for (const {path, layer} of sites.filter(site => paths.has(site.path))) {
     const className = layer.getClassName();
@@ -233,6 +252,10 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
           '(exclude: [/head\\/attention/]), or merge the adapter and write the model by exportTransformer',
       );
       continue;
+    }
+    const reason = config?.tokens === undefined ? undefined : whyNoTokenRows(layer);
+    if (reason !== undefined) {
+      faults.push(`${path}: tokens train in it, and it ${reason}`);
     }
     if (config !== undefined && config.tokens === undefined && !canCarry(config, layer)) {
       const what = isConv1D(layer) ? "GPT-2's Conv1D" : `the class ${className}`;

@@ -19,7 +19,7 @@ import {type Site, sitesOf} from '../rewire/walk';
 import {type LoadOptions} from '../storage/limits';
 import {asTensors} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
-import {carries, isConv1D, rowsOf, torchWeights, updatedKind} from './torchLayers';
+import {carries, isConv1D, rowsOf, torchWeights, updatedKind, whyNoTokenRows} from './torchLayers';
 import {parsePEFT, type TorchModule} from './parsePeft';
 import {type PEFTSource, readPEFT} from './readPeft';
 import {type KeyMap, meet} from './modules';
@@ -146,27 +146,34 @@ export async function readPEFTFor(
   }
 }
 
-/** Takes the weight of a tied head out of what is saved; says so where it differs from the table's. */
+/** Takes the weight of a tied head, and its tokens, out of the modules; says so where they differ from the table's. */
 function partTied(
   met: ReadonlyMap<string, Site>,
   modules: ReadonlyMap<string, TorchModule>,
   sites: readonly Site[],
 ): string[] {
-  const bySite = new Map([...met].map(([path, site]) => [site, modules.get(path)?.saved]));
+  const bySite = new Map([...met].map(([path, site]) => [site, modules.get(path)]));
+  const equal = (one: Values, other: Values | undefined) =>
+    one.data.length === other?.data.length && one.data.every((value, i) => value === other.data[i]);
   return sites.flatMap(site => {
     const borrower = borrowing(baseOf(site.layer));
     const lender = sites.find(({layer}) => layer === borrower?.lender);
-    const [own, lent] = [site, lender].map(each => (each === undefined ? undefined : bySite.get(each)?.get('weight')));
-    if (borrower === undefined || lender === undefined || (own === undefined && lent === undefined)) {
+    const module = bySite.get(site);
+    const [own, lent] = [site, lender].map(each => (each === undefined ? undefined : bySite.get(each)));
+    const [weight, table] = [own, lent].map(each => each?.saved.get('weight'));
+    if (borrower === undefined || lender === undefined || (weight ?? table ?? own?.tokens) === undefined) {
       return [];
     }
-    if (own === undefined || lent === undefined || !own.data.every((value, i) => value === lent.data[i])) {
+    const isOneTable = weight === undefined ? table === undefined : equal(weight, table);
+    const isOneRow = own?.tokens === undefined || equal(own.tokens.rows, lent?.tokens?.rows);
+    if (!isOneTable || !isOneRow) {
       return [
         `${site.path}: it and the table of ${lender.path}, one in this model, are two in the adapter. Load the model ` +
           'by loadTransformer with {tied: false}',
       ];
     }
-    bySite.get(site)?.delete('weight');
+    module?.saved.delete('weight');
+    delete module?.tokens;
     return [];
   });
 }
@@ -202,8 +209,9 @@ async function startOf(init: PrincipalInit, site: Site, strength: Strength): Pro
 /** How the embeddings of some tokens train. */
 function tokensConfig(layer: tf.layers.Layer, tokens: number[]): LayerConfig {
   const rank = tokens.length;
-  if (updatedKind(layer.getClassName())?.embedding !== true) {
-    throw new LoRAError(`tokens that train, and the layer is of class ${layer.getClassName()}, not Embedding.`);
+  const reason = whyNoTokenRows(layer);
+  if (reason !== undefined) {
+    throw new LoRAError(`tokens that train, and the layer ${reason}.`);
   }
   const own = {...namedIn(methodOf('tokens')), ...resolveStrength({rank, tokens}), freezeBaseLayer: true};
   return {className: classInAdapters(layer.getClassName()), ...own};
@@ -211,14 +219,16 @@ function tokensConfig(layer: tf.layers.Layer, tokens: number[]): LayerConfig {
 
 /** The changes of token embeddings. PEFT stores the changed embeddings. */
 async function tokenDeltas(site: Site, {ids, rows}: {ids: readonly number[]; rows: Values}): Promise<Values> {
-  const table = weightOf(site, 'embeddings');
-  const [count = 0, width = 0] = table.shape as number[];
+  const isKernel = updatedKind(baseOf(site.layer).getClassName())?.embedding !== true;
+  const table = weightOf(site, isKernel ? 'kernel' : 'embeddings');
+  const shape = table.shape as number[];
+  const [count = 0, width = 0] = isKernel ? [...shape].reverse() : shape;
   if (rows.shape[1] !== width || ids.some(id => id < 0 || id >= count)) {
     throw new LoRAError(
       `tokens up to ${Math.max(...ids)} of width ${rows.shape[1]}, and the layer has ${count} of width ${width}.`,
     );
   }
-  const deltas = tf.tidy(() => tf.sub(tf.tensor2d(rows.data, [ids.length, width]), rowsOf(table, ids)));
+  const deltas = tf.tidy(() => tf.sub(tf.tensor2d(rows.data, [ids.length, width]), rowsOf(table, ids, isKernel)));
   try {
     return {shape: deltas.shape, data: await deltas.data<'float32'>()};
   } finally {

@@ -41,7 +41,9 @@ export const PEFT_NAMES = {
   weight: {a: '.lora_A.weight', b: '.lora_B.weight'},
   embedding: {a: '.lora_embedding_A', b: '.lora_embedding_B'},
   magnitude: '.lora_magnitude_vector',
+  /** Rows of single tokens beside another update, and alone. */
   tokens: '.token_adapter.trainable_tokens_delta',
+  tokensAlone: '.trainable_tokens_delta',
   /** Before what all modules share. */
   root: 'base_model.',
   baseBias: '.base_layer.bias',
@@ -53,7 +55,7 @@ export const PEFT_NAMES = {
 const FACTOR = /^(.*)\.lora_(A|B)(?:\.[^.]+)?\.(weight|bias)$/;
 const EMBEDDING_FACTOR = /^(.*)\.lora_embedding_(A|B)(?:\.[^.]+)?$/;
 const MAGNITUDE = /^(.*)\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?$/;
-const TOKENS = /^(.*)\.token_adapter\.trainable_tokens_delta(?:\.[^.]+)?$/;
+const TOKENS = /^(.*?)(?:\.token_adapter)?\.trainable_tokens_delta(?:\.[^.]+)?$/;
 const SHARED = /^base_model\.([^.]+)(?:\.[^.]+)?$/;
 const MAX_NAME = 1000;
 const GIVEN_TWICE = 'there under two names';
@@ -140,9 +142,10 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
   for (const [path, found] of stored) {
     moduleAt(path).stored = {path, tensors: found, strength: config.strengthOf(path), fields: config.fields};
   }
-  const {trainable_token_indices: indices} = config.fields;
+  const {tokenField} = config;
+  const indices = config.fields[tokenField];
   if (isSet(indices) && ![...modules.values()].some(({tokens}) => tokens !== undefined)) {
-    faults.push(`trainable_token_indices is ${brief(indices)}, and the file has no embeddings of tokens`);
+    faults.push(`${tokenField} is ${brief(indices)}, and the file has no embeddings of tokens`);
   }
   if (faults.length === 0 && modules.size === 0) {
     faults.push('it has no tensors');
@@ -183,11 +186,11 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     }
     const [, embedding] = TOKENS.exec(key) ?? [];
     if (embedding !== undefined) {
-      const ids = tokensAt(config.fields, embedding);
+      const ids = tokensAt(config, embedding);
       const isOfIds = values.shape.length === 2 && values.shape[0] === ids.length;
       return isOfIds
         ? putOnce(moduleAt(embedding), 'tokens', {ids, rows: values})
-        : `of shape ${show(values.shape)}, and trainable_token_indices lists ${ids.length} tokens for it`;
+        : `of shape ${show(values.shape)}, and ${config.tokenField} lists ${ids.length} tokens for it`;
     }
     const [, owner = '', rest = ''] =
       /^(?:(.*)\.)?([^.]+)$/.exec(key.replace(/\.modules_to_save(?:\.[^.]+)?(?=\.)/, '')) ?? [];

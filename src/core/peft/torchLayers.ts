@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {toTorch, type Values} from '../../platform/formats/layout';
+import {namedWeights} from '../../platform/tfjs/weights';
 import {classInAdapters} from '../layers/adaptation';
 import {depthwiseFromTorch, depthwiseToTorch, fromTorch} from './methods/torchLayout';
 import type {PEFTForm} from './methods/form';
@@ -120,7 +121,22 @@ export function isConv1D(layer: tf.layers.Layer): boolean {
   return classInAdapters(layer.getClassName()) === 'Dense' && kernelInitializer?.className === CONV1D_INITIALIZER;
 }
 
-/** The rows of a table. */
-export function rowsOf(table: tf.LayerVariable, ids: readonly number[]): tf.Tensor {
-  return tf.tidy(() => tf.gather(table.read(), tf.tensor1d([...ids], 'int32')));
+/** Why PEFT cannot train rows of single tokens of a layer, as the rest of a sentence; `undefined` if it can. */
+export function whyNoTokenRows(layer: tf.layers.Layer): string | undefined {
+  const className = classInAdapters(layer.getClassName());
+  if (className === 'Embedding') {
+    return undefined;
+  }
+  if (className !== 'Dense' || isConv1D(layer)) {
+    return `is of class ${layer.getClassName()}, not Embedding or Dense`;
+  }
+  return namedWeights(layer).has('bias') ? 'has a bias, which PEFT leaves out where tokens train' : undefined;
+}
+
+/** The rows of a table, or with `isKernel` the columns of a kernel, which is transposed, `[ids, width]`. */
+export function rowsOf(table: tf.LayerVariable, ids: readonly number[], isKernel: boolean): tf.Tensor {
+  return tf.tidy(() => {
+    const rows = tf.gather(table.read(), tf.tensor1d([...ids], 'int32'), isKernel ? 1 : 0);
+    return isKernel ? tf.transpose(rows) : rows;
+  });
 }

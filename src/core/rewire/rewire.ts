@@ -28,9 +28,14 @@ interface Rewiring {
  */
 export function rewire(model: tf.LayersModel, {replace, transfer}: Rewiring): tf.LayersModel {
   const sites = new Map(sitesOf(model).map(site => [site.layer, site]));
+  const resized = new Set<tf.layers.Layer>();
   const config = rewriteContainer(model, (layer, entry) => {
     const site = sites.get(layer);
-    return site === undefined ? entry : replace(site, entry);
+    const replaced = site === undefined ? entry : replace(site, entry);
+    if (replaced.className === entry.className && replaced.config !== entry.config) {
+      resized.add(layer);
+    }
+    return replaced;
   });
   return withoutResidue(() => {
     const rebuilt = withoutInitializers(
@@ -41,7 +46,9 @@ export function rewire(model: tf.LayersModel, {replace, transfer}: Rewiring): tf
     forEachPair(model, rebuilt, (layer, replacement) => {
       const site = sites.get(layer);
       if (site !== undefined) {
-        completeCopy(site, replacement);
+        if (!resized.has(layer)) {
+          completeCopy(site, replacement);
+        }
         transfer(site, replacement);
       }
     });

@@ -48,7 +48,7 @@ export type BuiltValue =
 interface Built {
   pairs: Readonly<Record<string, BuiltValue>>;
   /** Those without numbers all begin where the bytes of tensors do. */
-  tensors: readonly {name: string; shape: readonly number[]; type: number; data?: Float32Array}[];
+  tensors: readonly {name: string; shape: readonly number[]; type: number; data?: Float32Array | Uint8Array}[];
   tensorCount?: bigint;
   pairCount?: bigint;
 }

@@ -20,11 +20,11 @@ import {
   withAdapter,
 } from 'tfjs-lora';
 import {quantizeBase} from 'tfjs-lora/quantized';
-import {compileModel, loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
+import {addTokens, compileModel, loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
 import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
 import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
-import {fixture} from './fixtures';
+import {fixture, wordTokenizer} from './fixtures';
 
 /** What PyTorch computed with an adapter of PEFT. */
 interface Expected {
@@ -36,7 +36,7 @@ interface Expected {
 }
 
 const FOLDER = 'test/fixtures/tokens';
-const NAMES = ['tied', 'untied'];
+const NAMES = ['tied', 'untied', 'added', 'addedUntied', 'alone', 'aloneUntied'];
 const EMBEDDING = 'model/embed_tokens';
 
 function tokensFixture(name: string) {
@@ -48,9 +48,22 @@ function tokensFixture(name: string) {
   };
 }
 
-async function baseOf(name: string): Promise<tf.LayersModel> {
+/** The base of an adapter, with more tokens where it has rows for some. */
+async function baseOf(name: string, tokens = 0): Promise<tf.LayersModel> {
   const {config, weights} = fixture(name);
-  return (await loadTransformer({config, weights})).model;
+  const rows = (JSON.parse(config) as {vocab_size: number}).vocab_size;
+  const tokenizerJson = wordTokenizer(['[UNK]', ...Array.from({length: rows - 1}, (_, i) => `w${i + 1}`)]);
+  const {model, tokenizer} = await loadTransformer({config, weights, tokenizerJson});
+  if (tokens <= rows) {
+    return model;
+  }
+  const added = addTokens(
+    model,
+    tokenizer,
+    Array.from({length: tokens - rows}, (_, i) => `<new ${i}>`),
+  );
+  disposeModel(model);
+  return added.model;
 }
 
 const inputsOf = ({ids}: Pick<Expected, 'ids'>) => {
@@ -68,16 +81,17 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test.each(NAMES)('an adapter of PEFT computes what it does in PyTorch: %s', async name => {
     const {config, weights, expected} = tokensFixture(name);
-    const base = await baseOf(expected.base);
+    const base = await baseOf(expected.base, expected.logits.length / expected.ids.flat().length);
     const model = applyLoRA(base, await importPEFT({config, weights}, base));
     expect(logitsOf(model, expected)).toBeAllClose(expected.logits, {atol: 1e-4, rtol: 1e-4});
-    const [deltas] = trainableVariables(model).filter(({name: own}) => own.includes('token_deltas'));
+    const deltas = trainableVariables(model).filter(({name: own}) => own.includes('token_deltas'));
     const gradient = tf.tidy(() => {
       const loss = () => {
         const logits = model.apply(inputsOf(expected), {training: true}) as tf.Tensor;
         return tf.sum<tf.Scalar>(tf.mul(logits, tf.tensor(expected.weights, logits.shape)));
       };
-      return numbers(tf.variableGrads(loss, [deltas!]).grads[deltas!.name]!);
+      const {grads} = tf.variableGrads(loss, deltas);
+      return deltas.flatMap(({name: own}) => numbers(grads[own]!));
     });
     expect(gradient).toBeAllClose(expected.gradient, {atol: 1e-4, rtol: 1e-4});
 
@@ -89,9 +103,20 @@ describe.each(BACKENDS)('on %s', backend => {
       expect(own!.get(key)!.shape).toEqual(shape);
       expect([...own!.get(key)!.data!]).toBeAllClose([...data!], {atol: 1e-6, rtol: 1e-6});
     });
-    const indices = Object.values(written.config.trainable_token_indices as Record<string, number[]>)[0]!;
-    expect(written.config.trainable_token_indices).toEqual({'model.embed_tokens': indices});
-    expect(JSON.parse(config).trainable_token_indices).toEqual(name === 'tied' ? indices : {embed_tokens: indices});
+    const asked = JSON.parse(config) as Record<string, unknown>;
+    const [indices] = Object.values(written.config.trainable_token_indices ?? {}) as number[][];
+    const modules = name.endsWith('Untied') ? ['model.embed_tokens', 'lm_head'] : ['model.embed_tokens'];
+    if (name.startsWith('alone')) {
+      const {peft_type, token_indices} = asked;
+      expect(written.config).toMatchObject({peft_type, token_indices, target_modules: modules});
+    } else {
+      expect(written.config.trainable_token_indices).toEqual(Object.fromEntries(modules.map(each => [each, indices])));
+      expect(
+        [asked.trainable_token_indices]
+          .flatMap(each => Object.values<unknown>(each as Record<string, unknown>))
+          .slice(0, 2),
+      ).toEqual(name === 'tied' || name === 'added' ? indices : modules.map(() => indices));
+    }
 
     const merged = mergeLoRA(model);
     expect(merged.layers.map(layer => layer.getClassName())).toEqual(base.layers.map(layer => layer.getClassName()));
@@ -251,7 +276,14 @@ describe('as a value', () => {
       expect(() => trainableTokens(base, [1], {lora: {targets: ['lm_head']}})).toThrow('the output head tied to it');
     });
     const adapter = trainableTokens(base, [3]);
-    await expect(exportPEFT(base, {adapter})).rejects.toThrow('PEFT loads no adapter without a low-rank update');
+    const gamma = {'model/norm/gamma': tf.ones([8])};
+    const withNorm = {
+      ...adapter,
+      config: {...adapter.config, trainable: ['model/norm']},
+      tensors: {...adapter.tensors, ...gamma},
+    } as Adapter;
+    await expect(exportPEFT(base, {adapter: withNorm})).rejects.toThrow('other weights train too. Add a LoRA to it');
+    tf.dispose(gamma);
     const layer = adapter.config.layers[EMBEDDING]!;
     const withTokens = (tokens: unknown) =>
       ({...adapter, config: {...adapter.config, layers: {[EMBEDDING]: {...layer, tokens}}}}) as Adapter;

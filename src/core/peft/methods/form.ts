@@ -56,6 +56,8 @@ export interface PEFTForm {
   readonly rank?: 'r';
   /** The field that holds `alpha`. */
   readonly alpha?: 'lora_alpha' | 'alpha';
+  /** The field that lists tokens whose rows train. Default: `trainable_token_indices`. */
+  readonly tokens?: 'token_indices';
   /** The names of tensors behind the paths of modules. */
   readonly parameters: readonly string[];
   /** Fields of the config that change what it computes in ways that are not carried, if they are set. */

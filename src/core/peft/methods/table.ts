@@ -3,10 +3,11 @@ import {ia3} from './ia3';
 import {loha} from './loha';
 import {lokr} from './lokr';
 import {lora} from './lora';
+import {trainableTokens} from './trainableTokens';
 import {vera} from './vera';
 
 /** A row for each type of adapter of PEFT that is carried. */
-const FORMS: readonly PEFTForm[] = [lora, ia3, vera, loha, lokr];
+const FORMS: readonly PEFTForm[] = [lora, ia3, vera, loha, lokr, trainableTokens];
 
 /** The names of the types that are carried. */
 export function formTypes(): string[] {

@@ -21,6 +21,7 @@ import {fieldsOf} from '../../../platform/tfjs/fields';
 import type {KernelLayer} from '../../../platform/tfjs/layerFields';
 import {stockClass} from '../../../platform/tfjs/stockClass';
 import {countNumbers, namedWeights, type PackedVariable, replaceValue} from '../../../platform/tfjs/weights';
+import {appendRows} from '../formats/appendRows';
 import {type BlockMatrix, bytesOf, packedSize, readRows} from '../formats/blockMatrix';
 import {type BlockFormat, type BlockFormatName, FORMAT_NAMES, formatNamed} from '../formats/formats';
 import {quantizedKernels} from '../kernels/quantizedKernels';
@@ -73,6 +74,8 @@ export interface BuiltInBlocks extends BlockLayer {
   addBlocks(rows: number, width: number): void;
   /** Adds the bias, if the layer has one. */
   addBias(count: number): void;
+  /** The blocks with further rows. */
+  withRows(means: readonly (readonly number[])[]): {name: string; value: tf.Tensor};
 }
 
 type BlockClass = (new (args: tf.serialization.ConfigDict & BlockArgs) => BuiltInBlocks) &
@@ -104,6 +107,10 @@ export function blockClass(stock: string, forward: Forward): BlockClass {
       if (fields.useBias) {
         fields.bias = this.addWeight('bias', [count], 'float32', fields.biasInitializer);
       }
+    }
+
+    withRows(means: readonly (readonly number[])[]): {name: string; value: tf.Tensor} {
+      return {name: BLOCKS, value: tf.tensor1d(appendRows(this.matrix, bytesOf(this.blocks.read()), means), 'int32')};
     }
 
     override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {

@@ -13,26 +13,32 @@ export const TOKEN_DELTAS = 'token_deltas';
 /**
  * Trains some rows of a token embedding alone: `E' = E + s·A·B`, where row `k` of `B`, `[tokens, width]`, is added to
  * the embedding of token `k`. `A`, `[vocabulary, tokens]`, has a single 1 in each column, follows from the tokens, and
- * is not part of the adapter. (PEFT's `trainable_token_indices`.)
+ * is not part of the adapter. In an untied output head, a `Dense`, columns train in the same way, `W' = W + s·Bᵀ·Aᵀ`.
+ * (PEFT's `trainable_token_indices`.)
  */
 export const tokenRows: Method = {
   name: 'tokens',
   parameterNames: [TOKEN_DELTAS],
-  parameters: ({variable}, rank) => [
+  parameters: ({variable, name}, rank) => [
     {
       name: TOKEN_DELTAS,
-      shape: [rank, variable.shape[1] as number],
+      shape: [rank, tableShape(variable, name)[1]],
       trains: true,
       initializer: tf.initializers.zeros(),
       neutralAtStart: true,
     },
   ],
   reachesBorrowers: true,
-  rankLimit: ({variable}) => variable.shape[0] as number,
-  refusal: form => (form === 'lookUp' ? undefined : 'is no Embedding, whose rows could be trained.'),
-  misfit: ({tokens = []}, {variable: {shape}}) => {
-    const wrong = tokens.find(token => token >= (shape[0] as number));
-    return wrong === undefined ? undefined : `has ${shape[0]} rows, and there is none for token ${wrong}`;
+  rankLimit: ({variable, name}) => tableShape(variable, name)[0],
+  refusal: form =>
+    form === 'lookUp' || form === 'linear' ? undefined : 'has no rows of single tokens that could be trained.',
+  misfit: ({tokens = []}, {variable, name}) => {
+    if (variable.shape.length !== 2) {
+      return 'is neither an Embedding nor a Dense, and has no rows of single tokens';
+    }
+    const [rows] = tableShape(variable, name);
+    const wrong = tokens.find(token => token >= rows);
+    return wrong === undefined ? undefined : `has ${rows} rows, and there is none for token ${wrong}`;
   },
   update: (parameters, strength, site) => ({factors: factorsOf(parameters, strength, site)}),
   merge: (parameters, strength, site) =>
@@ -41,13 +47,27 @@ export const tokenRows: Method = {
 };
 addMethods([tokenRows]);
 
+/** `[vocabulary, width]` of the table of an `Embedding`, or of the kernel of a `Dense`, which is transposed. */
+function tableShape({shape}: tf.LayerVariable, name: string): [number, number] {
+  const [first = 0, second = 0] = shape as number[];
+  return isKernel(name) ? [second, first] : [first, second];
+}
+
+function isKernel(name: string): boolean {
+  return name === 'kernel';
+}
+
 function factorsOf(parameters: Parameters, strength: Strength, {weight, prepared}: UpdateSite): Factors {
   const {tokens = []} = strength;
-  const rows = weight.variable.shape[0] as number;
-  const [a] = prepared.get<[tf.Tensor]>([], () => [
-    tf.transpose(tf.cast(tf.oneHot(tf.tensor1d([...tokens], 'int32'), rows), 'float32')),
-  ]);
-  return {a, b: parameters[TOKEN_DELTAS] as tf.Tensor, scaling: scalingOf(strength)};
+  const [rows] = tableShape(weight.variable, weight.name);
+  const transposed = isKernel(weight.name);
+  const [chosen] = prepared.get<[tf.Tensor]>([], () => {
+    const oneHot = tf.cast(tf.oneHot(tf.tensor1d([...tokens], 'int32'), rows), 'float32');
+    return [transposed ? oneHot : tf.transpose(oneHot)];
+  });
+  const deltas = parameters[TOKEN_DELTAS] as tf.Tensor;
+  const scaling = scalingOf(strength);
+  return transposed ? {a: tf.transpose(deltas), b: chosen, scaling} : {a: chosen, b: deltas, scaling};
 }
 
 /**

@@ -70,6 +70,36 @@ export function tokenizerFiles(tokenizer: unknown): Record<string, string> | und
   return files && Object.fromEntries(Object.entries(files).map(([name, json]) => [name, JSON.stringify(json)]));
 }
 
+/** A token that is added to the vocabulary of a tokenizer. */
+export interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly special: boolean;
+}
+
+/**
+ * A tokenizer with further tokens, of the class of the given one.
+ *
+ * @throws LoRAError if the tokenizer was not made here, from files.
+ */
+export function extendedTokenizer<T extends object>(tokenizer: T, added: readonly AddedToken[]): T {
+  const files = FILES.get(tokenizer);
+  if (files === undefined) {
+    throw new LoRAError('tokenizer must be that of loadTransformer or loadGGUF: tokens are added to its files.');
+  }
+  const {'tokenizer.json': given, 'tokenizer_config.json': config} = files as Record<string, Record<string, unknown>>;
+  const {added_tokens: before = []} = given as {added_tokens?: object[]};
+  const how = {single_word: false, lstrip: false, rstrip: false};
+  // As in transformers, which looks for ordinary tokens in texts as they are after normalization.
+  const own = added.map(token => ({...token, ...how, normalized: !token.special}));
+  const json = {...given, added_tokens: [...before, ...own]};
+  const Tokenizer = tokenizer.constructor as TokenizerClass<T>;
+  const extended = new Tokenizer(json, config ?? {});
+  FILES.set(extended, {'tokenizer.json': json, 'tokenizer_config.json': config ?? {}});
+  const {chatTemplate} = tokenizer as {chatTemplate?: ChatTemplate};
+  return Object.assign(extended, chatTemplate && {chatTemplate});
+}
+
 async function importTokenizer<T>(): Promise<TokenizerClass<T>> {
   try {
     const {Tokenizer} = await import('@huggingface/tokenizers');

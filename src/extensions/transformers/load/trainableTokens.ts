@@ -11,6 +11,7 @@ import {disposeModel} from '../../../core/rewire/dispose';
 import {checkModel, type Site} from '../../../core/rewire/walk';
 import {checkOptions, listed, LoRAError, misfitError, show} from '../../../platform/errors';
 import {TOKEN_DELTAS, tokenRows} from '../layers/tokenRows';
+import {outputHead} from '../losses/outputHead';
 
 /** Options of {@link trainableTokens}. */
 export interface TrainableTokensOptions {
@@ -18,20 +19,25 @@ export interface TrainableTokensOptions {
   lora?: LoRAConfig;
   /** The path of the token embedding. Default: the only `Embedding` of the model. */
   layer?: string;
+  /**
+   * Whether the rows of these tokens train in an untied output head too, which tokens of `addTokens` need so that the
+   * model writes them. Default: false.
+   */
+  head?: boolean;
 }
 
 /**
- * Makes an adapter that trains the embeddings of some tokens, such as markers of a format that the tokenizer has and
- * the model never saw, and leaves the rest of the vocabulary as it is. In a tied output head the same rows train, as
- * with PEFT's `trainable_token_indices`. Pass it to `applyLoRA`; a new one changes nothing.
+ * Makes an adapter that trains the embeddings of some tokens, such as markers of a format that the model never saw, and
+ * leaves the rest of the vocabulary as it is. In a tied output head the same rows train, as with PEFT's
+ * `trainable_token_indices`. Pass it to `applyLoRA`; a new one changes nothing. `addTokens` adds new tokens.
  *
  * @param model the plain model that is to be adapted, quantized or not.
  * @param tokens the ids of the tokens, each less than the vocabulary size.
  * @param options what else is adapted, and which layer is the token embedding.
  * @returns the adapter. The caller disposes of it, unless `applyLoRA(model, adapter)` takes it over.
  * @throws LoRAError `ERR_OPTION` if the ids are not different whole numbers or a config is malformed, `ERR_MISFIT` if
- *     the vocabulary is smaller, the layer is not found, or `lora` adapts the embedding or the head tied to it,
- *     `ERR_NOT_ADAPTED` if the model is adapted already.
+ *     the vocabulary is smaller, the layer is not found, or `lora` adapts the embedding or the head that trains with
+ *     it, `ERR_NOT_ADAPTED` if the model is adapted already.
  * @example
  *     const adapter = trainableTokens(model, [4, 17], {lora: {rank: 8, targets: [/[qv]_proj$/]}});
  *     const adapted = applyLoRA(model, adapter);
@@ -42,36 +48,53 @@ export function trainableTokens(
   tokens: readonly number[],
   options: TrainableTokensOptions = {},
 ): Adapter {
-  checkOptions(options, {lora: true, layer: true});
+  checkOptions(options, {lora: true, layer: true, head: true});
   checkTokenIds(tokens);
+  if (typeof (options.head ?? false) !== 'boolean') {
+    throw new LoRAError(`head must be true or false, got ${show(options.head)}.`);
+  }
   checkModel(model);
   const sites = adaptableSites(model);
   const {path, layer} = embeddingAmong(sites, options.layer);
-  const [rows = 0, width = 0] = adaptationOf(layer)?.weights(layer)[0]?.variable.shape as number[];
+  const [rows, width] = tableShapeOf(layer);
   const missing = tokens.find(id => id >= rows);
   if (missing !== undefined) {
     throw misfitError(`The vocabulary of "${path}" has ${rows} tokens, and there is none with id ${missing}.`);
   }
+  const head = options.head ? untiedHead(model, sites, rows) : undefined;
   const {config, tensors} = options.lora === undefined ? NOTHING : adapterOf(model, options.lora);
   const taken = sites.find(
     site =>
-      (site.path === path || borrowing(site.layer)?.lender === layer) &&
+      (site.path === path || site === head || borrowing(site.layer)?.lender === layer) &&
       (layerConfigAt(config, site.path) !== undefined || config.trainable.includes(site.path)),
   );
   if (taken !== undefined) {
     tf.dispose(tensors);
     throw misfitError(
-      `lora adapts "${taken.path}", ${taken.path === path ? 'the token embedding' : 'the output head tied to it'}. ` +
+      `lora adapts "${taken.path}", ${taken.path === path ? 'the token embedding' : `the output head${taken === head ? '' : ' tied to it'}`}. ` +
         `Exclude it: lora: {exclude: [${show(taken.path)}]}.`,
     );
   }
   const rank = tokens.length;
   const own = {rank, alpha: rank, rankStabilized: false, tokens: [...tokens], freezeBaseLayer: true};
-  const layers = {
-    ...config.layers,
-    [path]: {className: classInAdapters(layer.getClassName()), method: tokenRows.name, ...own},
-  };
-  return makeAdapter({...config, layers}, {...tensors, [`${path}/${TOKEN_DELTAS}`]: tf.zeros([rank, width])});
+  const trained = [{path, layer}, ...(head === undefined ? [] : [head])];
+  const layers = trained.map(site => [
+    site.path,
+    {className: classInAdapters(site.layer.getClassName()), method: tokenRows.name, ...own},
+  ]);
+  const deltas = trained.map(site => [`${site.path}/${TOKEN_DELTAS}`, tf.zeros([rank, width])]);
+  return makeAdapter(
+    {...config, layers: {...config.layers, ...(Object.fromEntries(layers) as Adapter['config']['layers'])}},
+    {...tensors, ...(Object.fromEntries(deltas) as Adapter['tensors'])},
+  );
+}
+
+/** The output head, if it has a kernel of its own with a column for each of so many tokens. */
+export function untiedHead(model: tf.LayersModel, sites: readonly Site[], rows: number): Site | undefined {
+  const head = outputHead(model);
+  return head?.classes === rows
+    ? sites.find(({layer}) => layer === head.layer && borrowing(layer) === undefined)
+    : undefined;
 }
 
 const NOTHING: Pick<Adapter, 'config' | 'tensors'> = {config: {layers: {}, trainable: []}, tensors: {}};
@@ -94,7 +117,14 @@ function adapterOf(model: tf.LayersModel, config: LoRAConfig): Adapter {
   }
 }
 
-function embeddingAmong(sites: readonly Site[], path: string | undefined): Site {
+/** `[vocabulary, width]` of a token embedding. */
+export function tableShapeOf(layer: tf.layers.Layer): [number, number] {
+  const [rows = 0, width = 0] = adaptationOf(layer)?.weights(layer)[0]?.variable.shape as number[];
+  return [rows, width];
+}
+
+/** @throws LoRAError if the model has no such token embedding, or several and none is named. */
+export function embeddingAmong(sites: readonly Site[], path: string | undefined): Site {
   const embeddings = sites.filter(({layer}) => adaptationOf(layer)?.form === 'lookUp');
   const [first, ...others] = path === undefined ? embeddings : embeddings.filter(site => site.path === path);
   if (first === undefined || others.length > 0) {

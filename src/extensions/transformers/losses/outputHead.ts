@@ -10,6 +10,8 @@ import type {Head} from '../ops/headInChunks';
 export interface OutputHead extends Head {
   /** The states in the model, `[batch, positions, width]`. */
   readonly states: tf.SymbolicTensor;
+  /** The layer whose kernel or table has a row for each class. */
+  readonly layer: tf.layers.Layer;
 }
 
 /** The head of a model with one output `[batch, positions, classes]`; `undefined` if the model ends otherwise. */
@@ -36,6 +38,7 @@ export function outputHead(model: tf.LayersModel): OutputHead | undefined {
       const trainsWhole = model.trainableWeights.some(({shape}) => tf.util.sizeFromShape(shape as number[]) >= size);
       return {
         states,
+        layer: sourceLayer,
         classes,
         // Each chunk computes the gradient of the whole kernel, which is as large as the logits of so many positions.
         leastPositions: trainsWhole ? (states.shape[2] ?? 1) : 1,

@@ -1,0 +1,11 @@
+import type {PEFTForm} from './form';
+
+/** Rows of single tokens, without any other update. LoRA has them beside it, in `trainable_token_indices`. */
+export const trainableTokens: PEFTForm = {
+  type: 'TRAINABLE_TOKENS',
+  methods: [],
+  axes: [2],
+  tokens: 'token_indices',
+  parameters: [],
+  config: () => ({init_weights: true}),
+};
