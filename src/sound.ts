@@ -1,3 +1,6 @@
+import {ctcLoss} from './extensions/sound/ctcLoss';
+import {supplyCTCLoss} from './extensions/transformers/ops/ctc';
+
 // The entry point for sounds: files, features, losses and metrics.
 
 export {
@@ -8,6 +11,11 @@ export {
 } from './extensions/sound/augmentSounds';
 export {ctcLoss, type CTCLossOptions} from './extensions/sound/ctcLoss';
 export {type EncodedSounds, encodeSounds, type EncodeSoundsOptions} from './extensions/sound/encodeSounds';
+export {
+  type EncodedTranscripts,
+  encodeTranscripts,
+  type EncodeTranscriptsOptions,
+} from './extensions/sound/encodeTranscripts';
 export {characterErrorRate, wordErrorRate} from './extensions/sound/errorRates';
 export {
   compareEvents,
@@ -32,3 +40,5 @@ export {
   type TranscriptPiece,
 } from './extensions/sound/transcribe';
 export type {CallOptions, OnProgress, Progress} from './platform/signals';
+
+supplyCTCLoss(ctcLoss);

@@ -64,6 +64,7 @@ export type {PatchSequence} from './extensions/transformers/layers/patchSequence
 export type {RelativeBias} from './extensions/transformers/layers/relativeBias';
 export type {Scaling, SoftCap} from './extensions/transformers/layers/scaling';
 export type {
+  BlankFrames,
   ChannelNormalization,
   FrameMask,
   PositionalConvolution,
@@ -76,6 +77,7 @@ export type {PatchBias} from './extensions/transformers/layers/patchBias';
 export type {ContinuousWindowBias, UnitHeads, WindowBias} from './extensions/transformers/layers/windowScores';
 
 // Load, train, use.
+export type {CharacterTokenizer} from './extensions/transformers/load/characterTokenizer';
 export type {ImageInput, ImagePixels} from './extensions/transformers/images/imagePixels';
 export {crossEntropyFromLogits} from './extensions/transformers/ops/crossEntropy';
 export type {ClassLossOptions, CrossEntropyOptions} from './extensions/transformers/ops/weightedCrossEntropy';

@@ -209,7 +209,11 @@ const USAGES: Record<string, Usage> = {
   trainableVariables: () => [adapted()],
   useRelaxedSIMD: () => [false],
   withAdapter: () => [adapted(), adapter(), () => 1],
-  encodeSounds: () => [[clip(0)], {preprocessor: {feature_extractor_type: 'ASTFeatureExtractor', max_length: 2}}],
+  encodeSounds: () => [
+    [clip(0)],
+    {preprocessor: {feature_extractor_type: 'ASTFeatureExtractor', max_length: 2}, truncate: true},
+  ],
+  encodeTranscripts: () => [listener(), {encode: () => ({ids: [1]})}, ['a'], {language: 'en', task: 'transcribe'}],
   augmentSounds: () => [{gain: 1, shift: 0.1, noise: [clip(1)], snr: [0, 10], seed: 1}],
   characterErrorRate: () => [['a'], ['b']],
   compareEvents: () => [[{time: 1, label: 'a'}], [], {tolerance: 1}],

@@ -1312,6 +1312,14 @@ def count_in(config, key, otherwise):
     return value if type(value) is int and 0 < value < 100 else otherwise
 
 
+def frames_of(config, mask):
+    """Which frames are of a sound, and not of its padding, after which CTC has no frames."""
+    counts = [sum(row) for row in mask] + [len(mask[0])]
+    for size, stride in zip(config["conv_kernel"], config["conv_stride"]):
+        counts = [(count - size) // stride + 1 for count in counts]
+    return [[int(i < count) for i in range(counts[-1])] for count in counts[:-1]]
+
+
 def sounds_of(rng, seed, config, class_name):
     """What a model hears and, of one that writes, tokens; and what of them is stored: the shape as tfjs has it."""
     draw = lambda shape: torch.tensor(4 * values(5_000_000 + seed, math.prod(shape)), dtype=torch.float32).reshape(shape)
@@ -1322,7 +1330,8 @@ def sounds_of(rng, seed, config, class_name):
         shape = [2, rng.choice([80, 97])]
         mask = [[int(i < count) for i in range(shape[1])] for count in (shape[1], rng.choice([62, 71]))]
         inputs = dict(input_values=draw(shape), attention_mask=torch.tensor(mask))
-        return inputs, {"ids": [], "mask": mask, "sound": shape}
+        stored = {"ids": [], "mask": mask, "sound": shape}
+        return inputs, stored | ({"frames": frames_of(config, mask)} if class_name.endswith("CTC") else {})
     shape = [2, 2 * count_in(config, "max_source_positions", 4), count_in(config, "num_mel_bins", 3)]
     inputs = dict(input_features=draw(shape).permute(0, 2, 1).contiguous())
     ids = [[rng.randrange(VOCABULARY) for _ in range(5)] for _ in range(2)]
@@ -1426,7 +1435,7 @@ def case_of(folder, family, seed):
             raise
         print(f"  {family} {seed}: {config}: {error}"[:300])
         return case | {"values": None}
-    return case | {"values": shown(result, stored["mask"])}
+    return case | {"values": shown(result, stored.get("frames", stored["mask"]))}
 
 
 def lookups_of(family, run):
@@ -1477,7 +1486,7 @@ def settings_of(folder, family):
             except Exception:
                 table[key].append("error")
     case = {"seed": 1, "architecture": class_name, "odd": False, "config": config, "tensors": shapes}
-    return case | stored | {"values": shown(base, stored["mask"]), "tried": ODD, "outcomes": table}
+    return case | stored | {"values": shown(base, stored.get("frames", stored["mask"])), "tried": ODD, "outcomes": table}
 
 
 def main():

@@ -1,13 +1,16 @@
-"""Writes PyTorch's CTC losses and gradients in 64 bits for `test/extensions/sound/ctcLoss.test.ts`:
+"""Writes PyTorch's CTC losses and gradients in 64 bits for `test/extensions/sound/ctcLoss.test.ts`, and the texts and
+tokens of `Wav2Vec2CTCTokenizer`:
 
 python test/python/make_ctc.py test/fixtures/ctc.json
 """
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
+from transformers import Wav2Vec2CTCTokenizer
 
 # Frames, classes, the targets of each example, frames of each example (None for all), the blank, and a factor of the
 # logits: with large ones most alignments have a probability far below the smallest 32-bit float.
@@ -59,5 +62,33 @@ def case(index, frames, classes, targets, lengths, blank, factor):
     )
 
 
-made = dict(torch=torch.__version__, cases=[case(i, *each) for i, each in enumerate(CASES)])
+VOCABULARY = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "A": 5, "B": 6, "C": 7, "'": 8, "É": 9, "NG": 10}
+OTHERS = {"[PAD]": 3, "[UNK]": 2, " ": 0, "x": 1, "y": 4}
+TOKENIZERS = [
+    (VOCABULARY, {}),
+    (VOCABULARY, dict(do_lower_case=True)),
+    (OTHERS, dict(pad_token="[PAD]", unk_token="[UNK]", word_delimiter_token=" ")),
+]
+TEXTS = ["AB CA", "a b", "AB  X", "A<s> B", " AB ", "É'A", "A.BNGA", "<pad>A", "", "xy yx"]
+FRAMES = [[5, 5, 0, 5, 4, 4, 6, 0, 7, 7], [4, 5, 4], [1, 5, 3, 2], [0, 0], [8, 5, 0, 4, 4, 0, 6], [1, 1, 3, 1, 0, 0, 4, 2]]
+
+
+def tokenizer_case(folder, vocabulary, config):
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), **config)
+    texts = [text for text in TEXTS if "<s>" in vocabulary or "<s>" not in text]
+    heard = [[id for id in frames if id in vocabulary.values()] for frames in FRAMES]
+    words = [tokenizer.decode(frames, output_word_offsets=True).word_offsets for frames in heard]
+    return dict(
+        vocabulary=vocabulary,
+        config=config,
+        encoded=[[text, tokenizer(text, add_special_tokens=False).input_ids] for text in texts],
+        decoded=[[frames, text] for frames, text in zip(heard, tokenizer.batch_decode(heard))],
+        words=[[[each["word"], int(each["start_offset"]), int(each["end_offset"])] for each in one] for one in words],
+    )
+
+
+with tempfile.TemporaryDirectory() as scratch:
+    tokenizers = [tokenizer_case(Path(scratch), *each) for each in TOKENIZERS]
+made = dict(torch=torch.__version__, cases=[case(i, *each) for i, each in enumerate(CASES)], tokenizers=tokenizers)
 Path(sys.argv[1]).write_text(json.dumps(made, separators=(",", ":")) + "\n")

@@ -33,6 +33,11 @@ CASES = [
 ]
 
 
+def part(segment):
+    """A segment of a transcript, whose tokens are of text and of time."""
+    return {"start": float(segment["start"]), "end": float(segment["end"]), "tokens": segment["tokens"].tolist()}
+
+
 def main():
     folder = Path(sys.argv[1])
     torch.manual_seed(5)
@@ -63,23 +68,24 @@ def main():
     model.save_pretrained(folder, safe_serialization=True)
     (folder / "generation_config.json").unlink(missing_ok=True)
     clips = torch.randint(-16, 17, (4, 3, 10)) / 8
+    long = torch.randint(-16, 17, (1, 3, 37)) / 8  # nearly four windows
     cases = []
     for settings, ways in CASES:
         fields = dict(decoder_start_token_id=START, eos_token_id=END, pad_token_id=END, no_timestamps_token_id=NO_TIMESTAMPS)
         model.generation_config = GenerationConfig(**fields, **settings, max_length=14, return_timestamps=False)
-        tokens = []
-        for clip in clips:
-            given = model.generate(clip[None], return_dict_in_generate=True, **ways)
-            if ways.get("return_timestamps"):  # after a pair of timestamps transformers goes on with the rest of the clip
-                result = given["segments"][0][0]["result"]
-                tokens.append((result["sequences"] if isinstance(result, dict) else result).flatten().tolist())
-            else:
-                tokens.append(given["sequences"][0].tolist())
-        cases.append({"generation": fields | settings, "options": ways, "tokens": tokens})
-        print(settings, ways, *tokens, sep="\n")
+        given = [model.generate(clip[None], return_dict_in_generate=True, **ways) for clip in clips]
+        case = {"generation": fields | settings, "options": ways}
+        if ways.get("return_timestamps"):
+            given.append(model.generate(long, return_segments=True, **ways))
+            case["segments"] = [[part(each) for each in one["segments"][0]] for one in given]
+        else:
+            case["tokens"] = [one["sequences"][0].tolist() for one in given]
+        cases.append(case)
+        print(json.dumps(case))
     expected = {
         "transformers": transformers.__version__,
         "clips": clips.permute(0, 2, 1).tolist(),
+        "long": long[0].T.tolist(),
         "cases": cases,
     }
     (folder / "expected.json").write_text(json.dumps(expected, separators=(",", ":")) + "\n")

@@ -1112,6 +1112,12 @@ def sounds_for(config, model_class):
     }
 
 
+def frames_of(model, mask, count):
+    """Which frames are of a sound, and not of its padding."""
+    lengths = model._get_feat_extract_output_lengths(mask.sum(-1))
+    return (torch.arange(count)[None] < lengths[:, None]).long()
+
+
 def stored_pictures(inputs):
     """Pictures as tfjs has them, [batch, height, width, channels]."""
     pixels = inputs["pixel_values"].permute(0, 2, 3, 1)
@@ -1165,6 +1171,10 @@ def write(folder, name, model_class, config, targets):
     # Swin's layers keep the windows that they chose for small images.
     other = other_pictures(copy.deepcopy(model), name, pooled) if pictures else None
     parts = parts_of_pairs(model, inputs) if name in PAIRS else {}
+    if name.endswith("CTC"):
+        labels = torch.tensor([[2, 5, -100], [4, 1, 6]])
+        model.config.ctc_loss_reduction = "mean"
+        parts = {"labels": labels.tolist(), "loss": model(**inputs, labels=labels).loss.item()}
     settings = targets if isinstance(targets, dict) else dict(target_modules=targets)
     peft = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, **settings))
     for parameter_name, parameter in peft.named_parameters():
@@ -1177,6 +1187,10 @@ def write(folder, name, model_class, config, targets):
     weights = torch.randn_like(adapted)
     if adapted.ndim == 3 and not pictures and not heard:
         weights = weights * inputs["attention_mask"][:, :, None]
+    if name.endswith("CTC"):
+        frames = frames_of(model, inputs["attention_mask"], adapted.shape[1])
+        stored_sounds["frames"] = frames.tolist()
+        weights = weights * frames[:, :, None]
     (adapted * weights).sum().backward()
     gradients = {
         key.removeprefix("base_model.model.").replace(".modules_to_save.default", "").replace(".default", ""): parameter.grad

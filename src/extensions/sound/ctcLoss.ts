@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../../backends/shared/capabilities';
 import {checkCount, checkNumber, checkOptions, kindOf, LoRAError, misfitError, showShape} from '../../platform/errors';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
+import {logOfZero} from '../transformers/ops/ctc';
 import {oneHot} from '../transformers/ops/positions';
 
 /** Options of `ctcLoss`. */
@@ -69,7 +70,7 @@ function lossesOf(problem: Problem, logits: tf.Tensor3D, zeroInfinity: boolean):
       const {alphas, scale} = forwardPass(emissions, states);
       const likelihood = tf.add(scale, logSum(tf.add(alphas.at(-1) as tf.Tensor2D, states.ends), 1));
       const none = zeroInfinity ? 0 : Infinity;
-      const isFit = tf.greater(likelihood, NEVER() / 2);
+      const isFit = tf.greater(likelihood, logOfZero() / 2);
       const values = tf.where(isFit, tf.neg(likelihood), tf.fill(likelihood.shape, none));
       return [tf.where(states.isWrong, tf.fill(likelihood.shape, NaN), values), tf.stack(alphas)];
     },
@@ -91,14 +92,9 @@ interface Problem {
   classes: number;
 }
 
-/** The logarithm of 0: finite, so that no difference of two is NaN. */
-function NEVER(): number {
-  return tf.backend().floatPrecision() === 16 ? -1e4 : -1e30;
-}
-
 /** 0 where a condition holds, else the logarithm of 0. */
 function allowed(condition: tf.Tensor): tf.Tensor {
-  return tf.mul(tf.sub(1, tf.cast(condition, 'float32')), NEVER());
+  return tf.mul(tf.sub(1, tf.cast(condition, 'float32')), logOfZero());
 }
 
 /** The states that spell a target: a blank before, between and after its classes. */
@@ -136,7 +132,7 @@ function statesOf(problem: Problem): States {
   const isOutside = tf.logicalOr(tf.less(given, 0), tf.greaterEqual(given, classes));
   const isNoClass = tf.logicalOr(isOutside, tf.equal(given, blank));
   const before = tf.concat([tf.fill([batch, 1], blank, 'int32'), labels], 1).slice([0, 0], [batch, length]);
-  const never = tf.fill([batch, length + 1], NEVER());
+  const never = tf.fill([batch, length + 1], logOfZero());
   return {
     isWrong: tf.any(tf.logicalAnd(isTarget, isNoClass), 1),
     classes: oneHot(interleaved(blanks, labels), classes) as tf.Tensor3D,
@@ -169,7 +165,7 @@ function logSum(x: tf.Tensor, axis: number): tf.Tensor {
 /** The logarithm of the sum over the states that lead to each: itself, the one before, and the one before that. */
 function reached(states: tf.Tensor2D, skips: tf.Tensor2D): tf.Tensor2D {
   const [batch, count] = states.shape;
-  const wide = tf.pad(states, [[0, 0], [2, 0]], NEVER()); // prettier-ignore
+  const wide = tf.pad(states, [[0, 0], [2, 0]], logOfZero()); // prettier-ignore
   const at = (start: number) => tf.slice(wide, [0, start], [batch, count]);
   return logSum(tf.stack([at(2), at(1), tf.add(at(0), skips)]), 0) as tf.Tensor2D;
 }
@@ -177,7 +173,7 @@ function reached(states: tf.Tensor2D, skips: tf.Tensor2D): tf.Tensor2D {
 /** Values of a frame, relative to the largest of each example, which is given too. */
 function relative(values: tf.Tensor2D): {values: tf.Tensor2D; most: tf.Tensor} {
   const most = tf.max(values, 1, true);
-  return {values: tf.maximum(tf.sub(values, most), NEVER()), most};
+  return {values: tf.maximum(tf.sub(values, most), logOfZero()), most};
 }
 
 /** For each frame the log-probabilities of its states after the frames so far, relative to the largest. */
@@ -188,13 +184,13 @@ function forwardPass(
   const [first] = emissions as [tf.Tensor2D];
   const [batch, count] = first.shape;
   const others: [number, number] = [0, count - 2]; // there are three states or more
-  const start = tf.pad(tf.zeros([batch, 2]), [[0, 0], others], NEVER());
+  const start = tf.pad(tf.zeros([batch, 2]), [[0, 0], others], logOfZero());
   const alphas: tf.Tensor2D[] = [];
   let scale: tf.Tensor = tf.zeros([batch, 1]);
   emissions.forEach((emission, t) => {
     const next = relative(tf.add(emission, t === 0 ? start : reached(alphas[t - 1] as tf.Tensor2D, skips)));
     const isOver = counts && tf.logicalNot(tf.slice(counts, t, 1).squeeze([0]));
-    const kept = alphas[t - 1] ?? tf.add(start, NEVER());
+    const kept = alphas[t - 1] ?? tf.add(start, logOfZero());
     alphas.push(isOver ? over(isOver, kept, next.values) : next.values);
     scale = tf.add(scale, isOver ? over(isOver, tf.zerosLike(next.most), next.most) : next.most);
   });
@@ -215,7 +211,7 @@ function gradientOf(dy: tf.Tensor1D, logits: tf.Tensor3D, alphas: tf.Tensor3D, p
   // Backwards, a skip leads to a state from the one two later, whose permission it is.
   const later = tf.slice(tf.reverse(skips, 1), [0, 0], [batch, count - 2]);
   const before: [number, number] = [2, 0];
-  const permitted = tf.pad(later, [[0, 0], before], NEVER());
+  const permitted = tf.pad(later, [[0, 0], before], logOfZero());
   const betas: tf.Tensor2D[] = [];
   for (let t = problem.frames - 1; t >= 0; t--) {
     const last = betas.at(-1);
@@ -229,7 +225,7 @@ function gradientOf(dy: tf.Tensor1D, logits: tf.Tensor3D, alphas: tf.Tensor3D, p
     betas.push(isOver ? over(isOver, ends, values) : values);
   }
   const paths = tf.add(alphas, tf.stack(betas.reverse())); // [frames, batch, states]
-  const isFit = tf.greater(tf.max(paths, [0, 2]), NEVER() / 2);
+  const isFit = tf.greater(tf.max(paths, [0, 2]), logOfZero() / 2);
   const shares = tf.transpose(tf.softmax(paths), [1, 0, 2]);
   const steps = tf.sub(tf.softmax(logits), tf.matMul(shares, classes));
   const weights = tf.reshape(tf.where(isFit, dy, tf.zerosLike(dy)), [batch, 1, 1]);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, misfitError, tooLargeError} from '../../platform/errors';
+import {checkOptions, LoRAError, misfitError, show, tooLargeError} from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {frameCount, melFrames} from './melFrames';
 import {type Preprocessing, readSoundPreprocessor} from './preprocessor';
@@ -11,6 +11,11 @@ import type {SoundInput} from './sound';
 export interface EncodeSoundsOptions extends CallOptions {
   /** The `preprocessor_config.json` of the model: its text, or its content. */
   preprocessor: string | Readonly<Record<string, unknown>>;
+  /**
+   * Whether longer sounds are cut to the window of the model, 30 s for Whisper. With false, features of a Whisper are
+   * as long as the longest sound. Default: true.
+   */
+  truncate?: boolean;
 }
 
 /** Encoded sounds. */
@@ -48,22 +53,38 @@ export async function encodeSounds(
   sounds: SoundInput | readonly SoundInput[],
   options: EncodeSoundsOptions,
 ): Promise<EncodedSounds> {
-  checkOptions(options, {preprocessor: true, signal: true, onProgress: true}, 'encodeSounds(files, {preprocessor})');
+  checkOptions(
+    options,
+    {preprocessor: true, truncate: true, signal: true, onProgress: true},
+    'encodeSounds(files, {preprocessor})',
+  );
   checkCallOptions(options);
+  const {truncate = true} = options;
+  if (typeof truncate !== 'boolean') {
+    throw new LoRAError(`truncate must be true or false, got ${show(truncate)}.`);
+  }
   const settings = readSoundPreprocessor(options.preprocessor);
+  if (!truncate && settings.kind === 'ast') {
+    throw new LoRAError('truncate: false is for a Whisper; an AST has positions for no longer sounds.');
+  }
   const list: readonly SoundInput[] = Array.isArray(sounds)
     ? (sounds as readonly SoundInput[])
     : [sounds as SoundInput];
   if (list.length === 0) {
     throw new LoRAError('sounds must be a sound or a list of sounds, got an empty list.');
   }
+  const samplesOf = async (sound: SoundInput, name: string) =>
+    resample(await readSound(sound, name), settings.sampleRate).samples;
+  const whole = truncate ? undefined : await Promise.all(list.map((sound, i) => samplesOf(sound, `Sound ${i}`)));
+  if (settings.kind === 'whisper') {
+    settings.length = Math.max(settings.length, ...(whole ?? []).map(({length}) => length));
+  }
   const step = stepsOf(options);
   const made: Float32Array[] = [];
   for (const [i, sound] of list.entries()) {
     await step({done: i, total: list.length, what: 'encoding sounds'});
     const name = list.length === 1 ? 'The sound' : `Sound ${i}`;
-    const {samples} = resample(await readSound(sound, name), settings.sampleRate);
-    made.push(featuresOf(samples, settings, name));
+    made.push(featuresOf(whole?.[i] ?? (await samplesOf(sound, name)), settings, name));
     checkSize(made, list.length);
   }
   await step({done: list.length, total: list.length, what: 'encoding sounds'});

@@ -1,8 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {baseOf} from '../../core/layers/wrapperLayer';
 import {callsOf} from '../../core/rewire/walk';
 import type {EarlierPositions} from '../transformers/kernels/transformer';
-import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {type Decoding, type KeysAndValues, whileDecoding} from '../transformers/layers/decoding';
 
 /**
@@ -17,8 +15,6 @@ export class SpeechSession implements Decoding {
   private readonly calls: ReturnType<typeof callsOf>;
   positions!: tf.Tensor2D;
   from = 0;
-  /** The most tokens before the next one. */
-  readonly maxPositions: number;
 
   /** @param features the clip, `[1, frames, bins]`. */
   constructor(
@@ -38,10 +34,6 @@ export class SpeechSession implements Decoding {
     const encoder = tf.model({inputs: sound, outputs});
     this.heard = new Map(
       [encoder.predict(features)].flat().map((value, i) => [outputs[i] as tf.SymbolicTensor, value]),
-    );
-    const tables = this.calls.map(({outboundLayer}) => baseOf(outboundLayer));
-    this.maxPositions = Math.min(
-      ...tables.map(each => (each instanceof PositionEmbedding ? each.positions : Infinity)),
     );
   }
 

@@ -3,30 +3,39 @@ import {checkCount, checkOptions, kindOf, LoRAError, misfitError, show, showShap
 import {type CallOptions, checkCallOptions, throwIfAborted} from '../../platform/signals';
 import {checkModel} from '../../core/rewire/walk';
 import {speechFacts} from '../transformers/load/speechFacts';
+import {PREPROCESSOR} from '../transformers/net/hubRecord';
+import {likeliestClasses, samplesPerFrame, wordsIn} from './ctcTranscript';
+import {kindOfSpeech, positionsOf} from './speechModel';
+import {SECONDS, segmentsIn, STRIDE} from './speechSegments';
 import {SpeechSession} from './speechSession';
 import {firstTokens, likeliestLanguage, nextToken} from './transcriptRules';
 
-/** Makes text of tokens. `loadTransformer` makes one with `@huggingface/tokenizers`. */
+/** Makes text of tokens. `loadTransformer` makes one with `@huggingface/tokenizers`, or of characters for CTC. */
 export interface SpeechTokenizer {
   decode(ids: number[], options?: {skip_special_tokens?: boolean}): string;
+  /** Only for `timestamps` of a model for CTC: finds the token between words. */
+  encode?(text: string, options?: {add_special_tokens?: boolean}): {ids: readonly number[]};
 }
 
-/** How a clip is transcribed. */
+/** How a clip is transcribed. `language`, `task` and `maxTokens` are for a Whisper. */
 export interface TranscribeOptions extends Pick<CallOptions, 'signal'> {
   /** The code of the language that is spoken, such as `'en'`. Default: that of the model's config, or detected. */
   language?: string;
   /** `'transcribe'`, or `'translate'` to English. Default: that of the model's config. */
   task?: 'transcribe' | 'translate';
-  /** Whether a piece is a segment with its times. Default: false, the pieces are as short as possible. */
+  /**
+   * Whether pieces have times: a Whisper's are segments, those of a model for CTC are words. Default: false, as short
+   * as possible; true for a clip that is longer than a Whisper's window.
+   */
   timestamps?: boolean;
-  /** The most tokens to generate. Default: as many as the model has positions for. */
+  /** The most tokens to generate. Default: as many as the model has positions for, in each window. */
   maxTokens?: number;
 }
 
 /** A piece of a transcript. */
 export interface TranscriptPiece {
   text: string;
-  /** With `timestamps`: when the segment begins and ends, in seconds. A segment that the clip cuts off has no end. */
+  /** With `timestamps`: when the segment or word begins and ends, in seconds. */
   start?: number;
   end?: number;
 }
@@ -34,23 +43,28 @@ export interface TranscriptPiece {
 /** The decoder's replacement for bytes that are not, or not yet, a character. */
 const UNFINISHED = '\ufffd';
 
-/** The seconds between two timestamps. */
-const STEP = 0.02;
+/** The rate of models whose preprocessor says nothing. */
+const USUAL_RATE = 16_000;
 
 /**
- * Transcribes a clip with a Whisper of the hub, piece by piece. The likeliest token is taken each time, as in
- * `generate` of transformers. The encoder computes the clip once, and the decoder one position for each token, with
- * cached keys and values. A clip is one window: cut longer sounds into clips, and transcribe each.
+ * Transcribes a clip with a Whisper, wav2vec 2.0 or HuBERT of the hub, piece by piece.
  *
- * @param model of `loadTransformer`, adapted or not: `WhisperForConditionalGeneration`.
+ * A Whisper takes the likeliest token each time, as in `generate` of transformers. The encoder computes a window of
+ * 30 s once, and the decoder one position for each token, with cached keys and values. With timestamps, or if the clip
+ * is longer, windows follow each other: each begins where the last complete segment ended, as in transformers.
+ *
+ * A model for CTC takes the likeliest character of each frame, of the whole clip at once.
+ *
+ * @param model of `loadTransformer`, adapted or not: `WhisperForConditionalGeneration`, `Wav2Vec2ForCTC` or
+ *     `HubertForCTC`.
  * @param tokenizer the tokenizer of the model.
- * @param clip the features of one clip, `[1, frames, bins]`, as `encodeSounds` makes them; 30 s for the models of the
- *     hub.
+ * @param clip the features of one clip, as `encodeSounds` makes them: `[1, frames, bins]`, or `[1, samples]` for CTC.
+ *     For a Whisper encode longer clips with `{truncate: false}`.
  * @param options the language, the task, timestamps, the most tokens, and a signal.
  * @returns the pieces of the transcript.
- * @throws LoRAError at once: `ERR_OPTION` if an option is out of range or the model lacks the language; `ERR_MISFIT` if
- *     the model is no Whisper, or the clip does not fit it; `ERR_UNSUPPORTED` if its config lacks the first token.
- *     While iterating: `ERR_ABORTED`, or `ERR_NUMERIC` if a logit is not finite.
+ * @throws LoRAError at once: `ERR_OPTION` if an option is out of range or does not apply, or the model lacks the
+ *     language; `ERR_MISFIT` if the model makes no transcripts, or the clip does not fit it; `ERR_UNSUPPORTED` if its
+ *     config lacks the first token. While iterating: `ERR_ABORTED`, or `ERR_NUMERIC` if a logit is not finite.
  * @example
  *     const {features} = await encodeSounds(file, {preprocessor});
  *     for await (const {text} of transcribe(whisper, tokenizer, features, {language: 'en'})) console.log(text);
@@ -65,119 +79,166 @@ export function transcribe(
   checkOptions(options, {language: true, task: true, timestamps: true, maxTokens: true, signal: true});
   checkCallOptions(options);
   checkModel(model);
-  const {language, task, timestamps = false, maxTokens = Infinity, signal} = options;
+  const {timestamps, maxTokens} = options;
   if (typeof (tokenizer as Partial<SpeechTokenizer> | null | undefined)?.decode !== 'function') {
     throw new LoRAError(`tokenizer must have a function decode, as that of loadTransformer, got ${kindOf(tokenizer)}.`);
   }
-  if (maxTokens !== Infinity) {
+  if (maxTokens !== undefined && maxTokens !== Infinity) {
     checkCount('maxTokens', maxTokens);
   }
-  if (typeof timestamps !== 'boolean') {
+  if (timestamps !== undefined && typeof timestamps !== 'boolean') {
     throw new LoRAError(`timestamps must be true or false, got ${show(timestamps)}.`);
   }
-  checkClip(model, clip);
+  const kind = kindOfSpeech(model, 'transcribe');
+  checkClip(model, clip, kind === 'ctc' ? 'samples' : 'frames');
+  return kind === 'ctc' ? charactersOf(model, tokenizer, clip, options) : textOf(model, tokenizer, clip, options);
+}
+
+/** The transcript of a Whisper. */
+function textOf(
+  model: tf.LayersModel,
+  tokenizer: SpeechTokenizer,
+  clip: tf.Tensor,
+  {language, task, timestamps, maxTokens = Infinity, signal}: TranscribeOptions,
+): AsyncGenerator<TranscriptPiece, void, undefined> {
   const facts = speechFacts(model);
-  const tokens = firstTokens(facts, {language, task, timestamps});
-  return pieces();
+  const [window, most] = [STRIDE * positionsOf(model, 'encoder'), positionsOf(model, 'decoder')];
+  const frames = clip.shape[1] as number;
+  const isTimed = timestamps ?? frames > window;
+  if (!isTimed && frames > window) {
+    throw new LoRAError(
+      `The clip has ${frames} frames, and the model hears ${window} at a time. Timestamps say where the next window ` +
+        'begins: leave out timestamps, or transcribe shorter clips.',
+    );
+  }
+  const tokens = firstTokens(facts, {language, task, timestamps: isTimed});
+  const wordsOf = (ids: readonly number[]) =>
+    ids.length === 0 ? '' : tokenizer.decode([...ids], {skip_special_tokens: true});
+  return isTimed ? segments() : pieces();
 
   async function* pieces(): AsyncGenerator<TranscriptPiece, void, undefined> {
+    const made: number[] = [];
+    let written = '';
+    const rest = (text: string) => {
+      const piece = text.slice(written.length);
+      written = text;
+      return piece === '' ? [] : [{text: piece}];
+    };
+    for await (const token of generated(clip, maxTokens)) {
+      made.push(token);
+      const text = wordsOf(made);
+      if (!text.endsWith(UNFINISHED)) {
+        yield* rest(text);
+      }
+    }
+    yield* rest(wordsOf(made));
+  }
+
+  async function* segments(): AsyncGenerator<TranscriptPiece, void, undefined> {
+    let left = maxTokens;
+    for (let seek = 0; seek < frames && left > 0;) {
+      const heard = Math.min(window, frames - seek);
+      const part = tf.tidy(() => {
+        const own = tf.slice(clip as tf.Tensor3D, [0, seek, 0], [1, heard, -1]);
+        return tf.pad(own, [[0, 0], [0, Math.min(window, frames) - heard], [0, 0]]); // prettier-ignore
+      });
+      const made: number[] = [];
+      try {
+        for await (const token of generated(part, left)) {
+          made.push(token);
+        }
+      } finally {
+        part.dispose();
+      }
+      left -= made.length;
+      const {segments: found, advance} = segmentsIn(made, facts, heard);
+      for (const {start, end, tokens: own} of found) {
+        const text = wordsOf(own);
+        if (text !== '') {
+          yield {text, start: secondsAt(seek / STRIDE + start), end: secondsAt(seek / STRIDE + end)};
+        }
+      }
+      seek += advance;
+    }
+  }
+
+  /** The tokens of a window, until the transcript ends. */
+  async function* generated(part: tf.Tensor, atMost: number): AsyncGenerator<number, void, undefined> {
     throwIfAborted(signal);
-    const session = new SpeechSession(model, clip);
+    const session = new SpeechSession(model, part);
     try {
       if (tokens.includes(undefined)) {
         tokens[1] = likeliestLanguage(await session.logits(tokens.slice(0, 1) as number[]), facts);
         session.restart();
       }
       let given = tokens as number[];
-      const most = Math.min(maxTokens, session.maxPositions - given.length);
-      const writer = new TranscriptWriter(tokenizer, timestamps ? facts.noTimestamps : undefined);
-      const made: number[] = [];
-      while (made.length < most) {
+      const end = Math.min(atMost, most - given.length);
+      for (const made: number[] = []; made.length < end;) {
         throwIfAborted(signal);
-        const token = nextToken(await session.logits(given), made, facts, timestamps);
+        const token = nextToken(await session.logits(given), made, facts, isTimed);
         if (facts.ends.includes(token)) {
-          break;
+          return;
         }
         made.push(token);
         given = [token];
-        yield* writer.add(token);
+        yield token;
         // Lets events of the page abort the transcription.
         await new Promise(resolve => setTimeout(resolve));
       }
-      yield* writer.end();
     } finally {
       session.dispose();
     }
   }
 }
 
-function checkClip(model: tf.LayersModel, clip: tf.Tensor): void {
-  const [sound, ids] = model.inputs;
-  const bins = sound?.shape[2];
-  if (sound?.shape.length !== 3 || ids?.shape.length !== 2 || model.outputs[0]?.shape.length !== 3) {
-    throw misfitError(
-      'transcribe takes a Whisper of loadTransformer with its decoder, WhisperForConditionalGeneration. This model ' +
-        'takes ' +
-        `${model.inputs.map(({shape}) => showShape(shape)).join(', ')}.`,
-    );
+/** Whole hundredths, without the rounding of their sums. */
+function secondsAt(position: number): number {
+  return Math.round(100 * SECONDS * position) / 100;
+}
+
+/** The transcript of a model for CTC. */
+function charactersOf(
+  model: tf.LayersModel,
+  tokenizer: SpeechTokenizer,
+  clip: tf.Tensor,
+  {language, task, maxTokens, timestamps = false, signal}: TranscribeOptions,
+): AsyncGenerator<TranscriptPiece, void, undefined> {
+  const given = Object.entries({language, task, maxTokens}).filter(([, value]) => value !== undefined);
+  if (given.length > 0) {
+    throw new LoRAError(`${given.map(([name]) => name).join(' and ')} is for a Whisper; the model is for CTC.`);
   }
-  if (!((clip as unknown) instanceof tf.Tensor)) {
-    throw new LoRAError(`clip must be a tensor, the features of encodeSounds, got ${kindOf(clip)}.`);
+  if (timestamps && typeof tokenizer.encode !== 'function') {
+    throw new LoRAError('timestamps need a tokenizer with a function encode, as that of loadTransformer.');
   }
-  if (clip.rank !== 3 || clip.shape[0] !== 1 || clip.shape[2] !== bins) {
-    throw misfitError(`clip must be the features of one clip, [1, frames, ${bins}], got ${showShape(clip.shape)}.`);
+  return pieces();
+
+  async function* pieces(): AsyncGenerator<TranscriptPiece, void, undefined> {
+    throwIfAborted(signal);
+    const classes = await likeliestClasses(model, clip);
+    throwIfAborted(signal);
+    const decode = (ids: number[]) => (ids.length === 0 ? '' : tokenizer.decode(ids));
+    if (!timestamps) {
+      const text = decode(classes);
+      yield* text === '' ? [] : [{text}];
+      return;
+    }
+    const metadata = model.getUserDefinedMetadata() as Record<string, unknown> | undefined;
+    const {sampling_rate: rate} = (metadata?.[PREPROCESSOR] ?? {}) as {sampling_rate?: unknown};
+    const seconds = samplesPerFrame(model) / (typeof rate === 'number' && rate > 0 ? rate : USUAL_RATE);
+    const space = tokenizer.encode?.(' ', {add_special_tokens: false}).ids[0];
+    for (const {text, from, to} of wordsIn(classes, model, {decode, space})) {
+      yield {text, start: from * seconds, end: to * seconds};
+    }
   }
 }
 
-/** Makes pieces of tokens: of whole characters, or of segments between timestamps. */
-class TranscriptWriter {
-  private tokens: number[] = [];
-  private written = '';
-  private start: number | undefined;
-
-  constructor(
-    private readonly tokenizer: SpeechTokenizer,
-    /** The token before the timestamps, if there are any. */
-    private readonly noTimestamps: number | undefined,
-  ) {}
-
-  *add(token: number): Generator<TranscriptPiece> {
-    if (this.noTimestamps === undefined) {
-      this.tokens.push(token);
-      const text = this.text();
-      if (!text.endsWith(UNFINISHED)) {
-        yield* this.rest(text);
-      }
-    } else if (token <= this.noTimestamps) {
-      this.tokens.push(token);
-    } else {
-      const time = (token - this.noTimestamps - 1) * STEP;
-      yield* this.segment(time);
-      this.start = time;
-    }
+function checkClip(model: tf.LayersModel, clip: tf.Tensor, unit: 'frames' | 'samples'): void {
+  if (!((clip as unknown) instanceof tf.Tensor)) {
+    throw new LoRAError(`clip must be a tensor, the features of encodeSounds, got ${kindOf(clip)}.`);
   }
-
-  *end(): Generator<TranscriptPiece> {
-    yield* this.noTimestamps === undefined ? this.rest(this.text()) : this.segment();
-  }
-
-  private text(): string {
-    return this.tokens.length === 0 ? '' : this.tokenizer.decode([...this.tokens], {skip_special_tokens: true});
-  }
-
-  private *rest(text: string): Generator<TranscriptPiece> {
-    const piece = text.slice(this.written.length);
-    this.written = text;
-    if (piece !== '') {
-      yield {text: piece};
-    }
-  }
-
-  private *segment(end?: number): Generator<TranscriptPiece> {
-    if (this.tokens.length > 0) {
-      const {start} = this;
-      yield {text: this.text(), ...(start !== undefined && {start}), ...(end !== undefined && {end})};
-      this.tokens = [];
-    }
+  const shape = [1, unit, ...(model.inputs[0]?.shape.slice(2) ?? [])];
+  const fits = (size: number, axis: number) => size > 0 && (axis === 1 || size === shape[axis]);
+  if (clip.rank !== shape.length || !clip.shape.every(fits)) {
+    throw misfitError(`clip must be the features of one clip, [${shape.join(', ')}], got ${showShape(clip.shape)}.`);
   }
 }

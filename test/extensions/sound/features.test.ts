@@ -42,6 +42,19 @@ test.each(['WhisperFeatureExtractor', 'ASTFeatureExtractor', 'Wav2Vec2FeatureExt
   },
 );
 
+test('a sound that is not truncated has the features of a longer window', async () => {
+  const long = {sampleRate: 16_000, samples: Float32Array.from({length: 48_000}, (_, i) => Math.sin(i * i * 1e-4))};
+  const preprocessor = {feature_extractor_type: 'WhisperFeatureExtractor', feature_size: 5, chunk_length: 1};
+  const {features} = await encodeSounds([long, clip(0)], {preprocessor, truncate: false});
+  const {features: same} = await encodeSounds([long, clip(0)], {preprocessor: {...preprocessor, chunk_length: 3}});
+  expect(features.shape).toEqual([2, 300, 5]);
+  expect(numbers(features)).toEqual(numbers(same));
+  tf.dispose([features, same]);
+  await expect(
+    encodeSounds(long, {preprocessor: {feature_extractor_type: 'ASTFeatureExtractor'}, truncate: false}),
+  ).rejects.toThrow('truncate: false is for a Whisper');
+});
+
 test('several sounds are padded and normalized as in transformers, with and without a mask', async () => {
   for (const {config, shape, step, values} of fixture.batches) {
     const encoded = await encodeSounds([0, 1, 7].map(clip), {preprocessor: JSON.stringify(config)});

@@ -2,7 +2,7 @@ import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
-import {transcribe, type TranscribeOptions, type TranscriptPiece} from 'tfjs-lora/sound';
+import {encodeTranscripts, transcribe, type TranscribeOptions, type TranscriptPiece} from 'tfjs-lora/sound';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {firstTokens, nextToken} from '../../../src/extensions/sound/transcriptRules';
 import {speechFacts} from '../../../src/extensions/transformers/load/speechFacts';
@@ -12,13 +12,17 @@ import {fixture} from '../transformers/fixtures';
 interface Case {
   generation: Record<string, unknown>;
   options: {language?: string; task?: 'transcribe' | 'translate'; return_timestamps?: boolean};
-  /** What transformers generates for each clip, after the tokens before a transcript. */
-  tokens: number[][];
+  /** What transformers generates for each clip. */
+  tokens?: number[][];
+  /** With timestamps, segments for each clip and the long one. */
+  segments?: {start: number; end: number; tokens: number[]}[][];
 }
 
 const FOLDER = 'test/fixtures/transcripts';
-const {clips, cases} = JSON.parse(readFileSync(join(FOLDER, 'expected.json'), 'utf8')) as {
+const {clips, long, cases} = JSON.parse(readFileSync(join(FOLDER, 'expected.json'), 'utf8')) as {
   clips: number[][][];
+  /** Of nearly four windows. */
+  long: number[][];
   cases: Case[];
 };
 const config = readFileSync(join(FOLDER, 'config.json'), 'utf8');
@@ -55,15 +59,12 @@ function optionsOf({options: {return_timestamps: timestamps = false, ...others}}
   return {...others, timestamps};
 }
 
-/** The segments between timestamps, by a plain reading of the tokens. */
-function segmentsOf(tokens: readonly number[]): TranscriptPiece[] {
-  const seconds = (token: number) => 0.02 * (token - NO_TIMESTAMPS - 1);
-  const times = [...tokens.keys()].filter(i => tokens[i]! > NO_TIMESTAMPS);
-  return [-1, ...times].flatMap((from, i) => {
-    const to = times[i];
-    const text = textOf(tokens.slice(from + 1, to));
-    const start = from < 0 ? {} : {start: seconds(tokens[from]!)};
-    return text === '' ? [] : [{text, ...start, ...(to !== undefined && {end: seconds(tokens[to]!)})}];
+/** Segments with a text, as pieces. */
+function piecesIn(segments: NonNullable<Case['segments']>[number]): TranscriptPiece[] {
+  const seconds = (value: number) => Math.round(100 * value) / 100;
+  return segments.flatMap(({start, end, tokens}) => {
+    const text = textOf(tokens.filter(token => token <= NO_TIMESTAMPS));
+    return text === '' ? [] : [{text, start: seconds(start), end: seconds(end)}];
   });
 }
 
@@ -75,13 +76,12 @@ describe.each(BACKENDS)('on %s', backend => {
     async (_, each) => {
       await withoutLeaks(async () => {
         const model = await load(each);
-        for (const [i, clip] of clips.entries()) {
-          const expected = each.tokens[i]!.filter(token => token !== END);
+        for (const [i, clip] of [...clips, ...(each.segments ? [long] : [])].entries()) {
           const pieces = await piecesOf(model, clip, optionsOf(each));
-          if (each.options.return_timestamps === true) {
-            const first = expected.findIndex(token => token > NO_TIMESTAMPS); // the tokens before are none
-            expect(pieces).toEqual(segmentsOf(expected.slice(first)));
+          if (each.segments) {
+            expect(pieces).toEqual(piecesIn(each.segments[i]!));
           } else {
+            const expected = each.tokens![i]!.filter(token => token !== END);
             const at = expected.indexOf(NO_TIMESTAMPS) + 1; // the tokens before end with it
             expect(pieces.map(({text}) => text).join('')).toBe(textOf(expected.slice(at)));
           }
@@ -90,6 +90,16 @@ describe.each(BACKENDS)('on %s', backend => {
       });
     },
   );
+
+  test('a clip that is longer than a window has timestamps unless they are refused', async () => {
+    const model = await load(cases[7]!);
+    const pieces = await piecesOf(model, long, {language: 'de', task: 'translate'});
+    expect(pieces).toEqual(piecesIn(cases[7]!.segments!.at(-1)!));
+    await expect(piecesOf(model, long, {timestamps: false})).rejects.toThrow(
+      'The clip has 37 frames, and the model hears 10 at a time.',
+    );
+    disposeModel(model);
+  });
 
   test.each([false, true])(
     'the cache changes no token, with gradient checkpointing: %s',
@@ -118,6 +128,26 @@ describe.each(BACKENDS)('on %s', backend => {
       [adapted, model].forEach(disposeModel);
     },
   );
+});
+
+test('texts are encoded as the labels of transformers, each token after those before it', async () => {
+  await useBackend('cpu');
+  const model = await load(cases[2]!);
+  const encode = (text: string) => ({ids: Array.from(text, char => (char === ' ' ? 0 : char.charCodeAt(0) - 96))});
+  const {decoderIds, targets} = encodeTranscripts(model, {encode}, ['ab', ' c'], {language: 'de'});
+  expect(decoderIds!.arraySync()).toEqual([
+    [21, 23, 25, NO_TIMESTAMPS, 0, 1, 2],
+    [21, 23, 25, NO_TIMESTAMPS, 0, 3, END],
+  ]);
+  expect(targets.arraySync()).toEqual([
+    [23, 25, NO_TIMESTAMPS, 0, 1, 2, END],
+    [23, 25, NO_TIMESTAMPS, 0, 3, END, -100],
+  ]);
+  tf.dispose([decoderIds!, targets]);
+  expect(() => encodeTranscripts(model, {encode}, ['ab'])).toThrow('language must be one of en, de, fr');
+  const tooLong = () => encodeTranscripts(model, {encode}, ['abcdefghij'], {language: 'en', task: 'translate'});
+  expect(tooLong).toThrow('Text 0 has 15 tokens with those before it, but the model has 14 positions.');
+  disposeModel(model);
 });
 
 describe('refuses', () => {

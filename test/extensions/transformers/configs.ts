@@ -57,6 +57,8 @@ export interface ConfigCase {
   tensors: readonly {name: string; shape: number[]}[];
   ids: number[][];
   mask: number[][];
+  /** Which frames are of a sound, for CTC. */
+  frames?: number[][];
   /** Of a model for images, which has no tokens if it is for these alone: `[batch, height, width, channels]`. */
   pixels?: number[];
   /** Of a model that hears: `[batch, frames, bins]`, or `[batch, samples]`. */
@@ -159,8 +161,8 @@ export async function computed(
       const result = (PAIRS.includes(given.family) ? model.apply(inputs) : model.predict(inputs)) as tf.Tensor;
       const width = result.shape.at(-1)!;
       const values = Array.from(result.dataSync());
-      const counts = mask.flat();
-      return result.rank === 3 && counts.length > 0 && given.sound === undefined
+      const counts = (given.frames ?? mask).flat();
+      return result.rank === 3 && counts.length > 0 && (given.sound === undefined || given.frames !== undefined)
         ? values.filter((_, i) => counts[Math.floor(i / width)] === 1)
         : values;
     });

@@ -29,16 +29,20 @@ export interface Expectation {
   /** Of a model for choices with an axis more. */
   ids: number[][];
   mask: number[][];
+  /** Which frames are of a sound, for CTC. */
+  frames?: number[][];
   /** Of a model for images, `[batch, height, width, channels]`. It has no tokens. */
   pixels?: Numbers;
   /** Of a model that hears: spectrograms, `[batch, frames, bins]`, or samples. Tokens and a mask come after them. */
   sound?: Numbers;
   /** Images of another size than that of the config, and what the model gives for them. */
   other?: Numbers & {base: number[]; baseShape: number[]};
-  /** Of a model for pairs: what its encoders give apart, and its loss. */
+  /** Of a model for pairs: what its encoders give apart, and its loss, which models for CTC have too. */
   imageVectors?: number[];
   textVectors?: number[];
   loss?: number;
+  /** Of a model for CTC: the targets of its loss. */
+  labels?: number[][];
   base: number[];
   adapted: number[];
   merged: number[];
@@ -78,12 +82,13 @@ export function fixture(name: string): Fixture {
 }
 
 /** Which of the numbers of a result belong to tokens, and not to what fills up. */
-export function atTokens(values: ArrayLike<number>, {mask, shape, sound}: Expectation): number[] {
-  if (shape.length === 2 || mask.length === 0 || sound !== undefined) {
+export function atTokens(values: ArrayLike<number>, {mask, frames, shape, sound}: Expectation): number[] {
+  const counts = frames ?? (sound === undefined ? mask : []);
+  if (shape.length === 2 || counts.length === 0) {
     return Array.from(values);
   }
   const width = shape.at(-1)!;
-  return Array.from(values).filter((_, i) => mask.flat()[Math.floor(i / width)] === 1);
+  return Array.from(values).filter((_, i) => counts.flat()[Math.floor(i / width)] === 1);
 }
 
 /** The inputs that the numbers are for. */

@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {HiddenPositions} from '../layers/hiddenPositions';
-import {ChannelNormalization, FrameMask, PositionalConvolution} from '../layers/soundFrames';
+import {BlankFrames, ChannelNormalization, FrameMask, PositionalConvolution} from '../layers/soundFrames';
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
+import {ctcSettings} from '../ops/ctc';
 import {blockSizes, type BlockSizes} from './patchBlocks';
 import {pooledStates} from './pooling';
 import {timeConvolution} from './soundConvolutions';
@@ -58,7 +59,13 @@ function framed({prefix, name}: Variant): Architecture {
         seen,
       ]);
       if (head === 'ctc') {
-        return net.dense('lm_head', [width, config.count('vocab_size', 32)], x);
+        const vocabulary = config.count('vocab_size', 32);
+        const logits = net.dense('lm_head', [width, vocabulary], x);
+        const blank = ctcSettings(config.asObject())?.blank;
+        const name = 'blank_frames';
+        return blank === undefined || blank >= vocabulary
+          ? logits
+          : net.apply(name, [logits, seen], () => new BlankFrames({blank, name}));
       }
       if (head === 'classes') {
         config.expect('use_weighted_layer_sum', false);

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, showShape, tooLargeError} from '../../../platform/errors';
 import {checkModel} from '../../../core/rewire/walk';
+import {PREPROCESSOR} from '../net/hubRecord';
 import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
 import {type ImageInput, pixelsOf} from './imagePixels';
 import {type ImageSize, type Pixels, resized, resizedFloats} from '../ops/resampling';
@@ -15,9 +16,6 @@ export interface EncodeImagesOptions {
    */
   range?: readonly [black: number, white: number];
 }
-
-/** The key in a model's metadata for its preprocessor's config. */
-export const PREPROCESSOR = 'preprocessor';
 
 /**
  * Encodes images as a model takes them: resized, cropped and normalized as its `preprocessor_config.json` says, or

@@ -4,6 +4,7 @@ import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {logOfZero} from '../ops/ctc';
 
 /** Arguments of {@link FrameMask}. */
 export interface FrameMaskArgs {
@@ -60,6 +61,50 @@ export class FrameMask extends tf.layers.Layer {
   }
 }
 registerOwn(FrameMask);
+
+/** Arguments of {@link BlankFrames}. */
+export interface BlankFramesArgs {
+  /** The class that stands for no character. */
+  blank: number;
+  name?: string;
+}
+
+/**
+ * Makes frames after the end of a clip blank: logits `[batch, frames, classes]` and a mask, `[batch, frames]`. A blank
+ * with a probability of 1 adds nothing to a transcript, nor to the CTC loss, so both need no lengths.
+ *
+ * @experimental
+ */
+export class BlankFrames extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>BlankFrames';
+  private readonly blank: number;
+
+  constructor({blank, ...rest}: BlankFramesArgs) {
+    checkCount('blank', blank, 0);
+    super(rest);
+    this.blank = blank;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    return shapesOf(inputShape)[0];
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [logits, mask] = inputs as [tf.Tensor, tf.Tensor];
+      const seen = tf.expandDims(tf.cast(tf.notEqual(mask, 0), 'float32'), 2);
+      const isOther = tf.cast(tf.notEqual(tf.range(0, logits.shape[2] as number, 1, 'int32'), this.blank), 'float32');
+      const blank = tf.mul(isOther, logOfZero());
+      return tf.add(tf.mul(logits, seen), tf.mul(tf.sub(1, seen), blank));
+    });
+  }
+
+  override getConfig(): tf.serialization.ConfigDict {
+    return {...super.getConfig(), blank: this.blank};
+  }
+}
+registerOwn(BlankFrames);
 
 /**
  * Normalizes each channel over all positions: `[batch, positions, channels]`. It is PyTorch's `GroupNorm` with a group

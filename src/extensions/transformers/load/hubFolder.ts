@@ -16,6 +16,7 @@ const FILES = {
   generation: 'generation_config.json',
   tokenizerJson: 'tokenizer.json',
   tokenizerConfig: 'tokenizer_config.json',
+  vocabulary: 'vocab.json',
 } as const;
 
 /** The sources of such files, by the names of the options. */

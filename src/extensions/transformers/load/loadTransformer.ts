@@ -14,17 +14,17 @@ import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTens
 import {HubConfig} from '../net/hubConfig';
 import {configOf, filesAt, type GivenSource, HubFiles, type JSONObject, type OtherSources} from './hubFolder';
 import {openWeights} from './onnxWeights';
-import {HUB, hubRecord, UNCOMPUTED} from '../net/hubRecord';
+import {HUB, hubRecord, PREPROCESSOR, UNCOMPUTED} from '../net/hubRecord';
 import {hubFacts, LANGUAGE} from './languageFacts';
 import {SPEECH, speechFields} from './speechFacts';
 import type {Expected} from '../net/netSources';
-import {PREPROCESSOR} from '../images/encodeImages';
-import {type ChatTemplate, checkPeerClasses, makeTokenizer, type PeerClasses} from './peers';
+import {type ChatTemplate, checkPeerClasses, madeOf, makeTokenizer, type PeerClasses} from './peers';
 import {checkTokenizer, type HubTokenizer} from './tokenizer';
 
 /**
- * The files of a model and how to load it. `preprocessor`, `generation`, `tokenizerJson` and `tokenizerConfig` are
- * text, objects, bytes or addresses. Default: the files in the model's folder.
+ * The files of a model and how to load it. `preprocessor`, `generation`, `tokenizerJson`, `tokenizerConfig` and
+ * `vocabulary` (`vocab.json` of a model for CTC) are text, objects, bytes or addresses. Default: the files in the
+ * model's folder.
  */
 export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallOptions, PeerClasses<T>, OtherSources {
   /** `config.json`: its text, its content as an object, or its address. */
@@ -90,7 +90,7 @@ export interface LoadedTransformer<T = HubTokenizer> {
 const OPTIONS: KnownOptions<TransformerSources> = {
   ...{config: true, weights: true, architecture: true, labels: true, pooling: true, tokenTypes: true, tied: true},
   ...{outputs: true},
-  ...{preprocessor: true, generation: true, tokenizerJson: true, tokenizerConfig: true},
+  ...{preprocessor: true, generation: true, tokenizerJson: true, tokenizerConfig: true, vocabulary: true},
   ...{tokenizer: true, Tokenizer: true, Template: true},
   ...{gradientCheckpointing: true, maxBytes: true, signal: true, onProgress: true},
 };
@@ -116,7 +116,8 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * become float32.
  *
  * The tokenizer is made with `@huggingface/tokenizers`, and its chat template with `@huggingface/jinja`: optional peer
- * dependencies, which are imported here. Pass other classes as `Tokenizer` and `Template`.
+ * dependencies, which are imported here. Pass other classes as `Tokenizer` and `Template`. Models for CTC need neither:
+ * their tokenizer is made of `vocab.json`.
  *
  * @param given the folder of the model, or the address of its `config.json`: a URL, in Node a path too; or its files.
  * @param options the head, the tokenizer, and progress.
@@ -189,12 +190,23 @@ export async function loadTransformer<T = HubTokenizer>(
     const isWordless = takes === 'images' || takes === 'spectrograms';
     const hasTokenizer = !isWordless && sources.tokenizer !== false;
     const tokenizerConfig = writes || hasTokenizer ? await beside.config('tokenizerConfig') : undefined;
+    const hasCharacters =
+      hasTokenizer && purpose.head === 'ctc' && (sources.tokenizerJson ?? sources.Tokenizer) === undefined;
+    const characters = hasCharacters ? await beside.config('vocabulary') : undefined;
     const facts = writes
       ? hubFacts((await beside.config('generation')) ?? {}, tokenizerConfig ?? {}, await beside.template())
       : undefined;
     const speech = takes === 'speech' ? speechFields((await beside.config('generation')) ?? {}) : undefined;
     const tokenizer = hasTokenizer
       ? await attempted(async () => {
+          if (characters !== undefined) {
+            const {CharacterTokenizer} = await import('./characterTokenizer');
+            const files = {'vocab.json': characters, 'tokenizer_config.json': tokenizerConfig ?? {}};
+            return madeOf(
+              new CharacterTokenizer(characters, tokenizerConfig),
+              files,
+            ) as unknown as LoadedTransformer<T>['tokenizer'];
+          }
           const source = {tokenizerJson: await beside.tokenizerJson(), tokenizerConfig: tokenizerConfig ?? {}};
           const tokenizer = await makeTokenizer({...source, template: facts?.template}, sources);
           checkTokenizer(tokenizer, architecture.vocabulary?.(config));

@@ -3,7 +3,7 @@ import {misfitError, unsupportedError} from '../../../platform/errors';
 import type {Bytes} from '../../../platform/formats/safetensors';
 import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
-import {PREPROCESSOR} from '../images/encodeImages';
+import {PREPROCESSOR} from '../net/hubRecord';
 import {Attention} from '../layers/attention';
 import type {Purpose, Takes} from '../net/architecture';
 

@@ -54,8 +54,8 @@ export async function makeTokenizer<T>(
   const chatTemplate = template === undefined ? undefined : await chatTemplateOf(template, classes.Template);
   try {
     const tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig) as T & object;
-    FILES.set(tokenizer, {'tokenizer.json': tokenizerJson, 'tokenizer_config.json': tokenizerConfig});
-    return Object.assign(tokenizer, chatTemplate && {chatTemplate});
+    const made = madeOf(tokenizer, {'tokenizer.json': tokenizerJson, 'tokenizer_config.json': tokenizerConfig});
+    return Object.assign(made, chatTemplate && {chatTemplate});
   } catch (error) {
     throw asLoRAError(error, "The tokenizer cannot be built from the model's files", 'ERR_UNSUPPORTED');
   }
@@ -63,6 +63,12 @@ export async function makeTokenizer<T>(
 
 /** What tokenizers were made of. */
 const FILES = new WeakMap<object, Record<string, object>>();
+
+/** Remembers the files that a tokenizer was made of. */
+export function madeOf<T extends object>(tokenizer: T, files: Record<string, object>): T {
+  FILES.set(tokenizer, files);
+  return tokenizer;
+}
 
 /** The files that a tokenizer was made of, by their names; `undefined` if it was not made here. */
 export function tokenizerFiles(tokenizer: unknown): Record<string, string> | undefined {

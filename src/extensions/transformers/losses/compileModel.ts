@@ -15,6 +15,7 @@ import {unpackTargets, weighObjectives} from '../../../core/training/weightedTar
 import {checkModel} from '../../../core/rewire/walk';
 import {hubRecordOf} from '../net/hubRecord';
 import {crossEntropyFromLogits} from '../ops/crossEntropy';
+import {ctcSettings, meanCTCLoss} from '../ops/ctc';
 import {checkClassLoss, type ClassLossOptions, type CrossEntropyOptions} from '../ops/weightedCrossEntropy';
 import {lossOfHead} from './chunkedLoss';
 import {pairLoss, sigmoidPairLoss} from './contrastive';
@@ -23,7 +24,7 @@ import {outputHead} from './outputHead';
 import {SPAN_METRICS, spanCrossEntropy} from './spans';
 
 /** The name of a loss. */
-export type LossName = 'crossEntropy' | 'spans' | 'pairs' | 'sigmoidPairs';
+export type LossName = 'crossEntropy' | 'ctc' | 'spans' | 'pairs' | 'sigmoidPairs';
 
 /** Options of `compileModel`. */
 export interface CompileModelOptions extends Omit<ClassLossOptions, 'weights'> {
@@ -46,7 +47,7 @@ export interface CompileModelOptions extends Omit<ClassLossOptions, 'weights'> {
 
 /** A loss with a name. */
 interface Loss {
-  compute: (targets: tf.Tensor, outputs: tf.Tensor, options: ClassLossOptions) => tf.Tensor;
+  lossFor: (model: tf.LayersModel) => (targets: tf.Tensor, outputs: tf.Tensor, options: ClassLossOptions) => tf.Tensor;
   /** The options that it takes besides `ignoreIndex`. */
   takes: readonly (keyof ClassLossOptions | 'weighted')[];
   /** Metrics by their names, and the word for their targets in errors. */
@@ -55,8 +56,8 @@ interface Loss {
   /** The expected output, for errors. */
   output: string;
   fits: (shape: tf.Shape) => boolean;
-  /** The shape of targets. Default: that of the output. tfjs makes a list of numbers `[batch, 1]`. */
-  targetShape?: (shape: tf.Shape) => tf.Shape;
+  /** The shape of targets; null for any. Default: that of the output. tfjs makes a list of numbers `[batch, 1]`. */
+  targetShape?: (shape: tf.Shape) => tf.Shape | null;
 }
 
 const PAIRS = {
@@ -69,7 +70,7 @@ const PAIRS = {
 
 const LOSSES: Readonly<Record<LossName, Loss>> = {
   crossEntropy: {
-    compute: crossEntropyFromLogits,
+    lossFor: () => crossEntropyFromLogits,
     takes: ['labelSmoothing', 'focalGamma', 'classWeights', 'weighted'],
     metrics: METRICS,
     targets: 'class indices',
@@ -77,8 +78,17 @@ const LOSSES: Readonly<Record<LossName, Loss>> = {
     fits: shape => shape.length >= 2,
     targetShape: shape => (shape.length === 2 ? [shape[0] ?? null, 1] : shape.slice(0, -1)),
   },
+  ctc: {
+    lossFor: ctcOf,
+    takes: [],
+    metrics: {},
+    targets: 'transcripts',
+    output: 'of logits, [batch, frames, classes]',
+    fits: shape => shape.length === 3,
+    targetShape: () => null, // of another length than the output
+  },
   spans: {
-    compute: spanCrossEntropy,
+    lossFor: () => spanCrossEntropy,
     takes: ['labelSmoothing', 'focalGamma', 'weighted'],
     metrics: SPAN_METRICS,
     targets: 'spans',
@@ -86,8 +96,8 @@ const LOSSES: Readonly<Record<LossName, Loss>> = {
     fits: isSpans,
     targetShape: ([batch]) => [batch ?? null, 2],
   },
-  pairs: {...PAIRS, compute: pairLoss},
-  sigmoidPairs: {...PAIRS, compute: sigmoidPairLoss},
+  pairs: {...PAIRS, lossFor: () => pairLoss},
+  sigmoidPairs: {...PAIRS, lossFor: () => sigmoidPairLoss},
 };
 
 function isMatrix(shape: tf.Shape): boolean {
@@ -104,6 +114,9 @@ function isSpans(shape: tf.Shape): boolean {
  * - classes or choices, logits `[batch, classes]`: class indices, `[batch]`
  * - classes of tokens or the vocabulary, logits `[batch, positions, classes]`: class indices, `[batch, positions]`,
  *   with `ignoreIndex` where none counts; of positions of images, `[batch, rows, columns, classes]`, alike
+ * - characters of speech (`…ForCTC`), logits `[batch, frames, characters]`: the characters of each transcript, `[batch,
+ *   length]`, with `ignoreIndex` at the end of shorter ones; `encodeTranscripts` of `tfjs-lora/sound` makes them. Each
+ *   loss is divided by the length of its transcript
  * - spans (`…ForQuestionAnswering`), logits `[batch, positions, 2]`: first and last position, `[batch, 2]`
  * - pairs (`CLIPModel`, `SiglipModel`), similarities `[images, texts]`: anything of that shape, since what belongs
  *   together is in the same row
@@ -152,7 +165,7 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
         `${typeof loss === 'string' ? show(loss) : kindOf(loss)}.`,
     );
   }
-  const {compute, takes, targets, output, fits, targetShape} = LOSSES[name];
+  const {lossFor, takes, targets, output, fits, targetShape} = LOSSES[name];
   checkTaken(options, takes, `the loss ${show(name)}`);
   const others = name === 'crossEntropy' ? ['topKAccuracy({k})'] : [];
   const measures = metricsIn(LOSSES[name].metrics, given, ignored, {targets, others});
@@ -160,7 +173,8 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   if (shape === undefined || shapes.length > 1 || !fits(shape)) {
     throw misfitError(`The model must have one output ${output}, got ${shapes.map(showShape).join(', ')}.`);
   }
-  const rank = targetShape?.(shape).length ?? shape.length;
+  const compute = lossFor(model);
+  const rank = targetShape?.(shape)?.length ?? shape.length;
   const unpacked = (given: tf.Tensor) => (weighted ? unpackTargets(given, rank) : {ys: given});
   const head = name === 'crossEntropy' ? outputHead(trainedIn(model)) : undefined;
   const ofHead = head && lossOfHead(head, measures, rest);
@@ -201,6 +215,16 @@ function checkTaken(options: CompileModelOptions, takes: Loss['takes'], loss: st
   );
 }
 
+/** @throws LoRAError if the config has no padding token, or nothing supplies the loss. */
+function ctcOf(model: tf.LayersModel): ReturnType<Loss['lossFor']> {
+  const settings = ctcSettings((hubRecordOf(model)?.config ?? {}) as Record<string, unknown>);
+  if (settings === undefined) {
+    throw unsupportedError('The config of the model has no pad_token_id, the blank of CTC.');
+  }
+  const loss = meanCTCLoss(settings);
+  return (targets, logits, {ignoreIndex = -100}) => loss(targets, logits, ignoreIndex);
+}
+
 /** The loss of a model of the hub, by its class. A replaced head has other outputs. */
 function lossOf(model: tf.LayersModel): LossName {
   const {architectures} = (hubRecordOf(model)?.config ?? {}) as {architectures?: unknown};
@@ -210,10 +234,7 @@ function lossOf(model: tf.LayersModel): LossName {
     return 'spans';
   }
   if (String(className).endsWith('ForCTC')) {
-    throw unsupportedError(
-      'The head of the model is for CTC, whose targets are shorter than its output. Train it in a loop of your own, ' +
-        'optimizer.minimize(f), where f returns the mean of ctcLoss of tfjs-lora/sound; or pass another loss.',
-    );
+    return 'ctc';
   }
   const isPairs = shape.length === 2 && shape[1] === null;
   return isPairs && className === 'CLIPModel'

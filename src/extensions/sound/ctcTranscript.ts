@@ -1,0 +1,64 @@
+import * as tf from '@tensorflow/tfjs';
+import {baseOf} from '../../core/layers/wrapperLayer';
+import {sitesOf} from '../../core/rewire/walk';
+import {LoRAError} from '../../platform/errors';
+import {FrameMask} from '../transformers/layers/soundFrames';
+import {hubRecordOf} from '../transformers/net/hubRecord';
+import {ctcSettings} from '../transformers/ops/ctc';
+
+/** A word, and the frames that it begins and ends at. */
+export interface FramedWord {
+  text: string;
+  from: number;
+  to: number;
+}
+
+/** The likeliest class of each frame of a clip, `[1, samples]`. */
+export async function likeliestClasses(model: tf.LayersModel, clip: tf.Tensor): Promise<number[]> {
+  const logits = tf.tidy(() => model.predict([clip, tf.onesLike(tf.cast(clip, 'int32'))]) as tf.Tensor3D);
+  const [, frames, classes] = logits.shape;
+  try {
+    const values = await logits.data<'float32'>();
+    return Array.from({length: frames}, (_, frame) => {
+      const own = values.subarray(frame * classes, (frame + 1) * classes);
+      const best = own.reduce((found, logit, i) => (logit > (own[found] as number) ? i : found), 0);
+      if (!own.every(Number.isFinite)) {
+        throw new LoRAError('A logit of the model is not finite.', {code: 'ERR_NUMERIC'});
+      }
+      return best;
+    });
+  } finally {
+    logits.dispose();
+  }
+}
+
+/** The words that the classes of frames spell, with a space between them. */
+export function wordsIn(
+  classes: readonly number[],
+  model: tf.LayersModel,
+  {decode, space}: {decode: (ids: number[]) => string; space: number | undefined},
+): FramedWord[] {
+  const blank = ctcSettings((hubRecordOf(model)?.config ?? {}) as Record<string, unknown>)?.blank;
+  const words: FramedWord[] = [];
+  let from: number | undefined;
+  let to = 0;
+  for (let i = 0; i <= classes.length; i++) {
+    if (i < classes.length && classes[i] !== space) {
+      if (classes[i] !== blank) {
+        from ??= i;
+        to = i + 1;
+      }
+    } else if (from !== undefined) {
+      words.push({text: decode(classes.slice(from, to)), from, to});
+      from = undefined;
+    }
+  }
+  return words;
+}
+
+/** How many samples there are from one frame of a model to the next. */
+export function samplesPerFrame(model: tf.LayersModel): number {
+  const mask = sitesOf(model).find(({layer}) => baseOf(layer) instanceof FrameMask)?.layer;
+  const {strides = []} = (mask?.getConfig() ?? {}) as {strides?: number[]};
+  return strides.reduce((product, stride) => product * stride, 1);
+}

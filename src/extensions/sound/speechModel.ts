@@ -1,0 +1,35 @@
+import type * as tf from '@tensorflow/tfjs';
+import {baseOf} from '../../core/layers/wrapperLayer';
+import {sitesOf} from '../../core/rewire/walk';
+import {misfitError, showShape} from '../../platform/errors';
+import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
+import {hubRecordOf} from '../transformers/net/hubRecord';
+
+/**
+ * How a model of the hub makes transcripts: with a decoder, as Whisper does, or with a character for each frame.
+ *
+ * @throws LoRAError if it makes none.
+ */
+export function kindOfSpeech(model: tf.LayersModel, caller: string): 'whisper' | 'ctc' {
+  const {architectures} = (hubRecordOf(model)?.config ?? {}) as {architectures?: unknown};
+  const [sound, ids] = model.inputs;
+  const isOutput = model.outputs.length === 1 && model.outputs[0]?.shape.length === 3;
+  if (isOutput && sound?.shape.length === 2 && String([architectures].flat()[0]).endsWith('ForCTC')) {
+    return 'ctc';
+  }
+  if (!isOutput || sound?.shape.length !== 3 || ids?.shape.length !== 2) {
+    throw misfitError(
+      `${caller} takes a Whisper of loadTransformer with its decoder, WhisperForConditionalGeneration, or a model ` +
+        `for CTC, Wav2Vec2ForCTC or HubertForCTC. This model takes ` +
+        `${model.inputs.map(({shape}) => showShape(shape)).join(', ')}.`,
+    );
+  }
+  return 'whisper';
+}
+
+/** The positions of the encoder, of two frames each, or the most tokens of the decoder. */
+export function positionsOf(model: tf.LayersModel, part: 'encoder' | 'decoder'): number {
+  const tables = sitesOf(model).map(({layer}) => baseOf(layer));
+  const own = tables.find(each => each instanceof PositionEmbedding && each.name.includes(`${part}/`));
+  return own === undefined ? Infinity : (own as PositionEmbedding).positions;
+}
