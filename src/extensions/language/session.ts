@@ -3,15 +3,21 @@ import {misfitError, show, showShape, tooLargeError} from '../../platform/errors
 import {baseOf} from '../../core/layers/wrapperLayer';
 import {PerBackend} from '../../backends/shared/capabilities';
 import {checkModel, sitesOf} from '../../core/rewire/walk';
+import {isRecording} from '../../platform/tfjs/engine';
 import {bringHere} from '../../platform/tfjs/move';
 import {type EarlierPositions, transformerKernels} from '../transformers/kernels/transformer';
 import {type Decoding, type KeysAndValues, whileDecoding} from '../transformers/layers/decoding';
+import type {RowState} from '../transformers/layers/rowStep';
 import {directPass} from './directPass';
 import {outputHead} from '../transformers/losses/outputHead';
 import type {Head} from '../transformers/ops/headInChunks';
 import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {Attention} from '../transformers/layers/attention';
+import {RowPass} from './rowPass';
 import type {Candidates} from './sampling';
+
+/** A cache that has to grow gets room for so many positions, and then for twice as many each time. */
+const LEAST_ROOM = 64;
 
 /** Each candidate costs a pass over the logits. */
 const MOST_CANDIDATES = 64;
@@ -20,6 +26,8 @@ const MOST_CANDIDATES = 64;
 export interface LanguageParts {
   /** `[tokens, mask]` → states `[batch, positions, width]`. */
   readonly states: (inputs: [ids: tf.Tensor2D, mask: tf.Tensor2D]) => tf.Tensor3D;
+  /** The model that computes them. */
+  readonly body: tf.LayersModel;
   /** States → logits `[batch, positions, vocabulary]`. */
   readonly logits: (states: tf.Tensor3D) => tf.Tensor3D;
   /** The same, for logits in chunks of positions. */
@@ -59,9 +67,11 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
     ...{states: inputs, classes: vocabulary, leastPositions: 1, dropouts: []},
     apply: (states: tf.Tensor3D) => sourceLayer.apply(states) as tf.Tensor3D,
   };
-  const body = directPass(tf.model({inputs: model.inputs, outputs: head.states}));
+  const body = tf.model({inputs: model.inputs, outputs: head.states});
+  const pass = directPass(body);
   return {
-    states: given => body(given) as tf.Tensor3D,
+    states: given => pass(given) as tf.Tensor3D,
+    body,
     logits: states => head.apply(states, false),
     head,
     vocabulary,
@@ -93,10 +103,12 @@ const positionsAtOnce = new PerBackend<number>();
 positionsAtOnce.supply('webgl', () => 64);
 
 /** Decodes texts with a model. Each pass computes only the new positions. All texts end at the same position. */
-export class DecodingSession implements Decoding {
+export class DecodingSession implements Decoding, RowState {
   private readonly parts: LanguageParts;
-  /** The keys and values of each layer, `[batch, positions, width]`. */
+  /** The keys and values of each layer, `[batch, room, width]`: the first `filled` positions are there. */
   private readonly cache = new Map<tf.layers.Layer, KeysAndValues>();
+  private filled = 0;
+  private rowPass: RowPass | undefined;
   /** All tokens of each text so far, padded on the left. */
   private readonly rows: number[][];
   /** The position of each text's first token; greater for shorter texts. */
@@ -157,12 +169,36 @@ export class DecodingSession implements Decoding {
   }
 
   extended(layer: tf.layers.Layer, append: (past: EarlierPositions) => KeysAndValues): KeysAndValues {
-    const cached = this.cache.get(layer);
+    const had = this.cache.get(layer);
+    const cached = had?.map(tensor => firstPositions(tensor, this.filled)) as KeysAndValues | undefined;
     // As many as the rows have now with their padding on the left.
     const all = append({cached, count: cached === undefined ? 0 : this.done});
-    tf.dispose(cached);
+    tf.dispose(had);
     this.cache.set(layer, [tf.keep(tf.clone(all[0])), tf.keep(tf.clone(all[1]))]);
     return all;
+  }
+
+  get position(): number {
+    return this.from;
+  }
+
+  cacheOf(layer: tf.layers.Layer, width: number): {keys: number; values: number} {
+    const {length, filled, parts} = this;
+    let cached = this.cache.get(layer);
+    if (cached === undefined || cached[0].shape[1] < length) {
+      const had = cached;
+      const room = Math.max(length, Math.min(Math.max(LEAST_ROOM, 2 * length), parts.maxPositions));
+      const grown = (i: 0 | 1) =>
+        tf.tidy(() => {
+          const past = had === undefined ? [] : [firstPositions(had[i], filled)];
+          return tf.keep(tf.concat([...past, tf.zeros<tf.Rank.R3>([1, room - filled, width])], 1));
+        });
+      cached = [grown(0), grown(1)];
+      tf.dispose(had);
+      this.cache.set(layer, cached);
+    }
+    const {kernels} = this.rowPass as RowPass;
+    return {keys: kernels.at(cached[0]), values: kernels.at(cached[1])};
   }
 
   /** Appends a token to each text. */
@@ -186,15 +222,9 @@ export class DecodingSession implements Decoding {
     const dropped = computed - kept;
     if (kept === 0 || (dropped > 0 && this.attentions.some(each => each.anglesChange(0, computed)))) {
       this.clear();
-    } else if (dropped > 0) {
-      for (const pair of this.cache.values()) {
-        for (const [i, past] of pair.entries()) {
-          const [batch, had, width] = past.shape;
-          pair[i] = tf.tidy(() => tf.keep(tf.slice3d(past, [0, 0, 0], [batch, had - dropped, width])));
-          past.dispose();
-        }
-      }
+    } else {
       this.done -= dropped;
+      this.filled -= dropped;
     }
     this.rows[0] = [...row.slice(0, padding), ...text];
     this.fit();
@@ -260,7 +290,7 @@ export class DecodingSession implements Decoding {
       this.positions = tensor((_row, _i, position) => Math.min(Math.max(0, position), last), done);
       try {
         return whileDecoding(this, () => {
-          const states = parts.states([ids, mask]);
+          const states = (this.pass()?.run([ids, mask], this) as tf.Tensor3D | undefined) ?? parts.states([ids, mask]);
           const [batch, count, width] = states.shape;
           return parts.logits(tf.slice3d(states, [0, count - 1, 0], [batch, 1, width]));
         });
@@ -270,13 +300,34 @@ export class DecodingSession implements Decoding {
       }
     });
     this.done = this.length;
+    this.filled = this.length;
     return logits;
+  }
+
+  /** The pass that computes one new position of one text, where the backend has one. */
+  private pass(): RowPass | undefined {
+    const {rows, first, done, filled, length} = this;
+    const isOne = rows.length === 1 && first === 0 && done > 0 && filled === done && length === done + 1;
+    const kernels = isOne && !isRecording() ? transformerKernels()?.row : undefined;
+    if (kernels !== this.rowPass?.kernels && kernels !== undefined) {
+      this.rowPass?.dispose();
+      this.rowPass = RowPass.of(this.parts.body, kernels);
+    }
+    return kernels && this.rowPass;
   }
 
   /** Frees the cache. The next pass computes all positions again. */
   clear(): void {
     tf.dispose([...this.cache.values()].flat());
     this.cache.clear();
+    this.rowPass?.dispose();
+    this.rowPass = undefined;
     this.done = 0;
+    this.filled = 0;
   }
+}
+
+function firstPositions(x: tf.Tensor3D, count: number): tf.Tensor3D {
+  const [batch, positions, width] = x.shape;
+  return positions === count ? x : tf.slice3d(x, [0, 0, 0], [batch, count, width]);
 }

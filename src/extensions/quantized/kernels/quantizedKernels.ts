@@ -41,6 +41,13 @@ export function factorsOf(parts: readonly BlockPart[]): {
   };
 }
 
+/** Products of one row with several matrices of the same format and width, at addresses in the memory of a backend. */
+export interface RowProducts {
+  takes(matrix: BlockMatrix): boolean;
+  /** Writes `W·x` for each matrix. */
+  multiply(x: number, targets: readonly {blocks: tf.Tensor; matrix: BlockMatrix; to: number}[]): void;
+}
+
 /** A backend's operations with a quantized matrix, unrecorded. `undefined` for a matrix that they do not support. */
 export interface QuantizedKernels {
   /** Whether they support a format; this starts the trial that some need. Default: all. */
@@ -49,6 +56,7 @@ export interface QuantizedKernels {
   multiply?(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
   /** `dz·W`: `[n, rows] · [rows, width] → [n, width]`. */
   multiplyBack?(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D | undefined;
+  readonly rowProducts?: RowProducts;
   /** Layers leave their products to these, and compute them once something reads them. */
   readonly joint?: JointProducts;
   /** Rows by index, `[n, 1] → [n, width]`. Invalid indices give zeros where indices cannot be read synchronously. */

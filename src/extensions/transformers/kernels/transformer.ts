@@ -89,6 +89,8 @@ export interface RowNormWeights {
 
 /** Transformer operations that a backend computes in one dispatch each. The last bits differ from composed tfjs ops. */
 export interface TransformerKernels {
+  /** The operations on one position at addresses, where tensors have these. */
+  readonly row?: RowKernels;
   /** Whether `rotate` supports `rotatedHeads`. */
   readonly rotatesSomeHeads?: boolean;
   /**
@@ -146,6 +148,43 @@ export interface TransformerKernels {
     past: EarlierPositions,
     settings: RotationSettings & Pick<AttentionSettings, 'keyValueHeads'>,
   ) => [q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D];
+}
+
+/**
+ * Operations on one position of one text, at addresses in the memory of a backend. What tfjs does for each tensor takes
+ * longer than most of them. They compute the same bits as the operations on tensors.
+ */
+export interface RowKernels {
+  /** The address of a tensor's values; 0 for none. */
+  at(tensor: tf.Tensor | null): number;
+  /** Copies values from one address to another. */
+  copy(from: number, to: number, count: number): void;
+  /** Adds `count` values at one address to those at another. */
+  add(from: number, to: number, count: number): void;
+  /** `y[n] = x[k] · matrix[k, n]`. */
+  multiply(x: number, matrix: number, sizes: {k: number; n: number}, y: number): void;
+  gate(x: number, up: number, y: number, count: number, kind: GateKind): void;
+  normalize(
+    x: number,
+    weights: {gamma: number; beta: number},
+    sizes: {rows: number; width: number},
+    settings: RowNormSettings,
+    y: number,
+  ): void;
+  /** Rotates heads of `size` values by the angles of one position. `y` may be `x`. */
+  rotate(
+    x: number,
+    angles: {cosines: Float32Array; sines: Float32Array},
+    settings: RotationSettings & {size: number},
+    y: number,
+  ): void;
+  /** The attention of the last position to all `keys`. `y` may be `q`. */
+  attend(
+    addresses: {q: number; k: number; v: number},
+    sizes: {keys: number; size: number},
+    settings: AttentionSettings,
+    y: number,
+  ): void;
 }
 
 const supplied = new PerBackend<TransformerKernels>();

@@ -4,9 +4,10 @@ import {joined} from '../../../backends/shared/jointProducts';
 import {currentDecoding, type Decoding} from './decoding';
 import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
-import {transformerKernels} from '../kernels/transformer';
+import {type RowKernels, transformerKernels} from '../kernels/transformer';
 import {asFloat} from '../../../core/layers/forward';
-import {anglesOf, type Rotary, rotaryFaults, anglesChange} from './rotaryAngles';
+import {anglesAt, anglesChange, anglesOf, frequenciesOf, type Rotary, rotaryFaults} from './rotaryAngles';
+import type {RowStep} from './rowStep';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import type {TargetedClass} from '../../../core/model/linearTargets';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -162,6 +163,38 @@ export class Attention extends tf.layers.Layer {
       const y = attention({q, k: keys, v: values, ...(bias && {bias})}, mask ?? null, settings);
       return this.cache ? [y, keys, values] : y;
     });
+  }
+
+  /** @internal */
+  rowStep(kernels: RowKernels, widths: readonly number[]): RowStep | undefined {
+    const {heads, keyValueHeads, causal, window, packed, rotary} = this;
+    if (!causal || this.cache || this.bias || this.softCap !== null || rotary?.longer !== undefined) {
+      return undefined;
+    }
+    const size = (widths[0] ?? 0) / (packed ? heads + 2 * keyValueHeads : heads);
+    const width = size * keyValueHeads;
+    const settings = {heads, keyValueHeads, causal, window, scale: this.scale ?? 1 / Math.sqrt(size)};
+    const frequencies = rotary && frequenciesOf(rotary, size);
+    return (given, to, state) => {
+      const [first = 0] = given;
+      const {position} = state;
+      const offset = 4 * width * position;
+      const {keys, values} = state.cacheOf(this, width);
+      const fromKeys = first + 4 * heads * size;
+      const [q, k, v] = (packed ? [first, fromKeys, fromKeys + 4 * width] : given) as [number, number, number];
+      const sizes = {keys: position + 1, size};
+      kernels.copy(v, values + offset, width);
+      if (frequencies === null) {
+        kernels.copy(k, keys + offset, width);
+        kernels.attend({q, k: keys, v: values}, sizes, settings, to);
+        return;
+      }
+      const {interleaved = false} = rotary as Rotary;
+      const angles = anglesAt(position, frequencies, rotary as Rotary);
+      kernels.rotate(k, angles, {heads: keyValueHeads, size, interleaved}, keys + offset);
+      kernels.rotate(q, angles, {heads, size, interleaved}, to);
+      kernels.attend({q: to, k: keys, v: values}, sizes, settings, to);
+    };
   }
 
   /** Queries, keys and values in one tensor, if they are in one or the layer computes faster with it. */

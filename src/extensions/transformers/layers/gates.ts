@@ -1,11 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import type {GateKind} from '../kernels/transformer';
+import type {GateKind, RowKernels} from '../kernels/transformer';
 import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {gate, gateHalves} from '../ops/gate';
 import {joined} from '../../../backends/shared/jointProducts';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
+import type {RowStep} from './rowStep';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** Arguments of {@link Gelu}. */
@@ -34,8 +35,16 @@ export class Gelu extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      return gate(asFloat(onlyTensor(inputs)), null, this.approximate ? 'gelu_tanh' : 'gelu');
+      return gate(asFloat(onlyTensor(inputs)), null, kindOf('gelu', this.approximate));
     });
+  }
+
+  /** @internal */
+  rowStep(kernels: RowKernels, [width = 0]: readonly number[]): RowStep {
+    const kind = kindOf('gelu', this.approximate);
+    return ([x = 0], to) => {
+      kernels.gate(x, 0, to, width, kind);
+    };
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -43,6 +52,10 @@ export class Gelu extends tf.layers.Layer {
   }
 }
 registerOwn(Gelu);
+
+function kindOf(activation: 'silu' | 'gelu', approximate: boolean): GateKind {
+  return activation === 'silu' ? 'silu' : approximate ? 'gelu_tanh' : 'gelu';
+}
 
 /** Arguments of {@link GatedActivation}. */
 export interface GatedActivationArgs extends GeluArgs {
@@ -97,7 +110,7 @@ export class GatedActivation extends tf.layers.Layer {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
         throw misfitError(`"${this.name}" takes a gate and values of the same shape; got ${shapes.join(', ')}.`);
       }
-      const kind: GateKind = this.activation === 'silu' ? 'silu' : this.approximate ? 'gelu_tanh' : 'gelu';
+      const kind = kindOf(this.activation, this.approximate);
       if (this.packed && this.gateLast) {
         const [values, before] = tf.split(x, 2, -1) as [tf.Tensor, tf.Tensor];
         return gate(before, values, kind);
@@ -105,6 +118,17 @@ export class GatedActivation extends tf.layers.Layer {
       const halves = this.packed ? x : joined(given);
       return halves === undefined ? gate(x, up as tf.Tensor, kind) : gateHalves(halves, kind);
     });
+  }
+
+  /** @internal */
+  rowStep(kernels: RowKernels, [whole = 0]: readonly number[]): RowStep {
+    const {packed, gateLast} = this;
+    const kind = kindOf(this.activation, this.approximate);
+    const width = packed ? whole / 2 : whole;
+    return ([first = 0, second = first + 4 * width], to) => {
+      const [x, up] = packed && gateLast ? [second, first] : [first, second];
+      kernels.gate(x, up, to, width, kind);
+    };
   }
 
   override getConfig(): tf.serialization.ConfigDict {

@@ -102,18 +102,25 @@ export function anglesOf(rotary: Rotary, rotated: Rotated, mask: tf.Tensor | nul
 
 /** Tables for a text of `positions` positions. */
 function tablesOf(rotary: Rotary, {size, from, count}: Rotated, positions: number): Angles {
-  const {scale = 1} = rotary;
-  const frequencies = frequenciesOf(rotary, size, positions).map(Math.fround);
+  const frequencies = frequenciesOf(rotary, size, positions);
   const half = frequencies.length;
   const [cosines, sines] = [new Float32Array(count * half), new Float32Array(count * half)];
   for (let position = 0; position < count; position++) {
-    frequencies.forEach((frequency, j) => {
-      const angle = Math.fround((from + position) * frequency);
-      cosines[position * half + j] = scale * Math.cos(angle);
-      sines[position * half + j] = scale * Math.sin(angle);
-    });
+    const row = anglesAt(from + position, frequencies, rotary);
+    cosines.set(row.cosines, position * half);
+    sines.set(row.sines, position * half);
   }
   return {cosines: tf.tensor2d(cosines, [count, half]), sines: tf.tensor2d(sines, [count, half])};
+}
+
+/** The cosines and sines of one position, given the angles at position 1. */
+export function anglesAt(
+  position: number,
+  frequencies: readonly number[],
+  {scale = 1}: Rotary,
+): Record<keyof Angles, Float32Array> {
+  const angles = Float32Array.from(frequencies, frequency => position * Math.fround(frequency));
+  return {cosines: angles.map(angle => scale * Math.cos(angle)), sines: angles.map(angle => scale * Math.sin(angle))};
 }
 
 /** The lengths of texts, `[texts, 1, 1]`. */

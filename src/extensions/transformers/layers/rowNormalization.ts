@@ -1,9 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
+import type {RowKernels} from '../kernels/transformer';
 import {normalizeRows} from '../ops/normalizeRows';
 import {asFloat} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
+import type {RowStep} from './rowStep';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** Arguments of {@link RMSNormalization} and {@link FusedLayerNormalization}. */
@@ -98,6 +100,18 @@ abstract class RowNormalization extends tf.layers.Layer {
       const y = normalizeRows(inPieces(x), residual && inPieces(residual), weights, settings);
       return tf.reshape(y, x.shape);
     });
+  }
+
+  /** @internal */
+  rowStep(kernels: RowKernels, widths: readonly number[]): RowStep | undefined {
+    const [whole = 0] = widths;
+    const {centered, epsilon, size: width = whole, gamma, beta} = this;
+    return this.addsOne || widths.length > 1
+      ? undefined
+      : ([x = 0], to) => {
+          const weights = {gamma: kernels.at(gamma.read()), beta: kernels.at(beta?.read() ?? null)};
+          kernels.normalize(x, weights, {rows: whole / width, width}, {centered, epsilon}, to);
+        };
   }
 
   override getConfig(): tf.serialization.ConfigDict {

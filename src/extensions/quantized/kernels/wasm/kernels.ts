@@ -58,6 +58,14 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
       const source = sourceOf(matrix);
       return source && only(product(native, added, x, blocks, matrix, source));
     },
+    rowProducts: {
+      takes: matrix => sourceOf(matrix) !== undefined,
+      multiply: (x, targets) => {
+        const [{matrix}] = targets as [(typeof targets)[0]];
+        const placed = targets.map(({blocks, matrix: {rows}, to}) => ({from: native.at(blocks), rows, to}));
+        fewRows(native, added, [x, 1], matrix, sourceOf(matrix) as Source, placed);
+      },
+    },
     multiplyBack: (dz, blocks, matrix) => {
       const source = sourceOf(matrix);
       return source && only(productBack(native, added, dz, blocks, matrix, source));
@@ -69,47 +77,82 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
   };
 }
 
+/** Whether so many rows are multiplied one by one, and whether they are rounded to 8 bits. */
+function mannerOf(
+  count: number,
+  {format: {numbers}}: BlockMatrix,
+  {format}: Source,
+): {isFew: boolean; rounds: boolean} {
+  const rounds = count <= FEW.rounded && areActivationsRounded() && ROUNDED_FORMATS.has(format);
+  return {rounds, isFew: rounds || count <= (numbers > 1 ? FEW.blocks : FEW.floats)};
+}
+
+/** `x·Wᵀ` of a few rows with matrices of one format and width, each result contiguous. */
+function fewRows(
+  native: Native,
+  {functions, beside}: AddedFunctions<QuantizedFunctions>,
+  [x, count]: readonly [address: number, rows: number],
+  matrix: BlockMatrix,
+  source: Source,
+  targets: readonly {from: number; rows: number; to: number}[],
+): void {
+  const {width} = matrix;
+  const {format, stride, parts} = source;
+  const {rounds} = mannerOf(count, matrix, source);
+  const padded = 4 * PART * parts;
+  const size = rounds ? roundedBytes(parts) : padded + sumBytes(parts);
+  const [first = 0] = native.reserve(count * size);
+  for (let i = 0; i < count; i++) {
+    const row = first + i * size;
+    if (rounds) {
+      functions.roundRow(x + 4 * i * width, width, parts, row);
+    } else {
+      functions.prepareRow(format, x + 4 * i * width, width, parts, row, row + padded);
+    }
+  }
+  const all = targets.reduce((sum, {rows}) => sum + rows, 0);
+  native.runParts(native.partsOf(all, 1, count * BY_UNPACKED * all * width), (own, piece) => {
+    const added = beside(own);
+    let begin = -piece.first;
+    for (const {from, rows, to} of targets) {
+      const low = Math.max(0, -begin);
+      const some = Math.min(rows, piece.size - begin) - low;
+      for (let i = 0; some > 0 && i < count; i++) {
+        const [row, target] = [first + i * size, to + 4 * (low + i * rows)];
+        if (rounds) {
+          added.multiplyRounded(format, from + low * stride, stride, some, parts, row, target);
+        } else {
+          added.multiplyRow(format, from + low * stride, stride, some, parts, row, row + padded, target);
+        }
+      }
+      begin += rows;
+    }
+  });
+}
+
 /**
  * `x·Wᵀ`, for some rows of `W` (columns of the result) at a time. Each thread unpacks what it multiplies: threads do
  * not wait for each other, and the unpacked values are in their cache.
  */
 function product(
   native: Native,
-  {functions, beside}: AddedFunctions<QuantizedFunctions>,
+  added: AddedFunctions<QuantizedFunctions>,
   x: tf.Tensor2D,
   blocks: tf.Tensor,
-  {rows, width, format: {numbers}}: BlockMatrix,
-  {format, stride, parts}: Source,
+  matrix: BlockMatrix,
+  source: Source,
 ): tf.TensorInfo {
+  const {rows, width} = matrix;
+  const {format, stride, parts} = source;
+  const {beside} = added;
   const [count] = x.shape;
   const out = native.output([count, rows]);
   const [from, a, c] = [native.at(blocks), native.at(x), native.at(out)];
-  const padded = 4 * PART * parts;
-  const rounds = count <= FEW.rounded && areActivationsRounded() && ROUNDED_FORMATS.has(format);
-  if (rounds || count <= (numbers > 1 ? FEW.blocks : FEW.floats)) {
-    const size = rounds ? roundedBytes(parts) : padded + sumBytes(parts);
-    const [first = 0] = native.reserve(count * size);
-    const each = Array.from({length: count}, (_, i) => [first + i * size, 4 * i] as const);
-    for (const [row, i] of each) {
-      if (rounds) {
-        functions.roundRow(a + i * width, width, parts, row);
-      } else {
-        functions.prepareRow(format, a + i * width, width, parts, row, row + padded);
-      }
-    }
-    native.runParts(native.partsOf(rows, 1, count * BY_UNPACKED * rows * width), (own, piece) => {
-      const these = [format, from + piece.first * stride, stride, piece.size, parts] as const;
-      for (const [row, i] of each) {
-        const to = c + 4 * piece.first + i * rows;
-        if (rounds) {
-          beside(own).multiplyRounded(...these, row, to);
-        } else {
-          beside(own).multiplyRow(...these, row, row + padded, to);
-        }
-      }
-    });
+  if (mannerOf(count, matrix, source).isFew) {
+    fewRows(native, added, [a, count], matrix, source, [{from, rows, to: c}]);
     return out;
   }
+  const padded = 4 * PART * parts;
   const panel = width * PANEL_ROW;
   const most = 8 * Math.max(1, Math.floor(PANELS / panel));
   const pieces = native.partsOf(Math.ceil(rows / 8), 1, (count + BY_UNPACKED) * rows * width);

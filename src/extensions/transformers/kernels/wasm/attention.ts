@@ -38,9 +38,11 @@ interface Sizes {
 const PANEL_COLUMNS = PANEL_ROW / 4;
 const PLAIN_PRODUCT = [0, 0, 0, 0, 0, 1, 0] as const; // no bias, no clamp, rows outside, one sum
 
-function attentionSizes(inputs: AttentionInputs, settings: AttentionSettings): Sizes {
+function attentionSizes(
+  {batch, queries, keys, size}: Pick<Sizes, 'batch' | 'queries' | 'keys' | 'size'>,
+  settings: AttentionSettings,
+): Sizes {
   const {heads, keyValueHeads} = settings;
-  const {batch, queries, keys, size} = attentionLayout(inputs, settings);
   const {behind, ahead} = reachOf(settings);
   const reach = behind + ahead + 1;
   const isLimited = Math.min(behind, ahead) < keys - 1;
@@ -168,19 +170,52 @@ function addBias({addRows}: TransformerFunctions, bias: number, scores: number, 
 
 export function attend(
   native: Native,
-  {beside}: AddedFunctions<TransformerFunctions>,
+  added: AddedFunctions<TransformerFunctions>,
   inputs: AttentionInputs,
   mask: tf.Tensor | null,
   settings: AttentionSettings,
 ): tf.TensorInfo {
   const {scale} = settings;
-  const sizes = attentionSizes(inputs, settings);
-  const {batch, queries, keys, size, heads, most, mostKeys} = sizes;
+  const sizes = attentionSizes(attentionLayout(inputs, settings), settings);
+  const {batch, queries, size, heads} = sizes;
   const out = native.output([batch, queries, heads * size]);
-  const [q, k, v] = rowsOf(native, listOf(inputs), sizes);
   const masks = native.at(mask);
   const bias = biasAddress(native, inputs, scale);
-  const y = {address: native.at(out), stride: 4 * heads * size};
+  const ofBias = (example: number) => ofExample(bias, example, inputs, sizes);
+  attendRows(native, added, sizes, rowsOf(native, listOf(inputs), sizes), {scale, masks, ofBias}, native.at(out));
+  return out;
+}
+
+/** The attention of one query to `keys` keys, at addresses. `y` may be `q`: each head reads its query first. */
+export function attendOne(
+  native: Native,
+  added: AddedFunctions<TransformerFunctions>,
+  {q, k, v}: {q: number; k: number; v: number},
+  {keys, size}: {keys: number; size: number},
+  settings: AttentionSettings,
+  y: number,
+): void {
+  const {heads, keyValueHeads, scale} = settings;
+  const sizes = attentionSizes({batch: 1, queries: 1, keys, size}, settings);
+  const stride = 4 * size * keyValueHeads;
+  const rows: [q: Rows, k: Rows, v: Rows] = [
+    {address: q, stride: 4 * size * heads},
+    {address: k, stride},
+    {address: v, stride},
+  ];
+  attendRows(native, added, sizes, rows, {scale, masks: 0, ofBias: () => 0}, y);
+}
+
+function attendRows(
+  native: Native,
+  {beside}: AddedFunctions<TransformerFunctions>,
+  sizes: Sizes,
+  [q, k, v]: [q: Rows, k: Rows, v: Rows],
+  {scale, masks, ofBias}: {scale: number; masks: number; ofBias: (example: number) => number},
+  to: number,
+): void {
+  const {queries, keys, size, heads, most, mostKeys} = sizes;
+  const y = {address: to, stride: 4 * heads * size};
   const bytes = [4 * most * mostKeys, panelBytes(size, keys), panelBytes(keys, size)];
   forEachHead(native, sizes, {bytes, inOrder: false}, (own, addresses, example, shared) => {
     const [scores, keyPanels, valuePanels] = addresses as [number, number, number];
@@ -196,7 +231,7 @@ export function attend(
       const left = ownQ.address + from * ownQ.stride;
       const panels = keyPanels + (first / PANEL_COLUMNS) * size * PANEL_ROW;
       multiply(rows, columns, size, left, ownQ.stride, panels, size * PANEL_ROW, scores, 4 * columns, ...PLAIN_PRODUCT);
-      addBias(functions, ofExample(bias, example, inputs, sizes), scores, block, sizes);
+      addBias(functions, ofBias(example), scores, block, sizes);
       const ownMask = masks && masks + 4 * (example * keys + first);
       functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
       const target = ownY.address + from * ownY.stride;
@@ -207,7 +242,6 @@ export function attend(
       );
     });
   });
-  return out;
 }
 
 /** The gradients in the inputs, and in the bias divided by the scale. */
@@ -220,7 +254,7 @@ export function attendGradient(
   settings: AttentionSettings,
 ): {ofInputs: tf.TensorInfo[]; ofBias: tf.TensorInfo | undefined} {
   const {scale} = settings;
-  const sizes = attentionSizes(inputs, settings);
+  const sizes = attentionSizes(attentionLayout(inputs, settings), settings);
   const {queries, keys, size, heads, most, mostKeys} = sizes;
   const outs = listOf(inputs).map(({shape}) => native.output(shape));
   const [q, k, v] = rowsOf(native, listOf(inputs), sizes);

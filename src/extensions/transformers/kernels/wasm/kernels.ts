@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import type {GateKind, RowNormSettings, TransformerKernels} from '../transformer';
+import type {GateKind, RowKernels, RowNormSettings, TransformerKernels} from '../transformer';
 import {currentNative} from '../../../../backends/wasm/module/find';
 import {type AddedFunctions, BY_NUMBER, type Native} from '../../../../backends/wasm/module/native';
-import {attend, attendGradient} from './attention';
+import {multiply} from '../../../../backends/wasm/module/products';
+import {attend, attendGradient, attendOne} from './attention';
 import {TRANSFORMER_BINARY} from './binary';
 import type {TransformerFunctions} from './functions';
 
@@ -24,6 +25,42 @@ export function nativeTransformer(): TransformerKernels | undefined {
     loaded.set(native, kernels);
   }
   return kernels ?? undefined;
+}
+
+function settingsOf({centered, epsilon}: RowNormSettings): [centered: number, epsilon: number] {
+  return [centered ? 1 : 0, epsilon];
+}
+
+function rowKernels(native: Native, added: AddedFunctions<TransformerFunctions>): RowKernels {
+  const {functions} = added;
+  return {
+    at: tensor => native.at(tensor),
+    copy: (from, to, count) => {
+      native.copy(to, from, 4 * count);
+    },
+    add: (from, to, count) => {
+      functions.addRows(from, to, 0, 1, count);
+    },
+    multiply: (x, matrix, {k, n}, y) => {
+      multiply(native, {m: 1, k, n}, x, matrix, false, y);
+    },
+    gate: (x, up, y, count, kind) => {
+      functions.gate(x, up, y, count, GATE_CODES[kind]);
+    },
+    normalize: (x, {gamma, beta}, {rows, width}, settings, y) => {
+      functions.normalizeRows(x, 0, gamma, beta, 0, y, rows, width, ...settingsOf(settings));
+    },
+    rotate: (x, {cosines, sines}, {heads, size, interleaved}, y) => {
+      const half = cosines.length;
+      const [c = 0, s = 0] = native.reserve(4 * half, 4 * half);
+      native.writeFloats(c, cosines);
+      native.writeFloats(s, sines);
+      functions.rotate(x, c, s, y, 1, 1, heads, size, half, interleaved ? 1 : 0, 1);
+    },
+    attend: (addresses, sizes, settings, y) => {
+      attendOne(native, added, addresses, sizes, settings, y);
+    },
+  };
 }
 
 /** The cost of a gate, in multiplications for each value: an exponential and a division. */
@@ -49,8 +86,8 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
     const width = shape.at(-1) ?? 1;
     return [width === 0 ? 0 : size / width, width];
   };
-  const settingsOf = ({centered, epsilon}: RowNormSettings): [number, number] => [centered ? 1 : 0, epsilon];
   return {
+    row: rowKernels(native, added),
     attention: (inputs, mask, settings) => only(attend(native, added, inputs, mask, settings)),
     attentionGradient: (inputs, mask, dy, settings) => {
       const {ofInputs, ofBias} = attendGradient(native, added, inputs, mask, dy, settings);
