@@ -16,6 +16,25 @@ export interface Candidates {
   readonly wrong: number;
 }
 
+/**
+ * The `count` most likely tokens among some.
+ *
+ * @param found logits, their tokens, negative for none, and how many logits are wrong, `[2·n + 1]`.
+ */
+export function candidatesIn(found: Float32Array, count: number): Candidates {
+  const n = (found.length - 1) / 2;
+  const [logits, tokens] = [found.subarray(0, n), found.subarray(n, 2 * n)];
+  const order = Array.from(tokens.keys())
+    .filter(i => (tokens[i] as number) >= 0)
+    .sort((a, b) => (logits[b] as number) - (logits[a] as number) || (tokens[a] as number) - (tokens[b] as number))
+    .slice(0, count);
+  return {
+    tokens: order.map(i => tokens[i] as number),
+    logits: order.map(i => logits[i] as number),
+    wrong: found[2 * n] as number,
+  };
+}
+
 /** How many candidates decide about the next token; `undefined` if all logits do. */
 export function candidatesFor({temperature, topK, repetitionPenalty}: Sampling): number | undefined {
   return repetitionPenalty !== 1 || (temperature > 0 && topK === Infinity) ? undefined : temperature === 0 ? 1 : topK;

@@ -14,12 +14,12 @@ import type {Head} from '../transformers/ops/headInChunks';
 import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {Attention} from '../transformers/layers/attention';
 import {RowPass} from './rowPass';
-import type {Candidates} from './sampling';
+import {type Candidates, candidatesIn} from './sampling';
 
 /** A cache that has to grow gets room for so many positions, and then for twice as many each time. */
 const LEAST_ROOM = 64;
 
-/** Each candidate costs a pass over the logits. */
+/** On webgpu each candidate costs a pass over the logits. */
 const MOST_CANDIDATES = 64;
 
 /** A language model in two parts, so that logits are computed only for the positions that need them. */
@@ -258,10 +258,8 @@ export class DecodingSession implements Decoding, RowState {
     const found = tf.tidy(() => largest(tf.reshape(logits, [this.rows.length, -1]), count));
     const values = await found.data<'float32'>();
     tf.dispose([logits, found]);
-    return this.rows.map((_, row) => {
-      const own = values.subarray(row * (2 * count + 1), (row + 1) * (2 * count + 1));
-      return {logits: own.subarray(0, count), tokens: own.subarray(count, 2 * count), wrong: own[2 * count] as number};
-    });
+    const size = values.length / this.rows.length;
+    return this.rows.map((_, row) => candidatesIn(values.subarray(row * size, (row + 1) * size), count));
   }
 
   /** The logits for the next token of each text, `[batch, 1, vocabulary]`. */

@@ -126,8 +126,8 @@ export interface TransformerKernels {
   ): tf.Tensor[];
   normalizeRowsGradient(x: tf.Tensor, gamma: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
   /**
-   * Of each row `[width]`, its `count` largest values in falling order, where they are, and how many are NaN or
-   * infinitely large: `[rows, 2·count + 1]`. Each of the `count` is a pass over the row.
+   * Of each row `[width]`, some values among which are its `count` largest, in any order; where they are, negative for
+   * none; and how many of the row are NaN or infinitely large: `[rows, 2·n + 1]`. `candidatesIn` reads it.
    */
   readonly largest?: (x: tf.Tensor2D, count: number) => tf.Tensor2D;
   /** The gradient in `gamma`. */

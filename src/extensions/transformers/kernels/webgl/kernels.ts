@@ -60,7 +60,7 @@ return ${hasPast ? 'o < 0 ? 0.0 : past(b * had + o, col)' : '0.0'};`,
 
 /** The operations of transformers as programs, where these run. */
 export function webglTransformer(): TransformerKernels | undefined {
-  return runsMatrixPrograms() ? KERNELS : undefined;
+  return runsMatrixPrograms() ? (tf.env().getBool('WEBGL_RENDER_FLOAT32_ENABLED') ? KERNELS : HALF) : undefined;
 }
 
 /** Frees intermediate tensors. */
@@ -92,6 +92,7 @@ const KERNELS: TransformerKernels = {
     const shape = [...x.shape.slice(0, -1), width];
     return runMatrixProgram(halvesProgram(kind, false), {inputs: [x], shape, numbers: [width]});
   },
+  largest: tidied(largest),
   gateHalvesGradient: (x, dy, kind) =>
     runMatrixProgram(halvesProgram(kind, true), {
       inputs: [x, dy],
@@ -103,6 +104,60 @@ const KERNELS: TransformerKernels = {
   rotate,
   rotateAndAppend,
 };
+
+/** A row is searched in parts of so many values. */
+const PART = 256;
+
+/** The largest value of each part of a row, then how many of its values are NaN or infinitely large. */
+const BEST: MatrixProgram = {
+  reads: ['x'],
+  integers: ['width', 'parts'],
+  value: `int begin = (col < parts ? col : col - parts) * ${PART}; int end = min(begin + ${PART}, width);
+float best = x(row, begin); float wrong = 0.0;
+for (int j = begin; j < end; j++) { float v = x(row, j); best = max(best, v); wrong += isnan(v) || v > 3.4028234e38 ? 1.0 : 0.0; }
+return col < parts ? best : wrong;`,
+};
+
+/** The parts with the largest values in falling order, the first of equal ones; then how many values are wrong. */
+const CHOSEN: MatrixProgram = {
+  reads: ['best'],
+  integers: ['parts', 'count'],
+  value: `if (col == count) { float wrong = 0.0; for (int j = 0; j < parts; j++) { wrong += best(row, parts + j); } return wrong; }
+float last = 0.0; int lastAt = -1;
+for (int n = 0; n <= col; n++) {
+  float v = 0.0; int at = -1;
+  for (int j = 0; j < parts; j++) {
+    float z = best(row, j);
+    if ((lastAt < 0 || z < last || (z == last && j > lastAt)) && (at < 0 || z > v)) { v = z; at = j; }
+  }
+  last = v; lastAt = at;
+}
+return float(lastAt);`,
+};
+
+/** The values of the chosen parts, where they are, and how many are wrong. */
+const CANDIDATES: MatrixProgram = {
+  reads: ['x', 'chosen'],
+  integers: ['width', 'count'],
+  value: `int n = count * ${PART}; if (col == 2 * n) return chosen(row, count);
+int i = col < n ? col : col - n; int at = int(chosen(row, i / ${PART})) * ${PART} + i % ${PART};
+if (at < 0 || at >= width) return -1.0;
+return col < n ? x(row, at) : float(at);`,
+};
+
+/** The largest values are in the parts that have the largest ones, as many as are wanted. */
+function largest(x: tf.Tensor2D, wanted: number): tf.Tensor2D {
+  const [rows, width] = x.shape;
+  const parts = Math.ceil(width / PART);
+  const count = Math.min(wanted, parts);
+  const best = runMatrixProgram(BEST, {inputs: [x], shape: [rows, 2 * parts], numbers: [width, parts]});
+  const chosen = runMatrixProgram(CHOSEN, {inputs: [best], shape: [rows, count + 1], numbers: [parts, count]});
+  const shape = [rows, 2 * count * PART + 1];
+  return runMatrixProgram(CANDIDATES, {inputs: [x, chosen], shape, numbers: [width, count]}) as tf.Tensor2D;
+}
+
+/** Those of devices with half precision, which cannot hold a large token. */
+const {largest: _, ...HALF} = KERNELS;
 
 function rotateAndAppend(
   ...[packed, {cosines, sines}, {cached, count: before}, settings]: Parameters<
