@@ -7,10 +7,13 @@ import {tmpdir} from 'node:os';
 import {basename, join} from 'node:path';
 import {contentType, listen} from './chromium';
 
-const MODULES = join(__dirname, '../node_modules');
+const MODULES = join(process.cwd(), 'node_modules');
 
-/** Builds the page in a folder, minified, and serves it; under `/wasm/` the files of tfjs's backend. */
-export async function servePage(source: string): Promise<{url: string; close: () => void}> {
+/**
+ * Builds the page in a folder, minified, and serves it; under `/wasm/` the files of tfjs's backend, and under `/model/`
+ * those of another folder.
+ */
+export async function servePage(source: string, model = ''): Promise<{url: string; close: () => void}> {
   const folder = mkdtempSync(join(tmpdir(), 'page-'));
   const options = ['--outDir', folder, '--assetsDir', '.', '--logLevel', 'error'];
   const {status, stderr} = spawnSync(
@@ -28,7 +31,8 @@ export async function servePage(source: string): Promise<{url: string; close: ()
     const {url = '/'} = request;
     const name = basename(url) || 'index.html';
     response.setHeader('content-type', contentType(name));
-    response.end(readFileSync(join(url.startsWith('/wasm/') ? wasm : folder, name)));
+    const from = url.startsWith('/wasm/') ? wasm : url.startsWith('/model/') ? model : folder;
+    response.end(readFileSync(join(from, name)));
   });
   const close = () => {
     server.close();

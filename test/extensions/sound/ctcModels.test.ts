@@ -2,7 +2,7 @@ import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, fitOnFeatures} from 'tfjs-lora';
+import {applyLoRA, disposeModel, fitOnFeatures, trainableVariables} from 'tfjs-lora';
 import 'tfjs-lora/node';
 import {encodeTranscripts, transcribe, type TranscribeOptions, type TranscriptPiece} from 'tfjs-lora/sound';
 import {compileModel, loadTransformer} from 'tfjs-lora/transformers';
@@ -142,6 +142,21 @@ describe('on cpu', () => {
     expect(JSON.parse(tokenizerFiles(tokenizer)!['vocab.json']!)).toEqual(VOCABULARY);
     disposeModel(model);
     rmSync(folder, {recursive: true});
+  });
+
+  test('a body gets a new head for the characters of a language, which trains in full', async () => {
+    const {config, weights} = fixture('wav2vec2');
+    const labels = ['a', 'b', 'ß', ' ', '[UNK]', '[PAD]'];
+    const loading = {config, weights, architecture: 'Wav2Vec2ForCTC', labels};
+    const {model, tokenizer, config: own} = await loadTransformer(loading);
+    expect([own.vocab_size, own.pad_token_id, own.architectures]).toEqual([6, 5, ['Wav2Vec2ForCTC']]);
+    expect(model.outputs[0]!.shape.at(-1)).toBe(6);
+    expect(encodeTranscripts(model, tokenizer, ['aß b']).targets.arraySync()).toEqual([[0, 2, 3, 1]]);
+    const adapted = applyLoRA(model, {rank: 1, targets: [/q_proj$/]});
+    expect(trainableVariables(adapted).map(({shape}) => shape)).toContainEqual([8, 6]);
+    compileModel(adapted, {optimizer: 'sgd'});
+    await expect(loadTransformer({...loading, labels: ['a', 'b']})).rejects.toThrow("labels must include '<pad>'");
+    [adapted, model].forEach(disposeModel);
   });
 
   test('refuses characters that the vocabulary lacks, and options of a Whisper', async () => {

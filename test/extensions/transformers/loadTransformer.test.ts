@@ -423,7 +423,7 @@ describe('what does not fit is refused and leaves nothing', () => {
     [
       'a new language modelling head',
       {architecture: 'BertForMaskedLM', labels: 3},
-      [/labels needs a head for classes, spans or choices/],
+      [/labels needs a head for classes, characters, spans or choices/],
     ],
     [
       'a head that the files have not',

@@ -60,7 +60,8 @@ function framed({prefix, name}: Variant): Architecture {
       ]);
       if (head === 'ctc') {
         const vocabulary = config.count('vocab_size', 32);
-        const logits = net.dense('lm_head', [width, vocabulary], x);
+        const fresh = isNew ? {fresh: config.number('initializer_range', 0.02, 1)} : {};
+        const logits = net.dense('lm_head', [width, vocabulary], x, fresh);
         const blank = ctcSettings(config.asObject())?.blank;
         const name = 'blank_frames';
         return blank === undefined || blank >= vocabulary

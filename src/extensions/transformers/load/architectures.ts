@@ -144,7 +144,7 @@ export async function chooseArchitecture(
   }
   const number = Object.values(classes).includes(head) ? NEW_HEADS[head] : undefined;
   if (labels !== undefined && number === undefined) {
-    faults.push('labels needs a head for classes, spans or choices; the architecture has none.');
+    faults.push('labels needs a head for classes, characters, spans or choices; the architecture has none.');
   } else if (labels !== undefined && number !== Infinity && labels !== number) {
     faults.push(`labels must be ${number} for a new head of this architecture, got ${show(labels)}.`);
   }
@@ -156,7 +156,12 @@ export async function chooseArchitecture(
     config.fault(`num_labels must be 2, a start and an end, got ${counted}.`);
   }
   const isNew = labels !== undefined;
-  return {architecture, purpose: {head, pooling, labels: counted, labelNames, isNew, tokenTypes, outputs}, config};
+  const names = head === 'ctc' ? undefined : labelNames; // characters are in the tokenizer
+  return {
+    architecture,
+    purpose: {head, pooling, labels: counted, labelNames: names, isNew, tokenTypes, outputs},
+    config,
+  };
 }
 
 /** Faults of the names of stages that were chosen as outputs. */

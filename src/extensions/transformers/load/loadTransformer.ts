@@ -43,8 +43,9 @@ export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallO
   architecture?: string;
   /**
    * Adds a new, randomly initialized head for this many classes or for classes with these names: of a text, or as
-   * `architecture` says. A head for spans has 2, one for choices 1. When adapted, it trains in full, like a head of
-   * `replaceHead`, unless it is a target or excluded.
+   * `architecture` says. A head for spans has 2, one for choices 1, and one for CTC the characters of a language, such
+   * as `['<pad>', '<unk>', '|', 'a', 'b']`, of which the tokenizer is made: `'<pad>'` is the blank, `'|'` a space.
+   * When adapted, it trains in full, like a head of `replaceHead`, unless it is a target or excluded.
    */
   labels?: number | readonly string[];
   /**
@@ -141,7 +142,11 @@ export async function loadTransformer<T = HubTokenizer>(
   const {weights, tied = true, gradientCheckpointing = false, signal, onProgress, maxBytes} = sources;
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   throwIfAborted(signal);
-  const hubConfig = HubConfig.parse(await configOf(sources.config, limits));
+  const newCharacters = newCharactersOf(sources);
+  const givenConfig = HubConfig.parse(await configOf(sources.config, limits));
+  const hubConfig = newCharacters
+    ? HubConfig.parse({...givenConfig.asObject(), ...newCharacters.config}) // its blank is the padding token
+    : givenConfig;
   const {architecture, purpose, config} = await chooseArchitecture(hubConfig, sources);
   const blocks = architecture.blocks(config);
   config.check();
@@ -192,7 +197,7 @@ export async function loadTransformer<T = HubTokenizer>(
     const tokenizerConfig = writes || hasTokenizer ? await beside.config('tokenizerConfig') : undefined;
     const hasCharacters =
       hasTokenizer && purpose.head === 'ctc' && (sources.tokenizerJson ?? sources.Tokenizer) === undefined;
-    const characters = hasCharacters ? await beside.config('vocabulary') : undefined;
+    const characters = hasCharacters ? (newCharacters?.vocabulary ?? (await beside.config('vocabulary'))) : undefined;
     const facts = writes
       ? hubFacts((await beside.config('generation')) ?? {}, tokenizerConfig ?? {}, await beside.template())
       : undefined;
@@ -201,9 +206,10 @@ export async function loadTransformer<T = HubTokenizer>(
       ? await attempted(async () => {
           if (characters !== undefined) {
             const {CharacterTokenizer} = await import('./characterTokenizer');
-            const files = {'vocab.json': characters, 'tokenizer_config.json': tokenizerConfig ?? {}};
+            const settings = newCharacters?.tokenizerConfig ?? tokenizerConfig ?? {};
+            const files = {'vocab.json': characters, 'tokenizer_config.json': settings};
             return madeOf(
-              new CharacterTokenizer(characters, tokenizerConfig),
+              new CharacterTokenizer(characters, settings),
               files,
             ) as unknown as LoadedTransformer<T>['tokenizer'];
           }
@@ -252,6 +258,27 @@ export async function loadTransformer<T = HubTokenizer>(
     readers.forEach(reader => reader.cancel(error));
     throw error;
   }
+}
+
+/** The settings of a new head for the characters in `labels`, if it is one for CTC. */
+function newCharactersOf({architecture, labels}: TransformerSources<unknown>) {
+  if (labels === undefined || architecture?.endsWith('ForCTC') !== true) {
+    return undefined;
+  }
+  if (!Array.isArray(labels)) {
+    return {config: {vocab_size: labels}};
+  }
+  const names: readonly unknown[] = labels;
+  const named = (...given: string[]) => given.find(name => names.includes(name));
+  const padding = named('<pad>', '[PAD]');
+  if (padding === undefined) {
+    throw new LoRAError("labels must include '<pad>' or '[PAD]', the blank of CTC.");
+  }
+  return {
+    config: {vocab_size: names.length, pad_token_id: names.indexOf(padding)},
+    vocabulary: Object.fromEntries(names.map((name, i) => [String(name), i])),
+    tokenizerConfig: {pad_token: padding, unk_token: named('<unk>', '[UNK]'), word_delimiter_token: named('|') ?? ' '},
+  };
 }
 
 /** The result of a promise, or the error with which it was rejected. */

@@ -15,6 +15,7 @@ export const NEW_HEADS: Readonly<Partial<Record<Head, number>>> = {
   classes: Infinity,
   tokenClasses: Infinity,
   taught: Infinity,
+  ctc: Infinity,
   spans: 2,
   choices: 1,
 };

@@ -39,7 +39,8 @@ export function hubRecord(
   const [named] = [architectures].flat();
   const className = [asked, named].find(name => ofHead.includes(name as string)) ?? ofHead[0];
   const count = given.get('num_labels');
-  const names = labelNames ?? Array.from({length: isNew ? labels : Number(count ?? 0)}, (_, i) => `LABEL_${i}`);
+  const names =
+    labelNames ?? Array.from({length: isNew && head !== 'ctc' ? labels : Number(count ?? 0)}, (_, i) => `LABEL_${i}`);
   const own =
     labelNames !== undefined || (names.length > 0 && names.length !== Object.keys(config.id2label ?? {}).length);
   return {
