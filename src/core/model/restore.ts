@@ -28,6 +28,11 @@ import {adaptedSites} from './adapted';
  *     await merged.save('indexeddb://merged');
  */
 export function mergeLoRA(model: tf.LayersModel): tf.LayersModel {
+  return mergeEach(model, giveMerged);
+}
+
+/** Merges as {@link mergeLoRA}. `transfer` gives each plain layer its weights: {@link giveMerged}, or less for now. */
+export function mergeEach(model: tf.LayersModel, transfer: Unwrapping['transfer']): tf.LayersModel {
   return unwrap(model, {
     entryOf: (layer, entry) => {
       const parted = partedFrom(layer);
@@ -37,17 +42,20 @@ export function mergeLoRA(model: tf.LayersModel): tf.LayersModel {
       const base = isWrapper(layer) ? layer.baseEntry() : entry;
       return changes(layer) ? withoutConstraints(base) : base;
     },
-    transfer: (layer, plain) => {
-      const parted = partedFrom(layer);
-      if (wrapperKind(layer) === 'lora') {
-        (layer as LoRALayer).mergeInto(plain);
-      } else if (parted !== undefined) {
-        parted.giveOwn(plain);
-      } else {
-        shareWeights(baseOf(layer), plain);
-      }
-    },
+    transfer,
   });
+}
+
+/** Gives a plain layer the merged weights of another. */
+export function giveMerged(layer: tf.layers.Layer, plain: tf.layers.Layer): void {
+  const parted = partedFrom(layer);
+  if (wrapperKind(layer) === 'lora') {
+    (layer as LoRALayer).mergeInto(plain);
+  } else if (parted !== undefined) {
+    parted.giveOwn(plain);
+  } else {
+    shareWeights(baseOf(layer), plain);
+  }
 }
 
 /**

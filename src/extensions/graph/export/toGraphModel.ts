@@ -13,7 +13,7 @@ import {chosenPart, type GraphPart, planned, RECORD} from '../import/fromGraphMo
 import {GraphRewrite} from './graphRewrite';
 import {reasonNotToWrite, writeHead} from './writeHead';
 import {type ReadGraph, readGraph} from '../import/readGraph';
-import type {GraphPlan, PlannedCall, PlannedWeight} from '../import/values';
+import type {GraphPlan, PlannedCall} from '../import/values';
 
 /** Options of `toGraphModel`. */
 export interface ToGraphModelOptions extends FiniteOptions, CallOptions {
@@ -60,11 +60,15 @@ export async function toGraphModel(
 }
 
 /** Writes a model, merged if it is adapted. */
-export async function whileMerged<T>(model: tf.LayersModel, write: (plain: tf.LayersModel) => Promise<T>): Promise<T> {
+export async function whileMerged<T>(
+  model: tf.LayersModel,
+  write: (plain: tf.LayersModel) => Promise<T>,
+  merge = mergeLoRA,
+): Promise<T> {
   if (!sitesOf(model).some(({layer}) => isWrapper(layer))) {
     return write(model);
   }
-  const merged = mergeLoRA(model);
+  const merged = merge(model);
   try {
     return await write(merged);
   } finally {
@@ -164,7 +168,7 @@ async function writeWeights(
         throw misfitError(`Layer "${layer.name}" has no weight "${name}". The model was imported from another graph.`);
       }
       const known = written.get(variable);
-      if (known === undefined && !(await differs(variable.read(), weight, layer))) {
+      if (known === undefined && !(await differs(variable.read(), weight.tensor, layer))) {
         continue;
       }
       const constant = known ?? rewrite.freeName(`${weight.source.node}/merged_${name}`);
@@ -187,16 +191,16 @@ async function writeWeights(
 /** Whether a weight has changed, compared bit by bit. */
 export async function differs(
   current: tf.Tensor,
-  {tensor}: PlannedWeight,
+  stored: Pick<tf.Tensor, 'shape'> & Partial<Pick<tf.Tensor, 'dataId'>> & {data(): Promise<ArrayLike<number>>},
   {name}: PlannedCall['layer'],
 ): Promise<boolean> {
-  if (!tf.util.arraysEqual(current.shape, tensor.shape)) {
+  if (!tf.util.arraysEqual(current.shape, stored.shape)) {
     throw misfitError(`A weight of layer "${name}" has a different shape in the graph.`);
   }
-  if (current.dataId === tensor.dataId || current.dtype === 'string') {
+  if (current.dataId === stored.dataId || current.dtype === 'string') {
     return false;
   }
-  const [now, before] = await Promise.all([current.data(), tensor.data()]);
+  const [now, before] = await Promise.all([current.data(), stored.data()]);
   return now.some((value, i) => !Object.is(value, before[i]));
 }
 

@@ -1,12 +1,21 @@
-import {concatenate} from '../../../platform/formats/byteReader';
-import {bytesIn, type Field, field, fieldHeader, fieldsOf, integerIn, textIn} from '../file/protobuf';
+import {
+  bytesIn,
+  type Field,
+  field,
+  fieldHeader,
+  fieldsOf,
+  integerIn,
+  joined,
+  type Part,
+  textIn,
+} from '../file/protobuf';
 
 /** What is new in a file. */
 export interface Changes {
   /** By the name of an initializer: its new bytes. */
-  readonly initializers: ReadonlyMap<string, Uint8Array>;
+  readonly initializers: ReadonlyMap<string, Part>;
   /** By the place of a `Constant`: the new bytes of its tensor. */
-  readonly constants: ReadonlyMap<number, Uint8Array>;
+  readonly constants: ReadonlyMap<number, Part>;
   /** New initializers, and, where the file is so old that each has to be an input too, what says so. */
   readonly added: readonly NewTensor[];
   /** By the place of a node: the names of its inputs. */
@@ -32,20 +41,20 @@ export interface NewTensor {
   /** The number of its type in ONNX. */
   type: number;
   shape: readonly number[];
-  bytes: Uint8Array;
+  bytes: Part;
 }
 
 /** From this version of the format on, an initializer need not be an input. */
 const WITHOUT_INPUTS = 4;
 
 /** A file with changes. All other bytes are copied as they are, so that fields that nobody here knows survive. */
-export function spliceOnnx(file: Uint8Array, changes: Changes): Uint8Array<ArrayBuffer> {
+export async function spliceOnnx(file: Uint8Array, changes: Changes): Promise<Uint8Array<ArrayBuffer>> {
   let version = 0;
   for (const each of fieldsOf(file)) {
     version = each.number === 1 ? integerIn(each) : version;
   }
   // Only now is anything copied: a file may be large.
-  return concatenate(
+  return joined(
     rewritten(file, each =>
       each.number === 7 ? nested(7, graphParts(bytesIn(each), changes, version < WITHOUT_INPUTS)) : undefined,
     ),
@@ -53,19 +62,19 @@ export function spliceOnnx(file: Uint8Array, changes: Changes): Uint8Array<Array
 }
 
 /** The parts of a message with some fields replaced. */
-function rewritten(message: Uint8Array, replace: (each: Field) => Uint8Array[] | undefined): Uint8Array[] {
+function rewritten(message: Uint8Array, replace: (each: Field) => Part[] | undefined): Part[] {
   return [...fieldsOf(message)].flatMap(each => replace(each) ?? message.subarray(each.start, each.end));
 }
 
 /** A field, in parts. */
-function nested(number: number, parts: readonly Uint8Array[]): Uint8Array[] {
+function nested(number: number, parts: readonly Part[]): Part[] {
   return [fieldHeader(number, parts), ...parts];
 }
 
-function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Uint8Array[] {
+function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Part[] {
   const {initializers, constants, added, inputs, replaced, dropped, droppedTensors, nodes = [], outputs} = changes;
   let place = 0;
-  const parts: Uint8Array[] = [];
+  const parts: Part[] = [];
   for (const each of fieldsOf(graph)) {
     const own = graph.subarray(each.start, each.end);
     if (each.number === 1) {
@@ -122,7 +131,7 @@ function nameOf(tensor: Uint8Array): string {
   return name;
 }
 
-function nodeWith(node: Uint8Array, names: readonly string[] | undefined, output: string | undefined): Uint8Array[] {
+function nodeWith(node: Uint8Array, names: readonly string[] | undefined, output: string | undefined): Part[] {
   let place = 0;
   return rewritten(node, each =>
     each.number === 1 && names !== undefined
@@ -134,7 +143,7 @@ function nodeWith(node: Uint8Array, names: readonly string[] | undefined, output
 }
 
 /** A `Constant` with a new tensor in its attribute. */
-function constantWith(node: Uint8Array, bytes: Uint8Array): Uint8Array[] {
+function constantWith(node: Uint8Array, bytes: Part): Part[] {
   const inTensor = (attribute: Uint8Array) =>
     rewritten(attribute, each => (each.number === 5 ? nested(5, tensorWith(bytesIn(each), bytes)) : undefined));
   return rewritten(node, each => (each.number === 5 ? nested(5, inTensor(bytesIn(each))) : undefined));
@@ -143,7 +152,7 @@ function constantWith(node: Uint8Array, bytes: Uint8Array): Uint8Array[] {
 /** Fields of a tensor that hold its values, or say where they are. */
 const VALUES = new Set([4, 5, 6, 7, 9, 10, 11, 13, 14]);
 
-function tensorWith(tensor: Uint8Array, bytes: Uint8Array): Uint8Array[] {
+function tensorWith(tensor: Uint8Array, bytes: Part): Part[] {
   const kept = [...fieldsOf(tensor)].filter(({number}) => !VALUES.has(number));
   return [...kept.map(({start, end}) => tensor.subarray(start, end)), ...nested(9, [bytes])];
 }

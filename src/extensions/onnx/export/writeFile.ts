@@ -1,16 +1,19 @@
 import type * as tf from '@tensorflow/tfjs';
 import {misfitError, unsupportedError} from '../../../platform/errors';
+import {sizeOf, type Values} from '../../../platform/formats/layout';
 import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../../platform/formats/numbers';
 import {type CallOptions, stepsOf} from '../../../platform/signals';
 import {namedWeights} from '../../../platform/tfjs/weights';
 import {sitesOf} from '../../../core/rewire/walk';
 import {differs, whileMerged} from '../../graph/export/toGraphModel';
-import type {GraphPlan} from '../../graph/import/values';
+import type {GraphPlan, PlannedCall} from '../../graph/import/values';
+import type {Part} from '../file/protobuf';
 import type {OnnxModel, OnnxNode} from '../file/readOnnx';
 import {type FromONNXOptions, loadOnnx, type OnnxPart, type ONNXSource, planOnnx, RECORD} from '../import/fromONNX';
 import type {OnnxGraphModel} from '../import/onnxGraph';
-import {putBack, type WeightOrigin} from '../lower/lowering';
+import {arranged, putBack, type WeightOrigin} from '../lower/lowering';
 import {nodeMessages, valueMessage} from '../write/messages';
+import {LateMerge} from './lateMerge';
 import {type Changes, type NewTensor, spliceOnnx} from './spliceOnnx';
 import {usesOf} from './uses';
 import {type ChangedProduct, productChanges, updatesOf} from './writeProducts';
@@ -33,18 +36,21 @@ export async function writeIntoFile(
   if (part === undefined) {
     throw misfitError('The model was not imported by fromONNX, or its metadata is lost.');
   }
-  return whileMerged(model, async merged => {
+  const late = new LateMerge();
+  const write = async (merged: tf.LayersModel) => {
     const {plan, lowering, file: graph} = await planOnnx(file, part, load);
     try {
       const planned = {plan, lowering, graph};
       const finite = {...(allowNonFinite && {allowNonFinite})};
       checkOrigin(merged, plan);
+      const ofFile = new Set(plan.layers.map(({layer}) => layer.name));
+      late.settle(({name}) => !ofFile.has(name));
       const head = writeNewHead(merged, planned, file);
-      const {changed, products} = await changedInputs(merged, planned, merge ? undefined : model, load);
-      const changes = changesOf(file, graph, changed, finite);
-      const quantized = await productChanges(products, planned, file, finite);
-      const more = head && (await headChanges(head, file, finite));
-      return spliceOnnx(file.bytes, {
+      const {changed, products} = await changedInputs({model: merged, late}, planned, merge ? undefined : model, load);
+      const changes = await changesOf(file, graph, changed, finite);
+      const quantized = productChanges(products, planned, file, finite);
+      const more = head && headChanges(head, file, finite);
+      return await spliceOnnx(file.bytes, {
         ...changes,
         ...more,
         added: [...changes.added, ...quantized.added, ...(more?.added ?? [])],
@@ -55,7 +61,8 @@ export async function writeIntoFile(
     } finally {
       plan.dispose();
     }
-  });
+  };
+  return whileMerged(model, write, adapted => late.merge(adapted));
 }
 
 /** @throws LoRAError if no layer of the model is of the file. */
@@ -68,7 +75,7 @@ function checkOrigin(model: tf.LayersModel, {layers}: GraphPlan): void {
 }
 
 /** What new layers change in a file: the nodes that they replace are left out. */
-async function headChanges(head: NewHead, file: OnnxModel, finite: FiniteOptions): Promise<Partial<Changes>> {
+function headChanges(head: NewHead, file: OnnxModel, finite: FiniteOptions): Partial<Changes> {
   const {nodes, initializers, outputs} = file.graph;
   const {out} = head;
   const kept = outputs.length === head.outputs.length;
@@ -95,12 +102,8 @@ async function headChanges(head: NewHead, file: OnnxModel, finite: FiniteOptions
   const dropped = new Set(
     nodes.flatMap(({outputs: given}, place) => (given.some(name => needed.has(name)) ? [] : [place])),
   );
-  const added: NewTensor[] = [];
-  for await (const tensor of out.tensors(finite)) {
-    added.push(tensor);
-  }
   return {
-    added,
+    added: out.tensors(finite),
     dropped,
     droppedTensors: new Set([...initializers.keys()].filter(name => !needed.has(name))),
     nodes: nodeMessages(out.nodes),
@@ -129,12 +132,19 @@ function neededNodes({graph: {nodes}}: OnnxModel, {out, outputs}: NewHead): Set<
   return needed;
 }
 
-/** An input of a node with its new values, as the file has them. */
+/** An input of a node that has other values than in the file. */
 interface ChangedInput {
   node: string;
   index: number;
-  values: Float32Array;
   shape: readonly number[];
+  /** Computes the values, as the file has them. A large model has memory for those of one input at a time. */
+  read(): Promise<Float32Array>;
+}
+
+/** A merged model, and what merges its weights when they are read. */
+interface Merged {
+  model: tf.LayersModel;
+  late: LateMerge;
 }
 
 /** What is other than in the file: inputs of nodes, and products with quantized matrices. */
@@ -149,7 +159,7 @@ interface Changed {
  * @param adapted the model whose updates stay beside quantized products. Default: all are merged.
  */
 async function changedInputs(
-  model: tf.LayersModel,
+  {model, late}: Merged,
   planned: Planned,
   adapted: tf.LayersModel | undefined,
   options: CallOptions,
@@ -161,11 +171,9 @@ async function changedInputs(
   const [total, what] = [plan.layers.length, 'writing layers'];
   const layers = new Map(model.layers.map(layer => [layer.name, layer]));
   const changed = new Map<string, ChangedInput>();
-  for (const [done, {layer, weights}] of plan.layers.entries()) {
-    await step({done, total, what});
-    const own = layers.get(layer.name);
-    const variables = namedWeights(own ?? layer);
-    for (const [name, weight] of own === undefined ? [] : Object.entries(weights)) {
+  const look = async (own: tf.layers.Layer, {layer, weights}: PlannedCall) => {
+    const variables = namedWeights(own);
+    for (const [name, weight] of Object.entries(weights)) {
       const product = name === 'bias' ? undefined : lowering.productOf(weight);
       const update = product && updates?.get(layer.name);
       if (product !== undefined && update !== undefined) {
@@ -181,11 +189,14 @@ async function changedInputs(
       if (current === undefined) {
         throw misfitError(`Layer "${layer.name}" has no weight "${name}". The model was imported from another file.`);
       }
-      if (!(await differs(current, weight, layer))) {
+      const origin = lowering.originOf(weight);
+      const before = origin && arranged(await inputAt(planned, origin), origin);
+      const stored = before ? {shape: [...before.shape], data: () => Promise.resolve(before.data)} : weight.tensor;
+      if (!(await differs(current, stored, layer))) {
         continue;
       }
-      const origin = lowering.originOf(weight);
       if (origin === undefined && product !== undefined) {
+        late.settle(each => each === own);
         products.push({product, layer: layer.name, kernel: variables.get(name) as tf.LayerVariable});
         continue;
       }
@@ -194,35 +205,54 @@ async function changedInputs(
           `Weight "${name}" of layer "${layer.name}" is computed in the file, and cannot be written.`,
         );
       }
-      const key = `${origin.node} ${origin.index}`;
-      const input = changed.get(key) ?? (await inputAt(planned, origin));
-      const held = {shape: current.shape, data: (await current.data()) as Float32Array};
-      putBack({shape: input.shape, data: input.values}, held, origin);
-      changed.set(key, input);
+      const {node, index} = origin;
+      const key = `${node} ${index}`;
+      const others = changed.get(key);
+      const {shape} = others ?? (await inputAt(planned, origin));
+      const read = async () => {
+        const data = others === undefined ? (await inputAt(planned, origin)).data : await others.read();
+        await late.during(own, async () => {
+          const now = (variables.get(name) as tf.LayerVariable).read();
+          putBack({shape, data}, {shape: now.shape, data: (await now.data()) as Float32Array}, origin);
+        });
+        return data;
+      };
+      changed.set(key, {node, index, shape, read});
+    }
+  };
+  for (const [done, call] of plan.layers.entries()) {
+    await step({done, total, what});
+    const own = layers.get(call.layer.name);
+    if (own !== undefined) {
+      await late.during(own, () => look(own, call));
     }
   }
   return {changed: [...changed.values()], products};
 }
 
 /** What an input of a node is in the file, as a copy. */
-async function inputAt({lowering, graph}: Planned, {node, index}: WeightOrigin): Promise<ChangedInput> {
+async function inputAt(
+  {lowering, graph}: Planned,
+  {node, index}: WeightOrigin,
+): Promise<Values & {data: Float32Array}> {
   const key = graph.keys.get(graph.nodes.get(node)?.inputs[index] ?? '') ?? '';
   const stored = graph.tensors.get(key);
   const computed = stored === undefined ? lowering.planner.constant(key) : undefined;
-  const values = Float32Array.from(stored?.values() ?? ((await computed?.data()) as Float32Array));
-  return {node, index, values, shape: stored?.shape ?? computed?.shape ?? []};
+  const values = stored?.values();
+  const data = values instanceof Float32Array ? values : Float32Array.from((await computed?.data()) ?? values ?? []);
+  return {data, shape: stored?.shape ?? computed?.shape ?? []};
 }
 
 /** The types of floats by their numbers in ONNX. */
 const FLOATS: Readonly<Record<number, FloatType>> = {1: 'F32', 10: 'F16', 16: 'BF16'};
 
 /** What changes in the file: initializers, constants, or what nodes take in their place. */
-function changesOf(
+async function changesOf(
   model: OnnxModel,
   graph: OnnxGraphModel,
   changed: readonly ChangedInput[],
   finite: FiniteOptions,
-): Changes {
+): Promise<Changes> {
   const {nodes, initializers: stored} = model.graph;
   const uses = usesOf(model.graph.nodes, model.graph.outputs);
   const taken = new Set([...uses.keys(), ...stored.keys(), ...nodes.flatMap(({outputs}) => outputs)]);
@@ -231,21 +261,24 @@ function changesOf(
       op === 'Constant' && attributes.get('value')?.t !== undefined ? [[output, place]] : [],
     ),
   );
-  const initializers = new Map<string, Uint8Array>();
-  const constants = new Map<number, Uint8Array>();
+  const initializers = new Map<string, Part>();
+  const constants = new Map<number, Part>();
   const added: NewTensor[] = [];
   const inputs = new Map<number, string[]>();
   const names = new Map<ChangedInput, string>();
   const nameAt = ({node, index}: ChangedInput) => graph.nodes.get(node)?.inputs[index] ?? '';
   for (const each of changed) {
     const name = nameAt(each);
-    const alike = changed.filter(other => nameAt(other) === name && isEqual(other.values, each.values));
+    const alike = await alikeIn(
+      changed.filter(other => nameAt(other) === name),
+      each,
+    );
     const [first = each] = alike;
     const tensor = stored.get(name);
     const type = tensor?.type ?? typeOf(model, graph, name);
     const constant = places.get(name);
     if ((tensor !== undefined || constant !== undefined) && alike.length === uses.get(name)) {
-      const bytes = first === each ? encoded(name, each.values, type, finite) : undefined;
+      const bytes = first === each ? encoded(name, each, type, finite) : undefined;
       if (bytes !== undefined && constant !== undefined) {
         constants.set(constant, bytes);
       } else if (bytes !== undefined) {
@@ -257,7 +290,7 @@ function changesOf(
     if (first === each) {
       names.set(each, own);
       taken.add(own);
-      added.push({name: own, type, shape: each.shape, bytes: encoded(name, each.values, type, finite)});
+      added.push({name: own, type, shape: each.shape, bytes: encoded(name, each, type, finite)});
     }
     const proto = graph.nodes.get(each.node) as OnnxNode;
     const place = nodes.indexOf(proto);
@@ -274,8 +307,17 @@ function changesOf(
   return {initializers, constants, added, inputs};
 }
 
-function isEqual(one: Float32Array, other: Float32Array): boolean {
-  return one.length === other.length && one.every((value, i) => Object.is(value, other[i]));
+/** Those of some inputs that have the values of one of them. */
+async function alikeIn(inputs: readonly ChangedInput[], one: ChangedInput): Promise<ChangedInput[]> {
+  const values = inputs.length > 1 ? await one.read() : undefined;
+  const alike: ChangedInput[] = [];
+  for (const each of inputs) {
+    const others = values === undefined || each === one ? values : await each.read();
+    if (others === values || others?.every((value, i) => Object.is(value, values?.[i])) === true) {
+      alike.push(each);
+    }
+  }
+  return alike;
 }
 
 function freeName(name: string, taken: ReadonlySet<string>): string {
@@ -297,21 +339,27 @@ function typeOf({graph}: OnnxModel, file: OnnxGraphModel, name: string): number 
   return to ?? typeOf({graph} as OnnxModel, file, node.inputs[node.op === 'DequantizeLinear' ? 1 : 0] ?? '');
 }
 
-/** Values as raw data of a type. */
-function encoded(name: string, values: Float32Array, type: number, finite: FiniteOptions): Uint8Array {
-  if (type === 11) {
-    checkNumbers([[name, {data: values}]], 'F32', finite);
-    return new Uint8Array(Float64Array.from(values).buffer);
-  }
-  const dtype = FLOATS[type];
+/** The values of an input as raw data of a type. */
+function encoded(name: string, input: ChangedInput, type: number, finite: FiniteOptions): Part {
+  const dtype = type === 11 ? 'F32' : FLOATS[type];
   if (dtype === undefined) {
     throw unsupportedError(`Tensor "${name}" is of a type in which a merged weight cannot be stored.`);
   }
-  checkNumbers([[name, {data: values}]], dtype, finite);
-  if (dtype === 'F32') {
-    return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  }
-  const bytes = new Uint8Array(values.length * 2);
-  writeNumbers(new DataView(bytes.buffer), 0, values, dtype);
-  return bytes;
+  const length = sizeOf(input.shape) * (type === 11 ? 8 : dtype === 'F32' ? 4 : 2);
+  return {
+    length,
+    read: async () => {
+      const values = await input.read();
+      checkNumbers([[name, {data: values}]], dtype, finite);
+      if (type === 11) {
+        return new Uint8Array(Float64Array.from(values).buffer);
+      }
+      if (dtype === 'F32') {
+        return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+      }
+      const bytes = new Uint8Array(length);
+      writeNumbers(new DataView(bytes.buffer), 0, values, dtype);
+      return bytes;
+    },
+  };
 }

@@ -1,9 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
-import {concatenate} from '../../../platform/formats/byteReader';
 import {throwFaults, tooLargeError} from '../../../platform/errors';
 import {type CallOptions, stepsOf} from '../../../platform/signals';
 import type {FiniteOptions} from '../../../platform/formats/numbers';
-import {field, fieldHeader} from '../file/protobuf';
+import {field, fieldHeader, joined, type Part} from '../file/protobuf';
 import {GraphWriter, Tensor, typeNumberOf} from '../write/graphWriter';
 import {nodeMessages, TYPE, valueMessage} from '../write/messages';
 import {type Known, writeCalls} from '../layers/layers';
@@ -83,15 +82,16 @@ export async function writeModel(
   throwFaults([...out.faults], 'ERR_UNSUPPORTED', 'The model cannot be written as ONNX:');
   const given = new Set(inputs.map(({name}) => name));
   const named = outputs.map(output => nameOutput(out, known.get(output.tensor) as Tensor, output, given));
-  const tensors: Uint8Array[] = [];
   const step = stepsOf({...(signal && {signal}), ...(onProgress && {onProgress})});
   const total = out.initializers.length;
-  for await (const {name, type, shape, bytes} of out.tensors(finite)) {
-    await step({done: tensors.length / 2, total, what: 'writing tensors'});
-    // The bytes stand by themselves, so that they are copied once.
+  const tensors = out.tensors(finite).flatMap(({name, type, shape, bytes}, done): Part[] => {
     const head = [...shape.map(size => field(1, size)), field(2, type), field(8, name), fieldHeader(9, [bytes])];
-    tensors.push(concatenate([fieldHeader(5, [...head, bytes]), ...head]), bytes);
-  }
+    const read = async () => {
+      await step({done, total, what: 'writing tensors'});
+      return bytes instanceof Uint8Array ? bytes : bytes.read();
+    };
+    return [fieldHeader(5, [...head, bytes]), ...head, {length: bytes.length, read}];
+  });
   const graph = [
     ...nodeMessages(out.nodes),
     field(2, model.name),
@@ -109,7 +109,7 @@ export async function writeModel(
   if (parts.reduce((sum, {length}) => sum + length, 0) > MOST_BYTES) {
     throw tooLargeError('The model has more than 2 GB, which an ONNX file cannot hold. Write it as float16.');
   }
-  return concatenate(parts);
+  return joined(parts);
 }
 
 /** The outputs of a model under the names that it has for them, with numbers where a name is taken. */

@@ -42,12 +42,12 @@ interface ProductChanges {
 }
 
 /** Writes an update as two small products beside a quantized one, and a merged matrix as a product of floats. */
-export async function productChanges(
+export function productChanges(
   products: readonly ChangedProduct[],
   {graph}: Planned,
   {graph: {nodes, initializers, inputs, outputs}}: OnnxModel,
   finite: FiniteOptions,
-): Promise<ProductChanges> {
+): ProductChanges {
   const changes: ProductChanges = {added: [], replaced: new Map(), dropped: new Set(), droppedTensors: new Set()};
   if (products.length > 0 && [...initializers.values()].some(({type}) => type === 10 || type === 16)) {
     throw unsupportedError('The file computes in float16 or bfloat16, in which a quantized layer cannot be written.');
@@ -85,9 +85,7 @@ export async function productChanges(
     changes.replaced.set(place, {...(update && base !== undefined && {output: base}), nodes: nodeMessages(out.nodes)});
     out.nodes = [];
   }
-  for await (const tensor of out.tensors(finite)) {
-    changes.added.push(tensor);
-  }
+  changes.added.push(...out.tensors(finite));
   const isGone = (i: number) => {
     const behind = changes.replaced.get(i);
     return changes.dropped.has(i) || (behind !== undefined && behind.output === undefined);

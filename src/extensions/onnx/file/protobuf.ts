@@ -134,6 +134,20 @@ class Cursor {
   }
 }
 
+/** Bytes of a message, or what reads them once they are written: two copies of a large tensor are never held. */
+export type Part = Uint8Array | {readonly length: number; read(): Promise<Uint8Array>};
+
+/** The bytes of a message. */
+export async function joined(parts: readonly Part[]): Promise<Uint8Array<ArrayBuffer>> {
+  const whole = new Uint8Array(parts.reduce((sum, {length}) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part instanceof Uint8Array ? part : await part.read(), at);
+    at += part.length;
+  }
+  return whole;
+}
+
 /** A field as it is written: its tag, and bytes with their length or a whole number. */
 export function field(number: number, value: number | string | Uint8Array | readonly Uint8Array[]): Uint8Array {
   if (typeof value === 'number') {
@@ -144,7 +158,7 @@ export function field(number: number, value: number | string | Uint8Array | read
 }
 
 /** What is before the bytes of a field. With it a large message need not be copied into the one around it. */
-export function fieldHeader(number: number, parts: readonly Uint8Array[]): Uint8Array {
+export function fieldHeader(number: number, parts: readonly {length: number}[]): Uint8Array {
   const length = parts.reduce((sum, part) => sum + part.length, 0);
   return Uint8Array.from([...varint(number * 8 + 2), ...varint(length)]);
 }

@@ -221,7 +221,7 @@ export class Lowering {
 }
 
 /** A tensor of a file as a layer holds it. */
-function arranged(values: Values, {part, shape, added, order, perm, to}: Arrangement): Values {
+export function arranged(values: Values, {part, shape, added, order, perm, to}: Arrangement): Values {
   const taken = part === undefined ? values : rowsOf(values, ...part);
   let result: Values = {data: taken.data, shape: shape ?? taken.shape};
   if (added === true) {

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../../platform/formats/numbers';
 import {sizeOf, transpose, type Values} from '../../../platform/formats/layout';
 import {channelsLast, isIdentity, range} from '../lower/lowering';
+import type {Part} from '../file/protobuf';
 import {type Attributes, Body, Fraction, type NewNode, TYPE} from './messages';
 
 /** The type of a tensor of tfjs. */
@@ -282,18 +283,13 @@ export class GraphWriter {
     visit(this.nodes);
   }
 
-  /**
-   * The initializers with their bytes.
-   *
-   * @throws LoRAError if a value is not finite, or too large for the type.
-   */
-  async *tensors(
-    finite: FiniteOptions,
-  ): AsyncGenerator<{name: string; type: number; shape: readonly number[]; bytes: Uint8Array}> {
-    for (const {name, type, shape, data} of this.initializers) {
-      const bytes = data instanceof Uint8Array ? data : await bytesOf(name, type, data, finite);
-      yield {name, type, shape, bytes};
-    }
+  /** The initializers. Reading one throws a LoRAError if a value is not finite, or too large for the type. */
+  tensors(finite: FiniteOptions): {name: string; type: number; shape: readonly number[]; bytes: Part}[] {
+    return this.initializers.map(({name, type, shape, data}) => {
+      const length = sizeOf(shape) * (type === TYPE.float16 ? 2 : 4);
+      const bytes = data instanceof Uint8Array ? data : {length, read: () => bytesOf(name, type, data, finite)};
+      return {name, type, shape, bytes};
+    });
   }
 }
 
