@@ -5,6 +5,7 @@ import {PerBackend} from '../../backends/shared/capabilities';
 import {checkModel, sitesOf} from '../../core/rewire/walk';
 import {isRecording} from '../../platform/tfjs/engine';
 import {bringHere} from '../../platform/tfjs/move';
+import {type QuantizedActivations, withQuantizedActivations} from '../quantized/kernels/activations';
 import {type EarlierPositions, transformerKernels} from '../transformers/kernels/transformer';
 import {type Decoding, type KeysAndValues, whileDecoding} from '../transformers/layers/decoding';
 import type {RowState} from '../transformers/layers/rowStep';
@@ -109,6 +110,8 @@ export class DecodingSession implements Decoding, RowState {
   private readonly cache = new Map<tf.layers.Layer, KeysAndValues>();
   private filled = 0;
   private rowPass: RowPass | undefined;
+  /** How quantized layers multiply in passes of this session. Default: as in others. */
+  quantizedActivations: QuantizedActivations | undefined;
   /** All tokens of each text so far, padded on the left. */
   private readonly rows: number[][];
   /** The position of each text's first token; greater for shorter texts. */
@@ -272,34 +275,36 @@ export class DecodingSession implements Decoding, RowState {
       this.clear();
     }
     await bringHere([...this.cache.values()].flat()); // the backend may have changed since
-    const logits = tf.tidy(() => {
-      const {rows, begins, done, first, length, parts} = this;
-      const tensor = (valueAt: (row: number[], i: number, position: number) => number, from: number) =>
-        tf.tensor2d(
-          rows.flatMap((row, text) =>
-            row.slice(from).map((_, i) => valueAt(row, from + i, first + from + i - (begins[text] as number))),
-          ),
-          [rows.length, length - from],
-          'int32',
-        );
-      const ids = tensor((row, i) => row[i] as number, done);
-      const mask = tensor((_row, _i, position) => (position < 0 ? 0 : 1), 0);
-      const last = parts.maxPositions - 1;
-      this.positions = tensor((_row, _i, position) => Math.min(Math.max(0, position), last), done);
-      try {
-        return whileDecoding(this, () => {
-          const states = (this.pass()?.run([ids, mask], this) as tf.Tensor3D | undefined) ?? parts.states([ids, mask]);
-          const [batch, count, width] = states.shape;
-          return parts.logits(tf.slice3d(states, [0, count - 1, 0], [batch, 1, width]));
-        });
-      } catch (error) {
-        this.clear(); // some layers have the new positions, others do not
-        throw error;
-      }
-    });
+    const logits = withQuantizedActivations(this.quantizedActivations, () => tf.tidy(() => this.compute()));
     this.done = this.length;
     this.filled = this.length;
     return logits;
+  }
+
+  private compute(): tf.Tensor3D {
+    const {rows, begins, done, first, length, parts} = this;
+    const tensor = (valueAt: (row: number[], i: number, position: number) => number, from: number) =>
+      tf.tensor2d(
+        rows.flatMap((row, text) =>
+          row.slice(from).map((_, i) => valueAt(row, from + i, first + from + i - (begins[text] as number))),
+        ),
+        [rows.length, length - from],
+        'int32',
+      );
+    const ids = tensor((row, i) => row[i] as number, done);
+    const mask = tensor((_row, _i, position) => (position < 0 ? 0 : 1), 0);
+    const last = parts.maxPositions - 1;
+    this.positions = tensor((_row, _i, position) => Math.min(Math.max(0, position), last), done);
+    try {
+      return whileDecoding(this, () => {
+        const states = (this.pass()?.run([ids, mask], this) as tf.Tensor3D | undefined) ?? parts.states([ids, mask]);
+        const [batch, count, width] = states.shape;
+        return parts.logits(tf.slice3d(states, [0, count - 1, 0], [batch, 1, width]));
+      });
+    } catch (error) {
+      this.clear(); // some layers have the new positions, others do not
+      throw error;
+    }
   }
 
   /** The pass that computes one new position of one text, where the backend has one. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, kindOf, LoRAError, misfitError, show, showShape} from '../../platform/errors';
-import {type CallOptions, checkCallOptions, throwIfAborted} from '../../platform/signals';
+import {type CallOptions, checkCallOptions, eventsRun, throwIfAborted} from '../../platform/signals';
 import {checkModel} from '../../core/rewire/walk';
 import {speechFacts} from '../transformers/load/speechFacts';
 import {PREPROCESSOR} from '../transformers/net/hubRecord';
@@ -182,8 +182,7 @@ function textOf(
         made.push(token);
         given = [token];
         yield token;
-        // Lets events of the page abort the transcription.
-        await new Promise(resolve => setTimeout(resolve));
+        await eventsRun(); // they may abort the transcription
       }
     } finally {
       session.dispose();

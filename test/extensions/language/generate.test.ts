@@ -1,10 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, getAdapter, LoRAError} from 'tfjs-lora';
 import {encodeChats, generate, generateTexts, loadGGUF, measurePerplexity} from 'tfjs-lora/language';
+import {setQuantizedActivations} from 'tfjs-lora/quantized';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {chooseToken} from '../../../src/extensions/language/sampling';
 import {DecodingSession} from '../../../src/extensions/language/session';
 import {TextPieces} from '../../../src/extensions/language/textPieces';
+import {areActivationsRounded} from '../../../src/extensions/quantized/kernels/activations';
 import {mlp} from '../../models';
 import {withoutLeaks} from '../../helpers';
 import {fixture} from '../transformers/fixtures';
@@ -249,6 +251,42 @@ describe('generate', () => {
     disposeModel(model);
   });
 
+  test('rounds inputs to 8 bits in one generation, while another one does not', async () => {
+    const {model, tokenizer} = await loadGGUF(fileOf('llama'));
+    const logitsOf = async (quantizedActivations?: 'int8' | 'float32') => {
+      const session = new DecodingSession(model, [[5, 6, 7]]);
+      session.quantizedActivations = quantizedActivations;
+      await session.logits();
+      session.add([8]);
+      const [logits] = await session.logits();
+      session.clear();
+      return logits;
+    };
+    const [exact, rounded] = [await logitsOf(), await logitsOf('int8')];
+    expect(rounded).not.toEqual(exact);
+    expect(rounded).toBeAllClose(exact!, {rtol: 0, atol: 0.3});
+    setQuantizedActivations('int8');
+    expect([await logitsOf(), await logitsOf('float32')]).toEqual([rounded, exact]);
+    setQuantizedActivations('float32');
+    const begin = (more: object) => generate(model, tokenizer, 'the dog', {maxTokens: 8, ...more});
+    const controller = new AbortController();
+    const generations = [
+      begin({}),
+      begin({quantizedActivations: 'int8', maxTokens: 60, signal: controller.signal}),
+    ] as const;
+    let text = '';
+    for await (const piece of generations[0]) {
+      text += piece;
+      await generations[1].next();
+      expect(areActivationsRounded()).toBe(false);
+    }
+    controller.abort();
+    await expect(generations[1].next()).rejects.toMatchObject({code: 'ERR_ABORTED'});
+    expect(text).toBe(await collected(begin({})));
+    expect(await logitsOf()).toEqual(exact);
+    disposeModel(model);
+  });
+
   test('answers a chat by the template of the model', async () => {
     const seen: unknown[] = [];
     const sources: string[] = [];
@@ -280,7 +318,10 @@ describe('generate', () => {
   test('refuses at once what it cannot do', async () => {
     const {model, tokenizer} = await loadGGUF(fileOf('llama'));
     const wrong = {maxTokens: 0, temperature: -1, topK: 0.5, topP: 2, repetitionPenalty: 0, stop: '', seed: 0.1};
-    expect(() => generate(model, tokenizer, 'a', wrong)).toThrow(new RegExp(Object.keys(wrong).join(' must.*\n')));
+    const rounded = {quantizedActivations: 'int4'};
+    const all = {...wrong, ...rounded} as never;
+    const names = Object.keys({...wrong, ...rounded});
+    expect(() => generate(model, tokenizer, 'a', all)).toThrow(new RegExp(names.join(' must.*\n')));
     expect(() => generate(model, {} as never, 'a')).toThrow(/tokenizer must have functions encode and decode/);
     expect(() => generate(mlp().model, tokenizer, 'a')).toThrow(/The model must map tokens and a mask to logits/);
     expect(() => generate(model, tokenizer, '')).toThrow(/^The prompt is empty/);
