@@ -63,6 +63,7 @@ export type {PatchAngles, RotatedPatches} from './extensions/transformers/layers
 export type {PatchSequence} from './extensions/transformers/layers/patchSequence';
 export type {RelativeBias} from './extensions/transformers/layers/relativeBias';
 export type {Scaling, SoftCap} from './extensions/transformers/layers/scaling';
+export type {ShortConvolution} from './extensions/transformers/layers/shortConvolution';
 export type {
   BlankFrames,
   ChannelNormalization,

@@ -345,6 +345,33 @@ def phi(rng):
     return config | rng.choice(ways if is_even else ways[1:])
 
 
+def lfm2(rng):
+    config = decoder(rng, "hidden_act", "rms_norm_eps", "attention_bias", "mlp_bias", "head_dim")
+    config["num_key_value_heads"] = config["num_key_value_heads"] or config["num_attention_heads"]
+    count = rng.choice([1, 2, 3])
+    config |= dict(
+        num_hidden_layers=count,
+        norm_eps=rng.choice([1e-5, 0.01]),
+        conv_bias=rng.choice([True, False, False]),
+        conv_L_cache=rng.choice([1, 2, 3, 4]),
+        intermediate_size=rng.choice([5, 8, 11]),
+        block_auto_adjust_ff_dim=rng.choice([True, True, False]),
+        block_multiple_of=rng.choice([1, 3, 4]),
+        block_ffn_dim_multiplier=rng.choice([1, 1.0, 1.5]),
+    )
+    if rng.random() < 0.3:
+        config |= rng.choice([dict(head_dim=rng.choice([2, 6])), dict(block_ff_dim=7)])
+    if rng.random() < 0.3:
+        config["tie_embedding"] = config.pop("tie_word_embeddings")
+    ways = [
+        dict(layer_types=[*(rng.choice(["full_attention", "conv"]) for _ in range(count - 1)), "full_attention"]),
+        dict(full_attn_idxs=[rng.randrange(count), *(i for i in range(1, 4) if rng.random() < 0.2)]),
+        dict(full_attn_idxs=[], layer_types=["full_attention", *["conv"] * (count - 1)]),
+        {},
+    ]
+    return config | rng.choice([*ways[:3], *ways])
+
+
 def opt(rng):
     config = {key: value for key, value in plain_decoder(rng).items() if key not in ("intermediate_size", "hidden_act", "layer_norm_eps")}
     return config | dict(
@@ -937,6 +964,25 @@ ODD_PLAIN = [
 ]
 ODD_CHANGES["gpt_neox"] = [*ODD_PLAIN, ({}, ["use_parallel_residual", "attention_bias"])]
 ODD_CHANGES["phi"] = [*ODD_PLAIN, ({"num_key_value_heads": 5}, []), ({}, ["num_key_value_heads", "qk_layernorm"])]
+ODD_CHANGES["lfm2"] = [
+    ({"layer_types": ["conv"], "num_hidden_layers": 2}, []),
+    ({"layer_types": ["sliding_attention"], "num_hidden_layers": 1}, []),
+    ({"full_attn_idxs": [0.5], "layer_types": None}, []),
+    ({"full_attn_idxs": [-1, 5], "layer_types": None}, []),
+    ({"full_attn_idxs": [-1, 0, 5], "layer_types": None}, []),
+    ({"conv_L_cache": 0}, []),
+    ({"block_ffn_dim_multiplier": 0.5}, []),
+    ({"hidden_size": 7}, []),
+    ({"num_key_value_heads": None}, []),
+    ({"tie_word_embeddings": True, "tie_embedding": False}, []),
+    ({"intermediate_size": 4, "block_ff_dim": 5}, []),
+    ({"head_dim": None}, []),
+    ({}, ["conv_L_cache", "conv_bias"]),
+    ({}, ["block_auto_adjust_ff_dim", "block_multiple_of", "block_ffn_dim_multiplier"]),
+    ({}, ["norm_eps", "num_key_value_heads"]),
+    ({}, ["pad_token_id"]),
+    ({}, ["tie_word_embeddings", "tie_embedding"]),
+]
 ODD_CHANGES["opt"] = [
     ({"hidden_size": 7}, []),
     ({"activation_function": "tanh"}, []),
@@ -1214,6 +1260,7 @@ FAMILIES = {
     "olmo3": (olmo3, ["Olmo3Model", "Olmo3ForCausalLM", "Olmo3ForSequenceClassification"]),
     "gpt_neox": (gpt_neox, ["GPTNeoXModel", "GPTNeoXForCausalLM", "GPTNeoXForSequenceClassification"]),
     "phi": (phi, ["PhiModel", "PhiForCausalLM", "PhiForSequenceClassification"]),
+    "lfm2": (lfm2, ["Lfm2Model", "Lfm2ForCausalLM"]),
     "opt": (opt, ["OPTModel", "OPTForCausalLM", "OPTForSequenceClassification"]),
     "smollm3": (smollm3, ["SmolLM3Model", "SmolLM3ForCausalLM", "SmolLM3ForSequenceClassification"]),
     "phi3": (phi3, ["Phi3Model", "Phi3ForCausalLM", "Phi3ForSequenceClassification"]),
@@ -1264,7 +1311,7 @@ FAMILIES = {
 }
 
 
-OF_LLAMA_ROPE = ["llama", "nomic_bert", "gte", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "granite", "gemma", "gemma2"]
+OF_LLAMA_ROPE = ["llama", "nomic_bert", "gte", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "granite", "gemma", "gemma2", "lfm2"]
 
 
 def inputs_of(rng, config, class_name):
@@ -1274,7 +1321,9 @@ def inputs_of(rng, config, class_name):
     places = rng.choice([1, 4, 6, 7])
     ids, mask = [], []
     for _ in range(1 if is_alone else 3):
-        way = "whole" if is_alone else rng.choice(["whole", "right", "left", "inside"])
+        # In LFM2 with biases, what is hidden before a token would change it, unlike in the text alone.
+        ways = ["whole", "right"] if config.get("conv_L_cache") and config.get("conv_bias") else ["whole", "right", "left", "inside"]
+        way = "whole" if is_alone else rng.choice(ways)
         cut = rng.randrange(places)
         seen = [
             {"whole": True, "right": i <= cut, "left": i >= cut, "inside": i == 0 or i != cut}[way]

@@ -192,7 +192,7 @@ MODELS = {
     ),
 }  # fmt: skip
 # Their tokenizers are like those of others, and are not compared again.
-WITH_KNOWN_TOKENIZERS = ["gemma", "gemma2", "olmo2", "olmo3", "phi2", "gptneox"]
+WITH_KNOWN_TOKENIZERS = ["gemma", "gemma2", "olmo2", "olmo3", "phi2", "gptneox", "lfm2"]
 ONE_BLOCK = SHARED | dict(num_hidden_layers=1)
 PLAIN = SIZES | dict(num_hidden_layers=1, pad_token_id=0)
 MODELS |= {
@@ -208,6 +208,11 @@ MODELS |= {
         transformers.Olmo3Config(**SHARED, pad_token_id=0, sliding_window=3, layer_types=["sliding_attention", "full_attention"]),
         "olmo2", ["Q8_0"], ("gpt-2", None),
     ),
+    "lfm2": (
+        transformers.Lfm2ForCausalLM,
+        transformers.Lfm2Config(**SHARED | dict(num_hidden_layers=4), full_attn_idxs=[2], block_multiple_of=64, conv_L_cache=4),
+        "lfm2", ["Q8_0"], ("lfm2", None),
+    ),
     "phi2": (transformers.PhiForCausalLM, transformers.PhiConfig(**PLAIN), "phi2", ["Q8_0"], ("gpt-2", None)),
     "gptneox": (transformers.GPTNeoXForCausalLM, transformers.GPTNeoXConfig(**PLAIN), "gptneox", ["Q8_0"], ("gpt-2", None)),
 }  # fmt: skip
@@ -215,7 +220,10 @@ PHI_NAMES = NAMES | {"final_layernorm": "output_norm", "self_attn.dense": "attn_
 NEOX_NAMES = {"embed_in": "token_embd", "final_layer_norm": "output_norm", "lm_head": "output", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
               "attention.query_key_value": "attn_qkv", "attention.dense": "attn_output", "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down"}  # fmt: skip
 OLMO_NAMES = NAMES | {"post_attention_layernorm": "post_attention_norm", "post_feedforward_layernorm": "post_ffw_norm"}
-OTHER_NAMES = {"gpt2": GPT2_NAMES, "gemma2": GEMMA_NAMES, "gemma3": GEMMA_NAMES, "olmo2": OLMO_NAMES, "phi2": PHI_NAMES, "gptneox": NEOX_NAMES}
+LFM2_NAMES = NAMES | {"embedding_norm": "token_embd_norm", "operator_norm": "attn_norm", "ffn_norm": "ffn_norm", "self_attn.out_proj": "attn_output",
+                      "self_attn.q_layernorm": "attn_q_norm", "self_attn.k_layernorm": "attn_k_norm", "conv.in_proj": "shortconv.in_proj", "conv.conv": "shortconv.conv",
+                      "conv.out_proj": "shortconv.out_proj", "feed_forward.w1": "ffn_gate", "feed_forward.w3": "ffn_up", "feed_forward.w2": "ffn_down"}  # fmt: skip
+OTHER_NAMES = {"lfm2": LFM2_NAMES, "gpt2": GPT2_NAMES, "gemma2": GEMMA_NAMES, "gemma3": GEMMA_NAMES, "olmo2": OLMO_NAMES, "phi2": PHI_NAMES, "gptneox": NEOX_NAMES}
 GEMMAS = ("gemma", "gemma2", "gemma3")
 
 
@@ -250,12 +258,16 @@ def write_config(writer, config, architecture, name):
         else:
             writer.add_parallel_residual(config.use_parallel_residual)
         return
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if architecture == "lfm2":
+        writer.add_head_count_kv([0 if kind == "conv" else config.num_key_value_heads for kind in config.layer_types])
+        writer.add_shortconv_l_cache(config.conv_L_cache)
+    else:
+        writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.norm_eps if architecture == "lfm2" else config.rms_norm_eps)
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     rope = config.rope_parameters
     writer.add_rope_freq_base(rope["full_attention"]["rope_theta"] if "full_attention" in rope else rope["rope_theta"])
-    if architecture in ("llama", "phi3"):
+    if architecture in ("llama", "phi3", "lfm2"):
         writer.add_rope_dimension_count(size)
         writer.add_vocab_size(config.vocab_size)
     if architecture in ("llama", "qwen3", *GEMMAS):
@@ -308,6 +320,7 @@ def make(folder, name):
         if key == "lm_head.weight" and model.get_output_embeddings().weight is model.get_input_embeddings().weight:
             continue
         weights = weight.numpy()
+        weights = weights.squeeze(1) if "conv.conv" in key else weights
         heads = {"q": config.num_attention_heads, "k": getattr(config, "num_key_value_heads", 0)}
         paired_by = next((heads[kind] for kind in heads if architecture == "llama" and f".{kind}_proj." in key), None)
         is_turned = architecture == "gpt2" and weights.ndim == 2 and ".c_" in key
@@ -315,7 +328,7 @@ def make(folder, name):
         parted = heads["q"] if "query_key_value" in key else 0
         weights = by_parts(weights, parted) if parted else weights.T if is_turned else paired(weights, paired_by) if paired_by else weights + 1 if is_norm else weights
         kind = Type.F32
-        if weights.ndim == 2 and "wpe" not in key:
+        if weights.ndim == 2 and "wpe" not in key and "conv.conv" not in key:
             kind = Type[kinds[turn % len(kinds)]]
             turn += 1
             if weights.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] != 0:
@@ -327,7 +340,7 @@ def make(folder, name):
         writer.add_tensor(gguf_name(key, names), data, raw_dtype=kind)
         stored = np.float32(gguf.dequantize(data, kind)).reshape(weights.shape)
         stored = by_heads(stored, parted) if parted else stored.T if is_turned else unpaired(stored, paired_by) if paired_by else stored - 1 if is_norm else stored
-        weight.copy_(torch.from_numpy(np.ascontiguousarray(stored)))
+        weight.copy_(torch.from_numpy(np.ascontiguousarray(stored)).reshape(weight.shape))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

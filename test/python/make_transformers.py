@@ -390,6 +390,7 @@ MODELS |= {
 }
 NEOX = SMALL | dict(num_hidden_layers=2, rope_parameters={"rope_theta": 40.0, "partial_rotary_factor": 0.5})
 PHI = SMALL | dict(num_hidden_layers=2, pad_token_id=0)
+LFM2 = SMALL | dict(num_key_value_heads=1, intermediate_size=7, block_multiple_of=3, num_hidden_layers=2, full_attn_idxs=[1])
 OPT = dict(vocab_size=13, hidden_size=8, ffn_dim=6, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=9)
 MODELS |= {
     "gptNeoX": (
@@ -411,6 +412,21 @@ MODELS |= {
         transformers.GPTNeoXForQuestionAnswering,
         transformers.GPTNeoXConfig(**NEOX),
         dict(target_modules=["dense_4h_to_h"], task_type="QUESTION_ANS"),
+    ),
+    "lfm2": (
+        transformers.Lfm2Model,
+        transformers.Lfm2Config(**LFM2 | dict(layer_types=["conv", "full_attention"])),
+        dict(target_modules=["in_proj", "out_proj", "w2"], use_dora=True),
+    ),
+    "lfm2Tied": (
+        transformers.Lfm2ForCausalLM,
+        transformers.Lfm2Config(**LFM2 | dict(num_hidden_layers=3), conv_L_cache=4),
+        ["q_proj", "in_proj", "w3", "lm_head"],
+    ),
+    "lfm2Trained": (
+        transformers.Lfm2ForCausalLM,
+        transformers.Lfm2Config(**LFM2, conv_bias=True, tie_word_embeddings=False),
+        dict(target_modules=["v_proj", "w1"], modules_to_save=["conv.conv", "k_layernorm"]),
     ),
     "phi": (
         transformers.PhiForCausalLM,

@@ -78,6 +78,7 @@ const TORCH_LAYERS: Readonly<Record<string, TorchLayer>> = {
   LayerNormalization: {weights: [SCALE, SHIFT]},
   FusedLayerNormalization: {weights: [SCALE, SHIFT]},
   RMSNormalization: {weights: [SCALE]},
+  ShortConvolution: {weights: LINEAR},
   PositionEmbedding: {weights: ROWS},
   TypeEmbedding: {weights: ROWS},
 };

@@ -40,7 +40,7 @@ export interface ExportGGUFOptions extends SafetensorsOptions, CallOptions {
  * Tensors have the names and the row order of the base's GGUF file.
  *
  * @param model the adapted model, or with `{adapter}` also the plain one. Its base comes from `loadGGUF`, or from
- *     `loadTransformer` with the model_type llama, mistral, qwen2, qwen3, gemma3_text, phi3 or gpt2.
+ *     `loadTransformer` with the model_type llama, mistral, qwen2, qwen3, gemma3_text, lfm2, phi3 or gpt2.
  * @param options the adapter, and `dtype`: `'float32'` (default), `'float16'` or `'bfloat16'`.
  * @returns the bytes of the file.
  * @throws LoRAError `ERR_NOT_ADAPTED` if there is no adapter; `ERR_MISFIT` if the adapter does not fit the model;

@@ -66,8 +66,9 @@ const OF_TOKENIZER = ['tokenizer.ggml.scores', 'tokenizer.ggml.merges'];
  * Loads the language model of a GGUF file and its tokenizer. Matrices stay quantized as in the file.
  *
  * Supports the architectures Llama (also Mistral, SmolLM2, …), Qwen2, Qwen3, Gemma 1 to 3, Phi-2, Phi-3, OLMo 2,
- * GPT-NeoX and GPT-2, and tensors of type F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K. Layers have
- * the hub's module names and row order, so that PEFT adapters need no `keyMap`. The file is read tensor by tensor.
+ * LFM2, GPT-NeoX and GPT-2, and tensors of type F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K.
+ * Layers have the hub's module names and row order, so that PEFT adapters need no `keyMap`. The file is read tensor by
+ * tensor.
  *
  * `@huggingface/tokenizers` makes the tokenizer, and `@huggingface/jinja` renders its chat template. Both are optional
  * peer dependencies, imported when needed. Pass other classes as `Tokenizer` and `Template`.
@@ -248,7 +249,7 @@ function match(
     const name = ggufName(family, weight.fileName);
     const tensor = tensors.get(name ?? '');
     asked.add(name ?? '');
-    const shape = isTransposed(weight) ? [...weight.shape].reverse() : weight.shape;
+    const shape = isTransposed(weight) ? [...weight.shape].reverse() : storedShape(weight);
     if (name === undefined || tensor === undefined) {
       faults.push(`${name ?? weight.fileName}: not in the file`);
     } else if (!tf.util.arraysEqual([...tensor.shape], shape)) {
@@ -267,6 +268,11 @@ function match(
 /** Whether the hub stores a matrix as `[in, out]`; GGUF never does. */
 function isTransposed({weight, axes, shape}: Expected): boolean {
   return weight === 'kernel' && axes === undefined && shape.length === 2;
+}
+
+/** GGUF files leave out the axis of one channel that the kernels of a convolution of each channel have. */
+function storedShape({shape}: Expected): number[] {
+  return shape.length === 3 ? shape.filter((_, axis) => axis !== 1) : shape;
 }
 
 /** Sets a layer's weight to its tensor in the file. */
@@ -290,7 +296,7 @@ function fill(
     const values = valuesOf(tensor, bytes);
     const inOrder = order === undefined ? values : new Float32Array(inHubOrder(asBytes(values), rows, order).buffer);
     setWeight(layers, weight, () => {
-      const stored = tf.tensor(inOrder, [...tensor.shape], 'float32');
+      const stored = tf.tensor(inOrder, isTransposed(weight) ? [...tensor.shape] : weight.shape, 'float32');
       const value = isTransposed(weight) || weight.axes !== undefined ? tf.transpose(stored) : stored;
       return family.addedOne === true && weight.weight === 'gamma' ? tf.sub(value, 1) : value;
     });

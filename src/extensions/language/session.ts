@@ -7,7 +7,7 @@ import {isRecording} from '../../platform/tfjs/engine';
 import {bringHere} from '../../platform/tfjs/move';
 import {type QuantizedActivations, withQuantizedActivations} from '../quantized/kernels/activations';
 import {type EarlierPositions, transformerKernels} from '../transformers/kernels/transformer';
-import {type Decoding, type KeysAndValues, whileDecoding} from '../transformers/layers/decoding';
+import {type Decoding, type KeysAndValues, RecentPositions, whileDecoding} from '../transformers/layers/decoding';
 import type {RowState} from '../transformers/layers/rowStep';
 import {directPass} from './directPass';
 import {outputHead} from '../transformers/losses/outputHead';
@@ -108,6 +108,7 @@ export class DecodingSession implements Decoding, RowState {
   private readonly parts: LanguageParts;
   /** The keys and values of each layer, `[batch, room, width]`: the first `filled` positions are there. */
   private readonly cache = new Map<tf.layers.Layer, KeysAndValues>();
+  readonly recent = new RecentPositions();
   private filled = 0;
   private rowPass: RowPass | undefined;
   /** How quantized layers multiply in passes of this session. Default: as in others. */
@@ -211,7 +212,7 @@ export class DecodingSession implements Decoding, RowState {
   }
 
   /**
-   * Replaces the text of a session with one text. Keeps the cache of the common leading tokens.
+   * Replaces the text of a session with one text. Keeps the cache of the common leading tokens, if the layers can.
    *
    * @throws LoRAError if the text does not fit the model; then nothing is changed.
    */
@@ -223,7 +224,8 @@ export class DecodingSession implements Decoding, RowState {
     // Recomputes the last token, since its logits are not cached.
     const kept = Math.min(commonStart(row.slice(padding), text), text.length - 1, computed);
     const dropped = computed - kept;
-    if (kept === 0 || (dropped > 0 && this.attentions.some(each => each.anglesChange(0, computed)))) {
+    const keepsAll = this.recent.tensors.length === 0 && !this.attentions.some(each => each.anglesChange(0, computed));
+    if (kept === 0 || (dropped > 0 && !keepsAll)) {
       this.clear();
     } else {
       this.done -= dropped;
@@ -274,7 +276,7 @@ export class DecodingSession implements Decoding, RowState {
     ) {
       this.clear();
     }
-    await bringHere([...this.cache.values()].flat()); // the backend may have changed since
+    await bringHere([...this.cache.values(), ...this.recent.tensors].flat()); // the backend may have changed since
     const logits = withQuantizedActivations(this.quantizedActivations, () => tf.tidy(() => this.compute()));
     this.done = this.length;
     this.filled = this.length;
@@ -323,6 +325,7 @@ export class DecodingSession implements Decoding, RowState {
   clear(): void {
     tf.dispose([...this.cache.values()].flat());
     this.cache.clear();
+    this.recent.clear();
     this.rowPass?.dispose();
     this.rowPass = undefined;
     this.done = 0;

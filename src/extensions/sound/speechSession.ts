@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {callsOf} from '../../core/rewire/walk';
 import type {EarlierPositions} from '../transformers/kernels/transformer';
-import {type Decoding, type KeysAndValues, whileDecoding} from '../transformers/layers/decoding';
+import {type Decoding, type KeysAndValues, RecentPositions, whileDecoding} from '../transformers/layers/decoding';
 
 /**
  * Decodes the transcript of one clip. What depends on the clip alone, which includes the keys and values of
@@ -10,6 +10,7 @@ import {type Decoding, type KeysAndValues, whileDecoding} from '../transformers/
 export class SpeechSession implements Decoding {
   /** The keys and values of each layer that attends to earlier tokens, `[1, tokens, width]`. */
   private readonly cache = new Map<tf.layers.Layer, KeysAndValues>();
+  readonly recent = new RecentPositions();
   /** What depends on the clip alone and is used later. */
   private readonly heard: ReadonlyMap<tf.SymbolicTensor, tf.Tensor>;
   private readonly calls: ReturnType<typeof callsOf>;
@@ -80,6 +81,7 @@ export class SpeechSession implements Decoding {
   restart(): void {
     tf.dispose([...this.cache.values()].flat());
     this.cache.clear();
+    this.recent.clear();
     this.from = 0;
   }
 

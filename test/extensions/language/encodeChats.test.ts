@@ -188,11 +188,16 @@ test('short texts are packed into few rows, and the same tokens are learned', as
   }
 });
 
-test.each(['cpu', 'wasm'])('isolated examples of a row compute what they compute alone, on %s', async backend => {
+test.each([
+  ['llama', 'cpu'],
+  ['llama', 'wasm'],
+  ['lfm2', 'wasm'],
+])('isolated examples of a row compute what they compute alone: %s, on %s', async (name, backend) => {
   await tf.setBackend(backend);
+  const base = (await loadGGUF(fileOf(name), {tokenizer: false})).model;
   const texts = ['the quick brown fox', 'lazy dog', 'brown fox jumps', 'the dog', 'over the fox'];
   const records = texts.map(text => ({text}));
-  const adapted = applyLoRA(model, {rank: 2, seed: 3, init: 'zeros'});
+  const adapted = applyLoRA(base, {rank: 2, seed: 3, init: 'zeros'});
   adapted.trainableWeights.forEach((weight, i) => {
     tf.tidy(() => void weight.write(tf.randomNormal(weight.shape as number[], 0, 0.1, 'float32', i)));
   });
@@ -220,7 +225,7 @@ test.each(['cpu', 'wasm'])('isolated examples of a row compute what they compute
   const value = await loss();
   expect(numbers(value)[0]).toBeGreaterThan(0);
   value.dispose();
-  disposeModel(adapted);
+  [adapted, base].forEach(disposeModel);
   await tf.setBackend('wasm');
 });
 

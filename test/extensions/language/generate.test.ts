@@ -90,7 +90,7 @@ describe('tokens of the highest scores', () => {
   });
 
   // Windows are of 2 positions, and models have at least 9.
-  test.each(['gemma', 'gemma2Tied', 'olmo3', 'gptNeoX', 'phi', 'optTied'])(
+  test.each(['gemma', 'gemma2Tied', 'olmo3', 'gptNeoX', 'phi', 'optTied', 'lfm2Tied'])(
     'of %s, whose files are those of the hub, are those of whole passes',
     async name => {
       const {config, weights} = fixture(name);
@@ -148,6 +148,7 @@ describe('generate', () => {
   // by those of a base that grows with each token.
   test.each<[string, () => Promise<tf.LayersModel>]>([
     ['phi3', async () => (await loadGGUF(fileOf('phi3'))).model],
+    ['lfm2', async () => (await loadGGUF(fileOf('lfm2'))).model],
     [
       'llamaDynamic',
       async () => {

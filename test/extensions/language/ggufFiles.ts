@@ -7,7 +7,7 @@ const FIXTURES = 'test/fixtures/gguf';
 export const GGUF_NAMES = ['llama', 'llama3', 'kQuants', 'qwen2', 'qwen3', 'gemma3', 'phi3', 'gpt2'];
 
 /** Those of architectures whose tokenizers are like those of others. */
-export const MORE_GGUF_NAMES = ['gemma', 'gemma2', 'olmo2', 'olmo3', 'phi2', 'gptneox'];
+export const MORE_GGUF_NAMES = ['gemma', 'gemma2', 'olmo2', 'olmo3', 'phi2', 'gptneox', 'lfm2'];
 
 /** What transformers computes of a file. */
 interface Expected {

@@ -80,7 +80,7 @@ describe('each answer of a chat is that of generate for all messages', () => {
   test.each([
     ...['llama', 'llama3', 'qwen2', 'qwen3'].map(name => [name, undefined] as const),
     ...['kQuants', 'gemma3', 'phi3', 'qwen2'].map(name => [name, new Plain()] as const),
-    ...['qwen2', 'gemma3', 'phi3'].map(name => [name, new Forgetful()] as const),
+    ...['qwen2', 'gemma3', 'phi3', 'lfm2'].map(name => [name, new Forgetful()] as const),
   ])('%s', async (name, template) => {
     await withoutLeaks(async () => {
       const {model, tokenizer} = await loaded(name, template);
@@ -112,8 +112,8 @@ describe('each answer of a chat is that of generate for all messages', () => {
   });
 });
 
-test('a turn computes the new positions alone', async () => {
-  const {model, tokenizer} = await loaded('qwen2', new Plain());
+test.each(['qwen2', 'lfm2'])('a turn computes the new positions alone: %s', async name => {
+  const {model, tokenizer} = await loaded(name, new Plain());
   const chat = openChat(model, tokenizer, {maxTokens: 3, maxLength: 400});
   const sizes = passesOf(model);
   const lengthOf = (messages: Message[]) =>
@@ -135,7 +135,7 @@ test.each([undefined, 1, 5, 8, 64])(
   'a text replaces another with what both begin with, %s positions at once',
   async atOnce => {
     await withoutLeaks(async () => {
-      for (const name of ['gemma3', 'phi3', 'gpt2']) {
+      for (const name of ['gemma3', 'phi3', 'gpt2', 'lfm2']) {
         const {model} = await loadGGUF(fileOf(name));
         const session = new DecodingSession(model, [[7, 8, 9, 10, 11, 12]], atOnce);
         const texts = [

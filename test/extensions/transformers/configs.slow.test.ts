@@ -41,6 +41,7 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   distilbert: ['pad_token_id'],
   gpt_neox: ['hidden_dropout', 'is_decoder'],
   granite: ['pad_token_id'], // it has no head for classes
+  lfm2: ['pad_token_id'],
   opt: ['init_std', 'layerdrop'],
   deberta: ['pad_token_id', 'cls_dropout', 'pooler_dropout', 'legacy'],
   'deberta-v2': ['pad_token_id', 'cls_dropout', 'pooler_dropout', 'legacy'],
@@ -91,6 +92,7 @@ const READ: Readonly<Record<string, string[]>> = {
   gemma: ['use_bidirectional_attention'],
   gemma2: ['sliding_window', 'layer_types', 'use_bidirectional_attention'],
   gemma3_text: ['sliding_window', 'layer_types', 'use_bidirectional_attention'],
+  lfm2: ['layer_types'],
   olmo3: ['sliding_window', 'layer_types'],
   mistral: ['sliding_window', 'layer_types'],
   modernbert: ['sliding_window', 'layer_types', 'is_causal'],

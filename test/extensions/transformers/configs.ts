@@ -12,7 +12,7 @@ const FOLDER = 'test/fixtures/configs';
 const TEXTS = [
   ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 'gpt2', 'llama'],
   ...['mistral', 'qwen2', 'qwen3', 'gemma3_text', 'smollm3', 'phi3', 'olmo2', 'granite', 't5'],
-  ...['gemma', 'gemma2', 'olmo3', 'gpt_neox', 'phi', 'opt'],
+  ...['gemma', 'gemma2', 'olmo3', 'gpt_neox', 'phi', 'opt', 'lfm2'],
   ...['new', 'deberta', 'xlm-roberta-xl', 'deberta-v2', 'gte', 'clip_text_model', 'siglip_text_model'],
 ];
 

@@ -274,6 +274,45 @@ export const FAMILIES: Readonly<Record<string, Family>> = {
       };
     },
   },
+  lfm2: {
+    modules: {token_embd: 'model.embed_tokens', token_embd_norm: 'model.embedding_norm', output: 'lm_head'},
+    blocks: 'model.layers',
+    blockModules: {
+      attn_norm: 'operator_norm',
+      attn_q: 'self_attn.q_proj',
+      attn_k: 'self_attn.k_proj',
+      attn_v: 'self_attn.v_proj',
+      attn_output: 'self_attn.out_proj',
+      attn_q_norm: 'self_attn.q_layernorm',
+      attn_k_norm: 'self_attn.k_layernorm',
+      'shortconv.in_proj': 'conv.in_proj',
+      'shortconv.conv': 'conv.conv',
+      'shortconv.out_proj': 'conv.out_proj',
+      ffn_norm: 'ffn_norm',
+      ffn_gate: 'feed_forward.w1',
+      ffn_up: 'feed_forward.w3',
+      ffn_down: 'feed_forward.w2',
+    },
+    config: settings => {
+      const {rms_norm_eps, attention_bias: _, ...config} = decoderConfig('lfm2', 'Lfm2', settings);
+      // A number for each block, 0 for those with a convolution; or one for all.
+      const given = config.num_key_value_heads;
+      const counts = typeof given === 'object' ? Array.from(given as ArrayLike<unknown>) : undefined;
+      const [heads, ...others] = new Set(counts?.filter(count => count !== 0) ?? [given]);
+      if (others.length > 0) {
+        settings.refuse('attention.head_count_kv');
+      }
+      return {
+        ...config,
+        num_key_value_heads: heads,
+        ...(counts && {layer_types: counts.map(count => (count === 0 ? 'conv' : 'full_attention'))}),
+        norm_eps: rms_norm_eps,
+        conv_L_cache: settings.need('shortconv.l_cache'),
+        block_auto_adjust_ff_dim: false,
+        ...linearScaling(settings),
+      };
+    },
+  },
   phi2: {
     modules: {...LLAMA_MODULES, output_norm: 'model.final_layernorm'},
     blocks: 'model.layers',

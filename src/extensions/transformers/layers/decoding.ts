@@ -1,11 +1,39 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
 import type {EarlierPositions} from '../kernels/transformer';
 
 /** Keys and values, `[batch, positions, width]` each. */
 export type KeysAndValues = [keys: tf.Tensor3D, values: tf.Tensor3D];
 
-/** The state of text generation: cached keys and values, and the positions of the new tokens. */
+/** What convolutions need of the last positions. They keep no others, so that none of these can be dropped. */
+export class RecentPositions {
+  private readonly cache = new Map<tf.layers.Layer, tf.Tensor3D>();
+
+  /**
+   * Returns the values of the last `count` positions before this pass, followed by those of this pass, `[batch, count +
+   * positions, width]`, and caches the last `count` of them. Zeros come before a text.
+   */
+  preceding(layer: tf.layers.Layer, x: tf.Tensor3D, count: number): tf.Tensor3D {
+    const [batch, , width] = x.shape;
+    const former = this.cache.get(layer);
+    const all = tf.concat([former ?? tf.zeros<tf.Rank.R3>([batch, count, width]), x], 1);
+    former?.dispose();
+    this.cache.set(layer, tf.keep(tf.slice3d(all, [0, all.shape[1] - count, 0], [batch, count, width])));
+    return all;
+  }
+
+  get tensors(): tf.Tensor[] {
+    return [...this.cache.values()];
+  }
+
+  clear(): void {
+    tf.dispose(this.tensors);
+    this.cache.clear();
+  }
+}
+
+/** The state of text generation: what layers cache, and the positions of the new tokens. */
 export interface Decoding {
+  readonly recent: RecentPositions;
   /**
    * The positions of the tokens of this pass in their own texts, `[batch, tokens]`: integers from 0 to the last
    * position of the model.

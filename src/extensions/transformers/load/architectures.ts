@@ -41,6 +41,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   granite: async () => (await import('../families/granite')).granite,
   gte: async () => (await import('../families/gte')).gte,
   hubert: async () => (await import('../families/wav2vec2')).hubert,
+  lfm2: async () => (await import('../families/lfm2')).lfm2,
   llama: async () => (await import('../families/llama')).llama,
   mistral: async () => (await import('../families/mistral')).mistral,
   mobilenet_v2: async () => (await import('../families/mobilenetV2')).mobilenetV2,
