@@ -14,6 +14,7 @@ import {kernels} from './kernels';
 import {keyMap} from './keyMap';
 import {adaptedModels, methodModels} from './models';
 import {onnx} from './onnx';
+import {onnxTransformer} from './onnxTransformer';
 import {peft} from './peft';
 import {preferenceLines} from './preferenceLines';
 import {transformer} from './transformer';
@@ -44,6 +45,7 @@ export const KINDS: readonly AttackKind[] = [
   ggufHeader,
   preferenceLines,
   onnx,
+  onnxTransformer,
   flower,
   wavFile,
   soundPreprocessor,

@@ -58,3 +58,14 @@ test('a file whose tensors are elsewhere is refused', async () => {
   const weights = onnxFile({nodes: [], initializers: [external], inputs: [], outputs: []});
   await expect(load(weights)).rejects.toMatchObject({code: 'ERR_UNSUPPORTED'});
 });
+
+test('hostile names are refused as names that the model does not have', async () => {
+  const names = ['__proto__.weight', 'constructor.bias', '.weight', '..bias', `${'a.'.repeat(100_000)}weight`];
+  // As many prefixes as there are tensors.
+  const prefixed = Array.from({length: 300}, (_, i) => [`p${i}.embeddings.LayerNorm.bias`, `q${i}.weight`]).flat();
+  const initializers = [...names, ...prefixed].map(name => floats(name, [1], [0]));
+  const weights = onnxFile({nodes: [], initializers, inputs: [], outputs: []});
+  await withoutLeaks(async () => {
+    await expect(load(weights)).rejects.toMatchObject({code: 'ERR_MISFIT'});
+  });
+});

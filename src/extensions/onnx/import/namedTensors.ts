@@ -1,5 +1,6 @@
 import {sizeOf, transpose} from '../../../platform/formats/layout';
 import {unsupportedError} from '../../../platform/errors';
+import type {OnnxTensor} from '../file/onnxTensor';
 import type {OnnxModel, OnnxNode} from '../file/readOnnx';
 
 /** A tensor of a module. */
@@ -28,15 +29,15 @@ const PARAMETER = /^[a-z_]\w*(?:\.\w+)+$/i;
 const MOST_STEPS = 4;
 
 /**
- * The floats of a file under the names that they have in PyTorch. Exporters keep those of biases, tables and norms, and
- * rename a matrix that they transpose. Its module is that of the bias that is added to its product, or that of the
- * node. A matrix whose module is not certain keeps the name that it has in the file.
+ * The floats of a file, initializers and constants, under the names that they have in PyTorch. Exporters keep those of
+ * biases, tables and norms, and rename a matrix that they transpose. Its module is that of the bias that is added to
+ * its product, or that of the node. A matrix whose module is not certain keeps the name that it has in the file.
  *
  * @throws LoRAError with the code ERR_UNSUPPORTED if tensors are in another file.
  */
 export function namedTensors({graph: {nodes, initializers}}: OnnxModel): Map<string, NamedTensor> {
   const constants = new Map<string, Constant>();
-  initializers.forEach((tensor, name) => {
+  const add = (tensor: OnnxTensor, name: string) => {
     if (tensor.external !== undefined) {
       throw unsupportedError(
         `The ONNX file has tensors in another file, "${tensor.external.location}", which cannot be loaded by name. ` +
@@ -45,9 +46,14 @@ export function namedTensors({graph: {nodes, initializers}}: OnnxModel): Map<str
     }
     const values = () => Float32Array.from(tensor.values());
     constants.set(name, {shape: tensor.shape, values, isFloat: tensor.dtype === 'float32', steps: 0});
-  });
+  };
+  initializers.forEach(add);
   const users = new Map<string, OnnxNode[]>();
   for (const node of nodes) {
+    const stored = node.op === 'Constant' && node.domain === '' ? node.attributes.get('value')?.t : undefined;
+    if (stored !== undefined) {
+      add(stored, node.outputs[0] ?? '');
+    }
     const made = node.domain === '' ? computed(node, constants) : undefined;
     if (made !== undefined) {
       constants.set(node.outputs[0] ?? '', {...made, isFloat: true});

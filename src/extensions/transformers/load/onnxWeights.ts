@@ -70,6 +70,9 @@ export async function openWeights(
   };
 }
 
+/** Longer names belong to no module. Looking for modules in them would take long. */
+const LONGEST_NAME = 500;
+
 /**
  * Names without what stands before those of the model: `model.0.auto_model.encoder…`. Constants that no module has are
  * left out.
@@ -78,7 +81,7 @@ function hubNames(tensors: ReadonlyMap<string, NamedTensor>, isWanted: (name: st
   const names = new Map<string, string>();
   const prefixes = new Set(['']);
   for (const name of tensors.keys()) {
-    const parts = name.split('.');
+    const parts = name.length > LONGEST_NAME ? [] : name.split('.');
     const at = parts.findIndex((_, i) => isWanted(parts.slice(i).join('.')));
     if (at >= 0) {
       names.set(name, parts.slice(at).join('.'));
@@ -91,9 +94,12 @@ function hubNames(tensors: ReadonlyMap<string, NamedTensor>, isWanted: (name: st
     }
   }
   for (const [name, {isUnplaced}] of tensors) {
-    const [prefix = ''] = [...prefixes].filter(each => name.startsWith(each)).sort((a, b) => b.length - a.length);
     if (!names.has(name) && (isUnplaced === true || /\.(?:weight|bias)$/.test(name))) {
-      names.set(name, name.slice(prefix.length));
+      let length = name.length > LONGEST_NAME ? 0 : name.length;
+      while (!prefixes.has(name.slice(0, length))) {
+        length = length < 2 ? 0 : name.lastIndexOf('.', length - 2) + 1;
+      }
+      names.set(name, name.slice(length));
     }
   }
   return names;

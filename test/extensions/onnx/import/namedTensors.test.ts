@@ -1,5 +1,6 @@
 import {readOnnx} from '../../../../src/extensions/onnx/file/readOnnx';
 import {namedTensors} from '../../../../src/extensions/onnx/import/namedTensors';
+import {field} from '../../../../src/extensions/onnx/file/protobuf';
 import {floats, type NodeEntry, onnxFile} from '../files';
 
 /** The tensors of a file with these nodes, and two matrices `[2, 3]` and the bias of a module. */
@@ -58,4 +59,17 @@ test('a long chain of products is not computed', () => {
     outputs: [`m.${i}`],
   }));
   expect([...tensorsOf(...chain).keys()].filter(name => name.startsWith('m.'))).toEqual(['m.0', 'm.1', 'm.2', 'm.3']);
+});
+
+test('weights in Constant nodes are found like initializers', () => {
+  const tensor = floats('', [2, 3], [1, 0, 0, 0, 1, 0]);
+  const attributes = [[field(1, 'value'), field(5, tensor), field(20, 4)]];
+  const tensors = tensorsOf(
+    {op: 'Constant', inputs: [], outputs: ['c.dense.weight'], attributes},
+    {op: 'Constant', inputs: [], outputs: ['/a/Constant_output_0'], attributes},
+    ...product('/a/Constant_output_0', 'y'),
+  );
+  for (const name of ['c.dense.weight', 'a.dense.weight']) {
+    expect([...tensors.get(name)!.values()]).toEqual([1, 0, 0, 0, 1, 0]);
+  }
 });
