@@ -1,8 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam} from 'tfjs-lora';
 import {BufferMeter, type Engine} from './bufferMeter';
-import type {BenchCase} from './cases/case';
-import {compile, LEARNING_RATE, step} from './runs';
+import {step} from './runs';
 
 /** What one step takes beside time. */
 export interface Footprint {
@@ -20,18 +18,17 @@ export interface Footprint {
 /**
  * Measures a step of a model that is alone in memory, and is gone afterwards.
  *
- * @param make Makes the model and says how to get rid of it.
+ * @param make Makes and compiles the model, and says how to get rid of it.
  */
 export async function footprint(
-  benchCase: BenchCase,
-  make: () => Promise<{model: tf.LayersModel; dispose: () => void}>,
+  batch: () => {xs: tf.Tensor | tf.Tensor[]; ys: tf.Tensor},
+  make: () => Promise<{model: tf.LayersModel; optimizer: tf.Optimizer; dispose: () => void}>,
 ): Promise<Footprint> {
   const before = tf.memory().numBytes;
   const meter = new BufferMeter(tf.engine() as unknown as Engine);
   try {
-    const data = benchCase.batch();
-    const {model, dispose} = await make();
-    const optimizer = compile(model, benchCase.loss, adam({learningRate: LEARNING_RATE}));
+    const data = batch();
+    const {model, optimizer, dispose} = await make();
     const run = step(model, data);
     // Adam makes its slots in the first step.
     await run();
@@ -43,7 +40,7 @@ export async function footprint(
     });
     dispose();
     optimizer.dispose();
-    tf.dispose({...data});
+    tf.dispose([data.xs, data.ys]);
     return {
       profiledBytes: peakBytes - before,
       bufferBytes: meter.peak,

@@ -66,9 +66,10 @@ async function measureFootprints(benchCase: BenchCase): Promise<CaseResult['foot
   const footprints: CaseResult['footprints'] = [];
   for (const [name, make] of Object.entries(makers)) {
     try {
-      const result = await footprint(benchCase, async () => {
+      const result = await footprint(benchCase.batch, async () => {
         const model = await make();
-        return {model, dispose: () => disposeModel(model)};
+        const optimizer = compile(model, benchCase.loss, adam({learningRate: LEARNING_RATE}));
+        return {model, optimizer, dispose: () => disposeModel(model)};
       });
       footprints.push({name, result});
     } catch (error) {

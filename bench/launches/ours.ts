@@ -1,9 +1,9 @@
 import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-webgpu';
-import {adam, adamW, applyLoRA, loraKernels} from 'tfjs-lora';
+import {adam, adamW, applyLoRA, type LoRAConfig, loraKernels} from 'tfjs-lora';
 import {generate, loadGGUF} from 'tfjs-lora/language';
-import {Attention, compileModel, Gelu, RMSNormalization} from 'tfjs-lora/transformers';
+import {Attention, compileModel, Gelu, loadTransformer, RMSNormalization} from 'tfjs-lora/transformers';
 import type {Targets} from '../cases/case';
 import {mlp} from '../cases/mlp';
 import {layerNames, oneHot} from '../cases/tools';
@@ -52,11 +52,21 @@ const CASES: Record<string, () => Promise<Step>> = {
       return NaN;
     };
   },
+  resnet50: () => narrow('resnet50', {targets: [/convolution$/], trainInFull: [/^classifier/]}, 64),
+  'swin-t': () => narrow('swin-t', {targets: [/(q_proj|v_proj)$/]}, 224),
   ...Object.fromEntries(Object.entries(GPTS).map(([name, gpt]) => [name, () => Promise.resolve(decoder(gpt))])),
 };
 
 function stepOf(model: tf.LayersModel, xs: tf.Tensor | tf.Tensor[], ys: tf.Tensor): Step {
   return async () => (await model.trainOnBatch(xs, ys)) as number;
+}
+
+/** A step of a model as deep as the real one and narrower, on square images of so many pixels. */
+async function narrow(name: string, targets: Pick<LoRAConfig, 'targets' | 'trainInFull'>, pixels: number) {
+  const {model} = await loadTransformer(`/${name}`);
+  const adapted = applyLoRA(model, {rank: RANK, ...targets});
+  compileModel(adapted, {optimizer: adam({learningRate: LEARNING_RATE})});
+  return stepOf(adapted, tf.randomUniform([IMAGES, pixels, pixels, 3]), tf.tensor1d([0, 1]));
 }
 
 async function smollm2() {

@@ -1,10 +1,11 @@
 // Counts what a training step launches on a graphics card, and what it holds, in headless Chromium:
 //
 //     npm run bench -- launches [--backend webgpu,webgl] [--case mlp,mobilenet,gpt,gpt-192,smollm2,smollm2-token]
-//       [--nanogpt folder] [--steps 5] [--top 8]
+//       [--case resnet50,swin-t] [--nanogpt folder] [--steps 5] [--top 8]
 //
 // `--nanogpt` is a folder in which `npm install @genai-fi/nanogpt@1.3.0` was run; its GPT is then measured beside ours.
 
+import {execFileSync} from 'node:child_process';
 import {readFileSync} from 'node:fs';
 import type {AddressInfo} from 'node:net';
 import {dirname, join} from 'node:path';
@@ -15,6 +16,7 @@ import {type Browser, chromium} from 'playwright-core';
 import {ARGUMENTS, bundle, findChromium, serve} from '../../test/backends/everywhere/browser';
 import {smollm2} from '../../scripts/pretrained';
 import {loadBody} from '../cases/mobilenet';
+import {MODELS, PYTHON, shapeFolder} from '../peers/models';
 import {printTable} from '../table';
 import {GPTS} from './gpt';
 import {type Launches, type Phase, PHASES} from './meter';
@@ -61,6 +63,20 @@ function smollm2Files(): [string, Uint8Array][] {
   return CASES.some(name => LANGUAGE.includes(name)) ? [['/smollm2.gguf', readFileSync(smollm2())]] : [];
 }
 
+/** Models as deep as the real ones and narrower, which PyTorch writes. */
+const NARROW = ['resnet50', 'swin-t'];
+
+function narrowFiles(): [string, Uint8Array][] {
+  return CASES.filter(name => NARROW.includes(name)).flatMap(name => {
+    const folder = shapeFolder(`narrow-${name}`);
+    execFileSync(PYTHON, [MODELS, `narrow-${name}`, folder], {stdio: 'ignore'});
+    return ['config.json', 'model.safetensors'].map((file): [string, Uint8Array] => [
+      `/${name}/${file}`,
+      readFileSync(join(folder, file)),
+    ]);
+  });
+}
+
 interface Side {
   name: string;
   files: () => Promise<Map<string, string | Uint8Array>>;
@@ -71,8 +87,13 @@ const sides: Side[] = [
   {
     name: 'this library',
     files: async () =>
-      new Map([...(await bundle(join(HERE, 'ours.ts'))), ...(await mobilenetFiles()), ...smollm2Files()]),
-    cases: ['mlp', 'mobilenet', ...Object.keys(GPTS), ...LANGUAGE],
+      new Map([
+        ...(await bundle(join(HERE, 'ours.ts'))),
+        ...(await mobilenetFiles()),
+        ...smollm2Files(),
+        ...narrowFiles(),
+      ]),
+    cases: ['mlp', 'mobilenet', ...Object.keys(GPTS), ...LANGUAGE, ...NARROW],
   },
   ...(values.nanogpt === ''
     ? []

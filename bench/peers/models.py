@@ -1,7 +1,7 @@
 """A training step of a transformer with PEFT, and its forward pass, as a part of bench/encoder.ts.
 
 Takes the name of a model and its folder or file. Where a folder is empty, a model of random numbers is written into it, in the shape of the
-real one.
+real one, or a narrow one for bench/launches.
 Reads orders from standard input, a line of JSON each, {"run": "lora" | "forward", "threads": 1}, and answers each with the milliseconds of
 processor time and of the clock that one run took.
 """
@@ -32,8 +32,18 @@ class Classifier(torch.nn.Module):
         return self.head((states * weights).sum(1) / weights.sum(1))
 
 
-def adapted(model, *names):
-    return peft.get_peft_model(model, peft.LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(names)))
+def adapted(model, *names, **options):
+    return peft.get_peft_model(model, peft.LoraConfig(r=RANK, lora_alpha=RANK, target_modules=list(names), **options))
+
+
+def queries_and_values(model):
+    """Releases of transformers name them differently."""
+    leaves = {name.split(".")[-1] for name, _ in model.named_modules()}
+    return ("query", "value") if "query" in leaves else ("q_proj", "v_proj")
+
+
+def images(batch, edge):
+    return {"pixel_values": torch.rand(batch, 3, edge, edge)}
 
 
 def texts(batch, places):
@@ -49,9 +59,18 @@ def minilm(folder):
 def vit(folder):
     config = transformers.ViTConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536, num_labels=CLASSES)
     model = made(transformers.ViTForImageClassification, config, folder)
-    leaves = {name.split(".")[-1] for name, _ in model.named_modules()}
-    names = ("query", "value") if "query" in leaves else ("q_proj", "v_proj")
-    return adapted(model, *names), {"pixel_values": torch.rand(4, 3, 224, 224)}, torch.arange(4) % CLASSES
+    return adapted(model, *queries_and_values(model)), images(4, 224), torch.arange(4) % CLASSES
+
+
+def resnet50(folder, **sizes):
+    model = made(transformers.ResNetForImageClassification, transformers.ResNetConfig(num_labels=CLASSES, **sizes), folder)
+    return adapted(model, "convolution", modules_to_save=["classifier"]), images(8, 160), torch.arange(8) % CLASSES
+
+
+def swin_t(folder, **sizes):
+    config = transformers.SwinConfig(drop_path_rate=0.0, num_labels=CLASSES, **sizes)
+    model = made(transformers.SwinForImageClassification, config, folder)
+    return adapted(model, *queries_and_values(model)), images(8, 224), torch.arange(8) % CLASSES
 
 
 def modernbert(folder):
@@ -87,7 +106,25 @@ def made(kind, config, folder):
     return kind.from_pretrained(folder)
 
 
-MODELS = {"minilm": minilm, "vit": vit, "modernbert": modernbert, "qwen3": qwen3, "smollm2": smollm2}
+def narrow_resnet50(folder):
+    return resnet50(folder, embedding_size=16, hidden_sizes=[64, 128, 256, 512])
+
+
+def narrow_swin_t(folder):
+    return swin_t(folder, embed_dim=24)
+
+
+MODELS = {
+    "minilm": minilm,
+    "vit": vit,
+    "resnet50": resnet50,
+    "swin-t": swin_t,
+    "narrow-resnet50": narrow_resnet50,
+    "narrow-swin-t": narrow_swin_t,
+    "modernbert": modernbert,
+    "qwen3": qwen3,
+    "smollm2": smollm2,
+}
 
 
 def main(name, place):
@@ -107,6 +144,10 @@ def main(name, place):
 
     def lora():
         model.train()
+        # Frozen statistics are used and not changed, as on the other side.
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
         optimizer.zero_grad()
         loss = loss_of(logits(), labels.reshape(-1))
         loss.backward()

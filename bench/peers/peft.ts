@@ -4,10 +4,8 @@ import {createInterface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
 import type {CaseName} from '../cases/index';
 import type {Clock, Contender} from '../measure';
+import {PYTHON} from './models';
 
-/** The virtual environment that `bench/peers/setup` makes. */
-const FOLDER = process.env.TFJS_LORA_PEERS ?? fileURLToPath(new URL('.venv', import.meta.url));
-const PYTHON = `${FOLDER}/bin/python`;
 const SCRIPT = fileURLToPath(new URL('steps.py', import.meta.url));
 
 /** Cases that steps.py has too. */

@@ -1,0 +1,19 @@
+import {mkdirSync} from 'node:fs';
+import {homedir} from 'node:os';
+import {join} from 'node:path';
+import {fileURLToPath} from 'node:url';
+
+/** The virtual environment that `bench/peers/setup` makes. */
+const FOLDER = process.env.TFJS_LORA_PEERS ?? fileURLToPath(new URL('.venv', import.meta.url));
+
+export const PYTHON = `${FOLDER}/bin/python`;
+
+/** The script that writes models of random numbers and trains them. */
+export const MODELS = fileURLToPath(new URL('models.py', import.meta.url));
+
+/** A folder for a model of random numbers. */
+export function shapeFolder(name: string): string {
+  const folder = join(homedir(), '.cache/tfjs-lora/shapes', name);
+  mkdirSync(folder, {recursive: true});
+  return folder;
+}
