@@ -78,7 +78,12 @@ test.each([
   ['dinov3ConvNext', 'last_hidden_state'],
   ['segformerPositions', 'logits'],
   ['efficientnetClasses', 'logits'],
-])('%s with stages computes the same, and has the output %s', async (name, output) => {
+  ['swin', 'last_hidden_state'],
+  ['swinV2Classes', 'logits'],
+  ['beit', 'last_hidden_state'],
+  ['dinov3', 'last_hidden_state'],
+  ['mobilevitClasses', 'logits'],
+])('%s computes the same, and has the output %s', async (name, output) => {
   const model = await loaded(name);
   const file = await onnxOf(model);
   expect(readOnnx(file).graph.outputs.map(each => each.name)).toEqual([output]);

@@ -72,6 +72,17 @@ export const attention: Write = (out, call) => {
   return call.output(out.reshape(together, [0, 0, heads * size]));
 };
 
+/** Queries or keys of patches, rotated by angles that another layer gives. */
+export const rotatedPatches: Write = (out, call) => {
+  const {heads} = call.fields<{heads: number}>();
+  const [x, given] = call.inputs as [Tensor, Tensor];
+  const size = (x.shape[2] ?? 0) / heads;
+  const table = (op: string) =>
+    out.once(`${op} ${out.plain(given)}`, () => out.unsqueeze(out.node(op, [out.plain(given)]), [2]));
+  const tables = [table('Cos'), table('Sin')] as const;
+  return call.output(rotatedBy(out, out.plain(x), {heads, size, half: size / 2, interleaved: false}, tables));
+};
+
 /** What queries may see: 1 or 0, `[batch or 1, 1, queries or 1, keys]`; `undefined` where they see all. */
 function visibility(
   out: GraphWriter,
@@ -123,7 +134,16 @@ function rotated(out: GraphWriter, x: string, heads: number, size: number, rotar
       const values = out.unsqueeze(out.node(op, [angles]), [1]); // [positions, 1, half]
       return scale === 1 ? values : out.node('Mul', [values, out.float(scale)]);
     });
-  const [cosines, sines] = [table('Cos'), table('Sin')];
+  return rotatedBy(out, x, {heads, size, half, interleaved}, [table('Cos'), table('Sin')]);
+}
+
+/** Rotates the first pairs of values of each head by angles whose cosines and sines are `[…, positions, 1, half]`. */
+function rotatedBy(
+  out: GraphWriter,
+  x: string,
+  {heads, size, half, interleaved}: {heads: number; size: number; half: number; interleaved: boolean},
+  [cosines, sines]: readonly [string, string],
+): string {
   const byHead = out.reshape(x, [0, 0, heads, size]);
   const part = (first: number) =>
     interleaved ? out.slice(byHead, 3, first, 2 * half, 2) : out.slice(byHead, 3, first * half, (first + 1) * half);

@@ -2,12 +2,13 @@ import {range} from '../lower/lowering';
 import type {GraphWriter, Source, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
 import {gelu, swish, tanhGelu} from './activations';
-import {attention} from './attention';
+import {attention, rotatedPatches} from './attention';
 import type {Call, Write} from './call';
 import {FEATURE_LAYERS} from './features';
 import {distanceScores, relativeBias} from './distances';
 import {patchSequence} from './patches';
 import {biased, indices, normalizedRows} from './shapes';
+import {WINDOW_LAYERS} from './windows';
 
 /** What a layer of transformers with a table holds. */
 interface TableLayer {
@@ -244,7 +245,9 @@ export const TRANSFORMER_LAYERS: Readonly<Record<string, Write>> = Object.fromEn
     DistanceTable: distanceTable,
     DistanceScores: distanceScores,
     PatchSequence: patchSequence,
+    RotatedPatches: rotatedPatches,
     ...FEATURE_LAYERS,
+    ...WINDOW_LAYERS,
     ChoiceRows: choiceRows,
     ChoiceScores: choiceScores,
   }).map(([name, write]) => [`tfjs-lora/transformers>${name}`, write]),

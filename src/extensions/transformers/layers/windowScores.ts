@@ -5,9 +5,6 @@ import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {type WindowArgs, WindowLayer} from './windows';
 
-/** Added to the scores of positions that are no neighbors in the image. */
-const APART = -100;
-
 /** Arguments of {@link WindowBias}. */
 export interface WindowBiasArgs extends WindowArgs {
   heads: number;
@@ -16,8 +13,8 @@ export interface WindowBiasArgs extends WindowArgs {
 /** A layer whose result is added to the scores of attention within windows. */
 abstract class WindowScores extends WindowLayer {
   protected readonly heads: number;
-  /** How often scores of shifted windows are reduced for positions that are no neighbors. */
-  protected readonly times: number = 1;
+  /** Added to the scores of positions that are no neighbors in the image. */
+  readonly apartBy: number = -100;
 
   constructor({heads, ...rest}: WindowBiasArgs) {
     checkCount('heads', heads);
@@ -34,16 +31,23 @@ abstract class WindowScores extends WindowLayer {
       this.invokeCallHook(inputs, kwargs);
       const x = onlyTensor(inputs);
       const {rows, columns, shift} = this.gridOf(x);
-      const {heads, size} = this;
-      const count = size ** 2;
-      const values = tf.gather(this.distances(), tf.tensor1d(distanceIndices(size), 'int32')); // [size⁴, heads]
-      const bias = tf.reshape(tf.transpose(values), [1, heads, count, count]);
+      const bias = this.bias();
       if (shift === 0) {
         return bias;
       }
       const apart = this.apartOf(rows, columns, shift); // [windows, 1, size², size²]
-      const ofImage = tf.add(bias, tf.mul(apart, this.times * APART));
+      const ofImage = tf.add(bias, tf.mul(apart, this.apartBy));
       return tf.tile(ofImage, [x.shape[0], 1, 1, 1]);
+    });
+  }
+
+  /** The scores of all pairs of positions in a window, `[1, heads, size², size²]`. */
+  bias(): tf.Tensor4D {
+    return tf.tidy(() => {
+      const {heads, size} = this;
+      const count = size ** 2;
+      const values = tf.gather(this.distances(), tf.tensor1d(distanceIndices(size), 'int32')); // [size⁴, heads]
+      return tf.reshape(tf.transpose(values), [1, heads, count, count]);
     });
   }
 
@@ -133,8 +137,8 @@ export const BIAS_WIDTH = 512;
  */
 export class ContinuousWindowBias extends WindowScores {
   static readonly className = 'tfjs-lora/transformers>ContinuousWindowBias';
-  /** transformers adds them twice. */
-  protected override readonly times = 2;
+  /** transformers adds it twice. */
+  override readonly apartBy = -200;
   private readonly pretrained: number | null;
   private readonly parts: tf.LayerVariable[] = [];
 

@@ -1,0 +1,317 @@
+import type * as tf from '@tensorflow/tfjs';
+import {range} from '../lower/lowering';
+import type {GraphWriter, Source, Tensor} from '../write/graphWriter';
+import {TYPE} from '../write/messages';
+import type {Write} from './call';
+
+// Layers of windows of features of `tfjs-lora/transformers`, `[batch, height, width, channels]`. Heights and widths may
+// be known only when the file runs.
+
+/** What a layer of windows holds. */
+interface WindowLayer {
+  size: number;
+  shift: number;
+  pads: boolean;
+}
+
+/** Sizes along axes: numbers, or the names of lists of one number. */
+export function sizesOf(out: GraphWriter, parts: readonly (number | string)[]): string {
+  return out.node(
+    'Concat',
+    parts.map(part => (typeof part === 'number' ? out.ints([part]) : part)),
+    {axis: 0},
+  );
+}
+
+export function reshapeTo(out: GraphWriter, x: string, parts: readonly (number | string)[]): string {
+  return out.node('Reshape', [x, sizesOf(out, parts)]);
+}
+
+/** How many pieces of a size cover an axis. */
+export function piecesOf(out: GraphWriter, size: string, piece: number): string {
+  return out.once(`pieces ${size} ${piece}`, () =>
+    out.node('Div', [out.node('Add', [size, out.ints([piece - 1])]), out.ints([piece])]),
+  );
+}
+
+export function times(out: GraphWriter, size: string, factor: number): string {
+  return out.once(`times ${size} ${factor}`, () => out.node('Mul', [size, out.ints([factor])]));
+}
+
+/** Adds zeros below and to the right, to multiples of an edge. */
+function padded(out: GraphWriter, x: string, edges: readonly [number, number]): string {
+  const more = edges.map((edge, i) => {
+    const size = out.sizeOf(x, i + 1);
+    return out.node('Sub', [times(out, piecesOf(out, size, edge), edge), size]);
+  });
+  return out.node('Pad', [x, sizesOf(out, [0, 0, 0, 0, 0, ...more, 0])]);
+}
+
+/** Where the windows of features are: their rows and columns, and their shift. */
+interface Grid {
+  rows: string;
+  columns: string;
+  shift: string | undefined;
+}
+
+function gridOf(out: GraphWriter, {size, shift, pads}: WindowLayer, features: Tensor): Grid {
+  const x = out.plain(features);
+  const [height, width] = [out.sizeOf(x, 1), out.sizeOf(x, 2)];
+  const least = () => out.node('Min', [height, width]);
+  const isLarger = () => out.cast(out.node('Greater', [least(), out.ints([size])]), TYPE.int64);
+  return {
+    rows: piecesOf(out, height, size),
+    columns: piecesOf(out, width, size),
+    shift:
+      shift === 0
+        ? undefined
+        : pads
+          ? out.ints([shift])
+          : out.once(`shift ${height} ${width} ${size} ${shift}`, () => times(out, isLarger(), shift)),
+  };
+}
+
+/** Moves rows and columns up and left, around the edges. A negative number of them moves down and right. */
+function rolled(out: GraphWriter, x: string, by: string | undefined): string {
+  if (by === undefined) {
+    return x;
+  }
+  const end = out.ints([2 ** 31 - 1]);
+  const parts = (y: string, axis: number): string => {
+    const [before, after] = [
+      [out.ints([0]), by],
+      [by, end],
+    ].map(([from = '', to = '']) => out.node('Slice', [y, from, to, out.ints([axis])])) as [string, string];
+    return out.node('Concat', [after, before], {axis});
+  };
+  return parts(parts(x, 1), 2);
+}
+
+/** Features of whole windows as windows, `[batch·windows, size², channels]`. */
+function cut(
+  out: GraphWriter,
+  x: string,
+  {size, columns, channels}: {size: number; columns: string; channels: number},
+) {
+  const rows = reshapeTo(out, x, [-1, size, columns, size * channels]);
+  return out.reshape(out.node('Transpose', [rows], {perm: [0, 2, 1, 3]}), [-1, size * size, channels]);
+}
+
+const windows: Write = (out, call) => {
+  const layer = call.fields<WindowLayer>();
+  const {size} = layer;
+  const {columns, shift} = gridOf(out, layer, call.input);
+  const whole = rolled(out, padded(out, out.plain(call.input), [size, size]), shift);
+  return call.output(cut(out, whole, {size, columns, channels: call.input.shape[3] ?? 0}));
+};
+
+const joinedWindows: Write = (out, call) => {
+  const layer = call.fields<WindowLayer>();
+  const {size} = layer;
+  const [given, features] = call.inputs as [Tensor, Tensor];
+  const channels = given.shape[2] ?? 0;
+  const {rows, columns, shift} = gridOf(out, layer, features);
+  const apart = reshapeTo(out, out.plain(given), [-1, columns, size, size * channels]);
+  const joined = out.node('Transpose', [apart], {perm: [0, 2, 1, 3]});
+  const edges = [rows, columns].map(count => times(out, count, size));
+  const whole = reshapeTo(out, joined, [-1, ...edges, channels]);
+  const moved = rolled(out, whole, shift && out.node('Neg', [shift]));
+  const wanted = sizesOf(
+    out,
+    [1, 2].map(axis => out.sizeOf(out.plain(features), axis)),
+  );
+  return call.output(out.node('Slice', [moved, out.ints([0, 0]), wanted, out.ints([1, 2])]));
+};
+
+const joinedPatches: Write = (out, call) => {
+  const channels = call.input.shape[3] ?? 0;
+  const x = padded(out, out.plain(call.input), [2, 2]);
+  const [rows, columns] = [1, 2].map(axis => piecesOf(out, out.sizeOf(out.plain(call.input), axis), 2)) as [
+    string,
+    string,
+  ];
+  const squares = reshapeTo(out, x, [-1, 2, columns, 2, channels]);
+  const together = out.node('Transpose', [squares], {perm: [0, 2, 3, 1, 4]});
+  return call.output(reshapeTo(out, together, [-1, rows, columns, 4 * channels]));
+};
+
+const wholePatches: Write = (out, call) =>
+  call.output(padded(out, out.plain(call.input), call.fields<{patch: [number, number]}>().patch));
+
+/** The layers whose result is added to the scores of windows. */
+interface WindowScores extends WindowLayer {
+  heads: number;
+  apartBy: number;
+  bias(): tf.Tensor;
+}
+
+const windowBias: Write = (out, call) => {
+  const {heads} = call.fields<WindowScores>();
+  const layer = call.layer as tf.layers.Layer & WindowScores;
+  const count = layer.size ** 2;
+  const source: Source = {shape: [1, heads, count, count], read: () => layer.bias()};
+  const bias = out.weight('bias', source);
+  const grid = gridOf(out, call.fields<WindowLayer>(), call.input);
+  if (grid.shift === undefined) {
+    return call.output(bias);
+  }
+  const scores = out.node('Add', [bias, out.node('Mul', [apartOf(out, layer.size, grid), out.float(layer.apartBy)])]);
+  const batch = out.sizeOf(out.plain(call.input), 0);
+  return call.output(out.node('Tile', [scores, sizesOf(out, [batch, 1, 1, 1])]));
+};
+
+/** 1 for pairs of positions that the shift brought together, `[windows, 1, size², size²]`. */
+function apartOf(out: GraphWriter, size: number, {rows, columns, shift = ''}: Grid): string {
+  return out.once(`apart ${rows} ${columns} ${shift} ${size}`, () => {
+    const regions = (count: string): string => {
+      const end = times(out, count, size);
+      const places = out.node('Range', [out.ints([0], []), out.squeeze(end, [0]), out.ints([1], [])]);
+      const behind = (from: string) =>
+        out.cast(out.node('Not', [out.node('Less', [places, out.node('Sub', [end, from])])]), TYPE.int64);
+      return out.node('Add', [behind(out.ints([size])), behind(shift)]);
+    };
+    const down = out.unsqueeze(times(out, regions(rows), 3), [1]);
+    const all = out.unsqueeze(out.node('Add', [down, regions(columns)]), [0, 3]);
+    const ofWindows = cut(out, all, {size, columns, channels: 1}); // [windows, size², 1]
+    const isOne = out.node('Equal', [ofWindows, out.node('Transpose', [ofWindows], {perm: [0, 2, 1]})]);
+    return out.unsqueeze(out.cast(out.node('Not', [isOne]), TYPE.float), [1]);
+  });
+}
+
+const unitHeads: Write = (out, call) => {
+  const {heads, logScale} = call.fields<{heads: number; logScale: Source | undefined}>();
+  const width = call.input.shape[2] ?? 0;
+  const x = out.reshape(out.plain(call.input), [0, 0, heads, width / heads]);
+  const squares = out.reduce('ReduceSum', out.node('Mul', [x, x]), [3], true);
+  const unit = out.node('Div', [x, out.node('Sqrt', [out.node('Max', [squares, out.float(1e-24)])])]);
+  const most = out.float(Math.log(100));
+  const scale = () => {
+    const own = out.weight('logit_scale', logScale as Source, {shape: [heads, 1]});
+    return out.node('Exp', [out.node('Min', [own, most])]);
+  };
+  return call.output(out.reshape(logScale ? out.node('Mul', [unit, scale()]) : unit, [0, 0, width]));
+};
+
+/** Features resized to a height and a width, if these are not their own already. */
+function resized(out: GraphWriter, x: string, sizes: readonly [string, string]): string {
+  const first = out.node('Transpose', [x], {perm: [0, 3, 1, 2]});
+  const own = out.slice(out.node('Shape', [first]), 0, 0, 2);
+  const attributes = {mode: 'linear', coordinate_transformation_mode: 'half_pixel'};
+  const y = out.node('Resize', [first, '', '', sizesOf(out, [own, ...sizes])], attributes);
+  return out.node('Transpose', [y], {perm: [0, 2, 3, 1]});
+}
+
+/** The rows and columns of patches of features, and whether these consist of whole patches. */
+function patchesOf(out: GraphWriter, {patch}: {patch: number}, features: Tensor) {
+  const x = out.plain(features);
+  const [height, width] = [out.sizeOf(x, 1), out.sizeOf(x, 2)];
+  const [rows, columns] = [piecesOf(out, height, patch), piecesOf(out, width, patch)];
+  const isWhole = features.shape.slice(1, 3).every(size => size != null && size % patch === 0);
+  return {rows, columns, height, width, isWhole};
+}
+
+const patchPixels: Write = (out, call) => {
+  const {patch} = call.fields<{patch: number}>();
+  const {rows, columns, isWhole} = patchesOf(out, {patch}, call.input);
+  const channels = call.input.shape[3] ?? 0;
+  const x = out.plain(call.input);
+  const whole = isWhole ? x : resized(out, x, [times(out, rows, patch), times(out, columns, patch)]);
+  const pixels = reshapeTo(out, whole, [-1, rows, patch, columns, patch, channels]);
+  const byPlace = out.node('Transpose', [pixels], {perm: [2, 4, 0, 1, 3, 5]});
+  return call.output(reshapeTo(out, byPlace, [-1, out.node('Mul', [rows, columns]), channels]));
+};
+
+const joinedPixels: Write = (out, call) => {
+  const {patch} = call.fields<{patch: number}>();
+  const [pixels, like] = call.inputs as [Tensor, Tensor];
+  const {rows, columns, height, width, isWhole} = patchesOf(out, {patch}, like);
+  const channels = pixels.shape[2] ?? 0;
+  const byPlace = reshapeTo(out, out.plain(pixels), [patch, patch, -1, rows, columns, channels]);
+  const together = out.node('Transpose', [byPlace], {perm: [2, 3, 0, 4, 1, 5]});
+  const whole = reshapeTo(out, together, [-1, times(out, rows, patch), times(out, columns, patch), channels]);
+  return call.output(isWhole ? whole : resized(out, whole, [height, width]));
+};
+
+/** The bias for distances of patches, whose table is resized for images of other sizes. */
+const patchBias: Write = (out, call) => {
+  const {heads, edge, table} = call.fields<{heads: number; edge: number; table: Source}>();
+  const span = 2 * edge - 1;
+  const x = out.plain(call.input);
+  const [rows, columns] = [out.sizeOf(x, 1), out.sizeOf(x, 2)];
+  const all = out.weight('table', table, {perm: [1, 0]}); // [heads, span² + 3]
+  const [height, width] = [rows, columns].map(size => out.node('Sub', [times(out, size, 2), out.ints([1])])) as [
+    string,
+    string,
+  ];
+  const grid = out.reshape(out.slice(all, 1, 0, span ** 2), [1, heads, span, span]);
+  const resized = out.node('Resize', [grid, '', '', sizesOf(out, [1, heads, height, width])], {
+    mode: 'linear',
+    coordinate_transformation_mode: 'half_pixel',
+  });
+  const distances = out.node(
+    'Concat',
+    [out.reshape(resized, [heads, -1]), out.slice(all, 1, span ** 2, span ** 2 + 3)],
+    {
+      axis: 1,
+    },
+  );
+  const index = pairIndices(out, {rows, columns, height, width});
+  return call.output(out.unsqueeze(out.node('Gather', [distances, index], {axis: 1}), [0]));
+};
+
+/** For each pair of positions, the class token first, the row of their distance: `[1 + patches, 1 + patches]`. */
+function pairIndices(out: GraphWriter, {rows, columns, height, width}: Record<string, string>): string {
+  const [r = '', c = '', h = '', w = ''] = [rows, columns, height, width];
+  return out.once(`pairs ${r} ${c}`, () => {
+    const node = (op: string, ...inputs: string[]) => out.node(op, inputs);
+    const count = node('Mul', r, c);
+    const places = node('Range', out.ints([0], []), out.squeeze(count, [0]), out.ints([1], []));
+    const row = node('Div', places, c);
+    const apart = (x: string) => node('Sub', out.unsqueeze(x, [1]), out.unsqueeze(x, [0]));
+    const before = (x: string, size: string) => node('Add', apart(x), node('Sub', size, out.ints([1])));
+    const across = before(node('Sub', places, node('Mul', row, c)), c);
+    const ofPatches = node('Add', node('Mul', before(row, r), w), across);
+    const [fromToken = '', toToken = '', itself = ''] = range(3).map(i =>
+      node('Add', node('Mul', h, w), out.ints([i])),
+    );
+    const left = out.unsqueeze(node('Expand', toToken, count), [1]);
+    const top = out.node('Concat', [itself, node('Expand', fromToken, count)], {axis: 0});
+    const below = out.node('Concat', [left, ofPatches], {axis: 1});
+    return out.node('Concat', [out.unsqueeze(top, [0]), below], {axis: 0});
+  });
+}
+
+/** The angles of the rows and columns of patches, behind positions that are not rotated. */
+const patchAngles: Write = (out, call) => {
+  const {size, theta, tokens} = call.fields<Record<'size' | 'theta' | 'tokens', number>>();
+  const quarter = size / 4;
+  const x = out.plain(call.input);
+  const [rows, columns] = [out.sizeOf(x, 1), out.sizeOf(x, 2)];
+  const frequencies = out.floats(range(quarter).map(i => (2 * Math.PI) / theta ** (i / quarter)));
+  const shape = sizesOf(out, [rows, columns, quarter]);
+  const along = (count: string, axis: number): string => {
+    const places = out.node('Range', [out.ints([0], []), out.squeeze(count, [0]), out.ints([1], [])]);
+    const odd = out.cast(out.node('Add', [times(out, places, 2), out.ints([1])]), TYPE.float);
+    const centers = out.node('Sub', [out.node('Div', [odd, out.cast(count, TYPE.float)]), out.float(1)]);
+    const angles = out.node('Mul', [out.unsqueeze(centers, axis === 0 ? [1, 2] : [0, 2]), frequencies]);
+    return out.node('Expand', [angles, shape]);
+  };
+  const both = out.node('Concat', [along(rows, 0), along(columns, 1)], {axis: 2});
+  const ofPatches = out.reshape(both, [1, -1, 2 * quarter]);
+  const still = out.floats(new Array<number>(tokens * 2 * quarter).fill(0), [1, tokens, 2 * quarter]);
+  return call.output(tokens === 0 ? ofPatches : out.node('Concat', [still, ofPatches], {axis: 1}));
+};
+
+export const WINDOW_LAYERS: Readonly<Record<string, Write>> = {
+  Windows: windows,
+  JoinedWindows: joinedWindows,
+  JoinedPatches: joinedPatches,
+  WholePatches: wholePatches,
+  WindowBias: windowBias,
+  ContinuousWindowBias: windowBias,
+  UnitHeads: unitHeads,
+  PatchPixels: patchPixels,
+  JoinedPixels: joinedPixels,
+  PatchBias: patchBias,
+  PatchAngles: patchAngles,
+};
