@@ -61,6 +61,7 @@ export function slope(cap: number | undefined, d: string, y: string): string {
 
 /** Parts of the WebGPU API, whose types are not in the DOM library. */
 interface Device {
+  readonly limits: {readonly maxStorageBufferBindingSize: number};
   pushErrorScope(kind: 'validation'): void;
   popErrorScope(): Promise<{message: string} | null>;
   createShaderModule(descriptor: {code: string; label: string}): object;
@@ -111,6 +112,19 @@ export function runProgram(program: Program, call: Call): tf.Tensor[] {
   return launch(current() as Backend, program, call)
     .filter(result => !(result instanceof tf.Tensor))
     .map(info => tf.engine().makeTensorFromTensorInfo(info));
+}
+
+/** The most bytes of a tensor that programs may read; tests lower it. */
+export const BINDING = {most: Infinity};
+
+/** The most bytes of a tensor that programs of the current backend can read. */
+export function mostBytesOfBinding(): number {
+  return Math.min(BINDING.most, (current() as Backend).device.limits.maxStorageBufferBindingSize);
+}
+
+/** Integers as data on the current backend, which the caller frees. They are no tensor of tfjs's engine. */
+export function integersOnCard(values: Int32Array): tf.TensorInfo {
+  return (current() as Backend).makeTensorInfo([values.length], 'int32', values);
 }
 
 const CAST: Program = {name: 'cast', reads: ['x'], converts: ['x'], writes: ['y'], body: 'y[i] = f32(x[i]);'};

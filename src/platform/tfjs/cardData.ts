@@ -5,11 +5,11 @@ import * as tf from '@tensorflow/tfjs';
 interface CardData {
   /** In the page's memory; `null` once they are only on the card. */
   values: tf.backend_util.BackendValues | null;
-  /** The parts of complex numbers in WebGL, which are freed with them. */
+  /** The parts of complex numbers, which are freed with them. */
   complexTensorInfos?: {real: tf.TensorInfo; imag: tf.TensorInfo};
 }
 
-function dataOf({dataId}: tf.Tensor): CardData {
+function dataOf({dataId}: tf.TensorInfo): CardData {
   const {texData, tensorMap} = tf.backend() as unknown as Record<
     'texData' | 'tensorMap',
     {get(dataId: tf.DataId): CardData} | undefined
@@ -34,4 +34,23 @@ export function convertedData(x: tf.Tensor, make: () => tf.TensorInfo): tf.Tenso
     data.complexTensorInfos = {real: converted, imag: converted};
   }
   return data.complexTensorInfos.real;
+}
+
+/** No data of a backend. WebGPU cannot free the same data twice while a program of its queue reads it. */
+const NOTHING: tf.TensorInfo = {dataId: {}, shape: [], dtype: 'float32'};
+
+/** Parts of the values of a tensor, made once. Each is freed with the one before, and the first with the tensor. */
+export function dataInParts(x: tf.TensorInfo, make: () => readonly tf.TensorInfo[]): tf.TensorInfo[] {
+  let data = dataOf(x);
+  if (data.complexTensorInfos === undefined) {
+    for (const part of make()) {
+      data.complexTensorInfos = {real: part, imag: NOTHING};
+      data = dataOf(part);
+    }
+  }
+  const parts: tf.TensorInfo[] = [];
+  for (let next = dataOf(x).complexTensorInfos; next !== undefined; next = dataOf(next.real).complexTensorInfos) {
+    parts.push(next.real);
+  }
+  return parts;
 }

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, type LoRAConfig, mergeLoRA, trainableVariables} from 'tfjs-lora';
 import {quantizeBase} from 'tfjs-lora/quantized';
+import {BINDING} from '../../../src/backends/webgpu/program';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
 import {type BlockMatrix, readRows, packedSize} from '../../../src/extensions/quantized/formats/blockMatrix';
 import {type BlockFormatName, FORMAT_NAMES, formatNamed} from '../../../src/extensions/quantized/formats/formats';
@@ -176,6 +177,17 @@ async function excess(backend: string): Promise<number> {
   return Math.max(0, during - most * bytes.length) + Math.abs(held() - before) + (during < bytes.length ? 1 : 0);
 }
 
+/** Runs `f` with programs that read no more than so many bytes of a tensor. */
+async function withBinding<T>(most: number, f: () => Promise<T>): Promise<T> {
+  const former = BINDING.most;
+  BINDING.most = most;
+  try {
+    return await f();
+  } finally {
+    BINDING.most = former;
+  }
+}
+
 /** What quantized bases have to do on every backend. */
 export const quantizedCases: readonly Case[] = [
   ...baseCases,
@@ -191,5 +203,37 @@ export const quantizedCases: readonly Case[] = [
     tolerance: 0,
     halfTolerance: null,
     run: excess,
+  },
+  ...(['Q4_0', 'Q6_K'] as const).map((name): Case => ({
+    behaviour: 'a quantized matrix larger than a storage buffer is computed in parts',
+    kind: name,
+    tolerance: 1e-5,
+    halfTolerance: null,
+    run: async backend =>
+      backend === 'webgpu'
+        ? relativeDifference(
+            // Nine parts, of which a program reads six.
+            await withBinding(4 * (name === 'Q4_0' ? 288 : 420), () => ofBlocks(name, 33, 512)),
+            await elsewhere('cpu', () => ofNumbers(name, 33, 512)),
+          )
+        : 0,
+  })),
+  {
+    behaviour: 'a base of matrices larger than a storage buffer has the outputs and gradients of cpu',
+    tolerance: 2e-4,
+    halfTolerance: null,
+    run: async backend =>
+      backend === 'webgpu'
+        ? relativeDifference(
+            await withBinding(2000, () => outcome(8, {rank: 3}, false)),
+            await elsewhere('cpu', () => outcome(8, {rank: 3}, true)),
+          )
+        : 0,
+  },
+  {
+    behaviour: 'the parts of a quantized matrix larger than a storage buffer are freed with it',
+    tolerance: 0,
+    halfTolerance: null,
+    run: backend => (backend === 'webgpu' ? withBinding(2 ** 16, () => excess(backend)) : Promise.resolve(0)),
   },
 ];

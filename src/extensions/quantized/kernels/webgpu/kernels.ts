@@ -4,40 +4,70 @@ import {type BlockMatrix, rowBytes} from '../../formats/blockMatrix';
 import type {BlockFormat} from '../../formats/formats';
 import type {BlockPart, QuantizedKernels} from '../quantizedKernels';
 import {areJointRight, areNumbers, readTrial, ROWS, runsFormat, trialMatrix, WIDTH} from '../trial';
-import {jointProducts, numbersOf, runWith} from './products';
+import {groupsOf, jointProducts, numbersOf, runWith} from './products';
 
 // Programs that unpack the blocks of a matrix as they compute, without ever holding all its values.
 
-/** Rows by index; zeros for invalid indices. */
-function lookUpProgram(format: BlockFormat): Program {
-  return programOf(['blockLookUp', format.name].join(), () => ({
-    reads: ['numbers', 'packed0'],
+/** Rows by index, of a matrix in parts; zeros for invalid indices. */
+function lookUpProgram(format: BlockFormat, parts: number): Program {
+  return programOf(['blockLookUp', format.name, parts].join(), () => ({
+    reads: ['numbers', ...Array.from({length: parts}, (_, i) => `packed${i}`)],
     writes: ['y'],
-    integers: ['stride', 'count', 'width'],
-    head: numbersOf(format),
-    body: `let row = i32(numbers[i / u.width]); var v = 0.0;
-if (row >= 0 && row < u.count) { v = numberAt(row, i % u.width); } y[i] = v;`,
+    integers: ['stride', 'first', 'count', 'width', 'each'],
+    head: numbersOf(format, parts),
+    body: `let row = i32(numbers[i / u.width]) - u.first; var v = 0.0;
+if (row >= 0 && row < u.count) { part = row / u.each; v = numberAt(row % u.each, i % u.width); } y[i] = v;`,
   }));
 }
 
 function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
-  const {format, rows, width} = matrix;
-  const [y] = runWith([blocks], lookUpProgram(format), {
-    inputs: [numbers, blocks],
-    outputs: [[numbers.size, width]],
-    numbers: [rowBytes(matrix), rows, width],
+  const found = groupsOf(blocks, matrix).map(({first, parts}) => {
+    const [each = 0, ...others] = parts.map(part => part.matrix.rows);
+    const packed = parts.map(part => part.blocks);
+    const [y] = runWith(packed, lookUpProgram(matrix.format, parts.length), {
+      inputs: [numbers, ...packed],
+      outputs: [[numbers.size, matrix.width]],
+      numbers: [rowBytes(matrix), first, others.reduce((sum, rows) => sum + rows, each), matrix.width, each],
+    });
+    return y as tf.Tensor2D;
   });
-  return y as tf.Tensor2D;
+  return added(found);
 }
 
-function multiplyBack(dz: tf.Tensor2D, part: BlockPart): tf.Tensor2D {
-  return jointProducts.backward(dz, dz, [part]).ofInput() as tf.Tensor2D; // without factors, it needs no input
+function multiply(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
+  const beside = groupsOf(blocks, matrix).map(({parts}) => jointProducts.forward(x, parts, null) as tf.Tensor2D);
+  const [first, ...others] = beside as [tf.Tensor2D, ...tf.Tensor2D[]];
+  return others.length === 0 ? first : tidied(() => tf.concat2d(beside, 1), beside);
+}
+
+function multiplyBack(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
+  const groups = groupsOf(blocks, matrix);
+  const rowsOf = (parts: readonly BlockPart[]) => parts.reduce((sum, part) => sum + part.matrix.rows, 0);
+  return added(
+    groups.map(({first, parts}) => {
+      const dy = groups.length === 1 ? dz : tf.slice2d(dz, [0, first], [-1, rowsOf(parts)]);
+      const dx = jointProducts.backward(dy, dy, parts).ofInput() as tf.Tensor2D; // without factors, it needs no input
+      tf.dispose(dy === dz ? [] : dy);
+      return dx;
+    }),
+  );
+}
+
+/** The sum of some tensors, which are freed. */
+function added(terms: readonly tf.Tensor2D[]): tf.Tensor2D {
+  return terms.reduce((sum, term) => tidied(() => tf.add(sum, term), [sum, term]));
+}
+
+function tidied<T extends tf.Tensor>(f: () => T, free: tf.Tensor[]): T {
+  const result = f();
+  tf.dispose(free);
+  return result;
 }
 
 const KERNELS: QuantizedKernels = {
   runs: format => runsFormat(format, isRight),
-  multiply: (x, blocks, matrix) => jointProducts.forward(x, [{blocks, matrix, factors: null}], null) as tf.Tensor2D,
-  multiplyBack: (dz, blocks, matrix) => multiplyBack(dz, {blocks, matrix, factors: null}),
+  multiply,
+  multiplyBack,
   joint: jointProducts,
   lookUp,
 };

@@ -1,7 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import {GROUP, type Program, programOf, runProgram} from '../../../../backends/webgpu/program';
-import {keepingNumbers} from '../../../../platform/tfjs/cardData';
-import {rowBytes} from '../../formats/blockMatrix';
+import {
+  GROUP,
+  integersOnCard,
+  mostBytesOfBinding,
+  type Program,
+  programOf,
+  runProgram,
+} from '../../../../backends/webgpu/program';
+import {dataInParts, keepingNumbers} from '../../../../platform/tfjs/cardData';
+import {type BlockMatrix, packedSize, rowBytes} from '../../formats/blockMatrix';
 import type {BlockFormat} from '../../formats/formats';
 import {type Dialect, formatCode, numbersTogether} from '../formatCode';
 import {type BlockPart, factorsOf, type JointProducts} from '../quantizedKernels';
@@ -306,13 +313,45 @@ function callOf(sizeOf: (inner: number, across: number) => number, parts: readon
   return {variant, as, bs, columns, across, rows, inner, numbers, packed: parts.map(({blocks}) => blocks)};
 }
 
-/** Runs a program. The CPU fallback and reading blocks need their data synchronously. */
+/** Runs a program. The CPU fallback and reading blocks need their data synchronously, but not that of parts. */
 export function runWith(blocks: readonly tf.Tensor[], ...[program, call]: Parameters<typeof runProgram>): tf.Tensor[] {
-  const run = blocks.reduceRight(
+  const whole = blocks.filter(each => each instanceof tf.Tensor);
+  const run = whole.reduceRight(
     (inner, each) => () => keepingNumbers(each, inner),
     () => runProgram(program, call),
   );
   return run();
+}
+
+/** Whether a matrix is larger than what a program can read as one. */
+function isLarge(matrix: BlockMatrix): boolean {
+  return 4 * packedSize(matrix) > mostBytesOfBinding();
+}
+
+/** The most parts of a matrix that programs read side by side. */
+const MOST_PARTS = MOST_BUFFERS - 2;
+
+/** A matrix in parts that programs can read, in groups of as many as a program reads, with their first rows. */
+export function groupsOf(blocks: tf.Tensor, matrix: BlockMatrix): {first: number; parts: BlockPart[]}[] {
+  if (!isLarge(matrix)) {
+    return [{first: 0, parts: [{blocks, matrix, factors: null}]}];
+  }
+  const size = rowBytes(matrix);
+  // Each part begins at a whole integer.
+  const rows = Math.max(4, 4 * Math.floor(mostBytesOfBinding() / (4 * size)));
+  const firsts = Array.from({length: count(matrix.rows, rows)}, (_, i) => i * rows);
+  const data = dataInParts(blocks, () => {
+    const packed = blocks.dataSync<'int32'>();
+    return firsts.map(first => integersOnCard(packed.subarray((first * size) / 4, ((first + rows) * size) / 4)));
+  });
+  const parts = firsts.map((first, i): BlockPart => {
+    const own = {...matrix, rows: Math.min(rows, matrix.rows - first)};
+    return {blocks: data[i] as tf.Tensor, matrix: own, factors: null};
+  });
+  return Array.from({length: count(parts.length, MOST_PARTS)}, (_, i) => ({
+    first: i * MOST_PARTS * rows,
+    parts: parts.slice(i * MOST_PARTS, (i + 1) * MOST_PARTS),
+  }));
 }
 
 const count = (length: number, size: number) => Math.ceil(length / size);
@@ -328,7 +367,8 @@ export const jointProducts: JointProducts = {
       buffers <= MOST_BUFFERS &&
       3 + 2 * as.length <= MOST_BUFFERS &&
       2 * sum(ranks) <= GROUP &&
-      parts.every(part => part.matrix.format === matrix.format && part.matrix.width === matrix.width)
+      parts.every(part => part.matrix.format === matrix.format && part.matrix.width === matrix.width) &&
+      !parts.some(part => isLarge(part.matrix))
     );
   },
   forward: (x, parts, added) => {
