@@ -1,6 +1,6 @@
 /** What the tests of every project share. */
 const shared = {
-  testEnvironment: 'node',
+  testEnvironment: '<rootDir>/test/environment.cjs',
   roots: ['<rootDir>/test'],
   setupFilesAfterEnv: ['<rootDir>/test/setup.ts'],
   // Jest looks a global up through a trap of the context that tests run in, which takes a quarter of the time of those
