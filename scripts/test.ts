@@ -1,7 +1,7 @@
 // Runs tests of some kinds, and first what they need: `npm test` runs those of `unit`, `npm run test:all` all of them,
 // `tsx scripts/test.ts backends` the suite on all backends, and `tsx scripts/test.ts rest` all but those.
 //
-// With `unit` go types, lint and format, side by side; with the others the build. What follows the group goes to Jest.
+// Beside `unit` run types, lint and format; before the others the build. What follows the group goes to Jest.
 
 import {spawn} from 'node:child_process';
 import {argv, exit} from 'node:process';
@@ -15,6 +15,9 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   all: ['unit', 'backends', ...REST],
 };
 
+/** What the commands printed that failed beside another, to be read at the end too. */
+const failed: string[] = [];
+
 /** Runs a command of `node_modules/.bin`. One that runs beside another prints its output when it ends. */
 function run(command: string, isAlone: boolean): Promise<number> {
   return new Promise(resolve => {
@@ -23,7 +26,11 @@ function run(command: string, isAlone: boolean): Promise<number> {
     child.stdout?.on('data', (text: Buffer) => said.push(text));
     child.stderr?.on('data', (text: Buffer) => said.push(text));
     child.on('close', code => {
-      console.log(`${Buffer.concat(said).toString()}${command}: ${code === 0 ? 'passed' : 'failed'}`);
+      const output = `${Buffer.concat(said).toString()}${command}: ${code === 0 ? 'passed' : 'failed'}`;
+      console.log(output);
+      if (code !== 0 && !isAlone) {
+        failed.push(output);
+      }
       resolve(code ?? 1);
     });
   });
@@ -41,17 +48,9 @@ async function inOrder(commands: readonly string[], isAlone: boolean): Promise<n
 
 /** Types, lint and format. ESLint has no cache, since its rules depend on types of other files. */
 async function checks(): Promise<number> {
-  const cache = 'node_modules/.cache';
-  const codes = await Promise.all([
-    inOrder(['eslint .'], false),
-    inOrder(
-      [
-        `tsc --incremental --tsBuildInfoFile ${cache}/tsc.json`,
-        `prettier --check --log-level warn --cache --cache-strategy content --cache-location ${cache}/prettier.json .`,
-      ],
-      false,
-    ),
-  ]);
+  const cache = 'node_modules/.cache/prettier.json';
+  const format = `prettier --check --log-level warn --cache --cache-strategy content --cache-location ${cache} .`;
+  const codes = [await run('tsx scripts/lint.ts', false), await run(format, false)];
   return codes.find(code => code !== 0) ?? 0;
 }
 
@@ -59,9 +58,11 @@ const [group = '', ...args] = argv.slice(2);
 const kinds = GROUPS[group]!;
 const jest = ['jest', '--selectProjects', ...kinds, '--', ...args.map(argument => JSON.stringify(argument))].join(' ');
 const commands = [...(kinds.includes('built') ? ['npm run --silent build'] : []), jest];
-const failure = kinds.includes('unit') ? await checks() : 0;
-const code = failure === 0 ? await inOrder(commands, true) : failure;
+const [failure, code] = await Promise.all([kinds.includes('unit') ? checks() : 0, inOrder(commands, true)]);
 if (kinds.includes('backends')) {
   console.log(summary(readReports('.') ?? []));
 }
-exit(code);
+failed.forEach(output => {
+  console.log(output);
+});
+exit(failure === 0 ? code : failure);
