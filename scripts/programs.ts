@@ -53,6 +53,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       heads: 'tsx bench/heads.ts',
       language: 'tsx bench/language.ts',
       'language-memory': 'tsx bench/languageMemory.ts',
+      sound: 'tsx bench/sound.ts',
     },
   },
   check: {

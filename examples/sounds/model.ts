@@ -19,17 +19,18 @@ export function encode(clips: readonly Sound[]): tf.Tensor4D {
   return tf.tidy(() => tf.expandDims<tf.Tensor4D>(tf.stack(clips.map(framesOf)), 3));
 }
 
-/** A convolutional network for words: four convolutions, and an embedding of 64 values. */
+/** A convolutional network for words: four convolutions, and an embedding of 64 values that the last layer reads. */
 export function newBase(classes: number): tf.Sequential {
   const convolution = (filters: number, name: string, strides: [number, number], first = {}) =>
     tf.layers.conv2d({filters, kernelSize: 3, strides, padding: 'same', activation: 'relu', name, ...first});
   return tf.sequential({
     layers: [
       convolution(16, 'conv1', [2, 2], {inputShape: [FRAMES, MELS, 1]}),
-      convolution(24, 'conv2', [2, 2]),
-      convolution(32, 'conv3', [2, 2]),
-      convolution(48, 'conv4', [2, 1]),
+      convolution(32, 'conv2', [2, 2]),
+      convolution(48, 'conv3', [2, 2]),
+      convolution(64, 'conv4', [2, 2]),
       tf.layers.flatten({name: 'flat'}),
+      tf.layers.dropout({rate: 0.2, name: 'dropout'}),
       tf.layers.dense({units: 64, activation: 'relu', name: 'embedding'}),
       tf.layers.dense({units: classes, activation: 'softmax', name: 'words'}),
     ],

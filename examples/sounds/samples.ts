@@ -8,7 +8,7 @@ import {mkdirSync, writeFileSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import type {Sound} from 'tfjs-lora/sound';
 import {RATE, second} from './clips';
-import {room, say} from './voices';
+import {room, say, severally} from './voices';
 
 const FOLDER = new URL('public/clips/', import.meta.url);
 const CLIPS = 10;
@@ -35,10 +35,8 @@ function wavOf(sounds: readonly Sound[]): Buffer {
 mkdirSync(FOLDER, {recursive: true});
 const write = (name: string, sounds: readonly Sound[]) =>
   writeFileSync(fileURLToPath(new URL(`${name}.wav`, FOLDER)), wavOf(sounds));
-['computer', 'banana'].forEach((word, label) =>
-  write(
-    word,
-    Array.from({length: CLIPS}, (_, i) => second(say(word, 'train', 100 + 50 * label + i))),
-  ),
-);
-write('background', [room(CLIPS / 60, 'train', 7)]);
+for (const [label, word] of ['computer', 'banana'].entries()) {
+  const seeds = Array.from({length: CLIPS}, (_, i) => 100 + 50 * label + i);
+  write(word, await severally(seeds, async seed => second(await say(word, 'train', seed))));
+}
+write('background', [await room(CLIPS / 60, 'train', 7)]);

@@ -1,11 +1,13 @@
 import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
 import type {Page} from 'playwright-core';
 import {loadAdapter} from 'tfjs-lora';
+import {fromONNX} from 'tfjs-lora/onnx';
 import {readWav, resample} from 'tfjs-lora/sound';
 import {wav} from '../extensions/sound/clips';
-import {useBackend} from '../helpers';
+import {numbers, random, useBackend} from '../helpers';
 import {collectErrors, describeInBrowser, downloads, expectTidy, LOOKS, openSite, showAs} from './site';
 
 jest.setTimeout(120_000);
@@ -160,13 +162,24 @@ describeInBrowser('the page that learns words and noises', () => {
     [adapterFile] = [...(await downloads(page, 1, () => press('#save-adapter'))).values()] as [Buffer];
     await useBackend('cpu');
     const adapter = await loadAdapter(new Uint8Array(adapterFile));
-    expect(Object.keys(adapter.config.layers).sort()).toEqual(['conv1', 'conv2', 'conv3', 'conv4', 'embedding']);
+    expect(Object.keys(adapter.config.layers).sort()).toEqual(['conv2', 'conv3', 'conv4', 'embedding']);
     adapter.dispose();
     await says('Downloaded');
     const model = await downloads(page, 2, () => press('#save-model'));
     expect([...model.keys()].sort()).toEqual(['sounds.json', 'sounds.weights.bin']);
     const onnx = await downloads(page, 1, () => press('#save-onnx'));
-    expect(onnx.get('sounds.onnx')!.length).toBeGreaterThan(model.get('sounds.weights.bin')!.length);
+    const {modelTopology, weightsManifest} = JSON.parse(model.get('sounds.json')!.toString()) as tf.io.ModelJSON;
+    const weightData = new Uint8Array(model.get('sounds.weights.bin')!).buffer;
+    const merged = await tf.loadLayersModel(
+      tf.io.fromMemory({modelTopology, weightSpecs: weightsManifest[0]!.weights, weightData}),
+    );
+    const again = await fromONNX(new Uint8Array(onnx.get('sounds.onnx')!));
+    const x = random([3, 98, 40, 1], 1, 0.3);
+    const [expected, actual] = [merged, again].map(each => numbers(each.predict(x) as tf.Tensor));
+    expect(expected!.slice(0, 3).reduce((sum, value) => sum + value, 0)).toBeCloseTo(1, 5);
+    expect(actual).toBeAllClose(expected!, {rtol: 0, atol: 1e-6});
+    [merged, again].forEach(each => each.dispose());
+    x.dispose();
   });
 
   test('restores clips and the adapter after a reload, and opens the adapter', async () => {

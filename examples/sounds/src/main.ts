@@ -7,10 +7,9 @@ import {History} from '../../shared/history';
 import {Kept} from '../../shared/kept';
 import {startWasm} from '../../shared/wasm';
 import {RATE} from '../clips';
-import {adapt, classify, type Clips, HOP, learn, SETTINGS, type Way} from '../learn';
+import {adapt, chooseDetection, classify, type Clips, type Detection, HOP, learn, SETTINGS, type Way} from '../learn';
 import {encode} from '../model';
 import {cardOf} from './card';
-import {chooseDetection, type Detection} from './detection';
 import {clipsOf} from './sounds';
 import {showConfusion, showScores} from './views';
 
@@ -168,7 +167,13 @@ async function train(): Promise<string> {
   await tf.nextFrame(); // shows that before the spectrograms are computed
   const model = adapt(base!, names.length, method, settings.seed);
   try {
-    await learn(model, trained, {...settings, noise, signal, onProgress: share => (progress.value = share)});
+    await learn(model, trained, {
+      way: method,
+      ...settings,
+      noise,
+      signal,
+      onProgress: share => (progress.value = share),
+    });
   } catch (error) {
     disposeModel(model);
     throw error;
