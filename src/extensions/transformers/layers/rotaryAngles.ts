@@ -119,8 +119,13 @@ export function anglesAt(
   frequencies: readonly number[],
   {scale = 1}: Rotary,
 ): Record<keyof Angles, Float32Array> {
-  const angles = Float32Array.from(frequencies, frequency => position * Math.fround(frequency));
-  return {cosines: angles.map(angle => scale * Math.cos(angle)), sines: angles.map(angle => scale * Math.sin(angle))};
+  const [cosines, sines] = [new Float32Array(frequencies.length), new Float32Array(frequencies.length)];
+  for (const [j, frequency] of frequencies.entries()) {
+    const angle = Math.fround(position * Math.fround(frequency));
+    cosines[j] = scale * Math.cos(angle);
+    sines[j] = scale * Math.sin(angle);
+  }
+  return {cosines, sines};
 }
 
 /** The lengths of texts, `[texts, 1, 1]`. */

@@ -4,7 +4,7 @@ import '../../../../src/backends/backends';
 import type {AttentionInputs, AttentionSettings} from '../../../../src/extensions/transformers/kernels/transformer';
 import {attention} from '../../../../src/extensions/transformers/ops/attention';
 import '../../../../src/transformers';
-import {BACKENDS, random, useBackend, withoutLeaks} from '../../../helpers';
+import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../../helpers';
 
 interface Sizes {
   batch: number;
@@ -262,3 +262,27 @@ test('a window wider than the text changes no bit', async () => {
     expect(of(8)).not.toEqual(of(null));
   });
 });
+
+test.each([3, 16, 22, 64])(
+  'on wasm one query gets the bits that it gets among others, heads of %i values',
+  async size => {
+    await useBackend('wasm');
+    tf.tidy(() => {
+      for (const keys of [2, 7, 8, 41]) {
+        for (const window of [null, 5, 13]) {
+          const sizes = {batch: 2, queries: 2, keys, size, keyValueHeads: 2, group: 3};
+          const [q, k, v] = inputsFor(sizes);
+          const mask = tf.tensor2d(
+            Array.from({length: 2 * keys}, (_, i) => (i % 6 === 1 ? 0 : 1)),
+            [2, keys],
+          );
+          const lastOf = (x: tf.Tensor3D) => tf.slice3d(x, [0, x.shape[1] - 1, 0], [-1, 1, -1]);
+          const settings = settingsFor(sizes, {causal: true, window});
+          const among = attention({q, k, v}, mask, settings);
+          const alone = attention({q: lastOf(q), k, v}, mask, settings);
+          expect(numbers(alone)).toEqual(numbers(lastOf(among)));
+        }
+      }
+    });
+  },
+);

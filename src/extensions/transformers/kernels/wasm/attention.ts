@@ -216,30 +216,43 @@ function attendRows(
 ): void {
   const {queries, keys, size, heads, most, mostKeys} = sizes;
   const y = {address: to, stride: 4 * heads * size};
-  const bytes = [4 * most * mostKeys, panelBytes(size, keys), panelBytes(keys, size)];
+  // A tile of the products by panels has four queries, and packing takes as long as the products of one.
+  const isOne = queries === 1;
+  const bytes = [4 * most * mostKeys, ...(isOne ? [] : [panelBytes(size, keys), panelBytes(keys, size)])];
   forEachHead(native, sizes, {bytes, inOrder: false}, (own, addresses, example, shared) => {
-    const [scores, keyPanels, valuePanels] = addresses as [number, number, number];
+    const [scores = 0, keyPanels = 0, valuePanels = 0] = addresses;
     const {packColumns, packRows, multiply} = own;
     const functions = beside(own);
     const [ownK, ownV] = [k, v].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [Rows, Rows];
-    packColumns(ownK.address, ownK.stride, size, keys, keyPanels, size * PANEL_ROW);
-    packRows(ownV.address, ownV.stride, keys, size, valuePanels, keys * PANEL_ROW);
+    if (!isOne) {
+      packColumns(ownK.address, ownK.stride, size, keys, keyPanels, size * PANEL_ROW);
+      packRows(ownV.address, ownV.stride, keys, size, valuePanels, keys * PANEL_ROW);
+    }
     forEachBlock(sizes, shared, block => {
       const {head, from, rows, first, columns, start, end} = block;
       const ownQ = rowsOfHead(q, example, queries, head, size);
       const ownY = rowsOfHead(y, example, queries, head, size);
       const left = ownQ.address + from * ownQ.stride;
-      const panels = keyPanels + (first / PANEL_COLUMNS) * size * PANEL_ROW;
-      multiply(rows, columns, size, left, ownQ.stride, panels, size * PANEL_ROW, scores, 4 * columns, ...PLAIN_PRODUCT);
+      if (isOne) {
+        functions.scoreKeys(left, ownK.address + first * ownK.stride, ownK.stride, columns, size, scores);
+      } else {
+        const panels = keyPanels + (first / PANEL_COLUMNS) * size * PANEL_ROW;
+        const keyRows = [panels, size * PANEL_ROW] as const;
+        multiply(rows, columns, size, left, ownQ.stride, ...keyRows, scores, 4 * columns, ...PLAIN_PRODUCT);
+      }
       addBias(functions, ofBias(example), scores, block, sizes);
       const ownMask = masks && masks + 4 * (example * keys + first);
       functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
       const target = ownY.address + from * ownY.stride;
-      multiply(
-        ...[rows, size, columns, scores, 4 * columns],
-        ...[valuePanels + first * PANEL_ROW, keys * PANEL_ROW, target, ownY.stride],
-        ...PLAIN_PRODUCT,
-      );
+      if (isOne) {
+        functions.sumValues(scores, ownV.address + first * ownV.stride, ownV.stride, columns, size, target);
+      } else {
+        multiply(
+          ...[rows, size, columns, scores, 4 * columns],
+          ...[valuePanels + first * PANEL_ROW, keys * PANEL_ROW, target, ownY.stride],
+          ...PLAIN_PRODUCT,
+        );
+      }
     });
   });
 }

@@ -10,8 +10,10 @@ export type TransformerFunctions = Readonly<
     | 'normalizeRowsGradient'
     | 'normalizeRowsWeights'
     | 'rotate'
+    | 'scoreKeys'
     | 'softmaxGradient'
-    | 'softmaxRows',
+    | 'softmaxRows'
+    | 'sumValues',
     (...args: number[]) => void
   >
 >;

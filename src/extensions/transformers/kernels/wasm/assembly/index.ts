@@ -4,5 +4,6 @@
 export {crossEntropy, crossEntropyGradient} from './crossEntropy';
 export {gate, gateGradient} from './gates';
 export {normalizeRows, normalizeRowsGradient, normalizeRowsWeights} from './norms';
+export {scoreKeys, sumValues} from './query';
 export {rotate} from './rotary';
 export {addRows, softmaxGradient, softmaxRows} from './softmax';
