@@ -54,6 +54,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       language: 'tsx bench/language.ts',
       'language-memory': 'tsx bench/languageMemory.ts',
       sound: 'tsx bench/sound.ts',
+      'qwen3-memory': 'tsx bench/qwen3Memory.ts',
     },
   },
   check: {
