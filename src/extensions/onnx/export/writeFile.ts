@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {misfitError, unsupportedError} from '../../../platform/errors';
-import {sizeOf, type Values} from '../../../platform/formats/layout';
-import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../../platform/formats/numbers';
+import type {Values} from '../../../platform/formats/layout';
+import type {FiniteOptions} from '../../../platform/formats/numbers';
 import {type CallOptions, stepsOf} from '../../../platform/signals';
 import {namedWeights} from '../../../platform/tfjs/weights';
 import {sitesOf} from '../../../core/rewire/walk';
@@ -11,12 +11,13 @@ import type {Part} from '../file/protobuf';
 import type {OnnxModel, OnnxNode} from '../file/readOnnx';
 import {type FromONNXOptions, loadOnnx, type OnnxPart, type ONNXSource, planOnnx, RECORD} from '../import/fromONNX';
 import type {OnnxGraphModel} from '../import/onnxGraph';
-import {arranged, putBack, type WeightOrigin} from '../lower/lowering';
+import {arranged, putBack, type QuantizedProduct, range, type WeightOrigin} from '../lower/lowering';
 import {nodeMessages, valueMessage} from '../write/messages';
+import {encoded, type LateValues} from './encoded';
 import {LateMerge} from './lateMerge';
 import {type Changes, type NewTensor, spliceOnnx} from './spliceOnnx';
 import {usesOf} from './uses';
-import {type ChangedProduct, productChanges, updatesOf} from './writeProducts';
+import {type ChangedProduct, type FloatConvolution, productChanges, updatesOf} from './writeProducts';
 import {type NewHead, type Planned, writeNewHead} from './writeHead';
 
 /** How a model is written into its file. */
@@ -133,12 +134,9 @@ function neededNodes({graph: {nodes}}: OnnxModel, {out, outputs}: NewHead): Set<
 }
 
 /** An input of a node that has other values than in the file. */
-interface ChangedInput {
+interface ChangedInput extends LateValues {
   node: string;
   index: number;
-  shape: readonly number[];
-  /** Computes the values, as the file has them. A large model has memory for those of one input at a time. */
-  read(): Promise<Float32Array>;
 }
 
 /** A merged model, and what merges its weights when they are read. */
@@ -171,11 +169,20 @@ async function changedInputs(
   const [total, what] = [plan.layers.length, 'writing layers'];
   const layers = new Map(model.layers.map(layer => [layer.name, layer]));
   const changed = new Map<string, ChangedInput>();
+  const convolutions = new Map<string, FloatConvolution>();
   const look = async (own: tf.layers.Layer, {layer, weights}: PlannedCall) => {
     const variables = namedWeights(own);
     for (const [name, weight] of Object.entries(weights)) {
       const product = name === 'bias' ? undefined : lowering.productOf(weight);
       const update = product && updates?.get(layer.name);
+      const origin = lowering.originOf(weight);
+      const isConvolution = lowering.convolutions.has(origin?.node ?? '');
+      if (updates?.has(layer.name) === true && (product?.output !== undefined || isConvolution)) {
+        throw unsupportedError(
+          `Layer "${layer.name}" computes with integers in the file, where no update can stay beside it. Leave out ` +
+            '{merge: false}, or adapt other layers.',
+        );
+      }
       if (product !== undefined && update !== undefined) {
         products.push({product, layer: layer.name, update});
         continue;
@@ -189,7 +196,6 @@ async function changedInputs(
       if (current === undefined) {
         throw misfitError(`Layer "${layer.name}" has no weight "${name}". The model was imported from another file.`);
       }
-      const origin = lowering.originOf(weight);
       const before = origin && arranged(await inputAt(planned, origin), origin);
       const stored = before ? {shape: [...before.shape], data: () => Promise.resolve(before.data)} : weight.tensor;
       if (!(await differs(current, stored, layer))) {
@@ -206,6 +212,16 @@ async function changedInputs(
         );
       }
       const {node, index} = origin;
+      if (isConvolution) {
+        const inPlace = convolutions.get(node) ?? (await floatConvolution(planned, node));
+        late.settle(each => each === own);
+        inPlace.weights[index - 1]?.parts.push({origin, now: variables.get(name) as tf.LayerVariable});
+        if (!convolutions.has(node)) {
+          products.push({product: integers(planned, node, layer.name), layer: layer.name, convolution: inPlace});
+        }
+        convolutions.set(node, inPlace);
+        continue;
+      }
       const key = `${node} ${index}`;
       const others = changed.get(key);
       const {shape} = others ?? (await inputAt(planned, origin));
@@ -230,6 +246,25 @@ async function changedInputs(
   return {changed: [...changed.values()], products};
 }
 
+/** A convolution in the place of one of integers, as it was imported. */
+async function floatConvolution(planned: Planned, node: string): Promise<FloatConvolution> {
+  const {inputs, attributes} = planned.graph.nodes.get(node) as OnnxNode;
+  const indices = range(inputs.length - 1);
+  const befores = await Promise.all(indices.map(i => inputAt(planned, {node, index: i + 1})));
+  return {attributes, weights: befores.map(before => ({before, parts: []}))};
+}
+
+function integers({lowering}: Planned, node: string, layer: string): QuantizedProduct {
+  const product = lowering.convolutions.get(node);
+  if (product === undefined) {
+    throw unsupportedError(
+      `Layer "${layer}" convolves integers in the file, whose scale is no constant. Its weights cannot be written as ` +
+        'floats: leave it out of the targets.',
+    );
+  }
+  return product;
+}
+
 /** What an input of a node is in the file, as a copy. */
 async function inputAt(
   {lowering, graph}: Planned,
@@ -242,9 +277,6 @@ async function inputAt(
   const data = values instanceof Float32Array ? values : Float32Array.from((await computed?.data()) ?? values ?? []);
   return {data, shape: stored?.shape ?? computed?.shape ?? []};
 }
-
-/** The types of floats by their numbers in ONNX. */
-const FLOATS: Readonly<Record<number, FloatType>> = {1: 'F32', 10: 'F16', 16: 'BF16'};
 
 /** What changes in the file: initializers, constants, or what nodes take in their place. */
 async function changesOf(
@@ -337,29 +369,4 @@ function typeOf({graph}: OnnxModel, file: OnnxGraphModel, name: string): number 
   }
   const to = node.op === 'Cast' ? node.attributes.get('to')?.i : undefined;
   return to ?? typeOf({graph} as OnnxModel, file, node.inputs[node.op === 'DequantizeLinear' ? 1 : 0] ?? '');
-}
-
-/** The values of an input as raw data of a type. */
-function encoded(name: string, input: ChangedInput, type: number, finite: FiniteOptions): Part {
-  const dtype = type === 11 ? 'F32' : FLOATS[type];
-  if (dtype === undefined) {
-    throw unsupportedError(`Tensor "${name}" is of a type in which a merged weight cannot be stored.`);
-  }
-  const length = sizeOf(input.shape) * (type === 11 ? 8 : dtype === 'F32' ? 4 : 2);
-  return {
-    length,
-    read: async () => {
-      const values = await input.read();
-      checkNumbers([[name, {data: values}]], dtype, finite);
-      if (type === 11) {
-        return new Uint8Array(Float64Array.from(values).buffer);
-      }
-      if (dtype === 'F32') {
-        return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-      }
-      const bytes = new Uint8Array(length);
-      writeNumbers(new DataView(bytes.buffer), 0, values, dtype);
-      return bytes;
-    },
-  };
 }

@@ -1,20 +1,48 @@
 import type * as tf from '@tensorflow/tfjs';
 import {unsupportedError} from '../../../platform/errors';
+import type {Values} from '../../../platform/formats/layout';
 import type {FiniteOptions} from '../../../platform/formats/numbers';
 import {LoRALayer} from '../../../core/layers/loraLayer';
 import {sitesOf} from '../../../core/rewire/walk';
 import type {OnnxModel, OnnxNode} from '../file/readOnnx';
-import type {QuantizedProduct} from '../lower/lowering';
+import {type Arrangement, putBack, type QuantizedProduct} from '../lower/lowering';
 import {GraphWriter, type Source} from '../write/graphWriter';
 import {nodeMessages} from '../write/messages';
 import type {NewTensor, Replacement} from './spliceOnnx';
 import {usesOf} from './uses';
 import type {Planned} from './writeHead';
 
-/** A product with a quantized matrix that changed: what is added to it, or the matrix in its place. */
+/** A product with a quantized matrix that changed: what is added to it, or what is in its place. */
 export type ChangedProduct = {product: QuantizedProduct; layer: string} & (
-  {update: LoRALayer; kernel?: never} | {kernel: Source; update?: never}
+  | {update: LoRALayer; kernel?: never; convolution?: never}
+  | {kernel: Source; update?: never; convolution?: never}
+  | {convolution: FloatConvolution; update?: never; kernel?: never}
 );
+
+/** A convolution in the place of one of integers. */
+export interface FloatConvolution {
+  attributes: OnnxNode['attributes'];
+  /** Its kernel and its bias: the floats that they are in the file, and what parts of them are now. */
+  weights: {before: Values & {data: Float32Array}; parts: {origin: Arrangement; now: Source}[]}[];
+}
+
+/** Writes a convolution, and gives the name of its result. */
+function writeConvolution(out: GraphWriter, x: string, {attributes, weights}: FloatConvolution): string {
+  const inputs = weights.map(({before: {shape, data}, parts}, i) =>
+    out.weights(
+      i === 0 ? 'kernel' : 'bias',
+      parts.map(({now}) => now),
+      shape,
+      held => {
+        const values = {shape, data: data.slice()};
+        parts.forEach(({origin}, part) => putBack(values, held[part] as Values, origin));
+        return values;
+      },
+    ),
+  );
+  const given = [...attributes].map(([name, {s, i, ints}]) => [name, s ?? i ?? ints] as const);
+  return out.node('Conv', [x, ...inputs], Object.fromEntries(given));
+}
 
 /**
  * By the name of a layer: its update.
@@ -52,10 +80,10 @@ export function productChanges(
   if (products.length > 0 && [...initializers.values()].some(({type}) => type === 10 || type === 16)) {
     throw unsupportedError('The file computes in float16 or bfloat16, in which a quantized layer cannot be written.');
   }
-  const taken = [...nodes.flatMap(({name, outputs}) => [name, ...outputs]), ...initializers.keys()];
-  const names = new Set([...taken, ...inputs.map(({name}) => name)]);
+  const own = [...nodes.flatMap(({name, outputs}) => [name, ...outputs]), ...initializers.keys()];
+  const names = new Set([...own, ...inputs.map(({name}) => name)]);
   const out = new GraphWriter(graph.opsets.get('') ?? 1, names);
-  for (const {product, layer, update, kernel} of products) {
+  for (const {product, layer, update, kernel, convolution} of products) {
     const places = product.nodes.map(name => nodes.indexOf(graph.nodes.get(name) as OnnxNode));
     const [place = -1] = places.slice(-1);
     if (places.includes(-1)) {
@@ -66,7 +94,11 @@ export function productChanges(
     let base = product.bias;
     let sum: string;
     if (update === undefined) {
-      sum = out.node('MatMul', [product.x, out.weight('kernel', kernel)]);
+      const x = product.input ? out.node('DequantizeLinear', [product.x, ...product.input]) : product.x;
+      const y = convolution
+        ? writeConvolution(out, x, convolution)
+        : out.node('MatMul', [x, out.weight('kernel', kernel)]);
+      sum = product.output ? out.node('QuantizeLinear', [y, ...product.output]) : y;
       places.forEach(each => changes.dropped.add(each));
       changes.dropped.delete(place);
     } else {
@@ -91,9 +123,9 @@ export function productChanges(
     return changes.dropped.has(i) || (behind !== undefined && behind.output === undefined);
   };
   const [before, lost] = [usesOf(nodes, outputs), usesOf(nodes.filter((_, i) => isGone(i)))];
-  const biases = new Set(products.map(({product}) => product.bias));
+  const taken = new Set(products.flatMap(({product: {bias, input = [], output = []}}) => [bias, ...input, ...output]));
   lost.forEach((count, name) => {
-    if (initializers.has(name) && before.get(name) === count && !biases.has(name)) {
+    if (initializers.has(name) && before.get(name) === count && !taken.has(name)) {
       changes.droppedTensors.add(name);
     }
   });

@@ -38,12 +38,15 @@ export interface WeightOrigin extends Arrangement {
   index: number;
 }
 
-/** A product with a quantized matrix. */
+/** A product with a quantized matrix, or a convolution with a quantized kernel. */
 export interface QuantizedProduct {
   /** The nodes that compute it. The last one gives it as floats. */
   nodes: readonly string[];
-  /** The name of what is multiplied, as floats. */
+  /** The name of what is multiplied, as floats unless `input` is there. */
   x: string;
+  /** Where it is integers, and where the result is: the names of its scale and, unless that is 0, of its zero. */
+  input?: readonly string[];
+  output?: readonly string[];
   /** The name of a bias that the last node adds. */
   bias?: string | undefined;
 }
@@ -57,6 +60,8 @@ export class Lowering {
   readonly origins = new Map<string, WeightOrigin>();
   /** By the names of constants that are made of quantized ones: the products that they are for. */
   readonly quantized = new Map<string, QuantizedProduct>();
+  /** By the names of convolutions that were of integers: what they are in the file, if it can be written. */
+  readonly convolutions = new Map<string, QuantizedProduct | undefined>();
   /** The names of constants that nodes dequantize. */
   readonly dequantized = new Set<string>();
   /** How values are held: the axis of the value that each axis of its tensor is. In order, if it is not here. */

@@ -7,8 +7,9 @@ import type {Rule} from './activations';
 import {halfOf, inBlocks} from './blocks';
 import {conv} from './convolutions';
 import {cast} from './elementwise';
-import {range} from './lowering';
+import {type QuantizedProduct, range} from './lowering';
 import {OnnxCall} from './onnxCall';
+import {scaleBehind} from './scaleBehind';
 import {dense, stackProduct} from './products';
 
 // Quantized files. Weights become the floats that they stand for, or stay in blocks where a format of
@@ -167,39 +168,30 @@ export const dynamicQuantize: Rule = call => {
   call.low.give(call.node.name, 2, call.scalar(0, 'int32'));
 };
 
-/** What a constant is by which another is multiplied: itself, or a product of constants. */
-function scaleFrom(call: OnnxCall, key: string): number[] | undefined {
-  const numbers = call.planner.numbers(key);
-  const node = call.planner.graph.nodes.get(key.replace(/:\d+$/, ''));
-  const inputs = numbers === undefined && node?.op === 'Mul' ? (node.input ?? []) : [];
-  const [one, other] = inputs.map(input => call.planner.numbers(input));
-  if (numbers !== undefined || one === undefined || other === undefined) {
-    return numbers;
-  }
-  const [long, short] = one.length >= other.length ? [one, other] : [other, one];
-  return long.map((value, i) => value * ((short.length === 1 ? short[0] : short[i]) ?? 1));
-}
-
-/** The scale of what an operation on integers gives, where a cast and a product with a constant follow. */
-function scaleBehind(call: OnnxCall): {scale: number[]; absorbed: GraphNode[]} | undefined {
-  const casted = call.follower(call.node, 'Cast');
-  const product = casted && call.follower(casted.node, 'Mul');
-  const scale = product && scaleFrom(call, product.key(1 - product.placeOf(casted.node)));
-  return scale && {scale, absorbed: [casted.node, product.node]};
-}
-
-/** Integers as floats. */
-function centered(call: OnnxCall, index: number, zero: number, scale: readonly number[]): string {
-  const {data, shape} = neededConstant(call, index);
-  const columns = shape.at(-1) ?? 1;
-  const zeros = call.has(zero) ? neededConstant(call, zero).data : [0];
+/** Integers as floats. Zeros and scales are one, or those of the parts of an axis. */
+function centered(call: OnnxCall, [index, zero]: readonly number[], axis: number, scale: readonly number[]): string {
+  const {data, shape} = neededConstant(call, index as number);
+  const [count, inner] = [shape[axis] ?? 1, sizeOf(shape.slice(axis + 1))];
+  const zeros = call.has(zero as number) ? neededConstant(call, zero as number).data : [0];
   return made(call, shape, () =>
     Float32Array.from({length: data.length}, (_, i) => {
-      const column = i % columns;
-      const from = zeros[zeros.length === 1 ? 0 : column] ?? 0;
-      return ((data[i] ?? 0) - from) * (scale[scale.length === 1 ? 0 : column] ?? 1);
+      const part = Math.floor(i / inner) % count;
+      const from = zeros[zeros.length === 1 ? 0 : part] ?? 0;
+      return ((data[i] ?? 0) - from) * (scale[scale.length === 1 ? 0 : part] ?? 1);
     }),
   );
+}
+
+/** What an operation on integers is in the file, if it can be written: one on floats that are quantized before it. */
+function dynamicProduct(call: OnnxCall, absorbed: readonly GraphNode[]): QuantizedProduct | undefined {
+  const maker = call.low.file.nodes.get(call.key(0).replace(/:\d+$/, ''));
+  const nodes = [call.node, ...absorbed].map(({name}) => name);
+  return maker?.op === 'DynamicQuantizeLinear' && absorbed.length > 0 ? {nodes, x: maker.inputs[0] ?? ''} : undefined;
+}
+
+/** What an operation is in the file whose input and output are integers, with the scale and zero of each. */
+function integerProduct({node, proto: {inputs}}: OnnxCall): QuantizedProduct {
+  return {nodes: [node.name], x: inputs[0] ?? '', input: inputs.slice(1, 3), output: inputs.slice(6, 8)};
 }
 
 /** What flows as the floats that it stands for: it was never quantized, or it is integers. */
@@ -219,18 +211,23 @@ export const matMulInteger: Rule = async call => {
     return;
   }
   const behind = scaleBehind(call);
-  const fits = behind !== undefined && [1, units].includes(behind.scale.length);
-  const kernel = centered(call, 1, 3, fits ? behind.scale : [1]);
-  const maker = call.low.file.nodes.get(call.key(0).replace(/:\d+$/, ''));
-  if (fits && maker?.op === 'DynamicQuantizeLinear') {
-    const nodes = [call.node, ...behind.absorbed].map(({name}) => name);
-    call.low.quantized.set(kernel, {nodes, x: maker.inputs[0] ?? ''});
+  const fits = behind !== undefined && [1, units].includes(behind.numbers.length);
+  const kernel = centered(call, [1, 3], 1, fits ? behind.numbers : [1]);
+  const absorbed = fits ? behind.absorbed : [];
+  const product = dynamicProduct(call, absorbed);
+  if (product !== undefined) {
+    call.low.quantized.set(kernel, product);
   }
-  dense(call, x, kernel, units, {absorbed: fits ? behind.absorbed : []});
+  dense(call, x, kernel, units, {absorbed});
 };
 
 /** A convolution of floats in the place of one of integers. */
-async function asConv(call: OnnxCall, x: string, kernel: string, bias: string | undefined): Promise<void> {
+async function asConv(
+  call: OnnxCall,
+  [x, kernel, bias]: readonly [string, string, string?],
+  product: QuantizedProduct | undefined,
+  absorbed: readonly GraphNode[] = [],
+): Promise<void> {
   const {low, proto} = call;
   const node = {
     name: low.freshName(call.node.name),
@@ -239,16 +236,24 @@ async function asConv(call: OnnxCall, x: string, kernel: string, bias: string | 
   };
   const keep = new Map<string, OnnxAttribute>(proto.attributes);
   low.addNode(node, {...proto, op: 'Conv', domain: '', inputs: node.input, outputs: [], attributes: keep});
+  low.convolutions.set(node.name, product);
   const inner = new OnnxCall(low, node);
   await conv(inner);
-  call.give(node.name, low.permOf(call.planner.valueOf(node.name), call.rank()));
+  call.give(node.name, low.permOf(call.planner.valueOf(node.name), call.rank()), absorbed);
 }
 
 export const convInteger: Rule = async call => {
   if (call.dtype() !== 'float32') {
     call.refuse('takes integers');
   }
-  await asConv(call, call.key(0), centered(call, 1, 3, [1]), undefined);
+  const behind = scaleBehind(call);
+  const channels = call.size(1, 0);
+  const axes = [...new Array<number>(call.rank(1)).fill(1), ...(behind?.shape ?? [])].slice(-call.rank(1));
+  const isOfChannels = behind?.numbers.length === channels && axes[1] === channels;
+  const fits = behind !== undefined && (behind.numbers.length === 1 || isOfChannels);
+  const absorbed = fits ? behind.absorbed : [];
+  const kernel = centered(call, [1, 3], 0, fits ? behind.numbers : [1]);
+  await asConv(call, [call.key(0), kernel], dynamicProduct(call, absorbed), absorbed);
 };
 
 export const qLinearConv: Rule = async call => {
@@ -266,7 +271,7 @@ export const qLinearConv: Rule = async call => {
         return value * (scale ?? 1) * (bias.scales[bias.scales.length === 1 ? 0 : i] ?? 1);
       }),
     );
-  await asConv(call, x, kernel, floats);
+  await asConv(call, [x, kernel, floats], integerProduct(call));
   await clipped(call, 6);
 };
 
@@ -275,6 +280,7 @@ export const qLinearMatMul: Rule = async call => {
   const grid = gridOf(call, shape, [4, 5], shape.length - 1);
   const kernel = made(call, shape, () => dequantized(data, grid));
   const units = shape.length === 2 ? shape[1] : undefined;
+  call.low.quantized.set(kernel, integerProduct(call));
   dense(call, x, kernel, units ?? call.refuse(`multiplies by a tensor of ${shape.length} axes`), {
     absorbed: [],
     isAlone: true,

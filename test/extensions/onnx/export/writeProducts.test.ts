@@ -60,3 +60,30 @@ test('an update that is no product cannot stay beside its base', async () => {
   });
   [model, base].forEach(disposeModel);
 });
+
+test.each(['ConvInteger', 'QLinearConv', 'QLinearMatMul'])(
+  '%s, once adapted, becomes an operation on floats between those that quantize',
+  async name => {
+    const each = CASES.get(name)!;
+    const file = bytesOf(each);
+    await withoutLeaks(async () => {
+      const base = await fromONNX(file);
+      const model = applyLoRA(base, {rank: 1, alpha: 3, seed: 1});
+      stirFactors(model);
+      await expect(toONNX(model, file, {merge: false})).rejects.toThrow('computes with integers in the file');
+      const [before, expected] = [predicted(base, each), predicted(model, each)];
+      const written = await toONNX(model, file);
+      const {nodes, initializers} = readOnnx(written).graph;
+      expect(nodes.map(({op}) => op)).not.toContain(name);
+      expect([...initializers.values()].filter(({type, size}) => [2, 3].includes(type) && size > 8)).toEqual([]);
+      const again = await fromONNX(written);
+      const actual = predicted(again, each);
+      const values = numbers(expected[0]!);
+      const largest = Math.max(...values.map(Math.abs));
+      expect(numbers(actual[0]!)).toBeAllClose(values, {rtol: 0, atol: 1e-5 * largest});
+      expect(numbers(before[0]!)).not.toBeAllClose(values, {rtol: 0, atol: 1e-3 * largest});
+      tf.dispose([before, expected, actual]);
+      [again, model, base].forEach(disposeModel);
+    });
+  },
+);
