@@ -62,6 +62,9 @@ def check(folder, source):
         names = ["logits", "logits_per_image", "image_embeds", "text_embeds", "last_hidden_state"]
         values = getattr(output, next(name for name in names if hasattr(output, name)))
     expected = torch.tensor(result["output"]).reshape(values.shape)
+    if "frames" in result:  # here CTC gives a blank after the end of a sound
+        frames = torch.tensor(result["frames"]) == 1
+        values, expected = values[frames], expected[frames]
     differences = (values - expected).abs()
     if values.ndim == 3 and len(mask) > 0 and "sound" not in result:
         differences = differences * mask[:, :, None]
