@@ -30,6 +30,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       'onnx-page': 'tsx examples/onnx/serve.ts',
       sounds: 'tsx examples/sounds/train.ts',
       'sounds-page': 'tsx examples/sounds/serve.ts',
+      whisper: 'tsx examples/whisper/train.ts',
       federated: 'tsx examples/federated/run.ts',
       'federated-page': 'tsx examples/federated/serve.ts',
       cluster: 'tsx examples/cluster/run.ts',
