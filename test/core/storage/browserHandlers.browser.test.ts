@@ -20,6 +20,7 @@ describeInBrowser('in a browser', () => {
     await useBackend('cpu');
     served = await servePage(join(__dirname, 'page'));
     browser = await launchBrowser();
+    page = await openPage();
   });
 
   afterAll(async () => {
@@ -27,14 +28,30 @@ describeInBrowser('in a browser', () => {
     served.close();
   });
 
-  beforeEach(async () => {
-    page = await (await browser.newContext()).newPage();
-    await page.goto(served.url);
-    await page.waitForFunction(() => 'failure' in window);
-    await page.evaluate(() => window.tf.setBackend('cpu'));
-  });
+  afterEach(() =>
+    page.evaluate(async () => {
+      localStorage.clear();
+      await new Promise(resolve => (indexedDB.deleteDatabase('tensorflowjs').onsuccess = resolve));
+    }),
+  );
 
-  afterEach(() => page.context().close());
+  async function openPage(): Promise<Page> {
+    const opened = await (await browser.newContext()).newPage();
+    await opened.goto(served.url);
+    await opened.waitForFunction(() => 'failure' in window);
+    await opened.evaluate(() => window.tf.setBackend('cpu'));
+    return opened;
+  }
+
+  /** Gives a test that breaks a part of its page a page that no other test sees. */
+  async function inOwnPage<T>(use: (own: Page) => Promise<T>): Promise<T> {
+    const own = await openPage();
+    try {
+      return await use(own);
+    } finally {
+      await own.context().close();
+    }
+  }
 
   describe.each(PLACES)('at %s', place => {
     const valueAt = () => page.evaluate(at => window.valueAt(at), place);
@@ -113,12 +130,14 @@ describeInBrowser('in a browser', () => {
     });
 
     test('a page without such a storage is told', async () => {
-      const failures = await page.evaluate(async at => {
-        const absent = at.startsWith('indexeddb') ? 'indexedDB' : 'localStorage';
-        Object.defineProperty(window, absent, {value: null}); // as in some web views
-        const save = await window.failure(window.lora.saveAdapter(window.adapterOf(1), at));
-        return [save, await window.failure(window.lora.loadAdapter(at))];
-      }, place);
+      const failures = await inOwnPage(own =>
+        own.evaluate(async at => {
+          const absent = at.startsWith('indexeddb') ? 'indexedDB' : 'localStorage';
+          Object.defineProperty(window, absent, {value: null}); // as in some web views
+          const save = await window.failure(window.lora.saveAdapter(window.adapterOf(1), at));
+          return [save, await window.failure(window.lora.loadAdapter(at))];
+        }, place),
+      );
       failures.forEach(failure =>
         expect(failure).toMatch(/^LoRAError: .*(not appear to support IndexedDB|has no local storage)\./),
       );
@@ -196,6 +215,7 @@ describeInBrowser('in a browser', () => {
           await window.failure(window.lora.loadAdapter(at)),
           await window.failure(window.lora.resume(window.trainable(), at, {keep: 1})),
         ];
+        window.setTimeout = wait as never;
         holder.close();
         await deleted;
         await window.lora.saveAdapter(window.adapterOf(3), at);
