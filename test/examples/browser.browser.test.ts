@@ -95,7 +95,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
       expect(await visit.readUnseen()).toEqual(trained);
     });
 
-    test('downloads the adapter, forgets it, and takes it back when it is dropped', async () => {
+    once('downloads the adapter, forgets it, and takes it back when it is dropped', async () => {
       [adapterFile] = (await visit.downloads('#download-adapter', 1)) as [DroppedFile];
       await visit.page.click('#forget');
       await visit.isIdle();
