@@ -46,6 +46,7 @@ export {
 export {type LoRATiedDense, TiedDense, type TiedDenseArgs} from './extensions/transformers/layers/tiedDense';
 
 // Layers that loaded models alone have.
+export type {Affine} from './extensions/transformers/layers/affine';
 export type {CheckpointedBlock} from './extensions/transformers/layers/checkpointedBlock';
 export type {ChoiceRows, ChoiceScores} from './extensions/transformers/layers/choices';
 export type {DistanceScores, DistanceTable} from './extensions/transformers/layers/distanceScores';
@@ -71,6 +72,7 @@ export type {
   PositionalConvolution,
 } from './extensions/transformers/layers/soundFrames';
 export type {TimePadding} from './extensions/transformers/layers/timePadding';
+export type {Trigrams} from './extensions/transformers/layers/trigrams';
 export type {WidthPart} from './extensions/transformers/layers/widthPart';
 export type {LayerScale, QuickGelu} from './extensions/transformers/layers/visionLayers';
 export type {JoinedPatches, JoinedWindows, WholePatches, Windows} from './extensions/transformers/layers/windows';

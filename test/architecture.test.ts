@@ -41,7 +41,7 @@ const NAMED: Readonly<Record<string, readonly string[]>> = {
   'core/layers/adaptation': ['FusedConv2D', 'Quantized'],
   'core/peft/torchLayers': [
     ...['TiedDense', 'FusedConv2D', 'FusedLayerNormalization', 'RMSNormalization', 'PositionEmbedding'],
-    ...['TypeEmbedding', 'Conv1DInitializer', 'ShortConvolution'],
+    ...['TypeEmbedding', 'Conv1DInitializer', 'ShortConvolution', 'Affine'],
   ],
 };
 

@@ -97,6 +97,28 @@ def albert(rng):
     )
 
 
+def mobilebert(rng):
+    config = bert(rng)
+    narrow = config["num_attention_heads"] * rng.choice([2, 3])
+    has_bottleneck = rng.choice([True, True, False])
+    return config | dict(
+        embedding_size=rng.choice([3, config["hidden_size"] - 1]),
+        trigram_input=rng.choice([True, True, False]),
+        use_bottleneck=has_bottleneck,
+        intra_bottleneck_size=narrow,
+        num_feedforward_networks=rng.choice([1, 2, 3]),
+        normalization_type=rng.choice(["no_norm", "no_norm", "layer_norm"]),
+        classifier_activation=rng.choice([True, False]),
+        **rng.choice(
+            [
+                dict(use_bottleneck_attention=False, key_query_shared_bottleneck=True),
+                dict(use_bottleneck_attention=True, key_query_shared_bottleneck=rng.choice([True, False])),
+            ]
+        ),
+        tie_word_embeddings=rng.choice([True, True, False]),
+    )
+
+
 def distilbert(rng):
     heads = rng.choice([1, 2, 3])
     return dict(
@@ -897,6 +919,23 @@ ODD_CHANGES["albert"] = [
     ({"num_hidden_groups": 0}, []),
     ({"inner_group_num": 0}, []),
 ]
+ODD_CHANGES["mobilebert"] = [
+    ({"hidden_size": 7}, []),
+    ({"intra_bottleneck_size": 5}, []),
+    ({"use_bottleneck_attention": False, "key_query_shared_bottleneck": False}, []),
+    ({"normalization_type": "rms_norm"}, []),
+    ({"num_feedforward_networks": 0}, []),
+    ({"embedding_size": 8}, []),
+    ({"true_hidden_size": 4}, []),
+    ({"hidden_act": "tanh"}, []),
+    ({"is_decoder": True}, []),
+    ({}, ["hidden_act"]),
+    ({}, ["layer_norm_eps", "type_vocab_size"]),
+    ({}, ["use_bottleneck", "use_bottleneck_attention", "key_query_shared_bottleneck"]),
+    ({}, ["trigram_input", "normalization_type", "classifier_activation"]),
+    ({}, ["num_feedforward_networks"]),
+    ({}, ["intra_bottleneck_size"]),
+]
 ODD_CHANGES["nomic_bert"] = [
     ({}, ["intermediate_size"]),
     ({"head_dim": 3}, []),
@@ -1248,6 +1287,7 @@ FAMILIES = {
     "electra": (electra, ["ElectraModel", "ElectraForSequenceClassification"]),
     "albert": (albert, ["AlbertModel", "AlbertForSequenceClassification"]),
     "nomic_bert": (nomic_bert, ["NomicBertModel", "NomicBertForSequenceClassification"]),
+    "mobilebert": (mobilebert, ["MobileBertModel", "MobileBertForMaskedLM", "MobileBertForSequenceClassification"]),
     "distilbert": (distilbert, ["DistilBertModel", "DistilBertForSequenceClassification"]),
     "gpt2": (gpt2, ["GPT2Model", "GPT2LMHeadModel", "GPT2ForSequenceClassification"]),
     "llama": (llama, ["LlamaModel", "LlamaForCausalLM", "LlamaForSequenceClassification"]),

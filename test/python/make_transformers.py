@@ -470,6 +470,16 @@ MODELS["xlmRobertaXLClasses"] = (
     transformers.XLMRobertaXLConfig(**SMALL | dict(pad_token_id=1), hidden_act="relu", num_labels=3),
     dict(target_modules=["value"], task_type="SEQ_CLS", use_dora=True),
 )
+MODELS["mobilebert"] = (
+    transformers.MobileBertModel,
+    transformers.MobileBertConfig(**SMALL, embedding_size=3, intra_bottleneck_size=4, num_feedforward_networks=3, classifier_activation=False),
+    dict(target_modules=["key", "embedding_transformation", "bottleneck.input.dense"], modules_to_save=["bottleneck.input.LayerNorm"]),
+)
+MODELS["mobilebertClasses"] = (
+    transformers.MobileBertForSequenceClassification,
+    transformers.MobileBertConfig(**SMALL, embedding_size=8, use_bottleneck=False, trigram_input=False, normalization_type="layer_norm", num_labels=3),
+    dict(target_modules=["value", "output.dense"], task_type="SEQ_CLS", use_dora=True),
+)
 MODELS["electra"] = (
     transformers.ElectraModel,
     transformers.ElectraConfig(**SMALL, embedding_size=6),
@@ -639,6 +649,7 @@ FIRST_DEBERTAS = {
 for name, (model_class, more, targets) in FIRST_DEBERTAS.items():
     MODELS[name] = (model_class, transformers.DebertaConfig(**FIRST_DEBERTA | more), targets)
 SMALL_DISTILBERT = dict(vocab_size=13, dim=8, n_layers=1, n_heads=2, hidden_dim=6, max_position_embeddings=9)
+MOBILEBERT = SMALL | dict(embedding_size=3, intra_bottleneck_size=4, num_feedforward_networks=2)
 ENCODERS = {
     "bert": ("Bert", BertConfig, SMALL | dict(hidden_act="gelu_new"), "query"),
     "roberta": ("Roberta", RobertaConfig, SMALL | dict(pad_token_id=1), "query"),
@@ -650,6 +661,7 @@ ENCODERS = {
     "mpnet": ("MPNet", transformers.MPNetConfig, SMALL, "attn.q"),
     "debertaV2": ("DebertaV2", transformers.DebertaV2Config, DEBERTA, "query_proj"),
     "modernbert": ("ModernBert", transformers.ModernBertConfig, MODERN, "Wqkv"),
+    "mobilebert": ("MobileBert", transformers.MobileBertConfig, MOBILEBERT, "self.query"),
     "distilbert": ("DistilBert", DistilBertConfig, SMALL_DISTILBERT | dict(activation="relu"), "q_lin"),
 }
 # What PEFT trains for a task, and what it stores with it: a new head in full, or updates of the one for words.
@@ -669,6 +681,7 @@ DECODERS = {
     "mpnet": ["decoder", "lm_head.dense"],
     "debertaV2": ["decoder", "transform.dense"],
     "modernbert": ["decoder", "head.dense"],
+    "mobilebert": ["transform.dense"],
     "distilbert": ["vocab_projector", "vocab_transform"],
 }
 for name, (family, config_class, sizes, query) in ENCODERS.items():

@@ -79,6 +79,7 @@ const TORCH_LAYERS: Readonly<Record<string, TorchLayer>> = {
   FusedLayerNormalization: {weights: [SCALE, SHIFT]},
   RMSNormalization: {weights: [SCALE]},
   ShortConvolution: {weights: LINEAR},
+  Affine: {weights: [SCALE, SHIFT]},
   PositionEmbedding: {weights: ROWS},
   TypeEmbedding: {weights: ROWS},
 };

@@ -39,6 +39,7 @@ const ALSO_HARMLESS: Readonly<Record<string, string[]>> = {
   gte: ['pad_token_id'],
   new: ['pad_token_id'],
   distilbert: ['pad_token_id'],
+  mobilebert: ['pad_token_id'],
   gpt_neox: ['hidden_dropout', 'is_decoder'],
   granite: ['pad_token_id'], // it has no head for classes
   lfm2: ['pad_token_id'],
@@ -70,7 +71,7 @@ const HARMLESS_IN_VISION = [
 /** What is harmless in encoders with stages alone: the size of images, and what their names of fields are. */
 const HARMLESS_IN_FEATURES = ['image_size', 'layer_scale_init_value', 'stage_names'];
 /** Families whose tables may be narrower than their blocks. */
-const HAS_TABLE_WIDTH = ['electra', 'albert', 'deberta', 'deberta-v2', 'resnet'];
+const HAS_TABLE_WIDTH = ['electra', 'albert', 'mobilebert', 'deberta', 'deberta-v2', 'resnet'];
 /** What is read in some families alone, and harmless in the others. */
 const OF_ROTARY = ['rope_parameters', 'rope_scaling', 'rope_theta', 'partial_rotary_factor', 'head_dim'];
 const OF_WINDOWS = ['sliding_window', 'layer_types', 'use_sliding_window', 'max_window_layers'];
@@ -87,6 +88,7 @@ const WITHOUT_ROTARY = [
   'deberta',
   'deberta-v2',
   'xlm-roberta-xl',
+  'mobilebert',
 ];
 const READ: Readonly<Record<string, string[]>> = {
   gemma: ['use_bidirectional_attention'],
@@ -141,7 +143,7 @@ const HARMLESS_IN_PAIRS = [
 ];
 const ENCODERS = [
   ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 't5'],
-  ...['deberta-v2', 'gte', 'new', 'deberta', 'xlm-roberta-xl'],
+  ...['deberta-v2', 'gte', 'new', 'deberta', 'xlm-roberta-xl', 'mobilebert'],
 ];
 
 /** What no prediction of a model that hears depends on: training, generation, and heads that are not tried. */

@@ -12,7 +12,7 @@ const FOLDER = 'test/fixtures/configs';
 const TEXTS = [
   ...['bert', 'roberta', 'xlm-roberta', 'electra', 'albert', 'nomic_bert', 'distilbert', 'modernbert', 'gpt2', 'llama'],
   ...['mistral', 'qwen2', 'qwen3', 'gemma3_text', 'smollm3', 'phi3', 'olmo2', 'granite', 't5'],
-  ...['gemma', 'gemma2', 'olmo3', 'gpt_neox', 'phi', 'opt', 'lfm2'],
+  ...['gemma', 'gemma2', 'olmo3', 'gpt_neox', 'phi', 'opt', 'lfm2', 'mobilebert'],
   ...['new', 'deberta', 'xlm-roberta-xl', 'deberta-v2', 'gte', 'clip_text_model', 'siglip_text_model'],
 ];
 
@@ -139,7 +139,8 @@ export async function computed(
   {config = given.config, gradientCheckpointing = false, streams = false, more = 0}: Ways = {},
 ): Promise<number[] | LoRAError> {
   const {architecture} = given;
-  const added = given.sound === undefined ? more : 0;
+  // A token of MobileBERT sees the embedding of the next one, also if that is padding.
+  const added = given.sound === undefined && given.family !== 'mobilebert' ? more : 0;
   const filled = (rows: number[][]) => rows.map(row => [...row, ...Array.from({length: added}, () => 0)]);
   const [ids, mask] = [filled(given.ids), filled(given.mask)];
   let model: tf.LayersModel;

@@ -60,7 +60,10 @@ const TEXTS = NAMES.filter(name => {
   return (pixels ?? sound) === undefined && typeof ids[0]![0] === 'number' && name !== 'siglipTextPooled';
 });
 
-test.each(TEXTS)('%s gives of texts with more padding what it gives of them', async name => {
+// A token of MobileBERT sees the embedding of the next one, also if that is padding.
+const INDEPENDENT = TEXTS.filter(name => !name.startsWith('mobilebert'));
+
+test.each(INDEPENDENT)('%s gives of texts with more padding what it gives of them', async name => {
   await useBackend('cpu');
   const {config, weights, tied, pooling, expected} = fixture(name);
   const {pad_token_id: pad} = JSON.parse(config) as {pad_token_id?: number | null};

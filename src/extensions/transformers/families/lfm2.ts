@@ -3,6 +3,7 @@ import {type Architecture, nameOf} from '../net/architecture';
 import {decoderHead} from './decoderHead';
 import type {HubConfig} from '../net/hubConfig';
 import {rotaryOf} from './llamaRotary';
+import {ShortConvolution} from '../layers/shortConvolution';
 import type {NetTensor} from '../net/net';
 
 const DEFAULTS = {
@@ -71,7 +72,12 @@ export const lfm2: Architecture = {
         const convolved = () => {
           const conv = nameOf(layer, 'conv');
           const packed = linear(nameOf(conv, 'in_proj'), width, 3 * width, first, bias);
-          const y = net.shortConvolution(nameOf(conv, 'conv'), {width, taps, bias}, [packed, seen]);
+          const name = nameOf(conv, 'conv');
+          net.expect(name, 'weight', [width, 1, taps], 'kernel', {axes: [2, 1, 0]});
+          if (bias) {
+            net.expect(name, 'bias', [width], 'bias');
+          }
+          const y = net.apply(name, [packed, seen], () => new ShortConvolution({taps, useBias: bias, name}));
           return linear(nameOf(conv, 'out_proj'), width, width, y, bias);
         };
         const middle = net.add(nameOf(layer, 'operator/sum'), [attends[i] === true ? attended() : convolved(), input]);

@@ -6,17 +6,19 @@ import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** Arguments of {@link WidthPart}. */
 export interface WidthPartArgs {
-  /** Which part. */
+  /** Which part, or the first of them. */
   index: number;
   /** How many parts there are. */
   of: number;
+  /** How many parts to take. Default: 1. */
+  span?: number;
   /** Whether to add a bias. Default: false. */
   bias?: boolean;
   name?: string;
 }
 
 /**
- * One of several equal parts of the last axis, plus a bias: `[.., of·width]` → `[.., width]`.
+ * One or more of several equal parts of the last axis, plus a bias: `[.., of·width]` → `[.., span·width]`.
  *
  * @experimental
  */
@@ -24,17 +26,20 @@ export class WidthPart extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>WidthPart';
   private readonly index: number;
   private readonly of: number;
+  private readonly span: number;
   private readonly hasBias: boolean;
   private bias: tf.LayerVariable | null = null;
 
-  constructor({index, of, bias = false, ...rest}: WidthPartArgs) {
+  constructor({index, of, span = 1, bias = false, ...rest}: WidthPartArgs) {
     checkCount('of', of);
-    if (!Number.isInteger(index) || index < 0 || index >= of) {
-      throw new LoRAError(`index must be an integer from 0 to ${of - 1}, got ${show(index)}.`);
+    checkCount('span', span);
+    if (!Number.isInteger(index) || index < 0 || index + span > of) {
+      throw new LoRAError(`index must be an integer from 0 to ${of - span}, got ${show(index)}.`);
     }
     super(rest);
     this.index = index;
     this.of = of;
+    this.span = span;
     this.hasBias = bias;
   }
 
@@ -50,7 +55,7 @@ export class WidthPart extends tf.layers.Layer {
     if (!Number.isInteger(width)) {
       throw misfitError(`"${this.name}" takes ${this.of} equal parts of the last axis, got ${showShape(shape)}.`);
     }
-    return [...shape.slice(0, -1), width];
+    return [...shape.slice(0, -1), this.span * width];
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
@@ -59,14 +64,14 @@ export class WidthPart extends tf.layers.Layer {
       const x = asFloat(onlyTensor(inputs));
       const width = (x.shape.at(-1) ?? 0) / this.of;
       const begin = x.shape.map((_, axis) => (axis === x.rank - 1 ? this.index * width : 0));
-      const part = tf.slice(x, begin, [...x.shape.slice(0, -1), width]);
+      const part = tf.slice(x, begin, [...x.shape.slice(0, -1), this.span * width]);
       return this.bias === null ? part : tf.add(part, this.bias.read());
     });
   }
 
   override getConfig(): tf.serialization.ConfigDict {
-    const {index, of, hasBias: bias} = this;
-    return {...super.getConfig(), index, of, bias};
+    const {index, of, span, hasBias: bias} = this;
+    return {...super.getConfig(), index, of, ...(span > 1 && {span}), bias};
   }
 }
 registerOwn(WidthPart);

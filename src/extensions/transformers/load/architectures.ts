@@ -44,6 +44,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   lfm2: async () => (await import('../families/lfm2')).lfm2,
   llama: async () => (await import('../families/llama')).llama,
   mistral: async () => (await import('../families/mistral')).mistral,
+  mobilebert: async () => (await import('../families/mobilebert')).mobilebert,
   mobilenet_v2: async () => (await import('../families/mobilenetV2')).mobilenetV2,
   mobilevit: async () => (await import('../families/mobilevit')).mobilevit,
   mpnet: async () => (await import('../families/mpnet')).mpnet,

@@ -99,8 +99,8 @@ const OPTIONS: KnownOptions<TransformerSources> = {
 /**
  * Loads a transformer of the hub as a `tf.LayersModel`, and its tokenizer.
  *
- * Text encoders: BERT, RoBERTa, DistilBERT, ELECTRA (and so MiniLM, E5, …), ALBERT, MPNet, ModernBERT, Nomic's BERT,
- * GTE (its type `new` too), DeBERTa and the encoder of T5.
+ * Text encoders: BERT, RoBERTa, DistilBERT, MobileBERT, ELECTRA (and so MiniLM, E5, …), ALBERT, MPNet, ModernBERT,
+ * Nomic's BERT, GTE (its type `new` too), DeBERTa and the encoder of T5.
  * Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3, SmolLM3, Phi, Phi-3, OLMo 2 and 3,
  * Granite and LFM2.
  * Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, CLIP, ResNet, ConvNeXt, Swin, MobileNetV2, EfficientNet,

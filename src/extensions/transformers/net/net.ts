@@ -10,7 +10,6 @@ import {RelativeBias} from '../layers/relativeBias';
 import {FusedLayerNormalization, RMSNormalization} from '../layers/rowNormalization';
 import {Scaling, SoftCap} from '../layers/scaling';
 import {type PoolingMode, SequencePooling} from '../layers/sequencePooling';
-import {ShortConvolution} from '../layers/shortConvolution';
 import {TiedDense} from '../layers/tiedDense';
 import type {Expected, NetSources, Part, StockArgs} from './netSources';
 
@@ -224,19 +223,6 @@ export class Net {
 
   attention(name: string, inputs: NetTensor[], args: AttentionArgs): NetTensor {
     return this.apply(name, inputs, () => new Attention({...args, name}));
-  }
-
-  /** A gated causal convolution of each channel. Inputs are both gates and the values in one tensor, and the mask. */
-  shortConvolution(
-    name: string,
-    {width, taps, bias}: {width: number; taps: number; bias: boolean},
-    inputs: NetTensor[],
-  ): NetTensor {
-    this.expect(name, 'weight', [width, 1, taps], 'kernel', {axes: [2, 1, 0]});
-    if (bias) {
-      this.expect(name, 'bias', [width], 'bias');
-    }
-    return this.apply(name, inputs, () => new ShortConvolution({taps, useBias: bias, name}));
   }
 
   /** Orders a tensor that has several parts for each head part by part, `[.., heads · parts · size]`. */

@@ -1,0 +1,61 @@
+import * as tf from '@tensorflow/tfjs';
+import {asFloat} from '../../../core/layers/forward';
+import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {misfitError, showShape} from '../../../platform/errors';
+import {registerOwn} from '../../../platform/tfjs/configs';
+import {shapesOf} from '../../../platform/tfjs/inputs';
+import {learns, runLazyOp} from '../../../platform/tfjs/lazyOp';
+
+/**
+ * `γ·x + β` along the last axis, of one input or the sum of two: what MobileBERT has in place of normalizations. (Sun
+ * et al., arXiv 2004.02984.)
+ *
+ * @experimental
+ */
+export class Affine extends tf.layers.Layer {
+  static readonly className = 'tfjs-lora/transformers>Affine';
+  private gamma!: tf.LayerVariable;
+  private beta!: tf.LayerVariable;
+
+  constructor(args: {name?: string} = {}) {
+    super(args);
+    this.supportsMasking = true;
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const width = this.computeOutputShape(inputShape).at(-1) as number;
+    this.gamma = this.addWeight('gamma', [width], 'float32', tf.initializers.ones());
+    this.beta = this.addWeight('beta', [width], 'float32', tf.initializers.zeros());
+    this.built = true;
+  }
+
+  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
+    const [shape, other, more] = shapesOf(inputShape);
+    if (shape.at(-1) == null || more !== undefined || (other !== undefined && other.at(-1) !== shape.at(-1))) {
+      const shapes = shapesOf(inputShape).map(each => showShape(each));
+      throw misfitError(`"${this.name}" takes one input or two of the same shape, got ${shapes.join(', ')}.`);
+    }
+    return shape;
+  }
+
+  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+    return tf.tidy(() => {
+      this.invokeCallHook(inputs, kwargs);
+      const [first, other] = [inputs].flat().map(asFloat) as [tf.Tensor, tf.Tensor?];
+      const x = other === undefined ? first : tf.add(first, other);
+      const [gamma, beta] = [this.gamma.read(), this.beta.read()];
+      const rows = x.shape.slice(0, -1).map((_, axis) => axis);
+      return runLazyOp({
+        inputs: {x, gamma, beta},
+        save: {x: learns(gamma), gamma: true},
+        forward: () => tf.add(tf.mul(x, gamma), beta),
+        gradient: (dy, saved) => ({
+          x: () => tf.mul(dy, saved.gamma),
+          gamma: () => tf.sum(tf.mul(dy, saved.x), rows),
+          beta: () => tf.sum(dy, rows),
+        }),
+      });
+    });
+  }
+}
+registerOwn(Affine);
