@@ -4,7 +4,8 @@ import {type BlockMatrix, rowBytes} from '../../formats/blockMatrix';
 import type {BlockFormat} from '../../formats/formats';
 import type {BlockPart, QuantizedKernels} from '../quantizedKernels';
 import {areJointRight, areNumbers, readTrial, ROWS, runsFormat, trialMatrix, WIDTH} from '../trial';
-import {groupsOf, jointProducts, numbersOf, runWith} from './products';
+import {groupsOf, runWith} from './largeMatrix';
+import {jointProducts, numbersOf} from './products';
 
 // Programs that unpack the blocks of a matrix as they compute, without ever holding all its values.
 

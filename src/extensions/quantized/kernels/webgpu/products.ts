@@ -1,17 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  GROUP,
-  integersOnCard,
-  mostBytesOfBinding,
-  type Program,
-  programOf,
-  runProgram,
-} from '../../../../backends/webgpu/program';
-import {dataInParts, keepingNumbers} from '../../../../platform/tfjs/cardData';
-import {type BlockMatrix, packedSize, rowBytes} from '../../formats/blockMatrix';
+import {GROUP, type Program, programOf, runProgram} from '../../../../backends/webgpu/program';
+import {rowBytes} from '../../formats/blockMatrix';
 import type {BlockFormat} from '../../formats/formats';
 import {type Dialect, formatCode, numbersTogether} from '../formatCode';
 import {type BlockPart, factorsOf, type JointProducts} from '../quantizedKernels';
+import {isLarge, MOST_BUFFERS, runWith} from './largeMatrix';
 
 // Products with quantized matrices beside each other, `[x·W₀ᵀ + s₀·(x·A₀)·B₀, x·W₁ᵀ + …]`, and their gradients. The
 // programs unpack blocks as they compute, without ever holding all values. All matrices have the same format and width.
@@ -24,8 +17,6 @@ const FEW = 4;
 const EACH = 8;
 /** The columns of which a workgroup sums the gradients of the factors. */
 const COLUMNS = GROUP / 8;
-/** The most storage buffers that any device lets a program have. */
-const MOST_BUFFERS = 8;
 
 /** Reads `packed0`, or the matrix that `part` says. */
 function dialect(count: number): Dialect {
@@ -311,47 +302,6 @@ function callOf(sizeOf: (inner: number, across: number) => number, parts: readon
   const variant: Variant = {format, ranks, adds};
   const numbers = [rowBytes(matrix), rows, inner, across, ...columns, ...scales];
   return {variant, as, bs, columns, across, rows, inner, numbers, packed: parts.map(({blocks}) => blocks)};
-}
-
-/** Runs a program. The CPU fallback and reading blocks need their data synchronously, but not that of parts. */
-export function runWith(blocks: readonly tf.Tensor[], ...[program, call]: Parameters<typeof runProgram>): tf.Tensor[] {
-  const whole = blocks.filter(each => each instanceof tf.Tensor);
-  const run = whole.reduceRight(
-    (inner, each) => () => keepingNumbers(each, inner),
-    () => runProgram(program, call),
-  );
-  return run();
-}
-
-/** Whether a matrix is larger than what a program can read as one. */
-function isLarge(matrix: BlockMatrix): boolean {
-  return 4 * packedSize(matrix) > mostBytesOfBinding();
-}
-
-/** The most parts of a matrix that programs read side by side. */
-const MOST_PARTS = MOST_BUFFERS - 2;
-
-/** A matrix in parts that programs can read, in groups of as many as a program reads, with their first rows. */
-export function groupsOf(blocks: tf.Tensor, matrix: BlockMatrix): {first: number; parts: BlockPart[]}[] {
-  if (!isLarge(matrix)) {
-    return [{first: 0, parts: [{blocks, matrix, factors: null}]}];
-  }
-  const size = rowBytes(matrix);
-  // Each part begins at a whole integer.
-  const rows = Math.max(4, 4 * Math.floor(mostBytesOfBinding() / (4 * size)));
-  const firsts = Array.from({length: count(matrix.rows, rows)}, (_, i) => i * rows);
-  const data = dataInParts(blocks, () => {
-    const packed = blocks.dataSync<'int32'>();
-    return firsts.map(first => integersOnCard(packed.subarray((first * size) / 4, ((first + rows) * size) / 4)));
-  });
-  const parts = firsts.map((first, i): BlockPart => {
-    const own = {...matrix, rows: Math.min(rows, matrix.rows - first)};
-    return {blocks: data[i] as tf.Tensor, matrix: own, factors: null};
-  });
-  return Array.from({length: count(parts.length, MOST_PARTS)}, (_, i) => ({
-    first: i * MOST_PARTS * rows,
-    parts: parts.slice(i * MOST_PARTS, (i + 1) * MOST_PARTS),
-  }));
 }
 
 const count = (length: number, size: number) => Math.ceil(length / size);

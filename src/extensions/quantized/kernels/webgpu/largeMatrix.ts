@@ -1,0 +1,51 @@
+import * as tf from '@tensorflow/tfjs';
+import {integersOnCard, mostBytesOfBinding, runProgram} from '../../../../backends/webgpu/program';
+import {dataInParts, keepingNumbers} from '../../../../platform/tfjs/cardData';
+import {type BlockMatrix, packedSize, rowBytes} from '../../formats/blockMatrix';
+import type {BlockPart} from '../quantizedKernels';
+
+// A matrix that is larger than a device's largest storage buffer lies on the card in parts.
+
+/** The most storage buffers that any device lets a program have. */
+export const MOST_BUFFERS = 8;
+
+/** Runs a program. The CPU fallback and reading blocks need their data synchronously, but not that of parts. */
+export function runWith(blocks: readonly tf.Tensor[], ...[program, call]: Parameters<typeof runProgram>): tf.Tensor[] {
+  const whole = blocks.filter(each => each instanceof tf.Tensor);
+  const run = whole.reduceRight(
+    (inner, each) => () => keepingNumbers(each, inner),
+    () => runProgram(program, call),
+  );
+  return run();
+}
+
+/** Whether a matrix is larger than what a program can read as one. */
+export function isLarge(matrix: BlockMatrix): boolean {
+  return 4 * packedSize(matrix) > mostBytesOfBinding();
+}
+
+/** The most parts of a matrix that programs read side by side. */
+const MOST_PARTS = MOST_BUFFERS - 2;
+
+/** A matrix in parts that programs can read, in groups of as many as a program reads, with their first rows. */
+export function groupsOf(blocks: tf.Tensor, matrix: BlockMatrix): {first: number; parts: BlockPart[]}[] {
+  if (!isLarge(matrix)) {
+    return [{first: 0, parts: [{blocks, matrix, factors: null}]}];
+  }
+  const size = rowBytes(matrix);
+  // Each part begins at a whole integer.
+  const rows = Math.max(4, 4 * Math.floor(mostBytesOfBinding() / (4 * size)));
+  const firsts = Array.from({length: Math.ceil(matrix.rows / rows)}, (_, i) => i * rows);
+  const data = dataInParts(blocks, () => {
+    const packed = blocks.dataSync<'int32'>();
+    return firsts.map(first => integersOnCard(packed.subarray((first * size) / 4, ((first + rows) * size) / 4)));
+  });
+  const parts = firsts.map((first, i): BlockPart => {
+    const own = {...matrix, rows: Math.min(rows, matrix.rows - first)};
+    return {blocks: data[i] as tf.Tensor, matrix: own, factors: null};
+  });
+  return Array.from({length: Math.ceil(parts.length / MOST_PARTS)}, (_, i) => ({
+    first: i * MOST_PARTS * rows,
+    parts: parts.slice(i * MOST_PARTS, (i + 1) * MOST_PARTS),
+  }));
+}
