@@ -46,11 +46,11 @@ async function inOrder(commands: readonly string[], isAlone: boolean): Promise<n
   return 0;
 }
 
-/** Types, lint and format. ESLint has no cache, since its rules depend on types of other files. */
+/** Types and lint, and format. */
 async function checks(): Promise<number> {
   const cache = 'node_modules/.cache/prettier.json';
   const format = `prettier --check --log-level warn --cache --cache-strategy content --cache-location ${cache} .`;
-  const codes = [await run('tsx scripts/lint.ts', false), await run(format, false)];
+  const codes = [await run('oxlint', false), await run(format, false)];
   return codes.find(code => code !== 0) ?? 0;
 }
 

@@ -295,6 +295,12 @@ describe('in src', () => {
   test('a file has at most 400 lines', () => {
     expect(all.filter(path => lineCount(path) > 400)).toEqual([]);
   });
+
+  // prettier leaves comments as long as they are.
+  test('a line of a comment has at most 120 characters', () => {
+    const isLong = (line: string) => line.length > 120 && /^\s*(\/\/|\/?\*)/.test(line) && !line.includes('://');
+    expect(all.filter(path => BY_PATH.get(path)!.text.split('\n').some(isLong))).toEqual([]);
+  });
 });
 
 describe('in test', () => {

@@ -5,7 +5,7 @@ import '@tensorflow/tfjs-backend-wasm';
 tf.enableProdMode();
 
 declare global {
-  // eslint-disable-next-line @typescript-eslint/no-namespace
+  // oxlint-disable-next-line typescript/no-namespace
   namespace jest {
     interface Matchers<R> {
       /** Every number is within `atol + rtol · |expected|` of its counterpart. Defaults: 1e-5 and 1e-5. */

@@ -56,7 +56,7 @@ async function runTask<T>(code: string, known: Record<string, unknown>, declared
   const {outputText} = ts.transpileModule(`async function task() {${code}; return {${declared}};}`, {
     compilerOptions: {target: ts.ScriptTarget.ES2022},
   });
-  // eslint-disable-next-line @typescript-eslint/no-implied-eval -- the code of the docs
+  // oxlint-disable-next-line typescript/no-implied-eval -- the code of the docs
   const make = new Function(...Object.keys(scope), `${outputText}; return task();`) as (
     ...values: unknown[]
   ) => Promise<T>;

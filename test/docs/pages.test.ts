@@ -189,9 +189,9 @@ describe('the code of a page runs as it is written', () => {
 
   test.each(inOrder)('%s', async page => {
     const path = surroundingsOf(page);
-    const surroundings = (path === undefined ? {} : require(join(ROOT, path))) as Surroundings; // eslint-disable-line
+    const surroundings = (path === undefined ? {} : require(join(ROOT, path))) as Surroundings; // oxlint-disable-line
     await withFiles((await surroundings.files?.()) ?? {}, async () => {
-      const {run} = require(fileOf(page)) as Program; // eslint-disable-line
+      const {run} = require(fileOf(page)) as Program; // oxlint-disable-line
       await withoutTensorsLeft(async () => {
         const declared: unknown[] = [];
         await run(declared);
@@ -205,7 +205,7 @@ describe('the code of a page runs as it is written', () => {
 
   test.each(WITH_SCRIPTS)('the programs to save of %s', async page => {
     await withFiles({}, async () => {
-      const {run} = require(scriptOf(page)) as Program; // eslint-disable-line
+      const {run} = require(scriptOf(page)) as Program; // oxlint-disable-line
       await withoutTensorsLeft(async () => {
         const declared: unknown[] = [];
         await run(declared);

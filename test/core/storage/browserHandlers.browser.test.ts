@@ -165,7 +165,7 @@ describeInBrowser('in a browser', () => {
       const result = await page.evaluate(
         async ([at, what]) => {
           await window.lora.saveAdapter(window.adapterOf(1), at);
-          // eslint-disable-next-line @typescript-eslint/unbound-method -- it is called with `this`
+          // oxlint-disable-next-line typescript/unbound-method -- it is called with `this`
           const {put} = IDBObjectStore.prototype;
           IDBObjectStore.prototype.put = function (this: IDBObjectStore, value: unknown) {
             if (this.name === 'models_store' && what === 'throw') {

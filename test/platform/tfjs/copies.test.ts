@@ -53,7 +53,7 @@ function there<T>(f: () => T): T {
 function load(): Tfjs {
   let loaded: Tfjs | undefined;
   jest.isolateModules(() => {
-    // eslint-disable-next-line @typescript-eslint/no-require-imports
+    // oxlint-disable-next-line typescript/no-require-imports
     loaded = require('@tensorflow/tfjs') as Tfjs;
   });
   return loaded!;

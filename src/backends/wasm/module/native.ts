@@ -129,11 +129,13 @@ export class Native {
   }
 
   private fusedOrExact(): NativeFunctions {
-    if (this.fused === undefined) {
-      const code = this.fusedCode();
-      this.fused = code === undefined ? this.exact : functionsOf(code, this.memory);
+    if (this.fused !== undefined) {
+      return this.fused;
     }
-    return this.fused;
+    const code = this.fusedCode();
+    const fused = code === undefined ? this.exact : functionsOf(code, this.memory);
+    this.fused = fused;
+    return fused;
   }
 
   /** The functions of another module of ours, in the same memory; `undefined` where the engine does not compile it. */

@@ -35,7 +35,7 @@ export class CharacterTokenizer implements HubTokenizer {
     this.tokens = new Map(entries.map(([token, id]) => [id as number, token]));
     const named = (name: string, otherwise: string) => {
       const given = config[name];
-      const content = typeof given === 'object' ? (given as {content?: unknown} | null)?.content : given;
+      const content = typeof given === 'object' ? ({...given} as {content?: unknown}).content : given;
       return typeof content === 'string' ? content : otherwise;
     };
     this.delimiter = named('word_delimiter_token', '|');

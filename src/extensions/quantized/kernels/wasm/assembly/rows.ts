@@ -1,8 +1,8 @@
 import {fifths, half, minimumOf, scaleOf} from './formats';
 
-// Products of a quantized matrix with few rows. For one row, the integers of a block become floats in registers, and the
-// block's scale multiplies their sum. The four bytes of each 32-bit lane are masked where they are and converted, so
-// that byte `j` counts `2^8j` times; the row is prepared for this once: in each group of sixteen, as they lie in a
+// Products of a quantized matrix with few rows. For one row, the integers of a block become floats in registers, and
+// the block's scale multiplies their sum. The four bytes of each 32-bit lane are masked where they are and converted,
+// so that byte `j` counts `2^8j` times; the row is prepared for this once: in each group of sixteen, as they lie in a
 // vector of bytes, the values for byte 0 of the four lanes come first, then those for byte 1, times `2^-8`, and so on.
 
 /** What the integers of a format count from, by which its sums are multiplied: `d·Σqx − d·zero·Σx`. */
