@@ -37,6 +37,7 @@ export class DigitPage {
   async reload(): Promise<void> {
     await this.page.reload();
     await this.isIdle();
+    await this.shown(); // of the digit that the page opens with
   }
 
   async useBackend(backend: string): Promise<void> {
