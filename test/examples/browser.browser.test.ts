@@ -60,7 +60,7 @@ describeInBrowser('the page that teaches a digit reader', () => {
     beforeAll(async () => {
       visit = await DigitPage.open(site);
       await visit.useBackend(backend);
-      longest = await longestTask(visit.page, () => visit.train(backend === 'wasm' ? 3 : 1)); // in software
+      longest = await longestTask(visit.page, () => visit.train(backend === 'wasm' ? 3 : 2)); // in software
       trained = await visit.readUnseen();
     });
 

@@ -65,20 +65,21 @@ function layerCases(backend: string, precision: Precision, site: Place['site']):
   return [...kinds, ...methodCases];
 }
 
+/** What is made of operations of tfjs alone, or of programs that other cases run. */
+const isRepeatedOnCards = (one: Case) => isRepeated(one) || /by kto/.test(one.behaviour);
+
 /** Everything that has to hold on a backend. What stands around `fit` asks nothing of the size of a float. */
 export function casesOn(backend: string, precision: Precision, site: Place['site']): Case[] {
   return [
-    ...layerCases(backend, precision, site).filter(one => !(backend.startsWith('web') && isRepeated(one))),
+    ...layerCases(backend, precision, site),
     ...modelCases,
-    ...(precision === 16 ? [] : trainingCases),
+    ...(precision === 16 ? [] : [...trainingCases, ...landmarkCases, ...soundCases]),
     ...programCases,
     ...graphCases,
-    ...landmarkCases,
-    ...soundCases,
     ...quantizedCases,
     ...blockCases,
     ...transformerCases.filter(({kind = ''}) => precision === 32 || !OTHER_SHAPES.test(kind)),
-  ];
+  ].filter(one => !(backend.startsWith('web') && isRepeatedOnCards(one)));
 }
 
 /** What has to hold where the backend was there before the library. */
