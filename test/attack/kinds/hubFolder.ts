@@ -178,8 +178,10 @@ async function compareTensors(
   const named = (name: string) => (isBody ? name.slice(prefix.length) : !hasPrefix && labels ? prefix + name : name);
   // The pooler belongs to heads in some families, as in a body of BERT to none that `labels` asks for.
   // One bias under two names, which are tied in PyTorch, but drawn at random here.
-  const isTwice = (name: string) =>
-    /^cls\.predictions\.(decoder\.)?bias$/.test(name) && before!.has('cls.predictions.decoder.bias');
+  const isTwice = (name: string) => {
+    const [, head] = /^(cls\.predictions|lm_head)\.(decoder\.)?bias$/.exec(name) ?? [];
+    return before!.has(`${head}.decoder.bias`);
+  };
   const isElsewhere = (name: string) =>
     isTwice(name) ||
     T5_TABLE.test(name) ||
