@@ -75,10 +75,17 @@ const rowNormalization: Write = (out, call) => {
 };
 
 const gatedActivation: Write = (out, call) => {
-  const {activation, approximate, packed} = call.fields<{activation: string; approximate: boolean; packed: boolean}>();
-  const [gate = '', up = ''] = packed
+  const {activation, approximate, packed, gateLast} = call.fields<{
+    activation: string;
+    approximate: boolean;
+    packed: boolean;
+    gateLast: boolean;
+  }>();
+  const parts = packed
     ? out.nodeOf('Split', [out.plain(call.input)], {axis: call.input.rank - 1}, 2)
     : call.inputs.map(tensor => out.plain(tensor));
+  const [first = '', second = ''] = parts;
+  const [gate, up] = gateLast ? [second, first] : [first, second];
   const opened = activation === 'silu' ? swish(out, gate) : approximate ? tanhGelu(out, gate) : gelu(out, gate);
   return call.output(out.node('Mul', [opened, up]));
 };

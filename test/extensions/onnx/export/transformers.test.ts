@@ -11,7 +11,7 @@ beforeAll(() => useBackend('cpu'));
 // inputs: the importer does not know all operations with open sizes.
 const MODELS = [
   ...['albertClasses', 'bertSpans', 'clipTextPooled', 'deitTaught', 'dinov2Classes', 'distilbert', 'electraTiedWords'],
-  ...['gpt2', 'gteClasses', 'modernbert', 'mpnetTokenClasses', 'nomicBert', 'robertaSpans', 'siglip'],
+  ...['gpt2', 'gteClasses', 'modernbert', 'mpnetTokenClasses', 'new', 'nomicBert', 'robertaSpans', 'siglip'],
   ...['t5', 'vitClasses'],
 ];
 
