@@ -13,6 +13,7 @@ interface AttentionLayer {
   cache: boolean;
   rotary: RotaryFields | null;
   scale: number | null;
+  softCap: number | null;
   bias: boolean;
 }
 
@@ -27,7 +28,7 @@ interface RotaryFields {
 /** What is added to the score of a key that is not seen. */
 const UNSEEN = -3e4;
 
-/** `softmax(scale·q·kᵀ + bias)·v` by heads. A query that may see nothing gets zeros. */
+/** `softmax(cap(scale·q·kᵀ) + bias)·v` by heads. A query that may see nothing gets zeros. */
 export const attention: Write = (out, call) => {
   const layer = call.fields<AttentionLayer>();
   const {heads, keyValueHeads, packed, cache, rotary, bias: hasBias} = layer;
@@ -57,7 +58,8 @@ export const attention: Write = (out, call) => {
   const scale = out.float(layer.scale ?? 1 / Math.sqrt(size));
   const queries = out.node('Mul', [byHead(rotatedQ, group, rows), scale]);
   const products = out.node('MatMul', [queries, byHead(rotatedK, 1, columns)]);
-  const added = hasBias ? out.node('Add', [products, out.plain(call.inputs.at(-1) as Tensor)]) : products;
+  const capped = layer.softCap === null ? products : softCapped(out, products, layer.softCap);
+  const added = hasBias ? out.node('Add', [capped, out.plain(call.inputs.at(-1) as Tensor)]) : capped;
   const seen = visibility(out, inputs[own], {q, k}, layer);
   const whole = (x: string) => (group === 1 ? x : out.once(`grouped ${x}`, () => out.unsqueeze(x, [1])));
   const hidden =
@@ -71,6 +73,11 @@ export const attention: Write = (out, call) => {
   const together = out.node('Transpose', [shown], {perm: group === 1 ? [0, 2, 1, 3] : [0, 3, 1, 2, 4]});
   return call.output(out.reshape(together, [0, 0, heads * size]));
 };
+
+/** `cap·tanh(x / cap)` */
+export function softCapped(out: GraphWriter, x: string, cap: number): string {
+  return out.node('Mul', [out.node('Tanh', [out.node('Div', [x, out.float(cap)])]), out.float(cap)]);
+}
 
 /** Queries or keys of patches, rotated by angles that another layer gives. */
 export const rotatedPatches: Write = (out, call) => {

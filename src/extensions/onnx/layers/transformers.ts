@@ -2,7 +2,7 @@ import {range} from '../lower/lowering';
 import type {GraphWriter, Source, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
 import {gelu, swish, tanhGelu} from './activations';
-import {attention, rotatedPatches} from './attention';
+import {attention, rotatedPatches, softCapped} from './attention';
 import type {Call, Write} from './call';
 import {FEATURE_LAYERS} from './features';
 import {distanceScores, relativeBias} from './distances';
@@ -194,6 +194,37 @@ const layerScale: Write = (out, call) => {
   return call.output(out.node('Mul', [out.plain(call.input), out.weight('scale', scale)]));
 };
 
+const affine: Write = (out, call) => {
+  const {gamma, beta} = call.fields<{gamma: Source; beta: Source}>();
+  const [first = '', other] = call.inputs.map(tensor => out.plain(tensor));
+  const x = other === undefined ? first : out.node('Add', [first, other]);
+  return call.output(out.node('Add', [out.node('Mul', [x, out.weight('gamma', gamma)]), out.weight('beta', beta)]));
+};
+
+const softCap: Write = (out, call) => {
+  const {cap} = call.fields<{cap: number}>();
+  return call.output(softCapped(out, out.plain(call.input), cap));
+};
+
+const widthPart: Write = (out, call) => {
+  const {index, of, span, bias} = call.fields<{index: number; of: number; span: number; bias: Source | null}>();
+  const width = (call.input.shape.at(-1) ?? 0) / of;
+  const part = out.slice(out.plain(call.input), call.input.rank - 1, index * width, (index + span) * width);
+  return call.output(bias === null ? part : out.node('Add', [part, out.weight('bias', bias)]));
+};
+
+/** The next token's values, its own and the former one's, beside each other. */
+const trigrams: Write = (out, call) => {
+  const x = out.plain(call.input);
+  const size = out.sizeOf(x, 1);
+  const padded = out.node('Pad', [x, out.ints([0, 1, 0, 0, 1, 0])]);
+  const from = (start: number) => {
+    const end = out.node('Add', [size, out.ints([start])]);
+    return out.node('Slice', [padded, out.ints([start]), end, out.ints([1])]);
+  };
+  return call.output(out.node('Concat', [from(2), from(1), from(0)], {axis: 2}));
+};
+
 const distanceTable: Write = (out, call) => {
   const {embeddings} = call.fields<TableLayer>();
   const [rows = 0, width = 0] = embeddings.shape as number[];
@@ -242,6 +273,10 @@ export const TRANSFORMER_LAYERS: Readonly<Record<string, Write>> = Object.fromEn
     GatedActivation: gatedActivation,
     Scaling: scaling,
     LayerScale: layerScale,
+    Affine: affine,
+    SoftCap: softCap,
+    WidthPart: widthPart,
+    Trigrams: trigrams,
     HiddenPlaces: hiddenPositions,
     SequencePooling: sequencePooling,
     TokenState: tokenState,

@@ -12,7 +12,7 @@ beforeAll(() => useBackend('cpu'));
 const MODELS = [
   ...['albertClasses', 'bertSpans', 'clipTextPooled', 'deitTaught', 'dinov2Classes', 'distilbert', 'electraTiedWords'],
   ...['gpt2', 'gteClasses', 'modernbert', 'mpnetTokenClasses', 'new', 'nomicBert', 'robertaSpans', 'siglip'],
-  ...['t5', 'vitClasses'],
+  ...['t5', 'vitClasses', 'debertaSpans', 'gemma2Tied', 'mobilebertTiedWords'],
 ];
 
 test.each(MODELS)('%s: what is written computes what the model computes', async name => {
