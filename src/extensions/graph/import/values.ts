@@ -66,7 +66,7 @@ export type Value = Constant | Shaped | Flow;
 
 export interface PlannedWeight {
   readonly tensor: tf.Tensor;
-  /** What layers that share it have in common. Default: the tensor. */
+  /** Identifies the value among layers that share it. Default: the tensor. */
   id?: string;
   source: WeightSource;
 }

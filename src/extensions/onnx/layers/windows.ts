@@ -7,7 +7,7 @@ import type {Write} from './call';
 // Layers of windows of features of `tfjs-lora/transformers`, `[batch, height, width, channels]`. Heights and widths may
 // be known only when the file runs.
 
-/** What a layer of windows holds. */
+/** The fields of a layer of windows. */
 interface WindowLayer {
   size: number;
   shift: number;

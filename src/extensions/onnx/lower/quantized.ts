@@ -182,14 +182,14 @@ function centered(call: OnnxCall, [index, zero]: readonly number[], axis: number
   );
 }
 
-/** What an operation on integers is in the file, if it can be written: one on floats that are quantized before it. */
+/** How the file gets an operation on integers back, if it can: as one on floats that are quantized before it. */
 function dynamicProduct(call: OnnxCall, absorbed: readonly GraphNode[]): QuantizedProduct | undefined {
   const maker = call.low.file.nodes.get(call.key(0).replace(/:\d+$/, ''));
   const nodes = [call.node, ...absorbed].map(({name}) => name);
   return maker?.op === 'DynamicQuantizeLinear' && absorbed.length > 0 ? {nodes, x: maker.inputs[0] ?? ''} : undefined;
 }
 
-/** What an operation is in the file whose input and output are integers, with the scale and zero of each. */
+/** The same for an operation whose input and output are integers, with the scale and zero of each. */
 function integerProduct({node, proto: {inputs}}: OnnxCall): QuantizedProduct {
   return {nodes: [node.name], x: inputs[0] ?? '', input: inputs.slice(1, 3), output: inputs.slice(6, 8)};
 }

@@ -7,7 +7,7 @@ interface Scale {
   shape: readonly number[];
 }
 
-/** What a constant is by which another is multiplied: itself, or a product of constants. */
+/** The source of a constant factor: the constant itself, or a product of constants. */
 function scaleFrom(call: OnnxCall, key: string): Scale | undefined {
   const numbers = call.planner.numbers(key);
   const shape = call.low.file.tensors.get(key)?.shape ?? call.planner.constant(key)?.shape ?? [];

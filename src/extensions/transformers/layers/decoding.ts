@@ -4,7 +4,7 @@ import type {EarlierPositions} from '../kernels/transformer';
 /** Keys and values, `[batch, positions, width]` each. */
 export type KeysAndValues = [keys: tf.Tensor3D, values: tf.Tensor3D];
 
-/** What convolutions need of the last positions. They keep no others, so that none of these can be dropped. */
+/** The last positions, as far as convolutions need them. No others are kept, so none of these can be dropped. */
 export class RecentPositions {
   private readonly cache = new Map<tf.layers.Layer, tf.Tensor3D>();
 
