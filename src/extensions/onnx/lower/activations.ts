@@ -28,10 +28,24 @@ export function activationAfter(call: OnnxCall, node: GraphNode): {activation: s
 function activationOf(call: OnnxCall): string | undefined {
   const fits =
     (call.op !== 'Elu' || call.float('alpha', 1) === 1) &&
-    (call.op !== 'Selu' || (!call.proto.attributes.has('alpha') && !call.proto.attributes.has('gamma'))) &&
-    (call.op !== 'Clip' || boundsOf(call).join() === '0,6');
+    (call.op !== 'Selu' || isUsualSelu(call)) &&
+    (call.op !== 'Clip' || boundsOf(call).join() === '0,6') &&
+    call.unknown.length === 0;
   return fits ? ACTIVATIONS[call.op] : undefined;
 }
+
+/** Whether a Selu has the numbers of the paper. */
+function isUsualSelu(call: OnnxCall): boolean {
+  const [alpha, gamma] = [call.float('alpha', 1.67326319), call.float('gamma', 1.05070102)];
+  return Math.abs(alpha - 1.67326319) < 1e-6 && Math.abs(gamma - 1.05070102) < 1e-6;
+}
+
+export const selu: Rule = async call => {
+  if (!isUsualSelu(call)) {
+    call.refuse('has another alpha or gamma than usual');
+  }
+  await unary('Selu')(call);
+};
 
 /** Between what a Clip keeps values; `undefined` for a bound that is computed. */
 function boundsOf(call: OnnxCall): (number | undefined)[] {

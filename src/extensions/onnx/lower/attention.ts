@@ -143,6 +143,9 @@ function scaleOf(call: OnnxCall): number | undefined {
 /** The attention of opset 23. */
 export const attention: Rule = async call => {
   refuseMore(call, {4: 'a cache of keys', 5: 'a cache of values', 6: 'lengths of keys'}, 1);
+  if (call.int('left_window_size', -1) >= 0 || call.int('right_window_size', -1) >= 0) {
+    call.refuse('attends within a window');
+  }
   const isSplit = call.rank(0) === 4;
   const [heads, kvHeads] = isSplit
     ? [call.size(0, 1) ?? 1, call.size(1, 1) ?? 1]
@@ -218,8 +221,9 @@ export const groupQueryAttention: Rule = async call => {
   if (!call.has(1) || !call.has(2)) {
     call.refuse('takes queries, keys and values in one tensor');
   }
-  if (call.int('smooth_softmax', 0) !== 0) {
-    call.refuse('has smooth_softmax');
+  const types = ['k_quant_type', 'v_quant_type'].map(name => call.text(name, 'NONE'));
+  if (call.int('smooth_softmax', 0) !== 0 || types.some(type => type !== 'NONE')) {
+    call.refuse('has smooth_softmax, or quantized keys or values');
   }
   const [heads, kvHeads] = [call.int('num_heads', 1), call.int('kv_num_heads', 1)];
   const isRotary = call.int('do_rotary', 0) === 1;

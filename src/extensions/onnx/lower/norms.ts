@@ -4,6 +4,9 @@ import {attribute, type OnnxCall} from './onnxCall';
 
 /** With the statistics that the file has. */
 export const batchNorm: Rule = async call => {
+  if (call.int('spatial', 1) !== 1) {
+    call.refuse('normalizes each position by itself');
+  }
   if (call.int('training_mode', 0) === 1 || call.proto.outputs.filter(name => name !== '').length > 1) {
     call.refuse('is in training');
   }
@@ -91,7 +94,11 @@ export const embedNorm: Rule = async call => {
   const epsilon = call.float('epsilon', 1e-12);
   call.give(await layerNormOf(call, sum, {axis: 2, epsilon, inputs: [5, 6]}));
   const keys = call.planner.keysOf(call.node);
+  const maskType = call.int('mask_index_type', 0);
   if (keys.length > 1) {
+    if (maskType !== 0) {
+      call.refuse(`has the mask_index_type ${maskType}`);
+    }
     // How many tokens count.
     const mask = call.has(7) ? await call.plain(7) : call.refuse('counts tokens without a mask');
     call.low.give(

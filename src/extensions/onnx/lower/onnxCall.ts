@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {listed} from '../../../platform/errors';
 import {type GraphAttribute, type GraphNode, keyOf} from '../../graph/graphDef';
 import {KNOWN} from '../../graph/import/openSizes';
 import {planComputed} from '../../graph/import/planGraph';
@@ -13,6 +14,38 @@ export type Entry = number | {of: string; at: number};
 /** Operations that only arrange what the others compute. Their layers do not take a node's own name. */
 const ARRANGES = new Set('Transpose Reshape Shape StridedSlice ConcatV2 Fill ExpandDims Squeeze PadV2 Cast'.split(' '));
 
+/** By operation: attributes that say what inputs and outputs say too, or that do not change what is supported. */
+const HARMLESS: Readonly<Record<string, string>> = {
+  // Of the opset and of com.microsoft. Those of caches, rotations and further outputs go with inputs that are refused.
+  Attention:
+    'q_num_heads kv_num_heads qk_matmul_output_mode softmax_precision mask_filter_value past_present_share_buffer ' +
+    'rotary_embedding_dim',
+  AveragePool: 'kernel_shape',
+  BatchNormalization: 'momentum',
+  Cast: 'saturate round_mode',
+  Concat: 'axis',
+  Conv: 'kernel_shape',
+  ConvTranspose: 'kernel_shape',
+  DequantizeLinear: 'axis output_dtype',
+  Dropout: 'ratio seed',
+  GRU: 'activation_alpha activation_beta',
+  GroupNormalization: 'stash_type',
+  GroupQueryAttention: 'kv_cache_bit_width qk_output',
+  LSTM: 'activation_alpha activation_beta',
+  LayerNormalization: 'stash_type',
+  MatMulNBits: 'accuracy_level',
+  MaxPool: 'storage_order',
+  MultiHeadAttention: 'mask_filter_value',
+  QuantizeLinear: 'axis block_size output_dtype precision saturate',
+  RMSNormalization: 'stash_type',
+  RNN: 'activation_alpha activation_beta',
+  Resize: 'cubic_coeff_a extrapolation_value',
+  RotaryEmbedding: 'rotary_embedding_dim',
+  SimplifiedLayerNormalization: 'stash_type',
+  Split: 'num_outputs',
+  TopK: 'sorted',
+};
+
 /** A node of an ONNX file that is being planned. Inputs and outputs are counted from 0. */
 export class OnnxCall {
   readonly planner: Planner;
@@ -20,6 +53,8 @@ export class OnnxCall {
   readonly op: string;
   /** The version of the operations of its domain. */
   readonly version: number;
+  /** The attributes that were looked for. */
+  private readonly asked = new Set<string>();
 
   constructor(
     readonly low: Lowering,
@@ -31,9 +66,23 @@ export class OnnxCall {
     this.version = low.file.opsets.get(this.proto.domain) ?? 1;
   }
 
+  /** The attributes that nothing has asked for, and that could change what the node computes. */
+  get unknown(): string[] {
+    const harmless = Object.hasOwn(HARMLESS, this.op) ? HARMLESS[this.op]?.split(' ') : [];
+    return [...this.proto.attributes.keys()].filter(name => !this.asked.has(name) && harmless?.includes(name) !== true);
+  }
+
   attribute(name: string): OnnxAttribute | undefined {
+    this.asked.add(name);
     const found = this.proto.attributes.get(name);
     return found?.ref === undefined ? found : this.refuse('takes an attribute from a function around it');
+  }
+
+  /** All attributes, for a node in the place of this one, which looks for them. */
+  attributes(): OnnxNode['attributes'] {
+    const {attributes} = this.proto;
+    attributes.forEach((_, name) => this.asked.add(name));
+    return new Map(attributes);
   }
 
   int(name: string, fallback: number): number {
@@ -303,6 +352,10 @@ export class OnnxCall {
 
   /** Says what the first output of this node is, held by `perm`, and that of nodes whose work is done with it. */
   give(name: string, perm?: readonly number[], absorbed: readonly GraphNode[] = []): void {
+    const {unknown} = this;
+    if (unknown.length > 0) {
+      this.refuse(`has ${listed(unknown)}, which is not supported`);
+    }
     this.low.give(this.node.name, 0, name, perm);
     for (const each of absorbed) {
       this.low.give(each.name, 0, name, perm);

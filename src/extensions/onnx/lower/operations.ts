@@ -139,7 +139,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     RotaryEmbedding: attention.rotary({cos: 1, sin: 2, positions: 3}),
     Round: unary('Round'),
     ScatterND: shapes.scatterND,
-    Selu: unary('Selu'),
+    Selu: activations.selu,
     Shape: shapes.shape,
     Sigmoid: unary('Sigmoid'),
     Sign: unary('Sign'),

@@ -2,7 +2,6 @@ import type {GraphNode} from '../../graph/graphDef';
 import {fromFloat16} from '../../../platform/formats/halfFloats';
 import {sizeOf} from '../../../platform/formats/layout';
 import {QuantizedDense} from '../../quantized/layers/quantizedDense';
-import type {OnnxAttribute} from '../file/readOnnx';
 import type {Rule} from './activations';
 import {halfOf, inBlocks} from './blocks';
 import {conv} from './convolutions';
@@ -103,6 +102,7 @@ function scaleAxis(call: OnnxCall, rank: number): number {
 }
 
 export const dequantizeLinear: Rule = async call => {
+  const isInBlocks = call.int('block_size', 0) > 0;
   const stored = constantAt(call, 0);
   if (call.dtype() === 'float32') {
     call.give(call.key(0), call.perm()); // it was never rounded
@@ -111,6 +111,8 @@ export const dequantizeLinear: Rule = async call => {
     const grid = gridOf(call, shape, [1, 2], scaleAxis(call, shape.length));
     call.low.dequantized.add(call.proto.outputs[0] ?? '');
     call.give(made(call, shape, () => dequantized(data, grid)));
+  } else if (isInBlocks) {
+    call.refuse('has blocks of what is computed');
   } else {
     const floats = await cast(call, await call.plain(), 'DT_FLOAT');
     const zero = call.has(2) ? await along(call, 2) : undefined;
@@ -234,8 +236,8 @@ async function asConv(
     op: 'Conv',
     input: [x, kernel, ...(bias === undefined ? [] : [bias])],
   };
-  const keep = new Map<string, OnnxAttribute>(proto.attributes);
-  low.addNode(node, {...proto, op: 'Conv', domain: '', inputs: node.input, outputs: [], attributes: keep});
+  const attributes = call.attributes();
+  low.addNode(node, {...proto, op: 'Conv', domain: '', inputs: node.input, outputs: [], attributes});
   low.convolutions.set(node.name, product);
   const inner = new OnnxCall(low, node);
   await conv(inner);

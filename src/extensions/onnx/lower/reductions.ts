@@ -8,18 +8,23 @@ export function withoutAxes(perm: readonly number[], axes: readonly number[]): n
   return kept.map(axis => axis - axes.filter(gone => gone < axis).length);
 }
 
+/** The axes that are reduced; `undefined` if the node gives what it is given. */
+function axesOf(call: OnnxCall, since: number): number[] | undefined {
+  const given = (call.version < since ? call.ints('axes') : call.list('axes', 1))?.map(axis => call.axis(axis)) ?? [];
+  const isNothing = call.int('noop_with_empty_axes', 0) === 1;
+  return given.length > 0 ? given : isNothing ? undefined : range(call.rank());
+}
+
 /** @param since the version from which the axes are an input. */
 export function reduce(op: string, since = 18, before?: string, after?: string): Rule {
   return async call => {
-    const rank = call.rank();
-    const given = (call.version < since ? call.ints('axes') : call.list('axes', 1))?.map(axis => call.axis(axis));
-    if ((given ?? []).length === 0 && call.int('noop_with_empty_axes', 0) === 1) {
-      call.give(call.key(0), call.perm());
+    const axes = axesOf(call, since);
+    const keeps = call.int('keepdims', 1) === 1;
+    const perm = call.perm();
+    if (axes === undefined) {
+      call.give(call.key(0), perm);
       return;
     }
-    const axes = given === undefined || given.length === 0 ? range(rank) : given;
-    const perm = call.perm();
-    const keeps = call.int('keepdims', 1) === 1;
     const x = before === undefined ? call.key(0) : await call.emit(before, [call.key(0)]);
     const along = call.constant(axes.map(axis => perm.indexOf(axis)));
     const result = await call.emit(op, [x, along], {keep_dims: attribute.flag(keeps)});
@@ -29,16 +34,20 @@ export function reduce(op: string, since = 18, before?: string, after?: string):
 
 /** The logarithm of a sum of powers of e, from the largest, so that none is infinite. */
 export const logSumExp: Rule = async call => {
-  const axes =
-    (call.version < 18 ? call.ints('axes') : call.list('axes', 1))?.map(axis => call.axis(axis)) ?? range(call.rank());
+  const axes = axesOf(call, 18);
+  const keeps = call.int('keepdims', 1) === 1;
   const perm = call.perm();
+  if (axes === undefined) {
+    call.give(call.key(0), perm);
+    return;
+  }
   const keep = {keep_dims: attribute.flag(true)};
   const along = call.constant(axes.map(axis => perm.indexOf(axis)));
   const largest = await call.emit('Max', [call.key(0), along], keep);
   const powers = await call.emit('Exp', [await call.emit('Sub', [call.key(0), largest])]);
   const log = await call.emit('Log', [await call.emit('Sum', [powers, along], keep)]);
   const result = await call.emit('AddV2', [log, largest]);
-  if (call.int('keepdims', 1) === 1) {
+  if (keeps) {
     call.give(result, perm);
     return;
   }

@@ -39,13 +39,13 @@ export const resize: Rule = async call => {
       resized.set(axis, {size: size ?? (await scaledSize(call, axis, scale ?? 1)), scale});
     }
   }
+  const mode = call.text('mode', 'nearest').replace('bilinear', 'linear');
+  const transform = isOld ? 'asymmetric' : call.text('coordinate_transformation_mode', 'half_pixel');
+  const rounding = isOld ? 'floor' : call.text('nearest_mode', 'round_prefer_floor');
   if (resized.size === 0) {
     call.give(call.key(0), call.perm());
     return;
   }
-  const mode = call.text('mode', 'nearest').replace('bilinear', 'linear');
-  const transform = isOld ? 'asymmetric' : call.text('coordinate_transformation_mode', 'half_pixel');
-  const rounding = isOld ? 'floor' : call.text('nearest_mode', 'round_prefer_floor');
   const isImage = rank === 4 && !resized.has(0) && !resized.has(1);
   if (isImage && (await resizeImage(call, resized, {mode, transform, rounding}))) {
     return;

@@ -121,6 +121,7 @@ export const split: Rule = async call => {
   const name = sizes
     ? await call.emit('SplitV', [call.key(0), call.constant(sizes), at], {}, count)
     : await call.emit('Split', [at, call.key(0)], {num_split: attribute.int(count)}, count);
+  call.give(name, perm);
   range(count).forEach(i => call.low.give(call.node.name, i, `${name}:${i}`, perm));
 };
 

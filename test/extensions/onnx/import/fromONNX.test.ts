@@ -2,7 +2,7 @@ import {readFileSync} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, LoRAError, mergeLoRA, replaceHead} from '../../../../src/index';
 import {OPERATIONS} from '../../../../src/extensions/onnx/lower/operations';
-import {field} from '../../../../src/extensions/onnx/file/protobuf';
+import {field, floatField} from '../../../../src/extensions/onnx/file/protobuf';
 import {fromONNX, toONNX} from '../../../../src/onnx';
 import {numbers, useBackend, withoutLeaks} from '../../../helpers';
 import {bytesOf, readCases} from '../cases';
@@ -189,20 +189,17 @@ describe('refuses, and leaves nothing behind', () => {
     expect(message).toContain("fromONNX(file, {outputs: ['first']})");
   });
 
-  test('settings of operations, by name', async () => {
+  test.each([
+    ['TopK', ['x', 'k'], 'largest', [field(3, 0)], 'gives the smallest values'],
+    ['Selu', ['x'], 'gamma', [floatField(2, 2)], 'has another alpha or gamma than usual'],
+    ['MatMul', ['x', 'w'], 'transA', [field(3, 1)], 'has transA, which is not supported'],
+    ['Relu', ['x'], 'leak', [floatField(2, 0.5)], 'has leak, which is not supported'],
+  ])('settings of operations, by name: %s', async (op, inputs, name, setting, reason) => {
     const message = await refused({
-      nodes: [
-        {
-          op: 'TopK',
-          inputs: ['x', 'k'],
-          outputs: ['y', 'i'],
-          name: 'top',
-          attributes: [[field(1, 'largest'), field(3, 0), field(20, 2)]],
-        },
-      ],
-      initializers: [[field(1, 1), field(2, 7), field(8, 'k'), field(7, 1)]],
+      nodes: [{op, inputs, outputs: ['y'], name: 'first', attributes: [[field(1, name), ...setting]]}],
+      initializers: [...PRODUCT.initializers!, [field(1, 1), field(2, 7), field(8, 'k'), field(7, 1)]],
     });
-    expect(message).toContain('TopK "top" gives the smallest values');
+    expect(message).toContain(`${op} "first" ${reason}`);
   });
 
   test.each([
