@@ -96,10 +96,13 @@ const relu: Write = (out, call) => {
   return out.each(call.input, x => (maxValue == null ? out.node('Relu', [x]) : out.clip(x, 0, maxValue)));
 };
 
-const leakyRelu: Write = (out, call) => {
-  const alpha = new Fraction(call.fields<{alpha: number}>().alpha);
-  return out.each(call.input, x => out.node('LeakyRelu', [x], {alpha}));
-};
+/** An operation with a slope. */
+function sloped(op: string): Write {
+  return (out, call) => {
+    const alpha = new Fraction(call.fields<{alpha: number}>().alpha);
+    return out.each(call.input, x => out.node(op, [x], {alpha}));
+  };
+}
 
 /** The slopes have the axes of an example, some of size 1. */
 const prelu: Write = (out, call) => {
@@ -130,9 +133,9 @@ const softmax: Write = (out, call) => {
 export const ACTIVATION_LAYERS: Readonly<Record<string, Write>> = {
   Activation: activation,
   ReLU: relu,
-  LeakyReLU: leakyRelu,
+  LeakyReLU: sloped('LeakyRelu'),
   PReLU: prelu,
-  ELU: (out, call) => out.each(call.input, x => out.node('Elu', [x])),
+  ELU: sloped('Elu'),
   ThresholdedReLU: thresholdedRelu,
   Softmax: softmax,
 };

@@ -130,7 +130,7 @@ function rotated(out: GraphWriter, x: string, heads: number, size: number, rotar
   const {interleaved = false, scale = 1} = rotary;
   const frequencies = frequenciesOf(rotary, size);
   const half = frequencies.length;
-  const axes = `${half} ${JSON.stringify(rotary)} ${size}`;
+  const axes = frequencies.join();
   const positions = out.sizeOf(x, 1);
   const angles = out.once(`angles ${axes} ${positions}`, () => {
     const places = out.node('Range', [out.ints([0], []), out.squeeze(positions, [0]), out.ints([1], [])]);

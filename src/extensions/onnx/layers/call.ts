@@ -1,10 +1,48 @@
 import type * as tf from '@tensorflow/tfjs';
+import {shortName} from '../../../platform/tfjs/configs';
 import {fieldsOf} from '../../../platform/tfjs/fields';
 import {type GraphWriter, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
 
+/** Settings that say how layers begin and train, or what the shapes of weights say too. */
+const ELSEWHERE = new RegExp(
+  '^(name|trainable|dtype|batchInputShape|.*(Initializer|Regularizer|Constraint)|.*[dD]ropout|unroll|implementation|unitForgetBias|' +
+    'units|filters|depthMultiplier|inputDim|outputDim|useBias)$',
+);
+
+/** By the class of a layer: its other settings that are written by way of its weights, or change no predictions. */
+const BESIDES: Readonly<Record<string, string>> = {
+  AlphaDropout: 'rate noiseShape',
+  BatchNormalization: 'momentum center scale',
+  Bidirectional: 'layer',
+  ContinuousWindowBias: 'pretrained',
+  DistanceTable: 'rows',
+  Dropout: 'rate noiseShape seed',
+  Embedding: 'inputLength',
+  FusedLayerNormalization: 'bias',
+  GaussianDropout: 'rate',
+  GaussianNoise: 'stddev',
+  GRU: 'resetAfter',
+  GRUCell: 'resetAfter',
+  LayerNormalization: 'center scale',
+  PReLU: 'sharedAxes',
+  PatchSequence: 'tokens registers grid antialias positioned',
+  PositionEmbedding: 'rows',
+  QuantizedDense: 'blocks.name',
+  QuantizedEmbedding: 'blocks.name inputLength',
+  RelativeBias: 'heads',
+  SpatialDropout1D: 'rate noiseShape seed',
+  TiedDense: 'table.name',
+  TypeEmbedding: 'rows',
+  UnitHeads: 'scaled',
+};
+
 /** A call of a layer that is being written. */
 export class Call {
+  /** The names of fields that were read: of the layer, and of those inside it. */
+  private readonly read = new Set<string>();
+  private readonly inner = new Set<tf.layers.Layer>();
+
   constructor(
     readonly layer: tf.layers.Layer,
     readonly inputs: readonly Tensor[],
@@ -20,14 +58,51 @@ export class Call {
     return this.shapes[0] as tf.Shape;
   }
 
-  fields<Fields>(): Fields {
-    return fieldsOf<Fields>(this.layer);
+  /** The fields of the layer, or of one inside it. Those that are read count as written. */
+  fields<Fields>(layer = this.layer): Fields {
+    this.inner.add(layer);
+    return fieldsOf<Fields>(noting(layer, this.read));
+  }
+
+  /** The settings of the layer, and of those whose fields were asked for, that nothing has read. */
+  unread(): [setting: string, value: unknown][] {
+    return [this.layer, ...this.inner].flatMap(layer => {
+      const known = (BESIDES[shortName(layer.getClassName())] ?? '').split(' ');
+      const isUnread = ([setting]: [string, unknown]) =>
+        !this.read.has(setting) && !known.includes(setting) && !ELSEWHERE.test(setting);
+      return settingsOf(layer.getConfig()).filter(isUnread);
+    });
   }
 
   /** An output, whose axes are in an order. */
   output(name: string, order?: readonly number[]): Tensor {
     return new Tensor(this.shape, TYPE.float, name, order);
   }
+}
+
+/** An object that notes the names of fields that are read. Names of fields of an object inside it follow its own. */
+function noting<T extends object>(owner: T, read: Set<string>, path = ''): T {
+  return new Proxy(owner, {
+    get: (target, field, self) => {
+      const name = `${path}${String(field)}`;
+      const value: unknown = Reflect.get(target, field, self);
+      read.add(name);
+      return isPlain(value) ? noting(value, read, `${name}.`) : value;
+    },
+  });
+}
+
+/** The entries of a config, and of objects inside it that are no layers. */
+function settingsOf(config: object, path = ''): [setting: string, value: unknown][] {
+  return Object.entries(config).flatMap(([key, value]: [string, unknown]) =>
+    isPlain(value) && !('className' in value)
+      ? settingsOf(value, `${path}${key}.`)
+      : [[`${path}${key}`, value] as [string, unknown]],
+  );
+}
+
+function isPlain(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 }
 
 /** Writes the call of a layer as nodes, and gives its outputs. */

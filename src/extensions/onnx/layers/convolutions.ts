@@ -191,7 +191,8 @@ const cropping: Write = (out, call) => {
 const END = Number.MAX_SAFE_INTEGER;
 
 const upSampling: Write = (out, call) => {
-  const {size, interpolation, ...layer} = call.fields<{size: number[]; interpolation: string} & ImageLayer>();
+  const layer = call.fields<{size: number[]; interpolation: string} & ImageLayer>();
+  const {size, interpolation} = layer;
   const order = imageOrder(layer, 4);
   const y = out.node('Resize', [out.held(call.input, order), '', out.floats([1, 1, ...size])], {
     coordinate_transformation_mode: 'asymmetric',

@@ -1,5 +1,4 @@
 import type {Cell, ConvLayer, InnerLayers} from '../../../platform/tfjs/layerFields';
-import {fieldsOf} from '../../../platform/tfjs/fields';
 import {range} from '../lower/lowering';
 import {type GraphWriter, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
@@ -18,7 +17,7 @@ interface ConvolvedLayer extends InnerLayers {
 /** The cell of a `ConvLSTM2D`, which is a `Scan` over the steps: no operation computes it. */
 export const convolvedSteps: Write = (out, call) => {
   const {cell, returnSequences, returnState, goBackwards, stateful} = call.fields<ConvolvedLayer>();
-  const fields = fieldsOf<Cell & ConvLayer>(cell as NonNullable<typeof cell>);
+  const fields = call.fields<Cell & ConvLayer>(cell);
   const {filters} = fields;
   // Of one step: the images have their channels first.
   const order = imageOrder(fields, 4);

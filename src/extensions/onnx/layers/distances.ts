@@ -1,4 +1,3 @@
-import type * as tf from '@tensorflow/tfjs';
 import type {GraphWriter, Source, Tensor} from '../write/graphWriter';
 import type {Write} from './call';
 
@@ -34,23 +33,17 @@ function rowsFor(out: GraphWriter, layer: DistanceLayer, size: string, known: nu
 }
 
 export const relativeBias: Write = (out, call) => {
-  const {embeddings} = call.fields<{embeddings: Source}>();
-  const layer = call.layer as tf.layers.Layer & DistanceLayer;
+  const layer = call.fields<DistanceLayer & {embeddings: Source}>();
   const size = out.sizeOf(out.plain(call.input), 1);
   const rows = rowsFor(out, layer, size, call.input.shape[1] ?? null);
-  const values = out.node('Gather', [out.weight('embeddings', embeddings), rows]); // [queries, keys, heads]
+  const values = out.node('Gather', [out.weight('embeddings', layer.embeddings), rows]); // [queries, keys, heads]
   return call.output(out.unsqueeze(out.node('Transpose', [values], {perm: [2, 0, 1]}), [0]));
 };
 
 /** Products of queries, or keys, and the rows of a table for the distances of the others from them. */
 export const distanceScores: Write = (out, call) => {
-  const {heads, span, ofKeys, scale} = call.fields<{
-    heads: number;
-    span: number;
-    ofKeys: boolean;
-    scale: number | null;
-  }>();
-  const layer = call.layer as tf.layers.Layer & DistanceLayer;
+  const layer = call.fields<DistanceLayer & {heads: number; span: number; ofKeys: boolean; scale: number | null}>();
+  const {heads, span, ofKeys, scale} = layer;
   const [states, table] = call.inputs as [Tensor, Tensor];
   const width = states.shape[2] ?? 0;
   const size = width / heads;

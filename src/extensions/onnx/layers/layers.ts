@@ -1,6 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {callsOf, isContainer} from '../../../core/rewire/walk';
 import type {InnerLayers} from '../../../platform/tfjs/layerFields';
+import {show} from '../../../platform/errors';
 import {type GraphWriter, Tensor} from '../write/graphWriter';
 import {ACTIVATION_LAYERS} from './activations';
 import {Call, type Write} from './call';
@@ -10,7 +11,8 @@ import {RECURRENT_LAYERS} from './recurrent';
 import {asFloats, PLAIN_LAYERS} from './shapes';
 import {TRANSFORMER_LAYERS} from './transformers';
 
-const LAYERS: Readonly<Record<string, Write>> = {
+/** By the class of a layer: what writes it. */
+export const LAYERS: Readonly<Record<string, Write>> = {
   ...PLAIN_LAYERS,
   ...ACTIVATION_LAYERS,
   ...IMAGE_LAYERS,
@@ -58,7 +60,15 @@ export function writeLayer(
     return shapes.map(shape => new Tensor(shape, 1, inputs[0]?.name ?? ''));
   }
   const own = TAKES_INDICES.test(className) ? inputs : inputs.map(input => asFloats(out, input));
-  const outputs = [write(out, new Call(layer, own, shapes))].flat();
+  const call = new Call(layer, own, shapes);
+  const faults = out.faults.size;
+  const outputs = [write(out, call)].flat();
+  const unread = out.faults.size > faults ? [] : call.unread();
+  unread
+    .filter(([, value]) => value != null)
+    .forEach(([setting, value]) =>
+      out.refuse(`(${className}) has ${setting}: ${show(value)}, which cannot be written.`),
+    );
   const [first] = outputs;
   if (first !== undefined && layer.supportsMasking && !isMaskEnd(className)) {
     first.mask ??= inputs[0]?.mask;

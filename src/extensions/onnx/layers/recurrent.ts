@@ -1,7 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {sizeOf, transpose, type Values} from '../../../platform/formats/layout';
 import type {Cell, InnerLayers} from '../../../platform/tfjs/layerFields';
-import {fieldsOf} from '../../../platform/tfjs/fields';
 import {range} from '../lower/lowering';
 import {type GraphWriter, type Source, Tensor} from '../write/graphWriter';
 import {Fraction, TYPE} from '../write/messages';
@@ -55,6 +54,7 @@ interface Pass {
 /** A pass, once in each direction. */
 function pass(
   out: GraphWriter,
+  call: Call,
   cells: readonly tf.layers.Layer[],
   {x, direction, initial, lengths}: {x: string; direction: string; initial: readonly string[]; lengths: string},
 ): Pass {
@@ -66,7 +66,7 @@ function pass(
     return {all: x, last: [x, x], units: 1};
   }
   const {op, gates, states, resetsAfter = false} = operation;
-  const fields = cells.map(cell => fieldsOf<Cell>(cell));
+  const fields = cells.map(cell => call.fields<Cell>(cell));
   const units = (fields[0]?.recurrentKernel.shape[0] as number | undefined) ?? 1;
   const inputs = (fields[0]?.kernel.shape[0] as number | undefined) ?? 1;
   const stacked = (
@@ -207,7 +207,7 @@ const recurrent: Write = (out, call) => {
   if (stateful) {
     out.refuse('keeps its state between calls, which cannot be written.');
   }
-  const cells = fieldsOf<InnerLayers>(cell as tf.layers.Layer).cells ?? [cell as tf.layers.Layer];
+  const cells = call.fields<InnerLayers>(cell).cells ?? [cell as tf.layers.Layer];
   if (cells.length > 1 && (returnState || call.inputs.length > 1)) {
     out.refuse('takes or gives the states of several cells, which cannot be written.');
   }
@@ -219,7 +219,7 @@ const recurrent: Write = (out, call) => {
   let result: Pass | undefined;
   for (const each of cells) {
     const initial = call.inputs.slice(1).map(state => out.unsqueeze(out.plain(state), [0]));
-    result = pass(out, [each], {x, direction, initial, lengths: packed?.lengths ?? ''});
+    result = pass(out, call, [each], {x, direction, initial, lengths: packed?.lengths ?? ''});
     x = out.squeeze(result.all, [1]);
   }
   const {last} = result as Pass;
@@ -286,10 +286,14 @@ const bidirectional: Write = (out, call) => {
   const layer = call.fields<RecurrentLayer>();
   const {forwardLayer, backwardLayer, mergeMode = null, returnSequences, returnState} = layer;
   const parts = [forwardLayer, backwardLayer] as [tf.layers.Layer, tf.layers.Layer];
-  const [forward, backward] = parts.map(part => fieldsOf<RecurrentLayer>(part)) as [RecurrentLayer, RecurrentLayer];
+  const [forward, backward] = parts.map(part => call.fields<RecurrentLayer>(part)) as [RecurrentLayer, RecurrentLayer];
   const cells = [forward, backward].map(({cell}) => cell as tf.layers.Layer);
   const {mask} = call.input;
-  if (forward.goBackwards || forward.stateful || cells.some(cell => fieldsOf<InnerLayers>(cell).cells !== undefined)) {
+  if (
+    forward.goBackwards ||
+    forward.stateful ||
+    cells.some(cell => call.fields<InnerLayers>(cell).cells !== undefined)
+  ) {
     out.refuse('has a layer that goes backwards, keeps its state, or has several cells, which cannot be written.');
   }
   checkStates(out, call);
@@ -298,7 +302,7 @@ const bidirectional: Write = (out, call) => {
   const initial = range(half).map(i => out.node('Concat', [states[i] ?? '', states[i + half] ?? ''], {axis: 0}));
   const ways = mask === undefined ? [] : [packing(out, mask, false), packing(out, mask, true)];
   const x = stepsFirst(out, call.input, ways[0]);
-  const {all, last} = pass(out, cells, {x, direction: 'bidirectional', initial, lengths: ways[0]?.lengths ?? ''});
+  const {all, last} = pass(out, call, cells, {x, direction: 'bidirectional', initial, lengths: ways[0]?.lengths ?? ''});
   const isPlain = !returnSequences || ways.length > 0;
   const both = returnSequences
     ? directions(out, all, 1).map((each, i) =>

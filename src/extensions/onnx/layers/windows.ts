@@ -146,12 +146,12 @@ interface WindowScores extends WindowLayer {
 }
 
 const windowBias: Write = (out, call) => {
-  const {heads} = call.fields<WindowScores>();
-  const layer = call.layer as tf.layers.Layer & WindowScores;
+  const layer = call.fields<WindowScores>();
+  const {heads} = layer;
   const count = layer.size ** 2;
   const source: Source = {shape: [1, heads, count, count], read: () => layer.bias()};
   const bias = out.weight('bias', source);
-  const grid = gridOf(out, call.fields<WindowLayer>(), call.input);
+  const grid = gridOf(out, layer, call.input);
   if (grid.shift === undefined) {
     return call.output(bias);
   }
