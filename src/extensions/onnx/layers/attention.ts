@@ -97,20 +97,14 @@ function visibility(
   {q, k}: {q: string; k: string},
   {causal, window}: Pick<AttentionLayer, 'causal' | 'window'>,
 ): string | undefined {
-  const ofMask =
-    mask &&
-    out.once(`visible ${out.plain(mask)}`, () => {
-      const shown = out.cast(out.cast(out.plain(mask), TYPE.bool), TYPE.float);
-      return out.unsqueeze(shown, [1, 2]);
-    });
+  const ofMask = mask && out.once(`visible ${out.plain(mask)}`, () => out.unsqueeze(out.shown(mask), [1, 2]));
   if (!causal && window === null) {
     return ofMask;
   }
   // Of each layer the same: the sizes are those of the mask, where there is one.
   const [queries, keys] = [q, k].map(x => out.sizeOf(mask === undefined ? x : out.plain(mask), 1)) as [string, string];
   const ofOrder = out.once(`order ${queries} ${keys} ${causal} ${window}`, () => {
-    const places = (size: string) => out.node('Range', [out.ints([0], []), out.squeeze(size, [0]), out.ints([1], [])]);
-    const distances = out.node('Sub', [places(keys), out.unsqueeze(places(queries), [1])]);
+    const distances = out.node('Sub', [out.positions(keys), out.unsqueeze(out.positions(queries), [1])]);
     const behind = window === null ? [] : [out.node('Less', [out.node('Neg', [distances]), out.ints([window], [])])];
     const reach = causal ? 1 : window;
     const ahead = reach === null ? [] : [out.node('Less', [distances, out.ints([reach], [])])];
@@ -133,8 +127,8 @@ function rotated(out: GraphWriter, x: string, heads: number, size: number, rotar
   const axes = frequencies.join();
   const positions = out.sizeOf(x, 1);
   const angles = out.once(`angles ${axes} ${positions}`, () => {
-    const places = out.node('Range', [out.ints([0], []), out.squeeze(positions, [0]), out.ints([1], [])]);
-    return out.node('Mul', [out.unsqueeze(out.cast(places, TYPE.float), [1]), out.floats(frequencies, [1, half])]);
+    const each = out.cast(out.positions(positions), TYPE.float);
+    return out.node('Mul', [out.unsqueeze(each, [1]), out.floats(frequencies, [1, half])]);
   });
   const table = (op: string) =>
     out.once(`${op} ${angles} ${scale}`, () => {

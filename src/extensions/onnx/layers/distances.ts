@@ -19,8 +19,8 @@ function rowsOf(layer: DistanceLayer, most: number): number[] {
 /** Positions of keys less those of queries, for a size that is a list of one number: `[positions, positions]`. */
 function distances(out: GraphWriter, size: string): string {
   return out.once(`distances ${size}`, () => {
-    const places = out.node('Range', [out.ints([0], []), out.squeeze(size, [0]), out.ints([1], [])]);
-    return out.node('Sub', [out.unsqueeze(places, [0]), out.unsqueeze(places, [1])]);
+    const positions = out.positions(size);
+    return out.node('Sub', [out.unsqueeze(positions, [0]), out.unsqueeze(positions, [1])]);
   });
 }
 

@@ -26,7 +26,7 @@ export const LAYERS: Readonly<Record<string, Write>> = {
 export type Known = Map<tf.SymbolicTensor, Tensor>;
 
 /** Layers that take whole numbers, or a mask. */
-const TAKES_INDICES = /Embedding$|TokenState$|SequencePooling$|Choice|>Attention$|HiddenPlaces$/;
+const TAKES_INDICES = /Embedding$|TokenState$|SequencePooling$|Choice|>Attention$|HiddenPlaces$|FrameMask$/;
 
 /** Writes the calls of a model, each after those that it depends on. */
 export function writeCalls(out: GraphWriter, model: tf.LayersModel, known: Known, path = ''): void {

@@ -8,6 +8,7 @@ import {FEATURE_LAYERS} from './features';
 import {distanceScores, relativeBias} from './distances';
 import {patchSequence} from './patches';
 import {biased, indices, normalizedRows} from './shapes';
+import {SOUND_LAYERS} from './sounds';
 import {WINDOW_LAYERS} from './windows';
 
 /** What a layer of transformers with a table holds. */
@@ -23,9 +24,6 @@ function differing(out: GraphWriter, tensor: Tensor, from: number): string {
     return out.cast(out.node('Not', [out.node('Equal', [x, other])]), TYPE.float);
   });
 }
-
-/** 1 where a mask shows a position, `[batch, positions]`. */
-const shownBy = (out: GraphWriter, mask: Tensor) => differing(out, mask, 0);
 
 const positionEmbedding: Write = (out, call) => {
   const {embeddings, offset, padding} = call.fields<TableLayer & {offset: number; padding: number | null}>();
@@ -92,7 +90,7 @@ const gatedActivation: Write = (out, call) => {
 
 const hiddenPositions: Write = (out, call) => {
   const [states, mask, values] = call.inputs as [Tensor, Tensor, Tensor?];
-  const shown = out.unsqueeze(shownBy(out, mask), [2]);
+  const shown = out.unsqueeze(out.shown(mask), [2]);
   const seen = out.node('Mul', [out.plain(states), shown]);
   if (values === undefined) {
     return call.output(seen);
@@ -111,10 +109,10 @@ const sequencePooling: Write = (out, call) => {
     const shape = out.slice(out.node('Shape', [x]), 0, 0, 2);
     return out.node('Expand', [out.float(1), shape]);
   };
-  const shown = mask === undefined ? ones() : shownBy(out, mask);
+  const shown = mask === undefined ? ones() : out.shown(mask);
   // As many as are skipped do not count, which are known.
   const late = () => {
-    const places = out.cast(positions(out, out.sizeOf(x, 1)), TYPE.float);
+    const places = out.cast(out.positions(out.sizeOf(x, 1)), TYPE.float);
     return out.cast(out.node('Not', [out.node('Less', [places, out.float(skip)])]), TYPE.float);
   };
   const seen = skip === 0 ? shown : out.node('Mul', [shown, late()]);
@@ -130,7 +128,7 @@ const sequencePooling: Write = (out, call) => {
 /** Of a sequence in which nothing counts, the first position does. */
 function withFirst(out: GraphWriter, counts: string): string {
   const none = out.node('Sub', [out.float(1), out.reduce('ReduceMax', counts, [1], true)]);
-  const places = positions(out, out.sizeOf(counts, 1));
+  const places = out.positions(out.sizeOf(counts, 1));
   const isFirst = out.cast(out.node('Equal', [places, out.ints([0], [])]), TYPE.float);
   return out.node('Max', [counts, out.node('Mul', [isFirst, none])]);
 }
@@ -145,20 +143,13 @@ function weightsOf(out: GraphWriter, seen: string, mode: string): string {
   return out.node('Mul', [seen, out.cast(out.node('Equal', [order, sum]), TYPE.float)]);
 }
 
-/** 0, 1, … for a size that is a list of one number. */
-export function positions(out: GraphWriter, size: string): string {
-  return out.once(`positions ${size}`, () =>
-    out.node('Range', [out.ints([0], []), out.squeeze(size, [0]), out.ints([1], [])]),
-  );
-}
-
 const tokenState: Write = (out, call) => {
   const {token} = call.fields<{token: number | null}>();
   const [states, ids] = call.inputs as [Tensor, Tensor];
   const found = token === null ? indices(out, ids) : out.node('Sub', [out.float(1), differing(out, ids, token)]);
   const place = out.node('ArgMax', [found], {axis: 1, keepdims: 1}); // [batch, 1]
   const x = out.plain(states);
-  const chosen = out.cast(out.node('Equal', [place, positions(out, out.sizeOf(x, 1))]), TYPE.float);
+  const chosen = out.cast(out.node('Equal', [place, out.positions(out.sizeOf(x, 1))]), TYPE.float);
   return call.output(out.squeeze(out.node('MatMul', [out.unsqueeze(chosen, [1]), x]), [1]));
 };
 
@@ -289,6 +280,7 @@ export const TRANSFORMER_LAYERS: Readonly<Record<string, Write>> = Object.fromEn
     PatchSequence: patchSequence,
     RotatedPatches: rotatedPatches,
     ...FEATURE_LAYERS,
+    ...SOUND_LAYERS,
     ...WINDOW_LAYERS,
     ChoiceRows: choiceRows,
     ChoiceScores: choiceScores,

@@ -165,7 +165,7 @@ function apartOf(out: GraphWriter, size: number, {rows, columns, shift = ''}: Gr
   return out.once(`apart ${rows} ${columns} ${shift} ${size}`, () => {
     const regions = (count: string): string => {
       const end = times(out, count, size);
-      const places = out.node('Range', [out.ints([0], []), out.squeeze(end, [0]), out.ints([1], [])]);
+      const places = out.positions(end);
       const behind = (from: string) =>
         out.cast(out.node('Not', [out.node('Less', [places, out.node('Sub', [end, from])])]), TYPE.int64);
       return out.node('Add', [behind(out.ints([size])), behind(shift)]);
@@ -265,7 +265,7 @@ function pairIndices(out: GraphWriter, {rows, columns, height, width}: Record<st
   return out.once(`pairs ${r} ${c}`, () => {
     const node = (op: string, ...inputs: string[]) => out.node(op, inputs);
     const count = node('Mul', r, c);
-    const places = node('Range', out.ints([0], []), out.squeeze(count, [0]), out.ints([1], []));
+    const places = out.positions(count);
     const row = node('Div', places, c);
     const apart = (x: string) => node('Sub', out.unsqueeze(x, [1]), out.unsqueeze(x, [0]));
     const before = (x: string, size: string) => node('Add', apart(x), node('Sub', size, out.ints([1])));
@@ -290,7 +290,7 @@ const patchAngles: Write = (out, call) => {
   const frequencies = out.floats(range(quarter).map(i => (2 * Math.PI) / theta ** (i / quarter)));
   const shape = sizesOf(out, [rows, columns, quarter]);
   const along = (count: string, axis: number): string => {
-    const places = out.node('Range', [out.ints([0], []), out.squeeze(count, [0]), out.ints([1], [])]);
+    const places = out.positions(count);
     const odd = out.cast(out.node('Add', [times(out, places, 2), out.ints([1])]), TYPE.float);
     const centers = out.node('Sub', [out.node('Div', [odd, out.cast(count, TYPE.float)]), out.float(1)]);
     const angles = out.node('Mul', [out.unsqueeze(centers, axis === 0 ? [1, 2] : [0, 2]), frequencies]);

@@ -270,6 +270,19 @@ export class GraphWriter {
     );
   }
 
+  /** 0, 1, … for a size that is a list of one number. */
+  positions(size: string): string {
+    return this.once(`positions ${size}`, () =>
+      this.node('Range', [this.ints([0], []), this.squeeze(size, [0]), this.ints([1], [])]),
+    );
+  }
+
+  /** 1 for positions that a mask shows, and 0 elsewhere. */
+  shown(mask: Tensor): string {
+    const x = this.plain(mask);
+    return this.once(`shown ${x}`, () => this.cast(this.cast(x, TYPE.bool), TYPE.float));
+  }
+
   /** Gives a value another name, wherever it is used. */
   rename(from: string, to: string): void {
     const own = (name: string) => (name === from ? to : name);

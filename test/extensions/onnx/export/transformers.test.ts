@@ -13,6 +13,7 @@ const MODELS = [
   ...['albertClasses', 'bertSpans', 'clipTextPooled', 'deitTaught', 'dinov2Classes', 'distilbert', 'electraTiedWords'],
   ...['gpt2', 'gteClasses', 'modernbert', 'mpnetTokenClasses', 'new', 'nomicBert', 'robertaSpans', 'siglip'],
   ...['t5', 'vitClasses', 'debertaSpans', 'gemma2Tied', 'mobilebertTiedWords'],
+  ...['astClasses', 'hubertClasses', 'wav2vec2CTC', 'whisperTiedText'],
 ];
 
 test.each(MODELS)('%s: what is written computes what the model computes', async name => {
