@@ -20,6 +20,18 @@ def main():
     model = transformers.WhisperForConditionalGeneration.from_pretrained(source).eval()
     clips = load_file(folder / "clips.safetensors")
     tokens, logits = {}, {}
+    long = clips.pop("long").transpose(1, 2).contiguous()
+    with torch.no_grad():
+        spoken = model.generate(long, return_timestamps=True, return_segments=True)["segments"][0]
+    last = model.generation_config.no_timestamps_token_id
+    segments = [
+        {
+            "start": float(each["start"]),
+            "end": float(each["end"]),
+            "tokens": [token for token in each["tokens"].tolist() if token <= last],
+        }
+        for each in spoken
+    ]
     for name, features in clips.items():
         heard = features.transpose(1, 2).contiguous()
         with torch.no_grad():
@@ -42,7 +54,7 @@ def main():
         seconds.append(time.process_time() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step = {"seconds": min(seconds), "megabytes": peak / 1024, "more": (peak - before) / 1024}
-    (folder / "expected.json").write_text(json.dumps({"tokens": tokens, "step": step}))
+    (folder / "expected.json").write_text(json.dumps({"tokens": tokens, "segments": segments, "step": step}))
 
 
 main()
