@@ -63,7 +63,8 @@ export function encodeTranscripts(
     if (options.language !== undefined || options.task !== undefined) {
       throw new LoRAError('language and task are for a Whisper; the model is for CTC.');
     }
-    return {targets: rows(texts.map(text => charactersOf(tokenizer, text)), IGNORED)}; // prettier-ignore
+    const classes = model.outputs[0]?.shape[2] ?? Infinity;
+    return {targets: rows(texts.map(text => charactersOf(tokenizer, text, classes)), IGNORED)}; // prettier-ignore
   }
   const facts = speechFacts(model);
   const {language, task} = options;
@@ -95,7 +96,11 @@ export function encodeTranscripts(
 }
 
 /** @throws LoRAError if the vocabulary lacks a character: it would be trained to be unknown. */
-function charactersOf(tokenizer: TextTokenizer & {unknown?: number | undefined}, text: string): readonly number[] {
+function charactersOf(
+  tokenizer: TextTokenizer & {unknown?: number | undefined},
+  text: string,
+  classes: number,
+): readonly number[] {
   const idsOf = (part: string) => tokenizer.encode(part, {add_special_tokens: false}).ids;
   const ids = idsOf(text);
   const {unknown} = tokenizer;
@@ -105,6 +110,12 @@ function charactersOf(tokenizer: TextTokenizer & {unknown?: number | undefined},
     throw misfitError(
       `The vocabulary of the model lacks ${missing.map(show).join(', ') || 'a token'} in ${show(text)}. Spell texts with ` +
         'its characters, for example with text.toUpperCase().',
+    );
+  }
+  const wrong = ids.find(id => id >= classes);
+  if (wrong !== undefined) {
+    throw misfitError(
+      `The tokenizer does not match the model: it returns the id ${wrong}, but the model has ${classes} tokens.`,
     );
   }
   return ids;

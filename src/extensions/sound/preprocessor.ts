@@ -46,6 +46,9 @@ const MOST_OF_MELS = 1024;
 const MOST_OF_RATE = 384_000;
 const MOST_SECONDS = 600;
 const MOST_FRAMES = 2 ** 15;
+const MOST_SAMPLES = 2 ** 24;
+/** Of all frames, in a Fourier transform or in mel filters. */
+const MOST_VALUES = 2 ** 23;
 
 /** A row for each class of transformers. */
 const EXTRACTORS: Readonly<Record<string, (config: HubConfig) => Preprocessing>> = {
@@ -96,10 +99,11 @@ function whisperOf(config: HubConfig): Whisper {
   const fftSize = limited(config, 'n_fft', 400, MOST_OF_FFT, 2);
   const hop = limited(config, 'hop_length', 160, MOST_OF_FFT);
   const length = limited(config, 'chunk_length', 30, MOST_SECONDS) * sampleRate;
-  if (length / hop > MOST_FRAMES) {
-    config.fault(`chunk_length and hop_length make ${Math.floor(length / hop)} frames; at most ${MOST_FRAMES} fit.`);
-  }
   const mels = limited(config, 'feature_size', 80, MOST_OF_MELS);
+  if (length > MOST_SAMPLES) {
+    config.fault(`chunk_length and sampling_rate make ${length} samples; at most ${MOST_SAMPLES} fit.`);
+  }
+  checkFrames(config, Math.floor(length / hop), Math.max(fftSize, mels));
   const bank = {sampleRate, fftSize, mels, minFrequency: 0, maxFrequency: 8000, normalized: true};
   return {
     kind: 'whisper',
@@ -122,6 +126,8 @@ function astOf(config: HubConfig): AST {
   config.expect('return_attention_mask', false);
   const sampleRate = rateOf(config);
   const mels = limited(config, 'num_mel_bins', 128, MOST_OF_MELS);
+  const length = limited(config, 'max_length', 1024, MOST_FRAMES);
+  checkFrames(config, length, Math.max(512, mels));
   const [minFrequency, maxFrequency] = [20, Math.floor(sampleRate / 2)];
   const bank = {sampleRate, fftSize: 512, mels, minFrequency, maxFrequency, normalized: false};
   const normalizes = config.flag('do_normalize', true);
@@ -129,7 +135,7 @@ function astOf(config: HubConfig): AST {
   return {
     kind: 'ast',
     sampleRate,
-    length: limited(config, 'max_length', 1024, MOST_FRAMES),
+    length,
     mean: normalizes ? mean : 0,
     deviation: normalizes ? 2 * deviation : 1,
     frames: {
@@ -153,6 +159,16 @@ function rawOf(config: HubConfig): Raw {
     hasMask: config.flag('return_attention_mask', false),
     padding: valueOf(config, 'padding_value', 0),
   };
+}
+
+/** Limits what a file can have computed, and how large features it can ask for. */
+function checkFrames(config: HubConfig, frames: number, values: number): void {
+  if (frames > MOST_FRAMES || frames * values > MOST_VALUES) {
+    config.fault(
+      `The settings make ${frames} frames of ${values} values; at most ${MOST_FRAMES} frames with ${MOST_VALUES} ` +
+        'values together fit.',
+    );
+  }
 }
 
 function rateOf(config: HubConfig): number {

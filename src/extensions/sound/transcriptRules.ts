@@ -63,7 +63,7 @@ export function likeliestLanguage(logits: Float32Array, {languages}: SpeechFacts
  * The likeliest next token that the rules allow.
  *
  * @param made the tokens of the transcript so far.
- * @throws LoRAError if a logit is NaN.
+ * @throws LoRAError if a logit is NaN, or no token is left.
  */
 export function nextToken(
   logits: Float32Array,
@@ -81,6 +81,9 @@ export function nextToken(
     restrictTimestamps(logits, made, facts);
   }
   const best = logits.reduce((found, logit, token) => (logit > (logits[found] as number) ? token : found), 0);
+  if (logits[best] === -Infinity) {
+    throw unsupportedError('The generation config of the model suppresses every token that can come next.');
+  }
   if (!(Number(logits[best]) < Infinity)) {
     throw new LoRAError('A logit of the model is not finite.', {code: 'ERR_NUMERIC'});
   }

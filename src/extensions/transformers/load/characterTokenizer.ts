@@ -12,6 +12,8 @@ export class CharacterTokenizer implements HubTokenizer {
   readonly unknown: number | undefined;
   private readonly ids: ReadonlyMap<string, number>;
   private readonly tokens: ReadonlyMap<number, string>;
+  /** The lengths of tokens of several characters, the longest first. */
+  private readonly lengths: readonly number[];
   private readonly special: ReadonlySet<string | undefined>;
   private readonly delimiter: string;
   private readonly padding: string;
@@ -33,6 +35,8 @@ export class CharacterTokenizer implements HubTokenizer {
     }
     this.ids = new Map(entries as [string, number][]);
     this.tokens = new Map(entries.map(([token, id]) => [id as number, token]));
+    const long = [...this.ids.keys()].filter(token => Array.from(token).length > 1);
+    this.lengths = [...new Set(long.map(({length}) => length))].sort((a, b) => b - a);
     const named = (name: string, otherwise: string) => {
       const given = config[name];
       const content = typeof given === 'object' ? ({...given} as {content?: unknown}).content : given;
@@ -50,16 +54,30 @@ export class CharacterTokenizer implements HubTokenizer {
     if (typeof text !== 'string') {
       throw new LoRAError(`text must be a string, got ${show(text)}.`);
     }
-    // Tokens of several characters take the spaces around them.
-    const long = [...this.ids.keys()].filter(token => Array.from(token).length > 1);
-    const escaped = long.sort((a, b) => b.length - a.length).map(token => token.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'));
-    const parts = escaped.length === 0 ? [text] : text.split(new RegExp(`\\s*(${escaped.join('|')})\\s*`, 'u'));
-    const tokens = parts.flatMap((part, i) =>
-      i % 2 === 1
-        ? [part]
-        : Array.from(this.isUpper ? part.toUpperCase() : part, char => (char === ' ' ? this.delimiter : char)),
-    );
+    const tokens: string[] = [];
+    let from = 0;
+    for (let at = 0; at < text.length; at++) {
+      const token = this.longTokenAt(text, at);
+      if (token !== undefined) {
+        // It takes the spaces around it.
+        tokens.push(...this.charactersOf(text.slice(from, at).trimEnd()), token);
+        from = at + token.length;
+        from += text.length - from - text.slice(from).trimStart().length;
+        at = from - 1;
+      }
+    }
+    tokens.push(...this.charactersOf(text.slice(from)));
     return {ids: tokens.map(token => this.ids.get(token) ?? this.unknown).filter(id => id !== undefined)};
+  }
+
+  /** The longest token of several characters that a text has at a position. */
+  private longTokenAt(text: string, at: number): string | undefined {
+    const length = this.lengths.find(each => at + each <= text.length && this.ids.has(text.slice(at, at + each)));
+    return length === undefined ? undefined : text.slice(at, at + length);
+  }
+
+  private charactersOf(text: string): string[] {
+    return Array.from(this.isUpper ? text.toUpperCase() : text, char => (char === ' ' ? this.delimiter : char));
   }
 
   decode(ids: readonly number[], {skip_special_tokens: skips = false}: {skip_special_tokens?: boolean} = {}): string {

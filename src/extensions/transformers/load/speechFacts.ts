@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {show, throwFaults} from '../../../platform/errors';
 import {hubRecordOf} from '../net/hubRecord';
 
 /** The key in a model's metadata for how it generates transcripts. */
@@ -34,11 +35,27 @@ export function speechFields(generation: Readonly<Record<string, unknown>>): Rec
   return Object.fromEntries(FIELDS.filter(name => name in generation).map(name => [name, generation[name]]));
 }
 
-/** How a model generates transcripts: by its `generation_config.json`, and where that says nothing by its config. */
+/**
+ * How a model generates transcripts: by its `generation_config.json`, and where that says nothing by its config.
+ *
+ * @throws LoRAError if what is to be a token of the model is none.
+ */
 export function speechFacts(model: tf.LayersModel): SpeechFacts {
   const metadata = model.getUserDefinedMetadata() as Record<string, unknown> | undefined;
   const fields: Record<string, unknown> = {...objectOf(hubRecordOf(model)?.config), ...objectOf(metadata?.[SPEECH])};
-  const number = (name: string) => numbersIn(fields[name])[0];
+  const vocabulary = model.outputs[0]?.shape[2] ?? Infinity;
+  const faults: string[] = [];
+  const tokensOf = (name: string, value: unknown, limit = vocabulary): number[] => {
+    const all: unknown[] = [value].flat().filter(each => each != null);
+    const wrong = all.find(each => !Number.isSafeInteger(each) || (each as number) < 0 || (each as number) >= limit);
+    if (wrong !== undefined) {
+      faults.push(
+        `${name} must have whole numbers from 0${limit < Infinity ? ` to ${limit - 1}` : ''}, got ${show(wrong)}.`,
+      );
+    }
+    return all as number[];
+  };
+  const number = (name: string, limit?: number) => tokensOf(name, fields[name], limit)[0];
   const pairs = fields.forced_decoder_ids;
   const forced: (number | undefined)[] = [];
   for (const pair of Array.isArray(pairs) ? (pairs as unknown[]) : []) {
@@ -46,31 +63,32 @@ export function speechFacts(model: tf.LayersModel): SpeechFacts {
     if (position !== forced.length + 1) {
       break;
     }
-    forced.push(numbersIn(token)[0]);
+    forced.push(tokensOf('forced_decoder_ids', token)[0]);
   }
-  return {
+  const tokensIn = (name: string, nameOf: (key: string) => string) => {
+    const entries = Object.entries(objectOf(fields[name])).map(([key, id]) => [nameOf(key), tokensOf(name, id)[0]]);
+    return Object.fromEntries(entries.filter(([, id]) => id !== undefined)) as Record<string, number>;
+  };
+  const facts: SpeechFacts = {
     start: number('decoder_start_token_id'),
-    ends: numbersIn(fields.eos_token_id),
+    ends: tokensOf('eos_token_id', fields.eos_token_id),
     forced,
     suppressed: numbersIn(fields.suppress_tokens),
     suppressedAtFirst: numbersIn(fields.begin_suppress_tokens),
-    languages: tokensIn(fields.lang_to_id, name => /^<\|(.+)\|>$/.exec(name)?.[1] ?? name),
-    tasks: tokensIn(fields.task_to_id, name => name),
+    languages: tokensIn('lang_to_id', name => /^<\|(.+)\|>$/.exec(name)?.[1] ?? name),
+    tasks: tokensIn('task_to_id', name => name),
     noTimestamps: number('no_timestamps_token_id'),
-    latestFirst: number('max_initial_timestamp_index'),
+    latestFirst: number('max_initial_timestamp_index', Infinity),
   };
+  throwFaults(faults, 'ERR_UNSUPPORTED', 'The generation config of the model is not supported:');
+  return facts;
 }
 
 function objectOf(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-/** The token ids in a list, or a single one. */
+/** The token ids in a list, or a single one, without what is none. */
 function numbersIn(value: unknown): number[] {
   return [value].flat().filter((each): each is number => Number.isSafeInteger(each) && (each as number) >= 0);
-}
-
-function tokensIn(value: unknown, named: (name: string) => string): Record<string, number> {
-  const entries = Object.entries(objectOf(value)).map(([name, token]) => [named(name), numbersIn(token)[0]] as const);
-  return Object.fromEntries(entries.filter((entry): entry is [string, number] => entry[1] !== undefined));
 }

@@ -19,15 +19,16 @@ export class HubConfig {
   /** @throws LoRAError if it is not a JSON object. */
   static parse(config: string | object, whose = 'model'): HubConfig {
     let fields: unknown = config;
-    if (typeof config === 'string') {
-      try {
-        if (nesting(config) > 20) {
-          throw new LoRAError('it is nested more deeply than one of a model');
-        }
-        fields = JSON.parse(config);
-      } catch (error) {
-        throw damagedError(`The ${whose}'s config cannot be read: ${(error as Error).message}`, {cause: error});
+    try {
+      // An object may contain itself.
+      if (nesting(typeof config === 'string' ? config : JSON.stringify(config)) > 20) {
+        throw new LoRAError('it is nested more deeply than one of a model');
       }
+      fields = typeof config === 'string' ? JSON.parse(config) : config;
+    } catch (error) {
+      throw damagedError(`The ${whose}'s config cannot be read: ${(error as Error).message}`, {cause: error});
+    }
+    if (typeof config === 'string') {
       const twice = duplicateKeys(config);
       if (twice.length > 0) {
         throw damagedError(`The ${whose}'s config has ${listed(twice.map(show), 10)} twice.`);
