@@ -4,6 +4,7 @@ import type {Method, Parameters, ParameterSpec, SharedSide, Start, Strength, Upd
 import {resolveStrength} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {Dropout, type Update} from '../ops/update';
+import {isRecording} from '../../platform/tfjs/engine';
 import {Prepared} from '../../platform/tfjs/lazyOp';
 import {countNumbers, renameWeight, replaceValue, restoreWeight, withdrawWeight} from '../../platform/tfjs/weights';
 import {type Adaptation, type UpdateSpec, updateSpecs} from './adaptation';
@@ -35,6 +36,8 @@ export interface LowRankPart extends UpdatePart {
 interface WeightUpdate {
   spec: UpdateSpec;
   variables: Map<string, tf.LayerVariable>;
+  /** The weight with the update in it, for predictions. */
+  kept: Prepared;
 }
 
 /** A layer that has an update. */
@@ -42,6 +45,9 @@ interface Owner extends tf.layers.Layer {
   readonly baseLayer: tf.layers.Layer;
   readonly adaptation: Adaptation;
 }
+
+/** How many values an updated weight may have that is kept for predictions. */
+const MOST_KEPT = 2 ** 17;
 
 /** Makes the masks of layers without a seed differ. */
 let unseeded = Math.floor(Math.random() * 2 ** 31);
@@ -91,6 +97,7 @@ export class LayerUpdate {
   /** Frees what is kept besides the variables. */
   disposePrepared(): void {
     this.prepared.forEach(prepared => prepared.dispose());
+    this.current.forEach(({kept}) => kept.dispose());
   }
 
   /** The variables, by their names among the layer's weights. */
@@ -117,15 +124,29 @@ export class LayerUpdate {
    */
   forOperations(training: boolean): Update[] {
     const dropout = training && this.dropout.rate > 0 ? this.dropout : undefined;
-    return this.current.map(({spec, variables}) => {
+    return this.current.map(({spec, variables, kept}) => {
       const {method, strength} = this;
       const site = this.siteOf(spec);
       const parameters = valuesOf(variables);
+      if (!training && !isRecording() && this.isKept(spec)) {
+        const sources = [site.weight.variable.read(), ...Object.values(parameters)];
+        return {kernel: kept.get(sources, () => [method.merge(parameters, strength, site)] as const, strength)[0]};
+      }
       // With a gain, not only the update would work on the input with dropout.
       const given = dropout === undefined ? site : {...site, takesGain: false};
       const update = method.update?.(parameters, strength, given) ?? {kernel: method.merge(parameters, strength, site)};
       return dropout === undefined ? update : {...update, dropout};
     });
+  }
+
+  /**
+   * Whether a weight is kept with the update in it until either changes. A prediction then costs what the base's does:
+   * of small layers, the launches of an update take longer than the layer.
+   */
+  private isKept({weight: {variable}}: UpdateSpec): boolean {
+    const isWhole = this.method.mergeBias === undefined && this.owner.adaptation.form !== 'lookUp';
+    // Reading a quantized weight, which is no variable of tfjs, makes a tensor.
+    return isWhole && variable instanceof tf.LayerVariable && tf.util.sizeFromShape(variable.shape) <= MOST_KEPT;
   }
 
   /** The updated weights as new tensors, in the order of the adaptation. */
@@ -181,7 +202,7 @@ export class LayerUpdate {
       this.switchTo(method, specs, values);
     }
     this.strength = strength;
-    this.disposePrepared();
+    this.prepared.forEach(prepared => prepared.dispose());
     this.dropout.rate = config.dropout ?? 0;
     this.variables().forEach((variable, name) => {
       replaceValue(variable, values.get(name) as tf.Tensor);
@@ -211,6 +232,7 @@ export class LayerUpdate {
     this.variables().forEach((old, name) => {
       withdrawWeight(this.owner, name, old, refusal);
     });
+    this.current.forEach(({kept}) => kept.dispose());
     this.former.set(this.method, this.current);
     this.method = method;
     const former = this.former.get(method);
@@ -240,7 +262,7 @@ export class LayerUpdate {
     const variables = spec.parameters.map(
       parameter => [parameter.name, this.addWeight(spec.prefix + parameter.name, parameter)] as const,
     );
-    return {spec, variables: new Map(variables)};
+    return {spec, variables: new Map(variables), kept: new Prepared()};
   }
 }
 

@@ -99,16 +99,19 @@ function opOf(attrs: tf.NamedAttrMap | undefined): LazyOp {
  * normalization. They belong to the layer of the weights, which disposes them with itself.
  */
 export class Prepared {
-  private sources: readonly tf.DataId[] = [];
+  private sources: readonly (object | undefined)[] = [];
   private tensors: readonly tf.Tensor[] = [];
 
-  /** What `prepare` made of `sources`, made again if the data of any of these changed. */
-  get<T extends readonly tf.Tensor[]>(sources: readonly tf.Tensor[], prepare: () => T): T {
-    const current = this.tensors.length > 0 && sources.every(({dataId}, i) => dataId === this.sources[i]);
-    if (!current) {
+  /**
+   * What `prepare` made of `sources`, made again if the data of any of these changed, or the settings are another
+   * object.
+   */
+  get<T extends readonly tf.Tensor[]>(sources: readonly tf.Tensor[], prepare: () => T, settings?: object): T {
+    const current = [...sources.map(({dataId}) => dataId), settings];
+    if (this.tensors.length === 0 || current.some((source, i) => source !== this.sources[i])) {
       this.dispose();
       this.tensors = tf.tidy(() => [...prepare()]).map(tensor => tf.keep(tensor));
-      this.sources = sources.map(({dataId}) => dataId);
+      this.sources = current;
     }
     return this.tensors as unknown as T;
   }
