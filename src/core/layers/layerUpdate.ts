@@ -1,6 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError} from '../../platform/errors';
-import type {Method, Parameters, ParameterSpec, SharedSide, Start, Strength, UpdateSite} from '../methods/method';
+import type {
+  AdaptableWeight,
+  Method,
+  Parameters,
+  ParameterSpec,
+  SharedSide,
+  Start,
+  Strength,
+  UpdateSite,
+} from '../methods/method';
 import {resolveStrength} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {Dropout, type Update} from '../ops/update';
@@ -36,6 +45,8 @@ export interface LowRankPart extends UpdatePart {
 interface WeightUpdate {
   spec: UpdateSpec;
   variables: Map<string, tf.LayerVariable>;
+  /** What the method computes from the weight alone. */
+  prepared: Prepared;
   /** The weight with the update in it, for predictions. */
   kept: Prepared;
 }
@@ -59,7 +70,6 @@ export class LayerUpdate {
   /** Whether to leave out parameters that follow from the base's weights: all weights are about to be loaded. */
   isAboutToBeLoaded = false;
   private current: WeightUpdate[] = [];
-  private readonly prepared = new Map<string, Prepared>();
   /** Variables of the layer's former methods, without values: a compiled model may hold them. */
   private readonly former = new Map<Method, WeightUpdate[]>();
 
@@ -87,17 +97,18 @@ export class LayerUpdate {
   begin(): void {
     const {method, strength} = this;
     tf.tidy(() => {
-      for (const {spec, variables} of this.current) {
-        const values = method.start?.(this.siteOf(spec), strength, this.start) ?? {};
-        Object.entries(values).forEach(([name, value]) => replaceValue(variables.get(name) as tf.LayerVariable, value));
+      for (const update of this.current) {
+        const values = method.start?.(this.siteOf(update), strength, this.start) ?? {};
+        Object.entries(values).forEach(([name, value]) =>
+          replaceValue(update.variables.get(name) as tf.LayerVariable, value),
+        );
       }
     });
   }
 
   /** Frees what is kept besides the variables. */
   disposePrepared(): void {
-    this.prepared.forEach(prepared => prepared.dispose());
-    this.current.forEach(({kept}) => kept.dispose());
+    this.current.flatMap(({prepared, kept}) => [prepared, kept]).forEach(each => each.dispose());
   }
 
   /** The variables, by their names among the layer's weights. */
@@ -124,13 +135,14 @@ export class LayerUpdate {
    */
   forOperations(training: boolean): Update[] {
     const dropout = training && this.dropout.rate > 0 ? this.dropout : undefined;
-    return this.current.map(({spec, variables, kept}) => {
+    return this.current.map(weightUpdate => {
       const {method, strength} = this;
-      const site = this.siteOf(spec);
-      const parameters = valuesOf(variables);
-      if (!training && !isRecording() && this.isKept(spec)) {
+      const site = this.siteOf(weightUpdate);
+      const parameters = valuesOf(weightUpdate.variables);
+      if (!training && !isRecording() && this.isKept(site.weight)) {
         const sources = [site.weight.variable.read(), ...Object.values(parameters)];
-        return {kernel: kept.get(sources, () => [method.merge(parameters, strength, site)] as const, strength)[0]};
+        const merge = () => [method.merge(parameters, strength, site)] as const;
+        return {kernel: weightUpdate.kept.get(sources, merge, strength)[0]};
       }
       // With a gain, not only the update would work on the input with dropout.
       const given = dropout === undefined ? site : {...site, takesGain: false};
@@ -143,16 +155,16 @@ export class LayerUpdate {
    * Whether a weight is kept with the update in it until either changes. A prediction then costs what the base's does:
    * of small layers, the launches of an update take longer than the layer.
    */
-  private isKept({weight: {variable}}: UpdateSpec): boolean {
+  private isKept({variable}: AdaptableWeight): boolean {
     const isWhole = this.method.mergeBias === undefined && this.owner.adaptation.form !== 'lookUp';
     // Reading a quantized weight, which is no variable of tfjs, makes a tensor.
-    return isWhole && variable instanceof tf.LayerVariable && tf.util.sizeFromShape(variable.shape) <= MOST_KEPT;
+    return isWhole && variable instanceof tf.LayerVariable && countNumbers([variable]) <= MOST_KEPT;
   }
 
   /** The updated weights as new tensors, in the order of the adaptation. */
   mergedKernels(): tf.Tensor[] {
-    return this.current.map(({spec, variables}) =>
-      this.method.merge(valuesOf(variables), this.strength, this.siteOf(spec)),
+    return this.current.map(update =>
+      this.method.merge(valuesOf(update.variables), this.strength, this.siteOf(update)),
     );
   }
 
@@ -166,11 +178,12 @@ export class LayerUpdate {
 
   parts(): UpdatePart[] {
     const {method, strength} = this;
-    return this.current.map(({spec, variables}) => {
+    return this.current.map(update => {
+      const {spec, variables} = update;
       const values = valuesOf(variables);
       const factors = method.factorsOf?.(values);
       const all = [...variables.values()];
-      const site = this.siteOf(spec);
+      const site = this.siteOf(update);
       return {
         weight: spec.weight.name,
         shape: spec.weight.variable.shape as number[],
@@ -202,7 +215,6 @@ export class LayerUpdate {
       this.switchTo(method, specs, values);
     }
     this.strength = strength;
-    this.prepared.forEach(prepared => prepared.dispose());
     this.dropout.rate = config.dropout ?? 0;
     this.variables().forEach((variable, name) => {
       replaceValue(variable, values.get(name) as tf.Tensor);
@@ -212,8 +224,9 @@ export class LayerUpdate {
   /** Sets parameters to values at which the update changes nothing. */
   clear(): void {
     tf.tidy(() => {
-      for (const {spec, variables} of this.current) {
-        const neutral = this.method.neutral?.(this.siteOf(spec), valuesOf(variables)) ?? {};
+      for (const update of this.current) {
+        const {spec, variables} = update;
+        const neutral = this.method.neutral?.(this.siteOf(update), valuesOf(variables)) ?? {};
         for (const {name, initializer} of spec.parameters.filter(({neutralAtStart}) => neutralAtStart)) {
           const variable = variables.get(name) as tf.LayerVariable;
           variable.write(neutral[name] ?? initializer.apply(variable.read().shape));
@@ -232,7 +245,7 @@ export class LayerUpdate {
     this.variables().forEach((old, name) => {
       withdrawWeight(this.owner, name, old, refusal);
     });
-    this.current.forEach(({kept}) => kept.dispose());
+    this.disposePrepared();
     this.former.set(this.method, this.current);
     this.method = method;
     const former = this.former.get(method);
@@ -251,9 +264,7 @@ export class LayerUpdate {
     return updateSpecs(method, adaptation.weights(baseLayer), rank, this.start);
   }
 
-  private siteOf({weight}: UpdateSpec): UpdateSite {
-    const prepared = this.prepared.get(weight.name) ?? new Prepared();
-    this.prepared.set(weight.name, prepared);
+  private siteOf({spec: {weight}, prepared}: WeightUpdate): UpdateSite {
     const {form} = this.owner.adaptation;
     return {weight, takesGain: form === 'linear' || form === 'lookUp', prepared};
   }
@@ -262,7 +273,7 @@ export class LayerUpdate {
     const variables = spec.parameters.map(
       parameter => [parameter.name, this.addWeight(spec.prefix + parameter.name, parameter)] as const,
     );
-    return {spec, variables: new Map(variables), kept: new Prepared()};
+    return {spec, variables: new Map(variables), prepared: new Prepared(), kept: new Prepared()};
   }
 }
 
