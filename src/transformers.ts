@@ -5,6 +5,7 @@ import './extensions/transformers/layers/checkpointedBlock';
 import './extensions/transformers/layers/choices';
 import './extensions/transformers/layers/distanceScores';
 import './extensions/transformers/layers/featureMaps';
+import './extensions/transformers/layers/gridPositionEmbedding';
 import './extensions/transformers/layers/hiddenPositions';
 import './extensions/transformers/layers/pairLayers';
 import './extensions/transformers/layers/patchBias';
@@ -57,6 +58,7 @@ export type {
   ResizedFeatures,
   SequenceFeatures,
 } from './extensions/transformers/layers/featureMaps';
+export type {GridPositionEmbedding} from './extensions/transformers/layers/gridPositionEmbedding';
 export type {HiddenPositions} from './extensions/transformers/layers/hiddenPositions';
 export type {LearnedQuery, ScaledCosines, TokenState} from './extensions/transformers/layers/pairLayers';
 export type {JoinedPixels, PatchPixels} from './extensions/transformers/layers/patchPixels';
@@ -96,6 +98,11 @@ export {
 } from './extensions/transformers/losses/contrastive';
 export {similarities, type Similarity} from './extensions/transformers/ops/similarities';
 export {encodeImages, type EncodeImagesOptions} from './extensions/transformers/images/encodeImages';
+export {
+  type EncodedPatches,
+  encodePatches,
+  type EncodePatchesOptions,
+} from './extensions/transformers/images/encodePatches';
 export {embed, type EmbedOptions} from './extensions/transformers/load/embed';
 export {
   type ExportedTransformer,

@@ -41,6 +41,7 @@ const NAMED: Readonly<Record<string, readonly string[]>> = {
   'core/layers/adaptation': ['FusedConv2D', 'Quantized'],
   'core/peft/torchLayers': [
     ...['TiedDense', 'FusedConv2D', 'FusedLayerNormalization', 'RMSNormalization', 'PositionEmbedding'],
+    'GridPositionEmbedding',
     ...['TypeEmbedding', 'Conv1DInitializer', 'ShortConvolution', 'Affine'],
   ],
 };

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, fitOnFeatures, type LoRAConfig, trainableVariables} from 'tfjs-lora';
-import {compileModel, encodeImages, loadTransformer} from 'tfjs-lora/transformers';
+import {compileModel, encodeImages, encodePatches, loadTransformer} from 'tfjs-lora/transformers';
 import {rasterise} from '../shared/drawings';
 import {overSeeds, percent, table} from '../shared/report';
 import {choose, DRAWINGS, KINDS} from './data';
@@ -47,10 +47,13 @@ export async function compareIn(folder: string, seeds: readonly number[], counts
   disposeModel(base);
 }
 
-function pixelsOf(model: tf.LayersModel, drawings: readonly number[]): Promise<tf.Tensor4D> {
+/** The inputs of a model: images, or in SigLIP 2 NaFlex their patches. */
+async function pixelsOf(model: tf.LayersModel, drawings: readonly number[]): Promise<tf.Tensor[]> {
   const data = drawings.map(i => Uint8Array.from(rasterise(DRAWINGS[i]!.body, EDGE)));
-  return encodeImages(
-    model,
-    data.map(each => ({data: each, width: EDGE, height: EDGE})),
-  );
+  const images = data.map(each => ({data: each, width: EDGE, height: EDGE}));
+  if (model.inputs.length === 1) {
+    return [await encodeImages(model, images)];
+  }
+  const {pixelValues, pixelAttentionMask, spatialShapes} = await encodePatches(model, images);
+  return [pixelValues, pixelAttentionMask, spatialShapes];
 }

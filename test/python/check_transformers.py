@@ -40,7 +40,9 @@ def check(folder, source):
     inputs = dict(input_ids=torch.tensor(result["ids"]), attention_mask=mask) if result["ids"] else {}
     if "pixels" in result:
         pixels = torch.tensor(result["pixels"]["values"]).reshape(result["pixels"]["shape"])
-        inputs["pixel_values"] = pixels.permute(0, 3, 1, 2)
+        inputs["pixel_values"] = pixels.permute(0, 3, 1, 2) if pixels.ndim == 4 else pixels
+    if "grids" in result:
+        inputs |= dict(pixel_attention_mask=torch.tensor(result["patchMask"]), spatial_shapes=torch.tensor(result["grids"]))
     if "sound" in result:
         heard = torch.tensor(result["sound"]["values"]).reshape(result["sound"]["shape"])
         inputs = dict(input_features=heard.permute(0, 2, 1)) if config["model_type"] == "whisper" else dict(input_values=heard)

@@ -18,7 +18,7 @@ import {
   type TransformerSources,
 } from 'tfjs-lora/transformers';
 import {minilm} from '../../scripts/pretrained';
-import {wordTokenizer} from '../extensions/transformers/fixtures';
+import {type Inputs, inputsOf, wordTokenizer} from '../extensions/transformers/fixtures';
 
 const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../fixtures/transformers');
 /**
@@ -28,6 +28,7 @@ const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../fixtures/tran
 const OTHERS: Readonly<Record<string, LoRAConfig>> = {
   debertaV2NewTiedWords: {exclude: ['lm_predictions/lm_head']},
   siglipPairs: {exclude: [/vision_model\/head\/attention/]},
+  siglip2Pairs: {exclude: [/vision_model\/head\/attention/], trainInFull: [/position_embedding$/]},
   gpt2: {targets: [/c_attn$/], trainInFull: [/h\/\d\/attn\/c_proj$/, /c_fc$/]},
   gpt2TiedApart: {targets: [/c_attn$/], trainInFull: ['transformer/wte']},
   llamaTiedTrained: {targets: [/q_proj$/], trainInFull: ['model/embed_tokens']},
@@ -41,14 +42,8 @@ const ADDED: Readonly<Record<string, {lora: boolean}>> = {
 /** Of what MiniLM gives, which lies between −5 and 5. */
 const TOLERANCE = 2e-5;
 
-interface Expected {
+interface Expected extends Inputs {
   texts: string[];
-  ids: number[][];
-  mask: number[][];
-  /** Of a model for pictures. */
-  pixels?: {shape: number[]; values: number[]};
-  /** Of a model that hears: spectrograms or samples. */
-  sound?: {shape: number[]; values: number[]};
   shape: number[];
   base: number[];
   adapted: number[];
@@ -59,16 +54,8 @@ const [expectedFolder = '', folder = ''] = process.argv.slice(2);
 await tf.setBackend('wasm');
 tf.enableProdMode();
 
-type Inputs = Pick<Expected, 'ids' | 'mask' | 'pixels' | 'sound'>;
-
-function tensorsOf({ids, mask, pixels, sound}: Inputs): tf.Tensor[] {
-  const texts = [ids, mask].filter(rows => rows.length > 0).map(rows => tf.tensor(rows, undefined, 'int32'));
-  const [heard, seen] = [sound, pixels].map(given => (given ? [tf.tensor(given.values, given.shape)] : []));
-  return [...(heard ?? []), ...texts, ...(seen ?? [])];
-}
-
 function outputOf(model: tf.LayersModel, inputs: Inputs): tf.Tensor {
-  return tf.tidy(() => model.predict(tensorsOf(inputs)) as tf.Tensor);
+  return tf.tidy(() => model.predict(inputsOf(inputs)) as tf.Tensor);
 }
 
 /** The model that an adapter is trained on, and the ids of its new tokens, if it gets any. */
@@ -95,7 +82,7 @@ async function train(name: string, sources: TransformerSources, inputs: Inputs, 
   const before = outputOf(model, inputs);
   const targets = tf.tidy(() => tf.add(before, tf.randomNormal(before.shape, 0, 1, 'float32', 3)));
   model.compile({optimizer: adam({learningRate: 0.01}), loss: 'meanSquaredError'});
-  const given = tensorsOf(inputs);
+  const given = inputsOf(inputs);
   await model.fit(given, targets, {epochs: 5, verbose: 0});
   const adapter = getAdapter(model);
   const files = await exportPEFT(model, {adapter});

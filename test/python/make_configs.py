@@ -625,6 +625,17 @@ def siglip(rng):
     return dict(text_config=texts, vision_config=pictures | dict(vision_use_head=True))
 
 
+def siglip2_vision(rng):
+    config = {key: value for key, value in siglip_vision(rng).items() if key != "image_size"}
+    return config | dict(patch_size=rng.choice([1, 2, 3]), num_patches=rng.choice([1, 4, 9, 16, 49]))
+
+
+def siglip2(rng):
+    texts, patches = pair_texts(rng), siglip2_vision(rng)
+    texts |= dict(projection_size=patches["hidden_size"])
+    return dict(text_config=texts, vision_config=patches | dict(vision_use_head=True), num_labels=rng.choice([1, 3]))
+
+
 def stages(rng, config):
     """Sizes of stages, and of images that are large enough for them."""
     count = rng.choice([1, 2, 3])
@@ -1100,12 +1111,21 @@ ODD_PICTURES = [
     ({}, ["layer_norm_eps"]),
     ({}, ["num_channels"]),
 ]
-PAIRS = ["clip", "siglip"]
+PAIRS = ["clip", "siglip", "siglip2"]
 PICTURES = ["vit", "deit", "beit", "dinov2", "dinov2_with_registers", "dinov3_vit", "siglip_vision_model", "clip_vision_model"]
 INTERPOLATED = ["vit", "deit", "siglip_vision_model", "clip_vision_model"]
 FEATURES = ["resnet", "convnext", "convnextv2", "dinov3_convnext", "swin", "swinv2", "mobilenet_v2", "efficientnet", "segformer", "mobilevit"]
 for odd_family in PICTURES:
     ODD_CHANGES[odd_family] = ODD_PICTURES
+PATCHES = ["siglip2_vision_model"]
+ODD_CHANGES["siglip2_vision_model"] = [
+    *[change for change in ODD_PICTURES if "image_size" not in change[0]],
+    ({"num_patches": 5}, []),
+    ({"num_patches": 0}, []),
+    ({"image_size": 5}, []),
+    ({}, ["num_patches"]),
+    ({}, ["vision_use_head", "patch_size"]),
+]
 ODD_CHANGES["dinov2"] = [*ODD_PICTURES, ({"mlp_ratio": 0.5}, []), ({"use_mask_token": False}, []), ({}, ["use_swiglu_ffn"])]
 ODD_CHANGES["dinov2_with_registers"] = [*ODD_CHANGES["dinov2"], ({}, ["num_register_tokens"]), ({"num_register_tokens": 0}, [])]
 
@@ -1260,7 +1280,8 @@ ODD_CHANGES["clip"] = [
     ({"hidden_size": 8}, []),
     ({}, ["projection_dim"]),
 ]
-ODD_CHANGES["siglip"] = [*ODD_CHANGES["clip"][:-1], ({"text_config": []}, [])]
+ODD_CHANGES["siglip2_text_model"] = ODD_CHANGES["siglip_text_model"]
+ODD_CHANGES["siglip"] = ODD_CHANGES["siglip2"] = [*ODD_CHANGES["clip"][:-1], ({"text_config": []}, [])]
 
 ODD_FRAMES = [
     ({"add_adapter": True}, []),
@@ -1320,6 +1341,7 @@ FAMILIES = {
     ),
     "dinov3_vit": (dinov3_vit, ["DINOv3ViTModel"]),
     "siglip_vision_model": (siglip_vision, ["SiglipVisionModel"]),
+    "siglip2_vision_model": (siglip2_vision, ["Siglip2VisionModel"]),
     "clip_vision_model": (clip_vision, ["CLIPVisionModel", "CLIPVisionModelWithProjection"]),
     "resnet": (resnet, ["ResNetModel", "ResNetForImageClassification"]),
     "convnext": (convnext, ["ConvNextModel", "ConvNextForImageClassification"]),
@@ -1333,8 +1355,10 @@ FAMILIES = {
     "dinov3_convnext": (dinov3_convnext, ["DINOv3ConvNextModel"]),
     "clip_text_model": (pair_texts, ["CLIPTextModel", "CLIPTextModelWithProjection"]),
     "siglip_text_model": (pair_texts, ["SiglipTextModel"]),
+    "siglip2_text_model": (pair_texts, ["Siglip2TextModel"]),
     "clip": (clip, ["CLIPModel"]),
     "siglip": (siglip, ["SiglipModel"]),
+    "siglip2": (siglip2, ["Siglip2Model", "Siglip2ForImageClassification"]),
     "whisper": (
         whisper,
         ["WhisperModel", "WhisperForAudioClassification", "WhisperForConditionalGeneration"],
@@ -1394,6 +1418,17 @@ def pixels_of(seed, shape):
     return numbers.reshape(shape).permute(0, 3, 1, 2).contiguous()
 
 
+def patches_of(rng, seed, config):
+    """The patches of pictures of two sizes, of which one or none fills all places, and what of them is stored."""
+    grids = [[rng.choice([1, 2, 3, 5]), rng.choice([1, 2, 4, 7])] for _ in range(2)]
+    count = max(rows * columns for rows, columns in grids) + rng.choice([0, 0, 3])
+    mask = [[int(i < rows * columns) for i in range(count)] for rows, columns in grids]
+    shape = [2, count, count_in(config, "num_channels", 3) * count_in(config, "patch_size", 16) ** 2]
+    pixels = torch.tensor(4 * values(5_000_000 + seed, math.prod(shape)), dtype=torch.float32).reshape(shape)
+    inputs = dict(pixel_values=pixels, pixel_attention_mask=torch.tensor(mask), spatial_shapes=torch.tensor(grids))
+    return inputs, {"ids": [], "mask": [], "pixels": shape, "patchMask": mask, "grids": grids}
+
+
 def count_in(config, key, otherwise):
     value = config.get(key)
     return value if type(value) is int and 0 < value < 100 else otherwise
@@ -1438,10 +1473,15 @@ def given(rng, family, seed, config, class_name):
     """The inputs of a model, and what of them is stored."""
     if family in PAIRS:
         texts, of_texts = given(rng, "clip_text_model", seed, part_of(config, "text_config"), class_name)
-        pictures, of_pictures = given(rng, "clip_vision_model", seed, part_of(config, "vision_config"), class_name)
+        vision = "siglip2_vision_model" if family == "siglip2" else "clip_vision_model"
+        pictures, of_pictures = given(rng, vision, seed, part_of(config, "vision_config"), class_name)
+        if class_name.endswith("ImageClassification"):
+            return pictures, of_pictures
         return texts | pictures, of_pictures | of_texts
     if family in SOUNDS:
         return sounds_of(rng, seed, config, class_name)
+    if family in PATCHES:
+        return patches_of(rng, seed, config)
     if family not in PICTURES:
         ids, mask = inputs_of(rng, config, class_name)
         return dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)), {"ids": ids, "mask": mask}
@@ -1548,7 +1588,7 @@ def settings_of(folder, family):
     class_name = classes[-1]
     config = {"model_type": family} | make(random.Random(1))
     if family not in PAIRS:
-        config |= {"num_labels": 2} if family in PICTURES else {"pad_token_id": 1, "num_labels": 2}
+        config |= {"num_labels": 2} if family in PICTURES + PATCHES else {"pad_token_id": 1, "num_labels": 2}
     if family in OF_LLAMA_ROPE:
         config |= {"rope_parameters": llama3(random.Random(1)) | {"rope_theta": 80.0}, "rope_scaling": None}
     if family == "gemma2":  # its windows and caps are to matter
@@ -1558,7 +1598,7 @@ def settings_of(folder, family):
     ids, mask = [[4, 5, 6, 1], [7, 2, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 0]]
     inputs = dict(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask))
     stored = {"ids": ids, "mask": mask}
-    if family in PICTURES or family in PAIRS or family in SOUNDS:
+    if family in PICTURES + PATCHES + PAIRS + SOUNDS:
         inputs, stored = given(random.Random(2), family, 1, config, class_name)
     base = result_of(folder, class_name, config, tensors, inputs)
     keys = lookups_of(family, lambda: result_of(folder, class_name, config, tensors, inputs))

@@ -21,6 +21,7 @@ from transformers.models.mobilevit.image_processing_pil_mobilevit import MobileV
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 # The class, its config, the picture's height, width and number of colors, and which numbers of the result are written.
@@ -99,6 +100,16 @@ CASES += [
 ]
 
 
+# The config, the size and number of colors of each picture, and which numbers of the patches are written.
+PATCHES = [
+    (dict(patch_size=2, max_num_patches=12), [(13, 17, 3), (3, 40, 3), (2, 2, 3)], 1),
+    (dict(patch_size=3, max_num_patches=7, resample=3), [(31, 9, 3)], 1),
+    (dict(patch_size=4, max_num_patches=30, do_normalize=False), [(1, 150, 3), (90, 1, 3), (33, 32, 3)], 11),
+    (dict(patch_size=2, max_num_patches=9, do_resize=False, image_mean=0.1, image_std=[0.4, 0.5, 0.6]), [(4, 6, 3), (2, 8, 3)], 1),
+    ({}, [(61, 90, 3), (300, 301, 3)], 1997),
+]
+
+
 def picture(height, width, colors):
     y, x, k = np.meshgrid(np.arange(height), np.arange(width), np.arange(colors), indexing="ij")
     return ((x * 37 + y * 59 + k * 101 + x * y * 7 + x * x * 3) % 256).astype(np.uint8)
@@ -115,7 +126,14 @@ def main():
         config = dict(image_processor_type=written["image_processor_type"]) | config
         values = [float(f"{value:.7g}") for value in pixels.flatten()[::step].tolist()]
         cases.append(dict(config=config, image=list(shape), shape=list(pixels.shape), step=step, values=values))
-    result = dict(transformers=transformers.__version__, pillow=PIL.__version__, cases=cases)
+    patches = []
+    for config, shapes, step in PATCHES:
+        made = Siglip2ImageProcessorPil(**config)([picture(*shape) for shape in shapes], return_tensors="np", input_data_format="channels_last")
+        values = [float(f"{value:.7g}") for value in made["pixel_values"].astype(np.float32).flatten()[::step].tolist()]
+        found = dict(grids=made["spatial_shapes"].tolist(), counts=made["pixel_attention_mask"].sum(-1).tolist(), values=values)
+        config = dict(image_processor_type="Siglip2ImageProcessor") | config
+        patches.append(dict(config=config, images=shapes, shape=list(made["pixel_values"].shape), step=step, **found))
+    result = dict(transformers=transformers.__version__, pillow=PIL.__version__, cases=cases, patches=patches)
     Path(sys.argv[1]).write_text(json.dumps(result, separators=(",", ":")) + "\n")
 
 

@@ -941,9 +941,23 @@ PICTURES |= {
         dict(target_modules=["o_proj", "fc2"], modules_to_save=["classifier"], use_dora=True),
     ),
 }
+NAFLEX = {key: value for key, value in PATCHES.items() if key != "image_size"} | dict(num_patches=9)
+PICTURES |= {
+    "siglip2": (transformers.Siglip2VisionModel, transformers.Siglip2VisionConfig(**NAFLEX), ["q_proj", "patch_embedding"]),
+    "siglip2Pooled": (
+        transformers.Siglip2VisionModel,
+        transformers.Siglip2VisionConfig(**NAFLEX | dict(num_patches=25, hidden_act="relu")),
+        dict(target_modules=["v_proj", "fc1"], modules_to_save=["position_embedding"]),
+    ),
+    "siglip2Classes": (
+        transformers.Siglip2ForImageClassification,
+        transformers.Siglip2Config(text_config=CLIP_TEXTS, vision_config=NAFLEX | dict(num_hidden_layers=2), num_labels=3),
+        dict(target_modules=["k_proj", "layers.0.mlp.fc2"], modules_to_save=["classifier"], use_dora=True),
+    ),
+}
 MODELS |= PICTURES
 SIGLIP_TEXTS = {key: value for key, value in CLIP_TEXTS.items() if key != "projection_dim"}
-PAIRS = ["clipPairs", "siglipPairs"]
+PAIRS = ["clipPairs", "siglipPairs", "siglip2Pairs"]
 MODELS |= {
     "siglipText": (transformers.SiglipTextModel, transformers.SiglipTextConfig(**SIGLIP_TEXTS), ["k_proj", "fc2"]),
     "siglipTextPooled": (
@@ -955,6 +969,11 @@ MODELS |= {
         transformers.SiglipModel,
         transformers.SiglipConfig(text_config=SIGLIP_TEXTS, vision_config=PATCHES),
         dict(target_modules=["v_proj", "layers.0.mlp.fc1", "head.mlp.fc2"], modules_to_save=["text_model.head"]),
+    ),
+    "siglip2Pairs": (
+        transformers.Siglip2Model,
+        transformers.Siglip2Config(text_config=SIGLIP_TEXTS, vision_config=NAFLEX),
+        dict(target_modules=["self_attn.out_proj", "layers.0.mlp.fc1", "token_embedding"], modules_to_save=["text_model.head"]),
     ),
     "clipText": (transformers.CLIPTextModel, transformers.CLIPTextConfig(**CLIP_TEXTS), ["q_proj", "token_embedding"]),
     "clipTextPooled": (
@@ -1119,6 +1138,16 @@ def pictures_for(height=9, width=9):
     return dict(pixel_values=torch.randint(-16, 17, (2, 3, height, width)) / 8)
 
 
+def seen_by(name):
+    """The pictures for a model, or their patches: rows and columns are not those of its positions, and some patches are padding."""
+    if not name.startswith("siglip2"):
+        return pictures_for()
+    grids = torch.tensor([[2, 5], [6, 2]])
+    mask = (torch.arange(13)[None] < grids.prod(-1)[:, None]).long()
+    patches = torch.randint(-16, 17, (2, 13, 27)) / 8 * mask[:, :, None]
+    return dict(pixel_values=patches, pixel_attention_mask=mask, spatial_shapes=grids)
+
+
 def sounds_for(config, model_class):
     """What a model hears, and what of it is stored: as tfjs has it, [batch, frames, bins]."""
     if config.model_type == "whisper":
@@ -1148,16 +1177,21 @@ def frames_of(model, mask, count):
 
 
 def stored_pictures(inputs):
-    """Pictures as tfjs has them, [batch, height, width, channels]."""
-    pixels = inputs["pixel_values"].permute(0, 2, 3, 1)
-    return {"pixels": {"shape": list(pixels.shape), "values": rows(pixels)}}
+    """Pictures as tfjs has them, [batch, height, width, channels], or patches, [batch, patches, values]."""
+    pixels = inputs["pixel_values"]
+    if pixels.ndim == 4:
+        pixels = pixels.permute(0, 2, 3, 1)
+    lists = {"patchMask": "pixel_attention_mask", "grids": "spatial_shapes"}
+    beside = {name: inputs[key].tolist() for name, key in lists.items() if key in inputs}
+    return {"pixels": {"shape": list(pixels.shape), "values": rows(pixels)}, **beside}
 
 
 def parts_of_pairs(model, inputs):
     """What the encoders of a model for pairs give apart, and its loss."""
-    texts = {key: value for key, value in inputs.items() if key != "pixel_values"}
+    texts = {key: value for key, value in inputs.items() if key in ("input_ids", "attention_mask")}
+    images = {key: value for key, value in inputs.items() if key not in texts}
     return {
-        "imageVectors": rows(model.get_image_features(inputs["pixel_values"]).pooler_output),
+        "imageVectors": rows(model.get_image_features(**images).pooler_output),
         "textVectors": rows(model.get_text_features(**texts).pooler_output),
         "loss": model(**inputs, return_loss=True).loss.item(),
     }
@@ -1191,14 +1225,15 @@ def write(folder, name, model_class, config, targets):
     pictures = name in PICTURES
     pooled = name.endswith("Pooled")
     heard, stored_sounds = sounds_for(config, model_class) if name in SOUNDS else (None, {})
-    inputs = heard or (pictures_for() if pictures else texts_for(name, config))
+    inputs = heard or (seen_by(name) if pictures else texts_for(name, config))
     if name in PAIRS:
-        inputs |= pictures_for()
+        inputs |= seen_by(name)
     run = lambda given: result(peft(**given) if peft else model(**given), pooled)
     peft = None
     base = each_alone(run, model, inputs)
     # Swin's layers keep the windows that they chose for small images.
-    other = other_pictures(copy.deepcopy(model), name, pooled) if pictures else None
+    takes_images = pictures and inputs["pixel_values"].ndim == 4
+    other = {"other": other_pictures(copy.deepcopy(model), name, pooled)} if takes_images else {}
     parts = parts_of_pairs(model, inputs) if name in PAIRS else {}
     if name.endswith("CTC"):
         labels = torch.tensor([[2, 5, -100], [4, 1, 6]])
@@ -1235,7 +1270,7 @@ def write(folder, name, model_class, config, targets):
         merged = each_alone(run, peft, inputs)
     expected = {
         "transformers": transformers.__version__,
-        **({"ids": [], "mask": [], "other": other} if pictures else stored_sounds or stored_texts(inputs)),
+        **({"ids": [], "mask": []} | other if pictures else stored_sounds or stored_texts(inputs)),
         **(stored_pictures(inputs) if "pixel_values" in inputs else {}),
         **parts,
         "base": rows(base),

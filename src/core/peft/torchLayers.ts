@@ -81,6 +81,7 @@ const TORCH_LAYERS: Readonly<Record<string, TorchLayer>> = {
   ShortConvolution: {weights: LINEAR},
   Affine: {weights: [SCALE, SHIFT]},
   PositionEmbedding: {weights: ROWS},
+  GridPositionEmbedding: {weights: ROWS},
   TypeEmbedding: {weights: ROWS},
 };
 

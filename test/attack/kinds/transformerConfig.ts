@@ -26,7 +26,7 @@ export const transformerConfig: AttackKind = {
         const {more = 0, ...others} = ways as Ways;
         // What is added changes PyTorch's results as well where SigLIP pools the last position, and where DeBERTa pools
         // padding in front, which attends to all positions.
-        const isHidden = each.family !== 'siglip' && each.mask.every(([first]) => first === 1);
+        const isHidden = !['siglip', 'siglip2'].includes(each.family) && each.mask.every(([first]) => first === 1);
         const left = isHidden ? PLACES - (each.ids[0]?.length ?? PLACES) : 0;
         const result = await computed(each, {...others, more: Math.min(more, left)});
         const fault = faultOf(each, result);

@@ -3,6 +3,7 @@ import {fixture} from '../../extensions/transformers/fixtures';
 export const url = 'https://example.com/bert';
 export const decoderUrl = 'https://example.com/llama';
 export const visionUrl = 'https://example.com/vit';
+export const naflexUrl = 'https://example.com/siglip2';
 
 const WORDS = ['?', 'yes', 'no', 'a', 'the', 'cat', 'dog', 'sat', 'slept', 'on', 'in', 'mat', 'sun', '<end>'];
 
@@ -28,5 +29,12 @@ export function files() {
       [`${at}/tokenizer_config.json`]: JSON.stringify(tokenizerConfig),
     };
   };
-  return Promise.resolve({...filesOf(url, 'bert'), ...filesOf(decoderUrl, 'llama'), ...filesOf(visionUrl, 'vit')});
+  const preprocessor = {image_processor_type: 'Siglip2ImageProcessor', patch_size: 3};
+  return Promise.resolve({
+    ...filesOf(url, 'bert'),
+    ...filesOf(decoderUrl, 'llama'),
+    ...filesOf(visionUrl, 'vit'),
+    ...filesOf(naflexUrl, 'siglip2Classes'),
+    [`${naflexUrl}/preprocessor_config.json`]: JSON.stringify(preprocessor),
+  });
 }

@@ -14,6 +14,7 @@ const TEXTS = [
   ...['mistral', 'qwen2', 'qwen3', 'gemma3_text', 'smollm3', 'phi3', 'olmo2', 'granite', 't5'],
   ...['gemma', 'gemma2', 'olmo3', 'gpt_neox', 'phi', 'opt', 'lfm2', 'mobilebert'],
   ...['new', 'deberta', 'xlm-roberta-xl', 'deberta-v2', 'gte', 'clip_text_model', 'siglip_text_model'],
+  'siglip2_text_model',
 ];
 
 /** Encoders of images that consist of stages. */
@@ -31,13 +32,14 @@ export const VISION = [
     'dinov2_with_registers',
     'dinov3_vit',
     'siglip_vision_model',
+    'siglip2_vision_model',
     'clip_vision_model',
   ],
   ...FEATURES,
 ];
 
 /** Encoders of texts and images together. */
-export const PAIRS = ['clip', 'siglip'];
+export const PAIRS = ['clip', 'siglip', 'siglip2'];
 
 /** Models that hear. */
 export const SOUNDS = ['whisper', 'wav2vec2', 'hubert', 'audio-spectrogram-transformer'];
@@ -61,6 +63,9 @@ export interface ConfigCase {
   frames?: number[][];
   /** Of a model for images, which has no tokens if it is for these alone: `[batch, height, width, channels]`. */
   pixels?: number[];
+  /** Of a model for patches of images, `[batch, patches, values]`: their mask, and the rows and columns of each image. */
+  patchMask?: number[][];
+  grids?: number[][];
   /** Of a model that hears: `[batch, frames, bins]`, or `[batch, samples]`. */
   sound?: number[];
   /** `null` where transformers refuses. */
@@ -111,8 +116,13 @@ function drawnWeights({seed, tensors}: ConfigCase): Uint8Array {
 }
 
 /** The inputs of a case; images and sounds are drawn from its seed, as `make_configs.py` draws them. */
-export function inputsOf({seed, pixels, sound}: ConfigCase, texts: readonly number[][][]): tf.Tensor[] {
-  const tokens = texts.filter(rows => rows.length > 0).map(rows => tf.tensor2d(rows, undefined, 'int32'));
+export function inputsOf(
+  {seed, pixels, patchMask = [], grids = [], sound}: ConfigCase,
+  texts: readonly number[][][],
+): tf.Tensor[] {
+  const wholes = (lists: readonly number[][][]) =>
+    lists.filter(rows => rows.length > 0).map(rows => tf.tensor2d(rows, undefined, 'int32'));
+  const tokens = wholes(texts);
   const shape = pixels ?? sound;
   if (shape === undefined) {
     return tokens;
@@ -120,7 +130,7 @@ export function inputsOf({seed, pixels, sound}: ConfigCase, texts: readonly numb
   const random = randomFrom(5_000_000 + seed);
   const numbers = new Float32Array(tf.util.sizeFromShape(shape)).map(() => 4 * (random() - 0.5));
   const drawn = tf.tensor(numbers, shape);
-  return sound === undefined ? [...tokens, drawn] : [drawn, ...tokens];
+  return sound === undefined ? [...tokens, drawn, ...wholes([patchMask, grids])] : [drawn, ...tokens];
 }
 
 /** What may be done with a case in one way or another, and changes none of its numbers. */

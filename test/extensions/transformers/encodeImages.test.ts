@@ -3,7 +3,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
-import {encodeImages, loadTransformer, type ImagePixels} from 'tfjs-lora/transformers';
+import {encodeImages, encodePatches, loadTransformer, type ImagePixels} from 'tfjs-lora/transformers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
 import {fixture} from './fixtures';
@@ -16,8 +16,17 @@ interface PixelCase {
   values: number[];
 }
 
+interface PatchCase extends Omit<PixelCase, 'image'> {
+  images: PixelCase['image'][];
+  grids: number[][];
+  counts: number[];
+}
+
 /** What the processors of transformers made, with Pillow where they can. */
-const {cases} = JSON.parse(readFileSync(join(__dirname, '../../fixtures/pixels.json'), 'utf8')) as {cases: PixelCase[]};
+const {cases, patches} = JSON.parse(readFileSync(join(__dirname, '../../fixtures/pixels.json'), 'utf8')) as {
+  cases: PixelCase[];
+  patches: PatchCase[];
+};
 const {config, weights} = fixture('vit');
 const small = {image_processor_type: 'ViTImageProcessor', size: {height: 9, width: 9}};
 let model: tf.LayersModel;
@@ -195,5 +204,66 @@ describe('encodeImages', () => {
     await expect(encodeImages(model, [])).rejects.toThrow('got an empty list');
     const free = {preprocessor: {...small, do_resize: false}};
     await expect(encodeImages(model, [one, image([4, 5, 3])], free)).rejects.toThrow('[4, 4] and [4, 5]');
+  });
+});
+
+describe('encodePatches', () => {
+  const settings = {image_processor_type: 'Siglip2ImageProcessorFast', patch_size: 3, max_num_patches: 13};
+  const {config: ofPatches, weights: patchWeights} = fixture('siglip2Classes');
+  let naflex: tf.LayersModel;
+
+  beforeAll(async () => {
+    naflex = (await loadTransformer({config: ofPatches, weights: patchWeights, preprocessor: settings})).model;
+  });
+  afterAll(() => disposeModel(naflex));
+
+  test.each(patches.map(each => [JSON.stringify(each.config), each] as const))(
+    'makes, with %s, what transformers makes',
+    async (_config, {config: preprocessor, images, shape, step, values, grids, counts}) => {
+      const taker = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [null, shape[2]!]})]});
+      const made = await encodePatches(taker, images.map(image), {preprocessor});
+      expect(made.pixelValues.shape).toEqual(shape);
+      const largest = Math.max(...values.map(Math.abs));
+      const found = numbers(made.pixelValues).filter((__, i) => i % step === 0);
+      expect(found).toBeAllClose(values, {rtol: 0, atol: 1e-6 * largest});
+      expect(made.spatialShapes.arraySync()).toEqual(grids);
+      expect(made.pixelAttentionMask.arraySync()).toEqual(
+        counts.map(count => Array.from({length: shape[1]!}, (__, i) => Number(i < count))),
+      );
+      tf.dispose(Object.values(made));
+      disposeModel(taker);
+    },
+  );
+
+  test('makes the inputs of a model, adapted too, of any number of patches', async () => {
+    const adapted = applyLoRA(naflex, {rank: 2});
+    await withoutLeaks(async () => {
+      for (const [options, most] of [[{}, 13] as const, [{maxPatches: 40}, 40] as const]) {
+        const made = await encodePatches(adapted, [image([9, 30, 3]), image([20, 7, 1])], options);
+        const [wanted, actual] = [naflex, adapted].map(each => each.predict(Object.values(made)) as tf.Tensor);
+        expect(made.pixelValues.shape).toEqual([2, most, 27]);
+        expect(numbers(actual!)).toEqual(numbers(wanted!));
+        tf.dispose([wanted!, actual!, Object.values(made)]);
+      }
+    });
+    disposeModel(adapted);
+  });
+
+  test('refuses what does not fit by name, before tensors are made', async () => {
+    await withoutLeaks(async () => {
+      const one = image([9, 9, 3]);
+      const refused = (changes: object) => encodePatches(naflex, one, {preprocessor: {...settings, ...changes}});
+      await expect(refused({patch_size: 2})).rejects.toThrow('patches of 2 × 2 pixels, [batch, patches, 12], got');
+      await expect(refused({max_num_patches: 0})).rejects.toThrow('max_num_patches must be a positive integer, got 0.');
+      await expect(refused({do_resize: false, max_num_patches: 8})).rejects.toThrow(
+        'The image must consist of at most 8 patches of 3 × 3 pixels, since the preprocessor does not resize it',
+      );
+      await expect(encodePatches(naflex, [one, one], {maxPatches: 1e8})).rejects.toThrow('lower maxPatches');
+      await expect(encodePatches(naflex, one, {maxPatches: 0})).rejects.toThrow(
+        'maxPatches must be a whole number, 1 or more',
+      );
+      await expect(encodePatches(model, one)).rejects.toThrow('Use encodeImages(model, images)');
+      await expect(encodeImages(naflex, one)).rejects.toThrow('Use encodePatches(model, images)');
+    });
   });
 });

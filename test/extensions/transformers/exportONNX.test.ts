@@ -97,6 +97,18 @@ test.each([
   [again, model].forEach(disposeModel);
 });
 
+test('a model for patches takes them with a mask and the grids of images', async () => {
+  const model = await loaded('siglip2Pairs');
+  const {inputs, outputs} = readOnnx(await onnxOf(model)).graph;
+  expect(inputs.slice(2)).toEqual([
+    {name: 'pixel_values', type: 1, shape: ['images', 'patches', 27]},
+    {name: 'pixel_attention_mask', type: 7, shape: ['images', 'patches']},
+    {name: 'spatial_shapes', type: 7, shape: ['images', 2]},
+  ]);
+  expect(outputs).toEqual([{name: 'logits_per_image', type: 1, shape: [null, null]}]);
+  disposeModel(model);
+});
+
 test('images and texts of a model for pairs have batches of their own', async () => {
   const model = await loaded('clipPairs');
   const {inputs, outputs} = readOnnx(await onnxOf(model)).graph;

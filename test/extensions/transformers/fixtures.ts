@@ -33,6 +33,9 @@ export interface Expectation {
   frames?: number[][];
   /** Of a model for images, `[batch, height, width, channels]`. It has no tokens. */
   pixels?: Numbers;
+  /** Of a model for patches of images, `[batch, patches, values]`: their mask, and the rows and columns of each image. */
+  patchMask?: number[][];
+  grids?: number[][];
   /** Of a model that hears: spectrograms, `[batch, frames, bins]`, or samples. Tokens and a mask come after them. */
   sound?: Numbers;
   /** Images of another size than that of the config, and what the model gives for them. */
@@ -91,11 +94,14 @@ export function atTokens(values: ArrayLike<number>, {mask, frames, shape, sound}
   return Array.from(values).filter((_, i) => counts.flat()[Math.floor(i / width)] === 1);
 }
 
+export type Inputs = Pick<Expectation, 'ids' | 'mask' | 'pixels' | 'patchMask' | 'grids' | 'sound'>;
+
 /** The inputs that the numbers are for. */
-export function inputsOf({ids, mask, pixels, sound}: Expectation): tf.Tensor[] {
-  const texts = [ids, mask].filter(rows => rows.length > 0).map(rows => tf.tensor(rows, undefined, 'int32'));
+export function inputsOf({ids, mask, pixels, patchMask = [], grids = [], sound}: Inputs): tf.Tensor[] {
+  const wholes = (lists: number[][][]) =>
+    lists.filter(rows => rows.length > 0).map(rows => tf.tensor(rows, undefined, 'int32'));
   const [heard, seen] = [sound, pixels].map(given => (given ? [tf.tensor(given.values, given.shape)] : []));
-  return [...heard!, ...texts, ...seen!];
+  return [...heard!, ...wholes([ids, mask]), ...seen!, ...wholes([patchMask, grids])];
 }
 
 /** Whose files in the fixtures have names from before transformers 5. */

@@ -41,6 +41,33 @@ const positionEmbedding: Write = (out, call) => {
   return call.output(out.node('Add', [x, out.node('Gather', [table, rows])]));
 };
 
+/** A table for a square grid, resized to the grid of each image: bilinear, with antialiasing. */
+const gridPositionEmbedding: Write = (out, call) => {
+  const {edge, embeddings} = call.fields<TableLayer & {edge: number}>();
+  const [states, grids] = call.inputs as [Tensor, Tensor];
+  const x = out.plain(states);
+  const sizes = out.unsqueeze(out.cast(out.plain(grids), TYPE.float), [1]); // [batch, 1, 2]
+  const columns = out.slice(sizes, 2, 1, 2);
+  const places = out.unsqueeze(out.cast(out.positions(out.sizeOf(x, 1)), TYPE.float), [0, 2]); // [1, positions, 1]
+  const middles = out.node('Add', [places, out.float(0.5)]);
+  const row = out.node('Floor', [out.node('Div', [middles, columns])]);
+  const column = out.node('Sub', [places, out.node('Mul', [row, columns])]);
+  const count = out.node('Mul', [out.slice(sizes, 2, 0, 1), columns]);
+  const isPatch = out.cast(out.node('Less', [places, count]), TYPE.float);
+  const own = out.node('Mul', [out.node('Concat', [row, column], {axis: 2}), isPatch]); // [batch, positions, 2]
+  const scale = out.node('Div', [out.float(edge), sizes]);
+  const scaled = out.node('Mul', [out.node('Add', [own, out.float(0.5)]), scale]);
+  const centers = out.unsqueeze(out.node('Sub', [scaled, out.float(0.5)]), [3]);
+  const distances = out.node('Abs', [out.node('Sub', [out.floats(range(edge)), centers])]);
+  const support = out.unsqueeze(out.node('Max', [scale, out.float(1)]), [3]);
+  const near = out.node('Relu', [out.node('Sub', [out.float(1), out.node('Div', [distances, support])])]);
+  const weights = out.node('Div', [near, out.reduce('ReduceSum', near, [3], true)]); // [batch, positions, 2, edge]
+  const [down, across] = [0, 1].map(axis => out.slice(weights, 2, axis, axis + 1)) as [string, string];
+  const product = out.node('Mul', [out.reshape(down, [0, 0, edge, 1]), across]);
+  const rows = out.node('MatMul', [out.reshape(product, [0, 0, edge * edge]), out.weight('embeddings', embeddings)]);
+  return call.output(out.node('Add', [x, rows]));
+};
+
 const typeEmbedding: Write = (out, call) => {
   const [states, types] = call.inputs as [Tensor, Tensor?];
   const table = out.weight('embeddings', call.fields<TableLayer>().embeddings);
@@ -256,6 +283,7 @@ export const TRANSFORMER_LAYERS: Readonly<Record<string, Write>> = Object.fromEn
   Object.entries<Write>({
     Attention: attention,
     PositionEmbedding: positionEmbedding,
+    GridPositionEmbedding: gridPositionEmbedding,
     TypeEmbedding: typeEmbedding,
     RMSNormalization: rowNormalization,
     FusedLayerNormalization: rowNormalization,

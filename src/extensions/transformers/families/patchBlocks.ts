@@ -131,14 +131,13 @@ export function blocks(
   {root, count}: {root: string; count: number},
   sizes: BlockSizes,
   names: BlockNames,
-  [states, mask]: [states: NetTensor, mask?: NetTensor],
+  [states, ...mask]: [states: NetTensor, ...mask: NetTensor[]],
 ): NetTensor {
   let x = states;
   for (let i = 0; i < count; i++) {
     const layer = nameOf(root, i);
-    const inputs = mask === undefined ? [x] : [x, mask];
-    x = net.block({name: `${layer}/block`, index: i, count}, inputs, ([input = null, ...seen]) =>
-      block(net, layer, sizes, names, [input, ...seen]),
+    x = net.block({name: `${layer}/block`, index: i, count}, [x, ...mask], inputs =>
+      block(net, layer, sizes, names, inputs),
     );
   }
   return x;

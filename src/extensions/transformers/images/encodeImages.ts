@@ -26,7 +26,8 @@ export interface EncodeImagesOptions {
  * to 255, or float32 from 0 to 1; or a `Blob` that the browser can decode. Transparent pixels become white.
  *
  * Values are those that the processors of transformers compute with Pillow (`backend="pil"`, `use_fast=False`), and for
- * DINOv3, whose processor needs it, with torchvision.
+ * DINOv3, whose processor needs it, with torchvision. For SigLIP 2 with images of any aspect ratio (NaFlex), use
+ * `encodePatches`.
  *
  * @param model of `loadTransformer`; with `range` any layers or graph model for color images.
  * @param images an image, or a list of them.
@@ -34,7 +35,7 @@ export interface EncodeImagesOptions {
  * @returns `[images, height, width, 3]`. Dispose of it after use.
  * @throws LoRAError `ERR_OPTION` if an image is none, or there is neither a preprocessor nor a range; `ERR_UNSUPPORTED`
  *     if a setting of the preprocessor is not supported; `ERR_MISFIT` if images would differ in size, or the model does
- *     not take color images of a fixed size.
+ *     not take color images of a fixed size, or takes patches.
  * @example
  *     const pixels = await encodeImages(mobilenet, [canvas, image], {range: [-1, 1]});
  *     const scores = mobilenet.predict(pixels);
@@ -47,6 +48,29 @@ export async function encodeImages(
 ): Promise<tf.Tensor4D> {
   checkOptions(options, {preprocessor: true, range: true});
   const settings = settingsFor(model, options);
+  if (settings.patches !== undefined) {
+    throw misfitError('The preprocessor is for a model that takes patches. Use encodePatches(model, images).');
+  }
+  const made = await prepareAll(images, (pixels, name) => prepared(pixels, name, settings));
+  const [{height, width}] = made as [Prepared];
+  const other = made.find(each => each.height !== height || each.width !== width);
+  if (other !== undefined) {
+    throw misfitError(
+      `Images of one size are needed, since the config has no size and no crop that brings them to one; got ` +
+        `${showShape([height, width])} and ${showShape([other.height, other.width])}.`,
+    );
+  }
+  const values = new Float32Array(made.length * height * width * 3);
+  const normalize = normalizationOf(settings);
+  made.forEach(({data}, i) => normalize(data, values.subarray(i * height * width * 3)));
+  return tf.tensor4d(values, [made.length, height, width, 3]);
+}
+
+/** Prepares an image, or each image of a list, by its pixels and its name in errors. */
+export async function prepareAll(
+  images: ImageInput | readonly ImageInput[],
+  prepare: (pixels: Pixels, name: string) => Prepared,
+): Promise<Prepared[]> {
   const list: readonly ImageInput[] = Array.isArray(images)
     ? (images as readonly ImageInput[])
     : [images as ImageInput];
@@ -56,24 +80,16 @@ export async function encodeImages(
   const made: Prepared[] = [];
   for (const [i, image] of list.entries()) {
     const name = list.length === 1 ? 'The image' : `Image ${i}`;
-    made.push(prepared(await pixelsOf(image, name), name, settings));
+    made.push(prepare(await pixelsOf(image, name), name));
   }
-  const [{height, width}] = made as [Prepared];
-  const other = made.find(each => each.height !== height || each.width !== width);
-  if (other !== undefined) {
-    throw misfitError(
-      `Images of one size are needed, since the config has no size and no crop that brings them to one; got ` +
-        `${showShape([height, width])} and ${showShape([other.height, other.width])}.`,
-    );
-  }
-  const values = new Float32Array(list.length * height * width * 3);
-  const normalize = normalizationOf(settings);
-  made.forEach(({data}, i) => normalize(data, values.subarray(i * height * width * 3)));
-  return tf.tensor4d(values, [list.length, height, width, 3]);
+  return made;
 }
 
 /** How the images of a model are preprocessed. */
-function settingsFor(model: tf.LayersModel | tf.GraphModel, {preprocessor, range}: EncodeImagesOptions): Preprocessing {
+export function settingsFor(
+  model: tf.LayersModel | tf.GraphModel,
+  {preprocessor, range}: EncodeImagesOptions,
+): Preprocessing {
   if (!(model instanceof tf.GraphModel)) {
     checkModel(model);
   }
@@ -124,12 +140,12 @@ function resizedTo(model: tf.LayersModel | tf.GraphModel, range: readonly unknow
 }
 
 /** An image in the size of the model's input: colors from 0 to 255, whole unless the config keeps floats. */
-interface Prepared extends ImageSize {
+export interface Prepared extends ImageSize {
   data: Uint8Array | Float32Array;
 }
 
 /** Resizes and crops an image. Images that are smaller than the crop are padded with black. */
-function prepared(image: Pixels, name: string, {size, resampling, crop, isExact}: Preprocessing): Prepared {
+export function prepared(image: Pixels, name: string, {size, resampling, crop, isExact}: Preprocessing): Prepared {
   const edges = size === undefined ? image : edgesOf(image, size);
   if (size === undefined && crop === undefined) {
     return image;
@@ -184,7 +200,9 @@ function middleOf(own: number, wanted = own): {from: number; count: number; befo
 }
 
 /** Writes the values of colors, in 32-bit floats as in NumPy. */
-function normalizationOf(settings: Preprocessing): (colors: Uint8Array | Float32Array, values: Float32Array) => void {
+export function normalizationOf(
+  settings: Preprocessing,
+): (colors: Uint8Array | Float32Array, values: Float32Array) => void {
   const {factor, mean, deviation, flips = false} = settings;
   const valueOf = (color: number, i: number) => {
     const value = Math.fround(color * factor);

@@ -18,6 +18,18 @@ export interface Preprocessing {
   flips?: boolean;
   /** Whether resized colors are not rounded to integers. Default: false. */
   isExact?: boolean;
+  /** How images become sequences of patches, if the model takes these. */
+  patches?: PatchSettings;
+}
+
+/** How images become sequences of patches. */
+export interface PatchSettings {
+  /** The height and width of a patch. */
+  edge: number;
+  /** The length of a sequence. */
+  most: number;
+  /** Whether images are resized to as many patches as fit. */
+  resizes: boolean;
 }
 
 /** The defaults of a class of transformers. */
@@ -35,6 +47,8 @@ interface Defaults {
   flips?: boolean;
   /** Whether the class resizes floats, as torchvision does. */
   isExact?: boolean;
+  /** Whether the class makes patches. */
+  hasPatches?: boolean;
   mean: readonly number[];
   deviation: readonly number[];
 }
@@ -58,6 +72,7 @@ const PROCESSORS: Readonly<Record<string, Defaults>> = {
   CLIP: OF_CLIP,
   Bit: OF_CLIP,
   Siglip: {...HALVES, resample: 3, size: {height: 224, width: 224}, isShortest: true},
+  Siglip2: {...HALVES, resample: 2, size: undefined, hasPatches: true},
   ConvNext: {...HALVES, resample: 3, size: {shortest_edge: 384}, isShortest: true, share: 224 / 256},
   MobileNetV2: {...HALVES, resample: 2, size: {shortest_edge: 256}, isShortest: true, crop: 224},
   EfficientNet: {...HALVES, resample: 3, size: {height: 346, width: 346}, isCentered: true},
@@ -88,7 +103,7 @@ export function readPreprocessor(given: string | object): Preprocessing {
     );
   }
   config.expect('do_pad', false, null);
-  const {isCentered = false, isExact = false} = defaults;
+  const {isCentered = false, isExact = false, hasPatches = false} = defaults;
   const rescales = flagOf(config, 'do_rescale', true);
   const normalizes = flagOf(config, 'do_normalize', true) && defaults.flips !== true;
   if (defaults.flips !== true) {
@@ -99,8 +114,10 @@ export function readPreprocessor(given: string | object): Preprocessing {
     config.expect('do_center_crop', false, null);
     config.expect('resample', 2, 3, null);
   }
-  const size = flagOf(config, 'do_resize', true) ? sizeOf(config, defaults) : undefined;
-  const crop = flagOf(config, 'do_center_crop', defaults.crop !== undefined) ? cropOf(config, defaults) : undefined;
+  const resizes = flagOf(config, 'do_resize', true);
+  const size = resizes && !hasPatches ? sizeOf(config, defaults) : undefined;
+  const crops = !hasPatches && flagOf(config, 'do_center_crop', defaults.crop !== undefined);
+  const crop = crops ? cropOf(config, defaults) : undefined;
   const read: Preprocessing = {
     ...(defaults.share === undefined ? {size, crop} : shareOf(config, defaults.share, size)),
     resampling: resamplingOf(config, defaults),
@@ -109,6 +126,9 @@ export function readPreprocessor(given: string | object): Preprocessing {
     deviation: normalizes ? colorsOf(config, 'image_std', defaults.deviation) : [1, 1, 1],
     flips: defaults.flips === true && flagOf(config, 'do_flip_channel_order', true),
     isExact,
+    ...(hasPatches && {
+      patches: {edge: config.count('patch_size', 16), most: config.count('max_num_patches', 256), resizes},
+    }),
     ...(isCentered && {...centeredOf(config, defaults, {rescales, normalizes})}),
   };
   config.check();

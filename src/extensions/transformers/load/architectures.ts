@@ -65,6 +65,12 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
     const {siglip, siglipText} = await import('../families/siglip');
     return asked?.startsWith('SiglipText') === true ? siglipText : siglip;
   },
+  siglip2: async asked => {
+    const {siglip2, siglip2Text} = await import('../families/siglip2');
+    return asked?.startsWith('Siglip2Text') === true ? siglip2Text : siglip2;
+  },
+  siglip2_text_model: async () => (await import('../families/siglip2')).siglip2Text,
+  siglip2_vision_model: async () => (await import('../families/siglip2')).siglip2,
   siglip_text_model: async () => (await import('../families/siglip')).siglipText,
   siglip_vision_model: async () => (await import('../families/siglip')).siglip,
   smollm3: async () => (await import('../families/smollm3')).smollm3,

@@ -66,6 +66,15 @@ function assembled({architecture, config, purpose, sources}: Making, gradientChe
   const net = Net.build({gradientCheckpointing, ...sources}).end(purpose.outputs);
   const takes = architecture.takes?.(purpose.head) ?? 'texts';
   const channels = architecture.channels?.(config) ?? 3;
+  const patchValues = architecture.patchValues?.(config);
+  const images = (): Partial<ModelInputs> =>
+    patchValues === undefined
+      ? {pixels: net.floats('pixel_values', [null, null, channels])}
+      : {
+          pixels: net.floats('pixel_values', [null, patchValues]),
+          patchMask: net.integers('pixel_attention_mask'),
+          grids: net.integers('spatial_shapes', [2]),
+        };
   const built = (inputs: NetTensor[], last: NetTensor): BuiltModel => {
     const outputs = purpose.outputs?.map(name => net.stages.get(name) ?? null) ?? [last];
     const model = tf.model({inputs: inputs as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor[]});
@@ -75,26 +84,29 @@ function assembled({architecture, config, purpose, sources}: Making, gradientChe
     built(Object.values(given), architecture.build(net, config, {...NO_INPUTS, ...given}, purpose));
   switch (takes) {
     case 'images':
-      return withInputs({pixels: net.images('pixel_values', channels)});
+      return withInputs(images());
     case 'spectrograms':
-      return withInputs({sound: net.sound('input_features', [null, channels])});
+      return withInputs({sound: net.floats('input_features', [null, channels])});
     case 'samples':
-      return withInputs({sound: net.sound('input_values', [null]), mask: net.input('attention_mask')});
+      return withInputs({sound: net.floats('input_values', [null]), mask: net.integers('attention_mask')});
     case 'speech':
-      return withInputs({sound: net.sound('input_features', [null, channels]), ids: net.input('decoder_input_ids')});
+      return withInputs({
+        sound: net.floats('input_features', [null, channels]),
+        ids: net.integers('decoder_input_ids'),
+      });
     case 'texts':
     case 'pairs':
   }
-  const pixels = takes === 'texts' ? null : net.images('pixel_values', channels);
+  const seen = takes === 'texts' ? {} : images();
   const hasChoices = purpose.head === 'choices';
   const names = ['input_ids', 'attention_mask', ...(purpose.tokenTypes ? ['token_type_ids'] : [])];
-  const inputs = names.map(name => net.input(name, hasChoices ? 2 : 1));
+  const inputs = names.map(name => net.integers(name, hasChoices ? [null, null] : [null]));
   const [ids = null, mask = null, types = null] = hasChoices
     ? inputs.map((input, i) => net.choiceRows(`${names[i] ?? ''}/rows`, input))
     : inputs;
-  const given = architecture.build(net, config, {...NO_INPUTS, ids, mask, types, pixels}, purpose);
+  const given = architecture.build(net, config, {...NO_INPUTS, ids, mask, types, ...seen}, purpose);
   const outputs = hasChoices ? net.choiceScores('choices', [given, inputs[0] ?? null]) : given;
-  return built(pixels === null ? inputs : [...inputs, pixels], outputs);
+  return built([...inputs, ...Object.values(seen)], outputs);
 }
 
 /** Sets a weight of a new model, in the shape of the file or of the weight. */

@@ -103,18 +103,20 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  * Nomic's BERT, GTE (its type `new` too), DeBERTa and the encoder of T5.
  * Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3, SmolLM3, Phi, Phi-3, OLMo 2 and 3,
  * Granite and LFM2.
- * Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, CLIP, ResNet, ConvNeXt, Swin, MobileNetV2, EfficientNet,
- * MobileViT and SegFormer.
+ * Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, SigLIP 2, CLIP, ResNet, ConvNeXt, Swin, MobileNetV2,
+ * EfficientNet, MobileViT and SegFormer.
  * Sound: Whisper, wav2vec 2.0, HuBERT and AST.
  * They have their heads for classes of an image, a sound, a text or its tokens, spans that answer a question, masked
  * tokens, choices, and the next token or character. The code of a family is loaded when a config names it.
  *
  * A text model takes token ids, `[batch, positions]`, and a mask of that shape, 1 for tokens and 0 for padding
  * (`encodeTexts` makes both). Whisper and AST take spectrograms, `[batch, frames, bins]`, and Whisper also the tokens
- * before the next ones; wav2vec 2.0 and HuBERT take samples, `[batch, samples]`, and a mask of that shape. Layers have
- * the names of the hub's modules, `encoder/layer/0/attention/self/query`, so adapters of PEFT need no `keyMap`.
- * Projections are stock `Dense` layers. There is no dropout. Files are read tensor by tensor: F32, F16 and BF16, which
- * become float32.
+ * before the next ones; wav2vec 2.0 and HuBERT take samples, `[batch, samples]`, and a mask of that shape. SigLIP 2
+ * NaFlex takes the patches of images (`encodePatches`).
+ *
+ * Layers have the names of the hub's modules, `encoder/layer/0/attention/self/query`, so adapters of PEFT need no
+ * `keyMap`. Projections are stock `Dense` layers. There is no dropout. Files are read tensor by tensor: F32, F16 and
+ * BF16, which become float32.
  *
  * The tokenizer is made with `@huggingface/tokenizers`, and its chat template with `@huggingface/jinja`: optional peer
  * dependencies, which are imported here. Pass other classes as `Tokenizer` and `Template`. Models for CTC need neither:

@@ -51,8 +51,11 @@ function inputsOf(model: tf.LayersModel, takes: Described['takes']): NonNullable
   const isPair = takes === 'pairs';
   return model.inputs.map(({shape}, i) => {
     const name = model.inputNames[i] ?? '';
-    if (name === 'pixel_values') {
-      return {name, channelsFirst: true, axes: [isPair ? 'images' : 'batch', 'height', 'width']};
+    if (/^(?:pixel|spatial)_/.test(name)) {
+      const images = isPair ? 'images' : 'batch';
+      return shape.length === 4
+        ? {name, channelsFirst: true, axes: [images, 'height', 'width']}
+        : {name, ...(name !== 'pixel_values' && {type: INT64}), axes: [images, 'patches']};
     }
     const batch = isPair ? 'texts' : 'batch';
     return {name, type: INT64, axes: shape.length === 3 ? [batch, 'choices', 'sequence'] : [batch, 'sequence']};

@@ -118,8 +118,8 @@ function isSpans(shape: tf.Shape): boolean {
  *   length]`, with `ignoreIndex` at the end of shorter ones; `encodeTranscripts` of `tfjs-lora/sound` makes them. Each
  *   loss is divided by the length of its transcript
  * - spans (`…ForQuestionAnswering`), logits `[batch, positions, 2]`: first and last position, `[batch, 2]`
- * - pairs (`CLIPModel`, `SiglipModel`), similarities `[images, texts]`: anything of that shape, since what belongs
- *   together is in the same row
+ * - pairs (`CLIPModel`, `SiglipModel`, `Siglip2Model`), similarities `[images, texts]`: anything of that shape, since
+ *   what belongs together is in the same row
  *
  * The head of a model of the hub is known by its class; any other model is taken to give logits.
  *
@@ -239,7 +239,7 @@ function lossOf(model: tf.LayersModel): LossName {
   const isPairs = shape.length === 2 && shape[1] === null;
   return isPairs && className === 'CLIPModel'
     ? 'pairs'
-    : isPairs && className === 'SiglipModel'
+    : isPairs && ['SiglipModel', 'Siglip2Model'].includes(String(className))
       ? 'sigmoidPairs'
       : 'crossEntropy';
 }

@@ -44,13 +44,25 @@ export interface ModelInputs {
   ids: NetTensor;
   mask: NetTensor;
   types: NetTensor;
+  /** Images, `[batch, height, width, channels]`, or their patches, `[batch, patches, values]`. */
   pixels: NetTensor;
+  /** Of patches: their mask, and the rows and columns of each image. */
+  patchMask: NetTensor;
+  grids: NetTensor;
   /** Spectrograms, `[batch, frames, bins]`, or samples, `[batch, samples]`. */
   sound: NetTensor;
 }
 
 /** All inputs missing. */
-export const NO_INPUTS: ModelInputs = {ids: null, mask: null, types: null, pixels: null, sound: null};
+export const NO_INPUTS: ModelInputs = {
+  ids: null,
+  mask: null,
+  types: null,
+  pixels: null,
+  patchMask: null,
+  grids: null,
+  sound: null,
+};
 
 /**
  * What a model takes: token ids and a mask; images; both; spectrograms; samples of sound and a mask; spectrograms and
@@ -75,6 +87,8 @@ export interface Architecture {
   takes?: (head: Head) => Takes;
   /** The number of color channels, or of the bins of a spectrogram. */
   channels?(config: HubConfig): number;
+  /** The number of values of a patch, in models that take images as sequences of patches. */
+  patchValues?(config: HubConfig): number;
   /** Fields of the config in which transformers refuses integers without a decimal point, besides the usual ones. */
   floats?: readonly string[];
   /** The supported classes of `transformers`, with their heads. */

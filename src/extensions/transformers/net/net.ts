@@ -68,21 +68,13 @@ export class Net {
     return new Net(false, gradientCheckpointing, sources);
   }
 
-  /**
-   * An input of integers for each position, `[batch, positions]`, or with two `axes` for each position of several
-   * choices.
-   */
-  input(name: string, axes = 1): NetTensor {
-    return this.isPlan ? null : tf.input({shape: new Array<null>(axes).fill(null), dtype: 'int32', name});
+  /** An input of integers, by default for each position, `[batch, positions]`. */
+  integers(name: string, shape: tf.Shape = [null]): NetTensor {
+    return this.isPlan ? null : tf.input({shape, dtype: 'int32', name});
   }
 
-  /** An input of images, `[batch, height, width, channels]`. */
-  images(name: string, channels: number): NetTensor {
-    return this.isPlan ? null : tf.input({shape: [null, null, channels], name});
-  }
-
-  /** An input of spectrograms, `[batch, frames, bins]`, or of samples, `[batch, samples]`. */
-  sound(name: string, shape: tf.Shape): NetTensor {
+  /** An input of floats, such as images. */
+  floats(name: string, shape: tf.Shape): NetTensor {
     return this.isPlan ? null : tf.input({shape, name});
   }
 

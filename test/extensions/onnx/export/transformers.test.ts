@@ -12,7 +12,7 @@ beforeAll(() => useBackend('cpu'));
 const MODELS = [
   ...['albertClasses', 'bertSpans', 'clipTextPooled', 'deitTaught', 'dinov2Classes', 'distilbert', 'electraTiedWords'],
   ...['gpt2', 'gteClasses', 'modernbert', 'mpnetTokenClasses', 'new', 'nomicBert', 'robertaSpans', 'siglip'],
-  ...['t5', 'vitClasses', 'debertaSpans', 'gemma2Tied', 'mobilebertTiedWords'],
+  ...['t5', 'vitClasses', 'debertaSpans', 'gemma2Tied', 'mobilebertTiedWords', 'siglip2Pooled'],
   ...['astClasses', 'hubertClasses', 'wav2vec2CTC', 'whisperTiedText'],
 ];
 
