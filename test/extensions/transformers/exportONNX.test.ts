@@ -109,6 +109,15 @@ test('a model for patches takes them with a mask and the grids of images', async
   disposeModel(model);
 });
 
+test('a pooler that attends to the states leaves these an output', async () => {
+  const model = await loaded('siglip2Pooled');
+  expect(readOnnx(await onnxOf(model)).graph.outputs).toEqual([
+    {name: 'last_hidden_state', type: 1, shape: ['batch', null, 8]},
+    {name: 'pooler_output', type: 1, shape: ['batch', 8]},
+  ]);
+  disposeModel(model);
+});
+
 test('images and texts of a model for pairs have batches of their own', async () => {
   const model = await loaded('clipPairs');
   const {inputs, outputs} = readOnnx(await onnxOf(model)).graph;

@@ -5,6 +5,7 @@ import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
 import {PREPROCESSOR} from '../net/hubRecord';
 import {Attention} from '../layers/attention';
+import {LearnedQuery} from '../layers/pairLayers';
 import type {Purpose, Takes} from '../net/architecture';
 
 /** What of a model decides about its inputs and outputs. */
@@ -92,14 +93,16 @@ function outputsOf(model: tf.LayersModel, {purpose, takes}: Described): NonNulla
   }
 }
 
-/** The states of all positions that an output is made of: the closest tensor of three axes before it. */
+/**
+ * The states of all positions that an output is made of: what a learned query attends to, or else the closest tensor of
+ * three axes before the output.
+ */
 function statesBefore(output: tf.SymbolicTensor): tf.SymbolicTensor | undefined {
   const seen = new Set([output]);
   for (const tensor of seen) {
-    if (tensor.shape.length === 3) {
-      return tensor;
-    }
     tensor.inputs.forEach(input => seen.add(input)); // goes on with what it was given
   }
-  return undefined;
+  const all = [...seen];
+  const query = all.find(({sourceLayer}) => sourceLayer instanceof LearnedQuery);
+  return query?.inputs[0] ?? all.find(({shape}) => shape.length === 3);
 }
