@@ -39,7 +39,13 @@ class DeferredBackend extends tf.KernelBackend {
   override readSync(dataId: tf.DataId): tf.backend_util.BackendValues {
     const entry = this.entries.get(dataId) as Entry;
     entry.onRead?.();
-    return tf.tidy(() => entry.compute().dataSync());
+    // Returning the values from tf.tidy would make it search each of them for tensors.
+    const y = tf.tidy(() => entry.compute());
+    try {
+      return y.dataSync();
+    } finally {
+      y.dispose();
+    }
   }
 
   override async read(dataId: tf.DataId): Promise<tf.backend_util.BackendValues> {
