@@ -79,14 +79,16 @@ export function softCapped(out: GraphWriter, x: string, cap: number): string {
   return out.node('Mul', [out.node('Tanh', [out.node('Div', [x, out.float(cap)])]), out.float(cap)]);
 }
 
-/** Queries or keys of patches, rotated by angles that another layer gives. */
+/** Queries or keys of patches, rotated by angles whose cosines and sines another layer gives. */
 export const rotatedPatches: Write = (out, call) => {
   const {heads} = call.fields<{heads: number}>();
   const [x, given] = call.inputs as [Tensor, Tensor];
   const size = (x.shape[2] ?? 0) / heads;
-  const table = (op: string) =>
-    out.once(`${op} ${out.plain(given)}`, () => out.unsqueeze(out.node(op, [out.plain(given)]), [2]));
-  const tables = [table('Cos'), table('Sin')] as const;
+  const table = (index: number) =>
+    out.once(`${index} of ${out.plain(given)}`, () =>
+      out.unsqueeze(out.slice(out.plain(given), 0, index, index + 1), [2]),
+    );
+  const tables = [table(0), table(1)] as const;
   return call.output(rotatedBy(out, out.plain(x), {heads, size, half: size / 2, interleaved: false}, tables));
 };
 

@@ -281,7 +281,7 @@ function pairIndices(out: GraphWriter, {rows, columns, height, width}: Record<st
   });
 }
 
-/** The angles of the rows and columns of patches, behind positions that are not rotated. */
+/** Cosines and sines of the angles of rows and columns of patches, behind positions that are not rotated. */
 const patchAngles: Write = (out, call) => {
   const {size, theta, tokens} = call.fields<Record<'size' | 'theta' | 'tokens', number>>();
   const quarter = size / 4;
@@ -299,7 +299,8 @@ const patchAngles: Write = (out, call) => {
   const both = out.node('Concat', [along(rows, 0), along(columns, 1)], {axis: 2});
   const ofPatches = out.reshape(both, [1, -1, 2 * quarter]);
   const still = out.floats(new Array<number>(tokens * 2 * quarter).fill(0), [1, tokens, 2 * quarter]);
-  return call.output(tokens === 0 ? ofPatches : out.node('Concat', [still, ofPatches], {axis: 1}));
+  const all = tokens === 0 ? ofPatches : out.node('Concat', [still, ofPatches], {axis: 1});
+  return call.output(out.node('Concat', [out.node('Cos', [all]), out.node('Sin', [all])], {axis: 0}));
 };
 
 export const WINDOW_LAYERS: Readonly<Record<string, Write>> = {

@@ -17,9 +17,9 @@ export interface PatchAnglesArgs {
 }
 
 /**
- * The angles by which queries and keys are rotated, for the row and the column of each patch: `[batch, rows, columns,
- * width]` → `[1, tokens + rows·columns, size/2]`. Only the rows and columns of the input matter. Coordinates run from
- * −1 to 1 whatever the size of the image. (Siméoni et al., "DINOv3", arXiv 2508.10104.)
+ * The cosines and the sines of the angles by which queries and keys are rotated, for the row and the column of each
+ * patch: `[batch, rows, columns, width]` → `[2, tokens + rows·columns, size/2]`. Only the rows and columns of the input
+ * matter. Coordinates run from −1 to 1 whatever the size of the image. (Siméoni et al., "DINOv3", arXiv 2508.10104.)
  *
  * @experimental
  */
@@ -45,7 +45,7 @@ export class PatchAngles extends tf.layers.Layer {
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
     const [, rows, columns] = onlyShape(inputShape);
-    return [1, rows == null || columns == null ? null : this.tokens + rows * columns, this.size / 2];
+    return [2, rows == null || columns == null ? null : this.tokens + rows * columns, this.size / 2];
   }
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
@@ -54,18 +54,22 @@ export class PatchAngles extends tf.layers.Layer {
       const [, rows = 0, columns = 0] = onlyTensor(inputs).shape;
       const {size, theta, tokens} = this;
       const quarter = size / 4;
-      const values = new Float32Array((tokens + rows * columns) * 2 * quarter);
+      const count = (tokens + rows * columns) * 2 * quarter;
+      // Sines of graphics cards are exact to three digits.
+      const values = new Float32Array(2 * count).fill(1, 0, count);
       let at = tokens * 2 * quarter;
       for (let row = 0; row < rows; row++) {
         for (let column = 0; column < columns; column++) {
           for (const coordinate of [(2 * row + 1) / rows - 1, (2 * column + 1) / columns - 1]) {
-            for (let i = 0; i < quarter; i++) {
-              values[at++] = (2 * Math.PI * coordinate) / theta ** (i / quarter);
+            for (let i = 0; i < quarter; i++, at++) {
+              const angle = Math.fround((2 * Math.PI * coordinate) / theta ** (i / quarter));
+              values[at] = Math.cos(angle);
+              values[count + at] = Math.sin(angle);
             }
           }
         }
       }
-      return tf.tensor3d(values, [1, tokens + rows * columns, 2 * quarter]);
+      return tf.tensor3d(values, [2, tokens + rows * columns, 2 * quarter]);
     });
   }
 
@@ -102,12 +106,11 @@ export class RotatedPatches extends tf.layers.Layer {
       const [x, angles] = [inputs].flat().map(asFloat) as [tf.Tensor3D, tf.Tensor3D | undefined];
       if (angles === undefined || x.rank !== 3 || angles.shape[1] !== x.shape[1]) {
         const shapes = [inputs].flat().map(({shape}) => showShape(shape));
-        throw misfitError(`"${this.name}" takes a sequence and an angle for each position, got ${shapes.join(', ')}.`);
+        throw misfitError(`"${this.name}" takes a sequence and the angles of its positions, got ${shapes.join(', ')}.`);
       }
       const tables = (shown: tf.Tensor | null) => {
-        const [, positions, half] = angles.shape;
-        const flat = tf.reshape<tf.Rank.R2>(shown ?? angles, [positions, half]);
-        return {cosines: tf.cos(flat), sines: tf.sin(flat)};
+        const [cosines, sines] = tf.unstack(shown ?? angles) as [tf.Tensor2D, tf.Tensor2D];
+        return {cosines, sines};
       };
       return rotate(x, tables, {heads: this.heads, interleaved: false}, angles);
     });
