@@ -72,8 +72,11 @@ function activate(x: tf.Tensor, activation: Activation): tf.Tensor {
   return chained ?? activateAtOnce(x, activation);
 }
 
-/** A row for each class without an update for which the stock layer is slow or computes needless gradients. */
-export const PLAIN_FORWARDS: Readonly<Record<string, Forward>> = {
+/**
+ * A row for each class without an update for which the stock layer is slow or computes needless gradients. Extensions
+ * add their own.
+ */
+export const PLAIN_FORWARDS: Record<string, Forward> = {
   BatchNormalization: batchNormForward,
   LayerNormalization: layerNormForward,
   Activation: activationForward,

@@ -99,14 +99,11 @@ function opOf(attrs: tf.NamedAttrMap | undefined): LazyOp {
  * normalization. They belong to the layer of the weights, which disposes them with itself.
  */
 export class Prepared {
-  private sources: readonly (object | undefined)[] = [];
+  private sources: readonly unknown[] = [];
   private tensors: readonly tf.Tensor[] = [];
 
-  /**
-   * What `prepare` made of `sources`, made again if the data of any of these changed, or the settings are another
-   * object.
-   */
-  get<T extends readonly tf.Tensor[]>(sources: readonly tf.Tensor[], prepare: () => T, settings?: object): T {
+  /** What `prepare` made of `sources`, made again if the data of any of these changed, or `settings` are not the same. */
+  get<T extends readonly tf.Tensor[]>(sources: readonly tf.Tensor[], prepare: () => T, settings?: unknown): T {
     const current = [...sources.map(({dataId}) => dataId), settings];
     if (this.tensors.length === 0 || current.some((source, i) => source !== this.sources[i])) {
       this.dispose();

@@ -16,6 +16,8 @@ export interface AttentionSettings {
   readonly causal: boolean;
   /** A query sees keys at distances less than this. Default: all. */
   readonly window?: number | null;
+  /** Whether the gradient in the bias may be left out, because nothing that trains depends on the bias. Default: false. */
+  readonly fixedBias?: boolean;
   /** A bound of the scaled products, `cap·tanh(products / cap)`; composed of tfjs ops on all backends. */
   readonly softCap?: number | null;
 }
@@ -38,7 +40,10 @@ export type AttentionInputs =
       readonly q: tf.Tensor3D;
       readonly k: tf.Tensor3D;
       readonly v: tf.Tensor3D;
-      /** Added to the scaled products of queries and keys, `[1 or batch, heads, queries, keys]`. */
+      /**
+       * Added to the scaled products of queries and keys, `[examples, heads, queries, keys]`. `examples` divides the
+       * batch, whose example `i` has the bias `i % examples`.
+       */
       readonly bias?: tf.Tensor;
     }
   | {readonly packed: tf.Tensor3D};
@@ -52,7 +57,7 @@ export function biasOf(inputs: AttentionInputs): tf.Tensor | undefined {
 export interface AttentionGradients {
   /** In `q`, `k` and `v`, or in the packed tensor. */
   readonly ofInputs: readonly tf.Tensor[];
-  /** In the bias, if there is one and its gradient is requested. */
+  /** In the bias, if there is one that is not fixed. */
   readonly ofBias?: () => tf.Tensor;
 }
 

@@ -34,7 +34,7 @@ export interface AttentionArgs {
   /** A bound of the scaled products, `cap·tanh(products / cap)`, as in Gemma 2. Default: none. */
   softCap?: number | null;
   /**
-   * Whether the last input is added to these products, `[1 or batch, heads, queries, keys]`, such as the output of
+   * Whether the last input is added to these products, `[examples, heads, queries, keys]`, such as the output of
    * `RelativeBias` or `DistanceScores`. Cannot be combined with `packed`. Default: false.
    */
   bias?: boolean;
@@ -76,7 +76,7 @@ interface Rotation {
  *     // mask [batch, m]: 0 for keys that no query attends to. If rows hold several examples, [batch, 2·m]: followed by
  *     // the number of each key's example, whose queries alone attend to it
  *     attention.apply([queries, keys, values, mask])
- *     // with `bias`, [1 or batch, heads, n, m]
+ *     // with `bias`, [examples, heads, n, m]: `examples` divides the batch, and is repeated for it
  *     attention.apply([queries, keys, values, mask, bias])
  *     // with `cache`: → [y, keys, values], all positions so far
  *     attention.apply([queries, keys, values, mask, pastKeys, pastValues])
@@ -332,11 +332,12 @@ export class Attention extends tf.layers.Layer {
   }
 
   private checkBias(bias: tf.Tensor | undefined, [batch, queries]: tf.Tensor3D['shape'], keys: number): void {
-    const wanted = [...new Set([1, batch])].map(count => [count, this.heads, queries, keys]);
-    if (bias !== undefined && !wanted.some(shape => tf.util.arraysEqual(shape, bias.shape))) {
+    const [count = 0, ...others] = bias?.shape ?? [1];
+    const wanted = [this.heads, queries, keys];
+    if (bias !== undefined && (batch % count !== 0 || !tf.util.arraysEqual(others, wanted))) {
       throw misfitError(
-        `The bias of attention "${this.name}" must be ${wanted.map(shape => showShape(shape)).join(' or ')}, ` +
-          `got ${showShape(bias.shape)}.`,
+        `The bias of attention "${this.name}" must have the shape [n, ${wanted.join(', ')}], where n divides the batch, ` +
+          `${batch}, got ${showShape(bias.shape)}.`,
       );
     }
   }

@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount} from '../../../platform/errors';
-import {asFloat, onlyTensor} from '../../../core/layers/forward';
+import {asFloat, type Forward, onlyTensor} from '../../../core/layers/forward';
+import {PLAIN_FORWARDS} from '../../../core/layers/plainForwards';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {learns} from '../../../platform/tfjs/lazyOp';
 import {type WindowArgs, WindowLayer} from './windows';
 
 /** Arguments of {@link WindowBias}. */
@@ -29,17 +31,28 @@ abstract class WindowScores extends WindowLayer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      const x = onlyTensor(inputs);
-      const {rows, columns, shift} = this.gridOf(x);
-      const bias = this.bias();
-      if (shift === 0) {
-        return bias;
-      }
-      const apart = this.apartOf(rows, columns, shift); // [windows, 1, size², size²]
-      const ofImage = tf.add(bias, tf.mul(apart, this.apartBy));
-      return tf.tile(ofImage, [x.shape[0], 1, 1, 1]);
+      return this.scores(onlyTensor(inputs));
     });
   }
+
+  /** What is added to the scores of the windows of features. */
+  private scores(x: tf.Tensor): tf.Tensor {
+    const {rows, columns, shift} = this.gridOf(x);
+    const bias = this.bias();
+    return shift === 0 ? bias : tf.add(bias, tf.mul(this.apartOf(rows, columns, shift), this.apartBy));
+  }
+
+  /** The same, computed once for all steps if the weights are frozen. */
+  static readonly frozen: Forward = (layer, x, {prepared}) => {
+    const own = layer as WindowScores;
+    const weights = own.weights.map(weight => weight.read());
+    if (weights.some(learns)) {
+      return own.scores(x);
+    }
+    const grid = Object.values(own.gridOf(x)).join();
+    const [scores] = prepared.get(weights, () => [own.scores(x)] as const, grid);
+    return tf.clone(scores); // tfjs disposes of what a layer returns
+  };
 
   /** The scores of all pairs of positions in a window, `[1, heads, size², size²]`. */
   bias(): tf.Tensor4D {
@@ -99,7 +112,7 @@ function distanceIndices(size: number): Int32Array {
 
 /**
  * A learned bias for the distance of two positions in a window, as a bias of `Attention`: features `[batch, height,
- * width, channels]` → `[1 or batch·windows, heads, size², size²]`. If the windows are shifted, positions that are no
+ * width, channels]` → `[1 or windows, heads, size², size²]`. If the windows are shifted, positions that are no
  * neighbors in the image hardly attend to each other.
  *
  * @experimental
@@ -119,6 +132,7 @@ export class WindowBias extends WindowScores {
   }
 }
 registerOwn(WindowBias);
+PLAIN_FORWARDS[WindowBias.className] = WindowScores.frozen;
 
 /** Arguments of {@link ContinuousWindowBias}. */
 export interface ContinuousWindowBiasArgs extends WindowBiasArgs {
@@ -179,6 +193,7 @@ export class ContinuousWindowBias extends WindowScores {
   }
 }
 registerOwn(ContinuousWindowBias);
+PLAIN_FORWARDS[ContinuousWindowBias.className] = WindowScores.frozen;
 
 /** The largest factor of cosines. */
 const MOST_OF_SCALE = Math.log(100);

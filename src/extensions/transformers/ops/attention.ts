@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {addAll} from '../../../core/ops/addAll';
+import {dependsOnTrainable} from '../../../core/ops/recording';
 import {
   type AttentionGradients,
   type AttentionInputs,
@@ -29,6 +30,7 @@ const UNSEEN = -3e4; // 16-bit floats hold at most 65,504, and 0 · ∞ is NaN
 export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor3D {
   const isPacked = 'packed' in inputs;
   const bias = biasOf(inputs);
+  const fixedBias = bias !== undefined && !dependsOnTrainable(bias);
   const given: Record<string, tf.Tensor> = isPacked ? {x: inputs.packed} : {x: inputs.q, k: inputs.k, v: inputs.v};
   return runLazyOp({
     inputs: {...given, ...(mask && {mask}), ...(bias && {bias})},
@@ -40,18 +42,27 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const three = {q: saved.x, k: saved.k, v: saved.v, ...(bias && {bias: saved.bias})};
       const kept = (isPacked ? {packed: saved.x} : three) as AttentionInputs;
-      const {ofInputs, ofBias} = apart(kept, mask === null ? null : saved.mask, settings, (all, seen) => {
-        return (
-          kernelsFor(settings)?.attentionGradient(all, seen, dy, settings) ??
-          composedGradient(all, seen, dy as tf.Tensor3D, settings)
+      const gradients = (own: AttentionSettings) =>
+        apart(
+          kept,
+          mask === null ? null : saved.mask,
+          own,
+          (all, seen) =>
+            kernelsFor(own)?.attentionGradient(all, seen, dy, own) ??
+            composedGradient(all, seen, dy as tf.Tensor3D, own),
         );
-      });
+      const {ofInputs, ofBias} = gradients({...settings, fixedBias});
+      const ofFixedBias = () => {
+        const again = gradients(settings);
+        tf.dispose([...again.ofInputs]);
+        return (again.ofBias as () => tf.Tensor)();
+      };
       const [dx, dk, dv] = isPacked && ofInputs.length > 1 ? [tf.concat([...ofInputs], 2)] : ofInputs;
       return {
         x: () => dx as tf.Tensor,
         ...(dk && {k: () => dk}),
         ...(dv && {v: () => dv}),
-        ...(ofBias && {bias: ofBias}),
+        ...(bias && {bias: ofBias ?? ofFixedBias}),
       };
     },
   }) as tf.Tensor3D;
@@ -82,7 +93,7 @@ function apart<T>(
       const [seen, numbers] = tf.split(mask, 2, 1) as [tf.Tensor, tf.Tensor];
       const isOther = tf.notEqual(tf.expandDims(numbers, 2), tf.expandDims(numbers, 1)); // [batch, queries, keys]
       const hidden = tf.expandDims(tf.mul(tf.cast(isOther, 'float32'), UNSEEN), 1);
-      const given = biasOf(inputs) ?? tf.zeros([1, settings.heads, 1, 1]);
+      const given = forEachExample(biasOf(inputs), mask.shape[0]) ?? tf.zeros([1, settings.heads, 1, 1]);
       const three = unpack(inputs, settings).map(x => tf.clone(x));
       return [...three, seen, tf.add(given, hidden)] as tf.Tensor[];
     }) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D, tf.Tensor, tf.Tensor];
@@ -193,7 +204,7 @@ function eachBlock<T extends tf.TensorContainer>(
   const [k, v] = [allK, allV].map(x => byHead(x, keyValueHeads, keyValueHeads)) as [tf.Tensor4D, tf.Tensor4D];
   const [batch, queries, width] = allQ.shape;
   const keys = allK.shape[1];
-  const bias = biasOf(inputs);
+  const bias = forEachExample(biasOf(inputs), batch);
   return blocksOf(batch, heads, queries, keys).map(([from, rows]) =>
     tf.tidy(() => {
       const blockOf = (x: tf.Tensor3D) =>
@@ -215,6 +226,12 @@ function eachBlock<T extends tf.TensorContainer>(
       return compute({q, weights, slope, blockOf}, k, v);
     }),
   );
+}
+
+/** A bias of one example or of all of a batch. */
+function forEachExample(bias: tf.Tensor | undefined, batch: number): tf.Tensor | undefined {
+  const examples = bias?.shape[0] ?? 1;
+  return bias && (examples === 1 || examples === batch ? bias : tf.tile(bias, [batch / examples, 1, 1, 1]));
 }
 
 /** Blocks of queries, one after the other. */
@@ -239,10 +256,10 @@ function composedGradient(
   settings: AttentionSettings,
 ): AttentionGradients {
   const {ofInputs, ofBias} = tf.tidy(() => {
-    const {heads, keyValueHeads, scale} = settings;
-    const bias = biasOf(inputs);
+    const {heads, keyValueHeads, scale, fixedBias} = settings;
+    const bias = fixedBias ? undefined : biasOf(inputs);
     const ofBiasIn = (ds: tf.Tensor4D, {shape: [examples = 1, , , keys = 0]}: tf.Tensor) =>
-      tf.reshape(examples === 1 ? tf.sum(ds, 0) : ds, [examples, heads, -1, keys]);
+      tf.reshape(tf.sum(tf.reshape(ds, [-1, examples, ds.size / ds.shape[0]]), 0), [examples, heads, -1, keys]);
     const parts = eachBlock(inputs, mask, settings, ({q, weights, slope, blockOf}, k, v): tf.Tensor[] => {
       const g = blockOf(dy);
       const dv = tf.matMul<tf.Tensor4D>(weights, g, true, false);

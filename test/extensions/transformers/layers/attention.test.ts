@@ -96,7 +96,7 @@ describe('attention', () => {
       const mask = tf.ones([2, 4]);
       expect(() => new Attention({heads: 2}).apply([...inputs, mask])).toThrow(/a mask \[2, 4\]/);
       expect(() => new Attention({heads: 2, bias: true}).apply([...inputs, mask])).toThrow(
-        /The bias of attention ".*" must be \[1, 2, 3, 3\] or \[2, 2, 3, 3\], got \[2, 4\]/,
+        /The bias of attention ".*" must have the shape \[n, 2, 3, 3\], where n divides the batch, 2, got \[2, 4\]/,
       );
       expect(() => new Attention({heads: 2, bias: true}).apply(inputs)).toThrow(/\[q, k, v, bias\].*got 3 inputs/);
       mask.dispose();

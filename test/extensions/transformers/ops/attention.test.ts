@@ -65,7 +65,7 @@ function plainAttention(
     return tf.reshape(tf.tile(byHead, [1, group, 1]), [batch, heads, keys, size]);
   };
   const products = tf.mul(tf.matMul(split(q, heads), repeated(k), false, true), scale);
-  const scores = bias === undefined ? products : tf.add(products, bias);
+  const scores = bias === undefined ? products : tf.add(products, tf.tile(bias, [batch / bias.shape[0], 1, 1, 1]));
   const weights = tf.mul(tf.softmax(tf.add(scores, tf.mul(tf.sub(1, seen), -1e9))), seen);
   return tf.reshape(tf.transpose(tf.matMul(weights, repeated(v)), [0, 2, 1, 3]), [batch, queries, width]);
 }
@@ -177,16 +177,17 @@ describe.each(BACKENDS)('on %s attention', backend => {
 
   test.each([
     ['a bias', 1],
-    ['a bias for each example', 2],
+    ['a bias for every second example', 2],
+    ['a bias for each example', 4],
   ])('adds %s, and gives its gradient', async (_, examples) => {
     for (const order of [{causal: false}, {causal: true, window: 3}]) {
-      const sizes = {batch: 2, queries: 5, keys: 7, size: 3, keyValueHeads: 2, group: 2};
+      const sizes = {batch: 4, queries: 5, keys: 7, size: 3, keyValueHeads: 2, group: 2};
       const settings = settingsFor(sizes, order);
-      const mask = [1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0];
+      const mask = Array.from({length: 28}, (_, i) => Number(i !== 3 && i !== 13 && i !== 20));
       const withBias = async (by: string, compute: typeof plainAttention) => {
         await useBackend(by);
         return tf.tidy(() => {
-          const masks = tf.tensor(mask, [2, 7]);
+          const masks = tf.tensor(mask, [4, 7]);
           const inputs = [...inputsFor(sizes), random<tf.Rank.R4>([examples, 4, 5, 7], 4)];
           return withGradients(inputs, (q, k, v, bias) =>
             compute(q as tf.Tensor3D, k as tf.Tensor3D, v as tf.Tensor3D, masks, settings, bias),

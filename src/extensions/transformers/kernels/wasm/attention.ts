@@ -82,18 +82,22 @@ function biasAddress(native: Native, inputs: AttentionInputs, scale: number): nu
 
 /** An example's address in an array with the layout of the bias; 0 for none. */
 function ofExample(address: number, example: number, inputs: AttentionInputs, {heads, queries, keys}: Sizes): number {
-  const isShared = biasOf(inputs)?.shape[0] === 1;
-  return address === 0 || isShared ? address : address + 4 * example * heads * queries * keys;
+  const examples = biasOf(inputs)?.shape[0] ?? 1;
+  return address === 0 ? 0 : address + 4 * (example % examples) * heads * queries * keys;
 }
 
-/** Calls `f` with the offset of each query of a block in its scores, and in the layout of the bias. */
+/**
+ * Calls `f` with the offset of each query of a block in its scores and in the layout of the bias, and the count of
+ * values: once for all queries if these see all keys.
+ */
 function forEachQuery(
   {head, from, rows, first, columns}: Block,
   {queries, keys}: Sizes,
-  f: (inScores: number, inBias: number) => void,
+  f: (inScores: number, inBias: number, count: number) => void,
 ): void {
-  for (let row = 0; row < rows; row++) {
-    f(4 * row * columns, 4 * ((head * queries + from + row) * keys + first));
+  const together = columns === keys ? rows : 1;
+  for (let row = 0; row < rows; row += together) {
+    f(4 * row * columns, 4 * ((head * queries + from + row) * keys + first), together * columns);
   }
 }
 
@@ -164,7 +168,7 @@ function forEachBlock(
 
 function addBias({addRows}: TransformerFunctions, bias: number, scores: number, block: Block, sizes: Sizes): void {
   if (bias !== 0) {
-    forEachQuery(block, sizes, (inScores, inBias) => addRows(bias + inBias, scores + inScores, 0, 1, block.columns));
+    forEachQuery(block, sizes, (inScores, inBias, count) => addRows(bias + inBias, scores + inScores, 0, 1, count));
   }
 }
 
@@ -274,7 +278,7 @@ export function attendGradient(
   const [dq, dk, dv] = rowsOf(native, outs, sizes);
   const masks = native.at(mask);
   const bias = biasAddress(native, inputs, scale);
-  const ofBias = bias === 0 ? undefined : native.output(biasOf(inputs)?.shape ?? []);
+  const ofBias = bias === 0 || settings.fixedBias ? undefined : native.output(biasOf(inputs)?.shape ?? []);
   const toBias = native.at(ofBias ?? null);
   const g = {address: native.at(dy), stride: 4 * heads * size};
   const scoreBytes = 4 * most * mostKeys;
@@ -340,8 +344,8 @@ export function attendGradient(
       functions.softmaxGradient(scores, steps, rows, columns, scale);
       if (ofBias !== undefined) {
         const target = ofExample(toBias, example, inputs, sizes);
-        forEachQuery(block, sizes, (inSteps, inBias) =>
-          functions.addRows(steps + inSteps, target + inBias, 0, 1, columns),
+        forEachQuery(block, sizes, (inSteps, inBias, count) =>
+          functions.addRows(steps + inSteps, target + inBias, 0, 1, count),
         );
       }
       multiply(
