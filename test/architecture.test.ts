@@ -5,10 +5,10 @@ import {ENTRIES} from '../scripts/entries';
 
 const SRC = join(__dirname, '../src');
 
-/** The wings below the entry points. A wing imports only itself and those after it. */
-const WINGS = ['cli', 'node', 'extensions', 'core', 'backends', 'platform'];
+/** The top-level folders. Each imports only itself and those after it. */
+const TOP_FOLDERS = ['cli', 'node', 'extensions', 'core', 'backends', 'platform'];
 
-/** The rooms of core. A room imports only itself and those after it. */
+/** The folders of core. Each imports only itself and those after it. */
 const CORE = [
   ...['training', 'peft', 'keras', 'model', 'head', 'rewire'],
   ...['storage', 'adapter', 'layers', 'methods', 'ops'],
@@ -92,15 +92,15 @@ const SOURCES = readdirSync(SRC, {recursive: true, encoding: 'utf8'})
 const BY_PATH = new Map(SOURCES.map(source => [source.path, source]));
 const all = SOURCES.map(({path}) => path);
 
-/** The wing of a file; of an entry point, its own name. */
-function wingOf(path: string): string {
+/** The top-level folder of a file; for an entry point, its name. */
+function topOf(path: string): string {
   return path.split('/')[0]!;
 }
 
-/** The room of a file in core or the extensions; elsewhere the wing. */
-function roomOf(path: string): string {
-  const [wing = '', room = ''] = path.split('/');
-  return wing === 'core' || wing === 'extensions' ? room : wing;
+/** The second folder of a file in core or the extensions; elsewhere the top-level folder. */
+function partOf(path: string): string {
+  const [top = '', part = ''] = path.split('/');
+  return top === 'core' || top === 'extensions' ? part : top;
 }
 
 function isEntry(path: string): boolean {
@@ -114,23 +114,23 @@ function folderOf(path: string): string {
 
 /** Whether a file may import another one. */
 function mayImport(path: string, other: string): boolean {
-  const [wing, otherWing] = [wingOf(path), wingOf(other)];
-  const [room, otherRoom] = [roomOf(path), roomOf(other)];
+  const [top, otherTop] = [topOf(path), topOf(other)];
+  const [part, otherPart] = [partOf(path), partOf(other)];
   if (isEntry(path)) {
     const opened =
       path === 'node' ? ['index'] : SCRIPTS.includes(path) ? ['script', ...PAGE_ENTRIES] : (ACROSS[path] ?? []);
     return !isEntry(other) || opened.includes(other);
   }
   if (isEntry(other)) {
-    return wing === 'cli';
+    return top === 'cli';
   }
-  if (wing !== otherWing) {
-    return WINGS.indexOf(otherWing) > WINGS.indexOf(wing);
+  if (top !== otherTop) {
+    return TOP_FOLDERS.indexOf(otherTop) > TOP_FOLDERS.indexOf(top);
   }
-  if (wing === 'extensions') {
-    return room === otherRoom || (ACROSS[room] ?? []).includes(otherRoom);
+  if (top === 'extensions') {
+    return part === otherPart || (ACROSS[part] ?? []).includes(otherPart);
   }
-  return wing !== 'core' || CORE.indexOf(otherRoom) >= CORE.indexOf(room);
+  return top !== 'core' || CORE.indexOf(otherPart) >= CORE.indexOf(part);
 }
 
 /** All that a graph leads to from a node. */
@@ -166,13 +166,13 @@ describe('in src', () => {
     );
   });
 
-  test('a file is an entry point, or in a wing and a room', () => {
+  test('a file is an entry point, or in a folder that is listed', () => {
     const entries = ['index', ...SCRIPTS, 'cli', ...ENTRIES];
     expect(all.filter(isEntry).sort()).toEqual([...entries].sort());
-    const rooms = new Set([...CORE, ...EXTENSIONS, ...WINGS]);
-    expect(all.filter(path => !isEntry(path) && !(WINGS.includes(wingOf(path)) && rooms.has(roomOf(path))))).toEqual(
-      [],
-    );
+    const parts = new Set([...CORE, ...EXTENSIONS, ...TOP_FOLDERS]);
+    expect(
+      all.filter(path => !isEntry(path) && !(TOP_FOLDERS.includes(topOf(path)) && parts.has(partOf(path)))),
+    ).toEqual([]);
   });
 
   test('a file imports only what stands further in', () => {
@@ -204,25 +204,25 @@ describe('in src', () => {
   });
 
   test('layers, methods and operations load no folder of a backend', () => {
-    const readable = all.filter(path => ['layers', 'methods', 'ops'].includes(roomOf(path)));
+    const readable = all.filter(path => ['layers', 'methods', 'ops'].includes(partOf(path)));
     const loaded = [...new Set(readable.flatMap(path => [...filesFrom(path, 'loads')]))];
-    const folders = loaded.filter(path => wingOf(path) === 'backends').map(path => dirname(path));
+    const folders = loaded.filter(path => topOf(path) === 'backends').map(path => dirname(path));
     expect(new Set(folders)).toEqual(new Set(['backends/shared']));
   });
 
   test('nothing that index or node reaches is in an extension', () => {
     const reached = [...filesFrom('index'), ...filesFrom('node')];
-    expect(reached.filter(path => wingOf(path) === 'extensions')).toEqual([]);
+    expect(reached.filter(path => topOf(path) === 'extensions')).toEqual([]);
   });
 
   test('core and platform name no class of an extension, except where a table says so', () => {
-    const classes = SOURCES.filter(({path}) => wingOf(path) === 'extensions').flatMap(({text}) =>
+    const classes = SOURCES.filter(({path}) => topOf(path) === 'extensions').flatMap(({text}) =>
       [...text.matchAll(/className(?:: string)? = 'tfjs-lora\/\w+>(\w+)'/g)].map(([, name = '']) => name),
     );
     expect(classes.length).toBeGreaterThan(25);
     const pattern = new RegExp(`\\b(?:${classes.join('|')})\\b|(?<=tfjs-lora/\\w+>)\\w+`, 'g');
     const found: Record<string, string[]> = {};
-    for (const {path, text} of SOURCES.filter(each => ['core', 'platform'].includes(wingOf(each.path)))) {
+    for (const {path, text} of SOURCES.filter(each => ['core', 'platform'].includes(topOf(each.path)))) {
       const names = new Set<string>();
       const visit = (node: ts.Node) => {
         const isKey = ts.isIdentifier(node) && ts.isPropertyAssignment(node.parent) && node.parent.name === node;
@@ -252,7 +252,7 @@ describe('in src', () => {
     );
     expect(offenders).toEqual([]);
     expect([...filesFrom('node')]).toContain('node/fileHandler');
-    expect([...filesFrom('index')].filter(path => ['node', 'cli'].includes(wingOf(path)))).toEqual([]);
+    expect([...filesFrom('index')].filter(path => ['node', 'cli'].includes(topOf(path)))).toEqual([]);
   });
 
   test('the only packages that are imported are tfjs and, in one file, the optional peers for texts', () => {
@@ -336,9 +336,9 @@ describe('docs/architecture.md', () => {
     });
   }
 
-  test('says of each wing and room what is in it', () => {
-    expect(rowsOf('wing').flatMap(({names}) => names)).toEqual(WINGS);
-    expect(rowsOf('room of core').flatMap(({names}) => names)).toEqual(CORE);
+  test('describes each folder', () => {
+    expect(rowsOf('folder').flatMap(({names}) => names)).toEqual(TOP_FOLDERS);
+    expect(rowsOf('folder of core').flatMap(({names}) => names)).toEqual(CORE);
     const extensions = rowsOf('extension').map(({names: [name]}) => name);
     expect(extensions).toEqual([...EXTENSIONS].sort());
   });

@@ -160,6 +160,14 @@ function namesOf(node: ts.Node): string[] {
     : [];
 }
 
+/** An import for each name of an import, so that blocks of a page may import the same names. */
+function oneByOne(statement: ts.ImportDeclaration): string[] {
+  const bindings = statement.importClause?.namedBindings;
+  return bindings !== undefined && ts.isNamedImports(bindings)
+    ? bindings.elements.map(name => `import {${name.getText()}} from ${statement.moduleSpecifier.getText()};`)
+    : [statement.getText()];
+}
+
 /**
  * Code of a page, its TypeScript unless blocks are given, as one program: `run` runs the blocks in order, and adds the
  * values that each of them declared to a list. Each block knows what those before it declared, and may declare a name
@@ -171,7 +179,7 @@ export function programOf(page: string, blocks: readonly Block[] = blocksOf(page
   const bodies = blocks.map(({text, line}) => {
     const source = parse(text);
     const isImport = ts.isImportDeclaration;
-    imports.push(...source.statements.filter(isImport).map(statement => statement.getText()));
+    imports.push(...source.statements.filter(isImport).flatMap(oneByOne));
     const body = source.statements.map(statement => (isImport(statement) ? '' : statement.getFullText())).join('');
     const declared = source.statements.flatMap(statement => namesOf(statement));
     return `// ${page}:${line}\n${body}\ndeclaredValues.push(${declared.join(', ')});`;

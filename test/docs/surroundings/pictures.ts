@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {convolution, graphOf, input, node} from '../../extensions/graph/graphs';
 import {modelFiles} from '../makeFiles';
 
-/** A classifier with the names of the real one, and few numbers. */
+/** A classifier with the names of the real one, and few parameters. */
 function classifier(): tf.LayersModel {
   const {layers} = tf;
   const pixels = (name: string, filters: number) => layers.conv2d({name, filters, kernelSize: 1});
@@ -19,6 +19,24 @@ function classifier(): tf.LayersModel {
       layers.dense({name: 'dense_3', units: 5, activation: 'softmax'}),
     ],
   });
+}
+
+/** A model with the two parts of a Teachable Machine project: features, and a classifier. */
+function teachableMachine(): tf.LayersModel {
+  const {layers} = tf;
+  const features = tf.sequential({
+    layers: [
+      tf.sequential({layers: [layers.conv2d({filters: 6, kernelSize: 3, inputShape: [8, 8, 3]})]}),
+      layers.globalAveragePooling2d({dataFormat: 'channelsLast'}),
+    ],
+  });
+  const classes = tf.sequential({
+    layers: [
+      layers.dense({units: 100, activation: 'relu', inputShape: [6]}),
+      layers.dense({units: 3, activation: 'softmax', useBias: false}),
+    ],
+  });
+  return tf.sequential({layers: [features, classes]});
 }
 
 /** A graph with some of the names of the real one. */
@@ -48,6 +66,7 @@ function graph(): Promise<tf.GraphModel> {
 }
 
 export const url = 'https://example.com/pictures/model.json';
+export const projectUrl = 'https://example.com/project/model.json';
 export const graphUrl = 'https://example.com/graph/model.json';
 export const images = tf.ones([10, 8, 8, 3]);
 export const labels = tf.oneHot(tf.tensor1d([0, 1, 2, 3, 4, 0, 1, 2, 3, 4], 'int32'), 5).toFloat();
@@ -55,6 +74,7 @@ export const labels = tf.oneHot(tf.tensor1d([0, 1, 2, 3, 4, 0, 1, 2, 3, 4], 'int
 export async function files() {
   return {
     ...(await modelFiles('https://example.com/pictures', classifier())),
+    ...(await modelFiles('https://example.com/project', teachableMachine())),
     ...(await modelFiles('https://example.com/graph', await graph())),
   };
 }
