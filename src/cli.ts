@@ -15,8 +15,8 @@ process.stderr.on('error', () => undefined); // the exit code tells it
 process.once('exit', () => {
   if (code === undefined) {
     process.stderr.write(
-      'The command did not come to its end: it waits for something that never happens, or the module of --register ' +
-        'ended the process.\n',
+      'The command did not finish: it waits for something that never happens, or the module of --register ended ' +
+        'the process.\n',
     );
   }
   process.exitCode = code || (code === undefined || isCut ? 1 : 0);

@@ -89,7 +89,7 @@ test.each<[string, () => unknown, string | RegExp]>([
   [
     'a path for an adapter',
     () => lora.setAdapter!(model, 'a'),
-    'such as getAdapter and loadAdapter return, got a string.',
+    'as getAdapter and loadAdapter return it, got a string.',
   ],
   ['an array for a tensor', () => lora.predictWith!(model, [[1]], [null]), /^x must be a tensor, .* got an array\.$/],
   ['adapters without weights', () => lora.combineAdapters!([getAdapter(model)]), 'Pass {adapter, weight: 1}.'],
@@ -105,9 +105,13 @@ test.each<[string, () => unknown, string | RegExp]>([
   ],
   ['a label alone', () => lora.progress!('LoRA'), "For example: progress({label: 'LoRA'})."],
   ['a controller', () => lora.stopOn!(new AbortController()), 'got an object of class AbortController.'],
-  ['a layer alone', () => lora.adaptLayer!(tf.layers.flatten()), 'Pass the layer as an argument of that name: {layer'],
+  ['a layer alone', () => lora.adaptLayer!(tf.layers.flatten()), 'Pass the layer by name: {layer'],
   ['a class', () => lora.registerAdaptable!(tf.layers.Layer, {}), "must be a string, got a function. For example: 'My"],
-  ['no place', () => lora.saveMerged!(model), 'A URL or a tf.io.IOHandler is needed to save to, got undefined.'],
+  [
+    'no place',
+    () => lora.saveMerged!(model),
+    'The place to save to must be a URL or a tf.io.IOHandler, got undefined.',
+  ],
   [
     'a path without a model',
     () => lora.loadKerasModel!(at('none/model.json')),

@@ -12,9 +12,9 @@ export type {KernelSource};
  * fields of tfjs, and is used where these exist and its results match those of the backend's own kernels bit for bit.
  * Otherwise, or without SIMD, it is `'composed'`: slower, with the same results up to rounding.
  *
- * On webgpu and webgl it is `'programs'` once programs of ours have been tried out there and gave the right numbers: a
- * step launches a fraction of what it would. Until then, which is the time of one read from the graphics card, and on
- * every other backend it is `'backend'`.
+ * On webgpu and webgl it is `'programs'` once our programs have been tested there and returned the right values: a step
+ * launches a fraction of what it would. Until then, which is the time of one read from the graphics card, and on every
+ * other backend it is `'backend'`.
  *
  * @returns `'module'`, `'composed'`, `'programs'` or `'backend'`.
  * @example
@@ -37,7 +37,7 @@ export function loraKernels(): KernelSource {
  */
 export function useRelaxedSIMD(wanted = true): boolean {
   if (typeof wanted !== 'boolean') {
-    throw new LoRAError(`useRelaxedSIMD takes true or false, not ${show(wanted)}.`);
+    throw new LoRAError(`useRelaxedSIMD expects true or false, got ${show(wanted)}.`);
   }
   wantFusedSums(wanted);
   return wanted && (currentNative()?.hasFusedSums() ?? false);

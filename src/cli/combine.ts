@@ -6,20 +6,20 @@ import {ADAPTER_OPTIONS, adapterTarget, pathsOf, writeAdapter} from './targets';
 /** Makes one adapter of several. */
 export const combine: Command = {
   usage: '<adapter>… --weights 0.7,0.3 --out <path> [--method ties --density 0.2] [--rank 8] [--force]',
-  summary: 'makes one adapter of several, or one of lower rank of one',
+  summary: 'combines adapters into one, or lowers the rank of one',
   options: {
     weights: {value: '<w,w,…>', help: 'the weight of each adapter. Default for one adapter: 1'},
     method: {value: '<name>', help: 'exact, ties or dare. Default: exact'},
-    density: {value: '<share>', help: 'for ties and dare: the share of entries that are kept'},
+    density: {value: '<share>', help: 'for ties and dare: the share of values to keep'},
     'majority-sign': {value: '<name>', help: 'for ties: total or frequency. Default: total'},
-    seed: {value: '<integer>', help: 'for dare: makes the choice reproducible'},
+    seed: {value: '<integer>', help: 'for dare: makes the random choice reproducible'},
     rank: {value: '<integer>', help: 'the highest rank of a layer of the result'},
-    budget: {value: '<integer>', help: 'the most values that the factors of the result have together'},
+    budget: {value: '<integer>', help: 'the most values that all factors of the result may have together'},
     ...ADAPTER_OPTIONS,
     ...MODEL_OPTIONS,
   },
   run: async (given, terminal) => {
-    const paths = pathsOf(given, 1, Infinity, 'one adapter or several');
+    const paths = pathsOf(given, 1, Infinity, 'one or more adapters');
     const out = required(given, 'out', 'combined.safetensors');
     const options = optionsOf(given);
     const weights = weightsOf(given, paths.length, options);
@@ -41,7 +41,7 @@ function weightsOf({values}: Arguments, count: number, {method}: CombineOptions)
   if (text === undefined) {
     if (count > 1) {
       throw new UsageError(
-        `--weights is missing, such as --weights ${Array.from({length: count}, () => '0.5').join()}.`,
+        `--weights is missing. For example: --weights ${Array.from({length: count}, () => '0.5').join()}.`,
       );
     }
     return [1];
@@ -51,7 +51,7 @@ function weightsOf({values}: Arguments, count: number, {method}: CombineOptions)
     throw new UsageError(`--weights must be ${count} numbers with commas between, got "${text}".`);
   }
   if (method === 'ties' && weights.some(weight => weight <= 0)) {
-    throw new UsageError(`--method ties takes positive weights, got "${text}". To subtract: --method exact.`);
+    throw new UsageError(`--method ties needs positive weights, got "${text}". To subtract: --method exact.`);
   }
   return weights;
 }

@@ -25,7 +25,7 @@ export interface Arguments {
 
 /** A command of `npx tfjs-lora`. */
 export interface Command {
-  /** What follows its name, such as `<path>… [--json]`. */
+  /** The usage after the command's name, such as `<path>… [--json]`. */
   usage: string;
   summary: string;
   options: Readonly<Record<string, Option>>;
@@ -153,7 +153,7 @@ export function nameOf<T extends string>({values}: Arguments, option: string, na
 export function required({values}: Arguments, option: string, example: string): string {
   const value = values[option];
   if (value === undefined) {
-    throw new UsageError(`--${option} is missing, such as --${option} ${example}.`);
+    throw new UsageError(`--${option} is missing. For example: --${option} ${example}.`);
   }
   return value;
 }

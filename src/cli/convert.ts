@@ -11,7 +11,7 @@ export const convert: Command = {
     'writes an adapter in another format: .safetensors, .json, or a folder for PEFT; a layers model as .onnx, or back',
   options: {...ADAPTER_OPTIONS, ...MODEL_OPTIONS},
   run: async (given, terminal) => {
-    const [path = ''] = pathsOf(given, 1, 1, 'one adapter or model');
+    const [path = ''] = pathsOf(given, 1, 1, 'an adapter or a model');
     const out = required(given, 'out', 'adapter.safetensors');
     if (out.endsWith('.onnx') || path.endsWith('.onnx')) {
       await convertModel(given, path, out, terminal);

@@ -27,10 +27,10 @@ interface Report {
 /** Tells what is in files and folders. */
 export const inspect: Command = {
   usage: '<path>… [--json]',
-  summary: 'tells what is in adapters, PEFT folders and models',
+  summary: 'describes adapters, PEFT folders and models',
   options: {json: {help: 'prints JSON: a list with an entry for each path'}, register: MODEL_OPTIONS.register},
   run: async (given, terminal) => {
-    const paths = pathsOf(given, 1, Infinity, 'one path or several');
+    const paths = pathsOf(given, 1, Infinity, 'one or more paths');
     await register(given.values.register);
     const entries: Record<string, unknown>[] = [];
     for (const path of paths) {
@@ -136,7 +136,7 @@ function adaptable(layer: tf.layers.Layer): string {
   return !isRefused(false) ? 'yes' : isRefused(true) ? 'no' : 'if named';
 }
 
-/** An input or output of a graph. Of some outputs tfjs knows neither type nor shape. */
+/** An input or output of a graph. For some outputs, tfjs knows neither type nor shape. */
 interface End {
   name: string;
   dtype?: string | undefined;
@@ -152,7 +152,7 @@ function graphReport(graph: tf.GraphModel): Report {
   return {
     facts: {inputs, outputs, numbers},
     rows: [['', 'name', 'type', 'shape'], ...inputs.map(row('input')), ...outputs.map(row('output'))],
-    notes: [`${count(numbers)} numbers`, 'fromGraphModel of tfjs-lora/graph makes a model of it that can be adapted.'],
+    notes: [`${count(numbers)} numbers`, 'To adapt it, import it with fromGraphModel of tfjs-lora/graph.'],
   };
 }
 
@@ -174,7 +174,7 @@ function onnxReport({graph, opsets}: OnnxModel): Report {
     notes: [
       `opset ${opsets.get('') ?? '?'}: ${listed(Object.entries(operations).map(([op, times]) => `${times} ${op}`))}`,
       `${count(numbers)} numbers`,
-      'fromONNX of tfjs-lora/onnx makes a model of it that can be adapted.',
+      'To adapt it, import it with fromONNX of tfjs-lora/onnx.',
     ],
   };
 }
@@ -188,7 +188,7 @@ async function bytesOf({kind, path}: Source): Promise<number> {
   return sum(await Promise.all(files.map(async file => (await stat(file)).size)));
 }
 
-/** The weight files that the JSON of a model or an adapter names, beside it. */
+/** The weight files that the JSON of a model or an adapter names. */
 async function weightFiles(json: string): Promise<string[]> {
   const {weightsManifest = []} = JSON.parse((await read(json, '')).toString()) as {
     weightsManifest?: {paths: string[]}[];

@@ -62,6 +62,6 @@ function usage(): string {
     ...Object.entries(COMMANDS).map(([name, {summary}]) => `  ${name.padEnd(8)}  ${summary}`),
     '',
     'Paths are files or folders: adapters (.safetensors, .json), PEFT folders, layers models, graph models.',
-    'tfjs-lora <command> --help tells the options, tfjs-lora --version the version.',
+    'tfjs-lora <command> --help lists the options; tfjs-lora --version prints the version.',
   ].join('\n');
 }

@@ -14,7 +14,7 @@ export const merge: Command = {
   summary: 'writes a model of stock layers, a graph, or an ONNX file, with the adapter in its weights',
   options: {
     out: {value: '<path>', help: 'where to write: a folder for model.json and its weights, or an .onnx file'},
-    scale: {value: '<number>', help: 'how strong the adapter is. Default: 1'},
+    scale: {value: '<number>', help: 'scales the update. Default: 1'},
     dtype: {
       value: '<type>',
       help: 'of changed weights of a graph, or of a new .onnx file: float32 or float16. Default: float32',
@@ -29,7 +29,7 @@ export const merge: Command = {
     const dtype = nameOf(given, 'dtype', ['float32', 'float16']);
     const {'key-map': map, register: module} = given.values;
     if (adapterPath === undefined && scale !== undefined) {
-      throw new UsageError('--scale is for an adapter of its own file, and none is given.');
+      throw new UsageError('--scale needs an adapter in a separate file, and none is given.');
     }
     if (out.endsWith('.safetensors')) {
       throw new UsageError(`--out must be a folder, or a .json or .onnx file, of a model, got "${out}".`);

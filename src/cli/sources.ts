@@ -18,7 +18,7 @@ import {read} from '../node/files';
 import {closestTo} from '../core/model/closest';
 import type {Arguments, Terminal} from './command';
 
-/** What a path holds. */
+/** What is at a path. */
 export interface Source {
   kind: 'adapter' | 'PEFT adapter' | 'layers model' | 'graph model' | 'ONNX model';
   /** The file that names the rest, or the folder of a PEFT adapter. */
@@ -32,7 +32,7 @@ interface Base {
   onnx?: ONNXFile;
 }
 
-/** An ONNX file, and the files beside it. */
+/** An ONNX file, and its files of external data. */
 interface ONNXFile {
   path: string;
   externalData: Record<string, string>;
@@ -61,7 +61,7 @@ export async function sourceAt(path: string): Promise<Source> {
     }
     if (!names.includes('model.json')) {
       throw notFoundError(
-        `${path} holds neither adapter_config.json, as a PEFT adapter does, nor model.json, as a model does.`,
+        `${path} contains neither adapter_config.json, as a PEFT adapter does, nor model.json, as a model does.`,
       );
     }
     return sourceAt(join(path, 'model.json'));
@@ -98,7 +98,7 @@ function kindOf(path: string, text: string): Source['kind'] {
 const ADVICE = 'It must be a file that can be read whole.';
 
 /**
- * What `load` makes of a file.
+ * The result of `load` for a file.
  *
  * @throws LoRAError that names the file, if it cannot be read.
  */
@@ -145,7 +145,7 @@ export async function loadBase(path: string, {err}: Terminal): Promise<Base> {
 /**
  * The adapter under a path.
  *
- * @param beside the model that it is for, which an adapter of PEFT needs, and a key map.
+ * @param beside the model that it belongs to, which a PEFT adapter needs, and a key map.
  * @throws LoRAError if it is not an adapter, is damaged, or does not fit the base.
  */
 export async function readAnyAdapter(path: string, {model, keyMap}: Beside, {err}: Terminal): Promise<Adapter> {
@@ -159,7 +159,7 @@ export async function readAnyAdapter(path: string, {model, keyMap}: Beside, {err
   }
   if (model === undefined) {
     throw new LoRAError(
-      `${path} is an adapter of PEFT, which names modules of PyTorch. Give the model that it is for: --model <path>.`,
+      `${path} is a PEFT adapter, which names PyTorch modules. Pass the model that it belongs to: --model <path>.`,
     );
   }
   err(`Reading the PEFT adapter ${source.path}`);

@@ -16,13 +16,13 @@ import {type Arguments, nameOf, type Terminal, UsageError} from './command';
 import {type Beside, type Source, sourceAt} from './sources';
 
 /** The option that lets a command replace existing files. */
-export const FORCE_OPTION = {force: {help: 'replaces what --out names, if it exists'}} as const;
+export const FORCE_OPTION = {force: {help: 'replaces --out if it exists'}} as const;
 
 /** The options of commands that write an adapter. */
 export const ADAPTER_OPTIONS = {
   out: {value: '<path>', help: 'where to write: a .safetensors file, a .json file, or a folder for PEFT'},
-  dtype: {value: '<type>', help: 'float32, float16 or bfloat16; .json holds float32 alone. Default: float32'},
-  model: {value: '<path>', help: 'the base, which adapters of PEFT need'},
+  dtype: {value: '<type>', help: 'float32, float16 or bfloat16; .json stores only float32. Default: float32'},
+  model: {value: '<path>', help: 'the base model, which PEFT adapters need'},
   'allow-non-finite': {help: 'writes NaN and infinities as they are'},
   ...FORCE_OPTION,
 } as const;
@@ -54,8 +54,8 @@ export async function adapterTarget(given: Arguments, out: string): Promise<Adap
   }
   if (format === 'peft' && given.values.model === undefined) {
     throw new UsageError(
-      `${out} would be a folder for PEFT, which names modules of PyTorch. Give the model that the adapter is for: ` +
-        '--model <path>.',
+      `${out} would be a folder for PEFT, which names PyTorch modules. Pass the model that the adapter belongs ` +
+        'to: --model <path>.',
     );
   }
   await checkOut(given, out, kindOf(format));
@@ -104,12 +104,12 @@ export async function checkOut(given: Arguments, out: string, kind: Written): Pr
   if (there === undefined ? isInput : there !== kind) {
     throw new LoRAError(
       `${out} ${there === undefined ? 'is read by this command' : `holds ${there}`}, and would get ${kind}. ` +
-        'Give another --out.',
+        'Choose another --out.',
     );
   }
   if (!given.switches.has('force')) {
     throw new LoRAError(
-      `${out} ${isInput ? 'is what this command reads' : 'exists'}. Give another --out, or replace it with --force.`,
+      `${out} ${isInput ? 'is what this command reads' : 'exists'}. Choose another --out, or replace it with --force.`,
     );
   }
 }
@@ -187,7 +187,7 @@ export async function writeONNX(file: Uint8Array, given: Arguments, out: string,
   await writeTo(given, out, 'a model', () => replaceFile(out, file));
 }
 
-/** Paths that a command takes, of a number that it can use. */
+/** The paths that a command takes, if their number is right. */
 export function pathsOf({paths}: Arguments, least: number, most: number, what: string): string[] {
   if (paths.length < least || paths.length > most) {
     throw new UsageError(`Give ${what}, got ${paths.length === 0 ? 'no path' : paths.join(' ')}.`);

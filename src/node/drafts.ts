@@ -3,8 +3,9 @@ import {readdir, rm, stat} from 'node:fs/promises';
 import {hostname} from 'node:os';
 import {basename, dirname, join} from 'node:path';
 
-// A save writes its files beside those that they replace, under names that identify the writer: the machine, the
-// process, and a number. So the next save can tell drafts of a killed one from those being written right now.
+// A save writes its files next to those that they replace, under names that identify the writer: the machine, the
+// process, and a number. The next save can then distinguish drafts of a killed process from drafts that are being
+// written.
 
 const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
 const DRAFT = /^(?:\.lock)?\.([\da-f]{8}\.\d+\.[\da-f-]{36})\.draft(?:\.|$)/;
@@ -16,7 +17,7 @@ export function newTag(): string {
   return `${HOST}.${process.pid}.${randomUUID()}`;
 }
 
-/** A name beside a file for its replacement. */
+/** A name next to a file for its replacement. */
 export function draftOf(target: string, tag = newTag()): string {
   return `${target}.${tag}.draft`;
 }
@@ -35,7 +36,7 @@ export async function isWriterGone(tag: string, file: string, age = DAY): Promis
   try {
     return Date.now() - (await stat(file)).mtimeMs > age;
   } catch {
-    return false; // somebody else has removed it
+    return false; // another process has removed it
   }
 }
 
@@ -46,7 +47,7 @@ export function tagOfDraft(target: string, name: string): string | undefined {
   return DRAFT.exec(rest)?.[1];
 }
 
-/** Drafts of a file that killed saves have left beside it. */
+/** Drafts of a file that killed saves have left next to it. */
 export async function findSpares(target: string): Promise<string[]> {
   const folder = dirname(target);
   const spares: string[] = [];

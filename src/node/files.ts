@@ -11,7 +11,7 @@ const {O_NONBLOCK: NOT_WAITING = 0} = constants as Partial<typeof constants>;
 /** @throws LoRAError if it is no path. */
 export function checkPath(path: unknown): void {
   if (typeof path !== 'string' || path === '') {
-    throw new LoRAError(`A path is needed, such as './out/emoji', got ${show(path)}.`);
+    throw new LoRAError(`The path must be a string such as './out/emoji', got ${show(path)}.`);
   }
 }
 
@@ -106,8 +106,8 @@ export async function isFolder(path: string): Promise<boolean> {
 }
 
 /**
- * Puts a file in place of an earlier one: it is written beside that, and renamed when the disk has all of it. A failure
- * leaves nothing behind. The folder is made as needed, and what killed saves left is removed.
+ * Replaces a file: the new one is written next to it, and renamed when it is completely on disk. A failure leaves
+ * nothing behind. The folder is made as needed, and what killed saves left is removed.
  *
  * @throws LoRAError if it cannot be written.
  */

@@ -3,7 +3,7 @@ import {setTimeout} from 'node:timers/promises';
 import {busyError} from '../platform/errors';
 import {draftOf, isWriterGone, newTag} from './drafts';
 
-/** Between the renames of a save lie milliseconds. */
+/** The renames of a save are milliseconds apart. */
 const PATIENCE = 10_000;
 /** After this time the lock of another machine is one that it has left. */
 const STALE = 60_000;

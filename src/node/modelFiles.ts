@@ -110,7 +110,7 @@ function digestOf(bytes: Uint8Array): string {
 }
 
 /**
- * Writes the JSON of a model or adapter, and its weights beside it.
+ * Writes the JSON of a model or adapter, and its weights next to it.
  *
  * @throws LoRAError if they cannot be written. Then earlier files are as they were.
  */
@@ -159,8 +159,7 @@ function weightsFileFor(json: string): string {
 }
 
 /**
- * Puts weights and JSON in place of earlier ones such that at every instant the JSON on disk names complete weights of
- * its own.
+ * Replaces weights and JSON so that at every instant the JSON on disk names its own complete weights.
  *
  * Two files cannot be renamed in one step. So the weights are first given a name that no JSON knows, and the one rename
  * that counts puts in a JSON that names them; only then do the weights take their usual name, for a moment under both,

@@ -9,9 +9,9 @@ import {draftOf, findSpares, newTag, removeAll, tagOfDraft} from './drafts';
 import {checkPath, isFolder, read, readIfThere, writeThrough} from './files';
 import {locked} from './lock';
 
-// Two files under fixed names cannot be replaced in one step. So the config is taken away first, and comes last: at no
-// instant do two files that do not belong together lie there under their names, and whoever reads in between, PEFT too,
-// finds no config rather than a wrong one.
+// Two files under fixed names cannot be replaced in one step. So the config is removed first, and written last: at no
+// instant does the folder contain two files that do not belong together, and a reader in between, such as PEFT, finds
+// no config rather than a wrong one.
 //
 //     1. the drafts of weights and config are written, in this order
 //     2. the earlier config is put aside
@@ -53,7 +53,7 @@ export async function readPEFTFolder(folder: string): Promise<PEFTFiles & {confi
     await setTimeout(PAUSE);
   }
   await read(target.config, ADVICE);
-  throw busyError(`Another process saves to ${folder} all the time. Read it when that is done.`);
+  throw busyError(`Another process saves to ${folder} continuously. Read it when that has ended.`);
 }
 
 /** @throws LoRAError if a folder has weights as earlier versions of PEFT saved them, and no others. */

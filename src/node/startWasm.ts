@@ -134,7 +134,7 @@ async function makeCurrent(): Promise<void> {
   }
 }
 
-/** Removes the backend, if there is one, so that it can be started anew. */
+/** Removes the backend, if there is one, so that it can be started again. */
 function restartable(): void {
   const factory = tf.findBackendFactory('wasm');
   tf.removeBackend('wasm');
@@ -142,9 +142,9 @@ function restartable(): void {
 }
 
 /**
- * Starts tfjs's threaded build, which has shared memory, on one thread of tfjs's. tfjs asks the flag, which is false in
- * Node. The build starts workers of its own, a number of them in any case, and waits until they have loaded: they are
- * replaced by objects that only say so. All this is put back.
+ * Starts tfjs's threaded build, which has shared memory, with one tfjs thread. tfjs checks the flag, which is false in
+ * Node. The build always starts some workers and waits until they have loaded: they are replaced by objects that only
+ * report that. All this is put back.
  */
 async function withSharedMemory(setThreadsCount: SetThreadsCount, start: () => Promise<void>): Promise<void> {
   const flag = await tf.env().getAsync(MULTITHREADED);

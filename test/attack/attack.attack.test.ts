@@ -27,7 +27,7 @@ function readReports(): KindReport[] {
 function reportOf(name: string): KindReport {
   const report = reports.find(({kind}) => kind === name);
   if (report === undefined) {
-    throw new Error(`The attack did not come to its end:\n${stderr.slice(-2000)}`);
+    throw new Error(`The attack did not finish:\n${stderr.slice(-2000)}`);
   }
   expect(report.faults).toEqual([]);
   expect(report.loaded + report.refused).toBe(FILES);

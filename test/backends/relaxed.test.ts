@@ -88,7 +88,7 @@ test('it says that another backend has none of it', async () => {
 });
 
 test('it refuses what is neither true nor false', () => {
-  expect(() => useRelaxedSIMD('yes' as unknown as boolean)).toThrow('useRelaxedSIMD takes true or false, not "yes".');
+  expect(() => useRelaxedSIMD('yes' as unknown as boolean)).toThrow('useRelaxedSIMD expects true or false, got "yes".');
 });
 
 describe('where the engine has it', () => {

@@ -24,7 +24,7 @@ describe('the exit code of the process tells of', () => {
     const {status, stderr} = start(['inspect', FIXTURES, '--register', at('layers.mjs')]);
     expect({status, stderr}).toEqual({
       status: 1,
-      stderr: expect.stringMatching(/^The command did not come to its end: .*\n$/),
+      stderr: expect.stringMatching(/^The command did not finish: .*\n$/),
     });
   });
 

@@ -114,7 +114,7 @@ describe('merge', () => {
     const refused = await run(...twice);
     expect(refused).toMatchObject({code: 1, out: ''});
     expect(refused.err).toMatch(
-      /The adapter is in the weights of this model already.* To merge it anyway, pass --force\.\n$/,
+      /The weights of this model already contain the adapter.* To merge it anyway, pass --force\.\n$/,
     );
     expect(existsSync(at('twice'))).toBe(false);
 
@@ -330,7 +330,7 @@ describe('what is there stays', () => {
     const results = await Promise.all([1, 2, 3, 4].map(() => run(...given)));
     expect(results.map(({code}) => code).sort()).toEqual([0, 1, 1, 1]);
     for (const {code, err} of results) {
-      expect(code === 0 || err.includes(`${given.at(-1)!} exists. Give another --out`)).toBe(true);
+      expect(code === 0 || err.includes(`${given.at(-1)!} exists. Choose another --out`)).toBe(true);
     }
     expect(contents().filter(([name]) => /lock|draft/.test(name!))).toEqual([]);
     expect(await run('inspect', given.at(-1)!)).toMatchObject({code: 0});
@@ -345,17 +345,17 @@ describe('what is there stays', () => {
 describe('what is wrong is told', () => {
   test.each([
     [[], 2, 'tfjs-lora <command>'],
-    [['merge', 'x', '--out', 'y', '--scale', '2'], 2, '--scale is for an adapter of its own file'],
+    [['merge', 'x', '--out', 'y', '--scale', '2'], 2, '--scale needs an adapter in a separate file'],
     [['merge', join(FIXTURES, 'adapted/images/adapted'), '--out', 'y', '--dtype', 'float16'], 2, '--dtype is for'],
     [['merge', 'x', '--out', 'y', '--dtype', 'bfloat16'], 2, '--dtype must be float32 or float16, got "bfloat16".'],
     [['merge', 'x', '--out', 'y.safetensors'], 2, '--out must be a folder, or a .json or .onnx file, of a model'],
     [['convert', 'x', '--out', 'y.json', '--dtype', 'float16'], 2, 'A .json file holds float32.'],
     [['convert', 'x', '--out', 'y', '--dtype', 'int8'], 2, '--dtype must be float32, float16 or bfloat16, got "int8".'],
-    [['convert', 'x', '--out', 'y'], 2, 'Give the model that the adapter is for: --model <path>.'],
+    [['convert', 'x', '--out', 'y'], 2, 'Pass the model that the adapter belongs to: --model <path>.'],
     [['combine', 'x', '--out', 'y.json', '--rank', '0'], 2, '--rank must be a positive integer, got "0".'],
     [['combine', 'x', '--out', 'y.json', '--method', 'sum'], 2, '--method must be exact, ties or dare, got "sum".'],
     [['combine', 'x', '--out', 'y.json', '--density', '0.2'], 2, '--density is for --method ties or dare.'],
-    [['combine', 'x', '--out', 'y.json', '--method', 'ties'], 2, '--density is missing, such as --density 0.2.'],
+    [['combine', 'x', '--out', 'y.json', '--method', 'ties'], 2, '--density is missing. For example: --density 0.2.'],
     [['combine', 'x', '--out', 'y.json', '--method', 'dare', '--density', '2'], 2, '--density must be above 0'],
     [['combine', 'x', '--out', 'y.json', '--method', 'ties', '--density', '1', '--weights', '-1'], 2, 'positive'],
     [['insect'], 2, 'Did you mean "inspect"?'],
@@ -368,7 +368,7 @@ describe('what is wrong is told', () => {
     [['convert', 'x', '--out', 'y.bin'], 2, 'must end in .safetensors or .json'],
     [['combine', 'x', '--out', 'y.json', '--rank', 'two'], 2, '--rank must be a number, got "two".'],
     [['inspect', join(FIXTURES, 'save')], 1, `Did you mean ${join(FIXTURES, 'saved')}?`],
-    [['inspect', FIXTURES], 1, 'holds neither adapter_config.json'],
+    [['inspect', FIXTURES], 1, 'contains neither adapter_config.json'],
     [['inspect', join(FIXTURES, 'twoCopies.cjs')], 1, 'is neither a .safetensors or .onnx file nor JSON'],
     [['convert', join(FIXTURES, 'graph/uNet'), '--out', 'y.json'], 1, 'is a graph model, not an adapter'],
     [['merge', join(FIXTURES, 'saved/adapter.json'), '--out', 'y'], 1, 'is an adapter, not a model'],

@@ -182,7 +182,7 @@ describe('the path', () => {
   });
 
   test.each(['', 'file://'])('is refused when it is %p', path => {
-    expect(() => fileHandler(path)).toThrow('A path is needed');
+    expect(() => fileHandler(path)).toThrow('The path must be a string');
   });
 
   test('is refused when it is no valid URL', () => {

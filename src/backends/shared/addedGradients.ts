@@ -29,7 +29,7 @@ export const conv3dTransposeGradient: tf.GradConfig = {
   },
 };
 
-/** The gradient of `depthToSpace`, which tfjs has on no backend: it moves each number back. */
+/** The gradient of `depthToSpace`, which no backend of tfjs has: it moves each value back. */
 export const depthToSpaceGradient: tf.GradConfig = {
   kernelName: tf.DepthToSpace,
   gradFunc: (dy, _saved, attrs) => {

@@ -2,9 +2,9 @@ import * as tf from '@tensorflow/tfjs';
 import type {AdaptedProduct, FusedConvolution, OneLaunch} from './launches';
 import type {OptimizerSteps} from './optimizerSteps';
 
-// What operations ask of the current backend beside tfjs's own operations. Each answer is optional: without it, an
-// operation is composed of those. `backends.ts` says which file answers for which backend, so that operations can be
-// read without the backends.
+// What a backend can do in addition to tfjs's operations. Each capability is optional: without it, an operation is
+// composed of tfjs's. `backends.ts` lists the file of each backend, so that you can read operations without reading the
+// backends.
 
 /** Answers by the name of a backend. */
 export class PerBackend<T> {

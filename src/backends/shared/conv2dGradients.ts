@@ -27,7 +27,7 @@ export function adjointKernel(kernel: tf.Tensor4D): tf.Tensor4D {
   });
 }
 
-/** `x` with its first axis reversed. (`tf.reverse` takes 27 ns a number on wasm.) */
+/** `x` with its first axis reversed. (`tf.reverse` takes 27 ns a value on wasm.) */
 export function reverseRows<T extends tf.Tensor>(x: T): T {
   return x.shape[0] === 1 ? x : tf.concat<T>(tf.split<T>(x, x.shape[0]).reverse());
 }
@@ -129,7 +129,7 @@ interface Phase {
   readonly firstTap: number;
   /** Number of taps that take part; may be zero. */
   readonly taps: number;
-  /** Zeros in front of and behind `dy`; a negative number crops. */
+  /** Zeros before and after `dy`; a negative number crops. */
   readonly before: number;
   readonly after: number;
   /** Number of inputs in the phase: `ceil(input / stride)`, so that all phases are of one size. */

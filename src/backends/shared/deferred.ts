@@ -20,7 +20,7 @@ interface Entry extends Deferred {
 }
 
 /**
- * The backend of tensors that are not computed yet. When a kernel of another backend or a reader needs their numbers,
+ * The backend of tensors that are not computed yet. When a kernel of another backend or a reader needs their values,
  * tfjs fetches them from here, which computes them; a graphics card computes them itself.
  */
 class DeferredBackend extends tf.KernelBackend {

@@ -63,7 +63,7 @@ export function axisOf(info: object, name: 'Depth' | 'Height' | 'Width', before:
   return {input: of('in'), output: of('out'), kernel: of('filter'), stride: of('stride'), before};
 }
 
-/** Zeros to add behind an axis (negative: inputs to drop), so that the windows of all outputs fit exactly. */
+/** Zeros to add after an axis (negative: inputs to drop), so that the windows of all outputs fit exactly. */
 export function behind({input, output, kernel, stride, before}: Axis): number {
   return (output - 1) * stride + kernel - before - input;
 }
@@ -76,7 +76,7 @@ export function meetsOnlyZeros(axis: Axis): boolean {
 /** Zeros before and after an axis; what is negative is cropped instead. */
 export type Margin = [before: number, after: number];
 
-/** Crops what is negative off the axes behind the first. Returns the image and the padding left to do. */
+/** Crops the axes after the first where the padding is negative. Returns the image and the padding left to do. */
 export function cropNegative<T extends tf.Tensor>(image: T, ...margins: Margin[]): {image: T; pad: Margin[]} {
   const all: Margin[] = [[0, 0], ...margins, [0, 0]];
   const crops = all.map(([before, after]): Margin => [Math.max(0, -before), Math.max(0, -after)]);

@@ -5,7 +5,7 @@ import {type Deferred, deferredOf} from './deferred';
 
 /** A deferred product. */
 export interface DeferredProduct extends Deferred {
-  /** Computes this product and others beside each other along the last axis; `undefined` if they do not fit. */
+  /** Computes this product and others, concatenated along the last axis; `undefined` if they do not fit. */
   joined(others: readonly DeferredProduct[]): tf.Tensor | undefined;
   /** The sum of the product and a tensor of its shape; `undefined` if that takes more launches. */
   plus(other: tf.Tensor): tf.Tensor | undefined;
@@ -18,7 +18,7 @@ export function productOf(x: tf.Tensor): DeferredProduct | undefined {
 }
 
 /**
- * Products of one input beside each other along the last axis, computed together. A tape records them as one step.
+ * Products of one input, computed together and concatenated along the last axis. A tape records them as one step.
  * `undefined` if one is computed already, or if they have to be computed one by one.
  */
 export function joined(products: readonly tf.Tensor[]): tf.Tensor | undefined {

@@ -110,7 +110,7 @@ export interface FusedConvolution {
   /** `(x ∗ W + b)·m + t`. */
   normalized(convolution: PlainConvolution, scaling: Scaling): tf.Tensor;
   /**
-   * `y = min(max((x ∗ W + b)·m + t, 0), cap)`, and of each number a bit: whether it lies strictly between the bounds.
+   * `y = min(max((x ∗ W + b)·m + t, 0), cap)`, and a bit for each value: whether it is strictly between the bounds.
    * Where some are NaN, a factor of each instead: 1, 0 or NaN. Without `masked`, the result itself instead of a bit.
    */
   rectified(convolution: PlainConvolution, scaling: Scaling, cap: number): [y: tf.Tensor, mask: tf.Tensor];
@@ -133,7 +133,7 @@ export interface Computed {
   readonly refCount: number;
 }
 
-/** The gradient `dy` of the result `y` of an epilogue, of which only those parts are there that it has. */
+/** The gradient `dy` of the result `y` of an epilogue, with only those parts that the epilogue has. */
 export interface EpilogueGradient extends Pick<Epilogue, 'cap' | 'm'> {
   readonly dy: tf.Tensor;
   readonly y?: tf.Tensor;

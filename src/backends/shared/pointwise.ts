@@ -3,7 +3,7 @@ import type {OneLaunch, OutputActivationName} from './launches';
 import type {AdamSettings, MomentumSettings, OptimizerSteps, StepSettings, Update} from './optimizerSteps';
 import {replace} from './variableSteps';
 
-/** A computation number by number, on tensors of one shape. */
+/** An elementwise computation on tensors of one shape. */
 export interface Pointwise {
   readonly name: string;
   /** Names of the tensors. */
@@ -47,7 +47,7 @@ const GRADIENTS: Readonly<Record<OutputActivationName, Pointwise>> = {
 const SCALE: Pointwise = {name: 'scale', inputs: ['x'], vectors: ['m'], settings: [], outputs: {y: 'x * m'}};
 const AFFINE: Pointwise = {...SCALE, name: 'affine', vectors: ['m', 't'], outputs: {y: 'x * m + t'}};
 
-/** Operations that are computed number by number. */
+/** Elementwise operations. */
 export function pointwiseOperations(run: RunPointwise): OneLaunch {
   return {
     affine: (x, m, t) => (x.rank > 4 ? undefined : run(t ? AFFINE : SCALE, t ? [x, m, t] : [x, m], [])[0]),

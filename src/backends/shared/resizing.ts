@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs';
 // size of an image for that of a resized one, so that only the first of several is right. A resize is linear along each
 // axis, so here it is a product with a matrix.
 
-/** How the pixels of a result lie among those of an image. */
+/** How the pixels of a result are placed among those of an image. */
 export interface Alignment {
   alignCorners: boolean;
   halfPixelCenters: boolean;

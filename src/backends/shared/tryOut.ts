@@ -52,9 +52,7 @@ export function giveUp(backend: object, reason: string): void {
   const trial = tried.get(backend);
   if (trial?.works === true) {
     trial.works = false;
-    console.warn(
-      `tfjs-lora computes with tfjs's own kernels from now on; what this step computes may be wrong. ${reason}`,
-    );
+    console.warn(`tfjs-lora now uses tfjs's own kernels; the results of the current step may be wrong. ${reason}`);
   }
 }
 

@@ -68,7 +68,7 @@ export function through(gradient: EpilogueGradient): tf.Tensor {
 /** The widest rows whose softmax is one launch: each pixel reads all of its rows. */
 const WIDEST = 128;
 
-/** Code that sums over the rows of a pixel: `each` adds to `sums`, of the numbers `v` at `k`. */
+/** Code that sums over the rows of a pixel: `each` adds to `sums`, of the values `v` at `k`. */
 function overRow(width: number, x: string, each: (v: string) => string): string {
   const one = each('v.rb');
   const other = width % 2 === 0 ? each('v.ga') : `if (k + 1 < ${width}) { ${each('v.ga')} }`;

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {currentWebgl, runsOnWebgl, type WebglBackend} from './program';
 
-// Programs of our own on tfjs's webgl backend that compute a matrix from matrices. Each number may read any of the
-// inputs. Numbers lie as tfjs's own products leave them, four in a pixel, two rows by two columns.
+// Our programs on tfjs's webgl backend that compute a matrix from matrices. Each value may read any of the inputs.
+// Values have the layout of tfjs's own products: four in a pixel, two rows by two columns.
 
 /** A program in GLSL. */
 export interface MatrixProgram {
@@ -14,7 +14,7 @@ export interface MatrixProgram {
   readonly floats?: readonly string[];
   /** Functions that the code calls. */
   readonly head?: string;
-  /** The body of a function that returns the number at `row` and `col`. */
+  /** The body of a function that returns the value at `row` and `col`. */
   readonly value?: string;
   /**
    * Instead, what computes the four numbers of a pixel at once, as `result`, whose first is at an even `row` and `col`.

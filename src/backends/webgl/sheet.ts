@@ -4,9 +4,9 @@ import type {Joining} from '../shared/joinedSteps';
 import {currentWebgl, runPointwiseProgram, type WebglBackend} from './program';
 import {pixelsOf, runInSheet, runStackProgram, type Source, type Stack, type StackCall, stackOf} from './stackProgram';
 
-// A program on webgl has one result, so that it computes steps of several variables only if these are one texture. A
-// sheet is such a texture: the pixels of several tensors, one tensor after the other. After a step the variables are
-// parts of a sheet, which our programs read there; any other kernel has a part copied into a texture of its own.
+// A webgl program has one result, so it can update several variables only if they are one texture. A sheet is such a
+// texture: the pixels of several tensors, one tensor after the other. After a step the variables are parts of a sheet,
+// which our programs read there; any other kernel has a part copied into a texture of its own.
 
 /** A texture that several tensors share, as a stack `[1, 2, 2·n]` with their `n` pixels. */
 export class Sheet {

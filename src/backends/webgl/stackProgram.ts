@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {currentWebgl, type WebglBackend} from './program';
 
-// Programs of our own on tfjs's webgl backend that compute a stack of matrices from such. The last two axes of a tensor
-// are its matrices, all others together count them: so no tensor has to be laid out anew. Numbers are packed four in a
+// Our programs on tfjs's webgl backend that compute a stack of matrices from stacks. The last two axes of a tensor are
+// its matrices, and all others together index them, so no tensor has to be rearranged. Values are packed four in a
 // pixel, two rows by two columns, as tfjs's own products leave them.
 
 /** A program in GLSL. */
@@ -30,7 +30,7 @@ export interface StackCall {
 /** How many matrices, and the rows and columns of each. */
 export type Stack = readonly [count: number, rows: number, columns: number];
 
-/** A stack of which a program reads. */
+/** A stack that a program reads. */
 export interface Source {
   readonly info: tf.TensorInfo;
   readonly stack: Stack;
@@ -66,7 +66,7 @@ export function stackTensor(call: StackCall, shape: readonly number[]): tf.Tenso
   return tf.engine().makeTensorFromTensorInfo({...info, shape: [...shape]});
 }
 
-/** Runs programs without common names in one launch: their pixels lie in a sheet, which the caller owns. */
+/** Runs programs without common names in one launch: their pixels are in a sheet, which the caller owns. */
 export function runInSheet(backend: WebglBackend, calls: readonly StackCall[]): tf.TensorInfo {
   let pixels = 0;
   const blocks = calls.map(({stack}, i) => {
@@ -118,7 +118,7 @@ void main() {
   return backend.runWebGLProgram(program, infos, 'float32', given);
 }
 
-/** Code that sets what lies beyond the last row and column of a stack to zero. */
+/** Code that sets values beyond the last row and column of a stack to zero. */
 function withinStack([, rows, columns]: Stack): string {
   return [
     rows % 2 === 0 ? '' : `if (row + 1 >= ${rows}) result.ba = vec2(0.0);`,

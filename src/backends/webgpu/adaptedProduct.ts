@@ -3,12 +3,12 @@ import type {Epilogue} from '../shared/launches';
 import {productBy} from '../shared/recordedProduct';
 import {GROUP, limited, type Program, programOf, runProgram, slope} from './program';
 
-// `y = f(x·W + s·(x·A)·B + b)` and its gradients in four launches. A workgroup computes a tile of 32 × 32 numbers, a
-// lane 4 × 4 of them. What the factors add is the product of a tile's rows with a few more columns.
+// `y = f(x·W + s·(x·A)·B + b)` and its gradients in four launches. A workgroup computes a tile of 32 × 32 values, and a
+// lane 4 × 4 of them. The factors add the product of a tile's rows with a few more columns.
 
 const TILE = 32;
 const DEEP = 16;
-/** The columns of which a workgroup sums the gradients of the factors. */
+/** The columns whose gradients of the factors a workgroup sums. */
 const COLUMNS = GROUP / 8;
 /** The highest rank. The sums of a workgroup's lanes have to fit into its memory. */
 const HIGHEST_RANK = 16;

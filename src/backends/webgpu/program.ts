@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {giveUp, runsOn} from '../shared/tryOut';
 
-// Programs of our own on tfjs's webgpu backend, run by its public `runWebGPUProgram`. That declares every input
-// read-only and has one result. Ours have several results and a shader of their own, which is passed in the field where
-// the backend looks for a program's pipeline.
+// Our programs on tfjs's webgpu backend, run by its public `runWebGPUProgram`. That declares every input read-only and
+// has one result. Our programs have several results and a separate shader, which is passed in the field where the
+// backend looks for a program's pipeline.
 
 /** Invocations in a workgroup. */
 export const GROUP = 64;
@@ -47,13 +47,13 @@ export function programOf(name: string, write: () => Omit<Program, 'name'>): Pro
   return program;
 }
 
-/** Code that limits `s` as `min(max(s, 0), cap)`; what is no number stays so. */
+/** Code that limits `s` as `min(max(s, 0), cap)`; NaN stays NaN. */
 export function limited(cap: number | undefined): string {
   const above = cap === undefined || cap === Infinity ? '' : ` s = select(s, f32(${cap}), s > f32(${cap}));`;
   return cap === undefined ? '' : `s = select(s, 0.0, s < 0.0);${above}`;
 }
 
-/** Code that multiplies the gradient `d` of a limited number `y` with the slope. */
+/** Code that multiplies the gradient `d` of a limited value `y` with the slope. */
 export function slope(cap: number | undefined, d: string, y: string): string {
   const below = cap === undefined || cap === Infinity ? '' : ` * sign(f32(${cap}) - ${y})`;
   return cap === undefined ? '' : `${d} *= sign(${y})${below};`;

@@ -76,7 +76,7 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
       for (const [local, tensor] of Object.entries(tensors.full)) {
         const name = `${path}/${local}`;
         if (full[name] !== undefined && full[name].dataId !== tensor.dataId) {
-          faults.push(`${name}: brought in full by more than one adapter`);
+          faults.push(`${name}: trained in full in more than one adapter`);
           clash = true;
         }
         full[name] = tensor;
@@ -84,7 +84,7 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
     }
   }
   for (const [path, members] of layers) {
-    faults.push(...(trainable.has(path) ? [`${path}: adapted in one adapter, brought in full by another`] : []));
+    faults.push(...(trainable.has(path) ? [`${path}: adapted in one adapter, trained in full in another`] : []));
     faults.push(...members.slice(1).flatMap(member => differences(path, members[0] as Member, member)));
   }
   const heads = parts.map(({adapter}) => adapter.config.head).filter(head => head !== undefined);
@@ -95,11 +95,11 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
   if (faults.length > 0) {
     dispose();
     const advice = [
-      ...(clash ? ['Weights in full cannot be added up. All adapters but one must do without them.'] : []),
-      ...(others ? ['convertToLoRA(model, {adapter}) makes adapters of other methods plain LoRA.'] : []),
+      ...(clash ? ['Fully trained weights cannot be added. Only one of the adapters may have any.'] : []),
+      ...(others ? ['convertToLoRA(model, {adapter}) converts adapters of other methods to plain LoRA.'] : []),
     ];
     throw misfitError(
-      ['The adapters do not go together:', ...new Set(faults.map(fault => `  ${fault}`)), ...advice].join('\n'),
+      ['The adapters cannot be combined:', ...new Set(faults.map(fault => `  ${fault}`)), ...advice].join('\n'),
       {faults},
     );
   }
@@ -114,7 +114,7 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
 function checkParts(parts: readonly WeightedAdapter[]): void {
   const given: readonly unknown[] = Array.isArray(parts) ? parts : [];
   if (given.length === 0) {
-    throw new LoRAError('Give a list of adapters with weights, [{adapter, weight: 0.5}, …], and not an empty one.');
+    throw new LoRAError('Pass a list of adapters with weights, [{adapter, weight: 0.5}, …], which is not empty.');
   }
   const faults = given.flatMap((part, i) => {
     const {adapter, weight} = (part ?? {}) as Partial<WeightedAdapter>;

@@ -39,7 +39,7 @@ export function namedBase(adapter: Adapter): NamedBase | undefined {
   return Array.isArray(base) ? undefined : (base as NamedBase | undefined);
 }
 
-/** Loads the code. A page that is offline, or was deployed anew meanwhile, saves and loads adapters without. */
+/** Loads the code. A page that is offline, or was redeployed in the meantime, saves and loads adapters without it. */
 async function fingerprints(): Promise<typeof NamedBase | undefined> {
   try {
     return (await import('./fingerprint')).NamedBase;

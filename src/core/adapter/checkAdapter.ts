@@ -21,7 +21,7 @@ export function checkAdapter(value: unknown): asserts value is Adapter {
   }
   const {config, tensors} = (value ?? {}) as Partial<Adapter>;
   if (typeof tensors !== 'object' || (tensors as unknown) === null) {
-    throw new LoRAError(`An adapter is needed, such as getAdapter and loadAdapter return, got ${kindOf(value)}.`);
+    throw new LoRAError(`Expected an adapter, as getAdapter and loadAdapter return it, got ${kindOf(value)}.`);
   }
   checkAdapterConfig(config);
   for (const [name, tensor] of Object.entries(tensors)) {
@@ -66,7 +66,7 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
     !isTextList(trainable) ||
     !isTextList(biases)
   ) {
-    throw damagedError('This is not the config of an adapter: it must list its layers and what it trains in full.');
+    throw damagedError('This is not the config of an adapter: it must list its layers, and those that train in full.');
   }
   for (const [path, layer] of Object.entries(layers)) {
     if (

@@ -86,8 +86,8 @@ function optionFaults(options: CombineOptions): string[] {
 function weightFaults(parts: readonly WeightedAdapter[], method: CombineOptions['method']): string[] {
   return method === 'ties' && parts.some(({weight}) => weight <= 0)
     ? [
-        `Method 'ties' takes positive weights, got ${parts.map(({weight}) => weight).join(', ')}. To subtract an ` +
-          "adapter: method 'exact'.",
+        `Method 'ties' needs positive weights, got ${parts.map(({weight}) => weight).join(', ')}. To subtract ` +
+          "an adapter: method 'exact'.",
       ]
     : [];
 }

@@ -139,17 +139,17 @@ export class NamedBase {
       const product = gaps.reduce((sum, value, i) => sum + value * (changes[i] ?? 0), 0);
       if (product > ALIKE * norm(gaps) * norm(changes)) {
         return (
-          'The adapter is in the weights of this model already: they differ from those that it was trained on by its ' +
-          'own update. Applied again, the update counts twice. Use the model without the adapter, or apply the ' +
-          'adapter to the original base.'
+          'The weights of this model already contain the adapter: they differ from those that it was trained on ' +
+          'by its own update. Applied again, the update would count twice. Use the model without the adapter, or ' +
+          'apply the adapter to the original base.'
         );
       }
     }
     const others = tooFar(distances);
     return others.length === 0
       ? undefined
-      : `The adapter was trained on another base: the kernels of ${shown(others)} differ. It will not predict as it ` +
-          'did. Apply it to the model that it was trained on, with the weights that this had.';
+      : `The adapter was trained on another base: the kernels of ${shown(others)} differ. Its predictions will ` +
+          'not be those after training. Apply it to the model that it was trained on, with the same weights.';
   }
 }
 

@@ -48,8 +48,8 @@ export function checkHeadConfig(head: unknown): void {
   }
   if (holdsGraph(layers)) {
     throw unsupportedError(
-      "The adapter's head has a GraphOp, which runs part of a TensorFlow graph. An adapter may come from a " +
-        'stranger, so its head holds layers alone. Share what has such a head as a whole model, or as a graph.',
+      "The adapter's head has a GraphOp, which runs part of a TensorFlow graph. Adapter files may be untrusted, " +
+        'so a head may contain only layers. Share a model with such a head as a whole, or as a graph.',
     );
   }
 }

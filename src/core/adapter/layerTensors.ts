@@ -50,7 +50,7 @@ export function tensorsByLayer({config, tensors}: Adapter): {
     const {parameterNames} = methodOf(update?.method);
     const parameter = update && parameterNames.find(known => local === known || local.endsWith(`/${known}`));
     if (layer === undefined) {
-      faults.push(`${name}: of no layer of the adapter`);
+      faults.push(`${name}: belongs to no layer of the adapter`);
     } else if (parameter === undefined) {
       layer.full[local] = tensor;
     } else {
@@ -65,7 +65,7 @@ export function tensorsByLayer({config, tensors}: Adapter): {
     const absent = method.parameterNames.filter(known => parameters[known] === undefined);
     const factors = method.parametersOf && method.factorsOf?.(parameters);
     if (method.parametersOf === undefined) {
-      faults.push(`${path}: method ${method.name}, whose updates cannot be added up`);
+      faults.push(`${path}: method ${method.name}, whose updates cannot be added`);
     } else if (absent.length > 0) {
       faults.push(`${name}${Object.keys(parameters).join()}: without a ${absent.join(' and a ')}`);
     } else if (factors !== undefined && factors.b.shape[0] !== factors.a.shape[factors.a.rank - 1]) {

@@ -10,8 +10,8 @@ import {shareBase} from './base';
  * Returns an adapter with `k` times the strength: multiplies every `alpha`, so that each update becomes `k·s·A·B`. The
  * tensors share their buffers with the adapter's own. `k = 0` turns the updates off; `k = 1` changes nothing.
  *
- * What the adapter holds in full (layers in `trainable`, bases and biases that trained) has no strength and stays as it
- * is.
+ * Weights that the adapter contains in full (layers in `trainable`, bases and biases that trained) have no strength and
+ * stay unchanged.
  *
  * @param k finite and not negative. (`combineAdapters` takes negative weights.)
  * @param adapter is not changed.

@@ -93,7 +93,7 @@ function collectFaults(key: string, value: unknown, faults: string[]): void {
       return;
     }
   } else if (typeof value === 'object' && className !== undefined && isModelClass(className)) {
-    faults.push(`it holds a ${className}, and the layers of a head hold no models`);
+    faults.push(`it contains a ${className}, but layers of a head may not contain models`);
   } else if (INNER_LAYERS.test(key) && typeof value === 'object' && value !== null) {
     const strangers = [value].flat().filter(inner => !isLayerClass(classNameOf(inner) ?? ''));
     faults.push(...strangers.map(inner => `its ${key} is ${brief(classNameOf(inner) ?? inner)}, which is no layer`));

@@ -16,8 +16,8 @@ export function checkBody(model: tf.LayersModel): void {
   }
   if (model.outputs.length !== 1) {
     throw misfitError(
-      `The model has ${model.outputs.length} outputs (${listed(model.outputNames)}), and a head belongs to one. ` +
-        'Take a model with one of them: tf.model({inputs: model.inputs, outputs: model.outputs[0]}).',
+      `The model has ${model.outputs.length} outputs (${listed(model.outputNames)}), but a head needs a ` +
+        'single one. Make a model with one of them: tf.model({inputs: model.inputs, outputs: model.outputs[0]}).',
     );
   }
 }
@@ -125,16 +125,16 @@ export function callBeforeHead(model: tf.LayersModel, at: string): LayerCall {
     const outer = inside?.ancestors[0]?.name;
     throw misfitError(
       outer === undefined
-        ? `There is no layer "${at}" after which a head could go. The model has: ${layersOf(model)}.`
-        : `Layer "${at}" lies inside "${outer}". A head goes after a layer of the model itself, such as ` +
+        ? `There is no layer "${at}" to put a head after. The model has: ${layersOf(model)}.`
+        : `Layer "${at}" is inside "${outer}". A head goes after a layer of the model itself, such as ` +
             `"${outer}"; or take the inner model as the base: replaceHead(model.getLayer('${outer}'), …).`,
     );
   }
   const outputs = calls.flatMap(({outputTensors}) => outputTensors).length;
   if (outputs > 1) {
     throw misfitError(
-      `Layer "${at}" has ${outputs} outputs in the model: it is not clear after which the head goes. Name a layer ` +
-        `with one. The model has: ${layersOf(model)}.`,
+      `Layer "${at}" has ${outputs} outputs in the model, so it is not clear which one the head belongs to. ` +
+        `Name a layer with one output. The model has: ${layersOf(model)}.`,
     );
   }
   return call;

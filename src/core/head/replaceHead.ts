@@ -38,7 +38,7 @@ export interface ReplaceHeadOptions {
 
 /**
  * Puts new layers on a pretrained body: builds a new functional model of everything up to the layer `at`, followed by
- * the given layers in order. What followed `at` is dropped, with inputs that only led there. The original is not
+ * the given layers in order. Layers after `at` are dropped, and so are inputs that only they used. The original is not
  * changed, and the body shares its buffers.
  *
  * After `applyLoRA`, the new layers train in full without being named. The adapter carries their configs, their weights
@@ -135,9 +135,10 @@ function checkLayout(model: tf.LayersModel, at: string, entries: readonly LayerE
   }
   if (first.config.dataFormat !== 'channelsFirst') {
     throw misfitError(
-      `Layer "${at}" gives ${dims === '2,1' ? 'sequences' : 'images'} with their channels first, and the new ${first.className} takes them last. Put the ` +
-        `head on the layer before it, {at: '${before?.name ?? at}'}, or begin it with ` +
-        `tf.layers.permute({dims: [${dims === '2,1' ? '2, 1' : dims.length > 5 ? '2, 3, 4, 1' : '2, 3, 1'}]}).`,
+      `Layer "${at}" gives ${dims === '2,1' ? 'sequences' : 'images'} with channels first, but the new ` +
+        `${first.className} expects channels last. Put the head on the layer before it, {at: ` +
+        `'${before?.name ?? at}'}, or start it with tf.layers.permute({dims: ` +
+        `[${dims === '2,1' ? '2, 1' : dims.length > 5 ? '2, 3, 4, 1' : '2, 3, 1'}]}).`,
     );
   }
 }
@@ -155,7 +156,9 @@ function checkLayers(layers: readonly tf.layers.Layer[]): void {
   }
   const strangers = given.filter(layer => !(layer instanceof tf.layers.Layer));
   if (strangers.length > 0) {
-    throw new LoRAError(`layers must hold layers, such as tf.layers.dense({units: 5}), got ${kindOf(strangers[0])}.`);
+    throw new LoRAError(
+      `layers must be a list of layers, such as tf.layers.dense({units: 5}), got ${kindOf(strangers[0])}.`,
+    );
   }
 }
 

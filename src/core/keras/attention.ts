@@ -59,17 +59,17 @@ export function attentionParts(
     faults.push(`${label}: value_dim must be key_dim, ${brief(size)}, got ${brief(valueSize)}.`);
   }
   if (reading.isMasked) {
-    faults.push(`${label} heeds the mask of mask_zero or Masking in Keras, and not here.`);
+    faults.push(`${label} uses the mask of mask_zero or Masking in Keras, but not here.`);
   }
   if (typeof dropout === 'number' && dropout > 0) {
-    reading.warnings.push(`${label} has no dropout (${dropout} in Keras) on the weights of its places.`);
+    reading.warnings.push(`${label} has no dropout (${dropout} in Keras) on its attention weights.`);
   }
   const uses = calls.map(call => useOf(call, label, faults));
   const [first] = uses;
   const width = [given].flat()[0] ?? first?.query?.shape?.[2] ?? (config.query_shape as unknown[] | undefined)?.[2];
   const causal = uses.some(use => use.causal);
   if (uses.some(use => use.causal !== causal)) {
-    faults.push(`${label} is called with use_causal_mask and without it.`);
+    faults.push(`${label} is called both with and without use_causal_mask.`);
   }
   if (![heads, size, width].every(number => Number.isSafeInteger(number) && (number as number) > 0)) {
     faults.push(`${label}: num_heads, key_dim and the width of its output must be sizes, got ${brief(config)}.`);
@@ -121,13 +121,13 @@ function useOf({args, kwargs}: KerasCall, label: string, faults: string[]): Use 
     entry => (Array.isArray(entry) ? (entry[1] ?? false) : (entry ?? false)) !== false,
   );
   if (!isTensor(query) || !isTensor(value) || (key != null && !isTensor(key)) || rest.length > 0 || training === true) {
-    faults.push(`${label}: a call must have queries, values and keys alone, got ${brief({args, kwargs})}.`);
+    faults.push(`${label}: a call may have only queries, values and keys, got ${brief({args, kwargs})}.`);
     return {query: undefined, value: undefined, key: undefined, causal: false};
   }
   const places = [query, value].map(({shape}) => shape?.[1]);
   const isSame = query.layer === value.layer && query.node === value.node && query.index === value.index;
   if (causal === true && !isSame && (places[0] == null || places[0] !== places[1])) {
-    faults.push(`${label}: use_causal_mask counts places from the first in Keras, and from the last here.`);
+    faults.push(`${label}: use_causal_mask counts positions from the first one in Keras, but from the last one here.`);
   }
   return {query, value, key: isTensor(key) ? key : value, causal: causal === true};
 }

@@ -42,7 +42,7 @@ const OWN_INITIALIZERS = [
 const CONSTRAINTS = ['MaxNorm', 'MinMaxNorm', 'NonNeg', 'UnitNorm'];
 
 /**
- * Reads a layer as tfjs spells it. What tfjs would silently ignore becomes a fault.
+ * Reads a layer in the spelling of tfjs. Settings that tfjs would silently ignore become faults.
  *
  * @param label how faults call the layer.
  */
@@ -52,10 +52,10 @@ export function layerEntry({className, config}: KerasEntry, label: string, readi
     reading.faults.push(`${label}: tfjs has no ${setting}.`);
   }
   if (reading.isMasked && (HEED_MASKS.includes(className) || config.zero_output_for_mask === true)) {
-    reading.faults.push(`${label} heeds the mask of mask_zero or Masking in Keras, and not in tfjs.`);
+    reading.faults.push(`${label} uses the mask of mask_zero or Masking in Keras, but not in tfjs.`);
   }
   if (row?.isIdle === true) {
-    reading.warnings.push(`${label} leaves its inputs as they are.`);
+    reading.warnings.push(`${label} returns its inputs unchanged.`);
   }
   if (config.activity_regularizer != null) {
     reading.warnings.push(`${label} has no activity_regularizer.`);

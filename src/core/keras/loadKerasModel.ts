@@ -83,7 +83,7 @@ function endlessFaults(topology: unknown): string[] {
         ? nodes.filter(node => Array.isArray(node) && node.every(Array.isArray))
         : [];
       if (Array.isArray(nodes) && typeof name !== 'string') {
-        faults.push(`A layer ${brief(className)} has no name, by which the file could call it.`);
+        faults.push(`A layer ${brief(className)} has no name, so the file cannot refer to it.`);
       }
       return Array.isArray(nodes) ? [{className, name, inboundNodes} as CalledLayer] : [];
     });
@@ -113,7 +113,7 @@ function build({given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): t
   const {weightData, weightSpecs, userDefinedMetadata} = artifacts;
   const {entry, model: layers, faults, warnings} = readTopology(given, isKeras3);
   if (weightData === undefined || weightSpecs === undefined) {
-    faults.push('The weights are missing: loadKerasModel needs them beside the topology.');
+    faults.push('The weights are missing: loadKerasModel needs them in addition to the topology.');
   }
   refuse(faults);
   const numbers = (weightSpecs ?? []).reduce((sum, {shape}) => sum + sizeOf(shape) + 1, 0);
@@ -129,13 +129,13 @@ function build({given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): t
     model.setUserDefinedMetadata(userDefinedMetadata);
   }
   if (warnings.length > 0) {
-    console.warn(`The model computes in training what Keras would not: ${listed(warnings)}`);
+    console.warn(`In training, the model differs from the one in Keras: ${listed(warnings)}`);
   }
   return model;
 }
 
 function refuse(faults: readonly string[]): void {
-  throwFaults(faults, 'ERR_UNSUPPORTED', 'The model of Keras cannot be loaded:');
+  throwFaults(faults, 'ERR_UNSUPPORTED', 'The Keras model cannot be loaded:');
 }
 
 /** Builds a model with weights of zeros, with no more values than the file has. */
@@ -148,6 +148,6 @@ function makeModel({className, config}: LayerEntry, numbers: number): tf.LayersM
     ) as unknown as tf.LayersModel;
   } catch (error) {
     const text = `${messageOf(error)} The file has ${numbers} numbers for all weights and their count.`;
-    throw unsupportedError(`The model of Keras cannot be loaded:\n  ${text}`, {cause: error});
+    throw unsupportedError(`The Keras model cannot be loaded:\n  ${text}`, {cause: error});
   }
 }

@@ -84,7 +84,7 @@ export function tensorsOf(
   const list = Array.isArray(given) ? (given as unknown[]) : [given];
   const tensors = list.filter(isTensor);
   const others = [...list.filter(value => !isTensor(value)), ...more].map(brief);
-  // Keras 3 sets `training` anew in `fit` and `predict`, whatever a call said; Keras 2 does in `fit`.
+  // Keras 3 overrides the `training` argument of calls in `fit` and `predict`; Keras 2 does in `fit`.
   const isIdle = ([key, value]: [string, unknown]) =>
     value == null || (key === 'training' && (value === false || isKeras3));
   const named = Object.entries(kwargs).flatMap(entry => (isIdle(entry) ? [] : [`${entry[0]}=${brief(entry[1])}`]));

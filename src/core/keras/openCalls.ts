@@ -37,6 +37,6 @@ export function callFaults(layers: readonly CalledLayer[], labelOf: (layer: Call
     }
   }
   return [...waiting].flatMap(([layer, [call]]) =>
-    call === undefined ? [] : [`${labelOf(layer)} is called with ${brief(call)}, which nothing gives.`],
+    call === undefined ? [] : [`${labelOf(layer)} is called with ${brief(call)}, which no layer returns.`],
   );
 }

@@ -16,7 +16,7 @@ export function readRNN(given: KerasEntry, label: string, reading: Reading): tf.
   }
   const calls = [given.others.inbound_nodes].flat().map(node => readCall(node)?.args.flat() ?? []);
   if (own.return_state === true || calls.some(tensors => tensors.length > 1)) {
-    reading.faults.push(`${label}: tfjs has the states of a stack of cells in another order.`);
+    reading.faults.push(`${label}: tfjs orders the states of a stack of cells differently.`);
   }
   const cells = [found.config.cells].flat().map(one => readCell(kerasEntry(one), label, reading));
   return {...config, cell: {className: 'StackedRNNCells', config: {name: found.config.name as string, cells}}};

@@ -31,7 +31,7 @@ export interface Topology {
 /** Classes of tfjs that may differ from those of Keras with the same name. */
 const UNKNOWN = ['CategoryEncoding'];
 
-/** Reads the topology that Keras wrote. What tfjs cannot compute as Keras does becomes a fault. */
+/** Reads the topology that Keras wrote. Anything that tfjs would compute differently becomes a fault. */
 export function readTopology(given: KerasEntry, isKeras3: boolean): Topology {
   const reading: Reading = {isKeras3, isMasked: someInside(given.config, hidesPlaces), faults: [], warnings: []};
   const {entry, layer: model} = readLayer(given, undefined, reading);
@@ -58,7 +58,7 @@ function readLayer(given: KerasEntry, around: Around, reading: Reading): ReadLay
   const layer: KerasLayer = {className, name: nameOf(given), layers: undefined};
   const label = labelOf(className, [...(around ?? []), layer.name]);
   if (around !== undefined && layer.name === '') {
-    reading.faults.push(`${label} has no name, by which the file could call it.`);
+    reading.faults.push(`${label} has no name, so the file cannot refer to it.`);
   }
   if (CONTAINERS.includes(className)) {
     return readContainer(given, layer, around, reading);
@@ -72,7 +72,7 @@ function readLayer(given: KerasEntry, around: Around, reading: Reading): ReadLay
     return {layer, entry: {className, config: readRNN(given, label, reading)}};
   }
   if (!isKnown(className) || className === 'MultiHeadAttention') {
-    reading.faults.push(`${label}: there is no such layer in tfjs, nor one that is registered.`);
+    reading.faults.push(`${label}: tfjs has no such layer, and none is registered.`);
     return {layer, entry: {className, config: {name: layer.name}}};
   }
   const entry = layerEntry(given, label, reading);
@@ -219,7 +219,7 @@ class Graph {
     const tensors = calls.map(call => {
       const {tensors: found, other} = tensorsOf(call, this.reading.isKeras3);
       if (other !== undefined || found.length === 0) {
-        this.reading.faults.push(`${label}: a call must have tensors alone in tfjs, got ${other ?? 'none'}.`);
+        this.reading.faults.push(`${label}: a call may have only tensors in tfjs, got ${other ?? 'none'}.`);
       }
       return found;
     });

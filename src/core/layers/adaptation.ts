@@ -104,8 +104,8 @@ export function refusedUpdate(
   return (
     refusal ??
     (dropout > 0 && form === 'weights'
-      ? 'computes by its own call, whose weights are updated as a whole: it has no input of the update that ' +
-        'dropout could work on. Exclude it, or override its dropout with 0.'
+      ? 'runs its own call with updated weights, so dropout cannot be applied to the input of the update. Exclude ' +
+        'it, or override its dropout with 0.'
       : undefined)
   );
 }

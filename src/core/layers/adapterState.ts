@@ -48,9 +48,9 @@ export function checkStep(layer: tf.layers.Layer, training: unknown): void {
   for (const [fit, begun] of fits) {
     if (begun !== mark && fit.atStep && fit.isGoingOn()) {
       throw busyError(
-        `Layer "${layer.name}" has another adapter than when this fit began. In a callback of fit, await ` +
-          'withAdapter, so that it is over before the next step. To use another adapter beside a fit, give it a ' +
-          'model of its own: applyLoRA(base, adapter).',
+        `Layer "${layer.name}" has a different adapter than when this fit began. In a callback of fit, await ` +
+          'withAdapter, so that it ends before the next step. To use another adapter during a fit, give it a ' +
+          'separate model: applyLoRA(base, adapter).',
       );
     }
   }

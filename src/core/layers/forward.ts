@@ -97,7 +97,9 @@ function biasOf({bias}: KernelLayer, {biasGain}: Update): tf.Tensor | null {
   return own === null || biasGain === undefined ? own : tf.mul(own, biasGain);
 }
 
-/** `x ∗ W + x̃ ∗ ΔW + b`, with elements dropped in `x̃`, for layers without a branch beside the kernel. */
+/**
+ * `x ∗ W + x̃ ∗ ΔW + b`, with elements dropped in `x̃`, for layers that cannot compute the update as a separate branch.
+ */
 function inTwoParts(compute: Compute, x: tf.Tensor, layer: KernelLayer, update: Update): tf.Tensor {
   const kernel = layer.kernel.read();
   const own = {kernel, trains: layer.kernel.trainable, bias: biasOf(layer, update), separateBias: true};

@@ -9,7 +9,7 @@ interface GrowingLayer {
   withRows(means: readonly (readonly number[])[]): {name: string; value: tf.Tensor};
 }
 
-/** A layer as one that stores rows in a form of its own, if it does. */
+/** The layer, if it stores rows in a special form. */
 export function growing(layer: tf.layers.Layer): GrowingLayer | undefined {
   return 'withRows' in layer ? (layer as tf.layers.Layer & GrowingLayer) : undefined;
 }

@@ -46,11 +46,11 @@ export function checkLayer(layer: unknown): void {
 export function checkedArgs<T extends WrapperArgs>(args: T): T {
   if (typeof args !== 'object' || (args as unknown) === null) {
     throw new LoRAError(
-      `The arguments must be such as {layer: tf.layers.dense({units: 8}), rank: 8}, got ${kindOf(args)}.`,
+      `The arguments must be an object such as {layer: tf.layers.dense({units: 8}), rank: 8}, got ${kindOf(args)}.`,
     );
   }
   if ((args as unknown) instanceof tf.layers.Layer) {
-    throw new LoRAError('Pass the layer as an argument of that name: {layer, rank: 8}.');
+    throw new LoRAError('Pass the layer by name: {layer, rank: 8}.');
   }
   checkLayer(args.layer);
   return args;

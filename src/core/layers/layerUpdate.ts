@@ -240,8 +240,8 @@ export class LayerUpdate {
     const [[local, variable] = ['', undefined]] = this.variables();
     const scope = variable?.originalName.slice(0, -local.length) ?? '';
     const refusal =
-      `Layer "${this.owner.name}" has an update of the method "${method.name}", and the model was compiled for one ` +
-      `of "${this.method.name}". Call model.compile(…) before training it.`;
+      `Layer "${this.owner.name}" has an update of the method "${method.name}", but the model was compiled for ` +
+      `the method "${this.method.name}". Call model.compile(…) before training it.`;
     this.variables().forEach((old, name) => {
       withdrawWeight(this.owner, name, old, refusal);
     });

@@ -52,8 +52,8 @@ export class LoRADepthwiseConv2D extends LoRALayer {
       {name: 'depthwise_kernel', variable: fieldsOf<DepthwiseLayer>(layer).depthwiseKernel, outAxes: 2},
     ],
     unlessNamed:
-      'is a DepthwiseConv2D, whose kernel has hardly more parameters than its update would have. ' +
-      'Name it in targets to adapt it all the same.',
+      'is a DepthwiseConv2D, whose kernel has hardly more parameters than its update would have. To adapt it ' +
+      'anyway, name it in targets.',
   };
 }
 registerOwn(LoRADepthwiseConv2D);

@@ -107,8 +107,8 @@ export abstract class LoRALayer extends WrapperLayer {
     const [first] = this.lowRankParts;
     if (first === undefined) {
       throw unsupportedError(
-        `Layer "${this.name}" has an update of the method "${this.method.name}", which is no product A·B. Its ` +
-          'updateParts say what it has.',
+        `Layer "${this.name}" has an update of the method "${this.method.name}", which is not a product A·B. ` +
+          'See its updateParts.',
       );
     }
     return first;
@@ -220,9 +220,9 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   /**
-   * What there is to know about the update, as text: `method`, `rank`, `alpha`, `scaling`, `frozen`,
-   * `trainableParameters`, `totalParameters`, `trainableRatio`, `deltaNorm` (Frobenius) and `deltaToKernelRatio`, its
-   * ratio to the norm of the kernel.
+   * A description of the update, as text: `method`, `rank`, `alpha`, `scaling`, `frozen`, `trainableParameters`,
+   * `totalParameters`, `trainableRatio`, `deltaNorm` (Frobenius) and `deltaToKernelRatio`, its ratio to the norm of the
+   * kernel.
    *
    * @throws LoRAError if the layer is not built.
    */

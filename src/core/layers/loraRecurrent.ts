@@ -28,8 +28,8 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
     checkedArgs(args);
     if ('goBackwards' in args) {
       throw unsupportedError(
-        `Layer "${args.layer.name}": a LoRA layer cannot be inside a Bidirectional, nor does it take goBackwards. ` +
-          'Adapt the whole, adaptLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}), or give ' +
+        `Layer "${args.layer.name}": a LoRA layer cannot be inside a Bidirectional, nor have goBackwards. Adapt ` +
+          'the whole layer, adaptLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}), or give ' +
           'goBackwards to the layer that is adapted.',
       );
     }
@@ -97,7 +97,7 @@ function recurrentAdaptation(baseClassName: string): Adaptation {
       const foreign = cellsOf(layer).find(({cell}) => cellKind(cell) === undefined)?.cell;
       return (
         foreign &&
-        `works with a ${foreign.getClassName()}; LoRA knows SimpleRNNCell, GRUCell and LSTMCell. Exclude the ` +
+        `works with a ${foreign.getClassName()}; LoRA supports SimpleRNNCell, GRUCell and LSTMCell. Exclude the ` +
           'layer, or let it train in full.'
       );
     },

@@ -59,7 +59,7 @@ function refusal(layer: tf.layers.Layer): string | undefined {
     );
   }
   return dataFormat === 'channelsFirst' && useBias
-    ? 'has dataFormat "channelsFirst" and a bias, which tfjs adds along a wrong axis. ' +
-        'Use "channelsLast" after a Permute layer, or exclude the layer.'
+    ? 'has dataFormat "channelsFirst" and a bias, which tfjs adds along the wrong axis. Use "channelsLast" ' +
+        'after a Permute layer, or exclude the layer.'
     : undefined;
 }

@@ -30,7 +30,7 @@ export function matchNames(
 ): WeightsReport & {pairs: Map<string, string>} {
   const given: unknown = names;
   if (!Array.isArray(given)) {
-    throw new LoRAError(`A list of names of weights is needed, got ${show(given)}.`);
+    throw new LoRAError(`Expected a list of weight names, got ${show(given)}.`);
   }
   const pairs = new Map<string, string>();
   const unmatched: string[] = [];

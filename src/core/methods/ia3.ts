@@ -72,7 +72,7 @@ function refusal(form: UpdateForm): string | undefined {
     case 'lookUp':
       return `looks rows up; ${CARRIED}`;
     default:
-      return `has more than one product, or products of its own; ${CARRIED}`;
+      return `has several products, or products that IA³ does not support; ${CARRIED}`;
   }
 }
 

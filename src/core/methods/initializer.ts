@@ -56,7 +56,7 @@ function resolveInitializer(asked: Initializer): InitializerObject {
 function checkClass(asked: Initializer): void {
   const className: unknown = (asked as {className?: unknown}).className;
   if (className !== undefined && !(typeof className === 'string' && isClassOf('initializer', className))) {
-    throw new Error(`${show(className)} is no class of initializers.`);
+    throw new Error(`${show(className)} is not a class of initializers.`);
   }
 }
 

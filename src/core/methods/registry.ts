@@ -33,10 +33,12 @@ export function methodOf(name: string = lora.name): Method {
  */
 export function chosenMethod({method = 'lora', init}: MethodOptions): Method {
   if (isPrincipal(method)) {
-    throw new LoRAError(`${show(method)} is a start of LoRA, not a method: pass {init: ${show(method)}}.`);
+    throw new LoRAError(`${show(method)} is an initialization of LoRA, not a method: pass {init: ${show(method)}}.`);
   }
   if (isPrincipal(init) && method !== 'lora') {
-    throw new LoRAError(`init: ${show(init)} is a start of LoRA, and does not go with method ${show(method)}.`);
+    throw new LoRAError(
+      `init: ${show(init)} is an initialization of LoRA, and cannot be combined with method ${show(method)}.`,
+    );
   }
   return methodOf(isPrincipal(init) ? init : method);
 }

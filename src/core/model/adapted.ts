@@ -92,7 +92,7 @@ export function unsavedLayers(sites: readonly Site[]): UnsavedLayer[] {
       return [{path, className, reason: 'trains'}];
     }
     return className === 'BatchNormalization'
-      ? [{path, className, reason: 'moves its statistics in training, frozen though it is'}]
+      ? [{path, className, reason: 'updates its statistics in training, although it is frozen'}]
       : [];
   });
 }
@@ -110,9 +110,9 @@ export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): vo
   warned.set(model, lines);
   const names = unsaved.map(({path}) => `'${path}'`).join(', ');
   console.warn(
-    'The adapter does not hold all that training changes in this model. Plain layers are no part of ' +
-      `it:\n${lines}\nLet applyLoRA make the model, with {trainInFull: [${names}]} or after replaceHead; in a model ` +
-      "made by hand, wrap such a layer, new UnadaptedLayer({layer, trains: 'everything'}) to keep it with the " +
-      'adapter or new UnadaptedLayer({layer}) to leave it as it is; or save the whole model with model.save.',
+    'Training changes layers of this model that the adapter does not contain. Plain layers are not part of ' +
+      `it:\n${lines}\nLet applyLoRA make the model, with {trainInFull: [${names}]} or after replaceHead; in a ` +
+      "model that you built yourself, wrap the layer: new UnadaptedLayer({layer, trains: 'everything'}) adds it " +
+      'to the adapter, new UnadaptedLayer({layer}) freezes it; or save the whole model with model.save.',
   );
 }

@@ -160,7 +160,7 @@ function reportCapped({config, capped, askedFor}: Plan): void {
     path => `${path}: ${layerConfigAt(config, path)?.rank ?? 0} instead of ${capped[path] ?? 0}`,
   );
   if (lines.length > 0) {
-    console.warn(`A rank above min(fan-in, fan-out) adds nothing. Lowered, at the same scaling: ${listed(lines)}.`);
+    console.warn(`A rank above min(fan-in, fan-out) adds nothing. Lowered, with the same scaling: ${listed(lines)}.`);
   }
 }
 

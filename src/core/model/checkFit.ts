@@ -73,7 +73,7 @@ export function checkFit({config, tensors}: Adapter, sites: readonly Site[]): vo
 
   for (const site of sites) {
     if (isInHead(config.head, site) && site.layer.weights.length > 0 && !trained.has(site.path)) {
-      misfits.set(site.path, 'of the new head, but not among what the adapter brings in full');
+      misfits.set(site.path, 'of the new head, but not among the layers that train in full in the adapter');
     }
   }
 

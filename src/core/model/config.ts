@@ -169,5 +169,5 @@ function matcherFaults(option: string, given: unknown): string[] {
   return matchers
     .filter(matcher => !(matcher instanceof RegExp) && typeof matcher !== 'function')
     .filter(matcher => typeof matcher !== 'string' || matcher === '')
-    .map(matcher => `${option} holds ${show(matcher)}, which is no name, pattern or predicate.`);
+    .map(matcher => `${option} holds ${show(matcher)}, which is not a name, a pattern or a predicate.`);
 }

@@ -98,7 +98,7 @@ async function convert(
         method.reachesBorrowers && sites.find(each => borrowing(baseOf(each.layer))?.lender === site.layer);
       if (borrower) {
         throw unsupportedError(
-          `"${borrower.path}" computes with the tokens that train in "${path}", which no LoRA of both has. Merge the ` +
+          `"${borrower.path}" uses the tokens that train in "${path}", and LoRA cannot update both. Merge the ` +
             'adapter instead.',
         );
       }

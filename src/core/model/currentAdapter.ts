@@ -242,7 +242,7 @@ export function withAdapter<T>(
   if (!isPromise(result)) {
     if (closeScope(scope, restore) !== undefined) {
       throw busyError(
-        'A withAdapter inside of this one is not over, though the function is. Return its promise, or await it.',
+        'A withAdapter inside this one has not ended, although the function has. Return its promise, or await it.',
       );
     }
     return result;

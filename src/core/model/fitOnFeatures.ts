@@ -51,7 +51,7 @@ export type Batches = tf.data.Dataset<{xs: tf.TensorContainer; ys: tf.TensorCont
 
 const GIBIBYTE = 2 ** 30;
 
-/** What `fit` or `fitDataset` has an argument for, and a fit on features has no use for. */
+/** Arguments of `fit` and `fitDataset` that don't apply to features. */
 const REFUSED = [
   ...['sampleWeight', 'stepsPerEpoch', 'validationSteps'],
   ...['batchesPerEpoch', 'validationBatches', 'validationBatchSize'],
@@ -159,7 +159,7 @@ export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...rest: 
 /** Features and their targets, as `fit` takes them. */
 type Training = [features: tf.Tensor | tf.Tensor[], targets: tf.Tensor | tf.Tensor[]];
 
-/** Compiles a piece of the model like the model, with an optimizer of its own, and trains it. */
+/** Compiles a piece of the model like the model, with a separate optimizer, and trains it. */
 type FitPiece = (piece: tf.LayersModel, own: tf.Optimizer, training: Training, args: FitArgs) => Promise<tf.History>;
 
 /** @throws LoRAError if they are no settings of a head. */
@@ -177,7 +177,7 @@ function headSettingsOf(headFirst: boolean | HeadFirst): Required<HeadFirst> | u
 
 interface HeadFit extends Required<HeadFirst> {
   fitArgs: FitArgs;
-  /** Computes what the head takes of the features, if something lies between. */
+  /** Computes the head's input from the features, if there are layers between. */
   between: FeatureStore | undefined;
   fitPiece: FitPiece;
   step: Step;
@@ -219,7 +219,7 @@ function examplesOf(x: unknown, y: unknown, [nameOfX, nameOfY]: readonly [string
   const counts = [...examples.x, ...examples.y].map(({shape}) => shape[0]);
   if (new Set(counts).size > 1) {
     throw misfitError(
-      `${nameOfX} and ${nameOfY} must hold equally many examples, got ` +
+      `${nameOfX} and ${nameOfY} must have the same number of examples, got ` +
         `${[...examples.x, ...examples.y].map(({shape}) => showShape(shape)).join(', ')}.`,
     );
   }
@@ -235,7 +235,7 @@ function heldOutOf(data: unknown): Examples | undefined {
   }
   if (!Array.isArray(data) || data.length !== 2) {
     const found = Array.isArray(data)
-      ? `a list of ${data.length}; tfjs takes no weights of examples there`
+      ? `a list of ${data.length}; tfjs supports no sample weights there`
       : kindOf(data);
     throw new LoRAError(`validationData must be [x, y], or a dataset of batches, got ${found}.`);
   }
@@ -318,7 +318,7 @@ class FeatureStore {
     this.tensors.clear();
   }
 
-  /** What the prefix makes of a batch. */
+  /** The features of a batch. */
   private features(inputs: () => tf.Tensor[]): tf.Tensor[] {
     const outputs = tf.tidy(() => [this.prefix.predictOnBatch(oneOrMany(inputs()))].flat());
     outputs.forEach(output => this.hold(output));
@@ -338,9 +338,7 @@ class FeatureStore {
   private join(batches: readonly tf.Tensor[][]): tf.Tensor[] {
     const [first] = batches;
     if (first === undefined) {
-      throw new LoRAError(
-        'There is nothing to train or to validate on: no examples, or a dataset that gives no batches.',
-      );
+      throw new LoRAError('There is nothing to train or to validate on: no examples, or a dataset without batches.');
     }
     return first.map((_, i) => {
       const parts = batches.map(batch => batch[i]).filter(part => part !== undefined);

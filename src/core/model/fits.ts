@@ -68,7 +68,7 @@ class FitWatch extends tf.Callback {
   private alive(atStep: boolean): Promise<void> {
     if (this.fit !== undefined) {
       this.fit.atStep = atStep;
-      // What has changed since the last callback changed during this fit, not before the next one.
+      // Any change since the last callback happened during this fit, not before the next one.
       beginnings.delete(this.fit.model);
     }
     return Promise.resolve();
@@ -109,7 +109,7 @@ async function forgetIfOver(trained: tf.LayersModel): Promise<void> {
 export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f: () => Promise<T>): Promise<T> {
   const trained = trainedIn(model);
   if (isTraining(trained)) {
-    throw busyError('The model is training already: another fit of it is going on. Await that first.');
+    throw busyError('The model is already training: another fit is running. Await it first.');
   }
   wholes.set(piece, model);
   beginnings.set(piece, marksOf(piece));

@@ -77,7 +77,7 @@ function rowsOf(inputs: readonly tf.Tensor[]): number {
   }
   const [rows = 0, ...others] = inputs.map(({rank, shape}) => (rank === 0 ? 0 : shape[0]));
   if (others.some(other => other !== rows)) {
-    throw new LoRAError(`The inputs must have as many rows each, got ${[rows, ...others].join(', ')}.`);
+    throw new LoRAError(`All inputs must have the same number of rows, got ${[rows, ...others].join(', ')}.`);
   }
   return rows;
 }

@@ -141,7 +141,7 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
   if (broken.length > 0) {
     disposeModel(merged);
     throw numericError(
-      `Merged, ${listed(broken)} would hold NaN or an infinity. The model is not merged and not changed.`,
+      `After merging, ${listed(broken)} would contain NaN or an infinity. The model is neither merged nor changed.`,
     );
   }
   return merged;

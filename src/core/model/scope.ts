@@ -57,8 +57,8 @@ export function checkInside(what: string, sites: readonly Site[], given: OpenSco
 export function checkNotOver(what: string, given: OpenScope | undefined): void {
   if (given?.phase === 'over') {
     throw disposedError(
-      `${what} got the scope of a withAdapter that is over: its promise has settled. Await what its function does ` +
-        'with the scope.',
+      `${what} got the scope of a withAdapter that has ended: its promise has settled. Await what its function ` +
+        'does with the scope.',
     );
   }
 }
@@ -115,9 +115,9 @@ export function waitWithin(scope: OpenScope, f: () => Promise<void>): Promise<vo
 /** The error of a call that may come from outside an open scope. */
 export function overlap(what: string): LoRAError {
   return busyError(
-    `A withAdapter on this model is open until the promise of its function settles, and this ${what} may come from ` +
-      'outside of it. Inside the function, pass what it is given in place of the model: withAdapter(model, adapter, ' +
-      `async scope => { … ${what}(scope, …) }). Outside, await that withAdapter first, or use a model of its own, ` +
+    `A withAdapter on this model is open until the promise of its function settles, and this ${what} may come ` +
+      'from outside. Inside the function, pass its scope instead of the model: withAdapter(model, adapter, ' +
+      `async scope => { … ${what}(scope, …) }). Outside, await that withAdapter first, or use a separate model, ` +
       'which shares the frozen weights: applyLoRA(base, adapter).',
   );
 }

@@ -93,7 +93,7 @@ class Splitter {
     );
     if (this.prefixLayers === 0) {
       throw misfitError(
-        'The first layer of the model is adapted already: nothing lies before it that could run once. Train with fit.',
+        'The first layer of the model is adapted, so there are no layers before it to compute once. Train with fit.',
       );
     }
     const results = outputs.map(output => this.inSuffix(output));

@@ -42,7 +42,7 @@ export interface LeftLayer {
   reason: string;
 }
 
-/** What is adapted in a model, what is not, and how much of it trains. */
+/** Which layers of a model are adapted, which are not, and how many parameters train. */
 export interface LoRASummary {
   layers: LayerSummary[];
   /** The layers with a kernel that are not adapted and do not train. */
@@ -181,8 +181,8 @@ function format({
 }
 
 const WHY_LOWERED =
-  '(not n): at rank n the update would add nothing, or have no fewer numbers than the kernel; name the layer to ' +
-  'say otherwise';
+  '(not n): at rank n the update would add nothing, or have no fewer parameters than the kernel; name the layer ' +
+  'to say otherwise';
 
 /** A line for each reason. */
 function leftLines(left: readonly LeftLayer[]): string[] {

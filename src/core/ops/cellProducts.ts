@@ -39,7 +39,7 @@ export function adaptedProducts(
   return (x, part) => (products[part] as (x: tf.Tensor) => tf.Tensor)(x);
 }
 
-/** The sum of two products, of which the second works on an input with a mask: `x·W + (x ⊙ m)·V`. */
+/** The sum of two products, the second with a masked input: `x·W + (x ⊙ m)·V`. */
 export function masked(kept: CellProduct, mask: tf.Tensor, dropped: CellProduct): CellProduct {
   return (x, part) => tf.add(kept(x, part), dropped(tf.mul(x, mask), part));
 }

@@ -93,7 +93,7 @@ function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links
 
 /**
  * `min(max(x, 0), cap)` where `x` is a convolution and its normalization that are not computed yet: computes all three
- * together, and keeps one bit of each number for the backward pass. `undefined` for any other input.
+ * together, and keeps one bit of each value for the backward pass. `undefined` for any other input.
  */
 export function rectifyChain(x: tf.Tensor, cap: number): tf.Tensor | undefined {
   const found = chainOf(x);

@@ -84,7 +84,7 @@ export interface LowRank {
   gradientOfB(h: tf.Tensor, dz: tf.Tensor): tf.Tensor;
 }
 
-/** The branch beside a linear operation. */
+/** The update of a linear operation, as a separate branch. */
 export function lowRankOf(op: Linear): LowRank {
   return op.isProduct && capabilities().launchesOperations ? TRANSPOSED : alike(op);
 }

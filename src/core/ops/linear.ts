@@ -131,7 +131,7 @@ interface Form {
   gradients(dz: tf.Tensor, saved: Kept): Gradients;
 }
 
-/** What follows a product. */
+/** The operations after a product. */
 interface Ending extends Pick<LinearWeights, 'bias' | 'defer'> {
   readonly activation: Pick<Activation, 'apply' | 'fused'>;
 }

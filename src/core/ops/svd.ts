@@ -124,7 +124,7 @@ function multiplyTransposed(chain: readonly tf.Tensor2D[], x: tf.Tensor2D): tf.T
 }
 
 /**
- * Orthonormal columns that span what the given ones do; a column that is nothing beside those before it becomes zero.
+ * Orthonormal columns that span what the given ones do; a column that depends on those before it becomes zero.
  * (`tf.linalg.qr` takes a square matrix of the height, and divides by zero for such columns.)
  */
 export function orthonormal(y: tf.Tensor2D): tf.Tensor2D {

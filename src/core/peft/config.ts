@@ -91,20 +91,21 @@ export function readPEFTConfig(
   const {peft_type: type, bias = 'none'} = fields;
   const form = formOfType(type) ?? lora;
   if (form.type !== type) {
-    faults.push(`peft_type is ${show(type)}; adapters of the types ${formTypes().join(', ')} are carried.`);
+    faults.push(`peft_type is ${show(type)}; supported are ${formTypes().join(', ')}.`);
   }
   const {[form.rank ?? '']: r = form.rank === undefined ? 1 : 8} = fields;
   const {[form.alpha ?? '']: alpha = form.alpha === undefined ? r : 8} = fields;
   const {use_rslora: rankStabilized = false} = form === lora ? fields : {};
   for (const [field, only] of Object.entries(form.only ?? {})) {
     if ((fields[field] ?? only) !== only) {
-      faults.push(`${field} is ${brief(fields[field])}, and ${show(only)} alone is carried.`);
+      faults.push(`${field} is ${brief(fields[field])}, but only ${show(only)} is supported.`);
     }
   }
   for (const field of [...REFUSED, ...(form.refused ?? [])]) {
     if (isSet(fields[field])) {
       faults.push(
-        `${field} is ${brief(fields[field])}, which is not carried. Merge the adapter in Python, or train one without.`,
+        `${field} is ${brief(fields[field])}, which is not supported. Merge the adapter in Python, or ` +
+          'train one without it.',
       );
     }
   }
@@ -112,12 +113,12 @@ export function readPEFTConfig(
   const init = start === 'pissa' ? start : typeof start === 'string' && /^olora$/i.test(start) ? 'olora' : undefined;
   if (typeof start === 'string' && LOSES_BASE.test(start)) {
     faults.push(
-      `init_lora_weights is ${brief(start)}: the adapter fits a base that was changed at random or by data. Save ` +
-        'it in Python as plain LoRA, by save_pretrained with path_initial_model_for_weight_conversion.',
+      `init_lora_weights is ${brief(start)}: the adapter belongs to a base that was changed at random or by ` +
+        'data. Save it in Python as plain LoRA, by save_pretrained with path_initial_model_for_weight_conversion.',
     );
   }
   if (init !== undefined && fields.use_dora === true) {
-    faults.push(`use_dora is true, and init_lora_weights ${brief(start)}; they are not carried together.`);
+    faults.push(`use_dora is true, and init_lora_weights ${brief(start)}; this combination is not supported.`);
   }
   if (!isBias(bias)) {
     faults.push(`bias is ${brief(bias)}, not "none", "lora_only" or "all".`);
@@ -128,8 +129,8 @@ export function readPEFTConfig(
   const indices = fields[tokenField];
   if (tied && !isSet(modulesToSave) && !isSet(indices)) {
     faults.push(
-      'ensure_weight_tying is set, which is carried for modules_to_save and trainable_token_indices alone. Merge the ' +
-        'adapter in Python.',
+      'ensure_weight_tying is set, which is supported only with modules_to_save and trainable_token_indices. ' +
+        'Merge the adapter in Python.',
     );
   }
   const lists = Array.isArray(indices) || !isSet(indices) ? [indices ?? []] : Object.values(indices as object);
@@ -162,9 +163,7 @@ export function readPEFTConfig(
   const known = knownFields();
   const unknown = Object.keys(fields).filter(field => !known.has(field) && isSet(fields[field]));
   if (unknown.length > 0) {
-    warn(
-      `adapter_config.json has fields that this library does not know, and leaves out of account: ${brief(unknown)}.`,
-    );
+    warn(`adapter_config.json has fields that this library does not know and ignores: ${brief(unknown)}.`);
   }
   return {
     form,

@@ -177,8 +177,8 @@ function checkHead({config: {head}}: Adapter, model: tf.LayersModel): void {
   const names = new Set(model.layers.map(({name}) => name));
   if (head?.layers.some(({config}) => !names.has(config.name as string))) {
     throw misfitError(
-      `The adapter has ${describeHead(head)}, which the model has not. Pass the model that has it: applyLoRA(base, ` +
-        'adapter).',
+      `The adapter has ${describeHead(head)}, which the model does not have. Pass the model that has it: ` +
+        'applyLoRA(base, adapter).',
     );
   }
 }
@@ -214,7 +214,7 @@ function biasOf({config: {layers, biases = []}}: Adapter): 'none' | 'lora_only' 
 /**
  * The type in which PEFT stores an adapter.
  *
- * @throws LoRAError with a line for each layer of which PEFT cannot store what the adapter brings.
+ * @throws LoRAError with a line for each layer whose part of the adapter PEFT cannot store.
  */
 function checkExportable(adapter: Adapter, sites: readonly Site[], paths: ReadonlyMap<string, string>): PEFTForm {
   const {layers, trainable, biases = []} = adapter.config;
@@ -227,19 +227,19 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
   const alone = written.length === 0 && own.length > 0;
   const [form = alone ? trainableTokens : lora] = forms;
   if (kinds.size > 1) {
-    faults.push(`PEFT has one method in an adapter, and this one has ${[...kinds].join(' and ')}`);
+    faults.push(`A PEFT adapter has one method, but this one has ${[...kinds].join(' and ')}`);
   }
   if (![lora, trainableTokens].includes(form) && written.length < own.length) {
-    faults.push(`PEFT trains tokens beside LoRA alone, and this adapter has ${form.type}`);
+    faults.push(`PEFT trains tokens only alone or with LoRA, but this adapter has ${form.type}`);
   }
   if (own.length === 0) {
-    faults.push('PEFT loads no adapter without a low-rank update, and this one has none');
+    faults.push('PEFT loads only adapters with a low-rank update, but this one has none');
   }
   if (alone && trainable.length + biases.length > 0) {
-    faults.push('PEFT trains tokens without LoRA alone, and in this adapter other weights train too. Add a LoRA to it');
+    faults.push('Without LoRA, PEFT trains only tokens, but in this adapter other weights train too. Add LoRA to it');
   }
   if (alone && new Set(own.map(([, {tokens}]) => String(tokens))).size > 1) {
-    faults.push('PEFT has one list of tokens without LoRA, and this adapter has different ones. Add a LoRA to it');
+    faults.push('Without LoRA, PEFT has one list of tokens, but this adapter has different ones. Add LoRA to it');
   }
   for (const {path, layer} of sites.filter(site => paths.has(site.path))) {
     const className = layer.getClassName();
@@ -248,8 +248,8 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
     const kind = updatedKind(className);
     if (isStored && isPartOfAttention(path, sites)) {
       faults.push(
-        `${path}: PyTorch has it in one MultiheadAttention, whose parts are no modules for PEFT. Leave it out ` +
-          '(exclude: [/head\\/attention/]), or merge the adapter and write the model by exportTransformer',
+        `${path}: in PyTorch it is part of a MultiheadAttention, whose parts are not modules for PEFT. Leave it ` +
+          'out (exclude: [/head\\/attention/]), or merge the adapter and write the model by exportTransformer',
       );
       continue;
     }
@@ -262,13 +262,13 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
       faults.push(`${path}: PEFT has no updates of ${what}${named(config)}`);
     }
     if (config?.method === 'dora' && kind?.depthwise) {
-      faults.push(`${path}: PEFT computes no DoRA of grouped convolutions`);
+      faults.push(`${path}: PEFT has no DoRA for grouped convolutions`);
     }
     if ((config?.share ?? 1) !== 1) {
-      faults.push(`${path}: the adapter was scaled, which DoRA has no number for in PEFT. Merge the adapter instead`);
+      faults.push(`${path}: the adapter was scaled, which PEFT cannot store for DoRA. Merge the adapter instead`);
     }
     if (config?.trainBias && form !== lora) {
-      faults.push(`${path}: its bias trains too, which is written with LoRA alone`);
+      faults.push(`${path}: its bias trains too, which PEFT supports only with LoRA`);
     }
     if (config !== undefined && !config.freezeBaseLayer) {
       faults.push(
@@ -276,11 +276,11 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
       );
     }
     if (trainable.includes(path) && torchWeights(layer) === undefined) {
-      faults.push(`${path}: of class ${className}, whose weights have no one module of PyTorch for a counterpart`);
+      faults.push(`${path}: of class ${className}, whose weights do not correspond to one PyTorch module`);
     }
     const lent = sites.find(site => isLentTo(layer, site) && layerConfigAt(adapter.config, site.path) !== undefined);
     if (trainable.includes(path) && lent !== undefined) {
-      faults.push(`${path}: its table trains, and ${lent.path}, which computes with it, has an update beside`);
+      faults.push(`${path}: its embedding trains, and ${lent.path}, which shares it, has another update`);
     }
     if (biases.includes(path) && (torchWeights(layer) === undefined || biasesOf(layer).size !== 1)) {
       faults.push(`${path}: a bias of the class ${className}, which is not one tensor in PyTorch`);
@@ -295,8 +295,8 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
       });
       if (others.length > 0) {
         faults.push(
-          `${path}: PEFT would take ${listed(others.map(other => other.path))} for the same, since the names end ` +
-            'alike. Rename it with keyMap',
+          `${path}: PEFT would take ${listed(others.map(other => other.path))} for the same, because the names ` +
+            'have the same end. Rename it with keyMap',
         );
       }
     }

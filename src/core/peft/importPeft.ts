@@ -168,8 +168,8 @@ function partTied(
     const isOneRow = own?.tokens === undefined || equal(own.tokens.rows, lent?.tokens?.rows);
     if (!isOneTable || !isOneRow) {
       return [
-        `${site.path}: it and the table of ${lender.path}, one in this model, are two in the adapter. Load the model ` +
-          'by loadTransformer with {tied: false}',
+        `${site.path}: it shares the embedding of ${lender.path} in this model, but not in the adapter. Load ` +
+          'the model with loadTransformer and {tied: false}',
       ];
     }
     module?.saved.delete('weight');
@@ -189,7 +189,7 @@ function readStored(
   const reason = reasonNotAdaptable(layer, true);
   if (reason !== undefined || !carries(form, layer)) {
     throw new LoRAError(
-      `the layer ${reason ?? `is of class ${className}, of which PEFT has no updates of type ${form.type}.`}`,
+      `the layer ${reason ?? `is of class ${className}, for which PEFT has no updates of type ${form.type}.`}`,
     );
   }
   const shape = (adaptationOf(layer)?.weights(layer)[0]?.variable.shape ?? []) as number[];
@@ -201,7 +201,7 @@ async function startOf(init: PrincipalInit, site: Site, strength: Strength): Pro
   const layer = baseOf(site.layer);
   if (updatedKind(layer.getClassName())?.axes !== 2 || (init === 'olora' && isConv1D(layer))) {
     const what = isConv1D(layer) ? "GPT-2's Conv1D" : layer.getClassName();
-    throw new LoRAError(`an update that starts from the weight (${init}), which PEFT does not make of a ${what}.`);
+    throw new LoRAError(`an update that starts from the weight (${init}), which PEFT does not support for a ${what}.`);
   }
   return principalStart(init, await originalValues(site, 'kernel'), strength);
 }
@@ -225,7 +225,7 @@ async function tokenDeltas(site: Site, {ids, rows}: {ids: readonly number[]; row
   const [count = 0, width = 0] = isKernel ? [...shape].reverse() : shape;
   if (rows.shape[1] !== width || ids.some(id => id < 0 || id >= count)) {
     throw new LoRAError(
-      `tokens up to ${Math.max(...ids)} of width ${rows.shape[1]}, and the layer has ${count} of width ${width}.`,
+      `tokens up to ${Math.max(...ids)} of width ${rows.shape[1]}, but the layer has ${count} of width ${width}.`,
     );
   }
   const deltas = tf.tidy(() => tf.sub(tf.tensor2d(rows.data, [ids.length, width]), rowsOf(table, ids, isKernel)));
@@ -244,8 +244,9 @@ async function checkBase(site: Site, base: Values): Promise<void> {
   const isOfShape = showShape([...own.shape]) === showShape([...given.shape]);
   if (!isOfShape || !own.data.every((value, i) => value === given.data[i])) {
     throw new LoRAError(
-      'its base_layer.weight is not the weight of this model. The adapter is for another base, or its base was ' +
-        'changed. Load that one; or, if only rounding differs, save the adapter with save_embedding_layers=False.',
+      'its base_layer.weight is not the weight of this model. The adapter belongs to another base, or its base ' +
+        'was changed. Load that base; or, if only rounding differs, save the adapter with ' +
+        'save_embedding_layers=False.',
     );
   }
 }
@@ -255,9 +256,9 @@ function checkOrientation(layer: tf.layers.Layer): void {
   const [inputs, outputs] = layer.getClassName() === 'Dense' ? (namedWeights(layer).get('kernel')?.shape ?? []) : [];
   if (inputs !== undefined && inputs === outputs && !isConv1D(layer)) {
     throw new LoRAError(
-      "brings a square weight, which is [in, out] if the module is GPT-2's Conv1D (fan_in_fan_out is true), and " +
-        '[out, in] if it is a Linear. Load the model with loadTransformer, which knows; or leave the module out with ' +
-        'keyMap.',
+      "has a square weight, which is [in, out] if the module is GPT-2's Conv1D (fan_in_fan_out is true), and " +
+        '[out, in] if it is a Linear. Load the model with loadTransformer, which knows; or leave the module out ' +
+        'with keyMap.',
     );
   }
 }
@@ -293,11 +294,11 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): TfjsUpdate {
   const kind = updatedKind(className);
   const reason = reasonNotAdaptable(layer, true);
   if (kind === undefined || reason !== undefined) {
-    throw new LoRAError(`the layer ${reason ?? `is of class ${className}, of which PEFT has no updates.`}`);
+    throw new LoRAError(`the layer ${reason ?? `is of class ${className}, for which PEFT has no updates.`}`);
   }
   const {axes, embedding = false, depthwise = false, torchName} = kind;
   if (depthwise && update.magnitude !== undefined) {
-    throw new LoRAError('DoRA of a grouped convolution, which PEFT does not compute.');
+    throw new LoRAError('DoRA of a grouped convolution, which PEFT does not support.');
   }
   if (update.a.shape.length !== axes || update.embedding !== embedding) {
     const what = update.embedding ? 'an Embedding' : `a weight with ${update.a.shape.length} axes`;
@@ -329,7 +330,7 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
   const className = layer.getClassName();
   const known = torchWeights(layer);
   if (known === undefined) {
-    throw new LoRAError(`in modules_to_save, and the layer is of class ${className}, whose weights are not carried.`);
+    throw new LoRAError(`in modules_to_save, but the layer is of class ${className}, whose weights are not supported.`);
   }
   const weights = namedWeights(layer);
   const found = new Map<string, Values>();
@@ -337,7 +338,7 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
     const weight = known.find(candidate => candidate.torchName === torchName);
     const shape = weight && weights.get(weight.name)?.shape;
     if (weight === undefined || shape === undefined) {
-      throw new LoRAError(`has a ${torchName}, which the layer, of class ${className}, has not.`);
+      throw new LoRAError(`has a ${torchName}, which the layer, of class ${className}, does not have.`);
     }
     const converted = weight.fromTorch?.(values, shape as number[]) ?? values;
     if (showShape([...converted.shape]) !== showShape(shape) || sizeOf(converted.shape) !== converted.data.length) {
@@ -355,12 +356,12 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
 function checkBias(layer: tf.layers.Layer, {shape}: Values): string {
   const [bias, ...others] = biasesOf(layer);
   if (bias === undefined || others.length > 0 || torchWeights(layer) === undefined) {
-    throw new LoRAError(`brings a bias, and the layer, of class ${layer.getClassName()}, has no such one.`);
+    throw new LoRAError(`has a bias, but the layer, of class ${layer.getClassName()}, has none.`);
   }
   const [name, variable] = bias;
   if (showShape([...shape]) !== showShape(variable.shape)) {
     throw new LoRAError(
-      `brings a bias of shape ${showShape([...shape])}, and the layer's is ${showShape(variable.shape)}.`,
+      `has a bias of shape ${showShape([...shape])}, but the layer's is ${showShape(variable.shape)}.`,
     );
   }
   return name;

@@ -30,7 +30,7 @@ export interface LoadAdapterOptions extends LoadOptions, CallOptions {
 
 /**
  * Loads an adapter in any supported format: from `saveAdapter` or `toSafetensors`, or a PEFT adapter, which needs the
- * model that it is for.
+ * model that it belongs to.
  *
  *     const emoji = await loadAdapter('https://example.com/emoji.safetensors');
  *     const picked = await loadAdapter(input.files);
@@ -70,8 +70,8 @@ export async function loadAdapter(
     }
     if (model === undefined) {
       throw new LoRAError(
-        'This is a PEFT adapter, which names modules of PyTorch. Pass the model that it is for: loadAdapter(source, ' +
-          '{model}).',
+        'This is a PEFT adapter, which names PyTorch modules. Pass the model that it belongs to: ' +
+          'loadAdapter(source, {model}).',
       );
     }
     return await importPEFT(given as PEFTSource, model, others);
@@ -118,8 +118,8 @@ async function load(source: AdapterSource, limits: LoadOptions & CallOptions): P
   const place = source instanceof URL ? String(source) : source;
   if (typeof place !== 'string' && (typeof place !== 'object' || (place as unknown) === null)) {
     throw new LoRAError(
-      'An adapter is loaded from a URL, in Node a path, from a tf.io.IOHandler, files, a Response, or bytes, got ' +
-        `${kindOf(source)}.`,
+      'The source of an adapter must be a URL, in Node a path, a tf.io.IOHandler, files, a Response, or bytes, ' +
+        `got ${kindOf(source)}.`,
     );
   }
   const isBytes =

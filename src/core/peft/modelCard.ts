@@ -86,7 +86,7 @@ export function modelCard(model: tf.LayersModel, options: ModelCardOptions = {})
 function checkTypes(options: ModelCardOptions): void {
   const wrongText = TEXTS.find(key => options[key] !== undefined && typeof options[key] !== 'string');
   if (wrongText !== undefined) {
-    throw new LoRAError(`${wrongText} must be a text, got ${kindOf(options[wrongText])}.`);
+    throw new LoRAError(`${wrongText} must be a string, got ${kindOf(options[wrongText])}.`);
   }
   for (const key of TABLES) {
     const given: unknown = options[key];

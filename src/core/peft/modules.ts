@@ -9,9 +9,9 @@ import {Budget} from './patternTable';
 /**
  * Says how the names of PyTorch's modules and of tfjs's layers correspond.
  *
- * A table has a row for each kind of name: a module's path, and the path of its layer. A `*` stands for a part of a
- * name without dots and slashes, the same in both. Of the rows that fit the first of those with the fewest stars
- * counts, and the table serves both ways.
+ * A table has a row for each kind of name: a module's path, and the path of its layer. A `*` matches a part of a name
+ * without dots and slashes, the same on both sides. If several rows match, the first of those with the fewest stars
+ * counts. The table works in both directions.
  *
  *     {'encoder.layer.*.attention.query': 'layer_*_query', classifier: 'head'}
  *
@@ -84,10 +84,10 @@ function countStars(text: string): number {
 }
 
 /**
- * What the stars of a pattern stand for in a name, or `undefined` if it does not fit. Each stands for as much as it
- * can, the first of them first.
+ * The parts of a name that the stars of a pattern match, or `undefined` if it does not match. Stars are greedy, from
+ * left to right.
  *
- * @param texts what stands before, between and behind the stars.
+ * @param texts the text before, between and after the stars.
  */
 function starsOf(texts: readonly string[], name: string, budget: Budget): string[] | undefined {
   const first = texts[0] ?? '';
@@ -214,7 +214,7 @@ export function meet(
   for (const [module, site] of found) {
     const other = taken.get(site);
     if (other !== undefined) {
-      faults.push(() => `${module}: meets layer ${site.path}, and so does ${other}`);
+      faults.push(() => `${module}: matches layer ${site.path}, and so does ${other}`);
     }
     taken.set(site, module);
   }

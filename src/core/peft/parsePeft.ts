@@ -41,7 +41,7 @@ export const PEFT_NAMES = {
   weight: {a: '.lora_A.weight', b: '.lora_B.weight'},
   embedding: {a: '.lora_embedding_A', b: '.lora_embedding_B'},
   magnitude: '.lora_magnitude_vector',
-  /** Rows of single tokens beside another update, and alone. */
+  /** Rows of single tokens, with another update and alone. */
   tokens: '.token_adapter.trainable_tokens_delta',
   tokensAlone: '.trainable_tokens_delta',
   /** Before what all modules share. */
@@ -58,7 +58,7 @@ const MAGNITUDE = /^(.*)\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?$/;
 const TOKENS = /^(.*?)(?:\.token_adapter)?\.trainable_tokens_delta(?:\.[^.]+)?$/;
 const SHARED = /^base_model\.([^.]+)(?:\.[^.]+)?$/;
 const MAX_NAME = 1000;
-const GIVEN_TWICE = 'there under two names';
+const GIVEN_TWICE = 'stored under two names';
 
 /**
  * Reads a PEFT adapter, module by module, under the dotted paths that modules have in PyTorch.
@@ -111,7 +111,7 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     if (key.length > MAX_NAME) {
       faults.push(`${key.slice(0, 100)}…: a name of more than ${MAX_NAME} characters`);
     } else if (data === null) {
-      faults.push(`${key}: of type ${dtype}; adapters hold F32, F16 or BF16`);
+      faults.push(`${key}: of type ${dtype}; adapters have F32, F16 or BF16`);
     } else {
       const fault = place(key, {shape, data});
       faults.push(...(fault === undefined ? [] : [`${key}: ${fault}`]));

@@ -32,7 +32,7 @@ export class Budget {
 const MAX_LENGTH = 2000;
 const MAX_NESTING = 50;
 const MAX_REPEAT = 1000;
-/** Reading a character of a pattern takes about as long as so many steps. */
+/** Reading a character of a pattern takes about as long as this many steps. */
 const STEPS_PER_CHARACTER = 25;
 
 /** A pattern and what it gives the paths that it matches. */
@@ -55,7 +55,7 @@ interface Group {
 
 /**
  * Patterns that name modules, as those of `rank_pattern` and `alpha_pattern`: one must match the path of a module from
- * its start, or from behind one of its dots, to its end (`re.match(r"(.*\.)?(PATTERN)$", path)`). Plain names, as most
+ * its start, or from after one of its dots, to its end (`re.match(r"(.*\.)?(PATTERN)$", path)`). Plain names, as most
  * are, are looked up, however many there are.
  */
 export class PatternTable {
@@ -193,7 +193,7 @@ function parse(pattern: string, budget: Budget): Part {
       const single = new RegExp(`^${spelled}$`, 'u');
       return each => single.test(each);
     } catch {
-      return fail(`has ${text}, which is no set of characters`);
+      return fail(`has ${text}, which is not a set of characters`);
     }
   };
   const repeated = (test: Test): Part => {
@@ -230,7 +230,7 @@ function atEnd(begins: Places): Places {
   return begins.map((value, i) => (i === begins.length - 1 ? value : 0));
 }
 
-/** The places behind so many characters. */
+/** The positions after this many characters. */
 function repeat(
   test: Test,
   {least, most}: {least: number; most: number},

@@ -26,8 +26,8 @@ export async function readPEFT(source: PEFTSource, options: LoadOptions & CallOp
   }
   if (typeof source !== 'object' || (source as unknown) === null) {
     throw new LoRAError(
-      'Give the folder of a PEFT adapter, its two files, {config, weights}, or files among which they are, got ' +
-        `${kindOf(source)}.`,
+      'Pass the folder of a PEFT adapter, its two files as {config, weights}, or a list of files that includes ' +
+        `them, got ${kindOf(source)}.`,
     );
   }
   const {config, weights} = 'length' in source ? amongFiles(Array.from(source)) : source;
@@ -40,7 +40,7 @@ export async function readPEFT(source: PEFTSource, options: LoadOptions & CallOp
 export function checkFiles(files: unknown): void {
   const {config, weights} = (files ?? {}) as {config?: unknown; weights?: unknown};
   if (config == null || weights == null) {
-    throw new LoRAError('The two files of a PEFT adapter are needed, {config, weights}, such as exportPEFT returns.');
+    throw new LoRAError('Expected the two files of a PEFT adapter, {config, weights}, as exportPEFT returns them.');
   }
 }
 

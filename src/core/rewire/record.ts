@@ -49,7 +49,7 @@ export function recordOf(model: tf.LayersModel): AdaptationRecord {
 
 /** Reads a record, which may come from a file. */
 function readRecord(text: string): AdaptationRecord {
-  const damaged = 'What the adapted model should remember of its original is damaged';
+  const damaged = "The record of the adapted model's original is damaged";
   const advice = 'Load it from an undamaged file.';
   let record: unknown;
   try {
@@ -66,7 +66,7 @@ function readRecord(text: string): AdaptationRecord {
       (entry.metadata === undefined || isPlainObject(entry.metadata)),
   );
   if (!isStructure || !isRecordOf(capped, entry => Number.isSafeInteger(entry) && Number(entry) > 0)) {
-    throw damagedError(`${damaged}: it must say how its parts were, and which ranks were lowered. ${advice}`);
+    throw damagedError(`${damaged}: it must describe the original layers, and the ranks that were lowered. ${advice}`);
   }
   checkHeadConfig(head);
   // Layers may have the names of properties that every object has.

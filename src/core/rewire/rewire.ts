@@ -158,9 +158,9 @@ function completeCopy({path, layer}: Site, replacement: tf.layers.Layer): void {
   }
   const fields = carryFields(base, baseOf(replacement));
   const warning =
-    `Layer "${path}" (${className}) has what its getConfig() does not return: ${listed(fields)}. It is carried ` +
-    'over, but a file of the model, plain or adapted, would lose it. Return it from getConfig(), and take it in ' +
-    'the constructor.';
+    `Layer "${path}" (${className}) has state that its getConfig() does not return: ${listed(fields)}. It is kept ` +
+    'now, but a saved model, plain or adapted, would lose it. Return it from getConfig(), and accept it in the ' +
+    'constructor.';
   const about = `${className}: ${fields.join(', ')}`;
   if (fields.length > 0 && !warned.has(about)) {
     warned.add(about);
@@ -176,9 +176,9 @@ function warnOfDuplicates(model: tf.LayersModel): void {
   }
   if (twice.size > 0) {
     console.warn(
-      `Several weights of the model are called ${listed([...twice])}. It trains, and its adapter can be saved, but ` +
-        'tfjs cannot load a file of the whole model. Give the layers of nested models different names, and build ' +
-        'those in a layer of your own by apply.',
+      `Several weights of the model have the name ${listed([...twice])}. The model trains, and its adapter ` +
+        'can be saved, but tfjs cannot load a file of the whole model. Give the layers of nested models ' +
+        'different names, and build layers inside your own layer with apply.',
     );
   }
 }

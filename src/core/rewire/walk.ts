@@ -6,7 +6,7 @@ import {fieldsOf} from '../../platform/tfjs/fields';
 import {isDisposed} from '../../platform/tfjs/weights';
 import type {InnerLayers, LayerCall, ModelFields} from '../../platform/tfjs/layerFields';
 
-/** A layer of a model, other than a container: what a container holds are sites of their own. */
+/** A layer of a model, other than a container. The layers in a container are separate sites. */
 export interface Site {
   /** The names of containers and layer, joined by `/`, without the model's own and those of a {@link Group}. */
   path: string;
@@ -37,8 +37,8 @@ export function isContainer(layer: tf.layers.Layer): layer is tf.LayersModel {
 export function checkModel(model: unknown): asserts model is tf.LayersModel {
   if (isGraphModel(model)) {
     throw unsupportedError(
-      'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Make it layers first: ' +
-        "import {fromGraphModel} from 'tfjs-lora/graph'; then adapt what `await fromGraphModel(graph)` gives. " +
+      'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Convert it first: import ' +
+        "{fromGraphModel} from 'tfjs-lora/graph'; then adapt what `await fromGraphModel(graph)` returns. " +
         'toGraphModel turns the merged model back into a graph.',
     );
   }
@@ -76,7 +76,7 @@ export function sitesOf(model: tf.LayersModel): Site[] {
         return;
       }
       throw unsupportedError(
-        `Layer "${layer.name}" sits in the model twice, as "${seen}" and as "${path}". Rebuilt, it would become ` +
+        `Layer "${layer.name}" is in the model twice, as "${seen}" and as "${path}". Rebuilt, it would become ` +
           'two layers that are no longer tied. Keep a shared layer in one container.',
       );
     }
@@ -131,8 +131,8 @@ export function checkNotAdapted(sites: readonly Site[]): void {
     const training = wrapped.filter(({layer}) => wrapperKind(layer) !== 'frozen');
     const paths = [updated, training, wrapped].find(({length}) => length > 0)?.map(({path}) => path) ?? [];
     throw notAdaptedError(
-      `The model is adapted already (${paths.slice(0, 3).join(', ')}${paths.length > 3 ? ', …' : ''}). ` +
-        'Take the adapter off with removeLoRA or bake it in with mergeLoRA first.',
+      `The model is adapted already (${paths.slice(0, 3).join(', ')}${paths.length > 3 ? ', …' : ''}). First ` +
+        'remove the adapter with removeLoRA, or merge it with mergeLoRA.',
     );
   }
 }

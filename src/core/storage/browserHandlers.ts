@@ -46,7 +46,7 @@ interface StoredModel {
  * Saves to IndexedDB and loads from there, where tfjs does. A save is one transaction, which replaces all of an earlier
  * entry or nothing, and is over when the browser has completed it.
  *
- * @param path the name of the entry, as behind `indexeddb://`.
+ * @param path the name of the entry, as in `indexeddb://name`.
  */
 export function indexedDBHandler(path: string): tf.io.IOHandler {
   return {
@@ -76,7 +76,7 @@ export function indexedDBHandler(path: string): tf.io.IOHandler {
         throw ioError(`Cannot load "${path}" from IndexedDB: ${messageOf(error)}`, {cause: error});
       }
       if (entry === undefined) {
-        throw notFoundError(`There is no "${path}" in IndexedDB. tf.io.listModels() says what there is.`);
+        throw notFoundError(`There is no "${path}" in IndexedDB. tf.io.listModels() lists what is stored.`);
       }
       return entry.modelArtifacts;
     },
@@ -120,7 +120,7 @@ interface Metadata extends tf.io.ModelArtifacts {
  * Saves to the local storage of a page and loads from there, where tfjs does. A save that fails puts back what was
  * there before, where the handler of tfjs removes it.
  *
- * @param path the name of the entry, as behind `localstorage://`.
+ * @param path the name of the entry, as in `localstorage://name`.
  */
 export function localStorageHandler(path: string): tf.io.IOHandler {
   const keyOf = (part: Part) => `tensorflowjs_models/${path}/${part}`;
@@ -144,7 +144,7 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
       try {
         PARTS.forEach(part => localStorage.setItem(keyOf(part), entries[part]));
       } catch (error) {
-        // First all that is new goes: what was there before may not fit beside it.
+        // New entries are removed first, because the earlier ones may not fit in addition.
         PARTS.forEach(part => localStorage.removeItem(keyOf(part)));
         PARTS.forEach((part, i) => before[i] != null && localStorage.setItem(keyOf(part), before[i]));
         const bytes = Object.values(entries).reduce((sum, text) => sum + text.length, 0);
@@ -161,11 +161,11 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
       const localStorage = storageOfPage();
       const [data, specs, topology, metadataText] = PARTS.map(part => localStorage.getItem(keyOf(part)));
       if (data == null || specs == null || topology == null) {
-        throw notFoundError(`There is no "${path}" in local storage. tf.io.listModels() says what there is.`);
+        throw notFoundError(`There is no "${path}" in local storage. tf.io.listModels() lists what is stored.`);
       }
       const {checksum, ...metadata} = parse<Metadata>(path, metadataText ?? '{}');
       if (checksum !== undefined && checksum !== checksumOf([data, specs, topology].join('\n'))) {
-        throw damaged(path, 'its parts are of two saves');
+        throw damaged(path, 'its parts come from two saves');
       }
       return Promise.resolve({
         ...metadata,
@@ -180,7 +180,7 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
 /** @throws LoRAError if tfjs would not list an entry of this name. */
 function checkName(path: string): void {
   if (path === '__proto__') {
-    throw new LoRAError(`"${path}" cannot be saved: tf.io.listModels() would pass it over. Choose another name.`);
+    throw new LoRAError(`"${path}" cannot be saved: tf.io.listModels() would not list it. Choose another name.`);
   }
 }
 

@@ -27,7 +27,7 @@ export function checkLimits({maxBytes, ...options}: LoadOptions & CallOptions): 
 /** The error for something that has more bytes than are allowed. */
 export function tooLarge(what: string, maxBytes: number): LoRAError {
   return tooLargeError(
-    `${what} has more than the ${maxBytes.toLocaleString('en')} bytes that are allowed. If it should have, pass ` +
-      '{maxBytes}.',
+    `${what} has more than the ${maxBytes.toLocaleString('en')} bytes that are allowed. If this is intended, ` +
+      'pass {maxBytes}.',
   );
 }

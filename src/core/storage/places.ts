@@ -35,7 +35,7 @@ function schemeOf(url: string): string | undefined {
 /** @throws LoRAError if it is neither a URL nor a handler. */
 export function checkPlace(place: unknown): void {
   if (typeof place !== 'string' && (typeof place !== 'object' || place === null)) {
-    throw new LoRAError(`A URL or a tf.io.IOHandler is needed to save to, got ${kindOf(place)}.`);
+    throw new LoRAError(`The place to save to must be a URL or a tf.io.IOHandler, got ${kindOf(place)}.`);
   }
 }
 
@@ -91,8 +91,8 @@ export function findHandler(
     return tf.io.http(url, options);
   }
   throw unsupportedError(
-    `Nothing here can ${action} "${url}". In a browser there are indexeddb://, localstorage://, downloads:// and ` +
-      'http(s)://; in Node paths and file://; anywhere, a tf.io.IOHandler of your own.',
+    `Nothing here can ${action} "${url}". In a browser there are indexeddb://, localstorage://, downloads:// ` +
+      'and http(s)://; in Node paths and file://; anywhere, your own tf.io.IOHandler.',
   );
 }
 

@@ -28,7 +28,7 @@ export interface SafetensorsOptions extends FiniteOptions {
 }
 
 const TYPES: Readonly<Record<StoredType, FloatType>> = {float32: 'F32', float16: 'F16', bfloat16: 'BF16'};
-/** What files of adapters call their format. */
+/** The name of the format in adapter files. */
 export const FORMAT = 'tfjs-lora-adapter';
 const VERSION = '1';
 
@@ -53,7 +53,7 @@ export async function encodeAdapter(take: () => Adapter, options: SafetensorsOpt
   return encodeSafetensors(values, {dtype: type, metadata, ...finite});
 }
 
-/** What a file of an adapter holds: its config, its numbers, and some values of its base. */
+/** The contents of an adapter file: config, values, and some values of its base. */
 export async function contentsOf(adapter: Adapter): Promise<ReturnType<typeof packShared> & {base?: number[][]}> {
   const [values, base] = await Promise.all([readValues(adapter.tensors), savedBase(adapter)]);
   return {...packShared(adapter.config, values), ...(base && {base})};
@@ -70,8 +70,8 @@ export async function decodeAdapter(bytes: Uint8Array): Promise<Adapter> {
   if (format !== FORMAT) {
     throw unsupportedError(
       format === 'pt'
-        ? 'This safetensors file was saved by PyTorch. To load a PEFT adapter, pass its folder or both of its files, ' +
-            'and the model that it is for: loadAdapter({config, weights}, {model}).'
+        ? 'This safetensors file was saved by PyTorch. To load a PEFT adapter, pass its folder or both of its ' +
+            'files, and the model that it belongs to: loadAdapter({config, weights}, {model}).'
         : `This safetensors file is not an adapter of this library: its format is ${show(format)}.`,
     );
   }
@@ -119,7 +119,7 @@ export function asTensors(values: Iterable<readonly [string, Values]>): Record<s
 /**
  * The numbers of tensors, by name.
  *
- * @throws LoRAError if one is of another type than float32, or its numbers are lost with a graphics card.
+ * @throws LoRAError if one is not float32, or its values were lost with a graphics card.
  */
 export async function readValues(tensors: Adapter['tensors']): Promise<Record<string, Values>> {
   const entries = await Promise.all(

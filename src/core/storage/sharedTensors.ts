@@ -104,7 +104,7 @@ function unpacked(
   });
   if (numbers > MOST_NUMBERS) {
     throw tooLargeError(
-      `The adapter's file would make ${numbers} numbers of its shared tensors, more than ${MOST_NUMBERS}.`,
+      `The adapter's file would make ${numbers} values of its shared tensors, more than ${MOST_NUMBERS}.`,
     );
   }
   for (const {key, whole, slice, shape} of checked) {

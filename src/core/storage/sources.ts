@@ -149,7 +149,7 @@ function open(source: ByteSource, options: OpenOptions, what = 'The file'): Byte
   const {signal, maxBytes = Infinity} = options;
   if (!isByteSource(source)) {
     throw new LoRAError(
-      `Give a URL, a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`,
+      `Pass a URL, a File, a Blob, a Response, an ArrayBuffer or a Uint8Array, got ${kindOf(source)}.`,
     );
   }
   if (isResponse(source)) {
@@ -176,7 +176,7 @@ function checkStatus({ok, url, status, statusText, body}: Response): void {
 /** Compressed data may always swell to this, and to 100 times the bytes that are sent. */
 const LEAST_SWOLLEN = 2 ** 24;
 
-/** The body of a response, of which no more is read than is allowed. */
+/** The body of a response, up to the limit. */
 function openBody({url, headers, body}: Response, options: OpenOptions): ByteStream {
   const {signal, maxBytes: asked, mostFetched = MOST_FETCHED} = options;
   const what = url || 'The response';

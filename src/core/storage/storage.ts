@@ -51,7 +51,9 @@ export async function writeAdapter(
     );
   }
   if (format === 'tfjs' && dtype !== undefined && dtype !== 'float32') {
-    throw new LoRAError(`The format "tfjs" holds float32. For ${show(dtype)}, pass {format: 'safetensors', dtype}.`);
+    throw new LoRAError(
+      `The format "tfjs" stores only float32. For ${show(dtype)}, pass {format: 'safetensors', dtype}.`,
+    );
   }
   const handler = saverOf(handlerOrUrl);
   const artifacts =

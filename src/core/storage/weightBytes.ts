@@ -17,8 +17,8 @@ const BYTES: Partial<Record<string, number>> = {
 const STRING_LENGTH_BYTES = 4;
 
 /**
- * The bytes of weights as handlers give and take them. Of a view, such as a Buffer of Node, only those count that it
- * shows: tfjs takes all of the buffer behind it, which is not the handler's alone.
+ * The bytes of weights as handlers pass them. For a view, such as a Buffer of Node, only the bytes of the view count.
+ * tfjs would read its whole buffer, which may contain other data.
  */
 export function joinedWeights(weightData: tf.io.WeightData = []): Uint8Array<ArrayBuffer> {
   if (weightData instanceof ArrayBuffer) {

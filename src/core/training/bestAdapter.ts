@@ -85,8 +85,8 @@ export class BestAdapter extends TrainingCallback {
     }
     if (Number.isNaN(value) && this.value === undefined) {
       throw numericError(
-        `${show(name)} was NaN in epoch ${epoch + 1}, and so no adapter is the best. A metric is NaN where nothing in a ` +
-          'batch counts for it: take larger batches, or another monitor.',
+        `${show(name)} was NaN in epoch ${epoch + 1}, so no adapter is the best. A metric is NaN if nothing in ` +
+          'a batch counts for it: use larger batches, or another monitor.',
       );
     }
     const {patience = Infinity, minDelta = 0, mode = isBetterHigh(name) ? 'max' : 'min'} = this.options;
@@ -158,11 +158,11 @@ export class BestAdapter extends TrainingCallback {
     this.all.forEach(callback => callback.abandon());
     const weights = `the weights of ${quoted(layers)}`;
     const report = Number.isFinite(loss)
-      ? `${weights} were not finite any more, though the loss was ${loss}`
-      : `the loss was no finite number any more${layers.length > 0 ? `, nor were ${weights}` : ''}`;
+      ? `${weights} were no longer finite, although the loss was ${loss}`
+      : `the loss was no longer finite${layers.length > 0 ? `, nor were ${weights}` : ''}`;
     throw numericError(
-      `In epoch ${epoch + 1} ${report}. The model ${outcome}. With the callback stopOnNaN() the first step is ` +
-        `told, and which layer was first. ${ADVICE}`,
+      `In epoch ${epoch + 1} ${report}. The model ${outcome}. The callback stopOnNaN() reports the first such ` +
+        `step and layer. ${ADVICE}`,
     );
   }
 }

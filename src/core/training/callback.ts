@@ -66,8 +66,8 @@ export abstract class TrainingCallback extends tf.Callback {
   override onTrainBegin(): Promise<void> {
     if ((this.model as tf.LayersModel | null | undefined) == null) {
       throw new LoRAError(
-        'A callback of tfjs-lora stands in a list behind a plain object of functions, where tfjs gives it no ' +
-          'model. Make the object a callback: callbacks: [new tf.CustomCallback({onEpochEnd}), …].',
+        'A callback of tfjs-lora comes after a plain object of functions in a list, where tfjs does not set its ' +
+          'model. Turn the object into a callback: callbacks: [new tf.CustomCallback({onEpochEnd}), …].',
       );
     }
     this.isFirstEpoch = true;

@@ -108,7 +108,7 @@ export class Checkpoints extends TrainingCallback {
     const run = captureRun(this.subject, where, callbacks);
     const broken = await partsNotFinite(this.subject, run);
     if (broken !== undefined) {
-      this.fault = `${broken} Those before it are as they were.`;
+      this.fault = `${broken} Earlier ones are unchanged.`;
       // an error within an epoch would leak the tensors of tfjs's own callbacks
       this.model.stopTraining = true;
       return;
@@ -142,7 +142,7 @@ export function keptAt(place: CheckpointPlace): number {
 export function checkPlaces(place: CheckpointPlace, keep: number): void {
   if (!['string', 'function', 'object'].includes(typeof place) || (place as unknown) === null || place === '') {
     throw new LoRAError(
-      'A URL, a tf.io.IOHandler or a function that gives one is needed for checkpoints, got ' +
+      'The place of checkpoints must be a URL, a tf.io.IOHandler, or a function that returns one, got ' +
         `${place === '' ? 'an empty text' : kindOf(place)}.`,
     );
   }
@@ -153,7 +153,7 @@ export function checkPlaces(place: CheckpointPlace, keep: number): void {
 /** @throws LoRAError if the batches cannot be replayed. */
 export function checkBatches(batches: unknown): void {
   if (batches !== undefined && !(batches instanceof SeededBatches)) {
-    throw new LoRAError(`batches must be what seededBatches gives, got ${kindOf(batches)}.`);
+    throw new LoRAError(`batches must be those of seededBatches, got ${kindOf(batches)}.`);
   }
 }
 

@@ -50,15 +50,17 @@ export function placeOf(place: CheckpointPlace, slot: number, keep: number): str
     return place(slot);
   }
   if (isSafetensors(place)) {
-    throw new LoRAError('A checkpoint is no .safetensors file: it holds more than an adapter. Choose another name.');
+    throw new LoRAError(
+      'A checkpoint cannot be a .safetensors file: it contains more than an adapter. Choose another name.',
+    );
   }
   if (keep === 1) {
     return place;
   }
   if (typeof place !== 'string') {
     throw new LoRAError(
-      'A handler is one place. Pass keep: 1, or a URL, or a function that gives a handler for each number: slot => ' +
-        'handler.',
+      'A handler is one place. Pass keep: 1, a URL, or a function that returns a handler for each number: slot ' +
+        '=> handler.',
     );
   }
   return place.endsWith('.json') ? place.replace(/\.json$/, `-${slot}.json`) : `${place}-${slot}`;
@@ -108,7 +110,7 @@ export async function readCheckpoint(place: string | tf.io.IOHandler): Promise<C
   }
   const bytes = joinedWeights(weightData).buffer;
   if (typeof text !== 'string' || checksum !== checksumOf(text, bytes)) {
-    throw damagedError('The checkpoint is damaged: its checksum is another one.');
+    throw damagedError('The checkpoint is damaged: its checksum does not match.');
   }
   if (
     !Array.isArray(weightSpecs) ||

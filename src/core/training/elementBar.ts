@@ -13,8 +13,8 @@ export class ElementBar {
     const {ownerDocument, replaceChildren} = (element as Partial<HTMLElement> | null) ?? {};
     if (ownerDocument == null || typeof replaceChildren !== 'function') {
       throw new LoRAError(
-        `element must be an element of the page, such as document.getElementById('training') gives, got ` +
-          `${kindOf(element)}. In a worker, pass onProgress, and send what it gets to the page.`,
+        "element must be an element of the page, such as document.getElementById('training') returns, got " +
+          `${kindOf(element)}. In a worker, pass onProgress, and post its argument to the page.`,
       );
     }
     this.bar = ownerDocument.createElement('progress');

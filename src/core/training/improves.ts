@@ -20,7 +20,7 @@ import {changingVariables, Snapshot, writeValues} from './snapshot';
 export interface ImprovesOptions {
   /** Held-out examples: inputs and targets, as for `fit`. They stay the caller's. */
   validation: readonly [xs: tf.Tensor | tf.Tensor[], ys: tf.Tensor | tf.Tensor[]];
-  /** What is compared, by its name in the logs, such as `'acc'`. Default: `'loss'`. */
+  /** The metric to compare, by its name in the logs, such as `'acc'`. Default: `'loss'`. */
   metric?: string;
   /** How much better the new adapter must be, in units of the metric. Default: 0. */
   margin?: number;
@@ -64,7 +64,7 @@ export class Improves extends TrainingCallback {
     const counts = new Set((tensors as tf.Tensor[]).map(({shape}) => shape[0]));
     if (counts.size > 1 || Math.max(...counts) < 2) {
       throw misfitError(
-        `validation must have equally many inputs and targets, two at least, got ${[...counts].join(' and ')}.`,
+        `validation must have the same number of inputs and targets, at least two, got ${[...counts].join(' and ')}.`,
       );
     }
     if (typeof metric !== 'string' || metric === '') {
@@ -194,7 +194,7 @@ function shown(value: number): string {
   return String(Number(value.toPrecision(3)));
 }
 
-/** What means of samples of the values, drawn with replacement, exceed with this confidence. */
+/** The value that means of bootstrap samples exceed with this confidence. */
 function lowerBound(values: readonly number[], confidence: number, seed: number): number {
   const random = randomNumbers(seed, 0);
   const means = Array.from({length: SAMPLES}, () => {

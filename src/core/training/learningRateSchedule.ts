@@ -129,7 +129,9 @@ export class LearningRateSchedule extends TrainingCallback {
   }
 
   private unknownTotal(): never {
-    throw new LoRAError('The schedule does not know how many steps there are: a dataset need not say. Pass {steps}.');
+    throw new LoRAError(
+      'The schedule does not know the number of steps, because the dataset does not report it. Pass {steps}.',
+    );
   }
 }
 

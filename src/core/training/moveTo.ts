@@ -44,7 +44,9 @@ export async function moveTo(what: Movable | readonly Movable[], backend: string
   things.forEach(check);
   const here = registeredBackends();
   if (!here.includes(backend)) {
-    throw unsupportedError(`There is no backend ${show(backend)} here, but ${listed(here)}. Import its package first.`);
+    throw unsupportedError(
+      `There is no backend ${show(backend)}. Available: ${listed(here)}. Import its package first.`,
+    );
   }
   const former = tf.getBackend();
   try {
@@ -72,10 +74,10 @@ function check(thing: Movable): void {
   if (isModel(thing)) {
     checkModel(thing);
     if (isTraining(subjectOf(thing))) {
-      throw busyError('The model is training. Move it when the fit is over.');
+      throw busyError('The model is training. Move it after the fit.');
     }
     if ([...innermostLayers(thing)].some(layer => adapterState(layer).scope !== undefined)) {
-      throw busyError('A withAdapter on the model is open. Move the model when it is over.');
+      throw busyError('A withAdapter on the model is open. Move the model after it.');
     }
   } else if (isTensorOfOtherCopy(thing)) {
     throw misfitError(`The tensor is ${OTHER_COPY}`);

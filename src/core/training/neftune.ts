@@ -36,8 +36,8 @@ export class Neftune extends TrainingCallback {
     this.embeddings = [...innermostLayers(this.model)].filter(isEmbedding);
     if (this.embeddings.length === 0) {
       throw misfitError(
-        'neftune() adds noise to an Embedding layer, and what is trained has none. fitOnFeatures computes frozen ' +
-          'layers only once: train with fit instead.',
+        'neftune() adds noise to an Embedding layer, but the trained part has none. fitOnFeatures computes ' +
+          'frozen layers only once: train with fit instead.',
       );
     }
   }

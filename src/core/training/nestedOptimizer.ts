@@ -84,7 +84,7 @@ export function optimizerFrom(entry: unknown): tf.Optimizer {
     typeof (optimizerClass as {prototype?: Partial<tf.Optimizer>}).prototype?.applyGradients !== 'function'
   ) {
     throw new LoRAError(
-      `A config of an optimizer is needed, {className, config} of a registered class, got ${show(entry)}.`,
+      `Expected the config of an optimizer, {className, config} of a registered class, got ${show(entry)}.`,
     );
   }
   return fromConfig(optimizerClass, config as tf.serialization.ConfigDict) as unknown as tf.Optimizer;

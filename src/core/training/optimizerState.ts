@@ -53,7 +53,7 @@ export function checkOptimizerState(
 ): void {
   if (kind !== kindOfOptimizer(optimizer)) {
     throw misfitError(
-      `The optimizer is ${kindOfOptimizer(optimizer)}, and was ${show(kind)}. Compile the model with one like that.`,
+      `The optimizer is ${kindOfOptimizer(optimizer)}, but was ${show(kind)}. Compile the model with one of that kind.`,
     );
   }
   const chain = chainOf(optimizer);
@@ -77,7 +77,7 @@ export function checkOptimizerState(
     );
   if (!isWhole) {
     throw misfitError(
-      `What the optimizer kept is not that of ${shapes.length} variables of shapes ` +
+      `The state of the optimizer is not that of ${shapes.length} variables of shapes ` +
         `${shapes.map(shape => showShape(shape)).join(', ')}.`,
     );
   }

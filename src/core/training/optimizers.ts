@@ -75,7 +75,7 @@ export class LoRAAdam extends tf.AdamOptimizer {
     const fields = fieldsOf<AdamFields>(this);
     const {accBeta1, accBeta2, beta1, beta2, epsilon} = fields;
     const powers = [accBeta1, accBeta2].map(power => power.dataSync()[0] ?? 0) as [number, number];
-    // By numbers: they are at hand in the next step, on a graphics card too.
+    // By index, which is available in the next step, on a graphics card too.
     const advance = () =>
       tf.tidy(() => {
         accBeta1.assign(tf.scalar(powers[0] * Math.fround(beta1)));
@@ -242,7 +242,7 @@ export function sgd(options: SGDOptions = {}): LoRASGD | LoRAMomentum {
   checkNumber('momentum', momentum, momentum >= 0 && momentum < 1, 'at least 0 and below 1');
   if (nesterov && momentum === 0) {
     throw new LoRAError(
-      'nesterov: true takes a momentum above 0. Set momentum, 0.9 for instance, or leave nesterov out.',
+      'nesterov: true needs a momentum above 0. Set momentum, for example to 0.9, or leave nesterov out.',
     );
   }
   return momentum === 0 ? new LoRASGD(learningRate) : new LoRAMomentum(learningRate, momentum, nesterov);

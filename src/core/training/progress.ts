@@ -68,7 +68,7 @@ export class ProgressReport extends TrainingCallback {
   constructor({label = '', element, onProgress, everyMs = 100}: ProgressOptions) {
     super();
     if (typeof label !== 'string') {
-      throw new LoRAError(`label must be a text, got ${show(label)}.`);
+      throw new LoRAError(`label must be a string, got ${show(label)}.`);
     }
     if (onProgress !== undefined && typeof onProgress !== 'function') {
       throw new LoRAError(`onProgress must be a function, got ${show(onProgress)}.`);
@@ -134,7 +134,7 @@ export class ProgressReport extends TrainingCallback {
     const seconds = (now - this.began) / 1000;
     const done = this.step - this.before;
     const isOver = at === 'end';
-    // What came before the first step, such as the features of fitOnFeatures, does not come again.
+    // Work before the first step, such as the features of fitOnFeatures, is not repeated.
     const pace = (now - this.start) / 1000 / done;
     const secondsLeft = isOver ? 0 : steps && done > 0 ? pace * Math.max(0, steps - this.step) : undefined;
     const {optimizer} = this.model;

@@ -81,7 +81,7 @@ export async function resume(
   try {
     const broken = await Promise.all(found.map(checkpoint => partsNotFinite(subjectOf(model), checkpoint)));
     if (isTraining(subjectOf(model))) {
-      throw busyError('The model is training. Resume it before.');
+      throw busyError('The model is training. Call resume before fit.');
     }
     for (const [i, checkpoint] of found.entries()) {
       try {

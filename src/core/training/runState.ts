@@ -98,7 +98,7 @@ export function checkWeights(
   if (faults.length === 0 && config !== configOf(model)) {
     faults.push('the adapter has another strength or method: apply it with the options that the run began with');
   }
-  throwFaults(faults, 'ERR_MISFIT', 'It is of another model:');
+  throwFaults(faults, 'ERR_MISFIT', 'It belongs to another model:');
 }
 
 /**

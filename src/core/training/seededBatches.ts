@@ -92,8 +92,8 @@ function tensorsOf(what: string, examples: unknown): tf.Tensor[] {
     isTensor || typeof examples !== 'object' || examples === null ? [examples] : Object.values(examples);
   if (tensors.length === 0 || tensors.some(tensor => !(tensor instanceof tf.Tensor) || tensor.rank === 0)) {
     throw new LoRAError(
-      `${what} must be a tensor with a first axis of examples, a list of such, or an object of them by name, got ` +
-        `${kindOf(examples)}.`,
+      `${what} must be a tensor with a first axis of examples, a list of these, or an object of them by name, ` +
+        `got ${kindOf(examples)}.`,
     );
   }
   return tensors as tf.Tensor[];
@@ -104,7 +104,7 @@ function examplesIn(tensors: readonly tf.Tensor[]): number {
   const [count = 0] = counts;
   if (counts.size > 1 || count === 0) {
     throw misfitError(
-      'xs and ys must have equally many examples, one at least, got ' +
+      'xs and ys must have the same number of examples, at least one, got ' +
         `${tensors.map(({shape}) => showShape(shape)).join(', ')}.`,
     );
   }

@@ -5,9 +5,9 @@ import {allFinite, namesNotFinite} from '../../platform/tfjs/finite';
 import {namedWeights, replaceValue} from '../../platform/tfjs/weights';
 
 /**
- * What training may change in a model, by path and name: what belongs to its adapter, and all weights of layers that
- * are not of this library. In a plain model that is everything: a stock BatchNormalization updates its statistics even
- * if it does not train.
+ * The weights that training may change in a model, by path and name: those of its adapter, and all weights of layers
+ * that are not from this library. In a plain model that is everything: a stock BatchNormalization updates its
+ * statistics even if it does not train.
  */
 export function changingVariables(model: tf.LayersModel): Map<string, tf.LayerVariable> {
   const variables = new Map<string, tf.LayerVariable>();

@@ -67,14 +67,14 @@ export class StopOnNaN extends TrainingCallback {
     (isGood ? current : (good ?? current))?.restore();
     this.outcome = isGood || good ? 'has its last finite weights again' : 'is as it was before this fit';
     if (!isGood) {
-      return `Before it the weights of ${quoted(first)} were not finite.`;
+      return `Before it, the weights of ${quoted(first)} were not finite.`;
     }
-    const between = Number.isFinite(loss) ? '' : ': the numbers between them were not';
-    const then = spoilt.length === 0 ? '' : ` Its gradients spoilt the weights of ${quoted(spoilt)}.`;
+    const between = Number.isFinite(loss) ? '' : ': the values between them were not';
+    const then = spoilt.length === 0 ? '' : ` Its gradients made the weights of ${quoted(spoilt)} infinite or NaN.`;
     return `All weights were finite before it${between}.${then}`;
   }
 
-  /** Only here: whoever ends a fit in the middle of an epoch leaves the tensors of tfjs's own callbacks behind. */
+  /** Only here, because ending a fit in the middle of an epoch leaks the tensors of tfjs's own callbacks. */
   protected override async endEpoch(_epoch: number, logs: Logs): Promise<void> {
     if (this.report !== undefined) {
       await resolveLogs(logs);

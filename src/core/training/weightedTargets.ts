@@ -97,7 +97,8 @@ export function weightTargets(ys: tf.Tensor, weights?: tf.Tensor | tf.TensorLike
     const values = tf.where(tf.greaterEqual(given, 0), given, NaN);
     const inner = targets.shape.slice(0, -1);
     if (values.size === targets.size && isStart(values.shape, targets.shape)) {
-      // Not beside the class: tfjs would take a row of both for one-hot when it looks up class weights of its own.
+      // Not in the same tensor as the class: tfjs would take its rows for one-hot vectors when it looks up class
+      // weights.
       return tf.stack([targets, tf.reshape(values, targets.shape)], -1);
     }
     if (!isStart(values.shape, inner)) {
@@ -124,7 +125,7 @@ function spread(values: tf.Tensor, rank: number): tf.Tensor {
   return tf.reshape(values, [...values.shape, ...Array.from({length: rank - values.rank}, () => 1)]);
 }
 
-/** @throws LoRAError if they are not numbers from 0 on, as far as their values are at hand. */
+/** @throws LoRAError if they are not numbers from 0 on, if their values can be read. */
 function checkWeights(weights: tf.Tensor | tf.TensorLike | undefined): void {
   const isTensor = weights instanceof tf.Tensor;
   if (weights === undefined || (isTensor && capabilities().isOnHost !== true)) {

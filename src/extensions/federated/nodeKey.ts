@@ -113,7 +113,7 @@ export async function nodeKeyFromText(text: string): Promise<NodeKey> {
  */
 export async function keptNodeKey(name = 'node'): Promise<NodeKey> {
   if (typeof name !== 'string' || name === '') {
-    throw new LoRAError(`The name of a key must be a text, got ${show(name)}.`);
+    throw new LoRAError(`The name of a key must be a string, got ${show(name)}.`);
   }
   if (typeof indexedDB === 'undefined') {
     throw unsupportedError(

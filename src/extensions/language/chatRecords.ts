@@ -9,7 +9,7 @@ export type ChatRecord =
   | {readonly prompt: readonly Message[]; readonly completion: readonly Message[]}
   | {readonly text: string};
 
-/** A record before it is encoded: messages, the first of which are given, or a text of two parts. */
+/** A record before it is encoded: messages, the first of which are the prompt, or a text of two parts. */
 export type Example = {messages: readonly Message[]; given: number} | {prompt: string; completion: string};
 
 /**
@@ -17,7 +17,7 @@ export type Example = {messages: readonly Message[]; given: number} | {prompt: s
  *
  * @param text the text of a `.jsonl` file.
  * @returns the records, for `encodeChats`.
- * @throws LoRAError `ERR_DAMAGED`, with the line number, if a line is no JSON or no record.
+ * @throws LoRAError `ERR_DAMAGED`, with the line number, if a line is not JSON or not a record.
  * @example
  * const records = parseChats('{"prompt": "The fox", "completion": " jumps."}\n{"text": "A dog sleeps."}');
  * @experimental
@@ -30,7 +30,7 @@ export function parseChats(text: string): ChatRecord[] {
  * Parses the records of JSON lines. Empty lines are skipped.
  *
  * @param check throws if a value is no record.
- * @throws LoRAError `ERR_DAMAGED`, with the line number, if a line is no JSON or no record.
+ * @throws LoRAError `ERR_DAMAGED`, with the line number, if a line is not JSON or not a record.
  */
 export function recordsIn<T>(
   text: string,
@@ -47,7 +47,7 @@ export function recordsIn<T>(
       try {
         record = JSON.parse(line);
       } catch (error) {
-        throw damagedError(`Line ${number} is no JSON: ${brief(line)}`, {cause: error});
+        throw damagedError(`Line ${number} is not JSON: ${brief(line)}`, {cause: error});
       }
       check(record, `Line ${number}`, 'ERR_DAMAGED');
       return record as T;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {callsOf, sitesOf} from '../../core/rewire/walk';
 
-/** Whether tfjs may hand a mask of its own from layer to layer. */
+/** Whether tfjs may pass its own mask from layer to layer. */
 export function hasMasks(model: tf.LayersModel): boolean {
   return sitesOf(model).some(
     ({layer}) => (layer as {maskZero?: boolean}).maskZero === true || layer.getClassName() === 'Masking',

@@ -47,7 +47,7 @@ export interface LoadedModel {
   config: Readonly<Record<string, unknown>>;
 }
 
-/** What is in a GGUF file. */
+/** The contents of a GGUF file. */
 export interface LoadedGGUF<T = LanguageTokenizer> extends LoadedModel, TokenizerFiles {
   /** The tokenizer, with the file's chat template, if it has one. */
   tokenizer: T & {readonly chatTemplate?: ChatTemplate};
@@ -125,7 +125,7 @@ export async function loadGGUF(
   }
 }
 
-/** What the file says about the texts of its model. */
+/** The file's tokenizer and chat template. */
 function factsOf({metadata}: GGUFFile): LanguageFacts {
   const idOf = (name: string) => metadata.get(`tokenizer.ggml.${name}_token_id`);
   const vocabulary = metadata.get('tokenizer.ggml.tokens');

@@ -60,7 +60,7 @@ export function openChat(model: tf.LayersModel, tokenizer: LanguageTokenizer, op
   checkOptions(options, OPTIONS);
   const {system, messages = [], maxLength, ...generation} = options;
   if (system !== undefined && typeof system !== 'string') {
-    throw new LoRAError(`system must be a text, got ${show(system)}.`);
+    throw new LoRAError(`system must be a string, got ${show(system)}.`);
   }
   if (!isMessages(messages) && (messages as readonly unknown[] | null)?.length !== 0) {
     throw new LoRAError(`messages must be a list of {role, content}, got ${show(messages)}.`);
@@ -132,7 +132,7 @@ export class Chat {
     checkOptions(options, GENERATE_OPTIONS);
     const settings = settingsOf({...this.settings.generation, ...options});
     if (typeof text !== 'string') {
-      throw new LoRAError(`A message must be a text, got ${show(text)}.`);
+      throw new LoRAError(`A message must be a string, got ${show(text)}.`);
     }
     this.checkIdle();
     return this.answer(text, settings);

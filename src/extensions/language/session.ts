@@ -17,7 +17,7 @@ import {Attention} from '../transformers/layers/attention';
 import {RowPass} from './rowPass';
 import {type Candidates, candidatesIn} from './sampling';
 
-/** A cache that has to grow gets room for so many positions, and then for twice as many each time. */
+/** A cache that has to grow gets room for this many positions, and then for twice as many each time. */
 const LEAST_ROOM = 64;
 
 /** On webgpu each candidate costs a pass over the logits. */

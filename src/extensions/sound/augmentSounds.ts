@@ -10,7 +10,7 @@ export interface AugmentSoundsOptions {
   gain?: number;
   /** The largest shift in either direction, in seconds. Silence fills what is left. Defaults to 0.1. */
   shift?: number;
-  /** Sounds of a background, parts of which are added. By default none is. */
+  /** Background sounds; a part of one is added to each clip. Default: none. */
   noise?: readonly Sound[];
   /** The lowest and the highest ratio of a sound's power to that of the noise, in dB. Defaults to `[5, 20]`. */
   snr?: readonly [number, number];

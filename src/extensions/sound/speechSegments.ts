@@ -14,9 +14,9 @@ export const STRIDE = 2;
 export const SECONDS = 0.02;
 
 /**
- * Splits the tokens of a window into segments, as `generate` of transformers does: at pairs of timestamps. What comes
- * after the last pair is dropped, because the next window begins there, unless a single timestamp ends it, after which
- * nothing is said.
+ * Splits the tokens of a window into segments, as `generate` of transformers does: at pairs of timestamps. Tokens after
+ * the last pair are dropped, because the next window begins there. They are kept if the window ends with a single
+ * timestamp, which means that nothing is said after it.
  *
  * @param frames of the window that are of the clip.
  * @returns the segments, and by how many frames to move on.

@@ -4,14 +4,14 @@ import type {EarlierPositions} from '../transformers/kernels/transformer';
 import {type Decoding, type KeysAndValues, RecentPositions, whileDecoding} from '../transformers/layers/decoding';
 
 /**
- * Decodes the transcript of one clip. What depends on the clip alone, which includes the keys and values of
- * cross-attention, is computed once; each pass computes only the new tokens.
+ * Decodes the transcript of one clip. Everything that depends only on the clip, such as the keys and values of
+ * cross-attention, is computed once. Each pass computes only the new tokens.
  */
 export class SpeechSession implements Decoding {
   /** The keys and values of each layer that attends to earlier tokens, `[1, tokens, width]`. */
   private readonly cache = new Map<tf.layers.Layer, KeysAndValues>();
   readonly recent = new RecentPositions();
-  /** What depends on the clip alone and is used later. */
+  /** Results that depend only on the clip and are used later. */
   private readonly heard: ReadonlyMap<tf.SymbolicTensor, tf.Tensor>;
   private readonly calls: ReturnType<typeof callsOf>;
   positions!: tf.Tensor2D;

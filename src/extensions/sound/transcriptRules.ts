@@ -1,7 +1,7 @@
 import {LoRAError, show, throwFaults, unsupportedError} from '../../platform/errors';
 import type {SpeechFacts} from '../transformers/load/speechFacts';
 
-/** What a transcript is to be. */
+/** The settings of a transcript. */
 export interface TranscriptSettings {
   language: string | undefined;
   task: string | undefined;

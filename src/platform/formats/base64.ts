@@ -6,7 +6,7 @@ export function bytesOfBase64(text: string): Uint8Array<ArrayBuffer> {
 /** Encodes bytes as base 64. */
 export function base64Of(bytes: Uint8Array): string {
   let text = '';
-  // Not all at once: a function takes only so many arguments.
+  // In parts, because the number of arguments of a function is limited.
   for (let i = 0; i < bytes.length; i += 0x8000) {
     text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
   }

@@ -71,7 +71,7 @@ export function checkNumbers(
   const way = 'Go back to finite weights, or pass {allowNonFinite: true} (--allow-non-finite on the command line).';
   throwFaults(
     [
-      ...(tooLarge.length > 0 ? [`${listed(tooLarge)}: numbers too large for ${name}. Save as float32.`] : []),
+      ...(tooLarge.length > 0 ? [`${listed(tooLarge)}: values too large for ${name}. Save as float32.`] : []),
       ...(broken.length > 0 ? [`${listed(broken)}: NaN or infinite, so nothing is written. ${way}`] : []),
     ],
     'ERR_NUMERIC',

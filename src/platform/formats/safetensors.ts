@@ -52,7 +52,7 @@ export function encodeSafetensors(
 ): Bytes {
   const typeOf = ({data}: NamedValues) => (data instanceof BigInt64Array ? 'I64' : dtype);
   const sizeOf = (values: NamedValues) => SIZES[typeOf(values)] ?? 4;
-  // The widest first, so that each tensor lies at a multiple of its size.
+  // The widest first, so that each tensor begins at a multiple of its size.
   const entries = Object.entries(tensors).sort(
     ([one, first], [two, second]) => sizeOf(second) - sizeOf(first) || (one < two ? -1 : 1),
   );
@@ -310,7 +310,7 @@ export interface OpenSafetensors {
    * Reads the tensors one after the other, and holds one at a time.
    *
    * @param visit gets the values; `null` for types other than `F32`, `F16` and `BF16`. It is awaited.
-   * @throws LoRAError if the file ends before the last, or goes on behind it.
+   * @throws LoRAError if the file ends before the last tensor, or continues after it.
    */
   read(visit: (name: string, entry: TensorEntry, data: Float32Array | null) => void | Promise<void>): Promise<void>;
 }
@@ -335,7 +335,7 @@ export async function openSafetensors(reader: ByteReader): Promise<OpenSafetenso
         await visit(name, entry, takeNumbers(await reader.take(entry.end - entry.begin), entry));
       }
       if (await reader.hasMore()) {
-        throw broken(['bytes behind the last tensor belong to none']);
+        throw broken(['bytes after the last tensor belong to none']);
       }
     },
   };

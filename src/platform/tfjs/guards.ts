@@ -50,8 +50,8 @@ interface Card {
 
 /**
  * Lets the backend of a graphics card refuse what cannot be had, with a `LoRAError`: every read, and every launch, once
- * the context or device is lost, and for good, also when the browser restores it, without the numbers; and reads at
- * once from WebGPU where these give other numbers.
+ * the context or device is lost, and for good, also when the browser restores it, without the values; and synchronous
+ * reads from WebGPU where these return wrong values.
  */
 export function guardGraphicsCard(backend: object): void {
   if (BRAND in backend) {
@@ -91,9 +91,9 @@ function guardWebGPU(backend: WebGPUBackend): void {
     }
     numbers.values = null;
     throw unsupportedError(
-      'The webgpu backend cannot read at once here, as is needed when another backend is set, or its device was just ' +
-        "lost. Bring what you have over with `await moveTo([model, xs, ys], 'cpu')`, and read tensors with " +
-        '`await tensor.data()`; both say if it was lost.',
+      'The webgpu backend cannot read synchronously here, as tfjs does when another backend is set, or its ' +
+        "device was just lost. Move models and tensors with `await moveTo([model, xs, ys], 'cpu')`, and read " +
+        'tensors with `await tensor.data()`; both report a lost device.',
     );
   };
   guard(backend, 'runWebGPUProgram', {
@@ -124,8 +124,8 @@ function guard<Launch extends string>(
   backend[BRAND] = true;
   const refusal = (cause?: unknown) =>
     deviceLostError(
-      `The ${name} was lost, and with it the numbers of tensors on the graphics card. Load the model, its data and ` +
-        "what was saved again, in a page that is loaded anew or after tf.setBackend('cpu').",
+      `The ${name} was lost, and with it the values of tensors on the graphics card. Reload the page, or call ` +
+        "tf.setBackend('cpu'). Then load the model, its data and the adapter again.",
       {cause},
     );
   let wasLost = false;
@@ -215,7 +215,8 @@ export function guardHeap(backend: object): void {
     if ((place === 0 && bytes > 0) || isBeyond) {
       throw memoryError(
         `The memory of the wasm backend, 4 GiB at most, has no room for ${Math.ceil(bytes / 2 ** 20)} MiB more. ` +
-          'Take a smaller batch, recompute activations with {gradientCheckpointing}, or dispose what you need no more.',
+          'Take a smaller batch, recompute activations with {gradientCheckpointing}, or dispose of what you no ' +
+          'longer need.',
       );
     }
     return place;

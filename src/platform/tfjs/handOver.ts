@@ -12,7 +12,7 @@ const taught = new WeakSet<Storage>();
 
 /**
  * Lets the current backend, which is webgl or webgpu, take over what `compute` computes on it when one of its kernels
- * needs a tensor of another backend. tfjs would read the numbers at once, and upload them again.
+ * needs a tensor of another backend. tfjs would read the values synchronously, and upload them again.
  *
  * @param compute returns `undefined` for tensors that it does not know, and gives up the others.
  */

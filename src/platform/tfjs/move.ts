@@ -27,7 +27,7 @@ export async function bringHere(tensors: readonly tf.Tensor[]): Promise<void> {
   await Promise.all(elsewhere.map(tensor => tensor.data()));
   for (const tensor of elsewhere) {
     const info = infoOf(tensor);
-    // Tensors may share their numbers, and some may be gone by now.
+    // Tensors may share their values, and some may be disposed of by now.
     if (!tensor.isDisposed && info !== undefined && info.backend !== here) {
       // tfjs-node would take them for a tensor of that first shape, also where this one is a reshape of it.
       info.shape = tensor.shape;

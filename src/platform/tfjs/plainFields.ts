@@ -12,7 +12,7 @@ const BOOKKEEPING = new Set([
   '_addedWeightNames',
 ]);
 
-/** The plain fields (numbers, texts, flags, lists) that differ in two layers: what `getConfig` forgets. */
+/** The plain fields (numbers, strings, flags, lists) that differ in two layers: what `getConfig` forgets. */
 export function differingFields(one: tf.layers.Layer, other: tf.layers.Layer): string[] {
   const fields = fieldsOf(one);
   const counterparts = fieldsOf(other);

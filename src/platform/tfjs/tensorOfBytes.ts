@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 
 /**
- * A tensor of float32 values as they lie in a file. The wasm backend copies bytes into its memory, whatever the type of
+ * A tensor of float32 values as they are in a file. The wasm backend copies bytes into its memory, whatever the type of
  * their array is and wherever they begin, so nothing else is copied there. Other backends keep the array that they get.
  */
 export function tensorOfBytes(bytes: Uint8Array, shape: readonly number[]): tf.Tensor {

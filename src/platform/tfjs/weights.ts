@@ -6,7 +6,7 @@ import {fieldsOf} from './fields';
 export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariable> {
   const named = new Map<string, tf.LayerVariable>();
   for (const weight of [...layer.weights].sort((one, other) => one.id - other.id)) {
-    // The scope is the layer's name, which may have slashes of its own, or the name of the TimeDistributed around it.
+    // The scope is the layer's name, which may contain slashes, or the name of the TimeDistributed around it.
     const own = `${layer.name}/`;
     const local = weight.originalName.startsWith(own)
       ? weight.originalName.slice(own.length)
@@ -42,9 +42,9 @@ export function shareWeights(from: tf.layers.Layer, to: tf.layers.Layer): void {
   const targets = [...namedWeights(to).values()];
   if (sources.length !== targets.length || sources.some((source, i) => !sameShape(source, targets[i]))) {
     throw unsupportedError(
-      `Layer "${from.name}" (${from.getClassName()}) has other weights when it is rebuilt from its config: ` +
-        `${shapes(sources)} before, ${shapes(targets)} after. Its getConfig() must hold all that its weights depend ` +
-        'on.',
+      `Layer "${from.name}" (${from.getClassName()}) has different weights when it is rebuilt from its config: ` +
+        `${shapes(sources)} before, ${shapes(targets)} after. Its getConfig() must hold all that its weights ` +
+        'depend on.',
     );
   }
   sources.forEach((source, i) => replaceValue(targets[i] as tf.LayerVariable, source.read()));

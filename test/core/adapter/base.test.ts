@@ -121,7 +121,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const merged = mergeLoRA(applyLoRA(base, adapter));
       warn.mockClear();
       const again = applyLoRA(merged, scaleAdapter(adapter, 0.5));
-      expect(warnings()).toEqual([expect.stringMatching('^The adapter is in the weights of this model already')]);
+      expect(warnings()).toEqual([expect.stringMatching('^The weights of this model already contain the adapter')]);
       setAdapter(again, adapter); // of the same base: not again
       expect(warnings()).toHaveLength(1);
       // Another small change of the same kernels is another training, not a merge.

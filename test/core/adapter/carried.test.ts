@@ -136,13 +136,13 @@ test('a head and biases go to PEFT and come back, for the model that has the hea
   expect(again.config.trainable.sort()).toEqual(['classes', 'hidden']);
 
   await expect(exportPEFT(model, {adapter})).rejects.toThrow(
-    'The adapter has a new head after "norm": hidden (Dense), classes (Dense), which the model has not. Pass the ' +
+    'The adapter has a new head after "norm": hidden (Dense), classes (Dense), which the model does not have. Pass the ' +
       'model that has it',
   );
   const withoutHead = applyLoRA(model, {rank: 2, targets: ['outer']});
   const files2 = await exportPEFT(model, {adapter: getAdapter(withoutHead)});
   await expect(importPEFT(files2, headed)).rejects.toThrow(
-    'classes: of the new head, but not among what the adapter brings in full',
+    'classes: of the new head, but not among the layers that train in full in the adapter',
   );
 });
 

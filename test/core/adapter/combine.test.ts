@@ -303,9 +303,9 @@ describe('combineAdapters', () => {
     expect(sum.config.trainable).toEqual(['head']);
     expect(numbers(sum.tensors['head/kernel']!)).toEqual([3, 3, 3, 3]);
     const clash = () => combineAdapters(entries([1, 1], whole(3), whole(4)));
-    await expect(clash).rejects.toThrow('head/kernel: brought in full by more than one adapter');
+    await expect(clash).rejects.toThrow('head/kernel: trained in full in more than one adapter');
     await expect(clash).rejects.toThrow(
-      'Weights in full cannot be added up. All adapters but one must do without them.',
+      'Fully trained weights cannot be added. Only one of the adapters may have any.',
     );
     const same = whole(5);
     expect(numbers((await combineAdapters(entries([1, 1], same, same))).tensors['head/kernel']!)).toEqual([5, 5, 5, 5]);
@@ -323,8 +323,8 @@ describe('combineAdapters', () => {
     for (const line of [
       'x: Dense in one adapter, Conv1D in another',
       'y: kernels of shape [3, 2] in one adapter, [2, 2] in another',
-      'z: adapted in one adapter, brought in full by another',
-      'adapter 3: w/kernel: of no layer of the adapter',
+      'z: adapted in one adapter, trained in full in another',
+      'adapter 3: w/kernel: belongs to no layer of the adapter',
       'one adapter has a new head after "pool": new (Dense), another a new head after "flat": new (Dense)',
     ]) {
       await expect(combine).rejects.toThrow(line);
@@ -360,11 +360,11 @@ describe('combineAdapters', () => {
       [{budget: 0}, 'budget must be a number above 0, got 0.'],
       [null, 'The options must be an object'],
       [{rank: 1, density: 0.5}, 'Method \'exact\' has no option "density". It has: rank'],
-      [{rank: 1, method: 'ties', density: 1}, 'takes positive weights'],
+      [{rank: 1, method: 'ties', density: 1}, 'needs positive weights'],
     ] as const) {
       await expect(combineAdapters(parts, options as CombineOptions)).rejects.toThrow(message);
     }
-    await expect(combineAdapters(null as unknown as Adapter, {rank: 1})).rejects.toThrow('Give a list of adapters');
+    await expect(combineAdapters(null as unknown as Adapter, {rank: 1})).rejects.toThrow('Pass a list of adapters');
     expect(tf.memory().numTensors).toBe(before);
   });
 
@@ -375,10 +375,10 @@ describe('combineAdapters', () => {
   });
 
   test('refuses what is no list of adapters with weights', async () => {
-    await expect(combineAdapters([])).rejects.toThrow('and not an empty one');
+    await expect(combineAdapters([])).rejects.toThrow('which is not empty');
     await expect(combineAdapters([{adapter: written({x: ONE}), weight: NaN}, {} as WeightedAdapter])).rejects.toThrow(
-      'Entry 0: weight must be a finite number, got NaN.\nEntry 1: An adapter is needed, such as getAdapter and ' +
-        'loadAdapter return, got undefined.',
+      'Entry 0: weight must be a finite number, got NaN.\nEntry 1: Expected an adapter, as getAdapter and ' +
+        'loadAdapter return it, got undefined.',
     );
   });
 });
@@ -419,8 +419,8 @@ describe('what comes in full', () => {
   test('biases of two adapters do not add up, unless they are the same', async () => {
     for (const one of [withBias(3), withBias(3, {alone: true})]) {
       const combine = () => combineAdapters(entries([1, 1], one, withBias(4)));
-      await expect(combine).rejects.toThrow('x/bias: brought in full by more than one adapter');
-      await expect(combine).rejects.toThrow('All adapters but one must do without them.');
+      await expect(combine).rejects.toThrow('x/bias: trained in full in more than one adapter');
+      await expect(combine).rejects.toThrow('Only one of the adapters may have any.');
     }
     const one = withBias(5);
     const twice = await combineAdapters(entries([1, 0.5], one, scaleAdapter(one, 2)));

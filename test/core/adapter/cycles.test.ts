@@ -77,7 +77,7 @@ describe.each(BACKENDS)('on %s', backend => {
             );
           } catch (error) {
             // Biases that differ cannot be added up.
-            expect([bias, String(error)]).toEqual(['adapted', expect.stringContaining('by more than one adapter')]);
+            expect([bias, String(error)]).toEqual(['adapted', expect.stringContaining('in more than one adapter')]);
             refused++;
           }
         } else if (action === 'train') {

@@ -90,7 +90,7 @@ describe.each(WAYS)('a head from %s', (_, throughFile) => {
     [
       'that is a model',
       [{className: 'Sequential', config: {name: 'classes', layers: [dense({batchInputShape: [null, 6]})]}}],
-      'it holds a Sequential, and the layers of a head hold no models',
+      'it contains a Sequential, but layers of a head may not contain models',
     ],
     [
       'with a model inside of a layer',
@@ -100,7 +100,7 @@ describe.each(WAYS)('a head from %s', (_, throughFile) => {
           config: {name: 'classes', layer: {className: 'Functional', config: {name: 'inner', layers: []}}},
         },
       ],
-      'it holds a Functional',
+      'it contains a Functional',
     ],
     ['with a name that tfjs refuses', [dense({name: 'classes['})], 'Not a valid tensor name'],
     [

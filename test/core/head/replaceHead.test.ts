@@ -259,18 +259,18 @@ describe('replaceHead', () => {
       () => replaceHead(mlp().model, 0),
       'The number of classes must be a whole number, 1 or more, got 0.',
     ],
-    ['what is no layer', () => replaceHead(mlp().model, ['dense' as never]), 'layers must hold layers'],
+    ['what is no layer', () => replaceHead(mlp().model, ['dense' as never]), 'layers must be a list of layers'],
     ['what is no model', () => replaceHead({} as never, newHead()), 'The model must be a tf.LayersModel'],
     ['several outputs', () => replaceHead(multi().model, newHead()), 'The model has 2 outputs (left, right)'],
     [
       'a place that is not there',
       () => replaceHead(mlp().model, newHead(), {at: 'hiden'}),
-      'There is no layer "hiden" after which a head could go. The model has: hidden (Dense), head (Dense).',
+      'There is no layer "hiden" to put a head after. The model has: hidden (Dense), head (Dense).',
     ],
     [
       'a place inside a nested model',
       () => replaceHead(nested().model, newHead(), {at: 'body/first'}),
-      'Layer "body/first" lies inside "body".',
+      'Layer "body/first" is inside "body".',
     ],
     [
       'a place with two outputs',
@@ -337,7 +337,7 @@ describe('an adapter with a new head', () => {
       'it has no new head, and the model a new head after "hidden"',
     );
     expect(() => applyLoRA(replaceHead(model, newHead(4)), adapter)).toThrow(message);
-    expect(() => applyLoRA(headless, adapter)).toThrow('There is no layer "hidden" after which a head could go.');
+    expect(() => applyLoRA(headless, adapter)).toThrow('There is no layer "hidden" to put a head after.');
     await expect(
       combineAdapters([adapter, getAdapter(four)].map(each => ({adapter: each, weight: 1}))),
     ).rejects.toThrow('one adapter has a new head after "hidden"');
@@ -355,7 +355,7 @@ describe('an adapter with a new head', () => {
       );
     });
     expect(() => applyLoRA(wide, {...adapter, config: {...adapter.config, trainable: ['classes']}})).toThrow(
-      'new_hidden: of the new head, but not among what the adapter brings in full',
+      'new_hidden: of the new head, but not among the layers that train in full in the adapter',
     );
   });
 

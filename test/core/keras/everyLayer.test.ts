@@ -16,7 +16,7 @@ async function refusalOf({artifacts, inputs, outputs}: KerasCase): Promise<strin
     model = await loadKerasModel(handlerOf(artifacts));
   } catch (error) {
     const {message} = error as Error;
-    expect(message).toMatch(/^The model of Keras cannot be loaded:\n {2}"[^"]+" \(\w+\)/);
+    expect(message).toMatch(/^The Keras model cannot be loaded:\n {2}"[^"]+" \(\w+\)/);
     return message.split('\n')[1]!.trim();
   }
   const given = inputs.map(({values, shape}) => tf.tensor(values, shape));

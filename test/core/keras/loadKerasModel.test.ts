@@ -27,7 +27,7 @@ async function expectRefused(artifacts: tf.io.ModelArtifacts, lines: string[]): 
       () => 'loaded',
       (error: unknown) => (error as Error).message,
     );
-    expect(message.split('\n')).toEqual(['The model of Keras cannot be loaded:', ...lines.map(line => `  ${line}`)]);
+    expect(message.split('\n')).toEqual(['The Keras model cannot be loaded:', ...lines.map(line => `  ${line}`)]);
   });
 }
 
@@ -86,8 +86,8 @@ describe('a transformer of Keras 3', () => {
     disposeModel(await load(changed(NAME, 'MultiHeadAttention', {dropout: 0.1})));
     expect(warn.mock.calls).toEqual([
       [
-        'The model computes in training what Keras would not: ' +
-          '"attention" (MultiHeadAttention) has no dropout (0.1 in Keras) on the weights of its places.',
+        'In training, the model differs from the one in Keras: "attention" (MultiHeadAttention) has no ' +
+          'dropout (0.1 in Keras) on its attention weights.',
       ],
     ]);
   });
@@ -103,9 +103,9 @@ describe('a transformer of Keras 3', () => {
   test('whose words hide places is refused, since neither tfjs nor Attention would heed them', async () => {
     await expectRefused(changed(NAME, 'Embedding', {mask_zero: true}), [
       ...['attention', 'crossed'].map(
-        name => `"${name}" (MultiHeadAttention) heeds the mask of mask_zero or Masking in Keras, and not here.`,
+        name => `"${name}" (MultiHeadAttention) uses the mask of mask_zero or Masking in Keras, but not here.`,
       ),
-      '"mean" (GlobalAveragePooling1D) heeds the mask of mask_zero or Masking in Keras, and not in tfjs.',
+      '"mean" (GlobalAveragePooling1D) uses the mask of mask_zero or Masking in Keras, but not in tfjs.',
     ]);
   });
 });
@@ -158,8 +158,8 @@ describe('a file that does not fit', () => {
     layers.find(({class_name}) => class_name === 'Dropout')!.class_name = 'Attention';
     await expectRefused(artifacts, [
       '"re_lu" (ReLU): tfjs has no softness=1.',
-      '"dropout" (Attention): there is no such layer in tfjs, nor one that is registered.',
-      '"flatten" (Flattened): there is no such layer in tfjs, nor one that is registered.',
+      '"dropout" (Attention): tfjs has no such layer, and none is registered.',
+      '"flatten" (Flattened): tfjs has no such layer, and none is registered.',
     ]);
   });
 
@@ -200,7 +200,7 @@ describe('a file that does not fit', () => {
     );
     await withoutLeaks(async () => {
       await expect(load({...artifacts, modelTopology: JSON.parse(text) as object})).rejects.toThrow(
-        `"both" (Dense) is called with [["${name}",5,0,{}]], which nothing gives.`,
+        `"both" (Dense) is called with [["${name}",5,0,{}]], which no layer returns.`,
       );
     });
   });
@@ -209,7 +209,7 @@ describe('a file that does not fit', () => {
     const artifacts = artifactsOf('keras-3.15-h5-shared');
     const text = JSON.stringify(artifacts.modelTopology).replace('"kwargs":{"mask":null}', '"kwargs":{"mask":true}');
     await expectRefused({...artifacts, modelTopology: JSON.parse(text) as object}, [
-      '"tower" (Functional): a call must have tensors alone in tfjs, got mask=true.',
+      '"tower" (Functional): a call may have only tensors in tfjs, got mask=true.',
     ]);
   });
 
@@ -220,13 +220,18 @@ describe('a file that does not fit', () => {
     delete inner.name;
     delete inner.config.name;
     await withoutLeaks(async () => {
-      await expect(load(artifacts)).rejects.toThrow('"" (Sequential) has no name, by which the file could call it.');
+      await expect(load(artifacts)).rejects.toThrow('"" (Sequential) has no name, so the file cannot refer to it.');
     });
   });
 
   test.each([
-    ['no name', '"name":"head","inbound', '"inbound', 'A layer "Dense" has no name, by which the file could call it.'],
-    ['no such layer', '[["body",0', '[["nobody",0', '"head" (Dense) is called with [["nobody",0,0,{}]], which nothing'],
+    ['no name', '"name":"head","inbound', '"inbound', 'A layer "Dense" has no name, so the file cannot refer to it.'],
+    [
+      'no such layer',
+      '[["body",0',
+      '[["nobody",0',
+      '"head" (Dense) is called with [["nobody",0,0,{}]], which no layer',
+    ],
   ])('is of tfjs, and would keep it waiting without end: %s', async (_, found, instead, message) => {
     const dense = (name: string, from: string) => ({
       name,
@@ -255,7 +260,7 @@ describe('a file that does not fit', () => {
   test('has no weights', async () => {
     const {modelTopology} = artifactsOf('keras-3.15-h5-conv');
     await expectRefused({modelTopology: modelTopology!}, [
-      'The weights are missing: loadKerasModel needs them beside the topology.',
+      'The weights are missing: loadKerasModel needs them in addition to the topology.',
     ]);
   });
 });

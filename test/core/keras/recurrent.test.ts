@@ -55,5 +55,5 @@ test('states that go into a stack of cells are refused', async () => {
   const loading = loadKerasModel({
     load: () => Promise.resolve({modelTopology, weightSpecs: [], weightData: new ArrayBuffer(0)}),
   });
-  await expect(loading).rejects.toThrow('"rnn" (RNN): tfjs has the states of a stack of cells in another order.');
+  await expect(loading).rejects.toThrow('"rnn" (RNN): tfjs orders the states of a stack of cells differently.');
 });

@@ -8,7 +8,7 @@ test('attention says what has to be imported', async () => {
     `  "${name}" (MultiHeadAttention) is computed by Attention. Import it first: import 'tfjs-lora/transformers'.`;
   await withoutLeaks(async () => {
     await expect(loadKerasModel(handlerOf(artifactsOf('keras-3.15-h5-transformer')))).rejects.toThrow(
-      ['The model of Keras cannot be loaded:', line('attention'), line('crossed')].join('\n'),
+      ['The Keras model cannot be loaded:', line('attention'), line('crossed')].join('\n'),
     );
   });
 });

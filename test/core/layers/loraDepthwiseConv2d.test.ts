@@ -111,7 +111,7 @@ whateverTheBackend(() => {
       ['first', 'DepthwiseConv2D'],
       ['second', 'DepthwiseConv2D'],
     ]);
-    expect(left[0]!.reason).toMatch(/^is a DepthwiseConv2D, whose kernel .* Name it in targets/);
+    expect(left[0]!.reason).toMatch(/^is a DepthwiseConv2D, whose kernel .* name it in targets/);
   });
 
   test('a regularizer, which tfjs writes where the constraint belongs, does no harm; a constraint comes along', () => {

@@ -118,7 +118,7 @@ whateverTheBackend(() => {
     [{depthMultiplier: 2}, /Layer "conv" has depthMultiplier 2, which tfjs forgets.*DepthwiseConv2D and a Conv2D/],
     [
       {dataFormat: 'channelsFirst'},
-      /Layer "conv" has dataFormat "channelsFirst" and a bias.*along a wrong axis.*Permute/,
+      /Layer "conv" has dataFormat "channelsFirst" and a bias.*along the wrong axis.*Permute/,
     ],
   ])('refuses %j', (args, message) => {
     expect(() => new LoRASeparableConv2D({layer: base(EXAMPLE, args)})).toThrow(LoRAError);
@@ -142,7 +142,7 @@ whateverTheBackend(() => {
     expect(predictions(removeLoRA(lora), [x])).toEqual(expected);
   });
 
-  test('tfjs does forget the one, and add the other along a wrong axis', () => {
+  test('tfjs does forget the one, and add the other along the wrong axis', () => {
     expect(base(EXAMPLE, {depthMultiplier: 2}).getConfig()).not.toHaveProperty('depthMultiplier');
     const x = random([2, 4, 6, 5], 9);
     expect(() => base({...EXAMPLE, dataFormat: 'channelsFirst'}).apply(x)).toThrow('could not be broadcast');

@@ -117,7 +117,7 @@ describe.each(BACKENDS)('on %s', backend => {
       expect(trainableVariables(adapted)).toHaveLength(Object.keys(adapter.config.layers).length);
       const y = model.predict(inputs[0]!) as tf.Tensor;
       await expect(adapted.fit(inputs[0]!, y, {verbose: 0})).rejects.toThrow(
-        /Layer ".*" has an update of the method "lora-fa", and the model was compiled for one of "lora"\. Call model\.compile/,
+        /Layer ".*" has an update of the method "lora-fa", but the model was compiled for the method "lora"\. Call model\.compile/,
       );
       await train(adapted, specimen.inputs);
 

@@ -151,10 +151,10 @@ test('an unknown start, or one for another method, is refused', () => {
     "init must be 'pissa', 'olora', or an initializer of tfjs, such as 'heUniform', got \"svd\": ",
   );
   expect(() => applyLoRA(model, {method: 'pissa' as 'lora'})).toThrow(
-    '"pissa" is a start of LoRA, not a method: pass {init: "pissa"}.',
+    '"pissa" is an initialization of LoRA, not a method: pass {init: "pissa"}.',
   );
   expect(() => applyLoRA(model, {init: 'pissa', method: 'dora'})).toThrow(
-    'init: "pissa" is a start of LoRA, and does not go with method "dora".',
+    'init: "pissa" is an initialization of LoRA, and cannot be combined with method "dora".',
   );
   const {layers} = getAdapter(applyLoRA(model, {rank: 2, overrides: [{targets: ['head'], init: 'olora'}]})).config;
   expect(Object.values(layers).filter(({method}) => method === 'olora')).toHaveLength(1);

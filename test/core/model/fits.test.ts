@@ -16,7 +16,7 @@ beforeAll(() => useBackend('cpu'));
 beforeEach(() => tf.engine().startScope());
 afterEach(() => tf.engine().endScope());
 
-const CHANGED = /has another adapter than when this fit began/;
+const CHANGED = /has a different adapter than when this fit began/;
 
 type Callbacks = Partial<tf.CustomCallbackArgs>;
 
@@ -311,11 +311,11 @@ describe('fitOnFeatures', () => {
     const {adapted, x, y, options} = late();
     const first = fitOnFeatures(adapted, x, y, options);
     await expect(fitOnFeatures(adapted, x, y, options)).rejects.toThrow(LoRAError);
-    await expect(fitOnFeatures(adapted, x, y, options)).rejects.toThrow('The model is training already');
+    await expect(fitOnFeatures(adapted, x, y, options)).rejects.toThrow('The model is already training');
     await expect(adapted.fit(x, y, options)).rejects.toThrow('another fit() call is ongoing');
     await first;
     const fit = adapted.fit(x, y, options);
-    await expect(fitOnFeatures(adapted, x, y, options)).rejects.toThrow('The model is training already');
+    await expect(fitOnFeatures(adapted, x, y, options)).rejects.toThrow('The model is already training');
     await fit;
     await fitOnFeatures(adapted, x, y, options);
   });

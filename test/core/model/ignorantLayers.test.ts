@@ -149,7 +149,7 @@ test('a model with a tied layer, which is refused, can be disposed', async () =>
     const inner = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [3]}), tied], name: 'inner'});
     const input = tf.input({shape: [3]});
     const model = tf.model({inputs: input, outputs: tied.apply(inner.apply(input)) as tf.SymbolicTensor});
-    expect(() => applyLoRA(model)).toThrow(/sits in the model twice/);
+    expect(() => applyLoRA(model)).toThrow(/is in the model twice/);
     disposeModel(model);
   });
 });

@@ -149,7 +149,7 @@ describe("the rank of a layer that 'all' takes in", () => {
     [2, 1],
     // With one output the update has one number more than the kernel, whatever the rank.
     [1, 1],
-  ])('is such that the update of a Dense 64 → %i has fewer numbers than the kernel: %i', (outputs, rank) => {
+  ])('is such that the update of a Dense 64 → %i has fewer parameters than the kernel: %i', (outputs, rank) => {
     const warn = jest.spyOn(console, 'warn').mockImplementation();
     for (const config of [{}, {targets: 'all'}, {targets: ['head', 'body']}] as LoRAConfig[]) {
       const adapted = applyLoRA(classifier(outputs), config);
@@ -167,7 +167,7 @@ describe("the rank of a layer that 'all' takes in", () => {
     const summary = summarizeLoRA(adapted);
     expect(summary.layers[1]).toMatchObject({rank: 4, cappedFrom: 8, trainableParameters: 276});
     expect(String(summary)).toMatch(/head +Dense +64×5 +4 \(not 8\)/);
-    expect(String(summary)).toContain('(not n): at rank n the update would add nothing, or have no fewer numbers');
+    expect(String(summary)).toContain('(not n): at rank n the update would add nothing, or have no fewer parameters');
   });
 
   test('is what was asked for where the kernel holds it', () => {
@@ -180,7 +180,7 @@ describe("the rank of a layer that 'all' takes in", () => {
     for (const [i, config] of asked.entries()) {
       expect(headOf(applyLoRA(classifier(5), config)).rank).toBe(5);
       expect(warn).toHaveBeenCalledTimes(i + 1);
-      expect(warn.mock.calls[i]![0]).toMatch(/Lowered, at the same scaling: head: 5 instead of 8\.$/);
+      expect(warn.mock.calls[i]![0]).toMatch(/Lowered, with the same scaling: head: 5 instead of 8\.$/);
     }
   });
 
@@ -300,7 +300,7 @@ describe('applyLoRA refuses', () => {
     });
     const message = new RegExp(
       '^There is nothing to adapt\\. Adaptable: .*\\.\n' +
-        'Layer "depthwise" is a DepthwiseConv2D, .* Name it in targets to adapt it all the same\\.\n' +
+        'Layer "depthwise" is a DepthwiseConv2D, .* To adapt it anyway, name it in targets\\.\n' +
         'Layer "separable" has depthMultiplier 2, .* or exclude the layer\\.$',
     );
     expect(() => applyLoRA(model)).toThrow(LoRAError);
@@ -323,8 +323,10 @@ describe('applyLoRA refuses', () => {
   test('a model that is adapted already, by the layers that have an update', () => {
     const apply = (options: LoRAConfig) => () => applyLoRA(applyLoRA(mlp().model, {rank: 1, ...options}));
     expect(mlp().model.layers.map(({name}) => name)).toEqual(expect.arrayContaining(['hidden', 'head']));
-    expect(apply({targets: ['head']})).toThrow('The model is adapted already (head). Take');
-    expect(apply({targets: ['head'], trainInFull: ['hidden']})).toThrow('The model is adapted already (head). Take');
+    expect(apply({targets: ['head']})).toThrow('The model is adapted already (head). First remove');
+    expect(apply({targets: ['head'], trainInFull: ['hidden']})).toThrow(
+      'The model is adapted already (head). First remove',
+    );
   });
 
   test('a model without layers', () => {

@@ -86,7 +86,7 @@ test('what does not fit is refused, and nothing is changed', async () => {
     expect(() => predictWith(adapted, x, [null, null])).toThrow('for each of the 4 rows, got 2.');
     expect(() => predictWith(adapted, x, [null, null, null, one])).toThrow('hidden: adapted in the adapter');
     expect(() => predictWith(adapted, x, [null, null, null, 'one' as unknown as null])).toThrow(
-      'adapters[3]: An adapter is needed',
+      'adapters[3]: Expected an adapter',
     );
     const own = getAdapter(adapted);
     const broken = {...own, config: {...own.config}};
@@ -115,8 +115,8 @@ test('several inputs must have a row each for each adapter', async () => {
   ]) {
     await withoutLeaks(() => {
       expect(() => predictWith(adapted, [first, short], adapters)).toThrow(LoRAError);
-      expect(() => predictWith(adapted, [first, short], adapters)).toThrow('as many rows each, got 4, 3.');
-      expect(() => predictWith(adapted, [first, long], adapters)).toThrow('as many rows each, got 4, 8.');
+      expect(() => predictWith(adapted, [first, short], adapters)).toThrow('the same number of rows, got 4, 3.');
+      expect(() => predictWith(adapted, [first, long], adapters)).toThrow('the same number of rows, got 4, 8.');
     });
   }
   const list = [[1, 2, 3]] as unknown as tf.Tensor;

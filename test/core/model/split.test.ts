@@ -184,7 +184,7 @@ describe.each(BACKENDS)('on %s', backend => {
       await refused({sampleWeight: ys}, /fitOnFeatures takes no sampleWeight\. Leave it out/);
       await refused({stepsPerEpoch: 1, validationSteps: 1}, /takes no stepsPerEpoch, validationSteps\./);
       await refused({validationBatches: 1, batchesPerEpoch: 1}, /takes no batchesPerEpoch, validationBatches\./);
-      await refused({validationData: [xs, ys, ys]}, /got a list of 3; tfjs takes no weights/);
+      await refused({validationData: [xs, ys, ys]}, /got a list of 3; tfjs supports no sample weights/);
       await refused({validationData: [xs]}, /validationData must be \[x, y\]/);
       await refused({validationData: [xs, null]}, /validationData\[1\] must be a tensor/);
       await refused({validationData: xs}, /validationData must be \[x, y\], or a dataset/);
@@ -197,7 +197,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const asBefore = (fitOnFeatures as (...args: unknown[]) => Promise<tf.History>)(model, batches, null, fitArgs);
       await expectRefused(asBefore, /call fitOnFeatures\(model, dataset, args\)/);
       const fewer = tf.zeros([7, 3]);
-      await refused({}, /equally many examples, got \[8, 4, 4, 2\], \[7, 3\]/, fewer);
+      await refused({}, /the same number of examples, got \[8, 4, 4, 2\], \[7, 3\]/, fewer);
       fewer.dispose();
       batches.startAt(0, 1); // as resume does in the middle of an epoch
       await expectRefused(fitOnFeatures(model, batches, fitArgs), /says that it has 2 batches, and gave 1/);

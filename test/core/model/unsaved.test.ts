@@ -54,7 +54,7 @@ test.each<[what: string, make: () => tf.LayersModel, unsaved: string[]]>([
       model.layers.slice(1).forEach(layer => (layer.trainable = false));
       return model;
     },
-    ['norm (BatchNormalization) moves its statistics in training, frozen though it is'],
+    ['norm (BatchNormalization) updates its statistics in training, although it is frozen'],
   ],
 ])('%s: what trains and is not saved is warned of once, and in the summary', async (_, make, unsaved) => {
   const model = make();

@@ -279,7 +279,7 @@ describe('is refused:', () => {
     });
     const message = await refusal(model, {rank: 1, targets: ['up'], trainInFull: ['gru']});
     expect(message).toContain('  up: PEFT has no updates of the class Conv2DTranspose.');
-    expect(message).toContain('  gru: of class GRU, whose weights have no one module of PyTorch for a counterpart.');
+    expect(message).toContain('  gru: of class GRU, whose weights do not correspond to one PyTorch module.');
     expect(await refusal(model, {rank: 1, targets: ['head'], bias: 'all'})).toContain('gru: a bias of the class GRU');
   });
 
@@ -296,12 +296,12 @@ describe('is refused:', () => {
       targets: ['one'],
       trainInFull: [/^fc$/],
     });
-    expect(message).toContain('fc: PEFT would take x.fc for the same, since the names end alike');
+    expect(message).toContain('fc: PEFT would take x.fc for the same, because the names have the same end');
   });
 
   test('an adapter without an update, which PEFT does not load', async () => {
     const message = await refusal(mlp(['one', 3], ['two', 3]), {targets: ['one'], trainInFull: ['one', 'two']});
-    expect(message).toContain('PEFT loads no adapter without a low-rank update');
+    expect(message).toContain('PEFT loads only adapters with a low-rank update');
   });
 
   test('two layers for one module', async () => {

@@ -229,7 +229,7 @@ describe('an adapter of PEFT', () => {
     await expect(read({fc1: 'fc9'})).rejects.toThrow(
       '  fc1: keyMap gives "fc9"; there is no such layer. Closest: fc1, ',
     );
-    await expect(read({fc1: 'conv1'})).rejects.toThrow('meets layer conv1, and so does conv1');
+    await expect(read({fc1: 'conv1'})).rejects.toThrow('matches layer conv1, and so does conv1');
     await expect(read({'a.*': 'b'})).rejects.toThrow('as many * in one as in the other:\n  "a.*": "b"');
     await expect(read('fc1' as unknown as KeyMap)).rejects.toThrow('keyMap must be a function or a table');
   });
@@ -244,11 +244,11 @@ describe('an adapter of PEFT', () => {
     ['with an activated adapter', {alora_invocation_tokens: [1]}, /alora_invocation_tokens/],
     ['started at random from the weight', {init_lora_weights: 'pissa_niter_4'}, /init_lora_weights is "pissa_niter_4"/],
     ['started from data', {init_lora_weights: 'corda'}, /"corda": .*path_initial_model_for_weight_conversion/],
-    ['with DoRA from the weight', {use_dora: true, init_lora_weights: 'pissa'}, /not carried together/],
+    ['with DoRA from the weight', {use_dora: true, init_lora_weights: 'pissa'}, /this combination is not supported/],
     [
       'with PiSSA of a convolution',
       {init_lora_weights: 'pissa'},
-      /conv1: .*\(pissa\), which PEFT does not make of a Conv2D/,
+      /conv1: .*\(pissa\), which PEFT does not support for a Conv2D/,
     ],
     ['with a quantised one', {use_qalora: true}, /use_qalora/],
     ['with an unknown bias', {bias: 'some'}, /bias is "some"/],
@@ -317,8 +317,8 @@ describe('an adapter of PEFT', () => {
   });
 
   test.each([
-    ['lokr', {decompose_factor: 2}, 'decompose_factor is 2, and -1 alone is carried.'],
-    ['loha', {use_effective_conv2d: true}, 'use_effective_conv2d is true, which is not carried'],
+    ['lokr', {decompose_factor: 2}, 'decompose_factor is 2, but only -1 is supported.'],
+    ['loha', {use_effective_conv2d: true}, 'use_effective_conv2d is true, which is not supported'],
     ['ia3', {feedforward_modules: '.*out|volume'}, 'feedforward_modules is an expression. Write it as a list.'],
   ])('of %s with %j is refused by name', async (name, changes, message) => {
     const {config, weights} = peftFiles('made', name);
@@ -398,7 +398,7 @@ describe('an adapter of PEFT', () => {
     const model = tf.sequential({layers: [tf.layers.dense({units: 5, name: 'fc1', useBias: false, inputShape: [8]})]});
     const keyMap = (name: string) => (name === 'fc1' ? 'fc1' : null);
     await expect(importPEFT(peftFiles('bias_lora_only'), model, {keyMap})).rejects.toThrow(
-      'fc1: brings a bias, and the layer, of class Dense, has no such one.',
+      'fc1: has a bias, but the layer, of class Dense, has none.',
     );
   });
 
@@ -413,7 +413,7 @@ describe('an adapter of PEFT', () => {
     ['{', /not valid JSON/],
     ['[]', /must be an object/],
     ['{"peft_type": "LORA", "peft_type": "LORA"}', /has \["peft_type"\] twice/],
-    [null as unknown as Record<string, unknown>, /The two files of a PEFT adapter are needed/],
+    [null as unknown as Record<string, unknown>, /Expected the two files of a PEFT adapter/],
   ])('with the config %p is refused', async (config, message) => {
     await expect(importPEFT({config, weights: peftFiles('lora').weights}, smallNetwork().model)).rejects.toThrow(
       message,
@@ -478,7 +478,7 @@ describe('an adapter of PEFT', () => {
     const bias = tensors['base_model.model.head.bias']!;
     const twice = {...tensors, 'base_model.model.head.modules_to_save.default.bias': bias};
     await expect(importPEFT({config, weights: encodeSafetensors(twice)}, model)).rejects.toThrow(
-      'head.modules_to_save.default.bias: there under two names',
+      'head.modules_to_save.default.bias: stored under two names',
     );
   });
 
@@ -521,7 +521,7 @@ describe('an adapter of PEFT', () => {
     const files = {config} as unknown as PEFTFiles;
     await expect(importPEFT(files, smallNetwork().model)).rejects.toThrow(LoRAError);
     await expect(importPEFT(files, smallNetwork().model)).rejects.toThrow(
-      'The two files of a PEFT adapter are needed, {config, weights}',
+      'Expected the two files of a PEFT adapter, {config, weights}',
     );
   });
 

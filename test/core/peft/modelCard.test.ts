@@ -60,7 +60,7 @@ test('a card without options says what the model knows', () => {
 
 test('errors say what is wrong', () => {
   expect(() => modelCard(tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [1]})]}))).toThrow(LoRAError);
-  expect(() => modelCard(adapted(), {name: 1 as never})).toThrow('name must be a text, got a number.');
+  expect(() => modelCard(adapted(), {name: 1 as never})).toThrow('name must be a string, got a number.');
   expect(() => modelCard(adapted(), {data: [1] as never})).toThrow(
     'data must be an object of values by name, got an array.',
   );

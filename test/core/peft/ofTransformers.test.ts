@@ -87,7 +87,7 @@ describe("GPT-2's Conv1D as a whole module", () => {
         keyMap: name => (name.startsWith('transformer.h.0.attn') ? name.split('.').at(-1) : null),
       });
     await expect(read).rejects.toThrow(LoRAError);
-    await expect(read).rejects.toThrow(/h\.0\.attn\.c_proj: brings a square weight/);
+    await expect(read).rejects.toThrow(/h\.0\.attn\.c_proj: has a square weight/);
   });
 
   test('has no updates by LoHa and LoKr in PEFT', async () => {

@@ -103,7 +103,7 @@ test.each([
   ['a**', /repeats a repetition/],
   ['a{3,2}', /repeats something/],
   ['a{99999}', /repeats something/],
-  ['[b-a]', /has \[b-a\], which is no set/],
+  ['[b-a]', /has \[b-a\], which is not a set/],
   ['\\', /ends in a backslash/],
   ['(?=a)', /lookaround/],
   ['(?i)a', /flag/],

@@ -67,7 +67,7 @@ test.each([
   [
     'a model for an initializer',
     (config: Record<string, unknown>) => (config.initializer = {class_name: 'Sequential', config: {layers: []}}),
-    '"Sequential" is no class of initializers',
+    '"Sequential" is not a class of initializers',
   ],
 ])('a layer from a file with %s is refused', async (_, change, message) => {
   const error = await damaged(config => void change(config)).catch((caught: unknown) => caught);

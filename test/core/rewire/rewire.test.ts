@@ -134,8 +134,8 @@ describe('custom layers', () => {
     expect(predictions(mergeLoRA(adapted), [x])).toEqual(predictions(model, [x]));
     expect(warn).toHaveBeenCalledTimes(1);
     expect(warn).toHaveBeenCalledWith(
-      'Layer "odd" (TestForgetful) has what its getConfig() does not return: factor. It is carried over, but a ' +
-        'file of the model, plain or adapted, would lose it. Return it from getConfig(), and take it in the ' +
+      'Layer "odd" (TestForgetful) has state that its getConfig() does not return: factor. It is kept now, ' +
+        'but a saved model, plain or adapted, would lose it. Return it from getConfig(), and accept it in the ' +
         'constructor.',
     );
   });
@@ -149,7 +149,7 @@ describe('custom layers', () => {
     [
       'that forget what their weights depend on',
       () => new Shrinking(new Set([1, 2]), {name: 'odd'}),
-      /Layer "odd" \(TestShrinking\) has other weights.*\[3\] before, \[1\] after/,
+      /Layer "odd" \(TestShrinking\) has different weights.*\[3\] before, \[1\] after/,
     ],
     [
       'that are not registered, inside TimeDistributed,',
@@ -180,7 +180,7 @@ describe('containers', () => {
     const outputs = shared.apply(inner.apply(input)) as tf.SymbolicTensor;
     const model = tf.model({inputs: input, outputs});
     await withoutLeaks(() => {
-      expect(() => applyLoRA(model)).toThrow(/Layer "tied" sits in the model twice, as "inner\/tied" and as "tied"/);
+      expect(() => applyLoRA(model)).toThrow(/Layer "tied" is in the model twice, as "inner\/tied" and as "tied"/);
     });
   });
 

@@ -124,7 +124,7 @@ describeInBrowser('in a browser', () => {
         place.replace('tuned', '__proto__'),
       );
       expect(failure).toBe(
-        'LoRAError: "__proto__" cannot be saved: tf.io.listModels() would pass it over. Choose another name.',
+        'LoRAError: "__proto__" cannot be saved: tf.io.listModels() would not list it. Choose another name.',
       );
       expect(await page.evaluate(() => window.tf.io.listModels())).toEqual({});
     });
@@ -272,7 +272,7 @@ describeInBrowser('in a browser', () => {
         localStorage.setItem(key, data); // as after a tab that was closed in the midst of it
         return window.failure(window.lora.loadAdapter(at));
       }, place);
-      expect(failure).toMatch(/^LoRAError: "tuned" in local storage is damaged: its parts are of two saves/);
+      expect(failure).toMatch(/^LoRAError: "tuned" in local storage is damaged: its parts come from two saves/);
     });
   });
 

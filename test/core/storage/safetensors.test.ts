@@ -173,7 +173,7 @@ describe('a file', () => {
     expect(headerOf(await toSafetensors({...adapter, tensors}, {dtype: 'float16'})).start).toBeGreaterThan(8);
     const large = {...adapter, tensors: {...adapter.tensors, 'hidden/lora_A': tf.fill([5, 2], -65520)}};
     await expect(toSafetensors(large, {dtype: 'float16'})).rejects.toThrow(
-      'hidden/lora_A: numbers too large for float16',
+      'hidden/lora_A: values too large for float16',
     );
     await expect(toSafetensors(large, {dtype: 'bfloat16'})).resolves.toBeInstanceOf(Uint8Array);
   });

@@ -57,7 +57,7 @@ test.each<[unknown, string]>([
 test.each([undefined, null, 'a', {}])('%p is refused for the weights of PEFT', async weights => {
   const read = () => readPEFT({config: new Blob(['{}']), weights: weights as Blob}, {});
   await expect(read()).rejects.toThrow(LoRAError);
-  await expect(read()).rejects.toThrow(weights == null ? 'The two files of a PEFT adapter are needed' : 'Give a URL');
+  await expect(read()).rejects.toThrow(weights == null ? 'Expected the two files of a PEFT adapter' : 'Pass a URL');
 });
 
 test('a file that is no adapter is refused', async () => {

@@ -409,8 +409,8 @@ describe('loadAdapter and saveAdapter', () => {
     const url = 'gopher://adapter';
     await expect(saveAdapter(adapted, url)).rejects.toThrow(`Nothing here can save "${url}"`);
     await expect(loadAdapter(url)).rejects.toThrow(`Nothing here can load "${url}"`);
-    await expect(saveAdapter(adapted, '')).rejects.toThrow('A path is needed');
-    await expect(loadAdapter('')).rejects.toThrow('A path is needed');
+    await expect(saveAdapter(adapted, '')).rejects.toThrow('The path must be a string');
+    await expect(loadAdapter('')).rejects.toThrow('The path must be a string');
   });
 
   test.each([

@@ -81,7 +81,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const fit = model.fit(x, y, {epochs: 2, batchSize: 4, verbose: 0, callbacks: [poison, stopOnNaN()]});
       await expect(fit).rejects.toThrow(LoRAError);
       await expect(fit).rejects.toThrow('In step 3 (epoch 1, batch 3) the loss was NaN.');
-      await expect(fit).rejects.toThrow('Before it the weights of "hidden" were not finite.');
+      await expect(fit).rejects.toThrow('Before it, the weights of "hidden" were not finite.');
       expect(factors().flat().every(Number.isFinite)).toBe(true);
       expect(good.length).toBeGreaterThan(0);
       dispose();

@@ -159,7 +159,7 @@ test('a sweep that makes no sense is refused', async () => {
     await expect(sweep(options)).rejects.toThrow(message);
   }
   const fit = model.fit(inputs[0]!, y, {verbose: 0});
-  await expect(sweep({})).rejects.toThrow('training already');
+  await expect(sweep({})).rejects.toThrow('already training');
   await fit;
   disposeModel(model);
   tf.dispose([inputs, y]);

@@ -158,7 +158,7 @@ test.each([
   [() => progress({onProgress: 1 as never}), 'onProgress'],
   [() => progress({everyMs: -1}), 'everyMs'],
   [() => progress({element: null as never}), 'element must be an element of the page'],
-  [() => progress({element: '#training' as never}), "document.getElementById('training') gives, got a string."],
+  [() => progress({element: '#training' as never}), "document.getElementById('training') returns, got a string."],
 ])('an option that is not in its range is refused (%#)', (make, message) => {
   expect(make).toThrow(LoRAError);
   expect(make).toThrow(message);

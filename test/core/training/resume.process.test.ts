@@ -328,7 +328,7 @@ describe('checkpoints', () => {
     const {model, dispose} = setting();
     expect(await resume(model, `file://${join(folder, 'none')}`)).toEqual({initialEpoch: 0, step: 0, passedOver: []});
     expect(() => checkpoint(new MemoryHandler(), {keep: 2})).toThrow('A handler is one place');
-    expect(() => checkpoint('file://run.safetensors')).toThrow('no .safetensors file');
+    expect(() => checkpoint('file://run.safetensors')).toThrow('cannot be a .safetensors file');
     expect(() => checkpoint(1 as never)).toThrow(LoRAError);
     expect(() => checkpoint('')).toThrow(LoRAError);
     expect(() => checkpoint('x', {everySteps: 0})).toThrow('everySteps');

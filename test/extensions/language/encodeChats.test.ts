@@ -330,7 +330,7 @@ test('lines of JSON are parsed, and a wrong one is reported with its number', ()
   ];
   expect(parseChats(lines.join('\r\n'))).toEqual([{messages: TALK}, {prompt: 'a', completion: 'b'}, {text: 'c'}]);
   expect(() => parseChats('{"text": "c"}\n{"text": ')).toThrow(LoRAError);
-  expect(() => parseChats('{"text": "c"}\n{"text": ')).toThrow(/^Line 2 is no JSON: /);
+  expect(() => parseChats('{"text": "c"}\n{"text": ')).toThrow(/^Line 2 is not JSON: /);
   expect(() => parseChats('\n{"prompt": "a"}')).toThrow(/^Line 2 is not an example/);
   expect(() => parseChats('\n')).toThrow('The text has no records.');
 });

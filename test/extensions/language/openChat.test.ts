@@ -315,7 +315,7 @@ test('a chat refuses what it cannot do', async () => {
     expect(() => openChat(model, bare, {system: 'a'})).toThrow(/^The tokenizer has no chat template/);
     expect(() => openChat(model, bare)).toThrow(/^The tokenizer has no chat template/);
     const wrong: [object, string][] = [
-      [{system: 5}, 'system must be a text, got 5.'],
+      [{system: 5}, 'system must be a string, got 5.'],
       [{messages: [5]}, 'messages must be a list of {role, content}, got [5].'],
       [{maxLength: 1}, 'maxLength must be a whole number, 2 or more, got 1.'],
       [{maxTokens: 0}, 'maxTokens must be a positive integer, got 0.'],

@@ -403,7 +403,7 @@ describe('on wasm', () => {
     await expect(refused([TRL.pairs[0], TRL.thumbs[0]])).rejects.toThrow(
       'Records must be of one kind, but record 0 is a pair and record 1 is an answer with a label.',
     );
-    await expect(refused([{prompt: 'a', chosen: 'b'}])).rejects.toThrow(/^Record 0 is no preference/);
+    await expect(refused([{prompt: 'a', chosen: 'b'}])).rejects.toThrow(/^Record 0 is not a preference/);
     await expect(refused(TRL.pairs, {reference: 'first'})).rejects.toThrow("reference must be 'current', 'base'");
     await expect(refused(TRL.thumbs, {batchSize: 1})).rejects.toThrow('batchSize must be');
     await expect(refused(TRL.thumbs, {reference: 'none'})).rejects.toThrow('Answers with a label need a reference');
@@ -453,7 +453,7 @@ describe('records', () => {
 
   test('that are none are refused with their line', () => {
     const refused = (text: string) => () => parsePreferences(text);
-    expect(refused('{"prompt": "a", "chosen": "b", "rejected": "c"}\n{')).toThrow(/^Line 2 is no JSON: /);
+    expect(refused('{"prompt": "a", "chosen": "b", "rejected": "c"}\n{')).toThrow(/^Line 2 is not JSON: /);
     for (const line of [
       '{"prompt": "a", "chosen": "b"}',
       '{"prompt": "a", "completion": "b", "label": 1}',
@@ -462,7 +462,7 @@ describe('records', () => {
       'null',
     ]) {
       expect(refused(line)).toThrow(LoRAError);
-      expect(refused(line)).toThrow(/^Line 1 is no preference\. Expected /);
+      expect(refused(line)).toThrow(/^Line 1 is not a preference\. Expected /);
     }
     expect(refused('\n')).toThrow('The text has no records.');
   });

@@ -278,8 +278,8 @@ describe.each(['Siglip', 'Siglip2'])('%s', family => {
       }
     };
     const refused = written({targets: [/q_proj$/, /out_proj$/]});
-    await expect(refused).rejects.toThrow(`${pooler}/q_proj: PyTorch has it in one MultiheadAttention`);
-    await expect(refused).rejects.toThrow(`${pooler}/out_proj: PyTorch has it in one MultiheadAttention`);
+    await expect(refused).rejects.toThrow(`${pooler}/q_proj: in PyTorch it is part of a MultiheadAttention`);
+    await expect(refused).rejects.toThrow(`${pooler}/out_proj: in PyTorch it is part of a MultiheadAttention`);
     await expect(refused).rejects.toThrow('exclude: [/head\\/attention/]');
     await expect(written({targets: [/fc1$/], trainInFull: [`${pooler}/v_proj`]})).rejects.toThrow(`${pooler}/v_proj: `);
 

@@ -253,8 +253,8 @@ describe('a tied head', () => {
     const {config, weights, adapter} = fixture('gpt2TiedApart');
     const {model} = await loadTransformer({config, weights});
     await expect(importPEFT(adapter, model)).rejects.toThrow(
-      'lm_head: it and the table of transformer/wte, one in this model, are two in the adapter. Load the model by ' +
-        'loadTransformer with {tied: false}',
+      'lm_head: it shares the embedding of transformer/wte in this model, but not in the adapter. Load the model ' +
+        'with loadTransformer and {tied: false}',
     );
     disposeModel(model);
   });
@@ -263,7 +263,7 @@ describe('a tied head', () => {
     const model = await load('gpt2TiedHead');
     const adapted = applyLoRA(model, {rank: 2, targets: ['lm_head'], trainInFull: ['transformer/wte']});
     await expect(exportPEFT(adapted)).rejects.toThrow(
-      'transformer/wte: its table trains, and lm_head, which computes with it, has an update beside.',
+      'transformer/wte: its embedding trains, and lm_head, which shares it, has another update.',
     );
     [adapted, model].forEach(disposeModel);
   });

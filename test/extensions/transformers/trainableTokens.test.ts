@@ -225,10 +225,8 @@ describe('as a value', () => {
       other.dispose = () => undefined;
       [alone, model].forEach(disposeModel);
     });
-    await expect(convertToLoRA(base, {adapter: one})).rejects.toThrow('"lm_head" computes with the tokens that train');
-    await expect(combineAdapters([{adapter: one, weight: 1}])).rejects.toThrow(
-      'tokens, whose updates cannot be added up',
-    );
+    await expect(convertToLoRA(base, {adapter: one})).rejects.toThrow('"lm_head" uses the tokens that train');
+    await expect(combineAdapters([{adapter: one, weight: 1}])).rejects.toThrow('tokens, whose updates cannot be added');
     tf.dispose([one.tensors, other.tensors]);
   });
 
@@ -282,7 +280,7 @@ describe('as a value', () => {
       config: {...adapter.config, trainable: ['model/norm']},
       tensors: {...adapter.tensors, ...gamma},
     } as Adapter;
-    await expect(exportPEFT(base, {adapter: withNorm})).rejects.toThrow('other weights train too. Add a LoRA to it');
+    await expect(exportPEFT(base, {adapter: withNorm})).rejects.toThrow('other weights train too. Add LoRA to it');
     tf.dispose(gamma);
     const layer = adapter.config.layers[EMBEDDING]!;
     const withTokens = (tokens: unknown) =>
@@ -299,7 +297,7 @@ describe('as a value', () => {
     const withIndices = (indices: unknown) => ({...(JSON.parse(config) as object), trainable_token_indices: indices});
     const imported = (indices: unknown) => importPEFT({config: withIndices(indices), weights}, base);
     await expect(imported([3])).rejects.toThrow('lists 1 tokens for it');
-    await expect(imported([3, 40])).rejects.toThrow('tokens up to 40 of width 8, and the layer has 13');
+    await expect(imported([3, 40])).rejects.toThrow('tokens up to 40 of width 8, but the layer has 13');
     await expect(imported({lm_head: [3, 11]})).rejects.toThrow('lists 0 tokens for it');
     await expect(imported([3, 3])).rejects.toThrow('tokens must be 2 different token ids, got [3,3]');
     await expect(imported([-1, 3])).rejects.toThrow('tokens must be 2 different token ids');

@@ -73,9 +73,9 @@ describe('a file', () => {
       encodeSafetensors(tensors, {dtype, allowNonFinite});
     const refusal = 'infinite, nan: NaN or infinite, so nothing is written.';
     expect(() => write('F32')).toThrow(new RegExp(`^${refusal}.*allowNonFinite: true`));
-    expect(() => write('F16')).toThrow(`large, larger: numbers too large for float16. Save as float32.\n${refusal}`);
-    expect(() => write('BF16')).toThrow(`larger: numbers too large for bfloat16. Save as float32.\n${refusal}`);
-    expect(() => write('F16', true)).toThrow(/^large, larger: numbers too large for float16\. Save as float32\.$/);
+    expect(() => write('F16')).toThrow(`large, larger: values too large for float16. Save as float32.\n${refusal}`);
+    expect(() => write('BF16')).toThrow(`larger: values too large for bfloat16. Save as float32.\n${refusal}`);
+    expect(() => write('F16', true)).toThrow(/^large, larger: values too large for float16\. Save as float32\.$/);
     expect(decodeSafetensors(write('F32', true)).tensors.get('nan')!.data).toEqual(new Float32Array([0, NaN]));
   });
 

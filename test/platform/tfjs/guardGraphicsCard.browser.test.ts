@@ -231,7 +231,7 @@ describe('a WebGPU device that does not say yet that it is lost', () => {
   test('is reported as lost as soon as it says so, though it could not be read before', async () => {
     const {backend, device} = webgpu({numbers: [1, 2]});
     device.isGone = true;
-    expect(() => backend.readSync('numbers')).toThrow(/cannot read at once here/);
+    expect(() => backend.readSync('numbers')).toThrow(/cannot read synchronously here/);
     device.say();
     await backend.device.lost;
     expect(() => backend.readSync('numbers')).toThrow(/WebGPU device was lost/);

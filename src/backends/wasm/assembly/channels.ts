@@ -1,6 +1,6 @@
 import {clampTo, load4, loadTail, store4, zeros} from './lanes';
 
-// What is computed number by number, with weights a channel or without. With weights, channels are multiples of four.
+// Elementwise computations, with or without weights for each channel. With weights, channels are multiples of four.
 
 /** `x` between `lowest` and `highest`; `y` may be `x`. */
 export function clamp(x: usize, y: usize, count: i32, lowest: f32, highest: f32): void {
@@ -19,7 +19,7 @@ export function clamp(x: usize, y: usize, count: i32, lowest: f32, highest: f32)
   }
 }
 
-/** Whether one of the numbers is NaN or `value`. */
+/** Whether one of the values is NaN or `value`. */
 export function holds(x: usize, count: i32, value: f32): i32 {
   const wanted = f32x4.splat(value);
   let found = zeros();
@@ -79,7 +79,7 @@ export function normalize(
   }
 }
 
-/** Where `y` lies strictly between 0 and `cap`, or is NaN. A cap of NaN is none. */
+/** Where `y` is strictly between 0 and `cap`, or is NaN. A cap of NaN means no cap. */
 // @ts-ignore: decorator
 @inline
 function between(y: v128, cap: v128): v128 {
@@ -101,7 +101,7 @@ export function maskByOutput(y: usize, dy: usize, out: usize, count: i32, cap: f
   }
 }
 
-/** A bit a number, 32 in a word: whether `0 < y < cap`. Writes 1 to `unknown` if one is NaN. */
+/** A bit for each value, 32 in a word: whether `0 < y < cap`. Writes 1 to `unknown` if one is NaN. */
 export function toBits(y: usize, bits: usize, count: i32, cap: f32, unknown: usize): void {
   const limit = f32x4.splat(cap);
   let seen = zeros();

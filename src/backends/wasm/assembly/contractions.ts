@@ -2,7 +2,7 @@ import {load4, madd, zeros} from './lanes';
 import {storeSums, storeTile} from './tile';
 
 // Products `aᵀ·b` over many rows, as the gradients of weights are: a tile of the result takes a part of the rows that
-// stays in the cache. Each part is summed by itself: a single sum of many numbers would lose their last bits.
+// stays in the cache. Each part is summed by itself: a single sum of many values would lose their last bits.
 
 /**
  * Adds to a tile `out[height, width]`, at most 4 × 8, the products `aᵀ·b` over `lines` of `count` rows each.
@@ -102,7 +102,7 @@ export function multiplyTransposed(
  * `out[tap, out, in] = Σ dy[pixel, out]ᵀ · x[pixel at the tap, in]`.
  *
  * @param x the image, padded: `[n, height, width, channelsIn]`.
- * @param taps where the taps lie from a pixel on, in bytes.
+ * @param taps the offsets of the taps from a pixel, in bytes.
  */
 export function convolutionKernelGradient(
   x: usize, height: i32, width: i32, channelsIn: i32,

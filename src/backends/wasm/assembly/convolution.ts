@@ -32,7 +32,7 @@ export function pad(
  * the channels, as XNNPACK does it.
  *
  * @param x the image, padded: `[n, height, width, channelsIn]`.
- * @param taps where the taps lie from a pixel on, in bytes.
+ * @param taps the offsets of the taps from a pixel, in bytes.
  * @param panels of `[taps · channelsIn, channelsOut]`.
  */
 export function convolve(
@@ -63,7 +63,7 @@ export function convolve(
     for (let i = 0; i < count; i++) {
       const at = row + (<usize>c) * stepX;
       if (i == 0) {
-        // What is not there computes the first pixel again, and is not stored.
+        // Missing pixels compute the first one again, and their results are not stored.
         q0 = q1 = q2 = q3 = at;
       } else if (i == 1) {
         q1 = at;

@@ -1,6 +1,6 @@
 // Kernels that work in the memory of tfjs's wasm backend. The module has no memory of its own: it imports the
-// backend's, and is given places in it, as byte offsets. Numbers are single-precision floats, rows lie one after the
-// other, channels are the last axis.
+// backend's, and gets addresses in it, as byte offsets. Values are single-precision floats, rows follow one another,
+// channels are the last axis.
 
 export {affine, clamp, holds, maskByBits, maskByOutput, normalize, scaleColumns, toBits} from './channels';
 export {convolutionKernelGradient, multiplyTransposed} from './contractions';

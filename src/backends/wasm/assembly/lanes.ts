@@ -20,7 +20,7 @@ export function clampTo(low: v128, high: v128, x: v128): v128 {
   return f32x4.pmin(f32x4.pmax(x, low), high);
 }
 
-/** The first `count` numbers at `p`, of 0 to 3, and zeros. */
+/** The first `count` values at `p`, 0 to 3, and zeros. */
 export function loadTail(p: usize, count: i32): v128 {
   let x = zeros();
   if (count > 0) x = f32x4.replace_lane(x, 0, load<f32>(p));
@@ -29,14 +29,14 @@ export function loadTail(p: usize, count: i32): v128 {
   return x;
 }
 
-/** The first `count` numbers at `p`, at most four, and zeros. */
+/** The first `count` values at `p`, at most four, and zeros. */
 // @ts-ignore: decorator
 @inline
 export function load4(p: usize, count: i32): v128 {
   return count >= 4 ? v128.load(p) : loadTail(p, count);
 }
 
-/** Writes the first `count` of four numbers; all of more. */
+/** Writes the first `count` of four values; all if it is more. */
 // @ts-ignore: decorator
 @inline
 export function store4(p: usize, x: v128, count: i32): void {
@@ -47,7 +47,7 @@ export function store4(p: usize, x: v128, count: i32): void {
   }
 }
 
-/** Writes the first `count` of the eight numbers `x, y`. */
+/** Writes the first `count` of the eight values `x, y`. */
 // @ts-ignore: decorator
 @inline
 export function store8(p: usize, x: v128, y: v128, count: i32): void {

@@ -1,10 +1,10 @@
 import {loadTail, storeTail} from './lanes';
 
-// A step of an optimizer over `count` numbers, as tfjs computes it. The new weights go to a place of their own, since
-// others may share the old ones; what the optimizer keeps is changed in place. Gradients are multiplied by `scale`
-// first, which clips them or makes a sum a mean; by 1 the bits are those of the step without it.
+// A step of an optimizer over `count` values, as tfjs computes it. The new weights are written to separate memory,
+// because others may share the old ones; the optimizer's slots are changed in place. Gradients are multiplied by
+// `scale` first, which clips them or makes a sum a mean; by 1 the bits are those of the step without it.
 
-/** Four numbers of Adam's step; the same code for the last ones, of which fewer may be there. */
+/** Four values of Adam's step; the same code handles the last, possibly fewer, values. */
 // @ts-ignore: decorator
 @inline
 function adamLanes(

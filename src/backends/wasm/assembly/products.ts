@@ -3,8 +3,8 @@ import {storeClamped, storeSums} from './tile';
 
 // Products of matrices. The right-hand one is first copied into panels of eight columns, each as long as the matrix is
 // high. Each number of the result is summed in the order of the inner axis, beginning with the bias, as XNNPACK does
-// it, and so comes out the same to the last bit. A gradient may be a sum over tens of thousands of numbers that almost
-// cancel, such as the words of a language model: there each block of products is summed by itself.
+// it, and so comes out the same to the last bit. A gradient may be a sum over tens of thousands of values that almost
+// cancel, such as the vocabulary of a language model: there each block of products is summed by itself.
 //
 // A tile of 4 × 8 numbers of the result is held in registers. V8 spills anything larger, and unrolling makes it no
 // faster.
@@ -123,7 +123,7 @@ function multiplyTiles(
 }
 
 /**
- * `c[rows, columns] = clamp(a[rows, inner] · b[inner, columns] + bias)` for few rows, with `b` as it lies: to copy it
+ * `c[rows, columns] = clamp(a[rows, inner] · b[inner, columns] + bias)` for few rows, with `b` unpacked: copying it
  * into panels would take longer than the product. Four rows of `b` are read at a time, and the result stays in the
  * cache. `inner` and `columns` are multiples of four.
  */
@@ -171,7 +171,7 @@ export function multiplyFew(
   }
 }
 
-/** `c[rows, 4] = a[rows, inner] · b[inner, 4]`, with `b` as it lies: half of a tile would be empty. */
+/** `c[rows, 4] = a[rows, inner] · b[inner, 4]`, with `b` unpacked: half of a tile would be empty. */
 export function multiplyBy4(rows: i32, inner: i32, a: usize, strideA: usize, b: usize, c: usize): void {
   for (let i = 0; i < rows; i += 6) {
     const height = min(6, rows - i);

@@ -1,6 +1,6 @@
 import {clampTo, load4, store8} from './lanes';
 
-// A tile of a result, 4 × 8 numbers in registers, of which a part may lie beyond the result and is left out.
+// A tile of a result, 4 × 8 values in registers. A part of it may be beyond the result and is left out.
 
 /** Writes `height` rows of `width` numbers, `strideOut` bytes apart. */
 // @ts-ignore: decorator
@@ -25,7 +25,7 @@ export function storeTile(
   }
 }
 
-/** As `storeTile`, with what lies at `from` added. No inlining: it is called once for many products. */
+/** Like `storeTile`, and adds the values at `from`. No inlining: it is called once for many products. */
 export function storeSums(
   from: usize, stride: usize, out: usize, strideOut: usize, height: i32, width: i32,
   a00: v128, a01: v128, a10: v128, a11: v128, a20: v128, a21: v128, a30: v128, a31: v128,

@@ -2,8 +2,8 @@ import {clampTo, zeros} from './lanes';
 import {multiply} from './products';
 
 // Winograd's F(4×4, 3×3) (Lavin and Gray, arXiv 1509.09308): a tile of 4 × 4 outputs from 6 × 6 inputs with 36 products
-// in place of 144. Transformed tiles lie as `[36, tiles, channels]`, so that what is left are 36 products of matrices.
-// Channels are multiples of four.
+// instead of 144. Transformed tiles are stored as `[36, tiles, channels]`, so that 36 matrix products remain. Channels
+// are multiples of four.
 
 /** One row or column of `Bᵀ·d`. */
 // @ts-ignore: decorator

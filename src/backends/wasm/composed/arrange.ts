@@ -3,7 +3,7 @@ import {copyRun, isNumeric} from './copy';
 import {heapViews, wholeHeap, wrappedKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
 
-/** `GatherV2`, `Reverse`, `Tile` and `DepthToSpace`, which the backend does one number at a time (30 ns). */
+/** `GatherV2`, `Reverse`, `Tile` and `DepthToSpace`, which the backend does one value at a time (30 ns). */
 export const arrangeKernels: readonly OwnKernel[] = [
   wrappedKernel<{x: tf.Tensor; indices: tf.Tensor}, tf.GatherV2Attrs>(tf.GatherV2, stock => call => {
     const {inputs, attrs, backend} = call;

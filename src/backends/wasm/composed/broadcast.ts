@@ -22,8 +22,8 @@ interface Operands {
 }
 
 /**
- * Operations of two tensors of which one is repeated along an inner axis, such as `[n, h, w, c]` and `[n, 1, 1, c]`.
- * The backend works out the place of each number (60 ns); here the tensor is repeated first. The gradients of `max` and
+ * Operations of two tensors if one is repeated along an inner axis, such as `[n, h, w, c]` and `[n, 1, 1, c]`. The
+ * backend computes the position of each value (60 ns); here the tensor is repeated first. The gradients of `max` and
  * `min` compare in this way, and so that of a global max pooling.
  */
 export const broadcastKernels: readonly OwnKernel[] = [

@@ -41,7 +41,7 @@ const conv3dBackpropInput = wrappedKernel<Gradients, Attributes & Pick<tf.Conv3D
   },
 );
 
-/** `tf.conv3dTranspose` may want an output whose convolution is smaller than `dy`, of which the rest is not read. */
+/** `tf.conv3dTranspose` may have an output whose convolution is smaller than `dy`. The rest of `dy` is not read. */
 function cropTo(dy: tf.Tensor5D, shape: [number, number, number, number, number]): tf.Tensor5D {
   return dy.shape.every((size, i) => size === shape[i]) ? dy : tf.slice(dy, [0, 0, 0, 0, 0], shape);
 }

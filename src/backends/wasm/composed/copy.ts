@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {newKernel, wholeHeap, wrappedKernel, type WasmBackend} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
 
-/** Shorter runs are copied number by number: `copyWithin` costs as much for one as for eight. */
+/** Shorter runs are copied value by value: `copyWithin` costs as much for one as for eight. */
 const SHORT_RUN = 8;
 
 interface SliceAttributes {
@@ -20,9 +20,9 @@ const identity = newKernel<{x: tf.TensorInfo}, object>(tf.Identity, ({inputs: {x
 });
 
 /**
- * `Slice`, `SplitV` and `Unpack`, for each piece of which the backend first copies the whole of `x`, and `Concat`,
- * which makes two views for each run of numbers. Here runs are copied within the heap, as long as the axes that are
- * taken whole allow.
+ * `Slice`, `SplitV` and `Unpack`, for which the backend copies the whole of `x` for each piece, and `Concat`, for which
+ * it makes two views for each run of values. Here runs are copied within the heap, as long as the axes that are taken
+ * whole allow.
  */
 export const copyKernels: readonly OwnKernel[] = [
   identity,
@@ -111,7 +111,7 @@ function slice(backend: WasmBackend, x: tf.Tensor, begin: number[], size: number
     return out;
   }
   const {heap, offsets} = wholeHeap(backend, x, out);
-  // The last axis that is cut and all behind it are one run.
+  // The last axis that is cut and all axes after it are one run.
   let last = x.rank - 1;
   while (last > 0 && size[last] === x.shape[last]) {
     last--;

@@ -72,7 +72,7 @@ export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMat
   }),
 );
 
-/** The kernels of what may be fused behind a product. */
+/** The kernels of operations that may be fused with a product. */
 const ACTIVATIONS: Readonly<Record<string, string>> = {
   relu: tf.Relu,
   relu6: tf.Relu6,
@@ -100,7 +100,7 @@ function withWideBias({a, b, preluActivationWeights}: Operands, bias: tf.Tensor,
   });
 }
 
-/** The product of matrices of which one is empty: zeros. */
+/** The product of matrices if one is empty: zeros. */
 function nothing(a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor {
   const outer = tf.broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
   const rows = a.shape.at(transposeA ? -1 : -2) as number;

@@ -63,7 +63,7 @@ export const sumKernels: readonly OwnKernel[] = [
 
   /**
    * `ResizeNearestNeighborGrad` of images that were enlarged by whole factors, `UpSampling2D`: each number is the sum
-   * over a block. The backend works out the place of each number; XNNPACK has the means of blocks.
+   * over a block. The backend computes the position of each value; XNNPACK has the means of blocks.
    */
   wrappedKernel<{images: tf.Tensor4D; dy: tf.Tensor4D}, tf.ResizeNearestNeighborGradAttrs>(
     tf.ResizeNearestNeighborGrad,

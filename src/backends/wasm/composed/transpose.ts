@@ -46,7 +46,7 @@ interface Matrices {
   readonly columns: number;
 }
 
-/** The matrices that a permutation transposes, if it just swaps two groups of axes behind leading ones that stay. */
+/** The matrices that a permutation transposes, if it only swaps two groups of axes after leading ones that stay. */
 function asMatrices(shape: readonly number[], perm: readonly number[]): Matrices | undefined {
   const first = perm.findIndex((axis, i) => axis !== i);
   if (first < 0) {

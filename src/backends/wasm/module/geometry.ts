@@ -70,7 +70,7 @@ export interface Margins {
   readonly bytes: number;
 }
 
-/** @param more zeros behind the axes, for tiles that reach beyond the windows. */
+/** @param more zeros after the axes, for tiles that reach beyond the windows. */
 export function marginsOf({n, height, width, channelsIn}: Geometry, more: readonly [number, number] = [0, 0]): Margins {
   const [top, left] = [height.before, width.before];
   const [bottom, right] = [height, width].map((axis, i) => Math.max(0, behind(axis)) + (more[i] ?? 0)) as [

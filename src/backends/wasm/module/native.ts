@@ -28,7 +28,7 @@ export interface AddedFunctions<Functions> {
   readonly beside: (own: NativeFunctions) => Functions;
 }
 
-/** The cost of an operation on single numbers, in multiplications a number: fetching a number takes as long. */
+/** The cost of an elementwise operation, in multiplications a value: fetching a value takes as long. */
 export const BY_NUMBER = 8;
 
 const sources = new WeakMap<object, ThreadSource>();

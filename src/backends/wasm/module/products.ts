@@ -24,12 +24,14 @@ export function clampArguments(clamp: Clamp | null): [isClamped: number, low: nu
   return clamp === null ? [0, 0, 0] : [1, clamp.low, clamp.high];
 }
 
-/** Up to so many bytes, right-hand matrices are packed whole; larger ones a few columns at a time, for the cache. */
+/**
+ * Right-hand matrices of at most this many bytes are packed whole; larger ones a few columns at a time, for the cache.
+ */
 const SMALL = 512 * 1024;
 const COLUMNS = 32;
 /** A longer inner axis is split into pieces of this size: what is read of both matrices stays in the cache. */
 export const DEPTH = 2048;
-/** Up to this many rows are multiplied with the right-hand matrix as it lies. */
+/** Up to this many rows are multiplied with the right-hand matrix without packing it. */
 const FEW = 3;
 /** So many products are summed by themselves in a gradient: one long sum over a vocabulary would lose precision. */
 export const BLOCK = 1024;

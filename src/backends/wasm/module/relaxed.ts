@@ -32,7 +32,7 @@ export function withFusedSums(module: Uint8Array<ArrayBuffer>): Uint8Array<Array
     const get = at + MUL.length;
     if (has(at, MUL) && module[get] === GET) {
       let add = get + 2;
-      // The number of a variable has seven bits in each byte, and a further byte behind each above 127.
+      // The number of a variable has seven bits in each byte, and values above 127 continue in the next byte.
       while ((module[add - 1] as number) > 0x7f) {
         add++;
       }

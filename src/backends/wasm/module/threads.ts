@@ -106,7 +106,7 @@ export const MOST_THREADS = 8;
 /** The most calls of a round that fit into the table. Parts with more are computed in several rounds. */
 export const MOST_CALLS = 1024;
 
-/** A thread is called for at least so many multiplications, which take longer than the call. */
+/** A thread is called for at least this many multiplications, which take longer than the call. */
 let worth = 2 ** 19;
 /** Threads whose help has cost more milliseconds than it has saved are left alone for a while. */
 let mostLoss = 1;
@@ -119,7 +119,7 @@ export function callThreadsFor(multiplications: number): void {
   mostLoss = Infinity;
 }
 
-/** How many of the threads are worth calling for so many multiplications. */
+/** How many of the threads are worth calling for this many multiplications. */
 export function worthCalling(threads: number, work: number): number {
   return Math.min(threads, Math.floor(work / worth));
 }
@@ -133,8 +133,8 @@ export function partsOf(count: number, unit: number, most: number): Part[] {
 }
 
 /**
- * Threads beside this one that share its memory: where the browser permits that, tfjs has threads too. They read their
- * work from a table in that memory, since messages to a thread would arrive late.
+ * Threads that share the memory of this one. They exist where tfjs can have threads too. They read their work from a
+ * table in that memory, because messages to a thread would arrive late.
  */
 export class Threads {
   private readonly words: Int32Array;

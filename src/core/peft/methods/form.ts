@@ -46,7 +46,7 @@ export interface PEFTForm {
   readonly type: string;
   /** The methods whose updates it stores. */
   readonly methods: readonly string[];
-  /** How many axes the weights have of which it stores updates, in PyTorch. */
+  /** How many axes the weights that it updates have in PyTorch. */
   readonly axes: readonly number[];
   /** Whether it has updates of embeddings and of depthwise convolutions. Default: false. */
   readonly everyKind?: boolean;
@@ -58,13 +58,13 @@ export interface PEFTForm {
   readonly alpha?: 'lora_alpha' | 'alpha';
   /** The field that lists tokens whose rows train. Default: `trainable_token_indices`. */
   readonly tokens?: 'token_indices';
-  /** The names of tensors behind the paths of modules. */
+  /** The names of tensors, after the paths of modules. */
   readonly parameters: readonly string[];
   /** Fields of the config that change what it computes in ways that are not carried, if they are set. */
   readonly refused?: readonly string[];
-  /** Fields of which one value alone is carried. */
+  /** Fields of which only one value is supported. */
   readonly only?: Readonly<Record<string, unknown>>;
-  /** What the config says beside what every config does. */
+  /** The fields of the config that are specific to this type. */
   config(fields: WrittenFields): Record<string, unknown>;
   /**
    * An update of ours, for a layer with a kernel of the given shape. LoRA's own factors are read by `importPEFT`.
@@ -74,8 +74,8 @@ export interface PEFTForm {
    */
   read?(update: StoredUpdate, kernelShape: readonly number[], shared: ReadonlyMap<string, Values>): OwnUpdate;
   /**
-   * An update as PEFT stores it, by the names of tensors, for a weight with so many axes. Where PEFT has no strength,
-   * the numbers contain it.
+   * An update as PEFT stores it, by the names of tensors, for a weight with this many axes. Where PEFT has no strength,
+   * the values contain it.
    *
    * @param valueOf gives the parameters.
    */

@@ -1,6 +1,6 @@
 import type {PEFTForm} from './form';
 
-/** Rows of single tokens, without any other update. LoRA has them beside it, in `trainable_token_indices`. */
+/** Rows of single tokens, without any other update. Together with LoRA, they are in `trainable_token_indices`. */
 export const trainableTokens: PEFTForm = {
   type: 'TRAINABLE_TOKENS',
   methods: [],

@@ -55,7 +55,7 @@ export function toTorchUpdate({a, b}: Pick<TfjsUpdate, 'a' | 'b'>): Pick<TorchUp
 
 /**
  * The update with a rank of at most min(fan-in, fan-out), which is all that a weight can hold: `A·B` is `(A·B)·I`, or
- * `I·(A·B)`. What it computes stays the same, and so does its scaling.
+ * `I·(A·B)`. The result and the scaling stay the same.
  */
 export function withinRankLimit(update: TfjsUpdate): TfjsUpdate {
   const {a, b, strength} = update;
@@ -86,7 +86,7 @@ export function asDepthwise({a, b, strength}: TfjsUpdate): TfjsUpdate | undefine
   if (a.shape.length !== 4 || !Number.isInteger(multiplier)) {
     return undefined;
   }
-  // Of each factor, which outputs it reaches: those of one channel, if none are mixed.
+  // The outputs that each factor reaches: those of one channel, if none are mixed.
   const kernel = new Float32Array(kh * kw * out);
   for (let place = 0; place < kh * kw; place++) {
     for (let output = 0; output < out; output++) {

@@ -27,8 +27,8 @@ export const vera: PEFTForm = {
     const [a, b] = ['vera_A', 'vera_B'].map(name => shared.get(name));
     if (a === undefined || b === undefined) {
       throw new LoRAError(
-        'the file holds no projections. PEFT draws them again with PyTorch’s generator, which no other program ' +
-          'has. Save with save_projection=True.',
+        'the file holds no projections. PEFT creates them again with PyTorch’s random generator, which other ' +
+          'programs do not have. Save with save_projection=True.',
       );
     }
     return {
@@ -56,8 +56,8 @@ export const vera: PEFTForm = {
       const [first, ...others] = all.sort((one, other) => other.data.length - one.data.length);
       if (ranks.size > 1 || !others.every(({data}) => data.every((value, i) => value === first?.data[i]))) {
         throw unsupportedError(
-          'The adapter cannot be written for PEFT: its layers have random factors of their own, and in VeRA of ' +
-            'PEFT all have parts of the same.',
+          "The adapter cannot be written for PEFT: its layers have separate random factors, but in PEFT's VeRA " +
+            'all layers use parts of the same ones.',
         );
       }
       return first as Values;

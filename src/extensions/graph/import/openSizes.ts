@@ -2,12 +2,12 @@ import * as tf from '@tensorflow/tfjs';
 import {type GraphNode, typeOf} from '../graphDef';
 import type {Constant, Shaped, SizeId} from './values';
 
-/** A number that is the same in every run. */
+/** A value that is the same in every run. */
 export const KNOWN: SizeId = 0;
 /** The batch size of the inputs. */
 export const BATCH: SizeId = 1;
 
-/** What is known of a number that varies between runs. */
+/** What is known about a value that varies between runs. */
 interface OpenSize {
   /** Whether it depends on a size that the graph leaves open. */
   isOpen: boolean;
@@ -35,12 +35,12 @@ export class OpenSizes {
     return this.list.push({isOpen: true, isFreed: false}) - 1;
   }
 
-  /** A number of which only the sizes that it depends on are known. */
+  /** A number that is known only to depend on some sizes. */
   madeOf(sizes: readonly SizeId[]): SizeId {
     return this.eachMadeOf(sizes, 1)[0] as SizeId;
   }
 
-  /** Several such numbers. */
+  /** Several of these values. */
   eachMadeOf(sizes: readonly SizeId[], count: number): SizeId[] {
     if (sizes.every(size => size === KNOWN)) {
       return new Array<SizeId>(count).fill(KNOWN);
@@ -108,7 +108,7 @@ function isCounted(input: Constant | Shaped): boolean {
   return input.kind === 'constant' || input.sizes.length === input.pair[0].tensor.size;
 }
 
-/** The inputs whose numbers an op passes on unchanged. Its other inputs say which and where to. */
+/** The inputs whose values an op passes on unchanged. Its other inputs say which and where to. */
 function movedInputs(node: GraphNode, count: number): number[] | undefined {
   switch (node.op) {
     case 'StridedSlice':

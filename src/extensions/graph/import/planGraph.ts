@@ -37,7 +37,7 @@ const HANDS_ON = new Set(['Identity', 'StopGradient', 'Snapshot', 'CheckNumerics
 const BATCHES: Pair<number> = [2, 3];
 const LENGTHS: Pair<number> = [64, 96];
 
-/** Constants of up to this many numbers are read. */
+/** Constants with up to this many values are read. */
 const FEW = 4096;
 
 /**
@@ -172,7 +172,7 @@ async function planNode(planner: Planner, node: GraphNode, {lower, decide}: Grap
     return;
   }
   if (inputs.some(value => value === undefined)) {
-    return; // behind a node that cannot be computed
+    return; // after a node that cannot be computed
   }
   const known = inputs as Value[];
   if (node.op.startsWith('Placeholder') && known.length === 0) {

@@ -39,7 +39,7 @@ type LazyLayer = () => tf.layers.Layer;
 /** A call in an unfinished plan. */
 type CallInPlan = Omit<PlannedCall, 'layer'> & {layer: LazyLayer};
 
-/** The allowance of numbers computed from constants: a fixed number, plus `GROWTH` for each number in the file. */
+/** The allowance of values computed from constants: a fixed number, plus `GROWTH` for each value in the file. */
 const FREE_NUMBERS = 2 ** 22;
 const GROWTH = 16;
 
@@ -57,7 +57,7 @@ export class Refusal extends Error {}
 
 /** A plan in progress: what is known of each output of a node, and the layers so far. */
 export class Planner {
-  /** By key. Outputs behind nodes that cannot be computed are missing. */
+  /** By key. Outputs after nodes that cannot be computed are missing. */
   readonly values = new Map<string, Value>();
   /** Keys of outputs that a constant decides not to compute. */
   readonly dead = new Set<string>();
@@ -177,7 +177,7 @@ export class Planner {
   }
 
   /**
-   * Reserves numbers that are about to be computed from constants.
+   * Reserves values that are about to be computed from constants.
    *
    * @throws LoRAError if they are far more than those in the file.
    */

@@ -1,8 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {GraphType} from '../graphDef';
 
-// A graph is planned for two trial values of each open size, the batch and other axes. What differs between the two
-// depends on a size.
+// A graph is planned for two trial values of each dynamic size, the batch and other axes. Values that differ between
+// the two depend on a size.
 
 /** A size, or a number made of sizes, by its index in the plan's list. Equal indices are equal in every run. */
 export type SizeId = number;
@@ -38,7 +38,7 @@ export interface Constant {
 /** A result of a node that depends only on the shapes of the inputs. */
 export interface Folded {
   pair: Pair<Required<Constant>>;
-  /** What its numbers are made of. */
+  /** The sizes that its values are made of. */
   sizes: SizeId[];
 }
 
@@ -108,5 +108,5 @@ export interface GraphPlan {
   dispose(): void;
 }
 
-/** What became of a node: a layer, part of one, a `GraphOp`, a constant, a number made of shapes, nothing. */
+/** What a node became: a layer, part of one, a `GraphOp`, a constant, a number made of shapes, nothing. */
 export type Fate = 'stock' | 'merged' | 'op' | 'folded' | 'shape' | 'skipped';

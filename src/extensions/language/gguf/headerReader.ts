@@ -11,7 +11,7 @@ export type Metadata = ReadonlyMap<string, MetadataValue>;
 const CHUNK = 2 ** 16;
 /** The most entries of a setting's list: one value for each block. */
 const MOST_OF_SETTING = 2 ** 16;
-/** The most entries of a tokenizer's list; no vocabulary has so many tokens or merges. */
+/** The most entries of a tokenizer's list; no vocabulary has that many tokens or merges. */
 const MOST_WANTED = 2 ** 22;
 
 const TYPES = [
@@ -176,7 +176,7 @@ export class HeaderReader {
     return concatenate(parts).buffer;
   }
 
-  /** The length of the next text, if all of it has arrived; moves behind the length. Avoids waiting for most texts. */
+  /** The length of the next text, if all of it has arrived; moves past the length. Avoids waiting for most texts. */
   private readyLength(): number | undefined {
     const {at, view} = this;
     const ready = this.bytes.length - at - 8;

@@ -29,8 +29,8 @@ export interface CompilePreferencesOptions extends PreferenceMethodOptions {
   /** As for `model.compile`. */
   optimizer: string | tf.Optimizer;
   /**
-   * What is logged beside the loss: `'accuracy'` (`acc`), the share of pairs whose chosen answer has the higher reward,
-   * and `'margin'`, the mean difference of the rewards. Judged answers have `'margin'` alone.
+   * Logged in addition to the loss: `'accuracy'` (`acc`), the share of pairs whose chosen answer has the higher reward,
+   * and `'margin'`, the mean difference of the rewards. For judged answers, there is only `'margin'`.
    */
   metrics?: readonly PreferenceMetric[];
 }
@@ -48,7 +48,7 @@ interface Outcome {
  * `beta` times its mean log-probability per token. The methods, their options and defaults are those of TRL.
  *
  * @param model a model of `loadGGUF` or `loadTransformer` with a head for the next token, adapted or not.
- * @param options the method, its numbers, the optimizer and metrics.
+ * @param options the method, its settings, the optimizer and metrics.
  * @throws LoRAError `ERR_MISFIT` if the model is no language model; `ERR_OPTION` if there is no such method, metric or
  *     option, or a number is out of range. Training throws `ERR_MISFIT` for batches that the method cannot use.
  * @example

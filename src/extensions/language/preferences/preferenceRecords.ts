@@ -6,9 +6,9 @@ import {recordsIn} from '../chatRecords';
 type Part = string | readonly Message[];
 
 /**
- * What somebody prefers: a chosen and a rejected answer, or one answer with a thumb up (`true`) or down. Prompt and
- * answers are texts or messages; after messages, a text is the assistant's answer. Without a prompt, the chosen and the
- * rejected conversation begin with it. TRL reads the same records.
+ * A preference: a chosen and a rejected answer, or one answer with a thumb up (`true`) or down. Prompt and answers are
+ * texts or messages; after messages, a text is the assistant's answer. Without a prompt, the chosen and the rejected
+ * conversation begin with it. TRL reads the same records.
  */
 export type PreferenceRecord =
   | {readonly prompt: Part; readonly chosen: Part; readonly rejected: Part}
@@ -31,7 +31,7 @@ export interface JudgedPrompt {
  *
  * @param text the text of a `.jsonl` file.
  * @returns the records, for `encodePreferences`.
- * @throws LoRAError `ERR_DAMAGED`, with the line number, if a line is no JSON or no record.
+ * @throws LoRAError `ERR_DAMAGED`, with the line number, if a line is not JSON or not a record.
  * @example
  * const pairs = parsePreferences('{"prompt": "The fox", "chosen": " jumps.", "rejected": " is a fox that jumps."}');
  * @experimental
@@ -61,8 +61,8 @@ export function judgedPromptOf(record: unknown, what: string, code?: LoRAErrorCo
     }
   }
   throw new LoRAError(
-    `${what} is no preference. Expected {prompt, chosen, rejected} or {prompt, completion, label: true or false}, ` +
-      `where prompt and answers are texts or messages {role, content}, got ${brief(record)}`,
+    `${what} is not a preference. Expected {prompt, chosen, rejected} or {prompt, completion, label: true or ` +
+      `false}, where prompt and answers are texts or messages {role, content}, got ${brief(record)}`,
     {code},
   );
 }

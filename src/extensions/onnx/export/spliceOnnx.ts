@@ -10,7 +10,7 @@ import {
   textIn,
 } from '../file/protobuf';
 
-/** What is new in a file. */
+/** The changes of a file. */
 export interface Changes {
   /** By the name of an initializer: its new bytes. */
   readonly initializers: ReadonlyMap<string, Part>;
@@ -20,7 +20,7 @@ export interface Changes {
   readonly added: readonly NewTensor[];
   /** By the place of a node: the names of its inputs. */
   readonly inputs: ReadonlyMap<number, readonly string[]>;
-  /** By the place of a node: the nodes behind it, and, if it stays, the new name of its output. */
+  /** By the position of a node: the nodes to add after it, and, if it stays, the new name of its output. */
   readonly replaced?: ReadonlyMap<number, Replacement>;
   /** The places of nodes, and the names of initializers, that are left out. */
   readonly dropped?: ReadonlySet<number>;

@@ -9,8 +9,8 @@ import type {FromONNXOptions, OnnxPart, ONNXSource} from '../import/fromONNX';
 /** How a model is written into the file that it was imported from. */
 export interface ToONNXOptions extends Omit<FromONNXOptions, keyof OnnxPart>, FiniteOptions {
   /**
-   * Whether updates are merged into quantized matrices too, which become float32. With false, they stay beside them as
-   * two small products, and the quantized matrices stay as they are. Default: true.
+   * Whether updates are merged into quantized matrices too, which become float32. With false, they are written as two
+   * small products each, and the quantized matrices stay unchanged. Default: true.
    */
   merge?: boolean;
 }
@@ -24,10 +24,10 @@ export interface NewONNXOptions extends FiniteOptions, CallOptions {
 /**
  * Writes a model as an ONNX file. An adapted model is merged first; it stays as it is.
  *
- * With the file that the model was imported from by `fromONNX`, only initializers that changed are written anew, in the
- * type that they have. All other bytes stay, so metadata, names, and extensions of the file survive. If several nodes
- * share an initializer and one changed, it gets a copy. A quantized matrix that changed becomes float32, unless updates
- * stay beside it: `{merge: false}`.
+ * With the file that the model was imported from by `fromONNX`, only initializers that changed are rewritten, with
+ * their types. All other bytes stay, so metadata, names, and extensions of the file survive. If several nodes share an
+ * initializer and one changed, it gets a copy. A quantized matrix that changed becomes float32, unless updates stay
+ * beside it: `{merge: false}`.
  *
  * Without a file, a model of stock layers, or of layers of `tfjs-lora/transformers`, becomes a new file of opset 17.
  * Its inputs and outputs keep their names, types and layout, and open sizes stay open.

@@ -71,11 +71,11 @@ function checkOrigin(model: tf.LayersModel, {layers}: GraphPlan): void {
   const known = new Set(layers.map(({layer}) => layer.name));
   const sites = sitesOf(model).filter(({layer}) => layer.getClassName() !== 'InputLayer');
   if (sites.length > 0 && !sites.some(({layer}) => known.has(layer.name))) {
-    throw misfitError('None of the layers of the model is one of the file: it was imported from another one.');
+    throw misfitError("None of the model's layers is in the file: the model was imported from another file.");
   }
 }
 
-/** What new layers change in a file: the nodes that they replace are left out. */
+/** The changes that new layers make to a file: the nodes that they replace are left out. */
 function headChanges(head: NewHead, file: OnnxModel, finite: FiniteOptions): Partial<Changes> {
   const {nodes, initializers, outputs} = file.graph;
   const {out} = head;
@@ -145,16 +145,16 @@ interface Merged {
   late: LateMerge;
 }
 
-/** What is other than in the file: inputs of nodes, and products with quantized matrices. */
+/** The differences from the file: inputs of nodes, and products with quantized matrices. */
 interface Changed {
   changed: ChangedInput[];
   products: ChangedProduct[];
 }
 
 /**
- * Finds the weights that are other than in the file.
+ * Finds the weights that differ from the file.
  *
- * @param adapted the model whose updates stay beside quantized products. Default: all are merged.
+ * @param adapted the model whose updates are written separately from quantized products. Default: all are merged.
  */
 async function changedInputs(
   {model, late}: Merged,
@@ -179,8 +179,8 @@ async function changedInputs(
       const isConvolution = lowering.convolutions.has(origin?.node ?? '');
       if (updates?.has(layer.name) === true && (product?.output !== undefined || isConvolution)) {
         throw unsupportedError(
-          `Layer "${layer.name}" computes with integers in the file, where no update can stay beside it. Leave out ` +
-            '{merge: false}, or adapt other layers.',
+          `Layer "${layer.name}" computes with integers in the file, so its update cannot be written ` +
+            'separately. Leave out {merge: false}, or adapt other layers.',
         );
       }
       if (product !== undefined && update !== undefined) {
@@ -258,14 +258,14 @@ function integers({lowering}: Planned, node: string, layer: string): QuantizedPr
   const product = lowering.convolutions.get(node);
   if (product === undefined) {
     throw unsupportedError(
-      `Layer "${layer}" convolves integers in the file, whose scale is no constant. Its weights cannot be written as ` +
-        'floats: leave it out of the targets.',
+      `Layer "${layer}" convolves integers in the file, and their scale is not a constant. Its weights cannot ` +
+        'be written as floats: leave it out of the targets.',
     );
   }
   return product;
 }
 
-/** What an input of a node is in the file, as a copy. */
+/** A copy of a node's input in the file. */
 async function inputAt(
   {lowering, graph}: Planned,
   {node, index}: WeightOrigin,
@@ -278,7 +278,7 @@ async function inputAt(
   return {data, shape: stored?.shape ?? computed?.shape ?? []};
 }
 
-/** What changes in the file: initializers, constants, or what nodes take in their place. */
+/** The changes in the file: initializers, constants, or new inputs of nodes. */
 async function changesOf(
   model: OnnxModel,
   graph: OnnxGraphModel,
@@ -328,8 +328,8 @@ async function changesOf(
     const place = nodes.indexOf(proto);
     if (place < 0) {
       throw unsupportedError(
-        `A weight of node "${each.node}" changed, which is in a branch or a function. New weights can be written there ` +
-          'only if they are initializers of the file that nothing else takes.',
+        `A weight of node "${each.node}" changed, which is in a branch or a function. New weights can be ` +
+          'written there only if they are initializers of the file that no other node uses.',
       );
     }
     const list = inputs.get(place) ?? [...proto.inputs];

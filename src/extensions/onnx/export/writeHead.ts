@@ -82,13 +82,15 @@ export function writeNewHead(model: tf.LayersModel, planned: Planned, file: Onnx
     return undefined;
   }
   if ([...initializers.values()].some(({type}) => OTHER_FLOATS.has(type))) {
-    throw unsupportedError('The file computes in float16, bfloat16 or double, in which new layers cannot be written.');
+    throw unsupportedError(
+      'The file computes in float16, bfloat16 or double, and new layers can only be written in float32.',
+    );
   }
   const outputs = model.outputs.map(output => {
     const {sourceLayer, shape} = output;
     const tensor = known.get(output);
     if (tensor === undefined) {
-      throw unsupportedError(`Output "${sourceLayer.name}" of the model is no value of the file.`);
+      throw unsupportedError(`Output "${sourceLayer.name}" of the model is not a value of the file.`);
     }
     return {value: out.plain(tensor), layer: sourceLayer.name, shape, isNew: fresh.has(output)};
   });
@@ -111,7 +113,7 @@ interface HeldValue {
 }
 
 function tensorOf({shape}: tf.SymbolicTensor, {name, perm}: HeldValue): Tensor {
-  // What the plan holds has the axes of the value in the order `perm`.
+  // The plan's tensor has the axes of the value in the order `perm`.
   return new Tensor(
     shape,
     TYPE.float,

@@ -24,7 +24,7 @@ export interface WriteModelOptions extends FiniteOptions, CallOptions {
 
 /** Inputs and outputs as a convention has them. */
 export interface Interface {
-  /** By the place of an input: its name, the type of its numbers, and the names of its open sizes, by axis. */
+  /** By the index of an input: its name, the type of its values, and the names of its dynamic sizes, by axis. */
   inputs?: readonly {
     name: string;
     type?: number;
@@ -75,7 +75,7 @@ export async function writeModel(
   inputs.forEach(({input, name}) => {
     if (input.dtype === 'string') {
       out.layer = name;
-      out.refuse('takes text, which cannot be written.');
+      out.refuse('takes strings, which cannot be written.');
     }
   });
   writeCalls(out, model, known);
@@ -126,7 +126,7 @@ function outputsOf(model: tf.LayersModel): NamedOutput[] {
   });
 }
 
-/** Gives an output its name, by a node of its own where it has a name already, and says its shape. */
+/** Gives an output its name, with an extra node if it already has a name, and records its shape. */
 function nameOutput(
   out: GraphWriter,
   tensor: Tensor,

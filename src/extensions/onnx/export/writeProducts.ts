@@ -54,8 +54,8 @@ export function updatesOf(model: tf.LayersModel): Map<string, LoRALayer> {
   const other = adapted.find(({method}) => method.parametersOf === undefined);
   if (other !== undefined) {
     throw unsupportedError(
-      `Layer "${other.name}" has an update of the method "${other.method.name}", which is no product A·B and cannot ` +
-        'stay beside its base. Leave out {merge: false}.',
+      `Layer "${other.name}" has an update of the method "${other.method.name}", which is no product A·B and ` +
+        'cannot be written separately. Leave out {merge: false}.',
     );
   }
   return new Map(adapted.map(layer => [layer.name, layer]));
@@ -69,7 +69,7 @@ interface ProductChanges {
   droppedTensors: Set<string>;
 }
 
-/** Writes an update as two small products beside a quantized one, and a merged matrix as a product of floats. */
+/** Writes an update as two small products next to a quantized one, and a merged matrix as a product of floats. */
 export function productChanges(
   products: readonly ChangedProduct[],
   {graph}: Planned,
@@ -78,7 +78,9 @@ export function productChanges(
 ): ProductChanges {
   const changes: ProductChanges = {added: [], replaced: new Map(), dropped: new Set(), droppedTensors: new Set()};
   if (products.length > 0 && [...initializers.values()].some(({type}) => type === 10 || type === 16)) {
-    throw unsupportedError('The file computes in float16 or bfloat16, in which a quantized layer cannot be written.');
+    throw unsupportedError(
+      'The file computes in float16 or bfloat16, and a quantized layer cannot be written in these types.',
+    );
   }
   const own = [...nodes.flatMap(({name, outputs}) => [name, ...outputs]), ...initializers.keys()];
   const names = new Set([...own, ...inputs.map(({name}) => name)]);

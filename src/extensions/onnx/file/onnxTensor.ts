@@ -9,7 +9,7 @@ export type TensorData = Float32Array | Int32Array | Uint8Array;
 interface StoredType {
   name: string;
   bits: number;
-  /** What its values become here. */
+  /** The dtype of its values in tfjs. */
   dtype: 'float32' | 'int32' | 'bool';
   /** The value at an index of raw data. */
   read: (view: DataView, index: number) => number;
@@ -49,12 +49,12 @@ function nibble(view: DataView, index: number): number {
   return (view.getUint8(index >> 1) >> (4 * (index & 1))) & 15;
 }
 
-/** What ONNX calls a type, and what its values become here, if they have a counterpart. */
+/** The name of a type in ONNX, and the dtype of its values in tfjs, if there is one. */
 export function typeOf(type: number): {name: string; dtype?: StoredType['dtype']} {
   return TYPES[type] ?? {name: OTHERS[type] ?? `type ${type}`};
 }
 
-/** Where the bytes of a tensor lie outside of the file. */
+/** Where the bytes of a tensor are, if they are in another file. */
 export interface ExternalPlace {
   location: string;
   offset: number;
@@ -107,7 +107,7 @@ export class OnnxTensor {
   }
 
   /**
-   * Its values, as a copy. Whole numbers beyond 32 bits become the closest of 32.
+   * A copy of its values. Integers beyond 32 bits are clipped.
    *
    * @throws LoRAError with the code ERR_UNSUPPORTED if they have no counterpart in TensorFlow.js.
    */
@@ -152,7 +152,7 @@ function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-/** Listed values as the raw data that they stand for: of types without a list of their own, integers hold the bits. */
+/** Listed values as raw data. For types without a separate list, integers contain the bits. */
 function rawBytes(values: readonly number[], {bits, name}: StoredType): Uint8Array {
   const bytes = new Uint8Array(Math.ceil((values.length * Math.max(bits, 8)) / 8));
   const view = viewOf(bytes);

@@ -1,8 +1,8 @@
 import {concatenate} from '../../../platform/formats/byteReader';
 import {damagedError, type LoRAError} from '../../../platform/errors';
 
-// The wire format of protocol buffers, https://protobuf.dev/programming-guides/encoding. A reader of our own: it hands
-// out views, allocates nothing by a file's word, and says where a field lies, which splicing needs.
+// The wire format of protocol buffers, https://protobuf.dev/programming-guides/encoding. This reader returns views,
+// allocates nothing because a file says so, and reports where a field is, which splicing needs.
 
 /** An integer, or the bytes of anything else. Integers of 64 bits are rounded beyond 2^53. */
 export type FieldValue = number | Uint8Array;
@@ -157,7 +157,7 @@ export function field(number: number, value: number | string | Uint8Array | read
   return concatenate([fieldHeader(number, parts), ...parts]);
 }
 
-/** What is before the bytes of a field. With it a large message need not be copied into the one around it. */
+/** The header of a field. With it, a large message need not be copied into the one around it. */
 export function fieldHeader(number: number, parts: readonly {length: number}[]): Uint8Array {
   const length = parts.reduce((sum, part) => sum + part.length, 0);
   return Uint8Array.from([...varint(number * 8 + 2), ...varint(length)]);

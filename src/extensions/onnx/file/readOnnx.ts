@@ -32,7 +32,7 @@ export interface OnnxAttribute {
 export interface OnnxNode {
   name: string;
   op: string;
-  /** Whose operation it is: '' of ONNX itself. */
+  /** The domain of the operation: '' for ONNX itself. */
   domain: string;
   inputs: string[];
   outputs: string[];

@@ -25,15 +25,15 @@ export type ONNXSource = StreamSource | PromiseLike<StreamSource>;
 /** The part of an ONNX file that is imported. */
 export interface OnnxPart extends GraphPart {
   /**
-   * Inputs of the file that are always the same, with the number that all their values are: they become constants, and
-   * the model does not take them. For example `{sr: 16000}`, on which an `If` depends, or `{state: 0}`.
+   * Constant inputs of the file, each with the number that fills it: they become constants, and the model does not take
+   * them. For example `{sr: 16000}`, on which an `If` depends, or `{state: 0}`.
    */
   inputValues?: Readonly<Record<string, number>>;
 }
 
 /** How an ONNX file is imported. */
 export interface FromONNXOptions extends OnnxPart, LoadOptions, CallOptions {
-  /** The files beside it that hold its tensors, by the names that it has for them, such as `model.onnx_data`. */
+  /** The files with its external data, under the names that the model has for them, such as `model.onnx_data`. */
   externalData?: Readonly<Record<string, ONNXSource>>;
 }
 
@@ -85,7 +85,7 @@ export async function fromONNX(source: ONNXSource, options: FromONNXOptions = {}
   }
 }
 
-/** Reads a file and those beside it. */
+/** Reads a file and its external data. */
 export async function loadOnnx(source: ONNXSource, options: Omit<FromONNXOptions, keyof OnnxPart>): Promise<OnnxModel> {
   const {externalData = {}, signal, maxBytes} = options;
   const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
@@ -96,7 +96,7 @@ export async function loadOnnx(source: ONNXSource, options: Omit<FromONNXOptions
   const missing = places.filter(place => !Object.hasOwn(externalData, place));
   if (missing.length > 0) {
     const entries = missing.map(place => `${JSON.stringify(place)}: file`).join(', ');
-    throw notFoundError(`The ONNX file has tensors in files beside it. Pass them: {externalData: {${entries}}}.`);
+    throw notFoundError(`The ONNX file has tensors in separate files. Pass them: {externalData: {${entries}}}.`);
   }
   for (const place of places) {
     const bytes = await bytesAt(externalData[place] as ONNXSource, limits);
@@ -107,7 +107,7 @@ export async function loadOnnx(source: ONNXSource, options: Omit<FromONNXOptions
 
 async function bytesAt(source: ONNXSource, limits: LoadOptions): Promise<Uint8Array> {
   const given = await source;
-  // What is in memory already is not copied.
+  // Bytes that are already in memory are not copied.
   if (given instanceof Uint8Array && given.length <= (limits.maxBytes ?? Infinity)) {
     return given;
   }
@@ -149,7 +149,7 @@ export async function planOnnx(
   return {plan, lowering: lowering as unknown as Lowering, file};
 }
 
-/** By node: the number that all values of an input are. Those inputs are no longer among those of the file. */
+/** By node: the number that fills a constant input. These inputs are no longer among those of the file. */
 function fixedInputs({read}: OnnxGraphModel, {inputValues = {}}: OnnxPart): Map<string, number> {
   const fixed = new Map<string, number>();
   const faults: string[] = [];
@@ -157,7 +157,8 @@ function fixedInputs({read}: OnnxGraphModel, {inputValues = {}}: OnnxPart): Map<
     const input = read.inputs.find(({key}) => key === name);
     if (input === undefined) {
       faults.push(
-        `inputValues names "${name}", which is no input. The file has ${read.inputs.map(({key}) => key).join(', ')}.`,
+        `inputValues names "${name}", which is not an input. The file has ` +
+          `${read.inputs.map(({key}) => key).join(', ')}.`,
       );
     } else if (typeof value !== 'number' || !Number.isFinite(value)) {
       faults.push(`The value of "${name}" must be a number.`);

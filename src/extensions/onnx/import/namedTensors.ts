@@ -22,7 +22,7 @@ interface Constant extends NamedTensor {
   source?: string;
 }
 
-/** What PyTorch calls parameters: the path of a module, and a name. */
+/** The name of a parameter in PyTorch: the path of a module, and a name. */
 const PARAMETER = /^[a-z_]\w*(?:\.\w+)+$/i;
 
 /** Exporters take no more steps from an initializer to a weight. Each may double the work. */
@@ -120,7 +120,7 @@ function moduleOf(
   return own && `${own}.weight`;
 }
 
-/** What a node makes of constants alone; `undefined` for what takes others, or does anything but arrange and scale. */
+/** The result of a node that only arranges or scales constants; `undefined` for other nodes. */
 function computed(
   {op, inputs, attributes}: OnnxNode,
   constants: ReadonlyMap<string, Constant>,

@@ -16,7 +16,7 @@ import type {OnnxOperations} from '../lower/lowering';
 /** The versions of ONNX's operations that are known. */
 const [OLDEST, NEWEST] = [7, 25];
 
-/** A file as a graph whose nodes are operations of ONNX, each under a name of its own. */
+/** A file as a graph whose nodes are operations of ONNX, each with a unique name. */
 export interface OnnxGraphModel extends OnnxOperations {
   read: ReadGraph;
   /** By the name of a node in a branch of an `If`: the condition, and the value on which the branch is taken. */
@@ -66,9 +66,9 @@ export function graphOfOnnx({graph, functions, opsets}: OnnxModel): OnnxGraphMod
 
 /** Where nodes stand: in the graph of a file, a branch of an `If`, or a function. */
 interface Scope {
-  /** What names of nodes begin with. */
+  /** The prefix of the names of nodes. */
   path: string;
-  /** What a value is called in the whole of the file. */
+  /** The unique name of a value in the file. */
   rename: (name: string) => string;
   branch?: Branch;
   depth?: number;
@@ -89,7 +89,7 @@ class Flattened {
     const own = freeName(name, this.list);
     this.list.set(own, {name: own, ...node});
     if (this.list.size > MOST_NODES) {
-      throw unsupportedError(`The ONNX file comes to more than ${MOST_NODES} nodes.`);
+      throw unsupportedError(`The ONNX file expands to more than ${MOST_NODES} nodes.`);
     }
     return own;
   }
@@ -142,7 +142,7 @@ class Flattened {
   private keyOf(value: string, node: string): string {
     const key = this.keys.get(value);
     if (key === undefined) {
-      throw damaged(`node "${node}" takes "${value}", which nothing before it gives`);
+      throw damaged(`node "${node}" takes "${value}", which no node before it returns`);
     }
     return key;
   }
@@ -150,7 +150,7 @@ class Flattened {
   private give(value: string, key: string): void {
     if (value !== '') {
       if (this.keys.has(value)) {
-        throw damaged(`two nodes give "${value}"`);
+        throw damaged(`two nodes return "${value}"`);
       }
       this.keys.set(value, key);
     }

@@ -3,7 +3,7 @@ import type {GraphWriter, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
 import type {Write} from './call';
 
-/** What an `Attention` of `tfjs-lora/transformers` holds. */
+/** The fields of an `Attention` of `tfjs-lora/transformers`. */
 interface AttentionLayer {
   heads: number;
   keyValueHeads: number;
@@ -25,7 +25,7 @@ interface RotaryFields {
   longer?: object;
 }
 
-/** What is added to the score of a key that is not seen. */
+/** Added to the score of a masked key. */
 const UNSEEN = -3e4;
 
 /** `softmax(cap(scale·q·kᵀ) + bias)·v` by heads. A query that may see nothing gets zeros. */
@@ -33,10 +33,10 @@ export const attention: Write = (out, call) => {
   const layer = call.fields<AttentionLayer>();
   const {heads, keyValueHeads, packed, cache, rotary, bias: hasBias} = layer;
   if (cache || (hasBias && heads !== keyValueHeads)) {
-    out.refuse('keeps keys and values, or shares them and has a bias, which cannot be written.');
+    out.refuse('caches keys and values, or shares them and has a bias, which cannot be written.');
   }
   if (rotary?.longer !== undefined) {
-    out.refuse('rotates long texts by other angles (dynamic RoPE), which cannot be written.');
+    out.refuse('rotates long texts by different angles (dynamic RoPE), which cannot be written.');
   }
   const inputs = hasBias ? call.inputs.slice(0, -1) : call.inputs;
   const own = packed ? 1 : 3;
@@ -92,7 +92,7 @@ export const rotatedPatches: Write = (out, call) => {
   return call.output(rotatedBy(out, out.plain(x), {heads, size, half: size / 2, interleaved: false}, tables));
 };
 
-/** What queries may see: 1 or 0, `[batch or 1, 1, queries or 1, keys]`; `undefined` where they see all. */
+/** The keys that queries attend to: 1 or 0, `[batch or 1, 1, queries or 1, keys]`; `undefined` for all. */
 function visibility(
   out: GraphWriter,
   mask: Tensor | undefined,
@@ -103,7 +103,7 @@ function visibility(
   if (!causal && window === null) {
     return ofMask;
   }
-  // Of each layer the same: the sizes are those of the mask, where there is one.
+  // The same for each layer: the sizes are those of the mask, if there is one.
   const [queries, keys] = [q, k].map(x => out.sizeOf(mask === undefined ? x : out.plain(mask), 1)) as [string, string];
   const ofOrder = out.once(`order ${queries} ${keys} ${causal} ${window}`, () => {
     const distances = out.node('Sub', [out.positions(keys), out.unsqueeze(out.positions(queries), [1])]);

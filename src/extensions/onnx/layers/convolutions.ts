@@ -36,8 +36,8 @@ interface Window {
 }
 
 /**
- * The padding of a window as attributes. What "same" means depends on the sizes of the image where the window moves by
- * more than one; runtimes compute it if these are open.
+ * The padding of a window as attributes. With strides, "same" depends on the size of the image; runtimes compute it if
+ * the size is dynamic.
  */
 export function padded(sizes: tf.Shape, {size, strides, dilations = size.map(() => 1), padding}: Window): Attributes {
   const attributes = {kernel_shape: size, strides, ...(dilations.some(each => each > 1) && {dilations})};
@@ -57,15 +57,15 @@ export function padded(sizes: tf.Shape, {size, strides, dilations = size.map(() 
     : {...attributes, pads: padsOf(totals as number[])};
 }
 
-/** Totals as what is before each axis, and then what is behind each. */
+/** Paddings before all axes, and then those after them. */
 function padsOf(totals: readonly number[]): number[] {
   return [...totals.map(total => Math.floor(total / 2)), ...totals.map(total => Math.ceil(total / 2))];
 }
 
-/** A bias and an activation behind a convolution, whose channels come first. */
+/** A bias and an activation after a convolution, whose channels come first. */
 function finished(out: GraphWriter, call: Call, name: string, layer: ImageLayer & Partial<KernelLayer>): Tensor {
   const tensor = call.output(name, imageOrder(layer, call.shape.length));
-  // Of a softmax, stock layers take the last axis, and transpose behind it.
+  // Stock layers compute a softmax over the last axis, and transpose after it.
   const axis = layer.dataFormat === 'channelsFirst' && ofTransposed(call) ? 1 : tensor.rank - 1;
   return activated(out, tensor, layer.activation, axis);
 }

@@ -6,7 +6,7 @@ import {activated} from './activations';
 import type {Call, Write} from './call';
 import {imageOrder, padded} from './convolutions';
 
-/** What a `ConvLSTM2D` holds. */
+/** The fields of a `ConvLSTM2D`. */
 interface ConvolvedLayer extends InnerLayers {
   returnSequences: boolean;
   returnState: boolean;
@@ -19,12 +19,12 @@ export const convolvedSteps: Write = (out, call) => {
   const {cell, returnSequences, returnState, goBackwards, stateful} = call.fields<ConvolvedLayer>();
   const fields = call.fields<Cell & ConvLayer>(cell);
   const {filters} = fields;
-  // Of one step: the images have their channels first.
+  // For one step: the images have channels first.
   const order = imageOrder(fields, 4);
   const ofSteps = [1, 0, ...order.slice(1).map(axis => axis + 1)];
   const image = order.slice(2).map(axis => call.shape[returnSequences ? axis + 1 : axis] ?? null);
   if (stateful || call.inputs.length > 1 || image.includes(null)) {
-    out.refuse('keeps its state, is given states, or has images of open sizes, which cannot be written.');
+    out.refuse('is stateful, takes states, or has images of dynamic sizes, which cannot be written.');
   }
   const x = out.held(call.input, ofSteps);
   const steps = goBackwards ? out.slice(x, 0, -1, Number.MIN_SAFE_INTEGER, -1) : x;
@@ -67,7 +67,7 @@ function stepOf(out: GraphWriter, {input}: Call, fields: Cell & ConvLayer) {
     const candidate = activated(out, of(gates[2] ?? ''), activation).name;
     const carry = out.node('Add', [out.node('Mul', [f, c]), out.node('Mul', [i, candidate])]);
     const state = out.node('Mul', [o, activated(out, of(carry), activation).name]);
-    // What a body gives has names of its own.
+    // The outputs of a body have unique names.
     return [state, carry, out.node('Identity', [state])];
   };
 }

@@ -7,12 +7,12 @@ interface DistanceLayer {
   rowOf(distance: number): number;
 }
 
-/** The rows of distances are written for texts of at most so many positions. */
+/** The rows of distances are written for texts of at most this many positions. */
 const MOST_POSITIONS = 4096;
 
 /** The rows for the distances `−most` to `most`, as constants. */
 function rowsOf(layer: DistanceLayer, most: number): number[] {
-  // Rows for distances that the layer refuses are no numbers.
+  // Rows for distances that the layer refuses are NaN.
   return Array.from({length: 2 * most - 1}, (_, i) => layer.rowOf(i - most + 1) || 0);
 }
 

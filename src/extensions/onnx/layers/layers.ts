@@ -22,7 +22,7 @@ export const LAYERS: Readonly<Record<string, Write>> = {
   TimeDistributed: (out, call) => timeDistributed(out, call),
 };
 
-/** What symbolic tensors of a model are. */
+/** The symbolic tensors of a model. */
 export type Known = Map<tf.SymbolicTensor, Tensor>;
 
 /** Layers that take whole numbers, or a mask. */
@@ -90,14 +90,14 @@ function isMaskEnd(className: string): boolean {
   );
 }
 
-/** A layer on each step, as on an example of its own. */
+/** A layer on each step, as on a separate example. */
 function timeDistributed(out: GraphWriter, call: Call): Tensor {
   const {layer: inner} = call.fields<Required<InnerLayers>>();
   const {layer: path} = out;
   const [batch = null, , ...sizes] = call.input.shape;
   const [, , ...given] = call.shape;
   if ([...sizes, ...given].includes(null)) {
-    out.refuse('takes or gives steps of open sizes, which cannot be written.');
+    out.refuse('takes or returns steps of dynamic sizes, which cannot be written.');
   }
   const x = out.plain(call.input);
   const rows = new Tensor([null, ...sizes], call.input.type, out.reshape(x, [-1, ...sizes.map(Number)]));

@@ -2,8 +2,8 @@ import {type GraphWriter, type Tensor} from '../write/graphWriter';
 import type {Write} from './call';
 
 /**
- * The names of tensors with their axes in one order, that of the largest, and the order. Those of fewer axes get axes
- * of size 1 behind the batch.
+ * The names of tensors with their axes in the order of the largest one, and that order. Tensors with fewer axes get
+ * axes of size 1 after the batch.
  */
 function alike(out: GraphWriter, tensors: readonly Tensor[]): {names: string[]; order: readonly number[]} {
   const most = Math.max(...tensors.map(({rank}) => rank));

@@ -5,7 +5,7 @@ import type {GraphWriter, Source} from '../write/graphWriter';
 import {Fraction} from '../write/messages';
 import type {Call, Write} from './call';
 
-/** What a `PatchSequence` of `tfjs-lora/transformers` holds. */
+/** The fields of a `PatchSequence` of `tfjs-lora/transformers`. */
 interface PatchLayer {
   grid: readonly [number, number];
   antialias: boolean;
@@ -22,7 +22,7 @@ export function takesMeans(layer: tf.layers.Layer): boolean {
   return layer.getClassName().endsWith('>PatchSequence') && fieldsOf<PatchLayer>(layer).antialias;
 }
 
-/** Patches as a sequence behind tokens. */
+/** Patches as a sequence after tokens. */
 export const patchSequence: Write = (out, call) => {
   const {rows, registerRows, positions} = call.fields<PatchLayer>();
   const width = call.input.shape[3] ?? 0;

@@ -7,7 +7,7 @@ import {Fraction, TYPE} from '../write/messages';
 import {convolvedSteps} from './convolvedSteps';
 import type {Call, Write} from './call';
 
-/** What a stock recurrent layer holds, and a `Bidirectional`. */
+/** The fields of a stock recurrent layer, and of a `Bidirectional`. */
 interface RecurrentLayer extends InnerLayers {
   returnSequences: boolean;
   returnState: boolean;
@@ -44,7 +44,7 @@ const ACTIVATIONS: Readonly<Record<string, readonly [name: string, alpha?: numbe
   linear: ['Affine', 1, 0],
 };
 
-/** What a pass over a sequence gives: all steps `[steps, directions, batch, units]`, and the last states. */
+/** The outputs of a pass over a sequence: all steps `[steps, directions, batch, units]`, and the last states. */
 interface Pass {
   all: string;
   last: string[];
@@ -135,7 +135,7 @@ function joined(parts: readonly Values[]): Values {
   return {shape: [parts.length, ...(parts[0]?.shape ?? [])], data};
 }
 
-/** The gates, which are beside each other on the first axis, in another order. */
+/** The gates, which are concatenated along the first axis, in another order. */
 function gatesIn({shape, data}: Values, gates: readonly number[]): Values {
   const part = data.length / gates.length;
   return {shape, data: Float32Array.from(gates.flatMap(gate => [...data.subarray(gate * part, (gate + 1) * part)]))};
@@ -148,7 +148,7 @@ function withZeros({data}: Values): Values {
   return {shape: [both.length], data: both};
 }
 
-/** A sequence of which some steps are hidden: how it is packed, and what is read of the result. */
+/** A sequence with masked steps: how it is packed, and which results are read. */
 interface Packing {
   lengths: string;
   pack: (x: string) => string;
@@ -156,8 +156,8 @@ interface Packing {
 }
 
 /**
- * Steps that a mask hides are moved behind the others, where the operation does not read them: stock layers keep their
- * states there. A step of the result is that of the last step before it that is not hidden, or zeros.
+ * Masked steps are moved after the others, where the operation does not read them, because stock layers keep their
+ * states at these steps. Their result is that of the last step before that is not masked, or zeros.
  *
  * @param mask bool, `[batch, steps]`.
  */
@@ -205,11 +205,11 @@ const recurrent: Write = (out, call) => {
   const layer = call.fields<RecurrentLayer>();
   const {cell, returnSequences, returnState, goBackwards, stateful} = layer;
   if (stateful) {
-    out.refuse('keeps its state between calls, which cannot be written.');
+    out.refuse('is stateful, which cannot be written.');
   }
   const cells = call.fields<InnerLayers>(cell).cells ?? [cell as tf.layers.Layer];
   if (cells.length > 1 && (returnState || call.inputs.length > 1)) {
-    out.refuse('takes or gives the states of several cells, which cannot be written.');
+    out.refuse('takes or returns the states of several cells, which cannot be written.');
   }
   checkStates(out, call);
   const direction = goBackwards ? 'reverse' : 'forward';
@@ -258,7 +258,7 @@ function reversed(out: GraphWriter, x: string, axis: number): string {
   return out.slice(x, axis, -1, Number.MIN_SAFE_INTEGER, -1);
 }
 
-/** What both directions give, merged. */
+/** The outputs of both directions, merged. */
 function merged(
   out: GraphWriter,
   [one, other]: readonly [string, string],
@@ -294,7 +294,7 @@ const bidirectional: Write = (out, call) => {
     forward.stateful ||
     cells.some(cell => call.fields<InnerLayers>(cell).cells !== undefined)
   ) {
-    out.refuse('has a layer that goes backwards, keeps its state, or has several cells, which cannot be written.');
+    out.refuse('has a layer that goes backwards, is stateful, or has several cells, which cannot be written.');
   }
   checkStates(out, call);
   const states = call.inputs.slice(1).map(state => out.unsqueeze(out.plain(state), [0]));

@@ -72,7 +72,7 @@ const reshape: Write = (out, call) => {
   const {targetShape} = call.fields<{targetShape: tf.Shape}>();
   const sizes = targetShape.map(size => size ?? -1);
   if (sizes.filter(size => size < 0).length > 1) {
-    out.refuse('gives several sizes that are open, which cannot be written.');
+    out.refuse('returns several dynamic sizes, which cannot be written.');
   }
   return call.output(out.reshape(out.plain(call.input), [0, ...sizes]));
 };
@@ -100,7 +100,7 @@ const batchNormalization: Write = (out, call) => {
   const size = movingMean.shape as number[];
   const filled = (weight: Source | null | undefined, part: string, value: number) =>
     weight == null ? out.floats(Array.from({length: size[0] ?? 0}, () => value)) : out.weight(part, weight);
-  // The operation has its channels behind the batch.
+  // The operation has its channels after the batch.
   const order = [0, channel, ...range(rank).filter(each => each !== 0 && each !== channel)];
   const isHeld = call.input.held.has(order.join());
   const scale = filled(gamma, 'gamma', 1);
@@ -169,7 +169,7 @@ const rescaling: Write = (out, call) => {
   return out.each(call.input, x => out.node('Add', [out.node('Mul', [x, out.float(scale)]), out.float(offset)]));
 };
 
-/** What predicts as if it were not there. */
+/** Layers that do nothing in prediction. */
 const nothing: Write = (_, call) => call.input;
 
 export const PLAIN_LAYERS: Readonly<Record<string, Write>> = {

@@ -11,7 +11,7 @@ import {biased, indices, normalizedRows} from './shapes';
 import {SOUND_LAYERS} from './sounds';
 import {WINDOW_LAYERS} from './windows';
 
-/** What a layer of transformers with a table holds. */
+/** The fields of a transformer layer with a table. */
 interface TableLayer {
   embeddings: Source;
 }
@@ -152,7 +152,7 @@ const sequencePooling: Write = (out, call) => {
   return call.output(out.squeeze(product, [1]));
 };
 
-/** Of a sequence in which nothing counts, the first position does. */
+/** In a sequence that is masked completely, the first position counts. */
 function withFirst(out: GraphWriter, counts: string): string {
   const none = out.node('Sub', [out.float(1), out.reduce('ReduceMax', counts, [1], true)]);
   const places = out.positions(out.sizeOf(counts, 1));
@@ -231,7 +231,7 @@ const widthPart: Write = (out, call) => {
   return call.output(bias === null ? part : out.node('Add', [part, out.weight('bias', bias)]));
 };
 
-/** The next token's values, its own and the former one's, beside each other. */
+/** The values of the next token and of the one before, concatenated. */
 const trigrams: Write = (out, call) => {
   const x = out.plain(call.input);
   const size = out.sizeOf(x, 1);

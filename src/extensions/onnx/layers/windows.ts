@@ -281,7 +281,7 @@ function pairIndices(out: GraphWriter, {rows, columns, height, width}: Record<st
   });
 }
 
-/** Cosines and sines of the angles of rows and columns of patches, behind positions that are not rotated. */
+/** Cosines and sines of the angles of rows and columns of patches, after positions that are not rotated. */
 const patchAngles: Write = (out, call) => {
   const {size, theta, tokens} = call.fields<Record<'size' | 'theta' | 'tokens', number>>();
   const quarter = size / 4;

@@ -2,7 +2,7 @@ import type {GraphNode} from '../../graph/graphDef';
 import {range} from './lowering';
 import {attribute, type OnnxCall} from './onnxCall';
 
-/** What plans a node. */
+/** Plans a node. */
 export type Rule = (call: OnnxCall) => Promise<void> | void;
 
 /** Activations of tfjs's layers, by the operations that compute them. */
@@ -34,7 +34,7 @@ function activationOf(call: OnnxCall): string | undefined {
   return fits ? ACTIVATIONS[call.op] : undefined;
 }
 
-/** Whether a Selu has the numbers of the paper. */
+/** Whether a Selu has the constants of the paper. */
 function isUsualSelu(call: OnnxCall): boolean {
   const [alpha, gamma] = [call.float('alpha', 1.67326319), call.float('gamma', 1.05070102)];
   return Math.abs(alpha - 1.67326319) < 1e-6 && Math.abs(gamma - 1.05070102) < 1e-6;
@@ -47,7 +47,7 @@ export const selu: Rule = async call => {
   await unary('Selu')(call);
 };
 
-/** Between what a Clip keeps values; `undefined` for a bound that is computed. */
+/** The bounds of a Clip; `undefined` for a bound that is not a constant. */
 function boundsOf(call: OnnxCall): (number | undefined)[] {
   return ['min', 'max'].map((name, i) =>
     call.has(1 + i) ? call.numbers(1 + i)?.[0] : call.float(name, i === 0 ? -Infinity : Infinity),
@@ -93,7 +93,7 @@ export const gelu: Rule = call => {
   call.give(call.layer('Activation', {activation}, [call.key(0)]), call.perm());
 };
 
-/** Of com.microsoft: of a sum with a bias, if there is one. */
+/** From com.microsoft: of a sum with a bias, if there is one. */
 export function biasGelu(activation: 'gelu' | 'gelu_new'): Rule {
   return async call => {
     const x = call.has(1) ? await call.emit('AddV2', [await call.plain(0), await call.plain(1)]) : call.key(0);

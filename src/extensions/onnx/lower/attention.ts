@@ -8,7 +8,7 @@ import {attribute, type Entry, type OnnxCall} from './onnxCall';
 
 const SWAPS_HEADS = [0, 2, 1, 3];
 
-/** What an attention computes with. */
+/** The inputs of an attention. */
 interface Heads {
   q: string;
   k: string;
@@ -17,9 +17,9 @@ interface Heads {
   heads: number;
   kvHeads: number;
   scale: number | undefined;
-  /** What is added to the products of queries and keys. */
+  /** Added to the products of queries and keys. */
   added: readonly string[];
-  /** What says where they count, as bools. */
+  /** Which keys count, as bools. */
   allowed: readonly string[];
   softcap: number;
 }
@@ -49,7 +49,7 @@ async function attend(
 
 function sizeAt(call: OnnxCall, key: string, axis: number): number {
   const size = call.sizeOf(key, axis);
-  return size ?? call.refuse(`leaves axis ${axis} of what it computes with open`);
+  return size ?? call.refuse(`has a dynamic axis ${axis}`);
 }
 
 /** Keys or values for more heads of queries: each one for several in a row. */
@@ -58,7 +58,7 @@ async function repeated(call: OnnxCall, key: string, times: number): Promise<str
     return key;
   }
   if (!Number.isInteger(times)) {
-    call.refuse('has no whole number of heads of queries for each head of keys');
+    call.refuse('has a number of query heads that is not a multiple of its key heads');
   }
   const [batch, length] = [await call.entryOf(key, 0), await call.entryOf(key, 2)];
   const [heads, width] = [sizeAt(call, key, 1), sizeAt(call, key, 3)];
@@ -71,7 +71,7 @@ async function repeated(call: OnnxCall, key: string, times: number): Promise<str
 async function split(call: OnnxCall, key: string, heads: number): Promise<string> {
   const width = sizeAt(call, key, 2) / heads;
   if (!Number.isInteger(width)) {
-    call.refuse(`has no whole width for each of ${heads} heads`);
+    call.refuse(`has a width that is not a multiple of its ${heads} heads`);
   }
   const parts = await call.reshaped(key, [await call.entryOf(key, 0), await call.entryOf(key, 1), heads, width]);
   return call.emit('Transpose', [parts, call.constant(SWAPS_HEADS)]);
@@ -84,7 +84,7 @@ async function joined(call: OnnxCall, key: string): Promise<string> {
   return call.reshaped(turned, [await call.entryOf(turned, 0), await call.entryOf(turned, 1), width]);
 }
 
-/** Where keys are not behind the query: `[queries, keys]`. */
+/** Where keys are not after the query: `[queries, keys]`. */
 async function causal(call: OnnxCall, q: string, k: string, window = -1): Promise<string> {
   const counted = async (key: string) => {
     const size = await call.entryOf(key, 2);
@@ -131,7 +131,7 @@ function refuseMore(call: OnnxCall, inputs: Readonly<Record<number, string>>, ou
     call.refuse(`takes ${faults.map(([, what]) => what).join(', ')}`);
   }
   if (call.planner.keysOf(call.node).length > outputs) {
-    call.refuse('gives more than its result, such as keys for a cache');
+    call.refuse('returns more than its result, such as keys for a cache');
   }
 }
 
@@ -163,7 +163,7 @@ export const attention: Rule = async call => {
   call.give(isSplit ? result : await joined(call, result));
 };
 
-/** Of com.microsoft, with the projection of queries, keys and values in it. */
+/** From com.microsoft, including the projection of queries, keys and values. */
 export const attentionOfInput: Rule = async call => {
   refuseMore(call, {4: 'a cache', 6: 'a length of a cache'}, 1);
   if (call.int('do_rotary', 0) !== 0) {
@@ -172,8 +172,8 @@ export const attentionOfInput: Rule = async call => {
   const heads = call.int('num_heads', 1);
   const total = call.size(1, 1) ?? 0;
   const sizes = call.ints('qkv_hidden_sizes') ?? [total / 3, total / 3, total / 3];
-  const kernel = call.low.weight(call.node.name, 1) ?? call.refuse('computes its weights');
-  const bias = call.has(2) ? (call.low.weight(call.node.name, 2) ?? call.refuse('computes its bias')) : undefined;
+  const kernel = call.low.weight(call.node.name, 1) ?? call.refuse('needs constant weights');
+  const bias = call.has(2) ? (call.low.weight(call.node.name, 2) ?? call.refuse('needs a constant bias')) : undefined;
   call.floats();
   const config = {units: total, useBias: bias !== undefined, activation: 'linear'};
   const all = call.layer('Dense', config, [await call.plain()], {kernel, bias});
@@ -182,14 +182,14 @@ export const attentionOfInput: Rule = async call => {
   await attendMasked(call, {q, k, v, heads}, 3);
 };
 
-/** Of com.microsoft: of queries, keys and values `[batch, length, width]`. */
+/** From com.microsoft: of queries, keys and values `[batch, length, width]`. */
 export const multiHeadAttention: Rule = async call => {
   refuseMore(call, {6: 'a cache of keys', 7: 'a cache of values', 8: 'a length of a cache', 9: 'a cache'}, 1);
   if (call.rank(0) !== 3 || !call.has(1) || !call.has(2)) {
     call.refuse('takes queries, keys and values in one tensor');
   }
   const heads = call.int('num_heads', 1);
-  const width = call.size(0, 2) ?? call.refuse('leaves its width open');
+  const width = call.size(0, 2) ?? call.refuse('has a dynamic width');
   const take = async (index: number) =>
     call.rank(index) === 4
       ? call.plain(index)
@@ -215,7 +215,7 @@ async function attendMasked(
   call.give(await joined(call, result));
 }
 
-/** Of com.microsoft: fewer heads of keys and values than of queries, each query attending to what is before it. */
+/** From com.microsoft: grouped-query attention, in which each query attends to earlier positions. */
 export const groupQueryAttention: Rule = async call => {
   refuseMore(call, {3: 'a cache of keys', 4: 'a cache of values', 11: 'sinks'}, 1);
   if (!call.has(1) || !call.has(2)) {
@@ -316,7 +316,7 @@ export function rotary(inputs: {positions: number; cos: number; sin: number}): R
     const x = isSplit ? await call.plain() : await split(call, await call.plain(), own);
     const isPlain = !call.has(inputs.positions) || call.numbers(inputs.positions)?.join() === '0';
     if (!isPlain && call.rank(inputs.positions) < 2) {
-      call.refuse('starts at a position that is computed');
+      call.refuse('needs a constant start position');
     }
     const positions = isPlain ? undefined : await call.plain(inputs.positions);
     const isInterleaved = call.int('interleaved', 0) === 1;

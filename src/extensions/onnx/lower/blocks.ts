@@ -30,7 +30,7 @@ export function inBlocks({
     for (let at = 0; at < width; at += 32, place += size) {
       view.setUint16(place, halfOf(scaleOf(row, at)), true);
       for (let i = 0; i < size - 2; i++) {
-        // Of 4 bits, the first half of the values is in the lower bits of the bytes.
+        // With 4 bits, the first half of the values is in the lower bits of the bytes.
         const value = valueOf(row, at + i);
         view.setUint8(place + 2 + i, bits === 8 ? (value - 128) & 255 : value | (valueOf(row, at + i + 16) << 4));
       }

@@ -4,7 +4,7 @@ import {activationAfter} from './activations';
 import {channelsLast, range} from './lowering';
 import type {OnnxCall} from './onnxCall';
 
-/** How a window walks over the axes behind the channels. */
+/** How a window moves over the axes after the channels. */
 export interface Window {
   kernel: number[];
   strides: number[];
@@ -32,7 +32,7 @@ export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): W
   }
   const pads = range(axes).map((i): [number, number] => {
     if (auto === 'SAME_LOWER') {
-      const size = call.size(0, 2 + i) ?? call.refuse('pads by SAME_LOWER where a size is open');
+      const size = call.size(0, 2 + i) ?? call.refuse('pads by SAME_LOWER with a dynamic size');
       const total = samePads(size, strides[i] ?? 1, extents[i] ?? 0);
       return [Math.ceil(total / 2), Math.floor(total / 2)];
     }
@@ -83,22 +83,20 @@ function kernelOf(call: OnnxCall): readonly number[] {
   return shape as number[];
 }
 
-/** A convolution with the activation behind it: of one to three axes, grouped, or of each channel by itself. */
+/** A convolution with the activation after it: with one to three axes, grouped, or depthwise. */
 export async function conv(call: OnnxCall): Promise<void> {
   const [out = 1, inner = 1, ...kernel] = kernelOf(call);
   const perm = channelsLast(kernel.length + 2);
   const group = call.int('group', 1);
   call.floats();
   if (call.size(0, 1) !== inner * group || out % group !== 0) {
-    call.refuse(`takes ${inner * group} channels where there are ${call.size(0, 1) ?? 'any number'}`);
+    call.refuse(`takes ${inner * group} channels, but gets ${call.size(0, 1) ?? 'any number'}`);
   }
   const window = windowOf(call, kernel);
   const isDepthwise = group > 1 && inner === 1 && kernel.length < 3;
   const {activation, absorbed} = activationAfter(call, call.node);
   const x = await padded(call, await call.as(0, perm), window.pads);
-  const bias = call.has(2)
-    ? (call.low.weight(call.node.name, 2) ?? call.refuse('has a bias that is computed'))
-    : undefined;
+  const bias = call.has(2) ? (call.low.weight(call.node.name, 2) ?? call.refuse('needs a constant bias')) : undefined;
   const config = {
     strides: window.strides,
     dilationRate: window.dilations,
@@ -175,7 +173,7 @@ export async function convTranspose(call: OnnxCall): Promise<void> {
     call.refuse(kernel.length > 2 ? 'has three axes' : 'has groups');
   }
   if (call.ints('output_shape') !== undefined || !['NOTSET', 'VALID'].includes(call.text('auto_pad', 'NOTSET'))) {
-    call.refuse('leaves its pads open');
+    call.refuse('has output_shape or auto_pad');
   }
   const {strides, dilations} = windowOf(call, kernel);
   if (dilations.some(rate => rate > 1)) {
@@ -194,9 +192,7 @@ export async function convTranspose(call: OnnxCall): Promise<void> {
   const two = <T>(list: readonly T[], one: T) => (isFlat ? [one, ...list] : [...list]);
   const x = isFlat ? await call.emit('ExpandDims', [held, call.scalar(1, 'int32')]) : held;
   const {activation, absorbed} = activationAfter(call, call.node);
-  const bias = call.has(2)
-    ? (call.low.weight(call.node.name, 2) ?? call.refuse('has a bias that is computed'))
-    : undefined;
+  const bias = call.has(2) ? (call.low.weight(call.node.name, 2) ?? call.refuse('needs a constant bias')) : undefined;
   const inner = call.size(1, 0) ?? 1;
   const size = two(kernel, 1);
   let result = call.layer(

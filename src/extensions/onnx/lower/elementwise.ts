@@ -62,7 +62,7 @@ export const div: Rule = async call => {
     return;
   }
   if (range(2).some(i => call.numbers(i)?.some(value => value < 0))) {
-    call.refuse('divides whole numbers below 0');
+    call.refuse('divides negative integers');
   }
   call.give(await call.emit('FloorDiv', names), perm);
 };
@@ -120,7 +120,7 @@ export const castTo: Rule = async call => {
 export const isInf: Rule = async call => {
   const [negative, positive] = [call.int('detect_negative', 1), call.int('detect_positive', 1)];
   if (negative !== 1 || positive !== 1) {
-    call.refuse('tells infinities of one sign');
+    call.refuse('detects infinities of one sign only');
   }
   call.give(await call.emit('IsInf', [call.key(0)]), call.perm());
 };

@@ -31,7 +31,7 @@ export interface Arrangement {
   to?: readonly number[];
 }
 
-/** What a weight of a layer is in the file. */
+/** The tensor in the file for a weight of a layer. */
 export interface WeightOrigin extends Arrangement {
   /** A node, and which of its inputs. */
   node: string;
@@ -54,7 +54,7 @@ export interface QuantizedProduct {
 /** Constants of no more values than this are read by the plan. */
 const FEW = 4096;
 
-/** What is shared by the nodes of a file while it is planned. */
+/** Shared by the nodes of a file while it is planned. */
 export class Lowering {
   /** By the names of constants that layers are given as weights. */
   readonly origins = new Map<string, WeightOrigin>();
@@ -131,14 +131,14 @@ export class Lowering {
     }
   }
 
-  /** What has been made of a value before, or is made now. */
+  /** The cached result for a value, which is made if there is none. */
   async once(key: string, what: string, make: () => Promise<string>): Promise<string> {
     const name = this.made.get(`${key} ${what}`) ?? (await make());
     this.made.set(`${key} ${what}`, name);
     return name;
   }
 
-  /** What a quantized weight of a planned layer is for in the file; `undefined` for others. */
+  /** The use of a planned layer's quantized weight in the file; `undefined` for others. */
   productOf(weight: PlannedWeight): QuantizedProduct | undefined {
     const own = this.quantized.get(weight.source.node);
     const {node = '', index = 0} = own === undefined ? (this.originOf(weight) ?? {}) : {};
@@ -218,7 +218,7 @@ export class Lowering {
     };
   }
 
-  /** What a weight of a planned layer is in the file; `undefined` if it was computed. */
+  /** The tensor in the file for a weight of a planned layer; `undefined` if it was computed. */
   originOf({source: {node, index}}: PlannedWeight): WeightOrigin | undefined {
     const own: GraphNode | undefined = this.planner.graph.nodes.get(node);
     return this.origins.get(node) ?? this.origins.get(own?.input?.[index] ?? '');
@@ -254,7 +254,7 @@ export function putBack(values: Values, held: Values, {part, shape, added, order
     result = ordered(result, inverseOf(order));
   }
   const half = target.length / 2;
-  // Of two parts that are added, the second one stays.
+  // If two parts are added, the second one stays.
   target.set(added === true ? result.data.map((value, i) => value - (target[half + i] ?? 0)) : result.data);
 }
 

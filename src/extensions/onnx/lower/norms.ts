@@ -13,7 +13,7 @@ export const batchNorm: Rule = async call => {
   call.floats();
   const names = ['gamma', 'beta', 'moving_mean', 'moving_variance'];
   const weights = names.map((name, i) => {
-    return [name, call.low.weight(call.node.name, 1 + i) ?? call.refuse(`computes its input ${1 + i}`)] as const;
+    return [name, call.low.weight(call.node.name, 1 + i) ?? call.refuse(`needs a constant input ${1 + i}`)] as const;
   });
   const perm = channelsLast(call.rank());
   const config = {axis: -1, epsilon: call.float('epsilon', 1e-5)};
@@ -23,7 +23,7 @@ export const batchNorm: Rule = async call => {
 /** Over the last axes: one, as a layer; several, as operations. */
 export const layerNorm: Rule = async call => {
   if (call.planner.keysOf(call.node).length > 1) {
-    call.refuse('gives its mean and deviation');
+    call.refuse('returns its mean and deviation');
   }
   const axis = call.axis(call.int('axis', -1));
   call.floats();
@@ -48,7 +48,10 @@ async function layerNormOf(
   return call.has(b) ? call.emit('AddV2', [scaled, await call.plain(b)]) : scaled;
 }
 
-/** Of a sum, which is the fourth output. @param places where the inputs are, beside the two first ones. */
+/**
+ * The normalization of a sum, which is the fourth output.
+ * @param places the positions of the inputs after the first two.
+ */
 export function skipNorm(isRms: boolean): Rule {
   return async call => {
     const [gamma, beta, bias] = isRms ? [2, -1, 3] : [2, 3, 4];
@@ -135,7 +138,7 @@ export const instanceNorm: Rule = async call => {
 /** Groups of channels of each example. */
 export const groupNorm: Rule = async call => {
   const groups = call.int('num_groups', 1);
-  const channels = call.size(0, 1) ?? call.refuse('leaves the number of channels open');
+  const channels = call.size(0, 1) ?? call.refuse('has a dynamic number of channels');
   const rank = call.rank();
   const rest = [];
   for (const axis of range(rank).slice(2)) {

@@ -160,9 +160,7 @@ export class OnnxCall {
 
   /** The single number of an input; `fallback` if it is left out. */
   number(index: number, fallback: number): number {
-    return this.has(index)
-      ? (this.numbers(index)?.[0] ?? this.refuse(`computes its input ${index}, which must be a constant`))
-      : fallback;
+    return this.has(index) ? (this.numbers(index)?.[0] ?? this.refuse(`needs a constant input ${index}`)) : fallback;
   }
 
   /** Numbers that are an attribute in older versions, and an input in newer ones. */
@@ -170,12 +168,12 @@ export class OnnxCall {
     if (!this.has(index)) {
       return this.ints(name);
     }
-    return this.numbers(index) ?? this.refuse(`computes its ${name}, which must be constants`);
+    return this.numbers(index) ?? this.refuse(`needs constant ${name}`);
   }
 
   /** An input that is a tensor of floats of at least two axes, which layers of tfjs take. */
   floats(index = 0): Flow {
-    return this.planner.floats(this.key(index)) ?? this.refuse(`does not take a tensor of floats that is computed`);
+    return this.planner.floats(this.key(index)) ?? this.refuse('needs a tensor of floats that is not a constant');
   }
 
   /** The size of an axis of an input, `undefined` where it is open. */
@@ -242,7 +240,7 @@ export class OnnxCall {
     return size ?? {of: await this.low.once(key, 'shape', () => this.emit('Shape', [key])), at: axis};
   }
 
-  /** What has been computed in another shape. One size that is not known is left open. */
+  /** A computed value in another shape. One unknown size stays dynamic. */
   async reshaped(key: string, entries: readonly Entry[]): Promise<string> {
     const open = entries.filter(entry => typeof entry !== 'number');
     const sizes = open.length === 1 ? entries.map(entry => (typeof entry === 'number' ? entry : -1)) : entries;
@@ -254,11 +252,11 @@ export class OnnxCall {
     const known = this.numbers(index);
     const value = this.value(index);
     if (known !== undefined || value.kind !== 'shaped') {
-      return known ?? this.refuse(`takes numbers of its input ${index} that depend on what the model is given`);
+      return known ?? this.refuse(`needs values of input ${index} that do not depend on the model's inputs`);
     }
     const [one, other] = value.pair;
     return range(
-      one.tensor.size === other.tensor.size ? one.tensor.size : this.refuse('takes a list of no fixed length'),
+      one.tensor.size === other.tensor.size ? one.tensor.size : this.refuse('takes a list of unknown length'),
     ).map(at => (value.sizes[at] === KNOWN ? (one.values[at] ?? 0) : {of: this.key(index), at}));
   }
 

@@ -19,7 +19,7 @@ const {binary, variadic} = elementwise;
 const {unary} = activations;
 const {reduce} = reductions;
 
-/** What a node is given is what it gives: training is over. */
+/** The node returns its input, because it only works in training. */
 const same: Rule = call => {
   if (call.proto.outputs.filter(name => name !== '').length > 1) {
     call.refuse('gives a mask');
@@ -189,7 +189,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
   },
 };
 
-/** What plans an operation; `undefined` if nothing does. */
+/** The rule that plans an operation; `undefined` if there is none. */
 export function ruleFor({domain, op}: Pick<OnnxCall['proto'], 'domain' | 'op'>): Rule | undefined {
   const rules = Object.hasOwn(OPERATIONS, domain) ? OPERATIONS[domain] : undefined;
   return rules !== undefined && Object.hasOwn(rules, op) ? rules[op] : undefined;

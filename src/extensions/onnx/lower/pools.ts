@@ -4,7 +4,7 @@ import {channelsLast, range} from './lowering';
 import {attribute, type OnnxCall} from './onnxCall';
 import {padded, paddingOf, type Window, windowOf} from './convolutions';
 
-/** What every value is larger than. */
+/** A bound below all values. */
 export const LOWEST = -3.4028234663852886e38;
 
 /** Pads that `ceil_mode` adds at the end, where a last window would go beyond what there is. */
@@ -17,7 +17,7 @@ function withCeiling(call: OnnxCall, window: Window): Window {
     if (stride === 1) {
       return [begin, end];
     }
-    const size = call.size(0, 2 + i) ?? call.refuse('rounds up where a size is open');
+    const size = call.size(0, 2 + i) ?? call.refuse('rounds up a dynamic size');
     const count = Math.ceil((size + begin + end - kernel) / stride) + 1;
     // The last window begins within the values or the pads before them.
     const used = (count - 1) * stride >= size + begin ? count - 1 : count;
@@ -32,7 +32,7 @@ function poolWindow(call: OnnxCall, keepsPads = false): Window {
     call.refuse('has dilations');
   }
   if (call.proto.outputs.length > 1) {
-    call.refuse('gives the positions of what it finds');
+    call.refuse('returns indices');
   }
   call.floats();
   return withCeiling(call, window);
@@ -82,7 +82,7 @@ export const averagePool: Rule = async call => {
     if (isPlain || begin + end === 0) {
       return undefined;
     }
-    const length = own ?? call.refuse('leaves its pads out of account where a size is open');
+    const length = own ?? call.refuse('excludes its pads from averages with a dynamic size');
     const [from, to] = countsPads ? [0, begin + length + (asked[1] ?? 0)] : [begin, begin + length];
     const stride = strides[i] ?? 1;
     return range(Math.floor((begin + length + end - size) / stride) + 1).map(
@@ -103,7 +103,7 @@ export const averagePool: Rule = async call => {
   call.give(await call.emit('Mul', [pool, call.constant(values, [1, ...shape, 1], 'float32')]), perm);
 };
 
-/** Over all axes behind the channels. */
+/** Over all axes after the channels. */
 export function globalPool(op: 'Mean' | 'Max'): Rule {
   return async call => {
     const perm = channelsLast(call.rank());

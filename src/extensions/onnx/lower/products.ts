@@ -4,7 +4,7 @@ import {activationAfter, type Rule} from './activations';
 import {range} from './lowering';
 import {attribute, type Entry, type OnnxCall} from './onnxCall';
 
-/** What a product becomes beside a plain `Dense`. */
+/** What a product becomes if not a plain `Dense`. */
 interface DenseOptions {
   bias?: string | undefined;
   /** Nodes that its kernel computes already. */
@@ -17,7 +17,7 @@ interface DenseOptions {
   weight?: string;
 }
 
-/** A product with a constant matrix, with the bias and the activation behind it, as a `Dense`. */
+/** A product with a constant matrix, with the bias and the activation after it, as a `Dense`. */
 export function dense(
   call: OnnxCall,
   x: string,

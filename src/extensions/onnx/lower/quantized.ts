@@ -11,9 +11,9 @@ import {OnnxCall} from './onnxCall';
 import {scaleBehind} from './scaleBehind';
 import {dense, stackProduct} from './products';
 
-// Quantized files. Weights become the floats that they stand for, or stay in blocks where a format of
-// `tfjs-lora/quantized` holds them exactly. What flows is floats: where a file quantizes it, it is only kept within
-// what the integers can say, and not rounded.
+// Quantized files. Weights are dequantized to floats, or stay in blocks if a format of `tfjs-lora/quantized` can
+// represent them exactly. Activations are floats: where a file quantizes them, they are clipped to the range of the
+// integers, but not rounded.
 
 /** The integers of types by their numbers in ONNX. */
 const RANGES: Readonly<Record<number, readonly [low: number, high: number]>> = {
@@ -26,7 +26,7 @@ const RANGES: Readonly<Record<number, readonly [low: number, high: number]>> = {
   22: [-8, 7],
 };
 
-/** What integers of a constant stand for: `(value - zero) · scale`. */
+/** How the integers of a constant are dequantized: `(value - zero) · scale`. */
 interface Grid {
   scale: ArrayLike<number>;
   zero: ArrayLike<number> | undefined;
@@ -46,7 +46,7 @@ function constantAt(call: OnnxCall, index: number): {data: ArrayLike<number>; sh
 }
 
 function neededConstant(call: OnnxCall, index: number): {data: ArrayLike<number>; shape: number[]} {
-  return constantAt(call, index) ?? call.refuse(`computes its input ${index}, which must be a constant`);
+  return constantAt(call, index) ?? call.refuse(`needs a constant input ${index}`);
 }
 
 /** How a tensor of a shape is quantized: as a whole, along an axis, or by blocks of an axis. */
@@ -85,7 +85,7 @@ function dequantized(data: ArrayLike<number>, {scale, zero, at}: Grid): Float32A
   return result;
 }
 
-/** A constant that is made of others, under a name of its own. */
+/** A constant that is made of others, under a new name. */
 function made(call: OnnxCall, shape: readonly number[], make: () => Float32Array | Int32Array, isInt = false): string {
   const name = call.low.freshName(call.node.name);
   const type = isInt ? 'int32' : 'float32';
@@ -121,7 +121,7 @@ export const dequantizeLinear: Rule = async call => {
   }
 };
 
-/** A scale or a zero for each part of an axis, with the axes behind it. */
+/** A scale or a zero for each part of an axis, with the axes after it. */
 async function along(call: OnnxCall, index: number): Promise<string> {
   const rank = call.rank();
   if (call.rank(index) === 0) {
@@ -196,7 +196,7 @@ function integerProduct({node, proto: {inputs}}: OnnxCall): QuantizedProduct {
   return {nodes: [node.name], x: inputs[0] ?? '', input: inputs.slice(1, 3), output: inputs.slice(6, 8)};
 }
 
-/** What flows as the floats that it stands for: it was never quantized, or it is integers. */
+/** An activation as floats: it was never quantized, or it is dequantized. */
 async function activations(call: OnnxCall, index: number, zero: number): Promise<string> {
   if (call.dtype(index) === 'float32') {
     return call.plain(index);
@@ -315,7 +315,7 @@ export const matMulNBits: Rule = async call => {
   const [bits, block] = [call.int('bits', 4), call.int('block_size', 32)];
   const [width, units] = [call.int('K', 0), call.int('N', 0)];
   if ((bits !== 4 && bits !== 8) || call.has(4)) {
-    call.refuse(bits === 4 || bits === 8 ? 'has an order of groups' : `is of ${bits} bits`);
+    call.refuse(bits === 4 || bits === 8 ? 'has reordered groups' : `is of ${bits} bits`);
   }
   const blocks = Math.ceil(width / block);
   const {data: packed} = neededConstant(call, 1);
@@ -323,7 +323,7 @@ export const matMulNBits: Rule = async call => {
   const zeros = call.has(3) ? neededConstant(call, 3).data : undefined;
   const [perByte, rowBytes] = [8 / bits, (blocks * block * bits) / 8];
   if (packed.length !== units * rowBytes || scale.length !== units * blocks || !(width > 0)) {
-    call.refuse(`has other numbers than ${units} rows of ${width} need`);
+    call.refuse(`has a different number of values than ${units} rows of ${width} need`);
   }
   const areFloats = call.has(3) && call.dtype(3) === 'float32';
   const zeroBytes = Math.ceil(blocks / perByte);
@@ -338,7 +338,7 @@ export const matMulNBits: Rule = async call => {
   const valueOf = (row: number, at: number) => nibbleOf(packed, row * rowBytes, at);
   const x = await call.plain();
   call.floats();
-  const bias = call.has(5) ? (call.low.weight(call.node.name, 5) ?? call.refuse('computes its bias')) : undefined;
+  const bias = call.has(5) ? (call.low.weight(call.node.name, 5) ?? call.refuse('needs a constant bias')) : undefined;
   const isExact =
     width % 32 === 0 &&
     block % 32 === 0 &&

@@ -9,7 +9,7 @@ export const depthToSpace: Rule = async call => {
   let x = await call.as(0, perm);
   if (call.text('mode', 'DCR') === 'CRD') {
     // TensorFlow's order of channels is the other one.
-    const channels = (call.size(0, 1) ?? call.refuse('leaves the number of channels open')) / block ** 2;
+    const channels = (call.size(0, 1) ?? call.refuse('has a dynamic number of channels')) / block ** 2;
     const order = range(channels * block ** 2).map(i => (i % channels) * block ** 2 + Math.floor(i / channels));
     x = await call.emit('GatherV2', [x, call.constant(order), call.scalar(3, 'int32')]);
   }

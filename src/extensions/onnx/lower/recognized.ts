@@ -16,7 +16,7 @@ function madeBy(call: OnnxCall, key: string, ...ops: readonly string[]): OnnxCal
   return node && isOf ? new OnnxCall(low, node) : undefined;
 }
 
-/** The single number that a value is. */
+/** The number, if a value is a single one. */
 function numberOf(call: OnnxCall, key: string): number | undefined {
   const numbers = call.planner.numbers(key);
   return numbers?.length === 1 ? numbers[0] : undefined;
@@ -29,7 +29,7 @@ function withNumber(call: OnnxCall | undefined): {number: number; other: string}
   return call && at >= 0 ? {number: numbers[at] ?? 0, other: call.key(1 - at)} : undefined;
 }
 
-/** A value as a product: a number, and values that are none. */
+/** A value as a product: a number, and the other factors. */
 function factorsOf(call: OnnxCall, key: string, depth = 0): {number: number; others: string[]} {
   const number = numberOf(call, key);
   const made = depth < 4 ? madeBy(call, key, 'Mul', 'Div') : undefined;

@@ -8,7 +8,7 @@ import {attribute, type OnnxCall} from './onnxCall';
 interface Kind {
   /** The gates of tfjs, by their places in ONNX. */
   gates: readonly number[];
-  /** What it activates by if the file does not say. */
+  /** The activations if the file does not name them. */
   activations: readonly string[];
   layer: (call: OnnxCall) => {className: string; bias: 'added' | 'rows'};
 }
@@ -107,7 +107,7 @@ interface Way {
   isBatchFirst: boolean;
 }
 
-/** What one direction gives: a sequence in the order of time, and the layer, whose further outputs are its states. */
+/** The outputs of one direction: a sequence in the order of time, and the layer, whose other outputs are its states. */
 interface OfWay {
   sequence: string;
   layer: string;
@@ -150,7 +150,7 @@ async function oneWay(call: OnnxCall, kind: Kind, x: string, way: Way): Promise<
   const own = names.length === 0 ? kind.activations : names.slice(place * count, (place + 1) * count);
   const known = ['tanh', 'sigmoid', 'relu', 'softsign', 'softplus'];
   if (own.some(name => !known.includes(name)) || (count === 3 && own[1] !== own[2])) {
-    call.refuse(`activates by ${own.join(', ')}`);
+    call.refuse(`has the activations ${own.join(', ')}`);
   }
   const columns = (index: number) => call.size(index, 2) ?? 0;
   const part = [place, 1] as const;
@@ -167,7 +167,7 @@ async function oneWay(call: OnnxCall, kind: Kind, x: string, way: Way): Promise<
       ? {part, shape: [2, gates.length * units]}
       : {part, shape: [2, gates.length, units], added: true, order: gates, ...to()};
   const weight = (index: number, how: Arrangement) =>
-    call.low.weight(call.node.name, index, how) ?? call.refuse(`computes its input ${index}`);
+    call.low.weight(call.node.name, index, how) ?? call.refuse(`needs a constant input ${index}`);
   const isStateful = call.planner.keysOf(call.node).length > 2;
   const config: tf.serialization.ConfigDict = {
     units,

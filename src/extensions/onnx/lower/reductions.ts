@@ -85,7 +85,7 @@ export const cumSum: Rule = async call => {
 /** The largest values and where they are, along one axis that is held as the last one. */
 export const topK: Rule = async call => {
   if (call.int('largest', 1) === 0) {
-    call.refuse('gives the smallest values');
+    call.refuse('returns the smallest values');
   }
   const axis = call.axis(call.int('axis', -1));
   const perm = [...call.perm().filter(at => at !== axis), axis];

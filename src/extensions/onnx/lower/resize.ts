@@ -19,7 +19,7 @@ export const resize: Rule = async call => {
   const hasSizes = !isOld && call.has(3);
   const sizes = hasSizes ? call.entries(3) : undefined;
   if (sizes === undefined && scales?.length !== axes.length) {
-    call.refuse('computes its scales');
+    call.refuse('needs constant scales');
   }
   if (
     call.int('antialias', 0) === 1 ||
@@ -59,7 +59,7 @@ async function scaledSize(call: OnnxCall, axis: number, scale: number): Promise<
     return Math.floor(own * scale);
   }
   if (!Number.isInteger(scale)) {
-    call.refuse(`scales an open size by ${scale}`);
+    call.refuse(`scales a dynamic size by ${scale}`);
   }
   return {of: await call.emit('Mul', [await call.vector([own]), call.constant([scale])]), at: 0};
 }
@@ -123,13 +123,13 @@ async function resizeImage(
   return true;
 }
 
-/** Each axis by a matrix whose rows say of which values a new one is made. */
+/** Each axis is multiplied with a matrix whose rows have the weights of the old values in a new one. */
 async function resizeByMatrices(call: OnnxCall, resized: ReadonlyMap<number, Resized>, how: Mode): Promise<void> {
   let [key, perm] = [call.key(0), [...call.perm()]];
   for (const [axis, {size, scale}] of resized) {
     const own = call.size(0, axis);
     if (own === undefined || typeof size !== 'number' || scale === undefined || axis === 0) {
-      call.refuse(`resizes ${axis === 0 ? 'the batch' : 'an open size'} by ${how.mode} ${how.transform}`);
+      call.refuse(`resizes ${axis === 0 ? 'the batch' : 'a dynamic size'} by ${how.mode} ${how.transform}`);
     }
     // The axis is held as the last but one, where a product with a matrix before it sums over it.
     const others = perm.filter(each => each !== axis);
@@ -175,7 +175,7 @@ function matrixOf(
   return matrix;
 }
 
-/** Where in the original a value lies. */
+/** The position of a value in the original. */
 function originalPlace(
   call: OnnxCall,
   row: number,

@@ -21,7 +21,7 @@ export const reshapeTo: Rule = async call => {
   const given = call.version < 5 ? (call.ints('shape') ?? []) : call.entries(1);
   const keepsZeros = call.int('allowzero', 0) === 1;
   const isKept = (entry: Entry | undefined) => entry === 0 && !keepsZeros;
-  // Axes that are kept may go on being held in another order, if those behind them are held in theirs.
+  // Axes that are kept may stay in another order, if those after them are in their own order.
   const count = given.findIndex(entry => !isKept(entry));
   const kept = count < 0 ? given.length : count;
   const perm = call.perm();
@@ -55,7 +55,7 @@ export const flatten: Rule = async call => {
   call.give(
     await reshape(
       call,
-      first !== undefined ? [first, -1] : [-1, second ?? call.refuse('flattens open sizes on both sides')],
+      first !== undefined ? [first, -1] : [-1, second ?? call.refuse('flattens dynamic sizes on both sides')],
     ),
   );
 };
@@ -78,7 +78,7 @@ export const squeeze: Rule = async call => {
   const rank = call.rank();
   const given = call.list('axes', 1)?.map(axis => call.axis(axis));
   if (given === undefined && range(rank).some(axis => axis > 0 && call.size(0, axis) === undefined)) {
-    call.refuse('drops axes of size 1 where sizes are open');
+    call.refuse('drops axes of size 1 among dynamic sizes');
   }
   const axes = given ?? range(rank).filter(axis => call.size(0, axis) === 1);
   const perm = call.perm();
@@ -125,7 +125,7 @@ export const split: Rule = async call => {
   range(count).forEach(i => call.low.give(call.node.name, i, `${name}:${i}`, perm));
 };
 
-/** What a slice takes along an axis. */
+/** The part that a slice takes along an axis. */
 interface Cut {
   begin: Entry;
   end: Entry;
@@ -188,7 +188,7 @@ export const gather: Rule = async call => {
   }
   let at = await call.plain(1);
   if (indices?.some(index => index < 0)) {
-    const from = size ?? call.refuse('counts from the end of an open size');
+    const from = size ?? call.refuse('counts from the end of a dynamic size');
     at = call.constant(
       indices.map(index => (index < 0 ? index + from : index)),
       range(call.rank(1)).map(i => call.size(1, i) ?? 1),
@@ -298,7 +298,7 @@ export const rangeRule: Rule = async call => {
 export const oneHot: Rule = async call => {
   const axis = call.int('axis', -1);
   const rank = call.rank();
-  const [off = 0, on = 1] = call.numbers(2) ?? call.refuse('computes its values');
+  const [off = 0, on = 1] = call.numbers(2) ?? call.refuse('needs constant values');
   const isInt = call.dtype(2) === 'int32';
   const type = isInt ? ('int32' as const) : ('float32' as const);
   const inputs = [
@@ -323,9 +323,9 @@ const MOST_EDGES = 32;
 export const pad: Rule = async call => {
   const rank = call.rank();
   const isOld = call.version < 11;
-  const given = (isOld ? call.ints('pads') : call.numbers(1)) ?? call.refuse('computes its pads');
+  const given = (isOld ? call.ints('pads') : call.numbers(1)) ?? call.refuse('needs constant pads');
   const axes = call.has(3)
-    ? (call.numbers(3) ?? call.refuse('computes its axes')).map(axis => call.axis(axis))
+    ? (call.numbers(3) ?? call.refuse('needs constant axes')).map(axis => call.axis(axis))
     : range(rank);
   const value = isOld ? call.float('value', 0) : call.number(2, 0);
   const mode = call.text('mode', 'constant');

@@ -17,7 +17,7 @@ export function typeNumberOf(dtype: string | undefined): number {
 export class Tensor {
   /** By the axis of the tensor that each axis of the held one is: its name. The first is how it was computed. */
   readonly held = new Map<string, string>();
-  /** The name of a bool tensor, `[batch, steps]`: the steps that layers of tfjs heed. */
+  /** The name of a bool tensor, `[batch, steps]`: the steps that tfjs's layers do not skip. */
   mask: string | undefined;
 
   constructor(
@@ -39,7 +39,7 @@ export class Tensor {
   }
 }
 
-/** What an initializer is made of. */
+/** The contents of an initializer. */
 interface NewInitializer {
   name: string;
   type: number;
@@ -51,11 +51,13 @@ interface NewInitializer {
 /** A weight of a layer. Reading one may make a new tensor. */
 export type Source = Pick<tf.LayerVariable, 'shape' | 'read'>;
 
-/** Collects the nodes and initializers of a graph. Each node has the name of a layer and a part of its own. */
+/**
+ * Collects the nodes and initializers of a graph. The name of each node consists of the layer's name and a unique part.
+ */
 export class GraphWriter {
   nodes: NewNode[] = [];
   readonly initializers: NewInitializer[] = [];
-  /** What cannot be written, a line each. */
+  /** A line for each thing that cannot be written. */
   readonly faults = new Set<string>();
   /** The layer that is being written, as names and messages have it. */
   layer = '';
@@ -102,7 +104,7 @@ export class GraphWriter {
     return names;
   }
 
-  /** A graph of so many inputs that a node computes with, as a function gives its outputs. */
+  /** A subgraph with this many inputs, whose outputs a function returns. */
   body(count: number, make: (inputs: string[]) => string[]): Body {
     const inputs = range(count).map(() => this.freeName(`${this.layer}/input`));
     const body = new Body(inputs);
@@ -113,7 +115,7 @@ export class GraphWriter {
     return body;
   }
 
-  /** What was made under a key before, or is made now. */
+  /** The cached result for a key, which is made if there is none. */
   once(key: string, make: () => string): string {
     const name = this.made.get(key) ?? make();
     this.made.set(key, name);
@@ -212,7 +214,7 @@ export class GraphWriter {
     return turned;
   }
 
-  /** What an operation on each value gives, with the axes of the tensor in the order that they are in. */
+  /** The result of an elementwise operation, with the axes of the tensor in their current order. */
   each(tensor: Tensor, make: (name: string) => string): Tensor {
     return new Tensor(tensor.shape, TYPE.float, make(tensor.name), tensor.order);
   }

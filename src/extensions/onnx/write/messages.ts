@@ -1,6 +1,6 @@
 import {field, floatField} from '../file/protobuf';
 
-/** What nodes say besides their inputs. Whole numbers are written as such: a `Fraction` is one that need not be. */
+/** The attributes of nodes. Integers are written as integers; a `Fraction` is written as a float. */
 export type Attributes = Readonly<
   Record<string, number | Fraction | Body | string | readonly (number | string)[] | undefined>
 >;

@@ -11,7 +11,7 @@ export interface BlockPart {
   readonly factors: Factors | null;
 }
 
-/** Products of one input with several matrices beside each other, in few launches. They do not record. */
+/** Concatenated products of one input with several matrices, in few launches. They are not recorded. */
 export interface JointProducts {
   /** Whether they support these matrices, and a tensor that is added. */
   takes(x: tf.Tensor, parts: readonly BlockPart[], adds: boolean): boolean;

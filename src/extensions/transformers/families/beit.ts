@@ -95,7 +95,7 @@ function patchBias(net: Net, name: string, args: {edge: number; heads: number}, 
   return net.apply(name, [x], () => new PatchBias({...args, name}));
 }
 
-/** A block whose scores of attention have biases; keys have none of their own. */
+/** A block whose attention scores have biases; its key projection has none. */
 function block(
   net: Net,
   layer: string,

@@ -19,7 +19,7 @@ export const convnextV2 = convNeXt({
 });
 
 const DEPTHS = [3, 3, 9, 3];
-/** Of all normalizations except the last, whatever the config says. */
+/** For all normalizations except the last, whatever the config says. */
 const EPSILON = 1e-6;
 
 /** The differences between both versions. */

@@ -14,7 +14,7 @@ export interface Convolution {
   stride?: number | readonly [height: number, width: number];
   /**
    * How many zeros are added on each side; before and after each axis; or `'same'` for as many as TensorFlow adds.
-   * Default: so many that a stride of 1 keeps the size.
+   * Default: as many as keep the size with a stride of 1.
    */
   padding?: number | readonly [before: number, after: number] | 'same';
   /** Whether each channel has its own kernel. Default: false. */
@@ -132,7 +132,7 @@ interface FeatureHead {
   pooled?: typeof meanOfPositions;
 }
 
-/** What models give of their last features: the logits of the head, or what `pooling` says. */
+/** The output of a model: the logits of its head, or its last features, pooled as `pooling` says. */
 export function featureOutput(
   net: Net,
   config: HubConfig,

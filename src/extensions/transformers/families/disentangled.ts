@@ -8,7 +8,7 @@ import {BERT_BEHIND_ATTENTION, behindAttention} from './encoderBlock';
 
 // The blocks of DeBERTa: attention between contents, and between contents and distances.
 
-/** What blocks compute with. */
+/** The settings of blocks. */
 export interface DebertaSizes {
   width: number;
   heads: number;
@@ -37,7 +37,7 @@ export function debertaSizes(config: HubConfig): DebertaSizes {
   };
 }
 
-/** What is compared with distances, and the rows of the table for them. */
+/** What is compared with distances, and the rows of the distance table. */
 export interface Distances {
   span: number;
   farthest: number | null;

@@ -2,7 +2,7 @@ import {nameOf, type Purpose} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 
-/** What an encoder's head is built from, besides the states of its body. */
+/** The inputs of an encoder's head, in addition to the states of its body. */
 interface HeadParts extends Purpose {
   width: number;
   /** The start of a new head. */

@@ -72,7 +72,8 @@ export function rotariesOf(
 }
 
 /**
- * What a scaling starts from: the base, the size, and the values that may be the trained length, the first that is set.
+ * The inputs of a scaling: the base, the size, and candidates for the trained length, of which the first that is set
+ * counts.
  */
 interface ScaledSizes extends RotarySizes {
   base: number;

@@ -6,8 +6,8 @@ import {positive, type RotarySizes} from './llamaRotary';
 import {rotaryEncoder} from './rotaryEncoder';
 
 /**
- * GTE v1.5 and multilingual as their authors published them, with code of their own: queries, keys and values are one
- * layer, up and gate another, and angles may be those of NTK. (Zhang et al., arXiv 2407.19669.)
+ * GTE v1.5 and multilingual as their authors published them, with custom code: queries, keys and values are one layer,
+ * up and gate another, and angles may be those of NTK. (Zhang et al., arXiv 2407.19669.)
  */
 export const newType = rotaryEncoder({
   prefix: 'new',

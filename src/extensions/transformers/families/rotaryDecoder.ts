@@ -35,9 +35,9 @@ interface Multipliers {
 
 /** Soft caps, `cap·tanh(x / cap)`; `null` for none. */
 interface SoftCaps {
-  /** Of the scaled products of queries and keys. */
+  /** The soft cap of the scaled products of queries and keys. */
   attention: number | null;
-  /** Of the logits of the vocabulary. */
+  /** The soft cap of the logits. */
   logits: number | null;
 }
 

@@ -82,7 +82,7 @@ export const segformer: Architecture = {
 };
 
 const DEPTHS = [2, 2, 2, 2];
-/** Of all normalizations, whatever the config says. */
+/** For all normalizations, whatever the config says. */
 const EPSILON = 1e-5;
 
 interface BlockSizes {

@@ -7,7 +7,7 @@ import {asSequence, blocksOf, convolution, meanOfPositions, noSequence} from './
 import {imageSizes} from './patchBlocks';
 
 const DEPTHS = [2, 2, 6, 2];
-/** Of the normalizations of patches, whatever the config says. */
+/** For the normalizations of patches, whatever the config says. */
 const EPSILON = 1e-5;
 
 /** A block, and where its windows are. */

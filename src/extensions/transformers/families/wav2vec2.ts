@@ -34,7 +34,7 @@ function framed({prefix, name}: Variant): Architecture {
     classes: {[`${name}Model`]: 'none', [`${name}ForCTC`]: 'ctc', [`${name}ForSequenceClassification`]: 'classes'},
     takes: () => 'samples',
     commonNames: {},
-    /** Of pretraining. */
+    /** Names of tensors that only pretraining uses. */
     unused: /^(quantizer|project_q|project_hid)\./,
     uncomputed: /^masked_spec_embed$/,
     renamed: each =>

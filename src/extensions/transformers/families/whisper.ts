@@ -82,7 +82,7 @@ function blockSizes(
   return {...shared, heads, inner, count: config.count(`${part}_layers`, 4)};
 }
 
-/** Two convolutions, of which the second halves the number of frames, and the blocks of the encoder. */
+/** Two convolutions, the second of which halves the number of frames, and the blocks of the encoder. */
 function encoded(net: Net, config: HubConfig, root: string, sizes: Sizes, sound: NetTensor): NetTensor {
   const {width} = sizes;
   const bins = config.count('num_mel_bins', BINS);

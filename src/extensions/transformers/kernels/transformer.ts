@@ -25,7 +25,7 @@ export interface AttentionSettings {
 /** Larger than any sequence length. */
 const FAR = 2 ** 30;
 
-/** How far behind and ahead of its position a query sees. The last query has the position of the last key. */
+/** How many positions before and after its own a query sees. The last query has the position of the last key. */
 export function reachOf({causal, window}: Pick<AttentionSettings, 'causal' | 'window'>): {
   behind: number;
   ahead: number;
@@ -131,8 +131,8 @@ export interface TransformerKernels {
   ): tf.Tensor[];
   normalizeRowsGradient(x: tf.Tensor, gamma: tf.Tensor, dy: tf.Tensor, settings: RowNormSettings): tf.Tensor;
   /**
-   * Of each row `[width]`, some values among which are its `count` largest, in any order; where they are, negative for
-   * none; and how many of the row are NaN or infinitely large: `[rows, 2·n + 1]`. `candidatesIn` reads it.
+   * For each row `[width]`: some values that include its `count` largest, in any order; their indices, negative for
+   * none; and how many values of the row are NaN or infinitely large: `[rows, 2·n + 1]`. `candidatesIn` reads it.
    */
   readonly largest?: (x: tf.Tensor2D, count: number) => tf.Tensor2D;
   /** The gradient in `gamma`. */
@@ -156,8 +156,8 @@ export interface TransformerKernels {
 }
 
 /**
- * Operations on one position of one text, at addresses in the memory of a backend. What tfjs does for each tensor takes
- * longer than most of them. They compute the same bits as the operations on tensors.
+ * Operations on one position of one text, at addresses in the memory of a backend. Most of them take less time than
+ * tfjs's overhead for a tensor. They compute the same bits as the operations on tensors.
  */
 export interface RowKernels {
   /** The address of a tensor's values; 0 for none. */

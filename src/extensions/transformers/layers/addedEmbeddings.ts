@@ -86,7 +86,7 @@ export class PositionEmbedding extends tf.layers.Layer {
             `${ids ? showShape(ids.shape) : 'none'}.`,
         );
       }
-      // A mask of rows that hold several examples is followed by their numbers.
+      // If rows contain several examples, the mask is followed by their indices.
       return tf.add(x, tf.gather(table, this.rowsOf(tf.slice(ids, [0, 0], [batch, count]), this.padding)));
     });
   }

@@ -131,7 +131,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
     return embeddings;
   }
 
-  /** The table in another form than as numbers, where the `Embedding` has it so. */
+  /** The table in the form in which the `Embedding` stores it, if that is not a tensor of floats. */
   get lent(): LentTable | undefined {
     return this.lender && lentTable(baseOf(this.lender));
   }
@@ -213,7 +213,7 @@ const tiedForward: Forward = (layer, x, call) => {
   }
   const table = tableVariable.read();
   const compute: Compute = (input, weights, activation) => {
-    // Given an input of their own, factors are computed beside the table, and never added to it.
+    // With a separate input, the factors are computed separately, and never added to the table.
     const dropped = weights.factors === null ? undefined : (weights.dropped ?? input);
     const trains = learns(table);
     return linear(lent?.transposedProduct() ?? transposedOp(table), input, {...weights, trains, dropped}, activation);

@@ -85,7 +85,7 @@ export function tiedTokenFactors(lender: tf.layers.Layer | undefined): Factors |
   return {a: tf.transpose(b), b: tf.transpose(a), scaling};
 }
 
-/** @throws LoRAError because a tied head has an update of its own while rows of its table train. */
+/** @throws LoRAError because a tied head has a separate update while rows of its table train. */
 export function refuseTwoUpdates(head: tf.layers.Layer): never {
   throw unsupportedError(
     `"${head.name}" computes with a token embedding of which some tokens train, and cannot have another update ` +

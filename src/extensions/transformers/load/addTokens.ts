@@ -16,8 +16,8 @@ import {embeddingAmong, tableShapeOf, untiedHead} from './trainableTokens';
 /** Options of {@link addTokens}. */
 export interface AddTokensOptions {
   /**
-   * What the rows of new tokens start as: the mean of all rows (`'mean'`), or of the rows of the tokens that the text
-   * was split into so far (`'pieces'`). Default: `'mean'`, as in transformers.
+   * The initial rows of new tokens: the mean of all rows (`'mean'`), or of the rows of the tokens that the text was
+   * split into so far (`'pieces'`). Default: `'mean'`, as in transformers.
    */
   init?: 'mean' | 'pieces';
   /** Whether they are special tokens, which decoding can skip. Default: false. */
@@ -114,7 +114,7 @@ function checkTexts(tokens: unknown): asserts tokens is string[] {
 /** The tokens that a text is split into. */
 function piecesOf(tokenizer: TextTokenizer, text: string): readonly number[] {
   const {ids} = tokenizer.encode(text, {add_special_tokens: false});
-  // Without an unknown token, tokenizers give no number for what they do not know.
+  // Without an unknown token, tokenizers return no id for unknown text.
   if (ids.length === 0 || !ids.every(Number.isInteger)) {
     throw misfitError(`The tokenizer splits ${show(text)} into no tokens that it knows. Pass {init: 'mean'}.`);
   }
@@ -149,7 +149,7 @@ interface Grown {
   head: tf.layers.Layer | undefined;
 }
 
-/** The model with other weights of some layers, which have so many rows. */
+/** The model with new weights for some layers, which have this many rows. */
 function rebuilt(
   model: tf.LayersModel,
   {embedding, head}: Grown,

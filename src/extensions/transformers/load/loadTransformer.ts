@@ -49,14 +49,13 @@ export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallO
    */
   labels?: number | readonly string[];
   /**
-   * What a model without a head returns for a text: its states at each position (`'none'`), or one vector. Pooling
-   * leaves out the head in the config. Default: `'none'`.
+   * The output of a model without a head for a text: its states at each position (`'none'`), or one vector. With
+   * pooling, the head in the config is left out. Default: `'none'`.
    */
   pooling?: Pooling;
   /**
-   * The stages of an image encoder whose features are the outputs, such as `['stage2', 'stage4']`, for heads of your
-   * own: `[batch, height, width, channels]` each. What comes after the last of them is left out. Default: the last
-   * features.
+   * The stages of an image encoder whose features are the outputs, such as `['stage2', 'stage4']`, for your own heads:
+   * `[batch, height, width, channels]` each. Layers after the last of them are left out. Default: the last features.
    */
   outputs?: readonly string[];
   /** Whether token types, which distinguish two texts, are a third input. Default: false, all of type 0. */

@@ -8,7 +8,7 @@ import {Attention} from '../layers/attention';
 import {LearnedQuery} from '../layers/pairLayers';
 import type {Purpose, Takes} from '../net/architecture';
 
-/** What of a model decides about its inputs and outputs. */
+/** The properties of a model that determine its inputs and outputs. */
 interface Described {
   purpose: Purpose;
   takes: Takes;
@@ -16,7 +16,7 @@ interface Described {
 }
 
 /**
- * The files of an encoder that transformers.js reads beside its config, by their paths.
+ * The files of an encoder that transformers.js reads in addition to its config, by their paths.
  *
  * @throws LoRAError if the model generates text, or a layer cannot be written.
  */

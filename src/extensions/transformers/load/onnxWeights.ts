@@ -22,7 +22,7 @@ export async function openWeights(
   if (first[8] !== 0x7b && isPyTorchFile(first)) {
     throw unsupportedError(PYTORCH_TO_SAFETENSORS);
   }
-  // The version of ONNX, where the header of safetensors has its length; behind that, it begins with a brace.
+  // The version of ONNX, where the header of safetensors has its length; after that, safetensors has a brace.
   if (first[0] !== 8 || first[8] === 0x7b) {
     let isTaken = false;
     const next = async () => {
@@ -74,8 +74,8 @@ export async function openWeights(
 const LONGEST_NAME = 500;
 
 /**
- * Names without what stands before those of the model: `model.0.auto_model.encoder…`. Constants that no module has are
- * left out.
+ * Names without a prefix before those of the model, as in `model.0.auto_model.encoder…`. Constants that belong to no
+ * module are left out.
  */
 function hubNames(tensors: ReadonlyMap<string, NamedTensor>, isWanted: (name: string) => boolean): Map<string, string> {
   const names = new Map<string, string>();

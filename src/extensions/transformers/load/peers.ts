@@ -61,7 +61,7 @@ export async function makeTokenizer<T>(
   }
 }
 
-/** What tokenizers were made of. */
+/** The files that tokenizers were made from. */
 const FILES = new WeakMap<object, Record<string, object>>();
 
 /** Remembers the files that a tokenizer was made of. */

@@ -15,7 +15,7 @@ import {outputHead} from '../losses/outputHead';
 
 /** Options of {@link trainableTokens}. */
 export interface TrainableTokensOptions {
-  /** What else is adapted, as for `applyLoRA`. Default: nothing, the tokens train alone. */
+  /** The config of an additional adapter, as for `applyLoRA`. Default: none; only the tokens train. */
   lora?: LoRAConfig;
   /** The path of the token embedding. Default: the only `Embedding` of the model. */
   layer?: string;
@@ -89,7 +89,7 @@ export function trainableTokens(
   );
 }
 
-/** The output head, if it has a kernel of its own with a column for each of so many tokens. */
+/** The output head, if it has a separate kernel with a column for each of this many tokens. */
 export function untiedHead(model: tf.LayersModel, sites: readonly Site[], rows: number): Site | undefined {
   const head = outputHead(model);
   return head?.classes === rows

@@ -38,7 +38,7 @@ export interface CompileModelOptions extends Omit<ClassLossOptions, 'weights'> {
    */
   weighted?: boolean;
   /**
-   * What is logged beside the loss: `'accuracy'` (`acc`, `val_acc`), `'f1'`, `'perplexity'`, or functions such as
+   * Logged in addition to the loss: `'accuracy'` (`acc`, `val_acc`), `'f1'`, `'perplexity'`, or functions such as
    * `topKAccuracy({k: 5})`. Spans have `'accuracy'` and `'f1'`, pairs only functions. Those with a name leave out
    * `ignoreIndex` as the loss does; a function has its own.
    */

@@ -40,7 +40,7 @@ export function outputHead(model: tf.LayersModel): OutputHead | undefined {
         states,
         layer: sourceLayer,
         classes,
-        // Each chunk computes the gradient of the whole kernel, which is as large as the logits of so many positions.
+        // Each chunk computes the gradient of the whole kernel, which is as large as the logits of this many positions.
         leastPositions: trainsWhole ? (states.shape[2] ?? 1) : 1,
         apply: (x, training) =>
           layers.reduce<tf.Tensor>(

@@ -3,7 +3,7 @@ import type {ActivationName, Net, NetTensor} from './net';
 
 /**
  * What a model computes: states; logits of classes, of a text or an image, or at each position; logits of the
- * vocabulary at each position, or at each frame of a sound; logits of each position as the start and the end of a span;
+ * vocabulary at each position, or at each audio frame; logits of each position as the start and the end of a span;
  * logits of choices; logits of classes, by the tokens for the class and for a teacher; a vector to compare with those
  * of another model; similarities of images and texts.
  */
@@ -65,8 +65,8 @@ export const NO_INPUTS: ModelInputs = {
 };
 
 /**
- * What a model takes: token ids and a mask; images; both; spectrograms; samples of sound and a mask; spectrograms and
- * the tokens that are spoken so far.
+ * The inputs of a model: token ids and a mask; images; both; spectrograms; audio samples and a mask; spectrograms and
+ * the tokens of the transcript so far.
  */
 export type Takes = 'texts' | 'images' | 'pairs' | 'spectrograms' | 'samples' | 'speech';
 

@@ -25,7 +25,7 @@ export interface Part {
   joined?: true;
 }
 
-/** What a model is built from, besides its config. */
+/** What a model is built from, in addition to its config. */
 export interface NetSources {
   /** Whether the files have a tensor, with or without the prefix of the body. */
   has: (fileName: string) => boolean;

@@ -141,7 +141,10 @@ function fromHeads(y: tf.Tensor4D, heads: number): tf.Tensor3D {
   return tf.reshape(together, [batch, positions, heads * size]);
 }
 
-/** What blocks of queries attend to: 1 or 0, `[batch or 1, 1, group · queries or 1, keys]`; `null` if to all keys. */
+/**
+ * The keys that blocks of queries attend to: 1 or 0, `[batch or 1, 1, group · queries or 1, keys]`; `null` if to all
+ * keys.
+ */
 function visibility(
   mask: tf.Tensor | null,
   {causal, window, heads, keyValueHeads}: AttentionSettings,

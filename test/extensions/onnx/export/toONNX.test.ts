@@ -227,7 +227,7 @@ describe('refuses', () => {
     const model = await fromONNX(
       onnxFile({...TWO, nodes: TWO.nodes.map(node => ({...node, name: `other/${node.name!}`}))}),
     );
-    await expect(toONNX(model, file)).rejects.toThrow('imported from another one');
+    await expect(toONNX(model, file)).rejects.toThrow('imported from another file');
     [other, model].forEach(disposeModel);
   });
 

@@ -190,7 +190,7 @@ describe('refuses, and leaves nothing behind', () => {
   });
 
   test.each([
-    ['TopK', ['x', 'k'], 'largest', [field(3, 0)], 'gives the smallest values'],
+    ['TopK', ['x', 'k'], 'largest', [field(3, 0)], 'returns the smallest values'],
     ['Selu', ['x'], 'gamma', [floatField(2, 2)], 'has another alpha or gamma than usual'],
     ['MatMul', ['x', 'w'], 'transA', [field(3, 1)], 'has transA, which is not supported'],
     ['Relu', ['x'], 'leak', [floatField(2, 0.5)], 'has leak, which is not supported'],
@@ -206,9 +206,9 @@ describe('refuses, and leaves nothing behind', () => {
     [
       'a node that takes what nothing gives',
       {nodes: [{op: 'Relu', inputs: ['z'], outputs: ['y']}]},
-      'takes "z", which nothing before it gives',
+      'takes "z", which no node before it returns',
     ],
-    ['two nodes that give one value', {nodes: [PRODUCT.nodes[0]!, PRODUCT.nodes[0]!]}, 'two nodes give "m"'],
+    ['two nodes that give one value', {nodes: [PRODUCT.nodes[0]!, PRODUCT.nodes[0]!]}, 'two nodes return "m"'],
     [
       'two initializers of one name',
       {initializers: [PRODUCT.initializers![0]!, PRODUCT.initializers![0]!]},
@@ -270,7 +270,7 @@ describe('inputs that are always the same', () => {
 
   test('are refused where there is no such input, or no number', async () => {
     await expect(fromONNX(file, {inputValues: {z: 0}})).rejects.toThrow(
-      'inputValues names "z", which is no input. The file has x, scale.',
+      'inputValues names "z", which is not an input. The file has x, scale.',
     );
     await expect(fromONNX(file, {inputValues: {scale: '1' as unknown as number}})).rejects.toThrow(
       'The value of "scale" must be a number.',

@@ -77,7 +77,7 @@ function kernelsBy(native: Native, added: AddedFunctions<QuantizedFunctions>): Q
   };
 }
 
-/** Whether so many rows are multiplied one by one, and whether they are rounded to 8 bits. */
+/** Whether this many rows are multiplied one by one, and whether they are rounded to 8 bits. */
 function mannerOf(
   count: number,
   {format: {numbers}}: BlockMatrix,
@@ -186,7 +186,7 @@ function productBack(
   const [count] = dz.shape;
   const out = native.output([count, width]);
   const [from, a, c] = [native.at(blocks), native.at(dz), native.at(out)];
-  /** Of the panels of a part, which are four. */
+  /** Size of the four panels of a part. */
   const bytes = panelBytes(Math.min(DEPTH, rows), PART);
   const most = Math.max(1, Math.floor(PANELS / bytes));
   const pieces = native.partsOf(parts, 1, (count + BY_UNPACKED) * rows * width);

@@ -7,8 +7,8 @@ import {formatCode, numbersTogether} from '../formatCode';
 import {type BlockPart, factorsOf, type JointProducts} from '../quantizedKernels';
 import {glsl, onCard} from './blocks';
 
-// Products with quantized matrices beside each other. One launch unpacks all of them, below each other, and another one
-// computes with what it leaves. Before and after them come those of the factors.
+// Concatenated products with quantized matrices. One launch unpacks all matrices, one below the other, and another one
+// multiplies. Launches for the factors come before and after these.
 
 /** The most values that are unpacked at a time. */
 const MOST_VALUES = 2 ** 22;

@@ -4,7 +4,7 @@ import {dataInParts, keepingNumbers} from '../../../../platform/tfjs/cardData';
 import {type BlockMatrix, packedSize, rowBytes} from '../../formats/blockMatrix';
 import type {BlockPart} from '../quantizedKernels';
 
-// A matrix that is larger than a device's largest storage buffer lies on the card in parts.
+// A matrix that is larger than a device's largest storage buffer is stored on the card in parts.
 
 /** The most storage buffers that any device lets a program have. */
 export const MOST_BUFFERS = 8;

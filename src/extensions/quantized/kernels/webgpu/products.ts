@@ -15,7 +15,7 @@ const DEEP = 16;
 const FEW = 4;
 /** The rows of the matrix that a workgroup then computes with, and the lanes for each. */
 const EACH = 8;
-/** The columns of which a workgroup sums the gradients of the factors. */
+/** The columns whose gradients of the factors a workgroup sums. */
 const COLUMNS = GROUP / 8;
 
 /** Reads `packed0`, or the matrix that `part` says. */
@@ -77,7 +77,7 @@ function readsOf({ranks, adds}: Variant, name: 'a' | 'b'): string[] {
   ];
 }
 
-/** Names of settings. `across` is the width of all parts beside each other. */
+/** Names of settings. `across` is the total width of all parts. */
 function settingsOf({ranks}: Variant): {integers: string[]; floats: string[]} {
   return {
     integers: ['stride', 'rows', 'inner', 'across', ...numbered(ranks.length).map(i => `columns${i}`)],
@@ -125,7 +125,7 @@ for (var t = 0; t < ${numbersTogether(format)}; t++) {
 /** A step of a tile: reads 16 columns of `x` from `source` on, and as many rows or columns of the matrix. */
 function tileStep(format: BlockFormat, back: boolean, source: string): string {
   const together = numbersTogether(format);
-  // Of a row of the matrix a tile meets so many pieces.
+  // The number of pieces of a row that a tile reads.
   const pieces = (back ? TILE : DEEP) / together;
   const unpack = back
     ? eachTogether(format, 'row < width && column + t < u.inner', `ws[line * ${TILE} + first_ + t] = w;`)

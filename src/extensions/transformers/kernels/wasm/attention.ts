@@ -27,7 +27,7 @@ interface Sizes {
   readonly size: number;
   readonly heads: number;
   readonly keyValueHeads: number;
-  /** How far behind and ahead of its position a query sees. */
+  /** How many positions before and after its own a query sees. */
   readonly behind: number;
   readonly ahead: number;
   /** The most queries of a block, and the most keys that they see. */

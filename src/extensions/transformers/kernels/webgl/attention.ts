@@ -123,7 +123,8 @@ else if (col < fromV) { int c = col - fromK; ${TO_KEYS} }
 else { int c = col - fromV; ${TO_VALUES} }`,
 };
 
-// Generation has one query. Heads fill the pixels of its scores then, number by number, so that no size need be even.
+// Generation has one query. The values of heads then fill the pixels of its scores one by one, so that no size has to
+// be even.
 
 const SINGLE_SCORES: MatrixProgram = {
   ...SETTINGS,

@@ -105,7 +105,7 @@ const KERNELS: TransformerKernels = {
   rotateAndAppend,
 };
 
-/** A row is searched in parts of so many values. */
+/** A row is searched in parts of this many values. */
 const PART = 256;
 
 /** The largest value of each part of a row, then how many of its values are NaN or infinitely large. */

@@ -64,7 +64,7 @@ function scaleOfPart(format: i32, row: usize, part: i32): f32 {
   return format == 5 ? half(p) * <f32>scaleOf(p + 4, part & 7) : half(p + 208);
 }
 
-/** What is added to each value of a part. */
+/** Added to each value of a part. */
 // @ts-ignore: decorator
 @inline
 function shiftOfPart(format: i32, row: usize, part: i32): f32 {

@@ -5,7 +5,7 @@ import {fifths, half, minimumOf, scaleOf} from './formats';
 // so that byte `j` counts `2^8j` times; the row is prepared for this once: in each group of sixteen, as they lie in a
 // vector of bytes, the values for byte 0 of the four lanes come first, then those for byte 1, times `2^-8`, and so on.
 
-/** What the integers of a format count from, by which its sums are multiplied: `d·Σqx − d·zero·Σx`. */
+/** The zero point of a format, as in its sums: `d·Σqx − d·zero·Σx`. */
 // @ts-ignore: decorator
 @inline
 function zeroOf(format: i32): f32 {
