@@ -1,5 +1,10 @@
 const {TestEnvironment} = require('jest-environment-node');
+const {setFlagsFromString} = require('node:v8');
 const vm = require('node:vm');
+
+// V8 optimizes a function after a tenth of this. Most of the code that a test runs takes less than optimizing it does:
+// without this, the unit tests take a quarter more processor time.
+setFlagsFromString('--interrupt-budget=1500000');
 
 /*
  * Jest compiles every module again for each test file, which takes half of the time that a small file needs. Here a
