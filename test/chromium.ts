@@ -11,6 +11,10 @@ export const ARGUMENTS = [
   '--disable-background-networking',
   '--disable-component-update',
   '--no-first-run',
+  // A test's browser compiles a shader once: compiling ahead and packing what could be kept only takes time.
+  '--disable-gpu-shader-disk-cache',
+  '--disable-angle-features=warmUpPipelineCacheAtLink,enablePipelineCacheDataCompression',
+  '--enable-angle-features=disableProgramCaching,disableProgramBinary',
 ];
 
 /** WebGPU on a machine that has no graphics card. */

@@ -28,7 +28,6 @@ export async function start(name: string, order: Order, {site, loadBackends, own
   await loadBackends();
   await use(backend);
   await trialOf(tf.backend());
-  const cases =
-    order === 'backendFirst' ? ORDER_CASES : [...casesOn(backend, precision, site), ...((await ownCases?.()) ?? [])];
+  const cases = order === 'backendFirst' ? ORDER_CASES : casesOn(backend, precision, site, (await ownCases?.()) ?? []);
   await runCases(cases, backend, precision, report);
 }

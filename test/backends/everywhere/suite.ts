@@ -19,8 +19,15 @@ const FORMS = /^(?:Dense|Conv2D|Embedding)$/;
 const EACH_OPERATION = /^(?:Dense|Conv2D|Embedding|DepthwiseConv2D|Conv3D)$/;
 /** Principal components are taken of matrices, whatever the kind of layer that these are of. */
 const isRepeated = ({kind = '', behaviour}: Case) => behaviour.startsWith('pissa:') && !kind.startsWith('Dense');
-/** Attention of shapes that are other programs with floats of 32 bits, and the same ones again with 16. */
-const OTHER_SHAPES = /^Attention.*(?:both sides|more queries|long heads|one place|some of the numbers|far below)/;
+/**
+ * Shapes and combinations that are other programs with floats of 32 bits. With 16 they are the same ones again: sums,
+ * masks, biases and angles, in which these round, are in the other cases.
+ */
+const OTHER_SHAPES = new RegExp(
+  '^Attention.*(?:both sides|more queries|long heads|one place|some of the numbers|far below)' +
+    '|^Attention, causal|^Attention of one position|^Attention of even lengths, packed|in a window' +
+    '|bias for each example|of each head|^queries and values|of high rank',
+);
 /** What depends on the operations of a kind alone. The rest is the same for all kinds whose operations are there. */
 const OF_OPERATIONS = /changes nothing|of the cpu backend/;
 
@@ -36,8 +43,8 @@ const ofKinds = (cases: readonly Case[], kinds: RegExp) => cases.filter(({kind =
 /**
  * The cases of layers that are for a backend. All kinds with all methods and activations take minutes where each
  * operation and shape compiles a shader, and are made of the same operations. What is the same code elsewhere is tried
- * in part: with 16-bit floats these are the same shaders once more, and in Chromium cpu and wasm are what they are in
- * Node, save for the threads of wasm.
+ * in part: with 16-bit floats these are the same shaders once more, which round otherwise, and in Chromium cpu and wasm
+ * are what they are in Node, save for the threads of wasm.
  */
 function layerCases(backend: string, precision: Precision, site: Place['site']): Case[] {
   const compiles = backend.startsWith('web');
@@ -49,8 +56,11 @@ function layerCases(backend: string, precision: Precision, site: Place['site']):
   };
   const kinds = KINDS.flatMap(kind => casesOf(kind, rangeOf(kind.name)));
   const gradients = methodCases.filter(({behaviour}) => behaviour.includes('gradients'));
+  if (precision === 16) {
+    return [...ofKinds(kinds, FORMS), ...ofKinds(gradients, /^Dense$/)];
+  }
   if (few) {
-    return [...ofKinds(kinds, EACH_OPERATION), ...ofKinds(precision === 16 ? gradients : methodCases, FORMS)];
+    return [...ofKinds(kinds, EACH_OPERATION), ...ofKinds(methodCases, FORMS)];
   }
   if (compiles) {
     const isFor = ({kind = '', behaviour}: Case) => EACH_OPERATION.test(kind) || OF_OPERATIONS.test(behaviour);
@@ -65,11 +75,15 @@ function layerCases(backend: string, precision: Precision, site: Place['site']):
   return [...kinds, ...methodCases];
 }
 
-/** What is made of operations of tfjs alone, or of programs that other cases run. */
-const isRepeatedOnCards = (one: Case) => isRepeated(one) || /by kto/.test(one.behaviour);
+/** What is made of operations of tfjs alone, or of programs that other cases run: cells of LSTM and GRU, for instance. */
+const isRepeatedOnCards = (one: Case) =>
+  isRepeated(one) || /by kto/.test(one.behaviour) || /^(?:RNN|Bidirectional)$/.test(one.kind ?? '');
 
-/** Everything that has to hold on a backend. What stands around `fit` asks nothing of the size of a float. */
-export function casesOn(backend: string, precision: Precision, site: Place['site']): Case[] {
+/**
+ * Everything that has to hold on a backend, with the cases that only this place has. What stands around `fit` asks
+ * nothing of the size of a float.
+ */
+export function casesOn(backend: string, precision: Precision, site: Place['site'], own: readonly Case[]): Case[] {
   return [
     ...layerCases(backend, precision, site),
     ...modelCases,
@@ -77,8 +91,8 @@ export function casesOn(backend: string, precision: Precision, site: Place['site
     ...programCases,
     ...graphCases,
     ...quantizedCases,
-    ...blockCases,
-    ...transformerCases.filter(({kind = ''}) => precision === 32 || !OTHER_SHAPES.test(kind)),
+    ...[...blockCases, ...transformerCases].filter(({kind = ''}) => precision === 32 || !OTHER_SHAPES.test(kind)),
+    ...own,
   ].filter(one => !(backend.startsWith('web') && isRepeatedOnCards(one)));
 }
 
