@@ -23,7 +23,7 @@ import {type Backend, useBackend} from './backend';
 import {footprint} from './footprint';
 import {processor} from './machine';
 import {summarize} from './measure';
-import {MODELS as SCRIPT, PYTHON, shapeFolder} from './peers/models';
+import {MODELS as SCRIPT, requirePeers, shapeFolder} from './peers/models';
 import {useRelaxed} from './relaxed';
 import {step} from './runs';
 import {printTable} from './table';
@@ -113,12 +113,13 @@ const adaptable = MODELS[name];
 if (adaptable === undefined) {
   throw new Error(`There is no model "${name}": ${Object.keys(MODELS).join(', ')}.`);
 }
+const python = requirePeers();
 await useBackend(values.backend as Backend, Number(values.threads));
 if (values.relaxed) {
   useRelaxed();
 }
 const place = await placeOf(name);
-const peer = spawn(PYTHON, [SCRIPT, name, place], {stdio: ['pipe', 'pipe', 'ignore']});
+const peer = spawn(python, [SCRIPT, name, place], {stdio: ['pipe', 'pipe', 'ignore']});
 const lines = createInterface(peer.stdout)[Symbol.asyncIterator]();
 const answer = async () => JSON.parse((await lines.next()).value as string) as Record<string, number | string>;
 const hello = await answer(); // the folder has its files by now

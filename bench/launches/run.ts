@@ -16,7 +16,7 @@ import {type Browser, chromium} from 'playwright-core';
 import {ARGUMENTS, bundle, findChromium, serve} from '../../test/backends/everywhere/browser';
 import {smollm2} from '../../scripts/pretrained';
 import {loadBody} from '../cases/mobilenet';
-import {MODELS, PYTHON, shapeFolder} from '../peers/models';
+import {MODELS, requirePeers, shapeFolder} from '../peers/models';
 import {printTable} from '../table';
 import {GPTS} from './gpt';
 import {type Launches, type Phase, PHASES} from './meter';
@@ -69,7 +69,7 @@ const NARROW = ['resnet50', 'swin-t'];
 function narrowFiles(): [string, Uint8Array][] {
   return CASES.filter(name => NARROW.includes(name)).flatMap(name => {
     const folder = shapeFolder(`narrow-${name}`);
-    execFileSync(PYTHON, [MODELS, `narrow-${name}`, folder], {stdio: 'ignore'});
+    execFileSync(requirePeers(), [MODELS, `narrow-${name}`, folder], {stdio: 'ignore'});
     return ['config.json', 'model.safetensors'].map((file): [string, Uint8Array] => [
       `/${name}/${file}`,
       readFileSync(join(folder, file)),
