@@ -5,6 +5,7 @@ import {misfitError, showShape} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {learns, runLazyOp} from '../../../platform/tfjs/lazyOp';
+import {ScaledAndShifted} from './scaledAndShifted';
 
 /**
  * `γ·x + β` along the last axis, of one input or the sum of two: what MobileBERT has in place of normalizations. (Sun
@@ -12,21 +13,12 @@ import {learns, runLazyOp} from '../../../platform/tfjs/lazyOp';
  *
  * @experimental
  */
-export class Affine extends tf.layers.Layer {
+export class Affine extends ScaledAndShifted {
   static readonly className = 'tfjs-lora/transformers>Affine';
-  private gamma!: tf.LayerVariable;
-  private beta!: tf.LayerVariable;
 
   constructor(args: {name?: string} = {}) {
     super(args);
     this.supportsMasking = true;
-  }
-
-  override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const width = this.computeOutputShape(inputShape).at(-1) as number;
-    this.gamma = this.addWeight('gamma', [width], 'float32', tf.initializers.ones());
-    this.beta = this.addWeight('beta', [width], 'float32', tf.initializers.zeros());
-    this.built = true;
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {

@@ -4,6 +4,7 @@ import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {resizeFeatures} from '../ops/resizeGrid';
+import {ScaledAndShifted} from './scaledAndShifted';
 
 /** Arguments of {@link MaxPooling}. */
 export interface MaxPoolingArgs {
@@ -75,21 +76,9 @@ const LEAST = 1e-30;
  *
  * @experimental
  */
-export class GlobalResponseNormalization extends tf.layers.Layer {
+export class GlobalResponseNormalization extends ScaledAndShifted {
   static readonly className = 'tfjs-lora/transformers>GlobalResponseNormalization';
-  private gamma!: tf.LayerVariable;
-  private beta!: tf.LayerVariable;
-
-  constructor(args: {name?: string} = {}) {
-    super(args);
-  }
-
-  override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const width = onlyShape(inputShape).at(-1) as number;
-    this.gamma = this.addWeight('gamma', [width], 'float32', tf.initializers.zeros());
-    this.beta = this.addWeight('beta', [width], 'float32', tf.initializers.zeros());
-    this.built = true;
-  }
+  protected override readonly start = 'zeros';
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {

@@ -5,6 +5,7 @@ import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {logOfZero} from '../ops/ctc';
+import {ScaledAndShifted} from './scaledAndShifted';
 
 /** Arguments of {@link FrameMask}. */
 export interface FrameMaskArgs {
@@ -112,21 +113,8 @@ registerOwn(BlankFrames);
  *
  * @experimental
  */
-export class ChannelNormalization extends tf.layers.Layer {
+export class ChannelNormalization extends ScaledAndShifted {
   static readonly className = 'tfjs-lora/transformers>ChannelNormalization';
-  private gamma!: tf.LayerVariable;
-  private beta!: tf.LayerVariable;
-
-  constructor(args: {name?: string} = {}) {
-    super(args);
-  }
-
-  override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const width = onlyShape(inputShape).at(-1) as number;
-    this.gamma = this.addWeight('gamma', [width], 'float32', tf.initializers.ones());
-    this.beta = this.addWeight('beta', [width], 'float32', tf.initializers.zeros());
-    this.built = true;
-  }
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {

@@ -1,0 +1,20 @@
+import * as tf from '@tensorflow/tfjs';
+
+/** A layer with a factor and a summand for each value of the last axis, as normalizations have. */
+export abstract class ScaledAndShifted extends tf.layers.Layer {
+  protected gamma!: tf.LayerVariable;
+  protected beta!: tf.LayerVariable;
+  /** What the factors start as. */
+  protected readonly start: 'ones' | 'zeros' = 'ones';
+
+  constructor(args: {name?: string} = {}) {
+    super(args);
+  }
+
+  override build(inputShape: tf.Shape | tf.Shape[]): void {
+    const width = (this.computeOutputShape(inputShape) as tf.Shape).at(-1) as number;
+    this.gamma = this.addWeight('gamma', [width], 'float32', tf.initializers[this.start]());
+    this.beta = this.addWeight('beta', [width], 'float32', tf.initializers.zeros());
+    this.built = true;
+  }
+}
