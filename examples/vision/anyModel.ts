@@ -9,10 +9,13 @@ import {SETTINGS} from './learn';
 /** The edge of drawings, which the model's preprocessor resizes. */
 const EDGE = 224;
 
-/** What trains: the new head alone, or LoRA in the layers that `applyLoRA` chooses too. */
+/**
+ * What trains: the new head alone, or LoRA in the layers that `applyLoRA` chooses too, except where patches become
+ * vectors: `fitOnFeatures` needs a first layer that does not train.
+ */
 const WAYS: Record<'probe' | 'lora', LoRAConfig> = {
   probe: {exclude: [() => true], trainInFull: [/^classifier/]},
-  lora: {rank: 8, alpha: 16},
+  lora: {rank: 8, alpha: 16, exclude: [({name}) => name.endsWith('patch_embedding')]},
 };
 
 /** Compares a new head alone with LoRA, for an image encoder of the hub in a folder. */
