@@ -19,6 +19,16 @@ export function encode(clips: readonly Sound[]): tf.Tensor4D {
   return tf.tidy(() => tf.expandDims<tf.Tensor4D>(tf.stack(clips.map(framesOf)), 3));
 }
 
+/** Frames with one byte for each value, which a small file holds. */
+export function bytesOf(frames: tf.Tensor2D): Uint8Array {
+  return tf.tidy(() => Uint8Array.from(tf.clipByValue(tf.round(tf.mul(tf.add(frames, 1.2), 80)), 0, 255).dataSync()));
+}
+
+/** The frames in a file of bytes. */
+export function framesFrom(bytes: Uint8Array): tf.Tensor2D {
+  return tf.tidy(() => tf.sub(tf.div(tf.tensor2d(bytes, [bytes.length / MELS, MELS], 'float32'), 80), 1.2));
+}
+
 /** A convolutional network for words: four convolutions, and an embedding of 64 values that the last layer reads. */
 export function newBase(classes: number): tf.Sequential {
   const convolution = (filters: number, name: string, strides: [number, number], first = {}) =>

@@ -1,6 +1,7 @@
 /**
  * Creates the files in `public/base/`: a small convolutional network that tells 246 spoken words apart, as far as its
- * embedding. espeak-ng speaks the words. The files are committed; run it to create them again (ten minutes).
+ * embedding. espeak-ng and flite speak the words. It takes ten minutes. The files that are committed were made by an
+ * earlier version, with espeak-ng alone.
  *
  *     npx tsx examples/sounds/pretrain.ts
  */
@@ -10,7 +11,7 @@ import '@tensorflow/tfjs-backend-wasm';
 import {adam, fileHandler, learningRateSchedule} from 'tfjs-lora';
 import {augmentSounds, type Sound, specAugment} from 'tfjs-lora/sound';
 import {shuffled} from '../shared/random';
-import {noise, second, seconds} from './clips';
+import {middle, noise, seconds} from './clips';
 import {encode, FRAMES, framesOf, MELS, newBase} from './model';
 import {BASE_WORDS, room, say, severally, type Speakers} from './voices';
 
@@ -26,7 +27,7 @@ async function clipsOf(speakers: Speakers, count: number): Promise<{clip: Sound;
   const labels = Array.from({length: NONE * count}, (_, i) => Math.floor(i / count));
   return severally(labels, async (label, i) => {
     const seed = 1 + 97 * label + 7919 * (i % count);
-    return {label, clip: second(await say(BASE_WORDS[label]!, speakers, seed))};
+    return {label, clip: middle(await say(BASE_WORDS[label]!, speakers, seed))};
   });
 }
 

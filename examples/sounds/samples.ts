@@ -1,17 +1,20 @@
 /**
- * Creates the files in `public/clips/`, with which the page opens: two words and a room in which others are said, ten
- * seconds of each, in 8 bits. They are committed; run it to create them again.
+ * Creates the files in `public/clips/`: two words and a room in which others are said, ten seconds of each, in 8 bits,
+ * with which the page opens; and the features of other words. They are committed; run it to create them again.
  *
  *     npx tsx examples/sounds/samples.ts
  */
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import type {Sound} from 'tfjs-lora/sound';
-import {RATE, second} from './clips';
-import {room, say, severally} from './voices';
+import {middle, RATE} from './clips';
+import {bytesOf, framesOf} from './model';
+import {room, say, severally, talk} from './voices';
 
 const FOLDER = new URL('public/clips/', import.meta.url);
 const CLIPS = 10;
+/** Seconds of other words to learn from, and to choose the threshold with. */
+const TALK = {learned: 180, held: 80};
 
 /** A WAV file of 8 bits. */
 function wavOf(sounds: readonly Sound[]): Buffer {
@@ -37,6 +40,8 @@ const write = (name: string, sounds: readonly Sound[]) =>
   writeFileSync(fileURLToPath(new URL(`${name}.wav`, FOLDER)), wavOf(sounds));
 for (const [label, word] of ['computer', 'banana'].entries()) {
   const seeds = Array.from({length: CLIPS}, (_, i) => 100 + 50 * label + i);
-  write(word, await severally(seeds, async seed => second(await say(word, 'train', seed))));
+  write(word, await severally(seeds, async seed => middle(await say(word, 'train', seed))));
 }
 write('background', [await room(CLIPS / 60, 'train', 7)]);
+const talks = [await talk(TALK.learned, 'base', 1), await talk(TALK.held, 'held', 1)];
+writeFileSync(fileURLToPath(new URL('talk.bin', FOLDER)), Buffer.concat(talks.map(each => bytesOf(framesOf(each)))));

@@ -5,7 +5,7 @@
  *     npm run example -- sounds
  *     npm run example -- sounds --quick    one seed, fewer copies, a shorter room
  */
-import {mkdirSync} from 'node:fs';
+import {mkdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
@@ -13,7 +13,7 @@ import '@tensorflow/tfjs-backend-wasm';
 import {disposeModel, fileHandler, saveAdapter, saveMerged, trainableVariables} from 'tfjs-lora';
 import {compareEvents, type Sound, type SoundEvent} from 'tfjs-lora/sound';
 import {kilobytes, mean, overSeeds, percent, SHORT, table} from '../shared/report';
-import {noise, RATE, second, seconds} from './clips';
+import {middle, noise, RATE, seconds} from './clips';
 import {
   adapt,
   chooseDetection,
@@ -24,6 +24,7 @@ import {
   learn,
   scoresIn,
   SETTINGS,
+  talkFrom,
   type Way,
 } from './learn';
 import {framesOf} from './model';
@@ -32,8 +33,10 @@ import {CLASSES, room, say, severally, type Speakers, WORDS} from './voices';
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
 const quick = process.argv.includes('--quick');
 const SEEDS = quick ? [1] : [1, 2, 3];
-/** Augmented copies of each clip; minutes of each background without the words, and of a room with six a minute. */
-const [COPIES, QUIET, SPOKEN] = quick ? [3, 5, 3] : [5, 30, 15];
+/** Augmented copies of each clip. */
+const COPIES = quick ? 3 : 5;
+/** Minutes of noise, of a room with other words, and of one with six of the words a minute. */
+const [NOISE, TALK, SPOKEN] = quick ? [2, 4, 2] : [5, 15, 10];
 const CLIPS = {train: 10, held: 5, test: quick ? 8 : 15};
 const LABELS: Record<Way, string> = {head: 'a new head alone', lora: 'LoRA', full: 'all layers'};
 
@@ -44,14 +47,17 @@ mkdirSync(OUTPUT, {recursive: true});
 // 1. The base, and the clips. The threshold is chosen with voices that are neither trained on nor tested.
 const base = await tf.loadLayersModel(fileHandler(fileURLToPath(new URL('public/base', import.meta.url))));
 const [held, test] = [await clipsOf('held', 1), await clipsOf('test', 1)];
+const talk = talkFrom(readFileSync(new URL('public/clips/talk.bin', import.meta.url)));
 const noises = Array.from({length: 8}, (_, i) => noise(3, 2000 + i));
 const [noisy, talking, spoken]: [tf.Tensor2D[], tf.Tensor2D[], {frames: tf.Tensor2D; known: SoundEvent[]}[]] = [
   [],
   [],
   [],
 ];
-for (let minute = 0; minute < QUIET; minute++) {
-  noisy.push(framesOf(noise(60, 30_000 + minute)));
+for (let minute = 0; minute < NOISE; minute++) {
+  noisy.push(framesOf(noise(60, 30_000 + 3 * minute)));
+}
+for (let minute = 0; minute < TALK; minute++) {
   talking.push(framesOf(await room(1, 'test', 10_000 + minute)));
 }
 for (let minute = 0; minute < SPOKEN; minute++) {
@@ -69,12 +75,12 @@ for (const seed of SEEDS) {
     results.set(way, result);
     const model = adapt(base, CLASSES.length, way, seed);
     const begin = process.cpuUsage();
-    await learn(model, train, {way, ...SETTINGS[way], copies: COPIES, noise: noises, seed});
+    await learn(model, train, {way, ...SETTINGS[way], talk, copies: COPIES, noise: noises, seed});
     const {user, system} = process.cpuUsage(begin);
     result.seconds += (user + system) / 1e6 / SEEDS.length;
     const guessed = classify(model, test.clips);
     result.right.push(guessed.filter((label, i) => label === test.labels[i]).length / guessed.length);
-    const chosen = chooseDetection(model, held, CLASSES, WORDS.length);
+    const chosen = chooseDetection(model, held, CLASSES, talk);
     result.events.push(eventsOf(model, [{threshold: 0.5, coolDown: 1}, chosen]));
     console.log(`${LABELS[way]}, seed ${seed}: ${percent(result.right.at(-1)!)}, threshold ${chosen.threshold}`);
     result.trains = trainableVariables(model).reduce((sum, {size}) => sum + size, 0);
@@ -114,7 +120,7 @@ async function clipsOf(speakers: Exclude<Speakers, 'base'>, seed: number): Promi
   const count = CLIPS[speakers];
   const labels = Array.from({length: WORDS.length * count}, (_, i) => Math.floor(i / count));
   const words = await severally(labels, async (label, i) =>
-    second(await say(WORDS[label]!, speakers, first + 50 * label + (i % count))),
+    middle(await say(WORDS[label]!, speakers, first + 50 * label + (i % count))),
   );
   const others = seconds(await room(1, speakers, first));
   return {clips: [...words, ...others], labels: [...labels, ...others.map(() => WORDS.length)]};

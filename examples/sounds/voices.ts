@@ -1,6 +1,6 @@
 import {execFile} from 'node:child_process';
 import {promisify} from 'node:util';
-import {readWav, resample, type Sound} from 'tfjs-lora/sound';
+import {augmentSounds, readWav, resample, type Sound} from 'tfjs-lora/sound';
 import {mulberry32} from '../shared/random';
 import {noise, RATE} from './clips';
 
@@ -28,12 +28,43 @@ export const BASE_WORDS =
   million minute hour century quickly slowly careful dangerous beautiful heavy empty narrow circle triangle square arrow
   pyramid machine keyboard telephone television radio calendar envelope`.split(/\s+/);
 
-/** Other words, of which the background consists. The base knows none of them. */
+/** Words that the talk has too, which is learned as background. */
+const TALK_WORDS =
+  `apron acorn almond anchor antelope apartment apricot armchair artist athlete attic autumn avenue avocado balcony
+  balloon bamboo bandage barrel basement battery beaver bedroom beetle blossom bonfire border boulder bracelet branch
+  broccoli brother bubble buffalo cabbage cabin cactus camel canal canary candy canoe canyon carnival carrot cashier
+  cathedral cattle cauliflower celery cereal champion channel chapter chimney chocolate cinema clarinet classroom
+  cliff clover cobweb coconut collar comet compass contest corner costume cottage cousin coyote cradle crayon cricket
+  crocodile crystal cucumber cupboard custom cylinder daffodil dentist detective dinosaur dolphin donkey dragonfly
+  drawer driver eagle earthquake eclipse editor elbow elevator engineer evidence explorer fabric factory falcon
+  feather festival fiction firefly fisherman flamingo flavour flower football fountain freezer furniture gallop
+  gardener garlic ginger giraffe glacier glove goldfish gorilla grasshopper gravel guardian gymnast hamster harvest
+  hedgehog herring highway hockey honey horizon hotel hydrant icicle igloo insect jaguar janitor jelly jigsaw jockey
+  judge juniper kangaroo kettle kingdom kitten laboratory lavender lettuce limousine lizard lobster luggage magnet
+  mammal mandarin maple marathon marble mattress medicine meteor microphone migration mineral miracle mitten molecule
+  moonlight mosquito mushroom musket mustard napkin nature neighbour nephew nickel notebook nutmeg octopus olive
+  onion opera orchard ostrich oyster paddle pajamas panther parachute parade parrot partner passenger peacock peanut
+  pebble pelican penguin perfume pharmacy piano picnic pigeon pineapple pirate pistachio pocket polar porcupine
+  postcard pottery prairie prison puddle pumpkin puppet puzzle raccoon radish railing raspberry receipt recipe
+  refrigerator reindeer restaurant ribcage sailboat salmon sandwich sapphire sausage scarecrow scissors scooter
+  seagull seaweed senator shampoo sheriff shipwreck skateboard sleeve slipper soccer spaghetti sparrow spider spinach
+  sponge squirrel stadium stallion starfish stocking strawberry sunflower surgeon swallow symphony syrup tadpole
+  tambourine teapot tornado tourist trampoline tulip tunnel turkey turtle twilight typhoon uncle unicorn uniform
+  vacuum vampire vanilla vegetable veteran vineyard vinegar waffle walnut walrus warehouse waterfall weasel whistle
+  widow wilderness windmill woodpecker workshop wrestler yogurt zebra`.split(/\s+/);
+
+/** Other words, of which the background consists. None is in two lists, nor known to the base. */
 const OTHER_WORDS = {
   base: 'people because animal another picture remember children family system program several against between almost',
   train:
     'table river monday kitchen doctor letter market pencil carpet winter bottle garden engine basket camera finger ' +
     'holiday library minister possible together understand tomorrow',
+  held:
+    'account agency budget campaign central community company control culture department director discussion ' +
+    'economy effort environment figure foreign future happen human image increase industry inside issue listen ' +
+    'manager measure meeting method military moment opinion party pattern period phone policy position pressure ' +
+    'product project property purpose quality recent religion report result season section security service silent ' +
+    'society special spirit strategy success support theory training treatment value version victim weapon',
   test:
     'body office reason garage husband police father article surface wonder valuable business usual material ' +
     'example general traffic operator government interest sentence mother captain',
@@ -50,7 +81,7 @@ const ACCENTS = [
   'en-gb-x-gbcwmd',
 ];
 
-/** Voices by what they are for. None is in two lists. */
+/** Voices of espeak-ng by what they are for. None is in two lists. */
 const VOICES = {
   base:
     'm1 m2 m3 m5 m7 f1 f2 f4 f5 Alex Andy Annie AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Mario Mike ' +
@@ -63,19 +94,21 @@ const VOICES = {
 
 export type Speakers = keyof typeof VOICES;
 
+/** Voices of another synthesizer, for the base alone. */
+const FLITE_VOICES = ['awb', 'rms', 'kal16'];
+
 const run = promisify(execFile);
 
-/** Speaks a text with espeak-ng. @throws Error if it is not installed. */
-async function speak(
-  text: string,
-  {voice, speed, pitch}: {voice: string; speed: number; pitch: number},
-): Promise<Sound> {
-  const args = ['-v', voice, '-s', String(speed), '-p', String(pitch), '--stdout', text];
+/** Speaks with a synthesizer. @throws Error if it is not installed. */
+async function speak(program: 'espeak-ng' | 'flite', args: readonly string[]): Promise<Sound> {
   try {
-    const {stdout} = await run('espeak-ng', args, {encoding: 'buffer', maxBuffer: 2 ** 24});
+    // Its standard output is a socket here, which flite cannot open: cat makes a pipe of it.
+    const piped = ['-c', 'flite -o /dev/stdout "$@" | cat', 'flite', ...args];
+    const [command, all] = program === 'flite' ? ['sh', piped] : [program, ['--stdout', ...args]];
+    const {stdout} = await run(command, all, {encoding: 'buffer', maxBuffer: 2 ** 24});
     return readWav(stdout);
   } catch (cause) {
-    throw new Error('espeak-ng is needed to speak the words: apt-get install espeak-ng', {cause});
+    throw new Error(`${program} is needed to speak the words: apt-get install ${program}`, {cause});
   }
 }
 
@@ -85,10 +118,34 @@ export async function say(text: string, speakers: Speakers, seed: number): Promi
   const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
   const voice = `${pick(ACCENTS)}+${pick(VOICES[speakers].split(' '))}`;
   const [speed, pitch] = [Math.round(130 + 50 * random()), Math.round(30 + 40 * random())];
-  const {samples, sampleRate} = await speak(text + pick(['', '?', '!']), {voice, speed, pitch});
+  const spoken = text + pick(['', '?', '!']);
+  if (speakers !== 'base') {
+    return resample(await speak('espeak-ng', ['-v', voice, '-s', `${speed}`, '-p', `${pitch}`, spoken]), RATE);
+  }
   // A tape that runs at another speed makes another voice of it.
-  const tape = speakers === 'base' ? pick([0.88, 0.94, 1, 1.06, 1.12]) : 1;
+  const tape = pick([0.85, 0.9, 0.95, 1, 1.05, 1.1, 1.15]);
+  const {samples, sampleRate} = await (random() < 0.15
+    ? speak('flite', [
+        ...['-voice', pick(FLITE_VOICES), '--setf', `duration_stretch=${(150 / speed).toFixed(2)}`],
+        ...['--setf', `int_f0_target_mean=${60 + 2 * pitch}`, '-t', spoken],
+      ])
+    : speak('espeak-ng', ['-v', voice, '-s', `${speed}`, '-p', `${pitch}`, spoken]));
   return resample({samples, sampleRate: Math.round((tape * sampleRate) / 50) * 50}, RATE);
+}
+
+/** A sound with its echoes in a room: each wall returns a part of it, the later the weaker. */
+function inRoom({samples, sampleRate}: Sound, seed: number): Sound {
+  const random = mulberry32(seed);
+  const decay = sampleRate * (0.02 + 0.13 * random()); // samples until a third is left
+  const heard = samples.slice();
+  for (let echo = 0; echo < 24; echo++) {
+    const delay = Math.round(decay * 3 * random());
+    const factor = 0.5 * (random() - 0.5) * Math.exp(-delay / decay);
+    for (let i = delay; i < heard.length; i++) {
+      heard[i]! += factor * samples[i - delay]!;
+    }
+  }
+  return {samples: heard, sampleRate};
 }
 
 /** Does something with many items, several at a time: a program that speaks mostly waits. */
@@ -105,7 +162,7 @@ export async function room(minutes: number, speakers: Speakers, seed: number): P
   const {samples, sampleRate} = noise(60 * minutes, seed);
   const random = mulberry32(seed);
   samples.forEach((value, i) => (samples[i] = 0.1 * value));
-  const others = OTHER_WORDS[speakers === 'held' ? 'train' : speakers].split(' ');
+  const others = OTHER_WORDS[speakers].split(' ');
   const phrases: {at: number; text: string; seed: number}[] = [];
   for (let at = RATE; at < samples.length - 3 * RATE; at += Math.round((1.5 + 3 * random()) * RATE)) {
     const words = Array.from(
@@ -119,4 +176,30 @@ export async function room(minutes: number, speakers: Speakers, seed: number): P
     spoken.samples.forEach((value, i) => (samples[at + i]! += 0.6 * value));
   });
   return {samples, sampleRate};
+}
+
+/** Seconds of other words, one after the other: each phrase in another room, with another loudness and noise. */
+export async function talk(seconds: number, speakers: 'base' | 'held', seed: number): Promise<Sound> {
+  const random = mulberry32(seed);
+  const words = speakers === 'base' ? [...BASE_WORDS, ...TALK_WORDS] : OTHER_WORDS.held.split(' ');
+  const texts = Array.from({length: 2 * seconds}, () =>
+    Array.from({length: 1 + Math.floor(2 * random())}, () => words[Math.floor(random() * words.length)]!).join(' '),
+  );
+  const vary = augmentSounds({
+    gain: 10,
+    shift: 0,
+    noise: Array.from({length: 12}, (_, i) => noise(3, seed + i)),
+    snr: [5, 30],
+    seed,
+  });
+  const samples = new Float32Array(seconds * RATE);
+  let at = 0;
+  for (const [i, text] of texts.entries()) {
+    if (at < samples.length) {
+      const spoken = vary(inRoom(await say(text, speakers, seed + i), seed + i)).samples;
+      samples.set(spoken.subarray(0, samples.length - at), at);
+      at += spoken.length;
+    }
+  }
+  return {samples, sampleRate: RATE};
 }

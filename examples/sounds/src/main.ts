@@ -7,7 +7,19 @@ import {History} from '../../shared/history';
 import {Kept} from '../../shared/kept';
 import {startWasm} from '../../shared/wasm';
 import {RATE} from '../clips';
-import {adapt, chooseDetection, classify, type Clips, type Detection, HOP, learn, SETTINGS, type Way} from '../learn';
+import {
+  adapt,
+  chooseDetection,
+  classify,
+  type Clips,
+  type Detection,
+  HOP,
+  learn,
+  SETTINGS,
+  type Talk,
+  talkFrom,
+  type Way,
+} from '../learn';
 import {encode} from '../model';
 import {cardOf} from './card';
 import {clipsOf} from './sounds';
@@ -52,6 +64,8 @@ let changes = 0;
 /** The clips to begin with. */
 let example: SoundClass[] = [];
 let base: tf.LayersModel | undefined;
+/** Other words than the visitor's. */
+let talk: Talk | undefined;
 /** The model that was trained or opened, and the names of its classes. */
 let learned: {model: tf.LayersModel; names: readonly string[]} | undefined;
 let isBusy = true;
@@ -93,6 +107,8 @@ async function start(): Promise<string> {
   classes.push(...(kept ?? exampleOnes()));
   await startWasm();
   base = await tf.loadLayersModel('base/model.json');
+  const others = await fetch('clips/talk.bin');
+  talk = talkFrom(new Uint8Array(await others.arrayBuffer()));
   if (!(KEPT in (await tf.io.listModels()))) {
     return 'Ready.';
   }
@@ -168,10 +184,7 @@ async function train(): Promise<string> {
   const model = adapt(base!, names.length, method, settings.seed);
   try {
     await learn(model, trained, {
-      way: method,
-      ...settings,
-      noise,
-      signal,
+      ...{way: method, ...settings, talk: talk!, noise, signal},
       onProgress: share => (progress.value = share),
     });
   } catch (error) {
@@ -185,7 +198,7 @@ async function train(): Promise<string> {
   const seconds = (performance.now() - begin) / 1000;
   const guessed = classify(model, heldOut.clips);
   const right = guessed.filter((label, i) => label === heldOut.labels[i]).length / guessed.length;
-  const detection = chooseDetection(model, heldOut, names, background);
+  const detection = chooseDetection(model, heldOut, names, talk!);
   setDetection(detection);
   await saveAdapter(model, KEPT);
   localStorage.setItem(KEPT_SETTINGS, JSON.stringify({names, ...detection} satisfies KeptSettings));
