@@ -1,6 +1,6 @@
 /**
- * Teaches Whisper tiny the names of medicines that do not exist, from sixty sentences that espeak-ng speaks. Other
- * voices say other sentences to test it.
+ * Teaches Whisper tiny the names of medicines that do not exist, from sentences that espeak-ng speaks: sixty with names,
+ * and some ordinary ones. Other voices say other sentences to test it.
  *
  *     npm run example -- whisper            resumes where it was stopped
  *     npm run example -- whisper --quick    fewer sentences
@@ -9,13 +9,22 @@ import {existsSync, mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, checkpoint, disposeModel, fitOnFeatures, resume, saveAdapter} from 'tfjs-lora';
+import {
+  adam,
+  applyLoRA,
+  checkpoint,
+  disposeModel,
+  fitOnFeatures,
+  learningRateSchedule,
+  resume,
+  saveAdapter,
+} from 'tfjs-lora';
 import {startWasm} from 'tfjs-lora/node';
 import {encodeSounds, encodeTranscripts, transcribe, wordErrorRate} from 'tfjs-lora/sound';
 import {compileModel, loadTransformer} from 'tfjs-lora/transformers';
 import {whisperTiny} from '../../scripts/whisper';
 import {percent, SHORT, table} from '../shared/report';
-import {NAMES, ORDINARY, SENTENCES} from './sentences';
+import {NAMES, TEST, TRAIN} from './sentences';
 import {say} from './voices';
 
 const OUTPUT = fileURLToPath(new URL('output/', import.meta.url));
@@ -42,7 +51,7 @@ if (!isQuick) {
 }
 
 // 2. Train, or continue.
-const texts = few(SENTENCES.train);
+const texts = few(TRAIN);
 const {features} = await encodeSounds(
   texts.map((text, i) => say(text, 'train', i)),
   {preprocessor},
@@ -53,9 +62,11 @@ const start = process.cpuUsage();
 await fitOnFeatures(adapted, [features, decoderIds!], targets, {
   epochs: EPOCHS,
   batchSize: 1,
+  shuffle: false, // the texts are shuffled, and a run that is resumed needs their order
   verbose: 0,
   ...(isQuick ? {} : await resume(adapted, run)),
   callbacks: [
+    learningRateSchedule({warmup: 0.1}),
     ...(isQuick ? [] : [checkpoint(run)]),
     new tf.CustomCallback({
       onEpochEnd: (epoch, logs) =>
@@ -96,7 +107,7 @@ async function measure(): Promise<Measured> {
     }
     return transcripts;
   };
-  const [withNames, ordinary] = [few(SENTENCES.names), few(ORDINARY)];
+  const [withNames, ordinary] = [few(TEST.named), few(TEST.ordinary)];
   const [ofNames, ofOrdinary] = [await heard(withNames, 1000), await heard(ordinary, 2000)];
   withNames.slice(0, 6).forEach((text, i) => console.log(`${text} → ${ofNames[i]!}`));
   const right = withNames.filter((text, i) => {
