@@ -1280,7 +1280,6 @@ ODD_CHANGES["clip"] = [
     ({"hidden_size": 8}, []),
     ({}, ["projection_dim"]),
 ]
-ODD_CHANGES["siglip2_text_model"] = ODD_CHANGES["siglip_text_model"]
 ODD_CHANGES["siglip"] = ODD_CHANGES["siglip2"] = [*ODD_CHANGES["clip"][:-1], ({"text_config": []}, [])]
 
 ODD_FRAMES = [
@@ -1355,7 +1354,6 @@ FAMILIES = {
     "dinov3_convnext": (dinov3_convnext, ["DINOv3ConvNextModel"]),
     "clip_text_model": (pair_texts, ["CLIPTextModel", "CLIPTextModelWithProjection"]),
     "siglip_text_model": (pair_texts, ["SiglipTextModel"]),
-    "siglip2_text_model": (pair_texts, ["Siglip2TextModel"]),
     "clip": (clip, ["CLIPModel"]),
     "siglip": (siglip, ["SiglipModel"]),
     "siglip2": (siglip2, ["Siglip2Model", "Siglip2ForImageClassification"]),

@@ -137,7 +137,7 @@ const FLOATS = [
 ];
 
 /** Encoders of texts that are trained with images. */
-const OF_PAIRS = ['clip_text_model', 'siglip_text_model', 'siglip2_text_model', ...PAIRS];
+const OF_PAIRS = ['clip_text_model', 'siglip_text_model', ...PAIRS];
 const HARMLESS_IN_PAIRS = [
   ...['initializer_range', 'initializer_factor', 'pad_token_id', 'text_config', 'projection_size'],
   ...['decoder', 'generator', 'logit_scale_init_value'],

@@ -14,7 +14,6 @@ const TEXTS = [
   ...['mistral', 'qwen2', 'qwen3', 'gemma3_text', 'smollm3', 'phi3', 'olmo2', 'granite', 't5'],
   ...['gemma', 'gemma2', 'olmo3', 'gpt_neox', 'phi', 'opt', 'lfm2', 'mobilebert'],
   ...['new', 'deberta', 'xlm-roberta-xl', 'deberta-v2', 'gte', 'clip_text_model', 'siglip_text_model'],
-  'siglip2_text_model',
 ];
 
 /** Encoders of images that consist of stages. */

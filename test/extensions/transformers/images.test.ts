@@ -221,13 +221,16 @@ describe('CLIP', () => {
 describe.each(['Siglip', 'Siglip2'])('%s', family => {
   const {config, weights, expected} = fixture(`${family.toLowerCase()}Pairs`);
 
-  test('gives its encoders apart, by their classes', async () => {
-    for (const [part, vectors] of [
-      ['Vision', expected.imageVectors!],
-      ['Text', expected.textVectors!],
+  test('gives its encoders apart, by their classes and by the configs of the parts', async () => {
+    const parts = JSON.parse(config) as Record<'vision_config' | 'text_config', Record<string, unknown>>;
+    for (const [part, own, vectors] of [
+      ['Vision', config, expected.imageVectors!],
+      ['Vision', parts.vision_config, expected.imageVectors!],
+      ['Text', config, expected.textVectors!],
+      ['Text', parts.text_config, expected.textVectors!],
     ] as const) {
       const architecture = `${family}${part}Model`;
-      const {model} = await loadTransformer({config, weights, architecture, pooling: 'pooler'});
+      const {model} = await loadTransformer({config: own, weights, architecture, pooling: 'pooler'});
       const found = tf.tidy(() => {
         const inputs = part === 'Text' ? inputsOf(expected).slice(0, 2) : inputsOf({...expected, ids: [], mask: []});
         return numbers(model.predict(inputs) as tf.Tensor);
