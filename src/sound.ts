@@ -1,7 +1,7 @@
 import {ctcLoss} from './extensions/sound/ctcLoss';
 import {supplyCTCLoss} from './extensions/transformers/ops/ctc';
 
-// The entry point for sounds: files, features, losses and metrics.
+// The entry point for audio: files, features, losses and metrics.
 
 export {
   augmentSounds,

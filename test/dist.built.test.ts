@@ -95,7 +95,7 @@ describe('the built library', () => {
     expect(result.kernelsKept).toBe(true);
   });
 
-  test('gives Node the file handler beside all that it gives a browser', () => {
+  test('exports the file handler in Node in addition to everything that browsers get', () => {
     expect(result.doors).toEqual({
       importedNode: 'function',
       requiredNode: 'function',

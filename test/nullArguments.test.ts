@@ -288,7 +288,7 @@ test('every exported function is here', () => {
 });
 
 test.each(Object.entries(USAGES))(
-  'null for an argument of %s is refused clearly, or stands for nothing',
+  'null for an argument of %s is refused clearly, or means no argument',
   async (name, usage) => {
     jest.spyOn(console, 'warn').mockImplementation();
     const unclear: string[] = [];
@@ -322,7 +322,7 @@ test('null is refused in the place of a model, an adapter and options', async ()
   }
 });
 
-test('null in the methods of a layer is refused clearly, or stands for nothing', () => {
+test('null in the methods of a layer is refused clearly, or means no argument', () => {
   const layer = adapted().getLayer('hidden') as library.LoRADense;
   const none = null as never;
   expect(() => layer.loadWeights(none)).toThrow(library.LoRAError);
@@ -334,7 +334,7 @@ test('null in the methods of a layer is refused clearly, or stands for nothing',
   expect(layer.tryGetParameter(none)).toBeUndefined();
 });
 
-test('null stands for no arguments in apply and call, as in stock layers', () => {
+test('null means no arguments in apply and call, as in stock layers', () => {
   const x = tf.ones([2, 3, 4]);
   const bases = [
     layers.dense({units: 2}),

@@ -32,7 +32,7 @@ export interface WasmStart {
   readonly reason?: string;
 }
 
-/** The backend of tfjs, with what is private of it here. */
+/** The backend of tfjs, with the private fields that are used here. */
 type Backend = WasmBackend & {
   readonly wasm?: {readonly HEAPU8?: Uint8Array} | null;
   numDataIds(): number;
@@ -170,7 +170,7 @@ async function withSharedMemory(setThreadsCount: SetThreadsCount, start: () => P
   }
 }
 
-/** In place of a worker of tfjs's: says that it has loaded, and does nothing. */
+/** Replaces a worker of tfjs: reports that it has loaded, and does nothing. */
 class IdleWorker extends EventEmitter {
   postMessage({cmd}: {cmd?: unknown}): void {
     if (cmd === 'load') {
@@ -195,7 +195,7 @@ function nodeWorkers(count: number): ThreadSource {
   return {
     count,
     start: () => {
-      // Options of the process, such as --import, are not for them.
+      // Without options of the process, such as --import.
       const worker = new workerThreads.Worker(`${HELPER}\n${RECEIVE}`, {eval: true, execArgv: []});
       worker.on('error', () => undefined); // it is then never ready, and one thread computes
       worker.unref();

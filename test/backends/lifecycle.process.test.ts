@@ -110,7 +110,7 @@ describe('a listener', () => {
     tf.removeBackend('empty');
   });
 
-  test.each(FACTORIES)('is told of a backend that %s each time that it is set', async (_, factory) => {
+  test.each(FACTORIES)('is called for a backend that %s each time that it is set', async (_, factory) => {
     const told: [string, object][] = [];
     onBackend((name, backend) => told.push([name, backend]));
     told.length = 0;
@@ -130,7 +130,7 @@ describe('a listener', () => {
     [first, cpu, first, second].forEach((backend, i) => expect(told[i]![1]).toBe(backend));
   });
 
-  test('is told at once of a backend that is set already, and of none while one starts', async () => {
+  test('is called immediately for a backend that is already set, and not while one starts', async () => {
     let end: (backend: tf.KernelBackend) => void = () => undefined;
     tf.registerBackend('empty', () => new Promise(resolve => (end = resolve)));
     await tf.setBackend('cpu');
@@ -146,7 +146,7 @@ describe('a listener', () => {
     expect(late.mock.calls).toEqual([['empty', tf.backend()]]);
   });
 
-  test('is told of no backend that cannot start', async () => {
+  test('is not called for a backend that cannot start', async () => {
     const told = jest.fn();
     onBackend(told);
     told.mockClear();
@@ -170,7 +170,7 @@ describe('a listener', () => {
     tf.unregisterKernel('New', 'empty');
   });
 
-  test('of each copy of the library is told, by one change to the engine', async () => {
+  test('of each copy of the library is called, with one change to the engine', async () => {
     const engine = tf.engine() as unknown as {setupRegisteredKernels: unknown};
     const changed = engine.setupRegisteredKernels;
     const own = jest.fn();

@@ -233,7 +233,7 @@ test.each([true, false])('a product of a long inner axis is one sum, in its orde
   expect(await run('wasm', '_FusedMatMul', inputs, attrs, true)).toEqual(expected);
 });
 
-test('the module writes its outputs whole, and nothing beside them', async () => {
+test('the module writes its outputs completely, and nothing else', async () => {
   await useBackend('wasm');
   const {functions} = currentNative()!;
   for (let m = 1; m <= 9; m++) {
@@ -280,7 +280,7 @@ test('the module writes its outputs whole, and nothing beside them', async () =>
   }
 });
 
-test.each([1, 2, 5, 8, 9, 16])('tiles of an image of %i×%i pixels fill it, and nothing beside it', async side => {
+test.each([1, 2, 5, 8, 9, 16])('tiles of an image of %i×%i pixels fill it, and nothing else', async side => {
   await useBackend('wasm');
   const {functions} = currentNative()!;
   const [channels, tiles] = [12, Math.ceil(side / 4)];

@@ -9,7 +9,7 @@ afterAll(() => rmSync(folder, {recursive: true}));
 
 const at = (name: string) => join(folder, name);
 
-describe('the exit code of the process tells of', () => {
+describe('the exit code of the process reports', () => {
   const start = (args: string[], out: number | 'pipe' = 'pipe', err: number | 'pipe' = 'pipe') => {
     const program = ['--import', 'tsx', join(__dirname, '../../src/cli.ts'), ...args];
     const {status, stderr} = spawnSync(process.execPath, program, {encoding: 'utf8', stdio: ['ignore', out, err]});

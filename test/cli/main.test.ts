@@ -72,7 +72,7 @@ async function updateAt(path: string): Promise<number[]> {
 }
 
 describe('inspect', () => {
-  test('tells the layers of an adapter, in a table and as JSON', async () => {
+  test('lists the layers of an adapter, in a table and as JSON', async () => {
     const path = join(FIXTURES, 'saved/adapter.safetensors');
     const {code, out} = await run('inspect', path);
     expect(code).toBe(0);
@@ -83,7 +83,7 @@ describe('inspect', () => {
     expect(entry).toMatchObject({layers: [{path: 'body/dense_1', className: 'Dense', rank: 2, alpha: 3, numbers: 14}]});
   });
 
-  test('tells what a model, an adapted model, a graph and a PEFT folder are', async () => {
+  test('describes a model, an adapted model, a graph and a PEFT folder', async () => {
     await saveBoth();
     const paths = [
       at('base'),
@@ -99,7 +99,7 @@ describe('inspect', () => {
     expect(out).toMatch(/lora: PEFT adapter, .*\n(.*\n)* {2}base_model.model.fc1.lora_A.weight +F32 +3×8\n/);
   });
 
-  test('tells what a model of Keras 3 is, which tfjs alone does not load', async () => {
+  test('describes a Keras 3 model, which tfjs alone does not load', async () => {
     const {code, out, err} = await run('inspect', KERAS3);
     expect({code, err}).toEqual({code: 0, err: ''});
     expect(out).toMatch(/keras-3.15-keras-conv: layers model, .*\n(.*\n)* {2}\S+ +Conv2D +\d+ +yes\n/);
@@ -342,7 +342,7 @@ describe('what is there stays', () => {
   });
 });
 
-describe('what is wrong is told', () => {
+describe('wrong arguments are reported', () => {
   test.each([
     [[], 2, 'tfjs-lora <command>'],
     [['merge', 'x', '--out', 'y', '--scale', '2'], 2, '--scale needs an adapter in a separate file'],
@@ -433,7 +433,7 @@ describe('what is wrong is told', () => {
     }
   });
 
-  test('--version tells the version', async () => {
+  test('--version prints the version', async () => {
     const {version} = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as {version: string};
     expect(await run('--version')).toEqual({code: 0, out: `${version}\n`, err: ''});
   });

@@ -7,7 +7,7 @@ import {ENTRIES} from '../../scripts/entries';
 const ROOT = process.cwd();
 const SURROUNDINGS = 'test/docs/surroundings';
 
-/** What stands between two fences of a page. */
+/** The text between two fences of a page. */
 export interface Block {
   language: string;
   text: string;

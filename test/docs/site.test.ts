@@ -5,7 +5,7 @@ import {withImportNames} from '../../scripts/entries';
 const ROOT = join(__dirname, '../..');
 const text = (file: string) => readFileSync(join(ROOT, file), 'utf8');
 
-test('every page of docs stands in the list beside the pages of the site', () => {
+test('every page of docs is in the sidebar of the site', () => {
   const config = text('site/.vitepress/config.ts');
   const pages = readdirSync(join(ROOT, 'docs')).filter(name => name.endsWith('.md'));
   expect(pages.filter(page => !config.includes(`'${page.replace('.md', '')}']`))).toEqual([]);

@@ -133,7 +133,7 @@ describeUnless(MISSING_MODEL, 'the landmark model of hands', () => {
     });
   });
 
-  test('a training that is told to stop ends with the step', async () => {
+  test('a training that is stopped ends with the step', async () => {
     await useBackend('wasm');
     const graph = await tf.loadGraphModel(handModel());
     await withoutLeaks(async () => {

@@ -1,6 +1,6 @@
 import {TimeLeft} from '../../examples/shared/timeLeft';
 
-test('the time that is left follows from the steps so far, and each training starts anew', () => {
+test('the time left follows from the steps so far, and each training starts from zero', () => {
   let time = 0;
   const left = new TimeLeft(() => time);
   const after = (seconds: number, step: number) => {

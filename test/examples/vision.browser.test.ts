@@ -154,7 +154,7 @@ describe('a tiny DINOv2', () => {
     },
   );
 
-  test('it says how many pictures it has seen, and a training that is told to stop ends with the step', async () => {
+  test('it shows how many images it has seen, and a training that is stopped ends with the step', async () => {
     await withoutLeaks(async () => {
       const base = await openBase(tinyFiles(), 2);
       const pixels = pictures(24, 6);

@@ -94,7 +94,7 @@ describe('a folder of PEFT', () => {
 });
 
 describe('a .safetensors file', () => {
-  test('holds an adapter, by handler or URL, and is replaced at once', async () => {
+  test('contains an adapter, by handler or URL, and is replaced in one step', async () => {
     const adapted = applyLoRA(mlp().model, {rank: 2});
     const file = join(folder, 'sub', 'a.safetensors');
     for (const [seed, place] of [fileHandler(file), `file://${file}`].entries()) {
@@ -126,7 +126,7 @@ describe('a .safetensors file', () => {
     await expect(loadAdapter(fileHandler(file))).rejects.toThrow('not a whole safetensors file');
   });
 
-  test('is what the weights beside a JSON are in this format', async () => {
+  test('is the format of the weights of a JSON', async () => {
     const adapted = applyLoRA(mlp().model, {rank: 2});
     await saveAdapter(adapted, fileHandler(folder), {format: 'safetensors'});
     expect(files()).toEqual(['model.json', 'weights.bin']);

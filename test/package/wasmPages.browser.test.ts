@@ -73,7 +73,7 @@ describeInBrowser('the wasm backend in a page', () => {
   describe('built by Vite', () => {
     beforeEach(() => site.serve('dist'));
 
-    test('does not start where nobody says where its binaries are, and tfjs takes another in silence', async () => {
+    test('does not start without paths of its binaries, and tfjs silently uses another backend', async () => {
       await build(UNTOLD);
       const {page, complaints} = await site.visit();
       await page.waitForFunction(() => 'result' in window);

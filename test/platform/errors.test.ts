@@ -9,7 +9,7 @@ beforeAll(() => useBackend('cpu'));
 const MOST = 4096;
 const names = (count: number) => Array.from({length: count}, (_, i) => `layer_${i}`);
 
-test('a short message is told as it is', () => {
+test('a short message is unchanged', () => {
   const message = `rank must be a positive integer, got 0.\n${'x'.repeat(900)}`;
   expect(new LoRAError(message).message).toBe(message);
 });
@@ -22,13 +22,13 @@ test('of many faults the first are told, and how many more there are', () => {
   expect(lines.at(-1)).toBe(`… and ${(5001 - (lines.length - 1)).toLocaleString('en')} more`);
 });
 
-test('a long line keeps its start and its end, where the way out stands', () => {
+test('a long line keeps its start and its end, which says what to do', () => {
   const {message} = new LoRAError(`There is no layer "${'x'.repeat(1e6)}". Take another name.`);
   expect(message.length).toBeLessThan(MOST);
   expect(message).toMatch(/^There is no layer "xxx.* … \(999,\d\d\d characters\) … x+"\. Take another name\.$/);
 });
 
-test('a list is told by its first entries and the number of the others', () => {
+test('a list is shown by its first entries and the number of the others', () => {
   expect(listed(['a', 'b'])).toBe('a, b');
   expect(listed(names(4992), 2)).toBe('layer_0, layer_1, … and 4,990 more');
   expect(faultLines(['a', 'b'])).toBe('  a\n  b');

@@ -82,7 +82,10 @@ export async function withCommonBase(from: readonly Adapter[], to: Adapter): Pro
   return setBase(to, found.length > 0 ? (await fingerprints())?.shared(found) : undefined);
 }
 
-/** Warns, once, if an adapter from a file was trained on another base than the model, if that can be read at once. */
+/**
+ * Warns, once, if an adapter from a file was trained on another base than the model, and if the model can be read
+ * synchronously.
+ */
 export function checkBase(adapter: Adapter, layers: readonly Place[]): void {
   const base = capabilities().readsByPromise ? undefined : namedBase(adapter);
   const [first] = layers;

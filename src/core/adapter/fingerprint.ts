@@ -7,9 +7,12 @@ import * as tf from '@tensorflow/tfjs';
 const SAMPLES = 8;
 /** Values in a file are multiples of a thousandth of the largest. */
 const STEPS = 999;
-/** Beyond these distances, kernels are others: on average, or a single one. Quantized to 4 bits they move by 0.1. */
+/**
+ * Beyond these distances, on average or for a single kernel, the base is another one. Quantized to 4 bits they move by
+ * 0.1.
+ */
 const [MOST_ON_AVERAGE, MOST_OF_A_LAYER] = [0.3, 0.6];
-/** Below this, kernels differ by the rounding of files alone. */
+/** Below this, kernels differ only by the rounding of files. */
 const ROUNDING = 0.004;
 /** From this on, two lists of values are multiples of each other. */
 const ALIKE = 0.95;
@@ -33,13 +36,13 @@ export interface Kernel {
   update: (() => {a?: tf.Tensor; b?: tf.Tensor; scaling: number}) | undefined;
 }
 
-/** Kernels by the paths of their layers: of a layer with several, the first. */
+/** Kernels by the paths of their layers; the first if a layer has several. */
 export type Kernels = ReadonlyMap<string, Kernel>;
 
 /** Values of kernels, by the paths of their layers. */
 type Values = ReadonlyMap<string, readonly number[]>;
 
-/** A computation with values of tensors, which some backends only give by a promise. */
+/** A computation with values of tensors, which some backends only return as a promise. */
 type Reading<T> = Generator<tf.Tensor, T, ArrayLike<number>>;
 
 /** The values of kernels that were read. The data of a tensor never change. */
@@ -180,7 +183,7 @@ function updateIn({size, update}: Kernel): tf.Tensor {
   return tf.mul(tf.sum(tf.mul(x, tf.transpose(y)), 1), scaling);
 }
 
-/** Positions all over a kernel, in which no row and no column is preferred. */
+/** Positions spread over a kernel, without a preference for any row or column. */
 function placesIn(size: number): number[] {
   const goldenRatio = (Math.sqrt(5) - 1) / 2;
   return Array.from({length: SAMPLES}, (_, i) => Math.floor((((i + 1) * goldenRatio) % 1) * size));
@@ -193,7 +196,7 @@ function tooFar(distances: ReadonlyMap<string, number>): string[] {
   return [...distances].filter(([, each]) => each > limit).map(([path]) => path);
 }
 
-/** How far values are apart: 0 for the same, about 1 for values that have nothing to do with each other. */
+/** The distance of values: 0 for equal ones, about 1 for unrelated ones. */
 function distance(one: readonly number[], other: readonly number[]): number {
   const gap = norm(one.map((value, i) => value - (other[i] ?? 0)));
   return gap === 0 ? 0 : gap / Math.hypot(norm(one), norm(other));

@@ -1,10 +1,10 @@
 import type * as tf from '@tensorflow/tfjs';
 
-/** A layer that stores the rows of tokens in another form than as floats, such as blocks, and takes further ones. */
+/** A layer that stores the rows of tokens in another form than floats, such as blocks, and can add rows. */
 interface GrowingLayer {
   /**
-   * Its weight with further rows, each a copy of the stored row that is closest to the mean of some; an empty list
-   * stands for all. Other values might have no exact form.
+   * Its weight with added rows. Each is a copy of the stored row that is closest to the mean of the given rows; an
+   * empty list means all rows. Other values might not be representable exactly.
    */
   withRows(means: readonly (readonly number[])[]): {name: string; value: tf.Tensor};
 }

@@ -30,7 +30,7 @@ import type {PEFTSource} from './readPeft';
  * @param options which module is which layer, and progress.
  * @returns the adapter. The caller disposes of it, unless `applyLoRA(base, adapter)` takes it over.
  * @throws LoRAError of code `ERR_NOT_FOUND` or `ERR_IO` if a file cannot be read, `ERR_DAMAGED` if it is damaged,
- *     `ERR_UNSUPPORTED` if something is not carried, `ERR_MISFIT` if modules and layers do not fit each other, with a
+ *   `ERR_UNSUPPORTED` if something is not supported, `ERR_MISFIT` if modules and layers do not fit each other, with a
  *     line for each, `ERR_ABORTED` if the signal is aborted. The model is not changed in any case.
  */
 export async function importPEFT(
@@ -56,7 +56,7 @@ export async function importPEFT(
  *
  * @param model the adapted model; with `{adapter}` also the plain base, with the adapter's new head, if it has one.
  * @param options another adapter, names of modules, and the type of the weights.
- * @returns a promise, since some backends, such as WebGPU, give values by a promise alone.
+ * @returns a promise, because some backends, such as WebGPU, return values only as a promise.
  * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted and no adapter is given, `ERR_MISFIT` if the
  *     adapter does not fit the model, `ERR_UNSUPPORTED` if PEFT has no such updates, with a line for each,
  *     `ERR_NUMERIC` if values are not finite, `ERR_ABORTED` if the signal is aborted.

@@ -20,8 +20,8 @@ export type AdapterSource = tf.io.IOHandler | ByteSource | PEFTSource;
 /** How an adapter is loaded. */
 export interface LoadAdapterOptions extends LoadOptions, CallOptions {
   /**
-   * The model that the adapter is for. A PEFT adapter needs it, since it names PyTorch modules. For other adapters, a
-   * warning says if it was trained on another base.
+   * The model that the adapter belongs to. A PEFT adapter needs it, because it names PyTorch modules. For other
+   * adapters, a warning says if it was trained on another base.
    */
   model?: tf.LayersModel;
   /** For a PEFT adapter: the layer of each module, as for `importPEFT`. */
@@ -37,9 +37,9 @@ export interface LoadAdapterOptions extends LoadOptions, CallOptions {
  *     const fromPython = await loadAdapter('out/peft-adapter', {model});
  *
  * @param source a URL, in Node also a path; a handler of `tf.io`; a `Blob`, a `Response`, or bytes, of a safetensors
- *     file; the files that a user picked. Of a PEFT adapter: its folder, one of its files, or `{config, weights}`.
+ *   file; the files that a user picked. For a PEFT adapter: its folder, one of its files, or `{config, weights}`.
  *     Promises of these, such as `fetch(url)`, are awaited.
- * @param options the model that an adapter of PEFT is for, limits, and progress.
+ * @param options the model that a PEFT adapter belongs to, limits, and progress.
  * @returns the adapter. The caller disposes of it, unless `applyLoRA(base, adapter)` takes it over.
  * @throws LoRAError of code `ERR_NOT_FOUND` if nothing is there, `ERR_IO` if it cannot be read, `ERR_DAMAGED` if it is
  *     no adapter or a damaged one, `ERR_TOO_LARGE` if it has more bytes than are allowed, `ERR_MISFIT` if a PEFT

@@ -26,16 +26,16 @@ const TEXTS = ['name', 'description', 'baseModel', 'license'] as const;
 const TABLES = ['data', 'metrics', 'settings'] as const;
 
 /**
- * Writes a model card, the `README.md` that the Hugging Face hub shows beside an adapter: the base model, the method,
- * rank and layers of the adapter, the optimizer that the model is compiled with, counts of the data, and results. Pass
- * it on with the files of `exportPEFT`:
+ * Writes a model card, the `README.md` that the Hugging Face hub shows for an adapter: the base model, the method, rank
+ * and layers of the adapter, the optimizer that the model is compiled with, counts of the data, and results. Pass it on
+ * with the files of `exportPEFT`:
  *
  *     await writePEFTFolder({...(await exportPEFT(model)), readme: modelCard(model)}, 'out/adapter');
  *
  * @param model the adapted model that was trained.
- * @param options what the model itself does not know.
+ * @param options facts that the model does not contain.
  * @returns the text, Markdown with a header in YAML.
- * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_OPTION` if an option is not what it must be.
+ * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_OPTION` if an option is not valid.
  * @example
  *     const card = modelCard(model, {baseModel: 'HuggingFaceTB/SmolLM2-135M', data: {training: 900}});
  */

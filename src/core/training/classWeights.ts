@@ -1,7 +1,7 @@
 import {kindOf, LoRAError, show} from '../../platform/errors';
 
 /**
- * Computes weights by which classes of unequal size count the same in the loss, `Σ counts / (classes · count)`, like
+ * Computes weights that make classes of unequal size count the same in the loss, `Σ counts / (classes · count)`, like
  * `class_weight="balanced"` of scikit-learn.
  *
  * @param counts how many examples each class has.

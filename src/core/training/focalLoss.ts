@@ -5,7 +5,7 @@ import {checkNumber, checkOptions, misfitError, showShape} from '../../platform/
 export interface FocalLossOptions {
   /** The weight of targets of 1, from 0 to 1; that of targets of 0 is `1 - alpha`. Default: both 1. */
   alpha?: number;
-  /** How much less certain outputs count. 0 is the cross-entropy. Default: 2. */
+  /** The exponent that reduces the weight of confident outputs. 0 is the cross-entropy. Default: 2. */
   gamma?: number;
 }
 
@@ -15,7 +15,7 @@ export interface FocalLossOptions {
  *     loss = −αₜ · (1 − pₜ)^γ · log pₜ
  *
  * where `p = sigmoid(z)`, and `pₜ` is `p` for targets of 1 and `1 − p` for targets of 0. It is `sigmoid_focal_loss` of
- * torchvision, as a mean over the outputs of each example. For classes that exclude each other use `focalGamma` of
+ * torchvision, as a mean over the outputs of each example. For mutually exclusive classes, use `focalGamma` of
  * `compileModel`.
  *
  * @param options `alpha` and `gamma`.

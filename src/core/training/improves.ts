@@ -47,7 +47,7 @@ export class Improves extends TrainingCallback {
   /** The mean of the metric on the held-out examples before and after the fit. */
   before: number | undefined;
   after: number | undefined;
-  /** The gain that is exceeded with the confidence asked for. */
+  /** The gain that is exceeded with the given confidence. */
   atLeast: number | undefined;
   private variables = new Map<string, tf.LayerVariable>();
   /** The values before the fit. */
@@ -165,7 +165,7 @@ export class Improves extends TrainingCallback {
   private judge(before: readonly number[], after: readonly number[]): void {
     const {metric = 'loss', margin = 0, minimum, confidence = 0.95, seed = 0} = this.options;
     const sign = isBetterHigh(metric) ? 1 : -1;
-    // Where nothing counts in an example, its metric is NaN with either adapter.
+    // If nothing in an example counts, its metric is NaN with both adapters.
     const pairs = before.map((old, i) => [old, after[i] ?? NaN] as const).filter(([old]) => !Number.isNaN(old));
     const gains = pairs.map(([old, now]) => sign * (now - old));
     const [was, now] = [0, 1].map(i => mean(pairs.map(pair => pair[i] as number))) as [number, number];
@@ -206,7 +206,7 @@ function lowerBound(values: readonly number[], confidence: number, seed: number)
 
 /**
  * Keeps what a fit has learned only if it is better on held-out examples than before, by more than chance, and restores
- * the earlier adapter otherwise. A model that goes on learning from use does not get worse that way.
+ * the earlier adapter otherwise. A model that keeps learning from use then doesn't get worse.
  *
  * The metric of each example is compared before and after the fit (paired bootstrap of 2,000 samples): the gain must
  * exceed `margin` with the given confidence. `kept` and `reason` of the callback say what was decided. With
@@ -215,8 +215,8 @@ function lowerBound(values: readonly number[], confidence: number, seed: number)
  *
  * @param options the held-out examples, the metric, and how much better it must be.
  * @returns a callback for `fit`, `fitDataset` and `fitOnFeatures`.
- * @throws LoRAError `ERR_OPTION` if an option is not in its range, `ERR_MISFIT` if inputs and targets are not equally
- *     many. `fit` rejects with `ERR_MISFIT` if there is no such metric.
+ * @throws LoRAError `ERR_OPTION` if an option is not in its range, `ERR_MISFIT` if the numbers of inputs and targets
+ *   differ. `fit` rejects with `ERR_MISFIT` if there is no such metric.
  * @example
  *     const gate = improves({validation: [xs, ys], metric: 'acc'});
  *     await model.fit(newXs, newYs, {epochs: 5, callbacks: [gate]});

@@ -11,13 +11,14 @@ export interface MixedOptions<T extends tf.TensorContainer> {
 }
 
 /**
- * Mixes batches of earlier examples into new ones, so that training on these does not unlearn those. A pass has all new
- * batches, with earlier ones spread evenly between them; the next pass goes on with the earlier batches that follow.
+ * Mixes batches of earlier examples into new ones, so that training on new examples doesn't unlearn the earlier ones. A
+ * pass has all new batches, with earlier ones spread evenly between them; the next pass goes on with the earlier
+ * batches that follow.
  *
  * @param data batches of new examples, which decide the length of a pass.
  * @param options the earlier batches, and their share. Their positions may differ from those of new ones.
  * @returns a dataset for `fitDataset`. It cannot be resumed from a checkpoint within a pass.
- * @throws LoRAError `ERR_OPTION` if they are no datasets, or the share is not in its range.
+ * @throws LoRAError `ERR_OPTION` if they are not datasets, or the share is out of range.
  * @example
  *     const batches = seededBatches(xs, ys, {batchSize: 16, seed: 1});
  *     const replay = seededBatches(oldXs, oldYs, {batchSize: 16, seed: 2});

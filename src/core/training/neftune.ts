@@ -56,7 +56,7 @@ export class Neftune extends TrainingCallback {
     this.release();
   }
 
-  /** Takes the noise away from layers that were not called. */
+  /** Removes the noise from layers that were not called. */
   override release(): void {
     this.embeddings.forEach(layer => Reflect.deleteProperty(layer, 'call'));
   }
@@ -88,7 +88,7 @@ export class Neftune extends TrainingCallback {
   }
 }
 
-/** Whether it looks up rows of a table, with or without an update, whatever its table is made of. */
+/** Whether it looks up rows of a table, with or without an update and in any format. */
 function isEmbedding(layer: tf.layers.Layer): boolean {
   return Number.isInteger(fieldsOf<Partial<EmbeddingLayer>>(baseOf(layer)).inputDim);
 }
@@ -99,7 +99,7 @@ function isEmbedding(layer: tf.layers.Layer): boolean {
  *
  *     x = embedding(tokens) + uniform(−1, 1) · alpha / √(positions · width)
  *
- * as `neftune_noise_alpha` of TRL does. Predictions and validation have no noise, and nothing of it is saved with the
+ * as `neftune_noise_alpha` of TRL does. Predictions and validation have no noise, and the noise is not saved with the
  * model. With `checkpoint`, the noise of a resumed run is the same.
  *
  * @param options the strength of the noise, and its seed.

@@ -93,7 +93,7 @@ export function weightTargets(ys: tf.Tensor, weights?: tf.Tensor | tf.TensorLike
   return tf.tidy(() => {
     const targets = tf.cast(ys.rank === 1 ? tf.expandDims(ys, 1) : ys, 'float32');
     const given = weights === undefined ? tf.ones(ys.shape.slice(0, 1)) : tf.cast(tensorOf(weights), 'float32');
-    // On a card they are not read, but make the loss NaN.
+    // On a graphics card they are not read. Invalid ones make the loss NaN.
     const values = tf.where(tf.greaterEqual(given, 0), given, NaN);
     const inner = targets.shape.slice(0, -1);
     if (values.size === targets.size && isStart(values.shape, targets.shape)) {
@@ -145,10 +145,10 @@ function checkWeights(weights: tf.Tensor | tf.TensorLike | undefined): void {
 }
 
 /**
- * Takes what `weightTargets` made apart.
+ * Splits the result of `weightTargets`.
  *
  * @param rank of the targets, where vectors count as `[batch, 1]`.
- * @throws LoRAError if it cannot be of `weightTargets`.
+ * @throws LoRAError if it cannot come from `weightTargets`.
  */
 export function unpackTargets(packed: tf.Tensor, rank: number): {ys: tf.Tensor; weights: tf.Tensor} {
   const last = packed.shape.at(-1) ?? 0;

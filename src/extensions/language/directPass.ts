@@ -10,7 +10,7 @@ export function hasMasks(model: tf.LayersModel): boolean {
 
 /**
  * Returns a function that computes a model by calling its layers one after the other. With one position at a time,
- * what tfjs does around each call takes as long as many a layer: it looks up tensors by name, opens scopes, and checks
+ * tfjs's work around each call takes as long as many layers: it looks up tensors by name, opens scopes, and checks
  * shapes, which are the same for every token.
  */
 export function directPass(model: tf.LayersModel): (inputs: readonly tf.Tensor[]) => tf.Tensor {
@@ -36,7 +36,7 @@ export function directPass(model: tf.LayersModel): (inputs: readonly tf.Tensor[]
     for (const {layer, inputTensors, outputTensors, spent} of calls) {
       const given = inputTensors.map(tensor => values.get(tensor) as tf.Tensor);
       [layer.call(given, {})].flat().forEach((result, i) => {
-        // A layer may return what it was given, which is disposed of by itself.
+        // A layer may return its input, which is disposed of separately.
         values.set(outputTensors[i] as tf.SymbolicTensor, given.includes(result) ? tf.clone(result) : result);
       });
       spent.forEach(tensor => values.get(tensor)?.dispose());

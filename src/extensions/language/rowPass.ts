@@ -20,7 +20,7 @@ interface Call {
   readonly outs: readonly number[];
 }
 
-/** A quantized product, for which the layer itself may be called too. */
+/** A quantized product; the layer itself may be called instead. */
 interface Product extends Call {
   readonly base: BlockLayer;
   readonly products: RowProducts;
@@ -31,7 +31,7 @@ interface Product extends Call {
 
 /**
  * Computes a model for one new position of one text. The layers that can compute at addresses write into tensors that
- * are kept from token to token, so that nothing is allocated for them; any other layer is called as always. Quantized
+ * are kept from token to token, so that nothing is allocated for them; any other layer is called normally. Quantized
  * products of the same input are computed together. It computes the bits of `directPass`.
  */
 export class RowPass {
@@ -93,7 +93,7 @@ export class RowPass {
     this.output = numberOf(model.outputs[0] as tf.SymbolicTensor);
   }
 
-  /** Plans a pass; `undefined` for a model whose layers hand masks of tfjs to each other. */
+  /** Plans a pass; `undefined` for a model whose layers pass masks of tfjs to each other. */
   static of(model: tf.LayersModel, kernels: RowKernels): RowPass | undefined {
     return hasMasks(model) ? undefined : new RowPass(model, kernels);
   }
@@ -169,7 +169,7 @@ export class RowPass {
     return {...call, base, products, prepared, scaling: 1};
   }
 
-  /** Computes products of one input together, then what each adds to its own. */
+  /** Computes products of one input together, and then adds to each its bias and update. */
   private addProducts(all: readonly Product[]): void {
     const [first] = all;
     if (first === undefined) {

@@ -5,7 +5,10 @@ interface WeightMaker {
   addWeight?: (name: string, shape: number[], ...rest: unknown[]) => tf.LayerVariable;
 }
 
-/** Where the argument is, after the first two, that supplies the initializer of layers that are about to be loaded. */
+/**
+ * The index, after the first two arguments, of the one that supplies the initializer of layers that are about to be
+ * loaded.
+ */
 const INITIALIZER = 5;
 
 /**

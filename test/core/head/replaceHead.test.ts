@@ -132,7 +132,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(baseWeights(fresh.model)).toEqual(baseWeights(make().model));
   });
 
-  test('removing the adapter gives the head as it was, and adapting anew carries it again', async () => {
+  test('removing the adapter restores the head, and a new adapter contains it again', async () => {
     const {model, inputs} = mlp();
     const built = replaceHead(model, newHead());
     const before = predictions(built, inputs);
@@ -180,7 +180,7 @@ describe('replaceHead', () => {
     expect(getAdapter(applyLoRA(built, {rank: 2})).config.head).toMatchObject({at: 'body'});
   });
 
-  test('a number of classes stands for one Dense layer with softmax', () => {
+  test('a number of classes means one Dense layer with softmax', () => {
     const [{model, inputs}, units] = [mlp(), 4];
     const short = replaceHead(model, units);
     const long = replaceHead(model, [layers.dense({units, activation: 'softmax', name: 'classes'})]);

@@ -27,7 +27,7 @@ const resetAfter = (options: object) => layerFromEntry({className, config: {...o
 describe('with reset_after', () => {
   testRecurrent(BACKENDS, {...KIND, base: resetAfter});
 
-  test('it resets the state behind the product, which has a bias of its own', () => {
+  test('it resets the state after the product, which has its own bias', () => {
     tf.tidy(() => {
       const layer = resetAfter({units: 2, recurrentActivation: 'sigmoid', name: 'gru'});
       const x = random([1, 2, 3], 1);

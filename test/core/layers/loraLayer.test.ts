@@ -135,7 +135,7 @@ describe.each(KINDS)('%s', (className, kind) => {
     expect(() => adapt({layer: 'dense' as unknown as tf.layers.Layer})).toThrow(LoRAError);
   });
 
-  test('refuses a rank above min(fan-in, fan-out), with a built base at once, else when it is built', async () => {
+  test('refuses a rank above min(fan-in, fan-out), immediately with a built base, otherwise when it is built', async () => {
     const x = random([3, ...inputShape] as [number, number], 4);
     await withoutLeaks(() => {
       const layer = adapt({layer: base({name: 'base'}), rank: 6});
@@ -185,7 +185,7 @@ describe.each(KINDS)('%s', (className, kind) => {
     expect(new Set(numbers(layer.loraLayer.B))).toEqual(new Set([0]));
   });
 
-  test('starts A alike with a seed and otherwise each time anew', () => {
+  test('starts A equally with one seed, and otherwise randomly', () => {
     const start = (args: Partial<LoRALayerArgs>) => numbers(adapted(args).loraLayer.A);
     expect(start({seed: 3})).toEqual(start({seed: 3}));
     expect(start({seed: 3})).not.toEqual(start({seed: 4}));
@@ -242,7 +242,7 @@ describe.each(KINDS)('%s', (className, kind) => {
     expect(numbers(layer.tryGetParameter('bias')!)).toEqual(numbers(weights[1]!));
   });
 
-  test('gives each wrapper of one unbuilt base a base of its own', () => {
+  test('gives each wrapper of one unbuilt base a separate base', () => {
     const one = base({name: 'base'});
     const [first, second] = [adapted({layer: one}), adapted({layer: one})];
     expect(first.baseLayer).not.toBe(second.baseLayer);
@@ -281,7 +281,7 @@ describe.each(KINDS)('%s', (className, kind) => {
     );
   });
 
-  test('tells its numbers in getDiagnostics', async () => {
+  test('reports its counts and norms in getDiagnostics', async () => {
     const layer = adapted({alpha: 4});
     const ones = (shape: number[]) => tf.ones(shape);
     layer.setParameter('kernel', tf.mul(ones(kind.kernel), 8));
@@ -338,7 +338,7 @@ describe.each(KINDS)('%s', (className, kind) => {
     });
   });
 
-  test('loads weights strictly: one error tells every misfit and nothing is changed', () => {
+  test('loads weights strictly: one error lists every misfit and nothing is changed', () => {
     const layer = adapted();
     const before = values(layer);
     const load = () =>

@@ -50,7 +50,7 @@ describe('around a single cell', () => {
     ]);
   });
 
-  test('it draws the dropout masks of each batch anew, of any size', () => {
+  test('it draws new dropout masks for each batch, of any size', () => {
     const cell = tf.layers.gruCell({units: 3, dropout: 0.5});
     const layer = new LoRARNN({layer: tf.layers.rnn({cell, inputShape: [4, 8]}), rank: 2});
     layer.apply(tf.input({shape: [4, 8]}));

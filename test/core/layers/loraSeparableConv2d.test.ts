@@ -125,7 +125,7 @@ whateverTheBackend(() => {
     expect(() => new LoRASeparableConv2D({layer: base(EXAMPLE, args)})).toThrow(message);
   });
 
-  test('one with a depth multiplier stands frozen in an adapted model, and is saved and restored with it', async () => {
+  test('one with a depth multiplier is frozen in an adapted model, and is saved and restored with it', async () => {
     const model = tf.sequential({
       layers: [
         base(EXAMPLE, {depthMultiplier: 2}),

@@ -379,7 +379,7 @@ export function testRecurrent(backends: readonly string[], kind: RecurrentKind):
       expect(built(layer, EXAMPLE).lowRankParts).toHaveLength(kind.kernels);
     });
 
-    test('refuses another class, and a direction of its own', () => {
+    test('refuses another class, and its own direction', () => {
       const other = tf.layers.dense({units: 2, name: 'other'});
       expect(() => make({layer: other})).toThrow(/Layer "other" is a Dense; LoRA\w+ adapts layers of class/);
       const reversed = {layer: base(EXAMPLE), goBackwards: true};

@@ -94,7 +94,7 @@ test('the order of weights does not change when a layer stops but for what train
 });
 
 describe('a frozen layer', () => {
-  test('says that it does not train, after a file too, and whatever it is told', async () => {
+  test('reports that it does not train, also after loading a file, and whatever is set', async () => {
     const adapted = applyLoRA(cnn().model, {rank: 1, targets: ['conv']});
     for (const model of [adapted, await reloaded(adapted)]) {
       const shown = () => Object.fromEntries(model.layers.map(({name, trainable}) => [name, trainable]));

@@ -184,7 +184,7 @@ describe('applyLoRA', () => {
     ]);
   });
 
-  test('starts alike with one seed, differently in each layer, and otherwise anew', () => {
+  test('starts equally with one seed, differently in each layer, and otherwise randomly', () => {
     const square = () =>
       tf.sequential({
         layers: ['one', 'two'].map(name =>
@@ -265,7 +265,7 @@ describe('applyLoRA', () => {
   });
 });
 
-test('isAdapted tells an adapted model from a plain one', () => {
+test('isAdapted distinguishes an adapted model from a plain one', () => {
   const {model} = mlp();
   const adapted = applyLoRA(model, CONFIG);
   expect([model, adapted, removeLoRA(adapted), mergeLoRA(adapted)].map(isAdapted)).toEqual([false, true, false, false]);

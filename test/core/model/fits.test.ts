@@ -176,7 +176,7 @@ describe('a fit is not disturbed by', () => {
     expect(values(getAdapter(adapted))).toEqual(await undisturbed());
   });
 
-  test('a snapshot of its own adapter that a callback brings back', async () => {
+  test('a snapshot of its own adapter that a callback restores', async () => {
     const {adapted, other, fit} = setting();
     let best: Adapter | undefined;
     await fit(adapted, {
@@ -320,7 +320,7 @@ describe('fitOnFeatures', () => {
     await fitOnFeatures(adapted, x, y, options);
   });
 
-  test('works inside of withAdapter, and beside one that a callback awaits', async () => {
+  test('works inside withAdapter, and together with one that a callback awaits', async () => {
     const {adapted, other, x, y, inputs, options} = late();
     const before = predictions(adapted, inputs);
     const trained = await withAdapter(adapted, other, async () => {

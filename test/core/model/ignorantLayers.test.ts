@@ -135,7 +135,7 @@ test('a new head goes on an autoencoder', () => {
   expect(predictions(adapted, inputs)).toEqual(predictions(headed, inputs));
 });
 
-test('what lies before the first adapter of such a model runs once', async () => {
+test('layers before the first adapter of such a model run once', async () => {
   const {model, inputs} = activations();
   const adapted = applyLoRA(model, {rank: 2, targets: ['head'], seed: 1});
   adapted.compile({optimizer: 'sgd', loss: 'meanSquaredError'});

@@ -159,7 +159,7 @@ describe("the rank of a layer that 'all' takes in", () => {
     expect(warn).not.toHaveBeenCalled();
   });
 
-  test('is lowered so where a rank for all is more than the kernel holds, without a warning; the summary tells', () => {
+  test('is lowered without a warning if a rank for all layers is more than the kernel can hold; the summary shows it', () => {
     const warn = jest.spyOn(console, 'warn').mockImplementation();
     const adapted = applyLoRA(classifier(5), {rank: 8, alpha: 16});
     expect(headOf(adapted)).toMatchObject({rank: 4, alpha: 8, scaling: 2});

@@ -80,7 +80,7 @@ describe('a plan', () => {
     expect(lines[4]).toBe('trainable params: 46 || all params: 181 || trainable%: 25.4144');
   });
 
-  test('shows the rank that was asked for beside the one that the kernel holds', () => {
+  test('shows the requested rank and the one that the kernel can hold', () => {
     expect(String(planLoRA(mlp().model, {rank: 4}))).toMatch(/^head +Dense +adapted +1 \(not 4\) +1 +9 /m);
   });
 
@@ -207,14 +207,14 @@ describe('what is wrong with a config', () => {
     expect(found).toEqual(expected);
   });
 
-  test('is told where the model is no model, or adapted already', () => {
+  test('throws if the model is not a model, or already adapted', () => {
     const {model} = mlp();
     expect(() => planLoRA('model' as unknown as tf.LayersModel)).toThrow(LoRAError);
     expect(() => planLoRA(applyLoRA(model))).toThrow('adapted already');
     expect(() => planLoRA(tf.sequential())).toThrow('not built');
   });
 
-  test('is told in a bounded message, however large the model is', () => {
+  test('has a bounded message, however large the model is', () => {
     const layers = Array.from({length: 200}, (_, i) => tf.layers.dense({units: 1, inputShape: [1], name: `a_${i}`}));
     const model = tf.sequential({layers});
     expect(() => applyLoRA(model, {targets: ['none of these']})).toThrow(

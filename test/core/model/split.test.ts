@@ -52,7 +52,7 @@ async function factors(model: tf.LayersModel): Promise<number[]> {
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
 
-  test('the pieces together compute what the model computes, and the cut lies inside nested models', () => {
+  test('the pieces together compute what the model computes, and the cut can be inside nested models', () => {
     const model = adapted(residualModel());
     const {prefix, suffix} = splitAtFirstAdapter(model);
     const {xs} = data();
@@ -80,7 +80,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(seen).toEqual(['computing features 1/2', 'computing features 2/2']);
   });
 
-  test('training on kept features ends where the model is told to stop, and the next one does not', async () => {
+  test('training on cached features ends when the model is stopped, and the next one does not', async () => {
     const base = residualModel();
     const {xs, ys} = data();
     const stopping = (model: tf.LayersModel) => ({

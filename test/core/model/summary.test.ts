@@ -71,7 +71,7 @@ describe('summarizeLoRA', () => {
     }
   });
 
-  test('tells the ranks that were lowered, after a file too', async () => {
+  test('shows the ranks that were lowered, also after loading a file', async () => {
     jest.spyOn(console, 'warn').mockImplementation();
     const adapted = applyLoRA(mlp().model, {rank: 4, targets: ['Dense']});
     for (const each of [adapted, await reloaded(adapted)]) {

@@ -86,7 +86,7 @@ describe('while a withAdapter waits for a promise', () => {
     await first;
   });
 
-  test('calls that return at once are in order, wherever they come from', async () => {
+  test('synchronous calls are allowed, wherever they come from', async () => {
     const {adapted, inputs, cats, lions, predicted, expected} = setting();
     const {open, opened} = gate();
     const seen: number[][][] = [];

@@ -71,7 +71,7 @@ test('a checkpoint keeps its input and its result, and nothing of the steps betw
   tf.dispose([data, variable]);
 });
 
-test('a checkpoint has a gradient when somebody asks for it, beside other gradients', async () => {
+test('a checkpoint has a gradient when it is requested, together with other gradients', async () => {
   await withoutLeaks(() => {
     const variable = tf.tidy(() => tf.variable(tf.tensor1d([3])));
     tf.tidy(() => {

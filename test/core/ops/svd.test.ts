@@ -48,7 +48,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(numbers(tf.matMul(svd.v, svd.v, true))).toBeAllClose([1, 0, 0, 1]);
   });
 
-  test('finds the same at once, and without reading anything', async () => {
+  test('finds the same synchronously, and without reading anything', async () => {
     await withoutLeaks(() => {
       const matrix = tf.tensor2d(matrixWith([8, 5, 2, 0.5], 9, 7));
       for (const find of [truncatedSVDNow, iteratedSVD]) {

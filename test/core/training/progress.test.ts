@@ -16,7 +16,7 @@ type Callbacks = (tf.Callback | tf.CustomCallback)[];
 
 beforeAll(() => useBackend('cpu'));
 
-test('tells steps, epochs, losses, the rate and the time that is left', async () => {
+test('reports steps, epochs, losses, the rate and the time left', async () => {
   const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
   const seen: TrainingProgress[] = [];
   const {history} = await model.fit(x, y, {

@@ -501,7 +501,7 @@ describe('what does not fit', () => {
 });
 
 describe('the work of the user', () => {
-  test('that fails is told to the server, undone, and thrown', async () => {
+  test('that fails is reported to the server, undone, and thrown', async () => {
     const model = adapted();
     const before = adapterOf(model);
     const fault = new RangeError('my data is gone');

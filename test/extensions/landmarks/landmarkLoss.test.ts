@@ -55,7 +55,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(numbers(tf.grad((x: tf.Tensor) => tf.sum<tf.Scalar>(loss(nothing, x)))(guess))).toEqual(Array(6).fill(0));
   });
 
-  test('landmarks count by their visibility, and an unknown one not by what stands there', () => {
+  test('landmarks count by their visibility, and the value of an unknown one does not matter', () => {
     const layout = {points: 3, visibility: 3, size: [0, 1] as const};
     const truth = tf.tensor3d([
       [

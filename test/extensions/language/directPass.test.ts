@@ -14,7 +14,7 @@ function branched(): tf.LayersModel {
   return tf.model({inputs: input, outputs: output as tf.SymbolicTensor});
 }
 
-test('it gives the bits of apply, leaves the inputs, and frees what lies between', async () => {
+test('it returns the bits of apply, keeps the inputs, and frees tensors in between', async () => {
   const model = branched();
   const x = random([2, 3, 4], 1);
   const pass = directPass(model);

@@ -103,7 +103,7 @@ describe('tokens of the highest scores', () => {
     },
   );
 
-  test('heed an adapter', async () => {
+  test('use an adapter', async () => {
     const {model} = await loadGGUF(fileOf('llama'));
     const adapted = adaptedOf(model);
     const ids = await writtenIds(adapted, [5, 6, 7], 16);
@@ -128,7 +128,7 @@ describe('generate', () => {
     });
   });
 
-  test.each(['llama', 'gpt2', 'qwen2'])('of several texts at once gives what it gives alone: %s', async name => {
+  test.each(['llama', 'gpt2', 'qwen2'])('of several texts returns the same as for each text alone: %s', async name => {
     const {model, tokenizer} = await loadGGUF(fileOf(name));
     const prompts = ['the', 'There is nothing that they will say: we have seen it', 'for (let i = 0'];
     const seeded = {maxTokens: 12, temperature: 0.8, topK: 20, seed: 4};
@@ -316,7 +316,7 @@ describe('generate', () => {
     disposeModel(model);
   });
 
-  test('refuses at once what it cannot do', async () => {
+  test('refuses immediately what it cannot do', async () => {
     const {model, tokenizer} = await loadGGUF(fileOf('llama'));
     const wrong = {maxTokens: 0, temperature: -1, topK: 0.5, topP: 2, repetitionPenalty: 0, stop: '', seed: 0.1};
     const rounded = {quantizedActivations: 'int4'};

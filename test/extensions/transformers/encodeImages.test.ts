@@ -86,7 +86,7 @@ describe('encodeImages', () => {
     );
   });
 
-  test('takes images as data, and tensors of whole numbers or floats, alike', async () => {
+  test('treats image data and tensors of integers or floats in the same way', async () => {
     const given = image([6, 5, 3]);
     const whole = tf.tensor3d(Array.from(given.data), [6, 5, 3], 'int32');
     const floats = tf.div<tf.Tensor3D>(whole, 255);

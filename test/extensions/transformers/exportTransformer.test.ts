@@ -195,7 +195,7 @@ describe('an adapted model', () => {
     [model, adapted, loaded, merged, removed, again].forEach(disposeModel);
   });
 
-  test('has a head of its own where the update was one of the head', async () => {
+  test('has a separate head if the update was one of the head', async () => {
     const {config, weights} = fixture('llamaTied');
     const {model} = await loadTransformer({config, weights});
     const adapted = applyLoRA(model, {rank: 2, targets: [/lm_head$/]});

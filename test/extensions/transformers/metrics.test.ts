@@ -86,7 +86,7 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
-  test('an epoch in which a batch had nothing to measure is told by bestAdapter', async () => {
+  test('bestAdapter reports an epoch in which a batch had nothing to measure', async () => {
     const base = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [4]})]});
     const model = applyLoRA(base, {rank: 1, seed: 1});
     const optimizer = adam();

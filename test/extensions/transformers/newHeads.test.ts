@@ -39,7 +39,7 @@ describe.each([
     return [...trainable].sort();
   };
 
-  test('trains in full beside targets in the body, and is in the adapter and in that of PEFT', async () => {
+  test('trains in full in addition to targets in the body, and is in the adapter and in the PEFT adapter', async () => {
     const adapted = applyLoRA(model, {rank: 2, targets: [/(query|q_lin|q_proj)$/]});
     expect(trained(adapted)).toEqual(head);
     const kernel = adapted.getLayer(head[0]!).getWeights()[0]!;

@@ -105,7 +105,7 @@ describe('embeddings', () => {
     return values;
   };
 
-  test('are the means of states over the tokens of a text, whatever stands beside it', async () => {
+  test('are the means of states over the tokens of a text, whatever the other rows are', async () => {
     const {config, weights} = fixture('bert');
     await withoutLeaks(async () => {
       const {model: pooled} = await loadTransformer({config, weights, pooling: 'mean'});

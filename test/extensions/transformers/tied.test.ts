@@ -212,7 +212,7 @@ describe('a tied head', () => {
     disposeModel(model);
   });
 
-  test('with an update gives a Dense of its own by itself too', async () => {
+  test('with an update becomes a separate Dense outside of a model too', async () => {
     await withoutLeaks(async () => {
       const model = await load('gpt2TiedHead');
       const adapted = applyLoRA(model, {rank: 2, targets: ['lm_head']});
@@ -234,7 +234,7 @@ describe('a tied head', () => {
     });
   });
 
-  test('is a layer with a table of its own where the files have one', async () => {
+  test('is a layer with a separate table if the files have one', async () => {
     const {config, weights} = fixture('gpt2TiedHead');
     const stored = Object.fromEntries(
       [...decodeSafetensors(weights).tensors].map(([name, {shape, data}]) => [name, {shape, data: data!}]),

@@ -248,7 +248,7 @@ describe('as a value', () => {
     expect(trained[0]!.every(value => value !== 0)).toBe(true);
   });
 
-  test('beside a head with its own kernel it converts to LoRA, and the summary names the method', async () => {
+  test('with an untied head, it converts to LoRA, and the summary names the method', async () => {
     const untied = await baseOf('llama');
     const {config, weights} = tokensFixture('untied');
     const model = applyLoRA(untied, await importPEFT({config, weights}, untied));

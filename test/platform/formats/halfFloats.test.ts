@@ -49,7 +49,7 @@ describe('float16', () => {
     expect(all.map(bits => toFloat16(bitsOf(fromFloat16(bits))))).toEqual(all);
   });
 
-  test('what lies between two numbers goes to the nearest, and from the middle to the even one', () => {
+  test('values round to the nearest, and from the middle to the even one', () => {
     const ascending = Array.from({length: 0x7c00}, (_, bits) => fromFloat16(bits));
     const middles = ascending.slice(1, 4000).map((high, i) => (high + ascending[i]!) / 2);
     const around = middles.flatMap(middle => [-1, 0, 1].map(step => numberOf(bitsOf(middle) + step)));

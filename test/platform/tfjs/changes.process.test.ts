@@ -31,7 +31,7 @@ function fits(difference: string, pattern: string): boolean {
 
 const PATTERNS = CHANGES.flatMap(({globals = []}) => globals);
 
-test('every change of the globals of tfjs stands in the table', () => {
+test('every change to the globals of tfjs is in the table', () => {
   const unlisted = Object.entries(seen).flatMap(([when, found]) =>
     found.filter(difference => !PATTERNS.some(pattern => fits(difference, pattern))).map(one => `${when}: ${one}`),
   );

@@ -13,7 +13,7 @@ describe.each(['tfjs-lora/graph>GraphOp', 'tfjs-lora/graph>FusedConv2D'])('a %s 
     );
   });
 
-  test('is refused alike inside a frozen layer of an adapted model that is loaded', async () => {
+  test('is also refused inside a frozen layer of an adapted model that is loaded', async () => {
     const frozen = {
       className: 'tfjs-lora>FrozenLayer',
       config: {name: 'half', layer: {className, config: {name: 'half'}}},

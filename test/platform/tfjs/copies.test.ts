@@ -108,7 +108,7 @@ test.each<[name: string, use: (model: tf.LayersModel) => unknown]>([
   }
 });
 
-test('a layer of another copy is told of', async () => {
+test('a layer of another copy is reported', async () => {
   for (const other of [copy, stranger]) {
     const layer = there(() => other.layers.dense({units: 2}));
     await expectTold(() => adaptLayer({layer, rank: 1}));
@@ -123,7 +123,7 @@ test('a graph model is one, of whichever copy', () => {
   expect(() => applyLoRA(model)).toThrow(/tf\.GraphModel is a fixed graph/);
 });
 
-test('a tensor of another realm is told of', async () => {
+test('a tensor of another realm is reported', async () => {
   const adapted = applyLoRA(cnn().model, {rank: 1, targets: ['head']});
   adapted.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
   const x = there(() => stranger.ones([1, 6, 6, 2]));

@@ -159,7 +159,7 @@ describeInBrowser('a graphics card that is lost', () => {
     expect(failure).toBe('It succeeded.');
   });
 
-  test('on webgpu the Adam of the library reads nothing at once, where tfjs takes its first steps too', async () => {
+  test("on webgpu the library's Adam reads nothing synchronously", async () => {
     const failure = await page.evaluate(async () => {
       await window.use('webgpu');
       const {model, x, y} = window.setting();
@@ -168,7 +168,7 @@ describeInBrowser('a graphics card that is lost', () => {
     expect(failure).toBe('It succeeded.');
   });
 
-  test('webgpu gives numbers at once as they are, or refuses to', async () => {
+  test('webgpu returns correct values synchronously, or refuses to', async () => {
     const results = await page.evaluate(async () => {
       const {tf} = window;
       await window.use('webgpu');

@@ -5,7 +5,7 @@ import {numbers, useBackend, withoutLeaks} from '../../helpers';
 describe('prepared tensors', () => {
   beforeAll(() => useBackend('cpu'));
 
-  test('are made once, and anew when a source has other data', async () => {
+  test('are made once, and again when a source has other data', async () => {
     await withoutLeaks(() => {
       const [one, other] = [1, 2].map(value => tf.tidy(() => tf.variable(tf.scalar(value))));
       const prepared = new Prepared();

@@ -1,6 +1,6 @@
 import {reshape, transpose, type Values} from '../../../platform/formats/layout';
 
-// Between the layouts of PyTorch and tfjs, and small products of matrices: what nothing needs but exchange with PEFT.
+// Conversion between the layouts of PyTorch and tfjs, and small matrix products. Only exchange with PEFT needs them.
 
 /** A weight of PyTorch, or its factor `A`, in the order of tfjs. The inverse of `toTorch`. */
 export function fromTorch(values: Values): Values {

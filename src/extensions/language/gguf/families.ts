@@ -180,7 +180,7 @@ export const FAMILIES: Readonly<Record<string, Family>> = {
       const period = get('attention.sliding_window_pattern') ?? 6;
       return {
         ...config,
-        // Not in any file. The 27B model, which has 62 blocks, is the one that differs.
+        // No file contains it. Only the 27B model, which has 62 blocks, differs.
         query_pre_attn_scalar:
           config.num_hidden_layers === 62
             ? Number(config.hidden_size) / Number(config.num_attention_heads)
@@ -207,7 +207,7 @@ export const FAMILIES: Readonly<Record<string, Family>> = {
       const config = decoderConfig('gemma2', 'Gemma2', settings);
       return {
         ...config,
-        // Not in any file. The 27B model, which has 46 blocks, is the one that differs.
+        // No file contains it. Only the 27B model, which has 46 blocks, differs.
         query_pre_attn_scalar:
           config.num_hidden_layers === 46
             ? Number(config.hidden_size) / Number(config.num_attention_heads)

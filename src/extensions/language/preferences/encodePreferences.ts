@@ -256,7 +256,7 @@ async function addReferences(
         const {xs, ys} = batchOf(group, padToMultipleOf);
         const [ids, mask] = xs as [tf.Tensor2D, tf.Tensor2D];
         const targets = targetsOf(ys as tf.Tensor2D, ids.shape[1]).answers();
-        // No logits of prompts. The length stays a multiple, as that of batches.
+        // Skips the logits of prompts. The length stays a multiple, like that of batches.
         const shared = Math.min(...group.map(({from}) => Math.max(0, from - 1)));
         const first = Math.floor(shared / padToMultipleOf) * padToMultipleOf;
         const states = tf.slice<tf.Rank.R3, tf.Tensor3D>(parts.states([ids, mask]), [0, first, 0]);

@@ -14,9 +14,9 @@ export type PreferenceMethod = PairMethodName | 'kto';
 
 /** The numbers of a method. */
 export interface PreferenceMethodOptions {
-  /** How strongly the reference holds the model, or the scale of the rewards. Default: 0.1. */
+  /** How strongly the reference constrains the model, or the scale of the rewards. Default: 0.1. */
   beta?: number;
-  /** `'dpo'`, `'simpo'`: the share of pairs that are taken to be the wrong way round, below 0.5. Default: 0. */
+  /** `'dpo'`, `'simpo'`: the share of pairs that are assumed to be swapped, below 0.5. Default: 0. */
   labelSmoothing?: number;
   /** `'simpo'`: the margin by which the chosen answer should win. Default: 0.5. */
   simpoGamma?: number;

@@ -16,7 +16,7 @@ export interface Changes {
   readonly initializers: ReadonlyMap<string, Part>;
   /** By the place of a `Constant`: the new bytes of its tensor. */
   readonly constants: ReadonlyMap<number, Part>;
-  /** New initializers, and, where the file is so old that each has to be an input too, what says so. */
+  /** New initializers, and in old files, where each initializer must also be an input, the inputs. */
   readonly added: readonly NewTensor[];
   /** By the place of a node: the names of its inputs. */
   readonly inputs: ReadonlyMap<number, readonly string[]>;
@@ -25,7 +25,7 @@ export interface Changes {
   /** The places of nodes, and the names of initializers, that are left out. */
   readonly dropped?: ReadonlySet<number>;
   readonly droppedTensors?: ReadonlySet<string>;
-  /** New nodes, and the outputs that there are then, as messages. */
+  /** New nodes, and the outputs of the new graph, as messages. */
   readonly nodes?: readonly Uint8Array[];
   readonly outputs?: readonly Uint8Array[][];
 }
@@ -47,13 +47,13 @@ export interface NewTensor {
 /** From this version of the format on, an initializer need not be an input. */
 const WITHOUT_INPUTS = 4;
 
-/** A file with changes. All other bytes are copied as they are, so that fields that nobody here knows survive. */
+/** A file with changes. All other bytes are copied as they are, so that unknown fields survive. */
 export async function spliceOnnx(file: Uint8Array, changes: Changes): Promise<Uint8Array<ArrayBuffer>> {
   let version = 0;
   for (const each of fieldsOf(file)) {
     version = each.number === 1 ? integerIn(each) : version;
   }
-  // Only now is anything copied: a file may be large.
+  // Nothing is copied before this, because a file may be large.
   return joined(
     rewritten(file, each =>
       each.number === 7 ? nested(7, graphParts(bytesIn(each), changes, version < WITHOUT_INPUTS)) : undefined,

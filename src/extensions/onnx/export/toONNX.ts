@@ -26,17 +26,17 @@ export interface NewONNXOptions extends FiniteOptions, CallOptions {
  *
  * With the file that the model was imported from by `fromONNX`, only initializers that changed are rewritten, with
  * their types. All other bytes stay, so metadata, names, and extensions of the file survive. If several nodes share an
- * initializer and one changed, it gets a copy. A quantized matrix that changed becomes float32, unless updates stay
- * beside it: `{merge: false}`.
+ * initializer and one changed, it gets a copy. A quantized matrix that changed becomes float32, unless updates are
+ * written separately: `{merge: false}`.
  *
  * Without a file, a model of stock layers, or of layers of `tfjs-lora/transformers`, becomes a new file of opset 17.
- * Its inputs and outputs keep their names, types and layout, and open sizes stay open.
+ * Its inputs and outputs keep their names, types and layout, and dynamic sizes stay dynamic.
  *
  * @param model an adapted or merged model, or any other.
  * @param source the file that the model was imported from. Leave it out for a model that was not imported.
- * @param options data beside the file, limits, progress, the type of weights of a new file, and whether values may be
- *     NaN or infinite.
- * @returns the bytes of the file. Changed tensors that were in files beside it are in it.
+ * @param options external data, limits, progress, the type of weights of a new file, and whether values may be NaN or
+ *   infinite.
+ * @returns the bytes of the file. Changed tensors that were external are in it.
  * @throws LoRAError with the code ERR_MISFIT if the model was not imported from this file, ERR_UNSUPPORTED if it has
  *     layers that cannot be written, with a line for each, ERR_NUMERIC if a weight is not finite or too large.
  * @example

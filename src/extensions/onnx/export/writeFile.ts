@@ -66,7 +66,7 @@ export async function writeIntoFile(
   return whileMerged(model, write, adapted => late.merge(adapted));
 }
 
-/** @throws LoRAError if no layer of the model is of the file. */
+/** @throws LoRAError if no layer of the model comes from the file. */
 function checkOrigin(model: tf.LayersModel, {layers}: GraphPlan): void {
   const known = new Set(layers.map(({layer}) => layer.name));
   const sites = sitesOf(model).filter(({layer}) => layer.getClassName() !== 'InputLayer');
@@ -85,7 +85,7 @@ function headChanges(head: NewHead, file: OnnxModel, finite: FiniteOptions): Par
     if (!isNew && !kept) {
       return {name: value, shape};
     }
-    // A node may still be needed under the name of an output that it no longer is.
+    // A node may still be needed, although its value is no longer an output.
     const isFree = value === wanted || !neededNodes(file, head).has(wanted);
     const name = isFree ? wanted : out.freeName(layer);
     if (value !== name) {
@@ -118,7 +118,7 @@ function headChanges(head: NewHead, file: OnnxModel, finite: FiniteOptions): Par
   };
 }
 
-/** The values of a file that the new nodes need, by name, and those that these are made of. */
+/** The values of a file that the new nodes need, by name, and the values that these depend on. */
 function neededNodes({graph: {nodes}}: OnnxModel, {out, outputs}: NewHead): Set<string> {
   const makers = new Map(nodes.flatMap(node => node.outputs.map(output => [output, node] as const)));
   const open = [...outputs.map(({value}) => value), ...out.nodes.flatMap(({inputs}) => inputs)];
@@ -246,7 +246,7 @@ async function changedInputs(
   return {changed: [...changed.values()], products};
 }
 
-/** A convolution in the place of one of integers, as it was imported. */
+/** A float convolution that replaces an integer one, as it was imported. */
 async function floatConvolution(planned: Planned, node: string): Promise<FloatConvolution> {
   const {inputs, attributes} = planned.graph.nodes.get(node) as OnnxNode;
   const indices = range(inputs.length - 1);
@@ -339,7 +339,7 @@ async function changesOf(
   return {initializers, constants, added, inputs};
 }
 
-/** Those of some inputs that have the values of one of them. */
+/** The inputs that have the values of one of them. */
 async function alikeIn(inputs: readonly ChangedInput[], one: ChangedInput): Promise<ChangedInput[]> {
   const values = inputs.length > 1 ? await one.read() : undefined;
   const alike: ChangedInput[] = [];

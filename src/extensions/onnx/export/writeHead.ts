@@ -24,7 +24,7 @@ export interface NewHead {
   outputs: {value: string; layer: string; shape: tf.Shape; isNew: boolean}[];
 }
 
-/** The layers of heads that every opset has. Those of others need this one. */
+/** The layers of heads that every opset supports. Other layers need this opset. */
 const OF_ALL =
   /^(?:Dense|Conv[123]D|(?:Global)?(?:Max|Average)Pooling.*|Flatten|.*Dropout.*|BatchNormalization|.*ReLU|Activation)$/;
 const OPSET_OF_OTHERS = 13;
@@ -122,7 +122,7 @@ function tensorOf({shape}: tf.SymbolicTensor, {name, perm}: HeldValue): Tensor {
   );
 }
 
-/** By the key of a flow: the last value of the file that it is. Those before may lack the activation of a layer. */
+/** By the key of a flow: its last value in the file. Earlier values may lack the activation of a layer. */
 function valuesOf({lowering, graph}: Planned, {graph: {nodes, inputs}}: OnnxModel): Map<string, HeldValue> {
   const values = new Map<string, HeldValue>();
   for (const name of [...inputs.map(input => input.name), ...nodes.flatMap(({outputs}) => outputs)]) {

@@ -19,14 +19,14 @@ export type ChangedProduct = {product: QuantizedProduct; layer: string} & (
   | {convolution: FloatConvolution; update?: never; kernel?: never}
 );
 
-/** A convolution in the place of one of integers. */
+/** A float convolution that replaces an integer one. */
 export interface FloatConvolution {
   attributes: OnnxNode['attributes'];
-  /** Its kernel and its bias: the floats that they are in the file, and what parts of them are now. */
+  /** Its kernel and its bias: their values as floats in the file, and now. */
   weights: {before: Values & {data: Float32Array}; parts: {origin: Arrangement; now: Source}[]}[];
 }
 
-/** Writes a convolution, and gives the name of its result. */
+/** Writes a convolution, and returns the name of its result. */
 function writeConvolution(out: GraphWriter, x: string, {attributes, weights}: FloatConvolution): string {
   const inputs = weights.map(({before: {shape, data}, parts}, i) =>
     out.weights(
@@ -47,7 +47,7 @@ function writeConvolution(out: GraphWriter, x: string, {attributes, weights}: Fl
 /**
  * By the name of a layer: its update.
  *
- * @throws LoRAError with the code ERR_UNSUPPORTED if an update is no product.
+ * @throws LoRAError with the code ERR_UNSUPPORTED if an update is not a product.
  */
 export function updatesOf(model: tf.LayersModel): Map<string, LoRALayer> {
   const adapted = sitesOf(model).flatMap(({layer}) => (layer instanceof LoRALayer ? [layer] : []));

@@ -34,7 +34,7 @@ const one = (op: string) => (out: GraphWriter, x: string) => out.node(op, [x]);
 const relu6Sigmoid = (out: GraphWriter, x: string) =>
   out.node('HardSigmoid', [x], {alpha: new Fraction(1 / 6), beta: new Fraction(0.5)});
 
-/** By the class of an activation. All compute each value by itself. */
+/** By the class of an activation. All are elementwise. */
 const ACTIVATIONS: Readonly<Record<string, (out: GraphWriter, x: string) => string>> = {
   linear: (_, x) => x,
   elu: one('Elu'),
@@ -59,7 +59,7 @@ const ACTIVATIONS: Readonly<Record<string, (out: GraphWriter, x: string) => stri
 /** Activations over an axis, the last one. */
 const OVER_AXIS: Readonly<Record<string, string>> = {softmax: 'Softmax', logSoftmax: 'LogSoftmax'};
 
-/** An activation of a tensor, whose channels are its last axis unless it is said where they are. */
+/** An activation of a tensor, whose channels are the last axis by default. */
 export function activated(
   out: GraphWriter,
   tensor: Tensor,
@@ -80,7 +80,7 @@ export function activated(
 }
 
 function overAxis(out: GraphWriter, tensor: Tensor, op: string, axis: number): Tensor {
-  // Before opset 13 all axes from this one on are meant.
+  // Before opset 13, it means all axes from this one on.
   if (out.opset < 13 && axis !== tensor.rank - 1) {
     out.refuse(`has a softmax over axis ${axis}, which opset ${out.opset} does not have.`);
   }

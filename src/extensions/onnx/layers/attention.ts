@@ -28,7 +28,7 @@ interface RotaryFields {
 /** Added to the score of a masked key. */
 const UNSEEN = -3e4;
 
-/** `softmax(cap(scale·q·kᵀ) + bias)·v` by heads. A query that may see nothing gets zeros. */
+/** `softmax(cap(scale·q·kᵀ) + bias)·v` by heads. A query without keys gets zeros. */
 export const attention: Write = (out, call) => {
   const layer = call.fields<AttentionLayer>();
   const {heads, keyValueHeads, packed, cache, rotary, bias: hasBias} = layer;
@@ -48,7 +48,7 @@ export const attention: Write = (out, call) => {
   const [q = '', k = '', v = ''] = parts;
   const group = heads / keyValueHeads;
   const [rotatedQ, rotatedK] = [rotated(out, q, heads, size, rotary), rotated(out, k, keyValueHeads, size, rotary)];
-  // Queries of several heads that look at the same keys are one more axis, over which keys and values are broadcast.
+  // Query heads that share keys are an extra axis, over which keys and values are broadcast.
   const byHead = (x: string, parted: number, perm: readonly number[]) => {
     const shape = group === 1 ? [0, 0, keyValueHeads, size] : [0, 0, keyValueHeads, parted, size];
     return out.node('Transpose', [out.reshape(x, shape)], {perm});

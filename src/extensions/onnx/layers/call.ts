@@ -4,13 +4,13 @@ import {fieldsOf} from '../../../platform/tfjs/fields';
 import {type GraphWriter, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
 
-/** Settings that say how layers begin and train, or what the shapes of weights say too. */
+/** Settings of initialization and training, and settings that the shapes of weights imply. */
 const ELSEWHERE = new RegExp(
   '^(name|trainable|dtype|batchInputShape|.*(Initializer|Regularizer|Constraint)|.*[dD]ropout|unroll|implementation|unitForgetBias|' +
     'units|filters|depthMultiplier|inputDim|outputDim|useBias)$',
 );
 
-/** By the class of a layer: its other settings that are written by way of its weights, or change no predictions. */
+/** By the class of a layer: other settings that are contained in its weights, or do not change predictions. */
 const BESIDES: Readonly<Record<string, string>> = {
   AlphaDropout: 'rate noiseShape',
   BatchNormalization: 'momentum center scale',
@@ -39,7 +39,7 @@ const BESIDES: Readonly<Record<string, string>> = {
 
 /** A call of a layer that is being written. */
 export class Call {
-  /** The names of fields that were read: of the layer, and of those inside it. */
+  /** The names of fields that were read, of the layer and of layers inside it. */
   private readonly read = new Set<string>();
   private readonly inner = new Set<tf.layers.Layer>();
 
@@ -64,7 +64,7 @@ export class Call {
     return fieldsOf<Fields>(noting(layer, this.read));
   }
 
-  /** The settings of the layer, and of those whose fields were asked for, that nothing has read. */
+  /** The settings that nothing has read, of the layer and of inner layers whose fields were requested. */
   unread(): [setting: string, value: unknown][] {
     return [this.layer, ...this.inner].flatMap(layer => {
       const known = (BESIDES[shortName(layer.getClassName())] ?? '').split(' ');
@@ -92,7 +92,7 @@ function noting<T extends object>(owner: T, read: Set<string>, path = ''): T {
   });
 }
 
-/** The entries of a config, and of objects inside it that are no layers. */
+/** The entries of a config, and of objects inside it that are not layers. */
 function settingsOf(config: object, path = ''): [setting: string, value: unknown][] {
   return Object.entries(config).flatMap(([key, value]: [string, unknown]) =>
     isPlain(value) && !('className' in value)
@@ -105,5 +105,5 @@ function isPlain(value: unknown): value is object {
   return typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 }
 
-/** Writes the call of a layer as nodes, and gives its outputs. */
+/** Writes the call of a layer as nodes, and returns its outputs. */
 export type Write = (out: GraphWriter, call: Call) => Tensor | Tensor[];

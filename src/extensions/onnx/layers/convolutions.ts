@@ -22,7 +22,7 @@ export function imageOrder({dataFormat}: ImageLayer, rank: number): number[] {
   return dataFormat === 'channelsFirst' ? range(rank) : channelsFirst(rank);
 }
 
-/** The sizes of an image, `null` where they are open. */
+/** The sizes of an image, `null` where they are dynamic. */
 function imageSizes(shape: tf.Shape, {dataFormat}: ImageLayer): tf.Shape {
   return dataFormat === 'channelsFirst' ? shape.slice(2) : shape.slice(1, -1);
 }
@@ -163,7 +163,7 @@ function globalPool(op: string): Write {
   };
 }
 
-/** Sizes at both ends of each axis of an image, by the axes of what is held. */
+/** Sizes at both ends of each axis of an image, in the order of the stored tensor. */
 function atEnds(call: Call, ends: readonly (readonly number[])[]): number[][] {
   const first = call.fields<ImageLayer>().dataFormat === 'channelsFirst' ? 2 : 1;
   return call.input.order.map(axis => [...(ends[axis - first] ?? [0, 0])]);

@@ -16,7 +16,7 @@ function rowsOf(layer: DistanceLayer, most: number): number[] {
   return Array.from({length: 2 * most - 1}, (_, i) => layer.rowOf(i - most + 1) || 0);
 }
 
-/** Positions of keys less those of queries, for a size that is a list of one number: `[positions, positions]`. */
+/** Positions of keys minus positions of queries, for a size in a list of one number: `[positions, positions]`. */
 function distances(out: GraphWriter, size: string): string {
   return out.once(`distances ${size}`, () => {
     const positions = out.positions(size);
@@ -53,7 +53,7 @@ export const distanceScores: Write = (out, call) => {
   // [batch, heads, positions, 2·span]
   const products = out.node('MatMul', [byHead, out.node('Transpose', [rows], {perm: [1, 2, 0]})]);
   const length = out.sizeOf(out.plain(states), 1);
-  // The distance of a query from a key is that of the key from the query, turned.
+  // The distance of a query from a key is the negated distance of the key from the query.
   const chosen = rowsFor(out, layer, length, states.shape[1] ?? null, true);
   const own = ofKeys ? out.node('Transpose', [chosen], {perm: [1, 0]}) : chosen;
   const shape = out.node('Concat', [out.sizeOf(products, 0), out.ints([heads, 1, 1])], {axis: 0});

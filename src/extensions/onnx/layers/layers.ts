@@ -83,7 +83,7 @@ function wayFor(className: string): string {
     : '';
 }
 
-/** Whether a layer says itself what is masked of its output. */
+/** Whether a layer computes the mask of its output itself. */
 function isMaskEnd(className: string): boolean {
   return (
     Object.hasOwn(RECURRENT_LAYERS, className) || Object.hasOwn(MERGE_LAYERS, className) || className === 'Embedding'

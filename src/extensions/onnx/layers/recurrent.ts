@@ -165,14 +165,14 @@ function packing(out: GraphWriter, mask: string, isBackwards: boolean): Packing 
   const seen = out.once(`seen ${mask}`, () => out.cast(mask, TYPE.float)); // [batch, steps]
   const lengths = out.once(`lengths ${mask}`, () => out.cast(out.reduce('ReduceSum', seen, [1]), TYPE.int32));
   const axis = out.ints([1], []);
-  // How many steps are seen up to each: what is packed is ordered by it.
+  // The number of unmasked steps up to each step, by which packed steps are ordered.
   const counted = out.once(`counted ${mask} ${isBackwards}`, () =>
     out.node('CumSum', [seen, axis], {reverse: Number(isBackwards)}),
   );
   const order = out.once(`order ${mask}`, () => {
     const steps = out.sizeOf(mask, 1);
     const forward = out.node('CumSum', [seen, axis]);
-    // Hidden steps get the lowest scores, and those that are seen falling ones.
+    // Masked steps get the lowest scores, and unmasked steps decreasing ones.
     const scores = out.node('Div', [seen, out.node('Add', [forward, out.float(1)])]);
     return out.nodeOf('TopK', [scores, steps], {axis: 1}, 2)[1] as string;
   });
@@ -186,7 +186,7 @@ function packing(out: GraphWriter, mask: string, isBackwards: boolean): Packing 
     pack: x => gather(x, order),
     unpack: all => {
       const some = out.node('Max', [counted, out.float(1)]);
-      // Backwards, the last step that is seen comes first.
+      // Backwards, the last unmasked step comes first.
       const place = isBackwards
         ? out.node('Sub', [out.unsqueeze(out.cast(lengths, TYPE.float), [1]), some])
         : out.node('Sub', [some, out.float(1)]);
@@ -277,7 +277,7 @@ function merged(
   }
 }
 
-/** The two directions, which are an axis of what was computed. */
+/** The two directions, which are an axis of the result. */
 function directions(out: GraphWriter, x: string, axis: number): [string, string] {
   return out.nodeOf('Split', [x], {axis}, 2).map(each => out.squeeze(each, [axis])) as [string, string];
 }
@@ -324,7 +324,7 @@ const bidirectional: Write = (out, call) => {
   return outputs;
 };
 
-/** Hidden steps before the first that is seen give zeros, where stock layers give the states that they are given. */
+/** Masked steps before the first unmasked one return zeros, where stock layers return their initial states. */
 function checkStates(out: GraphWriter, {input, inputs}: Call): void {
   if (input.mask !== undefined && inputs.length > 1) {
     out.refuse('takes a mask and states, which cannot be written together.');

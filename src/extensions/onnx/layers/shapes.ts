@@ -7,7 +7,7 @@ import {Fraction, TYPE} from '../write/messages';
 import {activated} from './activations';
 import type {Call, Write} from './call';
 
-/** The weight of a layer, also where it is held in blocks of few bits. */
+/** The weight of a layer, also if it is stored in quantized blocks. */
 function weightOf({layer}: Call, own: tf.LayerVariable | undefined): Source {
   const [first] = adaptationOf(layer)?.weights(layer) ?? [];
   return own ?? (first?.variable as Source);
@@ -33,7 +33,7 @@ export function indices(out: GraphWriter, tensor: Tensor): string {
     : out.once(`indices ${x}`, () => out.cast(x, TYPE.int64));
 }
 
-/** Numbers with a fraction, whatever they are given as. */
+/** Values written as floats. */
 export function asFloats(out: GraphWriter, tensor: Tensor): Tensor {
   return tensor.type === TYPE.float
     ? tensor
@@ -79,7 +79,7 @@ const reshape: Write = (out, call) => {
 
 const permute: Write = (_, call) => {
   const {dims} = call.fields<{dims: number[]}>();
-  // The same values: what is held serves, in another order.
+  // The same values in another order, so the stored tensor can be used.
   const perm = [0, ...dims];
   const {order, name} = call.input;
   return call.output(

@@ -137,7 +137,7 @@ const sequencePooling: Write = (out, call) => {
     return out.node('Expand', [out.float(1), shape]);
   };
   const shown = mask === undefined ? ones() : out.shown(mask);
-  // As many as are skipped do not count, which are known.
+  // The number of skipped positions is known; they do not count.
   const late = () => {
     const places = out.cast(out.positions(out.sizeOf(x, 1)), TYPE.float);
     return out.cast(out.node('Not', [out.node('Less', [places, out.float(skip)])]), TYPE.float);

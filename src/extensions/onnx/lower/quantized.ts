@@ -163,14 +163,14 @@ function toEven(value: number): number {
   return rounded - value === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
 }
 
-/** Values stay what they are: with a scale of 1 from 0. */
+/** Values stay unchanged: a scale of 1, and a zero point of 0. */
 export const dynamicQuantize: Rule = call => {
   call.give(call.key(0), call.perm());
   call.low.give(call.node.name, 1, call.scalar(1));
   call.low.give(call.node.name, 2, call.scalar(0, 'int32'));
 };
 
-/** Integers as floats. Zeros and scales are one, or those of the parts of an axis. */
+/** Integers as floats. There is one zero point and scale, or one for each part of an axis. */
 function centered(call: OnnxCall, [index, zero]: readonly number[], axis: number, scale: readonly number[]): string {
   const {data, shape} = neededConstant(call, index as number);
   const [count, inner] = [shape[axis] ?? 1, sizeOf(shape.slice(axis + 1))];
@@ -184,7 +184,9 @@ function centered(call: OnnxCall, [index, zero]: readonly number[], axis: number
   );
 }
 
-/** How the file gets an operation on integers back, if it can: as one on floats that are quantized before it. */
+/**
+ * How an operation on integers is written back, if possible: as an operation on floats, which are quantized before it.
+ */
 function dynamicProduct(call: OnnxCall, absorbed: readonly GraphNode[]): QuantizedProduct | undefined {
   const maker = call.low.file.nodes.get(call.key(0).replace(/:\d+$/, ''));
   const nodes = [call.node, ...absorbed].map(({name}) => name);
@@ -223,7 +225,7 @@ export const matMulInteger: Rule = async call => {
   dense(call, x, kernel, units, {absorbed});
 };
 
-/** A convolution of floats in the place of one of integers. */
+/** A float convolution that replaces an integer one. */
 async function asConv(
   call: OnnxCall,
   [x, kernel, bias]: readonly [string, string, string?],
@@ -298,7 +300,7 @@ async function real(call: OnnxCall, index: number): Promise<string> {
   return call.emit('Mul', [await activations(call, index, index + 2), await call.plain(index + 1)]);
 }
 
-/** Keeps what a node gives within what its integers can say. */
+/** Clips the result of a node to the range of its integers. */
 async function clipped(call: OnnxCall, scaleIndex: number): Promise<void> {
   const [scale = 1] = Array.from(neededConstant(call, scaleIndex).data);
   const [zero = 0] = Array.from(neededConstant(call, scaleIndex + 1).data);

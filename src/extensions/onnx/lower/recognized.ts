@@ -4,10 +4,10 @@ import type {Rule} from './activations';
 import {range} from './lowering';
 import {OnnxCall} from './onnxCall';
 
-// Exporters of older opsets write some layers as operations. They are recognised at their last operation: what has been
-// planned for those before it is left out of the model, since nothing needs it.
+// Exporters of older opsets write some layers as operations. They are recognized at their last operation. Plans for the
+// operations before it are dropped, because nothing needs them.
 
-/** The node that gives a value, if it is one of these operations. */
+/** The node that returns a value, if it is one of these operations. */
 function madeBy(call: OnnxCall, key: string, ...ops: readonly string[]): OnnxCall | undefined {
   const [name, output] = nodeAndOutput(key);
   const {planner, low} = call;

@@ -22,7 +22,7 @@ function scaleFrom(call: OnnxCall, key: string): Scale | undefined {
   return {numbers: product, shape: long.shape};
 }
 
-/** The scale of what an operation on integers gives, where a cast and a product with a constant follow. */
+/** The scale of the result of an integer operation, if a cast and a product with a constant follow. */
 export function scaleBehind(call: OnnxCall): (Scale & {absorbed: GraphNode[]}) | undefined {
   const casted = call.follower(call.node, 'Cast');
   const product = casted && call.follower(casted.node, 'Mul');

@@ -11,8 +11,8 @@ export function typeNumberOf(dtype: string | undefined): number {
 }
 
 /**
- * A tensor of a model. It is held under a name, with its axes in some order, and in other orders once these are needed:
- * a layer that computes each value by itself takes any.
+ * A tensor of a model. It has a name, with its axes in some order, and gets other orders when they are needed.
+ * Elementwise layers accept any order.
  */
 export class Tensor {
   /** By the axis of the tensor that each axis of the held one is: its name. The first is how it was computed. */
@@ -44,7 +44,7 @@ interface NewInitializer {
   name: string;
   type: number;
   shape: readonly number[];
-  /** Its bytes, or what they are made of when they are written. */
+  /** Its bytes, or how to make them when they are written. */
   data: Uint8Array | {sources: readonly Source[]; arrange: (parts: Values[]) => Values};
 }
 
@@ -89,16 +89,16 @@ export class GraphWriter {
     return name;
   }
 
-  /** Adds a node with one output, and gives its name. */
+  /** Adds a node with one output, and returns its name. */
   node(op: string, inputs: readonly string[], attributes: Attributes = {}): string {
     return this.nodeOf(op, inputs, attributes, 1)[0] as string;
   }
 
-  /** Adds a node with several outputs, and gives their names. */
+  /** Adds a node with several outputs, and returns their names. */
   nodeOf(op: string, inputs: readonly string[], attributes: Attributes, outputs: number): string[] {
     const name = this.freeName(`${this.layer}/${op}`);
     const names = [name, ...range(outputs - 1).map(i => this.freeName(`${name}:${i + 1}`))];
-    // Newer versions ask for the number of parts where their sizes are not given.
+    // Newer versions require the number of parts if their sizes are not given.
     const parts = op === 'Split' && inputs.length === 1 && this.opset >= 18 ? {num_outputs: outputs} : {};
     this.nodes.push({op, name, inputs, outputs: names, attributes: {...attributes, ...parts}});
     return names;

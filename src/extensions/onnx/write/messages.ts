@@ -43,7 +43,7 @@ export function nodeMessages(nodes: readonly NewNode[]): Uint8Array[] {
   );
 }
 
-/** A value of a graph; `null` for a size that is open, and a text for the name of one. */
+/** A value of a graph; `null` for a dynamic size, and a string for its name. */
 export function valueMessage(name: string, type: number, shape?: readonly (number | string | null)[]): Uint8Array[] {
   const dims = shape?.map(size =>
     field(1, size === null ? [] : [typeof size === 'string' ? field(2, size) : field(1, size)]),

@@ -8,7 +8,7 @@ let areRounded = false;
 
 /**
  * Sets how quantized layers multiply their inputs when at most four positions are computed at a time, as for each
- * generated token: as they are, or rounded to 8 bits in groups of 32 values with a scale, as llama.cpp does. With
+ * generated token: unrounded, or rounded to 8 bits in groups of 32 values with a scale, as llama.cpp does. With
  * `'int8'`, the products are computed in integers, which is faster. It applies on WASM to weights in Q8_0, Q4_0, Q4_1,
  * Q4_K and Q6_K. Longer inputs, such as prompts, and training are never rounded.
  *

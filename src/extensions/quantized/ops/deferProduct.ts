@@ -85,7 +85,7 @@ function recorded(
         factors: factors && {...factors, a: saved[`a${i}`] as tf.Tensor, b: saved[`b${i}`] as tf.Tensor},
       }));
       const {ofInput, ofFactors} = kernels.backward(saved.x ?? dy, dy, kept);
-      const gradients = ofFactors(); // what is made for one gradient does not last until another is asked for
+      const gradients = ofFactors(); // tensors made for one gradient are disposed of before another is requested
       const ofNames = names.map((name, i) => [name, () => gradients[i] as tf.Tensor] as const);
       return {x: ofInput, ...Object.fromEntries(ofNames)};
     },

@@ -7,8 +7,8 @@ import {patches, patchSequence} from './patches';
 const BINS = 128;
 
 /**
- * AST, the Audio Spectrogram Transformer: a ViT of a spectrogram's patches, which overlap, for classes of sounds. (Gong
- * et al., arXiv 2104.01778.)
+ * AST, the Audio Spectrogram Transformer: a ViT on overlapping patches of a spectrogram, for audio classification.
+ * (Gong et al., arXiv 2104.01778.)
  */
 export const ast: Architecture = {
   prefix: 'audio_spectrogram_transformer',

@@ -15,7 +15,7 @@ const NORMS = {no_norm: 'no_norm', layer_norm: 'layer_norm'} as const;
  */
 export const mobilebert: Architecture = {
   prefix: 'mobilebert',
-  // Which of its bottlenecks and projections a model computes with depends on its config.
+  // The config decides which of its bottlenecks and projections a model uses.
   uncomputed: /^pooler\.|^embeddings\.embedding_transformation\.|\.bottleneck\.attention\./,
   commonNames: {},
   classes: {

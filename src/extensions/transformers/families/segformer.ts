@@ -5,8 +5,8 @@ import type {ActivationName, Net, NetTensor} from '../net/net';
 import {asSequence, blocksOf, convolution, convolvedBlock, featureOutput, stagesOf} from './convolutions';
 
 /**
- * SegFormer: stages of attention to fewer positions, whose features a head for each position joins. (Xie et al., arXiv
- * 2105.15203.)
+ * SegFormer: stages of attention to fewer positions. A head combines their features at each position. (Xie et al.,
+ * arXiv 2105.15203.)
  */
 export const segformer: Architecture = {
   prefix: 'segformer',
@@ -160,8 +160,8 @@ function reduced(net: Net, name: string, {width, reduction}: BlockSizes, x: NetT
 }
 
 /**
- * The logits of each position of the first stage, from the features of all stages. A new head takes what the file has
- * of it, except for the last layer.
+ * The logits of each position of the first stage, from the features of all stages. A new head keeps the file's layers,
+ * except for the last one.
  */
 function decoded(
   net: Net,

@@ -8,8 +8,8 @@ const BINS = 80;
 const EPSILON = 1e-5;
 
 /**
- * Whisper: an encoder of log-mel spectrograms, and a decoder that attends to it and generates the text that is spoken.
- * Its head for classes of sounds only has the encoder. (Radford et al., arXiv 2212.04356.)
+ * Whisper: an encoder of log-mel spectrograms, and a decoder that attends to it and generates the transcript. The audio
+ * classification model has only the encoder. (Radford et al., arXiv 2212.04356.)
  */
 export const whisper: Architecture = {
   prefix: 'model',

@@ -8,7 +8,7 @@ import {learns, runLazyOp} from '../../../platform/tfjs/lazyOp';
 import {ScaledAndShifted} from './scaledAndShifted';
 
 /**
- * `γ·x + β` along the last axis, of one input or the sum of two: what MobileBERT has in place of normalizations. (Sun
+ * `γ·x + β` along the last axis, of one input or the sum of two: which MobileBERT has instead of normalizations. (Sun
  * et al., arXiv 2004.02984.)
  *
  * @experimental

@@ -11,7 +11,7 @@ export interface MaxPoolingArgs {
   /** The edge of a window. */
   size: number;
   stride: number;
-  /** How many values are added on each side, which are no maximum. */
+  /** How many values are added on each side. They are never the maximum. */
   padding: number;
   name?: string;
 }

@@ -31,7 +31,7 @@ export async function onnxFiles(
       `Models of sound, such as those of model_type ${modelType}, cannot be written with {onnx: true}.`,
     );
   }
-  // The text encoders of CLIP and SigLIP look back alone, as language models do.
+  // The text encoders of CLIP and SigLIP are causal, like language models.
   const isCausal = sitesOf(model).some(({layer}) => layer instanceof Attention && layer.causal);
   if (isCausal && !/^(?:clip|siglip)/.test(modelType)) {
     throw unsupportedError(
@@ -94,8 +94,8 @@ function outputsOf(model: tf.LayersModel, {purpose, takes}: Described): NonNulla
 }
 
 /**
- * The states of all positions that an output is made of: what a learned query attends to, or else the closest tensor of
- * three axes before the output.
+ * The states of all positions that an output is computed from: those that a learned query attends to, or else the
+ * closest tensor of three axes before the output.
  */
 function statesBefore(output: tf.SymbolicTensor): tf.SymbolicTensor | undefined {
   const seen = new Set([output]);

@@ -1,4 +1,4 @@
-/** How to convert a PyTorch file, which is pickled: to read one is to run what it says. */
+/** How to convert a PyTorch file, which is a pickle: reading one can run code. */
 export const PYTORCH_TO_SAFETENSORS =
   'Files of PyTorch (.bin, .pt) can run code when they are read, and are not supported. Convert yours in Python: ' +
   'import torch, safetensors.torch as s; ' +

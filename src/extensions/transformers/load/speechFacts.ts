@@ -38,7 +38,7 @@ export function speechFields(generation: Readonly<Record<string, unknown>>): Rec
 /**
  * How a model generates transcripts: by its `generation_config.json`, and where that says nothing by its config.
  *
- * @throws LoRAError if what is to be a token of the model is none.
+ * @throws LoRAError if a token id is not valid.
  */
 export function speechFacts(model: tf.LayersModel): SpeechFacts {
   const metadata = model.getUserDefinedMetadata() as Record<string, unknown> | undefined;
@@ -88,7 +88,7 @@ function objectOf(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-/** The token ids in a list, or a single one, without what is none. */
+/** The token ids in a list, or a single one, without invalid entries. */
 function numbersIn(value: unknown): number[] {
   return [value].flat().filter((each): each is number => Number.isSafeInteger(each) && (each as number) >= 0);
 }

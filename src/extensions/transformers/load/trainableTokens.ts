@@ -33,7 +33,7 @@ export interface TrainableTokensOptions {
  *
  * @param model the plain model that is to be adapted, quantized or not.
  * @param tokens the ids of the tokens, each less than the vocabulary size.
- * @param options what else is adapted, and which layer is the token embedding.
+ * @param options an additional adapter, and which layer is the token embedding.
  * @returns the adapter. The caller disposes of it, unless `applyLoRA(model, adapter)` takes it over.
  * @throws LoRAError `ERR_OPTION` if the ids are not different whole numbers or a config is malformed, `ERR_MISFIT` if
  *     the vocabulary is smaller, the layer is not found, or `lora` adapts the embedding or the head that trains with

@@ -118,10 +118,10 @@ function isSpans(shape: tf.Shape): boolean {
  *   length]`, with `ignoreIndex` at the end of shorter ones; `encodeTranscripts` of `tfjs-lora/sound` makes them. Each
  *   loss is divided by the length of its transcript
  * - spans (`…ForQuestionAnswering`), logits `[batch, positions, 2]`: first and last position, `[batch, 2]`
- * - pairs (`CLIPModel`, `SiglipModel`, `Siglip2Model`), similarities `[images, texts]`: anything of that shape, since
- *   what belongs together is in the same row
+ * - pairs (`CLIPModel`, `SiglipModel`, `Siglip2Model`), similarities `[images, texts]`: any tensor of that shape,
+ *   because pairs are in the same row
  *
- * The head of a model of the hub is known by its class; any other model is taken to give logits.
+ * The head of a model of the hub is known by its class; for other models, the output must be logits.
  *
  * @param model with one output; adapted or not.
  * @param options the optimizer, metrics, another loss, weights, label smoothing or focal loss, and the target that

@@ -64,9 +64,9 @@ function parts(length: number, most: number): [from: number, length: number][] {
 /**
  * Computes sums over the positions of rows without having the logits of all positions at once.
  *
- * The gradients are computed in the forward pass, with the logits that are at hand, and multiplied in the backward
- * pass. That is not possible for several sums and a head that trains, since its gradient is one for all of them: the
- * backward pass then computes the logits again.
+ * The gradients are computed in the forward pass, with the same logits, and multiplied in the backward pass. That is
+ * not possible for several sums and a head that trains, since its gradient is one for all of them: the backward pass
+ * then computes the logits again.
  *
  * @param states `[rows, positions, width]`.
  * @returns the sums, `[rows, sums]`, differentiable in the states and in the head's variables; what was observed; and

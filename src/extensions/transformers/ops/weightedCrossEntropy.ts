@@ -13,7 +13,7 @@ export interface CrossEntropyOptions {
 export interface ClassLossOptions extends CrossEntropyOptions {
   /** The share of a target that is spread over all classes evenly, from 0 to 1. Default: 0. */
   labelSmoothing?: number;
-  /** How much less certain classes count: each is multiplied by `(1 − p)^focalGamma`. Default: 0. */
+  /** Reduces the weight of confident predictions: each is multiplied by `(1 − p)^focalGamma`. Default: 0. */
   focalGamma?: number;
   /** A weight for each class, 0 or more, as a list or by class index. The mean is divided by those of the targets. */
   classWeights?: readonly number[] | Readonly<Record<number, number>>;
@@ -87,7 +87,7 @@ export function targetsNorm(
 export function weightedSum(targets: tf.Tensor, logits: tf.Tensor, options: ClassLossOptions): tf.Scalar {
   const {ignoreIndex = -100, labelSmoothing = 0, focalGamma = 0, classWeights, weights} = options;
   const byClass = classWeights && listOf(classWeights, logits.shape.at(-1) ?? 0);
-  /** The rows of logits, what each class adds but for its logarithm, and the weight of each position. */
+  /** The rows of logits, the factor of each class's logarithm, and the weight of each position. */
   const partsOf = (logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor | undefined) => {
     const {rows, numbers, counts, classes, hasWrong} = positionsOf(logits, targets, ignoreIndex);
     const ofClass = byClass ? tf.tensor1d(byClass) : tf.ones([classes]);

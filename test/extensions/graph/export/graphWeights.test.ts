@@ -13,7 +13,7 @@ const entries: tf.io.WeightsManifestEntry[] = [
 /** 8 bytes of floats, 3 of flags, 2 quantized ones, texts of 2 bytes and none, nothing, and 2 of a half. */
 const bytes = Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 2, 0, 0, 0, 65, 66, 0, 0, 0, 0, 14, 15]);
 
-test('each tensor has the bytes that stand at its place', () => {
+test('each tensor has the bytes at its position', () => {
   const parts = splitWeights(entries, bytes)!;
   const listed = [...parts].map(([name, part]) => [name, [...part.bytes]]);
   expect(listed).toEqual([

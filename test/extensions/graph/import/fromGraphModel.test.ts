@@ -354,7 +354,7 @@ test('a new head is put on a part', async () => {
   expect(model.getLayer('classes').trainableWeights).toHaveLength(2);
 });
 
-test('what is wrong with the options is told at once, and nothing is left behind', async () => {
+test('wrong options are refused immediately, and nothing is left behind', async () => {
   const graph = await small();
   await withoutLeaks(async () => {
     const options = {inputs: ['flat'], outputs: ['dens', 'y', 'y'], inputShapes: {x: [6, 6, 2], flat: [-1]}};

@@ -55,7 +55,7 @@ test('a quantized model that did not change is written as the same bytes', async
   }
 });
 
-test('an update that is no product cannot stay beside its base', async () => {
+test('an update that is not a product cannot be written separately', async () => {
   const file = bytesOf(CASES.get('DequantizeLinear')!);
   const base = await fromONNX(file);
   const model = applyLoRA(base, {rank: 1, method: 'dora'});

@@ -52,7 +52,7 @@ test('a tensor of a type that tfjs has not can be read, and its values cannot', 
   expect(() => tensor.values()).toThrow('Tensor "w" is of type 17.');
 });
 
-test('a tensor beside the file takes the bytes of its place, and no others', () => {
+test('an external tensor reads only its own bytes', () => {
   const place = {location: 'data', offset: 4, length: 4};
   const tensor = new OnnxTensor('w', 1, [1], undefined, place);
   tensor.supply(bytesOf(9, 9, 9, 9, 0, 0, 0x80, 0x3f));

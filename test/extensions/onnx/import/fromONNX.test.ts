@@ -138,7 +138,7 @@ test('two products with one matrix share their layer', async () => {
   disposeModel(model);
 });
 
-describe('tensors beside the file', () => {
+describe('external data', () => {
   const place = (location: string) => [
     field(13, [field(1, 'location'), field(2, location)]),
     field(13, [field(1, 'offset'), field(2, '4')]),

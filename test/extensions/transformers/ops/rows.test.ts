@@ -121,7 +121,7 @@ describe.each(BACKENDS)('on %s', backend => {
     );
   });
 
-  test('the gradient of a sum that goes on beside its normalization is added once', async () => {
+  test('the gradient of a sum that is also used without its normalization is added once', async () => {
     const make = () => [random([3, 5], 1), random([3, 5], 2)];
     const gamma = () => random([5], 3);
     const plain = (x: tf.Tensor, r: tf.Tensor) => {

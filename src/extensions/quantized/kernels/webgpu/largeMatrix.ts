@@ -24,7 +24,7 @@ export function isLarge(matrix: BlockMatrix): boolean {
   return 4 * packedSize(matrix) > mostBytesOfBinding();
 }
 
-/** The most parts of a matrix that programs read side by side. */
+/** The most parts of a matrix that a program reads at once. */
 const MOST_PARTS = MOST_BUFFERS - 2;
 
 /** A matrix in parts that programs can read, in groups of as many as a program reads, with their first rows. */

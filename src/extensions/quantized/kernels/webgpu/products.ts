@@ -6,8 +6,8 @@ import {type Dialect, formatCode, numbersTogether} from '../formatCode';
 import {type BlockPart, factorsOf, type JointProducts} from '../quantizedKernels';
 import {isLarge, MOST_BUFFERS, runWith} from './largeMatrix';
 
-// Products with quantized matrices beside each other, `[x·W₀ᵀ + s₀·(x·A₀)·B₀, x·W₁ᵀ + …]`, and their gradients. The
-// programs unpack blocks as they compute, without ever holding all values. All matrices have the same format and width.
+// Concatenated products with quantized matrices, `[x·W₀ᵀ + s₀·(x·A₀)·B₀, x·W₁ᵀ + …]`, and their gradients. The programs
+// unpack blocks as they compute, without ever holding all values. All matrices have the same format and width.
 
 const TILE = 32;
 const DEEP = 16;

@@ -1,7 +1,7 @@
 import {load4, madd, store4, store8, zeros} from '../../../../../backends/wasm/assembly/lanes';
 
-// Attention of one query, which reads keys and values where they are. Each number is summed in the order of its
-// products, as by panels, and so comes out the same to the last bit.
+// Attention of one query, which reads keys and values where they are. Each value is summed in the same order as with
+// panels, so the bits are the same.
 
 /** Columns `0` to `3` of four keys from `d` on, one column after the other: `s + Σ q[d]·k[j][d]`. */
 // @ts-ignore: decorator
