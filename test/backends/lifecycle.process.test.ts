@@ -2,8 +2,12 @@ import {execFileSync} from 'node:child_process';
 import * as tf from '@tensorflow/tfjs';
 import {onBackend} from '../../src/backends/shared/lifecycle';
 import {wasmKernels} from '../../src/backends/wasm/wasmKernels';
+import {bundled} from '../bundled';
 
 // Each order of imports needs a process of its own.
+
+const LIBRARY = bundled('src/index.ts');
+const COPY = bundled('src/index.ts', 'cjs');
 
 /**
  * What a plain conv net of tfjs comes to on the current backend when it trains after `script`, and what stands in the
@@ -17,10 +21,10 @@ function run(script: string): unknown {
     const require = createRequire(process.cwd() + '/test/');
     const warnings = [];
     console.warn = warning => warnings.push(String(warning));
-    const lib = () => import('./src/index.ts');
+    const lib = () => import('${LIBRARY}');
     // Another copy: a module that is required is not the one that is imported.
     const copy = async () => {
-      if (require('../src/index.ts').applyLoRA === (await lib()).applyLoRA) throw new Error('It is the same copy.');
+      if (require('${COPY}').applyLoRA === (await lib()).applyLoRA) throw new Error('It is the same copy.');
     };
     const wasm = () => require('@tensorflow/tfjs-backend-wasm');
     const wasmAgain = () => {
@@ -42,9 +46,7 @@ function run(script: string): unknown {
     const trained = [...kernel.dataSync()];
     console.log(JSON.stringify({backend: tf.getBackend(), trained, ours: ours().length, warnings}));
   `;
-  const out = execFileSync(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', code], {
-    encoding: 'utf8',
-  });
+  const out = execFileSync(process.execPath, ['--input-type=module', '--eval', code], {encoding: 'utf8'});
   return JSON.parse(out);
 }
 

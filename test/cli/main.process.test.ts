@@ -2,7 +2,9 @@ import {spawnSync} from 'node:child_process';
 import {closeSync, mkdtempSync, openSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {bundled} from '../bundled';
 
+const PROGRAM = bundled('src/cli.ts');
 const FIXTURES = join(__dirname, '../fixtures');
 const folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-cli-'));
 afterAll(() => rmSync(folder, {recursive: true}));
@@ -11,8 +13,10 @@ const at = (name: string) => join(folder, name);
 
 describe('the exit code of the process reports', () => {
   const start = (args: string[], out: number | 'pipe' = 'pipe', err: number | 'pipe' = 'pipe') => {
-    const program = ['--import', 'tsx', join(__dirname, '../../src/cli.ts'), ...args];
-    const {status, stderr} = spawnSync(process.execPath, program, {encoding: 'utf8', stdio: ['ignore', out, err]});
+    const {status, stderr} = spawnSync(process.execPath, [PROGRAM, ...args], {
+      encoding: 'utf8',
+      stdio: ['ignore', out, err],
+    });
     return {status, stderr};
   };
 

@@ -3,17 +3,19 @@ import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
+import {bundled} from '../bundled';
 
-const ROOT = join(__dirname, '../..');
+const LIBRARY = bundled('src/node.ts');
+
 let folder: string;
 beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'tfjs-lora-router-'))));
 afterEach(() => rmSync(folder, {recursive: true}));
 
 /** What a program prints that runs in a process of its own, since tfjs keeps what is registered. */
 function printed(program: string): unknown {
-  const file = join(folder, 'program.mts');
-  writeFileSync(file, program.replaceAll('#lib', join(ROOT, 'src/node.ts')).replaceAll('#out', `${folder}/out`));
-  const {stdout, stderr} = spawnSync(process.execPath, ['--import', 'tsx', file], {cwd: ROOT, encoding: 'utf8'});
+  const file = join(folder, 'program.mjs');
+  writeFileSync(file, program.replaceAll('#lib', LIBRARY).replaceAll('#out', `${folder}/out`));
+  const {stdout, stderr} = spawnSync(process.execPath, [file], {encoding: 'utf8'});
   const last = stdout.trim().split('\n').at(-1) ?? '';
   try {
     return JSON.parse(last);
@@ -67,8 +69,6 @@ test('a second copy of the library leaves one handler', () => {
     import tf from '${TFJS}';
     await import('#lib');
     await import('#lib?second');
-    const {registerFileRouter} = await import('${join(ROOT, 'src/node/fileRouter.ts')}?second');
-    registerFileRouter();
     ${COUNTS}
     console.log(JSON.stringify(counts));
   `);

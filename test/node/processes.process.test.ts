@@ -5,9 +5,12 @@ import {join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
 import {loadModelFiles, saveModelFiles} from '../../src/node/modelFiles';
 import {readPEFTFolder, writePEFTFolder} from '../../src/node/peftFolder';
+import {bundled} from '../bundled';
 
-// Each process has this long; that they start takes longer than that.
-const MILLISECONDS = 2000;
+/** How long each process saves or reads, some hundred times. */
+const MILLISECONDS = 1000;
+
+const PROGRAM = bundled(join(__dirname, 'saver.ts'));
 
 jest.setTimeout(120_000);
 
@@ -30,8 +33,8 @@ interface Saver {
 }
 
 function start(what: string, path: string, n: number, milliseconds = MILLISECONDS): Saver {
-  const args = ['--import', 'tsx', join(__dirname, 'saver.ts'), what, path, String(n), String(milliseconds)];
-  const child = spawn(process.execPath, args, {cwd: join(__dirname, '../..'), stdio: ['ignore', 'pipe', 'ignore']});
+  const args = [PROGRAM, what, path, String(n), String(milliseconds)];
+  const child = spawn(process.execPath, args, {stdio: ['ignore', 'pipe', 'ignore']});
   children.push(child);
   let text = '';
   const ready = new Promise<void>(resolve => {

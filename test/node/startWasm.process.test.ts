@@ -1,15 +1,18 @@
 import {execFile} from 'node:child_process';
 import {promisify} from 'node:util';
+import {bundled} from '../bundled';
 
 // Each order of imports needs a separate process.
 
 jest.setTimeout(60_000);
 
+const LIBRARY = bundled('src/node.ts');
+
 /** What a program prints that ends by itself, as JSON. */
 async function run(program: string): Promise<unknown> {
   const code = `
     import * as tf from '@tensorflow/tfjs';
-    const lib = () => import('./src/node.ts');
+    const lib = () => import('${LIBRARY}');
     const print = value => console.log(JSON.stringify(value));
     const product = () => {
       const a = tf.ones([256, 512]), b = tf.fill([512, 256], 2);
@@ -17,7 +20,7 @@ async function run(program: string): Promise<unknown> {
     };
     ${program}
   `;
-  const args = ['--import', 'tsx', '--input-type=module', '--eval', code];
+  const args = ['--input-type=module', '--eval', code];
   const {stdout} = await promisify(execFile)(process.execPath, args, {timeout: 50_000});
   return JSON.parse(stdout);
 }

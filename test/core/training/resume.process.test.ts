@@ -16,9 +16,12 @@ import {
 } from 'tfjs-lora';
 import {checksumOf} from '../../../src/platform/formats/checksum';
 import type {CheckpointState} from '../../../src/core/training/checkpointFile';
+import {bundled} from '../../bundled';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {MemoryHandler, mlp} from '../../models';
 import {setting} from './setting';
+
+const PROGRAM = bundled(join(__dirname, 'run.ts'));
 
 let folder: string;
 beforeEach(() => {
@@ -32,8 +35,7 @@ const fitOptions = {batchSize: 4, shuffle: false, verbose: 0} as const;
 
 /** Trains in a process of its own, which is killed after so many steps. Gives what it said. */
 async function run(place: string, mode: string, killAfter = Infinity): Promise<string> {
-  const args = ['--import', 'tsx', join(__dirname, 'run.ts'), place, mode];
-  const child = spawn(process.execPath, args, {cwd: join(__dirname, '../../..'), stdio: ['ignore', 'pipe', 'ignore']});
+  const child = spawn(process.execPath, [PROGRAM, place, mode], {stdio: ['ignore', 'pipe', 'ignore']});
   let text = '';
   child.stdout.on('data', data => {
     text += String(data);
@@ -432,7 +434,7 @@ describe('seeded batches', () => {
   });
 
   test.each([
-    [() => seededBatches(tf.ones([2]), tf.ones([3]), {seed: 1}), 'equally many examples'],
+    [() => seededBatches(tf.ones([2]), tf.ones([3]), {seed: 1}), 'the same number of examples'],
     [() => seededBatches(tf.scalar(1), tf.ones([3]), {seed: 1}), 'xs must be a tensor'],
     [() => seededBatches([], tf.ones([3]), {seed: 1}), 'xs must be a tensor'],
     [() => seededBatches(tf.ones([2]), tf.ones([2]), {} as never), 'seed'],
