@@ -65,16 +65,12 @@ function loadedAtOnce({metafile: {outputs}}: BuildResult<{metafile: true}>): Set
   return found;
 }
 
-/** Bytes with brotli of what is loaded at once, and of the rest. */
-function compressed(built: BuildResult<{metafile: true; write: false}>): {atOnce: number; later: number} {
+/** Bytes with brotli of what is loaded at once, or of the rest. */
+function compressed(built: BuildResult<{metafile: true; write: false}>, part: 'at once' | 'later'): number {
   const first = loadedAtOnce(built);
-  const sum = (files: typeof built.outputFiles) =>
-    files.reduce((bytes, {contents}) => bytes + brotliCompressSync(contents).length, 0);
-  const isFirst = ({path}: {path: string}) => first.has(relative(ROOT, path));
-  return {
-    atOnce: sum(built.outputFiles.filter(isFirst)),
-    later: sum(built.outputFiles.filter(file => !isFirst(file))),
-  };
+  return built.outputFiles
+    .filter(({path}) => first.has(relative(ROOT, path)) === (part === 'at once'))
+    .reduce((bytes, {contents}) => bytes + brotliCompressSync(contents).length, 0);
 }
 
 /** Minified bytes of each room in what is loaded at once. */
@@ -99,13 +95,13 @@ if (!existsSync(join(ROOT, 'dist/index.js'))) {
 const sizes: Record<string, number> = {};
 const rooms: Map<string, number>[] = [];
 for (const [name, statement] of Object.entries(IMPORTS)) {
-  const {atOnce, later} = compressed(await bundle(statement));
-  sizes[name] = atOnce;
+  const built = await bundle(statement);
+  sizes[name] = compressed(built, 'at once');
   if (name === CORE || name === 'tfjs-lora') {
     rooms.push(byRoom(await bundle(statement.replaceAll(/dist\/(\w+)\.js/g, 'src/$1.ts'))));
   }
   if (name === CORE) {
-    sizes[`${name}, loaded later`] = later;
+    sizes[`${name}, loaded later`] = compressed(built, 'later');
   }
 }
 for (const [name, file] of [

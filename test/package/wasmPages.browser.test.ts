@@ -23,6 +23,8 @@ import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 
 await tf.setBackend('wasm');
+await tf.ready();
+window.result = {backend: tf.getBackend()};
 `;
 
 /** Trains two epochs on what is then current. */
@@ -66,7 +68,7 @@ describeInBrowser('the wasm backend in a page', () => {
   afterAll(() => site.close());
 
   async function build(program: string, config = PLAIN): Promise<void> {
-    site.write({'main.js': program + STEP});
+    site.write({'main.js': program});
     await site.buildWithVite(config);
   }
 
@@ -83,7 +85,7 @@ describeInBrowser('the wasm backend in a page', () => {
     });
 
     test('starts with their addresses', async () => {
-      await build(ADDRESSES);
+      await build(ADDRESSES + STEP);
       const result = await site.resultOf<Result>();
       expect(result.threads).toBe(1);
       expect(trained(result)).toBe(true);
@@ -91,14 +93,14 @@ describeInBrowser('the wasm backend in a page', () => {
 
     test('starts with the folder that they are copied to', async () => {
       expect(spawnSync(COPY, {cwd: site.project, shell: true}).status).toBe(0);
-      await build(FOLDER);
+      await build(FOLDER + STEP);
       rmSync(join(site.project, 'public'), {recursive: true});
       expect(trained(await site.resultOf<Result>())).toBe(true);
     });
 
     test('does not start in an isolated page that is minified, and has threads with the plugin for it', async () => {
       site.serve('dist', true);
-      await build(ADDRESSES);
+      await build(ADDRESSES + STEP);
       const {page, complaints} = await site.visit();
       const isReported = () => complaints.some(text => text.includes(' is not defined'));
       for (const last = Date.now() + 60_000; !isReported() && Date.now() < last;) {
@@ -108,7 +110,7 @@ describeInBrowser('the wasm backend in a page', () => {
       expect(await page.evaluate(() => 'result' in window)).toBe(false);
       await page.context().close();
 
-      await build(ADDRESSES, VITE_CONFIG);
+      await build(ADDRESSES + STEP, VITE_CONFIG);
       const result = await site.resultOf<Result>();
       expect(result.threads).toBeGreaterThan(1);
       expect(trained(result)).toBe(true);
@@ -116,7 +118,7 @@ describeInBrowser('the wasm backend in a page', () => {
 
     test('starts in an isolated page without threads', async () => {
       site.serve('dist', true);
-      await build(before(ADDRESSES, ONE_THREAD));
+      await build(before(ADDRESSES, ONE_THREAD) + STEP);
       const result = await site.resultOf<Result>();
       expect(result.threads).toBe(1);
       expect(trained(result)).toBe(true);
