@@ -20,6 +20,7 @@ import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
 import {
   carries,
   isConv1D,
+  isUncalled,
   rowsOf,
   type TorchAttention,
   torchWeights,
@@ -250,6 +251,13 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
       faults.push(
         `${path}: in PyTorch it is part of a MultiheadAttention, whose parts are not modules for PEFT. Leave it ` +
           'out (exclude: [/head\\/attention/]), or merge the adapter and write the model by exportTransformer',
+      );
+      continue;
+    }
+    if (config !== undefined && isUncalled(path, sites)) {
+      faults.push(
+        `${path}: in PyTorch its weight is used without calling the module, so PEFT ignores the update. Leave it out ` +
+          "(exclude: ['decoder', 'cls/predictions/dense']), or merge the adapter and write the model by exportTransformer",
       );
       continue;
     }

@@ -19,7 +19,7 @@ import {type Site, sitesOf} from '../rewire/walk';
 import {type LoadOptions} from '../storage/limits';
 import {asTensors} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
-import {carries, isConv1D, rowsOf, torchWeights, updatedKind, whyNoTokenRows} from './torchLayers';
+import {carries, isConv1D, isUncalled, rowsOf, torchWeights, updatedKind, whyNoTokenRows} from './torchLayers';
 import {parsePEFT, type TorchModule} from './parsePeft';
 import {type PEFTSource, readPEFT} from './readPeft';
 import {type KeyMap, meet} from './modules';
@@ -106,6 +106,14 @@ export async function readPEFTFor(
       if (update === undefined && stored === undefined) {
         biases.push(path);
       }
+    }
+    // PEFT leaves the factor of such an update at zero when it trains it.
+    const hasEffect = stored !== undefined || update?.b.data.some(value => value !== 0);
+    if (hasEffect && isUncalled(path, sites)) {
+      throw new LoRAError(
+        'an update that PEFT ignores until it is merged, because PyTorch does not call this module. Merge it with PEFT ' +
+          'and load the merged model; or leave the module out with keyMap.',
+      );
     }
     if (stored !== undefined) {
       const {method, strength, values: own} = readStored(form, stored, layer, shared);

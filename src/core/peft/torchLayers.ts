@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {toTorch, type Values} from '../../platform/formats/layout';
 import {namedWeights} from '../../platform/tfjs/weights';
 import {classInAdapters} from '../layers/adaptation';
+import type {Site} from '../rewire/walk';
 import {depthwiseFromTorch, depthwiseToTorch, fromTorch} from './methods/torchLayout';
 import type {PEFTForm} from './methods/form';
 
@@ -122,6 +123,17 @@ export const CONV1D_INITIALIZER = 'tfjs-lora/transformers>Conv1DInitializer';
 export function isConv1D(layer: tf.layers.Layer): boolean {
   const {kernelInitializer} = layer.getConfig() as {kernelInitializer?: {className?: unknown} | null};
   return classInAdapters(layer.getClassName()) === 'Dense' && kernelInitializer?.className === CONV1D_INITIALIZER;
+}
+
+/**
+ * Whether a layer is one of the two in the head of MobileBERT whose weights PyTorch multiplies by without calling them,
+ * so that PEFT computes nothing of an update until it is merged.
+ */
+export function isUncalled(path: string, sites: readonly Site[]): boolean {
+  const head = /^(.+)\/(?:decoder|dense)$/.exec(path)?.[1];
+  return sites.some(
+    site => site.path === `${head}/first` && classInAdapters(site.layer.getClassName()) === 'WidthPart',
+  );
 }
 
 /** Why PEFT cannot train rows of single tokens of a layer, as the rest of a sentence; `undefined` if it can. */

@@ -311,3 +311,34 @@ describe('a tied head', () => {
     });
   });
 });
+
+test("an update in MobileBERT's head, which PEFT ignores, is not exchanged with it", async () => {
+  await useBackend('cpu');
+  const model = await load('mobilebertTiedWords');
+  const adapted = applyLoRA(model, {rank: 1, targets: ['cls/predictions/decoder', 'cls/predictions/dense']});
+  perturb(adapted);
+  const exported = exportPEFT(adapted);
+  await expect(exported).rejects.toThrow('cls/predictions/decoder: in PyTorch its weight is used without calling');
+  await expect(exported).rejects.toThrow("exclude: ['decoder', 'cls/predictions/dense']");
+  const {adapter: files, expected} = fixture('mobilebertTiedWords');
+  const vocabulary = expected.shape.at(-1)!;
+  const width = model.getLayer('cls/predictions/first').outputShape.at(-1) as number;
+  const withUpdate = (value: number) => {
+    const factor = (shape: number[], of: number) => ({
+      shape,
+      data: new Float32Array(tf.util.sizeFromShape(shape)).fill(of),
+    });
+    const module = 'base_model.model.cls.predictions.decoder';
+    const weights = encodeSafetensors({
+      [`${module}.lora_A.weight`]: factor([3, width], 1),
+      [`${module}.lora_B.weight`]: factor([vocabulary, 3], value),
+    });
+    return {config: files.config, weights};
+  };
+  await expect(importPEFT(withUpdate(1), model)).rejects.toThrow(
+    'cls/predictions/decoder: an update that PEFT ignores',
+  );
+  const adapter = await importPEFT(withUpdate(0), model);
+  adapter.dispose();
+  [adapted, model].forEach(disposeModel);
+});
