@@ -67,7 +67,7 @@ export function writeNewHead(model: tf.LayersModel, planned: Planned, file: Onnx
     const given = inputTensors.map(input => known.get(input));
     out.layer = layer.name;
     if (given.includes(undefined)) {
-      out.refuse('is put on something that no node of the file gives.');
+      out.refuse('has an input that no node of the file returns.');
     } else if (opset < OPSET_OF_OTHERS && isWritten(layer) && !OF_ALL.test(layer.getClassName())) {
       out.refuse(`(${layer.getClassName()}) needs opset ${OPSET_OF_OTHERS}, and the file has ${opset}.`);
     } else {
