@@ -42,7 +42,11 @@ abstract class WindowScores extends WindowLayer {
     return shift === 0 ? bias : tf.add(bias, tf.mul(this.apartOf(rows, columns, shift), this.apartBy));
   }
 
-  /** The same, computed once for all steps if the weights are frozen. */
+  /**
+   * The same, computed once for all steps if the weights are frozen.
+   *
+   * @internal
+   */
   static readonly frozen: Forward = (layer, x, {prepared}) => {
     const own = layer as WindowScores;
     const weights = own.weights.map(weight => weight.read());
