@@ -221,7 +221,7 @@ describe('withAdapter', () => {
     });
     for (const use of [() => setAdapter(kept!, lions), () => withAdapter(kept!, lions, predicted)]) {
       expect(use).toThrow(LoRAError);
-      expect(use).toThrow('is over');
+      expect(use).toThrow('a withAdapter that has ended');
     }
     expect(predicted()).toEqual(expected.own);
   });
