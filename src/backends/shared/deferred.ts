@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {takeData} from '../../platform/tfjs/takeData';
+import {takeData} from '../../platform/tfjs/engine';
 import {capabilities} from './capabilities';
 import type {Computed} from './launches';
 

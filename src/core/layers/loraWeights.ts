@@ -3,13 +3,12 @@ import {showShape, throwFaults} from '../../platform/errors';
 import type {AdaptableWeight} from '../methods/method';
 import {isRegistered, registerOwn, shortName} from '../../platform/tfjs/configs';
 import {namedWeights, withValues} from '../../platform/tfjs/weights';
-import {resolveWeights, type WeightTarget} from './weightTargets';
+import {resolveWeights, STOCK_BY_WEIGHTS, type WeightTarget} from './weightTargets';
 import type {Adaptation} from './adaptation';
 import type {LayerConfig} from './layerConfig';
 import {type CallArgs, checkedArgs, type LoRALayerArgs} from './layerArgs';
 import {LoRALayer} from './loraLayer';
 import {disposeMasks} from './recurrentCells';
-import {STOCK_BY_WEIGHTS} from './stockByWeights';
 import {wrapperKind} from './wrapperLayer';
 
 /** Arguments of a {@link LoRAWeights}. */

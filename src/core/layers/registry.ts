@@ -2,14 +2,13 @@ import type * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, LoRAError, show, unsupportedError} from '../../platform/errors';
 import {registeredName, shortName} from '../../platform/tfjs/configs';
 import {namedWeights} from '../../platform/tfjs/weights';
-import {resolveWeights, type WeightTarget} from './weightTargets';
+import {resolveWeights, STOCK_BY_WEIGHTS, type WeightTarget} from './weightTargets';
 import {type Adaptation, plainClass} from './adaptation';
 import {checkedArgs, type LoRALayerArgs} from './layerArgs';
 import type {LayerConfig} from './layerConfig';
 import {KINDS, type LoRALayerClass} from './kinds';
 import type {LoRALayer} from './loraLayer';
 import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
-import {STOCK_BY_WEIGHTS} from './stockByWeights';
 import {baseOf, wrapperKind} from './wrapperLayer';
 
 /** A LoRA layer class, and the names of the weights that it adapts if it can adapt any layer. */
