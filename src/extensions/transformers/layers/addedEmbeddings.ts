@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, misfitError, showShape} from '../../../platform/errors';
 import {asFloat} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {currentDecoding} from './decoding';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {addTable} from './table';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link PositionEmbedding}. */
 export interface PositionEmbeddingArgs {
@@ -28,7 +28,7 @@ export interface PositionEmbeddingArgs {
  *
  * @experimental
  */
-export class PositionEmbedding extends tf.layers.Layer {
+export class PositionEmbedding extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>PositionEmbedding';
   private readonly rows: number;
   private readonly offset: number;
@@ -60,35 +60,32 @@ export class PositionEmbedding extends tf.layers.Layer {
     return shapesOf(inputShape)[0];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [given, ids] = [inputs].flat() as [tf.Tensor, tf.Tensor | undefined];
-      const x = asFloat(given);
-      const [, count = 0, width = 0] = x.shape;
-      const decoding = currentDecoding();
-      const table = this.embeddings.read();
-      if (decoding !== undefined) {
-        return tf.add(x, tf.gather(table, tf.add(decoding.positions, tf.scalar(this.offset, 'int32'))));
-      }
-      if (count > this.positions) {
-        throw misfitError(
-          `"${this.name}" has ${this.positions} positions, and the sequence has ${count}. Cut it, or encode it with {maxLength}.`,
-        );
-      }
-      if (this.padding === null) {
-        return tf.add(x, tf.slice(table, [this.offset, 0], [count, width]));
-      }
-      const [batch = 0] = x.shape;
-      if (ids === undefined || !(ids.shape[0] === batch && [count, 2 * count].includes(ids.shape[1] ?? 0))) {
-        throw misfitError(
-          `"${this.name}" derives positions from tokens, [batch, positions], as a second input; got ` +
-            `${ids ? showShape(ids.shape) : 'none'}.`,
-        );
-      }
-      // If rows contain several examples, the mask is followed by their indices.
-      return tf.add(x, tf.gather(table, this.rowsOf(tf.slice(ids, [0, 0], [batch, count]), this.padding)));
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [given, ids] = inputs as [tf.Tensor, tf.Tensor | undefined];
+    const x = asFloat(given);
+    const [, count = 0, width = 0] = x.shape;
+    const decoding = currentDecoding();
+    const table = this.embeddings.read();
+    if (decoding !== undefined) {
+      return tf.add(x, tf.gather(table, tf.add(decoding.positions, tf.scalar(this.offset, 'int32'))));
+    }
+    if (count > this.positions) {
+      throw misfitError(
+        `"${this.name}" has ${this.positions} positions, and the sequence has ${count}. Cut it, or encode it with {maxLength}.`,
+      );
+    }
+    if (this.padding === null) {
+      return tf.add(x, tf.slice(table, [this.offset, 0], [count, width]));
+    }
+    const [batch = 0] = x.shape;
+    if (ids === undefined || !(ids.shape[0] === batch && [count, 2 * count].includes(ids.shape[1] ?? 0))) {
+      throw misfitError(
+        `"${this.name}" derives positions from tokens, [batch, positions], as a second input; got ` +
+          `${ids ? showShape(ids.shape) : 'none'}.`,
+      );
+    }
+    // If rows contain several examples, the mask is followed by their indices.
+    return tf.add(x, tf.gather(table, this.rowsOf(tf.slice(ids, [0, 0], [batch, count]), this.padding)));
   }
 
   /** The row for each token. */
@@ -117,7 +114,7 @@ export interface TypeEmbeddingArgs {
  *
  * @experimental
  */
-export class TypeEmbedding extends tf.layers.Layer {
+export class TypeEmbedding extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>TypeEmbedding';
   private readonly rows: number;
   private embeddings!: tf.LayerVariable;
@@ -139,17 +136,14 @@ export class TypeEmbedding extends tf.layers.Layer {
     return shapesOf(inputShape)[0];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [x, types] = [inputs].flat() as [tf.Tensor, tf.Tensor | undefined];
-      const table = this.embeddings.read();
-      const rows =
-        types === undefined
-          ? tf.slice(table, [0, 0], [1, table.shape[1] as number])
-          : tf.gather(table, tf.cast(types, 'int32'));
-      return tf.add(asFloat(x), rows);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [x, types] = inputs as [tf.Tensor, tf.Tensor | undefined];
+    const table = this.embeddings.read();
+    const rows =
+      types === undefined
+        ? tf.slice(table, [0, 0], [1, table.shape[1] as number])
+        : tf.gather(table, tf.cast(types, 'int32'));
+    return tf.add(asFloat(x), rows);
   }
 
   override getConfig(): tf.serialization.ConfigDict {

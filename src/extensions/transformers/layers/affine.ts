@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import {asFloat} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {misfitError, showShape} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -30,23 +29,20 @@ export class Affine extends ScaledAndShifted {
     return shape;
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [first, other] = [inputs].flat().map(asFloat) as [tf.Tensor, tf.Tensor?];
-      const x = other === undefined ? first : tf.add(first, other);
-      const [gamma, beta] = [this.gamma.read(), this.beta.read()];
-      const rows = x.shape.slice(0, -1).map((_, axis) => axis);
-      return runLazyOp({
-        inputs: {x, gamma, beta},
-        save: {x: learns(gamma), gamma: true},
-        forward: () => tf.add(tf.mul(x, gamma), beta),
-        gradient: (dy, saved) => ({
-          x: () => tf.mul(dy, saved.gamma),
-          gamma: () => tf.sum(tf.mul(dy, saved.x), rows),
-          beta: () => tf.sum(dy, rows),
-        }),
-      });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [first, other] = inputs.map(asFloat) as [tf.Tensor, tf.Tensor?];
+    const x = other === undefined ? first : tf.add(first, other);
+    const [gamma, beta] = [this.gamma.read(), this.beta.read()];
+    const rows = x.shape.slice(0, -1).map((_, axis) => axis);
+    return runLazyOp({
+      inputs: {x, gamma, beta},
+      save: {x: learns(gamma), gamma: true},
+      forward: () => tf.add(tf.mul(x, gamma), beta),
+      gradient: (dy, saved) => ({
+        x: () => tf.mul(dy, saved.gamma),
+        gamma: () => tf.sum(tf.mul(dy, saved.x), rows),
+        beta: () => tf.sum(dy, rows),
+      }),
     });
   }
 }

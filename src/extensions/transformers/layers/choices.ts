@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError, showShape} from '../../../platform/errors';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {onlyShape, onlyTensor} from '../../../core/layers/forward';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /**
  * Flattens the choices of all examples, `[batch, choices, positions]` → `[batch·choices, positions]`, so that the
@@ -11,22 +11,19 @@ import {registerOwn} from '../../../platform/tfjs/configs';
  *
  * @experimental
  */
-export class ChoiceRows extends tf.layers.Layer {
+export class ChoiceRows extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>ChoiceRows';
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
     return [null, onlyShape(inputShape).at(-1) ?? null];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = onlyTensor(inputs);
-      if (x.rank !== 3) {
-        throw misfitError(`"${this.name}" takes [batch, choices, positions], got ${showShape(x.shape)}.`);
-      }
-      return tf.reshape(x, [-1, x.shape[2] as number]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = onlyTensor(inputs);
+    if (x.rank !== 3) {
+      throw misfitError(`"${this.name}" takes [batch, choices, positions], got ${showShape(x.shape)}.`);
+    }
+    return tf.reshape(x, [-1, x.shape[2] as number]);
   }
 }
 registerOwn(ChoiceRows);
@@ -37,7 +34,7 @@ registerOwn(ChoiceRows);
  *
  * @experimental
  */
-export class ChoiceScores extends tf.layers.Layer {
+export class ChoiceScores extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>ChoiceScores';
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
@@ -45,12 +42,9 @@ export class ChoiceScores extends tf.layers.Layer {
     return tokens.slice(0, 2);
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [scores, tokens] = inputs as [tf.Tensor, tf.Tensor];
-      return tf.reshape(scores, tokens.shape.slice(0, 2));
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [scores, tokens] = inputs as [tf.Tensor, tf.Tensor];
+    return tf.reshape(scores, tokens.shape.slice(0, 2));
   }
 }
 registerOwn(ChoiceScores);

@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
 import {asFloat} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {addTable} from './table';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link DistanceTable}. */
 export interface DistanceTableArgs {
@@ -19,7 +19,7 @@ export interface DistanceTableArgs {
  *
  * @experimental
  */
-export class DistanceTable extends tf.layers.Layer {
+export class DistanceTable extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>DistanceTable';
   private readonly rows: number;
   private embeddings!: tf.LayerVariable;
@@ -40,11 +40,8 @@ export class DistanceTable extends tf.layers.Layer {
     return [1, this.rows, shapesOf(inputShape)[0].at(-1) ?? null];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      return tf.expandDims(this.embeddings.read(), 0);
-    });
+  protected override compute(): tf.Tensor {
+    return tf.expandDims(this.embeddings.read(), 0);
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -81,7 +78,7 @@ export interface DistanceScoresArgs {
  *
  * @experimental
  */
-export class DistanceScores extends tf.layers.Layer {
+export class DistanceScores extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>DistanceScores';
   private readonly heads: number;
   private readonly span: number;
@@ -110,37 +107,34 @@ export class DistanceScores extends tf.layers.Layer {
     return [batch, this.heads, positions, positions];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [x, table] = [inputs].flat().map(asFloat);
-      const {heads, span, ofKeys} = this;
-      const width = x?.shape[2] ?? 0;
-      if (x?.rank !== 3 || width % heads !== 0 || !tf.util.arraysEqual(table?.shape ?? [], [1, 2 * span, width])) {
-        const shapes = [inputs].flat().map(({shape}) => showShape(shape));
-        throw misfitError(
-          `"${this.name}" takes queries or keys of ${heads} heads, [batch, positions, width], and a table, ` +
-            `${showShape([1, 2 * span, width])}; got ${shapes.join(', ')}.`,
-        );
-      }
-      const [batch, positions] = (x as tf.Tensor3D).shape;
-      this.checkDistances(positions - 1);
-      const size = width / heads;
-      const all = 2 * positions - 1;
-      const scaled = tf.mul(x, this.scale ?? 1 / Math.sqrt(size));
-      const byHead = tf.reshape(tf.transpose(tf.reshape(scaled, [batch, positions, heads, size]), [2, 0, 1, 3]), [
-        heads,
-        batch * positions,
-        size,
-      ]);
-      // The rows for the distances of this position, as the last one, to others at positions 0, 1, …
-      const rows = Array.from({length: all}, (_, i) => this.rowOf(ofKeys ? i - positions + 1 : positions - 1 - i));
-      const chosen = tf.gather(tf.reshape(table as tf.Tensor, [2 * span, width]), tf.tensor1d(rows, 'int32'));
-      const rowsByHead = tf.transpose(tf.reshape(chosen, [all, heads, size]), [1, 0, 2]);
-      const products = tf.matMul(byHead, rowsByHead, false, true); // [heads, batch·positions, all]
-      const scores = tf.reshape(shifted(products, heads * batch, positions), [heads, batch, positions, positions]);
-      return tf.transpose(scores, ofKeys ? [1, 0, 3, 2] : [1, 0, 2, 3]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [x, table] = inputs.map(asFloat);
+    const {heads, span, ofKeys} = this;
+    const width = x?.shape[2] ?? 0;
+    if (x?.rank !== 3 || width % heads !== 0 || !tf.util.arraysEqual(table?.shape ?? [], [1, 2 * span, width])) {
+      const shapes = inputs.map(({shape}) => showShape(shape));
+      throw misfitError(
+        `"${this.name}" takes queries or keys of ${heads} heads, [batch, positions, width], and a table, ` +
+          `${showShape([1, 2 * span, width])}; got ${shapes.join(', ')}.`,
+      );
+    }
+    const [batch, positions] = (x as tf.Tensor3D).shape;
+    this.checkDistances(positions - 1);
+    const size = width / heads;
+    const all = 2 * positions - 1;
+    const scaled = tf.mul(x, this.scale ?? 1 / Math.sqrt(size));
+    const byHead = tf.reshape(tf.transpose(tf.reshape(scaled, [batch, positions, heads, size]), [2, 0, 1, 3]), [
+      heads,
+      batch * positions,
+      size,
+    ]);
+    // The rows for the distances of this position, as the last one, to others at positions 0, 1, …
+    const rows = Array.from({length: all}, (_, i) => this.rowOf(ofKeys ? i - positions + 1 : positions - 1 - i));
+    const chosen = tf.gather(tf.reshape(table as tf.Tensor, [2 * span, width]), tf.tensor1d(rows, 'int32'));
+    const rowsByHead = tf.transpose(tf.reshape(chosen, [all, heads, size]), [1, 0, 2]);
+    const products = tf.matMul(byHead, rowsByHead, false, true); // [heads, batch·positions, all]
+    const scores = tf.reshape(shifted(products, heads * batch, positions), [heads, batch, positions, positions]);
+    return tf.transpose(scores, ofKeys ? [1, 0, 3, 2] : [1, 0, 2, 3]);
   }
 
   /** If the farthest distance is half the span, the formula for shared rows would divide by log 1. */

@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError, misfitError, showShape} from '../../../platform/errors';
 import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {resizeFeatures} from '../ops/resizeGrid';
 import {ScaledAndShifted} from './scaledAndShifted';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link MaxPooling}. */
 export interface MaxPoolingArgs {
@@ -22,7 +22,7 @@ export interface MaxPoolingArgs {
  *
  * @experimental
  */
-export class MaxPooling extends tf.layers.Layer {
+export class MaxPooling extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>MaxPooling';
   private readonly size: number;
   private readonly stride: number;
@@ -52,12 +52,9 @@ export class MaxPooling extends tf.layers.Layer {
     return [batch, pooled(height), pooled(width), channels];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
-      return tf.maxPool(x, this.size, this.stride, this.padding, 'floor');
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
+    return tf.maxPool(x, this.size, this.stride, this.padding, 'floor');
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -80,14 +77,11 @@ export class GlobalResponseNormalization extends ScaledAndShifted {
   static readonly className = 'tfjs-lora/transformers>GlobalResponseNormalization';
   protected override readonly start = 'zeros';
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs));
-      const norms = tf.sqrt(tf.maximum(tf.sum(tf.square(x), [1, 2], true), LEAST));
-      const relative = tf.div(norms, tf.add(tf.mean(norms, -1, true), 1e-6));
-      return tf.add(tf.mul(x, tf.add(tf.mul(this.gamma.read(), relative), 1)), this.beta.read());
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(onlyTensor(inputs));
+    const norms = tf.sqrt(tf.maximum(tf.sum(tf.square(x), [1, 2], true), LEAST));
+    const relative = tf.div(norms, tf.add(tf.mean(norms, -1, true), 1e-6));
+    return tf.add(tf.mul(x, tf.add(tf.mul(this.gamma.read(), relative), 1)), this.beta.read());
   }
 }
 registerOwn(GlobalResponseNormalization);
@@ -105,7 +99,7 @@ export interface FeatureSequenceArgs {
  *
  * @experimental
  */
-export class FeatureSequence extends tf.layers.Layer {
+export class FeatureSequence extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>FeatureSequence';
   private readonly mean: boolean;
 
@@ -119,14 +113,11 @@ export class FeatureSequence extends tf.layers.Layer {
     return [batch, height == null || width == null ? null : Number(this.mean) + height * width, channels];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs));
-      const [batch = 1, height = 1, width = 1, channels = 1] = x.shape;
-      const positions = tf.reshape(x, [batch, height * width, channels]);
-      return this.mean ? tf.concat([tf.mean(positions, 1, true), positions], 1) : positions;
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(onlyTensor(inputs));
+    const [batch = 1, height = 1, width = 1, channels = 1] = x.shape;
+    const positions = tf.reshape(x, [batch, height * width, channels]);
+    return this.mean ? tf.concat([tf.mean(positions, 1, true), positions], 1) : positions;
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -141,24 +132,17 @@ registerOwn(FeatureSequence);
  *
  * @experimental
  */
-export class SequenceFeatures extends tf.layers.Layer {
+export class SequenceFeatures extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>SequenceFeatures';
-
-  constructor(args: {name?: string} = {}) {
-    super(args);
-  }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
     const [sequence, like] = inputShape as [tf.Shape, tf.Shape];
     return [...like.slice(0, 3), sequence[2] ?? null];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [sequence, like] = inputs as [tf.Tensor, tf.Tensor];
-      return tf.reshape(asFloat(sequence), [...like.shape.slice(0, 3), sequence.shape[2] ?? 1]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [sequence, like] = inputs as [tf.Tensor, tf.Tensor];
+    return tf.reshape(asFloat(sequence), [...like.shape.slice(0, 3), sequence.shape[2] ?? 1]);
   }
 }
 registerOwn(SequenceFeatures);
@@ -169,25 +153,18 @@ registerOwn(SequenceFeatures);
  *
  * @experimental
  */
-export class ResizedFeatures extends tf.layers.Layer {
+export class ResizedFeatures extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>ResizedFeatures';
-
-  constructor(args: {name?: string} = {}) {
-    super(args);
-  }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
     const [features, like] = inputShape as [tf.Shape, tf.Shape];
     return [...like.slice(0, 3), features[3] ?? null];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [features, like] = inputs as [tf.Tensor, tf.Tensor];
-      const [, rows = 1, columns = 1] = like.shape;
-      return resizeFeatures(asFloat(features) as tf.Tensor4D, rows, columns);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [features, like] = inputs as [tf.Tensor, tf.Tensor];
+    const [, rows = 1, columns = 1] = like.shape;
+    return resizeFeatures(asFloat(features) as tf.Tensor4D, rows, columns);
   }
 }
 registerOwn(ResizedFeatures);

@@ -4,10 +4,10 @@ import {LoRAError, misfitError, show, showShape} from '../../../platform/errors'
 import {gate, gateHalves} from '../ops/gate';
 import {joined} from '../../../backends/shared/jointProducts';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import type {RowStep} from './rowStep';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link Gelu}. */
 export interface GeluArgs {
@@ -22,7 +22,7 @@ export interface GeluArgs {
  *
  * @experimental
  */
-export class Gelu extends tf.layers.Layer {
+export class Gelu extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>Gelu';
   private readonly approximate: boolean;
 
@@ -32,11 +32,8 @@ export class Gelu extends tf.layers.Layer {
     this.supportsMasking = true;
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      return gate(asFloat(onlyTensor(inputs)), null, kindOf('gelu', this.approximate));
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    return gate(asFloat(onlyTensor(inputs)), null, kindOf('gelu', this.approximate));
   }
 
   /** @internal */
@@ -73,7 +70,7 @@ export interface GatedActivationArgs extends GeluArgs {
  *
  * @experimental
  */
-export class GatedActivation extends tf.layers.Layer {
+export class GatedActivation extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>GatedActivation';
   private readonly activation: 'silu' | 'gelu';
   private readonly approximate: boolean;
@@ -98,26 +95,23 @@ export class GatedActivation extends tf.layers.Layer {
     return this.packed ? [...shape.slice(0, -1), width == null ? null : width / 2] : shape;
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const given = [inputs].flat().map(asFloat) as [tf.Tensor, ...tf.Tensor[]];
-      const [x, up, more] = given;
-      const fits = this.packed
-        ? up === undefined && (x.shape.at(-1) ?? 1) % 2 === 0
-        : up !== undefined && !more && tf.util.arraysEqual(x.shape, up.shape);
-      if (!fits) {
-        const shapes = [inputs].flat().map(({shape}) => showShape(shape));
-        throw misfitError(`"${this.name}" takes a gate and values of the same shape; got ${shapes.join(', ')}.`);
-      }
-      const kind = kindOf(this.activation, this.approximate);
-      if (this.packed && this.gateLast) {
-        const [values, before] = tf.split(x, 2, -1) as [tf.Tensor, tf.Tensor];
-        return gate(before, values, kind);
-      }
-      const halves = this.packed ? x : joined(given);
-      return halves === undefined ? gate(x, up as tf.Tensor, kind) : gateHalves(halves, kind);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const given = inputs.map(asFloat) as [tf.Tensor, ...tf.Tensor[]];
+    const [x, up, more] = given;
+    const fits = this.packed
+      ? up === undefined && (x.shape.at(-1) ?? 1) % 2 === 0
+      : up !== undefined && !more && tf.util.arraysEqual(x.shape, up.shape);
+    if (!fits) {
+      const shapes = inputs.map(({shape}) => showShape(shape));
+      throw misfitError(`"${this.name}" takes a gate and values of the same shape; got ${shapes.join(', ')}.`);
+    }
+    const kind = kindOf(this.activation, this.approximate);
+    if (this.packed && this.gateLast) {
+      const [values, before] = tf.split(x, 2, -1) as [tf.Tensor, tf.Tensor];
+      return gate(before, values, kind);
+    }
+    const halves = this.packed ? x : joined(given);
+    return halves === undefined ? gate(x, up as tf.Tensor, kind) : gateHalves(halves, kind);
   }
 
   /** @internal */

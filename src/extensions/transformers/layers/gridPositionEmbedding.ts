@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, misfitError, showShape} from '../../../platform/errors';
 import {asFloat} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {gridWeights} from '../ops/gridWeights';
 import {addTable} from './table';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link GridPositionEmbedding}. */
 export interface GridPositionEmbeddingArgs {
@@ -24,7 +24,7 @@ export interface GridPositionEmbeddingArgs {
  * @throws LoRAError if `edge` is not a positive integer, or the shapes of the inputs do not match.
  * @experimental
  */
-export class GridPositionEmbedding extends tf.layers.Layer {
+export class GridPositionEmbedding extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>GridPositionEmbedding';
   private readonly edge: number;
   private embeddings!: tf.LayerVariable;
@@ -45,23 +45,20 @@ export class GridPositionEmbedding extends tf.layers.Layer {
     return shapesOf(inputShape)[0];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [x, grids] = [inputs].flat().map(asFloat) as [tf.Tensor3D, tf.Tensor2D | undefined];
-      const [batch, count] = x.shape;
-      if (grids === undefined || !tf.util.arraysEqual(grids.shape, [batch, 2])) {
-        throw misfitError(
-          `"${this.name}" takes patches, [batch, positions, width], and the rows and columns of each image's patches, ` +
-            `[batch, 2]; got ${[inputs]
-              .flat()
-              .map(({shape}) => showShape(shape))
-              .join(', ')}.`,
-        );
-      }
-      const resized = tf.matMul(gridWeights(grids, count, this.edge), this.embeddings.read());
-      return tf.add(x, tf.reshape(resized, x.shape));
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [x, grids] = inputs.map(asFloat) as [tf.Tensor3D, tf.Tensor2D | undefined];
+    const [batch, count] = x.shape;
+    if (grids === undefined || !tf.util.arraysEqual(grids.shape, [batch, 2])) {
+      throw misfitError(
+        `"${this.name}" takes patches, [batch, positions, width], and the rows and columns of each image's patches, ` +
+          `[batch, 2]; got ${[inputs]
+            .flat()
+            .map(({shape}) => showShape(shape))
+            .join(', ')}.`,
+      );
+    }
+    const resized = tf.matMul(gridWeights(grids, count, this.edge), this.embeddings.read());
+    return tf.add(x, tf.reshape(resized, x.shape));
   }
 
   override getConfig(): tf.serialization.ConfigDict {

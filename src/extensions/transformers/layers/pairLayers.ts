@@ -1,25 +1,21 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import type {TorchAttention} from '../../../core/peft/torchLayers';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {similarities} from '../ops/similarities';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /**
  * A learned query, the same for all inputs: `[batch, positions, width]` → `[batch, 1, width]`.
  *
  * @experimental
  */
-export class LearnedQuery extends tf.layers.Layer implements TorchAttention {
+export class LearnedQuery extends PlainLayer implements TorchAttention {
   static readonly className = 'tfjs-lora/transformers>LearnedQuery';
   readonly torchClass = 'MultiheadAttention';
   private query!: tf.LayerVariable;
-
-  constructor(args: {name?: string} = {}) {
-    super(args);
-  }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
     const width = (inputShape as tf.Shape).at(-1) as number;
@@ -32,11 +28,8 @@ export class LearnedQuery extends tf.layers.Layer implements TorchAttention {
     return [batch, 1, width];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      return tf.tile(this.query.read(), [onlyTensor(inputs).shape[0], 1, 1]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    return tf.tile(this.query.read(), [onlyTensor(inputs).shape[0], 1, 1]);
   }
 }
 registerOwn(LearnedQuery);
@@ -54,7 +47,7 @@ export interface TokenStateArgs {
  *
  * @experimental
  */
-export class TokenState extends tf.layers.Layer {
+export class TokenState extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>TokenState';
   private readonly token: number | null;
 
@@ -71,24 +64,20 @@ export class TokenState extends tf.layers.Layer {
     return [batch, width];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [states, ids] = [inputs].flat().map(asFloat);
-      if (states?.rank !== 3 || !tf.util.arraysEqual(ids?.shape ?? [], states.shape.slice(0, 2))) {
-        const shapes = [inputs].flat().map(({shape}) => showShape(shape));
-        throw misfitError(
-          `"${this.name}" takes states, [batch, positions, width], and tokens, [batch, positions]; got ${shapes.join(', ')}.`,
-        );
-      }
-      const [batch, positions, width] = (states as tf.Tensor3D).shape;
-      const found =
-        this.token === null ? (ids as tf.Tensor) : tf.cast(tf.equal(ids as tf.Tensor, this.token), 'float32');
-      const position = tf.reshape(tf.argMax(found, 1), [batch, 1]);
-      const chosen = tf.cast(tf.equal(position, tf.range(0, positions, 1, 'int32')), 'float32');
-      const weights = tf.reshape<tf.Rank.R3>(chosen, [batch, 1, positions]);
-      return tf.reshape(tf.matMul(weights, states as tf.Tensor3D), [batch, width]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [states, ids] = inputs.map(asFloat);
+    if (states?.rank !== 3 || !tf.util.arraysEqual(ids?.shape ?? [], states.shape.slice(0, 2))) {
+      const shapes = inputs.map(({shape}) => showShape(shape));
+      throw misfitError(
+        `"${this.name}" takes states, [batch, positions, width], and tokens, [batch, positions]; got ${shapes.join(', ')}.`,
+      );
+    }
+    const [batch, positions, width] = (states as tf.Tensor3D).shape;
+    const found = this.token === null ? (ids as tf.Tensor) : tf.cast(tf.equal(ids as tf.Tensor, this.token), 'float32');
+    const position = tf.reshape(tf.argMax(found, 1), [batch, 1]);
+    const chosen = tf.cast(tf.equal(position, tf.range(0, positions, 1, 'int32')), 'float32');
+    const weights = tf.reshape<tf.Rank.R3>(chosen, [batch, 1, positions]);
+    return tf.reshape(tf.matMul(weights, states as tf.Tensor3D), [batch, width]);
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -110,7 +99,7 @@ export interface ScaledCosinesArgs {
  *
  * @experimental
  */
-export class ScaledCosines extends tf.layers.Layer {
+export class ScaledCosines extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>ScaledCosines';
   private readonly useBias: boolean;
   private scale!: tf.LayerVariable;
@@ -134,13 +123,10 @@ export class ScaledCosines extends tf.layers.Layer {
     return [one, other];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [one, other] = [inputs].flat().map(asFloat) as [tf.Tensor, tf.Tensor];
-      const scaled = tf.mul(similarities(one, other), tf.exp(this.scale.read()));
-      return this.bias === null ? scaled : tf.add(scaled, this.bias.read());
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [one, other] = inputs.map(asFloat) as [tf.Tensor, tf.Tensor];
+    const scaled = tf.mul(similarities(one, other), tf.exp(this.scale.read()));
+    return this.bias === null ? scaled : tf.add(scaled, this.bias.read());
   }
 
   override getConfig(): tf.serialization.ConfigDict {

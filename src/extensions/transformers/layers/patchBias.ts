@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, misfitError, showShape} from '../../../platform/errors';
 import {onlyShape, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {linearTaps} from '../ops/resampling';
 import {resizeGrid} from '../ops/resizeGrid';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link PatchBias}. */
 export interface PatchBiasArgs {
@@ -25,7 +25,7 @@ const OF_TOKEN = 3;
  *
  * @experimental
  */
-export class PatchBias extends tf.layers.Layer {
+export class PatchBias extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>PatchBias';
   private readonly edge: number;
   private readonly heads: number;
@@ -55,15 +55,12 @@ export class PatchBias extends tf.layers.Layer {
     return [null, this.heads, positions, positions];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [, rows, columns] = onlyTensor(inputs).shape as [number, number, number];
-      const count = 1 + rows * columns;
-      const indices = tf.tensor1d(pairIndices(rows, columns), 'int32');
-      const values = tf.gather(this.tableFor(rows, columns), indices); // [count², heads]
-      return tf.reshape(tf.transpose(values), [1, this.heads, count, count]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [, rows, columns] = onlyTensor(inputs).shape as [number, number, number];
+    const count = 1 + rows * columns;
+    const indices = tf.tensor1d(pairIndices(rows, columns), 'int32');
+    const values = tf.gather(this.tableFor(rows, columns), indices); // [count², heads]
+    return tf.reshape(tf.transpose(values), [1, this.heads, count, count]);
   }
 
   /** The table for a grid of patches, `[(2·rows − 1)·(2·columns − 1) + 3, heads]`. */

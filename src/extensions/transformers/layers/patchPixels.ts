@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, misfitError, showShape} from '../../../platform/errors';
 import {asFloat} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {resizeFeatures} from '../ops/resizeGrid';
+import {PlainLayer} from './plainLayer';
 
 // Attention between the pixels at the same place of all patches. (Mehta, Rastegari, "MobileViT", arXiv 2110.02178, §3.)
 
@@ -15,7 +15,7 @@ export interface PatchPixelsArgs {
 }
 
 /** A layer that knows the patches of features. */
-abstract class PatchLayer extends tf.layers.Layer {
+abstract class PatchLayer extends PlainLayer {
   protected readonly patch: number;
 
   constructor({patch, ...rest}: PatchPixelsArgs) {
@@ -52,16 +52,13 @@ export class PatchPixels extends PatchLayer {
     return [null, null, (inputShape as tf.Shape).at(-1) ?? null];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat([inputs].flat()[0] as tf.Tensor) as tf.Tensor4D;
-      const {patch} = this;
-      const whole = resizeFeatures(x, ...this.wholeOf(x));
-      const pixels = tf.spaceToBatchND(whole, [patch, patch], [[0, 0], [0, 0]]); // prettier-ignore
-      const [sequences, rows, columns, channels] = pixels.shape;
-      return tf.reshape(pixels, [sequences, rows * columns, channels]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(inputs[0] as tf.Tensor) as tf.Tensor4D;
+    const {patch} = this;
+    const whole = resizeFeatures(x, ...this.wholeOf(x));
+    const pixels = tf.spaceToBatchND(whole, [patch, patch], [[0, 0], [0, 0]]); // prettier-ignore
+    const [sequences, rows, columns, channels] = pixels.shape;
+    return tf.reshape(pixels, [sequences, rows * columns, channels]);
   }
 }
 registerOwn(PatchPixels);
@@ -80,17 +77,14 @@ export class JoinedPixels extends PatchLayer {
     return [...like.slice(0, 3), pixels[2] ?? null];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [pixels, like] = inputs as [tf.Tensor3D, tf.Tensor4D];
-      const {patch} = this;
-      const [height, width] = this.wholeOf(like);
-      const [sequences, , channels] = pixels.shape;
-      const grid = tf.reshape<tf.Rank.R4>(pixels, [sequences, height / patch, width / patch, channels]);
-      const whole = tf.batchToSpaceND(grid, [patch, patch], [[0, 0], [0, 0]]); // prettier-ignore
-      return resizeFeatures(whole, like.shape[1], like.shape[2]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [pixels, like] = inputs as [tf.Tensor3D, tf.Tensor4D];
+    const {patch} = this;
+    const [height, width] = this.wholeOf(like);
+    const [sequences, , channels] = pixels.shape;
+    const grid = tf.reshape<tf.Rank.R4>(pixels, [sequences, height / patch, width / patch, channels]);
+    const whole = tf.batchToSpaceND(grid, [patch, patch], [[0, 0], [0, 0]]); // prettier-ignore
+    return resizeFeatures(whole, like.shape[1], like.shape[2]);
   }
 }
 registerOwn(JoinedPixels);

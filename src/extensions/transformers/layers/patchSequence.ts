@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {cubicTaps, filteredTaps} from '../ops/resampling';
 import {resizeGrid} from '../ops/resizeGrid';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link PatchSequence}. */
 export interface PatchSequenceArgs {
@@ -35,7 +35,7 @@ export interface PatchSequenceArgs {
  *
  * @experimental
  */
-export class PatchSequence extends tf.layers.Layer {
+export class PatchSequence extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>PatchSequence';
   private readonly grid: [number, number];
   private readonly tokens: number;
@@ -87,29 +87,26 @@ export class PatchSequence extends tf.layers.Layer {
     return [batch, patches, width];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
-      const [batch, rows, columns, width] = x.shape;
-      const table = this.positions?.read() as tf.Tensor2D | undefined;
-      const flat = tf.reshape(x, [batch, rows * columns, width]);
-      const patches = table
-        ? tf.add<tf.Tensor3D>(flat, this.interpolated(tf.slice(table, [this.tokens, 0]), rows, columns))
-        : flat;
-      const before = this.rows.map((row, i) => {
-        const token = row.read() as tf.Tensor2D;
-        return table ? tf.add<tf.Tensor2D>(token, tf.slice(table, [i, 0], [1, width])) : token;
-      });
-      if (this.registerRows !== undefined) {
-        before.push(this.registerRows.read() as tf.Tensor2D);
-      }
-      if (before.length === 0) {
-        return patches;
-      }
-      const ofAll = tf.expandDims<tf.Tensor3D>(tf.concat(before, 0), 0);
-      return tf.concat([tf.tile(ofAll, [batch, 1, 1]), patches], 1);
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
+    const [batch, rows, columns, width] = x.shape;
+    const table = this.positions?.read() as tf.Tensor2D | undefined;
+    const flat = tf.reshape(x, [batch, rows * columns, width]);
+    const patches = table
+      ? tf.add<tf.Tensor3D>(flat, this.interpolated(tf.slice(table, [this.tokens, 0]), rows, columns))
+      : flat;
+    const before = this.rows.map((row, i) => {
+      const token = row.read() as tf.Tensor2D;
+      return table ? tf.add<tf.Tensor2D>(token, tf.slice(table, [i, 0], [1, width])) : token;
     });
+    if (this.registerRows !== undefined) {
+      before.push(this.registerRows.read() as tf.Tensor2D);
+    }
+    if (before.length === 0) {
+      return patches;
+    }
+    const ofAll = tf.expandDims<tf.Tensor3D>(tf.concat(before, 0), 0);
+    return tf.concat([tf.tile(ofAll, [batch, 1, 1]), patches], 1);
   }
 
   /** The position embeddings for each patch of a grid, `[rows·columns, width]`. */

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, misfitError, showShape} from '../../../platform/errors';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link RelativeBias}. */
 export interface RelativeBiasArgs {
@@ -21,7 +21,7 @@ export interface RelativeBiasArgs {
  *
  * @experimental
  */
-export class RelativeBias extends tf.layers.Layer {
+export class RelativeBias extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>RelativeBias';
   private readonly heads: number;
   private readonly buckets: number;
@@ -53,21 +53,18 @@ export class RelativeBias extends tf.layers.Layer {
     return [1, this.heads, positions, positions];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [x] = [inputs].flat() as [tf.Tensor];
-      const positions = x.shape[1] as number;
-      const byDistance = Array.from({length: 2 * positions - 1}, (_, i) => this.rowOf(i - positions + 1));
-      const rows = new Int32Array(positions * positions);
-      for (let query = 0; query < positions; query++) {
-        for (let key = 0; key < positions; key++) {
-          rows[query * positions + key] = byDistance[key - query + positions - 1] as number;
-        }
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [x] = inputs as [tf.Tensor];
+    const positions = x.shape[1] as number;
+    const byDistance = Array.from({length: 2 * positions - 1}, (_, i) => this.rowOf(i - positions + 1));
+    const rows = new Int32Array(positions * positions);
+    for (let query = 0; query < positions; query++) {
+      for (let key = 0; key < positions; key++) {
+        rows[query * positions + key] = byDistance[key - query + positions - 1] as number;
       }
-      const values = tf.gather(this.embeddings.read(), tf.tensor1d(rows, 'int32'));
-      return tf.reshape(tf.transpose(values), [1, this.heads, positions, positions]);
-    });
+    }
+    const values = tf.gather(this.embeddings.read(), tf.tensor1d(rows, 'int32'));
+    return tf.reshape(tf.transpose(values), [1, this.heads, positions, positions]);
   }
 
   /** The row for a key that is `distance` positions before a query, rounded as in PyTorch. */

@@ -3,10 +3,10 @@ import {LoRAError, misfitError, show, showShape} from '../../../platform/errors'
 import type {RowKernels} from '../kernels/transformer';
 import {normalizeRows} from '../ops/normalizeRows';
 import {asFloat} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import type {RowStep} from './rowStep';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link RMSNormalization} and {@link FusedLayerNormalization}. */
 export interface RowNormalizationArgs {
@@ -22,7 +22,7 @@ export interface RowNormalizationArgs {
 }
 
 /** Normalizes one input, or the sum of two, along the last axis. */
-abstract class RowNormalization extends tf.layers.Layer {
+abstract class RowNormalization extends PlainLayer {
   protected abstract readonly centered: boolean;
   private readonly epsilon: number;
   private readonly size: number | undefined;
@@ -80,26 +80,23 @@ abstract class RowNormalization extends tf.layers.Layer {
     return Array.isArray(mask) ? (mask[0] as tf.Tensor) : (mask as tf.Tensor);
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [x, residual = null] = [inputs].flat().map(asFloat) as [tf.Tensor, tf.Tensor?];
-      if (residual !== null && !tf.util.arraysEqual(x.shape, residual.shape)) {
-        throw misfitError(
-          `"${this.name}" adds inputs of the same shape, got ${showShape(x.shape)} and ${showShape(residual.shape)}.`,
-        );
-      }
-      const gamma = this.addsOne ? tf.add(this.gamma.read(), 1) : this.gamma.read();
-      const weights = {gamma, beta: this.beta?.read() ?? null};
-      const settings = {centered: this.centered, epsilon: this.epsilon};
-      const {size} = this;
-      if (size === undefined || size === x.shape.at(-1)) {
-        return normalizeRows(x, residual, weights, settings);
-      }
-      const inPieces = (whole: tf.Tensor) => tf.reshape(whole, [-1, size]);
-      const y = normalizeRows(inPieces(x), residual && inPieces(residual), weights, settings);
-      return tf.reshape(y, x.shape);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [x, residual = null] = inputs.map(asFloat) as [tf.Tensor, tf.Tensor?];
+    if (residual !== null && !tf.util.arraysEqual(x.shape, residual.shape)) {
+      throw misfitError(
+        `"${this.name}" adds inputs of the same shape, got ${showShape(x.shape)} and ${showShape(residual.shape)}.`,
+      );
+    }
+    const gamma = this.addsOne ? tf.add(this.gamma.read(), 1) : this.gamma.read();
+    const weights = {gamma, beta: this.beta?.read() ?? null};
+    const settings = {centered: this.centered, epsilon: this.epsilon};
+    const {size} = this;
+    if (size === undefined || size === x.shape.at(-1)) {
+      return normalizeRows(x, residual, weights, settings);
+    }
+    const inPieces = (whole: tf.Tensor) => tf.reshape(whole, [-1, size]);
+    const y = normalizeRows(inPieces(x), residual && inPieces(residual), weights, settings);
+    return tf.reshape(y, x.shape);
   }
 
   /** @internal */

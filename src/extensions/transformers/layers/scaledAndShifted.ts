@@ -1,15 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
+import {PlainLayer} from './plainLayer';
 
 /** A layer with a factor and a summand for each value of the last axis, as normalizations have. */
-export abstract class ScaledAndShifted extends tf.layers.Layer {
+export abstract class ScaledAndShifted extends PlainLayer {
   protected gamma!: tf.LayerVariable;
   protected beta!: tf.LayerVariable;
   /** What the factors start as. */
   protected readonly start: 'ones' | 'zeros' = 'ones';
-
-  constructor(args: {name?: string} = {}) {
-    super(args);
-  }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
     const width = (this.computeOutputShape(inputShape) as tf.Shape).at(-1) as number;

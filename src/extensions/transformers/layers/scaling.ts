@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, show} from '../../../platform/errors';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link Scaling}. */
 export interface ScalingArgs {
@@ -16,7 +16,7 @@ export interface ScalingArgs {
  *
  * @experimental
  */
-export class Scaling extends tf.layers.Layer {
+export class Scaling extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>Scaling';
   private readonly factor: number;
 
@@ -29,11 +29,8 @@ export class Scaling extends tf.layers.Layer {
     this.supportsMasking = true;
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      return tf.mul(asFloat(onlyTensor(inputs)), this.factor);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    return tf.mul(asFloat(onlyTensor(inputs)), this.factor);
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -54,7 +51,7 @@ export interface SoftCapArgs {
  *
  * @experimental
  */
-export class SoftCap extends tf.layers.Layer {
+export class SoftCap extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>SoftCap';
   readonly cap: number;
 
@@ -67,11 +64,8 @@ export class SoftCap extends tf.layers.Layer {
     this.supportsMasking = true;
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      return tf.mul(tf.tanh(tf.div(asFloat(onlyTensor(inputs)), this.cap)), this.cap);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    return tf.mul(tf.tanh(tf.div(asFloat(onlyTensor(inputs)), this.cap)), this.cap);
   }
 
   override getConfig(): tf.serialization.ConfigDict {

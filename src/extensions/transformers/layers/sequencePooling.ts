@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {asFloat} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** How a sequence becomes one vector: the mean of its positions, the first, or the last. */
 export type PoolingMode = 'mean' | 'first' | 'last';
@@ -27,7 +27,7 @@ export interface SequencePoolingArgs {
  *
  * @experimental
  */
-export class SequencePooling extends tf.layers.Layer {
+export class SequencePooling extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>SequencePooling';
   private readonly mode: PoolingMode;
   private readonly padding: number | null;
@@ -52,24 +52,21 @@ export class SequencePooling extends tf.layers.Layer {
     return [batch, width];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [x, ...others] = [inputs].flat().map(asFloat);
-      const fit = others.every(({shape}) => tf.util.arraysEqual(shape, x?.shape.slice(0, 2) ?? []));
-      if (x?.rank !== 3 || !fit || (this.padding === null ? others.length > 1 : others.length !== 2)) {
-        const shapes = [inputs].flat().map(({shape}) => showShape(shape));
-        throw misfitError(
-          `"${this.name}" takes sequences, [batch, positions, width], and a ` +
-            `mask${this.padding === null ? '' : ' and tokens'}, [batch, positions]; got ${shapes.join(', ')}.`,
-        );
-      }
-      const [batch, positions, width] = (x as tf.Tensor3D).shape;
-      const [mask = tf.ones([batch, positions]), tokens] = others;
-      const counts = this.countsOf(mask, tokens);
-      const weights = tf.reshape<tf.Rank.R3>(this.weightsOf(counts), [batch, 1, positions]);
-      return tf.reshape(tf.matMul(weights, x as tf.Tensor3D), [batch, width]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [x, ...others] = inputs.map(asFloat);
+    const fit = others.every(({shape}) => tf.util.arraysEqual(shape, x?.shape.slice(0, 2) ?? []));
+    if (x?.rank !== 3 || !fit || (this.padding === null ? others.length > 1 : others.length !== 2)) {
+      const shapes = inputs.map(({shape}) => showShape(shape));
+      throw misfitError(
+        `"${this.name}" takes sequences, [batch, positions, width], and a ` +
+          `mask${this.padding === null ? '' : ' and tokens'}, [batch, positions]; got ${shapes.join(', ')}.`,
+      );
+    }
+    const [batch, positions, width] = (x as tf.Tensor3D).shape;
+    const [mask = tf.ones([batch, positions]), tokens] = others;
+    const counts = this.countsOf(mask, tokens);
+    const weights = tf.reshape<tf.Rank.R3>(this.weightsOf(counts), [batch, 1, positions]);
+    return tf.reshape(tf.matMul(weights, x as tf.Tensor3D), [batch, width]);
   }
 
   /** 1 for the positions that count, `[batch, positions]`. */

@@ -3,9 +3,9 @@ import {checkCount, misfitError, showShape} from '../../../platform/errors';
 import {currentDecoding} from './decoding';
 import {shortConvolution} from '../ops/shortConvolution';
 import {asFloat} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link ShortConvolution}. */
 export interface ShortConvolutionArgs {
@@ -31,7 +31,7 @@ export interface ShortConvolutionArgs {
  * @throws LoRAError if `taps` is no positive integer, or the shapes of the inputs do not match.
  * @experimental
  */
-export class ShortConvolution extends tf.layers.Layer {
+export class ShortConvolution extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>ShortConvolution';
   private readonly taps: number;
   private readonly useBias: boolean;
@@ -66,21 +66,18 @@ export class ShortConvolution extends tf.layers.Layer {
     return [batch, positions, width];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [packed, shown] = [inputs].flat().map(asFloat) as [tf.Tensor3D, tf.Tensor2D | undefined];
-      const decoding = currentDecoding();
-      return shortConvolution(
-        {
-          packed,
-          kernel: this.kernel.read() as tf.Tensor3D,
-          bias: this.bias && (this.bias.read() as tf.Tensor1D),
-          ...this.masksOf(shown, packed.shape, decoding !== undefined),
-        },
-        decoding && ((product, count) => decoding.recent.preceding(this, product, count)),
-      );
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [packed, shown] = inputs.map(asFloat) as [tf.Tensor3D, tf.Tensor2D | undefined];
+    const decoding = currentDecoding();
+    return shortConvolution(
+      {
+        packed,
+        kernel: this.kernel.read() as tf.Tensor3D,
+        bias: this.bias && (this.bias.read() as tf.Tensor1D),
+        ...this.masksOf(shown, packed.shape, decoding !== undefined),
+      },
+      decoding && ((product, count) => decoding.recent.preceding(this, product, count)),
+    );
   }
 
   /** The mask and the examples of the positions of this pass. While decoding, the mask has earlier positions too. */

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {logOfZero} from '../ops/ctc';
 import {ScaledAndShifted} from './scaledAndShifted';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link FrameMask}. */
 export interface FrameMaskArgs {
@@ -22,7 +22,7 @@ export interface FrameMaskArgs {
  *
  * @experimental
  */
-export class FrameMask extends tf.layers.Layer {
+export class FrameMask extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>FrameMask';
   private readonly sizes: readonly number[];
   private readonly strides: readonly number[];
@@ -44,17 +44,14 @@ export class FrameMask extends tf.layers.Layer {
     return frames.slice(0, 2);
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [mask, frames] = inputs as [tf.Tensor, tf.Tensor];
-      const samples = tf.sum(tf.cast(tf.notEqual(mask, 0), 'float32'), 1, true);
-      const counts = this.sizes.reduce<tf.Tensor>(
-        (count, size, i) => tf.add(tf.floor(tf.div(tf.sub(count, size), this.strides[i] ?? 1)), 1),
-        samples,
-      );
-      return tf.cast(tf.less(tf.range(0, frames.shape[1] as number), counts), 'int32');
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [mask, frames] = inputs as [tf.Tensor, tf.Tensor];
+    const samples = tf.sum(tf.cast(tf.notEqual(mask, 0), 'float32'), 1, true);
+    const counts = this.sizes.reduce<tf.Tensor>(
+      (count, size, i) => tf.add(tf.floor(tf.div(tf.sub(count, size), this.strides[i] ?? 1)), 1),
+      samples,
+    );
+    return tf.cast(tf.less(tf.range(0, frames.shape[1] as number), counts), 'int32');
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -76,7 +73,7 @@ export interface BlankFramesArgs {
  *
  * @experimental
  */
-export class BlankFrames extends tf.layers.Layer {
+export class BlankFrames extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>BlankFrames';
   private readonly blank: number;
 
@@ -90,15 +87,12 @@ export class BlankFrames extends tf.layers.Layer {
     return shapesOf(inputShape)[0];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [logits, mask] = inputs as [tf.Tensor, tf.Tensor];
-      const seen = tf.expandDims(tf.cast(tf.notEqual(mask, 0), 'float32'), 2);
-      const isOther = tf.cast(tf.notEqual(tf.range(0, logits.shape[2] as number, 1, 'int32'), this.blank), 'float32');
-      const blank = tf.mul(isOther, logOfZero());
-      return tf.add(tf.mul(logits, seen), tf.mul(tf.sub(1, seen), blank));
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [logits, mask] = inputs as [tf.Tensor, tf.Tensor];
+    const seen = tf.expandDims(tf.cast(tf.notEqual(mask, 0), 'float32'), 2);
+    const isOther = tf.cast(tf.notEqual(tf.range(0, logits.shape[2] as number, 1, 'int32'), this.blank), 'float32');
+    const blank = tf.mul(isOther, logOfZero());
+    return tf.add(tf.mul(logits, seen), tf.mul(tf.sub(1, seen), blank));
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -116,14 +110,11 @@ registerOwn(BlankFrames);
 export class ChannelNormalization extends ScaledAndShifted {
   static readonly className = 'tfjs-lora/transformers>ChannelNormalization';
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs));
-      const {mean, variance} = tf.moments(x, 1, true);
-      const factor = tf.mul(tf.rsqrt(tf.add(variance, 1e-5)), this.gamma.read());
-      return tf.add(tf.mul(tf.sub(x, mean), factor), this.beta.read());
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(onlyTensor(inputs));
+    const {mean, variance} = tf.moments(x, 1, true);
+    const factor = tf.mul(tf.rsqrt(tf.add(variance, 1e-5)), this.gamma.read());
+    return tf.add(tf.mul(tf.sub(x, mean), factor), this.beta.read());
   }
 }
 registerOwn(ChannelNormalization);
@@ -144,7 +135,7 @@ export interface PositionalConvolutionArgs {
  *
  * @experimental
  */
-export class PositionalConvolution extends tf.layers.Layer {
+export class PositionalConvolution extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>PositionalConvolution';
   private readonly size: number;
   private readonly groups: number;
@@ -177,25 +168,22 @@ export class PositionalConvolution extends tf.layers.Layer {
     this.built = true;
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const {size, groups} = this;
-      const before = Math.floor(size / 2);
-      const x = tf.pad(asFloat(onlyTensor(inputs)), [
-        [0, 0],
-        [before, size - 1 - before],
-        [0, 0],
-      ]);
-      const v = this.direction.read();
-      const norms = tf.sqrt(tf.sum(tf.square(v), [1, 2], true));
-      const kernel = tf.mul(v, tf.div(this.magnitude.read(), norms));
-      const kernels = tf.split<tf.Tensor3D>(kernel, groups, 2);
-      const parts = tf
-        .split<tf.Tensor3D>(x, groups, 2)
-        .map((part, i) => tf.conv1d(part, kernels[i] as tf.Tensor3D, 1, 'valid'));
-      return tf.add(tf.concat(parts, 2), this.bias.read());
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const {size, groups} = this;
+    const before = Math.floor(size / 2);
+    const x = tf.pad(asFloat(onlyTensor(inputs)), [
+      [0, 0],
+      [before, size - 1 - before],
+      [0, 0],
+    ]);
+    const v = this.direction.read();
+    const norms = tf.sqrt(tf.sum(tf.square(v), [1, 2], true));
+    const kernel = tf.mul(v, tf.div(this.magnitude.read(), norms));
+    const kernels = tf.split<tf.Tensor3D>(kernel, groups, 2);
+    const parts = tf
+      .split<tf.Tensor3D>(x, groups, 2)
+      .map((part, i) => tf.conv1d(part, kernels[i] as tf.Tensor3D, 1, 'valid'));
+    return tf.add(tf.concat(parts, 2), this.bias.read());
   }
 
   override getConfig(): tf.serialization.ConfigDict {

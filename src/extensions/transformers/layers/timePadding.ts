@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, misfitError, showShape} from '../../../platform/errors';
 import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link TimePadding}. */
 export interface TimePaddingArgs {
@@ -19,7 +19,7 @@ export interface TimePaddingArgs {
  *
  * @experimental
  */
-export class TimePadding extends tf.layers.Layer {
+export class TimePadding extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>TimePadding';
   private readonly before: number;
   private readonly after: number;
@@ -41,15 +41,12 @@ export class TimePadding extends tf.layers.Layer {
     return [batch, positions == null ? null : this.before + positions + this.after, width];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      return tf.pad(asFloat(onlyTensor(inputs)), [
-        [0, 0],
-        [this.before, this.after],
-        [0, 0],
-      ]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    return tf.pad(asFloat(onlyTensor(inputs)), [
+      [0, 0],
+      [this.before, this.after],
+      [0, 0],
+    ]);
   }
 
   override getConfig(): tf.serialization.ConfigDict {

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {misfitError, showShape} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /**
  * The values of the next position, of a position and of the previous one, zeros beyond the ends: `[batch, positions,
@@ -10,7 +10,7 @@ import {registerOwn} from '../../../platform/tfjs/configs';
  *
  * @experimental
  */
-export class Trigrams extends tf.layers.Layer {
+export class Trigrams extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>Trigrams';
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
@@ -22,16 +22,13 @@ export class Trigrams extends tf.layers.Layer {
     return [batch, positions, 3 * width];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs)) as tf.Tensor3D;
-      const padded = tf.pad3d(x, [[0, 0], [1, 1], [0, 0]]); // prettier-ignore
-      return tf.concat(
-        [2, 1, 0].map(from => tf.slice3d(padded, [0, from, 0], x.shape)),
-        2,
-      );
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(onlyTensor(inputs)) as tf.Tensor3D;
+    const padded = tf.pad3d(x, [[0, 0], [1, 1], [0, 0]]); // prettier-ignore
+    return tf.concat(
+      [2, 1, 0].map(from => tf.slice3d(padded, [0, from, 0], x.shape)),
+      2,
+    );
   }
 }
 registerOwn(Trigrams);

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {asFloat, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {gate} from '../ops/gate';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** The slope of the sigmoid of a `QuickGelu`. */
 const STEEP = 1.702;
@@ -12,7 +12,7 @@ const STEEP = 1.702;
  *
  * @experimental
  */
-export class QuickGelu extends tf.layers.Layer {
+export class QuickGelu extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>QuickGelu';
 
   constructor(args: {name?: string} = {}) {
@@ -20,12 +20,9 @@ export class QuickGelu extends tf.layers.Layer {
     this.supportsMasking = true;
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs));
-      return tf.div(gate(tf.mul(x, STEEP), null, 'silu'), STEEP);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(onlyTensor(inputs));
+    return tf.div(gate(tf.mul(x, STEEP), null, 'silu'), STEEP);
   }
 }
 registerOwn(QuickGelu);
@@ -35,7 +32,7 @@ registerOwn(QuickGelu);
  *
  * @experimental
  */
-export class LayerScale extends tf.layers.Layer {
+export class LayerScale extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>LayerScale';
   private scale!: tf.LayerVariable;
 
@@ -50,11 +47,8 @@ export class LayerScale extends tf.layers.Layer {
     this.built = true;
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      return tf.mul(asFloat(onlyTensor(inputs)), this.scale.read());
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    return tf.mul(asFloat(onlyTensor(inputs)), this.scale.read());
   }
 }
 registerOwn(LayerScale);

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link WidthPart}. */
 export interface WidthPartArgs {
@@ -22,7 +22,7 @@ export interface WidthPartArgs {
  *
  * @experimental
  */
-export class WidthPart extends tf.layers.Layer {
+export class WidthPart extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>WidthPart';
   private readonly index: number;
   private readonly of: number;
@@ -58,15 +58,12 @@ export class WidthPart extends tf.layers.Layer {
     return [...shape.slice(0, -1), this.span * width];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs));
-      const width = (x.shape.at(-1) ?? 0) / this.of;
-      const begin = x.shape.map((_, axis) => (axis === x.rank - 1 ? this.index * width : 0));
-      const part = tf.slice(x, begin, [...x.shape.slice(0, -1), this.span * width]);
-      return this.bias === null ? part : tf.add(part, this.bias.read());
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(onlyTensor(inputs));
+    const width = (x.shape.at(-1) ?? 0) / this.of;
+    const begin = x.shape.map((_, axis) => (axis === x.rank - 1 ? this.index * width : 0));
+    const part = tf.slice(x, begin, [...x.shape.slice(0, -1), this.span * width]);
+    return this.bias === null ? part : tf.add(part, this.bias.read());
   }
 
   override getConfig(): tf.serialization.ConfigDict {

@@ -4,6 +4,7 @@ import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {PlainLayer} from './plainLayer';
 
 // Attention within windows of an image. (Liu et al., "Swin Transformer", arXiv 2103.14030.) Features are `[batch,
 // height, width, channels]`, and windows `[batch·windows, size², channels]`.
@@ -155,12 +156,8 @@ registerOwn(JoinedWindows);
  *
  * @experimental
  */
-export class JoinedPatches extends tf.layers.Layer {
+export class JoinedPatches extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>JoinedPatches';
-
-  constructor(args: {name?: string} = {}) {
-    super(args);
-  }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
     const [batch = null, height, width, channels] = onlyShape(inputShape);
@@ -168,15 +165,12 @@ export class JoinedPatches extends tf.layers.Layer {
     return [batch, half(height), half(width), channels == null ? null : 4 * channels];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
-      const [batch, height, width, channels] = x.shape;
-      const [rows, columns] = [Math.ceil(height / 2), Math.ceil(width / 2)];
-      const squares = tf.reshape(padded(x, 2 * rows, 2 * columns), [batch * rows, 2, columns, 2, channels]);
-      return tf.reshape(tf.transpose(squares, [0, 2, 3, 1, 4]), [batch, rows, columns, 4 * channels]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
+    const [batch, height, width, channels] = x.shape;
+    const [rows, columns] = [Math.ceil(height / 2), Math.ceil(width / 2)];
+    const squares = tf.reshape(padded(x, 2 * rows, 2 * columns), [batch * rows, 2, columns, 2, channels]);
+    return tf.reshape(tf.transpose(squares, [0, 2, 3, 1, 4]), [batch, rows, columns, 4 * channels]);
   }
 }
 registerOwn(JoinedPatches);
@@ -186,7 +180,7 @@ registerOwn(JoinedPatches);
  *
  * @experimental
  */
-export class WholePatches extends tf.layers.Layer {
+export class WholePatches extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>WholePatches';
   private readonly patch: [height: number, width: number];
 
@@ -203,13 +197,10 @@ export class WholePatches extends tf.layers.Layer {
     return [batch, whole(height, down), whole(width, across), channels];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
-      const [height, width] = this.patch.map((edge, i) => Math.ceil((x.shape[i + 1] as number) / edge) * edge);
-      return padded(x, height as number, width as number);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
+    const [height, width] = this.patch.map((edge, i) => Math.ceil((x.shape[i + 1] as number) / edge) * edge);
+    return padded(x, height as number, width as number);
   }
 
   override getConfig(): tf.serialization.ConfigDict {

@@ -21,7 +21,8 @@ afterEach(() => jest.restoreAllMocks());
 /** Transformers that have a layer of every class between them. */
 const TRANSFORMERS = [
   ...['beit', 'clipPairs', 'convnextV2Pooled', 'debertaClasses', 'dinov3', 'gemma2Tied', 'mobilebertChoices'],
-  ...['mobilevit', 'resnet', 'segformerPositions', 'siglipPairs', 'swin', 'swinV2Pooled', 't5'],
+  ...['mobilevit', 'resnet', 'segformerPositions', 'siglip2', 'siglipPairs', 'swin', 'swinV2Pooled'],
+  ...['t5', 'wav2vec2', 'wav2vec2CTC', 'whisper'],
 ];
 
 function modelOf(shape: number[], layer: tf.layers.Layer): tf.LayersModel {
