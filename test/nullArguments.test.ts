@@ -148,7 +148,7 @@ const USAGES: Record<string, Usage> = {
     writer(),
     tokenizer,
     [{prompt: 'the', completion: ' dog'}],
-    {maxLength: 8, learnFrom: 'all', batchSize: 1, seed: 1, padToMultipleOf: 8},
+    {maxLength: 8, trainOn: 'all', batchSize: 1, seed: 1, padToMultipleOf: 8},
   ],
   compilePreferences: () => [
     writer(),

@@ -174,13 +174,13 @@ export class LanguageEngine implements Engine {
     this.stopping = new AbortController();
     const {signal} = this.stopping;
     const steps = epochs * phases.reduce((sum, phase) => sum + phase.steps, 0);
-    let [step, epoch, cut] = [0, 0, 0];
+    let [step, epoch, truncated] = [0, 0, 0];
     try {
       for (const {learningRate, prepare} of phases) {
         const optimizer = adamW({learningRate});
         try {
           const data = await prepare(model, optimizer);
-          cut = Math.max(cut, data.cut);
+          truncated = Math.max(truncated, data.truncated);
           await model.fitDataset(data, {
             epochs,
             verbose: 0,
@@ -209,7 +209,7 @@ export class LanguageEngine implements Engine {
           break;
         }
       }
-      return {...(await this.takeOn(model)), seconds: (performance.now() - begin) / 1000, cut};
+      return {...(await this.takeOn(model)), seconds: (performance.now() - begin) / 1000, truncated};
     } catch (error) {
       disposeModel(model);
       throw signal.aborted ? new Error('Stopped before the first step.', {cause: error}) : error;

@@ -229,8 +229,8 @@ async function train(): Promise<string> {
     from = `${examples.length} texts`;
     learned = await engine.call('learn', {examples, ...training});
   }
-  const {seconds, cut, ...size} = learned;
-  const short = cut === 0 ? '' : ` ${cut} were too long and were truncated.`;
+  const {seconds, truncated, ...size} = learned;
+  const short = truncated === 0 ? '' : ` ${truncated} were too long and were truncated.`;
   const began = isStopped ? 'Stopped after' : `Trained on ${from} in`;
   return `${began} ${seconds.toFixed(0)} s: ${sizeText(size)}.${short}`;
 }

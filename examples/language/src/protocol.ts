@@ -69,7 +69,7 @@ export interface Size {
 export interface Learned extends Size {
   seconds: number;
   /** How many texts or answers were truncated. */
-  cut: number;
+  truncated: number;
 }
 
 /** What the worker is doing. */

@@ -11,7 +11,7 @@ import {checkTokens, commonStart, languageParts} from './session';
 
 /** How chats are encoded. */
 export interface EncodeChatsOptions extends CallOptions {
-  /** Longer examples are truncated to this many tokens. Default: no example is cut. */
+  /** Longer examples are truncated to this many tokens. Default: no example is truncated. */
   maxLength?: number;
   /**
    * Whether short examples share a row of at most `maxLength` tokens, so that there is less padding. Packed examples
@@ -20,7 +20,7 @@ export interface EncodeChatsOptions extends CallOptions {
    */
   packing?: boolean | {isolated?: boolean};
   /** Which tokens the loss covers: the answers of the assistant, or all. Default: `'assistant'`. */
-  learnFrom?: 'assistant' | 'all';
+  trainOn?: 'assistant' | 'all';
   /** Default: 4. */
   batchSize?: number;
   /** An integer that determines the order of the examples in every epoch. Default: random. */
@@ -35,16 +35,16 @@ export interface EncodeChatsOptions extends CallOptions {
  * @experimental
  */
 export class ChatBatches extends SeededBatches {
-  /** How many examples were cut at `maxLength`. */
-  readonly cut: number;
-  /** How many examples are left out because the cut removed all tokens that the loss covers. */
-  readonly leftOut: number;
+  /** How many examples were longer than `maxLength`, including those that were then skipped. */
+  readonly truncated: number;
+  /** How many examples have no token within `maxLength` that the loss covers. They are in no batch. */
+  readonly skipped: number;
   /** How many tokens the loss covers in an epoch. */
-  readonly learned: number;
+  readonly trainedTokens: number;
 
   constructor(
     examples: readonly Encoded[],
-    {cut, leftOut, ...format}: {cut: number; leftOut: number} & RowFormat,
+    {truncated, skipped, ...format}: {truncated: number; skipped: number} & RowFormat,
     order: {batchSize: number; seed: number},
   ) {
     const gather = (indices: Int32Array) =>
@@ -53,8 +53,8 @@ export class ChatBatches extends SeededBatches {
         format,
       );
     super(examples.length, gather, order);
-    [this.cut, this.leftOut] = [cut, leftOut];
-    this.learned = examples.reduce((sum, {learned}) => sum + learned.slice(1).filter(Boolean).length, 0);
+    [this.truncated, this.skipped] = [truncated, skipped];
+    this.trainedTokens = examples.reduce((sum, {trained}) => sum + trained.slice(1).filter(Boolean).length, 0);
   }
 }
 
@@ -74,11 +74,11 @@ const IGNORED = -100;
  * @param records `{messages}`, `{prompt, completion}` or `{text}`, as `parseChats` returns them.
  * @param options the longest row, which tokens the loss covers, packing, and progress.
  * @returns batches with `xs`: `[tokens, mask]` and `ys`, each `[batch, positions]` int32 (the mask of isolated examples
- *     has twice the positions), how many examples were `cut` or `leftOut`, and how many tokens the loss covers in an
- *     epoch (`learned`).
+ *     has twice the positions), how many examples were `truncated` or `skipped`, and how many tokens the loss covers in
+ *     an epoch (`trainedTokens`).
  * @throws LoRAError with the index of the record: `ERR_OPTION` if it is no record, `ERR_MISFIT` if the template refuses
  *     it or its tokens do not fit the model, `ERR_UNSUPPORTED` if the template renders earlier messages differently
- *     when others follow. Also `ERR_MISFIT` if the model is no language model or nothing is left to learn, and
+ *     when others follow. Also `ERR_MISFIT` if the model is no language model or nothing is left to train on, and
  *     `ERR_ABORTED`.
  * @example
  * const data = await encodeChats(model, tokenizer, [{prompt: 'The fox', completion: ' jumps.'}], {maxLength: 512});
@@ -91,16 +91,16 @@ export async function encodeChats(
   options: EncodeChatsOptions = {},
 ): Promise<ChatBatches> {
   checkOptions(options, {
-    ...{maxLength: true, packing: true, learnFrom: true, batchSize: true, seed: true, padToMultipleOf: true},
+    ...{maxLength: true, packing: true, trainOn: true, batchSize: true, seed: true, padToMultipleOf: true},
     ...{signal: true, onProgress: true},
   });
-  const {maxLength = Infinity, packing = false, learnFrom = 'assistant', batchSize = 4, padToMultipleOf = 16} = options;
+  const {maxLength = Infinity, packing = false, trainOn = 'assistant', batchSize = 4, padToMultipleOf = 16} = options;
   const {seed = Math.floor(Math.random() * 2 ** 31)} = options;
   Object.entries({...(maxLength !== Infinity && {maxLength}), batchSize, padToMultipleOf}).forEach(([name, value]) => {
     checkCount(name, value);
   });
-  if (!['assistant', 'all'].includes(learnFrom)) {
-    throw new LoRAError(`learnFrom must be 'assistant' or 'all', got ${show(learnFrom)}.`);
+  if (!['assistant', 'all'].includes(trainOn)) {
+    throw new LoRAError(`trainOn must be 'assistant' or 'all', got ${show(trainOn)}.`);
   }
   const {isolated = false} = checkPacking(packing);
   if (packing && maxLength === Infinity) {
@@ -131,18 +131,18 @@ export async function encodeChats(
       checkTokens(pair.ids, vocabulary);
       return pair;
     });
-    encoded.push(learnFrom === 'all' ? {ids: one.ids, learned: one.ids.map(() => true)} : one);
+    encoded.push(trainOn === 'all' ? {ids: one.ids, trained: one.ids.map(() => true)} : one);
   }
   await step({done: records.length, total: records.length, what: 'encoding records'});
-  const whole = encoded.map(({ids, learned}) => ({ids: ids.slice(0, maxLength), learned: learned.slice(0, maxLength)}));
-  const kept = whole.filter(({learned}) => learned.indexOf(true, 1) > 0);
+  const whole = encoded.map(({ids, trained}) => ({ids: ids.slice(0, maxLength), trained: trained.slice(0, maxLength)}));
+  const kept = whole.filter(({trained}) => trained.indexOf(true, 1) > 0);
   if (kept.length === 0) {
     throw misfitError('The loss covers no token: no record has an answer within maxLength.');
   }
-  const cut = encoded.filter(({ids}) => ids.length > maxLength).length;
+  const truncated = encoded.filter(({ids}) => ids.length > maxLength).length;
   const rows = packing ? packed(kept, maxLength) : kept;
-  const leftOut = whole.length - kept.length;
-  return new ChatBatches(rows, {cut, leftOut, padToMultipleOf, isolated}, {batchSize, seed});
+  const skipped = whole.length - kept.length;
+  return new ChatBatches(rows, {truncated, skipped, padToMultipleOf, isolated}, {batchSize, seed});
 }
 
 /** @throws LoRAError if it says nothing about packing. */
@@ -168,7 +168,7 @@ interface RowFormat {
 /** The tokens of an example, and which of them the loss covers. */
 interface Encoded {
   ids: readonly number[];
-  learned: readonly boolean[];
+  trained: readonly boolean[];
   /** In a row of several, the lengths of the examples. */
   lengths?: readonly number[];
 }
@@ -184,22 +184,22 @@ function packed(examples: readonly Encoded[], most: number): Encoded[] {
   );
   /** Rows by how many tokens still fit. */
   const byRoom = Array.from({length: size + 1}, (): PackedRow[] => []);
-  for (const {ids, learned} of [...examples].sort((one, other) => other.ids.length - one.ids.length)) {
+  for (const {ids, trained} of [...examples].sort((one, other) => other.ids.length - one.ids.length)) {
     let room = ids.length;
     while (room < size && byRoom[room]?.length === 0) {
       room++;
     }
-    const row = byRoom[room]?.pop() ?? {ids: [], learned: [], lengths: []};
+    const row = byRoom[room]?.pop() ?? {ids: [], trained: [], lengths: []};
     row.ids.push(...ids);
     row.lengths.push(ids.length);
-    row.learned.push(false, ...learned.slice(1));
+    row.trained.push(false, ...trained.slice(1));
     byRoom[size - row.ids.length]?.push(row);
   }
   return byRoom.flat();
 }
 
 /** A row that is being filled. */
-type PackedRow = Record<'ids' | 'lengths', number[]> & {learned: boolean[]};
+type PackedRow = Record<'ids' | 'lengths', number[]> & {trained: boolean[]};
 
 /** Encodes a text with its end-of-text token. The loss covers the second part. */
 function encodeParts({prompt, completion}: Extract<Example, {prompt: string}>, {tokenizer, facts}: ChatTexts): Encoded {
@@ -208,7 +208,7 @@ function encodeParts({prompt, completion}: Extract<Example, {prompt: string}>, {
   const ids = tokenizer.encode(prompt + completion).ids;
   const all = end === undefined || ids.at(-1) === end ? [...ids] : [...ids, end];
   const from = commonStart(before, all);
-  return {ids: all, learned: all.map((_, i) => i >= from)};
+  return {ids: all, trained: all.map((_, i) => i >= from)};
 }
 
 /** Encodes a chat. The loss covers the assistant's messages after the given ones. */
@@ -220,7 +220,7 @@ function encodeMessages(
   const encode = (text: string) => texts.tokenizer.encode(text, {add_special_tokens: false}).ids;
   const whole = chatText(messages, texts, false);
   const ids = encode(whole);
-  const learned = ids.map(() => false);
+  const trained = ids.map(() => false);
   const upTo = (text: string) => {
     if (!whole.startsWith(text)) {
       throw unsupportedError(
@@ -239,9 +239,9 @@ function encodeMessages(
     const to = i === messages.length - 1 ? ids.length : next;
     // The model never generates what the template adds after the token that ends the answer, such as a line break.
     const end = ids.findIndex((id, at) => at >= from && at < to && ends.has(id));
-    learned.fill(true, from, end < 0 ? to : end + 1);
+    trained.fill(true, from, end < 0 ? to : end + 1);
   });
-  return {ids, learned};
+  return {ids, trained};
 }
 
 /** Returns what precedes the first message of a chat. Not all templates render a chat without messages. */
@@ -263,7 +263,7 @@ function batchOf(examples: readonly Encoded[], {padToMultipleOf, isolated}: RowF
     Int32Array,
   ];
   const mask = new Int32Array(examples.length * width);
-  examples.forEach(({ids, learned, lengths = [ids.length]}, row) => {
+  examples.forEach(({ids, trained, lengths = [ids.length]}, row) => {
     tokens.set(ids.slice(0, -1), row * positions);
     mask.fill(1, row * width, row * width + ids.length - 1);
     if (isolated) {
@@ -273,7 +273,7 @@ function batchOf(examples: readonly Encoded[], {padToMultipleOf, isolated}: RowF
       mask.set(numbers.slice(0, -1), row * width + positions);
     }
     targets.set(
-      ids.slice(1).map((id, i) => (learned[i + 1] === true ? id : IGNORED)),
+      ids.slice(1).map((id, i) => (trained[i + 1] === true ? id : IGNORED)),
       row * positions,
     );
   });

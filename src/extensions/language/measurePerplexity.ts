@@ -7,7 +7,7 @@ import {checkTokens, languageParts} from './session';
 
 /** How the perplexity of texts is measured. */
 export interface PerplexityOptions extends CallOptions {
-  /** Longer texts are truncated to this many tokens. Default: no text is cut. */
+  /** Longer texts are truncated to this many tokens. Default: no text is truncated. */
   maxLength?: number;
 }
 

@@ -72,7 +72,7 @@ const encode = (
   {template = new Template(), ...options}: {template?: ChatTemplate} & Record<string, unknown> = {},
 ) => encodeChats(model, withTemplate(template), records, {seed: 1, ...options});
 
-test('of a talk the answers are learned, each up to the token that ends it', async () => {
+test('the loss covers the answers of a chat, each up to the token that ends it', async () => {
   const [row, ...others] = await epochOf(encode([TALK]));
   expect(others).toEqual([]);
   const text = new Template().render({messages: TALK});
@@ -82,11 +82,11 @@ test('of a talk the answers are learned, each up to the token that ends it', asy
   expect(learnedOf(row!)).toBe(`it jumps${END}over the lazy dog${END}`);
 });
 
-test('messages that are given are not learned, and with learnFrom all tokens are', async () => {
+test("the loss covers no given message, and with trainOn 'all' every token", async () => {
   const [prompt, completion] = [TALK.slice(0, 4), TALK.slice(4)];
   const [row] = await epochOf(encode([{prompt, completion}]));
   expect(learnedOf(row!)).toBe(`over the lazy dog${END}`);
-  const [all] = await epochOf(encode([{messages: TALK}], {learnFrom: 'all'}));
+  const [all] = await epochOf(encode([{messages: TALK}], {trainOn: 'all'}));
   expect(all!.targets).toEqual(
     [...tokenizer.encode(new Template().render({messages: TALK}), {add_special_tokens: false}).ids].slice(1),
   );
@@ -106,7 +106,7 @@ test('a talk may begin with the assistant, also where a template writes no talk 
   }
 });
 
-test('an answer without a token that ends it is learned as a whole', async () => {
+test('the loss covers the whole of an answer without a token that ends it', async () => {
   class Plain {
     render({messages}: Record<string, unknown>): string {
       return (messages as Message[]).map(({role, content}) => `${role}: ${content}\n`).join('');
@@ -116,7 +116,7 @@ test('an answer without a token that ends it is learned as a whole', async () =>
   expect(learnedOf(row!)).toContain('it jumps\n');
 });
 
-test('of a completion and of a text each token is learned, and the one that ends texts', async () => {
+test('the loss covers each token of a completion or a text, and its end-of-text token', async () => {
   const rows = await epochOf(
     encode([{prompt: 'the quick ', completion: 'brown fox'}, {text: 'lazy dog'}], {batchSize: 1}),
   );
@@ -148,23 +148,23 @@ test('batches are filled up to a multiple, and come in the order of their seed a
   expect(await epochOf(other)).toEqual(second);
   expect(await epochOf(other)).not.toEqual(second);
   const total = second.reduce((sum, {targets}) => sum + targets.filter(id => id >= 0).length, 0);
-  expect(data.learned).toBe(total);
+  expect(data.trainedTokens).toBe(total);
 });
 
-test('what is too long is cut and counted, and left out where no answer is left', async () => {
+test('an example that is too long is truncated and counted, and skipped if no answer is left', async () => {
   const records = [
     {prompt: 'the', completion: ' fox'},
     {prompt: 'the', completion: ' quick brown fox jumps over the lazy dog'},
     {prompt: 'the quick brown fox jumps over the lazy dog and the quick brown fox', completion: ' sleeps'},
   ];
   const data = await encode(records, {maxLength: 8});
-  expect([data.cut, data.leftOut]).toEqual([2, 1]);
+  expect([data.truncated, data.skipped]).toEqual([2, 1]);
   const rows = await epochOf(data);
   expect(Math.max(...rows.map(({tokens}) => tokens.length))).toBe(7); // the eighth is a target alone
   await expect(encode(records.slice(2), {maxLength: 8})).rejects.toThrow(/^The loss covers no token/);
 });
 
-test('short texts are packed into few rows, and the same tokens are learned', async () => {
+test('short texts are packed into few rows, and the loss covers the same tokens', async () => {
   const texts = ['the quick brown fox jumps over the lazy dog', 'lazy dog', 'brown fox', 'the dog', 'over the fox'];
   const records = texts.map(text => ({text}));
   const apart = await epochOf(encode(records, {batchSize: 1}));
@@ -181,7 +181,7 @@ test('short texts are packed into few rows, and the same tokens are learned', as
   expect(found.sort()).toEqual([...texts].sort());
   const sorted = (all: typeof rows) => all.flatMap(({targets}) => targets.filter(id => id >= 0)).sort((a, b) => a - b);
   expect(sorted(rows)).toEqual(sorted(apart));
-  expect(data.learned).toBe(sorted(apart).length);
+  expect(data.trainedTokens).toBe(sorted(apart).length);
   // The first token of a text behind another is told from nothing.
   for (const {tokens, targets} of rows) {
     tokens.forEach((id, i) => expect(targets[i]! < 0).toBe(textOf([id]) === END));
@@ -315,7 +315,7 @@ test('what cannot be encoded is refused', async () => {
     encode([{say: 1} as never]),
     'Record 0 is not an example. Expected {messages} of {role, content}, {prompt, completion} or {text}, got {"say":1}',
   );
-  await refused(encode([TALK], {learnFrom: 'user'}), "learnFrom must be 'assistant' or 'all', got \"user\".");
+  await refused(encode([TALK], {trainOn: 'user'}), "trainOn must be 'assistant' or 'all', got \"user\".");
   await refused(encode([TALK], {maxLength: 0}), 'maxLength must be a whole number, 1 or more, got 0.');
   await refused(encodeChats(mlp().model, tokenizer, [TALK]), 'The model must map tokens and a mask to logits');
 });

@@ -266,9 +266,9 @@ describe('on wasm', () => {
     expect(await rowsOf(TRL.thumbs)).toEqual(expected);
   });
 
-  test('sequences are cut at maxLength, and left out where nothing of an answer is left', async () => {
+  test('sequences are truncated at maxLength, and skipped if nothing of an answer is left', async () => {
     const data = await encode(model, TRL.pairs, {maxLength: 13});
-    expect([data.kind, data.size, data.cut, data.leftOut]).toEqual(['pairs', 1, 3, 1]);
+    expect([data.kind, data.size, data.truncated, data.skipped]).toEqual(['pairs', 1, 3, 1]);
     const rows = await rowsOf(TRL.pairs, {maxLength: 13});
     expect(rows.length).toBe(6);
     expect(Math.max(...rows.map(({ids}) => ids.length))).toBe(12);

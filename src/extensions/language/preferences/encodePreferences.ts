@@ -14,7 +14,7 @@ import {type JudgedPrompt, judgedPromptOf, type PreferenceRecord} from './prefer
 
 /** How preferences are encoded. */
 export interface EncodePreferencesOptions extends CallOptions {
-  /** Longer sequences are truncated to this many tokens. Default: no sequence is cut. */
+  /** Longer sequences are truncated to this many tokens. Default: no sequence is truncated. */
   maxLength?: number;
   /** How many pairs or judged answers are in a batch. Each takes two rows. Default: 2 pairs, or 4 answers. */
   batchSize?: number;
@@ -42,10 +42,10 @@ export class PreferenceBatches extends SeededBatches {
     order: {batchSize: number; seed: number},
     /** Whether the records are pairs, or answers that are judged one by one. */
     readonly kind: 'pairs' | 'judged',
-    /** How many records have a sequence that was cut at `maxLength`. */
-    readonly cut: number,
-    /** How many records are left out because the cut removed an answer. */
-    readonly leftOut: number,
+    /** How many records have a sequence longer than `maxLength`, including those that were then skipped. */
+    readonly truncated: number,
+    /** How many records have an answer of which no token is within `maxLength`. They are in no batch. */
+    readonly skipped: number,
   ) {
     super(examples, gather, order);
   }
@@ -63,7 +63,7 @@ export class PreferenceBatches extends SeededBatches {
  * @param tokenizer the tokenizer of the model. Messages require a chat template.
  * @param records pairs or judged answers, as `parsePreferences` returns them; all of one kind.
  * @param options the longest row, the reference, and progress.
- * @returns batches for a model that `compilePreferences` compiled, and how many records were `cut` or `leftOut`.
+ * @returns batches for a model that `compilePreferences` compiled, and how many records were `truncated` or `skipped`.
  * @throws LoRAError with the index of the record: `ERR_OPTION` if it is no record, `ERR_MISFIT` if the template refuses
  *     it or its tokens do not fit the model. Also `ERR_OPTION` if the records are of two kinds, `ERR_MISFIT` if the
  *     model is no language model or no record is left, `ERR_NOT_ADAPTED` for the reference `'base'` of a model without
