@@ -35,8 +35,8 @@ await tf.setBackend('wasm');
 tf.enableProdMode();
 
 /** What is measured of a base, by name; each gives milliseconds. */
-async function runsOf(blocks: boolean): Promise<Record<string, () => Promise<number>>> {
-  const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {blocks});
+async function runsOf(quantized: boolean): Promise<Record<string, () => Promise<number>>> {
+  const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {quantized});
   const adapted = applyLoRA(model, {rank: 8, targets: [/[qv]_proj$/], seed: 1});
   compileModel(adapted, {optimizer: adam({learningRate: 1e-4})});
   const ids = (count: number, positions: number) => tf.randomUniform([count, positions], 1000, 20_000, 'int32', 1);

@@ -24,7 +24,7 @@ for (const form of ['4 bits (Q4_1)', '8 bits', 'float32']) {
     const {numBytes} = tf.memory();
     const {model: read} = await loadGGUF(await openAsBlob(smollm2()), {
       gradientCheckpointing,
-      blocks: form.startsWith('4'),
+      quantized: form.startsWith('4'),
     });
     const base = form === '8 bits' ? await quantizeBase(read, {bits: 8}) : read;
     if (base !== read) {

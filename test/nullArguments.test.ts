@@ -171,7 +171,7 @@ const USAGES: Record<string, Usage> = {
     {maxTokens: 1, temperature: 1, topK: 2, topP: 0.5, seed: 1, stop: ['x']},
   ],
   generateTexts: () => [writer(), tokenizer, ['the'], {maxTokens: 1, repetitionPenalty: 1.1}],
-  loadGGUF: () => [fileOf('llama'), {tokenizer: true, blocks: true, gradientCheckpointing: false}],
+  loadGGUF: () => [fileOf('llama'), {tokenizer: true, quantized: true, gradientCheckpointing: false}],
   measurePerplexity: () => [writer(), tokenizer, ['the dog'], {maxLength: 4}],
   mergeLoRA: () => [adapted()],
   moveTo: () => [[compiled(), adapter()], 'cpu'],

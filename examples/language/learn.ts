@@ -58,14 +58,14 @@ interface Base {
 
 /** Loads SmolLM2-135M-Instruct: in 4 bits as in its file (Q4_1), requantized to 8 bits, or as float32. */
 async function baseOf(arm: Arm): Promise<Base> {
-  const blocks = arm === 'LoRA on 4 bits';
-  const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {blocks});
+  const quantized = arm === 'LoRA on 4 bits';
+  const {model, tokenizer} = await loadGGUF(await openAsBlob(smollm2()), {quantized});
   if (arm !== 'LoRA on 8 bits') {
     return {model, tokenizer};
   }
-  const quantized = await quantizeBase(model, {bits: 8});
+  const requantized = await quantizeBase(model, {bits: 8});
   disposeModel(model);
-  return {model: quantized, tokenizer};
+  return {model: requantized, tokenizer};
 }
 
 /** Trains one setup, and measures it before and after. */

@@ -34,7 +34,7 @@ export interface LoadGGUFOptions<T = LanguageTokenizer> extends LoadOptions, Cal
    * Whether matrices keep the file's quantized or 16-bit format. With false they become float32, which can train and
    * supports every method. Default: true.
    */
-  blocks?: boolean;
+  quantized?: boolean;
   /** Whether to recompute activations during training, as in `loadTransformer`. Default: false. */
   gradientCheckpointing?: boolean;
 }
@@ -54,7 +54,7 @@ export interface LoadedGGUF<T = LanguageTokenizer> extends LoadedModel, Tokenize
 }
 
 const OPTIONS: KnownOptions<LoadGGUFOptions> = {
-  ...{tokenizer: true, Tokenizer: true, Template: true, blocks: true, gradientCheckpointing: true},
+  ...{tokenizer: true, Tokenizer: true, Template: true, quantized: true, gradientCheckpointing: true},
   ...{maxBytes: true, signal: true, onProgress: true},
 };
 
@@ -97,11 +97,17 @@ export async function loadGGUF(
   options: LoadGGUFOptions<unknown> = {},
 ): Promise<LoadedModel & Partial<LoadedGGUF<unknown>>> {
   checkOptions(options, OPTIONS);
-  const {Tokenizer, Template, tokenizer: hasTokenizer = true, blocks = true, gradientCheckpointing = false} = options;
+  const {
+    Tokenizer,
+    Template,
+    tokenizer: hasTokenizer = true,
+    quantized = true,
+    gradientCheckpointing = false,
+  } = options;
   const {signal, onProgress, maxBytes} = options;
   checkPeerClasses({Tokenizer, Template});
   throwFaults(
-    Object.entries({tokenizer: hasTokenizer, blocks, gradientCheckpointing})
+    Object.entries({tokenizer: hasTokenizer, quantized, gradientCheckpointing})
       .filter(([, value]) => typeof value !== 'boolean')
       .map(([name, value]) => `${name} must be true or false, got ${kindOf(value)}.`),
   );
@@ -116,7 +122,7 @@ export async function loadGGUF(
     const facts = factsOf(file);
     const files = hasTokenizer ? tokenizerFiles(file.metadata, read.config.vocab_size as number) : undefined;
     const tokenizer = files && (await makeTokenizer({...files, template: facts.template}, {Tokenizer, Template}));
-    const {model, config} = await modelOf(file, read, {blocks, gradientCheckpointing, call: {signal, onProgress}});
+    const {model, config} = await modelOf(file, read, {quantized, gradientCheckpointing, call: {signal, onProgress}});
     model.setUserDefinedMetadata({[LANGUAGE]: facts, [HUB]: {config}});
     return {model, config, ...(files && {...files, tokenizer})};
   } catch (error) {
@@ -141,7 +147,7 @@ function factsOf({metadata}: GGUFFile): LanguageFacts {
 }
 
 interface Building {
-  blocks: boolean;
+  quantized: boolean;
   gradientCheckpointing: boolean;
   call: CallOptions;
 }
@@ -149,14 +155,14 @@ interface Building {
 async function modelOf(
   file: GGUFFile,
   read: GGUFModel,
-  {blocks, gradientCheckpointing, call}: Building,
+  {quantized, gradientCheckpointing, call}: Building,
 ): Promise<LoadedModel> {
   const {family, used} = read;
   const tensors = new Map(file.tensors.map(tensor => [tensor.name, tensor]));
   const find = (fileName: string) => tensors.get(ggufName(family, fileName) ?? '');
   const inBlocks = (fileName: string) => {
     const tensor = find(fileName);
-    return blocks && tensor !== undefined && tensor.format.name !== 'F32' ? tensor : undefined;
+    return quantized && tensor !== undefined && tensor.format.name !== 'F32' ? tensor : undefined;
   };
   const sources: NetSources = {
     tied: true,

@@ -45,7 +45,7 @@ describe('a model of a GGUF file', () => {
     expect(inBlocks.map(layer => layer.getConfig().blocks)).toEqual(
       ['Q4_K', 'Q5_K', 'Q6_K', 'Q4_K', 'Q8_0', 'Q6_K', 'Q4_K', 'Q8_0'].map(name => ({name})),
     );
-    const {model: plain} = await loadGGUF(fileOf('kQuants'), {blocks: false});
+    const {model: plain} = await loadGGUF(fileOf('kQuants'), {quantized: false});
     expect(plain.layers.map(layer => layer.getClassName())).toContain('Dense');
     const {ids, logits} = expectedOf('kQuants');
     expect(logitsOf(plain, ids).shown).toBeAllClose(logits, {rtol: 0, atol: 1e-4 * Math.max(...logits.map(Math.abs))});
@@ -54,8 +54,8 @@ describe('a model of a GGUF file', () => {
 
   test('counts its parameters, not the integers that hold them', async () => {
     const counts = [];
-    for (const blocks of [true, false]) {
-      const {model} = await loadGGUF(fileOf('kQuants'), {blocks});
+    for (const quantized of [true, false]) {
+      const {model} = await loadGGUF(fileOf('kQuants'), {quantized});
       const adapted = applyLoRA(model, {rank: 2, targets: [/q_proj$/]});
       counts.push(summarizeLoRA(adapted).totalParameters);
       [adapted, model].forEach(disposeModel);

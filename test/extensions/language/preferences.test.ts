@@ -423,7 +423,7 @@ describe('on wasm', () => {
   });
 
   test('a base in blocks learns from pairs', async () => {
-    const {model: quantized, tokenizer} = await loadGGUF(fileOf('llama'), {blocks: true});
+    const {model: quantized, tokenizer} = await loadGGUF(fileOf('llama'), {quantized: true});
     const adapted = applyLoRA(quantized, {rank: 2, targets: 'linear', seed: 1});
     const pairs = [{prompt: 'the fox', chosen: ' jumps', rejected: ' over the lazy dog'}];
     const data = await encodePreferences(adapted, tokenizer, pairs);

@@ -119,7 +119,7 @@ describe.each(['cpu', 'wasm'])('on %s', backend => {
   test.each([true, false])(
     'quantized heads have the same loss and gradients in chunks (adapted: %s)',
     async adapted => {
-      const {model: base} = await loadGGUF(fileOf('llama'), {blocks: true});
+      const {model: base} = await loadGGUF(fileOf('llama'), {quantized: true});
       const model = applyLoRA(base, {rank: 2, seed: 1, targets: adapted ? 'linear' : [/q_proj$/]});
       stir(model);
       await expectSame(model, {});

@@ -120,7 +120,7 @@ test.each(['llama', 'llama3', 'kQuants', 'qwen2', 'qwen3', 'gemma3', 'phi3', 'gp
   'the blocks of %s are written as the numbers that they stand for',
   async name => {
     const {model} = await loadGGUF(fileOf(name));
-    const {model: plain} = await loadGGUF(fileOf(name), {blocks: false});
+    const {model: plain} = await loadGGUF(fileOf(name), {quantized: false});
     const files = await exportTransformer(model);
     const [one, other] = [tensorsOf(files.weights), tensorsOf((await exportTransformer(plain)).weights)];
     expect([...one.values()].map(bitsOf)).toEqual([...other.values()].map(bitsOf));
