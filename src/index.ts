@@ -4,7 +4,7 @@ import './backends/backends';
 export {applyLoRA} from './core/model/apply';
 export {type LoRAPlan, type PlannedLayer, planLoRA} from './core/model/planLoRA';
 export {mergeLoRA, removeLoRA, safeMergeLoRA} from './core/model/restore';
-export {type LayerSummary, type LeftLayer, type LoRASummary, measureLoRA, summarizeLoRA} from './core/model/summary';
+export {type LayerSummary, type LoRASummary, measureLoRA, type SkippedLayer, summarizeLoRA} from './core/model/summary';
 export type {BiasChoice, LayerMatcher, LayerPredicate, LoRAConfig, LoRAOverride} from './core/model/config';
 export type {UnmatchedEntry} from './core/model/targets';
 export {isAdapted, type UnsavedLayer} from './core/model/adapted';

@@ -56,7 +56,7 @@ export function applyLoRA(model: tf.LayersModel, configOrAdapter: LoRAConfig | A
     checkPlan(plan, sites);
     reportCapped(plan);
     if (configOrAdapter.targets === 'all') {
-      reportLeft(plan);
+      reportSkipped(plan);
     }
     return build(model, sites, plan, configOrAdapter);
   }
@@ -164,8 +164,8 @@ function reportCapped({config, capped, askedFor}: Plan): void {
   }
 }
 
-function reportLeft({left}: Plan): void {
-  const lines = linesOf(left);
+function reportSkipped({skipped}: Plan): void {
+  const lines = linesOf(skipped);
   if (lines.length > 0) {
     console.warn(`Left as they are:\n${lines.join('\n')}`);
   }

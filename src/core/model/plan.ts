@@ -22,7 +22,7 @@ export interface Plan {
   /** Paths of layers whose rank was lowered although the config names them. */
   askedFor: string[];
   /** Why `'all'` leaves a layer with a kernel unadapted though nobody excluded it, by path. */
-  left: Record<string, string>;
+  skipped: Record<string, string>;
   /** Which layers are adapted: those that entries name, or a group. */
   targets: 'named' | 'all' | 'linear';
   /** The layers that the entries of the config name. */
@@ -82,16 +82,16 @@ export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: 
       !isNamed('exclude', site) &&
       !trained.includes(site),
   );
-  const left: Plan['left'] = {};
+  const skipped: Plan['skipped'] = {};
   for (const site of targets === 'all' ? sites : []) {
     const reason = reasonNotAdaptable(site.layer, false);
     if (reason !== undefined && hasKernel(site.layer) && !isNamed('exclude', site) && !trained.includes(site)) {
-      left[site.path] = reason;
+      skipped[site.path] = reason;
     }
   }
   if (chosen.length === 0 && trained.length === 0 && faults.length === 0) {
     const known = `Adaptable: ${adaptableClasses().join(', ')}. ${inventory(sites)}`;
-    faults.push(`There is nothing to adapt. ${known}`, ...linesOf(left));
+    faults.push(`There is nothing to adapt. ${known}`, ...linesOf(skipped));
   }
   // An adaptation that a user registered may not fit the class.
   const misfits = new Map(
@@ -111,7 +111,7 @@ export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: 
     },
     capped: {},
     askedFor: [],
-    left,
+    skipped,
     targets: typeof targets === 'string' ? targets : 'named',
     selections,
     unmatched: unmatchedEntries,
@@ -165,9 +165,9 @@ export function checkPlan({faults, unmatched: entries, malformed}: Plan, sites: 
   throwFaults(lines, malformed ? 'ERR_OPTION' : 'ERR_MISFIT');
 }
 
-/** A line for each layer that is left. */
-export function linesOf(left: Plan['left']): string[] {
-  return Object.entries(left).map(([path, reason]) => `Layer "${path}" ${reason}`);
+/** A line for each skipped layer. */
+export function linesOf(skipped: Plan['skipped']): string[] {
+  return Object.entries(skipped).map(([path, reason]) => `Layer "${path}" ${reason}`);
 }
 
 function hasBias({layer}: Site): boolean {

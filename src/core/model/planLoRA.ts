@@ -23,10 +23,10 @@ export interface PlannedLayer {
   path: string;
   className: string;
   /**
-   * `'adapted'`: it has an update. `'trained'`: it trains in full. `'bias'`: only its bias trains. `'left'`: it has a
-   * kernel, and is frozen. `'frozen'`: it has no kernel, and is frozen.
+   * `'adapted'`: it has an update. `'trained'`: it trains in full. `'bias'`: only its bias trains. `'skipped'`: it has
+   * a kernel, and is frozen. `'frozen'`: it has no kernel, and is frozen.
    */
-  role: 'adapted' | 'trained' | 'bias' | 'left' | 'frozen';
+  role: 'adapted' | 'trained' | 'bias' | 'skipped' | 'frozen';
   /** Why: the entry of the config that names it, or what keeps it from being adapted. */
   reason: string;
   /** The method of an adapted layer, if not LoRA. */
@@ -102,7 +102,7 @@ const NOTHING: Plan = {
   config: {layers: {}, trainable: []},
   capped: {},
   askedFor: [],
-  left: {},
+  skipped: {},
   targets: 'named',
   selections: {targets: [], exclude: [], trainInFull: [], overrides: []},
   unmatched: [],
@@ -161,12 +161,12 @@ function rowOf(site: Site, plan: Plan): PlannedLayer {
       trainableParameters: countNumbers(biasesOf(layer).values()),
     };
   }
-  const role = hasKernel(layer) ? 'left' : 'frozen';
-  return {...named, role, reason: reasonLeft(site, plan), trainableParameters: 0};
+  const role = hasKernel(layer) ? 'skipped' : 'frozen';
+  return {...named, role, reason: reasonSkipped(site, plan), trainableParameters: 0};
 }
 
 /** Why a layer is frozen. */
-function reasonLeft(site: Site, {left, targets: group, selections: {targets, exclude}}: Plan): string {
+function reasonSkipped(site: Site, {skipped, targets: group, selections: {targets, exclude}}: Plan): string {
   const {path, layer} = site;
   if (!hasKernel(layer)) {
     return 'has no kernel';
@@ -176,7 +176,7 @@ function reasonLeft(site: Site, {left, targets: group, selections: {targets, exc
     group === 'linear' || (targets.length > 0 && firstNaming(targets, site) === undefined)
       ? 'is not among the targets'
       : undefined;
-  const known = Object.hasOwn(left, path) ? left[path] : undefined;
+  const known = Object.hasOwn(skipped, path) ? skipped[path] : undefined;
   return excluded ?? known ?? unnamed ?? reasonNotAdaptable(layer, targets.length > 0) ?? 'is not adapted';
 }
 

@@ -35,7 +35,7 @@ export interface LayerSummary {
 }
 
 /** A layer with a frozen kernel. */
-export interface LeftLayer {
+export interface SkippedLayer {
   path: string;
   className: string;
   /** Why it is not adapted, as the rest of a sentence about it. */
@@ -46,7 +46,7 @@ export interface LeftLayer {
 export interface LoRASummary {
   layers: LayerSummary[];
   /** The layers with a kernel that are not adapted and do not train. */
-  left: LeftLayer[];
+  skipped: SkippedLayer[];
   /** Paths of the layers that train in full. */
   trainable: string[];
   /** Paths of the layers in which only the bias trains. */
@@ -63,7 +63,7 @@ export interface LoRASummary {
  * Says what is adapted in a model and how many parameters train. Print it: `console.log(String(summarizeLoRA(model)))`.
  *
  * @param model an adapted model.
- * @returns the layers, their parameters, and what is left frozen.
+ * @returns the layers, their parameters, and what stays frozen.
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted.
  * @example
  *     console.log(String(summarizeLoRA(model)));
@@ -71,17 +71,17 @@ export interface LoRASummary {
 export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
   const sites = adaptedSites(model);
   const {capped} = recordOf(model);
-  const left = sites
+  const skipped = sites
     .filter(({layer}) => wrapperKind(layer) === 'frozen' && hasKernel(layer))
     .map(({path, layer}) => ({
       path,
       className: shortName(baseOf(layer).getClassName()),
-      reason: reasonLeft(baseOf(layer)),
+      reason: reasonSkipped(baseOf(layer)),
     }));
   const pathsOf = (kind: WrapperKind) => sites.filter(({layer}) => wrapperKind(layer) === kind).map(({path}) => path);
   return printable({
     layers: loraSites(model).flatMap(({path, layer}) => rowsOf(path, layer, capped[path])),
-    left,
+    skipped,
     trainable: pathsOf('trained'),
     biases: pathsOf('bias'),
     unsaved: unsavedLayers(sites),
@@ -137,7 +137,7 @@ function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): 
   }));
 }
 
-function reasonLeft(layer: tf.layers.Layer): string {
+function reasonSkipped(layer: tf.layers.Layer): string {
   return reasonNotAdaptable(layer, false) ?? 'is not among the targets.';
 }
 
@@ -149,7 +149,7 @@ function parametersOf(layer: tf.layers.Layer): number {
 
 function format({
   layers: rows,
-  left,
+  skipped,
   trainable,
   biases,
   unsaved,
@@ -172,7 +172,7 @@ function format({
   return [
     ...inColumns(table),
     ...(rows.some(({cappedFrom}) => cappedFrom !== undefined) ? [WHY_LOWERED] : []),
-    ...leftLines(left),
+    ...skippedLines(skipped),
     ...(trainable.length > 0 ? [`trained in full: ${trainable.join(', ')}`] : []),
     ...(biases.length > 0 ? [`bias trained: ${biases.join(', ')}`] : []),
     ...unsaved.map(({path, className, reason}) => `not in the adapter: ${path} (${className}) ${reason}`),
@@ -185,9 +185,9 @@ const WHY_LOWERED =
   'to say otherwise';
 
 /** A line for each reason. */
-function leftLines(left: readonly LeftLayer[]): string[] {
+function skippedLines(skipped: readonly SkippedLayer[]): string[] {
   const byReason = new Map<string, string[]>();
-  for (const {path, reason} of left) {
+  for (const {path, reason} of skipped) {
     byReason.set(reason, [...(byReason.get(reason) ?? []), path]);
   }
   return [...byReason].map(([reason, paths]) => {

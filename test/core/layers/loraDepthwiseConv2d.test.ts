@@ -106,12 +106,12 @@ whateverTheBackend(() => {
       ],
     ]);
     expect(lora.getLayer('first')).not.toBeInstanceOf(LoRADepthwiseConv2D);
-    const {left} = summarizeLoRA(lora);
-    expect(left.map(({path, className}) => [path, className])).toEqual([
+    const {skipped} = summarizeLoRA(lora);
+    expect(skipped.map(({path, className}) => [path, className])).toEqual([
       ['first', 'DepthwiseConv2D'],
       ['second', 'DepthwiseConv2D'],
     ]);
-    expect(left[0]!.reason).toMatch(/^is a DepthwiseConv2D, whose kernel .* name it in targets/);
+    expect(skipped[0]!.reason).toMatch(/^is a DepthwiseConv2D, whose kernel .* name it in targets/);
   });
 
   test('a regularizer, which tfjs writes where the constraint belongs, does no harm; a constraint comes along', () => {

@@ -166,7 +166,7 @@ describe.each(BACKENDS)('ConvLSTM2D on %s', backend => {
   });
 });
 
-test('a dilated ConvLSTM2D is refused, and left by all with the reason', async () => {
+test("a dilated ConvLSTM2D is refused, and skipped by 'all' with the reason", async () => {
   await useBackend('cpu');
   tf.engine().startScope();
   const reason = 'has dilationRate [2, 2], for which tfjs has no gradient in a ConvLSTM2D. Exclude the layer.';
@@ -178,8 +178,8 @@ test('a dilated ConvLSTM2D is refused, and left by all with the reason', async (
   });
   expect(() => applyLoRA(model, {targets: ['lstm']})).toThrow(`Layer "lstm" ${reason}`);
   const warn = jest.spyOn(console, 'warn').mockImplementation(() => undefined);
-  const {left} = summarizeLoRA(applyLoRA(model, {targets: 'all', rank: 1}));
-  expect(left).toEqual([{path: 'lstm', className: 'ConvLSTM2D', reason}]);
+  const {skipped} = summarizeLoRA(applyLoRA(model, {targets: 'all', rank: 1}));
+  expect(skipped).toEqual([{path: 'lstm', className: 'ConvLSTM2D', reason}]);
   expect(warn).toHaveBeenCalledWith(`Left as they are:\nLayer "lstm" ${reason}`);
   warn.mockRestore();
   tf.engine().endScope();

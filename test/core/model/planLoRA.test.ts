@@ -74,7 +74,7 @@ describe('a plan', () => {
     const lines = String(planLoRA(cnn().model, {rank: 2, exclude: ['conv'], trainInFull: ['norm']})).split('\n');
     expect(lines).toHaveLength(5);
     expect(lines[0]).toMatch(/^layer +class +role +rank +alpha +trainable +why$/);
-    expect(lines[1]).toMatch(/^conv +Conv2D +left +exclude "conv"$/);
+    expect(lines[1]).toMatch(/^conv +Conv2D +skipped +exclude "conv"$/);
     expect(lines[2]).toMatch(/^norm +BatchNormalization +trained +8 +trainInFull "norm"$/);
     expect(lines[3]).toMatch(/^head +Dense +adapted +2 +2 +38 +targets: 'all'$/);
     expect(lines[4]).toBe('trainable params: 46 || all params: 181 || trainable%: 25.4144');
@@ -85,8 +85,8 @@ describe('a plan', () => {
   });
 
   test.each<[what: string, config: LoRAConfig, path: string, role: string, reason: string]>([
-    ['is not named', {targets: ['head']}, 'conv', 'left', 'is not among the targets'],
-    ['is excluded by a pattern', {exclude: [/c.nv/]}, 'conv', 'left', 'exclude /c.nv/'],
+    ['is not named', {targets: ['head']}, 'conv', 'skipped', 'is not among the targets'],
+    ['is excluded by a pattern', {exclude: [/c.nv/]}, 'conv', 'skipped', 'exclude /c.nv/'],
     ['has no kernel', {}, 'norm', 'frozen', 'has no kernel'],
     ['trains in full', {trainInFull: [/head/]}, 'head', 'trained', 'trainInFull /head/'],
   ])('says of a layer why it %s', (_, config, path, role, reason) => {
@@ -102,8 +102,8 @@ describe('a plan', () => {
       ],
     });
     const [depthwise] = planLoRA(model).layers;
-    const [left] = summarizeLoRA(applyLoRA(model)).left;
-    expect(depthwise).toMatchObject({role: 'left', reason: left!.reason});
+    const [skipped] = summarizeLoRA(applyLoRA(model)).skipped;
+    expect(depthwise).toMatchObject({role: 'skipped', reason: skipped!.reason});
   });
 
   test('knows a new head', () => {
@@ -147,7 +147,7 @@ describe('a plan', () => {
       expect(pathsOf('adapted')).toEqual([...new Set(summary.layers.map(({path}) => path))]);
       expect(pathsOf('trained')).toEqual(summary.trainable);
       expect(pathsOf('bias')).toEqual(summary.biases);
-      expect(pathsOf('left')).toEqual(summary.left.map(({path}) => path));
+      expect(pathsOf('skipped')).toEqual(summary.skipped.map(({path}) => path));
     });
   });
 });
@@ -171,7 +171,7 @@ describe('what is wrong with a config', () => {
     ]);
     expect(plan.faults).toHaveLength(7);
     expect(plan.faults[0]).toBe('No layer matches target "frist". Closest: first.');
-    expect(rolesOf(plan)).toEqual({'body/first': 'left', 'body/second': 'left', head: 'adapted'});
+    expect(rolesOf(plan)).toEqual({'body/first': 'skipped', 'body/second': 'skipped', head: 'adapted'});
     const text = String(plan);
     expect(text).toContain('applyLoRA refuses this:\n  No layer matches target "frist". Closest: first.\n');
     expect(text).not.toContain('trainable params');
@@ -230,22 +230,22 @@ describe('predicates', () => {
     [
       'targets',
       {targets: [({name}) => name === 'first']},
-      {'body/first': 'adapted', 'body/second': 'left', head: 'left'},
+      {'body/first': 'adapted', 'body/second': 'skipped', head: 'skipped'},
     ],
     [
       'targets, by themselves',
       {targets: (_, path) => path.startsWith('body/')},
-      {'body/first': 'adapted', 'body/second': 'adapted', head: 'left'},
+      {'body/first': 'adapted', 'body/second': 'adapted', head: 'skipped'},
     ],
     [
       'targets, beside names',
       {targets: ['head', (_, path) => path.endsWith('second')]},
-      {'body/first': 'left', 'body/second': 'adapted', head: 'adapted'},
+      {'body/first': 'skipped', 'body/second': 'adapted', head: 'adapted'},
     ],
     [
       'exclude',
       {exclude: layer => (layer.outputShape as number[])[1] === 4},
-      {'body/first': 'adapted', 'body/second': 'left', head: 'adapted'},
+      {'body/first': 'adapted', 'body/second': 'skipped', head: 'adapted'},
     ],
     [
       'trainInFull',

@@ -58,24 +58,24 @@ afterEach(() => {
 });
 
 describe('a class of the user that is not registered', () => {
-  const LEFT =
+  const SKIPPED =
     'is a Mix, which LoRA does not know. It has mix_Kernel [15, 4]. To adapt these or some of them, register it: ' +
     "registerAdaptable('Mix', {weights: ['mix_Kernel']}).";
 
-  test("is left by 'all', which says why and how to register it, with the weights that it has", () => {
+  test("is skipped by 'all', which says why and how to register it, with the weights that it has", () => {
     expect(loraClassOf('Mix')).toBeUndefined();
     const warn = warnings();
     const lora = applyLoRA(model().model, {targets: 'all', rank: 2});
     expect(warn).toHaveBeenCalledTimes(1);
     const [text] = warn.mock.calls[0] as [string];
-    expect(text).toContain(`Layer "mix" ${LEFT}`);
+    expect(text).toContain(`Layer "mix" ${SKIPPED}`);
     expect(text).toMatch(/Layer "pair" is a Pair, .*spread \[3, 2, 4\], gather \[2, 4, 3\], ids \[2, 2\]\. /);
-    const {left} = summarizeLoRA(lora);
-    expect(left.find(({path}) => path === 'mix')).toEqual({path: 'mix', className: 'Mix', reason: LEFT});
+    const {skipped} = summarizeLoRA(lora);
+    expect(skipped.find(({path}) => path === 'mix')).toEqual({path: 'mix', className: 'Mix', reason: SKIPPED});
   });
 
   test('cannot be a target', () => {
-    expect(() => applyLoRA(model().model, {targets: ['mix'], rank: 2})).toThrow(`Layer "mix" ${LEFT}`);
+    expect(() => applyLoRA(model().model, {targets: ['mix'], rank: 2})).toThrow(`Layer "mix" ${SKIPPED}`);
   });
 
   test('is adapted by hand, and its adapter and file need no registration', async () => {
@@ -166,7 +166,7 @@ describe('a class of the user that is registered', () => {
       const lora = applyLoRA(base, {targets: 'all', rank: 2, seed: 3});
       expect(warn).not.toHaveBeenCalled();
       expect(predictions(lora, inputs)).toEqual(predictions(base, inputs));
-      expect(summarizeLoRA(lora).left).toEqual([]);
+      expect(summarizeLoRA(lora).skipped).toEqual([]);
       expect(summarizeLoRA(lora).layers.map(({path, weight, kernelShape}) => [path, weight, kernelShape])).toEqual([
         ['pair', 'spread', [3, 2, 4]],
         ['pair', 'gather', [2, 4, 3]],

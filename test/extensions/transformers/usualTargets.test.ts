@@ -34,6 +34,6 @@ test.each(NAMES.filter(name => CONVOLUTIONAL.test(name)))('%s: convolutions are 
   const classesOf = (role: string) => layers.filter(layer => layer.role === role).map(({className}) => className);
   expect(classesOf('adapted')).toContain('Conv2D');
   // One filter of few weights for each channel has nothing that a low rank would save.
-  expect(classesOf('left').filter(className => className !== 'DepthwiseConv2D')).toEqual([]);
+  expect(classesOf('skipped').filter(className => className !== 'DepthwiseConv2D')).toEqual([]);
   disposeModel(model);
 });
