@@ -102,7 +102,7 @@ export class Prepared {
   private sources: readonly unknown[] = [];
   private tensors: readonly tf.Tensor[] = [];
 
-  /** What `prepare` made of `sources`, made again if the data of any of these changed, or `settings` are not the same. */
+  /** What `prepare` made of `sources`, made again if the data of any of these or the object `settings` changed. */
   get<T extends readonly tf.Tensor[]>(sources: readonly tf.Tensor[], prepare: () => T, settings?: unknown): T {
     const current = [...sources.map(({dataId}) => dataId), settings];
     if (this.tensors.length === 0 || current.some((source, i) => source !== this.sources[i])) {

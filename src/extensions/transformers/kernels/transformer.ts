@@ -16,7 +16,7 @@ export interface AttentionSettings {
   readonly causal: boolean;
   /** A query sees keys at distances less than this. Default: all. */
   readonly window?: number | null;
-  /** Whether the gradient in the bias may be left out, because nothing that trains depends on the bias. Default: false. */
+  /** Whether nothing that trains depends on the bias, so that its gradient may be left out. Default: false. */
   readonly fixedBias?: boolean;
   /** A bound of the scaled products, `cap·tanh(products / cap)`; composed of tfjs ops on all backends. */
   readonly softCap?: number | null;
