@@ -62,7 +62,7 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
         x: () => dx as tf.Tensor,
         ...(dk && {k: () => dk}),
         ...(dv && {v: () => dv}),
-        ...(bias && {bias: ofBias ?? ofFixedBias}),
+        ...(bias && {bias: () => sumExamples((ofBias ?? ofFixedBias)() as tf.Tensor4D, bias)}),
       };
     },
   }) as tf.Tensor3D;
@@ -237,6 +237,15 @@ function forEachExample(bias: tf.Tensor | undefined, batch: number): tf.Tensor |
   return bias && (examples === 1 || examples === batch ? bias : tf.tile(bias, [batch / examples, 1, 1, 1]));
 }
 
+/** The gradient of a bias from that of all examples, each of which has the heads and queries in one order. */
+function sumExamples(ds: tf.Tensor4D, {shape: [examples = 1, heads = 1, , keys = 1]}: tf.Tensor): tf.Tensor4D {
+  if (examples === ds.shape[0]) {
+    return tf.reshape(ds, [examples, heads, -1, keys]);
+  }
+  const each = tf.reshape(ds, [-1, examples, ds.size / ds.shape[0]]);
+  return tf.reshape(tf.sum(each, 0), [examples, heads, -1, keys]);
+}
+
 /** Blocks of queries, one after the other. */
 function together(blocks: tf.Tensor3D[]): tf.Tensor3D {
   return blocks.length === 1 ? (blocks[0] as tf.Tensor3D) : tf.concat(blocks, 1);
@@ -261,8 +270,6 @@ function composedGradient(
   const {ofInputs, ofBias} = tf.tidy(() => {
     const {heads, keyValueHeads, scale, fixedBias} = settings;
     const bias = fixedBias ? undefined : biasOf(inputs);
-    const ofBiasIn = (ds: tf.Tensor4D, {shape: [examples = 1, , , keys = 0]}: tf.Tensor) =>
-      tf.reshape(tf.sum(tf.reshape(ds, [-1, examples, ds.size / ds.shape[0]]), 0), [examples, heads, -1, keys]);
     const parts = eachBlock(inputs, mask, settings, ({q, weights, slope, blockOf}, k, v): tf.Tensor[] => {
       const g = blockOf(dy);
       const dv = tf.matMul<tf.Tensor4D>(weights, g, true, false);
@@ -273,7 +280,7 @@ function composedGradient(
       const ofProducts = ofCap === undefined ? ds : tf.mul<tf.Tensor4D>(ds, ofCap);
       const dq = fromHeads(tf.mul<tf.Tensor4D>(tf.matMul<tf.Tensor4D>(ofProducts, k), scale), heads);
       const ofKeys = tf.matMul<tf.Tensor4D>(ofProducts, q, true, false);
-      return [dq, ofKeys, dv, ...(bias ? [ofBiasIn(ds, bias)] : [])];
+      return [dq, ofKeys, dv, ...(bias ? [sumExamples(ds, bias)] : [])];
     }) as [tf.Tensor3D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D?][];
     const dq = together(parts.map(([ofQ]) => ofQ));
     const dk = fromHeads(addAll(parts.map(([, ofK]) => ofK)), keyValueHeads);

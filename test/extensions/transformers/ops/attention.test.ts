@@ -203,6 +203,28 @@ describe.each(BACKENDS)('on %s attention', backend => {
     }
   });
 
+  test('keeps examples in one row apart, and gives the gradient of a bias that they share', async () => {
+    const sizes = {batch: 2, queries: 5, keys: 5, size: 3, keyValueHeads: 2, group: 2};
+    const settings = settingsFor(sizes, {causal: false});
+    const examples = [[0, 0, 1, 1, 1], [0, 1, 1, 1, 2]]; // prettier-ignore
+    const hidden = examples.map(row => [row.map(query => row.map(key => (query === key ? 0 : -1e9)))]);
+    const withBias = async (by: string, compute: typeof plainAttention) => {
+      await useBackend(by);
+      return tf.tidy(() =>
+        withGradients([...inputsFor(sizes), random<tf.Rank.R4>([1, 4, 5, 5], 4)], (q, k, v, bias) =>
+          compute(q as tf.Tensor3D, k as tf.Tensor3D, v as tf.Tensor3D, null, settings, bias),
+        ),
+      );
+    };
+    const wanted = await withBias('cpu', (q, k, v, mask, given, bias) =>
+      plainAttention(q, k, v, mask, given, tf.add(bias!, tf.tensor4d(hidden))),
+    );
+    const actual = await withBias(backend, (q, k, v, _, given, bias) =>
+      attention({q, k, v, bias: bias!}, tf.concat([tf.ones([2, 5]), tf.tensor2d(examples)], 1), given),
+    );
+    actual.forEach((values, i) => expect(values).toBeAllClose(wanted[i]!, tolerance));
+  });
+
   test('of one packed tensor computes what it computes of its three parts', async () => {
     const sizes = {batch: 2, queries: 5, keys: 5, size: 3, keyValueHeads: 2, group: 2};
     const order = {causal: true, window: 3};
