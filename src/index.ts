@@ -57,7 +57,7 @@ export {
 export {balancedClassWeights} from './core/training/classWeights';
 export {focalLoss, type FocalLossOptions} from './core/training/focalLoss';
 export {compileWeighted, weightTargets} from './core/training/weightedTargets';
-export {type Improves, improves, type ImprovesOptions} from './core/training/improves';
+export {type KeepIfBetter, keepIfBetter, type KeepIfBetterOptions} from './core/training/keepIfBetter';
 export {mixed, type MixedOptions} from './core/training/mixed';
 export {type Neftune, neftune, type NeftuneOptions} from './core/training/neftune';
 export {type StopOn, stopOn} from './core/training/stopOn';

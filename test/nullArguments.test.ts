@@ -85,7 +85,7 @@ const USAGES: Record<string, Usage> = {
   balancedClassWeights: () => [[3, 1]],
   compileWeighted: () => [mlp().model, {optimizer: 'sgd', loss: 'meanSquaredError'}],
   focalLoss: () => [{alpha: 0.25, gamma: 2}],
-  improves: () => [
+  keepIfBetter: () => [
     {
       validation: [tf.ones([2, 1]), tf.ones([2, 1])],
       metric: 'loss',

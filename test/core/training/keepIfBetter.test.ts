@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, bestAdapter, disposeModel, improves, LoRAError, mixed, seededBatches} from 'tfjs-lora';
+import {applyLoRA, bestAdapter, disposeModel, keepIfBetter, LoRAError, mixed, seededBatches} from 'tfjs-lora';
 import {accuracy} from 'tfjs-lora/transformers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 
@@ -8,7 +8,7 @@ beforeAll(() => useBackend('cpu'));
 const XS = Array.from({length: 40}, (_, i) => (i - 20) / 10);
 
 /** A line through zero, whose slope is `slope`; the base's is 0. */
-async function afterFit(slope: number, options: Partial<Parameters<typeof improves>[0]>, truth = 1) {
+async function afterFit(slope: number, options: Partial<Parameters<typeof keepIfBetter>[0]>, truth = 1) {
   const base = tf.sequential({
     layers: [tf.layers.dense({units: 1, inputShape: [1], useBias: false, kernelInitializer: 'zeros', name: 'line'})],
   });
@@ -16,7 +16,7 @@ async function afterFit(slope: number, options: Partial<Parameters<typeof improv
   const [xs, ys] = [tf.tensor2d(XS, [40, 1]), tf.tensor2d(XS.map(x => truth * x), [40, 1])]; // prettier-ignore
   const optimizer = tf.train.sgd(0);
   model.compile({optimizer, loss: 'meanSquaredError'});
-  const gate = improves({validation: [xs, ys], ...options});
+  const gate = keepIfBetter({validation: [xs, ys], ...options});
   const write = new tf.CustomCallback({
     onEpochEnd: () => {
       model.trainableWeights.forEach(weight => {
@@ -72,7 +72,7 @@ test('an adapter that changed nothing is not kept, whatever the metric', async (
   const ys = tf.tensor2d(Array.from({length: 20}, (_, i) => [i < 11 ? i % 2 : 1 - (i % 2)]));
   const optimizer = tf.train.sgd(0);
   model.compile({optimizer, loss: 'sparseCategoricalCrossentropy', metrics: [accuracy()]});
-  const gate = improves({validation: [xs, ys], metric: 'acc'});
+  const gate = keepIfBetter({validation: [xs, ys], metric: 'acc'});
   await model.fit(xs, ys, {epochs: 1, callbacks: [bestAdapter(), gate]});
   expect(gate.before).toBe(gate.after);
   expect(gate).toMatchObject({kept: false, atLeast: 0});
@@ -86,13 +86,13 @@ test('errors say what is wrong', async () => {
   const x = tf.ones([2, 1]);
   const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [1]})]});
   model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
-  const unknown = improves({validation: [x, x], metric: 'acc'});
+  const unknown = keepIfBetter({validation: [x, x], metric: 'acc'});
   await expect(model.fit(x, x, {callbacks: [unknown]})).rejects.toThrow(
     'There is no "acc" in the logs. There are: loss.',
   );
-  expect(() => improves({validation: x as never})).toThrow('validation must be [xs, ys]');
-  expect(() => improves({validation: [x, tf.ones([3, 1])]})).toThrow('got 2 and 3.');
-  expect(() => improves({validation: [x, x], confidence: 1})).toThrow('confidence must be a number from 0.5 to 1');
+  expect(() => keepIfBetter({validation: x as never})).toThrow('validation must be [xs, ys]');
+  expect(() => keepIfBetter({validation: [x, tf.ones([3, 1])]})).toThrow('got 2 and 3.');
+  expect(() => keepIfBetter({validation: [x, x], confidence: 1})).toThrow('confidence must be a number from 0.5 to 1');
   expect(() => mixed(x as never, {replay: x as never})).toThrow(LoRAError);
   const data = seededBatches(x, x, {seed: 1});
   expect(() => mixed(data, {replay: data, share: 1})).toThrow('share must be a number above 0 and below 1, got 1.');

@@ -16,8 +16,8 @@ import {TrainingCallback} from './callback';
 import type {CallbackState} from './resumed';
 import {changingVariables, Snapshot, writeValues} from './snapshot';
 
-/** Options of `improves`. */
-export interface ImprovesOptions {
+/** Options of `keepIfBetter`. */
+export interface KeepIfBetterOptions {
   /** Held-out examples: inputs and targets, as for `fit`. They stay the caller's. */
   validation: readonly [xs: tf.Tensor | tf.Tensor[], ys: tf.Tensor | tf.Tensor[]];
   /** The metric to compare, by its name in the logs, such as `'acc'`. Default: `'loss'`. */
@@ -37,8 +37,9 @@ export interface ImprovesOptions {
 /** How many samples the bootstrap draws. */
 const SAMPLES = 2000;
 
-/** The callback that `improves` makes. */
-export class Improves extends TrainingCallback {
+/** The callback that `keepIfBetter` makes. */
+export class KeepIfBetter extends TrainingCallback {
+  /** The key of its state in checkpoint files, which must not change. */
   override readonly part = 'improves';
   /** Whether the new adapter is kept, once the fit is over. */
   kept: boolean | undefined;
@@ -53,7 +54,7 @@ export class Improves extends TrainingCallback {
   /** The values before the fit. */
   private snapshot: Snapshot | undefined;
 
-  constructor(private readonly options: ImprovesOptions) {
+  constructor(private readonly options: KeepIfBetterOptions) {
     super();
     const {validation, metric = 'loss', margin = 0, minimum = 0, confidence = 0.95} = options;
     const given: unknown = validation;
@@ -218,15 +219,15 @@ function lowerBound(values: readonly number[], confidence: number, seed: number)
  * @throws LoRAError `ERR_OPTION` if an option is not in its range, `ERR_MISFIT` if the numbers of inputs and targets
  *   differ. `fit` rejects with `ERR_MISFIT` if there is no such metric.
  * @example
- *     const gate = improves({validation: [xs, ys], metric: 'acc'});
+ *     const gate = keepIfBetter({validation: [xs, ys], metric: 'acc'});
  *     await model.fit(newXs, newYs, {epochs: 5, callbacks: [gate]});
  *     console.log(gate.kept, gate.reason);
  */
-export function improves(options: ImprovesOptions): Improves {
+export function keepIfBetter(options: KeepIfBetterOptions): KeepIfBetter {
   checkOptions(
     options,
     {validation: true, metric: true, margin: true, minimum: true, confidence: true, batchSize: true, seed: true},
-    'improves({validation: [xs, ys]})',
+    'keepIfBetter({validation: [xs, ys]})',
   );
-  return new Improves(options);
+  return new KeepIfBetter(options);
 }
