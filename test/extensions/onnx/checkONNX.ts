@@ -38,8 +38,8 @@ interface Tried {
 const SETTINGS: Readonly<Record<string, Omit<Tried, 'name' | 'bytes'>>> = {
   // It takes logarithms of energies, which a larger rate brings close to zero.
   'melspectrogram.onnx': {length: 2000, rate: 1e-4},
-  'silero_vad_openvino_16k.onnx': {options: {inputValues: {state: 0}}},
-  'silero_vad_op18_ifless.onnx': {options: {inputValues: {state: 0, sr: 16000}, inputShapes: {input: [576]}}},
+  'silero_vad_openvino_16k.onnx': {options: {constantInputs: {state: 0}}},
+  'silero_vad_op18_ifless.onnx': {options: {constantInputs: {state: 0, sr: 16000}, inputShapes: {input: [576]}}},
   'ch_ppocr_mobile_v2.0_cls_infer.onnx': {options: {inputShapes: {x: [3, 48, 192]}}},
   'ch_PP-OCRv4_rec_infer.onnx': {length: 64},
   'ch_PP-OCRv4_det_infer.onnx': {options: {inputShapes: {x: [3, 64, 128]}}, input: pages},
@@ -199,7 +199,7 @@ async function tryFile(tried: Tried, out: string): Promise<string> {
   writeFileSync(join(folder, 'before.onnx'), file);
   writeFileSync(join(folder, 'after.onnx'), written);
   const tensors = {
-    values: options?.inputValues ?? {},
+    values: options?.constantInputs ?? {},
     inputs: Object.fromEntries(
       await Promise.all(base.inputs.map(async (input, i) => [input.name.split(':')[0], await stored(x[i]!)] as const)),
     ),

@@ -4,10 +4,10 @@ import type {FiniteOptions} from '../../../platform/formats/numbers';
 import {type CallOptions, checkCallOptions} from '../../../platform/signals';
 import {checkModel} from '../../../core/rewire/walk';
 import {whileMerged} from '../../graph/export/toGraphModel';
-import type {FromONNXOptions, OnnxPart, ONNXSource} from '../import/fromONNX';
+import type {LoadONNXOptions, ONNXSource} from '../import/fromONNX';
 
 /** How a model is written into the file that it was imported from. */
-export interface ToONNXOptions extends Omit<FromONNXOptions, keyof OnnxPart>, FiniteOptions {
+export interface ToONNXOptions extends LoadONNXOptions, FiniteOptions {
   /**
    * Whether updates are merged into quantized matrices too, which become float32. With false, they are written as two
    * small products each, and the quantized matrices stay unchanged. Default: true.

@@ -9,7 +9,7 @@ import {differs, whileMerged} from '../../graph/export/toGraphModel';
 import type {GraphPlan, PlannedCall} from '../../graph/import/values';
 import type {Part} from '../file/protobuf';
 import type {OnnxModel, OnnxNode} from '../file/readOnnx';
-import {type FromONNXOptions, loadOnnx, type OnnxPart, type ONNXSource, planOnnx, RECORD} from '../import/fromONNX';
+import {loadOnnx, type LoadONNXOptions, type OnnxPart, type ONNXSource, planOnnx, RECORD} from '../import/fromONNX';
 import type {OnnxGraphModel} from '../import/onnxGraph';
 import {arranged, putBack, type QuantizedProduct, range, type WeightOrigin} from '../lower/lowering';
 import {nodeMessages, valueMessage} from '../write/messages';
@@ -21,7 +21,7 @@ import {type ChangedProduct, type FloatConvolution, productChanges, updatesOf} f
 import {type NewHead, type Planned, writeNewHead} from './writeHead';
 
 /** How a model is written into its file. */
-export interface WriteFileOptions extends Omit<FromONNXOptions, keyof OnnxPart>, FiniteOptions {
+export interface WriteFileOptions extends LoadONNXOptions, FiniteOptions {
   merge?: boolean;
 }
 

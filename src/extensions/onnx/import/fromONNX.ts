@@ -22,20 +22,25 @@ import {graphOfOnnx, type OnnxGraphModel} from './onnxGraph';
 /** Where an ONNX file comes from: bytes, a Blob, a Response, a URL; in Node a path too. */
 export type ONNXSource = StreamSource | PromiseLike<StreamSource>;
 
-/** The part of an ONNX file that is imported. */
+/** The part of an ONNX file that is imported, as the metadata of saved models records it. */
 export interface OnnxPart extends GraphPart {
-  /**
-   * Constant inputs of the file, each with the number that fills it: they become constants, and the model does not take
-   * them. For example `{sr: 16000}`, on which an `If` depends, or `{state: 0}`.
-   */
-  inputValues?: Readonly<Record<string, number>>;
+  /** The option `constantInputs`. */
+  inputValues?: FromONNXOptions['constantInputs'];
 }
 
 /** How an ONNX file is imported. */
-export interface FromONNXOptions extends OnnxPart, LoadOptions, CallOptions {
+export interface FromONNXOptions extends GraphPart, LoadOptions, CallOptions {
+  /**
+   * Inputs of the file that become constants, each with the number that fills it. The model does not have these inputs.
+   * For example `{sr: 16000}`, on which an `If` depends, or `{state: 0}`.
+   */
+  constantInputs?: Readonly<Record<string, number>>;
   /** The files with its external data, under the names that the model has for them, such as `model.onnx_data`. */
   externalData?: Readonly<Record<string, ONNXSource>>;
 }
+
+/** How an ONNX file is read, whichever part of it is imported. */
+export type LoadONNXOptions = Omit<FromONNXOptions, keyof GraphPart | 'constantInputs'>;
 
 /** The key of a model's metadata under which it is recorded which part of a file it is. */
 export const RECORD = 'tfjsLoRAONNX';
@@ -63,7 +68,7 @@ export async function fromONNX(source: ONNXSource, options: FromONNXOptions = {}
     inputs: true,
     outputs: true,
     inputShapes: true,
-    inputValues: true,
+    constantInputs: true,
     externalData: true,
     signal: true,
     maxBytes: true,
@@ -71,7 +76,8 @@ export async function fromONNX(source: ONNXSource, options: FromONNXOptions = {}
   });
   checkCallOptions(options);
   const file = await loadOnnx(source, options);
-  const part: OnnxPart = {...recorded(options), ...(options.inputValues && {inputValues: options.inputValues})};
+  const {constantInputs} = options;
+  const part: OnnxPart = {...recorded(options), ...(constantInputs && {inputValues: constantInputs})};
   const {plan} = await planOnnx(file, part, options);
   try {
     const model = withoutResidue(() => build(plan, 'onnx'));
@@ -86,7 +92,7 @@ export async function fromONNX(source: ONNXSource, options: FromONNXOptions = {}
 }
 
 /** Reads a file and its external data. */
-export async function loadOnnx(source: ONNXSource, options: Omit<FromONNXOptions, keyof OnnxPart>): Promise<OnnxModel> {
+export async function loadOnnx(source: ONNXSource, options: LoadONNXOptions): Promise<OnnxModel> {
   const {externalData = {}, signal, maxBytes} = options;
   const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   checkLimits(limits);
@@ -157,7 +163,7 @@ function fixedInputs({read}: OnnxGraphModel, {inputValues = {}}: OnnxPart): Map<
     const input = read.inputs.find(({key}) => key === name);
     if (input === undefined) {
       faults.push(
-        `inputValues names "${name}", which is not an input. The file has ` +
+        `constantInputs names "${name}", which is not an input. The file has ` +
           `${read.inputs.map(({key}) => key).join(', ')}.`,
       );
     } else if (typeof value !== 'number' || !Number.isFinite(value)) {

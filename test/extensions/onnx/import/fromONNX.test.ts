@@ -250,7 +250,7 @@ describe('docs/onnx.md', () => {
   });
 });
 
-describe('inputs that are always the same', () => {
+describe('constant inputs', () => {
   const nodes = [
     {op: 'MatMul', inputs: ['x', 'w'], outputs: ['m'], name: 'body'},
     {op: 'Mul', inputs: ['m', 'scale'], outputs: ['y'], name: 'scaled'},
@@ -258,21 +258,23 @@ describe('inputs that are always the same', () => {
   const file = onnxFile({...PRODUCT, nodes, inputs: [value('x', [null, 3]), value('scale', [null, 2])]});
 
   test('become constants, also when the model is written', async () => {
-    const model = await fromONNX(file, {inputValues: {scale: 2}});
+    const model = await fromONNX(file, {constantInputs: {scale: 2}});
     expect(model.inputs).toHaveLength(1);
+    // The key in saved models.
+    expect(model.getUserDefinedMetadata()).toEqual({tfjsLoRAONNX: {inputValues: {scale: 2}}});
     expect(outputOf(model, tf.tensor2d([[1, 0, -1]]))).toEqual([-8, -8]);
     const [weight] = model.layers[1]!.getWeights();
     model.layers[1]!.setWeights([tf.mul(weight!, 2)]);
-    const again = await fromONNX(await toONNX(model, file), {inputValues: {scale: 1}});
+    const again = await fromONNX(await toONNX(model, file), {constantInputs: {scale: 1}});
     expect(outputOf(again, tf.tensor2d([[1, 0, -1]]))).toEqual([-8, -8]);
     [model, again].forEach(disposeModel);
   });
 
   test('are refused where there is no such input, or no number', async () => {
-    await expect(fromONNX(file, {inputValues: {z: 0}})).rejects.toThrow(
-      'inputValues names "z", which is not an input. The file has x, scale.',
+    await expect(fromONNX(file, {constantInputs: {z: 0}})).rejects.toThrow(
+      'constantInputs names "z", which is not an input. The file has x, scale.',
     );
-    await expect(fromONNX(file, {inputValues: {scale: '1' as unknown as number}})).rejects.toThrow(
+    await expect(fromONNX(file, {constantInputs: {scale: '1' as unknown as number}})).rejects.toThrow(
       'The value of "scale" must be a number.',
     );
   });
@@ -321,10 +323,10 @@ describe('an If', () => {
   const file = onnxFile({...PRODUCT, nodes, inputs: [value('x', [null, 3]), value('c', [], 9)]});
 
   test('is imported as the branch that a constant takes', async () => {
-    const model = await fromONNX(file, {inputValues: {c: 1}});
+    const model = await fromONNX(file, {constantInputs: {c: 1}});
     expect(outputOf(model, tf.tensor2d([[1, 0, -1]]))).toEqual([-4, -4]);
     disposeModel(model);
-    await expect(fromONNX(file, {inputValues: {c: 0}})).rejects.toThrow('Magic "choice/else/z" is not');
+    await expect(fromONNX(file, {constantInputs: {c: 0}})).rejects.toThrow('Magic "choice/else/z" is not');
   });
 
   test('is refused by name where the model decides', async () => {
