@@ -33,12 +33,12 @@ if (argv.includes('relaxed')) {
 const {fromGraphModel} = await import('tfjs-lora/graph');
 const {printKernels} = await import('./where');
 const base = await fromGraphModel(graph, {outputs: [end]});
-const at = base.layers.at(-1)!.name;
+const after = base.layers.at(-1)!.name;
 const {layers} = tf;
 const headed = replaceHead(
   base,
   [layers.globalAveragePooling2d({name: 'pool'}), layers.dense({units: 5, name: 'classes'})],
-  {at},
+  {after},
 );
 const pointwise = headed.layers.filter(layer => {
   const {kernelSize} = layer as unknown as {kernelSize?: number[]};

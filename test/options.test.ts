@@ -31,7 +31,7 @@ test('an option that does not exist is refused wherever there are options', asyn
     ],
     ['keyMap, maxBytes, signal, onProgress', () => importPEFT(peftFiles('lora'), smallNetwork().model, wrong)],
     ['batchSize', () => predictWith(adapted, inputs[0]!, [null, null, null, null], wrong)],
-    ['at', () => replaceHead(model, [tf.layers.dense({units: 2, name: 'new'})], wrong)],
+    ['after', () => replaceHead(model, [tf.layers.dense({units: 2, name: 'new'})], wrong)],
   ];
   for (const [known, use] of uses) {
     const told = Promise.resolve().then(use);

@@ -81,7 +81,7 @@ export async function fineTune(task: Task, log: (line: string) => void): Promise
 /** The output of the unchanged body, for the linear classifier. */
 function embed({body, pooling, train, test}: Task): {train: Features; test: Features} {
   const layers = pooling();
-  const model = layers.length === 0 ? body : replaceHead(body, layers, {at: lastOf(body)});
+  const model = layers.length === 0 ? body : replaceHead(body, layers, {after: lastOf(body)});
   const [ofTrain, ofTest] = [train, test].map(({xs, labels}) => ({xs: [predict(model, xs)], labels}));
   if (model !== body) {
     disposeModel(model);
@@ -101,7 +101,7 @@ function modelFor(method: Method, task: Task, embedded: Features, seed: number):
     return tf.sequential({layers: [tf.layers.dense({...args, inputShape: embedded.xs[0]!.shape.slice(1)})]});
   }
   const {body, pooling, rank} = task;
-  const headed = replaceHead(body, [...pooling(), tf.layers.dense(args)], {at: lastOf(body)});
+  const headed = replaceHead(body, [...pooling(), tf.layers.dense(args)], {after: lastOf(body)});
   if (method === 'full') {
     return headed;
   }

@@ -38,7 +38,7 @@ export const HOP = 0.12;
 export function adapt(base: tf.LayersModel, classes: number, way: Way, seed: number): tf.LayersModel {
   const kernelInitializer = tf.initializers.glorotUniform({seed});
   const head = tf.layers.dense({units: classes, activation: 'softmax', name: 'classes', kernelInitializer});
-  const model = replaceHead(base, [head], {at: 'embedding'});
+  const model = replaceHead(base, [head], {after: 'embedding'});
   const none = [() => true];
   const config: Record<Way, LoRAConfig> = {
     head: {exclude: none, trainInFull: ['classes']},

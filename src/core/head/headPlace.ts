@@ -24,7 +24,8 @@ export function checkBody(model: tf.LayersModel): void {
 
 /** Where a new head goes, and why, as the rest of a sentence. */
 export interface HeadPlace {
-  at: string;
+  /** The last layer before it. */
+  after: string;
   reason: string;
 }
 
@@ -36,7 +37,7 @@ export interface HeadPlace {
  * with the map's channels. At least one layer with a kernel stays in the body.
  */
 export function defaultPlace(model: tf.LayersModel): HeadPlace {
-  const advice = `Name the last layer to keep: {at: '…'}. The model has: ${layersOf(model)}.`;
+  const advice = `Name the last layer to keep: {after: '…'}. The model has: ${layersOf(model)}.`;
   const chain = chainBack(model);
   const last = chain.findIndex(
     ({outboundLayer}) => outboundLayer.weights.length > 0 || borrowing(outboundLayer) !== undefined,
@@ -59,13 +60,13 @@ export function defaultPlace(model: tf.LayersModel): HeadPlace {
     narrow.unshift(call.outboundLayer);
     kept = next + 1;
   }
-  const at = chain[kept]?.outboundLayer.name;
-  if (at === undefined) {
+  const after = chain[kept]?.outboundLayer.name;
+  if (after === undefined) {
     throw misfitError(`Nothing comes before the only layer with weights, so there is no body to keep. ${advice}`);
   }
   const widths = narrow.map(layer => `${layer.name} (${layer.getConfig().units as number})`);
   return {
-    at,
+    after,
     reason:
       narrow.length === 0
         ? `it comes before ${head.outboundLayer.name}, the last layer with weights`

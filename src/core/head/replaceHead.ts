@@ -33,28 +33,28 @@ export interface ReplaceHeadOptions {
    * Name of the last layer to keep. Default: the one before the last layer that has weights, and before the Dense
    * layers in front of it that are narrower than their inputs.
    */
-  at?: string;
+  after?: string;
 }
 
 /**
- * Puts new layers on a pretrained body: builds a new functional model of everything up to the layer `at`, followed by
- * the given layers in order. Layers after `at` are dropped, and so are inputs that only they used. The original is not
+ * Puts new layers on a pretrained body: builds a new functional model of everything up to the layer `after`, followed
+ * by the given layers in order. Later layers are dropped, and so are inputs that only they used. The original is not
  * changed, and the body shares its buffers.
  *
  * After `applyLoRA`, the new layers train in full without being named. The adapter carries their configs, their weights
  * and where they attach: `applyLoRA(base, adapter)` on the plain base builds the whole model again. `mergeLoRA` returns
  * the plain model with the trained head, `removeLoRA` the one with the head as it was before.
  *
- * Without `at`, the old head is the last layer that has weights, and everything after it. Dense layers just before it
- * belong to it if they are narrower than their inputs (for a flattened map, than its channels), because they keep only
- * what the old classes need. `planLoRA` says where the new head went, and why. This suits classifiers; for a model
+ * Without `after`, the old head is the last layer that has weights, and everything after it. Dense layers just before
+ * it belong to it if they are narrower than their inputs (for a flattened map, than its channels), because they keep
+ * only what the old classes need. `planLoRA` says where the new head went, and why. This suits classifiers; for a model
  * without a head, name its last layer.
  *
  * @param model any `tf.LayersModel` with one output that is not adapted; it may have several inputs, nested models and
  * shared layers.
  * @param layers new layers of tfjs, or of registered classes. They are re-created from their configs; built ones keep
  *     their weights. A number of classes means one Dense layer with softmax, `classes`.
- * @param options where the body ends: `at`.
+ * @param options where the body ends: `after`.
  * @returns a new model, which shares the body with the original.
  * @throws LoRAError `ERR_OPTION` if `layers` are no layers, `ERR_MISFIT` if there is no such place, a name is taken or
  *     the layers do not fit, `ERR_UNSUPPORTED` if a layer cannot be part of a head. Then nothing is left behind.
@@ -66,18 +66,18 @@ export function replaceHead(
   layers: readonly tf.layers.Layer[] | number,
   options: ReplaceHeadOptions = {},
 ): tf.LayersModel {
-  checkOptions(options, {at: true});
-  const {at} = options;
+  checkOptions(options, {after: true});
+  const {after} = options;
   if (typeof layers === 'number') {
     checkCount('The number of classes', layers);
     return replaceHead(model, [tf.layers.dense({units: layers, activation: 'softmax', name: 'classes'})], options);
   }
   checkLayers(layers);
   checkBody(model);
-  const place = at === undefined ? defaultPlace(model) : {at, reason: 'it was named'};
+  const place = after === undefined ? defaultPlace(model) : {after, reason: 'it was named'};
   const entries = layers.map(entryOf);
-  checkLayout(model, place.at, entries);
-  const head = {at: place.at, layers: entries};
+  checkLayout(model, place.after, entries);
+  const head = {at: place.after, layers: entries};
   const built = attach(model, head, (entry, input, i) => applied(layerFromEntry(entry), input, layers[i]));
   markHead(built, continued(headOf(model), head), place);
   return built;
@@ -136,7 +136,7 @@ function checkLayout(model: tf.LayersModel, at: string, entries: readonly LayerE
   if (first.config.dataFormat !== 'channelsFirst') {
     throw misfitError(
       `Layer "${at}" gives ${dims === '2,1' ? 'sequences' : 'images'} with channels first, but the new ` +
-        `${first.className} expects channels last. Put the head on the layer before it, {at: ` +
+        `${first.className} expects channels last. Put the head after the layer before it, {after: ` +
         `'${before?.name ?? at}'}, or start it with tf.layers.permute({dims: ` +
         `[${dims === '2,1' ? '2, 1' : dims.length > 5 ? '2, 3, 4, 1' : '2, 3, 1'}]}).`,
     );

@@ -233,7 +233,7 @@ function format({
   );
   return [
     ...(layers.length > 0 ? inColumns([['layer', 'class', 'role', 'rank', 'alpha', 'trainable', 'why'], ...rows]) : []),
-    ...(head === undefined ? [] : [`The new head goes after "${head.at}": ${head.reason}.`]),
+    ...(head === undefined ? [] : [`The new head goes after "${head.after}": ${head.reason}.`]),
     ...(faults.length > 0
       ? ['applyLoRA refuses this:', ...faults.map(fault => `  ${fault}`)]
       : [countsLine(trainableParameters, totalParameters)]),

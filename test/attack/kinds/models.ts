@@ -43,7 +43,7 @@ export function adaptedModels(base: tf.LayersModel): tf.LayersModel[] {
       layers.dense({units: 2, kernelRegularizer: 'l1l2', kernelConstraint: 'maxNorm', name: 'classes'}),
     ],
   ];
-  const headed = heads.map(head => replaceHead(base, head, {at: 'hidden'}));
+  const headed = heads.map(head => replaceHead(base, head, {after: 'hidden'}));
   const models = [
     applyLoRA(base, {rank: 2, targets: ['conv', 'hidden'], trainInFull: ['head'], bias: 'all'}),
     applyLoRA(base, {rank: 2, freezeBaseLayer: false, targets: ['hidden'], init: 'heUniform', seed: 1}),

@@ -145,7 +145,7 @@ test('a head whose config leaves out its initializers is made without the orthog
     layers.reshape({targetShape: [1, 3, 2], name: 'rows'}),
     layers.timeDistributed({layer: lstm, name: 'steps'}),
   ];
-  const built = replaceHead(base, steps, {at: 'hidden'});
+  const built = replaceHead(base, steps, {after: 'hidden'});
   const adapter = getAdapter(applyLoRA(built, {rank: 2}));
   const entries = JSON.parse(
     JSON.stringify(adapter.config.head!.layers, (key, value: unknown) =>

@@ -76,16 +76,19 @@ const PLACES: [what: string, make: () => tf.LayersModel, at: string, reason: str
   ],
 ];
 
-test.each(PLACES)('to the old head belong: %s', (_, make, at, reason) => {
+test.each(PLACES)('to the old head belong: %s', (_, make, after, reason) => {
   const headed = replaceHead(make(), [classes()]);
-  expect(planLoRA(headed).head).toEqual({at, reason});
-  expect(headed.layers.at(-2)!.name).toBe(at);
-  expect(String(planLoRA(headed))).toContain(`The new head goes after "${at}": ${reason}.`);
+  expect(planLoRA(headed).head).toEqual({after, reason});
+  expect(headed.layers.at(-2)!.name).toBe(after);
+  expect(String(planLoRA(headed))).toContain(`The new head goes after "${after}": ${reason}.`);
 });
 
 test('a place that is named is taken as it is', () => {
   const base = model(layers.dense({units: 12, inputShape: [20], name: 'wide'}), dense('narrow', 4), dense('head', 5));
-  expect(planLoRA(replaceHead(base, [classes()], {at: 'narrow'})).head).toEqual({at: 'narrow', reason: 'it was named'});
+  expect(planLoRA(replaceHead(base, [classes()], {after: 'narrow'})).head).toEqual({
+    after: 'narrow',
+    reason: 'it was named',
+  });
 });
 
 test('a plan says nothing of a head where there is none, or where nobody knows why it is there', () => {

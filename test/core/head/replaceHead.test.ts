@@ -61,7 +61,7 @@ describe.each(BACKENDS)('on %s', backend => {
     ['a sequential model, before its last layer with weights', mlp, undefined, 'hidden'],
     ['a sequential model, where it is told', cnn, 'pool', 'pool'],
     ['a functional model with several inputs and a shared layer', shared, undefined, 'joined'],
-  ] as const)('on %s, new layers follow the body, which shares its buffers', (_, make, at, place) => {
+  ] as const)('on %s, new layers follow the body, which shares its buffers', (_, make, after, place) => {
     const {model, inputs} = make();
     const [before, predicted] = [baseWeights(model), predictions(model, inputs)];
     const {numDataBuffers} = tf.memory();
@@ -69,7 +69,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const flat = body.rank > 2 ? [layers.flatten({name: 'new_flat'})] : [];
     const head = layers.dense({units: 3, useBias: false, name: 'classes'});
     const between = tf.memory().numDataBuffers;
-    const built = replaceHead(model, [...flat, head], at === undefined ? {} : {at});
+    const built = replaceHead(model, [...flat, head], after === undefined ? {} : {after});
     expect(tf.memory().numDataBuffers).toBe(between + 1);
     const kernel = built.getLayer('classes').getWeights()[0] as tf.Tensor2D;
     const expected = tf.matMul(tf.reshape(body, [body.shape[0], -1]), kernel);
@@ -97,7 +97,7 @@ describe.each(BACKENDS)('on %s', backend => {
     };
     const model = make();
     const x = tf.ones([4, 5]);
-    const built = replaceHead(model, [layers.dense({units: 3, useBias: false, name: 'classes'})], {at: 'body'});
+    const built = replaceHead(model, [layers.dense({units: 3, useBias: false, name: 'classes'})], {after: 'body'});
     const features = (model.getLayer('body') as tf.LayersModel).predict(x) as tf.Tensor2D;
     const kernel = built.getLayer('classes').getWeights()[0] as tf.Tensor2D;
     expect(predictions(built, [x])[0]).toBeAllClose(numbers(tf.matMul(features, kernel)));
@@ -173,7 +173,7 @@ describe('replaceHead', () => {
     const {model, inputs} = nested();
     model.setUserDefinedMetadata({labels: ['a', 'b']});
     (model.getLayer('body') as unknown as tf.LayersModel).trainable = false;
-    const built = replaceHead(model, [layers.dense({units: 2, name: 'classes'})], {at: 'body'});
+    const built = replaceHead(model, [layers.dense({units: 2, name: 'classes'})], {after: 'body'});
     expect(built.layers.map(({name}) => name)).toEqual(['in', 'body', 'classes']);
     expect(built.trainableWeights).toHaveLength(2);
     expect(predictions(built, inputs)[0]).toHaveLength(8);
@@ -212,7 +212,7 @@ describe('replaceHead', () => {
   test('can replace a head that it has put there, and build on part of it', () => {
     const {model, inputs} = mlp();
     const once = replaceHead(model, newHead());
-    const other = replaceHead(once, [layers.dense({units: 2, name: 'classes'})], {at: 'hidden'});
+    const other = replaceHead(once, [layers.dense({units: 2, name: 'classes'})], {after: 'hidden'});
     expect(getAdapter(applyLoRA(other)).config.head).toMatchObject({
       at: 'hidden',
       layers: [{config: {name: 'classes'}}],
@@ -239,7 +239,7 @@ describe('replaceHead', () => {
     const sum = layers.add({name: 'sum'}).apply([a, other]) as tf.SymbolicTensor;
     const outputs = layers.dense({units: 3, name: 'out'}).apply(sum) as tf.SymbolicTensor;
     const model = tf.model({inputs: [one, other], outputs});
-    const built = replaceHead(model, [layers.dense({units: 2, name: 'classes'})], {at: 'a'});
+    const built = replaceHead(model, [layers.dense({units: 2, name: 'classes'})], {after: 'a'});
     expect(built.inputNames).toEqual(['one']);
     const inputs = [random([3, 4], 1)];
     expect(predictions(applyLoRA(built, {rank: 2}), inputs)).toEqual(predictions(built, inputs));
@@ -264,17 +264,17 @@ describe('replaceHead', () => {
     ['several outputs', () => replaceHead(multi().model, newHead()), 'The model has 2 outputs (left, right)'],
     [
       'a place that is not there',
-      () => replaceHead(mlp().model, newHead(), {at: 'hiden'}),
+      () => replaceHead(mlp().model, newHead(), {after: 'hiden'}),
       'There is no layer "hiden" to put a head after. The model has: hidden (Dense), head (Dense).',
     ],
     [
       'a place inside a nested model',
-      () => replaceHead(nested().model, newHead(), {at: 'body/first'}),
+      () => replaceHead(nested().model, newHead(), {after: 'body/first'}),
       'Layer "body/first" is inside "body".',
     ],
     [
       'a place with two outputs',
-      () => replaceHead(twice(), newHead(), {at: 'twice'}),
+      () => replaceHead(twice(), newHead(), {after: 'twice'}),
       'Layer "twice" has 2 outputs in the model',
     ],
     [

@@ -17,7 +17,7 @@ function base(): tf.LayersModel {
 /** With a new head, and an update in the layer before it. */
 function adapted(): tf.LayersModel {
   const plain = base();
-  const headed = replaceHead(plain, [classes()], {at: 'late'});
+  const headed = replaceHead(plain, [classes()], {after: 'late'});
   const model = applyLoRA(headed, {rank: 2, targets: ['late'], seed: 1});
   [plain, headed].forEach(disposeModel);
   return model;
@@ -85,7 +85,7 @@ test('after the head all that trains goes on from there, with the optimizer of t
 
 test('where the head alone trains, it does so twice; a run that is resumed does not begin with it again', async () => {
   const plain = base();
-  const model = applyLoRA(replaceHead(plain, [classes()], {at: 'late'}), {exclude: [() => true]});
+  const model = applyLoRA(replaceHead(plain, [classes()], {after: 'late'}), {exclude: [() => true]});
   const [kernel] = await plainHead(8);
   const first = await trained(model, {headFirst});
   expect(first['classes/kernel']).toBeAllClose(kernel!, {atol: 1e-6});

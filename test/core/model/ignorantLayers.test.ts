@@ -130,7 +130,7 @@ test('a new head goes after such a layer and consists of such layers', async () 
 test('a new head goes on an autoencoder', () => {
   const {model, inputs} = autoencoder();
   const encoder = tf.model({inputs: model.inputs, outputs: model.outputs[0]!});
-  const headed = replaceHead(encoder, [tf.layers.dense({units: 2, name: 'new'})], {at: 'decoder'});
+  const headed = replaceHead(encoder, [tf.layers.dense({units: 2, name: 'new'})], {after: 'decoder'});
   const adapted = applyLoRA(headed, {rank: 1});
   expect(predictions(adapted, inputs)).toEqual(predictions(headed, inputs));
 });

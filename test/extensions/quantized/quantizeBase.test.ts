@@ -290,7 +290,7 @@ describe('a quantized model', () => {
   });
 
   test('leaves a new head as it is', async () => {
-    const headed = replaceHead(network(), [tf.layers.dense({units: 40, name: 'new'})], {at: 'wide'});
+    const headed = replaceHead(network(), [tf.layers.dense({units: 40, name: 'new'})], {after: 'wide'});
     const base = await quantizeBase(headed, {bits: 8});
     expect(base.getLayer('new').getClassName()).toBe('Dense');
     expect(String(planLoRA(base))).toMatch(/new +Dense +trained/);

@@ -113,7 +113,7 @@ test('a new head is written as nodes, and the output bears its old name', async 
     layers.dense({units: 2, useBias: false, name: 'classes'}),
     layers.activation({activation: 'softmax', name: 'softmax'}),
   ];
-  const model = await adapted(replaceHead(body, head, {at: 'conv'}));
+  const model = await adapted(replaceHead(body, head, {after: 'conv'}));
   const expected = numbers(model.predict(x()) as tf.Tensor);
   const written = await reloadedGraph(await toGraphModel(model, graph));
   expect(written.outputNodes).toEqual(['scores']);
@@ -130,7 +130,7 @@ test.each([
   ['average pooling', () => tf.layers.averagePooling2d({poolSize: 2, name: 'pool'})],
 ])('%s is written as a node', async (_, make) => {
   const graph = await classifier();
-  const model = replaceHead(await fromGraphModel(graph, {outputs: ['relu']}), [make()], {at: 'conv'});
+  const model = replaceHead(await fromGraphModel(graph, {outputs: ['relu']}), [make()], {after: 'conv'});
   const written = await toGraphModel(model, graph);
   expect(numbers(outputsOf(written, {image: x()})[0]!)).toBeAllClose(numbers(model.predict(x()) as tf.Tensor));
 });
@@ -141,9 +141,9 @@ test('layers that no nodes compute are refused by name, and so are models that a
   const odd = replaceHead(
     body,
     [tf.layers.upSampling2d({name: 'up'}), tf.layers.permute({dims: [3, 1, 2], name: 'p'})],
-    {at: 'conv'},
+    {after: 'conv'},
   );
-  const gelu = replaceHead(body, [tf.layers.dense({units: 2, activation: 'swish', name: 'd'})], {at: 'conv'});
+  const gelu = replaceHead(body, [tf.layers.dense({units: 2, activation: 'swish', name: 'd'})], {after: 'conv'});
   const other = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
   await withoutLeaks(async () => {
     await expect(toGraphModel(odd, graph)).rejects.toThrow(/Layer "up" is a UpSampling2D.*\n.*Layer "p" is a Permute/);
@@ -166,7 +166,7 @@ test('weights that are not finite are refused by name, those of a new head too, 
   model.getLayer('scores').setWeights([tf.fill([4, 3], NaN)]);
   const body = await fromGraphModel(graph, {outputs: ['relu']});
   const head = [tf.layers.flatten({name: 'flat'}), tf.layers.dense({units: 2, name: 'classes'})];
-  const headed = replaceHead(body, head, {at: 'conv'});
+  const headed = replaceHead(body, head, {after: 'conv'});
   const [kernel] = headed.getLayer('classes').getWeights() as [tf.Tensor];
   headed.getLayer('classes').setWeights([tf.fill(kernel.shape, Infinity), tf.zeros([2])]);
   await withoutLeaks(async () => {
@@ -202,7 +202,7 @@ test('an aborted call, or one whose onProgress throws, changes and leaves nothin
   const graph = await classifier();
   const base = await fromGraphModel(graph, {outputs: ['relu']});
   const head = [tf.layers.flatten({name: 'flat'}), tf.layers.dense({units: 2, name: 'classes'})];
-  const model = applyLoRA(replaceHead(base, head, {at: 'conv'}), {rank: 1, seed: 1});
+  const model = applyLoRA(replaceHead(base, head, {after: 'conv'}), {rank: 1, seed: 1});
   stirFactors(model);
   const before = numbers(model.predict(x()) as tf.Tensor);
   const calls: ((options: CallOptions) => Promise<{dispose: () => void}>)[] = [

@@ -110,7 +110,7 @@ describe('a graph from a stranger', () => {
 
 test("an adapter's head that brings a piece of a graph is refused", async () => {
   const body = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3], name: 'body'})]});
-  const headed = replaceHead(body, [tf.layers.dense({units: 1, name: 'head'})], {at: 'body'});
+  const headed = replaceHead(body, [tf.layers.dense({units: 1, name: 'head'})], {after: 'body'});
   const adapter = getAdapter(applyLoRA(headed, {rank: 1, targets: ['body']}));
   const handler = new MemoryHandler();
   await saveAdapter(adapter, handler);

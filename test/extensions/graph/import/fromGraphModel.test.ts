@@ -349,7 +349,7 @@ test('a part is imported by the names of its nodes, with the calls around them o
 test('a new head is put on a part', async () => {
   const body = await fromGraphModel(await small(), {outputs: ['half']});
   const head = [tf.layers.globalAveragePooling2d({name: 'pool'}), tf.layers.dense({units: 2, name: 'classes'})];
-  const model = applyLoRA(replaceHead(body, head, {at: 'half'}), {rank: 1, seed: 1});
+  const model = applyLoRA(replaceHead(body, head, {after: 'half'}), {rank: 1, seed: 1});
   expect(summarizeLoRA(model).layers.map(({path}) => path)).toEqual(['conv']);
   expect(model.getLayer('classes').trainableWeights).toHaveLength(2);
 });

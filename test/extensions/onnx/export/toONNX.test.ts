@@ -170,7 +170,7 @@ test('a new head becomes nodes in place of those that it replaces', async () => 
   const file = onnxFile(TWO);
   await withoutLeaks(async () => {
     const base = await fromONNX(file);
-    const model = replaceHead(base, [tf.layers.dense({units: 3, name: 'new'})], {at: 'first'});
+    const model = replaceHead(base, [tf.layers.dense({units: 3, name: 'new'})], {after: 'first'});
     const written = await toONNX(model, file);
     const {nodes, initializers, outputs} = readOnnx(written).graph;
     expect(nodes.map(({op, outputs: [name]}) => [op, name])).toEqual([
@@ -204,9 +204,9 @@ test('a head on a file with channels first needs no transposes', async () => {
     outputs: [value('y', [null, 4, 5, 6])],
   });
   const base = await fromONNX(file);
-  const at = base.layers.find(layer => /Conv/.test(layer.getClassName()))!.name;
+  const after = base.layers.find(layer => /Conv/.test(layer.getClassName()))!.name;
   const model = replaceHead(base, [tf.layers.globalAveragePooling2d({}), tf.layers.dense({units: 2, name: 'new'})], {
-    at,
+    after,
   });
   const written = await toONNX(model, file);
   expect(readOnnx(written).graph.nodes.map(({op}) => op)).toEqual([
@@ -235,7 +235,7 @@ describe('refuses', () => {
     const old = onnxFile({...TWO, opset: 12});
     const base = await fromONNX(old);
     const odd = replaceHead(base, [tf.layers.dense({units: 3, name: 'new'}), tf.layers.layerNormalization()], {
-      at: 'first',
+      after: 'first',
     });
     await expect(toONNX(odd, old)).rejects.toThrow('(LayerNormalization) needs opset 13, and the file has 12');
     [odd, base].forEach(disposeModel);

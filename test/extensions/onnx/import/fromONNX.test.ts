@@ -91,9 +91,9 @@ test('a head that takes channels last is refused where the file gives them first
   const body = await fromONNX(file);
   const last = body.layers.at(-1)!.name;
   const pool = () => tf.layers.globalAveragePooling2d({name: 'pool'});
-  expect(() => replaceHead(body, [pool()], {at: last})).toThrow("{at: 'conv'}");
-  const model = replaceHead(body, [pool()], {at: 'conv'});
-  const turned = replaceHead(body, [tf.layers.permute({dims: [2, 3, 1], name: 'turned'}), pool()], {at: last});
+  expect(() => replaceHead(body, [pool()], {after: last})).toThrow("{after: 'conv'}");
+  const model = replaceHead(body, [pool()], {after: 'conv'});
+  const turned = replaceHead(body, [tf.layers.permute({dims: [2, 3, 1], name: 'turned'}), pool()], {after: last});
   const x = tf.range(0, 24).reshape([1, 2, 3, 4]);
   expect(outputOf(model, x)).toEqual([5.5, 17.5]);
   expect(outputOf(turned, x)).toEqual([5.5, 17.5]);
@@ -109,8 +109,8 @@ test('a head on sequences that takes channels last is refused where the file giv
   });
   const body = await fromONNX(file);
   const pool = () => tf.layers.globalAveragePooling1d({name: 'pool'});
-  expect(() => replaceHead(body, [pool()], {at: body.layers.at(-1)!.name})).toThrow(/sequences[^]*{at: 'conv'}/);
-  const model = replaceHead(body, [pool()], {at: 'conv'});
+  expect(() => replaceHead(body, [pool()], {after: body.layers.at(-1)!.name})).toThrow(/sequences[^]*{after: 'conv'}/);
+  const model = replaceHead(body, [pool()], {after: 'conv'});
   expect(outputOf(model, tf.range(0, 8).reshape([1, 2, 4]))).toEqual([1.5, 5.5]);
   [model, body].forEach(disposeModel);
 });
