@@ -60,7 +60,7 @@ export {compileWeighted, weightTargets} from './core/training/weightedTargets';
 export {type KeepIfBetter, keepIfBetter, type KeepIfBetterOptions} from './core/training/keepIfBetter';
 export {mixed, type MixedOptions} from './core/training/mixed';
 export {type Neftune, neftune, type NeftuneOptions} from './core/training/neftune';
-export {type StopOn, stopOn} from './core/training/stopOn';
+export {type StopOnAbort, stopOnAbort} from './core/training/stopOnAbort';
 export {type StopOnNaN, stopOnNaN} from './core/training/stopOnNaN';
 export {resetOptimizer} from './core/training/resetOptimizer';
 export {replaceHead, type ReplaceHeadOptions} from './core/head/replaceHead';

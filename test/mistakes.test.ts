@@ -104,7 +104,7 @@ test.each<[string, () => unknown, string | RegExp]>([
     "For example: learningRateSchedule({shape: 'cosine'}).",
   ],
   ['a label alone', () => lora.progress!('LoRA'), "For example: progress({label: 'LoRA'})."],
-  ['a controller', () => lora.stopOn!(new AbortController()), 'got an object of class AbortController.'],
+  ['a controller', () => lora.stopOnAbort!(new AbortController()), 'got an object of class AbortController.'],
   ['a layer alone', () => lora.adaptLayer!(tf.layers.flatten()), 'Pass the layer by name: {layer'],
   ['a class', () => lora.registerAdaptable!(tf.layers.Layer, {}), "must be a string, got a function. For example: 'My"],
   [

@@ -7,7 +7,7 @@ import {
   learningRateSchedule,
   type LoRAConfig,
   replaceHead,
-  stopOn,
+  stopOnAbort,
 } from 'tfjs-lora';
 import {augmentSounds, compareEvents, makeDetector, resample, type Sound, type SoundEvent} from 'tfjs-lora/sound';
 import {mulberry32, shuffled} from '../shared/random';
@@ -118,7 +118,7 @@ export async function learn(
     const callbacks = [
       learningRateSchedule({warmup: 0.1}),
       new tf.CustomCallback({onBatchEnd: () => onProgress?.(++done / steps)}),
-      ...(signal ? [stopOn(signal)] : []),
+      ...(signal ? [stopOnAbort(signal)] : []),
     ];
     const yieldEvery = onProgress === undefined ? 'never' : 'auto';
     const headFirst = way !== 'head';

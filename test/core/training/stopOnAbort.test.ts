@@ -7,7 +7,7 @@ import {
   LoRAError,
   type Progress,
   seededBatches,
-  stopOn,
+  stopOnAbort,
 } from 'tfjs-lora';
 import {useBackend, withoutLeaks} from '../../helpers';
 import {setting} from './setting';
@@ -30,7 +30,7 @@ function abortingAt(controller: AbortController, step: number): tf.CustomCallbac
   });
 }
 
-describe('stopOn', () => {
+describe('stopOnAbort', () => {
   // 12 examples in batches of 4: three steps an epoch.
   test.each([1, 2, 3, 4, 6])('ends fit and fitDataset after step %i, with the history so far', async step => {
     await withoutLeaks(async () => {
@@ -41,11 +41,15 @@ describe('stopOn', () => {
           model.fitDataset(seededBatches(x, y, {batchSize: 4, seed: 1}), {epochs: 9, verbose: 0, callbacks}),
       ]) {
         const controller = new AbortController();
-        const {epoch, history} = await train([abortingAt(controller, step), stopOn(controller.signal)]);
+        const {epoch, history} = await train([abortingAt(controller, step), stopOnAbort(controller.signal)]);
         expect(epoch.length).toBe(Math.ceil(step / 3));
         expect((history.loss as number[]).every(Number.isFinite)).toBe(true);
       }
-      const {epoch} = await model.fit(x, y, {epochs: 2, verbose: 0, callbacks: [stopOn(new AbortController().signal)]});
+      const {epoch} = await model.fit(x, y, {
+        epochs: 2,
+        verbose: 0,
+        callbacks: [stopOnAbort(new AbortController().signal)],
+      });
       expect(epoch).toEqual([0, 1]);
       dispose();
     });
@@ -64,7 +68,7 @@ describe('stopOn', () => {
       });
       await model.fit(x, y, {
         ...{epochs: 9, batchSize: 4, verbose: 0, validationData: [x, y]},
-        callbacks: [note, abortingAt(controller, 4), best, stopOn(controller.signal)],
+        callbacks: [note, abortingAt(controller, 4), best, stopOnAbort(controller.signal)],
       });
       expect(best.epoch).toBe(0);
       expect(factors()).toEqual(first);
@@ -74,8 +78,8 @@ describe('stopOn', () => {
 
   test('takes a signal alone', () => {
     for (const value of [undefined, null, {}, new AbortController()]) {
-      expect(() => stopOn(value as AbortSignal)).toThrow(LoRAError);
-      expect(() => stopOn(value as AbortSignal)).toThrow('signal must be an AbortSignal');
+      expect(() => stopOnAbort(value as AbortSignal)).toThrow(LoRAError);
+      expect(() => stopOnAbort(value as AbortSignal)).toThrow('signal must be an AbortSignal');
     }
   });
 });

@@ -1,8 +1,8 @@
 import {checkCallOptions} from '../../platform/signals';
 import {TrainingCallback} from './callback';
 
-/** The callback that `stopOn` makes. */
-export class StopOn extends TrainingCallback {
+/** The callback that `stopOnAbort` makes. */
+export class StopOnAbort extends TrainingCallback {
   constructor(private readonly signal: AbortSignal | undefined) {
     super();
     checkCallOptions({signal: signal === undefined ? (null as unknown as AbortSignal) : signal});
@@ -28,8 +28,8 @@ export class StopOn extends TrainingCallback {
  * @example
  *     const controller = new AbortController();
  *     button.onclick = () => controller.abort();
- *     await model.fit(xs, ys, {epochs: 100, callbacks: [stopOn(controller.signal)]});
+ *     await model.fit(xs, ys, {epochs: 100, callbacks: [stopOnAbort(controller.signal)]});
  */
-export function stopOn(signal: AbortSignal): StopOn {
-  return new StopOn(signal);
+export function stopOnAbort(signal: AbortSignal): StopOnAbort {
+  return new StopOnAbort(signal);
 }
