@@ -3,9 +3,9 @@
 export {augmentLandmarks, type AugmentOptions, type LandmarkBatch} from './extensions/landmarks/augmentLandmarks';
 export {landmarkLoss, type LandmarkLossOptions} from './extensions/landmarks/landmarkLoss';
 export {
-  correctLandmarks,
-  type CorrectLandmarksOptions,
   normalizedMeanError,
+  percentageOfCorrectKeypoints,
+  type PercentageOfCorrectKeypointsOptions,
 } from './extensions/landmarks/landmarkMetrics';
 export type {LandmarkLayout, LandmarkSize, SizedLayout} from './extensions/landmarks/layout';
 export type {Metric} from './platform/tfjs/metric';

@@ -3,8 +3,8 @@ import {checkNumber, checkOptions} from '../../platform/errors';
 import {type Metric, shareOf, withName} from '../../platform/tfjs/metric';
 import {checkSizedLayout, separate, type SizedLayout} from './layout';
 
-/** Options of `correctLandmarks`. */
-export interface CorrectLandmarksOptions extends SizedLayout {
+/** Options of `percentageOfCorrectKeypoints`. */
+export interface PercentageOfCorrectKeypointsOptions extends SizedLayout {
   /** The largest error of a correct landmark, as a fraction of the size. Defaults to 0.1. */
   threshold?: number;
 }
@@ -34,18 +34,18 @@ export function normalizedMeanError(options: SizedLayout): Metric {
 }
 
 /**
- * Returns the fraction of correct landmarks (PCK) as a metric named `pck`: for each example, the weighted fraction of
- * landmarks whose error is at most `threshold · size`. (Yang and Ramanan, "Articulated Human Detection with Flexible
- * Mixtures of Parts", 2013.)
+ * Returns the percentage of correct keypoints (PCK) as a metric named `pck`, a fraction from 0 to 1: for each example,
+ * the weighted fraction of landmarks whose error is at most `threshold · size`. (Yang and Ramanan, "Articulated Human
+ * Detection with Flexible Mixtures of Parts", 2013.)
  *
  * @param options the layout of the landmarks, what errors are divided by, and the threshold.
  * @returns a metric for `compile`: targets and predictions `[batch, …]` to a scalar.
  * @throws LoRAError `ERR_OPTION` if an option is not in its range; from the metric, if the shapes do not fit.
  * @example
- *     model.compile({optimizer, loss, metrics: [correctLandmarks({points: 21, threshold: 0.05})]});
+ *     model.compile({optimizer, loss, metrics: [percentageOfCorrectKeypoints({points: 21, threshold: 0.05})]});
  * @experimental
  */
-export function correctLandmarks(options: CorrectLandmarksOptions): Metric {
+export function percentageOfCorrectKeypoints(options: PercentageOfCorrectKeypointsOptions): Metric {
   checkOptions(options, {points: true, dimensions: true, visibility: true, size: true, threshold: true});
   const {threshold = 0.1, ...layout} = options;
   checkSizedLayout(layout);

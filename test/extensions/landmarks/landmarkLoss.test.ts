@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from 'tfjs-lora';
-import {correctLandmarks, landmarkLoss, normalizedMeanError} from 'tfjs-lora/landmarks';
+import {landmarkLoss, normalizedMeanError, percentageOfCorrectKeypoints} from 'tfjs-lora/landmarks';
 import {BACKENDS, numbers, useBackend} from '../../helpers';
 
 /** Two examples of three points; the box around the first is 6 by 8, around the second 3 by 4. */
@@ -73,7 +73,7 @@ describe.each(BACKENDS)('on %s', backend => {
     ]);
     const sum = 1 * 0.5 + 0.5 * 0.2;
     expect(numbers(normalizedMeanError(layout)(truth, guess))).toBeAllClose([sum / 1.5]);
-    expect(numbers(correctLandmarks({...layout, threshold: 0.3})(truth, guess))).toBeAllClose([0.5 / 1.5]);
+    expect(numbers(percentageOfCorrectKeypoints({...layout, threshold: 0.3})(truth, guess))).toBeAllClose([0.5 / 1.5]);
     const l1 = ([x, y]: number[]) => (Math.max(x! - 0.025, 0) + Math.max(y! - 0.025, 0)) / 2;
     expect(numbers(landmarkLoss(layout)(truth, guess))).toBeAllClose([(l1([0.3, 0.4]) + 0.5 * l1([0, 0.2])) / 1.5]);
   });
@@ -94,7 +94,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const nothing = tf.fill([2, 6], nan);
     const guess = tf.zeros([2, 6]);
     expect(numbers(normalizedMeanError({points: 3})(nothing, guess))).toEqual([nan]);
-    expect(numbers(correctLandmarks({points: 3})(nothing, guess))).toEqual([nan]);
+    expect(numbers(percentageOfCorrectKeypoints({points: 3})(nothing, guess))).toEqual([nan]);
     const half = tf.tensor2d([[nan, nan, nan, nan, nan, nan], [0, 0, 6, 0, 0, 8]]); // prettier-ignore
     // Of errors 0, 6 and 8 by a diagonal of 10.
     expect(numbers(normalizedMeanError({points: 3})(half, guess))).toBeAllClose([14 / 10 / 3]);
@@ -123,7 +123,7 @@ describe.each(BACKENDS)('on %s', backend => {
     ]);
     expect(numbers(normalizedMeanError({points: 2, dimensions: 3})(truth, guess))).toBeAllClose([0.2 / 2]);
     expect(numbers(normalizedMeanError({points: 2})(truth, guess))).toEqual([0]);
-    expect(numbers(correctLandmarks({points: 2, dimensions: 3})(truth, guess))).toEqual([0.5]);
+    expect(numbers(percentageOfCorrectKeypoints({points: 2, dimensions: 3})(truth, guess))).toEqual([0.5]);
   });
 });
 
@@ -131,7 +131,7 @@ test('a model learns by it, with the metrics by their names in the logs', async 
   await useBackend('wasm');
   const layout = {points: 3, size: 8} as const;
   const model = tf.sequential({layers: [tf.layers.dense({units: 6, inputShape: [2], kernelInitializer: 'zeros'})]});
-  const metrics = [normalizedMeanError(layout), correctLandmarks(layout)];
+  const metrics = [normalizedMeanError(layout), percentageOfCorrectKeypoints(layout)];
   model.compile({optimizer: tf.train.adam(0.5), loss: landmarkLoss(layout), metrics});
   const {history} = await model.fit(tf.eye(2), tf.tensor2d(TRUTH), {epochs: 60, verbose: 0});
   expect(Object.keys(history)).toEqual(['loss', 'nme', 'pck']);
