@@ -11,11 +11,11 @@ export type {
 } from './extensions/federated/participation';
 export {
   createNodeKey,
-  keptNodeKey,
   type NodeKey,
-  nodeKeyFromText,
-  nodeKeyToText,
+  parseNodeKey,
   publicKeyText,
+  serializeNodeKey,
+  storedNodeKey,
 } from './extensions/federated/nodeKey';
 export type {ConfigValue, Metrics} from './extensions/federated/records';
 export {frozenFingerprint} from './extensions/federated/sharedTensors';

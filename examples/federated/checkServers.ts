@@ -1,7 +1,7 @@
 import {readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {setTimeout as pause} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
-import {nodeKeyFromText, publicKeyText} from 'tfjs-lora/federated';
+import {parseNodeKey, publicKeyText} from 'tfjs-lora/federated';
 import {openPage} from '../shared/serve';
 import {type Client, keyFile, startProcess} from './clients';
 import {type RunConfig, SuperLink, type SuperLinkOptions} from './flower';
@@ -86,7 +86,7 @@ async function checkClosed(setting: Setting): Promise<void> {
     must(refusal.includes('publicKeyText(key)'), `A node whose key nobody registered was told: ${refusal}`);
     for (const [i, {key}] of given.entries()) {
       const file = setting.path(`check-${i}.pub`);
-      writeFileSync(file, await publicKeyText(await nodeKeyFromText(readFileSync(key, 'utf8'))));
+      writeFileSync(file, await publicKeyText(await parseNodeKey(readFileSync(key, 'utf8'))));
       await link.register(file);
     }
     await withTab(link, async tabs => {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {loadAdapter, resetOptimizer, setAdapter} from 'tfjs-lora';
-import {type Federation, joinFederation, keptNodeKey, type NodeKey, publicKeyText} from 'tfjs-lora/federated';
+import {type Federation, joinFederation, type NodeKey, publicKeyText, storedNodeKey} from 'tfjs-lora/federated';
 import pixels from 'virtual:digits';
 import type {Digits} from '../../shared/digits';
 import {accuracy} from '../../shared/network';
@@ -26,7 +26,7 @@ export class ClientEngine implements Engine {
 
   async start({client, method, seed}: Part): Promise<Start> {
     await startWasm();
-    this.key = await keptNodeKey(`client ${client}`);
+    this.key = await storedNodeKey(`client ${client}`);
     const base = await tf.loadLayersModel(new URL('model/model.json', self.location.origin).href);
     this.method = method;
     this.model = adapt(base, method, seed);

@@ -11,7 +11,7 @@ const ALGORITHM = {name: 'ECDSA', namedCurve: 'P-384'};
 /**
  * Creates a new key, which no server knows yet.
  *
- * @returns a key whose private half can be exported. See `nodeKeyToText`.
+ * @returns a key whose private half can be exported. See `serializeNodeKey`.
  * @example
  *     const node = joinFederation({url, model, train, key: await createNodeKey()});
  * @experimental
@@ -54,40 +54,42 @@ export async function publicKeyPEM({publicKey}: NodeKey): Promise<string> {
 export function checkNodeKey(key: unknown): void {
   const {privateKey, publicKey} = (key ?? {}) as Partial<NodeKey>;
   if (!(privateKey instanceof CryptoKey && publicKey instanceof CryptoKey)) {
-    throw new LoRAError(`key must be a key of createNodeKey or keptNodeKey, got ${kindOf(key)}.`);
+    throw new LoRAError(`key must be a key of createNodeKey or storedNodeKey, got ${kindOf(key)}.`);
   }
 }
 
 /**
  * Returns a key as text, to be stored in a private file: a JSON Web Key of the private half, which has the public half.
  *
- * @param key a key of `createNodeKey` or `nodeKeyFromText`.
+ * @param key a key of `createNodeKey` or `parseNodeKey`.
  * @returns a promise of the text: a JSON web key.
  * @throws LoRAError `ERR_OPTION` if it is not the key of a node, `ERR_UNSUPPORTED` if its private half cannot be
  *     exported.
  * @example
- *     const key = await nodeKeyFromText(await nodeKeyToText(await createNodeKey()));
+ *     const key = await parseNodeKey(await serializeNodeKey(await createNodeKey()));
  * @experimental
  */
-export async function nodeKeyToText(key: NodeKey): Promise<string> {
+export async function serializeNodeKey(key: NodeKey): Promise<string> {
   checkNodeKey(key);
   if (!key.privateKey.extractable) {
-    throw unsupportedError('The private half of this key cannot be exported: a key of keptNodeKey stays in its page.');
+    throw unsupportedError(
+      'The private half of this key cannot be exported: a key of storedNodeKey stays in its page.',
+    );
   }
   return JSON.stringify(await crypto.subtle.exportKey('jwk', key.privateKey));
 }
 
 /**
- * Reads a key from the text that `nodeKeyToText` returned.
+ * Reads a key from the text that `serializeNodeKey` returned.
  *
  * @param text the JSON Web Key of the private half.
  * @returns a promise of the key.
  * @throws LoRAError `ERR_DAMAGED` if the text is not such a key.
  * @example
- *     const key = await nodeKeyFromText(text);
+ *     const key = await parseNodeKey(text);
  * @experimental
  */
-export async function nodeKeyFromText(text: string): Promise<NodeKey> {
+export async function parseNodeKey(text: string): Promise<NodeKey> {
   try {
     const {d, ...open} = JSON.parse(text) as JsonWebKey;
     const [privateKey, publicKey] = await Promise.all([
@@ -96,7 +98,7 @@ export async function nodeKeyFromText(text: string): Promise<NodeKey> {
     ]);
     return {privateKey, publicKey};
   } catch (error) {
-    throw damagedError('The text is not the key of a node. Pass a text of nodeKeyToText(key).', {cause: error});
+    throw damagedError('The text is not the key of a node. Pass a text of serializeNodeKey(key).', {cause: error});
   }
 }
 
@@ -108,16 +110,16 @@ export async function nodeKeyFromText(text: string): Promise<NodeKey> {
  * @returns a promise of the key.
  * @throws LoRAError `ERR_UNSUPPORTED` if there is no IndexedDB, or the page may not use it.
  * @example
- *     const node = joinFederation({url, model, train, key: await keptNodeKey()});
+ *     const node = joinFederation({url, model, train, key: await storedNodeKey()});
  * @experimental
  */
-export async function keptNodeKey(name = 'node'): Promise<NodeKey> {
+export async function storedNodeKey(name = 'node'): Promise<NodeKey> {
   if (typeof name !== 'string' || name === '') {
     throw new LoRAError(`The name of a key must be a string, got ${show(name)}.`);
   }
   if (typeof indexedDB === 'undefined') {
     throw unsupportedError(
-      'There is no IndexedDB here. In Node keep the key in a file: writeFile(path, await nodeKeyToText(key)).',
+      'There is no IndexedDB here. In Node, store the key in a file: writeFile(path, await serializeNodeKey(key)).',
     );
   }
   const fresh = await crypto.subtle.generateKey(ALGORITHM, false, ['sign', 'verify']);

@@ -1,5 +1,5 @@
 import {createPublicKey, verify} from 'node:crypto';
-import {createNodeKey, keptNodeKey, nodeKeyFromText, nodeKeyToText, publicKeyText} from '../../../src/federated';
+import {createNodeKey, parseNodeKey, publicKeyText, serializeNodeKey, storedNodeKey} from '../../../src/federated';
 import {publicKeyPEM, sign} from '../../../src/extensions/federated/nodeKey';
 import {LoRAError} from '../../../src/index';
 
@@ -14,9 +14,9 @@ test('signatures are those that OpenSSL takes, whatever zeros their numbers begi
   }
 });
 
-test('a key that was kept as a text is the same', async () => {
+test('a key that was serialized is the same', async () => {
   const key = await createNodeKey();
-  const again = await nodeKeyFromText(await nodeKeyToText(key));
+  const again = await parseNodeKey(await serializeNodeKey(key));
   expect(await publicKeyText(again)).toBe(await publicKeyText(key));
   const open = createPublicKey(await publicKeyPEM(key));
   expect(verify('sha256', Buffer.from('text'), open, await sign(again, 'text'))).toBe(true);
@@ -37,10 +37,10 @@ test('the public half is what ssh-keygen writes', async () => {
 test.each(['', 'null', '[]', '{}', '{"kty": "EC", "crv": "P-256"}', '-----BEGIN PRIVATE KEY-----'])(
   'the text %j is refused as a key',
   async text => {
-    await expect(nodeKeyFromText(text)).rejects.toBeInstanceOf(LoRAError);
+    await expect(parseNodeKey(text)).rejects.toBeInstanceOf(LoRAError);
   },
 );
 
-test('without IndexedDB a key is not kept, and the message says what to do', async () => {
-  await expect(keptNodeKey()).rejects.toThrow(/In Node keep the key in a file/);
+test('without IndexedDB, storedNodeKey says where to store the key', async () => {
+  await expect(storedNodeKey()).rejects.toThrow(/In Node, store the key in a file/);
 });
