@@ -18,10 +18,10 @@ export {
 } from './extensions/sound/encodeTranscripts';
 export {characterErrorRate, wordErrorRate} from './extensions/sound/errorRates';
 export {
-  compareEvents,
   type DetectOptions,
   type EventScores,
   makeDetector,
+  scoreEvents,
   type SoundEvent,
   type WindowScores,
 } from './extensions/sound/events';

@@ -216,7 +216,7 @@ const USAGES: Record<string, Usage> = {
   encodeTranscripts: () => [listener(), {encode: () => ({ids: [1]})}, ['a'], {language: 'en', task: 'transcribe'}],
   augmentSounds: () => [{gain: 1, shift: 0.1, noise: [clip(1)], snr: [0, 10], seed: 1}],
   characterErrorRate: () => [['a'], ['b']],
-  compareEvents: () => [[{time: 1, label: 'a'}], [], {tolerance: 1}],
+  scoreEvents: () => [[{time: 1, label: 'a'}], [], {tolerance: 1}],
   ctcLoss: () => [tf.tensor2d([[1]]), tf.zeros([1, 2, 3]), {blank: 0, padding: -100, zeroInfinity: true}],
   makeDetector: () => [{threshold: 0.5, coolDown: 1, ignore: []}],
   slidingWindows: () => [4, 2],

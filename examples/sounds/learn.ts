@@ -9,7 +9,7 @@ import {
   replaceHead,
   stopOnAbort,
 } from 'tfjs-lora';
-import {augmentSounds, compareEvents, makeDetector, resample, type Sound, type SoundEvent} from 'tfjs-lora/sound';
+import {augmentSounds, makeDetector, resample, scoreEvents, type Sound, type SoundEvent} from 'tfjs-lora/sound';
 import {mulberry32, shuffled} from '../shared/random';
 import {middle, RATE} from './clips';
 import {encode, FRAME_RATE, FRAMES, framesFrom, framesOf, MELS} from './model';
@@ -213,7 +213,7 @@ export function chooseDetection(
   const known: SoundEvent[] = words.map(({label}, i) => ({time: 2 * i + 1, label: classes[label]!}));
   const faults = TRIED.map(threshold => {
     const found = detectIn(scores, classes, {threshold, coolDown: 1});
-    const {recall, falseAlarms} = compareEvents(found, known, {tolerance: 0.75});
+    const {recall, falseAlarms} = scoreEvents(found, known, {tolerance: 0.75});
     const alarms = falseAlarms + detectIn(others, classes, {threshold, coolDown: 1}).length;
     return 100 * (1 - recall) + alarms / hours / ALARMS;
   });

@@ -11,7 +11,7 @@ import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {disposeModel, fileHandler, saveAdapter, saveMerged, trainableVariables} from 'tfjs-lora';
-import {compareEvents, type Sound, type SoundEvent} from 'tfjs-lora/sound';
+import {scoreEvents, type Sound, type SoundEvent} from 'tfjs-lora/sound';
 import {kilobytes, mean, overSeeds, percent, SHORT, table} from '../shared/report';
 import {middle, noise, RATE, seconds} from './clips';
 import {
@@ -140,7 +140,7 @@ function eventsOf(model: tf.LayersModel, settings: readonly Detection[]): Events
   return settings.map(detection => {
     const found = (scores: number[][]) => detectIn(scores, CLASSES, detection);
     const alarms = (parts: number[][][]) => 60 * mean(parts.map(scores => found(scores).length));
-    const recalls = withThem.map(({known, scores}) => compareEvents(found(scores), known, {tolerance: 1}).recall);
+    const recalls = withThem.map(({known, scores}) => scoreEvents(found(scores), known, {tolerance: 1}).recall);
     return {recall: mean(recalls), inNoise: alarms(inNoise!), inTalk: alarms(inTalk!)};
   });
 }

@@ -74,8 +74,8 @@ export interface EventScores {
 }
 
 /**
- * Compares detected events with those that are known to be there. A detected event is right if a known one of its class
- * is within the tolerance and has no other detected event.
+ * Scores detected events against those that are known to be there. A detected event is right if a known one of its
+ * class is within the tolerance and has no other detected event.
  *
  * @param detected events that were detected.
  * @param known events that are there.
@@ -83,10 +83,10 @@ export interface EventScores {
  * @returns precision, recall, and the number of false alarms.
  * @throws LoRAError `ERR_OPTION` if an argument is not a list of events, or an option is out of range.
  * @example
- *     const {recall} = compareEvents([{time: 1.2, label: 'yes'}], [{time: 1, label: 'yes'}]); // 1
+ *     const {recall} = scoreEvents([{time: 1.2, label: 'yes'}], [{time: 1, label: 'yes'}]); // 1
  * @experimental
  */
-export function compareEvents(
+export function scoreEvents(
   detected: readonly SoundEvent[],
   known: readonly SoundEvent[],
   options: {tolerance?: number} = {},

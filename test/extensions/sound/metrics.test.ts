@@ -1,4 +1,4 @@
-import {characterErrorRate, compareEvents, makeDetector, wordErrorRate} from 'tfjs-lora/sound';
+import {characterErrorRate, makeDetector, scoreEvents, wordErrorRate} from 'tfjs-lora/sound';
 
 test('error rates count the fewest edits, over all texts', () => {
   expect(wordErrorRate('switch the lamp off', 'switch the lamp off')).toBe(0);
@@ -33,18 +33,15 @@ test('a detector keeps to the threshold and the cool-down of each class', () => 
 test('events are right once, and within the tolerance', () => {
   const known = [1, 5, 9].map(time => ({time, label: 'yes'}));
   const detected = [1.2, 1.3, 5.6, 9].map(time => ({time, label: time === 9 ? 'no' : 'yes'}));
-  expect(compareEvents(detected, known)).toEqual({precision: 1 / 4, recall: 1 / 3, falseAlarms: 3});
-  expect(compareEvents(detected, known, {tolerance: 1})).toEqual({precision: 2 / 4, recall: 2 / 3, falseAlarms: 2});
-  expect(compareEvents([], [])).toEqual({precision: 1, recall: 1, falseAlarms: 0});
+  expect(scoreEvents(detected, known)).toEqual({precision: 1 / 4, recall: 1 / 3, falseAlarms: 3});
+  expect(scoreEvents(detected, known, {tolerance: 1})).toEqual({precision: 2 / 4, recall: 2 / 3, falseAlarms: 2});
+  expect(scoreEvents([], [])).toEqual({precision: 1, recall: 1, falseAlarms: 0});
 });
 
 test.each([
   [() => makeDetector({threshold: NaN}), 'threshold must be a number, or a number for each class, got NaN.'],
   [() => makeDetector({coolDown: -1}), 'coolDown must be a number of seconds, 0 or more, got -1.'],
-  [
-    () => compareEvents([{time: 1}] as never, []),
-    'detected must be a list of events, {time, label}, got [{"time":1}].',
-  ],
+  [() => scoreEvents([{time: 1}] as never, []), 'detected must be a list of events, {time, label}, got [{"time":1}].'],
 ])('bad options are refused', (call, message) => {
   expect(call).toThrow(message);
 });
