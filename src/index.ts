@@ -58,7 +58,7 @@ export {balancedClassWeights} from './core/training/classWeights';
 export {focalLoss, type FocalLossOptions} from './core/training/focalLoss';
 export {compileWeighted, weightTargets} from './core/training/weightedTargets';
 export {type KeepIfBetter, keepIfBetter, type KeepIfBetterOptions} from './core/training/keepIfBetter';
-export {mixed, type MixedOptions} from './core/training/mixed';
+export {withReplay, type WithReplayOptions} from './core/training/withReplay';
 export {type Neftune, neftune, type NeftuneOptions} from './core/training/neftune';
 export {type StopOnAbort, stopOnAbort} from './core/training/stopOnAbort';
 export {type StopOnNaN, stopOnNaN} from './core/training/stopOnNaN';

@@ -96,7 +96,7 @@ const USAGES: Record<string, Usage> = {
       seed: 1,
     },
   ],
-  mixed: () => [batches(), {replay: batches(), share: 0.5}],
+  withReplay: () => [batches(), {replay: batches(), share: 0.5}],
   convertToLoRA: () => [adapted(), {rank: 2}],
   modelCard: () => [
     adapted(),

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, bestAdapter, disposeModel, keepIfBetter, LoRAError, mixed, seededBatches} from 'tfjs-lora';
+import {applyLoRA, bestAdapter, disposeModel, keepIfBetter, LoRAError, seededBatches, withReplay} from 'tfjs-lora';
 import {accuracy} from 'tfjs-lora/transformers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 
@@ -93,19 +93,21 @@ test('errors say what is wrong', async () => {
   expect(() => keepIfBetter({validation: x as never})).toThrow('validation must be [xs, ys]');
   expect(() => keepIfBetter({validation: [x, tf.ones([3, 1])]})).toThrow('got 2 and 3.');
   expect(() => keepIfBetter({validation: [x, x], confidence: 1})).toThrow('confidence must be a number from 0.5 to 1');
-  expect(() => mixed(x as never, {replay: x as never})).toThrow(LoRAError);
+  expect(() => withReplay(x as never, {replay: x as never})).toThrow(LoRAError);
   const data = seededBatches(x, x, {seed: 1});
-  expect(() => mixed(data, {replay: data, share: 1})).toThrow('share must be a number above 0 and below 1, got 1.');
+  expect(() => withReplay(data, {replay: data, share: 1})).toThrow(
+    'share must be a number above 0 and below 1, got 1.',
+  );
 });
 
 test('earlier batches are spread between new ones, and go on in the next pass', async () => {
   const numbered = (from: number, count: number) =>
     tf.data.array(Array.from({length: count}, (_, i) => ({xs: from + i, ys: 0})));
-  const both = mixed(numbered(0, 4), {replay: numbered(10, 3), share: 1 / 3});
+  const both = withReplay(numbered(0, 4), {replay: numbered(10, 3), share: 1 / 3});
   const pass = async () => (await both.toArray()).map(({xs}) => xs);
   expect(both.size).toBe(6);
   expect(await pass()).toEqual([0, 1, 10, 2, 3, 11]);
   expect(await pass()).toEqual([0, 1, 12, 2, 3, 10]);
-  const empty = mixed(numbered(0, 4), {replay: numbered(0, 0), share: 0.5});
+  const empty = withReplay(numbered(0, 4), {replay: numbered(0, 0), share: 0.5});
   await expect(empty.toArray()).rejects.toThrow('replay has no batches');
 });

@@ -2,8 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, kindOf, LoRAError, misfitError} from '../../platform/errors';
 import {isDataset} from '../../platform/tfjs/copies';
 
-/** Options of `mixed`. */
-export interface MixedOptions<T extends tf.TensorContainer> {
+/** Options of `withReplay`. */
+export interface WithReplayOptions<T extends tf.TensorContainer> {
   /** Batches of earlier examples. When they end, they begin again. */
   replay: tf.data.Dataset<T>;
   /** The share of batches that are earlier ones, above 0 and below 1. Default: 0.2. */
@@ -22,13 +22,13 @@ export interface MixedOptions<T extends tf.TensorContainer> {
  * @example
  *     const batches = seededBatches(xs, ys, {batchSize: 16, seed: 1});
  *     const replay = seededBatches(oldXs, oldYs, {batchSize: 16, seed: 2});
- *     await model.fitDataset(mixed(batches, {replay, share: 0.25}), {epochs: 3});
+ *     await model.fitDataset(withReplay(batches, {replay, share: 0.25}), {epochs: 3});
  */
-export function mixed<T extends tf.TensorContainer>(
+export function withReplay<T extends tf.TensorContainer>(
   data: tf.data.Dataset<T>,
-  options: MixedOptions<T>,
+  options: WithReplayOptions<T>,
 ): tf.data.Dataset<T> {
-  checkOptions(options, {replay: true, share: true}, 'mixed(batches, {replay: earlierBatches})');
+  checkOptions(options, {replay: true, share: true}, 'withReplay(batches, {replay: earlierBatches})');
   const {replay, share = 0.2} = options;
   for (const [name, given] of Object.entries({data, replay})) {
     if (!isDataset(given)) {
