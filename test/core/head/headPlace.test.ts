@@ -22,7 +22,7 @@ function model(...parts: tf.layers.Layer[]): tf.LayersModel {
 const PLACES: [what: string, make: () => tf.LayersModel, at: string, reason: string][] = [
   [
     // The classifier that nsfwjs has: 1280 channels, then 256, 128 and 5.
-    'behind a pooled map, the Dense layers that are narrower than it',
+    'the Dense layers behind a pooled map that are narrower than it',
     () =>
       model(
         pixels(16),
@@ -39,13 +39,13 @@ const PLACES: [what: string, make: () => tf.LayersModel, at: string, reason: str
     'it gives 16 features, and what follows is narrower: hidden_1 (8), hidden_2 (4)',
   ],
   [
-    'behind a wide layer, one that narrows it',
+    'the layer behind a wide one that narrows it',
     () => model(layers.dense({units: 12, inputShape: [20], name: 'wide'}), dense('narrow', 4), dense('head', 5)),
     'wide',
     'it gives 12 features, and what follows is narrower: narrow (4)',
   ],
   [
-    'no layer that is as wide as what it is made of',
+    'no layer that is as wide as its input',
     () => model(pixels(4), layers.globalAveragePooling2d({name: 'pool'}), dense('same', 4), dense('head', 5)),
     'same',
     'it comes before head, the last layer with weights',
@@ -57,7 +57,7 @@ const PLACES: [what: string, make: () => tf.LayersModel, at: string, reason: str
     'it comes before head, the last layer with weights',
   ],
   [
-    'no layer before which there is none with a kernel',
+    'no layer that is the first with a kernel',
     () => model(layers.dense({units: 4, inputShape: [20], name: 'only'}), dense('head', 5)),
     'only',
     'it comes before head, the last layer with weights',
@@ -76,14 +76,14 @@ const PLACES: [what: string, make: () => tf.LayersModel, at: string, reason: str
   ],
 ];
 
-test.each(PLACES)('to the old head belong: %s', (_, make, after, reason) => {
+test.each(PLACES)('the old head has %s', (_, make, after, reason) => {
   const headed = replaceHead(make(), [classes()]);
   expect(planLoRA(headed).head).toEqual({after, reason});
   expect(headed.layers.at(-2)!.name).toBe(after);
   expect(String(planLoRA(headed))).toContain(`The new head goes after "${after}": ${reason}.`);
 });
 
-test('a place that is named is taken as it is', () => {
+test('a head goes after the layer that `after` names', () => {
   const base = model(layers.dense({units: 12, inputShape: [20], name: 'wide'}), dense('narrow', 4), dense('head', 5));
   expect(planLoRA(replaceHead(base, [classes()], {after: 'narrow'})).head).toEqual({
     after: 'narrow',
@@ -91,7 +91,7 @@ test('a place that is named is taken as it is', () => {
   });
 });
 
-test('a plan says nothing of a head where there is none, or where nobody knows why it is there', () => {
+test('a plan has no place of a head if there is no new head, or if its reason was not recorded', () => {
   const base = model(layers.dense({units: 4, inputShape: [20], name: 'only'}), dense('head', 5));
   expect(planLoRA(base).head).toBeUndefined();
   const restored = removeLoRA(applyLoRA(replaceHead(base, [classes()]), {rank: 1}));

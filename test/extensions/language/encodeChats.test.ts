@@ -92,7 +92,7 @@ test("the loss covers no given message, and with trainOn 'all' every token", asy
   );
 });
 
-test('a talk may begin with the assistant, also where a template writes no talk without messages', async () => {
+test('a chat may begin with the assistant, even if the template renders no chat without messages', async () => {
   class Strict extends Template {
     override render(values: Record<string, unknown>): string {
       const [first] = values.messages as Message[];
@@ -253,7 +253,7 @@ test('packing fills the fullest row that has room, the longest texts first', asy
   expect(await lengths({maxLength: Math.max(d, c + a), packing: true})).toEqual([d, b, c + a].sort((x, y) => x - y));
 });
 
-test('a model learns by it to answer', async () => {
+test('a model learns to answer from the batches', async () => {
   const adapted = applyLoRA(model, {rank: 4, targets: [/[qv]_proj$/, /down_proj$/], seed: 2});
   const data = await encode([{prompt: TALK.slice(0, 2), completion: TALK.slice(2, 3)}, TALK], {batchSize: 2});
   compileModel(adapted, {optimizer: adam({learningRate: 0.03})});
@@ -277,7 +277,7 @@ test('a template that renders earlier messages differently is refused, unless ea
   await expect(encode([{prompt: 'a', completion: 'b'}, TALK], options)).rejects.toThrow(`Record 1: ${earlier}`);
 });
 
-test('what a template or a token refuses is reported with the index of the record', async () => {
+test('an error of the template or the tokens names the index of the record', async () => {
   class Refusing extends Template {
     override render(values: Record<string, unknown>): string {
       if ((values.messages as Message[]).some(({content}) => content === 'no')) {
@@ -308,7 +308,7 @@ test('packing needs the length of a row', async () => {
   await expect(one).rejects.toThrow('packing must be true, false or {isolated: true}, got 1.');
 });
 
-test('what cannot be encoded is refused', async () => {
+test('records and options that cannot be encoded are refused', async () => {
   const refused = (data: Promise<unknown>, message: string) => expect(data).rejects.toThrow(message);
   await refused(encode([]), 'records must be a list of chats or texts, got an empty one.');
   await refused(
