@@ -29,6 +29,7 @@ class Graph:
     def __init__(self, seed):
         self.rng = np.random.default_rng(seed)
         self.nodes, self.weights, self.values, self.read = [], {}, {}, set()
+        self.closed = set()  # values with time first, which only their own steps read
         n, c = 2, self.int(2, 5)
         shape = self.choice([(n, c, self.int(5, 9), self.int(5, 9)), (n, self.int(3, 7), c), (n, 2 * c)])
         self.input = np.round(self.rng.standard_normal(shape).astype('float32'), 3)
@@ -68,7 +69,8 @@ class Graph:
 
     def grow(self):
         # The last value in two of three cases, so that graphs become deep.
-        name = list(self.values)[-1] if self.rng.random() < 0.66 else self.choice(list(self.values))
+        names = [name for name in self.values if name not in self.closed]
+        name = names[-1] if self.rng.random() < 0.66 else self.choice(names)
         rank = self.values[name].ndim
         steps = COMMON + {4: IMAGES, 3: SEQUENCES, 2: ROWS}.get(rank, [])
         self.choice(steps)(self, name, self.values[name].shape)
@@ -315,10 +317,14 @@ def recurrent(g, x, shape):
     g.add('Transpose', x, perm=[1, 0, 2])
     if len(g.nodes) == before:
         return
+    g.closed.add(f'v{before}_0')
     w, r = g.weight(ways, gates * size, shape[2], scale=0.4), g.weight(ways, gates * size, size, scale=0.4)
     b = g.weight(ways, 2 * gates * size, scale=0.4)
     more = {'linear_before_reset': g.int(0, 1)} if op == 'GRU' else {}
     g.add(op, f'v{before}_0', w, r, b, hidden_size=size, direction='bidirectional' if ways == 2 else 'forward', **more)
+    if len(g.nodes) == before + 1:
+        return
+    g.closed.add(f'v{before + 1}_0')
     g.add('Transpose', f'v{before + 1}_0', perm=[2, 0, 1, 3])
     g.add('Reshape', f'v{before + 2}_0', g.ints(0, 0, -1))
 
