@@ -61,10 +61,11 @@ function factorsOf(parameters: Parameters, strength: Strength, {weight, prepared
   const {tokens = []} = strength;
   const [rows] = tableShape(weight.variable, weight.name);
   const transposed = isKernel(weight.name);
-  const [chosen] = prepared.get<[tf.Tensor]>([], () => {
+  const choose = (): [tf.Tensor] => {
     const oneHot = tf.cast(tf.oneHot(tf.tensor1d([...tokens], 'int32'), rows), 'float32');
     return [transposed ? oneHot : tf.transpose(oneHot)];
-  });
+  };
+  const [chosen] = prepared.get([], choose, strength.tokens);
   const deltas = parameters[TOKEN_DELTAS] as tf.Tensor;
   const scaling = scalingOf(strength);
   return transposed ? {a: tf.transpose(deltas), b: chosen, scaling} : {a: chosen, b: deltas, scaling};
