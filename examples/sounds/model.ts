@@ -29,20 +29,37 @@ export function framesFrom(bytes: Uint8Array): tf.Tensor2D {
   return tf.tidy(() => tf.sub(tf.div(tf.tensor2d(bytes, [bytes.length / MELS, MELS], 'float32'), 80), 1.2));
 }
 
-/** A convolutional network for words: four convolutions, and an embedding of 64 values that the last layer reads. */
-export function newBase(classes: number): tf.Sequential {
-  const convolution = (filters: number, name: string, strides: [number, number], first = {}) =>
-    tf.layers.conv2d({filters, kernelSize: 3, strides, padding: 'same', activation: 'relu', name, ...first});
-  return tf.sequential({
-    layers: [
-      convolution(16, 'conv1', [2, 2], {inputShape: [FRAMES, MELS, 1]}),
-      convolution(32, 'conv2', [2, 2]),
-      convolution(48, 'conv3', [2, 2]),
-      convolution(64, 'conv4', [2, 2]),
-      tf.layers.flatten({name: 'flat'}),
-      tf.layers.dropout({rate: 0.2, name: 'dropout'}),
-      tf.layers.dense({units: 64, activation: 'relu', name: 'embedding'}),
-      tf.layers.dense({units: classes, activation: 'softmax', name: 'words'}),
-    ],
+/** Filters of each convolution, and values of the embedding. */
+const [FILTERS, EMBEDDING] = [[16, 40, 64, 96], 96];
+
+/**
+ * A convolutional network for words: four convolutions, and an embedding. To train one from scratch, all convolutions
+ * but the first are followed by a batch normalization, and the embedding by a classifier of the words.
+ */
+export function newBase(toTrain?: {words: number; seed: number}): tf.Sequential {
+  const model = tf.sequential();
+  const seeded = (i: number) => tf.initializers.heNormal({seed: 100 * (toTrain?.seed ?? 0) + i});
+  FILTERS.forEach((filters, i) => {
+    const isNormalized = toTrain !== undefined && i > 0;
+    model.add(
+      tf.layers.conv2d({
+        ...{filters, kernelSize: 3, strides: 2, name: `conv${i + 1}`, kernelInitializer: seeded(i)},
+        padding: i < 3 ? 'same' : 'valid',
+        activation: isNormalized ? 'linear' : 'relu',
+        ...(i === 0 && {inputShape: [FRAMES, MELS, 1]}),
+      }),
+    );
+    if (isNormalized) {
+      model.add(tf.layers.batchNormalization({name: `norm${i + 1}`}));
+      model.add(tf.layers.reLU());
+    }
   });
+  model.add(tf.layers.flatten({name: 'flat'}));
+  const [units, kernelInitializer] = [EMBEDDING, seeded(FILTERS.length)];
+  model.add(tf.layers.dense({units, activation: 'relu', name: 'embedding', kernelInitializer}));
+  if (toTrain) {
+    const last = seeded(FILTERS.length + 1);
+    model.add(tf.layers.dense({units: toTrain.words, activation: 'softmax', name: 'words', kernelInitializer: last}));
+  }
+  return model;
 }

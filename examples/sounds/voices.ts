@@ -11,47 +11,45 @@ export const CLASSES = [...WORDS, 'background'];
 
 /** Words that the base was trained on. */
 export const BASE_WORDS =
-  `yes no up down left right stop go one two three four five six seven eight nine zero bird cat dog happy house tree
-  follow learn forward water paper window green orange music yellow summer silver open close start finish light dark
-  hello goodbye please morning evening today tonight yesterday monkey tiger rabbit chicken horse sheep apple lemon
-  tomato potato cherry coffee butter cheese sugar pepper bread breakfast dinner supper spoon plate mirror pillow blanket
-  candle lantern curtain ladder hammer bucket shovel needle button zipper jacket trousers sweater sandal ribbon necklace
-  diamond emerald copper iron plastic leather cotton velvet mountain valley island desert forest jungle meadow ocean
-  harbour beach volcano thunder lightning rainbow snowflake hurricane weather january april august october wednesday
-  saturday birthday wedding concert theatre gallery museum hospital station airport railway motorway bicycle tractor
-  submarine helicopter rocket satellite planet galaxy gravity energy oxygen hydrogen calcium vitamin protein skeleton
-  shoulder ankle stomach eyebrow whisper laughter sorrow courage freedom justice wisdom memory history science chemistry
-  biology geography grammar alphabet dictionary novel poetry journal photograph painting sculpture violin trumpet drum
-  melody rhythm singer dancer actor farmer sailor soldier lawyer baker butcher carpenter plumber teacher student
-  professor emperor princess knight dragon wizard giant monster shadow secret treasure castle palace village city
-  country nation language question answer problem solution number quarter double seventeen thirty hundred thousand
-  million minute hour century quickly slowly careful dangerous beautiful heavy empty narrow circle triangle square arrow
-  pyramid machine keyboard telephone television radio calendar envelope`.split(/\s+/);
-
-/** Words that the talk has too, which is learned as background. */
-const TALK_WORDS =
-  `apron acorn almond anchor antelope apartment apricot armchair artist athlete attic autumn avenue avocado balcony
-  balloon bamboo bandage barrel basement battery beaver bedroom beetle blossom bonfire border boulder bracelet branch
-  broccoli brother bubble buffalo cabbage cabin cactus camel canal canary candy canoe canyon carnival carrot cashier
-  cathedral cattle cauliflower celery cereal champion channel chapter chimney chocolate cinema clarinet classroom
-  cliff clover cobweb coconut collar comet compass contest corner costume cottage cousin coyote cradle crayon cricket
-  crocodile crystal cucumber cupboard custom cylinder daffodil dentist detective dinosaur dolphin donkey dragonfly
-  drawer driver eagle earthquake eclipse editor elbow elevator engineer evidence explorer fabric factory falcon
-  feather festival fiction firefly fisherman flamingo flavour flower football fountain freezer furniture gallop
-  gardener garlic ginger giraffe glacier glove goldfish gorilla grasshopper gravel guardian gymnast hamster harvest
-  hedgehog herring highway hockey honey horizon hotel hydrant icicle igloo insect jaguar janitor jelly jigsaw jockey
-  judge juniper kangaroo kettle kingdom kitten laboratory lavender lettuce limousine lizard lobster luggage magnet
-  mammal mandarin maple marathon marble mattress medicine meteor microphone migration mineral miracle mitten molecule
-  moonlight mosquito mushroom musket mustard napkin nature neighbour nephew nickel notebook nutmeg octopus olive
-  onion opera orchard ostrich oyster paddle pajamas panther parachute parade parrot partner passenger peacock peanut
-  pebble pelican penguin perfume pharmacy piano picnic pigeon pineapple pirate pistachio pocket polar porcupine
-  postcard pottery prairie prison puddle pumpkin puppet puzzle raccoon radish railing raspberry receipt recipe
-  refrigerator reindeer restaurant ribcage sailboat salmon sandwich sapphire sausage scarecrow scissors scooter
-  seagull seaweed senator shampoo sheriff shipwreck skateboard sleeve slipper soccer spaghetti sparrow spider spinach
-  sponge squirrel stadium stallion starfish stocking strawberry sunflower surgeon swallow symphony syrup tadpole
-  tambourine teapot tornado tourist trampoline tulip tunnel turkey turtle twilight typhoon uncle unicorn uniform
-  vacuum vampire vanilla vegetable veteran vineyard vinegar waffle walnut walrus warehouse waterfall weasel whistle
-  widow wilderness windmill woodpecker workshop wrestler yogurt zebra`.split(/\s+/);
+  `yes no up down left right stop go one two three four five six seven eight nine zero bird cat dog happy house
+  tree follow learn forward water paper window green orange music yellow summer silver open close start finish
+  light dark hello goodbye please morning evening today tonight yesterday monkey tiger rabbit chicken horse sheep
+  apple lemon tomato potato cherry coffee butter cheese sugar pepper bread breakfast dinner supper spoon plate
+  mirror pillow blanket candle lantern curtain ladder hammer bucket shovel needle button zipper jacket trousers
+  sweater sandal ribbon necklace diamond emerald copper iron plastic leather cotton velvet mountain valley island
+  desert forest jungle meadow ocean harbour beach volcano thunder lightning rainbow snowflake hurricane weather
+  january april august october wednesday saturday birthday wedding concert theatre gallery museum hospital station
+  airport railway motorway bicycle tractor submarine helicopter rocket satellite planet galaxy gravity energy
+  oxygen hydrogen calcium vitamin protein skeleton shoulder ankle stomach eyebrow whisper laughter sorrow courage
+  freedom justice wisdom memory history science chemistry biology geography grammar alphabet dictionary novel
+  poetry journal photograph painting sculpture violin trumpet drum melody rhythm singer dancer actor farmer sailor
+  soldier lawyer baker butcher carpenter plumber teacher student professor emperor princess knight dragon wizard
+  giant monster shadow secret treasure castle palace village city country nation language question answer problem
+  solution number quarter double seventeen thirty hundred thousand million minute hour century quickly slowly
+  careful dangerous beautiful heavy empty narrow circle triangle square arrow pyramid machine keyboard telephone
+  television radio calendar envelope apron acorn almond anchor antelope apartment apricot armchair artist athlete
+  attic autumn avenue avocado balcony balloon bamboo bandage barrel basement battery beaver bedroom beetle blossom
+  bonfire border boulder bracelet branch broccoli brother bubble buffalo cabbage cabin cactus camel canal canary
+  candy canoe canyon carnival carrot cashier cathedral cattle cauliflower celery cereal champion channel chapter
+  chimney chocolate cinema clarinet classroom cliff clover cobweb coconut collar comet compass contest corner
+  costume cottage cousin coyote cradle crayon cricket crocodile crystal cucumber cupboard custom cylinder daffodil
+  dentist detective dinosaur dolphin donkey dragonfly drawer driver eagle earthquake eclipse editor elbow elevator
+  engineer evidence explorer fabric factory falcon feather festival fiction firefly fisherman flamingo flavour
+  flower football fountain freezer furniture gallop gardener garlic ginger giraffe glacier glove goldfish gorilla
+  grasshopper gravel guardian gymnast hamster harvest hedgehog herring highway hockey honey horizon hotel hydrant
+  icicle igloo insect jaguar janitor jelly jigsaw jockey judge juniper kangaroo kettle kingdom kitten laboratory
+  lavender lettuce limousine lizard lobster luggage magnet mammal mandarin maple marathon marble mattress medicine
+  meteor microphone migration mineral miracle mitten molecule moonlight mosquito mushroom musket mustard napkin
+  nature neighbour nephew nickel notebook nutmeg octopus olive onion opera orchard ostrich oyster paddle pajamas
+  panther parachute parade parrot partner passenger peacock peanut pebble pelican penguin perfume pharmacy piano
+  picnic pigeon pineapple pirate pistachio pocket polar porcupine postcard pottery prairie prison puddle pumpkin
+  puppet puzzle raccoon radish railing raspberry receipt recipe refrigerator reindeer restaurant ribcage sailboat
+  salmon sandwich sapphire sausage scarecrow scissors scooter seagull seaweed senator shampoo sheriff shipwreck
+  skateboard sleeve slipper soccer spaghetti sparrow spider spinach sponge squirrel stadium stallion starfish
+  stocking strawberry sunflower surgeon swallow symphony syrup tadpole tambourine teapot tornado tourist
+  trampoline tulip tunnel turkey turtle twilight typhoon uncle unicorn uniform vacuum vampire vanilla vegetable
+  veteran vineyard vinegar waffle walnut walrus warehouse waterfall weasel whistle widow wilderness windmill
+  woodpecker workshop wrestler yogurt zebra`.split(/\s+/);
 
 /** Other words, of which the background consists. None is in two lists, nor known to the base. */
 const OTHER_WORDS = {
@@ -134,7 +132,7 @@ export async function say(text: string, speakers: Speakers, seed: number): Promi
 }
 
 /** A sound with its echoes in a room: each wall returns a part of it, the later the weaker. */
-function inRoom({samples, sampleRate}: Sound, seed: number): Sound {
+export function inRoom({samples, sampleRate}: Sound, seed: number): Sound {
   const random = mulberry32(seed);
   const decay = sampleRate * (0.02 + 0.13 * random()); // samples until a third is left
   const heard = samples.slice();
@@ -181,7 +179,7 @@ export async function room(minutes: number, speakers: Speakers, seed: number): P
 /** Seconds of other words, one after the other: each phrase in another room, with another loudness and noise. */
 export async function talk(seconds: number, speakers: 'base' | 'held', seed: number): Promise<Sound> {
   const random = mulberry32(seed);
-  const words = speakers === 'base' ? [...BASE_WORDS, ...TALK_WORDS] : OTHER_WORDS.held.split(' ');
+  const words = speakers === 'base' ? BASE_WORDS : OTHER_WORDS.held.split(' ');
   const texts = Array.from({length: 2 * seconds}, () =>
     Array.from({length: 1 + Math.floor(2 * random())}, () => words[Math.floor(random() * words.length)]!).join(' '),
   );
