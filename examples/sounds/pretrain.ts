@@ -1,7 +1,7 @@
 /**
  * Creates the files in `public/base/`: a small convolutional network that tells 551 spoken words apart, as far as its
  * embedding. espeak-ng and flite speak the words, and tfjs-node trains (`npm run setup -- tfjs-node`). Everything is
- * seeded. The files are committed; run it to create them again (half an hour).
+ * seeded. The files are committed; run it to create them again (20 minutes).
  *
  *     npx tsx examples/sounds/pretrain.ts
  */
