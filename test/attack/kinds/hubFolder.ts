@@ -216,7 +216,8 @@ function predicted(model: tf.LayersModel, inputs: tf.Tensor[], isPair: boolean):
   if (isPair && model.inputs.length === inputs.length) {
     return model.apply(inputs) as tf.Tensor; // `predict` wants as many pictures as texts
   }
-  const own = model.inputs.length === 1 ? inputs.slice(-1) : inputs.slice(0, 2);
+  const {length} = model.inputs;
+  const own = length === 2 ? inputs.slice(0, 2) : inputs.slice(-length); // a text has ids and a mask
   // A body takes the choices of a text as texts.
   const isFlat = own[0]?.rank === 3 && model.inputs[0]?.shape.length === 2;
   const rows = isFlat ? own.map(input => tf.reshape(input, [-1, input.shape.at(-1)!])) : own;

@@ -114,7 +114,7 @@ test('what cannot be moved is refused, and the backend stays', async () => {
     for (const [what, where, message] of [
       [5, 'wasm', 'moveTo takes layers models, adapters, optimizers and tensors, or a list of them, got a number.'],
       [[model, null], 'wasm', 'got null'],
-      [model, 'wsam', 'There is no backend "wsam" here, but '],
+      [model, 'wsam', 'There is no backend "wsam". Available: '],
       [{tensors: {a: 1}}, 'wasm', 'adapter'],
     ] as const) {
       await expect(moveTo(what as never, where)).rejects.toThrow(LoRAError);

@@ -236,8 +236,8 @@ describe('encodePatches', () => {
   );
 
   test('makes the inputs of a model, adapted too, of any number of patches', async () => {
-    const adapted = applyLoRA(naflex, {rank: 2});
     await withoutLeaks(async () => {
+      const adapted = applyLoRA(naflex, {rank: 2});
       for (const [options, most] of [[{}, 13] as const, [{maxPatches: 40}, 40] as const]) {
         const made = await encodePatches(adapted, [image([9, 30, 3]), image([20, 7, 1])], options);
         const [wanted, actual] = [naflex, adapted].map(each => each.predict(Object.values(made)) as tf.Tensor);
@@ -245,8 +245,8 @@ describe('encodePatches', () => {
         expect(numbers(actual!)).toEqual(numbers(wanted!));
         tf.dispose([wanted!, actual!, Object.values(made)]);
       }
+      disposeModel(adapted);
     });
-    disposeModel(adapted);
   });
 
   test('refuses what does not fit by name, before tensors are made', async () => {
