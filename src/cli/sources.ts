@@ -18,7 +18,7 @@ import {read} from '../node/files';
 import {closestTo} from '../core/model/closest';
 import type {Arguments, Terminal} from './command';
 
-/** What is at a path. */
+/** An adapter or model that was found at a path. */
 export interface Source {
   kind: 'adapter' | 'PEFT adapter' | 'layers model' | 'graph model' | 'ONNX model';
   /** The file that names the rest, or the folder of a PEFT adapter. */

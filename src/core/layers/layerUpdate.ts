@@ -45,7 +45,7 @@ export interface LowRankPart extends UpdatePart {
 interface WeightUpdate {
   spec: UpdateSpec;
   variables: Map<string, tf.LayerVariable>;
-  /** What the method computes from the weight alone. */
+  /** Tensors that the method computes from the weight alone. */
   prepared: Prepared;
   /** The weight with the update in it, for predictions. */
   kept: Prepared;

@@ -7,7 +7,7 @@ export const KNOWN: SizeId = 0;
 /** The batch size of the inputs. */
 export const BATCH: SizeId = 1;
 
-/** What is known about a value that varies between runs. */
+/** How much is known about a value that varies between runs. */
 interface OpenSize {
   /** Whether it depends on a size that the graph leaves open. */
   isOpen: boolean;

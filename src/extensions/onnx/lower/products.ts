@@ -4,7 +4,7 @@ import {activationAfter, type Rule} from './activations';
 import {range} from './lowering';
 import {attribute, type Entry, type OnnxCall} from './onnxCall';
 
-/** What a product becomes if not a plain `Dense`. */
+/** How the layer of a product differs from a plain `Dense`. */
 interface DenseOptions {
   bias?: string | undefined;
   /** Nodes that its kernel computes already. */

@@ -68,7 +68,7 @@ interface BiasFields {
   biasInitializer: ReturnType<typeof tf.initializers.zeros>;
 }
 
-/** What a class of quantized layers needs to build. */
+/** The methods that a class of quantized layers builds its weights with. */
 export interface BuiltInBlocks extends BlockLayer {
   /** Adds the weight of blocks for a matrix `[rows, width]`. */
   addBlocks(rows: number, width: number): void;

@@ -5,7 +5,7 @@ import {PlainLayer} from './plainLayer';
 export abstract class ScaledAndShifted extends PlainLayer {
   protected gamma!: tf.LayerVariable;
   protected beta!: tf.LayerVariable;
-  /** What the factors start as. */
+  /** The initial value of the factors. */
   protected readonly start: 'ones' | 'zeros' = 'ones';
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
