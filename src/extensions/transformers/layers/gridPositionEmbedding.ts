@@ -51,10 +51,7 @@ export class GridPositionEmbedding extends PlainLayer {
     if (grids === undefined || !tf.util.arraysEqual(grids.shape, [batch, 2])) {
       throw misfitError(
         `"${this.name}" takes patches, [batch, positions, width], and the rows and columns of each image's patches, ` +
-          `[batch, 2]; got ${[inputs]
-            .flat()
-            .map(({shape}) => showShape(shape))
-            .join(', ')}.`,
+          `[batch, 2]; got ${inputs.map(({shape}) => showShape(shape)).join(', ')}.`,
       );
     }
     const resized = tf.matMul(gridWeights(grids, count, this.edge), this.embeddings.read());

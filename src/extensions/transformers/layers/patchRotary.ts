@@ -5,6 +5,7 @@ import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {rotate} from '../ops/rotary';
+import {PlainLayer} from './plainLayer';
 
 /** Arguments of {@link PatchAngles}. */
 export interface PatchAnglesArgs {
@@ -86,7 +87,7 @@ registerOwn(PatchAngles);
  *
  * @experimental
  */
-export class RotatedPatches extends tf.layers.Layer {
+export class RotatedPatches extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>RotatedPatches';
   private readonly heads: number;
 
@@ -100,20 +101,17 @@ export class RotatedPatches extends tf.layers.Layer {
     return shapesOf(inputShape)[0];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [x, angles] = [inputs].flat().map(asFloat) as [tf.Tensor3D, tf.Tensor3D | undefined];
-      if (angles === undefined || x.rank !== 3 || angles.shape[1] !== x.shape[1]) {
-        const shapes = [inputs].flat().map(({shape}) => showShape(shape));
-        throw misfitError(`"${this.name}" takes a sequence and the angles of its positions, got ${shapes.join(', ')}.`);
-      }
-      const tables = (shown: tf.Tensor | null) => {
-        const [cosines, sines] = tf.unstack(shown ?? angles) as [tf.Tensor2D, tf.Tensor2D];
-        return {cosines, sines};
-      };
-      return rotate(x, tables, {heads: this.heads, interleaved: false}, angles);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [x, angles] = inputs.map(asFloat) as [tf.Tensor3D, tf.Tensor3D | undefined];
+    if (angles === undefined || x.rank !== 3 || angles.shape[1] !== x.shape[1]) {
+      const shapes = inputs.map(({shape}) => showShape(shape));
+      throw misfitError(`"${this.name}" takes a sequence and the angles of its positions, got ${shapes.join(', ')}.`);
+    }
+    const tables = (shown: tf.Tensor | null) => {
+      const [cosines, sines] = tf.unstack(shown ?? angles) as [tf.Tensor2D, tf.Tensor2D];
+      return {cosines, sines};
+    };
+    return rotate(x, tables, {heads: this.heads, interleaved: false}, angles);
   }
 
   override getConfig(): tf.serialization.ConfigDict {

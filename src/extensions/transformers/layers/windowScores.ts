@@ -28,11 +28,8 @@ abstract class WindowScores extends WindowLayer {
     return [null, this.heads, this.size ** 2, this.size ** 2];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      return this.scores(onlyTensor(inputs));
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    return this.scores(onlyTensor(inputs));
   }
 
   /** What is added to the scores of the windows of features. */

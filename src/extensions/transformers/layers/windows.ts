@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError, misfitError, showShape} from '../../../platform/errors';
 import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {PlainLayer} from './plainLayer';
@@ -24,7 +23,7 @@ export interface WindowArgs {
 }
 
 /** A layer that knows where the windows of features are. */
-export abstract class WindowLayer extends tf.layers.Layer {
+export abstract class WindowLayer extends PlainLayer {
   protected readonly size: number;
   protected readonly shift: number;
   protected readonly pads: boolean;
@@ -89,17 +88,14 @@ export class Windows extends WindowLayer {
     return [null, this.size ** 2, onlyShape(inputShape).at(-1) ?? null];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
-      const {rows, columns, shift} = this.gridOf(x);
-      const {size} = this;
-      const [batch, , , channels] = x.shape;
-      const whole = rolled(padded(x, rows * size, columns * size), shift);
-      const cut = tf.reshape(whole, [batch * rows, size, columns, size * channels]);
-      return tf.reshape(tf.transpose(cut, [0, 2, 1, 3]), [batch * rows * columns, size * size, channels]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
+    const {rows, columns, shift} = this.gridOf(x);
+    const {size} = this;
+    const [batch, , , channels] = x.shape;
+    const whole = rolled(padded(x, rows * size, columns * size), shift);
+    const cut = tf.reshape(whole, [batch * rows, size, columns, size * channels]);
+    return tf.reshape(tf.transpose(cut, [0, 2, 1, 3]), [batch * rows * columns, size * size, channels]);
   }
 }
 registerOwn(Windows);
@@ -132,20 +128,17 @@ export class JoinedWindows extends WindowLayer {
     return [...features.slice(0, 3), windows.at(-1) ?? null];
   }
 
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const [windows, features] = [inputs].flat().map(asFloat) as [tf.Tensor3D, tf.Tensor4D];
-      const {rows, columns, shift} = this.gridOf(features);
-      const {size} = this;
-      const [batch, height, width] = features.shape;
-      const channels = windows.shape[2];
-      const cut = tf.reshape(windows, [batch * rows, columns, size, size * channels]);
-      const joined = tf.reshape(tf.transpose(cut, [0, 2, 1, 3]), [batch, rows * size, columns * size, channels]);
-      const back = rolled(joined as tf.Tensor4D, -shift);
-      const isWhole = height === rows * size && width === columns * size;
-      return isWhole ? back : tf.slice(back, [0, 0, 0, 0], [batch, height, width, channels]);
-    });
+  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
+    const [windows, features] = inputs.map(asFloat) as [tf.Tensor3D, tf.Tensor4D];
+    const {rows, columns, shift} = this.gridOf(features);
+    const {size} = this;
+    const [batch, height, width] = features.shape;
+    const channels = windows.shape[2];
+    const cut = tf.reshape(windows, [batch * rows, columns, size, size * channels]);
+    const joined = tf.reshape(tf.transpose(cut, [0, 2, 1, 3]), [batch, rows * size, columns * size, channels]);
+    const back = rolled(joined as tf.Tensor4D, -shift);
+    const isWhole = height === rows * size && width === columns * size;
+    return isWhole ? back : tf.slice(back, [0, 0, 0, 0], [batch, height, width, channels]);
   }
 }
 registerOwn(JoinedWindows);
