@@ -58,11 +58,16 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what:
-      'On **wasm**, kernels that training needs are added, incorrect ones (`MaxPoolGrad`) are fixed, and slow ' +
-      "ones are replaced. `tf.getKernelsForBackend('wasm')` lists them. Each holds the kernel that it replaced " +
-      "under `Symbol.for('tfjs-lora.kernel')`.",
+      'On **wasm**, kernels that training needs are added, incorrect ones are fixed, and slow ones are replaced. ' +
+      'For example, `GatherV2` with `batchDims`, `OneHot` of floats or truth values, `Cast` to truth values, ' +
+      '`FloorDiv` and `Mod` of integers, and `MaxPoolGrad` are fixed. `Slice`, `Prelu`, `GatherNd`, and the ' +
+      'scatter operations throw where they would read or write outside of a tensor. ' +
+      "`tf.getKernelsForBackend('wasm')` lists the kernels. Each holds the kernel that it replaced under " +
+      "`Symbol.for('tfjs-lora.kernel')`.",
     by: 'backends/shared/registration.ts',
-    why: "Without them, wasm can't train a convolution. `predict` of a stock model returns the same bits as before.",
+    why:
+      "Without them, wasm can't train a convolution. `predict` of a stock model returns the same bits as before, " +
+      'unless it uses an operation that wasm computes wrongly.',
     lasts: BACKEND_SET,
     without: NO_IMPORT,
     globals: [
@@ -140,14 +145,14 @@ export const CHANGES: readonly Change[] = [
     what:
       '**`tfjs-lora/graph`** adds 17 gradients that tfjs lacks (`GatherNd`, `ScatterNd`, `SparseToDense`, ' +
       '`TensorScatterUpdate`, `TopK`, `StridedSlice`, `Einsum`, `Cumprod`, `CropAndResize`, comparisons) and ' +
-      'fixes 12 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, `SquaredDifference`, `MirrorPad`, ' +
-      '`ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `Prod`, `Tile`, `Unpack`). It fixes the kernels ' +
+      'fixes 13 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, `SquaredDifference`, `MirrorPad`, ' +
+      '`ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `GatherV2`, `Prod`, `Tile`, `Unpack`). It fixes the kernels ' +
       '`Cumsum` and `Cumprod`, and `StridedSlice` on cpu and wasm. It computes `Einsum` with matrix products on ' +
       'cpu, wasm (which has no such kernel), webgl, and webgpu.',
     by: 'extensions/graph/gradients/graphGradients.ts',
     why:
       'Published graphs use these operations. The fixed gradients ignored broadcasting, mirrored entries, ' +
-      'windows at the border, negative axes, or ranks above 4. The stock `Einsum` needs memory for all axes at ' +
+      'windows at the border, negative axes, batch dimensions, or ranks above 4. The stock `Einsum` needs memory for all axes at ' +
       'once.',
     lasts: 'from the import of `tfjs-lora/graph` on',
     without: 'do not import `tfjs-lora/graph`',
@@ -159,9 +164,8 @@ export const CHANGES: readonly Change[] = [
       ...['Einsum', 'Cumprod', 'CropAndResize', 'LogicalNot', 'LogicalAnd', 'LogicalOr'].map(of => `+ gradient ${of}`),
       ...['Equal', 'NotEqual', 'Greater', 'Less', 'LessEqual'].map(of => `+ gradient ${of}`),
       ...['AvgPool', 'BatchMatMul', 'Maximum', 'Minimum', 'SquaredDifference'].map(of => `≠ gradient ${of}`),
-      ...['MirrorPad', 'ResizeBilinear', 'ResizeNearestNeighbor', 'Cumsum', 'Prod', 'Tile', 'Unpack'].map(
-        of => `≠ gradient ${of}`,
-      ),
+      ...['MirrorPad', 'ResizeBilinear', 'ResizeNearestNeighbor', 'Cumsum'].map(of => `≠ gradient ${of}`),
+      ...['GatherV2', 'Prod', 'Tile', 'Unpack'].map(of => `≠ gradient ${of}`),
     ],
   },
   {

@@ -52,6 +52,18 @@ agrees('gather', axes, ({shape, dtype, axis}) => [
   tf.gather(counting(shape, dtype), tf.tensor2d([[0, shape[axis]! - 1, 0]], [1, 3], 'int32'), axis),
 ]);
 
+agrees(
+  'gather with batch dimensions',
+  fc.tuple(shapes, dtypes, fc.nat(), fc.nat(), fc.array(fc.nat(), {minLength: 12, maxLength: 12})),
+  ([shape, dtype, along, batch, drawn]) => {
+    const axis = along % shape.length;
+    const batchDims = batch % (axis + 1);
+    const places = [...shape.slice(0, batchDims), 3];
+    const indices = Array.from({length: tf.util.sizeFromShape(places)}, (_, i) => drawn[i % 12]! % shape[axis]!);
+    return [tf.gather(counting(shape, dtype), tf.tensor(indices, places, 'int32'), axis, batchDims)];
+  },
+);
+
 agrees('reverse', axes, ({shape, dtype, axis}) => [
   tf.reverse(counting(shape, dtype), axis),
   tf.reverse(counting(shape, dtype)),
@@ -95,9 +107,10 @@ test('strings are sliced and joined', async () => {
   });
 });
 
-test('a gather beyond the end is refused', async () => {
+test('a gather or a slice beyond the end is refused', async () => {
   await useBackend('wasm');
   expect(() => tf.tidy(() => tf.gather(counting([2, 3]), [2]))).toThrow('not in [0, 1]');
+  expect(() => tf.tidy(() => tf.slice(counting([2, 3]), [1, 0], [2, 3]))).toThrow('would overflow input.shape[0] (2)');
 });
 
 test('a clone shares the data of its tensor, and each is disposed by itself', () => {

@@ -2,10 +2,11 @@ import {batchNormKernel} from '../shared/batchNorm';
 import {layered, type OwnKernel} from '../shared/registration';
 import {arrangeKernels} from './composed/arrange';
 import {broadcastKernels} from './composed/broadcast';
-import {clampKernels, selectKernel} from './composed/pointwise';
+import {castKernel, clampKernels, selectKernel} from './composed/pointwise';
 import {convolutionKernels} from './composed/convolution';
 import {convolution3dKernels} from './composed/convolution3d';
 import {copyKernels} from './composed/copy';
+import {indexKernels} from './composed/indices';
 import {matMulKernels} from './composed/matMul';
 import {channelKernels} from './module/channels';
 import {nativeKernels} from './module/kernels';
@@ -21,7 +22,9 @@ const COMPOSED: readonly OwnKernel[] = [
   ...copyKernels,
   ...arrangeKernels,
   ...broadcastKernels,
+  castKernel,
   ...clampKernels,
+  ...indexKernels,
   ...poolKernels,
   selectKernel,
   ...sumKernels,

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {mayHold} from './pointwise';
 import {isNumeric} from './copy';
-import {type KernelCall, wrappedKernel} from '../../shared/kernel';
+import {heapViews, type KernelCall, wrappedKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
 
 /** Smaller results are left to the backend. */
@@ -30,11 +30,12 @@ export const broadcastKernels: readonly OwnKernel[] = [
   prelu(),
   ...NAMES.map(name =>
     wrappedKernel<Operands, object>(name, original => call => {
-      const stock = KEEPING_NAN.includes(name) ? keepingNaN(original) : original;
       const {a, b} = call.inputs;
       const shape = tf.broadcast_util.assertAndGetBroadcastShape(a.shape, b.shape);
+      const ofWhole = a.dtype === 'int32' && b.dtype === 'int32' ? OF_WHOLE[name] : undefined;
+      const stock = ofWhole ? eachOf(ofWhole) : KEEPING_NAN.includes(name) ? keepingNaN(original) : original;
       const isFast = [a, b].every(x => repeatsAsAWhole(x, shape)) || ![a, b].every(isNumeric);
-      if (isFast || tf.util.sizeFromShape(shape) < SMALL) {
+      if (ofWhole === undefined && (isFast || tf.util.sizeFromShape(shape) < SMALL)) {
         return stock(call);
       }
       const [whole, other] = tf.tidy(() => [a, b].map(x => repeated(x, shape))) as [tf.Tensor, tf.Tensor];
@@ -47,10 +48,30 @@ export const broadcastKernels: readonly OwnKernel[] = [
   ),
 ];
 
+/** The backend divides integers as floats, which hold those up to 2^24, and ends in a trap if a remainder is by 0. */
+const OF_WHOLE: Readonly<Record<string, (a: number, b: number) => number>> = {
+  [tf.FloorDiv]: (a, b) => Math.floor(a / b),
+  [tf.Mod]: (a, b) => a - b * Math.floor(a / b),
+};
+
+/** A kernel of integers of the same shape. What is divided by 0 is 0, as on cpu. */
+function eachOf(compute: (a: number, b: number) => number): Kernel {
+  return ({inputs: {a, b}, backend}) => {
+    const out = backend.makeOutput(a.shape, 'int32');
+    const [left, right, results] = heapViews(backend, a, b, out) as [Int32Array, Int32Array, Int32Array];
+    for (let i = 0; i < results.length; i++) {
+      results[i] = compute(left[i] as number, right[i] as number);
+    }
+    return out;
+  };
+}
+
 /** The backend takes slopes that are repeated along the last axis for others. */
 function prelu(): OwnKernel {
   return wrappedKernel<{x: tf.Tensor; alpha: tf.Tensor}, object>(tf.Prelu, stock => call => {
     const {x, alpha} = call.inputs;
+    // It would read slopes beyond those that there are.
+    tf.broadcast_util.assertAndGetBroadcastShape(x.shape, alpha.shape);
     if (repeatsAsAWhole(alpha, x.shape)) {
       return stock(call);
     }

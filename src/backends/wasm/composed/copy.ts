@@ -33,6 +33,7 @@ export const copyKernels: readonly OwnKernel[] = [
       return stock(call);
     }
     const [begin, size] = tf.slice_util.parseSliceParams(inputs.x, attrs.begin, attrs.size);
+    tf.slice_util.assertParamsValid(inputs.x, begin as number[], size as number[]);
     return slice(backend, inputs.x, begin as number[], size as number[]);
   }),
 

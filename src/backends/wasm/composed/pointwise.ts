@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {OwnKernel} from '../../shared/registration';
+import {isNumeric} from './copy';
 import {nativeOf} from '../module/find';
 import {BY_NUMBER} from '../module/native';
 import {type Clamp, clampOf} from '../module/products';
@@ -78,4 +79,22 @@ export const selectKernel = wrappedKernel<tf.SelectInputs, object>(tf.Select, st
   }
   const chosen = (x: tf.Tensor) => tf.cast(x, 'int32');
   return tf.tidy(() => tf.cast(tf.where(condition, chosen(t), chosen(e)), 'bool'));
+});
+
+/** `Cast` to truth values: whether a value is not 0. The backend's own keeps the last eight bits of its integer part. */
+export const castKernel = wrappedKernel<{x: tf.Tensor}, {dtype: tf.DataType}>(tf.Cast, stock => call => {
+  const {
+    inputs: {x},
+    attrs: {dtype},
+    backend,
+  } = call;
+  if (dtype !== 'bool' || !isNumeric(x)) {
+    return stock(call);
+  }
+  const out = backend.makeOutput(x.shape, dtype);
+  const [values, truths] = heapViews(backend, x, out) as [Float32Array, Uint8Array];
+  for (let i = 0; i < truths.length; i++) {
+    truths[i] = values[i] === 0 ? 0 : 1;
+  }
+  return out;
 });

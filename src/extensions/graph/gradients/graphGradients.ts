@@ -6,6 +6,7 @@ import {gradientOf} from '../../../platform/tfjs/engine';
 import {cropAndResizeGradient} from './cropAndResize';
 import {cumprodGradient, cumsumGradient, cumulativeKernels} from './cumulative';
 import {einsumGradient, einsumKernel} from './einsum';
+import {gather} from './gather';
 import {maxPoolWithArgmax} from './maxPoolWithArgmax';
 import {stridedSliceGradient, stridedSliceKernel} from './stridedSlice';
 
@@ -225,6 +226,7 @@ const CORRECTED: Readonly<Record<string, (stock: Config) => Config>> = {
   [tf.Minimum]: broadcast,
   [tf.MirrorPad]: mirrorPad,
   [tf.Cumsum]: () => cumsumGradient,
+  [tf.GatherV2]: gather,
   [tf.Prod]: prod,
   [tf.Unpack]: unpack,
   [tf.Tile]: () => tileGradient,

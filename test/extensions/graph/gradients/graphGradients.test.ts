@@ -45,6 +45,17 @@ const CASES: GradientCase[] = [
   ['StridedSlice of nothing', x2, x => tf.stridedSlice(x, [2, 2], [2, 4], [1, 1])],
   ['DepthToSpace', x4, x => tf.depthToSpace(x as tf.Tensor4D, 2)],
   ['GatherNd', x2, x => tf.gatherND(x, ints([0, 1, 3, 5, 0, 1], [3, 2]))],
+  ['GatherV2 with a batch dimension', x4, x => tf.gather(x, ints([3, 0, 3, 1, 1, 2], [2, 3]), 2, 1)],
+  [
+    'GatherV2 with several batch dimensions',
+    oblong,
+    x => tf.gather(x, ints([3, 0, 3, 1, 1, 2, 0, 0], [2, 2, 2]), 2, 2),
+  ],
+  [
+    'GatherV2 whose batch dimensions are all others',
+    () => random([2, 3, 4], 1),
+    x => tf.gather(x, ints([3, 0, 3, 1, 1, 2, 0, 0, 3, 3, 2, 1], [2, 3, 2]), -1, 2),
+  ],
   ['ScatterNd', x1, x => tf.scatterND(ints([4, 1, 7, 1, 0], [5, 1]), x, [9])],
   ['SparseToDense', x1, x => tf.sparseToDense(ints([0, 2, 4, 5, 8]), x, [9], 0)],
   [
