@@ -123,3 +123,19 @@ test('a clone shares the data of its tensor, and each is disposed by itself', ()
   clone.dispose();
   expect(tf.memory().numDataBuffers).toBe(before - 1);
 });
+
+test('tensors of several dtypes are joined by their values, in the dtype of the first', async () => {
+  await useBackend('wasm');
+  const joined = tf.concat([tf.tensor1d([1.5]), tf.tensor1d([2, 3], 'int32'), tf.tensor1d([1, 0], 'bool')]);
+  expect(joined.dtype).toBe('float32');
+  expect(Array.from(joined.dataSync())).toEqual([1.5, 2, 3, 1, 0]);
+  const whole = tf.concat([tf.tensor2d([[7]], [1, 1], 'int32'), tf.tensor2d([[2.5, -1.5]])], 1);
+  expect(whole.dtype).toBe('int32');
+  expect(Array.from(whole.dataSync())).toEqual([7, 2, -1]);
+});
+
+test('an axis that is named twice is reversed twice, as on cpu', () =>
+  expectAgreement(() => {
+    const x = counting([2, 3, 4]);
+    return [tf.reverse(x, [0, 0]), tf.reverse(x, [1, -2, 1]), tf.reverse(x, [2, 0, 2])];
+  }));

@@ -110,17 +110,57 @@ test('outer axes are broadcast as on cpu', () =>
     return [tf.matMul(matrix, batch), tf.matMul(column, batch), tf.matMul(matrix, row), tf.matMul(column, row)];
   }));
 
-test('what is no product is refused on wasm as in plain tfjs', async () => {
+test.each<[a: number[], b: number[], transposeA: boolean, transposeB: boolean, sizes: [number, number]]>([
+  [[2, 3], [4, 5], false, false, [3, 4]],
+  [[2, 3], [4, 5], true, false, [2, 4]],
+  [[2, 3], [4, 5], false, true, [3, 5]],
+  [[2, 2, 9], [2, 5, 3], false, false, [9, 5]],
+  [[3, 2], [2, 3, 2], false, false, [2, 3]],
+  [[2, 2, 4], [2, 5, 3], false, true, [4, 3]],
+  [[2, 4, 2], [2, 5, 3], true, false, [4, 5]],
+  [[1, 2, 4], [3, 2, 3], true, true, [2, 3]],
+  [[2, 3, 4, 2], [2, 3, 3, 2], false, false, [2, 3]],
+  [[2, 0], [3, 2], false, false, [0, 3]],
+  [[2, 4], [2, 0, 3], false, false, [4, 0]],
+])('the product of %j and %j (transposed: %s, %s) is refused in the words of tfjs', async (a, b, ofA, ofB, [m, n]) => {
   await useBackend('wasm');
-  const [a, b] = [tf.ones([2, 3]), tf.ones([4, 5])];
-  for (const [transposeA, transposeB] of [
-    [false, false],
-    [true, false],
-    [false, true],
-  ]) {
-    expect(() => tf.matMul(a, b, transposeA, transposeB)).toThrow('inner shapes');
-  }
+  expect(() => tf.matMul(tf.zeros(a), tf.zeros(b), ofA, ofB)).toThrow(
+    `Error in matMul: inner shapes (${m}) and (${n}) of Tensors with shapes ${String(a)} and ${String(b)} and ` +
+      `transposeA=${ofA} and transposeB=${ofB} must match.`,
+  );
+});
+
+test('a vector is no matrix, and whole numbers have no product on wasm', async () => {
+  await useBackend('wasm');
   expect(() => tf.matMul(tf.ones([3]), tf.ones([3, 2]))).toThrow();
+  const ints = (...shape: number[]) => tf.zeros(shape, 'int32');
+  expect(() => tf.matMul(ints(2, 3), ints(3, 2))).toThrow('non-float32');
+  expect(() => tf.matMul(ints(2, 0), ints(0, 2))).toThrow('non-float32');
+});
+
+test.each<[a: number[], b: number[], outer: number[]]>([
+  [
+    [2, 4, 3],
+    [1, 2, 5, 3],
+    [1, 2],
+  ],
+  [[1, 4, 3], [5, 3], [1]],
+  [
+    [4, 3],
+    [1, 1, 5, 3],
+    [1, 1],
+  ],
+])('the product of %j and %j, transposed, has the outer axes of both', async (a, b, outer) => {
+  await useBackend('wasm');
+  expect(tf.matMul(tf.ones(a), tf.ones(b), false, true).shape).toEqual([...outer, 4, 5]);
+});
+
+test('the activation of an empty sum is that of its bias', async () => {
+  await useBackend('wasm');
+  const [a, b] = [tf.zeros<tf.Rank.R2>([1, 0]), tf.zeros<tf.Rank.R2>([0, 2])];
+  expect(tf.fused.matMul({a, b, activation: 'sigmoid'}).dataSync()).toBeAllClose([0.5, 0.5]);
+  const biased = tf.fused.matMul({a, b, bias: tf.tensor1d([-1, 2]), activation: 'relu'});
+  expect(biased.dataSync()).toBeAllClose([0, 2]);
 });
 
 test.each(['linear', 'relu', 'relu6', 'elu', 'sigmoid', 'leakyrelu', 'prelu'] as const)(

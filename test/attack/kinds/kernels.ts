@@ -4,7 +4,7 @@ import 'tfjs-lora/graph';
 import {randomFrom} from '../damage';
 import type {AttackKind} from '../kind';
 import {mustHold, WrongLoad} from '../kind';
-import {kernelCase, type KernelCase, type Operand} from '../kernelCases';
+import {kernelCase, type KernelCase, type Operand} from '../kernels/plainCases';
 
 /** Our kernels on operands of random shapes, on wasm as on cpu, whose sums are of doubles. */
 export const kernels: AttackKind = {

@@ -42,7 +42,10 @@ export const arrangeKernels: readonly OwnKernel[] = [
   wrappedKernel<{x: tf.Tensor}, tf.ReverseAttrs>(tf.Reverse, stock => call => {
     const {inputs, attrs, backend} = call;
     const {x} = inputs;
-    const axes = tf.util.parseAxisParam(attrs.dims, x.shape);
+    // An axis that is named twice is reversed twice.
+    const axes = tf.util
+      .parseAxisParam(attrs.dims, x.shape)
+      .filter((axis, _, all) => all.filter(other => other === axis).length % 2 === 1);
     if (!isNumeric(x) || axes.length === 0 || x.size === 0) {
       return stock(call);
     }

@@ -69,7 +69,9 @@ export const copyKernels: readonly OwnKernel[] = [
   wrappedKernel<tf.Tensor[], tf.ConcatAttrs>(tf.Concat, stock => call => {
     const {inputs, attrs, backend} = call;
     const [first] = inputs;
-    if (first === undefined || !inputs.every(x => isNumeric(x) && x.size > 0) || inputs.length === 1) {
+    // Of several dtypes, the backend's own converts each value.
+    const isCopy = inputs.every(x => isNumeric(x) && x.size > 0 && x.dtype === first?.dtype);
+    if (first === undefined || !isCopy || inputs.length === 1) {
       return stock(call);
     }
     const axis = tf.util.parseAxisParam(attrs.axis, first.shape)[0] as number;

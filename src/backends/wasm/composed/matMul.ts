@@ -34,16 +34,19 @@ export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMat
     const {inputs, attrs} = call;
     const {a, b, bias} = inputs;
     const {transposeA, transposeB} = attrs;
-    if (bias != null && bias.shape.length > 1) {
-      return withWideBias(inputs, bias, attrs);
+    if (a.dtype !== 'float32' || b.dtype !== 'float32' || !hasProduct(a, b, attrs)) {
+      return original(call); // refuses it
+    }
+    const isEmpty = a.size === 0 || b.size === 0; // where the backend leaves what its memory held
+    if ((bias != null && bias.shape.length > 1) || (isEmpty && name === tf._FusedMatMul)) {
+      return composed(inputs, attrs);
+    }
+    const outer = tf.broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
+    if (isEmpty) {
+      return nothing(outer, a, b, attrs);
     }
     const counts = [matrixCount(a), matrixCount(b)] as const;
-    const hasFast = a.dtype === 'float32' && b.dtype === 'float32' && a.size > 0 && b.size > 0;
-    const isBroadcast = counts[0] !== counts[1] && !counts.includes(1);
-    if ((a.size === 0 || b.size === 0) && bias == null) {
-      return nothing(a, b, transposeA, transposeB); // where the backend leaves what its memory held
-    }
-    if (!hasFast || isBroadcast) {
+    if (!isRepeatedWhole(counts, tf.util.sizeFromShape(outer))) {
       return stock(call);
     }
     if (counts[0] === 1 && counts[1] === 1 && !transposeA && !transposeB) {
@@ -66,7 +69,6 @@ export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMat
         asMatrices(b, counts[1], transposeB),
         multiply,
       );
-      const outer = (counts[0] === 1 ? b : a).shape.slice(0, -2);
       return tf.reshape(products, [...outer, ...products.shape.slice(1)]);
     });
   }),
@@ -83,10 +85,12 @@ const ACTIVATIONS: Readonly<Record<string, string>> = {
   prelu: tf.Prelu,
 };
 
-function withWideBias({a, b, preluActivationWeights}: Operands, bias: tf.Tensor, attrs: Attributes): tf.Tensor {
+/** The product, the bias and the activation one after the other. */
+function composed({a, b, bias, preluActivationWeights}: Operands, attrs: Attributes): tf.Tensor {
   const {transposeA, transposeB, activation = 'linear', leakyreluAlpha} = attrs;
   return tf.tidy(() => {
-    const sum = tf.add(tf.matMul(a, b, transposeA, transposeB), bias);
+    const product = tf.matMul(a, b, transposeA, transposeB);
+    const sum = bias == null ? product : tf.add(product, bias);
     const kernel = ACTIVATIONS[activation];
     return kernel === undefined
       ? sum
@@ -100,9 +104,13 @@ function withWideBias({a, b, preluActivationWeights}: Operands, bias: tf.Tensor,
   });
 }
 
+/** Whether two tensors hold matrices whose inner sizes fit. */
+function hasProduct(a: tf.Tensor, b: tf.Tensor, {transposeA, transposeB}: Attributes): boolean {
+  return a.rank > 1 && b.rank > 1 && a.shape.at(transposeA ? -2 : -1) === b.shape.at(transposeB ? -1 : -2);
+}
+
 /** The product of matrices if one is empty: zeros. */
-function nothing(a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor {
-  const outer = tf.broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
+function nothing(outer: number[], a: tf.Tensor, b: tf.Tensor, {transposeA, transposeB}: Attributes): tf.Tensor {
   const rows = a.shape.at(transposeA ? -1 : -2) as number;
   const columns = b.shape.at(transposeB ? -2 : -1) as number;
   return tf.zeros([...outer, rows, columns]);
@@ -130,6 +138,11 @@ function withOwnPacking(b: tf.Tensor): tf.Tensor {
 
 function matrixCount(x: tf.Tensor): number {
   return tf.util.sizeFromShape(x.shape.slice(0, -2));
+}
+
+/** Whether both sides have all matrices, or one of them has one. */
+function isRepeatedWhole(counts: readonly number[], all: number): boolean {
+  return counts.includes(all) && counts.every(count => count === all || count === 1);
 }
 
 function asMatrices(x: tf.Tensor, count: number, isTransposed: boolean): tf.Tensor3D {
