@@ -1,11 +1,12 @@
 import type * as tf from '@tensorflow/tfjs';
 import {throwFaults, unsupportedError} from '../../../platform/errors';
-import {callsOf} from '../../../core/rewire/walk';
+import type {LayerCall} from '../../../platform/tfjs/layerFields';
 import {QuantizedDense} from '../../quantized/layers/quantizedDense';
 import type {GraphPlan} from '../../graph/import/values';
 import type {OnnxModel} from '../file/readOnnx';
 import type {OnnxGraphModel} from '../import/onnxGraph';
 import {isWritten, type Known, writeLayer} from '../layers/layers';
+import {callsInOrder, MaskFlow} from '../layers/masks';
 import {type Lowering, range} from '../lower/lowering';
 import {GraphWriter, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
@@ -53,7 +54,15 @@ export function writeNewHead(model: tf.LayersModel, planned: Planned, file: Onnx
       known.set(input, tensorOf(input, value));
     }
   });
-  for (const {outboundLayer: layer, inputTensors, outputTensors} of callsOf(model)) {
+  const flow = new MaskFlow();
+  const done = new Set<LayerCall>();
+  for (const call of callsInOrder(model)) {
+    const {outboundLayer: layer, inputTensors, outputTensors} = call;
+    const masked = flow.enter(call);
+    if (done.has(call)) {
+      continue;
+    }
+    done.add(call);
     const keys = isOfFile(layer, own.get(layer.name)) ? calls.get(layer.name)?.shift() : undefined;
     if (keys !== undefined) {
       outputTensors.forEach((tensor, i) => {
@@ -72,8 +81,9 @@ export function writeNewHead(model: tf.LayersModel, planned: Planned, file: Onnx
       out.refuse(`(${layer.getClassName()}) needs opset ${OPSET_OF_OTHERS}, and the file has ${opset}.`);
     } else {
       const shapes = outputTensors.map(({shape}) => shape);
-      const results = writeLayer(out, layer, {inputs: given as Tensor[], shapes, path: layer.name});
-      outputTensors.forEach((tensor, i) => known.set(tensor, results[i] as Tensor));
+      const {outputs, mask} = writeLayer(out, layer, {inputs: given as Tensor[], shapes, path: layer.name, ...masked});
+      outputTensors.forEach((tensor, i) => known.set(tensor, outputs[i] as Tensor));
+      flow.leave(call, mask);
     }
     outputTensors.forEach(tensor => fresh.add(tensor));
   }

@@ -1,8 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
+import {showShape} from '../../../platform/errors';
 import type {ActivationObject, ReluLayer} from '../../../platform/tfjs/layerFields';
-import {type GraphWriter, type Tensor} from '../write/graphWriter';
-import {Fraction} from '../write/messages';
-import type {Write} from './call';
+import {type GraphWriter, Tensor} from '../write/graphWriter';
+import {Fraction, TYPE} from '../write/messages';
+import type {Call, Write} from './call';
 
 const multiplied = (out: GraphWriter, x: string, factor: string) => out.node('Mul', [x, factor]);
 
@@ -118,16 +119,31 @@ const thresholdedRelu: Write = (out, call) => {
   return out.each(call.input, x => out.node('ThresholdedRelu', [x], {alpha}));
 };
 
+/** The input of a softmax. Masked values are lowered by 10⁹. */
+function unmasked(out: GraphWriter, {input, mask}: Call): Tensor {
+  if (mask === undefined) {
+    return input;
+  }
+  const {name, shape} = mask;
+  if (name === undefined || shape.length !== input.rank || shape.some((size, i) => size !== input.shape[i])) {
+    out.refuse(
+      `(Softmax) takes ${showShape(input.shape)} and gets a mask of ${showShape(shape)}, which cannot be written. ` +
+        'Use the activation softmax of the layer before it, which reads no mask.',
+    );
+    return input;
+  }
+  const hidden = out.node('Sub', [out.float(1), out.cast(name, TYPE.float)]);
+  const lowered = out.node('Mul', [hidden, out.float(-1e9)]);
+  return new Tensor(input.shape, TYPE.float, out.node('Add', [out.plain(input), lowered]));
+}
+
 const softmax: Write = (out, call) => {
   const {axis} = call.fields<{axis: number | number[]}>();
   const [only = -1, ...others] = [axis].flat();
   if (others.length > 0) {
     out.refuse('has a softmax over several axes, which cannot be written.');
   }
-  if (call.input.mask !== undefined) {
-    out.refuse('has a softmax with a mask, which cannot be written.');
-  }
-  return overAxis(out, call.input, 'Softmax', only < 0 ? only + call.input.rank : only);
+  return overAxis(out, unmasked(out, call), 'Softmax', only < 0 ? only + call.input.rank : only);
 };
 
 export const ACTIVATION_LAYERS: Readonly<Record<string, Write>> = {

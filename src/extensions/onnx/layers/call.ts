@@ -37,18 +37,45 @@ const BESIDES: Readonly<Record<string, string>> = {
   UnitHeads: 'scaled',
 };
 
+/** A bool tensor that marks the steps that tfjs's layers do not skip: `[batch, steps]` where they can read it. */
+export interface Mask {
+  /** `undefined` where it cannot be written. */
+  readonly name?: string;
+  readonly shape: tf.Shape;
+}
+
+/**
+ * The arguments that tfjs passes to layers. All layers of a model get the same object, so that a layer whose inputs
+ * have no mask reads the one that an earlier layer was called with.
+ */
+export interface Keywords {
+  mask?: Mask | undefined;
+}
+
 /** A call of a layer that is being written. */
 export class Call {
   /** The names of fields that were read, of the layer and of layers inside it. */
   private readonly read = new Set<string>();
   private readonly inner = new Set<tf.layers.Layer>();
+  /** The mask of the outputs. Default: that of the first input, if the layer supports masks. */
+  outputMask: Mask | undefined;
 
   constructor(
     readonly layer: tf.layers.Layer,
     readonly inputs: readonly Tensor[],
     /** The shapes of the outputs. */
     readonly shapes: readonly tf.Shape[],
-  ) {}
+    /** The masks of the inputs. */
+    readonly masks: readonly (Mask | undefined)[] = [],
+    readonly keywords?: Keywords,
+  ) {
+    this.outputMask = layer.supportsMasking ? masks[0] : undefined;
+  }
+
+  /** The mask that the layer is called with. */
+  get mask(): Mask | undefined {
+    return this.keywords?.mask;
+  }
 
   get input(): Tensor {
     return this.inputs[0] as Tensor;

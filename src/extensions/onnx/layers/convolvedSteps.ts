@@ -26,6 +26,9 @@ export const convolvedSteps: Write = (out, call) => {
   if (stateful || call.inputs.length > 1 || image.includes(null)) {
     out.refuse('is stateful, takes states, or has images of dynamic sizes, which cannot be written.');
   }
+  if (call.mask !== undefined) {
+    out.refuse('gets a mask, which tfjs cannot apply to images. Leave out the mask, or reshape the images after it.');
+  }
   const x = out.held(call.input, ofSteps);
   const steps = goBackwards ? out.slice(x, 0, -1, Number.MIN_SAFE_INTEGER, -1) : x;
   const batch = out.sizeOf(x, 1);

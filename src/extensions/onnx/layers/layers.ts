@@ -1,11 +1,12 @@
 import type * as tf from '@tensorflow/tfjs';
-import {callsOf, isContainer} from '../../../core/rewire/walk';
+import {isContainer} from '../../../core/rewire/walk';
 import type {InnerLayers} from '../../../platform/tfjs/layerFields';
 import {show} from '../../../platform/errors';
 import {type GraphWriter, Tensor} from '../write/graphWriter';
 import {ACTIVATION_LAYERS} from './activations';
-import {Call, type Write} from './call';
+import {Call, type Keywords, type Mask, type Write} from './call';
 import {IMAGE_LAYERS} from './convolutions';
+import {callsInOrder, MaskFlow} from './masks';
 import {MERGE_LAYERS} from './merges';
 import {RECURRENT_LAYERS} from './recurrent';
 import {asFloats, PLAIN_LAYERS} from './shapes';
@@ -29,38 +30,59 @@ export type Known = Map<tf.SymbolicTensor, Tensor>;
 const TAKES_INDICES = /Embedding$|TokenState$|SequencePooling$|Choice|>Attention$|HiddenPlaces$|FrameMask$/;
 
 /** Writes the calls of a model, each after those that it depends on. */
-export function writeCalls(out: GraphWriter, model: tf.LayersModel, known: Known, path = ''): void {
-  for (const {outboundLayer: layer, inputTensors, outputTensors} of callsOf(model)) {
+export function writeCalls(
+  out: GraphWriter,
+  model: tf.LayersModel,
+  known: Known,
+  {path = '', keywords}: {path?: string; keywords?: Keywords} = {},
+): void {
+  const flow = new MaskFlow(keywords);
+  for (const call of callsInOrder(model)) {
+    const {outboundLayer: layer, inputTensors, outputTensors} = call;
+    const given = flow.enter(call);
     if (outputTensors.every(output => known.has(output))) {
       continue;
     }
     const inputs = inputTensors.map(input => known.get(input) as Tensor);
     const shapes = outputTensors.map(({shape}) => shape);
-    const outputs = writeLayer(out, layer, {inputs, shapes, path: `${path}${layer.name}`});
+    const {outputs, mask} = writeLayer(out, layer, {inputs, shapes, path: `${path}${layer.name}`, ...given});
     outputTensors.forEach((tensor, i) => known.set(tensor, outputs[i] ?? (inputs[0] as Tensor)));
+    flow.leave(call, mask);
   }
+}
+
+/** What a layer is called with, and the shapes of what it returns. */
+interface LayerInputs {
+  inputs: readonly Tensor[];
+  shapes: readonly tf.Shape[];
+  path: string;
+  masks?: readonly (Mask | undefined)[];
+  keywords?: Keywords | undefined;
 }
 
 /** Writes one call of a layer, which may be a model. */
 export function writeLayer(
   out: GraphWriter,
   layer: tf.layers.Layer,
-  {inputs, shapes, path}: {inputs: readonly Tensor[]; shapes: readonly tf.Shape[]; path: string},
-): Tensor[] {
+  {inputs, shapes, path, masks, keywords = {}}: LayerInputs,
+): {outputs: Tensor[]; mask?: Mask | undefined} {
   if (isContainer(layer)) {
     const known: Known = new Map(layer.inputs.map((input, i) => [input, inputs[i] as Tensor]));
-    writeCalls(out, layer, known, `${path}/`);
-    return layer.outputs.map(output => known.get(output) as Tensor);
+    const {mask} = keywords;
+    writeCalls(out, layer, known, {path: `${path}/`, keywords});
+    // tfjs frees the masks of an inner model when it has run.
+    keywords.mask &&= keywords.mask === mask ? mask : {shape: keywords.mask.shape};
+    return {outputs: layer.outputs.map(output => known.get(output) as Tensor)};
   }
   out.layer = path;
   const className = layer.getClassName();
   const write = Object.hasOwn(LAYERS, className) ? LAYERS[className] : undefined;
   if (write === undefined) {
     out.refuse(`is a ${className}, which cannot be written.${wayFor(className)}`);
-    return shapes.map(shape => new Tensor(shape, 1, inputs[0]?.name ?? ''));
+    return {outputs: shapes.map(shape => new Tensor(shape, 1, inputs[0]?.name ?? ''))};
   }
   const own = TAKES_INDICES.test(className) ? inputs : inputs.map(input => asFloats(out, input));
-  const call = new Call(layer, own, shapes);
+  const call = new Call(layer, own, shapes, masks, keywords);
   const faults = out.faults.size;
   const outputs = [write(out, call)].flat();
   const unread = out.faults.size > faults ? [] : call.unread();
@@ -69,11 +91,7 @@ export function writeLayer(
     .forEach(([setting, value]) =>
       out.refuse(`(${className}) has ${setting}: ${show(value)}, which cannot be written.`),
     );
-  const [first] = outputs;
-  if (first !== undefined && layer.supportsMasking && !isMaskEnd(className)) {
-    first.mask ??= inputs[0]?.mask;
-  }
-  return outputs;
+  return {outputs, mask: call.outputMask};
 }
 
 function wayFor(className: string): string {
@@ -81,13 +99,6 @@ function wayFor(className: string): string {
     ? ' Models of fromONNX are written into their file: toONNX(model, file). toGraphModel writes those of ' +
         'fromGraphModel.'
     : '';
-}
-
-/** Whether a layer computes the mask of its output itself. */
-function isMaskEnd(className: string): boolean {
-  return (
-    Object.hasOwn(RECURRENT_LAYERS, className) || Object.hasOwn(MERGE_LAYERS, className) || className === 'Embedding'
-  );
 }
 
 /** A layer on each step, as on a separate example. */
@@ -101,9 +112,16 @@ function timeDistributed(out: GraphWriter, call: Call): Tensor {
   }
   const x = out.plain(call.input);
   const rows = new Tensor([null, ...sizes], call.input.type, out.reshape(x, [-1, ...sizes.map(Number)]));
-  const [y] = writeLayer(out, inner, {inputs: [rows], shapes: [[null, ...given]], path: `${path}/${inner.name}`});
+  // The mask is that of all steps, and the inner layer runs on one.
+  const keywords: Keywords = {mask: call.mask && {shape: call.mask.shape}};
+  const {outputs} = writeLayer(out, inner, {
+    inputs: [rows],
+    shapes: [[null, ...given]],
+    path: `${path}/${inner.name}`,
+    keywords,
+  });
   out.layer = path;
-  const flat = out.plain(y as Tensor);
+  const flat = out.plain(outputs[0] as Tensor);
   const steps = call.input.shape[1];
   if (steps != null || batch != null) {
     return call.output(out.reshape(flat, [batch ?? -1, steps ?? -1, ...given.map(Number)]));

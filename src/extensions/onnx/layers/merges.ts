@@ -1,5 +1,6 @@
 import {type GraphWriter, type Tensor} from '../write/graphWriter';
 import type {Write} from './call';
+import {concatenatedMask, mergedMask} from './masks';
 
 /**
  * The names of tensors with their axes in the order of the largest one, and that order. Tensors with fewer axes get
@@ -23,6 +24,7 @@ function alike(out: GraphWriter, tensors: readonly Tensor[]): {names: string[]; 
 function merged(op: string): Write {
   return (out, call) => {
     const {names, order} = alike(out, call.inputs);
+    call.outputMask = mergedMask(call);
     return call.output(out.node(op, names), order);
   };
 }
@@ -30,6 +32,7 @@ function merged(op: string): Write {
 /** `Mul`, which takes two at a time. */
 const multiply: Write = (out, call) => {
   const {names, order} = alike(out, call.inputs);
+  call.outputMask = mergedMask(call);
   return call.output(
     names.reduce((product, name) => out.node('Mul', [product, name])),
     order,
@@ -40,12 +43,8 @@ const concatenate: Write = (out, call) => {
   const {axis} = call.fields<{axis: number}>();
   const {names, order} = alike(out, call.inputs);
   const own = axis < 0 ? axis + call.input.rank : axis;
-  const result = call.output(out.node('Concat', names, {axis: order.indexOf(own)}), order);
-  const masks = call.inputs.flatMap(({mask}) => mask ?? []);
-  if (masks.length > 0 && own === call.input.rank - 1) {
-    result.mask = masks.reduce((all, mask) => out.node('And', [all, mask]));
-  }
-  return result;
+  call.outputMask = concatenatedMask(out, call, own);
+  return call.output(out.node('Concat', names, {axis: order.indexOf(own)}), order);
 };
 
 /** Rows of length 1. */
@@ -61,6 +60,7 @@ const dot: Write = (out, call) => {
   const [axisA, axisB] = [a, b].map(({rank}, i) => ((given[i] ?? -1) + rank) % rank) as [number, number];
   const [x, y] = [out.plain(a), out.plain(b)];
   const [left, right] = normalize ? [normalized(out, x, axisA), normalized(out, y, axisB)] : [x, y];
+  call.outputMask = undefined;
   if (axisA === 0 || axisB === 0) {
     out.refuse('multiplies over the batch, which cannot be written.');
   }

@@ -6,6 +6,7 @@ import {type GraphWriter, type Source, Tensor} from '../write/graphWriter';
 import {Fraction, TYPE} from '../write/messages';
 import {convolvedSteps} from './convolvedSteps';
 import type {Call, Write} from './call';
+import {stepMask} from './masks';
 
 /** The fields of a stock recurrent layer, and of a `Bidirectional`. */
 interface RecurrentLayer extends InnerLayers {
@@ -213,7 +214,7 @@ const recurrent: Write = (out, call) => {
   }
   checkStates(out, call);
   const direction = goBackwards ? 'reverse' : 'forward';
-  const {mask} = call.input;
+  const mask = stepMask(out, call, goBackwards);
   const packed = mask === undefined ? undefined : packing(out, mask, goBackwards);
   let x = stepsFirst(out, call.input, packed);
   let result: Pass | undefined;
@@ -229,8 +230,7 @@ const recurrent: Write = (out, call) => {
   if (returnState) {
     outputs.push(...states.map((state, i) => new Tensor(call.shapes[i + 1] ?? [], TYPE.float, state)));
   }
-  const [first] = outputs as [Tensor];
-  first.mask = returnSequences ? mask : undefined;
+  call.outputMask = returnSequences ? call.masks[0] : undefined;
   return outputs;
 };
 
@@ -282,13 +282,36 @@ function directions(out: GraphWriter, x: string, axis: number): [string, string]
   return out.nodeOf('Split', [x], {axis}, 2).map(each => out.squeeze(each, [axis])) as [string, string];
 }
 
+/** Both directions. Each reads its own mask if the masks differ, which takes an operation each. */
+function bothPasses(
+  out: GraphWriter,
+  call: Call,
+  cells: readonly tf.layers.Layer[],
+  {initial, ways, isOne}: {initial: readonly string[]; ways: readonly Packing[]; isOne: boolean},
+): Pass {
+  const passOf = (direction: string, [way]: readonly Packing[], layers = cells): Pass =>
+    pass(out, call, layers, {x: stepsFirst(out, call.input, way), direction, initial, lengths: way?.lengths ?? ''});
+  if (isOne) {
+    return passOf('bidirectional', ways);
+  }
+  const [one, other] = [
+    passOf('forward', ways, cells.slice(0, 1)),
+    passOf('reverse', ways.slice(1), cells.slice(1)),
+  ] as const;
+  const joined = (names: string[], axis: number) => out.node('Concat', names, {axis});
+  return {
+    ...one,
+    all: joined([one.all, other.all], 1),
+    last: one.last.map((state, i) => joined([state, other.last[i] ?? ''], 0)),
+  };
+}
+
 const bidirectional: Write = (out, call) => {
   const layer = call.fields<RecurrentLayer>();
   const {forwardLayer, backwardLayer, mergeMode = null, returnSequences, returnState} = layer;
   const parts = [forwardLayer, backwardLayer] as [tf.layers.Layer, tf.layers.Layer];
   const [forward, backward] = parts.map(part => call.fields<RecurrentLayer>(part)) as [RecurrentLayer, RecurrentLayer];
   const cells = [forward, backward].map(({cell}) => cell as tf.layers.Layer);
-  const {mask} = call.input;
   if (
     forward.goBackwards ||
     forward.stateful ||
@@ -300,9 +323,9 @@ const bidirectional: Write = (out, call) => {
   const states = call.inputs.slice(1).map(state => out.unsqueeze(out.plain(state), [0]));
   const half = states.length / 2;
   const initial = range(half).map(i => out.node('Concat', [states[i] ?? '', states[i + half] ?? ''], {axis: 0}));
-  const ways = mask === undefined ? [] : [packing(out, mask, false), packing(out, mask, true)];
-  const x = stepsFirst(out, call.input, ways[0]);
-  const {all, last} = pass(out, call, cells, {x, direction: 'bidirectional', initial, lengths: ways[0]?.lengths ?? ''});
+  const masks = [false, true].flatMap(isBackwards => stepMask(out, call, isBackwards) ?? []);
+  const ways = masks.map((mask, i) => packing(out, mask, i === 1));
+  const {all, last} = bothPasses(out, call, cells, {initial, ways, isOne: masks[0] === masks[1]});
   const isPlain = !returnSequences || ways.length > 0;
   const both = returnSequences
     ? directions(out, all, 1).map((each, i) =>
@@ -311,7 +334,7 @@ const bidirectional: Write = (out, call) => {
     : directions(out, last[0] ?? '', 0);
   const order = isPlain ? range(returnSequences ? 3 : 2) : STEPS_FIRST;
   const names = mergeMode === null ? both : [merged(out, both as [string, string], mergeMode, order.length - 1)];
-  const seen = call.layer.getClassName() === 'Bidirectional' || !returnSequences ? undefined : mask;
+  const seen = call.layer.getClassName() === 'Bidirectional' || !returnSequences ? undefined : call.mask?.name;
   const shown = seen && out.unsqueeze(out.cast(seen, TYPE.float), [2]);
   const results = names.map(name => (shown === undefined ? name : out.node('Mul', [name, shown])));
   const ends = returnState ? last.map(state => directions(out, state, 0)) : [];
@@ -320,14 +343,14 @@ const bidirectional: Write = (out, call) => {
     ...results.map((name, i) => new Tensor(call.shapes[i] ?? [], TYPE.float, name, order)),
     ...ordered.map((name, i) => new Tensor(call.shapes[results.length + i] ?? [], TYPE.float, name)),
   ];
-  results.forEach((_, i) => ((outputs[i] as Tensor).mask = returnSequences ? mask : undefined));
+  call.outputMask = returnSequences ? call.masks[0] : undefined;
   return outputs;
 };
 
 /** Masked steps before the first unmasked one return zeros, where stock layers return their initial states. */
-function checkStates(out: GraphWriter, {input, inputs}: Call): void {
-  if (input.mask !== undefined && inputs.length > 1) {
-    out.refuse('takes a mask and states, which cannot be written together.');
+function checkStates(out: GraphWriter, {mask, inputs}: Call): void {
+  if (mask !== undefined && inputs.length > 1) {
+    out.refuse('takes a mask and states, which cannot be written together. Leave one of them out.');
   }
 }
 

@@ -45,7 +45,7 @@ const embedding: Write = (out, call) => {
   const ids = indices(out, call.input);
   const result = call.output(out.node('Gather', [out.weight('embeddings', weightOf(call, embeddings)), ids]));
   if (maskZero === true) {
-    result.mask = out.once(`mask of ${ids}`, () => out.cast(ids, TYPE.bool));
+    call.outputMask = {name: out.once(`mask of ${ids}`, () => out.cast(ids, TYPE.bool)), shape: call.input.shape};
   }
   return result;
 };
@@ -56,7 +56,8 @@ const masking: Write = (out, call) => {
   const differs = out.cast(out.node('Not', [out.node('Equal', [x, out.float(maskValue)])]), TYPE.float);
   const seen = out.reduce('ReduceMax', differs, [call.input.rank - 1], true);
   const result = call.output(out.node('Mul', [x, seen]));
-  result.mask = out.cast(out.squeeze(seen, [call.input.rank - 1]), TYPE.bool);
+  const name = out.cast(out.squeeze(seen, [call.input.rank - 1]), TYPE.bool);
+  call.outputMask = {name, shape: call.input.shape.slice(0, -1)};
   return result;
 };
 

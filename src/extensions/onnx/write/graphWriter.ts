@@ -17,8 +17,6 @@ export function typeNumberOf(dtype: string | undefined): number {
 export class Tensor {
   /** By the axis of the tensor that each axis of the held one is: its name. The first is how it was computed. */
   readonly held = new Map<string, string>();
-  /** The name of a bool tensor, `[batch, steps]`: the steps that tfjs's layers do not skip. */
-  mask: string | undefined;
 
   constructor(
     readonly shape: tf.Shape,
