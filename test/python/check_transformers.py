@@ -35,6 +35,7 @@ def check(folder, source):
     if result["added"] > 0:
         base.resize_token_embeddings(base.config.vocab_size + result["added"], mean_resizing=False)
     written, report = type(base).from_pretrained(folder / "base", output_loading_info=True)
+    type(base.config).from_dict(json.loads((folder / "base/whole.json").read_text()))  # refuses integers for floats
     faults = list(report["unexpected_keys"]) + [key for key in report["missing_keys"] if not TIED.search(key)]
     mask = torch.tensor(result["mask"])
     inputs = dict(input_ids=torch.tensor(result["ids"]), attention_mask=mask) if result["ids"] else {}

@@ -18,6 +18,8 @@ import {
   type TransformerSources,
 } from 'tfjs-lora/transformers';
 import {minilm} from '../../scripts/pretrained';
+import {configText} from '../../src/extensions/transformers/load/configText';
+import {FLOATS, FLOATS_OF} from '../../src/extensions/transformers/load/floatFields';
 import {type Inputs, inputsOf, wordTokenizer} from '../extensions/transformers/fixtures';
 
 const FIXTURES = join(dirname(fileURLToPath(import.meta.url)), '../fixtures/transformers');
@@ -71,6 +73,18 @@ async function baseOf(name: string, sources: TransformerSources): Promise<{model
   return {model: larger, added: ids};
 }
 
+/** A config whose floats are whole numbers, which Python only reads as floats with a decimal point. */
+function ofWholeFloats(config: object): Record<string, unknown> {
+  const type = (config as {model_type?: string}).model_type ?? '';
+  const isFloat = (name: string) => FLOATS.has(name) || FLOATS_OF.get(name)?.includes(type) === true;
+  return Object.fromEntries(
+    Object.entries(config).map(([name, value]: [string, unknown]) => {
+      const isPart = typeof value === 'object' && value !== null && !Array.isArray(value);
+      return [name, isPart ? ofWholeFloats(value) : isFloat(name) && typeof value === 'number' ? 1 : value];
+    }),
+  );
+}
+
 /** Trains an adapter for a few steps and writes it, and what the model gives with it. */
 async function train(name: string, sources: TransformerSources, inputs: Inputs, config: LoRAConfig): Promise<void> {
   const {model: base, added = []} = await baseOf(name, sources);
@@ -91,6 +105,7 @@ async function train(name: string, sources: TransformerSources, inputs: Inputs, 
   mkdirSync(join(target, 'base'), {recursive: true});
   writeFileSync(join(target, 'base/config.json'), whole.config);
   writeFileSync(join(target, 'base/model.safetensors'), whole.weights);
+  writeFileSync(join(target, 'base/whole.json'), configText(ofWholeFloats(JSON.parse(whole.config) as object)));
   writeFileSync(join(target, 'adapter_config.json'), JSON.stringify(files.config));
   writeFileSync(join(target, 'adapter_model.safetensors'), files.weights);
   const after = outputOf(model, inputs);

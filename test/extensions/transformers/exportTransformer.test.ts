@@ -3,6 +3,7 @@ import {adam, applyLoRA, disposeModel, mergeLoRA, removeLoRA} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import {exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors, type StoredTensor} from '../../../src/platform/formats/safetensors';
+import {configText} from '../../../src/extensions/transformers/load/configText';
 import {withoutLeaks} from '../../helpers';
 import {expectedOf, fileOf} from '../language/ggufFiles';
 import {MemoryHandler} from '../../models';
@@ -138,6 +139,31 @@ test('the config has all that it had, and a point in numbers that are none of wh
   expect(files.config).toContain('"classifier_dropout": 0.0,');
   expect(files.config).toContain('"num_layers": 2,');
   disposeModel(model);
+});
+
+test.each([
+  ['dinov3', {rope_theta: 100, pos_embed_rescale: 2, pos_embed_shift: null}],
+  ['nomicBert', {attention_probs_dropout_prob: 0, layer_norm_eps: 1}],
+  ['llama', {rope_parameters: {rope_type: 'linear', rope_theta: 10000, factor: 2}}],
+])('floats of %s have a point, as its class declares them', async (name, fields) => {
+  const {config, weights} = fixture(name);
+  const given = {...(JSON.parse(config) as object), ...fields};
+  const {model} = await loadTransformer({config: given, weights});
+  const files = await exportTransformer(model);
+  expect(JSON.parse(files.config)).toEqual({...given, dtype: 'float32'});
+  for (const [field, value] of Object.entries(fields).flatMap(([key, each]) =>
+    typeof each === 'object' && each !== null ? Object.entries(each) : [[key, each] as const],
+  )) {
+    expect(files.config).toContain(`"${field}": ${typeof value === 'number' ? `${value}.0` : JSON.stringify(value)}`);
+  }
+  disposeModel(model);
+});
+
+test('integers stay integers: the ratio of DINOv2, and the numbers of classes that are called like a float', () => {
+  expect(configText({model_type: 'swinv2', mlp_ratio: 4})).toContain('"mlp_ratio": 4.0');
+  const text = configText({model_type: 'dinov2', mlp_ratio: 4, label2id: {dropout: 1}, dropout: 1, constructor: 1});
+  expect(text).toContain('"mlp_ratio": 4,');
+  expect(text).toContain('  "label2id": {\n    "dropout": 1\n  },\n  "dropout": 1.0,\n  "constructor": 1\n');
 });
 
 describe('numbers', () => {

@@ -12,10 +12,6 @@ export const efficientnet: Architecture = {
   classes: {EfficientNetModel: 'none', EfficientNetForImageClassification: 'classes'},
   takes: () => 'images',
   commonNames: {},
-  floats: [
-    ...['width_coefficient', 'depth_coefficient', 'squeeze_expansion_ratio'],
-    ...['batch_norm_eps', 'batch_norm_momentum'],
-  ],
   blocks: config => stagesOf(config).reduce((sum, {depth}) => sum + depth, 0),
   channels: config => config.count('num_channels', 3),
   build: (net, config, {pixels}, purpose) => {

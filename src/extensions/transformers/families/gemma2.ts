@@ -28,7 +28,6 @@ export const gemma2 = rotaryDecoder({
     embeddings: embeddingScale(config),
     attention: config.count('query_pre_attn_scalar') ** -0.5,
   }),
-  floats: ['attn_logit_softcapping', 'final_logit_softcapping'],
   softCaps: config => ({
     attention: capOf(config, 'attn_logit_softcapping', 50),
     logits: capOf(config, 'final_logit_softcapping', 30),

@@ -21,7 +21,6 @@ const DEFAULTS = {
 export const lfm2: Architecture = {
   prefix: 'model',
   classes: {Lfm2Model: 'none', Lfm2ForCausalLM: 'tokens'},
-  floats: ['norm_eps'],
   commonNames: {tie_word_embeddings: 'tie_embedding'},
   blocks: config => config.count('num_hidden_layers'),
   vocabulary: config => config.count('vocab_size'),

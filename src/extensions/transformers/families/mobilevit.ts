@@ -13,7 +13,6 @@ export const mobilevit: Architecture = {
   classes: {MobileViTModel: 'none', MobileViTForImageClassification: 'classes'},
   takes: () => 'images',
   commonNames: {},
-  floats: ['mlp_ratio', 'expand_ratio'],
   blocks: () => RESIDUALS.length + DEPTHS.length,
   channels: config => config.count('num_channels', 3),
   build: (net, config, {pixels}, purpose) => {

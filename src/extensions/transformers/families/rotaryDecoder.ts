@@ -73,8 +73,6 @@ export interface DecoderVariant {
   addsOne?: boolean;
   multipliers?(config: HubConfig): Multipliers;
   softCaps?(config: HubConfig): SoftCaps;
-  /** Fields in which transformers refuses integers without a decimal point, besides the usual ones. */
-  floats?: readonly string[];
   /** Default: all blocks attend to all earlier positions and have the same rotary settings. */
   blocks?(config: HubConfig, sizes: BlockSizes): Blocks;
 }
@@ -99,13 +97,12 @@ export function decoderClasses(
 export function rotaryDecoder(variant: DecoderVariant): Architecture {
   const {classes, biases, defaults = {}, activation = 'hidden_act', norms = 'before'} = variant;
   const {mayOmit = ['head_dim', 'num_key_value_heads'], joined = false, normalizes, addsOne = false} = variant;
-  const {bodyOfSpans = 'transformer', gates = HUB_GATES, floats = []} = variant;
+  const {bodyOfSpans = 'transformer', gates = HUB_GATES} = variant;
   const complete = (config: HubConfig) => config.withDefaults({max_position_embeddings: 2048, ...defaults});
   return {
     prefix: 'model',
     renamed: name => name.replace(/^transformer\./, ''),
     classes,
-    floats,
     commonNames: {},
     blocks: config => config.count('num_hidden_layers'),
     vocabulary: config => config.count('vocab_size'),

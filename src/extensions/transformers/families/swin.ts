@@ -29,7 +29,6 @@ interface Variant {
   prefix: string;
   classes: Architecture['classes'];
   renamed?: Architecture['renamed'];
-  floats?: Architecture['floats'];
   /** Whether normalizations follow what they normalize, and scores are cosines. */
   isSecond: boolean;
 }
@@ -52,7 +51,6 @@ export const swin = swinOf({
 export const swinV2 = swinOf({
   prefix: 'swinv2',
   classes: {Swinv2Model: 'none', Swinv2ForImageClassification: 'classes'},
-  floats: ['mlp_ratio'],
   isSecond: true,
 });
 

@@ -13,6 +13,7 @@ import {namedWeights} from '../../../platform/tfjs/weights';
 import type {Pooling} from '../net/architecture';
 import {chooseArchitecture} from './architectures';
 import {planOf} from './assemble';
+import {configText} from './configText';
 import {tokenizerFiles} from './peers';
 import {HubConfig} from '../net/hubConfig';
 import {hubRecordOf, UNCOMPUTED} from '../net/hubRecord';
@@ -143,7 +144,7 @@ async function folderOf(
     ...(onProgress && {onProgress}),
     ...(allowNonFinite && {allowNonFinite}),
   });
-  return {files: {'config.json': `${configText(said, architecture.floats)}\n`, ...written, ...files}};
+  return {files: {'config.json': configText(said), ...written, ...files}};
 }
 
 async function written(
@@ -187,35 +188,9 @@ async function written(
   }
   const {torch_dtype: _, ...said} = record.config as Record<string, unknown>;
   return {
-    config: `${configText({...said, ...untied(expected), dtype}, architecture.floats)}\n`,
+    config: configText({...said, ...untied(expected), dtype}),
     weights: encodeSafetensors(tensors, {dtype: floatTypeOf(dtype), metadata: {format: 'pt'}, ...finite}),
   };
-}
-
-/** Fields in which transformers refuses integers without a decimal point. */
-const FLOATS = new Set([
-  ...['attention_probs_dropout_prob', 'attn_logit_softcapping', 'classifier_dropout', 'final_logit_softcapping'],
-  ...['hidden_dropout_prob', 'initializer_cutoff_factor', 'initializer_factor', 'initializer_range', 'layer_norm_eps'],
-  ...['layer_norm_epsilon', 'layer_scale_init_value', 'layerscale_value', 'norm_eps', 'rms_norm_eps'],
-]);
-
-/** JSON as Python writes it, which distinguishes 1.0 from 1. */
-function configText(value: unknown, floats: readonly string[] = [], indent = '', isFloat = false): string {
-  if (typeof value !== 'object' || value === null) {
-    return isFloat && Number.isSafeInteger(value) ? `${value as number}.0` : JSON.stringify(value);
-  }
-  const inner = `${indent}  `;
-  const isList = Array.isArray(value);
-  const lines = Object.entries(value)
-    .filter(([, each]) => each !== undefined)
-    .map(
-      ([name, each]) =>
-        inner +
-        (isList ? '' : `${JSON.stringify(name)}: `) +
-        configText(each, floats, inner, FLOATS.has(name) || floats.includes(name)),
-    );
-  const [open, close] = isList ? '[]' : '{}';
-  return lines.length === 0 ? `${open}${close}` : `${open}\n${lines.join(',\n')}\n${indent}${close}`;
 }
 
 /** A tensor of the file, and the weights that it consists of. */

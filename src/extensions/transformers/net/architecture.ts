@@ -89,8 +89,6 @@ export interface Architecture {
   channels?(config: HubConfig): number;
   /** The number of values of a patch, in models that take images as sequences of patches. */
   patchValues?(config: HubConfig): number;
-  /** Fields of the config in which transformers refuses integers without a decimal point, besides the usual ones. */
-  floats?: readonly string[];
   /** The supported classes of `transformers`, with their heads. */
   classes: Readonly<Record<string, Head>>;
   /** Alternative names of fields: the common name by the family's own name. */
