@@ -74,6 +74,9 @@ const BOUNDS: Readonly<Record<string, Bound>> = {
   Slice: ([x]) => sizeOf(x),
   Split: ([, x]) => sizeOf(x),
   Shape: ([x]) => x?.shape.length ?? 0,
+  Ones: ([dims]) => product(valuesOf(dims)),
+  Zeros: ([dims]) => product(valuesOf(dims)),
+  ImageProjectiveTransformV3: ([x, , size]) => resized([x ?? {shape: []}, size ?? {shape: []}]),
 };
 
 function padded([x, paddings]: readonly SizedInput[]): number {
@@ -100,7 +103,8 @@ function depthwise([x, filter]: readonly SizedInput[], node: GraphNode): number 
   return pixels(x, node) * product(filter?.shape.slice(-2) ?? []);
 }
 
-function pixels(x: SizedInput | undefined, node: GraphNode): number {
+/** The size of images without their channels, padded as a node says. */
+export function pixels(x: SizedInput | undefined, node: GraphNode): number {
   const pads = numbersOf(node, 'explicit_paddings');
   const channels = textOf(node, 'data_format').startsWith('NC') ? 1 : (x?.shape.length ?? 1) - 1;
   return product(
@@ -114,14 +118,23 @@ function multiplied([a, b]: readonly SizedInput[], node: GraphNode): number {
   return rows * columns * broadcastSize([a, b].map(x => ({shape: x?.shape.slice(0, -2) ?? []})));
 }
 
+/** No equation has as many operands. */
+const MOST_OPERANDS = 32;
+
 /**
  * The largest product in computing an equation such as `ab,bc->ac`: from left to right, each with the letters that the
  * result or a later operand still needs. Letters are sizes of axes; `...` stands for any axes, which are broadcast.
  * Without an arrow the result has the letters that occur once.
+ *
+ * @param isWhole whether letters count in the product after which they are summed.
  */
-function contracted(inputs: readonly SizedInput[], node: GraphNode): number {
+export function contracted(inputs: readonly SizedInput[], node: GraphNode, isWhole = false): number {
   const [left = '', right] = textOf(node, 'equation').replace(/\s/g, '').split('->');
   const operands = left.split(',');
+  // Each is compared with all after it.
+  if (operands.length > inputs.length || operands.length > MOST_OPERANDS) {
+    return Infinity;
+  }
   const letters = Array.from(left.replace(/[,.]/g, ''));
   const once = letters.filter(letter => letters.indexOf(letter) === letters.lastIndexOf(letter));
   const result = right ?? once.join('') + (left.includes('...') ? '...' : '');
@@ -137,7 +150,7 @@ function contracted(inputs: readonly SizedInput[], node: GraphNode): number {
   });
   const rest = broadcastSize(rests);
   const products = operands.map((_, i) => {
-    const needed = result + operands.slice(i + 1).join('');
+    const needed = result + operands.slice(i + (isWhole ? 0 : 1)).join('');
     const kept = [...new Set(operands.slice(0, i + 1).join(''))].filter(letter => needed.includes(letter));
     const isOf = (letter: string) => letter !== '.';
     return product(kept.filter(isOf).map(letter => sizes.get(letter) ?? 1)) * (needed.includes('...') ? rest : 1);
@@ -151,7 +164,7 @@ function broadcastSize(inputs: readonly SizedInput[]): number {
   return product(Array.from({length: rank}, (_, i) => Math.max(1, ...inputs.map(({shape}) => shape.at(-1 - i) ?? 1))));
 }
 
-function sizeOf(x: SizedInput | undefined): number {
+export function sizeOf(x: SizedInput | undefined): number {
   return product(x?.shape ?? []);
 }
 
@@ -165,7 +178,7 @@ function valuesOf(x: SizedInput | undefined): number[] {
   return x?.values === undefined ? [Number.NaN] : Array.from(x.values);
 }
 
-function product(sizes: readonly number[]): number {
+export function product(sizes: readonly number[]): number {
   return sizes.reduce((total, size) => total * size, 1);
 }
 

@@ -63,6 +63,12 @@ test.each<[op: string, inputs: SizedInput[], attr: Record<string, GraphAttribute
   // [2, 4 + 1 + 1, 3].
   ['SpaceToBatchND', [shaped(2, 4, 3), list(2), {shape: [1, 2], values: [1, 1]}], {}, 36],
   ['Reshape', [shaped(2, 3), list(6)], {}, 6],
+  ['Ones', [list(5, 6)], {}, 30],
+  ['Zeros', [list(5, 6)], {}, 30],
+  // Two images of 8 × 9 pixels with three channels.
+  ['ImageProjectiveTransformV3', [shaped(2, 4, 4, 3), shaped(1, 8), list(8, 9), scalar(0)], {}, 2 * 8 * 9 * 3],
+  // More operands than there are inputs.
+  ['Einsum', [shaped(2)], {equation: text('a,'.repeat(50_000))}, Infinity],
   ['Shape', [shaped(2, 3, 4)], {}, 3],
 ])('%s of %j with %j gives at most %d numbers', (op, inputs, attr, size) => {
   expect(largestOutput({name: 'n', op, attr}, inputs)).toBe(size);

@@ -2,7 +2,7 @@ import {field} from '../../../src/extensions/onnx/file/protobuf';
 
 // ONNX files by hand. Numbers of fields as in onnx.proto.
 
-type Message = Uint8Array[];
+export type Message = Uint8Array[];
 
 export interface NodeEntry {
   op: string;
@@ -21,12 +21,26 @@ export const ints = (name: string, values: readonly number[]): Message => [
   field(20, 7),
 ];
 
+export const int = (name: string, value: number): Message => [field(1, name), field(3, value), field(20, 2)];
+
+export const text = (name: string, value: string): Message => [
+  field(1, name),
+  field(4, new TextEncoder().encode(value)),
+  field(20, 3),
+];
+
 export const graph = (name: string, fields: Message): Message => [field(1, name), field(6, fields), field(20, 5)];
 
 /** A tensor of floats as raw data. */
 export function floats(name: string, shape: readonly number[], values: readonly number[]): Message {
   const data = new Uint8Array(Float32Array.from(values).buffer);
   return [...shape.map(size => field(1, size)), field(2, 1), field(8, name), field(9, data)];
+}
+
+/** A tensor of integers of 64 bits as raw data. */
+export function integers(name: string, shape: readonly number[], values: readonly number[]): Message {
+  const data = new Uint8Array(BigInt64Array.from(values, BigInt).buffer);
+  return [...shape.map(size => field(1, size)), field(2, 7), field(8, name), field(9, data)];
 }
 
 /** A value of floats; `null` for a size that is open. */

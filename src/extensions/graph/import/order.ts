@@ -69,22 +69,35 @@ export function consumersOf(order: readonly GraphNode[], {inputs}: Cut): Map<str
   return consumers;
 }
 
+/** Finds names that are not taken: `name`, `name_1`, `name_2`. */
+export class FreeNames {
+  // The last suffix of each name: a graph may give one name to all its nodes.
+  private readonly copies = new Map<string, number>();
+
+  constructor(private readonly taken: {has(name: string): boolean}) {}
+
+  /** Returns a name, which the caller takes. */
+  next(base: string): string {
+    let name = base;
+    let copy = this.copies.get(base) ?? 0;
+    while (this.taken.has(name)) {
+      name = `${base}_${++copy}`;
+    }
+    this.copies.set(base, copy);
+    return name;
+  }
+}
+
 /** Names layers after their nodes. The same graph always gives the same names. */
 export function layerNames(nodes: Iterable<string>): Map<string, string> {
   const names = new Map<string, string>();
   const taken = new Set<string>();
-  // The next suffix of each name: a graph may give one name to all its nodes.
-  const copies = new Map<string, number>();
+  const free = new FreeNames(taken);
   for (const node of nodes) {
     const short = shortName(node)
       .replace(/[^-A-Za-z0-9._/]/g, '_')
       .replace(/^[^A-Za-z0-9]/, 'n$&');
-    let name = short;
-    let copy = copies.get(short) ?? 0;
-    while (taken.has(name)) {
-      name = `${short}_${++copy}`;
-    }
-    copies.set(short, copy);
+    const name = free.next(short);
     taken.add(name);
     names.set(node, name);
   }

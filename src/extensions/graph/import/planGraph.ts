@@ -5,7 +5,7 @@ import {asksForShape, type GraphNode, inputsOf, keyOf, nodeAndOutput, shapeOf} f
 import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
 import {neededNodes} from './order';
 import {BATCH, KNOWN, sizesOf} from './openSizes';
-import {alikeness, checkSize, materialize, planAlias, planOp, runProbe} from './planOp';
+import {alikeness, checkSize, materialize, planAlias, planOp, runProbe, spendOn} from './planOp';
 import {BakedBatch, Planner, Refusal} from './planner';
 import type {ReadGraph} from './readGraph';
 import {adviceOn, FAILED, refusedImport} from './refuse';
@@ -36,6 +36,9 @@ const HANDS_ON = new Set(['Identity', 'StopGradient', 'Snapshot', 'CheckNumerics
 /** The trial values of open sizes: of the batch, and of other axes. */
 const BATCHES: Pair<number> = [2, 3];
 const LENGTHS: Pair<number> = [64, 96];
+
+/** No file that is known has tensors of more axes. Each takes time in each node. */
+const MOST_AXES = 32;
 
 /** Constants with up to this many values are read. */
 const FEW = 4096;
@@ -201,7 +204,13 @@ async function planNode(planner: Planner, node: GraphNode, {lower, decide}: Grap
 export async function planComputed(planner: Planner, node: GraphNode): Promise<void> {
   const {fates} = planner;
   const known = inputsOf(node).map(name => planner.valueOf(name) as Value);
-  if (known.every(({kind}) => kind === 'constant') && known.length > 0) {
+  const isConstant = known.length > 0 && known.every(({kind}) => kind === 'constant');
+  // The tensor of a constant that becomes a weight is made when it is needed.
+  const axes = Math.max(0, ...known.map(value => (value.kind === 'constant' && !isConstant ? 0 : axesOf(value))));
+  if (axes > MOST_AXES) {
+    throw new Refusal(`takes a tensor of ${axes} axes, more than ${MOST_AXES}`);
+  }
+  if (isConstant) {
     await fold(planner, node, known as Constant[]);
     fates.set(node.name, 'folded');
   } else if (
@@ -215,6 +224,10 @@ export async function planComputed(planner: Planner, node: GraphNode): Promise<v
     planOp(planner, node);
     fates.set(node.name, 'op');
   }
+}
+
+function axesOf(value: Value): number {
+  return value.kind === 'flow' ? value.shapes[0].length : (value.kind === 'shaped' ? value.pair[0] : value).tensor.rank;
 }
 
 /** Whether a constant decides that something this node needs is not computed. */
@@ -261,6 +274,7 @@ function isShape(node: GraphNode, [x]: readonly Value[]): boolean {
 /** Computes a node of constants. */
 async function fold(planner: Planner, node: GraphNode, inputs: readonly Constant[]): Promise<void> {
   planner.reserve(checkSize(node, inputs));
+  spendOn(planner, node, inputs);
   const keys = planner.keysOf(node);
   const results = runProbe(
     planner,
@@ -299,6 +313,9 @@ async function foldedShapes(
   known: readonly (Constant | Shaped)[],
   shape: Flow | undefined,
 ): Promise<Folded[]> {
+  if (shape === undefined) {
+    ([0, 1] as const).forEach(p => spendOn(planner, node, known, p));
+  }
   const [one, other] = (await Promise.all(
     ([0, 1] as const).map(p => {
       const results = shape

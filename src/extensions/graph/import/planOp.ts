@@ -1,11 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {tooLargeError, unsupportedError} from '../../../platform/errors';
 import {type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput} from '../graphDef';
-import {largestOutput} from '../graphSize';
+import {largestOutput, type SizedInput} from '../graphSize';
+import {stepsOf} from '../graphWork';
 import {GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../layers/graphOp';
 import {keepsRows} from './keepsRows';
 import {BATCH, KNOWN} from './openSizes';
 import {BakedBatch, type Planner} from './planner';
+import {shapeByRule} from './shapeRules';
 import type {Flow, Pair, PlannedWeight, Shaped, TensorLooks, Value} from './values';
 
 /** Larger constants are weights: of floats, of others. */
@@ -86,18 +88,41 @@ function looks(value: Value): unknown {
   }
 }
 
+/** Trials of fewer steps are run, even if a rule tells the shape: they show that tfjs computes the node. */
+const FEW_STEPS = 2 ** 16;
+
 /** The results of a node for both trial sizes. */
 function tryOut(planner: Planner, node: GraphNode, values: readonly Value[], count: number): Pair<TensorLooks[]> {
-  return ([0, 1] as const).map(p =>
-    tf.tidy(() => {
-      checkSize(node, values, p);
-      const tensors = values.map(value => tensorAt(value, p));
-      // The number of indices that a Where finds depends on the values.
-      const places = () => [tf.zeros([[7, 5][p] as number, tensors[0]?.rank ?? 1], 'int32')];
-      const results = node.op === 'Where' ? places() : run(planner, node, tensors, count);
-      return results.map(({shape, dtype}) => ({shape, dtype: dtype as GraphType}));
-    }),
-  ) as unknown as Pair<TensorLooks[]>;
+  const looksAt = (p: 0 | 1): TensorLooks[] => {
+    checkSize(node, values, p);
+    if (node.op === 'Where') {
+      // The number of indices that it finds depends on the values.
+      return [{shape: [[7, 5][p] as number, sizedAt(values[0] as Value, p).shape.length], dtype: 'int32'}];
+    }
+    const sized = values.map(value => sizedAt(value, p));
+    const steps = stepsOf(node, sized);
+    const shape = steps > FEW_STEPS && count === 1 ? shapeByRule(node, sized) : undefined;
+    if (shape !== undefined) {
+      return [{shape, dtype: 'float32'}];
+    }
+    planner.spend(steps);
+    return tf.tidy(() =>
+      run(
+        planner,
+        node,
+        values.map(value => tensorAt(value, p)),
+        count,
+      ).map(({shape, dtype}) => ({shape, dtype: dtype as GraphType})),
+    );
+  };
+  const one = looksAt(0);
+  const isSame = node.op !== 'Where' && values.every(value => value.kind === 'constant' || hasOneShape(value));
+  return [one, isSame ? one : looksAt(1)];
+}
+
+/** Whether both trials of a node get the same of an input. */
+function hasOneShape(value: Shaped | Flow): boolean {
+  return value.kind === 'flow' && tf.util.arraysEqual(...(value.shapes as [number[], number[]]));
 }
 
 /** Whether a node's output shapes follow from shapes that are constant except for the batch. */
@@ -203,15 +228,34 @@ function tensorAt(value: Value, p: 0 | 1): tf.Tensor {
  * @throws LoRAError if no tensor of a graph is that large.
  */
 export function checkSize(node: GraphNode, values: readonly Value[], p: 0 | 1 = 0): number {
-  const sized = values.map(value => {
-    const known = value.kind === 'shaped' ? value.pair[p] : value;
-    return known.kind === 'flow' ? {shape: known.shapes[p]} : {shape: known.tensor.shape, values: known.values};
-  });
-  const size = largestOutput(node, sized) ?? 0;
+  const size =
+    largestOutput(
+      node,
+      values.map(value => sizedAt(value, p)),
+    ) ?? 0;
   if (size > MOST_NUMBERS) {
     throw tooLargeError(`it would return up to ${size} values, more than ${MOST_NUMBERS}`);
   }
   return size;
+}
+
+/** Reserves the time for computing a node of constants, or of shapes. */
+export function spendOn(planner: Planner, node: GraphNode, values: readonly Value[], p: 0 | 1 = 0): void {
+  planner.spend(
+    stepsOf(
+      node,
+      values.map(value => sizedAt(value, p)),
+    ),
+  );
+}
+
+/** An input at one of the trial sizes. */
+function sizedAt(value: Value, p: 0 | 1): SizedInput & {dtype: tf.DataType} {
+  if (value.kind === 'flow') {
+    return {shape: value.shapes[p], dtype: value.dtype};
+  }
+  const {tensor, values} = value.kind === 'shaped' ? value.pair[p] : value;
+  return {shape: tensor.shape, dtype: tensor.dtype, values};
 }
 
 /** Computes a node for tensors; results are in the order of its used outputs. */

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {misfitError, tooLargeError} from '../../../platform/errors';
+import {misfitError, showShape, tooLargeError} from '../../../platform/errors';
 import {type GraphNode, inputsOf, keyOf, nodeAndOutput, resultTypeOf} from '../graphDef';
 import {type LayerEntry, layerFromEntry} from '../../../platform/tfjs/configs';
-import type {graphOf} from '../layers/graphOp';
-import {consumersOf, type Cut, layerNames} from './order';
+import {type graphOf, MOST_NUMBERS} from '../layers/graphOp';
+import {consumersOf, type Cut, FreeNames, layerNames} from './order';
 import {BATCH, KNOWN, OpenSizes} from './openSizes';
 import type {ReadGraph} from './readGraph';
 import type {
@@ -43,6 +43,15 @@ type CallInPlan = Omit<PlannedCall, 'layer'> & {layer: LazyLayer};
 const FREE_NUMBERS = 2 ** 22;
 const GROWTH = 16;
 
+/** More layers of one name than these are counted. */
+const MOST_DASHES = 8;
+
+/** No graph for a browser has as many layers. tfjs compares the name of each with those of all others. */
+const MOST_LAYERS = 10_000;
+
+/** The allowance of steps, as `stepsOf` counts them, in trial runs and in computing constants. */
+const FREE_STEPS = 2 ** 25;
+
 /** tfjs layers that keep the shape of their input. */
 const KEEP_SHAPES = new Set(['Activation', 'BatchNormalization', 'LeakyReLU', 'PReLU']);
 
@@ -78,8 +87,10 @@ export class Planner {
   private readonly ends: ReadonlySet<string>;
   private readonly names: Map<string, string>;
   private readonly taken: Set<string>;
+  private readonly free: FreeNames;
   private readonly stored: number;
   private computed = 0;
+  private steps = 0;
   private readonly owned: tf.Tensor[] = [];
   private readonly derived = new Map<string, tf.Tensor>();
   private readonly tied = new Map<string, LazyLayer>();
@@ -110,6 +121,7 @@ export class Planner {
     }
     this.names = layerNames(graph.nodes.keys());
     this.taken = new Set(this.names.values());
+    this.free = new FreeNames(this.taken);
     this.stored = graph.stored ?? [...graph.weights.values()].reduce((total, {size}) => total + size, 0);
   }
 
@@ -191,6 +203,22 @@ export class Planner {
     }
   }
 
+  /**
+   * Reserves time for computing something while planning, in values that are read or written.
+   *
+   * @throws LoRAError if that is far more than the file has.
+   */
+  spend(steps: number): void {
+    const {stored} = this;
+    this.steps += steps;
+    if (this.steps > FREE_STEPS + GROWTH * stored) {
+      throw tooLargeError(
+        `the import would compute with ${Math.ceil(this.steps)} values to try its nodes out, but the file has ` +
+          `${stored}. Import it for smaller inputs: {inputShapes}`,
+      );
+    }
+  }
+
   /** Adopts a tensor that the plan made. */
   keep(tensor: tf.Tensor): tf.Tensor {
     this.owned.push(tensor);
@@ -219,17 +247,24 @@ export class Planner {
       return base;
     }
     let name = `${base}/${part}`;
-    while (this.taken.has(name)) {
+    for (let copy = 0; copy < MOST_DASHES && this.taken.has(name); copy++) {
       name += '_';
     }
-    this.taken.add(name);
-    return name;
+    const own = this.free.next(name);
+    this.taken.add(own);
+    return own;
   }
 
   /** Plans an input. The pairs are the trial values of open sizes: of the batch, and of other axes. */
   addInput(node: GraphNode, shape: (number | null)[], [batch, length]: Pair<Pair<number>>): void {
     const dtype = resultTypeOf(node);
     const at = (p: 0 | 1) => shape.map((size, axis) => size ?? (axis === 0 ? batch : length)[p]);
+    if (tf.util.sizeFromShape(at(1)) > MOST_NUMBERS) {
+      throw tooLargeError(
+        `Input "${node.name}" of ${showShape(shape)} has more than ${MOST_NUMBERS} values. Pass the sizes that you use: ` +
+          `{inputShapes: {'${node.name}': […]}}.`,
+      );
+    }
     const sizes = shape.map((size, axis) => (size !== null ? KNOWN : axis === 0 ? BATCH : this.open.another()));
     const key = `${node.name}:0`;
     this.values.set(key, {kind: 'flow', key, shapes: [at(0), at(1)], sizes, shape, dtype});
@@ -274,6 +309,10 @@ export class Planner {
 
   /** Plans a call of a layer, whose outputs become those of the node. */
   addCall(call: CallInPlan, results: readonly Omit<Flow, 'kind' | 'key'>[]): void {
+    const largest = Math.max(...results.flatMap(({shapes}) => shapes.map(shape => tf.util.sizeFromShape(shape))));
+    if (largest > MOST_NUMBERS) {
+      throw tooLargeError(`it would return up to ${largest} values, more than ${MOST_NUMBERS}`);
+    }
     // A node can become several layers; the outputs between them have separate keys.
     const outputs = call.outputs.map(key => (this.values.has(key) ? `${key}+${this.layers.length}` : key));
     this.layers.push({...call, outputs});
@@ -313,6 +352,11 @@ export class Planner {
     }
     // Some nodes only contribute their shape, which the plan has, so they need no layer.
     const layers = neededLayers(this.layers, outputs);
+    if (layers.length > MOST_LAYERS) {
+      throw tooLargeError(
+        `The graph needs ${layers.length} layers, more than ${MOST_LAYERS}. Import a part of it that ends at {outputs}.`,
+      );
+    }
     const called = new Set(layers);
     for (const layer of neededLayers(this.layers, [...this.measured])) {
       if (!called.has(layer) && layer.outputs.some(key => this.checked.has(key))) {

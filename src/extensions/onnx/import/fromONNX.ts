@@ -7,7 +7,7 @@ import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/sig
 import {bytesOf, fetched, type StreamSource} from '../../../core/storage/sources';
 import {checkLimits, type LoadOptions} from '../../../core/storage/limits';
 import {build, type ChosenPart, chosenPart, type GraphPart, planned, recorded} from '../../graph/import/fromGraphModel';
-import {neededNodes} from '../../graph/import/order';
+import {FreeNames, neededNodes} from '../../graph/import/order';
 import {KNOWN} from '../../graph/import/openSizes';
 import type {Planner} from '../../graph/import/planner';
 import type {GraphPlan} from '../../graph/import/values';
@@ -265,12 +265,10 @@ function prepare(lowering: Lowering, file: OnnxGraphModel, order: readonly Graph
 function requestOf(file: OnnxGraphModel, part: GraphPart): ChosenPart {
   const {read, keys, nodes} = file;
   const {inputs, outputs} = chosenPart(read, part, (_, name) => findValue(file, name));
+  const free = new FreeNames(read.nodes);
   const ends = outputs.map((key, i) => {
     const plain = (part.outputs?.[i] ?? read.outputs[i]?.key ?? key).replaceAll(':', '_');
-    let name = plain;
-    for (let copy = 0; read.nodes.has(name); copy++) {
-      name = `${plain}/output${copy || ''}`;
-    }
+    const name = read.nodes.has(plain) ? free.next(`${plain}/output`) : plain;
     read.nodes.set(name, {name, op: 'Output', input: [key]});
     nodes.set(name, {name, op: 'Output', domain: 'tfjs-lora', inputs: [name], outputs: [], attributes: new Map()});
     keys.set(name, keyOf(key));

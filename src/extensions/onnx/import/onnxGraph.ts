@@ -1,4 +1,5 @@
 import {type GraphNode, keyOf} from '../../graph/graphDef';
+import {FreeNames} from '../../graph/import/order';
 import type {ReadGraph} from '../../graph/import/readGraph';
 import {unsupportedError} from '../../../platform/errors';
 import {OnnxTensor} from '../file/onnxTensor';
@@ -81,16 +82,16 @@ class Flattened {
   readonly tensors = new Map<string, OnnxTensor>();
   readonly nodes = new Map<string, OnnxNode>();
   readonly branches = new Map<string, Branch>();
+  private readonly free = new FreeNames(this.list);
+  private calls = 0;
 
   constructor(private readonly functions: OnnxModel['functions']) {}
 
   /** Adds a node, and gives the name that it got. */
   add(name: string, node: Omit<GraphNode, 'name'>): string {
-    const own = freeName(name, this.list);
+    const own = this.free.next(plainName(name));
     this.list.set(own, {name: own, ...node});
-    if (this.list.size > MOST_NODES) {
-      throw unsupportedError(`The ONNX file expands to more than ${MOST_NODES} nodes.`);
-    }
+    checkCount(this.list.size);
     return own;
   }
 
@@ -176,6 +177,8 @@ class Flattened {
 
   /** Adds the nodes of a function in the place of a call of it. */
   private addCall(proto: OnnxNode, name: string, {inputs, outputs, nodes, defaults}: OnnxFunction, scope: Scope): void {
+    // A function may have no nodes.
+    checkCount(++this.calls);
     const values = new Map(inputs.map((input, i) => [input, proto.inputs[i] ?? '']));
     const path = `${name}/`;
     const rename = (value: string) => values.get(value) ?? path + value;
@@ -198,14 +201,15 @@ function filledIn(
   return new Map(values.filter((entry): entry is [string, OnnxAttribute] => entry[1] !== undefined));
 }
 
-/** A name that a plan can use: a colon before a number would name an output. */
-function freeName(name: string, taken: ReadonlyMap<string, unknown>): string {
-  const plain = name.replace(/^[/^]+/, '').replaceAll(':', '_') || 'node';
-  let own = plain;
-  for (let copy = 1; taken.has(own); copy++) {
-    own = `${plain}_${copy}`;
+function checkCount(count: number): void {
+  if (count > MOST_NODES) {
+    throw unsupportedError(`The ONNX file expands to more than ${MOST_NODES} nodes.`);
   }
-  return own;
+}
+
+/** A name that a plan can use: a colon before a number would name an output. */
+function plainName(name: string): string {
+  return name.replace(/^[/^]+/, '').replaceAll(':', '_') || 'node';
 }
 
 const TYPES: Readonly<Record<number, string>> = {

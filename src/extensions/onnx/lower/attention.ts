@@ -89,7 +89,7 @@ async function causal(call: OnnxCall, q: string, k: string, window = -1): Promis
   const counted = async (key: string) => {
     const size = await call.entryOf(key, 2);
     if (typeof size === 'number') {
-      return call.constant(range(size));
+      return call.constant(call.below(size));
     }
     const limit = await call.emit('Reshape', [await call.vector([size]), call.constant([], [0])]);
     const attr = {Tidx: attribute.type('DT_INT32'), dtype: attribute.type('DT_INT32')};

@@ -120,7 +120,7 @@ export async function conv(call: OnnxCall): Promise<void> {
   }
   const filters = out / group;
   const axis = kernel.length + 1;
-  const sizes = new Array<number>(group).fill(inner);
+  const sizes = call.below(group).map(() => inner);
   const split = await call.emit('SplitV', [x, call.constant(sizes), call.scalar(axis, 'int32')], {}, group);
   const parts = range(group).map(i => {
     const part = [i * filters, filters] as const;

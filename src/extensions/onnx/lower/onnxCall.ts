@@ -110,6 +110,12 @@ export class OnnxCall {
     return (this.proto.inputs[index] ?? '') !== '';
   }
 
+  /** The numbers below a count that a file chooses. @throws LoRAError if they are far more than those in it. */
+  below(count: number): number[] {
+    this.planner.reserve(count);
+    return range(count);
+  }
+
   /** How many inputs there are. */
   get count(): number {
     return this.proto.inputs.length;

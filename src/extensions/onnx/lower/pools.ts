@@ -85,21 +85,23 @@ export const averagePool: Rule = async call => {
     const length = own ?? call.refuse('excludes its pads from averages with a dynamic size');
     const [from, to] = countsPads ? [0, begin + length + (asked[1] ?? 0)] : [begin, begin + length];
     const stride = strides[i] ?? 1;
-    return range(Math.floor((begin + length + end - size) / stride) + 1).map(
-      at => size / Math.max(Math.min(at * stride + size, to) - Math.max(at * stride, from), 1),
-    );
+    return call
+      .below(Math.floor((begin + length + end - size) / stride) + 1)
+      .map(at => size / Math.max(Math.min(at * stride + size, to) - Math.max(at * stride, from), 1));
   });
   if (factors.every(list => list === undefined)) {
     call.give(pool, perm);
     return;
   }
   const shape = factors.map(list => list?.length ?? 1);
-  const values = range(sizeOf(shape)).map(flat =>
-    factors.reduce(
-      (product, list, i) => product * (list?.[Math.floor(flat / sizeOf(shape.slice(i + 1))) % (shape[i] ?? 1)] ?? 1),
-      1,
-    ),
-  );
+  const values = call
+    .below(sizeOf(shape))
+    .map(flat =>
+      factors.reduce(
+        (product, list, i) => product * (list?.[Math.floor(flat / sizeOf(shape.slice(i + 1))) % (shape[i] ?? 1)] ?? 1),
+        1,
+      ),
+    );
   call.give(await call.emit('Mul', [pool, call.constant(values, [1, ...shape, 1], 'float32')]), perm);
 };
 

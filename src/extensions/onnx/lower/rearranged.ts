@@ -10,7 +10,7 @@ export const depthToSpace: Rule = async call => {
   if (call.text('mode', 'DCR') === 'CRD') {
     // TensorFlow's order of channels is the other one.
     const channels = (call.size(0, 1) ?? call.refuse('has a dynamic number of channels')) / block ** 2;
-    const order = range(channels * block ** 2).map(i => (i % channels) * block ** 2 + Math.floor(i / channels));
+    const order = call.below(channels * block ** 2).map(i => (i % channels) * block ** 2 + Math.floor(i / channels));
     x = await call.emit('GatherV2', [x, call.constant(order), call.scalar(3, 'int32')]);
   }
   const attr = {block_size: attribute.int(block), data_format: attribute.text('NHWC')};
@@ -45,7 +45,7 @@ export const trilu: Rule = async call => {
     number,
     number,
   ];
-  const mask = range(rows * columns).map(i => {
+  const mask = call.below(rows * columns).map(i => {
     const diagonal = (i % columns) - Math.floor(i / columns);
     return Number(isUpper ? diagonal >= k : diagonal <= k);
   });

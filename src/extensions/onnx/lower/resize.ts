@@ -149,6 +149,7 @@ function matrixOf(
   scale: number,
   {mode, transform, rounding}: Mode,
 ): number[] {
+  call.planner.reserve(own * size);
   const matrix = new Array<number>(own * size).fill(0);
   const add = (row: number, at: number, value: number) => {
     const index = row * own + Math.min(Math.max(at, 0), own - 1);

@@ -37,6 +37,37 @@ describe('a graph from a stranger', () => {
     });
   });
 
+  test('cannot have constants multiplied without end', async () => {
+    const nodes = Array.from({length: 60}, (_, i) => node(`n${i}`, 'MatMul', [i === 0 ? 'c' : `n${i - 1}`, 'c']));
+    const graph = await graphOf([input('x', [-1, 256]), ...nodes, node('y', 'MatMul', ['x', 'n59'])], {
+      c: tf.eye(256),
+    });
+    await withoutLeaks(async () => {
+      await expect(fromGraphModel(graph)).rejects.toThrow(/would compute with \d+ values.*\{inputShapes\}/);
+    });
+  });
+
+  test.each([
+    [2, 'once if the sizes of its inputs are fixed'],
+    [-1, 'twice if they are open'],
+  ])('has a node for batches of %d tried out %s', async size => {
+    const graph = await graphOf([input('x', [size, 2]), node('y', 'Reciprocal', ['x'])]);
+    const {kernels} = await tf.profile(async () => {
+      (await fromGraphModel(graph)).dispose();
+    });
+    expect(kernels.filter(({name}) => name === 'Reciprocal')).toHaveLength(size < 0 ? 2 : 1);
+  });
+
+  test('has an op on large images planned by a rule, without a run', async () => {
+    const graph = await graphOf([input('x', [1, 1024, 1024, 8]), node('y', 'Sqrt', ['x'])]);
+    const {kernels} = await tf.profile(async () => {
+      const model = await fromGraphModel(graph);
+      expect(model.outputs[0]!.shape).toEqual([null, 1024, 1024, 8]);
+      model.dispose();
+    });
+    expect(kernels).toEqual([]);
+  });
+
   test('is read in time that is linear in its nodes', async () => {
     const nodes = Array.from({length: 3000}, (_, i) => node(`n${i}`, 'Identity', [i === 0 ? 'x' : `n${i - 1}`]));
     const graph = await graphOf([input('x', [-1, 2]), ...nodes, node('y', 'Tanh', ['n2999'])]);
