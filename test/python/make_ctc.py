@@ -5,6 +5,7 @@ python test/python/make_ctc.py test/fixtures/ctc.json
 """
 
 import json
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -12,8 +13,11 @@ from pathlib import Path
 import torch
 from transformers import Wav2Vec2CTCTokenizer
 
+NAN, INF = float("nan"), float("inf")
+
 # Frames, classes, the targets of each example, frames of each example (None for all), the blank, and a factor of the
-# logits: with large ones most alignments have a probability far below the smallest 32-bit float.
+# logits: with large ones most alignments have a probability far below the smallest 32-bit float. Then values that
+# replace logits, by example, frame and class.
 CASES = [
     (6, 4, [[1, 2]], None, 0, 1),
     (5, 3, [[1, 1, 2], [2], []], None, 0, 1),
@@ -24,41 +28,63 @@ CASES = [
     (3, 3, [[], []], [3, 2], 2, 1),
     (1, 3, [[1], [2]], None, 0, 1),
     (60, 8, [[1, 2, 3, 4, 5, 6, 7] * 3, [7, 7] * 5], [60, 41], 0, 30),
+    (5, 4, [[1, 2], [3]], None, 0, 1, {(0, 2, 1): NAN}),
+    (5, 4, [[1, 2], [3]], None, 0, 1, {(1, 0, 2): INF}),
+    (5, 4, [[1, 2], [3]], None, 0, 1, {(0, 2, 0): -INF, (0, 4, 1): -INF, (1, 3, 2): -INF}),
+    # No frame can be the first class of the first target; then a frame without any class.
+    (5, 4, [[1, 2], [3]], None, 0, 1, {(0, frame, 1): -INF for frame in range(5)}),
+    (5, 4, [[1, 2], [3]], None, 0, 1, {(1, 2, label): -INF for label in range(4)}),
+    # A frame in which the target has a probability of 0, though its alignments go on after it.
+    (5, 4, [[1, 2], [3]], None, 0, 1, {(0, 2, label): -INF for label in range(3)}),
+    # A frame that does not count.
+    (5, 4, [[1, 2], [3]], [4, 5], 0, 1, {(0, 4, 1): NAN}),
 ]
 
 
 def number(value):
-    return value if abs(value) < 1e300 else "inf"
+    return value if abs(value) < 1e300 else str(value)
 
 
-def case(index, frames, classes, targets, lengths, blank, factor):
+def digits(values, count):
+    return [number(float(f"{value:.{count}g}")) for value in values.flatten().tolist()]
+
+
+def losses_of(logits, targets, counts, blank, zero_infinity):
+    return torch.nn.functional.ctc_loss(
+        logits.log_softmax(-1).transpose(0, 1),
+        torch.tensor([label for each in targets for label in each], dtype=torch.long),
+        torch.tensor(counts),
+        torch.tensor([len(each) for each in targets]),
+        blank=blank,
+        reduction="none",
+        zero_infinity=zero_infinity,
+    )
+
+
+def case(index, frames, classes, targets, lengths, blank, factor, changes={}):
     generator = torch.Generator().manual_seed(index)
     logits = (torch.randn(len(targets), frames, classes, generator=generator, dtype=torch.float64) * factor).float().double()
-    logits.requires_grad_()
+    for at, value in changes.items():
+        logits[at] = value
+    counts = lengths or [frames] * len(targets)
+    losses, zeroed = (losses_of(logits, targets, counts, blank, zero) for zero in (False, True))
+    # PyTorch's gradients are NaN in frames with -inf, and in frames that do not count and have NaN. -1e4 is a
+    # probability of 0 too.
+    finite = logits.nan_to_num(0, 0, -1e4).requires_grad_()
     weights = torch.arange(1, len(targets) + 1, dtype=torch.float64)
-    losses, gradients = {}, None
-    for zero in (False, True):
-        loss = torch.nn.functional.ctc_loss(
-            logits.log_softmax(-1).transpose(0, 1),
-            torch.tensor([label for each in targets for label in each], dtype=torch.long),
-            torch.tensor(lengths or [frames] * len(targets)),
-            torch.tensor([len(each) for each in targets]),
-            blank=blank,
-            reduction="none",
-            zero_infinity=zero,
-        )
-        losses[zero] = [number(value) for value in loss.tolist()]
-        if zero:
-            gradients = torch.autograd.grad((loss * weights).sum(), logits)[0]
+    gradients = torch.autograd.grad((losses_of(finite, targets, counts, blank, True) * weights).sum(), finite)[0]
+    for example, loss in enumerate(losses.tolist()):
+        if not math.isfinite(loss):
+            gradients[example, : counts[example]] = zeroed[example]  # NaN or 0
     return dict(
         shape=[len(targets), frames, classes],
-        logits=[float(f"{value:.9g}") for value in logits.flatten().tolist()],
+        logits=digits(logits, 9),
         targets=targets,
         lengths=lengths,
         blank=blank,
-        losses=losses[False],
-        zeroed=losses[True],
-        gradients=[float(f"{value:.7g}") for value in gradients.flatten().tolist()],
+        losses=[number(value) for value in losses.tolist()],
+        zeroed=[number(value) for value in zeroed.tolist()],
+        gradients=digits(gradients, 7),
     )
 
 

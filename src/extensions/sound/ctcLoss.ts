@@ -28,7 +28,9 @@ export interface CTCLossOptions {
  * @param targets class indices, `[batch, length]`, filled up with `padding` at the end.
  * @param logits `[batch, frames, classes]`.
  * @param options the blank, the padding, and lengths.
- * @returns the loss of each example, `[batch]`. It is ∞ where the target does not fit.
+ * @returns the loss of each example, `[batch]`. It is ∞ if the target has a probability of 0: it has too many classes
+ *     for the frames, or the logits that it needs are −∞. It is NaN if a frame has a NaN, a logit of ∞ or no other than
+ *     −∞.
  * @throws LoRAError `ERR_OPTION` if an option is out of range; `ERR_MISFIT` if shapes do not fit, or a target is not a
  *     class, is the blank, or is after padding. On WebGL and WebGPU targets are not read; there the loss is NaN.
  * @example
@@ -61,22 +63,29 @@ export function ctcLoss(targets: tf.Tensor, logits: tf.Tensor, options: CTCLossO
 
 /** The losses, as one step of the tape. */
 function lossesOf(problem: Problem, logits: tf.Tensor3D, zeroInfinity: boolean): tf.Tensor1D {
+  const {targets, inputLengths} = problem;
   const [losses] = runLazyOp({
-    inputs: {logits, targets: problem.targets},
-    save: {logits: true, targets: true, alphas: true},
+    inputs: {logits, targets, ...(inputLengths && {inputLengths})},
+    save: {logits: true, targets: true, inputLengths: inputLengths !== undefined, alphas: true, factors: true},
     forward: () => {
       const states = statesOf(problem);
-      const emissions = emissionsOf(logits, states);
-      const {alphas, scale} = forwardPass(emissions, states);
+      const logProbs = tf.logSoftmax(logits);
+      const {alphas, scale} = forwardPass(emissionsOf(logProbs, states), states);
       const likelihood = tf.add(scale, logSum(tf.add(alphas.at(-1) as tf.Tensor2D, states.ends), 1));
       const none = zeroInfinity ? 0 : Infinity;
       const isFit = tf.greater(likelihood, logOfZero() / 2);
       const values = tf.where(isFit, tf.neg(likelihood), tf.fill(likelihood.shape, none));
-      return [tf.where(states.isWrong, tf.fill(likelihood.shape, NaN), values), tf.stack(alphas)];
+      const isNaN = tf.logicalOr(states.isWrong, hasNaN(logProbs, problem));
+      const orNaN = (x: tf.Tensor) => tf.where(isNaN, tf.fill(likelihood.shape, NaN), x);
+      return [orNaN(values), tf.stack(alphas), orNaN(tf.cast(isFit, 'float32'))];
     },
     gradient: (dy, saved) => ({
       logits: () =>
-        tf.tidy(() => gradientOf(dy as tf.Tensor1D, saved.logits as tf.Tensor3D, saved.alphas as tf.Tensor3D, problem)),
+        tf.tidy(() => {
+          // Targets and lengths that the caller made for this step are disposed of by now, except for those saved.
+          const own = {...problem, ...saved} as Problem;
+          return gradientOf(tf.mul(dy, saved.factors), saved.logits as tf.Tensor3D, saved.alphas as tf.Tensor3D, own);
+        }),
     }),
   }) as tf.Tensor[];
   return losses as tf.Tensor1D;
@@ -149,9 +158,18 @@ function countsOf({inputLengths, frames}: Problem, timeShape: number[], lengthSh
   return inputLengths && tf.less(times, tf.reshape(tf.cast(inputLengths, 'int32'), lengthShape));
 }
 
+/** Whether a frame that counts has no probabilities, `[batch]`. Maxima lose NaN on some backends, sums do not. */
+function hasNaN(logProbs: tf.Tensor3D, problem: Problem): tf.Tensor1D {
+  const [batch, frames] = logProbs.shape;
+  const isNaN = tf.isNaN(tf.sum(logProbs, 2));
+  const counts = countsOf(problem, [1, frames], [batch, 1]);
+  return tf.any(counts === undefined ? isNaN : tf.logicalAnd(isNaN, counts), 1);
+}
+
 /** The log-probabilities of the states in each frame, `[batch, states]` each. */
-function emissionsOf(logits: tf.Tensor3D, {classes, exists}: States): tf.Tensor2D[] {
-  const chosen = tf.matMul(tf.logSoftmax(logits), classes, false, true);
+function emissionsOf(logProbs: tf.Tensor3D, {classes, exists}: States): tf.Tensor2D[] {
+  // 0 · −∞ would be NaN in the product that chooses classes.
+  const chosen = tf.matMul(tf.maximum(logProbs, logOfZero()), classes, false, true);
   return tf.unstack(tf.add(chosen, exists), 1) as tf.Tensor2D[];
 }
 
@@ -202,10 +220,10 @@ function over<T extends tf.Tensor>(condition: tf.Tensor, yes: T, no: T): T {
   return tf.where(tf.broadcastTo(condition, no.shape), yes, no);
 }
 
-/** The gradient in the logits: the probabilities of the classes, less those given the target. */
-function gradientOf(dy: tf.Tensor1D, logits: tf.Tensor3D, alphas: tf.Tensor3D, problem: Problem): tf.Tensor {
+/** The gradient in the logits: the probabilities of the classes, less those given the target, times the weights. */
+function gradientOf(weights: tf.Tensor, logits: tf.Tensor3D, alphas: tf.Tensor3D, problem: Problem): tf.Tensor {
   const states = statesOf(problem);
-  const emissions = emissionsOf(logits, states);
+  const emissions = emissionsOf(tf.logSoftmax(logits), states);
   const {skips, ends, counts, classes} = states;
   const [batch, count] = ends.shape;
   // Backwards, a skip leads to a state from the one two later, whose permission it is.
@@ -225,14 +243,14 @@ function gradientOf(dy: tf.Tensor1D, logits: tf.Tensor3D, alphas: tf.Tensor3D, p
     betas.push(isOver ? over(isOver, ends, values) : values);
   }
   const paths = tf.add(alphas, tf.stack(betas.reverse())); // [frames, batch, states]
-  const isFit = tf.greater(tf.max(paths, [0, 2]), logOfZero() / 2);
   const shares = tf.transpose(tf.softmax(paths), [1, 0, 2]);
   const steps = tf.sub(tf.softmax(logits), tf.matMul(shares, classes));
-  const weights = tf.reshape(tf.where(isFit, dy, tf.zerosLike(dy)), [batch, 1, 1]);
-  const weighted = tf.mul(steps, weights);
+  const weighted = tf.mul(steps, tf.reshape(weights, [batch, 1, 1]));
   // Not `counts` transposed: tfjs 4.22 transposes only floats on WebGPU.
   const inBatch = countsOf(problem, [1, problem.frames, 1], [batch, 1, 1]);
-  return inBatch === undefined ? weighted : tf.mul(weighted, tf.cast(inBatch, 'float32'));
+  return inBatch === undefined
+    ? weighted
+    : tf.where(tf.broadcastTo(inBatch, weighted.shape), weighted, tf.zerosLike(weighted));
 }
 
 function checkTargets(

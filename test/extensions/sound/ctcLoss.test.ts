@@ -3,17 +3,20 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import 'tfjs-lora';
 import {ctcLoss, type CTCLossOptions} from 'tfjs-lora/sound';
-import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
+
+/** JSON has only finite numbers. */
+type Value = number | 'nan' | 'inf' | '-inf';
 
 interface CTCCase {
   shape: [number, number, number];
-  logits: number[];
+  logits: Value[];
   targets: number[][];
   lengths: number[] | null;
   blank: number;
-  losses: (number | 'inf')[];
-  zeroed: number[];
-  gradients: number[];
+  losses: Value[];
+  zeroed: Value[];
+  gradients: Value[];
 }
 
 /** What `make_ctc.py` computed with PyTorch in 64 bits. */
@@ -25,6 +28,22 @@ function padded(targets: readonly number[][]): tf.Tensor2D {
   return tf.tensor2d(values, [targets.length, length], 'int32');
 }
 
+function valueOf(value: Value): number {
+  return typeof value === 'number' ? value : {nan: NaN, inf: Infinity, '-inf': -Infinity}[value];
+}
+
+/** Expects the same infinities and NaN, and numbers that are close to the largest. */
+function expectValues(
+  actual: readonly number[],
+  given: readonly Value[],
+  tolerance: {rtol: number; atol: number},
+): void {
+  const expected = given.map(valueOf);
+  const notFinite = (values: readonly number[]) => values.map(value => (Number.isFinite(value) ? 0 : value));
+  expect(notFinite(actual)).toEqual(notFinite(expected));
+  expect(actual.filter(Number.isFinite)).toBeAllClose(expected.filter(Number.isFinite), tolerance);
+}
+
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
 
@@ -34,26 +53,40 @@ describe.each(BACKENDS)('on %s', backend => {
       await withoutLeaks(() =>
         tf.tidy(() => {
           const options: CTCLossOptions = {blank, ...(lengths && {inputLengths: tf.tensor1d(lengths, 'int32')})};
-          const logits = tf.tensor3d(values, shape);
-          const found = numbers(ctcLoss(padded(targets), logits, options));
-          expect(found.map(loss => (loss === Infinity ? 'inf' : 0))).toEqual(
-            losses.map(loss => (loss === 'inf' ? loss : 0)),
-          );
-          expect(found.filter(Number.isFinite)).toBeAllClose(
-            losses.filter(loss => loss !== 'inf'),
-            {rtol: 1e-5, atol: 1e-5},
-          );
-          const {value, grad} = tf.valueAndGrad((x: tf.Tensor) => {
-            const each = ctcLoss(padded(targets), x, {...options, zeroInfinity: true});
-            return tf.sum<tf.Scalar>(tf.mul(each, tf.range(1, targets.length + 1)));
-          })(logits);
-          const sum = zeroed.reduce((total, loss, i) => total + (i + 1) * loss, 0);
-          expect(numbers(value)).toBeAllClose([sum], {rtol: 1e-5, atol: 1e-5});
-          expect(numbers(grad)).toBeAllClose(gradients, {rtol: 0, atol: 1e-5 * Math.max(...gradients.map(Math.abs))});
+          const logits = tf.tensor3d(values.map(valueOf), shape);
+          expectValues(numbers(ctcLoss(padded(targets), logits, options)), losses, {rtol: 1e-5, atol: 1e-5});
+          const each = (x: tf.Tensor) => ctcLoss(padded(targets), x, {...options, zeroInfinity: true});
+          expectValues(numbers(each(logits)), zeroed, {rtol: 1e-5, atol: 1e-5});
+          const grad = tf.grad((x: tf.Tensor) => tf.sum(tf.mul(each(x), tf.range(1, targets.length + 1))))(logits);
+          const largest = Math.max(...gradients.map(valueOf).filter(Number.isFinite).map(Math.abs));
+          expectValues(numbers(grad), gradients, {rtol: 0, atol: 1e-5 * largest});
         }),
       );
     },
   );
+
+  test('an optimizer may make and cast the targets and lengths within a step', async () => {
+    const kernel = tf.variable(random([4, 4], 1));
+    const xs = random([1, 5, 4], 2);
+    const targets = tf.tensor2d([[1, 2, 3]]);
+    const lengths = tf.tensor1d([4]);
+    const loss = (own: (made: tf.Tensor) => tf.Tensor) => () => {
+      const options = {inputLengths: own(lengths) as tf.Tensor1D};
+      const logits = tf.reshape(tf.matMul(tf.reshape(xs, [5, 4]), kernel), [1, 5, 4]);
+      return tf.sum<tf.Scalar>(ctcLoss(own(targets), logits, options));
+    };
+    const gradientOf = (own: (made: tf.Tensor) => tf.Tensor) => {
+      const {value, grads} = tf.variableGrads(loss(own), [kernel]);
+      const values = numbers(grads[kernel.name]!);
+      tf.dispose([value, grads]);
+      return values;
+    };
+    const expected = gradientOf(outside => outside);
+    await withoutLeaks(() => {
+      expect(gradientOf(outside => tf.cast(tf.add(outside, 0), 'int32'))).toEqual(expected);
+    });
+    tf.dispose([kernel, xs, targets, lengths]);
+  });
 });
 
 test('a model trains with it', async () => {
