@@ -14,7 +14,8 @@ import {logNames, objectivesOf} from '../../platform/tfjs/training';
 import {BestAdapter, isBetterHigh} from './bestAdapter';
 import {TrainingCallback} from './callback';
 import type {CallbackState} from './resumed';
-import {changingVariables, Snapshot, writeValues} from './snapshot';
+import {changingVariables, layersNotFinite, Snapshot, trainedVariables, writeValues} from './snapshot';
+import {quoted} from './stopOnNaN';
 
 /** Options of `keepIfBetter`. */
 export interface KeepIfBetterOptions {
@@ -99,9 +100,10 @@ export class KeepIfBetter extends TrainingCallback {
     }
     const trained = new Snapshot(this.variables);
     try {
+      const spoilt = await layersNotFinite(trainedVariables(this.subject), trained.tensors);
       const after = await this.scores();
       snapshot.restore();
-      this.judge(await this.scores(), after);
+      this.judge(await this.scores(), after, spoilt);
     } finally {
       if (this.kept === true) {
         trained.restore();
@@ -163,27 +165,30 @@ export class KeepIfBetter extends TrainingCallback {
     return scores;
   }
 
-  private judge(before: readonly number[], after: readonly number[]): void {
+  private judge(before: readonly number[], after: readonly number[], spoilt: readonly string[]): void {
     const {metric = 'loss', margin = 0, minimum, confidence = 0.95, seed = 0} = this.options;
     const sign = isBetterHigh(metric) ? 1 : -1;
-    // If nothing in an example counts, its metric is NaN with both adapters.
-    const pairs = before.map((old, i) => [old, after[i] ?? NaN] as const).filter(([old]) => !Number.isNaN(old));
+    // The metric of an example in which nothing counts is NaN with both adapters. That of one that no adapter gets right
+    // may be infinite with both, which leaves no difference to measure.
+    const pairs = before
+      .map((old, i) => [old, after[i] ?? NaN] as const)
+      .filter(([old, now]) => !Number.isNaN(old) && (Number.isFinite(old) || old !== now));
     const gains = pairs.map(([old, now]) => sign * (now - old));
     const [was, now] = [0, 1].map(i => mean(pairs.map(pair => pair[i] as number))) as [number, number];
-    this.atLeast = lowerBound(gains, confidence, seed);
+    const broken = pairs.filter(([, now]) => !Number.isFinite(now)).length;
+    this.atLeast = broken > 0 ? NaN : lowerBound(gains, confidence, seed);
     [this.before, this.after] = [was, now];
     const numbers = `${metric} went from ${shown(was)} to ${shown(now)} on ${pairs.length} examples`;
     const bound = `with ${100 * confidence} % confidence the gain is at least ${shown(this.atLeast)}`;
-    if (!(sign * now >= sign * (minimum ?? -sign * Infinity))) {
-      this.reason = `${numbers}, which does not reach ${minimum}. The earlier adapter is back.`;
-      this.kept = false;
-    } else if (!(this.atLeast > margin)) {
-      this.reason = `${numbers}; ${bound}, which is not above ${margin}. The earlier adapter is back.`;
-      this.kept = false;
-    } else {
-      this.reason = `${numbers}; ${bound}.`;
-      this.kept = true;
-    }
+    const objections: [applies: boolean, text: string][] = [
+      [spoilt.length > 0, `; the weights of ${quoted(spoilt)} were no longer finite`],
+      [broken > 0, `; for ${broken} of them it was no longer finite`],
+      [minimum !== undefined && !(sign * now >= sign * minimum), `, which does not reach ${minimum}`],
+      [!(this.atLeast > margin), `; ${bound}, which is not above ${margin}`],
+    ];
+    const [, objection] = objections.find(([applies]) => applies) ?? [];
+    this.kept = objection === undefined;
+    this.reason = numbers + (objection === undefined ? `; ${bound}.` : `${objection}. The earlier adapter is back.`);
   }
 }
 
@@ -198,11 +203,12 @@ function shown(value: number): string {
 /** The value that means of bootstrap samples exceed with this confidence. */
 function lowerBound(values: readonly number[], confidence: number, seed: number): number {
   const random = randomNumbers(seed, 0);
-  const means = Array.from({length: SAMPLES}, () => {
+  const means = Float64Array.from({length: SAMPLES}, () => {
     const drawn = values.map(() => values[Math.floor((random() / 2 ** 32) * values.length)] as number);
     return mean(drawn);
   });
-  return means.sort((one, other) => one - other)[Math.floor((1 - confidence) * SAMPLES)] ?? NaN;
+  // Gains may be infinite, so that a difference of two has no sign. Typed arrays sort by value.
+  return means.sort()[Math.floor((1 - confidence) * SAMPLES)] ?? NaN;
 }
 
 /**
@@ -210,8 +216,8 @@ function lowerBound(values: readonly number[], confidence: number, seed: number)
  * the earlier adapter otherwise. A model that keeps learning from use then doesn't get worse.
  *
  * The metric of each example is compared before and after the fit (paired bootstrap of 2,000 samples): the gain must
- * exceed `margin` with the given confidence. `kept` and `reason` of the callback say what was decided. With
- * `bestAdapter`, the best epoch is judged. If the earlier adapter is restored, call `resetOptimizer(model)` before the
+ * exceed `margin` with the given confidence. An adapter is not kept if its weights, or the metric of an example that was
+ * finite, are not. `kept` and `reason` of the callback say what was decided. With `bestAdapter`, the best epoch is judged. If the earlier adapter is restored, call `resetOptimizer(model)` before the
  * next fit. For a plain model, all weights that train are restored.
  *
  * @param options the held-out examples, the metric, and how much better it must be.

@@ -8,14 +8,18 @@ beforeAll(() => useBackend('cpu'));
 const XS = Array.from({length: 40}, (_, i) => (i - 20) / 10);
 
 /** A line through zero, whose slope is `slope`; the base's is 0. */
-async function afterFit(slope: number, options: Partial<Parameters<typeof keepIfBetter>[0]>, truth = 1) {
+async function afterFit(
+  slope: number,
+  options: Partial<Parameters<typeof keepIfBetter>[0]>,
+  {ys: targets = XS, loss = 'meanSquaredError'}: {ys?: number[]; loss?: tf.ModelCompileArgs['loss']} = {},
+) {
   const base = tf.sequential({
     layers: [tf.layers.dense({units: 1, inputShape: [1], useBias: false, kernelInitializer: 'zeros', name: 'line'})],
   });
   const model = applyLoRA(base, {rank: 1, seed: 1});
-  const [xs, ys] = [tf.tensor2d(XS, [40, 1]), tf.tensor2d(XS.map(x => truth * x), [40, 1])]; // prettier-ignore
+  const [xs, ys] = [tf.tensor2d(XS, [40, 1]), tf.tensor2d(targets, [40, 1])];
   const optimizer = tf.train.sgd(0);
-  model.compile({optimizer, loss: 'meanSquaredError'});
+  model.compile({optimizer, loss});
   const gate = keepIfBetter({validation: [xs, ys], ...options});
   const write = new tf.CustomCallback({
     onEpochEnd: () => {
@@ -59,6 +63,38 @@ test.each([
     expect(gate.reason).toContain(reason);
     expect(found).toBe(0);
   });
+});
+
+/** The squared error, which takes NaN for 0. */
+function blindError(targets: tf.Tensor, outputs: tf.Tensor): tf.Tensor {
+  const squares = tf.squaredDifference(targets, outputs);
+  return tf.mean(tf.where(tf.isNaN(squares), 0, squares));
+}
+
+test.each([
+  ['a weight that is NaN', NaN, 'to NaN on 40 examples; the weights of "line" were no longer finite.'],
+  ['an infinite weight', Infinity, 'to NaN on 40 examples; the weights of "line" were no longer finite.'],
+  ['an infinite error', 1e30, 'to Infinity on 40 examples; for 39 of them it was no longer finite.'],
+])('an adapter with %s goes, and the reason says why', async (_name, slope, reason) => {
+  const {gate, found} = await afterFit(slope, {});
+  expect(gate.kept).toBe(false);
+  expect(gate.reason).toContain(`${reason} The earlier adapter is back.`);
+  expect(found).toBe(0);
+});
+
+test('an adapter with a weight that is NaN goes even if the metric is better', async () => {
+  const {gate, found} = await afterFit(NaN, {}, {loss: blindError});
+  expect(gate).toMatchObject({kept: false, after: 0});
+  expect(gate.reason).toContain('the weights of "line" were no longer finite.');
+  expect(found).toBe(0);
+});
+
+test('an example whose error is infinite with both adapters has no say', async () => {
+  const ys = XS.map((x, i) => (i === 7 ? Infinity : x));
+  const {gate} = await afterFit(0.5, {}, {ys});
+  expect(gate.kept).toBe(true);
+  expect(gate.reason).toContain('on 39 examples;');
+  expect(Number.isFinite(gate.atLeast)).toBe(true);
 });
 
 test('an adapter that changed nothing is not kept, whatever the metric', async () => {
