@@ -304,7 +304,7 @@ class FeatureStore {
       await this.options.onBatch(this.batches);
     }
     // Batches that `resume` moved to the middle of an epoch end early too.
-    if (features.length < examples.size && Number.isFinite(examples.size)) {
+    if (features.length < Math.floor(examples.size) && Number.isFinite(examples.size)) {
       throw misfitError(
         `The dataset says that it has ${examples.size} batches, and gave ${features.length}. fitOnFeatures goes ` +
           'through it once, for all epochs: pass all of it, or train with fitDataset.',

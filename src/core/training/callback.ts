@@ -147,7 +147,7 @@ export abstract class TrainingCallback extends tf.Callback {
     return companions.get(this.params) ?? [this];
   }
 
-  /** The number of steps in an epoch, if the fit knows it. */
+  /** The number of steps in an epoch, if the fit knows it. It is a mean for a dataset whose epochs differ in length. */
   protected get stepsPerEpoch(): number | undefined {
     const {samples, batchSize, steps} = this.params as FitParams;
     return steps ?? (samples != null && batchSize != null ? Math.ceil(samples / batchSize) : undefined);
@@ -155,7 +155,7 @@ export abstract class TrainingCallback extends tf.Callback {
 
   /** How many steps came before an epoch, in this run and in the runs that it resumes. */
   protected stepsBefore(epoch: number): number {
-    return resumedAt(this.model, epoch)?.step ?? epoch * (this.stepsPerEpoch ?? 0);
+    return resumedAt(this.model, epoch)?.step ?? stepsIn(epoch, this.stepsPerEpoch ?? 0);
   }
 }
 
@@ -170,4 +170,9 @@ export async function resolveLogs(logs: Logs): Promise<Record<string, number>> {
     }),
   );
   return logs as Record<string, number>;
+}
+
+/** The number of steps in all of some epochs. */
+export function stepsIn(epochs: number, perEpoch: number): number {
+  return Math.floor(epochs * perEpoch + 1e-9); // 3 epochs of 32 / 3 are 32
 }

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, checkOptions, LoRAError, misfitError, show} from '../../platform/errors';
-import {TrainingCallback} from './callback';
+import {stepsIn, TrainingCallback} from './callback';
 import {learningRateOf, setLearningRate} from './learningRate';
 import type {CallbackState} from './resumed';
 
@@ -81,7 +81,7 @@ export class LearningRateSchedule extends TrainingCallback {
   protected override begin(firstEpoch: number): void {
     const {epochs} = this.params as {epochs?: number | null};
     const perEpoch = this.stepsPerEpoch;
-    this.total = this.givenSteps ?? (perEpoch !== undefined && epochs != null ? epochs * perEpoch : undefined);
+    this.total = this.givenSteps ?? (perEpoch !== undefined && epochs != null ? stepsIn(epochs, perEpoch) : undefined);
     this.step = this.stepsBefore(firstEpoch);
     this.factorAt(0);
   }

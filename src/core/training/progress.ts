@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, LoRAError, show} from '../../platform/errors';
 import {fitBegan} from '../model/fits';
-import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
+import {type FitParams, type Logs, resolveLogs, stepsIn, TrainingCallback} from './callback';
 import {ElementBar} from './elementBar';
 import {learningRateOf} from './learningRate';
 
@@ -129,7 +129,7 @@ export class ProgressReport extends TrainingCallback {
   private report(at: TrainingProgress['at'], logs: Readonly<Record<string, number>>): void {
     this.logs = logs;
     const epochs = (this.params as FitParams).epochs ?? 1;
-    const steps = this.perEpoch === undefined ? undefined : epochs * this.perEpoch;
+    const steps = this.perEpoch === undefined ? undefined : stepsIn(epochs, this.perEpoch);
     const now = tf.util.now();
     const seconds = (now - this.began) / 1000;
     const done = this.step - this.before;

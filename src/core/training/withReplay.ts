@@ -13,11 +13,13 @@ export interface WithReplayOptions<T extends tf.TensorContainer> {
 /**
  * Mixes batches of earlier examples into new ones, so that training on new examples doesn't unlearn the earlier ones. A
  * pass has all new batches, with earlier ones spread evenly between them; the next pass goes on with the earlier
- * batches that follow.
+ * batches that follow. If the share of a pass is no whole number of batches, the fraction counts in the next pass, so
+ * that some passes have one batch more than others. Three batches with a share of 0.2 make passes of 3, 4, 4 and 4.
  *
  * @param data batches of new examples, which decide the length of a pass.
  * @param options the earlier batches, and their share. Their positions may differ from those of new ones.
- * @returns a dataset for `fitDataset`. It cannot be resumed from a checkpoint within a pass.
+ * @returns a dataset for `fitDataset`. Its `size` is the mean number of batches of a pass, which may be a fraction. It
+ *     cannot be resumed from a checkpoint within a pass.
  * @throws LoRAError `ERR_OPTION` if they are not datasets, or the share is out of range.
  * @example
  *     const batches = seededBatches(xs, ys, {batchSize: 16, seed: 1});
@@ -50,9 +52,9 @@ export function withReplay<T extends tf.TensorContainer>(
     earlier = undefined;
     return nextEarlier(true);
   };
+  let [news, olds] = [0, 0]; // in all passes
   async function* pass(): AsyncGenerator<T> {
     const given = await data.iterator();
-    let [news, olds] = [0, 0];
     for (let next = await given.next(); !next.done; next = await given.next()) {
       yield next.value;
       news++;
@@ -65,5 +67,7 @@ export function withReplay<T extends tf.TensorContainer>(
   const passes: unknown = pass;
   const both = tf.data.generator(passes as () => Generator<T>);
   const count = data.size as number | null;
-  return Object.assign(both, count == null ? {} : {size: count + Math.floor(count * ratio + 1e-9)});
+  const mean = (count ?? 0) * (1 + ratio);
+  const size = Math.abs(mean - Math.round(mean)) < 1e-9 ? Math.round(mean) : mean; // 4 · (1 + ⅓ / ⅔) is not quite 6
+  return Object.assign(both, count == null ? {} : {size});
 }

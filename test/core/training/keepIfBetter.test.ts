@@ -1,5 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, bestAdapter, disposeModel, keepIfBetter, LoRAError, seededBatches, withReplay} from 'tfjs-lora';
+import {
+  applyLoRA,
+  bestAdapter,
+  disposeModel,
+  keepIfBetter,
+  learningRateSchedule,
+  LoRAError,
+  progress,
+  seededBatches,
+  withReplay,
+} from 'tfjs-lora';
 import {accuracy} from 'tfjs-lora/transformers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 
@@ -136,9 +146,10 @@ test('errors say what is wrong', async () => {
   );
 });
 
+const numbered = (from: number, count: number) =>
+  tf.data.array(Array.from({length: count}, (_, i) => ({xs: from + i, ys: 0})));
+
 test('earlier batches are spread between new ones, and go on in the next pass', async () => {
-  const numbered = (from: number, count: number) =>
-    tf.data.array(Array.from({length: count}, (_, i) => ({xs: from + i, ys: 0})));
   const both = withReplay(numbered(0, 4), {replay: numbered(10, 3), share: 1 / 3});
   const pass = async () => (await both.toArray()).map(({xs}) => xs);
   expect(both.size).toBe(6);
@@ -146,4 +157,53 @@ test('earlier batches are spread between new ones, and go on in the next pass', 
   expect(await pass()).toEqual([0, 1, 12, 2, 3, 10]);
   const empty = withReplay(numbered(0, 4), {replay: numbered(0, 0), share: 0.5});
   await expect(empty.toArray()).rejects.toThrow('replay has no batches');
+});
+
+// Of n new batches, share / (1 − share) · n are earlier ones.
+test.each([
+  [3, 0.2, 20, 15, [3, 4, 4, 4, 3, 4]],
+  [1, 0.2, 60, 15, [1, 1, 1, 2, 1, 1]],
+  [8, 0.25, 3, 8, [10, 11, 11]],
+  [16, 0.2, 2, 8, [20, 20]],
+])(
+  'passes of %d new batches with a share of %d, %d times, have %d earlier ones',
+  async (news, share, times, olds, sizes) => {
+    const both = withReplay(numbered(0, news), {replay: numbered(100, 7), share});
+    const passes: number[][] = [];
+    for (let i = 0; i < times; i++) {
+      passes.push((await both.toArray()).map(({xs}) => xs));
+    }
+    expect(passes.flat().filter(x => x >= 100)).toHaveLength(olds);
+    expect(passes.slice(0, sizes.length).map(pass => pass.length)).toEqual(sizes);
+    passes.forEach(pass => expect(pass.filter(x => x < 100)).toHaveLength(news));
+    expect(both.size * times).toBeCloseTo(news * times + olds, 9);
+  },
+);
+
+test('a schedule knows all steps of passes that differ in length', async () => {
+  const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [1]})]});
+  const optimizer = tf.train.sgd(1);
+  model.compile({optimizer, loss: 'meanSquaredError'});
+  const [xs, ys] = [tf.zeros([6, 1]), tf.zeros([6, 1])];
+  const batches = seededBatches(xs, ys, {batchSize: 2, seed: 1});
+  const data = withReplay(batches, {replay: seededBatches(xs, ys, {batchSize: 2, seed: 2}), share: 0.2});
+  const rates: number[] = [];
+  const reports: (number | undefined)[] = [];
+  await model.fitDataset(data, {
+    epochs: 4,
+    callbacks: [
+      learningRateSchedule({shape: 'linear'}),
+      progress({onProgress: ({steps}) => reports.push(steps)}),
+      new tf.CustomCallback({
+        onBatchBegin: () =>
+          Promise.resolve(void rates.push((optimizer as unknown as {learningRate: number}).learningRate)),
+      }),
+    ],
+  });
+  // 12 new batches and 3 earlier ones: the rate falls by a fifteenth in each step.
+  expect(rates).toBeAllClose(Array.from({length: 15}, (_, i) => 1 - i / 15));
+  expect(new Set(reports)).toEqual(new Set([15]));
+  tf.dispose([xs, ys]);
+  model.dispose();
+  optimizer.dispose();
 });
