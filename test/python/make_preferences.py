@@ -189,6 +189,7 @@ if __name__ == "__main__":
                 "hinge": dpo("hinge"),
                 "hinge, beta": dpo("hinge", beta=0.7),
                 "kto": case(trl.KTOTrainer, trl.KTOConfig, THUMBS),
+                "kto, short": case(trl.KTOTrainer, trl.KTOConfig, THUMBS, max_length=12),
                 "kto, weights": case(trl.KTOTrainer, trl.KTOConfig, THUMBS, beta=0.3, desirable_weight=1.5, undesirable_weight=0.8),
                 "orpo": case(ORPOTrainer, ORPOConfig, PAIRS),
                 "orpo, beta": case(ORPOTrainer, ORPOConfig, PAIRS, beta=0.6),

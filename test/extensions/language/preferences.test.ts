@@ -140,6 +140,7 @@ const CASES: readonly [name: string, options: Omit<CompilePreferencesOptions, 'o
   ['hinge', {method: 'hinge'}],
   ['hinge, beta', {method: 'hinge', beta: 0.7}],
   ['kto', {method: 'kto'}],
+  ['kto, short', {method: 'kto'}, 12],
   ['kto, weights', {method: 'kto', beta: 0.3, desirableWeight: 1.5, undesirableWeight: 0.8}],
   ['orpo', {method: 'orpo'}],
   ['orpo, beta', {method: 'orpo', beta: 0.6}],

@@ -110,16 +110,13 @@ export async function encodePreferences(
   const step = stepsOf(options);
   const encoded = await encodeAll(prompts, {tokenizer, facts: languageFacts(model)}, parts.vocabulary, step);
   const isCut = ({answers}: Encoded) => answers.some(({ids}) => ids.length > maxLength);
-  const kept = encoded
-    .filter(({answers}) => answers.every(({from}) => from < maxLength))
-    .map(({answers, ...rest}) => ({
-      ...rest,
-      answers: answers.map(each => ({...each, ids: each.ids.slice(0, maxLength)})),
-    }));
+  const kept = encoded.filter(({answers}) => answers.every(({from}) => from < maxLength));
   if (kept.length === 0) {
     throw misfitError('No record is left: each prompt takes maxLength tokens or more. Raise maxLength.');
   }
-  const groups = isJudged ? judgedGroups(kept, {batchSize, seed, maxLength}) : kept.map(pair => pairRows(pair));
+  const groups = isJudged
+    ? judgedGroups(kept, {batchSize, seed, maxLength})
+    : kept.map(pair => pairRows(pair, maxLength));
   if (reference !== 'none') {
     const run = <T>(f: () => T) => (reference === 'base' ? withAdapter(model, null, f) : f());
     await addReferences(groups, {parts, run, padToMultipleOf}, step);
@@ -214,8 +211,13 @@ function encodeAnswer(
   return encodePart([...prompt, ...(answer as typeof prompt)], texts, false);
 }
 
-function pairRows({answers}: Encoded): Sequence[] {
-  return answers.map(answer => ({...answer}));
+/** An answer of an example: its first tokens. */
+function cut({ids, from}: Encoded['answers'][number], maxLength: number): {ids: readonly number[]; from: number} {
+  return {ids: ids.slice(0, maxLength), from};
+}
+
+function pairRows({answers}: Encoded, maxLength: number): Sequence[] {
+  return answers.map(answer => cut(answer, maxLength));
 }
 
 /** Makes the batches of judged answers, each with both labels if it can, and adds the mismatched answers. */
@@ -235,10 +237,13 @@ function judgedGroups(
       ...(answer as Encoded['answers'][number]),
       label: label === true ? 1 : 0,
     }));
-    return own.flatMap((example, i) => {
-      const {ids, from} = own.at(i - 1) as typeof example;
-      const mismatched = [...example.ids.slice(0, example.from), ...ids.slice(from)].slice(0, maxLength);
-      return [example, {ids: mismatched, from: example.from, label: -1}];
+    return own.flatMap(({ids, from, label}, i) => {
+      const other = own.at(i - 1) as Encoded['answers'][number];
+      const mismatched = [...ids.slice(0, from), ...other.ids.slice(other.from)]; // of the whole answer
+      return [
+        {...cut({ids, from}, maxLength), label},
+        {...cut({ids: mismatched, from}, maxLength), label: -1},
+      ];
     });
   });
 }
