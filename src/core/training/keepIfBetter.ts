@@ -168,8 +168,8 @@ export class KeepIfBetter extends TrainingCallback {
   private judge(before: readonly number[], after: readonly number[], spoilt: readonly string[]): void {
     const {metric = 'loss', margin = 0, minimum, confidence = 0.95, seed = 0} = this.options;
     const sign = isBetterHigh(metric) ? 1 : -1;
-    // The metric of an example in which nothing counts is NaN with both adapters. That of one that no adapter gets right
-    // may be infinite with both, which leaves no difference to measure.
+    // The metric of an example in which nothing counts is NaN with both adapters. It may also be infinite with both,
+    // which leaves no difference to measure.
     const pairs = before
       .map((old, i) => [old, after[i] ?? NaN] as const)
       .filter(([old, now]) => !Number.isNaN(old) && (Number.isFinite(old) || old !== now));
@@ -216,9 +216,10 @@ function lowerBound(values: readonly number[], confidence: number, seed: number)
  * the earlier adapter otherwise. A model that keeps learning from use then doesn't get worse.
  *
  * The metric of each example is compared before and after the fit (paired bootstrap of 2,000 samples): the gain must
- * exceed `margin` with the given confidence. An adapter is not kept if its weights, or the metric of an example that was
- * finite, are not. `kept` and `reason` of the callback say what was decided. With `bestAdapter`, the best epoch is judged. If the earlier adapter is restored, call `resetOptimizer(model)` before the
- * next fit. For a plain model, all weights that train are restored.
+ * exceed `margin` with the given confidence. An adapter is not kept if its weights, or the metric of an example that
+ * was finite, are not. `kept` and `reason` of the callback say what was decided. With `bestAdapter`, the best epoch is
+ * judged. If the earlier adapter is restored, call `resetOptimizer(model)` before the next fit. For a plain model, all
+ * weights that train are restored.
  *
  * @param options the held-out examples, the metric, and how much better it must be.
  * @returns a callback for `fit`, `fitDataset` and `fitOnFeatures`.
