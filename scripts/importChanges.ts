@@ -180,6 +180,16 @@ export const CHANGES: readonly Change[] = [
     without: 'use a page, worker, or process without quantized layers',
   },
   {
+    what: '`tf.LayersModel.prototype.summary` is wrapped.',
+    by: 'platform/tfjs/configs.ts',
+    why:
+      'Its columns are too narrow for class names such as `tfjs-lora>LoRADense`, so it prints those of this ' +
+      'library without the prefix: `dense_1 (LoRADense)`.',
+    lasts: 'from the import on',
+    without: 'nothing to do: it prints all other layers as before',
+    globals: ['≠ tf.LayersModel.prototype.summary'],
+  },
+  {
     what: '`tf.layers.Layer.prototype.addWeight` is replaced.',
     by: 'platform/tfjs/weightLimit.ts',
     why:

@@ -55,6 +55,7 @@ const USAGES: Record<string, Usage> = {
   createNodeKey: () => [],
   frozenFingerprint: () => [adapted()],
   isAdapted: () => [mlp().model],
+  isLoRALayer: () => [mlp().model.layers[0]!],
   joinFederation: () => [{url: 'http://127.0.0.1:9', model: adapted(), train: () => ({examples: 1})}],
   storedNodeKey: () => ['name'],
   parseNodeKey: () => ['{}'],
@@ -349,11 +350,9 @@ test('null means no arguments in apply and call, as in stock layers', () => {
     const wrapper =
       className === 'Dense' || className === 'LSTM' || className === 'Bidirectional'
         ? library.adaptLayer({layer, rank: 1})
-        : new library.UnadaptedLayer({layer});
+        : new library.FrozenLayer({layer});
     expect((wrapper.apply(x, null) as tf.Tensor).dataSync()).toEqual(expected);
     expect((wrapper.call(x, null) as tf.Tensor).dataSync()).toEqual(expected);
-    expect((new library.UnadaptedLayer({layer, trains: 'everything'}).apply(x, null) as tf.Tensor).dataSync()).toEqual(
-      expected,
-    );
+    expect((new library.TrainedLayer({layer}).apply(x, null) as tf.Tensor).dataSync()).toEqual(expected);
   }
 });

@@ -84,5 +84,7 @@ test('every page of docs is linked to from the README or from a page that it lin
   docs
     .filter(file => linked.has(file))
     .forEach(file => linksOf(file).forEach(link => linked.add(normalize(join('docs', link.split('#')[0]!)))));
-  expect(docs.filter(file => !linked.has(file))).toEqual([]);
+  // Pages that moved keep their addresses.
+  const forwards = (file: string) => readFileSync(join(ROOT, file), 'utf8').includes('This page is now part of [');
+  expect(docs.filter(file => !linked.has(file) && !forwards(file))).toEqual([]);
 });

@@ -1,6 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import {kindOf, LoRAError, misfitError, unsupportedError} from '../../platform/errors';
-import {isPrincipal} from '../methods/initializer';
+import {
+  faultsOf,
+  kindOf,
+  type KnownOptions,
+  LoRAError,
+  misfitError,
+  show,
+  throwFaults,
+  unknownOptions,
+  unsupportedError,
+} from '../../platform/errors';
+import {initializerEntry, isPrincipal} from '../methods/initializer';
 import type {LoRAStrength, Method, MethodOptions, Start, Strength} from '../methods/method';
 import {resolveStrength} from '../methods/lora';
 import {resolveDropout} from '../ops/update';
@@ -64,18 +74,97 @@ export interface LoRALayerArgs extends WrapperArgs, LoRAStrength, MethodOptions 
   trainBias?: boolean;
   /** Drops elements of the update's input with this probability in training, 0 ≤ p < 1. Default: 0. */
   dropout?: number;
-  /** How much of a scaled update counts, `W + share·(W' − W)`. Default: 1. */
+  /** How much of a scaled update counts, `W + share·(W' − W)`. Default: 1. @internal */
   share?: number;
-  /** The tokens whose embeddings train, for the method that trains these alone. */
+  /** The tokens whose embeddings train, for the method that trains these alone. @internal */
   tokens?: number[];
   /** Makes the start of `A` reproducible. */
   seed?: number;
+}
+
+/** The options of every layer of this library. */
+export const WRAPPER_OPTIONS: KnownOptions<WrapperArgs> = {
+  layer: true,
+  name: true,
+  trainable: true,
+  baseTrainable: true,
+  keepOriginal: true,
+  record: true,
+};
+
+const LORA_LAYER_OPTIONS: KnownOptions<LoRALayerArgs> = {
+  ...WRAPPER_OPTIONS,
+  rank: true,
+  alpha: true,
+  rankStabilized: true,
+  method: true,
+  init: true,
+  freezeBaseLayer: true,
+  trainBias: true,
+  dropout: true,
+  share: true,
+  tokens: true,
+  seed: true,
+};
+
+const FLAGS = ['trainable', 'baseTrainable', 'keepOriginal', 'freezeBaseLayer', 'trainBias'] as const;
+
+/** Names by which users look for options of a layer. */
+const OTHER_NAMES = {
+  baseLayer: 'The wrapped layer is passed as "layer".',
+  base: 'The wrapped layer is passed as "layer".',
+  frozen: 'Whether the base is frozen is set by "freezeBaseLayer".',
+  bias: 'In a layer, the bias trains with "trainBias: true".',
+  inputShape: 'Give inputShape to the wrapped layer.',
+  batchInputShape: 'Give batchInputShape to the wrapped layer.',
+} as const;
+
+/** A line for each option of a wrapper that does not exist, has another name, or must be true or false and is not. */
+export function wrapperFaults<T extends WrapperArgs>(args: T, known: KnownOptions<T>): string[] {
+  return [
+    ...unknownOptions(args, known),
+    ...Object.entries(OTHER_NAMES).flatMap(([name, advice]) => (Object.hasOwn(args, name) ? [advice] : [])),
+    ...FLAGS.flatMap(flag => {
+      const value = (args as Record<string, unknown>)[flag];
+      return value === undefined || typeof value === 'boolean'
+        ? []
+        : [`${flag} must be true or false, got ${show(value)}.`];
+    }),
+  ];
+}
+
+/** PEFT's names for options of an update. */
+const PEFT_NAMES = {r: 'rank', lora_alpha: 'alpha', lora_dropout: 'dropout', use_rslora: 'rankStabilized'} as const;
+
+/**
+ * A line for each option that has its name in PEFT.
+ *
+ * @param names PEFT's names for further options, with those here.
+ */
+export function renamedOptions(options: object, names: Readonly<Record<string, string>> = {}): string[] {
+  return Object.entries({...PEFT_NAMES, ...names})
+    .filter(([name]) => Object.hasOwn(options, name))
+    .map(([name, here]) => `PEFT's "${name}" is called ${here} here.`);
+}
+
+/** A line for each option of an update, of a layer or a whole model, that is out of range. */
+export function updateFaults(options: LoRAStrength & MethodOptions & {dropout?: number; seed?: number}): string[] {
+  const {init, dropout, seed} = options;
+  return [
+    ...faultsOf(() => resolveStrength(options)),
+    ...faultsOf(() => chosenMethod(options)),
+    ...(init === undefined || isPrincipal(init) ? [] : faultsOf(() => initializerEntry(init))),
+    ...faultsOf(() => resolveDropout(dropout)),
+    ...(seed === undefined || Number.isInteger(seed) ? [] : [`seed must be an integer, got ${show(seed)}.`]),
+  ];
 }
 
 /** The resolved arguments of a LoRA layer. */
 interface ResolvedArgs {
   method: Method;
   strength: Strength;
+  /** Whether the rank is the default, which layers that are too small for it lower. */
+  isDefaultRank: boolean;
   dropout: number;
   start: Start;
   freezeBaseLayer: boolean;
@@ -87,7 +176,8 @@ interface ResolvedArgs {
  * @throws LoRAError if the layer cannot be adapted, or not by the method, or a number is out of range.
  */
 export function resolveArgs(args: LoRALayerArgs, adaptation: Adaptation): ResolvedArgs {
-  const {layer, init, seed, freezeBaseLayer = true} = checkedArgs(args);
+  const {layer, rank, init, seed, freezeBaseLayer = true} = checkedArgs(args);
+  throwFaults([...wrapperFaults(args, LORA_LAYER_OPTIONS), ...renamedOptions(args), ...updateFaults(args)]);
   const {baseClassName, zeroFactor} = adaptation;
   if (plainClass(layer.getClassName()) !== baseClassName) {
     throw misfitError(
@@ -97,10 +187,11 @@ export function resolveArgs(args: LoRALayerArgs, adaptation: Adaptation): Resolv
   }
   refuse(layer, adaptation.refusal?.(layer));
   const [method, dropout] = [chosenMethod(args), resolveDropout(args.dropout)];
-  const strength = resolveStrength(method.hasRank === false ? {rank: 1, ...args} : args);
+  const isDefaultRank = rank === undefined;
+  const strength = resolveStrength(isDefaultRank && method.hasRank === false ? {...args, rank: 1} : args);
   refuse(layer, refusedUpdate(adaptation, method, dropout));
   const initializer = isPrincipal(init) ? undefined : init;
-  return {method, strength, dropout, start: {zeroFactor, initializer, seed}, freezeBaseLayer};
+  return {method, strength, isDefaultRank, dropout, start: {zeroFactor, initializer, seed}, freezeBaseLayer};
 }
 
 function refuse(layer: tf.layers.Layer, reason: string | undefined): void {

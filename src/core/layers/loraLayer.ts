@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {notReadyError, unsupportedError} from '../../platform/errors';
 import {initializerEntry, isPrincipal} from '../methods/initializer';
 import type {Method} from '../methods/method';
-import {scalingOf} from '../methods/lora';
+import {scalingOf, withRank} from '../methods/lora';
 import type {Dropout} from '../ops/update';
 import {namedIn} from '../methods/registry';
 import {builtLayer, type LayerEntry, withoutConstraints} from '../../platform/tfjs/configs';
@@ -21,7 +21,7 @@ import {
   type WeightsReport,
 } from './namedWeights';
 import {type LoRALayerArgs, resolveArgs} from './layerArgs';
-import {type CallArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
+import {type CallArgs, WRAPPER_KIND, wrapperKind, WrapperLayer} from './wrapperLayer';
 
 /**
  * A frozen layer and a trainable low-rank update of its kernel, or of each of its kernels:
@@ -37,36 +37,66 @@ import {type CallArgs, WRAPPER_KIND, WrapperLayer} from './wrapperLayer';
  */
 export abstract class LoRALayer extends WrapperLayer {
   override readonly [WRAPPER_KIND] = 'lora' as const;
-  /** Whether the base's own weights stay fixed. */
-  readonly isBaseLayerFrozen: boolean;
 
   /** The update and its variables. @internal */
   readonly update: LayerUpdate;
+  /** What is adapted, and how. @internal */
+  readonly adaptation: Adaptation;
+  private readonly isDefaultRank: boolean;
   private batchShape!: tf.Shape | tf.Shape[];
   /** Why the layer could not be built. */
   private refusal: Error | undefined;
 
   /**
-   * @throws LoRAError if the layer is of another class than this one adapts or one that it cannot adapt, or a number is
-   * out of range.
+   * @throws LoRAError `ERR_OPTION` with a line for each option that does not exist or is out of range, `ERR_MISFIT` if
+   *     the layer is of another class than this one adapts, `ERR_UNSUPPORTED` if it is one that cannot be adapted.
    */
   constructor(
     args: LoRALayerArgs,
-    /** What is adapted, and how. Default: as the class says. */
-    readonly adaptation: Adaptation = (new.target as unknown as {adaptation: Adaptation}).adaptation,
+    /** Internal: what is adapted, and how. Default: as the class says. */
+    adaptation: Adaptation = (new.target as unknown as {adaptation: Adaptation}).adaptation,
   ) {
-    const {method, strength, dropout, start, freezeBaseLayer} = resolveArgs(args, adaptation);
+    const {method, strength, isDefaultRank, dropout, start, freezeBaseLayer} = resolveArgs(args, adaptation);
     super(args, !freezeBaseLayer ? 'everything' : args.trainBias === true ? 'biases' : 'nothing');
     this.update = new LayerUpdate(this, method, strength, start, dropout, (name, {shape, initializer, trains}) =>
       this.addWeight(name, shape, 'float32', initializer, undefined, trains),
     );
-    this.isBaseLayerFrozen = freezeBaseLayer;
+    this.adaptation = adaptation;
+    this.isDefaultRank = isDefaultRank;
     if (args.layer.built) {
-      checkRank(this.name, method, adaptation.weights(args.layer), this.rank);
+      this.resolveRank(args.layer);
     }
   }
 
-  /** Width of the update. */
+  /**
+   * Whether no weight of the base trains, other than a bias by `trainBias`. It says what is: also after
+   * `layer.baseLayer.trainable = true`. Before the layer is built, it says what `freezeBaseLayer` chose.
+   */
+  get isBaseLayerFrozen(): boolean {
+    const biases = this.baseTraining === 'biases' ? new Set(this.trainedWeights().values()) : undefined;
+    return this.built
+      ? this.baseLayer.weights.every(weight => !weight.trainable || biases?.has(weight))
+      : this.freezesBase;
+  }
+
+  /** Whether the options keep the base frozen. */
+  private get freezesBase(): boolean {
+    return this.baseTraining !== 'everything';
+  }
+
+  /** Lowers the default rank to what the weights of a built layer can use, at the same scaling; checks any other. */
+  private resolveRank(layer: tf.layers.Layer): void {
+    const {update, adaptation} = this;
+    const weights = adaptation.weights(layer);
+    if (this.isDefaultRank) {
+      const limit = rankLimit(update.method, weights);
+      update.strength = limit < this.rank ? withRank(update.strength, limit) : update.strength;
+    } else {
+      checkRank(this.name, update.method, weights, this.rank);
+    }
+  }
+
+  /** Width of the update. A default rank is known when the layer is built; before, it is 8. */
   get rank(): number {
     return this.update.strength.rank;
   }
@@ -136,7 +166,7 @@ export abstract class LoRALayer extends WrapperLayer {
       ...namedIn(this.update.method),
       ...this.update.strength,
       ...this.update.dropout.config,
-      freezeBaseLayer: this.isBaseLayerFrozen,
+      freezeBaseLayer: this.freezesBase,
       ...(this.baseTraining === 'biases' && this.trainedWeights().size > 0 && {trainBias: true}),
     };
   }
@@ -149,7 +179,7 @@ export abstract class LoRALayer extends WrapperLayer {
     this.batchShape = inputShape;
     super.build(inputShape);
     try {
-      checkRank(this.name, this.update.method, this.adaptation.weights(this.baseLayer), this.rank);
+      this.resolveRank(this.baseLayer);
       this.update.build();
     } catch (error) {
       this.weights.forEach(weight => weight.dispose());
@@ -165,26 +195,30 @@ export abstract class LoRALayer extends WrapperLayer {
    * is compiled again, it refuses to train.
    *
    * @param valueOf gives the parameters, by their names among the layer's weights.
+   * @internal
    */
   setUpdate(config: LayerConfig, valueOf: (name: string) => tf.Tensor | undefined): void {
     this.update.set(config, valueOf);
   }
 
-  /** Disables the update: the layer computes what its base computes. */
+  /** Disables the update: the layer computes what its base computes. @internal */
   clearUpdate(): void {
     this.update.clear();
   }
 
+  /** @internal */
   override disposePrepared(): void {
     super.disposePrepared();
     this.update.disposePrepared();
   }
 
+  /** @internal */
   override setFastWeightInitDuringBuild(value: boolean): void {
     super.setFastWeightInitDuringBuild(value);
     this.update.isAboutToBeLoaded = value;
   }
 
+  /** @internal */
   override adapterWeights(): Map<string, tf.LayerVariable> {
     return new Map([...this.update.variables(), ...this.trainedWeights()]);
   }
@@ -202,12 +236,12 @@ export abstract class LoRALayer extends WrapperLayer {
     return merged;
   }
 
-  /** The class and config of the merged layer. */
+  /** The class and config of the merged layer. @internal */
   mergedEntry(): LayerEntry {
     return withoutConstraints(this.baseEntry());
   }
 
-  /** Gives `layer`, a built layer like the base, the base's weights with the update baked in. */
+  /** Gives `layer`, a built layer like the base, the base's weights with the update baked in. @internal */
   mergeInto(layer: tf.layers.Layer): void {
     shareWeights(this.baseLayer, layer);
     tf.tidy(() => {
@@ -233,12 +267,15 @@ export abstract class LoRALayer extends WrapperLayer {
 
   override getConfig(): tf.serialization.ConfigDict {
     const {initializer, seed} = this.update.start;
+    const {rank, ...strength} = this.update.strength;
+    const isOpen = this.isDefaultRank && !this.built;
     return {
       ...super.getConfig(),
       ...namedIn(this.update.method),
-      ...this.update.strength,
+      ...(!isOpen && {rank}),
+      ...strength,
       ...this.update.dropout.config,
-      freezeBaseLayer: this.isBaseLayerFrozen,
+      freezeBaseLayer: this.freezesBase,
       ...(this.baseTraining === 'biases' && {trainBias: true}),
       ...(initializer !== undefined && {initializer: initializerEntry(initializer)}),
       ...(seed !== undefined && {seed}),
@@ -317,4 +354,17 @@ export abstract class LoRALayer extends WrapperLayer {
       throw notReadyError(`Layer "${this.name}" is not built. Call it on an input, or make a model with it, first.`);
     }
   }
+}
+
+/**
+ * Tells whether a layer is a LoRA layer, also one of another copy of this library: `require` makes one beside `import`.
+ *
+ * @param layer any layer.
+ * @returns whether it has an update. In TypeScript, the layer then has the type `LoRALayer`.
+ * @example
+ *     const [first] = model.layers;
+ *     if (isLoRALayer(first)) console.log(first.rank);
+ */
+export function isLoRALayer(layer: tf.layers.Layer): layer is LoRALayer {
+  return wrapperKind(layer) === 'lora';
 }

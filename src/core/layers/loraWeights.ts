@@ -41,9 +41,9 @@ export class LoRAWeights extends LoRALayer {
    *     has fewer than two axes or is not float32. Weights are checked when the layer is built.
    */
   constructor(args: LoRAWeightsArgs) {
-    checkedArgs(args);
-    const targets = resolveWeights(args.weights);
-    super(args, weightsAdaptation(args.layer.getClassName(), targets));
+    const {weights, ...layerArgs} = checkedArgs(args);
+    const targets = resolveWeights(weights);
+    super(layerArgs, weightsAdaptation(layerArgs.layer.getClassName(), targets));
     this.targets = targets;
   }
 
@@ -68,6 +68,7 @@ export class LoRAWeights extends LoRALayer {
     }
   }
 
+  /** @internal */
   override disposePrepared(): void {
     super.disposePrepared();
     disposeMasks(this.baseLayer);

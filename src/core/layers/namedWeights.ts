@@ -61,8 +61,8 @@ export function loadNamedWeights(
   {mapping, strict}: {mapping: NameMapping | null | undefined; strict: boolean},
 ): LoadReport {
   checkTensors(owner, tensors);
-  const {matched, unmatched, missing, pairs} = matchNames(Object.keys(tensors), weights, mapping);
-  const fitting: [tf.LayerVariable, tf.Tensor][] = [];
+  const {unmatched, missing, pairs} = matchNames(Object.keys(tensors), weights, mapping);
+  const fitting = new Map<string, [tf.LayerVariable, tf.Tensor]>();
   const mismatched: string[] = [];
   for (const [target, name] of pairs) {
     const weight = weights.get(target);
@@ -75,7 +75,7 @@ export function loadNamedWeights(
     } else if (tensor.dtype !== weight.dtype) {
       mismatched.push(`${target}: of type ${tensor.dtype}, expected ${weight.dtype}`);
     } else {
-      fitting.push([weight, tensor]);
+      fitting.set(target, [weight, tensor]);
     }
   }
   const faults = [
@@ -85,12 +85,7 @@ export function loadNamedWeights(
   ];
   throwFaults(strict ? faults : [], 'ERR_MISFIT', `The weights do not fit ${owner}:`);
   fitting.forEach(([weight, tensor]) => replaceValue(weight, tensor));
-  return {
-    matched: matched.filter(name => !mismatched.some(line => line.startsWith(`${name}: `))),
-    unmatched,
-    missing,
-    mismatched,
-  };
+  return {matched: [...fitting.keys()], unmatched, missing, mismatched};
 }
 
 /**

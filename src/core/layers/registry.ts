@@ -7,9 +7,9 @@ import {type Adaptation, plainClass} from './adaptation';
 import {checkedArgs, type LoRALayerArgs} from './layerArgs';
 import type {LayerConfig} from './layerConfig';
 import {KINDS, type LoRALayerClass} from './kinds';
-import type {LoRALayer} from './loraLayer';
 import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
-import {baseOf, wrapperKind} from './wrapperLayer';
+import {isLoRALayer, type LoRALayer} from './loraLayer';
+import {baseOf} from './wrapperLayer';
 
 /** A LoRA layer class, and the names of the weights that it adapts if it can adapt any layer. */
 interface Kind {
@@ -129,9 +129,7 @@ export function adaptLayer(given: LoRALayerArgs & {weights?: readonly (string | 
 
 /** How a layer is adapted, or could be; `undefined` if its class cannot be adapted. */
 export function adaptationOf(layer: tf.layers.Layer): Adaptation | undefined {
-  return wrapperKind(layer) === 'lora'
-    ? (layer as LoRALayer).adaptation
-    : loraClassOf(baseOf(layer).getClassName())?.adaptation;
+  return isLoRALayer(layer) ? layer.adaptation : loraClassOf(baseOf(layer).getClassName())?.adaptation;
 }
 
 /** How an adapter adapts a layer: by the weights that it names, otherwise as the library does. */

@@ -1,67 +1,28 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkpointed, dependsOnTrainable} from '../ops/recording';
+import {throwFaults} from '../../platform/errors';
 import {registerOwn} from '../../platform/tfjs/configs';
 import {onlyTensor} from './forward';
 import {forwardOf} from './kinds';
 import {disposeMasks, freezeCells} from './recurrentCells';
-import {
-  type BaseTraining,
-  type CallArgs,
-  WRAPPER_KIND,
-  type WrapperArgs,
-  type WrapperKind,
-  WrapperLayer,
-} from './wrapperLayer';
-
-/** Arguments of an {@link UnadaptedLayer}. */
-export interface UnadaptedLayerArgs extends WrapperArgs {
-  /** Which of the layer's weights train. Default: `'nothing'`. */
-  trains?: BaseTraining;
-}
-
-/** The names of such a layer in files and code, by what trains in it. */
-const NAMES: Readonly<Record<BaseTraining, {className: string; kind: WrapperKind}>> = {
-  nothing: {className: 'tfjs-lora>FrozenLayer', kind: 'frozen'},
-  biases: {className: 'tfjs-lora>BiasLayer', kind: 'bias'},
-  everything: {className: 'tfjs-lora>TrainedLayer', kind: 'trained'},
-};
+import {checkedArgs, WRAPPER_OPTIONS, wrapperFaults} from './layerArgs';
+import {type BaseTraining, type CallArgs, WRAPPER_KIND, type WrapperArgs, WrapperLayer} from './wrapperLayer';
 
 /**
- * A layer of an adapted model without an update. It computes what its base computes; its trainable weights are
- *
- * - nothing: no gradient is recorded for them, and nothing is kept for the backward pass where nothing before the layer
- *   trains; a `BatchNormalization` uses its moving statistics in training too, and leaves them as they are. (In tfjs,
- *   `trainable: false` does none of this.)
- * - the biases, or the shift of a normalization: no other gradient is computed. (Ben Zaken et al., "BitFit", arXiv
- *   2106.10199; PEFT's `bias: "all"`.)
- * - everything, as in tfjs.
- *
- * What trains belongs to the adapter. The layer can keep the original values and restores them when it is removed.
+ * A layer of an adapted model without an update: it computes what its base computes. What trains belongs to the
+ * adapter. The layer can keep the original values, and restores them when it is removed.
  */
-export class UnadaptedLayer extends WrapperLayer {
-  static readonly className = 'UnadaptedLayer';
-  override readonly [WRAPPER_KIND]: WrapperKind;
-
+export abstract class UnadaptedLayer extends WrapperLayer {
   /** Whether it is frozen, and can be computed a second time in the backward pass. */
   private readonly repeatable: boolean;
 
-  constructor({trains = 'nothing', ...args}: UnadaptedLayerArgs) {
+  protected constructor(args: WrapperArgs, trains: BaseTraining) {
+    throwFaults(wrapperFaults(checkedArgs(args), WRAPPER_OPTIONS));
     super(args, trains);
-    this[WRAPPER_KIND] = NAMES[trains].kind;
     if (trains !== 'everything') {
       freezeCells(this.baseLayer);
     }
     this.repeatable = trains === 'nothing' && !this.stateful && !hasDropout(this.baseLayer.getConfig());
-  }
-
-  /** The class of such a layer in model files. */
-  static classNameFor(trains: BaseTraining): string {
-    return NAMES[trains].className;
-  }
-
-  /** Whether a layer is worth freezing: it has weights, or a faster way to compute. */
-  static gains(layer: tf.layers.Layer): boolean {
-    return layer.weights.length > 0 || forwardOf(layer) !== undefined;
   }
 
   /** False if nothing in the layer trains, so that summaries show it as frozen. */
@@ -73,14 +34,12 @@ export class UnadaptedLayer extends WrapperLayer {
     super.trainable = trainable;
   }
 
-  override getClassName(): string {
-    return UnadaptedLayer.classNameFor(this.baseTraining);
-  }
-
+  /** @internal */
   override adapterWeights(): Map<string, tf.LayerVariable> {
     return this.trainedWeights();
   }
 
+  /** @internal */
   override disposePrepared(): void {
     super.disposePrepared();
     if (this.baseTraining !== 'everything') {
@@ -104,15 +63,55 @@ export class UnadaptedLayer extends WrapperLayer {
   }
 }
 
-/** One class, under each of its names in files. */
-for (const trains of Object.keys(NAMES) as BaseTraining[]) {
-  const named = {
-    className: NAMES[trains].className,
-    fromConfig: (_: unknown, config: tf.serialization.ConfigDict) =>
-      WrapperLayer.fromConfig(UnadaptedLayer, {...config, trains}),
-  };
-  registerOwn(named as unknown as typeof UnadaptedLayer);
+/**
+ * A layer whose weights are frozen: no gradient is recorded for them, and nothing is kept for the backward pass if
+ * nothing before the layer trains. A `BatchNormalization` uses its moving statistics in training too, and leaves them
+ * as they are. (In tfjs, `trainable: false` does none of this.)
+ *
+ * @example
+ *     const model = tf.sequential({layers: [new FrozenLayer({layer: body}), new LoRADense({layer: head})]});
+ */
+export class FrozenLayer extends UnadaptedLayer {
+  static readonly className = 'tfjs-lora>FrozenLayer';
+  override readonly [WRAPPER_KIND] = 'frozen' as const;
+
+  /** @throws LoRAError `ERR_OPTION` if `layer` is not a layer, or an option does not exist. */
+  constructor(args: WrapperArgs) {
+    super(args, 'nothing');
+  }
+
+  /** Whether a layer is worth freezing: it has weights, or a faster way to compute. @internal */
+  static gains(layer: tf.layers.Layer): boolean {
+    return layer.weights.length > 0 || forwardOf(layer) !== undefined;
+  }
 }
+
+/**
+ * A layer of which only the biases train, or the shift of a normalization: no other gradient is computed. (Ben Zaken et
+ * al., "BitFit", arXiv 2106.10199; PEFT's `bias: "all"`.)
+ */
+export class BiasLayer extends UnadaptedLayer {
+  static readonly className = 'tfjs-lora>BiasLayer';
+  override readonly [WRAPPER_KIND] = 'bias' as const;
+
+  /** @throws LoRAError `ERR_OPTION` if `layer` is not a layer, or an option does not exist. */
+  constructor(args: WrapperArgs) {
+    super(args, 'biases');
+  }
+}
+
+/** A layer that trains in full, as in tfjs, and whose weights belong to the adapter. */
+export class TrainedLayer extends UnadaptedLayer {
+  static readonly className = 'tfjs-lora>TrainedLayer';
+  override readonly [WRAPPER_KIND] = 'trained' as const;
+
+  /** @throws LoRAError `ERR_OPTION` if `layer` is not a layer, or an option does not exist. */
+  constructor(args: WrapperArgs) {
+    super(args, 'everything');
+  }
+}
+
+[FrozenLayer, BiasLayer, TrainedLayer].forEach(registerOwn);
 
 /** Whether a layer of some config, or one inside it, is random in training. */
 function hasDropout(config: unknown): boolean {

@@ -1,9 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {Prepared} from '../../platform/tfjs/lazyOp';
 import {
+  differingFields,
   cloneConfig,
   entryOf,
   innerEntry,
+  isRegistered,
   type LayerEntry,
   layerFromEntry,
   standInArgs,
@@ -37,8 +39,11 @@ export const WRAPPER_KIND = Symbol.for('tfjs-lora.layer');
 /** Prefix of the weights that keep the original values of trainable ones. */
 export const ORIGINAL = 'original_';
 
-/** Layers that a wrapper has taken over. */
+/** Layers that wrappers have as their bases, without a copy. */
 const adopted = new WeakSet<tf.layers.Layer>();
+
+/** Layers that were made for the wrapper that is constructed next. */
+const handedOver = new WeakSet<tf.layers.Layer>();
 
 /**
  * A layer around another, its base, with the base's name, shapes and weight names, so that summaries and checkpoints
@@ -66,10 +71,9 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   ) {
     const {layer, name, trainable, baseTrainable, keepOriginal, record} = checkedArgs(args);
     super(standInArgs(layer, name, trainable));
-    const owned = layer.built || layer.inboundNodes.length > 0 || adopted.has(layer);
-    this.baseLayer = owned ? layerFromEntry(entryOf(layer)) : layer;
+    this.baseLayer = handedOver.delete(layer) ? layer : cloned(layer);
     adopted.add(this.baseLayer);
-    this.sharesWith = owned && layer.built ? layer : null;
+    this.sharesWith = layer.built && this.baseLayer !== layer ? layer : null;
     this.baseTrainable = baseTrainable ?? layer.trainable;
     this.keepOriginal = keepOriginal ?? false;
     this.record = record === undefined ? undefined : String((record as Partial<typeof record> | null)?.name);
@@ -192,7 +196,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     fieldsOf<LayerInternals>(this.baseLayer).resetStates(states);
   }
 
-  /** Frees what the layer keeps besides its weights. It can still be used. */
+  /** Frees what the layer keeps besides its weights. It can still be used. @internal */
   disposePrepared(): void {
     this.prepared.dispose();
   }
@@ -203,27 +207,31 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return super.disposeWeights();
   }
 
-  /** Zeros would do for the base, whose weights are loaded next, but factors that are all zero would never train. */
+  /**
+   * Zeros would do for the base, whose weights are loaded next, but factors that are all zero would never train.
+   *
+   * @internal
+   */
   override setFastWeightInitDuringBuild(value: boolean): void {
     this.baseLayer.setFastWeightInitDuringBuild(value);
   }
 
-  /** The base's weights that may change from their original values, by name. */
+  /** The base's weights that may change from their original values, by name. @internal */
   trainedWeights(): Map<string, tf.LayerVariable> {
     const weightsOf = {nothing: () => new Map<string, never>(), biases: biasesOf, everything: namedWeights};
     return weightsOf[this.baseTraining](this.baseLayer);
   }
 
-  /** The weights that belong to an adapter, by their names in it. */
+  /** The weights that belong to an adapter, by their names in it. @internal */
   abstract adapterWeights(): Map<string, tf.LayerVariable>;
 
-  /** The base as it was before it was wrapped: class, config and `trainable` flag. */
+  /** The base as it was before it was wrapped: class, config and `trainable` flag. @internal */
   baseEntry(): LayerEntry {
     const {className, config} = entryOf(this.baseLayer);
     return {className, config: {...config, trainable: this.baseTrainable}};
   }
 
-  /** Gives `layer`, a layer like the base, the base's values from before training. */
+  /** Gives `layer`, a layer like the base, the base's values from before training. @internal */
   shareOriginal(layer: tf.layers.Layer): void {
     shareWeights(this.baseLayer, layer);
     const targets = [...namedWeights(layer).values()];
@@ -232,18 +240,18 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     });
   }
 
-  /** The variables that hold the base's values from before training, under the names of its weights. */
+  /** The variables that hold the base's values from before training, under the names of its weights. @internal */
   originalWeights(): Map<string, tf.LayerVariable> {
     const originals = new Map(this.originals.map(([original, weight]) => [weight, original]));
     return new Map([...namedWeights(this.baseLayer)].map(([name, weight]) => [name, originals.get(weight) ?? weight]));
   }
 
-  /** Gives the base its values from before training. */
+  /** Gives the base its values from before training. @internal */
   restoreOriginal(): void {
     this.originals.forEach(([original, weight]) => replaceValue(weight, original.read()));
   }
 
-  /** Makes the base's current values its original ones. */
+  /** Makes the base's current values its original ones. @internal */
   markOriginal(): void {
     this.originals.forEach(([original, weight]) => original.write(weight.read()));
   }
@@ -262,14 +270,36 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     cls: tf.serialization.SerializableConstructor<T>,
     config: tf.serialization.ConfigDict,
   ): T {
-    const {layer, ...rest} = cloneConfig(config);
-    return new cls({...rest, layer: layerFromEntry(innerEntry(layer, rest.name))});
+    // tfjs writes the first two, of which the base has its own, and adds the last when it reads a file.
+    const {layer, dtype: _dtype, batchInputShape: _shape, customObjects: _objects, ...rest} = cloneConfig(config);
+    const base = layerFromEntry(innerEntry(layer, rest.name));
+    handedOver.add(base);
+    return new cls({...rest, layer: base});
   }
+}
+
+/**
+ * A copy of a layer for a wrapper to own, so that the caller's layer stays as it is. A layer that is not built and that
+ * its class cannot copy, because the class is not registered or its config leaves out settings, is taken over instead.
+ *
+ * @throws LoRAError if the layer cannot be copied, and is built, in use, or taken over already.
+ */
+function cloned(layer: tf.layers.Layer): tf.layers.Layer {
+  const isInUse = layer.built || layer.inboundNodes.length > 0 || adopted.has(layer);
+  if (!isInUse && !isRegistered(layer.getClassName())) {
+    return layer;
+  }
+  const copy = layerFromEntry(entryOf(layer));
+  if (!isInUse && differingFields(layer, copy).length > 0) {
+    return layer;
+  }
+  fieldsOf<LayerInternals>(copy).initialWeights = fieldsOf<LayerInternals>(layer).initialWeights;
+  return copy;
 }
 
 /** Which kind of layer of this library `layer` is, if any. */
 export function wrapperKind(layer: tf.layers.Layer): WrapperKind | undefined {
-  return (layer as Partial<WrapperLayer>)[WRAPPER_KIND];
+  return (layer as Partial<WrapperLayer> | null)?.[WRAPPER_KIND];
 }
 
 /** Whether `layer` is one of this library's. */

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig} from '../adapter/adapter';
 import {notAdaptedError} from '../../platform/errors';
-import type {LoRALayer} from '../layers/loraLayer';
+import {isLoRALayer, type LoRALayer} from '../layers/loraLayer';
 import {isWrapper, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {shortName} from '../../platform/tfjs/configs';
 import {recordOf} from '../rewire/record';
@@ -14,7 +14,7 @@ interface LoRASite extends Site {
 
 /** The layers of an adapted model that have an update. */
 export function loraSites(model: tf.LayersModel): LoRASite[] {
-  return sitesOf(model).filter((site): site is LoRASite => wrapperKind(site.layer) === 'lora');
+  return sitesOf(model).filter((site): site is LoRASite => isLoRALayer(site.layer));
 }
 
 /**
@@ -70,7 +70,7 @@ export function adapterConfig(model: tf.LayersModel): AdapterConfig {
   };
 }
 
-/** A plain layer of an adapted model that changes in training. It is not part of the model's adapter. */
+/** A layer of an adapted model that changes in training, and of which the model's adapter does not hold all. */
 export interface UnsavedLayer {
   path: string;
   className: string;
@@ -79,15 +79,18 @@ export interface UnsavedLayer {
 }
 
 /**
- * The plain layers that change in training, which the model's adapter does not hold. `applyLoRA` leaves none; models
- * put together by hand have them, such as a head on an adapted body.
+ * The layers that change in training and of which the model's adapter does not hold all. `applyLoRA` leaves none;
+ * models put together by hand have them, such as a plain head on an adapted body.
  */
 export function unsavedLayers(sites: readonly Site[]): UnsavedLayer[] {
   return sites.flatMap(({path, layer, ancestors}) => {
-    if (isWrapper(layer)) {
-      return [];
-    }
     const className = shortName(layer.getClassName());
+    if (isWrapper(layer)) {
+      const saved = new Set(layer.adapterWeights().values());
+      return layer.trainableWeights.every(weight => saved.has(weight))
+        ? []
+        : [{path, className, reason: 'trains weights of its base, although it was made with freezeBaseLayer: true'}];
+    }
     if (layer.trainableWeights.length > 0 && ancestors.every(({trainable}) => trainable)) {
       return [{path, className, reason: 'trains'}];
     }
@@ -112,7 +115,7 @@ export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): vo
   console.warn(
     'Training changes layers of this model that the adapter does not contain. Plain layers are not part of ' +
       `it:\n${lines}\nLet applyLoRA make the model, with {trainInFull: [${names}]} or after replaceHead; in a ` +
-      "model that you built yourself, wrap the layer: new UnadaptedLayer({layer, trains: 'everything'}) adds it " +
-      'to the adapter, new UnadaptedLayer({layer}) freezes it; or save the whole model with model.save.',
+      'model that you built yourself, wrap the layer: new TrainedLayer({layer}) adds it to the adapter, new ' +
+      'FrozenLayer({layer}) freezes it; or save the whole model with model.save.',
   );
 }

@@ -4,10 +4,10 @@ import {checkAdapter} from '../adapter/checkAdapter';
 import {checkBase} from '../adapter/base';
 import {listed} from '../../platform/errors';
 import {withHead} from '../head/replaceHead';
-import type {LoRALayer} from '../layers/loraLayer';
 import {loraClassOf} from '../layers/registry';
-import {UnadaptedLayer} from '../layers/unadaptedLayer';
-import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
+import {BiasLayer, FrozenLayer, TrainedLayer} from '../layers/unadaptedLayer';
+import {isLoRALayer, type LoRALayer} from '../layers/loraLayer';
+import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {initializerEntry, isPrincipal} from '../methods/initializer';
 import type {SharedSide} from '../methods/method';
 import {adopt, disposeModel} from '../rewire/dispose';
@@ -100,7 +100,7 @@ function build(
   const biased = new Set(config.biases);
   const record = JSON.stringify(makeRecord(model, capped, config.head));
   const keeper = sites.find(
-    ({path, layer}) => layerConfigAt(config, path) !== undefined || trained.has(path) || UnadaptedLayer.gains(layer),
+    ({path, layer}) => layerConfigAt(config, path) !== undefined || trained.has(path) || FrozenLayer.gains(layer),
   );
 
   const replace = ({path, layer}: Site, entry: LayerEntry): LayerEntry => {
@@ -128,12 +128,12 @@ function build(
       return {className: kind?.className ?? className, config: own};
     }
     if (trained.has(path)) {
-      return {className: UnadaptedLayer.classNameFor('everything'), config: {...outer, keepOriginal: true}};
+      return {className: TrainedLayer.className, config: {...outer, keepOriginal: true}};
     }
     if (biased.has(path)) {
-      return {className: UnadaptedLayer.classNameFor('biases'), config: {...outer, keepOriginal: true}};
+      return {className: BiasLayer.className, config: {...outer, keepOriginal: true}};
     }
-    return UnadaptedLayer.gains(layer) ? {className: UnadaptedLayer.classNameFor('nothing'), config: outer} : entry;
+    return FrozenLayer.gains(layer) ? {className: FrozenLayer.className, config: outer} : entry;
   };
 
   const transfer = ({layer}: Site, replacement: tf.layers.Layer) => {
@@ -141,8 +141,8 @@ function build(
     if (isWrapper(replacement)) {
       replacement.markOriginal();
     }
-    if (begins && wrapperKind(replacement) === 'lora') {
-      (replacement as LoRALayer).update.begin();
+    if (begins && isLoRALayer(replacement)) {
+      replacement.update.begin();
     }
   };
 

@@ -7,8 +7,8 @@ import {whyFixed} from '../layers/borrowingLayer';
 import type {LayerConfig} from '../layers/layerConfig';
 import {describeWeights} from '../layers/weightTargets';
 import {classInAdapters, rankLimit, refusedUpdate, type UpdateSpec, updateSpecs} from '../layers/adaptation';
-import type {LoRALayer} from '../layers/loraLayer';
 import {adaptationBy} from '../layers/registry';
+import {isLoRALayer} from '../layers/loraLayer';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {methodOf} from '../methods/registry';
 import type {Site} from '../rewire/walk';
@@ -110,10 +110,10 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
   if (classInAdapters(base.getClassName()) !== className || adaptation === undefined) {
     return `a ${className} in the adapter, a ${base.getClassName()} in the model`;
   }
-  if (isWrapper(layer) && wrapperKind(layer) !== 'lora') {
+  if (isWrapper(layer) && !isLoRALayer(layer)) {
     return 'adapted in the adapter, not in the model';
   }
-  if (!freezeBaseLayer && wrapperKind(layer) === 'lora' && (layer as LoRALayer).isBaseLayerFrozen) {
+  if (!freezeBaseLayer && isLoRALayer(layer) && layer.layerConfig.freezeBaseLayer) {
     return 'with weights of the base in the adapter, which the model keeps frozen';
   }
   const biasMisfit = trainBias ? biasMisfitOf(site) : undefined;
@@ -134,7 +134,7 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
   if (misfit !== undefined) {
     return misfit;
   }
-  const own = wrapperKind(layer) === 'lora' ? (layer as LoRALayer).adaptation.weights(base) : weights;
+  const own = isLoRALayer(layer) ? layer.adaptation.weights(base) : weights;
   if (describeWeights(weights) !== describeWeights(own)) {
     return `updates ${describeWeights(weights)} in the adapter, ${describeWeights(own)} in the model`;
   }

@@ -1,6 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
 import {
-  faultsOf,
   isPromise,
   kindOf,
   type KnownOptions,
@@ -9,11 +8,9 @@ import {
   throwFaults,
   unknownOptions,
 } from '../../platform/errors';
-import {initializerEntry, isPrincipal, type PrincipalInit} from '../methods/initializer';
+import {isPrincipal, type PrincipalInit} from '../methods/initializer';
 import type {LoRAStrength, MethodOptions} from '../methods/method';
-import {resolveStrength} from '../methods/lora';
-import {resolveDropout} from '../ops/update';
-import {chosenMethod} from '../methods/registry';
+import {renamedOptions, updateFaults} from '../layers/layerArgs';
 
 /** Names layers: a name, a path (`outer/inner`), a class name, a pattern for a name or path, or a predicate. */
 export type LayerMatcher = string | RegExp | LayerPredicate;
@@ -52,14 +49,8 @@ export interface LoRAConfig extends LoRAStrength, MethodOptions {
 /** Which biases train with the factors. */
 export type BiasChoice = 'none' | 'adapted' | 'all';
 
-/** PEFT's names for these options. */
-const PEFT_NAMES = [
-  ['r', 'rank'],
-  ['lora_alpha', 'alpha'],
-  ['lora_dropout', 'dropout'],
-  ['target_modules', 'targets'],
-  ['modules_to_save', 'trainInFull'],
-] as const;
+/** PEFT's names for options of whole models. */
+const PEFT_NAMES = {target_modules: 'targets', modules_to_save: 'trainInFull'} as const;
 
 const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
 
@@ -106,11 +97,8 @@ export function checkConfig(config: LoRAConfig): void {
   }
   const faults = [
     ...unknownOptions(config, CONFIG_OPTIONS),
-    ...PEFT_NAMES.filter(([name]) => name in config).map(([name, own]) => `PEFT's "${name}" is called ${own} here.`),
-    ...faultsOf(() => resolveStrength(config)),
-    ...faultsOf(() => chosenMethod(config)),
-    ...faultsOf(() => checkInit(config.init)),
-    ...faultsOf(() => resolveDropout(config.dropout)),
+    ...renamedOptions(config, PEFT_NAMES),
+    ...updateFaults(config),
     ...(config.targets === undefined || config.targets === 'all' || config.targets === 'linear'
       ? []
       : matcherFaults('targets', config.targets)),
@@ -126,15 +114,12 @@ export function checkConfig(config: LoRAConfig): void {
       faults.push(`overrides[${i}] must be an object such as {targets: ['dense_1'], rank: 4}, got ${show(override)}.`);
       continue;
     }
+    const hasInitializer = override.init !== undefined && !isPrincipal(override.init);
     faults.push(
       ...unknownOptions(override, OVERRIDE_OPTIONS),
       ...matcherFaults(`overrides[${i}].targets`, override.targets),
-      ...faultsOf(() => resolveStrength(override)),
-      ...faultsOf(() => chosenMethod(override)),
-      ...faultsOf(() => resolveDropout(override.dropout)),
-      ...(override.init === undefined || isPrincipal(override.init)
-        ? []
-        : [`overrides[${i}].init must be 'pissa' or 'olora', got ${show(override.init)}.`]),
+      ...updateFaults({...override, init: hasInitializer ? undefined : override.init}),
+      ...(hasInitializer ? [`overrides[${i}].init must be 'pissa' or 'olora', got ${show(override.init)}.`] : []),
     );
   }
   if (config.freezeBaseLayer !== undefined && typeof config.freezeBaseLayer !== 'boolean') {
@@ -143,17 +128,7 @@ export function checkConfig(config: LoRAConfig): void {
   if (config.bias !== undefined && !BIAS_CHOICES.includes(config.bias)) {
     faults.push(`bias must be one of ${BIAS_CHOICES.map(show).join(', ')}, got ${show(config.bias)}.`);
   }
-  if (config.seed !== undefined && !Number.isInteger(config.seed)) {
-    faults.push(`seed must be an integer, got ${show(config.seed)}.`);
-  }
   throwFaults(faults);
-}
-
-/** Refuses an initializer that does not exist. */
-function checkInit(init: LoRAConfig['init']): void {
-  if (init !== undefined && !isPrincipal(init)) {
-    initializerEntry(init);
-  }
 }
 
 function matcherFaults(option: string, given: unknown): string[] {

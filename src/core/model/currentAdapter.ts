@@ -6,8 +6,8 @@ import {describeHead, sameHead} from '../adapter/headConfig';
 import {busyError, disposedError, isPromise, kindOf, LoRAError, misfitError} from '../../platform/errors';
 import type {LayerConfig} from '../layers/layerConfig';
 import {adapterState, type AdapterState} from '../layers/adapterState';
-import type {LoRALayer} from '../layers/loraLayer';
-import {isWrapper, wrapperKind, type WrapperLayer} from '../layers/wrapperLayer';
+import {isLoRALayer} from '../layers/loraLayer';
+import {isWrapper, type WrapperLayer} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
 import type {Site} from '../rewire/walk';
 import {isDisposed, replaceValue} from '../../platform/tfjs/weights';
@@ -35,7 +35,7 @@ const origins = new WeakMap<Adapter, Origin>();
  * Returns the adapter of a model as a snapshot: it shares buffers with the model, and later changes of the model do not
  * affect it. It is taken immediately, during a `fit` never in the middle of a step.
  *
- * It holds everything that `applyLoRA` lets train, and the LoRA layers and `UnadaptedLayer`s of a model made by hand.
+ * It holds everything that `applyLoRA` lets train, and the LoRA layers and `TrainedLayer`s of a model made by hand.
  * It does not hold plain layers that train besides those: a warning says so, once per model, and
  * `summarizeLoRA(model).unsaved` lists them.
  *
@@ -159,12 +159,11 @@ function setLayer(
   config: LayerConfig | undefined,
   tensorOf: (name: string) => tf.Tensor | undefined,
 ): void {
-  if (wrapperKind(layer) === 'lora') {
-    const lora = layer as LoRALayer;
+  if (isLoRALayer(layer)) {
     if (config === undefined) {
-      lora.clearUpdate();
+      layer.clearUpdate();
     } else {
-      lora.setUpdate(config, tensorOf);
+      layer.setUpdate(config, tensorOf);
     }
   }
   layer.restoreOriginal();

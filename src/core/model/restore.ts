@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {listed, numericError} from '../../platform/errors';
 import {markHead} from '../head/headPlace';
 import {type BorrowingLayer, borrowing} from '../layers/borrowingLayer';
-import type {LoRALayer} from '../layers/loraLayer';
+import {isLoRALayer} from '../layers/loraLayer';
 import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
 import {disposeModel} from '../rewire/dispose';
 import {recordOf, restoreStructure} from '../rewire/record';
@@ -36,8 +36,11 @@ export function mergeEach(model: tf.LayersModel, transfer: Unwrapping['transfer'
   return unwrap(model, {
     entryOf: (layer, entry) => {
       const parted = partedFrom(layer);
-      if (parted !== undefined || wrapperKind(layer) === 'lora') {
-        return parted?.ownEntry() ?? (layer as LoRALayer).mergedEntry();
+      if (parted !== undefined) {
+        return parted.ownEntry();
+      }
+      if (isLoRALayer(layer)) {
+        return layer.mergedEntry();
       }
       const base = isWrapper(layer) ? layer.baseEntry() : entry;
       return changes(layer) ? withoutConstraints(base) : base;
@@ -49,8 +52,8 @@ export function mergeEach(model: tf.LayersModel, transfer: Unwrapping['transfer'
 /** Gives a plain layer the merged weights of another. */
 export function giveMerged(layer: tf.layers.Layer, plain: tf.layers.Layer): void {
   const parted = partedFrom(layer);
-  if (wrapperKind(layer) === 'lora') {
-    (layer as LoRALayer).mergeInto(plain);
+  if (isLoRALayer(layer)) {
+    layer.mergeInto(plain);
   } else if (parted !== undefined) {
     parted.giveOwn(plain);
   } else {
@@ -150,8 +153,7 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
 /** Whether a layer borrows a weight and gets its own in a merge: it has an update, or the lender one for itself. */
 function partedFrom(layer: tf.layers.Layer): BorrowingLayer | undefined {
   const base = borrowing(baseOf(layer));
-  const parts = (each: tf.layers.Layer | undefined) =>
-    each && wrapperKind(each) === 'lora' && !(each as LoRALayer).method.reachesBorrowers;
+  const parts = (each: tf.layers.Layer | undefined) => each && isLoRALayer(each) && !each.method.reachesBorrowers;
   return [layer, base?.lender].some(parts) ? base : undefined;
 }
 

@@ -1,10 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {listed, unsupportedError} from '../../platform/errors';
 import {baseOf, isWrapper, ORIGINAL} from '../layers/wrapperLayer';
-import {cloneConfig, isRegistered, type LayerEntry, completedEntry} from '../../platform/tfjs/configs';
+import {carryFields, cloneConfig, isRegistered, type LayerEntry, completedEntry} from '../../platform/tfjs/configs';
 import {keepingNames} from '../../platform/tfjs/keepingNames';
 import {withoutResidue} from '../../platform/tfjs/engine';
-import {carryFields} from '../../platform/tfjs/plainFields';
 import {withoutInitializers} from '../../platform/tfjs/weightLimit';
 import {childrenOf, isContainer, type Site, sitesOf} from './walk';
 

@@ -57,10 +57,24 @@ export function registerOwn(ownClass: Registrable): void {
     // tfjs makes automatic names, such as `scaling_1`, from the name of the class.
     prototype.getClassName = function (this: Partial<tf.layers.Layer>) {
       const {className} = this.constructor as unknown as Registrable;
-      return this.name === undefined ? shortName(className) : className;
+      return this.name === undefined || isPrintingSummary ? shortName(className) : className;
     };
   }
 }
+
+/** Whether a model prints its summary, whose columns are too narrow for class names with an entry point. */
+let isPrintingSummary = false;
+
+const models = tf.LayersModel.prototype as unknown as {summary: (this: unknown, ...args: unknown[]) => void};
+const {summary} = models;
+models.summary = function (...args) {
+  isPrintingSummary = true;
+  try {
+    summary.apply(this, args);
+  } finally {
+    isPrintingSummary = false;
+  }
+};
 
 /** Makes an object from a config under the short name of its class, which another class may have too. */
 const fromFormer: Registrable['fromConfig'] = (ownClass, config, ...more: unknown[]) => {
@@ -225,4 +239,47 @@ function symbolicInputs(shape: tf.Shape | tf.Shape[]): tf.SymbolicTensor | tf.Sy
   return Array.isArray(shape[0])
     ? (shape as tf.Shape[]).map(batchShape => tf.input({batchShape}))
     : tf.input({batchShape: shape as tf.Shape});
+}
+
+/** Fields that differ between a layer and its rebuilt copy without meaning anything. */
+const BOOKKEEPING = new Set([
+  'id',
+  'name',
+  '_refCount',
+  '_built',
+  'trainable_',
+  '_trainable',
+  'fastWeightInitDuringBuild',
+  '_addedWeightNames',
+]);
+
+type Fields = Record<string, unknown>;
+
+/** The plain fields (numbers, strings, flags, lists) that differ in two layers: what `getConfig` forgets. */
+export function differingFields(one: tf.layers.Layer, other: tf.layers.Layer): string[] {
+  const fields = fieldsOf<Fields>(one);
+  const counterparts = fieldsOf<Fields>(other);
+  return Object.keys(fields).filter(key => {
+    const value = fields[key];
+    const counterpart = counterparts[key];
+    return (
+      !BOOKKEEPING.has(key) &&
+      isPlain(value) &&
+      (!isPlain(counterpart) || JSON.stringify(value) !== JSON.stringify(counterpart))
+    );
+  });
+}
+
+/** Gives a copy of a layer the plain fields that its class's `getConfig` forgets, and tells which. */
+export function carryFields(from: tf.layers.Layer, to: tf.layers.Layer): string[] {
+  const forgotten = differingFields(from, to);
+  const [fields, counterparts] = [from, to].map(layer => fieldsOf<Fields>(layer)) as [Fields, Fields];
+  forgotten.forEach(key => (counterparts[key] = structuredClone(fields[key])));
+  return forgotten;
+}
+
+function isPlain(value: unknown): boolean {
+  return Array.isArray(value)
+    ? value.length > 0 && value.every(isPlain)
+    : ['number', 'string', 'boolean'].includes(typeof value);
 }

@@ -5,7 +5,7 @@ import {applyLoRA} from '../../../src/core/model/apply';
 import {LoRAConv2D} from '../../../src/core/layers/loraConv2d';
 import {LoRADense} from '../../../src/core/layers/loraDense';
 import type {LoRALayerArgs} from '../../../src/core/layers/layerArgs';
-import type {LoRALayer} from '../../../src/core/layers/loraLayer';
+import {isLoRALayer, type LoRALayer} from '../../../src/core/layers/loraLayer';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {predictions, reloaded, stir, stirFactors, train} from '../../models';
 
@@ -21,6 +21,9 @@ interface Kind {
   kernel: number[];
   a: number[];
 }
+
+/** Makes a base of either class wide enough for rank 8. */
+const WIDE = {units: 9, filters: 9};
 
 const KINDS: [name: string, kind: Kind][] = [
   [
@@ -128,6 +131,51 @@ describe.each(KINDS)('%s', (className, kind) => {
     [{alpha: Infinity}, 'alpha must be a finite number that is not negative, got Infinity.'],
   ])('refuses %j', (args, message) => {
     expect(() => adapt({layer: base(), ...args})).toThrow(new LoRAError(message));
+  });
+
+  test('refuses options that do not exist or have another type, with the name that is meant, all at once', () => {
+    const refusal = (args: object) => {
+      try {
+        adapt({layer: base(), ...args} as LoRALayerArgs);
+      } catch (error) {
+        expect((error as LoRAError).code).toBe('ERR_OPTION');
+        return (error as LoRAError).message;
+      }
+      return undefined;
+    };
+    expect(refusal({rnak: 2})).toMatch(/^There is no option "rnak"\. The options are: layer, .*rank, alpha/);
+    expect(refusal({lora_alpha: 32})).toContain('\nPEFT\'s "lora_alpha" is called alpha here.');
+    expect(refusal({r: 4})).toContain('\nPEFT\'s "r" is called rank here.');
+    expect(refusal({frozen: false})).toContain('"freezeBaseLayer"');
+    expect(refusal({baseLayer: base()})).toContain('passed as "layer"');
+    expect(refusal({inputShape: [3]})).toContain('Give inputShape to the wrapped layer.');
+    expect(refusal({freezeBaseLayer: 'no'})).toBe('freezeBaseLayer must be true or false, got "no".');
+    expect(refusal({trainBias: 'yes'})).toBe('trainBias must be true or false, got "yes".');
+    expect(refusal({seed: 'a'})).toBe('seed must be an integer, got "a".');
+    expect(refusal({rank: 0, alpha: -1, seed: 0.5, dropout: 1})!.split('\n')).toHaveLength(3);
+    expect(refusal({rank: undefined, alpha: undefined, seed: undefined, freezeBaseLayer: undefined})).toBeUndefined();
+  });
+
+  test('without a rank takes the highest up to 8 that fits, at the same scaling', () => {
+    const built8 = built(base({name: 'base'}), kind); // fan-in 12, 5 outputs
+    for (const args of [{}, {alpha: 16}, {alpha: 16, rankStabilized: true}]) {
+      const wide = built(adapt({layer: kind.base({name: 'wide', ...WIDE}), ...args}), kind);
+      expect(wide.rank).toBe(8);
+      const unbuilt = adapt({layer: base({name: 'base'}), ...args});
+      expect(unbuilt.getConfig().rank).toBeUndefined();
+      for (const layer of [built(unbuilt, kind), adapt({layer: built8, ...args}), built(copyOf(unbuilt), kind)]) {
+        expect(layer.rank).toBe(5);
+        expect(layer.scaling).toBeCloseTo(wide.scaling, 12);
+      }
+      expect(unbuilt.loraLayer.A.shape).toEqual([...kind.kernel.slice(0, -1), 5]);
+      expect(copyOf(unbuilt).rank).toBe(5);
+    }
+  });
+
+  test('with a method that has no rank needs none', () => {
+    const layer = adapted({method: 'ia3', rank: undefined});
+    expect(layer.method.name).toBe('ia3');
+    expect(layer.updateParts[0]!.trainableParameters).toBe(5);
   });
 
   test('refuses what is not a layer of its class', () => {
@@ -240,6 +288,60 @@ describe.each(KINDS)('%s', (className, kind) => {
     const layer = built(adapt({layer: base({weights}), rank: 2}), kind);
     expect(numbers(layer.tryGetParameter('kernel')!)).toEqual(numbers(weights[0]!));
     expect(numbers(layer.tryGetParameter('bias')!)).toEqual(numbers(weights[1]!));
+  });
+
+  test('leaves an unbuilt base as it was', () => {
+    const stock = base({name: 'base'});
+    const layer = built(adapt({layer: stock, rank: 2}), kind);
+    expect(layer.baseLayer).not.toBe(stock);
+    expect([stock.trainable, stock.built]).toEqual([true, false]);
+    built(stock, kind);
+    expect(stock.trainableWeights.map(weight => weight.trainable)).toEqual([true, true]);
+    expect(numbers(stock.getWeights()[0]!)).not.toEqual(numbers(layer.baseLayer.getWeights()[0]!));
+  });
+
+  test('takes over an unbuilt base that its class cannot copy', () => {
+    const Stock = tf.serialization.SerializationMap.getMap().classNameMap[className.slice('LoRA'.length)]![0];
+    class Unregistered extends (Stock as unknown as new (args: object) => tf.layers.Layer) {
+      note = 'a setting';
+    }
+    const noted = new Unregistered({units: 5, filters: 5, kernelSize: [2, 3], name: 'base'}) as Unregistered;
+    noted.note = 'another setting'; // which the config does not hold
+    expect(adapt({layer: noted, rank: 2}).baseLayer).toBe(noted);
+  });
+
+  test('says that its base is not frozen once the base is made trainable, which the adapter does not hold', async () => {
+    const layer = adapted({trainBias: true});
+    expect(layer.isBaseLayerFrozen).toBe(true); // trainBias trains the bias beside the factors
+    layer.baseLayer.trainable = true;
+    expect(layer.isBaseLayerFrozen).toBe(false);
+    expect((await layer.getDiagnostics()).frozen).toBe('false');
+    layer.baseLayer.trainable = false;
+    expect(layer.isBaseLayerFrozen).toBe(true);
+    const open = adapted({freezeBaseLayer: false});
+    expect(open.isBaseLayerFrozen).toBe(false);
+    expect(adapt({layer: base(), freezeBaseLayer: false}).isBaseLayerFrozen).toBe(false);
+  });
+
+  test('is recognised by isLoRALayer, as its base is not', () => {
+    const layers: tf.layers.Layer[] = [adapted(), base(), adapted()];
+    const ranks: number[] = layers.filter(isLoRALayer).map(({rank}) => rank);
+    expect(ranks).toEqual([2, 2]);
+  });
+
+  test('is printed in a summary by its name and class in full', () => {
+    const lines: string[] = [];
+    const shape = {inputShape: kind.inputShape};
+    const model = tf.sequential({layers: [adapt({layer: base({name: 'a_base', ...shape}), rank: 2})]});
+    model.summary(undefined, undefined, (line?: string) => lines.push(line!));
+    expect(lines.filter(line => line.includes('a_base')).join('\n')).toContain(`a_base (${className}) `);
+    expect(model.layers[0]!.getClassName()).toBe(`tfjs-lora>${className}`);
+    expect(() =>
+      model.summary(undefined, undefined, () => {
+        throw new Error('full');
+      }),
+    ).toThrow('full');
+    expect(model.layers[0]!.getClassName()).toBe(`tfjs-lora>${className}`);
   });
 
   test('gives each wrapper of one unbuilt base a separate base', () => {

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../../src/platform/errors';
-import {UnadaptedLayer} from '../../../src/core/layers/unadaptedLayer';
+import {FrozenLayer} from '../../../src/core/layers/unadaptedLayer';
 import {LoRASeparableConv2D} from '../../../src/core/layers/loraSeparableConv2d';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {removeLoRA} from '../../../src/core/model/restore';
@@ -154,7 +154,7 @@ whateverTheBackend(() => {
     stir(model);
     const x = inputs(c);
     const expected = model.predict(x) as tf.Tensor;
-    const frozen = new UnadaptedLayer({layer: model.layers[0]!});
+    const frozen = new FrozenLayer({layer: model.layers[0]!});
     expect(numbers(frozen.apply(x) as tf.Tensor)).toEqual(numbers(expected));
   });
 });

@@ -8,14 +8,14 @@ import {shortName} from '../../../src/platform/tfjs/configs';
 import '../../customLayers';
 
 const ROOT = join(__dirname, '../../..');
-const PAGE = readFileSync(join(ROOT, 'docs/layers.md'), 'utf8');
+const PAGE = readFileSync(join(ROOT, 'docs/lora-layers.md'), 'utf8');
 const ROWS = PAGE.split('\n').filter(line => line.startsWith('| `'));
 
 const SOURCES = readdirSync(join(ROOT, 'src/core/layers')).map(name =>
   readFileSync(join(ROOT, 'src/core/layers', name), 'utf8'),
 );
 
-// What a kind of layer is made of, so that adding one is one file, one row, and its line in docs/layers.md.
+// What a kind of layer is made of, so that adding one is one file, one row, and its line in docs/lora-layers.md.
 describe.each(adaptableClasses())('%s', name => {
   // A stand-in for a layer of Keras has no short name that files know.
   const {className, adaptation, weights} = (loraClassOf(name) ?? loraClassOf(`tfjs-lora>${name}`))!;
@@ -32,7 +32,7 @@ describe.each(adaptableClasses())('%s', name => {
     expect(SOURCES.filter(text => text.includes(`export class ${shortName(className)} extends `))).toHaveLength(1);
   });
 
-  test('has its row in docs/layers.md', () => {
+  test('has its row in docs/lora-layers.md', () => {
     const names = [baseClassName, shortName(className)];
     const row = ROWS.filter(line => names.every(one => line.includes(`\`${one}\``)));
     expect(row).toHaveLength(1);

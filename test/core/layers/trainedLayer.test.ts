@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
-import {UnadaptedLayer} from '../../../src/core/layers/unadaptedLayer';
+import {TrainedLayer} from '../../../src/core/layers/unadaptedLayer';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {predictions, reloaded, stir, train} from '../../models';
 
@@ -12,7 +12,7 @@ describe.each(BACKENDS)('on %s', backend => {
       layers: [tf.layers.dense({units: 3, activation: 'tanh', name: 'head', inputShape: [4]})],
     });
     stir(stock);
-    const layer = new UnadaptedLayer({trains: 'everything', layer: stock.layers[0]!, ...args});
+    const layer = new TrainedLayer({layer: stock.layers[0]!, ...args});
     return [stock, tf.sequential({layers: [layer]})];
   }
 
@@ -52,7 +52,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(predictions(again, [x])).toEqual(predictions(trained, [x]));
     const original = tf.layers.dense({units: 3, activation: 'tanh', inputShape: [4]});
     const model = tf.sequential({layers: [original]});
-    (again.layers[0] as UnadaptedLayer).shareOriginal(original);
+    (again.layers[0] as TrainedLayer).shareOriginal(original);
     expect(predictions(model, [x])).toEqual(predictions(stock, [x]));
     expect(predictions(model, [x])).not.toEqual(predictions(again, [x]));
     [stock, trained, again, model].forEach(each => each.dispose());
@@ -60,7 +60,7 @@ describe.each(BACKENDS)('on %s', backend => {
   });
 
   test('all weights of a trained BatchNormalization belong to the adapter, its statistics included', () => {
-    const layer = new UnadaptedLayer({trains: 'everything', layer: tf.layers.batchNormalization({name: 'norm'})});
+    const layer = new TrainedLayer({layer: tf.layers.batchNormalization({name: 'norm'})});
     layer.apply(tf.input({shape: [3]}));
     const names = ['beta', 'gamma', 'moving_mean', 'moving_variance'];
     expect([...layer.adapterWeights().keys()].sort()).toEqual(names);

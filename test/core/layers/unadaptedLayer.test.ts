@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
-import {UnadaptedLayer} from '../../../src/core/layers/unadaptedLayer';
+import {FrozenLayer} from '../../../src/core/layers/unadaptedLayer';
 import {
   ACTIVATIONS,
   BACKENDS,
@@ -86,7 +86,7 @@ const STOCK: [name: string, stock: Stock][] = [
 function twins({make, shape}: Stock): [stock: tf.Sequential, frozen: tf.Sequential] {
   const stock = tf.sequential({layers: [make({inputShape: shape, name: 'base'})]});
   stir(stock);
-  const layer = new UnadaptedLayer({layer: stock.layers[0]!});
+  const layer = new FrozenLayer({layer: stock.layers[0]!});
   return [stock, tf.sequential({layers: [layer]})];
 }
 
@@ -181,7 +181,7 @@ describe.each(BACKENDS)('on %s', backend => {
     expectGradients(
       await on(
         backend,
-        compute(layer => new UnadaptedLayer({layer})),
+        compute(layer => new FrozenLayer({layer})),
       ),
       expected,
     );
@@ -215,7 +215,7 @@ describe.each(BACKENDS)('on %s', backend => {
     kind => {
       const input = tf.input({shape: [3]});
       const stock = kind === 'dense' ? layers.dense({units: 3}) : layers.layerNormalization();
-      const frozen = new UnadaptedLayer({layer: stock}).apply(input) as tf.SymbolicTensor;
+      const frozen = new FrozenLayer({layer: stock}).apply(input) as tf.SymbolicTensor;
       const trained = layers.dense({units: 3}).apply(input) as tf.SymbolicTensor;
       const model = tf.model({inputs: input, outputs: layers.add().apply([frozen, trained]) as tf.SymbolicTensor});
       const x = random([2, 3], 1);
@@ -265,7 +265,7 @@ describe.each(BACKENDS)('on %s', backend => {
     });
 
     test.each(variants)('%s is bit-identical after 100 steps of Adam', async (_, args) => {
-      const frozen = new UnadaptedLayer({layer: layers.batchNormalization({...args, name: 'norm'})});
+      const frozen = new FrozenLayer({layer: layers.batchNormalization({...args, name: 'norm'})});
       const model = tf.sequential({
         layers: [layers.dense({units: 3, name: 'body', inputShape: [4, 3]}), frozen],
       });
@@ -282,9 +282,9 @@ describe.each(BACKENDS)('on %s', backend => {
     const model = tf.sequential({
       layers: [
         layers.conv2d({filters: 2, kernelSize: 1, inputShape: [5, 5, 3], name: 'body'}),
-        new UnadaptedLayer({layer: layers.conv2d({filters: 4, kernelSize: 3, name: 'conv'})}),
+        new FrozenLayer({layer: layers.conv2d({filters: 4, kernelSize: 3, name: 'conv'})}),
         layers.reshape({targetShape: [36]}),
-        new UnadaptedLayer({layer: layers.dense({units: 7, name: 'dense'})}),
+        new FrozenLayer({layer: layers.dense({units: 7, name: 'dense'})}),
       ],
     });
     const body = model.layers[0]!.trainableWeights.map(w => w.read() as tf.Variable);
@@ -307,8 +307,8 @@ describe.each(BACKENDS)('on %s', backend => {
     const model = tf.sequential({
       layers: [
         layers.conv2d({filters: 2, kernelSize: 1, inputShape: [6, 6, 3], name: 'body'}),
-        new UnadaptedLayer({layer: layers.depthwiseConv2d({kernelSize: 2, activation: 'relu', name: 'depthwise'})}),
-        new UnadaptedLayer({
+        new FrozenLayer({layer: layers.depthwiseConv2d({kernelSize: 2, activation: 'relu', name: 'depthwise'})}),
+        new FrozenLayer({
           layer: layers.separableConv2d({filters: 5, kernelSize: 2, dilationRate: 2, name: 'separable'}),
         }),
       ],
@@ -331,7 +331,7 @@ describe.each(BACKENDS)('on %s', backend => {
     await withoutLeaks(async () => {
       const lstm = layers.lstm({units: 3, dropout: 0.5, recurrentDropout: 0.5, name: 'lstm'});
       const model = tf.sequential({
-        layers: [layers.dense({units: 2, inputShape: [4, 2], name: 'body'}), new UnadaptedLayer({layer: lstm})],
+        layers: [layers.dense({units: 2, inputShape: [4, 2], name: 'body'}), new FrozenLayer({layer: lstm})],
       });
       const x = random([4, 4, 2], 1);
       tf.tidy(() => {
@@ -359,7 +359,7 @@ describe.each(BACKENDS)('on %s', backend => {
       return model;
     };
     const x = tf.mul(random([2, 4, 3], 1), tf.tensor3d([1, 1, 0, 0, 1, 0, 1, 0], [2, 4, 1]));
-    const frozen = make(layer => new UnadaptedLayer({layer}));
+    const frozen = make(layer => new FrozenLayer({layer}));
     const stock = make(layer => layer);
     const weights = Object.fromEntries(stock.weights.map(w => [w.originalName, w.read()]));
     frozen.weights.forEach(w => w.write(weights[w.originalName]!));
@@ -370,7 +370,7 @@ describe.each(BACKENDS)('on %s', backend => {
 describe('a frozen layer', () => {
   beforeAll(() => useBackend('cpu'));
   const make = () =>
-    new UnadaptedLayer({
+    new FrozenLayer({
       layer: layers.dense({
         units: 2,
         name: 'dense',

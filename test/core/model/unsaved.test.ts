@@ -3,8 +3,9 @@ import '../../../src/backends/backends';
 import {getAdapter, setAdapter, withAdapter} from '../../../src/core/model/currentAdapter';
 import {predictWith} from '../../../src/core/model/predictWith';
 import {saveAdapter} from '../../../src/core/model/saveAdapter';
+import {isLoRALayer} from '../../../src/core/layers/loraLayer';
 import {adaptLayer} from '../../../src/core/layers/registry';
-import {UnadaptedLayer} from '../../../src/core/layers/unadaptedLayer';
+import {FrozenLayer, TrainedLayer} from '../../../src/core/layers/unadaptedLayer';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {replaceHead} from '../../../src/core/head/replaceHead';
 import {summarizeLoRA} from '../../../src/core/model/summary';
@@ -70,9 +71,18 @@ test.each<[what: string, make: () => tf.LayersModel, unsaved: string[]]>([
   expect(warn).toHaveBeenCalledTimes(1);
   const [message] = warn.mock.calls[0] as [string];
   unsaved.forEach(line => expect(message).toContain(`\n  ${line}\n`));
-  expect(message).toMatch(
-    /applyLoRA make the model.*replaceHead.*trains: 'everything'.*new UnadaptedLayer.*model\.save/,
-  );
+  expect(message).toMatch(/applyLoRA make the model.*replaceHead.*new TrainedLayer.*new FrozenLayer.*model\.save/);
+});
+
+test('a base that is made trainable inside a LoRA layer is reported', () => {
+  const warn = warnings();
+  const model = applyLoRA(mlp().model, {rank: 2});
+  const [lora] = model.layers.filter(isLoRALayer);
+  getAdapter(model).dispose();
+  expect(warn).not.toHaveBeenCalled();
+  lora!.baseLayer.trainable = true;
+  getAdapter(model).dispose();
+  expect(warn.mock.calls.join('')).toContain(`${lora!.name} (LoRADense) trains weights of its base`);
 });
 
 test('saving warns by itself, and switching does not', async () => {
@@ -93,8 +103,8 @@ test('what the warning advises brings the outputs back', async () => {
     return tf.sequential({
       layers: [
         adaptLayer({layer: layers.dense({units: 4, inputShape: [5], name: 'body', ...start()}), rank: 2, seed: 1}),
-        new UnadaptedLayer({layer: layers.batchNormalization({name: 'norm'})}),
-        new UnadaptedLayer({trains: 'everything', layer: layers.dense({units: 2, name: 'head', ...start()})}),
+        new FrozenLayer({layer: layers.batchNormalization({name: 'norm'})}),
+        new TrainedLayer({layer: layers.dense({units: 2, name: 'head', ...start()})}),
       ],
     });
   };

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {UnadaptedLayer} from 'tfjs-lora';
+import {FrozenLayer} from 'tfjs-lora';
 import {BACKENDS, numbers, random, useBackend} from '../../helpers';
 
 /** A stock layer with weights that are not those it starts with. */
@@ -20,7 +20,7 @@ describe.each(BACKENDS)('a frozen LayerNormalization on %s', backend => {
     ['with neither, and a large epsilon', {scale: false, center: false, epsilon: 0.1}],
   ])('%s computes in training what the stock layer computes, and its gradient', (_what, args) => {
     const layer = stock(args, 5);
-    const frozen = new UnadaptedLayer({layer});
+    const frozen = new FrozenLayer({layer});
     const [x, weights] = [random([2, 3, 5], 1), random([2, 3, 5], 2)];
     frozen.apply(x);
     // tfjs itself has no gradient without a scale or a shift, so plain operations stand for the layer.
@@ -41,13 +41,13 @@ describe.each(BACKENDS)('a frozen LayerNormalization on %s', backend => {
 
   test('predicts what the stock layer predicts, bit for bit', () => {
     const layer = stock({}, 5);
-    const frozen = new UnadaptedLayer({layer});
+    const frozen = new FrozenLayer({layer});
     const x = random([2, 3, 5], 3);
     expect(numbers(frozen.apply(x) as tf.Tensor)).toEqual(numbers(layer.apply(x) as tf.Tensor));
   });
 
   test('has a gradient of few launches, however long the rows are', async () => {
-    const frozen = new UnadaptedLayer({layer: stock({}, 300)});
+    const frozen = new FrozenLayer({layer: stock({}, 300)});
     const x = random([2, 3, 300], 4);
     frozen.apply(x);
     const gradient = tf.grad(input => tf.sum(frozen.apply(input, {training: true}) as tf.Tensor));

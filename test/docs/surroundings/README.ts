@@ -20,3 +20,9 @@ export const jsonLines = Array.from({length: 2}, () => JSON.stringify({messages}
 export function files() {
   return Promise.resolve({'SmolLM2-135M-Instruct-Q4_1.gguf': fileOf('llama')});
 }
+
+export const pretrained = tf.sequential({
+  layers: [tf.layers.dense({units: 6, activation: 'relu', inputShape: [8]}), tf.layers.dense({units: 3})],
+});
+export const xs = tf.ones([6, 8]);
+export const ys = tf.oneHot(tf.tensor1d([0, 1, 2, 0, 1, 2], 'int32'), 3).toFloat();

@@ -19,7 +19,7 @@ import {
   splitAtFirstAdapter,
   summarizeLoRA,
   trainableVariables,
-  UnadaptedLayer,
+  TrainedLayer,
   withAdapter,
 } from '../../../src';
 import {useBackend} from '../../helpers';
@@ -113,7 +113,7 @@ test('a layer of another copy is reported', async () => {
     const layer = there(() => other.layers.dense({units: 2}));
     await expectTold(() => adaptLayer({layer, rank: 1}));
     await expectTold(() => adaptLayer({layer, weights: ['kernel'], rank: 1}));
-    await expectTold(() => new UnadaptedLayer({layer, trains: 'everything'}));
+    await expectTold(() => new TrainedLayer({layer}));
     await expectTold(() => replaceHead(mlp().model, [layer]));
   }
 });

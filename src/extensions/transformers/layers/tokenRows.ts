@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {unsupportedError} from '../../../platform/errors';
-import type {LoRALayer} from '../../../core/layers/loraLayer';
-import {wrapperKind} from '../../../core/layers/wrapperLayer';
+import {isLoRALayer} from '../../../core/layers/loraLayer';
 import {timesAlpha, scalingOf} from '../../../core/methods/lora';
 import type {Method, Parameters, Strength, UpdateSite} from '../../../core/methods/method';
 import {addMethods} from '../../../core/methods/registry';
@@ -78,10 +77,10 @@ function factorsOf(parameters: Parameters, strength: Strength, {weight, prepared
  * @param lender the layer that has the table.
  */
 export function tiedTokenFactors(lender: tf.layers.Layer | undefined): Factors | undefined {
-  if (lender === undefined || wrapperKind(lender) !== 'lora' || (lender as LoRALayer).method !== tokenRows) {
+  if (lender === undefined || !isLoRALayer(lender) || lender.method !== tokenRows) {
     return undefined;
   }
-  const [update] = (lender as LoRALayer).update.forOperations(false);
+  const [update] = lender.update.forOperations(false);
   const {a, b, scaling} = update?.factors as Factors;
   return {a: tf.transpose(b), b: tf.transpose(a), scaling};
 }
