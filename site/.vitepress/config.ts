@@ -136,7 +136,7 @@ export default defineConfig({
           ...docs(['Quick start', 'quick-start']),
           {text: 'Try it here', link: '/site/try'},
           ...docs(['Pictures', 'pictures']),
-          ...docs(['Targets, ranks and heads', 'choosing'], ['Methods', 'methods'], ['Layers', 'layers']),
+          ...docs(['Targets, ranks and heads', 'choosing'], ['Methods', 'methods'], ['The LoRA layers', 'lora-layers']),
         ],
       },
       {
