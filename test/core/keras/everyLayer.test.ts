@@ -104,7 +104,11 @@ test('a layer of tfjs is computed as the table says, or not at all', () => {
   const {classNameMap} = tf.serialization.SerializationMap.getMap();
   const isStock = (name: string) => {
     const {prototype} = classNameMap[name]![0];
-    return prototype instanceof tf.layers.Layer && !(prototype instanceof tf.LayersModel) && !/lora|Fused|^(Frozen|Bias|Trained)Layer$/i.test(name);
+    return (
+      prototype instanceof tf.layers.Layer &&
+      !(prototype instanceof tf.LayersModel) &&
+      !/lora|Fused|^(Frozen|Bias|Trained)Layer$/i.test(name)
+    );
   };
   const others = Object.keys(classNameMap).filter(name => isStock(name) && rowOf(name) === undefined);
   expect(others.filter(name => !/Cells?$|^(Model|CategoryEncoding)$/.test(name)).sort()).toEqual([]);
