@@ -12,7 +12,7 @@ import {withoutResidue} from '../../platform/tfjs/engine';
 import {chooseArchitecture} from '../transformers/load/architectures';
 import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from '../transformers/load/assemble';
 import {HubConfig} from '../transformers/net/hubConfig';
-import {HUB} from '../transformers/net/hubRecord';
+import {endOf, HUB} from '../transformers/net/hubRecord';
 import {LANGUAGE, type LanguageFacts} from '../transformers/load/languageFacts';
 import {type ChatTemplate, checkPeerClasses, makeTokenizer, type PeerClasses} from '../transformers/load/peers';
 import type {Expected, NetSources} from '../transformers/net/netSources';
@@ -123,7 +123,7 @@ export async function loadGGUF(
     const files = hasTokenizer ? tokenizerFiles(file.metadata, read.config.vocab_size as number) : undefined;
     const tokenizer = files && (await makeTokenizer({...files, template: facts.template}, {Tokenizer, Template}));
     const {model, config} = await modelOf(file, read, {quantized, gradientCheckpointing, call: {signal, onProgress}});
-    model.setUserDefinedMetadata({[LANGUAGE]: facts, [HUB]: {config}});
+    model.setUserDefinedMetadata({[LANGUAGE]: facts, [HUB]: {config, ...endOf(model, 'tokens')}});
     return {model, config, ...(files && {...files, tokenizer})};
   } catch (error) {
     reader.cancel(error);

@@ -3,7 +3,7 @@ import {baseOf} from '../../core/layers/wrapperLayer';
 import {sitesOf} from '../../core/rewire/walk';
 import {misfitError, showShape} from '../../platform/errors';
 import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
-import {hubRecordOf} from '../transformers/net/hubRecord';
+import {hubClassOf} from '../transformers/net/hubRecord';
 
 /**
  * How a model of the hub makes transcripts: with a decoder, as Whisper does, or with a character for each frame.
@@ -11,10 +11,9 @@ import {hubRecordOf} from '../transformers/net/hubRecord';
  * @throws LoRAError if it makes none.
  */
 export function kindOfSpeech(model: tf.LayersModel, caller: string): 'whisper' | 'ctc' {
-  const {architectures} = (hubRecordOf(model)?.config ?? {}) as {architectures?: unknown};
   const [sound, ids] = model.inputs;
   const isOutput = model.outputs.length === 1 && model.outputs[0]?.shape.length === 3;
-  if (isOutput && sound?.shape.length === 2 && String([architectures].flat()[0]).endsWith('ForCTC')) {
+  if (isOutput && sound?.shape.length === 2 && hubClassOf(model).endsWith('ForCTC')) {
     return 'ctc';
   }
   if (!isOutput || sound?.shape.length !== 3 || ids?.shape.length !== 2) {

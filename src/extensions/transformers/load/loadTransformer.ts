@@ -14,7 +14,7 @@ import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTens
 import {HubConfig} from '../net/hubConfig';
 import {configOf, filesAt, type GivenSource, HubFiles, type JSONObject, type OtherSources} from './hubFolder';
 import {openWeights} from './onnxWeights';
-import {HUB, hubRecord, PREPROCESSOR, UNCOMPUTED} from '../net/hubRecord';
+import {endOf, HUB, hubRecord, PREPROCESSOR, UNCOMPUTED} from '../net/hubRecord';
 import {hubFacts, LANGUAGE} from './languageFacts';
 import {SPEECH, speechFields} from './speechFacts';
 import type {Expected} from '../net/netSources';
@@ -236,7 +236,7 @@ export async function loadTransformer<T = HubTokenizer>(
       ...(preprocessor && {[PREPROCESSOR]: preprocessor}),
       ...(facts && {[LANGUAGE]: facts}),
       ...(speech && {[SPEECH]: speech}),
-      [HUB]: record,
+      [HUB]: Object.assign(record, endOf(model, purpose.head)),
       ...newLayersEntry(newLayers),
     });
     try {

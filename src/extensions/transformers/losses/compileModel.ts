@@ -13,13 +13,14 @@ import {type Metric, withName} from '../../../platform/tfjs/metric';
 import {stopSteps, takeTargets, trainedIn} from '../../../platform/tfjs/training';
 import {unpackTargets, weighObjectives} from '../../../core/training/weightedTargets';
 import {checkModel} from '../../../core/rewire/walk';
-import {hubRecordOf} from '../net/hubRecord';
+import {hubClassOf, hubHeadOf, hubRecordOf} from '../net/hubRecord';
 import {crossEntropyFromLogits} from '../ops/crossEntropy';
 import {ctcSettings, meanCTCLoss} from '../ops/ctc';
 import {checkClassLoss, type ClassLossOptions, type CrossEntropyOptions} from '../ops/weightedCrossEntropy';
 import {lossOfHead} from './chunkedLoss';
 import {pairLoss, sigmoidPairLoss} from './contrastive';
 import {METRICS, type MetricName, metricsIn} from './metrics';
+import {outputActivation} from './outputActivation';
 import {outputHead} from './outputHead';
 import {SPAN_METRICS, spanCrossEntropy} from './spans';
 
@@ -50,6 +51,8 @@ interface Loss {
   lossFor: (model: tf.LayersModel) => (targets: tf.Tensor, outputs: tf.Tensor, options: ClassLossOptions) => tf.Tensor;
   /** The options that it takes besides `ignoreIndex`. */
   takes: readonly (keyof ClassLossOptions | 'weighted')[];
+  /** Whether it computes the softmax itself. */
+  takesLogits: boolean;
   /** Metrics by their names, and the word for their targets in errors. */
   metrics: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => Metric>>>;
   targets: string;
@@ -62,6 +65,7 @@ interface Loss {
 
 const PAIRS = {
   takes: [],
+  takesLogits: false,
   metrics: {},
   targets: 'pairs',
   output: 'of similarities, [pairs, pairs]',
@@ -72,6 +76,7 @@ const LOSSES: Readonly<Record<LossName, Loss>> = {
   crossEntropy: {
     lossFor: () => crossEntropyFromLogits,
     takes: ['labelSmoothing', 'focalGamma', 'classWeights', 'weighted'],
+    takesLogits: true,
     metrics: METRICS,
     targets: 'class indices',
     output: 'of logits, [batch, classes] or [batch, positions, classes]',
@@ -81,6 +86,7 @@ const LOSSES: Readonly<Record<LossName, Loss>> = {
   ctc: {
     lossFor: ctcOf,
     takes: [],
+    takesLogits: true,
     metrics: {},
     targets: 'transcripts',
     output: 'of logits, [batch, frames, classes]',
@@ -90,6 +96,7 @@ const LOSSES: Readonly<Record<LossName, Loss>> = {
   spans: {
     lossFor: () => spanCrossEntropy,
     takes: ['labelSmoothing', 'focalGamma', 'weighted'],
+    takesLogits: true,
     metrics: SPAN_METRICS,
     targets: 'spans',
     output: '[batch, positions, 2], a start and an end',
@@ -98,6 +105,12 @@ const LOSSES: Readonly<Record<LossName, Loss>> = {
   },
   pairs: {...PAIRS, lossFor: () => pairLoss},
   sigmoidPairs: {...PAIRS, lossFor: () => sigmoidPairLoss},
+};
+
+/** Losses of tfjs for outputs that end in an activation. */
+const FITTING_LOSSES: Readonly<Record<string, string>> = {
+  softmax: 'sparseCategoricalCrossentropy',
+  sigmoid: 'binaryCrossentropy',
 };
 
 function isMatrix(shape: tf.Shape): boolean {
@@ -121,12 +134,14 @@ function isSpans(shape: tf.Shape): boolean {
  * - pairs (`CLIPModel`, `SiglipModel`, `Siglip2Model`), similarities `[images, texts]`: any tensor of that shape,
  *   because pairs are in the same row
  *
- * The head of a model of the hub is known by its class; for other models, the output must be logits.
+ * The head of a model of the hub is known by its class; for other models, the output must be logits. An output that
+ * ends in an activation, such as the softmax of `replaceHead(base, 10)`, is refused, except for pairs and functions.
  *
  * @param model with one output; adapted or not.
  * @param options the optimizer, metrics, another loss, weights, label smoothing or focal loss, and the target that
  *     does not count.
- * @throws LoRAError `ERR_MISFIT` if the output does not fit the loss; `ERR_OPTION` if an option or metric is unknown.
+ * @throws LoRAError `ERR_MISFIT` if the output does not fit the loss: by its shape, because it ends in an activation,
+ *     or because a model of the hub has no head and no loss is named; `ERR_OPTION` if an option or metric is unknown.
  * @example
  *     compileModel(model, {optimizer: adam({learningRate: 2e-4}), metrics: ['accuracy']});
  *     await model.fit([inputIds, attentionMask], tf.tensor1d([0, 2, 1]));
@@ -173,6 +188,7 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   if (shape === undefined || shapes.length > 1 || !fits(shape)) {
     throw misfitError(`The model must have one output ${output}, got ${shapes.map(showShape).join(', ')}.`);
   }
+  checkLogits(model, name, loss === undefined);
   const compute = lossFor(model);
   const rank = targetShape?.(shape)?.length ?? shape.length;
   const unpacked = (given: tf.Tensor) => (weighted ? unpackTargets(given, rank) : {ys: given});
@@ -215,6 +231,35 @@ function checkTaken(options: CompileModelOptions, takes: Loss['takes'], loss: st
   );
 }
 
+/** @throws LoRAError if a loss of logits would get states, or what an activation makes of logits. */
+function checkLogits(model: tf.LayersModel, loss: LossName, isDefault: boolean): void {
+  const [output] = model.outputs;
+  if (output === undefined || !LOSSES[loss].takesLogits) {
+    return;
+  }
+  const head = isDefault ? hubHeadOf(model) : undefined;
+  if (head === 'none' || head === 'projection') {
+    throw misfitError(
+      `The model is a ${hubClassOf(model)} without a head: its output, ${showShape(output.shape)}, is not logits. ` +
+        'Load it with a new head, loadTransformer(…, {labels: 2}), put one on it with replaceHead, or choose another ' +
+        'loss. If its outputs are logits, name the loss: ' +
+        `{loss: ${show(loss)}}.`,
+    );
+  }
+  const end = outputActivation(output);
+  if (end !== undefined) {
+    const {layer, activation} = end;
+    const fitting = FITTING_LOSSES[activation.toLowerCase()];
+    throw misfitError(
+      `The loss ${show(loss)} takes logits, but the output of the model ends in the activation ${activation} of ` +
+        `layer "${layer}". Give the model a head without an activation: ` +
+        `replaceHead(base, [tf.layers.dense({units: ${output.shape.at(-1) ?? 'classes'}})]), since a number of ` +
+        'classes makes a softmax. Or call model.compile with a loss that fits' +
+        `${fitting === undefined ? '' : `, such as ${show(fitting)}`}.`,
+    );
+  }
+}
+
 /** @throws LoRAError if the config has no padding token, or nothing supplies the loss. */
 function ctcOf(model: tf.LayersModel): ReturnType<Loss['lossFor']> {
   const settings = ctcSettings((hubRecordOf(model)?.config ?? {}) as Record<string, unknown>);
@@ -227,19 +272,18 @@ function ctcOf(model: tf.LayersModel): ReturnType<Loss['lossFor']> {
 
 /** The loss of a model of the hub, by its class. A replaced head has other outputs. */
 function lossOf(model: tf.LayersModel): LossName {
-  const {architectures} = (hubRecordOf(model)?.config ?? {}) as {architectures?: unknown};
-  const [className] = [architectures].flat();
+  const className = hubClassOf(model);
   const shape = model.outputs[0]?.shape ?? [];
-  if (String(className).endsWith('ForQuestionAnswering') && isSpans(shape)) {
+  if (className.endsWith('ForQuestionAnswering') && isSpans(shape)) {
     return 'spans';
   }
-  if (String(className).endsWith('ForCTC')) {
+  if (className.endsWith('ForCTC')) {
     return 'ctc';
   }
   const isPairs = shape.length === 2 && shape[1] === null;
   return isPairs && className === 'CLIPModel'
     ? 'pairs'
-    : isPairs && ['SiglipModel', 'Siglip2Model'].includes(String(className))
+    : isPairs && ['SiglipModel', 'Siglip2Model'].includes(className)
       ? 'sigmoidPairs'
       : 'crossEntropy';
 }

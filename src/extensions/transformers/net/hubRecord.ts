@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Values} from '../../../platform/formats/layout';
-import {type Architecture, type Pooling, type Purpose} from './architecture';
+import type {Architecture, Head, Pooling, Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
 
 /** The key in a model's metadata for its record of the hub. */
@@ -19,6 +19,14 @@ export interface HubRecord {
   outputs?: readonly string[] | undefined;
   /** Tensors of the files that PyTorch's class has, but the model does not use. */
   uncomputed: readonly string[];
+  /** What the only output is, and the layer that gives it. Missing in models that earlier versions saved. */
+  end?: HubEnd;
+}
+
+/** What the output of a model is, and the layer that gives it. */
+interface HubEnd {
+  head: Head;
+  layer: string;
 }
 
 /** Those tensors by record. Models derived from a model share its record until they are saved. */
@@ -64,4 +72,22 @@ export function hubRecordOf(model: tf.LayersModel): Partial<Record<keyof HubReco
   const metadata = model.getUserDefinedMetadata() as Record<string, unknown> | undefined;
   const record = metadata?.[HUB];
   return typeof record === 'object' && record !== null ? record : undefined;
+}
+
+/** The entry of a record for the output of a model that has just been built. */
+export function endOf(model: tf.LayersModel, head: Head): {end?: HubEnd} {
+  const [output, ...others] = model.outputs;
+  return output === undefined || others.length > 0 ? {} : {end: {head, layer: output.sourceLayer.name}};
+}
+
+/** What the output of a model of the hub is; `undefined` for other models, and if its head has been replaced. */
+export function hubHeadOf(model: tf.LayersModel): Head | undefined {
+  const {head, layer} = (hubRecordOf(model)?.end ?? {}) as Partial<HubEnd>;
+  return layer !== undefined && layer === model.outputs[0]?.sourceLayer.name ? head : undefined;
+}
+
+/** The name of the class of a model of the hub. */
+export function hubClassOf(model: tf.LayersModel): string {
+  const {architectures} = (hubRecordOf(model)?.config ?? {}) as {architectures?: unknown};
+  return String([architectures].flat()[0]);
 }
