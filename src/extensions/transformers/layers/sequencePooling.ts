@@ -3,6 +3,7 @@ import {checkCount, LoRAError, misfitError, show, showShape} from '../../../plat
 import {asFloat} from '../../../core/layers/forward';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
+import {poolingWeights} from '../ops/poolStates';
 import {PlainLayer} from './plainLayer';
 
 /** How a sequence becomes one vector: the mean of its positions, the first, or the last. */
@@ -65,7 +66,7 @@ export class SequencePooling extends PlainLayer {
     const [batch, positions, width] = (x as tf.Tensor3D).shape;
     const [mask = tf.ones([batch, positions]), tokens] = others;
     const counts = this.countsOf(mask, tokens);
-    const weights = tf.reshape<tf.Rank.R3>(this.weightsOf(counts), [batch, 1, positions]);
+    const weights = tf.reshape<tf.Rank.R3>(poolingWeights(this.mode, counts), [batch, 1, positions]);
     return tf.reshape(tf.matMul(weights, x as tf.Tensor3D), [batch, width]);
   }
 
@@ -83,17 +84,6 @@ export class SequencePooling extends PlainLayer {
     const counts = tf.mul(seen, tf.cast(tf.notEqual(tokens, this.padding), 'float32'));
     const isFirst = tf.cast(tf.equal(tf.range(0, mask.shape[1] as number), 0), 'float32');
     return tf.maximum(counts, tf.mul(isFirst, tf.sub(1, tf.max(counts, 1, true))));
-  }
-
-  /** The weight of each position in the result, `[batch, positions]`. */
-  private weightsOf(seen: tf.Tensor): tf.Tensor {
-    if (this.mode === 'mean') {
-      return tf.divNoNan(seen, tf.sum(seen, 1, true));
-    }
-    // The last position is the one at which the running count reaches the total.
-    const order = this.mode === 'last' ? tf.cumsum(seen, 1) : tf.cumsum(seen, 1, false, true);
-    const reached = tf.equal(order, tf.sum(seen, 1, true));
-    return tf.mul(seen, tf.cast(reached, 'float32'));
   }
 
   override getConfig(): tf.serialization.ConfigDict {

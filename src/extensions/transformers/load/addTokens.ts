@@ -8,7 +8,7 @@ import {adaptableSites} from '../../../core/model/planLoRA';
 import {copyStructure} from '../../../core/rewire/record';
 import {rewire} from '../../../core/rewire/rewire';
 import {checkModel} from '../../../core/rewire/walk';
-import {HUB, type HubRecord, hubRecordOf, UNCOMPUTED} from '../net/hubRecord';
+import {HUB, type HubRecord, hubRecordOf, keepTensors} from '../net/hubRecord';
 import {type AddedToken, extendedTokenizer} from './peers';
 import {checkTokenizer, type TextTokenizer} from './tokenizer';
 import {embeddingAmong, tableShapeOf, untiedHead} from './trainableTokens';
@@ -180,10 +180,7 @@ function rebuilt(
   const record = hubRecordOf(model) as HubRecord | undefined;
   if (typeof record?.config === 'object' && 'vocab_size' in record.config) {
     const own: HubRecord = {...record, config: {...record.config, vocab_size: rows}};
-    const uncomputed = UNCOMPUTED.get(record);
-    if (uncomputed !== undefined) {
-      UNCOMPUTED.set(own, uncomputed);
-    }
+    keepTensors(record, own);
     larger.setUserDefinedMetadata({...larger.getUserDefinedMetadata(), [HUB]: own});
   }
   return larger;

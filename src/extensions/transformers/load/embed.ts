@@ -1,33 +1,48 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkOptions, misfitError, showShape} from '../../../platform/errors';
+import {checkCount, checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
 import {checkModel} from '../../../core/rewire/walk';
-import {encodeTexts, type EncodeTextsOptions, type TextInput, type TextTokenizer} from './tokenizer';
+import type {Head} from '../net/architecture';
+import {hubClassOf, hubHeadOf, hubRecordOf, SENTENCE_WEIGHTS} from '../net/hubRecord';
+import {outputActivation} from '../net/outputActivation';
+import {type SentenceModules, sentenceModulesIn} from '../net/sentenceModules';
+import {poolStates, type StatePooling, STATE_POOLINGS} from '../ops/poolStates';
+import {unitVectors, type VectorMaker, type Vectors, vectorsBy} from './sentenceVectors';
+import {type EncodedTexts, encodeTexts, type TextInput, type TextTokenizer} from './tokenizer';
 
 /** Options of `embed`. */
 export interface EmbedOptions extends CallOptions {
   /** How many texts are computed at a time. Default: 32. */
   batchSize?: number;
   /**
-   * Longer texts are truncated to this many tokens. Default: the length of the model's position embedding, if it has
-   * one.
+   * Longer texts are truncated to this many tokens. Default: as the folder of a sentence-transformer says, and the
+   * length of the model's position embedding, if it has one.
    */
   maxLength?: number;
+  /**
+   * How the states of a text become one vector: their mean, the first or the last, their maximum, their sum divided by
+   * the square root of their number, or their mean weighted by 1, 2, 3 and so on. Default: all that the folder of a
+   * sentence-transformer says, or the mean. Refused for a model that returns vectors.
+   */
+  pooling?: StatePooling;
   /** Whether to scale each vector to length 1, so that dot products are cosines. Default: true. */
   normalize?: boolean;
 }
 
 /**
- * Computes an embedding for each text: the mean of the model's states over the text's tokens, or the output of the
- * model if that is one vector. Texts of similar length are computed together, so there is little padding.
+ * Computes an embedding for each text: the output of the model if that is one vector, or what its states become. A
+ * model from the folder of a sentence-transformer has the pooling of `modules.json`, with the Dense modules and
+ * normalizations after it, so that vectors are those of `SentenceTransformer.encode`; other models have the mean over
+ * the text's tokens. Texts of similar length are computed together, so there is little padding.
  *
  * @param model from `loadTransformer`, adapted or not.
  * @param tokenizer the tokenizer of the model.
  * @param texts texts, or pairs of texts.
- * @param options the batch size, the maximum length, normalization, and progress.
+ * @param options the batch size, the maximum length, pooling, normalization, and progress.
  * @returns `[texts, width]`. Dispose of it after use.
- * @throws LoRAError `ERR_MISFIT` if the tokenizer or the output of the model does not match; `ERR_OPTION` if a text is
- *     not a string or an option is out of range; `ERR_ABORTED`.
+ * @throws LoRAError `ERR_MISFIT` if the tokenizer or the output of the model does not match, such as a classifier's;
+ *     `ERR_UNSUPPORTED` if the folder has modules that are not supported; `ERR_OPTION` if a text is not a string or an
+ *     option is out of range; `ERR_ABORTED`.
  * @example
  *     const {model, tokenizer} = await loadTransformer('models/minilm', {pooling: 'mean'});
  *     const vectors = await embed(model, tokenizer, ['a film', 'a movie', 'a tree']); // [3, 384]
@@ -40,19 +55,29 @@ export async function embed(
   texts: readonly TextInput[],
   options: EmbedOptions = {},
 ): Promise<tf.Tensor2D> {
-  checkOptions(options, {batchSize: true, maxLength: true, normalize: true, signal: true, onProgress: true});
+  checkOptions(options, {
+    ...{batchSize: true, maxLength: true, pooling: true, normalize: true, signal: true, onProgress: true},
+  });
   checkCallOptions(options);
   checkModel(model);
-  const {batchSize = 32, maxLength, normalize = true} = options;
+  const {batchSize = 32, pooling, normalize = true} = options;
   checkCount('batchSize', batchSize);
+  if (pooling !== undefined && !STATE_POOLINGS.includes(pooling)) {
+    throw new LoRAError(`pooling must be one of ${STATE_POOLINGS.map(show).join(', ')}, got ${show(pooling)}.`);
+  }
+  checkOutput(model, pooling);
+  const modules = pooling === undefined ? modulesOf(model) : undefined;
+  const {maxLength = modules?.maxLength} = options;
+  const encoding = maxLength === undefined ? {} : {maxLength};
   const order = texts.map((_, i) => i).sort((one, other) => lengthOf(texts[one]) - lengthOf(texts[other]));
   const step = stepsOf(options);
   const parts: tf.Tensor2D[] = [];
+  const maker = makerFor(model, modules, pooling);
   try {
     for (let from = 0; from < Math.max(order.length, 1); from += batchSize) {
       await step({done: from, total: order.length, what: 'embedding texts'});
       const chosen = order.slice(from, from + batchSize).map(i => texts[i] as TextInput);
-      parts.push(tf.tidy(() => pooled(model, tokenizer, chosen, {...(maxLength !== undefined && {maxLength})})));
+      parts.push(tf.tidy(() => embedded(model, maker.vectors, encodeTexts(model, tokenizer, chosen, encoding))));
     }
     await step({done: order.length, total: order.length, what: 'embedding texts'});
     return tf.tidy(() => {
@@ -60,35 +85,70 @@ export async function embed(
       const rows = new Int32Array(order.length);
       order.forEach((i, row) => (rows[i] = row));
       const vectors = tf.gather(sorted, tf.tensor1d(rows, 'int32'));
-      return normalize ? tf.divNoNan<tf.Tensor2D>(vectors, tf.norm(vectors, 2, 1, true)) : vectors;
+      return normalize ? unitVectors(vectors) : vectors;
     });
   } finally {
-    tf.dispose(parts);
+    tf.dispose([...parts, ...maker.tensors.values()]);
   }
 }
 
-function pooled(
-  model: tf.LayersModel,
-  tokenizer: TextTokenizer,
-  texts: readonly TextInput[],
-  encoding: EncodeTextsOptions,
-): tf.Tensor2D {
-  const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(model, tokenizer, texts, encoding);
-  const inputs = [inputIds, attentionMask, tokenTypeIds].slice(0, model.inputs.length);
-  const [states] = [model.predict(inputs, {batchSize: texts.length})].flat() as [tf.Tensor];
-  if (states.rank === 2) {
-    return states as tf.Tensor2D;
-  }
-  if (states.rank !== 3) {
+/** Outputs of models of the hub that are vectors or states. */
+const VECTORS: readonly (Head | undefined)[] = [undefined, 'none', 'projection'];
+
+/** @throws LoRAError if the output of a model is not vectors or states, or needs no pooling. */
+function checkOutput(model: tf.LayersModel, pooling: StatePooling | undefined): void {
+  const [output] = model.outputs as [tf.SymbolicTensor];
+  const rank = output.shape.length;
+  if (rank !== 2 && rank !== 3) {
     throw misfitError(
-      `The model returns ${showShape(states.shape)}. Embeddings need states, [texts, positions, width], or vectors, ` +
+      `The model returns ${showShape(output.shape)}. Embeddings need states, [texts, positions, width], or vectors, ` +
         '[texts, width].',
     );
   }
-  const mask = tf.cast(attentionMask, 'float32');
-  const [count, positions] = mask.shape;
-  const shares = tf.reshape<tf.Rank.R3>(tf.divNoNan(mask, tf.sum(mask, 1, true)), [count, 1, positions]);
-  return tf.reshape(tf.matMul(shares, states as tf.Tensor3D), [count, states.shape[2] as number]);
+  const isClassifier = !VECTORS.includes(hubHeadOf(model));
+  const end = outputActivation(output);
+  if (isClassifier || end?.activation.toLowerCase() === 'softmax') {
+    const what = isClassifier ? `the head of ${hubClassOf(model)}` : `the softmax of layer "${end?.layer}"`;
+    throw misfitError(
+      `The output of the model, ${showShape(output.shape)}, comes from ${what}, and is no embedding of a text. Load ` +
+        "the body, loadTransformer(folder, {pooling: 'mean'}), or end the model before its head: tf.model({inputs: " +
+        "model.inputs, outputs: model.getLayer('…').output}).",
+    );
+  }
+  if (rank === 2 && pooling !== undefined) {
+    throw new LoRAError(
+      `pooling does not apply: the model returns vectors, ${showShape(output.shape)}. Load it without pooling, or ` +
+        'leave the option out.',
+    );
+  }
+}
+
+/** The modules of the sentence-transformer from whose folder the model is, if its states are still the output. */
+function modulesOf(model: tf.LayersModel): SentenceModules | undefined {
+  const isBody = hubHeadOf(model) === 'none' && model.outputs[0]?.shape.length === 3;
+  return isBody ? sentenceModulesIn(hubRecordOf(model)?.sentence) : undefined;
+}
+
+function makerFor(
+  model: tf.LayersModel,
+  modules: SentenceModules | undefined,
+  pooling: StatePooling = 'mean',
+): VectorMaker {
+  return modules === undefined
+    ? {vectors: (states, mask) => poolStates(states, mask, pooling), tensors: new Map()}
+    : vectorsBy(modules, SENTENCE_WEIGHTS.get(hubRecordOf(model) ?? {}));
+}
+
+function embedded(
+  model: tf.LayersModel,
+  vectors: Vectors,
+  {inputIds, attentionMask, tokenTypeIds}: EncodedTexts,
+): tf.Tensor2D {
+  const inputs = [inputIds, attentionMask, tokenTypeIds].slice(0, model.inputs.length);
+  const [states] = [model.predict(inputs, {batchSize: inputIds.shape[0]})].flat() as [tf.Tensor];
+  return states.rank === 2
+    ? (states as tf.Tensor2D)
+    : vectors(states as tf.Tensor3D, tf.cast(attentionMask, 'float32'));
 }
 
 function lengthOf(text: TextInput | undefined): number {

@@ -64,21 +64,34 @@ export class HubFiles {
 
   /** The content of `chat_template.jinja`, used if `tokenizer_config.json` is not given. */
   async template(): Promise<string | undefined> {
-    const source = this.given.tokenizerConfig === undefined ? await this.inFolder('chat_template.jinja') : undefined;
-    return source && new TextDecoder().decode(await bytesOf(source, {maxBytes: MOST_OF_CONFIG, ...this.limits}));
+    return this.given.tokenizerConfig === undefined ? this.textIn('chat_template.jinja') : undefined;
   }
 
-  private async inFolder(name: string): Promise<Response | Blob | undefined> {
+  /** The text of a small file in the folder, by its path in it; `undefined` if there is none. */
+  async textIn(path: string): Promise<string | undefined> {
+    const bytes = await this.bytesIn(path, MOST_OF_CONFIG);
+    return bytes && new TextDecoder().decode(bytes);
+  }
+
+  /** The bytes of a file in the folder, by its path in it; `undefined` if there is none. */
+  async bytesIn(path: string, maxBytes = MOST_FETCHED): Promise<Uint8Array | undefined> {
+    const source = await this.inFolder(path);
+    return source && bytesOf(source, {maxBytes, ...this.limits});
+  }
+
+  private async inFolder(path: string): Promise<Response | Blob | undefined> {
     const {address, folder} = this;
     if (address === undefined || folder === undefined) {
       return undefined;
     }
+    const [name = '', ...around] = path.split('/').reverse();
+    const place = [...(folder === '' ? [] : [folder]), ...around.reverse()].join('/');
     const files = localFilesFor(address);
-    const listed = files && ((await files.list(folder === '' ? '.' : folder)) ?? []);
-    if (listed?.every(path => path.split(/[/\\]/).at(-1) !== name)) {
+    const listed = files && ((await files.list(place === '' ? '.' : place)) ?? []);
+    if (listed?.every(each => each.split(/[/\\]/).at(-1) !== name)) {
       return undefined;
     }
-    const file = await fetched(pathIn(folder, name), this.limits);
+    const file = await fetched(pathIn(place, name), this.limits);
     // Some servers answer with a page if there is no file.
     return 'ok' in file && !(file.ok && file.headers.get('content-type')?.includes('html') !== true) ? undefined : file;
   }

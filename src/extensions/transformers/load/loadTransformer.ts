@@ -14,8 +14,10 @@ import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTens
 import {HubConfig} from '../net/hubConfig';
 import {configOf, filesAt, type GivenSource, HubFiles, type JSONObject, type OtherSources} from './hubFolder';
 import {openWeights} from './onnxWeights';
-import {endOf, HUB, hubRecord, PREPROCESSOR, UNCOMPUTED} from '../net/hubRecord';
+import {endOf, HUB, type HubRecord, hubRecord, PREPROCESSOR, SENTENCE_WEIGHTS, UNCOMPUTED} from '../net/hubRecord';
+import {faultEntry} from '../net/sentenceModules';
 import {hubFacts, LANGUAGE} from './languageFacts';
+import {readSentenceModules} from './readSentenceModules';
 import {SPEECH, speechFields} from './speechFacts';
 import type {Expected} from '../net/netSources';
 import {type ChatTemplate, checkPeerClasses, madeOf, makeTokenizer, type PeerClasses} from './peers';
@@ -228,6 +230,8 @@ export async function loadTransformer<T = HubTokenizer>(
     if (tokenizer instanceof LoRAError && (sources.tokenizerJson ?? sources.Tokenizer) !== undefined) {
       throw tokenizer;
     }
+    const isBody = takes === 'texts' && purpose.head === 'none' && purpose.pooling === 'none' && !purpose.outputs;
+    const sentence = isBody ? await sentenceEntry(beside, record, tokenizerConfig) : {};
     throwIfAborted(signal);
     const {model, layers, newLayers} = buildModel(made, gradientCheckpointing);
     const uncomputed = new Map<string, Values>();
@@ -236,7 +240,7 @@ export async function loadTransformer<T = HubTokenizer>(
       ...(preprocessor && {[PREPROCESSOR]: preprocessor}),
       ...(facts && {[LANGUAGE]: facts}),
       ...(speech && {[SPEECH]: speech}),
-      [HUB]: Object.assign(record, endOf(model, purpose.head)),
+      [HUB]: Object.assign(record, endOf(model, purpose.head), sentence),
       ...newLayersEntry(newLayers),
     });
     try {
@@ -280,6 +284,23 @@ function newCharactersOf({architecture, labels}: TransformerSources<unknown>) {
     vocabulary: Object.fromEntries(names.map((name, i) => [String(name), i])),
     tokenizerConfig: {pad_token: padding, unk_token: named('<unk>', '[UNK]'), word_delimiter_token: named('|') ?? ' '},
   };
+}
+
+/** The entry of a record for the modules of a sentence-transformer, whose weights are kept for the record. */
+async function sentenceEntry(
+  files: HubFiles,
+  record: HubRecord,
+  tokenizerConfig: Record<string, unknown> | undefined,
+): Promise<Pick<HubRecord, 'sentence'>> {
+  try {
+    const read = await readSentenceModules(files, tokenizerConfig);
+    if (read !== undefined) {
+      SENTENCE_WEIGHTS.set(record, read.weights);
+    }
+    return read ? {sentence: read.modules} : {};
+  } catch (error) {
+    return {sentence: faultEntry(error)};
+  }
 }
 
 /** The result of a promise, or the error with which it was rejected. */

@@ -14,13 +14,13 @@ import {stopSteps, takeTargets, trainedIn} from '../../../platform/tfjs/training
 import {unpackTargets, weighObjectives} from '../../../core/training/weightedTargets';
 import {checkModel} from '../../../core/rewire/walk';
 import {hubClassOf, hubHeadOf, hubRecordOf} from '../net/hubRecord';
+import {outputActivation} from '../net/outputActivation';
 import {crossEntropyFromLogits} from '../ops/crossEntropy';
 import {ctcSettings, meanCTCLoss} from '../ops/ctc';
 import {checkClassLoss, type ClassLossOptions, type CrossEntropyOptions} from '../ops/weightedCrossEntropy';
 import {lossOfHead} from './chunkedLoss';
 import {pairLoss, sigmoidPairLoss} from './contrastive';
 import {METRICS, type MetricName, metricsIn} from './metrics';
-import {outputActivation} from './outputActivation';
 import {outputHead} from './outputHead';
 import {SPAN_METRICS, spanCrossEntropy} from './spans';
 

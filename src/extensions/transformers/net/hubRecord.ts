@@ -2,6 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import type {Values} from '../../../platform/formats/layout';
 import type {Architecture, Head, Pooling, Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
+import type {SentenceModules} from './sentenceModules';
 
 /** The key in a model's metadata for its record of the hub. */
 export const HUB = 'hub';
@@ -21,6 +22,8 @@ export interface HubRecord {
   uncomputed: readonly string[];
   /** What the only output is, and the layer that gives it. Missing in models that earlier versions saved. */
   end?: HubEnd;
+  /** What a sentence-transformer makes of the states, as its folder says, or why that is not supported. */
+  sentence?: SentenceModules | {fault: string};
 }
 
 /** What the output of a model is, and the layer that gives it. */
@@ -31,6 +34,19 @@ interface HubEnd {
 
 /** Those tensors by record. Models derived from a model share its record until they are saved. */
 export const UNCOMPUTED = new WeakMap<object, Map<string, Values>>();
+
+/** The tensors of the modules of sentence-transformers, by record. */
+export const SENTENCE_WEIGHTS = new WeakMap<object, ReadonlyMap<string, Values>>();
+
+/** Gives a record the tensors of the record that it was made from. */
+export function keepTensors(from: object, to: object): void {
+  for (const tensors of [UNCOMPUTED, SENTENCE_WEIGHTS] as WeakMap<object, ReadonlyMap<string, Values>>[]) {
+    const values = tensors.get(from);
+    if (values !== undefined) {
+      tensors.set(to, values);
+    }
+  }
+}
 
 /** The record of a model that is built from a config. */
 export function hubRecord(
