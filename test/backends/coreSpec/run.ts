@@ -1,19 +1,24 @@
-// Runs the specs of tfjs-core on the wasm backend, without this library and with it. Every spec that passes without it
-// has to pass with it: `npm run check -- core-spec`.
+// Runs the specs of tfjs-core on the wasm backend, with this library and without it. Every spec that passes without it
+// has to pass with it: `npm run check -- core-spec [--quick | --write]`. A quick check runs the specs with the library
+// alone, and takes those that fail without it from the file beside this one, which `--write` writes and every whole check
+// compares with what fails.
 
 import {spawn} from 'node:child_process';
-import {mkdtempSync, rmSync} from 'node:fs';
+import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {dirname, join} from 'node:path';
-import {execPath} from 'node:process';
+import {argv, execPath} from 'node:process';
 import {createInterface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
+import {isDeepStrictEqual} from 'node:util';
 import {build} from 'esbuild';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ROOT = join(HERE, '../../..');
 const WASM = join(ROOT, 'node_modules/@tensorflow/tfjs-backend-wasm/dist/');
 const PATIENCE = 10 * 60_000;
+/** How many specs there are, and which of them do not pass on stock wasm. */
+const ON_STOCK = join(HERE, 'onStock.json');
 
 interface Spec {
   name: string;
@@ -61,25 +66,43 @@ function runSpecs(file: string, which: 'with' | 'without'): Promise<Map<string, 
   });
 }
 
-function passing(specs: ReadonlyMap<string, Spec>): string[] {
-  return [...specs].filter(([, {status}]) => status === 'passed').map(([name]) => name);
+/** The specs that pass, or those that do not. */
+function namesOf(specs: ReadonlyMap<string, Spec>, isPassing: boolean): string[] {
+  return [...specs].filter(([, {status}]) => (status === 'passed') === isPassing).map(([name]) => name);
 }
 
+/** Whether every spec passes with the library, except those that fail without it. */
+function losesNone(specs: ReadonlyMap<string, Spec>, failing: readonly string[]): boolean {
+  const lost = namesOf(specs, false).filter(name => !failing.includes(name));
+  for (const name of lost) {
+    console.error(`Lost: ${name}\n  ${specs.get(name)?.reasons.join('\n  ')}`);
+  }
+  console.log(
+    `tfjs-core on wasm: ${specs.size} specs, ${specs.size - failing.length} pass without the library, ` +
+      `${namesOf(specs, true).length} with it, ${lost.length} lost.`,
+  );
+  return lost.length === 0;
+}
+
+const isQuick = argv.includes('--quick');
 const folder = mkdtempSync(join(tmpdir(), 'core-spec-'));
 try {
   const file = join(folder, 'specs.cjs');
   await bundle(file);
-  const [without, withLibrary] = await Promise.all([runSpecs(file, 'without'), runSpecs(file, 'with')]);
-  const before = passing(without);
-  const lost = before.filter(name => withLibrary.get(name)?.status !== 'passed');
-  for (const name of lost) {
-    console.error(`Lost: ${name}\n  ${withLibrary.get(name)?.reasons.join('\n  ') ?? 'it did not run'}`);
+  const [withLibrary, without] = await Promise.all([
+    runSpecs(file, 'with'),
+    isQuick ? undefined : runSpecs(file, 'without'),
+  ]);
+  const onStock = without && {specs: without.size, failing: namesOf(without, false).sort()};
+  if (onStock && argv.includes('--write')) {
+    writeFileSync(ON_STOCK, `${JSON.stringify(onStock, null, 2)}\n`);
   }
-  console.log(
-    `tfjs-core on wasm: ${without.size} specs, ${before.length} pass without the library, ` +
-      `${passing(withLibrary).length} with it, ${lost.length} lost.`,
-  );
-  if (before.length === 0 || lost.length > 0) {
+  const recorded = JSON.parse(readFileSync(ON_STOCK, 'utf8')) as NonNullable<typeof onStock>;
+  const isCurrent = withLibrary.size === recorded.specs && (!onStock || isDeepStrictEqual(onStock, recorded));
+  if (!isCurrent) {
+    console.error('The specs, or those that fail without the library, are not those of onStock.json. Write it anew.');
+  }
+  if (!losesNone(withLibrary, recorded.failing) || !isCurrent) {
     process.exitCode = 1;
   }
 } finally {
