@@ -5,7 +5,7 @@ import {listed} from '../platform/errors';
 import {sizeOf} from '../platform/formats/layout';
 import {decodeSafetensors} from '../platform/formats/safetensors';
 import {typeOf} from '../extensions/onnx/file/onnxTensor';
-import {type OnnxModel, type OnnxValue, readOnnx} from '../extensions/onnx/file/readOnnx';
+import {openOnnx, type OnnxModel, type OnnxValue} from '../extensions/onnx/file/readOnnx';
 import {reasonNotAdaptable} from '../core/layers/registry';
 import {isWrapper} from '../core/layers/wrapperLayer';
 import {count, inColumns} from '../core/model/table';
@@ -57,7 +57,7 @@ const REPORTS: Readonly<Record<Source['kind'], (path: string) => Promise<Report>
   'PEFT adapter': peftReport,
   'layers model': async path => modelReport(await loadKerasModel(fileHandler(path))),
   'graph model': async path => graphReport(await tf.loadGraphModel(fileHandler(path))),
-  'ONNX model': async path => onnxReport(readOnnx(await read(path, ''))),
+  'ONNX model': async path => onnxReport(await openOnnx(await read(path, ''))),
 };
 
 function adapterReport({config, tensors}: Adapter): Report {

@@ -12,6 +12,7 @@ import {
   unsupportedError,
 } from '../platform/errors';
 import {type Adapter, fileHandler, type KeyMap, loadAdapter, loadKerasModel} from '../node';
+import {FROM_TENSORFLOW, otherFormat} from '../platform/formats/otherFormats';
 import {fromGraphModel} from '../graph';
 import {fromONNX} from '../onnx';
 import {read} from '../node/files';
@@ -59,6 +60,9 @@ export async function sourceAt(path: string): Promise<Source> {
     if (names.includes('adapter_config.json')) {
       return {kind: 'PEFT adapter', path};
     }
+    if (names.includes('saved_model.pb')) {
+      throw unsupportedError(`${path} is a SavedModel of TensorFlow. ${FROM_TENSORFLOW}`);
+    }
     if (!names.includes('model.json')) {
       throw notFoundError(
         `${path} contains neither adapter_config.json, as a PEFT adapter does, nor model.json, as a model does.`,
@@ -75,14 +79,18 @@ export async function sourceAt(path: string): Promise<Source> {
   if (path.endsWith('.onnx')) {
     return {kind: 'ONNX model', path};
   }
-  return {kind: kindOf(path, (await read(path, ADVICE)).toString()), path};
+  return {kind: kindOf(path, await read(path, ADVICE)), path};
 }
 
-function kindOf(path: string, text: string): Source['kind'] {
+function kindOf(path: string, file: Buffer): Source['kind'] {
   let json: {format?: unknown; modelTopology?: {class_name?: unknown; node?: unknown} | null} | null;
   try {
-    json = JSON.parse(text) as typeof json;
+    json = JSON.parse(file.toString()) as typeof json;
   } catch (error) {
+    const other = otherFormat(file, 'an adapter or a model of TensorFlow.js');
+    if (other !== undefined) {
+      throw prefixed(`${path}: `, other);
+    }
     throw damagedError(`${path} is neither a .safetensors or .onnx file nor JSON: ${messageOf(error)}`, {cause: error});
   }
   const topology = json?.modelTopology;

@@ -2,7 +2,8 @@ import {renameSync} from 'node:fs';
 import {constants, mkdir, open, stat} from 'node:fs/promises';
 import {basename, dirname} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {ioError, LoRAError, messageOf, notFoundError, show} from '../platform/errors';
+import {ioError, LoRAError, messageOf, notFoundError, prefixed, show} from '../platform/errors';
+import {FORMAT_BYTES, otherFormat} from '../platform/formats/otherFormats';
 import {draftOf, findSpares, removeAll} from './drafts';
 
 /** Windows has no such flag. */
@@ -55,7 +56,24 @@ export async function read(file: string, advice: string): Promise<Buffer> {
   try {
     return await readBytes(file);
   } catch (error) {
-    throw unreadable(file, error, advice);
+    throw (await formatOf(dirname(file), error)) ?? unreadable(file, error, advice);
+  }
+}
+
+/** The error for a file that is not the folder that it was taken for, if its first bytes say what it is. */
+async function formatOf(file: string, error: unknown): Promise<LoRAError | undefined> {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOTDIR') {
+    return undefined;
+  }
+  const handle = await open(file, constants.O_RDONLY | NOT_WAITING);
+  try {
+    const {buffer, bytesRead} = await handle.read(Buffer.alloc(FORMAT_BYTES), 0, FORMAT_BYTES, 0);
+    const other = otherFormat(buffer.subarray(0, bytesRead), 'a folder with a model.json');
+    return other && prefixed(`${file}: `, other);
+  } catch {
+    return undefined;
+  } finally {
+    await handle.close();
   }
 }
 

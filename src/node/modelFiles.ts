@@ -3,8 +3,9 @@ import {copyFileSync, linkSync, renameSync, rmSync} from 'node:fs';
 import {mkdir} from 'node:fs/promises';
 import {basename, dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {damagedError, ioError, messageOf, unsupportedError} from '../platform/errors';
+import {damagedError, ioError, messageOf, prefixed, unsupportedError} from '../platform/errors';
 import {concatenate} from '../platform/formats/byteReader';
+import {otherFormat} from '../platform/formats/otherFormats';
 import {bytesOfSpecs, isSpec, joinedWeights, measureSpecs} from '../core/storage/weightBytes';
 import {draftOf, findSpares, newTag, removeAll} from './drafts';
 import {read, writeThrough} from './files';
@@ -75,7 +76,10 @@ function parse(json: string, text: Buffer): tf.io.ModelJSON {
   try {
     model = JSON.parse(text.toString('utf8'));
   } catch (error) {
-    throw damagedError(`${json} is not valid JSON: ${(error as Error).message}`, {cause: error});
+    const other = otherFormat(text, 'a JSON file');
+    throw other === undefined
+      ? damagedError(`${json} is not valid JSON: ${(error as Error).message}`, {cause: error})
+      : prefixed(`${json}: `, other);
   }
   if (!isRecord(model) || !isRecord(model.modelTopology)) {
     throw damagedError(

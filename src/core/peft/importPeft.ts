@@ -46,7 +46,7 @@ export async function readPEFTFor(
   const warn = (message: string) => {
     console.warn(message);
   };
-  const {form, init, fanInFanOut, modules, shared} = parsePEFT(files, warn, budget);
+  const {form, init, fanInFanOut, modules, shared} = await parsePEFT(files, warn, budget);
   const sites = sitesOf(model);
   const config: AdapterConfig = {layers: {}, trainable: []};
   const biases: string[] = [];

@@ -1,7 +1,8 @@
 import {brief, show, throwFaults, unsupportedError} from '../../platform/errors';
 import type {Budget} from './patternTable';
+import {readSafetensors} from '../../platform/formats/explained';
 import {sizeOf, type Values} from '../../platform/formats/layout';
-import {decodeSafetensors, type StoredTensor} from '../../platform/formats/safetensors';
+import type {StoredTensor} from '../../platform/formats/safetensors';
 import type {Strength} from '../methods/method';
 import {withRank} from '../methods/lora';
 import {isSet, type PEFTConfig, readPEFTConfig, savedModules, tokensAt} from './config';
@@ -65,7 +66,11 @@ const GIVEN_TWICE = 'stored under two names';
  *
  * @throws LoRAError if a file is damaged, something is not carried, or tensors are missing or fit nothing.
  */
-export function parsePEFT(files: PEFTFiles, warn: (message: string) => void, budget: Budget): ParsedPEFT {
+export async function parsePEFT(
+  files: PEFTFiles,
+  warn: (message: string) => void,
+  budget: Budget,
+): Promise<ParsedPEFT> {
   const {config, weights} = files;
   const read = readPEFTConfig(config, warn, budget);
   if (isPickle(weights)) {
@@ -74,7 +79,7 @@ export function parsePEFT(files: PEFTFiles, warn: (message: string) => void, bud
         'Python with save_pretrained(folder, safe_serialization=True) and import adapter_model.safetensors.',
     );
   }
-  return groupTensors(decodeSafetensors(weights).tensors, read, budget);
+  return groupTensors((await readSafetensors(weights)).tensors, read, budget);
 }
 
 /** Whether bytes begin as a ZIP archive, which PyTorch's own files are. */

@@ -12,10 +12,11 @@ import {
   throwFaults,
   unsupportedError,
 } from '../../platform/errors';
+import {readSafetensors} from '../../platform/formats/explained';
 import {duplicateKeys} from '../../platform/formats/jsonText';
 import type {Values} from '../../platform/formats/layout';
 import type {FiniteOptions, FloatType} from '../../platform/formats/numbers';
-import {type Bytes, decodeSafetensors, encodeSafetensors} from '../../platform/formats/safetensors';
+import {type Bytes, encodeSafetensors} from '../../platform/formats/safetensors';
 import {packShared, unpackShared, withoutParts} from './sharedTensors';
 
 /** How the numbers of an adapter are stored. */
@@ -65,7 +66,7 @@ export async function contentsOf(adapter: Adapter): Promise<ReturnType<typeof pa
  * @throws LoRAError if the file is damaged or holds something else. Nothing in it is trusted.
  */
 export async function decodeAdapter(bytes: Uint8Array): Promise<Adapter> {
-  const {metadata, tensors} = decodeSafetensors(bytes);
+  const {metadata, tensors} = await readSafetensors(bytes);
   const format = metadata.get('format');
   if (format !== FORMAT) {
     throw unsupportedError(

@@ -1,5 +1,6 @@
 import {asLoRAError, ioError, kindOf, LoRAError, notFoundError} from '../../platform/errors';
 import {ByteReader, type ByteStream, concatenate} from '../../platform/formats/byteReader';
+import {explained} from '../../platform/formats/explained';
 import {type CallOptions, throwIfAborted, unlessAborted} from '../../platform/signals';
 import {type LoadOptions, MOST_FETCHED, tooLarge} from './limits';
 
@@ -109,6 +110,7 @@ function shortened(address: URL | string): string {
 export function limitedFetch(options: LoadOptions & CallOptions): typeof fetch {
   const {signal, maxBytes = MOST_FETCHED} = options;
   let left = maxBytes;
+  let isFirst = true;
   const all = new AbortController();
   signal?.addEventListener('abort', () => all.abort(signal.reason), {signal: all.signal});
   return async (input, init) => {
@@ -116,6 +118,12 @@ export function limitedFetch(options: LoadOptions & CallOptions): typeof fetch {
       const response = await fetch(input, {...init, signal: all.signal});
       checkStatus(response);
       const bytes = await readAll(openBody(response, {...options, signal: all.signal}), options);
+      // tfjs reads the JSON first, and says little where that is something else.
+      const other = isFirst ? await explained(undefined, bytes, 'a JSON file') : undefined;
+      isFirst = false;
+      if (other instanceof Error) {
+        throw other;
+      }
       left -= bytes.length;
       if (left < 0) {
         throw tooLarge(`What ${response.url || 'the URL'} names`, maxBytes);

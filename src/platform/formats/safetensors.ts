@@ -95,12 +95,6 @@ export function decodeSafetensors(bytes: Uint8Array): Safetensors {
   if (!((bytes as unknown) instanceof Uint8Array)) {
     throw new LoRAError(`Expected the bytes of a safetensors file, a Uint8Array, got ${kindOf(bytes)}.`);
   }
-  // "<", where a header of some length has zeros
-  if (bytes[0] === 0x3c && bytes[7] !== 0) {
-    throw damagedError(
-      'This is a web page, not a safetensors file. Servers send their start page or "not found" for a wrong address.',
-    );
-  }
   if (bytes.length < 8) {
     throw broken([`it has ${bytes.length} bytes, and a header takes more`]);
   }

@@ -40,6 +40,9 @@ const SETTINGS: Readonly<Record<string, Omit<Tried, 'name' | 'bytes'>>> = {
   // It takes logarithms of energies, which a larger rate brings close to zero.
   'melspectrogram.onnx': {length: 2000, rate: 1e-4},
   'silero_vad_openvino_16k.onnx': {options: {constantInputs: {state: 0}}},
+  'silero_vad.onnx': {options: {constantInputs: {state: 0, sr: 16000}, inputShapes: {input: [576]}}},
+  'silero_vad_16k_op15.onnx': {options: {constantInputs: {state: 0, sr: 16000}, inputShapes: {input: [576]}}},
+  'silero_vad_half.onnx': {options: {constantInputs: {state: 0}, inputShapes: {input: [576]}}},
   'silero_vad_op18_ifless.onnx': {options: {constantInputs: {state: 0, sr: 16000}, inputShapes: {input: [576]}}},
   'ch_ppocr_mobile_v2.0_cls_infer.onnx': {options: {inputShapes: {x: [3, 48, 192]}}},
   'ch_PP-OCRv4_rec_infer.onnx': {length: 64},
@@ -78,7 +81,7 @@ function fileAt(path: string): Tried {
   const name = basename(path);
   // openWakeWord has an older one under the same name.
   const own = name === 'silero_vad.onnx' && !path.includes('silero-vad') ? 'silero_vad.onnx of openWakeWord' : name;
-  return {name: own, bytes: new Uint8Array(readFileSync(path)), ...SETTINGS[name]};
+  return {name: own, bytes: new Uint8Array(readFileSync(path)), ...SETTINGS[own]};
 }
 
 function realFiles(): Tried[] {

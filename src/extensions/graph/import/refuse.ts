@@ -3,6 +3,7 @@ import {asksForShape, type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOu
 import type {Cut} from './order';
 import type {Planner} from './planner';
 import type {ReadGraph} from './readGraph';
+import type {PlannedInput} from './values';
 
 /** Nodes that have kernels: a part without any is not worth training. */
 const KERNEL_OPS =
@@ -34,17 +35,29 @@ export function refusedImport(
     part === undefined
       ? 'No part of it that has kernels can be imported.'
       : `Import a part of it: ${describeRegion(part, cut, graph)}`;
-  const open = inputs.find(({shape}) => shape.slice(1).includes(null));
-  const failed = open !== undefined && [...problems.values()].some(reason => reason.startsWith(FAILED));
-  const sizes = failed
-    ? [
-        `It leaves sizes of "${open.name}" open, but may not support all of them. Pass a supported one, as in ` +
-          `{inputShapes: {'${shortName(open.node)}': ${showShape(open.shape.slice(1).map(size => size ?? 64))}}}.`,
-      ]
-    : [];
+  const hasFailed = [...problems.values()].some(reason => reason.startsWith(FAILED));
+  const sizes = hasFailed ? inputs.flatMap(input => adviceOnSizes(input, values)) : [];
   return unsupportedError(
     ['The graph cannot be made into layers as a whole:', ...named, ...rest, ...sizes, way].join('\n'),
   );
+}
+
+/** A line that asks for the open sizes of an input, with the sizes that failed. */
+function adviceOnSizes({key, node, name, shape}: PlannedInput, values: Planner['values']): string[] {
+  const value = values.get(key);
+  const open = shape.flatMap((size, axis) => (size === null && axis > 0 ? [axis] : []));
+  if (open.length === 0 || value?.kind !== 'flow') {
+    return [];
+  }
+  const [one, other] = value.shapes.map(sizes => showShape(open.map(axis => sizes[axis] ?? 1)).slice(1, -1));
+  const asked = shape
+    .slice(1)
+    .map(size => size ?? '…')
+    .join(', ');
+  return [
+    `It leaves sizes of "${name}" open, and was tried with ${one ?? ''} and ${other ?? ''}, which it may not support. ` +
+      `Pass the sizes that you use: {inputShapes: {'${shortName(node)}': [${asked}]}}.`,
+  ];
 }
 
 /** The type of a flow, `undefined` if there is none. */

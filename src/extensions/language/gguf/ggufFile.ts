@@ -1,5 +1,6 @@
 import {brief, damagedError, listed, unsupportedError} from '../../../platform/errors';
-import type {ByteReader} from '../../../platform/formats/byteReader';
+import {type ByteReader, concatenate} from '../../../platform/formats/byteReader';
+import {explained} from '../../../platform/formats/explained';
 import {type BlockFormat, FORMAT_NAMES, formatNamed} from '../../quantized/formats/formats';
 import {HeaderReader, type Metadata, type MetadataValue} from './headerReader';
 
@@ -66,7 +67,10 @@ export async function openGGUF(source: ByteReader, wanted: readonly string[] = [
   const reader = new HeaderReader(source);
   const magic = await reader.word();
   if (magic !== 0x46554747) {
-    throw damagedError('This is not a GGUF file: it does not begin with the letters GGUF.');
+    const others = await reader.take(Math.min(60, (source.size ?? 64) - 4)).catch(() => new Uint8Array());
+    const first = concatenate([new Uint8Array(Uint32Array.of(magic).buffer), others]);
+    const error = damagedError('This is not a GGUF file: it does not begin with the letters GGUF.');
+    throw await explained(error, first, 'a GGUF file');
   }
   const version = await reader.word();
   if (version !== 2 && version !== 3) {

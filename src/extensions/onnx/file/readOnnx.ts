@@ -1,4 +1,5 @@
 import {tooLargeError, unsupportedError} from '../../../platform/errors';
+import {explained} from '../../../platform/formats/explained';
 import {OnnxTensor, readEntry, readTensor} from './onnxTensor';
 import {addFloats, addIntegers, bytesIn, damaged, fieldsOf, integerIn, textIn} from './protobuf';
 
@@ -68,6 +69,15 @@ export interface OnnxModel {
 
 /** No graph for a browser has as many nodes, or initializers. Each takes more memory than its bytes in the file. */
 const MOST_ENTRIES = 100_000;
+
+/** Reads an ONNX file, as `readOnnx`. The error for a file of another format says what it is. */
+export async function openOnnx(file: Uint8Array): Promise<OnnxModel> {
+  try {
+    return readOnnx(file);
+  } catch (error) {
+    throw await explained(error, file, 'an ONNX file');
+  }
+}
 
 /**
  * Reads an ONNX file. Tensors are views of it.

@@ -13,7 +13,7 @@ import type {Planner} from '../../graph/import/planner';
 import type {GraphPlan} from '../../graph/import/values';
 import {type GraphNode, keyOf, resultTypeOf, shapeOf} from '../../graph/graphDef';
 import {typeOf} from '../file/onnxTensor';
-import {type OnnxModel, type OnnxNode, readOnnx} from '../file/readOnnx';
+import {openOnnx, type OnnxModel, type OnnxNode} from '../file/readOnnx';
 import {Lowering} from '../lower/lowering';
 import {OnnxCall} from '../lower/onnxCall';
 import {ruleFor} from '../lower/operations';
@@ -96,7 +96,7 @@ export async function loadOnnx(source: ONNXSource, options: LoadONNXOptions): Pr
   const {externalData = {}, signal, maxBytes} = options;
   const limits = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   checkLimits(limits);
-  const model = readOnnx(await bytesAt(source, limits));
+  const model = await openOnnx(await bytesAt(source, limits));
   const outside = [...model.graph.initializers.values()].filter(({external}) => external !== undefined);
   const places = [...new Set(outside.map(({external}) => external?.location ?? ''))];
   const missing = places.filter(place => !Object.hasOwn(externalData, place));

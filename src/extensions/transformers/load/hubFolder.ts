@@ -2,7 +2,6 @@ import {notFoundError, damagedError, messageOf} from '../../../platform/errors';
 import {type LoadOptions, MOST_FETCHED} from '../../../core/storage/limits';
 import {bytesOf, type ByteSource, fetched, localFilesFor, type StreamSource} from '../../../core/storage/sources';
 import {HubConfig} from '../net/hubConfig';
-import {PYTORCH_TO_SAFETENSORS} from './pytorchFile';
 
 /** The address of a file of a model, or its bytes. */
 export type GivenSource = StreamSource | PromiseLike<StreamSource>;
@@ -104,6 +103,7 @@ export async function filesAt(address: URL | string): Promise<{config: string; w
   const listed = await localFilesFor(address)?.list(folder === '' ? '.' : folder);
   const weights = listed?.filter(path => /(?:^|[/\\])model(?:-\d+-of-\d+)?\.safetensors$/.test(path)).sort();
   if (weights?.length === 0) {
+    const {PYTORCH_TO_SAFETENSORS} = await import('../../../platform/formats/otherFormats');
     throw notFoundError(`${folder} has no model.safetensors. ${PYTORCH_TO_SAFETENSORS}`);
   }
   return {config: pathIn(folder, 'config.json'), weights: weights ?? pathIn(folder, 'model.safetensors')};

@@ -1,12 +1,14 @@
-import {unsupportedError} from '../../../platform/errors';
 import {ByteReader, concatenate} from '../../../platform/formats/byteReader';
+import {explained} from '../../../platform/formats/explained';
 import {sizeOf, transpose} from '../../../platform/formats/layout';
 import {type OpenSafetensors, openSafetensors} from '../../../platform/formats/safetensors';
 import type {NamedTensor} from '../../onnx/import/namedTensors';
 import type {Architecture} from '../net/architecture';
 import type {Expected} from '../net/netSources';
 import {plainer} from './fileTensors';
-import {isPyTorchFile, PYTORCH_TO_SAFETENSORS} from './pytorchFile';
+
+/** Enough bytes to tell the format of a file. */
+const FIRST = 64;
 
 /** Opens a file of weights: safetensors, or ONNX, whose tensors get the names that they have on the hub. */
 export async function openWeights(
@@ -15,13 +17,23 @@ export async function openWeights(
   expected: () => readonly Expected[],
 ): Promise<OpenSafetensors> {
   const start: Uint8Array[] = [];
-  for (let count = 0; count < 9 && (await reader.hasMore()); count += start.at(-1)?.length ?? 0) {
-    start.push((await reader.some(9 - count)) as Uint8Array);
+  for (let count = 0; count < FIRST && (await reader.hasMore()); count += start.at(-1)?.length ?? 0) {
+    start.push((await reader.some(FIRST - count)) as Uint8Array);
   }
   const first = concatenate(start);
-  if (first[8] !== 0x7b && isPyTorchFile(first)) {
-    throw unsupportedError(PYTORCH_TO_SAFETENSORS);
+  try {
+    return await openFormat(reader, first, architecture, expected);
+  } catch (error) {
+    throw await explained(error, first, first[0] === 8 ? 'an ONNX file' : 'a safetensors file');
   }
+}
+
+async function openFormat(
+  reader: ByteReader,
+  first: Uint8Array,
+  architecture: Architecture,
+  expected: () => readonly Expected[],
+): Promise<OpenSafetensors> {
   // The version of ONNX, where the header of safetensors has its length; after that, safetensors has a brace.
   if (first[0] !== 8 || first[8] === 0x7b) {
     let isTaken = false;

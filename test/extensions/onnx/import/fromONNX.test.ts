@@ -6,7 +6,7 @@ import {field, floatField} from '../../../../src/extensions/onnx/file/protobuf';
 import {fromONNX, toONNX} from '../../../../src/onnx';
 import {numbers, useBackend, withoutLeaks} from '../../../helpers';
 import {bytesOf, readCases} from '../cases';
-import {type FileEntries, floats, graph, ints, onnxFile, value} from '../files';
+import {type FileEntries, floats, graph, integers, ints, onnxFile, text, value} from '../files';
 
 beforeAll(() => useBackend('cpu'));
 
@@ -229,8 +229,23 @@ describe('refuses, and leaves nothing behind', () => {
     expect(await refused({}, options)).toContain(message);
   });
 
+  test('sizes that the plan tried and the file may not support', async () => {
+    const file = onnxFile({
+      nodes: [{op: 'Pad', inputs: ['x', 'p'], outputs: ['y'], attributes: [text('mode', 'reflect')]}],
+      initializers: [integers('p', [6], [0, 0, 128, 0, 0, 0])],
+      inputs: [value('x', [null, null, null])],
+      outputs: [value('y', [null, null, null])],
+    });
+    const message = await fromONNX(file).catch(String);
+    expect(message).toContain('"x" open, and was tried with 64, 64 and 96, 96, which it may not support.');
+    expect(message).toContain("Pass the sizes that you use: {inputShapes: {'x': […, …]}}.");
+    const model = await fromONNX(file, {inputShapes: {x: [4, 200]}});
+    expect(model.outputs[0]!.shape).toEqual([null, 4, 328]);
+    disposeModel(model);
+  });
+
   test('what is no ONNX file', async () => {
-    await expect(fromONNX(new TextEncoder().encode('<!doctype html>'))).rejects.toThrow('The ONNX file is damaged');
+    await expect(fromONNX(new TextEncoder().encode('<?'))).rejects.toThrow('The ONNX file is damaged');
     await expect(fromONNX(new Uint8Array())).rejects.toThrow('it has no graph');
   });
 });

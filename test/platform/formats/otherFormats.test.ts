@@ -1,0 +1,59 @@
+import {encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {otherFormat} from '../../../src/platform/formats/otherFormats';
+import {bytesOf, readCases} from '../../extensions/onnx/cases';
+
+const text = (value: string) => Uint8Array.from(value, letter => letter.charCodeAt(0));
+/** A ZIP archive whose first file has a name. */
+const zip = (name: string) => text(`PK\x03\x04${'\0'.repeat(26)}${name}`);
+/** A version, and a message in a message. */
+const messages = (version: number, ...inner: number[]) =>
+  Uint8Array.from([8, version, 0x12, 0x90, 1, 0x0a, 0x80, 1, ...inner]);
+
+test.each<[what: string, file: Uint8Array, way: RegExp]>([
+  ['a TensorFlow Lite model', text('\x1c\0\0\0TFL3\x14\0'), /tf2onnx\.convert --tflite/],
+  ['a GGUF file', text('GGUF\x03\0\0\0'), /loadGGUF/],
+  ['an ONNX Runtime model (.ort)', text('\x20\0\0\0ORTM'), /Use the ONNX file/],
+  ['a Keras model in HDF5', text('\x89HDF\r\n\x1a\n\0'), /tensorflowjs_converter/],
+  ['a Keras model (.keras)', zip('metadata.json'), /tensorflowjs_converter/],
+  ['a ZIP archive, as PyTorch writes', zip('model/data.pkl'), /safetensors\.torch.*torch\.onnx\.export/],
+  ['a ZIP archive, as PyTorch writes', text('\x80\x02\x8a\x0a'), /torch\.load/],
+  ['a safetensors file', encodeSafetensors({w: {shape: [1], data: Float32Array.of(1)}}), /loadTransformer/],
+  ['a Core ML model', messages(4, 0x0a, 5), /converted from/],
+  ['a SavedModel of TensorFlow', messages(1, 0x12, 5), /tensorflowjs_converter/],
+  ['a SavedModel of TensorFlow', messages(1, 0x22, 5, 0x73), /fromGraphModel/],
+  ['a JSON file', text('{"format": "layers-model"}'), /loadKerasModel/],
+  ['a pointer of Git LFS', text('version https://git-lfs.github.com/spec/v1\noid sha256:'), /git lfs pull/],
+  ['compressed with gzip', text('\x1f\x8b\x08'), /Decompress/],
+  ['an array of NumPy', text('\x93NUMPY\x01'), /Check the path/],
+  ['a PNG image', text('\x89PNG\r\n\x1a\n'), /Check the path/],
+  ['a JPEG image', text('\xff\xd8\xff\xe0'), /Check the path/],
+])('%s is recognized, and the error says what to use', (what, file, way) => {
+  const error = otherFormat(file, 'a model');
+  expect(error?.message).toContain(`This is ${what}, not a model. `);
+  expect(error?.message).toMatch(way);
+  expect(error?.code).toBe('ERR_UNSUPPORTED');
+  expect(otherFormat(file, what)).toBeUndefined();
+});
+
+test.each(['<!doctype html><html>', '\n <HTML lang="en">', '<?xml version="1.0"?><Error>', 'ï»¿<!DOCTYPE html>'])(
+  'a page that begins with %j is recognized',
+  page => {
+    const error = otherFormat(text(page), 'an ONNX file');
+    expect(error?.message).toMatch(/^This is a web page, not an ONNX file\. Servers send/);
+    expect(error?.code).toBe('ERR_DAMAGED');
+  },
+);
+
+test('every ONNX file is recognized, by whichever exporter it was written', () => {
+  for (const each of [...readCases('operations'), ...readCases('networks')]) {
+    expect(otherFormat(bytesOf(each), 'a safetensors file')?.message).toContain('This is an ONNX file, not a safe');
+    expect(otherFormat(bytesOf(each), 'an ONNX file')).toBeUndefined();
+  }
+});
+
+test.each([[''], ['x'], ['\x08'], ['\x08\x01\x12'], ['\x08\x01\x12\xff\xff\xff'], ['some text'], ['\0'.repeat(64)]])(
+  'nothing is said of the bytes %j',
+  bytes => {
+    expect(otherFormat(text(bytes), 'a model')).toBeUndefined();
+  },
+);
