@@ -138,7 +138,7 @@ describe.each(WAYS)('a head from %s', (_, throughFile) => {
   });
 });
 
-test('a head whose config leaves out its initializers is made without the orthogonal ones of tfjs', () => {
+test('a head whose config leaves out its initializers is rebuilt without the orthogonal ones of tfjs', async () => {
   const {model: base} = mlp();
   const lstm = layers.lstm({units: 300, recurrentInitializer: 'zeros', name: 'inner'});
   const steps = [
@@ -152,8 +152,10 @@ test('a head whose config leaves out its initializers is made without the orthog
       key === 'recurrentInitializer' ? undefined : value,
     ),
   ) as object[];
-  const start = process.cpuUsage();
   const again = applyLoRA(base, withLayers(adapter, entries));
-  expect(process.cpuUsage(start).user / 1e6).toBeLessThan(3);
   expect(predictions(again, [tf.ones([2, 5])])).toEqual(predictions(built, [tf.ones([2, 5])]));
+  // tfjs warns when it makes a large orthogonal matrix.
+  const warn = jest.spyOn(console, 'warn').mockImplementation();
+  await tf.models.modelFromJSON(JSON.parse(again.toJSON() as string) as tf.io.ModelJSON);
+  expect(warn).not.toHaveBeenCalled();
 });
