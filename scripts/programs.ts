@@ -70,6 +70,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       language: ['checkSmolLM2', 'checkLlamaCpp', 'checkHeaders']
         .map(name => `tsx test/extensions/language/${name}.ts`)
         .join(' && '),
+      mutants: 'tsx scripts/mutants/run.ts',
       onnx: 'tsx test/extensions/onnx/checkONNX.ts',
       package: 'npm run build && publint --strict && attw --pack . --profile node16',
       peft: 'test/python/run.sh',

@@ -85,3 +85,20 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 });
+
+test('after a change of the method, weights have the names that the method gives them from the beginning', async () => {
+  await useBackend('cpu');
+  tf.tidy(() => {
+    const base = network();
+    const namesOf = (model: tf.LayersModel) => model.weights.map(({originalName}) => originalName).sort();
+    const targets = ['conv', 'dense'];
+    const options = {rank: 2, targets, seed: 1};
+    const methods = ['dora', 'loha', 'lokr', 'lora'] as const;
+    const model = applyLoRA(base, options);
+    for (const method of [...methods, ...methods]) {
+      const fresh = applyLoRA(base, {...options, method});
+      setAdapter(model, getAdapter(fresh));
+      expect(namesOf(model)).toEqual(namesOf(fresh));
+    }
+  });
+});

@@ -309,6 +309,34 @@ export function testRecurrent(backends: readonly string[], kind: RecurrentKind):
       });
     });
 
+    test.each([
+      ['everything', 1 - 1e-9],
+      ['nothing', 1e-9],
+    ])('a dropout that takes %s from the updates takes nothing from the base', (taken, dropout) => {
+      for (const freezeBaseLayer of [true, false]) {
+        const layer = adapted(EXAMPLE, {dropout, freezeBaseLayer});
+        const stock = taken === 'nothing' ? mergedByHand(layer, EXAMPLE) : built(base(EXAMPLE), EXAMPLE);
+        if (taken === 'everything') {
+          stock.weights.forEach(weight => weight.write(layer.tryGetParameter(localName(weight))!));
+        }
+        const x = sequence(EXAMPLE);
+        const expected = numbers(stock.apply(x) as tf.Tensor);
+        expect(numbers(layer.apply(x, {training: true}) as tf.Tensor)).toBeAllClose(expected);
+      }
+    });
+
+    test('a cell whose dropout is 1 drops nothing, as that of the stock layer', () => {
+      const args = {dropout: 1, recurrentDropout: 1};
+      const layer = built(make({layer: base(EXAMPLE, args), rank: 2}), EXAMPLE);
+      const stock = built(base(EXAMPLE, args), EXAMPLE);
+      stir(stock);
+      stock.weights.forEach(weight => layer.setParameter(localName(weight), weight.read()));
+      const x = sequence(EXAMPLE);
+      const trained = numbers(layer.apply(x, {training: true}) as tf.Tensor);
+      expect(trained).toEqual(numbers(stock.apply(x, {training: true}) as tf.Tensor));
+      expect(trained).toEqual(numbers(layer.apply(x) as tf.Tensor));
+    });
+
     test('a stateful layer goes on where the last batch ended, until its states are reset or given', () => {
       const c = {...EXAMPLE, stateful: true, returnSequences: false};
       const stock = built(base(c), c);

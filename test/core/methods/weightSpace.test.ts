@@ -81,6 +81,38 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(changeOf(large.base, large.model, 'conv')).toBeAllClose(wanted);
   });
 
+  test("LoKr's second factor starts at random values, uniform up to one over the root of what it sums over", () => {
+    const {layers} = tf;
+    const base = tf.sequential({
+      layers: [
+        layers.conv2d({filters: 100, kernelSize: [2, 3], name: 'conv', inputShape: [2, 3, 100]}),
+        layers.flatten(),
+        layers.dense({units: 400, name: 'dense'}),
+      ],
+    });
+    const started = (rank: number, seed: number) => getAdapter(applyLoRA(base, {method: 'lokr', rank, seed}));
+    const [low, whole, again, other] = [started(3, 1), started(10, 1), started(3, 1), started(3, 2)];
+    const expectUniform = (adapter: Adapter, name: string, shape: number[], bound: number) => {
+      const tensor = named(adapter, name);
+      expect(tensor.shape).toEqual(shape);
+      expect(Math.max(...tensor.data.map(Math.abs))).toBeLessThanOrEqual(bound);
+      expect(Math.max(...tensor.data)).toBeGreaterThan(0.8 * bound);
+      expect(Math.min(...tensor.data)).toBeLessThan(-0.8 * bound);
+    };
+    expectUniform(low, 'conv/lokr_w2_a', [3, 10], 1 / Math.sqrt(3));
+    expectUniform(low, 'conv/lokr_w2_b', [2, 3, 10, 3], 1 / Math.sqrt(2 * 3 * 10));
+    expectUniform(low, 'dense/lokr_w2_b', [10, 3], 1 / Math.sqrt(10));
+    expectUniform(whole, 'conv/lokr_w2', [2, 3, 10, 10], 1 / Math.sqrt(2 * 3 * 10));
+    // The factors are drawn one by one, and a seed repeats them.
+    const values = (adapter: Adapter, name: string) => named(adapter, name).data;
+    const [a, b] = ['a', 'b'].map(part => values(low, `dense/lokr_w2_${part}`).slice(0, 8).map(Math.sign));
+    expect(a).not.toEqual(b);
+    for (const name of ['dense/lokr_w2_a', 'dense/lokr_w2_b']) {
+      expect(values(again, name)).toEqual(values(low, name));
+      expect(values(other, name)).not.toEqual(values(low, name));
+    }
+  });
+
   test.each(['loha', 'lokr', 'vera'])('%s is scaled by its alpha', method => {
     const {base, model, adapter} = adaptedModel({method, rank: 2});
     const half = applyLoRA(base, scaleAdapter(adapter, 0.5));

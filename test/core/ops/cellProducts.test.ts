@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {adaptedProducts, frozenProducts} from '../../../src/core/ops/cellProducts';
+import {adaptedProducts, frozenProducts, masked} from '../../../src/core/ops/cellProducts';
 import {BACKENDS, expectGradients, numbers, on, random, useBackend, withoutLeaks} from '../../helpers';
 
 const SCALING = 1.5;
@@ -37,6 +37,18 @@ describe.each(BACKENDS)('on %s', backend => {
       const [whole, parts] = [frozenProducts(kernel), frozenProducts(kernel, WIDTHS)];
       const joined = tf.concat([parts(x, 0), parts(x, 1)], 1);
       expect(numbers(joined)).toBeAllClose(numbers(whole(x, 0)));
+    });
+  });
+
+  test('a mask applies to the input of the second product alone', () => {
+    tf.tidy(() => {
+      const [one, other] = [
+        [[1], [10], [100]],
+        [[2], [20], [200]],
+      ].map(kernel => frozenProducts(tf.tensor2d(kernel)));
+      const mask = tf.tensor2d([[0, 2, 0]]);
+      const y = masked(one!, mask, other!)(tf.tensor2d([[3, 4, 5]]), 0);
+      expect(numbers(y)).toEqual([3 + 40 + 500 + 2 * 4 * 20]);
     });
   });
 

@@ -1,0 +1,29 @@
+/** What a worker runs: test files in this order, with other code in the place of files. */
+export interface Job {
+  /** The names of the tests to run in each file; `null` for all. */
+  tests: readonly (readonly [path: string, names: readonly string[] | null])[];
+  /** Code by file. */
+  codes: Readonly<Record<string, string>>;
+  /** Whether to tell which counters of files run. */
+  isRecorded: boolean;
+}
+
+/** The first test that failed. */
+export interface Failure {
+  path: string;
+  name: string;
+  message: string;
+}
+
+/** Which counters of files a test ran, a bit for each, in base64. Without a name, those that ran outside of tests. */
+export interface TestRun {
+  name: string;
+  ran: Record<string, string>;
+}
+
+/** What a worker tells. */
+export type Message =
+  | {type: 'ready'}
+  | {type: 'file'; path: string}
+  | {type: 'fileEnd'; path: string; seconds: number; runs: TestRun[]}
+  | {type: 'end'; failure?: Failure; megabytes: number};

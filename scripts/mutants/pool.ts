@@ -1,0 +1,139 @@
+import {type ChildProcess, fork} from 'node:child_process';
+import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
+import type {Failure, Job, Message, TestRun} from './job';
+
+/** A worker is replaced when it holds more: contexts of former tests stay in memory. */
+const MEGABYTES = 1500;
+/** What a worker may take at once: a mutant may ask for memory without end. */
+const MOST_MEGABYTES = 4000;
+/** By the clock. A test that waits without end fails by Jest's own limit. */
+const MINUTES_OF_A_FILE = 15;
+const CLOCK_TICKS = 100;
+
+/** How a job ended. `gone` is a process that ended by itself or was stopped for what it took. */
+export type Outcome =
+  {result: 'passed'} | {result: 'failed'; failure: Failure} | {result: 'gone'; path: string; why: string};
+
+/** Why a job did not pass. */
+export function reasonOf(outcome: Outcome): string {
+  return outcome.result === 'passed'
+    ? 'It passed.'
+    : outcome.result === 'gone'
+      ? outcome.why
+      : `${outcome.failure.name}: ${outcome.failure.message}`;
+}
+
+/** What running a test file gave. */
+export interface FileRun {
+  path: string;
+  seconds: number;
+  runs: TestRun[];
+}
+
+/** A process that runs tests, replaced when it does not answer. */
+export class Worker {
+  private child: ChildProcess | undefined;
+
+  /**
+   * @param root the folder of the package.
+   * @param secondsOf what a test file took without a mutant, in processor time.
+   */
+  constructor(
+    private readonly root: string,
+    private readonly secondsOf: (path: string) => number,
+  ) {}
+
+  async carryOut(job: Job, onFileEnd: (run: FileRun) => void = () => undefined): Promise<Outcome> {
+    const child = (this.child ??= await this.start());
+    const outcome = await new Promise<Outcome>(resolve => {
+      let path = '';
+      let [begin, own] = [Date.now(), timeOf(child)];
+      const settle = (result: Outcome) => {
+        clearInterval(watch);
+        child.off('message', onMessage);
+        child.off('exit', onExit);
+        if (result.result === 'gone') {
+          this.stop();
+        }
+        resolve(result);
+      };
+      const onMessage = (message: Message) => {
+        if (message.type === 'file') {
+          path = this.relative(message.path);
+          [begin, own] = [Date.now(), timeOf(child)];
+        } else if (message.type === 'fileEnd') {
+          onFileEnd({path: this.relative(message.path), seconds: message.seconds, runs: message.runs});
+        } else if (message.type === 'end') {
+          const {failure, megabytes} = message;
+          if (megabytes > MEGABYTES) {
+            this.stop();
+          }
+          settle(
+            failure === undefined
+              ? {result: 'passed'}
+              : {result: 'failed', failure: {...failure, path: this.relative(failure.path)}},
+          );
+        }
+      };
+      const onExit = (code: number | null, signal: string | null) => {
+        settle({result: 'gone', path, why: `The process ended with ${code ?? signal}.`});
+      };
+      const watch = setInterval(() => {
+        const seconds = timeOf(child) - own;
+        if (seconds > 10 + 10 * this.secondsOf(path)) {
+          settle({result: 'gone', path, why: `It took more than ${seconds.toFixed(0)} s.`});
+        } else if (Date.now() - begin > MINUTES_OF_A_FILE * 60_000) {
+          settle({result: 'gone', path, why: `It took more than ${MINUTES_OF_A_FILE} minutes.`});
+        } else if (memoryOf(child) > MOST_MEGABYTES) {
+          settle({result: 'gone', path, why: `It took more than ${MOST_MEGABYTES} MB.`});
+        }
+      }, 200);
+      child.on('message', onMessage);
+      child.on('exit', onExit);
+      child.send(job);
+    });
+    return outcome;
+  }
+
+  stop(): void {
+    this.child?.kill('SIGKILL');
+    this.child = undefined;
+  }
+
+  private relative(path: string): string {
+    return path.slice(this.root.length + 1);
+  }
+
+  private start(): Promise<ChildProcess> {
+    const child = fork(join(this.root, 'scripts/mutants/worker.ts'), {
+      cwd: this.root,
+      execArgv: ['--import', 'tsx', `--max-old-space-size=${MOST_MEGABYTES}`],
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    });
+    return new Promise((resolve, reject) => {
+      child.once('message', () => resolve(child));
+      child.once('exit', () => reject(new Error('A worker does not start.')));
+    });
+  }
+}
+
+/** The seconds that a process has worked, as Linux tells it. */
+function timeOf({pid}: ChildProcess): number {
+  const fields = procFile(pid, 'stat').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / CLOCK_TICKS;
+}
+
+/** The megabytes that a process holds, as Linux tells it. */
+function memoryOf({pid}: ChildProcess): number {
+  const [, kilobytes = '0'] = /^VmRSS:\s+(\d+)/m.exec(procFile(pid, 'status')) ?? [];
+  return Number(kilobytes) / 1024;
+}
+
+function procFile(pid: number | undefined, name: string): string {
+  try {
+    return readFileSync(`/proc/${pid ?? 0}/${name}`, 'utf8');
+  } catch {
+    return ''; // another system, or the process is gone
+  }
+}

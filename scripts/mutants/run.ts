@@ -1,0 +1,168 @@
+// Changes lines of the sources one at a time, and tells how many of these mutants the unit tests kill:
+// `run.ts [--count N] [--seed N] [--hours N] [--processes N] [--lines FILE:LINE,…] [--tests PATH,…]`. The tree is not
+// changed. Mutants that no test can kill are in `equivalent.json`.
+
+import {readdirSync, readFileSync} from 'node:fs';
+import {availableParallelism} from 'node:os';
+import {dirname, join} from 'node:path';
+import process from 'node:process';
+import {fileURLToPath} from 'node:url';
+import {parseArgs} from 'node:util';
+import {randomNumbers} from '../../src/platform/formats/randomNumbers';
+import {type Mutation, mutated, mutationsOf} from './mutations';
+import {Worker} from './pool';
+import {Reach, type Tests} from './reach';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const RECORD = join(ROOT, 'node_modules/.cache/tfjs-lora/mutants.json');
+/** The share of mutants that the tests have to kill: the check fails where the interval lies below it. */
+const GOAL = 0.95;
+
+const {values} = parseArgs({
+  options: {
+    count: {type: 'string', default: '200'},
+    hours: {type: 'string', default: '2'},
+    lines: {type: 'string', default: ''},
+    processes: {type: 'string', default: String(Math.min(2, availableParallelism()))},
+    record: {type: 'string', default: RECORD},
+    seed: {type: 'string', default: String(Date.now() % 2 ** 31)},
+    tests: {type: 'string', default: 'test'},
+  },
+});
+
+/** A mutant that no test can kill, by the text of its line, so that it is known when others move it. */
+interface Equivalent {
+  file: string;
+  line: string;
+  change: string;
+  reason: string;
+}
+
+interface Mutant extends Mutation {
+  file: string;
+}
+
+/** The files of TypeScript in a folder, at any depth. */
+function filesIn(folder: string): string[] {
+  const names = readdirSync(folder, {recursive: true}) as string[];
+  return names.filter(name => name.endsWith('.ts')).map(name => `${folder}/${name}`).sort(); // prettier-ignore
+}
+
+process.chdir(ROOT);
+const start = Date.now();
+const equivalents = JSON.parse(readFileSync(join(ROOT, 'scripts/mutants/equivalent.json'), 'utf8')) as Equivalent[];
+const sources = new Map(
+  [...filesIn('src/core'), ...filesIn('src/platform')].map(file => [file, readFileSync(file, 'utf8')]),
+);
+const textOf = ({file, line}: Mutant) => (sources.get(file) as string).split('\n')[line - 1]!.trim();
+
+/** Mutants of different lines, in a random order; with lines, all of theirs. */
+function drawn(seed: number, lines: readonly string[]): Mutant[] {
+  const byLine = new Map<string, Mutant[]>();
+  for (const [file, text] of sources) {
+    for (const mutation of mutationsOf(file, text)) {
+      const line = `${file}:${mutation.line}`;
+      byLine.set(line, [...(byLine.get(line) ?? []), {...mutation, file}]);
+    }
+  }
+  if (lines.length > 0) {
+    return lines.flatMap(line => byLine.get(line) ?? []);
+  }
+  const next = randomNumbers(seed, 0);
+  const groups = [...byLine.values()];
+  console.log(`${groups.length} lines can be changed, in ${groups.flat().length} ways.`);
+  for (let i = groups.length - 1; i > 0; i--) {
+    const j = next() % (i + 1);
+    [groups[i], groups[j]] = [groups[j]!, groups[i]!];
+  }
+  return groups.map(group => group[next() % group.length]!);
+}
+
+/** What a mutant comes to: the test that kills it, or `undefined` if it survives. */
+async function killerOf(mutant: Mutant, tests: Tests, worker: Worker): Promise<string | undefined> {
+  const codes = {[mutant.file]: mutated(sources.get(mutant.file)!, mutant)};
+  let left = [...tests].map(([path, names]) => [path, names && [...names]] as const);
+  for (let crashes = 0; left.length > 0;) {
+    const outcome = await worker.carryOut({tests: left, codes, isRecorded: false});
+    if (outcome.result === 'passed') {
+      return undefined;
+    }
+    const path = outcome.result === 'failed' ? outcome.failure.path : outcome.path;
+    const isCertain = outcome.result === 'failed' && !/Exceeded timeout/.test(outcome.failure.message);
+    if (isCertain) {
+      return `${path}: ${outcome.failure.name}`;
+    }
+    // Other programs may have kept it waiting, or taken the memory: then it fails without the mutant, or not again.
+    const control = await worker.carryOut({tests: left.filter(test => test[0] === path), codes: {}, isRecorded: false});
+    if (
+      control.result === 'passed' &&
+      (outcome.result === 'failed' || /It took/.test(outcome.why) || ++crashes === 2)
+    ) {
+      return `${path}: ${outcome.result === 'failed' ? outcome.failure.name : outcome.why}`;
+    }
+    left = control.result === 'passed' ? left : left.filter(test => test[0] !== path);
+  }
+  return undefined;
+}
+
+/** Wilson's interval of 95 % for a share. */
+function interval(count: number, total: number): [low: number, high: number] {
+  const z = 1.96;
+  const share = count / total;
+  const center = (share + z ** 2 / (2 * total)) / (1 + z ** 2 / total);
+  const radius = (z / (1 + z ** 2 / total)) * Math.sqrt((share * (1 - share)) / total + z ** 2 / (4 * total ** 2));
+  return [center - radius, center + radius];
+}
+
+const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+
+console.log(`--seed ${values.seed} --count ${values.count}`);
+const lines = values.lines === '' ? [] : values.lines.split(',');
+const mutants = drawn(Number(values.seed), lines);
+const reach = new Reach(sources);
+const workers = Array.from({length: Number(values.processes)}, () => new Worker(ROOT, path => reach.secondsOf(path)));
+const testFiles = values.tests
+  .split(',')
+  .flatMap(folder => (folder.endsWith('.ts') ? [folder] : filesIn(folder)))
+  .filter(path => /\/[^./]+\.test\.ts$/.test(path));
+await reach.record(values.record, testFiles, workers);
+
+const count = lines.length > 0 ? mutants.length : Number(values.count);
+const last = start + Number(values.hours) * 3_600_000;
+const survivors: Mutant[] = [];
+let [next, busy, done, left] = [0, 0, 0, 0];
+const work = async (worker: Worker) => {
+  while (next < mutants.length && done + busy < count && Date.now() < last) {
+    const mutant = mutants[next++]!;
+    const text = textOf(mutant);
+    const isEquivalent = ({file, line, change}: Equivalent) => {
+      return file === mutant.file && line === text && change === mutant.change;
+    };
+    if (equivalents.some(isEquivalent)) {
+      left++;
+      continue;
+    }
+    busy++;
+    const begin = Date.now();
+    const tests = reach.testsOf(mutant.file, mutant.start);
+    const killer = await killerOf(mutant, tests, worker);
+    busy--;
+    done++;
+    if (killer === undefined) {
+      survivors.push(mutant);
+    }
+    const what = killer === undefined ? `SURVIVES ${tests.size} test files` : `killed by ${killer}`;
+    const seconds = ((Date.now() - begin) / 1000).toFixed(0);
+    console.log(`${done} ${mutant.file}:${mutant.line} ${mutant.change}\n    ${what} (${seconds} s)`);
+  }
+};
+await Promise.all(workers.map(work));
+workers.forEach(worker => worker.stop());
+
+const [low, high] = interval(done - survivors.length, done);
+console.log(
+  `\nSeed ${values.seed}: ${done - survivors.length} of ${done} mutants killed, ${percent(1 - survivors.length / done)}`,
+);
+console.log(`95 % interval: ${percent(low)} to ${percent(high)}; ${left} that no test can kill were left out.`);
+survivors.forEach(mutant => console.log(`survives: ${mutant.file}:${mutant.line} ${mutant.change}`));
+process.exitCode = high < GOAL ? 1 : 0;
