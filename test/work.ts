@@ -1,6 +1,6 @@
 import {type Profiler, Session} from 'node:inspector/promises';
 
-/** Counts calls while a test file runs. To begin takes longer than to count, so that a file begins once. */
+/** Counts calls. Beginning takes longer than counting, and V8 optimizes nothing until it ends. */
 class CallCounter {
   private readonly session = new Session();
 
@@ -31,7 +31,7 @@ function callsIn(functions: readonly Profiler.FunctionCoverage[]): number {
 }
 
 /**
- * Returns a function for this test file that counts the calls of functions, of the library and of TensorFlow.js, until
+ * Returns a function for the tests of this block that counts the calls of functions, of the library and of TensorFlow.js, until
  * each of some pieces of work has ended. Unlike a time, this number is the same on every machine, whatever else that
  * one does. Functions of the engine and passes through a loop do not count.
  */
