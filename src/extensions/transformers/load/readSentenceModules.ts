@@ -1,6 +1,6 @@
 import {damagedError, show, unsupportedError} from '../../../platform/errors';
+import {readSafetensors} from '../../../platform/formats/explained';
 import type {Values} from '../../../platform/formats/layout';
-import {decodeSafetensors} from '../../../platform/formats/safetensors';
 import {HubConfig} from '../net/hubConfig';
 import {
   checkOrder,
@@ -13,7 +13,6 @@ import {
 } from '../net/sentenceModules';
 import type {StatePooling} from '../ops/poolStates';
 import type {HubFiles} from './hubFolder';
-import {PYTORCH_TO_SAFETENSORS} from './pytorchFile';
 
 /** Poolings by their names since version 6, in the order in which older versions joined them, and as flags before. */
 const POOLINGS: readonly (readonly [name: string, flag: string, mode: StatePooling])[] = [
@@ -129,9 +128,10 @@ async function readDense(files: HubFiles, dense: SentenceDense, weights: Map<str
   const {path} = dense;
   const bytes = await files.bytesIn(`${path}/model.safetensors`);
   if (bytes === undefined) {
+    const {PYTORCH_TO_SAFETENSORS} = await import('../../../platform/formats/otherFormats');
     throw unsupportedError(`${path} has no model.safetensors. ${PYTORCH_TO_SAFETENSORS}`);
   }
-  const {tensors} = decodeSafetensors(bytes);
+  const {tensors} = await readSafetensors(bytes);
   for (const [name, shape] of tensorsOf(dense)) {
     const tensor = tensors.get(name);
     if (tensor?.data == null || tensor.shape.join() !== shape.join()) {
