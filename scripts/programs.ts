@@ -10,6 +10,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
   example: {
     main: 'superres',
     commands: {
+      layers: 'tsx examples/layers/train.ts',
       superres: 'tsx examples/superres/train.ts',
       browser: 'tsx examples/browser/serve.ts',
       pictures: 'tsx examples/pictures/train.ts',
