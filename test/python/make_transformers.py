@@ -693,6 +693,8 @@ for name, (family, config_class, sizes, query) in ENCODERS.items():
         MODELS[name + task] = (model_class, config_class(**sizes, **labels), chosen)
     masked = getattr(transformers, f"{family}ForMaskedLM")
     MODELS[name + "TiedWords"] = (masked, config_class(**sizes), [query, *DECODERS[name]])
+    if name in ("albert", "bert", "mobilebert", "roberta"):  # the decoder has a bias of its own beside the one that is tied
+        MODELS[name + "Words"] = (masked, config_class(**sizes, tie_word_embeddings=False), [query, *DECODERS[name]])
 
 
 PATCHES = dict(

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, type KnownOptions, listed, misfitError, showShape, throwFaults} from '../../../platform/errors';
-import {type Bytes, encodeSafetensors} from '../../../platform/formats/safetensors';
-import type {Values} from '../../../platform/formats/layout';
+import {type Bytes, encodeSafetensors, type NamedValues} from '../../../platform/formats/safetensors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
 import {isWrapper} from '../../../core/layers/wrapperLayer';
 import {mergeLoRA} from '../../../core/model/restore';
@@ -166,7 +165,7 @@ async function written(
   config.check();
   const stored = tensorsOf(expected);
   const found = checkLayers(stored, sites);
-  const tensors: Record<string, Values> = Object.fromEntries(UNCOMPUTED.get(record) ?? []);
+  const tensors: Record<string, NamedValues> = {};
   const step = stepsOf({...(signal && {signal}), ...(onProgress && {onProgress})});
   let done = 0;
   for (const [name, {parts, shape}] of stored) {
@@ -177,7 +176,11 @@ async function written(
     });
     const data = await tensor.data<'float32'>().finally(() => tensor.dispose());
     tensors[name] = {shape, data};
+    if (name.endsWith('.running_mean')) {
+      tensors[name.replace(/running_mean$/, 'num_batches_tracked')] = {shape: [], data: new BigInt64Array(1)};
+    }
   }
+  Object.assign(tensors, Object.fromEntries(UNCOMPUTED.get(record) ?? []));
   const isLost = (name: unknown): name is string => typeof name === 'string' && !Object.hasOwn(tensors, name);
   const lost = [record.uncomputed ?? []].flat().filter(isLost);
   if (lost.length > 0) {
@@ -202,14 +205,24 @@ interface Written {
 /** The tensors of the file, by the names of current models. */
 function tensorsOf(expected: readonly Expected[]): Map<string, Written> {
   const owned = new Set(expected.map(({fileName}) => fileName));
+  const withKernel = new Set(expected.flatMap(({weight, layer}) => (weight === 'kernel' ? layer : [])));
   const written = new Map<string, Written>();
   for (const weight of expected) {
-    const {fileName, orElse = fileName, part} = weight;
-    // A separate head has its own name. Parts are separate, except for those that the hub joins too.
-    const name = part === undefined ? (owned.has(orElse) ? fileName : orElse) : part.joined ? orElse : fileName;
-    const parts = [...(written.get(name)?.parts ?? []), weight];
-    const [rows = 1, ...others] = weight.shape;
-    written.set(name, {shape: weight.shape.length === 0 ? [] : [rows * parts.length, ...others], parts});
+    const {fileName, orElse = fileName, part, layer} = weight;
+    const write = (name: string) => {
+      const parts = [...(written.get(name)?.parts ?? []), weight];
+      const [rows = 1, ...others] = weight.shape;
+      written.set(name, {shape: weight.shape.length === 0 ? [] : [rows * parts.length, ...others], parts});
+    };
+    if (part !== undefined) {
+      // Parts are separate, except for those that the hub joins too.
+      write(part.joined ? orElse : fileName);
+    } else if (weight.weight === 'bias' && withKernel.has(layer)) {
+      // The bias of a separate head has its own name. Classes for masked tokens have the shared one too, and ignore it.
+      new Set([fileName, orElse]).forEach(write);
+    } else {
+      write(owned.has(orElse) ? fileName : orElse);
+    }
   }
   return written;
 }
@@ -273,6 +286,5 @@ function inFile(value: tf.Tensor, {axes, shape}: Expected): tf.Tensor {
 /** The config's field for a head that is no longer tied. */
 function untied(expected: readonly Expected[]): {tie_word_embeddings?: false} {
   const isApart = expected.some(({weight, orElse, part}) => weight === 'kernel' && orElse !== undefined && !part);
-  const sharesBias = expected.some(({weight, orElse, part}) => weight === 'bias' && orElse !== undefined && !part);
-  return isApart && !sharesBias ? {tie_word_embeddings: false} : {};
+  return isApart ? {tie_word_embeddings: false} : {};
 }

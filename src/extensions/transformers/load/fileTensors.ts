@@ -60,10 +60,15 @@ export function assignTensors(
   const uncomputed = new Map<string, string>();
   const root = head === 'none' ? '' : `${architecture.prefix}.`;
   const ofWhole = new Set(whole.map(({fileName}) => plain(fileName)));
+  // The bias that a head would share if it were tied.
+  const shared = new Set<string>();
   for (const weight of expected) {
     const {fileName, orElse = fileName} = weight;
     const isOwn = isPresent(fileName);
     const name = plain(isOwn ? fileName : orElse);
+    if (isOwn && weight.weight === 'bias' && weight.part === undefined) {
+      shared.add(orElse);
+    }
     needed.set(name, [...(needed.get(name) ?? []), isOwn ? {...weight, part: undefined} : weight]);
   }
   const assigned = new Map<string, Expected[]>();
@@ -73,7 +78,9 @@ export function assignTensors(
     const weights = needed.get(plain(name));
     if (weights === undefined) {
       const [first = ''] = plain(name).split('.');
-      if (architecture.uncomputed?.test(plain(name)) === true || ofWhole.has(plain(name))) {
+      if (shared.has(name) && FLOATS.includes(dtype)) {
+        uncomputed.set(name, name);
+      } else if (architecture.uncomputed?.test(plain(name)) === true || ofWhole.has(plain(name))) {
         if (FLOATS.includes(dtype) && (head === 'none' || first !== 'pooler')) {
           uncomputed.set(name, root + plain(name));
         }
