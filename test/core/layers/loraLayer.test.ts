@@ -136,7 +136,7 @@ describe.each(KINDS)('%s', (className, kind) => {
   test('refuses options that do not exist or have another type, with the name that is meant, all at once', () => {
     const refusal = (args: object) => {
       try {
-        adapt({layer: base(), ...args} as LoRALayerArgs);
+        adapt({layer: base(), ...args});
       } catch (error) {
         expect((error as LoRAError).code).toBe('ERR_OPTION');
         return (error as LoRAError).message;
@@ -305,7 +305,7 @@ describe.each(KINDS)('%s', (className, kind) => {
     class Unregistered extends (Stock as unknown as new (args: object) => tf.layers.Layer) {
       note = 'a setting';
     }
-    const noted = new Unregistered({units: 5, filters: 5, kernelSize: [2, 3], name: 'base'}) as Unregistered;
+    const noted = new Unregistered({units: 5, filters: 5, kernelSize: [2, 3], name: 'base'});
     noted.note = 'another setting'; // which the config does not hold
     expect(adapt({layer: noted, rank: 2}).baseLayer).toBe(noted);
   });

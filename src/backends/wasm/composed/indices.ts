@@ -28,7 +28,8 @@ interface Shapes {
 function checked(name: string): OwnKernel {
   return wrappedKernel<Partial<Scattered>, Shapes>(name, stock => call => {
     const {inputs, attrs, backend} = call;
-    const {params, tensor, indices = inputs.sparseIndices as tf.Tensor} = inputs;
+    const {params, tensor} = inputs;
+    const indices = (inputs.indices ?? inputs.sparseIndices) as tf.Tensor;
     const shape = (params ?? tensor)?.shape ?? attrs.shape ?? attrs.outputShape ?? [];
     // In a scatter, a list has a place along the first axis for each update.
     const depth = indices.rank > 1 || params !== undefined ? (indices.shape.at(-1) ?? 1) : 1;

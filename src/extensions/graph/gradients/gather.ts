@@ -28,7 +28,7 @@ function scattered(dy: tf.Tensor, x: tf.Tensor, indices: tf.Tensor, {axis, batch
   // The rows of all batches, one after another.
   const rows = tf.transpose(tf.reshape(dy, [batchSize, outerSize, -1, sliceSize]), [0, 2, 1, 3]);
   const starts = tf.reshape(tf.range(0, batchSize * dimSize, dimSize, 'int32'), [batchSize, 1]);
-  const places = tf.reshape(tf.add(tf.reshape(indices, [batchSize, -1]), starts), [-1]) as tf.Tensor1D;
+  const places = tf.reshape<tf.Rank.R1>(tf.add(tf.reshape(indices, [batchSize, -1]), starts), [-1]);
   const sums = tf.unsortedSegmentSum(
     tf.reshape(rows, [places.size, outerSize * sliceSize]),
     places,
