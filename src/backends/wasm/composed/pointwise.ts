@@ -81,7 +81,7 @@ export const selectKernel = wrappedKernel<tf.SelectInputs, object>(tf.Select, st
   return tf.tidy(() => tf.cast(tf.where(condition, chosen(t), chosen(e)), 'bool'));
 });
 
-/** `Cast` to truth values: whether a value is not 0. The backend's own keeps the last eight bits of its integer part. */
+/** `Cast` to truth values: whether a value is not 0. The backend's own keeps the last eight bits of an integer. */
 export const castKernel = wrappedKernel<{x: tf.Tensor}, {dtype: tf.DataType}>(tf.Cast, stock => call => {
   const {
     inputs: {x},
