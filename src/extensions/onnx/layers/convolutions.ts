@@ -47,7 +47,7 @@ export function padded(sizes: tf.Shape, {size, strides, dilations = size.map(() 
   const totals = size.map((each, axis) => {
     const reach = (each - 1) * (dilations[axis] ?? 1);
     const [stride, image] = [strides[axis] ?? 1, sizes[axis]];
-    if (stride === 1) {
+    if (stride === 1 || reach === 0) {
       return reach;
     }
     return image == null ? undefined : Math.max((Math.ceil(image / stride) - 1) * stride + reach + 1 - image, 0);
@@ -55,6 +55,30 @@ export function padded(sizes: tf.Shape, {size, strides, dilations = size.map(() 
   return totals.includes(undefined)
     ? {...attributes, auto_pad: 'SAME_UPPER'}
     : {...attributes, pads: padsOf(totals as number[])};
+}
+
+/**
+ * An image without what the windows of a volume leave out. Along three axes, tfjs does not clamp the padding "same" at
+ * zero: windows that are smaller than their strides begin behind the border.
+ */
+function cropped(out: GraphWriter, x: string, sizes: tf.Shape, window: Window): string {
+  const starts = window.size.map((each, axis) => {
+    const [stride, image] = [window.strides[axis] ?? 1, sizes[axis]];
+    if (window.padding !== 'same' || window.size.length < 3 || each >= stride) {
+      return 0;
+    }
+    if (image == null) {
+      out.refuse(
+        'has windows that are smaller than their strides in a volume of dynamic size, which cannot be written. Give ' +
+          'the input fixed sizes.',
+      );
+    }
+    return Math.max(Math.ceil(((image ?? 1) - each - (Math.ceil((image ?? 1) / stride) - 1) * stride) / 2), 0);
+  });
+  const axes = range(starts.length).filter(axis => starts[axis] !== 0);
+  const pick = (list: readonly number[]) => out.ints(axes.map(axis => list[axis] ?? 0));
+  const ends = out.ints(axes.map(() => END));
+  return axes.length === 0 ? x : out.node('Slice', [x, pick(starts), ends, out.ints(axes.map(axis => axis + 2))]);
 }
 
 /** Paddings before all axes, and then those after them. */
@@ -84,10 +108,11 @@ const convolution: Write = (out, call) => {
   const layer = call.fields<ConvLayer>();
   const rank = call.input.rank;
   const {kernelSize: size, strides, dilationRate: dilations, padding, kernel} = layer;
-  const x = out.held(call.input, imageOrder(layer, rank));
   const w = out.weight('kernel', kernel, {perm: [rank - 1, rank - 2, ...range(rank - 2)]});
   const sizes = imageSizes(call.input.shape, layer);
-  const y = out.node('Conv', [x, w, ...biasOf(out, layer)], padded(sizes, {size, strides, dilations, padding}));
+  const window = {size, strides, dilations, padding};
+  const x = cropped(out, out.held(call.input, imageOrder(layer, rank)), sizes, window);
+  const y = out.node('Conv', [x, w, ...biasOf(out, layer)], padded(sizes, window));
   return finished(out, call, y, layer);
 };
 
@@ -95,11 +120,19 @@ const convolution: Write = (out, call) => {
 const transposed: Write = (out, call) => {
   const layer = call.fields<ConvLayer>();
   const rank = call.input.rank;
-  const {kernelSize: size, strides, padding, kernel} = layer;
+  const {strides, padding, kernel} = layer;
   const x = out.held(call.input, imageOrder(layer, rank));
-  const w = out.weight('kernel', kernel, {perm: [rank - 1, rank - 2, ...range(rank - 2)]});
+  let size = layer.kernelSize;
+  let w = out.weight('kernel', kernel, {perm: [rank - 1, rank - 2, ...range(rank - 2)]});
   // As many outputs as the convolution that this is the gradient of has inputs.
-  const more = size.map((each, axis) => Math.max((strides[axis] ?? 1) - each, 0));
+  let more = size.map((each, axis) => Math.max((strides[axis] ?? 1) - each, 0));
+  if (rank === 5 && padding === 'same' && more.some(each => each > 0)) {
+    // The windows of that convolution begin behind the border, so that nothing reaches the outputs before them.
+    const before = more.map(each => Math.ceil(each / 2));
+    w = out.node('Pad', [w, out.ints([0, 0, ...before, 0, 0, 0, 0, 0])]);
+    size = size.map((each, axis) => each + (before[axis] ?? 0));
+    more = more.map((each, axis) => each - (before[axis] ?? 0));
+  }
   const less = size.map((each, axis) => (padding === 'same' ? Math.max(each - (strides[axis] ?? 1), 0) : 0));
   const y = out.node('ConvTranspose', [x, w, ...biasOf(out, layer)], {
     kernel_shape: size,
@@ -147,8 +180,17 @@ function pool(op: string): Write {
     const layer = call.fields<PoolLayer>();
     const {poolSize: size, strides, padding} = layer;
     const {rank} = call.input;
-    const x = out.held(call.input, imageOrder(layer, rank));
-    const y = out.node(op, [x], padded(imageSizes(call.input.shape, layer), {size, strides, padding}));
+    const sizes = imageSizes(call.input.shape, layer);
+    const window = {size, strides, padding};
+    const attributes = padded(sizes, window);
+    if ('auto_pad' in attributes && size.some((each, axis) => each < (strides[axis] ?? 1))) {
+      // ONNX Runtime computes negative pads, which it then refuses.
+      out.refuse(
+        'has windows that are smaller than their strides in an image of dynamic size, which cannot be written. Give ' +
+          'the input fixed sizes.',
+      );
+    }
+    const y = out.node(op, [cropped(out, out.held(call.input, imageOrder(layer, rank)), sizes, window)], attributes);
     return call.output(y, imageOrder(layer, rank));
   };
 }

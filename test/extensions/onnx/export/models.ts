@@ -59,6 +59,31 @@ function pools(kind: string, shape: tf.Shape, make: (args: object) => tf.layers.
   return convolutions(kind, shape, ({strides, padding}) => [make({poolSize: 3, strides, padding})]);
 }
 
+/** Windows that are smaller than their strides, with and without something left over. */
+function smallWindows(): ModelCase[] {
+  const padding = 'same' as const;
+  const [size, strides] = [
+    [1, 2, 1],
+    [3, 3, 2],
+  ] as [[number, number, number], [number, number, number]];
+  const volume = {kernelSize: size, strides, padding, filters: 3, biasInitializer: 'randomNormal' as const};
+  const pool = {poolSize: size, strides, padding};
+  const layers = {
+    conv3d: () => tf.layers.conv3d(volume),
+    conv3dTranspose: () => tf.layers.conv3dTranspose(volume),
+    maxPooling3d: () => tf.layers.maxPooling3d(pool),
+    averagePooling3d: () => tf.layers.averagePooling3d(pool),
+    conv2d: () => tf.layers.conv2d({filters: 3, kernelSize: [1, 2], strides: [3, 3], padding}),
+    conv2dTranspose: () => tf.layers.conv2dTranspose({filters: 3, kernelSize: [1, 2], strides: [3, 3], padding}),
+    maxPooling2d: () => tf.layers.maxPooling2d({poolSize: [1, 2], strides: [3, 3], padding}),
+    averagePooling1d: () => tf.layers.averagePooling1d({poolSize: 2, strides: 3, padding}),
+  };
+  return Object.entries(layers).map(([name, layer]) => {
+    const axes = Number(/\d/.exec(name)?.[0]);
+    return chain(`${name}, windows smaller than strides`, [...[6, 6, 5].slice(0, axes), 2], () => [layer()]);
+  });
+}
+
 type Cell = 'lstm' | 'gru' | 'simpleRNN';
 type RecurrentArgs = Parameters<typeof tf.layers.lstm>[0] & {resetAfter?: boolean};
 
@@ -232,6 +257,7 @@ export const MODELS: readonly ModelCase[] = [
   ...pools('averagePooling2d', images, args => tf.layers.averagePooling2d(args)),
   ...pools('maxPooling3d', [7, 6, 5, 2], args => tf.layers.maxPooling3d(args)),
   ...pools('averagePooling3d', [7, 6, 5, 2], args => tf.layers.averagePooling3d(args)),
+  ...smallWindows(),
   chain('globalAveragePooling1d', [null, 4], () => [tf.layers.globalAveragePooling1d()], {open: 6}),
   chain('globalMaxPooling1d', [6, 4], () => [tf.layers.globalMaxPooling1d()]),
   chain('globalAveragePooling2d', [null, null, 4], () => [tf.layers.globalAveragePooling2d({})], {open: 6}),
