@@ -361,6 +361,86 @@ blocks(4, 'MatMulNBits with zeros', halves, rng.integers(0, 256, 3).astype('uint
 case('MatMul of stretched stacks', [('MatMul', 'x,z', 'y', {})], x=rand(2, 1, 3, 4), z=rand(2, 5, 4, 3))
 case('MatMul of a stretched stack of constants', [('MatMul', 'x,w', 'y', {})], {'w': rand(3, 1, 4, 2)}, x=rand(2, 3, 5, 3, 4))
 
+# Integers, truth values, and indices that count from the end.
+x5, volume = rand(2, 2, 3, 4, 3), rand(2, 3, 6, 6, 5)
+ints = rng.integers(-9, 9, (2, 3, 4))
+some = np.array([[0, 0.5, 256], [0, -3, 512]], 'float32')
+for axis in range(4):
+    case(f'GatherElements of four axes, along {axis}', [('GatherElements', 'x,i', 'y', {'axis': axis})], x=x4, i=rng.integers(0, x4.shape[axis], [3 if a == axis else d for a, d in enumerate(x4.shape)]))
+case('GatherElements from the end', [('GatherElements', 'x,i', 'y', {'axis': 2})], x=x3, i=rng.integers(-4, 4, (2, 3, 2)))
+case('GatherElements from the end, constant', [('GatherElements', 'x,i', 'y', {'axis': 2})], {'i': rng.integers(-4, 4, (2, 3, 2))}, fixed=True, x=x3)
+case('indices from the end of what is open', [('Gather', 'x,i', 'y', {})], {'i': i64(-1, 0)}, x=x3)
+case('indices from the end, of an input', [('Gather', 'x,i', 'y', {'axis': 1})], fixed=True, x=x3, i=np.array([[-1, -2], [0, -3]]))
+case('GatherND from the end', [('GatherND', 'w,x', 'y', {})], {'w': rand(4, 3)}, x=np.array([[-1, 2], [3, -3]]))
+case('GatherND from the end, constant', [('GatherND', 'x,i', 'y', {})], {'i': np.array([[-1, 2], [1, -3]])}, x=x3)
+case('ScatterND from the end', [('ScatterND', 'x,i,w', 'y', {})], {'i': i64(-1, -1).reshape(1, 2), 'w': rand(1, 4)}, x=x3)
+case('ScatterND from the end, fixed', [('ScatterND', 'x,i,w', 'y', {})], {'i': i64(1, -1).reshape(1, 2), 'w': rand(1, 4)}, fixed=True, x=x3)
+rows = np.array([[-1, 4, -5], [0, -2, 7]])
+for kind, values in {'floats': np.array([-1, 2.5], 'float32'), 'ones': np.array([0, 1], 'float32'), 'integers': i64(3, 7)}.items():
+    case(f'OneHot of {kind}, from the end', [('OneHot', 'x,d,v', 'y', {'axis': 1})], {'d': i64(5), 'v': values}, x=rows)
+case('Cast of floats to bool', [('Cast', 'x', 'b', {'to': T.BOOL}), ('Cast', 'b', 'y', {'to': T.FLOAT})], x=some)
+case('Cast of integers to bool', [('Cast', 'x', 'y', {'to': T.BOOL})], x=some.astype('int64'))
+case('Not, Where and Xor of casts to bool', [('Cast', 'x', 'b', {'to': T.BOOL}), ('Cast', 'z', 'c', {'to': T.BOOL}), ('Xor', 'b,c', 'd', {}), ('Not', 'd', 'e', {}), ('Where', 'e,x,z', 'y', {})], x=some, z=np.array([[1, 0, 2], [0, 256, 0]], 'float32'))
+case('NonZero of floats', [('NonZero', 'x', 'n', {}), ('Transpose', 'n', 't', {}), ('GatherND', 'x,t', 'y', {})], x=some)
+for to, kind in {'UINT8': 'int64', 'INT8': 'int64', 'UINT16': 'float32', 'INT16': 'float32'}.items():
+    case(f'Cast of {kind} to {to} wraps around', [('Cast', 'x', 'i', {'to': getattr(T, to)}), ('Cast', 'i', 'y', {'to': T.FLOAT})], x=np.array([[-1, 300, -129], [70000, -40000, 5]], kind))
+case('Cast of fractions to integers', [('Cast', 'x', 'i', {'to': T.UINT8}), ('Cast', 'x', 'j', {'to': T.INT32}), ('Cast', 'i', 'f', {'to': T.FLOAT}), ('Cast', 'j', 'g', {'to': T.FLOAT}), ('Mul', 'f,g', 'y', {})], x=np.array([[-1.7, 1.7, -0.2, 255.9]], 'float32'))
+left, right = np.array([[7, -7, 7], [-7, 8, -1]]), np.array([[2, 2, -2], [-2, 4, 3]])
+case('Div of integers', [('Div', 'x,z', 'y', {})], x=left, z=right)
+case('Div of integers by a negative constant', [('Div', 'x,w', 'y', {})], {'w': np.array(-2)}, x=left)
+case('Div of a constant by integers', [('Div', 'w,x', 'y', {})], {'w': np.array(9)}, x=right)
+case('Div of constants', [('Div', 'w,v', 'd', {}), ('Cast', 'd', 'f', {'to': T.FLOAT}), ('Mul', 'x,f', 'y', {})], {'w': np.array([-7, 7]), 'v': np.array([2, -2])}, x=rand(3, 2))
+case('Div of large integers', [('Div', 'x,w', 'y', {})], {'w': np.array(3, 'int32')}, x=np.array([[2**30 + 1, -2**30 - 1, 16777217]], 'int32'))
+case('Mod of integers', [('Mod', 'x,z', 'y', {})], x=left, z=right)
+case('Mod with fmod', [('Mod', 'x,z', 'y', {'fmod': 1})], x=left, z=right)
+case('Mod with fmod by a constant', [('Mod', 'x,w', 'y', {'fmod': 1})], {'w': np.array(-3)}, x=left)
+case('Mod with fmod, of floats', [('Mod', 'x,z', 'y', {'fmod': 1})], x=left.astype('float32') * np.float32(1.25), z=right.astype('float32'))
+for op in 'ReduceMean ReduceL2 ReduceLogSum ReduceLogSumExp ReduceL1'.split():
+    given = np.abs(ints) + 1 if 'Log' in op else ints
+    case(f'{op} of integers', [(op, 'x,a', 'y', {'keepdims': 0})], {'a': i64(1, 2)}, opset=18, x=given.astype('int32'))
+case('ReduceMean of integers over what is open', [('ReduceMean', 'x,a', 'y', {})], {'a': i64(0)}, opset=18, x=ints)
+for op in 'ReduceMean ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSum ReduceLogSumExp'.split():
+    case(f'{op} without axes', [(op, 'x', 'y', {'noop_with_empty_axes': 1})], opset=18, x=np.abs(x3) if 'Log' in op else x3)
+    case(f'{op} of empty axes', [(op, 'x,a', 'y', {'noop_with_empty_axes': 1})], {'a': i64()}, opset=18, x=np.abs(x3) if 'Log' in op else x3)
+case('Squeeze of a batch of one', [('Squeeze', 'x', 's', {}), ('ReduceSum', 's,a', 'y', {})], {'a': i64(1)}, fixed=True, x=rand(1, 3, 1, 4))
+case('Trilu of truth values', [('Greater', 'x,z', 'b', {}), ('Trilu', 'b', 't', {}), ('Not', 't', 'n', {}), ('Where', 'n,x,z', 'y', {})], {'z': np.float32(0)}, x=x3)
+empty = np.where(np.arange(12).reshape(3, 4) < 5, 0, x3).astype('float32')
+for p in 1, 2:
+    case(f'LpNormalization of zeros by {p}', [('LpNormalization', 'x', 'y', {'p': p})], x=empty)
+far = {'from beyond the end': (100, -100, -1), 'from beyond the end, by steps': (100, 0, -2), 'from the largest integer': (2**63 - 1, -2**63, -3), 'from before the beginning': (-9, -9, -1), 'backwards to the largest integer': (-1, 2**63 - 1, -1),
+       'up to the place before the first': (2, -5, -1), 'from before the beginning, forwards': (-9, 3, 1)}
+for name, (start, end, step) in far.items():
+    case(f'Slice {name}', [('Slice', 'x,s,e,a,t', 'y', {})], {'s': i64(start), 'e': i64(end), 'a': i64(2), 't': i64(step)}, x=x3)
+case('Slice of an open axis from beyond the end', [('Slice', 'x,s,e,a,t', 'y', {})], {'s': i64(2**63 - 1), 'e': i64(-2**63), 'a': i64(0), 't': i64(-1)}, x=x3)
+
+# Windows that are smaller than their strides, and volumes.
+for kernel, strides, pads in [([3, 1, 1], [3, 3, 3], [1, 0, 0, 1, 0, 0]), ([1, 1, 1], [3, 3, 2], [0] * 6), ([2, 1, 3], [2, 3, 3], [0, 0, 0, 0, 0, 1]), ([2, 2, 2], [3, 3, 3], [0] * 6)]:
+    at = {'strides': strides, 'pads': pads}
+    case(f'Conv of {kernel} by {strides}', [('Conv', 'x,w', 'y', at)], {'w': rand(2, 3, *kernel)}, x=volume)
+    case(f'MaxPool of {kernel} by {strides}', [('MaxPool', 'x', 'y', {'kernel_shape': kernel, **at})], x=volume)
+    case(f'AveragePool of {kernel} by {strides}', [('AveragePool', 'x', 'y', {'kernel_shape': kernel, **at})], x=volume)
+    for auto in 'SAME_UPPER SAME_LOWER'.split():
+        case(f'Conv of {kernel} by {strides}, {auto}', [('Conv', 'x,w', 'y', {'strides': strides, 'auto_pad': auto})], {'w': rand(2, 3, *kernel)}, x=volume)
+three = {'s': rand(3), 'b': rand(3), 'm': rand(3), 'v': np.abs(rand(3)) + 0.5}
+case('BatchNormalization of volumes', [('Conv', 'x,w', 'c', {}), ('BatchNormalization', 'c,s,b,m,v', 'n', {}), ('Relu', 'n', 'y', {})], {'w': rand(3, 3, 2, 2, 2), **three}, x=volume)
+case('BatchNormalization of six axes', [('BatchNormalization', 'x,s,b,m,v', 'y', {})], three, x=rand(2, 3, 2, 2, 2, 2))
+case('PRelu of volumes', [('PRelu', 'x,w', 'y', {})], {'w': rand(3, 1, 1, 1)}, x=volume)
+
+# Inputs of one axis, slopes and matrices that are inputs, and equations.
+case('a list', [('Mul', 'x,w', 'm', {}), ('Relu', 'm', 'y', {})], {'w': np.float32(2)}, x=rand(4))
+case('a list of integers', [('Gather', 'w,x', 'y', {})], {'w': rand(9, 3)}, x=i64(1, 4, 8))
+case('a list and rows', [('Unsqueeze', 'z,a', 'u', {}), ('Mul', 'x,u', 'y', {})], {'a': i64(1)}, x=rand(2, 3), z=rand(2))
+case('PRelu with slopes of each example', [('ReduceMax', 'x,a', 'm', {}), ('PRelu', 'x,m', 'y', {})], {'a': i64(1, 2)}, opset=18, x=x3)
+case('PRelu with slopes that are an input', [('PRelu', 'x,w', 'y', {})], fixed=True, x=x3, w=rand(3, 1))
+case('PRelu with a slope that is an input', [('PRelu', 'x,w', 'y', {})], fixed=True, x=rand(1, 3, 4), w=rand(1))
+case('Gemm of a transposed input', [('Gemm', 'x,w', 'y', {'transA': 1})], {'w': rand(2, 5)}, fixed=True, x=rand(2, 4))
+case('a transposed input of Gemm, by an input', [('Gemm', 'x,w', 'y', {'transA': 1, 'transB': 1})], fixed=True, x=rand(2, 4), w=rand(5, 2))
+for equation, *shapes in [('bij,bjk,bkl->bil', (2, 3, 4), (2, 4, 5), (2, 5, 3)), ('bi,bj,bk->bijk', (2, 3), (2, 4), (2, 2)), ('bij->bji', (2, 3, 4)), ('bij->bj', (2, 3, 4)),
+                          ('bij,bjk', (2, 3, 4), (2, 4, 5)), ('...ij,...jk->...ik', (2, 3, 4), (2, 4, 5)), ('b...i,b...i->b...', (2, 3, 4), (2, 3, 4)), ('bij,k->bik', (2, 3, 4), (1,))]:
+    each = {f'x{i}': rand(*shape) for i, shape in enumerate(shapes)}
+    case(f'Einsum {equation}', [('Einsum', ','.join(each), 'y', {'equation': equation})], fixed=equation.startswith('bij,k'), **each)
+case('Einsum bn,anm,bm->ba', [('Einsum', 'x,w,z', 'y', {'equation': 'bn,anm,bm->ba'})], {'w': rand(5, 3, 4)}, x=rand(2, 3), z=rand(2, 4))
+
 
 def networks():
     """Networks that PyTorch exports, by both exporters, and for a fixed and an open batch."""

@@ -33,14 +33,19 @@ export function bytesOf({file}: OnnxCase): Uint8Array {
 /** What a model predicts for the inputs of a case. */
 export function predicted(model: tf.LayersModel, {inputs}: OnnxCase): tf.Tensor[] {
   const given = Object.values(inputs).map(({values, shape, dtype}) => tf.tensor(values, shape, dtype));
-  const results = [model.predict(given.length === 1 ? given[0]! : given)].flat();
+  // `predict` takes as many examples of each input.
+  const isBatch = new Set(given.map(({shape}) => shape[0])).size < 2;
+  const results = isBatch
+    ? [model.predict(given.length === 1 ? given[0]! : given)].flat()
+    : tf.tidy(() => [model.apply(given) as tf.Tensor | tf.Tensor[]].flat());
   tf.dispose(given);
   return results;
 }
 
 /** Agreement to 1e-5 of the largest value. */
 export function expectOutputs(actual: readonly tf.Tensor[], expected: OnnxCase['outputs']): void {
-  expect(actual.map(({shape}) => shape)).toEqual(expected.map(({shape}) => shape));
+  const looks = ({shape, dtype}: {shape: number[]; dtype: string}) => [shape, dtype];
+  expect(actual.map(looks)).toEqual(expected.map(looks));
   actual.forEach((tensor, i) => {
     const {values} = expected[i]!;
     const largest = Math.max(1e-6, ...values.map(Math.abs));

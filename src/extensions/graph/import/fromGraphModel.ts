@@ -185,7 +185,7 @@ export function recorded({inputs, outputs, inputShapes}: GraphPart): GraphPart {
 }
 
 /** Makes the layers of a plan, and sets their weights. */
-export function build({inputs, layers, outputs}: GraphPlan, name = 'graph'): tf.LayersModel {
+export function build({inputs, layers, outputs, sizes}: GraphPlan, name = 'graph'): tf.LayersModel {
   const symbols = new Map<string, tf.SymbolicTensor>();
   const starts = inputs.map(({key, name, shape, dtype}) => {
     const input = tf.input({batchShape: shape, dtype: dtype, name});
@@ -193,7 +193,7 @@ export function build({inputs, layers, outputs}: GraphPlan, name = 'graph'): tf.
     return input;
   });
   for (const call of layers) {
-    apply(call, symbols);
+    apply(call, symbols, sizes);
   }
   const ends = outputs.map(key => symbols.get(key) as tf.SymbolicTensor);
   try {
@@ -210,7 +210,7 @@ export function build({inputs, layers, outputs}: GraphPlan, name = 'graph'): tf.
   }
 }
 
-function apply(call: PlannedCall, symbols: Map<string, tf.SymbolicTensor>): void {
+function apply(call: PlannedCall, symbols: Map<string, tf.SymbolicTensor>, sizes: readonly string[] = []): void {
   const {layer, inputs, outputs, weights} = call;
   const given = inputs.map(key => symbols.get(key) as tf.SymbolicTensor);
   const values = new Map(layer.built ? [] : Object.entries(weights).map(([name, {tensor}]) => [name, tensor]));
@@ -220,7 +220,9 @@ function apply(call: PlannedCall, symbols: Map<string, tf.SymbolicTensor>): void
     const call = () => layer.apply(given.length === 1 ? (given[0] as tf.SymbolicTensor) : given);
     results = [startingWith(layer, values, call)].flat() as tf.SymbolicTensor[];
   } catch (error) {
-    throw asLoRAError(error, `Layer "${layer.name}" (${layer.getClassName()})`, 'ERR_UNSUPPORTED');
+    const fault = asLoRAError(error, `Layer "${layer.name}" (${layer.getClassName()})`, 'ERR_UNSUPPORTED');
+    fault.message = [fault.message, ...sizes].join('\n');
+    throw fault;
   }
   outputs.forEach((key, i) => symbols.set(key, results[i] as tf.SymbolicTensor));
   // Recurrent layers take their states as inputs. Files refer to those by name, and here they are tensors.

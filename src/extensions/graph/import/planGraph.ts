@@ -6,9 +6,9 @@ import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
 import {neededNodes} from './order';
 import {BATCH, KNOWN, sizesOf} from './openSizes';
 import {alikeness, checkSize, materialize, planAlias, planOp, runProbe, spendOn} from './planOp';
-import {BakedBatch, Planner, Refusal} from './planner';
+import {BakedBatch, once, Planner, Refusal} from './planner';
 import type {ReadGraph} from './readGraph';
-import {adviceOn, FAILED, refusedImport} from './refuse';
+import {adviceOn, adviceOnSizes, FAILED, refusedImport} from './refuse';
 import {planStock} from './stockLayers';
 import type {Constant, Flow, Folded, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
 
@@ -79,7 +79,8 @@ export async function planGraph(graph: ReadGraph, request: GraphRequest, step: S
       throw refusedImport(planner, order, cut);
     }
     const plan = planner.finished(outputsOf(planner, request.outputs));
-    return {...plan, advice: adviceOn(planner, request.outputs, cut)};
+    const sizes = planner.inputs.flatMap(input => adviceOnSizes(input, planner.values));
+    return {...plan, sizes, advice: adviceOn(planner, request.outputs, cut)};
   } catch (error) {
     planner.dispose();
     throw error;
@@ -114,8 +115,23 @@ function planInputs(
     const fixed = size ?? shapeAt(planner.graph, name)?.[0] ?? (graphBatch === 'several' ? null : (graphBatch ?? null));
     const first = batch === 'fixed' ? fixed : null;
     const stand = planner.frees ? ([graphBatch, graphBatch] as Pair<number>) : BATCHES;
-    planner.addInput(node, known.length === 0 ? [] : [first, ...rest], [stand, lengths]);
+    // `predict` gives lists a second axis.
+    const shape = known.length === 1 ? [first, 1] : known.length === 0 ? [] : [first, ...rest];
+    planner.addInput(node, shape, [stand, lengths]);
+    if (known.length === 1) {
+      planList(planner, node);
+    }
   }
+}
+
+/** Plans a layer that makes a list of an input of one column, and leaves lists as they are. */
+function planList(planner: Planner, {name}: GraphNode): void {
+  const key = `${name}:0`;
+  const {shapes, sizes, shape, dtype} = planner.values.get(key) as Flow;
+  const layer = once({className: 'Reshape', config: {targetShape: [], name: planner.nameOf(name, 'list')}});
+  const pair: Pair<number[]> = [shapes[0].slice(0, 1), shapes[1].slice(0, 1)];
+  const list = {shapes: pair, sizes: sizes.slice(0, 1), shape: shape.slice(0, 1), dtype};
+  planner.addCall({layer, inputs: [key], outputs: [key], weights: {}}, [list]);
 }
 
 function shapeAt({nodes}: ReadGraph, name: string): (number | null)[] | undefined {

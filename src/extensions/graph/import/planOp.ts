@@ -3,7 +3,7 @@ import {tooLargeError, unsupportedError} from '../../../platform/errors';
 import {type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput} from '../graphDef';
 import {largestOutput, type SizedInput} from '../graphSize';
 import {stepsOf} from '../graphWork';
-import {GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../layers/graphOp';
+import {blank, GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../layers/graphOp';
 import {keepsRows} from './keepsRows';
 import {BATCH, KNOWN} from './openSizes';
 import {BakedBatch, type Planner} from './planner';
@@ -110,7 +110,7 @@ function tryOut(planner: Planner, node: GraphNode, values: readonly Value[], cou
       run(
         planner,
         node,
-        values.map(value => tensorAt(value, p)),
+        values.map(value => tensorAt(node, value, p)),
         count,
       ).map(({shape, dtype}) => ({shape, dtype: dtype as GraphType})),
     );
@@ -211,14 +211,14 @@ function partsOfFragment(
 }
 
 /** The trial value of an input. */
-function tensorAt(value: Value, p: 0 | 1): tf.Tensor {
+function tensorAt(node: GraphNode, value: Value, p: 0 | 1): tf.Tensor {
   switch (value.kind) {
     case 'constant':
       return value.tensor;
     case 'shaped':
       return value.pair[p].tensor;
     case 'flow':
-      return tf.zeros(value.shapes[p], value.dtype);
+      return blank(node, value.shapes[p], value.dtype);
   }
 }
 

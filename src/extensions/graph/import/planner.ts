@@ -378,7 +378,7 @@ export class Planner {
   }
 }
 
-function once(entry: LayerEntry): LazyLayer {
+export function once(entry: LayerEntry): LazyLayer {
   let layer: tf.layers.Layer | undefined;
   return () => (layer ??= layerFromEntry(entry));
 }

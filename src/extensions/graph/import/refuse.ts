@@ -42,8 +42,8 @@ export function refusedImport(
   );
 }
 
-/** A line that asks for the open sizes of an input, with the sizes that failed. */
-function adviceOnSizes({key, node, name, shape}: PlannedInput, values: Planner['values']): string[] {
+/** A line that asks for the open sizes of an input, with the sizes that the plan tried. */
+export function adviceOnSizes({key, node, name, shape}: PlannedInput, values: Planner['values']): string[] {
   const value = values.get(key);
   const open = shape.flatMap((size, axis) => (size === null && axis > 0 ? [axis] : []));
   if (open.length === 0 || value?.kind !== 'flow') {

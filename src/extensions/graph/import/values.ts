@@ -102,6 +102,8 @@ export interface GraphPlan {
   ends: Map<string, string>;
   /** By the name of a node: what became of it. */
   fates: Map<string, Fate>;
+  /** Lines that ask for the sizes that inputs leave open, in case that a layer does not support them. */
+  sizes?: string[];
   /** The warning about outputs that cannot train. */
   advice?: string | undefined;
   /** Frees what was computed for the plan. The layers that were built share what they need. */

@@ -125,7 +125,8 @@ export class GraphOp extends tf.layers.Layer {
         const isBatch = verb === 'takes' && fits([null, ...expected.slice(1)]);
         const way = isBatch
           ? `The graph does not compute each example independently: pass ${expected[0] ?? 1} at a time, ` +
-            `{batchSize: ${expected[0] ?? 1}}.`
+            `{batchSize: ${expected[0] ?? 1}}. Inputs of other first sizes than each other, such as states, are passed ` +
+            'by model.apply([…]), or become constants by {constantInputs: {…}} of fromONNX.'
           : 'Import the graph for the sizes that you use, fromGraphModel(graph, {inputShapes: {…}}), or pass others.';
         throw misfitError(
           `Layer "${this.name}" (${this.fragment.node.op}) ${verb} ${shape ? showShape(shape) : 'nothing'} where ` +
@@ -162,9 +163,10 @@ export class GraphOp extends tf.layers.Layer {
     const [one, other] = [4, 6].map(unknown =>
       tf.tidy(() => {
         const tensors = this.fragment.inputs.map(({dtype}, i) =>
-          tf.zeros(
+          blank(
+            this.fragment.node,
             (inputs[i] ?? []).map(size => size ?? unknown),
-            dtype as tf.DataType,
+            dtype,
           ),
         );
         const weights = this.fragment.weights.map(({shape, dtype}) => tf.zeros(shape, dtype as tf.DataType));
@@ -179,6 +181,11 @@ export class GraphOp extends tf.layers.Layer {
   }
 }
 registerOwn(GraphOp);
+
+/** What a node is tried out with: zeros, or ones, since some backends cannot divide integers by 0. */
+export function blank({op}: GraphNode, shape: number[], dtype: GraphType): tf.Tensor {
+  return (/Div|Mod/.test(op) ? tf.ones : tf.zeros)(shape, dtype);
+}
 
 /** The name of the only node of a graph. Its original name could be that of an input. */
 const NODE = 'node';

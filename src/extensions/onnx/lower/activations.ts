@@ -73,19 +73,6 @@ export const clip: Rule = async call => {
   call.give(high === Infinity ? above : await call.emit('Minimum', [above, bound(high, 2)]), perm);
 };
 
-/** A value for each channel, or one for all. */
-export const prelu: Rule = async call => {
-  const perm = call.perm();
-  const rank = call.rank(1);
-  const slopes = range(rank).map(axis => call.size(1, axis) ?? 1);
-  if (rank > perm.length || (rank === perm.length && slopes[0] !== 1)) {
-    call.refuse('has slopes for each example');
-  }
-  const shape = [...new Array<number>(Math.max(perm.length - 1 - rank, 0)).fill(1), ...slopes].slice(1 - perm.length);
-  const alpha = call.low.weight(call.node.name, 1, {shape, perm: perm.slice(1).map(axis => axis - 1)});
-  call.give(await call.emit('Prelu', [call.key(0), alpha ?? (await call.as(1, perm))]), perm);
-};
-
 /** `x · Φ(x)`, or its approximation. */
 export const gelu: Rule = call => {
   const activation = call.text('approximate', 'none') === 'tanh' ? 'gelu_new' : 'gelu';

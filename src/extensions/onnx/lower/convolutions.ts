@@ -27,23 +27,28 @@ export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): W
   if (isStrided && dilations.some(dilation => dilation > 1)) {
     call.refuse('has both strides and dilations');
   }
-  if (auto === 'SAME_UPPER') {
+  // Along three axes, tfjs does not clamp such pads at zero.
+  const isUnclamped = axes === 3 && kernel.some((size, i) => size < (strides[i] ?? 1));
+  if (auto === 'SAME_UPPER' && !isUnclamped) {
     return {kernel, strides, dilations, pads: 'same'};
   }
   const pads = range(axes).map((i): [number, number] => {
-    if (auto === 'SAME_LOWER') {
-      const size = call.size(0, 2 + i) ?? call.refuse('pads by SAME_LOWER with a dynamic size');
+    if (auto.startsWith('SAME')) {
+      const size = call.size(0, 2 + i) ?? call.refuse(`pads by ${auto} with a dynamic size: fix it by inputShapes`);
       const total = samePads(size, strides[i] ?? 1, extents[i] ?? 0);
-      return [Math.ceil(total / 2), Math.floor(total / 2)];
+      const [less, more] = [Math.floor(total / 2), Math.ceil(total / 2)];
+      return auto === 'SAME_UPPER' ? [less, more] : [more, less];
     }
     return auto === 'VALID' ? [0, 0] : [given[i] ?? 0, given[axes + i] ?? 0];
   });
-  const isSame = pads.every(([begin, end], i) => {
-    const stride = strides[i] ?? 1;
-    const size = stride === 1 ? 1 : call.size(0, 2 + i);
-    const total = size === undefined ? NaN : samePads(size, stride, extents[i] ?? 0);
-    return begin === Math.floor(total / 2) && begin + end === total;
-  });
+  const isSame =
+    !isUnclamped &&
+    pads.every(([begin, end], i) => {
+      const stride = strides[i] ?? 1;
+      const size = stride === 1 ? 1 : call.size(0, 2 + i);
+      const total = size === undefined ? NaN : samePads(size, stride, extents[i] ?? 0);
+      return begin === Math.floor(total / 2) && begin + end === total;
+    });
   if (pads.flat().some(size => size < 0)) {
     call.refuse('has negative pads');
   }

@@ -54,24 +54,47 @@ export function variadic(op: string, isMean = false): Rule {
   };
 }
 
-/** A quotient. That of whole numbers is cut off towards zero. */
+/** Whether values are integers that are known not to be negative. */
+function isCount(call: OnnxCall, name: string): boolean {
+  const value = call.planner.valueOf(name);
+  const numbers = call.planner.numbersAt(name)?.pair.flat();
+  return value?.kind === 'shaped' || numbers?.every(number => number >= 0) === true;
+}
+
+/** A quotient that is cut off towards zero, or the remainder of it, from those of what is not negative. */
+export async function truncated(
+  call: OnnxCall,
+  op: 'FloorDiv' | 'FloorMod',
+  names: readonly string[],
+): Promise<string> {
+  const sizes: string[] = [];
+  const signs: string[] = [];
+  for (const [i, name] of names.entries()) {
+    const isPlain = isCount(call, name);
+    sizes.push(isPlain ? name : await call.emit('Abs', [name]));
+    if (!isPlain && (i === 0 || op === 'FloorDiv')) {
+      signs.push(await call.emit('Sign', [name]));
+    }
+  }
+  let result = await call.emit(op, sizes);
+  for (const sign of signs) {
+    result = await call.emit('Mul', [result, sign]);
+  }
+  return result;
+}
+
+/** A quotient. That of integers is cut off towards zero. */
 export const div: Rule = async call => {
   const {names, perm} = await aligned(call);
-  if (call.dtype(0) !== 'int32') {
-    call.give(await call.emit('RealDiv', names), perm);
-    return;
-  }
-  if (range(2).some(i => call.numbers(i)?.some(value => value < 0))) {
-    call.refuse('divides negative integers');
-  }
-  call.give(await call.emit('FloorDiv', names), perm);
+  const isWhole = call.dtype(0) === 'int32';
+  call.give(isWhole ? await truncated(call, 'FloorDiv', names) : await call.emit('RealDiv', names), perm);
 };
 
+/** A remainder with the sign of the divisor; with `fmod`, with that of what is divided. */
 export const mod: Rule = async call => {
-  if (call.int('fmod', 0) === 1 && call.dtype(0) !== 'int32') {
-    call.refuse('has fmod');
-  }
-  await binary('FloorMod')(call);
+  const {names, perm} = await aligned(call);
+  const isTruncated = call.int('fmod', 0) === 1;
+  call.give(isTruncated ? await truncated(call, 'FloorMod', names) : await call.emit('FloorMod', names), perm);
 };
 
 /** Both powers of floats: tfjs has one of whole numbers for whole numbers alone. */
@@ -84,6 +107,24 @@ export const pow: Rule = async call => {
   const [base = '', exponent = ''] = names;
   const isCast = call.dtype(0) === 'float32' && call.dtype(1) !== 'float32';
   call.give(await call.emit('Pow', [base, isCast ? await cast(call, exponent, 'DT_FLOAT') : exponent]), perm);
+};
+
+/** A value for each channel, or one for all. */
+export const prelu: Rule = async call => {
+  const perm = call.perm();
+  const rank = call.rank(1);
+  const slopes = range(rank).map(axis => call.size(1, axis) ?? 1);
+  if (call.value(1).kind !== 'constant') {
+    const whole = await aligned(call);
+    call.give(await call.emit('Prelu', whole.names), whole.perm);
+    return;
+  }
+  if (rank > perm.length || (rank === perm.length && slopes[0] !== 1)) {
+    call.refuse('has slopes for each example');
+  }
+  const shape = [...new Array<number>(Math.max(perm.length - 1 - rank, 0)).fill(1), ...slopes].slice(1 - perm.length);
+  const alpha = call.low.weight(call.node.name, 1, {shape, perm: perm.slice(1).map(axis => axis - 1)});
+  call.give(await call.emit('Prelu', [call.key(0), alpha ?? call.refuse('needs slopes of floats')]), perm);
 };
 
 export const where: Rule = async call => {
@@ -105,7 +146,18 @@ export function cast(call: OnnxCall, name: string, type: 'DT_FLOAT' | 'DT_INT32'
   return call.emit('Cast', [name], {DstT: attribute.type(type)});
 }
 
-/** TensorFlow.js has one type of floats, and one of whole numbers. */
+/** By type: how many integers it has, and the smallest one. Those of 32 bits and more are held as int32. */
+const FEW_INTEGERS: Readonly<Record<number, readonly [count: number, least: number]>> = {
+  2: [2 ** 8, 0],
+  3: [2 ** 8, -(2 ** 7)],
+  4: [2 ** 16, 0],
+  5: [2 ** 16, -(2 ** 15)],
+};
+
+/** Unsigned integers of 32 and 64 bits. */
+const LARGE_UNSIGNED = [12, 13];
+
+/** TensorFlow.js has one type of floats, and one of integers. Those beyond the range of smaller types wrap around. */
 export const castTo: Rule = async call => {
   const to = call.int('to', 1);
   const type = [1, 10, 11, 16].includes(to) ? 'float32' : to === 9 ? 'bool' : 'int32';
@@ -113,7 +165,17 @@ export const castTo: Rule = async call => {
     call.refuse(`casts to type ${to}`);
   }
   const kind = {float32: 'DT_FLOAT', bool: 'DT_BOOL', int32: 'DT_INT32'} as const;
-  const name = call.dtype() === type ? call.key(0) : await cast(call, call.key(0), kind[type]);
+  let name = call.dtype() === type ? call.key(0) : await cast(call, call.key(0), kind[type]);
+  const [count, least] = FEW_INTEGERS[to] ?? [];
+  const int = (value: number) => call.scalar(value, 'int32');
+  if (call.dtype() !== 'bool' && count !== undefined && least !== undefined) {
+    const from = least === 0 ? name : await call.emit('Sub', [name, int(least)]);
+    const wrapped = await call.emit('FloorMod', [from, int(count)]);
+    name = least === 0 ? wrapped : await call.emit('AddV2', [wrapped, int(least)]);
+  } else if (LARGE_UNSIGNED.includes(to) && call.dtype() !== 'bool' && !isCount(call, name)) {
+    // Negative numbers become larger ones than int32 has.
+    name = await call.emit('SelectV2', [await call.emit('Less', [name, int(0)]), int(2 ** 31 - 1), name]);
+  }
   call.give(name, call.perm());
 };
 

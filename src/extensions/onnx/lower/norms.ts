@@ -1,6 +1,10 @@
+import {sizeOf} from '../../../platform/formats/layout';
 import type {Rule} from './activations';
 import {channelsLast, range} from './lowering';
-import {attribute, type OnnxCall} from './onnxCall';
+import {attribute, type Entry, type OnnxCall} from './onnxCall';
+
+/** The layer of tfjs takes no tensors of more axes. */
+const MOST_NORMALIZED = 4;
 
 /** With the statistics that the file has. */
 export const batchNorm: Rule = async call => {
@@ -17,7 +21,21 @@ export const batchNorm: Rule = async call => {
   });
   const perm = channelsLast(call.rank());
   const config = {axis: -1, epsilon: call.float('epsilon', 1e-5)};
-  call.give(call.layer('BatchNormalization', config, [await call.as(0, perm)], Object.fromEntries(weights)), perm);
+  const x = await call.as(0, perm);
+  const layer = (input: string) => call.layer('BatchNormalization', config, [input], Object.fromEntries(weights));
+  if (perm.length <= MOST_NORMALIZED) {
+    call.give(layer(x), perm);
+    return;
+  }
+  const sizes: Entry[] = [];
+  for (const axis of perm) {
+    sizes.push(await call.entry(0, axis));
+  }
+  const positions = sizes.slice(1, -1);
+  const isKnown = positions.every(size => typeof size === 'number');
+  const flat = [sizes[0] ?? 1, isKnown ? sizeOf(positions) : -1, sizes.at(-1) ?? 1];
+  const rows = isKnown ? await call.reshaped(x, flat) : await call.emit('Reshape', [x, await call.vector(flat)]);
+  call.give(await call.reshaped(layer(rows), sizes), perm);
 };
 
 /** Over the last axes: one, as a layer; several, as operations. */

@@ -3,6 +3,7 @@ import * as attention from './attention';
 import type {Rule} from './activations';
 import {conv, convTranspose} from './convolutions';
 import * as elementwise from './elementwise';
+import * as indices from './indices';
 import * as norms from './norms';
 import type {OnnxCall} from './onnxCall';
 import * as pools from './pools';
@@ -74,9 +75,9 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Flatten: shapes.flatten,
     Floor: unary('Floor'),
     GRU: recurrent.gru,
-    Gather: shapes.gather,
-    GatherElements: shapes.gatherElements,
-    GatherND: shapes.gatherND,
+    Gather: indices.gather,
+    GatherElements: indices.gatherElements,
+    GatherND: indices.gatherND,
     Gelu: activations.gelu,
     Gemm: products.gemm,
     GlobalAveragePool: pools.globalPool('Mean'),
@@ -111,9 +112,9 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Neg: unary('Neg'),
     NonZero: rearranged.nonZero,
     Not: unary('LogicalNot'),
-    OneHot: shapes.oneHot,
+    OneHot: indices.oneHot,
     Or: binary('LogicalOr'),
-    PRelu: activations.prelu,
+    PRelu: elementwise.prelu,
     Pad: shapes.pad,
     Pow: elementwise.pow,
     QLinearConv: quantized.qLinearConv,
@@ -138,7 +139,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     Resize: resize,
     RotaryEmbedding: attention.rotary({cos: 1, sin: 2, positions: 3}),
     Round: unary('Round'),
-    ScatterND: shapes.scatterND,
+    ScatterND: indices.scatterND,
     Selu: activations.selu,
     Shape: shapes.shape,
     Sigmoid: unary('Sigmoid'),

@@ -108,6 +108,9 @@ export const gemm: Rule = async call => {
   const units = call.size(1, call.int('transB', 0) === 0 ? 1 : 0);
   const kernel = call.low.weight(call.node.name, 1, {perm: orderOf('transB')});
   const x = await call.held(call.key(0), orderOf('transA'));
+  if (kernel !== undefined && call.size(0, orderOf('transA')[1] ?? 1) === undefined) {
+    call.refuse('multiplies its matrix by an axis of dynamic size, which must have a size in the file');
+  }
   const isDense =
     call.planner.floats(call.key(0)) !== undefined && alpha === 1 && kernel !== undefined && units !== undefined;
   const fits =
@@ -128,14 +131,63 @@ export const gemm: Rule = async call => {
   call.give(await call.emit('AddV2', [scaled, term]));
 };
 
+/** As many axes as an ellipsis of an Einsum stands for. */
+const MOST_BETWEEN = 8;
+
+/** An equation without ellipses, and with its result. */
+function spelledOut(call: OnnxCall): {operands: string[]; result: string} {
+  const [left = '', right] = call.text('equation', '').replace(/\s/g, '').split('->');
+  const unused = Array.from('ABCDEFGHIJKLMNOPQRSTUVWXYZ').filter(letter => !left.includes(letter));
+  // Ellipses are broadcast, from the last of their axes.
+  const between = (count: number) =>
+    unused
+      .slice(0, MOST_BETWEEN)
+      .slice(MOST_BETWEEN - count)
+      .join('');
+  const given = left.split(',');
+  const counts = given.map((letters, i) => (letters.includes('...') ? call.rank(i) - letters.length + 3 : 0));
+  const operands = given.map((letters, i) => letters.replace('...', between(counts[i] ?? 0)));
+  const all = operands.join('');
+  const most = between(Math.max(0, ...counts));
+  const single = Array.from(given.join('').replaceAll('.', ''))
+    .filter((letter, _, list) => list.indexOf(letter) === list.lastIndexOf(letter))
+    .sort();
+  const result = right === undefined ? most + single.join('') : right.replace('...', most);
+  const isPlain = (letters: string) => /^[a-z]*$/i.test(letters) && new Set(letters).size === letters.length;
+  const fits = operands.every((letters, i) => isPlain(letters) && call.rank(i) === letters.length);
+  if (
+    !fits ||
+    operands.length !== call.count ||
+    !isPlain(result) ||
+    Array.from(result).some(one => !all.includes(one))
+  ) {
+    call.refuse(
+      `has the equation ${call.text('equation', '').slice(0, 40)}, where one such as ij,jk->ik is supported, with ` +
+        'each letter once in an operand',
+    );
+  }
+  return {operands, result};
+}
+
+/** Of two operands at a time: some backends know no more. */
 export const einsum: Rule = async call => {
-  const equation = call.text('equation', '').replace(/\s/g, '');
-  const inputs: string[] = [];
-  for (const i of range(call.count)) {
-    inputs.push(await call.plain(i));
+  const {operands, result} = spelledOut(call);
+  let [letters = ''] = operands;
+  let product = await call.plain();
+  const emit = (equation: string, ...inputs: string[]) =>
+    call.emit('Einsum', inputs, {equation: attribute.text(equation), N: attribute.int(inputs.length)});
+  if (operands.length === 1) {
+    call.give(await emit(`${letters}->${result}`, product));
+    return;
   }
-  if (inputs.length !== 2 || !/^[a-z]+,[a-z]+->[a-z]*$/i.test(equation)) {
-    call.refuse(`has the equation ${equation.slice(0, 40)}, where one such as ij,jk->ik is supported`);
+  for (const [i, next] of operands.entries()) {
+    if (i > 0) {
+      const rest = operands.slice(i + 1).join('');
+      const kept =
+        rest === '' ? result : [...new Set(letters + next)].filter(one => (result + rest).includes(one)).join('');
+      product = await emit(`${letters},${next}->${kept}`, product, await call.plain(i));
+      letters = kept;
+    }
   }
-  call.give(await call.emit('Einsum', inputs, {equation: attribute.text(equation)}));
+  call.give(product);
 };

@@ -50,8 +50,13 @@ export const trilu: Rule = async call => {
     return Number(isUpper ? diagonal >= k : diagonal <= k);
   });
   const kept = await cast(call, call.constant(mask, [rows, columns]), 'DT_BOOL');
+  const x = await call.plain();
+  if (call.dtype() === 'bool') {
+    call.give(await call.emit('LogicalAnd', [x, kept]));
+    return;
+  }
   const zero = call.scalar(0, call.dtype() === 'float32' ? 'float32' : 'int32');
-  call.give(await call.emit('SelectV2', [kept, await call.plain(), zero]));
+  call.give(await call.emit('SelectV2', [kept, x, zero]));
 };
 
 /** Where values are not 0: a column for each. */

@@ -1,6 +1,7 @@
 import type {Rule} from './activations';
+import {cast, truncated} from './elementwise';
 import {range} from './lowering';
-import {attribute, type OnnxCall} from './onnxCall';
+import {attribute, type Entry, type OnnxCall} from './onnxCall';
 
 /** The permutation of what is left when axes of a value are gone. */
 export function withoutAxes(perm: readonly number[], axes: readonly number[]): number[] {
@@ -15,21 +16,40 @@ function axesOf(call: OnnxCall, since: number): number[] | undefined {
   return given.length > 0 ? given : isNothing ? undefined : range(call.rank());
 }
 
-/** @param since the version from which the axes are an input. */
+/**
+ * Without axes, each value is reduced by itself. Roots and logarithms of integers are cut off to integers.
+ *
+ * @param since the version from which the axes are an input.
+ */
 export function reduce(op: string, since = 18, before?: string, after?: string): Rule {
   return async call => {
     const axes = axesOf(call, since);
     const keeps = call.int('keepdims', 1) === 1;
     const perm = call.perm();
-    if (axes === undefined) {
-      call.give(call.key(0), perm);
-      return;
+    const isWhole = call.dtype() === 'int32';
+    const inFloats = isWhole && after !== undefined;
+    let x = inFloats ? await cast(call, call.key(0), 'DT_FLOAT') : call.key(0);
+    x = before === undefined ? x : await call.emit(before, [x]);
+    if (axes !== undefined) {
+      const along = call.constant(axes.map(axis => perm.indexOf(axis)));
+      // A mean of integers is cut off towards zero, where that of TensorFlow.js is a float.
+      const isCut = isWhole && op === 'Mean';
+      x = await call.emit(isCut ? 'Sum' : op, [x, along], {keep_dims: attribute.flag(keeps)});
+      x = isCut ? await truncated(call, 'FloorDiv', [x, await countAlong(call, axes)]) : x;
     }
-    const x = before === undefined ? call.key(0) : await call.emit(before, [call.key(0)]);
-    const along = call.constant(axes.map(axis => perm.indexOf(axis)));
-    const result = await call.emit(op, [x, along], {keep_dims: attribute.flag(keeps)});
-    call.give(after === undefined ? result : await call.emit(after, [result]), keeps ? perm : withoutAxes(perm, axes));
+    x = after === undefined ? x : await call.emit(after, [x]);
+    x = inFloats ? await cast(call, x, 'DT_INT32') : x;
+    call.give(x, keeps || axes === undefined ? perm : withoutAxes(perm, axes));
   };
+}
+
+/** How many values a reduction takes together. */
+async function countAlong(call: OnnxCall, axes: readonly number[]): Promise<string> {
+  const sizes: Entry[] = [];
+  for (const axis of axes) {
+    sizes.push(await call.entry(0, axis));
+  }
+  return call.emit('Prod', [await call.vector(sizes), call.constant([0])]);
 }
 
 /** The logarithm of a sum of powers of e, from the largest, so that none is infinite. */
@@ -41,12 +61,15 @@ export const logSumExp: Rule = async call => {
     call.give(call.key(0), perm);
     return;
   }
+  const isWhole = call.dtype() === 'int32';
+  const x = isWhole ? await cast(call, call.key(0), 'DT_FLOAT') : call.key(0);
   const keep = {keep_dims: attribute.flag(true)};
   const along = call.constant(axes.map(axis => perm.indexOf(axis)));
-  const largest = await call.emit('Max', [call.key(0), along], keep);
-  const powers = await call.emit('Exp', [await call.emit('Sub', [call.key(0), largest])]);
+  const largest = await call.emit('Max', [x, along], keep);
+  const powers = await call.emit('Exp', [await call.emit('Sub', [x, largest])]);
   const log = await call.emit('Log', [await call.emit('Sum', [powers, along], keep)]);
-  const result = await call.emit('AddV2', [log, largest]);
+  const sum = await call.emit('AddV2', [log, largest]);
+  const result = isWhole ? await cast(call, sum, 'DT_INT32') : sum;
   if (keeps) {
     call.give(result, perm);
     return;
@@ -100,12 +123,15 @@ export const topK: Rule = async call => {
   call.low.give(call.node.name, 1, `${found}:1`, perm);
 };
 
-/** Values divided by a norm of those along an axis. */
+/** Values divided by a norm of those along an axis; zeros stay zeros. */
 export const lpNormalization: Rule = async (call: OnnxCall) => {
   const perm = call.perm();
   const along = call.constant([perm.indexOf(call.axis(call.int('axis', -1)))]);
   const keep = {keep_dims: attribute.flag(true)};
   const isFirst = call.int('p', 2) === 1;
   const sum = await call.emit('Sum', [await call.emit(isFirst ? 'Abs' : 'Square', [call.key(0)]), along], keep);
-  call.give(await call.emit('RealDiv', [call.key(0), isFirst ? sum : await call.emit('Sqrt', [sum])]), perm);
+  // A norm of 0 is taken for 1, so that its root has a gradient too.
+  const isZero = await cast(call, await call.emit('Equal', [sum, call.scalar(0)]), 'DT_FLOAT');
+  const safe = await call.emit('AddV2', [sum, isZero]);
+  call.give(await call.emit('RealDiv', [call.key(0), isFirst ? safe : await call.emit('Sqrt', [safe])]), perm);
 };

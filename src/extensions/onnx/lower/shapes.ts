@@ -1,4 +1,5 @@
 import {sizeOf} from '../../../platform/formats/layout';
+import {BakedBatch} from '../../graph/import/planner';
 import type {Rule} from './activations';
 import {aligned, cast} from './elementwise';
 import {range} from './lowering';
@@ -77,6 +78,9 @@ export const transpose: Rule = async call => {
 export const squeeze: Rule = async call => {
   const rank = call.rank();
   const given = call.list('axes', 1)?.map(axis => call.axis(axis));
+  if (given === undefined && call.isOwnBatch(0, 1)) {
+    throw new BakedBatch(`Squeeze "${call.node.name}", which drops it`);
+  }
   if (given === undefined && range(rank).some(axis => axis > 0 && call.size(0, axis) === undefined)) {
     call.refuse('drops axes of size 1 among dynamic sizes');
   }
@@ -134,13 +138,20 @@ interface Cut {
 }
 
 /** A slice of an input as it is held, by its axes in the file. */
-async function sliced(call: OnnxCall, cuts: ReadonlyMap<number, Cut>): Promise<string> {
+export async function sliced(call: OnnxCall, cuts: ReadonlyMap<number, Cut>): Promise<string> {
   const order = call.perm().map(axis => cuts.get(axis));
   const bits = (fits: (cut: Cut | undefined) => boolean) =>
     attribute.int(order.reduce((mask, cut, i) => mask + (fits(cut) ? 2 ** i : 0), 0));
-  const isFar = (entry: Entry | undefined) => typeof entry === 'number' && Math.abs(entry) >= 2 ** 31 - 1;
+  // Beyond the axis, where a slice in this direction begins or ends.
+  const isFar = ({step}: Cut, entry: Entry, isEnd: boolean) =>
+    typeof entry === 'number' && Math.abs(entry) >= FAR && entry > 0 === (step > 0 === isEnd);
   const list = (pick: (cut: Cut) => Entry, other: number) =>
-    call.vector(order.map(cut => (cut === undefined || isFar(pick(cut)) ? other : pick(cut))));
+    call.vector(
+      order.map(cut => {
+        const entry = cut === undefined ? other : pick(cut);
+        return typeof entry === 'number' ? Math.min(Math.max(entry, -FAR), FAR) : entry;
+      }),
+    );
   const inputs = [
     call.key(0),
     await list(cut => cut.begin, 0),
@@ -148,12 +159,30 @@ async function sliced(call: OnnxCall, cuts: ReadonlyMap<number, Cut>): Promise<s
     await list(cut => cut.step, 1),
   ];
   return call.emit('StridedSlice', inputs, {
-    begin_mask: bits(cut => cut === undefined || isFar(cut.begin)),
-    end_mask: bits(cut => cut === undefined || isFar(cut.end)),
+    begin_mask: bits(cut => cut === undefined || isFar(cut, cut.begin, false)),
+    end_mask: bits(cut => cut === undefined || isFar(cut, cut.end, true)),
     shrink_axis_mask: bits(cut => cut?.isDropped === true),
     ellipsis_mask: attribute.int(0),
     new_axis_mask: attribute.int(0),
   });
+}
+
+/** Beyond this, an end means that of the axis in the direction of the step. */
+const FAR = 2 ** 31 - 1;
+
+/** What a slice takes along an axis of a known size, within the axis. */
+function clamped({begin, end, step}: Cut, size: number | undefined): Cut {
+  if (size === undefined || typeof begin !== 'number' || typeof end !== 'number') {
+    return {begin, end, step};
+  }
+  const [least, most] = step > 0 ? [0, size] : [-1, size - 1];
+  const within = (place: number, low: number) => Math.min(Math.max(place < 0 ? place + size : place, low), most);
+  const from = within(begin, 0);
+  // ONNX Runtime takes the largest integer for the end, also where that is the beginning of the axis.
+  const to = end >= FAR && step < 0 ? -1 : within(end, least);
+  const isEmpty = step > 0 ? to <= from : to >= from;
+  // Before the first place there is none that an index could name.
+  return isEmpty ? {begin: 0, end: 0, step: 1} : {begin: from, end: to < 0 ? -(2 ** 31) : to, step};
 }
 
 export const slice: Rule = async call => {
@@ -163,10 +192,18 @@ export const slice: Rule = async call => {
   const axes = (isOld ? call.ints('axes') : call.list('axes', 3)) ?? range(starts.length);
   const steps = (isOld ? undefined : call.list('steps', 4)) ?? axes.map(() => 1);
   const cuts = new Map(
-    axes.map((axis, i) => [call.axis(axis), {begin: starts[i] ?? 0, end: ends[i] ?? 0, step: steps[i] ?? 1}]),
+    axes.map((given, i) => {
+      const axis = call.axis(given);
+      const cut = {begin: starts[i] ?? 0, end: ends[i] ?? 0, step: steps[i] ?? 1};
+      return [axis, clamped(cut, call.size(0, axis))];
+    }),
   );
-  const isFlip = [...cuts.values()].every(
-    ({begin, end, step}) => begin === -1 && step === -1 && typeof end === 'number' && end < -(2 ** 30),
+  const isFlip = [...cuts].every(
+    ([axis, {begin, end, step}]) =>
+      step === -1 &&
+      (begin === -1 || begin === (call.size(0, axis) ?? NaN) - 1) &&
+      typeof end === 'number' &&
+      end < -(2 ** 30),
   );
   if (isFlip) {
     const at = [...cuts.keys()].map(axis => call.perm().indexOf(axis));
@@ -174,59 +211,6 @@ export const slice: Rule = async call => {
     return;
   }
   call.give(await sliced(call, cuts), call.perm());
-};
-
-export const gather: Rule = async call => {
-  const axis = call.axis(call.int('axis', 0));
-  const indices = call.numbers(1);
-  const size = call.size(0, axis);
-  if (indices?.length === 1 && call.rank(1) === 0) {
-    const [begin = 0] = indices;
-    const cut = {begin, end: begin === -1 ? 2 ** 31 : begin + 1, step: 1, isDropped: true};
-    call.give(await sliced(call, new Map([[axis, cut]])), withoutAxes(call.perm(), [axis]));
-    return;
-  }
-  let at = await call.plain(1);
-  if (indices?.some(index => index < 0)) {
-    const from = size ?? call.refuse('counts from the end of a dynamic size');
-    at = call.constant(
-      indices.map(index => (index < 0 ? index + from : index)),
-      range(call.rank(1)).map(i => call.size(1, i) ?? 1),
-    );
-  }
-  const table = call.low.weight(call.node.name, 0) ?? (await call.plain());
-  call.give(await call.emit('GatherV2', [table, at, call.scalar(axis, 'int32')]));
-};
-
-/** For each index the value that it names, along an axis that is held as the last one. */
-export const gatherElements: Rule = async call => {
-  const rank = call.rank();
-  const axis = call.axis(call.int('axis', 0));
-  const shapesAt = (index: number) => [0, 1].map(p => call.shapeAt(index, p as 0 | 1).filter((_, at) => at !== axis));
-  if (JSON.stringify(shapesAt(0)) !== JSON.stringify(shapesAt(1))) {
-    call.refuse('takes indices of other sizes than its data');
-  }
-  if (call.numbers(1)?.some(index => index < 0)) {
-    call.refuse('counts from the end');
-  }
-  const perm = [...range(rank).filter(each => each !== axis), axis];
-  const attr = {batch_dims: attribute.int(rank - 1)};
-  const inputs = [await call.as(0, perm), await call.as(1, perm), call.scalar(rank - 1, 'int32')];
-  call.give(await call.emit('GatherV2', inputs, attr), perm);
-};
-
-export const gatherND: Rule = async call => {
-  if (call.int('batch_dims', 0) !== 0) {
-    call.refuse('has batch_dims');
-  }
-  call.give(await call.emit('GatherNd', [await call.plain(0), await call.plain(1)]));
-};
-
-export const scatterND: Rule = async call => {
-  if (call.text('reduction', 'none') !== 'none') {
-    call.refuse('has a reduction');
-  }
-  call.give(await call.emit('TensorScatterUpdate', [await call.plain(0), await call.plain(1), await call.plain(2)]));
 };
 
 /** Ones of the shape, times the values: both are broadcast. */
@@ -293,28 +277,6 @@ export const rangeRule: Rule = async call => {
     dtype: attribute.type(isInt ? 'DT_INT32' : 'DT_FLOAT'),
   };
   call.give(await call.emit('Range', [call.key(0), call.key(1), call.key(2)], attr));
-};
-
-export const oneHot: Rule = async call => {
-  const axis = call.int('axis', -1);
-  const rank = call.rank();
-  const [off = 0, on = 1] = call.numbers(2) ?? call.refuse('needs constant values');
-  const isInt = call.dtype(2) === 'int32';
-  const type = isInt ? ('int32' as const) : ('float32' as const);
-  const inputs = [
-    await call.plain(),
-    call.scalar(call.number(1, 1), 'int32'),
-    call.scalar(on, type),
-    call.scalar(off, type),
-  ];
-  const attr = {
-    axis: attribute.int(-1),
-    T: attribute.type(isInt ? 'DT_INT32' : 'DT_FLOAT'),
-    dtype: attribute.type(isInt ? 'DT_INT32' : 'DT_FLOAT'),
-  };
-  const at = axis < 0 ? axis + rank + 1 : axis;
-  const perm = [...range(rank + 1).filter(each => each !== at), at];
-  call.give(await call.emit('OneHot', inputs, attr), perm);
 };
 
 /** Each repeated value of an edge is an operation. */
