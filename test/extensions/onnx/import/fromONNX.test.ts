@@ -6,7 +6,7 @@ import {field, floatField} from '../../../../src/extensions/onnx/file/protobuf';
 import {fromONNX, toONNX} from '../../../../src/onnx';
 import {numbers, useBackend, withoutLeaks} from '../../../helpers';
 import {bytesOf, readCases} from '../cases';
-import {type FileEntries, floats, graph, integers, ints, onnxFile, text, value} from '../files';
+import {type FileEntries, floats, graph, int, integers, ints, onnxFile, text, value} from '../files';
 
 beforeAll(() => useBackend('cpu'));
 
@@ -378,4 +378,72 @@ test('pads of a stride become those of a layer where TensorFlow would choose the
     expect(model.layers.some(layer => layer.getClassName() === 'ZeroPadding2D')).toBe(isPadded);
     disposeModel(model);
   }
+});
+
+test('sizes of a concatenation that differ for some of the open sizes are named, with the option that fixes them', async () => {
+  // The height of a pooled image is half of that of the input, and 32 in a constant.
+  const file = onnxFile({
+    nodes: [
+      {
+        op: 'MaxPool',
+        inputs: ['x'],
+        outputs: ['p'],
+        attributes: [ints('kernel_shape', [2, 2]), ints('strides', [2, 2])],
+      },
+      {op: 'MaxPool', inputs: ['z'], outputs: ['q'], attributes: [ints('kernel_shape', [1, 1])]},
+      {op: 'Concat', inputs: ['p', 'q'], outputs: ['y'], name: 'joined', attributes: [int('axis', 1)]},
+    ],
+    inputs: [value('x', [null, 2, null, 4]), value('z', [null, 3, 32, 2])],
+    outputs: [value('y', [null, 5, 32, 2])],
+  });
+  await expect(fromONNX(file)).rejects.toThrow(
+    /joined[^]*Pass the sizes that you use: {inputShapes: {'x': \[2, …, 4\]}}/,
+  );
+  const model = await fromONNX(file, {inputShapes: {x: [2, 64, 4]}});
+  expect(model.outputs[0]!.shape).toEqual([null, 5, 32, 2]);
+  disposeModel(model);
+});
+
+test('an input of one axis has a second one, and takes lists as predict, fit and apply give them', async () => {
+  const file = onnxFile({
+    nodes: [{op: 'Relu', inputs: ['x'], outputs: ['y']}],
+    inputs: [value('x', [null])],
+    outputs: [value('y', [null])],
+  });
+  const model = await fromONNX(file);
+  expect(model.inputs[0]!.shape).toEqual([null, 1]);
+  const list = tf.tensor1d([-1, 2, 3]);
+  for (const y of [model.predict(list), model.predict(list.reshape([3, 1])), model.apply(list)] as tf.Tensor[]) {
+    expect([y.shape, numbers(y)]).toEqual([[3], [0, 2, 3]]);
+  }
+  disposeModel(model);
+});
+
+test('an input that does not compute each example by itself says how it is passed', async () => {
+  const state = {
+    nodes: [
+      {op: 'Transpose', inputs: ['h'], outputs: ['t'], attributes: [ints('perm', [1, 0, 2])]},
+      {op: 'Sub', inputs: ['x', 't'], outputs: ['y']},
+    ],
+    inputs: [value('x', [1, 2, 3]), value('h', [2, 1, 3])],
+    outputs: [value('y', [1, 2, 3])],
+  };
+  const model = await fromONNX(onnxFile(state));
+  const [x, h] = [tf.ones([1, 2, 3]), tf.range(0, 6).reshape([2, 1, 3])];
+  expect(numbers(model.apply([x, h]) as tf.Tensor)).toEqual([1, 0, -1, -2, -3, -4]);
+  expect(() => model.predict([tf.ones([2, 2, 3]), h])).toThrow('are passed by model.apply([…])');
+  disposeModel(model);
+  const still = await fromONNX(onnxFile(state), {constantInputs: {h: 0}});
+  expect(numbers(still.predict(x) as tf.Tensor)).toEqual([1, 1, 1, 1, 1, 1]);
+  disposeModel(still);
+});
+
+test('a matrix that is multiplied by a dynamic axis is refused by name', async () => {
+  const file = onnxFile({
+    nodes: [{op: 'Gemm', inputs: ['x', 'w'], outputs: ['y'], name: 'product', attributes: [int('transA', 1)]}],
+    initializers: [floats('w', [4, 2], [1, 2, 3, 4, 5, 6, 7, 8])],
+    inputs: [value('x', [null, 3])],
+    outputs: [value('y', [3, 2])],
+  });
+  await expect(fromONNX(file)).rejects.toThrow('Gemm "product" multiplies its matrix by an axis of dynamic size');
 });
