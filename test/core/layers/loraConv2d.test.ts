@@ -80,21 +80,6 @@ onEachBackend(backend => {
     const expected = tf.add(layer.apply(x) as tf.Tensor, tf.mul(low, layer.scaling));
     expect(numbers(y)).toBeAllClose(numbers(expected));
   });
-
-  test('3×3, 256 → 256 at rank 8 trains 20,480 numbers instead of 589,824', async () => {
-    const layer = new LoRAConv2D({
-      layer: tf.layers.conv2d({
-        filters: 256,
-        kernelSize: 3,
-        useBias: false,
-        kernelInitializer: 'zeros',
-      }),
-    });
-    layer.build([null, 8, 8, 256]);
-    const {trainableParameters, totalParameters} = await layer.getDiagnostics();
-    expect(trainableParameters).toBe('20480');
-    expect(totalParameters).toBe(String(20_480 + 589_824));
-  });
 });
 
 whateverTheBackend(() => testConfig(KIND));
