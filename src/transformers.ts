@@ -67,6 +67,7 @@ export type {PatchSequence} from './extensions/transformers/layers/patchSequence
 export type {RelativeBias} from './extensions/transformers/layers/relativeBias';
 export type {Scaling, SoftCap} from './extensions/transformers/layers/scaling';
 export type {ShortConvolution} from './extensions/transformers/layers/shortConvolution';
+export type {ShownPositions} from './extensions/transformers/layers/shownPositions';
 export type {
   BlankFrames,
   ChannelNormalization,

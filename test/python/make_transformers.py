@@ -418,6 +418,11 @@ MODELS |= {
         transformers.Lfm2Config(**LFM2 | dict(layer_types=["conv", "full_attention"])),
         dict(target_modules=["in_proj", "out_proj", "w2"], use_dora=True),
     ),
+    "lfm2Hidden": (
+        transformers.Lfm2Model,
+        transformers.Lfm2Config(**LFM2 | dict(layer_types=["conv", "full_attention"]), conv_bias=True),
+        ["in_proj", "q_proj"],
+    ),
     "lfm2Tied": (
         transformers.Lfm2ForCausalLM,
         transformers.Lfm2Config(**LFM2 | dict(num_hidden_layers=3), conv_L_cache=4),
@@ -1126,6 +1131,8 @@ def texts_for(name, config):
     mask = torch.ones_like(ids)
     mask[1, ..., 4:] = 0
     mask[2:, 1:] = 0
+    if name.endswith("Hidden"):  # a hole, and padding before a text
+        mask = torch.tensor([[1, 0, 1, 1, 1], [0, 0, 1, 1, 1]])
     ids[mask == 0] = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
     if name.startswith("clip"):
         ids[torch.arange(len(ids)), mask.sum(-1) - 1] = 3  # the token that ends a text

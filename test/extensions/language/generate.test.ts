@@ -90,7 +90,7 @@ describe('tokens of the highest scores', () => {
   });
 
   // Windows are of 2 positions, and models have at least 9.
-  test.each(['gemma', 'gemma2Tied', 'olmo3', 'gptNeoX', 'phi', 'optTied', 'lfm2Tied'])(
+  test.each(['gemma', 'gemma2Tied', 'olmo3', 'gptNeoX', 'phi', 'optTied', 'lfm2Tied', 'lfm2Trained'])(
     'of %s, whose files are those of the hub, are those of whole passes',
     async name => {
       const {config, weights} = fixture(name);

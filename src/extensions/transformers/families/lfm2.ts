@@ -4,6 +4,7 @@ import {decoderHead} from './decoderHead';
 import type {HubConfig} from '../net/hubConfig';
 import {rotaryOf} from './llamaRotary';
 import {ShortConvolution} from '../layers/shortConvolution';
+import {ShownPositions} from '../layers/shownPositions';
 import type {NetTensor} from '../net/net';
 
 const DEFAULTS = {
@@ -70,13 +71,18 @@ export const lfm2: Architecture = {
         };
         const convolved = () => {
           const conv = nameOf(layer, 'conv');
-          const packed = linear(nameOf(conv, 'in_proj'), width, 3 * width, first, bias);
           const name = nameOf(conv, 'conv');
+          // With biases, masked positions have gates and values too, which later positions read.
+          const shown = nameOf(conv, 'shown');
+          const states = bias ? net.apply(shown, [first, seen], () => new ShownPositions({name: shown})) : first;
+          const packed = linear(nameOf(conv, 'in_proj'), width, 3 * width, states, bias);
           net.expect(name, 'weight', [width, 1, taps], 'kernel', {axes: [2, 1, 0]});
           if (bias) {
             net.expect(name, 'bias', [width], 'bias');
           }
-          const y = net.apply(name, [packed, seen], () => new ShortConvolution({taps, useBias: bias, name}));
+          const y = net.apply(name, [packed, seen], () => {
+            return new ShortConvolution({taps, useBias: bias, hides: !bias, name});
+          });
           return linear(nameOf(conv, 'out_proj'), width, width, y, bias);
         };
         const middle = net.add(nameOf(layer, 'operator/sum'), [attends[i] === true ? attended() : convolved(), input]);

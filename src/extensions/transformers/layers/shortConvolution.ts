@@ -6,6 +6,7 @@ import {asFloat} from '../../../core/layers/forward';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {PlainLayer} from './plainLayer';
+import {maskOfPass} from './shownPositions';
 
 /** Arguments of {@link ShortConvolution}. */
 export interface ShortConvolutionArgs {
@@ -13,6 +14,11 @@ export interface ShortConvolutionArgs {
   taps: number;
   /** Whether the convolution has a bias. Default: false. */
   useBias?: boolean;
+  /**
+   * Whether masked positions count as zeros. Default: true. Where the gates and values have biases, PyTorch masks the
+   * input of these instead: pass false, and a {@link ShownPositions} before the layer that computes them.
+   */
+  hides?: boolean;
   name?: string;
 }
 
@@ -35,14 +41,16 @@ export class ShortConvolution extends PlainLayer {
   static readonly className = 'tfjs-lora/transformers>ShortConvolution';
   private readonly taps: number;
   private readonly useBias: boolean;
+  private readonly hides: boolean;
   private kernel!: tf.LayerVariable;
   private bias: tf.LayerVariable | null = null;
 
-  constructor({taps, useBias = false, ...rest}: ShortConvolutionArgs) {
+  constructor({taps, useBias = false, hides = true, ...rest}: ShortConvolutionArgs) {
     checkCount('taps', taps);
     super(rest);
     this.taps = taps;
     this.useBias = useBias;
+    this.hides = hides;
   }
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
@@ -86,24 +94,20 @@ export class ShortConvolution extends PlainLayer {
     [batch, positions]: tf.Tensor3D['shape'],
     isDecoding: boolean,
   ): {mask: tf.Tensor2D | null; examples: tf.Tensor2D | null} {
-    const width = shown?.shape[1] ?? positions;
-    const fits = isDecoding ? width >= positions : width === positions || width === 2 * positions;
-    if (!fits || (shown !== undefined && shown.shape[0] !== batch)) {
-      throw misfitError(
-        `"${this.name}" has ${positions} positions and a mask ${showShape(shown?.shape ?? [])}. The mask must have ` +
-          'the shape [batch, positions].',
-      );
+    if (shown === undefined) {
+      return {mask: null, examples: null};
     }
-    const part = (from: number) => (shown === undefined ? null : tf.slice2d(shown, [0, from], [batch, positions]));
+    const mask = maskOfPass(this.name, shown, [batch, positions]);
+    const isPacked = !isDecoding && shown.shape[1] === 2 * positions;
     return {
-      mask: part(isDecoding ? width - positions : 0),
-      examples: !isDecoding && width === 2 * positions ? part(positions) : null,
+      mask: this.hides ? mask : null,
+      examples: isPacked ? tf.slice2d(shown, [0, positions], [batch, positions]) : null,
     };
   }
 
   override getConfig(): tf.serialization.ConfigDict {
-    const {taps, useBias} = this;
-    return {...super.getConfig(), taps, useBias};
+    const {taps, useBias, hides} = this;
+    return {...super.getConfig(), taps, useBias, ...(!hides && {hides})};
   }
 }
 registerOwn(ShortConvolution);
