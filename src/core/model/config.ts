@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {
+  faultsOf,
   isPromise,
   kindOf,
   type KnownOptions,
@@ -9,7 +10,8 @@ import {
   unknownOptions,
 } from '../../platform/errors';
 import {isPrincipal, type PrincipalInit} from '../methods/initializer';
-import type {LoRAStrength, MethodOptions} from '../methods/method';
+import type {LoRAStrength, Method, MethodOptions} from '../methods/method';
+import {chosenMethod} from '../methods/registry';
 import {renamedOptions, updateFaults} from '../layers/layerArgs';
 
 /** Names layers: a name, a path (`outer/inner`), a class name, a pattern for a name or path, or a predicate. */
@@ -99,6 +101,7 @@ export function checkConfig(config: LoRAConfig): void {
     ...unknownOptions(config, CONFIG_OPTIONS),
     ...renamedOptions(config, PEFT_NAMES),
     ...updateFaults(config),
+    ...faultsOf(() => checkUsed(config, [config, ...overridesOf(config).map(each => withMethod(each, config))])),
     ...(config.targets === undefined || config.targets === 'all' || config.targets === 'linear'
       ? []
       : matcherFaults('targets', config.targets)),
@@ -119,6 +122,7 @@ export function checkConfig(config: LoRAConfig): void {
       ...unknownOptions(override, OVERRIDE_OPTIONS),
       ...matcherFaults(`overrides[${i}].targets`, override.targets),
       ...updateFaults({...override, init: hasInitializer ? undefined : override.init}),
+      ...faultsOf(() => checkUsed(override, [withMethod(override, config)], `overrides[${i}].`)),
       ...(hasInitializer ? [`overrides[${i}].init must be 'pissa' or 'olora', got ${show(override.init)}.`] : []),
     );
   }
@@ -129,6 +133,29 @@ export function checkConfig(config: LoRAConfig): void {
     faults.push(`bias must be one of ${BIAS_CHOICES.map(show).join(', ')}, got ${show(config.bias)}.`);
   }
   throwFaults(faults);
+}
+
+/** The overrides of a config that are objects. */
+function overridesOf({overrides}: LoRAConfig): LoRAOverride[] {
+  const given: unknown[] = Array.isArray(overrides) ? overrides : [];
+  return given.filter((each): each is LoRAOverride => typeof each === 'object' && each !== null);
+}
+
+/** The method of an override, which is that of the config unless it has one. */
+export function withMethod({method, init}: LoRAOverride, config: LoRAConfig): MethodOptions {
+  return method === undefined && init === undefined ? config : {method: method ?? 'lora', ...(init && {init})};
+}
+
+/** Refuses settings that none of the methods uses. */
+function checkUsed(options: LoRAConfig | LoRAOverride, methods: readonly MethodOptions[], prefix = ''): void {
+  const chosen = methods.map(chosenMethod);
+  const uses = ({hasRank, parameterNames}: Method, name: string) =>
+    name === 'init' ? parameterNames.includes('lora_A') : hasRank !== false;
+  throwFaults(
+    (['rank', 'alpha', 'rankStabilized', 'init'] as const)
+      .filter(name => options[name] !== undefined && !chosen.some(method => uses(method, name)))
+      .map(name => `${prefix}${name} has no effect with method ${chosen.map(method => show(method.name)).join(', ')}.`),
+  );
 }
 
 function matcherFaults(option: string, given: unknown): string[] {

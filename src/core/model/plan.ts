@@ -10,7 +10,7 @@ import {resolveStrength, withRank} from '../methods/lora';
 import {chosenMethod, namedIn} from '../methods/registry';
 import type {Site} from '../rewire/walk';
 import {biasesOf} from '../../platform/tfjs/weights';
-import type {LoRAConfig, LoRAOverride} from './config';
+import {type LoRAConfig, type LoRAOverride, withMethod} from './config';
 import {linearSites, usualTargets} from './linearTargets';
 import {firstNaming, inventory, lineOf, select, type Selection, unmatched, type UnmatchedEntry} from './targets';
 
@@ -184,7 +184,7 @@ function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
 }
 
 function methodFor(override: LoRAOverride | undefined, config: LoRAConfig): Method {
-  return chosenMethod(override?.init === undefined && override?.method === undefined ? config : override);
+  return chosenMethod(override === undefined ? config : withMethod(override, config));
 }
 
 function unadaptable({sites}: Selection): string[] {

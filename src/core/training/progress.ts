@@ -74,6 +74,9 @@ export class ProgressReport extends TrainingCallback {
       throw new LoRAError(`onProgress must be a function, got ${show(onProgress)}.`);
     }
     checkNumber('everyMs', everyMs, everyMs >= 0, 'a number of milliseconds');
+    if (label !== '' && onProgress !== undefined && element === undefined) {
+      throw new LoRAError('label has no effect with onProgress, which gets numbers. Leave it out, or pass an element.');
+    }
     this.label = label;
     this.everyMs = everyMs;
     this.onProgress = onProgress;

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkNumber, checkOptions, LoRAError, show} from '../../platform/errors';
+import {checkNumber, checkOptions, LoRAError, show, throwFaults} from '../../platform/errors';
 import {checkSizedLayout, separate, type SizedLayout} from './layout';
 
 /** Options of `landmarkLoss`. */
@@ -50,6 +50,12 @@ export function landmarkLoss(
   if (!['smoothL1', 'wing'].includes(kind)) {
     throw new LoRAError(`kind must be 'smoothL1' or 'wing', got ${show(kind)}.`);
   }
+  const ignored = kind === 'wing' ? (['beta'] as const) : (['width', 'curvature'] as const);
+  throwFaults(
+    ignored
+      .filter(name => options[name] !== undefined)
+      .map(name => `${name} is for kind: '${kind === 'wing' ? 'smoothL1' : 'wing'}', and has no effect here.`),
+  );
   for (const [name, value] of Object.entries({beta, width, curvature})) {
     checkNumber(name, value, value > 0, 'a number above 0');
   }

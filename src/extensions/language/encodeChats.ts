@@ -1,5 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkOptions, kindOf, LoRAError, misfitError, show, unsupportedError} from '../../platform/errors';
+import {
+  checkCount,
+  checkOptions,
+  kindOf,
+  LoRAError,
+  misfitError,
+  show,
+  throwFaults,
+  unsupportedError,
+} from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {type Batch, SeededBatches} from '../../core/training/seededBatches';
 import {ANSWER, answerEnds} from './answerEnds';
@@ -121,11 +130,14 @@ export async function encodeChats(
   }
   const texts = {tokenizer, facts: languageFacts(model)};
   const ends = answerEnds(texts);
+  const examples = (records as readonly unknown[]).map((record, i) => exampleOf(record, `Record ${i}`));
+  if (trainOn === 'assistant') {
+    checkRoles(examples, texts.facts.template);
+  }
   const step = stepsOf(options);
   const encoded: Encoded[] = [];
-  for (const [i, record] of (records as readonly unknown[]).entries()) {
+  for (const [i, example] of examples.entries()) {
     await step({done: i, total: records.length, what: 'encoding records'});
-    const example = exampleOf(record, `Record ${i}`);
     const one = ofEntry(`Record ${i}`, () => {
       const pair = 'messages' in example ? encodeMessages(example, texts, ends) : encodeParts(example, texts);
       checkTokens(pair.ids, vocabulary);
@@ -143,6 +155,32 @@ export async function encodeChats(
   const rows = packing ? packed(kept, maxLength) : kept;
   const skipped = whole.length - kept.length;
   return new ChatBatches(rows, {truncated, skipped, padToMultipleOf, isolated}, {batchSize, seed});
+}
+
+/** The roles of chat templates on the hub. */
+const ROLES = ['system', 'developer', 'user', 'assistant', 'tool', 'function', 'ipython'];
+
+/**
+ * Refuses messages whose role is not one of a chat template: of a misspelled answer nothing would be learned.
+ *
+ * @param template the template, which may have other roles.
+ */
+function checkRoles(examples: readonly Example[], template = ''): void {
+  const isKnown = (role: string) =>
+    ROLES.includes(role) || [`'${role}'`, `"${role}"`].some(name => template.includes(name));
+  throwFaults(
+    examples.flatMap((example, i) =>
+      'messages' in example
+        ? example.messages.flatMap(({role}, at) =>
+            isKnown(role)
+              ? []
+              : [`Record ${i}, message ${at}: the role ${show(role)}, which the chat template does not name`],
+          )
+        : [],
+    ),
+    'ERR_OPTION',
+    `The loss covers messages of the role "assistant". Correct these, or pass {trainOn: 'all'}:`,
+  );
 }
 
 /** @throws LoRAError if it says nothing about packing. */

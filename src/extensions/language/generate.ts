@@ -18,16 +18,16 @@ export interface GenerateOptions {
   maxTokens?: number;
   /** Divides the logits: lower values favor likely tokens. 0 always takes the likeliest token. Default: 0. */
   temperature?: number;
-  /** Samples from this many tokens with the highest logits. Default: all. */
+  /** With a temperature: samples from this many tokens with the highest logits. Default: all. */
   topK?: number;
-  /** Samples from the fewest likeliest tokens whose probabilities add up to this. Default: 1, all. */
+  /** With a temperature: samples from the fewest likeliest tokens whose probabilities add up to this. Default: 1, all. */
   topP?: number;
   /** Divides the logits of tokens that the text already has; multiplies negative ones. Default: 1. */
   repetitionPenalty?: number;
   /** Texts that end the generation and are not returned. Default: none. End-of-text tokens always end it. */
   stop?: string | readonly string[];
   /**
-   * Makes sampling reproducible; each text gives the same result in a batch as alone. Default: random for each text.
+   * With a temperature: makes sampling reproducible; each text gives the same result in a batch as alone. Default: random for each text.
    */
   seed?: number;
   /**
@@ -132,6 +132,7 @@ function generated(
 ): AsyncGenerator<[row: number, text: string], void, undefined> {
   checkOptions(options, GENERATE_OPTIONS);
   const settings = settingsOf(options);
+  checkSampling(options);
   checkModel(model);
   checkLanguageTokenizer(tokenizer);
   const facts = languageFacts(model);
@@ -214,6 +215,21 @@ export async function* continued(
     if (rest !== '') {
       yield [row, rest];
     }
+  }
+}
+
+/** @throws LoRAError if options say how to sample, but the likeliest token is always taken. */
+export function checkSampling({temperature = 0, topK = Infinity, topP = 1, seed}: GenerateOptions): void {
+  const given = [
+    ...(topK === Infinity ? [] : ['topK']),
+    ...(topP === 1 ? [] : ['topP']),
+    ...(seed === undefined ? [] : ['seed']),
+  ];
+  if (temperature === 0 && given.length > 0) {
+    throw new LoRAError(
+      `${given.join(' and ')} ${given.length > 1 ? 'have' : 'has'} no effect at temperature 0, the default, which ` +
+        'always takes the likeliest token. To sample, pass a temperature too, such as {temperature: 0.7}.',
+    );
   }
 }
 

@@ -1,5 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, damagedError, type KnownOptions, kindOf, showShape, throwFaults} from '../../platform/errors';
+import {
+  checkOptions,
+  damagedError,
+  type KnownOptions,
+  kindOf,
+  LoRAError,
+  showShape,
+  throwFaults,
+} from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../platform/signals';
 import {type BlockMatrix, packedSize} from '../quantized/formats/blockMatrix';
 import {dequantize} from '../quantized/formats/formats';
@@ -111,6 +119,9 @@ export async function loadGGUF(
       .filter(([, value]) => typeof value !== 'boolean')
       .map(([name, value]) => `${name} must be true or false, got ${kindOf(value)}.`),
   );
+  if (!hasTokenizer && (Tokenizer ?? Template) !== undefined) {
+    throw new LoRAError('Tokenizer and Template have no effect with {tokenizer: false}. Leave one of them out.');
+  }
   checkCallOptions(options);
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   checkLimits(limits);

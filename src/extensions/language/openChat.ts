@@ -16,7 +16,15 @@ import {hubRecordOf} from '../transformers/net/hubRecord';
 import {languageFacts} from '../transformers/load/languageFacts';
 import {answerEnds} from './answerEnds';
 import {chatText, isMessages, type ChatTexts, type Message} from './chat';
-import {continued, GENERATE_OPTIONS, type GenerateOptions, type Settings, settingsOf, type TextEnds} from './generate';
+import {
+  checkSampling,
+  continued,
+  GENERATE_OPTIONS,
+  type GenerateOptions,
+  type Settings,
+  settingsOf,
+  type TextEnds,
+} from './generate';
 import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
 import {DecodingSession, languageParts} from './session';
 
@@ -130,7 +138,12 @@ export class Chat {
    */
   send(text: string, options: GenerateOptions = {}): AsyncGenerator<string, void, undefined> {
     checkOptions(options, GENERATE_OPTIONS);
-    const settings = settingsOf({...this.settings.generation, ...options});
+    const {generation} = this.settings;
+    const {topK: _, topP: __, seed: ___, ...greedy} = generation;
+    // An answer without sampling does not use how the chat samples otherwise.
+    const wanted = {...(options.temperature === 0 ? greedy : generation), ...options};
+    const settings = settingsOf(wanted);
+    checkSampling(wanted);
     if (typeof text !== 'string') {
       throw new LoRAError(`A message must be a string, got ${show(text)}.`);
     }

@@ -1,5 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkNumber, checkOptions, LoRAError, misfitError, show, showShape} from '../../platform/errors';
+import {
+  checkCount,
+  checkNumber,
+  checkOptions,
+  LoRAError,
+  misfitError,
+  show,
+  showShape,
+  throwFaults,
+} from '../../platform/errors';
 import {randomNumbers} from '../../platform/formats/randomNumbers';
 import {resample} from './resample';
 import {checkSound, type Sound} from './sound';
@@ -41,6 +50,9 @@ export function augmentSounds(options: AugmentSoundsOptions = {}): (sound: Sound
   noise.forEach((sound, i) => checkSound(sound, `noise ${i}`));
   if (!Array.isArray(range) || range.length !== 2 || !range.every(Number.isFinite) || snr[0] > snr[1]) {
     throw new LoRAError(`snr must be the lowest and the highest ratio in dB, got ${show(snr)}.`);
+  }
+  if (options.snr !== undefined && noise.length === 0) {
+    throw new LoRAError('snr is the ratio to a noise. Pass {noise} too, or leave it out.');
   }
   const uniform = seeded(options.seed);
   const either = (most: number) => most * (2 * uniform() - 1);
@@ -105,6 +117,12 @@ export function specAugment(options: SpecAugmentOptions = {}): (spectrograms: tf
   Object.entries({timeMasks, maxTime, frequencyMasks, maxFrequency}).forEach(([name, value]) =>
     checkCount(name, value, 0),
   );
+  throwFaults([
+    ...(options.maxTime !== undefined && timeMasks === 0 ? ['maxTime has no effect with timeMasks: 0.'] : []),
+    ...(options.maxFrequency !== undefined && frequencyMasks === 0
+      ? ['maxFrequency has no effect with frequencyMasks: 0.']
+      : []),
+  ]);
   const uniform = seeded(options.seed);
   /** 0 in masked positions of a length, for each example. */
   const kept = (batch: number, length: number, count: number, most: number): Float32Array => {

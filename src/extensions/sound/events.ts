@@ -16,7 +16,7 @@ export interface WindowScores {
 
 /** When a score is an event. */
 export interface DetectOptions {
-  /** The lowest score of an event: of all classes, or of each. Defaults to 0.5. */
+  /** The lowest score of an event, from 0 to 1: of all classes, or of each. Defaults to 0.5. */
   threshold?: number | Readonly<Record<string, number>>;
   /** Seconds after an event in which no other one of its class is detected. Defaults to 1. */
   coolDown?: number;
@@ -41,7 +41,12 @@ export function makeDetector(options: DetectOptions = {}): (window: WindowScores
   const {threshold = 0.5, coolDown = 1, ignore = ['background']} = options;
   const table = typeof threshold === 'object' && (threshold as unknown) !== null ? {...threshold} : undefined;
   for (const value of table === undefined ? [threshold] : Object.values(table)) {
-    checkNumber('threshold', value, true, 'a number, or a number for each class');
+    checkNumber(
+      'threshold',
+      value,
+      Number(value) >= 0 && Number(value) <= 1,
+      'a number from 0 to 1, or one for each class',
+    );
   }
   checkNumber('coolDown', coolDown, coolDown >= 0, 'a number of seconds, 0 or more');
   if (!Array.isArray(ignore)) {

@@ -86,7 +86,9 @@ export function methodModels(base: tf.LayersModel): tf.LayersModel[] {
       ],
     },
   ];
-  const models = ways.map(way => applyLoRA(base, {rank: 2, seed: 1, ...way}));
+  const models = ways.map(way =>
+    applyLoRA(base, {...(way.method?.startsWith('ia3') !== true && {rank: 2}), seed: 1, ...way}),
+  );
   models.forEach((model, i) => stirAdapter(model, i));
   return models;
 }

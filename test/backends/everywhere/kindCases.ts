@@ -108,7 +108,8 @@ function makeModel(kind: Kind, activation?: Activation): tf.LayersModel {
 
 /** Adapts all but the second layer, through which gradients have to find their way. */
 function adapt(model: tf.LayersModel, {options}: Kind): tf.LayersModel {
-  const adapted = applyLoRA(model, {targets: ['first', 'head'], rank: 2, alpha: 3, seed: 1, ...options});
+  const strength = options?.method?.startsWith('ia3') === true ? {} : {rank: 2, alpha: 3}; // IA³ has no rank
+  const adapted = applyLoRA(model, {targets: ['first', 'head'], ...strength, seed: 1, ...options});
   rewind(adapted);
   return adapted;
 }

@@ -60,7 +60,7 @@ describe.each(BACKENDS)('on %s', backend => {
 
 test('it has no rank, and one number for each output', () => {
   const {model} = mlp();
-  const adapted = applyLoRA(model, {method: 'ia3', rank: 8});
+  const adapted = applyLoRA(model, {method: 'ia3'});
   const outputs = model.layers.flatMap(layer =>
     layer
       .getWeights()
@@ -72,7 +72,7 @@ test('it has no rank, and one number for each output', () => {
       .map(({shape}) => shape[0])
       .sort(),
   ).toEqual(outputs.sort());
-  const plan = planLoRA(model, {method: 'ia3', rank: 8});
+  const plan = planLoRA(model, {method: 'ia3'});
   expect(plan.layers.filter(({role}) => role === 'adapted').every(({cappedFrom}) => cappedFrom === undefined)).toBe(
     true,
   );

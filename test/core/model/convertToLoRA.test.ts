@@ -26,7 +26,7 @@ function network(): tf.LayersModel {
 
 /** An adapted model whose update is not zero. */
 function trained(base: tf.LayersModel, config: LoRAConfig): tf.LayersModel {
-  const model = applyLoRA(base, {rank: 3, seed: 2, ...config});
+  const model = applyLoRA(base, {...(config.method?.startsWith('ia3') !== true && {rank: 3}), seed: 2, ...config});
   model.trainableWeights.forEach((weight, i) => {
     tf.tidy(() => void weight.write(tf.add(weight.read(), random(weight.shape as number[], i, 0.3))));
   });

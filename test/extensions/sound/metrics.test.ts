@@ -39,7 +39,7 @@ test('events are right once, and within the tolerance', () => {
 });
 
 test.each([
-  [() => makeDetector({threshold: NaN}), 'threshold must be a number, or a number for each class, got NaN.'],
+  [() => makeDetector({threshold: NaN}), 'threshold must be a number from 0 to 1, or one for each class, got NaN.'],
   [() => makeDetector({coolDown: -1}), 'coolDown must be a number of seconds, 0 or more, got -1.'],
   [() => scoreEvents([{time: 1}] as never, []), 'detected must be a list of events, {time, label}, got [{"time":1}].'],
 ])('bad options are refused', (call, message) => {

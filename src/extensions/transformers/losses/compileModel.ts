@@ -166,6 +166,9 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   checkClassLoss(rest);
   if (typeof loss === 'function') {
     checkTaken(options, ['weighted'], 'a function as loss');
+    if (ignoreIndex !== undefined && !given.some(each => typeof each === 'string')) {
+      throw new LoRAError('ignoreIndex does not apply to a function, as loss or as metric, which has its own.');
+    }
     model.compile({optimizer, loss, metrics: metricsIn(METRICS, given, ignored, {targets: 'class indices'})});
     if (weighted) {
       weighObjectives(model);
@@ -180,8 +183,11 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
         `${typeof loss === 'string' ? show(loss) : kindOf(loss)}.`,
     );
   }
-  const {lossFor, takes, targets, output, fits, targetShape} = LOSSES[name];
+  const {lossFor, takes, takesLogits, targets, output, fits, targetShape} = LOSSES[name];
   checkTaken(options, takes, `the loss ${show(name)}`);
+  if (ignoreIndex !== undefined && !takesLogits) {
+    throw new LoRAError(`ignoreIndex does not apply to the loss ${show(name)}.`);
+  }
   const others = name === 'crossEntropy' ? ['topKAccuracy({k})'] : [];
   const measures = metricsIn(LOSSES[name].metrics, given, ignored, {targets, others});
   const [shape] = shapes;
