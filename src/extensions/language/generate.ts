@@ -20,14 +20,15 @@ export interface GenerateOptions {
   temperature?: number;
   /** With a temperature: samples from this many tokens with the highest logits. Default: all. */
   topK?: number;
-  /** With a temperature: samples from the fewest likeliest tokens whose probabilities add up to this. Default: 1, all. */
+  /** With a temperature: samples from the fewest likeliest tokens whose probabilities add up to it. Default: 1, all. */
   topP?: number;
   /** Divides the logits of tokens that the text already has; multiplies negative ones. Default: 1. */
   repetitionPenalty?: number;
   /** Texts that end the generation and are not returned. Default: none. End-of-text tokens always end it. */
   stop?: string | readonly string[];
   /**
-   * With a temperature: makes sampling reproducible; each text gives the same result in a batch as alone. Default: random for each text.
+   * With a temperature: makes sampling reproducible; each text gives the same result in a batch as alone. Default:
+   * random for each text.
    */
   seed?: number;
   /**
