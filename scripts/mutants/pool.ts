@@ -1,6 +1,6 @@
 import {type ChildProcess, fork} from 'node:child_process';
-import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
+import {memoryOf, timeOf} from '../../test/processUse';
 import type {Failure, Job, Message, TestRun} from './job';
 
 /** A worker is replaced when it holds more: contexts of former tests stay in memory. */
@@ -9,7 +9,6 @@ const MEGABYTES = 1500;
 const MOST_MEGABYTES = 4000;
 /** By the clock. A test that waits without end fails by Jest's own limit. */
 const MINUTES_OF_A_FILE = 15;
-const CLOCK_TICKS = 100;
 
 /** How a job ended. `gone` is a process that ended by itself or was stopped for what it took. */
 export type Outcome =
@@ -115,25 +114,5 @@ export class Worker {
       child.once('message', () => resolve(child));
       child.once('exit', () => reject(new Error('A worker does not start.')));
     });
-  }
-}
-
-/** The seconds that a process has worked, as Linux tells it. */
-function timeOf({pid}: ChildProcess): number {
-  const fields = procFile(pid, 'stat').split(') ')[1]?.split(' ') ?? [];
-  return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / CLOCK_TICKS;
-}
-
-/** The megabytes that a process holds, as Linux tells it. */
-function memoryOf({pid}: ChildProcess): number {
-  const [, kilobytes = '0'] = /^VmRSS:\s+(\d+)/m.exec(procFile(pid, 'status')) ?? [];
-  return Number(kilobytes) / 1024;
-}
-
-function procFile(pid: number | undefined, name: string): string {
-  try {
-    return readFileSync(`/proc/${pid ?? 0}/${name}`, 'utf8');
-  } catch {
-    return ''; // another system, or the process is gone
   }
 }

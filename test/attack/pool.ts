@@ -1,6 +1,6 @@
 import {type ChildProcess, fork} from 'node:child_process';
-import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
+import {memoryOf, timeOf} from '../processUse';
 import type {Job, Outcome} from './job';
 
 /**
@@ -11,7 +11,6 @@ const SECONDS_BY_THE_CLOCK = 30;
 const MEGABYTES = 1500;
 /** What a worker may take until it is ready, and for the first file of each kind, when it makes models. */
 const SECONDS_TO_START = 120;
-const CLOCK_TICKS = 100;
 
 /**
  * A process that attacks the library with one file after the other. It is killed and replaced when a file takes too
@@ -85,25 +84,5 @@ export class Worker {
       }, 50);
       ask();
     });
-  }
-}
-
-/** The seconds that a process has worked, as Linux tells it. */
-function timeOf({pid}: ChildProcess): number {
-  const fields = procFile(pid, 'stat').split(') ')[1]?.split(' ') ?? [];
-  return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / CLOCK_TICKS;
-}
-
-/** The megabytes that a process holds, as Linux tells it. */
-function memoryOf({pid}: ChildProcess): number {
-  const [, kilobytes = '0'] = /^VmRSS:\s+(\d+)/m.exec(procFile(pid, 'status')) ?? [];
-  return Number(kilobytes) / 1024;
-}
-
-function procFile(pid: number | undefined, name: string): string {
-  try {
-    return readFileSync(`/proc/${pid ?? 0}/${name}`, 'utf8');
-  } catch {
-    return ''; // another system, or the process is gone
   }
 }
