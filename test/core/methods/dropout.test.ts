@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, getAdapter, setAdapter, toSafetensors} from '../../../src';
+import {applyLoRA, getAdapter, mergeLoRA, setAdapter, toSafetensors} from '../../../src';
 import {LoRALayer} from '../../../src/core/layers/loraLayer';
 import {Dropout} from '../../../src/core/ops/update';
 import {Mix} from '../../customLayers';
@@ -32,6 +32,16 @@ test('a mask is 0 or 1 / (1 − rate), with the mean 1, and follows from its see
   expect(numbers(new Dropout(0.3, 6).mask([200, 50]))).not.toEqual(first);
 });
 
+type Options = {name: string; inputShape: number[]; activation: 'linear' | 'tanh'};
+
+const LAYERS: [string, number[], (options: Options) => tf.layers.Layer][] = [
+  ['Dense', [4], options => tf.layers.dense({units: 3, ...options})],
+  ['Conv1D', [5, 3], options => tf.layers.conv1d({filters: 4, kernelSize: 2, ...options})],
+  ['Conv2D', [4, 5, 3], options => tf.layers.conv2d({filters: 4, kernelSize: 2, strides: 2, ...options})],
+  ['Conv3D', [3, 4, 3, 2], options => tf.layers.conv3d({filters: 3, kernelSize: 2, ...options})],
+  ['DepthwiseConv2D', [4, 4, 3], options => tf.layers.depthwiseConv2d({kernelSize: 2, depthMultiplier: 2, ...options})],
+];
+
 describe.each(BACKENDS)('on %s', backend => {
   beforeEach(async () => {
     await useBackend(backend);
@@ -49,6 +59,32 @@ describe.each(BACKENDS)('on %s', backend => {
     layer.dropout.step = 0;
     expect(numbers(model.apply(x, {training: true}) as tf.Tensor)).toBeAllClose(numbers(expected));
     expect(layer.dropout.step).toBe(1);
+  });
+
+  test.each(LAYERS)('in training a %s computes `x ∗ W + x̃ ∗ ΔW + b` before its activation', (_, shape, make) => {
+    const modelOf = (activation: 'linear' | 'tanh') => {
+      const model = tf.sequential({layers: [make({name: 'one', inputShape: shape, activation})]});
+      stir(model);
+      return model;
+    };
+    for (const method of ['lora', 'dora', 'loha'] as const) {
+      const model = applyLoRA(modelOf('tanh'), {rank: 1, alpha: 2, dropout: 0.5, seed: 7, method, targets: ['one']});
+      stirUpdates(model);
+      const [base, merged] = [modelOf('linear'), modelOf('linear')];
+      merged.setWeights(mergeLoRA(model).getWeights());
+      const x = random([2, ...shape] as [number, number], 3);
+      const dropped = tf.mul(x, new Dropout(0.5, 7).mask(x.shape));
+      const [whole, without, updated] = [
+        base.predict(x),
+        base.predict(dropped),
+        merged.predict(dropped),
+      ] as tf.Tensor[];
+      const expected = tf.tanh(tf.add(whole!, tf.sub(updated!, without!)));
+      const layer = model.layers[0] as LoRALayer;
+      layer.dropout.step = 0;
+      layer.dropout.seed = 7;
+      expect(numbers(model.apply(x, {training: true}) as tf.Tensor)).toBeAllClose(numbers(expected));
+    }
   });
 
   test('the mean over many steps is what it computes without', () => {

@@ -328,6 +328,28 @@ describe('an adapter of PEFT', () => {
     );
   });
 
+  test.each([
+    ['loha', 'hada_w1_a'],
+    ['loha', 'hada_w2_b'],
+    ['lokr', 'lokr_w2_a'],
+    ['vera', 'vera_lambda_b'],
+    ['vera', 'vera_lambda_d'],
+  ])('of %s without its %s is refused, for each module that lacks it', async (name, missing) => {
+    const {config, weights} = peftFiles('made', name);
+    const {tensors} = decodeSafetensors(weights);
+    const lacking = [...tensors.keys()].filter(key => key.endsWith(`.${missing}`));
+    const others = [...tensors].filter(([key]) => !lacking.includes(key));
+    const left = Object.fromEntries(others.map(([key, {shape, data}]) => [key, {shape, data: data!}]));
+    const files = {config, weights: encodeSafetensors(left, {metadata: {format: 'pt'}})};
+    const error: unknown = await importPEFT(files, largeNetwork(true).model, {keyMap: KEY_MAP}).catch(
+      (reason: unknown) => reason,
+    );
+    expect(error).toBeInstanceOf(LoRAError);
+    expect((error as Error).message.match(new RegExp(`: its ${missing} is missing\\.`, 'g'))).toHaveLength(
+      lacking.length,
+    );
+  });
+
   describe('of LoKr with a small matrix in two factors', () => {
     /** The files of an adapter of LoKr, with `w₁` of each module as a product. */
     function factored(first: (w1: NamedValues) => NamedValues) {
