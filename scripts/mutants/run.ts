@@ -1,4 +1,5 @@
-// Changes lines of the sources one at a time, and tells how many of these mutants the unit tests kill:
+// Changes lines of the sources one at a time, and tells how many of these mutants the tests kill that run in Node, in
+// their own process:
 // `run.ts [--count N] [--seed N] [--hours N] [--processes N] [--lines FILE:LINE,…] [--tests PATH,…]`. The tree is not
 // changed. Mutants that no test can kill are in `equivalent.json`.
 
@@ -124,7 +125,9 @@ const workers = Array.from({length: Number(values.processes)}, () => new Worker(
 const testFiles = values.tests
   .split(',')
   .flatMap(folder => (folder.endsWith('.ts') ? [folder] : filesIn(folder)))
-  .filter(path => /\/[^./]+\.test\.ts$/.test(path));
+  .filter(
+    path => /\/[^./]+\.test\.ts$/.test(path) || /^test\/(?:core|platform)\/.*\.(?:slow|process)\.test\.ts$/.test(path),
+  );
 await reach.record(values.record, testFiles, workers);
 
 const count = lines.length > 0 ? mutants.length : Number(values.count);

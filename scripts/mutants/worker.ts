@@ -38,6 +38,7 @@ const jestConfig = JSON.stringify({
   rootDir: ROOT,
   testEnvironment: '<rootDir>/scripts/mutants/environment.cjs',
   testSequencer: '<rootDir>/scripts/mutants/sequencer.cjs',
+  testRegex: '\\.test\\.ts$',
   testTimeout: PATIENCE,
   reporters: [],
 });
