@@ -68,6 +68,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       encoders: 'tsx test/extensions/transformers/checkEncoders.ts',
       federated: 'tsx examples/federated/check.ts',
       graphs: 'tsx scripts/graphModels/run.ts',
+      keras: 'tsx test/core/keras/checkKeras.ts',
       language: ['checkSmolLM2', 'checkLlamaCpp', 'checkHeaders']
         .map(name => `tsx test/extensions/language/${name}.ts`)
         .join(' && '),

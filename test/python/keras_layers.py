@@ -77,6 +77,11 @@ LAYERS = [
     ('Conv1D', [STEPS], {'filters': 3, 'kernel_size': 2}, {
         **WEIGHTED, **KERNEL, 'strides': [2], 'padding': [*BOTH, 'causal'], 'data_format': FIRST, 'dilation_rate': [2],
         'groups': [], 'activation': SOME_ACTIVATIONS, 'kernel_size': [3], 'filters': [2]}),
+    ('Conv1D', [STEPS], {'filters': 4, 'kernel_size': 3, 'padding': 'causal'}, {
+        'groups': [2], 'strides': [2], 'dilation_rate': [2], 'activation': ['relu']}),
+    ('Conv2D', [(6, 7, 4)], {'filters': 6, 'kernel_size': 3, 'groups': 2}, {
+        'padding': BOTH, 'strides': [2], 'dilation_rate': [2], 'data_format': FIRST, 'use_bias': [False], 'activation': ['relu', 'hard_silu'],
+        'kernel_regularizer': ['l2']}),
     ('Conv2D', [IMAGE], {'filters': 3, 'kernel_size': 2}, {
         **WEIGHTED, **KERNEL, 'strides': [2, (1, 3)], 'padding': BOTH, 'data_format': FIRST, 'dilation_rate': [2, (1, 2)],
         'groups': [3], 'activation': SOME_ACTIVATIONS, 'kernel_size': [(3, 1)], 'filters': [6]}),
@@ -105,7 +110,14 @@ LAYERS = [
         'kernel_regularizer': [], 'kernel_constraint': []}),
     ('Dense', [STEPS], {'units': 3}, {
         **WEIGHTED, **KERNEL, 'units': [2], 'activation': ACTIVATIONS, 'lora_rank': [2], 'lora_alpha': [], 'quantization_config': []}),
-    ('EinsumDense', [STEPS], {'equation': 'abc,cd->abd', 'output_shape': (None, 3)}, None),
+    ('EinsumDense', [STEPS], {'equation': 'abc,cd->abd', 'output_shape': (None, 3)}, {
+        'equation': ['abC,CD->abD', 'abc,dc->abd', '...c,cd->...d', 'abc,bcd->abd', 'abc,cd->adb'], 'output_shape': [], 'bias_axes': ['d', 'bd'],
+        'activation': ['relu', 'hard_sigmoid'], 'kernel_regularizer': ['l2'], 'kernel_constraint': ['max_norm'],
+        'bias_regularizer': ['l2'], 'bias_constraint': ['max_norm'], 'activity_regularizer': ['l2'], 'lora_rank': [2], 'lora_alpha': [],
+        'quantization_config': [], 'gptq_unpacked_column_size': []}),
+    ('EinsumDense', [STEPS], {'equation': 'abc,cde->abde', 'output_shape': (None, 2, 3), 'bias_axes': 'de'}, None),
+    ('EinsumDense', [(5, 2, 3)], {'equation': 'abcd,cde->abe', 'output_shape': (None, 4), 'bias_axes': 'e'}, None),
+    ('EinsumDense', [(4, 3)], {'equation': 'ab...,bc->ac...', 'output_shape': 5, 'bias_axes': 'c'}, None),
     ('Embedding', ['words'], {'input_dim': 10, 'output_dim': 3}, {
         'output_dim': [2], 'input_dim': [11], 'mask_zero': [True], 'embeddings_regularizer': ['l2'], 'input_length': [5],
         'embeddings_constraint': ['max_norm'], 'activity_regularizer': ['l2'], 'lora_rank': [2], 'lora_alpha': [],
@@ -158,16 +170,32 @@ LAYERS = [
         ('RandomSaturation', {'factor': 0.2}), ('RandomSharpness', {'factor': 0.2}), ('RandomPosterization', {'factor': 4}),
         ('RandomColorDegeneration', {'factor': 0.2}), ('RandomColorJitter', {}), ('RandAugment', {}), ('AugMix', {}),
         ('MixUp', {}), ('CutMix', {}), ('AutoContrast', {}), ('Equalization', {}), ('Solarization', {}),
-        ('GroupNormalization', {'groups': 3}), ('UnitNormalization', {}), ('RMSNormalization', {}), ('Identity', {}),
+        ('Identity', {}),
     ]],
-    ('Conv1DTranspose', [STEPS], {'filters': 2, 'kernel_size': 2}, None),
-    ('DepthwiseConv1D', [STEPS], {'kernel_size': 2}, None),
+    ('GroupNormalization', [IMAGE], {'groups': 3}, {**NORM, 'groups': [1, -1], 'axis': [3]}),
+    ('GroupNormalization', [STEPS], {'groups': 2}, {'axis': [1], 'scale': [False]}),
+    ('UnitNormalization', [IMAGE], {}, {'axis': [1, [1, 2]]}),
+    ('RMSNormalization', [IMAGE], {}, {'axis': [[2, 3]], 'epsilon': [0.1]}),
+    ('Conv1DTranspose', [STEPS], {'filters': 2, 'kernel_size': 3}, {
+        **WEIGHTED, **KERNEL, 'strides': [2], 'padding': BOTH, 'data_format': FIRST, 'dilation_rate': [2],
+        'output_padding': [], 'activation': SOME_ACTIVATIONS, 'kernel_size': [2], 'filters': [3], 'groups': []}),
+    ('Conv1DTranspose', [STEPS], {'filters': 2, 'kernel_size': 3, 'strides': 2}, {'output_padding': [0, 1], 'padding': ['same']}),
+    ('DepthwiseConv1D', [STEPS], {'kernel_size': 2}, {
+        **WEIGHTED, **PARTS, 'strides': [2], 'padding': [*BOTH, 'causal'], 'data_format': FIRST, 'dilation_rate': [2],
+        'depth_multiplier': [2], 'activation': SOME_ACTIVATIONS, 'kernel_size': [3], 'groups': [], 'filters': [],
+        'kernel_regularizer': [], 'kernel_constraint': []}),
     ('LocallyConnected1D', [STEPS], {'filters': 2, 'kernel_size': 2}, None),
     ('LocallyConnected2D', [IMAGE], {'filters': 2, 'kernel_size': 2}, None),
+    ('Hashing', ['words'], {'num_bins': 3}, None),
+    ('IntegerLookup', ['words'], {'vocabulary': [1, 3, 4, 7]}, None),
+    ('MelSpectrogram', [(64,)], {'num_mel_bins': 8, 'sampling_rate': 100, 'sequence_stride': 16, 'fft_length': 32}, None),
+    ('STFTSpectrogram', [(64,)], {'frame_length': 16, 'frame_step': 8, 'fft_length': 16}, None),
+    ('ReversibleEmbedding', ['words'], {'input_dim': 10, 'output_dim': 3}, None),
     ('CategoryEncoding', ['words'], {'num_tokens': 10, 'output_mode': 'multi_hot'}, {'output_mode': ['count'], 'num_tokens': [12], 'sparse': []}),
     ('Discretization', [ROW], {'bin_boundaries': [-1.0, 0.0, 1.0]}, None),
-    ('Attention', [STEPS, STEPS], {}, None),
-    ('AdditiveAttention', [STEPS, STEPS], {}, None),
+    ('Attention', [STEPS, (5, 4)], {}, {'use_scale': [True], 'score_mode': ['concat'], 'dropout': [0.1], 'causal': [], 'seed': [1]}),
+    ('Attention', [STEPS, (5, 3), (5, 4)], {'score_mode': 'concat', 'use_scale': True}, None),
+    ('AdditiveAttention', [STEPS, (5, 4)], {}, {'use_scale': [False], 'dropout': [0.1], 'causal': [], 'seed': [1]}),
     ('Masking', ['masked'], {}, {'mask_value': [0.5]}),
     ('LSTM', [STEPS], {'units': 3}, {**RECURRENT, 'units': [2]}),
     ('SimpleRNN', [STEPS], {'units': 3}, {**RECURRENT, 'units': [2]}),
@@ -249,6 +277,66 @@ def models(keras, layers):
             layers.Concatenate(axis=1, name='merge'), layers.Average(name='merge'), layers.Subtract(name='merge')]},
     }.items():
         yield f'mask: {name}', make, ['masked']
+
+    def attended(attend, mask=True):
+        inputs, other = layers.Input((6, 4), name='steps'), layers.Input((5, 4), name='others')
+        x, y = inputs, other
+        if mask:
+            x, y = layers.Masking(name='masking')(x), layers.Masking(0.5, name='other')(y)
+        return keras.Model([inputs, other], attend(x, y))
+
+    def heads(x, y, *more, **settings):
+        called = {key: settings.pop(key) for key in ['use_causal_mask', 'attention_mask'] if key in settings}
+        return layers.MultiHeadAttention(2, 3, name='attention', **settings)(x, y, *more, **called)
+
+    def with_pairs():
+        inputs, other = layers.Input((6, 4), name='steps'), layers.Input((5, 4), name='others')
+        pairs = layers.Input((6, 5), name='pairs')
+        return keras.Model([inputs, other, pairs], heads(inputs, other, attention_mask=pairs))
+
+    for name, make, kinds in [
+        ('MultiHeadAttention with masks', lambda: attended(heads), ['masked', 'masked']),
+        ('MultiHeadAttention with value_dim', lambda: attended(lambda x, y: heads(x, y, value_dim=2), False), [(6, 4), (5, 4)]),
+        ('MultiHeadAttention with value_dim and masks', lambda: attended(
+            lambda x, y: heads(x, y, y, value_dim=4, output_shape=5, use_bias=False)), ['masked', 'masked']),
+        ('MultiHeadAttention with causal masks', lambda: after_mask(lambda x: heads(x, x, use_causal_mask=True)), ['masked']),
+        ('MultiHeadAttention with others, causal', lambda: attended(
+            lambda x, y: heads(x, y, use_causal_mask=True), False), [(6, 4), (5, 4)]),
+        ('MultiHeadAttention with an attention_mask', with_pairs, ['', '', 'flags']),
+        ('MultiHeadAttention, then LSTM', lambda: attended(
+            lambda x, y: layers.LSTM(2, name='lstm')(heads(x, y))), ['masked', 'masked']),
+        ('Attention with masks', lambda: attended(lambda x, y: layers.Attention(name='it')([x, y])), ['masked', 'masked']),
+        ('Attention, causal', lambda: attended(
+            lambda x, y: layers.Attention(use_scale=True, name='it')([x, y], use_causal_mask=True)), ['masked', 'masked']),
+        ('AdditiveAttention with masks', lambda: attended(
+            lambda x, y: layers.GlobalAveragePooling1D(name='mean')(layers.AdditiveAttention(name='it')([x, y]))),
+         ['masked', 'masked']),
+    ]:
+        yield f'attention: {name}', make, kinds
+    if hasattr(layers, 'GroupQueryAttention'):
+        yield 'attention: GroupQueryAttention', lambda: attended(
+            lambda x, y: layers.GroupQueryAttention(3, 2, 1, name='it')(x, y), False), [(6, 4), (5, 4)]
+    yield 'SpectralNormalization', lambda: keras.Sequential([
+        layers.Input((5,)), layers.SpectralNormalization(layers.Dense(3, name='inner'), name='it')]), [(5,)]
+    yield 'mask: LSTM of an embedding', lambda: keras.Sequential([
+        layers.Input((6,)), layers.Embedding(10, 4, mask_zero=True, name='embedding'), layers.Conv1D(3, 2, name='between'),
+        layers.LSTM(2, name='lstm')]), ['words']
+    yield 'mask: mean of an embedding', lambda: keras.Sequential([
+        layers.Input((6,)), layers.Embedding(10, 4, mask_zero=True, name='embedding'),
+        layers.TimeDistributed(layers.Dense(3), name='each'), layers.GlobalAveragePooling1D(name='mean')]), ['words']
+    yield 'causal convolutions in a row', lambda: keras.Sequential([
+        layers.Input((6, 4)), layers.Conv1D(4, 2, padding='causal', activation='relu', name='one'),
+        layers.Conv1DTranspose(3, 2, strides=2, name='two'), layers.DepthwiseConv1D(3, padding='same', name='three')]), [(6, 4)]
+
+    def scaled():
+        convnext = importlib.import_module(f'{keras.__name__}.src.applications.convnext')
+        inputs = layers.Input((5, 5, 4), name='image')
+        x = layers.DepthwiseConv2D(3, padding='same', name='depthwise')(inputs)
+        x = layers.Dense(4, name='wide')(layers.LayerNormalization(epsilon=1e-6, name='norm')(x))
+        x = convnext.StochasticDepth(0.1, name='depth')(convnext.LayerScale(0.1, 4, name='scale')(x))
+        return keras.Model(inputs, layers.Add(name='sum')([inputs, x]))
+
+    yield 'LayerScale of ConvNeXt', scaled, [(5, 5, 4)]
 
     def recurrent(layer):
         inputs = layers.Input((6, 4), name='steps')

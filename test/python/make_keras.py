@@ -2,6 +2,10 @@
 
     python make_keras.py ../fixtures/keras [conv recurrent …]
     python make_keras.py ../fixtures/kerasLayers --layers [Dense …]
+    python make_keras.py FOLDER --files [Dense …]
+
+The last writes what `npm run check -- keras` compares: three settings of each layer, as converted `.h5` and `.keras` files,
+with the outputs and gradients of Keras.
 
 Each version of Keras has an environment of its own, and writes its files beside those of the others:
 
@@ -14,14 +18,17 @@ With KERAS=2 `tf_keras` writes, beside a Keras 3.
 import gzip
 import inspect
 import json
+import logging
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 import types
 import warnings
 
 warnings.simplefilter('ignore')
+logging.disable()
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import numpy  # noqa: E402
@@ -237,10 +244,10 @@ def write(model, target, form, expected):
 
 
 def drawn(kind, shape, number):
-    """Numbers that the tests draw as well, so that no file has to hold them: whole ones for words, else from -2 to 2."""
+    """Numbers that the tests draw as well, so that no file has to hold them: whole ones for words and flags, else from -2 to 2."""
     bits = (numpy.arange(numpy.prod(shape), dtype='uint64') + 1000003 * number + 1) * 2654435761 % 2 ** 32
     bits = ((bits ^ (bits >> 15)) * 2246822519 % 2 ** 32) >> 8
-    values = (bits % 10 if kind == 'words' else bits / 2 ** 22 - 2).astype('float32').reshape(shape)
+    values = (bits % {'words': 10, 'flags': 2}[kind] if kind in ('words', 'flags') else bits / 2 ** 22 - 2).astype('float32').reshape(shape)
     if kind == 'masked':
         values[1, -2:] = 0
         values[0, 3:] = 0.5
@@ -309,23 +316,39 @@ def computed(make, arguments, shapes):
         kinds = shapes if isinstance(shapes[0], str) else [''] * len(shapes)
         return [drawn(kind, (2, *tensor.shape[1:]), number) for number, (kind, tensor) in enumerate(zip(kinds, model.inputs))]
 
-    def run(model, given):
-        found = model(given if len(given) > 1 else given[0], training=False)
-        return [numpy.array(x) for x in (found if isinstance(found, (list, tuple)) else [found])]
+    def run(model, given, before=lambda x: x, after=lambda y: y):
+        """Outputs, and the gradients of a sum of them, each number times one that is drawn: for inputs and for weights."""
+        with tensorflow.GradientTape(persistent=True) as tape:
+            tensors = [tensorflow.convert_to_tensor(x) for x in given]
+            tape.watch(tensors)
+            moved = [before(x) for x in tensors]
+            found = model(moved if len(moved) > 1 else moved[0], training=False)
+            found = [after(y) for y in (found if isinstance(found, (list, tuple)) else [found])]
+            loss = sum(tensorflow.reduce_sum(y * drawn('', y.shape, 300 + i)) for i, y in enumerate(found) if y.dtype.is_floating)
+        weights = [weight if isinstance(weight, tensorflow.Variable) else weight.value for weight in model.trainable_weights]
+        slopes = [None] * (len(tensors) + len(weights)) if isinstance(loss, int) else tape.gradient(loss, [*tensors, *weights])
+        slopes = [None if slope is None else tensorflow.convert_to_tensor(slope).numpy() for slope in slopes]
+        return [numpy.array(y) for y in found], (slopes[:len(tensors)], slopes[len(tensors):])
 
     model = model_of(arguments, shapes)
     given = inputs_of(model, shapes)
     try:
-        return model, run(model, given)
+        return model, *run(model, given)
     except Exception:
         if arguments.get('data_format') != 'channels_first':
             raise
     # The same weights, and the channels moved there and back.
-    [shape], [x] = shapes, given
+    [shape] = shapes
     last = model_of({**arguments, 'data_format': 'channels_last'}, [(*shape[1:], shape[0])])
     last.set_weights([numpy.array(weight) for weight in model.weights])
-    outputs = run(last, [numpy.moveaxis(x, 1, -1)])
-    return model, [numpy.moveaxis(y, -1, 1) if y.ndim > 2 else y for y in outputs]
+
+    def channels_last(x):
+        return tensorflow.transpose(x, [0, *range(2, len(x.shape)), 1])
+
+    def channels_first(y):
+        return tensorflow.transpose(y, [0, len(y.shape) - 1, *range(1, len(y.shape) - 1)]) if len(y.shape) > 2 else y
+
+    return model, *run(last, given, channels_last, channels_first)
 
 
 def one_layer(name):
@@ -361,40 +384,78 @@ def variants(arguments, varied):
         yield {key: values[random.integers(len(values))] for key, values in varied.items() if values and random.random() < 0.4}
 
 
-def layer_groups(left, names):
-    for name, shapes, arguments, varied in keras_layers.LAYERS:
-        if not hasattr(layers, name) or (names and name not in names):
-            continue
+REFUSALS = (ImportError, LookupError, TypeError, ValueError, NotImplementedError, AttributeError, tensorflow.errors.OpError)
+
+
+def layer_cases(left, names, pick=lambda settings: settings):
+    """Of each layer its name, the kinds of its inputs, and its settings, each with the model and what it computes."""
+    def cases(name, shapes, arguments, varied):
         taken = inspect.signature(getattr(layers, name).__init__).parameters
-        group = {'name': name, 'inputs': shapes, 'cases': []}
-        for settings in variants(arguments, varied):
+        for settings in pick(list(variants(arguments, varied))):
             if any(key not in taken and 'kwargs' not in taken for key in settings):
                 continue
             first = settings.get('data_format') == 'channels_first'
             turned = [(shape[-1], *shape[:-1]) for shape in shapes] if first else shapes
             try:
-                model, outputs = computed(one_layer(name), {**arguments, **settings}, turned)
-                if any(key not in model.get_layer('it').get_config() for key in settings):
-                    continue  # Keras itself forgets it
-                label = ' '.join(f'{key}={value}' for key, value in settings.items())
-                group['cases'].append(case_of(group['cases'][0] if group['cases'] else None, model, outputs, label))
-            except (TypeError, ValueError, NotImplementedError, tensorflow.errors.OpError) as error:
+                model, *found = computed(one_layer(name), {**arguments, **settings}, turned)
+            except REFUSALS as error:
                 print(f'{name} {settings}: Keras refuses: {str(error).splitlines()[0][:150]}')
                 continue
+            if any(key not in model.get_layer('it').get_config() for key in settings):
+                continue  # Keras itself forgets it
+            yield ' '.join(f'{key}={value}' for key, value in settings.items()), model, *found
             if varied is not None:
                 left.update(keras_layers.keys_left(name, model.get_layer('it').get_config()))
+
+    def model_case(name, make, shapes):
+        try:
+            yield '', *computed(lambda arguments, shapes: make(), {}, shapes)
+        except REFUSALS as error:
+            print(f'{name}: Keras refuses: {str(error).splitlines()[0][:150]}')
+
+    for name, shapes, arguments, varied in keras_layers.LAYERS:
+        if hasattr(layers, name) and (not names or name in names):
+            yield name, shapes, cases(name, shapes, arguments, varied)
+    for name, make, shapes in keras_layers.models(keras, layers):
+        if not names or name in names or '@models' in names:
+            yield name, shapes, model_case(name, make, shapes)
+
+
+def layer_groups(left, names):
+    for name, shapes, cases in layer_cases(left, names):
+        group = {'name': name, 'inputs': shapes, 'cases': []}
+        for label, model, outputs, _ in cases:
+            try:
+                group['cases'].append(case_of(group['cases'][0] if group['cases'] else None, model, outputs, label))
+            except REFUSALS as error:
+                print(f'{name} {label}: {str(error).splitlines()[0][:150]}')
         if group['cases']:
             yield group
-    for name, make, shapes in keras_layers.models(keras, layers):
-        if names and name not in names and '@models' not in names:
-            continue
-        try:
-            model, outputs = computed(lambda arguments, shapes, make=make: make(), {}, shapes)
-            case = case_of(None, model, outputs, '')
-        except (TypeError, ValueError, NotImplementedError, tensorflow.errors.OpError) as error:
-            print(f'{name}: Keras refuses: {str(error).splitlines()[0][:150]}')
-            continue
-        yield {'name': name, 'inputs': shapes, 'cases': [case]}
+
+
+def write_files(folder, names):
+    """Three settings of each layer: the first, the last, and one between. The converter's own failures count as none."""
+    version = keras.__version__.split('.')[0]
+    def three(settings):
+        return [settings[i] for i in sorted({0, len(settings) // 2, len(settings) - 1})]
+
+    for name, shapes, cases in layer_cases(set(), names, three):
+        for label, model, outputs, (slopes, of_weights) in cases:
+            expected = {
+                'name': f'{name} {label}'.strip(),
+                'inputs': [[kind if isinstance(kind, str) else '', [2, *tensor.shape[1:]]] for kind, tensor in zip(
+                    shapes if isinstance(shapes[0], str) else [''] * len(model.inputs), model.inputs)],
+                'outputs': [[list(y.shape), sums_of(y)] for y in outputs],
+                'slopes': [None if slope is None else sums_of(slope) for slope in slopes],
+                'weightSlopes': [[slope.size, sums_of(slope)] for slope in of_weights if slope is not None],
+            }
+            for form in ['h5', 'keras']:
+                target = folder / f'{version}-{len(list(folder.iterdir())):04}-{form}'
+                try:
+                    write(model, target, form, expected)
+                except Exception as error:
+                    print(f'{expected["name"]} as .{form}: not converted: {str(error).splitlines()[0][:150]}')
+                    shutil.rmtree(target, ignore_errors=True)
 
 
 def write_layers(folder, names):
@@ -407,7 +468,9 @@ def write_layers(folder, names):
     assert not left, left
 
 
-if sys.argv[2:3] == ['--layers']:
+if sys.argv[2:3] == ['--files']:
+    write_files(pathlib.Path(sys.argv[1]), sys.argv[3:])
+elif sys.argv[2:3] == ['--layers']:
     write_layers(pathlib.Path(sys.argv[1]), sys.argv[3:])
 else:
     main()

@@ -2,8 +2,9 @@ import {brief} from '../../platform/errors';
 import {isRegistered, type LayerEntry} from '../../platform/tfjs/configs';
 import type {KerasEntry} from './json';
 import {layerEntry, type Reading} from './layerConfigs';
-import {type Fixed, settingsBeyond} from './layerTable';
-import {isTensor, type KerasCall, type KerasTensor} from './nodes';
+import {type Fixed, settingsBeyond} from './row';
+import {OWN_CLASSES} from './kerasLayer';
+import {innerTensor, isTensor, type KerasCall, type KerasTensor} from './nodes';
 
 /** The layers that replace a `MultiHeadAttention`, by what Keras calls the weights of each. */
 const PROJECTIONS = ['query', 'key', 'value', 'output'] as const;
@@ -12,6 +13,9 @@ const PROJECTIONS = ['query', 'key', 'value', 'output'] as const;
 export function projectionOf(part: string): (typeof PROJECTIONS)[number] | undefined {
   return PROJECTIONS.find(name => [name, `${name}_dense`, `_${name}_dense`, `attention_${name}`].includes(part));
 }
+
+/** Layers of Keras that attend without kernels. */
+export const ATTENTIONS = ['AdditiveAttention', 'Attention'];
 
 /** The class that computes attention, from a separate entry point. */
 const ATTENTION = 'tfjs-lora/transformers>Attention';
@@ -45,33 +49,25 @@ export function attentionParts(
   entry: KerasEntry,
   name: string,
   label: string,
-  calls: readonly KerasCall[],
+  uses: readonly Use[],
   reading: Reading,
 ): Part[] {
   const {config} = entry;
-  const {num_heads: heads, key_dim: size, value_dim: valueSize, dropout, output_shape: given} = config;
+  const {num_heads: heads, key_dim: size, value_dim: valueSize, output_shape: given} = config;
   const {faults} = reading;
   faults.push(...settingsBeyond(FIXED, config).map(setting => `${label}: there is no ${setting} here.`));
-  if (!isRegistered(ATTENTION)) {
+  const isStock = (valueSize ?? size) === size && uses.every(isUsual);
+  if (isStock && !isRegistered(ATTENTION)) {
     faults.push(`${label} is computed by Attention. Import it first: import 'tfjs-lora/transformers'.`);
   }
-  if (valueSize != null && valueSize !== size) {
-    faults.push(`${label}: value_dim must be key_dim, ${brief(size)}, got ${brief(valueSize)}.`);
-  }
-  if (reading.isMasked) {
-    faults.push(`${label} uses the mask of mask_zero or Masking in Keras, but not here.`);
-  }
-  if (typeof dropout === 'number' && dropout > 0) {
-    reading.warnings.push(`${label} has no dropout (${dropout} in Keras) on its attention weights.`);
-  }
-  const uses = calls.map(call => useOf(call, label, faults));
+  warnOfDropout(config, label, reading);
   const [first] = uses;
-  const width = [given].flat()[0] ?? first?.query?.shape?.[2] ?? (config.query_shape as unknown[] | undefined)?.[2];
-  const causal = uses.some(use => use.causal);
-  if (uses.some(use => use.causal !== causal)) {
-    faults.push(`${label} is called both with and without use_causal_mask.`);
-  }
-  if (![heads, size, width].every(number => Number.isSafeInteger(number) && (number as number) > 0)) {
+  const width =
+    [given].flat()[0] ?? first?.inputs[0]?.[1].shape?.[2] ?? (config.query_shape as unknown[] | undefined)?.[2];
+  const {roles, causal} = rolesOf(uses, label, reading);
+  if (
+    ![heads, size, valueSize ?? size, width].every(number => Number.isSafeInteger(number) && (number as number) > 0)
+  ) {
     faults.push(`${label}: num_heads, key_dim and the width of its output must be sizes, got ${brief(config)}.`);
     return [];
   }
@@ -80,25 +76,37 @@ export function attentionParts(
     const {config: read} = layerEntry({...entry, className: 'Dense', config: own}, label, reading);
     return {className: 'Dense', config: {...read, name: partName(name, part), units, activation: 'linear'}};
   };
-  const columns = (heads as number) * (size as number);
-  const of = (part: string, index: number): KerasTensor => ({
-    layer: partName(name, part),
-    node: index,
-    index: 0,
-    shape: undefined,
-  });
-  const inputs = (pick: (use: Use) => KerasTensor | undefined) => uses.map(use => [pick(use)].filter(isTensor));
+  const ofHeads = (sizeOfHead: unknown) => (heads as number) * (sizeOfHead as number);
+  const inputs = (role: Role) => uses.map(({inputs: all}) => all.filter(([one]) => one === role).map(([, x]) => x));
+  const projections = ['query', 'key', 'value'] as const;
+  const masks = uses.map(({inputs: all}) => all.slice(projections.length).map(([, mask]) => mask));
+  const joined = [...projections, ...roles.slice(projections.length)];
   return [
-    {...dense('query', columns), calls: inputs(({query}) => query)},
-    {...dense('key', columns), calls: inputs(({key}) => key)},
-    {...dense('value', columns), calls: inputs(({value}) => value)},
+    {...dense('query', ofHeads(size)), calls: inputs('query')},
+    {...dense('key', ofHeads(size)), calls: inputs('key')},
+    {...dense('value', ofHeads(valueSize ?? size)), calls: inputs('value')},
     {
-      className: ATTENTION,
-      config: {name: partName(name, 'heads'), heads: heads as number, causal},
-      calls: uses.map((_, i) => [of('query', i), of('key', i), of('value', i)]),
+      className: isStock ? ATTENTION : OWN_CLASSES.kerasLayer,
+      config: {
+        name: partName(name, 'heads'),
+        heads: heads as number,
+        causal,
+        ...(!isStock && {computes: 'attention', roles: joined}),
+      },
+      calls: uses.map((_, i) => [
+        ...projections.map(part => innerTensor(partName(name, part), i)),
+        ...(masks[i] as KerasTensor[]),
+      ]),
     },
-    {...dense('output', width as number), calls: uses.map((_, i) => [of('heads', i)])},
+    {...dense('output', width as number), calls: uses.map((_, i) => [innerTensor(partName(name, 'heads'), i)])},
   ];
+}
+
+/** Attention weights are never dropped here. */
+export function warnOfDropout({dropout}: KerasEntry['config'], label: string, {warnings}: Reading): void {
+  if (typeof dropout === 'number' && dropout > 0) {
+    warnings.push(`${label} has no dropout (${dropout} in Keras) on its attention weights.`);
+  }
 }
 
 /** The name of one of the layers that replace a `MultiHeadAttention`. */
@@ -106,28 +114,72 @@ export function partName(name: string, part: string): string {
   return `${name}_${part}`;
 }
 
-interface Use {
-  query: KerasTensor | undefined;
-  value: KerasTensor | undefined;
-  key: KerasTensor | undefined;
+/** What an input of attention is: masks may have rows for queries, columns for keys, or both. */
+type Role = 'query' | 'value' | 'key' | 'rows' | 'columns' | 'pairs';
+
+/** A call of attention. */
+export interface Use {
+  /** The query, the value and the key come first. `Attention` may have no key. */
+  inputs: (readonly [Role, KerasTensor])[];
   causal: boolean;
 }
 
-/** The tensors of a call, `(query, value, key, …)`, by position or by name. */
-function useOf({args, kwargs}: KerasCall, label: string, faults: string[]): Use {
-  const [first, second, third, ...more] = args;
-  const {query = first, value = second, key = third, use_causal_mask: causal, training, ...others} = kwargs;
-  const rest = [...more, ...Object.entries(others)].filter(
-    entry => (Array.isArray(entry) ? (entry[1] ?? false) : (entry ?? false)) !== false,
-  );
-  if (!isTensor(query) || !isTensor(value) || (key != null && !isTensor(key)) || rest.length > 0 || training === true) {
-    faults.push(`${label}: a call may have only queries, values and keys, got ${brief({args, kwargs})}.`);
-    return {query: undefined, value: undefined, key: undefined, causal: false};
+/** Reads calls of `(query, value, key, …)`, by position or by name, or of a list of these. */
+export function attentionUses(
+  calls: readonly KerasCall[],
+  label: string,
+  maskOf: (tensor: KerasTensor) => KerasTensor | undefined,
+  {isKeras3, faults}: Reading,
+): Use[] {
+  return calls.map(({args, kwargs}) => {
+    const [list] = args;
+    const [first, second, third, ...more] = Array.isArray(list) ? [...(list as unknown[]), ...args.slice(1)] : args;
+    const {query = first, value = second, key = third, use_causal_mask: causal, training, mask, ...others} = kwargs;
+    const {query_mask: ofQuery, value_mask: ofValue, key_mask: ofKey, attention_mask: pairs, ...settings} = others;
+    const [rows, columns, ...ofOthers] = Array.isArray(mask) ? (mask as unknown[]) : [ofQuery, ofValue, ofKey];
+    const beyond = [...more, ...(Array.isArray(mask) ? [] : [mask]), ...Object.values(settings)];
+    const isKey = key == null || isTensor(key);
+    const isUsual = beyond.every(setting => (setting ?? false) === false) && (training !== true || isKeras3);
+    if (!isTensor(query) || !isTensor(value) || !isKey || !isUsual) {
+      faults.push(`${label}: a call may have only queries, values, keys and masks, got ${brief({args, kwargs})}.`);
+      return {inputs: [], causal: false};
+    }
+    const masks: [Role, unknown][] = [
+      ['rows', rows ?? maskOf(query)],
+      ['columns', columns ?? maskOf(value)],
+      // A list has the masks of queries and values.
+      ...(Array.isArray(list)
+        ? []
+        : ([['columns', ofOthers[0] ?? (isTensor(key) ? maskOf(key) : undefined)]] as [Role, unknown][])),
+      ['pairs', pairs],
+    ];
+    const keys = isTensor(key) ? [key] : Array.isArray(list) ? [] : [value];
+    return {
+      inputs: [
+        ['query', query],
+        ['value', value],
+        ...keys.map(one => ['key', one] as const),
+        ...masks.filter((one): one is [Role, KerasTensor] => isTensor(one[1])),
+      ],
+      causal: causal === true,
+    };
+  });
+}
+
+/** What the inputs of each call are, and whether a query attends to no later position. Calls may not differ. */
+export function rolesOf(uses: readonly Use[], label: string, {faults}: Reading): {roles: Role[]; causal: boolean} {
+  const all = uses.map(({inputs, causal}) => ({roles: inputs.map(([role]) => role), causal}));
+  const [first = {roles: [], causal: false}] = all;
+  if (all.some(one => JSON.stringify(one) !== JSON.stringify(first))) {
+    faults.push(`${label} is called in different ways: with and without a key, masks or use_causal_mask.`);
   }
-  const places = [query, value].map(({shape}) => shape?.[1]);
-  const isSame = query.layer === value.layer && query.node === value.node && query.index === value.index;
-  if (causal === true && !isSame && (places[0] == null || places[0] !== places[1])) {
-    faults.push(`${label}: use_causal_mask counts positions from the first one in Keras, but from the last one here.`);
-  }
-  return {query, value, key: isTensor(key) ? key : value, causal: causal === true};
+  return first;
+}
+
+/** Whether the `Attention` of this library computes a call: it counts positions from the last one. */
+function isUsual({inputs, causal}: Use): boolean {
+  const [[, query] = [], [, value] = [], , ...masks] = inputs;
+  const places = [query, value].map(one => one?.shape?.[1]);
+  const isSame = query?.layer === value?.layer && query?.node === value?.node && query?.index === value?.index;
+  return masks.length === 0 && (!causal || isSame || (places[0] != null && places[0] === places[1]));
 }

@@ -3,7 +3,9 @@ import {brief} from '../../platform/errors';
 import type {LayerEntry} from '../../platform/tfjs/configs';
 import {camelCase, camelCased, type Json, kerasEntry, type KerasEntry} from './json';
 import {ownActivation} from './kerasLayer';
-import {rowOf, settingsBeyondRow} from './layerTable';
+import type {KerasLayerArgs} from './layerOperation';
+import {rowOf} from './layerTable';
+import {settingsBeyondRow} from './row';
 
 /** The state of reading the layers of a file. */
 export interface Reading {
@@ -16,9 +18,6 @@ export interface Reading {
   /** What is read, but behaves differently in training. */
   warnings: string[];
 }
-
-/** Layers that use a mask in Keras, and not in tfjs. */
-const HEED_MASKS = ['GlobalAveragePooling1D', 'Softmax', 'TimeDistributed'];
 
 /** Activations of tfjs, by their names in Keras where these differ. */
 const ACTIVATIONS: Readonly<Record<string, string>> = {silu: 'swish', hard_swish: 'hard_silu'};
@@ -41,17 +40,23 @@ const OWN_INITIALIZERS = [
 ];
 const CONSTRAINTS = ['MaxNorm', 'MinMaxNorm', 'NonNeg', 'UnitNorm'];
 
+/** A layer in the spelling of tfjs, and what `KerasLayer`s compute before and after it. */
+export interface ReadEntry extends LayerEntry {
+  before: readonly KerasLayerArgs[];
+  after: readonly KerasLayerArgs[];
+}
+
 /**
  * Reads a layer in the spelling of tfjs. Settings that tfjs would silently ignore become faults.
  *
  * @param label how faults call the layer.
  */
-export function layerEntry({className, config}: KerasEntry, label: string, reading: Reading): LayerEntry {
+export function layerEntry({className, config}: KerasEntry, label: string, reading: Reading): ReadEntry {
   const row = rowOf(className);
   for (const setting of row === undefined ? [] : settingsBeyondRow(row, config)) {
     reading.faults.push(`${label}: tfjs has no ${setting}.`);
   }
-  if (reading.isMasked && (HEED_MASKS.includes(className) || config.zero_output_for_mask === true)) {
+  if (reading.isMasked && (className === 'Softmax' || config.zero_output_for_mask === true)) {
     reading.faults.push(`${label} uses the mask of mask_zero or Masking in Keras, but not in tfjs.`);
   }
   if (row?.isIdle === true) {
@@ -84,15 +89,18 @@ export function layerEntry({className, config}: KerasEntry, label: string, readi
     return [camelCase(key), camelCased(value, key)];
   });
   const own = Object.fromEntries(read) as tf.serialization.ConfigDict;
-  const place = row?.as?.(own);
+  const place = row?.as?.(own, reading);
   if (typeof place === 'string') {
     reading.faults.push(`${label}: ${place}`);
-    return {className, config: own};
+    return {className, config: own, before: [], after: []};
   }
-  const {name, trainable, dtype, batchInputShape} = own;
-  const kept = place?.alone === undefined ? own : {name, trainable, dtype, ...(batchInputShape && {batchInputShape})};
+  const ofEach = Object.entries(own).filter(
+    ([key, value]) => value != null && /^(name|trainable|dtype|batchInputShape|.*(Regularizer|Constraint))$/.test(key),
+  );
+  const kept = place?.alone === undefined ? own : Object.fromEntries(ofEach);
   const settings = {...kept, ...(place?.alone ?? place?.config)} as tf.serialization.ConfigDict;
-  return {className: place?.className ?? className, config: settings};
+  const {before = [], after = []} = place ?? {};
+  return {className: place?.className ?? className, config: settings, before, after};
 }
 
 /** Weights are float32 in tfjs, and in Keras with policies that compute in half precision. */

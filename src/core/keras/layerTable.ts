@@ -1,69 +1,37 @@
 import {brief} from '../../platform/errors';
-import type {Json} from './json';
+import {isLayerClass, registeredName} from '../../platform/tfjs/configs';
 import {OWN_CLASSES} from './kerasLayer';
-
-/** The only values of a setting that tfjs computes; a missing or null setting is always right. */
-export type Fixed = Readonly<Record<string, readonly unknown[]>>;
-
-/** How a layer of Keras is read. */
-export interface Row {
-  /** Keys of which every value is supported, or which do not change predictions; `undefined` for all. */
-  keys: string | undefined;
-  /** Further keys, and the values that are supported. */
-  fixed?: Fixed;
-  /** The class and settings that replace it, from its config as tfjs spells it. A string is a fault. */
-  as?(config: Json): Place | string | undefined;
-  /** Whether it does something in training that the library omits. */
-  isIdle?: boolean;
-}
-
-/** What replaces a layer of Keras: another class, further settings, or both. */
-interface Place {
-  className?: string;
-  config?: Json;
-  alone?: Json;
-}
-
-/** Keys of every layer. */
-const COMMON =
-  /^(name|trainable|dtype|batch_(input_)?shape|activity_regularizer|\w+_(initializer|regularizer|constraint))$/;
-
-/** The settings of a config that are not among these, as faults show them. */
-export function settingsBeyond(fixed: Fixed, config: Json): string[] {
-  const isBeyond = ([key, values]: [string, readonly unknown[]]) =>
-    [config[key]].flat().some(value => value != null && !values.includes(value));
-  return Object.entries(fixed).flatMap(pair => (isBeyond(pair) ? [`${pair[0]}=${brief(config[pair[0]])}`] : []));
-}
-
-/** The settings of a config that a row does not name or allow. */
-export function settingsBeyondRow({keys, fixed = {}}: Row, config: Json): string[] {
-  const named = keys === undefined ? Object.keys(config) : [...keys.split(' '), ...Object.keys(fixed)];
-  const others = Object.keys(config).filter(key => !named.includes(key) && !COMMON.test(key));
-  return settingsBeyond({...fixed, ...Object.fromEntries(others.map(key => [key, []]))}, config);
-}
-
-function byKerasLayer(args: Json): Place {
-  // A file would hold null for an unset one.
-  const set = Object.entries(args).filter(([, value]) => value != null);
-  return {className: OWN_CLASSES.kerasLayer, alone: Object.fromEntries(set)};
-}
+import {makeOwnRows} from './ownRows';
+import {
+  aroundSteps,
+  byKerasLayer,
+  convolved,
+  IDENTITY,
+  type Fixed,
+  inRow,
+  isPlainTransposed,
+  plainSteps,
+  type Row,
+  transposedConvolution,
+} from './row';
 
 function globalPooling(computes: 'average' | 'max', rank: 1 | 2 | 3): Row {
   return {
     keys: 'keepdims data_format',
-    as: ({keepdims = false, dataFormat}) => {
+    as: ({keepdims = false, dataFormat}, {isMasked}) => {
+      const heedsMask = computes === 'average' && rank === 1 && isMasked;
+      if (heedsMask && dataFormat === 'channelsFirst') {
+        return 'with channels first, it is not computed behind a mask.';
+      }
       const axes = Array.from({length: rank}, (_, i) => i + (dataFormat === 'channelsFirst' ? 2 : 1));
       const isStock = rank === 2 || (rank === 1 && dataFormat !== 'channelsFirst');
-      return keepdims === true || !isStock ? byKerasLayer({computes, axes, keepdims}) : undefined;
+      return keepdims === true || !isStock || heedsMask
+        ? byKerasLayer({computes, axes, keepdims, ...(heedsMask && {heedsMask})})
+        : undefined;
     },
   };
 }
 
-const identity: Row = {
-  keys: undefined,
-  isIdle: true,
-  as: () => ({className: 'Activation', alone: {activation: 'linear'}}),
-};
 const merging: Row = {keys: ''};
 
 /** Layers that change images only in training. `RandomCrop` always crops. */
@@ -94,7 +62,7 @@ function spatialDropout(rank: 2 | 3): Row {
 
 /** The rows, made when a model is read: bundlers keep objects with spreads even if a page never reads them. */
 function makeRows(): Readonly<Record<string, Row>> {
-  const convolution = 'filters kernel_size strides padding data_format dilation_rate activation use_bias';
+  const convolution = 'filters kernel_size strides padding data_format dilation_rate groups activation use_bias';
   const [depthwise, separable] = ['kernel_size', 'filters kernel_size'].map(
     first => `${first} strides padding data_format dilation_rate depth_multiplier activation use_bias`,
   );
@@ -105,17 +73,18 @@ function makeRows(): Readonly<Record<string, Row>> {
     'units activation recurrent_activation use_bias unit_forget_bias dropout recurrent_dropout seed implementation';
   const sequence = 'return_sequences return_state go_backwards stateful unroll zero_output_for_mask';
   const recurrent = `${cell} ${sequence}`;
-  const steps: Fixed = {data_format: ['channels_last']};
+  const steps: Row = {keys: pooling, as: config => ({config: plainSteps(config), ...aroundSteps(config, false)})};
+  const last: Fixed = {data_format: ['channels_last']};
   const ungrouped: Fixed = {groups: [1]};
   const forward: Fixed = {time_major: [false]};
   const plain: Fixed = {lora_rank: [], lora_alpha: [], quantization_config: []};
   return {
     Activation: {keys: 'activation'},
-    ActivityRegularization: identity,
+    ActivityRegularization: IDENTITY,
     Add: merging,
     AlphaDropout: {keys: dropout},
     Average: merging,
-    AveragePooling1D: {keys: 'pool_size strides padding', fixed: steps},
+    AveragePooling1D: steps,
     AveragePooling2D: {keys: pooling},
     AveragePooling3D: {keys: pooling},
     BatchNormalization: {
@@ -136,14 +105,34 @@ function makeRows(): Readonly<Record<string, Row>> {
       as: ({axis}) => (Number(axis) < -1 ? `tfjs takes axis=${brief(axis)} for the last.` : undefined),
     },
     // tfjs loads causal padding, but does not compute it. It forgets the format when it writes the layer.
-    Conv1D: {keys: convolution, fixed: {...steps, ...ungrouped, padding: ['valid', 'same']}},
-    Conv2D: {keys: convolution, fixed: ungrouped},
-    Conv2DTranspose: {keys: transposed, fixed: {...ungrouped, output_padding: [], dilation_rate: [1]}},
-    Conv3D: {keys: convolution, fixed: ungrouped},
+    Conv1D: {
+      keys: convolution,
+      fixed: {padding: ['valid', 'same', 'causal']},
+      as: config => ({
+        ...(convolved({...config, ...plainSteps(config)}) ?? {config: plainSteps(config)}),
+        ...aroundSteps(config, false),
+      }),
+    },
+    Conv2D: {keys: convolution, as: convolved},
+    Conv2DTranspose: {
+      keys: `${transposed} output_padding dilation_rate`,
+      fixed: ungrouped,
+      as: config => (isPlainTransposed(config) ? undefined : transposedConvolution(config)),
+    },
+    Conv3D: {keys: convolution, as: convolved},
     Conv3DTranspose: {keys: transposed, fixed: {...ungrouped, output_padding: [], dilation_rate: [1]}},
     ConvLSTM2D: {
       keys: `filters kernel_size strides padding data_format dilation_rate ${recurrent.replace('units ', '')}`,
-      fixed: forward,
+      fixed: {...forward, unroll: [false]},
+      // WASM has no convolutions with channels first.
+      as: ({dataFormat, returnState, returnSequences}) =>
+        dataFormat !== 'channelsFirst' || returnState === true
+          ? undefined
+          : {
+              config: {dataFormat: 'channelsLast'},
+              before: [{computes: 'transpose', order: [0, 1, 3, 4, 2]}],
+              after: [{computes: 'transpose', order: returnSequences === true ? [0, 1, 4, 2, 3] : [0, 3, 1, 2]}],
+            },
     },
     Cropping2D: {keys: 'cropping data_format'},
     Dense: {keys: 'units activation use_bias', fixed: plain},
@@ -155,9 +144,12 @@ function makeRows(): Readonly<Record<string, Row>> {
     },
     Dot: {keys: 'axes normalize'},
     Dropout: {keys: dropout},
-    ELU: {keys: '', fixed: {alpha: [1]}},
+    ELU: {
+      keys: 'alpha',
+      as: ({alpha}) => ((alpha ?? 1) === 1 ? undefined : byKerasLayer({computes: 'elu', scale: alpha})),
+    },
     Embedding: {keys: 'input_dim output_dim mask_zero input_length sparse', fixed: plain},
-    Flatten: {keys: '', fixed: steps},
+    Flatten: {keys: '', fixed: last},
     GaussianDropout: {keys: 'rate seed'},
     GaussianNoise: {keys: 'stddev seed'},
     GlobalAveragePooling1D: globalPooling('average', 1),
@@ -175,7 +167,7 @@ function makeRows(): Readonly<Record<string, Row>> {
       keys: `${cell} reset_after`,
       as: ({resetAfter}) => (resetAfter === true ? {className: OWN_CLASSES.gruCell} : undefined),
     },
-    Identity: {...identity, isIdle: false},
+    Identity: {...IDENTITY, isIdle: false},
     InputLayer: {keys: '', fixed: {sparse: [false], ragged: [false], optional: [false]}},
     LayerNormalization: {keys: 'axis epsilon center scale', fixed: {rms_scaling: [false]}},
     LeakyReLU: {
@@ -185,7 +177,7 @@ function makeRows(): Readonly<Record<string, Row>> {
     LSTM: {keys: recurrent, fixed: forward},
     LSTMCell: {keys: cell},
     Masking: {keys: 'mask_value'},
-    MaxPooling1D: {keys: 'pool_size strides padding', fixed: steps},
+    MaxPooling1D: steps,
     MaxPooling2D: {keys: pooling},
     MaxPooling3D: {keys: pooling},
     Maximum: merging,
@@ -207,7 +199,7 @@ function makeRows(): Readonly<Record<string, Row>> {
           ? byKerasLayer({computes: 'relu', maxValue, negativeSlope, threshold})
           : undefined,
     },
-    ...Object.fromEntries(AUGMENTATIONS.map(name => [name, identity])),
+    ...Object.fromEntries(AUGMENTATIONS.map(name => [name, IDENTITY])),
     RepeatVector: {keys: 'n'},
     RNN: {keys: `${sequence} cell`, fixed: forward},
     Rescaling: {
@@ -232,17 +224,15 @@ function makeRows(): Readonly<Record<string, Row>> {
     },
     SeparableConv1D: {
       keys: separable,
-      fixed: {...ungrouped, ...steps, padding: ['valid', 'same']},
-      as: ({kernelSize, strides, dilationRate}) => {
-        const [size, stride, dilation] = [kernelSize, strides, dilationRate].map(value => [value].flat()[0] ?? 1);
-        return {
-          className: OWN_CLASSES.separableConv1d,
-          config: {kernelSize: [1, size], strides: [stride, stride], dilationRate: [1, dilation]},
-        };
-      },
+      fixed: ungrouped,
+      as: config => ({
+        className: OWN_CLASSES.separableConv1d,
+        config: {...plainSteps(config), ...inRow(config)},
+        ...aroundSteps(config, false),
+      }),
     },
     // tfjs adds the bias along the wrong axis if channels come first.
-    SeparableConv2D: {keys: separable, fixed: {...ungrouped, ...steps}},
+    SeparableConv2D: {keys: separable, fixed: {...ungrouped, ...last}},
     SimpleRNN: {keys: recurrent, fixed: forward},
     SimpleRNNCell: {keys: cell},
     Softmax: {
@@ -268,10 +258,15 @@ function makeRows(): Readonly<Record<string, Row>> {
   };
 }
 
-let rows: ReturnType<typeof makeRows> | undefined;
+let rows: {stock: Readonly<Record<string, Row>>; own: Readonly<Record<string, Row>>} | undefined;
 
-/** The row of a layer; `undefined` if nothing computes it. */
+/** The row of a layer; `undefined` if nothing computes it, or a class that is registered under its name does. */
 export function rowOf(className: string | undefined): Row | undefined {
-  rows ??= makeRows();
-  return className !== undefined && Object.hasOwn(rows, className) ? rows[className] : undefined;
+  rows ??= {stock: makeRows(), own: makeOwnRows()};
+  if (className === undefined) {
+    return undefined;
+  }
+  const isRegistered = isLayerClass(className) && registeredName(className) === className;
+  const table = isRegistered ? rows.stock : {...rows.stock, ...rows.own};
+  return Object.hasOwn(table, className) ? table[className] : undefined;
 }

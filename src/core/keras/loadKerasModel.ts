@@ -36,7 +36,7 @@ import {fillWeights} from './weights';
  *
  * A `MultiHeadAttention` called `attention` becomes four `Dense` layers, which LoRA adapts (`attention_query`,
  * `attention_key`, `attention_value` and `attention_output`), and the `Attention` of `tfjs-lora/transformers`. Import
- * that entry point first.
+ * that entry point first. It is not needed for attention with a mask or with another `value_dim`.
  *
  * @param source a URL, in Node also a path, or a handler of `tf.io`.
  * @param options `signal` ends the load; `onProgress` is called with the bytes of each fetched file; `maxBytes` limits

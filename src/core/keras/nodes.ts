@@ -7,7 +7,14 @@ export interface KerasTensor {
   node: number;
   index: number;
   /** Its shape, if the file says it. */
-  shape: readonly unknown[] | undefined;
+  shape?: readonly unknown[] | undefined;
+  /** Whether it is what the layer itself returns, not what other layers make of that. */
+  isInner?: boolean;
+}
+
+/** What a layer itself returns. */
+export function innerTensor(layer: string, node: number): KerasTensor {
+  return {layer, node, index: 0, isInner: true};
 }
 
 /** One call of a layer. */

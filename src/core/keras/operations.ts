@@ -1,3 +1,4 @@
+import type * as tf from '@tensorflow/tfjs';
 import type {LayerEntry} from '../../platform/tfjs/configs';
 import type {KerasEntry} from './json';
 import {OWN_CLASSES} from './kerasLayer';
@@ -9,7 +10,7 @@ const KEYS = ['name', 'trainable', 'dtype', 'function'];
 
 /** Whether an entry is an operation of a graph, such as `x + y`. In Keras 3 these lack fields that layers have. */
 export function isOperation({className, config}: KerasEntry, {isKeras3}: Reading): boolean {
-  const isLayer = ['trainable', 'dtype', 'layers'].some(key => config[key] !== undefined);
+  const isLayer = ['trainable', 'dtype', 'layers'].some(key => config[key] != null);
   return className === 'TFOpLambda' || (isKeras3 && !isLayer);
 }
 
@@ -25,6 +26,16 @@ export function readOperation(
   if (operation === 'negative') {
     operands.push(-1);
   }
+  if (operation === 'converttotensor' && tensors.length === 1) {
+    return {entry: {className: 'Activation', config: {activation: 'linear'}}, tensors};
+  }
+  if (operation === 'any' && tensors.length === 1) {
+    const {axis, keepdims} = config;
+    const settings = {computes: 'max', axes: [axis].flat(), keepdims: keepdims === true};
+    return axis == null
+      ? undefined
+      : {entry: {className: OWN_CLASSES.kerasLayer, config: settings as tf.serialization.ConfigDict}, tensors};
+  }
   if (operands.length !== 2 || Object.keys(config).some(key => !KEYS.includes(key))) {
     return undefined;
   }
@@ -32,6 +43,9 @@ export function readOperation(
   if (number === undefined || tensors.length !== 1) {
     const between = tensors.length === 2 ? classBetween(operation) : undefined;
     return between === undefined ? undefined : {entry: {className: between, config: {}}, tensors};
+  }
+  if (['notequal', 'not_equal'].includes(operation)) {
+    return {entry: {className: OWN_CLASSES.kerasLayer, config: {computes: 'notequal', value: number}}, tensors};
   }
   const [scale, offset] = affine(operation, number, operands[0] === number) ?? [];
   return scale === undefined || offset === undefined
@@ -50,8 +64,10 @@ function classBetween(operation: string): string | undefined {
     case 'mul':
     case 'multiply':
       return 'Multiply';
+    case 'logicalor':
     case 'maximum':
       return 'Maximum';
+    case 'logicaland':
     case 'minimum':
       return 'Minimum';
     default:

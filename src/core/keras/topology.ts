@@ -1,16 +1,17 @@
 import type * as tf from '@tensorflow/tfjs';
 import {brief} from '../../platform/errors';
 import {isLayerClass, type LayerEntry, registeredName} from '../../platform/tfjs/configs';
-import {attentionParts, partName} from './attention';
+import {attentionParts, ATTENTIONS, attentionUses, type Part, partName, rolesOf, warnOfDropout} from './attention';
 import {isJson, type Json, kerasEntry, type KerasEntry, nameOf, someInside} from './json';
-import {layerEntry, type Reading} from './layerConfigs';
-import {hidesPlaces, otherwiseMasked} from './masks';
+import {layerEntry, type ReadEntry, type Reading} from './layerConfigs';
+import {givesMaskOn, heedsMask, hidesPlaces, isMerging, otherwiseMasked} from './masks';
 import {OWN_CLASSES} from './kerasLayer';
+import type {KerasLayerArgs} from './layerOperation';
 import {callFaults, type CalledLayer, CONTAINERS} from './openCalls';
 import {isOperation, readOperation} from './operations';
 import {rowOf} from './layerTable';
 import {readRNN} from './recurrent';
-import {historyOf, type KerasCall, type KerasTensor, readCall, tensorsOf} from './nodes';
+import {historyOf, innerTensor, isTensor, type KerasCall, type KerasTensor, readCall, tensorsOf} from './nodes';
 
 /** A layer as Keras has it, for the names of its weights. */
 export interface KerasLayer {
@@ -49,8 +50,13 @@ function labelOf(className: string, path: readonly string[]): string {
 type Around = readonly string[] | undefined;
 
 interface ReadLayer {
-  entry: LayerEntry;
+  entry: ReadEntry;
   layer: KerasLayer;
+}
+
+/** A layer with nothing before or after it. */
+function alone(entry: LayerEntry): ReadEntry {
+  return {...entry, before: [], after: []};
 }
 
 function readLayer(given: KerasEntry, around: Around, reading: Reading): ReadLayer {
@@ -66,14 +72,14 @@ function readLayer(given: KerasEntry, around: Around, reading: Reading): ReadLay
   if (['Bidirectional', 'TimeDistributed'].includes(className)) {
     const isMasked = reading.isMasked && className === 'Bidirectional';
     const own = isMasked ? OWN_CLASSES.bidirectional : className;
-    return {layer, entry: {className: own, config: readWrapper(given, label, reading)}};
+    return {layer, entry: alone({className: own, config: readWrapper(given, label, reading)})};
   }
   if (className === 'RNN') {
-    return {layer, entry: {className, config: readRNN(given, label, reading)}};
+    return {layer, entry: alone({className, config: readRNN(given, label, reading)})};
   }
   if (!isKnown(className) || className === 'MultiHeadAttention') {
     reading.faults.push(`${label}: tfjs has no such layer, and none is registered.`);
-    return {layer, entry: {className, config: {name: layer.name}}};
+    return {layer, entry: alone({className, config: {name: layer.name}})};
   }
   const entry = layerEntry(given, label, reading);
   return {layer, entry: {...entry, config: {...entry.config, ...(config.name === undefined && {name: layer.name})}}};
@@ -104,6 +110,9 @@ function readWrapper(given: KerasEntry, label: string, reading: Reading): tf.ser
   // Keras sets this to whether the layer returns sequences, as MaskedBidirectional does.
   const settings = isBoth ? {...inner.config, zero_output_for_mask: false} : inner.config;
   const read = layerEntry({...inner, config: settings}, label, reading);
+  if (read.before.length + read.after.length > 0 || (!isBoth && reading.isMasked && heedsMask(inner))) {
+    reading.faults.push(`${label} cannot have this ${inner.className} inside. Put its settings into a separate layer.`);
+  }
   // tfjs adds the prefix again.
   const name = nameOf(inner).replace(isBoth ? /^forward_/ : /^$/, '');
   return {...config, layer: {className: read.className, config: {...read.config, name}}};
@@ -125,41 +134,62 @@ function readContainer(given: KerasEntry, layer: KerasLayer, around: Around, rea
   const known = entries.filter(entry => entry !== undefined);
   if (known.length === 0 || known.length !== entries.length) {
     reading.faults.push(`${label}: its layers must be a list of class names and configs.`);
-    return {layer: {...layer, layers: []}, entry: {className, config: {name: layer.name, layers: []}}};
+    return {layer: {...layer, layers: []}, entry: alone({className, config: {name: layer.name, layers: []}})};
   }
-  const reportMasks = (inputsOf: (name: string) => readonly string[]) =>
-    otherwiseMasked(known, inputsOf).forEach(entry =>
-      reading.faults.push(
-        `${labelOf(entry.className, [...inside, nameOf(entry)])} gets another mask in tfjs than in Keras.`,
-      ),
-    );
   if (className === 'Sequential') {
     const names = known.map(nameOf);
-    reportMasks(name => names.slice(Math.max(names.indexOf(name) - 1, 0), names.indexOf(name)));
+    const before = (name: string) => names.slice(Math.max(names.indexOf(name) - 1, 0), names.indexOf(name));
+    const masks = otherwiseMasked(known, before, reading.isKeras3);
     const read = known.map(entry => readLayer(entry, inside, reading));
-    const layers = read.map(({entry}) => ({...entry}));
+    const layers = read
+      .flatMap(({entry, layer: {name}}) => inOrder(entry, name, masks.has(name)))
+      .map(one => ({...one}));
     return {
       layer: {...layer, layers: read.map(one => one.layer)},
-      entry: {className, config: {...named, layers}},
+      entry: alone({className, config: {...named, layers}}),
     };
   }
   const graph = new Graph(known, inside, label, reading);
-  reportMasks(name => graph.inputsOf(name));
   return {
     layer: {...layer, layers: graph.layers},
-    entry: {className, config: {...named, ...graph.config(config)}},
+    entry: alone({className, config: {...named, ...graph.config(config)}}),
   };
+}
+
+/** A layer of a sequence and the layers around it. The first of them has the shape of the input. */
+function inOrder({className, config, before, after}: ReadEntry, name: string, hasNoMask: boolean): LayerEntry[] {
+  const {batchInputShape, ...others} = config;
+  const around = layersAround(name, hasNoMask ? [{computes: 'mask'}, ...before] : before, after);
+  const entries: LayerEntry[] = [...around.before, {className, config: others}, ...around.after];
+  const [first, ...more] = entries as [LayerEntry, ...LayerEntry[]];
+  return batchInputShape === undefined ? entries : [{...first, config: {...first.config, batchInputShape}}, ...more];
+}
+
+/** The layers that compute what has to be computed before and after a layer. */
+function layersAround(
+  name: string,
+  before: readonly KerasLayerArgs[],
+  after: readonly KerasLayerArgs[],
+): {before: LayerEntry[]; after: LayerEntry[]} {
+  const layers = (all: readonly KerasLayerArgs[], place: string) =>
+    all.map((args, i): LayerEntry => {
+      const config = {...args, name: `${partName(name, place)}${i === 0 ? '' : i}`};
+      return {className: OWN_CLASSES.kerasLayer, config: config as unknown as tf.serialization.ConfigDict};
+    });
+  return {before: layers(before, 'before'), after: layers(after, 'after')};
 }
 
 /** The layers of a model with their calls. */
 class Graph {
   readonly layers: KerasLayer[] = [];
-  private readonly entries: tf.serialization.ConfigDict[] = [];
+  private readonly parts: Part[] = [];
   /** The layer whose output replaces that of another in the file. */
   private readonly outputs = new Map<string, string>();
   /** Inner models, whose calls Keras 3 counts from 0, and tfjs from 1. */
   private readonly models = new Set<string>();
   private readonly names = new Set<string>();
+  private readonly called: ReadonlyMap<string, {given: KerasEntry; calls: readonly (KerasCall | undefined)[]}>;
+  private readonly otherMasks: ReturnType<typeof otherwiseMasked>;
 
   constructor(
     entries: readonly KerasEntry[],
@@ -167,12 +197,16 @@ class Graph {
     private readonly label: string,
     private readonly reading: Reading,
   ) {
-    for (const entry of entries) {
-      const name = nameOf(entry);
-      if (entry.className === 'MultiHeadAttention') {
-        this.outputs.set(name, partName(name, 'output'));
-      } else if (CONTAINERS.includes(entry.className) && reading.isKeras3) {
-        this.models.add(name);
+    this.called = new Map(
+      entries.map(given => {
+        const {inbound_nodes: nodes} = given.others;
+        return [nameOf(given), {given, calls: Array.isArray(nodes) ? nodes.map(readCall) : []}];
+      }),
+    );
+    this.otherMasks = otherwiseMasked(entries, name => this.inputsOf(name), reading.isKeras3);
+    for (const {className, ...entry} of entries) {
+      if (CONTAINERS.includes(className) && reading.isKeras3) {
+        this.models.add(nameOf({className, ...entry}));
       }
     }
     entries.forEach(entry => this.add(entry));
@@ -181,25 +215,31 @@ class Graph {
   /** Fields that tfjs requires besides the name. */
   config({input_layers: inputs, output_layers: outputs}: Json): tf.serialization.ConfigDict {
     const label = ({className, name}: CalledLayer) => labelOf(className, [...this.inside, name]);
-    this.reading.faults.push(...callFaults(this.entries as unknown as CalledLayer[], label));
+    const layers = this.parts.map(({className, config, calls}) => {
+      const inboundNodes = calls.map(tensors => tensors.map(tensor => [...this.place(tensor), {}]));
+      return {name: config.name as string, className, config, inboundNodes};
+    });
+    this.reading.faults.push(...callFaults(layers as unknown as CalledLayer[], label));
     return {
-      layers: this.entries,
+      layers,
       inputLayers: this.ends('input_layers', inputs),
       outputLayers: this.ends('output_layers', outputs),
     };
   }
 
-  /** The layers that a layer is called with, by name. */
-  inputsOf(name: string): string[] {
-    const called = this.entries.filter(entry => entry.name === name) as unknown as CalledLayer[];
-    return called.flatMap(({inboundNodes}) => inboundNodes.flatMap(call => call.map(([input]) => input)));
+  /** The layers whose masks a layer gets, by name. */
+  private inputsOf(name: string): string[] {
+    const {given, calls = []} = this.called.get(name) ?? {};
+    const all = calls.map(call => [call?.args ?? [], Object.values(call?.kwargs ?? {})].flat(3).filter(isTensor));
+    const isAttention = given !== undefined && ['MultiHeadAttention', ...ATTENTIONS].includes(given.className);
+    return all.flatMap(tensors => (isAttention ? tensors.slice(0, 1) : tensors)).map(({layer}) => layer);
   }
 
   private add(given: KerasEntry): void {
     const {className, others} = given;
     const name = nameOf(given);
     const label = labelOf(className, [...this.inside, name]);
-    const nodes = Array.isArray(others.inbound_nodes) ? others.inbound_nodes.map(readCall) : [];
+    const nodes = this.called.get(name)?.calls ?? [];
     const calls = nodes.filter(call => call !== undefined);
     const isReadable = Array.isArray(others.inbound_nodes) && calls.length === nodes.length;
     if (!isReadable && isKnown(className)) {
@@ -207,7 +247,9 @@ class Graph {
     }
     if (className === 'MultiHeadAttention') {
       this.layers.push({className, name, layers: undefined});
-      attentionParts(given, name, label, calls, this.reading).forEach(part => this.push(part, part.calls));
+      const uses = attentionUses(calls, label, tensor => this.maskOf(tensor), this.reading);
+      attentionParts(given, name, label, uses, this.reading).forEach(part => this.push(part));
+      this.outputs.set(name, partName(name, 'output'));
       return;
     }
     if (isOperation(given, this.reading)) {
@@ -216,14 +258,89 @@ class Graph {
     }
     const {entry, layer} = readLayer(given, this.inside, this.reading);
     this.layers.push(layer);
-    const tensors = calls.map(call => {
-      const {tensors: found, other} = tensorsOf(call, this.reading.isKeras3);
+    if (ATTENTIONS.includes(className) && rowOf(className) !== undefined) {
+      const uses = attentionUses(calls, label, tensor => this.maskOf(tensor), this.reading);
+      warnOfDropout(given.config, label, this.reading);
+      const settings = {...entry.config, ...rolesOf(uses, label, this.reading)};
+      this.push({...entry, config: settings, calls: uses.map(({inputs}) => inputs.map(([, tensor]) => tensor))});
+      return;
+    }
+    const masks = calls.map(({kwargs}) => (isTensor(kwargs.mask) ? kwargs.mask : undefined));
+    const tensors = calls.map((call, i) => {
+      const {mask, ...kwargs} = call.kwargs;
+      const isMask = masks[i] !== undefined && rowOf(className) !== undefined;
+      const {tensors: found, other} = tensorsOf(isMask ? {...call, kwargs} : call, this.reading.isKeras3);
       if (other !== undefined || found.length === 0) {
         this.reading.faults.push(`${label}: a call may have only tensors in tfjs, got ${other ?? 'none'}.`);
       }
       return found;
     });
-    this.push(entry, tensors);
+    const usesMasks = this.reading.isKeras3 && /^(Maximum|Minimum|Multiply)$/.test(className);
+    if (usesMasks && tensors.flat().some(tensor => this.maskOf(tensor) !== undefined)) {
+      this.reading.faults.push(`${label} uses the masks of its inputs in Keras 3, but not in tfjs.`);
+    }
+    this.pushAll(entry, name, this.withMasks(given, tensors, masks));
+  }
+
+  /** The inputs of a layer that uses a mask: the first comes through a layer that sets the mask, if tfjs has another. */
+  private withMasks(
+    given: KerasEntry,
+    calls: KerasTensor[][],
+    masks: readonly (KerasTensor | undefined)[],
+  ): KerasTensor[][] {
+    const name = nameOf(given);
+    const {isKeras3, isMasked} = this.reading;
+    if (!isMasked || !heedsMask(given) || (!isKeras3 && !this.otherMasks.has(name))) {
+      return calls;
+    }
+    const config = {name: partName(name, 'mask'), computes: 'mask'};
+    const inputs = calls.map(([x], i) => [x, masks[i] ?? (x && this.maskOf(x))].filter(isTensor));
+    this.push({className: OWN_CLASSES.kerasLayer, config, calls: inputs});
+    return calls.map(([, ...states], node) => [innerTensor(config.name, node), ...states]);
+  }
+
+  /** The mask that Keras computes for a tensor, as a tensor. */
+  private maskOf(tensor: KerasTensor): KerasTensor | undefined {
+    const {given, calls = []} = this.called.get(tensor.layer) ?? {};
+    const call = calls[tensor.node];
+    const {isKeras3, isMasked, faults} = this.reading;
+    if (!isMasked || given === undefined || call === undefined || isOperation(given, this.reading)) {
+      return undefined;
+    }
+    const {className, config} = given;
+    const inputsOf = (one: KerasCall | undefined) => [one?.args ?? []].flat(2).filter(isTensor);
+    const name = partName(tensor.layer, 'mask');
+    const own = (part: LayerEntry, inputs: KerasTensor[][]) => {
+      if (!this.names.has(name)) {
+        this.push({...part, calls: inputs});
+      }
+      return innerTensor(name, tensor.node);
+    };
+    if (className === 'Masking' || config.mask_zero === true) {
+      const ofValues: tf.serialization.ConfigDict =
+        className === 'Masking' ? {value: config.mask_value as number, axes: [-1]} : {};
+      const settings: tf.serialization.ConfigDict = {name, computes: 'notequal', ...ofValues};
+      const entry = {className: OWN_CLASSES.kerasLayer, config: settings};
+      return own(entry, calls.map(inputsOf));
+    }
+    if (someInside(config, hidesPlaces)) {
+      faults.push(`"${tensor.layer}" (${className}): the mask of a model inside is not passed on.`);
+    }
+    const masksOf = (one: KerasCall | undefined) => inputsOf(one).map(input => this.maskOf(input));
+    const [first, ...more] = masksOf(call);
+    if (!isMerging(className) && className !== 'Concatenate') {
+      return givesMaskOn(given, isKeras3) ? first : undefined;
+    }
+    const all = [first, ...more].filter(mask => mask !== undefined);
+    const isOne = all.every(mask => mask.layer === all[0]?.layer && mask.node === all[0].node);
+    if (all.length === 0 || (isKeras3 && className !== 'Concatenate' && all.length <= more.length)) {
+      return undefined;
+    }
+    if (className === 'Concatenate' && !(isOne && config.axis === -1)) {
+      faults.push(`"${tensor.layer}" (Concatenate): masks are passed on only if they are the same, and axis is -1.`);
+    }
+    const several = calls.map(one => masksOf(one).filter(mask => mask !== undefined));
+    return isOne ? all[0] : own({className: isKeras3 ? 'Maximum' : 'Minimum', config: {name}}, several);
   }
 
   private addOperation(given: KerasEntry, label: string, calls: readonly KerasCall[]): void {
@@ -234,21 +351,32 @@ class Graph {
     }
     const {className, config} = first?.entry ?? given;
     const tensors = found.map(one => one?.tensors ?? []);
-    this.push({className, config: {...config, name: nameOf(given)}}, tensors);
+    this.push({className, config: {...config, name: nameOf(given)}, calls: tensors});
   }
 
-  private push({className, config}: LayerEntry, calls: readonly KerasTensor[][]): void {
-    const name = config.name as string;
+  /** Adds a layer and those around it, of which the last one gives what the layer gives in Keras. */
+  private pushAll(entry: ReadEntry, name: string, calls: KerasTensor[][]): void {
+    const {before, after} = layersAround(name, entry.before, entry.after);
+    let tensors = calls;
+    for (const {className, config} of [...before, entry, ...after]) {
+      this.push({className, config, calls: tensors});
+      tensors = calls.map((_, node) => [innerTensor(config.name as string, node)]);
+      this.outputs.set(name, config.name as string);
+    }
+  }
+
+  private push(part: Part): void {
+    const name = part.config.name as string;
     if (this.names.has(name)) {
       this.reading.faults.push(`${this.label}: two layers would be called "${name}".`);
     }
     this.names.add(name);
-    const inboundNodes = calls.map(tensors => tensors.map(tensor => [...this.place(tensor), {}]));
-    this.entries.push({name, className, config, inboundNodes});
+    this.parts.push(part);
   }
 
-  private place({layer, node, index}: KerasTensor): [string, number, number] {
-    return [this.outputs.get(layer) ?? layer, node + (this.models.has(layer) ? 1 : 0), index];
+  private place({layer, node, index, isInner}: KerasTensor): [string, number, number] {
+    const source = isInner === true ? layer : (this.outputs.get(layer) ?? layer);
+    return [source, node + (this.models.has(layer) ? 1 : 0), index];
   }
 
   private ends(key: string, value: unknown): [string, number, number][] {

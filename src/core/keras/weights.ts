@@ -59,6 +59,9 @@ export function fillWeights(
   return [...faults, ...[...missing].map(({originalName}) => `${originalName}: not in the file.`)];
 }
 
+/** Layers in one axis whose kernels have one more here, for a row. */
+const IN_ROWS = ['Conv1DTranspose', 'DepthwiseConv1D', 'SeparableConv1D'];
+
 /** Only files have an axis for the heads in kernels of attention; `SeparableConv1D` has one for a row here. */
 function fits({shape}: tf.LayerVariable, tensor: tf.Tensor, isPart: boolean): boolean {
   return isPart
@@ -171,8 +174,10 @@ function weightAt(
   const weights = layer && weightsOf(layer, parts, isCounted);
   const weight = isCounted
     ? weights?.[Number(key)]
-    : weights?.find(({originalName}) => [key, `depthwise_${key}`].includes(originalName.split('/').at(-1) ?? ''));
-  return weight && {weight, isPart: isAttention || className === 'SeparableConv1D'};
+    : (weights?.find(({originalName}) => [key, `depthwise_${key}`].includes(originalName.split('/').at(-1) ?? '')) ??
+      // Keras 3 calls a weight so that has no name.
+      (key === 'variable' && weights?.length === 1 ? weights[0] : undefined));
+  return weight && {weight, isPart: isAttention || IN_ROWS.includes(className)};
 }
 
 /** The weights of a layer, one of its directions, or one cell of a stack, which files name or count by class. */

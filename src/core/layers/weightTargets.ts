@@ -59,6 +59,9 @@ interface StockByWeights {
 export const STOCK_BY_WEIGHTS: Readonly<Record<string, StockByWeights>> = {
   Conv3DTranspose: {weights: ['kernel']},
   'tfjs-lora>SeparableConv1D': {weights: ['depthwise_kernel', 'pointwise_kernel']},
+  'tfjs-lora>Convolution': {weights: ['kernel']},
+  // As Keras's own LoRA takes it: the last axis is the output.
+  'tfjs-lora>EinsumDense': {weights: ['kernel']},
   ConvLSTM2D: {weights: ['kernel', 'recurrent_kernel'], refusal: refuseDilation},
 };
 

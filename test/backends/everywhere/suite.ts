@@ -3,6 +3,7 @@ import {type Case, type Outcome, use} from './case';
 import {graphCases} from './graphCases';
 import {blockCases} from './blockCases';
 import {casesOf, type Range} from './kindCases';
+import {kerasCases} from './kerasCases';
 import {KINDS, METHOD_KINDS} from './kinds';
 import {landmarkCases} from './landmarkCases';
 import {modelCases, orderCases} from './modelCases';
@@ -90,6 +91,7 @@ export function casesOn(backend: string, precision: Precision, site: Place['site
     ...(precision === 16 ? [] : [...trainingCases, ...landmarkCases, ...soundCases]),
     ...programCases,
     ...graphCases,
+    ...kerasCases,
     ...quantizedCases,
     ...[...blockCases, ...transformerCases].filter(({kind = ''}) => precision === 32 || !OTHER_SHAPES.test(kind)),
     ...own,

@@ -92,12 +92,12 @@ function artifactsOf(modelTopology: Tree, weights: NonNullable<StoredCase['weigh
 }
 
 /** The numbers that `make_keras.py` draws: whole ones for words, else from -2 to 2. */
-function drawn(kind: number[] | string, shape: readonly number[], number: number): Float32Array {
+export function drawn(kind: number[] | string, shape: readonly number[], number: number): Float32Array {
   const size = shape.reduce((product, length) => product * length, 1);
   const values = Float32Array.from({length: size}, (_, i) => {
     const first = Math.imul(i + 1000003 * number + 1, 2654435761) >>> 0;
     const bits = (Math.imul(first ^ (first >>> 15), 2246822519) >>> 0) >>> 8;
-    return kind === 'words' ? bits % 10 : bits / 2 ** 22 - 2;
+    return kind === 'words' ? bits % 10 : kind === 'flags' ? bits % 2 : bits / 2 ** 22 - 2;
   });
   if (kind === 'masked') {
     const [, steps = 0, width = 0] = shape;

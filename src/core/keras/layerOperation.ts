@@ -1,0 +1,101 @@
+import * as tf from '@tensorflow/tfjs';
+
+/** A height and a width. */
+export type Sizes = readonly [number, number];
+
+/** What a `KerasLayer` computes, and its settings in Keras. */
+export interface KerasLayerArgs {
+  name?: string;
+  /** A key of `OPERATIONS`. */
+  computes: string;
+  activation?: string;
+  maxValue?: number | null;
+  negativeSlope?: number;
+  threshold?: number;
+  scale?: number | number[];
+  offset?: number | number[];
+  /** The axes of a weight, or those that an operation runs over. */
+  axes?: number[];
+  keepdims?: boolean;
+  mean?: number[];
+  variance?: number[];
+  invert?: boolean;
+  epsilon?: number;
+  /** Groups of channels. */
+  groups?: number;
+  /** The weights of a normalization or an attention. */
+  has?: string[];
+  /** The scale of an image's upsampling. */
+  factors?: Sizes;
+  /** The size that an image is resized or cropped to. */
+  sizes?: Sizes;
+  interpolation?: 'nearest' | 'bilinear';
+  crops?: boolean;
+  dataFormat?: 'channelsFirst' | 'channelsLast';
+  /** Entries before and after each axis: zeros that are added, or, if negative, entries that are left out. */
+  margins?: [number, number][];
+  /** The order of the axes after a transposition. */
+  order?: number[];
+  /** A number that marks masked positions. */
+  value?: number;
+  /** Whether masked steps do not count. */
+  heedsMask?: boolean;
+  filters?: number;
+  kernelSize?: number[];
+  strides?: number[];
+  dilationRate?: number[];
+  padding?: 'valid' | 'same';
+  outputPadding?: number[];
+  useBias?: boolean;
+  /** Of an einsum, with lower-case letters. */
+  equation?: string;
+  outputShape?: (number | null)[];
+  biasAxes?: string;
+  /** What the inputs of an attention are. */
+  roles?: string[];
+  heads?: number;
+  causal?: boolean;
+  score?: 'dot' | 'concat' | 'additive';
+}
+
+/** A weight of an operation. */
+export interface WeightSpec {
+  name: string;
+  shape: tf.Shape;
+  /** Default: true. */
+  trainable?: boolean;
+}
+
+/** What an operation uses besides its first input. */
+export interface OperationCall {
+  inputs: readonly tf.Tensor[];
+  weights: Readonly<Record<string, tf.Tensor | undefined>>;
+  mask: tf.Tensor | null | undefined;
+}
+
+/** An operation of Keras that no layer of tfjs computes. */
+export interface Operation {
+  compute(x: tf.Tensor, args: KerasLayerArgs, call: OperationCall): tf.Tensor;
+  /** Default: that of the first input. */
+  shape?(input: tf.Shape, args: KerasLayerArgs, inputs: readonly tf.Shape[]): tf.Shape;
+  weights?(input: tf.Shape, args: KerasLayerArgs): WeightSpec[];
+}
+
+/** Axes in their order, including those counted from the end. */
+export function fromFront(axes: readonly number[] = [], rank: number): number[] {
+  return axes.map(axis => (axis < 0 ? axis + rank : axis)).sort((a, b) => a - b);
+}
+
+/** Numbers along some axes of a tensor, in a shape that broadcasts to it. */
+export function along(numbers: tf.Tensor, axes: readonly number[] | undefined, x: tf.Tensor): tf.Tensor {
+  const over = fromFront(axes, x.rank);
+  return tf.reshape(
+    numbers,
+    x.shape.map((size, axis) => (over.includes(axis) ? size : 1)),
+  );
+}
+
+/** The sizes of some axes, in the order of these. */
+export function sizesOf(input: tf.Shape, axes: readonly number[] = []): tf.Shape {
+  return axes.map(axis => input.at(axis) ?? null);
+}
