@@ -73,7 +73,13 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
         .map(name => `tsx test/extensions/language/${name}.ts`)
         .join(' && '),
       mutants: 'tsx scripts/mutants/run.ts',
-      onnx: 'tsx test/extensions/onnx/checkONNX.ts',
+      onnx: [
+        'test/extensions/onnx/checkONNX.ts',
+        "test/attack/run.ts --kind 'an ONNX file of large sizes' --files 2000",
+        'test/extensions/onnx/checkDrawn.ts',
+      ]
+        .map(program => `tsx ${program}`)
+        .join(' && '),
       package: 'npm run build && publint --strict && attw --pack . --profile node16',
       peft: 'test/python/run.sh',
       quickstart: 'tsx scripts/quickstart.ts --check',

@@ -12,6 +12,7 @@ import {graphModel} from './graphModel';
 import {hubFolder} from './hubFolder';
 import {kernels} from './kernels';
 import {keyMap} from './keyMap';
+import {largeOnnx} from './largeOnnx';
 import {adaptedModels, methodModels} from './models';
 import {onnx} from './onnx';
 import {onnxTransformer} from './onnxTransformer';
@@ -45,6 +46,7 @@ export const KINDS: readonly AttackKind[] = [
   ggufHeader,
   preferenceLines,
   onnx,
+  largeOnnx,
   onnxTransformer,
   flower,
   wavFile,

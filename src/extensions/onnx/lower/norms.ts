@@ -57,7 +57,9 @@ async function layerNormOf(
   const rank = call.rankOf(x);
   const gamma = call.low.weight(call.node.name, g);
   const beta = call.has(b) ? call.low.weight(call.node.name, b) : undefined;
-  const isRow = axis === rank - 1 && call.rank(g) === 1 && (!call.has(b) || (beta !== undefined && call.rank(b) === 1));
+  // The layer of tfjs takes four axes at most.
+  const isRow =
+    axis === rank - 1 && rank < 5 && call.rank(g) === 1 && (!call.has(b) || (beta !== undefined && call.rank(b) === 1));
   if (isRow && gamma !== undefined) {
     return call.layer('LayerNormalization', {axis: -1, epsilon, center: beta !== undefined}, [x], {gamma, beta});
   }

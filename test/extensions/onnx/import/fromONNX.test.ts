@@ -447,3 +447,17 @@ test('a matrix that is multiplied by a dynamic axis is refused by name', async (
   });
   await expect(fromONNX(file)).rejects.toThrow('Gemm "product" multiplies its matrix by an axis of dynamic size');
 });
+
+test('a row of a tensor of five axes is normalized, which the layer of tfjs does not do', async () => {
+  const model = await fromONNX(
+    onnxFile({
+      nodes: [{op: 'LayerNormalization', inputs: ['x', 'g', 'b'], outputs: ['y']}],
+      initializers: [floats('g', [2], [1, 2]), floats('b', [2], [0, 5])],
+      inputs: [value('x', [null, 1, 1, 1, 2])],
+      outputs: [value('y', [null, 1, 1, 1, 2])],
+    }),
+  );
+  // The mean is 2, and the deviation 1.
+  expect(outputOf(model, tf.tensor([1, 3], [1, 1, 1, 1, 2]))).toBeAllClose([-1, 7], {rtol: 0, atol: 1e-4});
+  disposeModel(model);
+});
