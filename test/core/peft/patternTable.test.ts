@@ -84,6 +84,29 @@ test('patterns match what the expression of PEFT matches', () => {
   );
 });
 
+test('each row that matches a path takes from the budget', () => {
+  const spentBy = (rows: number) => {
+    const budget = new Budget(10_000);
+    const spend = jest.spyOn(budget, 'spend');
+    const table = new PatternTable(budget);
+    Array.from({length: rows}).forEach((_, value) => table.add({pattern: 'fc1', value}));
+    spend.mockClear();
+    expect(table.rowsFor('fc1')).toHaveLength(rows);
+    return spend.mock.calls.reduce((sum, [steps]) => sum + steps, 0);
+  };
+  expect(spentBy(500) - spentBy(1)).toBe(499);
+});
+
+test('a budget is spent when more is taken than there is', () => {
+  const budget = new Budget(3);
+  budget.spend(3);
+  expect(budget.isSpent).toBe(false);
+  expect(() => {
+    budget.spend(1);
+  }).toThrow(/takes too long/);
+  expect(budget.isSpent).toBe(true);
+});
+
 test('a pattern that is made to take for ever ends, or has spent its budget', () => {
   const path = 'a'.repeat(900);
   expect(matches('.*.*.*.*.*.*.*.*b', path)).toBe(false);
