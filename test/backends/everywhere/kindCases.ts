@@ -4,6 +4,7 @@ import {
   disposeModel,
   getAdapter,
   loadAdapter,
+  type LoRAConfig,
   mergeLoRA,
   removeLoRA,
   saveAdapter,
@@ -108,10 +109,15 @@ function makeModel(kind: Kind, activation?: Activation): tf.LayersModel {
 
 /** Adapts all but the second layer, through which gradients have to find their way. */
 function adapt(model: tf.LayersModel, {options}: Kind): tf.LayersModel {
-  const strength = options?.method?.startsWith('ia3') === true ? {} : {rank: 2, alpha: 3}; // IA³ has no rank
-  const adapted = applyLoRA(model, {targets: ['first', 'head'], ...strength, seed: 1, ...options});
+  const adapted = applyLoRA(model, {targets: ['first', 'head'], ...configOf(options)});
   rewind(adapted);
   return adapted;
+}
+
+/** How a kind is adapted. IA³ has no rank. */
+function configOf(options: Kind['options']): LoRAConfig {
+  const hasRank = options?.method?.startsWith('ia3') !== true;
+  return {...(hasRank && {rank: 2, alpha: 3}), seed: 1, ...options};
 }
 
 /** What moves the update away from its start. The factors of LoRA are all of an update; other methods have more. */
@@ -170,7 +176,7 @@ async function gradientsAsStock(kind: Kind, activation?: Activation): Promise<nu
   const args = activation === undefined ? {} : {activation};
   const base = tf.sequential({layers: [kind.layer({...args, name: 'first', inputShape: kind.inputShape})]});
   stir(base);
-  const model = applyLoRA(base, {targets: ['first'], rank: 2, alpha: 3, seed: 1, ...kind.options});
+  const model = applyLoRA(base, {targets: ['first'], ...configOf(kind.options)});
   stirOf(kind)(model);
   const layer = model.layers[0] as LoRALayer;
   const stock = layer.mergeToOriginalLayer();
@@ -284,7 +290,7 @@ async function merges(kind: Kind, activation?: Activation): Promise<number> {
   const build = () => {
     const base = tf.sequential({layers: [kind.layer({...args, name: 'first', inputShape: kind.inputShape})]});
     stir(base);
-    const model = applyLoRA(base, {targets: ['first'], rank: 2, alpha: 3, seed: 1, ...kind.options});
+    const model = applyLoRA(base, {targets: ['first'], ...configOf(kind.options)});
     stirOf(kind)(model);
     return {base, model, x: makeInputs(kind)};
   };

@@ -17,7 +17,6 @@ import {openWeights} from './onnxWeights';
 import {endOf, HUB, type HubRecord, hubRecord, PREPROCESSOR, SENTENCE_WEIGHTS, UNCOMPUTED} from '../net/hubRecord';
 import {faultEntry} from '../net/sentenceModules';
 import {hubFacts, LANGUAGE} from './languageFacts';
-import {readSentenceModules} from './readSentenceModules';
 import {SPEECH, speechFields} from './speechFacts';
 import type {Expected} from '../net/netSources';
 import {type ChatTemplate, checkPeerClasses, madeOf, makeTokenizer, type PeerClasses} from './peers';
@@ -293,11 +292,14 @@ async function sentenceEntry(
   tokenizerConfig: Record<string, unknown> | undefined,
 ): Promise<Pick<HubRecord, 'sentence'>> {
   try {
-    const read = await readSentenceModules(files, tokenizerConfig);
-    if (read !== undefined) {
-      SENTENCE_WEIGHTS.set(record, read.weights);
+    const text = await files.textIn('modules.json');
+    if (text === undefined) {
+      return {};
     }
-    return read ? {sentence: read.modules} : {};
+    const {readSentenceModules} = await import('./readSentenceModules');
+    const {modules, weights} = await readSentenceModules(text, files, tokenizerConfig);
+    SENTENCE_WEIGHTS.set(record, weights);
+    return {sentence: modules};
   } catch (error) {
     return {sentence: faultEntry(error)};
   }

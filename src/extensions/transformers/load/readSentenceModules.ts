@@ -25,19 +25,16 @@ const POOLINGS: readonly (readonly [name: string, flag: string, mode: StatePooli
 ];
 
 /**
- * The modules of a sentence-transformer in the folder of a model: `modules.json`, with the config and the weights of
- * each; `undefined` if there is none.
+ * The modules of a sentence-transformer in the folder of a model, as its `modules.json` says, with the config and the
+ * weights of each.
  *
  * @throws LoRAError if a module is not supported, or a file is missing or damaged.
  */
 export async function readSentenceModules(
+  text: string,
   files: HubFiles,
   tokenizerConfig: Record<string, unknown> | undefined,
-): Promise<{modules: SentenceModules; weights: SentenceWeights} | undefined> {
-  const text = await files.textIn('modules.json');
-  if (text === undefined) {
-    return undefined;
-  }
+): Promise<{modules: SentenceModules; weights: SentenceWeights}> {
   const listed = HubConfig.parse(`{"modules": ${text}}`, 'modules.json').get('modules');
   if (!Array.isArray(listed)) {
     throw damagedError('modules.json is not a list.');
