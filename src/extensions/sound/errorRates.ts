@@ -19,7 +19,7 @@ export function wordErrorRate(references: string | readonly string[], transcript
 
 /**
  * Computes the character error rate: that of {@link wordErrorRate} for characters (Unicode code points), spaces
- * included.
+ * included. White space at the beginning and end of a text is left out, as in jiwer.
  *
  * @param references what was said, a text or a list of texts.
  * @param transcripts what was recognized, as many.
@@ -33,7 +33,7 @@ export function characterErrorRate(
   references: string | readonly string[],
   transcripts: string | readonly string[],
 ): number {
-  return errorRate(references, transcripts, text => Array.from(text));
+  return errorRate(references, transcripts, text => Array.from(text.trim()));
 }
 
 function errorRate(

@@ -9,6 +9,13 @@ test('error rates count the fewest edits, over all texts', () => {
   expect(characterErrorRate('a 😀', 'a')).toBe(2 / 3);
 });
 
+// Expected values are those of jiwer 4.0.
+test('white space around a text is no error of characters', () => {
+  expect(characterErrorRate(' lamp off\n', 'lamp off')).toBe(0);
+  expect(characterErrorRate(['lamp ', '\tyes'], ['  lamb', 'yes '])).toBe(1 / 7);
+  expect(characterErrorRate('a  b', ' a b ')).toBe(1 / 4);
+});
+
 test('error rates refuse lists of different length, and nothing', () => {
   expect(() => wordErrorRate(['a', 'b'], ['a'])).toThrow('There are 2 references and 1 transcripts');
   expect(() => wordErrorRate([' '], ['a'])).toThrow('The references are empty');
