@@ -11,8 +11,10 @@ const PCM = 1;
 const FLOAT = 3;
 /** The format is in the first bytes of a GUID (WAVE_FORMAT_EXTENSIBLE). */
 const EXTENSIBLE = 0xfffe;
-/** The sizes that programs write where they do not know how long a stream will be. */
+/** The sizes that programs write if they do not know how long a stream will be. 0 is one more. */
 const UNKNOWN_SIZE = 0x7ffff000;
+/** How files may start. The sizes of the last two have 64 bits, in a chunk `ds64` (EBU Tech 3306, ITU-R BS.2088). */
+const STARTS = ['RIFF', 'RF64', 'BW64'];
 
 interface Format {
   isFloat: boolean;
@@ -23,7 +25,9 @@ interface Format {
 }
 
 /**
- * Reads a WAV file: samples of 8 to 32 bits, or floats of 32 or 64 bits, with any number of channels.
+ * Reads a WAV file: samples of 8 to 32 bits, or floats of 32 or 64 bits, with any number of channels. RF64 and BW64,
+ * the formats of longer files, are read too. If the header does not know the size of the samples, they reach to the end
+ * of the file.
  *
  * @param bytes the content of the file.
  * @returns the mean of the channels, each channel, and the sample rate. Values are from −1 to 1.
@@ -40,23 +44,31 @@ export function readWav(bytes: Uint8Array | ArrayBuffer): WavSound {
   }
   const file = given instanceof Uint8Array ? given : new Uint8Array(given);
   if (!isWav(file)) {
-    throw damagedError('The file is not a WAV file: it does not start with RIFF and WAVE.');
+    throw damagedError('The file is not a WAV file: it does not start with RIFF, RF64 or BW64, and WAVE.');
   }
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
+  const isWhole = view.getUint32(4, true) + 8 === file.length; // its header was written last
   let format: Format | undefined;
+  let dataSize: number | undefined; // of 64 bits
   for (let at = 12; at + 8 <= file.length;) {
-    const [name, size, start] = [textAt(file, at), view.getUint32(at + 4, true), at + 8];
-    const isOpen = name === 'data' && size >= UNKNOWN_SIZE;
-    if (size > file.length - start && !isOpen) {
+    const [name, start] = [textAt(file, at), at + 8];
+    const stored = view.getUint32(at + 4, true);
+    const size = name === 'data' && stored === 0xffffffff ? (dataSize ?? stored) : stored;
+    const left = file.length - start;
+    const isUnknown = size === 0 ? !isWhole : size >= UNKNOWN_SIZE && size === stored && size > left;
+    const isOpen = name === 'data' && isUnknown;
+    if (size > left && !isOpen) {
       throw damagedError(`The WAV file ends in its chunk "${name}" of ${size} bytes.`);
     }
     if (name === 'fmt ') {
       format = formatOf(new DataView(file.buffer, file.byteOffset + start, size));
+    } else if (name === 'ds64' && size >= 16) {
+      dataSize = Number(view.getBigUint64(start + 8, true)); // after that of the file
     } else if (name === 'data') {
       if (format === undefined) {
         throw damagedError('The WAV file has no format before its samples.');
       }
-      return soundOf(new DataView(file.buffer, file.byteOffset + start, isOpen ? file.length - start : size), format);
+      return soundOf(new DataView(file.buffer, file.byteOffset + start, isOpen ? left : size), format);
     }
     at = start + size + (size % 2); // chunks begin at even offsets
   }
@@ -65,7 +77,7 @@ export function readWav(bytes: Uint8Array | ArrayBuffer): WavSound {
 
 /** Whether a file starts as a WAV file does. */
 export function isWav(file: Uint8Array): boolean {
-  return file.length >= 12 && textAt(file, 0) === 'RIFF' && textAt(file, 8) === 'WAVE';
+  return file.length >= 12 && STARTS.includes(textAt(file, 0)) && textAt(file, 8) === 'WAVE';
 }
 
 function textAt(file: Uint8Array, at: number): string {

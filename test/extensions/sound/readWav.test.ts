@@ -41,6 +41,40 @@ test('reads a stream to its end whose header does not know its length', () => {
   expect([...readWav(wav({data, size: 0xffffffff})).samples]).toEqual([0.5, -0.5]);
 });
 
+test.each([0, 36, 0xffffffff])('reads samples of a size of 0 to the end of a file that claims %d bytes', claimed => {
+  const bytes = wav({data: bytesOf(Int16Array.of(16384, -16384)), size: 0});
+  new DataView(bytes.buffer).setUint32(4, claimed, true);
+  expect([...readWav(bytes).samples]).toEqual([0.5, -0.5]);
+});
+
+test('a whole file without samples is an empty sound, whatever follows', () => {
+  const bytes = wav({size: 0, data: new TextEncoder().encode('LIST\x04\0\0\0INFO')});
+  expect([...readWav(bytes).samples]).toEqual([]);
+});
+
+/** The file with sizes of 64 bits, as in EBU Tech 3306. */
+function longFile(bytes: Uint8Array, start: string, size: bigint): Uint8Array {
+  const sizes = new DataView(new ArrayBuffer(8 + 28));
+  sizes.setUint32(4, 28, true);
+  sizes.setBigUint64(8, BigInt(bytes.length - 8), true);
+  sizes.setBigUint64(16, size, true);
+  const file = new Uint8Array([...bytes.subarray(0, 12), ...new Uint8Array(sizes.buffer), ...bytes.subarray(12)]);
+  file.set(new TextEncoder().encode(start));
+  file.set(new TextEncoder().encode('ds64'), 12);
+  file.fill(0xff, 4, 8);
+  return file;
+}
+
+test.each(['RF64', 'BW64'])('reads %s, whose sizes have 64 bits, and chunks after the samples', start => {
+  const data = bytesOf(Int16Array.of(16384, -16384));
+  const bytes = wav({
+    data: new Uint8Array([...data, ...new TextEncoder().encode('LIST\x04\0\0\0INFO')]),
+    size: 0xffffffff,
+  });
+  expect([...readWav(longFile(bytes, start, 4n)).samples]).toEqual([0.5, -0.5]);
+  expect(() => readWav(longFile(bytes, start, 2n ** 40n))).toThrow('ends in its chunk "data" of 1099511627776 bytes');
+});
+
 test('reads a part of a larger buffer', () => {
   const bytes = wav({data: bytesOf(Int16Array.of(16384))});
   const larger = new Uint8Array(bytes.length + 9);
@@ -49,7 +83,7 @@ test('reads a part of a larger buffer', () => {
 });
 
 test.each([
-  ['no file', Uint8Array.of(1, 2, 3), 'ERR_DAMAGED', 'does not start with RIFF and WAVE'],
+  ['no file', Uint8Array.of(1, 2, 3), 'ERR_DAMAGED', 'does not start with RIFF, RF64 or BW64, and WAVE'],
   ['no samples', wav({}).subarray(0, 36), 'ERR_DAMAGED', 'The WAV file has no samples.'],
   [
     'an end that is missing',
