@@ -39,15 +39,9 @@ export function melFrames(samples: Float32Array, frames: Frames): Float64Array {
   // Two frames are one complex signal: the spectrum of the first is its even part, that of the second its odd part.
   const pair = [new Float64Array(fftSize), new Float64Array(fftSize)] as const;
   const spectra = [new Float64Array(bins), new Float64Array(bins)] as const;
-  for (let i = 0; i < count; i += 2) {
-    const isPair = i + 1 < count;
-    takeFrame(samples, i * hop - before, frames, pair[0]);
-    if (isPair) {
-      takeFrame(samples, (i + 1) * hop - before, frames, pair[1]);
-    } else {
-      pair[1].fill(0);
-    }
-    fft.transform(pair[0], pair[1]);
+  const zeros = new Float64Array(fftSize);
+  const transform = (one: Float64Array, other: Float64Array) => {
+    fft.transform(one, other);
     for (let k = 0; k < bins; k++) {
       const other = k === 0 ? 0 : fftSize - k;
       const [x, y] = [fft.re[k] as number, fft.im[k] as number];
@@ -57,15 +51,26 @@ export function melFrames(samples: Float32Array, frames: Frames): Float64Array {
       spectra[0][k] = power === 2 ? first : Math.sqrt(first);
       spectra[1][k] = power === 2 ? second : Math.sqrt(second);
     }
-    filtered(spectra[0], filters, energies, i);
-    if (isPair) {
-      filtered(spectra[1], filters, energies, i + 1);
+  };
+  for (let i = 0; i < count; i += 2) {
+    const own = [i, i + 1].slice(0, count - i);
+    const areFinite = own.map((frame, j) => takeFrame(samples, frame * hop - before, frames, pair[j] as Float64Array));
+    if (own.length === 2 && areFinite.every(Boolean)) {
+      transform(...pair);
+      own.forEach((frame, j) => filtered(spectra[j] as Float64Array, filters, energies, frame));
+    } else {
+      // NaN in one of two frames would spoil the other.
+      own.forEach((frame, j) => {
+        transform(pair[j] as Float64Array, zeros);
+        filtered(spectra[0], filters, energies, frame);
+      });
     }
   }
   return energies;
 }
 
-function takeFrame(samples: Float32Array, start: number, frames: Frames, into: Float64Array): void {
+/** Windows a frame, and tells whether all of it is finite. */
+function takeFrame(samples: Float32Array, start: number, frames: Frames, into: Float64Array): boolean {
   const {window, padding, preemphasis} = frames;
   const {length} = window;
   const isInside = start >= 0 && start + length <= samples.length;
@@ -84,9 +89,12 @@ function takeFrame(samples: Float32Array, start: number, frames: Frames, into: F
       into[i] = (into[i] as number) - mean - preemphasis * previous;
     }
   }
+  let total = 0; // too small a sum of 32-bit floats to overflow
   for (let i = 0; i < length; i++) {
     into[i] = (into[i] as number) * (window[i] as number);
+    total += into[i] as number;
   }
+  return Number.isFinite(total);
 }
 
 /** A sample of a sound that is mirrored at its ends as often as needed. */

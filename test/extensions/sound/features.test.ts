@@ -75,6 +75,39 @@ test.each(fixture.mels.map(each => [JSON.stringify(each.options), each] as const
   },
 );
 
+test.each(['none', 'reflect'] as const)(
+  'NaN spoils the frames that contain it and no other, with padding %s',
+  padding => {
+    const {samples, sampleRate} = clip(1);
+    const options = {windowSize: 400, hop: 160, mels: 8, padding};
+    const [whole] = logMel({samples, sampleRate}, options).arraySync();
+    expect(whole).toHaveLength(8);
+    for (const at of [1000, 1200, samples.length - 250]) {
+      const broken = samples.slice();
+      broken[at] = at === 1200 ? Infinity : NaN;
+      const [frames, expected] = [broken, samples].map(each =>
+        logMel({samples: each, sampleRate}, options).arraySync(),
+      );
+      const before = padding === 'none' ? 0 : 200;
+      const holds = (frame: number) => {
+        const start = frame * 160 - before;
+        return Array.from({length: 400}, (_, i) => {
+          const place = start + i;
+          return place < 0 ? -place : place < samples.length ? place : 2 * (samples.length - 1) - place;
+        }).includes(at);
+      };
+      frames!.forEach((values, frame) => {
+        if (holds(frame)) {
+          expect(values.every(Number.isNaN)).toBe(true);
+        } else {
+          expect(values).toBeAllClose(expected![frame]!, {rtol: 1e-6, atol: 0});
+        }
+      });
+      expect(frames!.some((_, frame) => holds(frame))).toBe(true);
+    }
+  },
+);
+
 test.each(fixture.resampled.map(each => [...each.rates, each] as const))(
   'resampling from %i to %i Hz equals scipy.signal.resample_poly',
   (before, after, {clip: number, length, step, values}) => {
