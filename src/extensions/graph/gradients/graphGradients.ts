@@ -228,7 +228,8 @@ const CORRECTED: Readonly<Record<string, (stock: Config) => Config>> = {
   [tf.Cumsum]: () => cumsumGradient,
   [tf.GatherV2]: gather,
   [tf.Prod]: prod,
-  [tf.Unpack]: unpack,
+  [tf.Unpack]: pieces,
+  [tf.SplitV]: pieces,
   [tf.Tile]: () => tileGradient,
   [tf.AvgPool]: averagePool,
   [tf.ResizeBilinear]: resize(bilinear),
@@ -248,7 +249,7 @@ function prod(stock: Config): Config {
 }
 
 /** tfjs returns the gradient of a single piece not as a list. */
-function unpack(stock: Config): Config {
+function pieces(stock: Config): Config {
   return {...stock, gradFunc: (dy, saved, attrs) => stock.gradFunc([dy].flat() as never, saved, attrs)};
 }
 

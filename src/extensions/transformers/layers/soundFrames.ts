@@ -179,10 +179,10 @@ export class PositionalConvolution extends PlainLayer {
     const v = this.direction.read();
     const norms = tf.sqrt(tf.sum(tf.square(v), [1, 2], true));
     const kernel = tf.mul(v, tf.div(this.magnitude.read(), norms));
-    const kernels = tf.split<tf.Tensor3D>(kernel, groups, 2);
-    const parts = tf
-      .split<tf.Tensor3D>(x, groups, 2)
-      .map((part, i) => tf.conv1d(part, kernels[i] as tf.Tensor3D, 1, 'valid'));
+    // tfjs cannot differentiate a split into one part.
+    const split = (whole: tf.Tensor) => (groups === 1 ? [whole] : tf.split(whole, groups, 2)) as tf.Tensor3D[];
+    const kernels = split(kernel);
+    const parts = split(x).map((part, i) => tf.conv1d(part, kernels[i] as tf.Tensor3D, 1, 'valid'));
     return tf.add(tf.concat(parts, 2), this.bias.read());
   }
 

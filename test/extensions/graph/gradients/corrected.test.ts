@@ -31,6 +31,7 @@ describe.each(BACKENDS)('on %s', backend => {
     tf.tidy(() => {
       const x = tf.tensor2d([2, 3], [1, 2]);
       expect(numbers(tf.grad(z => tf.square(tf.unstack(z)[0]!))(x))).toEqual([4, 6]);
+      expect(numbers(tf.grad(z => tf.square(tf.split(z, 1, 1)[0]!))(x))).toEqual([4, 6]);
     });
   });
 
