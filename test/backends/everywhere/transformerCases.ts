@@ -17,6 +17,7 @@ import {
   TypeEmbedding,
 } from 'tfjs-lora/transformers';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
+import {PositionalConvolution} from '../../../src/extensions/transformers/layers/soundFrames';
 import {random} from '../../helpers';
 import {type Case, elsewhere, read, relativeDifference} from './case';
 
@@ -193,6 +194,16 @@ export const TRIALS: readonly LayerTrial[] = [
     make: () => new GatedActivation({packed: true, activation: 'gelu'}),
     inputs: () => [sequences(3, 14, 1)],
   },
+  {
+    kind: 'PositionalConvolution of groups of channels',
+    make: () => new PositionalConvolution({size: 4, groups: 3}),
+    inputs: () => [sequences(5, 12, 1)],
+  },
+  {
+    kind: 'PositionalConvolution of all channels',
+    make: () => new PositionalConvolution({size: 3, groups: 1}),
+    inputs: () => [sequences(5, 12, 1)],
+  },
   {kind: 'PositionEmbedding', make: () => new PositionEmbedding({rows: 5}), inputs: () => [sequences(3, 7, 1)]},
   {kind: 'TypeEmbedding', make: () => new TypeEmbedding({rows: 2}), inputs: () => [sequences(3, 7, 1)]},
   {
@@ -275,6 +286,44 @@ async function weightedLosses(): Promise<number[]> {
   return found;
 }
 
+/**
+ * Cross-entropies of three rows with the targets 0, 2 and none, and their gradients in the first two: with a masked
+ * class in the first row, then with NaN in the row that does not count. Last the losses of one class.
+ */
+async function lossesOfNotFinite(): Promise<number[]> {
+  const targets = tf.tensor1d([0, 2, -100]);
+  const masked = tf.tensor2d([1, -Infinity, 2, 0.3, 0.2, 0.1, 1, 2, 3], [3, 3]);
+  const broken = tf.tensor2d([1, 0.5, 2, 0.3, 0.2, 0.1, NaN, 2, 3], [3, 3]);
+  const [one, ofOne] = [tf.tensor1d([0, 0]), tf.tensor2d([[5], [-3]])];
+  const found: number[] = [];
+  for (const options of [{}, {classWeights: [1, 2, 0.5]}, {focalGamma: 2}]) {
+    for (const logits of [masked, broken]) {
+      const {value, grad} = tf.valueAndGrad((x: tf.Tensor) => crossEntropyFromLogits(targets, x, options))(logits);
+      found.push((await value.data())[0]!, ...(await grad.data()).slice(0, 6));
+      tf.dispose([value, grad]);
+    }
+  }
+  for (const options of [{}, {labelSmoothing: 0.1}]) {
+    const {value, grad} = tf.valueAndGrad((x: tf.Tensor) => crossEntropyFromLogits(one, x, options))(ofOne);
+    found.push((await value.data())[0]!, ...(await grad.data()));
+    tf.dispose([value, grad]);
+  }
+  tf.dispose([targets, masked, broken, one, ofOne]);
+  return found;
+}
+
+/** What PyTorch computes in 64 bits. */
+const LOSSES_OF_NOT_FINITE = [
+  [1.257602, -0.3655293, 0, 0.3655293, 0.1835827, 0.1661125, -0.3496952],
+  [1.333156, -0.3843881, 0.07012219, 0.3142659, 0.1835827, 0.1661125, -0.3496952],
+  [1.276155, -0.4873724, 0, 0.4873724, 0.1223885, 0.1107417, -0.2331301],
+  [1.376893, -0.5125174, 0.09349626, 0.4190211, 0.1223885, 0.1107417, -0.2331301],
+  [0.6448975, -0.3841174, 0, 0.3841174, 0.1825818, 0.1652069, -0.3477887],
+  [0.7266965, -0.4272963, 0.07794975, 0.3493465, 0.1825818, 0.1652069, -0.3477887],
+  [0, 0, 0],
+  [0, 0, 0],
+].flat();
+
 /** 0 if a target that is no class is refused, or makes the loss NaN and the gradient zero. */
 async function ofForeign(target: number): Promise<number> {
   const logits = random([3, 3], 1);
@@ -320,6 +369,16 @@ export const transformerCases: readonly Case[] = [
       return relativeDifference(here, await elsewhere('cpu', () => outcome(trial)));
     },
   })),
+  {
+    behaviour: 'cross-entropies leave out masked classes and rows that do not count, and those of one class are 0',
+    tolerance: 1e-5,
+    halfTolerance: null,
+    run: async () => {
+      const expected = [LOSSES_OF_NOT_FINITE];
+      const own = await withoutOwnCode(lossesOfNotFinite);
+      return Math.max(relativeDifference([await lossesOfNotFinite()], expected), relativeDifference([own], expected));
+    },
+  },
   ...[3, 0.5, NaN, -1].map((target): Case => ({
     behaviour: 'an invalid class index is refused, or gives NaN and no gradient',
     kind: String(target),

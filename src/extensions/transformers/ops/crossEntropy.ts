@@ -11,6 +11,7 @@ import {
   type ClassLossOptions,
   isWeighted,
   targetsNorm,
+  weightedRows,
   weightedSum,
 } from './weightedCrossEntropy';
 
@@ -201,7 +202,7 @@ function checkTargets(targets: tf.Tensor, classes: number, ignoreIndex: number):
 
 function composed(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number): tf.Tensor {
   const {rows, numbers, counts, classes, hasWrong} = positionsOf(logits, targets, ignoreIndex);
-  const chosen = tf.sum(tf.mul(rows, oneHot(numbers, classes)), -1);
+  const chosen = tf.sum(weightedRows(rows, oneHot(numbers, classes)), -1);
   const losses = tf.where(tf.cast(counts, 'bool'), tf.sub(tf.logSumExp(rows, -1), chosen), tf.zerosLike(chosen));
   const loss = tf.divNoNan(tf.sum(losses), tf.sum(counts));
   return tf.where(hasWrong, NaN, loss);

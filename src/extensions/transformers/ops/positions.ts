@@ -22,6 +22,9 @@ export function positionsOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: 
 
 /** One-hot rows, with zeros for an invalid class. */
 export function oneHot(numbers: tf.Tensor, classes: number): tf.Tensor {
+  if (classes === 1) {
+    return tf.cast(tf.expandDims(tf.equal(numbers, 0), -1), 'float32'); // tfjs refuses a depth of 1
+  }
   // With dtype float, `tf.oneHot` on WASM returns the bits of integers.
   return tf.cast(tf.oneHot(numbers as tf.Tensor1D, classes), 'float32');
 }

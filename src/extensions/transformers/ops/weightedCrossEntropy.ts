@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, LoRAError, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
+import {logOfZero} from './ctc';
 import {type factsOf, oneHot, positionsOf} from './positions';
 
 /** Options of a cross-entropy. */
@@ -112,12 +113,12 @@ export function weightedSum(targets: tf.Tensor, logits: tf.Tensor, options: Clas
         const losses = tf.tidy(() => {
           if (focalGamma === 0) {
             const whole = tf.mul(sums, tf.expandDims(tf.logSumExp(rows, -1), -1));
-            return tf.sub(whole, tf.sum(tf.mul(shares, rows), -1, true));
+            return tf.sub(whole, tf.sum(weightedRows(rows, shares), -1, true));
           }
           const logs = tf.logSoftmax(rows);
-          return tf.neg(tf.sum(tf.mul(shares, tf.mul(uncertain(logs, focalGamma), logs)), -1, true));
+          return tf.neg(tf.sum(weightedRows(tf.mul(uncertain(logs, focalGamma), logs), shares), -1, true));
         });
-        return tf.sum(tf.mul(losses, ofPosition));
+        return tf.sum(weightedRows(losses, ofPosition));
       }),
     gradient: (dy, saved) => ({
       logits: () =>
@@ -135,12 +136,18 @@ export function weightedSum(targets: tf.Tensor, logits: tf.Tensor, options: Clas
   }) as tf.Scalar;
 }
 
+/** Products with weights of the same shape. A weight of 0 leaves a value out, even if that is infinite or NaN. */
+export function weightedRows(values: tf.Tensor, weights: tf.Tensor): tf.Tensor {
+  return tf.where(tf.equal(weights, 0), 0, tf.mul(values, weights));
+}
+
 /** The gradient of focal losses in the logits of each position: `p·d(loss)/dp`, less what softmax takes from it. */
 function focalSteps(logs: tf.Tensor, shares: tf.Tensor, gamma: number): tf.Tensor {
   const p = tf.exp(logs);
+  const terms = tf.mul(p, tf.maximum(logs, logOfZero())); // 0 where p is 0
   const slopes = tf.mul(
     shares,
-    tf.sub(tf.mul(tf.mul(gamma, uncertain(logs, gamma - 1)), tf.mul(p, logs)), uncertain(logs, gamma)),
+    tf.sub(tf.mul(tf.mul(gamma, uncertain(logs, gamma - 1)), terms), uncertain(logs, gamma)),
   );
   return tf.sub(slopes, tf.mul(p, tf.sum(slopes, -1, true)));
 }
