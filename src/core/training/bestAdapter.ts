@@ -75,6 +75,12 @@ export class BestAdapter extends TrainingCallback {
     const isValidated = 'val_loss' in values || (this.params as FitParams).doValidation === true;
     const name = this.options.monitor ?? (isValidated ? 'val_loss' : 'loss');
     const value = values[name];
+    if (!isValidated && this.options.monitor === undefined && this.value === undefined) {
+      console.warn(
+        'bestAdapter() compares epochs by the training loss, because the fit has no validation data. That loss falls ' +
+          "even if the model gets worse on new examples. Pass validation data, or {monitor: 'loss'} if you mean it.",
+      );
+    }
     if (value === undefined && this.model.stopTraining) {
       return; // tfjs does not validate an epoch that ends early
     }
@@ -171,6 +177,8 @@ export class BestAdapter extends TrainingCallback {
  * Keeps the adapter of the best epoch in memory, and restores it when the fit is over. With `patience`, it ends the fit
  * early. For a plain model it keeps all weights that train. If the loss or a weight that trains is not finite at the
  * end of an epoch, the best adapter is restored and the fit ends with an error.
+ *
+ * Without validation data it compares epochs by the training loss, and warns once in each fit.
  *
  * Validate on 100 examples or more. With fewer, the choice is mostly chance: train on all of them instead, without this
  * callback, or choose by `val_loss`.

@@ -92,6 +92,27 @@ describe.each(BACKENDS)('on %s', backend => {
 describe('a schedule', () => {
   beforeAll(() => useBackend('cpu'));
 
+  test('without validation data, bestAdapter says once in a fit that it follows the training loss', async () => {
+    await useBackend('cpu');
+    const warn = jest.spyOn(console, 'warn').mockImplementation();
+    try {
+      const {model, x, y, dispose} = setting();
+      const warningsOf = async (callback: tf.Callback, more: tf.ModelFitArgs = {}) => {
+        warn.mockClear();
+        await model.fit(x, y, {epochs: 3, verbose: 0, callbacks: [callback], ...more});
+        return warn.mock.calls.map(([text]) => String(text));
+      };
+      expect(await warningsOf(bestAdapter())).toEqual([
+        expect.stringContaining('because the fit has no validation data'),
+      ]);
+      expect(await warningsOf(bestAdapter(), {validationData: [x, y]})).toEqual([]);
+      expect(await warningsOf(bestAdapter({monitor: 'loss'}))).toEqual([]);
+      dispose();
+    } finally {
+      warn.mockRestore();
+    }
+  });
+
   test.each([
     ['cosine', [0.5, 1, 1, 0.75, 0.25]],
     ['linear', [0.5, 1, 1, 2 / 3, 1 / 3]],
