@@ -4,6 +4,7 @@ import {type Fit, adapterState} from '../layers/adapterState';
 import {isWrapper} from '../layers/wrapperLayer';
 import {childrenOf, containersOf, isContainer} from '../rewire/walk';
 import {asTraining, dropMisfittingSlots, isTraining, trainedIn} from '../../platform/tfjs/training';
+import {isDisposed} from '../../platform/tfjs/weights';
 
 /** The marks of a model's layers at some time. */
 type Marks = ReadonlyMap<tf.layers.Layer, object>;
@@ -19,6 +20,7 @@ class FitWatch extends tf.Callback {
   private fit: Fit | undefined;
 
   override setModel(model: Parameters<tf.Callback['setModel']>[0]): void {
+    warnIfForgotten(model);
     const began = beginnings.get(model);
     beginnings.delete(model);
     const fit: Fit = {model, isGoingOn: () => isTraining(model), watch: FitWatch, atStep: false};
@@ -75,6 +77,35 @@ class FitWatch extends tf.Callback {
   }
 }
 tf.registerCallbackConstructor(0, FitWatch);
+
+/**
+ * By the last layer of a model: the latest adapted model that was made of it, until that is called. `compile` of a
+ * Sequential changes the model that tfjs fits, but not its layers.
+ */
+const uncalled = new WeakMap<tf.layers.Layer, tf.LayersModel>();
+
+/** Lets a fit of a model warn if the adapted model that was made of it is neither called nor compiled by then. */
+export function expectUse(model: tf.LayersModel, adapted: tf.LayersModel): void {
+  const last = model.layers.at(-1) as tf.layers.Layer;
+  const [first] = wrappersIn(adapted);
+  uncalled.set(last, adapted);
+  first?.setCallHook(() => {
+    uncalled.delete(last);
+    first.clearCallHook();
+  });
+}
+
+function warnIfForgotten(model: tf.layers.Layer): void {
+  const last = (model as tf.LayersModel).layers.at(-1) as tf.layers.Layer;
+  const adapted = uncalled.get(last);
+  uncalled.delete(last);
+  if (adapted !== undefined && (adapted.optimizer as unknown) == null && !adapted.weights.some(isDisposed)) {
+    console.warn(
+      'This fit trains a model that was passed to applyLoRA, in full. applyLoRA leaves that model as it is and returns ' +
+        'an adapted one, which is neither compiled nor called yet: const adapted = applyLoRA(model).',
+    );
+  }
+}
 
 /** Call this before an adapter changes: a fit without a callback yet began with the model's current adapter. */
 export function noteBeginnings(model: tf.LayersModel): void {

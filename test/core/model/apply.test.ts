@@ -265,6 +265,53 @@ describe('applyLoRA', () => {
   });
 });
 
+describe.each(['Sequential', 'functional'])('a fit of a %s base', kind => {
+  let warn: jest.SpyInstance;
+  beforeAll(() => useBackend('cpu'));
+  beforeEach(() => {
+    tf.engine().startScope();
+    warn = jest.spyOn(console, 'warn').mockImplementation();
+  });
+  afterEach(() => {
+    warn.mockRestore();
+    tf.engine().endScope();
+  });
+
+  function base(): tf.LayersModel {
+    const layers = ['one', 'two'].map(name => tf.layers.dense({units: 2, inputShape: [2], name}));
+    const sequential = tf.sequential({layers});
+    return kind === 'Sequential' ? sequential : tf.model({inputs: sequential.inputs, outputs: sequential.outputs});
+  }
+
+  async function warningsOfFit(model: tf.LayersModel): Promise<number> {
+    warn.mockClear();
+    model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+    await model.fit(tf.ones([2, 2]), tf.ones([2, 2]), {verbose: 0});
+    return warn.mock.calls.filter(([text]) => String(text).includes('passed to applyLoRA')).length;
+  }
+
+  test('warns once if the adapted model is forgotten', async () => {
+    const model = base();
+    expect(await warningsOfFit(model)).toBe(0);
+    applyLoRA(model, CONFIG);
+    expect(await warningsOfFit(model)).toBe(1);
+    expect(await warningsOfFit(model)).toBe(0);
+  });
+
+  test.each<[string, (adapted: tf.LayersModel) => unknown]>([
+    ['was compiled', adapted => adapted.compile({optimizer: 'sgd', loss: 'meanSquaredError'})],
+    ['predicted', adapted => adapted.predict(tf.ones([1, 2]))],
+    ['was called in a loop', adapted => adapted.apply(tf.ones([1, 2]), {training: true})],
+    ['was disposed of', disposeModel],
+    ['is the one that is fitted', warningsOfFit],
+  ])('does not warn if the adapted model %s', async (_, use) => {
+    const model = base();
+    const adapted = applyLoRA(model, CONFIG);
+    await use(adapted);
+    expect(await warningsOfFit(model)).toBe(0);
+  });
+});
+
 test('isAdapted distinguishes an adapted model from a plain one', () => {
   const {model} = mlp();
   const adapted = applyLoRA(model, CONFIG);
