@@ -184,17 +184,30 @@ def functions():
     return keras.Model(inputs, x, name='functions')
 
 
+def normalized():
+    """Two inputs, one normalized as its examples are, and one by given numbers."""
+    numbers, others = layers.Input((4,), name='numbers'), layers.Input((2,), name='others')
+    adapted = layers.Normalization(name='adapted')
+    adapted.adapt(numpy.arange(12, dtype='float32').reshape(3, 4))
+    given = layers.Normalization(mean=[0.5, -1.0], variance=[4.0, 0.25], name='given')
+    x = layers.Concatenate()([adapted(numbers), given(others)])
+    return keras.Model([numbers, others], layers.Dense(2)(x), name='normalized')
+
+
 def randomize(model, random):
     """Weights that are not those of a new model: biases and statistics count too."""
     values = []
     for weight in model.weights:
         path = getattr(weight, 'path', weight.name)
-        if 'seed' in path:
+        if 'seed' in path or 'count' in path:
             values.append(numpy.array(weight))
             continue
         drawn = random.normal(0, 0.5, weight.shape).astype('float32')
         values.append(numpy.abs(drawn) + 0.5 if 'variance' in path else drawn)
     model.set_weights(values)
+    for layer in model.layers:
+        if isinstance(layer, layers.Normalization) and layer.input_mean is None:
+            layer.finalize_state()
 
 
 def inputs_of(model, random):
@@ -209,7 +222,7 @@ def inputs_of(model, random):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
-    made = [conv, recurrent, shared, masked, kinds, transformer, functions, cells]
+    made = [conv, recurrent, shared, masked, kinds, transformer, functions, cells, normalized]
     for seed, make in enumerate(made if len(sys.argv) < 3 else [globals()[name] for name in sys.argv[2:]]):
         random = numpy.random.default_rng(seed)
         keras.backend.clear_session()

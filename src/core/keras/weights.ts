@@ -40,10 +40,10 @@ export function fillWeights(
       continue;
     }
     const placed = place(name);
-    if (placed?.className === 'Normalization' && ['count', '2'].includes(placed.key)) {
+    if (name === 'count' || (placed?.className === 'Normalization' && ['count', '2'].includes(placed.key))) {
       continue; // how many values its mean covers
     }
-    const found = placed && weightAt(model, placed);
+    const found = placed === undefined ? ofNormalization(model, name) : weightAt(model, placed);
     if (found === undefined) {
       faults.push(`${name}: there is no such weight in the model.`);
     } else if (!fits(found.weight, tensor, found.isPart)) {
@@ -61,6 +61,16 @@ export function fillWeights(
 
 /** Layers in one axis whose kernels have one more here, for a row. */
 const IN_ROWS = ['Conv1DTranspose', 'DepthwiseConv1D', 'SeparableConv1D'];
+
+/**
+ * A weight of the only `Normalization` of a model. Keras 2 names these without their layer in `.h5` files, and the
+ * converter refuses files with two of a name.
+ */
+function ofNormalization(model: tf.LayersModel, name: string): {weight: tf.LayerVariable; isPart: false} | undefined {
+  const alike = model.weights.filter(({originalName}) => originalName.split('/').at(-1) === name);
+  const [weight] = ['mean', 'variance'].includes(name) && alike.length === 1 ? alike : [];
+  return weight && {weight, isPart: false};
+}
 
 /** Only files have an axis for the heads in kernels of attention; `SeparableConv1D` has one for a row here. */
 function fits({shape}: tf.LayerVariable, tensor: tf.Tensor, isPart: boolean): boolean {
