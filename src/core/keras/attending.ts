@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {KerasLayerArgs, Operation, OperationCall} from './layerOperation';
+import {differing, type KerasLayerArgs, type Operation, type OperationCall} from './layerOperation';
 
 /**
  * Attention as Keras computes it, for `Attention`, `AdditiveAttention`, and the heads of a `MultiHeadAttention` with
@@ -22,7 +22,7 @@ export const ATTENTION: Operation = {
     const [batch = 1, count = 1, n = 1, width = 1] = y.shape;
     const joined = tf.reshape(tf.transpose(y, [0, 2, 1, 3]), [batch, n, count * width]);
     const rows = heads === undefined ? only('rows', call.inputs, args) : undefined;
-    return rows === undefined ? joined : tf.mul(joined, tf.expandDims(tf.cast(tf.notEqual(rows, 0), 'float32'), -1));
+    return rows === undefined ? joined : tf.mul(joined, tf.expandDims(differing(rows, 0), -1));
   },
 };
 
@@ -63,9 +63,7 @@ function scoresOf(
 function masked(scores: tf.Tensor, args: KerasLayerArgs, {inputs}: OperationCall): tf.Tensor {
   const [, , n = 1, m = 1] = scores.shape;
   const ones = (role: string, axes: number[]) =>
-    having(role, inputs, args).map(mask =>
-      axes.reduce((x, axis) => tf.expandDims(x, axis), tf.cast(tf.notEqual(mask, 0), 'float32')),
-    );
+    having(role, inputs, args).map(mask => axes.reduce((x, axis) => tf.expandDims(x, axis), differing(mask, 0)));
   const masks = [
     ...(args.heads === undefined ? [] : ones('rows', [1, 3])),
     ...ones('columns', [1, 1]),
@@ -76,5 +74,9 @@ function masked(scores: tf.Tensor, args: KerasLayerArgs, {inputs}: OperationCall
   ];
   const [first, ...more] = masks;
   const shown = first && more.reduce((product, mask) => tf.mul(product, mask), first);
-  return shown === undefined ? scores : tf.add(scores, tf.mul(tf.sub(shown, 1), 1e9));
+  if (shown === undefined) {
+    return scores;
+  }
+  const low = tf.mul(tf.sub(shown, 1), 1e9);
+  return tf.add(args.replaces === true ? tf.mul(scores, shown) : scores, low);
 }

@@ -91,7 +91,7 @@ export function attentionParts(
         name: partName(name, 'heads'),
         heads: heads as number,
         causal,
-        ...(!isStock && {computes: 'attention', roles: joined}),
+        ...(!isStock && {computes: 'attention', roles: joined, replaces: reading.isKeras3}),
       },
       calls: uses.map((_, i) => [
         ...projections.map(part => innerTensor(partName(name, part), i)),

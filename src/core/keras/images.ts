@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {nearest} from '../../backends/shared/resizing';
+import {bilinear, nearest, resizeGradient} from '../../backends/shared/resizing';
 import {channelsLast} from '../layers/convolutions';
 import type {KerasLayerArgs, Operation, Sizes} from './layerOperation';
 
@@ -55,14 +55,19 @@ function croppedToAspect(x: tf.Tensor, [h, w]: Sizes): tf.Tensor {
   ]);
 }
 
-/** Backends differ in the pixels that `nearest` picks with half-pixel centers. */
+/** With half-pixel centers, backends differ in the pixels that `nearest` picks, and have no right gradient. */
 function resized(x: tf.Tensor, [h, w]: Sizes, interpolation: KerasLayerArgs['interpolation']): tf.Tensor {
+  const alignment = {alignCorners: false, halfPixelCenters: true};
   if (interpolation !== 'nearest') {
-    return tf.image.resizeBilinear(x as tf.Tensor4D, [h, w], false, true);
+    const resize = tf.customGrad(image => ({
+      value: tf.image.resizeBilinear(image as tf.Tensor4D, [h, w], false, true),
+      gradFunc: (dy: tf.Tensor) => resizeGradient(dy, x.shape, bilinear, alignment),
+    }));
+    return resize(x);
   }
   const pixels = (from: number, to: number) =>
     Array.from({length: to}, (_, i) => {
-      const [parts] = nearest(i, from, to, {alignCorners: false, halfPixelCenters: true});
+      const [parts] = nearest(i, from, to, alignment);
       return Math.min(parts?.[0] ?? 0, from - 1);
     });
   const [, height, width] = x.shape as [number, number, number, number];

@@ -55,6 +55,8 @@ export interface KerasLayerArgs {
   roles?: string[];
   heads?: number;
   causal?: boolean;
+  /** Whether masked scores are replaced, not lowered: where all are, they have no gradient. */
+  replaces?: boolean;
   score?: 'dot' | 'concat' | 'additive';
 }
 
@@ -98,4 +100,13 @@ export function along(numbers: tf.Tensor, axes: readonly number[] | undefined, x
 /** The sizes of some axes, in the order of these. */
 export function sizesOf(input: tf.Shape, axes: readonly number[] = []): tf.Shape {
   return axes.map(axis => input.at(axis) ?? null);
+}
+
+/** Whether the values of a tensor differ from a number, as 0 and 1. Without a gradient, which tfjs would refuse. */
+export function differing(x: tf.Tensor, value: number): tf.Tensor {
+  const differs = tf.customGrad(given => ({
+    value: tf.cast(tf.notEqual(given as tf.Tensor, value), 'float32'),
+    gradFunc: () => tf.zeros(x.shape),
+  }));
+  return differs(x);
 }

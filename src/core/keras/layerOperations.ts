@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {ATTENTION} from './attending';
 import {CENTER_CROP, RESIZING} from './images';
 import {CONVOLUTION, EINSUM} from './kernels';
-import {along, fromFront, type KerasLayerArgs, type Operation, sizesOf} from './layerOperation';
+import {along, differing, fromFront, type KerasLayerArgs, type Operation, sizesOf} from './layerOperation';
 
 /** The operations, by their names in configs. */
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
@@ -134,7 +134,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   // Which positions are not masked, as 0 and 1.
   notequal: {
     compute(x, {value = 0, axes}) {
-      const differs = tf.cast(tf.notEqual(x, value), 'float32');
+      const differs = differing(x, value);
       return axes === undefined ? differs : tf.max(differs, axes);
     },
     shape: (input, {axes}) => (axes === undefined ? input : pooled(input, {computes: '', axes})),

@@ -9,7 +9,7 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {CACHE} from '../../../scripts/graphModels/cache';
-import {disposeModel, fileHandler, loadKerasModel, LoRAError} from '../../../src/node';
+import {applyLoRA, disposeModel, fileHandler, loadKerasModel, LoRAError} from '../../../src/node';
 import '../../../src/transformers';
 import {drawn, sumsOf} from './kerasLayers';
 
@@ -69,6 +69,10 @@ function differences(model: tf.LayersModel, {inputs, outputs, slopes, weightSlop
       call(given).map((tensor, i) => tf.sum(tf.mul(tensor, tf.tensor(drawn('', tensor.shape, 300 + i), tensor.shape)))),
     );
   slopes.forEach((sums, i) => {
+    // tfjs's Masking has no gradient, and Keras 3 none of a mask.
+    if (['masked', 'flags'].includes(inputs[i]![0])) {
+      return;
+    }
     const slope = sums && tf.grad(one => loss(x.map((other, j) => (i === j ? one : other))))(x[i]!);
     if (slope !== null && sums !== null && !isEqual(slope, sums)) {
       others.push(`gradient of input ${i}`);
@@ -87,6 +91,21 @@ function differences(model: tf.LayersModel, {inputs, outputs, slopes, weightSlop
   return others;
 }
 
+/** The same. tfjs has no gradient of a dilated convolution, but that of an adapted model is compared. */
+function slopesOf(model: tf.LayersModel, expected: Expected): string[] {
+  try {
+    return differences(model, expected);
+  } catch (error) {
+    if (!/dilation rates greater than 1/.test((error as Error).message)) {
+      throw error;
+    }
+    const adapted = applyLoRA(model, {rank: 1});
+    const others = differences(adapted, {...expected, weightSlopes: []});
+    disposeModel(adapted);
+    return others;
+  }
+}
+
 type Outcome = {kind: 'equal'} | {kind: 'refused' | 'wrong'; reason: string};
 
 async function outcomeOf(folder: string, expected: Expected): Promise<Outcome> {
@@ -100,7 +119,7 @@ async function outcomeOf(folder: string, expected: Expected): Promise<Outcome> {
     return {kind: isNamed ? 'refused' : 'wrong', reason: isNamed ? line.trim() : (error as Error).message};
   }
   try {
-    const others = tf.tidy(() => differences(model, expected));
+    const others = tf.tidy(() => slopesOf(model, expected));
     return others.length === 0 ? {kind: 'equal'} : {kind: 'wrong', reason: others.join(', ')};
   } catch (error) {
     return {kind: 'wrong', reason: (error as Error).message};
