@@ -16,10 +16,7 @@ export const IGNORED = -100;
 export function sequenceLogProbs(targets: readonly tf.Tensor2D[], states: tf.Tensor3D, head?: Head): tf.Tensor1D[] {
   const what: PositionSums = {
     given: Object.fromEntries(targets.map((each, i) => [`targets${i}`, each])),
-    sumsOf: (logits, given) => {
-      const sums = Object.values(given).map(own => crossEntropySums(own, logits, IGNORED));
-      return tf.neg(tf.stack(sums, 1) as tf.Tensor2D);
-    },
+    sumsOf: (logits, given, areAlike) => tf.neg(crossEntropySums(Object.values(given), logits, IGNORED, areAlike)),
     ...(targets.length > 1 && {membersOf: given => tf.stack(Object.values(given).map(counted), 2)}),
   };
   const sums = head ? sumsInChunks(head, states, what).sums : what.sumsOf(states, what.given);

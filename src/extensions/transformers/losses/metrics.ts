@@ -117,7 +117,7 @@ export function perplexity(options: CrossEntropyOptions = {}): Metric {
   const {ignoreIndex = -100} = options;
   const sumsOf: SumsOf = ({rows, counts}, targets) => {
     const [row, logits] = [tf.reshape(targets, [1, -1]), tf.expandDims(rows, 0)];
-    return [tf.sum(crossEntropySums(row, logits, ignoreIndex)), tf.sum(counts)];
+    return [tf.sum(crossEntropySums([row], logits, ignoreIndex)), tf.sum(counts)];
   };
   return metric('perplexity', options, sumsOf, (sum, count) => tf.exp(shareOf(sum, count)));
 }

@@ -80,7 +80,7 @@ export function crossEntropyOfHead(
       tf.reshape(
         isWeighted({weights, ...options})
           ? weightedSum(own as tf.Tensor, logits, {...options, ...(ownWeights && {weights: ownWeights})})
-          : crossEntropySums(own as tf.Tensor, logits, ignoreIndex),
+          : crossEntropySums([own as tf.Tensor], logits, ignoreIndex),
         [1, 1],
       ),
     observe: (logits, {targets: own}) => observe(own as tf.Tensor, logits),
@@ -109,46 +109,72 @@ function shareOfTargets(sum: tf.Tensor, targets: tf.Tensor, classes: number, opt
 }
 
 /**
- * The sum of `log Σ exp(z) − z[target]` of each row, over its positions that count.
+ * The sums of `log Σ exp(z) − z[target]` of each row, over its positions that count.
  *
- * @param targets class indices, `[rows, positions]`, which were checked.
+ * @param targets class indices, `[rows, positions]`, which were checked. With several, a position counts in one of them
+ *     at most, so that all have one gradient in the logits.
  * @param logits `[rows, positions, classes]`.
- * @returns the sums, `[rows]`; 0 for a row in which no position counts.
+ * @param areAlike whether the sums of a row have the same gradient.
+ * @returns the sums for each of the targets, `[rows, targets]`; 0 for a row in which no position counts.
  */
-export function crossEntropySums(targets: tf.Tensor, logits: tf.Tensor, ignoreIndex: number): tf.Tensor1D {
-  const countsOf = (given: tf.Tensor) => tf.sum(tf.cast(tf.notEqual(given, ignoreIndex), 'float32'), 1);
-  return runLazyOp({
-    inputs: {logits, targets},
-    save: {logits: true, targets: true},
+export function crossEntropySums(
+  targets: readonly tf.Tensor[],
+  logits: tf.Tensor,
+  ignoreIndex: number,
+  areAlike = targets.length === 1,
+): tf.Tensor2D {
+  const names = targets.map((_, i) => `targets${i}`);
+  const counted = (given: tf.Tensor) => tf.cast(tf.notEqual(given, ignoreIndex), 'float32');
+  return runLazyOp<string>({
+    inputs: {logits, ...Object.fromEntries(targets.map((each, i) => [names[i], each]))},
+    save: {logits: true, ...Object.fromEntries(names.map(name => [name, true]))},
     forward: () => {
       // The kernels compute the mean over a row.
-      const means = rowsOf(targets, logits).map(row => tf.reshape(crossEntropyValue(...row, ignoreIndex), [1]));
-      return tf.mul(tf.concat(means), countsOf(targets));
+      const sums = targets.map(each => {
+        const means = byRows(logits, each, (own, given) => tf.reshape(crossEntropyValue(given, own, ignoreIndex), [1]));
+        return tf.mul(means, tf.sum(counted(each), 1));
+      });
+      return tf.stack(sums, 1);
     },
     gradient: (dy, saved) => ({
       logits: () =>
         tf.tidy(() => {
-          const ofMeans = tf.split(tf.mul(dy, countsOf(saved.targets)), dy.size);
-          const rows = rowsOf(saved.targets, saved.logits);
-          return tf.concat(
-            rows.map(([given, own], i) =>
-              crossEntropyGradient(own, given, tf.reshape(ofMeans[i] as tf.Tensor, []), ignoreIndex),
-            ),
-          );
+          const given = names.map(name => saved[name] as tf.Tensor);
+          const all = given.reduce((whole, each) => tf.where(tf.equal(each, ignoreIndex), whole, each));
+          const ofRows = tf.unstack(dy) as tf.Tensor1D[];
+          return byRows(saved.logits as tf.Tensor, all, (own, ofRow, row) => {
+            const count = tf.sum(counted(ofRow));
+            const ofSums = ofRows[row] as tf.Tensor1D;
+            if (areAlike) {
+              return crossEntropyGradient(own, ofRow, tf.mul(tf.squeeze(tf.slice(ofSums, 0, 1)), count), ignoreIndex);
+            }
+            const members = tf.stack(
+              given.map(each => counted(tf.slice(each, [row, 0], [1, -1]))),
+              -1,
+            );
+            const weights = tf.sum(tf.mul(members, ofSums), -1, true); // [1, positions, 1]
+            return tf.mul(crossEntropyGradient(own, ofRow, count, ignoreIndex), weights);
+          });
         }),
     }),
-  }) as tf.Tensor1D;
+  }) as tf.Tensor2D;
 }
 
-/** The targets and the logits of each row. */
-function rowsOf(targets: tf.Tensor, logits: tf.Tensor): [targets: tf.Tensor, logits: tf.Tensor][] {
+/** Computes a part of the result for each row, from its logits and targets. */
+function byRows(
+  logits: tf.Tensor,
+  targets: tf.Tensor,
+  compute: (logits: tf.Tensor, targets: tf.Tensor, row: number) => tf.Tensor,
+): tf.Tensor {
   const [rows = 0] = targets.shape;
-  return rows === 1
-    ? [[targets, logits]]
-    : Array.from({length: rows}, (_, row) => [
-        tf.slice(targets, [row, 0], [1, -1]),
-        tf.slice(logits, [row, 0, 0], [1, -1, -1]),
-      ]);
+  const parts = Array.from({length: rows}, (_, row) =>
+    tf.tidy(() =>
+      rows === 1
+        ? compute(logits, targets, row)
+        : compute(tf.slice(logits, [row, 0, 0], [1, -1, -1]), tf.slice(targets, [row, 0], [1, -1]), row),
+    ),
+  );
+  return tf.concat(parts);
 }
 
 /** The value for targets that were checked, without a gradient. */

@@ -32,8 +32,11 @@ type Given = Readonly<Record<string, tf.Tensor>>;
 export interface PositionSums {
   /** Targets and weights of the positions, which have no gradient. */
   readonly given: Given;
-  /** The sums over some positions, from logits `[rows, positions, classes]`: `[rows, sums]`. */
-  readonly sumsOf: (logits: tf.Tensor3D, given: Given) => tf.Tensor2D;
+  /**
+   * The sums over some positions, from logits `[rows, positions, classes]`: `[rows, sums]`. If `areAlike`, all sums of
+   * a row will have the same gradient.
+   */
+  readonly sumsOf: (logits: tf.Tensor3D, given: Given, areAlike?: boolean) => tf.Tensor2D;
   /** If there are several sums: 1 for the one that a position belongs to, `[rows, positions, sums]`. */
   readonly membersOf?: (given: Given) => tf.Tensor;
   /** Further sums over positions. They are not recorded. */
@@ -167,7 +170,7 @@ function throughChunks(
     const compute = () => {
       const logits = head.apply(x, training);
       kept = observe ? detached(() => tf.tidy(() => observe(logits, own))).map(tensor => tf.keep(tensor)) : [];
-      return sumsOf(logits, own);
+      return sumsOf(logits, own, dy === undefined ? true : undefined); // those of 1
     };
     const seen = () =>
       kept.map(tensor => {
