@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../src/backends/backends';
 import type {Shape4D} from '../../src/backends/shared/geometry';
+import {ADD_PRODUCT} from '../../src/backends/wasm/module/addProduct';
 import {AFFINE} from '../../src/backends/wasm/module/channels';
 import {currentNative} from '../../src/backends/wasm/module/find';
 import {random, useBackend} from '../helpers';
@@ -341,6 +342,32 @@ test.each([4, 12, 7])('scaling and shifting %i channels is what tfjs computes', 
   await useBackend('cpu');
   const expected = tf.tidy(() => [...tf.add(tf.mul(inputs.x(), inputs.m()), inputs.t()).dataSync()]);
   expect(await run('wasm', AFFINE, inputs, {}, false)).toBeAllClose(expected, {rtol: 1e-6, atol: 1e-6});
+});
+
+test.each([
+  ['two rows', [2], 3, 5, false],
+  ['rows that no tile ends with', [7], 9, 13, false],
+  ['a transposed factor', [7], 9, 13, true],
+  ['four columns', [6], 8, 4, false],
+  ['rank 1', [3, 5], 1, 6, true],
+  ['rows of images', [2, 3, 3], 8, 16, false],
+  ['a matrix too large to be packed whole', [5], 40, 4100, false],
+  ['a transposed one', [5], 40, 4100, true],
+] as const)('c + a·b with %s is the sum of both', async (_, rows, rank, width, transposed) => {
+  const inputs = {
+    c: () => random([...rows, width] as [number, number], 1),
+    a: () => random([...rows, rank] as [number, number], 2),
+    b: () => random(transposed ? [width, rank] : [rank, width], 3),
+  };
+  await useBackend('cpu');
+  const product = () => tf.matMul(tf.reshape(inputs.a(), [-1, rank]), inputs.b(), false, transposed);
+  const expected = tf.tidy(() => [...tf.add(inputs.c(), tf.reshape(product(), [...rows, width])).dataSync()]);
+  for (const recorded of [false, true]) {
+    const sum = await run('wasm', ADD_PRODUCT, inputs, {transposed}, recorded);
+    expect(sum).toBeAllClose(expected, {rtol: 1e-5, atol: 1e-5});
+  }
+  const zero = {...inputs, b: () => tf.zeros(transposed ? [width, rank] : [rank, width])};
+  expect(await run('wasm', ADD_PRODUCT, zero, {transposed}, false)).toEqual([...inputs.c().dataSync()]);
 });
 
 describe('gradients that are sums of many terms which almost cancel', () => {

@@ -38,6 +38,11 @@ export interface Capabilities {
   readonly mostBytes?: number;
   /** `op(a)·op(b)` of two matrices, faster than by `tf.matMul`. The tape records it. */
   matrixProduct?(a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor;
+  /**
+   * `c + a·b` for a small rank in a training step: `[.., width] + [.., rank] · [rank, width]`, or `b` as `[width,
+   * rank]`. The tape does not record it. The last bits may differ from those of a product and a sum.
+   */
+  addProduct?(c: tf.Tensor, a: tf.Tensor, b: tf.Tensor, transposed: boolean): tf.Tensor;
   /** Operations in one launch, which the tape does not record. */
   readonly oneLaunch?: OneLaunch;
   /** A product with a low-rank update and what follows it, in few launches. */

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Capabilities} from '../shared/capabilities';
 import type {OneLaunch} from '../shared/launches';
+import {ADD_PRODUCT} from './module/addProduct';
 import {ACTIVATION_GRADIENTS, AFFINE} from './module/channels';
 import {currentNative} from './module/find';
 import {fusedConvolution} from './module/fused';
@@ -36,5 +37,7 @@ export function wasmCapabilities(): Capabilities {
 
 function byModule(native: Native): Capabilities {
   const steps = nativeSteps(native);
-  return {...ALWAYS, source: 'module', fusedConvolution: fusedConvolution(native), optimizerSteps: () => steps};
+  const addProduct: Capabilities['addProduct'] = (c, a, b, transposed) =>
+    tf.engine().runKernel(ADD_PRODUCT, {c, a, b}, {transposed});
+  return {...ALWAYS, source: 'module', addProduct, fusedConvolution: fusedConvolution(native), optimizerSteps: () => steps};
 }

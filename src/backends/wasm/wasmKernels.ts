@@ -8,6 +8,7 @@ import {convolution3dKernels} from './composed/convolution3d';
 import {copyKernels} from './composed/copy';
 import {indexKernels} from './composed/indices';
 import {matMulKernels} from './composed/matMul';
+import {addProductKernel} from './module/addProduct';
 import {channelKernels} from './module/channels';
 import {nativeKernels} from './module/kernels';
 import {poolKernels} from './composed/pool';
@@ -31,6 +32,7 @@ const COMPOSED: readonly OwnKernel[] = [
   transposeKernel,
   batchNormKernel,
   ...channelKernels,
+  addProductKernel,
 ];
 
 /** All our kernels. Those of our wasm module wrap the composed ones. */

@@ -24,7 +24,7 @@ import {learns, runLazyOp} from '../../platform/tfjs/lazyOp';
  * `formOf` says when the forms below are cheaper.
  */
 function updateOutputs(call: Call, {a, b, scaling}: Factors): Form {
-  const {op, x, kernel, dropped} = call;
+  const {op, x, kernel, dropped, inStep} = call;
   const branch = lowRankOf(op);
   const keepsInput = learns(a) || learns(kernel);
   return {
@@ -33,7 +33,7 @@ function updateOutputs(call: Call, {a, b, scaling}: Factors): Form {
       const h = branch.project(dropped ?? x, a);
       const y = stockProduct(call, times(kernel, gain), bias, fused && 'linear');
       const ofB = times(b, gain);
-      const atOnce = oneLaunch()?.addProduct?.(y, h, ofB, scaling, false);
+      const atOnce = addedProduct(y, h, ofB, {scaling, transposed: false, inStep});
       return [apply(plus(y, atOnce, () => branch.expand(h, scaled(ofB, scaling)))), h];
     },
     gradients: (dp, saved) => {
@@ -136,7 +136,7 @@ interface Ending extends Pick<LinearWeights, 'bias' | 'defer'> {
   readonly activation: Pick<Activation, 'apply' | 'fused'>;
 }
 
-type Call = LinearWeights & {readonly op: Linear; readonly x: tf.Tensor};
+type Call = LinearWeights & {readonly op: Linear; readonly x: tf.Tensor; readonly inStep: boolean};
 
 type Kept = SavedProduct & Readonly<Record<'gain' | 'p', tf.Tensor> & Partial<Record<'dropped' | 'h', tf.Tensor>>>;
 
@@ -172,8 +172,9 @@ export interface LinearWeights extends LinearCall {
  */
 export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor {
   const {kernel, bias, factors, gain, dropped, defer} = weights;
-  const form = formOf({...weights, op, x});
-  if (!isRecording()) {
+  const inStep = isRecording();
+  const form = formOf({...weights, op, x, inStep});
+  if (!inStep) {
     return tf.tidy(() => form.forward({bias, activation, defer})[0] as tf.Tensor);
   }
   const composed = (dz: tf.Tensor, saved: SavedProduct) => form.gradients(dz, saved as Kept);
@@ -206,7 +207,7 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
 /** The cheapest form, by the rows of the output and the fan-in. */
 function formOf(call: Call): Form {
   const {x, factors, gain, dropped, defer} = call;
-  const gainTrains = !!gain && learns(gain) && isRecording();
+  const gainTrains = !!gain && learns(gain) && call.inStep;
   const withItsGain = (form: Form) => (gain ? withGain(form, gain, gainTrains) : form);
   if (!factors) {
     return withItsGain(updateNothing(call));
@@ -256,7 +257,19 @@ function plusTransposed(dx: tf.Tensor, dh: tf.Tensor, a: tf.Tensor, throughA: (d
   // Each row of the input has one of the output.
   const [width, rank] = [lastAxis(dx.shape), lastAxis(dh.shape)];
   const isProduct = a.size === width * rank && dx.size * rank === dh.size * width;
-  return plus(dx, isProduct ? oneLaunch()?.addProduct?.(dx, dh, a, 1, true) : undefined, () => throughA(dh));
+  const settings = {scaling: 1, transposed: true, inStep: true};
+  return plus(dx, isProduct ? addedProduct(dx, dh, a, settings) : undefined, () => throughA(dh));
+}
+
+/** `y + s·h·B`, or with `B` transposed, if the backend computes it at once. Predictions keep the bits of stock sums. */
+function addedProduct(
+  y: tf.Tensor,
+  h: tf.Tensor,
+  b: tf.Tensor,
+  {scaling, transposed, inStep}: {scaling: number; transposed: boolean; inStep: boolean},
+): tf.Tensor | undefined {
+  const inOneLaunch = oneLaunch()?.addProduct?.(y, h, b, scaling, transposed);
+  return inOneLaunch ?? (inStep ? capabilities().addProduct?.(y, h, scaled(b, scaling), transposed) : undefined);
 }
 
 /** `y + z`, unless the backend has computed it at once; disposes `y`. */

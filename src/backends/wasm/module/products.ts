@@ -52,6 +52,8 @@ export interface Product {
 export interface Epilogue {
   /** The address of the bias; 0 for none. */
   readonly bias: number;
+  /** Bytes between the rows of a bias with a row for each of the result. Default: 0, one row for all. */
+  readonly biasStride?: number;
   readonly clamp: Clamp | null;
 }
 
@@ -70,7 +72,7 @@ export function multiply(
   b: number,
   transposed: boolean,
   c: number,
-  {bias, clamp}: Epilogue = PLAIN,
+  {bias, biasStride = 0, clamp}: Epilogue = PLAIN,
 ): void {
   const {functions} = native;
   if (n === 4 && !transposed && bias === 0 && clamp === null) {
@@ -93,7 +95,7 @@ export function multiply(
       thread.packRows(b + 4 * (from * n + first), 4 * n, depth, columns, panels, depth * PANEL_ROW);
     }
   };
-  if (m <= FEW && k > 0 && k % 4 === 0 && n % 4 === 0 && !transposed) {
+  if (m <= FEW && biasStride === 0 && k > 0 && k % 4 === 0 && n % 4 === 0 && !transposed) {
     native.runParts(native.partsOf(n, COLUMNS, m * k * n), (thread, {first, size}) => {
       thread.multiplyFew(
         ...[m, size, k, a, 4 * k, b + 4 * first, 4 * n, c + 4 * first, 4 * n],
@@ -108,7 +110,7 @@ export function multiply(
     native.runParts(native.partsOf(m, 4, m * k * n), (thread, {first, size}) => {
       thread.multiply(
         ...[size, n, k, a + 4 * first * k, 4 * k, panels, k * PANEL_ROW, c + 4 * first * n, 4 * n],
-        ...[bias, 0, ...bounds, 1, block],
+        ...[bias + first * biasStride, biasStride, ...bounds, 1, block],
       );
     });
     return;
@@ -127,7 +129,7 @@ export function multiply(
         thread.multiply(
           ...[m, columns, depth, a + 4 * from, 4 * k, place, depth * PANEL_ROW, target, 4 * n],
           // Behind the first rows the sum goes on from what the result holds.
-          ...(from > 0 ? [target, 4 * n] : [bias && bias + 4 * first, 0]),
+          ...(from > 0 ? [target, 4 * n] : [bias && bias + 4 * first, biasStride]),
           ...clampArguments(from + depth < k ? null : clamp),
           ...[0, block],
         );
