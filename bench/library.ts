@@ -13,6 +13,7 @@ import type {BenchCase} from './cases/case';
 import {type CaseName, CASES} from './cases/index';
 import {type Footprint, footprint} from './footprint';
 import {type Contender, firstLine, measure, type Outcome, type Plan, type Run, sumOf, time} from './measure';
+import {handLoRA} from './byHand';
 import {naiveLoRA} from './naive';
 import {type Counts, startPeft} from './peers/peft';
 import {compile, forward, LEARNING_RATE, step, update} from './runs';
@@ -53,6 +54,7 @@ async function measureFootprints(benchCase: BenchCase): Promise<CaseResult['foot
     lora: () => onBase(base => applyLoRA(base, targets(base))),
     full: build,
     naive: () => onBase(base => naiveLoRA(base, targets(base))),
+    'by hand': () => onBase(base => handLoRA(base, targets(base))),
   };
   // The weights are shared or copied by then, so the base need not be in memory.
   async function onBase(
@@ -90,8 +92,11 @@ async function race(
   const adapted = applyLoRA(base, targets);
   const full = await build();
   const naive = await naiveLoRA(base, targets);
+  const byHand = await handLoRA(base, targets);
   const batch = makeBatch();
-  const optimizers = [adapted, full, naive].map(model => compile(model, loss, adam({learningRate: LEARNING_RATE})));
+  const optimizers = [adapted, full, naive, byHand].map(model =>
+    compile(model, loss, adam({learningRate: LEARNING_RATE})),
+  );
 
   // A second model predicts: each step of the first one would throw away what a model keeps between forward passes.
   await time(step(adapted, batch), 2);
@@ -104,6 +109,7 @@ async function race(
     [
       local('forward', forward(base, batch.xs)),
       local('lora', step(adapted, batch)),
+      local('by hand', step(byHand, batch)),
       ...(floor ? [local('floor', floor(base, batch.xs))] : []),
       ...(products ? [local('products', products())] : []),
       local('optimizer', update(adapted, adam({learningRate: LEARNING_RATE}))),
@@ -126,7 +132,7 @@ async function race(
     files: await measureFiles(base, adapter),
   };
   adapter.dispose();
-  [merged, served, naive, full, adapted, base].forEach(disposeModel);
+  [merged, served, naive, byHand, full, adapted, base].forEach(disposeModel);
   optimizers.forEach(optimizer => optimizer.dispose());
   tf.dispose({...batch});
   return result;

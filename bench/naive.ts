@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {Targets} from './cases/case';
 
 /** A layer as a model's JSON names it. */
-interface Entry {
+export interface Entry {
   className: string;
   config: tf.serialization.ConfigDict;
 }
@@ -92,9 +92,23 @@ interface JSONLayer {
 }
 
 /** A copy of a model in which the named layers have an update, those of `trainable` train and all others are frozen. */
-export async function naiveLoRA(
+export function naiveLoRA(model: tf.LayersModel, targets: Targets): Promise<tf.LayersModel> {
+  return withLayers(model, targets, NaiveLoRA.className, (layer, weights) =>
+    (layer as NaiveLoRA).base.setWeights(weights),
+  );
+}
+
+/**
+ * A copy of a model with layers of a registered class in place of the named ones. Those of `trainable` train, and all
+ * others are frozen.
+ *
+ * @param give gives such a layer the weights of the layer that it replaces.
+ */
+export async function withLayers(
   model: tf.LayersModel,
   {rank, targets, overrides = [], trainable = []}: Targets,
+  className: string,
+  give: (layer: tf.layers.Layer, weights: tf.Tensor[]) => void,
 ): Promise<tf.LayersModel> {
   const json = model.toJSON(null, false) as unknown as {config: {layers: JSONLayer[]}};
   const layers = json.config.layers.map(layer => {
@@ -105,7 +119,7 @@ export async function naiveLoRA(
     const {class_name, config} = layer;
     return {
       ...layer,
-      class_name: NaiveLoRA.className,
+      class_name: className,
       config: {
         name,
         ...(batch_input_shape !== undefined && {batch_input_shape}),
@@ -119,8 +133,12 @@ export async function naiveLoRA(
   } as unknown as tf.io.ModelJSON);
   for (const layer of copy.layers) {
     const weights = model.getLayer(layer.name).getWeights();
-    (layer instanceof NaiveLoRA ? layer.base : layer).setWeights(weights);
-    layer.trainable = layer instanceof NaiveLoRA || trainable.includes(layer.name);
+    if (targets.includes(layer.name)) {
+      give(layer, weights);
+    } else {
+      layer.setWeights(weights);
+      layer.trainable = trainable.includes(layer.name);
+    }
   }
   return copy;
 }

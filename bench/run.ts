@@ -26,6 +26,7 @@ const LABELS: Record<string, string> = {
   lora: 'LoRA step, this library',
   full: 'full step, our kernels',
   naive: 'naive LoRA step, our kernels',
+  'by hand': 'LoRA step by hand, our kernels',
   'stock full': 'full step, stock',
   'stock naive': 'naive LoRA step, stock',
   'stock forward': 'forward, stock',
@@ -48,6 +49,7 @@ const LABELS: Record<string, string> = {
 /** What everything is compared with. */
 const COMPARED = {
   lora: '÷ LoRA step',
+  'by hand': '÷ by hand',
   'stock forward': '÷ stock forward',
   forward: '÷ forward here',
 };

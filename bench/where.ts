@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA} from 'tfjs-lora';
 import type {BenchCase} from './cases/case';
 import {type Clock, now, type Run, time} from './measure';
+import {handLoRA} from './byHand';
 import {naiveLoRA} from './naive';
 import {compile, forward, LEARNING_RATE, step} from './runs';
 import {printTable} from './table';
@@ -16,7 +17,7 @@ export interface Entry {
 }
 
 /** What can be looked into. */
-export const OF = ['lora', 'full', 'naive', 'forward'] as const;
+export const OF = ['lora', 'full', 'naive', 'by hand', 'forward'] as const;
 
 /** Parts of a step. */
 const PHASES = ['forward', 'backward', 'optimizer and rest'] as const;
@@ -42,7 +43,13 @@ async function makeRun(benchCase: BenchCase, of: Look['of']): Promise<Run> {
   if (of === 'forward') {
     return forward(base, batch.xs);
   }
-  const model = of === 'lora' ? adapted : of === 'full' ? base : await naiveLoRA(base, targets);
+  const makers = {
+    lora: () => adapted,
+    full: () => base,
+    naive: () => naiveLoRA(base, targets),
+    'by hand': () => handLoRA(base, targets),
+  };
+  const model = await makers[of]();
   compile(model, benchCase.loss, adam({learningRate: LEARNING_RATE}));
   return step(model, batch);
 }
