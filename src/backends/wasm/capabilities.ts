@@ -39,5 +39,11 @@ function byModule(native: Native): Capabilities {
   const steps = nativeSteps(native);
   const addProduct: Capabilities['addProduct'] = (c, a, b, transposed) =>
     tf.engine().runKernel(ADD_PRODUCT, {c, a, b}, {transposed});
-  return {...ALWAYS, source: 'module', addProduct, fusedConvolution: fusedConvolution(native), optimizerSteps: () => steps};
+  return {
+    ...ALWAYS,
+    source: 'module',
+    addProduct,
+    fusedConvolution: fusedConvolution(native),
+    optimizerSteps: () => steps,
+  };
 }
