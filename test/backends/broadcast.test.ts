@@ -71,3 +71,13 @@ test.each([[[9, 8, 1]], [[9, 1, 40]], [[1, 8, 40]], [[40]], [[9, 8, 40]], [[1, 1
     await expectAgreement(() => [tf.prelu(random([2, 9, 8, 40], 1), random(shape, 2))]);
   },
 );
+
+test('slopes of more shapes than the values repeat these, and whole numbers are converted, as on cpu', () =>
+  expectAgreement(() => {
+    const slopes = tf.tensor2d([0.5, 2, -1, 3, 4, 0.25], [2, 3]);
+    return [
+      tf.prelu(tf.tensor2d([-1, 2, -3], [1, 3]), slopes),
+      tf.prelu(tf.tensor1d([-4]), tf.range(0, 97)),
+      tf.prelu(tf.tensor1d([-4, 5], 'int32'), tf.tensor1d([2, 3], 'int32')),
+    ];
+  }));

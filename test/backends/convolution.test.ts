@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../src/backends/backends';
 import type {Padding, Shape4D} from '../../src/backends/shared/geometry';
+import {useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
 interface Case {
@@ -152,3 +153,9 @@ test.each(['same', 'valid'] as const)(
       return [tf.conv2dTranspose(x, filter, [1, 4, 5, 2], 1, pad)];
     }),
 );
+
+test('an empty batch of channels-first images is refused on wasm as in plain tfjs', async () => {
+  await useBackend('wasm');
+  const [x, kernel] = [tf.zeros<tf.Rank.R4>([0, 5, 7, 9]), tf.zeros<tf.Rank.R4>([2, 2, 5, 4])];
+  expect(() => tf.conv2d(x, kernel, 1, 'valid', 'NCHW')).toThrow('channelsFirst');
+});

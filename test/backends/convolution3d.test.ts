@@ -122,3 +122,12 @@ test.each(['same', 'valid'] as const)(
       return [tf.conv3dTranspose(x, filter, [1, 4, 5, 3, 2], 1, pad)];
     }),
 );
+
+test('a kernel that does not fit into the input has gradients of zero, as on cpu', () =>
+  expectAgreement(() => {
+    const [x, kernel] = [tf.ones<tf.Rank.R5>([1, 2, 1, 1, 1]), tf.ones<tf.Rank.R5>([1, 3, 1, 1, 2])];
+    return tf.grads((a: tf.Tensor, b: tf.Tensor) => tf.sum(tf.conv3d(a as tf.Tensor5D, b as tf.Tensor5D, 1, 'valid')))([
+      x,
+      kernel,
+    ]);
+  }));

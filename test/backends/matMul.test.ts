@@ -181,3 +181,9 @@ test.each(['linear', 'relu', 'relu6', 'elu', 'sigmoid', 'leakyrelu', 'prelu'] as
       });
     }),
 );
+
+test('a bias of one number is added to each column', async () => {
+  await useBackend('wasm');
+  const sums = tf.fused.matMul({a: tf.ones([5, 3]), b: tf.ones([3, 40]), bias: tf.tensor1d([2])});
+  expect(new Set(sums.dataSync())).toEqual(new Set([5]));
+});

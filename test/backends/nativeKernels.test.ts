@@ -6,6 +6,7 @@ import {ADD_PRODUCT} from '../../src/backends/wasm/module/addProduct';
 import {AFFINE} from '../../src/backends/wasm/module/channels';
 import {currentNative} from '../../src/backends/wasm/module/find';
 import {random, useBackend} from '../helpers';
+import {expectAgreement} from './agreement';
 
 type Inputs = Record<string, () => tf.Tensor>;
 
@@ -416,3 +417,15 @@ describe('gradients that are sums of many terms which almost cancel', () => {
     });
   });
 });
+
+test('statistics of a batch norm are converted, and may be of other lengths, as on cpu', () =>
+  expectAgreement(() => {
+    const x = tf.randomNormal<tf.Rank.R2>([5, 8], 0, 1, 'float32', 1);
+    const whole = tf.range(1, 9, 1, 'int32') as tf.Tensor1D;
+    const ones = tf.ones<tf.Rank.R1>([8]);
+    return [
+      tf.batchNorm(x, whole, ones, ones, ones),
+      tf.batchNorm(x, ones, whole, whole),
+      tf.batchNorm(x, ones, ones, tf.range(0, 9), ones),
+    ];
+  }));

@@ -70,3 +70,14 @@ test.each([true, false])(
     }
   },
 );
+
+test('an average of −∞ stays −∞, and one of what is no number is NaN', async () => {
+  await useBackend('wasm');
+  const x = tf.tensor4d([1, -Infinity, NaN, 2, Infinity, -Infinity, 3, 5], [1, 1, 8, 1]);
+  expect(Array.from(tf.avgPool(x, [1, 2], [1, 2], 'valid').dataSync())).toEqual([-Infinity, NaN, NaN, 4]);
+});
+
+test('an empty pooling of whole numbers is refused on wasm as in plain tfjs', async () => {
+  await useBackend('wasm');
+  expect(() => tf.maxPool(tf.zeros<tf.Rank.R4>([1, 4, 1, 3], 'int32'), 3, 1, 'valid')).toThrow('float32');
+});

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import '../../src/backends/backends';
 import {BACKENDS, numbers, useBackend} from '../helpers';
+import {expectAgreement} from './agreement';
 
 describe.each(BACKENDS)('on %s', backend => {
   beforeEach(() => useBackend(backend));
@@ -25,3 +26,16 @@ describe.each(BACKENDS)('on %s', backend => {
     }
   });
 });
+
+test('a choice between two dtypes converts both, as on cpu', () =>
+  expectAgreement(() => {
+    const condition = tf.tensor1d([1, 0, 1, 0], 'bool');
+    const numbers = tf.tensor1d([1.5, -2.5, 3.5, 4.5]);
+    const truths = tf.tensor1d([1, 1, 0, 1], 'bool');
+    const whole = tf.tensor1d([5, 6, 7, 8], 'int32');
+    return [
+      tf.where(condition, numbers, truths),
+      tf.where(condition, truths, whole),
+      tf.where(condition, whole, numbers),
+    ];
+  }));

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../src/backends/backends';
+import {useBackend} from '../helpers';
 import {expectAgreement} from './agreement';
 
 test('unsortedSegmentSum agrees with cpu', async () => {
@@ -54,3 +55,11 @@ test.each([
     return [tf.sum(x, axes), tf.sum(x, axes, true), tf.sum(tf.cast(x, 'int32'), axes)];
   }),
 );
+
+test('truth values are counted in their segments', async () => {
+  await useBackend('wasm');
+  const truths = tf.ones([600], 'bool');
+  const counts = tf.unsortedSegmentSum(truths, tf.zeros([600], 'int32') as tf.Tensor1D, 2);
+  expect(counts.dtype).toBe('int32');
+  expect(Array.from(counts.dataSync())).toEqual([600, 0]);
+});

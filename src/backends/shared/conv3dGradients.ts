@@ -28,6 +28,9 @@ export function conv3dInputGradient(
   geometry: Conv3DGeometry,
   ofPlanes: PlaneInputGradient,
 ): tf.Tensor {
+  if (dz.size === 0) {
+    return tf.zeros(inputShape);
+  }
   const {margins, covered} = cover(inputShape, kernel.shape, geometry);
   const [n, , height, width, channels] = covered;
   const images = asImages(dz); // [n·d', h', w', out]
@@ -57,6 +60,9 @@ export function conv3dFilterGradient(
   geometry: Conv3DGeometry,
   ofPlanes: PlaneFilterGradient,
 ): tf.Tensor {
+  if (dz.size === 0) {
+    return tf.zeros(kernelShape);
+  }
   const {margins} = cover(x.shape, kernelShape, geometry);
   const [depth = 1, ...filterShape] = kernelShape;
   const input = padOrCrop(x, ...margins);

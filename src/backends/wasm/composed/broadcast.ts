@@ -66,20 +66,26 @@ function eachOf(compute: (a: number, b: number) => number): Kernel {
   };
 }
 
-/** The backend takes slopes that are repeated along the last axis for others. */
+/**
+ * The backend takes slopes that are repeated along the last axis for others, and integers for floats. Of more slopes than
+ * values it reads some, where cpu repeats the values.
+ */
 function prelu(): OwnKernel {
   return wrappedKernel<{x: tf.Tensor; alpha: tf.Tensor}, object>(tf.Prelu, stock => call => {
     const {x, alpha} = call.inputs;
-    // It would read slopes beyond those that there are.
-    tf.broadcast_util.assertAndGetBroadcastShape(x.shape, alpha.shape);
-    if (repeatsAsAWhole(alpha, x.shape)) {
+    const shape = tf.broadcast_util.assertAndGetBroadcastShape(x.shape, alpha.shape);
+    const areFloats = x.dtype === 'float32' && alpha.dtype === 'float32';
+    if (areFloats && repeatsAsAWhole(alpha, shape) && tf.util.arraysEqual(x.shape, shape)) {
       return stock(call);
     }
-    const whole = tf.tidy(() => repeated(alpha, x.shape));
+    const [values, slopes] = tf.tidy(() => [x, alpha].map(tensor => repeated(tf.cast(tensor, 'float32'), shape))) as [
+      tf.Tensor,
+      tf.Tensor,
+    ];
     try {
-      return stock({...call, inputs: {x, alpha: whole}});
+      return stock({...call, inputs: {x: values, alpha: slopes}});
     } finally {
-      whole.dispose();
+      tf.dispose([values, slopes]);
     }
   });
 }

@@ -81,6 +81,7 @@ interface ConvolutionAttributes {
   /** The layers of tfjs pass `null`. */
   readonly dilations?: number | [number, number] | null;
   readonly dimRoundingMode?: 'floor' | 'round' | 'ceil';
+  readonly dataFormat?: string;
   readonly activation?: string;
 }
 
@@ -93,7 +94,10 @@ function forwardKernel(name: string, depthwise: boolean): OwnKernel {
   return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, original => call => {
     const stock = withExactClamp(original);
     const {x, filter} = call.inputs;
-    const {strides, dilations, pad, dimRoundingMode} = call.attrs;
+    const {strides, dilations, pad, dimRoundingMode, dataFormat} = call.attrs;
+    if (dataFormat === 'NCHW') {
+      return stock(call); // refuses it
+    }
     const info = tf.backend_util.computeConv2DInfo(
       ...([x.shape, filter.shape, strides, dilations ?? 1, pad, dimRoundingMode, depthwise] as const),
     );

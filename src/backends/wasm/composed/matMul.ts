@@ -26,7 +26,7 @@ const packedAs = new WeakMap<tf.DataId, string>();
  *
  * The backend's own product of two matrices is right as they are. Its fused kernel adds the wrong bias where matrices
  * are transposed or several at a time, so these become products of single matrices, transposed before. A bias of
- * several axes, which the fused kernel refuses, is added to the product.
+ * several axes, which the fused kernel refuses, or of one number, beyond which it reads, is added to the product.
  */
 export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
   wrappedKernel<Operands, Attributes>(name, original => call => {
@@ -38,7 +38,8 @@ export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMat
       return original(call); // refuses it
     }
     const isEmpty = a.size === 0 || b.size === 0; // where the backend leaves what its memory held
-    if ((bias != null && bias.shape.length > 1) || (isEmpty && name === tf._FusedMatMul)) {
+    const isVector = bias == null || String(bias.shape) === String(b.shape.slice(transposeB ? -2 : -1).slice(0, 1));
+    if (!isVector || (isEmpty && name === tf._FusedMatMul)) {
       return composed(inputs, attrs);
     }
     const outer = tf.broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));

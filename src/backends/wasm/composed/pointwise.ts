@@ -71,14 +71,18 @@ function clampInto(backend: WasmBackend, x: tf.TensorInfo, out: tf.TensorInfo, {
   }
 }
 
-/** `Select` of truth values, which have a byte each. The backend's own writes four, beyond the result. */
+/**
+ * `Select` of truth values, which have a byte each, and of two dtypes. The backend's own writes four bytes, beyond the
+ * result, and takes what it chooses from for the first of the dtypes.
+ */
 export const selectKernel = wrappedKernel<tf.SelectInputs, object>(tf.Select, stock => call => {
   const {condition, t, e} = call.inputs as Record<keyof tf.SelectInputs, tf.Tensor>;
-  if (t.dtype !== 'bool') {
+  const dtype = tf.upcastType(t.dtype, e.dtype);
+  if (t.dtype === e.dtype && dtype !== 'bool') {
     return stock(call);
   }
-  const chosen = (x: tf.Tensor) => tf.cast(x, 'int32');
-  return tf.tidy(() => tf.cast(tf.where(condition, chosen(t), chosen(e)), 'bool'));
+  const chosen = (x: tf.Tensor) => tf.cast(x, dtype === 'bool' ? 'int32' : dtype);
+  return tf.tidy(() => tf.cast(tf.where(condition, chosen(t), chosen(e)), dtype));
 });
 
 /** `Cast` to truth values: whether a value is not 0. The backend's own keeps the last eight bits of an integer. */

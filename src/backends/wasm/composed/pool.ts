@@ -20,7 +20,7 @@ interface Gradient {
 }
 
 /**
- * `AvgPool` makes −∞ of NaN on this backend. Such an average of what diverged is NaN here, also if it was −∞.
+ * `AvgPool` makes −∞ of NaN on this backend. Each average that is −∞ is computed again.
  *
  * Max pooling where the backend is wrong: it starts from 1e-38, the smallest positive number, and so misses maxima that
  * are not positive, in the gradients and, but for `MaxPool`, forward too. Of equal maxima the first is taken.
@@ -34,8 +34,8 @@ export const poolKernels: readonly OwnKernel[] = [
     }
     const means = stock(call);
     if (mayHold(call.backend, means, -Infinity)) {
-      const [numbers] = heapViews(call.backend, means) as [Float32Array];
-      numbers.set(numbers.map(mean => (mean === -Infinity ? NaN : mean)));
+      const [numbers, values] = heapViews(call.backend, means, call.inputs.x) as [Float32Array, Float32Array];
+      restoreNaN(numbers, values, pooling2D(call.inputs.x, call.attrs));
     }
     return means;
   }),
@@ -63,7 +63,7 @@ function nothing({
   backend,
 }: KernelCall<{x: tf.Tensor4D}, tf.MaxPoolAttrs>): tf.TensorInfo | undefined {
   const {outShape} = pooling2D(x, attrs);
-  return outShape.includes(0) ? backend.makeOutput(outShape, 'float32') : undefined;
+  return outShape.includes(0) && x.dtype === 'float32' ? backend.makeOutput(outShape, 'float32') : undefined;
 }
 
 /** Adds the gradient of each window to `dx`, where `x` has its maximum. */
@@ -108,13 +108,54 @@ function gradientByModule(
 }
 
 /** The position in `x` [n, d, h, w, c] of the maximum of each window; −1 for a window that holds only padding. */
-export function positionsOfMaxima(
-  x: Float32Array,
-  {batch, channels, axes: [depth, height, width]}: Pooling,
-): Int32Array {
-  const positions = new Int32Array(batch * depth.output * height.output * width.output * channels);
-  const window = new Int32Array(depth.kernel * height.kernel * width.kernel);
+export function positionsOfMaxima(x: Float32Array, pooling: Pooling): Int32Array {
+  const {channels, axes} = pooling;
+  const positions = new Int32Array(pooling.batch * axes.reduce((size, {output}) => size * output, channels));
   let out = 0;
+  eachWindow(pooling, (window, size) => {
+    for (let channel = 0; channel < channels; channel++) {
+      let maximum = -Infinity;
+      let position = size === 0 ? -1 : (window[0] as number) + channel;
+      for (let k = 0; k < size; k++) {
+        const at = (window[k] as number) + channel;
+        const value = x[at] as number;
+        if (value > maximum) {
+          maximum = value;
+          position = at;
+        }
+      }
+      positions[out++] = position;
+    }
+  });
+  return positions;
+}
+
+/** Writes NaN to the means that are −∞ and whose windows sum up to NaN. */
+function restoreNaN(means: Float32Array, x: Float32Array, pooling: Pooling): void {
+  const {channels} = pooling;
+  let out = 0;
+  eachWindow(pooling, (window, size) => {
+    for (let channel = 0; channel < channels; channel++, out++) {
+      if (means[out] !== -Infinity) {
+        continue;
+      }
+      let sum = 0;
+      for (let k = 0; k < size; k++) {
+        sum += x[(window[k] as number) + channel] as number;
+      }
+      if (Number.isNaN(sum)) {
+        means[out] = NaN;
+      }
+    }
+  });
+}
+
+/** Calls `visit` for each window, with the positions of its first channel in `x` [n, d, h, w, c], and their number. */
+function eachWindow(
+  {batch, channels, axes: [depth, height, width]}: Pooling,
+  visit: (window: Int32Array, size: number) => void,
+): void {
+  const window = new Int32Array(depth.kernel * height.kernel * width.kernel);
   for (let n = 0; n < batch; n++) {
     for (let z = 0; z < depth.output; z++) {
       for (let y = 0; y < height.output; y++) {
@@ -128,24 +169,11 @@ export function positionsOfMaxima(
               }
             }
           }
-          for (let channel = 0; channel < channels; channel++) {
-            let maximum = -Infinity;
-            let position = size === 0 ? -1 : (window[0] as number) + channel;
-            for (let k = 0; k < size; k++) {
-              const at = (window[k] as number) + channel;
-              const value = x[at] as number;
-              if (value > maximum) {
-                maximum = value;
-                position = at;
-              }
-            }
-            positions[out++] = position;
-          }
+          visit(window, size);
         }
       }
     }
   }
-  return positions;
 }
 
 function first({stride, before}: Axis, output: number): number {

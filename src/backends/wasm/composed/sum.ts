@@ -10,14 +10,15 @@ export const sumKernels: readonly OwnKernel[] = [
   /**
    * `UnsortedSegmentSum`: out[s] = Σ x[i] over the rows i with segmentIds[i] = s; rows of other ids are left out.
    *
-   * x [n, …], segmentIds [n] → [numSegments, …]. It is the gradient of `gather`, and so of an embedding.
+   * x [n, …], segmentIds [n] → [numSegments, …]. It is the gradient of `gather`, and so of an embedding. Truth values
+   * are counted.
    */
   newKernel<{x: tf.Tensor; segmentIds: tf.Tensor}, tf.UnsortedSegmentSumAttrs>(
     tf.UnsortedSegmentSum,
     ({inputs: {x, segmentIds}, attrs: {numSegments}, backend}) => {
       const row = x.shape.slice(segmentIds.rank);
       const size = tf.util.sizeFromShape(row);
-      const out = backend.makeOutput([numSegments, ...row], x.dtype);
+      const out = backend.makeOutput([numSegments, ...row], x.dtype === 'bool' ? 'int32' : x.dtype);
       const [values, ids, sums] = heapViews(backend, x, segmentIds, out) as [Float32Array, Int32Array, Float32Array];
       sums.fill(0);
       ids.forEach((segment, i) => {

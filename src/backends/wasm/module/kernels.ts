@@ -230,8 +230,11 @@ const batchNorm = nativeKernel<Normalization, {readonly varianceEpsilon?: number
   tf.FusedBatchNorm,
   (native, {inputs: {x, mean, variance, offset, scale}, attrs: {varianceEpsilon = 0.001}}) => {
     const [channels = 0] = mean.shape.slice(-1);
-    const isLastAxis = tf.util.sizeFromShape(mean.shape) === channels && x.shape.at(-1) === channels;
-    if (offset == null || scale == null || channels === 0 || channels % 4 !== 0 || !isLastAxis || !areFloats(x)) {
+    if (offset == null || scale == null || channels === 0 || channels % 4 !== 0 || x.shape.at(-1) !== channels) {
+      return undefined;
+    }
+    const vectors = [mean, variance, offset, scale];
+    if (!vectors.every(({shape}) => tf.util.sizeFromShape(shape) === channels) || !areFloats(x, ...vectors)) {
       return undefined;
     }
     const out = native.output(x.shape);
@@ -251,7 +254,8 @@ const pad = nativeKernel<{readonly x: tf.TensorInfo}, tf.PadV2Attrs>(
   (native, {inputs: {x}, attrs: {paddings, constantValue}}) => {
     const [ofBatch, rows, columns, ofChannels] = paddings;
     const isImage = x.shape.length === 4 && ofBatch?.every(size => size === 0) && ofChannels?.every(size => size === 0);
-    if (!isImage || !rows || !columns || constantValue !== 0 || !areFloats(x) || x.shape.includes(0)) {
+    const isCropped = paddings.flat().some(size => size < 0);
+    if (!isImage || !rows || !columns || isCropped || constantValue !== 0 || !areFloats(x) || x.shape.includes(0)) {
       return undefined;
     }
     const [n, height, width, channels] = x.shape as Shape4D;

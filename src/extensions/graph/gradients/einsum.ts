@@ -100,8 +100,11 @@ export function einsumKernel(backendName: string): OwnKernel {
 function einsum({inputs, attrs}: Parameters<tf.KernelFunc>[0]): tf.TensorInfo {
   const {equation} = attrs as unknown as {equation: string};
   return tf.tidy(() => {
-    const result = einsumByProducts(equation, Object.values(inputs) as tf.Tensor[]);
-    return result === Object.values(inputs)[0] ? tf.clone(result) : result;
+    const operands = Object.values(inputs) as tf.Tensor[];
+    // tfjs multiplies and sums truth values as integers.
+    const numbers = operands.map(operand => (operand.dtype === 'bool' ? tf.cast(operand, 'int32') : operand));
+    const result = einsumByProducts(equation, numbers);
+    return result === numbers[0] ? tf.clone(result) : result;
   });
 }
 

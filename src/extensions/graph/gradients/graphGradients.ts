@@ -95,7 +95,9 @@ const tileGradient: Config = {
     const {reps} = attrs as unknown as tf.TileAttrs;
     const fold = (gradient: tf.Tensor, copies: number, axis: number) => {
       const before = tf.util.sizeFromShape(shape.slice(0, axis));
-      return copies === 1 ? gradient : tf.sum(tf.reshape(gradient, [before, copies, -1]), 1);
+      const after =
+        (shape[axis] ?? 1) * tf.util.sizeFromShape(reps.slice(axis + 1)) * tf.util.sizeFromShape(shape.slice(axis + 1));
+      return copies === 1 ? gradient : tf.sum(tf.reshape(gradient, [before, copies, after]), 1);
     };
     return {x: () => tf.tidy(() => tf.reshape(reps.reduce(fold, dy as tf.Tensor), shape))};
   },

@@ -46,7 +46,7 @@ export const stridedSliceKernel: OwnKernel = {
       kernelFunc: call => {
         const {x} = call.inputs as {x: tf.Tensor};
         const info = alongAxes(x.shape, call.attrs as unknown as Slice);
-        if (info.isIdentity || info.sliceDim0 || info.isSimpleSlice) {
+        if (x.dtype === 'string' || info.isIdentity || info.sliceDim0 || info.isSimpleSlice) {
           return stock.kernelFunc(call);
         }
         const {begin, end, strides, finalShape} = info;
