@@ -81,6 +81,38 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(changeOf(large.base, large.model, 'conv')).toBeAllClose(wanted);
   });
 
+  test.each([
+    ['loha', 'hada_w1_a', [16, 40], 0.1, 'normal'],
+    ['loha', 'hada_w1_b', [2, 3, 30, 16], 1, 'normal'],
+    ['loha', 'hada_w2_b', [2, 3, 30, 16], 1, 'normal'],
+    // Kaiming's bound, √(6 / fan-in), is √3 deviations.
+    ['vera', 'vera_A', [2, 3, 30, 16], Math.sqrt(2 / 180), 'uniform'],
+    ['vera', 'vera_B', [16, 40], Math.sqrt(2 / 16), 'uniform'],
+  ] as const)('%s starts %s, %j, with the deviation %d, %s', (method, name, shape, deviation, distribution) => {
+    const layer = tf.layers.conv2d({filters: 40, kernelSize: [2, 3], name: 'conv', inputShape: [2, 3, 30]});
+    const base = tf.sequential({layers: [layer]});
+    const started = (seed?: number) => getAdapter(applyLoRA(base, {method, rank: 16, seed}));
+    const [one, again, other] = [started(1), started(1), started(2)].map(adapter => named(adapter, `conv/${name}`));
+    expect(one!.shape).toEqual(shape);
+    const mean = one!.data.reduce((sum, value) => sum + value, 0) / one!.data.length;
+    const square = one!.data.reduce((sum, value) => sum + value ** 2, 0) / one!.data.length;
+    expect(Math.abs(mean) / deviation).toBeLessThan(0.15);
+    expect(Math.sqrt(square) / deviation).toBeGreaterThan(0.93);
+    expect(Math.sqrt(square) / deviation).toBeLessThan(1.07);
+    // Of so many normal numbers, some are beyond two deviations; no uniform one is.
+    const largest = Math.max(...one!.data.map(Math.abs)) / deviation;
+    expect(largest > 2).toBe(distribution === 'normal');
+    expect(again).toEqual(one);
+    expect(other).not.toEqual(one);
+    // Factors that share a seed are drawn one by one.
+    const others = Object.entries(started(1).tensors).filter(([key]) => key !== `conv/${name}`);
+    others.forEach(([, tensor]) =>
+      expect(numbers(tensor)[0]! / numbers(tensor)[1]!).not.toBeCloseTo(one!.data[0]! / one!.data[1]!),
+    );
+    const unseeded = [started(), started()].map(adapter => named(adapter, `conv/${name}`));
+    expect(unseeded[0]).not.toEqual(unseeded[1]);
+  });
+
   test("LoKr's second factor starts at random values, uniform up to one over the root of what it sums over", () => {
     const {layers} = tf;
     const base = tf.sequential({
