@@ -103,3 +103,21 @@ test('a layer of tfjs is computed as the table says, or not at all', () => {
   const others = Object.keys(classNameMap).filter(name => isStock(name) && rowOf(name) === undefined);
   expect(others.filter(name => !/Cells?$|^(Model|CategoryEncoding)$/.test(name)).sort()).toEqual([]);
 });
+
+test('a softmax over the last axis is the stock layer, and one over other axes is not', async () => {
+  const cases = kerasCases(3).filter(({group}) => group === 'Softmax');
+  const classes = await Promise.all(
+    cases.map(async ({settings, artifacts}) => {
+      const model = await loadKerasModel(handlerOf(artifacts));
+      const classNames = model.layers.map(layer => layer.getClassName());
+      disposeModel(model);
+      return [settings.join(), classNames.at(-1)];
+    }),
+  );
+  expect(Object.fromEntries(classes)).toEqual({
+    '': 'Softmax',
+    'axis=1': 'tfjs-lora>KerasLayer',
+    'axis=[2]': 'tfjs-lora>KerasLayer',
+    'axis=[1, 2]': 'tfjs-lora>KerasLayer',
+  });
+});

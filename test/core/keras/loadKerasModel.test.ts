@@ -81,6 +81,13 @@ describe('a transformer of Keras 3', () => {
     expect(second).toEqual(first);
   });
 
+  test('keeps the metadata of its file', async () => {
+    const userDefinedMetadata = {labels: ['a', 'b']};
+    const model = await load({...artifactsOf(NAME), userDefinedMetadata});
+    expect(model.getUserDefinedMetadata()).toEqual(userDefinedMetadata);
+    disposeModel(model);
+  });
+
   test('says which dropout it leaves out', async () => {
     const warn = jest.spyOn(console, 'warn').mockImplementation();
     disposeModel(await load(changed(NAME, 'MultiHeadAttention', {dropout: 0.1})));

@@ -348,8 +348,8 @@ describe('loadAdapter and saveAdapter', () => {
   };
 
   test.each<[what: string, change: (artifacts: Artifacts) => unknown, message: string]>([
-    ['no topology', a => delete (a as {modelTopology?: object}).modelTopology, 'not an adapter'],
-    ['the file of a model', a => (a.modelTopology.class_name = 'Sequential'), 'tf.loadLayersModel'],
+    ['no topology', a => delete (a as {modelTopology?: object}).modelTopology, 'not an adapter but something else'],
+    ['the file of a model', a => (a.modelTopology.class_name = 'Sequential'), 'but a "Sequential". Models are loaded'],
     ['another version', a => (a.modelTopology.version = 2), 'format version 2; this library reads version 1'],
     ['no config', a => (a.modelTopology.config = null), 'not the config of an adapter'],
     ['no list of tensors', a => delete (a as {weightSpecs?: object}).weightSpecs, 'no tensors'],
