@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, getAdapter, loadKerasModel, mergeLoRA, removeLoRA, setAdapter} from 'tfjs-lora';
 import {KerasLayer} from '../../../src/core/keras/kerasLayer';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
+import {reloaded} from '../../models';
 import {handlerOf} from './converted';
 import {kerasCases} from './kerasLayers';
 import {made, OPERATIONS, sumOf} from './operations';
@@ -79,6 +80,29 @@ test.each([
     optimizer.dispose();
   });
 });
+
+test.each(['attention: MultiHeadAttention with value_dim and masks', 'attention: AdditiveAttention with masks'])(
+  '%s is adapted, saved, merged and freed',
+  async name => {
+    await useBackend('wasm');
+    const {inputs} = kerasCases(3).find(one => one.name === name)!;
+    await withoutLeaks(async () => {
+      const base = await load(name);
+      const x = inputs.map(({values, shape}) => tf.tensor(values, shape));
+      const predict = (model: tf.LayersModel) => tf.tidy(() => numbers(model.predict(x) as tf.Tensor));
+      const before = predict(base);
+      const dense = base.layers.filter(layer => layer.getClassName() === 'Dense').map(layer => layer.name);
+      const adapted = dense.length === 0 ? undefined : applyLoRA(base, {rank: 1, targets: dense});
+      const models = adapted === undefined ? [] : [adapted, mergeLoRA(adapted), await reloaded(adapted)];
+      const again = await reloaded(base);
+      [...models.slice(0, 1), ...models.slice(2), again].forEach(model => expect(predict(model)).toEqual(before));
+      models.slice(1, 2).forEach(model => expect(predict(model)).toBeAllClose(before));
+      expect(dense).toHaveLength(name.includes('MultiHead') ? 4 : 0);
+      tf.dispose(x);
+      [...models, again, base].forEach(disposeModel);
+    });
+  },
+);
 
 test('what it computes has to be known', () => {
   expect(() => new KerasLayer({computes: 'toString', name: 'it'})).toThrow(
