@@ -54,7 +54,9 @@ const FORMATS: readonly FileFormat[] = [
   {
     name: 'a safetensors file',
     isOf: (start, bytes) => start[8] === '{' && bytes.subarray(3, 8).every((byte, i) => byte <= (i === 0 ? 1 : 0)),
-    way: 'Load a model of the Hugging Face hub with loadTransformer of tfjs-lora/transformers, and an adapter with loadAdapter.',
+    way:
+      'Load a model of the Hugging Face hub with loadTransformer of tfjs-lora/transformers, and an adapter with ' +
+      'loadAdapter.',
   },
   {
     name: 'a Core ML model',
@@ -78,7 +80,9 @@ const FORMATS: readonly FileFormat[] = [
   {
     name: 'a JSON file',
     isOf: start => /^\s*[[{]\s*["{[\]}]/.test(start),
-    way: 'Load the model.json of a model with loadKerasModel of tfjs-lora, or with tf.loadGraphModel and fromGraphModel of tfjs-lora/graph.',
+    way:
+      'Load the model.json of a model with loadKerasModel of tfjs-lora, or with tf.loadGraphModel and fromGraphModel of ' +
+      'tfjs-lora/graph.',
   },
   marked(
     'a pointer of Git LFS',
@@ -117,7 +121,7 @@ export function otherFormat(file: Uint8Array, expected: string): LoRAError | und
     : unsupportedError(`This is ${format.name}, not ${expected}. ${format.way}`);
 }
 
-/** Whether bytes begin with a version, field 1, and a message, field 2, whose first field is a message that begins so. */
+/** Whether bytes begin with a version, and a message whose first field is a message that begins with one of these. */
 function isProtobuf(bytes: Uint8Array, [low, high]: [number, number], inner: readonly number[]): boolean {
   const [first = 0, version = 0, second = 0] = bytes;
   const afterLength = (at: number) => {
