@@ -6,6 +6,7 @@ import {isWrapper, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {shortName} from '../../platform/tfjs/configs';
 import {recordOf} from '../rewire/record';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
+import {isDisposed} from '../../platform/tfjs/weights';
 
 /** A layer of an adapted model that has an update. */
 interface LoRASite extends Site {
@@ -118,4 +119,34 @@ export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): vo
       'model that you built yourself, wrap the layer: new TrainedLayer({layer}) adds it to the adapter, new ' +
       'FrozenLayer({layer}) freezes it; or save the whole model with model.save.',
   );
+}
+
+/**
+ * By the last layer of a model: the latest adapted model that was made of it, until that is called. `compile` of a
+ * Sequential changes the model that tfjs fits, but not its layers.
+ */
+const uncalled = new WeakMap<tf.layers.Layer, tf.LayersModel>();
+
+/** Lets a fit of a model warn if the adapted model that was made of it is neither called nor compiled by then. */
+export function expectUse(model: tf.LayersModel, adapted: tf.LayersModel): void {
+  const last = model.layers.at(-1) as tf.layers.Layer;
+  const first = sitesOf(adapted).find(({layer}) => isWrapper(layer))?.layer;
+  uncalled.set(last, adapted);
+  first?.setCallHook(() => {
+    uncalled.delete(last);
+    first.clearCallHook();
+  });
+}
+
+/** Warns if a fit begins of a model whose adapted model nobody uses. */
+export function warnIfForgotten(model: tf.layers.Layer): void {
+  const last = (model as tf.LayersModel).layers.at(-1) as tf.layers.Layer;
+  const adapted = uncalled.get(last);
+  uncalled.delete(last);
+  if (adapted !== undefined && (adapted.optimizer as unknown) == null && !adapted.weights.some(isDisposed)) {
+    console.warn(
+      'This fit trains a model that was passed to applyLoRA, in full. applyLoRA leaves that model as it is and returns ' +
+        'an adapted one, which is neither compiled nor called yet: const adapted = applyLoRA(model).',
+    );
+  }
 }

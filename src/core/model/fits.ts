@@ -4,7 +4,7 @@ import {type Fit, adapterState} from '../layers/adapterState';
 import {isWrapper} from '../layers/wrapperLayer';
 import {childrenOf, containersOf, isContainer} from '../rewire/walk';
 import {asTraining, dropMisfittingSlots, isTraining, trainedIn} from '../../platform/tfjs/training';
-import {isDisposed} from '../../platform/tfjs/weights';
+import {warnIfForgotten} from './adapted';
 
 /** The marks of a model's layers at some time. */
 type Marks = ReadonlyMap<tf.layers.Layer, object>;
@@ -77,35 +77,6 @@ class FitWatch extends tf.Callback {
   }
 }
 tf.registerCallbackConstructor(0, FitWatch);
-
-/**
- * By the last layer of a model: the latest adapted model that was made of it, until that is called. `compile` of a
- * Sequential changes the model that tfjs fits, but not its layers.
- */
-const uncalled = new WeakMap<tf.layers.Layer, tf.LayersModel>();
-
-/** Lets a fit of a model warn if the adapted model that was made of it is neither called nor compiled by then. */
-export function expectUse(model: tf.LayersModel, adapted: tf.LayersModel): void {
-  const last = model.layers.at(-1) as tf.layers.Layer;
-  const [first] = wrappersIn(adapted);
-  uncalled.set(last, adapted);
-  first?.setCallHook(() => {
-    uncalled.delete(last);
-    first.clearCallHook();
-  });
-}
-
-function warnIfForgotten(model: tf.layers.Layer): void {
-  const last = (model as tf.LayersModel).layers.at(-1) as tf.layers.Layer;
-  const adapted = uncalled.get(last);
-  uncalled.delete(last);
-  if (adapted !== undefined && (adapted.optimizer as unknown) == null && !adapted.weights.some(isDisposed)) {
-    console.warn(
-      'This fit trains a model that was passed to applyLoRA, in full. applyLoRA leaves that model as it is and returns ' +
-        'an adapted one, which is neither compiled nor called yet: const adapted = applyLoRA(model).',
-    );
-  }
-}
 
 /** Call this before an adapter changes: a fit without a callback yet began with the model's current adapter. */
 export function noteBeginnings(model: tf.LayersModel): void {

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {isAdapted} from '../../../src/core/model/adapted';
+import '../../../src/core/model/fits'; // watches fits
 import {disposeModel, trainableVariables} from '../../../src/core/rewire/dispose';
 import {mergeLoRA, removeLoRA} from '../../../src/core/model/restore';
 import {BACKENDS, kernelsOf, numbers, random, useBackend, withoutLeaks} from '../../helpers';
