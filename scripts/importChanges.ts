@@ -148,7 +148,8 @@ export const CHANGES: readonly Change[] = [
       'fixes 13 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, `SquaredDifference`, `MirrorPad`, ' +
       '`ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `GatherV2`, `Prod`, `Tile`, `Unpack`). It fixes the kernels ' +
       '`Cumsum` and `Cumprod`, and `StridedSlice` on cpu and wasm. It computes `Einsum` with matrix products on ' +
-      'cpu, wasm (which has no such kernel), webgl, and webgpu.',
+      'cpu, wasm (which has no such kernel), webgl, and webgpu. On webgpu, it fixes `Cast` of integers to floats, ' +
+      'and `Transpose`, `Sum`, `Prod`, `Max`, and `Min` of integers.',
     by: 'extensions/graph/gradients/graphGradients.ts',
     why:
       'Published graphs use these operations. The fixed gradients ignored broadcasting, mirrored entries, ' +

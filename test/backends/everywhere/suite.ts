@@ -7,6 +7,7 @@ import {kerasCases} from './kerasCases';
 import {KINDS, METHOD_KINDS} from './kinds';
 import {landmarkCases} from './landmarkCases';
 import {modelCases, orderCases} from './modelCases';
+import {onnxCases} from './onnxCases';
 import {programCases} from './programCases';
 import {quantizedCases} from './quantizedCases';
 import {soundCases} from './soundCases';
@@ -92,6 +93,7 @@ export function casesOn(backend: string, precision: Precision, site: Place['site
     ...programCases,
     ...graphCases,
     ...kerasCases,
+    ...onnxCases,
     ...quantizedCases,
     ...[...blockCases, ...transformerCases].filter(({kind = ''}) => precision === 32 || !OTHER_SHAPES.test(kind)),
     ...own,

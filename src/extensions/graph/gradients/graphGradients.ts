@@ -7,6 +7,7 @@ import {cropAndResizeGradient} from './cropAndResize';
 import {cumprodGradient, cumsumGradient, cumulativeKernels} from './cumulative';
 import {einsumGradient, einsumKernel} from './einsum';
 import {gather} from './gather';
+import {integerKernels} from './integerKernels';
 import {maxPoolWithArgmax} from './maxPoolWithArgmax';
 import {stridedSliceGradient, stridedSliceKernel} from './stridedSlice';
 
@@ -270,7 +271,7 @@ const KERNELS: ReadonlyMap<string, readonly OwnKernel[]> = new Map([
   ['cpu', [stridedSliceKernel, einsumKernel('cpu')]],
   ['wasm', [stridedSliceKernel, einsumKernel('wasm'), maxPoolWithArgmax]],
   ['webgl', [einsumKernel('webgl')]],
-  ['webgpu', [einsumKernel('webgpu')]],
+  ['webgpu', [einsumKernel('webgpu'), ...integerKernels]],
 ]);
 
 /** Registers the gradients and the kernels that graphs need, once in a process. */

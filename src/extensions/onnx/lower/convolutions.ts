@@ -70,6 +70,17 @@ export async function padded(call: OnnxCall, x: string, pads: Window['pads'], va
   if (pads.length === 2 && value === 0 && call.typeOf(x) === 'float32') {
     return call.layer('ZeroPadding2D', {padding: pads}, [x], {}, 'pad');
   }
+  const [planes, rows, columns] = pads.map((_, i) => call.sizeOf(x, i + 1));
+  const channels = call.sizeOf(x, pads.length + 1);
+  if (pads.length === 3 && planes && rows && columns && channels) {
+    // webgl and webgpu pad no more than four axes: here columns and channels are one.
+    const batch = await call.entryOf(x, 0);
+    const flat = await call.reshaped(x, [batch, planes, rows, columns * channels]);
+    const ends = [0, 0, ...pads.flat().map((size, i) => (i < 4 ? size : size * channels))];
+    const wide = await call.emit('PadV2', [flat, call.constant(ends, [4, 2]), call.scalar(value)]);
+    const sizes = [planes, rows, columns].map((size, i) => size + (pads[i]?.[0] ?? 0) + (pads[i]?.[1] ?? 0));
+    return call.reshaped(wide, [batch, ...sizes, channels]);
+  }
   const all = [0, 0, ...pads.flat(), 0, 0];
   return call.emit('PadV2', [x, call.constant(all, [all.length / 2, 2]), call.scalar(value)]);
 }
