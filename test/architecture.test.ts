@@ -38,6 +38,7 @@ const SCRIPTS = ['script', 'scriptLanguage'];
 const NAMED: Readonly<Record<string, readonly string[]>> = {
   'core/adapter/headConfig': ['GraphOp'],
   'core/keras/attention': ['Attention'],
+  'core/keras/ownRows': ['Attention', 'LayerScale', 'RMSNormalization'], // of Keras
   'core/layers/adaptation': ['FusedConv2D', 'Quantized'],
   'core/peft/torchLayers': [
     ...['TiedDense', 'FusedConv2D', 'FusedLayerNormalization', 'RMSNormalization', 'PositionEmbedding'],

@@ -282,7 +282,7 @@ class Graph {
     this.pushAll(entry, name, this.withMasks(given, tensors, masks));
   }
 
-  /** The inputs of a layer that uses a mask: the first comes through a layer that sets the mask, if tfjs has another. */
+  /** The inputs of a layer that uses a mask. If tfjs has another mask, a layer before the first input sets it. */
   private withMasks(
     given: KerasEntry,
     calls: KerasTensor[][],
