@@ -48,7 +48,9 @@ class HandLoRA extends tf.layers.Layer {
 
   override call(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
     return tf.tidy(() => {
-      const x = [inputs].flat()[0] as tf.Tensor4D;
+      const input = [inputs].flat()[0] as tf.Tensor4D;
+      // The gradient of tfjs's product of a stack with a matrix has the wrong shape.
+      const x = input.rank === 3 ? tf.reshape(input, [-1, input.shape.at(-1)!]) : input;
       const {strides, padding} = this.settings.config as unknown as Settings;
       const times = (y: tf.Tensor, w: tf.LayerVariable, isFirst: boolean) =>
         padding === undefined
@@ -57,7 +59,9 @@ class HandLoRA extends tf.layers.Layer {
       const low = times(times(x, this.a, true), this.b, false);
       const scaling = 1; // alpha = rank, which a layer like this multiplies by all the same
       const y = tf.add(times(x, this.kernel, true), tf.mul(low, scaling));
-      return this.activation.apply(tf.add(y, this.bias.read())) as tf.Tensor;
+      const biased = tf.add(y, this.bias.read());
+      const shape = [...input.shape.slice(0, -1), y.shape.at(-1)!];
+      return this.activation.apply(input.rank === 3 ? tf.reshape(biased, shape) : biased) as tf.Tensor;
     });
   }
 }
