@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Defer} from '../../backends/shared/launches';
-import {deferConvolution} from '../ops/convolutionChain';
+import {deferConvolution, updateGainedKernel} from '../ops/convolutionChain';
 import {epilogueGradient} from '../ops/epilogueGradients';
 import type {Conv2DGeometry} from '../ops/convolutionKernels';
+import type {Deferral} from '../ops/linear';
 import type {Prepared} from '../../platform/tfjs/lazyOp';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ConvLayer} from '../../platform/tfjs/layerFields';
@@ -42,11 +43,11 @@ export function deferral(
   {activation, dataFormat}: Pick<ConvLayer, 'activation' | 'dataFormat'>,
   geometry: Conv2DGeometry,
   depthwise: boolean,
-): Defer | undefined {
+): Deferral | undefined {
   if (dataFormat !== 'channelsLast' || activation.getClassName() !== 'linear') {
     return undefined;
   }
   const defer: (...call: Parameters<Defer>) => tf.Tensor | undefined = (x, filter, bias, update) =>
     deferConvolution(owner, {x: x as tf.Tensor4D, filter: filter as tf.Tensor4D, bias, depthwise, update}, geometry);
-  return Object.assign(defer, {epilogueGradient});
+  return Object.assign(defer, {epilogueGradient, gainedForm: updateGainedKernel});
 }

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {misfitError} from '../../platform/errors';
 import {activate, activateAsStock, type Activation, outputActivation} from '../ops/activation';
 import {gained, type Linear} from '../ops/factors';
-import {linear, type LinearWeights} from '../ops/linear';
+import {linear, type LinearWeights, type StockCall} from '../ops/linear';
 import type {Prepared} from '../../platform/tfjs/lazyOp';
 import {changeOf, type Update} from '../ops/update';
 import type {KernelLayer} from '../../platform/tfjs/layerFields';
@@ -38,23 +38,13 @@ export function by(op: Linear): Compute {
   return compute;
 }
 
-/** How the stock layer computes. */
-interface Manner extends Pick<LinearWeights, 'defer'> {
-  /** As in `LinearWeights`. */
-  separateBias: boolean;
-  /** Whether it fuses activations. Default: true. */
-  fuses?: boolean;
-  /** Whether it fuses more of them than a stock layer. Default: false. */
-  fusesMore?: boolean;
-}
-
 /** A linear operation, the activation, and `restore`, which gives the result the layout of the layer's output. */
 export function applyLinear(
   compute: Compute,
   x: tf.Tensor,
   layer: KernelLayer & {readonly dataFormat?: string},
   {update}: ForwardCall,
-  {separateBias, fuses = true, fusesMore = false, defer}: Manner,
+  {separateBias, fuses, defer}: StockCall,
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
   const {activation, dataFormat} = layer;
@@ -76,7 +66,7 @@ export function applyLinear(
   const name = activation.getClassName();
   const known = outputActivation(name);
   const isRelu6 = name === 'relu6';
-  const fused = (fuses && (isRelu6 && fusesMore ? 'relu6' : known?.fused)) || null;
+  const fused = (isRelu6 && fuses === 'relu6 too' ? 'relu6' : fuses && known?.fused) || null;
   // Stock layers take a minimum of a relu, which is slow on wasm.
   const apply = isRelu6 ? tf.relu6 : (z: tf.Tensor) => activation.apply(z);
   // TensorFlow computes a sigmoid in vectors and the remainder differently: the last bits depend on the layout.
@@ -103,7 +93,7 @@ function biasOf({bias}: KernelLayer, {biasGain}: Update): tf.Tensor | null {
 function inTwoParts(compute: Compute, x: tf.Tensor, layer: KernelLayer, update: Update): tf.Tensor {
   const kernel = layer.kernel.read();
   const own = {kernel, trains: layer.kernel.trainable, bias: biasOf(layer, update), separateBias: true};
-  const change = {kernel: changeOf(kernel, update), trains: true, bias: null, separateBias: true};
+  const change = {kernel: changeOf(kernel, update), trains: true, bias: null};
   const dropped = update.dropout?.drop(x) ?? x;
   return tf.add(compute(x, own, UNFUSED_IDENTITY), compute(dropped, change, UNFUSED_IDENTITY));
 }

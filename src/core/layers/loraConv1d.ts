@@ -14,7 +14,7 @@ const conv1dForward: Forward = (layer, x, call) => {
   const [[stride = 1], [dilation = 1]] = [fields.strides, fields.dilationRate];
   const op = conv1dOp({stride, padding: fields.padding, dilation});
   const {last} = channelsLast(x, fields);
-  return applyLinear(by(op), last, fields, call, {separateBias: true, fuses: false}, y => y);
+  return applyLinear(by(op), last, fields, call, {separateBias: true}, y => y);
 };
 
 /**

@@ -1,4 +1,5 @@
 import {conv2dOp} from '../ops/conv2d';
+import type {StockCall} from '../ops/linear';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ConvLayer} from '../../platform/tfjs/layerFields';
 import {kernelAdaptation} from './adaptation';
@@ -12,12 +13,9 @@ const conv2dForward: Forward = (layer, x, call) => {
   const fields = fieldsOf<ConvLayer>(layer);
   const geometry = conv2dGeometry(fields);
   const {last, restore} = channelsLast(x, fields);
-  const manner = {
-    separateBias: false,
-    fusesMore: isFused(layer),
-    defer: deferral(call.prepared, fields, geometry, false),
-  };
-  return applyLinear(by(conv2dOp(geometry)), last, fields, call, manner, restore);
+  const defer = deferral(call.prepared, fields, geometry, false);
+  const stock: StockCall = {fuses: isFused(layer) ? 'relu6 too' : 'stock', defer};
+  return applyLinear(by(conv2dOp(geometry)), last, fields, call, stock, restore);
 };
 
 /**

@@ -16,7 +16,7 @@ const conv3dForward: Forward = (layer, x, call) => {
     dilations: fields.dilationRate as [number, number, number],
   });
   const {last, restore} = channelsLast(x, fields);
-  return applyLinear(by(op), last, fields, call, {separateBias: true, fuses: false}, restore);
+  return applyLinear(by(op), last, fields, call, {separateBias: true}, restore);
 };
 
 /**

@@ -14,7 +14,7 @@ const denseForward: Forward = (layer, x, call) => {
   // The gradient of tfjs's own product of a higher rank with a matrix has the wrong shape.
   const flat = x.rank === 2 ? x : asMatrix(x);
   const restore = (y: tf.Tensor) => (x.rank === 2 ? y : tf.reshape(y, [...x.shape.slice(0, -1), fields.units]));
-  return applyLinear(by(denseOp), flat, fields, call, {separateBias: true}, restore);
+  return applyLinear(by(denseOp), flat, fields, call, {separateBias: true, fuses: 'stock'}, restore);
 };
 
 /**

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {depthwiseConv2d} from '../ops/depthwise';
+import type {StockCall} from '../ops/linear';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {DepthwiseLayer} from '../../platform/tfjs/layerFields';
 import type {Adaptation} from './adaptation';
@@ -24,7 +25,8 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
   const {last, restore} = channelsLast(x, fields);
   const weights = {kernel, bias, activation, dataFormat};
   const defer = !fuses && kernel.shape[3] === 1 ? deferral(call.prepared, fields, geometry, true) : undefined;
-  return applyLinear(compute, last, weights, call, {separateBias: true, fuses, fusesMore: fuses, defer}, restore);
+  const stock: StockCall = {separateBias: true, ...(fuses && {fuses: 'relu6 too'}), defer};
+  return applyLinear(compute, last, weights, call, stock, restore);
 };
 
 /**

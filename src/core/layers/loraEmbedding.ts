@@ -14,7 +14,7 @@ const embeddingForward: Forward = (layer, x, {update}) => {
   const kernel = update.kernel ?? fieldsOf<EmbeddingLayer>(layer).embeddings.read();
   const rows = tf.reshape(x.dtype === 'int32' ? x : tf.cast(x, 'int32'), [x.size, 1]);
   const trains = update.kernel !== undefined;
-  const weights = {kernel, trains, bias: null, separateBias: false, factors, gain};
+  const weights = {kernel, trains, bias: null, factors, gain};
   return tf.reshape(
     linear(embeddingOp, rows, weights, UNFUSED_IDENTITY),
     onlyShape(layer.computeOutputShape(x.shape)) as number[],

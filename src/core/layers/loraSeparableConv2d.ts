@@ -23,7 +23,7 @@ const separableConv2dForward: Forward = (layer, x, call) => {
   const op = conv2dOp({strides: [1, 1], padding: 'valid', dilations: [1, 1]});
   const pointwise = {kernel: pointwiseKernel, bias, activation};
   // The stock layer computes its activation channels last.
-  return restore(applyLinear(by(op), filtered, pointwise, call, {separateBias: true, fuses: false}, y => y));
+  return restore(applyLinear(by(op), filtered, pointwise, call, {separateBias: true}, y => y));
 };
 
 /**

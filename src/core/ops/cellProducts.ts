@@ -15,7 +15,7 @@ export type CellProduct = (x: tf.Tensor, part: number) => tf.Tensor;
 export function frozenProducts(kernel: tf.Tensor, widths: readonly number[] = [lastAxis(kernel.shape)]): CellProduct {
   return (x, part) => {
     const op = widths.length === 1 ? denseOp : columns(startOf(widths, part), widths[part] ?? 0);
-    return linear(op, x, {kernel, bias: null, separateBias: false, factors: null}, LINEAR);
+    return linear(op, x, {kernel, bias: null}, LINEAR);
   };
 }
 

@@ -7,6 +7,8 @@ import {isRecording} from '../../platform/tfjs/engine';
 import {cappedReluGradient, reluGradient} from './activation';
 import {type Conv2DGeometry, fusedConv2d} from './convolutionKernels';
 import {throughEpilogue} from './epilogueGradients';
+import {asMatrix, factorGradients, type Factors, gained, updatedKernel} from './factors';
+import {type Call, type Form, stockOutput} from './linear';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 
 // In training, a convolution, its frozen normalization and its relu are computed together, though they are separate
@@ -115,6 +117,33 @@ export function rectifyChain(x: tf.Tensor, cap: number): tf.Tensor | undefined {
   }) as [tf.Tensor, tf.Tensor];
   bits.dispose();
   return y;
+}
+
+/**
+ * The form of a deferred convolution whose kernel has size 1 and whose gain trains, as in DoRA:
+ * `y = x ∗ (g ⊙ (W + s·A·B)) + b`.
+ *
+ * Elsewhere, the gain multiplies the products, which are kept for its gradient. A deferred convolution never makes its
+ * products. The gradient of the whole kernel, which is cheap at this size, gives those of the gain and of the weights.
+ */
+export function updateGainedKernel(call: Call, factors: Factors, gain: tf.Tensor): Form {
+  const {op, x, kernel} = call;
+  const {scaling} = factors;
+  return {
+    saves: {x: true},
+    forward: ending => [stockOutput(call, gained(updatedKernel(kernel, factors), gain), ending)],
+    gradients: (dz, saved) => {
+      const v = updatedKernel(saved.kernel, {...saved, scaling});
+      const dw = op.kernelGradient(saved.x, dz, kernel.shape);
+      const dv = gained(dw, saved.gain);
+      return {
+        x: () => op.inputGradient(dz, gained(v, saved.gain), x.shape),
+        gain: () => tf.sum(asMatrix(tf.mul(dw, v)), 0),
+        kernel: () => tf.clone(dv),
+        ...factorGradients(dv, {...saved, scaling}),
+      };
+    },
+  };
 }
 
 function chainOf(input: tf.Tensor): {chain: Chain; fused: FusedConvolution} | undefined {

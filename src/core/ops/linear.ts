@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../../backends/shared/capabilities';
-import type {LinearCall, SavedProduct} from '../../backends/shared/launches';
+import type {Defer, LinearCall, SavedProduct} from '../../backends/shared/launches';
 import {isRecording, run} from '../../platform/tfjs/engine';
 import type {Activation, FusedActivation} from './activation';
 import {
@@ -18,6 +18,74 @@ import {
   updatedKernel,
 } from './factors';
 import {learns, runLazyOp} from '../../platform/tfjs/lazyOp';
+
+/**
+ * How the stock layer makes its call. A layer computes the bits of its stock layer only if it makes the same one; the
+ * defaults are right for an operation without a bias and an activation.
+ */
+export interface StockCall {
+  /**
+   * Whether the bias is added in a separate step where no activation is fused. Every layer with a bias does so except
+   * `Conv2D`, whose call always takes the bias. Default: false.
+   */
+  readonly separateBias?: boolean;
+  /**
+   * The activations that are fused with the call: those of tfjs in `Dense` and `Conv2D`; relu6 too in the `FusedConv2D`
+   * of imported graphs and in `FusedDepthwiseConv2D`. Default: none.
+   */
+  readonly fuses?: 'stock' | 'relu6 too';
+  /** Computes the call later, with the normalization and relu after it: `Conv2D` and `DepthwiseConv2D` in training. */
+  readonly defer?: Deferral | undefined;
+}
+
+/** Defers a convolution. */
+export interface Deferral extends Defer {
+  /** The form that is cheaper than `updateKernel` if a gain trains and the kernel has size 1. */
+  readonly gainedForm: (call: Call, factors: Factors, gain: tf.Tensor) => Form;
+}
+
+/**
+ * The inputs of a linear operation. Without `factors` the kernel is frozen and has no gradient, unless `trains` says
+ * otherwise. An update's tensors may be computed from others: the tape keeps what the backward pass needs of them.
+ */
+export interface LinearWeights extends LinearCall, Pick<StockCall, 'separateBias' | 'defer'> {
+  /** `[...fan-in axes, out]`. */
+  readonly kernel: tf.Tensor;
+  /** Whether a kernel without factors may train: an updated one in place of the layer's own. Default: false. */
+  readonly trains?: boolean | undefined;
+  /** `[out]`. */
+  readonly bias: tf.Tensor | null;
+  /** A low-rank update `s·A·B` of the kernel. */
+  readonly factors?: Factors | null | undefined;
+  /** `[out]`: the factor of each output before the bias is added. */
+  readonly gain?: tf.Tensor | null | undefined;
+  /** The input after dropout, for the factors in place of the input. Not together with a gain. */
+  readonly dropped?: tf.Tensor | undefined;
+  /** Only for a layer without an activation. */
+  readonly defer?: Deferral | undefined;
+}
+
+/** One way to compute an operation and its gradients. */
+export interface Form {
+  /** What the backward pass needs besides the weights and the result: `h = x ∗ A`, `p = x ∗ (W + s·A·B)`. */
+  readonly saves: Readonly<Partial<Record<'x' | 'dropped' | 'h' | 'p', boolean>>>;
+  /** The result, with weights multiplied by a gain, followed by the saved `h` and `p`. */
+  forward(ending: Ending, gain?: tf.Tensor): tf.Tensor[];
+  /** Given the gradient of the sum before the bias. */
+  gradients(dz: tf.Tensor, saved: Kept): Gradients;
+}
+
+/** The operations after a product. */
+interface Ending extends Pick<LinearWeights, 'bias' | 'defer'> {
+  readonly activation: Pick<Activation, 'apply' | 'fused'>;
+}
+
+/** An operation, and whether it is computed in a training step. */
+export type Call = LinearWeights & {readonly op: Linear; readonly x: tf.Tensor; readonly inStep: boolean};
+
+type Kept = SavedProduct & Readonly<Record<'gain' | 'p', tf.Tensor> & Partial<Record<'dropped' | 'h', tf.Tensor>>>;
+
+type Gradients = Record<string, () => tf.Tensor>;
 
 /**
  * The plain formula, `y = f(x∗W + s·(x∗A)·B + b)`: the update is added to the outputs, and the kernel stays as it is.
@@ -100,71 +168,6 @@ function withGain(form: Form, gain: tf.Tensor, trains: boolean): Form {
   };
 }
 
-/** `updateKernel` with a trainable gain, without its products: the gradients in the weights come from its own. */
-function updateGainedKernel(call: Call, factors: Factors, gain: tf.Tensor): Form {
-  const {op, x, kernel} = call;
-  const {scaling} = factors;
-  return {
-    saves: {x: true},
-    forward: ending => [stockOutput(call, gained(updatedKernel(kernel, factors), gain), ending)],
-    gradients: (dz, saved) => {
-      const v = updatedKernel(saved.kernel, {...saved, scaling});
-      const dw = op.kernelGradient(saved.x, dz, kernel.shape);
-      const dv = gained(dw, saved.gain);
-      return {
-        x: () => op.inputGradient(dz, gained(v, saved.gain), x.shape),
-        gain: () => tf.sum(asMatrix(tf.mul(dw, v)), 0),
-        kernel: () => tf.clone(dv),
-        ...factorGradients(dv, {...saved, scaling}),
-      };
-    },
-  };
-}
-
-/** One way to compute an operation and its gradients. */
-interface Form {
-  /** What the backward pass needs besides the weights and the result: `h = x ∗ A`, `p = x ∗ (W + s·A·B)`. */
-  readonly saves: Readonly<Partial<Record<'x' | 'dropped' | 'h' | 'p', boolean>>>;
-  /** The result, with weights multiplied by a gain, followed by the saved `h` and `p`. */
-  forward(ending: Ending, gain?: tf.Tensor): tf.Tensor[];
-  /** Given the gradient of the sum before the bias. */
-  gradients(dz: tf.Tensor, saved: Kept): Gradients;
-}
-
-/** The operations after a product. */
-interface Ending extends Pick<LinearWeights, 'bias' | 'defer'> {
-  readonly activation: Pick<Activation, 'apply' | 'fused'>;
-}
-
-type Call = LinearWeights & {readonly op: Linear; readonly x: tf.Tensor; readonly inStep: boolean};
-
-type Kept = SavedProduct & Readonly<Record<'gain' | 'p', tf.Tensor> & Partial<Record<'dropped' | 'h', tf.Tensor>>>;
-
-type Gradients = Record<string, () => tf.Tensor>;
-
-/**
- * The inputs of a linear operation. Without `factors` the kernel is frozen and has no gradient, unless `trains` says
- * otherwise. An update's tensors may be computed from others: the tape keeps what the backward pass needs of them.
- */
-export interface LinearWeights extends LinearCall {
-  /** `[...fan-in axes, out]`. */
-  readonly kernel: tf.Tensor;
-  /** Whether a kernel without factors may train: an updated one in place of the layer's own. Default: false. */
-  readonly trains?: boolean | undefined;
-  /** `[out]`. */
-  readonly bias: tf.Tensor | null;
-  /** Add the bias separately if no activation is fused, as some stock layers do; otherwise the fused call adds it. */
-  readonly separateBias: boolean;
-  /** A low-rank update `s·A·B` of the kernel. */
-  readonly factors?: Factors | null | undefined;
-  /** `[out]`: the factor of each output before the bias is added. */
-  readonly gain?: tf.Tensor | null | undefined;
-  /** The input after dropout, for the factors in place of the input. Not together with a gain. */
-  readonly dropped?: tf.Tensor | undefined;
-  /** Only for a layer without an activation. */
-  readonly defer?: LinearCall['defer'];
-}
-
 /**
  * `f(g ⊙ (x ∗ (W + s·A·B)) + b)`, differentiable in `x`, `A`, `B`, `g`, `W` and `b`. Keeps only what a gradient will
  * need. Every form gives `f(x ∗ W + b)` bit for bit if `B` is zero. A gain of ones does too, unless its gradient is
@@ -218,10 +221,8 @@ function formOf(call: Call): Form {
   if (dropped || rows <= (isNarrow(a, b) ? Math.min(fanIn, fanOut) : fanIn)) {
     return withItsGain(updateOutputs(call, factors));
   }
-  // A deferred convolution never makes its products. With a kernel of size 1, the kernel's gradient is cheaper.
-  return gain && gainTrains && defer && fanIn === a.shape[a.rank - 2]
-    ? updateGainedKernel(call, factors, gain)
-    : withItsGain(updateKernel(call, factors));
+  const gainedForm = gainTrains && fanIn === a.shape[a.rank - 2] ? defer?.gainedForm : undefined;
+  return gain && gainedForm ? gainedForm(call, factors, gain) : withItsGain(updateKernel(call, factors));
 }
 
 /** Whether there are so few outputs that the kernel is hardly larger than the factors. */
@@ -285,7 +286,7 @@ function spending(x: tf.Tensor, f: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
 }
 
 /** `f(x ∗ W + b)` as the stock layer computes it. */
-function stockOutput(call: Call, w: tf.Tensor, {bias, activation: {fused, apply}, defer}: Ending): tf.Tensor {
+export function stockOutput(call: Call, w: tf.Tensor, {bias, activation: {fused, apply}, defer}: Ending): tf.Tensor {
   const atOnce = () => stockProduct(call, w, bias, fused);
   return defer?.(call.x, w, bias) ?? (fused === null ? apply(atOnce()) : atOnce());
 }

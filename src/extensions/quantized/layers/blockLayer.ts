@@ -161,7 +161,7 @@ export function denseOnBlocks(
   const update = {...call.update, factors: factors && {...factors, a: asMatrix(factors.a)}};
   const compute = besideBlocks(blockProduct(blocks.read(), matrix));
   const fields = {kernel: blocks, bias, activation};
-  return applyLinear(compute, asMatrix(x), fields, {...call, update}, {separateBias: true, fuses: false}, restore);
+  return applyLinear(compute, asMatrix(x), fields, {...call, update}, {separateBias: true}, restore);
 }
 
 /** The methods that need no more than products with a frozen kernel. The others need all its values. */

@@ -17,7 +17,7 @@ const forward: Forward = (layer, x, {update: {factors, gain}}) => {
   const {blocks, matrix} = layer as BlockLayer;
   const kernel = blocks.read();
   const rows = tf.reshape(x.dtype === 'int32' ? x : tf.cast(x, 'int32'), [x.size, 1]);
-  const weights = {kernel, bias: null, separateBias: false, factors, gain};
+  const weights = {kernel, bias: null, factors, gain};
   return tf.reshape(
     besideBlocks(blockLookUp(kernel, matrix))(rows, weights, UNFUSED_IDENTITY),
     onlyShape(layer.computeOutputShape(x.shape)) as number[],

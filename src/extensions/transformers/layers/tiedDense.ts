@@ -206,10 +206,10 @@ const tiedForward: Forward = (layer, x, call) => {
     refuseTwoUpdates(layer);
   }
   const factors = ofTokens ?? call.update.factors;
-  const manner = {separateBias: true, fuses: false};
+  const stock = {separateBias: true};
   if (factors === undefined && (updated !== undefined || dropout !== undefined)) {
     // The update is one of the whole kernel.
-    return applyLinear(by(denseOp), flat, {kernel, bias, activation: NO_ACTIVATION}, call, manner, restore);
+    return applyLinear(by(denseOp), flat, {kernel, bias, activation: NO_ACTIVATION}, call, stock, restore);
   }
   const table = tableVariable.read();
   const compute: Compute = (input, weights, activation) => {
@@ -220,7 +220,7 @@ const tiedForward: Forward = (layer, x, call) => {
   };
   compute.branches = true;
   const own = {...call, update: {...call.update, factors}};
-  return applyLinear(compute, flat, {kernel: tableVariable, bias, activation: NO_ACTIVATION}, own, manner, restore);
+  return applyLinear(compute, flat, {kernel: tableVariable, bias, activation: NO_ACTIVATION}, own, stock, restore);
 };
 
 /**
