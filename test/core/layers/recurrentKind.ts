@@ -399,6 +399,21 @@ export function testRecurrent(backends: readonly string[], kind: RecurrentKind):
       expect(numbers(layer.baseLayer.apply(x) as tf.Tensor)).toEqual(numbers(stock.apply(y) as tf.Tensor));
     });
 
+    test('takes states of a graph by keyword, as the stock layer does', () => {
+      const modelOf = (layer: tf.layers.Layer) => {
+        const x = tf.input({batchShape: [BATCH, EXAMPLE.steps, EXAMPLE.features]});
+        const states = kind.states.map(width => tf.input({batchShape: [BATCH, width * EXAMPLE.units]}));
+        const outputs = layer.apply(x, {initialState: states}) as tf.SymbolicTensor;
+        return tf.model({inputs: [x, ...states], outputs});
+      };
+      const layer = make({layer: base(EXAMPLE), rank: 2});
+      const [model, plain] = [modelOf(layer), modelOf(base(EXAMPLE))];
+      stir(plain);
+      plain.weights.forEach(weight => layer.setParameter(localName(weight), weight.read()));
+      const inputs = [sequence(EXAMPLE), ...statesOf(EXAMPLE)];
+      expect(numbers(model.predict(inputs) as tf.Tensor)).toEqual(numbers(plain.predict(inputs) as tf.Tensor));
+    });
+
     test('refuses an input without steps as the stock layer does, and can still be built for another', () => {
       const layer = make({layer: base(EXAMPLE), rank: 2});
       const flat = tf.input({shape: [4]});
