@@ -1,76 +1,21 @@
 import * as tf from '@tensorflow/tfjs';
+import type {Random} from '../damage';
+import {
+  ACTIVATIONS,
+  axesOf,
+  axisOf,
+  floats,
+  imageFor,
+  type KernelCase,
+  type Operand,
+  pick,
+  shapeOf,
+  size,
+  some,
+  walk,
+} from './case';
 
-type Random = () => number;
 type Shape4D = [number, number, number, number];
-
-/** An operation on tensors of random shapes. */
-export interface KernelCase {
-  /** What is computed, in words. */
-  what: string;
-  /** The shapes of the operands. Those of whole numbers, with the first number beyond them, get no gradient. */
-  operands: readonly Operand[];
-  compute: (...operands: tf.Tensor[]) => tf.Tensor | tf.Tensor[];
-  /** Whether the result is linear in each of the operands, so that gradients are held by ⟨f(x), w⟩ = ⟨x, f*(w)⟩ too. */
-  isLinear?: true;
-  /** Only the result is compared. */
-  isConstant?: true;
-}
-
-export interface Operand {
-  shape: number[];
-  /** Whole numbers below this one. */
-  below?: number;
-}
-
-const floats = (...shape: number[]): Operand => ({shape});
-
-function pick<T>(random: Random, values: readonly T[]): T {
-  return values[Math.floor(random() * values.length)]!;
-}
-
-const SIZES = [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17];
-
-/** A length; now and then nothing. */
-function size(random: Random): number {
-  return random() < 0.03 ? 0 : pick(random, SIZES);
-}
-
-/** A length that is not nothing. */
-function some(random: Random): number {
-  return pick(random, SIZES);
-}
-
-function shapeOf(random: Random, rank: number): number[] {
-  const large = random() < 0.1 ? Math.floor(random() * rank) : -1;
-  const shape = Array.from({length: rank}, () => size(random));
-  const rest = tf.util.sizeFromShape(shape.filter((_, i) => i !== large));
-  // What cpu computes in moments.
-  return shape.map((length, i) =>
-    i === large ? Math.max(length, Math.floor((random() * 4000) / (rest + 16))) : length,
-  );
-}
-
-function axisOf(random: Random, rank: number): number {
-  return Math.floor(random() * 2 * rank) - rank;
-}
-
-/** Some of the axes, in order, or all. */
-function axesOf(random: Random, rank: number): number[] {
-  return Array.from({length: rank}, (_, i) => i).filter(() => random() < 0.5);
-}
-
-const ACTIVATIONS = ['linear', 'relu', 'relu6', 'elu', 'sigmoid'] as const;
-
-/** How a window of `count` axes walks. */
-function walk(random: Random, count: number) {
-  const sizes = (most: number) => Array.from({length: count}, () => 1 + Math.floor(random() * most));
-  return {window: sizes(4), strides: sizes(3), pad: pick(random, ['valid', 'same'] as const)};
-}
-
-/** An image that a window fits into, mostly. */
-function imageFor(random: Random, window: readonly number[], channels: number): number[] {
-  return [size(random), ...window.map(length => Math.max(length - (random() < 0.05 ? 1 : 0), size(random))), channels];
-}
 
 const convolution = (random: Random): KernelCase => {
   const {window, strides, pad} = walk(random, 2);
@@ -154,10 +99,12 @@ const product = (random: Random): KernelCase => {
   const a = transposeA ? [k, m] : [m, k];
   const b = transposeB ? [n, k] : [k, n];
   const isFused = random() < 0.5 && batch.length === 0;
+  const isReordered = transposeA || transposeB || batch.length > 0 ? {isReordered: true as const} : {};
   const activation = pick(random, ACTIVATIONS);
   return isFused
     ? {
         what: `fused.matMul, ${activation}, transposed ${transposeA}, ${transposeB}`,
+        ...isReordered,
         operands: [floats(...a), floats(...b), floats(n)],
         compute: (left, right, bias) =>
           tf.fused.matMul({
@@ -171,6 +118,7 @@ const product = (random: Random): KernelCase => {
       }
     : {
         what: `matMul, transposed ${transposeA}, ${transposeB}`,
+        ...isReordered,
         operands: [floats(...batch, ...a), floats(...other, ...b)],
         compute: (left, right) => tf.matMul(left, right, transposeA, transposeB),
         // tfjs's gradients of products that are broadcast have the wrong shape; those of graphs are corrected.
@@ -265,7 +213,13 @@ const arrangement = (random: Random): KernelCase => {
     ['cumsum', x => tf.cumsum(x, axis, cut % 2 === 0, cut % 3 === 0)],
     ['clone', x => tf.clone(x)],
   ]);
-  return {what: `${name}, axis ${axis}`, operands: [floats(...shape), ...others], compute, isLinear: true};
+  return {
+    what: `${name}, axis ${axis}`,
+    operands: [floats(...shape), ...others],
+    compute,
+    isLinear: true,
+    isCorrected: true,
+  };
 };
 
 const reduction = (random: Random): KernelCase => {
@@ -333,15 +287,12 @@ const stridedSlice = (random: Random): KernelCase => {
     operands: [{shape, ...(random() < 0.3 ? {below: 100} : {})}],
     compute: x => tf.stridedSlice(x, begin, end, strides, beginMask, endMask, 0, 0, shrunk),
     isLinear: true,
+    isCorrected: true,
   };
 };
 
-const FAMILIES: readonly ((random: Random) => KernelCase)[] = [
+/** Operations whose kernels are ours or corrected, on operands that they take. */
+export const PLAIN: readonly ((random: Random) => KernelCase)[] = [
   ...[convolution, fusedConvolution, depthwise, convolution3d, transposedConvolution, product, pooling, pooling3d],
   ...[unary, binary, arrangement, arrangement, reduction, normalization, resize, blocks, stridedSlice],
 ];
-
-/** An operation whose kernels are ours or corrected, on operands of random shapes. */
-export function kernelCase(random: Random): KernelCase {
-  return pick(random, FAMILIES)(random);
-}

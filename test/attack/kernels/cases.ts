@@ -1,0 +1,13 @@
+import type {Random} from '../damage';
+import {type KernelCase, pick} from './case';
+import {ODD_ARRANGEMENTS} from './oddArrangements';
+import {ODD_ELEMENTS} from './oddElements';
+import {ODD_PRODUCTS} from './oddProducts';
+import {PLAIN} from './plainCases';
+
+const ODD = [...ODD_ELEMENTS, ...ODD_ARRANGEMENTS, ...ODD_PRODUCTS];
+
+/** An operation whose kernels are ours, wrapped or corrected, on operands of random shapes. */
+export function kernelCase(random: Random): KernelCase {
+  return pick(random, random() < 0.35 ? PLAIN : ODD)(random);
+}

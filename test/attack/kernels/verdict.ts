@@ -1,0 +1,98 @@
+import {dtypeOf, type KernelCase} from './case';
+import {isDamage, type Outcome, type Result} from './outcome';
+
+/** What an outcome is compared with. */
+export interface Expected {
+  /** What stock tfjs computes on the backend, if it does not damage its memory. */
+  stock: Outcome | undefined;
+  /** What stock tfjs computes on cpu. */
+  cpu: Outcome;
+  /** What the library computes on cpu. */
+  ofLibrary: Outcome;
+}
+
+/** What a number may be off by, in parts of the largest. */
+const TOLERANCE = 2e-5;
+
+/** What is wrong with what the library computes on a backend, or `undefined`. */
+export function faultOf(tried: KernelCase, actual: Outcome, {stock, cpu, ofLibrary}: Expected): string | undefined {
+  const shapes = tried.operands.map(operand => `${dtypeOf(operand)}[${String(operand.shape)}]`);
+  const fault =
+    faultOfResults(tried, actual.results, stock?.results, (tried.isCorrected ? ofLibrary : cpu).results) ??
+    faultOfGradients(tried, actual.gradients, [stock?.gradients, cpu.gradients, ofLibrary.gradients]);
+  return fault === undefined ? undefined : `${tried.what}, ${shapes.join(', ')}: ${fault}`;
+}
+
+type Results = Outcome['results'];
+
+/** Whether stock tfjs refuses too. It may lack a kernel that only odd arguments need. */
+function isRefusedToo({isOdd}: KernelCase, stock: Results | undefined, cpu: Results): boolean {
+  return typeof cpu === 'string' || (isOdd === true && typeof stock === 'string');
+}
+
+/** Results are those of the stock backend or of cpu, bit by bit; where the stock backend is wrong, about those of cpu. */
+function faultOfResults(tried: KernelCase, actual: Results, stock: Results | undefined, cpu: Results) {
+  if (typeof actual === 'string') {
+    return isRefusedToo(tried, stock, cpu) && !isDamage(actual) ? undefined : `is refused: ${actual}`;
+  }
+  const ofStock = differenceFrom(stock, actual, 0);
+  if (ofStock === undefined || differenceFrom(cpu, actual, 0) === undefined) {
+    return undefined;
+  }
+  const isStockRight = differenceFrom(stock, cpu, TOLERANCE) === undefined;
+  if (isStockRight && !(tried.isCorrected ?? tried.isReordered ?? false)) {
+    return ofStock;
+  }
+  const ofCpu = differenceFrom(cpu, actual, TOLERANCE);
+  return ofCpu === undefined ? undefined : `stock: ${ofStock}; cpu: ${ofCpu}`;
+}
+
+/** Gradients may be summed in another order, and tfjs has not all of them. */
+function faultOfGradients(tried: KernelCase, actual: Results, expected: readonly (Results | undefined)[]) {
+  if (typeof actual === 'string') {
+    const [stock, cpu] = expected;
+    return isRefusedToo(tried, stock, cpu!) && !isDamage(actual) ? undefined : `the gradient is refused: ${actual}`;
+  }
+  const faults = expected.map(results => differenceFrom(results, actual, TOLERANCE));
+  return faults.includes(undefined) ? undefined : `the gradient: ${faults.join('; ')}`;
+}
+
+/** How results differ from those that are expected; `tolerance` is in parts of the largest number. */
+export function differenceFrom(expected: Results | undefined, actual: Results, tolerance: number): string | undefined {
+  if (expected === undefined) {
+    return 'damage there';
+  }
+  if (typeof expected === 'string' || typeof actual === 'string') {
+    return typeof expected === typeof actual ? undefined : 'it is refused on one side';
+  }
+  if (actual.length !== expected.length) {
+    return `${actual.length} results, not ${expected.length}`;
+  }
+  for (const [i, result] of expected.entries()) {
+    const fault = differenceOfTensors(actual[i]!, result, tolerance);
+    if (fault !== undefined) {
+      return fault;
+    }
+  }
+  return undefined;
+}
+
+function differenceOfTensors(actual: Result, expected: Result, tolerance: number): string | undefined {
+  if (String(actual.shape) !== String(expected.shape) || actual.dtype !== expected.dtype) {
+    return `${actual.dtype}[${String(actual.shape)}], not ${expected.dtype}[${String(expected.shape)}]`;
+  }
+  if (actual.values.length !== expected.values.length) {
+    return `${actual.values.length} values, not ${expected.values.length}`;
+  }
+  const finite = Array.from<number | string>(expected.values).map(value => Math.abs(Number(value)));
+  const most =
+    tolerance * finite.reduce((largest, value) => (value < Infinity ? Math.max(largest, value) : largest), 1);
+  for (let i = 0; i < expected.values.length; i++) {
+    const [value, other] = [actual.values[i]!, expected.values[i]!];
+    const isSame = value === other || Object.is(value, other) || Math.abs(Number(value) - Number(other)) <= most;
+    if (!isSame) {
+      return `number ${i} is ${value}, not ${other}`;
+    }
+  }
+  return undefined;
+}
