@@ -239,7 +239,7 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what: 'Tensors that tfjs keeps until the end of a backward pass are freed during the pass.',
-    by: 'platform/tfjs/heldTensors.ts',
+    by: 'platform/tfjs/lazyOp.ts',
     why:
       'A step needs less memory. Once the gradients of an operation are computed, its saved tensors are no ' +
       'longer needed. Tensors that tfjs saves only for their shapes (reshape, add, concat) are freed at the start.',

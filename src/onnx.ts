@@ -3,7 +3,7 @@ import './extensions/graph/layers/fusedConvolution';
 import './extensions/graph/layers/graphOp';
 import './backends/backends';
 import './quantized';
-import {registerResetAfterGRU} from './core/layers/gruResetAfter';
+import {registerResetAfterGRU} from './core/keras/gruResetAfter';
 
 // Importing this entry point registers the layers that imported models are made of.
 

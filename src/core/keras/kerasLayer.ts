@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {damagedError, misfitError, show, showShape} from '../../platform/errors';
-import {FusedDepthwiseConv2D} from '../layers/fusedDepthwiseConv2d';
-import {registerResetAfterGRU} from '../layers/gruResetAfter';
+import {FusedDepthwiseConv2D} from './fusedDepthwiseConv2d';
+import {registerResetAfterGRU} from './gruResetAfter';
 import {onlyTensor} from '../layers/forward';
 import type {CallArgs} from '../layers/layerArgs';
 import {completedEntry, type LayerEntry} from '../../platform/tfjs/configs';

@@ -4,7 +4,7 @@ import {deferConvolution, updateGainedKernel} from '../ops/convolutionChain';
 import {epilogueGradient} from '../ops/epilogueGradients';
 import type {Conv2DGeometry} from '../ops/convolutionKernels';
 import type {Deferral} from '../ops/linear';
-import type {Prepared} from '../../platform/tfjs/lazyOp';
+import type {Prepared} from '../../platform/tfjs/prepared';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ConvLayer} from '../../platform/tfjs/layerFields';
 

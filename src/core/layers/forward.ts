@@ -3,7 +3,7 @@ import {misfitError} from '../../platform/errors';
 import {activate, activateAsStock, type Activation, outputActivation} from '../ops/activation';
 import {gained, type Linear} from '../ops/factors';
 import {linear, type LinearWeights, type StockCall} from '../ops/linear';
-import type {Prepared} from '../../platform/tfjs/lazyOp';
+import type {Prepared} from '../../platform/tfjs/prepared';
 import {changeOf, type Update} from '../ops/update';
 import type {KernelLayer} from '../../platform/tfjs/layerFields';
 

@@ -14,7 +14,7 @@ import {resolveStrength} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {Dropout, type Update} from '../ops/update';
 import {isRecording} from '../../platform/tfjs/engine';
-import {Prepared} from '../../platform/tfjs/lazyOp';
+import {Prepared} from '../../platform/tfjs/prepared';
 import {countNumbers, renameWeight, replaceValue, restoreWeight, withdrawWeight} from '../../platform/tfjs/weights';
 import {type Adaptation, type UpdateSpec, updateSpecs} from './adaptation';
 import type {LayerConfig} from './layerConfig';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {Prepared} from '../../platform/tfjs/lazyOp';
+import {Prepared} from '../../platform/tfjs/prepared';
 import {
   differingFields,
   cloneConfig,

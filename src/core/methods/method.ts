@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {Prepared} from '../../platform/tfjs/lazyOp';
+import type {Prepared} from '../../platform/tfjs/prepared';
 import type {Update} from '../ops/update';
 import type {Initializer, InitializerObject, PrincipalInit} from './initializer';
 

@@ -14,7 +14,7 @@ import {methodOf} from '../methods/registry';
 import {checkModel, type Site, sitesOf} from '../rewire/walk';
 import {checkCount, checkOptions, unsupportedError} from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
-import {Prepared} from '../../platform/tfjs/lazyOp';
+import {Prepared} from '../../platform/tfjs/prepared';
 import {biasesOf} from '../../platform/tfjs/weights';
 import {checkFit} from './checkFit';
 import {withAdapterOf} from './saveAdapter';

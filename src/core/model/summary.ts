@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
 import type {LoRALayer} from '../layers/loraLayer';
 import {hasKernel, reasonNotAdaptable} from '../layers/registry';
-import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
+import {baseOf, ORIGINAL, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
 import {shortName} from '../../platform/tfjs/configs';
 import {countNumbers, namedWeights} from '../../platform/tfjs/weights';
@@ -143,7 +143,7 @@ function reasonSkipped(layer: tf.layers.Layer): string {
 
 /** The parameters of a layer: its base's and its factors, without originals that it may keep. */
 function parametersOf(layer: tf.layers.Layer): number {
-  const weights = [...namedWeights(layer)].filter(([name]) => !name.startsWith('original_'));
+  const weights = [...namedWeights(layer)].filter(([name]) => !name.startsWith(ORIGINAL));
   return countNumbers(weights.map(([, weight]) => weight));
 }
 

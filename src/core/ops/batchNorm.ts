@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {capabilities, oneLaunch} from '../../backends/shared/capabilities';
 import {normalizeChain} from './convolutionChain';
 import {throughEpilogue} from './epilogueGradients';
-import {type Prepared, runLazyOp} from '../../platform/tfjs/lazyOp';
+import {runLazyOp} from '../../platform/tfjs/lazyOp';
+import type {Prepared} from '../../platform/tfjs/prepared';
 
 /** The statistics and weights of a batch normalization, each `[c]`. */
 export interface BatchNormWeights {

@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {currentTape, keepingTape, type TapeNode} from '../../platform/tfjs/engine';
 import {addAll} from './addAll';
-import {runLazyOp} from '../../platform/tfjs/lazyOp';
-import {isolated} from '../../platform/tfjs/heldTensors';
+import {isolated, runLazyOp} from '../../platform/tfjs/lazyOp';
 
 /** How far a tape has been read, and which tensors on it depend on a variable that trains. */
 interface Reading {

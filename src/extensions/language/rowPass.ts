@@ -5,7 +5,7 @@ import type {Update} from '../../core/ops/update';
 import {callsOf} from '../../core/rewire/walk';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {KernelLayer} from '../../platform/tfjs/layerFields';
-import {Prepared} from '../../platform/tfjs/lazyOp';
+import {Prepared} from '../../platform/tfjs/prepared';
 import {quantizedKernels, type RowProducts} from '../quantized/kernels/quantizedKernels';
 import type {BlockLayer} from '../quantized/layers/blockLayer';
 import {LoRAQuantizedDense, QuantizedDense} from '../quantized/layers/quantizedDense';

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {gradientOf, isRecording, kernelOf} from './engine';
-import {freeingHeld} from './heldTensors';
+import {currentTape, gradientOf, isRecording, kernelOf, type TapeNode, withMade} from './engine';
 
 /** The tensors that an operation saves from its forward pass, by name. */
 export type Saved<Name extends string> = Readonly<Record<Name, tf.Tensor>>;
@@ -94,28 +93,89 @@ function opOf(attrs: tf.NamedAttrMap | undefined): LazyOp {
   return (attrs as unknown as {op: LazyOp}).op;
 }
 
+// tfjs keeps every gradient of a backward pass, and all that the forward pass saved for it, until the pass is over.
+// Once the backward pass has gone through one of our operations, nothing needs these tensors any more: they are freed
+// when the next operation of ours begins. So is what operations of tfjs saved only for its shape, at the first.
+
+/** Operations of tfjs whose gradients read no values of saved tensors, only their shapes. */
+const READ_SHAPES = new Set(['Reshape', 'ExpandDims', 'Add', 'Sub', 'Concat']);
+
+/** How many operations of a tape have been looked at. */
+const lookedAt = new WeakMap<readonly TapeNode[], number>();
+
+/** Frees tensors that recorded operations saved only for their shapes. */
+export function freeShapes(): void {
+  const tape = currentTape() ?? [];
+  const more = tape.slice(lookedAt.get(tape)).filter(({kernelName}) => READ_SHAPES.has(kernelName));
+  more.forEach(({saved}) => saved?.forEach(tensor => tensor.dispose()));
+  lookedAt.set(tape, tape.length);
+}
+
+/** Gradients that our operations returned and only the tape holds, excluding those of a caller. */
+const given = new WeakSet<tf.Tensor>();
+
+/** Tensors held by the last operation that the running backward pass went through. */
+let heldLast: tf.Tensor[] = [];
+
+/** Tensors that an operation holds in the backward pass. */
+interface Held {
+  /** The gradients of its results. */
+  gradients: readonly tf.Tensor[];
+  /** Zeros that tfjs made for results that have no gradient. */
+  unasked: readonly tf.Tensor[];
+  /** What was kept of the forward pass. */
+  saved: readonly tf.Tensor[];
+}
+
 /**
- * Tensors computed once from frozen weights and cached while these do not change: a kernel's adjoint, the factors of a
- * normalization. They belong to the layer of the weights, which disposes them with itself.
+ * Runs an operation's gradient in the backward pass, and has what the operation holds freed when the next one begins.
+ *
+ * @param gradient returns a function for each input.
  */
-export class Prepared {
-  private sources: readonly unknown[] = [];
-  private tensors: readonly tf.Tensor[] = [];
-
-  /** What `prepare` made of `sources`, made again if the data of any of these or the object `settings` changed. */
-  get<T extends readonly tf.Tensor[]>(sources: readonly tf.Tensor[], prepare: () => T, settings?: unknown): T {
-    const current = [...sources.map(({dataId}) => dataId), settings];
-    if (this.tensors.length === 0 || current.some((source, i) => source !== this.sources[i])) {
-      this.dispose();
-      this.tensors = tf.tidy(() => [...prepare()]).map(tensor => tf.keep(tensor));
-      this.sources = current;
-    }
-    return this.tensors as unknown as T;
+function freeingHeld(
+  {gradients, unasked, saved}: Held,
+  gradient: () => Record<string, () => tf.Tensor>,
+): Record<string, () => tf.Tensor> {
+  if (isRecording()) {
+    // A gradient of the gradient is recorded, and may ask for all of it again.
+    return gradient();
   }
+  free();
+  freeShapes();
+  const {result: thunks, made} = withMade(gradient);
+  unasked.forEach(tensor => tensor.dispose());
+  const held = new Set([...gradients.filter(tensor => given.has(tensor)), ...saved, ...made]);
+  heldLast = [...held];
+  return Object.fromEntries(
+    Object.entries(thunks).map(([name, thunk]) => [
+      name,
+      () => {
+        const result = isolated(thunk);
+        if (held.has(result)) {
+          heldLast = heldLast.filter(tensor => tensor !== result);
+        }
+        if (!gradients.includes(result)) {
+          given.add(result);
+        }
+        return result;
+      },
+    ]),
+  );
+}
 
-  /** Frees the cache. The next request fills it again. */
-  dispose(): void {
-    this.tensors.forEach(tensor => tensor.dispose());
-    this.tensors = [];
+/** Runs `f`. A backward pass inside it frees only its own tensors. */
+export function isolated<T>(f: () => T): T {
+  const outer = heldLast;
+  heldLast = [];
+  try {
+    return f();
+  } finally {
+    free();
+    heldLast = outer;
   }
+}
+
+function free(): void {
+  heldLast.forEach(tensor => tensor.dispose());
+  heldLast = [];
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
-import {registerResetAfterGRU} from '../../../src/core/layers/gruResetAfter';
+import {registerResetAfterGRU} from '../../../src/core/keras/gruResetAfter';
 import {LoRAGRU} from '../../../src/core/layers/loraRecurrent';
 import {layerFromEntry} from '../../../src/platform/tfjs/configs';
 import {BACKENDS, numbers, random} from '../../helpers';

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
 import {type BatchNormWeights, frozenBatchNorm} from '../../../src/core/ops/batchNorm';
-import {Prepared} from '../../../src/platform/tfjs/lazyOp';
+import {Prepared} from '../../../src/platform/tfjs/prepared';
 import {BACKENDS, expectGradients, kernelsOf, numbers, on, random, useBackend} from '../../helpers';
 
 interface Case {

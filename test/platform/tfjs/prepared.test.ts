@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {Prepared} from '../../../src/platform/tfjs/lazyOp';
+import {Prepared} from '../../../src/platform/tfjs/prepared';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 
 describe('prepared tensors', () => {

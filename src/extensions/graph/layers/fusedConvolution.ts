@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import {Prepared} from '../../../platform/tfjs/lazyOp';
+import {Prepared} from '../../../platform/tfjs/prepared';
 import {isRecording} from '../../../platform/tfjs/engine';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {fieldsOf} from '../../../platform/tfjs/fields';
 import type {KernelLayer} from '../../../platform/tfjs/layerFields';
 import {stockClass} from '../../../platform/tfjs/stockClass';
-import {FusedDepthwiseConv2D} from '../../../core/layers/fusedDepthwiseConv2d';
+import {FusedDepthwiseConv2D} from '../../../core/keras/fusedDepthwiseConv2d';
 import {type Forward, onlyTensor} from '../../../core/layers/forward';
 import {forwardOf} from '../../../core/layers/kinds';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {registerResetAfterGRU} from '../../../core/layers/gruResetAfter';
+import {registerResetAfterGRU} from '../../../core/keras/gruResetAfter';
 import type {Rule} from './activations';
 import {type Arrangement, range} from './lowering';
 import {attribute, type OnnxCall} from './onnxCall';

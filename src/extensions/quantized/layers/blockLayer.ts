@@ -14,7 +14,7 @@ import type {CallArgs, LoRALayerArgs} from '../../../core/layers/layerArgs';
 import {LoRALayer} from '../../../core/layers/loraLayer';
 import {activate} from '../../../core/ops/activation';
 import {addBias, asMatrix, gained, type Linear} from '../../../core/ops/factors';
-import {Prepared} from '../../../platform/tfjs/lazyOp';
+import {Prepared} from '../../../platform/tfjs/prepared';
 import {linear} from '../../../core/ops/linear';
 import {type LayerEntry, withoutConstraints} from '../../../platform/tfjs/configs';
 import {fieldsOf} from '../../../platform/tfjs/fields';

@@ -3,7 +3,6 @@ import {checkOptions, LoRAError, misfitError, show} from '../../../platform/erro
 import {namedWeights, replaceValue, shareWeights} from '../../../platform/tfjs/weights';
 import {headOf, markHead} from '../../../core/head/headPlace';
 import {borrowing} from '../../../core/layers/borrowingLayer';
-import {growing} from '../../../core/layers/growingLayer';
 import {adaptableSites} from '../../../core/model/planLoRA';
 import {copyStructure} from '../../../core/rewire/record';
 import {rewire} from '../../../core/rewire/rewire';
@@ -119,6 +118,20 @@ function piecesOf(tokenizer: TextTokenizer, text: string): readonly number[] {
     throw misfitError(`The tokenizer splits ${show(text)} into no tokens that it knows. Pass {init: 'mean'}.`);
   }
   return ids;
+}
+
+/** A layer that stores the rows of tokens in another form than floats, such as blocks, and can add rows. */
+interface GrowingLayer {
+  /**
+   * Its weight with added rows. Each is a copy of the stored row that is closest to the mean of the given rows; an
+   * empty list means all rows. Other values might not be representable exactly.
+   */
+  withRows(means: readonly (readonly number[])[]): {name: string; value: tf.Tensor};
+}
+
+/** The layer, if it stores rows in a special form. */
+function growing(layer: tf.layers.Layer): GrowingLayer | undefined {
+  return 'withRows' in layer ? (layer as tf.layers.Layer & GrowingLayer) : undefined;
 }
 
 /** The weights of a layer with a row more for each list of rows: their mean, of all rows where the list is empty. */

@@ -3,8 +3,7 @@ import {addAll} from '../../../core/ops/addAll';
 import {dependsOnTrainable, recordedVariables} from '../../../core/ops/recording';
 import type {Dropout} from '../../../core/ops/update';
 import {detached, isRecording} from '../../../platform/tfjs/engine';
-import {freeShapes, isolated} from '../../../platform/tfjs/heldTensors';
-import {runLazyOp} from '../../../platform/tfjs/lazyOp';
+import {freeShapes, isolated, runLazyOp} from '../../../platform/tfjs/lazyOp';
 
 // The logits of a language model are the largest tensor of a training step, and their gradient is as large. Here they
 // are computed for a few positions at a time, together with the gradient in the states. (Wijmans et al., "Cut Your

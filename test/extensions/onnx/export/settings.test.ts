@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {registerResetAfterGRU} from '../../../../src/core/layers/gruResetAfter';
+import {registerResetAfterGRU} from '../../../../src/core/keras/gruResetAfter';
 import {SeparableConv1D, Subtract} from '../../../../src/core/keras/kerasLayer';
 import {MaskedBidirectional} from '../../../../src/core/keras/maskedBidirectional';
 import {FusedConv2D, FusedDepthwiseConv2D} from '../../../../src/extensions/graph/layers/fusedConvolution';

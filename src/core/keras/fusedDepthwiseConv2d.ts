@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import {Prepared} from '../../platform/tfjs/lazyOp';
+import {Prepared} from '../../platform/tfjs/prepared';
 import {completedEntry} from '../../platform/tfjs/configs';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {DepthwiseLayer} from '../../platform/tfjs/layerFields';
 import {stockClass} from '../../platform/tfjs/stockClass';
-import {type Forward, onlyTensor} from './forward';
-import {forwardOf} from './kinds';
-import type {CallArgs} from './layerArgs';
+import {type Forward, onlyTensor} from '../layers/forward';
+import {forwardOf} from '../layers/kinds';
+import type {CallArgs} from '../layers/layerArgs';
 
 const StockDepthwiseConv2D = /* @__PURE__ */ stockClass('DepthwiseConv2D');
 

@@ -4,8 +4,8 @@ import {registerOwn} from '../../platform/tfjs/configs';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {Cell, InnerLayers} from '../../platform/tfjs/layerFields';
 import {stockClass} from '../../platform/tfjs/stockClass';
-import type {CallArgs} from './layerArgs';
-import {addCellKind, step} from './recurrentCells';
+import type {CallArgs} from '../layers/layerArgs';
+import {addCellKind, step} from '../layers/recurrentCells';
 
 /** `h' = z∘h + (1 − z)∘g` with `g = f(x·W + b + r∘(h·U + b'))`. The biases are rows of a tensor `[2, 3 · units]`. */
 const gruResetAfter: CellKind = {
