@@ -47,8 +47,13 @@ function scriptFault([script = '', dashes, name = '-']: readonly string[]): stri
 /** What is wrong with a command that is not run here. */
 function faultOf(command: string): string | undefined {
   const [program, verb = '', ...rest] = command.split(/\s+/);
-  const isPlain = program === 'mkdir' || program === 'cp';
-  if (isPlain || (program === 'npm' && ['ci', 'test', 'publish'].includes(verb))) {
+  // Packages of Python are installed and run as their own pages say.
+  const isPlain = program === 'mkdir' || program === 'cp' || (program === 'pip' && verb === 'install');
+  if (
+    isPlain ||
+    (program === 'python' && verb === '-m') ||
+    (program === 'npm' && ['ci', 'test', 'publish'].includes(verb))
+  ) {
     return undefined;
   }
   if (program === 'npm' && verb === 'run') {

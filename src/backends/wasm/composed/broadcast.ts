@@ -67,8 +67,8 @@ function eachOf(compute: (a: number, b: number) => number): Kernel {
 }
 
 /**
- * The backend takes slopes that are repeated along the last axis for others, and integers for floats. Of more slopes than
- * values it reads some, where cpu repeats the values.
+ * The backend takes slopes that are repeated along the last axis for others, and integers for floats. Of more slopes
+ * than values it reads some, where cpu repeats the values.
  */
 function prelu(): OwnKernel {
   return wrappedKernel<{x: tf.Tensor; alpha: tf.Tensor}, object>(tf.Prelu, stock => call => {
