@@ -48,6 +48,14 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(numbers(tf.matMul(svd.v, svd.v, true))).toBeAllClose([1, 0, 0, 1]);
   });
 
+  test('finds many singular values of a large matrix, in a subspace wider than their number', async () => {
+    const values = Array.from({length: 22}, (_, i) => 30 - i);
+    const matrix = matrixWith(values, 68, 66);
+    const svd = await truncatedSVD([tf.tensor2d(matrix)], 19);
+    expect(numbers(svd.s)).toBeAllClose(values.slice(0, 19), {rtol: 1e-4});
+    expect(product(svd)).toBeAllClose(matrixWith(values.slice(0, 19), 68, 66).flat(), {atol: 1e-3});
+  });
+
   test('finds the same synchronously, and without reading anything', async () => {
     await withoutLeaks(() => {
       const matrix = tf.tensor2d(matrixWith([8, 5, 2, 0.5], 9, 7));
