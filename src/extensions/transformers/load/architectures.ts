@@ -35,6 +35,7 @@ const ARCHITECTURES: Readonly<Record<string, (asked: string | undefined) => Prom
   electra: async () => (await import('../families/electra')).electra,
   gemma: async () => (await import('../families/gemma')).gemma,
   gemma2: async () => (await import('../families/gemma2')).gemma2,
+  gemma3: async () => (await import('../families/gemma3Whole')).gemma3Whole,
   gemma3_text: async () => (await import('../families/gemma3')).gemma3,
   gpt2: async () => (await import('../families/gpt2')).gpt2,
   gpt_neox: async () => (await import('../families/gptNeoX')).gptNeoX,
@@ -95,16 +96,26 @@ interface PurposeOptions {
 
 const POOLINGS: readonly Pooling[] = ['none', 'mean', 'first', 'last', 'pooler'];
 
+/** The family of a model, and what of it is loaded. */
+interface Chosen {
+  architecture: Architecture;
+  purpose: Purpose;
+  /** The config under the names of the family. */
+  config: HubConfig;
+  /** The config of what is loaded: that of the model, or of its text part. */
+  hubConfig: HubConfig;
+}
+
 /**
  * Finds the family of a model and resolves the caller's options.
  *
  * @throws LoRAError if the model is not supported, or an option does not match it.
  */
 export async function chooseArchitecture(
-  hubConfig: HubConfig,
+  whole: HubConfig,
   {architecture: asked, labels: given, pooling = 'none', tokenTypes = false, outputs}: PurposeOptions,
-): Promise<{architecture: Architecture; purpose: Purpose; config: HubConfig}> {
-  const type = hubConfig.get('model_type');
+): Promise<Chosen> {
+  const type = whole.get('model_type');
   const load = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
   if (load === undefined) {
     throw unsupportedError(
@@ -112,8 +123,10 @@ export async function chooseArchitecture(
         `${Object.keys(ARCHITECTURES).join(', ')}.`,
     );
   }
+  const [first] = [whole.get('architectures')].flat();
+  const architecture = await load(asked ?? (typeof first === 'string' ? first : undefined));
+  const hubConfig = architecture.textPart?.(whole) ?? whole;
   const [named] = [hubConfig.get('architectures')].flat();
-  const architecture = await load(asked ?? (typeof named === 'string' ? named : undefined));
   const {classes, commonNames} = architecture;
   const config = hubConfig.named(commonNames);
   const isKnown = typeof named !== 'string' || Object.hasOwn(classes, named);
@@ -169,6 +182,7 @@ export async function chooseArchitecture(
     architecture,
     purpose: {head, pooling, labels: counted, labelNames: names, isNew, tokenTypes, outputs},
     config,
+    hubConfig,
   };
 }
 

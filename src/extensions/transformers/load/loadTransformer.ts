@@ -1,5 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, type KnownOptions, kindOf, LoRAError, misfitError, throwFaults} from '../../../platform/errors';
+import {
+  checkOptions,
+  type KnownOptions,
+  kindOf,
+  LoRAError,
+  misfitError,
+  show,
+  throwFaults,
+} from '../../../platform/errors';
 import type {ByteReader} from '../../../platform/formats/byteReader';
 import type {Values} from '../../../platform/formats/layout';
 import type {OpenSafetensors} from '../../../platform/formats/safetensors';
@@ -101,8 +109,8 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  *
  * Text encoders: BERT, RoBERTa, DistilBERT, MobileBERT, ELECTRA (and so MiniLM, E5, …), ALBERT, MPNet, ModernBERT,
  * Nomic's BERT, GTE (its type `new` too), DeBERTa and the encoder of T5.
- * Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3, SmolLM3, Phi, Phi-3, OLMo 2 and 3,
- * Granite and LFM2.
+ * Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3 (the text part), SmolLM3, Phi, Phi-3,
+ * OLMo 2 and 3, Granite and LFM2.
  * Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, SigLIP 2, CLIP, ResNet, ConvNeXt, Swin, MobileNetV2,
  * EfficientNet, MobileViT and SegFormer.
  * Sound: Whisper, wav2vec 2.0, HuBERT and AST.
@@ -146,10 +154,10 @@ export async function loadTransformer<T = HubTokenizer>(
   throwIfAborted(signal);
   const newCharacters = newCharactersOf(sources);
   const givenConfig = HubConfig.parse(await configOf(sources.config, limits));
-  const hubConfig = newCharacters
+  const whole = newCharacters
     ? HubConfig.parse({...givenConfig.asObject(), ...newCharacters.config}) // its blank is the padding token
     : givenConfig;
-  const {architecture, purpose, config} = await chooseArchitecture(hubConfig, sources);
+  const {architecture, purpose, config, hubConfig} = await chooseArchitecture(whole, sources);
   const blocks = architecture.blocks(config);
   config.check();
   const readers: ByteReader[] = [];
@@ -193,6 +201,10 @@ export async function loadTransformer<T = HubTokenizer>(
     const takes = architecture.takes?.(purpose.head) ?? 'texts';
     const preprocessor = takes === 'texts' ? undefined : await beside.config('preprocessor');
     const record = hubRecord(architecture, hubConfig, purpose, assigned.uncomputed.values(), sources.architecture);
+    if (architecture.textPart && sources.architecture === undefined) {
+      const loaded = show(String(record.config.architectures));
+      console.warn(`The model also takes images, but only its text part is loaded, as by {architecture: ${loaded}}.`);
+    }
     const writes = /(?:ForCausalLM|LMHeadModel)$/.test(String(record.config.architectures));
     const isWordless = takes === 'images' || takes === 'spectrograms';
     const hasTokenizer = !isWordless && sources.tokenizer !== false;

@@ -83,6 +83,8 @@ export interface Architecture {
   uncomputed?: RegExp;
   /** The current name of a tensor in older files. */
   renamed?: (name: string) => string;
+  /** The config of the text part of a model that also takes images, where only that part is loaded. */
+  textPart?(whole: HubConfig): HubConfig;
   /** The inputs of a model. Default: texts. */
   takes?: (head: Head) => Takes;
   /** The number of color channels, or of the bins of a spectrogram. */

@@ -70,10 +70,14 @@ export class HubConfig {
     return {...this.fields};
   }
 
+  /** The same config with other values for some fields. */
+  with(fields: Readonly<Record<string, unknown>>): HubConfig {
+    return new HubConfig({...this.fields, ...fields}, this.whose, this.faults);
+  }
+
   /** The same config with defaults for missing fields. */
   withDefaults(defaults: Readonly<Record<string, unknown>>): HubConfig {
-    const missing = Object.entries(defaults).filter(([name]) => this.get(name) === undefined);
-    return new HubConfig({...this.fields, ...Object.fromEntries(missing)}, this.whose, this.faults);
+    return this.with(Object.fromEntries(Object.entries(defaults).filter(([name]) => this.get(name) === undefined)));
   }
 
   /** The raw value of a field, `undefined` if it is missing. */
