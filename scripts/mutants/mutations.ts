@@ -60,6 +60,7 @@ export function mutationsOf(path: string, source: string): Mutation[] {
 
   const visit = (node: ts.Node): void => {
     if (
+      isOptionTable(node) ||
       ts.isTypeNode(node) ||
       ts.isImportDeclaration(node) ||
       ts.isExportDeclaration(node) ||
@@ -134,6 +135,17 @@ export function mutationsOf(path: string, source: string): Mutation[] {
 /** The file with a mutation. */
 export function mutated(source: string, {start, end, text}: Mutation): string {
   return source.slice(0, start) + text + source.slice(end);
+}
+
+/** Whether a node says which options exist, with `true` for each: nothing reads the values. */
+function isOptionTable(node: ts.Node): boolean {
+  return (
+    ts.isObjectLiteralExpression(node) &&
+    node.properties.length > 0 &&
+    ts.isCallExpression(node.parent) &&
+    node.parent.expression.getText() === 'checkOptions' &&
+    node.parent.arguments[1] === node
+  );
 }
 
 /** Whether a sum, or one that it is part of, joins texts. */
