@@ -4,6 +4,7 @@ import {faultsOf, throwFaults} from '../../platform/errors';
 import {isInHead, newLayersOf} from '../head/headPlace';
 import {whyFixed, whyUntrained} from '../layers/borrowingLayer';
 import {type Adaptation, classInAdapters, rankLimit, refusedUpdate, updateSpecs} from '../layers/adaptation';
+import type {LayerConfig} from '../layers/layerConfig';
 import {adaptableClasses, adaptationOf, hasKernel, loraClassOf, reasonNotAdaptable} from '../layers/registry';
 import type {AdaptableWeight, LoRAStrength, Method} from '../methods/method';
 import {resolveStrength, withRank} from '../methods/lora';
@@ -48,24 +49,75 @@ export interface Plan {
  * @returns a plan with a fault for each entry of the config that names nothing, or nothing that can be adapted.
  */
 export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: LoRAConfig, head?: HeadConfig): Plan {
-  const {targets = usualTargets(sites), overrides = [], bias = 'none', freezeBaseLayer = true} = config;
+  const {targets = usualTargets(sites), bias = 'none'} = config;
+  const {selections, overridden} = selectionsOf(sites, {...config, targets});
+  const unmatchedEntries = unmatched(Object.values(selections).flat(), sites);
+  const {trained, chosen, skipped} = choose(model, sites, {targets, selections, head});
+  // An adaptation that a user registered may not fit the class.
+  const misfits = new Map(
+    chosen.map(site => [site, faultsOf(() => adaptationOf(site.layer)?.weights(site.layer))] as const),
+  );
+  const adapted = chosen.filter(site => misfits.get(site)?.length === 0);
+  const updates = adapted.map(site => {
+    const override = overridden.find(({entries}) => firstNaming(entries, site) !== undefined)?.override;
+    return {path: site.path, ...updateOf(site, {...config, targets}, override)};
+  });
+  const capped = updates.flatMap(({path, cappedFrom}) =>
+    cappedFrom === undefined ? [] : [[path, cappedFrom] as const],
+  );
+  const biased =
+    bias === 'all' ? sites.filter(site => hasBias(site) && !adapted.includes(site) && !trained.includes(site)) : [];
+  const inEntries = entryFaults(selections, unmatchedEntries);
+  const isIdle = chosen.length === 0 && trained.length === 0 && inEntries.length === 0;
+  return {
+    config: {
+      layers: Object.fromEntries(updates.map(({path, layer}) => [path, layer])),
+      trainable: trained.map(({path}) => path),
+      ...(biased.length > 0 && {biases: biased.map(({path}) => path)}),
+      ...(head && {head}),
+    },
+    capped: Object.fromEntries(capped),
+    askedFor: updates
+      .filter(({cappedFrom, isAskedFor}) => cappedFrom !== undefined && isAskedFor)
+      .map(({path}) => path),
+    skipped,
+    targets: typeof targets === 'string' ? targets : 'named',
+    selections,
+    unmatched: unmatchedEntries,
+    faults: [
+      ...inEntries,
+      ...(isIdle ? nothingToAdapt(sites, skipped) : []),
+      ...[...misfits.values()].flat(),
+      ...updates.flatMap(({path, refusal}) => (refusal === undefined ? [] : [`Layer "${path}" ${refusal}`])),
+    ],
+    malformed: false,
+  };
+}
+
+type Targets = NonNullable<LoRAConfig['targets']>;
+
+/** A config whose targets are resolved. */
+type Targeted = LoRAConfig & {targets: Targets};
+
+/** The layers that the entries of a config name, and the entries of each override. */
+function selectionsOf(sites: readonly Site[], {targets, exclude = [], trainInFull = [], overrides = []}: Targeted) {
   const overridden = overrides.map(override => ({override, entries: select('override', override.targets, sites)}));
   const selections = {
     targets: typeof targets === 'string' ? [] : select('target', targets, sites),
-    exclude: select('exclude', config.exclude ?? [], sites),
-    trainInFull: select('trainInFull', config.trainInFull ?? [], sites),
+    exclude: select('exclude', exclude, sites),
+    trainInFull: select('trainInFull', trainInFull, sites),
     overrides: overridden.flatMap(({entries}) => entries),
   };
-  const entries = Object.values(selections).flat();
-  const unmatchedEntries = unmatched(entries, sites);
-  const faults = [
-    ...entries.flatMap(entry => entry.faults),
-    ...unmatchedEntries.map(lineOf),
-    ...selections.targets.flatMap(unadaptable),
-    ...selections.trainInFull.flatMap(weightless),
-  ];
-  const isNamed = (option: keyof Plan['selections'], site: Site) => firstNaming(selections[option], site) !== undefined;
+  return {selections, overridden};
+}
 
+/** The layers that train in full, those to adapt, and why `'all'` skips others. */
+function choose(
+  model: tf.LayersModel,
+  sites: readonly Site[],
+  {targets, selections, head}: {targets: Targets; selections: Plan['selections']; head: HeadConfig | undefined},
+): {trained: Site[]; chosen: Site[]} & Pick<Plan, 'skipped'> {
+  const isNamed = (option: keyof Plan['selections'], site: Site) => firstNaming(selections[option], site) !== undefined;
   const fresh = newLayersOf(model);
   const isFresh = (site: Site) => fresh.has(site.path) && !isNamed('targets', site) && !isNamed('exclude', site);
   const trained = sites.filter(
@@ -74,84 +126,71 @@ export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: 
       whyFixed(site.layer) === undefined &&
       (isNamed('trainInFull', site) || isInHead(head, site) || isFresh(site)),
   );
+  const others = sites.filter(site => !trained.includes(site) && !isNamed('exclude', site));
   const linear = targets === 'linear' ? linearSites(model, sites) : undefined;
-  const chosen = sites.filter(
+  const chosen = others.filter(
     site =>
       reasonNotAdaptable(site.layer, targets !== 'all') === undefined &&
-      (targets === 'all' || linear?.has(site) === true || isNamed('targets', site)) &&
-      !isNamed('exclude', site) &&
-      !trained.includes(site),
+      (targets === 'all' || linear?.has(site) === true || isNamed('targets', site)),
   );
-  const skipped: Plan['skipped'] = {};
-  for (const site of targets === 'all' ? sites : []) {
-    const reason = reasonNotAdaptable(site.layer, false);
-    if (reason !== undefined && hasKernel(site.layer) && !isNamed('exclude', site) && !trained.includes(site)) {
-      skipped[site.path] = reason;
-    }
-  }
-  if (chosen.length === 0 && trained.length === 0 && faults.length === 0) {
-    const known = `Adaptable: ${adaptableClasses().join(', ')}. ${inventory(sites)}`;
-    faults.push(`There is nothing to adapt. ${known}`, ...linesOf(skipped));
-  }
-  // An adaptation that a user registered may not fit the class.
-  const misfits = new Map(
-    chosen.map(site => [site, faultsOf(() => adaptationOf(site.layer)?.weights(site.layer))] as const),
-  );
-  faults.push(...[...misfits.values()].flat());
-  const adapted = chosen.filter(site => misfits.get(site)?.length === 0);
+  const skipped = (targets === 'all' ? others : []).flatMap(({path, layer}) => {
+    const reason = hasKernel(layer) ? reasonNotAdaptable(layer, false) : undefined;
+    return reason === undefined ? [] : [[path, reason] as const];
+  });
+  return {trained, chosen, skipped: Object.fromEntries(skipped)};
+}
 
-  const biased =
-    bias === 'all' ? sites.filter(site => hasBias(site) && !adapted.includes(site) && !trained.includes(site)) : [];
-  const plan: Plan = {
-    config: {
-      layers: {},
-      trainable: trained.map(({path}) => path),
-      ...(biased.length > 0 && {biases: biased.map(({path}) => path)}),
-      ...(head && {head}),
-    },
-    capped: {},
-    askedFor: [],
-    skipped,
-    targets: typeof targets === 'string' ? targets : 'named',
-    selections,
-    unmatched: unmatchedEntries,
-    faults,
-    malformed: false,
-  };
-  for (const site of adapted) {
-    const override = overridden.find(({entries}) => firstNaming(entries, site) !== undefined)?.override;
-    const method = methodFor(override, config);
-    const asked = resolveStrength(
-      method.hasRank === false ? {rank: 1} : {...strengthOf(config), ...(override && strengthOf(override))},
-    );
-    const dropout = override?.dropout ?? config.dropout ?? 0;
-    const adaptation = adaptationOf(site.layer) as Adaptation;
-    const kernels = adaptation.weights(site.layer);
-    const refusal = refusedUpdate(adaptation, method, dropout);
-    if (refusal !== undefined) {
-      faults.push(`Layer "${site.path}" ${refusal}`);
-    }
-    const limit = rankLimit(method, kernels);
-    const isAskedFor = override?.rank !== undefined || (config.rank !== undefined && typeof targets !== 'string');
-    const isFree = !isAskedFor && (config.rank === undefined || asked.rank > limit);
-    const rank = isFree ? frugalRank(method, kernels, asked.rank) : Math.min(asked.rank, limit);
-    const className = site.layer.getClassName();
-    const weights = loraClassOf(className)?.weights;
-    plan.config.layers[site.path] = {
+/** How a layer is adapted, the rank that was lowered, and why it cannot be adapted so. */
+function updateOf(
+  {layer}: Site,
+  config: Targeted,
+  override: LoRAOverride | undefined,
+): {layer: LayerConfig; cappedFrom: number | undefined; isAskedFor: boolean; refusal: string | undefined} {
+  const {targets, bias = 'none', freezeBaseLayer = true} = config;
+  const method = methodFor(override, config);
+  const asked = resolveStrength(
+    method.hasRank === false ? {rank: 1} : {...strengthOf(config), ...(override && strengthOf(override))},
+  );
+  const dropout = override?.dropout ?? config.dropout ?? 0;
+  const adaptation = adaptationOf(layer) as Adaptation;
+  const kernels = adaptation.weights(layer);
+  const limit = rankLimit(method, kernels);
+  const isAskedFor = override?.rank !== undefined || (config.rank !== undefined && typeof targets !== 'string');
+  const isFree = !isAskedFor && (config.rank === undefined || asked.rank > limit);
+  const rank = isFree ? frugalRank(method, kernels, asked.rank) : Math.min(asked.rank, limit);
+  const className = layer.getClassName();
+  const weights = loraClassOf(className)?.weights;
+  return {
+    layer: {
       className: classInAdapters(className),
       ...namedIn(method),
       ...(weights && {weights}),
       ...(asked.rank > rank ? withRank(asked, rank) : asked),
       ...(dropout > 0 && {dropout}),
       freezeBaseLayer,
-      ...(bias !== 'none' && freezeBaseLayer && hasBias(site) && {trainBias: true}),
-    };
-    if (asked.rank > rank) {
-      plan.capped[site.path] = asked.rank;
-      plan.askedFor.push(...(isAskedFor ? [site.path] : []));
-    }
-  }
-  return plan;
+      ...(bias !== 'none' && freezeBaseLayer && biasesOf(layer).size > 0 && {trainBias: true}),
+    },
+    cappedFrom: asked.rank > rank ? asked.rank : undefined,
+    isAskedFor,
+    refusal: refusedUpdate(adaptation, method, dropout),
+  };
+}
+
+/** Faults of the entries of a config: malformed ones, and those that name nothing, or nothing that can be changed so. */
+function entryFaults(selections: Plan['selections'], unmatchedEntries: readonly UnmatchedEntry[]): string[] {
+  return [
+    ...Object.values(selections)
+      .flat()
+      .flatMap(({faults}) => faults),
+    ...unmatchedEntries.map(lineOf),
+    ...selections.targets.flatMap(unadaptable),
+    ...selections.trainInFull.flatMap(weightless),
+  ];
+}
+
+function nothingToAdapt(sites: readonly Site[], skipped: Plan['skipped']): string[] {
+  const adaptable = `Adaptable: ${adaptableClasses().join(', ')}. ${inventory(sites)}`;
+  return [`There is nothing to adapt. ${adaptable}`, ...linesOf(skipped)];
 }
 
 /**
