@@ -66,9 +66,18 @@ export async function convertToLoRA(
   return withAdapterOf(adapter ?? model, take => convert(take(), model, {...options, rank}));
 }
 
-/** What is known about the update of one weight. */
-interface Found {
-  path: string;
+/** What a layer with an update by LoRA has in place of another one. */
+interface ConvertedLayer {
+  config: LayerConfig;
+  /** New tensors, by their names in the adapter. */
+  tensors: Record<string, tf.Tensor>;
+  /** The names of tensors that are no longer needed. */
+  replaced: readonly string[];
+  losses: readonly Loss[];
+}
+
+/** The squared norms of what is lost of the update of a weight, and of the update. */
+interface Loss {
   squaredError: number;
   squaredNorm: number;
 }
@@ -82,74 +91,119 @@ async function convert(
   checkFit(adapter, sites);
   const {config} = adapter;
   const step = stepsOf(call);
-  const layers: Record<string, LayerConfig> = {};
-  const tensors = {...adapter.tensors};
-  const made: Record<string, tf.Tensor> = {};
-  const found: Found[] = [];
-  const {updates} = tensorsByLayer(adapter);
+  const parametersAt = parametersIn(adapter);
   const adapted = sites.filter(({path}) => Object.hasOwn(config.layers, path));
+  const converted = new Map<string, ConvertedLayer>();
   try {
     for (const [done, site] of adapted.entries()) {
       await step({done, total: adapted.length, what: 'converting layers'});
-      const {path} = site;
-      const {method: name, share: _, tokens: __, ...layer} = config.layers[path] as LayerConfig;
-      const method = methodOf(name);
-      const borrower =
-        method.reachesBorrowers && sites.find(each => borrowing(baseOf(each.layer))?.lender === site.layer);
-      if (borrower) {
-        throw unsupportedError(
-          `"${borrower.path}" uses the tokens that train in "${path}", and LoRA cannot update both. Merge the ` +
-            'adapter instead.',
-        );
-      }
-      if (method.parametersOf !== undefined && layer.rank <= rank) {
-        layers[path] = layer; // LoRA, or a variant whose parameters are the same
-        found.push({path, squaredError: 0, squaredNorm: 0});
-        continue;
-      }
-      const specs = specsOf(site, config.layers[path] as LayerConfig);
-      let highest = 1;
-      for (const {weight, prefix} of specs) {
-        const {parameters = {}} = updates.get(`${path}/${prefix}`) ?? {};
-        const delta = deltaOf(parameters, config.layers[path] as LayerConfig, weight);
-        try {
-          const [specA, specB] = lora.parameters(weight, rank, {});
-          const ownRank = specB?.shape[0] ?? 1;
-          const {a, b, ...norms} = await factorsOf(delta, ownRank, weight.outAxes);
-          made[`${path}/${prefix}lora_A`] = tf.reshape(a, specA?.shape ?? []);
-          made[`${path}/${prefix}lora_B`] = tf.reshape(b, specB?.shape ?? []);
-          tf.dispose([a, b]);
-          highest = Math.max(highest, ownRank);
-          found.push({path, ...norms});
-        } finally {
-          delta.dispose();
-        }
-        method.parameterNames.forEach(parameter => Reflect.deleteProperty(tensors, `${path}/${prefix}${parameter}`));
-      }
-      const biases = method.mergeBias === undefined ? [] : [...biasesOf(baseOf(site.layer))];
-      for (const [bias, variable] of biases) {
-        const {parameters = {}} = updates.get(`${path}/`) ?? {};
-        const current = tensors[`${path}/${bias}`] ?? variable.read();
-        made[`${path}/${bias}`] = tf.tidy(
-          () => method.mergeBias?.(current, parameters, resolveStrength(config.layers[path] as LayerConfig)) ?? current,
-        );
-      }
-      layers[path] = {
-        ...layer,
-        ...{rank: highest, alpha: highest, rankStabilized: false},
-        ...(biases.length > 0 && layer.freezeBaseLayer && {trainBias: true}),
-      };
+      const layerConfig = config.layers[site.path] as LayerConfig;
+      refuseBorrower(site, layerConfig, sites);
+      converted.set(site.path, await convertLayer(site, layerConfig, {rank, adapter, parametersAt}));
     }
   } catch (error) {
-    tf.dispose(made);
+    tf.dispose([...converted.values()].map(({tensors}) => tensors));
     throw error;
   }
-  const kept = Object.entries(tensors).filter(([name]) => !(name in made));
-  const copies = Object.fromEntries(kept.map(([name, tensor]) => [name, tf.clone(tensor)]));
-  const errors = Object.fromEntries(
-    Object.keys(layers).map(path => [path, lostIn(found.filter(of => of.path === path))]),
-  );
-  return {adapter: makeAdapter({...config, layers}, {...copies, ...made}), error: lostIn(found), errors};
+  const layers = [...converted.values()];
+  const made = Object.fromEntries(layers.flatMap(({tensors}) => Object.entries(tensors)));
+  const replaced = new Set([...Object.keys(made), ...layers.flatMap(layer => layer.replaced)]);
+  const others = Object.entries(adapter.tensors).filter(([name]) => !replaced.has(name));
+  const copies = Object.fromEntries(others.map(([name, tensor]) => [name, tf.clone(tensor)]));
+  const ofLayers = <T>(f: (layer: ConvertedLayer) => T) =>
+    Object.fromEntries([...converted].map(([path, layer]) => [path, f(layer)]));
+  return {
+    adapter: makeAdapter({...config, layers: ofLayers(layer => layer.config)}, {...copies, ...made}),
+    error: lostIn(layers.flatMap(({losses}) => losses)),
+    errors: ofLayers(({losses}) => lostIn(losses)),
+  };
+}
+
+/** The parameters of a weight's update, by the path of the layer and the prefix of the weight. */
+function parametersIn(adapter: Adapter): (at: string) => Record<string, tf.Tensor> {
+  const {updates} = tensorsByLayer(adapter);
+  return at => updates.get(at)?.parameters ?? {};
+}
+
+/** Refuses a layer whose update reaches a second layer that borrows the weight. */
+function refuseBorrower({path, layer}: Site, {method}: LayerConfig, sites: readonly Site[]): void {
+  const borrower =
+    methodOf(method).reachesBorrowers && sites.find(each => borrowing(baseOf(each.layer))?.lender === layer);
+  if (borrower) {
+    throw unsupportedError(
+      `"${borrower.path}" uses the tokens that train in "${path}", and LoRA cannot update both. Merge the ` +
+        'adapter instead.',
+    );
+  }
+}
+
+async function convertLayer(
+  site: Site,
+  layerConfig: LayerConfig,
+  {
+    rank,
+    adapter,
+    parametersAt,
+  }: {rank: number; adapter: Adapter; parametersAt: (at: string) => Record<string, tf.Tensor>},
+): Promise<ConvertedLayer> {
+  const {method: name, share: _, tokens: __, ...config} = layerConfig;
+  const method = methodOf(name);
+  if (method.parametersOf !== undefined && config.rank <= rank) {
+    return {config, tensors: {}, replaced: [], losses: []}; // LoRA, or a variant whose parameters are the same
+  }
+  const {path, layer} = site;
+  const weights = specsOf(site, layerConfig).map(({weight, prefix}) => ({weight, at: `${path}/${prefix}`}));
+  const tensors: Record<string, tf.Tensor> = {};
+  const losses: Loss[] = [];
+  let highest = 1;
+  try {
+    for (const {weight, at} of weights) {
+      const {a, b, ...loss} = await convertUpdate(parametersAt(at), layerConfig, {weight, rank});
+      Object.assign(tensors, {[`${at}lora_A`]: a, [`${at}lora_B`]: b});
+      highest = Math.max(highest, b.shape[0] ?? 1);
+      losses.push(loss);
+    }
+    const biases = method.mergeBias === undefined ? [] : [...biasesOf(baseOf(layer))];
+    for (const [bias, variable] of biases) {
+      const current = adapter.tensors[`${path}/${bias}`] ?? variable.read();
+      const strength = resolveStrength(layerConfig);
+      tensors[`${path}/${bias}`] = tf.tidy(
+        () => method.mergeBias?.(current, parametersAt(`${path}/`), strength) ?? current,
+      );
+    }
+    const trainsBias = biases.length > 0 && config.freezeBaseLayer;
+    return {
+      config: {
+        ...config,
+        ...{rank: highest, alpha: highest, rankStabilized: false},
+        ...(trainsBias && {trainBias: true}),
+      },
+      tensors,
+      replaced: weights.flatMap(({at}) => method.parameterNames.map(parameter => at + parameter)),
+      losses,
+    };
+  } catch (error) {
+    tf.dispose(tensors);
+    throw error;
+  }
+}
+
+/** The factors of the rank that a weight can use, in its shapes, for an update of it, and what is lost. */
+async function convertUpdate(
+  parameters: Record<string, tf.Tensor>,
+  layerConfig: LayerConfig,
+  {weight, rank}: {weight: AdaptableWeight; rank: number},
+): Promise<{a: tf.Tensor; b: tf.Tensor} & Loss> {
+  const delta = deltaOf(parameters, layerConfig, weight);
+  try {
+    const [specA, specB] = lora.parameters(weight, rank, {});
+    const {a, b, ...loss} = await factorsOf(delta, specB?.shape[0] ?? 1, weight.outAxes);
+    const shaped = {a: tf.reshape(a, specA?.shape ?? []), b: tf.reshape(b, specB?.shape ?? [])};
+    tf.dispose([a, b]);
+    return {...shaped, ...loss};
+  } finally {
+    delta.dispose();
+  }
 }
 
 function specsOf({layer}: Site, config: LayerConfig) {
@@ -191,9 +245,9 @@ async function factorsOf(delta: tf.Tensor, rank: number, outAxes = 1) {
 }
 
 /** The share that is lost. Nothing is lost of an update that is zero. */
-function lostIn(found: readonly Found[]): number {
+function lostIn(losses: readonly Loss[]): number {
   const [error, norm] = (['squaredError', 'squaredNorm'] as const).map(name =>
-    found.reduce((sum, of) => sum + of[name], 0),
+    losses.reduce((sum, loss) => sum + loss[name], 0),
   ) as [number, number];
   return norm > 0 ? Math.sqrt(error / norm) : 0;
 }
