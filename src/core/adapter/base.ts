@@ -1,9 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../../backends/shared/capabilities';
-import {faultsOf} from '../../platform/errors';
 import {isDisposed, namedWeights} from '../../platform/tfjs/weights';
 import type {LayerConfig} from '../layers/layerConfig';
-import type {AdaptableWeight} from '../methods/method';
 import {adaptationBy} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import {scalingOf} from '../methods/lora';
@@ -105,10 +103,10 @@ export function kernelsOf(adapter: Adapter, layers: readonly Place[]): Kernels {
   for (const {path, layer} of layers) {
     const config = layerConfigAt(adapter.config, path);
     const base = baseOf(layer);
-    let weights: AdaptableWeight[] | undefined;
+    const adaptation = config && adaptationBy(config, layer);
     // A model that the adapter does not fit is refused elsewhere.
-    faultsOf(() => (weights = config && adaptationBy(config, layer)?.weights(base)));
-    const [weight, ...others] = weights ?? [];
+    const isRefused = adaptation?.refusal?.(base) !== undefined || (adaptation?.weightFaults?.(base) ?? []).length > 0;
+    const [weight, ...others] = isRefused ? [] : (adaptation?.weights(base) ?? []);
     if (config !== undefined && weight !== undefined) {
       const holder = holderOf(weight.variable, layer);
       const prefix = others.length === 0 ? '' : `${weight.name}/`;

@@ -10,8 +10,10 @@ import {shortName} from '../../platform/tfjs/configs';
 export interface Adaptation {
   /** Class name of the layers that are adapted. */
   baseClassName: string;
-  /** The weights of a built layer that are updated, always in the same order. */
+  /** The weights of a built layer that are updated, always in the same order. Throws the faults of `weightFaults`. */
   weights(layer: tf.layers.Layer): AdaptableWeight[];
+  /** A line for each weight that a built layer lacks, or that cannot have an update. Default: none. */
+  readonly weightFaults?: (layer: tf.layers.Layer) => string[];
   /** How the layers compute. Default: by their own `call`, with other values for their weights. */
   form?: UpdateForm;
   /** How a layer with one kernel computes, with or without an update of it. */

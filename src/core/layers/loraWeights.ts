@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import {showShape, throwFaults} from '../../platform/errors';
-import type {AdaptableWeight} from '../methods/method';
 import {isRegistered, registerOwn, shortName} from '../../platform/tfjs/configs';
 import {namedWeights, withValues} from '../../platform/tfjs/weights';
 import {resolveWeights, STOCK_BY_WEIGHTS, type WeightTarget} from './weightTargets';
@@ -83,7 +82,16 @@ registerOwn(LoRAWeights);
 
 /** The adaptation of the layers of a class by the names of their weights. */
 export function weightsAdaptation(baseClassName: string, targets: readonly Required<WeightTarget>[]): Adaptation {
-  return {baseClassName, weights: layer => findWeights(layer, targets), refusal};
+  return {
+    baseClassName,
+    weightFaults: layer => faultsIn(layer, targets),
+    weights: layer => {
+      throwFaults(faultsIn(layer, targets));
+      const named = namedWeights(layer);
+      return targets.map(({name, outAxes}) => ({name, variable: named.get(name) as tf.LayerVariable, outAxes}));
+    },
+    refusal,
+  };
 }
 
 function refusal(layer: tf.layers.Layer): string | undefined {
@@ -96,25 +104,16 @@ function refusal(layer: tf.layers.Layer): string | undefined {
     : `is a ${className}, which is not registered. Call tf.serialization.registerClass(${className}) first.`;
 }
 
-/**
- * The weights of a built layer that targets name.
- *
- * @throws LoRAError with a line for each that is not there or cannot have a low-rank update.
- */
-function findWeights(layer: tf.layers.Layer, targets: readonly Required<WeightTarget>[]): AdaptableWeight[] {
+/** A line for each target that a built layer lacks, or that cannot have a low-rank update. */
+function faultsIn(layer: tf.layers.Layer, targets: readonly Required<WeightTarget>[]): string[] {
   const named = namedWeights(layer);
-  const faults: string[] = [];
-  const found = targets.flatMap(({name, outAxes}) => {
+  return targets.flatMap(({name, outAxes}) => {
     const variable = named.get(name);
     const fault = variable === undefined ? `there is no weight "${name}"` : faultOf(variable, name, outAxes);
-    if (variable === undefined || fault !== undefined) {
-      faults.push(`Layer "${layer.name}" (${layer.getClassName()}): ${fault ?? ''}. It has ${listed(named)}.`);
-      return [];
-    }
-    return [{name, variable, outAxes}];
+    return fault === undefined
+      ? []
+      : [`Layer "${layer.name}" (${layer.getClassName()}): ${fault}. It has ${listed(named)}.`];
   });
-  throwFaults(faults);
-  return found;
 }
 
 function faultOf({shape, dtype}: tf.LayerVariable, name: string, outAxes: number): string | undefined {

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {type Adapter, layerConfigAt} from '../adapter/adapter';
 import {ownerOf} from '../adapter/layerTensors';
-import {faultsOf, listed, misfitError, showShape} from '../../platform/errors';
+import {listed, misfitError, showShape} from '../../platform/errors';
 import {isInHead} from '../head/headPlace';
 import {whyFixed} from '../layers/borrowingLayer';
 import type {LayerConfig} from '../layers/layerConfig';
@@ -120,7 +120,8 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
   if (biasMisfit !== undefined) {
     return biasMisfit;
   }
-  const [refusal = adaptation.refusal?.(base)] = faultsOf(() => adaptation.weights(base));
+  const faults = adaptation.weightFaults?.(base) ?? [];
+  const refusal = faults.length > 0 ? faults.join('\n') : adaptation.refusal?.(base);
   if (refusal !== undefined) {
     return refusal;
   }

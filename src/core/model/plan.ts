@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig, HeadConfig} from '../adapter/adapter';
-import {faultsOf, throwFaults} from '../../platform/errors';
+import {throwFaults} from '../../platform/errors';
 import {isInHead, newLayersOf} from '../head/headPlace';
 import {whyFixed, whyUntrained} from '../layers/borrowingLayer';
 import {type Adaptation, classInAdapters, rankLimit, refusedUpdate, updateSpecs} from '../layers/adaptation';
@@ -55,7 +55,7 @@ export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: 
   const {trained, chosen, skipped} = choose(model, sites, {targets, selections, head});
   // An adaptation that a user registered may not fit the class.
   const misfits = new Map(
-    chosen.map(site => [site, faultsOf(() => adaptationOf(site.layer)?.weights(site.layer))] as const),
+    chosen.map(site => [site, adaptationOf(site.layer)?.weightFaults?.(site.layer) ?? []] as const),
   );
   const adapted = chosen.filter(site => misfits.get(site)?.length === 0);
   const updates = adapted.map(site => {
