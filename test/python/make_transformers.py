@@ -830,6 +830,16 @@ FEATURES |= {
         transformers.Swinv2Config(**SWIN, pretrained_window_sizes=[3, 2], num_labels=3),
         dict(target_modules=["value", "reduction"], modules_to_save=["classifier"], use_dora=True),
     ),
+    "swinV2AllLinear": (
+        transformers.Swinv2ForImageClassification,
+        transformers.Swinv2Config(**SWIN | dict(num_heads=[2, 3]), num_labels=3),
+        dict(target_modules="all-linear", task_type="SEQ_CLS", r=2, lora_alpha=4),
+    ),
+    "swinV2BiasDoRA": (
+        transformers.Swinv2Model,
+        transformers.Swinv2Config(**SWIN | dict(num_heads=[2, 3])),
+        dict(target_modules=["continuous_position_bias_mlp.2"], use_dora=True, r=2),
+    ),
 }
 MOBILENET = dict(depth_multiplier=0.05, min_depth=3, depth_divisible_by=3, expand_ratio=1.5)
 FEATURES |= {
@@ -1249,7 +1259,7 @@ def write(folder, name, model_class, config, targets):
         model.config.ctc_loss_reduction = "mean"
         parts = {"labels": labels.tolist(), "loss": model(**inputs, labels=labels).loss.item()}
     settings = targets if isinstance(targets, dict) else dict(target_modules=targets)
-    peft = get_peft_model(model, LoraConfig(r=3, lora_alpha=6, **settings))
+    peft = get_peft_model(model, LoraConfig(**dict(r=3, lora_alpha=6) | settings))
     for parameter_name, parameter in peft.named_parameters():
         if "lora_magnitude" in parameter_name:
             parameter.data.mul_(torch.rand_like(parameter) + 0.5)

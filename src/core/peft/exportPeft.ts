@@ -11,7 +11,7 @@ import type {LayerConfig} from '../layers/layerConfig';
 import {borrowing} from '../layers/borrowingLayer';
 import {baseOf} from '../layers/wrapperLayer';
 import {adaptationOf} from '../layers/registry';
-import {resolveStrength, scalingOf} from '../methods/lora';
+import {resolveStrength, scalingOf, withRank} from '../methods/lora';
 import {methodOf} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 import {type Site, sitesOf} from '../rewire/walk';
@@ -28,6 +28,8 @@ import {
   updatedKind,
   whyNoTokenRows,
 } from './torchLayers';
+import {kernelModules} from './kernelModules';
+import {sitesOfModules} from './kernels';
 import {PEFT_NAMES} from './parsePeft';
 import type {PEFTFiles} from './peftFiles';
 import {type KeyMap, modulePaths} from './modules';
@@ -72,7 +74,7 @@ export async function writePEFT(
   checkHead(adapter, model);
   const sites = sitesOf(model).map(site => ({...site, layer: baseOf(site.layer)}));
   checkFit(adapter, sites);
-  const paths = modulePaths(sites, keyMap);
+  const paths = modulePaths(sitesOfModules(sites).all, keyMap);
   const {trainable, biases = []} = adapter.config;
   const form = checkExportable(adapter, sites, paths);
   const plain = plainOf(adapter, method => formOf(method.name) === lora);
@@ -110,18 +112,26 @@ export async function writePEFT(
       });
       modules.push({path: module, method, strength});
     } else if (config !== undefined) {
-      const {a, b, strength} = torchUpdate(config, {a: valueOf('lora_A'), b: valueOf('lora_B')});
-      const names = config.className === 'Embedding' ? PEFT_NAMES.embedding : PEFT_NAMES.weight;
-      tensors[key + names.a] = a;
-      tensors[key + names.b] = b;
-      modules.push({path: module, method: methodOf(config.method).name, strength});
-      if (config.method === 'dora') {
-        const {data} = valueOf('lora_magnitude_vector');
-        const ones = a.shape.slice(2).map(() => 1);
-        tensors[key + PEFT_NAMES.magnitude] = {
-          shape: ones.length > 0 ? [1, data.length, ...ones] : [data.length],
-          data,
-        };
+      for (const {name, start} of writtenUpdates(config, layer, path)) {
+        const updated = paths.get(name);
+        if (updated === undefined) {
+          continue;
+        }
+        const ofUpdate = (parameter: string) => values[start + parameter] as Values;
+        const {a, b, strength} = torchUpdate(config, {a: ofUpdate('lora_A'), b: ofUpdate('lora_B')});
+        const names = config.className === 'Embedding' ? PEFT_NAMES.embedding : PEFT_NAMES.weight;
+        const ofModule = PEFT_NAMES.prefix + updated;
+        tensors[ofModule + names.a] = a;
+        tensors[ofModule + names.b] = b;
+        modules.push({path: updated, method: methodOf(config.method).name, strength});
+        if (config.method === 'dora') {
+          const {data} = ofUpdate('lora_magnitude_vector');
+          const ones = a.shape.slice(2).map(() => 1);
+          tensors[ofModule + PEFT_NAMES.magnitude] = {
+            shape: ones.length > 0 ? [1, data.length, ...ones] : [data.length],
+            data,
+          };
+        }
       }
       if (config.trainBias) {
         tensors[key + PEFT_NAMES.baseBias] = valueOf('bias');
@@ -200,9 +210,26 @@ async function tokenRows(layer: tf.layers.Layer, config: LayerConfig, deltas: Va
 /** The factors of a layer in the layout of PyTorch. */
 function torchUpdate(config: LayerConfig, {a, b}: {a: Values; b: Values}): Pick<TorchUpdate, 'a' | 'b' | 'strength'> {
   const strength = resolveStrength(config);
-  return updatedKind(config.className)?.depthwise === true
-    ? depthwiseUpdateToTorch({a, b, strength})
-    : {...toTorchUpdate({a, b}), strength};
+  if (updatedKind(config.className)?.depthwise === true) {
+    return depthwiseUpdateToTorch({a, b, strength});
+  }
+  const [rank = 1] = b.shape; // a smaller kernel of the layer has the highest rank that it can hold
+  return {...toTorchUpdate({a, b}), strength: rank === strength.rank ? strength : withRank(strength, rank)};
+}
+
+/** The updates of a layer, which are one for each of its kernels if these are modules: their paths and their tensors. */
+function writtenUpdates(
+  {weights = []}: LayerConfig,
+  layer: tf.layers.Layer,
+  path: string,
+): {name: string; start: string}[] {
+  const ends = kernelModules(layer);
+  return ends === undefined
+    ? [{name: path, start: `${path}/`}]
+    : weights.map(({name}) => ({
+        name: `${path}/${ends[name] ?? ''}`,
+        start: weights.length === 1 ? `${path}/` : `${path}/${name}/`,
+      }));
 }
 
 function biasOf({config: {layers, biases = []}}: Adapter): 'none' | 'lora_only' | 'all' {
@@ -331,9 +358,12 @@ function isLentTo(lender: tf.layers.Layer, {layer}: Site): boolean {
   return owner !== undefined && baseOf(owner) === lender;
 }
 
-function canCarry({method}: LayerConfig, layer: tf.layers.Layer): boolean {
+function canCarry({method, weights}: LayerConfig, layer: tf.layers.Layer): boolean {
   const form = formOf(methodOf(method).name);
-  return form !== undefined && carries(form, layer);
+  const ends = kernelModules(layer);
+  return ends === undefined
+    ? form !== undefined && carries(form, layer)
+    : form === lora && weights?.every(({name}) => Object.hasOwn(ends, name)) === true;
 }
 
 function named({method}: LayerConfig): string {

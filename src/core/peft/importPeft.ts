@@ -6,7 +6,6 @@ import {Budget} from './patternTable';
 import {sizeOf, type Values} from '../../platform/formats/layout';
 import {headOf} from '../head/headPlace';
 import {classInAdapters} from '../layers/adaptation';
-import {borrowing} from '../layers/borrowingLayer';
 import type {LayerConfig} from '../layers/layerConfig';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
@@ -21,8 +20,10 @@ import {asTensors} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
 import {carries, isConv1D, isUncalled, rowsOf, torchWeights, updatedKind, whyNoTokenRows} from './torchLayers';
 import {parsePEFT, type TorchModule} from './parsePeft';
+import {partTied} from './tiedModules';
 import {type PEFTSource, readPEFT} from './readPeft';
 import {type KeyMap, meet} from './modules';
+import {sitesOfModules, updateOfKernels} from './kernels';
 import type {StoredUpdate, OwnUpdate, PEFTForm} from './methods/form';
 import type {PrincipalInit} from '../methods/initializer';
 import {principalStart} from './methods/principal';
@@ -53,16 +54,27 @@ export async function readPEFTFor(
   const values = new Map<string, Values>();
   const shifts: {site: Site; bias: Values | undefined; update: TorchUpdate}[] = [];
   const faults: string[] = [];
-  const met = meet([...modules.keys()], sites, keyMap, budget);
+  const {all, kernels} = sitesOfModules(sites);
+  const met = meet([...modules.keys()], all, keyMap, budget);
   faults.push(...partTied(met, modules, sites));
+  const ofKernels = new Map<Site, Map<string, TorchModule>>();
   let done = 0;
   for (const [path, site] of met) {
     await step({done: done++, total: met.size, what: 'importing modules'});
-    try {
-      await take(modules.get(path) as TorchModule, site);
-    } catch (error) {
-      faults.push(`${path}: ${(error as Error).message}`);
+    const module = modules.get(path) as TorchModule;
+    const kernel = kernels.get(site);
+    if (kernel !== undefined) {
+      ofKernels.set(kernel.site, new Map(ofKernels.get(kernel.site)).set(kernel.weight, module));
+    } else {
+      await attempt(path, () => take(module, site));
     }
+  }
+  for (const [site, ofLayer] of ofKernels) {
+    await attempt(site.path, () => {
+      const update = updateOfKernels(site, ofLayer, init !== undefined);
+      config.layers[site.path] = update.config;
+      Object.entries(update.values).forEach(([name, parameter]) => values.set(name, parameter));
+    });
   }
   throwFaults(faults, 'ERR_MISFIT', 'The PEFT adapter does not fit this model:');
   // If the model has a new head, its weights are among PEFT's whole modules.
@@ -82,6 +94,14 @@ export async function readPEFTFor(
     throw error;
   }
   return adapter;
+
+  async function attempt(path: string, taking: () => Promise<void> | void): Promise<void> {
+    try {
+      await taking();
+    } catch (error) {
+      faults.push(`${path}: ${(error as Error).message}`);
+    }
+  }
 
   /** Takes the adapter's tensors for one layer. */
   async function take({update, stored, base, bias, saved, tokens}: TorchModule, site: Site): Promise<void> {
@@ -152,38 +172,6 @@ export async function readPEFTFor(
       }
     }
   }
-}
-
-/** Takes the weight of a tied head, and its tokens, out of the modules; says so where they differ from the table's. */
-function partTied(
-  met: ReadonlyMap<string, Site>,
-  modules: ReadonlyMap<string, TorchModule>,
-  sites: readonly Site[],
-): string[] {
-  const bySite = new Map([...met].map(([path, site]) => [site, modules.get(path)]));
-  const equal = (one: Values, other: Values | undefined) =>
-    one.data.length === other?.data.length && one.data.every((value, i) => value === other.data[i]);
-  return sites.flatMap(site => {
-    const borrower = borrowing(baseOf(site.layer));
-    const lender = sites.find(({layer}) => layer === borrower?.lender);
-    const module = bySite.get(site);
-    const [own, lent] = [site, lender].map(each => (each === undefined ? undefined : bySite.get(each)));
-    const [weight, table] = [own, lent].map(each => each?.saved.get('weight'));
-    if (borrower === undefined || lender === undefined || (weight ?? table ?? own?.tokens) === undefined) {
-      return [];
-    }
-    const isOneTable = weight === undefined ? table === undefined : equal(weight, table);
-    const isOneRow = own?.tokens === undefined || equal(own.tokens.rows, lent?.tokens?.rows);
-    if (!isOneTable || !isOneRow) {
-      return [
-        `${site.path}: it shares the embedding of ${lender.path} in this model, but not in the adapter. Load ` +
-          'the model with loadTransformer and {tied: false}',
-      ];
-    }
-    module?.saved.delete('weight');
-    delete module?.tokens;
-    return [];
-  });
 }
 
 /** An update of another type than `LORA`, for a layer that can have one. */

@@ -30,6 +30,13 @@ function gradientOf({gradients}: Expectation, module: string, weight: string) {
   return {wanted: gradients[`${module}.${name}`]!, isPermuted};
 }
 
+/** The module of a factor. The two kernels of Swin v2's bias by distance are a module each. */
+function moduleOf(path: string, factor: string): string {
+  const module = path.replaceAll('/', '.');
+  const isOfBias = module.endsWith('continuous_position_bias_mlp');
+  return isOfBias ? `${module}.${factor.startsWith('kernel_0/') ? 0 : 2}` : module;
+}
+
 test('there are models of every family', () => {
   expect(NAMES).toEqual(
     expect.arrayContaining([
@@ -152,7 +159,11 @@ describe.each(BACKENDS)('on %s', backend => {
           for (const [variable, gradient] of entries) {
             const {path, weight} = paths.get(variable)!;
             const factor = weight.originalName.slice(path.length + 1);
-            const {wanted, isPermuted} = gradientOf(expected, path.replaceAll('/', '.'), factor);
+            const {wanted, isPermuted} = gradientOf(
+              expected,
+              moduleOf(path, factor),
+              factor.replace(/^kernel_\d\//, ''),
+            );
             const given = tf.tensor(wanted.values, wanted.shape);
             const order = wanted.shape.length === 4 ? [2, 3, 1, 0] : undefined; // of two axes or three: reversed
             const permuted = isPermuted ? tf.transpose(given, order) : given;

@@ -3,6 +3,7 @@ import {checkCount} from '../../../platform/errors';
 import {asFloat, type Forward, onlyTensor} from '../../../core/layers/forward';
 import {PLAIN_FORWARDS} from '../../../core/layers/plainForwards';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {registerKernelModules} from '../../../core/peft/kernelModules';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {learns} from '../../../platform/tfjs/lazyOp';
 import {type WindowArgs, WindowLayer} from './windows';
@@ -194,6 +195,7 @@ export class ContinuousWindowBias extends WindowScores {
   }
 }
 registerOwn(ContinuousWindowBias);
+registerKernelModules(ContinuousWindowBias.className, {kernel_0: '0', kernel_1: '2'});
 PLAIN_FORWARDS[ContinuousWindowBias.className] = WindowScores.frozen;
 
 /** The largest factor of cosines. */

@@ -1,0 +1,37 @@
+import type {Values} from '../../platform/formats/layout';
+import {borrowing} from '../layers/borrowingLayer';
+import {baseOf} from '../layers/wrapperLayer';
+import type {Site} from '../rewire/walk';
+import type {TorchModule} from './parsePeft';
+
+/** Takes the weight of a tied head, and its tokens, out of the modules; says so where they differ from the table's. */
+export function partTied(
+  met: ReadonlyMap<string, Site>,
+  modules: ReadonlyMap<string, TorchModule>,
+  sites: readonly Site[],
+): string[] {
+  const bySite = new Map([...met].map(([path, site]) => [site, modules.get(path)]));
+  const equal = (one: Values, other: Values | undefined) =>
+    one.data.length === other?.data.length && one.data.every((value, i) => value === other.data[i]);
+  return sites.flatMap(site => {
+    const borrower = borrowing(baseOf(site.layer));
+    const lender = sites.find(({layer}) => layer === borrower?.lender);
+    const module = bySite.get(site);
+    const [own, lent] = [site, lender].map(each => (each === undefined ? undefined : bySite.get(each)));
+    const [weight, table] = [own, lent].map(each => each?.saved.get('weight'));
+    if (borrower === undefined || lender === undefined || (weight ?? table ?? own?.tokens) === undefined) {
+      return [];
+    }
+    const isOneTable = weight === undefined ? table === undefined : equal(weight, table);
+    const isOneRow = own?.tokens === undefined || equal(own.tokens.rows, lent?.tokens?.rows);
+    if (!isOneTable || !isOneRow) {
+      return [
+        `${site.path}: it shares the embedding of ${lender.path} in this model, but not in the adapter. Load ` +
+          'the model with loadTransformer and {tied: false}',
+      ];
+    }
+    module?.saved.delete('weight');
+    delete module?.tokens;
+    return [];
+  });
+}
