@@ -421,7 +421,7 @@ describe('gradients that are sums of many terms which almost cancel', () => {
 test('statistics of a batch norm are converted, and may be of other lengths, as on cpu', () =>
   expectAgreement(() => {
     const x = tf.randomNormal<tf.Rank.R2>([5, 8], 0, 1, 'float32', 1);
-    const whole = tf.range(1, 9, 1, 'int32') as tf.Tensor1D;
+    const whole = tf.range(1, 9, 1, 'int32');
     const ones = tf.ones<tf.Rank.R1>([8]);
     return [
       tf.batchNorm(x, whole, ones, ones, ones),

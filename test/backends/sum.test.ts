@@ -59,7 +59,7 @@ test.each([
 test('truth values are counted in their segments', async () => {
   await useBackend('wasm');
   const truths = tf.ones([600], 'bool');
-  const counts = tf.unsortedSegmentSum(truths, tf.zeros([600], 'int32') as tf.Tensor1D, 2);
+  const counts = tf.unsortedSegmentSum(truths, tf.zeros([600], 'int32'), 2);
   expect(counts.dtype).toBe('int32');
   expect(Array.from(counts.dataSync())).toEqual([600, 0]);
 });

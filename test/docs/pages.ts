@@ -46,6 +46,11 @@ export function readPage(page: string): string {
   return readFileSync(join(ROOT, page), 'utf8');
 }
 
+/** Whether a page moved: what is left at its address leads to the new one. */
+export function isForward(page: string): boolean {
+  return readPage(page).includes('This page is now part of [');
+}
+
 /** The blocks of a page, in order. */
 export function blocksOf(page: string, ...languages: string[]): Block[] {
   const blocks: Block[] = [];

@@ -160,7 +160,7 @@ async function convertLayer(
     for (const {weight, at} of weights) {
       const {a, b, ...loss} = await convertUpdate(parametersAt(at), layerConfig, {weight, rank});
       Object.assign(tensors, {[`${at}lora_A`]: a, [`${at}lora_B`]: b});
-      highest = Math.max(highest, b.shape[0] ?? 1);
+      highest = Math.max(highest, b.shape[0]);
       losses.push(loss);
     }
     const biases = method.mergeBias === undefined ? [] : [...biasesOf(baseOf(layer))];

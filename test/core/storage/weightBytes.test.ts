@@ -9,9 +9,9 @@ const bytes: Spec = {
   name: 'bytes',
   shape: [7],
   dtype: 'float32',
-  quantization: {dtype: 'uint8', scale: 1, min: 0} as NonNullable<Spec['quantization']>,
+  quantization: {dtype: 'uint8', scale: 1, min: 0},
 };
-const halves: Spec = {...bytes, name: 'halves', quantization: {dtype: 'float16'} as NonNullable<Spec['quantization']>};
+const halves: Spec = {...bytes, name: 'halves', quantization: {dtype: 'float16'}};
 const texts: Spec = {name: 'texts', shape: [2], dtype: 'string'};
 
 /** Texts as tfjs stores them: for each its length, then its bytes. */

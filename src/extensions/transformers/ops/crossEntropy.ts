@@ -126,7 +126,7 @@ export function crossEntropySums(
   const names = targets.map((_, i) => `targets${i}`);
   const counted = (given: tf.Tensor) => tf.cast(tf.notEqual(given, ignoreIndex), 'float32');
   return runLazyOp<string>({
-    inputs: {logits, ...Object.fromEntries(targets.map((each, i) => [names[i], each]))},
+    inputs: {logits, ...Object.fromEntries(targets.map((target, i) => [`targets${i}`, target]))},
     save: {logits: true, ...Object.fromEntries(names.map(name => [name, true]))},
     forward: () => {
       // The kernels compute the mean over a row.
