@@ -485,6 +485,11 @@ MODELS["mobilebertClasses"] = (
     transformers.MobileBertConfig(**SMALL, embedding_size=8, use_bottleneck=False, trigram_input=False, normalization_type="layer_norm", num_labels=3),
     dict(target_modules=["value", "output.dense"], task_type="SEQ_CLS", use_dora=True),
 )
+MODELS["mobilebertUnused"] = (  # two kinds of its layers have no effect, and the pooler none on the states
+    transformers.MobileBertModel,
+    transformers.MobileBertConfig(**SMALL, embedding_size=8, trigram_input=False, intra_bottleneck_size=4, use_bottleneck_attention=True),
+    dict(target_modules="all-linear"),
+)
 MODELS["electra"] = (
     transformers.ElectraModel,
     transformers.ElectraConfig(**SMALL, embedding_size=6),

@@ -217,7 +217,7 @@ function torchUpdate(config: LayerConfig, {a, b}: {a: Values; b: Values}): Pick<
   return {...toTorchUpdate({a, b}), strength: rank === strength.rank ? strength : withRank(strength, rank)};
 }
 
-/** The updates of a layer, which are one for each of its kernels if these are modules: their paths and their tensors. */
+/** The updates of a layer, one for each kernel if these are modules: their paths, and the start of their tensors. */
 function writtenUpdates(
   {weights = []}: LayerConfig,
   layer: tf.layers.Layer,

@@ -24,6 +24,7 @@ import {partTied} from './tiedModules';
 import {type PEFTSource, readPEFT} from './readPeft';
 import {type KeyMap, meet} from './modules';
 import {sitesOfModules, updateOfKernels} from './kernels';
+import {usedModules} from './unusedModules';
 import type {StoredUpdate, OwnUpdate, PEFTForm} from './methods/form';
 import type {PrincipalInit} from '../methods/initializer';
 import {principalStart} from './methods/principal';
@@ -55,7 +56,7 @@ export async function readPEFTFor(
   const shifts: {site: Site; bias: Values | undefined; update: TorchUpdate}[] = [];
   const faults: string[] = [];
   const {all, kernels} = sitesOfModules(sites);
-  const met = meet([...modules.keys()], all, keyMap, budget);
+  const met = meet(usedModules([...modules.keys()], model, all), all, keyMap, budget);
   faults.push(...partTied(met, modules, sites));
   const ofKernels = new Map<Site, Map<string, TorchModule>>();
   let done = 0;

@@ -109,8 +109,8 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  *
  * Text encoders: BERT, RoBERTa, DistilBERT, MobileBERT, ELECTRA (and so MiniLM, E5, …), ALBERT, MPNet, ModernBERT,
  * Nomic's BERT, GTE (its type `new` too), DeBERTa and the encoder of T5.
- * Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3 (the text part), SmolLM3, Phi, Phi-3,
- * OLMo 2 and 3, Granite and LFM2.
+ * Language models: GPT-2, GPT-NeoX, OPT, Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3, SmolLM3, Phi, Phi-3, OLMo 2 and 3,
+ * Granite and LFM2; of Gemma 3 with images the text part.
  * Image encoders: ViT, DeiT, BEiT, DINOv2, DINOv3, SigLIP, SigLIP 2, CLIP, ResNet, ConvNeXt, Swin, MobileNetV2,
  * EfficientNet, MobileViT and SegFormer.
  * Sound: Whisper, wav2vec 2.0, HuBERT and AST.

@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import {registerUnusedModules} from '../../../core/peft/unusedModules';
 import type {Values} from '../../../platform/formats/layout';
 import type {Architecture, Head, Pooling, Purpose} from './architecture';
 import type {HubConfig} from './hubConfig';
@@ -25,6 +26,12 @@ export interface HubRecord {
   /** What a sentence-transformer makes of the states, as its folder says, or why that is not supported. */
   sentence?: SentenceModules | {fault: string};
 }
+
+registerUnusedModules(model => {
+  const tensors = hubRecordOf(model)?.uncomputed;
+  const names = Array.isArray(tensors) ? (tensors as unknown[]) : [];
+  return names.map(name => String(name).replace(/\.(?:weight|bias)$/, ''));
+});
 
 /** What the output of a model is, and the layer that gives it. */
 interface HubEnd {
