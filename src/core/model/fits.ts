@@ -89,8 +89,8 @@ export function noteBeginnings(model: tf.LayersModel): void {
   }
 }
 
-/** How many microtasks to wait. A fit needs about ten from its last callback to its end. */
-const MICROTASKS = 100;
+/** How many microtasks to wait. A fit needs 11 from its last callback to its end. */
+export const MICROTASKS = 100;
 
 /** Forgets the noted marks if no fit begins: the last one was about to end, or the next one failed early. */
 async function forgetIfOver(trained: tf.LayersModel): Promise<void> {

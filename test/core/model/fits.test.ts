@@ -9,6 +9,8 @@ import {
   setAdapter,
   withAdapter,
 } from '../../../src/index';
+import {MICROTASKS} from '../../../src/core/model/fits';
+import {isTraining, trainedIn} from '../../../src/platform/tfjs/training';
 import {numbers, random, useBackend} from '../../helpers';
 import {mlp, nested, predictions, reloaded, stirFactors, train} from '../../models';
 
@@ -335,4 +337,20 @@ describe('fitOnFeatures', () => {
     });
     expect(predictions(adapted, inputs)).not.toEqual(before);
   });
+});
+
+test('tfjs ends a fit within half of the microtasks that the library waits for it', async () => {
+  const {adapted, fit} = setting();
+  const counts: Promise<number>[] = [];
+  const untilEnd = async () => {
+    let count = 0;
+    for (; isTraining(trainedIn(adapted)) && count < 10 * MICROTASKS; count++) {
+      await Promise.resolve();
+    }
+    return count;
+  };
+  await fit(adapted, {onTrainEnd: () => void counts.push(untilEnd())});
+  const [count = 0] = await Promise.all(counts);
+  expect(count).toBeGreaterThan(0);
+  expect(count).toBeLessThanOrEqual(MICROTASKS / 2);
 });
