@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {FrozenLayer} from 'tfjs-lora';
 import {type Entry, withLayers} from './naive';
 import type {Targets} from './cases/case';
 
@@ -82,13 +83,17 @@ function stockLayer({className, config}: Entry): tf.layers.Layer {
   return fromConfig(cls, structuredClone(config)) as tf.layers.Layer;
 }
 
-/** A copy of a model in which the named layers are written by hand, those of `trainable` train, and all others do not. */
+/**
+ * A copy of a model in which the named layers are written by hand and those of `trainable` train. The library freezes
+ * all others, so that only the adapted layers differ from those of `applyLoRA`.
+ */
 export function handLoRA(model: tf.LayersModel, targets: Targets): Promise<tf.LayersModel> {
-  return withLayers(model, targets, HandLoRA.className, (layer, [kernel, bias]) => {
+  const give = (layer: tf.layers.Layer, [kernel, bias]: tf.Tensor[]) => {
     const fields = layer as unknown as Record<'kernel' | 'bias', tf.LayerVariable>;
     fields.kernel.write(kernel!);
     if (bias !== undefined) {
       fields.bias.write(bias);
     }
-  });
+  };
+  return withLayers(model, targets, HandLoRA.className, give, FrozenLayer.className);
 }

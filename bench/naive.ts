@@ -103,20 +103,24 @@ export function naiveLoRA(model: tf.LayersModel, targets: Targets): Promise<tf.L
  * others are frozen.
  *
  * @param give gives such a layer the weights of the layer that it replaces.
+ * @param frozenClass a class of wrappers for the frozen layers. Default: they stay stock layers with `trainable: false`.
  */
 export async function withLayers(
   model: tf.LayersModel,
   {rank, targets, overrides = [], trainable = []}: Targets,
   className: string,
   give: (layer: tf.layers.Layer, weights: tf.Tensor[]) => void,
+  frozenClass?: string,
 ): Promise<tf.LayersModel> {
   const json = model.toJSON(null, false) as unknown as {config: {layers: JSONLayer[]}};
   const layers = json.config.layers.map(layer => {
     const {name, batch_input_shape} = layer.config;
-    if (!targets.includes(name)) {
-      return layer;
-    }
     const {class_name, config} = layer;
+    if (!targets.includes(name)) {
+      return frozenClass === undefined || trainable.includes(name) || class_name === 'InputLayer'
+        ? layer
+        : {...layer, class_name: frozenClass, config: {name, layer: {class_name, config}}};
+    }
     return {
       ...layer,
       class_name: className,
@@ -136,7 +140,8 @@ export async function withLayers(
     if (targets.includes(layer.name)) {
       give(layer, weights);
     } else {
-      layer.setWeights(weights);
+      const {baseLayer = layer} = layer as tf.layers.Layer & {baseLayer?: tf.layers.Layer};
+      baseLayer.setWeights(weights);
       layer.trainable = trainable.includes(layer.name);
     }
   }
