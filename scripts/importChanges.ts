@@ -60,7 +60,8 @@ export const CHANGES: readonly Change[] = [
     what:
       'On **wasm**, kernels that training needs are added, incorrect ones are fixed, and slow ones are replaced. ' +
       'For example, `GatherV2` with `batchDims`, `OneHot` of floats or truth values, `Cast` to truth values, ' +
-      '`FloorDiv` and `Mod` of integers, and `MaxPoolGrad` are fixed. `Slice`, `Prelu`, `GatherNd`, and the ' +
+      '`FloorDiv` and `Mod` of integers, and `MaxPoolGrad` are fixed. So are convolutions and pools with a number ' +
+      'as pad, `PadV2` with negative margins, and `Transpose` of empty tensors. `Slice`, `Prelu`, `GatherNd`, and the ' +
       'scatter operations throw where they would read or write outside of a tensor. ' +
       "`tf.getKernelsForBackend('wasm')` lists the kernels. Each holds the kernel that it replaced under " +
       "`Symbol.for('tfjs-lora.kernel')`.",

@@ -12,7 +12,7 @@ interface Inputs {
 /**
  * `FusedBatchNorm` along another axis than the last. The cpu and the wasm backend take the statistics one after the
  * other, whatever the axis, and so normalize channels-first images by the wrong ones. Along the last axis the backend's
- * own kernel runs. Statistics of another dtype, which wasm reads as floats, are converted.
+ * own kernel runs. Values and statistics of another dtype, which wasm reads as floats, are converted.
  */
 export const batchNormKernel: OwnKernel = {
   name: tf.FusedBatchNorm,
@@ -21,6 +21,12 @@ export const batchNormKernel: OwnKernel = {
       ...stock,
       kernelFunc: call => {
         const {x, mean, variance, offset, scale} = call.inputs as unknown as Inputs;
+        if (x.dtype !== 'float32') {
+          return tf.tidy(() => {
+            const y = tf.engine().runKernel(tf.FusedBatchNorm, {...call.inputs, x: tf.cast(x, 'float32')}, call.attrs);
+            return tf.cast(y as tf.Tensor, x.dtype);
+          });
+        }
         const vectors = {mean, variance, offset, scale};
         if (Object.values(vectors).some(vector => vector != null && vector.dtype !== 'float32')) {
           return tf.tidy(() => {

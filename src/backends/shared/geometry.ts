@@ -63,6 +63,20 @@ export function axisOf(info: object, name: 'Depth' | 'Height' | 'Width', before:
   return {input: of('in'), output: of('out'), kernel: of('filter'), stride: of('stride'), before};
 }
 
+/**
+ * Whether windows are counted by the pads and strides, as XNNPACK does. tfjs rounds as `dimRoundingMode` says, and takes
+ * the number along the width from the height if the pad is one number.
+ */
+export function isCountedByPads(info: tf.backend_util.Conv2DInfo): boolean {
+  const {top, bottom, left, right} = info.padInfo;
+  return (['Height', 'Width'] as const).every((name, i) => {
+    const {input, output, stride} = axisOf(info, name, 0);
+    const [before, after] = [[top, bottom] as const, [left, right] as const][i] as Margin;
+    const size = info[`effectiveFilter${name}`];
+    return Math.max(before, after) < size && Math.floor((input + before + after - size) / stride) + 1 === output;
+  });
+}
+
 /** Zeros to add after an axis (negative: inputs to drop), so that the windows of all outputs fit exactly. */
 export function behind({input, output, kernel, stride, before}: Axis): number {
   return (output - 1) * stride + kernel - before - input;

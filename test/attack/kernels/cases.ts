@@ -2,10 +2,11 @@ import type {Random} from '../damage';
 import {type KernelCase, pick} from './case';
 import {ODD_ARRANGEMENTS} from './oddArrangements';
 import {ODD_ELEMENTS} from './oddElements';
+import {ODD_INDICES} from './oddIndices';
 import {ODD_PRODUCTS} from './oddProducts';
 import {PLAIN} from './plainCases';
 
-const ODD = [...ODD_ELEMENTS, ...ODD_ARRANGEMENTS, ...ODD_PRODUCTS];
+const ODD = [...ODD_ELEMENTS, ...ODD_ARRANGEMENTS, ...ODD_INDICES, ...ODD_PRODUCTS];
 
 /** An operation whose kernels are ours, wrapped or corrected, on operands of random shapes. */
 export function kernelCase(random: Random): KernelCase {

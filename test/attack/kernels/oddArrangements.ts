@@ -99,6 +99,7 @@ const largeTranspose: Family = random => {
 };
 
 const pad = onOne('pad', (random, shape) => {
+  // With a negative one, stock tfjs writes to other places on cpu, and beyond its memory on wasm.
   const side = () => between(random, 0, 2);
   const margins = shape.map(() => [side(), side()] as [number, number]);
   const isImage = shape.length === 4 && random() < 0.6;

@@ -8,6 +8,7 @@ import {
   between,
   dtypeOf,
   type KernelCase,
+  NUMBERS,
   type Operand,
   pick,
   shapeOf,
@@ -40,9 +41,7 @@ function shapesOfTwo(random: Random): [number[], number[]] {
 const binary = (random: Random): KernelCase => {
   const [a, b] = shapesOfTwo(random);
   const name = pick(random, BINARY);
-  const dtypes = name.startsWith('logical')
-    ? (['bool', 'bool', 'bool', 'float32'] as const)
-    : (['float32', 'float32', 'int32'] as const);
+  const dtypes = name.startsWith('logical') ? (['bool', 'bool', 'bool', 'float32'] as const) : NUMBERS;
   const operands = [anyOperand(random, a, dtypes), anyOperand(random, b, dtypes)];
   const compute = tf[name] as (x: tf.Tensor, y: tf.Tensor) => tf.Tensor;
   return {...named(name, operands, (x, y) => compute(x, y)), isConstant: true};
@@ -106,7 +105,7 @@ const normalization = (random: Random): KernelCase => {
   return {
     ...named(
       `batchNorm ${hasOffset}, ${hasScale}, ${epsilon}`,
-      [anyOperand(random, shape, ['float32']), ...[0, 1, 2, 3].map(statistics)],
+      [anyOperand(random, shape, ['float32', 'float32', 'float32', 'int32']), ...[0, 1, 2, 3].map(statistics)],
       (x, mean, variance, offset, scale) =>
         tf.batchNorm(
           x,

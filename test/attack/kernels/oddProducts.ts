@@ -9,6 +9,9 @@ type Family = (random: Random) => KernelCase;
 const MOSTLY_FLOATS = [...Array.from({length: 9}, () => 'float32' as const), 'int32', 'bool'] as const;
 const mostlyFloats = (random: Random, shape: number[]) => anyOperand(random, shape, MOSTLY_FLOATS);
 
+/** An infinite weight times padding is NaN, but not on cpu, which passes over padding. */
+const filterOf = (random: Random, shape: number[]): Operand => ({shape, dtype: pick(random, MOSTLY_FLOATS)});
+
 const ALL_ACTIVATIONS = ['linear', 'relu', 'relu6', 'elu', 'sigmoid', 'prelu', 'leakyrelu'] as const;
 
 const odd = (what: string, operands: readonly Operand[], compute: KernelCase['compute']): KernelCase => ({
@@ -74,7 +77,7 @@ const fusedProduct: Family = random => {
 };
 
 /** How windows walk, in every way that tfjs has. */
-function oddWalk(random: Random) {
+function oddWalk(random: Random, isDepthwise = false) {
   const side = () => between(random, 0, 2);
   const pads = [
     [0, 0],
@@ -82,15 +85,21 @@ function oddWalk(random: Random) {
     [side(), side()],
     [0, 0],
   ] as tf.backend_util.ExplicitPadding;
-  const pad = pick(random, ['valid', 'same', 'same', pads] as const);
+  const pad = pick(random, ['valid', 'same', 'same', pads, side()] as const);
   return {
     window: [between(random, 1, 4), between(random, 1, 4)] as [number, number],
     strides: pick<number | [number, number]>(random, [1, 2, [between(random, 1, 3), between(random, 1, 3)]]),
     dilations: random() < 0.2 ? ([between(random, 1, 2), between(random, 1, 2)] as [number, number]) : 1,
     pad,
-    rounding: undefined,
-    format: 'NHWC' as 'NHWC' | 'NCHW',
+    rounding: typeof pad === 'string' ? undefined : pick(random, ['floor', 'round', 'ceil'] as const),
+    // Depthwise, tfjs takes channels-first images for channels-last ones on cpu and wasm; the library refuses them.
+    format: random() < 0.1 && !isDepthwise ? ('NCHW' as const) : ('NHWC' as const),
   };
+}
+
+/** With a pad in numbers, the stock backend may leave numbers of the result as they were in memory, also about 0. */
+function ofPad(pad: unknown): Pick<KernelCase, 'isReordered'> {
+  return typeof pad === 'string' ? {} : {isReordered: true};
 }
 
 /** A batch of images, or a single one. */
@@ -105,31 +114,34 @@ function channelsOf(random: Random): number {
 }
 
 const convolution: Family = random => {
-  const {window, strides, dilations, pad, rounding, format} = oddWalk(random);
-  const [channels, filters] = [channelsOf(random), pick(random, [0, 1, 2, 3, 4, 5, 8])];
   const isDepthwise = random() < 0.4;
+  const {window, strides, dilations, pad, rounding, format} = oddWalk(random, isDepthwise);
+  const [channels, filters] = [channelsOf(random), pick(random, [0, 1, 2, 3, 4, 5, 8])];
   const kernel = bent(random, [...window, channels, isDepthwise ? between(random, 1, 2) : filters]);
-  const operands = [mostlyFloats(random, imagesOf(random, channels, format)), mostlyFloats(random, kernel)];
+  const operands = [mostlyFloats(random, imagesOf(random, channels, format)), filterOf(random, kernel)];
   const what = `strides ${String(strides)}, dilations ${String(dilations)}, ${String(pad)}, ${rounding}, ${format}`;
-  return odd(`${isDepthwise ? 'depthwiseConv2d' : 'conv2d'}, ${what}`, operands, (x, filter) =>
-    (isDepthwise ? tf.depthwiseConv2d : tf.conv2d)(
-      ...([x as tf.Tensor4D, filter as tf.Tensor4D, strides, pad, format, dilations, rounding] as const),
+  return {
+    ...odd(`${isDepthwise ? 'depthwiseConv2d' : 'conv2d'}, ${what}`, operands, (x, filter) =>
+      (isDepthwise ? tf.depthwiseConv2d : tf.conv2d)(
+        ...([x as tf.Tensor4D, filter as tf.Tensor4D, strides, pad, format, dilations, rounding] as const),
+      ),
     ),
-  );
+    ...ofPad(pad),
+  };
 };
 
 const fusedConvolution: Family = random => {
-  const {window, strides, dilations, pad, rounding, format} = oddWalk(random);
-  const channels = channelsOf(random);
   const isDepthwise = random() < 0.4;
+  const {window, strides, dilations, pad, rounding, format} = oddWalk(random, isDepthwise);
+  const channels = channelsOf(random);
   const times = isDepthwise ? between(random, 1, 2) : pick(random, [1, 3, 4, 8]);
   const outputs = isDepthwise ? channels * times : times;
   const activation = pick(random, ALL_ACTIVATIONS);
-  const bias = pick(random, [undefined, [outputs], [outputs], [1], []]);
+  const bias = pick(random, [undefined, [outputs], [outputs], [1], [], [outputs + 1]]);
   const slopes = activation === 'prelu' ? pick(random, [[outputs], [1], [1, 1, outputs]]) : undefined;
   const operands = [
     mostlyFloats(random, imagesOf(random, channels, format)),
-    mostlyFloats(random, bent(random, [...window, channels, times])),
+    filterOf(random, bent(random, [...window, channels, times])),
     ...(bias === undefined ? [] : [mostlyFloats(random, bias)]),
     ...(slopes === undefined ? [] : [floats(...slopes)]), // tfjs converts no other ones
   ];
@@ -154,6 +166,7 @@ const fusedConvolution: Family = random => {
         }),
     ),
     isConstant: true,
+    ...ofPad(pad),
   };
 };
 
@@ -163,13 +176,15 @@ const transposedConvolution: Family = random => {
   const [channels, filters] = [channelsOf(random), channelsOf(random)];
   const [down, across] = [strides, strides].flat() as [number, number];
   const shorter = [h * down - between(random, 0, down - 1), w * across - between(random, 0, across - 1)] as const;
-  const output: [number, number, number, number] = [n, ...shorter, filters];
-  return odd(
+  const output: [number, number, number, number] = [random() < 0.1 ? between(random, 0, 3) : n, ...shorter, filters];
+  const transposed = odd(
     `conv2dTranspose to ${String(output)}, strides ${String(strides)}`,
     // Padding times infinity is NaN on some backends.
     [floats(n, h, w, channels), floats(...window, filters, channels)],
     (x, filter) => tf.conv2dTranspose(x as tf.Tensor4D, filter as tf.Tensor4D, output, strides, 'same'),
   );
+  // tfjs takes another batch size of the output, of which there is no gradient.
+  return output[0] === n ? transposed : {...transposed, isConstant: true};
 };
 
 const convolution3d: Family = random => {
@@ -234,7 +249,8 @@ const pooling3d: Family = random => {
   const pad = pick(random, ['valid', 'same'] as const);
   const kind = pick(random, ['avgPool3d', 'maxPool3d', 'maxPool3d'] as const);
   const shape = bent(random, [between(random, 0, 2), ...triple(6), some(random)]);
-  const x = anyOperand(random, shape, ['float32']);
+  // On cpu a maximum of NaN is −∞ in three dimensions.
+  const x: Operand = {shape, dtype: pick(random, ['float32', 'float32', 'float32', 'int32'])};
   return {
     ...odd(`${kind} of ${String(window)}, strides ${String(strides)}, ${pad}`, [x], volumes =>
       tf[kind](volumes as tf.Tensor5D, window, strides, pad),

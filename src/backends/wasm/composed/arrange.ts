@@ -5,13 +5,14 @@ import type {OwnKernel} from '../../shared/registration';
 
 /**
  * `GatherV2`, `Reverse`, `Tile` and `DepthToSpace`, which the backend does one value at a time (30 ns). Its own
- * `GatherV2` reads other indices than those of a row, and beyond the memory, if there are batch dimensions.
+ * `GatherV2` reads other indices than those of a row, and beyond the memory, if there are batch dimensions. Its `PadV2`
+ * writes beyond the result where a margin is negative, which crops.
  */
 export const arrangeKernels: readonly OwnKernel[] = [
   wrappedKernel<{x: tf.Tensor; indices: tf.Tensor}, tf.GatherV2Attrs>(tf.GatherV2, stock => call => {
     const {inputs, attrs, backend} = call;
     const {x, indices} = inputs;
-    if (!isNumeric(x) || indices.dtype !== 'int32') {
+    if (!isNumeric(x) || indices.dtype !== 'int32' || indices.size === 0) {
       return stock(call);
     }
     const axis = tf.util.parseAxisParam(attrs.axis, x.shape)[0] as number;
@@ -105,6 +106,24 @@ export const arrangeKernels: readonly OwnKernel[] = [
     };
     write(0, offsets[1] as number, offsets[0] as number, x.size);
     return out;
+  }),
+
+  wrappedKernel<{x: tf.Tensor}, tf.PadV2Attrs>(tf.PadV2, stock => call => {
+    const {
+      inputs: {x},
+      attrs: {paddings, constantValue},
+    } = call;
+    if (!paddings.flat().some(size => size < 0)) {
+      return stock(call);
+    }
+    return tf.tidy(() => {
+      const begin = paddings.map(([before]) => Math.max(0, -before));
+      const size = paddings.map(([before, after], axis) =>
+        Math.max(0, (x.shape[axis] as number) + Math.min(0, before) + Math.min(0, after)),
+      );
+      const margins = paddings.map(pair => pair.map(length => Math.max(0, length)) as [number, number]);
+      return tf.pad(tf.slice(x, begin, size), margins, constantValue);
+    });
   }),
 
   wrappedKernel<{x: tf.Tensor}, tf.DepthToSpaceAttrs>(tf.DepthToSpace, stock => call => {

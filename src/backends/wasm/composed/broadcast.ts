@@ -32,7 +32,8 @@ export const broadcastKernels: readonly OwnKernel[] = [
     wrappedKernel<Operands, object>(name, original => call => {
       const {a, b} = call.inputs;
       const shape = tf.broadcast_util.assertAndGetBroadcastShape(a.shape, b.shape);
-      const ofWhole = a.dtype === 'int32' && b.dtype === 'int32' ? OF_WHOLE[name] : undefined;
+      const isWhole = a.dtype === b.dtype && (a.dtype === 'bool' || (a.dtype === 'int32' && name !== tf.Atan2));
+      const ofWhole = isWhole ? OF_WHOLE[name] : undefined;
       const stock = ofWhole ? eachOf(ofWhole) : KEEPING_NAN.includes(name) ? keepingNaN(original) : original;
       const isFast = [a, b].every(x => repeatsAsAWhole(x, shape)) || ![a, b].every(isNumeric);
       if (ofWhole === undefined && (isFast || tf.util.sizeFromShape(shape) < SMALL)) {
@@ -48,16 +49,20 @@ export const broadcastKernels: readonly OwnKernel[] = [
   ),
 ];
 
-/** The backend divides integers as floats, which hold those up to 2^24, and ends in a trap if a remainder is by 0. */
+/**
+ * The backend divides integers as floats, which hold those up to 2^24, and ends in a trap if a remainder is by 0. It
+ * computes nothing from truth values.
+ */
 const OF_WHOLE: Readonly<Record<string, (a: number, b: number) => number>> = {
   [tf.FloorDiv]: (a, b) => Math.floor(a / b),
   [tf.Mod]: (a, b) => a - b * Math.floor(a / b),
+  [tf.Atan2]: Math.atan2,
 };
 
-/** A kernel of integers of the same shape. What is divided by 0 is 0, as on cpu. */
+/** A kernel of integers or truth values of the same shape. What is divided by 0 is 0, as on cpu. */
 function eachOf(compute: (a: number, b: number) => number): Kernel {
   return ({inputs: {a, b}, backend}) => {
-    const out = backend.makeOutput(a.shape, 'int32');
+    const out = backend.makeOutput(a.shape, a.dtype);
     const [left, right, results] = heapViews(backend, a, b, out) as [Int32Array, Int32Array, Int32Array];
     for (let i = 0; i < results.length; i++) {
       results[i] = compute(left[i] as number, right[i] as number);
@@ -74,6 +79,9 @@ function prelu(): OwnKernel {
   return wrappedKernel<{x: tf.Tensor; alpha: tf.Tensor}, object>(tf.Prelu, stock => call => {
     const {x, alpha} = call.inputs;
     const shape = tf.broadcast_util.assertAndGetBroadcastShape(x.shape, alpha.shape);
+    if (shape.includes(0)) {
+      return call.backend.makeOutput(shape, 'float32'); // where the backend divides by 0
+    }
     const areFloats = x.dtype === 'float32' && alpha.dtype === 'float32';
     if (areFloats && repeatsAsAWhole(alpha, shape) && tf.util.arraysEqual(x.shape, shape)) {
       return stock(call);

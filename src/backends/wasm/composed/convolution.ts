@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../../shared/conv2dGradients';
 import {depthwiseConv2dFilterGradient, depthwiseConv2dInputGradient} from '../../shared/depthwiseGradients';
-import {geometryOf, type Padding} from '../../shared/geometry';
+import {axisOf, behind, geometryOf, isCountedByPads, type Padding, padOrCrop} from '../../shared/geometry';
 import {withExactClamp} from './pointwise';
 import {newKernel, wrappedKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
@@ -44,6 +44,10 @@ const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs
     if (dataFormat === 'NCHW') {
       return stock(call);
     }
+    const missing = inputShape[0] - dy.shape[0];
+    if (missing !== 0) {
+      return ofOtherBatch(dy, filter, attrs, missing);
+    }
     const {height, width} = geometryOf(inputShape, filter.shape, strides, pad, {rounding: dimRoundingMode});
     if (dy.shape[1] !== height.output || dy.shape[2] !== width.output) {
       // `tf.conv2dTranspose` takes any output shape, also one whose convolution has another size than `dy`.
@@ -65,6 +69,30 @@ const depthwiseBackpropInput = newKernel<Gradients, tf.DepthwiseConv2dNativeBack
     depthwiseConv2dInputGradient(dy, filter, attrs.inputShape, attrs.strides, attrs.pad, attrs.dimRoundingMode),
 );
 
+/**
+ * `tf.conv2dTranspose` takes an output of another batch size. What it has no images for is NaN, as on cpu; the backend
+ * reads beyond the images.
+ */
+function ofOtherBatch(
+  dy: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  attrs: tf.Conv2DBackpropInputAttrs,
+  missing: number,
+): tf.TensorInfo {
+  const {inputShape} = attrs;
+  if (inputShape[0] === 0) {
+    return tf.zeros(inputShape);
+  }
+  return tf.tidy(() => {
+    const images = tf.slice(dy, 0, Math.min(dy.shape[0], inputShape[0]));
+    const batch =
+      missing > 0
+        ? tf.concat([images, tf.fill<tf.Rank.R4>([missing, dy.shape[1], dy.shape[2], dy.shape[3]], NaN)])
+        : images;
+    return tf.engine().runKernel(tf.Conv2DBackpropInput, {dy: batch, filter}, {...attrs});
+  });
+}
+
 /** The gradients of convolutions. */
 export const convolutionKernels: readonly OwnKernel[] = [
   conv2dBackpropFilter,
@@ -74,6 +102,12 @@ export const convolutionKernels: readonly OwnKernel[] = [
   ...[tf.Conv2D, tf.FusedConv2D].map(name => forwardKernel(name, false)),
   ...[tf.DepthwiseConv2dNative, tf.FusedDepthwiseConv2D].map(name => forwardKernel(name, true)),
 ];
+
+interface Convolved {
+  readonly x: tf.Tensor4D;
+  readonly filter: tf.Tensor4D;
+  readonly bias?: tf.Tensor | null;
+}
 
 interface ConvolutionAttributes {
   readonly strides: number | [number, number];
@@ -86,23 +120,43 @@ interface ConvolutionAttributes {
 }
 
 /**
- * A convolution by the backend's own kernel, with three corrections. Where the result is empty, the backend's writes
+ * A convolution by the backend's own kernel, with four corrections. Where the result is empty, the backend's writes
  * beyond it. Where padding 'same' leaves inputs unread, since a kernel is smaller than its stride, XNNPACK computes a
- * negative padding, and zeros; there the same padding is given in numbers. And NaN passes a relu.
+ * negative padding, and zeros; there the same padding is given in numbers. Where it would count
+ * other windows than tfjs, and write beyond the result, images are padded before. And NaN passes a relu.
  */
 function forwardKernel(name: string, depthwise: boolean): OwnKernel {
-  return wrappedKernel<{x: tf.Tensor4D; filter: tf.Tensor4D}, ConvolutionAttributes>(name, original => call => {
+  return wrappedKernel<Convolved, ConvolutionAttributes>(name, original => call => {
     const stock = withExactClamp(original);
-    const {x, filter} = call.inputs;
+    const {x, filter, bias} = call.inputs;
     const {strides, dilations, pad, dimRoundingMode, dataFormat} = call.attrs;
+    if (dataFormat === 'NCHW' && depthwise) {
+      // The backend takes the columns for channels, and reads beyond the kernel.
+      throw new Error(`wasm backend ${name} does not support dataFormat:'NCHW'. Please use 'NHWC'.`);
+    }
     if (dataFormat === 'NCHW') {
       return stock(call); // refuses it
     }
     const info = tf.backend_util.computeConv2DInfo(
       ...([x.shape, filter.shape, strides, dilations ?? 1, pad, dimRoundingMode, depthwise] as const),
     );
+    if (bias != null && (bias.rank !== 1 || bias.size !== info.outChannels)) {
+      return stock(call); // refuses it
+    }
     if (info.outShape.includes(0)) {
       return call.backend.makeOutput(info.outShape, x.dtype);
+    }
+    tf.util.assertNonNegativeIntegerDimensions(info.outShape);
+    if (pad !== 'same' && !isCountedByPads(info)) {
+      return tf.tidy(() =>
+        tf
+          .engine()
+          .runKernel(
+            name,
+            {...call.inputs, x: withPads(x, info)} as unknown as tf.NamedTensorMap,
+            {...call.attrs, pad: 'valid'} as unknown as tf.NamedAttrMap,
+          ),
+      );
     }
     const unread =
       (info.outHeight - 1) * info.strideHeight + info.effectiveFilterHeight < info.inHeight ||
@@ -119,4 +173,12 @@ function forwardKernel(name: string, depthwise: boolean): OwnKernel {
     ];
     return stock({...call, attrs: {...call.attrs, pad: inNumbers}});
   });
+}
+
+/** Images with all zeros around them that windows read, and without the pixels that none reads. */
+function withPads(x: tf.Tensor4D, info: tf.backend_util.Conv2DInfo): tf.Tensor4D {
+  const {top, left} = info.padInfo;
+  const rows = {...axisOf(info, 'Height', top), kernel: info.effectiveFilterHeight};
+  const columns = {...axisOf(info, 'Width', left), kernel: info.effectiveFilterWidth};
+  return padOrCrop(x, [top, behind(rows)], [left, behind(columns)]);
 }

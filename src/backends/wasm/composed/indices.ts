@@ -31,6 +31,9 @@ function checked(name: string): OwnKernel {
     const {params, tensor} = inputs;
     const indices = (inputs.indices ?? inputs.sparseIndices) as tf.Tensor;
     const shape = (params ?? tensor)?.shape ?? attrs.shape ?? attrs.outputShape ?? [];
+    if (params === undefined && shape.includes(0)) {
+      return stock(call); // writes nothing
+    }
     // In a scatter, a list has a place along the first axis for each update.
     const depth = indices.rank > 1 || params !== undefined ? (indices.shape.at(-1) ?? 1) : 1;
     const indexed = shape.slice(0, depth);

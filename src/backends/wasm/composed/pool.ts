@@ -3,7 +3,7 @@ import {mayHold} from './pointwise';
 import {heapViews, type KernelCall, newKernel, type WasmBackend, wrappedKernel} from '../../shared/kernel';
 import {nativeOf} from '../module/find';
 import {BY_NUMBER, type Native} from '../module/native';
-import {type Axis, axisOf} from '../../shared/geometry';
+import {type Axis, axisOf, isCountedByPads} from '../../shared/geometry';
 import type {OwnKernel} from '../../shared/registration';
 
 /** A pooling over depth, height and width; one over height and width has depth 1. */
@@ -22,15 +22,21 @@ interface Gradient {
 /**
  * `AvgPool` makes −∞ of NaN on this backend. Each average that is −∞ is computed again.
  *
+ * The backend walks windows by the pads and strides alone. Where tfjs rounds to another number of them, or takes it from
+ * the height for the width too, as it does for a pad in one number, the backend writes beyond the result.
+ *
  * Max pooling where the backend is wrong: it starts from 1e-38, the smallest positive number, and so misses maxima that
  * are not positive, in the gradients and, but for `MaxPool`, forward too. Of equal maxima the first is taken.
  */
 export const poolKernels: readonly OwnKernel[] = [
-  wrappedKernel<{x: tf.Tensor4D}, tf.MaxPoolAttrs>(tf.MaxPool, stock => call => nothing(call) ?? stock(call)),
+  wrappedKernel<{x: tf.Tensor4D}, tf.MaxPoolAttrs>(
+    tf.MaxPool,
+    stock => call => oddWindows(call, writeMaxima) ?? stock(call),
+  ),
   wrappedKernel<{x: tf.Tensor4D}, tf.AvgPoolAttrs>(tf.AvgPool, stock => call => {
-    const empty = nothing(call);
-    if (empty !== undefined) {
-      return empty;
+    const ofOddWindows = oddWindows(call, writeMeans);
+    if (ofOddWindows !== undefined) {
+      return ofOddWindows;
     }
     const means = stock(call);
     if (mayHold(call.backend, means, -Infinity)) {
@@ -47,23 +53,55 @@ export const poolKernels: readonly OwnKernel[] = [
   ),
   newKernel<{x: tf.Tensor}, tf.MaxPool3DAttrs>(tf.MaxPool3D, ({inputs: {x}, attrs, backend}) => {
     const pooling = pooling3D(x, attrs);
+    tf.util.assertNonNegativeIntegerDimensions(pooling.outShape);
     const out = backend.makeOutput(pooling.outShape, x.dtype);
     const [values, maxima] = heapViews(backend, x, out) as [Float32Array, Float32Array];
-    positionsOfMaxima(values, pooling).forEach((position, i) => {
-      maxima[i] = values[position] ?? -Infinity;
-    });
+    writeMaxima(maxima, values, pooling);
     return out;
   }),
 ];
 
-/** The result of a pooling if it is empty. The backend's own kernels write beyond it. */
-function nothing({
-  inputs: {x},
-  attrs,
-  backend,
-}: KernelCall<{x: tf.Tensor4D}, tf.MaxPoolAttrs>): tf.TensorInfo | undefined {
-  const {outShape} = pooling2D(x, attrs);
-  return outShape.includes(0) && x.dtype === 'float32' ? backend.makeOutput(outShape, 'float32') : undefined;
+/** The result of a pooling whose windows the backend does not walk as tfjs counts them, or has none of. */
+function oddWindows(
+  {inputs: {x}, attrs, backend}: KernelCall<{x: tf.Tensor4D}, tf.MaxPoolAttrs>,
+  write: (out: Float32Array, x: Float32Array, pooling: Pooling) => void,
+): tf.TensorInfo | undefined {
+  const info = poolInfo(x, attrs);
+  const isCounted = x.size > 0 && info.outShape.every(length => length > 0) && isCountedByPads(info);
+  if (x.dtype !== 'float32' || isCounted) {
+    return undefined; // the backend refuses other dtypes
+  }
+  tf.util.assertNonNegativeIntegerDimensions(info.outShape);
+  const out = backend.makeOutput(info.outShape, 'float32');
+  const [values, results] = heapViews(backend, x, out) as [Float32Array, Float32Array];
+  write(results, values, pooling2D(x, attrs));
+  return out;
+}
+
+/** The maxima of windows; −∞ for one that holds only padding. */
+function writeMaxima(maxima: Float32Array, x: Float32Array, pooling: Pooling): void {
+  positionsOfMaxima(x, pooling).forEach((position, i) => {
+    maxima[i] = x[position] ?? -Infinity;
+  });
+}
+
+/** The means of windows; NaN for one that holds only padding. */
+function writeMeans(means: Float32Array, x: Float32Array, pooling: Pooling): void {
+  const {channels} = pooling;
+  let out = 0;
+  eachWindow(pooling, (window, size) => {
+    for (let channel = 0; channel < channels; channel++) {
+      means[out++] = sumOf(x, window, size, channel) / size;
+    }
+  });
+}
+
+function sumOf(x: Float32Array, window: Int32Array, size: number, channel: number): number {
+  let sum = 0;
+  for (let k = 0; k < size; k++) {
+    sum += x[(window[k] as number) + channel] as number;
+  }
+  return sum;
 }
 
 /** Adds the gradient of each window to `dx`, where `x` has its maximum. */
@@ -139,11 +177,7 @@ function restoreNaN(means: Float32Array, x: Float32Array, pooling: Pooling): voi
       if (means[out] !== -Infinity) {
         continue;
       }
-      let sum = 0;
-      for (let k = 0; k < size; k++) {
-        sum += x[(window[k] as number) + channel] as number;
-      }
-      if (Number.isNaN(sum)) {
+      if (Number.isNaN(sumOf(x, window, size, channel))) {
         means[out] = NaN;
       }
     }
@@ -184,15 +218,13 @@ function last({input, kernel, stride, before}: Axis, output: number): number {
   return Math.min(input, output * stride - before + kernel);
 }
 
-export function pooling2D(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPoolGradAttrs): Pooling {
-  const info = tf.backend_util.computePool2DInfo(
-    x.shape as [number, number, number, number],
-    filterSize,
-    strides,
-    1,
-    pad,
-    dimRoundingMode,
-  );
+function poolInfo(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.MaxPoolGradAttrs) {
+  const shape = x.shape as [number, number, number, number];
+  return tf.backend_util.computePool2DInfo(shape, filterSize, strides, 1, pad, dimRoundingMode);
+}
+
+export function pooling2D(x: tf.Tensor, attrs: tf.MaxPoolGradAttrs): Pooling {
+  const info = poolInfo(x, attrs);
   return {
     batch: info.batchSize,
     channels: info.inChannels,

@@ -14,10 +14,18 @@ const LARGEST_BLOCK = 144;
  * `Transpose`, in blocks of rows where it is that of one or several tall matrices: column by column, the backend's own
  * runs through the whole matrix and out of the cache.
  *
+ * That of nothing is divided by 0 in the backend, which ends in a trap.
+ *
  *     [rows, columns] → [blocks, columns, block] → [columns, blocks, block]
  */
 export const transposeKernel = wrappedKernel<{x: tf.TensorInfo}, {perm: number[]}>(tf.Transpose, stock => call => {
   const {inputs, attrs, backend} = call;
+  if (inputs.x.shape.includes(0)) {
+    return backend.makeOutput(
+      attrs.perm.map(axis => inputs.x.shape[axis] as number),
+      inputs.x.dtype,
+    );
+  }
   const matrices = asMatrices(inputs.x.shape, attrs.perm);
   const block = matrices && blockOf(matrices);
   if (!block) {

@@ -32,7 +32,8 @@ export function nativeGeometry(
   }
   const geometry = geometryOf(inputShape, kernelShape, strides, pad, {rounding: dimRoundingMode, depthwise});
   const {n, height, width} = geometry;
-  const isEmpty = [n, height.output, width.output, ...inputShape, ...kernelShape].includes(0);
+  // A kernel that is larger than the images gives less than nothing, which tfjs refuses.
+  const isEmpty = [n, height.output, width.output, ...inputShape, ...kernelShape].some(length => length < 1);
   return isEmpty ? undefined : geometry;
 }
 

@@ -146,8 +146,8 @@ const depthwiseConvolutions = [tf.DepthwiseConv2dNative, tf.FusedDepthwiseConv2D
 );
 
 /** Whether `dy` has the size of the result: `tf.conv2dTranspose` takes any output shape. */
-function isResult({shape}: tf.TensorInfo, {height, width}: Geometry): boolean {
-  return shape[1] === height.output && shape[2] === width.output;
+function isResult({shape}: tf.TensorInfo, {n, height, width}: Geometry): boolean {
+  return shape[0] === n && shape[1] === height.output && shape[2] === width.output;
 }
 
 interface Gradients {
