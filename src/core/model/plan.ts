@@ -176,7 +176,7 @@ function updateOf(
   };
 }
 
-/** Faults of the entries of a config: malformed ones, and those that name nothing, or nothing that can be changed so. */
+/** Faults of the entries of a config: malformed ones, those that name nothing, or nothing that can be changed so. */
 function entryFaults(selections: Plan['selections'], unmatchedEntries: readonly UnmatchedEntry[]): string[] {
   return [
     ...Object.values(selections)
