@@ -20,6 +20,7 @@ export class StockProcess {
     const child = (this.child ??= start());
     const [cpu, wasm] = await answers(child, seed);
     if (cpu === undefined) {
+      this.child = undefined;
       throw new Error(`Stock tfjs computes nothing for seed ${seed}.`);
     }
     if (wasm === undefined || isDamage(wasm.results) || isDamage(wasm.gradients)) {
