@@ -73,11 +73,11 @@ const sparseToDense: Family = random => {
 const oneHot: Family = random => {
   const depth = between(random, 2, 9);
   const indices: Operand = {shape: shapeOf(random, between(random, 0, 3)), below: depth + between(random, 0, 2)};
-  const [on, off] = pick(random, [
+  const [on, off] = pick<[number, number]>(random, [
     [1, 0],
     [1, 0],
     [3, -2],
-  ]) as [number, number];
+  ]);
   const dtype = pick(random, ['float32', 'int32', 'bool', undefined] as const);
   return {
     ...odd(`oneHot of ${depth}, ${on}, ${off}, ${dtype}`, [indices], places =>
