@@ -64,8 +64,8 @@ export function axisOf(info: object, name: 'Depth' | 'Height' | 'Width', before:
 }
 
 /**
- * Whether windows are counted by the pads and strides, as XNNPACK does. tfjs rounds as `dimRoundingMode` says, and takes
- * the number along the width from the height if the pad is one number.
+ * Whether windows are counted by the pads and strides, as XNNPACK does. tfjs rounds as `dimRoundingMode` says, and
+ * takes the number along the width from the height if the pad is one number.
  */
 export function isCountedByPads(info: tf.backend_util.Conv2DInfo): boolean {
   const {top, bottom, left, right} = info.padInfo;

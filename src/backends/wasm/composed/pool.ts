@@ -22,8 +22,8 @@ interface Gradient {
 /**
  * `AvgPool` makes −∞ of NaN on this backend. Each average that is −∞ is computed again.
  *
- * The backend walks windows by the pads and strides alone. Where tfjs rounds to another number of them, or takes it from
- * the height for the width too, as it does for a pad in one number, the backend writes beyond the result.
+ * The backend walks windows by the pads and strides alone. Where tfjs rounds to another number of them, or takes it
+ * from the height for the width too, as it does for a pad in one number, the backend writes beyond the result.
  *
  * Max pooling where the backend is wrong: it starts from 1e-38, the smallest positive number, and so misses maxima that
  * are not positive, in the gradients and, but for `MaxPool`, forward too. Of equal maxima the first is taken.
