@@ -146,15 +146,15 @@ export const CHANGES: readonly Change[] = [
     what:
       '**`tfjs-lora/graph`** adds 17 gradients that tfjs lacks (`GatherNd`, `ScatterNd`, `SparseToDense`, ' +
       '`TensorScatterUpdate`, `TopK`, `StridedSlice`, `Einsum`, `Cumprod`, `CropAndResize`, comparisons) and ' +
-      'fixes 13 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, `SquaredDifference`, `MirrorPad`, ' +
-      '`ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `GatherV2`, `Prod`, `Tile`, `Unpack`). It fixes the kernels ' +
+      'fixes 14 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, `SquaredDifference`, `MirrorPad`, ' +
+      '`ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `GatherV2`, `Prod`, `SplitV`, `Tile`, `Unpack`). It fixes the kernels ' +
       '`Cumsum` and `Cumprod`, and `StridedSlice` on cpu and wasm. It computes `Einsum` with matrix products on ' +
       'cpu, wasm (which has no such kernel), webgl, and webgpu. On webgpu, it fixes `Cast` of integers to floats, ' +
       'and `Transpose`, `Sum`, `Prod`, `Max`, and `Min` of integers.',
     by: 'extensions/graph/gradients/graphGradients.ts',
     why:
       'Published graphs use these operations. The fixed gradients ignored broadcasting, mirrored entries, ' +
-      'windows at the border, negative axes, batch dimensions, or ranks above 4. The stock `Einsum` needs memory for all axes at ' +
+      'windows at the border, negative axes, batch dimensions, single parts, or ranks above 4. The stock `Einsum` needs memory for all axes at ' +
       'once.',
     lasts: 'from the import of `tfjs-lora/graph` on',
     without: 'do not import `tfjs-lora/graph`',
@@ -167,7 +167,7 @@ export const CHANGES: readonly Change[] = [
       ...['Equal', 'NotEqual', 'Greater', 'Less', 'LessEqual'].map(of => `+ gradient ${of}`),
       ...['AvgPool', 'BatchMatMul', 'Maximum', 'Minimum', 'SquaredDifference'].map(of => `≠ gradient ${of}`),
       ...['MirrorPad', 'ResizeBilinear', 'ResizeNearestNeighbor', 'Cumsum'].map(of => `≠ gradient ${of}`),
-      ...['GatherV2', 'Prod', 'Tile', 'Unpack'].map(of => `≠ gradient ${of}`),
+      ...['GatherV2', 'Prod', 'SplitV', 'Tile', 'Unpack'].map(of => `≠ gradient ${of}`),
     ],
   },
   {

@@ -11,7 +11,17 @@ interface Registered {
 
 /** Stand-ins for layers of Keras. A bundled page has them if it uses `loadKerasModel`: docs/converting.md says so. */
 const OF_KERAS = [
-  ...['Bidirectional', 'FusedDepthwiseConv2D', 'GRU', 'GRUCell', 'KerasLayer', 'SeparableConv1D', 'Subtract'],
+  ...[
+    'Bidirectional',
+    'Convolution',
+    'EinsumDense',
+    'FusedDepthwiseConv2D',
+    'GRU',
+    'GRUCell',
+    'KerasLayer',
+    'SeparableConv1D',
+    'Subtract',
+  ],
   ...['exponential', 'hardSilu', 'leakyRelu', 'relu6Sigmoid'],
 ].map(name => `tfjs-lora>${name}`);
 
