@@ -114,7 +114,7 @@ export function partName(name: string, part: string): string {
   return `${name}_${part}`;
 }
 
-/** What an input of attention is: masks may have rows for queries, columns for keys, or both. */
+/** The role of an input of attention: masks may have rows for queries, columns for keys, or both. */
 type Role = 'query' | 'value' | 'key' | 'rows' | 'columns' | 'pairs';
 
 /** A call of attention. */
@@ -166,7 +166,7 @@ export function attentionUses(
   });
 }
 
-/** What the inputs of each call are, and whether a query attends to no later position. Calls may not differ. */
+/** The roles of the inputs of each call, and whether a query attends to no later position. Calls may not differ. */
 export function rolesOf(uses: readonly Use[], label: string, {faults}: Reading): {roles: Role[]; causal: boolean} {
   const all = uses.map(({inputs, causal}) => ({roles: inputs.map(([role]) => role), causal}));
   const [first = {roles: [], causal: false}] = all;

@@ -47,11 +47,11 @@ export interface KerasLayerArgs {
   padding?: 'valid' | 'same';
   outputPadding?: number[];
   useBias?: boolean;
-  /** Of an einsum, with lower-case letters. */
+  /** The equation of an einsum, with lower-case letters. */
   equation?: string;
   outputShape?: (number | null)[];
   biasAxes?: string;
-  /** What the inputs of an attention are. */
+  /** The role of each input of an attention. */
   roles?: string[];
   heads?: number;
   causal?: boolean;

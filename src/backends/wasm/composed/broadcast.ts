@@ -59,7 +59,7 @@ const OF_WHOLE: Readonly<Record<string, (a: number, b: number) => number>> = {
   [tf.Atan2]: Math.atan2,
 };
 
-/** A kernel of integers or truth values of the same shape. What is divided by 0 is 0, as on cpu. */
+/** A kernel of integers or truth values of the same shape. A division by 0 gives 0, as on cpu. */
 function eachOf(compute: (a: number, b: number) => number): Kernel {
   return ({inputs: {a, b}, backend}) => {
     const out = backend.makeOutput(a.shape, a.dtype);

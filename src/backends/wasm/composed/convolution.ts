@@ -70,7 +70,8 @@ const depthwiseBackpropInput = newKernel<Gradients, tf.DepthwiseConv2dNativeBack
 );
 
 /**
- * `tf.conv2dTranspose` takes an output of another batch size. What it has no images for is NaN, as on cpu; the backend
+ * `tf.conv2dTranspose` takes an output of another batch size. Images that the input lacks are NaN, as on cpu; the
+ * backend
  * reads beyond the images.
  */
 function ofOtherBatch(
