@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Random} from '../damage';
+import {pick, type Random} from '../damage';
 
 /** An operation on tensors of random shapes. */
 export interface KernelCase {
@@ -35,10 +35,6 @@ export function dtypeOf({dtype, below}: Operand): NonNullable<Operand['dtype']> 
 }
 
 export const floats = (...shape: number[]): Operand => ({shape});
-
-export function pick<T>(random: Random, values: readonly T[]): T {
-  return values[Math.floor(random() * values.length)]!;
-}
 
 const SIZES = [1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17];
 

@@ -1,5 +1,5 @@
-import type {Random} from '../damage';
-import {type KernelCase, pick} from './case';
+import {pick, type Random} from '../damage';
+import {type KernelCase} from './case';
 import {ODD_ARRANGEMENTS} from './oddArrangements';
 import {ODD_ELEMENTS} from './oddElements';
 import {ODD_INDICES} from './oddIndices';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Random} from '../damage';
+import {pick, type Random} from '../damage';
 import {
   anyAxes,
   anyAxis,
@@ -10,7 +10,6 @@ import {
   type KernelCase,
   NUMBERS,
   type Operand,
-  pick,
   shapeOf,
 } from './case';
 

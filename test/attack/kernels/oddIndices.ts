@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Random} from '../damage';
-import {anyOperand, bent, between, dtypeOf, type KernelCase, type Operand, pick, shapeOf, some} from './case';
+import {pick, type Random} from '../damage';
+import {anyOperand, bent, between, dtypeOf, type KernelCase, type Operand, shapeOf, some} from './case';
 
 // Operations that read and write at indices, some of which are outside, and changes of dtype.
 

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Random} from '../damage';
-import {anyOperand, bent, between, dtypeOf, floats, type KernelCase, type Operand, pick, size, some} from './case';
+import {pick, type Random} from '../damage';
+import {anyOperand, bent, between, dtypeOf, floats, type KernelCase, type Operand, size, some} from './case';
 
 // Products, convolutions and windows, with arguments that tfjs may refuse.
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {Random} from '../damage';
+import {pick, type Random} from '../damage';
 import {
   ACTIVATIONS,
   axesOf,
@@ -8,7 +8,6 @@ import {
   imageFor,
   type KernelCase,
   type Operand,
-  pick,
   shapeOf,
   size,
   some,
