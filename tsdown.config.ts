@@ -1,15 +1,8 @@
-import {mkdirSync, readdirSync, readFileSync, writeFileSync} from 'node:fs';
+import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {defineConfig, type UserConfig} from 'tsdown';
+import {mendDeclarations} from './scripts/declarations';
 import {ENTRIES, NODE_ENTRIES} from './scripts/entries';
-
-/** The maps of declarations are not shipped, so the declarations must not name them. */
-function forgetDeclarationMaps(folder: string): void {
-  for (const name of readdirSync(folder).filter(file => /\.d\.c?ts$/.test(file))) {
-    const file = join(folder, name);
-    writeFileSync(file, readFileSync(file, 'utf8').replace(/\n\/\/# sourceMappingURL=.*\n?$/, '\n'));
-  }
-}
 
 /**
  * Writes the entries that Node takes in place of those of a page, as `package.json` says: they load what only Node has
@@ -68,7 +61,7 @@ export default defineConfig([
     deps: {neverBundle: [/^node:/]},
     hooks: {
       'build:done': ({options}) => {
-        forgetDeclarationMaps(options.outDir);
+        mendDeclarations(options.outDir, ['index', ...ENTRIES]);
         writeNodeEntries(options.outDir);
       },
     },

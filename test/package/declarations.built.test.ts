@@ -1,0 +1,79 @@
+import {execFileSync} from 'node:child_process';
+import {join} from 'node:path';
+import ts from 'typescript';
+import manifest from '../../package.json';
+
+const ROOT = process.cwd();
+
+/** A file of types and the module that it describes. */
+interface Described {
+  types: string;
+  default: string;
+}
+
+/** Each pair in the `exports` of package.json, whatever its conditions. */
+function pairsIn(value: unknown): Described[] {
+  if (typeof value !== 'object' || value === null) {
+    return [];
+  }
+  return 'types' in value && 'default' in value ? [value as Described] : Object.values(value).flatMap(pairsIn);
+}
+
+const pairs = pairsIn(manifest.exports);
+
+/** The values that each file of types exports. */
+function declaredBy(files: readonly string[]): Map<string, string[]> {
+  const options: ts.CompilerOptions = {
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    skipLibCheck: true,
+  };
+  const program = ts.createProgram([...files], options);
+  const checker = program.getTypeChecker();
+  return new Map(
+    files.map(file => {
+      const exported = checker.getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(file)!)!);
+      const isValue = (symbol: ts.Symbol) => {
+        const target = symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
+        const isType = (symbol.declarations ?? []).some(ts.isTypeOnlyImportOrExportDeclaration);
+        return !isType && (target.flags & ts.SymbolFlags.Value) !== 0;
+      };
+      return [file, exported.filter(isValue).map(({name}) => name)] as const;
+    }),
+  );
+}
+
+/** What each module exports when it runs, in a process of its own: the main entry alone knows Node's files. */
+function exportedBy(modules: readonly string[]): Record<string, string[]> {
+  const program = `
+    import {createRequire} from 'node:module';
+    const require = createRequire(${JSON.stringify(join(ROOT, 'package.json'))});
+    const names = {};
+    for (const file of ${JSON.stringify(modules)}) {
+      const module = file.endsWith('.cjs') ? require(file) : await import(file);
+      names[file] = Object.keys(module);
+    }
+    console.log('NAMES' + JSON.stringify(names));`;
+  const output = execFileSync(process.execPath, ['--input-type=module', '--eval', program], {
+    cwd: ROOT,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  return JSON.parse(/^NAMES(.*)$/m.exec(output)![1]!) as Record<string, string[]>;
+}
+
+test('every entry point declares the values that its module exports, and no other', () => {
+  const path = (file: string) => join(ROOT, file);
+  const declared = declaredBy([...new Set(pairs.map(({types}) => path(types)))]);
+  const exported = exportedBy([...new Set(pairs.map(pair => path(pair.default)))]);
+  const differences = pairs.flatMap(pair => {
+    const [values, names] = [declared.get(path(pair.types))!, exported[path(pair.default)]!];
+    const [absent, undeclared] = [
+      values.filter(name => !names.includes(name)),
+      names.filter(name => !values.includes(name)),
+    ];
+    return absent.length + undeclared.length === 0 ? [] : [{...pair, absent, undeclared}];
+  });
+  expect(pairs.length).toBeGreaterThan(20);
+  expect(differences).toEqual([]);
+}, 120_000);
