@@ -4,6 +4,8 @@ import {gradientOf, kernelOf} from '../../platform/tfjs/engine';
 /** A kernel of ours: its name in tfjs, and the configuration that replaces the backend's, if any. */
 export interface OwnKernel {
   readonly name: string;
+  /** What it adds, if others of ours may wrap the same kernel for another reason. */
+  readonly purpose?: string;
   configure(stock: tf.KernelConfig | undefined): tf.KernelConfig | undefined;
 }
 
@@ -13,12 +15,25 @@ export interface OwnKernel {
  */
 const BRAND = Symbol.for('tfjs-lora.kernel');
 
+/** A kernel that is registered, with the one below it if it is ours. */
+type Registered = tf.KernelConfig & {[BRAND]?: Registered | undefined; purpose?: string};
+
+/** The kernels of ours by one name, the last registered first, and the backend's own if it has one. */
+function chainOf(name: string, backend: string): Registered[] {
+  const chain: Registered[] = [];
+  for (let kernel: Registered | undefined = kernelOf(name, backend); kernel !== undefined; kernel = kernel[BRAND]) {
+    chain.push(kernel);
+  }
+  return chain;
+}
+
 /** Registers kernels with a backend that is loaded, those that are not ours yet. */
 export function registerKernels(backend: string, kernels: readonly OwnKernel[]): void {
   for (const kernel of kernels) {
-    const {name} = kernel;
-    const current = kernelOf(name, backend);
-    if (current !== undefined && BRAND in current) {
+    const {name, purpose} = kernel;
+    const chain = chainOf(name, backend);
+    const [current] = chain;
+    if (chain.some(other => BRAND in other && other.purpose === purpose)) {
       continue;
     }
     const config = kernel.configure(current);
@@ -29,7 +44,7 @@ export function registerKernels(backend: string, kernels: readonly OwnKernel[]):
       // tfjs warns about a kernel that is registered twice.
       tf.unregisterKernel(name, backend);
     }
-    tf.registerKernel({...config, [BRAND]: current} as tf.KernelConfig);
+    tf.registerKernel({...config, [BRAND]: current, purpose} as tf.KernelConfig);
   }
 }
 
@@ -44,8 +59,8 @@ export function registerGradients(gradients: readonly tf.GradConfig[]): void {
 
 /** The backend's own kernel, which one of ours may have replaced. */
 export function stockKernel(name: string, backend: string): tf.KernelConfig | undefined {
-  const found = kernelOf(name, backend);
-  return found !== undefined && BRAND in found ? (found as {[BRAND]?: tf.KernelConfig})[BRAND] : found;
+  const last = chainOf(name, backend).at(-1);
+  return last !== undefined && BRAND in last ? undefined : last;
 }
 
 /** A kernel that wraps another of the same name; the backend's own where there is no other. */

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {differing, type KerasLayerArgs, type Operation, type OperationCall} from './layerOperation';
+import {along, differing, type KerasLayerArgs, type Operation, type OperationCall} from './layerOperation';
 
 /**
  * Attention as Keras computes it, for `Attention`, `AdditiveAttention`, and the heads of a `MultiHeadAttention` with
@@ -55,9 +55,13 @@ function scoresOf(
   }
   const sums = tf.add(tf.expandDims(q, 3), tf.expandDims(k, 2));
   return score === 'additive'
-    ? tf.sum(tf.mul(scale, tf.tanh(sums)), -1)
+    ? tf.sum(tf.mul(scale.rank === 0 ? scale : along(scale, [-1], sums), tf.tanh(sums)), -1)
     : tf.mul(weight, tf.sum(tf.tanh(tf.mul(scale, sums)), -1));
 }
+
+/** How much lower scores are that a mask leaves out: next to it, scores are rounded away, as Keras does in 32 bits. */
+const LOWEST = 1e9;
+const LOWEST_HALF = 6e4;
 
 /** Scores of which those that a mask leaves out are so low that they weigh nothing. */
 function masked(scores: tf.Tensor, args: KerasLayerArgs, {inputs}: OperationCall): tf.Tensor {
@@ -77,6 +81,6 @@ function masked(scores: tf.Tensor, args: KerasLayerArgs, {inputs}: OperationCall
   if (shown === undefined) {
     return scores;
   }
-  const low = tf.mul(tf.sub(shown, 1), 1e9);
+  const low = tf.mul(tf.sub(shown, 1), tf.backend().floatPrecision() === 16 ? LOWEST_HALF : LOWEST);
   return tf.add(args.replaces === true ? tf.mul(scores, shown) : scores, low);
 }

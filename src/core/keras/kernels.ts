@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {channelsLast} from '../layers/convolutions';
-import type {KerasLayerArgs, Operation} from './layerOperation';
+import {along, type KerasLayerArgs, type Operation} from './layerOperation';
 
 /**
  * A convolution in one to three axes whose channels are in groups, or one of images that is transposed, as
@@ -36,7 +36,7 @@ export const CONVOLUTION: Operation = {
             -1,
           )
         : transposed(last as tf.Tensor4D, kernel as tf.Tensor, args);
-    return restore(bias === undefined ? y : tf.add(y, bias));
+    return restore(bias === undefined ? y : tf.add(y, along(bias, [-1], y)));
   },
 };
 

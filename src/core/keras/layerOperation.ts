@@ -88,7 +88,10 @@ export function fromFront(axes: readonly number[] = [], rank: number): number[] 
   return axes.map(axis => (axis < 0 ? axis + rank : axis)).sort((a, b) => a - b);
 }
 
-/** Numbers along some axes of a tensor, in a shape that broadcasts to it. */
+/**
+ * Numbers along some axes of a tensor, in a shape that broadcasts to it. A vector and a tensor of five axes would not
+ * do: webgpu's results are zeros.
+ */
 export function along(numbers: tf.Tensor, axes: readonly number[] | undefined, x: tf.Tensor): tf.Tensor {
   const over = fromFront(axes, x.rank);
   return tf.reshape(

@@ -22,7 +22,12 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     compute: (x, {scale = 1}) => tf.sub(tf.relu(x), tf.mul(scale, tf.sub(1, tf.exp(tf.minimum(x, 0))))),
   },
   rescaling: {
-    compute: (x, {scale = 1, offset = 0}) => tf.add(tf.mul(tf.cast(x, 'float32'), scale), offset),
+    compute(x, {scale = 1, offset = 0}) {
+      const [factor, summand] = [scale, offset].map(value =>
+        typeof value === 'number' ? value : along(tf.tensor1d(value), [-1], x),
+      ) as [tf.TensorLike, tf.TensorLike];
+      return tf.add(tf.mul(tf.cast(x, 'float32'), factor), summand);
+    },
   },
   average: {
     compute(x, {axes, keepdims, heedsMask}, {mask}) {
@@ -63,7 +68,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     weights: (input, {axes = []}) => [{name: 'scale', shape: sizesOf(input, axes)}],
     compute(x, {axes, epsilon = 1e-6}, {weights}) {
       const y = tf.mul(x, tf.rsqrt(tf.add(tf.mean(tf.square(x), axes, true), epsilon)));
-      return tf.mul(y, weights.scale as tf.Tensor);
+      return tf.mul(y, along(weights.scale as tf.Tensor, axes, x));
     },
   },
   unit: {
@@ -71,7 +76,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   layerscale: {
     weights: input => [{name: 'gamma', shape: input.slice(-1)}],
-    compute: (x, _args, {weights}) => tf.mul(x, weights.gamma as tf.Tensor),
+    compute: (x, _args, {weights}) => tf.mul(x, along(weights.gamma as tf.Tensor, [-1], x)),
   },
   group: {
     weights: (input, {axes, has = []}) => has.map(name => ({name, shape: sizesOf(input, axes)})),

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
+import {registerGraphGradients} from '../../../src/extensions/graph/gradients/graphGradients';
 import {random} from '../../helpers';
 import {type Case, difference, elsewhere, predicts, read, relativeDifference} from './case';
 
@@ -39,6 +40,15 @@ export const graphCases: readonly Case[] = [
     },
   },
   {
+    behaviour: 'operations of a vector and a tensor of five axes give what they give on cpu',
+    tolerance: 1e-4,
+    halfTolerance: 3e-2,
+    run: async () => {
+      const values = () => read(ofVectors());
+      return relativeDifference(await values(), await elsewhere('cpu', values));
+    },
+  },
+  {
     behaviour: 'a Where in a graph gives the same as on cpu or is refused by name',
     tolerance: 0,
     run: async backend => {
@@ -53,6 +63,26 @@ export const graphCases: readonly Case[] = [
     },
   },
 ];
+
+/** What operations of two tensors give for a vector and a tensor of five axes, on either side. */
+function ofVectors(): tf.Tensor[] {
+  registerGraphGradients();
+  return tf.tidy(() => {
+    const [vector, tensor] = [random([2], 1), random([1, 2, 1, 3, 2], 2)];
+    const numbers = [tf.add, tf.sub, tf.mul, tf.div, tf.maximum, tf.minimum, tf.squaredDifference, tf.atan2, tf.mod];
+    const truths = [tf.greater, tf.greaterEqual, tf.less, tf.lessEqual, tf.equal, tf.notEqual];
+    const both = (f: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor) => [f(vector, tensor), f(tensor, vector)];
+    return [
+      ...numbers.flatMap(both),
+      // webgl divides whole numbers alone.
+      ...both((a, b) => tf.floorDiv(tf.round(tf.mul(a, 10)), tf.add(tf.round(tf.abs(tf.mul(b, 10))), 1))),
+      ...both((a, b) => tf.pow(tf.abs(a), b)),
+      ...truths.flatMap(f => both((a, b) => f(a as never, b as never))),
+      ...both((a, b) => tf.logicalAnd(tf.greater(a, 0), tf.greater(b, 0))),
+      ...both((a, b) => tf.logicalOr(tf.greater(a, 0), tf.greater(b, 0))),
+    ];
+  });
+}
 
 const whereInput = () => tf.tensor2d([1, -1, -2, -3, 4, 5], [2, 3]);
 

@@ -5,7 +5,7 @@ import {spawn} from 'node:child_process';
 import {existsSync, mkdirSync, writeFileSync} from 'node:fs';
 import {availableParallelism} from 'node:os';
 import {dirname, join} from 'node:path';
-import {argv, execPath, stderr} from 'node:process';
+import process, {argv, execPath, stderr} from 'node:process';
 import {createInterface} from 'node:readline';
 import {fileURLToPath} from 'node:url';
 import {findChromium, ServedSuite} from './browser';
@@ -119,6 +119,9 @@ for (const report of reports) {
   faults.filter(fault => fault !== undefined).forEach(fault => stderr.write(`${nameOf(report)}: ${fault}\n`));
 }
 console.log(`${table(reports)}\n\n${summary(reports)}`);
+if (!reports.every(({failure, outcomes}) => failure === undefined && outcomes.every(holds))) {
+  process.exitCode = 1;
+}
 
 function show({behaviour, kind, deviation, tolerance, error}: Outcome): string {
   const what = kind === undefined ? behaviour : `${kind}: ${behaviour}`;

@@ -10,6 +10,7 @@ import {gather} from './gather';
 import {integerKernels} from './integerKernels';
 import {maxPoolWithArgmax} from './maxPoolWithArgmax';
 import {stridedSliceGradient, stridedSliceKernel} from './stridedSlice';
+import {vectorKernels} from './vectorKernels';
 
 // Gradients of graph ops that tfjs lacks or computes wrongly. All are exact.
 
@@ -271,7 +272,7 @@ const KERNELS: ReadonlyMap<string, readonly OwnKernel[]> = new Map([
   ['cpu', [stridedSliceKernel, einsumKernel('cpu')]],
   ['wasm', [stridedSliceKernel, einsumKernel('wasm'), maxPoolWithArgmax]],
   ['webgl', [einsumKernel('webgl')]],
-  ['webgpu', [einsumKernel('webgpu'), ...integerKernels]],
+  ['webgpu', [einsumKernel('webgpu'), ...integerKernels, ...vectorKernels]],
 ]);
 
 /** Registers the gradients and the kernels that graphs need, once in a process. */

@@ -9,6 +9,7 @@ import {isRecording} from '../../../platform/tfjs/engine';
  */
 export const addKernel: OwnKernel = {
   name: tf.Add,
+  purpose: 'deferred products',
   configure: stock =>
     stock && {
       ...stock,
