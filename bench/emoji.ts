@@ -14,15 +14,8 @@ import {readFileSync} from 'node:fs';
 import {Resvg} from '@resvg/resvg-js';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {
-  adam,
-  applyLoRA,
-  bestAdapter,
-  learningRateSchedule,
-  seededBatches,
-  splitAtFirstAdapter,
-  stopOnNaN,
-} from 'tfjs-lora';
+import {adam, applyLoRA, bestAdapter, learningRateSchedule, seededBatches, stopOnNaN} from 'tfjs-lora';
+import {splitAtFirstAdapter} from '../src/core/model/split';
 import {loadBody} from './cases/mobilenet';
 import {printTable} from './table';
 

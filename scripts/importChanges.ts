@@ -271,9 +271,7 @@ export const CHANGES: readonly Change[] = [
       'Gradients take half the time and can use several threads. The module is tested before use and is not ' +
       'used if its results differ.',
     lasts: 'from the first kernel that uses it until the backend is disposed',
-    without:
-      '`loraKernels()` tells whether it is in use. A content security policy without `script-src blob:` ' +
-      'prevents the threads',
+    without: 'a content security policy without `script-src blob:` prevents the threads',
   },
   {
     what: "Tensor data is moved to another backend with the engine's `moveData`.",

@@ -10,28 +10,17 @@ export type {UnmatchedEntry} from './core/model/targets';
 export {isAdapted, type UnsavedLayer} from './core/model/adapted';
 export type {LoRAStrength, MethodName} from './core/methods/method';
 export type {Initializer, PrincipalInit} from './core/methods/initializer';
-export type {Dropout} from './core/ops/update';
 export {disposeModel, trainableVariables} from './core/rewire/dispose';
 export {LoRAError, type LoRAErrorCode} from './platform/errors';
 export type {CallOptions, OnProgress, Progress} from './platform/signals';
 
 // Train.
-export {
-  adam,
-  type AdamOptions,
-  adamW,
-  type AdamWOptions,
-  type LoRAAdam,
-  type LoRAMomentum,
-  type LoRASGD,
-  sgd,
-  type SGDOptions,
-} from './core/training/optimizers';
-export {type Accumulate, accumulate} from './core/training/accumulate';
-export {type ClipByGlobalNorm, clipByGlobalNorm} from './core/training/clipByGlobalNorm';
-export {type LoRAPlus, loraPlus, type LoRAPlusOptions} from './core/training/loraPlus';
+export {adam, type AdamOptions, adamW, type AdamWOptions, sgd, type SGDOptions} from './core/training/optimizers';
+export {accumulate} from './core/training/accumulate';
+export {clipByGlobalNorm} from './core/training/clipByGlobalNorm';
+export {loraPlus, type LoRAPlusOptions} from './core/training/loraPlus';
 export {type BestAdapter, bestAdapter, type BestAdapterOptions} from './core/training/bestAdapter';
-export {checkpoint, type CheckpointOptions, type Checkpoints} from './core/training/checkpoint';
+export {checkpoint, type CheckpointOptions} from './core/training/checkpoint';
 export type {CheckpointPlace} from './core/training/checkpointFile';
 export {resume, type ResumedRun, type ResumeOptions} from './core/training/resume';
 export {
@@ -47,7 +36,7 @@ export {
   type SweepStep,
 } from './core/training/findLearningRate';
 export {type Movable, moveTo} from './core/training/moveTo';
-export {progress, type ProgressOptions, type ProgressReport, type TrainingProgress} from './core/training/progress';
+export {progress, type ProgressOptions, type TrainingProgress} from './core/training/progress';
 export {
   type Examples,
   type SeededBatches,
@@ -59,14 +48,13 @@ export {focalLoss, type FocalLossOptions} from './core/training/focalLoss';
 export {compileWeighted, weightTargets} from './core/training/weightedTargets';
 export {type KeepIfBetter, keepIfBetter, type KeepIfBetterOptions} from './core/training/keepIfBetter';
 export {withReplay, type WithReplayOptions} from './core/training/withReplay';
-export {type Neftune, neftune, type NeftuneOptions} from './core/training/neftune';
-export {type StopOnAbort, stopOnAbort} from './core/training/stopOnAbort';
-export {type StopOnNaN, stopOnNaN} from './core/training/stopOnNaN';
+export {neftune, type NeftuneOptions} from './core/training/neftune';
+export {stopOnAbort} from './core/training/stopOnAbort';
+export {stopOnNaN} from './core/training/stopOnNaN';
 export {resetOptimizer} from './core/training/resetOptimizer';
 export {replaceHead, type ReplaceHeadOptions} from './core/head/replaceHead';
 export type {HeadPlace} from './core/head/headPlace';
 export {type Batches, type FeatureFitArgs, fitOnFeatures, type HeadFirst} from './core/model/fitOnFeatures';
-export {type Split, splitAtFirstAdapter} from './core/model/split';
 
 // Adapters: switch between them, mix them.
 export type {Adapter, AdapterConfig, HeadConfig} from './core/adapter/adapter';
@@ -124,4 +112,4 @@ export type {LoadReport, NameMapping, WeightsReport} from './core/layers/namedWe
 export {loadKerasModel} from './core/keras/loadKerasModel';
 
 // Backends.
-export {type KernelSource, loraKernels, useRelaxedSIMD} from './backends/loraKernels';
+export {useRelaxedSIMD} from './backends/loraKernels';

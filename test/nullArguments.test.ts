@@ -130,7 +130,6 @@ const USAGES: Record<string, Usage> = {
   learningRateSchedule: () => [{warmup: 2, steps: 10, shape: 'linear'}],
   loadAdapter: () => [new MemoryHandler()],
   loadKerasModel: () => [{load: () => Promise.resolve({})}, {maxBytes: 1e6}],
-  loraKernels: () => [],
   adaptLayer: () => [
     {
       layer: layers.dense({units: 2}),
@@ -201,7 +200,6 @@ const USAGES: Record<string, Usage> = {
   setAdapter: () => [adapted(), adapter()],
   setQuantizedActivations: () => ['float32'],
   sgd: () => [{learningRate: 0.1, momentum: 0.9, nesterov: false}],
-  splitAtFirstAdapter: () => [compiled()],
   startWasm: () => [{threads: 1}],
   stopOnAbort: () => [new AbortController().signal],
   stopOnNaN: () => [],

@@ -1,7 +1,8 @@
 import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-webgpu';
-import {adam, adamW, applyLoRA, type LoRAConfig, loraKernels} from 'tfjs-lora';
+import {adam, adamW, applyLoRA, type LoRAConfig} from 'tfjs-lora';
+import {loraKernels} from '../../src/backends/loraKernels';
 import {generate, loadGGUF} from 'tfjs-lora/language';
 import {Attention, compileModel, Gelu, loadTransformer, RMSNormalization} from 'tfjs-lora/transformers';
 import type {Targets} from '../cases/case';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {loraKernels} from 'tfjs-lora';
+import {loraKernels} from '../../src/backends/loraKernels';
 import {trialOf, withoutOwnCode} from '../../src/backends/shared/tryOut';
 import {runsMatrixPrograms} from '../../src/backends/webgl/matrixProgram';
 import {elsewhere, relativeDifference} from '../../test/backends/everywhere/case';

@@ -61,7 +61,8 @@ window.measureThreads = async threads => {
   for (const [name, benchCase] of Object.entries({mlp, conv, transformer})) {
     prepared.push(await prepare(name, benchCase));
   }
-  const {adam, applyLoRA, loraKernels} = await import('tfjs-lora');
+  const {adam, applyLoRA} = await import('tfjs-lora');
+  const {loraKernels} = await import('../../src/backends/loraKernels');
   const {ownBlock} = await import('./models');
   if (loraKernels() !== 'module') {
     throw new Error('The module of the library is not in use here.');

@@ -1,10 +1,11 @@
 import {fileURLToPath} from 'node:url';
 import {defineConfig, type Plugin} from 'vite';
+import {entrySources} from '../../scripts/entries';
 import {dinov2} from '../../scripts/dinov2';
 import {modelFiles} from '../shared/modelFiles';
 import {choose, DRAWINGS, KINDS} from './data';
 
-const built = (name: string) => fileURLToPath(new URL(`../../dist/${name}.js`, import.meta.url));
+const library = fileURLToPath(new URL('../..', import.meta.url));
 
 /** The emoji of the page, as the module `virtual:emoji`: ten of each kind to train on and four to try. */
 const emoji: Plugin = {
@@ -22,8 +23,8 @@ const emoji: Plugin = {
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './',
-  // As in a project that has installed the library. The longer names first: an alias takes whatever begins with it.
-  resolve: {alias: {'tfjs-lora/transformers': built('transformers'), 'tfjs-lora': built('index')}},
+  // The source, since the example splits a model, which no entry exports.
+  resolve: {alias: entrySources(library)},
   plugins: [emoji, modelFiles(dinov2)],
   server: {host: '127.0.0.1'},
   preview: {host: '127.0.0.1'},

@@ -3,8 +3,6 @@ import {capabilities, type KernelSource} from './shared/capabilities';
 import {currentNative} from './wasm/module/find';
 import {wantFusedSums} from './wasm/module/relaxed';
 
-export type {KernelSource};
-
 /**
  * Tells what the current backend computes a training step with.
  *
@@ -17,8 +15,6 @@ export type {KernelSource};
  * other backend it is `'backend'`.
  *
  * @returns `'module'`, `'composed'`, `'programs'` or `'backend'`.
- * @example
- *     console.log(tf.getBackend(), loraKernels());
  */
 export function loraKernels(): KernelSource {
   return capabilities().source ?? 'backend';

@@ -35,9 +35,6 @@ const headSplits = new WeakMap<tf.LayersModel, Split>();
  * @returns the two pieces: what runs before the first layer that trains, and the rest.
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_MISFIT` if nothing comes before the first
  *     adapted layer.
- * @example
- *     const {prefix, suffix} = splitAtFirstAdapter(model);
- *     const features = prefix.predict(xs);
  */
 export function splitAtFirstAdapter(model: tf.LayersModel): Split {
   const known = splits.get(model);

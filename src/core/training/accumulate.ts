@@ -100,6 +100,6 @@ registerOwn(Accumulate);
  * @example
  *     model.compile({optimizer: accumulate(adam({learningRate: 1e-3}), 4), loss});
  */
-export function accumulate(optimizer: tf.Optimizer, batches: number): Accumulate {
+export function accumulate(optimizer: tf.Optimizer, batches: number): tf.Optimizer {
   return new Accumulate(optimizer, batches);
 }

@@ -32,11 +32,16 @@ export function isBetterHigh(name: string): boolean {
 }
 
 /** The callback that `bestAdapter` makes. */
-export class BestAdapter extends TrainingCallback {
-  override readonly part = 'best';
-  /** The epoch whose adapter is the best so far, counted from 0. */
-  epoch: number | undefined;
+export interface BestAdapter extends tf.Callback {
+  /** The epoch whose adapter is the best so far, counted from 0. Undefined before the first one ends. */
+  readonly epoch: number | undefined;
   /** The monitored value of that epoch. */
+  readonly value: number | undefined;
+}
+
+export class BestAdapterCallback extends TrainingCallback implements BestAdapter {
+  override readonly part = 'best';
+  epoch: number | undefined;
   value: number | undefined;
   private variables = new Map<string, tf.LayerVariable>();
   /** The values of that epoch; before the first ends, the initial ones. */
@@ -195,5 +200,5 @@ export class BestAdapter extends TrainingCallback {
  */
 export function bestAdapter(options: BestAdapterOptions = {}): BestAdapter {
   checkOptions(options, {monitor: true, patience: true, minDelta: true, mode: true});
-  return new BestAdapter(options);
+  return new BestAdapterCallback(options);
 }

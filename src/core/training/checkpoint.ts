@@ -5,7 +5,7 @@ import {type CheckpointPlace, placeOf, readCheckpoint, writeCheckpoint} from './
 import {EpochMeans, registerEpochMeans} from './epochMeans';
 import {type CallbackState, resumedAt} from './resumed';
 import {captureRun, partsNotFinite} from './runState';
-import {SeededBatches} from './seededBatches';
+import {type SeededBatches, SeededDataset} from './seededBatches';
 import {ADVICE} from './stopOnNaN';
 
 /** Options of `checkpoint`. */
@@ -20,8 +20,7 @@ export interface CheckpointOptions {
   batches?: SeededBatches;
 }
 
-/** The callback that `checkpoint` makes. */
-export class Checkpoints extends TrainingCallback {
+class Checkpoints extends TrainingCallback {
   private readonly keep: number;
   private readonly everyEpochs: number;
   private readonly everySteps: number;
@@ -151,8 +150,8 @@ export function checkPlaces(place: CheckpointPlace, keep: number): void {
 }
 
 /** @throws LoRAError if the batches cannot be replayed. */
-export function checkBatches(batches: unknown): void {
-  if (batches !== undefined && !(batches instanceof SeededBatches)) {
+export function checkBatches(batches: unknown): asserts batches is SeededDataset | undefined {
+  if (batches !== undefined && !(batches instanceof SeededDataset)) {
     throw new LoRAError(`batches must be those of seededBatches, got ${kindOf(batches)}.`);
   }
 }
@@ -171,7 +170,7 @@ export function checkBatches(batches: unknown): void {
  * @returns a callback for `fit` and `fitDataset`.
  * @throws LoRAError `ERR_OPTION` if it is no place, or an option is not in its range.
  */
-export function checkpoint(place: CheckpointPlace, options: CheckpointOptions = {}): Checkpoints {
+export function checkpoint(place: CheckpointPlace, options: CheckpointOptions = {}): tf.Callback {
   checkOptions(options, {everyEpochs: true, everySteps: true, keep: true, batches: true});
   registerEpochMeans();
   return new Checkpoints(place, options);

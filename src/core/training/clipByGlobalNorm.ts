@@ -69,6 +69,6 @@ registerOwn(ClipByGlobalNorm);
  * @example
  *     model.compile({optimizer: clipByGlobalNorm(adam({learningRate: 1e-3}), 1), loss});
  */
-export function clipByGlobalNorm(optimizer: tf.Optimizer, maxNorm: number): ClipByGlobalNorm {
+export function clipByGlobalNorm(optimizer: tf.Optimizer, maxNorm: number): tf.Optimizer {
   return new ClipByGlobalNorm(optimizer, maxNorm);
 }

@@ -11,7 +11,7 @@ import {
 } from '../../platform/errors';
 import {randomNumbers} from '../../platform/formats/randomNumbers';
 import {logNames, objectivesOf} from '../../platform/tfjs/training';
-import {BestAdapter, isBetterHigh} from './bestAdapter';
+import {BestAdapterCallback, isBetterHigh} from './bestAdapter';
 import {TrainingCallback} from './callback';
 import type {CallbackState} from './resumed';
 import {changingVariables, layersNotFinite, Snapshot, trainedVariables, writeValues} from './snapshot';
@@ -39,17 +39,26 @@ export interface KeepIfBetterOptions {
 const SAMPLES = 2000;
 
 /** The callback that `keepIfBetter` makes. */
-export class KeepIfBetter extends TrainingCallback {
+export interface KeepIfBetter extends tf.Callback {
+  /** Whether the new adapter is kept, once the fit is over. */
+  readonly kept: boolean | undefined;
+  /** Why, as a sentence. */
+  readonly reason: string | undefined;
+  /** The mean of the metric on the held-out examples before the fit. */
+  readonly before: number | undefined;
+  /** The mean of the metric on the held-out examples after the fit. */
+  readonly after: number | undefined;
+  /** The gain that is exceeded with the given confidence, in units of the metric. */
+  readonly atLeast: number | undefined;
+}
+
+class KeepIfBetterCallback extends TrainingCallback implements KeepIfBetter {
   /** The key of its state in checkpoint files, which must not change. */
   override readonly part = 'improves';
-  /** Whether the new adapter is kept, once the fit is over. */
   kept: boolean | undefined;
-  /** Why, as a sentence. */
   reason: string | undefined;
-  /** The mean of the metric on the held-out examples before and after the fit. */
   before: number | undefined;
   after: number | undefined;
-  /** The gain that is exceeded with the given confidence. */
   atLeast: number | undefined;
   private variables = new Map<string, tf.LayerVariable>();
   /** The values before the fit. */
@@ -92,7 +101,7 @@ export class KeepIfBetter extends TrainingCallback {
 
   override async onTrainEnd(): Promise<void> {
     // The best adapter is the one to judge, whichever callback comes first.
-    this.all.filter(callback => callback instanceof BestAdapter).forEach(callback => callback.abandon());
+    this.all.filter(callback => callback instanceof BestAdapterCallback).forEach(callback => callback.abandon());
     await super.onTrainEnd();
     const {snapshot} = this;
     if (snapshot === undefined) {
@@ -236,5 +245,5 @@ export function keepIfBetter(options: KeepIfBetterOptions): KeepIfBetter {
     {validation: true, metric: true, margin: true, minimum: true, confidence: true, batchSize: true, seed: true},
     'keepIfBetter({validation: [xs, ys]})',
   );
-  return new KeepIfBetter(options);
+  return new KeepIfBetterCallback(options);
 }

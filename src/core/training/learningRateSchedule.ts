@@ -27,7 +27,18 @@ const SHAPES: Readonly<Record<ScheduleShape, (progress: number) => number>> = {
 const peaks = new WeakMap<tf.Optimizer, {peak: number; last: number}>();
 
 /** The callback that `learningRateSchedule` makes. */
-export class LearningRateSchedule extends TrainingCallback {
+export interface LearningRateSchedule extends tf.Callback {
+  /**
+   * The factor of the highest rate in a step, counted from 0.
+   *
+   * @throws LoRAError `ERR_OPTION` if the number of steps is not known.
+   */
+  factorAt(step: number): number;
+  /** Sets the rate for a step, counted from 0, in a custom training loop. The optimizer's first rate is the highest. */
+  set(optimizer: tf.Optimizer, step: number): void;
+}
+
+class ScheduleCallback extends TrainingCallback implements LearningRateSchedule {
   override readonly part = 'schedule';
   private readonly warmup: number;
   private readonly shape: ScheduleShape;
@@ -54,11 +65,6 @@ export class LearningRateSchedule extends TrainingCallback {
     this.givenSteps = this.total = steps;
   }
 
-  /**
-   * The factor of the highest rate in a step, counted from 0.
-   *
-   * @throws LoRAError if the number of steps is not known.
-   */
   factorAt(step: number): number {
     const total = this.total ?? this.unknownTotal();
     const warmup = Math.min(total, this.warmup < 1 ? Math.round(this.warmup * total) : this.warmup);
@@ -68,7 +74,6 @@ export class LearningRateSchedule extends TrainingCallback {
     return SHAPES[this.shape](Math.min(1, (step - warmup) / Math.max(1, total - warmup)));
   }
 
-  /** Sets the rate for a step, counted from 0, in a custom training loop. The optimizer's first rate is the highest. */
   set(optimizer: tf.Optimizer, step: number): void {
     const rate = learningRateOf(optimizer);
     const known = peaks.get(optimizer);
@@ -153,5 +158,5 @@ export class LearningRateSchedule extends TrainingCallback {
  */
 export function learningRateSchedule(options: ScheduleOptions = {}): LearningRateSchedule {
   checkOptions(options, {warmup: true, steps: true, shape: true}, "learningRateSchedule({shape: 'cosine'})");
-  return new LearningRateSchedule(options);
+  return new ScheduleCallback(options);
 }

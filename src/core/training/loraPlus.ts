@@ -58,7 +58,7 @@ function isB(name: string): boolean {
  * @returns an optimizer for `model.compile`.
  * @throws LoRAError `ERR_OPTION` if it is no optimizer, or `ratio` is no number above 0.
  */
-export function loraPlus(optimizer: tf.Optimizer, options: LoRAPlusOptions = {}): LoRAPlus {
+export function loraPlus(optimizer: tf.Optimizer, options: LoRAPlusOptions = {}): tf.Optimizer {
   checkOptions(options, {ratio: true}, 'loraPlus(adam(), {ratio: 16})');
   return new LoRAPlus(optimizer, options.ratio ?? 16);
 }

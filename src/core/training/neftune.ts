@@ -15,8 +15,7 @@ export interface NeftuneOptions {
   seed?: number;
 }
 
-/** The callback that `neftune` makes. */
-export class Neftune extends TrainingCallback {
+class Neftune extends TrainingCallback {
   override readonly part = 'neftune';
   private readonly alpha: number;
   /** The seed of the next noise. */
@@ -109,7 +108,7 @@ function isEmbedding(layer: tf.layers.Layer): boolean {
  * @example
  *     await model.fitDataset(batches, {epochs: 3, callbacks: [neftune({alpha: 5})]});
  */
-export function neftune(options: NeftuneOptions = {}): Neftune {
+export function neftune(options: NeftuneOptions = {}): tf.Callback {
   checkOptions(options, {alpha: true, seed: true});
   return new Neftune(options);
 }

@@ -187,7 +187,7 @@ registerOwn(LoRASGD);
  * @example
  *     model.compile({optimizer: adam({learningRate: 1e-3}), loss: 'meanSquaredError'});
  */
-export function adam(options: AdamOptions = {}): LoRAAdam {
+export function adam(options: AdamOptions = {}): tf.Optimizer {
   checkOptions(options, ADAM, exampleOf('adam', options));
   return makeAdam(options, 0);
 }
@@ -204,7 +204,7 @@ export function adam(options: AdamOptions = {}): LoRAAdam {
  * @example
  *     model.compile({optimizer: adamW({learningRate: 1e-3}), loss: 'meanSquaredError'});
  */
-export function adamW(options: AdamWOptions = {}): LoRAAdam {
+export function adamW(options: AdamWOptions = {}): tf.Optimizer {
   checkOptions(options, {...ADAM, weightDecay: true}, exampleOf('adamW', options));
   const {weightDecay = 0.01, ...rest} = options;
   checkNumber('weightDecay', weightDecay, weightDecay >= 0, 'a number that is not negative');
@@ -235,7 +235,7 @@ function makeAdam(
  * @example
  *     model.compile({optimizer: sgd({learningRate: 0.1}), loss: 'meanSquaredError'});
  */
-export function sgd(options: SGDOptions = {}): LoRASGD | LoRAMomentum {
+export function sgd(options: SGDOptions = {}): tf.Optimizer {
   checkOptions(options, {learningRate: true, momentum: true, nesterov: true}, exampleOf('sgd', options));
   const {learningRate = 0.01, momentum = 0, nesterov = false} = options;
   checkNumber('learningRate', learningRate, learningRate >= 0, 'a number that is not negative');

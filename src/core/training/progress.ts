@@ -47,8 +47,7 @@ interface Terminal {
 
 const WIDTH = 30;
 
-/** The callback that `progress` makes. */
-export class ProgressReport extends TrainingCallback {
+class ProgressReport extends TrainingCallback {
   private readonly label: string;
   private readonly everyMs: number;
   private readonly terminal: Terminal | undefined;
@@ -238,7 +237,7 @@ function terminalOfNode(): Terminal | undefined {
  *     await model.fit(xs, ys, {epochs: 20, callbacks: [progress({label: 'LoRA', element})]});
  *     progress({onProgress: ({step, steps}) => postMessage({step, steps})}); // in a worker
  */
-export function progress(options: ProgressOptions = {}): ProgressReport {
+export function progress(options: ProgressOptions = {}): tf.Callback {
   const known = {label: true, element: true, onProgress: true, everyMs: true} as const;
   checkOptions(options, known, "progress({label: 'LoRA'})");
   return new ProgressReport(options);

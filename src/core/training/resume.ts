@@ -18,7 +18,7 @@ import {checkOptimizerState, restoreOptimizer} from './optimizerState';
 import {restoreRandomStates} from './randomState';
 import {setResumed} from './resumed';
 import {checkKept, checkWeights, partsNotFinite, partsOf} from './runState';
-import type {SeededBatches} from './seededBatches';
+import type {SeededBatches, SeededDataset} from './seededBatches';
 import {changingVariables, writeValues} from './snapshot';
 
 /** Options of `resume`. */
@@ -124,7 +124,7 @@ async function findCheckpoints(place: CheckpointPlace, keep: number): Promise<{f
   return {found, faults};
 }
 
-function check(model: tf.LayersModel, checkpoint: Checkpoint, batches: SeededBatches | undefined): void {
+function check(model: tf.LayersModel, checkpoint: Checkpoint, batches: SeededDataset | undefined): void {
   const {state} = checkpoint;
   const {variables, slots, callbacks} = partsOf(checkpoint);
   checkWeights(model, state, variables);
@@ -146,7 +146,7 @@ function check(model: tf.LayersModel, checkpoint: Checkpoint, batches: SeededBat
 function restore(
   model: tf.LayersModel,
   checkpoint: Checkpoint,
-  batches: SeededBatches | undefined,
+  batches: SeededDataset | undefined,
   passedOver: string[],
 ): ResumedRun {
   const {number, epoch, batch, step, optimizer, random} = checkpoint.state;

@@ -22,8 +22,15 @@ export interface Batch extends tf.TensorContainerObject {
 // To bundlers, reading `tf.data.Dataset` is a side effect, which would keep the class in pages that do not use it.
 const Dataset = /* @__PURE__ */ (() => tf.data.Dataset<Batch>)();
 
-/** Batches in an order that a seed decides. Made by `seededBatches`. */
-export class SeededBatches extends Dataset {
+/** Batches in an order that a seed decides, for `fitDataset`. Made by `seededBatches`. */
+export interface SeededBatches extends tf.data.Dataset<Batch> {
+  /** How many batches an epoch has. */
+  readonly size: number;
+  /** Decides the order of every epoch. */
+  readonly seed: number;
+}
+
+export class SeededDataset extends Dataset implements SeededBatches {
   override readonly size: number;
   readonly seed: number;
   private readonly batchSize: number;
@@ -140,5 +147,5 @@ export function orderOf(count: number, seed: number, epoch: number): Int32Array 
 export function seededBatches(xs: Examples, ys: Examples, options: SeededBatchesOptions): SeededBatches {
   checkOptions(options, {batchSize: true, seed: true}, 'seededBatches({xs, ys}, {batchSize: 32, seed: 1})');
   const count = examplesIn([...tensorsOf('xs', xs), ...tensorsOf('ys', ys)]);
-  return new SeededBatches(count, places => gathered(xs, ys, places), options);
+  return new SeededDataset(count, places => gathered(xs, ys, places), options);
 }

@@ -1,8 +1,8 @@
+import type * as tf from '@tensorflow/tfjs';
 import {checkCallOptions} from '../../platform/signals';
 import {TrainingCallback} from './callback';
 
-/** The callback that `stopOnAbort` makes. */
-export class StopOnAbort extends TrainingCallback {
+class StopOnAbort extends TrainingCallback {
   constructor(private readonly signal: AbortSignal | undefined) {
     super();
     checkCallOptions({signal: signal === undefined ? (null as unknown as AbortSignal) : signal});
@@ -30,6 +30,6 @@ export class StopOnAbort extends TrainingCallback {
  *     button.onclick = () => controller.abort();
  *     await model.fit(xs, ys, {epochs: 100, callbacks: [stopOnAbort(controller.signal)]});
  */
-export function stopOnAbort(signal: AbortSignal): StopOnAbort {
+export function stopOnAbort(signal: AbortSignal): tf.Callback {
   return new StopOnAbort(signal);
 }

@@ -7,8 +7,7 @@ import {areFinite, changingVariables, layersNotFinite, Snapshot, trainedVariable
 export const ADVICE =
   'What helps: a lower learning rate, a schedule with warm-up, clipByGlobalNorm(optimizer, 1), and data without NaN.';
 
-/** The callback that `stopOnNaN` makes. */
-export class StopOnNaN extends TrainingCallback {
+class StopOnNaN extends TrainingCallback {
   private variables = new Map<string, tf.LayerVariable>();
   private trained = new Map<string, tf.LayerVariable>();
   private epoch = 0;
@@ -118,6 +117,6 @@ export function quoted(layers: readonly string[]): string {
  * @example
  *     await model.fit(xs, ys, {callbacks: [stopOnNaN()]});
  */
-export function stopOnNaN(): StopOnNaN {
+export function stopOnNaN(): tf.Callback {
   return new StopOnNaN();
 }

@@ -10,7 +10,7 @@ import {
   unsupportedError,
 } from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
-import {type Batch, SeededBatches} from '../../core/training/seededBatches';
+import {type Batch, type SeededBatches, SeededDataset} from '../../core/training/seededBatches';
 import {ANSWER, answerEnds} from './answerEnds';
 import {chatText, type ChatTexts, type Message, ofEntry} from './chat';
 import {type ChatRecord, type Example, exampleOf} from './chatRecords';
@@ -43,12 +43,18 @@ export interface EncodeChatsOptions extends CallOptions {
  *
  * @experimental
  */
-export class ChatBatches extends SeededBatches {
+export interface ChatBatches extends SeededBatches {
   /** How many examples were longer than `maxLength`, including those that were then skipped. */
   readonly truncated: number;
   /** How many examples have no token within `maxLength` that the loss covers. They are in no batch. */
   readonly skipped: number;
   /** How many tokens the loss covers in an epoch. */
+  readonly trainedTokens: number;
+}
+
+class ChatDataset extends SeededDataset implements ChatBatches {
+  readonly truncated: number;
+  readonly skipped: number;
   readonly trainedTokens: number;
 
   constructor(
@@ -154,7 +160,7 @@ export async function encodeChats(
   const truncated = encoded.filter(({ids}) => ids.length > maxLength).length;
   const rows = packing ? packed(kept, maxLength) : kept;
   const skipped = whole.length - kept.length;
-  return new ChatBatches(rows, {truncated, skipped, padToMultipleOf, isolated}, {batchSize, seed});
+  return new ChatDataset(rows, {truncated, skipped, padToMultipleOf, isolated}, {batchSize, seed});
 }
 
 /** The roles of chat templates on the hub. */

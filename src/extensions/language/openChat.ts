@@ -83,7 +83,7 @@ export function openChat(model: tf.LayersModel, tokenizer: LanguageTokenizer, op
   const limit = Math.min(maxLength ?? (typeof configured === 'number' ? configured : Infinity), maxPositions);
   const texts = {tokenizer, facts: languageFacts(model)};
   const history = [...(system === undefined ? [] : [{role: 'system', content: system}]), ...messages];
-  return new Chat(model, texts, history, {limit, generation});
+  return new ChatSession(model, texts, history, {limit, generation});
 }
 
 /**
@@ -91,7 +91,28 @@ export function openChat(model: tf.LayersModel, tokenizer: LanguageTokenizer, op
  *
  * @experimental
  */
-export class Chat {
+export interface Chat {
+  /** The messages that the model sees, oldest first, without dropped ones. */
+  readonly messages: readonly Message[];
+  /** How many positions are left for the next turn; `Infinity` if unlimited. */
+  readonly positionsLeft: number;
+  /**
+   * Sends a message and generates the answer piece by piece, as `generate` does. Both join the conversation when the
+   * answer is complete. If it is aborted, or the loop ends early, the conversation stays as it was and can continue.
+   *
+   * @param text the message of the user.
+   * @param options options of `generate` that override those of the chat for this answer.
+   * @returns the pieces of the answer.
+   * @throws LoRAError `ERR_OPTION` if an option is out of range; `ERR_BUSY` while another answer is generated;
+   *     `ERR_DISPOSED`; `ERR_TOO_LARGE` if the message does not fit even without earlier turns. While iterating also
+   *     `ERR_ABORTED`, or `ERR_NUMERIC` if a logit is not finite.
+   */
+  send(text: string, options?: GenerateOptions): AsyncGenerator<string, void, undefined>;
+  /** Frees the cache. Ends an answer in progress. */
+  dispose(): void;
+}
+
+class ChatSession implements Chat {
   private session: DecodingSession | undefined;
   /** The weights and adapters of the model when the cache was computed. */
   private computedWith: readonly unknown[] = [];
@@ -101,7 +122,6 @@ export class Chat {
   private length: number;
   private state: 'idle' | 'answering' | 'disposed' = 'idle';
 
-  /** @internal */
   constructor(
     private readonly model: tf.LayersModel,
     private readonly texts: ChatTexts,
@@ -115,27 +135,14 @@ export class Chat {
     this.ends = answerEnds(texts);
   }
 
-  /** The messages that the model sees, oldest first, without dropped ones. */
   get messages(): readonly Message[] {
     return this.history;
   }
 
-  /** How many positions are left for the next turn; `Infinity` if unlimited. */
   get positionsLeft(): number {
     return Math.max(0, this.settings.limit - this.length);
   }
 
-  /**
-   * Sends a message and generates the answer piece by piece, as `generate` does. Both join the conversation when the
-   * answer is complete. If it is aborted, or the loop ends early, the conversation stays as it was and can continue.
-   *
-   * @param text the message of the user.
-   * @param options options of `generate` that override those of the chat for this answer.
-   * @returns the pieces of the answer.
-   * @throws LoRAError `ERR_OPTION` if an option is out of range; `ERR_BUSY` while another answer is generated;
-   *     `ERR_DISPOSED`; `ERR_TOO_LARGE` if the message does not fit even without earlier turns. While iterating also
-   *     `ERR_ABORTED`, or `ERR_NUMERIC` if a logit is not finite.
-   */
   send(text: string, options: GenerateOptions = {}): AsyncGenerator<string, void, undefined> {
     checkOptions(options, GENERATE_OPTIONS);
     const {generation} = this.settings;
@@ -151,7 +158,6 @@ export class Chat {
     return this.answer(text, settings);
   }
 
-  /** Frees the cache. Ends an answer in progress. */
   dispose(): void {
     this.state = 'disposed';
     this.session?.clear();

@@ -4,7 +4,6 @@ import {
   combineAdapters,
   disposeModel,
   getAdapter,
-  loraKernels,
   moveTo,
   loadAdapter,
   mergeLoRA,
@@ -15,6 +14,7 @@ import {
   summarizeLoRA,
   withAdapter,
 } from 'tfjs-lora';
+import {loraKernels} from '../../../src/backends/loraKernels';
 import {makeAdapter} from '../../../src/core/adapter/adapter';
 import {random} from '../../helpers';
 import {bytesIn, manifold, peakOf} from '../../memory';

@@ -1,5 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, adamW, applyLoRA, disposeModel, loraKernels, sgd, trainableVariables} from 'tfjs-lora';
+import {adam, adamW, applyLoRA, disposeModel, sgd, trainableVariables} from 'tfjs-lora';
+import {loraKernels} from '../../../src/backends/loraKernels';
+import type {LoRAAdam} from '../../../src/core/training/optimizers';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
 import {randomFrom} from '../../attack/damage';
 import {random} from '../../helpers';
@@ -164,7 +166,7 @@ async function launches(backend: string): Promise<number> {
  * large to be joined.
  */
 async function atTwoRates(): Promise<number[][]> {
-  const optimizer = adamW({learningRate: 0.01, epsilon: 1e-4, weightDecay: 0.1});
+  const optimizer = adamW({learningRate: 0.01, epsilon: 1e-4, weightDecay: 0.1}) as LoRAAdam;
   const shapes = [...SHAPES, ...SHAPES, [260, 260], [200, 200], [200, 200]];
   const variables = shapes.map((shape, i) => tf.tidy(() => tf.variable(random(shape, i + 1))));
   const fast = new Set(variables.filter((_, i) => i % 3 === 0).map(({name}) => name));

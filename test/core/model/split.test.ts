@@ -8,8 +8,9 @@ import {
   LoRAError,
   type Progress,
   seededBatches,
-  splitAtFirstAdapter,
 } from '../../../src/index';
+import {splitAtFirstAdapter} from '../../../src/core/model/split';
+import type {SeededDataset} from '../../../src/core/training/seededBatches';
 import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
 
 /** [conv, batch norm, conv] in a nested model, a skip connection around it, and a head. */
@@ -199,7 +200,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const fewer = tf.zeros([7, 3]);
       await refused({}, /the same number of examples, got \[8, 4, 4, 2\], \[7, 3\]/, fewer);
       fewer.dispose();
-      batches.startAt(0, 1); // as resume does in the middle of an epoch
+      (batches as SeededDataset).startAt(0, 1); // as resume does in the middle of an epoch
       await expectRefused(fitOnFeatures(model, batches, fitArgs), /says that it has 2 batches, and gave 1/);
       model.optimizer.dispose();
       disposeModel(model);

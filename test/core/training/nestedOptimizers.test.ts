@@ -14,6 +14,7 @@ import {
   sgd,
 } from 'tfjs-lora';
 import '../../../src/backends/backends';
+import {learningRateOf, setLearningRate} from '../../../src/core/training/learningRate';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {factorsOf, MemoryHandler, mlp} from '../../models';
@@ -246,11 +247,11 @@ test('with our module clipping, accumulating and two rates are part of the one l
 test('the learning rate of the innermost is that of all around it', () => {
   const inner = adam({learningRate: 0.3});
   const outer = loraPlus(clipByGlobalNorm(inner, 1));
-  expect(outer.learningRate).toBe(0.3);
-  outer.learningRate = 0.1;
+  expect(learningRateOf(outer)).toBe(0.3);
+  setLearningRate(outer, 0.1);
   expect(inner.getConfig().learningRate).toBe(0.1);
   const stock = clipByGlobalNorm(tf.train.sgd(0.5), 1);
-  stock.learningRate = 0.25;
+  setLearningRate(stock, 0.25);
   expect(trained(stock, {v: [1]}, [{v: [1]}]).v).toEqual([0.75]);
   outer.dispose();
 });

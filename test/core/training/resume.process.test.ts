@@ -15,6 +15,7 @@ import {
   sgd,
 } from 'tfjs-lora';
 import {checksumOf} from '../../../src/platform/formats/checksum';
+import type {SeededDataset} from '../../../src/core/training/seededBatches';
 import type {CheckpointState} from '../../../src/core/training/checkpointFile';
 import {bundled} from '../../bundled';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
@@ -293,7 +294,7 @@ describe('checkpoints', () => {
         ...options,
         callbacks: [checkpoint(handler, {batches, everySteps: 2, keep: 1})],
       });
-      batches.startAt(0);
+      (batches as SeededDataset).startAt(0);
       for (const means of [
         {},
         {examples: 1.5, sums: {loss: '1'}},
@@ -419,7 +420,7 @@ describe('seeded batches', () => {
     expect([await orderIn(again), await orderIn(again)]).toEqual([first, second]);
     expect(await orderIn(make(2))).not.toEqual(first);
     const later = make(1);
-    later.startAt(1, 2);
+    (later as SeededDataset).startAt(1, 2);
     expect(await orderIn(later)).toEqual(second.slice(8));
     tf.dispose([x, y]);
   });

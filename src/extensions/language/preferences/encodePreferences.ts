@@ -3,7 +3,7 @@ import {checkCount, checkOptions, kindOf, LoRAError, misfitError, show} from '..
 import {randomNumbers} from '../../../platform/formats/randomNumbers';
 import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../../platform/signals';
 import {withAdapter} from '../../../core/model/currentAdapter';
-import {type Batch, orderOf, SeededBatches} from '../../../core/training/seededBatches';
+import {type Batch, orderOf, type SeededBatches, SeededDataset} from '../../../core/training/seededBatches';
 import {languageFacts} from '../../transformers/load/languageFacts';
 import {chatText, type ChatTexts, ofEntry} from '../chat';
 import {checkLanguageTokenizer, type LanguageTokenizer} from '../languageTokenizer';
@@ -34,17 +34,22 @@ export interface EncodePreferencesOptions extends CallOptions {
  *
  * @experimental
  */
-export class PreferenceBatches extends SeededBatches {
-  /** @internal */
+export interface PreferenceBatches extends SeededBatches {
+  /** Whether the records are pairs, or answers that are judged one by one. */
+  readonly kind: 'pairs' | 'judged';
+  /** How many records have a sequence longer than `maxLength`, including those that were then skipped. */
+  readonly truncated: number;
+  /** How many records have an answer of which no token is within `maxLength`. They are in no batch. */
+  readonly skipped: number;
+}
+
+class PreferenceDataset extends SeededDataset implements PreferenceBatches {
   constructor(
     examples: number,
     gather: (indices: Int32Array) => Batch,
     order: {batchSize: number; seed: number},
-    /** Whether the records are pairs, or answers that are judged one by one. */
     readonly kind: 'pairs' | 'judged',
-    /** How many records have a sequence longer than `maxLength`, including those that were then skipped. */
     readonly truncated: number,
-    /** How many records have an answer of which no token is within `maxLength`. They are in no batch. */
     readonly skipped: number,
   ) {
     super(examples, gather, order);
@@ -126,7 +131,7 @@ export async function encodePreferences(
       [...indices].flatMap(i => groups[i] as Sequence[]),
       padToMultipleOf,
     );
-  return new PreferenceBatches(
+  return new PreferenceDataset(
     groups.length,
     gather,
     {batchSize: isJudged ? 1 : batchSize, seed},
