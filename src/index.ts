@@ -70,7 +70,8 @@ export type {MajoritySign} from './core/adapter/mixing';
 export {type ConvertedAdapter, convertToLoRA, type ConvertToLoRAOptions} from './core/model/convertToLoRA';
 
 // Save and load adapters.
-export {saveAdapter, saveMerged, toSafetensors} from './core/model/saveAdapter';
+export {saveMerged, toSafetensors} from './core/model/saveMerged';
+export {saveAdapter, type SavePEFTOptions} from './core/peft/saveAdapter';
 export {type AdapterSource, loadAdapter, type LoadAdapterOptions} from './core/peft/loadAdapter';
 export type {SaveOptions} from './core/storage/storage';
 export type {SafetensorsOptions, StoredType} from './core/storage/safetensors';
@@ -79,10 +80,9 @@ export type {LoadOptions} from './core/storage/limits';
 export type {Bytes} from './platform/formats/safetensors';
 
 // Exchange adapters with PEFT.
-export {exportPEFT, importPEFT} from './core/peft/exchange';
+export {exportPEFT} from './core/peft/exchange';
 export {modelCard, type ModelCardOptions} from './core/peft/modelCard';
-export type {ExportedPEFT, ExportOptions} from './core/peft/exportPeft';
-export type {ImportOptions} from './core/peft/importPeft';
+export type {ExportedPEFT, ExportPEFTOptions} from './core/peft/exportPeft';
 export type {PEFTSource, PEFTSources} from './core/peft/readPeft';
 export type {KeyMap} from './core/peft/modules';
 export type {PEFTFiles} from './core/peft/peftFiles';

@@ -4,8 +4,9 @@ import {registerGradients} from './backends/shared/registration';
 import {fileHandler} from './node/fileHandler';
 import {registerFileRouter} from './node/fileRouter';
 import {localFiles} from './node/localFiles';
-import {writePEFTFolder} from './node/peftFolder';
+import {savePEFT} from './node/savePeft';
 import {startWasm, type WasmOptions, type WasmStart} from './node/startWasm';
+import {supplySavePEFT} from './core/peft/saveAdapter';
 import {ownHandlers} from './core/storage/places';
 import {supplyLocalFiles} from './core/storage/sources';
 
@@ -14,8 +15,9 @@ supplyBackend('tensorflow', {kernels: tensorflowKernels, capabilities: () => ten
 ownHandlers.set('file:', fileHandler);
 registerFileRouter();
 supplyLocalFiles(localFiles);
+supplySavePEFT(savePEFT);
 
 // The front door in Node: that of the browser, and files. These are few names more, not another list of names to keep
 // in step.
 export * from './index';
-export {fileHandler, startWasm, type WasmOptions, type WasmStart, writePEFTFolder};
+export {fileHandler, startWasm, type WasmOptions, type WasmStart};

@@ -126,9 +126,8 @@ const USAGES: Record<string, Usage> = {
     {epochs: 1, verbose: 0, maxBytes: 1e6, onProgress: () => undefined},
   ],
   getAdapter: () => [adapted()],
-  importPEFT: () => [peftFiles('lora'), smallNetwork().model, {keyMap: {}}],
   learningRateSchedule: () => [{warmup: 2, steps: 10, shape: 'linear'}],
-  loadAdapter: () => [new MemoryHandler()],
+  loadAdapter: () => [peftFiles('lora'), {model: smallNetwork().model, keyMap: {}}],
   loadKerasModel: () => [{load: () => Promise.resolve({})}, {maxBytes: 1e6}],
   adaptLayer: () => [
     {
@@ -231,7 +230,6 @@ const USAGES: Record<string, Usage> = {
     tf.ones([1, 4, 3]),
     {language: 'en', task: 'transcribe', timestamps: false, maxTokens: 2},
   ],
-  writePEFTFolder: () => [{config: '{}', weights: new Uint8Array(8)}, FOLDER],
 };
 
 const EXPORTED = {...library, ...federated, ...landmarks, ...quantized, ...language, ...sound};

@@ -3,7 +3,7 @@ import {
   applyLoRA,
   exportPEFT,
   getAdapter,
-  importPEFT,
+  loadAdapter,
   LoRAError,
   predictWith,
   replaceHead,
@@ -29,7 +29,10 @@ test('an option that does not exist is refused wherever there are options', asyn
       'adapter, keyMap, baseModel, dtype, allowNonFinite, signal, onProgress',
       () => exportPEFT(model, {adapter, ...wrong}),
     ],
-    ['keyMap, maxBytes, signal, onProgress', () => importPEFT(peftFiles('lora'), smallNetwork().model, wrong)],
+    [
+      'model, keyMap, maxBytes, signal, onProgress',
+      () => loadAdapter(peftFiles('lora'), {model: smallNetwork().model, ...wrong}),
+    ],
     ['batchSize', () => predictWith(adapted, inputs[0]!, [null, null, null, null], wrong)],
     ['after', () => replaceHead(model, [tf.layers.dense({units: 2, name: 'new'})], wrong)],
   ];

@@ -9,7 +9,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {adam, applyLoRA, exportPEFT, importPEFT, summarizeLoRA, writePEFTFolder} from 'tfjs-lora';
+import {adam, applyLoRA, loadAdapter, saveAdapter, summarizeLoRA} from 'tfjs-lora';
 import {compileModel, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
 import {mails, minilm} from '../../scripts/pretrained';
 import type {Labelled} from '../encoder/data';
@@ -103,7 +103,7 @@ run(
 // 2. tfjs imports the adapter, and computes the same.
 const {model: base} = await loadTransformer({config: encoder.config, weights: encoder.weights, labels: 2});
 report('before training, with a new head', logitsHere(base));
-const model = applyLoRA(base, await importPEFT(path('from-cluster'), base));
+const model = applyLoRA(base, await loadAdapter(path('from-cluster'), {model: base}));
 console.log(`\n2. Imported into tfjs: ${String(summarizeLoRA(model)).split('\n').at(-1)}`);
 const imported = logitsHere(model);
 const differs = compare(imported, logitsOfPEFT('from-cluster'));
@@ -120,7 +120,7 @@ const trained = logitsHere(model);
 report('after the device', trained);
 
 // 4. PEFT loads the result.
-await writePEFTFolder(await exportPEFT(model, {baseModel: encoder.folder}), path('from-here'));
+await saveAdapter(model, path('from-here'), {format: 'peft', baseModel: encoder.folder});
 const returned = logitsOfPEFT('from-here');
 console.log(`\n4. PEFT loaded the result. Its logits differ by ${compare(trained, returned)} of the largest logit.`);
 report('back in PEFT', returned);

@@ -120,7 +120,7 @@ export async function named<T>(path: string, load: () => T | Promise<T>): Promis
 
 /** The options of commands that read a base or an adapter of PEFT. */
 export const MODEL_OPTIONS = {
-  'key-map': {value: '<file.json>', help: 'which layer belongs to which module of PEFT, as importPEFT takes it'},
+  'key-map': {value: '<file.json>', help: 'which layer belongs to which module of PEFT, as loadAdapter takes it'},
   register: {value: '<module>', help: 'a module that registers your own layers, imported first'},
 } as const;
 

@@ -1,15 +1,7 @@
 import {mkdir, readdir, realpath, rmdir, stat} from 'node:fs/promises';
 import {basename, dirname, extname, join} from 'node:path';
 import {asLoRAError, LoRAError} from '../platform/errors';
-import {
-  type Adapter,
-  exportPEFT,
-  fileHandler,
-  type SafetensorsOptions,
-  saveAdapter,
-  type StoredType,
-  writePEFTFolder,
-} from '../node';
+import {type Adapter, fileHandler, type SafetensorsOptions, saveAdapter, type StoredType} from '../node';
 import {replaceFile} from '../node/files';
 import {locked} from '../node/lock';
 import {type Arguments, nameOf, type Terminal, UsageError} from './command';
@@ -169,15 +161,11 @@ export async function writeAdapter(
   {model, keyMap}: Beside,
   {err}: Terminal,
 ): Promise<void> {
-  if (format === 'peft') {
-    const files = await exportPEFT(model as NonNullable<typeof model>, {adapter, ...(keyMap && {keyMap}), ...options});
-    err(`Writing ${out}`);
-    await writeTo(given, out, kindOf(format), () => writePEFTFolder(files, out));
-    return;
-  }
   err(`Writing ${out}`);
   await writeTo(given, out, kindOf(format), async () => {
-    await saveAdapter(adapter, fileHandler(out), {format, ...options});
+    await (format === 'peft'
+      ? saveAdapter(adapter, out, {format, ...(model && {model}), ...(keyMap && {keyMap}), ...options})
+      : saveAdapter(adapter, fileHandler(out), {format, ...options}));
   });
 }
 

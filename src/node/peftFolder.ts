@@ -2,11 +2,10 @@ import {existsSync, renameSync, rmSync} from 'node:fs';
 import {mkdir, readdir} from 'node:fs/promises';
 import {basename, join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
-import {busyError, ioError, kindOf, LoRAError, messageOf, unsupportedError} from '../platform/errors';
+import {busyError, ioError, messageOf, unsupportedError} from '../platform/errors';
 import {PEFT_FILES, type PEFTFiles} from '../core/peft/peftFiles';
-import {checkFiles} from '../core/peft/readPeft';
 import {draftOf, findSpares, newTag, removeAll, tagOfDraft} from './drafts';
-import {checkPath, isFolder, read, readIfThere, writeThrough} from './files';
+import {isFolder, read, readIfThere, writeThrough} from './files';
 import {locked} from './lock';
 
 // Two files under fixed names cannot be replaced in one step. So the config is removed first, and written last: at no
@@ -69,23 +68,13 @@ async function refusePickle(folder: string): Promise<void> {
 }
 
 /**
- * Writes what `exportPEFT` returned as a folder that `PeftModel.from_pretrained` loads. Both files are replaced or
- * none, also when the process is killed or another one saves there too.
+ * Writes what `exportPEFT` returned as a folder that `PeftModel.from_pretrained` loads, which is made as needed. Both
+ * files are replaced or none, also when the process is killed or another one saves there too.
  *
- *     await writePEFTFolder(await exportPEFT(model), 'out/emoji');
- *
- * @param files `adapter_config.json`, the bytes of `adapter_model.safetensors`, and if there is one `README.md`.
- * @param folder its path. The folder is made as needed.
- * @throws LoRAError of code `ERR_IO` if they cannot be written; then earlier files are as they were. Of code
- *     `ERR_OPTION` if an argument is not valid.
+ * @throws LoRAError of code `ERR_IO` if they cannot be written; then earlier files are as they were.
  */
-export async function writePEFTFolder(files: PEFTFiles, folder: string): Promise<void> {
-  checkFiles(files);
-  checkPath(folder);
+export async function writePEFTFolder(files: PEFTFiles & {readme?: string}, folder: string): Promise<void> {
   const {config, weights, readme} = files;
-  if (readme !== undefined && typeof readme !== 'string') {
-    throw new LoRAError(`readme must be the text of README.md, got ${kindOf(readme)}.`);
-  }
   const text = typeof config === 'string' ? config : JSON.stringify(config, null, 2);
   const target = filesIn(folder);
   const tag = newTag();

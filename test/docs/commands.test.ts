@@ -4,7 +4,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {main} from '../../src/cli/main';
-import {applyLoRA, exportPEFT, fileHandler, getAdapter, saveAdapter, writePEFTFolder} from '../../src/node';
+import {applyLoRA, fileHandler, getAdapter, saveAdapter} from '../../src/node';
 import {useBackend} from '../helpers';
 import {PROGRAMS} from '../../scripts/programs';
 import {blocksOf, PAGES, readPage} from './pages';
@@ -123,7 +123,7 @@ describe('the commands of docs/command-line.md', () => {
     for (const name of ['emoji', 'cats', 'lions']) {
       await saveAdapter(adapter(1), `file://${name}.safetensors`);
     }
-    await writePEFTFolder(await exportPEFT(base, {adapter: adapter(1)}), 'peft-folder');
+    await saveAdapter(adapter(1), 'peft-folder', {format: 'peft', model: base});
     cpSync('model', 'kept', {recursive: true});
 
     const commands = commandsOf(join('docs', 'command-line.md'));

@@ -7,13 +7,12 @@ import {
   exportPEFT,
   fileHandler,
   getAdapter,
-  importPEFT,
   loadAdapter,
   LoRAError,
+  modelCard,
   saveAdapter,
-  writePEFTFolder,
 } from 'tfjs-lora';
-import {readPEFTFolder} from '../../src/node/peftFolder';
+import {readPEFTFolder, writePEFTFolder} from '../../src/node/peftFolder';
 import {numbers, useBackend} from '../helpers';
 import {mlp, stirFactors} from '../models';
 import {peftFiles, smallNetwork} from '../peftNetworks';
@@ -46,8 +45,10 @@ describe('a folder of PEFT', () => {
     const {model} = smallNetwork();
     const target = join(folder, 'new', 'adapter');
     for (const name of ['lora', 'rslora']) {
-      const exported = await exportPEFT(model, {adapter: await importPEFT(peftFiles(name), model)});
-      await writePEFTFolder(exported, target);
+      const adapter = await loadAdapter(peftFiles(name), {model});
+      const exported = await exportPEFT(model, {adapter});
+      const {modelArtifactsInfo} = await saveAdapter(adapter, target, {format: 'peft', model});
+      expect(modelArtifactsInfo.weightDataBytes).toBe(exported.weights.length);
       expect(files()).toEqual([
         'new',
         'new/adapter',
@@ -58,10 +59,52 @@ describe('a folder of PEFT', () => {
       expect(JSON.parse(again.config)).toEqual(exported.config);
       expect(Buffer.compare(again.weights, exported.weights)).toBe(0);
     }
-    const exported = await exportPEFT(model, {adapter: await importPEFT(peftFiles('lora'), model)});
-    await writePEFTFolder({...exported, readme: '# Card'}, target);
-    expect(fs.readFileSync(join(target, 'README.md'), 'utf8')).toBe('# Card');
-    await expect(writePEFTFolder({...exported, readme: 1 as never}, target)).rejects.toThrow('readme must be the text');
+  });
+
+  test('is written with the options of exportPEFT, and a card', async () => {
+    const adapted = applyLoRA(smallNetwork().model, {rank: 2, targets: ['fc1']});
+    stirFactors(adapted);
+    const readme = modelCard(adapted);
+    const options = {keyMap: {'net.fc1': 'body/fc1'}, baseModel: 'a/b', dtype: 'float16'} as const;
+    await saveAdapter(adapted, `file://${folder}/adapter`, {format: 'peft', readme, ...options});
+    const {config, weights} = await exportPEFT(adapted, options);
+    const again = await readPEFTFolder(join(folder, 'adapter'));
+    expect(JSON.parse(again.config)).toEqual(config);
+    expect(config).toMatchObject({base_model_name_or_path: 'a/b'});
+    expect(Buffer.compare(again.weights, weights)).toBe(0);
+    expect(fs.readFileSync(join(folder, 'adapter', 'README.md'), 'utf8')).toBe(readme);
+    await saveAdapter(adapted, join(folder, 'adapter'), {format: 'peft'});
+    expect(fs.readFileSync(join(folder, 'adapter', 'README.md'), 'utf8')).toBe(readme);
+  });
+
+  test.each<[what: string, place: unknown, options: object, message: string]>([
+    ['a handler', fileHandler('out'), {}, 'The format "peft" is a folder, which needs a path in Node, got an object'],
+    ['a URL of the web', 'https://example.com/out', {}, 'needs a path in Node, got "https://example.com/out"'],
+    ['a scheme of pages', 'indexeddb://out', {}, 'Elsewhere exportPEFT(model) returns the contents of its files'],
+    ['the name of a file', 'out.safetensors', {}, '"out.safetensors" is the name of one. Pass a folder'],
+    ['no path', '', {}, 'The path must be a string'],
+    ['a text that is none', 'out', {readme: 1}, 'readme must be the text of README.md, got a number'],
+    ['a model beside a model', 'out', {model: tf.sequential()}, 'Leave model out'],
+    ['an option of others', 'out', {adapter: null}, 'There is no option "adapter"'],
+    ['a data type that there is not', 'out', {dtype: 'int8'}, 'dtype must be'],
+  ])('is refused for %s, before anything is written', async (_, place, options, message) => {
+    const adapted = applyLoRA(smallNetwork().model, {rank: 2});
+    const before = fs.readdirSync('.');
+    const saving = saveAdapter(adapted, place as string, {format: 'peft', ...options});
+    await expect(saving).rejects.toThrow(LoRAError);
+    await expect(saving).rejects.toThrow(message);
+    expect(fs.readdirSync('.')).toEqual(before);
+  });
+
+  test('needs the model of an adapter', async () => {
+    const adapter = getAdapter(applyLoRA(smallNetwork().model, {rank: 2}));
+    await expect(saveAdapter(adapter, folder, {format: 'peft'})).rejects.toThrow(
+      "Pass the model that it belongs to: saveAdapter(adapter, folder, {format: 'peft', model})",
+    );
+    await expect(saveAdapter(smallNetwork().model, folder, {format: 'peft'})).rejects.toThrow(
+      'The model has no LoRA layers',
+    );
+    expect(files()).toEqual([]);
   });
 
   test('that lacks a file is refused with what belongs there', async () => {

@@ -6,15 +6,8 @@
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {
-  applyLoRA,
-  exportPEFT,
-  importPEFT,
-  type LoRAConfig,
-  mergeLoRA,
-  type StoredType,
-  writePEFTFolder,
-} from '../../src/node';
+import {applyLoRA, exportPEFT, loadAdapter, type LoRAConfig, mergeLoRA, type StoredType} from '../../src/node';
+import {writePEFTFolder} from '../../src/node/peftFolder';
 import {predictions, train} from '../models';
 import {KEY_MAP, largeNetwork, type Network, peftFiles, smallNetwork} from '../peftNetworks';
 
@@ -101,7 +94,7 @@ async function write(
   mkdirSync(folder, {recursive: true});
   await writePEFTFolder(exported, folder);
   // What was rounded for the file is rounded here too.
-  const adapted = applyLoRA(model, await importPEFT(exported, model, {keyMap: KEY_MAP}));
+  const adapted = applyLoRA(model, await loadAdapter(exported, {model, keyMap: KEY_MAP}));
   const merged = mergeLoRA(adapted);
   const result = {
     name,
@@ -116,7 +109,7 @@ async function write(
 await tf.setBackend('cpu');
 for (const [folder, make] of IMPORTED) {
   const network = make();
-  const adapter = await importPEFT(peftFiles(...folder), network.model, {keyMap: KEY_MAP});
+  const adapter = await loadAdapter(peftFiles(...folder), {model: network.model, keyMap: KEY_MAP});
   await write(`imported ${folder.at(-1)!}`, network, await exportPEFT(network.model, {adapter, keyMap: KEY_MAP}));
 }
 for (const [name, config, dtype] of TRAINED) {

@@ -8,7 +8,16 @@ import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {adam, applyLoRA, disposeModel, exportPEFT, getAdapter, importPEFT, type LoRAConfig, mergeLoRA} from 'tfjs-lora';
+import {
+  adam,
+  applyLoRA,
+  disposeModel,
+  exportPEFT,
+  getAdapter,
+  loadAdapter,
+  type LoRAConfig,
+  mergeLoRA,
+} from 'tfjs-lora';
 import {
   addTokens,
   encodeTexts,
@@ -139,7 +148,7 @@ if (
 ) {
   throw new Error('The tokenizer gives other numbers than that of transformers.');
 }
-const adapter = await importPEFT(adapterFiles, base);
+const adapter = await loadAdapter(adapterFiles, {model: base});
 const adapted = applyLoRA(base, adapter);
 const models = {base, adapted, merged: mergeLoRA(adapted)};
 console.log('| all-MiniLM-L6-v2 | largest difference at tokens | where there is padding |\n| --- | --- | --- |');

@@ -5,7 +5,6 @@ import {
   type Adapter,
   applyLoRA,
   disposeModel,
-  importPEFT,
   learningRateSchedule,
   loadAdapter,
   type LoRAConfig,
@@ -119,7 +118,7 @@ export class SentenceEngine implements Engine {
       adapter =
         files.length === 1
           ? await loadAdapter(new Uint8Array(await files[0]!.arrayBuffer()))
-          : await importPEFT([...files], body);
+          : await loadAdapter([...files], {model: body});
       const read = adapter;
       const units = read.tensors[`${HEAD}/bias`]?.size;
       const adapted = units === undefined ? applyLoRA(body, read) : this.withHead(units, base => applyLoRA(base, read));

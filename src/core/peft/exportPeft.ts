@@ -40,8 +40,8 @@ import {formOf} from './methods/table';
 import {depthwiseUpdateToTorch, type TorchUpdate, toTorchUpdate} from './methods/update';
 import {writePEFTConfig} from './config';
 
-/** How an adapter is written for PEFT. */
-export interface ExportOptions extends SafetensorsOptions, CallOptions {
+/** Options of `exportPEFT`. */
+export interface ExportPEFTOptions extends SafetensorsOptions, CallOptions {
   /** The adapter to export, which stays the caller's. Default: that of the model. */
   adapter?: Adapter;
   /** The module of each layer, by name. Default: the layer's path with dots for slashes. */
@@ -65,7 +65,7 @@ export interface ExportedPEFT extends PEFTFiles {
 export async function writePEFT(
   adapter: Adapter,
   model: tf.LayersModel,
-  options: ExportOptions,
+  options: ExportPEFTOptions,
   plainOf: typeof asLoRA,
 ): Promise<ExportedPEFT> {
   const {keyMap, baseModel, dtype = 'float32', allowNonFinite} = options;

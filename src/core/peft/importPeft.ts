@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, type AdapterConfig, makeAdapter} from '../adapter/adapter';
 import {LoRAError, showShape, throwFaults} from '../../platform/errors';
-import {type CallOptions, stepsOf, unlessAborted} from '../../platform/signals';
+import {type CallOptions, stepsOf} from '../../platform/signals';
 import {Budget} from './patternTable';
 import {sizeOf, type Values} from '../../platform/formats/layout';
 import {headOf} from '../head/headPlace';
@@ -15,7 +15,7 @@ import {methodOf, namedIn} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 import {recordOf} from '../rewire/record';
 import {type Site, sitesOf} from '../rewire/walk';
-import {type LoadOptions} from '../storage/limits';
+import type {LoadOptions} from '../storage/limits';
 import {asTensors} from '../storage/safetensors';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
 import {carries, isConv1D, isUncalled, rowsOf, torchWeights, updatedKind, whyNoTokenRows} from './torchLayers';
@@ -30,19 +30,14 @@ import type {PrincipalInit} from '../methods/initializer';
 import {principalStart} from './methods/principal';
 import {asDepthwise, withinRankLimit, fromTorchUpdate, type TfjsUpdate, type TorchUpdate} from './methods/update';
 
-/** How a PEFT adapter is imported. */
-export interface ImportOptions extends LoadOptions, CallOptions {
-  /** The layer of each module. Default: equal paths, then the last part of the path, if unambiguous. */
-  keyMap?: KeyMap;
-}
-
-/** Imports a PEFT adapter for a model. The options are checked. */
+/** Reads a PEFT adapter for a model. The options are checked. */
 export async function readPEFTFor(
-  source: PEFTSource | PromiseLike<PEFTSource>,
+  source: PEFTSource,
   model: tf.LayersModel,
-  {keyMap, ...limits}: ImportOptions,
+  keyMap: KeyMap | undefined,
+  limits: LoadOptions & CallOptions,
 ): Promise<Adapter> {
-  const files = await readPEFT(await unlessAborted(Promise.resolve(source), limits.signal), limits);
+  const files = await readPEFT(source, limits);
   const step = stepsOf(limits);
   const budget = new Budget();
   const warn = (message: string) => {

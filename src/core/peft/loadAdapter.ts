@@ -9,10 +9,9 @@ import {decodeAdapter} from '../storage/safetensors';
 import {bytesOf, type ByteSource, fetched, isByteSource, limitedFetch, localFilesFor} from '../storage/sources';
 import {adapterIn, withPlace} from '../storage/storage';
 import {checkModel, sitesOf} from '../rewire/walk';
-import {importPEFT} from './exchange';
 import {PEFT_FILES} from './peftFiles';
 import type {KeyMap} from './modules';
-import type {PEFTSource} from './readPeft';
+import type {PEFTSource, PEFTSources} from './readPeft';
 
 /** Sources of an adapter. */
 export type AdapterSource = tf.io.IOHandler | ByteSource | PEFTSource;
@@ -24,7 +23,9 @@ export interface LoadAdapterOptions extends LoadOptions, CallOptions {
    * adapters, a warning says if it was trained on another base.
    */
   model?: tf.LayersModel;
-  /** For a PEFT adapter: the layer of each module, as for `importPEFT`. */
+  /**
+   * For a PEFT adapter: the layer of each module. Default: equal paths, then the last part of the path, if unambiguous.
+   */
   keyMap?: KeyMap;
 }
 
@@ -34,16 +35,24 @@ export interface LoadAdapterOptions extends LoadOptions, CallOptions {
  *
  *     const emoji = await loadAdapter('https://example.com/emoji.safetensors');
  *     const picked = await loadAdapter(input.files);
- *     const fromPython = await loadAdapter('out/peft-adapter', {model});
+ *     const fromPython = await loadAdapter('out/peft-adapter', {model, keyMap: {'encoder.*.fc': 'dense_*'}});
+ *
+ * From PEFT, it supports LoRA and DoRA of Linear, Conv1d, Conv2d, Conv3d and Embedding, and IA³, VeRA, LoHa and LoKr
+ * where PEFT has them; rows of single tokens, with `tfjs-lora/transformers` imported; F32, F16 and BF16; `use_rslora`,
+ * `rank_pattern`, `alpha_pattern`, `fan_in_fan_out`, `modules_to_save`, `bias`, `lora_bias` and
+ * `trainable_token_indices`. Reduces a rank beyond what a layer can hold without loss. Refuses every other setting that
+ * changes what the adapter computes. The layers of a new head, if the model has one, must be in `modules_to_save`.
  *
  * @param source a URL, in Node also a path; a handler of `tf.io`; a `Blob`, a `Response`, or bytes, of a safetensors
- *   file; the files that a user picked. For a PEFT adapter: its folder, one of its files, or `{config, weights}`.
- *     Promises of these, such as `fetch(url)`, are awaited.
- * @param options the model that a PEFT adapter belongs to, limits, and progress.
+ *   file; the files that a user picked. For a PEFT adapter: its folder, one of its files, or `{config, weights}`, each
+ *     as bytes, a `Blob`, a `Response`, or a promise of these. The URL of a folder whose name looks like that of a file
+ *     ends in a slash. Promises of sources, such as `fetch(url)`, are awaited.
+ * @param options the model that a PEFT adapter belongs to, which module is which layer, limits, and progress.
  * @returns the adapter. The caller disposes of it, unless `applyLoRA(base, adapter)` takes it over.
  * @throws LoRAError of code `ERR_NOT_FOUND` if nothing is there, `ERR_IO` if it cannot be read, `ERR_DAMAGED` if it is
- *     no adapter or a damaged one, `ERR_TOO_LARGE` if it has more bytes than are allowed, `ERR_MISFIT` if a PEFT
- *     adapter does not fit the model, `ERR_ABORTED` if the signal is aborted.
+ *     no adapter or a damaged one, `ERR_TOO_LARGE` if it has more bytes than are allowed, `ERR_UNSUPPORTED` if
+ *     something is not supported, `ERR_MISFIT` if modules and layers do not fit each other, with a line for each,
+ *     `ERR_ABORTED` if the signal is aborted. The model is not changed in any case.
  */
 export async function loadAdapter(
   source: AdapterSource | PromiseLike<AdapterSource>,
@@ -54,8 +63,7 @@ export async function loadAdapter(
     {model: true, keyMap: true, maxBytes: true, signal: true, onProgress: true},
     "loadAdapter('adapter.safetensors', {model})",
   );
-  const {model, ...others} = options;
-  const {keyMap: _, ...limits} = others;
+  const {model, keyMap, ...limits} = options;
   checkLimits(limits);
   if (model !== undefined) {
     checkModel(model);
@@ -63,7 +71,14 @@ export async function loadAdapter(
   throwIfAborted(limits.signal);
   try {
     const given = await unlessAborted(Promise.resolve(source), limits.signal);
-    if (!(await isPEFT(given, model))) {
+    if (!(await isPEFT(given, model !== undefined || keyMap !== undefined))) {
+      if (keyMap !== undefined) {
+        throw new LoRAError(
+          `keyMap says which layers the modules of a PEFT adapter are, and the source is none, got ${kindOf(given)}. ` +
+            `Pass the adapter's folder (as a URL with a slash at its end), its ${PEFT_FILES.config}, or {config, ` +
+            'weights}; or leave keyMap out.',
+        );
+      }
       const adapter = await load(given, limits);
       await (model && namedBase(adapter)?.checkLater(kernelsOf(adapter, sitesOf(model))));
       return adapter;
@@ -74,28 +89,37 @@ export async function loadAdapter(
           'loadAdapter(source, {model}).',
       );
     }
-    return await importPEFT(given as PEFTSource, model, others);
+    // Most pages never read one.
+    const {readPEFTFor} = await import('./importPeft');
+    return await readPEFTFor(given as PEFTSource, model, keyMap, limits);
   } catch (error) {
     throw limits.signal?.aborted === true ? abortError(limits.signal) : error;
   }
 }
 
-/** Whether a source may be a PEFT adapter: two files, or a place that holds them. */
-async function isPEFT(source: AdapterSource, model: tf.LayersModel | undefined): Promise<boolean> {
+/**
+ * Whether a source may be a PEFT adapter: two files, or a place that holds them.
+ *
+ * @param isLikely whether other arguments are those of one. The address of a folder looks like any other, and this
+ *     library may have written a file with that name.
+ */
+async function isPEFT(source: AdapterSource, isLikely: boolean): Promise<boolean> {
   if (isListOfFiles(source)) {
     return Array.from(source).some(({name}) => name === PEFT_FILES.config);
   }
   if (typeof source !== 'string' && !(source instanceof URL)) {
-    return typeof source === 'object' && (source as unknown) !== null && 'weights' in source;
+    const {config, weights, load} = ((source as unknown) ?? {}) as Partial<PEFTSources & tf.io.IOHandler>;
+    return load === undefined && (config ?? weights) !== undefined;
   }
   const address = String(source);
   const listed = await localFilesFor(address)?.list(address);
   const [, name = ''] = /([^/\\]*?)(?:[?#].*)?$/s.exec(address) ?? [];
+  // A number after a dot is a version: folder-1.0.
+  const isFolder = isFetched(address) && !/\.(?!\d+$)/.test(name);
   return (
     name === PEFT_FILES.config ||
     (listed ?? []).some(path => path.endsWith(PEFT_FILES.config)) ||
-    // The address of a folder looks like any other, and this library may have written a file with that name.
-    (model !== undefined && (name === PEFT_FILES.weights || (isFetched(address) && !name.includes('.'))))
+    (isLikely && (name === PEFT_FILES.weights || isFolder))
   );
 }
 

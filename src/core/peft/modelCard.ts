@@ -27,10 +27,9 @@ const TABLES = ['data', 'metrics', 'settings'] as const;
 
 /**
  * Writes a model card, the `README.md` that the Hugging Face hub shows for an adapter: the base model, the method, rank
- * and layers of the adapter, the optimizer that the model is compiled with, counts of the data, and results. Pass it on
- * with the files of `exportPEFT`:
+ * and layers of the adapter, the optimizer that the model is compiled with, counts of the data, and results.
  *
- *     await writePEFTFolder({...(await exportPEFT(model)), readme: modelCard(model)}, 'out/adapter');
+ *     await saveAdapter(model, 'out/adapter', {format: 'peft', readme: modelCard(model)});
  *
  * @param model the adapted model that was trained.
  * @param options facts that the model does not contain.

@@ -7,6 +7,4 @@ export interface PEFTFiles {
   config: string | Readonly<Record<string, unknown>>;
   /** The bytes of `adapter_model.safetensors`. */
   weights: Uint8Array;
-  /** `README.md`, such as `modelCard` writes it. Default: none. */
-  readme?: string;
 }

@@ -37,7 +37,7 @@ export async function readPEFT(source: PEFTSource, options: LoadOptions & CallOp
 }
 
 /** @throws LoRAError if one of the files is missing. */
-export function checkFiles(files: unknown): void {
+function checkFiles(files: unknown): void {
   const {config, weights} = (files ?? {}) as {config?: unknown; weights?: unknown};
   if (config == null || weights == null) {
     throw new LoRAError('Expected the two files of a PEFT adapter, {config, weights}, as exportPEFT returns them.');

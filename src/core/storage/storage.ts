@@ -21,7 +21,7 @@ import {bytesOfSpecs, isSpec, joinedWeights} from './weightBytes';
 const CLASS_NAME = 'LoRAAdapter';
 const VERSION = 1;
 
-/** How an adapter is saved. */
+/** How an adapter is saved in the formats of this library. */
 export interface SaveOptions extends SafetensorsOptions {
   /**
    * `'safetensors'`: the bytes of a safetensors file, which other tools read too. `'tfjs'`: JSON and float32 weights,
@@ -40,7 +40,7 @@ export async function writeAdapter(
   checkOptions(options, {format: true, dtype: true, allowNonFinite: true});
   const {format: wanted, dtype, ...finite} = options;
   if (wanted !== undefined && !['tfjs', 'safetensors'].includes(wanted)) {
-    throw new LoRAError(`format must be "tfjs" or "safetensors", got ${show(wanted)}.`);
+    throw new LoRAError(`format must be "tfjs", "safetensors" or "peft", got ${show(wanted)}.`);
   }
   checkPlace(handlerOrUrl);
   const isNamedSo = isSafetensors(handlerOrUrl);

@@ -1,4 +1,4 @@
-import {importPEFT, type KeyMap} from 'tfjs-lora';
+import {loadAdapter, type KeyMap} from 'tfjs-lora';
 import {KEY_MAP, peftFiles, smallNetwork} from '../../peftNetworks';
 import type {AttackKind} from '../kind';
 import {applied} from './models';
@@ -14,7 +14,7 @@ export const keyMap: AttackKind = {
       whole: [{keyMap: KEY_MAP}, {keyMap: {...KEY_MAP, ...stars}}],
       models: [model],
       async use(parts) {
-        const adapter = await importPEFT(files, model, {keyMap: parts.keyMap as unknown as KeyMap});
+        const adapter = await loadAdapter(files, {model, keyMap: parts.keyMap as unknown as KeyMap});
         try {
           applied(model, adapter, inputs);
         } finally {

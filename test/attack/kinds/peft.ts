@@ -1,4 +1,4 @@
-import {importPEFT} from 'tfjs-lora';
+import {loadAdapter} from 'tfjs-lora';
 import {KEY_MAP, type Network, peftFiles} from '../../peftNetworks';
 import type {AttackKind, Json, Parts} from '../kind';
 import {applied} from './models';
@@ -31,7 +31,7 @@ export const peft = (of: string, network: () => Network, folders: readonly strin
       models: [model],
       async use({config, text, ...rest}) {
         const written = text === undefined ? JSON.stringify(config) : new TextDecoder().decode(text as Uint8Array);
-        const adapter = await importPEFT({config: written, weights: fileOf(rest)}, model, {keyMap: KEY_MAP});
+        const adapter = await loadAdapter({config: written, weights: fileOf(rest)}, {model, keyMap: KEY_MAP});
         try {
           applied(model, adapter, inputs);
         } finally {

@@ -4,7 +4,6 @@ import {
   applyLoRA,
   exportPEFT,
   getAdapter,
-  importPEFT,
   loadAdapter,
   LoRAError,
   mergeLoRA,
@@ -121,7 +120,7 @@ test('a head and biases go to PEFT and come back, for the model that has the hea
   const files = await exportPEFT(adapted, {adapter});
   expect(files.config).toMatchObject({bias: 'all', modules_to_save: ['hidden', 'classes']});
   for (const target of [headed, adapted]) {
-    const again = await importPEFT(files, target);
+    const again = await loadAdapter(files, {model: target});
     expect(again.config.head).toEqual(adapter.config.head);
     const expected = predictions(adapted, inputs);
     expect(predictions(applyLoRA(headed, again), inputs)).toEqual(expected);
@@ -131,7 +130,7 @@ test('a head and biases go to PEFT and come back, for the model that has the hea
     expect(predictions(adapted, inputs)).toEqual(expected);
   }
   const merged = mergeLoRA(adapted); // plain, and knows of no new head
-  const again = await importPEFT(files, merged);
+  const again = await loadAdapter(files, {model: merged});
   expect(again.config.head).toBeUndefined();
   expect(again.config.trainable.sort()).toEqual(['classes', 'hidden']);
 
@@ -141,7 +140,7 @@ test('a head and biases go to PEFT and come back, for the model that has the hea
   );
   const withoutHead = applyLoRA(model, {rank: 2, targets: ['outer']});
   const files2 = await exportPEFT(model, {adapter: getAdapter(withoutHead)});
-  await expect(importPEFT(files2, headed)).rejects.toThrow(
+  await expect(loadAdapter(files2, {model: headed})).rejects.toThrow(
     'classes: of the new head, but not among the layers that train in full in the adapter',
   );
 });

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {importPEFT, type KeyMap, LoRAError} from '../../../src';
+import {loadAdapter, type KeyMap, LoRAError} from '../../../src';
 import {encodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {useBackend, withoutLeaks} from '../../helpers';
 import {countingCalls} from '../../work';
@@ -39,7 +39,7 @@ async function attempt(
   let message = 'none';
   const [calls = Infinity] = await callsOf(async () => {
     try {
-      await importPEFT(files, model, {keyMap});
+      await loadAdapter(files, {model, keyMap});
     } catch (error) {
       expect(error).toBeInstanceOf(LoRAError);
       ({message} = error as Error);

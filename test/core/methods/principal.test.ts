@@ -5,7 +5,7 @@ import {
   combineAdapters,
   exportPEFT,
   getAdapter,
-  importPEFT,
+  loadAdapter,
   mergeLoRA,
   planLoRA,
   setAdapter,
@@ -98,7 +98,7 @@ describe.each(BACKENDS)('on %s', backend => {
     await withoutLeaks(async () => {
       const adapter = getAdapter(adapted);
       const files = await exportPEFT(model, {adapter});
-      const again = await importPEFT(files, model);
+      const again = await loadAdapter(files, {model});
       expect(Object.values(again.config.layers).every(({method}) => method === undefined)).toBe(true);
       expect(Math.max(...Object.values(again.config.layers).map(({rank}) => rank))).toBe(4);
       const applied = applyLoRA(model, again);

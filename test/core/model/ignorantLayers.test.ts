@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
 import {getAdapter, setAdapter} from '../../../src/core/model/currentAdapter';
 import {predictWith} from '../../../src/core/model/predictWith';
-import {saveAdapter} from '../../../src/core/model/saveAdapter';
+import {saveAdapter} from '../../../src/core/peft/saveAdapter';
 import {loadAdapter} from '../../../src/core/peft/loadAdapter';
 import {applyLoRA} from '../../../src/core/model/apply';
 import {disposeModel} from '../../../src/core/rewire/dispose';

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
 import {makeAdapter} from '../../../src/core/adapter/adapter';
 import {getAdapter, setAdapter, withAdapter} from '../../../src/core/model/currentAdapter';
-import {saveAdapter} from '../../../src/core/model/saveAdapter';
+import {saveAdapter} from '../../../src/core/peft/saveAdapter';
 import {loadAdapter} from '../../../src/core/peft/loadAdapter';
 import type * as Library from '../../../src/index';
 import {LoRAWeights} from '../../../src/core/layers/loraWeights';

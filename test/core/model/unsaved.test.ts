@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
 import {getAdapter, setAdapter, withAdapter} from '../../../src/core/model/currentAdapter';
 import {predictWith} from '../../../src/core/model/predictWith';
-import {saveAdapter} from '../../../src/core/model/saveAdapter';
+import {saveAdapter} from '../../../src/core/peft/saveAdapter';
 import {isLoRALayer} from '../../../src/core/layers/loraLayer';
 import {adaptLayer} from '../../../src/core/layers/registry';
 import {FrozenLayer, TrainedLayer} from '../../../src/core/layers/unadaptedLayer';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, applyLoRA, exportPEFT, getAdapter, importPEFT, type LoRAConfig, LoRAError} from '../../../src';
+import {type Adapter, applyLoRA, exportPEFT, getAdapter, loadAdapter, type LoRAConfig, LoRAError} from '../../../src';
 import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {predictions, stir, stirFactors, train} from '../../models';
@@ -46,7 +46,7 @@ describe.each(BACKENDS)('on %s', backend => {
     async name => {
       const {model} = smallNetwork();
       const files = peftFiles(name);
-      const adapter = await importPEFT(files, model);
+      const adapter = await loadAdapter(files, {model});
       const {config, weights} = await exportPEFT(model, {adapter});
       expect(tensorsOf(weights)).toEqual(tensorsOf(files.weights));
       const original = JSON.parse(files.config) as Record<string, unknown>;
@@ -74,14 +74,14 @@ describe.each(BACKENDS)('on %s', backend => {
     'what is imported from %s of the larger network is exported with the tensors and strengths that it had',
     async name => {
       const {model} = largeNetwork(true);
-      const adapter = await importPEFT(peftFiles('made', name), model, {keyMap: KEY_MAP});
+      const adapter = await loadAdapter(peftFiles('made', name), {model, keyMap: KEY_MAP});
       const exported = await exportPEFT(model, {adapter, keyMap: KEY_MAP});
       const [written, original] = [exported.weights, peftFiles('made', name).weights].map(tensorsOf);
       for (const [key, tensor] of Object.entries(written!)) {
         const {shape, data} = original![key] as {shape: number[]; data: Float32Array | null};
         expect(tensor).toMatchObject({shape, data});
       }
-      const again = await importPEFT(exported, model, {keyMap: KEY_MAP});
+      const again = await loadAdapter(exported, {model, keyMap: KEY_MAP});
       expect(values(again)).toEqual(values(adapter));
       expect(again.config).toEqual(adapter.config);
     },
@@ -101,7 +101,7 @@ describe.each(BACKENDS)('on %s', backend => {
       });
       await train(adapted, inputs);
       const adapter = getAdapter(adapted);
-      const again = await importPEFT(await exportPEFT(adapted, {adapter, keyMap: KEY_MAP}), model, {keyMap: KEY_MAP});
+      const again = await loadAdapter(await exportPEFT(adapted, {adapter, keyMap: KEY_MAP}), {model, keyMap: KEY_MAP});
       const sorted = ({layers, trainable, biases}: Adapter['config']) => ({
         layers,
         trainable: [...trainable].sort(),
@@ -141,7 +141,7 @@ describe.each(BACKENDS)('on %s', backend => {
       const exported = await exportPEFT(model, {adapter: getAdapter(adapted)});
       // PEFT asks for a rank that the groups divide.
       expect((exported.config.r as number) % 3).toBe(0);
-      const again = applyLoRA(model, await importPEFT(exported, model));
+      const again = applyLoRA(model, await loadAdapter(exported, {model}));
       expect(predictions(again, [x])[0]).toBeAllClose(predictions(adapted, [x])[0]!, {atol: 1e-5, rtol: 0});
     },
   );

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import fc from 'fast-check';
 import {
   applyLoRA,
-  importPEFT,
+  loadAdapter,
   type KeyMap,
   LoRAError,
   mergeLoRA,
@@ -74,7 +74,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const {model, inputs, torchWeight, torchNames} = make();
     const {y, y_merged: yMerged, merged: weights = {}} = expectedOf(...folder);
     const original = predictions(model, inputs);
-    const adapter = await importPEFT(peftFiles(...folder), model, {keyMap: KEY_MAP});
+    const adapter = await loadAdapter(peftFiles(...folder), {model, keyMap: KEY_MAP});
     const adapted = applyLoRA(model, adapter);
     expect(predictions(adapted, inputs)[0]).toBeAllClose(y.data, TOLERANCE);
     const merged = mergeLoRA(adapted);
@@ -102,7 +102,7 @@ describe('an adapter of PEFT', () => {
 
   test('is recorded with the strength of each layer, by the first pattern that matches', async () => {
     const {model} = largeNetwork(true);
-    const {config} = await importPEFT(peftFiles('made', 'expression'), model, {keyMap: KEY_MAP});
+    const {config} = await loadAdapter(peftFiles('made', 'expression'), {model, keyMap: KEY_MAP});
     const strengths = Object.entries(config.layers).map(([path, {rank, alpha}]) => [path, rank, alpha]);
     expect(strengths.sort()).toEqual([
       ['layer_0_query', 2, 3],
@@ -114,39 +114,39 @@ describe('an adapter of PEFT', () => {
 
   test('of a rank beyond what a layer holds is reduced to that, with the scaling it had', async () => {
     const {model} = largeNetwork(true);
-    const {config} = await importPEFT(peftFiles('made', 'allLinear'), model, {keyMap: KEY_MAP});
+    const {config} = await loadAdapter(peftFiles('made', 'allLinear'), {model, keyMap: KEY_MAP});
     for (const [path, {rank, alpha}] of Object.entries(config.layers)) {
       const [fanIn, fanOut] = model.getLayer(path).getWeights()[0]!.shape as [number, number];
       expect(rank).toBe(Math.min(fanIn, fanOut, 9));
       expect(alpha / Math.sqrt(rank)).toBeCloseTo(4 / Math.sqrt(9), 12);
     }
-    const {layers} = (await importPEFT(peftFiles('made', 'embedding'), model, {keyMap: KEY_MAP})).config;
+    const {layers} = (await loadAdapter(peftFiles('made', 'embedding'), {model, keyMap: KEY_MAP})).config;
     expect(layers.tokens).toMatchObject({rank: 6, alpha: 3});
   });
 
   test('may have its config as an object', async () => {
     const {model} = smallNetwork();
     const {config, weights} = peftFiles('lora');
-    const adapter = await importPEFT({config: JSON.parse(config) as Record<string, unknown>, weights}, model);
-    expect(adapter.config).toEqual((await importPEFT({config, weights}, model)).config);
+    const adapter = await loadAdapter({config: JSON.parse(config) as Record<string, unknown>, weights}, {model});
+    expect(adapter.config).toEqual((await loadAdapter({config, weights}, {model})).config);
   });
 
   test('may lack the prefix, and may have the name of the adapter in its names', async () => {
     const {model} = smallNetwork();
-    const expected = (await importPEFT(peftFiles('lora'), model)).config;
+    const expected = (await loadAdapter(peftFiles('lora'), {model})).config;
     const bare = changed({}, name => name.replace('base_model.model.', ''));
     const named = changed({}, name =>
       name.replace(/(lora_[AB])\.weight/, '$1.default.weight').replace(/(embedding_[AB])$/, '$1.default'),
     );
-    expect((await importPEFT(bare, model)).config).toEqual(expected);
-    expect((await importPEFT(named, model)).config).toEqual(expected);
+    expect((await loadAdapter(bare, {model})).config).toEqual(expected);
+    expect((await loadAdapter(named, {model})).config).toEqual(expected);
   });
 
   test('is set on an adapted model like any other', async () => {
     const {model, inputs} = smallNetwork();
     const adapted = applyLoRA(model, {rank: 1, bias: 'adapted'});
     for (const name of ['lora', 'bias_lora_only', 'rslora']) {
-      setAdapter(adapted, await importPEFT(peftFiles(name), adapted));
+      setAdapter(adapted, await loadAdapter(peftFiles(name), {model: adapted}));
       expect(predictions(adapted, inputs)[0]).toBeAllClose(expectedOf(name).y.data, TOLERANCE);
     }
   });
@@ -159,7 +159,7 @@ describe('an adapter of PEFT', () => {
       targets: ['layer_0_query', 'layer_1_query', 'volume', 'head_hidden'],
     });
     await train(adapted, inputs);
-    setAdapter(adapted, await importPEFT(peftFiles('made', 'loraBias'), adapted, {keyMap: KEY_MAP}));
+    setAdapter(adapted, await loadAdapter(peftFiles('made', 'loraBias'), {model: adapted, keyMap: KEY_MAP}));
     expect(predictions(adapted, inputs)[0]).toBeAllClose(expectedOf('made', 'loraBias').y.data, TOLERANCE);
   });
 
@@ -167,16 +167,16 @@ describe('an adapter of PEFT', () => {
     const {model} = largeNetwork(true);
     await withoutLeaks(async () => {
       for (const name of ['biasAll', 'loraBias', 'loraBiasOnly', 'modulesToSave']) {
-        (await importPEFT(peftFiles('made', name), model, {keyMap: KEY_MAP})).dispose();
+        (await loadAdapter(peftFiles('made', name), {model, keyMap: KEY_MAP})).dispose();
       }
-      await expect(importPEFT(peftFiles('lora'), model)).rejects.toThrow(LoRAError);
+      await expect(loadAdapter(peftFiles('lora'), {model})).rejects.toThrow(LoRAError);
     });
   });
 
   test('that a module is left out of by the key map is imported without it', async () => {
     const {model} = smallNetwork();
     const keyMap = (name: string) => (name === 'emb' ? null : undefined);
-    const {config, tensors} = await importPEFT(peftFiles('lora'), model, {keyMap});
+    const {config, tensors} = await loadAdapter(peftFiles('lora'), {model, keyMap});
     expect(Object.keys(config.layers)).toEqual(['conv1', 'conv2', 'fc1']);
     expect(Object.keys(tensors)).toHaveLength(6);
   });
@@ -184,7 +184,7 @@ describe('an adapter of PEFT', () => {
   test('finds layers by the last part of a path where one alone has it', async () => {
     const {model} = smallNetwork();
     const deep = changed({}, name => name.replace('base_model.model.', 'base_model.model.net.body.'));
-    expect((await importPEFT(deep, model)).config).toEqual((await importPEFT(peftFiles('lora'), model)).config);
+    expect((await loadAdapter(deep, {model})).config).toEqual((await loadAdapter(peftFiles('lora'), {model})).config);
   });
 
   test('takes no layer without weights for a module', async () => {
@@ -193,7 +193,7 @@ describe('an adapter of PEFT', () => {
     const body = tf.sequential({layers: [dense], name: 'body'});
     const model = tf.model({inputs: input, outputs: body.apply(input) as tf.SymbolicTensor});
     const keyMap = (name: string) => (name === 'fc1' ? undefined : null);
-    expect(Object.keys((await importPEFT(peftFiles('lora'), model, {keyMap})).config.layers)).toEqual(['body/fc1']);
+    expect(Object.keys((await loadAdapter(peftFiles('lora'), {model, keyMap})).config.layers)).toEqual(['body/fc1']);
   });
 
   test('finds nested layers by equal paths', async () => {
@@ -209,13 +209,13 @@ describe('an adapter of PEFT', () => {
       return [`base_model.model.body.fc1.lora_${letter}.weight`, {shape, data: data!}] as const;
     });
     const files = {config: peftFiles('lora').config, weights: encodeSafetensors(Object.fromEntries(own))};
-    expect(Object.keys((await importPEFT(files, model)).config.layers)).toEqual(['body/fc1']);
+    expect(Object.keys((await loadAdapter(files, {model})).config.layers)).toEqual(['body/fc1']);
   });
 
   test('that names modules which are not there is refused with the closest names', async () => {
     const {model} = smallNetwork();
     const other = changed({}, name => name.replace('.fc1.', '.fcl.').replace('.conv2.', '.dense.3.'));
-    const read = () => importPEFT(other, model);
+    const read = () => loadAdapter(other, {model});
     await expect(read).rejects.toThrow(LoRAError);
     await expect(read).rejects.toThrow("The adapter's modules do not match the model's layers:\n");
     await expect(read).rejects.toThrow(/\n {2}fcl: there is no such layer\. Closest: fc1, /);
@@ -225,7 +225,7 @@ describe('an adapter of PEFT', () => {
 
   test('whose key map is wrong is refused', async () => {
     const {model} = smallNetwork();
-    const read = (keyMap: KeyMap) => () => importPEFT(peftFiles('lora'), model, {keyMap});
+    const read = (keyMap: KeyMap) => () => loadAdapter(peftFiles('lora'), {model, keyMap});
     await expect(read({fc1: 'fc9'})).rejects.toThrow(
       '  fc1: keyMap gives "fc9"; there is no such layer. Closest: fc1, ',
     );
@@ -261,13 +261,14 @@ describe('an adapter of PEFT', () => {
     ['whose rank is not that of its tensors', {rank_pattern: {fc1: 2}}, /fc1: A has rank 3, and the config says 2/],
   ])('%s is refused by name', async (_, changes, message) => {
     const {model} = smallNetwork();
-    const read = () => importPEFT(changed(changes), model);
+    const read = () => loadAdapter(changed(changes), {model});
     await expect(read).rejects.toThrow(LoRAError);
     await expect(read).rejects.toThrow(message);
   });
 
   test('several faults of the config are told at once', async () => {
-    const read = () => importPEFT(changed({use_bdlora: true, use_qalora: true, bias: 1}), smallNetwork().model);
+    const read = () =>
+      loadAdapter(changed({use_bdlora: true, use_qalora: true, bias: 1}), {model: smallNetwork().model});
     await expect(read).rejects.toThrow(/use_qalora(.|\n)*use_bdlora(.|\n)*bias is 1/);
   });
 
@@ -295,7 +296,7 @@ describe('an adapter of PEFT', () => {
       swapped
         ? name.replace(pattern, (__, module: string) => (module === 'fc1' ? 'conv1.' : 'fc1.'))
         : name.replace(pattern, replacement);
-    const read = () => importPEFT(changed({}, rename), model);
+    const read = () => loadAdapter(changed({}, rename), {model});
     await expect(read).rejects.toThrow(LoRAError);
     await expect(read).rejects.toThrow(
       swapped ? /conv1: an update of a weight with 2 axes, and the layer is of class Conv2D/ : message,
@@ -305,14 +306,14 @@ describe('an adapter of PEFT', () => {
   test('with a magnitude that the config does not announce is refused', async () => {
     const {config, weights} = peftFiles('made', 'dora');
     const plain = {...(JSON.parse(config) as Record<string, unknown>), use_dora: false};
-    await expect(importPEFT({config: plain, weights}, largeNetwork(true).model, {keyMap: KEY_MAP})).rejects.toThrow(
-      'head.0: a magnitude (DoRA), and use_dora is false',
-    );
+    await expect(
+      loadAdapter({config: plain, weights}, {model: largeNetwork(true).model, keyMap: KEY_MAP}),
+    ).rejects.toThrow('head.0: a magnitude (DoRA), and use_dora is false');
   });
 
   test('of VeRA without its projections is refused, with what to do', async () => {
     await expect(
-      importPEFT(peftFiles('made', 'veraWithout'), largeNetwork(true).model, {keyMap: KEY_MAP}),
+      loadAdapter(peftFiles('made', 'veraWithout'), {model: largeNetwork(true).model, keyMap: KEY_MAP}),
     ).rejects.toThrow('Save with save_projection=True.');
   });
 
@@ -323,9 +324,9 @@ describe('an adapter of PEFT', () => {
   ])('of %s with %j is refused by name', async (name, changes, message) => {
     const {config, weights} = peftFiles('made', name);
     const other = {...(JSON.parse(config) as Record<string, unknown>), ...changes};
-    await expect(importPEFT({config: other, weights}, largeNetwork(true).model, {keyMap: KEY_MAP})).rejects.toThrow(
-      message,
-    );
+    await expect(
+      loadAdapter({config: other, weights}, {model: largeNetwork(true).model, keyMap: KEY_MAP}),
+    ).rejects.toThrow(message);
   });
 
   test.each([
@@ -341,7 +342,7 @@ describe('an adapter of PEFT', () => {
     const others = [...tensors].filter(([key]) => !lacking.includes(key));
     const left = Object.fromEntries(others.map(([key, {shape, data}]) => [key, {shape, data: data!}]));
     const files = {config, weights: encodeSafetensors(left, {metadata: {format: 'pt'}})};
-    const error: unknown = await importPEFT(files, largeNetwork(true).model, {keyMap: KEY_MAP}).catch(
+    const error: unknown = await loadAdapter(files, {model: largeNetwork(true).model, keyMap: KEY_MAP}).catch(
       (reason: unknown) => reason,
     );
     expect(error).toBeInstanceOf(LoRAError);
@@ -372,10 +373,9 @@ describe('an adapter of PEFT', () => {
 
     test('has their product', async () => {
       const {model, inputs} = largeNetwork(true);
-      const adapter = await importPEFT(
+      const adapter = await loadAdapter(
         factored(w1 => w1),
-        model,
-        {keyMap: KEY_MAP},
+        {model, keyMap: KEY_MAP},
       );
       const {y} = expectedOf('made', 'lokr');
       expect(predictions(applyLoRA(model, adapter), inputs)[0]).toBeAllClose(y.data, TOLERANCE);
@@ -383,14 +383,14 @@ describe('an adapter of PEFT', () => {
 
     test('is refused before they are multiplied if that is larger than the layer', async () => {
       const files = factored(({shape}) => filled([100_000, shape[1]!]));
-      await expect(importPEFT(files, largeNetwork(true).model, {keyMap: KEY_MAP})).rejects.toThrow(
+      await expect(loadAdapter(files, {model: largeNetwork(true).model, keyMap: KEY_MAP})).rejects.toThrow(
         'do not fit the layer',
       );
     });
   });
 
   test('of IA³ is one of the inputs where feedforward_modules name the module', async () => {
-    const {config} = await importPEFT(peftFiles('made', 'ia3'), largeNetwork(true).model, {keyMap: KEY_MAP});
+    const {config} = await loadAdapter(peftFiles('made', 'ia3'), {model: largeNetwork(true).model, keyMap: KEY_MAP});
     const methods = Object.entries(config.layers).map(([path, {method}]) => [path, method]);
     expect(Object.fromEntries(methods)).toMatchObject({
       layer_0_query: 'ia3',
@@ -402,7 +402,7 @@ describe('an adapter of PEFT', () => {
 
   test('that mixes channels is refused for a depthwise convolution, with a way out', async () => {
     const {model} = largeNetwork(true);
-    const read = () => importPEFT(peftFiles('made', 'grouped'), model, {keyMap: KEY_MAP});
+    const read = () => loadAdapter(peftFiles('made', 'grouped'), {model, keyMap: KEY_MAP});
     await expect(read).rejects.toThrow(
       /depthwise: the update of a grouped convolution.*Build the model with a Conv2D in its place/,
     );
@@ -411,7 +411,7 @@ describe('an adapter of PEFT', () => {
   test('of another size is refused with both shapes', async () => {
     const model = tf.sequential({layers: [tf.layers.dense({units: 5, name: 'fc1', inputShape: [7]})]});
     const keyMap = (name: string) => (name === 'fc1' ? 'fc1' : null);
-    await expect(importPEFT(peftFiles('lora'), model, {keyMap})).rejects.toThrow(
+    await expect(loadAdapter(peftFiles('lora'), {model, keyMap})).rejects.toThrow(
       "fc1: an update of a weight of shape [8, 5], and the layer's is [7, 5].",
     );
   });
@@ -419,16 +419,16 @@ describe('an adapter of PEFT', () => {
   test('with a bias for a layer that has none is refused', async () => {
     const model = tf.sequential({layers: [tf.layers.dense({units: 5, name: 'fc1', useBias: false, inputShape: [8]})]});
     const keyMap = (name: string) => (name === 'fc1' ? 'fc1' : null);
-    await expect(importPEFT(peftFiles('bias_lora_only'), model, {keyMap})).rejects.toThrow(
+    await expect(loadAdapter(peftFiles('bias_lora_only'), {model, keyMap})).rejects.toThrow(
       'fc1: has a bias, but the layer, of class Dense, has none.',
     );
   });
 
   test('in a pickle is refused with what to do', async () => {
     const weights = new TextEncoder().encode('PK\u0003\u0004 and so on');
-    await expect(importPEFT({config: peftFiles('lora').config, weights}, smallNetwork().model)).rejects.toThrow(
-      'safe_serialization=True',
-    );
+    await expect(
+      loadAdapter({config: peftFiles('lora').config, weights}, {model: smallNetwork().model}),
+    ).rejects.toThrow('safe_serialization=True');
   });
 
   test.each<[string | Record<string, unknown>, RegExp]>([
@@ -437,9 +437,9 @@ describe('an adapter of PEFT', () => {
     ['{"peft_type": "LORA", "peft_type": "LORA"}', /has \["peft_type"\] twice/],
     [null as unknown as Record<string, unknown>, /Expected the two files of a PEFT adapter/],
   ])('with the config %p is refused', async (config, message) => {
-    await expect(importPEFT({config, weights: peftFiles('lora').weights}, smallNetwork().model)).rejects.toThrow(
-      message,
-    );
+    await expect(
+      loadAdapter({config, weights: peftFiles('lora').weights}, {model: smallNetwork().model}),
+    ).rejects.toThrow(message);
   });
 
   test('whose factors do not belong together is refused', async () => {
@@ -452,9 +452,9 @@ describe('an adapter of PEFT', () => {
     });
     const read = (tensors: Record<string, number[]>) => () => {
       const values = Object.entries(tensors).map(([name, shape]) => [name, filled(shape)] as const);
-      return importPEFT(
+      return loadAdapter(
         {config: {peft_type: 'LORA', r: 4}, weights: encodeSafetensors(Object.fromEntries(values))},
-        model,
+        {model},
       );
     };
     // Only a convolution has B in pieces, one for each group; and its outputs are divided among them.
@@ -486,9 +486,9 @@ describe('an adapter of PEFT', () => {
       'classifier.bias': filled([2]),
     });
     const config = (modules: string[]) => ({peft_type: 'LORA', r: 1, modules_to_save: modules});
-    const adapter = await importPEFT({config: config(['classifier']), weights}, model);
+    const adapter = await loadAdapter({config: config(['classifier']), weights}, {model});
     expect([...adapter.config.trainable].sort()).toEqual(['classifier', 'pre_classifier']);
-    await expect(importPEFT({config: config(['pre_classifier']), weights}, model)).rejects.toThrow(
+    await expect(loadAdapter({config: config(['pre_classifier']), weights}, {model})).rejects.toThrow(
       'classifier.bias: neither a factor of LoRA nor of a module in modules_to_save',
     );
   });
@@ -499,7 +499,7 @@ describe('an adapter of PEFT', () => {
     const tensors = Object.fromEntries(decodeSafetensors(weights).tensors) as Record<string, NamedValues>;
     const bias = tensors['base_model.model.head.bias']!;
     const twice = {...tensors, 'base_model.model.head.modules_to_save.default.bias': bias};
-    await expect(importPEFT({config, weights: encodeSafetensors(twice)}, model)).rejects.toThrow(
+    await expect(loadAdapter({config, weights: encodeSafetensors(twice)}, {model})).rejects.toThrow(
       'head.modules_to_save.default.bias: stored under two names',
     );
   });
@@ -510,7 +510,7 @@ describe('an adapter of PEFT', () => {
     const tensors = Object.fromEntries(decodeSafetensors(weights).tensors) as Record<string, NamedValues>;
     const [out, inner] = tensors['base_model.model.head.weight']!.shape as [number, number];
     const permuted = {...tensors, 'base_model.model.head.weight': filled([inner, out])};
-    await expect(importPEFT({config, weights: encodeSafetensors(permuted)}, model)).rejects.toThrow(
+    await expect(loadAdapter({config, weights: encodeSafetensors(permuted)}, {model})).rejects.toThrow(
       `head: has a weight of shape [${out}, ${inner}], and the layer's kernel is [${inner}, ${out}].`,
     );
   });
@@ -521,7 +521,7 @@ describe('an adapter of PEFT', () => {
     const weights = encodeSafetensors({'net.1.lora_A.weight': filled([1, 2]), 'net.1.lora_B.weight': filled([3, 1])});
     const read = async (patterns: string) => {
       const config = `{"peft_type": "LORA", "r": 1, "alpha_pattern": ${patterns}}`;
-      return (await importPEFT({config, weights}, model, {keyMap: {'net.1': 'fc'}})).config.layers.fc!.alpha;
+      return (await loadAdapter({config, weights}, {model, keyMap: {'net.1': 'fc'}})).config.layers.fc!.alpha;
     };
     await expect(read('{"net.1": 4, "1": 2}')).rejects.toThrow(LoRAError);
     await expect(read('{"net.1": 4, "1": 2}')).rejects.toThrow('net.1: fits the patterns "1" and "net.1"');
@@ -533,7 +533,7 @@ describe('an adapter of PEFT', () => {
 
   test('whose key map gives something else than a name is refused', async () => {
     const {model} = smallNetwork();
-    const read = () => importPEFT(peftFiles('lora'), model, {keyMap: (() => 5) as unknown as KeyMap});
+    const read = () => loadAdapter(peftFiles('lora'), {model, keyMap: (() => 5) as unknown as KeyMap});
     await expect(read).rejects.toThrow(LoRAError);
     await expect(read).rejects.toThrow(/keyMap gives 5 for "\w+"/);
   });
@@ -541,8 +541,8 @@ describe('an adapter of PEFT', () => {
   test('without weights is refused', async () => {
     const {config} = peftFiles('lora');
     const files = {config} as unknown as PEFTFiles;
-    await expect(importPEFT(files, smallNetwork().model)).rejects.toThrow(LoRAError);
-    await expect(importPEFT(files, smallNetwork().model)).rejects.toThrow(
+    await expect(loadAdapter(files, {model: smallNetwork().model})).rejects.toThrow(LoRAError);
+    await expect(loadAdapter(files, {model: smallNetwork().model})).rejects.toThrow(
       'Expected the two files of a PEFT adapter, {config, weights}',
     );
   });
@@ -553,14 +553,14 @@ describe('an adapter of PEFT', () => {
       [`b.m${i}.lora_B.weight`, filled([1, 1])] as const,
     ]);
     const weights = encodeSafetensors(Object.fromEntries(entries.flat()));
-    await expect(importPEFT({config: {peft_type: 'LORA', r: 1}, weights}, smallNetwork().model)).rejects.toThrow(
-      LoRAError,
-    );
+    await expect(
+      loadAdapter({config: {peft_type: 'LORA', r: 1}, weights}, {model: smallNetwork().model}),
+    ).rejects.toThrow(LoRAError);
   });
 
   test('that has fields that nobody knows is imported with a warning', async () => {
     const warn = jest.spyOn(console, 'warn').mockImplementation();
-    await importPEFT(changed({use_magic: true}), smallNetwork().model);
+    await loadAdapter(changed({use_magic: true}), {model: smallNetwork().model});
     expect(warn.mock.calls.flat()).toEqual([expect.stringContaining('["use_magic"]')]);
     warn.mockRestore();
   });
@@ -614,7 +614,7 @@ describe('a file of PEFT that is mutated', () => {
         const before = tf.memory().numTensors;
         try {
           const file = encodeSafetensors(Object.fromEntries(changed));
-          (await importPEFT({config, weights: file}, model, {keyMap: KEY_MAP})).dispose();
+          (await loadAdapter({config, weights: file}, {model, keyMap: KEY_MAP})).dispose();
           imported++;
         } catch (error) {
           expect(error).toBeInstanceOf(LoRAError);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, exportPEFT, importPEFT, registerAdaptable} from 'tfjs-lora';
+import {applyLoRA, disposeModel, exportPEFT, loadAdapter, registerAdaptable} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
 import {fixture} from '../../extensions/transformers/fixtures';
@@ -45,7 +45,7 @@ async function withModel<T>(f: (model: tf.LayersModel) => Promise<T>): Promise<T
 }
 
 const imported = (tensors: Record<string, NamedValues>, fields: object = {}) =>
-  withModel(model => importPEFT(filesOf(tensors, fields), model));
+  withModel(model => loadAdapter(filesOf(tensors, fields), {model}));
 
 beforeAll(() => useBackend('cpu'));
 
@@ -78,14 +78,14 @@ test('two kernels that are modules in PyTorch are one update of their layer, eac
 
 test('they are written with the rank of each, and read again as they were', async () => {
   await withModel(async model => {
-    const adapter = await importPEFT(filesOf({...updateOf(0, 3), ...updateOf(2, 3)}, {use_rslora: true}), model);
+    const adapter = await loadAdapter(filesOf({...updateOf(0, 3), ...updateOf(2, 3)}, {use_rslora: true}), {model});
     const adapted = applyLoRA(model, adapter);
     const written = await exportPEFT(adapted);
     expect(written.config).toMatchObject({
       target_modules: [`${MODULE}.0`, `${MODULE}.2`],
       rank_pattern: {[`^${MODULE.replaceAll('.', String.raw`\.`)}\\.2`]: 3},
     });
-    const again = await importPEFT({config: JSON.stringify(written.config), weights: written.weights}, model);
+    const again = await loadAdapter({config: JSON.stringify(written.config), weights: written.weights}, {model});
     expect(again.config.layers).toEqual(adapter.config.layers);
     const valuesOf = ({tensors}: typeof adapter) =>
       Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, numbers(tensor)]));
@@ -102,7 +102,7 @@ test('one of them alone is an update of one kernel, also by the name that keyMap
   const renamed = Object.fromEntries(
     Object.entries(updateOf(2, 3)).map(([name, values]) => [name.replace(`${MODULE}.2`, 'bias'), values]),
   );
-  const other = await withModel(model => importPEFT(filesOf(renamed), model, {keyMap: {bias: `${LAYER}/2`}}));
+  const other = await withModel(model => loadAdapter(filesOf(renamed), {model, keyMap: {bias: `${LAYER}/2`}}));
   expect(other.config).toEqual(adapter.config);
   [other, adapter].forEach(each => each.dispose());
 });

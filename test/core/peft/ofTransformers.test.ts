@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, exportPEFT, importPEFT, LoRAError, mergeLoRA} from 'tfjs-lora';
+import {applyLoRA, disposeModel, exportPEFT, loadAdapter, LoRAError, mergeLoRA} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {useBackend, withoutLeaks} from '../../helpers';
@@ -34,7 +34,7 @@ test.each([
 ])('%s, an adapter of PEFT, gives its outputs', async (name, base) => {
   await withoutLeaks(async () => {
     const model = await load(base);
-    const adapter = await importPEFT(peftFiles('made', name), model);
+    const adapter = await loadAdapter(peftFiles('made', name), {model});
     const adapted = applyLoRA(model, adapter);
     const merged = mergeLoRA(adapted);
     const {data} = expectedOf('made', name).y;
@@ -49,7 +49,7 @@ describe("GPT-2's Conv1D as a whole module", () => {
   test('is exported as PEFT has it, from a model that was saved and loaded too', async () => {
     const model = await load('gpt2');
     const files = peftFiles('made', 'gpt2Saved');
-    const adapted = applyLoRA(model, await importPEFT(files, model));
+    const adapted = applyLoRA(model, await loadAdapter(files, {model}));
     const loaded = await reloaded(adapted);
     for (const each of [adapted, loaded]) {
       const {weights, config} = await exportPEFT(each);
@@ -61,12 +61,12 @@ describe("GPT-2's Conv1D as a whole module", () => {
   test('is known in a part of a model and in a merged one', async () => {
     const model = await load('gpt2');
     const files = peftFiles('made', 'gpt2Saved');
-    const merged = mergeLoRA(applyLoRA(model, await importPEFT(files, model)));
+    const merged = mergeLoRA(applyLoRA(model, await loadAdapter(files, {model})));
     const part = tf.model({
       inputs: merged.inputs,
       outputs: merged.getLayer('transformer/h/1/mlp/c_fc').output,
     });
-    const {tensors} = await importPEFT(files, part);
+    const {tensors} = await loadAdapter(files, {model: part});
     const stored = decodeSafetensors(files.weights).tensors;
     const kernel = tensors['transformer/h/1/attn/c_proj/kernel']!;
     expect(Array.from(kernel.dataSync())).toEqual(
@@ -83,7 +83,8 @@ describe("GPT-2's Conv1D as a whole module", () => {
       ],
     });
     const read = () =>
-      importPEFT(peftFiles('made', 'gpt2Saved'), model, {
+      loadAdapter(peftFiles('made', 'gpt2Saved'), {
+        model,
         keyMap: name => (name.startsWith('transformer.h.0.attn') ? name.split('.').at(-1) : null),
       });
     await expect(read).rejects.toThrow(LoRAError);
@@ -108,7 +109,7 @@ describe('weights of the base in a file of PEFT', () => {
     const changed = [...tensors].map(([key, {shape, data}]) => {
       return [key, {shape, data: key === name ? data!.map(value => value + 1e-3) : data!}] as const;
     });
-    const read = () => importPEFT({config, weights: encodeSafetensors(Object.fromEntries(changed))}, model);
+    const read = () => loadAdapter({config, weights: encodeSafetensors(Object.fromEntries(changed))}, {model});
     await expect(read).rejects.toThrow(LoRAError);
     await expect(read).rejects.toThrow(
       /model\.embed_tokens: .*not the weight of this model.*save_embedding_layers=False/s,

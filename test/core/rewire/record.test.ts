@@ -3,7 +3,7 @@ import {
   applyLoRA,
   disposeModel,
   getAdapter,
-  importPEFT,
+  loadAdapter,
   LoRAError,
   mergeLoRA,
   removeLoRA,
@@ -43,7 +43,7 @@ test.each([
     for (const use of [getAdapter, removeLoRA, mergeLoRA, summarizeLoRA]) {
       expect(() => use(model)).toThrow(LoRAError);
     }
-    await expect(importPEFT({config: '{}', weights: new Uint8Array()}, model)).rejects.toThrow(LoRAError);
+    await expect(loadAdapter({config: '{}', weights: new Uint8Array()}, {model})).rejects.toThrow(LoRAError);
   });
 });
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
 import {getAdapter} from '../../../src/core/model/currentAdapter';
-import {saveAdapter} from '../../../src/core/model/saveAdapter';
+import {saveAdapter} from '../../../src/core/peft/saveAdapter';
 import {loadAdapter} from '../../../src/core/peft/loadAdapter';
 import {LoRAError} from '../../../src/platform/errors';
 import {applyLoRA} from '../../../src/core/model/apply';

@@ -5,7 +5,6 @@ import {
   combineAdapters,
   exportPEFT,
   getAdapter,
-  importPEFT,
   loadAdapter,
   loadKerasModel,
   type Progress,
@@ -38,7 +37,6 @@ const REASON = new Error('the visitor left');
 const CALLS: [name: string, call: (options: Options) => Promise<unknown>][] = [
   ['loadAdapter', async options => loadAdapter(new Blob([await toSafetensors(model)]), options)],
   ['loadAdapter of PEFT', options => loadAdapter(peftFiles('lora'), {model: network, keyMap: KEY_MAP, ...options})],
-  ['importPEFT', options => importPEFT(peftFiles('lora'), network, {keyMap: KEY_MAP, ...options})],
   ['exportPEFT', options => exportPEFT(model, options)],
   ['combineAdapters with a rank', options => combineAdapters(adapter, {rank: 1, ...options})],
   ['combineAdapters with a budget', options => combineAdapters(adapter, {budget: 25, ...options})],

@@ -2,7 +2,7 @@ import {createServer, type RequestListener, type Server} from 'node:http';
 import type {AddressInfo} from 'node:net';
 import {gzipSync} from 'node:zlib';
 import * as tf from '@tensorflow/tfjs';
-import {fileHandler, importPEFT, loadAdapter, LoRAError, saveAdapter, toSafetensors} from 'tfjs-lora';
+import {fileHandler, loadAdapter, LoRAError, saveAdapter, toSafetensors} from 'tfjs-lora';
 import {written} from '../adapter/adapters';
 import {useBackend} from '../../helpers';
 import {MemoryHandler} from '../../models';
@@ -70,7 +70,9 @@ describe('a fetch', () => {
       'more than the 100 bytes',
     );
     const files = {config: new Blob(['{}']), weights: fetch(`${url}/b`)};
-    await expect(importPEFT(files, tf.sequential(), {maxBytes: 100})).rejects.toThrow('more than the 100 bytes');
+    await expect(loadAdapter(files, {model: tf.sequential(), maxBytes: 100})).rejects.toThrow(
+      'more than the 100 bytes',
+    );
     expect(sent).toBeGreaterThan(0);
   });
 
@@ -174,7 +176,7 @@ test.each<[object, string]>([
     () => loadAdapter(`${url}/a.safetensors`, options),
     () => loadAdapter(file, options),
     () => loadAdapter(new Blob([]), options),
-    () => importPEFT([], tf.sequential(), options),
+    () => loadAdapter([], {model: tf.sequential(), ...options}),
   ]) {
     await expect(load()).rejects.toThrow(message);
   }

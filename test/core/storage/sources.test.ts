@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {type Adapter, applyLoRA, getAdapter, importPEFT, loadAdapter, LoRAError, toSafetensors} from '../../../src';
+import {type Adapter, applyLoRA, getAdapter, loadAdapter, LoRAError, toSafetensors} from '../../../src';
 import {numbers, useBackend} from '../../helpers';
-import {mlp, stirFactors} from '../../models';
+import {MemoryHandler, mlp, stirFactors} from '../../models';
 import {peftFiles, smallNetwork} from '../../peftNetworks';
 import {readPEFT} from '../../../src/core/peft/readPeft';
 
@@ -111,11 +111,50 @@ test("PEFT's files are read one by one, or found among others by name", async ()
     new File([config], 'adapter_config.json'),
   ];
   const {model} = smallNetwork();
-  const expected = values(await importPEFT({config, weights}, model));
+  const expected = values(await loadAdapter({config, weights}, {model}));
   const single = {config: Promise.resolve(new Response(config)), weights: new Blob([part])};
   for (const sources of [single, files]) {
-    expect(values(await importPEFT(sources, model))).toEqual(expected);
+    expect(values(await loadAdapter(sources, {model}))).toEqual(expected);
   }
+});
+
+test('the URL of a folder of PEFT may end in a version, and with a key map or a model without a slash', async () => {
+  const {config, weights} = peftFiles('lora');
+  const fetched = jest
+    .spyOn(globalThis, 'fetch')
+    .mockImplementation(address =>
+      Promise.resolve(new Response((address as string).endsWith('.json') ? config : (weights as BodyInit))),
+    );
+  const {model} = smallNetwork();
+  const expected = values(await loadAdapter({config, weights}, {model}));
+  for (const folder of ['https://a.example/adapter-v1.0', 'https://a.example/adapter', 'https://a.example/a.b/']) {
+    fetched.mockClear();
+    expect(values(await loadAdapter(folder, {model, keyMap: {}}))).toEqual(expected);
+    expect(values(await loadAdapter(new URL(folder), {model}))).toEqual(expected);
+    await expect(loadAdapter(folder, {keyMap: {}})).rejects.toThrow('Pass the model that it belongs to');
+    expect(fetched.mock.calls.map(([address]) => address)).toEqual(
+      [1, 2].flatMap(() =>
+        ['adapter_config.json', 'adapter_model.safetensors'].map(name => `${folder.replace(/\/$/, '')}/${name}`),
+      ),
+    );
+  }
+  fetched.mockRestore();
+});
+
+test.each<[what: string, source: unknown, kind: string]>([
+  ['bytes', new Uint8Array(8), 'an object of class Uint8Array'],
+  ['a Blob', new Blob([]), 'an object of class Blob'],
+  ['a handler', new MemoryHandler(), 'an object of class MemoryHandler'],
+  ['files without a config', [new File([''], 'adapter_model.safetensors')], 'an array'],
+  ['the address of a file', 'https://a.example/emoji.safetensors', 'a string'],
+  ['nothing', null, 'null'],
+])('a key map is refused with %s, before anything is read', async (_, source, kind) => {
+  const {model} = smallNetwork();
+  const loading = loadAdapter(source as Blob, {model, keyMap: {}});
+  await expect(loading).rejects.toThrow(LoRAError);
+  await expect(loading).rejects.toThrow(
+    `keyMap says which layers the modules of a PEFT adapter are, and the source is none, got ${kind}.`,
+  );
 });
 
 test("one of PEFT's files that is missing is named", async () => {

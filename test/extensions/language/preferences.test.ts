@@ -10,7 +10,7 @@ import {
   checkpoint,
   disposeModel,
   getAdapter,
-  importPEFT,
+  loadAdapter,
   learningRateSchedule,
   LoRAError,
   removeLoRA,
@@ -88,7 +88,7 @@ async function llama(): Promise<{base: tf.LayersModel; model: tf.LayersModel}> {
     config: JSON.stringify({...JSON.parse(config), target_modules: modules}),
     weights: encodeSafetensors(Object.fromEntries(tensors) as Parameters<typeof encodeSafetensors>[0]),
   };
-  return {base, model: applyLoRA(base, await importPEFT(adapter, base))};
+  return {base, model: applyLoRA(base, await loadAdapter(adapter, {model: base}))};
 }
 
 const encode = (model: tf.LayersModel, records: PreferenceRecord[], options: EncodePreferencesOptions = {}) =>

@@ -4,7 +4,7 @@ import {
   disposeModel,
   exportPEFT,
   getAdapter,
-  importPEFT,
+  loadAdapter,
   type LoRAConfig,
   adaptLayer,
   mergeLoRA,
@@ -352,7 +352,7 @@ describe('a quantized model', () => {
     expect(outputs(onBlocks)).toBeAllClose(outputs(onFloats), {atol: 0.05});
     expect(outputs(applyLoRA(base, getAdapter(onFloats)))).toEqual(outputs(onBlocks));
     const files = await exportPEFT(base, {adapter: getAdapter(onBlocks)});
-    expect(getAdapter(applyLoRA(base, await importPEFT(files, base))).config.layers.up).toMatchObject({
+    expect(getAdapter(applyLoRA(base, await loadAdapter(files, {model: base}))).config.layers.up).toMatchObject({
       className: 'Dense',
     });
   });

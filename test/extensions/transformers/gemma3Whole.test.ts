@@ -1,7 +1,7 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, exportPEFT, importPEFT} from 'tfjs-lora';
+import {applyLoRA, disposeModel, exportPEFT, loadAdapter} from 'tfjs-lora';
 import {exportTransformer, loadTransformer, type TransformerOptions} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
@@ -50,7 +50,7 @@ describe.each(BACKENDS)('the text part of a Gemma 3 that takes images, on %s', b
       expect(config).toMatchObject({model_type: 'gemma3_text', architectures: ['Gemma3ForCausalLM']});
       expect(predicted(model)).toBeAllClose(atTokens(EXPECTED.base, EXPECTED), CLOSE);
       const keyMap = (module: string) => module.replace('language_model.', '').replaceAll('.', '/');
-      const adapter = await importPEFT(ADAPTER, model, {keyMap});
+      const adapter = await loadAdapter(ADAPTER, {model, keyMap});
       const adapted = applyLoRA(model, adapter);
       expect(predicted(adapted)).toBeAllClose(atTokens(EXPECTED.adapted, EXPECTED), CLOSE);
       const written = await exportPEFT(adapted, {

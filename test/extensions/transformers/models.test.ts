@@ -5,7 +5,7 @@ import {
   disposeModel,
   exportPEFT,
   getAdapter,
-  importPEFT,
+  loadAdapter,
   mergeLoRA,
   removeLoRA,
   trainableVariables,
@@ -37,7 +37,7 @@ const UNUSED = /\.(?:embedding_transformation|bottleneck\.attention\.dense|poole
 /** The adapter of a fixture. A warning names the modules that are left out, and no others are. */
 async function imported(name: string, files: Fixture['adapter'], model: tf.LayersModel): Promise<Adapter> {
   const warn = jest.spyOn(console, 'warn').mockImplementation();
-  const adapter = await importPEFT(files, model);
+  const adapter = await loadAdapter(files, {model});
   expect(warn).toHaveBeenCalledTimes(name.endsWith('Unused') ? 1 : 0);
   warn.mockRestore();
   return adapter;

@@ -3,7 +3,7 @@ import {
   applyLoRA,
   disposeModel,
   exportPEFT,
-  importPEFT,
+  loadAdapter,
   type LoRAConfig,
   LoRAError,
   mergeLoRA,
@@ -253,7 +253,7 @@ describe('a tied head', () => {
   test('is refused what PEFT trained apart from the table', async () => {
     const {config, weights, adapter} = fixture('gpt2TiedApart');
     const {model} = await loadTransformer({config, weights});
-    await expect(importPEFT(adapter, model)).rejects.toThrow(
+    await expect(loadAdapter(adapter, {model})).rejects.toThrow(
       'lm_head: it shares the embedding of transformer/wte in this model, but not in the adapter. Load the model ' +
         'with loadTransformer and {tied: false}',
     );
@@ -336,8 +336,8 @@ test("an update in MobileBERT's head, which PEFT ignores, is not exchanged with 
     });
     return {config: files.config, weights};
   };
-  await expect(importPEFT(withUpdate(1), model)).rejects.toThrow('an update that PEFT ignores until it is merged');
-  const adapter = await importPEFT(withUpdate(0), model);
+  await expect(loadAdapter(withUpdate(1), {model})).rejects.toThrow('an update that PEFT ignores until it is merged');
+  const adapter = await loadAdapter(withUpdate(0), {model});
   adapter.dispose();
   [adapted, model].forEach(disposeModel);
 });

@@ -9,7 +9,6 @@ import {
   disposeModel,
   exportPEFT,
   getAdapter,
-  importPEFT,
   loadAdapter,
   mergeLoRA,
   scaleAdapter,
@@ -82,7 +81,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test.each(NAMES)('an adapter of PEFT computes what it does in PyTorch: %s', async name => {
     const {config, weights, expected} = tokensFixture(name);
     const base = await baseOf(expected.base, expected.logits.length / expected.ids.flat().length);
-    const model = applyLoRA(base, await importPEFT({config, weights}, base));
+    const model = applyLoRA(base, await loadAdapter({config, weights}, {model: base}));
     expect(logitsOf(model, expected)).toBeAllClose(expected.logits, {atol: 1e-4, rtol: 1e-4});
     const deltas = trainableVariables(model).filter(({name: own}) => own.includes('token_deltas'));
     const gradient = tf.tidy(() => {
@@ -153,11 +152,11 @@ describe.each(BACKENDS)('on %s', backend => {
     const base = await baseOf('llamaTied');
     const quantized = await quantizeBase(base, {bits: 8, targets: ['Embedding']});
     const {config, weights, expected} = tokensFixture('tied');
-    const model = applyLoRA(quantized, await importPEFT({config, weights}, quantized));
+    const model = applyLoRA(quantized, await loadAdapter({config, weights}, {model: quantized}));
     // PEFT's rows are taken as they are, whatever the base lost.
     const merged = mergeLoRA(model);
     const row = (each: tf.LayersModel) => numbers(tf.slice(each.getLayer(EMBEDDING).getWeights()[0]!, [3, 0], [1, 8]));
-    const plain = mergeLoRA(applyLoRA(base, await importPEFT({config, weights}, base)));
+    const plain = mergeLoRA(applyLoRA(base, await loadAdapter({config, weights}, {model: base})));
     expect(row(merged)).toBeAllClose(row(plain), {atol: 1e-6, rtol: 1e-6});
     expect(logitsOf(model, expected)).toBeAllClose(logitsOf(merged, expected), {atol: 1e-4, rtol: 1e-4});
     [plain, merged, model, quantized, base].forEach(disposeModel);
@@ -251,7 +250,7 @@ describe('as a value', () => {
   test('with an untied head, it converts to LoRA, and the summary names the method', async () => {
     const untied = await baseOf('llama');
     const {config, weights} = tokensFixture('untied');
-    const model = applyLoRA(untied, await importPEFT({config, weights}, untied));
+    const model = applyLoRA(untied, await loadAdapter({config, weights}, {model: untied}));
     expect(String(summarizeLoRA(model))).toMatch(/embed_tokens .*tokens/);
     const {adapter, error} = await convertToLoRA(model, {rank: 3});
     expect(error).toBeLessThan(1e-5);
@@ -295,7 +294,7 @@ describe('as a value', () => {
   test('files of PEFT that do not fit are refused', async () => {
     const {config, weights} = tokensFixture('tied');
     const withIndices = (indices: unknown) => ({...(JSON.parse(config) as object), trainable_token_indices: indices});
-    const imported = (indices: unknown) => importPEFT({config: withIndices(indices), weights}, base);
+    const imported = (indices: unknown) => loadAdapter({config: withIndices(indices), weights}, {model: base});
     await expect(imported([3])).rejects.toThrow('lists 1 tokens for it');
     await expect(imported([3, 40])).rejects.toThrow('tokens up to 40 of width 8, but the layer has 13');
     await expect(imported({lm_head: [3, 11]})).rejects.toThrow('lists 0 tokens for it');

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {disposeModel, importPEFT} from 'tfjs-lora';
+import {disposeModel, loadAdapter} from 'tfjs-lora';
 import {loadTransformer, type Pooling} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
 import {useBackend, withoutLeaks} from '../../helpers';
@@ -16,7 +16,7 @@ const WARNING = 'The adapter changes modules that the model does not compute wit
 async function importedInto(model: tf.LayersModel, adapterFiles = files) {
   const warn = jest.spyOn(console, 'warn').mockImplementation();
   try {
-    const adapter = await importPEFT(adapterFiles, model);
+    const adapter = await loadAdapter(adapterFiles, {model});
     adapter.dispose();
     return {paths: Object.keys(adapter.config.layers), warnings: warn.mock.calls.flat()};
   } finally {

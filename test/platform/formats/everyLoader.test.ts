@@ -2,7 +2,7 @@ import {mkdirSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {fileHandler, importPEFT, loadAdapter, loadKerasModel, LoRAError} from 'tfjs-lora';
+import {fileHandler, loadAdapter, loadKerasModel, LoRAError} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import {fromONNX} from 'tfjs-lora/onnx';
 import {loadTransformer} from 'tfjs-lora/transformers';
@@ -49,10 +49,10 @@ const LOADERS: Readonly<Record<string, (file: Uint8Array, path: string) => Promi
       .mockImplementation(() => Promise.resolve(new Response(file as BodyInit)));
     return loadKerasModel('https://example.com/model.json').finally(() => fetched.mockRestore());
   },
-  importPEFT: async file => {
+  "loadAdapter of PEFT's files": async file => {
     const model = network();
     try {
-      return await importPEFT({config, weights: file}, model);
+      return await loadAdapter({config, weights: file}, {model});
     } finally {
       model.dispose();
     }
@@ -68,7 +68,9 @@ describe.each(Object.entries(FILES))('a file of the kind .%s', (kind, [file, mes
       expect(error).toBeInstanceOf(LoRAError);
       // PEFT saves its own adapters with PyTorch too.
       const expected =
-        name === 'importPEFT' && kind === 'pt' ? 'The weights are a pickle (adapter_model.bin)' : message;
+        name === "loadAdapter of PEFT's files" && kind === 'pt'
+          ? 'The weights are a pickle (adapter_model.bin)'
+          : message;
       expect((error as LoRAError).message).toContain(expected);
     });
   });

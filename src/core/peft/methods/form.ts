@@ -67,7 +67,7 @@ export interface PEFTForm {
   /** The fields of the config that are specific to this type. */
   config(fields: WrittenFields): Record<string, unknown>;
   /**
-   * An update of ours, for a layer with a kernel of the given shape. LoRA's own factors are read by `importPEFT`.
+   * An update of ours, for a layer with a kernel of the given shape. LoRA's own factors are read by `loadAdapter`.
    *
    * @param shared the tensors that all modules share, by name.
    * @throws LoRAError if it fits no such layer.

@@ -2,38 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {checkPlace, saverOf} from '../storage/places';
 import {encodeAdapter, type SafetensorsOptions} from '../storage/safetensors';
-import {type SaveOptions, withPlace, writeAdapter} from '../storage/storage';
+import {withPlace} from '../storage/storage';
 import type {Bytes} from '../../platform/formats/safetensors';
 import {disposeModel} from '../rewire/dispose';
 import {getAdapter} from './currentAdapter';
 import {safeMergeLoRA} from './restore';
-
-/**
- * Saves the adapter of a model, or an adapter: its config and its tensors, without the base. In files, IndexedDB and
- * local storage, a save replaces an earlier adapter completely or leaves it unchanged. The file also holds eight values
- * of each kernel, which identify the base when the adapter is applied.
- *
- *     await saveAdapter(model, 'emoji.safetensors');              // Node: one file
- *     await saveAdapter(model, 'downloads://emoji.safetensors');  // a page: the same file
- *     await saveAdapter(model, 'indexeddb://emoji');
- *
- * @param source an adapted model, which stays as it is, or an adapter, which stays the caller's.
- * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any
- *     `tf.io.IOHandler`; in Node also a path or `file://…`, with or without tfjs-node. A name that ends in
- *     `.safetensors` has that format.
- * @param options the format, the data type, and whether NaN and infinities are allowed.
- * @returns what the handler's `save` returns.
- * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_DISPOSED` if the adapter was disposed,
- *     `ERR_NUMERIC` if a value is not finite, `ERR_IO` if it cannot be saved there, `ERR_OPTION` if nothing handles the
- *     URL or an option is not valid.
- */
-export async function saveAdapter(
-  source: tf.LayersModel | Adapter,
-  handlerOrUrl: tf.io.IOHandler | string,
-  options: SaveOptions = {},
-): Promise<tf.io.SaveResult> {
-  return withAdapterOf(source, take => writeAdapter(take, handlerOrUrl, options));
-}
 
 /**
  * Encodes the adapter of a model, or an adapter, as the bytes of a safetensors file: tensors by name, and the config as
