@@ -2,7 +2,7 @@ import {EventEmitter} from 'node:events';
 import {createRequire} from 'node:module';
 import {availableParallelism} from 'node:os';
 import {join} from 'node:path';
-import {cwd} from 'node:process';
+import process, {cwd} from 'node:process';
 import {setTimeout as sleep} from 'node:timers/promises';
 import workerThreads from 'node:worker_threads';
 import * as tf from '@tensorflow/tfjs';
@@ -129,15 +129,36 @@ async function threadsSetter(): Promise<SetThreadsCount> {
 }
 
 async function makeCurrent(): Promise<void> {
-  if (!(await tf.setBackend('wasm'))) {
+  const before = uncaughtListeners();
+  const isStarted = await tf.setBackend('wasm');
+  for (const [event, listener] of uncaughtListeners()) {
+    // tfjs throws the error anew: Node then prints the line of minified code that does, and exits with 7 instead of 1.
+    if (!before.some(([, other]) => other === listener) && /throw \w+[;}\s]*$/.test(String(listener))) {
+      process.removeListener(event, listener);
+    }
+  }
+  if (!isStarted) {
     throw unsupportedError('The wasm backend of TensorFlow.js did not start. The console shows why.');
   }
+}
+
+/** What listens to uncaught errors and rejections. */
+function uncaughtListeners(): [event: string, listener: (...args: unknown[]) => void][] {
+  return ['uncaughtException', 'unhandledRejection'].flatMap(event =>
+    (process.rawListeners(event) as ((...args: unknown[]) => void)[]).map(
+      listener => [event, listener] as [string, (...args: unknown[]) => void],
+    ),
+  );
 }
 
 /** Removes the backend, if there is one, so that it can be started again. */
 function restartable(): void {
   const factory = tf.findBackendFactory('wasm');
+  const before = uncaughtListeners();
   tf.removeBackend('wasm');
+  const after = uncaughtListeners().map(([, listener]) => listener);
+  // tfjs removes those of the program too.
+  before.filter(([, listener]) => !after.includes(listener)).forEach(each => process.on(...each));
   tf.registerBackend('wasm', factory, 2); // the priority that tfjs gives it
 }
 

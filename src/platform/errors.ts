@@ -47,10 +47,14 @@ export interface LoRAErrorOptions {
   readonly cause?: unknown;
 }
 
+/** Marks the errors of every copy of this library in a program. */
+const BRAND = /* @__PURE__ */ Symbol.for('tfjs-lora.LoRAError');
+
 /**
  * The one class of error that this library throws on purpose. The message says what was expected, what came, and the
  * way out; a line each where several things are wrong at once. It has some 4,000 characters at most, whatever it is
- * about. `code` tells programs what kind of error it is.
+ * about. `code` tells programs what kind of error it is. `instanceof LoRAError` holds for errors of other copies of the
+ * library too, and `JSON.stringify` includes the message.
  */
 export class LoRAError extends Error {
   override readonly name = 'LoRAError';
@@ -62,6 +66,21 @@ export class LoRAError extends Error {
     super(bounded(message), cause === undefined ? {} : {cause});
     this.code = code;
     this.faults = faults;
+  }
+
+  static override [Symbol.hasInstance](value: unknown): value is LoRAError {
+    return typeof value === 'object' && value !== null && BRAND in value;
+  }
+
+  /** @internal */
+  get [BRAND](): true {
+    return true;
+  }
+
+  /** What `JSON.stringify` writes. */
+  toJSON(): Pick<LoRAError, 'name' | 'code' | 'message' | 'faults'> {
+    const {name, code, message, faults} = this;
+    return {name, code, message, faults};
   }
 }
 

@@ -58,3 +58,21 @@ test('one thread computes where the threaded build does not start, and startWasm
     product: 1024,
   });
 });
+
+test('an uncaught error exits with 1 and shows its own line, also after another number of threads', async () => {
+  const code = `
+    const {startWasm} = await import('${LIBRARY}');
+    process.on('exit', () => console.log(process.listenerCount('unhandledRejection')));
+    await startWasm({threads: 1});
+    process.on('unhandledRejection', error => { throw error; });
+    await startWasm({threads: 2});
+    console.log(process.listenerCount('uncaughtException'));
+    setTimeout(() => { throw new Error('on purpose'); });
+  `;
+  const failed = (await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', code]).catch(
+    (error: unknown) => error,
+  )) as {code: number; stdout: string; stderr: string};
+  expect(failed).toMatchObject({code: 1, stdout: '0\n1\n'});
+  expect(failed.stderr).toContain('Error: on purpose');
+  expect(failed.stderr.length).toBeLessThan(1000);
+});

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, LoRAError} from 'tfjs-lora';
+import type * as errors from '../../src/platform/errors';
 import {faultLines, listed, show, throwFaults} from '../../src/platform/errors';
 import {useBackend} from '../helpers';
 
@@ -8,6 +9,24 @@ beforeAll(() => useBackend('cpu'));
 /** A few kilobytes. */
 const MOST = 4096;
 const names = (count: number) => Array.from({length: count}, (_, i) => `layer_${i}`);
+
+test('an error of another copy of the library is a LoRAError, and JSON has its message', () => {
+  jest.isolateModules(() => {
+    const {LoRAError: Other} = jest.requireActual<typeof errors>('../../src/platform/errors');
+    expect(Other).not.toBe(LoRAError);
+    expect(new Other('rank')).toBeInstanceOf(LoRAError);
+  });
+  for (const value of [new Error('rank'), {name: 'LoRAError', code: 'ERR_OPTION'}, null, undefined, 'LoRAError']) {
+    expect((value as unknown) instanceof LoRAError).toBe(false);
+  }
+  const error = new LoRAError('a\nb', {code: 'ERR_MISFIT', faults: ['a', 'b']});
+  expect(JSON.parse(JSON.stringify(error))).toEqual({
+    name: 'LoRAError',
+    code: 'ERR_MISFIT',
+    message: 'a\nb',
+    faults: ['a', 'b'],
+  });
+});
 
 test('a short message is unchanged', () => {
   const message = `rank must be a positive integer, got 0.\n${'x'.repeat(900)}`;
