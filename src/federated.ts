@@ -9,13 +9,6 @@ export type {
   RoundOutcome,
   RoundReport,
 } from './extensions/federated/participation';
-export {
-  createNodeKey,
-  type NodeKey,
-  parseNodeKey,
-  publicKeyText,
-  serializeNodeKey,
-  storedNodeKey,
-} from './extensions/federated/nodeKey';
+export {createNodeKey, type NodeKey, nodeKeyText, storedNodeKey} from './extensions/federated/nodeKey';
 export type {ConfigValue, Metrics} from './extensions/federated/records';
 export {frozenFingerprint} from './extensions/federated/sharedTensors';

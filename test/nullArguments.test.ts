@@ -52,15 +52,13 @@ afterAll(() => rmSync(FOLDER, {recursive: true}));
 
 /** How each exported function is used. Objects are options, whose entries are tried too. */
 const USAGES: Record<string, Usage> = {
-  createNodeKey: () => [],
+  createNodeKey: () => ['{}'],
   frozenFingerprint: () => [adapted()],
   isAdapted: () => [mlp().model],
   isLoRALayer: () => [mlp().model.layers[0]!],
   joinFederation: () => [{url: 'http://127.0.0.1:9', model: adapted(), train: () => ({examples: 1})}],
   storedNodeKey: () => ['name'],
-  parseNodeKey: () => ['{}'],
-  serializeNodeKey: () => [NODE_KEY],
-  publicKeyText: () => [NODE_KEY],
+  nodeKeyText: () => [NODE_KEY, 'private'],
   accumulate: () => [library.adam(), 2],
   adam: () => [{learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7}],
   adamW: () => [{learningRate: 1e-3, weightDecay: 0.1}],

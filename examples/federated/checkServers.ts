@@ -1,7 +1,7 @@
 import {readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {setTimeout as pause} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
-import {parseNodeKey, publicKeyText} from 'tfjs-lora/federated';
+import {createNodeKey, nodeKeyText} from 'tfjs-lora/federated';
 import {openPage} from '../shared/serve';
 import {type Client, keyFile, startProcess} from './clients';
 import {type RunConfig, SuperLink, type SuperLinkOptions} from './flower';
@@ -83,10 +83,10 @@ async function checkClosed(setting: Setting): Promise<void> {
   await withLink({isClosed: true}, async (link, start) => {
     const given = await orders(setting, link);
     const refusal = await faultOf(start(given[0]!).over);
-    must(refusal.includes('publicKeyText(key)'), `A node whose key nobody registered was told: ${refusal}`);
+    must(refusal.includes("nodeKeyText(key, 'public')"), `A node whose key nobody registered was told: ${refusal}`);
     for (const [i, {key}] of given.entries()) {
       const file = setting.path(`check-${i}.pub`);
-      writeFileSync(file, await publicKeyText(await parseNodeKey(readFileSync(key, 'utf8'))));
+      writeFileSync(file, await nodeKeyText(await createNodeKey(readFileSync(key, 'utf8')), 'public'));
       await link.register(file);
     }
     await withTab(link, async tabs => {

@@ -1,7 +1,7 @@
 import {fork} from 'node:child_process';
 import {existsSync, writeFileSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
-import {createNodeKey, serializeNodeKey} from 'tfjs-lora/federated';
+import {createNodeKey, nodeKeyText} from 'tfjs-lora/federated';
 import type {Order, Word} from './node';
 
 /** What a client did in a run. */
@@ -53,7 +53,7 @@ export function startProcess(
 /** The file of a node's key, which is created if it is missing. */
 export async function keyFile(path: string): Promise<string> {
   if (!existsSync(path)) {
-    writeFileSync(path, await serializeNodeKey(await createNodeKey()), {mode: 0o600});
+    writeFileSync(path, await nodeKeyText(await createNodeKey(), 'private'), {mode: 0o600});
   }
   return path;
 }

@@ -3,7 +3,7 @@ import {readFile} from 'node:fs/promises';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {fileHandler, loadAdapter, resetOptimizer, setAdapter} from 'tfjs-lora';
-import {joinFederation, parseNodeKey, type RoundReport} from 'tfjs-lora/federated';
+import {createNodeKey, joinFederation, type RoundReport} from 'tfjs-lora/federated';
 import {accuracy} from '../shared/network';
 import {digitsOf, heldOut} from './data';
 import {adapt, learn, type Method} from './task';
@@ -39,7 +39,7 @@ async function follow(order: Order): Promise<void> {
   const {finished} = joinFederation({
     url,
     model,
-    key: await parseNodeKey(await readFile(order.key, 'utf8')),
+    key: await createNodeKey(await readFile(order.key, 'utf8')),
     heartbeatSeconds: 10,
     train: async (trained, {round, config}) => {
       if (round === dieIn) {

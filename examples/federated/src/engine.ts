@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {loadAdapter, resetOptimizer, setAdapter} from 'tfjs-lora';
-import {type Federation, joinFederation, type NodeKey, publicKeyText, storedNodeKey} from 'tfjs-lora/federated';
+import {type Federation, joinFederation, type NodeKey, nodeKeyText, storedNodeKey} from 'tfjs-lora/federated';
 import pixels from 'virtual:digits';
 import type {Digits} from '../../shared/digits';
 import {accuracy} from '../../shared/network';
@@ -41,7 +41,7 @@ export class ClientEngine implements Engine {
     const pictures = Array.from({length: Math.min(SHOWN, this.own.images.shape[0])}, (_, i) =>
       Uint8ClampedArray.from(shown.slice(i * SIDE * SIDE, (i + 1) * SIDE * SIDE)),
     );
-    const publicKey = await publicKeyText(this.key);
+    const publicKey = await nodeKeyText(this.key, 'public');
     return {kinds, pictures, accuracy: accuracy(base, this.tests) / 100, publicKey};
   }
 

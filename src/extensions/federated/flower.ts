@@ -102,7 +102,7 @@ export class FlowerNode {
         if (!(await this.isKnown(signal))) {
           throw ioError(
             'The SuperLink does not know the key of this node, and admits only registered nodes. Write ' +
-              'publicKeyText(key) to a file, and pass that to `flwr supernode register`.',
+              "nodeKeyText(key, 'public') to a file, and pass that to `flwr supernode register`.",
             {cause: error},
           );
         }

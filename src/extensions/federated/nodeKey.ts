@@ -9,31 +9,69 @@ export type NodeKey = CryptoKeyPair;
 const ALGORITHM = {name: 'ECDSA', namedCurve: 'P-384'};
 
 /**
- * Creates a new key, which no server knows yet.
+ * Creates a new key, which no server knows yet, or reads one from the text that `nodeKeyText(key, 'private')` returned.
  *
- * @returns a key whose private half can be exported. See `serializeNodeKey`.
+ * @param text the text of a key. Default: a new key is made.
+ * @returns a promise of the key. Its private half can be exported.
+ * @throws LoRAError `ERR_OPTION` if the text is no string, `ERR_DAMAGED` if it is not the private half of such a key.
  * @example
  *     const node = joinFederation({url, model, train, key: await createNodeKey()});
  * @experimental
  */
-export async function createNodeKey(): Promise<NodeKey> {
-  return crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+export async function createNodeKey(text?: string): Promise<NodeKey> {
+  if (text === undefined) {
+    return crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+  }
+  if (typeof text !== 'string') {
+    throw new LoRAError(`The text of a key must be a string, got ${kindOf(text)}.`);
+  }
+  try {
+    const {d, ...open} = JSON.parse(text) as JsonWebKey;
+    const [privateKey, publicKey] = await Promise.all([
+      crypto.subtle.importKey('jwk', {...open, d: d ?? '', key_ops: ['sign']}, ALGORITHM, true, ['sign']),
+      crypto.subtle.importKey('jwk', {...open, key_ops: ['verify']}, ALGORITHM, true, ['verify']),
+    ]);
+    return {privateKey, publicKey};
+  } catch (error) {
+    throw damagedError("The text is not the key of a node. Pass a text of nodeKeyText(key, 'private').", {
+      cause: error,
+    });
+  }
 }
 
 /**
- * Returns the public half of a key as an OpenSSH file, as `ssh-keygen` writes it. `flwr supernode register` registers
- * it on a server that admits only registered nodes.
+ * Returns one half of a key as text. The public half is an OpenSSH file, as `ssh-keygen` writes it: `flwr supernode
+ * register` registers it on a server that admits only registered nodes. The private half is a JSON Web Key, which
+ * contains the public half. Store it in a file that only your program can read; `createNodeKey(text)` reads it.
  *
  * @param key the key of a node.
- * @returns a promise of the text, in OpenSSH format.
- * @throws LoRAError `ERR_OPTION` if it is not such a key.
+ * @param half which half.
+ * @returns a promise of the text.
+ * @throws LoRAError `ERR_OPTION` if it is not such a key or half, `ERR_UNSUPPORTED` if the private half cannot be
+ *     exported, as with `storedNodeKey`.
  * @example
- *     const text = await publicKeyText(await createNodeKey());
+ *     const registered = await nodeKeyText(await storedNodeKey(), 'public');
  * @experimental
  */
-export async function publicKeyText(key: NodeKey): Promise<string> {
+export async function nodeKeyText(key: NodeKey, half: 'public' | 'private'): Promise<string> {
   checkNodeKey(key);
-  const point = new Uint8Array(await crypto.subtle.exportKey('raw', key.publicKey));
+  if (half === 'public') {
+    return publicKeyText(key);
+  }
+  if (half !== 'private') {
+    throw new LoRAError(`The half of a key must be "public" or "private", got ${show(half)}.`);
+  }
+  if (!key.privateKey.extractable) {
+    throw unsupportedError(
+      'The private half of this key cannot be exported: a key of storedNodeKey stays in its page.',
+    );
+  }
+  return JSON.stringify(await crypto.subtle.exportKey('jwk', key.privateKey));
+}
+
+/** Returns the public half in the format of OpenSSH. */
+async function publicKeyText({publicKey}: NodeKey): Promise<string> {
+  const point = new Uint8Array(await crypto.subtle.exportKey('raw', publicKey));
   const [type, curve] = ['ecdsa-sha2-nistp384', 'nistp384'];
   const text = new TextEncoder();
   const parts = [text.encode(type), text.encode(curve), point].flatMap(part => [
@@ -59,50 +97,6 @@ export function checkNodeKey(key: unknown): void {
 }
 
 /**
- * Returns a key as text, to be stored in a private file: a JSON Web Key of the private half, which has the public half.
- *
- * @param key a key of `createNodeKey` or `parseNodeKey`.
- * @returns a promise of the text: a JSON web key.
- * @throws LoRAError `ERR_OPTION` if it is not the key of a node, `ERR_UNSUPPORTED` if its private half cannot be
- *     exported.
- * @example
- *     const key = await parseNodeKey(await serializeNodeKey(await createNodeKey()));
- * @experimental
- */
-export async function serializeNodeKey(key: NodeKey): Promise<string> {
-  checkNodeKey(key);
-  if (!key.privateKey.extractable) {
-    throw unsupportedError(
-      'The private half of this key cannot be exported: a key of storedNodeKey stays in its page.',
-    );
-  }
-  return JSON.stringify(await crypto.subtle.exportKey('jwk', key.privateKey));
-}
-
-/**
- * Reads a key from the text that `serializeNodeKey` returned.
- *
- * @param text the JSON Web Key of the private half.
- * @returns a promise of the key.
- * @throws LoRAError `ERR_DAMAGED` if the text is not such a key.
- * @example
- *     const key = await parseNodeKey(text);
- * @experimental
- */
-export async function parseNodeKey(text: string): Promise<NodeKey> {
-  try {
-    const {d, ...open} = JSON.parse(text) as JsonWebKey;
-    const [privateKey, publicKey] = await Promise.all([
-      crypto.subtle.importKey('jwk', {...open, d: d ?? '', key_ops: ['sign']}, ALGORITHM, true, ['sign']),
-      crypto.subtle.importKey('jwk', {...open, key_ops: ['verify']}, ALGORITHM, true, ['verify']),
-    ]);
-    return {privateKey, publicKey};
-  } catch (error) {
-    throw damagedError('The text is not the key of a node. Pass a text of serializeNodeKey(key).', {cause: error});
-  }
-}
-
-/**
  * Returns the key of this name from the page's IndexedDB, or stores a new one there. To the server, a tab that returns
  * with its key is the same node. The private half cannot be exported.
  *
@@ -119,7 +113,8 @@ export async function storedNodeKey(name = 'node'): Promise<NodeKey> {
   }
   if (typeof indexedDB === 'undefined') {
     throw unsupportedError(
-      'There is no IndexedDB here. In Node, store the key in a file: writeFile(path, await serializeNodeKey(key)).',
+      'There is no IndexedDB here. In Node, store the key in a file: ' +
+        "writeFile(path, await nodeKeyText(key, 'private')).",
     );
   }
   const fresh = await crypto.subtle.generateKey(ALGORITHM, false, ['sign', 'verify']);

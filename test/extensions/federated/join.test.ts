@@ -370,7 +370,9 @@ describe('a server that fails', () => {
     const url = await begin([flowerTask(file)]);
     server.isClosed = true;
     const stranger = joinFederation({url, key, model: adapted(), train: double});
-    await expect(stranger.finished).rejects.toThrow(/does not know the key of this node.*publicKeyText\(key\)/s);
+    await expect(stranger.finished).rejects.toThrow(
+      /does not know the key of this node.*nodeKeyText\(key, 'public'\)/s,
+    );
     await expect(stranger.finished).rejects.toBeInstanceOf(LoRAError);
     server.nodes.set(await publicKeyPEM(key), '5');
     expect((await joinFederation({url, key, model: adapted(), train: double}).finished).rounds).toBe(1);

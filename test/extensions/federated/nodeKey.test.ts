@@ -1,5 +1,5 @@
 import {createPublicKey, verify} from 'node:crypto';
-import {createNodeKey, parseNodeKey, publicKeyText, serializeNodeKey, storedNodeKey} from '../../../src/federated';
+import {createNodeKey, nodeKeyText, storedNodeKey} from '../../../src/federated';
 import {publicKeyPEM, sign} from '../../../src/extensions/federated/nodeKey';
 import {LoRAError} from '../../../src/index';
 
@@ -16,8 +16,8 @@ test('signatures are those that OpenSSL takes, whatever zeros their numbers begi
 
 test('a key that was serialized is the same', async () => {
   const key = await createNodeKey();
-  const again = await parseNodeKey(await serializeNodeKey(key));
-  expect(await publicKeyText(again)).toBe(await publicKeyText(key));
+  const again = await createNodeKey(await nodeKeyText(key, 'private'));
+  expect(await nodeKeyText(again, 'public')).toBe(await nodeKeyText(key, 'public'));
   const open = createPublicKey(await publicKeyPEM(key));
   expect(verify('sha256', Buffer.from('text'), open, await sign(again, 'text'))).toBe(true);
 });
@@ -28,7 +28,7 @@ test('the public half is what ssh-keygen writes', async () => {
   const jwk = {kty: 'EC', crv: 'P-384', x, y};
   const publicKey = await crypto.subtle.importKey('jwk', jwk, {name: 'ECDSA', namedCurve: 'P-384'}, true, ['verify']);
   const {privateKey} = await createNodeKey();
-  expect(await publicKeyText({privateKey, publicKey})).toBe(
+  expect(await nodeKeyText({privateKey, publicKey}, 'public')).toBe(
     'ecdsa-sha2-nistp384 AAAAE2VjZHNhLXNoYTItbmlzdHAzODQAAAAIbmlzdHAzODQAAABhBACUwMVzMjo55EblTL3zUO4B1j' +
       'Usxp+68dsQ7SzDCV6Yh/BVWsAkU00sMh1T7ljpJW/uYoE64kS9VRhLytXWTGl3y4L02HoZ07i7R3PUYw0Weu/5Fv40YS4jbPpPpvWfeg==\n',
   );
@@ -37,9 +37,26 @@ test('the public half is what ssh-keygen writes', async () => {
 test.each(['', 'null', '[]', '{}', '{"kty": "EC", "crv": "P-256"}', '-----BEGIN PRIVATE KEY-----'])(
   'the text %j is refused as a key',
   async text => {
-    await expect(parseNodeKey(text)).rejects.toBeInstanceOf(LoRAError);
+    await expect(createNodeKey(text)).rejects.toBeInstanceOf(LoRAError);
   },
 );
+
+test.each<[what: string, use: () => Promise<unknown>, message: string]>([
+  ['a text that is none', () => createNodeKey(1 as never), 'The text of a key must be a string, got a number'],
+  ['no half', async () => nodeKeyText(await createNodeKey(), undefined as never), 'must be "public" or "private", got'],
+  ['another half', async () => nodeKeyText(await createNodeKey(), 'open' as never), 'got "open"'],
+])('%s is refused', async (_, use, message) => {
+  const using = use();
+  await expect(using).rejects.toBeInstanceOf(LoRAError);
+  await expect(using).rejects.toThrow(message);
+});
+
+test('the private half of a key that stays in its page is refused', async () => {
+  const algorithm = {name: 'ECDSA', namedCurve: 'P-384'};
+  const key = await crypto.subtle.generateKey(algorithm, false, ['sign', 'verify']);
+  await expect(nodeKeyText(key, 'private')).rejects.toThrow('cannot be exported: a key of storedNodeKey stays');
+  expect(await nodeKeyText(key, 'public')).toMatch(/^ecdsa-sha2-nistp384 /);
+});
 
 test('without IndexedDB, storedNodeKey says where to store the key', async () => {
   await expect(storedNodeKey()).rejects.toThrow(/In Node, store the key in a file/);
