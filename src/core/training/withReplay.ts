@@ -13,8 +13,9 @@ export interface WithReplayOptions<T extends tf.TensorContainer> {
 /**
  * Mixes batches of earlier examples into new ones, so that training on new examples doesn't unlearn the earlier ones. A
  * pass has all new batches, with earlier ones spread evenly between them; the next pass goes on with the earlier
- * batches that follow. If the share of a pass is no whole number of batches, the fraction counts in the next pass, so
- * that some passes have one batch more than others. Three batches with a share of 0.2 make passes of 3, 4, 4 and 4.
+ * batches that follow. If the share of a pass is no whole number of batches, it is rounded, and the difference counts in
+ * the next pass. Three batches with a share of 0.2 make passes of 4, 4, 3 and 4, and a single pass, as in
+ * `fitOnFeatures`, has an earlier batch too.
  *
  * @param data batches of new examples, which decide the length of a pass.
  * @param options the earlier batches, and their share. Their positions may differ from those of new ones.
@@ -53,15 +54,19 @@ export function withReplay<T extends tf.TensorContainer>(
     return nextEarlier(true);
   };
   let [news, olds] = [0, 0]; // in all passes
+  async function* earlierUpTo(count: number): AsyncGenerator<T> {
+    for (; olds < count; olds++) {
+      yield await nextEarlier();
+    }
+  }
   async function* pass(): AsyncGenerator<T> {
     const given = await data.iterator();
     for (let next = await given.next(); !next.done; next = await given.next()) {
       yield next.value;
       news++;
-      for (; olds < Math.floor(news * ratio + 1e-9); olds++) {
-        yield await nextEarlier();
-      }
+      yield* earlierUpTo(Math.floor(news * ratio + 1e-9));
     }
+    yield* earlierUpTo(Math.round(news * ratio + 1e-9));
   }
   // tfjs awaits what `next` returns, though its types do not say so.
   const passes: unknown = pass;

@@ -161,9 +161,9 @@ test('earlier batches are spread between new ones, and go on in the next pass', 
 
 // Of n new batches, share / (1 − share) · n are earlier ones.
 test.each([
-  [3, 0.2, 20, 15, [3, 4, 4, 4, 3, 4]],
-  [1, 0.2, 60, 15, [1, 1, 1, 2, 1, 1]],
-  [8, 0.25, 3, 8, [10, 11, 11]],
+  [3, 0.2, 20, 15, [4, 4, 3, 4, 4, 4]],
+  [1, 0.2, 60, 15, [1, 2, 1, 1, 1, 2]],
+  [8, 0.25, 3, 8, [11, 10, 11]],
   [16, 0.2, 2, 8, [20, 20]],
 ])(
   'passes of %d new batches with a share of %d, %d times, have %d earlier ones',
