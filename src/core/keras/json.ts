@@ -20,9 +20,7 @@ export function someInside(value: unknown, test: (found: Json) => boolean): bool
 export interface KerasEntry {
   className: string;
   config: Json;
-  /** The package that has the class: Keras or another one. Keras 2 and `.h5` files omit it for layers. */
-  module: string | undefined;
-  /** Other fields of the entry, such as `inbound_nodes`. */
+  /** Other fields of the entry, such as `inbound_nodes` and the `module` of the class. */
   others: Json;
 }
 
@@ -31,12 +29,10 @@ export function kerasEntry(value: unknown): KerasEntry | undefined {
   if (!isJson(value)) {
     return undefined;
   }
-  const {class_name: className, config: given, module, ...others} = value;
+  const {class_name: className, config: given, ...others} = value;
   // Keras 2.2 wrote a list of layers for the config of a Sequential.
   const config = className === 'Sequential' && Array.isArray(given) ? {layers: given} : given;
-  return typeof className === 'string' && isJson(config)
-    ? {className, config, module: typeof module === 'string' ? module : undefined, others}
-    : undefined;
+  return typeof className === 'string' && isJson(config) ? {className, config, others} : undefined;
 }
 
 /** The name of a layer; empty if the file does not say it. */

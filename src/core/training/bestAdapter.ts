@@ -46,7 +46,8 @@ export class BestAdapterCallback extends TrainingCallback implements BestAdapter
   private variables = new Map<string, tf.LayerVariable>();
   /** The values of that epoch; before the first ends, the initial ones. */
   private snapshot: Snapshot | undefined;
-  private waited = 0;
+  /** For how many epochs nothing was better. Set when a fit begins. */
+  private waited!: number;
 
   constructor(private readonly options: BestAdapterOptions) {
     super();

@@ -27,9 +27,10 @@ class Checkpoints extends TrainingCallback {
   private readonly batches: SeededBatches | undefined;
   /** The number of the last saved checkpoint. */
   private number: number | undefined;
-  private epoch = 0;
-  private batch = 0;
-  private step = 0;
+  // Set when a fit and an epoch begin.
+  private epoch!: number;
+  private batch!: number;
+  private step!: number;
   /** Why a due checkpoint was not saved. */
   private fault: string | undefined;
 

@@ -44,7 +44,8 @@ class ScheduleCallback extends TrainingCallback implements LearningRateSchedule 
   private readonly shape: ScheduleShape;
   private readonly givenSteps: number | undefined;
   private total: number | undefined;
-  private step = 0;
+  /** Set when a fit begins. */
+  private step!: number;
 
   constructor({warmup = 0, steps, shape = 'cosine'}: ScheduleOptions) {
     super();

@@ -54,15 +54,17 @@ class ProgressReport extends TrainingCallback {
   private readonly onProgress: ((progress: TrainingProgress) => void) | undefined;
   private readonly bar: ElementBar | undefined;
   private last: TrainingProgress | undefined;
-  private began = 0;
-  private start = 0;
-  private reported = 0;
-  private before = 0;
-  private epoch = 0;
-  private step = 0;
-  private perEpoch: number | undefined;
-  private logs: Readonly<Record<string, number>> = {};
+  /** The width of the open line in the terminal. */
   private width = 0;
+  // Set when a fit begins.
+  private began!: number;
+  private start!: number;
+  private reported!: number;
+  private before!: number;
+  private epoch!: number;
+  private step!: number;
+  private perEpoch: number | undefined;
+  private logs!: Readonly<Record<string, number>>;
 
   constructor({label = '', element, onProgress, everyMs = 100}: ProgressOptions) {
     super();
@@ -89,7 +91,7 @@ class ProgressReport extends TrainingCallback {
     this.perEpoch = this.stepsPerEpoch;
     this.before = this.step = this.stepsBefore(firstEpoch);
     this.logs = {};
-    this.width = 0;
+    this.endLine(); // that of a fit that another callback's error ended
     this.last = undefined;
     this.bar?.begin();
     this.drawInPage('');

@@ -10,15 +10,16 @@ export const ADVICE =
 class StopOnNaN extends TrainingCallback {
   private variables = new Map<string, tf.LayerVariable>();
   private trained = new Map<string, tf.LayerVariable>();
-  private epoch = 0;
-  private step = 0;
+  // Set when a fit and an epoch begin.
+  private epoch!: number;
+  private step!: number;
   /** The weights before the current step. */
   private current: Snapshot | undefined;
   /** The last weights that are known to be finite, with a finite loss. */
   private good: Snapshot | undefined;
   private report: string | undefined;
   /** The state of the model after the report. */
-  private outcome = '';
+  private outcome!: string;
 
   protected override begin(firstEpoch: number): void {
     this.forget();

@@ -12,6 +12,9 @@ const bytes: Spec = {
   quantization: {dtype: 'uint8', scale: 1, min: 0},
 };
 const halves: Spec = {...bytes, name: 'halves', quantization: {dtype: 'float16'}};
+const shorts: Spec = {...bytes, name: 'shorts', quantization: {dtype: 'uint16', scale: 1, min: 0}};
+const ints: Spec = {...floats, name: 'ints', dtype: 'int32'};
+const complex = {...floats, name: 'complex', dtype: 'complex64'} as Spec;
 const texts: Spec = {name: 'texts', shape: [2], dtype: 'string'};
 
 /** Texts as tfjs stores them: for each its length, then its bytes. */
@@ -22,6 +25,7 @@ function textsOf(...lengths: number[]): Uint8Array {
 test('weights take the bytes of their type, or of the one that they are quantized to', () => {
   expect(bytesOfSpecs([])).toBe(0);
   expect(bytesOfSpecs([floats, flags, bytes, halves])).toBe(24 + 5 + 7 + 14);
+  expect([ints, complex, shorts].map(spec => bytesOfSpecs([spec]))).toEqual([24, 48, 14]);
   expect(bytesOfSpecs([{...floats, shape: []}])).toBe(4);
 });
 

@@ -66,6 +66,33 @@ test('draws a line in a terminal, and into a file the outcome alone', async () =
   dispose();
 });
 
+test('a fit after one that an error of another callback ended draws on a new line', async () => {
+  const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
+  const written: string[] = [];
+  const write = jest.spyOn(process.stdout, 'write').mockImplementation(text => written.push(String(text)) > 0);
+  const {isTTY} = process.stdout;
+  process.stdout.isTTY = true;
+  const bar = progress({everyMs: 0});
+  const fit = (...others: tf.Callback[]) =>
+    model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks: [bar, ...others]});
+  try {
+    const fail = () => {
+      throw new Error('stop');
+    };
+    await expect(fit(new tf.CustomCallback({onEpochEnd: fail}))).rejects.toThrow('stop');
+    expect(written.join('').split('\n')).toHaveLength(1);
+    written.length = 0;
+    await fit();
+    const [rest, line, end] = written.join('').split('\n');
+    expect([rest, end]).toEqual(['', '']);
+    expect(line).toMatch(/^\r█{10}░{20} · 1\/3 steps · loss [\d.]+ · rate 1\.0e-2 · 0 s left\r█{20}░{10} · 2\/3 steps/);
+  } finally {
+    process.stdout.isTTY = isTTY;
+    write.mockRestore();
+  }
+  dispose();
+});
+
 describe('in an element', () => {
   /** Fits with a bar in an element. What it shows at the start, after each step, and at the end. */
   const shown = async (label: string, others: (model: tf.LayersModel) => Callbacks = () => []) => {

@@ -1,0 +1,123 @@
+import {mkdtempSync, readdirSync, rmSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import {adam, checkpoint, type CheckpointOptions, resume, seededBatches, sgd} from 'tfjs-lora';
+import {useBackend} from '../../helpers';
+import {MemoryHandler} from '../../models';
+import {setting} from './setting';
+
+beforeAll(() => useBackend('cpu'));
+
+/** Places in memory, and the number of each save in order, with the epoch, batch and step that it holds. */
+function memory() {
+  const slots = new Map<number, MemoryHandler>();
+  const saved: {slot: number; number: number; epoch: number; batch: number; step: number}[] = [];
+  const place = (slot: number): tf.io.IOHandler => {
+    const handler = slots.get(slot) ?? new MemoryHandler();
+    slots.set(slot, handler);
+    return {
+      load: () => (handler.json === '' ? Promise.reject(new Error('nothing here')) : handler.load()),
+      save: async artifacts => {
+        const result = await handler.save(artifacts);
+        const {state} = artifacts.modelTopology as unknown as {state: string};
+        const {number, epoch, batch, step} = JSON.parse(state) as (typeof saved)[number];
+        saved.push({slot, number, epoch, batch, step});
+        return result;
+      },
+    };
+  };
+  return {place, saved};
+}
+
+/** Trains on 12 examples in batches of 5, 5 and 2. The history, and how many tensors there are in the last step. */
+async function run(callbacks: tf.Callback[] = [], {epochs = 2} = {}) {
+  const {model, x, y, dispose} = setting(sgd({learningRate: 0.05}));
+  const before = tf.memory().numTensors;
+  let tensors = 0;
+  const count = new tf.CustomCallback({onBatchEnd: () => void (tensors = tf.memory().numTensors - before)});
+  const args = {epochs, batchSize: 5, shuffle: false, verbose: 0, callbacks: [...callbacks, count]} as const;
+  const {history} = await model.fit(x, y, args);
+  dispose();
+  return {history, tensors};
+}
+
+test('checkpoints change neither the logged means nor the tensors of a fit', async () => {
+  const plain = await run();
+  const {place} = memory();
+  const saving = await run([checkpoint(place)]);
+  const after = await run();
+  expect(saving.history).toEqual(plain.history);
+  expect(after).toEqual(plain);
+});
+
+test('checkpoints are saved at the epochs and steps that are due, and after the last epoch', async () => {
+  const savedBy = async (options: CheckpointOptions, epochs: number) => {
+    const {place, saved} = memory();
+    await run([checkpoint(place, options)], {epochs});
+    return saved.map(({slot, number, epoch, batch, step}) => [slot, number, epoch, batch, step]);
+  };
+  expect(await savedBy({everyEpochs: 2, keep: 3}, 5)).toEqual([
+    [0, 0, 2, 0, 6],
+    [1, 1, 4, 0, 12],
+    [2, 2, 5, 0, 15],
+  ]);
+  expect(await savedBy({everySteps: 4}, 3)).toEqual([
+    [0, 0, 1, 1, 4],
+    [1, 1, 2, 2, 8],
+    [0, 2, 3, 0, 9],
+  ]);
+  expect(await savedBy({}, 2)).toEqual([
+    [0, 0, 1, 0, 3],
+    [1, 1, 2, 0, 6],
+  ]);
+});
+
+test('a run that begins anew at the place of an earlier one is the later of the two', async () => {
+  const {place, saved} = memory();
+  await run([checkpoint(place)], {epochs: 3});
+  await run([checkpoint(place)], {epochs: 1});
+  expect(saved.map(({number}) => number)).toEqual([0, 1, 2, 3]);
+  const {model, dispose} = setting(sgd({learningRate: 0.05}));
+  expect(await resume(model, place)).toEqual({initialEpoch: 1, step: 3, passedOver: []});
+  dispose();
+});
+
+test('an optimizer that has trained already goes on with the state of the checkpoint', async () => {
+  const options = {batchSize: 4, shuffle: false, verbose: 0} as const;
+  const [whole, first, second] = [1, 2, 3].map(() => setting(adam({learningRate: 0.05})));
+  const handler = new MemoryHandler();
+  await whole!.model.fit(whole!.x, whole!.y, {...options, epochs: 4});
+  await first!.model.fit(first!.x, first!.y, {...options, epochs: 2, callbacks: [checkpoint(handler)]});
+  await second!.model.fit(second!.x, second!.y, {...options, epochs: 3});
+  const before = tf.memory().numTensors;
+  const at = await resume(second!.model, handler);
+  expect(tf.memory().numTensors).toBe(before);
+  await second!.model.fit(second!.x, second!.y, {...options, epochs: 4, ...at});
+  expect(second!.factors()).toEqual(whole!.factors());
+  [whole, first, second].forEach(each => each!.dispose());
+});
+
+test('the number of a checkpoint comes before the ending of a JSON file, and after any other name', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'checkpoints-'));
+  await run([checkpoint(join(folder, 'run.json'))]);
+  await run([checkpoint(join(folder, 'run'))]);
+  expect(readdirSync(folder).filter(name => !name.endsWith('.bin'))).toEqual([
+    ...['run-0', 'run-0.json', 'run-1', 'run-1.json'],
+  ]);
+  rmSync(folder, {recursive: true});
+});
+
+test('a handler that cannot save is refused when the first checkpoint is due', async () => {
+  const load = () => Promise.reject(new Error('nothing here'));
+  await expect(run([checkpoint({load})])).rejects.toThrow('The handler cannot save: it has no save function.');
+});
+
+test('batches have 32 examples by default, and the last one what is left', async () => {
+  const xs = tf.range(0, 70);
+  const batches = seededBatches(xs, xs, {seed: 1});
+  const sizes = (await batches.toArray()).map(batch => (batch.xs as tf.Tensor).size);
+  expect(sizes).toEqual([32, 32, 6]);
+  expect(batches.size).toBe(3);
+  xs.dispose();
+});
