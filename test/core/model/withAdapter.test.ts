@@ -185,6 +185,17 @@ describe('while a withAdapter waits for a promise', () => {
     expect(predictions(adapted, inputs)).toEqual(before);
   });
 
+  test('a model is in use if one of its layers is', async () => {
+    const {model} = nested();
+    const adapted = applyLoRA(model, {rank: 2});
+    const inner = adapted.getLayer('body') as tf.LayersModel;
+    expect(loraSites(inner).length).toBeLessThan(loraSites(adapted).length);
+    const part = withAdapter(inner, null, pause);
+    expect(() => setAdapter(adapted, null)).toThrow('may come from outside');
+    await part;
+    setAdapter(adapted, null);
+  });
+
   test('other models are free', async () => {
     const {model, adapted, inputs, cats, lions, expected} = setting();
     const other = applyLoRA(model, cats);

@@ -223,6 +223,22 @@ describe('an adapter of PEFT', () => {
     await expect(read).rejects.toThrow('The model has: ');
   });
 
+  test('that names very many modules which are not there is refused with ten of them', async () => {
+    const files = peftFiles('lora');
+    const {tensors} = decodeSafetensors(files.weights);
+    const many = Array.from({length: 12}, (_, i) =>
+      ['A', 'B'].map(letter => {
+        const {shape, data} = tensors.get(`base_model.model.fc1.lora_${letter}.weight`)!;
+        return [`base_model.model.absent${i}.lora_${letter}.weight`, {shape, data: data!}] as const;
+      }),
+    ).flat();
+    const other = {config: files.config, weights: encodeSafetensors(Object.fromEntries(many))};
+    const error: unknown = await loadAdapter(other, {model: smallNetwork().model}).catch((reason: unknown) => reason);
+    const lines = (error as Error).message.split('\n');
+    expect(lines.filter(line => /absent\d+: there is no such layer/.test(line))).toHaveLength(10);
+    expect(lines[11]).toBe('  and 2 more');
+  });
+
   test('whose key map is wrong is refused', async () => {
     const {model} = smallNetwork();
     const read = (keyMap: KeyMap) => () => loadAdapter(peftFiles('lora'), {model, keyMap});
@@ -257,6 +273,17 @@ describe('an adapter of PEFT', () => {
     ['with patterns that are none', {rank_pattern: ['fc1']}, /rank_pattern is \["fc1"\]/],
     ['with a pattern that is broken', {alpha_pattern: {'(': 2}}, /alpha_pattern: The pattern "\(" leaves a group open/],
     ['with a pattern for no number', {rank_pattern: {fc1: '3'}}, /rank_pattern: rank must be/],
+    [
+      'with tokens that are no ids',
+      {trainable_token_indices: [1.5]},
+      /trainable_token_indices is \[1\.5\], not a list of token ids, or lists by module/,
+    ],
+    [
+      'with a module whose tokens are no ids',
+      {trainable_token_indices: {emb: [1], other: [2, '3']}},
+      /not a list of token ids, or lists by module/,
+    ],
+    ['with a number of tokens for a list', {trainable_token_indices: {emb: 5}}, /not a list of token ids/],
     ['with names that are none', {modules_to_save: 'head'}, /modules_to_save is "head"/],
     ['whose rank is not that of its tensors', {rank_pattern: {fc1: 2}}, /fc1: A has rank 3, and the config says 2/],
   ])('%s is refused by name', async (_, changes, message) => {
@@ -398,6 +425,33 @@ describe('an adapter of PEFT', () => {
       volume: 'ia3-feedforward',
       pointwise: 'ia3',
     });
+  });
+
+  // PEFT compares the names of modules with an expression; the shape of the factors then tells what they multiply.
+  test.each([
+    [[1, 8], 8, 5, 'ia3-feedforward'],
+    [[5, 1], 8, 5, 'ia3'],
+    [[1, 1], 8, 1, 'ia3'],
+    [[1, 2], 2, 5, 'ia3-feedforward'],
+  ])('of IA³ with factors of shape %j is one of the side that these have', async (shape, inputs, units, method) => {
+    const model = tf.sequential({layers: [tf.layers.dense({units, name: 'fc', inputShape: [inputs]})]});
+    const config = {peft_type: 'IA3', target_modules: '.*', feedforward_modules: '.*fc', fan_in_fan_out: false};
+    const weights = encodeSafetensors({'base_model.model.fc.ia3_l': filled(shape)});
+    const adapter = await loadAdapter({config, weights}, {model});
+    expect(adapter.config.layers.fc!.method).toBe(method);
+    const values = Array.from({length: Math.max(...shape)}, (_, i) => i + 1);
+    expect(Object.values(adapter.tensors).map(tensor => [...tensor.dataSync()])).toEqual([values]);
+  });
+
+  test('of IA³ for a convolution is refused if an expression says which modules have factors of inputs', async () => {
+    const model = tf.sequential({
+      layers: [tf.layers.conv2d({filters: 3, kernelSize: 1, name: 'conv', inputShape: [4, 4, 2]})],
+    });
+    const config = {peft_type: 'IA3', target_modules: '.*', feedforward_modules: '.*conv', fan_in_fan_out: false};
+    const weights = encodeSafetensors({'base_model.model.conv.ia3_l': filled([1, 3, 1, 1])});
+    await expect(loadAdapter({config, weights}, {model})).rejects.toThrow(
+      'the factors of a convolution look alike for inputs and outputs, and feedforward_modules is an expression.',
+    );
   });
 
   test('that mixes channels is refused for a depthwise convolution, with a way out', async () => {

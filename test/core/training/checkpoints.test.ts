@@ -31,13 +31,13 @@ function memory() {
 }
 
 /** Trains on 12 examples in batches of 5, 5 and 2. The history, and how many tensors there are in the last step. */
-async function run(callbacks: tf.Callback[] = [], {epochs = 2} = {}) {
+async function run(callbacks: tf.Callback[] = [], epochs = 2) {
   const {model, x, y, dispose} = setting(sgd({learningRate: 0.05}));
   const before = tf.memory().numTensors;
   let tensors = 0;
   const count = new tf.CustomCallback({onBatchEnd: () => void (tensors = tf.memory().numTensors - before)});
-  const args = {epochs, batchSize: 5, shuffle: false, verbose: 0, callbacks: [...callbacks, count]} as const;
-  const {history} = await model.fit(x, y, args);
+  const options = {epochs, batchSize: 5, shuffle: false, verbose: 0} as const;
+  const {history} = await model.fit(x, y, {...options, callbacks: [...callbacks, count]});
   dispose();
   return {history, tensors};
 }
@@ -54,7 +54,7 @@ test('checkpoints change neither the logged means nor the tensors of a fit', asy
 test('checkpoints are saved at the epochs and steps that are due, and after the last epoch', async () => {
   const savedBy = async (options: CheckpointOptions, epochs: number) => {
     const {place, saved} = memory();
-    await run([checkpoint(place, options)], {epochs});
+    await run([checkpoint(place, options)], epochs);
     return saved.map(({slot, number, epoch, batch, step}) => [slot, number, epoch, batch, step]);
   };
   expect(await savedBy({everyEpochs: 2, keep: 3}, 5)).toEqual([
@@ -75,8 +75,8 @@ test('checkpoints are saved at the epochs and steps that are due, and after the 
 
 test('a run that begins anew at the place of an earlier one is the later of the two', async () => {
   const {place, saved} = memory();
-  await run([checkpoint(place)], {epochs: 3});
-  await run([checkpoint(place)], {epochs: 1});
+  await run([checkpoint(place)], 3);
+  await run([checkpoint(place)], 1);
   expect(saved.map(({number}) => number)).toEqual([0, 1, 2, 3]);
   const {model, dispose} = setting(sgd({learningRate: 0.05}));
   expect(await resume(model, place)).toEqual({initialEpoch: 1, step: 3, passedOver: []});

@@ -2,16 +2,19 @@ import * as tf from '@tensorflow/tfjs';
 import {
   applyLoRA,
   bestAdapter,
+  checkpoint,
   disposeModel,
   keepIfBetter,
   learningRateSchedule,
   LoRAError,
   progress,
+  resume,
   seededBatches,
   withReplay,
 } from 'tfjs-lora';
 import {accuracy} from 'tfjs-lora/transformers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
+import {MemoryHandler} from '../../models';
 
 beforeAll(() => useBackend('cpu'));
 
@@ -128,6 +131,43 @@ test('an adapter that changed nothing is not kept, whatever the metric', async (
   disposeModel(base);
 });
 
+test('a resumed run is judged against the adapter before its first part, and leaks nothing', async () => {
+  await withoutLeaks(async () => {
+    const base = tf.sequential({
+      layers: [tf.layers.dense({units: 1, inputShape: [1], useBias: false, kernelInitializer: 'zeros', name: 'line'})],
+    });
+    const [xs, ys] = [tf.tensor2d(XS, [40, 1]), tf.tensor2d(XS, [40, 1])];
+    const place = new MemoryHandler();
+    /** Trains an adapter up to an epoch, whose values it sets to the slope. */
+    const run = async (epochs: number, slope: number) => {
+      const model = applyLoRA(base, {rank: 1, seed: 1});
+      const optimizer = tf.train.sgd(0);
+      model.compile({optimizer, loss: 'meanSquaredError'});
+      const gate = keepIfBetter({validation: [xs, ys]});
+      const write = new tf.CustomCallback({
+        onEpochEnd: () => {
+          model.trainableWeights.forEach(weight => {
+            tf.tidy(() => void weight.write(tf.fill(weight.shape as number[], weight.name.includes('B') ? slope : 1)));
+          });
+        },
+      });
+      const at = epochs === 1 ? {} : await resume(model, place);
+      await model.fit(xs, ys, {epochs, ...at, callbacks: [write, gate, checkpoint(place)]});
+      optimizer.dispose();
+      disposeModel(model);
+      return gate;
+    };
+    await run(1, 0.5);
+    const gate = await run(2, 0.25);
+    const square = XS.reduce((sum, x) => sum + x * x, 0) / 40;
+    // Worse than after the first part, but better than before it.
+    expect([gate.before, gate.after]).toBeAllClose([square, 0.75 ** 2 * square], {rtol: 1e-4, atol: 1e-5});
+    expect(gate.kept).toBe(true);
+    tf.dispose([xs, ys]);
+    disposeModel(base);
+  });
+});
+
 test('errors say what is wrong', async () => {
   const x = tf.ones([2, 1]);
   const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [1]})]});
@@ -139,6 +179,11 @@ test('errors say what is wrong', async () => {
   expect(() => keepIfBetter({validation: x as never})).toThrow('validation must be [xs, ys]');
   expect(() => keepIfBetter({validation: [x, tf.ones([3, 1])]})).toThrow('got 2 and 3.');
   expect(() => keepIfBetter({validation: [x, x], confidence: 1})).toThrow('confidence must be a number from 0.5 to 1');
+  for (const [option, value] of Object.entries({margin: -1, minimum: NaN, batchSize: 0, seed: 0.5, metric: ''})) {
+    expect(() => keepIfBetter({validation: [x, x], [option]: value})).toThrow(`${option} must be `);
+  }
+  expect(() => keepIfBetter({validation: [tf.ones([1, 1]), tf.ones([1, 1])]})).toThrow('at least two, got 1.');
+  expect(() => keepIfBetter({validation: [tf.ones([2]), tf.scalar(1)]})).toThrow('validation must be [xs, ys]');
   expect(() => withReplay(x as never, {replay: x as never})).toThrow(LoRAError);
   const data = seededBatches(x, x, {seed: 1});
   expect(() => withReplay(data, {replay: data, share: 1})).toThrow(

@@ -73,7 +73,7 @@ test('a fit after one that an error of another callback ended draws on a new lin
   const {isTTY} = process.stdout;
   process.stdout.isTTY = true;
   const bar = progress({everyMs: 0});
-  const fit = (...others: tf.Callback[]) =>
+  const fit = (...others: Callbacks) =>
     model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks: [bar, ...others]});
   try {
     const fail = () => {
