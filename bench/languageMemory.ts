@@ -5,10 +5,9 @@
 import {openAsBlob} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {adam, applyLoRA, disposeModel} from 'tfjs-lora';
+import {adam, applyLoRA, compileModel, disposeModel} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import {quantizeBase} from 'tfjs-lora/quantized';
-import {compileModel} from 'tfjs-lora/transformers';
 import {smollm2} from '../scripts/pretrained';
 import {BufferMeter, type Engine} from './bufferMeter';
 

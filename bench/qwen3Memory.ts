@@ -11,9 +11,8 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {adam, applyLoRA} from 'tfjs-lora';
+import {adam, applyLoRA, compileModel} from 'tfjs-lora';
 import {compilePreferences, encodePreferences, loadGGUF} from 'tfjs-lora/language';
-import {compileModel} from 'tfjs-lora/transformers';
 import {builtGGUF} from '../test/extensions/language/ggufFiles';
 import {BufferMeter, type Engine} from './bufferMeter';
 

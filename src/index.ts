@@ -44,6 +44,20 @@ export {
   type SeededBatchesOptions,
 } from './core/training/seededBatches';
 export {balancedClassWeights} from './core/training/classWeights';
+export {compileModel, type CompileModelOptions} from './core/training/compileModel';
+export type {LossName} from './core/training/losses';
+export {crossEntropyFromLogits} from './core/ops/crossEntropy';
+export type {ClassLossOptions, CrossEntropyOptions} from './core/ops/weightedCrossEntropy';
+export {
+  accuracy,
+  type F1Options,
+  f1Score,
+  type MetricName,
+  perplexity,
+  topKAccuracy,
+  type TopKOptions,
+} from './core/training/metrics';
+export type {Metric} from './platform/tfjs/metric';
 export {focalLoss, type FocalLossOptions} from './core/training/focalLoss';
 export {compileWeighted, weightTargets} from './core/training/weightedTargets';
 export {type KeepIfBetter, keepIfBetter, type KeepIfBetterOptions} from './core/training/keepIfBetter';

@@ -30,4 +30,6 @@ export type {
 export {parsePreferences, type PreferenceRecord} from './extensions/language/preferences/preferenceRecords';
 export {measurePerplexity, type PerplexityOptions} from './extensions/language/measurePerplexity';
 export type {Decoder} from './extensions/language/textPieces';
+export {addTokens, type AddedTokens, type AddTokensOptions} from './extensions/transformers/load/addTokens';
+export {trainableTokens, type TrainableTokensOptions} from './extensions/transformers/load/trainableTokens';
 export type {ChatTemplate, PeerClasses, TemplateClass, TokenizerClass} from './extensions/transformers/load/peers';

@@ -1,5 +1,4 @@
-import {ctcLoss} from './extensions/sound/ctcLoss';
-import {supplyCTCLoss} from './extensions/transformers/ops/ctc';
+import './extensions/sound/addCTC';
 
 // The entry point for audio: files, features, losses and metrics.
 
@@ -40,5 +39,3 @@ export {
   type TranscriptPiece,
 } from './extensions/sound/transcribe';
 export type {CallOptions, OnProgress, Progress} from './platform/signals';
-
-supplyCTCLoss(ctcLoss);

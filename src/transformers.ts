@@ -20,6 +20,7 @@ import './extensions/transformers/layers/visionLayers';
 import './extensions/transformers/layers/widthPart';
 import './extensions/transformers/layers/windows';
 import './extensions/transformers/layers/windowScores';
+import './extensions/transformers/losses/hubLosses';
 import {supplyLater} from './backends/shared/supplyLater';
 
 // The entry point of transformers: importing it registers the layers that they are made of.
@@ -85,11 +86,8 @@ export type {ContinuousWindowBias, UnitHeads, WindowBias} from './extensions/tra
 // Load, train, use.
 export type {CharacterTokenizer} from './extensions/transformers/load/characterTokenizer';
 export type {ImageInput, ImagePixels} from './extensions/transformers/images/imagePixels';
-export {crossEntropyFromLogits} from './extensions/transformers/ops/crossEntropy';
-export type {ClassLossOptions, CrossEntropyOptions} from './extensions/transformers/ops/weightedCrossEntropy';
 export type {StreamSource} from './core/storage/sources';
 export type {Pooling} from './extensions/transformers/net/architecture';
-export {compileModel, type CompileModelOptions, type LossName} from './extensions/transformers/losses/compileModel';
 export {
   cosineLoss,
   pairLoss,
@@ -117,16 +115,6 @@ export {
   type TransformerOptions,
   type TransformerSources,
 } from './extensions/transformers/load/loadTransformer';
-export {
-  accuracy,
-  type F1Options,
-  f1Score,
-  type MetricName,
-  perplexity,
-  topKAccuracy,
-  type TopKOptions,
-} from './extensions/transformers/losses/metrics';
-export type {Metric} from './platform/tfjs/metric';
 export {spanAccuracy, spanCrossEntropy, spanF1} from './extensions/transformers/losses/spans';
 export {
   type EncodedTexts,

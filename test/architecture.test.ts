@@ -37,6 +37,7 @@ const SCRIPTS = ['script', 'scriptLanguage'];
  */
 const NAMED: Readonly<Record<string, readonly string[]>> = {
   'core/adapter/headConfig': ['GraphOp'],
+  'core/head/outputActivation': ['Gelu', 'GraphOp', 'QuickGelu'],
   'core/keras/attention': ['Attention'],
   'core/keras/ownRows': ['Attention', 'LayerScale', 'RMSNormalization'], // of Keras
   'core/layers/adaptation': ['FusedConv2D', 'Quantized'],

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, combineAdapters, disposeModel, planLoRA, progress, sgd} from 'tfjs-lora';
+import {applyLoRA, combineAdapters, compileModel, disposeModel, planLoRA, progress, sgd} from 'tfjs-lora';
 import {landmarkLoss} from 'tfjs-lora/landmarks';
 import {
   encodeChats,
@@ -11,7 +11,6 @@ import {
   openChat,
 } from 'tfjs-lora/language';
 import {augmentSounds, makeDetector, specAugment} from 'tfjs-lora/sound';
-import {compileModel} from 'tfjs-lora/transformers';
 import {fileOf} from './extensions/language/ggufFiles';
 import {useBackend, withoutLeaks} from './helpers';
 import {mlp} from './models';

@@ -81,7 +81,16 @@ const USAGES: Record<string, Usage> = {
   augmentLandmarks: () => [
     {points: 2, dimensions: 2, unit: 'pixels', turn: 1, range: [0, 1], mirror: [[0, 1]], seed: 1},
   ],
+  accuracy: () => [{ignoreIndex: -1}],
+  f1Score: () => [{ignoreIndex: -1, positive: 1}],
+  perplexity: () => [{ignoreIndex: -1}],
+  topKAccuracy: () => [{ignoreIndex: -1, k: 2}],
   balancedClassWeights: () => [[3, 1]],
+  compileModel: () => [
+    mlp().model,
+    {optimizer: 'sgd', loss: 'crossEntropy', metrics: ['accuracy'], ignoreIndex: -1, classWeights: [1, 1]},
+  ],
+  crossEntropyFromLogits: () => [tf.tensor1d([1]), tf.ones([1, 2]), {ignoreIndex: -1, labelSmoothing: 0.1}],
   compileWeighted: () => [mlp().model, {optimizer: 'sgd', loss: 'meanSquaredError'}],
   focalLoss: () => [{alpha: 0.25, gamma: 2}],
   keepIfBetter: () => [
@@ -141,6 +150,8 @@ const USAGES: Record<string, Usage> = {
   landmarkLoss: () => [{points: 2, dimensions: 2, visibility: 2, size: [0, 1], kind: 'wing', beta: 1, width: 1}],
   loraPlus: () => [library.adam(), {ratio: 4}],
   measureLoRA: () => [adapted()],
+  addTokens: () => [writer(), shared.tokenizer, ['<tool>'], {init: 'mean', special: true}],
+  trainableTokens: () => [writer(), [1], {lora: {rank: 1, targets: [/q_proj$/]}, head: true}],
   encodeChats: () => [
     writer(),
     tokenizer,

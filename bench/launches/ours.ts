@@ -1,10 +1,10 @@
 import {Tokenizer} from '@huggingface/tokenizers';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-webgpu';
-import {adam, adamW, applyLoRA, type LoRAConfig} from 'tfjs-lora';
+import {adam, adamW, applyLoRA, compileModel, type LoRAConfig} from 'tfjs-lora';
 import {loraKernels} from '../../src/backends/loraKernels';
 import {generate, loadGGUF} from 'tfjs-lora/language';
-import {Attention, compileModel, Gelu, loadTransformer, RMSNormalization} from 'tfjs-lora/transformers';
+import {Attention, Gelu, loadTransformer, RMSNormalization} from 'tfjs-lora/transformers';
 import type {Targets} from '../cases/case';
 import {mlp} from '../cases/mlp';
 import {layerNames, oneHot} from '../cases/tools';

@@ -1,9 +1,9 @@
 // Models whose layers are the library's, to measure threads with.
 
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA} from 'tfjs-lora';
+import {adam, applyLoRA, compileModel} from 'tfjs-lora';
 import {generate, loadGGUF} from 'tfjs-lora/language';
-import {Attention, compileModel, FusedLayerNormalization, Gelu} from 'tfjs-lora/transformers';
+import {Attention, FusedLayerNormalization, Gelu} from 'tfjs-lora/transformers';
 import {blockOf} from '../cases/transformer';
 import type {Run} from '../measure';
 import {forward, LEARNING_RATE, step} from '../runs';

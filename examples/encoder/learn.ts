@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, type LoRAConfig} from 'tfjs-lora';
-import {compileModel, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
+import {adam, applyLoRA, compileModel, disposeModel, type LoRAConfig} from 'tfjs-lora';
+import {embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
 import type {Pretrained} from '../../scripts/pretrained';
 import {type Labelled, randomFrom, shuffled, type Task} from './data';
 

@@ -1,6 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, getAdapter, setAdapter, toSafetensors, type Adapter} from 'tfjs-lora';
-import {compileModel} from 'tfjs-lora/transformers';
+import {
+  adam,
+  type Adapter,
+  applyLoRA,
+  compileModel,
+  disposeModel,
+  getAdapter,
+  setAdapter,
+  toSafetensors,
+} from 'tfjs-lora';
 import type {Pretrained} from '../../scripts/pretrained';
 import type {Task} from './data';
 import {accuracyOf, classifier, fit, LORA} from './learn';

@@ -1,9 +1,16 @@
 import {openAsBlob} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
-import {adamW, applyLoRA, disposeModel, getAdapter, toSafetensors} from 'tfjs-lora';
+import {
+  adamW,
+  applyLoRA,
+  compileModel,
+  crossEntropyFromLogits,
+  disposeModel,
+  getAdapter,
+  toSafetensors,
+} from 'tfjs-lora';
 import {encodeChats, exportGGUF, generateTexts, type LanguageTokenizer, loadGGUF} from 'tfjs-lora/language';
 import {quantizeBase} from 'tfjs-lora/quantized';
-import {compileModel, crossEntropyFromLogits} from 'tfjs-lora/transformers';
 import {smollm2} from '../../scripts/pretrained';
 import {isTicket, type Order} from './data';
 

@@ -1,6 +1,6 @@
 import {openAsBlob} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
-import {adamW, applyLoRA, disposeModel, getAdapter, setAdapter} from 'tfjs-lora';
+import {adamW, applyLoRA, compileModel, disposeModel, getAdapter, setAdapter} from 'tfjs-lora';
 import {
   compilePreferences,
   encodeChats,
@@ -10,7 +10,6 @@ import {
   loadGGUF,
   measurePerplexity,
 } from 'tfjs-lora/language';
-import {compileModel} from 'tfjs-lora/transformers';
 import {smollm2} from '../../scripts/pretrained';
 import {isShort, ORDINARY, type Pair} from './data';
 

@@ -1,6 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, fitOnFeatures, type LoRAConfig, trainableVariables} from 'tfjs-lora';
-import {compileModel, encodeImages, encodePatches, loadTransformer} from 'tfjs-lora/transformers';
+import {
+  adam,
+  applyLoRA,
+  compileModel,
+  disposeModel,
+  fitOnFeatures,
+  type LoRAConfig,
+  trainableVariables,
+} from 'tfjs-lora';
+import {encodeImages, encodePatches, loadTransformer} from 'tfjs-lora/transformers';
 import {rasterise} from '../shared/drawings';
 import {overSeeds, percent, table} from '../shared/report';
 import {choose, DRAWINGS, KINDS} from './data';

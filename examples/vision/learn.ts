@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, learningRateSchedule, type LoRAConfig} from 'tfjs-lora';
-import {compileModel, exportTransformer, loadTransformer, type StreamSource} from 'tfjs-lora/transformers';
+import {adam, applyLoRA, compileModel, disposeModel, learningRateSchedule, type LoRAConfig} from 'tfjs-lora';
+import {exportTransformer, loadTransformer, type StreamSource} from 'tfjs-lora/transformers';
 import {type Split, splitAtFirstAdapter} from '../../src/core/model/split';
 import {shuffled} from '../shared/random';
 import {heard, type OnStep, tellSteps} from '../shared/steps';

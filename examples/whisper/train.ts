@@ -13,6 +13,7 @@ import {
   adam,
   applyLoRA,
   checkpoint,
+  compileModel,
   disposeModel,
   fitOnFeatures,
   learningRateSchedule,
@@ -21,7 +22,7 @@ import {
 } from 'tfjs-lora';
 import {startWasm} from 'tfjs-lora/node';
 import {encodeSounds, encodeTranscripts, transcribe, wordErrorRate} from 'tfjs-lora/sound';
-import {compileModel, loadTransformer} from 'tfjs-lora/transformers';
+import {loadTransformer} from 'tfjs-lora/transformers';
 import {whisperTiny} from '../../scripts/whisper';
 import {percent, SHORT, table} from '../shared/report';
 import {NAMES, TEST, TRAIN} from './sentences';

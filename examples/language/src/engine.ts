@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {
   adamW,
   applyLoRA,
+  compileModel,
   disposeModel,
   exportPEFT,
   learningRateSchedule,
@@ -23,7 +24,6 @@ import {
   openChat,
   type PreferenceBatches,
 } from 'tfjs-lora/language';
-import {compileModel} from 'tfjs-lora/transformers';
 import {Learning} from '../../shared/learning';
 import {heard} from '../../shared/steps';
 import {startWasm} from '../../shared/wasm';

@@ -4,12 +4,13 @@ import {
   adam,
   type Adapter,
   applyLoRA,
+  compileModel,
   disposeModel,
   learningRateSchedule,
   loadAdapter,
   type LoRAConfig,
 } from 'tfjs-lora';
-import {compileModel, embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
+import {embed, encodeTexts, loadTransformer} from 'tfjs-lora/transformers';
 import {Learning} from '../../shared/learning';
 import {startWasm} from '../../shared/wasm';
 import {inPlane} from './plane';

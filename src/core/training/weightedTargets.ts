@@ -52,7 +52,7 @@ function aligned(weights: tf.Tensor, losses: tf.Tensor): tf.Tensor {
   if (losses.rank === 0) {
     throw misfitError(
       'A weighted loss must return a value for each example, [batch], got their mean, a scalar. Leave out the mean; ' +
-        'for the cross-entropy from logits use compileModel(model, {weighted: true, …}) of tfjs-lora/transformers.',
+        'for the cross-entropy from logits use compileModel(model, {weighted: true, …}).',
     );
   }
   if (weights.size === losses.size) {

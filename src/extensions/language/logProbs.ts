@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {crossEntropySums} from '../transformers/ops/crossEntropy';
+import {crossEntropySums} from '../../core/ops/crossEntropy';
 import {type Head, type PositionSums, sumsInChunks} from '../transformers/ops/headInChunks';
 
 /** The target of positions that do not count. */

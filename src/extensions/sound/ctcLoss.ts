@@ -2,8 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../../backends/shared/capabilities';
 import {checkCount, checkNumber, checkOptions, kindOf, LoRAError, misfitError, showShape} from '../../platform/errors';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
-import {logOfZero} from '../transformers/ops/ctc';
-import {oneHot} from '../transformers/ops/positions';
+import {logOfZero} from '../../core/ops/logOfZero';
+import {oneHot} from '../../core/ops/positions';
 
 /** Options of `ctcLoss`. */
 export interface CTCLossOptions {

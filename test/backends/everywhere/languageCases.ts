@@ -1,6 +1,5 @@
-import {applyLoRA, disposeModel, sgd} from 'tfjs-lora';
+import {applyLoRA, compileModel, disposeModel, sgd} from 'tfjs-lora';
 import {compilePreferences, encodePreferences, loadGGUF, type PreferenceMethod} from 'tfjs-lora/language';
-import {compileModel} from 'tfjs-lora/transformers';
 import * as tf from '@tensorflow/tfjs';
 import {chooseToken} from '../../../src/extensions/language/sampling';
 import {DecodingSession} from '../../../src/extensions/language/session';

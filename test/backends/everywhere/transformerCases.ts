@@ -1,11 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, LoRAError, trainableVariables} from 'tfjs-lora';
 import {
   accuracy,
-  Attention,
-  type AttentionArgs,
+  applyLoRA,
   crossEntropyFromLogits,
   f1Score,
+  LoRAError,
+  topKAccuracy,
+  trainableVariables,
+} from 'tfjs-lora';
+import {
+  Attention,
+  type AttentionArgs,
   FusedLayerNormalization,
   GatedActivation,
   Gelu,
@@ -13,7 +18,6 @@ import {
   RMSNormalization,
   SequencePooling,
   TiedDense,
-  topKAccuracy,
   TypeEmbedding,
 } from 'tfjs-lora/transformers';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {
+  accuracy,
   applyLoRA,
   bestAdapter,
   checkpoint,
@@ -12,7 +13,6 @@ import {
   seededBatches,
   withReplay,
 } from 'tfjs-lora';
-import {accuracy} from 'tfjs-lora/transformers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {MemoryHandler} from '../../models';
 

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, LoRAError} from 'tfjs-lora';
+import {adam, applyLoRA, compileModel, disposeModel, LoRAError} from 'tfjs-lora';
 import {
   type ChatBatches,
   type ChatRecord,
@@ -10,7 +10,6 @@ import {
   type Message,
   parseChats,
 } from 'tfjs-lora/language';
-import {compileModel} from 'tfjs-lora/transformers';
 import {numbers, withoutLeaks} from '../../helpers';
 import {mlp} from '../../models';
 import {fileOf} from './ggufFiles';

@@ -1,7 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, getAdapter, loadAdapter, toSafetensors, trainableVariables} from 'tfjs-lora';
+import {
+  adam,
+  applyLoRA,
+  compileModel,
+  disposeModel,
+  getAdapter,
+  loadAdapter,
+  toSafetensors,
+  trainableVariables,
+} from 'tfjs-lora';
 import {generate, loadGGUF} from 'tfjs-lora/language';
-import {addTokens, compileModel, exportTransformer, loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
+import {addTokens, exportTransformer, loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
 import {formatNamed} from '../../../src/extensions/quantized/formats/formats';
 import {appendRows} from '../../../src/extensions/quantized/formats/appendRows';
 import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, type LoRALayer, weightTargets} from 'tfjs-lora';
+import {applyLoRA, compileModel, disposeModel, f1Score, type LoRALayer, topKAccuracy, weightTargets} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
-import {compileModel, f1Score, loadTransformer, topKAccuracy} from 'tfjs-lora/transformers';
+import {loadTransformer} from 'tfjs-lora/transformers';
 import {sequenceLogProbs} from '../../../src/extensions/language/logProbs';
 import {outputHead} from '../../../src/extensions/transformers/losses/outputHead';
 import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';

@@ -1,14 +1,15 @@
 import {readFileSync} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, exportPEFT, getAdapter, type LoRAConfig, trainableVariables} from 'tfjs-lora';
 import {
+  applyLoRA,
   compileModel,
-  exportTransformer,
-  loadTransformer,
-  pairLoss,
-  type Pooling,
-  sigmoidPairLoss,
-} from 'tfjs-lora/transformers';
+  disposeModel,
+  exportPEFT,
+  getAdapter,
+  type LoRAConfig,
+  trainableVariables,
+} from 'tfjs-lora';
+import {exportTransformer, loadTransformer, pairLoss, type Pooling, sigmoidPairLoss} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';

@@ -1,7 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, type LoRAError, mergeLoRA, replaceHead} from 'tfjs-lora';
+import {
+  applyLoRA,
+  compileModel,
+  crossEntropyFromLogits,
+  disposeModel,
+  type LoRAError,
+  type LossName,
+  mergeLoRA,
+  replaceHead,
+} from 'tfjs-lora';
 import 'tfjs-lora/sound'; // has the loss of CTC
-import {compileModel, crossEntropyFromLogits, loadTransformer, type LossName} from 'tfjs-lora/transformers';
+import {loadTransformer} from 'tfjs-lora/transformers';
 import {GraphOp} from '../../../src/extensions/graph/layers/graphOp';
 import {KerasLayer} from '../../../src/core/keras/kerasLayer';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';

@@ -1,11 +1,9 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
+import {adam, applyLoRA, compileModel, crossEntropyFromLogits, disposeModel, trainableVariables} from 'tfjs-lora';
 import {
-  compileModel,
   cosineLoss,
-  crossEntropyFromLogits,
   loadTransformer,
   rankingLoss,
   similarities,

@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {
   adam,
   applyLoRA,
+  compileModel,
   disposeModel,
   exportPEFT,
   getAdapter,
@@ -9,7 +10,7 @@ import {
   removeLoRA,
   trainableVariables,
 } from 'tfjs-lora';
-import {compileModel, exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
+import {exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
 import {numbers, useBackend} from '../../helpers';
 import {reloaded} from '../../models';
 import {fixture} from './fixtures';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, disposeModel, fitOnFeatures} from 'tfjs-lora';
-import {compileModel, embed, encodeTexts, loadTransformer, type TextTokenizer} from 'tfjs-lora/transformers';
+import {adam, applyLoRA, compileModel, disposeModel, fitOnFeatures} from 'tfjs-lora';
+import {embed, encodeTexts, loadTransformer, type TextTokenizer} from 'tfjs-lora/transformers';
 import {Tokenizer} from '@huggingface/tokenizers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {fixture, wordTokenizer} from './fixtures';

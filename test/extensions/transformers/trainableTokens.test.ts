@@ -5,6 +5,7 @@ import {
   type Adapter,
   applyLoRA,
   combineAdapters,
+  compileModel,
   convertToLoRA,
   disposeModel,
   exportPEFT,
@@ -19,7 +20,7 @@ import {
   withAdapter,
 } from 'tfjs-lora';
 import {quantizeBase} from 'tfjs-lora/quantized';
-import {addTokens, compileModel, loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
+import {addTokens, loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
 import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
 import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';

@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {PerBackend} from '../../../backends/shared/capabilities';
+import {type CrossEntropyKernels, supplyCrossEntropyKernels} from '../../../core/ops/crossEntropy';
 
 /** An activation, alone or as a gate: exact gelu, gelu by tanh, silu. */
 export type GateKind = 'gelu' | 'gelu_tanh' | 'silu';
@@ -93,7 +94,7 @@ export interface RowNormWeights {
 }
 
 /** Transformer operations that a backend computes in one dispatch each. The last bits differ from composed tfjs ops. */
-export interface TransformerKernels {
+export interface TransformerKernels extends CrossEntropyKernels {
   /** The operations on one position at addresses, where tensors have these. */
   readonly row?: RowKernels;
   /** Whether `rotate` supports `rotatedHeads`. */
@@ -109,12 +110,6 @@ export interface TransformerKernels {
     dy: tf.Tensor,
     settings: AttentionSettings,
   ): AttentionGradients | undefined;
-  /**
-   * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. Another target that is no class
-   * makes the mean NaN and the gradient zero.
-   */
-  crossEntropy(logits: tf.Tensor, targets: tf.Tensor, ignored: number): tf.Tensor;
-  crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignored: number): tf.Tensor;
   /** `f(x)·up`, or `f(x)`. */
   gate(x: tf.Tensor, up: tf.Tensor | null, kind: GateKind): tf.Tensor;
   /** The gradients in `x` and, if there is one, `up`. */
@@ -197,6 +192,7 @@ const supplied = new PerBackend<TransformerKernels>();
 /** Supplies the operations of a backend. */
 export function supplyTransformerKernels(backend: string, supplier: () => TransformerKernels | undefined): void {
   supplied.supply(backend, supplier);
+  supplyCrossEntropyKernels(backend, supplier);
 }
 
 /** The current backend's fused operations; if `undefined`, they are composed of tfjs ops. */

@@ -3,7 +3,7 @@ import {checkCount, LoRAError, misfitError, show, showShape} from '../../../plat
 import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
-import {logOfZero} from '../ops/ctc';
+import {logOfZero} from '../../../core/ops/logOfZero';
 import {ScaledAndShifted} from './scaledAndShifted';
 import {PlainLayer} from './plainLayer';
 

@@ -4,7 +4,7 @@ import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/sig
 import {checkModel} from '../../../core/rewire/walk';
 import type {Head} from '../net/architecture';
 import {hubClassOf, hubHeadOf, hubRecordOf, SENTENCE_WEIGHTS} from '../net/hubRecord';
-import {outputActivation} from '../net/outputActivation';
+import {outputActivation} from '../../../core/head/outputActivation';
 import {type SentenceModules, sentenceModulesIn} from '../net/sentenceModules';
 import {poolStates, type StatePooling, STATE_POOLINGS} from '../ops/poolStates';
 import {unitVectors, type VectorMaker, type Vectors, vectorsBy} from './sentenceVectors';

@@ -1,23 +1,30 @@
-import type * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs';
+import {checkLogits, crossEntropySums, shareOfTargets} from '../../../core/ops/crossEntropy';
+import {type ClassLossOptions, isWeighted, weightedSum} from '../../../core/ops/weightedCrossEntropy';
+import type {LossOfHead} from '../../../core/training/losses';
+import {sumsOfMetric} from '../../../core/training/metrics';
 import {detached, isRecording} from '../../../platform/tfjs/engine';
 import type {Metric} from '../../../platform/tfjs/metric';
-import {crossEntropyOfHead} from '../ops/crossEntropy';
-import type {ClassLossOptions} from '../ops/weightedCrossEntropy';
-import {sumsOfMetric} from './metrics';
-import type {OutputHead} from './outputHead';
+import {type Head, type PositionSums, sumsInChunks} from '../ops/headInChunks';
+import {outputHead} from './outputHead';
 
-/** The cross-entropy and metrics of logits, as functions of the states before the head. */
-export interface LossOfHead {
-  loss(targets: tf.Tensor, states: tf.Tensor3D, weights: Pick<ClassLossOptions, 'weights'>): tf.Scalar;
-  /** The metric of an index. Called after the loss, with the same states. */
-  metric(index: number, targets: tf.Tensor, states: tf.Tensor3D): tf.Tensor;
-}
-
-/** Computes the loss in chunks of positions, together with the metrics that are made of sums. */
-export function lossOfHead(head: OutputHead, metrics: readonly Metric[], options: ClassLossOptions): LossOfHead {
+/**
+ * The cross-entropy in chunks of positions, together with the metrics that are made of sums; `undefined` if the model
+ * does not end in a head of positions.
+ */
+export function lossOfHead(
+  model: tf.LayersModel,
+  metrics: readonly Metric[],
+  options: ClassLossOptions,
+): LossOfHead | undefined {
+  const head = outputHead(model);
+  if (head === undefined) {
+    return undefined;
+  }
   const known = metrics.map(measure => sumsOfMetric(measure));
   let latest: {observed: tf.Tensor[]; logits?: tf.Tensor} = {observed: []};
   return {
+    states: head.states,
     loss: (targets, states, weights) => {
       const {loss, ...rest} = crossEntropyOfHead(head, targets, states, {...options, ...weights}, (own, logits) =>
         known.flatMap(each => each?.sumsOf(own, logits) ?? []),
@@ -35,5 +42,44 @@ export function lossOfHead(head: OutputHead, metrics: readonly Metric[], options
       const from = 2 * known.slice(0, index).filter(Boolean).length;
       return ofSums.valueOf(latest.observed[from] as tf.Tensor, latest.observed[from + 1] as tf.Tensor);
     },
+  };
+}
+
+/**
+ * Computes the cross-entropy from the states before a head, with the logits of a chunk of positions at a time.
+ *
+ * @param states `[batch, positions, width]`.
+ * @param observe further sums over positions, from their logits `[1, positions, classes]` and targets.
+ * @returns the mean, what was observed, and the logits if there is just one chunk.
+ */
+function crossEntropyOfHead(
+  head: Head,
+  targets: tf.Tensor,
+  states: tf.Tensor3D,
+  {weights, ...options}: ClassLossOptions,
+  observe: (targets: tf.Tensor, logits: tf.Tensor) => tf.Tensor[],
+): {loss: tf.Scalar; observed: tf.Tensor[]; logits?: tf.Tensor} {
+  const {classes} = head;
+  checkLogits(targets, [...states.shape.slice(0, -1), classes], {weights, ...options});
+  const {ignoreIndex = -100} = options;
+  const asRow = (x: tf.Tensor) => tf.reshape(x, [1, targets.size]);
+  const ofPositions = (given: tf.Tensor) =>
+    asRow(tf.mul(tf.expandDims(given, -1), tf.ones([...given.shape, targets.size / given.size])));
+  const what: PositionSums = {
+    given: {targets: asRow(targets), ...(weights && {weights: ofPositions(weights)})},
+    sumsOf: (logits, {targets: own, weights: ownWeights}) =>
+      tf.reshape(
+        isWeighted({weights, ...options})
+          ? weightedSum(own as tf.Tensor, logits, {...options, ...(ownWeights && {weights: ownWeights})})
+          : crossEntropySums([own as tf.Tensor], logits, ignoreIndex),
+        [1, 1],
+      ),
+    observe: (logits, {targets: own}) => observe(own as tf.Tensor, logits),
+  };
+  const {sums, observed, logits} = sumsInChunks(head, tf.reshape(states, [1, targets.size, -1]), what);
+  return {
+    loss: shareOfTargets(tf.reshape(sums, []), targets, classes, options),
+    observed,
+    ...(logits && {logits: tf.reshape(logits, [...states.shape.slice(0, -1), classes])}),
   };
 }

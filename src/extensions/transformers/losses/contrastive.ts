@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, misfitError, showShape} from '../../../platform/errors';
-import {crossEntropyFromLogits} from '../ops/crossEntropy';
+import {crossEntropyFromLogits} from '../../../core/ops/crossEntropy';
 import {checkEmbeddings, normalized, similarities, type Similarity} from '../ops/similarities';
 
 /** Options of `rankingLoss`. */

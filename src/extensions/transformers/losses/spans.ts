@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, misfitError, showShape} from '../../../platform/errors';
 import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
-import {crossEntropyFromLogits} from '../ops/crossEntropy';
-import type {ClassLossOptions, CrossEntropyOptions} from '../ops/weightedCrossEntropy';
+import {crossEntropyFromLogits} from '../../../core/ops/crossEntropy';
+import type {ClassLossOptions, CrossEntropyOptions} from '../../../core/ops/weightedCrossEntropy';
 
 /**
  * Computes the loss of spans, such as the answer to a question in a text: the mean of two cross-entropies over the

@@ -2,8 +2,8 @@
 
 import * as tf from '@tensorflow/tfjs';
 import {setWasmPaths} from '@tensorflow/tfjs-backend-wasm';
-import {adam, applyLoRA} from '../../../../src/index';
-import {compileModel, loadTransformer} from '../../../../src/transformers';
+import {adam, applyLoRA, compileModel} from '../../../../src/index';
+import {loadTransformer} from '../../../../src/transformers';
 
 declare global {
   interface Window {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
 import '../../../../src/backends/backends';
 import type {GateKind} from '../../../../src/extensions/transformers/kernels/transformer';
-import {crossEntropyFromLogits} from '../../../../src/extensions/transformers/ops/crossEntropy';
+import {crossEntropyFromLogits} from '../../../../src/core/ops/crossEntropy';
 import {gate} from '../../../../src/extensions/transformers/ops/gate';
 import {normalizeRows} from '../../../../src/extensions/transformers/ops/normalizeRows';
 import {rotate} from '../../../../src/extensions/transformers/ops/rotary';

@@ -1,9 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {capabilities} from '../../../backends/shared/capabilities';
-import {misfitError, showShape} from '../../../platform/errors';
-import {runLazyOp} from '../../../platform/tfjs/lazyOp';
-import {transformerKernels} from '../kernels/transformer';
-import {type Head, type PositionSums, sumsInChunks} from './headInChunks';
+import {capabilities, PerBackend} from '../../backends/shared/capabilities';
+import {checkOptions, kindOf, LoRAError, misfitError, showShape} from '../../platform/errors';
+import {runLazyOp} from '../../platform/tfjs/lazyOp';
 import {factsOf, oneHot, positionsOf} from './positions';
 import {
   checkClassLoss,
@@ -15,10 +13,28 @@ import {
   weightedSum,
 } from './weightedCrossEntropy';
 
+/** The cross-entropy of logits in one dispatch of a backend. The last bits differ from composed tfjs ops. */
+export interface CrossEntropyKernels {
+  /**
+   * The mean of `log Σ exp(z) − z[target]` over the rows whose target is not `ignored`. Another target that is no class
+   * makes the mean NaN and the gradient zero.
+   */
+  crossEntropy(logits: tf.Tensor, targets: tf.Tensor, ignored: number): tf.Tensor;
+  crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignored: number): tf.Tensor;
+}
+
+const kernels = new PerBackend<CrossEntropyKernels>();
+
+/** Supplies the operations of a backend. */
+export function supplyCrossEntropyKernels(backend: string, supplier: () => CrossEntropyKernels | undefined): void {
+  kernels.supply(backend, supplier);
+}
+
 /**
  * Computes the mean of `log Σ exp(z) − z[target]` over all positions that count, from logits and class indices, without
  * one-hot targets or probabilities. If no position counts, the mean is 0. Options make it that of PyTorch with
- * `weight` and `label_smoothing`, or a focal loss (https://arxiv.org/abs/1708.02002), over positions `i` and classes `c`:
+ * `weight` and `label_smoothing`, or a focal loss (https://arxiv.org/abs/1708.02002), over positions `i` and classes
+ * `c`:
  *
  *     loss = Σᵢ weightᵢ · Σ_c q_c · w_c · (1 − p_c)^γ · −log p_c / Σᵢ w[targetᵢ],   q = (1 − ε)·onehot + ε / classes
  *
@@ -31,16 +47,20 @@ import {
  * @throws LoRAError `ERR_MISFIT` if the shapes do not match, or a target is neither a class nor ignored. On WebGL and
  *     WebGPU targets are not read; such a target makes the loss NaN and the gradient zero. `ERR_OPTION` if an option is
  *     not in its range.
- *
- * @experimental
  */
 export function crossEntropyFromLogits(
   targets: tf.Tensor,
   logits: tf.Tensor,
   options: ClassLossOptions = {},
 ): tf.Scalar {
+  checkOptions(options, {ignoreIndex: true, labelSmoothing: true, focalGamma: true, classWeights: true, weights: true});
+  for (const [name, tensor] of Object.entries({targets, logits})) {
+    if (!(tensor instanceof tf.Tensor)) {
+      throw new LoRAError(`${name} must be a tensor, got ${kindOf(tensor)}.`);
+    }
+  }
   const {ignoreIndex = -100} = options;
-  checkGiven(targets, logits.shape, options);
+  checkLogits(targets, logits.shape, options);
   if (isWeighted(options)) {
     return shareOfTargets(weightedSum(targets, logits, options), targets, logits.shape.at(-1) ?? 0, options);
   }
@@ -54,47 +74,13 @@ export function crossEntropyFromLogits(
   }) as tf.Scalar;
 }
 
-/**
- * Computes the same from the states before a head, with the logits of a chunk of positions at a time.
- *
- * @param states `[batch, positions, width]`.
- * @param observe further sums over positions, from their logits `[1, positions, classes]` and targets.
- * @returns the mean, what was observed, and the logits if there is just one chunk.
- */
-export function crossEntropyOfHead(
-  head: Head,
-  targets: tf.Tensor,
-  states: tf.Tensor3D,
-  {weights, ...options}: ClassLossOptions,
-  observe: (targets: tf.Tensor, logits: tf.Tensor) => tf.Tensor[],
-): {loss: tf.Scalar; observed: tf.Tensor[]; logits?: tf.Tensor} {
-  const {classes} = head;
-  checkGiven(targets, [...states.shape.slice(0, -1), classes], {weights, ...options});
-  const {ignoreIndex = -100} = options;
-  const asRow = (x: tf.Tensor) => tf.reshape(x, [1, targets.size]);
-  const ofPositions = (given: tf.Tensor) =>
-    asRow(tf.mul(tf.expandDims(given, -1), tf.ones([...given.shape, targets.size / given.size])));
-  const what: PositionSums = {
-    given: {targets: asRow(targets), ...(weights && {weights: ofPositions(weights)})},
-    sumsOf: (logits, {targets: own, weights: ownWeights}) =>
-      tf.reshape(
-        isWeighted({weights, ...options})
-          ? weightedSum(own as tf.Tensor, logits, {...options, ...(ownWeights && {weights: ownWeights})})
-          : crossEntropySums([own as tf.Tensor], logits, ignoreIndex),
-        [1, 1],
-      ),
-    observe: (logits, {targets: own}) => observe(own as tf.Tensor, logits),
-  };
-  const {sums, observed, logits} = sumsInChunks(head, tf.reshape(states, [1, targets.size, -1]), what);
-  return {
-    loss: shareOfTargets(tf.reshape(sums, []), targets, classes, options),
-    observed,
-    ...(logits && {logits: tf.reshape(logits, [...states.shape.slice(0, -1), classes])}),
-  };
-}
-
 /** A sum over positions divided by how many count; 0 if none does, NaN without a gradient if a target is wrong. */
-function shareOfTargets(sum: tf.Tensor, targets: tf.Tensor, classes: number, options: ClassLossOptions): tf.Scalar {
+export function shareOfTargets(
+  sum: tf.Tensor,
+  targets: tf.Tensor,
+  classes: number,
+  options: ClassLossOptions,
+): tf.Scalar {
   const {ignoreIndex = -100} = options;
   const divided = (x: tf.Tensor, given: tf.Tensor, otherwise: number) => {
     const facts = factsOf(given, classes, ignoreIndex);
@@ -179,7 +165,7 @@ function byRows(
 
 /** The value for targets that were checked, without a gradient. */
 export function crossEntropyValue(targets: tf.Tensor, logits: tf.Tensor, ignoreIndex: number): tf.Tensor {
-  return transformerKernels()?.crossEntropy(logits, targets, ignoreIndex) ?? composed(logits, targets, ignoreIndex);
+  return kernels.current()?.crossEntropy(logits, targets, ignoreIndex) ?? composed(logits, targets, ignoreIndex);
 }
 
 /** The gradient of the value in the logits, given that of the value. */
@@ -190,13 +176,13 @@ export function crossEntropyGradient(
   ignoreIndex: number,
 ): tf.Tensor {
   return (
-    transformerKernels()?.crossEntropyGradient(logits, targets, dy, ignoreIndex) ??
+    kernels.current()?.crossEntropyGradient(logits, targets, dy, ignoreIndex) ??
     composedGradient(logits, targets, dy, ignoreIndex)
   );
 }
 
 /** @throws LoRAError if the targets or options do not fit logits of a shape. */
-function checkGiven(targets: tf.Tensor, shape: readonly number[], options: ClassLossOptions): void {
+export function checkLogits(targets: tf.Tensor, shape: readonly number[], options: ClassLossOptions): void {
   const {ignoreIndex = -100, weights} = options;
   const classes = shape.at(-1) ?? 0;
   if (classes === 0 || targets.size !== tf.util.sizeFromShape(shape.slice(0, -1))) {
@@ -205,8 +191,8 @@ function checkGiven(targets: tf.Tensor, shape: readonly number[], options: Class
         `expected shape ${showShape(shape.slice(0, -1))}, got ${showShape(targets.shape)}.`,
     );
   }
-  checkTargets(targets, classes, ignoreIndex);
   checkClassLoss(options);
+  checkTargets(targets, classes, ignoreIndex);
   if (weights !== undefined) {
     checkPositionWeights(weights, targets);
   }

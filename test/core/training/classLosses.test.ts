@@ -1,8 +1,15 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {balancedClassWeights, LoRAError, weightTargets} from 'tfjs-lora';
-import {type ClassLossOptions, compileModel, crossEntropyFromLogits} from 'tfjs-lora/transformers';
+import {
+  balancedClassWeights,
+  type ClassLossOptions,
+  compileModel,
+  crossEntropyFromLogits,
+  LoRAError,
+  weightTargets,
+} from 'tfjs-lora';
+import 'tfjs-lora/transformers'; // has the loss of pairs
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 
 interface Values {

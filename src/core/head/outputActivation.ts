@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {baseOf} from '../../../core/layers/wrapperLayer';
-import {childrenOf, isContainer} from '../../../core/rewire/walk';
-import {fieldsOf} from '../../../platform/tfjs/fields';
-import type {ActivationObject, InnerLayers} from '../../../platform/tfjs/layerFields';
+import {baseOf} from '../layers/wrapperLayer';
+import {childrenOf, isContainer} from '../rewire/walk';
+import {fieldsOf} from '../../platform/tfjs/fields';
+import type {ActivationObject, InnerLayers} from '../../platform/tfjs/layerFields';
 
 /** The activation in which an output ends, and its layer. */
 export interface OutputActivation {

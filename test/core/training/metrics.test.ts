@@ -1,15 +1,17 @@
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, bestAdapter, disposeModel} from 'tfjs-lora';
 import {
   accuracy,
+  adam,
+  applyLoRA,
+  bestAdapter,
   compileModel,
+  disposeModel,
   f1Score,
   type Metric,
   perplexity,
-  spanAccuracy,
-  spanF1,
   topKAccuracy,
-} from 'tfjs-lora/transformers';
+} from 'tfjs-lora';
+import {spanAccuracy, spanF1} from 'tfjs-lora/transformers';
 import {BACKENDS, random, useBackend, withoutLeaks} from '../../helpers';
 
 describe.each(BACKENDS)('on %s', backend => {

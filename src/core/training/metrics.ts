@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkNumber, checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
-import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
+import {checkCount, checkNumber, checkOptions, LoRAError, misfitError, show, showShape} from '../../platform/errors';
+import {type Metric, shareOf, withName} from '../../platform/tfjs/metric';
 import {crossEntropySums} from '../ops/crossEntropy';
 import {oneHot, positionsOf} from '../ops/positions';
 import type {CrossEntropyOptions} from '../ops/weightedCrossEntropy';
@@ -30,7 +30,6 @@ export interface F1Options extends CrossEntropyOptions {
  * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
  * @example
  *     model.compile({optimizer, loss: 'sparseCategoricalCrossentropy', metrics: [accuracy()]});
- * @experimental
  */
 export function accuracy(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});
@@ -49,7 +48,6 @@ export function accuracy(options: CrossEntropyOptions = {}): Metric {
  *     fewer classes.
  * @example
  *     compileModel(model, {optimizer, metrics: ['accuracy', topKAccuracy({k: 3})]});
- * @experimental
  */
 export function topKAccuracy(options: TopKOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true, k: true});
@@ -75,7 +73,6 @@ export function topKAccuracy(options: TopKOptions = {}): Metric {
  *     not a class.
  * @example
  *     compileModel(model, {optimizer, metrics: ['accuracy', f1Score({positive: 1})]});
- * @experimental
  */
 export function f1Score(options: F1Options = {}): Metric {
   checkOptions(options, {ignoreIndex: true, positive: true});
@@ -110,7 +107,6 @@ export function f1Score(options: F1Options = {}): Metric {
  * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
  * @example
  *     compileModel(model, {optimizer, metrics: [perplexity()]});
- * @experimental
  */
 export function perplexity(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});
@@ -183,7 +179,7 @@ export function metricsIn(
   table: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => Metric>>>,
   metrics: readonly (MetricName | Metric)[],
   options: CrossEntropyOptions,
-  {targets, others = []}: {targets: string; others?: readonly string[]},
+  {targets, others = []}: {targets: string; others?: readonly string[] | undefined},
 ): Metric[] {
   return metrics.map(each => {
     if (typeof each === 'function') {

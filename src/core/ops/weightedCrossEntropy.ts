@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkNumber, LoRAError, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
-import {runLazyOp} from '../../../platform/tfjs/lazyOp';
-import {logOfZero} from './ctc';
+import {checkNumber, LoRAError, misfitError, show, showShape, throwFaults} from '../../platform/errors';
+import {runLazyOp} from '../../platform/tfjs/lazyOp';
+import {logOfZero} from './logOfZero';
 import {type factsOf, oneHot, positionsOf} from './positions';
 
 /** Options of a cross-entropy. */
@@ -28,7 +28,13 @@ export function isWeighted({labelSmoothing = 0, focalGamma = 0, classWeights, we
 }
 
 /** @throws LoRAError if an option of a loss of classes is not in its range. */
-export function checkClassLoss({labelSmoothing = 0, focalGamma = 0, classWeights}: ClassLossOptions): void {
+export function checkClassLoss({
+  ignoreIndex = -100,
+  labelSmoothing = 0,
+  focalGamma = 0,
+  classWeights,
+}: ClassLossOptions): void {
+  checkNumber('ignoreIndex', ignoreIndex, true, 'a number');
   checkNumber('labelSmoothing', labelSmoothing, labelSmoothing >= 0 && labelSmoothing <= 1, 'a number from 0 to 1');
   checkNumber('focalGamma', focalGamma, focalGamma >= 0, 'a number that is not negative');
   if (classWeights !== undefined) {

@@ -1,0 +1,117 @@
+import type * as tf from '@tensorflow/tfjs';
+import {kindOf, LoRAError, show, unsupportedError} from '../../platform/errors';
+import type {Metric} from '../../platform/tfjs/metric';
+import {crossEntropyFromLogits} from '../ops/crossEntropy';
+import type {ClassLossOptions, CrossEntropyOptions} from '../ops/weightedCrossEntropy';
+import {METRICS, type MetricName} from './metrics';
+
+/** The name of a loss. Entry points add some: `tfjs-lora/sound` `'ctc'`, `tfjs-lora/transformers` spans and pairs. */
+export type LossName = 'crossEntropy' | 'ctc' | 'spans' | 'pairs' | 'sigmoidPairs';
+
+/** A loss with a name. */
+export interface Loss {
+  readonly lossFor: (
+    model: tf.LayersModel,
+  ) => (targets: tf.Tensor, outputs: tf.Tensor, options: ClassLossOptions) => tf.Tensor;
+  /** The options that it takes besides `ignoreIndex`. */
+  readonly takes: readonly (keyof ClassLossOptions | 'weighted')[];
+  /** Whether it computes the softmax itself. */
+  readonly takesLogits: boolean;
+  /** Metrics by their names, the word for their targets, and metrics without a name, for errors. */
+  readonly metrics: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => Metric>>>;
+  readonly targets: string;
+  readonly otherMetrics?: readonly string[];
+  /** The expected output, for errors. */
+  readonly output: string;
+  readonly fits: (shape: tf.Shape) => boolean;
+  /** The shape of targets; null for any. Default: that of the output. tfjs makes a list of numbers `[batch, 1]`. */
+  readonly targetShape?: (shape: tf.Shape) => tf.Shape | null;
+  /** How it is computed together with the head of a model, from the states before that, if an extension can. */
+  readonly ofHead?: (
+    model: tf.LayersModel,
+    metrics: readonly Metric[],
+    options: ClassLossOptions,
+  ) => LossOfHead | undefined;
+}
+
+/** A loss and metrics of logits, as functions of the states before the head. */
+export interface LossOfHead {
+  /** The states in the model, `[batch, positions, width]`. */
+  readonly states: tf.SymbolicTensor;
+  loss(targets: tf.Tensor, states: tf.Tensor3D, weights: Pick<ClassLossOptions, 'weights'>): tf.Scalar;
+  /** The metric of an index. Called after the loss, with the same states. */
+  metric(index: number, targets: tf.Tensor, states: tf.Tensor3D): tf.Tensor;
+}
+
+/**
+ * The loss of a model's head, as far as an extension knows its models; `undefined` for others.
+ *
+ * @throws LoRAError `ERR_MISFIT` if the model has no head.
+ */
+type HeadLoss = (model: tf.LayersModel) => LossName | undefined;
+
+const crossEntropy: Loss = {
+  lossFor: () => crossEntropyFromLogits,
+  takes: ['labelSmoothing', 'focalGamma', 'classWeights', 'weighted'],
+  takesLogits: true,
+  metrics: METRICS,
+  targets: 'class indices',
+  otherMetrics: ['topKAccuracy({k})'],
+  output: 'of logits, [batch, classes] or [batch, positions, classes]',
+  fits: shape => shape.length >= 2,
+  targetShape: shape => (shape.length === 2 ? [shape[0] ?? null, 1] : shape.slice(0, -1)),
+};
+
+/** The losses by name. Extensions add theirs, so that a page does not load them all. */
+const LOSSES = new Map<string, Loss>([['crossEntropy', crossEntropy]]);
+
+/** Where the others are. */
+const ADDED_BY: ReadonlyMap<string, string> = new Map([
+  ['ctc', 'tfjs-lora/sound'],
+  ['spans', 'tfjs-lora/transformers'],
+  ['pairs', 'tfjs-lora/transformers'],
+  ['sigmoidPairs', 'tfjs-lora/transformers'],
+]);
+
+const headLosses = new Set<HeadLoss>();
+
+/** Adds losses, or replaces them by ones that can do more. */
+export function addLosses(losses: Readonly<Partial<Record<LossName, Loss>>>): void {
+  Object.entries(losses).forEach(([name, loss]) => LOSSES.set(name, loss));
+}
+
+/** Registers how an extension knows the losses of its models. */
+export function registerHeadLoss(lossOf: HeadLoss): void {
+  headLosses.add(lossOf);
+}
+
+/**
+ * The loss of a model without an option for it: that of its head, or the cross-entropy.
+ *
+ * @throws LoRAError `ERR_MISFIT` if the model is known to have no head.
+ */
+export function defaultLoss(model: tf.LayersModel): LossName {
+  for (const lossOf of headLosses) {
+    const name = lossOf(model);
+    if (name !== undefined) {
+      return name;
+    }
+  }
+  return 'crossEntropy';
+}
+
+/** @throws LoRAError `ERR_OPTION` if there is no such loss, `ERR_UNSUPPORTED` if no entry point added it. */
+export function lossNamed(name: unknown): Loss {
+  const loss = typeof name === 'string' ? LOSSES.get(name) : undefined;
+  if (loss !== undefined) {
+    return loss;
+  }
+  const entry = typeof name === 'string' ? ADDED_BY.get(name) : undefined;
+  if (entry !== undefined) {
+    throw unsupportedError(`The loss ${show(name)} is in another entry point. Import it: import '${entry}';`);
+  }
+  throw new LoRAError(
+    `loss must be a function or one of ${['crossEntropy', ...ADDED_BY.keys()].map(show).join(', ')}, got ` +
+      `${typeof name === 'string' ? show(name) : kindOf(name)}.`,
+  );
+}
