@@ -3,7 +3,7 @@ import {applyLoRA} from '../../../src';
 import {fakeElement} from '../../core/training/fakeElement';
 
 const {layers} = tf;
-const base = tf.sequential({
+export const base = tf.sequential({
   layers: [layers.dense({units: 4, activation: 'relu', inputShape: [3]}), layers.dense({name: 'head', units: 2})],
 });
 export const model = applyLoRA(base, {rank: 1, targets: ['head']});
