@@ -11,10 +11,10 @@ export interface WithReplayOptions<T extends tf.TensorContainer> {
 }
 
 /**
- * Mixes batches of earlier examples into new ones, so that training on new examples doesn't unlearn the earlier ones. A
- * pass has all new batches, with earlier ones spread evenly between them; the next pass goes on with the earlier
- * batches that follow. If the share of a pass is no whole number of batches, it is rounded, and the difference counts in
- * the next pass. Three batches with a share of 0.2 make passes of 4, 4, 3 and 4, and a single pass, as in
+ * Mixes batches of earlier examples into new ones, so that training on new examples doesn't unlearn the earlier ones.
+ * A pass has all new batches, with earlier ones spread evenly between them; the next pass goes on with the earlier
+ * batches that follow. If the share of a pass is no whole number of batches, it is rounded, and the difference counts
+ * in the next pass. Three batches with a share of 0.2 make passes of 4, 4, 3 and 4, and a single pass, as in
  * `fitOnFeatures`, has an earlier batch too.
  *
  * @param data batches of new examples, which decide the length of a pass.
