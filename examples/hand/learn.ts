@@ -102,10 +102,10 @@ export function adapted(body: tf.LayersModel, method: Method, seed: number): tf.
   const names = layers.map(({name}) => name);
   const [landmarks, presence] = body.outputs.map(({sourceLayer}) => sourceLayer.name) as [string, string];
   const trains: Record<Method, LoRAConfig> = {
-    probe: {exclude: [() => true], trainInFull: [landmarks, presence]},
+    probe: {targets: 'head', trainInFull: [landmarks, presence]},
     // For a kernel with one column, a low rank saves nothing.
     lora: {rank: 8, alpha: 16, targets: names.filter(name => name !== presence), trainInFull: [presence], seed},
-    full: {exclude: [() => true], trainInFull: names},
+    full: {targets: 'head', trainInFull: names},
   };
   return applyLoRA(body, trains[method]);
 }

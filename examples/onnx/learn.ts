@@ -39,7 +39,7 @@ function configOf({layers}: tf.LayersModel, way: Way, seed: number): LoRAConfig 
   const head = layers.filter(layer => layer.getClassName() === 'Dense').map(({name}) => name);
   switch (way) {
     case 'head':
-      return {exclude: [() => true], trainInFull: head};
+      return {targets: 'head', trainInFull: head};
     case 'lora': {
       const late = layers.filter(layer => layer.getClassName() === 'Conv2D' && convolution(layer.name) >= FIRST);
       return {rank: 8, alpha: 16, seed, targets: late.map(({name}) => name), trainInFull: head};
@@ -48,7 +48,7 @@ function configOf({layers}: tf.LayersModel, way: Way, seed: number): LoRAConfig 
       // So few lines would spoil the statistics of normalizations.
       const all = layers.filter(({weights}) => weights.length > 0);
       const kernels = all.filter(layer => layer.getClassName() !== 'BatchNormalization');
-      return {exclude: [() => true], trainInFull: kernels.map(({name}) => name)};
+      return {targets: 'head', trainInFull: kernels.map(({name}) => name)};
     }
   }
 }

@@ -22,7 +22,7 @@ const EDGE = 224;
  * vectors: `fitOnFeatures` needs a first layer that does not train.
  */
 const WAYS: Record<'probe' | 'lora', LoRAConfig> = {
-  probe: {exclude: [() => true], trainInFull: [/^classifier/]},
+  probe: {targets: 'head', trainInFull: [/^classifier/]},
   lora: {rank: 8, alpha: 16, exclude: [({name}) => name.endsWith('patch_embedding')]},
 };
 

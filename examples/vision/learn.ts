@@ -66,7 +66,7 @@ export function configOf(base: tf.LayersModel, way: Way, seed: number): LoRAConf
   const first = firstBlock(base);
   const late = base.layers.filter(({name, weights}) => weights.length > 0 && blockOf(name) >= first);
   const namesOf = (chosen: tf.layers.Layer[]) => chosen.map(({name}) => name);
-  const none: LoRAConfig = {exclude: [() => true]};
+  const none: LoRAConfig = {targets: 'head'};
   switch (way) {
     case 'probe':
       return {...none, trainInFull: ['classifier']};

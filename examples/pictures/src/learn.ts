@@ -20,7 +20,7 @@ export interface Pictures {
 
 /** What trains beside the new head: nothing, or low-rank updates of the last convolutions. */
 export const WAYS = {
-  'head alone': {exclude: [() => true]},
+  'head alone': {targets: 'head'},
   // By the names that Keras gave them, and by those of a graph, `…/expanded_conv_16/expand/Relu6`.
   LoRA: {rank: 4, targets: [/(block|expanded_conv)_16[_/](expand|project)(\/|$)/, /(^|\/)Conv_1(\/|$)/]},
 } satisfies Record<string, LoRAConfig>;

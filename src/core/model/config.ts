@@ -14,7 +14,10 @@ import type {LoRAStrength, Method, MethodOptions} from '../methods/method';
 import {chosenMethod} from '../methods/registry';
 import {renamedOptions, updateFaults} from '../layers/layerArgs';
 
-/** Names layers: a name, a path (`outer/inner`), a class name, a pattern for a name or path, or a predicate. */
+/**
+ * Names layers: a name, a path (`outer/inner`), a class name, the end of a name or path after a `/` if no layer has all
+ * of it (`query` for `encoder/layer/0/attention/self/query`), a pattern for a name or path, or a predicate.
+ */
 export type LayerMatcher = string | RegExp | LayerPredicate;
 
 /** Decides whether a layer of the plain model matches. Called once for each layer that holds no others. */
@@ -24,11 +27,12 @@ export type LayerPredicate = (layer: tf.layers.Layer, path: string) => boolean;
 export interface LoRAConfig extends LoRAStrength, MethodOptions {
   /**
    * The layers to adapt: `'all'`, every layer that can be adapted; `'linear'`, every `Dense` layer but the output head,
-   * as PEFT's `all-linear`; or a list that names them. Layers in `exclude` and `trainInFull` are left out. Defaults to
+   * as PEFT's `all-linear`; `'head'`, none, so that a new head and `trainInFull` train alone; or a list that names
+   * them. Layers in `exclude` and `trainInFull` are left out. Defaults to
    * `'linear'` for transformers of `tfjs-lora/transformers` and `tfjs-lora/language`, and to `'all'` for other models,
    * also convolutional ones.
    */
-  targets?: 'all' | 'linear' | readonly LayerMatcher[] | LayerPredicate;
+  targets?: 'all' | 'linear' | 'head' | readonly LayerMatcher[] | LayerPredicate;
   /** Layers to leave as they are, though `targets` names them. */
   exclude?: readonly LayerMatcher[] | LayerPredicate;
   /** Layers that train in full, are not adapted, and belong to the adapter, such as a new head. */
@@ -102,7 +106,7 @@ export function checkConfig(config: LoRAConfig): void {
     ...renamedOptions(config, PEFT_NAMES),
     ...updateFaults(config),
     ...faultsOf(() => checkUsed(config, [config, ...overridesOf(config).map(each => withMethod(each, config))])),
-    ...(config.targets === undefined || config.targets === 'all' || config.targets === 'linear'
+    ...(config.targets === undefined || ['all', 'linear', 'head'].includes(config.targets as string)
       ? []
       : matcherFaults('targets', config.targets)),
     ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
@@ -162,7 +166,12 @@ function matcherFaults(option: string, given: unknown): string[] {
   const matchers: unknown = typeof given === 'function' ? [given] : given;
   if (!Array.isArray(matchers) || matchers.length === 0) {
     const isOne = given instanceof RegExp || (typeof given === 'string' && given !== '');
-    const advice = isOne ? ` Write ${option}: [${given instanceof RegExp ? String(given) : `'${given}'`}].` : '';
+    const isHeadAlone = option === 'targets' && Array.isArray(given);
+    const advice = isOne
+      ? ` Write ${option}: [${given instanceof RegExp ? String(given) : `'${given}'`}].`
+      : isHeadAlone
+        ? " To train a new head alone: targets: 'head'."
+        : '';
     const found = given instanceof RegExp ? String(given) : show(given);
     return [
       `${option} must be a list of names, classes, patterns or predicates, and not empty, got ${found}.${advice}`,

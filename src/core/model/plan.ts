@@ -25,7 +25,7 @@ export interface Plan {
   /** Why `'all'` leaves a layer with a kernel unadapted though nobody excluded it, by path. */
   skipped: Record<string, string>;
   /** Which layers are adapted: those that entries name, or a group. */
-  targets: 'named' | 'all' | 'linear';
+  targets: 'named' | 'all' | 'linear' | 'head';
   /** The layers that the entries of the config name. */
   selections: Record<'targets' | 'exclude' | 'trainInFull' | 'overrides', readonly Selection[]>;
   /** The entries of the config that name no layer. */
@@ -86,7 +86,7 @@ export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: 
     unmatched: unmatchedEntries,
     faults: [
       ...inEntries,
-      ...(isIdle ? nothingToAdapt(sites, skipped) : []),
+      ...(isIdle ? (targets === 'head' ? [NO_HEAD] : nothingToAdapt(sites, skipped)) : []),
       ...[...misfits.values()].flat(),
       ...updates.flatMap(({path, refusal}) => (refusal === undefined ? [] : [`Layer "${path}" ${refusal}`])),
     ],
@@ -187,6 +187,10 @@ function entryFaults(selections: Plan['selections'], unmatchedEntries: readonly 
     ...selections.trainInFull.flatMap(weightless),
   ];
 }
+
+const NO_HEAD =
+  "targets: 'head' trains a new head alone, but the model has none. Give it one with replaceHead, or name the layers " +
+  "that train: {targets: 'head', trainInFull: ['classifier']}.";
 
 function nothingToAdapt(sites: readonly Site[], skipped: Plan['skipped']): string[] {
   const adaptable = `Adaptable: ${adaptableClasses().join(', ')}. ${inventory(sites)}`;

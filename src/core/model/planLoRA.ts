@@ -173,7 +173,7 @@ function reasonSkipped(site: Site, {skipped, targets: group, selections: {target
   }
   const excluded = reasonBy(exclude, site);
   const unnamed =
-    group === 'linear' || (targets.length > 0 && firstNaming(targets, site) === undefined)
+    group === 'linear' || group === 'head' || (targets.length > 0 && firstNaming(targets, site) === undefined)
       ? 'is not among the targets'
       : undefined;
   const known = Object.hasOwn(skipped, path) ? skipped[path] : undefined;

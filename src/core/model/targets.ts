@@ -16,7 +16,10 @@ export interface Selection {
   faults: readonly string[];
 }
 
-/** The layers that each entry of an option names. Calls a predicate once for each layer. */
+/**
+ * The layers that each entry of an option names. Calls a predicate once for each layer. A name that no layer has in
+ * full names those whose paths end in it after a `/`, as in PEFT.
+ */
 export function select(
   option: Selection['option'],
   matchers: readonly LayerMatcher[] | LayerPredicate,
@@ -33,6 +36,9 @@ export function select(
       if (answer) {
         named.add(site);
       }
+    }
+    if (typeof matcher === 'string' && named.size === 0) {
+      sites.filter(({path}) => path.endsWith(`/${matcher}`)).forEach(site => named.add(site));
     }
     return {option, matcher, sites: named, faults: []};
   });
