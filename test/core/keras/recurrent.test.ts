@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, loadKerasModel, mergeLoRA, removeLoRA} from 'tfjs-lora';
+import {applyLoRA, disposeModel, loadKerasModel, mergeLoRA, removeLoRA} from 'tfjs-lora';
 import {numbers, useBackend} from '../../helpers';
 import {reloaded, stirFactors, train} from '../../models';
 import {artifactsOf, computedByKeras, handlerOf} from './converted';
@@ -25,6 +25,17 @@ test.each(['keras-2.21-keras-cells', 'keras-3.12-h5-cells'])('%s is adapted, tra
   expect(trained).not.toEqual(adapted);
   expect(outputsOf(mergeLoRA(model))).toBeAllClose(trained);
   expect(outputsOf(removeLoRA(model))).toEqual(expected);
+});
+
+// Keras 3 saves the layer inside with the prefix that Keras 2 and tfjs add to it.
+test.each(['keras-2.15-h5-recurrent', 'keras-3.15-h5-recurrent'])('%s has names with one prefix', async name => {
+  const model = await loadKerasModel(handlerOf(artifactsOf(name)));
+  const both = model.layers.find(layer => layer.getClassName() === 'Bidirectional') as unknown as {
+    forwardLayer: tf.layers.Layer;
+    backwardLayer: tf.layers.Layer;
+  };
+  expect([both.forwardLayer.name, both.backwardLayer.name]).toEqual(['forward_gru', 'backward_gru']);
+  disposeModel(model);
 });
 
 test('states that go into a stack of cells are refused', async () => {

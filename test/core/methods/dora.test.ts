@@ -54,6 +54,12 @@ describe.each(BACKENDS)('on %s', backend => {
       (x: tf.Tensor, w: tf.Tensor) => tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, 'valid'),
     ],
     [
+      'a linear Conv2D of size 1', // of more rows than inputs, whose gain takes part in the kernel
+      [9, 9, 2],
+      () => tf.layers.conv2d({filters: 3, kernelSize: 1, inputShape: [9, 9, 2]}),
+      (x: tf.Tensor, w: tf.Tensor) => tf.conv2d(x as tf.Tensor4D, w as tf.Tensor4D, 1, 'valid'),
+    ],
+    [
       'a Conv2DTranspose',
       [3, 3, 2],
       () => tf.layers.conv2dTranspose({filters: 3, kernelSize: 2, activation: 'tanh', inputShape: [3, 3, 2]}),
@@ -77,7 +83,8 @@ describe.each(BACKENDS)('on %s', backend => {
     const inputs = {x, a: read('lora_A'), b: read('lora_B'), m: read('lora_magnitude_vector')};
     const wanted = differentiate(inputs, ({x: input, a, b, m}) => {
       const w = tf.mul(plainV(a!, b!), along(tf.div(m!, norm)));
-      return tf.tanh(tf.add(op(input!, w), read('bias')));
+      const y = tf.add(op(input!, w), read('bias'));
+      return name.includes('linear') ? y : tf.tanh(y);
     });
     const variables = trainableVariables(model);
     const dy = tf.add(random(wanted[0]!.shape as [number, number], 6), 1);

@@ -293,6 +293,14 @@ describe('an adapter of PEFT', () => {
     await expect(read).rejects.toThrow(message);
   });
 
+  test('with more patterns than are worth the time is refused at once', async () => {
+    const patterns = Array.from({length: 700}, (_, i) => [`[a]${'a'.repeat(1980)}${i}`, 2]);
+    const read = loadAdapter(changed({rank_pattern: Object.fromEntries(patterns)}), {model: smallNetwork().model});
+    const error: unknown = await read.catch((reason: unknown) => reason);
+    expect(error).toMatchObject({code: 'ERR_TOO_LARGE'});
+    expect((error as Error).message).not.toContain('rank_pattern: Comparing');
+  });
+
   test('several faults of the config are told at once', async () => {
     const read = () =>
       loadAdapter(changed({use_bdlora: true, use_qalora: true, bias: 1}), {model: smallNetwork().model});

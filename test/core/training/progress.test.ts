@@ -66,6 +66,28 @@ test('draws a line in a terminal, and into a file the outcome alone', async () =
   dispose();
 });
 
+test('an epoch of a dataset of unknown size says how many steps the others have', async () => {
+  const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
+  const data = tf.data.generator(function* () {
+    for (let i = 0; i < 4; i++) {
+      yield {xs: x.clone(), ys: y.clone()};
+    }
+  });
+  const seen: TrainingProgress[] = [];
+  const callbacks = [progress({onProgress: one => seen.push(one), everyMs: 0})];
+  await model.fitDataset(data, {epochs: 3, verbose: 0, callbacks});
+  expect(seen.map(({at, step, steps}) => [at, step, steps])).toEqual([
+    ...[1, 2, 3, 4].map(step => ['step', step, undefined]),
+    ['epoch', 4, 12],
+    ...[5, 6, 7, 8].map(step => ['step', step, 12]),
+    ['epoch', 8, 12],
+    ...[9, 10, 11, 12].map(step => ['step', step, 12]),
+    ['epoch', 12, 12],
+    ['end', 12, 12],
+  ]);
+  dispose();
+});
+
 test('a fit after one that an error of another callback ended draws on a new line', async () => {
   const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
   const written: string[] = [];
