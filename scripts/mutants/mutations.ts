@@ -61,6 +61,7 @@ export function mutationsOf(path: string, source: string): Mutation[] {
   const visit = (node: ts.Node): void => {
     if (
       isOptionTable(node) ||
+      isDefaultOfAxis(node) ||
       ts.isTypeNode(node) ||
       ts.isImportDeclaration(node) ||
       ts.isExportDeclaration(node) ||
@@ -145,6 +146,18 @@ function isOptionTable(node: ts.Node): boolean {
     ts.isCallExpression(node.parent) &&
     node.parent.expression.getText() === 'checkOptions' &&
     node.parent.arguments[1] === node
+  );
+}
+
+/** Whether a number is the default of an axis, as in `const [rows = 1] = x.shape`: shapes have their axes. */
+function isDefaultOfAxis(node: ts.Node): boolean {
+  const {parent: element} = node;
+  return (
+    ts.isNumericLiteral(node) &&
+    ts.isBindingElement(element) &&
+    ts.isArrayBindingPattern(element.parent) &&
+    ts.isVariableDeclaration(element.parent.parent) &&
+    /\bshape(?:\.slice\([^()]*\))?$/i.test(element.parent.parent.initializer?.getText() ?? '')
   );
 }
 

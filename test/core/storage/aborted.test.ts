@@ -118,6 +118,25 @@ describe.each([...CALLS, ['loadAdapter of a URL', loadFetched] as const])('%s', 
   });
 });
 
+test.each([
+  ['loadAdapter', (options: Options) => loadAdapter('https://example.com/adapter.json', options)],
+  ['loadKerasModel', (options: Options) => loadKerasModel('https://example.com/model.json', options)],
+])('%s of a URL that does not answer ends its request when it is aborted', async (_, call) => {
+  const signals: AbortSignal[] = [];
+  jest.spyOn(globalThis, 'fetch').mockImplementation((_input, init) => {
+    const {signal} = init as {signal: AbortSignal};
+    signals.push(signal);
+    return new Promise((_resolve, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason as Error));
+    });
+  });
+  const controller = new AbortController();
+  const calling = call({signal: controller.signal, onProgress: () => undefined});
+  setTimeout(() => controller.abort(REASON));
+  await expect(calling).rejects.toMatchObject({code: 'ERR_ABORTED', cause: REASON});
+  expect(signals.map(({aborted}) => aborted)).toEqual([true]);
+});
+
 test('loadKerasModel of a URL ends with what onProgress throws', async () => {
   const handler = new MemoryHandler();
   await network.save(handler);
