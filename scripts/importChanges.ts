@@ -313,7 +313,7 @@ export const CHANGES: readonly Change[] = [
     what:
       "In **Node**, `startWasm` sets the flag `WASM_HAS_MULTITHREAD_SUPPORT`, tfjs-backend-wasm's thread count, and " +
       'the `Worker` class of `node:worker_threads` while it starts the wasm backend.',
-    by: 'node/startWasm.ts',
+    by: 'node/wasmThreads.ts',
     why:
       'tfjs starts its build with shared memory in pages only. That build starts workers which the library does not ' +
       'need: they are replaced by objects that do nothing.',

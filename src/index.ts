@@ -87,6 +87,7 @@ export {type ConvertedAdapter, convertToLoRA, type ConvertToLoRAOptions} from '.
 export {saveMerged, toSafetensors} from './core/model/saveMerged';
 export {saveAdapter, type SavePEFTOptions} from './core/peft/saveAdapter';
 export {type AdapterSource, loadAdapter, type LoadAdapterOptions} from './core/peft/loadAdapter';
+export {fileHandler} from './core/storage/fileHandler';
 export type {SaveOptions} from './core/storage/storage';
 export type {SafetensorsOptions, StoredType} from './core/storage/safetensors';
 export type {ByteSource} from './core/storage/sources';
@@ -127,3 +128,4 @@ export {loadKerasModel} from './core/keras/loadKerasModel';
 
 // Backends.
 export {useRelaxedSIMD} from './backends/loraKernels';
+export {startWasm, type WasmOptions, type WasmStart} from './backends/startWasm';

@@ -253,7 +253,7 @@ describe('in src', () => {
       BY_PATH.get(path)!.imports.some(name => node.test(name)),
     );
     expect(offenders).toEqual([]);
-    expect([...filesFrom('node')]).toContain('node/fileHandler');
+    expect([...filesFrom('node')]).toContain('node/localFileHandler');
     expect([...filesFrom('index')].filter(path => ['node', 'cli'].includes(topOf(path)))).toEqual([]);
   });
 

@@ -6,8 +6,7 @@
  */
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {fileHandler, progress, summarizeLoRA} from 'tfjs-lora';
-import {startWasm} from 'tfjs-lora/node';
+import {fileHandler, progress, startWasm, summarizeLoRA} from 'tfjs-lora';
 import {kilobytes, table} from '../shared/report';
 import {makeWords, write} from './data';
 import {run} from './run';

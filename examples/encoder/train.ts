@@ -6,8 +6,7 @@
  *     npm run example -- encoder --quick    one seed, fewer subjects
  */
 import * as tf from '@tensorflow/tfjs';
-import {disposeModel} from 'tfjs-lora';
-import {startWasm} from 'tfjs-lora/node';
+import {disposeModel, startWasm} from 'tfjs-lora';
 import {mails, minilm} from '../../scripts/pretrained';
 import {SHORT, table} from '../shared/report';
 import {makeTasks} from './data';

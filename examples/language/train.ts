@@ -9,7 +9,7 @@ import {existsSync, mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import {startWasm} from 'tfjs-lora/node';
+import {startWasm} from 'tfjs-lora';
 import {SHORT, table} from '../shared/report';
 import {makeOrders} from './data';
 import {type Arm, ARMS, learn, type Measured, type Outcome} from './learn';

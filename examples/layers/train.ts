@@ -7,8 +7,7 @@
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
-import {adam, fileHandler, isLoRALayer, LoRAConv2D, LoRADense, progress} from 'tfjs-lora';
-import {startWasm} from 'tfjs-lora/node';
+import {adam, fileHandler, isLoRALayer, LoRAConv2D, LoRADense, progress, startWasm} from 'tfjs-lora';
 import {digitReader, rotatedDigits} from 'tfjs-lora/quickstart';
 
 const {backend} = parseArgs({options: {backend: {type: 'string', default: 'wasm'}}}).values;

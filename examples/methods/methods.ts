@@ -4,7 +4,7 @@
  *     npm run example -- methods
  *     npm run example -- methods --quick    one seed, less training
  */
-import {startWasm} from 'tfjs-lora/node';
+import {startWasm} from 'tfjs-lora';
 import {SHORT, table} from '../shared/report';
 import {cut, FULL, QUICK, study} from './study';
 

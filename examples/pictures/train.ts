@@ -6,9 +6,17 @@
  */
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, fileHandler, loadAdapter, mergeLoRA, planLoRA, saveAdapter} from 'tfjs-lora';
+import {
+  applyLoRA,
+  disposeModel,
+  fileHandler,
+  loadAdapter,
+  mergeLoRA,
+  planLoRA,
+  saveAdapter,
+  startWasm,
+} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
-import {startWasm} from 'tfjs-lora/node';
 import {rasterise} from '../shared/drawings';
 import {kilobytes, overSeeds, percent, SHORT, table} from '../shared/report';
 import {choose, DRAWINGS} from '../vision/data';

@@ -8,7 +8,7 @@ import {existsSync, mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import {startWasm} from 'tfjs-lora/node';
+import {startWasm} from 'tfjs-lora';
 import {mean, percent, SHORT, table} from '../shared/report';
 import {makePairs} from './data';
 import {learn, type Measured, type Outcome, STAGES} from './learn';

@@ -8,8 +8,7 @@
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, fileHandler, loadAdapter, mergeLoRA, progress, saveAdapter} from 'tfjs-lora';
-import {startWasm} from 'tfjs-lora/node';
+import {adam, applyLoRA, fileHandler, loadAdapter, mergeLoRA, progress, saveAdapter, startWasm} from 'tfjs-lora';
 import {packageFile} from '../shared/packages';
 import {cutPatches, loadEmoji} from './data';
 import {writePicture} from './picture';

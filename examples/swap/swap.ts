@@ -6,8 +6,7 @@
 import {rmSync, statSync} from 'node:fs';
 import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
-import {fileHandler, progress, saveAdapter} from 'tfjs-lora';
-import {startWasm} from 'tfjs-lora/node';
+import {fileHandler, progress, saveAdapter, startWasm} from 'tfjs-lora';
 import {table} from '../shared/report';
 import {FULL, styles, swap} from './story';
 

@@ -19,8 +19,8 @@ import {
   learningRateSchedule,
   resume,
   saveAdapter,
+  startWasm,
 } from 'tfjs-lora';
-import {startWasm} from 'tfjs-lora/node';
 import {encodeSounds, encodeTranscripts, transcribe, wordErrorRate} from 'tfjs-lora/sound';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {whisperTiny} from '../../scripts/whisper';

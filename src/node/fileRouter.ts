@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {fileHandler} from './fileHandler';
+import {localFileHandler} from './localFileHandler';
 
 /**
  * Lets `model.save('file://out/emoji')` and `tf.loadLayersModel('file://out/emoji')` find `fileHandler` if no other
@@ -22,7 +22,7 @@ export function registerFileRouter(): void {
       }
       isAsking = true;
       try {
-        return find[action](url).length > 0 ? (null as unknown as tf.io.IOHandler) : fileHandler(url);
+        return find[action](url).length > 0 ? (null as unknown as tf.io.IOHandler) : localFileHandler(url);
       } finally {
         isAsking = false;
       }

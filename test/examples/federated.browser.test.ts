@@ -6,7 +6,7 @@ import type {Browser, Page} from 'playwright-core';
 import {digitsOf} from '../../examples/federated/data';
 import {adapt, CLIENTS, ownDigits} from '../../examples/federated/task';
 import {network} from '../../examples/shared/network';
-import {fileHandler, saveAdapter} from '../../src/node';
+import {fileHandler, saveAdapter} from '../../src/index';
 import {emptyTask, SuperLink} from '../extensions/federated/superLink';
 import {useBackend} from '../helpers';
 import {buildSite, collectErrors, describeInBrowser, expectTidy, launchBrowser, LOOKS, serveSite, showAs} from './site';

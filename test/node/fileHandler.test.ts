@@ -5,7 +5,7 @@ import {hostname, tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {pathToFileURL} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
-import {fileHandler} from '../../src/node/fileHandler';
+import {fileHandler} from '../../src/index';
 import {LoRAError} from '../../src/platform/errors';
 import {loadAdapter, saveAdapter} from 'tfjs-lora';
 import {written} from '../core/adapter/adapters';

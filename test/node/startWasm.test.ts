@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, LoRAError} from 'tfjs-lora';
 import {currentNative} from '../../src/backends/wasm/module/find';
 import {callThreadsFor} from '../../src/backends/wasm/module/threads';
-import {startWasm} from '../../src/node/startWasm';
+import {startWasm} from '../../src/index';
 import {random} from '../helpers';
 
 const FLAG = 'WASM_HAS_MULTITHREAD_SUPPORT';

@@ -6,7 +6,8 @@
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, exportPEFT, loadAdapter, type LoRAConfig, mergeLoRA, type StoredType} from '../../src/node';
+import {applyLoRA, exportPEFT, loadAdapter} from '../../src/index';
+import {type LoRAConfig, mergeLoRA, type StoredType} from '../../src/node';
 import {writePEFTFolder} from '../../src/node/peftFolder';
 import {predictions, train} from '../models';
 import {KEY_MAP, largeNetwork, type Network, peftFiles, smallNetwork} from '../peftNetworks';

@@ -9,7 +9,8 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
 import {CACHE} from '../../../scripts/graphModels/cache';
-import {applyLoRA, disposeModel, fileHandler, loadKerasModel, LoRAError} from '../../../src/node';
+import {applyLoRA, fileHandler} from '../../../src/index';
+import {disposeModel, loadKerasModel, LoRAError} from '../../../src/node';
 import '../../../src/transformers';
 import {drawn, sumsOf} from './kerasLayers';
 

@@ -1,16 +1,8 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {
-  applyLoRA,
-  disposeModel,
-  fileHandler,
-  getAdapter,
-  loadAdapter,
-  removeLoRA,
-  setAdapter,
-  summarizeLoRA,
-} from '../../../src/node';
+import {applyLoRA, fileHandler, loadAdapter} from '../../../src/index';
+import {disposeModel, getAdapter, removeLoRA, setAdapter, summarizeLoRA} from '../../../src/node';
 import {useBackend, withoutLeaks} from '../../helpers';
 
 const FOLDER = join(__dirname, '../../fixtures/adapted');

@@ -4,7 +4,8 @@
 import {stdout} from 'node:process';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {accumulate, adam, applyLoRA, loraPlus, moveTo} from '../../../src/node';
+import {applyLoRA} from '../../../src/index';
+import {accumulate, adam, loraPlus, moveTo} from '../../../src/node';
 import {numbers, random} from '../../helpers';
 import {cnn, factorsOf} from '../../models';
 

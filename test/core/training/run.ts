@@ -3,10 +3,10 @@
 
 import {argv, stdout} from 'node:process';
 import * as tf from '@tensorflow/tfjs';
+import {applyLoRA} from '../../../src/index';
 import {
   accumulate,
   adamW,
-  applyLoRA,
   bestAdapter,
   checkpoint,
   learningRateSchedule,

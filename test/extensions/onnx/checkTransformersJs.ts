@@ -4,7 +4,8 @@
 import {execFileSync} from 'node:child_process';
 import {mkdirSync, rmSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
-import {applyLoRA, disposeModel} from '../../../src/node';
+import {applyLoRA} from '../../../src/index';
+import {disposeModel} from '../../../src/node';
 import {embed, exportTransformer, loadTransformer} from '../../../src/transformers';
 import {CACHE, install} from '../../../scripts/graphModels/cache';
 import {stirFactors} from '../../models';

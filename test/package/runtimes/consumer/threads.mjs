@@ -2,8 +2,7 @@
 
 import {isMainThread, parentPort, Worker} from 'node:worker_threads';
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA} from 'tfjs-lora';
-import {startWasm} from 'tfjs-lora/node';
+import {adam, applyLoRA, startWasm} from 'tfjs-lora';
 import {digitReader, rotatedDigits} from 'tfjs-lora/quickstart';
 
 /** The loss after an epoch with some threads. */

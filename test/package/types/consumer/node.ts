@@ -1,7 +1,7 @@
 // What a program in Node writes.
 
 import type * as tf from '@tensorflow/tfjs';
-import {applyLoRA, exportPEFT, fileHandler, loadAdapter, saveAdapter} from 'tfjs-lora/node';
+import {applyLoRA, exportPEFT, fileHandler, loadAdapter, saveAdapter} from 'tfjs-lora';
 
 export async function convert(base: tf.LayersModel, folder: string): Promise<tf.io.SaveResult> {
   const adapter = await loadAdapter(folder, {model: base});

@@ -1,9 +1,6 @@
-import * as tf from '@tensorflow/tfjs';
-import {join} from 'node:path';
-import {unsupportedError} from '../platform/errors';
-import {safetensorsArtifacts, safetensorsOf} from '../core/storage/storage';
-import {checkPath, pathOf, read, replaceFile} from './files';
-import {loadModelFiles, saveModelFiles} from './modelFiles';
+import type * as tf from '@tensorflow/tfjs';
+import {unsupportedError} from '../../platform/errors';
+import {ownHandlers} from './places';
 
 /**
  * Reads and writes models and adapters on disk in Node, without tfjs-node and in its file layout, so that the files of
@@ -25,37 +22,16 @@ import {loadModelFiles, saveModelFiles} from './modelFiles';
  * @returns a handler for `model.save`, `tf.loadLayersModel`, `saveAdapter`, and `loadAdapter`.
  * @throws LoRAError `ERR_OPTION` if the path is empty or not a file URL. `load` throws `ERR_NOT_FOUND` if a file is
  *     missing and `ERR_DAMAGED` if it is damaged; `save` throws `ERR_IO` if it cannot be written.
+ *     `ERR_UNSUPPORTED` everywhere but in Node.
  * @example
  *     await saveAdapter(model, fileHandler('out/emoji.safetensors'));
  */
 export function fileHandler(path: string): tf.io.IOHandler {
-  checkPath(path);
-  const target = pathOf(path);
-  checkPath(target);
-  // `saveAdapter` sees by the path which format is wanted, as it does with handlers of tfjs.
-  return Object.assign(handlerFor(target), {path: target});
-}
-
-function handlerFor(target: string): tf.io.IOHandler {
-  if (/\.safetensors$/i.test(target)) {
-    return {load: () => loadSafetensors(target), save: artifacts => saveSafetensors(target, artifacts)};
-  }
-  const json = target.endsWith('.json') ? target : join(target, 'model.json');
-  return {load: () => loadModelFiles(json), save: artifacts => saveModelFiles(json, artifacts)};
-}
-
-async function loadSafetensors(file: string): Promise<tf.io.ModelArtifacts> {
-  return safetensorsArtifacts(await read(file, 'Check the path; it must be a saved adapter.'));
-}
-
-async function saveSafetensors(file: string, artifacts: tf.io.ModelArtifacts): Promise<tf.io.SaveResult> {
-  const bytes = safetensorsOf(artifacts);
-  if (bytes === undefined) {
+  const handlerOf = ownHandlers.get('file:');
+  if (handlerOf === undefined) {
     throw unsupportedError(
-      `${file} can hold an adapter in the format safetensors and nothing else. Use saveAdapter(model, ` +
-        'fileHandler(path)) for an adapter, and a folder for a model.',
+      "fileHandler reads and writes files, which only Node has. On a page, use 'indexeddb://…', 'downloads://…' or a URL.",
     );
   }
-  await replaceFile(file, bytes);
-  return {modelArtifactsInfo: tf.io.getModelArtifactsInfoForJSON(artifacts)};
+  return handlerOf(path);
 }

@@ -7,6 +7,7 @@ import {setTimeout as sleep} from 'node:timers/promises';
 import workerThreads from 'node:worker_threads';
 import * as tf from '@tensorflow/tfjs';
 import type {WasmBackend} from '../backends/shared/kernel';
+import type {WasmOptions, WasmStart} from '../backends/startWasm';
 import {nativeOf} from '../backends/wasm/module/find';
 import {useThreads} from '../backends/wasm/module/native';
 import {HELPER, MOST_THREADS, type ThreadSource} from '../backends/wasm/module/threads';
@@ -19,19 +20,6 @@ const PATIENCE_MS = 10_000;
 /** Node's workers receive messages from `parentPort` only. */
 const RECEIVE = "require('node:worker_threads').parentPort.on('message', data => globalThis.onmessage({data}));";
 
-export interface WasmOptions {
-  /** How many threads compute, from 1 to 8. Defaults to the number of available cores, but at most 8. */
-  threads?: number;
-}
-
-/** What {@link startWasm} started. */
-export interface WasmStart {
-  /** How many threads compute. */
-  readonly threads: number;
-  /** Why there are fewer threads than requested. Missing if there are as many. */
-  readonly reason?: string;
-}
-
 /** The backend of tfjs, with the private fields that are used here. */
 type Backend = WasmBackend & {
   readonly wasm?: {readonly HEAPU8?: Uint8Array} | null;
@@ -41,25 +29,8 @@ type Backend = WasmBackend & {
 /** How many threads the backends started here have. */
 const started = new WeakMap<object, number>();
 
-/**
- * Starts the wasm backend with threads in Node and makes it the current backend.
- *
- * tfjs uses one thread in Node. With this function, the library's kernels use several: those that training spends its
- * time in, and the products of quantized weights. tfjs's own kernels stay on one thread. Results are the same bits for
- * any number of threads. The threads do not keep the process alive, and they sleep while nothing is computed. If other
- * processes use the cores, fewer threads are used.
- *
- * @param options `threads`: how many threads compute, the calling one included.
- * @returns how many threads compute, and the reason if there are fewer than requested: for example a version of
- *   `@tensorflow/tfjs-backend-wasm` without a threaded build. Training works with one thread too.
- * @throws LoRAError `ERR_OPTION` if `threads` is not a whole number from 1 to 8; `ERR_BUSY` if the wasm backend already
- *   runs with another number of threads and holds tensors: call this function first; `ERR_UNSUPPORTED` if
- *   `@tensorflow/tfjs-backend-wasm` is not installed or its backend does not start.
- * @example
- *     const {threads, reason} = await startWasm();
- *     console.log('threads:', threads, reason ?? '');
- */
-export async function startWasm(options: WasmOptions = {}): Promise<WasmStart> {
+/** Starts the wasm backend with threads in Node: `startWasm` there. */
+export async function startThreadedWasm(options: WasmOptions = {}): Promise<WasmStart> {
   checkOptions(options, {threads: true});
   const {threads = Math.min(availableParallelism(), MOST_THREADS)} = options;
   checkCount('threads', threads);
