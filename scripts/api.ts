@@ -82,9 +82,19 @@ function has(node: ts.Node, ...kinds: ts.SyntaxKind[]): boolean {
 
 /** Whether users see a member of a class or interface. */
 function isSeen(member: ts.Declaration): boolean {
-  const {PrivateKeyword, ProtectedKeyword} = ts.SyntaxKind;
-  const isHidden = has(member, PrivateKeyword, ProtectedKeyword) || ts.isPrivateIdentifier(member);
-  return !isHidden && !ts.getJSDocTags(member).some(({tagName}) => tagName.text === 'internal');
+  const {PrivateKeyword, ProtectedKeyword, OverrideKeyword} = ts.SyntaxKind;
+  const isHidden = has(member, PrivateKeyword, ProtectedKeyword, OverrideKeyword) || ts.isPrivateIdentifier(member);
+  return !isHidden && !isInternal(member);
+}
+
+function isInternal(node: ts.Node): boolean {
+  return ts.getJSDocTags(node).some(({tagName}) => tagName.text === 'internal');
+}
+
+type Declared = ts.ClassDeclaration | ts.InterfaceDeclaration;
+
+function isDeclared(node: ts.Node): node is Declared {
+  return ts.isClassDeclaration(node) || ts.isInterfaceDeclaration(node);
 }
 
 /** Writes declarations, and remembers which names they refer to. */
@@ -92,6 +102,8 @@ class Writer {
   constructor(
     private readonly checker: ts.TypeChecker,
     private readonly refer: (symbol: ts.Symbol) => void,
+    /** Whether an entry point exports what a symbol stands for. */
+    private readonly isNamed: (symbol: ts.Symbol) => boolean,
   ) {}
 
   /** A type as it is written, or as the compiler finds it where it is not. */
@@ -121,7 +133,8 @@ class Writer {
   }
 
   private signature(node: ts.SignatureDeclaration): string {
-    const parameters = node.parameters.map(parameter => {
+    const taken = node.parameters.filter(parameter => !isInternal(parameter));
+    const parameters = taken.map(parameter => {
       const name = ts.isIdentifier(parameter.name) ? parameter.name.text : 'options';
       const isOptional = parameter.questionToken !== undefined || parameter.initializer !== undefined;
       return `${parameter.dotDotDotToken ? '...' : ''}${name}${isOptional ? '?' : ''}: ${this.typeOf(parameter)}`;
@@ -167,13 +180,45 @@ class Writer {
     return ts.isFunctionLike(node) ? [`${start}${name}${this.callable(node)}`] : [];
   }
 
-  private body(node: ts.ClassDeclaration | ts.InterfaceDeclaration): string {
+  private body(node: Declared): string {
     const types = node.typeParameters ? `<${node.typeParameters.map(flat).join(', ')}>` : '';
-    const heritage = (node.heritageClauses ?? []).map(clause => {
-      this.visit(clause);
-      return ` ${flat(clause)}`;
-    });
-    const members = node.members.flatMap(member => {
+    const {bases, shown} = this.heritageOf(node);
+    const heritage = bases.length === 0 ? '' : ` extends ${bases.map(flat).join(', ')}`;
+    bases.forEach(base => this.visit(base));
+    const isConstructor = ({kind}: ts.ClassElement | ts.TypeElement) => kind === ts.SyntaxKind.Constructor;
+    const hasConstructor = node.members.some(isConstructor);
+    const members = [...shown].flatMap(each =>
+      this.membersOf(each, member => each === node || !hasConstructor || !isConstructor(member)),
+    );
+    const lines = [...new Set(members)].sort().map(line => `  ${line};\n`);
+    return `${types}${heritage} {${lines.length > 0 ? `\n${lines.join('')}` : ''}}`;
+  }
+
+  /**
+   * What a declaration extends, as users see it: names that no entry point exports are left out, and what they declare
+   * is `shown` as the declaration's own.
+   */
+  private heritageOf(node: Declared): {bases: ts.ExpressionWithTypeArguments[]; shown: Set<Declared>} {
+    const shown = new Set([node]);
+    const bases = (node.heritageClauses ?? [])
+      .filter(({token}) => token === ts.SyntaxKind.ExtendsKeyword)
+      .flatMap(({types}) => [...types])
+      .flatMap(base => {
+        const symbol = this.checker.getSymbolAtLocation(base.expression);
+        const target = symbol && withoutAlias(this.checker, symbol);
+        const hidden = (target?.declarations ?? []).filter(isDeclared).filter(isOurs);
+        if (target === undefined || this.isNamed(target) || hidden.length === 0 || base.typeArguments !== undefined) {
+          return [base];
+        }
+        const inherited = hidden.map(each => this.heritageOf(each));
+        inherited.forEach(each => each.shown.forEach(declaration => shown.add(declaration)));
+        return inherited.flatMap(each => each.bases);
+      });
+    return {bases, shown};
+  }
+
+  private membersOf(node: Declared, isWanted: (member: ts.ClassElement | ts.TypeElement) => boolean): string[] {
+    return node.members.filter(isWanted).flatMap(member => {
       // Of a function with overloads, the overloads are what users see.
       const isImplementation =
         (ts.isMethodDeclaration(member) || ts.isConstructorDeclaration(member)) &&
@@ -181,8 +226,6 @@ class Writer {
         node.members.some(other => other !== member && other.kind === member.kind && sameName(other, member));
       return isImplementation && this.hasOverloads(node.members, member) ? [] : this.member(member);
     });
-    const lines = [...new Set(members)].sort().map(line => `  ${line};\n`);
-    return `${types}${heritage.join('')} {${lines.length > 0 ? `\n${lines.join('')}` : ''}}`;
   }
 
   private hasOverloads(members: readonly ts.Node[], member: ts.ClassElement): boolean {
@@ -237,15 +280,19 @@ export function reportsOf({checker, exportsOf}: Library): Map<string, string> {
     all.map(([point, exported]) => {
       const referred: Exported[] = [];
       const seen = new Set(named.keys());
-      const writer = new Writer(checker, symbol => {
-        if (
-          !seen.has(symbol) &&
-          (symbol.declarations ?? []).some(node => isOurs(node) && !ts.isTypeParameterDeclaration(node))
-        ) {
-          seen.add(symbol);
-          referred.push({name: symbol.name, symbol});
-        }
-      });
+      const writer = new Writer(
+        checker,
+        symbol => {
+          if (
+            !seen.has(symbol) &&
+            (symbol.declarations ?? []).some(node => isOurs(node) && !ts.isTypeParameterDeclaration(node))
+          ) {
+            seen.add(symbol);
+            referred.push({name: symbol.name, symbol});
+          }
+        },
+        symbol => named.has(symbol),
+      );
       const isShared = ({symbol}: Exported) => point !== 'index' && main.has(symbol);
       const shared = exported.filter(isShared).map(({name}) => name);
       const parts = exported.filter(each => !isShared(each)).map(each => writer.write(each));

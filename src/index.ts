@@ -116,7 +116,7 @@ export {LoRASeparableConv2D} from './core/layers/loraSeparableConv2d';
 export {LoRAWeights, type LoRAWeightsArgs} from './core/layers/loraWeights';
 export {FrozenLayer, TrainedLayer} from './core/layers/unadaptedLayer';
 export type {LoRALayerArgs} from './core/layers/layerArgs';
-export {isLoRALayer, type LoRALayer} from './core/layers/loraLayer';
+export {isLoRALayer, LoRALayer} from './core/layers/loraLayer';
 export type {WrapperArgs} from './core/layers/wrapperLayer';
 export type {WeightTarget} from './core/layers/weightTargets';
 export type {LayerConfig} from './core/layers/layerConfig';

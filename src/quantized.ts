@@ -10,10 +10,6 @@ import {nativeQuantized} from './extensions/quantized/kernels/wasm/kernels';
 
 export type {BlockFormatName} from './extensions/quantized/formats/formats';
 export {setQuantizedActivations} from './extensions/quantized/kernels/activations';
-export type {BlockArgs} from './extensions/quantized/layers/blockLayer';
-export type {LoRAQuantizedConv2D, QuantizedConv2D} from './extensions/quantized/layers/quantizedConv2d';
-export type {LoRAQuantizedDense, QuantizedDense} from './extensions/quantized/layers/quantizedDense';
-export type {LoRAQuantizedEmbedding, QuantizedEmbedding} from './extensions/quantized/layers/quantizedEmbedding';
 export {quantizeBase, type QuantizeOptions} from './extensions/quantized/quantizeBase';
 
 supplyQuantizedKernels('wasm', nativeQuantized);

@@ -45,46 +45,9 @@ export {
   SequencePooling,
   type SequencePoolingArgs,
 } from './extensions/transformers/layers/sequencePooling';
-export {type LoRATiedDense, TiedDense, type TiedDenseArgs} from './extensions/transformers/layers/tiedDense';
-
-// Layers that loaded models alone have.
-export type {Affine} from './extensions/transformers/layers/affine';
-export type {CheckpointedBlock} from './extensions/transformers/layers/checkpointedBlock';
-export type {ChoiceRows, ChoiceScores} from './extensions/transformers/layers/choices';
-export type {DistanceScores, DistanceTable} from './extensions/transformers/layers/distanceScores';
-export type {
-  FeatureSequence,
-  GlobalResponseNormalization,
-  MaxPooling,
-  ResizedFeatures,
-  SequenceFeatures,
-} from './extensions/transformers/layers/featureMaps';
-export type {GridPositionEmbedding} from './extensions/transformers/layers/gridPositionEmbedding';
-export type {HiddenPositions} from './extensions/transformers/layers/hiddenPositions';
-export type {LearnedQuery, ScaledCosines, TokenState} from './extensions/transformers/layers/pairLayers';
-export type {JoinedPixels, PatchPixels} from './extensions/transformers/layers/patchPixels';
-export type {PatchAngles, RotatedPatches} from './extensions/transformers/layers/patchRotary';
-export type {PatchSequence} from './extensions/transformers/layers/patchSequence';
-export type {RelativeBias} from './extensions/transformers/layers/relativeBias';
-export type {Scaling, SoftCap} from './extensions/transformers/layers/scaling';
-export type {ShortConvolution} from './extensions/transformers/layers/shortConvolution';
-export type {ShownPositions} from './extensions/transformers/layers/shownPositions';
-export type {
-  BlankFrames,
-  ChannelNormalization,
-  FrameMask,
-  PositionalConvolution,
-} from './extensions/transformers/layers/soundFrames';
-export type {TimePadding} from './extensions/transformers/layers/timePadding';
-export type {Trigrams} from './extensions/transformers/layers/trigrams';
-export type {WidthPart} from './extensions/transformers/layers/widthPart';
-export type {LayerScale, QuickGelu} from './extensions/transformers/layers/visionLayers';
-export type {JoinedPatches, JoinedWindows, WholePatches, Windows} from './extensions/transformers/layers/windows';
-export type {PatchBias} from './extensions/transformers/layers/patchBias';
-export type {ContinuousWindowBias, UnitHeads, WindowBias} from './extensions/transformers/layers/windowScores';
+export {TiedDense, type TiedDenseArgs} from './extensions/transformers/layers/tiedDense';
 
 // Load, train, use.
-export type {CharacterTokenizer} from './extensions/transformers/load/characterTokenizer';
 export type {ImageInput, ImagePixels} from './extensions/transformers/images/imagePixels';
 export type {StreamSource} from './core/storage/sources';
 export type {Pooling} from './extensions/transformers/net/architecture';

@@ -1,4 +1,5 @@
-import type {LoRAStrength, Method} from '../methods/method';
+import type {PrincipalInit} from '../methods/initializer';
+import type {LoRAStrength, MethodName} from '../methods/method';
 import type {WeightTarget} from './weightTargets';
 
 /** How one layer of an adapter updates its base. */
@@ -6,7 +7,7 @@ export interface LayerConfig extends Required<LoRAStrength> {
   /** Class of the layer that is adapted. */
   className: string;
   /** How the weights are updated. Default: `'lora'`. */
-  method?: Method['name'];
+  method?: MethodName | PrincipalInit | 'tokens';
   /** How much of the update counts, if the method has no other way to say it. Default: 1. */
   share?: number;
   /** The tokens whose embeddings train, for the method that trains these alone. */

@@ -30,6 +30,7 @@ const conv1dForward: Forward = (layer, x, call) => {
  */
 export class LoRAConv1D extends LoRALayer {
   static readonly className = 'tfjs-lora>LoRAConv1D';
+  /** @internal */
   static readonly adaptation = {...kernelAdaptation('Conv1D', conv1dForward), refusal};
 }
 registerOwn(LoRAConv1D);

@@ -28,6 +28,7 @@ const conv2dForward: Forward = (layer, x, call) => {
  */
 export class LoRAConv2D extends LoRALayer {
   static readonly className = 'tfjs-lora>LoRAConv2D';
+  /** @internal */
   static readonly adaptation = kernelAdaptation('Conv2D', conv2dForward);
 }
 registerOwn(LoRAConv2D);

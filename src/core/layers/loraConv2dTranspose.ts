@@ -30,6 +30,7 @@ const conv2dTransposeForward: Forward = (layer, x, call) => {
  */
 export class LoRAConv2DTranspose extends LoRALayer {
   static readonly className = 'tfjs-lora>LoRAConv2DTranspose';
+  /** @internal */
   static readonly adaptation: Adaptation = {
     ...kernelAdaptation('Conv2DTranspose', conv2dTransposeForward),
     form: 'kernel',

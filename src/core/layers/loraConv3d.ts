@@ -29,6 +29,7 @@ const conv3dForward: Forward = (layer, x, call) => {
  */
 export class LoRAConv3D extends LoRALayer {
   static readonly className = 'tfjs-lora>LoRAConv3D';
+  /** @internal */
   static readonly adaptation = kernelAdaptation('Conv3D', conv3dForward);
 }
 registerOwn(LoRAConv3D);

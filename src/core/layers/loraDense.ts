@@ -26,6 +26,7 @@ const denseForward: Forward = (layer, x, call) => {
  */
 export class LoRADense extends LoRALayer {
   static readonly className = 'tfjs-lora>LoRADense';
+  /** @internal */
   static readonly adaptation = kernelAdaptation('Dense', denseForward);
 }
 registerOwn(LoRADense);

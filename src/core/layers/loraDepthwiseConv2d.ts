@@ -46,6 +46,7 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
  */
 export class LoRADepthwiseConv2D extends LoRALayer {
   static readonly className = 'tfjs-lora>LoRADepthwiseConv2D';
+  /** @internal */
   static readonly adaptation: Adaptation = {
     baseClassName: 'DepthwiseConv2D',
     form: 'kernel',

@@ -35,6 +35,7 @@ const embeddingForward: Forward = (layer, x, {update}) => {
  */
 export class LoRAEmbedding extends LoRALayer {
   static readonly className = 'tfjs-lora>LoRAEmbedding';
+  /** @internal */
   static readonly adaptation: Adaptation = {
     baseClassName: 'Embedding',
     form: 'lookUp',

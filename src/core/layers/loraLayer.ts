@@ -3,7 +3,6 @@ import {notReadyError, unsupportedError} from '../../platform/errors';
 import {initializerEntry, isPrincipal} from '../methods/initializer';
 import type {Method} from '../methods/method';
 import {scalingOf, withRank} from '../methods/lora';
-import type {Dropout} from '../ops/update';
 import {namedIn} from '../methods/registry';
 import {builtLayer, type LayerEntry, withoutConstraints} from '../../platform/tfjs/configs';
 import {biasesOf, namedWeights, replaceValue, shareWeights} from '../../platform/tfjs/weights';
@@ -53,7 +52,7 @@ export abstract class LoRALayer extends WrapperLayer {
    */
   constructor(
     args: LoRALayerArgs,
-    /** Internal: what is adapted, and how. Default: as the class says. */
+    /** What is adapted, and how. Default: as the class says. @internal */
     adaptation: Adaptation = (new.target as unknown as {adaptation: Adaptation}).adaptation,
   ) {
     const {method, strength, isDefaultRank, dropout, start, freezeBaseLayer} = resolveArgs(args, adaptation);
@@ -106,7 +105,7 @@ export abstract class LoRALayer extends WrapperLayer {
     return rankLimit(this.update.method, this.adaptation.weights(this.baseLayer));
   }
 
-  /** The method of the update. */
+  /** The method of the update. `layerConfig` has its name. @internal */
   get method(): Method {
     return this.update.method;
   }
@@ -155,7 +154,7 @@ export abstract class LoRALayer extends WrapperLayer {
   }
 
   /** The dropout of the update. Its masks follow from `seed` and `step`: set both again to resume training. */
-  get dropout(): Dropout {
+  get dropout(): {rate: number; seed: number; step: number} {
     return this.update.dropout;
   }
 

@@ -107,6 +107,7 @@ function recurrentAdaptation(baseClassName: string): Adaptation {
 /** A `SimpleRNN` with low-rank updates of its kernel, `[in, units]`, and its recurrent kernel, `[units, units]`. */
 export class LoRASimpleRNN extends LoRARecurrentLayer {
   static readonly className = 'tfjs-lora>LoRASimpleRNN';
+  /** @internal */
   static readonly adaptation = recurrentAdaptation('SimpleRNN');
 }
 registerOwn(LoRASimpleRNN);
@@ -117,6 +118,7 @@ registerOwn(LoRASimpleRNN);
  */
 export class LoRAGRU extends LoRARecurrentLayer {
   static readonly className = 'tfjs-lora>LoRAGRU';
+  /** @internal */
   static readonly adaptation = recurrentAdaptation('GRU');
 }
 registerOwn(LoRAGRU);
@@ -127,6 +129,7 @@ registerOwn(LoRAGRU);
  */
 export class LoRALSTM extends LoRARecurrentLayer {
   static readonly className = 'tfjs-lora>LoRALSTM';
+  /** @internal */
   static readonly adaptation = recurrentAdaptation('LSTM');
 }
 registerOwn(LoRALSTM);
@@ -138,6 +141,7 @@ registerOwn(LoRALSTM);
  */
 export class LoRARNN extends LoRARecurrentLayer {
   static readonly className = 'tfjs-lora>LoRARNN';
+  /** @internal */
   static readonly adaptation = recurrentAdaptation('RNN');
 }
 registerOwn(LoRARNN);
@@ -150,6 +154,7 @@ registerOwn(LoRARNN);
  */
 export class LoRABidirectional extends LoRARecurrentLayer {
   static readonly className = 'tfjs-lora>LoRABidirectional';
+  /** @internal */
   static readonly adaptation = recurrentAdaptation('Bidirectional');
 }
 registerOwn(LoRABidirectional);

@@ -40,6 +40,7 @@ const separableConv2dForward: Forward = (layer, x, call) => {
  */
 export class LoRASeparableConv2D extends LoRALayer {
   static readonly className = 'tfjs-lora>LoRASeparableConv2D';
+  /** @internal */
   static readonly adaptation: Adaptation = {
     baseClassName: 'SeparableConv2D',
     form: 'linear',

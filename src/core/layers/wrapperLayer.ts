@@ -52,10 +52,10 @@ const handedOver = new WeakSet<tf.layers.Layer>();
 export abstract class WrapperLayer extends tf.layers.Layer {
   /** The layer that is wrapped. */
   readonly baseLayer: tf.layers.Layer;
-  /** What the wrapper does with its base. */
+  /** What the wrapper does with its base. @internal */
   abstract readonly [WRAPPER_KIND]: WrapperKind;
 
-  /** The record of an adapted model's original, if this layer carries it. */
+  /** The record of an adapted model's original, if this layer carries it. @internal */
   readonly record: string | undefined;
   /** Values kept from one call to the next. */
   protected readonly prepared = new Prepared();

@@ -6,13 +6,14 @@ import {
   loadAdapter,
   type LoRAConfig,
   LoRAError,
+  type LoRALayer,
   mergeLoRA,
   planLoRA,
   removeLoRA,
   replaceHead,
   trainableVariables,
 } from 'tfjs-lora';
-import {loadTransformer, type LoRATiedDense, TiedDense} from 'tfjs-lora/transformers';
+import {loadTransformer, TiedDense} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
 import {namedWeights} from '../../../src/platform/tfjs/weights';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
@@ -219,7 +220,7 @@ describe('a tied head', () => {
       const adapted = applyLoRA(model, {rank: 2, targets: ['lm_head']});
       perturb(adapted);
       const merged = mergeLoRA(adapted);
-      const layer = (adapted.getLayer('lm_head') as LoRATiedDense).mergeToOriginalLayer();
+      const layer = (adapted.getLayer('lm_head') as LoRALayer).mergeToOriginalLayer();
       expect(layer.getClassName()).toBe('Dense');
       expect(numbers(layer.getWeights()[0]!)).toEqual(numbers(merged.getLayer('lm_head').getWeights()[0]!));
       [layer, merged, adapted, model].forEach(disposeModel);

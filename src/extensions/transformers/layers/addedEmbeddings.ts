@@ -51,7 +51,7 @@ export class PositionEmbedding extends PlainLayer {
     this.built = true;
   }
 
-  /** The longest sequence, in positions. */
+  /** The longest sequence, in positions. @internal */
   get positions(): number {
     return this.rows - this.offset;
   }

@@ -90,7 +90,7 @@ interface Rotation {
  */
 export class Attention extends tf.layers.Layer {
   static readonly className = 'tfjs-lora/transformers>Attention';
-  /** In models with attention, usually only the linear layers are adapted. */
+  /** In models with attention, usually only the linear layers are adapted. @internal */
   static readonly usualTargets: TargetedClass['usualTargets'] = 'linear';
   private readonly heads: number;
   private readonly keyValueHeads: number;
@@ -240,7 +240,7 @@ export class Attention extends tf.layers.Layer {
     return {q, keys, values};
   }
 
-  /** Whether cached keys of a text become invalid when it grows from `before` to `now` positions. */
+  /** Whether cached keys of a text become invalid when it grows from `before` to `now` positions. @internal */
   anglesChange(before: number, now: number): boolean {
     return this.rotary !== null && anglesChange(this.rotary, before, now);
   }

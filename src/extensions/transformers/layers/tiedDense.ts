@@ -40,10 +40,12 @@ export interface TiedDenseArgs {
  */
 export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
   static readonly className = 'tfjs-lora/transformers>TiedDense';
+  /** @internal */
   lender: tf.layers.Layer | undefined = undefined;
   private transposed: {dataId: tf.DataId; copy: tf.Tensor} | undefined = undefined;
   private readonly table: string;
   private readonly useBias: boolean;
+  /** @internal */
   bias: tf.LayerVariable | null = null;
 
   constructor({table, useBias = false, ...rest}: TiedDenseArgs) {
@@ -57,6 +59,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
     this.supportsMasking = true;
   }
 
+  /** @internal */
   get whyUntrained(): string {
     return (
       `computes with the table of "${this.table}". Name that one, to train both uses of it; or give this layer a table ` +
@@ -64,6 +67,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
     );
   }
 
+  /** @internal */
   borrow(inputs: unknown): void {
     const symbolic = [inputs].flat().filter(input => input instanceof tf.SymbolicTensor);
     if (this.lender === undefined && symbolic.length > 0) {
@@ -102,11 +106,13 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
     });
   }
 
+  /** @internal */
   ownEntry(): LayerEntry {
     const {name, trainable, useBias} = this;
     return {className: 'Dense', config: {name, trainable, useBias, units: this.tableVariable.shape[0] as number}};
   }
 
+  /** @internal */
   giveOwn(layer: tf.layers.Layer): void {
     tf.tidy(() => giveDense(layer, this.transposedTable(), this.bias?.read()));
   }
@@ -115,7 +121,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
     return {...super.getConfig(), table: {name: this.table}, useBias: this.useBias};
   }
 
-  /** `E`, `[vocabulary, width]`. */
+  /** `E`, `[vocabulary, width]`. @internal */
   get tableVariable(): tf.LayerVariable {
     const {lent} = this;
     if (lent !== undefined) {
@@ -132,7 +138,7 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
     return embeddings;
   }
 
-  /** The table in the form in which the `Embedding` stores it, if that is not a tensor of floats. */
+  /** The table in the form in which the `Embedding` stores it, if that is not a tensor of floats. @internal */
   get lent(): LentTable | undefined {
     return this.lender && lentTable(baseOf(this.lender));
   }
@@ -145,6 +151,8 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
   /**
    * The transposed table, `[width, vocabulary]`, as the kernel of a `Dense`. Reading it makes a copy, which is the
    * same as long as it is there: methods keep what depends on the kernel by the tensor that it is.
+   *
+   * @internal
    */
   get kernel(): tf.LayerVariable {
     const {tableVariable: table} = this;

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, LoRAError, mergeLoRA, removeLoRA, replaceHead, summarizeLoRA} from 'tfjs-lora';
-import {fromGraphModel, type GraphOp, toGraphModel} from 'tfjs-lora/graph';
+import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
+import type {GraphOp} from '../../../../src/extensions/graph/layers/graphOp';
 import type {GraphNode} from '../../../../src/extensions/graph/graphDef';
 import {disposeModel} from '../../../../src/core/rewire/dispose';
 import {numbers, random, useBackend, withoutLeaks} from '../../../helpers';
