@@ -2,13 +2,13 @@
 // converted .h5 and .keras files, outputs and gradients, on cpu and WASM. `npm run check -- keras`, or with the names of
 // layers. Python makes the files, in an environment that this makes in the cache, unless TFJS_LORA_KERAS names one.
 
-import {execFileSync, spawnSync} from 'node:child_process';
-import {existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync} from 'node:fs';
+import {spawnSync} from 'node:child_process';
+import {mkdtempSync, readdirSync, readFileSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {CACHE} from '../../../scripts/graphModels/cache';
+import {kerasPython} from '../../../scripts/pythonEnvironments';
 import {applyLoRA, fileHandler} from '../../../src/index';
 import {disposeModel, loadKerasModel, LoRAError} from '../../../src/node';
 import '../../../src/transformers';
@@ -16,10 +16,6 @@ import {drawn, sumsOf} from './kerasLayers';
 
 /** The share of the files that have to be equal. The others have to be refused. */
 const SHARE = 0.88;
-const PACKAGES = [
-  ['tensorflow-cpu==2.21.0', 'keras==3.12.0', 'tf_keras==2.21.0', 'tensorflow_hub==0.16.1', 'setuptools<81'],
-  ['--no-deps', 'tensorflowjs==4.22.0'],
-];
 
 interface Expected {
   name: string;
@@ -28,18 +24,6 @@ interface Expected {
   /** Sums of the gradient of each input; `null` where there is none. */
   slopes: (number[] | null)[];
   weightSlopes: [size: number, sums: number[]][];
-}
-
-function environment(): string {
-  const folder = process.env.TFJS_LORA_KERAS ?? join(CACHE, 'keras');
-  const python = join(folder, 'bin/python');
-  if (!existsSync(python)) {
-    console.log(`Making an environment of Keras in ${folder} (2 GB). This is done once.`);
-    mkdirSync(CACHE, {recursive: true});
-    execFileSync('python3', ['-m', 'venv', folder], {stdio: 'inherit'});
-    PACKAGES.forEach(names => execFileSync(python, ['-m', 'pip', 'install', '-q', ...names], {stdio: 'inherit'}));
-  }
-  return python;
 }
 
 function areClose(found: readonly number[], size: number, expected: readonly number[], largest: number): boolean {
@@ -131,7 +115,7 @@ async function outcomeOf(folder: string, expected: Expected): Promise<Outcome> {
 
 tf.enableProdMode();
 console.warn = () => undefined; // of what differs in training
-const python = environment();
+const python = kerasPython();
 const names = process.argv.slice(2);
 const out = process.env.KERAS_FILES ?? mkdtempSync(join(tmpdir(), 'keras-'));
 if (process.env.KERAS_FILES === undefined) {

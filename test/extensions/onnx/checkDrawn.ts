@@ -1,13 +1,14 @@
 // Draws files of single operations, and compares what models of them compute on cpu and WASM with ONNX Runtime:
 // `checkDrawn.ts [SEED [COUNT]]`. Without a seed, each run draws and prints another one.
 
-import {spawnSync} from 'node:child_process';
+import {execFileSync} from 'node:child_process';
 import {mkdtempSync, readFileSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import process from 'node:process';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
+import {peersPython} from '../../../scripts/pythonEnvironments';
 import type {OnnxCase} from './cases';
 import {compared, type Outcome} from './drawn';
 
@@ -15,14 +16,7 @@ const [seed = String(Date.now() % 2 ** 31), count = '2000'] = process.argv.slice
 console.log(`Drawn operations: seed ${seed}, ${count} files`);
 const folder = mkdtempSync(join(tmpdir(), 'onnx-drawn-'));
 const path = join(folder, 'drawn.json');
-const python = join(process.env.TFJS_LORA_PEERS ?? 'bench/peers/.venv', 'bin/python');
-const {status, error} = spawnSync(python, ['test/python/make_onnx_drawn.py', seed, count, path], {stdio: 'inherit'});
-if (status !== 0) {
-  console.error(
-    `No file was drawn${error ? `: ${error.message}` : ''}. TFJS_LORA_PEERS names an environment with onnx and onnxruntime.`,
-  );
-  process.exit(1);
-}
+execFileSync(peersPython(), ['test/python/make_onnx_drawn.py', seed, count, path], {stdio: 'inherit'});
 const cases = JSON.parse(readFileSync(path, 'utf8')) as OnnxCase[];
 rmSync(folder, {recursive: true});
 tf.enableProdMode();

@@ -1,7 +1,6 @@
 // Imports ONNX files, adapts and trains them, and writes them back, and writes models of layers as new files. Then ONNX
-// Runtime runs what was written, and what was there before: `npm run check -- onnx`. Needs Python with onnx and
-// onnxruntime, and PyTorch with onnxscript for networks, in the environment of the benchmark's peers or in that of
-// TFJS_LORA_PEERS; and one with tensorflow, onnx and tf2onnx in TFJS_LORA_KERAS.
+// Runtime runs what was written, and what was there before: `npm run check -- onnx`. PyTorch and Keras export some of
+// the files.
 
 import {spawnSync} from 'node:child_process';
 import {mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
@@ -13,6 +12,7 @@ import {applyLoRA} from '../../../src/index';
 import {disposeModel, LoRAError, trainableVariables} from '../../../src/node';
 import {fromONNX, type FromONNXOptions, toONNX} from '../../../src/onnx';
 import {cached, install} from '../../../scripts/graphModels/cache';
+import {kerasPython, peersPython} from '../../../scripts/pythonEnvironments';
 import {focus, minilm8File, paraphrase, silero} from '../../../scripts/pretrained';
 import {loadTransformer} from '../../../src/transformers';
 import {fixture, inputsOf as fixtureInputs, NAMES} from '../transformers/fixtures';
@@ -103,22 +103,15 @@ function realFiles(): Tried[] {
 /** Networks that programs of Python export, each with the environment in which it runs. */
 function networks(): Tried[] {
   const folder = mkdtempSync(join(tmpdir(), 'onnx-networks-'));
-  const exporters: [string, string | undefined][] = [
-    ['export_torch_onnx.py', process.env.TFJS_LORA_PEERS ?? 'bench/peers/.venv'],
-    ['export_keras_onnx.py', process.env.TFJS_LORA_KERAS],
-  ];
-  for (const [program, environment] of exporters) {
-    if (environment === undefined) {
-      console.log(`${program} did not run: TFJS_LORA_KERAS names no environment with tensorflow and tf2onnx.`);
-    } else {
-      const {status, error} = spawnSync(join(environment, 'bin/python'), [`test/python/${program}`, folder], {
-        stdio: ['ignore', 'ignore', 'inherit'],
-      });
-      if (error !== undefined) {
-        console.error(`${program} did not run: ${error.message}.`);
-      }
-      process.exitCode ||= status ?? 1;
-    }
+  const exporters = [
+    ['export_torch_onnx.py', python],
+    ['export_keras_onnx.py', kerasPython()],
+  ] as const;
+  for (const [program, interpreter] of exporters) {
+    const {status} = spawnSync(interpreter, [`test/python/${program}`, folder], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    process.exitCode ||= status ?? 1;
   }
   const files = filesIn(folder);
   rmSync(folder, {recursive: true});
@@ -238,7 +231,7 @@ function randomGraphs(): OnnxCase[] {
 
 tf.enableProdMode();
 const out = mkdtempSync(join(tmpdir(), 'onnx-'));
-const python = join(process.env.TFJS_LORA_PEERS ?? 'bench/peers/.venv', 'bin/python');
+const python = peersPython();
 const withKernels = readCases('operations').filter(({name}) =>
   /^(?:Conv|MatMul|Gemm|Gather$|LSTM|GRU|RNN|Dequantize)(?!.*(?:Integer|what is given))/.test(name),
 );
@@ -312,9 +305,6 @@ const folder = mkdtempSync(join(tmpdir(), 'transformers.js-'));
 const difference = await compareTransformersJs(folder);
 rmSync(folder, {recursive: true});
 console.log(`transformers.js computes embeddings of an exported encoder that differ by ${difference.toExponential(1)}`);
-const {status, error} = spawnSync(python, ['test/python/check_onnx.py', out], {stdio: 'inherit'});
-if (error !== undefined) {
-  console.error(`ONNX Runtime compared nothing: ${error.message}. TFJS_LORA_PEERS names its environment.`);
-}
+const {status} = spawnSync(python, ['test/python/check_onnx.py', out], {stdio: 'inherit'});
 rmSync(out, {recursive: true});
 process.exitCode ||= difference < 1e-5 ? (status ?? 1) : 1;

@@ -15,6 +15,7 @@ import {adam, applyLoRA, compileModel, disposeModel} from 'tfjs-lora';
 import {encodeSounds, transcribe} from 'tfjs-lora/sound';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {peersPython} from '../../../scripts/pythonEnvironments';
 import {whisperTiny} from '../../../scripts/whisper';
 import {launchBrowser} from '../../examples/site';
 import {servePage} from '../../servedPage';
@@ -82,8 +83,7 @@ try {
   }
   const long = await spoken(SENTENCES.join(' '), 'en-gb', 95, false);
   writeFileSync(join(folder, 'clips.safetensors'), encodeSafetensors({...clips, long}));
-  const python = join(process.env.TFJS_LORA_PEERS ?? 'bench/peers/.venv', 'bin/python');
-  run(python, 'test/python/check_whisper.py', source, folder);
+  run(peersPython(), 'test/python/check_whisper.py', source, folder);
   const {tokens, segments, step} = JSON.parse(readFileSync(join(folder, 'expected.json'), 'utf8')) as Expected;
   const logits = decodeSafetensors(readFileSync(join(folder, 'logits.safetensors'))).tensors;
 
