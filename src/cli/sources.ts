@@ -12,6 +12,7 @@ import {
   unsupportedError,
 } from '../platform/errors';
 import {type Adapter, fileHandler, type KeyMap, loadAdapter, loadKerasModel} from '../node';
+import {jsonText} from '../platform/formats/explained';
 import {FROM_TENSORFLOW, otherFormat} from '../platform/formats/otherFormats';
 import {fromGraphModel} from '../graph';
 import {fromONNX} from '../onnx';
@@ -180,7 +181,7 @@ export async function keyMapAt(file: string | undefined): Promise<KeyMap | undef
     return undefined;
   }
   try {
-    return JSON.parse((await read(file, ADVICE)).toString()) as KeyMap;
+    return JSON.parse(await jsonText(await read(file, ADVICE), 'a key map')) as KeyMap;
   } catch (error) {
     throw damagedError(`The key map ${file} cannot be read: ${messageOf(error)}`, {cause: error});
   }

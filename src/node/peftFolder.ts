@@ -3,6 +3,7 @@ import {mkdir, readdir} from 'node:fs/promises';
 import {basename, join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
 import {busyError, ioError, messageOf, unsupportedError} from '../platform/errors';
+import {jsonText} from '../platform/formats/explained';
 import {PEFT_FILES, type PEFTFiles} from '../core/peft/peftFiles';
 import {draftOf, findSpares, newTag, removeAll, tagOfDraft} from './drafts';
 import {isFolder, read, readIfThere, writeThrough} from './files';
@@ -46,7 +47,7 @@ export async function readPEFTFolder(folder: string): Promise<PEFTFiles & {confi
       weights !== undefined &&
       (await readIfThere(target.config, ADVICE))?.equals(config) === true
     ) {
-      return {config: new TextDecoder().decode(config), weights};
+      return {config: await jsonText(config, PEFT_FILES.config), weights};
     }
     await settle(folder).catch(() => undefined); // a folder that cannot be written to cannot be repaired
     await setTimeout(PAUSE);

@@ -1,4 +1,5 @@
 import {kindOf, listed, LoRAError, notFoundError} from '../../platform/errors';
+import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, unlessAborted} from '../../platform/signals';
 import type {LoadOptions} from '../storage/limits';
 import {bytesOf, type ByteSource, fetched, isByteSource, localFilesFor} from '../storage/sources';
@@ -60,7 +61,7 @@ async function readFolder(address: string, options: LoadOptions & CallOptions): 
 
 async function textOf(config: PEFTSources['config'], options: LoadOptions): Promise<PEFTFiles['config']> {
   const given = await unlessAborted(Promise.resolve(config), options.signal);
-  return isByteSource(given) ? new TextDecoder().decode(await bytesOf(given, options)) : given;
+  return jsonText(isByteSource(given) ? await bytesOf(given, options) : given, PEFT_FILES.config);
 }
 
 function amongFiles(files: readonly File[]): PEFTSources {

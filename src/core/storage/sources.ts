@@ -1,6 +1,6 @@
 import {asLoRAError, ioError, kindOf, LoRAError, notFoundError} from '../../platform/errors';
 import {ByteReader, type ByteStream, concatenate} from '../../platform/formats/byteReader';
-import {explained} from '../../platform/formats/explained';
+import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, throwIfAborted, unlessAborted} from '../../platform/signals';
 import {type LoadOptions, MOST_FETCHED, tooLarge} from './limits';
 
@@ -119,11 +119,8 @@ export function limitedFetch(options: LoadOptions & CallOptions): typeof fetch {
       checkStatus(response);
       const bytes = await readAll(openBody(response, {...options, signal: all.signal}), options);
       // tfjs reads the JSON first, and says little where that is something else.
-      const other = isFirst ? await explained(undefined, bytes, 'a JSON file') : undefined;
+      await (isFirst && jsonText(bytes, 'a JSON file'));
       isFirst = false;
-      if (other instanceof Error) {
-        throw other;
-      }
       left -= bytes.length;
       if (left < 0) {
         throw tooLarge(`What ${response.url || 'the URL'} names`, maxBytes);

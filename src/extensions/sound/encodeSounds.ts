@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, tooLargeError} from '../../platform/errors';
+import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {frameCount, melFrames} from './melFrames';
 import {type Preprocessing, readSoundPreprocessor} from './preprocessor';
@@ -63,7 +64,7 @@ export async function encodeSounds(
   if (typeof truncate !== 'boolean') {
     throw new LoRAError(`truncate must be true or false, got ${show(truncate)}.`);
   }
-  const settings = readSoundPreprocessor(options.preprocessor);
+  const settings = readSoundPreprocessor(await jsonText(options.preprocessor, 'preprocessor_config.json'));
   if (!truncate && settings.kind === 'ast') {
     throw new LoRAError('truncate: false is for a Whisper; an AST has positions for no longer sounds.');
   }

@@ -44,7 +44,10 @@ export function readWav(bytes: Uint8Array | ArrayBuffer): WavSound {
   }
   const file = given instanceof Uint8Array ? given : new Uint8Array(given);
   if (!isWav(file)) {
-    throw damagedError('The file is not a WAV file: it does not start with RIFF, RF64 or BW64, and WAVE.');
+    throw damagedError(
+      'The file is not a WAV file: it does not start with RIFF, RF64 or BW64, and WAVE. Convert it, for example with ' +
+        'ffmpeg -i sound.mp3 sound.wav.',
+    );
   }
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const isWhole = view.getUint32(4, true) + 8 === file.length; // its header was written last

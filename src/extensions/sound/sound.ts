@@ -1,4 +1,5 @@
-import {checkNumber, damagedError, kindOf, LoRAError, unsupportedError} from '../../platform/errors';
+import {checkNumber, damagedError, kindOf, LoRAError, prefixed, unsupportedError} from '../../platform/errors';
+import {explained} from '../../platform/formats/explained';
 
 /** A mono sound. */
 export interface Sound {
@@ -52,12 +53,22 @@ export function mixed(channels: readonly Float32Array[]): Float32Array {
  */
 export async function decoded(bytes: Uint8Array, name: string): Promise<SoundChannels> {
   if (typeof OfflineAudioContext !== 'function') {
-    throw unsupportedError(`${name} is not a WAV file. Other files are decoded in browsers only. Convert it to WAV.`);
+    const error = unsupportedError(
+      `${name} is not a WAV file. Other files are decoded in browsers only. Convert it to WAV.`,
+    );
+    throw await named(error, bytes, name, 'a WAV file, the only kind that is read outside of browsers');
   }
   try {
     // The decoder resamples to the rate of its context. It takes the buffer away, so it gets a copy.
     return await new OfflineAudioContext(1, 1, 48_000).decodeAudioData(bytes.slice().buffer);
   } catch (cause) {
-    throw damagedError(`${name} is neither a WAV file nor a file that this browser can decode.`, {cause});
+    const error = damagedError(`${name} is neither a WAV file nor a file that this browser can decode.`, {cause});
+    throw await named(error, bytes, name, 'a sound that this browser can decode');
   }
+}
+
+/** The error for a file: if its first bytes show another format than the expected one, one that says so. */
+async function named(error: LoRAError, bytes: Uint8Array, name: string, expected: string): Promise<unknown> {
+  const other = await explained(error, bytes, expected);
+  return other === error ? error : prefixed(`${name}: `, other);
 }

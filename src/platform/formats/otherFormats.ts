@@ -25,6 +25,8 @@ function marked(name: string, at: number, mark: string, way: string): FileFormat
   return {name, isOf: start => start.startsWith(mark, at), way};
 }
 
+/** How to convert a compressed sound. */
+const TO_WAV = 'Convert it to WAV, for example with ffmpeg -i sound.mp3 sound.wav.';
 const OTHER_KIND = 'It is not a model or an adapter. Check the path.';
 const ZIP = 'PK\x03\x04';
 const KERAS = /^(?:metadata|config)\.json|^model\.weights\.h5/;
@@ -94,7 +96,32 @@ const FORMATS: readonly FileFormat[] = [
   marked('an array of NumPy', 0, '\x93NUMPY', OTHER_KIND),
   marked('a PNG image', 0, '\x89PNG', OTHER_KIND),
   marked('a JPEG image', 0, '\xff\xd8\xff', OTHER_KIND),
-  marked('a WAV or WebP file', 0, 'RIFF', OTHER_KIND),
+  marked('a WebP image', 8, 'WEBP', OTHER_KIND),
+  marked('an AVI video', 8, 'AVI ', OTHER_KIND),
+  {
+    name: 'a WAV file',
+    isOf: start => /^(?:RIFF|RF64|BW64).{4}WAVE/s.test(start),
+    way: 'Load it with readSound of tfjs-lora/sound.',
+  },
+  {
+    name: 'an MP3 file',
+    isOf: (start, [first, second = 0]) => start.startsWith('ID3') || (first === 0xff && (second & 0xe6) === 0xe2),
+    way: TO_WAV,
+  },
+  {
+    name: 'an AAC file',
+    isOf: (_, [first, second = 0]) => first === 0xff && (second & 0xf6) === 0xf0,
+    way: TO_WAV,
+  },
+  marked('a FLAC file', 0, 'fLaC', TO_WAV),
+  marked('an Ogg file', 0, 'OggS', TO_WAV),
+  marked('an MP4 file', 4, 'ftyp', TO_WAV),
+  marked('a WebM or Matroska file', 0, '\x1aE\xdf\xa3', TO_WAV),
+  {
+    name: 'an AIFF file',
+    isOf: start => /^FORM.{4}AIF[FC]/s.test(start),
+    way: TO_WAV,
+  },
   marked('a PDF file', 0, '%PDF', OTHER_KIND),
 ];
 

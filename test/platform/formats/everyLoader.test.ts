@@ -5,7 +5,8 @@ import * as tf from '@tensorflow/tfjs';
 import {fileHandler, loadAdapter, loadKerasModel, LoRAError} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import {fromONNX} from 'tfjs-lora/onnx';
-import {loadTransformer} from 'tfjs-lora/transformers';
+import {encodeSounds, readSound} from 'tfjs-lora/sound';
+import {encodeImages, loadTransformer} from 'tfjs-lora/transformers';
 import {main} from '../../../src/cli/main';
 import {fixture} from '../../extensions/transformers/fixtures';
 import {useBackend, withoutLeaks} from '../../helpers';
@@ -31,7 +32,16 @@ beforeEach(async () => {
 });
 afterEach(() => rmSync(folder, {recursive: true}));
 
-const network = () => tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
+/** What is made of a small network, which is disposed then. */
+async function withNetwork<T>(use: (model: tf.LayersModel) => Promise<T>): Promise<T> {
+  const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
+  try {
+    return await use(model);
+  } finally {
+    model.dispose();
+  }
+}
+
 const config = '{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["dense"]}';
 
 /** What loads a file: from its bytes, and its path. */
@@ -49,14 +59,22 @@ const LOADERS: Readonly<Record<string, (file: Uint8Array, path: string) => Promi
       .mockImplementation(() => Promise.resolve(new Response(file as BodyInit)));
     return loadKerasModel('https://example.com/model.json').finally(() => fetched.mockRestore());
   },
-  "loadAdapter of PEFT's files": async file => {
-    const model = network();
-    try {
-      return await loadAdapter({config, weights: file}, {model});
-    } finally {
-      model.dispose();
-    }
+  "loadAdapter of PEFT's files": file => withNetwork(model => loadAdapter({config, weights: file}, {model})),
+  "loadAdapter of PEFT's config": file => withNetwork(model => loadAdapter({config: file, weights: file}, {model})),
+  "loadAdapter of PEFT's folder": (file, path) => {
+    const adapter = `${path}-adapter`;
+    mkdirSync(adapter);
+    writeFileSync(join(adapter, 'adapter_config.json'), file);
+    writeFileSync(join(adapter, 'adapter_model.safetensors'), file);
+    return withNetwork(model => loadAdapter(adapter, {model}));
   },
+  'loadTransformer of a config': file => loadTransformer({config: file, weights: file, tokenizer: false}),
+  'loadTransformer of a tokenizer': file => {
+    const {config: ofModel, weights} = fixture('bert');
+    return loadTransformer({config: ofModel, weights, tokenizerJson: file, Tokenizer: jest.fn() as never});
+  },
+  readSound: file => readSound(file),
+  encodeSounds: file => encodeSounds(file, {preprocessor: {feature_extractor_type: 'ASTFeatureExtractor'}}),
 };
 
 describe.each(Object.entries(FILES))('a file of the kind .%s', (kind, [file, message]) => {
@@ -93,4 +111,21 @@ test('the command line names a SavedModel by its folder', async () => {
   const code = await main(['inspect', path], {out: line => (written += line), err: line => (written += line)});
   expect(code).toBe(1);
   expect(written).toContain(`${path} is a SavedModel of TensorFlow. Convert it with tensorflowjs_converter`);
+});
+
+const page = '<!doctype html><title>404</title>';
+const sound = {samples: new Float32Array(999), sampleRate: 16000};
+const image = {data: new Uint8ClampedArray(4), width: 1, height: 1};
+test.each<[name: string, load: () => Promise<unknown>]>([
+  ['config.json', () => loadTransformer({config: page, weights: new Uint8Array(9), tokenizer: false})],
+  ['adapter_config.json', () => withNetwork(model => loadAdapter({config: page, weights: new Uint8Array(9)}, {model}))],
+  ['preprocessor_config.json', () => encodeSounds(sound, {preprocessor: page})],
+  ['preprocessor_config.json', () => withNetwork(model => encodeImages(model, image, {preprocessor: page}))],
+])('a web page whose text was passed as %s is named', async (name, load) => {
+  await withoutLeaks(async () => {
+    await expect(load()).rejects.toMatchObject({
+      message: expect.stringContaining(`This is a web page, not ${name}.`) as string,
+      code: 'ERR_DAMAGED',
+    });
+  });
 });

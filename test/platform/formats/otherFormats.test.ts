@@ -27,6 +27,19 @@ test.each<[what: string, file: Uint8Array, way: RegExp]>([
   ['an array of NumPy', text('\x93NUMPY\x01'), /Check the path/],
   ['a PNG image', text('\x89PNG\r\n\x1a\n'), /Check the path/],
   ['a JPEG image', text('\xff\xd8\xff\xe0'), /Check the path/],
+  ['a WebP image', text('RIFF\0\0\0\0WEBPVP8 '), /Check the path/],
+  ['an AVI video', text('RIFF\0\0\0\0AVI LIST'), /Check the path/],
+  ['a WAV file', text('RIFF\n\0\0\0WAVEfmt '), /readSound/],
+  ['a WAV file', text('RF64\xff\xff\xff\xffWAVEds64'), /readSound/],
+  ['an MP3 file', text('ID3\x04\0\0'), /ffmpeg/],
+  ['an MP3 file', text('\xff\xfb\x90\x64'), /ffmpeg/],
+  ['an MP3 file', text('\xff\xf3\x40\xc0'), /ffmpeg/],
+  ['an AAC file', text('\xff\xf1\x50\x80'), /ffmpeg/],
+  ['a FLAC file', text('fLaC\0\0\0\x22'), /ffmpeg/],
+  ['an Ogg file', text('OggS\0\x02'), /ffmpeg/],
+  ['an MP4 file', text('\0\0\0\x20ftypM4A '), /ffmpeg/],
+  ['a WebM or Matroska file', text('\x1aE\xdf\xa3'), /ffmpeg/],
+  ['an AIFF file', text('FORM\0\0\0\x10AIFFCOMM'), /ffmpeg/],
 ])('%s is recognized, and the error says what to use', (what, file, way) => {
   const error = otherFormat(file, 'a model');
   expect(error?.message).toContain(`This is ${what}, not a model. `);

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, showShape, tooLargeError} from '../../../platform/errors';
+import {jsonText} from '../../../platform/formats/explained';
 import {checkModel} from '../../../core/rewire/walk';
 import {PREPROCESSOR} from '../net/hubRecord';
 import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
@@ -47,7 +48,7 @@ export async function encodeImages(
   options: EncodeImagesOptions = {},
 ): Promise<tf.Tensor4D> {
   checkOptions(options, {preprocessor: true, range: true});
-  const settings = settingsFor(model, options);
+  const settings = await settingsFor(model, options);
   if (settings.patches !== undefined) {
     throw misfitError('The preprocessor is for a model that takes patches. Use encodePatches(model, images).');
   }
@@ -86,10 +87,10 @@ export async function prepareAll(
 }
 
 /** How the images of a model are preprocessed. */
-export function settingsFor(
+export async function settingsFor(
   model: tf.LayersModel | tf.GraphModel,
   {preprocessor, range}: EncodeImagesOptions,
-): Preprocessing {
+): Promise<Preprocessing> {
   if (!(model instanceof tf.GraphModel)) {
     checkModel(model);
   }
@@ -106,7 +107,7 @@ export function settingsFor(
         '{preprocessor}, here or to loadTransformer, or pass the values of black and white, such as {range: [0, 1]}.',
     );
   }
-  return readPreprocessor(found);
+  return readPreprocessor(await jsonText(found, 'preprocessor_config.json'));
 }
 
 function metadataOf(model: tf.LayersModel): Record<string, unknown> {

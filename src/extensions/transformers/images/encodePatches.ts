@@ -53,7 +53,7 @@ export async function encodePatches(
   if (maxPatches !== undefined) {
     checkCount('maxPatches', maxPatches);
   }
-  const settings = settingsFor(model, others);
+  const settings = await settingsFor(model, others);
   if (settings.patches === undefined) {
     throw misfitError('The preprocessor makes whole images, not patches. Use encodeImages(model, images).');
   }

@@ -1,6 +1,7 @@
 import {notFoundError, damagedError, messageOf} from '../../../platform/errors';
 import {type LoadOptions, MOST_FETCHED} from '../../../core/storage/limits';
 import {bytesOf, type ByteSource, fetched, localFilesFor, type StreamSource} from '../../../core/storage/sources';
+import {jsonText} from '../../../platform/formats/explained';
 import {HubConfig} from '../net/hubConfig';
 
 /** The address of a file of a model, or its bytes. */
@@ -39,7 +40,9 @@ export class HubFiles {
   /** A small JSON file; `undefined` if it is neither given nor in the folder. */
   async config(name: Exclude<keyof typeof FILES, 'tokenizerJson'>): Promise<Record<string, unknown> | undefined> {
     const source = this.given[name] ?? (await this.inFolder(FILES[name]));
-    return source === undefined ? undefined : HubConfig.parse(await configOf(source, this.limits), name).asObject();
+    return source === undefined
+      ? undefined
+      : HubConfig.parse(await configOf(source, FILES[name], this.limits), name).asObject();
   }
 
   /**
@@ -53,7 +56,7 @@ export class HubFiles {
       const place = this.folder === undefined ? 'was given' : `is in ${this.folder}`;
       throw notFoundError(`The model has no tokenizer: no tokenizer.json ${place}. Pass {tokenizerJson}.`);
     }
-    const json = await textOf(source, {maxBytes: MOST_FETCHED, ...this.limits});
+    const json = await textOf(source, FILES.tokenizerJson, {maxBytes: MOST_FETCHED, ...this.limits});
     try {
       return (typeof json === 'string' ? JSON.parse(json) : json) as Record<string, unknown>;
     } catch (error) {
@@ -118,20 +121,21 @@ function pathIn(folder: string, name: string): string {
   return folder === '' ? name : `${folder}/${name}`;
 }
 
-/** The text of a config, or the object that was given. */
-export function configOf(given: GivenSource | JSONObject, limits: LoadOptions): Promise<string | object> {
-  return textOf(given, {maxBytes: MOST_OF_CONFIG, ...limits});
+/** The text of a config of the given name, or the object that was given. */
+export function configOf(given: GivenSource | JSONObject, name: string, limits: LoadOptions): Promise<string | object> {
+  return textOf(given, name, {maxBytes: MOST_OF_CONFIG, ...limits});
 }
 
-async function textOf(given: GivenSource | JSONObject, limits: LoadOptions): Promise<string | object> {
+async function textOf(given: GivenSource | JSONObject, name: string, limits: LoadOptions): Promise<string | object> {
   const source = await Promise.resolve<StreamSource | JSONObject | PromiseLike<StreamSource>>(given);
-  if (typeof source === 'string' && source.trimStart().startsWith('{')) {
-    return source;
+  // A web page that was read as text is not an address either.
+  if (typeof source === 'string' && /^\s*[{<]/.test(source)) {
+    return jsonText(source, name);
   }
   if (typeof source === 'object' && Object.getPrototypeOf(source) === Object.prototype) {
     return source;
   }
   const isAddress = typeof source === 'string' || source instanceof URL;
   const found = isAddress ? await fetched(source, limits) : (source as ByteSource);
-  return new TextDecoder().decode(await bytesOf(found, limits));
+  return jsonText(await bytesOf(found, limits), name);
 }

@@ -153,7 +153,7 @@ export async function loadTransformer<T = HubTokenizer>(
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   throwIfAborted(signal);
   const newCharacters = newCharactersOf(sources);
-  const givenConfig = HubConfig.parse(await configOf(sources.config, limits));
+  const givenConfig = HubConfig.parse(await configOf(sources.config, 'config.json', limits));
   const whole = newCharacters
     ? HubConfig.parse({...givenConfig.asObject(), ...newCharacters.config}) // its blank is the padding token
     : givenConfig;
