@@ -9,7 +9,6 @@ export {type ChatBatches, encodeChats, type EncodeChatsOptions} from './extensio
 export {exportGGUF, type ExportGGUFOptions} from './extensions/language/exportGGUF';
 export {generate, type GenerateOptions, generateTexts, type Prompt} from './extensions/language/generate';
 export {type Chat, type ChatOptions, openChat} from './extensions/language/openChat';
-export type {LanguageTokenizer} from './extensions/language/languageTokenizer';
 export {type LoadedGGUF, type LoadedModel, loadGGUF, type LoadGGUFOptions} from './extensions/language/loadGGUF';
 export type {TokenizerFiles} from './extensions/language/gguf/tokenizerFiles';
 export {
@@ -29,7 +28,7 @@ export type {
 } from './extensions/language/preferences/methods';
 export {parsePreferences, type PreferenceRecord} from './extensions/language/preferences/preferenceRecords';
 export {measurePerplexity, type PerplexityOptions} from './extensions/language/measurePerplexity';
-export type {Decoder} from './extensions/language/textPieces';
 export {addTokens, type AddedTokens, type AddTokensOptions} from './extensions/transformers/load/addTokens';
 export {trainableTokens, type TrainableTokensOptions} from './extensions/transformers/load/trainableTokens';
+export type {Tokenizer} from './extensions/transformers/load/tokenizer';
 export type {ChatTemplate, PeerClasses, TemplateClass, TokenizerClass} from './extensions/transformers/load/peers';

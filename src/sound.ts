@@ -32,10 +32,6 @@ export {type RecordedWindow, Recorder, type RecorderOptions, type WindowOptions}
 export {resample} from './extensions/sound/resample';
 export {slidingWindows, type SlidingWindow} from './extensions/sound/slidingWindows';
 export type {Sound, SoundChannels, SoundInput} from './extensions/sound/sound';
-export {
-  type SpeechTokenizer,
-  transcribe,
-  type TranscribeOptions,
-  type TranscriptPiece,
-} from './extensions/sound/transcribe';
+export {transcribe, type TranscribeOptions, type TranscriptPiece} from './extensions/sound/transcribe';
+export type {Tokenizer} from './extensions/transformers/load/tokenizer';
 export type {CallOptions, OnProgress, Progress} from './platform/signals';

@@ -83,9 +83,8 @@ export {
   type EncodedTexts,
   encodeTexts,
   type EncodeTextsOptions,
-  type HubTokenizer,
+  type Tokenizer,
   type TextInput,
-  type TextTokenizer,
 } from './extensions/transformers/load/tokenizer';
 export {addTokens, type AddedTokens, type AddTokensOptions} from './extensions/transformers/load/addTokens';
 export {trainableTokens, type TrainableTokensOptions} from './extensions/transformers/load/trainableTokens';

@@ -6,7 +6,7 @@ import {
   generate,
   type GenerateOptions,
   generateTexts,
-  type LanguageTokenizer,
+  type Tokenizer,
   loadGGUF,
   openChat,
 } from 'tfjs-lora/language';
@@ -65,7 +65,7 @@ describe('applyLoRA refuses', () => {
 
 describe('text generation refuses', () => {
   let model: tf.LayersModel;
-  let tokenizer: LanguageTokenizer;
+  let tokenizer: Tokenizer;
   beforeAll(async () => ({model, tokenizer} = await loadGGUF(fileOf('llama'))));
   afterAll(() => disposeModel(model));
 
@@ -111,7 +111,7 @@ describe('encodeChats refuses', () => {
     {role, content: 'it jumps'},
   ];
   let model: tf.LayersModel;
-  let tokenizer: LanguageTokenizer;
+  let tokenizer: Tokenizer;
   beforeAll(async () => ({model, tokenizer} = await loadGGUF(fileOf('llama'))));
   afterAll(() => disposeModel(model));
 

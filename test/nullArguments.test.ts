@@ -38,7 +38,7 @@ const compiled = () => {
 const batches = () => library.seededBatches(tf.ones([2, 1]), tf.ones([2, 1]), {seed: 1});
 const {layers} = tf;
 const NODE_KEY = {} as CryptoKeyPair;
-let shared: {model: tf.LayersModel; tokenizer: language.LanguageTokenizer};
+let shared: {model: tf.LayersModel; tokenizer: language.Tokenizer};
 const writer = () => shared.model;
 /** As one's own, so that null in place of a function is tried too. */
 const tokenizer = {

@@ -9,7 +9,7 @@ import {
   getAdapter,
   toSafetensors,
 } from 'tfjs-lora';
-import {encodeChats, exportGGUF, generateTexts, type LanguageTokenizer, loadGGUF} from 'tfjs-lora/language';
+import {encodeChats, exportGGUF, generateTexts, type Tokenizer, loadGGUF} from 'tfjs-lora/language';
 import {quantizeBase} from 'tfjs-lora/quantized';
 import {smollm2} from '../../scripts/pretrained';
 import {isTicket, type Order} from './data';
@@ -60,7 +60,7 @@ const SAMPLES = 3;
 
 interface Base {
   model: tf.LayersModel;
-  tokenizer: LanguageTokenizer;
+  tokenizer: Tokenizer;
 }
 
 /** Loads SmolLM2-135M-Instruct: in 4 bits as in its file (Q4_1), requantized to 8 bits, or as float32. */

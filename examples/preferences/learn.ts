@@ -6,7 +6,7 @@ import {
   encodeChats,
   encodePreferences,
   generateTexts,
-  type LanguageTokenizer,
+  type Tokenizer,
   loadGGUF,
   measurePerplexity,
 } from 'tfjs-lora/language';
@@ -87,7 +87,7 @@ export async function learn(
 
 async function fineTune(
   model: tf.LayersModel,
-  tokenizer: LanguageTokenizer,
+  tokenizer: Tokenizer,
   examples: {prompt: string; completion: string}[],
   {learningRate, epochs, seed, tell}: {learningRate: number} & Pick<Amounts, 'epochs' | 'seed' | 'tell'>,
 ): Promise<void> {
@@ -102,7 +102,7 @@ function telling(what: string, tell: (line: string) => void): (batch: number, lo
   return (batch, logs) => tell(`${what}, step ${batch + 1}: loss ${Number(logs?.loss).toFixed(3)}`);
 }
 
-async function measure(model: tf.LayersModel, tokenizer: LanguageTokenizer, pairs: Pair[]): Promise<Measured> {
+async function measure(model: tf.LayersModel, tokenizer: Tokenizer, pairs: Pair[]): Promise<Measured> {
   const answers = await generateTexts(
     model,
     tokenizer,
@@ -119,7 +119,7 @@ async function measure(model: tf.LayersModel, tokenizer: LanguageTokenizer, pair
 }
 
 /** The reward of SimPO is the mean log-probability per token, so that short answers have no advantage. */
-async function accuracyOf(model: tf.LayersModel, tokenizer: LanguageTokenizer, pairs: Pair[]): Promise<number> {
+async function accuracyOf(model: tf.LayersModel, tokenizer: Tokenizer, pairs: Pair[]): Promise<number> {
   const held = await encodePreferences(model, tokenizer, pairs, {reference: 'none', batchSize: BATCH, seed: 1});
   compilePreferences(model, {method: 'simpo', optimizer: 'sgd', metrics: ['accuracy']});
   const [, accuracy] = (await model.evaluateDataset(held, {})) as tf.Scalar[];

@@ -55,11 +55,11 @@ export async function createNodeKey(text?: string): Promise<NodeKey> {
  */
 export async function nodeKeyText(key: NodeKey, half: 'public' | 'private'): Promise<string> {
   checkNodeKey(key);
+  if (!['public', 'private'].includes(half)) {
+    throw new LoRAError(`The half of a key must be "public" or "private", got ${show(half)}.`);
+  }
   if (half === 'public') {
     return publicKeyText(key);
-  }
-  if (half !== 'private') {
-    throw new LoRAError(`The half of a key must be "public" or "private", got ${show(half)}.`);
   }
   if (!key.privateKey.extractable) {
     throw unsupportedError(

@@ -1,6 +1,6 @@
 import {asLoRAError, kindOf, LoRAError, misfitError, prefixed, show} from '../../platform/errors';
 import type {LanguageFacts} from '../transformers/load/languageFacts';
-import type {LanguageTokenizer} from './languageTokenizer';
+import type {Tokenizer} from '../transformers/load/tokenizer';
 
 /** A message of a chat. */
 export interface Message {
@@ -11,7 +11,7 @@ export interface Message {
 
 /** Renders messages as text: the template is the tokenizer's, the special tokens are the model's. */
 export interface ChatTexts {
-  readonly tokenizer: LanguageTokenizer;
+  readonly tokenizer: Tokenizer;
   readonly facts: LanguageFacts;
 }
 

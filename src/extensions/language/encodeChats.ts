@@ -14,7 +14,8 @@ import {type Batch, type SeededBatches, SeededDataset} from '../../core/training
 import {ANSWER, answerEnds} from './answerEnds';
 import {chatText, type ChatTexts, type Message, ofEntry} from './chat';
 import {type ChatRecord, type Example, exampleOf} from './chatRecords';
-import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
+import type {Tokenizer} from '../transformers/load/tokenizer';
+import {checkLanguageTokenizer} from './languageTokenizer';
 import {languageFacts} from '../transformers/load/languageFacts';
 import {checkTokens, commonStart, languageParts} from './session';
 
@@ -101,7 +102,7 @@ const IGNORED = -100;
  */
 export async function encodeChats(
   model: tf.LayersModel,
-  tokenizer: LanguageTokenizer,
+  tokenizer: Tokenizer,
   records: readonly ChatRecord[],
   options: EncodeChatsOptions = {},
 ): Promise<ChatBatches> {

@@ -6,7 +6,8 @@ import {checkModel} from '../../core/rewire/walk';
 import {areQuantizedActivations, type QuantizedActivations} from '../quantized/kernels/activations';
 import {answerEnds} from './answerEnds';
 import {chatText, type Message, ofEntry} from './chat';
-import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
+import type {Tokenizer} from '../transformers/load/tokenizer';
+import {checkLanguageTokenizer} from './languageTokenizer';
 import {languageFacts} from '../transformers/load/languageFacts';
 import {candidatesFor, chooseCandidate, chooseToken, type Sampling} from './sampling';
 import {DecodingSession} from './session';
@@ -78,7 +79,7 @@ export interface Settings extends Sampling {
  */
 export function generate(
   model: tf.LayersModel,
-  tokenizer: LanguageTokenizer,
+  tokenizer: Tokenizer,
   prompt: Prompt,
   options: GenerateOptions = {},
 ): AsyncGenerator<string, void, undefined> {
@@ -102,7 +103,7 @@ export function generate(
  */
 export async function generateTexts(
   model: tf.LayersModel,
-  tokenizer: LanguageTokenizer,
+  tokenizer: Tokenizer,
   prompts: readonly Prompt[],
   options: GenerateOptions = {},
 ): Promise<string[]> {
@@ -127,7 +128,7 @@ async function* textsOf(pieces: AsyncIterable<[number, string]>): AsyncGenerator
 /** Checks everything, then starts. */
 function generated(
   model: tf.LayersModel,
-  tokenizer: LanguageTokenizer,
+  tokenizer: Tokenizer,
   prompts: readonly Prompt[],
   options: GenerateOptions,
 ): AsyncGenerator<[row: number, text: string], void, undefined> {
@@ -164,7 +165,7 @@ async function* thenDispose<T>(pieces: AsyncIterable<T>, session: DecodingSessio
 
 /** How generated tokens become text, and where the text ends. */
 export interface TextEnds {
-  readonly tokenizer: LanguageTokenizer;
+  readonly tokenizer: Tokenizer;
   /** The tokens that end a text. */
   readonly ends: ReadonlySet<number>;
 }

@@ -32,10 +32,10 @@ import {type RowOrder, rowOrder} from './gguf/rowOrder';
 import {type GGUFFile, type GGUFTensor, openGGUF} from './gguf/ggufFile';
 import type {MetadataValue} from './gguf/headerReader';
 import {tokenizerFiles, type TokenizerFiles} from './gguf/tokenizerFiles';
-import type {LanguageTokenizer} from './languageTokenizer';
+import type {Tokenizer} from '../transformers/load/tokenizer';
 
 /** How a GGUF file is loaded. */
-export interface LoadGGUFOptions<T = LanguageTokenizer> extends LoadOptions, CallOptions, PeerClasses<T> {
+export interface LoadGGUFOptions<T = Tokenizer> extends LoadOptions, CallOptions, PeerClasses<T> {
   /** Pass false for a file without a tokenizer, or with an unsupported one. Default: true. */
   tokenizer?: boolean;
   /**
@@ -56,7 +56,7 @@ export interface LoadedModel {
 }
 
 /** The contents of a GGUF file. */
-export interface LoadedGGUF<T = LanguageTokenizer> extends LoadedModel, TokenizerFiles {
+export interface LoadedGGUF<T = Tokenizer> extends LoadedModel, TokenizerFiles {
   /** The tokenizer, with the file's chat template, if it has one. */
   tokenizer: T & {readonly chatTemplate?: ChatTemplate};
 }
@@ -96,7 +96,7 @@ export async function loadGGUF(
   source: StreamSource | PromiseLike<StreamSource>,
   options: LoadGGUFOptions<unknown> & {tokenizer: false},
 ): Promise<LoadedModel>;
-export async function loadGGUF<T = LanguageTokenizer>(
+export async function loadGGUF<T = Tokenizer>(
   source: StreamSource | PromiseLike<StreamSource>,
   options?: LoadGGUFOptions<T>,
 ): Promise<LoadedGGUF<T>>;

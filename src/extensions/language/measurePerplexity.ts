@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, kindOf, LoRAError} from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
-import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
+import type {Tokenizer} from '../transformers/load/tokenizer';
+import {checkLanguageTokenizer} from './languageTokenizer';
 import {sequenceLogProbs} from './logProbs';
 import {checkTokens, languageParts} from './session';
 
@@ -28,7 +29,7 @@ export interface PerplexityOptions extends CallOptions {
  */
 export async function measurePerplexity(
   model: tf.LayersModel,
-  tokenizer: LanguageTokenizer,
+  tokenizer: Tokenizer,
   texts: readonly string[],
   options: PerplexityOptions = {},
 ): Promise<number> {

@@ -25,7 +25,8 @@ import {
   settingsOf,
   type TextEnds,
 } from './generate';
-import {checkLanguageTokenizer, type LanguageTokenizer} from './languageTokenizer';
+import type {Tokenizer} from '../transformers/load/tokenizer';
+import {checkLanguageTokenizer} from './languageTokenizer';
 import {DecodingSession, languageParts} from './session';
 
 /** How a chat starts, and how its answers are generated. */
@@ -64,7 +65,7 @@ const FREE = 1 / 4;
  * chat.dispose();
  * @experimental
  */
-export function openChat(model: tf.LayersModel, tokenizer: LanguageTokenizer, options: ChatOptions = {}): Chat {
+export function openChat(model: tf.LayersModel, tokenizer: Tokenizer, options: ChatOptions = {}): Chat {
   checkOptions(options, OPTIONS);
   const {system, messages = [], maxLength, ...generation} = options;
   if (system !== undefined && typeof system !== 'string') {

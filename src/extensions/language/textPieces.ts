@@ -1,6 +1,4 @@
-export interface Decoder {
-  decode(ids: number[], options?: {skip_special_tokens?: boolean}): string;
-}
+import type {Tokenizer} from '../transformers/load/tokenizer';
 
 /** The decoder's replacement for bytes that are not, or not yet, a character. */
 const UNFINISHED = '\ufffd';
@@ -18,7 +16,7 @@ export class TextPieces {
   stopped = false;
 
   constructor(
-    private readonly decoder: Decoder,
+    private readonly decoder: Pick<Tokenizer, 'decode'>,
     prompt: readonly number[],
     private readonly stops: readonly string[],
   ) {

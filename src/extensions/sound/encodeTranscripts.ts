@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkModel} from '../../core/rewire/walk';
 import {checkOptions, kindOf, LoRAError, misfitError, show} from '../../platform/errors';
 import {speechFacts} from '../transformers/load/speechFacts';
-import {checkTokenizer, type TextTokenizer} from '../transformers/load/tokenizer';
+import {checkTokenizer, type Tokenizer} from '../transformers/load/tokenizer';
 import {firstTokens} from './transcriptRules';
 import {kindOfSpeech, positionsOf} from './speechModel';
 
@@ -48,7 +48,7 @@ const IGNORED = -100;
  */
 export function encodeTranscripts(
   model: tf.LayersModel,
-  tokenizer: TextTokenizer,
+  tokenizer: Pick<Tokenizer, 'encode' | 'get_vocab'>,
   texts: readonly string[],
   options: EncodeTranscriptsOptions = {},
 ): EncodedTranscripts {
@@ -97,7 +97,7 @@ export function encodeTranscripts(
 
 /** @throws LoRAError if the vocabulary lacks a character: it would be trained to be unknown. */
 function charactersOf(
-  tokenizer: TextTokenizer & {unknown?: number | undefined},
+  tokenizer: Pick<Tokenizer, 'encode'> & {unknown?: number | undefined},
   text: string,
   classes: number,
 ): readonly number[] {

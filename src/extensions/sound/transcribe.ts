@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, kindOf, LoRAError, misfitError, show, showShape} from '../../platform/errors';
 import {type CallOptions, checkCallOptions, eventsRun, throwIfAborted} from '../../platform/signals';
 import {checkModel} from '../../core/rewire/walk';
+import type {Tokenizer} from '../transformers/load/tokenizer';
 import {speechFacts} from '../transformers/load/speechFacts';
 import {PREPROCESSOR} from '../transformers/net/hubRecord';
 import {likeliestClasses, samplesPerFrame, wordsIn} from './ctcTranscript';
@@ -9,13 +10,6 @@ import {kindOfSpeech, positionsOf} from './speechModel';
 import {SECONDS, segmentsIn, STRIDE} from './speechSegments';
 import {SpeechSession} from './speechSession';
 import {firstTokens, likeliestLanguage, nextToken} from './transcriptRules';
-
-/** Makes text of tokens. `loadTransformer` makes one with `@huggingface/tokenizers`, or of characters for CTC. */
-export interface SpeechTokenizer {
-  decode(ids: number[], options?: {skip_special_tokens?: boolean}): string;
-  /** Only for `timestamps` of a model for CTC: finds the token between words. */
-  encode?(text: string, options?: {add_special_tokens?: boolean}): {ids: readonly number[]};
-}
 
 /** How a clip is transcribed. `language`, `task` and `maxTokens` are for a Whisper. */
 export interface TranscribeOptions extends Pick<CallOptions, 'signal'> {
@@ -72,7 +66,7 @@ const USUAL_RATE = 16_000;
  */
 export function transcribe(
   model: tf.LayersModel,
-  tokenizer: SpeechTokenizer,
+  tokenizer: Pick<Tokenizer, 'decode'> & Partial<Tokenizer>,
   clip: tf.Tensor,
   options: TranscribeOptions = {},
 ): AsyncGenerator<TranscriptPiece, void, undefined> {
@@ -80,7 +74,7 @@ export function transcribe(
   checkCallOptions(options);
   checkModel(model);
   const {timestamps, maxTokens} = options;
-  if (typeof (tokenizer as Partial<SpeechTokenizer> | null | undefined)?.decode !== 'function') {
+  if (typeof (tokenizer as Partial<Tokenizer> | null | undefined)?.decode !== 'function') {
     throw new LoRAError(`tokenizer must have a function decode, as that of loadTransformer, got ${kindOf(tokenizer)}.`);
   }
   if (maxTokens !== undefined && maxTokens !== Infinity) {
@@ -97,7 +91,7 @@ export function transcribe(
 /** The transcript of a Whisper. */
 function textOf(
   model: tf.LayersModel,
-  tokenizer: SpeechTokenizer,
+  tokenizer: Pick<Tokenizer, 'decode'> & Partial<Tokenizer>,
   clip: tf.Tensor,
   {language, task, timestamps, maxTokens = Infinity, signal}: TranscribeOptions,
 ): AsyncGenerator<TranscriptPiece, void, undefined> {
@@ -198,7 +192,7 @@ function secondsAt(position: number): number {
 /** The transcript of a model for CTC. */
 function charactersOf(
   model: tf.LayersModel,
-  tokenizer: SpeechTokenizer,
+  tokenizer: Pick<Tokenizer, 'decode'> & Partial<Tokenizer>,
   clip: tf.Tensor,
   {language, task, maxTokens, timestamps = false, signal}: TranscribeOptions,
 ): AsyncGenerator<TranscriptPiece, void, undefined> {

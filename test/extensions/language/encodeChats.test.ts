@@ -5,7 +5,7 @@ import {
   type ChatRecord,
   type ChatTemplate,
   encodeChats,
-  type LanguageTokenizer,
+  type Tokenizer,
   loadGGUF,
   type Message,
   parseChats,
@@ -33,7 +33,7 @@ const TALK: Message[] = [
 ];
 
 let model: tf.LayersModel;
-let tokenizer: LanguageTokenizer;
+let tokenizer: Tokenizer;
 
 beforeAll(async () => {
   await tf.setBackend('wasm');
@@ -65,7 +65,7 @@ async function epochOf(given: ChatBatches | Promise<ChatBatches>): Promise<{toke
 const textOf = (ids: readonly number[]) => tokenizer.decode([...ids], {skip_special_tokens: false});
 const learnedOf = ({targets}: {targets: number[]}) => textOf(targets.filter(id => id >= 0));
 const withTemplate = (chatTemplate: ChatTemplate | undefined) =>
-  Object.assign(Object.create(tokenizer) as LanguageTokenizer, {chatTemplate});
+  Object.assign(Object.create(tokenizer) as Tokenizer, {chatTemplate});
 const encode = (
   records: ChatRecord[],
   {template = new Template(), ...options}: {template?: ChatTemplate} & Record<string, unknown> = {},

@@ -3,7 +3,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
-import {encodeChats, generateTexts, type LanguageTokenizer, loadGGUF, type Prompt} from 'tfjs-lora/language';
+import {encodeChats, generateTexts, type Tokenizer, loadGGUF, type Prompt} from 'tfjs-lora/language';
 import {loadTransformer, type TransformerSources} from 'tfjs-lora/transformers';
 import {languageFacts} from '../../../src/extensions/transformers/load/languageFacts';
 import {numbers} from '../../helpers';
@@ -18,7 +18,7 @@ const {vocab_size: size} = fields as {vocab_size: number};
 const letter = (id: number) => String.fromCharCode(256 + id);
 const PROMPT = [7, 2, 3];
 const TEXT = PROMPT.map(letter).join('');
-const tokenizer: LanguageTokenizer = {
+const tokenizer: Tokenizer = {
   encode: text => ({ids: Array.from(text, each => each.charCodeAt(0) - 256)}),
   decode: (ids, {skip_special_tokens: isSkipped} = {}) =>
     ids
@@ -33,7 +33,7 @@ class Template {
     return (messages as {content: string}[]).map(({content}) => `${content}${this.source}`).join('');
   }
 }
-const withTemplate = (tokenizer: LanguageTokenizer, source: string): LanguageTokenizer => ({
+const withTemplate = (tokenizer: Tokenizer, source: string): Tokenizer => ({
   ...tokenizer,
   chatTemplate: new Template(source),
 });
@@ -152,7 +152,7 @@ describe('a text of a model of the hub', () => {
     )!;
     disposeModel(plain);
     // The same letters, and another of them is special.
-    const other: LanguageTokenizer = {
+    const other: Tokenizer = {
       ...tokenizer,
       decode: (given, {skip_special_tokens: isSkipped} = {}) =>
         given

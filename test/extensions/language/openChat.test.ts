@@ -1,13 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, getAdapter, LoRAError, setAdapter, withAdapter} from 'tfjs-lora';
-import {
-  type ChatTemplate,
-  generate,
-  type LanguageTokenizer,
-  loadGGUF,
-  type Message,
-  openChat,
-} from 'tfjs-lora/language';
+import {type ChatTemplate, generate, type Tokenizer, loadGGUF, type Message, openChat} from 'tfjs-lora/language';
 import {DecodingSession} from '../../../src/extensions/language/session';
 import {withoutLeaks} from '../../helpers';
 import {fileOf} from './ggufFiles';
@@ -44,10 +37,7 @@ async function collected(pieces: AsyncIterable<string>): Promise<string> {
   return text;
 }
 
-async function loaded(
-  name: string,
-  template?: ChatTemplate,
-): Promise<{model: tf.LayersModel; tokenizer: LanguageTokenizer}> {
+async function loaded(name: string, template?: ChatTemplate): Promise<{model: tf.LayersModel; tokenizer: Tokenizer}> {
   const {model, tokenizer} = await loadGGUF(fileOf(name));
   return {model, tokenizer: template === undefined ? tokenizer : Object.assign(tokenizer, {chatTemplate: template})};
 }
@@ -311,7 +301,7 @@ test('a chat goes on from earlier messages', async () => {
 test('a chat refuses what it cannot do', async () => {
   await withoutLeaks(async () => {
     const {model, tokenizer} = await loaded('llama');
-    const bare = Object.assign(Object.create(tokenizer) as LanguageTokenizer, {chatTemplate: undefined});
+    const bare = Object.assign(Object.create(tokenizer) as Tokenizer, {chatTemplate: undefined});
     expect(() => openChat(model, bare, {system: 'a'})).toThrow(/^The tokenizer has no chat template/);
     expect(() => openChat(model, bare)).toThrow(/^The tokenizer has no chat template/);
     const wrong: [object, string][] = [

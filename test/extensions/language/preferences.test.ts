@@ -23,7 +23,6 @@ import {
   type CompilePreferencesOptions,
   encodePreferences,
   type EncodePreferencesOptions,
-  type LanguageTokenizer,
   loadGGUF,
   type Message,
   parsePreferences,
@@ -64,7 +63,7 @@ const TRL = JSON.parse(readFileSync('test/fixtures/preferences.json', 'utf8')) a
   curve: {loss: number; margin: number}[];
 };
 
-const TOKENIZER: LanguageTokenizer = Object.assign(new Tokenizer(TRL.tokenizer, {}), {
+const TOKENIZER = Object.assign(new Tokenizer(TRL.tokenizer, {}), {
   chatTemplate: {
     render({messages, add_generation_prompt: isAsked}: Record<string, unknown>): string {
       const texts = (messages as Message[]).map(({role, content}) => `<|im_start|>${role}\n${content}<|im_end|>\n`);

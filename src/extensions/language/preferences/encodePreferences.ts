@@ -6,7 +6,8 @@ import {withAdapter} from '../../../core/model/currentAdapter';
 import {type Batch, orderOf, type SeededBatches, SeededDataset} from '../../../core/training/seededBatches';
 import {languageFacts} from '../../transformers/load/languageFacts';
 import {chatText, type ChatTexts, ofEntry} from '../chat';
-import {checkLanguageTokenizer, type LanguageTokenizer} from '../languageTokenizer';
+import type {Tokenizer} from '../../transformers/load/tokenizer';
+import {checkLanguageTokenizer} from '../languageTokenizer';
 import {checkTokens, commonStart, type LanguageParts, languageParts} from '../session';
 import {batchOf, type Sequence, targetsOf} from './batch';
 import {sequenceLogProbs} from '../logProbs';
@@ -80,7 +81,7 @@ class PreferenceDataset extends SeededDataset implements PreferenceBatches {
  */
 export async function encodePreferences(
   model: tf.LayersModel,
-  tokenizer: LanguageTokenizer,
+  tokenizer: Tokenizer,
   records: readonly PreferenceRecord[],
   options: EncodePreferencesOptions = {},
 ): Promise<PreferenceBatches> {

@@ -9,7 +9,7 @@ import {rewire} from '../../../core/rewire/rewire';
 import {checkModel} from '../../../core/rewire/walk';
 import {HUB, type HubRecord, hubRecordOf, keepTensors} from '../net/hubRecord';
 import {type AddedToken, extendedTokenizer} from './peers';
-import {checkTokenizer, type TextTokenizer} from './tokenizer';
+import {checkTokenizer, type Tokenizer} from './tokenizer';
 import {embeddingAmong, tableShapeOf, untiedHead} from './trainableTokens';
 
 /** Options of {@link addTokens}. */
@@ -53,7 +53,7 @@ export interface AddedTokens<T> {
  *     const adapted = applyLoRA(added.model, trainableTokens(added.model, added.ids, {head: true, lora: {rank: 8}}));
  * @experimental
  */
-export function addTokens<T extends TextTokenizer>(
+export function addTokens<T extends Pick<Tokenizer, 'encode' | 'get_vocab'>>(
   model: tf.LayersModel,
   tokenizer: T,
   tokens: readonly string[],
@@ -111,7 +111,7 @@ function checkTexts(tokens: unknown): asserts tokens is string[] {
 }
 
 /** The tokens that a text is split into. */
-function piecesOf(tokenizer: TextTokenizer, text: string): readonly number[] {
+function piecesOf(tokenizer: Pick<Tokenizer, 'encode'>, text: string): readonly number[] {
   const {ids} = tokenizer.encode(text, {add_special_tokens: false});
   // Without an unknown token, tokenizers return no id for unknown text.
   if (ids.length === 0 || !ids.every(Number.isInteger)) {

@@ -1,5 +1,5 @@
 import {LoRAError, show, unsupportedError} from '../../../platform/errors';
-import type {HubTokenizer} from './tokenizer';
+import type {Tokenizer} from './tokenizer';
 
 /**
  * The tokenizer of models for CTC, whose `vocab.json` has a token for each character: `Wav2Vec2CTCTokenizer` of
@@ -7,7 +7,7 @@ import type {HubTokenizer} from './tokenizer';
  *
  * @experimental
  */
-export class CharacterTokenizer implements HubTokenizer {
+export class CharacterTokenizer implements Tokenizer {
   /** The id of characters that the vocabulary lacks. */
   readonly unknown: number | undefined;
   private readonly ids: ReadonlyMap<string, number>;

@@ -8,7 +8,7 @@ import {outputActivation} from '../../../core/head/outputActivation';
 import {type SentenceModules, sentenceModulesIn} from '../net/sentenceModules';
 import {poolStates, type StatePooling, STATE_POOLINGS} from '../ops/poolStates';
 import {unitVectors, type VectorMaker, type Vectors, vectorsBy} from './sentenceVectors';
-import {type EncodedTexts, encodeTexts, type TextInput, type TextTokenizer} from './tokenizer';
+import {type EncodedTexts, encodeTexts, type TextInput, type Tokenizer} from './tokenizer';
 
 /** Options of `embed`. */
 export interface EmbedOptions extends CallOptions {
@@ -51,7 +51,7 @@ export interface EmbedOptions extends CallOptions {
  */
 export async function embed(
   model: tf.LayersModel,
-  tokenizer: TextTokenizer,
+  tokenizer: Pick<Tokenizer, 'encode' | 'get_vocab'>,
   texts: readonly TextInput[],
   options: EmbedOptions = {},
 ): Promise<tf.Tensor2D> {

@@ -28,14 +28,14 @@ import {hubFacts, LANGUAGE} from './languageFacts';
 import {SPEECH, speechFields} from './speechFacts';
 import type {Expected} from '../net/netSources';
 import {type ChatTemplate, checkPeerClasses, madeOf, makeTokenizer, type PeerClasses} from './peers';
-import {checkTokenizer, type HubTokenizer} from './tokenizer';
+import {checkTokenizer, type Tokenizer} from './tokenizer';
 
 /**
  * The files of a model and how to load it. `preprocessor`, `generation`, `tokenizerJson`, `tokenizerConfig` and
  * `vocabulary` (`vocab.json` of a model for CTC) are text, objects, bytes or addresses. Default: the files in the
  * model's folder.
  */
-export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallOptions, PeerClasses<T>, OtherSources {
+export interface TransformerSources<T = Tokenizer> extends LoadOptions, CallOptions, PeerClasses<T>, OtherSources {
   /** `config.json`: its text, its content as an object, or its address. */
   config: GivenSource | JSONObject;
   /**
@@ -82,10 +82,10 @@ export interface TransformerSources<T = HubTokenizer> extends LoadOptions, CallO
 }
 
 /** Options for a model in a folder: all of `TransformerSources` except the files. */
-export type TransformerOptions<T = HubTokenizer> = Omit<TransformerSources<T>, 'config' | 'weights'>;
+export type TransformerOptions<T = Tokenizer> = Omit<TransformerSources<T>, 'config' | 'weights'>;
 
 /** A transformer of the hub. */
-export interface LoadedTransformer<T = HubTokenizer> {
+export interface LoadedTransformer<T = Tokenizer> {
   model: tf.LayersModel;
   /**
    * The tokenizer, with the chat template of the model, if it has one. If it cannot be loaded, reading this property
@@ -142,7 +142,7 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  *     const logits = model.predict([inputIds, attentionMask]); // [1, 2]
  * @experimental
  */
-export async function loadTransformer<T = HubTokenizer>(
+export async function loadTransformer<T = Tokenizer>(
   given: TransformerSources<T> | URL | string,
   options: TransformerOptions<T> = {},
 ): Promise<LoadedTransformer<T>> {

@@ -6,25 +6,24 @@ import {baseOf} from '../../../core/layers/wrapperLayer';
 import {checkModel, sitesOf} from '../../../core/rewire/walk';
 import {PositionEmbedding} from '../layers/addedEmbeddings';
 import {hubRecordOf} from '../net/hubRecord';
+import type {ChatTemplate} from './peers';
 
-/** The interface of tokenizers that this library uses, such as `Tokenizer` of `@huggingface/tokenizers`. */
-export interface TextTokenizer {
+/**
+ * What this library needs of a tokenizer. `loadTransformer` and `loadGGUF` make one with `Tokenizer` of
+ * `@huggingface/tokenizers`; yours may lack what a function does not use.
+ */
+export interface Tokenizer {
   /** The ids of a text's tokens, including special tokens. */
   encode(
     text: string,
     options?: {add_special_tokens?: boolean; text_pair?: string | null; return_token_type_ids?: boolean | null},
-  ): {
-    ids: readonly number[];
-    token_type_ids?: readonly number[];
-  };
+  ): {ids: number[]; token_type_ids?: number[]};
+  /** The text of tokens. */
+  decode(ids: number[], options?: {skip_special_tokens?: boolean}): string;
   /** All tokens and their ids, if the tokenizer has them. */
   get_vocab?(withAddedTokens?: boolean): ReadonlyMap<string, number>;
-}
-
-/** The tokenizer of a model of the hub, in the format of `@huggingface/tokenizers`. */
-export interface HubTokenizer extends TextTokenizer {
-  encode(...given: Parameters<TextTokenizer['encode']>): {ids: number[]; token_type_ids?: number[]};
-  decode(ids: number[], options?: {skip_special_tokens?: boolean}): string;
+  /** Renders messages as the text that the model was trained with. */
+  readonly chatTemplate?: ChatTemplate;
 }
 
 /** Options of `encodeTexts`. */
@@ -71,7 +70,7 @@ export type TextInput = string | readonly [first: string, second: string];
  */
 export function encodeTexts(
   model: tf.LayersModel,
-  tokenizer: TextTokenizer,
+  tokenizer: Pick<Tokenizer, 'encode' | 'get_vocab'>,
   texts: readonly TextInput[],
   options: EncodeTextsOptions = {},
 ): EncodedTexts {
@@ -137,8 +136,11 @@ function padTokenOf(model: tf.LayersModel, vocabulary: number): number {
  *
  * @throws LoRAError
  */
-export function checkTokenizer(tokenizer: unknown, vocabulary?: number): asserts tokenizer is TextTokenizer {
-  const {encode, get_vocab: getVocabulary} = (tokenizer ?? {}) as Partial<Record<keyof TextTokenizer, unknown>>;
+export function checkTokenizer(
+  tokenizer: unknown,
+  vocabulary?: number,
+): asserts tokenizer is Pick<Tokenizer, 'encode'> {
+  const {encode, get_vocab: getVocabulary} = (tokenizer ?? {}) as Partial<Record<keyof Tokenizer, unknown>>;
   if (typeof encode !== 'function') {
     throw new LoRAError(
       'tokenizer must have a function encode, such as new Tokenizer(tokenizerJson, tokenizerConfig) of ' +
@@ -150,7 +152,7 @@ export function checkTokenizer(tokenizer: unknown, vocabulary?: number): asserts
   }
   let largest = -1;
   let token = '';
-  for (const [name, number] of (tokenizer as Required<TextTokenizer>).get_vocab(true)) {
+  for (const [name, number] of (tokenizer as Required<Tokenizer>).get_vocab(true)) {
     if (number > largest) {
       largest = number;
       token = name;
@@ -190,7 +192,7 @@ interface Encoded {
   types: readonly number[];
 }
 
-function encodeOne(tokenizer: TextTokenizer, text: TextInput): Encoded {
+function encodeOne(tokenizer: Pick<Tokenizer, 'encode'>, text: TextInput): Encoded {
   if (typeof text === 'string') {
     const {ids} = tokenizer.encode(text);
     return {ids, types: ids.map(() => 0)};
@@ -201,7 +203,7 @@ function encodeOne(tokenizer: TextTokenizer, text: TextInput): Encoded {
 }
 
 /** The special tokens that the tokenizer adds at the end of every text. */
-function endsOf(tokenizer: TextTokenizer): readonly number[] {
+function endsOf(tokenizer: Pick<Tokenizer, 'encode'>): readonly number[] {
   return tokenizer.encode('').ids;
 }
 
