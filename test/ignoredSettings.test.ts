@@ -153,8 +153,8 @@ const IGNORED: [call: () => unknown, message: string][] = [
     'threshold must be a number from 0 to 1, or one for each class, got 80.',
   ],
   [() => augmentSounds({snr: [5, 20]}), 'snr is the ratio to a noise. Pass {noise} too, or leave it out.'],
-  [() => specAugment({timeMasks: 0, maxTime: 5}), 'maxTime has no effect with timeMasks: 0.'],
-  [() => specAugment({frequencyMasks: 0, maxFrequency: 5}), 'maxFrequency has no effect with frequencyMasks: 0.'],
+  [() => specAugment({timeMasks: 0, maxFrames: 5}), 'maxFrames has no effect with timeMasks: 0.'],
+  [() => specAugment({frequencyMasks: 0, maxMels: 5}), 'maxMels has no effect with frequencyMasks: 0.'],
   [
     () => progress({label: 'mine', onProgress: () => undefined}),
     'label has no effect with onProgress, which gets numbers. Leave it out, or pass an element.',

@@ -95,7 +95,7 @@ const USAGES: Record<string, Usage> = {
   focalLoss: () => [{alpha: 0.25, gamma: 2}],
   keepIfBetter: () => [
     {
-      validation: [tf.ones([2, 1]), tf.ones([2, 1])],
+      validationData: [tf.ones([2, 1]), tf.ones([2, 1])],
       metric: 'loss',
       margin: 0,
       minimum: 1,
@@ -193,7 +193,7 @@ const USAGES: Record<string, Usage> = {
   parsePreferences: () => ['{"prompt": "a", "chosen": "b", "rejected": "c"}'],
   planLoRA: () => [mlp().model, {rank: 2}],
   predictWith: () => [adapted(), tf.ones([2, 5]), [adapter(), adapter()], {batchSize: 1}],
-  progress: () => [{label: 'x', element: fakeElement().element, onProgress: () => undefined, everyMs: 10}],
+  progress: () => [{label: 'x', element: fakeElement().element, onProgress: () => undefined, everySeconds: 0.01}],
   quantizeBase: () => [cnn().model, {bits: 8, targets: 'all', exclude: ['head']}],
   registerAdaptable: () => ['Dense', {weights: ['kernel']}],
   removeLoRA: () => [adapted()],
@@ -227,7 +227,7 @@ const USAGES: Record<string, Usage> = {
   ctcLoss: () => [tf.tensor2d([[1]]), tf.zeros([1, 2, 3]), {blank: 0, padding: -100, zeroInfinity: true}],
   makeDetector: () => [{threshold: 0.5, coolDown: 1, ignore: []}],
   slidingWindows: () => [4, 2],
-  specAugment: () => [{timeMasks: 1, maxTime: 2, frequencyMasks: 1, maxFrequency: 2, seed: 1}],
+  specAugment: () => [{timeMasks: 1, maxFrames: 2, frequencyMasks: 1, maxMels: 2, seed: 1}],
   wordErrorRate: () => ['a b', 'a'],
   logMel: () => [clip(0), {mels: 4, scale: 'htk', padding: 'none', power: 2, log: 'ln', minFrequency: 20}],
   readSound: () => [clip(0)],

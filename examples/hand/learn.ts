@@ -75,7 +75,7 @@ export async function featuresOfCopies(
   seed: number,
   goOn: (done: number, total: number) => boolean = () => true,
 ): Promise<Features | null> {
-  const most = {rotation: 25, scale: 1.2, shift: 0.06, brightness: 0.25};
+  const most = {rotation: 25, scale: 1.2, translation: 0.06, brightness: 0.25};
   const alter = augmentLandmarks({...LAYOUT, ...most, mirror: [], seed});
   const parts: Features[] = [];
   try {

@@ -90,7 +90,7 @@ function powerOf(values: Float32Array): number {
 
 const model = newBase({words: NONE + 1, seed: 1});
 model.compile({optimizer: adam({learningRate: RATE}), loss: 'categoricalCrossentropy'});
-const mask = specAugment({timeMasks: 1, maxTime: 15, frequencyMasks: 1, maxFrequency: 6, seed: 1});
+const mask = specAugment({timeMasks: 1, maxFrames: 15, frequencyMasks: 1, maxMels: 6, seed: 1});
 const perEpoch = Math.floor(examples.length / BATCH);
 
 /** The batches of all epochs, each varied anew. */

@@ -106,11 +106,11 @@ def make_batch():
 
 
 MELS = [
-    dict(scale="slaney", mels=40, windowSize=400, hop=160, fftSize=400, padding="reflect", power=2, log="ln"),
-    dict(scale="slaney", mels=128, windowSize=2048, hop=512, fftSize=2048, padding="zeros", power=2, log="none", normalized=True),
-    dict(scale="htk", mels=23, windowSize=400, hop=160, fftSize=512, padding="none", power=1, log="log10", minFrequency=64, maxFrequency=7600),
-    dict(scale="htk", mels=64, windowSize=300, hop=100, fftSize=375, padding="reflect", power=2, log="dB", normalized=True),
-    dict(scale="kaldi", mels=32, windowSize=257, hop=77, fftSize=257, padding="reflect", power=1, log="dB", minFrequency=20),
+    dict(scale="slaney", mels=40, windowSize=400, hopSize=160, fftSize=400, padding="reflect", power=2, log="ln"),
+    dict(scale="slaney", mels=128, windowSize=2048, hopSize=512, fftSize=2048, padding="zeros", power=2, log="none", normalized=True),
+    dict(scale="htk", mels=23, windowSize=400, hopSize=160, fftSize=512, padding="none", power=1, log="log10", minFrequency=64, maxFrequency=7600),
+    dict(scale="htk", mels=64, windowSize=300, hopSize=100, fftSize=375, padding="reflect", power=2, log="dB", normalized=True),
+    dict(scale="kaldi", mels=32, windowSize=257, hopSize=77, fftSize=257, padding="reflect", power=1, log="dB", minFrequency=20),
 ]
 
 
@@ -130,7 +130,7 @@ def make_mel(number, options):
         sound,
         window_function(options["windowSize"], "hann"),
         frame_length=options["windowSize"],
-        hop_length=options["hop"],
+        hop_length=options["hopSize"],
         fft_length=options["fftSize"],
         power=options["power"],
         center=options["padding"] != "none",

@@ -20,7 +20,7 @@ import {quoted} from './stopOnNaN';
 /** Options of `keepIfBetter`. */
 export interface KeepIfBetterOptions {
   /** Held-out examples: inputs and targets, as for `fit`. They stay the caller's. */
-  validation: readonly [xs: tf.Tensor | tf.Tensor[], ys: tf.Tensor | tf.Tensor[]];
+  validationData: readonly [xs: tf.Tensor | tf.Tensor[], ys: tf.Tensor | tf.Tensor[]];
   /** The metric to compare, by its name in the logs, such as `'acc'`. Default: `'loss'`. */
   metric?: string;
   /** How much better the new adapter must be, in units of the metric. Default: 0. */
@@ -66,16 +66,18 @@ class KeepIfBetterCallback extends TrainingCallback implements KeepIfBetter {
 
   constructor(private readonly options: KeepIfBetterOptions) {
     super();
-    const {validation, metric = 'loss', margin = 0, minimum = 0, confidence = 0.95} = options;
-    const given: unknown = validation;
+    const {validationData, metric = 'loss', margin = 0, minimum = 0, confidence = 0.95} = options;
+    const given: unknown = validationData;
     const tensors: unknown[] = Array.isArray(given) && given.length === 2 ? given.flat() : [];
     if (tensors.length < 2 || tensors.some(tensor => !(tensor instanceof tf.Tensor) || tensor.rank === 0)) {
-      throw new LoRAError(`validation must be [xs, ys], tensors of held-out examples, got ${kindOf(validation)}.`);
+      throw new LoRAError(
+        `validationData must be [xs, ys], tensors of held-out examples, got ${kindOf(validationData)}.`,
+      );
     }
     const counts = new Set((tensors as tf.Tensor[]).map(({shape}) => shape[0]));
     if (counts.size > 1 || Math.max(...counts) < 2) {
       throw misfitError(
-        `validation must have the same number of inputs and targets, at least two, got ${[...counts].join(' and ')}.`,
+        `validationData must have the same number of inputs and targets, at least two, got ${[...counts].join(' and ')}.`,
       );
     }
     if (typeof metric !== 'string' || metric === '') {
@@ -148,8 +150,8 @@ class KeepIfBetterCallback extends TrainingCallback implements KeepIfBetter {
 
   /** The metric of each held-out example. */
   private async scores(): Promise<number[]> {
-    const {validation, metric = 'loss', batchSize = 32} = this.options;
-    const [xs, ys] = validation.map(part => [part].flat()) as [tf.Tensor[], tf.Tensor[]];
+    const {validationData, metric = 'loss', batchSize = 32} = this.options;
+    const [xs, ys] = validationData.map(part => [part].flat()) as [tf.Tensor[], tf.Tensor[]];
     const objectives = objectivesOf(this.subject, metric) ?? [];
     const count = xs[0]?.shape[0] ?? 0;
     const scores: number[] = [];
@@ -235,15 +237,15 @@ function lowerBound(values: readonly number[], confidence: number, seed: number)
  * @throws LoRAError `ERR_OPTION` if an option is not in its range, `ERR_MISFIT` if the numbers of inputs and targets
  *   differ. `fit` rejects with `ERR_MISFIT` if there is no such metric.
  * @example
- *     const gate = keepIfBetter({validation: [xs, ys], metric: 'acc'});
+ *     const gate = keepIfBetter({validationData: [xs, ys], metric: 'acc'});
  *     await model.fit(newXs, newYs, {epochs: 5, callbacks: [gate]});
  *     console.log(gate.kept, gate.reason);
  */
 export function keepIfBetter(options: KeepIfBetterOptions): KeepIfBetter {
   checkOptions(
     options,
-    {validation: true, metric: true, margin: true, minimum: true, confidence: true, batchSize: true, seed: true},
-    'keepIfBetter({validation: [xs, ys]})',
+    {validationData: true, metric: true, margin: true, minimum: true, confidence: true, batchSize: true, seed: true},
+    'keepIfBetter({validationData: [xs, ys]})',
   );
   return new KeepIfBetterCallback(options);
 }

@@ -1,20 +1,20 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, LoRAError, show} from '../../platform/errors';
+import type {Progress} from '../../platform/signals';
 import {fitBegan} from '../model/fits';
 import {type FitParams, type Logs, resolveLogs, stepsIn, TrainingCallback} from './callback';
 import {ElementBar} from './elementBar';
 import {learningRateOf} from './learningRate';
 
-/** The progress of a fit. */
-export interface TrainingProgress {
+/** The progress of a fit: `done` counts the completed steps in all epochs. */
+export interface TrainingProgress extends Progress {
+  readonly what: 'training';
   /** The current epoch, counted from 1. */
   epoch: number;
   /** The number of epochs. */
   epochs: number;
-  /** Completed steps in all epochs. */
-  step: number;
-  /** Steps in all epochs; unknown for a dataset without a size, until its first epoch is over. */
-  steps: number | undefined;
+  /** Steps in all epochs; `Infinity` for a dataset without a size, until its first epoch is over. */
+  readonly total: number;
   /** The logs of the last step, or of the epoch at its end: `loss`, metrics, `val_loss`, … */
   logs: Readonly<Record<string, number>>;
   /** The rate of the last step; `undefined` for an optimizer without one. */
@@ -35,8 +35,8 @@ export interface ProgressOptions {
   element?: HTMLElement;
   /** Called instead of drawing in the terminal: to draw something else in a page, or to report from a worker. */
   onProgress?: (progress: TrainingProgress) => void;
-  /** The fewest milliseconds between two reports of steps. The loss is only read for a report. Default: 100. */
-  everyMs?: number;
+  /** The fewest seconds between two reports of steps. The loss is only read for a report. Default: 0.1. */
+  everySeconds?: number;
 }
 
 /** Where a bar is drawn. */
@@ -49,7 +49,7 @@ const WIDTH = 30;
 
 class ProgressReport extends TrainingCallback {
   private readonly label: string;
-  private readonly everyMs: number;
+  private readonly everySeconds: number;
   private readonly terminal: Terminal | undefined;
   private readonly onProgress: ((progress: TrainingProgress) => void) | undefined;
   private readonly bar: ElementBar | undefined;
@@ -66,7 +66,7 @@ class ProgressReport extends TrainingCallback {
   private perEpoch: number | undefined;
   private logs!: Readonly<Record<string, number>>;
 
-  constructor({label = '', element, onProgress, everyMs = 100}: ProgressOptions) {
+  constructor({label = '', element, onProgress, everySeconds = 0.1}: ProgressOptions) {
     super();
     if (typeof label !== 'string') {
       throw new LoRAError(`label must be a string, got ${show(label)}.`);
@@ -74,12 +74,12 @@ class ProgressReport extends TrainingCallback {
     if (onProgress !== undefined && typeof onProgress !== 'function') {
       throw new LoRAError(`onProgress must be a function, got ${show(onProgress)}.`);
     }
-    checkNumber('everyMs', everyMs, everyMs >= 0, 'a number of milliseconds');
+    checkNumber('everySeconds', everySeconds, everySeconds >= 0, 'a number of seconds, 0 or more');
     if (label !== '' && onProgress !== undefined && element === undefined) {
       throw new LoRAError('label has no effect with onProgress, which gets numbers. Leave it out, or pass an element.');
     }
     this.label = label;
-    this.everyMs = everyMs;
+    this.everySeconds = everySeconds;
     this.onProgress = onProgress;
     this.bar = element === undefined ? undefined : new ElementBar(element, label);
     this.terminal = onProgress === undefined && element === undefined ? terminalOfNode() : undefined;
@@ -105,7 +105,7 @@ class ProgressReport extends TrainingCallback {
   protected override async endBatch(_batch: number, logs: Logs): Promise<void> {
     this.step++;
     const now = tf.util.now();
-    if (now - this.reported >= this.everyMs) {
+    if (now - this.reported >= 1000 * this.everySeconds) {
       this.reported = now;
       const {batch: _, size: __, ...values} = await resolveLogs(logs);
       this.report('step', values);
@@ -133,18 +133,22 @@ class ProgressReport extends TrainingCallback {
   private report(at: TrainingProgress['at'], logs: Readonly<Record<string, number>>): void {
     this.logs = logs;
     const epochs = (this.params as FitParams).epochs ?? 1;
-    const steps = this.perEpoch === undefined ? undefined : stepsIn(epochs, this.perEpoch);
+    const total = this.perEpoch === undefined ? Infinity : stepsIn(epochs, this.perEpoch);
     const now = tf.util.now();
     const seconds = (now - this.began) / 1000;
-    const done = this.step - this.before;
+    const stepsDone = this.step - this.before;
     const isOver = at === 'end';
     // Work before the first step, such as the features of fitOnFeatures, is not repeated.
-    const pace = (now - this.start) / 1000 / done;
-    const secondsLeft = isOver ? 0 : steps && done > 0 ? pace * Math.max(0, steps - this.step) : undefined;
+    const pace = (now - this.start) / 1000 / stepsDone;
+    const secondsLeft = isOver
+      ? 0
+      : total < Infinity && stepsDone > 0
+        ? pace * Math.max(0, total - this.step)
+        : undefined;
     const {optimizer} = this.model;
     const learningRate = 'learningRate' in optimizer ? learningRateOf(optimizer) : undefined;
-    const {epoch, step} = this;
-    const progress = {epoch: epoch + 1, epochs, step, steps, logs, learningRate, seconds, secondsLeft, at};
+    const count = {done: this.step, total, what: 'training'} as const;
+    const progress = {...count, epoch: this.epoch + 1, epochs, logs, learningRate, seconds, secondsLeft, at};
     this.last = progress;
     this.drawInPage(isOver ? (this.isEarly(progress) ? 'stopped early' : 'done') : '');
     this.onProgress?.(progress);
@@ -166,8 +170,8 @@ class ProgressReport extends TrainingCallback {
   }
 
   /** Whether steps are missing. Epochs of a dataset of unknown size may differ in length. */
-  private isEarly({step, steps = 0, epoch, epochs}: TrainingProgress): boolean {
-    return this.stepsPerEpoch === undefined ? steps > 0 && epoch < epochs : step < steps;
+  private isEarly({done, total, epoch, epochs}: TrainingProgress): boolean {
+    return this.stepsPerEpoch === undefined ? total < Infinity && epoch < epochs : done < total;
   }
 
   private draw(progress: TrainingProgress): void {
@@ -186,18 +190,18 @@ class ProgressReport extends TrainingCallback {
 }
 
 /** From 0 to 1. */
-function shareOf({step, steps}: TrainingProgress): number | undefined {
-  return steps ? Math.min(1, step / steps) : undefined;
+function shareOf({done, total}: TrainingProgress): number | undefined {
+  return total > 0 && total < Infinity ? Math.min(1, done / total) : undefined;
 }
 
 /** A text that shows the progress of a fit. */
-function progressText({epoch, epochs, step, steps, logs, learningRate, ...times}: TrainingProgress): string {
+function progressText({epoch, epochs, done, total, logs, learningRate, ...times}: TrainingProgress): string {
   const {loss, val_loss: valLoss} = logs;
   const accuracy = logs.val_acc ?? logs.acc;
   const isOver = times.at === 'end';
   return joined(
     epochs > 1 && `epoch ${epoch}/${epochs}`,
-    `${step}${steps === undefined ? '' : `/${steps}`} steps`,
+    `${done}${total < Infinity ? `/${total}` : ''} steps`,
     loss !== undefined && `loss ${loss.toPrecision(3)}`,
     valLoss !== undefined && `val ${valLoss.toPrecision(3)}`,
     accuracy !== undefined && `${(100 * accuracy).toFixed(1)} %`,
@@ -237,10 +241,10 @@ function terminalOfNode(): Terminal | undefined {
  * @example
  *     const element = document.getElementById('training')!; // <div id="training"></div>
  *     await model.fit(xs, ys, {epochs: 20, callbacks: [progress({label: 'LoRA', element})]});
- *     progress({onProgress: ({step, steps}) => postMessage({step, steps})}); // in a worker
+ *     progress({onProgress: ({done, total}) => postMessage({done, total})}); // in a worker
  */
 export function progress(options: ProgressOptions = {}): tf.Callback {
-  const known = {label: true, element: true, onProgress: true, everyMs: true} as const;
+  const known = {label: true, element: true, onProgress: true, everySeconds: true} as const;
   checkOptions(options, known, "progress({label: 'LoRA'})");
   return new ProgressReport(options);
 }

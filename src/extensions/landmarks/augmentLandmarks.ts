@@ -12,8 +12,8 @@ export interface AugmentOptions extends LandmarkLayout {
   rotation?: number;
   /** The largest change of size, as a factor: 1.25 is from 0.8 to 1.25 times. Defaults to 1.25. */
   scale?: number;
-  /** The largest shift in either direction, as a fraction of the image's width and height. Defaults to 0.1. */
-  shift?: number;
+  /** The largest translation in either direction, as a fraction of the image's width and height. Defaults to 0.1. */
+  translation?: number;
   /**
    * Mirrors half of the images, chosen at random, and exchanges these pairs of left and right landmarks:
    * `[[11, 12], [13, 14]]`. Pass an empty list if no landmark has a counterpart, as on a hand. By default nothing is
@@ -37,7 +37,7 @@ export interface LandmarkBatch extends tf.TensorContainerObject {
 }
 
 /**
- * Augments images and their landmarks together at random, on the device: rotation, scale, shift, mirroring and
+ * Augments images and their landmarks together at random, on the device: rotation, scale, translation, mirroring and
  * brightness.
  *
  * Integer images, as `tf.browser.fromPixels` gives them, need a `range` and become floats.
@@ -83,7 +83,7 @@ export function augmentLandmarks(options: AugmentOptions): (example: tf.TensorCo
         aroundCenter([width, height], {
           rotation: (either(change.rotation) * Math.PI) / 180,
           scale: change.scale ** either(1),
-          shift: [either(change.shift) * width, either(change.shift) * height],
+          shift: [either(change.translation) * width, either(change.translation) * height],
           isMirrored: isOne,
         }),
       );
@@ -112,18 +112,26 @@ function tensorsOf(example: tf.TensorContainer): LandmarkBatch {
 
 function checked(options: AugmentOptions) {
   checkOptions(options, {
-    ...{points: true, dimensions: true, visibility: true, unit: true, rotation: true, scale: true, shift: true},
+    ...{points: true, dimensions: true, visibility: true, unit: true, rotation: true, scale: true, translation: true},
     ...{mirror: true, brightness: true, range: true, seed: true},
   });
   checkLayout(options);
-  const {unit = 'pixels', rotation = 20, scale = 1.25, shift = 0.1, brightness = 0.2, range = [0, 1], mirror} = options;
+  const {
+    unit = 'pixels',
+    rotation = 20,
+    scale = 1.25,
+    translation = 0.1,
+    brightness = 0.2,
+    range = [0, 1],
+    mirror,
+  } = options;
   const {seed = Math.floor(Math.random() * 2 ** 31), points, dimensions} = options;
   if (!['pixels', 'fraction'].includes(unit)) {
     throw new LoRAError(`unit must be 'pixels' or 'fraction', got ${show(unit)}.`);
   }
   checkNumber('rotation', rotation, rotation >= 0, 'a number of degrees, 0 or more');
   checkNumber('scale', scale, scale >= 1, 'a number, 1 or more');
-  checkNumber('shift', shift, shift >= 0, 'a number, 0 or more');
+  checkNumber('translation', translation, translation >= 0, 'a number, 0 or more');
   checkNumber('brightness', brightness, brightness >= 0 && brightness <= 1, 'a number from 0 to 1');
   checkNumber('seed', seed, Number.isInteger(seed), 'a whole number');
   if (mirror !== undefined && !Array.isArray(mirror)) {
@@ -132,7 +140,7 @@ function checked(options: AugmentOptions) {
   if (!isPair(range) || !range.every(Number.isFinite) || range[0] >= range[1]) {
     throw new LoRAError(`range must be the values of black and of white, got ${show(range)}.`);
   }
-  return {points, dimensions, unit, rotation, scale, shift, brightness, range, mirror, seed};
+  return {points, dimensions, unit, rotation, scale, translation, brightness, range, mirror, seed};
 }
 
 /** Whether something that a program gave is a list of two. */

@@ -90,11 +90,11 @@ export interface SpecAugmentOptions {
   /** How many spans of frames are masked. Defaults to 2. */
   timeMasks?: number;
   /** The most frames of a span. Defaults to 10. */
-  maxTime?: number;
+  maxFrames?: number;
   /** How many bands of mel filters are masked. Defaults to 2. */
   frequencyMasks?: number;
   /** The most filters of a band. Defaults to 8. */
-  maxFrequency?: number;
+  maxMels?: number;
   /** A whole number: the same seed gives the same sequence of masks. Defaults to a random one. */
   seed?: number;
 }
@@ -107,21 +107,19 @@ export interface SpecAugmentOptions {
  * @returns a function from spectrograms `[batch, frames, mels]` to masked ones. Each call draws new masks for each.
  * @throws LoRAError `ERR_OPTION` if an option is out of range; from the function, `ERR_MISFIT` for other shapes.
  * @example
- *     const mask = specAugment({maxTime: 20, seed: 1});
+ *     const mask = specAugment({maxFrames: 20, seed: 1});
  *     const masked = mask(spectrograms);
  * @experimental
  */
 export function specAugment(options: SpecAugmentOptions = {}): (spectrograms: tf.Tensor) => tf.Tensor3D {
-  checkOptions(options, {timeMasks: true, maxTime: true, frequencyMasks: true, maxFrequency: true, seed: true});
-  const {timeMasks = 2, maxTime = 10, frequencyMasks = 2, maxFrequency = 8} = options;
-  Object.entries({timeMasks, maxTime, frequencyMasks, maxFrequency}).forEach(([name, value]) =>
+  checkOptions(options, {timeMasks: true, maxFrames: true, frequencyMasks: true, maxMels: true, seed: true});
+  const {timeMasks = 2, maxFrames = 10, frequencyMasks = 2, maxMels = 8} = options;
+  Object.entries({timeMasks, maxFrames, frequencyMasks, maxMels}).forEach(([name, value]) =>
     checkCount(name, value, 0),
   );
   throwFaults([
-    ...(options.maxTime !== undefined && timeMasks === 0 ? ['maxTime has no effect with timeMasks: 0.'] : []),
-    ...(options.maxFrequency !== undefined && frequencyMasks === 0
-      ? ['maxFrequency has no effect with frequencyMasks: 0.']
-      : []),
+    ...(options.maxFrames !== undefined && timeMasks === 0 ? ['maxFrames has no effect with timeMasks: 0.'] : []),
+    ...(options.maxMels !== undefined && frequencyMasks === 0 ? ['maxMels has no effect with frequencyMasks: 0.'] : []),
   ]);
   const uniform = seeded(options.seed);
   /** 0 in masked positions of a length, for each example. */
@@ -142,8 +140,8 @@ export function specAugment(options: SpecAugmentOptions = {}): (spectrograms: tf
     }
     const [batch, frames, mels] = spectrograms.shape as [number, number, number];
     return tf.tidy(() => {
-      const times = tf.tensor3d(kept(batch, frames, timeMasks, maxTime), [batch, frames, 1]);
-      const bands = tf.tensor3d(kept(batch, mels, frequencyMasks, maxFrequency), [batch, 1, mels]);
+      const times = tf.tensor3d(kept(batch, frames, timeMasks, maxFrames), [batch, frames, 1]);
+      const bands = tf.tensor3d(kept(batch, mels, frequencyMasks, maxMels), [batch, 1, mels]);
       const mean = tf.mean(spectrograms, [1, 2], true);
       return tf.add(mean, tf.mul(tf.sub(spectrograms, mean), tf.mul(times, bands)));
     });

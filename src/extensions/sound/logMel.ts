@@ -12,7 +12,7 @@ export interface LogMelOptions {
   /** Samples of a frame, in a Hann window. Defaults to 400, which is 25 ms. */
   windowSize?: number;
   /** Samples from one frame to the next. Defaults to 160, which is 10 ms. */
-  hop?: number;
+  hopSize?: number;
   /** The size of the Fourier transform. Frames are padded to it. Defaults to `windowSize`. */
   fftSize?: number;
   /** The number of mel filters. Defaults to 64. */
@@ -73,15 +73,15 @@ export function logMel(sound: Sound, options: LogMelOptions = {}): tf.Tensor2D {
 
 function checked(options: LogMelOptions) {
   checkOptions(options, {
-    ...{sampleRate: true, windowSize: true, hop: true, fftSize: true, mels: true, minFrequency: true},
+    ...{sampleRate: true, windowSize: true, hopSize: true, fftSize: true, mels: true, minFrequency: true},
     ...{maxFrequency: true, scale: true, normalized: true, padding: true, power: true, log: true, floor: true},
   });
-  const {sampleRate = 16_000, windowSize = 400, hop = 160, fftSize = windowSize, mels = 64} = options;
+  const {sampleRate = 16_000, windowSize = 400, hopSize = 160, fftSize = windowSize, mels = 64} = options;
   const {minFrequency = 0, maxFrequency = sampleRate / 2, scale = 'slaney', normalized = scale === 'slaney'} = options;
   const {padding = 'reflect', power = 2, log = 'ln', floor = 1e-10} = options;
   checkRate('sampleRate', sampleRate);
   checkCount('windowSize', windowSize, 2);
-  checkCount('hop', hop);
+  checkCount('hopSize', hopSize);
   checkCount('mels', mels);
   checkCount('fftSize', fftSize, windowSize);
   checkNumber('minFrequency', minFrequency, minFrequency >= 0, 'a frequency in Hz, 0 or more');
@@ -94,7 +94,14 @@ function checked(options: LogMelOptions) {
   checkChoice('log', log, Object.keys(LOGARITHMS));
   checkChoice('normalized', normalized, [true, false]);
   const bank = {sampleRate, fftSize, mels, minFrequency, maxFrequency, scale, normalized};
-  const frames: Frames = {window: hann(windowSize, true), hop, fftSize, padding, power, filters: melFilters(bank)};
+  const frames: Frames = {
+    window: hann(windowSize, true),
+    hop: hopSize,
+    fftSize,
+    padding,
+    power,
+    filters: melFilters(bank),
+  };
   return {sampleRate, frames, log, floor};
 }
 

@@ -7,7 +7,7 @@ import {
   notReadyError,
   unsupportedError,
 } from '../../platform/errors';
-import {throwIfAborted} from '../../platform/signals';
+import {type CallOptions, checkCallOptions, throwIfAborted, unlessAborted} from '../../platform/signals';
 import {slidingWindows} from './slidingWindows';
 import type {Sound} from './sound';
 
@@ -142,15 +142,19 @@ export class Recorder {
    * Records from now on.
    *
    * @param seconds how long.
+   * @param options a signal.
    * @returns the sound, which is shorter if the recorder is stopped.
-   * @throws LoRAError `ERR_NOT_READY` if it was not started; `ERR_OPTION` if `seconds` is not a positive number.
+   * @throws LoRAError `ERR_NOT_READY` if it was not started; `ERR_OPTION` if `seconds` is not a positive number;
+   *     `ERR_ABORTED` when the signal is aborted.
    */
-  async record(seconds: number): Promise<Sound> {
+  async record(seconds: number, options: Pick<CallOptions, 'signal'> = {}): Promise<Sound> {
+    checkOptions(options, {signal: true}, 'record(1.5, {signal})');
+    checkCallOptions(options);
     checkNumber('seconds', seconds, seconds > 0, 'a number of seconds above 0');
     const sampleRate = this.rate();
     const samples = new Float32Array(Math.round(seconds * sampleRate));
     let filled = 0;
-    for await (const piece of this.pieces()) {
+    for await (const piece of this.pieces(options.signal)) {
       const part = piece.subarray(0, samples.length - filled);
       samples.set(part, filled);
       filled += part.length;
@@ -171,6 +175,7 @@ export class Recorder {
   async *windows(options: WindowOptions): AsyncGenerator<RecordedWindow, void, undefined> {
     checkOptions(options, {seconds: true, hop: true, signal: true}, 'windows({seconds: 1})');
     const {seconds, hop = seconds / 4, signal} = options;
+    checkCallOptions(options);
     checkNumber('seconds', seconds, seconds > 0, 'a number of seconds above 0');
     checkNumber('hop', hop, hop > 0, 'a number of seconds above 0');
     const sampleRate = this.rate();
@@ -178,10 +183,9 @@ export class Recorder {
       Math.max(1, Math.round(seconds * sampleRate)),
       Math.max(1, Math.round(hop * sampleRate)),
     );
-    for await (const piece of this.pieces()) {
-      throwIfAborted(signal);
-      for (const {samples, start} of push(piece)) {
-        yield {samples, sampleRate, time: start / sampleRate};
+    for await (const piece of this.pieces(signal)) {
+      for (const {samples, firstSample} of push(piece)) {
+        yield {samples, sampleRate, time: firstSample / sampleRate};
         throwIfAborted(signal);
       }
     }
@@ -194,8 +198,8 @@ export class Recorder {
     return this.context.sampleRate;
   }
 
-  /** The samples of the microphone from now on, until it is closed. */
-  private async *pieces(): AsyncGenerator<Float32Array, void, undefined> {
+  /** The samples of the microphone from now on, until it is closed or the signal is aborted. */
+  private async *pieces(signal: AbortSignal | undefined): AsyncGenerator<Float32Array, void, undefined> {
     const waiting: (Float32Array | undefined)[] = [];
     let wake = (): void => undefined;
     const listener = (piece: Float32Array | undefined) => {
@@ -210,11 +214,15 @@ export class Recorder {
           if (piece === undefined) {
             return;
           }
+          throwIfAborted(signal);
           yield piece;
         }
-        await new Promise<void>(resolve => {
-          wake = resolve;
-        });
+        await unlessAborted(
+          new Promise<void>(resolve => {
+            wake = resolve;
+          }),
+          signal,
+        );
       }
     } finally {
       this.listeners.delete(listener);

@@ -5,29 +5,29 @@ export interface SlidingWindow {
   /** A copy. */
   readonly samples: Float32Array;
   /** The index of its first sample in the stream. */
-  readonly start: number;
+  readonly firstSample: number;
 }
 
 /**
  * Cuts a stream of samples into windows that overlap.
  *
- * @param length samples of a window.
- * @param hop samples from the start of one window to that of the next.
+ * @param windowSize samples of a window.
+ * @param hopSize samples from the start of one window to that of the next.
  * @returns a function that takes the next samples of the stream, any number of them, and returns the windows that they
  *     complete.
- * @throws LoRAError `ERR_OPTION` if `length` or `hop` is not a positive whole number.
+ * @throws LoRAError `ERR_OPTION` if `windowSize` or `hopSize` is not a positive whole number.
  * @example
  *     const push = slidingWindows(16_000, 4000); // one second, four times a second
- *     for (const {samples, start} of push(chunk)) {
- *       listen(samples, start / 16_000);
+ *     for (const {samples, firstSample} of push(chunk)) {
+ *       listen(samples, firstSample / 16_000);
  *     }
  * @experimental
  */
-export function slidingWindows(length: number, hop: number): (samples: Float32Array) => SlidingWindow[] {
-  checkCount('length', length);
-  checkCount('hop', hop);
-  const held = new Float32Array(length);
-  let [filled, start, skipped] = [0, 0, 0];
+export function slidingWindows(windowSize: number, hopSize: number): (samples: Float32Array) => SlidingWindow[] {
+  checkCount('windowSize', windowSize);
+  checkCount('hopSize', hopSize);
+  const held = new Float32Array(windowSize);
+  let [filled, firstSample, skipped] = [0, 0, 0];
   return samples => {
     const windows: SlidingWindow[] = [];
     for (let at = 0; at < samples.length;) {
@@ -36,15 +36,15 @@ export function slidingWindows(length: number, hop: number): (samples: Float32Ar
         [at, skipped] = [at + count, skipped - count];
         continue;
       }
-      const part = samples.subarray(at, at + length - filled);
+      const part = samples.subarray(at, at + windowSize - filled);
       held.set(part, filled);
       [at, filled] = [at + part.length, filled + part.length];
-      if (filled === length) {
-        windows.push({samples: held.slice(), start});
-        start += hop;
-        held.copyWithin(0, Math.min(hop, length));
-        filled = Math.max(0, length - hop);
-        skipped = Math.max(0, hop - length);
+      if (filled === windowSize) {
+        windows.push({samples: held.slice(), firstSample});
+        firstSample += hopSize;
+        held.copyWithin(0, Math.min(hopSize, windowSize));
+        filled = Math.max(0, windowSize - hopSize);
+        skipped = Math.max(0, hopSize - windowSize);
       }
     }
     return windows;

@@ -33,7 +33,7 @@ async function afterFit(
   const [xs, ys] = [tf.tensor2d(XS, [40, 1]), tf.tensor2d(targets, [40, 1])];
   const optimizer = tf.train.sgd(0);
   model.compile({optimizer, loss});
-  const gate = keepIfBetter({validation: [xs, ys], ...options});
+  const gate = keepIfBetter({validationData: [xs, ys], ...options});
   const write = new tf.CustomCallback({
     onEpochEnd: () => {
       model.trainableWeights.forEach(weight => {
@@ -121,7 +121,7 @@ test('an adapter that changed nothing is not kept, whatever the metric', async (
   const ys = tf.tensor2d(Array.from({length: 20}, (_, i) => [i < 11 ? i % 2 : 1 - (i % 2)]));
   const optimizer = tf.train.sgd(0);
   model.compile({optimizer, loss: 'sparseCategoricalCrossentropy', metrics: [accuracy()]});
-  const gate = keepIfBetter({validation: [xs, ys], metric: 'acc'});
+  const gate = keepIfBetter({validationData: [xs, ys], metric: 'acc'});
   await model.fit(xs, ys, {epochs: 1, callbacks: [bestAdapter(), gate]});
   expect(gate.before).toBe(gate.after);
   expect(gate).toMatchObject({kept: false, atLeast: 0});
@@ -143,7 +143,7 @@ test('a resumed run is judged against the adapter before its first part, and lea
       const model = applyLoRA(base, {rank: 1, seed: 1});
       const optimizer = tf.train.sgd(0);
       model.compile({optimizer, loss: 'meanSquaredError'});
-      const gate = keepIfBetter({validation: [xs, ys]});
+      const gate = keepIfBetter({validationData: [xs, ys]});
       const write = new tf.CustomCallback({
         onEpochEnd: () => {
           model.trainableWeights.forEach(weight => {
@@ -172,18 +172,20 @@ test('errors say what is wrong', async () => {
   const x = tf.ones([2, 1]);
   const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [1]})]});
   model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
-  const unknown = keepIfBetter({validation: [x, x], metric: 'acc'});
+  const unknown = keepIfBetter({validationData: [x, x], metric: 'acc'});
   await expect(model.fit(x, x, {callbacks: [unknown]})).rejects.toThrow(
     'There is no "acc" in the logs. There are: loss.',
   );
-  expect(() => keepIfBetter({validation: x as never})).toThrow('validation must be [xs, ys]');
-  expect(() => keepIfBetter({validation: [x, tf.ones([3, 1])]})).toThrow('got 2 and 3.');
-  expect(() => keepIfBetter({validation: [x, x], confidence: 1})).toThrow('confidence must be a number from 0.5 to 1');
+  expect(() => keepIfBetter({validationData: x as never})).toThrow('validationData must be [xs, ys]');
+  expect(() => keepIfBetter({validationData: [x, tf.ones([3, 1])]})).toThrow('got 2 and 3.');
+  expect(() => keepIfBetter({validationData: [x, x], confidence: 1})).toThrow(
+    'confidence must be a number from 0.5 to 1',
+  );
   for (const [option, value] of Object.entries({margin: -1, minimum: NaN, batchSize: 0, seed: 0.5, metric: ''})) {
-    expect(() => keepIfBetter({validation: [x, x], [option]: value})).toThrow(`${option} must be `);
+    expect(() => keepIfBetter({validationData: [x, x], [option]: value})).toThrow(`${option} must be `);
   }
-  expect(() => keepIfBetter({validation: [tf.ones([1, 1]), tf.ones([1, 1])]})).toThrow('at least two, got 1.');
-  expect(() => keepIfBetter({validation: [tf.ones([2]), tf.scalar(1)]})).toThrow('validation must be [xs, ys]');
+  expect(() => keepIfBetter({validationData: [tf.ones([1, 1]), tf.ones([1, 1])]})).toThrow('at least two, got 1.');
+  expect(() => keepIfBetter({validationData: [tf.ones([2]), tf.scalar(1)]})).toThrow('validationData must be [xs, ys]');
   expect(() => withReplay(x as never, {replay: x as never})).toThrow(LoRAError);
   const data = seededBatches(x, x, {seed: 1});
   expect(() => withReplay(data, {replay: data, share: 1})).toThrow(
@@ -238,7 +240,7 @@ test('a schedule knows all steps of passes that differ in length', async () => {
     epochs: 4,
     callbacks: [
       learningRateSchedule({shape: 'linear'}),
-      progress({onProgress: ({steps}) => reports.push(steps)}),
+      progress({onProgress: ({total}) => reports.push(total)}),
       new tf.CustomCallback({
         onBatchBegin: () =>
           Promise.resolve(void rates.push((optimizer as unknown as {learningRate: number}).learningRate)),

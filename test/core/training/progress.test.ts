@@ -23,16 +23,16 @@ test('reports steps, epochs, losses, the rate and the time left', async () => {
     epochs: 2,
     batchSize: 4,
     verbose: 0,
-    callbacks: [progress({onProgress: one => seen.push(one), everyMs: 0})],
+    callbacks: [progress({onProgress: one => seen.push(one), everySeconds: 0})],
   });
-  expect(seen.map(({at, epoch, step}) => [at, epoch, step])).toEqual([
+  expect(seen.map(({at, epoch, done}) => [at, epoch, done])).toEqual([
     ...[1, 2, 3].map(step => ['step', 1, step]),
     ['epoch', 1, 3],
     ...[4, 5, 6].map(step => ['step', 2, step]),
     ['epoch', 2, 6],
     ['end', 2, 6],
   ]);
-  expect(seen.every(({steps, epochs, learningRate}) => steps === 6 && epochs === 2 && learningRate === 0.01)).toBe(
+  expect(seen.every(({total, epochs, learningRate}) => total === 6 && epochs === 2 && learningRate === 0.01)).toBe(
     true,
   );
   expect(seen[3]!.logs.loss).toBe(history.loss![0]);
@@ -50,7 +50,12 @@ test('draws a line in a terminal, and into a file the outcome alone', async () =
   const draw = async (terminal: boolean) => {
     process.stdout.isTTY = terminal;
     written.length = 0;
-    await model.fit(x, y, {epochs: 2, batchSize: 4, verbose: 0, callbacks: [progress({label: 'LoRA', everyMs: 0})]});
+    await model.fit(x, y, {
+      epochs: 2,
+      batchSize: 4,
+      verbose: 0,
+      callbacks: [progress({label: 'LoRA', everySeconds: 0})],
+    });
     return written.join('');
   };
   try {
@@ -94,7 +99,7 @@ test('a fit after one that an error of another callback ended draws on a new lin
   const write = jest.spyOn(process.stdout, 'write').mockImplementation(text => written.push(String(text)) > 0);
   const {isTTY} = process.stdout;
   process.stdout.isTTY = true;
-  const bar = progress({everyMs: 0});
+  const bar = progress({everySeconds: 0});
   const fit = (...others: Callbacks) =>
     model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks: [bar, ...others]});
   try {
@@ -127,7 +132,7 @@ describe('in an element', () => {
       onBatchEnd: note,
     });
     const write = jest.spyOn(process.stdout, 'write');
-    const callbacks = [progress({label, element, everyMs: 0}), noting, ...others(model)];
+    const callbacks = [progress({label, element, everySeconds: 0}), noting, ...others(model)];
     const fit = model.fit(x, y, {epochs: 2, batchSize: 4, verbose: 0, callbacks});
     const error: unknown = await fit.then(
       () => undefined,
@@ -205,7 +210,7 @@ test('counts what fitOnFeatures does before its steps as time that passed, not a
 test.each([
   [() => progress({label: 1 as never}), 'label'],
   [() => progress({onProgress: 1 as never}), 'onProgress'],
-  [() => progress({everyMs: -1}), 'everyMs'],
+  [() => progress({everySeconds: -1}), 'everySeconds'],
   [() => progress({element: null as never}), 'element must be an element of the page'],
   [() => progress({element: '#training' as never}), "document.getElementById('training') returns, got a string."],
 ])('an option that is not in its range is refused (%#)', (make, message) => {

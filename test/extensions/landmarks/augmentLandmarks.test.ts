@@ -38,7 +38,7 @@ const PLACES = [
   [30.25, 18],
   [22, 26],
 ] as const;
-const PLAIN: AugmentOptions = {points: 3, rotation: 0, scale: 1, shift: 0, brightness: 0, seed: 3};
+const PLAIN: AugmentOptions = {points: 3, rotation: 0, scale: 1, translation: 0, brightness: 0, seed: 3};
 
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
@@ -54,8 +54,8 @@ describe.each(BACKENDS)('on %s', backend => {
   test.each([
     ['rotated', {rotation: 25}],
     ['scaled', {scale: 1.3}],
-    ['shifted', {shift: 0.1}],
-    ['all of it', {rotation: 25, scale: 1.2, shift: 0.08}],
+    ['shifted', {translation: 0.1}],
+    ['all of it', {rotation: 25, scale: 1.2, translation: 0.08}],
   ])('%s, the landmarks are where the picture has them', (_, options) => {
     const xs = tf.stack([1, 2, 3, 4].map(() => spots(PLACES))) as tf.Tensor4D;
     const ys = tf.tensor2d([1, 2, 3, 4].map(() => PLACES.flat()));

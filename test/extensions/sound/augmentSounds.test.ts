@@ -41,7 +41,7 @@ test('specAugment masks spans of frames and bands of filters of each example wit
   await withoutLeaks(() =>
     tf.tidy(() => {
       const spectrograms = tf.add(tf.range(0, 2 * 30 * 16).reshape([2, 30, 16]), 1000);
-      const options = {timeMasks: 1, maxTime: 9, frequencyMasks: 1, maxFrequency: 5, seed: 2};
+      const options = {timeMasks: 1, maxFrames: 9, frequencyMasks: 1, maxMels: 5, seed: 2};
       const masked = specAugment(options)(spectrograms);
       expect(numbers(specAugment(options)(spectrograms))).toEqual(numbers(masked));
       const isSame = numbers(tf.lessEqual(tf.abs(tf.sub(masked, spectrograms)), 1e-3));
@@ -68,7 +68,7 @@ test.each([
   [() => augmentSounds({snr: [9, 1]}), 'snr must be the lowest and the highest ratio in dB, got [9,1].'],
   [() => augmentSounds({noise: [1] as never}), 'noise 0 must be {samples, sampleRate} with samples in a Float32Array'],
   [() => augmentSounds({seed: 0.5}), 'seed must be a whole number, got 0.5.'],
-  [() => specAugment({maxTime: -1}), 'maxTime must be a whole number, 0 or more, got -1.'],
+  [() => specAugment({maxFrames: -1}), 'maxFrames must be a whole number, 0 or more, got -1.'],
   [() => specAugment()(tf.zeros([2, 3])), 'Spectrograms must be [batch, frames, mels], got [2, 3].'],
 ])('bad options are refused', (call, message) => {
   expect(call).toThrow(message);

@@ -79,7 +79,7 @@ test.each(['none', 'reflect'] as const)(
   'NaN spoils the frames that contain it and no other, with padding %s',
   padding => {
     const {samples, sampleRate} = clip(1);
-    const options = {windowSize: 400, hop: 160, mels: 8, padding};
+    const options = {windowSize: 400, hopSize: 160, mels: 8, padding};
     const [whole] = logMel({samples, sampleRate}, options).arraySync();
     expect(whole).toHaveLength(8);
     for (const at of [1000, 1200, samples.length - 250]) {

@@ -6,7 +6,7 @@ function windowsOf(length: number, hop: number, pieces: readonly number[]): [num
   let next = 0;
   return pieces
     .flatMap(count => push(Float32Array.from({length: count}, () => next++)))
-    .map(({samples, start}) => [start, [...samples]]);
+    .map(({samples, firstSample}) => [firstSample, [...samples]]);
 }
 
 test('windows overlap, whatever the pieces of the stream', () => {
@@ -33,5 +33,5 @@ test('a recorder says where it can and cannot record', async () => {
   await recorder.stop();
   expect(recorder.isRunning).toBe(false);
   expect(() => new Recorder({onLevel: 1 as never})).toThrow('onLevel must be a function of the level.');
-  expect(() => slidingWindows(0, 1)).toThrow('length must be a whole number, 1 or more, got 0.');
+  expect(() => slidingWindows(0, 1)).toThrow('windowSize must be a whole number, 1 or more, got 0.');
 });

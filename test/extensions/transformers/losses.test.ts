@@ -32,7 +32,7 @@ const LOSSES: [string, (inputs: Inputs) => tf.Scalar][] = [
   ['rankingOfProducts', ({anchors, candidates}) => rankingLoss(anchors!, candidates!, {scale: 1, similarity: 'dot'})],
   ['symmetric', ({anchors, candidates}) => rankingLoss(anchors!, candidates!, {symmetric: true})],
   ['symmetricWithNegatives', ({anchors, candidates}) => rankingLoss(anchors!, candidates!, {symmetric: true})],
-  ['cosine', ({one, other, targets}) => cosineLoss(one!, other!, targets!)],
+  ['cosine', ({one, other, targets}) => cosineLoss(targets!, one!, other!)],
 ];
 
 describe.each(BACKENDS)('on %s', backend => {
@@ -198,10 +198,10 @@ describe('what does not fit is refused', () => {
       () => similarities(tf.zeros([1, 2]), tf.zeros([1, 2]), 'l2' as 'dot'),
       `similarity must be 'cosine' or 'dot', got "l2".`,
     ],
-    ['pairs of unequal number', () => cosineLoss(tf.zeros([2, 3]), tf.zeros([1, 3]), tf.zeros([2])), 'as many of one'],
+    ['pairs of unequal number', () => cosineLoss(tf.zeros([2]), tf.zeros([2, 3]), tf.zeros([1, 3])), 'as many of one'],
     [
       'too few targets',
-      () => cosineLoss(tf.zeros([2, 3]), tf.zeros([2, 3]), tf.zeros([1])),
+      () => cosineLoss(tf.zeros([1]), tf.zeros([2, 3]), tf.zeros([2, 3])),
       'There must be a target for each of 2 pairs, got [1].',
     ],
   ])('%s', async (_, call, message) => {

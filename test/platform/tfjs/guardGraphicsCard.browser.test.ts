@@ -116,7 +116,7 @@ describeInBrowser('a graphics card that is lost', () => {
           const ours = {
             none: () => [],
             stopOnNaN: () => [lora.stopOnNaN()],
-            progress: () => [lora.progress({onProgress: () => undefined, everyMs: 0})],
+            progress: () => [lora.progress({onProgress: () => undefined, everySeconds: 0})],
             checkpoint: () => [lora.checkpoint('indexeddb://run'), lora.bestAdapter()],
           };
           const callbacks = [losing, ...ours[callback]()];

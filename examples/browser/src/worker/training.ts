@@ -46,8 +46,8 @@ export async function train(
   const losses: number[] = [];
   let last = 0;
   const inPage = progress({
-    everyMs: 0,
-    onProgress: ({at, step, epoch, logs, seconds}) => {
+    everySeconds: 0,
+    onProgress: ({at, done: step, epoch, logs, seconds}) => {
       if (at === 'step') {
         const loss = logs.loss ?? NaN;
         report({kind: 'step', step, steps, epoch, loss, milliseconds: 1000 * (seconds - last)});

@@ -118,16 +118,16 @@ function meanOf(one: tf.Scalar, other: tf.Scalar): tf.Scalar {
  * Computes the mean squared error of the cosines of pairs: `mean of (cos(aᵢ, bᵢ) − targetᵢ)²`, `[n, width]` each and
  * `[n]`. (`CosineSimilarityLoss` of sentence-transformers.)
  *
+ * @param targets the cosine that each pair should have, `[n]`.
  * @param one embeddings, `[n, width]`.
  * @param other embeddings, `[n, width]`.
- * @param targets the cosine that each pair should have, `[n]`.
  * @returns the mean over the pairs.
  * @throws LoRAError `ERR_MISFIT` if the shapes do not match.
  * @example
- *     const loss = cosineLoss(tf.ones([2, 8]), tf.ones([2, 8]), tf.tensor1d([1, 0]));
+ *     const loss = cosineLoss(tf.tensor1d([1, 0]), tf.ones([2, 8]), tf.ones([2, 8]));
  * @experimental
  */
-export function cosineLoss(one: tf.Tensor, other: tf.Tensor, targets: tf.Tensor): tf.Scalar {
+export function cosineLoss(targets: tf.Tensor, one: tf.Tensor, other: tf.Tensor): tf.Scalar {
   checkEmbeddings(one, other, true);
   if (targets.size !== one.shape[0]) {
     throw misfitError(
