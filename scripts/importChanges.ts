@@ -150,7 +150,7 @@ export const CHANGES: readonly Change[] = [
       '`ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `GatherV2`, `Prod`, `SplitV`, `Tile`, `Unpack`). It fixes the kernels ' +
       '`Cumsum` and `Cumprod`, and `StridedSlice` on cpu and wasm. It computes `Einsum` with matrix products on ' +
       'cpu, wasm (which has no such kernel), webgl, and webgpu. On webgpu, it fixes `Cast` of integers to floats, ' +
-      '`Transpose`, `Sum`, `Prod`, `Max`, and `Min` of integers, and the 19 operations of two tensors if one is a vector ' +
+      '`Transpose`, `Sum`, `Prod`, `Max`, and `Min` of integers, and those that compute with two tensors (19) if one is a vector ' +
       'and the other has five or six axes.',
     by: 'extensions/graph/gradients/graphGradients.ts',
     why:

@@ -30,6 +30,7 @@ export function loraKernels(): KernelSource {
  * @throws LoRAError `ERR_OPTION` if `wanted` is no boolean.
  * @example
  *     if (!useRelaxedSIMD()) console.log('This engine has no relaxed SIMD.');
+ * @experimental
  */
 export function useRelaxedSIMD(wanted = true): boolean {
   if (typeof wanted !== 'boolean') {

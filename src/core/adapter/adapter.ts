@@ -12,7 +12,9 @@ export interface HeadConfig {
 
 /** The config of an adapter: which layers it adapts and which it holds whole, by path. */
 export interface AdapterConfig {
+  /** How each adapted layer updates its base, by the path of the layer. */
   layers: Record<string, LayerConfig>;
+  /** The paths of layers that train in full. */
   trainable: string[];
   /** Layers of which it holds only the bias. Default: none. */
   biases?: string[];
@@ -31,10 +33,13 @@ export interface AdapterConfig {
  *     setAdapter(model, cats);
  */
 export interface Adapter {
+  /** Which layers are adapted, and how. */
   readonly config: AdapterConfig;
+  /** The values, by `<path of the layer>/<name of the parameter>`. They belong to the adapter. */
   readonly tensors: Readonly<Record<string, tf.Tensor>>;
   /** Frees the adapter's tensors. Models that took values from it keep theirs. A second call does nothing. */
   dispose(): void;
+  /** Calls `dispose` where a `using` declaration ends. */
   [Symbol.dispose](): void;
 }
 

@@ -12,6 +12,7 @@ import {type LayerTensors, rankLimitOf, tensorsByLayer, type WeightFactors} from
 
 /** An adapter and its weight in a combination. */
 export interface WeightedAdapter {
+  /** The adapter that is mixed in. It stays the caller's. */
   adapter: Adapter;
   /** Any finite number; a negative one takes the adapter's updates away. */
   weight: number;

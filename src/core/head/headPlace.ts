@@ -26,6 +26,7 @@ export function checkBody(model: tf.LayersModel): void {
 export interface HeadPlace {
   /** The last layer before it. */
   after: string;
+  /** Why it goes there, as the rest of a sentence. */
   reason: string;
 }
 

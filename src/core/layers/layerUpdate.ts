@@ -23,11 +23,13 @@ import type {LayerConfig} from './layerConfig';
 export interface UpdatePart {
   /** Name of the weight that is updated, and its shape. */
   readonly weight: string;
+  /** The shape of the weight that is updated. */
   readonly shape: number[];
   /** Its rank: that of the layer, or less if the weight cannot use it all. */
   readonly rank: number;
   /** How many parameters the update has, and how many of them train. */
   readonly parameters: number;
+  /** How many values of the update train. */
   readonly trainableParameters: number;
   /** What the update adds to the weight, as a new tensor. */
   readonly delta: () => tf.Tensor;

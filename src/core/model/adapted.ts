@@ -73,7 +73,9 @@ export function adapterConfig(model: tf.LayersModel): AdapterConfig {
 
 /** A layer of an adapted model that changes in training, and of which the model's adapter does not hold all. */
 export interface UnsavedLayer {
+  /** The name of the layer, after those of the models around it. */
   path: string;
+  /** The class of the layer, such as `BatchNormalization`. */
   className: string;
   /** What changes, as the rest of a sentence about it. */
   reason: string;

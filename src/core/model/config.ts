@@ -62,9 +62,11 @@ const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
 
 /** A strength, or a method, for the layers that `targets` names. */
 export interface LoRAOverride extends LoRAStrength, Pick<MethodOptions, 'method'> {
+  /** The layers that the override is for, by name, path, pattern or class, as in `LoRAConfig`. */
   targets: readonly LayerMatcher[] | LayerPredicate;
   /** As in {@link LoRAConfig}, except initializers: one applies to all layers. */
   init?: PrincipalInit;
+  /** The probability of dropping elements of the update's input in training. Default: that of the config. */
   dropout?: number;
 }
 

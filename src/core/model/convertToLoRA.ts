@@ -53,6 +53,7 @@ export interface ConvertedAdapter {
  * @example
  *     const {adapter, error} = await convertToLoRA(model, {rank: 16});
  *     console.log(`${(100 * error).toFixed(1)} % of the update is lost`);
+ * @experimental
  */
 export async function convertToLoRA(
   model: tf.LayersModel,

@@ -20,7 +20,9 @@ import {methodOf} from '../methods/registry';
 
 /** What `applyLoRA` would do with a layer that has weights. */
 export interface PlannedLayer {
+  /** The name of the layer, after those of the models around it: `body/block1/dense`. */
   path: string;
+  /** The class of the layer, such as `Dense`. */
   className: string;
   /**
    * `'adapted'`: it has an update. `'trained'`: it trains in full. `'bias'`: only its bias trains. `'skipped'`: it has
@@ -35,7 +37,9 @@ export interface PlannedLayer {
   rank?: number;
   /** The requested rank, if it is more than the kernel can hold. */
   cappedFrom?: number;
+  /** The strength of the update, if the layer would be adapted. */
   alpha?: number;
+  /** The factor of the update, if the layer would be adapted. */
   scaling?: number;
   /** How many parameters would train: those of factors, of biases, or all of the layer. */
   trainableParameters: number;
@@ -51,6 +55,7 @@ export interface LoRAPlan {
   unmatched: UnmatchedEntry[];
   /** Why `applyLoRA` would refuse, one line for each fault; empty if it would not. */
   faults: string[];
+  /** How many values would train, in all layers. */
   trainableParameters: number;
   /** The parameters of the adapted model: the base's and those of the factors. */
   totalParameters: number;

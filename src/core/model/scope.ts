@@ -13,6 +13,7 @@ const SCOPE = Symbol.for('tfjs-lora.scope');
 export interface AdapterScope {
   /** The model that the adapter is on. */
   readonly model: tf.LayersModel;
+  /** Tells a scope from a model. @internal */
   readonly [SCOPE]: true;
 }
 

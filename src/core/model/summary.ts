@@ -12,6 +12,7 @@ import {count, countsLine, inColumns, fourDigits} from './table';
 
 /** One adapted layer in a summary, or one kernel of a layer that has several. */
 export interface LayerSummary {
+  /** The name of the layer, after those of the models around it: `body/block1/dense`. */
   path: string;
   /** Name of the kernel, if the layer has several. */
   weight?: string;
@@ -25,8 +26,11 @@ export interface LayerSummary {
   rank: number;
   /** The requested rank, if it was lowered: it would add nothing, or have as many values as the kernel. */
   cappedFrom?: number;
+  /** The strength of the update. */
   alpha: number;
+  /** The factor of the update: `alpha / rank`, or `alpha / √rank` with rank stabilization. */
   scaling: number;
+  /** How many values of the layer train. */
   trainableParameters: number;
   /** Frobenius norm of the update, in a summary of `measureLoRA`. */
   deltaNorm?: number;
@@ -36,7 +40,9 @@ export interface LayerSummary {
 
 /** A layer with a frozen kernel. */
 export interface SkippedLayer {
+  /** The name of the layer, after those of the models around it. */
   path: string;
+  /** The class of the layer, such as `Dense`. */
   className: string;
   /** Why it is not adapted, as the rest of a sentence about it. */
   reason: string;
@@ -44,6 +50,7 @@ export interface SkippedLayer {
 
 /** Which layers of a model are adapted, which are not, and how many parameters train. */
 export interface LoRASummary {
+  /** The adapted layers, in the order of the model. */
   layers: LayerSummary[];
   /** The layers with a kernel that are not adapted and do not train. */
   skipped: SkippedLayer[];
@@ -53,7 +60,9 @@ export interface LoRASummary {
   biases: string[];
   /** Plain layers that train and are not in the adapter, in a model that was put together by hand. */
   unsaved: UnsavedLayer[];
+  /** How many values train, in all layers. */
   trainableParameters: number;
+  /** How many values the model has, including those of the adapter. */
   totalParameters: number;
   /** The summary as a table. */
   toString(): string;

@@ -53,6 +53,7 @@ export function firstNaming(selections: readonly Selection[], site: Site): Selec
 export interface UnmatchedEntry {
   /** The option that holds it. */
   option: 'targets' | 'exclude' | 'trainInFull' | 'overrides';
+  /** The name, pattern or class that matches no layer. */
   entry: LayerMatcher;
   /** The names, paths and classes in the model that are most like it. */
   closest: string[];

@@ -54,6 +54,7 @@ export interface ExportPEFTOptions extends SafetensorsOptions, CallOptions {
 export interface ExportedPEFT extends PEFTFiles {
   /** The contents of `adapter_config.json`. */
   config: Record<string, unknown>;
+  /** The content of `adapter_model.safetensors`. */
   weights: Bytes;
 }
 

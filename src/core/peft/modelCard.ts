@@ -37,6 +37,7 @@ const TABLES = ['data', 'metrics', 'settings'] as const;
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_OPTION` if an option is not valid.
  * @example
  *     const card = modelCard(model, {baseModel: 'HuggingFaceTB/SmolLM2-135M', data: {training: 900}});
+ * @experimental
  */
 export function modelCard(model: tf.LayersModel, options: ModelCardOptions = {}): string {
   checkOptions(options, {

@@ -8,6 +8,7 @@ import type {ExportPEFTOptions} from './exportPeft';
 
 /** How an adapter is saved as a folder of PEFT. */
 export interface SavePEFTOptions extends Omit<ExportPEFTOptions, 'adapter'> {
+  /** Writes the adapter as PEFT does. */
   format: 'peft';
   /** The model that the adapter belongs to, if an adapter is saved: PEFT stores it under the names of modules. */
   model?: tf.LayersModel;

@@ -10,6 +10,7 @@ import {kindOf, LoRAError, show} from '../../platform/errors';
  * @throws LoRAError `ERR_OPTION` if there are no counts, or one is not a whole number above 0.
  * @example
  *     const weights = balancedClassWeights([90, 10]); // {0: 0.556, 1: 5}
+ * @experimental
  */
 export function balancedClassWeights(counts: readonly number[]): Record<number, number> {
   if (!Array.isArray(counts) || counts.length === 0) {

@@ -26,7 +26,9 @@ export interface SweepOptions extends CallOptions {
 
 /** One step of a sweep. */
 export interface SweepStep {
+  /** The learning rate of the step. */
   learningRate: number;
+  /** The loss of the batch before the step. */
   loss: number;
   /** The smoothed loss: the value here of a line through the losses of a tenth of the steps on either side. */
   smoothed: number;
@@ -73,6 +75,7 @@ const CLEAR = 4;
  * @returns a promise of the curve of the loss, and the suggested rate.
  * @throws LoRAError `ERR_NOT_READY` if the model is not compiled, `ERR_BUSY` if it is training, `ERR_UNSUPPORTED` if it
  *     has stateful layers, `ERR_OPTION` if an option is not in its range, `ERR_ABORTED` if the signal is aborted.
+ * @experimental
  */
 export async function findLearningRate(
   model: tf.LayersModel,

@@ -24,6 +24,7 @@ export interface FocalLossOptions {
  * @throws LoRAError `ERR_OPTION` if an option is not in its range. The loss throws `ERR_MISFIT` if shapes differ.
  * @example
  *     model.compile({optimizer: adam(), loss: focalLoss({alpha: 0.25})});
+ * @experimental
  */
 export function focalLoss(options: FocalLossOptions = {}): (targets: tf.Tensor, logits: tf.Tensor) => tf.Tensor {
   checkOptions(options, {alpha: true, gamma: true});

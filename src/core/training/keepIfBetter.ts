@@ -240,6 +240,7 @@ function lowerBound(values: readonly number[], confidence: number, seed: number)
  *     const gate = keepIfBetter({validationData: [xs, ys], metric: 'acc'});
  *     await model.fit(newXs, newYs, {epochs: 5, callbacks: [gate]});
  *     console.log(gate.kept, gate.reason);
+ * @experimental
  */
 export function keepIfBetter(options: KeepIfBetterOptions): KeepIfBetter {
   checkOptions(

@@ -38,6 +38,7 @@ export type Movable = tf.LayersModel | tf.Optimizer | Adapter | tf.Tensor;
  * @throws LoRAError `ERR_OPTION` if something is of another kind, `ERR_BUSY` if a model is training or in a
  *     `withAdapter`, `ERR_UNSUPPORTED` if the backend is not registered or does not start, `ERR_DEVICE_LOST` if values
  *     are lost with a graphics card. Then the current backend stays.
+ * @experimental
  */
 export async function moveTo(what: Movable | readonly Movable[], backend: string): Promise<void> {
   const things: readonly Movable[] = Array.isArray(what) ? what : [what];

@@ -107,6 +107,7 @@ function isEmbedding(layer: tf.layers.Layer): boolean {
  *     Embedding layer.
  * @example
  *     await model.fitDataset(batches, {epochs: 3, callbacks: [neftune({alpha: 5})]});
+ * @experimental
  */
 export function neftune(options: NeftuneOptions = {}): tf.Callback {
   checkOptions(options, {alpha: true, seed: true});

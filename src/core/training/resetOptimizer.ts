@@ -17,6 +17,7 @@ import {forgetSteps} from '../../platform/tfjs/training';
  * @example
  *     setAdapter(model, adapter);
  *     resetOptimizer(model);
+ * @experimental
  */
 export function resetOptimizer(model: tf.LayersModel): void {
   checkModel(model);

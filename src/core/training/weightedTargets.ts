@@ -22,6 +22,7 @@ import {checkModel} from '../rewire/walk';
  *     compileWeighted(model, {optimizer: adam(), loss: 'meanSquaredError'});
  *     const ys = tf.tensor2d([[0.5], [1]]);
  *     await model.fit(tf.ones([2, 4]), weightTargets(ys, [1, 3]));
+ * @experimental
  */
 export function compileWeighted(model: tf.LayersModel, args: tf.ModelCompileArgs): void {
   checkOptions(args, {optimizer: true, loss: true, metrics: true});
@@ -83,6 +84,7 @@ function aligned(weights: tf.Tensor, losses: tf.Tensor): tf.Tensor {
  *     read; the loss becomes NaN); `ERR_MISFIT` if the shapes do not match or there are no targets.
  * @example
  *     const targets = weightTargets(tf.tensor1d([0, 2, 1]), [1, 0.5, 2]);
+ * @experimental
  */
 export function weightTargets(ys: tf.Tensor, weights?: tf.Tensor | tf.TensorLike): tf.Tensor {
   if (!(ys instanceof tf.Tensor) || ys.rank === 0 || ys.size === 0) {

@@ -26,6 +26,7 @@ export interface WithReplayOptions<T extends tf.TensorContainer> {
  *     const batches = seededBatches(xs, ys, {batchSize: 16, seed: 1});
  *     const replay = seededBatches(oldXs, oldYs, {batchSize: 16, seed: 2});
  *     await model.fitDataset(withReplay(batches, {replay, share: 0.25}), {epochs: 3});
+ * @experimental
  */
 export function withReplay<T extends tf.TensorContainer>(
   data: tf.data.Dataset<T>,

@@ -28,10 +28,13 @@ export interface RoundOutcome {
 
 /** A finished round, as passed to `onRound`. */
 export interface RoundReport extends RoundOutcome {
+  /** Whether the server requested training or an evaluation. */
   kind: 'train' | 'evaluate';
+  /** The number of the round, as the server counts. */
   round: number;
   /** Bytes in the bodies of all calls since the last report. */
   bytesSent: number;
+  /** Bytes in the bodies of all answers since the last report. */
   bytesReceived: number;
   /** The duration of the training or evaluation. */
   seconds: number;
@@ -54,7 +57,9 @@ export interface JoinFederationOptions {
   key?: NodeKey;
   /** Makes the node leave at once when aborted. `finished` then rejects with code `ERR_ABORTED`. */
   signal?: AbortSignal;
+  /** Called after each request of the server. */
   onRound?: (report: RoundReport) => void;
+  /** Called when the state of the connection changes. */
   onState?: (state: FederationState) => void;
   /** Seconds between two heartbeats, 10 to 1800. The server waits twice as long. Defaults to 30. */
   heartbeatSeconds?: number;
@@ -64,7 +69,9 @@ export interface JoinFederationOptions {
 export interface FederationSummary {
   /** Rounds in which it trained. */
   rounds: number;
+  /** How many bytes were sent to the server. */
   bytesSent: number;
+  /** How many bytes the server sent. */
   bytesReceived: number;
 }
 

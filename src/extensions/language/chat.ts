@@ -6,6 +6,7 @@ import type {Tokenizer} from '../transformers/load/tokenizer';
 export interface Message {
   /** `'system'`, `'user'`, `'assistant'`, or another role of the chat template. */
   role: string;
+  /** The text of the message. */
   content: string;
 }
 

@@ -4,6 +4,7 @@ import {checkNumber, checkOptions, LoRAError, show} from '../../platform/errors'
 export interface SoundEvent {
   /** In seconds. */
   readonly time: number;
+  /** What was heard. */
   readonly label: string;
 }
 
@@ -11,6 +12,7 @@ export interface SoundEvent {
 export interface WindowScores {
   /** Where the window is, in seconds. */
   readonly time: number;
+  /** The score of each label. */
   readonly scores: Readonly<Record<string, number>>;
 }
 

@@ -11,8 +11,11 @@ export interface Sound {
 
 /** The channels of an `AudioBuffer` of the Web Audio API. */
 export interface SoundChannels {
+  /** How many channels there are. */
   readonly numberOfChannels: number;
+  /** Samples per second. */
   readonly sampleRate: number;
+  /** The samples of a channel, from −1 to 1. */
   getChannelData(channel: number): Float32Array;
 }
 

@@ -28,9 +28,11 @@ export interface TranscribeOptions extends Pick<CallOptions, 'signal'> {
 
 /** A piece of a transcript. */
 export interface TranscriptPiece {
+  /** What was said in this piece. */
   text: string;
   /** With `timestamps`: when the segment or word begins and ends, in seconds. */
   start?: number;
+  /** Where the piece ends, in seconds from the start of the sound. */
   end?: number;
 }
 

@@ -5,8 +5,11 @@ import {roundToEven} from '../ops/rounding';
 
 /** Colors from 0 to 255, row by row, with 1, 3 or 4 channels, like an `ImageData`. */
 export interface ImagePixels {
+  /** Four values for each pixel, red, green, blue and alpha, row by row. */
   readonly data: Uint8Array | Uint8ClampedArray;
+  /** The number of pixels in a row. */
   readonly width: number;
+  /** The number of rows. */
   readonly height: number;
 }
 

@@ -19,6 +19,7 @@ export interface PositionEmbeddingArgs {
    * positions are counted.
    */
   padding?: number | null;
+  /** The name of the layer. Default: one that tfjs makes. */
   name?: string;
 }
 
@@ -105,6 +106,7 @@ registerOwn(PositionEmbedding);
 export interface TypeEmbeddingArgs {
   /** How many rows the table has. */
   rows: number;
+  /** The name of the layer. Default: one that tfjs makes. */
   name?: string;
 }
 

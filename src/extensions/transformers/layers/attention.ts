@@ -38,6 +38,7 @@ export interface AttentionArgs {
    * `RelativeBias` or `DistanceScores`. Cannot be combined with `packed`. Default: false.
    */
   bias?: boolean;
+  /** The name of the layer. Default: one that tfjs makes. */
   name?: string;
 }
 

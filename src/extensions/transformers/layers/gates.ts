@@ -13,6 +13,7 @@ import {PlainLayer} from './plainLayer';
 export interface GeluArgs {
   /** Whether to use the tanh approximation, as in GPT-2, instead of the error function. Default: false. */
   approximate?: boolean;
+  /** The name of the layer. Default: one that tfjs makes. */
   name?: string;
 }
 

@@ -18,6 +18,7 @@ export interface RowNormalizationArgs {
   addsOne?: boolean;
   /** Whether a layer normalization has a `β`. Default: true. */
   bias?: boolean;
+  /** The name of the layer. Default: one that tfjs makes. */
   name?: string;
 }
 

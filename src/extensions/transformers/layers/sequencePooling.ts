@@ -11,6 +11,7 @@ export type PoolingMode = 'mean' | 'first' | 'last';
 
 /** Arguments of {@link SequencePooling}. */
 export interface SequencePoolingArgs {
+  /** How the states of a sequence become one vector. */
   mode: PoolingMode;
   /**
    * A padding token, whose positions do not count even if the mask shows them. The tokens, `[batch, positions]`, are
@@ -19,6 +20,7 @@ export interface SequencePoolingArgs {
   padding?: number | null;
   /** How many positions at the start do not count, such as those of a class token. Default: 0. */
   skip?: number;
+  /** The name of the layer. Default: one that tfjs makes. */
   name?: string;
 }
 

@@ -25,6 +25,7 @@ export interface TiedDenseArgs {
   table: {name: string};
   /** Whether to add a bias, a weight of this layer. Default: false. */
   useBias?: boolean;
+  /** The name of the layer. Default: one that tfjs makes. */
   name?: string;
 }
 

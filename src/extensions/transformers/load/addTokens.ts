@@ -27,7 +27,9 @@ export interface AddTokensOptions {
 
 /** A model and its tokenizer with new tokens. */
 export interface AddedTokens<T> {
+  /** A model with rows for the new tokens. */
   model: tf.LayersModel;
+  /** A tokenizer that knows the new tokens. */
   tokenizer: T;
   /** The id of each token, in the order given. */
   ids: number[];

@@ -86,6 +86,7 @@ export type TransformerOptions<T = Tokenizer> = Omit<TransformerSources<T>, 'con
 
 /** A transformer of the hub. */
 export interface LoadedTransformer<T = Tokenizer> {
+  /** The model, with the weights of the files. */
   model: tf.LayersModel;
   /**
    * The tokenizer, with the chat template of the model, if it has one. If it cannot be loaded, reading this property

@@ -17,7 +17,9 @@ export type TemplateClass = new (source: string) => ChatTemplate;
 
 /** Classes to use instead of the optional peer dependencies. */
 export interface PeerClasses<T> {
+  /** The class `Tokenizer` of `@huggingface/tokenizers`. Default: the package is imported when it is needed. */
   Tokenizer?: TokenizerClass<T>;
+  /** The class `Template` of `@huggingface/jinja`. Default: the package is imported when it is needed. */
   Template?: TemplateClass;
 }
 

@@ -43,6 +43,7 @@ export interface EncodeTextsOptions {
 
 /** Encoded texts, `[texts, positions]` each. */
 export interface EncodedTexts {
+  /** The tokens, `[texts, positions]`, int32. */
   inputIds: tf.Tensor2D;
   /** 1 for tokens, 0 for padding. */
   attentionMask: tf.Tensor2D;
