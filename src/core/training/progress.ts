@@ -90,6 +90,7 @@ class ProgressReport extends TrainingCallback {
     this.began = fitBegan(this.model) ?? this.start;
     this.perEpoch = this.stepsPerEpoch;
     this.before = this.step = this.stepsBefore(firstEpoch);
+    this.epoch = firstEpoch;
     this.logs = {};
     this.endLine(); // that of a fit that another callback's error ended
     this.last = undefined;
@@ -244,7 +245,10 @@ function terminalOfNode(): Terminal | undefined {
  *     progress({onProgress: ({done, total}) => postMessage({done, total})}); // in a worker
  */
 export function progress(options: ProgressOptions = {}): tf.Callback {
-  const known = {label: true, element: true, onProgress: true, everySeconds: true} as const;
-  checkOptions(options, known, "progress({label: 'LoRA'})");
+  checkOptions(
+    options,
+    {label: true, element: true, onProgress: true, everySeconds: true},
+    "progress({label: 'LoRA'})",
+  );
   return new ProgressReport(options);
 }

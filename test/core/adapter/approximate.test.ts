@@ -57,6 +57,26 @@ describe.each(BACKENDS)('on %s', backend => {
     expect(predictions(applyLoRA(base, cut), [x])).toHaveLength(1);
   });
 
+  test('ranks go where a value carries most of the square of a singular value', async () => {
+    const base = tf.sequential({
+      layers: [tf.layers.dense({units: 6, name: 'one', inputShape: [6]}), tf.layers.dense({units: 18, name: 'wide'})],
+    });
+    const model = applyLoRA(base, {rank: 1, alpha: 1});
+    [0.9, 1.2].forEach((value, i) => {
+      const layer = model.layers[i] as unknown as {setParameter(name: string, value: tf.Tensor): void};
+      layer.setParameter(
+        'lora_A',
+        tf
+          .oneHot(tf.tensor1d([0], 'int32'), 6)
+          .reshape([6, 1])
+          .toFloat(),
+      );
+      layer.setParameter('lora_B', tf.mul(tf.oneHot(tf.tensor1d([0], 'int32'), 6 + 12 * i), value));
+    });
+    // 0.9² in 12 values is more than 1.2² in 24.
+    expect(ranksOf(await combineAdapters(getAdapter(model), {budget: 24}))).toEqual({one: 1});
+  });
+
   test('with room for all nothing is lost', async () => {
     const {base, model} = adaptedModel([5, 4, 3], [2, 1, 0.5]);
     const x = random([4, 6], 2);

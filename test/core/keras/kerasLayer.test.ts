@@ -104,6 +104,27 @@ test.each(['attention: MultiHeadAttention with value_dim and masks', 'attention:
   },
 );
 
+// Keras: (rows − 1)·stride + size + more, less twice half of the size, rounded down, for 'same'.
+test.each([
+  ['valid', 0, 13],
+  ['valid', 1, 14],
+  ['same', 0, 11],
+  ['same', 1, 12],
+])(
+  'a transposed convolution with padding %s and %d more rows has the length that Keras says',
+  async (padding, more, length) => {
+    const {artifacts} = kerasCases(3).find(one => one.name === 'Conv1DTranspose')!; // of size 3, on six rows
+    const settings = `"strides":[2],"padding":"${padding}","output_padding":[${more}]`;
+    const text = JSON.stringify(artifacts.modelTopology).replace('"strides":[1],"padding":"valid"', settings);
+    const model = await loadKerasModel(handlerOf({...artifacts, modelTopology: JSON.parse(text) as object}));
+    expect(model.outputs[0]!.shape).toEqual([null, length, 2]);
+    const y = model.predict(tf.ones([1, 6, 4])) as tf.Tensor;
+    expect(y.shape).toEqual([1, length, 2]);
+    y.dispose();
+    disposeModel(model);
+  },
+);
+
 test('what it computes has to be known', () => {
   expect(() => new KerasLayer({computes: 'toString', name: 'it'})).toThrow(
     'Layer "it" computes "toString", which is not known here.',

@@ -2,8 +2,9 @@ import {mkdtempSync, readdirSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {adam, checkpoint, type CheckpointOptions, resume, seededBatches, sgd} from 'tfjs-lora';
-import {useBackend} from '../../helpers';
+import {adam, checkpoint, type CheckpointOptions, resume, seededBatches, sgd, stopOnNaN} from 'tfjs-lora';
+import type {SeededDataset} from '../../../src/core/training/seededBatches';
+import {numbers, useBackend} from '../../helpers';
 import {MemoryHandler} from '../../models';
 import {setting} from './setting';
 
@@ -13,11 +14,15 @@ beforeAll(() => useBackend('cpu'));
 function memory() {
   const slots = new Map<number, MemoryHandler>();
   const saved: {slot: number; number: number; epoch: number; batch: number; step: number}[] = [];
+  const loaded: number[] = [];
   const place = (slot: number): tf.io.IOHandler => {
     const handler = slots.get(slot) ?? new MemoryHandler();
     slots.set(slot, handler);
     return {
-      load: () => (handler.json === '' ? Promise.reject(new Error('nothing here')) : handler.load()),
+      load: () => {
+        loaded.push(slot);
+        return handler.json === '' ? Promise.reject(new Error('nothing here')) : handler.load();
+      },
       save: async artifacts => {
         const result = await handler.save(artifacts);
         const {state} = artifacts.modelTopology as unknown as {state: string};
@@ -27,7 +32,7 @@ function memory() {
       },
     };
   };
-  return {place, saved};
+  return {place, saved, loaded};
 }
 
 /** Trains on 12 examples in batches of 5, 5 and 2. The history, and how many tensors there are in the last step. */
@@ -74,8 +79,9 @@ test('checkpoints are saved at the epochs and steps that are due, and after the 
 });
 
 test('a run that begins anew at the place of an earlier one is the later of the two', async () => {
-  const {place, saved} = memory();
+  const {place, saved, loaded} = memory();
   await run([checkpoint(place)], 3);
+  expect(loaded).toEqual([0, 1]); // once in a run
   await run([checkpoint(place)], 1);
   expect(saved.map(({number}) => number)).toEqual([0, 1, 2, 3]);
   const {model, dispose} = setting(sgd({learningRate: 0.05}));
@@ -120,4 +126,35 @@ test('batches have 32 examples by default, and the last one what is left', async
   expect(sizes).toEqual([32, 32, 6]);
   expect(batches.size).toBe(3);
   xs.dispose();
+});
+
+test('batches start anew at an epoch, from its first batch or another', async () => {
+  const xs = tf.range(0, 10);
+  const batches = seededBatches(xs, xs, {batchSize: 4, seed: 1}) as SeededDataset;
+  const pass = async () => (await batches.toArray()).map(batch => numbers(batch.xs as tf.Tensor));
+  const [first, second] = [await pass(), await pass()];
+  expect(second).not.toEqual(first);
+  batches.startAt(1);
+  expect(await pass()).toEqual(second);
+  batches.startAt(0, 2);
+  expect([await pass(), await pass()]).toEqual([first.slice(2), second]);
+  expect(() => batches.startAt(-1)).toThrow('epoch must be ');
+  expect(() => batches.startAt(0, 0.5)).toThrow('batch must be ');
+  xs.dispose();
+});
+
+test('stopOnNaN frees what it held of a fit that ended with the error of another callback', async () => {
+  const {model, x, y, dispose} = setting(sgd({learningRate: 0.05}));
+  const stop = stopOnNaN();
+  const fail = () => {
+    throw new Error('stop');
+  };
+  const fit = (...callbacks: (tf.Callback | tf.CustomCallback)[]) =>
+    model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks});
+  await expect(fit(stop, new tf.CustomCallback({onBatchEnd: fail}))).rejects.toThrow('stop');
+  const before = tf.memory().numTensors;
+  await fit(stop);
+  // The weights before the step.
+  expect(before - tf.memory().numTensors).toBe(model.trainableWeights.length);
+  dispose();
 });

@@ -168,6 +168,23 @@ test('a resumed run is judged against the adapter before its first part, and lea
   });
 });
 
+test('targets without an axis of columns reach the loss as they do in fit', async () => {
+  const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [1], kernelInitializer: 'zeros'})]});
+  const shapes = new Set<string>();
+  const loss = (targets: tf.Tensor, outputs: tf.Tensor) => {
+    shapes.add(targets.shape.slice(1).join());
+    return tf.losses.meanSquaredError(targets, outputs);
+  };
+  const optimizer = tf.train.sgd(0.1);
+  model.compile({optimizer, loss});
+  const [xs, ys] = [tf.tensor2d(XS, [40, 1]), tf.tensor1d(XS)];
+  await model.fit(xs, ys, {epochs: 1, callbacks: [keepIfBetter({validationData: [xs, ys]})]});
+  expect([...shapes]).toEqual(['1']);
+  tf.dispose([xs, ys]);
+  optimizer.dispose();
+  model.dispose();
+});
+
 test('errors say what is wrong', async () => {
   const x = tf.ones([2, 1]);
   const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [1]})]});

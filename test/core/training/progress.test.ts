@@ -79,10 +79,10 @@ test('an epoch of a dataset of unknown size says how many steps the others have'
     }
   });
   const seen: TrainingProgress[] = [];
-  const callbacks = [progress({onProgress: one => seen.push(one), everyMs: 0})];
+  const callbacks = [progress({onProgress: one => seen.push(one), everySeconds: 0})];
   await model.fitDataset(data, {epochs: 3, verbose: 0, callbacks});
-  expect(seen.map(({at, step, steps}) => [at, step, steps])).toEqual([
-    ...[1, 2, 3, 4].map(step => ['step', step, undefined]),
+  expect(seen.map(({at, done, total}) => [at, done, total])).toEqual([
+    ...[1, 2, 3, 4].map(step => ['step', step, Infinity]),
     ['epoch', 4, 12],
     ...[5, 6, 7, 8].map(step => ['step', step, 12]),
     ['epoch', 8, 12],
@@ -90,6 +90,29 @@ test('an epoch of a dataset of unknown size says how many steps the others have'
     ['epoch', 12, 12],
     ['end', 12, 12],
   ]);
+  dispose();
+});
+
+test('a line that bestAdapter cuts off with an error ends, and a callback reports each fit that it is used in', async () => {
+  const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
+  const written: string[] = [];
+  const write = jest.spyOn(process.stdout, 'write').mockImplementation(text => written.push(String(text)) > 0);
+  const {isTTY} = process.stdout;
+  process.stdout.isTTY = true;
+  const poison = new tf.CustomCallback({onEpochEnd: (_, logs) => void (logs!.loss = NaN)});
+  const fit = (...callbacks: Callbacks) => model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks});
+  try {
+    await expect(fit(progress({everySeconds: 0}), poison, bestAdapter({monitor: 'loss'}))).rejects.toThrow(LoRAError);
+    expect(written.join('')).toMatch(/3\/3 steps[^\n]*\n$/);
+  } finally {
+    process.stdout.isTTY = isTTY;
+    write.mockRestore();
+  }
+  const seen: string[] = [];
+  const twice = progress({onProgress: ({at}) => seen.push(at), everySeconds: 1e3});
+  await fit(twice);
+  await fit(twice);
+  expect(seen).toEqual(['epoch', 'end', 'epoch', 'end']);
   dispose();
 });
 
