@@ -441,6 +441,17 @@ for equation, *shapes in [('bij,bjk,bkl->bil', (2, 3, 4), (2, 4, 5), (2, 5, 3)),
     case(f'Einsum {equation}', [('Einsum', ','.join(each), 'y', {'equation': equation})], fixed=equation.startswith('bij,k'), **each)
 case('Einsum bn,anm,bm->ba', [('Einsum', 'x,w,z', 'y', {'equation': 'bn,anm,bm->ba'})], {'w': rand(5, 3, 4)}, x=rand(2, 3), z=rand(2, 4))
 
+# Diagonals, gathers for each example, and transposed convolutions of volumes.
+for equation, *shapes in [('bii->bi', (2, 3, 3)), ('bii->b', (2, 3, 3)), ('biji->bj', (2, 3, 4, 3)), ('biiijj->bij', (2, 3, 3, 3, 2, 2)), ('bii,bij->bj', (2, 3, 3), (2, 3, 4))]:
+    each = {f'x{i}': rand(*shape) for i, shape in enumerate(shapes)}
+    case(f'Einsum {equation}', [('Einsum', ','.join(each), 'y', {'equation': equation})], **each)
+case('GatherND of each example', [('GatherND', 'x,i', 'y', {'batch_dims': 1})], x=x4, i=np.array([[[0, 3], [-1, -4], [2, 1]], [[1, 1], [0, 0], [-3, 2]]]))
+case('GatherND of each example, along one axis', [('GatherND', 'x,i', 'y', {'batch_dims': 1})], x=x3, i=np.array([[2], [-3]]))
+case('GatherND of two axes of examples', [('GatherND', 'x,i', 'y', {'batch_dims': 2})], x=x4, i=rng.integers(-4, 4, (2, 3, 2, 1)))
+case('GatherND of each example, constant', [('GatherND', 'x,i', 'y', {'batch_dims': 1})], {'i': np.array([[[0, 3], [-1, 1]], [[1, 1], [2, -2]]])}, fixed=True, x=x4)
+case('ConvTranspose along three axes', [('ConvTranspose', 'x,w,b', 'c', {'strides': [2, 1, 3]}), ('Relu', 'c', 'y', {})], {'w': rand(3, 2, 2, 3, 2), 'b': rand(2)}, x=rand(2, 3, 3, 2, 4))
+case('ConvTranspose along three axes with pads', [('ConvTranspose', 'x,w', 'y', {'strides': [2, 3, 1], 'pads': [1, 0, 1, 1, 1, 0], 'output_padding': [1, 1, 0]})], {'w': rand(3, 2, 3, 2, 3)}, x=rand(2, 3, 3, 2, 4))
+
 
 def networks():
     """Networks that PyTorch exports, by both exporters, and for a fixed and an open batch."""

@@ -244,11 +244,15 @@ def gatherND(d):
     d.op = 'GatherND'
     d.opset = max(d.opset, 12)
     shape = d.shape()
-    depth = d.int(1, len(shape))
-    lead = d.shape(1, 2)
-    indices = np.stack([d.rng.integers(-s, s, lead) for s in shape[:depth]], -1)
+    examples = d.choice([0, 0, 1, 2])
+    examples = min(examples, len(shape) - 1)
+    depth = d.int(1, len(shape) - examples)
+    lead = shape[:examples] + d.shape(1, 2)
+    indices = np.stack([d.rng.integers(-s, s, lead) for s in shape[examples:examples + depth]], -1)
     d.flow(d.values(shape))
     d.either(indices.astype('int64'))
+    if examples > 0:
+        d.attributes['batch_dims'] = examples
 
 
 def scatterND(d):
@@ -441,7 +445,7 @@ def einsum(d):
     d.op = 'Einsum'
     d.opset = max(d.opset, 12)
     equation = d.choice(['ij,jk->ik', 'bij,bjk->bik', 'bij,bkj->bki', 'bi,bj->bij', '...ij,...jk->...ik', 'bij->bji', 'bij->b', 'bhid,bhjd->bhij',
-                         'ij,ij->', 'bi,ij,jk->bk'])
+                         'ij,ij->', 'bi,ij,jk->bk', 'bii->bi', 'bii->b', 'biij,bi->bj', 'bj,ii->bji'])
     sizes = {letter: d.int(1, 4) for letter in 'bdhijk'}
     lead = (d.int(1, 3),)
     for operand in equation.split('->')[0].split(','):
@@ -480,7 +484,7 @@ def conv(d):
 
 def convTranspose(d):
     d.op = 'ConvTranspose'
-    axes = d.int(1, 2)
+    axes = d.int(1, 3)
     sizes = [d.int(2, 5) for _ in range(axes)]
     kernel = [d.int(1, 4) for _ in sizes]
     strides = [d.int(1, 3) for _ in sizes]

@@ -7,7 +7,7 @@ import {type Case, read, relativeDifference} from './case';
 
 /** Operations on integers, truth values, indices and volumes, in which backends differ most. */
 const NAMES =
-  /from (?:the end|beyond|before|the largest)|^Cast |^Div |^Mod|^OneHot|^GatherElements|^Not,|of integers|axes$|of zeros|^Slice|of truth|volumes| by \[|^a list|slope|transposed input|^Einsum|batch of one/;
+  /from (?:the end|beyond|before|the largest)|^Cast |^Div |^Mod|^OneHot|^GatherElements|^Not,|of integers|axes$|of zeros|^Slice|of truth|volumes| by \[|^a list|slope|transposed input|^Einsum|^GatherND of|three axes|batch of one/;
 
 const LARGEST = 2e-5;
 

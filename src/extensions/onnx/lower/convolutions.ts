@@ -2,7 +2,7 @@ import {sizeOf} from '../../../platform/formats/layout';
 import {FusedConv2D, FusedDepthwiseConv2D} from '../../graph/layers/fusedConvolution';
 import {activationAfter} from './activations';
 import {channelsLast, range} from './lowering';
-import type {OnnxCall} from './onnxCall';
+import {attribute, type OnnxCall} from './onnxCall';
 
 /** How a window moves over the axes after the channels. */
 export interface Window {
@@ -180,13 +180,27 @@ async function depthwise(
   return isFlat ? call.emit('Squeeze', [result], {squeeze_dims: {list: {i: ['1']}}}) : result;
 }
 
+/** A volume without its margins. */
+function trimmed(call: OnnxCall, x: string, cut: readonly [begin: number, end: number][]): Promise<string> {
+  const list = (of: (margins: readonly [number, number]) => number) => call.constant([0, ...cut.map(of), 0]);
+  const toEnd = cut.reduce((mask, [, end], i) => mask + (end === 0 ? 2 ** (i + 1) : 0), 0b10001);
+  const inputs = [x, list(([begin]) => begin), list(([, end]) => -end), call.constant([1, 1, 1, 1, 1])];
+  return call.emit('StridedSlice', inputs, {
+    begin_mask: attribute.int(0b10001),
+    end_mask: attribute.int(toEnd),
+    ellipsis_mask: attribute.int(0),
+    new_axis_mask: attribute.int(0),
+    shrink_axis_mask: attribute.int(0),
+  });
+}
+
 /** A transposed convolution: that of a layer, which pads nothing, with its edges cut off. */
 export async function convTranspose(call: OnnxCall): Promise<void> {
   const [, out = 1, ...kernel] = kernelOf(call);
   const isFlat = kernel.length === 1;
   call.floats();
-  if (call.int('group', 1) !== 1 || kernel.length > 2) {
-    call.refuse(kernel.length > 2 ? 'has three axes' : 'has groups');
+  if (call.int('group', 1) !== 1) {
+    call.refuse('has groups');
   }
   if (call.ints('output_shape') !== undefined || !['NOTSET', 'VALID'].includes(call.text('auto_pad', 'NOTSET'))) {
     call.refuse('has output_shape or auto_pad');
@@ -212,7 +226,7 @@ export async function convTranspose(call: OnnxCall): Promise<void> {
   const inner = call.size(1, 0) ?? 1;
   const size = two(kernel, 1);
   let result = call.layer(
-    'Conv2DTranspose',
+    size.length === 3 ? 'Conv3DTranspose' : 'Conv2DTranspose',
     {
       filters: out,
       kernelSize: size,
@@ -222,10 +236,19 @@ export async function convTranspose(call: OnnxCall): Promise<void> {
       activation,
     },
     [x],
-    {kernel: call.low.weight(call.node.name, 1, {shape: [inner, out, ...size], perm: [2, 3, 1, 0]}), bias},
+    {
+      kernel: call.low.weight(call.node.name, 1, {
+        shape: [inner, out, ...size],
+        perm: [...range(size.length).map(i => i + 2), 1, 0],
+      }),
+      bias,
+    },
   );
   if (sizeOf(cut.flat().map(each => each + 1)) > 1) {
-    result = call.layer('Cropping2D', {cropping: two(cut, [0, 0] as [number, number])}, [result], {}, 'crop');
+    result =
+      size.length === 3
+        ? await trimmed(call, result, cut)
+        : call.layer('Cropping2D', {cropping: two(cut, [0, 0] as [number, number])}, [result], {}, 'crop');
   }
   call.give(isFlat ? await call.emit('Squeeze', [result], {squeeze_dims: {list: {i: ['1']}}}) : result, perm, absorbed);
 }

@@ -1,3 +1,4 @@
+import {sizeOf} from '../../../platform/formats/layout';
 import type {Rule} from './activations';
 import {range} from './lowering';
 import {attribute, type Entry, type OnnxCall} from './onnxCall';
@@ -62,11 +63,35 @@ export const gatherElements: Rule = async call => {
 };
 
 export const gatherND: Rule = async call => {
-  if (call.int('batch_dims', 0) !== 0) {
-    call.refuse('has batch_dims');
+  const batchAxes = call.int('batch_dims', 0);
+  if (batchAxes !== 0) {
+    await gatherRows(call, batchAxes);
+    return;
   }
   call.give(await call.emit('GatherNd', [await call.plain(0), await fromStart(call, 1, await indexed(call))]));
 };
+
+/** A gather for each example, along axes that become one. */
+async function gatherRows(call: OnnxCall, batchAxes: number): Promise<void> {
+  const depth = call.size(1, call.rank(1) - 1) ?? call.refuse('takes indices of dynamic length');
+  const sizes = range(depth).map(
+    i => call.size(0, batchAxes + i) ?? call.refuse('takes indices of an axis of dynamic size: fix it by inputShapes'),
+  );
+  const steps = sizes.map((_, i) => sizeOf(sizes.slice(i + 1)));
+  const places = await call.emit('Mul', [await fromStart(call, 1, sizes), call.constant(steps)]);
+  const indices = await call.emit('Sum', [places, call.constant([call.rank(1) - 1])]);
+  const entries: Entry[] = [];
+  for (const axis of range(call.rank())) {
+    entries.push(await call.entry(0, axis));
+  }
+  const rows = await call.reshaped(await call.plain(), [
+    ...entries.slice(0, batchAxes),
+    sizeOf(sizes),
+    ...entries.slice(batchAxes + depth),
+  ]);
+  const attr = {batch_dims: attribute.int(batchAxes)};
+  call.give(await call.emit('GatherV2', [rows, indices, call.scalar(batchAxes, 'int32')], attr));
+}
 
 export const scatterND: Rule = async call => {
   if (call.text('reduction', 'none') !== 'none') {

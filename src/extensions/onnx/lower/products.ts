@@ -153,27 +153,64 @@ function spelledOut(call: OnnxCall): {operands: string[]; result: string} {
     .filter((letter, _, list) => list.indexOf(letter) === list.lastIndexOf(letter))
     .sort();
   const result = right === undefined ? most + single.join('') : right.replace('...', most);
-  const isPlain = (letters: string) => /^[a-z]*$/i.test(letters) && new Set(letters).size === letters.length;
+  const isPlain = (letters: string) => /^[a-z]*$/i.test(letters);
   const fits = operands.every((letters, i) => isPlain(letters) && call.rank(i) === letters.length);
   if (
     !fits ||
     operands.length !== call.count ||
     !isPlain(result) ||
+    new Set(result).size < result.length ||
     Array.from(result).some(one => !all.includes(one))
   ) {
     call.refuse(
       `has the equation ${call.text('equation', '').slice(0, 40)}, where one such as ij,jk->ik is supported, with ` +
-        'each letter once in an operand',
+        'each letter once in the result',
     );
   }
   return {operands, result};
 }
 
+/** An operand of an equation with each letter once: axes that share one become their diagonal, at the end. */
+async function diagonals(call: OnnxCall, index: number, letters: string): Promise<{tensor: string; letters: string}> {
+  const sizes = new Map<string, Entry>();
+  for (const [axis, letter] of Array.from(letters).entries()) {
+    sizes.set(letter, await call.entry(index, axis));
+  }
+  let [tensor, order] = [await call.plain(index), letters];
+  for (const letter of sizes.keys()) {
+    const others = order.replaceAll(letter, '');
+    const count = order.length - others.length;
+    if (count > 1) {
+      const axes = range(letters.length).filter(axis => letters[axis] === letter);
+      const [size, ...more] = axes.map(axis => call.size(index, axis));
+      if (size === undefined || more.some(each => each !== size)) {
+        call.refuse(`takes the diagonal of the axes ${letter}, which need one size that is fixed`);
+      }
+      const perm = range(order.length).sort((a, b) => Number(order[a] === letter) - Number(order[b] === letter));
+      const last = await call.emit('Transpose', [tensor, call.constant(perm)]);
+      const rows = Array.from(others, other => sizes.get(other) as Entry);
+      const flat = await call.reshaped(last, [...rows, size ** count]);
+      // From one value of the diagonal to the next: 1 + size + size² + …
+      const step = range(count).reduce((sum, power) => sum + size ** power, 0);
+      const places = call.constant(call.below(size).map(place => place * step));
+      tensor = await call.emit('GatherV2', [flat, places, call.scalar(others.length, 'int32')]);
+      order = others + letter;
+    }
+  }
+  return {tensor, letters: order};
+}
+
 /** Of two operands at a time: some backends know no more. */
 export const einsum: Rule = async call => {
-  const {operands, result} = spelledOut(call);
-  let [letters = ''] = operands;
-  let product = await call.plain();
+  const {operands: written, result} = spelledOut(call);
+  const tensors: string[] = [];
+  const operands: string[] = [];
+  for (const [i, each] of written.entries()) {
+    const operand = await diagonals(call, i, each);
+    tensors.push(operand.tensor);
+    operands.push(operand.letters);
+  }
+  let [[letters = ''], [product = '']] = [operands, tensors];
   const emit = (equation: string, ...inputs: string[]) =>
     call.emit('Einsum', inputs, {equation: attribute.text(equation), N: attribute.int(inputs.length)});
   if (operands.length === 1) {
@@ -185,7 +222,7 @@ export const einsum: Rule = async call => {
       const rest = operands.slice(i + 1).join('');
       const kept =
         rest === '' ? result : [...new Set(letters + next)].filter(one => (result + rest).includes(one)).join('');
-      product = await emit(`${letters},${next}->${kept}`, product, await call.plain(i));
+      product = await emit(`${letters},${next}->${kept}`, product, tensors[i] ?? '');
       letters = kept;
     }
   }

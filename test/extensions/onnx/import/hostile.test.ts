@@ -134,6 +134,14 @@ test.each<[what: string, entries: FileEntries, message: RegExp]>([
     /ConvTranspose "n" .*\d+ values/,
   ],
   [
+    'the strides of a transposed convolution of volumes',
+    node('ConvTranspose', [null, 1, 9, 9, 9], {
+      attributes: [ints('strides', [999, 999, 999])],
+      extra: [ones(1, 1, 1, 1, 1)],
+    }),
+    /ConvTranspose "n" .*\d+ values/,
+  ],
+  [
     'groups',
     node('Conv', [null, 4e7, 1, 1, 1], {attributes: [int('group', 4e7)], extra: [ones(0, 1, 1, 1, 1)]}),
     /Conv "n" .*\d+ values/,
