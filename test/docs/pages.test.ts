@@ -48,7 +48,7 @@ async function withoutTensorsLeft(f: () => Promise<void>): Promise<void> {
 }
 
 /**
- * Frees what a reader frees in the end: models with their optimizers, adapters, chats, tensors, and arrays and objects
+ * Frees what a reader frees in the end: models, adapters, chats, tensors, and arrays and objects
  * of them. Leaves alone what `kept` has, and what is freed with a model.
  */
 function disposeOwned(value: unknown, kept: Set<unknown>): void {
@@ -59,7 +59,6 @@ function disposeOwned(value: unknown, kept: Set<unknown>): void {
   }
   kept.add(value);
   if (value instanceof tf.LayersModel) {
-    disposeOptimizer(value);
     // Layers allow it only once: the page may have disposed of the model, or a model around it may have its layers.
     if ((value.layers as unknown as {_refCount: number}[]).every(({_refCount}) => _refCount !== 0)) {
       disposeModel(value);
@@ -71,7 +70,7 @@ function disposeOwned(value: unknown, kept: Set<unknown>): void {
   }
 }
 
-/** An optimizer that was passed to `compile` stays with the caller. */
+/** The models of the surroundings stay, and with them the optimizers that a page compiles them with. */
 function disposeOptimizer(value: unknown): void {
   if (value instanceof tf.LayersModel) {
     (value.optimizer as tf.Optimizer | undefined)?.dispose();

@@ -13,7 +13,8 @@ import {
 } from '../../platform/errors';
 import {checkModel} from '../rewire/walk';
 import {isDataset, isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
-import {stopWith, takeTargetsOf} from '../../platform/tfjs/training';
+import {releaseOptimizer} from '../../platform/tfjs/release';
+import {stopWith, takeTargetsOf, trainedIn} from '../../platform/tfjs/training';
 import {
   type CallOptions,
   checkCallOptions,
@@ -22,7 +23,7 @@ import {
   throwIfAborted,
   unlessAborted,
 } from '../../platform/signals';
-import {asFitOf} from './fits';
+import {asFitOf, checkMoments} from './fits';
 import {splitAtFirstAdapter, splitAtHead} from './split';
 
 /** Options of `model.fit`. */
@@ -83,8 +84,8 @@ const REFUSED = [
  * @returns a promise of the history, as `fit` gives it.
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_NOT_READY` if it is not compiled,
  *     `ERR_TOO_LARGE` if the features take more than `maxBytes`, `ERR_MISFIT` if the first layer is adapted, there are
- *     not equally many inputs and targets, a dataset gives fewer batches than it says, or there is no new head to train
- *     first, `ERR_OPTION` if an argument does not apply, `ERR_BUSY` if the model is training, `ERR_ABORTED` if the
+ *     not equally many inputs and targets, a dataset gives fewer batches than it says, there is no new head to train
+ *     first, or the optimizer has moments of another model, `ERR_OPTION` if an argument does not apply, `ERR_BUSY` if the model is training, `ERR_ABORTED` if the
  *     signal is aborted.
  * @example
  *     await fitOnFeatures(model, xs, ys, {epochs: 10, batchSize: 8, headFirst: true});
@@ -120,6 +121,7 @@ export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...rest: 
   if (optimizer === undefined) {
     throw notReadyError('The model is not compiled. Call model.compile({optimizer, loss}) first.');
   }
+  checkMoments(trainedIn(model));
   const {prefix, suffix} = splitAtFirstAdapter(model);
   // A run that is resumed has trained its head.
   const head = settings && !fitArgs.initialEpoch ? {...settings, pieces: splitAtHead(model)} : undefined;
@@ -151,6 +153,7 @@ export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...rest: 
       }
       return await fitPiece(suffix, optimizer, training, {...fitArgs, ...(validation && {validationData: validation})});
     } finally {
+      releaseOptimizer(suffix); // the model may have been compiled anew meanwhile
       store.dispose();
     }
   });

@@ -1,9 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import {busyError} from '../../platform/errors';
+import {busyError, listed, misfitError} from '../../platform/errors';
 import {type Fit, adapterState} from '../layers/adapterState';
 import {isWrapper} from '../layers/wrapperLayer';
 import {childrenOf, containersOf, isContainer} from '../rewire/walk';
-import {asTraining, dropMisfittingSlots, isTraining, trainedIn} from '../../platform/tfjs/training';
+import {hasOwnOptimizer} from '../../platform/tfjs/compiled';
+import {arrangeSlots, foreignMoments, ownSlots} from '../../platform/tfjs/slots';
+import {asTraining, isTraining, stepOf, trainedIn} from '../../platform/tfjs/training';
 import {warnIfForgotten} from './adapted';
 
 /** The marks of a model's layers at some time. */
@@ -18,6 +20,7 @@ const beginnings = new WeakMap<tf.layers.Layer, Marks>();
  */
 class FitWatch extends tf.Callback {
   private fit: Fit | undefined;
+  private hasStepped = false;
 
   override setModel(model: Parameters<tf.Callback['setModel']>[0]): void {
     warnIfForgotten(model);
@@ -37,8 +40,13 @@ class FitWatch extends tf.Callback {
 
   override onTrainBegin(): Promise<void> {
     const {fit} = this;
-    if (fit !== undefined && wrappersIn(fit.model).length > 0) {
-      dropMisfittingSlots(fit.model as tf.LayersModel); // an adapter of another rank may have been set
+    if (fit !== undefined) {
+      const model = fit.model as tf.LayersModel;
+      checkMoments(model);
+      if (isOwnFit(model)) {
+        const {optimizer, variables} = stepOf(model);
+        arrangeSlots(optimizer, variables);
+      }
     }
     return this.alive(false);
   }
@@ -52,6 +60,10 @@ class FitWatch extends tf.Callback {
   }
 
   override onBatchEnd(): Promise<void> {
+    if (this.fit !== undefined && !this.hasStepped) {
+      this.hasStepped = true;
+      ownMoments(this.fit.model);
+    }
     return this.alive(false);
   }
 
@@ -62,6 +74,7 @@ class FitWatch extends tf.Callback {
   override onTrainEnd(): Promise<void> {
     const {fit} = this;
     if (fit !== undefined) {
+      ownMoments(fit.model); // one that accumulates may take its first step late
       wrappersIn(fit.model).forEach(layer => adapterState(layer).fits.delete(fit));
     }
     return this.alive(false);
@@ -77,6 +90,37 @@ class FitWatch extends tf.Callback {
   }
 }
 tf.registerCallbackConstructor(0, FitWatch);
+
+/** Whether this library answers for the moments of a fit: its model is adapted, or the optimizer is of this library. */
+function isOwnFit(model: tf.LayersModel): boolean {
+  return wrappersIn(model).length > 0 || hasOwnOptimizer(stepOf(model).optimizer);
+}
+
+/** Notes that the moments of the optimizer are those of a model's variables. */
+function ownMoments(model: tf.layers.Layer): void {
+  const {optimizer, variables} = stepOf(model as tf.LayersModel);
+  ownSlots(optimizer, variables);
+}
+
+/**
+ * Refuses an optimizer that has the moments of another model, which it would take for those of this one: tfjs finds
+ * them by index.
+ *
+ * @param model what tfjs fits: the model inside a Sequential, or a piece of a model.
+ * @throws LoRAError if variables of another model still exist.
+ */
+export function checkMoments(model: tf.LayersModel): void {
+  if (isOwnFit(model)) {
+    const names = foreignMoments(stepOf(model).optimizer, subjectOf(model));
+    if (names.length > 0) {
+      throw misfitError(
+        `The optimizer of "${model.name}" has moments of another model, which was trained with it: of ` +
+          `${listed(names, 5)}. Compile each model with its own optimizer, such as adam(). To use this one for ` +
+          `"${model.name}" alone from now on, call resetOptimizer(model) first.`,
+      );
+    }
+  }
+}
 
 /** Call this before an adapter changes: a fit without a callback yet began with the model's current adapter. */
 export function noteBeginnings(model: tf.LayersModel): void {

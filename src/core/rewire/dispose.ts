@@ -2,8 +2,9 @@ import type * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {checkLayer} from '../layers/layerArgs';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
+import {releaseOptimizer} from '../../platform/tfjs/release';
 import {disposeStates} from '../../platform/tfjs/inputs';
-import {innermostLayers, isContainer} from './walk';
+import {containersOf, innermostLayers, isContainer} from './walk';
 
 /** The adapter that each model disposes of. */
 const adopted = new WeakMap<tf.layers.Layer, Adapter>();
@@ -32,9 +33,9 @@ function disposeAdopted(model: tf.layers.Layer): void {
 
 /**
  * Frees a model, or a layer: each weight once, those of shared and nested layers included, which `model.dispose()`
- * leaves behind. An optimizer that `compile` made from a name goes with it; one that was passed in is the caller's. An
- * adapter that was passed to `applyLoRA` is disposed of with the last model that it was applied to. A second call does
- * nothing.
+ * leaves behind. An adapter that was passed to `applyLoRA` is disposed of with the last model that it was applied to,
+ * and an optimizer of this library, such as `adam()`, with the last model that was compiled with it. Another optimizer,
+ * such as `tf.train.adam()`, is the caller's, unless `compile` made it from a name. A second call does nothing.
  *
  * @param model a model or layer.
  * @throws LoRAError `ERR_OPTION` if it is none.
@@ -53,6 +54,7 @@ export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
   layers.forEach(layer => disposeStates(baseOf(layer)));
   const variables = new Set(layers.flatMap(({weights}) => weights).map(weight => weight.read()));
   if (isContainer(model)) {
+    containersOf(model).forEach(([, each]) => isContainer(each) && releaseOptimizer(each));
     model.dispose();
   }
   for (const variable of variables) {

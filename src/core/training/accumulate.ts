@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkCount, LoRAError} from '../../platform/errors';
 import {slotOf} from './optimizers';
 import {type Gradients, mapGradients, namedGradients, type StepChanges, takeStep, variableOf} from './stepChanges';
-import type {Slot} from '../../platform/tfjs/training';
+import type {Slot} from '../../platform/tfjs/slots';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 import {registerOwn} from '../../platform/tfjs/configs';
 
@@ -47,11 +47,6 @@ export class Accumulate extends NestedOptimizer {
       const sums = mapGradients(gradients, (_, i) => (this.accumulatedGradients[i] as Slot).variable);
       takeStep(this.inner, sums, {...changes, gradientScale: 1 / this.batches});
     }
-  }
-
-  override dispose(): void {
-    super.dispose();
-    tf.dispose(this.accumulatedGradients.map(({variable}) => variable));
   }
 
   override async getWeights(): ReturnType<tf.Optimizer['getWeights']> {

@@ -1,8 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import {kindOf, LoRAError, show} from '../../platform/errors';
 import {type ChangeableOptimizer, type Gradients, type StepChanges} from './stepChanges';
+import {watchCompile} from '../../platform/tfjs/compiled';
 import {isRegistered} from '../../platform/tfjs/configs';
+import {freeOptimizer} from '../../platform/tfjs/slots';
 import {learningRateOf, setLearningRate} from './learningRate';
+
+watchCompile();
 
 /**
  * An optimizer around another one, whose step it changes. The inner one has the learning rate, the slots and the saved
@@ -37,7 +41,9 @@ export abstract class NestedOptimizer extends tf.Optimizer implements Changeable
     return this.inner.iterations;
   }
 
+  /** Frees what the optimizer and those inside it keep. The next step begins anew. */
   override dispose(): void {
+    freeOptimizer(this);
     this.inner.dispose();
   }
 

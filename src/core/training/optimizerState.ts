@@ -1,9 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError, show, showShape} from '../../platform/errors';
-import {forgetSteps, isSlots} from '../../platform/tfjs/training';
 import {fieldsOf} from '../../platform/tfjs/fields';
-import type {Counters} from '../../platform/tfjs/training';
-import type {NestedOptimizer} from './nestedOptimizer';
+import {chainOf, type Counters, forgetSteps, isSlots, ownSlot} from '../../platform/tfjs/slots';
 
 /** The counters and slots of an optimizer and of those inside it. */
 export interface OptimizerState {
@@ -13,12 +11,6 @@ export interface OptimizerState {
   iterations: number[];
   /** The names that slots have in tfjs's own files, for each list of them. */
   names: Record<string, string[]>;
-}
-
-/** An optimizer and those inside it, from the outside in. */
-function chainOf(optimizer: tf.Optimizer): tf.Optimizer[] {
-  // `instanceof` takes every optimizer of tfjs for one of every other class.
-  return 'inner' in optimizer ? [optimizer, ...chainOf((optimizer as NestedOptimizer).inner)] : [optimizer];
 }
 
 /** The state of an optimizer, and its tensors by name. They stay the optimizer's. */
@@ -41,7 +33,7 @@ export function stateOfOptimizer(optimizer: tf.Optimizer): {state: OptimizerStat
 }
 
 /**
- * Checks that an optimizer can continue with a state, for a model whose trainable variables have these shapes.
+ * Checks that an optimizer can continue with a state, for a model whose trainable variables are these.
  *
  * @throws LoRAError if it cannot. The state may come from an untrusted file.
  */
@@ -49,7 +41,7 @@ export function checkOptimizerState(
   optimizer: tf.Optimizer,
   {kind, iterations, names}: OptimizerState,
   tensors: Readonly<Record<string, tf.Tensor>>,
-  shapes: readonly tf.Shape[],
+  variables: readonly tf.LayerVariable[],
 ): void {
   if (kind !== kindOfOptimizer(optimizer)) {
     throw misfitError(
@@ -68,26 +60,27 @@ export function checkOptimizerState(
           return sameShape(tensors[key], (value as tf.Variable).shape);
         }
         const slots = isSlots(value) ? (names[key] as unknown) : [];
-        return (
-          Array.isArray(slots) &&
-          slots.length <= shapes.length &&
-          slots.every((name, i) => typeof name === 'string' && sameShape(tensors[`${key}/${i}`], shapes[i]))
-        );
+        if (!Array.isArray(slots) || slots.length > variables.length || !slots.every(isText)) {
+          return false;
+        }
+        const owners = ownersOf(slots, variables) ?? variables;
+        return slots.every((_, i) => sameShape(tensors[`${key}/${i}`], owners[i]?.shape));
       }),
     );
   if (!isWhole) {
     throw misfitError(
-      `The state of the optimizer is not that of ${shapes.length} variables of shapes ` +
-        `${shapes.map(shape => showShape(shape)).join(', ')}.`,
+      `The state of the optimizer is not that of ${variables.length} variables of shapes ` +
+        `${variables.map(({shape}) => showShape(shape)).join(', ')}.`,
     );
   }
 }
 
-/** Lets an optimizer continue with a checked state. The tensors stay the caller's. */
+/** Lets an optimizer continue with a checked state, for the same variables. The tensors stay the caller's. */
 export function restoreOptimizer(
   optimizer: tf.Optimizer,
   {iterations, names}: OptimizerState,
   tensors: Readonly<Record<string, tf.Tensor>>,
+  variables: readonly tf.LayerVariable[],
 ): void {
   forgetSteps(optimizer);
   chainOf(optimizer).forEach((one, depth) => {
@@ -96,16 +89,38 @@ export function restoreOptimizer(
       if (value instanceof tf.Variable) {
         value.assign(tensors[key] as tf.Tensor);
       } else if (isSlots(value)) {
-        value.push(
-          ...(names[key] ?? []).map((originalName, i) => ({
-            originalName,
-            variable: tf.variable(tensors[`${key}/${i}`] as tf.Tensor, false),
-          })),
-        );
+        const owners = ownersOf(names[key] ?? [], variables);
+        for (const [i, originalName] of (names[key] ?? []).entries()) {
+          const slot = {originalName, variable: tf.variable(tensors[`${key}/${i}`] as tf.Tensor, false)};
+          value.push(slot);
+          const owner = owners?.[i];
+          if (owner !== undefined) {
+            ownSlot(slot, owner.name);
+          }
+        }
       }
     }
     fieldsOf<Counters>(one).iterations_ = iterations[depth] ?? 0;
   });
+}
+
+/**
+ * The variables that slots belong to, by the names of the slots: `fitOnFeatures` may train in another order than `fit`.
+ * `undefined` if the variables had other names in the process that saved them.
+ */
+function ownersOf(
+  slots: readonly string[],
+  variables: readonly tf.LayerVariable[],
+): readonly tf.LayerVariable[] | undefined {
+  const byName = new Map(variables.map(variable => [variable.name, variable]));
+  const owners = slots
+    .map(name => byName.get(name.slice(0, name.lastIndexOf('/'))))
+    .filter(owner => owner !== undefined);
+  return new Set(owners).size === slots.length ? owners : undefined;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
 }
 
 function kindOfOptimizer(optimizer: tf.Optimizer): string {

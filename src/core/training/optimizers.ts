@@ -2,7 +2,15 @@ import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../../backends/shared/capabilities';
 import {checkNumber, checkOptions, type KnownOptions, LoRAError, misfitError} from '../../platform/errors';
 import {fieldsOf} from '../../platform/tfjs/fields';
-import type {AdamFields, MomentumFields, Slot} from '../../platform/tfjs/training';
+import {watchCompile} from '../../platform/tfjs/compiled';
+import {
+  type AdamFields,
+  freeOptimizer,
+  type MomentumFields,
+  ownSlot,
+  reviveOptimizer,
+  type Slot,
+} from '../../platform/tfjs/slots';
 import {
   changedFromOutside,
   type Gradients,
@@ -12,6 +20,8 @@ import {
   variableOf,
 } from './stepChanges';
 import {registerOwn} from '../../platform/tfjs/configs';
+
+watchCompile();
 
 /** Options of `adam`. */
 export interface AdamOptions {
@@ -69,6 +79,7 @@ export class LoRAAdam extends tf.AdamOptimizer {
   }
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
+    reviveOptimizer(this);
     const steps = capabilities().optimizerSteps?.(presentGradients(gradients));
     const keptOf = (variable: tf.Variable, factor: number) =>
       decays(variable) ? 1 - factor * this.learningRate * this.weightDecay : 1;
@@ -81,7 +92,13 @@ export class LoRAAdam extends tf.AdamOptimizer {
         accBeta1.assign(tf.scalar(powers[0] * Math.fround(beta1)));
         accBeta2.assign(tf.scalar(powers[1] * Math.fround(beta2)));
       });
+    const momentsOf = (value: tf.Variable, i: number) =>
+      [
+        slotOf(fields.accumulatedFirstMoment, i, value, 'm'),
+        slotOf(fields.accumulatedSecondMoment, i, value, 'v'),
+      ] as const;
     if (steps === undefined) {
+      forEachVariable(gradients, momentsOf);
       changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled as StockGradients), keptOf);
       advance();
       return;
@@ -90,15 +107,18 @@ export class LoRAAdam extends tf.AdamOptimizer {
     const corrections = powers.map(power => 1 - power) as [number, number];
     const settings = {gradientScale, beta1, beta2, epsilon, corrections};
     const updates = updatesOf(gradients, (value, i) => {
-      const first = slotOf(fields.accumulatedFirstMoment, i, value, 'm');
-      const second = slotOf(fields.accumulatedSecondMoment, i, value, 'v');
       const factor = rateOf(value.name);
       const own = {...settings, learningRate: factor * this.learningRate, kept: keptOf(value, factor)};
-      return [[first, second], own] as const;
+      return [momentsOf(value, i), own] as const;
     });
     steps.adam(updates);
     advance();
     this.incrementIterations();
+  }
+
+  /** Frees what the optimizer keeps. Its next step begins anew. */
+  override dispose(): void {
+    freeOptimizer(this);
   }
 
   override getConfig(): tf.serialization.ConfigDict {
@@ -131,20 +151,27 @@ export class LoRAMomentum extends tf.MomentumOptimizer {
   }
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
+    reviveOptimizer(this);
+    const {accumulations, momentum, useNesterov: nesterov} = fieldsOf<MomentumFields>(this);
+    const velocityOf = (value: tf.Variable, i: number) => slotOf(accumulations, i, value, 'momentum');
     const steps = capabilities().optimizerSteps?.(presentGradients(gradients));
     if (steps === undefined) {
+      forEachVariable(gradients, velocityOf);
       changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled as StockGradients));
       return;
     }
     const {gradientScale = 1, rateOf = () => 1} = changes;
-    const {accumulations, momentum, useNesterov: nesterov} = fieldsOf<MomentumFields>(this);
     const updates = updatesOf(gradients, (value, i) => {
-      const velocity = slotOf(accumulations, i, value, 'momentum');
       const settings = {learningRate: rateOf(value.name) * this.learningRate, gradientScale, momentum, nesterov};
-      return [[velocity], settings] as const;
+      return [[velocityOf(value, i)], settings] as const;
     });
     steps.momentum(updates);
     this.incrementIterations();
+  }
+
+  /** Frees what the optimizer keeps. Its next step begins anew. */
+  override dispose(): void {
+    freeOptimizer(this);
   }
 }
 registerOwn(LoRAMomentum);
@@ -160,6 +187,7 @@ export class LoRASGD extends tf.SGDOptimizer {
   }
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
+    reviveOptimizer(this);
     const steps = capabilities().optimizerSteps?.(presentGradients(gradients));
     if (steps === undefined) {
       changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled));
@@ -172,6 +200,11 @@ export class LoRASGD extends tf.SGDOptimizer {
     });
     steps.descend(updates);
     this.incrementIterations();
+  }
+
+  /** Frees what the optimizer keeps. Its next step begins anew. */
+  override dispose(): void {
+    freeOptimizer(this);
   }
 }
 registerOwn(LoRASGD);
@@ -260,6 +293,11 @@ function updatesOf<Rest extends readonly [readonly tf.Variable[], object]>(
   });
 }
 
+/** Calls `f` with each variable, in tfjs's order. */
+function forEachVariable(gradients: Gradients, f: (value: tf.Variable, i: number) => unknown): void {
+  namedGradients(gradients).forEach(([name], i) => f(variableOf(name), i));
+}
+
 /** The slot of variable number `i`, created with zeros if it is missing. */
 export function slotOf(slots: Slot[], i: number, value: tf.Variable, name: string): tf.Variable {
   const slot = slots[i] ?? {
@@ -273,6 +311,7 @@ export function slotOf(slots: Slot[], i: number, value: tf.Variable, name: strin
     );
   }
   slots[i] = slot;
+  ownSlot(slot, value.name);
   return slot.variable;
 }
 

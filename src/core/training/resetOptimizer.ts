@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {notReadyError} from '../../platform/errors';
 import {checkModel} from '../rewire/walk';
-import {forgetSteps} from '../../platform/tfjs/training';
+import {forgetSteps} from '../../platform/tfjs/slots';
 
 /**
  * Resets the optimizer of a compiled model as if it were new: frees momenta and other slots, and counts steps from 0.

@@ -129,12 +129,7 @@ function check(model: tf.LayersModel, checkpoint: Checkpoint, batches: SeededDat
   const {variables, slots, callbacks} = partsOf(checkpoint);
   checkWeights(model, state, variables);
   checkKept(model, callbacks);
-  checkOptimizerState(
-    model.optimizer,
-    state.optimizer,
-    slots,
-    model.trainableWeights.map(({shape}) => shape),
-  );
+  checkOptimizerState(model.optimizer, state.optimizer, slots, model.trainableWeights);
   if (batches !== undefined && state.seed !== batches.seed) {
     throw misfitError(
       `The seed of the batches is ${batches.seed}, and was ` +
@@ -152,7 +147,7 @@ function restore(
   const {number, epoch, batch, step, optimizer, random} = checkpoint.state;
   const {variables, slots, callbacks} = partsOf(checkpoint);
   writeValues(changingVariables(model), variables);
-  restoreOptimizer(model.optimizer, optimizer, slots);
+  restoreOptimizer(model.optimizer, optimizer, slots, model.trainableWeights);
   restoreRandomStates(model, random);
   batches?.startAt(epoch, batch);
   const states = new Map(

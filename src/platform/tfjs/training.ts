@@ -8,6 +8,8 @@ interface TrainingFields {
   /** Whether the fit ends with the current step. */
   stopTraining_: boolean;
   optimizer_: tf.Optimizer;
+  /** What trains, in the order of the optimizer's slots. */
+  collectedTrainableWeights: tf.LayerVariable[];
   /** The shapes of targets that `fit` takes, for each output; null for any. */
   feedOutputShapes: (tf.Shape | null)[];
   /** The loss of each output, and what tfjs looks at to check its targets. */
@@ -67,6 +69,12 @@ export async function withOptimizer<T>(
   } finally {
     fields.optimizer_ = own;
   }
+}
+
+/** The optimizer of a compiled model that is not a Sequential, and what it trains, in the order of its slots. */
+export function stepOf(trained: tf.LayersModel): {optimizer: tf.Optimizer; variables: readonly tf.LayerVariable[]} {
+  const {optimizer_: optimizer, collectedTrainableWeights: variables} = fieldsOf<TrainingFields>(trained);
+  return {optimizer, variables};
 }
 
 /** Lets a compiled model of one output take targets of a shape, or any. tfjs takes those of the output's. */
@@ -159,84 +167,4 @@ export function stopWith(model: tf.LayersModel, other: tf.LayersModel, signal?: 
     get: () => whole.stopTraining_ || signal?.aborted === true,
     set: (stop: boolean) => (whole.stopTraining_ = stop),
   });
-}
-
-/** A slot of a tfjs optimizer, one for each variable, by its index in the list. */
-export interface Slot {
-  originalName: string;
-  variable: tf.Variable;
-}
-
-/** What `tf.AdamOptimizer` keeps private. */
-export interface AdamFields {
-  readonly accBeta1: tf.Variable;
-  readonly accBeta2: tf.Variable;
-  readonly accumulatedFirstMoment: Slot[];
-  readonly accumulatedSecondMoment: Slot[];
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly epsilon: number;
-}
-
-/** What `tf.MomentumOptimizer` keeps private. */
-export interface MomentumFields {
-  readonly accumulations: Slot[];
-  readonly momentum: number;
-  readonly useNesterov: boolean;
-}
-
-/** The fields in which tfjs's optimizers count their steps, besides their slots. */
-export interface Counters extends Partial<Pick<AdamFields, 'accBeta1' | 'accBeta2'>> {
-  iterations_?: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly iteration?: tf.Variable;
-}
-
-/** Resets an optimizer whose slots have other shapes than the trainable variables of a model. */
-export function dropMisfittingSlots(trained: tf.LayersModel): void {
-  const {optimizer_: optimizer} = fieldsOf<TrainingFields>(trained);
-  const shapes = trained.trainableWeights.map(weight => weight.read().shape);
-  const misfits = ({variable}: Slot, i: number) => !tf.util.arraysEqual(variable.shape, shapes[i] ?? variable.shape);
-  if (slotsOf(optimizer).some(slots => slots.some(misfits))) {
-    forgetSteps(optimizer);
-  }
-}
-
-/** The slots of an optimizer, and of those inside it. */
-function slotsOf(optimizer: tf.Optimizer): Slot[][] {
-  const {inner} = optimizer as {inner?: tf.Optimizer};
-  return [...Object.values(optimizer).filter(isSlots), ...(inner === undefined ? [] : slotsOf(inner))];
-}
-
-/** Resets an optimizer, and those inside it. */
-export function forgetSteps(optimizer: tf.Optimizer): void {
-  for (const value of Object.values(optimizer)) {
-    if (isSlots(value)) {
-      value.forEach(({variable}) => variable.dispose());
-      value.length = 0;
-    }
-  }
-  const {inner} = optimizer as {inner?: tf.Optimizer};
-  if (inner !== undefined) {
-    forgetSteps(inner);
-  }
-  const counters = fieldsOf<Counters>(optimizer);
-  counters.iterations_ = 0;
-  restart(counters.accBeta1, counters.beta1);
-  restart(counters.accBeta2, counters.beta2);
-  restart(counters.iteration, 0);
-}
-
-/** Whether a field holds slots: a list with one for each variable that has been trained. */
-export function isSlots(value: unknown): value is Slot[] {
-  return (
-    Array.isArray(value) && value.every(entry => (entry as Partial<Slot> | undefined)?.variable instanceof tf.Variable)
-  );
-}
-
-function restart(counter: tf.Variable | undefined, start: number): void {
-  if (counter !== undefined) {
-    tf.tidy(() => counter.assign(tf.scalar(start)));
-  }
 }
