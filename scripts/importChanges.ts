@@ -120,9 +120,13 @@ export const CHANGES: readonly Change[] = [
   {
     what: 'Each `fit` runs a callback before yours.',
     by: 'core/model/fits.ts',
-    why: 'It records the adapter with which the fit began, so that no step silently trains another one.',
+    why:
+      'It records the adapter with which the fit began, so that no step silently trains another one, and whose ' +
+      'moments the optimizer has.',
     lasts: 'from the import on, by `tf.registerCallbackConstructor`',
-    without: 'it does nothing in models without layers of this library. `model.trainOnBatch` runs no callbacks',
+    without:
+      'it changes nothing in models without layers or an optimizer of this library. `model.trainOnBatch` runs no ' +
+      'callbacks',
     globals: ['+ callback FitWatch'],
   },
   {
@@ -191,6 +195,16 @@ export const CHANGES: readonly Change[] = [
     lasts: 'from the import on',
     without: 'nothing to do: it prints all other layers as before',
     globals: ['≠ tf.LayersModel.prototype.summary'],
+  },
+  {
+    what: '`compile` of `tf.LayersModel` and `tf.Sequential` is wrapped.',
+    by: 'platform/tfjs/compiled.ts',
+    why:
+      'It records which models use an optimizer of this library, such as `adam()`, so that `disposeModel` and ' +
+      'compiling again can free it.',
+    lasts: 'from the import on',
+    without: 'nothing to do: models are compiled as before, and no optimizer of tfjs is freed',
+    globals: ['≠ tf.LayersModel.prototype.compile', '≠ tf.Sequential.prototype.compile'],
   },
   {
     what: '`tf.layers.Layer.prototype.addWeight` is replaced.',

@@ -57,8 +57,7 @@ export async function learn(
   const base = await classifier(encoder, classes.length, seed);
   const begin = Date.now();
   const model = modelFor(base, way);
-  const optimizer = adam({learningRate: RATES[way]});
-  compileModel(model, {optimizer});
+  compileModel(model, {optimizer: adam({learningRate: RATES[way]})});
   if (way === 'linear probe') {
     await fitHead(model, encoder, train);
   } else {
@@ -70,7 +69,6 @@ export async function learn(
     (sum, weight) => sum + tf.util.sizeFromShape(weight.shape as number[]),
     0,
   );
-  optimizer.dispose();
   return {outcome: {accuracy, parameters, seconds, kilobytes: (4 * parameters) / 1000}, model};
 }
 

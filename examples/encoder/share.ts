@@ -36,11 +36,9 @@ export async function shareOneEncoder(
   const adapters: Adapter[] = [];
   for (const task of tasks) {
     setAdapter(model, fresh);
-    const optimizer = adam({learningRate: 2e-3});
-    compileModel(model, {optimizer});
+    compileModel(model, {optimizer: adam({learningRate: 2e-3})});
     await fit(model, encoder, task.train, epochs, 1);
     adapters.push(getAdapter(model));
-    optimizer.dispose();
   }
   const rows: SharedRow[] = [];
   for (const [i, task] of tasks.entries()) {

@@ -127,10 +127,8 @@ async function fit(
     [epochs - LAST, learningRate],
     [LAST, learningRate / 10],
   ] as const) {
-    const optimizer = adam({learningRate: rate});
-    model.compile({optimizer, loss: 'categoricalCrossentropy'});
+    model.compile({optimizer: adam({learningRate: rate}), loss: 'categoricalCrossentropy'});
     await model.fit(oneOrMany(x), y, {epochs: count, batchSize, shuffle: false, verbose: 0});
-    optimizer.dispose();
   }
   tf.dispose([order, x, y]);
 }

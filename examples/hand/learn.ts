@@ -119,10 +119,12 @@ export async function learn(
   const model = adapted(body, method, seed);
   const order = tf.tensor1d(shuffled(Array.from({length: ys.shape[0]}, (_, i) => i), seed), 'int32'); // prettier-ignore
   const [x, y] = [tf.gather(xs, order), tf.gather(ys, order)];
-  const optimizer = adam({learningRate: RATES[method]});
   const present = presenceOf(y);
   const isTold = tf.tidy(() => tf.min(present).dataSync()[0] === 0);
-  model.compile({optimizer, loss: [landmarkLoss(LAYOUT), isTold ? presenceLoss : nothing]});
+  model.compile({
+    optimizer: adam({learningRate: RATES[method]}),
+    loss: [landmarkLoss(LAYOUT), isTold ? presenceLoss : nothing],
+  });
   const steps = epochs * Math.ceil(ys.shape[0] / BATCH);
   const callbacks = [learningRateSchedule({warmup: 0.1}), tellSteps(model, steps, onStep)];
   try {
@@ -134,7 +136,6 @@ export async function learn(
     throw error;
   } finally {
     tf.dispose([order, x, y, present]);
-    optimizer.dispose();
   }
   return model;
 }

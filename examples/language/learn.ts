@@ -89,8 +89,7 @@ export async function learn(
   const withExamples = asksWithExamples ? await measure(base, test.slice(0, ASKED), examples.join('')) : undefined;
   const isFull = arm === 'full fine-tuning';
   const model = isFull ? base.model : applyLoRA(base.model, {rank: 8, alpha: 16, targets: [/[qv]_proj$/], seed});
-  const optimizer = adamW({learningRate: isFull ? 1e-4 : 2e-3});
-  compileModel(model, {optimizer});
+  compileModel(model, {optimizer: adamW({learningRate: isFull ? 1e-4 : 2e-3})});
   const batches = await encodeChats(model, base.tokenizer, train, {batchSize: BATCH, maxLength: PADDED, seed});
   let step = 0;
   const begin = process.cpuUsage();
@@ -106,7 +105,6 @@ export async function learn(
   const kilobytes = adapter === undefined ? (4 * trained) / 1000 : (await toSafetensors(adapter)).length / 1000;
   const gguf = adapter && (await exportGGUF(model));
   tf.dispose(adapter?.tensors ?? []);
-  optimizer.dispose();
   new Set([model, base.model]).forEach(disposeModel);
   return {outcome: {before, withExamples, after, trained, seconds: (user + system) / 1e6, megabytes, kilobytes}, gguf};
 }

@@ -88,8 +88,7 @@ export async function learn(
   {epochs, seed, onStep}: Course,
 ): Promise<tf.LayersModel> {
   const model = applyLoRA(base, configOf(base, way, seed));
-  const optimizer = adam({learningRate: SETTINGS[way].rate});
-  model.compile({optimizer, loss: 'categoricalCrossentropy'});
+  model.compile({optimizer: adam({learningRate: SETTINGS[way].rate}), loss: 'categoricalCrossentropy'});
   const {images, labels} = examplesOf(lines, seed);
   const steps = epochs * Math.ceil(images.shape[0] / BATCH);
   const args = {
@@ -108,7 +107,6 @@ export async function learn(
     throw error;
   } finally {
     tf.dispose([images, labels]);
-    optimizer.dispose();
   }
 }
 

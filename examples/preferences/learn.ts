@@ -67,10 +67,8 @@ export async function learn(
 
   // 2. Learn from preferences. The reference is the model as it is now; its log-probabilities are computed once.
   const pairs = await encodePreferences(model, tokenizer, train, {maxLength: MAX_LENGTH, batchSize: BATCH, seed});
-  const optimizer = adamW({learningRate: 3e-4});
-  compilePreferences(model, {method: 'dpo', beta: 0.1, optimizer, metrics: ['margin']});
+  compilePreferences(model, {method: 'dpo', beta: 0.1, optimizer: adamW({learningRate: 3e-4}), metrics: ['margin']});
   await model.fitDataset(pairs, {epochs, verbose: 0, callbacks: {onBatchEnd: telling('DPO', tell)}});
-  optimizer.dispose();
   outcome['then DPO'] = await measured();
 
   // 3. For comparison, go on with the chosen answers alone, from where DPO began.
@@ -91,11 +89,9 @@ async function fineTune(
   examples: {prompt: string; completion: string}[],
   {learningRate, epochs, seed, tell}: {learningRate: number} & Pick<Amounts, 'epochs' | 'seed' | 'tell'>,
 ): Promise<void> {
-  const optimizer = adamW({learningRate});
-  compileModel(model, {optimizer});
+  compileModel(model, {optimizer: adamW({learningRate})});
   const batches = await encodeChats(model, tokenizer, examples, {batchSize: BATCH, maxLength: MAX_LENGTH, seed});
   await model.fitDataset(batches, {epochs, verbose: 0, callbacks: {onBatchEnd: telling('SFT', tell)}});
-  optimizer.dispose();
 }
 
 function telling(what: string, tell: (line: string) => void): (batch: number, logs?: tf.Logs) => void {

@@ -23,10 +23,8 @@ export async function train(
   digits: Digits,
   {rate, ...options}: {rate: number; epochs: number; callbacks?: tf.Callback},
 ): Promise<void> {
-  const optimizer = adam({learningRate: rate});
-  model.compile({optimizer, loss: 'categoricalCrossentropy'});
+  model.compile({optimizer: adam({learningRate: rate}), loss: 'categoricalCrossentropy'});
   await model.fit(digits.images, digits.labels, {...options, batchSize: 50, shuffle: false, verbose: 0});
-  optimizer.dispose();
 }
 
 /** Percentage of digits that a model recognises. */

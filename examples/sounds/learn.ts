@@ -110,8 +110,7 @@ export async function learn(
   const order = shuffled([...examples.flat(), ...others], seed);
   const xs = tf.tidy(() => tf.expandDims<tf.Tensor4D>(tf.stack(order.map(({frames}) => frames())), 3));
   const ys = tf.tidy(() => tf.cast(tf.oneHot(order.map(({label}) => label), background + 1), 'float32')); // prettier-ignore
-  const optimizer = adam({learningRate: rate});
-  model.compile({optimizer, loss: 'categoricalCrossentropy'});
+  model.compile({optimizer: adam({learningRate: rate}), loss: 'categoricalCrossentropy'});
   try {
     const steps = epochs * Math.ceil(order.length / BATCH);
     let done = 0;
@@ -126,7 +125,6 @@ export async function learn(
     await fitOnFeatures(model, xs, ys, options);
   } finally {
     tf.dispose([xs, ys]);
-    optimizer.dispose();
   }
 }
 

@@ -68,8 +68,11 @@ export async function learn(
   const isLoRA = way === 'LoRA';
   const own = isLoRA ? Math.ceil(epochs / 2) : epochs;
   let epochsDone = 0;
-  const optimizer = adam({learningRate: isLoRA ? 1e-3 : 3e-3});
-  model.compile({optimizer, loss: 'categoricalCrossentropy', metrics: ['accuracy']});
+  model.compile({
+    optimizer: adam({learningRate: isLoRA ? 1e-3 : 3e-3}),
+    loss: 'categoricalCrossentropy',
+    metrics: ['accuracy'],
+  });
   try {
     // What lies before the first update gives the same in every epoch, so it runs once.
     await fitOnFeatures(model, images, labels, {
@@ -94,7 +97,6 @@ export async function learn(
     }
   } finally {
     tf.dispose([images, labels]);
-    optimizer.dispose();
   }
   return model;
 }

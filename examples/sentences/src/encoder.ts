@@ -70,8 +70,7 @@ export class SentenceEngine implements Engine {
       throw new Error('Put sentences into at least two groups.');
     }
     const model = this.withHead(groups.length, classifier => applyLoRA(classifier, LORA));
-    const optimizer = adam({learningRate: 3e-3});
-    compileModel(model, {optimizer});
+    compileModel(model, {optimizer: adam({learningRate: 3e-3})});
     const begin = performance.now();
     const texts = examples.map(({text}) => text);
     const {inputIds, attentionMask, tokenTypeIds} = encodeTexts(model, tokenizer, texts, {maxLength: PLACES});
@@ -99,7 +98,6 @@ export class SentenceEngine implements Engine {
       throw error;
     } finally {
       tf.dispose([inputIds, attentionMask, tokenTypeIds, labels]);
-      optimizer.dispose();
     }
     return {...(await this.learning.takeOn(model)), seconds: (performance.now() - begin) / 1000};
   }

@@ -27,8 +27,7 @@ export async function train(
   report: (progress: Progress) => void,
   stopped: () => boolean,
 ): Promise<Outcome> {
-  const optimizer = adam({learningRate});
-  model.compile({optimizer, loss: 'categoricalCrossentropy', metrics: ['accuracy']});
+  model.compile({optimizer: adam({learningRate}), loss: 'categoricalCrossentropy', metrics: ['accuracy']});
   const random = seededRandom(1);
   // Each epoch shuffles and shifts the images again.
   const batches = tf.data.generator(function* () {
@@ -69,12 +68,8 @@ export async function train(
     },
     PATIENCE,
   );
-  try {
-    if (!stopped()) {
-      await model.fitDataset(batches, {epochs, verbose: 0, callbacks: [inPage, judge]});
-    }
-  } finally {
-    optimizer.dispose();
+  if (!stopped()) {
+    await model.fitDataset(batches, {epochs, verbose: 0, callbacks: [inPage, judge]});
   }
   return {heldOutAccuracy, diverged: divergenceOf(losses, labels.length, !stopped())};
 }
@@ -109,15 +104,13 @@ export function partsOf(classes: readonly number[]): {parts: number[][]; judged:
 
 /** Takes one step at each of many learning rates, and restores the model. */
 export async function tryRates(model: tf.LayersModel, {labels, samples}: RatesJob): Promise<Rates> {
-  const optimizer = adam();
-  model.compile({optimizer, loss: 'categoricalCrossentropy'});
+  model.compile({optimizer: adam(), loss: 'categoricalCrossentropy'});
   const [images, classes] = [imageTensor(samples.images), classTensor(samples.classes, labels.length)];
   try {
     const {curve, suggestion = null} = await findLearningRate(model, images, classes, {from: 1e-5, batchSize: BATCH});
     return {curve, suggestion};
   } finally {
     tf.dispose([images, classes]);
-    optimizer.dispose();
   }
 }
 
