@@ -85,8 +85,8 @@ const REFUSED = [
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_NOT_READY` if it is not compiled,
  *     `ERR_TOO_LARGE` if the features take more than `maxBytes`, `ERR_MISFIT` if the first layer is adapted, there are
  *     not equally many inputs and targets, a dataset gives fewer batches than it says, there is no new head to train
- *     first, or the optimizer has moments of another model, `ERR_OPTION` if an argument does not apply, `ERR_BUSY` if the model is training, `ERR_ABORTED` if the
- *     signal is aborted.
+ *     first, or the optimizer has moments of another model, `ERR_OPTION` if an argument does not apply, `ERR_BUSY` if
+ *     the model is training, `ERR_ABORTED` if the signal is aborted.
  * @example
  *     await fitOnFeatures(model, xs, ys, {epochs: 10, batchSize: 8, headFirst: true});
  */
