@@ -171,16 +171,11 @@ function outcomeOf(losses: readonly number[], rates: readonly number[]): Learnin
   const curve = steps.map(({learningRate, smoothed}) => ({x: Math.log10(learningRate), y: smoothed}));
   const least = Math.min(...steps.map(({smoothed}) => smoothed));
   const falling = steps.slice(0, steps.findIndex(({smoothed}) => smoothed === least) + 1);
-  let suggestion: number | undefined;
-  let steepest = 0;
-  for (const [i, {learningRate}] of falling.entries()) {
-    const {slope, error} = lines[i] as Line;
-    if (slope < steepest && -slope > CLEAR * error) {
-      steepest = slope;
-      suggestion = learningRate;
-    }
-  }
-  return {steps, curve, suggestion};
+  const clear = falling
+    .map(({learningRate}, i) => ({learningRate, ...(lines[i] as Line)}))
+    .filter(({slope, error}) => -slope > CLEAR * error);
+  const steepest = Math.min(...clear.map(({slope}) => slope));
+  return {steps, curve, suggestion: clear.find(({slope}) => slope === steepest)?.learningRate};
 }
 
 /** A straight line through losses, at one of them. The rates are evenly spaced, so the unit is a step. */
