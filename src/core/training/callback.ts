@@ -21,7 +21,36 @@ const companions = new WeakMap<object, TrainingCallback[]>();
 /** How many milliseconds may pass before other tasks get a turn, as with tfjs's callbacks made of plain functions. */
 const YIELD_EVERY = 125;
 
-const HOOKS = ['onTrainBegin', 'onTrainEnd', 'onEpochBegin', 'onEpochEnd', 'onBatchBegin', 'onBatchEnd'] as const;
+/** Marks the methods of tfjs that check lists of callbacks, for all copies of the library in a process. */
+const CHECKS_LISTS = Symbol.for('tfjs-lora.checksCallbacks');
+
+type Fit = (...args: {callbacks?: unknown}[]) => Promise<tf.History>;
+
+/** Makes fits refuse lists of callbacks and plain objects, of which tfjs uses the one kind or fails on the other. */
+function refuseMixedLists(): void {
+  const models = tf.LayersModel.prototype as unknown as Record<'fit' | 'fitDataset', Fit> & {[CHECKS_LISTS]?: true};
+  if (models[CHECKS_LISTS]) {
+    return;
+  }
+  models[CHECKS_LISTS] = true;
+  for (const [name, place] of [
+    ['fit', 2],
+    ['fitDataset', 1],
+  ] as const) {
+    const stock = models[name];
+    models[name] = async function (this: unknown, ...args) {
+      const list = [args[place]?.callbacks].flat();
+      const isPlain = (each: unknown) => typeof (each as Partial<tf.Callback> | undefined)?.setParams !== 'function';
+      if (list.some(each => each instanceof TrainingCallback) && list.some(isPlain)) {
+        throw new LoRAError(
+          'A list has callbacks of tfjs-lora and plain objects of functions, and tfjs accepts only one kind. Turn the ' +
+            'objects into callbacks: callbacks: [progress(), new tf.CustomCallback({onEpochEnd})].',
+        );
+      }
+      return stock.apply(this, args);
+    };
+  }
+}
 
 /** The base class of this library's callbacks: they know each other, and continue from a checkpoint. */
 export abstract class TrainingCallback extends tf.Callback {
@@ -31,10 +60,7 @@ export abstract class TrainingCallback extends tf.Callback {
 
   constructor() {
     super();
-    // tfjs removes the hooks of a callback that follows a plain object.
-    for (const hook of HOOKS) {
-      Object.defineProperty(this, hook, {value: (this[hook] as (...args: never[]) => unknown).bind(this)});
-    }
+    refuseMixedLists();
   }
 
   /** The name of its state in a checkpoint, if it has one. */
@@ -64,12 +90,6 @@ export abstract class TrainingCallback extends tf.Callback {
   }
 
   override onTrainBegin(): Promise<void> {
-    if ((this.model as tf.LayersModel | null | undefined) == null) {
-      throw new LoRAError(
-        'A callback of tfjs-lora comes after a plain object of functions in a list, where tfjs does not set its ' +
-          'model. Turn the object into a callback: callbacks: [new tf.CustomCallback({onEpochEnd}), …].',
-      );
-    }
     this.isFirstEpoch = true;
     this.ended = undefined;
     return Promise.resolve();

@@ -261,11 +261,22 @@ test('with these callbacks alone a fit lets other things have their turn', async
   dispose();
 });
 
-test('callbacks behind a plain object say what to do', async () => {
+test('a list of callbacks and plain objects is refused, in any order, before the fit', async () => {
   await useBackend('cpu');
   const {model, x, y, dispose} = setting();
-  const fit = model.fit(x, y, {verbose: 0, callbacks: [{}, bestAdapter()] as never});
-  await expect(fit).rejects.toThrow('new tf.CustomCallback');
+  const object = {onEpochEnd: () => undefined};
+  for (const callbacks of [
+    [object, bestAdapter()],
+    [bestAdapter(), object],
+  ] as never[]) {
+    const fit = model.fit(x, y, {verbose: 0, callbacks});
+    await expect(fit).rejects.toThrow('callbacks: [progress(), new tf.CustomCallback({onEpochEnd})].');
+  }
+  const data = tf.data.array([{xs: tf.zeros([1, 3]), ys: tf.zeros([1, 2])}]);
+  const fit = model.fitDataset(data, {epochs: 1, verbose: 0, callbacks: [bestAdapter(), object] as never});
+  await expect(fit).rejects.toThrow(LoRAError);
+  const history = await model.fit(x, y, {verbose: 0, callbacks: [object, {onTrainEnd: () => undefined}]});
+  expect(history.epoch).toEqual([0]);
   dispose();
 });
 
