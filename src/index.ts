@@ -45,7 +45,7 @@ export {
 } from './core/training/seededBatches';
 export {balancedClassWeights} from './core/training/classWeights';
 export {compileModel, type CompileModelOptions} from './core/training/compileModel';
-export type {LossName} from './core/training/losses';
+export type {LossName, ModelLoss} from './core/training/losses';
 export {crossEntropyFromLogits} from './core/ops/crossEntropy';
 export type {ClassLossOptions, CrossEntropyOptions} from './core/ops/weightedCrossEntropy';
 export {
@@ -59,7 +59,7 @@ export {
 } from './core/training/metrics';
 export type {Metric} from './platform/tfjs/metric';
 export {focalLoss, type FocalLossOptions} from './core/training/focalLoss';
-export {compileWeighted, weightTargets} from './core/training/weightedTargets';
+export {withSampleWeights} from './core/training/weightedTargets';
 export {type KeepIfBetter, keepIfBetter, type KeepIfBetterOptions} from './core/training/keepIfBetter';
 export {withReplay, type WithReplayOptions} from './core/training/withReplay';
 export {neftune, type NeftuneOptions} from './core/training/neftune';

@@ -91,7 +91,6 @@ const USAGES: Record<string, Usage> = {
     {optimizer: 'sgd', loss: 'crossEntropy', metrics: ['accuracy'], ignoreIndex: -1, classWeights: [1, 1]},
   ],
   crossEntropyFromLogits: () => [tf.tensor1d([1]), tf.ones([1, 2]), {ignoreIndex: -1, labelSmoothing: 0.1}],
-  compileWeighted: () => [mlp().model, {optimizer: 'sgd', loss: 'meanSquaredError'}],
   focalLoss: () => [{alpha: 0.25, gamma: 2}],
   keepIfBetter: () => [
     {
@@ -111,7 +110,7 @@ const USAGES: Record<string, Usage> = {
     {name: 'a', description: 'b', baseModel: 'c', license: 'mit', data: {}, metrics: {}, settings: {}},
   ],
   neftune: () => [{alpha: 5, seed: 1}],
-  weightTargets: () => [tf.ones([2, 1]), [1, 2]],
+  withSampleWeights: () => [tf.ones([2, 1]), [1, 2]],
   bestAdapter: () => [{monitor: 'loss', patience: 2, minDelta: 0, mode: 'min'}],
   checkpoint: () => ['file://x', {everyEpochs: 1, everySteps: 2, keep: 2}],
   clipByGlobalNorm: () => [library.adam(), 1],

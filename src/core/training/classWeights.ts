@@ -6,7 +6,7 @@ import {kindOf, LoRAError, show} from '../../platform/errors';
  *
  * @param counts how many examples each class has.
  * @returns the weight of each class by its index, for `classWeights` of `compileModel`, `classWeight` of tfjs's `fit`,
- *     or `weightTargets(ys, labels.map(label => weights[label]))`.
+ *     or `withSampleWeights(ys, labels.map(label => weights[label]))`.
  * @throws LoRAError `ERR_OPTION` if there are no counts, or one is not a whole number above 0.
  * @example
  *     const weights = balancedClassWeights([90, 10]); // {0: 0.556, 1: 5}

@@ -5,27 +5,32 @@ import {stopSteps, takeTargets, trainedIn} from '../../platform/tfjs/training';
 import {outputActivation} from '../head/outputActivation';
 import {checkClassLoss, type ClassLossOptions} from '../ops/weightedCrossEntropy';
 import {checkModel} from '../rewire/walk';
-import {defaultLoss, type Loss, lossNamed, type LossName} from './losses';
-import {METRICS, type MetricName, metricsIn} from './metrics';
+import {defaultLoss, isOfKeras, type Loss, lossNamed, type LossName, type ModelLoss} from './losses';
+import {checkKerasMetrics, type MetricName, metricsIn, metricsOfFunction} from './metrics';
 import {unpackTargets, weighObjectives} from './weightedTargets';
 
 /** Options of `compileModel`. */
 export interface CompileModelOptions extends Omit<ClassLossOptions, 'weights'> {
   /** As for `model.compile`. */
   optimizer: string | tf.Optimizer;
-  /** The name of a loss, or a function of targets and outputs. Default: the loss of the model's head. */
-  loss?: LossName | ((targets: tf.Tensor, outputs: tf.Tensor) => tf.Tensor);
   /**
-   * Whether examples or positions have weights: targets are then made by `weightTargets(ys, weights)`. A function as
-   * loss must return a value for each example. Metrics are not weighted. Default: false.
+   * The name of a loss, or a function of targets and outputs. Default: the loss of the model's head. A model of several
+   * outputs takes a list of functions and losses of Keras, or an object of them by the names of the outputs.
+   */
+  loss?: ModelLoss;
+  /**
+   * Whether examples or positions have weights, with which tfjs alone cannot train: targets are then made by
+   * `withSampleWeights(ys, weights)`. A function as loss must return the loss of each example, `[batch]` or `[batch,
+   * …positions]`, not their mean. Metrics are not weighted. Default: false.
    */
   weighted?: boolean;
   /**
    * Logged in addition to the loss: `'accuracy'` (`acc`, `val_acc`), `'f1'`, `'perplexity'`, or functions such as
    * `topKAccuracy({k: 5})`. Spans have `'accuracy'` and `'f1'`, pairs only functions. Those with a name leave out
-   * `ignoreIndex` as the loss does; a function has its own.
+   * `ignoreIndex` as the loss does; a function has its own. A loss of Keras has the metrics of `model.compile`, also by
+   * the names of the outputs; a function as loss has both.
    */
-  metrics?: MetricName | Metric | readonly (MetricName | Metric)[];
+  metrics?: MetricName | Metric | readonly (MetricName | Metric)[] | Readonly<Record<string, MetricName | Metric>>;
 }
 
 /** Losses of tfjs for outputs that end in an activation. */
@@ -46,16 +51,22 @@ const FITTING_LOSSES: Readonly<Record<string, string>> = {
  * - spans (`…ForQuestionAnswering`), logits `[batch, positions, 2]`: first and last position, `[batch, 2]`
  * - pairs (`CLIPModel`, `SiglipModel`, `Siglip2Model`), similarities `[images, texts]`: any tensor of that shape,
  *   because pairs are in the same row
+ * - other outputs: as `model.compile` takes them, with a loss of Keras or a function
  *
  * The head of a model of the hub is known by its class; for other models, the output must be logits. An output that
- * ends in an activation, such as the softmax of `replaceHead(base, 10)`, is refused, except for pairs and functions.
+ * ends in an activation, such as the softmax of `replaceHead(base, 10)`, is refused, except for pairs, functions and
+ * losses of Keras.
  *
- * @param model with one output; adapted or not.
+ * With `weighted`, the loss of a batch of n examples is that of Keras, `(w₁·l₁ + … + wₙ·lₙ) / n`, for functions and
+ * losses of Keras; other losses are divided by the number of positions that count.
+ *
+ * @param model adapted or not; of one output, unless functions or losses of Keras are given.
  * @param options the optimizer, metrics, another loss, weights, label smoothing or focal loss, and the target that
  *     does not count.
  * @throws LoRAError `ERR_MISFIT` if the output does not fit the loss: by its shape, because it ends in an activation,
- *     or because a model of the hub has no head and no loss is named; `ERR_OPTION` if an option or metric is unknown or
- *     there is no optimizer; `ERR_UNSUPPORTED` if the entry point with the loss is not imported.
+ *     or because a model of the hub has no head and no loss is named; while training, if targets have no weights or a
+ *     weighted loss returns a mean; `ERR_OPTION` if an option, loss or metric is unknown or there is no optimizer;
+ *     `ERR_UNSUPPORTED` if the entry point with the loss is not imported.
  * @example
  *     compileModel(model, {optimizer: adam({learningRate: 2e-4}), metrics: ['accuracy']});
  *     await model.fit([inputIds, attentionMask], tf.tensor1d([0, 2, 1]));
@@ -75,23 +86,29 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   const {optimizer, loss, metrics = [], weighted = false, ...rest} = options;
   const {ignoreIndex} = rest;
   const ignored = ignoreIndex === undefined ? {} : {ignoreIndex};
-  const given = [metrics].flat<(MetricName | Metric | readonly (MetricName | Metric)[])[]>();
   if ((optimizer as unknown) == null) {
     throw new LoRAError('compileModel needs an optimizer, such as {optimizer: adam({learningRate: 1e-3})}.');
   }
   checkClassLoss(rest);
+  if (isOfKeras(loss)) {
+    checkTaken(options, ['weighted'], 'a loss of Keras');
+    if (ignoreIndex !== undefined) {
+      throw new LoRAError('ignoreIndex does not apply to a loss of Keras.');
+    }
+    checkKerasMetrics(metrics);
+    compilePlain(model, {optimizer, loss, metrics}, weighted);
+    return;
+  }
+  const given = listOf(metrics);
   if (typeof loss === 'function') {
     checkTaken(options, ['weighted'], 'a function as loss');
     if (ignoreIndex !== undefined && !given.some(each => typeof each === 'string')) {
       throw new LoRAError('ignoreIndex does not apply to a function, as loss or as metric, which has its own.');
     }
-    model.compile({optimizer, loss, metrics: metricsIn(METRICS, given, ignored, {targets: 'class indices'})});
-    if (weighted) {
-      weighObjectives(model);
-    }
+    compilePlain(model, {optimizer, loss, metrics: metricsOfFunction(given, ignored)}, weighted);
     return;
   }
-  const name = loss ?? defaultLoss(model);
+  const name = (loss as LossName | undefined) ?? defaultLoss(model);
   const {lossFor, takes, takesLogits, targets, otherMetrics, output, fits, targetShape, ofHead, ...named} =
     lossNamed(name);
   checkTaken(options, takes, `the loss ${show(name)}`);
@@ -136,6 +153,22 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
     // tfjs requires targets of the shape of the output, except for its own loss from probabilities.
     takeTargets(model, targetShape(shape));
   }
+}
+
+/** Compiles a model with what tfjs computes. */
+function compilePlain(model: tf.LayersModel, args: tf.ModelCompileArgs, isWeighted: boolean): void {
+  model.compile(args);
+  if (isWeighted) {
+    weighObjectives(model);
+  }
+}
+
+/** @throws LoRAError if metrics are listed by outputs. */
+function listOf(metrics: NonNullable<CompileModelOptions['metrics']>): readonly (MetricName | Metric)[] {
+  if (typeof metrics === 'object' && !Array.isArray(metrics)) {
+    throw new LoRAError('metrics by output are for losses of Keras. Pass a metric or a list of metrics.');
+  }
+  return [metrics].flat() as readonly (MetricName | Metric)[];
 }
 
 /** @throws LoRAError if an option is given that a loss does not take. */

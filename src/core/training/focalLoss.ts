@@ -19,7 +19,7 @@ export interface FocalLossOptions {
  * `compileModel`.
  *
  * @param options `alpha` and `gamma`.
- * @returns a loss of targets and logits of one shape, for `model.compile` and `compileWeighted`:
+ * @returns a loss of targets and logits of one shape, for `model.compile` and `compileModel`:
  *     `[batch, …, outputs]` → `[batch, …]`.
  * @throws LoRAError `ERR_OPTION` if an option is not in its range. The loss throws `ERR_MISFIT` if shapes differ.
  * @example

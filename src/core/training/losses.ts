@@ -5,8 +5,39 @@ import {crossEntropyFromLogits} from '../ops/crossEntropy';
 import type {ClassLossOptions, CrossEntropyOptions} from '../ops/weightedCrossEntropy';
 import {METRICS, type MetricName} from './metrics';
 
-/** The name of a loss. Entry points add some: `tfjs-lora/sound` `'ctc'`, `tfjs-lora/transformers` spans and pairs. */
-export type LossName = 'crossEntropy' | 'ctc' | 'spans' | 'pairs' | 'sigmoidPairs';
+/** Losses of Keras, which tfjs computes. */
+const KERAS_LOSSES = [
+  ...(['meanSquaredError', 'meanAbsoluteError', 'meanAbsolutePercentageError'] as const),
+  ...(['meanSquaredLogarithmicError', 'squaredHinge', 'hinge', 'categoricalHinge', 'logcosh'] as const),
+  ...(['categoricalCrossentropy', 'sparseCategoricalCrossentropy', 'binaryCrossentropy'] as const),
+  ...(['kullbackLeiblerDivergence', 'poisson', 'cosineProximity'] as const),
+] as const;
+
+/**
+ * The name of a loss, of this library or of Keras. Entry points add some: `tfjs-lora/sound` `'ctc'`,
+ * `tfjs-lora/transformers` spans and pairs.
+ */
+export type LossName = 'crossEntropy' | 'ctc' | 'spans' | 'pairs' | 'sigmoidPairs' | (typeof KERAS_LOSSES)[number];
+
+/** A loss of targets and outputs: its mean, or that of each example. */
+type LossFunction = (targets: tf.Tensor, outputs: tf.Tensor) => tf.Tensor;
+
+/** Losses of a model: one, or one for each output, in their order or by their names. */
+export type ModelLoss =
+  | LossName
+  | LossFunction
+  | readonly (LossName | LossFunction)[]
+  | {
+      readonly [output: string]: LossName | LossFunction;
+    };
+
+/** Whether tfjs computes a loss, whose name is that of Keras, or of each output. */
+export function isOfKeras(loss: unknown): loss is tf.ModelCompileArgs['loss'] {
+  const isOne = (one: unknown) => typeof one === 'function' || (KERAS_LOSSES as readonly unknown[]).includes(one);
+  return typeof loss === 'object' && loss !== null
+    ? Object.values(loss).length > 0 && Object.values(loss).every(isOne)
+    : typeof loss === 'string' && isOne(loss);
+}
 
 /** A loss with a name. */
 export interface Loss {
@@ -110,8 +141,9 @@ export function lossNamed(name: unknown): Loss {
   if (entry !== undefined) {
     throw unsupportedError(`The loss ${show(name)} is in another entry point. Import it: import '${entry}';`);
   }
+  const names = ['crossEntropy', ...ADDED_BY.keys()].map(show).join(', ');
   throw new LoRAError(
-    `loss must be a function or one of ${['crossEntropy', ...ADDED_BY.keys()].map(show).join(', ')}, got ` +
-      `${typeof name === 'string' ? show(name) : kindOf(name)}.`,
+    `loss must be a function, one of ${names}, or one of Keras: ${KERAS_LOSSES.join(', ')}. Several outputs take ` +
+      `functions and losses of Keras, as a list or by output. Got ${typeof name === 'object' ? kindOf(name) : show(name)}.`,
   );
 }

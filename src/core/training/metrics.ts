@@ -166,8 +166,39 @@ function counted(isTrue: tf.Tensor, {counts}: Positions): [tf.Tensor, tf.Tensor]
 /** The metrics of class indices by name. */
 export const METRICS = {accuracy, acc: accuracy, f1: f1Score, perplexity} as const;
 
-/** The name of a metric whose only option is `ignoreIndex`. */
-export type MetricName = keyof typeof METRICS;
+/** Metrics of Keras, which tfjs computes. What its accuracy is depends on the loss and the output. */
+const KERAS_METRICS = [
+  ...(['accuracy', 'acc', 'crossentropy', 'ce', 'binaryAccuracy', 'categoricalAccuracy', 'precision'] as const),
+  ...(['categoricalCrossentropy', 'sparseCategoricalCrossentropy', 'cosine'] as const),
+  ...(['mse', 'MSE', 'mae', 'MAE', 'mape', 'MAPE'] as const),
+] as const;
+
+/** The name of a metric, of this library or of Keras. */
+export type MetricName = keyof typeof METRICS | (typeof KERAS_METRICS)[number];
+
+/** @throws LoRAError if metrics, in any form that `model.compile` takes, have a name that Keras does not have. */
+export function checkKerasMetrics(metrics: unknown): asserts metrics is NonNullable<tf.ModelCompileArgs['metrics']> {
+  if (typeof metrics === 'object' && metrics !== null) {
+    Object.values(metrics).forEach(checkKerasMetrics);
+  } else if (typeof metrics !== 'function' && !(KERAS_METRICS as readonly unknown[]).includes(metrics)) {
+    throw new LoRAError(
+      `There is no metric ${show(metrics)} for a loss of Keras. There are ${KERAS_METRICS.join(', ')}, and functions ` +
+        'of your own.',
+    );
+  }
+}
+
+/** Resolves names of metrics for a function as loss: those of class indices, else of Keras. */
+export function metricsOfFunction(
+  metrics: readonly (MetricName | Metric)[],
+  options: CrossEntropyOptions,
+): (string | Metric)[] {
+  return metrics.flatMap((each): (string | Metric)[] =>
+    typeof each === 'string' && !Object.hasOwn(METRICS, each) && (KERAS_METRICS as readonly string[]).includes(each)
+      ? [each]
+      : metricsIn(METRICS, [each], options, {targets: 'class indices', others: ['those of Keras']}),
+  );
+}
 
 /**
  * Resolves names of metrics in a table, passing `ignoreIndex`; functions stay.

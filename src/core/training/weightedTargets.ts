@@ -1,39 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {capabilities} from '../../backends/shared/capabilities';
-import {checkOptions, kindOf, LoRAError, misfitError, show, showShape} from '../../platform/errors';
+import {kindOf, LoRAError, misfitError, show, showShape} from '../../platform/errors';
 import {replaceObjectives} from '../../platform/tfjs/training';
-import {checkModel} from '../rewire/walk';
-
-/**
- * Compiles a model whose examples have weights, for `fit`, `fitDataset`, `evaluate` and `fitOnFeatures`, which tfjs
- * alone does not support. Make the targets with `weightTargets`, also those of validation data. The loss of a batch is
- * that of Keras, the mean of weight × loss over its examples:
- *
- *     loss = (w₁·l₁ + … + wₙ·lₙ) / n
- *
- * Metrics are not weighted.
- *
- * @param model any layers model, adapted or not.
- * @param args what `model.compile` takes: losses and metrics by name or as functions. A function must return the loss
- *     of each example, `[batch]` or `[batch, …positions]`, not their mean.
- * @throws LoRAError `ERR_OPTION` without an optimizer or a loss; `ERR_MISFIT` while training if the targets have no
- *     weights or the loss returns a mean.
- * @example
- *     compileWeighted(model, {optimizer: adam(), loss: 'meanSquaredError'});
- *     const ys = tf.tensor2d([[0.5], [1]]);
- *     await model.fit(tf.ones([2, 4]), weightTargets(ys, [1, 3]));
- * @experimental
- */
-export function compileWeighted(model: tf.LayersModel, args: tf.ModelCompileArgs): void {
-  checkOptions(args, {optimizer: true, loss: true, metrics: true});
-  checkModel(model);
-  const missing = (['optimizer', 'loss'] as const).filter(name => (args[name] as unknown) == null);
-  if (missing.length > 0) {
-    throw new LoRAError(`compileWeighted needs ${missing.join(' and ')}, as model.compile does.`);
-  }
-  model.compile(args);
-  weighObjectives(model);
-}
 
 /** Weights the losses that a model was compiled with. */
 export function weighObjectives(model: tf.LayersModel): void {
@@ -52,8 +20,8 @@ export function weighObjectives(model: tf.LayersModel): void {
 function aligned(weights: tf.Tensor, losses: tf.Tensor): tf.Tensor {
   if (losses.rank === 0) {
     throw misfitError(
-      'A weighted loss must return a value for each example, [batch], got their mean, a scalar. Leave out the mean; ' +
-        'for the cross-entropy from logits use compileModel(model, {weighted: true, …}).',
+      'A weighted loss must return a value for each example, [batch], got their mean, a scalar. Leave out the mean, ' +
+        "or for logits name the loss: compileModel(model, {weighted: true, loss: 'crossEntropy', …}).",
     );
   }
   if (weights.size === losses.size) {
@@ -70,10 +38,9 @@ function aligned(weights: tf.Tensor, losses: tf.Tensor): tf.Tensor {
 
 /**
  * Puts targets and weights into one tensor, which `fit`, `fitDataset` and `evaluate` take as the targets of a model
- * that was compiled by `compileWeighted`, or by `compileModel` with `weighted`. tfjs then shuffles, splits and batches
- * both together. For a dataset:
+ * that `compileModel` compiled with `weighted`. tfjs then shuffles, splits and batches both together. For a dataset:
  *
- *     dataset.map(({xs, ys, weights}) => ({xs, ys: weightTargets(ys, weights)}))
+ *     dataset.map(({xs, ys, weights}) => ({xs, ys: withSampleWeights(ys, weights)}))
  *
  * A weight of 0 leaves an example out, 2 counts it twice. Models with several outputs take one such tensor each.
  *
@@ -83,10 +50,10 @@ function aligned(weights: tf.Tensor, losses: tf.Tensor): tf.Tensor {
  * @throws LoRAError `ERR_OPTION` if a weight is negative or not finite (on WebGL and WebGPU, weights in tensors are not
  *     read; the loss becomes NaN); `ERR_MISFIT` if the shapes do not match or there are no targets.
  * @example
- *     const targets = weightTargets(tf.tensor1d([0, 2, 1]), [1, 0.5, 2]);
+ *     const targets = withSampleWeights(tf.tensor1d([0, 2, 1]), [1, 0.5, 2]);
  * @experimental
  */
-export function weightTargets(ys: tf.Tensor, weights?: tf.Tensor | tf.TensorLike): tf.Tensor {
+export function withSampleWeights(ys: tf.Tensor, weights?: tf.Tensor | tf.TensorLike): tf.Tensor {
   if (!(ys instanceof tf.Tensor) || ys.rank === 0 || ys.size === 0) {
     const got = ys instanceof tf.Tensor ? showShape(ys.shape) : kindOf(ys);
     throw misfitError(`The targets must be a tensor of at least one example, [batch, …], got ${got}.`);
@@ -147,16 +114,16 @@ function checkWeights(weights: tf.Tensor | tf.TensorLike | undefined): void {
 }
 
 /**
- * Splits the result of `weightTargets`.
+ * Splits the result of `withSampleWeights`.
  *
  * @param rank of the targets, where vectors count as `[batch, 1]`.
- * @throws LoRAError if it cannot come from `weightTargets`.
+ * @throws LoRAError if it cannot come from `withSampleWeights`.
  */
 export function unpackTargets(packed: tf.Tensor, rank: number): {ys: tf.Tensor; weights: tf.Tensor} {
   const last = packed.shape.at(-1) ?? 0;
   if (last < 2 || (packed.rank !== rank && (packed.rank !== rank + 1 || last !== 2))) {
     throw misfitError(
-      `The model is compiled for weighted targets. Pass weightTargets(ys, weights), got targets ` +
+      `The model is compiled for weighted targets. Pass withSampleWeights(ys, weights), got targets ` +
         `${showShape(packed.shape)}.`,
     );
   }

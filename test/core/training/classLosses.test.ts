@@ -7,7 +7,7 @@ import {
   compileModel,
   crossEntropyFromLogits,
   LoRAError,
-  weightTargets,
+  withSampleWeights,
 } from 'tfjs-lora';
 import 'tfjs-lora/transformers'; // has the loss of pairs
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
@@ -69,7 +69,7 @@ describe('compileModel', () => {
     const ys = tensorOf(targets);
     const [value, accuracy] = model.evaluate(
       tensorOf(logits),
-      weightTargets(ys, tf.tensor2d(WEIGHTS, [2, 4])),
+      withSampleWeights(ys, tf.tensor2d(WEIGHTS, [2, 4])),
     ) as tf.Scalar[];
     expect(numbers(value!)).toBeAllClose([loss]);
     compileModel(model, {optimizer: 'sgd', metrics: ['accuracy']});
@@ -81,7 +81,7 @@ describe('compileModel', () => {
   test('weighs examples of classes and of a loss of your own', () => {
     const model = identity(2);
     const x = tf.tensor2d([[0, 0], [Math.log(3), 0]]); // prettier-ignore
-    const targets = weightTargets(tf.tensor1d([1, 0]), [1, 3]);
+    const targets = withSampleWeights(tf.tensor1d([1, 0]), [1, 3]);
     const [even, likely] = [Math.log(2), Math.log(4 / 3)];
     compileModel(model, {optimizer: 'sgd', weighted: true});
     expect(numbers(model.evaluate(x, targets) as tf.Scalar)).toBeAllClose([(even + 3 * likely) / 2]);

@@ -51,8 +51,62 @@ describe('compileModel of the main entry point alone', () => {
 
   test('a loss that does not exist is refused with those that do', () => {
     const compile = (loss: unknown) => () => compileModel(classifier(), {optimizer: 'sgd', loss: loss as 'ctc'});
-    const names = '"crossEntropy", "ctc", "spans", "pairs", "sigmoidPairs"';
-    expect(compile('constructor')).toThrow(`loss must be a function or one of ${names}, got "constructor".`);
-    expect(compile(7)).toThrow(`loss must be a function or one of ${names}, got a number.`);
+    expect(compile('constructor')).toThrow(
+      'loss must be a function, one of "crossEntropy", "ctc", "spans", "pairs", "sigmoidPairs", or one of Keras: ' +
+        'meanSquaredError, ',
+    );
+    expect(compile('constructor')).toThrow('Got "constructor".');
+    expect(compile(7)).toThrow('Got 7.');
+    expect(compile([])).toThrow('Got an array.');
+    expect(compile(['meanSquaredError', 'crossEntropy'])).toThrow('Several outputs take functions and losses of Keras');
+  });
+
+  test('losses and metrics of Keras are those of model.compile, also for several outputs', () => {
+    const input = tf.input({shape: [1]});
+    const outputs = ['one', 'other'].map(
+      name =>
+        layers.dense({units: 1, useBias: false, name, kernelInitializer: 'ones'}).apply(input) as tf.SymbolicTensor,
+    );
+    const model = tf.model({inputs: input, outputs});
+    const [x, zeros] = [tf.tensor2d([[1], [3]]), tf.zeros([2, 1])];
+    const evaluated = () => (model.evaluate(x, [zeros, zeros]) as tf.Scalar[]).flatMap(numbers);
+    const args = {
+      optimizer: 'sgd',
+      loss: {one: 'meanSquaredError', other: 'meanAbsoluteError'},
+      metrics: {one: 'mae', other: 'mse'},
+    } as const;
+    model.compile(args);
+    const [names, expected] = [model.metricsNames, evaluated()];
+    compileModel(model, args);
+    expect(model.metricsNames).toEqual(names);
+    expect(evaluated()).toEqual(expected);
+    // (1² + 3²) / 2 and (1 + 3) / 2. tfjs returns the first loss before the sum.
+    expect(expected[1]).toBeCloseTo(7);
+    compileModel(model, {optimizer: 'sgd', loss: ['meanAbsoluteError', tf.losses.meanSquaredError]});
+    expect(evaluated()[1]).toBeCloseTo(7);
+    const one = tf.model({inputs: input, outputs: outputs[0]!});
+    compileModel(one, {optimizer: 'sgd', loss: tf.losses.meanSquaredError, metrics: ['mae']});
+    expect((one.evaluate(x, zeros) as tf.Scalar[]).flatMap(numbers)).toBeAllClose([5, 2]);
+  });
+
+  test.each<[what: string, options: object, message: string]>([
+    ['smoothing', {labelSmoothing: 0.1}, 'labelSmoothing does not apply to a loss of Keras.'],
+    ['class weights', {classWeights: [1, 2]}, 'classWeights does not apply to a loss of Keras.'],
+    ['a target that does not count', {ignoreIndex: 0}, 'ignoreIndex does not apply to a loss of Keras.'],
+    [
+      'a metric of logits',
+      {metrics: ['mae', 'f1']},
+      'There is no metric "f1" for a loss of Keras. There are accuracy,',
+    ],
+    ['no metric', {metrics: null}, 'There is no metric null for a loss of Keras.'],
+  ])('a loss of Keras with %s is an error', (_, options, message) => {
+    const compile = () => compileModel(classifier(), {optimizer: 'sgd', loss: 'meanSquaredError', ...options});
+    expect(compile).toThrow(LoRAError);
+    expect(compile).toThrow(message);
+  });
+
+  test('metrics by output are refused for a loss of logits', () => {
+    const compile = () => compileModel(classifier(), {optimizer: 'sgd', metrics: {dense: 'accuracy'}});
+    expect(compile).toThrow('metrics by output are for losses of Keras.');
   });
 });

@@ -5,13 +5,13 @@ import {
   adam,
   applyLoRA,
   balancedClassWeights,
-  compileWeighted,
+  compileModel,
   disposeModel,
   fitOnFeatures,
   focalLoss,
   LoRAError,
   seededBatches,
-  weightTargets,
+  withSampleWeights,
 } from 'tfjs-lora';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 
@@ -47,38 +47,41 @@ function dense({shape, outputs, kernel}: Fit, activation: 'linear' | 'softmax' |
   return model;
 }
 
-const ACTIVATIONS: Record<string, 'linear' | 'softmax' | 'sigmoid'> = {
+const ACTIVATIONS = {
   meanSquaredError: 'linear',
   meanAbsoluteError: 'linear',
   categoricalCrossentropy: 'softmax',
   sparseCategoricalCrossentropy: 'softmax',
   binaryCrossentropy: 'sigmoid',
-};
+} as const;
 
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
 
-  test.each(Object.keys(ACTIVATIONS))('%s with sample weights trains and evaluates as in Keras', async loss => {
-    const fit = FITS[loss]!;
-    await withoutLeaks(async () => {
-      const model = dense(fit, ACTIVATIONS[loss]!);
-      const x = tf.tensor(X, [7, ...fit.shape]);
-      const ys = tf.tensor(fit.targets.values, fit.targets.shape);
-      const targets = weightTargets(ys, WEIGHTS);
-      const optimizer = tf.train.sgd(0.1);
-      compileWeighted(model, {optimizer, loss, metrics: loss === 'meanSquaredError' ? ['mae'] : []});
-      const evaluated = [model.evaluate(x, targets, {batchSize: 3})].flat();
-      expect(evaluated.flatMap(numbers)).toBeAllClose([fit.evaluated].flat(), {rtol: 1e-5, atol: 1e-6});
-      const {history} = await model.fit(x, targets, {batchSize: 3, epochs: 2, shuffle: false});
-      expect(history.loss).toBeAllClose(fit.losses, {rtol: 1e-5, atol: 1e-6});
-      const [kernel, bias] = model.getWeights();
-      expect(numbers(kernel!)).toBeAllClose(fit.trained.kernel, {rtol: 1e-5, atol: 1e-6});
-      expect(numbers(bias!)).toBeAllClose(fit.trained.bias, {rtol: 1e-5, atol: 1e-6});
-      tf.dispose([x, ys, targets, evaluated]);
-      optimizer.dispose();
-      model.dispose();
-    });
-  });
+  test.each(Object.keys(ACTIVATIONS) as (keyof typeof ACTIVATIONS)[])(
+    '%s with sample weights trains and evaluates as in Keras',
+    async loss => {
+      const fit = FITS[loss]!;
+      await withoutLeaks(async () => {
+        const model = dense(fit, ACTIVATIONS[loss]);
+        const x = tf.tensor(X, [7, ...fit.shape]);
+        const ys = tf.tensor(fit.targets.values, fit.targets.shape);
+        const targets = withSampleWeights(ys, WEIGHTS);
+        const optimizer = tf.train.sgd(0.1);
+        compileModel(model, {weighted: true, optimizer, loss, metrics: loss === 'meanSquaredError' ? ['mae'] : []});
+        const evaluated = [model.evaluate(x, targets, {batchSize: 3})].flat();
+        expect(evaluated.flatMap(numbers)).toBeAllClose([fit.evaluated].flat(), {rtol: 1e-5, atol: 1e-6});
+        const {history} = await model.fit(x, targets, {batchSize: 3, epochs: 2, shuffle: false});
+        expect(history.loss).toBeAllClose(fit.losses, {rtol: 1e-5, atol: 1e-6});
+        const [kernel, bias] = model.getWeights();
+        expect(numbers(kernel!)).toBeAllClose(fit.trained.kernel, {rtol: 1e-5, atol: 1e-6});
+        expect(numbers(bias!)).toBeAllClose(fit.trained.bias, {rtol: 1e-5, atol: 1e-6});
+        tf.dispose([x, ys, targets, evaluated]);
+        optimizer.dispose();
+        model.dispose();
+      });
+    },
+  );
 
   test.each([
     ['sigmoidFocal', {alpha: 0.25}],
@@ -112,10 +115,10 @@ describe('weights', () => {
 
   test('a model of several outputs has weights for each', async () => {
     const model = twice();
-    compileWeighted(model, {optimizer: 'sgd', loss: ['meanSquaredError', 'meanAbsoluteError']});
+    compileModel(model, {weighted: true, optimizer: 'sgd', loss: ['meanSquaredError', 'meanAbsoluteError']});
     const x = tf.tensor2d([[1], [3]]);
     const zeros = tf.zeros([2, 1]);
-    const targets = [weightTargets(zeros, [2, 1]), weightTargets(zeros)];
+    const targets = [withSampleWeights(zeros, [2, 1]), withSampleWeights(zeros)];
     const {history} = await model.fit(x, targets, {validationData: [x, targets], batchSize: 2});
     // (2·1² + 1·3²) / 2 and (1 + 3) / 2
     expect(history.loss).toBeAllClose([7.5]);
@@ -132,11 +135,11 @@ describe('weights', () => {
     });
     const train = async (fit: (model: tf.LayersModel, x: tf.Tensor, ys: tf.Tensor) => Promise<tf.History>) => {
       const model = applyLoRA(base, {targets: ['second'], rank: 1, seed: 1});
-      compileWeighted(model, {optimizer: adam({learningRate: 0.1}), loss: 'meanSquaredError'});
+      compileModel(model, {weighted: true, optimizer: adam({learningRate: 0.1}), loss: 'meanSquaredError'});
       const {history} = await fit(
         model,
         tf.tensor2d(X, [7, 3]),
-        weightTargets(tf.tensor2d(X.slice(0, 7), [7, 1]), WEIGHTS),
+        withSampleWeights(tf.tensor2d(X.slice(0, 7), [7, 1]), WEIGHTS),
       );
       const trained = model.trainableWeights.flatMap(weight => numbers(weight.read()));
       return [...(history.loss as number[]), ...trained];
@@ -153,7 +156,8 @@ describe('weights', () => {
   });
 
   test('weights of examples and positions go where they belong', () => {
-    const shapes = (ys: number[], weights?: number[]) => weightTargets(tf.ones(ys), weights && tf.ones(weights)).shape;
+    const shapes = (ys: number[], weights?: number[]) =>
+      withSampleWeights(tf.ones(ys), weights && tf.ones(weights)).shape;
     expect(shapes([3])).toEqual([3, 1, 2]);
     expect(shapes([3], [3, 1])).toEqual([3, 1, 2]);
     expect(shapes([3, 4], [3])).toEqual([3, 5]);
@@ -163,12 +167,20 @@ describe('weights', () => {
   });
 
   test.each<[string, () => unknown, string]>([
-    ['an empty list', () => weightTargets(tf.ones([2]), []), 'got [].'],
-    ['NaN', () => weightTargets(tf.ones([2]), [1, NaN]), 'Weight 1 is NaN. Weights must be finite numbers, 0 or more.'],
-    ['a negative one', () => weightTargets(tf.ones([2]), tf.tensor1d([-1, 1])), 'Weight 0 is -1.'],
-    ['a string', () => weightTargets(tf.ones([2]), 'heavy'), 'got a string'],
-    ['too few', () => weightTargets(tf.ones([2, 3]), [1]), 'must have one value for each example, [2], or position'],
-    ['no targets', () => weightTargets(tf.zeros([0, 3])), 'at least one example, [batch, …], got [0, 3].'],
+    ['an empty list', () => withSampleWeights(tf.ones([2]), []), 'got [].'],
+    [
+      'NaN',
+      () => withSampleWeights(tf.ones([2]), [1, NaN]),
+      'Weight 1 is NaN. Weights must be finite numbers, 0 or more.',
+    ],
+    ['a negative one', () => withSampleWeights(tf.ones([2]), tf.tensor1d([-1, 1])), 'Weight 0 is -1.'],
+    ['a string', () => withSampleWeights(tf.ones([2]), 'heavy'), 'got a string'],
+    [
+      'too few',
+      () => withSampleWeights(tf.ones([2, 3]), [1]),
+      'must have one value for each example, [2], or position',
+    ],
+    ['no targets', () => withSampleWeights(tf.zeros([0, 3])), 'at least one example, [batch, …], got [0, 3].'],
     ['no counts', () => balancedClassWeights([]), 'got [].'],
     ['a class without examples', () => balancedClassWeights([3, 0]), 'Class 1 has 0 examples.'],
     ['an alpha above 1', () => focalLoss({alpha: 2}), 'alpha must be a number from 0 to 1, got 2.'],
@@ -181,13 +193,17 @@ describe('weights', () => {
 
   test('targets without weights, and losses without examples, are errors', () => {
     const model = tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [2]})]});
-    compileWeighted(model, {optimizer: 'sgd', loss: 'meanSquaredError'});
-    expect(() => model.evaluate(tf.ones([3, 2]), tf.ones([3, 1]))).toThrow('Pass weightTargets(ys, weights)');
-    expect(() => model.evaluate(tf.ones([3, 2]), weightTargets(tf.ones([3, 2]), tf.ones([3, 2])))).toThrow(
+    compileModel(model, {weighted: true, optimizer: 'sgd', loss: 'meanSquaredError'});
+    expect(() => model.evaluate(tf.ones([3, 2]), tf.ones([3, 1]))).toThrow('Pass withSampleWeights(ys, weights)');
+    expect(() => model.evaluate(tf.ones([3, 2]), withSampleWeights(tf.ones([3, 2]), tf.ones([3, 2])))).toThrow(
       'The weights [3, 2] must have the shape of the losses, [3], or its first axes.',
     );
-    compileWeighted(model, {optimizer: 'sgd', loss: (ys, outputs) => tf.losses.meanSquaredError(ys, outputs)});
-    expect(() => model.evaluate(tf.ones([3, 2]), weightTargets(tf.ones([3, 2])))).toThrow(
+    compileModel(model, {
+      weighted: true,
+      optimizer: 'sgd',
+      loss: (ys, outputs) => tf.losses.meanSquaredError(ys, outputs),
+    });
+    expect(() => model.evaluate(tf.ones([3, 2]), withSampleWeights(tf.ones([3, 2])))).toThrow(
       'must return a value for each example',
     );
     model.dispose();

@@ -1,5 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, compileModel, disposeModel, f1Score, type LoRALayer, topKAccuracy, weightTargets} from 'tfjs-lora';
+import {
+  applyLoRA,
+  compileModel,
+  disposeModel,
+  f1Score,
+  type LoRALayer,
+  topKAccuracy,
+  withSampleWeights,
+} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {sequenceLogProbs} from '../../../src/extensions/language/logProbs';
@@ -159,7 +167,7 @@ describe('with options', () => {
   ])('chunks compute the same with weights of %s', async (_, shape) => {
     const {xs, ys} = batchFor(model!);
     const weights = tf.tidy(() => tf.abs(random(shape, 3)));
-    await expectSame(model!, {weighted: true, metrics: ['acc']}, {xs, ys: weightTargets(ys, weights)});
+    await expectSame(model!, {weighted: true, metrics: ['acc']}, {xs, ys: withSampleWeights(ys, weights)});
     tf.dispose([ys, weights]);
   });
 
