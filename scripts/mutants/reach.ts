@@ -112,7 +112,10 @@ export class Reach {
     if (unit === undefined) {
       return new Map();
     }
-    const counters = new Map([[path, new Set(unit.counters)]]);
+    const all = Array.from({length: this.counted.get(path)?.counters ?? 0}, (_, i) => i);
+    // What a module only does, such as registering its classes, counts for all that it declares.
+    const isDone = unit.counters.length === 0 && unit.declares?.length === 0;
+    const counters = new Map([[path, new Set(isDone ? all : unit.counters)]]);
     // What a module declares is used where its name is: by functions, or by what declares another name.
     const used = (unit.declares ?? []).map(name => ({name, file: path}));
     for (const {name, file} of used) {

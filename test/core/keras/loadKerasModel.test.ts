@@ -131,6 +131,7 @@ describe('what tfjs would compute otherwise without a word is refused', () => {
       {dtype: {module: 'keras', class_name: 'DTypePolicy', config: {name: 'float64'}}},
       '"dense" (Dense): tfjs has no dtype "float64" for layers.',
     ],
+    ['conv', 'Dense', {dtype: 'int32'}, '"dense" (Dense): tfjs has no dtype "int32" for layers.'],
     [
       'conv',
       'Dense',

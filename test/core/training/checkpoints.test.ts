@@ -2,9 +2,9 @@ import {mkdtempSync, readdirSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {adam, checkpoint, type CheckpointOptions, resume, seededBatches, sgd, stopOnNaN} from 'tfjs-lora';
+import {adam, bestAdapter, checkpoint, type CheckpointOptions, resume, seededBatches, sgd, stopOnNaN} from 'tfjs-lora';
 import type {SeededDataset} from '../../../src/core/training/seededBatches';
-import {numbers, useBackend} from '../../helpers';
+import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {MemoryHandler} from '../../models';
 import {setting} from './setting';
 
@@ -141,6 +141,19 @@ test('batches start anew at an epoch, from its first batch or another', async ()
   expect(() => batches.startAt(-1)).toThrow('epoch must be ');
   expect(() => batches.startAt(0, 0.5)).toThrow('batch must be ');
   xs.dispose();
+});
+
+test('stopOnNaN frees what it holds when bestAdapter ends the fit with an error', async () => {
+  const {model, x, y, dispose} = setting(sgd({learningRate: 0.05}));
+  const poison = (_: number, logs?: tf.Logs) => {
+    tf.dispose(logs!.loss);
+    logs!.loss = NaN;
+  };
+  const callbacks = [stopOnNaN(), new tf.CustomCallback({onEpochEnd: poison}), bestAdapter({monitor: 'loss'})];
+  await withoutLeaks(() =>
+    expect(model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks})).rejects.toThrow('NaN'),
+  );
+  dispose();
 });
 
 test('stopOnNaN frees what it held of a fit that ended with the error of another callback', async () => {

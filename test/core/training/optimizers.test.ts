@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, LoRAError, resetOptimizer, sgd} from 'tfjs-lora';
 import '../../../src/backends/backends';
 import {withoutOwnCode} from '../../../src/backends/shared/tryOut';
-import {BACKENDS, random, useBackend, withoutLeaks} from '../../helpers';
+import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 
 const SHAPES = [[7], [4, 8], [3, 3, 5, 2], [1], [33]];
 
@@ -59,6 +59,23 @@ describe.each([...BACKENDS, 'wasm without our module'])('on %s', name => {
         const largest = Math.max(...expected[i]!.map(Math.abs));
         expect(values).toBeAllClose(expected[i]!, {rtol: 1e-6, atol: 1e-6 * largest});
       });
+    }),
+  );
+
+  test.each(KINDS)('%s counts its steps as tfjs does', (_, own, stock) =>
+    on(async () => {
+      const variable = tf.variable(tf.ones([5]));
+      for (const make of [own, stock]) {
+        const optimizer = make();
+        for (let i = 0; i < 3; i++) {
+          optimizer.minimize(() => tf.sum<tf.Scalar>(tf.square(variable)));
+        }
+        const [iterations] = await optimizer.getWeights();
+        expect(numbers(iterations!.tensor)).toEqual([3]);
+        iterations!.tensor.dispose();
+        optimizer.dispose();
+      }
+      variable.dispose();
     }),
   );
 

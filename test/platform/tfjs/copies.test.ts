@@ -129,6 +129,7 @@ test('a tensor of another realm is reported', async () => {
   await expectTold(() => predictWith(adapted, x, [null]));
   await expectTold(() => fitOnFeatures(adapted, x, tf.ones([1, 3])));
   await expectTold(() => fitOnFeatures(adapted, tf.ones([1, 6, 6, 2]), y));
+  await expectTold(() => fitOnFeatures(adapted, [tf.ones([1, 6, 6, 2]), x], tf.ones([1, 3])));
   const own = getAdapter(adapted);
   const foreign = {...own, tensors: {...own.tensors, 'head/lora_B': there(() => stranger.zeros([1, 3]))}} as Adapter;
   await expectTold(() => setAdapter(adapted, foreign));
