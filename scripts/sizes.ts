@@ -41,7 +41,7 @@ function bundle(contents: string) {
     target: 'es2022',
     splitting: true,
     outdir: ROOT,
-    external: ['@tensorflow/*', '@huggingface/*', 'protobufjs'],
+    external: ['@tensorflow/*', '@huggingface/*'],
     write: false,
     metafile: true,
     logLevel: 'error',

@@ -5,3 +5,4 @@ export * from './script';
 export * from './quantized';
 export * from './transformers';
 export * from './language';
+export * from './images';

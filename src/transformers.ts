@@ -48,7 +48,6 @@ export {
 export {TiedDense, type TiedDenseArgs} from './extensions/transformers/layers/tiedDense';
 
 // Load, train, use.
-export type {ImageInput, ImagePixels} from './extensions/transformers/images/imagePixels';
 export type {StreamSource} from './core/storage/sources';
 export type {Pooling} from './extensions/transformers/net/architecture';
 export {
@@ -59,12 +58,6 @@ export {
   sigmoidPairLoss,
 } from './extensions/transformers/losses/contrastive';
 export {similarities, type Similarity} from './extensions/transformers/ops/similarities';
-export {encodeImages, type EncodeImagesOptions} from './extensions/transformers/images/encodeImages';
-export {
-  type EncodedPatches,
-  encodePatches,
-  type EncodePatchesOptions,
-} from './extensions/transformers/images/encodePatches';
 export {embed, type EmbedOptions} from './extensions/transformers/load/embed';
 export {
   type ExportedTransformer,

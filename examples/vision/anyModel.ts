@@ -8,7 +8,8 @@ import {
   type LoRAConfig,
   trainableVariables,
 } from 'tfjs-lora';
-import {encodeImages, encodePatches, loadTransformer} from 'tfjs-lora/transformers';
+import {encodeImages, encodePatches} from 'tfjs-lora/images';
+import {loadTransformer} from 'tfjs-lora/transformers';
 import {rasterise} from '../shared/drawings';
 import {overSeeds, percent, table} from '../shared/report';
 import {choose, DRAWINGS, KINDS} from './data';

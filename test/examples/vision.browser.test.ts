@@ -5,7 +5,8 @@ import {Resvg} from '@resvg/resvg-js';
 import * as tf from '@tensorflow/tfjs';
 import type {Page} from 'playwright-core';
 import {applyLoRA, disposeModel, loadAdapter} from 'tfjs-lora';
-import {encodeImages, loadTransformer} from 'tfjs-lora/transformers';
+import {encodeImages} from 'tfjs-lora/images';
+import {loadTransformer} from 'tfjs-lora/transformers';
 import {choose, DRAWINGS, KINDS} from '../../examples/vision/data';
 import {
   type BaseFiles,

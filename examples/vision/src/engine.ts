@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
-import {encodeImages} from 'tfjs-lora/transformers';
+import {encodeImages} from 'tfjs-lora/images';
 import {counted} from '../../shared/counted';
 import {Learning, withAdapterIn} from '../../shared/learning';
 import {startWasm} from '../../shared/wasm';

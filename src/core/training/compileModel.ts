@@ -5,7 +5,8 @@ import {stopSteps, takeTargets, trainedIn} from '../../platform/tfjs/training';
 import {outputActivation} from '../head/outputActivation';
 import {checkClassLoss, type ClassLossOptions} from '../ops/weightedCrossEntropy';
 import {checkModel} from '../rewire/walk';
-import {defaultLoss, isOfKeras, type Loss, lossNamed, type LossName, type ModelLoss} from './losses';
+import {CLASS_LOSS} from './classLoss';
+import {addedLoss, defaultLoss, isOfKeras, type Loss, type LossName, lossOfHead, type ModelLoss} from './losses';
 import {checkKerasMetrics, type MetricName, metricsIn, metricsOfFunction} from './metrics';
 import {unpackTargets, weighObjectives} from './weightedTargets';
 
@@ -109,8 +110,8 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
     return;
   }
   const name = (loss as LossName | undefined) ?? defaultLoss(model);
-  const {lossFor, takes, takesLogits, targets, otherMetrics, output, fits, targetShape, ofHead, ...named} =
-    lossNamed(name);
+  const {lossFor, takes, takesLogits, targets, otherMetrics, output, fits, targetShape, ...named} =
+    name === 'crossEntropy' ? CLASS_LOSS : addedLoss(name);
   checkTaken(options, takes, `the loss ${show(name)}`);
   if (ignoreIndex !== undefined && !takesLogits) {
     throw new LoRAError(`ignoreIndex does not apply to the loss ${show(name)}.`);
@@ -127,7 +128,7 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   const compute = lossFor(model);
   const rank = targetShape?.(shape)?.length ?? shape.length;
   const unpacked = (given: tf.Tensor) => (weighted ? unpackTargets(given, rank) : {ys: given});
-  const stopped = ofHead?.(trainedIn(model), measures, rest);
+  const stopped = name === 'crossEntropy' ? lossOfHead(trainedIn(model), measures, rest) : undefined;
   let isStopped = () => false;
   model.compile({
     optimizer,

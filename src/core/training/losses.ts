@@ -1,9 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
 import {kindOf, LoRAError, show, unsupportedError} from '../../platform/errors';
 import type {Metric} from '../../platform/tfjs/metric';
-import {crossEntropyFromLogits} from '../ops/crossEntropy';
 import type {ClassLossOptions, CrossEntropyOptions} from '../ops/weightedCrossEntropy';
-import {METRICS, type MetricName} from './metrics';
+import type {MetricName} from './metrics';
 
 /** Losses of Keras, which tfjs computes. */
 const KERAS_LOSSES = [
@@ -57,15 +56,9 @@ export interface Loss {
   readonly fits: (shape: tf.Shape) => boolean;
   /** The shape of targets; null for any. Default: that of the output. tfjs makes a list of numbers `[batch, 1]`. */
   readonly targetShape?: (shape: tf.Shape) => tf.Shape | null;
-  /** How it is computed together with the head of a model, from the states before that, if an extension can. */
-  readonly ofHead?: (
-    model: tf.LayersModel,
-    metrics: readonly Metric[],
-    options: ClassLossOptions,
-  ) => LossOfHead | undefined;
 }
 
-/** A loss and metrics of logits, as functions of the states before the head. */
+/** The cross-entropy and metrics of logits, as functions of the states before the head. */
 export interface LossOfHead {
   /** The states in the model, `[batch, positions, width]`. */
   readonly states: tf.SymbolicTensor;
@@ -74,6 +67,13 @@ export interface LossOfHead {
   metric(index: number, targets: tf.Tensor, states: tf.Tensor3D): tf.Tensor;
 }
 
+/** Computes the cross-entropy together with the head of a model; `undefined` if it does not know the head. */
+type MakeLossOfHead = (
+  model: tf.LayersModel,
+  metrics: readonly Metric[],
+  options: ClassLossOptions,
+) => LossOfHead | undefined;
+
 /**
  * The loss of a model's head, as far as an extension knows its models; `undefined` for others.
  *
@@ -81,22 +81,10 @@ export interface LossOfHead {
  */
 type HeadLoss = (model: tf.LayersModel) => LossName | undefined;
 
-const crossEntropy: Loss = {
-  lossFor: () => crossEntropyFromLogits,
-  takes: ['labelSmoothing', 'focalGamma', 'classWeights', 'weighted'],
-  takesLogits: true,
-  metrics: METRICS,
-  targets: 'class indices',
-  otherMetrics: ['topKAccuracy({k})'],
-  output: 'of logits, [batch, classes] or [batch, positions, classes]',
-  fits: shape => shape.length >= 2,
-  targetShape: shape => (shape.length === 2 ? [shape[0] ?? null, 1] : shape.slice(0, -1)),
-};
+/** The losses that entry points add to the cross-entropy, so that a page does not load them all. */
+const LOSSES = new Map<string, Loss>();
 
-/** The losses by name. Extensions add theirs, so that a page does not load them all. */
-const LOSSES = new Map<string, Loss>([['crossEntropy', crossEntropy]]);
-
-/** Where the others are. */
+/** Where they are. */
 const ADDED_BY: ReadonlyMap<string, string> = new Map([
   ['ctc', 'tfjs-lora/sound'],
   ['spans', 'tfjs-lora/transformers'],
@@ -106,7 +94,19 @@ const ADDED_BY: ReadonlyMap<string, string> = new Map([
 
 const headLosses = new Set<HeadLoss>();
 
-/** Adds losses, or replaces them by ones that can do more. */
+let makeLossOfHead: MakeLossOfHead = () => undefined;
+
+/** Supplies how an extension computes the cross-entropy together with heads. */
+export function supplyLossOfHead(make: MakeLossOfHead): void {
+  makeLossOfHead = make;
+}
+
+/** The cross-entropy of a model with its head, if an extension can compute that from the states before it. */
+export function lossOfHead(...args: Parameters<MakeLossOfHead>): LossOfHead | undefined {
+  return makeLossOfHead(...args);
+}
+
+/** Adds losses. */
 export function addLosses(losses: Readonly<Partial<Record<LossName, Loss>>>): void {
   Object.entries(losses).forEach(([name, loss]) => LOSSES.set(name, loss));
 }
@@ -132,7 +132,7 @@ export function defaultLoss(model: tf.LayersModel): LossName {
 }
 
 /** @throws LoRAError `ERR_OPTION` if there is no such loss, `ERR_UNSUPPORTED` if no entry point added it. */
-export function lossNamed(name: unknown): Loss {
+export function addedLoss(name: unknown): Loss {
   const loss = typeof name === 'string' ? LOSSES.get(name) : undefined;
   if (loss !== undefined) {
     return loss;

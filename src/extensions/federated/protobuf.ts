@@ -1,8 +1,8 @@
-import protobuf from 'protobufjs/minimal.js';
 import {damagedError} from '../../platform/errors';
+import {concatenate} from '../../platform/formats/byteReader';
 
-// Messages as tables of their fields, with protobufjs's writer and reader. Its message classes would need generated
-// code, or `eval`, which a content security policy may forbid.
+// Messages as tables of their fields, in the wire format of protocol buffers,
+// https://protobuf.dev/programming-guides/encoding. The one of ONNX files rounds integers of 64 bits; here they are ids.
 
 /** The type of a field. A schema is a nested message. */
 type Holds = keyof Scalars | Schema | (() => Schema);
@@ -50,39 +50,32 @@ const DEEPEST = 20;
 
 /** Encodes a message. */
 export function encode<const S extends Schema>(schema: S, message: MessageOf<S>): Uint8Array {
-  const writer = protobuf.Writer.create();
-  write(writer, schema, message);
-  return writer.finish();
+  return encoded(schema, message);
 }
 
 /** Decodes a message. @throws LoRAError if the bytes are not one. */
 export function decode<const S extends Schema>(schema: S, bytes: Uint8Array): MessageOf<S> {
-  try {
-    return read(protobuf.Reader.create(bytes), bytes.length, schema, 0) as MessageOf<S>;
-  } catch (error) {
-    throw damagedError('The bytes are not a protobuf message.', {cause: error});
-  }
+  return read(new Reader(bytes), bytes.length, schema, 0) as MessageOf<S>;
 }
 
-function write(writer: protobuf.Writer, schema: Schema, message: Record<string, unknown>): void {
+function encoded(schema: Schema, message: Record<string, unknown>): Uint8Array {
+  const parts: Uint8Array[] = [];
   for (const [name, [id, holds, several]] of Object.entries(schema)) {
     const values = several ? (message[name] as unknown[]) : message[name] === undefined ? [] : [message[name]];
     for (const value of values) {
-      if (typeof holds === 'string') {
-        writer.uint32((id << 3) | WIRE_TYPES[holds]);
-        WRITE[holds](writer, value as never);
-      } else {
-        writer.uint32((id << 3) | 2).fork();
-        write(writer, typeof holds === 'function' ? holds() : holds, value as Record<string, unknown>);
-        writer.ldelim();
-      }
+      const [type, content] =
+        typeof holds === 'string'
+          ? [WIRE_TYPES[holds], WRITE[holds](value as never)]
+          : [2, encoded(typeof holds === 'function' ? holds() : holds, value as Record<string, unknown>)];
+      parts.push(varint(BigInt(id * 8 + type)), ...(type === 2 ? [varint(BigInt(content.length))] : []), content);
     }
   }
+  return concatenate(parts);
 }
 
-function read(reader: protobuf.Reader, end: number, schema: Schema, depth: number): Record<string, unknown> {
+function read(reader: Reader, end: number, schema: Schema, depth: number): Record<string, unknown> {
   if (depth > DEEPEST) {
-    throw damagedError('Messages are nested too deeply.');
+    throw notAMessage('Messages are nested too deeply.');
   }
   const message: Record<string, unknown> = {};
   const byId = new Map<number, [name: string, holds: Holds, several: boolean]>();
@@ -97,7 +90,7 @@ function read(reader: protobuf.Reader, end: number, schema: Schema, depth: numbe
     const known = byId.get(tag >>> 3);
     const wireType = tag & 7;
     if (known === undefined) {
-      reader.skipType(wireType);
+      reader.skip(wireType);
       continue;
     }
     const [name, holds, several] = known;
@@ -122,7 +115,7 @@ function read(reader: protobuf.Reader, end: number, schema: Schema, depth: numbe
     }
   }
   if (reader.pos > end) {
-    throw damagedError('A message ends inside a field.');
+    throw notAMessage('A message ends inside a field.');
   }
   return message;
 }
@@ -137,47 +130,102 @@ const WIRE_TYPES: Readonly<Record<keyof Scalars, number>> = {
   bytes: 2,
 };
 
-const WRITE: {readonly [K in keyof Scalars]: (writer: protobuf.Writer, value: Scalars[K]) => unknown} = {
-  uint64: writeVarint,
-  sint64: (writer, value) => writeVarint(writer, BigInt.asUintN(64, (value << 1n) ^ (value >> 63n))),
-  uint32: (writer, value) => writer.uint32(value),
-  double: (writer, value) => writer.double(value),
-  bool: (writer, value) => writer.bool(value),
-  string: (writer, value) => writer.string(value),
-  bytes: (writer, value) => writer.bytes(value),
+const WRITE: {readonly [K in keyof Scalars]: (value: Scalars[K]) => Uint8Array} = {
+  uint64: varint,
+  sint64: value => varint(BigInt.asUintN(64, (value << 1n) ^ (value >> 63n))),
+  uint32: value => varint(BigInt(value)),
+  double: value => {
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setFloat64(0, value, true);
+    return bytes;
+  },
+  bool: value => Uint8Array.of(Number(value)),
+  string: value => new TextEncoder().encode(value),
+  bytes: value => value,
 };
 
-const READ: {readonly [K in keyof Scalars]: (reader: protobuf.Reader) => Scalars[K]} = {
-  uint64: readVarint,
+const READ: {readonly [K in keyof Scalars]: (reader: Reader) => Scalars[K]} = {
+  uint64: reader => reader.varint(),
   sint64: reader => {
-    const value = readVarint(reader);
+    const value = reader.varint();
     return (value >> 1n) ^ -(value & 1n);
   },
   uint32: reader => reader.uint32(),
-  double: reader => reader.double(),
-  bool: reader => reader.bool(),
-  string: reader => reader.string(),
-  bytes: reader => reader.bytes(),
+  double: reader => {
+    const {buffer, byteOffset} = reader.take(8);
+    return new DataView(buffer, byteOffset).getFloat64(0, true);
+  },
+  bool: reader => reader.varint() !== 0n,
+  string: reader => new TextDecoder('utf-8', {ignoreBOM: true}).decode(reader.take(reader.uint32())),
+  bytes: reader => reader.take(reader.uint32()),
 };
 
-// protobufjs reads 64 bits as an object of another package, or as a rounded number.
-
-function writeVarint(writer: protobuf.Writer, value: bigint): void {
-  const [low, high] = [Number(value & 0xffffffffn), Number(value >> 32n)];
-  writer.uint64({low, high, unsigned: true});
+/** Seven bits in each byte, the lowest first; all bytes but the last have the highest bit. */
+function varint(value: bigint): Uint8Array {
+  const bytes: number[] = [];
+  let left = value;
+  for (; left > 0x7fn; left >>= 7n) {
+    bytes.push(Number(left & 0x7fn) | 0x80);
+  }
+  return Uint8Array.of(...bytes, Number(left));
 }
 
-function readVarint(reader: protobuf.Reader): bigint {
-  let value = 0n;
-  for (let shift = 0n; shift < 70n; shift += 7n) {
-    const byte = reader.buf[reader.pos++];
-    if (byte === undefined) {
-      throw damagedError('A number ends too early.');
+/** Reads bytes from an untrusted message, as views of it. */
+class Reader {
+  pos = 0;
+
+  constructor(private readonly bytes: Uint8Array) {}
+
+  varint(): bigint {
+    let value = 0n;
+    for (let shift = 0n; shift < 70n; shift += 7n) {
+      const byte = this.bytes[this.pos++];
+      if (byte === undefined) {
+        throw notAMessage('A number ends too early.');
+      }
+      value |= BigInt(byte & 0x7f) << shift;
+      if (byte < 0x80) {
+        return BigInt.asUintN(64, value);
+      }
     }
-    value |= BigInt(byte & 0x7f) << shift;
-    if (byte < 0x80) {
-      return BigInt.asUintN(64, value);
+    throw notAMessage('A number has more than 64 bits.');
+  }
+
+  /** The lowest 32 bits of a number. */
+  uint32(): number {
+    return Number(BigInt.asUintN(32, this.varint()));
+  }
+
+  take(count: number): Uint8Array {
+    const left = this.bytes.length - this.pos;
+    if (count > left) {
+      throw notAMessage(`${count} bytes should follow where ${left} are left.`);
+    }
+    this.pos += count;
+    return this.bytes.subarray(this.pos - count, this.pos);
+  }
+
+  /** Skips a field of a wire type. */
+  skip(type: number): void {
+    switch (type) {
+      case 0:
+        this.varint();
+        break;
+      case 1:
+        this.take(8);
+        break;
+      case 2:
+        this.take(this.uint32());
+        break;
+      case 5:
+        this.take(4);
+        break;
+      default:
+        throw notAMessage(`A field has the wire type ${type}.`);
     }
   }
-  throw damagedError('A number has more than 64 bits.');
+}
+
+function notAMessage(why: string): Error {
+  return damagedError(`The bytes are not a protobuf message. ${why}`);
 }

@@ -4,7 +4,7 @@ import {type CallOptions, checkCallOptions, eventsRun, throwIfAborted} from '../
 import {checkModel} from '../../core/rewire/walk';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 import {speechFacts} from '../transformers/load/speechFacts';
-import {PREPROCESSOR} from '../transformers/net/hubRecord';
+import {PREPROCESSOR} from '../transformers/net/hubConfig';
 import {likeliestClasses, samplesPerFrame, wordsIn} from './ctcTranscript';
 import {kindOfSpeech, positionsOf} from './speechModel';
 import {SECONDS, segmentsIn, STRIDE} from './speechSegments';

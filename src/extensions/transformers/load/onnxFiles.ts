@@ -3,7 +3,7 @@ import {misfitError, unsupportedError} from '../../../platform/errors';
 import type {Bytes} from '../../../platform/formats/safetensors';
 import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
-import {PREPROCESSOR} from '../net/hubRecord';
+import {PREPROCESSOR} from '../net/hubConfig';
 import {Attention} from '../layers/attention';
 import {LearnedQuery} from '../layers/pairLayers';
 import type {Purpose, Takes} from '../net/architecture';

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {addLosses, type Loss, lossNamed, type LossName, registerHeadLoss} from '../../../core/training/losses';
+import {addLosses, type Loss, type LossName, registerHeadLoss, supplyLossOfHead} from '../../../core/training/losses';
 import {misfitError, show, showShape} from '../../../platform/errors';
 import {hubClassOf, hubHeadOf} from '../net/hubRecord';
 import {lossOfHead} from './chunkedLoss';
@@ -26,8 +26,8 @@ const SPANS: Loss = {
   targetShape: ([batch]) => [batch ?? null, 2],
 };
 
+supplyLossOfHead(lossOfHead);
 addLosses({
-  crossEntropy: {...lossNamed('crossEntropy'), ofHead: lossOfHead},
   spans: SPANS,
   pairs: {...PAIRS, lossFor: () => pairLoss},
   sigmoidPairs: {...PAIRS, lossFor: () => sigmoidPairLoss},

@@ -8,9 +8,6 @@ import type {SentenceModules} from './sentenceModules';
 /** The key in a model's metadata for its record of the hub. */
 export const HUB = 'hub';
 
-/** The key in a model's metadata for its `preprocessor_config.json`. */
-export const PREPROCESSOR = 'preprocessor';
-
 /** The origin of a model. */
 export interface HubRecord {
   /** The `config.json` of the model as it is now: with its class and number of labels. */

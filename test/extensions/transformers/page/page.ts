@@ -1,7 +1,7 @@
 // What the test of images in a browser calls: each kind of image that a page has, of the same colors.
 
 import * as tf from '@tensorflow/tfjs';
-import {encodeImages} from '../../../../src/transformers';
+import {encodeImages} from '../../../../src/images';
 
 declare global {
   interface Window {

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, checkOptions, LoRAError, misfitError, showShape, tooLargeError} from '../../../platform/errors';
-import type {ImageSize} from '../ops/resampling';
+import {checkCount, checkOptions, LoRAError, misfitError, showShape, tooLargeError} from '../../platform/errors';
+import type {ImageSize} from '../transformers/ops/resampling';
 import {type EncodeImagesOptions, normalizationOf, prepareAll, prepared, settingsFor} from './encodeImages';
 import type {ImageInput} from './imagePixels';
 import type {PatchSettings} from './preprocessor';

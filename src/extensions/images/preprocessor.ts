@@ -1,6 +1,6 @@
-import {show, unsupportedError} from '../../../platform/errors';
-import {HubConfig} from '../net/hubConfig';
-import type {Resampling} from '../ops/resampling';
+import {show, unsupportedError} from '../../platform/errors';
+import {HubConfig} from '../transformers/net/hubConfig';
+import type {Resampling} from '../transformers/ops/resampling';
 
 /** How images are preprocessed for a model. */
 export interface Preprocessing {

@@ -3,10 +3,11 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
-import {encodeImages, encodePatches, loadTransformer, type ImagePixels} from 'tfjs-lora/transformers';
+import {encodeImages, encodePatches, type ImagePixels} from 'tfjs-lora/images';
+import {loadTransformer} from 'tfjs-lora/transformers';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
-import {fixture} from './fixtures';
+import {fixture} from '../transformers/fixtures';
 
 interface PixelCase {
   config: Record<string, unknown>;

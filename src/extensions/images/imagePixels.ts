@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {kindOf, LoRAError, notReadyError, show, showShape, unsupportedError} from '../../../platform/errors';
-import type {Pixels} from '../ops/resampling';
-import {roundToEven} from '../ops/rounding';
+import {kindOf, LoRAError, notReadyError, show, showShape, unsupportedError} from '../../platform/errors';
+import type {Pixels} from '../transformers/ops/resampling';
+import {roundToEven} from '../transformers/ops/rounding';
 
 /** Colors from 0 to 255, row by row, with 1, 3 or 4 channels, like an `ImageData`. */
 export interface ImagePixels {

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, misfitError, show, showShape, tooLargeError} from '../../../platform/errors';
-import {jsonText} from '../../../platform/formats/explained';
-import {checkModel} from '../../../core/rewire/walk';
-import {PREPROCESSOR} from '../net/hubRecord';
+import {checkOptions, LoRAError, misfitError, show, showShape, tooLargeError} from '../../platform/errors';
+import {jsonText} from '../../platform/formats/explained';
+import {checkModel} from '../../core/rewire/walk';
+import {PREPROCESSOR} from '../transformers/net/hubConfig';
 import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
 import {type ImageInput, pixelsOf} from './imagePixels';
-import {type ImageSize, type Pixels, resized, resizedFloats} from '../ops/resampling';
+import {type ImageSize, type Pixels, resized, resizedFloats} from '../transformers/ops/resampling';
 
 /** How images are encoded. */
 export interface EncodeImagesOptions {
