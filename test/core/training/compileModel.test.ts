@@ -8,8 +8,12 @@ const {layers} = tf;
 
 /** A Keras model that ends in logits. */
 function classifier(): tf.Sequential {
+  const kernelInitializer = tf.initializers.glorotUniform({seed: 1});
   return tf.sequential({
-    layers: [layers.dense({units: 4, activation: 'relu', inputShape: [3]}), layers.dense({units: 3})],
+    layers: [
+      layers.dense({units: 4, activation: 'tanh', inputShape: [3], kernelInitializer}),
+      layers.dense({units: 3, kernelInitializer}),
+    ],
   });
 }
 
