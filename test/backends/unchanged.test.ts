@@ -14,6 +14,8 @@ const fused = {...convolution, activation: 'relu'};
 test.each<[name: string, inputs: () => tf.NamedTensorMap, attrs: Record<string, unknown>]>([
   ['Conv2D', () => ({x: x(), filter: tf.randomNormal([3, 3, 16, 5])}), convolution],
   ['FusedConv2D', () => ({x: x(), filter: tf.randomNormal([3, 3, 16, 5]), bias: tf.randomNormal([5])}), fused],
+  ['Conv2D', () => ({x: tf.randomNormal([2, 9, 8, 1]), filter: tf.randomNormal([5, 5, 1, 1])}), convolution],
+  ['FusedConv2D', () => ({x: tf.randomNormal([2, 9, 8, 1]), filter: tf.randomNormal([2, 2, 1, 1])}), fused],
   [
     'DepthwiseConv2dNative',
     () => ({x: x(), filter: tf.randomNormal([3, 3, 16, 1])}),

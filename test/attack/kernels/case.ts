@@ -13,6 +13,8 @@ export interface KernelCase {
   isConstant?: true;
   /** Arguments that tfjs may refuse, or that it computes on some backends only. */
   isOdd?: true;
+  /** The cpu backend lacks it: where the stock backend damages its memory, nothing is left to compare with. */
+  isMissingOnCpu?: true;
   /** The library sums in another order than the stock backend. */
   isReordered?: true;
   /** The library corrects the stock cpu backend too. */

@@ -127,21 +127,24 @@ const stridedSlices = onOne(
 
 const stridedSlice: Family = random => ({...stridedSlices(random), isCorrected: true});
 
-const depthToSpace = onOne('depthToSpace', (random, shape) => {
-  const block = between(random, 1, 3);
-  const format = pick(random, ['NHWC', 'NHWC', 'NCHW'] as const);
-  const fits = [shape[0] ?? 1, shape[1] ?? 1, shape[2] ?? 1, shape[3] ?? 1];
-  const depth = format === 'NHWC' ? 3 : 1;
-  const image: number[] = fits.map((length, i) => (i === depth ? block ** 2 * (1 + (length % 3)) : length));
-  return [
-    `by ${block}, ${format}`,
-    // Now and then the tensor itself, which may have other axes.
-    x =>
-      x.rank === 4 && x.shape[depth]! % 2 === 0
-        ? tf.depthToSpace(x as tf.Tensor4D, block, format)
-        : tf.depthToSpace(tf.cast(tf.fill<tf.Rank.R4>(image as tf.Tensor4D['shape'], 3), x.dtype), block, format),
-  ];
-});
+const depthToSpaces = (format: 'NHWC' | 'NCHW') =>
+  onOne('depthToSpace', (random, shape) => {
+    const block = between(random, 1, 3);
+    const fits = [shape[0] ?? 1, shape[1] ?? 1, shape[2] ?? 1, shape[3] ?? 1];
+    const depth = format === 'NHWC' ? 3 : 1;
+    const image: number[] = fits.map((length, i) => (i === depth ? block ** 2 * (1 + (length % 3)) : length));
+    return [
+      `by ${block}, ${format}`,
+      // Now and then the tensor itself, which may have other axes.
+      x =>
+        x.rank === 4 && x.shape[depth]! % 2 === 0
+          ? tf.depthToSpace(x as tf.Tensor4D, block, format)
+          : tf.depthToSpace(tf.cast(tf.fill<tf.Rank.R4>(image as tf.Tensor4D['shape'], 3), x.dtype), block, format),
+    ];
+  });
+
+const depthToSpace: Family = random =>
+  random() < 0.7 ? depthToSpaces('NHWC')(random) : {...depthToSpaces('NCHW')(random), isMissingOnCpu: true};
 
 const gather: Family = random => {
   const shape = shapeOf(random, between(random, 1, 4));

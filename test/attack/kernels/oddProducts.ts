@@ -102,6 +102,12 @@ function ofPad(pad: unknown): Pick<KernelCase, 'isReordered'> {
   return typeof pad === 'string' ? {} : {isReordered: true};
 }
 
+/** Depthwise, the cpu backend takes no dilations beside strides. */
+function ofDepthwise(isDepthwise: boolean, strides: unknown, dilations: unknown): Pick<KernelCase, 'isMissingOnCpu'> {
+  const isOne = (steps: unknown) => [steps].flat().every(step => step === 1);
+  return isDepthwise && !isOne(strides) && !isOne(dilations) ? {isMissingOnCpu: true} : {};
+}
+
 /** A batch of images, or a single one. */
 function imagesOf(random: Random, channels: number, format: 'NHWC' | 'NCHW'): number[] {
   const [n, h, w] = [size(random) % 4, size(random), size(random)];
@@ -127,6 +133,7 @@ const convolution: Family = random => {
       ),
     ),
     ...ofPad(pad),
+    ...ofDepthwise(isDepthwise, strides, dilations),
   };
 };
 
@@ -167,6 +174,7 @@ const fusedConvolution: Family = random => {
     ),
     isConstant: true,
     ...ofPad(pad),
+    ...ofDepthwise(isDepthwise, strides, dilations),
   };
 };
 
@@ -261,7 +269,10 @@ const pooling3d: Family = random => {
 
 const resize: Family = random => {
   const kind = pick(random, ['resizeBilinear', 'resizeNearestNeighbor'] as const);
-  const shape = imagesOf(random, channelsOf(random), 'NHWC');
+  // Of no rows or columns, wasm reads beyond the images.
+  const shape = imagesOf(random, channelsOf(random), 'NHWC').map((length, i, {length: rank}) =>
+    i === rank - 3 || i === rank - 2 ? Math.max(1, length) : length,
+  );
   const factor = pick(random, [1, 2, 3, 0.5]);
   const to = [shape.at(-3)!, shape.at(-2)!].map(length =>
     random() < 0.5 ? Math.max(1, Math.floor(length * factor)) : some(random),

@@ -2,8 +2,8 @@ import {type ChildProcess, fork} from 'node:child_process';
 import {fileURLToPath} from 'node:url';
 import {isDamage, type Outcome} from './outcome';
 
-/** Stock tfjs may run forever. */
-const SECONDS = 20;
+/** Stock tfjs may run forever. On a busy machine, it takes many seconds to start. */
+const SECONDS = 60;
 
 /** What stock tfjs computes. */
 export interface StockOutcomes {

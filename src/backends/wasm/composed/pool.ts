@@ -53,7 +53,6 @@ export const poolKernels: readonly OwnKernel[] = [
   ),
   newKernel<{x: tf.Tensor}, tf.MaxPool3DAttrs>(tf.MaxPool3D, ({inputs: {x}, attrs, backend}) => {
     const pooling = pooling3D(x, attrs);
-    tf.util.assertNonNegativeIntegerDimensions(pooling.outShape);
     const out = backend.makeOutput(pooling.outShape, x.dtype);
     const [values, maxima] = heapViews(backend, x, out) as [Float32Array, Float32Array];
     writeMaxima(maxima, values, pooling);
@@ -71,10 +70,10 @@ function oddWindows(
   if (x.dtype !== 'float32' || isCounted) {
     return undefined; // the backend refuses other dtypes
   }
-  tf.util.assertNonNegativeIntegerDimensions(info.outShape);
-  const out = backend.makeOutput(info.outShape, 'float32');
+  const pooling = pooling2D(x, attrs);
+  const out = backend.makeOutput(pooling.outShape, 'float32');
   const [values, results] = heapViews(backend, x, out) as [Float32Array, Float32Array];
-  write(results, values, pooling2D(x, attrs));
+  write(results, values, pooling);
   return out;
 }
 
@@ -223,8 +222,10 @@ function poolInfo(x: tf.Tensor, {filterSize, strides, pad, dimRoundingMode}: tf.
   return tf.backend_util.computePool2DInfo(shape, filterSize, strides, 1, pad, dimRoundingMode);
 }
 
+/** @throws Error if a window is larger than the images: tfjs would count less than no windows. */
 export function pooling2D(x: tf.Tensor, attrs: tf.MaxPoolGradAttrs): Pooling {
   const info = poolInfo(x, attrs);
+  tf.util.assertNonNegativeIntegerDimensions(info.outShape);
   return {
     batch: info.batchSize,
     channels: info.inChannels,

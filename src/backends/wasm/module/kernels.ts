@@ -128,9 +128,12 @@ function forward(
 
 const convolutions = [tf.Conv2D, tf.FusedConv2D].map(name =>
   nativeKernel<Convolution, ConvolutionAttributes & {readonly activation?: string}>(name, (native, call) =>
-    forward(native, call, false, (geometry, x, place, y, epilogue) => {
-      convolve(native, geometry, x, {place, flipped: false}, y, epilogue, isTakingGradient());
-    }),
+    // From one channel to one, the backend sums down the columns.
+    call.inputs.filter.shape.slice(2).every(channels => channels === 1)
+      ? undefined
+      : forward(native, call, false, (geometry, x, place, y, epilogue) => {
+          convolve(native, geometry, x, {place, flipped: false}, y, epilogue, isTakingGradient());
+        }),
   ),
 );
 

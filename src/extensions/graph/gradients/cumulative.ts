@@ -3,7 +3,7 @@ import type {OwnKernel} from '../../../backends/shared/registration';
 
 /**
  * `Cumsum` and `Cumprod` along a negative axis. tfjs's backends use it as it is: on cpu the result has the wrong shape,
- * and wasm writes out of bounds. Of nothing, wasm divides by 0.
+ * and wasm writes out of bounds. They take any axis beyond the last for the last. Of nothing, wasm divides by 0.
  */
 export const cumulativeKernels: readonly OwnKernel[] = [tf.Cumsum, tf.Cumprod].map(name => ({
   name,
@@ -12,7 +12,8 @@ export const cumulativeKernels: readonly OwnKernel[] = [tf.Cumsum, tf.Cumprod].m
       ...stock,
       kernelFunc: call => {
         const {x} = call.inputs as {x: tf.Tensor};
-        const [axis = 0] = tf.util.parseAxisParam(call.attrs?.axis as number, x.shape);
+        const last = Math.max(0, x.shape.length - 1);
+        const [axis = 0] = tf.util.parseAxisParam(Math.min(call.attrs?.axis as number, last), x.shape);
         if (x.size === 0) {
           return tf.zeros(x.shape, tf.upcastType(x.dtype, 'int32'));
         }

@@ -13,6 +13,15 @@ describe.each(BACKENDS)('on %s', backend => {
     });
   });
 
+  test.each([2, 5])('sums and products so far take axis %d of two for the last, as tfjs does', axis => {
+    tf.tidy(() => {
+      const x = tf.tensor2d([1, 2, 3, 4, 5, 6], [3, 2]);
+      expect(numbers(tf.cumsum(x, axis))).toEqual([1, 3, 3, 7, 5, 11]);
+      expect(numbers(tf.cumprod(x, axis))).toEqual([1, 2, 3, 12, 5, 30]);
+      expect(() => tf.cumsum(x, -3)).toThrow('axis -3');
+    });
+  });
+
   test.each([-2, 0])('the gradient of sums so far runs backwards, along axis %d', axis => {
     tf.tidy(() => {
       const [x, dy] = [tf.zeros([3, 2]), tf.tensor2d([1, 10, 2, 20, 3, 30], [3, 2])];

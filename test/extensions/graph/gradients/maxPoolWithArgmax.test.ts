@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import 'tfjs-lora/graph';
-import {useBackend} from '../../../helpers';
+import {useBackend, withoutLeaks} from '../../../helpers';
 import {expectAgreement} from '../../../backends/agreement';
 
 test.each([true, false])('the places of maxima agree with cpu, batch in index: %p', includeBatch =>
@@ -16,4 +16,15 @@ test('the places of maxima are refused for a tensor that is not of rank 4, as by
   const x = tf.zeros([4, 4, 3]) as unknown as tf.Tensor4D;
   expect(() => tf.maxPoolWithArgmax(x, 2, 2, 'same')).toThrow(/rank 4/);
   x.dispose();
+});
+
+test('the places of maxima are refused for a window that is larger than the images', async () => {
+  await useBackend('wasm');
+  await withoutLeaks(() => {
+    for (const batch of [0, 1]) {
+      const x = tf.zeros<tf.Rank.R4>([batch, 1, 2, 1]);
+      expect(() => tf.maxPoolWithArgmax(x, [4, 1], 1, 'valid')).toThrow(`[${batch},-2,2,1]`);
+      x.dispose();
+    }
+  });
 });
