@@ -139,3 +139,9 @@ test('an axis that is named twice is reversed twice, as on cpu', () =>
     const x = counting([2, 3, 4]);
     return [tf.reverse(x, [0, 0]), tf.reverse(x, [1, -2, 1]), tf.reverse(x, [2, 0, 2])];
   }));
+
+test('what is reversed along no axis stays as it is, and is written nowhere else', () =>
+  expectAgreement(() => {
+    const x = counting([40, 30, 9], 'bool');
+    return [tf.reverse(x, []), tf.reverse(x, [1, 1]), tf.reverse(tf.zeros([2, 0]), [0])];
+  }));

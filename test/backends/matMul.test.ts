@@ -182,6 +182,18 @@ test.each(['linear', 'relu', 'relu6', 'elu', 'sigmoid', 'leakyrelu', 'prelu'] as
     }),
 );
 
+test.each([
+  [[5, 1], false],
+  [[5, 1], true],
+  [[2, 5, 1], false],
+])('a column of biases %j is added to as many columns as on cpu', (shape, transposeB) =>
+  expectAgreement(() => {
+    const [a, b] = operands({countA: 2, countB: 2, m: 5, k: 3, n: 5, transposeA: false, transposeB});
+    const bias = tf.randomNormal(shape, 0, 1, 'float32', 3);
+    return [tf.fused.matMul({a, b, transposeB, bias, activation: 'relu'}), tf.fused.matMul({a, b, transposeB, bias})];
+  }),
+);
+
 test('a bias of one number is added to each column', async () => {
   await useBackend('wasm');
   const sums = tf.fused.matMul({a: tf.ones([5, 3]), b: tf.ones([3, 40]), bias: tf.tensor1d([2])});

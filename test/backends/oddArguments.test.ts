@@ -28,6 +28,14 @@ test('windows are counted as on cpu if the pad is one number and strides differ'
     tf.fused.conv2d({x: images(2, 7, 8, 3), filter: taps(3, 2, 3, 5), strides: UNEQUAL, pad: 1, activation: 'relu'}),
   ]));
 
+test('images without rows and their gradients are all padding', () =>
+  expectAgreement(() => {
+    const convolved = (x: tf.Tensor, filter: tf.Tensor): tf.Tensor =>
+      tf.conv2d(x as tf.Tensor4D, filter as tf.Tensor4D, [1, 3], [[0, 0], [1, 1], [1, 1], [0, 0]]); // prettier-ignore
+    const [x, filter] = [tf.zeros([2, 0, 5, 3]), taps(2, 2, 3, 4)];
+    return [convolved(x, filter), ...tf.grads(convolved)([x, filter])];
+  }));
+
 test('a window that is larger than the images is refused', async () => {
   await useBackend('wasm');
   expect(() => tf.maxPool(images(2, 1, 8, 2), [5, 3], 2, 'valid')).toThrow('[2,-1,3,2]');

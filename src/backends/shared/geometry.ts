@@ -65,7 +65,7 @@ export function axisOf(info: object, name: 'Depth' | 'Height' | 'Width', before:
 
 /**
  * Whether windows are counted by the pads and strides, as XNNPACK does. tfjs rounds as `dimRoundingMode` says, and
- * takes the number along the width from the height if the pad is one number.
+ * takes the number along the width from the height if the pad is one number. XNNPACK takes no images without pixels.
  */
 export function isCountedByPads(info: tf.backend_util.Conv2DInfo): boolean {
   const {top, bottom, left, right} = info.padInfo;
@@ -73,7 +73,9 @@ export function isCountedByPads(info: tf.backend_util.Conv2DInfo): boolean {
     const {input, output, stride} = axisOf(info, name, 0);
     const [before, after] = [[top, bottom] as const, [left, right] as const][i] as Margin;
     const size = info[`effectiveFilter${name}`];
-    return Math.max(before, after) < size && Math.floor((input + before + after - size) / stride) + 1 === output;
+    return (
+      input > 0 && Math.max(before, after) < size && Math.floor((input + before + after - size) / stride) + 1 === output
+    );
   });
 }
 

@@ -62,6 +62,23 @@ export const graphCases: readonly Case[] = [
       return message.includes('Where "places" must read a tensor synchronously') ? 0 : Infinity;
     },
   },
+  {
+    behaviour: 'cumulative sums and products of integers are those of integers',
+    tolerance: 0,
+    run: async () => {
+      const x = tf.tensor3d([3, -1, 2, 4, 0, 7], [2, 3, 1], 'int32');
+      const truths = tf.tensor1d([1, 0, 1, 1], 'bool');
+      const sums = [tf.cumsum(x, 0), tf.cumsum(x, -2), tf.cumprod(x, 1), tf.cumsum(truths)];
+      const expected = [
+        [3, -1, 2, 7, -1, 9],
+        [3, 2, 4, 4, 4, 11],
+        [3, -3, -6, 4, 0, 0],
+        [1, 1, 2, 3],
+      ];
+      const isWhole = sums.every(({dtype}) => dtype === 'int32');
+      return isWhole ? difference((await read(sums)).flat(), expected.flat()) : Infinity;
+    },
+  },
 ];
 
 /** What operations of two tensors give for a vector and a tensor of five axes, on either side. */

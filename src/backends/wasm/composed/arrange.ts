@@ -5,8 +5,9 @@ import type {OwnKernel} from '../../shared/registration';
 
 /**
  * `GatherV2`, `Reverse`, `Tile` and `DepthToSpace`, which the backend does one value at a time (30 ns). Its own
- * `GatherV2` reads other indices than those of a row, and beyond the memory, if there are batch dimensions. Its `PadV2`
- * writes beyond the result where a margin is negative, which crops.
+ * `GatherV2` reads other indices than those of a row, and beyond the memory, if there are batch dimensions. Its
+ * `Reverse` along no axis writes four bytes for each truth value. Its `PadV2` writes beyond the result where a margin
+ * is negative, which crops.
  */
 export const arrangeKernels: readonly OwnKernel[] = [
   wrappedKernel<{x: tf.Tensor; indices: tf.Tensor}, tf.GatherV2Attrs>(tf.GatherV2, stock => call => {
@@ -47,7 +48,10 @@ export const arrangeKernels: readonly OwnKernel[] = [
     const axes = tf.util
       .parseAxisParam(attrs.dims, x.shape)
       .filter((axis, _, all) => all.filter(other => other === axis).length % 2 === 1);
-    if (!isNumeric(x) || axes.length === 0 || x.size === 0) {
+    if (axes.length === 0 || x.size === 0) {
+      return tf.clone(x);
+    }
+    if (!isNumeric(x)) {
       return stock(call);
     }
     const last = Math.max(...axes);

@@ -39,7 +39,9 @@ function epilogueOf(
   columns: number,
 ): Epilogue | undefined {
   const clamp = clampOf(activation);
-  const fits = bias == null || (areFloats(bias) && tf.util.sizeFromShape(bias.shape) === columns);
+  // A column of biases, [rows, 1], is another sum.
+  const isRow = (shape: number[]) => shape.at(-1) === columns && tf.util.sizeFromShape(shape) === columns;
+  const fits = bias == null || (areFloats(bias) && isRow(bias.shape));
   return clamp === undefined || preluActivationWeights != null || !fits ? undefined : {bias: native.at(bias), clamp};
 }
 

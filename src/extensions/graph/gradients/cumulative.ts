@@ -3,7 +3,9 @@ import type {OwnKernel} from '../../../backends/shared/registration';
 
 /**
  * `Cumsum` and `Cumprod` along a negative axis. tfjs's backends use it as it is: on cpu the result has the wrong shape,
- * and wasm writes out of bounds. They take any axis beyond the last for the last. Of nothing, wasm divides by 0.
+ * and wasm writes out of bounds. They take any axis beyond the last for the last. Of nothing, wasm divides by 0. On
+ * webgl, those of truth values are truth values. On webgpu, those of integers are transposed by a shader that does not
+ * compile: here they are computed with floats, which hold integers up to 2^24.
  */
 export const cumulativeKernels: readonly OwnKernel[] = [tf.Cumsum, tf.Cumprod].map(name => ({
   name,
@@ -16,6 +18,12 @@ export const cumulativeKernels: readonly OwnKernel[] = [tf.Cumsum, tf.Cumprod].m
         const [axis = 0] = tf.util.parseAxisParam(Math.min(call.attrs?.axis as number, last), x.shape);
         if (x.size === 0) {
           return tf.zeros(x.shape, tf.upcastType(x.dtype, 'int32'));
+        }
+        const dtype = x.dtype === 'bool' ? 'int32' : stock.backendName === 'webgpu' ? 'float32' : x.dtype;
+        if (dtype !== x.dtype) {
+          return tf.tidy(() =>
+            tf.cast(tf.engine().runKernel<tf.Tensor>(name, {x: tf.cast(x, dtype)}, call.attrs), 'int32'),
+          );
         }
         return stock.kernelFunc({...call, attrs: {...call.attrs, axis}});
       },
