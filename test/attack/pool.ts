@@ -7,16 +7,22 @@ import type {Job, Outcome} from './job';
  * What one file may take. The time is the worker's own, where the system tells it: other programs may keep it waiting.
  */
 const SECONDS = 2;
-const SECONDS_BY_THE_CLOCK = 30;
+const SECONDS_BY_THE_CLOCK = 90;
 const MEGABYTES = 1500;
 /** What a worker may take until it is ready, and for the first file of each kind, when it makes models. */
 const SECONDS_TO_START = 120;
+
+/** Tries one file after the other. */
+export interface Attacker {
+  carryOut(job: Job): Promise<Outcome>;
+  stop(): void | Promise<void>;
+}
 
 /**
  * A process that attacks the library with one file after the other. It is killed and replaced when a file takes too
  * long or too much.
  */
-export class Worker {
+export class Worker implements Attacker {
   private child: ChildProcess | undefined;
   private readonly warm = new Set<string>();
 

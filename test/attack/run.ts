@@ -1,6 +1,7 @@
 // Attacks the library with damaged files of every kind, and with valid graphs:
 // `run.ts [--files N] [--kind NAME] [--seed N] [--report FILE]`. A file that shows a fault is told by its kind and its
-// seed; with these and `--files 1` it is tried again. Without a seed, each run draws and prints another one.
+// seed; with these and `--files 1` it is tried again. Without a seed, each run draws and prints another one. With
+// `--backend webgl` or `--backend webgpu`, kernels alone are attacked, in Chromium.
 
 import {mkdirSync, writeFileSync} from 'node:fs';
 import {availableParallelism} from 'node:os';
@@ -9,8 +10,10 @@ import process from 'node:process';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import type {Job, KindReport} from './job';
+import {KernelPages} from './kernels/pages';
 import {KINDS} from './kinds';
-import {Worker} from './pool';
+import {kernels} from './kinds/kernels';
+import {type Attacker, Worker} from './pool';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 /** Enough to see what is wrong. */
@@ -22,13 +25,19 @@ const {values} = parseArgs({
     kind: {type: 'string', default: ''},
     seed: {type: 'string', default: String(Date.now() % 2 ** 31)},
     report: {type: 'string'},
+    backend: {type: 'string'},
   },
 });
 
-async function attack(kind: string, count: number, firstSeed: number, workers: readonly Worker[]): Promise<KindReport> {
+async function attack(
+  kind: string,
+  count: number,
+  firstSeed: number,
+  workers: readonly Attacker[],
+): Promise<KindReport> {
   const report: KindReport = {kind, loaded: 0, refused: 0, faults: []};
   let next = 0;
-  const work = async (worker: Worker) => {
+  const work = async (worker: Attacker) => {
     while (next < count && report.faults.length < MAX_FAULTS) {
       const job: Job = {kind, seed: firstSeed + next++};
       const {result, what = ''} = await worker.carryOut(job);
@@ -45,9 +54,12 @@ async function attack(kind: string, count: number, firstSeed: number, workers: r
 }
 
 console.log(`--seed ${values.seed}`);
-const workers = Array.from({length: Math.min(2, availableParallelism())}, () => new Worker(ROOT));
+const {backend} = values;
+const pages = backend === undefined ? undefined : await KernelPages.start(backend);
+const workers = pages ? [pages] : Array.from({length: Math.min(2, availableParallelism())}, () => new Worker(ROOT));
+const kinds = pages ? [kernels] : KINDS.filter(kind => kind.name.includes(values.kind));
 const reports: KindReport[] = [];
-for (const {name} of KINDS.filter(kind => kind.name.includes(values.kind))) {
+for (const {name} of kinds) {
   const start = Date.now();
   const report = await attack(name, Number(values.files), Number(values.seed), workers);
   reports.push(report);
@@ -55,7 +67,10 @@ for (const {name} of KINDS.filter(kind => kind.name.includes(values.kind))) {
   const {loaded, refused, faults} = report;
   console.log(`${name}: ${loaded} loaded, ${refused} refused, ${faults.length} faults, ${seconds} s`);
 }
-workers.forEach(worker => worker.stop());
+if (pages) {
+  console.log(await pages.summary());
+}
+await Promise.all(workers.map(worker => worker.stop()));
 if (values.report !== undefined) {
   mkdirSync(dirname(values.report), {recursive: true});
   writeFileSync(values.report, JSON.stringify(reports));

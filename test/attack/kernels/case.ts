@@ -13,8 +13,10 @@ export interface KernelCase {
   isConstant?: true;
   /** Arguments that tfjs may refuse, or that it computes on some backends only. */
   isOdd?: true;
-  /** The cpu backend lacks it: where the stock backend damages its memory, nothing is left to compare with. */
+  /** The cpu backend lacks it: where the stock backend is wrong, nothing is left to compare with. */
   isMissingOnCpu?: true;
+  /** Where an index is repeated, graphics cards write one value or another. */
+  isUnordered?: true;
   /** The library sums in another order than the stock backend. */
   isReordered?: true;
   /** The library corrects the stock cpu backend too. */
@@ -108,6 +110,14 @@ export function bent(random: Random, shape: readonly number[]): number[] {
     : kind < 0.08
       ? [1, ...shape]
       : shape.map((length, i) => (i === at ? (kind < 0.12 ? 1 : length + 1) : length));
+}
+
+/** A list in another order, which depends on no engine's way of sorting. */
+export function shuffled<T>(random: Random, list: readonly T[]): T[] {
+  return list
+    .map(entry => [random(), entry] as const)
+    .sort(([a], [b]) => a - b)
+    .map(([, entry]) => entry);
 }
 
 /** An integer from `least` to `most`. */

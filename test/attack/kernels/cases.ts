@@ -8,6 +8,11 @@ import {PLAIN} from './plainCases';
 
 const ODD = [...ODD_ELEMENTS, ...ODD_ARRANGEMENTS, ...ODD_INDICES, ...ODD_PRODUCTS];
 
+/** What a case is drawn from. */
+export function caseSeed(random: Random): number {
+  return Math.floor(random() * 2 ** 32);
+}
+
 /** An operation whose kernels are ours, wrapped or corrected, on operands of random shapes. */
 export function kernelCase(random: Random): KernelCase {
   return pick(random, random() < 0.35 ? PLAIN : ODD)(random);

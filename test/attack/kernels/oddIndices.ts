@@ -49,9 +49,12 @@ const scatterUpdate: Family = random => {
   const {operand, shifted, inner, shift} = indexing(random, shape, rows);
   const dtype = pick(random, ['float32', 'float32', 'int32'] as const);
   const operands = [anyOperand(random, shape, [dtype]), operand, anyOperand(random, [...rows, ...inner], [dtype])];
-  return odd(`tensorScatterUpdate, ${shift}`, operands, (x, places, values) =>
-    tf.tensorScatterUpdate(x, shifted(places), values),
-  );
+  return {
+    ...odd(`tensorScatterUpdate, ${shift}`, operands, (x, places, values) =>
+      tf.tensorScatterUpdate(x, shifted(places), values),
+    ),
+    isUnordered: true,
+  };
 };
 
 const sparseToDense: Family = random => {
@@ -65,9 +68,12 @@ const sparseToDense: Family = random => {
     anyOperand(random, random() < 0.3 ? [] : bent(random, [count]), [dtype]),
     anyOperand(random, [], [dtype]),
   ];
-  return odd(`sparseToDense to ${String(shape)}`, operands, (indices, values, others) =>
-    tf.sparseToDense(indices, values, shape, others as tf.Scalar),
-  );
+  return {
+    ...odd(`sparseToDense to ${String(shape)}`, operands, (indices, values, others) =>
+      tf.sparseToDense(indices, values, shape, others as tf.Scalar),
+    ),
+    isUnordered: true,
+  };
 };
 
 const oneHot: Family = random => {

@@ -9,6 +9,7 @@ import {
   type KernelCase,
   type Operand,
   shapeOf,
+  shuffled,
   size,
   some,
   walk,
@@ -190,7 +191,10 @@ const arrangement = (random: Random): KernelCase => {
   const cut = Math.floor(random() * (length + 1));
   const begin = shape.map(count => Math.floor(random() * (count + 1)));
   const count = shape.map((total, i) => Math.floor(random() * (total - begin[i]! + 1)));
-  const order = shape.map((_, i) => i).sort(() => random() - 0.5);
+  const order = shuffled(
+    random,
+    shape.map((_, i) => i),
+  );
   const margins = shape.map(() => [Math.floor(random() * 3), Math.floor(random() * 3)] as [number, number]);
   const times = shape.map(() => 1 + Math.floor(random() * 3));
   const indices: Operand[] = length === 0 ? [] : [{shape: [size(random)], below: length}];

@@ -1,3 +1,4 @@
+import {faultOfAdjoint} from './adjoint';
 import {dtypeOf, type KernelCase} from './case';
 import {isDamage, type Outcome, type Result} from './outcome';
 
@@ -14,8 +15,16 @@ export interface Expected {
 /** What a number may be off by, in parts of the largest. */
 const TOLERANCE = 2e-5;
 
-/** What is wrong with what the library computes on a backend, or `undefined`. */
-export function faultOf(tried: KernelCase, actual: Outcome, {stock, cpu, ofLibrary}: Expected): string | undefined {
+/** What is wrong with what the library computes on cpu or on a backend, or `undefined`. */
+export function faultOf(tried: KernelCase, actual: Outcome, expected: Expected): string | undefined {
+  const {cpu, ofLibrary} = expected;
+  const onCpu = tried.isCorrected ? undefined : differenceFrom(cpu.results, ofLibrary.results, 0);
+  return onCpu === undefined
+    ? (faultOnBackend(tried, actual, expected) ?? faultOfAdjoint(tried, actual))
+    : `${tried.what} on cpu: ${onCpu}`;
+}
+
+function faultOnBackend(tried: KernelCase, actual: Outcome, {stock, cpu, ofLibrary}: Expected): string | undefined {
   const shapes = tried.operands.map(operand => `${dtypeOf(operand)}[${String(operand.shape)}]`);
   const fault =
     faultOfResults(tried, actual.results, stock?.results, (tried.isCorrected ? ofLibrary : cpu).results) ??
@@ -25,9 +34,11 @@ export function faultOf(tried: KernelCase, actual: Outcome, {stock, cpu, ofLibra
 
 type Results = Outcome['results'];
 
-/** Whether stock tfjs refuses too. It may lack a kernel that only odd arguments need. */
+/** Whether stock tfjs refuses too, or counts less than nothing. It may lack a kernel that only odd arguments need. */
 function isRefusedToo({isOdd}: KernelCase, stock: Results | undefined, cpu: Results): boolean {
-  return typeof cpu === 'string' || (isOdd === true && typeof stock === 'string');
+  const isNothing = (results: Results) =>
+    typeof results === 'string' || results.some(({shape}) => shape.some(length => length < 0));
+  return isNothing(cpu) || (isOdd === true && stock !== undefined && isNothing(stock));
 }
 
 /** Results are those of the stock backend or of cpu, bit by bit; where the stock backend is wrong, about those of cpu. */
@@ -35,7 +46,7 @@ function faultOfResults(tried: KernelCase, actual: Results, stock: Results | und
   if (typeof actual === 'string') {
     return isRefusedToo(tried, stock, cpu) && !isDamage(actual) ? undefined : `is refused: ${actual}`;
   }
-  if (stock === undefined && tried.isMissingOnCpu) {
+  if (tried.isMissingOnCpu && (stock === undefined || tried.isReordered)) {
     return undefined;
   }
   const ofStock = differenceFrom(stock, actual, 0);
@@ -69,7 +80,7 @@ function faultOfGradients(tried: KernelCase, actual: Results, expected: readonly
 }
 
 /** How results differ from those that are expected; `tolerance` is in parts of the largest number. */
-export function differenceFrom(expected: Results | undefined, actual: Results, tolerance: number): string | undefined {
+function differenceFrom(expected: Results | undefined, actual: Results, tolerance: number): string | undefined {
   if (expected === undefined) {
     return 'damage there';
   }
