@@ -216,6 +216,7 @@ const USAGES: Record<string, Usage> = {
   useRelaxedSIMD: () => [false],
   withAdapter: () => [adapted(), adapter(), () => 1],
   encodeSounds: () => [
+    mlp().model,
     [clip(0)],
     {preprocessor: {feature_extractor_type: 'ASTFeatureExtractor', max_length: 2}, truncate: true},
   ],

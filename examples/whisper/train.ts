@@ -38,7 +38,7 @@ await startWasm();
 tf.enableProdMode();
 mkdirSync(OUTPUT, {recursive: true});
 const begin = process.cpuUsage();
-const {model: whisper, tokenizer, preprocessor} = await load();
+const {model: whisper, tokenizer} = await loadTransformer(whisperTiny());
 
 // 1. Adapt the decoder alone: the encoder then runs once for each clip.
 const adapted = applyLoRA(whisper, {rank: 16, seed: 1, targets: [/decoder\/.*(q|k|v|out)_proj$/]});
@@ -54,8 +54,8 @@ if (!isQuick) {
 // 2. Train, or continue.
 const texts = few(TRAIN);
 const {features} = await encodeSounds(
+  adapted,
   texts.map((text, i) => say(text, 'train', i)),
-  {preprocessor},
 );
 const {decoderIds, targets} = encodeTranscripts(adapted, tokenizer, texts);
 const run = `file://${join(OUTPUT, isQuick ? 'quick' : 'run')}`;
@@ -98,7 +98,7 @@ async function measure(): Promise<Measured> {
   const heard = async (said: readonly string[], seed: number) => {
     const transcripts: string[] = [];
     for (const [i, text] of said.entries()) {
-      const {features: clip} = await encodeSounds(say(text, 'test', seed + i), {preprocessor});
+      const {features: clip} = await encodeSounds(adapted, say(text, 'test', seed + i));
       let whole = '';
       for await (const piece of transcribe(adapted, tokenizer, clip, {maxTokens: 40})) {
         whole += piece.text;
@@ -125,14 +125,6 @@ async function measure(): Promise<Measured> {
 /** Case and punctuation do not count. */
 function plain(text: string): string {
   return text.toLowerCase().replace(/[^a-z0-9' ]/g, '').trim(); // prettier-ignore
-}
-
-async function load() {
-  const folder = whisperTiny();
-  return {
-    ...(await loadTransformer(folder)),
-    preprocessor: readFileSync(join(folder, 'preprocessor_config.json'), 'utf8'),
-  };
 }
 
 function seconds(from: NodeJS.CpuUsage): string {

@@ -2,6 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, tooLargeError} from '../../platform/errors';
 import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
+import {checkModel} from '../../core/rewire/walk';
+import {PREPROCESSOR} from '../transformers/net/hubRecord';
 import {frameCount, melFrames} from './melFrames';
 import {type Preprocessing, readSoundPreprocessor} from './preprocessor';
 import {readSound} from './readSound';
@@ -10,8 +12,8 @@ import type {SoundInput} from './sound';
 
 /** How sounds are encoded. */
 export interface EncodeSoundsOptions extends CallOptions {
-  /** The `preprocessor_config.json` of the model: its text, or its content. */
-  preprocessor: string | Readonly<Record<string, unknown>>;
+  /** The model's `preprocessor_config.json`: its text, or its content. Default: the one loaded with the model. */
+  preprocessor?: string | Readonly<Record<string, unknown>>;
   /**
    * Whether longer sounds are cut to the window of the model, 30 s for Whisper. With false, features of a Whisper are
    * as long as the longest sound. Default: true.
@@ -39,32 +41,36 @@ const MOST_VALUES = 2 ** 28;
  * A sound is `{samples, sampleRate}`, an `AudioBuffer`, or a WAV file as bytes or as a `Blob`; in browsers also a file
  * in another format that the browser decodes. The channels of a sound are averaged.
  *
+ * @param model the model that takes the sounds, adapted or not: `loadTransformer` has read its preprocessor. It is not
+ *     run.
  * @param sounds a sound, or a list of them.
- * @param options the preprocessor of the model.
+ * @param options another preprocessor, such as for a model of another origin, and whether longer sounds are cut.
  * @returns the features, and a mask for models that take one. Dispose of both after use.
- * @throws LoRAError `ERR_OPTION` if a sound is none; `ERR_DAMAGED` if a file cannot be read; `ERR_UNSUPPORTED` if a
+ * @throws LoRAError `ERR_OPTION` if a sound is none, or there is no preprocessor; `ERR_DAMAGED` if a file cannot be read; `ERR_UNSUPPORTED` if a
  *     key of the preprocessor is not supported; `ERR_MISFIT` if a sound is too short for a frame; `ERR_TOO_LARGE` if
  *     the features would have more than 2²⁸ values; `ERR_ABORTED` if the signal was aborted.
  * @example
- *     const {features} = await encodeSounds(files, {preprocessor: await response.text()});
+ *     const {features} = await encodeSounds(model, files);
  *     const logits = model.predict(features);
  * @experimental
  */
 export async function encodeSounds(
+  model: tf.LayersModel | tf.GraphModel,
   sounds: SoundInput | readonly SoundInput[],
-  options: EncodeSoundsOptions,
+  options: EncodeSoundsOptions = {},
 ): Promise<EncodedSounds> {
   checkOptions(
     options,
     {preprocessor: true, truncate: true, signal: true, onProgress: true},
-    'encodeSounds(files, {preprocessor})',
+    'encodeSounds(model, files, {preprocessor})',
   );
   checkCallOptions(options);
+  const preprocessor = preprocessorOf(model, options);
   const {truncate = true} = options;
   if (typeof truncate !== 'boolean') {
     throw new LoRAError(`truncate must be true or false, got ${show(truncate)}.`);
   }
-  const settings = readSoundPreprocessor(await jsonText(options.preprocessor, 'preprocessor_config.json'));
+  const settings = readSoundPreprocessor(await jsonText(preprocessor, 'preprocessor_config.json'));
   if (!truncate && settings.kind === 'ast') {
     throw new LoRAError('truncate: false is for a Whisper; an AST has positions for no longer sounds.');
   }
@@ -90,6 +96,26 @@ export async function encodeSounds(
   }
   await step({done: list.length, total: list.length, what: 'encoding sounds'});
   return settings.kind === 'raw' ? padded(made, settings) : {features: stacked(made, settings.frames.filters.length)};
+}
+
+/** The preprocessor of a model, which is untrusted. */
+function preprocessorOf(
+  model: tf.LayersModel | tf.GraphModel,
+  {preprocessor}: EncodeSoundsOptions,
+): string | Readonly<Record<string, unknown>> {
+  const isGraph = model instanceof tf.GraphModel;
+  if (!isGraph) {
+    checkModel(model);
+  }
+  const metadata = isGraph ? {} : {...model.getUserDefinedMetadata()};
+  const found = preprocessor ?? (metadata as Record<string, unknown>)[PREPROCESSOR];
+  if (typeof found !== 'string' && (typeof found !== 'object' || found === null)) {
+    throw new LoRAError(
+      'The model was loaded without a preprocessor_config.json, which says how to encode sounds. Pass it as ' +
+        '{preprocessor}, here or to loadTransformer.',
+    );
+  }
+  return found as string | Readonly<Record<string, unknown>>;
 }
 
 function checkSize(made: readonly Float32Array[], count: number): void {

@@ -62,7 +62,7 @@ const USUAL_RATE = 16_000;
  *     language; `ERR_MISFIT` if the model makes no transcripts, or the clip does not fit it; `ERR_UNSUPPORTED` if its
  *     config lacks the first token. While iterating: `ERR_ABORTED`, or `ERR_NUMERIC` if a logit is not finite.
  * @example
- *     const {features} = await encodeSounds(file, {preprocessor});
+ *     const {features} = await encodeSounds(whisper, file);
  *     for await (const {text} of transcribe(whisper, tokenizer, features, {language: 'en'})) console.log(text);
  * @experimental
  */

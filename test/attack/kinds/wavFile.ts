@@ -1,3 +1,4 @@
+import * as tf from '@tensorflow/tfjs';
 import {encodeSounds, readWav} from 'tfjs-lora/sound';
 import {clip, wav} from '../../extensions/sound/clips';
 import {type AttackKind, type Json, mustHold} from '../kind';
@@ -41,7 +42,9 @@ export const soundPreprocessor: AttackKind = {
     })),
     models: [],
     async use({config}) {
-      const {features, attentionMask} = await encodeSounds(clip(0), {preprocessor: JSON.stringify(config)});
+      const {features, attentionMask} = await encodeSounds(tf.sequential(), clip(0), {
+        preprocessor: JSON.stringify(config),
+      });
       features.dispose();
       attentionMask?.dispose();
     },

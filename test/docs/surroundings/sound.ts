@@ -4,10 +4,11 @@ import {join} from 'node:path';
 import {clip, wav} from '../../extensions/sound/clips';
 import {wordTokenizer} from '../../extensions/transformers/fixtures';
 
-export const preprocessor = {feature_extractor_type: 'ASTFeatureExtractor', max_length: 10};
+export const model = tf.sequential({layers: [tf.layers.reshape({targetShape: [-1], inputShape: [10, 128]})]});
+model.setUserDefinedMetadata({preprocessor: {feature_extractor_type: 'ASTFeatureExtractor', max_length: 10}});
 
 /** Of a Whisper that hears 10 frames of 3 bins. */
-export const itsPreprocessor = {
+const preprocessor = {
   feature_extractor_type: 'WhisperFeatureExtractor',
   ...{feature_size: 3, chunk_length: 1, hop_length: 1600, n_fft: 400},
 };
@@ -28,6 +29,7 @@ export function files() {
   const {cases} = JSON.parse(read('expected.json').toString()) as {cases: {generation: object}[]};
   const words = Array.from({length: 40}, (_, i) => `word${i}`);
   return Promise.resolve({
+    [`${url}/preprocessor_config.json`]: JSON.stringify(preprocessor),
     [`${url}/config.json`]: read('config.json').toString(),
     [`${url}/model.safetensors`]: new Uint8Array(read('model.safetensors')),
     [`${url}/generation_config.json`]: JSON.stringify(cases[2]!.generation),

@@ -73,7 +73,10 @@ try {
   const spoken = async (text: string, voice: string, speed: number, truncate = true) => {
     const file = join(folder, 'spoken.wav');
     run('espeak-ng', '-v', voice, '-s', String(speed), '-w', file, text);
-    const {features} = await encodeSounds(new Uint8Array(readFileSync(file)), {preprocessor, truncate});
+    const {features} = await encodeSounds(tf.sequential(), new Uint8Array(readFileSync(file)), {
+      preprocessor,
+      truncate,
+    });
     const values = {shape: features.shape, data: await features.data<'float32'>()};
     features.dispose();
     return values;

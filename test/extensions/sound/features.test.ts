@@ -24,6 +24,9 @@ const fixture = JSON.parse(readFileSync(join(__dirname, '../../fixtures/sounds.j
 
 beforeAll(() => useBackend('cpu'));
 
+/** A model without a preprocessor. */
+const model = tf.sequential();
+
 const thinned = (values: readonly number[], step: number) => values.filter((_, i) => i % step === 0);
 
 const ofClass = (name: string) => fixture.features.filter(each => each.config.feature_extractor_type === name);
@@ -34,7 +37,7 @@ test.each(['WhisperFeatureExtractor', 'ASTFeatureExtractor', 'Wav2Vec2FeatureExt
     const cases = ofClass(name);
     expect(cases.length).toBeGreaterThan(30);
     for (const {clip: number, config, shape, largest, step, values} of cases) {
-      const {features} = await encodeSounds(clip(number), {preprocessor: config});
+      const {features} = await encodeSounds(model, clip(number), {preprocessor: config});
       expect(features.shape).toEqual(name === 'Wav2Vec2FeatureExtractor' ? [1, ...shape] : [1, ...shape]);
       expect(thinned(numbers(features), step)).toBeAllClose(values, {rtol: 0, atol: 1e-5 * Math.max(largest, 1e-3)});
       features.dispose();
@@ -45,19 +48,21 @@ test.each(['WhisperFeatureExtractor', 'ASTFeatureExtractor', 'Wav2Vec2FeatureExt
 test('a sound that is not truncated has the features of a longer window', async () => {
   const long = {sampleRate: 16_000, samples: Float32Array.from({length: 48_000}, (_, i) => Math.sin(i * i * 1e-4))};
   const preprocessor = {feature_extractor_type: 'WhisperFeatureExtractor', feature_size: 5, chunk_length: 1};
-  const {features} = await encodeSounds([long, clip(0)], {preprocessor, truncate: false});
-  const {features: same} = await encodeSounds([long, clip(0)], {preprocessor: {...preprocessor, chunk_length: 3}});
+  const {features} = await encodeSounds(model, [long, clip(0)], {preprocessor, truncate: false});
+  const {features: same} = await encodeSounds(model, [long, clip(0)], {
+    preprocessor: {...preprocessor, chunk_length: 3},
+  });
   expect(features.shape).toEqual([2, 300, 5]);
   expect(numbers(features)).toEqual(numbers(same));
   tf.dispose([features, same]);
   await expect(
-    encodeSounds(long, {preprocessor: {feature_extractor_type: 'ASTFeatureExtractor'}, truncate: false}),
+    encodeSounds(model, long, {preprocessor: {feature_extractor_type: 'ASTFeatureExtractor'}, truncate: false}),
   ).rejects.toThrow('truncate: false is for a Whisper');
 });
 
 test('several sounds are padded and normalized as in transformers, with and without a mask', async () => {
   for (const {config, shape, step, values} of fixture.batches) {
-    const encoded = await encodeSounds([0, 1, 7].map(clip), {preprocessor: JSON.stringify(config)});
+    const encoded = await encodeSounds(model, [0, 1, 7].map(clip), {preprocessor: JSON.stringify(config)});
     expect(encoded.features.shape).toEqual(shape);
     expect(thinned(numbers(encoded.features), step)).toBeAllClose(values, {rtol: 0, atol: 3e-5});
     const lengths = [0, 1, 7].map(number => clip(number).samples.length);
@@ -125,7 +130,7 @@ test('files and AudioBuffers give the features of their samples, and nothing is 
   const buffer = {numberOfChannels: 1, sampleRate: 16000, getChannelData: () => Float32Array.from(expected)};
   await withoutLeaks(async () => {
     const bytes = wav({data});
-    const {features} = await encodeSounds([bytes, bytes.slice().buffer, new Blob([bytes.slice()]), buffer], {
+    const {features} = await encodeSounds(model, [bytes, bytes.slice().buffer, new Blob([bytes.slice()]), buffer], {
       preprocessor,
     });
     expect(features.shape).toEqual([4, 6]);
@@ -142,14 +147,32 @@ test.each([
   [{feature_extractor_type: 'WhisperFeatureExtractor', padding_side: 'left'}, /padding_side is "left"/],
   [{feature_extractor_type: 'Wav2Vec2FeatureExtractor', sampling_rate: 5}, /sampling_rate must be from 1000/],
 ])('the preprocessor %j is refused', async (preprocessor, message) => {
-  const refused = encodeSounds(clip(0), {preprocessor});
+  const refused = encodeSounds(model, clip(0), {preprocessor});
   await expect(refused).rejects.toThrow(LoRAError);
   await expect(refused).rejects.toThrow(message);
 });
 
+test('the preprocessor that a model has is used, unless another is given', async () => {
+  const own = {feature_extractor_type: 'Wav2Vec2FeatureExtractor', do_normalize: false};
+  const hub = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [1]})]});
+  hub.setUserDefinedMetadata({preprocessor: own});
+  const {features} = await encodeSounds(hub, clip(0));
+  expect(numbers(features)).toEqual(numbers((await encodeSounds(model, clip(0), {preprocessor: own})).features));
+  const other = {feature_extractor_type: 'ASTFeatureExtractor', max_length: 20};
+  expect((await encodeSounds(hub, clip(0), {preprocessor: other})).features.shape).toEqual([1, 20, 128]);
+});
+
+test('a model without a preprocessor is refused with where to pass it', async () => {
+  await expect(encodeSounds(model, clip(0))).rejects.toThrow(
+    'The model was loaded without a preprocessor_config.json, which says how to encode sounds. Pass it as ' +
+      '{preprocessor}, here or to loadTransformer.',
+  );
+  await expect(encodeSounds(clip(0) as never, clip(0))).rejects.toThrow(LoRAError);
+});
+
 test('what is no sound is refused by its number', async () => {
   const preprocessor = {feature_extractor_type: 'ASTFeatureExtractor'};
-  const refusal = (sounds: unknown) => expect(encodeSounds(sounds as never, {preprocessor})).rejects;
+  const refusal = (sounds: unknown) => expect(encodeSounds(model, sounds as never, {preprocessor})).rejects;
   await refusal([]).toThrow('got an empty list');
   await refusal([clip(0), 3]).toThrow('Sound 1 must be {samples, sampleRate}, an AudioBuffer, or a WAV file');
   await refusal({samples: [0, 1], sampleRate: 16000}).toThrow('with samples in a Float32Array');
@@ -161,7 +184,7 @@ test('encoding reports its progress and can be aborted', async () => {
   const preprocessor = {feature_extractor_type: 'ASTFeatureExtractor', max_length: 20};
   const aborting = new AbortController();
   const seen: number[] = [];
-  const encoding = encodeSounds([0, 1, 2].map(clip), {
+  const encoding = encodeSounds(model, [0, 1, 2].map(clip), {
     preprocessor,
     signal: aborting.signal,
     onProgress: ({done}) => {

@@ -36,7 +36,7 @@ test.each<[string, Record<string, unknown> | string, string]>([
   ['a class that is inherited', {feature_extractor_type: 'constructor'}, 'which is not supported'],
   ['brackets, deeply', '['.repeat(1e6), 'nested more deeply'],
 ])('a preprocessor with %s is refused', async (_, preprocessor, message) => {
-  await withoutLeaks(() => expectRefusal(() => encodeSounds(clip(0), {preprocessor}), message));
+  await withoutLeaks(() => expectRefusal(() => encodeSounds(tf.sequential(), clip(0), {preprocessor}), message));
 });
 
 const FOLDER = 'test/fixtures/transcripts';

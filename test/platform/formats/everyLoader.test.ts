@@ -75,7 +75,8 @@ const LOADERS: Readonly<Record<string, (file: Uint8Array, path: string) => Promi
     return loadTransformer({config: ofModel, weights, tokenizerJson: file, Tokenizer: jest.fn() as never});
   },
   readSound: file => readSound(file),
-  encodeSounds: file => encodeSounds(file, {preprocessor: {feature_extractor_type: 'ASTFeatureExtractor'}}),
+  encodeSounds: file =>
+    encodeSounds(tf.sequential(), file, {preprocessor: {feature_extractor_type: 'ASTFeatureExtractor'}}),
 };
 
 describe.each(Object.entries(FILES))('a file of the kind .%s', (kind, [file, message]) => {
@@ -120,7 +121,7 @@ const image = {data: new Uint8ClampedArray(4), width: 1, height: 1};
 test.each<[name: string, load: () => Promise<unknown>]>([
   ['config.json', () => loadTransformer({config: page, weights: new Uint8Array(9), tokenizer: false})],
   ['adapter_config.json', () => withNetwork(model => loadAdapter({config: page, weights: new Uint8Array(9)}, {model}))],
-  ['preprocessor_config.json', () => encodeSounds(sound, {preprocessor: page})],
+  ['preprocessor_config.json', () => encodeSounds(tf.sequential(), sound, {preprocessor: page})],
   ['preprocessor_config.json', () => withNetwork(model => encodeImages(model, image, {preprocessor: page}))],
 ])('a web page whose text was passed as %s is named', async (name, load) => {
   await withoutLeaks(async () => {
