@@ -80,12 +80,14 @@ def compare(file, tensors, expected, tolerance):
     taken = [x for x in inputs if x.name not in fixed]
     given = {x.name: array(v).astype(types[x.type]) for x, v in zip(taken, tensors['inputs'].values())}
     # Inputs that the model has as constants.
+    # A file for one example runs each row by itself.
+    rows = next((len(given[x.name]) for x in taken if x.shape and x.shape[0] == 1), 1)
     sizes = {name: size for x in taken for name, size in zip(x.shape, given[x.name].shape)}
+    # An open axis without a name is that of the examples.
+    sizes[None] = 1 if rows > 1 else len(given[taken[0].name])
     for x in inputs:
         if x.name in fixed:
             given[x.name] = np.full([s if isinstance(s, int) else sizes.get(s, 1) for s in x.shape], fixed[x.name], types[x.type])
-    # A file for one example runs each row by itself.
-    rows = next((len(given[x.name]) for x in taken if x.shape and x.shape[0] == 1), 1)
 
     def run(outputs_of, given):
         parts = [outputs_of(None, {k: v[i : i + 1] if rows > 1 and k not in fixed else v for k, v in given.items()}) for i in range(rows)]
