@@ -157,7 +157,9 @@ async function written(
   if (blocks > sites.size) {
     throw misfitError(`The model's config says that there are ${blocks} blocks, but it has ${sites.size} layers.`);
   }
-  const names = new Set([...sites.keys()].map(path => fileNameOf(path, 'weight')));
+  // What the files had decides about some modules, also about those that the config switches off.
+  const uncomputed: unknown[] = [record.uncomputed ?? []].flat();
+  const names = new Set<unknown>([...[...sites.keys()].map(path => fileNameOf(path, 'weight')), ...uncomputed]);
   const isTied = (name: string) =>
     sites.get(name.replace(/\.weight$/, '').replaceAll('.', '/'))?.layer.getClassName() === TiedDense.className;
   const sources = {tied: true, has: (name: string) => names.has(name) && !isTied(name)};
@@ -182,7 +184,7 @@ async function written(
   }
   Object.assign(tensors, Object.fromEntries(UNCOMPUTED.get(record) ?? []));
   const isLost = (name: unknown): name is string => typeof name === 'string' && !Object.hasOwn(tensors, name);
-  const lost = [record.uncomputed ?? []].flat().filter(isLost);
+  const lost = uncomputed.filter(isLost);
   if (lost.length > 0) {
     console.warn(
       `The model's files have tensors that it does not use: ${listed(lost)}. Models that tfjs saved have ` +
