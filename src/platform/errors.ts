@@ -197,7 +197,11 @@ export function checkOptions<T extends object>(options: T, known?: KnownOptions<
   // All that an instance of a class has is unknown.
   if (!isObject || (unknown.length > 0 && ![undefined, Object].includes(options.constructor as ObjectConstructor))) {
     const advice = example === undefined ? '' : ` For example: ${example}.`;
-    throw new LoRAError(`The options must be an object, or left out, got ${kindOf(options)}.${advice}`);
+    throw new LoRAError(
+      (options as unknown) === undefined
+        ? `The options are missing.${advice}`
+        : `The options must be an object, or left out, got ${kindOf(options)}.${advice}`,
+    );
   }
   throwFaults(unknown);
 }

@@ -32,16 +32,24 @@ export interface AdapterConfig {
  *     using cats = await loadAdapter('cats.safetensors');
  *     setAdapter(model, cats);
  */
-export interface Adapter {
+export interface Adapter extends Disposing {
   /** Which layers are adapted, and how. */
   readonly config: AdapterConfig;
   /** The values, by `<path of the layer>/<name of the parameter>`. They belong to the adapter. */
   readonly tensors: Readonly<Record<string, tf.Tensor>>;
   /** Frees the adapter's tensors. Models that took values from it keep theirs. A second call does nothing. */
   dispose(): void;
-  /** Calls `dispose` where a `using` declaration ends. */
-  [Symbol.dispose](): void;
+  /** A line that says what it is, such as `LoRA adapter: 12 layers of rank 8, 1 trained in full, 73,728 parameters`. */
+  toString(): string;
 }
+
+/**
+ * `[Symbol.dispose]`, which a `using` declaration calls, if the types of the program have that symbol. Without them a
+ * member of that name would be an error in every program that checks its declarations.
+ */
+type Disposing = SymbolConstructor extends {readonly dispose: infer S extends symbol}
+  ? Readonly<Record<S, () => void>>
+  : Record<never, never>;
 
 /** Engines without `using` have no such symbol. */
 const DISPOSE = (Symbol.dispose as symbol | undefined) ?? Symbol('Symbol.dispose');
@@ -61,5 +69,22 @@ export function makeAdapter(config: AdapterConfig, tensors: Record<string, tf.Te
   // An adapter lives until it is disposed, wherever it is made.
   Object.values(tensors).forEach(tensor => tf.keep(tensor));
   const dispose = () => tf.dispose(tensors);
-  return {config, tensors, dispose, [DISPOSE as typeof Symbol.dispose]: dispose};
+  return {
+    config,
+    tensors,
+    dispose,
+    [DISPOSE as typeof Symbol.dispose]: dispose,
+    toString: () => describe(config, tensors),
+  };
+}
+
+function describe({layers, trainable, head}: AdapterConfig, tensors: Adapter['tensors']): string {
+  const ranks = new Set(Object.values(layers).map(({rank}) => rank));
+  const size = Object.values(tensors).reduce((sum, tensor) => sum + tensor.size, 0);
+  return [
+    `LoRA adapter: ${Object.keys(layers).length} layers${ranks.size > 0 ? ` of rank ${[...ranks].join(', ')}` : ''}`,
+    ...(trainable.length > 0 ? [`${trainable.length} trained in full`] : []),
+    ...(head ? [`a new head after ${head.at}`] : []),
+    `${size.toLocaleString('en')} parameters`,
+  ].join(', ');
 }

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError} from '../../platform/errors';
+import {LoRAError, misfitError} from '../../platform/errors';
 import {stepsOf} from '../../platform/signals';
 import {truncatedSVD, type TruncatedSVD} from '../ops/svd';
 import type {Adapter} from './adapter';
@@ -48,6 +48,12 @@ export async function approximate(aligned: AlignedAdapters, options: CombineOpti
     const ranks = budget < Infinity ? allocate(ladders, budget) : ladders.map(({length}) => length);
     if (layers.length > 0 && ranks.every(chosen => chosen === 0)) {
       const least = Math.min(...layers.map(layer => valuesOf(layer, 0)));
+      if (budget >= least) {
+        throw misfitError(
+          'The updates are all 0, as before training, so a budget has nothing to choose from. Train first, or pass ' +
+            '{rank} instead.',
+        );
+      }
       throw new LoRAError(
         `budget must be at least ${least}, which is what one rank of the smallest layer takes, got ${budget}.`,
       );

@@ -38,7 +38,7 @@ export interface HeadPlace {
  * with the map's channels. At least one layer with a kernel stays in the body.
  */
 export function defaultPlace(model: tf.LayersModel): HeadPlace {
-  const advice = `Name the last layer to keep: {after: '…'}. The model has: ${layersOf(model)}.`;
+  const advice = adviceFor(model);
   const chain = chainBack(model);
   const last = chain.findIndex(
     ({outboundLayer}) => outboundLayer.weights.length > 0 || borrowing(outboundLayer) !== undefined,
@@ -75,6 +75,19 @@ export function defaultPlace(model: tf.LayersModel): HeadPlace {
           listed(widths),
   };
 }
+
+/** How to say where a head goes: what comes before the last layer with weights, and the last of these layers. */
+function adviceFor(model: tf.LayersModel): string {
+  const weighty = model.layers.filter(({weights}) => weights.length > 0);
+  const call = callsOf(model).filter(({outboundLayer}) => outboundLayer === weighty.at(-1));
+  const before = call[0]?.inputTensors[0]?.sourceLayer;
+  const proposal = before === undefined || before.inboundNodes[0]?.inboundLayers.length === 0 ? '…' : before.name;
+  const last = weighty.slice(-MOST_SHOWN).map(layer => `${layer.name} (${layer.getClassName()})`);
+  return `Name the last layer to keep, such as {after: '${proposal}'}. The last layers with weights: ${last.join(', ')}.`;
+}
+
+/** How many layers a proposal lists. */
+const MOST_SHOWN = 6;
 
 /** The chain of calls that leads to the output of a model, the last one first, up to one with several inputs. */
 function chainBack(model: tf.LayersModel): LayerCall[] {

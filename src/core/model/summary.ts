@@ -193,17 +193,24 @@ const WHY_LOWERED =
   '(not n): at rank n the update would add nothing, or have no fewer parameters than the kernel; name the layer ' +
   'to say otherwise';
 
-/** A line for each reason. */
+/** A line for each reason. Layers of one class may differ in what follows its first sentence, such as shapes. */
 function skippedLines(skipped: readonly SkippedLayer[]): string[] {
-  const byReason = new Map<string, string[]>();
+  const byReason = new Map<string, {reasons: Set<string>; paths: string[]}>();
   for (const {path, reason} of skipped) {
-    byReason.set(reason, [...(byReason.get(reason) ?? []), path]);
+    const key = firstSentence(reason);
+    const group = byReason.get(key) ?? {reasons: new Set(), paths: []};
+    byReason.set(key, {reasons: group.reasons.add(reason), paths: [...group.paths, path]});
   }
-  return [...byReason].map(([reason, paths]) => {
+  return [...byReason].map(([key, {reasons, paths}]) => {
+    const reason = reasons.size === 1 ? [...reasons].join('') : key;
     const more = paths.length - SHOWN;
     const names = paths.slice(0, SHOWN).join(', ');
     return `not adapted: ${names}${more > 0 ? ` and ${more} more` : ''}: ${reason}`;
   });
+}
+
+function firstSentence(text: string): string {
+  return text.replace(/\. .*$/s, '.');
 }
 
 /** How many layers a line names. */

@@ -73,16 +73,20 @@ const FITTING_LOSSES: Readonly<Record<string, string>> = {
  *     await model.fit([inputIds, attentionMask], tf.tensor1d([0, 2, 1]));
  */
 export function compileModel(model: tf.LayersModel, options: CompileModelOptions): void {
-  checkOptions(options, {
-    optimizer: true,
-    loss: true,
-    ignoreIndex: true,
-    labelSmoothing: true,
-    focalGamma: true,
-    classWeights: true,
-    weighted: true,
-    metrics: true,
-  });
+  checkOptions(
+    options,
+    {
+      optimizer: true,
+      loss: true,
+      ignoreIndex: true,
+      labelSmoothing: true,
+      focalGamma: true,
+      classWeights: true,
+      weighted: true,
+      metrics: true,
+    },
+    'compileModel(model, {optimizer: adam({learningRate: 1e-3})})',
+  );
   checkModel(model);
   const {optimizer, loss, metrics = [], weighted = false, ...rest} = options;
   const {ignoreIndex} = rest;

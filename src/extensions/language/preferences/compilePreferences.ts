@@ -57,10 +57,14 @@ interface Outcome {
  * @experimental
  */
 export function compilePreferences(model: tf.LayersModel, options: CompilePreferencesOptions): void {
-  checkOptions(options, {
-    ...{method: true, optimizer: true, metrics: true, beta: true, labelSmoothing: true},
-    ...{simpoGamma: true, cpoAlpha: true, desirableWeight: true, undesirableWeight: true},
-  });
+  checkOptions(
+    options,
+    {
+      ...{method: true, optimizer: true, metrics: true, beta: true, labelSmoothing: true},
+      ...{simpoGamma: true, cpoAlpha: true, desirableWeight: true, undesirableWeight: true},
+    },
+    "compilePreferences(model, {method: 'dpo', optimizer: adam()})",
+  );
   const {method = 'dpo', optimizer, metrics = [], ...given} = options;
   if (typeof optimizer !== 'string' && typeof (optimizer as Partial<tf.Optimizer> | null)?.minimize !== 'function') {
     throw new LoRAError(`optimizer must be a name or an optimizer, such as adamW(), got ${kindOf(optimizer)}.`);

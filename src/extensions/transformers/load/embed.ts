@@ -8,7 +8,7 @@ import {outputActivation} from '../../../core/head/outputActivation';
 import {type SentenceModules, sentenceModulesIn} from '../net/sentenceModules';
 import {poolStates, type StatePooling, STATE_POOLINGS} from '../ops/poolStates';
 import {unitVectors, type VectorMaker, type Vectors, vectorsBy} from './sentenceVectors';
-import {type EncodedTexts, encodeTexts, type TextInput, type Tokenizer} from './tokenizer';
+import {checkTexts, checkTokenizer, type EncodedTexts, encodeTexts, type TextInput, type Tokenizer} from './tokenizer';
 
 /** Options of `embed`. */
 export interface EmbedOptions extends CallOptions {
@@ -60,6 +60,8 @@ export async function embed(
   });
   checkCallOptions(options);
   checkModel(model);
+  checkTokenizer(tokenizer);
+  checkTexts(texts);
   const {batchSize = 32, pooling, normalize = true} = options;
   checkCount('batchSize', batchSize);
   if (pooling !== undefined && !STATE_POOLINGS.includes(pooling)) {

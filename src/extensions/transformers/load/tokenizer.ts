@@ -167,7 +167,7 @@ export function checkTokenizer(
   }
 }
 
-function checkTexts(texts: unknown): void {
+export function checkTexts(texts: unknown): void {
   const isText = (text: unknown) =>
     typeof text === 'string' ||
     (Array.isArray(text) && text.length === 2 && text.every(part => typeof part === 'string'));
