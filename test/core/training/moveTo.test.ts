@@ -58,6 +58,24 @@ test('a backend that is not there or does not start is refused, and the current 
   x.dispose();
 });
 
+test('what a backend fails to read stays there, and so does the current backend', async () => {
+  tf.registerBackend('failing', tf.findBackendFactory('cpu'));
+  tf.copyRegisteredKernels('cpu', 'failing');
+  await tf.setBackend('failing');
+  const x = tf.ones([2]);
+  const failing = tf.findBackend('failing') as unknown as Record<'read' | 'readSync', () => never>;
+  failing.read = failing.readSync = () => {
+    throw new Error('the device is gone');
+  };
+  const moving = moveTo(x, 'cpu');
+  await expect(moving).rejects.toMatchObject({name: 'LoRAError', code: 'ERR_UNSUPPORTED'});
+  await expect(moving).rejects.toThrow('Nothing is moved to "cpu": the device is gone');
+  expect(tf.getBackend()).toBe('failing');
+  x.dispose();
+  await useBackend('cpu');
+  tf.removeBackend('failing');
+});
+
 test('only models, adapters, optimizers and tensors are moved, and no model that is in use', async () => {
   const {model, x, y, dispose} = setting();
   await expect(moveTo([x, 3 as never], 'second')).rejects.toThrow('moveTo takes layers models, adapters,');
