@@ -37,6 +37,18 @@ export const CHANGES: readonly Change[] = [
     globals: ['+ engine.setupRegisteredKernels', '+ engine.Symbol(*)'],
   },
   {
+    what:
+      '`tf.engine().initializeBackend` and `tf.engine().ready` are wrapped. While the first one runs, the factory of wasm ' +
+      'is replaced.',
+    by: 'backends/shared/backendParts.ts',
+    why:
+      'Kernels for wasm are loaded with the backend: `tf.setBackend` waits for both. If the backend was set first, ' +
+      '`tf.ready` waits for the kernels.',
+    lasts: 'from the import on',
+    without: NO_IMPORT,
+    globals: ['+ engine.initializeBackend', '+ engine.ready'],
+  },
+  {
     what: 'In **Node**, a handler for `file://` URLs is registered.',
     by: 'node/fileRouter.ts',
     why:
@@ -60,7 +72,7 @@ export const CHANGES: readonly Change[] = [
     what:
       'On **wasm**, kernels that training needs are added, incorrect ones are fixed, and slow ones are replaced. ' +
       'For example, `GatherV2` with `batchDims`, `OneHot` of floats or truth values, `Cast` to truth values, ' +
-      '`FloorDiv` and `Mod` of integers, and `MaxPoolGrad` are fixed. So are convolutions and pools with a number ' +
+      '`FloorDiv` and `Mod` of integers, `MaxPoolGrad`, and `MaxPoolWithArgmax` are fixed. So are convolutions and pools with a number ' +
       'as pad, `PadV2` with negative margins, and `Transpose` of empty tensors. `Slice`, `Prelu`, `GatherNd`, and the ' +
       'scatter operations throw where they would read or write outside of a tensor. ' +
       "`tf.getKernelsForBackend('wasm')` lists the kernels. Each holds the kernel that it replaced under " +

@@ -3,8 +3,8 @@
 // its commit says what they pay for.
 //
 // Minified by esbuild, tfjs and optional peers external, compressed with brotli. The totals are of the built library,
-// as a page's bundler meets it. What is loaded later, such as the programs of a graphics card, does not count; the
-// core's is measured by itself.
+// as a page's bundler meets it. What is loaded later, such as the kernels of a backend, does not count; the core's
+// kernels are measured by themselves.
 
 import {existsSync, readFileSync, writeFileSync} from 'node:fs';
 import {dirname, join, relative} from 'node:path';
@@ -49,8 +49,11 @@ function bundle(contents: string) {
   });
 }
 
-/** The files that a bundle is loaded with; the others are loaded when they are needed. */
-function loadedAtOnce({metafile: {outputs}}: BuildResult<{metafile: true}>): Set<string> {
+/** The files that are loaded with some entry points, such as those of a page; others are loaded when they are needed. */
+function loadedFrom(
+  {metafile: {outputs}}: BuildResult<{metafile: true}>,
+  isEntry: (entryPoint: string) => boolean,
+): Set<string> {
   const found = new Set<string>();
   const visit = (path: string): void => {
     if (!found.has(path)) {
@@ -60,23 +63,38 @@ function loadedAtOnce({metafile: {outputs}}: BuildResult<{metafile: true}>): Set
     }
   };
   Object.keys(outputs)
-    .filter(path => outputs[path]?.entryPoint === '<stdin>')
+    .filter(path => isEntry(outputs[path]?.entryPoint ?? ''))
     .forEach(visit);
   return found;
 }
 
-/** Bytes with brotli of what is loaded at once, or of the rest. */
-function compressed(built: BuildResult<{metafile: true; write: false}>, part: 'at once' | 'later'): number {
-  const first = loadedAtOnce(built);
-  return built.outputFiles
-    .filter(({path}) => first.has(relative(ROOT, path)) === (part === 'at once'))
+/** Bytes with brotli of some files. */
+function compressed({outputFiles}: BuildResult<{write: false}>, paths: ReadonlySet<string>): number {
+  return outputFiles
+    .filter(({path}) => paths.has(relative(ROOT, path)))
     .reduce((bytes, {contents}) => bytes + brotliCompressSync(contents).length, 0);
 }
+
+/** By backend that has code in \`src/backends\`: what is loaded when the backend is set, beside what is there already. */
+function loadedWithBackends(built: BuildResult<{metafile: true}>): Map<string, Set<string>> {
+  const {outputs} = built.metafile;
+  const atOnce = loadedFrom(built, isStart);
+  const later = Object.entries(outputs).flatMap(([path, {entryPoint}]) => {
+    const source = entryPoint === undefined || isStart(entryPoint) ? '' : readFileSync(join(ROOT, entryPoint), 'utf8');
+    const [, backend] = /#region src\/backends\/(wasm|webgl|webgpu)\//.exec(source) ?? [];
+    return backend === undefined
+      ? []
+      : [[backend, loadedFrom(built, name => name === outputs[path]?.entryPoint)] as const];
+  });
+  return new Map(later.map(([backend, paths]) => [backend, new Set([...paths].filter(path => !atOnce.has(path)))]));
+}
+
+const isStart = (entryPoint: string) => entryPoint === '<stdin>';
 
 /** Minified bytes of each room in what is loaded at once. */
 function byRoom(built: BuildResult<{metafile: true}>): Map<string, number> {
   const rooms = new Map<string, number>();
-  for (const output of loadedAtOnce(built)) {
+  for (const output of loadedFrom(built, isStart)) {
     const {inputs = {}} = built.metafile.outputs[output] ?? {};
     for (const [path, {bytesInOutput}] of Object.entries(inputs).filter(([path]) => path !== '<stdin>')) {
       const [wing = '', room = '', ...rest] = relative('src', path).split('/');
@@ -96,12 +114,14 @@ const sizes: Record<string, number> = {};
 const rooms: Map<string, number>[] = [];
 for (const [name, statement] of Object.entries(IMPORTS)) {
   const built = await bundle(statement);
-  sizes[name] = compressed(built, 'at once');
+  sizes[name] = compressed(built, loadedFrom(built, isStart));
   if (name === CORE || name === 'tfjs-lora') {
     rooms.push(byRoom(await bundle(statement.replaceAll(/dist\/(\w+)\.js/g, 'src/$1.ts'))));
   }
   if (name === CORE) {
-    sizes[`${name}, loaded later`] = compressed(built, 'later');
+    for (const [backend, paths] of loadedWithBackends(built)) {
+      sizes[`loaded later on ${backend}`] = compressed(built, paths);
+    }
   }
 }
 for (const [name, file] of [

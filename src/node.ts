@@ -1,6 +1,8 @@
-import {supplyBackend} from './backends/backends';
+import './backends/backends';
 import {matrixProductGradient, tensorflowCapabilities, tensorflowKernels} from './backends/node/tensorflow';
 import {registerGradients} from './backends/shared/registration';
+import {supplyBackend} from './backends/shared/supplyBackend';
+import {supplyWasm} from './backends/wasm/wasmPart';
 import {registerFileRouter} from './node/fileRouter';
 import {localFileHandler} from './node/localFileHandler';
 import {localFiles} from './node/localFiles';
@@ -12,6 +14,7 @@ import {ownHandlers} from './core/storage/places';
 import {supplyLocalFiles} from './core/storage/sources';
 
 registerGradients([matrixProductGradient]);
+supplyWasm();
 supplyBackend('tensorflow', {kernels: tensorflowKernels, capabilities: () => tensorflowCapabilities});
 ownHandlers.set('file:', localFileHandler);
 registerFileRouter();

@@ -4,7 +4,6 @@ import './extensions/quantized/layers/quantizedDense';
 import './extensions/quantized/layers/quantizedEmbedding';
 import {supplyLater} from './backends/shared/supplyLater';
 import {supplyQuantizedKernels} from './extensions/quantized/kernels/quantizedKernels';
-import {nativeQuantized} from './extensions/quantized/kernels/wasm/kernels';
 
 // The entry point of quantized bases: importing it is what registers the layers that hold them.
 
@@ -12,7 +11,11 @@ export type {BlockFormatName} from './extensions/quantized/formats/formats';
 export {setQuantizedActivations} from './extensions/quantized/kernels/activations';
 export {quantizeBase, type QuantizeOptions} from './extensions/quantized/quantizeBase';
 
-supplyQuantizedKernels('wasm', nativeQuantized);
+supplyLater(
+  supplyQuantizedKernels,
+  'wasm',
+  async () => (await import('./extensions/quantized/kernels/wasm/kernels')).nativeQuantized,
+);
 supplyLater(
   supplyQuantizedKernels,
   'webgpu',

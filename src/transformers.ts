@@ -1,5 +1,4 @@
 import {supplyTransformerKernels} from './extensions/transformers/kernels/transformer';
-import {nativeTransformer} from './extensions/transformers/kernels/wasm/kernels';
 import './backends/backends';
 import './extensions/transformers/layers/checkpointedBlock';
 import './extensions/transformers/layers/choices';
@@ -82,7 +81,11 @@ export {
 export {addTokens, type AddedTokens, type AddTokensOptions} from './extensions/transformers/load/addTokens';
 export {trainableTokens, type TrainableTokensOptions} from './extensions/transformers/load/trainableTokens';
 
-supplyTransformerKernels('wasm', nativeTransformer);
+supplyLater(
+  supplyTransformerKernels,
+  'wasm',
+  async () => (await import('./extensions/transformers/kernels/wasm/kernels')).nativeTransformer,
+);
 supplyLater(
   supplyTransformerKernels,
   'webgpu',

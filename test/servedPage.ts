@@ -12,8 +12,14 @@ const MODULES = join(process.cwd(), 'node_modules');
 /**
  * Builds the page in a folder, minified, and serves it; under `/wasm/` the files of tfjs's backend, and under `/model/`
  * those of another folder.
+ *
+ * @param send says when a file is sent, by its name, and whether it is.
  */
-export async function servePage(source: string, model = ''): Promise<{url: string; close: () => void}> {
+export async function servePage(
+  source: string,
+  model = '',
+  send: (name: string) => Promise<boolean> = () => Promise.resolve(true),
+): Promise<{url: string; close: () => void}> {
   const folder = mkdtempSync(join(tmpdir(), 'page-'));
   const options = ['--outDir', folder, '--assetsDir', '.', '--logLevel', 'error'];
   const {status, stderr} = spawnSync(
@@ -30,9 +36,14 @@ export async function servePage(source: string, model = ''): Promise<{url: strin
   const server = createServer((request, response) => {
     const {url = '/'} = request;
     const name = basename(url) || 'index.html';
-    response.setHeader('content-type', contentType(name));
     const from = url.startsWith('/wasm/') ? wasm : url.startsWith('/model/') ? model : folder;
-    response.end(readFileSync(join(from, name)));
+    void send(name).then(isThere => {
+      if (isThere) {
+        response.setHeader('content-type', contentType(name)).end(readFileSync(join(from, name)));
+      } else {
+        response.writeHead(404).end();
+      }
+    });
   });
   const close = () => {
     server.close();

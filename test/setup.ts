@@ -1,5 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
+import '../src/backends/backends';
+import {supplyWasm} from '../src/backends/wasm/wasmPart';
+
+// As in Node.
+supplyWasm();
 
 // Quiets the cpu backend's advice. (`IS_TEST` would switch on a per-kernel leak check that stock layers fail on wasm.)
 tf.enableProdMode();

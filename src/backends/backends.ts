@@ -3,29 +3,11 @@ import {conv3dTransposeGradient, depthToSpaceGradient} from './shared/addedGradi
 import {type Capabilities, supplyCapabilities} from './shared/capabilities';
 import {cpuKernels} from './cpuKernels';
 import {onBackend} from './shared/lifecycle';
+import {loadWithBackend, pendingOn} from './shared/backendParts';
 import {hostSteps} from './shared/hostSteps';
-import {type OwnKernel, registerGradients, registerKernels} from './shared/registration';
+import {supplyBackend} from './shared/supplyBackend';
+import {registerGradients} from './shared/registration';
 import {type Programs, runsOn, tryOut} from './shared/tryOut';
-import {wasmCapabilities} from './wasm/capabilities';
-import {wasmKernels} from './wasm/wasmKernels';
-
-/** How to set up a backend. */
-interface Backend {
-  /** Kernels that correct what it gets wrong, add what it lacks, and speed up what is slow in the backward pass. */
-  readonly kernels?: readonly OwnKernel[];
-  /** Its capabilities besides tfjs's operations. */
-  readonly capabilities: () => Capabilities | undefined;
-}
-
-/** Supplies what is known of a backend. `tf.loadLayersModel` and stock layers profit from the kernels too. */
-export function supplyBackend(name: string, {kernels = [], capabilities}: Backend): void {
-  supplyCapabilities(name, capabilities);
-  onBackend(current => {
-    if (current === name) {
-      registerKernels(name, kernels);
-    }
-  });
-}
 
 /**
  * Supplies programs of our own on a graphics card. They are loaded when it is set, so that a page without it need not
@@ -53,6 +35,8 @@ onBackend((_name, backend) => {
 });
 // The backends of a page. The entry point `node` adds the one that only Node has.
 supplyBackend('cpu', {kernels: cpuKernels, capabilities: () => ({isOnHost: true, optimizerSteps: () => hostSteps})});
-supplyBackend('wasm', {kernels: wasmKernels, capabilities: wasmCapabilities});
+// Until its part is there, wasm predicts with tfjs's own kernels. The memory is what 32 bits can address.
+supplyCapabilities('wasm', () => ({isOnHost: true, mostBytes: 2 ** 32, pending: pendingOn('wasm')}));
+loadWithBackend('wasm', async () => (await import('./wasm/wasmPart')).supplyWasm(), true);
 supplyPrograms('webgl', {}, async () => (await import('./webgl/capabilities')).webglPrograms);
 supplyPrograms('webgpu', {readsByPromise: true}, async () => (await import('./webgpu/capabilities')).webgpuPrograms);

@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {addToMaxima, pooling3D} from './wasm/composed/pool';
 import {batchNormKernel} from './shared/batchNorm';
 import type {OwnKernel} from './shared/registration';
 import {type Alignment, bilinear, nearest, resizeGradient} from './shared/resizing';
+import {addToMaxima, pooling3D} from './shared/windows';
 
 /** The gradient of a 3-D max pooling on cpu. The backend's own takes the height of a window for its width. */
 const maxPool3dGradient: OwnKernel = {

@@ -1,7 +1,6 @@
 import {LoRAError, show} from '../platform/errors';
 import {capabilities, type KernelSource} from './shared/capabilities';
-import {currentNative} from './wasm/module/find';
-import {wantFusedSums} from './wasm/module/relaxed';
+import {wantFusedSums} from './shared/tryOut';
 
 /**
  * Tells what the current backend computes a training step with.
@@ -37,5 +36,5 @@ export function useRelaxedSIMD(wanted = true): boolean {
     throw new LoRAError(`useRelaxedSIMD expects true or false, got ${show(wanted)}.`);
   }
   wantFusedSums(wanted);
-  return wanted && (currentNative()?.hasFusedSums() ?? false);
+  return wanted && (capabilities().hasFusedSums?.() ?? false);
 }

@@ -7,7 +7,7 @@ const MOST_OF_A_LINE = 1000;
  *
  * - `ERR_OPTION`: an argument or option is not valid
  * - `ERR_MISFIT`: valid by itself, but not for this model, adapter, or file: shapes, names, kinds of layers
- * - `ERR_NOT_READY`: the model is not built or not compiled yet, or an image has not loaded
+ * - `ERR_NOT_READY`: the model is not built or not compiled yet, or an image or the kernels have not loaded
  * - `ERR_NOT_ADAPTED`: the model has no adapter, or has one already
  * - `ERR_NOT_FOUND`: there is nothing at a place: a file, folder, URL, or entry of a storage
  * - `ERR_DAMAGED`: a file or message is incomplete, inconsistent, or not in the format that is expected

@@ -36,6 +36,8 @@ export interface Capabilities {
   readonly isOnHost?: boolean;
   /** How many bytes all tensors can take at most. Default: what the machine has, which nothing here knows. */
   readonly mostBytes?: number;
+  /** While kernels are missing: `over` settles when loading ends, `refuseStep` throws if the tape records. */
+  readonly pending?: {over(): Promise<void>; refuseStep(): void};
   /** `op(a)·op(b)` of two matrices, faster than by `tf.matMul`. The tape records it. */
   matrixProduct?(a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor;
   /**
@@ -49,6 +51,8 @@ export interface Capabilities {
   readonly adaptedProduct?: AdaptedProduct;
   /** A convolution with what follows it. */
   readonly fusedConvolution?: FusedConvolution;
+  /** Whether training computes `a·b + c` in one instruction now. */
+  hasFusedSums?(): boolean;
   /** Steps of optimizers in few launches, for variables with these gradients. */
   optimizerSteps?(gradients: readonly tf.Tensor[]): OptimizerSteps | undefined;
 }

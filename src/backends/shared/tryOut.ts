@@ -26,6 +26,17 @@ export async function withoutOwnCode<T>(f: () => T | Promise<T>): Promise<T> {
   }
 }
 
+let fusedSumsWanted = false;
+
+/** Whether training computes `a·b + c` in one instruction if the engine has it. */
+export function areFusedSumsWanted(): boolean {
+  return fusedSumsWanted;
+}
+
+export function wantFusedSums(wanted: boolean): void {
+  fusedSumsWanted = wanted;
+}
+
 /** Backends on which our programs have been tried out, and whether they returned the right values. */
 const tried = new WeakMap<object, {works: boolean; readonly over: Promise<void>}>();
 
@@ -61,16 +72,7 @@ export function runsOn(backend: object): boolean {
   return mayUseOwnCode() && tried.get(backend)?.works === true;
 }
 
-/** Code of extensions for backends that is being loaded. */
-const loading = new Set<Promise<void>>();
-
-/** Has `trialOf` wait for code that is being loaded too. */
-export function loadBeside(code: Promise<void>): void {
-  loading.add(code);
-  void code.finally(() => loading.delete(code));
-}
-
-/** Waits until it is known whether programs run on a backend, and until extensions have loaded theirs. */
+/** Waits until it is known whether programs run on a backend. */
 export async function trialOf(backend: object): Promise<void> {
-  await Promise.all([tried.get(backend)?.over, ...loading]);
+  await tried.get(backend)?.over;
 }

@@ -44,6 +44,7 @@ function byModule(native: Native): Capabilities {
     source: 'module',
     addProduct,
     fusedConvolution: fusedConvolution(native),
+    hasFusedSums: () => native.hasFusedSums(),
     optimizerSteps: () => steps,
   };
 }

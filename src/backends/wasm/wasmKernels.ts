@@ -8,6 +8,7 @@ import {convolution3dKernels} from './composed/convolution3d';
 import {copyKernels} from './composed/copy';
 import {indexKernels} from './composed/indices';
 import {matMulKernels} from './composed/matMul';
+import {maxPoolWithArgmax} from './composed/maxPoolWithArgmax';
 import {addProductKernel} from './module/addProduct';
 import {channelKernels} from './module/channels';
 import {nativeKernels} from './module/kernels';
@@ -27,6 +28,7 @@ const COMPOSED: readonly OwnKernel[] = [
   ...clampKernels,
   ...indexKernels,
   ...poolKernels,
+  maxPoolWithArgmax,
   selectKernel,
   ...sumKernels,
   transposeKernel,

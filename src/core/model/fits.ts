@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {capabilities} from '../../backends/shared/capabilities';
 import {busyError, listed, misfitError} from '../../platform/errors';
 import {type Fit, adapterState} from '../layers/adapterState';
 import {isWrapper} from '../layers/wrapperLayer';
@@ -38,7 +39,8 @@ class FitWatch extends tf.Callback {
     this.fit = fit;
   }
 
-  override onTrainBegin(): Promise<void> {
+  override async onTrainBegin(): Promise<void> {
+    await capabilities().pending?.over();
     const {fit} = this;
     if (fit !== undefined) {
       const model = fit.model as tf.LayersModel;
@@ -48,7 +50,7 @@ class FitWatch extends tf.Callback {
         arrangeSlots(optimizer, variables);
       }
     }
-    return this.alive(false);
+    await this.alive(false);
   }
 
   override onEpochBegin(): Promise<void> {
@@ -161,7 +163,10 @@ export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f
   beginnings.set(piece, marksOf(piece));
   starts.set(piece, tf.util.now());
   try {
-    return await asTraining(trained, f);
+    return await asTraining(trained, async () => {
+      await capabilities().pending?.over();
+      return f();
+    });
   } finally {
     beginnings.delete(trained);
     beginnings.delete(piece);

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {partsLoaded} from '../../backends/shared/backendParts';
 import {
   checkOptions,
   damagedError,
@@ -126,6 +127,7 @@ export async function loadGGUF(
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   checkLimits(limits);
   throwIfAborted(signal);
+  await partsLoaded();
   const reader = await readerOf(source, limits);
   try {
     const file = await openGGUF(reader, hasTokenizer ? [...OF_FACTS, ...OF_TOKENIZER] : OF_FACTS);

@@ -28,6 +28,7 @@ export async function start(name: string, order: Order, {site, loadBackends, own
   await loadBackends();
   await use(backend);
   await trialOf(tf.backend());
+  await tf.ready();
   const cases = order === 'backendFirst' ? ORDER_CASES : casesOn(backend, precision, site, (await ownCases?.()) ?? []);
   await runCases(cases, backend, precision, report);
 }

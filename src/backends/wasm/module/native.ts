@@ -3,7 +3,8 @@ import type {WasmBackend} from '../../shared/kernel';
 import {BINARY} from './binary';
 import {aligned, compiled, functionsOf, LINE, type ModuleFunctions, type NativeFunctions} from './module';
 import {isTakingGradient} from '../../../platform/tfjs/engine';
-import {areFusedSumsWanted, withFusedSums} from './relaxed';
+import {areFusedSumsWanted} from '../../shared/tryOut';
+import {withFusedSums} from './relaxed';
 import {type Part, partsOf, Threads, type ThreadSource, webWorkers, worthCalling} from './threads';
 
 /** The private parts of tfjs's wasm backend: its Emscripten module, with or without threads. */

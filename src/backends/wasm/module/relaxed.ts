@@ -3,17 +3,6 @@
 // third faster, with other last bits. It is put in place of the two when the module is loaded, so that nothing more has
 // to be sent.
 
-let wanted = false;
-
-/** Whether training computes with fused sums if the engine has them. */
-export function areFusedSumsWanted(): boolean {
-  return wanted;
-}
-
-export function wantFusedSums(yes: boolean): void {
-  wanted = yes;
-}
-
 /** `f32x4.mul`, `local.get`, `f32x4.add`, and `f32x4.relaxed_madd`, of three bytes as the others. */
 const MUL = [0xfd, 0xe6, 0x01];
 const GET = 0x20;

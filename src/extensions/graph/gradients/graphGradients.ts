@@ -8,7 +8,6 @@ import {cumprodGradient, cumsumGradient, cumulativeKernels} from './cumulative';
 import {einsumGradient, einsumKernel} from './einsum';
 import {gather} from './gather';
 import {integerKernels} from './integerKernels';
-import {maxPoolWithArgmax} from './maxPoolWithArgmax';
 import {stridedSliceGradient, stridedSliceKernel} from './stridedSlice';
 import {vectorKernels} from './vectorKernels';
 
@@ -270,7 +269,7 @@ const BRAND = Symbol.for('tfjs-lora.gradient');
 /** Kernels of graph ops that backends lack or compute wrongly. */
 const KERNELS: ReadonlyMap<string, readonly OwnKernel[]> = new Map([
   ['cpu', [stridedSliceKernel, einsumKernel('cpu')]],
-  ['wasm', [stridedSliceKernel, einsumKernel('wasm'), maxPoolWithArgmax]],
+  ['wasm', [stridedSliceKernel, einsumKernel('wasm')]],
   ['webgl', [einsumKernel('webgl')]],
   ['webgpu', [einsumKernel('webgpu'), ...integerKernels, ...vectorKernels]],
 ]);

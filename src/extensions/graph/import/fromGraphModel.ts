@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {partsLoaded} from '../../../backends/shared/backendParts';
 import {
   asLoRAError,
   checkOptions,
@@ -63,6 +64,7 @@ export const RECORD = 'tfjsLoRAGraph';
 export async function fromGraphModel(graph: tf.GraphModel, options: GraphModelOptions = {}): Promise<tf.LayersModel> {
   checkOptions(options, {inputs: true, outputs: true, inputShapes: true, signal: true, onProgress: true});
   checkCallOptions(options);
+  await partsLoaded();
   const read = await readGraph(graph);
   const plan = await planned(read, chosenPart(read, options), stepsOf(options));
   try {

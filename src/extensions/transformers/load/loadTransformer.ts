@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {partsLoaded} from '../../../backends/shared/backendParts';
 import {
   checkOptions,
   type KnownOptions,
@@ -153,6 +154,7 @@ export async function loadTransformer<T = Tokenizer>(
   const {weights, tied = true, gradientCheckpointing = false, signal, onProgress, maxBytes} = sources;
   const limits: LoadOptions = {...(signal && {signal}), ...(maxBytes !== undefined && {maxBytes})};
   throwIfAborted(signal);
+  await partsLoaded();
   const newCharacters = newCharactersOf(sources);
   const givenConfig = HubConfig.parse(await configOf(sources.config, 'config.json', limits));
   const whole = newCharacters

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {heapViews, wrappedKernel} from '../../../backends/shared/kernel';
-import {pooling2D, positionsOfMaxima} from '../../../backends/wasm/composed/pool';
+import {heapViews, wrappedKernel} from '../../shared/kernel';
+import {pooling2D, positionsOfMaxima} from '../../shared/windows';
 
 /** `MaxPoolWithArgmax`. On wasm the stock kernel misses maxima that are not positive. */
 export const maxPoolWithArgmax = wrappedKernel<{x: tf.Tensor}, tf.MaxPoolWithArgmaxAttrs, tf.TensorInfo[]>(

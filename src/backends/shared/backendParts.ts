@@ -1,0 +1,141 @@
+import * as tf from '@tensorflow/tfjs';
+import {ioError, messageOf, notReadyError} from '../../platform/errors';
+import {isRecording} from '../../platform/tfjs/engine';
+import type {Capabilities} from './capabilities';
+import {onBackend} from './lifecycle';
+
+// Code for a backend that is loaded when the backend is set, so that a page that never sets it does not load the code.
+// The factory of wasm in tfjs is asynchronous: its parts come with it, and whoever awaits the backend has them.
+
+/** The private parts of tfjs's engine that are used here. */
+interface Engine {
+  readonly registryFactory: Readonly<Record<string, {factory: () => unknown} | undefined>>;
+  initializeBackend: (name: string) => unknown;
+  ready: () => Promise<void>;
+}
+
+interface Part {
+  readonly load: () => Promise<void>;
+  /** Whether nothing trains without it. */
+  readonly isRequired: boolean;
+  isLoaded: boolean;
+  /** Settles when the part that is being loaded is there or has failed; never rejects. */
+  loading?: Promise<void> | undefined;
+  fault?: unknown;
+}
+
+const parts = new Map<string, Part[]>();
+/** Backends whose required part was there before it was asked for. */
+const complete = new Set<string>();
+
+/**
+ * Loads code for a backend when the backend is set: beside a factory that is asynchronous, else at once. After a
+ * failure it is loaded anew when the backend is set again.
+ *
+ * @param isRequired whether nothing trains on the backend without it. Default: operations do without it.
+ */
+export function loadWithBackend(backend: string, load: () => Promise<void>, isRequired = false): void {
+  if (parts.size === 0) {
+    watch(tf.engine() as unknown as Engine);
+  }
+  const part: Part = {load, isRequired, isLoaded: isRequired && complete.has(backend)};
+  parts.set(backend, [...(parts.get(backend) ?? []), part]);
+  onBackend(current => {
+    if (current === backend) {
+      void begin(part, backend);
+    }
+  });
+}
+
+/** Notes that the required part of a backend is there, so that nothing loads it. */
+export function partIsThere(backend: string): void {
+  complete.add(backend);
+  partsOf(backend)
+    .filter(({isRequired}) => isRequired)
+    .forEach(part => (part.isLoaded = true));
+}
+
+/** Waits for the code of the current backend that is being loaded. */
+export async function partsLoaded(): Promise<void> {
+  await Promise.all(partsOf(tf.getBackend()).map(({loading = Promise.resolve()}) => loading));
+}
+
+/** What is missing on a backend as long as its required part is not there. */
+export function pendingOn(backend: string): NonNullable<Capabilities['pending']> {
+  return {
+    over: partsLoaded,
+    refuseStep: () => {
+      if (!isRecording()) {
+        return;
+      }
+      const fault = partsOf(backend).find(({isRequired}) => isRequired)?.fault;
+      throw fault === undefined
+        ? notReadyError(
+            `The training kernels for ${backend} are still being loaded. Wait for them before a training loop of your ` +
+              'own: await tf.ready().',
+          )
+        : ioError(failure(backend, fault), {cause: fault});
+    },
+  };
+}
+
+const partsOf = (backend: string): readonly Part[] => parts.get(backend) ?? [];
+
+function begin(part: Part, backend: string): Promise<void> {
+  if (part.isLoaded) {
+    return Promise.resolve();
+  }
+  part.loading ??= part
+    .load()
+    .then(
+      () => void (part.isLoaded = true),
+      (fault: unknown) => {
+        const isFirst = part.fault === undefined;
+        part.fault = fault;
+        if (part.isRequired && isFirst) {
+          console.warn(`${failure(backend, fault)} Until then, models predict with tfjs's own kernels.`);
+        }
+      },
+    )
+    .finally(() => (part.loading = undefined));
+  return part.loading;
+}
+
+function failure(backend: string, fault: unknown): string {
+  return (
+    `The training kernels for ${backend} could not be loaded: ${messageOf(fault)} ` +
+    `Check that the library's files are all served, then await tf.setBackend('${backend}') again.`
+  );
+}
+
+/** Has backends wait for their parts, and `tf.ready` for those of a backend that was there before. */
+function watch(engine: Engine): void {
+  const initialize = engine.initializeBackend.bind(engine);
+  engine.initializeBackend = name => {
+    const entry = engine.registryFactory[name];
+    if (entry === undefined || partsOf(name).length === 0) {
+      return initialize(name);
+    }
+    const {factory} = entry;
+    entry.factory = () => {
+      const backend = factory();
+      return isPromise(backend)
+        ? Promise.all([backend, ...partsOf(name).map(part => begin(part, name))]).then(([first]) => first)
+        : backend;
+    };
+    try {
+      return initialize(name);
+    } finally {
+      entry.factory = factory;
+    }
+  };
+  const ready = engine.ready.bind(engine);
+  engine.ready = async () => {
+    await ready();
+    await partsLoaded();
+  };
+}
+
+function isPromise(value: unknown): value is Promise<unknown> {
+  return typeof (value as {then?: unknown} | null | undefined)?.then === 'function';
+}
