@@ -3,7 +3,7 @@ import {checkOptions, LoRAError, misfitError, show, tooLargeError} from '../../p
 import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {checkModel} from '../../core/rewire/walk';
-import {PREPROCESSOR} from '../transformers/net/hubRecord';
+import {PREPROCESSOR} from '../transformers/net/hubConfig';
 import {frameCount, melFrames} from './melFrames';
 import {type Preprocessing, readSoundPreprocessor} from './preprocessor';
 import {readSound} from './readSound';
@@ -46,9 +46,9 @@ const MOST_VALUES = 2 ** 28;
  * @param sounds a sound, or a list of them.
  * @param options another preprocessor, such as for a model of another origin, and whether longer sounds are cut.
  * @returns the features, and a mask for models that take one. Dispose of both after use.
- * @throws LoRAError `ERR_OPTION` if a sound is none, or there is no preprocessor; `ERR_DAMAGED` if a file cannot be read; `ERR_UNSUPPORTED` if a
- *     key of the preprocessor is not supported; `ERR_MISFIT` if a sound is too short for a frame; `ERR_TOO_LARGE` if
- *     the features would have more than 2²⁸ values; `ERR_ABORTED` if the signal was aborted.
+ * @throws LoRAError `ERR_OPTION` if a sound is none, or there is no preprocessor; `ERR_DAMAGED` if a file cannot be
+ *     read; `ERR_UNSUPPORTED` if a key of the preprocessor is not supported; `ERR_MISFIT` if a sound is too short for a
+ *     frame; `ERR_TOO_LARGE` if the features would have more than 2²⁸ values; `ERR_ABORTED` if the signal was aborted.
  * @example
  *     const {features} = await encodeSounds(model, files);
  *     const logits = model.predict(features);
