@@ -190,8 +190,11 @@ class Writer {
     const members = [...shown].flatMap(each =>
       this.membersOf(each, member => each === node || !hasConstructor || !isConstructor(member)),
     );
-    const lines = [...new Set(members)].sort().map(line => `  ${line};\n`);
-    return `${types}${heritage} {${lines.length > 0 ? `\n${lines.join('')}` : ''}}`;
+    const lines = [...new Set(members)].sort();
+    if (lines.length < 2) {
+      return `${types}${heritage} {${lines.map(line => ` ${line}; `).join('')}}`;
+    }
+    return `${types}${heritage} {\n${lines.map(line => `  ${line};\n`).join('')}}`;
   }
 
   /**
@@ -258,7 +261,7 @@ class Writer {
       }
       return ts.isVariableDeclaration(node) ? [`const ${name}: ${this.typeOf(node)};`] : [];
     });
-    return [...(isExperimental(symbol) ? ['@experimental'] : []), ...lines].join('\n');
+    return `${isExperimental(symbol) ? '@experimental ' : ''}${lines.join('\n')}`;
   }
 }
 
@@ -268,6 +271,38 @@ function isOptional(node: ts.ClassElement | ts.TypeElement): boolean {
 
 function sameName({name: one}: ts.ClassElement | ts.TypeElement, {name: other}: ts.ClassElement): boolean {
   return (one && flat(one)) === (other && flat(other));
+}
+
+/** How much of an interface there is. */
+export interface Counts {
+  /** Names that entry points export, each once. */
+  names: number;
+  /** Names of classes that have no value. */
+  typeOnlyClasses: number;
+  /** Functions of the main entry point, and those of them that are experimental. */
+  functions: number;
+  experimental: number;
+}
+
+export function countsOf({exportsOf}: Library): Counts {
+  const all = new Map(POINTS.flatMap(exportsOf).map(each => [each.symbol, each]));
+  const functions = exportsOf('index').filter(({symbol}) => symbol.flags & ts.SymbolFlags.Function);
+  return {
+    names: all.size,
+    typeOnlyClasses: [...all.values()].filter(each => each.isTypeOnly && each.symbol.flags & ts.SymbolFlags.Class)
+      .length,
+    functions: functions.length,
+    experimental: functions.filter(({symbol}) => isExperimental(symbol)).length,
+  };
+}
+
+/** Rows of one line in a paragraph, and each longer one in its own. */
+function paragraphs(rows: readonly string[]): string {
+  return rows.reduce((text, row, i) => {
+    // Headings and lists end with a colon or a period.
+    const isApart = [row, rows[i - 1] ?? ''].some(each => /\n|[:.]$/.test(each));
+    return text + (i === 0 ? '' : isApart ? '\n\n' : '\n') + row;
+  }, '');
 }
 
 /** The report of each entry point, by its name. Names that the main one has too are only listed by the others. */
@@ -308,17 +343,19 @@ export function reportsOf({checker, exportsOf}: Library): Map<string, string> {
         ...parts,
         ...(hidden.length > 0 ? ['Not exported, and referred to above:', ...hidden.sort()] : []),
       ];
-      return [point, `${rows.filter(row => row !== '').join('\n\n')}\n`] as const;
+      return [point, `${paragraphs(rows.filter(row => row !== ''))}\n`] as const;
     }),
   );
 }
 
 if (argv[1]?.endsWith('api.ts')) {
-  const reports = reportsOf(openLibrary());
+  const library = openLibrary();
+  const reports = reportsOf(library);
   if (argv.includes('--write')) {
     mkdirSync(REPORT, {recursive: true});
     readdirSync(REPORT).forEach(name => rmSync(join(REPORT, name)));
     reports.forEach((text, point) => writeFileSync(join(REPORT, `${point}.txt`), text));
+    console.log(countsOf(library));
   } else {
     console.log([...reports.values()].join('\n'));
   }

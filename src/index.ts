@@ -4,10 +4,9 @@ import './backends/backends';
 export {applyLoRA} from './core/model/apply';
 export {type LoRAPlan, type PlannedLayer, planLoRA} from './core/model/planLoRA';
 export {mergeLoRA, removeLoRA, safeMergeLoRA} from './core/model/restore';
-export {type LayerSummary, type LoRASummary, measureLoRA, type SkippedLayer, summarizeLoRA} from './core/model/summary';
-export type {BiasChoice, LayerMatcher, LayerPredicate, LoRAConfig, LoRAOverride} from './core/model/config';
-export type {UnmatchedEntry} from './core/model/targets';
-export {isAdapted, type UnsavedLayer} from './core/model/adapted';
+export type {SkippedLayer} from './core/model/adapted';
+export {type LayerSummary, type LoRASummary, measureLoRA, summarizeLoRA} from './core/model/summary';
+export type {LayerMatcher, LayerPredicate, LoRAConfig, LoRAOverride} from './core/model/config';
 export type {LoRAStrength, MethodName} from './core/methods/method';
 export type {Initializer, PrincipalInit} from './core/methods/initializer';
 export {disposeModel, trainableVariables} from './core/rewire/dispose';
@@ -27,15 +26,9 @@ export {
   type LearningRateSchedule,
   learningRateSchedule,
   type ScheduleOptions,
-  type ScheduleShape,
 } from './core/training/learningRateSchedule';
-export {
-  findLearningRate,
-  type LearningRateSweep,
-  type SweepOptions,
-  type SweepStep,
-} from './core/training/findLearningRate';
-export {type Movable, moveTo} from './core/training/moveTo';
+export {findLearningRate, type LearningRateSweep, type SweepOptions} from './core/training/findLearningRate';
+export {moveTo} from './core/training/moveTo';
 export {progress, type ProgressOptions, type TrainingProgress} from './core/training/progress';
 export {
   type Examples,
@@ -46,14 +39,12 @@ export {
 export {balancedClassWeights} from './core/training/classWeights';
 export {compileModel, type CompileModelOptions} from './core/training/compileModel';
 export type {LossName, ModelLoss} from './core/training/losses';
-export {crossEntropyFromLogits} from './core/ops/crossEntropy';
 export type {ClassLossOptions, CrossEntropyOptions} from './core/ops/weightedCrossEntropy';
 export {
   accuracy,
   type F1Options,
   f1Score,
   type MetricName,
-  perplexity,
   topKAccuracy,
   type TopKOptions,
 } from './core/training/metrics';
@@ -67,8 +58,7 @@ export {stopOnAbort} from './core/training/stopOnAbort';
 export {stopOnNaN} from './core/training/stopOnNaN';
 export {resetOptimizer} from './core/training/resetOptimizer';
 export {replaceHead, type ReplaceHeadOptions} from './core/head/replaceHead';
-export type {HeadPlace} from './core/head/headPlace';
-export {type Batches, type FeatureFitArgs, fitOnFeatures, type HeadFirst} from './core/model/fitOnFeatures';
+export {type Batches, type FeatureFitArgs, fitOnFeatures} from './core/model/fitOnFeatures';
 
 // Adapters: switch between them, mix them.
 export type {Adapter, AdapterConfig, HeadConfig} from './core/adapter/adapter';
@@ -98,7 +88,7 @@ export type {Bytes} from './platform/formats/safetensors';
 export {exportPEFT} from './core/peft/exchange';
 export {modelCard, type ModelCardOptions} from './core/peft/modelCard';
 export type {ExportedPEFT, ExportPEFTOptions} from './core/peft/exportPeft';
-export type {PEFTSource, PEFTSources} from './core/peft/readPeft';
+export type {PEFTSource} from './core/peft/readPeft';
 export type {KeyMap} from './core/peft/modules';
 export type {PEFTFiles} from './core/peft/peftFiles';
 
@@ -121,7 +111,6 @@ export type {WrapperArgs} from './core/layers/wrapperLayer';
 export type {WeightTarget} from './core/layers/weightTargets';
 export type {LayerConfig} from './core/layers/layerConfig';
 export type {LowRankPart, UpdatePart} from './core/layers/layerUpdate';
-export type {LoadReport, NameMapping, WeightsReport} from './core/layers/namedWeights';
 
 // Load a base that Keras wrote.
 export {loadKerasModel} from './core/keras/loadKerasModel';

@@ -47,6 +47,8 @@ export {
 export {TiedDense, type TiedDenseArgs} from './extensions/transformers/layers/tiedDense';
 
 // Load, train, use.
+export {crossEntropyFromLogits} from './core/ops/crossEntropy';
+export {perplexity} from './core/training/metrics';
 export type {StreamSource} from './core/storage/sources';
 export type {Pooling} from './extensions/transformers/net/architecture';
 export {

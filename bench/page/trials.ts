@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, crossEntropyFromLogits, disposeModel, trainableVariables} from 'tfjs-lora';
-import {FusedLayerNormalization} from 'tfjs-lora/transformers';
+import {applyLoRA, disposeModel, trainableVariables} from 'tfjs-lora';
+import {crossEntropyFromLogits, FusedLayerNormalization} from 'tfjs-lora/transformers';
 import {random} from '../../test/helpers';
 import {read} from '../../test/backends/everywhere/case';
 import {OPTIMIZERS, trained} from '../../test/backends/everywhere/programCases';

@@ -1,16 +1,9 @@
 import {openAsBlob} from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
-import {
-  adamW,
-  applyLoRA,
-  compileModel,
-  crossEntropyFromLogits,
-  disposeModel,
-  getAdapter,
-  toSafetensors,
-} from 'tfjs-lora';
+import {adamW, applyLoRA, compileModel, disposeModel, getAdapter, toSafetensors} from 'tfjs-lora';
 import {encodeChats, exportGGUF, generateTexts, type Tokenizer, loadGGUF} from 'tfjs-lora/language';
 import {quantizeBase} from 'tfjs-lora/quantized';
+import {crossEntropyFromLogits} from 'tfjs-lora/transformers';
 import {smollm2} from '../../scripts/pretrained';
 import {isTicket, type Order} from './data';
 

@@ -62,7 +62,11 @@ export class LoRAError extends Error {
   /** All faults, in full length. */
   readonly faults: readonly string[];
 
-  constructor(message: string, {code = 'ERR_OPTION', faults = [message], cause}: LoRAErrorOptions = {}) {
+  constructor(
+    message: string,
+    /** @internal */
+    {code = 'ERR_OPTION', faults = [message], cause}: LoRAErrorOptions = {},
+  ) {
     super(bounded(message), cause === undefined ? {} : {cause});
     this.code = code;
     this.faults = faults;

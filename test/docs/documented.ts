@@ -94,3 +94,21 @@ export function undocumented({checker, exportsOf}: Library): string[] {
   });
   return lines.sort();
 }
+
+/** The members of exported interfaces that no comment describes, by the file that they are in. */
+export function undocumentedMembers({exportsOf}: Library): string[] {
+  const declarations = new Set(POINTS.flatMap(exportsOf).flatMap(({symbol}) => symbol.declarations ?? []));
+  return [...declarations]
+    .filter(ts.isInterfaceDeclaration)
+    .filter(isOurs)
+    .flatMap(({name, members}) =>
+      members
+        .filter(member => ts.isPropertySignature(member) || ts.isMethodSignature(member))
+        .filter(member => !ts.getJSDocCommentsAndTags(member).some(ts.isJSDoc))
+        .map(member => {
+          const file = member.getSourceFile().fileName.replace(/^.*\/src\//, 'src/');
+          return `${file}: ${name.text}.${member.name.getText()}`;
+        }),
+    )
+    .sort();
+}

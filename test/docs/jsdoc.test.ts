@@ -2,7 +2,7 @@ import {readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import ts from 'typescript';
 import {openLibrary} from '../../scripts/api';
-import {undocumented} from './documented';
+import {undocumented, undocumentedMembers} from './documented';
 import {EXPORTS} from './pages';
 
 const ROOT = process.cwd();
@@ -103,4 +103,8 @@ test('code in comments compiles', () => {
 
 test('exported functions say what they do, take, return and throw, with an example', () => {
   expect(undocumented(openLibrary())).toEqual([]);
+}, 120_000);
+
+test('each member of an exported interface has a comment', () => {
+  expect(undocumentedMembers(openLibrary())).toEqual([]);
 }, 120_000);

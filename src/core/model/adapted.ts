@@ -36,8 +36,6 @@ export function adaptedSites(model: tf.LayersModel): Site[] {
  * @param model any layers model.
  * @returns false for a plain model, also after `removeLoRA` and `mergeLoRA`.
  * @throws LoRAError `ERR_OPTION` if it is no layers model.
- * @example
- *     const model = isAdapted(loaded) ? loaded : applyLoRA(loaded, {rank: 8});
  */
 export function isAdapted(model: tf.LayersModel): boolean {
   checkModel(model);
@@ -71,13 +69,13 @@ export function adapterConfig(model: tf.LayersModel): AdapterConfig {
   };
 }
 
-/** A layer of an adapted model that changes in training, and of which the model's adapter does not hold all. */
-export interface UnsavedLayer {
+/** A layer of an adapted model that is not adapted, or of which the model's adapter does not hold all that trains. */
+export interface SkippedLayer {
   /** The name of the layer, after those of the models around it. */
   path: string;
   /** The class of the layer, such as `BatchNormalization`. */
   className: string;
-  /** What changes, as the rest of a sentence about it. */
+  /** Why it is not adapted, or what changes, as the rest of a sentence about it. */
   reason: string;
 }
 
@@ -85,7 +83,7 @@ export interface UnsavedLayer {
  * The layers that change in training and of which the model's adapter does not hold all. `applyLoRA` leaves none;
  * models put together by hand have them, such as a plain head on an adapted body.
  */
-export function unsavedLayers(sites: readonly Site[]): UnsavedLayer[] {
+export function unsavedLayers(sites: readonly Site[]): SkippedLayer[] {
   return sites.flatMap(({path, layer, ancestors}) => {
     const className = shortName(layer.getClassName());
     if (isWrapper(layer)) {

@@ -10,7 +10,7 @@ import {
   unknownOptions,
 } from '../../platform/errors';
 import {isPrincipal, type PrincipalInit} from '../methods/initializer';
-import type {LoRAStrength, Method, MethodOptions} from '../methods/method';
+import type {LoRAStrength, Method, MethodName, MethodOptions} from '../methods/method';
 import {chosenMethod} from '../methods/registry';
 import {renamedOptions, updateFaults} from '../layers/layerArgs';
 
@@ -61,7 +61,9 @@ const PEFT_NAMES = {target_modules: 'targets', modules_to_save: 'trainInFull'} a
 const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
 
 /** A strength, or a method, for the layers that `targets` names. */
-export interface LoRAOverride extends LoRAStrength, Pick<MethodOptions, 'method'> {
+export interface LoRAOverride extends LoRAStrength {
+  /** How the weights are updated. Default: the method of the config. */
+  method?: MethodName;
   /** The layers that the override is for, by name, path, pattern or class, as in `LoRAConfig`. */
   targets: readonly LayerMatcher[] | LayerPredicate;
   /** As in {@link LoRAConfig}, except initializers: one applies to all layers. */

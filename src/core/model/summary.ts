@@ -6,7 +6,7 @@ import {baseOf, ORIGINAL, wrapperKind, type WrapperKind} from '../layers/wrapper
 import {recordOf} from '../rewire/record';
 import {shortName} from '../../platform/tfjs/configs';
 import {countNumbers, namedWeights} from '../../platform/tfjs/weights';
-import {adaptedSites, loraSites, type UnsavedLayer, unsavedLayers} from './adapted';
+import {adaptedSites, loraSites, type SkippedLayer, unsavedLayers} from './adapted';
 import {frugalRank} from './plan';
 import {count, countsLine, inColumns, fourDigits} from './table';
 
@@ -38,16 +38,6 @@ export interface LayerSummary {
   deltaToKernelRatio?: number;
 }
 
-/** A layer with a frozen kernel. */
-export interface SkippedLayer {
-  /** The name of the layer, after those of the models around it. */
-  path: string;
-  /** The class of the layer, such as `Dense`. */
-  className: string;
-  /** Why it is not adapted, as the rest of a sentence about it. */
-  reason: string;
-}
-
 /** Which layers of a model are adapted, which are not, and how many parameters train. */
 export interface LoRASummary {
   /** The adapted layers, in the order of the model. */
@@ -59,7 +49,7 @@ export interface LoRASummary {
   /** Paths of the layers in which only the bias trains. */
   biases: string[];
   /** Plain layers that train and are not in the adapter, in a model that was put together by hand. */
-  unsaved: UnsavedLayer[];
+  unsaved: SkippedLayer[];
   /** How many values train, in all layers. */
   trainableParameters: number;
   /** How many values the model has, including those of the adapter. */

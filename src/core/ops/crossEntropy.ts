@@ -47,6 +47,7 @@ export function supplyCrossEntropyKernels(backend: string, supplier: () => Cross
  * @throws LoRAError `ERR_MISFIT` if the shapes do not match, or a target is neither a class nor ignored. On WebGL and
  *     WebGPU targets are not read; such a target makes the loss NaN and the gradient zero. `ERR_OPTION` if an option is
  *     not in its range.
+ * @experimental
  */
 export function crossEntropyFromLogits(
   targets: tf.Tensor,

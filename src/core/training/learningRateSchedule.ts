@@ -4,9 +4,6 @@ import {stepsIn, TrainingCallback} from './callback';
 import {learningRateOf, setLearningRate} from './learningRate';
 import type {CallbackState} from './resumed';
 
-/** How the rate falls after the warm-up. */
-export type ScheduleShape = 'cosine' | 'linear' | 'constant';
-
 /** Options of `learningRateSchedule`. */
 export interface ScheduleOptions {
   /** How many steps the rate takes to rise: a whole number, or a share of all steps below 1. Default: 0. */
@@ -14,8 +11,10 @@ export interface ScheduleOptions {
   /** How many steps there are in total. Default: those of the fit, if it knows them. */
   steps?: number;
   /** How it falls afterwards, to 0 after the last step. Default: `'cosine'`. */
-  shape?: ScheduleShape;
+  shape?: 'cosine' | 'linear' | 'constant';
 }
+
+type ScheduleShape = NonNullable<ScheduleOptions['shape']>;
 
 const SHAPES: Readonly<Record<ScheduleShape, (progress: number) => number>> = {
   cosine: progress => (1 + Math.cos(Math.PI * progress)) / 2,

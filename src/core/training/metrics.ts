@@ -107,6 +107,7 @@ export function f1Score(options: F1Options = {}): Metric {
  * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
  * @example
  *     compileModel(model, {optimizer, metrics: [perplexity()]});
+ * @experimental
  */
 export function perplexity(options: CrossEntropyOptions = {}): Metric {
   checkOptions(options, {ignoreIndex: true});
@@ -174,7 +175,7 @@ const KERAS_METRICS = [
 ] as const;
 
 /** The name of a metric, of this library or of Keras. */
-export type MetricName = keyof typeof METRICS | (typeof KERAS_METRICS)[number];
+export type MetricName = 'accuracy' | 'acc' | 'f1' | 'perplexity' | (typeof KERAS_METRICS)[number];
 
 /** @throws LoRAError if metrics, in any form that `model.compile` takes, have a name that Keras does not have. */
 export function checkKerasMetrics(metrics: unknown): asserts metrics is NonNullable<tf.ModelCompileArgs['metrics']> {

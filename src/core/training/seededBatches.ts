@@ -23,7 +23,7 @@ export interface Batch extends tf.TensorContainerObject {
 const Dataset = /* @__PURE__ */ (() => tf.data.Dataset<Batch>)();
 
 /** Batches in an order that a seed decides, for `fitDataset`. Made by `seededBatches`. */
-export interface SeededBatches extends tf.data.Dataset<Batch> {
+export interface SeededBatches extends tf.data.Dataset<{xs: tf.TensorContainer; ys: tf.TensorContainer}> {
   /** How many batches an epoch has. */
   readonly size: number;
   /** Decides the order of every epoch. */

@@ -1,16 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  accuracy,
-  applyLoRA,
-  crossEntropyFromLogits,
-  f1Score,
-  LoRAError,
-  topKAccuracy,
-  trainableVariables,
-} from 'tfjs-lora';
+import {accuracy, applyLoRA, f1Score, LoRAError, topKAccuracy, trainableVariables} from 'tfjs-lora';
 import {
   Attention,
   type AttentionArgs,
+  crossEntropyFromLogits,
   FusedLayerNormalization,
   GatedActivation,
   Gelu,

@@ -1,15 +1,8 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {
-  balancedClassWeights,
-  type ClassLossOptions,
-  compileModel,
-  crossEntropyFromLogits,
-  LoRAError,
-  withSampleWeights,
-} from 'tfjs-lora';
-import 'tfjs-lora/transformers'; // has the loss of pairs
+import {balancedClassWeights, type ClassLossOptions, compileModel, LoRAError, withSampleWeights} from 'tfjs-lora';
+import {crossEntropyFromLogits} from 'tfjs-lora/transformers'; // has the loss of pairs too
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 
 interface Values {

@@ -8,10 +8,9 @@ import {
   disposeModel,
   f1Score,
   type Metric,
-  perplexity,
   topKAccuracy,
 } from 'tfjs-lora';
-import {spanAccuracy, spanF1} from 'tfjs-lora/transformers';
+import {perplexity, spanAccuracy, spanF1} from 'tfjs-lora/transformers';
 import {BACKENDS, random, useBackend, withoutLeaks} from '../../helpers';
 
 describe.each(BACKENDS)('on %s', backend => {

@@ -1,16 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  applyLoRA,
-  compileModel,
-  crossEntropyFromLogits,
-  disposeModel,
-  type LoRAError,
-  type LossName,
-  mergeLoRA,
-  replaceHead,
-} from 'tfjs-lora';
+import {applyLoRA, compileModel, disposeModel, type LoRAError, type LossName, mergeLoRA, replaceHead} from 'tfjs-lora';
 import 'tfjs-lora/sound'; // has the loss of CTC
-import {loadTransformer} from 'tfjs-lora/transformers';
+import {crossEntropyFromLogits, loadTransformer} from 'tfjs-lora/transformers';
 import {GraphOp} from '../../../src/extensions/graph/layers/graphOp';
 import {KerasLayer} from '../../../src/core/keras/kerasLayer';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';

@@ -1,9 +1,10 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import {adam, applyLoRA, compileModel, crossEntropyFromLogits, disposeModel, trainableVariables} from 'tfjs-lora';
+import {adam, applyLoRA, compileModel, disposeModel, trainableVariables} from 'tfjs-lora';
 import {
   cosineLoss,
+  crossEntropyFromLogits,
   loadTransformer,
   rankingLoss,
   similarities,

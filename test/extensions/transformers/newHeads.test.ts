@@ -6,11 +6,11 @@ import {
   disposeModel,
   exportPEFT,
   getAdapter,
-  isAdapted,
   removeLoRA,
   trainableVariables,
 } from 'tfjs-lora';
 import {exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
+import {isAdapted} from '../../../src/core/model/adapted';
 import {numbers, useBackend} from '../../helpers';
 import {reloaded} from '../../models';
 import {fixture} from './fixtures';
