@@ -70,7 +70,9 @@ for (const {name} of kinds) {
 if (pages) {
   console.log(await pages.summary());
 }
-await Promise.all(workers.map(worker => worker.stop()));
+for (const worker of workers) {
+  await worker.stop();
+}
 if (values.report !== undefined) {
   mkdirSync(dirname(values.report), {recursive: true});
   writeFileSync(values.report, JSON.stringify(reports));

@@ -77,6 +77,14 @@ test('an average of −∞ stays −∞, and one of what is no number is NaN', a
   expect(Array.from(tf.avgPool(x, [1, 2], [1, 2], 'valid').dataSync())).toEqual([-Infinity, NaN, NaN, 4]);
 });
 
+test('the gradient of maxima reaches the windows that were rounded up', async () => {
+  await useBackend('wasm');
+  const x = tf.tensor4d([1, 5, 2, 3, 9], [1, 1, 5, 1]);
+  const none = [0, 0] as [number, number];
+  const pooled = (z: tf.Tensor) => tf.maxPool(z as tf.Tensor4D, [1, 2], [1, 2], [none, none, none, none], 'ceil');
+  expect(numbers(tf.grad(pooled)(x, tf.tensor4d([1, 10, 100], [1, 1, 3, 1])))).toEqual([0, 1, 0, 10, 100]);
+});
+
 test('an empty pooling of whole numbers is refused on wasm as in plain tfjs', async () => {
   await useBackend('wasm');
   expect(() => tf.maxPool(tf.zeros<tf.Rank.R4>([1, 4, 1, 3], 'int32'), 3, 1, 'valid')).toThrow('float32');

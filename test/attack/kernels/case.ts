@@ -15,7 +15,7 @@ export interface KernelCase {
   isOdd?: true;
   /** The cpu backend lacks it: where the stock backend is wrong, nothing is left to compare with. */
   isMissingOnCpu?: true;
-  /** Where an index is repeated, graphics cards write one value or another. */
+  /** Where an index is repeated, graphics cards write one value or another, or add them in one order or another. */
   isUnordered?: true;
   /** The library sums in another order than the stock backend. */
   isReordered?: true;

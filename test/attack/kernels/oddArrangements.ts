@@ -178,6 +178,7 @@ const segmentSum: Family = random => {
     operands: [x, ids],
     compute: (rows, segments) => tf.unsortedSegmentSum(rows, tf.add(segments, tf.scalar(shift, 'int32')), count),
     isOdd: true,
+    isUnordered: true,
   };
 };
 

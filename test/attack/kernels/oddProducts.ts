@@ -245,7 +245,8 @@ const pooling: Family = random => {
   return {
     ...odd(what, [x], images => tf[kind](images as tf.Tensor4D, window, strides, pad, rounding)),
     // On cpu the gradient of averages at the border is right only after an import of tfjs-lora/graph.
-    ...(kind === 'avgPool' ? {isConstant: true} : {}),
+    // tfjs does not tell a gradient how windows were rounded.
+    ...(kind === 'avgPool' || rounding !== undefined ? {isConstant: true} : {}),
   };
 };
 

@@ -105,7 +105,11 @@ function sumOf(x: Float32Array, window: Int32Array, size: number, channel: numbe
 }
 
 /** dx is dy where x was the maximum of a window, summed over the windows, and zero elsewhere. */
-function poolGradient({dy, input}: Gradient, pooling: Pooling, backend: WasmBackend): tf.TensorInfo {
+function poolGradient({dy, input}: Gradient, forward: Pooling, backend: WasmBackend): tf.TensorInfo {
+  // tfjs does not tell the gradient how windows were rounded. There are as many as `dy` has numbers.
+  const outputs = [1, ...dy.shape.slice(1, -1)].slice(-3);
+  const axes = forward.axes.map((axis, i) => ({...axis, output: outputs[i]})) as unknown as Pooling['axes'];
+  const pooling = {...forward, axes};
   const native = nativeOf(backend);
   const out = backend.makeOutput(input.shape, 'float32');
   if (native !== undefined && pooling.channels % 4 === 0 && input.dtype === 'float32' && dy.dtype === 'float32') {
