@@ -49,7 +49,7 @@ export interface Adapter extends Disposing {
  */
 type Disposing = SymbolConstructor extends {readonly dispose: infer S extends symbol}
   ? Readonly<Record<S, () => void>>
-  : Record<never, never>;
+  : {dispose: () => void};
 
 /** Engines without `using` have no such symbol. */
 const DISPOSE = (Symbol.dispose as symbol | undefined) ?? Symbol('Symbol.dispose');
