@@ -41,7 +41,6 @@ const NAMED: Readonly<Record<string, readonly string[]>> = {
   'core/head/outputActivation': ['Gelu', 'GraphOp', 'QuickGelu'],
   'core/keras/attention': ['Attention'],
   'core/keras/ownRows': ['Attention', 'LayerScale', 'RMSNormalization'], // of Keras
-  'core/layers/adaptation': ['FusedConv2D', 'Quantized'],
   'core/peft/torchLayers': [
     ...['TiedDense', 'FusedConv2D', 'FusedLayerNormalization', 'RMSNormalization', 'PositionEmbedding'],
     'GridPositionEmbedding',

@@ -16,6 +16,7 @@ const StockDepthwiseConv2D = /* @__PURE__ */ stockClass('DepthwiseConv2D');
  */
 export class FusedDepthwiseConv2D extends StockDepthwiseConv2D {
   static readonly className: string = 'tfjs-lora>FusedDepthwiseConv2D';
+  static readonly adaptedLike = 'DepthwiseConv2D';
   /** Read by the forward pass. */
   readonly fuses = true;
 

@@ -73,6 +73,7 @@ class ResetAfterGRUCell extends StockGRUCell {
  */
 class ResetAfterGRU extends StockGRU {
   static readonly className: string = 'tfjs-lora>GRU';
+  static readonly adaptedLike = 'GRU';
 
   constructor(args: tf.serialization.ConfigDict) {
     super({...args, resetAfter: false});

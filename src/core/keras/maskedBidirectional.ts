@@ -10,6 +10,7 @@ const StockBidirectional = /* @__PURE__ */ stockClass('Bidirectional');
 /** A `Bidirectional` whose outputs are zero at masked steps, as in Keras. In tfjs they repeat the last output. */
 export class MaskedBidirectional extends StockBidirectional {
   static readonly className: string = 'tfjs-lora>Bidirectional';
+  static readonly adaptedLike = 'Bidirectional';
 
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {
     return tf.tidy(() => {

@@ -4,7 +4,7 @@ import type {AdaptableWeight, Method, ParameterSpec, Start, UpdateForm} from '..
 import type {Forward} from './forward';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {KernelLayer} from '../../platform/tfjs/layerFields';
-import {shortName} from '../../platform/tfjs/configs';
+import {registeredClass, shortName} from '../../platform/tfjs/configs';
 
 /** A kind of layer: how the layers of one class are adapted. */
 export interface Adaptation {
@@ -63,22 +63,25 @@ export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): 
   return Math.max(...weights.map(weight => method.rankLimit(weight)));
 }
 
-/** Classes of this library that are adapted like a stock class: they compute the same faster, or more than it does. */
-const OWN_CLASSES: Readonly<Record<string, string>> = {
-  'tfjs-lora/graph>FusedConv2D': 'Conv2D',
-  'tfjs-lora>FusedDepthwiseConv2D': 'DepthwiseConv2D',
-  'tfjs-lora>Bidirectional': 'Bidirectional',
-  'tfjs-lora>GRU': 'GRU',
-};
+/**
+ * What a class of layers of this library may say of itself in static fields. The other layers of core ask here, and
+ * name no class of an extension.
+ */
+interface StandIn {
+  /** The stock class that its layers are adapted like: they compute the same faster, or more than it does. */
+  readonly adaptedLike?: string;
+  /** Its name in adapters, if that is another one, so that an adapter fits both. */
+  readonly nameInAdapters?: string;
+}
 
 /** The stock class that a class replaces; any other class itself. */
 export function plainClass(className: string): string {
-  return Object.hasOwn(OWN_CLASSES, className) ? (OWN_CLASSES[className] as string) : className;
+  return (registeredClass(className) as StandIn | undefined)?.adaptedLike ?? className;
 }
 
-/** The name of a class in adapters. A quantized layer keeps its former name, so that an adapter fits both. */
+/** The name of a class in adapters. A quantized layer keeps its former name. */
 export function classInAdapters(className: string): string {
-  return shortName(className.replace('tfjs-lora/quantized>Quantized', ''));
+  return (registeredClass(className) as StandIn | undefined)?.nameInAdapters ?? shortName(className);
 }
 
 /**

@@ -197,7 +197,7 @@ export type ConfigKind = keyof typeof EXAMPLES;
 type Class = (abstract new (...args: never[]) => object) & {className: string};
 
 /** The class that is registered under a name. */
-function registeredClass(className: string): Class | undefined {
+export function registeredClass(className: string): Class | undefined {
   const {classNameMap} = tf.serialization.SerializationMap.getMap();
   return Object.hasOwn(classNameMap, className) ? classNameMap[className]?.[0] : undefined;
 }

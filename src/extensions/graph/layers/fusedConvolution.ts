@@ -21,6 +21,7 @@ function forwardFor(layer: tf.layers.Layer): Forward {
 /** A `Conv2D` that fuses its activation with the convolution. */
 export class FusedConv2D extends stockClass('Conv2D') {
   static readonly className: string = 'tfjs-lora/graph>FusedConv2D';
+  static readonly adaptedLike = 'Conv2D';
   /** Read by the forward pass. */
   readonly fuses = true;
   private readonly prepared = new Prepared();

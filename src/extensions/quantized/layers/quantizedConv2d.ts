@@ -21,6 +21,7 @@ const forward: Forward = (layer, x, call) => {
  */
 export class QuantizedConv2D extends blockClass('Conv2D', forward) {
   static readonly className: string = 'tfjs-lora/quantized>QuantizedConv2D';
+  static readonly nameInAdapters = 'Conv2D';
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
     const {dataFormat, filters} = fieldsOf<ConvLayer>(this);

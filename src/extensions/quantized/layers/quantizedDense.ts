@@ -36,6 +36,7 @@ function deferredOutput(layer: BlockLayer, x: tf.Tensor, {factors, ...others}: U
  */
 export class QuantizedDense extends blockClass('Dense', forward) {
   static readonly className: string = 'tfjs-lora/quantized>QuantizedDense';
+  static readonly nameInAdapters = 'Dense';
 
   override build(inputShape: tf.Shape | tf.Shape[]): void {
     const {units} = fieldsOf<DenseFields>(this);

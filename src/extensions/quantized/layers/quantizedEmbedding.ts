@@ -31,6 +31,7 @@ const forward: Forward = (layer, x, {update: {factors, gain}}) => {
  */
 export class QuantizedEmbedding extends blockClass('Embedding', forward) {
   static readonly className: string = 'tfjs-lora/quantized>QuantizedEmbedding';
+  static readonly nameInAdapters = 'Embedding';
   /** Read by tied output heads. */
   lentTable!: LentTable;
 
