@@ -1,5 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
-import {damagedError, disposedError, faultsOf, kindOf, listed, LoRAError, misfitError} from '../../platform/errors';
+import {
+  damagedError,
+  disposedError,
+  faultsOf,
+  kindOf,
+  listed,
+  LoRAError,
+  misfitError,
+  show,
+} from '../../platform/errors';
 import {isTextList} from '../../platform/formats/jsonText';
 import {resolveWeights} from '../layers/weightTargets';
 import type {LayerConfig} from '../layers/layerConfig';
@@ -52,6 +61,14 @@ const LAYER_FIELDS: Readonly<Record<keyof LayerConfig, true>> = {
   trainBias: true,
 };
 
+/** @throws LoRAError if the method of a layer is unknown, or needs tokens that are missing, or takes none. */
+function checkTokens({method, tokens}: LayerConfig): void {
+  const {takesTokens = false} = methodOf(method);
+  if (takesTokens !== (tokens !== undefined)) {
+    throw new LoRAError(`method ${show(method)} takes ${takesTokens ? 'the tokens that train' : 'no tokens'}.`);
+  }
+}
+
 /**
  * Checks what an adapter's config says, whoever made it.
  *
@@ -77,11 +94,11 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
       (layer.rank as unknown) === undefined ||
       (layer.alpha as unknown) === undefined ||
       !['undefined', 'boolean'].includes(typeof layer.trainBias) ||
-      Array.isArray(layer.tokens) !== (layer.method === 'tokens')
+      !(layer.tokens === undefined || Array.isArray(layer.tokens))
     ) {
       throw damagedError(
         `The adapter's config of layer "${path}" must hold its className, freezeBaseLayer, rank and alpha, and ` +
-          "tokens only for the method 'tokens'.",
+          'tokens only as a list.',
       );
     }
     const unknown = Object.keys(layer).filter(key => !Object.hasOwn(LAYER_FIELDS, key));
@@ -93,7 +110,7 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
     resolveStrength(layer);
     const [fault] = [
       ...faultsOf(() => resolveDropout(layer.dropout)),
-      ...faultsOf(() => methodOf(layer.method)),
+      ...faultsOf(() => checkTokens(layer)),
       ...(layer.weights === undefined ? [] : faultsOf(() => resolveWeights(layer.weights))),
     ];
     if (fault !== undefined) {

@@ -63,10 +63,7 @@ export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): 
   return Math.max(...weights.map(weight => method.rankLimit(weight)));
 }
 
-/**
- * What a class of layers of this library may say of itself in static fields. The other layers of core ask here, and
- * name no class of an extension.
- */
+/** What a class of layers of this library may say of itself, in static fields. */
 interface StandIn {
   /** The stock class that its layers are adapted like: they compute the same faster, or more than it does. */
   readonly adaptedLike?: string;

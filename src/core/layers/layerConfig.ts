@@ -1,13 +1,12 @@
-import type {PrincipalInit} from '../methods/initializer';
-import type {LoRAStrength, MethodName} from '../methods/method';
+import type {LoRAStrength} from '../methods/method';
 import type {WeightTarget} from './weightTargets';
 
 /** How one layer of an adapter updates its base. */
 export interface LayerConfig extends Required<LoRAStrength> {
   /** Class of the layer that is adapted. */
   className: string;
-  /** How the weights are updated. Default: `'lora'`. */
-  method?: MethodName | PrincipalInit | 'tokens';
+  /** How the weights are updated: a `MethodName`, an `init` from the weight, or a method of an extension. */
+  method?: string;
   /** How much of the update counts, if the method has no other way to say it. Default: 1. */
   share?: number;
   /** The tokens whose embeddings train, for the method that trains these alone. */

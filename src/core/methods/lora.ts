@@ -63,7 +63,7 @@ export function resolveStrength({
   rankStabilized = false,
   share,
   tokens,
-}: LoRAStrength & Pick<Strength, 'share' | 'tokens'>): Strength {
+}: Partial<Strength>): Strength {
   if (!Number.isInteger(rank) || rank <= 0) {
     throw new LoRAError(`rank must be a positive integer, got ${show(rank)}.`);
   }

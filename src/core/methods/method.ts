@@ -100,7 +100,7 @@ export interface UpdateSite {
 /** A way to update a weight. One file holds everything about it; the rest of the library asks here. */
 export interface Method {
   /** Its name in options and files: lower case and hyphens, since tfjs changes other spellings in files. */
-  readonly name: MethodName | PrincipalInit | 'tokens';
+  readonly name: string;
   /** The names of its parameters. */
   readonly parameterNames: readonly string[];
   /** The parameters of an update of a weight, of the rank that the weight can use. */
@@ -111,6 +111,8 @@ export interface Method {
   readonly shared?: Readonly<Record<string, SharedSide>>;
   /** Whether layers that borrow the weight, such as a tied head, compute with the update too. Default: false. */
   readonly reachesBorrowers?: boolean;
+  /** Whether it trains the rows of single tokens, the `tokens` of the strength. Default: false. */
+  readonly takesTokens?: boolean;
   /** Whether it has a configurable rank and `alpha`. Default: true. */
   readonly hasRank?: boolean;
   /** Why layers that compute in a form cannot have the update, as the rest of a sentence; `undefined` if they can. */

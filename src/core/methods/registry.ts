@@ -10,6 +10,10 @@ export function addMethods(methods: readonly Method[]): void {
   methods.forEach(method => METHODS.set(method.name, method));
 }
 
+export function allMethods(): Method[] {
+  return [...METHODS.values()];
+}
+
 /**
  * The method of a name from a file.
  *
@@ -18,9 +22,11 @@ export function addMethods(methods: readonly Method[]): void {
 export function methodOf(name: string = lora.name): Method {
   const method = METHODS.get(name);
   if (method === undefined) {
-    const hint = name === 'tokens' ? ' Import tfjs-lora/transformers, which adds it.' : '';
     const names = [...METHODS.keys()].filter(each => !isPrincipal(each));
-    throw new LoRAError(`method must be one of ${names.map(show).join(', ')}, got ${show(name)}.${hint}`);
+    throw new LoRAError(
+      `method must be one of ${names.map(show).join(', ')}, got ${show(name)}. If an entry point such as ` +
+        'tfjs-lora/transformers adds it, import that first.',
+    );
   }
   return method;
 }
@@ -45,7 +51,7 @@ export function chosenMethod({method = 'lora', init}: MethodOptions): Method {
 
 /** The parameters, of all methods, that are parts of a tensor shared by layers. */
 export function sharedParameters(): ReadonlyMap<string, SharedSide> {
-  return new Map([...METHODS.values()].flatMap(({shared = {}}) => Object.entries(shared)));
+  return new Map(allMethods().flatMap(({shared = {}}) => Object.entries(shared)));
 }
 
 /** A method in a config, which omits the default. */

@@ -11,7 +11,7 @@ import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, isWrapper} from '../layers/wrapperLayer';
 import type {Strength} from '../methods/method';
 import {resolveStrength, scalingOf} from '../methods/lora';
-import {methodOf, namedIn} from '../methods/registry';
+import {allMethods, methodOf, namedIn} from '../methods/registry';
 import {checkFit} from '../model/checkFit';
 import {recordOf} from '../rewire/record';
 import {type Site, sitesOf} from '../rewire/walk';
@@ -205,7 +205,11 @@ function tokensConfig(layer: tf.layers.Layer, tokens: number[]): LayerConfig {
   if (reason !== undefined) {
     throw new LoRAError(`tokens that train, and the layer ${reason}.`);
   }
-  const own = {...namedIn(methodOf('tokens')), ...resolveStrength({rank, tokens}), freezeBaseLayer: true};
+  const method = allMethods().find(({takesTokens}) => takesTokens);
+  if (method === undefined) {
+    throw new LoRAError('tokens that train, which need a method of tfjs-lora/transformers: import that first.');
+  }
+  const own = {...namedIn(method), ...resolveStrength({rank, tokens}), freezeBaseLayer: true};
   return {className: classInAdapters(layer.getClassName()), ...own};
 }
 

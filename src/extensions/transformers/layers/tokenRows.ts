@@ -27,6 +27,7 @@ export const tokenRows: Method = {
       neutralAtStart: true,
     },
   ],
+  takesTokens: true,
   reachesBorrowers: true,
   rankLimit: ({variable, name}) => tableShape(variable, name)[0],
   refusal: form =>
