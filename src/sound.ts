@@ -24,6 +24,7 @@ export {
   type SoundEvent,
   type WindowScores,
 } from './extensions/sound/events';
+export {loadTransformer} from './extensions/sound/loadTransformer';
 export {logMel, type LogMelOptions} from './extensions/sound/logMel';
 export type {MelScale} from './extensions/sound/melFilters';
 export {readSound} from './extensions/sound/readSound';

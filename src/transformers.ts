@@ -1,26 +1,4 @@
-import {supplyTransformerKernels} from './extensions/transformers/kernels/transformer';
-import './backends/backends';
-import './extensions/transformers/layers/checkpointedBlock';
-import './extensions/transformers/layers/choices';
-import './extensions/transformers/layers/distanceScores';
-import './extensions/transformers/layers/featureMaps';
-import './extensions/transformers/layers/gridPositionEmbedding';
-import './extensions/transformers/layers/hiddenPositions';
-import './extensions/transformers/layers/pairLayers';
-import './extensions/transformers/layers/patchBias';
-import './extensions/transformers/layers/patchPixels';
-import './extensions/transformers/layers/patchRotary';
-import './extensions/transformers/layers/patchSequence';
-import './extensions/transformers/layers/relativeBias';
-import './extensions/transformers/layers/scaling';
-import './extensions/transformers/layers/soundFrames';
-import './extensions/transformers/layers/timePadding';
-import './extensions/transformers/layers/visionLayers';
-import './extensions/transformers/layers/widthPart';
-import './extensions/transformers/layers/windows';
-import './extensions/transformers/layers/windowScores';
-import './extensions/transformers/losses/hubLosses';
-import {supplyLater} from './backends/shared/supplyLater';
+import './extensions/transformers/register';
 
 // The entry point of transformers: importing it registers the layers that they are made of.
 
@@ -82,19 +60,3 @@ export {
 } from './extensions/transformers/load/tokenizer';
 export {addTokens, type AddedTokens, type AddTokensOptions} from './extensions/transformers/load/addTokens';
 export {trainableTokens, type TrainableTokensOptions} from './extensions/transformers/load/trainableTokens';
-
-supplyLater(
-  supplyTransformerKernels,
-  'wasm',
-  async () => (await import('./extensions/transformers/kernels/wasm/kernels')).nativeTransformer,
-);
-supplyLater(
-  supplyTransformerKernels,
-  'webgpu',
-  async () => (await import('./extensions/transformers/kernels/webgpu/kernels')).webgpuTransformer,
-);
-supplyLater(
-  supplyTransformerKernels,
-  'webgl',
-  async () => (await import('./extensions/transformers/kernels/webgl/kernels')).webglTransformer,
-);

@@ -220,6 +220,7 @@ const USAGES: Record<string, Usage> = {
     [clip(0)],
     {preprocessor: {feature_extractor_type: 'ASTFeatureExtractor', max_length: 2}, truncate: true},
   ],
+  loadTransformer: () => ['missing', {labels: 2}],
   encodeTranscripts: () => [listener(), {encode: () => ({ids: [1]})}, ['a'], {language: 'en', task: 'transcribe'}],
   augmentSounds: () => [{gain: 1, shift: 0.1, noise: [clip(1)], snr: [0, 10], seed: 1}],
   characterErrorRate: () => [['a'], ['b']],

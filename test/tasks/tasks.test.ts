@@ -1,0 +1,111 @@
+import {existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {dirname, join} from 'node:path';
+import ts from 'typescript';
+import {startWasm} from 'tfjs-lora';
+import type * as Data from './data';
+
+// Whole programs for the most common tasks, as the docs let one write them. `tsc` compiles them in strict mode.
+
+/** The tasks: how many lines a program may have, and a file that it writes. */
+const TASKS: readonly [name: string, lines: number, writes?: string][] = [
+  ['adapt', 13, 'merged/model.json'],
+  ['newHead', 10, 'new-head.safetensors'],
+  ['images', 10],
+  ['graphModel', 9],
+  ['onnx', 10, 'tuned.onnx'],
+  ['encoder', 13, 'encoder.safetensors'],
+  ['embeddings', 18, 'sentences.safetensors'],
+  ['gguf', 5],
+  ['chats', 12, 'chats.safetensors'],
+  ['preferences', 10, 'preferences.safetensors'],
+  ['speech', 14, 'speech.safetensors'],
+  ['switchAndCombine', 14, 'both/model.json'],
+  ['peft', 6, 'for-python/adapter_model.safetensors'],
+  ['resume', 14],
+  ['federated', 18, 'common.safetensors'],
+];
+
+function programOf(name: string): string {
+  return readFileSync(join(__dirname, `${name}.ts`), 'utf8');
+}
+
+/** The lines of a program without blanks, comments, and the import of what its user has. */
+function linesOf(name: string): string[] {
+  const isData = (line: string) => line.endsWith("from './data';");
+  return programOf(name)
+    .split('\n')
+    .filter(line => !/^\s*(\/\/.*)?$/.test(line) && !isData(line));
+}
+
+describe.each(TASKS)('the program of %s', (name, lines, writes) => {
+  test(`has at most ${lines} lines, and imports at most two entry points`, () => {
+    const written = linesOf(name);
+    expect(written.length).toBeLessThanOrEqual(lines);
+    const entries = written.flatMap(line => /from '(tfjs-lora[^']*)';$/.exec(line)?.[1] ?? []);
+    expect(entries.length).toBeLessThanOrEqual(2);
+    expect(new Set(entries).size).toBe(entries.length);
+  });
+
+  test('runs', async () => {
+    await inFolder(async () => {
+      await run(name);
+      expect(writes === undefined || existsSync(writes)).toBe(true);
+    });
+  });
+});
+
+let data: typeof Data;
+let files: Record<string, string | Uint8Array>;
+beforeAll(async () => {
+  await startWasm(); // before the tensors of the data
+  data = await import('./data');
+  files = await data.files();
+});
+afterAll(() => data.afterwards());
+beforeEach(() => {
+  for (const method of ['log', 'warn', 'info'] as const) {
+    jest.spyOn(console, method).mockImplementation(() => undefined);
+  }
+});
+afterEach(() => jest.restoreAllMocks());
+
+/** Runs a program, whose modules this test loads. */
+async function run(name: string): Promise<void> {
+  const {outputText} = ts.transpileModule(programOf(name), {
+    compilerOptions: {target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.CommonJS},
+  });
+  // oxlint-disable-next-line typescript/no-implied-eval -- the programs beside this test
+  const program = new Function('require', 'exports', `return (async () => {${outputText}})();`) as (
+    load: (module: string) => unknown,
+    exports: object,
+  ) => Promise<void>;
+  await program(module => require(module), {}); // oxlint-disable-line
+}
+
+/** Runs `f` in a folder and a web that have the files. */
+async function inFolder(f: () => Promise<void>): Promise<void> {
+  const [before, folder] = [process.cwd(), mkdtempSync(join(tmpdir(), 'tfjs-lora-task-'))];
+  const fetchHere = globalThis.fetch;
+  jest.spyOn(globalThis, 'fetch').mockImplementation((request, init) => {
+    const url = request instanceof Request ? request.url : String(request);
+    if (url.startsWith('http://127.0.0.1:')) {
+      return fetchHere(request, init);
+    }
+    return Promise.resolve(url in files ? new Response(files[url] as BodyInit) : new Response(null, {status: 404}));
+  });
+  jest.spyOn(Response.prototype, 'json').mockImplementation(async function (this: Response) {
+    return JSON.parse(await this.text()) as unknown; // arrays that Node itself makes are no arrays of jest's
+  });
+  for (const [path, content] of Object.entries(files).filter(([path]) => !/^https?:/.test(path))) {
+    mkdirSync(dirname(join(folder, path)), {recursive: true});
+    writeFileSync(join(folder, path), content);
+  }
+  process.chdir(folder);
+  try {
+    await f();
+  } finally {
+    process.chdir(before);
+    rmSync(folder, {recursive: true, force: true});
+  }
+}
