@@ -35,7 +35,7 @@ export const photos = [
 ];
 export const chatLines = '{"prompt": "the", "completion": " dog"}\n{"prompt": "the", "completion": " fox"}';
 export const preferenceLines = '{"prompt": "the", "chosen": " dog", "rejected": " fox"}';
-export const {recordings, itsPreprocessor: preprocessor} = sound;
+export const {recordings} = sound;
 
 const {layers} = tf;
 

@@ -1,11 +1,11 @@
 import {adam, applyLoRA, compileModel, fitOnFeatures, saveAdapter, startWasm} from 'tfjs-lora';
 import {encodeSounds, encodeTranscripts, loadTransformer} from 'tfjs-lora/sound';
-import {preprocessor, recordings, speechUrl} from './data';
+import {recordings, speechUrl} from './data';
 
 await startWasm();
 const {model: base, tokenizer} = await loadTransformer(speechUrl);
 const model = applyLoRA(base, {rank: 2, targets: [/decoder\/.*(q|k|v)_proj$/]});
-const {features} = await encodeSounds(recordings, {preprocessor});
+const {features} = await encodeSounds(model, recordings);
 const {decoderIds, targets} = encodeTranscripts(model, tokenizer, ['word1 word2', 'word3'], {language: 'en'});
 compileModel(model, {optimizer: adam({learningRate: 1e-3})});
 await fitOnFeatures(model, [features, decoderIds!], targets, {epochs: 3, batchSize: 1});
