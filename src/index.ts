@@ -11,7 +11,7 @@ export type {LoRAStrength, MethodName} from './core/methods/method';
 export type {Initializer, PrincipalInit} from './core/methods/initializer';
 export {disposeModel, trainableVariables} from './core/rewire/dispose';
 export {LoRAError, type LoRAErrorCode} from './platform/errors';
-export type {CallOptions, OnProgress, Progress} from './platform/signals';
+export type {CallOptions, OnProgress, CallProgress} from './platform/signals';
 
 // Train.
 export {adam, type AdamOptions, adamW, type AdamWOptions, sgd, type SGDOptions} from './core/training/optimizers';
@@ -31,7 +31,7 @@ export {findLearningRate, type LearningRateSweep, type SweepOptions} from './cor
 export {moveTo} from './core/training/moveTo';
 export {progress, type ProgressOptions, type TrainingProgress} from './core/training/progress';
 export {
-  type Examples,
+  type ExampleTensors,
   type SeededBatches,
   seededBatches,
   type SeededBatchesOptions,
@@ -48,7 +48,7 @@ export {
   topKAccuracy,
   type TopKOptions,
 } from './core/training/metrics';
-export type {Metric} from './platform/tfjs/metric';
+export type {MetricFunction} from './platform/tfjs/metric';
 export {focalLoss, type FocalLossOptions} from './core/training/focalLoss';
 export {withSampleWeights} from './core/training/weightedTargets';
 export {type KeepIfBetter, keepIfBetter, type KeepIfBetterOptions} from './core/training/keepIfBetter';
@@ -82,7 +82,7 @@ export type {SaveOptions} from './core/storage/storage';
 export type {SafetensorsOptions, StoredType} from './core/storage/safetensors';
 export type {ByteSource} from './core/storage/sources';
 export type {LoadOptions} from './core/storage/limits';
-export type {Bytes} from './platform/formats/safetensors';
+export type {FileBytes} from './platform/formats/safetensors';
 
 // Exchange adapters with PEFT.
 export {exportPEFT} from './core/peft/exchange';

@@ -8,4 +8,4 @@ export {
   type PercentageOfCorrectKeypointsOptions,
 } from './extensions/landmarks/landmarkMetrics';
 export type {LandmarkLayout, LandmarkSize, SizedLayout} from './extensions/landmarks/layout';
-export type {Metric} from './platform/tfjs/metric';
+export type {MetricFunction} from './platform/tfjs/metric';

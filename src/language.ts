@@ -3,7 +3,7 @@ import './transformers';
 
 // Importing this entry point registers the layers of transformers and of quantized weights.
 
-export type {Message} from './extensions/language/chat';
+export type {ChatMessage} from './extensions/language/chat';
 export {type ChatRecord, parseChats} from './extensions/language/chatRecords';
 export {type ChatBatches, encodeChats, type EncodeChatsOptions} from './extensions/language/encodeChats';
 export {exportGGUF, type ExportGGUFOptions} from './extensions/language/exportGGUF';

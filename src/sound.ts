@@ -35,4 +35,4 @@ export {slidingWindows, type SlidingWindow} from './extensions/sound/slidingWind
 export type {Sound, SoundChannels, SoundInput} from './extensions/sound/sound';
 export {transcribe, type TranscribeOptions, type TranscriptPiece} from './extensions/sound/transcribe';
 export type {Tokenizer} from './extensions/transformers/load/tokenizer';
-export type {CallOptions, OnProgress, Progress} from './platform/signals';
+export type {CallOptions, OnProgress, CallProgress} from './platform/signals';

@@ -1,7 +1,7 @@
 import {kindOf, LoRAError, messageOf} from './errors';
 
 /** The progress of a call. */
-export interface Progress {
+export interface CallProgress {
   /** How much is done, from 0 to `total`, in the unit of `what`: bytes, layers, tensors, … */
   readonly done: number;
   /** `Infinity` if unknown, as for a response without a length. */
@@ -11,7 +11,7 @@ export interface Progress {
 }
 
 /** Called as a call goes on. If it throws, the call ends with that error. */
-export type OnProgress = (progress: Progress) => void;
+export type OnProgress = (progress: CallProgress) => void;
 
 /** Options of calls that may take more than a second. */
 export interface CallOptions {
@@ -51,7 +51,7 @@ export function abortError({reason}: AbortSignal): LoRAError {
 export async function withOwnErrors<O extends CallOptions, T>(options: O, f: (watched: O) => Promise<T>): Promise<T> {
   const {onProgress} = options;
   const thrown: unknown[] = [];
-  const watched = (progress: Progress) => {
+  const watched = (progress: CallProgress) => {
     try {
       onProgress?.(progress);
     } catch (error) {
@@ -107,7 +107,7 @@ export function eventsRun(): Promise<void> {
 }
 
 /** Awaited between the steps of a call, with its progress. */
-export type Step = (progress: Progress) => Promise<void>;
+export type Step = (progress: CallProgress) => Promise<void>;
 
 /**
  * Makes the function to await between the steps of a call. It reports the progress, lets events run now and then, so

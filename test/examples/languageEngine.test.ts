@@ -3,7 +3,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, toSafetensors} from 'tfjs-lora';
-import {generateTexts, loadGGUF, type Message} from 'tfjs-lora/language';
+import {generateTexts, loadGGUF, type ChatMessage} from 'tfjs-lora/language';
 import {LanguageEngine} from '../../examples/language/src/engine';
 import type {News} from '../../examples/language/src/protocol';
 
@@ -24,12 +24,12 @@ writeFileSync(path, withPositions('test/fixtures/gguf/llama.gguf', 512));
 afterAll(() => rmSync(folder, {recursive: true}));
 beforeAll(() => tf.setBackend('wasm'));
 
-const user = (content: string): Message => ({role: 'user', content});
-const assistant = (content: string): Message => ({role: 'assistant', content});
+const user = (content: string): ChatMessage => ({role: 'user', content});
+const assistant = (content: string): ChatMessage => ({role: 'assistant', content});
 
 test('the page has a conversation with each model, until the adapter or the system message changes', async () => {
   const {model, tokenizer} = await loadGGUF(path);
-  const answerTo = async (...messages: Message[]) =>
+  const answerTo = async (...messages: ChatMessage[]) =>
     (await generateTexts(model, tokenizer, [messages], {maxTokens: 48}))[0]!;
   let hear: (news: News) => void = () => undefined;
   const engine = new LanguageEngine(news => hear(news));

@@ -2,7 +2,7 @@ import {LoRAError} from '../../src/platform/errors';
 import {
   abortError,
   checkCallOptions,
-  type Progress,
+  type CallProgress,
   stepsOf,
   throwIfAborted,
   unlessAborted,
@@ -34,7 +34,7 @@ test('a promise counts unless the signal is aborted first', async () => {
 
 test('between steps a call reports, and lets a timer abort it', async () => {
   const controller = new AbortController();
-  const reports: Progress[] = [];
+  const reports: CallProgress[] = [];
   const step = stepsOf({signal: controller.signal, onProgress: progress => reports.push(progress)});
   setTimeout(() => controller.abort(REASON), 5);
   const work = async () => {

@@ -20,7 +20,7 @@ import {
   generate,
   type LoadedGGUF,
   loadGGUF,
-  type Message,
+  type ChatMessage,
   openChat,
   type PreferenceBatches,
 } from 'tfjs-lora/language';
@@ -258,7 +258,7 @@ export class LanguageEngine implements Engine {
   }
 
   /** Answers a message in the conversation with a model. Another system message starts another conversation. */
-  private answered(model: tf.LayersModel, messages: readonly Message[]): AsyncIterable<string> {
+  private answered(model: tf.LayersModel, messages: readonly ChatMessage[]): AsyncIterable<string> {
     const system = messages.find(({role}) => role === 'system')?.content;
     let open = this.chats.get(model);
     if (open?.system !== system) {
@@ -279,6 +279,6 @@ export class LanguageEngine implements Engine {
 }
 
 /** A chat with an answer, to train on. */
-function answered(prompt: readonly Message[], content: string): ChatRecord {
+function answered(prompt: readonly ChatMessage[], content: string): ChatRecord {
   return {messages: [...prompt, {role: 'assistant', content}]};
 }

@@ -1,13 +1,13 @@
-import type {ChatRecord, Message} from 'tfjs-lora/language';
+import type {ChatRecord, ChatMessage} from 'tfjs-lora/language';
 
 /** The calls from the page to the worker, and the news from the worker. All values are copied. */
 
 /** The text that the model continues, or the chat that it answers. */
-export type Prompt = string | readonly Message[];
+export type Prompt = string | readonly ChatMessage[];
 
 /** An answer in a chat with a thumb up (`true`) or down: a record of `encodePreferences`. */
 export interface Rating {
-  prompt: readonly Message[];
+  prompt: readonly ChatMessage[];
   completion: string;
   label: boolean;
 }

@@ -1,4 +1,4 @@
-import {type ChatRecord, type Message, parseChats} from 'tfjs-lora/language';
+import {type ChatRecord, type ChatMessage, parseChats} from 'tfjs-lora/language';
 import type {Prompt} from './protocol';
 
 /** Separates a prompt from its answer. */
@@ -46,7 +46,7 @@ export function examplesIn(pasted: string): ChatRecord[] {
 }
 
 /** The messages that an example begins with, if it is a chat. */
-function talkIn(example: ChatRecord): readonly Message[] | undefined {
+function talkIn(example: ChatRecord): readonly ChatMessage[] | undefined {
   if ('length' in example) {
     return example;
   }
@@ -61,7 +61,7 @@ function talkIn(example: ChatRecord): readonly Message[] | undefined {
 export function askedAs(text: string, examples: readonly ChatRecord[]): Prompt {
   const talk = examples.map(talkIn).find(messages => messages !== undefined);
   if (talk !== undefined || examples.length === 0) {
-    const asked: Message = {role: 'user', content: text};
+    const asked: ChatMessage = {role: 'user', content: text};
     return [...(talk?.filter(({role}) => role === 'system').slice(0, 1) ?? []), asked];
   }
   const learnsAnswers = examples.some(

@@ -20,6 +20,9 @@ import {adaptedSites} from './adapted';
  * Layers that trained have no constraints in it: tfjs trains without them, but would enforce them when it loads the
  * model from a file.
  *
+ * It is synchronous and reads no values. Before you deploy what training made, take `safeMergeLoRA`, which looks at
+ * them.
+ *
  * @param model an adapted model.
  * @returns a new model, which is the caller's to dispose of.
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted.
@@ -62,7 +65,8 @@ export function giveMerged(layer: tf.layers.Layer, plain: tf.layers.Layer): void
 }
 
 /**
- * Merges as {@link mergeLoRA}, and refuses a result that holds NaN or an infinity (PEFT's `safe_merge`).
+ * Merges as {@link mergeLoRA}, and refuses a result that holds NaN or an infinity (PEFT's `safe_merge`). Take it for
+ * what you save or deploy, where waiting for the device does no harm, and `mergeLoRA` in synchronous code.
  *
  * @returns a promise, since the merged weights are read from the backend.
  * @param model an adapted model.

@@ -3,7 +3,7 @@ import type {Adapter} from '../adapter/adapter';
 import {checkPlace, saverOf} from '../storage/places';
 import {encodeAdapter, type SafetensorsOptions} from '../storage/safetensors';
 import {withPlace} from '../storage/storage';
-import type {Bytes} from '../../platform/formats/safetensors';
+import type {FileBytes} from '../../platform/formats/safetensors';
 import {disposeModel} from '../rewire/dispose';
 import {getAdapter} from './currentAdapter';
 import {safeMergeLoRA} from './restore';
@@ -24,7 +24,7 @@ import {safeMergeLoRA} from './restore';
 export async function toSafetensors(
   source: tf.LayersModel | Adapter,
   options: SafetensorsOptions = {},
-): Promise<Bytes> {
+): Promise<FileBytes> {
   return withAdapterOf(source, take => encodeAdapter(take, options));
 }
 

@@ -60,6 +60,7 @@ export interface LoRASummary {
 
 /**
  * Says what is adapted in a model and how many parameters train. Print it: `console.log(String(summarizeLoRA(model)))`.
+ * It is synchronous and reads no values, so take it before training; `measureLoRA` also says what training changed.
  *
  * @param model an adapted model.
  * @returns the layers, their parameters, and what stays frozen.
@@ -91,7 +92,8 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
 }
 
 /**
- * Summarizes as {@link summarizeLoRA}, with the norm of each update and its ratio to the norm of its kernel.
+ * Summarizes as {@link summarizeLoRA}, with the norm of each update and its ratio to the norm of its kernel. Take it
+ * after training, to see which layers changed and by how much; it waits for the device.
  *
  * @returns a promise, since the norms are read from the backend.
  * @param model an adapted model.

@@ -6,7 +6,7 @@ import {describeHead} from '../adapter/headConfig';
 import {listed, misfitError, throwFaults} from '../../platform/errors';
 import {type CallOptions, stepsOf} from '../../platform/signals';
 import type {Values} from '../../platform/formats/layout';
-import {type Bytes, encodeSafetensors, type NamedValues} from '../../platform/formats/safetensors';
+import {type FileBytes, encodeSafetensors, type NamedValues} from '../../platform/formats/safetensors';
 import type {LayerConfig} from '../layers/layerConfig';
 import {borrowing} from '../layers/borrowingLayer';
 import {baseOf} from '../layers/wrapperLayer';
@@ -55,7 +55,7 @@ export interface ExportedPEFT extends PEFTFiles {
   /** The contents of `adapter_config.json`. */
   config: Record<string, unknown>;
   /** The content of `adapter_model.safetensors`. */
-  weights: Bytes;
+  weights: FileBytes;
 }
 
 /**

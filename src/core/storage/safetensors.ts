@@ -16,7 +16,7 @@ import {readSafetensors} from '../../platform/formats/explained';
 import {duplicateKeys} from '../../platform/formats/jsonText';
 import type {Values} from '../../platform/formats/layout';
 import type {FiniteOptions, FloatType} from '../../platform/formats/numbers';
-import {type Bytes, encodeSafetensors} from '../../platform/formats/safetensors';
+import {type FileBytes, encodeSafetensors} from '../../platform/formats/safetensors';
 import {packShared, unpackShared, withoutParts} from './sharedTensors';
 
 /** How the numbers of an adapter are stored. */
@@ -38,7 +38,7 @@ const VERSION = '1';
  *
  * @param take gives the adapter, once the options are checked.
  */
-export async function encodeAdapter(take: () => Adapter, options: SafetensorsOptions): Promise<Bytes> {
+export async function encodeAdapter(take: () => Adapter, options: SafetensorsOptions): Promise<FileBytes> {
   checkOptions(options, {dtype: true, allowNonFinite: true});
   const {dtype = 'float32', ...finite} = options;
   const type = floatTypeOf(dtype);

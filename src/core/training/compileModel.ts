@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, showShape, throwFaults} from '../../platform/errors';
-import {type Metric, withName} from '../../platform/tfjs/metric';
+import {type MetricFunction, withName} from '../../platform/tfjs/metric';
 import {stopSteps, takeTargets, trainedIn} from '../../platform/tfjs/training';
 import {outputActivation} from '../head/outputActivation';
 import {checkClassLoss, type ClassLossOptions} from '../ops/weightedCrossEntropy';
@@ -31,7 +31,11 @@ export interface CompileModelOptions extends Omit<ClassLossOptions, 'weights'> {
    * `ignoreIndex` as the loss does; a function has its own. A loss of Keras has the metrics of `model.compile`, also by
    * the names of the outputs; a function as loss has both.
    */
-  metrics?: MetricName | Metric | readonly (MetricName | Metric)[] | Readonly<Record<string, MetricName | Metric>>;
+  metrics?:
+    | MetricName
+    | MetricFunction
+    | readonly (MetricName | MetricFunction)[]
+    | Readonly<Record<string, MetricName | MetricFunction>>;
 }
 
 /** Losses of tfjs for outputs that end in an activation. */
@@ -169,11 +173,11 @@ function compilePlain(model: tf.LayersModel, args: tf.ModelCompileArgs, isWeight
 }
 
 /** @throws LoRAError if metrics are listed by outputs. */
-function listOf(metrics: NonNullable<CompileModelOptions['metrics']>): readonly (MetricName | Metric)[] {
+function listOf(metrics: NonNullable<CompileModelOptions['metrics']>): readonly (MetricName | MetricFunction)[] {
   if (typeof metrics === 'object' && !Array.isArray(metrics)) {
     throw new LoRAError('metrics by output are for losses of Keras. Pass a metric or a list of metrics.');
   }
-  return [metrics].flat() as readonly (MetricName | Metric)[];
+  return [metrics].flat() as readonly (MetricName | MetricFunction)[];
 }
 
 /** @throws LoRAError if an option is given that a loss does not take. */

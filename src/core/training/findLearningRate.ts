@@ -7,7 +7,7 @@ import {withOptimizer} from '../../platform/tfjs/training';
 import {setLearningRate} from './learningRate';
 import {optimizerFrom} from './nestedOptimizer';
 import {copyRandomStates, restoreRandomStates} from './randomState';
-import {type Examples, type SeededBatches, seededBatches} from './seededBatches';
+import {type ExampleTensors, type SeededBatches, seededBatches} from './seededBatches';
 import {areFinite, changingVariables, Snapshot, trainedVariables} from './snapshot';
 
 /** Options of `findLearningRate`. */
@@ -79,8 +79,8 @@ const CLEAR = 4;
  */
 export async function findLearningRate(
   model: tf.LayersModel,
-  xs: Examples,
-  ys: Examples,
+  xs: ExampleTensors,
+  ys: ExampleTensors,
   options: SweepOptions = {},
 ): Promise<LearningRateSweep> {
   checkModel(model);

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {kindOf, LoRAError, show, unsupportedError} from '../../platform/errors';
-import type {Metric} from '../../platform/tfjs/metric';
+import type {MetricFunction} from '../../platform/tfjs/metric';
 import type {ClassLossOptions, CrossEntropyOptions} from '../ops/weightedCrossEntropy';
 import type {MetricName} from './metrics';
 
@@ -48,7 +48,7 @@ export interface Loss {
   /** Whether it computes the softmax itself. */
   readonly takesLogits: boolean;
   /** Metrics by their names, the word for their targets, and metrics without a name, for errors. */
-  readonly metrics: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => Metric>>>;
+  readonly metrics: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => MetricFunction>>>;
   readonly targets: string;
   readonly otherMetrics?: readonly string[];
   /** The expected output, for errors. */
@@ -70,7 +70,7 @@ export interface LossOfHead {
 /** Computes the cross-entropy together with the head of a model; `undefined` if it does not know the head. */
 type MakeLossOfHead = (
   model: tf.LayersModel,
-  metrics: readonly Metric[],
+  metrics: readonly MetricFunction[],
   options: ClassLossOptions,
 ) => LossOfHead | undefined;
 

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, checkOptions, LoRAError, misfitError, show, showShape} from '../../platform/errors';
-import {type Metric, shareOf, withName} from '../../platform/tfjs/metric';
+import {type MetricFunction, shareOf, withName} from '../../platform/tfjs/metric';
 import {crossEntropySums} from '../ops/crossEntropy';
 import {oneHot, positionsOf} from '../ops/positions';
 import type {CrossEntropyOptions} from '../ops/weightedCrossEntropy';
@@ -31,7 +31,7 @@ export interface F1Options extends CrossEntropyOptions {
  * @example
  *     model.compile({optimizer, loss: 'sparseCategoricalCrossentropy', metrics: [accuracy()]});
  */
-export function accuracy(options: CrossEntropyOptions = {}): Metric {
+export function accuracy(options: CrossEntropyOptions = {}): MetricFunction {
   checkOptions(options, {ignoreIndex: true});
   return metric('acc', options, positions =>
     counted(tf.equal(tf.argMax(positions.rows, -1), positions.numbers), positions),
@@ -49,7 +49,7 @@ export function accuracy(options: CrossEntropyOptions = {}): Metric {
  * @example
  *     compileModel(model, {optimizer, metrics: ['accuracy', topKAccuracy({k: 3})]});
  */
-export function topKAccuracy(options: TopKOptions = {}): Metric {
+export function topKAccuracy(options: TopKOptions = {}): MetricFunction {
   checkOptions(options, {ignoreIndex: true, k: true});
   const {k = 5} = options;
   checkCount('k', k);
@@ -74,7 +74,7 @@ export function topKAccuracy(options: TopKOptions = {}): Metric {
  * @example
  *     compileModel(model, {optimizer, metrics: ['accuracy', f1Score({positive: 1})]});
  */
-export function f1Score(options: F1Options = {}): Metric {
+export function f1Score(options: F1Options = {}): MetricFunction {
   checkOptions(options, {ignoreIndex: true, positive: true});
   const {positive} = options;
   if (positive !== undefined) {
@@ -109,7 +109,7 @@ export function f1Score(options: F1Options = {}): Metric {
  *     compileModel(model, {optimizer, metrics: [perplexity()]});
  * @experimental
  */
-export function perplexity(options: CrossEntropyOptions = {}): Metric {
+export function perplexity(options: CrossEntropyOptions = {}): MetricFunction {
   checkOptions(options, {ignoreIndex: true});
   const {ignoreIndex = -100} = options;
   const sumsOf: SumsOf = ({rows, counts}, targets) => {
@@ -130,10 +130,10 @@ export interface MetricOfSums {
   readonly valueOf: (one: tf.Tensor, other: tf.Tensor) => tf.Tensor;
 }
 
-const ofSums = new WeakMap<Metric, MetricOfSums>();
+const ofSums = new WeakMap<MetricFunction, MetricOfSums>();
 
 /** The parts of a metric that was made here. */
-export function sumsOfMetric(measure: Metric): MetricOfSums | undefined {
+export function sumsOfMetric(measure: MetricFunction): MetricOfSums | undefined {
   return ofSums.get(measure);
 }
 
@@ -143,7 +143,7 @@ function metric(
   {ignoreIndex = -100}: CrossEntropyOptions,
   compute: SumsOf,
   valueOf: MetricOfSums['valueOf'] = shareOf,
-): Metric {
+): MetricFunction {
   const sumsOf = (targets: tf.Tensor, predictions: tf.Tensor) => {
     const classes = predictions.shape.at(-1) ?? 0;
     if (classes === 0 || targets.size !== predictions.size / classes) {
@@ -191,10 +191,10 @@ export function checkKerasMetrics(metrics: unknown): asserts metrics is NonNulla
 
 /** Resolves names of metrics for a function as loss: those of class indices, else of Keras. */
 export function metricsOfFunction(
-  metrics: readonly (MetricName | Metric)[],
+  metrics: readonly (MetricName | MetricFunction)[],
   options: CrossEntropyOptions,
-): (string | Metric)[] {
-  return metrics.flatMap((each): (string | Metric)[] =>
+): (string | MetricFunction)[] {
+  return metrics.flatMap((each): (string | MetricFunction)[] =>
     typeof each === 'string' && !Object.hasOwn(METRICS, each) && (KERAS_METRICS as readonly string[]).includes(each)
       ? [each]
       : metricsIn(METRICS, [each], options, {targets: 'class indices', others: ['those of Keras']}),
@@ -208,11 +208,11 @@ export function metricsOfFunction(
  * @throws LoRAError if a name is unknown.
  */
 export function metricsIn(
-  table: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => Metric>>>,
-  metrics: readonly (MetricName | Metric)[],
+  table: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => MetricFunction>>>,
+  metrics: readonly (MetricName | MetricFunction)[],
   options: CrossEntropyOptions,
   {targets, others = []}: {targets: string; others?: readonly string[] | undefined},
-): Metric[] {
+): MetricFunction[] {
   return metrics.map(each => {
     if (typeof each === 'function') {
       return each;

@@ -1,13 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, LoRAError, show} from '../../platform/errors';
-import type {Progress} from '../../platform/signals';
+import type {CallProgress} from '../../platform/signals';
 import {fitBegan} from '../model/fits';
 import {type FitParams, type Logs, resolveLogs, stepsIn, TrainingCallback} from './callback';
 import {ElementBar} from './elementBar';
 import {learningRateOf} from './learningRate';
 
 /** The progress of a fit: `done` counts the completed steps in all epochs. */
-export interface TrainingProgress extends Progress {
+export interface TrainingProgress extends CallProgress {
   /** What goes on, as in the reports of other calls. */
   readonly what: 'training';
   /** The current epoch, counted from 1. */

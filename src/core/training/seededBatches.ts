@@ -11,7 +11,7 @@ export interface SeededBatchesOptions {
 }
 
 /** Tensors of examples along the first axis: one, a list, or an object by names of a model's inputs or outputs. */
-export type Examples = tf.Tensor | tf.Tensor[] | Record<string, tf.Tensor>;
+export type ExampleTensors = tf.Tensor | tf.Tensor[] | Record<string, tf.Tensor>;
 
 /** The contents of a batch. */
 export interface Batch extends tf.TensorContainerObject {
@@ -78,10 +78,10 @@ export class SeededDataset extends Dataset implements SeededBatches {
 }
 
 /** Some examples of tensors, by index. */
-function gathered(xs: Examples, ys: Examples, places: Int32Array): Batch {
+function gathered(xs: ExampleTensors, ys: ExampleTensors, places: Int32Array): Batch {
   return tf.tidy(() => {
     const indices = tf.tensor1d(places, 'int32');
-    const take = (examples: Examples): tf.TensorContainer => {
+    const take = (examples: ExampleTensors): tf.TensorContainer => {
       if (examples instanceof tf.Tensor) {
         return tf.gather(examples, indices);
       }
@@ -144,7 +144,7 @@ export function orderOf(count: number, seed: number, epoch: number): Int32Array 
  * @throws LoRAError `ERR_OPTION` if they are no tensors or an option is not in its range, `ERR_MISFIT` if there are not
  *     equally many inputs and targets.
  */
-export function seededBatches(xs: Examples, ys: Examples, options: SeededBatchesOptions): SeededBatches {
+export function seededBatches(xs: ExampleTensors, ys: ExampleTensors, options: SeededBatchesOptions): SeededBatches {
   checkOptions(options, {batchSize: true, seed: true}, 'seededBatches({xs, ys}, {batchSize: 32, seed: 1})');
   const count = examplesIn([...tensorsOf('xs', xs), ...tensorsOf('ys', ys)]);
   return new SeededDataset(count, places => gathered(xs, ys, places), options);

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions} from '../../platform/errors';
-import {type Metric, shareOf, withName} from '../../platform/tfjs/metric';
+import {type MetricFunction, shareOf, withName} from '../../platform/tfjs/metric';
 import {checkSizedLayout, separate, type SizedLayout} from './layout';
 
 /** Options of `percentageOfCorrectKeypoints`. */
@@ -22,7 +22,7 @@ export interface PercentageOfCorrectKeypointsOptions extends SizedLayout {
  *     model.compile({optimizer, loss, metrics: [normalizedMeanError({points: 21, size: [0, 9]})]});
  * @experimental
  */
-export function normalizedMeanError(options: SizedLayout): Metric {
+export function normalizedMeanError(options: SizedLayout): MetricFunction {
   checkOptions(options, {points: true, dimensions: true, visibility: true, size: true});
   checkSizedLayout(options);
   return withName('nme', (targets, predictions) =>
@@ -45,7 +45,7 @@ export function normalizedMeanError(options: SizedLayout): Metric {
  *     model.compile({optimizer, loss, metrics: [percentageOfCorrectKeypoints({points: 21, threshold: 0.05})]});
  * @experimental
  */
-export function percentageOfCorrectKeypoints(options: PercentageOfCorrectKeypointsOptions): Metric {
+export function percentageOfCorrectKeypoints(options: PercentageOfCorrectKeypointsOptions): MetricFunction {
   checkOptions(options, {points: true, dimensions: true, visibility: true, size: true, threshold: true});
   const {threshold = 0.1, ...layout} = options;
   checkSizedLayout(layout);

@@ -3,7 +3,7 @@ import type {LanguageFacts} from '../transformers/load/languageFacts';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 
 /** A message of a chat. */
-export interface Message {
+export interface ChatMessage {
   /** `'system'`, `'user'`, `'assistant'`, or another role of the chat template. */
   role: string;
   /** The text of the message. */
@@ -17,9 +17,9 @@ export interface ChatTexts {
 }
 
 /** Whether a value is a non-empty list of messages. */
-export function isMessages(value: unknown): value is readonly Message[] {
+export function isMessages(value: unknown): value is readonly ChatMessage[] {
   const isMessage = (message: unknown) => {
-    const {role, content} = (message ?? {}) as Partial<Record<keyof Message, unknown>>;
+    const {role, content} = (message ?? {}) as Partial<Record<keyof ChatMessage, unknown>>;
     return typeof role === 'string' && typeof content === 'string';
   };
   return Array.isArray(value) && value.length > 0 && value.every(isMessage);

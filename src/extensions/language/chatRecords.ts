@@ -1,16 +1,16 @@
 import {brief, damagedError, kindOf, LoRAError, type LoRAErrorCode} from '../../platform/errors';
-import {isMessages, type Message} from './chat';
+import {isMessages, type ChatMessage} from './chat';
 
 /** An example: a chat, or a text. Trainers in Python read the same records from JSON lines. */
 export type ChatRecord =
-  | readonly Message[]
-  | {readonly messages: readonly Message[]}
+  | readonly ChatMessage[]
+  | {readonly messages: readonly ChatMessage[]}
   | {readonly prompt: string; readonly completion: string}
-  | {readonly prompt: readonly Message[]; readonly completion: readonly Message[]}
+  | {readonly prompt: readonly ChatMessage[]; readonly completion: readonly ChatMessage[]}
   | {readonly text: string};
 
 /** A record before it is encoded: messages, the first of which are the prompt, or a text of two parts. */
-export type Example = {messages: readonly Message[]; given: number} | {prompt: string; completion: string};
+export type Example = {messages: readonly ChatMessage[]; given: number} | {prompt: string; completion: string};
 
 /**
  * Parses chats in JSON lines: one record in each line. Empty lines are skipped.

@@ -12,7 +12,7 @@ import {
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {type Batch, type SeededBatches, SeededDataset} from '../../core/training/seededBatches';
 import {ANSWER, answerEnds} from './answerEnds';
-import {chatText, type ChatTexts, type Message, ofEntry} from './chat';
+import {chatText, type ChatTexts, type ChatMessage, ofEntry} from './chat';
 import {type ChatRecord, type Example, exampleOf} from './chatRecords';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 import {checkLanguageTokenizer} from './languageTokenizer';
@@ -290,7 +290,7 @@ function encodeMessages(
 }
 
 /** Returns what precedes the first message of a chat. Not all templates render a chat without messages. */
-function textBefore([first, ...others]: readonly Message[], texts: ChatTexts): string {
+function textBefore([first, ...others]: readonly ChatMessage[], texts: ChatTexts): string {
   const text = chatText([{...first, content: ANSWER}, ...others], texts, false);
   return text.slice(0, text.indexOf(ANSWER));
 }

@@ -4,7 +4,7 @@ import {asLoRA} from '../../core/adapter/asLoRA';
 import {checkAdapter} from '../../core/adapter/checkAdapter';
 import {checkOptions, misfitError, throwFaults} from '../../platform/errors';
 import {toTorch, type Values} from '../../platform/formats/layout';
-import type {Bytes} from '../../platform/formats/safetensors';
+import type {FileBytes} from '../../platform/formats/safetensors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {baseOf} from '../../core/layers/wrapperLayer';
 import {resolveStrength, scalingOf} from '../../core/methods/lora';
@@ -50,7 +50,7 @@ export interface ExportGGUFOptions extends SafetensorsOptions, CallOptions {
  * const file = await exportGGUF(adapted); // llama-cli -m base.gguf --lora adapter.gguf
  * @experimental
  */
-export async function exportGGUF(model: tf.LayersModel, options: ExportGGUFOptions = {}): Promise<Bytes> {
+export async function exportGGUF(model: tf.LayersModel, options: ExportGGUFOptions = {}): Promise<FileBytes> {
   checkOptions(options, {...{adapter: true, dtype: true, allowNonFinite: true}, ...{signal: true, onProgress: true}});
   const {adapter, dtype = 'float32'} = options;
   floatTypeOf(dtype);
@@ -67,7 +67,7 @@ export async function exportGGUF(model: tf.LayersModel, options: ExportGGUFOptio
   }
 }
 
-async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGGUFOptions): Promise<Bytes> {
+async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGGUFOptions): Promise<FileBytes> {
   const {dtype = 'float32', allowNonFinite} = options;
   checkAdapter(adapter);
   const recorded = hubRecordOf(model)?.config;

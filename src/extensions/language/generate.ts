@@ -5,7 +5,7 @@ import {eventsRun, throwIfAborted} from '../../platform/signals';
 import {checkModel} from '../../core/rewire/walk';
 import {areQuantizedActivations, type QuantizedActivations} from '../quantized/kernels/activations';
 import {answerEnds} from './answerEnds';
-import {chatText, type Message, ofEntry} from './chat';
+import {chatText, type ChatMessage, ofEntry} from './chat';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 import {checkLanguageTokenizer} from './languageTokenizer';
 import {languageFacts} from '../transformers/load/languageFacts';
@@ -43,7 +43,7 @@ export interface GenerateOptions {
 }
 
 /** The input of generation: a text to continue, or a chat to answer. */
-export type Prompt = string | readonly Message[];
+export type Prompt = string | readonly ChatMessage[];
 
 export const GENERATE_OPTIONS: KnownOptions<GenerateOptions> = {
   ...{maxTokens: true, temperature: true, topK: true, topP: true, repetitionPenalty: true},

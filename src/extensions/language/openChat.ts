@@ -15,7 +15,7 @@ import {sitesOf} from '../../core/rewire/walk';
 import {hubRecordOf} from '../transformers/net/hubRecord';
 import {languageFacts} from '../transformers/load/languageFacts';
 import {answerEnds} from './answerEnds';
-import {chatText, isMessages, type ChatTexts, type Message} from './chat';
+import {chatText, isMessages, type ChatTexts, type ChatMessage} from './chat';
 import {
   checkSampling,
   continued,
@@ -34,7 +34,7 @@ export interface ChatOptions extends GenerateOptions {
   /** The system message. Default: none. */
   system?: string;
   /** Earlier messages to continue from, such as a stored `chat.messages`. Default: none. */
-  messages?: readonly Message[];
+  messages?: readonly ChatMessage[];
   /** The most positions of the whole conversation. Default: the `max_position_embeddings` of the model's config. */
   maxLength?: number;
 }
@@ -94,7 +94,7 @@ export function openChat(model: tf.LayersModel, tokenizer: Tokenizer, options: C
  */
 export interface Chat {
   /** The messages that the model sees, oldest first, without dropped ones. */
-  readonly messages: readonly Message[];
+  readonly messages: readonly ChatMessage[];
   /** How many positions are left for the next turn; `Infinity` if unlimited. */
   readonly positionsLeft: number;
   /**
@@ -117,7 +117,7 @@ class ChatSession implements Chat {
   private session: DecodingSession | undefined;
   /** The weights and adapters of the model when the cache was computed. */
   private computedWith: readonly unknown[] = [];
-  private history: readonly Message[];
+  private history: readonly ChatMessage[];
   private readonly ends: ReadonlySet<number>;
   /** How many tokens the messages have. */
   private length: number;
@@ -126,7 +126,7 @@ class ChatSession implements Chat {
   constructor(
     private readonly model: tf.LayersModel,
     private readonly texts: ChatTexts,
-    messages: readonly Message[],
+    messages: readonly ChatMessage[],
     private readonly settings: {readonly limit: number; readonly generation: GenerateOptions},
   ) {
     this.history = messages;
@@ -136,7 +136,7 @@ class ChatSession implements Chat {
     this.ends = answerEnds(texts);
   }
 
-  get messages(): readonly Message[] {
+  get messages(): readonly ChatMessage[] {
     return this.history;
   }
 
@@ -205,7 +205,10 @@ class ChatSession implements Chat {
   }
 
   /** Drops the oldest turns until the messages fit. Returns the others, and their tokens. */
-  private shortened(messages: readonly Message[], maxTokens: number): {messages: readonly Message[]; ids: number[]} {
+  private shortened(
+    messages: readonly ChatMessage[],
+    maxTokens: number,
+  ): {messages: readonly ChatMessage[]; ids: number[]} {
     const {limit} = this.settings;
     const most = limit - Math.min(maxTokens, Math.floor(limit * FREE));
     const fixed = messages.findIndex(({role}) => role !== 'system');
@@ -225,7 +228,7 @@ class ChatSession implements Chat {
     }
   }
 
-  private encode(messages: readonly Message[]): number[] {
+  private encode(messages: readonly ChatMessage[]): number[] {
     return [...this.texts.tokenizer.encode(chatText(messages, this.texts), {add_special_tokens: false}).ids];
   }
 

@@ -34,7 +34,7 @@ interface Safetensors {
  * Bytes with their own buffer, as `Blob` and `fetch` take them: `Uint8Array<ArrayBuffer>`, in a form that TypeScript
  * before 5.7 also reads. There `Uint8Array` takes no type argument.
  */
-export type Bytes = ReturnType<typeof Uint8Array.of>;
+export type FileBytes = ReturnType<typeof Uint8Array.of>;
 
 /**
  * Writes a safetensors file. Numbers are rounded to the nearest that `dtype` has, ties to even.
@@ -49,7 +49,7 @@ export function encodeSafetensors(
     metadata = {},
     ...finite
   }: {dtype?: FloatType; metadata?: Readonly<Record<string, string>>} & FiniteOptions = {},
-): Bytes {
+): FileBytes {
   const typeOf = ({data}: NamedValues) => (data instanceof BigInt64Array ? 'I64' : dtype);
   const sizeOf = (values: NamedValues) => SIZES[typeOf(values)] ?? 4;
   // The widest first, so that each tensor begins at a multiple of its size.

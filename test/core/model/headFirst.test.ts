@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, fitOnFeatures, getAdapter, type Progress, replaceHead} from '../../../src/index';
+import {applyLoRA, disposeModel, fitOnFeatures, getAdapter, type CallProgress, replaceHead} from '../../../src/index';
 import {newLayersEntry} from '../../../src/core/head/headPlace';
 import {useBackend, withoutLeaks} from '../../helpers';
 
@@ -61,7 +61,7 @@ test('the head learns first what plain tfjs teaches it, and the update stays as 
   const [kernel, bias] = await plainHead(8);
   const model = adapted();
   const seen: string[] = [];
-  const onProgress = ({done, total, what}: Progress) => seen.push(`${what} ${done}/${total}`);
+  const onProgress = ({done, total, what}: CallProgress) => seen.push(`${what} ${done}/${total}`);
   const values = await trained(model, {headFirst, onProgress});
   expect(values['classes/kernel']).toBeAllClose(kernel!, {atol: 1e-6});
   expect(values['classes/bias']).toBeAllClose(bias!, {atol: 1e-6});
@@ -113,7 +113,7 @@ test('settings and models that do not fit are refused, and an abort ends the hea
     await expectRefused({headFirst: {rate: 1}}, /There is no option "rate"\. The options are: epochs, learningRate/);
     await expectRefused({headFirst: 20}, /options must be an object/);
     const controller = new AbortController();
-    const onProgress = ({what}: Progress) => what === 'training the head' && controller.abort();
+    const onProgress = ({what}: CallProgress) => what === 'training the head' && controller.abort();
     await expectRefused({headFirst, onProgress, signal: controller.signal}, /The call was aborted/);
     const headless = applyLoRA(plain, {rank: 2, targets: ['late']});
     await expectRefused({headFirst: true}, /needs a new head that trains, and the model has none\. Put one/, headless);

@@ -6,7 +6,7 @@ import {
   fitOnFeatures,
   getAdapter,
   LoRAError,
-  type Progress,
+  type CallProgress,
   seededBatches,
 } from '../../../src/index';
 import {splitAtFirstAdapter} from '../../../src/core/model/split';
@@ -125,7 +125,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const [whole, fromTensors, fromDataset] = [ready(), ready(), ready()];
     const expected = await whole.fit(x!, y!, {...fitArgs, validationData});
     const seen: string[] = [];
-    const onProgress = ({done, total}: Progress) => seen.push(`${done}/${total}`);
+    const onProgress = ({done, total}: CallProgress) => seen.push(`${done}/${total}`);
     const actual = await fitOnFeatures(fromTensors, x!, y!, {...fitArgs, validationData, onProgress});
     expect(actual.history.val_loss).toBeAllClose(expected.history.val_loss as number[], {rtol: 1e-5});
     expect(seen).toEqual(['1/4', '2/4', '3/4', '4/4']);

@@ -7,7 +7,7 @@ import {
   getAdapter,
   loadAdapter,
   loadKerasModel,
-  type Progress,
+  type CallProgress,
   saveAdapter,
   toSafetensors,
 } from 'tfjs-lora';
@@ -28,7 +28,7 @@ beforeAll(async () => {
 
 interface Options {
   signal: AbortSignal;
-  onProgress: (progress: Progress) => void;
+  onProgress: (progress: CallProgress) => void;
 }
 
 const REASON = new Error('the visitor left');
@@ -102,7 +102,7 @@ describe.each([...CALLS, ['loadAdapter of a URL', loadFetched] as const])('%s', 
   });
 
   test('whose onProgress throws ends with that error, and leaves nothing behind', async () => {
-    const reports: Progress[] = [];
+    const reports: CallProgress[] = [];
     free(await call({signal: new AbortController().signal, onProgress: progress => reports.push(progress)}));
     for (const at of reports.keys()) {
       await withoutLeaks(async () => {

@@ -7,7 +7,7 @@ import {
   compileModel,
   disposeModel,
   f1Score,
-  type Metric,
+  type MetricFunction,
   topKAccuracy,
 } from 'tfjs-lora';
 import {perplexity, spanAccuracy, spanF1} from 'tfjs-lora/transformers';
@@ -16,7 +16,7 @@ import {BACKENDS, random, useBackend, withoutLeaks} from '../../helpers';
 describe.each(BACKENDS)('on %s', backend => {
   beforeAll(() => useBackend(backend));
 
-  const valueOf = (metric: Metric, targets: tf.Tensor, logits: tf.Tensor) =>
+  const valueOf = (metric: MetricFunction, targets: tf.Tensor, logits: tf.Tensor) =>
     tf.tidy(() => metric(targets, logits).dataSync()[0]);
 
   // The guesses are 0, 1, 2, 0, 2, and the fourth position does not count: two of four are right.

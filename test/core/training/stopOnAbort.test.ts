@@ -5,7 +5,7 @@ import {
   findLearningRate,
   fitOnFeatures,
   LoRAError,
-  type Progress,
+  type CallProgress,
   seededBatches,
   stopOnAbort,
 } from 'tfjs-lora';
@@ -145,11 +145,11 @@ describe('findLearningRate', () => {
       const {model, x, y, factors, dispose} = setting();
       const before = factors();
       const controller = new AbortController();
-      const seen: Progress[] = [];
+      const seen: CallProgress[] = [];
       if (moment === 0) {
         controller.abort(REASON);
       }
-      const onProgress = (progress: Progress) => {
+      const onProgress = (progress: CallProgress) => {
         if (seen.push(progress) === moment) {
           controller.abort(REASON);
         }

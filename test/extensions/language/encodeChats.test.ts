@@ -7,7 +7,7 @@ import {
   encodeChats,
   type Tokenizer,
   loadGGUF,
-  type Message,
+  type ChatMessage,
   parseChats,
 } from 'tfjs-lora/language';
 import {numbers, withoutLeaks} from '../../helpers';
@@ -19,12 +19,12 @@ const [START, END] = ['<|im_start|>', '<|im_end|>'];
 /** What the template of the file says, without an engine of templates: each message between its two tokens. */
 class Template {
   render({messages, add_generation_prompt: isAsked}: Record<string, unknown>): string {
-    const texts = (messages as Message[]).map(({role, content}) => `${START}${role}\n${content}${END}\n`);
+    const texts = (messages as ChatMessage[]).map(({role, content}) => `${START}${role}\n${content}${END}\n`);
     return texts.join('') + (isAsked === true ? `${START}assistant\n` : '');
   }
 }
 
-const TALK: Message[] = [
+const TALK: ChatMessage[] = [
   {role: 'system', content: 'be brief'},
   {role: 'user', content: 'what does the fox do'},
   {role: 'assistant', content: 'it jumps'},
@@ -94,7 +94,7 @@ test("the loss covers no given message, and with trainOn 'all' every token", asy
 test('a chat may begin with the assistant, even if the template renders no chat without messages', async () => {
   class Strict extends Template {
     override render(values: Record<string, unknown>): string {
-      const [first] = values.messages as Message[];
+      const [first] = values.messages as ChatMessage[];
       return (first!.role === 'system' ? '' : `${START}system\nbe kind${END}\n`) + super.render(values);
     }
   }
@@ -108,7 +108,7 @@ test('a chat may begin with the assistant, even if the template renders no chat 
 test('the loss covers the whole of an answer without a token that ends it', async () => {
   class Plain {
     render({messages}: Record<string, unknown>): string {
-      return (messages as Message[]).map(({role, content}) => `${role}: ${content}\n`).join('');
+      return (messages as ChatMessage[]).map(({role, content}) => `${role}: ${content}\n`).join('');
     }
   }
   const [row] = await epochOf(encode([TALK.slice(1, 3)], {template: new Plain()}));
@@ -265,7 +265,7 @@ test('a model learns to answer from the batches', async () => {
 test('a template that renders earlier messages differently is refused, unless each answer is a record', async () => {
   class Forgetful extends Template {
     override render(values: Record<string, unknown>): string {
-      const messages = values.messages as Message[];
+      const messages = values.messages as ChatMessage[];
       const short = messages.map(({role, content}, i) => ({role, content: i < messages.length - 1 ? '…' : content}));
       return super.render({...values, messages: short});
     }
@@ -279,7 +279,7 @@ test('a template that renders earlier messages differently is refused, unless ea
 test('an error of the template or the tokens names the index of the record', async () => {
   class Refusing extends Template {
     override render(values: Record<string, unknown>): string {
-      if ((values.messages as Message[]).some(({content}) => content === 'no')) {
+      if ((values.messages as ChatMessage[]).some(({content}) => content === 'no')) {
         throw new Error('roles must alternate');
       }
       return super.render(values);

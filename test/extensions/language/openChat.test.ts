@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, getAdapter, LoRAError, setAdapter, withAdapter} from 'tfjs-lora';
-import {type ChatTemplate, generate, type Tokenizer, loadGGUF, type Message, openChat} from 'tfjs-lora/language';
+import {type ChatTemplate, generate, type Tokenizer, loadGGUF, type ChatMessage, openChat} from 'tfjs-lora/language';
 import {DecodingSession} from '../../../src/extensions/language/session';
 import {withoutLeaks} from '../../helpers';
 import {fileOf} from './ggufFiles';
@@ -10,24 +10,24 @@ beforeAll(() => tf.setBackend('wasm'));
 /** Each message between two tokens of the fixtures, if they have them. */
 class Plain implements ChatTemplate {
   render({messages, add_generation_prompt: isPrompt}: Record<string, unknown>): string {
-    const texts = this.shown(messages as Message[]).map(({role, content}) => `${role}: ${content}\n`);
+    const texts = this.shown(messages as ChatMessage[]).map(({role, content}) => `${role}: ${content}\n`);
     return texts.join('') + (isPrompt === true ? 'assistant: ' : '');
   }
-  protected shown(messages: readonly Message[]): readonly Message[] {
+  protected shown(messages: readonly ChatMessage[]): readonly ChatMessage[] {
     return messages;
   }
 }
 
 /** Leaves out what was answered before the last message of the user, as templates do with earlier reasoning. */
 class Forgetful extends Plain {
-  protected override shown(messages: readonly Message[]): readonly Message[] {
+  protected override shown(messages: readonly ChatMessage[]): readonly ChatMessage[] {
     const last = messages.map(({role}) => role).lastIndexOf('user');
     return messages.map((each, i) => (each.role === 'assistant' && i < last ? {...each, content: '…'} : each));
   }
 }
 
 const TEXTS = ['the quick', 'a dog', 'what of it'];
-const user = (content: string): Message => ({role: 'user', content});
+const user = (content: string): ChatMessage => ({role: 'user', content});
 
 async function collected(pieces: AsyncIterable<string>): Promise<string> {
   let text = '';
@@ -75,7 +75,7 @@ describe('each answer of a chat is that of generate for all messages', () => {
     await withoutLeaks(async () => {
       const {model, tokenizer} = await loaded(name, template);
       const chat = openChat(model, tokenizer, {system: 'be kind', maxTokens: 5, maxLength: 400});
-      const messages: Message[] = [{role: 'system', content: 'be kind'}];
+      const messages: ChatMessage[] = [{role: 'system', content: 'be kind'}];
       for (const text of TEXTS) {
         messages.push(user(text));
         const wanted = await collected(generate(model, tokenizer, messages, {maxTokens: 5}));
@@ -106,7 +106,7 @@ test.each(['qwen2', 'lfm2'])('a turn computes the new positions alone: %s', asyn
   const {model, tokenizer} = await loaded(name, new Plain());
   const chat = openChat(model, tokenizer, {maxTokens: 3, maxLength: 400});
   const sizes = passesOf(model);
-  const lengthOf = (messages: Message[]) =>
+  const lengthOf = (messages: ChatMessage[]) =>
     tokenizer.encode(new Plain().render({messages, add_generation_prompt: true}), {add_special_tokens: false}).ids
       .length;
   await collected(chat.send('the quick brown fox jumps over the lazy dog'));
@@ -234,14 +234,14 @@ test('a pass that fails leaves a chat that answers', async () => {
 describe('where the positions run out', () => {
   test('a chat drops the oldest turns after the system message, and answers as generate does', async () => {
     const {model, tokenizer} = await loaded('qwen2', new Plain());
-    const lengthOf = (messages: readonly Message[]) =>
+    const lengthOf = (messages: readonly ChatMessage[]) =>
       tokenizer.encode(new Plain().render({messages, add_generation_prompt: true}), {add_special_tokens: false}).ids
         .length;
     const system = {role: 'system', content: 'be kind'};
     const maxLength = 100;
     const chat = openChat(model, tokenizer, {system: system.content, maxTokens: 6, maxLength});
     let dropped = 0;
-    let all: readonly Message[] = [system];
+    let all: readonly ChatMessage[] = [system];
     for (let turn = 0; turn < 8; turn++) {
       const text = `number ${turn} of the dogs`;
       await collected(chat.send(text));

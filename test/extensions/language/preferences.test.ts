@@ -24,7 +24,7 @@ import {
   encodePreferences,
   type EncodePreferencesOptions,
   loadGGUF,
-  type Message,
+  type ChatMessage,
   parsePreferences,
   type PreferenceRecord,
 } from 'tfjs-lora/language';
@@ -66,7 +66,7 @@ const TRL = JSON.parse(readFileSync('test/fixtures/preferences.json', 'utf8')) a
 const TOKENIZER = Object.assign(new Tokenizer(TRL.tokenizer, {}), {
   chatTemplate: {
     render({messages, add_generation_prompt: isAsked}: Record<string, unknown>): string {
-      const texts = (messages as Message[]).map(({role, content}) => `<|im_start|>${role}\n${content}<|im_end|>\n`);
+      const texts = (messages as ChatMessage[]).map(({role, content}) => `<|im_start|>${role}\n${content}<|im_end|>\n`);
       return texts.join('') + (isAsked === true ? '<|im_start|>assistant\n' : '');
     },
   },
@@ -437,8 +437,8 @@ describe('on wasm', () => {
 });
 
 describe('records', () => {
-  const ASKED: Message[] = [{role: 'user', content: 'a'}];
-  const answer = (content: string): Message[] => [{role: 'assistant', content}];
+  const ASKED: ChatMessage[] = [{role: 'user', content: 'a'}];
+  const answer = (content: string): ChatMessage[] => [{role: 'assistant', content}];
 
   test('are read from JSON lines in the forms that TRL reads', () => {
     const records = [

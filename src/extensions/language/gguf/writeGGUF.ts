@@ -1,7 +1,7 @@
 import type {Values} from '../../../platform/formats/layout';
 import {concatenate} from '../../../platform/formats/byteReader';
 import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../../platform/formats/numbers';
-import type {Bytes} from '../../../platform/formats/safetensors';
+import type {FileBytes} from '../../../platform/formats/safetensors';
 
 /** A metadata value: a text, a 32-bit integer, or a float. */
 export type WrittenValue = string | {uint32: number} | {float32: number};
@@ -19,7 +19,7 @@ export function writeGGUF(
   pairs: Readonly<Record<string, WrittenValue>>,
   tensors: Readonly<Record<string, Values>>,
   {dtype, ...finite}: {dtype: FloatType} & FiniteOptions,
-): Bytes {
+): FileBytes {
   const [type, width] = TYPES[dtype];
   const parts: Uint8Array[] = [];
   const encoder = new TextEncoder();

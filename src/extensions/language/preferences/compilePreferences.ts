@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
-import {type Metric, withName} from '../../../platform/tfjs/metric';
+import {type MetricFunction, withName} from '../../../platform/tfjs/metric';
 import {stopSteps, takeTargets} from '../../../platform/tfjs/training';
 import {outputHead} from '../../transformers/losses/outputHead';
 import {languageParts} from '../session';
@@ -94,7 +94,7 @@ export function compilePreferences(model: tf.LayersModel, options: CompilePrefer
     }
     return latest.outcome;
   };
-  const measures: Record<PreferenceMetric, Metric> = {
+  const measures: Record<PreferenceMetric, MetricFunction> = {
     accuracy: withName('acc', (targets, outputs) => tf.clone(outcomeOf(targets, outputs).accuracy as tf.Tensor)),
     margin: withName('margin', (targets, outputs) => tf.clone(outcomeOf(targets, outputs).margin)),
   };

@@ -1,9 +1,9 @@
 import {brief, LoRAError, type LoRAErrorCode} from '../../../platform/errors';
-import {isMessages, type Message} from '../chat';
+import {isMessages, type ChatMessage} from '../chat';
 import {recordsIn} from '../chatRecords';
 
 /** A text, or messages. */
-type Part = string | readonly Message[];
+type Part = string | readonly ChatMessage[];
 
 /**
  * A preference: a chosen and a rejected answer, or one answer with a thumb up (`true`) or down. Prompt and answers are
@@ -12,10 +12,10 @@ type Part = string | readonly Message[];
  */
 export type PreferenceRecord =
   | {readonly prompt: Part; readonly chosen: Part; readonly rejected: Part}
-  | {readonly messages: readonly Message[]; readonly chosen: Part; readonly rejected: Part}
+  | {readonly messages: readonly ChatMessage[]; readonly chosen: Part; readonly rejected: Part}
   | {readonly chosen: Part; readonly rejected: Part}
   | {readonly prompt: Part; readonly completion: Part; readonly label: boolean}
-  | {readonly messages: readonly Message[]; readonly completion: Part; readonly label: boolean};
+  | {readonly messages: readonly ChatMessage[]; readonly completion: Part; readonly label: boolean};
 
 /** A prompt with answers, before it is encoded. The prompt and its answers are texts, or all of them messages. */
 export interface JudgedPrompt {

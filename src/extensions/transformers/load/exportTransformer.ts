@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, type KnownOptions, listed, misfitError, showShape, throwFaults} from '../../../platform/errors';
-import {type Bytes, encodeSafetensors, type NamedValues} from '../../../platform/formats/safetensors';
+import {type FileBytes, encodeSafetensors, type NamedValues} from '../../../platform/formats/safetensors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
 import {isWrapper} from '../../../core/layers/wrapperLayer';
 import {mergeLoRA} from '../../../core/model/restore';
@@ -25,7 +25,7 @@ export interface ExportedTransformer {
   /** The text of `config.json`. */
   config: string;
   /** `model.safetensors`. */
-  weights: Bytes;
+  weights: FileBytes;
 }
 
 /** A model as transformers.js loads it. */
@@ -34,7 +34,7 @@ export interface ExportedFolder {
    * The contents of files by their paths in the folder of the model: `config.json`, `onnx/model.onnx`,
    * `preprocessor_config.json` of a model for images that was loaded with it, and the files of the tokenizer.
    */
-  files: Record<string, string | Bytes>;
+  files: Record<string, string | FileBytes>;
 }
 
 /** Options of `exportTransformer`. */

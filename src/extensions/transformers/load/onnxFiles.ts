@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {misfitError, unsupportedError} from '../../../platform/errors';
-import type {Bytes} from '../../../platform/formats/safetensors';
+import type {FileBytes} from '../../../platform/formats/safetensors';
 import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
 import {PREPROCESSOR} from '../net/hubConfig';
@@ -24,7 +24,7 @@ export async function onnxFiles(
   model: tf.LayersModel,
   described: Described,
   options: WriteModelOptions,
-): Promise<Record<string, string | Bytes>> {
+): Promise<Record<string, string | FileBytes>> {
   const {takes, modelType} = described;
   if (!['texts', 'images', 'pairs'].includes(takes)) {
     throw unsupportedError(

@@ -4,7 +4,7 @@ import {type ClassLossOptions, isWeighted, weightedSum} from '../../../core/ops/
 import type {LossOfHead} from '../../../core/training/losses';
 import {sumsOfMetric} from '../../../core/training/metrics';
 import {detached, isRecording} from '../../../platform/tfjs/engine';
-import type {Metric} from '../../../platform/tfjs/metric';
+import type {MetricFunction} from '../../../platform/tfjs/metric';
 import {type Head, type PositionSums, sumsInChunks} from '../ops/headInChunks';
 import {outputHead} from './outputHead';
 
@@ -14,7 +14,7 @@ import {outputHead} from './outputHead';
  */
 export function lossOfHead(
   model: tf.LayersModel,
-  metrics: readonly Metric[],
+  metrics: readonly MetricFunction[],
   options: ClassLossOptions,
 ): LossOfHead | undefined {
   const head = outputHead(model);
@@ -37,7 +37,7 @@ export function lossOfHead(
       if (ofSums === undefined) {
         // A function of the user reads the logits.
         latest.logits ??= detached(() => head.apply(states, isRecording()));
-        return (metrics[index] as Metric)(targets, latest.logits);
+        return (metrics[index] as MetricFunction)(targets, latest.logits);
       }
       const from = 2 * known.slice(0, index).filter(Boolean).length;
       return ofSums.valueOf(latest.observed[from] as tf.Tensor, latest.observed[from + 1] as tf.Tensor);

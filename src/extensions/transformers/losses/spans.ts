@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, misfitError, showShape} from '../../../platform/errors';
-import {type Metric, shareOf, withName} from '../../../platform/tfjs/metric';
+import {type MetricFunction, shareOf, withName} from '../../../platform/tfjs/metric';
 import {crossEntropyFromLogits} from '../../../core/ops/crossEntropy';
 import type {ClassLossOptions, CrossEntropyOptions} from '../../../core/ops/weightedCrossEntropy';
 
@@ -55,7 +55,7 @@ export function spanCrossEntropy(
  *     compileModel(model, {optimizer, metrics: [spanAccuracy()]});
  * @experimental
  */
-export function spanAccuracy(options: CrossEntropyOptions = {}): Metric {
+export function spanAccuracy(options: CrossEntropyOptions = {}): MetricFunction {
   return spanMetric('acc', options, ({guess, target}) =>
     tf.cast(tf.logicalAnd(tf.equal(guess.start, target.start), tf.equal(guess.end, target.end)), 'float32'),
   );
@@ -72,7 +72,7 @@ export function spanAccuracy(options: CrossEntropyOptions = {}): Metric {
  *     compileModel(model, {optimizer, metrics: [spanF1()]});
  * @experimental
  */
-export function spanF1(options: CrossEntropyOptions = {}): Metric {
+export function spanF1(options: CrossEntropyOptions = {}): MetricFunction {
   return spanMetric('f1', options, ({guess, target}) => {
     const lengthOf = ({start, end}: Span) => tf.relu(tf.add(tf.sub(end, start), 1));
     const shared = lengthOf({
@@ -96,10 +96,10 @@ function spanMetric(
   name: string,
   options: CrossEntropyOptions,
   compute: (spans: {guess: Span; target: Span}) => tf.Tensor,
-): Metric {
+): MetricFunction {
   checkOptions(options, {ignoreIndex: true});
   const {ignoreIndex = -100} = options;
-  const measure: Metric = (targets, logits) =>
+  const measure: MetricFunction = (targets, logits) =>
     tf.tidy(() => {
       checkShapes(targets, logits);
       const [positions = 0] = logits.shape.slice(1);

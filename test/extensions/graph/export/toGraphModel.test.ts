@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, mergeLoRA, replaceHead, summarizeLoRA} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
 import {disposeModel} from '../../../../src/core/rewire/dispose';
-import type {CallOptions, Progress} from '../../../../src/platform/signals';
+import type {CallOptions, CallProgress} from '../../../../src/platform/signals';
 import {numbers, random, useBackend, withoutLeaks} from '../../../helpers';
 import {stirFactors} from '../../../models';
 import {artifactsOf, converted, convolution, graphOf, input, node, outputsOf, reloadedGraph} from '../graphs';
@@ -210,7 +210,7 @@ test('an aborted call, or one whose onProgress throws, changes and leaves nothin
     options => toGraphModel(model, graph, options),
   ];
   for (const call of calls) {
-    const reports: Progress[] = [];
+    const reports: CallProgress[] = [];
     (await call({onProgress: progress => reports.push(progress)})).dispose();
     expect(reports.length).toBeGreaterThan(6);
     expect(reports.at(-1)!.done).toBe(reports.at(-1)!.total);

@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs';
 import {
   type Adapter,
   applyLoRA,
-  type Bytes,
+  type FileBytes,
   getAdapter,
   loadAdapter,
   LoRAError,
@@ -20,7 +20,7 @@ export async function adapt(base: tf.LayersModel, url: string): Promise<Blob> {
   model.compile({optimizer: tf.train.adam(1e-3), loss: 'meanSquaredError'});
   await saveAdapter(model, url);
   using adapter: Adapter = getAdapter(model);
-  const bytes: Bytes = await toSafetensors(adapter, {dtype: 'float16'});
+  const bytes: FileBytes = await toSafetensors(adapter, {dtype: 'float16'});
   const asArray: Uint8Array = bytes;
   console.log(String(summarizeLoRA(model)), asArray.length);
   const plain: tf.LayersModel = mergeLoRA(applyLoRA(base, await loadAdapter(url)));
