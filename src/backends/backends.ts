@@ -3,7 +3,7 @@ import {conv3dTransposeGradient, depthToSpaceGradient} from './shared/addedGradi
 import {type Capabilities, supplyCapabilities} from './shared/capabilities';
 import {cpuKernels} from './cpuKernels';
 import {onBackend} from './shared/lifecycle';
-import {loadWithBackend, pendingOn} from './shared/backendParts';
+import {loadWithBackend} from './shared/backendParts';
 import {hostSteps} from './shared/hostSteps';
 import {supplyBackend} from './shared/supplyBackend';
 import {registerGradients} from './shared/registration';
@@ -36,7 +36,7 @@ onBackend((_name, backend) => {
 // The backends of a page. The entry point `node` adds the one that only Node has.
 supplyBackend('cpu', {kernels: cpuKernels, capabilities: () => ({isOnHost: true, optimizerSteps: () => hostSteps})});
 // Until its part is there, wasm predicts with tfjs's own kernels. The memory is what 32 bits can address.
-supplyCapabilities('wasm', () => ({isOnHost: true, mostBytes: 2 ** 32, pending: pendingOn('wasm')}));
+supplyCapabilities('wasm', () => ({isOnHost: true, mostBytes: 2 ** 32}));
 loadWithBackend('wasm', async () => (await import('./wasm/wasmPart')).supplyWasm(), true);
 supplyPrograms('webgl', {}, async () => (await import('./webgl/capabilities')).webglPrograms);
 supplyPrograms('webgpu', {readsByPromise: true}, async () => (await import('./webgpu/capabilities')).webgpuPrograms);

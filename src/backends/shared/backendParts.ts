@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {ioError, messageOf, notReadyError} from '../../platform/errors';
 import {isRecording} from '../../platform/tfjs/engine';
-import type {Capabilities} from './capabilities';
+import {pendingKernels} from './capabilities';
 import {onBackend} from './lifecycle';
 
 // Code for a backend that is loaded when the backend is set, so that a page that never sets it does not load the code.
@@ -40,6 +40,9 @@ export function loadWithBackend(backend: string, load: () => Promise<void>, isRe
   }
   const part: Part = {load, isRequired, isLoaded: isRequired && complete.has(backend)};
   parts.set(backend, [...(parts.get(backend) ?? []), part]);
+  if (isRequired) {
+    holdSteps(backend, part);
+  }
   onBackend(current => {
     if (current === backend) {
       void begin(part, backend);
@@ -60,23 +63,20 @@ export async function partsLoaded(): Promise<void> {
   await Promise.all(partsOf(tf.getBackend()).map(({loading = Promise.resolve()}) => loading));
 }
 
-/** What is missing on a backend as long as its required part is not there. */
-export function pendingOn(backend: string): NonNullable<Capabilities['pending']> {
-  return {
-    over: partsLoaded,
-    refuseStep: () => {
-      if (!isRecording()) {
-        return;
-      }
-      const fault = partsOf(backend).find(({isRequired}) => isRequired)?.fault;
-      throw fault === undefined
+/** Refuses training steps as long as the required part of a backend is missing. */
+function holdSteps(backend: string, part: Part): void {
+  const refuseStep = () => {
+    if (isRecording()) {
+      throw part.fault === undefined
         ? notReadyError(
-            `The training kernels for ${backend} are still being loaded. Wait for them before a training loop of your ` +
-              'own: await tf.ready().',
+            `The training kernels for ${backend} are still being loaded. ` +
+              'Wait for them before a training loop of your own: await tf.ready().',
           )
-        : ioError(failure(backend, fault), {cause: fault});
-    },
+        : ioError(failure(backend, part.fault), {cause: part.fault});
+    }
   };
+  const pending = {over: partsLoaded, refuseStep};
+  pendingKernels.supply(backend, () => (part.isLoaded ? undefined : pending));
 }
 
 const partsOf = (backend: string): readonly Part[] => parts.get(backend) ?? [];

@@ -36,8 +36,6 @@ export interface Capabilities {
   readonly isOnHost?: boolean;
   /** How many bytes all tensors can take at most. Default: what the machine has, which nothing here knows. */
   readonly mostBytes?: number;
-  /** While kernels are missing: `over` settles when loading ends, `refuseStep` throws if the tape records. */
-  readonly pending?: {over(): Promise<void>; refuseStep(): void};
   /** `op(a)·op(b)` of two matrices, faster than by `tf.matMul`. The tape records it. */
   matrixProduct?(a: tf.Tensor, b: tf.Tensor, transposeA: boolean, transposeB: boolean): tf.Tensor;
   /**
@@ -68,6 +66,9 @@ export function supplyCapabilities(backend: string, supplier: () => Capabilities
 export function capabilities(): Capabilities {
   return supplied.current() ?? {};
 }
+
+/** While kernels of a backend are missing: `over` settles when loading ends, `refuseStep` throws if the tape records. */
+export const pendingKernels = new PerBackend<{over(): Promise<void>; refuseStep(): void}>();
 
 /** Operations in one launch on the current backend; none while the tape records, which would not record these. */
 export function oneLaunch(): OneLaunch | undefined {

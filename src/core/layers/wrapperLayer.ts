@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {capabilities} from '../../backends/shared/capabilities';
+import {pendingKernels} from '../../backends/shared/capabilities';
 import {Prepared} from '../../platform/tfjs/prepared';
 import {
   differingFields,
@@ -127,7 +127,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       checkStep(this, kwargs.training);
-      capabilities().pending?.refuseStep();
+      pendingKernels.current()?.refuseStep();
       return this.compute(inputs, kwargs);
     });
   }

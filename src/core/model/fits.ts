@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {capabilities} from '../../backends/shared/capabilities';
+import {pendingKernels} from '../../backends/shared/capabilities';
 import {busyError, listed, misfitError} from '../../platform/errors';
 import {type Fit, adapterState} from '../layers/adapterState';
 import {isWrapper} from '../layers/wrapperLayer';
@@ -40,7 +40,7 @@ class FitWatch extends tf.Callback {
   }
 
   override async onTrainBegin(): Promise<void> {
-    await capabilities().pending?.over();
+    await pendingKernels.current()?.over();
     const {fit} = this;
     if (fit !== undefined) {
       const model = fit.model as tf.LayersModel;
@@ -164,7 +164,7 @@ export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f
   starts.set(piece, tf.util.now());
   try {
     return await asTraining(trained, async () => {
-      await capabilities().pending?.over();
+      await pendingKernels.current()?.over();
       return f();
     });
   } finally {
