@@ -67,7 +67,7 @@ export function capabilities(): Capabilities {
   return supplied.current() ?? {};
 }
 
-/** While kernels of a backend are missing: `over` settles when loading ends, `refuseStep` throws if the tape records. */
+/** While kernels are missing: `over` settles when loading ends, `refuseStep` throws if the tape records. */
 export const pendingKernels = new PerBackend<{over(): Promise<void>; refuseStep(): void}>();
 
 /** Operations in one launch on the current backend; none while the tape records, which would not record these. */
