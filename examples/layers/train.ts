@@ -12,7 +12,8 @@ import {digitReader, rotatedDigits} from 'tfjs-lora/quickstart';
 
 const {backend} = parseArgs({options: {backend: {type: 'string', default: 'wasm'}}}).values;
 if (backend === 'tensorflow') {
-  await import('@tensorflow/tfjs-node');
+  const optional = '@tensorflow/tfjs-node'; // `npm run setup -- tfjs-node` brings it
+  await import(optional);
 }
 await (backend === 'wasm' ? startWasm() : tf.setBackend(backend));
 
