@@ -8,7 +8,8 @@ import type {Tokenizer} from '../transformers/load/tokenizer';
  * @param given the folder of the model, or the address of its `config.json`: a URL, in Node a path too; or its files.
  * @param options the head, the tokenizer, and progress.
  * @returns the model, its tokenizer and its config.
- * @throws LoRAError as `loadTransformer` of `tfjs-lora/transformers`.
+ * @throws LoRAError as there: `ERR_UNSUPPORTED`, `ERR_MISFIT`, `ERR_DAMAGED`, `ERR_NOT_FOUND`, `ERR_TOO_LARGE`,
+ *   `ERR_ABORTED`.
  * @example
  *     const {model, tokenizer} = await loadTransformer('models/whisper-tiny');
  * @experimental
