@@ -27,7 +27,11 @@ const BOUNDS: Readonly<Record<string, Bound>> = {
   BroadcastTo: ([, dims]) => product(valuesOf(dims)),
   Reshape: ([x]) => sizeOf(x),
   Tile: ([x, multiples]) => sizeOf(x) * product(valuesOf(multiples)),
-  Range: ([start, limit, step]) => Math.ceil((valueOf(limit) - valueOf(start)) / valueOf(step) || Number.NaN),
+  // tfjs counts down if a positive step of at most 1 leads away from the limit.
+  Range: ([start, limit, step]) => {
+    const count = Math.ceil((valueOf(limit) - valueOf(start)) / valueOf(step) || Number.NaN);
+    return valueOf(step) > 0 && valueOf(step) <= 1 ? Math.abs(count) : count;
+  },
   LinSpace: ([, , count]) => valueOf(count),
   OneHot: ([indices, depth]) => sizeOf(indices) * valueOf(depth),
   Pad: padded,

@@ -17,7 +17,11 @@ test.each<[op: string, inputs: SizedInput[], attr: Record<string, GraphAttribute
   ['Tile', [shaped(2, 3), list(2, 5)], {}, 60],
   // 1, 4, 7, 10.
   ['Range', [scalar(1), scalar(12), scalar(3)], {}, 4],
-  ['Range', [scalar(5), scalar(1), scalar(1)], {}, 0],
+  ['Range', [scalar(5), scalar(1), scalar(2)], {}, 0],
+  ['Range', [scalar(1), scalar(5), scalar(-1)], {}, 0],
+  // tfjs gives 5, 4, 3, 2.
+  ['Range', [scalar(5), scalar(1), scalar(1)], {}, 4],
+  ['Range', [scalar(2), scalar(0), scalar(0.25)], {}, 8],
   ['LinSpace', [scalar(0), scalar(1), scalar(9)], {}, 9],
   ['OneHot', [shaped(3, 2), scalar(10)], {}, 60],
   // [2 + 1 + 0, 3 + 2 + 2].

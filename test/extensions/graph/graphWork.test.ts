@@ -24,6 +24,10 @@ test.each<[op: string, inputs: {shape: number[]}[], attr: Record<string, GraphAt
   // A window of 30,000 × 30,000 is cut off to 25 pixels.
   ['AvgPool', [shaped(1, 5, 5, 2)], {ksize: ints(1, 30_000, 30_000, 1)}, 50 + 50 + (50 * 25) / 16],
   ['MaxPool', [shaped(1, 5, 5, 2)], {ksize: ints(1, 2, 2, 1)}, 50 + 50 + (50 * 4) / 16],
+  // It copies 6 of 6 values, and 12 of 3 and of 1.
+  ['Tile', [shaped(3), list(2)], {}, 3 + 1 + 6 + 2 * 6],
+  ['BroadcastTo', [shaped(3), list(2, 3)], {}, 3 + 2 + 6 + 2 * 6],
+  ['SelectV2', [shaped(4, 1), shaped(4, 3), shaped()], {}, 4 + 12 + 1 + 12 + 2 * (12 + 12)],
   ['LRN', [shaped(1, 5, 5, 8)], {depth_radius: {i: 1e9}}, 200 + 200 + 200 * 8],
   ['FFT', [shaped(2, 7)], {}, 14 + 14 + 14 * 7],
   // tfjs multiplies [2, 3, 5] values and sums them.

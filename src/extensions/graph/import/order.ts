@@ -1,4 +1,5 @@
 import {type GraphNode, inputsOf, nodeAndOutput, shortName} from '../graphDef';
+import type {PlannedCall} from './values';
 
 /** The part of a graph to import: nodes that become inputs, and outputs of nodes. */
 export interface Cut {
@@ -102,4 +103,18 @@ export function layerNames(nodes: Iterable<string>): Map<string, string> {
     names.set(node, name);
   }
   return names;
+}
+
+/** Returns the layers that flows need, of all layers in the order in which they are called. */
+export function neededLayers<T extends Pick<PlannedCall, 'inputs' | 'outputs'>>(
+  layers: readonly T[],
+  flows: readonly string[],
+): T[] {
+  const needed = new Set(flows);
+  const isNeeded = ({inputs, outputs}: T) => {
+    const found = outputs.some(key => needed.has(key));
+    (found ? inputs : []).forEach(key => needed.add(key));
+    return found;
+  };
+  return [...layers].reverse().filter(isNeeded).reverse();
 }

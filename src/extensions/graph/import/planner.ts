@@ -3,7 +3,7 @@ import {misfitError, showShape, tooLargeError} from '../../../platform/errors';
 import {type GraphNode, inputsOf, keyOf, nodeAndOutput, resultTypeOf} from '../graphDef';
 import {type LayerEntry, layerFromEntry} from '../../../platform/tfjs/configs';
 import {type graphOf, MOST_NUMBERS} from '../layers/graphOp';
-import {consumersOf, type Cut, FreeNames, layerNames} from './order';
+import {consumersOf, type Cut, FreeNames, layerNames, neededLayers} from './order';
 import {BATCH, KNOWN, OpenSizes} from './openSizes';
 import type {ReadGraph} from './readGraph';
 import type {
@@ -48,6 +48,9 @@ const MOST_DASHES = 8;
 
 /** No graph for a browser has as many layers. tfjs compares the name of each with those of all others. */
 const MOST_LAYERS = 10_000;
+
+/** Layers that only tell a shape are planned too, but not needed. */
+const MOST_PLANNED = 4 * MOST_LAYERS;
 
 /** The allowance of steps, as `stepsOf` counts them, in trial runs and in computing constants. */
 const FREE_STEPS = 2 ** 25;
@@ -313,6 +316,9 @@ export class Planner {
     if (largest > MOST_NUMBERS) {
       throw tooLargeError(`it would return up to ${largest} values, more than ${MOST_NUMBERS}`);
     }
+    if (this.layers.length >= MOST_PLANNED) {
+      throw tooLargeError(`the nodes up to it need ${MOST_PLANNED} layers. Import a part that ends before it`);
+    }
     // A node can become several layers; the outputs between them have separate keys.
     const outputs = call.outputs.map(key => (this.values.has(key) ? `${key}+${this.layers.length}` : key));
     this.layers.push({...call, outputs});
@@ -381,17 +387,6 @@ export class Planner {
 export function once(entry: LayerEntry): LazyLayer {
   let layer: tf.layers.Layer | undefined;
   return () => (layer ??= layerFromEntry(entry));
-}
-
-/** Returns the layers that flows need. */
-function neededLayers(layers: readonly CallInPlan[], flows: readonly string[]): CallInPlan[] {
-  const needed = new Set(flows);
-  const isNeeded = ({inputs, outputs}: CallInPlan) => {
-    const found = outputs.some(key => needed.has(key));
-    (found ? inputs : []).forEach(key => needed.add(key));
-    return found;
-  };
-  return [...layers].reverse().filter(isNeeded).reverse();
 }
 
 /** The shape of a flow in every run; `null` for a size that is not proved to be constant. */

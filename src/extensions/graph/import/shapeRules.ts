@@ -22,6 +22,27 @@ const resized: ShapeRule = ([x = []], values) => {
   return size && [x[0] ?? 1, ...size, x[3] ?? 1];
 };
 
+/** Of more axes, not every backend copies values. */
+const MOST_COPIED_AXES = 4;
+
+const copied = (shape: number[] | undefined) =>
+  shape !== undefined && shape.length <= MOST_COPIED_AXES ? shape : undefined;
+
+const expanded: ShapeRule = ([x = []], values) => {
+  const dims = values(1);
+  const fits = dims !== undefined && x.length <= dims.length;
+  return fits && tf.util.arraysEqual(tf.backend_util.assertAndGetBroadcastShape([...x], dims), dims)
+    ? copied(dims)
+    : undefined;
+};
+
+const tiled: ShapeRule = ([x = []], values) => {
+  const times = values(1);
+  return times?.length === x.length ? copied(x.map((size, axis) => size * (times[axis] ?? 1))) : undefined;
+};
+
+const selected: ShapeRule = (shapes, values, node) => copied(broadcast(shapes, values, node));
+
 const multiplied: ShapeRule = ([a = [], b = []], _, node) => {
   const [rows = 1, inner] = flagOf(node, 'adj_x') ? [a.at(-1), a.at(-2)] : a.slice(-2);
   const [own, columns = 1] = flagOf(node, 'adj_y') ? [b.at(-1), b.at(-2)] : b.slice(-2);
@@ -35,7 +56,7 @@ const reduced: ShapeRule = ([x = []], values, node) => {
   return axes && x.flatMap((size, axis) => (axes.includes(axis) ? (keeps ? [1] : []) : [size]));
 };
 
-/** By op: rules for results of floats that are computed from floats, and from integers that are known. */
+/** By op: rules for results of floats, from floats, conditions, and integers that are known. */
 const RULES: Readonly<Record<string, ShapeRule>> = {
   ...Object.fromEntries(
     (
@@ -47,6 +68,7 @@ const RULES: Readonly<Record<string, ShapeRule>> = {
   ),
   BatchMatMul: multiplied,
   BatchMatMulV2: multiplied,
+  BroadcastTo: expanded,
   ConcatV2: (shapes, values) => {
     const parts = shapes.slice(0, -1);
     const [first = []] = parts;
@@ -66,7 +88,9 @@ const RULES: Readonly<Record<string, ShapeRule>> = {
   PadV2: padded,
   ResizeBilinear: resized,
   ResizeNearestNeighbor: resized,
+  SelectV2: selected,
   Sum: reduced,
+  Tile: tiled,
   Transpose: ([x = []], values) => values(1)?.map(axis => x.at(axis) ?? 1),
 };
 
@@ -80,7 +104,9 @@ type TypedInput = SizedInput & {dtype: tf.DataType};
 export function shapeByRule(node: GraphNode, inputs: readonly TypedInput[]): number[] | undefined {
   const rule = Object.hasOwn(RULES, node.op) ? RULES[node.op] : undefined;
   const isData = ({dtype, values}: TypedInput, i: number) =>
-    dtype === 'float32' || (i > 0 && values !== undefined && rule !== broadcast);
+    dtype === 'float32' ||
+    (i > 0 && values !== undefined && rule !== broadcast && rule !== selected) ||
+    (i === 0 && dtype === 'bool' && rule === selected);
   const values = (index: number) => {
     const list = inputs[index]?.values;
     return list && Array.from(list);

@@ -36,6 +36,9 @@ const DEEPEST = 16;
 /** A file may call a function as often as it likes. */
 const MOST_NODES = 100_000;
 
+/** A node can name as many inputs and outputs as it likes. The import looks at each several times. */
+const MOST_ENDS = 4 * MOST_NODES;
+
 /** @throws LoRAError if the file is damaged, or of a version that is not known. */
 export function graphOfOnnx({graph, functions, opsets}: OnnxModel): OnnxGraphModel {
   const version = opsets.get('');
@@ -84,6 +87,7 @@ class Flattened {
   readonly branches = new Map<string, Branch>();
   private readonly free = new FreeNames(this.list);
   private calls = 0;
+  private ends = 0;
 
   constructor(private readonly functions: OnnxModel['functions']) {}
 
@@ -114,6 +118,10 @@ class Flattened {
 
   private addNode(given: OnnxNode, scope: Scope): void {
     const {rename} = scope;
+    this.ends += given.inputs.length + given.outputs.length;
+    if (this.ends > MOST_ENDS) {
+      throw unsupportedError(`The nodes of the ONNX file have more than ${MOST_ENDS} inputs and outputs.`);
+    }
     const named = (list: readonly string[]) => list.map(name => (name === '' ? '' : rename(name)));
     // Those of the file itself stay the objects that they are, by which they are found when it is written.
     const proto = scope.path === '' ? given : {...given, inputs: named(given.inputs), outputs: named(given.outputs)};

@@ -276,7 +276,13 @@ export const rangeRule: Rule = async call => {
     Tidx: attribute.type(isInt ? 'DT_INT32' : 'DT_FLOAT'),
     dtype: attribute.type(isInt ? 'DT_INT32' : 'DT_FLOAT'),
   };
-  call.give(await call.emit('Range', [call.key(0), call.key(1), call.key(2)], attr));
+  const [start, limit, step] = [0, 1, 2].map(i => call.key(i)) as [string, string, string];
+  const pairs = [start, limit, step].map(key => call.planner.numbersAt(key)?.pair);
+  const at = (i: number, p: 0 | 1) => pairs[i]?.[p][0] ?? Number.NaN;
+  // Such a range is empty, but tfjs counts down.
+  const isBackward = ([0, 1] as const).some(p => at(2, p) > 0 && at(2, p) <= 1 && at(1, p) < at(0, p));
+  const end = isBackward ? await call.emit('Maximum', [start, limit]) : limit;
+  call.give(await call.emit('Range', [start, end, step], attr));
 };
 
 /** Each repeated value of an edge is an operation. */

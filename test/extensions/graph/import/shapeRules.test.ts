@@ -34,6 +34,9 @@ test.each<[op: string, inputs: () => tf.Tensor[], attr?: Record<string, GraphAtt
   ['Pow', () => [floats(2, 3), floats(3)]],
   ['BatchMatMulV2', () => [floats(2, 3, 4), floats(4, 5)]],
   ['BatchMatMulV2', () => [floats(2, 4, 3), floats(2, 5, 4)], {adj_x: {b: true}, adj_y: {b: true}}],
+  ['BroadcastTo', () => [floats(3, 1), ints(2, 3, 4)]],
+  ['SelectV2', () => [tf.zeros([3, 1], 'bool'), floats(2, 1, 4), floats()]],
+  ['Tile', () => [floats(2, 1, 3), ints(1, 4, 2)]],
   ['ConcatV2', () => [floats(2, 3, 4), floats(2, 5, 4), int(1)], {N: {i: 2}}],
   ['ConcatV2', () => [floats(2, 3), floats(2, 1), floats(2, 2), int(-1)], {N: {i: 3}}],
   ['Max', () => [floats(2, 3, 4), ints(0, -1)]],
@@ -71,6 +74,31 @@ test.each<[why: string, op: string, inputs: {shape: number[]; dtype: tf.DataType
     [
       {shape: [2, 3], dtype: 'float32'},
       {shape: [1], dtype: 'int32'},
+    ],
+  ],
+  [
+    'more axes than every backend copies',
+    'Tile',
+    [
+      {shape: [2, 1, 1, 1, 1], dtype: 'float32'},
+      {shape: [5], dtype: 'int32', values: [1, 2, 2, 1, 1]},
+    ],
+  ],
+  [
+    'a shape that values do not broadcast to',
+    'BroadcastTo',
+    [
+      {shape: [2, 3], dtype: 'float32'},
+      {shape: [2], dtype: 'int32', values: [2, 1]},
+    ],
+  ],
+  [
+    'a choice between integers',
+    'SelectV2',
+    [
+      {shape: [2], dtype: 'bool'},
+      {shape: [2], dtype: 'int32', values: [1, 2]},
+      {shape: [2], dtype: 'int32', values: [1, 2]},
     ],
   ],
   [

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {fromONNX} from '../../../../src/onnx';
 import {field} from '../../../../src/extensions/onnx/file/protobuf';
+import {Planner} from '../../../../src/extensions/graph/import/planner';
 import {useBackend, withoutLeaks} from '../../../helpers';
 import {type FileEntries, floats, int, integers, ints, type Message, onnxFile, text, value} from '../files';
 
@@ -101,6 +102,12 @@ test.each<[what: string, entries: FileEntries, message: RegExp]>([
     /Conv "n" .*\d+ values/,
   ],
   ['a range', node('Range', undefined, {extra: [single(0), single(1e9), single(1)]}), /Range "n" .*\d+ values/],
+  [
+    'a broadcast of integers',
+    node('Expand', undefined, {extra: [numbers(1), numbers(LARGE, 200)]}),
+    /Expand "n" .*\d+ values/,
+  ],
+  ['a choice of five axes', node('Trilu', [LARGE, 3, null, 1, 2]), /Trilu "n" .*\d+ values/],
   ['one-hot rows', node('OneHot', [null, 4], {extra: [single(1e9), values(0, 1)]}), /OneHot "n" .*\d+ values/],
   [
     'a filled shape',
@@ -176,6 +183,33 @@ test('concatenations that double 40 times compute nothing', async () => {
   await withoutLeaks(async () => {
     expect(await tried(chain('Concat', 40, 2, [int('axis', 1)]))).toMatch(/would return up to \d+ values/);
   });
+});
+
+test('a range away from its limit is empty, however far away that is', async () => {
+  await withoutLeaks(async () => {
+    const model = await fromONNX(onnxFile(node('Range', undefined, {extra: [single(2 ** 40), single(0), single(1)]})));
+    const y = tf.tidy(() => (model.predict(tf.ones([1, 4])) as tf.Tensor).dataSync());
+    expect([...y]).toEqual([1, 1, 1, 1]);
+    model.dispose();
+  });
+  const far = node('Range', undefined, {extra: [single(2 ** 40), single(0), single(1)]});
+  expect(await tried(onnxFile(far))).toBe('imported');
+});
+
+test('no more than 40,000 layers are planned for nodes that take one value often', async () => {
+  const add = jest.spyOn(Planner.prototype, 'addCall');
+  try {
+    expect(await tried(chain('Sum', 2, 25_000))).toMatch(/Sum "same_1" .*the nodes up to it need 40000 layers/);
+    expect(add.mock.calls.length).toBeLessThan(40_010);
+  } finally {
+    add.mockRestore();
+  }
+});
+
+test('the inputs and outputs of all nodes are counted', async () => {
+  expect(await tried(chain('Concat', 2, 210_000, [int('axis', 1)]))).toMatch(
+    'The nodes of the ONNX file have more than 400000 inputs and outputs.',
+  );
 });
 
 test('20,000 nodes of one name are told from each other by few looks at each', async () => {
