@@ -130,6 +130,20 @@ export const CHANGES: readonly Change[] = [
     globals: ['+ gradient Conv3DBackpropInputV2', '+ gradient DepthToSpace'],
   },
   {
+    what: '`fit` and `fitDataset` of `tf.LayersModel.prototype` are wrapped.',
+    by: 'core/training/callback.ts',
+    why:
+      'A list that mixes callbacks of this library with plain objects of functions is refused before the fit. tfjs ' +
+      'ignores one kind, or fails in the middle.',
+    lasts: 'from the import on',
+    without: NO_IMPORT,
+    globals: [
+      '≠ tf.LayersModel.prototype.fit',
+      '≠ tf.LayersModel.prototype.fitDataset',
+      '+ tf.LayersModel.prototype.Symbol(tfjs-lora.checksCallbacks)',
+    ],
+  },
+  {
     what: 'Each `fit` runs a callback before yours.',
     by: 'core/model/fits.ts',
     why:

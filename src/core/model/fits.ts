@@ -163,10 +163,8 @@ export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f
   beginnings.set(piece, marksOf(piece));
   starts.set(piece, tf.util.now());
   try {
-    return await asTraining(trained, async () => {
-      await pendingKernels.current()?.over();
-      return f();
-    });
+    const pending = pendingKernels.current();
+    return await asTraining(trained, pending === undefined ? f : () => pending.over().then(f));
   } finally {
     beginnings.delete(trained);
     beginnings.delete(piece);

@@ -52,16 +52,13 @@ function refuseMixedLists(): void {
   }
 }
 
+refuseMixedLists();
+
 /** The base class of this library's callbacks: they know each other, and continue from a checkpoint. */
 export abstract class TrainingCallback extends tf.Callback {
   private isFirstEpoch = true;
   private yielded = tf.util.now();
   private ended: {epoch: number; done: Promise<void>} | undefined;
-
-  constructor() {
-    super();
-    refuseMixedLists();
-  }
 
   /** The name of its state in a checkpoint, if it has one. */
   readonly part: string | undefined = undefined;

@@ -36,7 +36,7 @@ class Round {
       }
       case 'push-object': {
         const {object_id: name, object_content: content} = objectOf('PushObjectRequest', sent);
-        this.pushed.set(name as string, (content as Buffer).toString('base64'));
+        this.pushed.set(name as string, Buffer.from(content as Uint8Array).toString('base64'));
         this.isOver = true;
         return of('PushObjectResponse', {stored: true});
       }
