@@ -42,6 +42,9 @@ const OTHERS: Readonly<Record<string, LoRAConfig>> = {
   siglip2Pairs: {exclude: [/vision_model\/head\/attention/], trainInFull: [/position_embedding$/]},
   gpt2: {targets: [/c_attn$/], trainInFull: [/h\/\d\/attn\/c_proj$/, /c_fc$/]},
   gpt2TiedApart: {targets: [/c_attn$/], trainInFull: ['transformer/wte']},
+  // What these return hardly depends on their attention.
+  mobilevit: {trainInFull: [/conv_1x1_exp\/convolution$/]},
+  mobilevitClasses: {trainInFull: ['classifier']},
   llamaTiedTrained: {targets: [/q_proj$/], trainInFull: ['model/embed_tokens']},
 };
 /** Tokens whose embeddings train beside, which is also the head. */

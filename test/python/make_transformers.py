@@ -13,6 +13,7 @@ import new_impl
 import transformers
 from alone import each_alone
 from peft import LoraConfig, get_peft_model
+from results import result
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -1124,19 +1125,6 @@ def rows(tensor):
 
 def digits(tensor):
     return [float(f"{value:.7g}") for value in tensor.detach().float().flatten().tolist()]
-
-
-def result(output, pooled=False):
-    """The result of a model; features as tfjs has them, [batch, height, width, channels]."""
-    if pooled:
-        return output.pooler_output.flatten(1)
-    if hasattr(output, "start_logits"):
-        return torch.stack([output.start_logits, output.end_logits], -1)
-    for name in ("logits", "logits_per_image", "image_embeds", "text_embeds", "last_hidden_state"):
-        if hasattr(output, name):
-            given = getattr(output, name)
-            return given.permute(0, 2, 3, 1) if given.ndim == 4 else given
-    raise ValueError(output)
 
 
 def texts_for(name, config):
