@@ -43,6 +43,7 @@ async function carryOut({kind, seed}: Job): Promise<Outcome> {
   const attack = await attackOf(kind);
   const random = randomFrom(seed);
   const parts = attack.make?.(random) ?? damaged(pick(random, attack.whole), random);
+  process.send!('made');
   const {numTensors, numDataBuffers} = tf.memory();
   let result: Outcome['result'] = 'loaded';
   try {

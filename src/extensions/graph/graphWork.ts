@@ -4,8 +4,8 @@ import {contracted, largestOutput, pixels, product, type SizedInput, sizeOf} fro
 /** What reading or writing a value takes on the CPU, in products. */
 const VALUE = 16;
 
-/** What broadcasting a value takes besides, in values: tfjs computes the indices of each. */
-const COPY = 2;
+/** What broadcasting or sorting a value takes besides, in values: tfjs computes the indices of each. */
+const INDEXED = 2;
 
 /**
  * About how long computing a node takes, in values that are read or written. It bounds how long a small file can keep
@@ -35,11 +35,14 @@ function productsOf(node: GraphNode, inputs: readonly SizedInput[]): number {
     return sizeOf(x) * Math.min(product(numbersOf(node, 'ksize')), pixels(x, node));
   }
   if (/^(Tile|BroadcastTo)$/.test(op)) {
-    return VALUE * COPY * (largestOutput(node, inputs) ?? 0);
+    return VALUE * INDEXED * (largestOutput(node, inputs) ?? 0);
   }
   if (/^Select(V2)?$/.test(op)) {
     const size = largestOutput(node, inputs) ?? 0;
-    return VALUE * COPY * size * inputs.filter(input => sizeOf(input) < size).length;
+    return VALUE * INDEXED * size * inputs.filter(input => sizeOf(input) < size).length;
+  }
+  if (op.startsWith('TopK')) {
+    return VALUE * INDEXED * sizeOf(x);
   }
   if (op === 'LRN') {
     return VALUE * sizeOf(x) * Math.min(2 * numberOf(node, 'depth_radius', 5) + 1, x?.shape.at(-1) ?? 1);

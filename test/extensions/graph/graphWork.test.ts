@@ -2,6 +2,7 @@ import type {GraphAttribute} from '../../../src/extensions/graph/graphDef';
 import {stepsOf} from '../../../src/extensions/graph/graphWork';
 
 const shaped = (...shape: number[]) => ({shape});
+const scalar = (value: number) => ({shape: [], values: [value]});
 const list = (...values: number[]) => ({shape: [values.length], values});
 const ints = (...i: number[]): GraphAttribute => ({list: {i}});
 
@@ -28,6 +29,8 @@ test.each<[op: string, inputs: {shape: number[]}[], attr: Record<string, GraphAt
   ['Tile', [shaped(3), list(2)], {}, 3 + 1 + 6 + 2 * 6],
   ['BroadcastTo', [shaped(3), list(2, 3)], {}, 3 + 2 + 6 + 2 * 6],
   ['SelectV2', [shaped(4, 1), shaped(4, 3), shaped()], {}, 4 + 12 + 1 + 12 + 2 * (12 + 12)],
+  // It sorts 15 values.
+  ['TopKV2', [shaped(3, 5), scalar(2)], {k: {i: 2}}, 15 + 1 + 15 + 2 * 15],
   ['LRN', [shaped(1, 5, 5, 8)], {depth_radius: {i: 1e9}}, 200 + 200 + 200 * 8],
   ['FFT', [shaped(2, 7)], {}, 14 + 14 + 14 * 7],
   // tfjs multiplies [2, 3, 5] values and sums them.
