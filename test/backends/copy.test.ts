@@ -111,6 +111,8 @@ test('a gather or a slice beyond the end is refused', async () => {
   await useBackend('wasm');
   expect(() => tf.tidy(() => tf.gather(counting([2, 3]), [2]))).toThrow('not in [0, 1]');
   expect(() => tf.tidy(() => tf.slice(counting([2, 3]), [1, 0], [2, 3]))).toThrow('would overflow input.shape[0] (2)');
+  expect(() => tf.tidy(() => tf.slice(counting([2, 3]), [1, 5]))).toThrow('got shape [1,-2]');
+  expect(() => tf.tidy(() => tf.slice(counting([0, 3]), [0, 5]))).toThrow('got shape [0,-2]');
 });
 
 test('a clone shares the data of its tensor, and each is disposed by itself', () => {

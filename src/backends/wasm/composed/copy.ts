@@ -34,6 +34,7 @@ export const copyKernels: readonly OwnKernel[] = [
     }
     const [begin, size] = tf.slice_util.parseSliceParams(inputs.x, attrs.begin, attrs.size);
     tf.slice_util.assertParamsValid(inputs.x, begin as number[], size as number[]);
+    tf.util.assertNonNegativeIntegerDimensions(size as number[]); // a slice to the end may begin beyond it
     return slice(backend, inputs.x, begin as number[], size as number[]);
   }),
 
