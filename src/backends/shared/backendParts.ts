@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {ioError, messageOf, notReadyError} from '../../platform/errors';
+import {ioError, isPromise, messageOf, notReadyError} from '../../platform/errors';
 import {isRecording} from '../../platform/tfjs/engine';
 import {pendingKernels} from './capabilities';
 import {onBackend} from './lifecycle';
@@ -134,8 +134,4 @@ function watch(engine: Engine): void {
     await ready();
     await partsLoaded();
   };
-}
-
-function isPromise(value: unknown): value is Promise<unknown> {
-  return typeof (value as {then?: unknown} | null | undefined)?.then === 'function';
 }

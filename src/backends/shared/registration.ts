@@ -4,7 +4,7 @@ import {gradientOf, kernelOf} from '../../platform/tfjs/engine';
 /** A kernel of ours: its name in tfjs, and the configuration that replaces the backend's, if any. */
 export interface OwnKernel {
   readonly name: string;
-  /** What it adds, if others of ours may wrap the same kernel for another reason. */
+  /** Its reason, where several of ours may wrap the same kernel. */
   readonly purpose?: string;
   configure(stock: tf.KernelConfig | undefined): tf.KernelConfig | undefined;
 }

@@ -63,7 +63,7 @@ export function rankLimit(method: Method, weights: readonly AdaptableWeight[]): 
   return Math.max(...weights.map(weight => method.rankLimit(weight)));
 }
 
-/** What a class of layers of this library may say of itself, in static fields. */
+/** Static fields that classes of layers of this library may have. */
 interface StandIn {
   /** The stock class that its layers are adapted like: they compute the same faster, or more than it does. */
   readonly adaptedLike?: string;

@@ -67,7 +67,7 @@ export async function convertToLoRA(
   return withAdapterOf(adapter ?? model, take => convert(take(), model, {...options, rank}));
 }
 
-/** What a layer with an update by LoRA has in place of another one. */
+/** The LoRA update of a layer, which replaces that of another method. */
 interface ConvertedLayer {
   config: LayerConfig;
   /** New tensors, by their names in the adapter. */

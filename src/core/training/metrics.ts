@@ -167,7 +167,7 @@ function counted(isTrue: tf.Tensor, {counts}: Positions): [tf.Tensor, tf.Tensor]
 /** The metrics of class indices by name. */
 export const METRICS = {accuracy, acc: accuracy, f1: f1Score, perplexity} as const;
 
-/** Metrics of Keras, which tfjs computes. What its accuracy is depends on the loss and the output. */
+/** Metrics of Keras, which tfjs computes. The loss and the output decide which accuracy is meant. */
 const KERAS_METRICS = [
   ...(['accuracy', 'acc', 'crossentropy', 'ce', 'binaryAccuracy', 'categoricalAccuracy', 'precision'] as const),
   ...(['categoricalCrossentropy', 'sparseCategoricalCrossentropy', 'cosine'] as const),

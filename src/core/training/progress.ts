@@ -8,7 +8,7 @@ import {learningRateOf} from './learningRate';
 
 /** The progress of a fit: `done` counts the completed steps in all epochs. */
 export interface TrainingProgress extends CallProgress {
-  /** What goes on, as in the reports of other calls. */
+  /** The current stage, as in the reports of other calls. */
   readonly what: 'training';
   /** The current epoch, counted from 1. */
   epoch: number;

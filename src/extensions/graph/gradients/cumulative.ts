@@ -2,10 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import type {OwnKernel} from '../../../backends/shared/registration';
 
 /**
- * `Cumsum` and `Cumprod` along a negative axis. tfjs's backends use it as it is: on cpu the result has the wrong shape,
- * and wasm writes out of bounds. They take any axis beyond the last for the last. Of nothing, wasm divides by 0. On
- * webgl, those of truth values are truth values. On webgpu, those of integers are transposed by a shader that does not
- * compile: here they are computed with floats, which hold integers up to 2^24.
+ * `Cumsum` and `Cumprod` along a negative axis. tfjs's backends use it as it is: on cpu the result has the wrong
+ * shape, and wasm writes out of bounds. They take any axis beyond the last for the last. On wasm, an empty tensor
+ * leads to a division by 0. On webgl, those of truth values are truth values. On webgpu, those of integers are
+ * transposed by a shader that does not compile: here they are computed with floats, which hold integers up to 2^24.
  */
 export const cumulativeKernels: readonly OwnKernel[] = [tf.Cumsum, tf.Cumprod].map(name => ({
   name,
