@@ -1,8 +1,8 @@
-import {existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
-import {dirname, join} from 'node:path';
+import {existsSync, readFileSync} from 'node:fs';
+import {join} from 'node:path';
 import ts from 'typescript';
 import {startWasm} from 'tfjs-lora';
+import {withFiles} from '../withFiles';
 import type * as Data from './data';
 
 // Whole programs for the most common tasks, as the docs let one write them. `tsc` compiles them in strict mode.
@@ -48,7 +48,7 @@ describe.each(TASKS)('the program of %s', (name, lines, writes) => {
   });
 
   test('runs', async () => {
-    await inFolder(async () => {
+    await withFiles(files, async () => {
       await run(name);
       expect(writes === undefined || existsSync(writes)).toBe(true);
     });
@@ -81,31 +81,4 @@ async function run(name: string): Promise<void> {
     exports: object,
   ) => Promise<void>;
   await program(module => require(module), {}); // oxlint-disable-line
-}
-
-/** Runs `f` in a folder and a web that have the files. */
-async function inFolder(f: () => Promise<void>): Promise<void> {
-  const [before, folder] = [process.cwd(), mkdtempSync(join(tmpdir(), 'tfjs-lora-task-'))];
-  const fetchHere = globalThis.fetch;
-  jest.spyOn(globalThis, 'fetch').mockImplementation((request, init) => {
-    const url = request instanceof Request ? request.url : String(request);
-    if (url.startsWith('http://127.0.0.1:')) {
-      return fetchHere(request, init);
-    }
-    return Promise.resolve(url in files ? new Response(files[url] as BodyInit) : new Response(null, {status: 404}));
-  });
-  jest.spyOn(Response.prototype, 'json').mockImplementation(async function (this: Response) {
-    return JSON.parse(await this.text()) as unknown; // arrays that Node itself makes are no arrays of jest's
-  });
-  for (const [path, content] of Object.entries(files).filter(([path]) => !/^https?:/.test(path))) {
-    mkdirSync(dirname(join(folder, path)), {recursive: true});
-    writeFileSync(join(folder, path), content);
-  }
-  process.chdir(folder);
-  try {
-    await f();
-  } finally {
-    process.chdir(before);
-    rmSync(folder, {recursive: true, force: true});
-  }
 }
