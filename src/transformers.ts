@@ -40,7 +40,6 @@ export {similarities, type Similarity} from './extensions/transformers/ops/simil
 export {embed, type EmbedOptions} from './extensions/transformers/load/embed';
 export {
   type ExportedTransformer,
-  type ExportedFolder,
   exportTransformer,
   type ExportTransformerOptions,
 } from './extensions/transformers/load/exportTransformer';

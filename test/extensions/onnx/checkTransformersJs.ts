@@ -6,7 +6,8 @@ import {mkdirSync, rmSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {applyLoRA} from '../../../src/index';
 import {disposeModel} from '../../../src/node';
-import {embed, exportTransformer, loadTransformer} from '../../../src/transformers';
+import {toONNX} from '../../../src/onnx';
+import {embed, loadTransformer} from '../../../src/transformers';
 import {CACHE, install} from '../../../scripts/graphModels/cache';
 import {stirFactors} from '../../models';
 import {fixture, wordTokenizer} from '../transformers/fixtures';
@@ -35,7 +36,7 @@ export async function compareTransformersJs(out: string): Promise<number> {
   const base = await loadTransformer({config, weights, pooling: 'mean', tokenizerJson, tokenizerConfig});
   const model = applyLoRA(base.model, {rank: 2, seed: 1});
   stirFactors(model);
-  const {files} = await exportTransformer(model, {onnx: true, tokenizer: base.tokenizer});
+  const files = await toONNX(model, {folder: true, tokenizer: base.tokenizer});
   for (const [path, content] of Object.entries(files)) {
     const file = join(out, 'encoder', path);
     mkdirSync(dirname(file), {recursive: true});

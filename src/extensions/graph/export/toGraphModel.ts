@@ -3,9 +3,7 @@ import {checkOptions, LoRAError, misfitError, throwFaults} from '../../../platfo
 import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../../platform/signals';
 import {checkNumbers, type FiniteOptions, type FloatType} from '../../../platform/formats/numbers';
 import {encodeWeight, joinWeights, splitWeights, type WeightPart} from './graphWeights';
-import {isWrapper} from '../../../core/layers/wrapperLayer';
-import {mergeLoRA} from '../../../core/model/restore';
-import {disposeModel} from '../../../core/rewire/dispose';
+import {whileMerged} from '../../../core/model/whileMerged';
 import {checkModel, sitesOf} from '../../../core/rewire/walk';
 import {joinedWeights} from '../../../core/storage/weightBytes';
 import {namedWeights} from '../../../platform/tfjs/weights';
@@ -57,23 +55,6 @@ export async function toGraphModel(
   checkModel(model);
   const read = await readGraph(graph);
   return whileMerged(model, merged => write(merged, read, options));
-}
-
-/** Writes a model, merged if it is adapted. */
-export async function whileMerged<T>(
-  model: tf.LayersModel,
-  write: (plain: tf.LayersModel) => Promise<T>,
-  merge = mergeLoRA,
-): Promise<T> {
-  if (!sitesOf(model).some(({layer}) => isWrapper(layer))) {
-    return write(model);
-  }
-  const merged = merge(model);
-  try {
-    return await write(merged);
-  } finally {
-    disposeModel(merged);
-  }
 }
 
 async function write(model: tf.LayersModel, read: ReadGraph, options: ToGraphModelOptions): Promise<tf.GraphModel> {

@@ -1,10 +1,12 @@
 import type * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError, show} from '../../../platform/errors';
+import {checkOptions, kindOf, LoRAError, show, throwFaults} from '../../../platform/errors';
 import type {FiniteOptions} from '../../../platform/formats/numbers';
+import type {FileBytes} from '../../../platform/formats/safetensors';
 import {type CallOptions, checkCallOptions} from '../../../platform/signals';
+import {whileMerged} from '../../../core/model/whileMerged';
 import {checkModel} from '../../../core/rewire/walk';
-import {whileMerged} from '../../graph/export/toGraphModel';
 import type {LoadONNXOptions, ONNXSource} from '../import/fromONNX';
+import {writeFolder} from './folder';
 
 /** How a model is written into the file that it was imported from. */
 export interface ToONNXOptions extends LoadONNXOptions, FiniteOptions {
@@ -19,6 +21,10 @@ export interface ToONNXOptions extends LoadONNXOptions, FiniteOptions {
 export interface NewONNXOptions extends FiniteOptions, CallOptions {
   /** The type in which weights are stored. With `'float16'` they are read as float32. Defaults to `'float32'`. */
   dtype?: 'float32' | 'float16';
+  /** Whether all files that transformers.js loads are written, for a text or image encoder. Default: false. */
+  folder?: boolean;
+  /** With `folder`: the tokenizer that `loadTransformer` returned, whose files are written too. Default: none. */
+  tokenizer?: unknown;
 }
 
 /**
@@ -32,29 +38,36 @@ export interface NewONNXOptions extends FiniteOptions, CallOptions {
  * Without a file, a model of stock layers, or of layers of `tfjs-lora/transformers`, becomes a new file of opset 17.
  * Its inputs and outputs keep their names, types and layout, and dynamic sizes stay dynamic.
  *
+ * With `{folder: true}`, a text or image encoder of `loadTransformer` becomes the files that transformers.js loads:
+ * `onnx/model.onnx` with the names, types and layout that it expects, `config.json`, the files of the `tokenizer`, and
+ * `preprocessor_config.json` if the model was loaded with it.
+ *
  * @param model an adapted or merged model, or any other.
  * @param source the file that the model was imported from. Leave it out for a model that was not imported.
  * @param options external data, limits, progress, the type of weights of a new file, and whether values may be NaN or
  *   infinite.
- * @returns the bytes of the file. Changed tensors that were external are in it.
- * @throws LoRAError with the code ERR_MISFIT if the model was not imported from this file, ERR_UNSUPPORTED if it has
- *     layers that cannot be written, with a line for each, ERR_NUMERIC if a weight is not finite or too large.
+ * @returns the bytes of the file. Changed tensors that were external are in it. With `folder`, the contents of all
+ *   files by their paths.
+ * @throws LoRAError with the code ERR_MISFIT if the model was not imported from this file, or has no config for its
+ *     folder; ERR_UNSUPPORTED if it has layers that cannot be written, with a line for each, or is to be a folder and
+ *     generates text; ERR_NUMERIC if a weight is not finite or too large.
  * @example
  *     const tuned = await toONNX(model, file);
  *     const fresh = await toONNX(tf.sequential({layers: [tf.layers.dense({units: 2, inputShape: [3]})]}));
+ *     const files = await toONNX(encoder, {folder: true, tokenizer}); // {'onnx/model.onnx': …, …}
  * @experimental
  */
-export async function toONNX(model: tf.LayersModel, options?: NewONNXOptions): Promise<Uint8Array<ArrayBuffer>>;
 export async function toONNX(
   model: tf.LayersModel,
-  source: ONNXSource,
-  options?: ToONNXOptions,
-): Promise<Uint8Array<ArrayBuffer>>;
+  options: NewONNXOptions & {folder: true},
+): Promise<Record<string, string | FileBytes>>;
+export async function toONNX(model: tf.LayersModel, options?: NewONNXOptions & {folder?: false}): Promise<FileBytes>;
+export async function toONNX(model: tf.LayersModel, source: ONNXSource, options?: ToONNXOptions): Promise<FileBytes>;
 export async function toONNX(
   model: tf.LayersModel,
   source: ONNXSource | NewONNXOptions = {},
   options: ToONNXOptions = {},
-): Promise<Uint8Array<ArrayBuffer>> {
+): Promise<FileBytes | Record<string, string | FileBytes>> {
   if (!areOptions(source)) {
     checkOptions(options, {
       ...{externalData: true, signal: true, maxBytes: true, onProgress: true, allowNonFinite: true, merge: true},
@@ -67,13 +80,20 @@ export async function toONNX(
     const {writeIntoFile} = await import('./writeFile');
     return writeIntoFile(model, source, options);
   }
-  checkOptions(source, {dtype: true, allowNonFinite: true, signal: true, onProgress: true});
+  checkOptions(source, {
+    ...{dtype: true, allowNonFinite: true, signal: true, onProgress: true, folder: true, tokenizer: true},
+  });
   checkCallOptions(source);
-  const dtype: unknown = source.dtype ?? 'float32';
-  if (dtype !== 'float32' && dtype !== 'float16') {
-    throw new LoRAError(`dtype must be 'float32' or 'float16', got ${show(dtype)}.`);
-  }
+  const {dtype = 'float32', folder = false, tokenizer} = source;
+  throwFaults([
+    ...(['float32', 'float16'].includes(dtype) ? [] : [`dtype must be 'float32' or 'float16', got ${show(dtype)}.`]),
+    ...(typeof folder === 'boolean' ? [] : [`folder must be true or false, got ${show(folder)}.`]),
+    ...(folder || tokenizer === undefined ? [] : ['tokenizer is for {folder: true}.']),
+  ]);
   checkModel(model);
+  if (folder) {
+    return writeFolder(model, source);
+  }
   const {writeModel} = await import('./writeModel');
   return whileMerged(model, merged => writeModel(merged, source));
 }

@@ -2,20 +2,15 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, type KnownOptions, listed, misfitError, showShape, throwFaults} from '../../../platform/errors';
 import {type FileBytes, encodeSafetensors, type NamedValues} from '../../../platform/formats/safetensors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
-import {isWrapper} from '../../../core/layers/wrapperLayer';
-import {mergeLoRA} from '../../../core/model/restore';
-import {disposeModel} from '../../../core/rewire/dispose';
+import {whileMerged} from '../../../core/model/whileMerged';
 import {adaptationOf} from '../../../core/layers/registry';
 import {checkModel, type Site, sitesOf} from '../../../core/rewire/walk';
 import {floatTypeOf, type SafetensorsOptions} from '../../../core/storage/safetensors';
 import {namedWeights} from '../../../platform/tfjs/weights';
-import type {Pooling} from '../net/architecture';
-import {chooseArchitecture} from './architectures';
 import {planOf} from './assemble';
 import {configText} from './configText';
-import {tokenizerFiles} from './peers';
-import {HubConfig} from '../net/hubConfig';
-import {hubRecordOf, UNCOMPUTED} from '../net/hubRecord';
+import {recordedModel} from './recordedModel';
+import {UNCOMPUTED} from '../net/hubRecord';
 import {TiedDense} from '../layers/tiedDense';
 import {fileNameOf} from '../net/net';
 import type {Expected} from '../net/netSources';
@@ -28,25 +23,11 @@ export interface ExportedTransformer {
   weights: FileBytes;
 }
 
-/** A model as transformers.js loads it. */
-export interface ExportedFolder {
-  /**
-   * The contents of files by their paths in the folder of the model: `config.json`, `onnx/model.onnx`,
-   * `preprocessor_config.json` of a model for images that was loaded with it, and the files of the tokenizer.
-   */
-  files: Record<string, string | FileBytes>;
-}
-
 /** Options of `exportTransformer`. */
-export interface ExportTransformerOptions extends SafetensorsOptions, CallOptions {
-  /** Whether an encoder is written as ONNX, for transformers.js. Default: false, as safetensors. */
-  onnx?: boolean;
-  /** With `onnx`: the tokenizer that `loadTransformer` gave, whose files are written too. Default: none. */
-  tokenizer?: unknown;
-}
+export type ExportTransformerOptions = SafetensorsOptions & CallOptions;
 
 const OPTIONS: KnownOptions<ExportTransformerOptions> = {
-  ...{dtype: true, allowNonFinite: true, onnx: true, tokenizer: true},
+  ...{dtype: true, allowNonFinite: true},
   ...{signal: true, onProgress: true},
 };
 
@@ -59,15 +40,13 @@ const OPTIONS: KnownOptions<ExportTransformerOptions> = {
  * the class that the model does not use, such as the pooler with `pooling: 'mean'`, are written as they were read,
  * unless tfjs saved and loaded the model in between.
  *
- * With `{onnx: true}` an encoder of texts or images is written as transformers.js loads it: `onnx/model.onnx`, with
- * the inputs and outputs that it expects, and the files beside it.
+ * For transformers.js, which loads ONNX, use `toONNX(model, {folder: true})` of `tfjs-lora/onnx`.
  *
  * @param model of `loadTransformer` or `loadGGUF`, adapted, merged, or as it was loaded.
- * @param options `dtype` is `'float32'` (the default), `'float16'` or `'bfloat16'`, and `onnx`.
- * @returns the contents of both files; with `onnx` those of all files by their paths.
+ * @param options `dtype` is `'float32'` (the default), `'float16'` or `'bfloat16'`.
+ * @returns the contents of both files.
  * @throws LoRAError `ERR_MISFIT` if the model was not loaded by this library or has other layers than its config says,
- *     with a line for each; `ERR_UNSUPPORTED` if ONNX is requested for a model that generates text; `ERR_NUMERIC` if a
- *     value is not finite, or too large for the type; `ERR_ABORTED`.
+ *     with a line for each; `ERR_NUMERIC` if a value is not finite, or too large for the type; `ERR_ABORTED`.
  * @example
  *     const {config, weights} = await exportTransformer(adapted, {dtype: 'bfloat16'});
  *     const files = [new File([config], 'config.json'), new File([weights], 'model.safetensors')];
@@ -75,82 +54,20 @@ const OPTIONS: KnownOptions<ExportTransformerOptions> = {
  */
 export async function exportTransformer(
   model: tf.LayersModel,
-  options: ExportTransformerOptions & {onnx: true},
-): Promise<ExportedFolder>;
-export async function exportTransformer(
-  model: tf.LayersModel,
-  options?: ExportTransformerOptions & {onnx?: false},
-): Promise<ExportedTransformer>;
-export async function exportTransformer(
-  model: tf.LayersModel,
   options: ExportTransformerOptions = {},
-): Promise<ExportedTransformer | ExportedFolder> {
+): Promise<ExportedTransformer> {
   checkOptions(options, OPTIONS);
   checkCallOptions(options);
-  const {dtype = 'float32', onnx = false, tokenizer} = options;
-  floatTypeOf(dtype);
-  const files = tokenizer === undefined ? undefined : tokenizerFiles(tokenizer);
-  throwFaults([
-    ...(onnx && dtype === 'bfloat16' ? ["An ONNX file has weights of 'float32' or 'float16', not 'bfloat16'."] : []),
-    ...(!onnx && tokenizer !== undefined ? ['tokenizer is for {onnx: true}.'] : []),
-    ...(tokenizer !== undefined && files === undefined ? ['tokenizer must be one that loadTransformer gave.'] : []),
-  ]);
+  floatTypeOf(options.dtype ?? 'float32');
   checkModel(model);
-  const write = onnx
-    ? async (plain: tf.LayersModel) => folderOf(plain, {...options, ...(files && {files})})
-    : async (plain: tf.LayersModel) => written(plain, options);
-  if (!sitesOf(model).some(({layer}) => isWrapper(layer))) {
-    return write(model);
-  }
-  const merged = mergeLoRA(model);
-  try {
-    return await write(merged);
-  } finally {
-    disposeModel(merged);
-  }
-}
-
-/** The record of a model, and what is made of its config. */
-async function recorded(model: tf.LayersModel) {
-  const record = hubRecordOf(model);
-  if (record === undefined) {
-    throw misfitError(
-      'The model has no record of its config. Models of loadTransformer and loadGGUF have one, also merged and ' +
-        'saved too.',
-    );
-  }
-  const hubConfig = HubConfig.parse(record.config as object);
-  const chosen = await chooseArchitecture(hubConfig, {
-    ...(record.pooling !== undefined && {pooling: record.pooling as Pooling}),
-    tokenTypes: record.tokenTypes === true,
-    ...(record.outputs !== undefined && {outputs: record.outputs as string[]}),
-  });
-  return {record, ...chosen};
-}
-
-/** The files of an encoder for transformers.js. */
-async function folderOf(
-  model: tf.LayersModel,
-  {dtype, signal, onProgress, allowNonFinite, files}: ExportTransformerOptions & {files?: Record<string, string>},
-): Promise<ExportedFolder> {
-  const {record, architecture, purpose} = await recorded(model);
-  const {torch_dtype: _, ...said} = record.config as Record<string, unknown>;
-  const {onnxFiles} = await import('./onnxFiles');
-  const described = {purpose, takes: architecture.takes?.(purpose.head) ?? 'texts', modelType: String(said.model_type)};
-  const written = await onnxFiles(model, described, {
-    ...(dtype === 'float16' && {dtype}),
-    ...(signal && {signal}),
-    ...(onProgress && {onProgress}),
-    ...(allowNonFinite && {allowNonFinite}),
-  });
-  return {files: {'config.json': configText(said), ...written, ...files}};
+  return whileMerged(model, plain => written(plain, options));
 }
 
 async function written(
   model: tf.LayersModel,
   {dtype = 'float32', signal, onProgress, ...finite}: ExportTransformerOptions,
 ): Promise<ExportedTransformer> {
-  const {record, architecture, purpose, config} = await recorded(model);
+  const {record, architecture, purpose, config} = await recordedModel(model);
   const sites = new Map(sitesOf(model).map(site => [site.path, site]));
   const blocks = architecture.blocks(config);
   config.check();

@@ -26,6 +26,15 @@ function stirred(base: tf.LayersModel): tf.LayersModel {
   return model;
 }
 
+test('a folder is refused where the entry point of its models is not imported', async () => {
+  const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
+  await expect(toONNX(model, {folder: true})).rejects.toMatchObject({
+    code: 'ERR_MISFIT',
+    message: expect.stringContaining("'tfjs-lora/transformers' is not imported") as string,
+  });
+  disposeModel(model);
+});
+
 test.each(WITH_WEIGHTS)('%s: what is written computes what the merged model computes', async name => {
   const each = CASES.get(name)!;
   const file = bytesOf(each);

@@ -1,50 +1,81 @@
 import type * as tf from '@tensorflow/tfjs';
-import {misfitError, unsupportedError} from '../../../platform/errors';
+import {LoRAError, misfitError, unsupportedError} from '../../../platform/errors';
 import type {FileBytes} from '../../../platform/formats/safetensors';
+import {baseOf} from '../../../core/layers/wrapperLayer';
+import {whileMerged} from '../../../core/model/whileMerged';
 import {sitesOf} from '../../../core/rewire/walk';
-import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
+import type {FolderOptions} from '../../onnx/export/folder';
+import {type Interface, writeModel} from '../../onnx/export/writeModel';
 import {PREPROCESSOR} from '../net/hubConfig';
+import {hubRecordOf} from '../net/hubRecord';
 import {Attention} from '../layers/attention';
 import {LearnedQuery} from '../layers/pairLayers';
 import type {Purpose, Takes} from '../net/architecture';
+import {configText} from './configText';
+import {tokenizerFiles} from './peers';
+import {recordedModel} from './recordedModel';
 
 /** The properties of a model that determine its inputs and outputs. */
 interface Described {
   purpose: Purpose;
   takes: Takes;
-  modelType: string;
 }
 
 /**
- * The files of an encoder that transformers.js reads in addition to its config, by their paths.
+ * The files that transformers.js loads of an encoder, by their paths.
  *
- * @throws LoRAError if the model generates text, or a layer cannot be written.
+ * @throws LoRAError if the model generates text, takes sounds, or has no config, or a layer cannot be written.
  */
-export async function onnxFiles(
+export async function onnxFolder(
   model: tf.LayersModel,
-  described: Described,
-  options: WriteModelOptions,
+  {tokenizer, ...options}: FolderOptions,
 ): Promise<Record<string, string | FileBytes>> {
-  const {takes, modelType} = described;
+  const tokenizerTexts = tokenizer === undefined ? {} : tokenizerFiles(tokenizer);
+  if (tokenizerTexts === undefined) {
+    throw new LoRAError('tokenizer must be one that loadTransformer gave.');
+  }
+  if (hubRecordOf(model) === undefined) {
+    throw misfitError(
+      'The model has no record of its config, which transformers.js needs. Models of loadTransformer have one. ' +
+        'toONNX(model) without {folder: true} writes any model as one file.',
+    );
+  }
+  const {record, architecture, purpose} = await recordedModel(model);
+  const {torch_dtype: _, ...config} = record.config as Record<string, unknown>;
+  const described = {purpose, takes: architecture.takes?.(purpose.head) ?? 'texts'};
+  checkEncoder(model, described.takes, String(config.model_type));
+  const file = await whileMerged(model, plain =>
+    writeModel(plain, options, {inputs: inputsOf(plain, described.takes), outputs: outputsOf(plain, described)}),
+  );
+  const preprocessor = (model.getUserDefinedMetadata() as Record<string, unknown> | undefined)?.[PREPROCESSOR];
+  return {
+    'config.json': configText(config),
+    'onnx/model.onnx': file,
+    ...(preprocessor !== undefined && {'preprocessor_config.json': `${JSON.stringify(preprocessor, null, 2)}\n`}),
+    ...tokenizerTexts,
+  };
+}
+
+function checkEncoder(model: tf.LayersModel, takes: Takes, modelType: string): void {
   if (!['texts', 'images', 'pairs'].includes(takes)) {
     throw unsupportedError(
-      `Models of sound, such as those of model_type ${modelType}, cannot be written with {onnx: true}.`,
+      `Models of sound, such as those of model_type ${modelType}, cannot be written with {folder: true}.`,
     );
   }
   // The text encoders of CLIP and SigLIP are causal, like language models.
-  const isCausal = sitesOf(model).some(({layer}) => layer instanceof Attention && layer.causal);
+  const isCausal = sitesOf(model).some(({layer}) => {
+    const base = baseOf(layer);
+    return base instanceof Attention && base.causal;
+  });
   if (isCausal && !/^(?:clip|siglip)/.test(modelType)) {
     throw unsupportedError(
       `Models of model_type ${modelType} generate text, for which transformers.js needs files with a cache. Encoders of ` +
-        'texts and images can be written with {onnx: true}. toONNX(model) writes this one without a cache.',
+        'texts and images can be written with {folder: true}. toONNX(model) writes this one without a cache.',
     );
   }
-  const file = await writeModel(model, options, {inputs: inputsOf(model, takes), outputs: outputsOf(model, described)});
-  const preprocessor = (model.getUserDefinedMetadata() as Record<string, unknown> | undefined)?.[PREPROCESSOR];
-  return {
-    'onnx/model.onnx': file,
-    ...(preprocessor !== undefined && {'preprocessor_config.json': `${JSON.stringify(preprocessor, null, 2)}\n`}),
-  };
+  if (model.outputs.length > 1) {
+    throw misfitError('The model has several outputs, and its config one.');
+  }
 }
 
 /** Token ids are whole numbers of 64 bits, and images have their channels first. */
@@ -67,10 +98,7 @@ const INT64 = 7;
 
 /** The outputs under the names that transformers.js reads. */
 function outputsOf(model: tf.LayersModel, {purpose, takes}: Described): NonNullable<Interface['outputs']> {
-  const [tensor, ...others] = model.outputs;
-  if (tensor === undefined || others.length > 0) {
-    throw misfitError('The model has several outputs, and its config one.');
-  }
+  const [tensor] = model.outputs as [tf.SymbolicTensor];
   const {head, pooling} = purpose;
   switch (head) {
     case 'none': {

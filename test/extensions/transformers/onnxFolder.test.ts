@@ -1,8 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel} from 'tfjs-lora';
+import {fromONNX, toONNX} from 'tfjs-lora/onnx';
 import {exportTransformer, loadTransformer} from 'tfjs-lora/transformers';
 import {readOnnx} from '../../../src/extensions/onnx/file/readOnnx';
-import {fromONNX} from '../../../src/onnx';
 import {numbers, useBackend} from '../../helpers';
 import {stirFactors} from '../../models';
 import {fixture, inputsOf} from './fixtures';
@@ -15,7 +15,7 @@ async function loaded(name: string, options: object = {}): Promise<tf.LayersMode
 }
 
 async function onnxOf(model: tf.LayersModel): Promise<Uint8Array> {
-  const {files} = await exportTransformer(model, {onnx: true});
+  const files = await toONNX(model, {folder: true});
   return files['onnx/model.onnx'] as Uint8Array;
 }
 
@@ -25,7 +25,7 @@ test('an adapted encoder of texts gives states and embeddings, as transformers.j
   const base = await loaded('bert', {pooling: 'mean', tokenTypes: true});
   const model = applyLoRA(base, {rank: 1, seed: 1});
   stirFactors(model);
-  const {files} = await exportTransformer(model, {onnx: true});
+  const files = await toONNX(model, {folder: true});
   expect(Object.keys(files)).toEqual(['config.json', 'onnx/model.onnx']);
   expect(JSON.parse(files['config.json'] as string)).toMatchObject({model_type: 'bert', architectures: ['BertModel']});
   const file = files['onnx/model.onnx'] as Uint8Array;
@@ -63,7 +63,7 @@ test.each([
 ])('%s takes images with their channels first, and has the outputs %p', async (name, names) => {
   const preprocessor = {do_resize: false};
   const model = await loaded(name, {preprocessor});
-  const {files} = await exportTransformer(model, {onnx: true});
+  const files = await toONNX(model, {folder: true});
   expect(JSON.parse(files['preprocessor_config.json'] as string)).toEqual(preprocessor);
   const {inputs, outputs, nodes} = readOnnx(files['onnx/model.onnx'] as Uint8Array).graph;
   expect(inputs).toEqual([{name: 'pixel_values', type: 1, shape: ['batch', 3, 'height', 'width']}]);
@@ -133,20 +133,43 @@ test('the files of a tokenizer are written if it is given', async () => {
   const tokenizerJson = {version: '1.0', added_tokens: [], ...parts, model};
   const tokenizerConfig = {tokenizer_class: 'PreTrainedTokenizerFast'};
   const bert = await loadTransformer({config, weights, tokenizerJson, tokenizerConfig});
-  const {files} = await exportTransformer(bert.model, {onnx: true, tokenizer: bert.tokenizer});
+  const files = await toONNX(bert.model, {folder: true, tokenizer: bert.tokenizer});
   expect(JSON.parse(files['tokenizer.json'] as string)).toEqual(tokenizerJson);
   expect(JSON.parse(files['tokenizer_config.json'] as string)).toEqual(tokenizerConfig);
   disposeModel(bert.model);
 });
 
-test('what generates text is refused, and so are options that do not fit', async () => {
-  const [gpt2, bert] = [await loaded('gpt2TiedHead'), await loaded('bert')];
-  await expect(exportTransformer(gpt2, {onnx: true})).rejects.toMatchObject({
-    code: 'ERR_UNSUPPORTED',
-    message: expect.stringContaining('Models of model_type gpt2 generate text') as string,
+test('what generates text is refused before anything is computed, also adapted', async () => {
+  const gpt2 = await loaded('gpt2TiedHead');
+  const adapted = applyLoRA(gpt2, {rank: 1});
+  for (const model of [gpt2, adapted]) {
+    const {kernels} = await tf.profile(async () => {
+      await expect(toONNX(model, {folder: true})).rejects.toMatchObject({
+        code: 'ERR_UNSUPPORTED',
+        message: expect.stringContaining('Models of model_type gpt2 generate text') as string,
+      });
+      return tf.tensor([]);
+    });
+    expect(kernels).toEqual([]);
+  }
+  [adapted, gpt2].forEach(disposeModel);
+});
+
+test('a model without a config is refused, and so are options that do not fit', async () => {
+  const bert = await loaded('bert');
+  const plain = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
+  await expect(toONNX(plain, {folder: true})).rejects.toMatchObject({
+    code: 'ERR_MISFIT',
+    message: expect.stringContaining('toONNX(model) without {folder: true}') as string,
   });
-  await expect(exportTransformer(bert, {onnx: true, dtype: 'bfloat16'})).rejects.toThrow("not 'bfloat16'");
-  await expect(exportTransformer(bert, {onnx: true, tokenizer: {}})).rejects.toThrow('one that loadTransformer gave');
-  await expect(exportTransformer(bert, {tokenizer: {}})).rejects.toThrow('tokenizer is for {onnx: true}');
-  [gpt2, bert].forEach(disposeModel);
+  for (const [options, message] of [
+    [{folder: true, dtype: 'bfloat16'}, "'float32' or 'float16', got \"bfloat16\""],
+    [{folder: true, tokenizer: {}}, 'one that loadTransformer gave'],
+    [{tokenizer: {}}, 'tokenizer is for {folder: true}'],
+    [{folder: 'out'}, 'folder must be true or false, got "out"'],
+  ] as const) {
+    await expect(toONNX(bert, options as object as {folder: true})).rejects.toThrow(message);
+  }
+  await expect(exportTransformer(bert, {onnx: true} as object)).rejects.toThrow('no option "onnx"');
+  [plain, bert].forEach(disposeModel);
 });

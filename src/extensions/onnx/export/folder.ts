@@ -1,0 +1,30 @@
+import type * as tf from '@tensorflow/tfjs';
+import {misfitError} from '../../../platform/errors';
+import type {FileBytes} from '../../../platform/formats/safetensors';
+import type {WriteModelOptions} from './writeModel';
+
+/** How a folder is written. */
+export interface FolderOptions extends WriteModelOptions {
+  tokenizer?: unknown;
+}
+
+/** Writes the files of a model's folder, by their paths. */
+type WriteFolder = (model: tf.LayersModel, options: FolderOptions) => Promise<Record<string, string | FileBytes>>;
+
+let write: WriteFolder | undefined;
+
+/** Supplies how an extension writes the folders of its models. */
+export function supplyFolderWriter(writer: WriteFolder): void {
+  write = writer;
+}
+
+/** @throws LoRAError `ERR_MISFIT` if the model has no config that such a folder needs. */
+export const writeFolder: WriteFolder = async (model, options) => {
+  if (write === undefined) {
+    throw misfitError(
+      "{folder: true} is for models of loadTransformer, and 'tfjs-lora/transformers' is not imported. toONNX(model) " +
+        'writes other models, as one file.',
+    );
+  }
+  return write(model, options);
+};
