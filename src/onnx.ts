@@ -1,6 +1,6 @@
 import {registerGraphGradients} from './extensions/graph/gradients/graphGradients';
 import './extensions/graph/layers/fusedConvolution';
-import './extensions/graph/layers/graphOp';
+import './extensions/graph/import/graphOp';
 import './backends/backends';
 import './quantized';
 import {registerResetAfterGRU} from './core/keras/gruResetAfter';

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, compileModel, disposeModel, type LoRAError, type LossName, mergeLoRA, replaceHead} from 'tfjs-lora';
 import 'tfjs-lora/sound'; // has the loss of CTC
 import {crossEntropyFromLogits, loadTransformer} from 'tfjs-lora/transformers';
-import {GraphOp} from '../../../src/extensions/graph/layers/graphOp';
+import {GraphOp} from '../../../src/extensions/graph/import/graphOp';
 import {KerasLayer} from '../../../src/core/keras/kerasLayer';
 import {numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';

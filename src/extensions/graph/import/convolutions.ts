@@ -5,8 +5,8 @@ import {KNOWN} from './openSizes';
 import type {Planner} from './planner';
 import {finishTail, tailOf} from './tail';
 
-/** The geometry of a convolution. */
-interface Walk {
+/** The attributes of a convolution. */
+interface ConvAttributes {
   strides: number[];
   dilations: number[];
   /** As in layers. `explicit`: see `pads`. */
@@ -16,7 +16,7 @@ interface Walk {
   channelsLast: boolean;
 }
 
-function walkOf(node: GraphNode): Walk {
+function convAttributesOf(node: GraphNode): ConvAttributes {
   const channelsLast = textOf(node, 'data_format', 'NHWC') === 'NHWC';
   const onImages = (list: number[]) => (channelsLast ? list.slice(1, 3) : list.slice(2, 4));
   const pads = numbersOf(node, 'explicit_paddings');
@@ -25,13 +25,13 @@ function walkOf(node: GraphNode): Walk {
     channelsLast,
     strides: onImages(numbersOf(node, 'strides', [1, 1, 1, 1])),
     dilations: onImages(numbersOf(node, 'dilations', [1, 1, 1, 1])),
-    padding: textOf(node, 'padding', 'VALID').toLowerCase() as Walk['padding'],
+    padding: textOf(node, 'padding', 'VALID').toLowerCase() as ConvAttributes['padding'],
     pads: [pads.slice(at, at + 2), pads.slice(at + 2, at + 4)],
   };
 }
 
 /** The images of a convolution, padded with zeros if the padding is explicit. */
-function padded(node: GraphNode, {padding, pads, channelsLast}: Walk, planner: Planner): string {
+function padded(node: GraphNode, {padding, pads, channelsLast}: ConvAttributes, planner: Planner): string {
   const [x = ''] = inputsOf(node);
   if (padding !== 'explicit') {
     return x;
@@ -54,33 +54,34 @@ export function planConv2D(node: GraphNode, planner: Planner): boolean {
   const [x, filter] = inputsOf(node);
   const kernel = floatKernel(filter, planner);
   const flow = planner.floats(x);
-  const walk = walkOf(node);
+  const attributes = convAttributesOf(node);
   // tfjs's executor misreads the strides and dilations of channels-first images; a GraphOp does the same.
-  const isPlain = [...walk.strides, ...walk.dilations].every(step => step === 1) && walk.padding !== 'explicit';
-  const known = walk.channelsLast || isPlain;
-  const channels = flow?.shapes[0][walk.channelsLast ? 3 : 1];
+  const isPlain =
+    [...attributes.strides, ...attributes.dilations].every(step => step === 1) && attributes.padding !== 'explicit';
+  const known = attributes.channelsLast || isPlain;
+  const channels = flow?.shapes[0][attributes.channelsLast ? 3 : 1];
   if (kernel === undefined || !known || channels !== kernel.shape[2]) {
     return false;
   }
   const filters = kernel.shape[3] as number;
-  const tail = tailOf(node, {filters, from: 2, channelsLast: walk.channelsLast}, planner);
+  const tail = tailOf(node, {filters, from: 2, channelsLast: attributes.channelsLast}, planner);
   if (tail === undefined) {
     return false;
   }
   const {bias, activation} = tail;
   planner.addLayer(node, {
-    className: activation === 'relu6' && walk.channelsLast ? FusedConv2D.className : 'Conv2D',
+    className: activation === 'relu6' && attributes.channelsLast ? FusedConv2D.className : 'Conv2D',
     config: {
       filters,
       kernelSize: kernel.shape.slice(0, 2),
-      strides: walk.strides,
-      dilationRate: walk.dilations,
-      padding: walk.padding === 'same' ? 'same' : 'valid',
-      dataFormat: formatOf(walk.channelsLast),
+      strides: attributes.strides,
+      dilationRate: attributes.dilations,
+      padding: attributes.padding === 'same' ? 'same' : 'valid',
+      dataFormat: formatOf(attributes.channelsLast),
       useBias: bias !== undefined,
       activation,
     },
-    inputs: [padded(node, walk, planner)],
+    inputs: [padded(node, attributes, planner)],
     weights: {kernel: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
   });
   finishTail(node, tail, planner);
@@ -91,8 +92,8 @@ export function planConv2D(node: GraphNode, planner: Planner): boolean {
 export function planDepthwise(node: GraphNode, planner: Planner): boolean {
   const [x, filter] = inputsOf(node);
   const kernel = floatKernel(filter, planner);
-  const walk = walkOf(node);
-  if (kernel === undefined || planner.floats(x) === undefined || !walk.channelsLast) {
+  const attributes = convAttributesOf(node);
+  if (kernel === undefined || planner.floats(x) === undefined || !attributes.channelsLast) {
     return false;
   }
   const [height = 1, width = 1, channels = 1, depthMultiplier = 1] = kernel.shape;
@@ -102,19 +103,19 @@ export function planDepthwise(node: GraphNode, planner: Planner): boolean {
   }
   const {bias, activation} = tail;
   // The stock layer equals the graph to the last bit, but ignores dilations.
-  const fuses = node.op.startsWith('Fused') || walk.dilations.some(rate => rate > 1);
+  const fuses = node.op.startsWith('Fused') || attributes.dilations.some(rate => rate > 1);
   planner.addLayer(node, {
     className: fuses ? FusedDepthwiseConv2D.className : 'DepthwiseConv2D',
     config: {
       kernelSize: [height, width],
-      strides: walk.strides,
-      dilationRate: walk.dilations,
+      strides: attributes.strides,
+      dilationRate: attributes.dilations,
       depthMultiplier,
-      padding: walk.padding === 'same' ? 'same' : 'valid',
+      padding: attributes.padding === 'same' ? 'same' : 'valid',
       useBias: bias !== undefined,
       activation,
     },
-    inputs: [padded(node, walk, planner)],
+    inputs: [padded(node, attributes, planner)],
     weights: {depthwise_kernel: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
   });
   finishTail(node, tail, planner);
@@ -127,7 +128,7 @@ export function planConv2DTranspose(node: GraphNode, planner: Planner): boolean 
   const kernel = floatKernel(filter, planner);
   const flow = planner.floats(x);
   const wanted = planner.numbersAt(target);
-  const {strides, padding, channelsLast, dilations} = walkOf(node);
+  const {strides, padding, channelsLast, dilations} = convAttributesOf(node);
   if (!kernel || !flow || !wanted || !channelsLast || padding === 'explicit' || dilations.some(rate => rate > 1)) {
     return false;
   }

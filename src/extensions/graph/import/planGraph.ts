@@ -2,14 +2,15 @@ import * as tf from '@tensorflow/tfjs';
 import {asLoRAError, LoRAError} from '../../../platform/errors';
 import type {Step} from '../../../platform/signals';
 import {asksForShape, type GraphNode, inputsOf, keyOf, nodeAndOutput, shapeOf} from '../graphDef';
-import {reasonNotToRun, reasonNotToRunHere} from '../layers/graphOp';
+import {reasonNotToRun, reasonNotToRunHere} from './graphOp';
+import {operationOf} from './operations';
 import {neededNodes} from './order';
-import {BATCH, KNOWN, sizesOf} from './openSizes';
+import {BATCH, KNOWN} from './openSizes';
 import {alikeness, checkSize, materialize, planAlias, planOp, runProbe, spendOn} from './planOp';
 import {BakedBatch, once, Planner, Refusal} from './planner';
 import type {ReadGraph} from './readGraph';
 import {adviceOn, adviceOnSizes, FAILED, refusedImport} from './refuse';
-import {planStock} from './stockLayers';
+import {sizesOf} from './sizeNumbers';
 import type {Constant, Flow, Folded, GraphPlan, Pair, Shaped, Value, SizeId} from './values';
 
 /** The part of a graph that is planned, with all options resolved. */
@@ -29,9 +30,6 @@ export interface GraphRequest {
   /** Whether a constant has decided about such a node: it passes on a value, or is not computed. */
   decide?: (planner: Planner, node: GraphNode) => boolean;
 }
-
-/** Ops that pass on their input. */
-const HANDS_ON = new Set(['Identity', 'StopGradient', 'Snapshot', 'CheckNumerics', 'PreventGradient', 'EnsureShape']);
 
 /** The trial values of open sizes: of the batch, and of other axes. */
 const BATCHES: Pair<number> = [2, 3];
@@ -58,7 +56,7 @@ export async function planGraph(graph: ReadGraph, request: GraphRequest, step: S
     graph,
     order,
     cut,
-    materialize,
+    {planOp, materialize},
     request.batch === 'free' && graphBatch !== undefined,
     request.isStrict,
   );
@@ -200,7 +198,7 @@ async function planNode(planner: Planner, node: GraphNode, {lower, decide}: Grap
         `[${[...planner.cut.inputs, node.name].map(name => `'${name}'`).join(', ')}]}.`,
     );
   }
-  if (HANDS_ON.has(node.op) || node.op === 'PlaceholderWithDefault') {
+  if (operationOf(node).passes) {
     values.set(`${node.name}:0`, known[0] as Value);
     fates.set(node.name, 'skipped');
     return;
@@ -234,7 +232,7 @@ export async function planComputed(planner: Planner, node: GraphNode): Promise<v
     (await foldShapes(planner, node, known))
   ) {
     fates.set(node.name, 'shape');
-  } else if (planStock(node, planner)) {
+  } else if (operationOf(node).layer?.(node, planner)) {
     fates.set(node.name, 'stock');
   } else {
     planOp(planner, node);

@@ -1,28 +1,25 @@
 import * as tf from '@tensorflow/tfjs';
 import {tooLargeError, unsupportedError} from '../../../platform/errors';
 import {type GraphNode, type GraphType, inputsOf, keyOf, nodeAndOutput} from '../graphDef';
-import {largestOutput, type SizedInput} from '../graphSize';
-import {stepsOf} from '../graphWork';
-import {blank, GraphOp, type GraphFragment, graphOf, MOST_NUMBERS, runNode} from '../layers/graphOp';
-import {keepsRows} from './keepsRows';
+import {blank, GraphOp, type GraphFragment, graphOf, runNode} from './graphOp';
 import {BATCH, KNOWN} from './openSizes';
+import type {SizedInput} from './operation';
+import {keepsRows, largestOutput, shapeByRule, stepsOf} from './operations';
 import {BakedBatch, type Planner} from './planner';
-import {shapeByRule} from './shapeRules';
-import type {Flow, Pair, PlannedWeight, Shaped, TensorLooks, Value} from './values';
+import {
+  type Flow,
+  MOST_NUMBERS,
+  type NodePart,
+  type Pair,
+  type PlannedWeight,
+  type Shaped,
+  type TensorLooks,
+  type Value,
+} from './values';
 
 /** Larger constants are weights: of floats, of others. */
 const FEW_FLOATS = 1;
 const FEW_INTEGERS = 64;
-
-/** A part of a node in the graph. */
-interface NodePart {
-  /** Its name within that of the node. */
-  part?: string;
-  /** The indices of its inputs among those of the node. */
-  sources?: number[];
-  /** The keys of its outputs. Default: those of the node. */
-  keys?: readonly string[];
-}
 
 /**
  * Plans a node as a `GraphOp`.

@@ -2,23 +2,24 @@ import * as tf from '@tensorflow/tfjs';
 import {misfitError, showShape, tooLargeError} from '../../../platform/errors';
 import {type GraphNode, inputsOf, keyOf, nodeAndOutput, resultTypeOf} from '../graphDef';
 import {type LayerEntry, layerFromEntry} from '../../../platform/tfjs/configs';
-import {type graphOf, MOST_NUMBERS} from '../layers/graphOp';
 import {consumersOf, type Cut, FreeNames, layerNames, neededLayers} from './order';
-import {BATCH, KNOWN, OpenSizes} from './openSizes';
+import {BATCH, KNOWN, knownShape, OpenSizes} from './openSizes';
 import type {ReadGraph} from './readGraph';
-import type {
-  Fate,
-  Flow,
-  Folded,
-  GraphPlan,
-  Pair,
-  PlannedInput,
-  PlannedCall,
-  PlannedWeight,
-  Shaped,
-  SizeId,
-  TensorLooks,
-  Value,
+import {
+  MOST_NUMBERS,
+  type NodePart,
+  type Fate,
+  type Flow,
+  type Folded,
+  type GraphPlan,
+  type Pair,
+  type PlannedInput,
+  type PlannedCall,
+  type PlannedWeight,
+  type Shaped,
+  type SizeId,
+  type TensorLooks,
+  type Value,
 } from './values';
 
 /** A planned call of a layer. */
@@ -80,7 +81,7 @@ export class Planner {
   readonly inputs: PlannedInput[] = [];
   readonly open: OpenSizes;
   // Graphs repeat their blocks, so results are shared by all nodes that are alike.
-  readonly graphs = new Map<string, ReturnType<typeof graphOf>>();
+  readonly graphs = new Map<string, tf.GraphModel<tf.io.IOHandlerSync>>();
   readonly trials = new Map<string, Pair<TensorLooks[]>>();
   readonly folded = new Map<string, Folded[]>();
 
@@ -109,8 +110,11 @@ export class Planner {
     readonly graph: ReadGraph,
     order: readonly GraphNode[],
     readonly cut: Cut,
-    /** Plans a layer for values that are known at planning time. */
-    private readonly materialize: (planner: Planner, value: Shaped) => ReadonlyMap<string, Flow>,
+    /** Plans nodes, and values that are known at planning time, as layers of class `GraphOp`. */
+    private readonly graphOps: {
+      planOp: (planner: Planner, node: GraphNode, part?: NodePart) => void;
+      materialize: (planner: Planner, value: Shaped) => ReadonlyMap<string, Flow>;
+    },
     /** Whether the graph's batch size is being freed: then every flow has a row for each example. */
     readonly frees: boolean,
     /** Whether only proved sizes count as known. */
@@ -174,7 +178,7 @@ export class Planner {
       throw misfitError(`Output "${name}" depends on no input: it is a constant.`);
     }
     if (!this.materialized.has(value.key)) {
-      this.materialize(this, value).forEach((flow, key) => this.materialized.set(key, flow));
+      this.graphOps.materialize(this, value).forEach((flow, key) => this.materialized.set(key, flow));
     }
     return this.materialized.get(value.key) as Flow;
   }
@@ -310,6 +314,11 @@ export class Planner {
     this.addCall({layer, inputs: flows.map(({key}) => key), outputs, weights: Object.fromEntries(given)}, results);
   }
 
+  /** Plans a node as a `GraphOp`. */
+  addOp(node: GraphNode, part?: NodePart): void {
+    this.graphOps.planOp(this, node, part);
+  }
+
   /** Plans a call of a layer, whose outputs become those of the node. */
   addCall(call: CallInPlan, results: readonly Omit<Flow, 'kind' | 'key'>[]): void {
     const largest = Math.max(...results.flatMap(({shapes}) => shapes.map(shape => tf.util.sizeFromShape(shape))));
@@ -387,9 +396,4 @@ export class Planner {
 export function once(entry: LayerEntry): LazyLayer {
   let layer: tf.layers.Layer | undefined;
   return () => (layer ??= layerFromEntry(entry));
-}
-
-/** The shape of a flow in every run; `null` for a size that is not proved to be constant. */
-export function knownShape({shapes, sizes}: Flow): tf.Shape {
-  return shapes[0].map((size, axis) => (sizes[axis] === KNOWN ? size : null));
 }

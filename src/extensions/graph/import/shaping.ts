@@ -1,8 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
-import {flagOf, type GraphNode, inputsOf, numbersOf} from '../graphDef';
+import {sizeOf as numberOfValues} from '../../../platform/formats/layout';
+import {type GraphNode, inputsOf, numberOf, numbersOf} from '../graphDef';
+import {asSecond, ofAll, ofFirst, ofSecond, product, sizeOf, valueOf, valuesOf} from './bounds';
+import type {Bound, LayerRule, Operation, RowRule, ShapeRule} from './operation';
 import {BATCH, KNOWN} from './openSizes';
-import {planOp} from './planOp';
 import type {Planner} from './planner';
+import {byFirst, isFlow, isInside, mixed} from './rowRules';
 import type {Flow, Pair, SizeId} from './values';
 
 /** The target shape of a tensor, with -1 for the remaining size. */
@@ -13,7 +16,7 @@ interface Target {
 }
 
 /** A Reshape that keeps the batch, as a layer; with an open size, as an op that computes the size. */
-export function planReshape(node: GraphNode, planner: Planner): boolean {
+function planReshape(node: GraphNode, planner: Planner): boolean {
   const [x = '', target] = inputsOf(node);
   const flow = planner.valueOf(x);
   const wanted = planner.numbersAt(target);
@@ -26,7 +29,7 @@ export function planReshape(node: GraphNode, planner: Planner): boolean {
   }
   const pattern = wanted.pair[0].map((size, i) => (wanted.sizes[i] === KNOWN ? size : -1));
   if (planner.valueOf(target)?.kind === 'shaped' && pattern.filter(size => size === -1).length === 1) {
-    planOp(planner, {...node, input: [x, namedConstant(node, pattern, planner)]});
+    planner.addOp({...node, input: [x, namedConstant(node, pattern, planner)]});
     return true;
   }
   return false;
@@ -61,7 +64,7 @@ function addReshape(node: GraphNode, rest: number[], planner: Planner): boolean 
     return true;
   }
   if (planner.frees && !rest.includes(-1)) {
-    planOp(planner, {...node, op: 'Reshape', input: [x, namedConstant(node, [-1, ...rest], planner)]});
+    planner.addOp({...node, op: 'Reshape', input: [x, namedConstant(node, [-1, ...rest], planner)]});
     return true;
   }
   return false;
@@ -76,7 +79,7 @@ function namedConstant({name}: GraphNode, values: number[], planner: Planner): s
 }
 
 /** A Squeeze or ExpandDims that keeps the batch. */
-export function planSqueeze(node: GraphNode, planner: Planner): boolean {
+function planSqueeze(node: GraphNode, planner: Planner): boolean {
   const [x = '', axis] = inputsOf(node);
   const flow = planner.valueOf(x);
   if (flow?.kind !== 'flow') {
@@ -118,7 +121,7 @@ function expanded(axes: readonly number[], at: number | undefined): (number | un
 }
 
 /** A Transpose that keeps the batch, as a `Permute`. */
-export function planTranspose(node: GraphNode, planner: Planner): boolean {
+function planTranspose(node: GraphNode, planner: Planner): boolean {
   const [x = '', order] = inputsOf(node);
   const dims = planner.numbers(order);
   if (planner.floats(x) === undefined || dims?.[0] !== 0 || dims.length < 2) {
@@ -128,27 +131,166 @@ export function planTranspose(node: GraphNode, planner: Planner): boolean {
   return true;
 }
 
-/** A resize to a multiple of the size, as an `UpSampling2D`. */
-export function planResize(interpolation: string): (node: GraphNode, planner: Planner) => boolean {
-  return (node, planner) => {
-    const [x = '', size] = inputsOf(node);
-    const flow = planner.floats(x);
-    const wanted = planner.numbersAt(size);
-    if (!flow || !wanted || flagOf(node, 'align_corners') || flagOf(node, 'half_pixel_centers')) {
-      return false;
-    }
-    const factors = [0, 1].map(axis => {
-      const [current = KNOWN, target = KNOWN] = [flow.sizes[1 + axis], wanted.sizes[axis]];
-      const {of, times, plus} = planner.open.lineOf(target);
-      if (current === KNOWN) {
-        return target === KNOWN ? (wanted.pair[0][axis] ?? 0) / (flow.shapes[0][1 + axis] ?? 1) : 0;
-      }
-      return of === current && plus === 0 ? times : 0;
-    });
-    if (factors.some(factor => !Number.isInteger(factor) || factor < 1)) {
-      return false;
-    }
-    planner.addLayer(node, {className: 'UpSampling2D', config: {size: factors, interpolation}, inputs: [x]});
-    return true;
-  };
-}
+const planConcat: LayerRule = (node, planner) => {
+  const names = inputsOf(node);
+  const parts = names.slice(0, -1);
+  const [axis] = planner.numbers(names.at(-1)) ?? [];
+  const flows = parts.map(name => planner.floats(name));
+  const rank = flows[0]?.shapes[0].length ?? 0;
+  const alike = flows.every(flow => flow !== undefined && flow.shapes[0][0] === flows[0]?.shapes[0][0]);
+  const keys = new Set(flows.map(flow => flow?.key));
+  if (axis === undefined || axis === 0 || axis === -rank || parts.length < 2 || !alike || keys.size < parts.length) {
+    return false;
+  }
+  // The layer treats every negative axis as the last one.
+  planner.addLayer(node, {className: 'Concatenate', config: {axis: axis < 0 ? axis + rank : axis}, inputs: parts});
+  return true;
+};
+
+/** An embedding look-up. */
+const planEmbedding: LayerRule = (node, planner) => {
+  const [table, rows = '', axis] = inputsOf(node);
+  const tensor = planner.constant(table);
+  const at = axis === undefined ? 0 : planner.numbers(axis)?.[0];
+  const indices = planner.valueOf(rows);
+  const known = indices?.kind === 'flow' && indices.shapes[0].length > 0;
+  if (tensor?.rank !== 2 || tensor.dtype !== 'float32' || at !== 0 || !known || numberOf(node, 'batch_dims', 0) !== 0) {
+    return false;
+  }
+  const [inputDim = 0, outputDim = 0] = tensor.shape;
+  planner.addLayer(node, {
+    className: 'Embedding',
+    config: {inputDim, outputDim},
+    inputs: [rows],
+    weights: {embeddings: {tensor, source: {node: node.name, index: 0}}},
+  });
+  return true;
+};
+
+const gathered: Bound = ([x, indices, axis]) => {
+  const at = axis === undefined ? 0 : valueOf(axis);
+  const shape = x?.shape ?? [];
+  return (sizeOf(x) / Math.max(1, shape.at(at) ?? 1)) * sizeOf(indices);
+};
+
+const gather: RowRule = ({node, values, ranks, numbers}) => {
+  const [table, rows] = values;
+  const [axis] = values.length > 2 ? (numbers(2) ?? []) : [0];
+  const hasBatches = numberOf(node, 'batch_dims', 0) !== 0;
+  if (isFlow(table)) {
+    return isInside(axis, ranks[0]) && isFlow(rows) === hasBatches;
+  }
+  return isFlow(rows) && !hasBatches && axis === 0;
+};
+
+/** The whole batch, in order. */
+const stridedSlice: RowRule = subject => {
+  const {node, numbers} = subject;
+  const has = (mask: string) => (numberOf(node, mask, 0) & 1) === 1;
+  const [begin] = numbers(1) ?? [];
+  const [step] = numbers(3) ?? [];
+  return (
+    byFirst(subject) &&
+    step === 1 &&
+    (begin === 0 || has('begin_mask')) &&
+    has('end_mask') &&
+    numberOf(node, 'ellipsis_mask', 0) === 0 &&
+    !has('shrink_axis_mask') &&
+    !has('new_axis_mask')
+  );
+};
+
+const slice: RowRule = subject => byFirst(subject) && subject.numbers(1)?.[0] === 0 && subject.numbers(2)?.[0] === -1;
+
+/** The open size is the batch, if all others are known. */
+const reshape: RowRule = subject => {
+  const [x] = subject.values;
+  const [first, ...rest] = subject.numbers(1) ?? [];
+  if (!byFirst(subject) || x?.kind !== 'flow' || first !== -1 || x.sizes.slice(1).some(size => size !== KNOWN)) {
+    return false;
+  }
+  return numberOfValues(rest) === numberOfValues(x.shapes[0].slice(1));
+};
+
+const squeeze: RowRule = subject => {
+  const {node, ranks} = subject;
+  const axes = ['axis', 'squeeze_dims'].flatMap(key => numbersOf(node, key));
+  return byFirst(subject) && axes.length > 0 && axes.every(axis => isInside(axis, ranks[0]));
+};
+
+const expandDims: RowRule = subject =>
+  byFirst(subject) && isInside(subject.numbers(1)?.[0], (subject.ranks[0] ?? 0) + 1);
+
+/** A concatenation of flows along an axis that is an attribute. */
+const pack: RowRule = ({node, values, ranks}) =>
+  values.every(isFlow) && isInside(numberOf(node, 'axis', 0), (ranks[0] ?? 0) + 1);
+
+const concat: RowRule = ({values, ranks, numbers}) =>
+  values.slice(0, -1).every(isFlow) && isInside(numbers(values.length - 1)?.[0], ranks[0]);
+
+const concatenated: ShapeRule = (shapes, values) => {
+  const parts = shapes.slice(0, -1);
+  const [first = []] = parts;
+  const [axis = 0] = values(parts.length) ?? [Number.NaN];
+  const at = axis < 0 ? axis + first.length : axis;
+  const fits = parts.every(
+    part => part.length === first.length && part.every((size, i) => i === at || size === first[i]),
+  );
+  return fits && first[at] !== undefined
+    ? first.map((size, i) => (i === at ? parts.reduce((sum, part) => sum + (part[at] ?? 0), 0) : size))
+    : undefined;
+};
+
+const indices = (count: number) => Array.from({length: count}, (_, i) => i);
+
+/** Operations that move values to other places: they reshape, permute, slice, join, split and look up. */
+export const SHAPING: Readonly<Record<string, Operation>> = {
+  Reshape: {size: ofFirst, rows: reshape, moves: () => [0], layer: planReshape},
+  Squeeze: {size: ofFirst, rows: squeeze, moves: () => [0], layer: planSqueeze},
+  ExpandDims: {size: ofFirst, rows: expandDims, moves: () => [0], layer: planSqueeze},
+  Transpose: {
+    size: ofFirst,
+    rows: subject => byFirst(subject) && subject.numbers(1)?.[0] === 0,
+    shape: ([x = []], values) => values(1)?.map(axis => x.at(axis) ?? 1),
+    moves: () => [0],
+    layer: planTranspose,
+  },
+  Slice: {size: ofFirst, rows: slice, moves: () => [0]},
+  StridedSlice: {size: ofFirst, rows: stridedSlice, moves: () => [0]},
+  ConcatV2: {
+    size: ofAll,
+    rows: concat,
+    shape: concatenated,
+    moves: (_, count) => indices(count - 1),
+    layer: planConcat,
+  },
+  Concat: {size: ofAll, rows: mixed},
+  Pack: {size: ofAll, rows: pack, moves: (_, count) => indices(count)},
+  Unpack: {
+    size: ofFirst,
+    rows: ({node, ranks}) => isInside(numberOf(node, 'axis', 0), ranks[0]),
+    moves: () => [0],
+  },
+  Split: {
+    size: ofSecond,
+    rows: ({values, ranks, numbers}) => isFlow(values[1]) && isInside(numbers(0)?.[0], ranks[1]),
+    moves: () => [1],
+  },
+  SplitV: {
+    size: ofFirst,
+    rows: subject => byFirst(subject) && isInside(subject.numbers(2)?.[0], subject.ranks[0]),
+    moves: () => [0],
+  },
+  GatherV2: {size: gathered, rows: gather, moves: () => [0], layer: planEmbedding},
+  Gather: {size: gathered, rows: mixed},
+  GatherNd: {
+    size: ([x, places]) => {
+      const depth = places?.shape.at(-1) ?? 0;
+      return (sizeOf(places) / Math.max(1, depth)) * product(x?.shape.slice(depth) ?? []);
+    },
+    rows: mixed,
+  },
+  ScatterNd: {size: ([, , dims]) => product(valuesOf(dims)), rows: mixed},
+  SparseToDense: {size: asSecond, rows: mixed},
+  TensorScatterUpdate: {size: ofFirst, rows: mixed},
+};

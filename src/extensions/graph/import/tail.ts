@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import {type GraphNode, inputsOf, keyOf, numberOf, textsOf} from '../graphDef';
-import {planOp} from './planOp';
 import type {Planner} from './planner';
 import type {PlannedWeight} from './values';
 
@@ -168,10 +167,10 @@ export function finishTail(node: GraphNode, {added, after, absorbed}: Tail, plan
   const {name} = node;
   if (added !== undefined) {
     const bias = inputsOf(node)[added] as string;
-    planOp(planner, {name, op: 'AddV2', input: [name, bias]}, {part: 'bias', sources: [0, added]});
+    planner.addOp({name, op: 'AddV2', input: [name, bias]}, {part: 'bias', sources: [0, added]});
   }
   if (after !== undefined && 'op' in after) {
-    planOp(planner, {name, op: after.op, input: [name]}, {part: 'activation'});
+    planner.addOp({name, op: after.op, input: [name]}, {part: 'activation'});
   } else if (after !== undefined) {
     planner.addLayer(node, {...after, part: after.className, inputs: [name]});
   }

@@ -10,6 +10,19 @@ export type SizeId = number;
 /** A value for each of the two trial sizes. */
 export type Pair<T> = readonly [T, T];
 
+/** Half a gigabyte: no graph for a browser has a larger tensor for an example. */
+export const MOST_NUMBERS = 2 ** 27;
+
+/** A part of a node in the graph. */
+export interface NodePart {
+  /** Its name within that of the node. */
+  part?: string;
+  /** The indices of its inputs among those of the node. */
+  sources?: number[];
+  /** The keys of its outputs. Default: those of the node. */
+  keys?: readonly string[];
+}
+
 /** The source of a layer's weight: an input of a node, and how the layer holds it. */
 export interface WeightSource {
   node: string;

@@ -25,6 +25,18 @@ describe('a graph from a stranger', () => {
     });
   });
 
+  test('cannot have an image enlarged by a pool with strides below 1', async () => {
+    const pool = node('y', 'MaxPool3D', ['x'], {
+      ksize: integers(1, 1, 2, 2, 1),
+      strides: {list: {f: [1, 1, 1e-4, 1e-4, 1]}},
+      padding: {s: btoa('SAME')},
+    });
+    const graph = await graphOf([input('x', [-1, 1, 8, 8, 1]), pool]);
+    await withoutLeaks(async () => {
+      await expect(fromGraphModel(graph)).rejects.toThrow(/would return up to \d+ values/);
+    });
+  });
+
   test('cannot be a chain that doubles without end', async () => {
     const nodes = Array.from({length: 40}, (_, i) =>
       node(`n${i}`, 'ConcatV2', [i === 0 ? 'c' : `n${i - 1}`, i === 0 ? 'c' : `n${i - 1}`, 'axis'], {N: {i: '2'}}),

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, LoRAError, mergeLoRA, removeLoRA, replaceHead, summarizeLoRA} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
-import type {GraphOp} from '../../../../src/extensions/graph/layers/graphOp';
+import type {GraphOp} from '../../../../src/extensions/graph/import/graphOp';
 import type {GraphNode} from '../../../../src/extensions/graph/graphDef';
 import {disposeModel} from '../../../../src/core/rewire/dispose';
 import {numbers, random, useBackend, withoutLeaks} from '../../../helpers';
@@ -129,6 +129,20 @@ describe('a batch size is freed where it is proved that each example is computed
       await stays(nodes, {axis: tf.scalar(1, 'int32')}, random([1, 3, 2, 2], 1));
     },
   );
+
+  test.each<[op: string, constants: () => Record<string, tf.Tensor>]>([
+    ['EuclideanNorm', () => ({a: tf.tensor1d([2], 'int32')})],
+    ['MatrixBandPart', () => ({a: tf.scalar(1, 'int32'), b: tf.scalar(0, 'int32')})],
+    ['FakeQuantWithMinMaxVars', () => ({a: tf.scalar(-1), b: tf.scalar(1)})],
+  ])('a %s computes each example by itself', async (op, constants) => {
+    const names = Object.keys(constants());
+    const graph = await graphOf([input('x', [1, 3, 3]), node('y', op, ['x', ...names])], constants());
+    const model = await fromGraphModel(graph);
+    expect(model.inputs[0]!.shape).toEqual([null, 3, 3]);
+    const both = random([2, 3, 3], 1);
+    const rows = [0, 1].flatMap(i => numbers(outputsOf(graph, {x: tf.slice(both, i, 1)}, ['y'])[0]!));
+    expect(numbers(model.predict(both) as tf.Tensor)).toBeAllClose(rows);
+  });
 
   test.each([
     [

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {adam, applyLoRA, disposeModel, mergeLoRA} from '../../../../src/index';
-import type {GraphOp} from '../../../../src/extensions/graph/layers/graphOp';
+import type {GraphOp} from '../../../../src/extensions/graph/import/graphOp';
 import {fromONNX} from '../../../../src/onnx';
 import {useBackend, withoutLeaks} from '../../../helpers';
 import {bytesOf, expectOutputs, predicted, readCases} from '../cases';

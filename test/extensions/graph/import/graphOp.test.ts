@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {GraphOp, type GraphFragment} from '../../../../src/extensions/graph/layers/graphOp';
+import {GraphOp, type GraphFragment} from '../../../../src/extensions/graph/import/graphOp';
 import {numbers, random, useBackend, withoutLeaks} from '../../../helpers';
 
 beforeEach(() => useBackend('wasm'));

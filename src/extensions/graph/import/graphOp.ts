@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {damagedError, misfitError, showShape, tooLargeError, unsupportedError} from '../../../platform/errors';
 import type {GraphNode, GraphType} from '../graphDef';
-import {largestOutput} from '../graphSize';
+import {largestOutput} from './operations';
+import {MOST_NUMBERS} from './values';
 import {capabilities} from '../../../backends/shared/capabilities';
 import {unrecorded} from '../../../core/ops/recording';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -40,9 +41,6 @@ export interface GraphOpArgs {
   /** A {@link GraphFragment} as JSON, in `name`: the only key whose texts tfjs does not convert in files. */
   fragment: {name: string};
 }
-
-/** Half a gigabyte: no graph for a browser has a larger tensor for an example. */
-export const MOST_NUMBERS = 2 ** 27;
 
 /**
  * A layer that computes one node of a TensorFlow graph by the public executor of `tf.GraphModel`. `fromGraphModel`
@@ -295,7 +293,7 @@ const NOT_TO_RUN: readonly [pattern: RegExp, reason: string][] = [
   ],
   [/^(?:NonMaxSuppression|Unique|ListDiff)/, 'has a result whose size depends on the data'],
   [
-    /^(?:TensorArray|TensorList|HashTable|LookupTable|MutableHash|Initialize|Restore|Save|VarHandle|ReadVariable|AssignVariable)/,
+    /^(?:TensorArray|(?:Empty)?TensorList|HashTable|LookupTable|MutableHash|Initialize|Restore|Save|SimpleML|VarHandle|ReadVariable|AssignVariable)/,
     'uses state outside of the graph',
   ],
   [/^(?:String|StaticRegex|Ragged|Decode|Encode|Sparse(?!ToDense))/, 'uses strings or ragged lists'],
