@@ -12,7 +12,7 @@ import type {Part} from '../file/protobuf';
 import type {OnnxModel, OnnxNode} from '../file/readOnnx';
 import {loadOnnx, type LoadONNXOptions, type OnnxPart, type ONNXSource, planOnnx, RECORD} from '../import/fromONNX';
 import type {OnnxGraphModel} from '../import/onnxGraph';
-import {arranged, putBack, type QuantizedProduct, range, type WeightOrigin} from '../lower/lowering';
+import {toLayerLayout, writeToFileLayout, type QuantizedProduct, range, type WeightOrigin} from '../lower/lowering';
 import {nodeMessages, valueMessage} from '../write/messages';
 import {encoded, type LateValues} from './encoded';
 import {LateMerge} from './lateMerge';
@@ -197,7 +197,7 @@ async function changedInputs(
       if (current === undefined) {
         throw misfitError(`Layer "${layer.name}" has no weight "${name}". The model was imported from another file.`);
       }
-      const before = origin && arranged(await inputAt(planned, origin), origin);
+      const before = origin && toLayerLayout(await inputAt(planned, origin), origin);
       const stored = before ? {shape: [...before.shape], data: () => Promise.resolve(before.data)} : weight.tensor;
       if (!(await differs(current, stored, layer))) {
         continue;
@@ -230,7 +230,7 @@ async function changedInputs(
         const data = others === undefined ? (await inputAt(planned, origin)).data : await others.read();
         await late.during(own, async () => {
           const now = (variables.get(name) as tf.LayerVariable).read();
-          putBack({shape, data}, {shape: now.shape, data: (await now.data()) as Float32Array}, origin);
+          writeToFileLayout({shape, data}, {shape: now.shape, data: (await now.data()) as Float32Array}, origin);
         });
         return data;
       };

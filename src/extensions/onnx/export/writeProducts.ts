@@ -5,7 +5,7 @@ import type {FiniteOptions} from '../../../platform/formats/numbers';
 import {LoRALayer} from '../../../core/layers/loraLayer';
 import {sitesOf} from '../../../core/rewire/walk';
 import type {OnnxModel, OnnxNode} from '../file/readOnnx';
-import {type Arrangement, putBack, type QuantizedProduct} from '../lower/lowering';
+import {type WeightLayout, writeToFileLayout, type QuantizedProduct} from '../lower/lowering';
 import {GraphWriter, type Source} from '../write/graphWriter';
 import {nodeMessages} from '../write/messages';
 import type {NewTensor, Replacement} from './spliceOnnx';
@@ -23,7 +23,7 @@ export type ChangedProduct = {product: QuantizedProduct; layer: string} & (
 export interface FloatConvolution {
   attributes: OnnxNode['attributes'];
   /** Its kernel and its bias: their values as floats in the file, and now. */
-  weights: {before: Values & {data: Float32Array}; parts: {origin: Arrangement; now: Source}[]}[];
+  weights: {before: Values & {data: Float32Array}; parts: {origin: WeightLayout; now: Source}[]}[];
 }
 
 /** Writes a convolution, and returns the name of its result. */
@@ -35,7 +35,7 @@ function writeConvolution(out: GraphWriter, x: string, {attributes, weights}: Fl
       shape,
       held => {
         const values = {shape, data: data.slice()};
-        parts.forEach(({origin}, part) => putBack(values, held[part] as Values, origin));
+        parts.forEach(({origin}, part) => writeToFileLayout(values, held[part] as Values, origin));
         return values;
       },
     ),

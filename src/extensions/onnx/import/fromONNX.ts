@@ -139,7 +139,7 @@ export async function planOnnx(
     } else if (rule !== undefined && !planner.problems.has(node.name)) {
       const call = new OnnxCall(own, node);
       await rule(call);
-      await call.settle();
+      await call.restoreConstantOrder();
       planner.fates.set(node.name, 'op');
     }
   };

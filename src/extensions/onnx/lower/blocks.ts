@@ -2,13 +2,13 @@ import {toFloat16} from '../../../platform/formats/halfFloats';
 
 const bits32 = new DataView(new ArrayBuffer(4));
 
-/** The bits of a number as float16. */
+/** The float16 bits of a number. */
 export function halfOf(value: number): number {
   bits32.setFloat32(0, value);
   return toFloat16(bits32.getUint32(0));
 }
 
-/** Rows in blocks of 32 as GGUF has them: a scale of 16 bits, then the values. */
+/** Packs rows into the blocks of GGUF: for 32 values, a float16 scale and then the integers. */
 export function inBlocks({
   bits,
   units,
@@ -30,7 +30,7 @@ export function inBlocks({
     for (let at = 0; at < width; at += 32, place += size) {
       view.setUint16(place, halfOf(scaleOf(row, at)), true);
       for (let i = 0; i < size - 2; i++) {
-        // With 4 bits, the first half of the values is in the lower bits of the bytes.
+        // In Q4_0, the low bits of the bytes hold the first half of the values.
         const value = valueOf(row, at + i);
         view.setUint8(place + 2 + i, bits === 8 ? (value - 128) & 255 : value | (valueOf(row, at + i + 16) << 4));
       }

@@ -4,30 +4,30 @@ import {activationAfter} from './activations';
 import {channelsLast, range} from './lowering';
 import {attribute, type OnnxCall} from './onnxCall';
 
-/** How a window moves over the axes after the channels. */
+/** The window of a convolution or a pool, over the axes after the channels. */
 export interface Window {
   kernel: number[];
   strides: number[];
   dilations: number[];
-  /** At the begin and the end of each axis; `same`: as TensorFlow's padding of that name does. */
+  /** The padding of each axis; `same`: TensorFlow's padding of that name. */
   pads: [begin: number, end: number][] | 'same';
 }
 
-/** @param keepsPads whether pads stay explicit where TensorFlow would choose the same. */
+/** @param keepsPads whether pads stay explicit where they equal the padding `same`. */
 export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): Window {
   const axes = kernel.length;
   const ones = new Array<number>(axes).fill(1);
   const strides = call.ints('strides') ?? ones;
   const dilations = call.ints('dilations') ?? ones;
-  const given = call.ints('pads') ?? [];
+  const explicitPads = call.ints('pads') ?? [];
   const extents = kernel.map((size, i) => (size - 1) * (dilations[i] ?? 1));
   const auto = call.text('auto_pad', 'NOTSET');
   const isStrided = strides.some(stride => stride > 1);
-  // tfjs takes only one of them, also where they are of different axes.
+  // tfjs refuses strides with dilations, even on different axes.
   if (isStrided && dilations.some(dilation => dilation > 1)) {
     call.refuse('has both strides and dilations');
   }
-  // Along three axes, tfjs does not clamp such pads at zero.
+  // In 3-D, tfjs computes negative pads for a kernel smaller than its stride.
   const isUnclamped = axes === 3 && kernel.some((size, i) => size < (strides[i] ?? 1));
   if (auto === 'SAME_UPPER' && !isUnclamped) {
     return {kernel, strides, dilations, pads: 'same'};
@@ -39,7 +39,7 @@ export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): W
       const [less, more] = [Math.floor(total / 2), Math.ceil(total / 2)];
       return auto === 'SAME_UPPER' ? [less, more] : [more, less];
     }
-    return auto === 'VALID' ? [0, 0] : [given[i] ?? 0, given[axes + i] ?? 0];
+    return auto === 'VALID' ? [0, 0] : [explicitPads[i] ?? 0, explicitPads[axes + i] ?? 0];
   });
   const isSame =
     !isUnclamped &&
@@ -52,18 +52,18 @@ export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): W
   if (pads.flat().some(size => size < 0)) {
     call.refuse('has negative pads');
   }
-  // Without pads, strides need none of a layer.
-  const isPlain = keepsPads || (isStrided && pads.flat().every(size => size === 0));
-  return {kernel, strides, dilations, pads: isSame && !isPlain ? 'same' : pads};
+  // With strides and no pads, `valid` is the simpler layer.
+  const staysExplicit = keepsPads || (isStrided && pads.flat().every(size => size === 0));
+  return {kernel, strides, dilations, pads: isSame && !staysExplicit ? 'same' : pads};
 }
 
-/** How many values TensorFlow's padding `same` adds along an axis; with a stride of 1, whatever its size is. */
+/** The number of values that the padding `same` adds to an axis. With a stride of 1 it does not depend on `size`. */
 function samePads(size: number, stride: number, extent: number): number {
   return Math.max((Math.ceil(size / stride) - 1) * stride + extent + 1 - size, 0);
 }
 
-/** A tensor with its channels last, with zeros, or other values, around it. */
-export async function padded(call: OnnxCall, x: string, pads: Window['pads'], value = 0): Promise<string> {
+/** Pads a channels-last tensor with `value`. */
+export async function withPadding(call: OnnxCall, x: string, pads: Window['pads'], value = 0): Promise<string> {
   if (pads === 'same' || pads.flat().every(size => size === 0)) {
     return x;
   }
@@ -73,8 +73,8 @@ export async function padded(call: OnnxCall, x: string, pads: Window['pads'], va
   const [planes, rows, columns] = pads.map((_, i) => call.sizeOf(x, i + 1));
   const channels = call.sizeOf(x, pads.length + 1);
   if (pads.length === 3 && planes && rows && columns && channels) {
-    // webgl and webgpu pad no more than four axes: here columns and channels are one.
-    const batch = await call.entryOf(x, 0);
+    // webgl and webgpu pad at most four axes, so columns and channels are joined.
+    const batch = await call.sizeEntryOf(x, 0);
     const flat = await call.reshaped(x, [batch, planes, rows, columns * channels]);
     const ends = [0, 0, ...pads.flat().map((size, i) => (i < 4 ? size : size * channels))];
     const wide = await call.emit('PadV2', [flat, call.constant(ends, [4, 2]), call.scalar(value)]);
@@ -85,7 +85,7 @@ export async function padded(call: OnnxCall, x: string, pads: Window['pads'], va
   return call.emit('PadV2', [x, call.constant(all, [all.length / 2, 2]), call.scalar(value)]);
 }
 
-/** `same`, or `valid` around what is padded already. */
+/** The padding of a layer whose input has been padded explicitly unless it is `same`. */
 export function paddingOf(pads: Window['pads']): string {
   return pads === 'same' ? 'same' : 'valid';
 }
@@ -99,7 +99,7 @@ function kernelOf(call: OnnxCall): readonly number[] {
   return shape as number[];
 }
 
-/** A convolution with the activation after it: with one to three axes, grouped, or depthwise. */
+/** A convolution of one to three axes, plain, grouped or depthwise. The activation after it is fused. */
 export async function conv(call: OnnxCall): Promise<void> {
   const [out = 1, inner = 1, ...kernel] = kernelOf(call);
   const perm = channelsLast(kernel.length + 2);
@@ -111,8 +111,10 @@ export async function conv(call: OnnxCall): Promise<void> {
   const window = windowOf(call, kernel);
   const isDepthwise = group > 1 && inner === 1 && kernel.length < 3;
   const {activation, absorbed} = activationAfter(call, call.node);
-  const x = await padded(call, await call.as(0, perm), window.pads);
-  const bias = call.has(2) ? (call.low.weight(call.node.name, 2) ?? call.refuse('needs a constant bias')) : undefined;
+  const x = await withPadding(call, await call.inputIn(0, perm), window.pads);
+  const bias = call.has(2)
+    ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('needs a constant bias'))
+    : undefined;
   const config = {
     strides: window.strides,
     dilationRate: window.dilations,
@@ -121,7 +123,7 @@ export async function conv(call: OnnxCall): Promise<void> {
     activation,
   };
   if (isDepthwise) {
-    call.give(await depthwise(call, x, {out, group, window, config, bias}), perm, absorbed);
+    call.setOutput(await depthwise(call, x, {out, group, window, config, bias}), perm, absorbed);
     return;
   }
   const kind = {className: `Conv${kernel.length}D`, config: {...config, kernelSize: kernel}};
@@ -130,26 +132,26 @@ export async function conv(call: OnnxCall): Promise<void> {
   }
   const last = [...range(kernel.length).map(i => i + 2), 1, 0];
   if (group === 1) {
-    const weights = {kernel: call.low.weight(call.node.name, 1, {perm: last}), bias};
-    call.give(call.layer(kind.className, {...kind.config, filters: out}, [x], weights), perm, absorbed);
+    const weights = {kernel: call.lowering.weight(call.node.name, 1, {perm: last}), bias};
+    call.setOutput(call.layer(kind.className, {...kind.config, filters: out}, [x], weights), perm, absorbed);
     return;
   }
   const filters = out / group;
   const axis = kernel.length + 1;
-  const sizes = call.below(group).map(() => inner);
+  const sizes = call.indicesBelow(group).map(() => inner);
   const split = await call.emit('SplitV', [x, call.constant(sizes), call.scalar(axis, 'int32')], {}, group);
   const parts = range(group).map(i => {
-    const part = [i * filters, filters] as const;
+    const rows = [i * filters, filters] as const;
     const weights = {
-      kernel: call.low.weight(call.node.name, 1, {part, perm: last}),
-      bias: bias && call.low.weight(call.node.name, 2, {part}),
+      kernel: call.lowering.weight(call.node.name, 1, {rows, perm: last}),
+      bias: bias && call.lowering.weight(call.node.name, 2, {rows}),
     };
     return call.layer(kind.className, {...kind.config, filters}, [`${split}:${i}`], weights, `group${i}`);
   });
-  call.give(await call.emit('ConcatV2', [...parts, call.scalar(axis, 'int32')]), perm, absorbed);
+  call.setOutput(await call.emit('ConcatV2', [...parts, call.scalar(axis, 'int32')]), perm, absorbed);
 }
 
-/** A kernel for each channel. Along one axis it is one of two axes. */
+/** A depthwise convolution. In 1-D, it is computed as a 2-D one of height 1. */
 async function depthwise(
   call: OnnxCall,
   x: string,
@@ -166,7 +168,7 @@ async function depthwise(
   const kernelSize = two(window.kernel);
   const multiplier = out / group;
   const perm = [2, 3, 0, 1];
-  const kernel = call.low.weight(call.node.name, 1, {shape: [group, multiplier, ...kernelSize], perm});
+  const kernel = call.lowering.weight(call.node.name, 1, {shape: [group, multiplier, ...kernelSize], perm});
   const fuses =
     config.activation === 'relu' || config.activation === 'relu6' || window.dilations.some(rate => rate > 1);
   const image = isFlat ? await call.emit('ExpandDims', [x, call.scalar(1, 'int32')]) : x;
@@ -180,8 +182,8 @@ async function depthwise(
   return isFlat ? call.emit('Squeeze', [result], {squeeze_dims: {list: {i: ['1']}}}) : result;
 }
 
-/** A volume without its margins. */
-function trimmed(call: OnnxCall, x: string, cut: readonly [begin: number, end: number][]): Promise<string> {
+/** Crops a volume `[batch, planes, rows, columns, channels]`. */
+function cropVolume(call: OnnxCall, x: string, cut: readonly [begin: number, end: number][]): Promise<string> {
   const list = (of: (margins: readonly [number, number]) => number) => call.constant([0, ...cut.map(of), 0]);
   const toEnd = cut.reduce((mask, [, end], i) => mask + (end === 0 ? 2 ** (i + 1) : 0), 0b10001);
   const inputs = [x, list(([begin]) => begin), list(([, end]) => -end), call.constant([1, 1, 1, 1, 1])];
@@ -194,7 +196,7 @@ function trimmed(call: OnnxCall, x: string, cut: readonly [begin: number, end: n
   });
 }
 
-/** A transposed convolution: that of a layer, which pads nothing, with its edges cut off. */
+/** A transposed convolution: a layer with padding `valid`, whose result is cropped. */
 export async function convTranspose(call: OnnxCall): Promise<void> {
   const [, out = 1, ...kernel] = kernelOf(call);
   const isFlat = kernel.length === 1;
@@ -211,18 +213,20 @@ export async function convTranspose(call: OnnxCall): Promise<void> {
   }
   const pads = call.ints('pads') ?? [];
   const extra = call.ints('output_padding') ?? [];
-  // The layer gives `stride · size + max(kernel - stride, 0)`.
+  // The output size of the layer is `stride · size + max(kernel - stride, 0)`.
   const cut = kernel.map((size, i): [number, number] => {
     const spare = Math.max((strides[i] ?? 1) - size, 0);
     const end = (pads[kernel.length + i] ?? 0) - (extra[i] ?? 0) + spare;
     return [pads[i] ?? 0, end >= 0 ? end : call.refuse('adds more at the end than its pads cut off')];
   });
   const perm = channelsLast(kernel.length + 2);
-  const held = await call.as(0, perm);
+  const channelsLastInput = await call.inputIn(0, perm);
   const two = <T>(list: readonly T[], one: T) => (isFlat ? [one, ...list] : [...list]);
-  const x = isFlat ? await call.emit('ExpandDims', [held, call.scalar(1, 'int32')]) : held;
+  const x = isFlat ? await call.emit('ExpandDims', [channelsLastInput, call.scalar(1, 'int32')]) : channelsLastInput;
   const {activation, absorbed} = activationAfter(call, call.node);
-  const bias = call.has(2) ? (call.low.weight(call.node.name, 2) ?? call.refuse('needs a constant bias')) : undefined;
+  const bias = call.has(2)
+    ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('needs a constant bias'))
+    : undefined;
   const inner = call.size(1, 0) ?? 1;
   const size = two(kernel, 1);
   let result = call.layer(
@@ -237,18 +241,22 @@ export async function convTranspose(call: OnnxCall): Promise<void> {
     },
     [x],
     {
-      kernel: call.low.weight(call.node.name, 1, {
+      kernel: call.lowering.weight(call.node.name, 1, {
         shape: [inner, out, ...size],
         perm: [...range(size.length).map(i => i + 2), 1, 0],
       }),
       bias,
     },
   );
-  if (sizeOf(cut.flat().map(each => each + 1)) > 1) {
+  if (sizeOf(cut.flat().map(margin => margin + 1)) > 1) {
     result =
       size.length === 3
-        ? await trimmed(call, result, cut)
+        ? await cropVolume(call, result, cut)
         : call.layer('Cropping2D', {cropping: two(cut, [0, 0] as [number, number])}, [result], {}, 'crop');
   }
-  call.give(isFlat ? await call.emit('Squeeze', [result], {squeeze_dims: {list: {i: ['1']}}}) : result, perm, absorbed);
+  call.setOutput(
+    isFlat ? await call.emit('Squeeze', [result], {squeeze_dims: {list: {i: ['1']}}}) : result,
+    perm,
+    absorbed,
+  );
 }

@@ -1,18 +1,18 @@
 import {sizeOf} from '../../../platform/formats/layout';
 import type {Rule} from './activations';
 import {range} from './lowering';
-import {attribute, type Entry, type OnnxCall} from './onnxCall';
+import {attribute, type ShapeEntry, type OnnxCall} from './onnxCall';
 import {withoutAxes} from './reductions';
 import {sliced} from './shapes';
 
-/** Indices, of which negative ones count from the end of the axes that have these sizes. */
-async function fromStart(
+/** Indices with negative ones resolved: they count from the end of axes of these sizes. */
+async function nonNegativeIndices(
   call: OnnxCall,
   index: number,
-  sizes: readonly Entry[],
+  sizes: readonly ShapeEntry[],
   perm?: readonly number[],
 ): Promise<string> {
-  const indices = perm ? await call.as(index, perm) : await call.plain(index);
+  const indices = perm ? await call.inputIn(index, perm) : await call.input(index);
   if (call.numbers(index)?.every(place => place >= 0)) {
     return indices;
   }
@@ -20,12 +20,12 @@ async function fromStart(
   return call.emit('SelectV2', [isNegative, await call.emit('AddV2', [indices, await call.vector(sizes)]), indices]);
 }
 
-/** The sizes of the axes of a tensor that an index of several places names. */
-async function indexed(call: OnnxCall): Promise<Entry[]> {
+/** The sizes of the leading data axes that an index tuple of GatherND or ScatterND addresses. */
+async function indexedSizes(call: OnnxCall): Promise<ShapeEntry[]> {
   const depth = call.size(1, call.rank(1) - 1) ?? call.refuse('takes indices of dynamic length');
-  const sizes: Entry[] = [];
+  const sizes: ShapeEntry[] = [];
   for (const axis of range(depth)) {
-    sizes.push(await call.entry(0, axis));
+    sizes.push(await call.sizeEntry(0, axis));
   }
   return sizes;
 }
@@ -36,18 +36,18 @@ export const gather: Rule = async call => {
   if (indices?.length === 1 && call.rank(1) === 0) {
     const [begin = 0] = indices;
     const cut = {begin, end: begin === -1 ? 2 ** 31 : begin + 1, step: 1, isDropped: true};
-    call.give(await sliced(call, new Map([[axis, cut]])), withoutAxes(call.perm(), [axis]));
+    call.setOutput(await sliced(call, new Map([[axis, cut]])), withoutAxes(call.perm(), [axis]));
     return;
   }
-  const weight = call.low.weight(call.node.name, 0);
-  // A table of embeddings is one of tokens.
+  const weight = call.lowering.weight(call.node.name, 0);
+  // An embedding layer: token ids are not negative.
   const isTable = weight !== undefined && axis === 0 && indices === undefined;
-  const at = isTable ? await call.plain(1) : await fromStart(call, 1, [await call.entry(0, axis)]);
-  const table = weight ?? (await call.plain());
-  call.give(await call.emit('GatherV2', [table, at, call.scalar(axis, 'int32')]));
+  const at = isTable ? await call.input(1) : await nonNegativeIndices(call, 1, [await call.sizeEntry(0, axis)]);
+  const table = weight ?? (await call.input());
+  call.setOutput(await call.emit('GatherV2', [table, at, call.scalar(axis, 'int32')]));
 };
 
-/** For each index the value that it names, along an axis that is held as the last one. */
+/** Gathers single values along an axis, which is moved to the end. */
 export const gatherElements: Rule = async call => {
   const rank = call.rank();
   const axis = call.axis(call.int('axis', 0));
@@ -55,11 +55,11 @@ export const gatherElements: Rule = async call => {
   if (JSON.stringify(shapesAt(0)) !== JSON.stringify(shapesAt(1))) {
     call.refuse('takes indices of other sizes than its data');
   }
-  const perm = [...range(rank).filter(each => each !== axis), axis];
+  const perm = [...range(rank).filter(dataAxis => dataAxis !== axis), axis];
   const attr = {batch_dims: attribute.int(rank - 1)};
-  const indices = await fromStart(call, 1, [await call.entry(0, axis)], perm);
-  const inputs = [await call.as(0, perm), indices, call.scalar(rank - 1, 'int32')];
-  call.give(await call.emit('GatherV2', inputs, attr), perm);
+  const indices = await nonNegativeIndices(call, 1, [await call.sizeEntry(0, axis)], perm);
+  const inputs = [await call.inputIn(0, perm), indices, call.scalar(rank - 1, 'int32')];
+  call.setOutput(await call.emit('GatherV2', inputs, attr), perm);
 };
 
 export const gatherND: Rule = async call => {
@@ -68,37 +68,39 @@ export const gatherND: Rule = async call => {
     await gatherRows(call, batchAxes);
     return;
   }
-  call.give(await call.emit('GatherNd', [await call.plain(0), await fromStart(call, 1, await indexed(call))]));
+  call.setOutput(
+    await call.emit('GatherNd', [await call.input(0), await nonNegativeIndices(call, 1, await indexedSizes(call))]),
+  );
 };
 
-/** A gather for each example, along axes that become one. */
+/** GatherND with batch axes: the indexed axes are flattened into one, which is gathered for each example. */
 async function gatherRows(call: OnnxCall, batchAxes: number): Promise<void> {
   const depth = call.size(1, call.rank(1) - 1) ?? call.refuse('takes indices of dynamic length');
   const sizes = range(depth).map(
     i => call.size(0, batchAxes + i) ?? call.refuse('takes indices of an axis of dynamic size: fix it by inputShapes'),
   );
   const steps = sizes.map((_, i) => sizeOf(sizes.slice(i + 1)));
-  const places = await call.emit('Mul', [await fromStart(call, 1, sizes), call.constant(steps)]);
-  const indices = await call.emit('Sum', [places, call.constant([call.rank(1) - 1])]);
-  const entries: Entry[] = [];
+  const flatIndices = await call.emit('Mul', [await nonNegativeIndices(call, 1, sizes), call.constant(steps)]);
+  const indices = await call.emit('Sum', [flatIndices, call.constant([call.rank(1) - 1])]);
+  const entries: ShapeEntry[] = [];
   for (const axis of range(call.rank())) {
-    entries.push(await call.entry(0, axis));
+    entries.push(await call.sizeEntry(0, axis));
   }
-  const rows = await call.reshaped(await call.plain(), [
+  const rows = await call.reshaped(await call.input(), [
     ...entries.slice(0, batchAxes),
     sizeOf(sizes),
     ...entries.slice(batchAxes + depth),
   ]);
   const attr = {batch_dims: attribute.int(batchAxes)};
-  call.give(await call.emit('GatherV2', [rows, indices, call.scalar(batchAxes, 'int32')], attr));
+  call.setOutput(await call.emit('GatherV2', [rows, indices, call.scalar(batchAxes, 'int32')], attr));
 }
 
 export const scatterND: Rule = async call => {
   if (call.text('reduction', 'none') !== 'none') {
     call.refuse('has a reduction');
   }
-  const indices = await fromStart(call, 1, await indexed(call));
-  call.give(await call.emit('TensorScatterUpdate', [await call.plain(0), indices, await call.plain(2)]));
+  const indices = await nonNegativeIndices(call, 1, await indexedSizes(call));
+  call.setOutput(await call.emit('TensorScatterUpdate', [await call.input(0), indices, await call.input(2)]));
 };
 
 export const oneHot: Rule = async call => {
@@ -109,7 +111,7 @@ export const oneHot: Rule = async call => {
   const type = isInt ? ('int32' as const) : ('float32' as const);
   const depth = call.number(1, 1);
   const inputs = [
-    await fromStart(call, 0, [depth]),
+    await nonNegativeIndices(call, 0, [depth]),
     call.scalar(depth, 'int32'),
     call.scalar(on, type),
     call.scalar(off, type),
@@ -120,6 +122,6 @@ export const oneHot: Rule = async call => {
     dtype: attribute.type(isInt ? 'DT_INT32' : 'DT_FLOAT'),
   };
   const at = axis < 0 ? axis + rank + 1 : axis;
-  const perm = [...range(rank + 1).filter(each => each !== at), at];
-  call.give(await call.emit('OneHot', inputs, attr), perm);
+  const perm = [...range(rank + 1).filter(outputAxis => outputAxis !== at), at];
+  call.setOutput(await call.emit('OneHot', inputs, attr), perm);
 };

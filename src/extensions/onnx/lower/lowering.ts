@@ -6,71 +6,74 @@ import type {Constant, PlannedWeight, Value} from '../../graph/import/values';
 import type {OnnxTensor, TensorData} from '../file/onnxTensor';
 import type {OnnxNode} from '../file/readOnnx';
 
-/** The operations of a file, as nodes that a planner knows by name. */
+// A layout is the order of the axes in which the plan stores a tensor, for example channels last. `perm[i]` is the
+// axis of the ONNX tensor that is stored at axis `i`. Values without an entry have the order of the file.
+
+/** The operations of a file. */
 export interface OnnxOperations {
   nodes: Map<string, OnnxNode>;
-  /** By the name of a value: the key that it has in the plan. */
+  /** ONNX value name → key in the plan. */
   keys: Map<string, string>;
-  /** By key: initializers, and the values of `Constant` nodes. */
+  /** Key → initializer, or value of a `Constant` node. */
   tensors: ReadonlyMap<string, OnnxTensor>;
-  /** By domain: the version of its operations. */
+  /** Domain → opset version. */
   opsets: ReadonlyMap<string, number>;
 }
 
-/** How a layer holds a tensor of a file: what is done to it, in this order. */
-export interface Arrangement {
-  /** Where the part of the first axis begins that is meant, and its size. */
-  part?: readonly [from: number, size: number];
+/** The steps that turn a tensor of the file into the weight of a layer, in this order. */
+export interface WeightLayout {
+  /** The rows of the first axis to take. */
+  rows?: readonly [from: number, size: number];
   shape?: readonly number[];
-  /** Whether the parts of the first axis, two, are added. */
-  added?: boolean;
-  /** The order of the parts of the first axis. */
-  order?: readonly number[];
+  /** Whether the two rows of the first axis are summed. */
+  sumsHalves?: boolean;
+  /** The new order of the rows of the first axis. */
+  rowOrder?: readonly number[];
   perm?: readonly number[];
-  /** The shape in the end, where it is another one. */
-  to?: readonly number[];
+  /** The shape of the weight, if it differs from the permuted one. */
+  finalShape?: readonly number[];
 }
 
-/** The tensor in the file for a weight of a layer. */
-export interface WeightOrigin extends Arrangement {
-  /** A node, and which of its inputs. */
+/** The tensor of the file that a weight of a layer comes from. */
+export interface WeightOrigin extends WeightLayout {
+  /** The node, and the index of its input. */
   node: string;
   index: number;
 }
 
-/** A product with a quantized matrix, or a convolution with a quantized kernel. */
+/** A quantized matrix product or convolution of the file. */
 export interface QuantizedProduct {
-  /** The nodes that compute it. The last one gives it as floats. */
+  /** The nodes that compute it. The last one returns floats. */
   nodes: readonly string[];
-  /** The name of what is multiplied, as floats unless `input` is there. */
+  /** The name of the input: floats, or integers if `input` is set. */
   x: string;
-  /** Where it is integers, and where the result is: the names of its scale and, unless that is 0, of its zero. */
+  /** For an integer input or output: the names of its scale and, unless it is 0, its zero point. */
   input?: readonly string[];
   output?: readonly string[];
-  /** The name of a bias that the last node adds. */
+  /** The name of the bias that the last node adds. */
   bias?: string | undefined;
 }
 
-/** Constants of no more values than this are read by the plan. */
-const FEW = 4096;
+/** The plan reads the values of constants up to this size. */
+const MAX_READ_VALUES = 4096;
 
-/** Shared by the nodes of a file while it is planned. */
+/** The state that the nodes of a file share while it is planned. */
 export class Lowering {
-  /** By the names of constants that layers are given as weights. */
+  /** Name of a constant that is the weight of a layer → its tensor in the file. */
   readonly origins = new Map<string, WeightOrigin>();
-  /** By the names of constants that are made of quantized ones: the products that they are for. */
+  /** Name of a dequantized constant → the product that uses it. */
   readonly quantized = new Map<string, QuantizedProduct>();
-  /** By the names of convolutions that were of integers: what they are in the file, if it can be written. */
+  /** Name of a float convolution that replaces an integer one → the one of the file, if it can be written back. */
   readonly convolutions = new Map<string, QuantizedProduct | undefined>();
-  /** The names of constants that nodes dequantize. */
+  /** The names of constants that DequantizeLinear nodes return. */
   readonly dequantized = new Set<string>();
-  /** How values are held: the axis of the value that each axis of its tensor is. In order, if it is not here. */
+  /** Value → layout, unless it is the order of the file. */
   private readonly perms = new WeakMap<Value, readonly number[]>();
-  /** By a key and what was made of it: the name of the result. */
-  private readonly made = new Map<string, string>();
-  private readonly arranged = new Map<string, Constant>();
-  private readonly named = new Set<string>();
-  private readonly ids = new WeakMap<Constant, string>();
+  /** Key and purpose → name of the node that was planned for it. */
+  private readonly cachedResults = new Map<string, string>();
+  private readonly arrangedWeights = new Map<string, Constant>();
+  private readonly nodesWithLayer = new Set<string>();
+  private readonly weightIds = new WeakMap<Constant, string>();
   private count = 0;
 
   constructor(
@@ -78,7 +81,7 @@ export class Lowering {
     readonly file: OnnxOperations,
   ) {}
 
-  /** Adds a node in the place of one of the file. Its inputs are keys. */
+  /** Adds an ONNX node that replaces one of the file. Its inputs are keys. */
   addNode(node: GraphNode, proto: OnnxNode): void {
     const {nodes, keys} = this.file;
     nodes.set(node.name, proto);
@@ -86,17 +89,17 @@ export class Lowering {
     this.planner.addNode(node, this.layerName(node.name.replace(/#\d+$/, ''), undefined), 1);
   }
 
-  /** A name that no other node or constant has. */
+  /** An unused name for a node or a constant. */
   freshName(node: string): string {
     return `${node}#${this.count++}`;
   }
 
-  /** The name of a layer of a node: its own, once, for the layer that it is about. */
+  /** The name of a layer. The first layer of a node takes the node's name; `part` distinguishes the others. */
   layerName(node: string, part: string | undefined): string {
-    if (part !== undefined || this.named.has(node)) {
+    if (part !== undefined || this.nodesWithLayer.has(node)) {
       return this.planner.nameOf(node, part ?? 'more');
     }
-    this.named.add(node);
+    this.nodesWithLayer.add(node);
     return this.planner.nameOf(node);
   }
 
@@ -112,17 +115,17 @@ export class Lowering {
     }
   }
 
-  /** How a value is held. */
+  /** The layout of a value. */
   permOf(value: Value | undefined, rank: number): readonly number[] {
     return (value && this.perms.get(value)) ?? range(rank);
   }
 
-  /** Says that an output of a node is what has been computed under another name, held by `perm`. */
-  give(node: string, output: number, name: string, perm?: readonly number[]): void {
+  /** Sets an output of a node to the planned node `name`, which has the layout `perm`. */
+  setOutput(node: string, output: number, name: string, perm?: readonly number[]): void {
     const {values} = this.planner;
     const value = this.planner.valueOf(name);
     if (value !== undefined) {
-      // A flow is held by another permutation under each of its names.
+      // The same tensor can have one layout for each name, so each name gets an object.
       const own = value.kind === 'flow' ? {...value} : value;
       values.set(`${node}:${output}`, own);
       if (perm !== undefined && !isIdentity(perm)) {
@@ -131,26 +134,26 @@ export class Lowering {
     }
   }
 
-  /** The cached result for a value, which is made if there is none. */
+  /** Plans a node that is derived from a value, once for each purpose. */
   async once(key: string, what: string, make: () => Promise<string>): Promise<string> {
-    const name = this.made.get(`${key} ${what}`) ?? (await make());
-    this.made.set(`${key} ${what}`, name);
+    const name = this.cachedResults.get(`${key} ${what}`) ?? (await make());
+    this.cachedResults.set(`${key} ${what}`, name);
     return name;
   }
 
-  /** The use of a planned layer's quantized weight in the file; `undefined` for others. */
+  /** The quantized product that a layer's weight comes from; `undefined` for other weights. */
   productOf(weight: PlannedWeight): QuantizedProduct | undefined {
-    const own = this.quantized.get(weight.source.node);
-    const {node = '', index = 0} = own === undefined ? (this.originOf(weight) ?? {}) : {};
+    const product = this.quantized.get(weight.source.node);
+    const {node = '', index = 0} = product === undefined ? (this.originOf(weight) ?? {}) : {};
     const inputs = this.file.nodes.get(node)?.inputs;
-    return own ?? (this.dequantized.has(inputs?.[index] ?? '') ? {nodes: [node], x: inputs?.[0] ?? ''} : undefined);
+    return product ?? (this.dequantized.has(inputs?.[index] ?? '') ? {nodes: [node], x: inputs?.[0] ?? ''} : undefined);
   }
 
   /**
-   * The constant that an input of a node is, arranged for a layer, under a name of its own; `undefined` if it is none.
-   * One tensor arranged in one way is made once, so that layers that share it stay tied.
+   * The name of a constant input as the weight of a layer; `undefined` if the input is no constant of floats.
+   * Equal requests share one tensor, so that tied layers stay tied.
    */
-  weight(node: string, index: number, how: Arrangement = {}): string | undefined {
+  weight(node: string, index: number, how: WeightLayout = {}): string | undefined {
     const {planner, file} = this;
     const key = file.keys.get(file.nodes.get(node)?.inputs[index] ?? '') ?? '';
     const value = planner.valueOf(key);
@@ -159,27 +162,27 @@ export class Lowering {
       return undefined;
     }
     const what = `${key} ${JSON.stringify(how)}`;
-    const constant = this.arranged.get(what) ?? this.arrange(value, file.tensors.get(key), how);
-    this.arranged.set(what, constant);
+    const constant = this.arrangedWeights.get(what) ?? this.applyLayout(value, file.tensors.get(key), how);
+    this.arrangedWeights.set(what, constant);
     const name = this.freshName(node);
     planner.values.set(`${name}:0`, constant);
     this.origins.set(name, {node, index, ...how});
     return name;
   }
 
-  private arrange(value: Constant, stored: OnnxTensor | undefined, how: Arrangement): Constant {
-    const {perm, ...rest} = how;
-    if (Object.keys(rest).length === 0 && (perm === undefined || isIdentity(perm))) {
+  private applyLayout(value: Constant, stored: OnnxTensor | undefined, how: WeightLayout): Constant {
+    const {perm, ...otherSteps} = how;
+    if (Object.keys(otherSteps).length === 0 && (perm === undefined || isIdentity(perm))) {
       return value;
     }
-    // Straight from the file, so that the tensor as it is there is never made.
+    // Reads the file directly, so that no tensor is made in the layout of the file.
     const shape = stored?.shape ?? value.tensor.shape;
     return this.lazy(sizeOf(shape), () =>
-      arranged({shape, data: (stored?.values() ?? value.tensor.dataSync()) as Float32Array}, how),
+      toLayerLayout({shape, data: (stored?.values() ?? value.tensor.dataSync()) as Float32Array}, how),
     );
   }
 
-  /** A constant whose tensor is made when it is first needed. */
+  /** A constant whose tensor is made on first use. */
   lazy(
     size: number,
     make: () => {data: TensorData; shape: readonly number[]},
@@ -193,21 +196,21 @@ export class Lowering {
     let tensor: tf.Tensor | undefined;
     return {
       kind: 'constant',
-      ...(size <= FEW && {values: make().data}),
+      ...(size <= MAX_READ_VALUES && {values: make().data}),
       get tensor() {
         return (tensor ??= planner.keep(tensorOf()));
       },
     };
   }
 
-  /** The weight of a planned layer that is a constant of `weight`. Its tensor is made when the layer is built. */
+  /** The weight of a planned layer, by the name that `weight` returned. Its tensor is made when the layer is built. */
   plannedWeight(name: string | undefined): PlannedWeight | undefined {
     const value = this.planner.valueOf(name);
     if (name === undefined || value?.kind !== 'constant') {
       return undefined;
     }
-    const id = this.ids.get(value) ?? `constant ${this.count++}`;
-    this.ids.set(value, id);
+    const id = this.weightIds.get(value) ?? `constant ${this.count++}`;
+    this.weightIds.set(value, id);
     const source = {node: name, index: 0};
     return {
       id,
@@ -218,44 +221,52 @@ export class Lowering {
     };
   }
 
-  /** The tensor in the file for a weight of a planned layer; `undefined` if it was computed. */
+  /** The tensor of the file that a layer's weight comes from; `undefined` for a computed weight. */
   originOf({source: {node, index}}: PlannedWeight): WeightOrigin | undefined {
-    const own: GraphNode | undefined = this.planner.graph.nodes.get(node);
-    return this.origins.get(node) ?? this.origins.get(own?.input?.[index] ?? '');
+    const graphNode: GraphNode | undefined = this.planner.graph.nodes.get(node);
+    return this.origins.get(node) ?? this.origins.get(graphNode?.input?.[index] ?? '');
   }
 }
 
-/** A tensor of a file as a layer holds it. */
-export function arranged(values: Values, {part, shape, added, order, perm, to}: Arrangement): Values {
-  const taken = part === undefined ? values : rowsOf(values, ...part);
-  let result: Values = {data: taken.data, shape: shape ?? taken.shape};
-  if (added === true) {
-    const [one, other] = [rowsOf(result, 0, 1), rowsOf(result, 1, 1)];
-    result = {data: one.data.map((value, i) => value + (other.data[i] ?? 0)), shape: result.shape.slice(1)};
+/** Turns a tensor of the file into the weight of a layer. */
+export function toLayerLayout(
+  values: Values,
+  {rows, shape, sumsHalves, rowOrder, perm, finalShape}: WeightLayout,
+): Values {
+  const slice = rows === undefined ? values : rowsOf(values, ...rows);
+  let result: Values = {data: slice.data, shape: shape ?? slice.shape};
+  if (sumsHalves === true) {
+    const [firstHalf, secondHalf] = [rowsOf(result, 0, 1), rowsOf(result, 1, 1)];
+    result = {data: firstHalf.data.map((value, i) => value + (secondHalf.data[i] ?? 0)), shape: result.shape.slice(1)};
   }
-  if (order !== undefined) {
-    result = ordered(result, order);
+  if (rowOrder !== undefined) {
+    result = reorderedRows(result, rowOrder);
   }
   const transposed = perm === undefined ? result : transpose(result, perm);
-  return {data: transposed.data, shape: to ?? transposed.shape};
+  return {data: transposed.data, shape: finalShape ?? transposed.shape};
 }
 
-/** Writes what a layer holds into a tensor of a file: the inverse of `arranged`. */
-export function putBack(values: Values, held: Values, {part, shape, added, order, perm}: Arrangement): void {
-  const row = sizeOf(values.shape.slice(1));
-  const target = part === undefined ? values.data : values.data.subarray(part[0] * row, (part[0] + part[1]) * row);
-  const own = shape ?? (part === undefined ? values.shape : [part[1], ...values.shape.slice(1)]);
-  const inner = added === true ? own.slice(1) : own;
-  let result: Values = {data: held.data, shape: perm?.map(axis => inner[axis] ?? 1) ?? inner};
+/** Writes the weight of a layer into a tensor of the file: the inverse of `toLayerLayout`. */
+export function writeToFileLayout(
+  values: Values,
+  weight: Values,
+  {rows, shape, sumsHalves, rowOrder, perm}: WeightLayout,
+): void {
+  const rowSize = sizeOf(values.shape.slice(1));
+  const target =
+    rows === undefined ? values.data : values.data.subarray(rows[0] * rowSize, (rows[0] + rows[1]) * rowSize);
+  const fileShape = shape ?? (rows === undefined ? values.shape : [rows[1], ...values.shape.slice(1)]);
+  const layerShape = sumsHalves === true ? fileShape.slice(1) : fileShape;
+  let result: Values = {data: weight.data, shape: perm?.map(axis => layerShape[axis] ?? 1) ?? layerShape};
   if (perm !== undefined) {
     result = transpose(result, inverseOf(perm));
   }
-  if (order !== undefined) {
-    result = ordered(result, inverseOf(order));
+  if (rowOrder !== undefined) {
+    result = reorderedRows(result, inverseOf(rowOrder));
   }
   const half = target.length / 2;
-  // If two parts are added, the second one stays.
-  target.set(added === true ? result.data.map((value, i) => value - (target[half + i] ?? 0)) : result.data);
+  // Of two summed rows, the second keeps its values and the first takes the difference.
+  target.set(sumsHalves === true ? result.data.map((value, i) => value - (target[half + i] ?? 0)) : result.data);
 }
 
 function rowsOf({shape, data}: Values, from: number, count: number): Values {
@@ -263,7 +274,7 @@ function rowsOf({shape, data}: Values, from: number, count: number): Values {
   return {data: data.slice(from * row, (from + count) * row), shape: [count, ...shape.slice(1)]};
 }
 
-function ordered(values: Values, order: readonly number[]): Values {
+function reorderedRows(values: Values, order: readonly number[]): Values {
   const data = new Float32Array(values.data.length);
   const row = data.length / order.length;
   order.forEach((from, i) => data.set(rowsOf(values, from, 1).data, i * row));
@@ -282,12 +293,12 @@ export function isIdentity(perm: readonly number[]): boolean {
   return perm.every((axis, i) => axis === i);
 }
 
-/** The permutation by which a tensor with its channels first is held with its channels last. */
+/** The channels-last layout of a channels-first tensor. */
 export function channelsLast(rank: number): number[] {
   return [0, ...range(rank).slice(2), ...(rank > 1 ? [1] : [])];
 }
 
-/** Attributes of nodes of TensorFlow's. */
+/** Writes attributes of TensorFlow nodes. */
 export const attribute = {
   flag: (b: boolean): GraphAttribute => ({b}),
   number: (f: number): GraphAttribute => ({f}),

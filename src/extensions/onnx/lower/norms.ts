@@ -1,12 +1,12 @@
 import {sizeOf} from '../../../platform/formats/layout';
 import type {Rule} from './activations';
 import {channelsLast, range} from './lowering';
-import {attribute, type Entry, type OnnxCall} from './onnxCall';
+import {attribute, type ShapeEntry, type OnnxCall} from './onnxCall';
 
-/** The layer of tfjs takes no tensors of more axes. */
-const MOST_NORMALIZED = 4;
+/** The BatchNormalization layer of tfjs takes tensors of at most this rank. */
+const MAX_NORMALIZED_AXES = 4;
 
-/** With the statistics that the file has. */
+/** Batch normalization with the moving statistics of the file. */
 export const batchNorm: Rule = async call => {
   if (call.int('spatial', 1) !== 1) {
     call.refuse('normalizes each position by itself');
@@ -17,126 +17,128 @@ export const batchNorm: Rule = async call => {
   call.floats();
   const names = ['gamma', 'beta', 'moving_mean', 'moving_variance'];
   const weights = names.map((name, i) => {
-    return [name, call.low.weight(call.node.name, 1 + i) ?? call.refuse(`needs a constant input ${1 + i}`)] as const;
+    return [
+      name,
+      call.lowering.weight(call.node.name, 1 + i) ?? call.refuse(`needs a constant input ${1 + i}`),
+    ] as const;
   });
   const perm = channelsLast(call.rank());
   const config = {axis: -1, epsilon: call.float('epsilon', 1e-5)};
-  const x = await call.as(0, perm);
+  const x = await call.inputIn(0, perm);
   const layer = (input: string) => call.layer('BatchNormalization', config, [input], Object.fromEntries(weights));
-  if (perm.length <= MOST_NORMALIZED) {
-    call.give(layer(x), perm);
+  if (perm.length <= MAX_NORMALIZED_AXES) {
+    call.setOutput(layer(x), perm);
     return;
   }
-  const sizes: Entry[] = [];
+  const sizes: ShapeEntry[] = [];
   for (const axis of perm) {
-    sizes.push(await call.entry(0, axis));
+    sizes.push(await call.sizeEntry(0, axis));
   }
   const positions = sizes.slice(1, -1);
   const isKnown = positions.every(size => typeof size === 'number');
   const flat = [sizes[0] ?? 1, isKnown ? sizeOf(positions) : -1, sizes.at(-1) ?? 1];
   const rows = isKnown ? await call.reshaped(x, flat) : await call.emit('Reshape', [x, await call.vector(flat)]);
-  call.give(await call.reshaped(layer(rows), sizes), perm);
+  call.setOutput(await call.reshaped(layer(rows), sizes), perm);
 };
 
-/** Over the last axes: one, as a layer; several, as operations. */
+/** Layer normalization: over the last axis as a layer, over several axes as operations. */
 export const layerNorm: Rule = async call => {
   if (call.planner.keysOf(call.node).length > 1) {
     call.refuse('returns its mean and deviation');
   }
   const axis = call.axis(call.int('axis', -1));
   call.floats();
-  call.give(await layerNormOf(call, await call.plain(), {axis, epsilon: call.float('epsilon', 1e-5), inputs: [1, 2]}));
+  call.setOutput(
+    await layerNormOf(call, await call.input(), {axis, epsilon: call.float('epsilon', 1e-5), inputs: [1, 2]}),
+  );
 };
 
-/** @param inputs which inputs are its factors and what it adds. */
+/** @param inputs the indices of gamma and beta. */
 async function layerNormOf(
   call: OnnxCall,
   x: string,
   {axis, epsilon, inputs: [g, b]}: {axis: number; epsilon: number; inputs: readonly [number, number]},
 ): Promise<string> {
   const rank = call.rankOf(x);
-  const gamma = call.low.weight(call.node.name, g);
-  const beta = call.has(b) ? call.low.weight(call.node.name, b) : undefined;
-  // The layer of tfjs takes four axes at most.
+  const gamma = call.lowering.weight(call.node.name, g);
+  const beta = call.has(b) ? call.lowering.weight(call.node.name, b) : undefined;
+  // The LayerNormalization layer of tfjs takes tensors of at most four axes.
   const isRow =
     axis === rank - 1 && rank < 5 && call.rank(g) === 1 && (!call.has(b) || (beta !== undefined && call.rank(b) === 1));
   if (isRow && gamma !== undefined) {
     return call.layer('LayerNormalization', {axis: -1, epsilon, center: beta !== undefined}, [x], {gamma, beta});
   }
-  const normal = await normalized(call, x, range(rank).slice(axis), epsilon);
-  const scaled = await call.emit('Mul', [normal, await call.plain(g)]);
-  return call.has(b) ? call.emit('AddV2', [scaled, await call.plain(b)]) : scaled;
+  const normal = await standardize(call, x, range(rank).slice(axis), epsilon);
+  const scaled = await call.emit('Mul', [normal, await call.input(g)]);
+  return call.has(b) ? call.emit('AddV2', [scaled, await call.input(b)]) : scaled;
 }
 
-/**
- * The normalization of a sum, which is the fourth output.
- * @param places the positions of the inputs after the first two.
- */
+/** The normalization of `input + skip (+ bias)`, of com.microsoft. The fourth output is the sum. */
 export function skipNorm(isRms: boolean): Rule {
   return async call => {
     const [gamma, beta, bias] = isRms ? [2, -1, 3] : [2, 3, 4];
     const keys = call.planner.keysOf(call.node);
-    let sum = await call.emit('AddV2', [await call.plain(0), await call.plain(1)]);
+    let sum = await call.emit('AddV2', [await call.input(0), await call.input(1)]);
     if (call.has(bias)) {
-      sum = await call.emit('AddV2', [sum, await call.plain(bias)]);
+      sum = await call.emit('AddV2', [sum, await call.input(bias)]);
     }
     const [axis, epsilon] = [call.rank() - 1, call.float('epsilon', isRms ? 1e-5 : 1e-12)];
     const norm = isRms
       ? await rmsNormOf(call, sum, {axes: [axis], epsilon, gamma})
       : await layerNormOf(call, sum, {axis, epsilon, inputs: [gamma, beta]});
-    call.give(norm);
+    call.setOutput(norm);
     if (keys.length > 3) {
-      call.low.give(call.node.name, 3, sum);
+      call.lowering.setOutput(call.node.name, 3, sum);
     }
   };
 }
 
-/** Embeddings of tokens, positions and segments, and the norm of their sum. */
+/** EmbedLayerNormalization: the normalized sum of token, position and segment embeddings. */
 export const embedNorm: Rule = async call => {
   const positions = call.has(8)
-    ? await call.plain(8)
+    ? await call.input(8)
     : await call.emit(
         'Range',
         [
           call.scalar(0, 'int32'),
-          await call.emit('Reshape', [await call.vector([await call.entry(0, 1)]), call.constant([], [0])]),
+          await call.emit('Reshape', [await call.vector([await call.sizeEntry(0, 1)]), call.constant([], [0])]),
           call.scalar(1, 'int32'),
         ],
         {Tidx: attribute.type('DT_INT32'), dtype: attribute.type('DT_INT32')},
       );
-  const look = async (table: number, rows: string) =>
+  const lookUp = async (table: number, rows: string) =>
     call.emit('GatherV2', [
-      call.low.weight(call.node.name, table) ?? (await call.plain(table)),
+      call.lowering.weight(call.node.name, table) ?? (await call.input(table)),
       rows,
       call.scalar(0, 'int32'),
     ]);
-  let sum = await call.emit('AddV2', [await look(2, await call.plain(0)), await look(3, positions)]);
+  let sum = await call.emit('AddV2', [await lookUp(2, await call.input(0)), await lookUp(3, positions)]);
   if (call.has(1)) {
-    sum = await call.emit('AddV2', [sum, await look(4, await call.plain(1))]);
+    sum = await call.emit('AddV2', [sum, await lookUp(4, await call.input(1))]);
   }
   const epsilon = call.float('epsilon', 1e-12);
-  call.give(await layerNormOf(call, sum, {axis: 2, epsilon, inputs: [5, 6]}));
+  call.setOutput(await layerNormOf(call, sum, {axis: 2, epsilon, inputs: [5, 6]}));
   const keys = call.planner.keysOf(call.node);
   const maskType = call.int('mask_index_type', 0);
   if (keys.length > 1) {
     if (maskType !== 0) {
       call.refuse(`has the mask_index_type ${maskType}`);
     }
-    // How many tokens count.
-    const mask = call.has(7) ? await call.plain(7) : call.refuse('counts tokens without a mask');
-    call.low.give(
+    // The number of unmasked tokens.
+    const mask = call.has(7) ? await call.input(7) : call.refuse('counts tokens without a mask');
+    call.lowering.setOutput(
       call.node.name,
       1,
       await call.emit('Sum', [mask, call.constant([1])], {keep_dims: attribute.flag(false)}),
     );
   }
   if (keys.length > 2) {
-    call.low.give(call.node.name, 2, sum);
+    call.lowering.setOutput(call.node.name, 2, sum);
   }
 };
 
-/** Values with the mean 0 and the variance 1 along axes. */
-async function normalized(call: OnnxCall, x: string, axes: readonly number[], epsilon: number): Promise<string> {
+/** Shifts and scales values to mean 0 and variance 1 over axes. */
+async function standardize(call: OnnxCall, x: string, axes: readonly number[], epsilon: number): Promise<string> {
   const along = call.constant(axes);
   const keep = {keep_dims: attribute.flag(true)};
   const centered = await call.emit('Sub', [x, await call.emit('Mean', [x, along], keep)]);
@@ -145,51 +147,54 @@ async function normalized(call: OnnxCall, x: string, axes: readonly number[], ep
   return call.emit('Mul', [centered, factor]);
 }
 
-/** Each channel of each example by itself. */
+/** Normalizes each channel of each example. */
 export const instanceNorm: Rule = async call => {
   const rank = call.rank();
   const perm = channelsLast(rank);
   const axes = range(rank).slice(1, -1);
-  const normal = await normalized(call, await call.as(0, perm), axes, call.float('epsilon', 1e-5));
-  const scaled = await call.emit('Mul', [normal, await call.plain(1)]);
-  call.give(await call.emit('AddV2', [scaled, await call.plain(2)]), perm);
+  const normal = await standardize(call, await call.inputIn(0, perm), axes, call.float('epsilon', 1e-5));
+  const scaled = await call.emit('Mul', [normal, await call.input(1)]);
+  call.setOutput(await call.emit('AddV2', [scaled, await call.input(2)]), perm);
 };
 
-/** Groups of channels of each example. */
+/** Normalizes groups of channels of each example. */
 export const groupNorm: Rule = async call => {
   const groups = call.int('num_groups', 1);
   const channels = call.size(0, 1) ?? call.refuse('has a dynamic number of channels');
   const rank = call.rank();
-  const rest = [];
+  const spatialSizes = [];
   for (const axis of range(rank).slice(2)) {
-    rest.push(await call.entry(0, axis));
+    spatialSizes.push(await call.sizeEntry(0, axis));
   }
-  // Channels last: [batch, …, groups, channels of a group].
+  // [batch, …, groups, channels / groups]
   const perm = channelsLast(rank);
-  const lead = await call.entry(0, 0);
-  const split = await call.vector([lead, ...rest, groups, channels / groups]);
-  const whole = await call.vector([lead, ...rest, channels]);
-  const parts = await call.emit('Reshape', [await call.as(0, perm), split]);
+  const lead = await call.sizeEntry(0, 0);
+  const groupedShape = await call.vector([lead, ...spatialSizes, groups, channels / groups]);
+  const shape = await call.vector([lead, ...spatialSizes, channels]);
+  const groupedChannels = await call.emit('Reshape', [await call.inputIn(0, perm), groupedShape]);
   const axes = [...range(rank).slice(1, -1), rank];
-  const normal = await call.emit('Reshape', [await normalized(call, parts, axes, call.float('epsilon', 1e-5)), whole]);
-  // Up to version 20 there is a factor for each group.
-  const repeated = async (index: number) => {
+  const normal = await call.emit('Reshape', [
+    await standardize(call, groupedChannels, axes, call.float('epsilon', 1e-5)),
+    shape,
+  ]);
+  // Before opset 21, scale and bias have a value for each group.
+  const perChannel = async (index: number) => {
     const size = call.size(index, 0);
     if (size === channels) {
-      return call.plain(index);
+      return call.input(index);
     }
-    const each = await call.emit('Reshape', [await call.plain(index), call.constant([groups, 1])]);
-    const tiled = await call.emit('Tile', [each, call.constant([1, channels / groups])]);
+    const column = await call.emit('Reshape', [await call.input(index), call.constant([groups, 1])]);
+    const tiled = await call.emit('Tile', [column, call.constant([1, channels / groups])]);
     return call.emit('Reshape', [tiled, call.constant([channels])]);
   };
-  const scaled = await call.emit('Mul', [normal, await repeated(1)]);
-  call.give(await call.emit('AddV2', [scaled, await repeated(2)]), perm);
+  const scaled = await call.emit('Mul', [normal, await perChannel(1)]);
+  call.setOutput(await call.emit('AddV2', [scaled, await perChannel(2)]), perm);
 };
 
-/** Divided by the root of the mean of squares along the last axes. */
+/** RMS normalization over the last axes: `x / √(mean(x²) + epsilon) · gamma`. */
 export const rmsNorm: Rule = async call => {
   const axes = range(call.rank()).slice(call.axis(call.int('axis', -1)));
-  call.give(await rmsNormOf(call, await call.plain(), {axes, epsilon: call.float('epsilon', 1e-5), gamma: 1}));
+  call.setOutput(await rmsNormOf(call, await call.input(), {axes, epsilon: call.float('epsilon', 1e-5), gamma: 1}));
 };
 
 async function rmsNormOf(
@@ -200,7 +205,7 @@ async function rmsNormOf(
   const keep = {keep_dims: attribute.flag(true)};
   const square = await call.emit('Mean', [await call.emit('Square', [x]), call.constant(axes)], keep);
   const factor = await call.emit('Rsqrt', [await call.emit('AddV2', [square, call.scalar(epsilon)])]);
-  return call.emit('Mul', [await call.emit('Mul', [x, factor]), await call.plain(gamma)]);
+  return call.emit('Mul', [await call.emit('Mul', [x, factor]), await call.input(gamma)]);
 }
 
 export const localResponse: Rule = async call => {
@@ -215,5 +220,5 @@ export const localResponse: Rule = async call => {
     alpha: attribute.number(call.float('alpha', 1e-4) / size),
     beta: attribute.number(call.float('beta', 0.75)),
   };
-  call.give(await call.emit('LRN', [await call.as(0, perm)], attr), perm);
+  call.setOutput(await call.emit('LRN', [await call.inputIn(0, perm)], attr), perm);
 };

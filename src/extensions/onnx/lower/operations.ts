@@ -20,18 +20,18 @@ const {binary, variadic} = elementwise;
 const {unary} = activations;
 const {reduce} = reductions;
 
-/** The node returns its input, because it only works in training. */
-const same: Rule = call => {
+/** A node that returns its input at inference, such as Dropout. */
+const identity: Rule = call => {
   if (call.proto.outputs.filter(name => name !== '').length > 1) {
     call.refuse('gives a mask');
   }
-  call.give(call.key(0), call.perm());
+  call.setOutput(call.key(0), call.perm());
 };
 
-/** An output of the file, as the file has it. */
-const output: Rule = async call => call.give(await call.plain());
+/** An output of the file, in the order of the file. */
+const output: Rule = async call => call.setOutput(await call.input());
 
-/** By domain, and by operation: what plans it. */
+/** Domain → operation → its rule. */
 export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
   'tfjs-lora': {Output: output},
   '': {
@@ -64,7 +64,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     DepthToSpace: rearranged.depthToSpace,
     DequantizeLinear: quantized.dequantizeLinear,
     Div: elementwise.div,
-    Dropout: same,
+    Dropout: identity,
     DynamicQuantizeLinear: quantized.dynamicQuantize,
     Einsum: products.einsum,
     Elu: activations.elu,
@@ -87,7 +87,7 @@ export const OPERATIONS: Readonly<Record<string, Readonly<Record<string, Rule>>>
     GroupNormalization: norms.groupNorm,
     HardSigmoid: activations.hardSigmoid,
     HardSwish: activations.hardSwish,
-    Identity: same,
+    Identity: identity,
     InstanceNormalization: norms.instanceNorm,
     IsInf: elementwise.isInf,
     IsNaN: unary('IsNan'),

@@ -12,10 +12,10 @@ import {scaleBehind} from './scaleBehind';
 import {dense, stackProduct} from './products';
 
 // Quantized files. Weights are dequantized to floats, or stay in blocks if a format of `tfjs-lora/quantized` can
-// represent them exactly. Activations are floats: where a file quantizes them, they are clipped to the range of the
+// represent them exactly. Activations stay floats: where a file quantizes them, they are clipped to the range of the
 // integers, but not rounded.
 
-/** The integers of types by their numbers in ONNX. */
+/** ONNX type → range of its integers. */
 const RANGES: Readonly<Record<number, readonly [low: number, high: number]>> = {
   2: [0, 255],
   3: [-128, 127],
@@ -26,21 +26,21 @@ const RANGES: Readonly<Record<number, readonly [low: number, high: number]>> = {
   22: [-8, 7],
 };
 
-/** How the integers of a constant are dequantized: `(value - zero) · scale`. */
+/** The scales and zero points of a constant: `(value - zero) · scale`. */
 interface Grid {
   scale: ArrayLike<number>;
   zero: ArrayLike<number> | undefined;
-  /** Which scale a value has, by its place. */
+  /** The index of the scale for the value at a flat index. */
   at: (place: number) => number;
 }
 
-/** The values of an input that is a constant; `undefined` if it is none, or left out. */
+/** The values of a constant input; `undefined` if it is missing or computed. */
 function constantAt(call: OnnxCall, index: number): {data: ArrayLike<number>; shape: number[]} | undefined {
   const value = call.has(index) ? call.value(index) : undefined;
   if (value?.kind !== 'constant') {
     return undefined;
   }
-  const stored = call.low.file.tensors.get(call.key(index));
+  const stored = call.lowering.file.tensors.get(call.key(index));
   const data = value.values ?? stored?.values() ?? value.tensor.dataSync();
   return {data, shape: [...(stored?.shape ?? value.tensor.shape)]};
 }
@@ -49,9 +49,9 @@ function neededConstant(call: OnnxCall, index: number): {data: ArrayLike<number>
   return constantAt(call, index) ?? call.refuse(`needs a constant input ${index}`);
 }
 
-/** How a tensor of a shape is quantized: as a whole, along an axis, or by blocks of an axis. */
+/** The scales of a tensor: one for all values, one for each index of an axis, or one for each block of an axis. */
 function gridOf(call: OnnxCall, shape: readonly number[], [s, z]: readonly [number, number], axis: number): Grid {
-  const {data: scale, shape: given} = neededConstant(call, s);
+  const {data: scale, shape: scaleShape} = neededConstant(call, s);
   const zero = call.has(z) ? neededConstant(call, z).data : undefined;
   const block = call.int('block_size', 0);
   const inner = sizeOf(shape.slice(axis + 1));
@@ -59,14 +59,14 @@ function gridOf(call: OnnxCall, shape: readonly number[], [s, z]: readonly [numb
   if (scale.length === 1) {
     return {scale, zero, at: () => 0};
   }
-  if (block > 0 && given.length === shape.length) {
-    const blocks = given[axis] ?? 1;
+  if (block > 0 && scaleShape.length === shape.length) {
+    const blocks = scaleShape[axis] ?? 1;
     return {
       ...{scale, zero},
       at: place => {
         const outer = Math.floor(place / (inner * count));
-        const along = Math.floor(place / inner) % count;
-        return (outer * blocks + Math.floor(along / block)) * inner + (place % inner);
+        const perAxis = Math.floor(place / inner) % count;
+        return (outer * blocks + Math.floor(perAxis / block)) * inner + (place % inner);
       },
     };
   }
@@ -79,24 +79,29 @@ function dequantized(data: ArrayLike<number>, {scale, zero, at}: Grid): Float32A
   const result = new Float32Array(data.length);
   for (let i = 0; i < result.length; i++) {
     const place = at(i);
-    // As ONNX Runtime computes it: a product of floats.
+    // The product of floats that ONNX Runtime computes.
     result[i] = ((data[i] ?? 0) - (zero?.[place] ?? 0)) * (scale[place] ?? 0);
   }
   return result;
 }
 
-/** A constant that is made of others, under a new name. */
-function made(call: OnnxCall, shape: readonly number[], make: () => Float32Array | Int32Array, isInt = false): string {
-  const name = call.low.freshName(call.node.name);
+/** Adds a computed constant to the plan, and returns its name. */
+function addConstant(
+  call: OnnxCall,
+  shape: readonly number[],
+  make: () => Float32Array | Int32Array,
+  isInt = false,
+): string {
+  const name = call.lowering.freshName(call.node.name);
   const type = isInt ? 'int32' : 'float32';
   call.planner.values.set(
     `${name}:0`,
-    call.low.lazy(sizeOf(shape), () => ({data: make(), shape}), type),
+    call.lowering.lazy(sizeOf(shape), () => ({data: make(), shape}), type),
   );
   return name;
 }
 
-/** The axis along which there are scales. */
+/** The axis that has a scale for each index. */
 function scaleAxis(call: OnnxCall, rank: number): number {
   return rank === 0 ? 0 : call.axis(call.int('axis', 1), rank > 1 || call.int('axis', 1) < 1 ? rank : 2);
 }
@@ -105,36 +110,37 @@ export const dequantizeLinear: Rule = async call => {
   const isInBlocks = call.int('block_size', 0) > 0;
   const stored = constantAt(call, 0);
   if (call.dtype() === 'float32') {
-    call.give(call.key(0), call.perm()); // it was never rounded
+    call.setOutput(call.key(0), call.perm()); // The input was never quantized.
   } else if (stored !== undefined) {
     const {data, shape} = stored;
     const grid = gridOf(call, shape, [1, 2], scaleAxis(call, shape.length));
-    call.low.dequantized.add(call.proto.outputs[0] ?? '');
-    call.give(made(call, shape, () => dequantized(data, grid)));
+    call.lowering.dequantized.add(call.proto.outputs[0] ?? '');
+    call.setOutput(addConstant(call, shape, () => dequantized(data, grid)));
   } else if (isInBlocks) {
     call.refuse('has blocks of what is computed');
   } else {
-    const floats = await cast(call, await call.plain(), 'DT_FLOAT');
+    const floats = await cast(call, await call.input(), 'DT_FLOAT');
     const zero = call.has(2) ? await along(call, 2) : undefined;
-    const centered = zero === undefined ? floats : await call.emit('Sub', [floats, await cast(call, zero, 'DT_FLOAT')]);
-    call.give(await call.emit('Mul', [centered, await along(call, 1)]));
+    const constantAsFloats =
+      zero === undefined ? floats : await call.emit('Sub', [floats, await cast(call, zero, 'DT_FLOAT')]);
+    call.setOutput(await call.emit('Mul', [constantAsFloats, await along(call, 1)]));
   }
 };
 
-/** A scale or a zero for each part of an axis, with the axes after it. */
+/** A scale or zero point for each index of an axis, reshaped to broadcast. */
 async function along(call: OnnxCall, index: number): Promise<string> {
   const rank = call.rank();
   if (call.rank(index) === 0) {
-    return call.plain(index);
+    return call.input(index);
   }
   const behind = rank - 1 - scaleAxis(call, rank);
   const shape = [call.size(index, 0) ?? 1, ...new Array<number>(behind).fill(1)];
-  return call.emit('Reshape', [await call.plain(index), call.constant(shape)]);
+  return call.emit('Reshape', [await call.input(index), call.constant(shape)]);
 }
 
 export const quantizeLinear: Rule = async call => {
   const stored = constantAt(call, 0);
-  const type = call.low.file.tensors.get(call.has(2) ? call.key(2) : '')?.type ?? call.int('output_dtype', 2);
+  const type = call.lowering.file.tensors.get(call.has(2) ? call.key(2) : '')?.type ?? call.int('output_dtype', 2);
   const [low, high] = RANGES[type || 2] ?? call.refuse(`gives type ${type}`);
   if (stored !== undefined) {
     const {data, shape} = stored;
@@ -144,7 +150,7 @@ export const quantizeLinear: Rule = async call => {
         const [scale, zero] = [grid.scale[grid.at(i)] ?? 1, grid.zero?.[grid.at(i)] ?? 0];
         return (Math.min(Math.max(toEven(value / scale) + zero, low), high) - zero) * scale;
       });
-    call.give(made(call, shape, rounded));
+    call.setOutput(addConstant(call, shape, rounded));
     return;
   }
   const {data: scale} = neededConstant(call, 1);
@@ -154,28 +160,28 @@ export const quantizeLinear: Rule = async call => {
   }
   const bound = (end: number) => call.scalar((end - (zero[0] ?? 0)) * (scale[0] ?? 1));
   const above = await call.emit('Maximum', [call.key(0), bound(low)]);
-  call.give(await call.emit('Minimum', [above, bound(high)]), call.perm());
+  call.setOutput(await call.emit('Minimum', [above, bound(high)]), call.perm());
 };
 
-/** Halves go to the even integer. */
+/** Rounds to the nearest integer, halves to even. */
 function toEven(value: number): number {
   const rounded = Math.round(value);
   return rounded - value === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
 }
 
-/** Values stay unchanged: a scale of 1, and a zero point of 0. */
+/** Passes floats on, with scale 1 and zero point 0. */
 export const dynamicQuantize: Rule = call => {
-  call.give(call.key(0), call.perm());
-  call.low.give(call.node.name, 1, call.scalar(1));
-  call.low.give(call.node.name, 2, call.scalar(0, 'int32'));
+  call.setOutput(call.key(0), call.perm());
+  call.lowering.setOutput(call.node.name, 1, call.scalar(1));
+  call.lowering.setOutput(call.node.name, 2, call.scalar(0, 'int32'));
 };
 
-/** Integers as floats. There is one zero point and scale, or one for each part of an axis. */
+/** Integers of a constant as floats, with one zero point and scale or one for each index of an axis. */
 function centered(call: OnnxCall, [index, zero]: readonly number[], axis: number, scale: readonly number[]): string {
   const {data, shape} = neededConstant(call, index as number);
   const [count, inner] = [shape[axis] ?? 1, sizeOf(shape.slice(axis + 1))];
   const zeros = call.has(zero as number) ? neededConstant(call, zero as number).data : [0];
-  return made(call, shape, () =>
+  return addConstant(call, shape, () =>
     Float32Array.from({length: data.length}, (_, i) => {
       const part = Math.floor(i / inner) % count;
       const from = zeros[zeros.length === 1 ? 0 : part] ?? 0;
@@ -184,34 +190,32 @@ function centered(call: OnnxCall, [index, zero]: readonly number[], axis: number
   );
 }
 
-/**
- * How an operation on integers is written back, if possible: as an operation on floats, which are quantized before it.
- */
+/** The product to write back for an integer operation whose input DynamicQuantizeLinear quantizes from floats. */
 function dynamicProduct(call: OnnxCall, absorbed: readonly GraphNode[]): QuantizedProduct | undefined {
-  const maker = call.low.file.nodes.get(call.key(0).replace(/:\d+$/, ''));
+  const maker = call.lowering.file.nodes.get(call.key(0).replace(/:\d+$/, ''));
   const nodes = [call.node, ...absorbed].map(({name}) => name);
   return maker?.op === 'DynamicQuantizeLinear' && absorbed.length > 0 ? {nodes, x: maker.inputs[0] ?? ''} : undefined;
 }
 
-/** The same for an operation whose input and output are integers, with the scale and zero of each. */
+/** The product to write back for an operation whose input and output are integers. */
 function integerProduct({node, proto: {inputs}}: OnnxCall): QuantizedProduct {
   return {nodes: [node.name], x: inputs[0] ?? '', input: inputs.slice(1, 3), output: inputs.slice(6, 8)};
 }
 
-/** An activation as floats: it was never quantized, or it is dequantized. */
-async function activations(call: OnnxCall, index: number, zero: number): Promise<string> {
+/** An activation as floats, with its zero point subtracted if it holds integers. */
+async function integersAsFloats(call: OnnxCall, index: number, zero: number): Promise<string> {
   if (call.dtype(index) === 'float32') {
-    return call.plain(index);
+    return call.input(index);
   }
-  const floats = await cast(call, await call.plain(index), 'DT_FLOAT');
-  return call.has(zero) ? call.emit('Sub', [floats, await cast(call, await call.plain(zero), 'DT_FLOAT')]) : floats;
+  const floats = await cast(call, await call.input(index), 'DT_FLOAT');
+  return call.has(zero) ? call.emit('Sub', [floats, await cast(call, await call.input(zero), 'DT_FLOAT')]) : floats;
 }
 
 export const matMulInteger: Rule = async call => {
-  const x = await activations(call, 0, 2);
+  const x = await integersAsFloats(call, 0, 2);
   const units = call.size(1, 1);
   if (call.rank(1) !== 2 || units === undefined || call.value(1).kind !== 'constant') {
-    await stackProduct(call, [x, await activations(call, 1, 3)]);
+    await stackProduct(call, [x, await integersAsFloats(call, 1, 3)]);
     return;
   }
   const behind = scaleBehind(call);
@@ -220,19 +224,19 @@ export const matMulInteger: Rule = async call => {
   const absorbed = fits ? behind.absorbed : [];
   const product = dynamicProduct(call, absorbed);
   if (product !== undefined) {
-    call.low.quantized.set(kernel, product);
+    call.lowering.quantized.set(kernel, product);
   }
   dense(call, x, kernel, units, {absorbed});
 };
 
-/** A float convolution that replaces an integer one. */
-async function asConv(
+/** Plans a float convolution that replaces an integer one. */
+async function planFloatConv(
   call: OnnxCall,
   [x, kernel, bias]: readonly [string, string, string?],
   product: QuantizedProduct | undefined,
   absorbed: readonly GraphNode[] = [],
 ): Promise<void> {
-  const {low, proto} = call;
+  const {lowering: low, proto} = call;
   const node = {
     name: low.freshName(call.node.name),
     op: 'Conv',
@@ -243,7 +247,7 @@ async function asConv(
   low.convolutions.set(node.name, product);
   const inner = new OnnxCall(low, node);
   await conv(inner);
-  call.give(node.name, low.permOf(call.planner.valueOf(node.name), call.rank()), absorbed);
+  call.setOutput(node.name, low.permOf(call.planner.valueOf(node.name), call.rank()), absorbed);
 }
 
 export const convInteger: Rule = async call => {
@@ -257,62 +261,62 @@ export const convInteger: Rule = async call => {
   const fits = behind !== undefined && (behind.numbers.length === 1 || isOfChannels);
   const absorbed = fits ? behind.absorbed : [];
   const kernel = centered(call, [1, 3], 0, fits ? behind.numbers : [1]);
-  await asConv(call, [call.key(0), kernel], dynamicProduct(call, absorbed), absorbed);
+  await planFloatConv(call, [call.key(0), kernel], dynamicProduct(call, absorbed), absorbed);
 };
 
 export const qLinearConv: Rule = async call => {
-  const x = await real(call, 0);
+  const x = await inputAsFloats(call, 0);
   const {data, shape} = neededConstant(call, 3);
   const grid = gridOf(call, shape, [4, 5], 0);
-  const kernel = made(call, shape, () => dequantized(data, grid));
+  const kernel = addConstant(call, shape, () => dequantized(data, grid));
   const [scale] = [...Array.from(neededConstant(call, 1).data)];
   const added = call.has(8) ? neededConstant(call, 8).data : undefined;
   const bias = added && {data: Array.from(added), scales: Array.from(grid.scale)};
   const floats =
     bias &&
-    made(call, [bias.data.length], () =>
+    addConstant(call, [bias.data.length], () =>
       Float32Array.from(bias.data, (value, i) => {
         return value * (scale ?? 1) * (bias.scales[bias.scales.length === 1 ? 0 : i] ?? 1);
       }),
     );
-  await asConv(call, [x, kernel, floats], integerProduct(call));
-  await clipped(call, 6);
+  await planFloatConv(call, [x, kernel, floats], integerProduct(call));
+  await clipToIntegerRange(call, 6);
 };
 
 export const qLinearMatMul: Rule = async call => {
-  const [x, {data, shape}] = [await real(call, 0), neededConstant(call, 3)];
+  const [x, {data, shape}] = [await inputAsFloats(call, 0), neededConstant(call, 3)];
   const grid = gridOf(call, shape, [4, 5], shape.length - 1);
-  const kernel = made(call, shape, () => dequantized(data, grid));
+  const kernel = addConstant(call, shape, () => dequantized(data, grid));
   const units = shape.length === 2 ? shape[1] : undefined;
-  call.low.quantized.set(kernel, integerProduct(call));
+  call.lowering.quantized.set(kernel, integerProduct(call));
   dense(call, x, kernel, units ?? call.refuse(`multiplies by a tensor of ${shape.length} axes`), {
     absorbed: [],
-    isAlone: true,
+    fusesNothing: true,
   });
-  await clipped(call, 6);
+  await clipToIntegerRange(call, 6);
 };
 
-/** An input as floats: it was never rounded, or it is integers with the scale and the zero that follow. */
-async function real(call: OnnxCall, index: number): Promise<string> {
+/** An input as floats, dequantized if it holds integers. Its scale and zero point are the next two inputs. */
+async function inputAsFloats(call: OnnxCall, index: number): Promise<string> {
   if (call.dtype(index) === 'float32') {
-    return call.plain(index);
+    return call.input(index);
   }
-  return call.emit('Mul', [await activations(call, index, index + 2), await call.plain(index + 1)]);
+  return call.emit('Mul', [await integersAsFloats(call, index, index + 2), await call.input(index + 1)]);
 }
 
-/** Clips the result of a node to the range of its integers. */
-async function clipped(call: OnnxCall, scaleIndex: number): Promise<void> {
+/** Clips the output of a node to the range of its integers. */
+async function clipToIntegerRange(call: OnnxCall, scaleIndex: number): Promise<void> {
   const [scale = 1] = Array.from(neededConstant(call, scaleIndex).data);
   const [zero = 0] = Array.from(neededConstant(call, scaleIndex + 1).data);
-  const type = call.low.file.tensors.get(call.key(scaleIndex + 1))?.type ?? 2;
+  const type = call.lowering.file.tensors.get(call.key(scaleIndex + 1))?.type ?? 2;
   const [low, high] = RANGES[type] ?? [0, 255];
   const key = `${call.node.name}:0`;
-  const perm = call.low.permOf(call.planner.valueOf(key), call.rankOf(key));
+  const perm = call.lowering.permOf(call.planner.valueOf(key), call.rankOf(key));
   const above = await call.emit('Maximum', [key, call.scalar((low - zero) * scale)]);
-  call.give(await call.emit('Minimum', [above, call.scalar((high - zero) * scale)]), perm);
+  call.setOutput(await call.emit('Minimum', [above, call.scalar((high - zero) * scale)]), perm);
 }
 
-/** A product with a matrix in blocks of 4 or 8 bits, a row for each output. */
+/** MatMulNBits of com.microsoft: a product with a matrix in blocks of 4 or 8 bits, a row for each output. */
 export const matMulNBits: Rule = async call => {
   const [bits, block] = [call.int('bits', 4), call.int('block_size', 32)];
   const [width, units] = [call.int('K', 0), call.int('N', 0)];
@@ -338,9 +342,11 @@ export const matMulNBits: Rule = async call => {
         ? (zeros[row * blocks + part] ?? 0)
         : nibbleOf(zeros, row * zeroBytes, part);
   const valueOf = (row: number, at: number) => nibbleOf(packed, row * rowBytes, at);
-  const x = await call.plain();
+  const x = await call.input();
   call.floats();
-  const bias = call.has(5) ? (call.low.weight(call.node.name, 5) ?? call.refuse('needs a constant bias')) : undefined;
+  const bias = call.has(5)
+    ? (call.lowering.weight(call.node.name, 5) ?? call.refuse('needs a constant bias'))
+    : undefined;
   const isExact =
     width % 32 === 0 &&
     block % 32 === 0 &&
@@ -354,8 +360,8 @@ export const matMulNBits: Rule = async call => {
     const words = () =>
       inBlocks({bits, units, width, valueOf, scaleOf: (row, at) => scale[row * blocks + Math.floor(at / block)] ?? 0});
     const size = Math.ceil((units * (width / 32) * (bits === 4 ? 18 : 34)) / 4);
-    const packedBlocks = made(call, [size], words, true);
-    call.low.quantized.set(packedBlocks, product);
+    const packedBlocks = addConstant(call, [size], words, true);
+    call.lowering.quantized.set(packedBlocks, product);
     dense(call, x, packedBlocks, units, {
       ...{absorbed: [], bias},
       className: QuantizedDense.className,
@@ -364,7 +370,7 @@ export const matMulNBits: Rule = async call => {
     });
     return;
   }
-  const kernel = made(call, [width, units], () => {
+  const kernel = addConstant(call, [width, units], () => {
     const result = new Float32Array(width * units);
     for (let row = 0; row < units; row++) {
       for (let at = 0; at < width; at++) {
@@ -374,6 +380,6 @@ export const matMulNBits: Rule = async call => {
     }
     return result;
   });
-  call.low.quantized.set(kernel, product);
+  call.lowering.quantized.set(kernel, product);
   dense(call, x, kernel, units, {absorbed: [], bias});
 };

@@ -4,46 +4,46 @@ import type {Rule} from './activations';
 import {range} from './lowering';
 import {OnnxCall} from './onnxCall';
 
-// Exporters of older opsets write some layers as operations. They are recognized at their last operation. Plans for the
-// operations before it are dropped, because nothing needs them.
+// Exporters of older opsets write GELU and LayerNormalization as sequences of operations. These rules recognize the
+// last operation of such a sequence. The plan drops the operations before it, because nothing uses them.
 
-/** The node that returns a value, if it is one of these operations. */
-function madeBy(call: OnnxCall, key: string, ...ops: readonly string[]): OnnxCall | undefined {
+/** The node that computes a value, if it is one of these operations. */
+function producerOf(call: OnnxCall, key: string, ...ops: readonly string[]): OnnxCall | undefined {
   const [name, output] = nodeAndOutput(key);
-  const {planner, low} = call;
+  const {planner, lowering: low} = call;
   const [node, proto] = [planner.graph.nodes.get(name), low.file.nodes.get(name)];
   const isOf = proto?.domain === '' && ops.includes(proto.op) && output === 0 && !planner.cut.inputs.includes(name);
   return node && isOf ? new OnnxCall(low, node) : undefined;
 }
 
-/** The number, if a value is a single one. */
-function numberOf(call: OnnxCall, key: string): number | undefined {
+/** The value of a constant scalar. */
+function scalarOf(call: OnnxCall, key: string): number | undefined {
   const numbers = call.planner.numbers(key);
   return numbers?.length === 1 ? numbers[0] : undefined;
 }
 
-/** Which input of an operation of two is a number, if one is, and the other input. */
-function withNumber(call: OnnxCall | undefined): {number: number; other: string} | undefined {
-  const numbers = [0, 1].map(i => call && numberOf(call, call.key(i)));
+/** The constant scalar among the two inputs of an operation, and the other input. */
+function scalarOperand(call: OnnxCall | undefined): {number: number; other: string} | undefined {
+  const numbers = [0, 1].map(i => call && scalarOf(call, call.key(i)));
   const at = numbers.findIndex(number => number !== undefined);
   return call && at >= 0 ? {number: numbers[at] ?? 0, other: call.key(1 - at)} : undefined;
 }
 
-/** A value as a product: a number, and the other factors. */
-function factorsOf(call: OnnxCall, key: string, depth = 0): {number: number; others: string[]} {
-  const number = numberOf(call, key);
-  const made = depth < 4 ? madeBy(call, key, 'Mul', 'Div') : undefined;
-  const divisor = made?.op === 'Div' ? numberOf(call, made.key(1)) : undefined;
+/** A value as a product of a constant scalar and other factors. */
+function factorsOf(call: OnnxCall, key: string, depth = 0): {number: number; factors: string[]} {
+  const number = scalarOf(call, key);
+  const made = depth < 4 ? producerOf(call, key, 'Mul', 'Div') : undefined;
+  const divisor = made?.op === 'Div' ? scalarOf(call, made.key(1)) : undefined;
   if (number !== undefined) {
-    return {number, others: []};
+    return {number, factors: []};
   }
   if (made === undefined || (made.op === 'Div' && divisor === undefined)) {
-    return {number: 1, others: [key]};
+    return {number: 1, factors: [key]};
   }
   const [one, other] = [0, 1].map(i => factorsOf(call, made.key(i), depth + 1));
   return divisor === undefined
-    ? {number: (one?.number ?? 1) * (other?.number ?? 1), others: [...(one?.others ?? []), ...(other?.others ?? [])]}
-    : {number: (one?.number ?? 1) / divisor, others: one?.others ?? []};
+    ? {number: (one?.number ?? 1) * (other?.number ?? 1), factors: [...(one?.factors ?? []), ...(other?.factors ?? [])]}
+    : {number: (one?.number ?? 1) / divisor, factors: one?.factors ?? []};
 }
 
 function isNear(number: number, expected: number): boolean {
@@ -53,20 +53,20 @@ function isNear(number: number, expected: number): boolean {
 /** The `x` of `x · (1 + erf(x / √2)) / 2`. */
 function geluOf(call: OnnxCall): string | undefined {
   const [one, other] = [0, 1].map(i => factorsOf(call, call.key(i), 1));
-  const others = [...(one?.others ?? []), ...(other?.others ?? [])];
-  for (const [i, key] of others.entries()) {
-    const sum = withNumber(madeBy(call, key, 'Add'));
-    const erf = sum?.number === 1 ? madeBy(call, sum.other, 'Erf') : undefined;
+  const factors = [...(one?.factors ?? []), ...(other?.factors ?? [])];
+  for (const [i, key] of factors.entries()) {
+    const sum = scalarOperand(producerOf(call, key, 'Add'));
+    const erf = sum?.number === 1 ? producerOf(call, sum.other, 'Erf') : undefined;
     const inner = erf && factorsOf(call, erf.key(0));
-    const x = others[1 - i];
-    if (inner?.others.join() === x && isNear(inner?.number ?? 0, Math.SQRT1_2)) {
-      return others.length === 2 && isNear((one?.number ?? 1) * (other?.number ?? 1), 0.5) ? x : undefined;
+    const x = factors[1 - i];
+    if (inner?.factors.join() === x && isNear(inner?.number ?? 0, Math.SQRT1_2)) {
+      return factors.length === 2 && isNear((one?.number ?? 1) * (other?.number ?? 1), 0.5) ? x : undefined;
     }
   }
   return undefined;
 }
 
-/** A product, or the whole of a GELU. */
+/** A product, or the last operation of a GELU. */
 export const mul: Rule = async call => {
   const x = geluOf(call);
   const flow = x === undefined ? undefined : call.planner.floats(x);
@@ -74,49 +74,49 @@ export const mul: Rule = async call => {
     await binary('Mul')(call);
     return;
   }
-  call.give(
+  call.setOutput(
     call.layer('Activation', {activation: 'gelu'}, [x]),
-    call.low.permOf(call.planner.valueOf(x), flow.sizes.length),
+    call.lowering.permOf(call.planner.valueOf(x), flow.sizes.length),
   );
 };
 
-/** Whether a mean is that over the last axis, which is kept. */
+/** Whether a ReduceMean goes over the last axis and keeps it. */
 function isMeanOfLast(call: OnnxCall): boolean {
   const axes = call.version < 18 ? call.ints('axes') : call.numbers(1);
   return axes?.length === 1 && (axes[0] === -1 || axes[0] === call.rank() - 1) && call.int('keepdims', 1) === 1;
 }
 
-/** The `x` and the number that is added to the variance of `(x - mean) / √(variance + epsilon)` over the last axis. */
+/** `x` and `epsilon` of `(x - mean) / √(variance + epsilon)` over the last axis. */
 function normalizedOf(call: OnnxCall, key: string): {x: string; epsilon: number} | undefined {
-  const quotient = madeBy(call, key, 'Div');
+  const quotient = producerOf(call, key, 'Div');
   const centered = quotient?.key(0) ?? '';
-  const root = quotient && madeBy(call, quotient.key(1), 'Sqrt');
-  const sum = root && withNumber(madeBy(call, root.key(0), 'Add'));
-  const variance = sum && madeBy(call, sum.other, 'ReduceMean');
-  const square = variance && isMeanOfLast(variance) ? madeBy(call, variance.key(0), 'Pow', 'Mul') : undefined;
-  const isSquare = square?.op === 'Pow' ? numberOf(call, square.key(1)) === 2 : square?.key(1) === centered;
-  const difference = square?.key(0) === centered && isSquare ? madeBy(call, centered, 'Sub') : undefined;
-  const mean = difference && madeBy(call, difference.key(1), 'ReduceMean');
+  const root = quotient && producerOf(call, quotient.key(1), 'Sqrt');
+  const sum = root && scalarOperand(producerOf(call, root.key(0), 'Add'));
+  const variance = sum && producerOf(call, sum.other, 'ReduceMean');
+  const square = variance && isMeanOfLast(variance) ? producerOf(call, variance.key(0), 'Pow', 'Mul') : undefined;
+  const isSquare = square?.op === 'Pow' ? scalarOf(call, square.key(1)) === 2 : square?.key(1) === centered;
+  const difference = square?.key(0) === centered && isSquare ? producerOf(call, centered, 'Sub') : undefined;
+  const mean = difference && producerOf(call, difference.key(1), 'ReduceMean');
   const x = difference?.key(0);
   return x !== undefined && sum && mean && isMeanOfLast(mean) && mean.key(0) === x
     ? {x, epsilon: sum.number}
     : undefined;
 }
 
-/** A sum, or the whole of a LayerNormalization: a constant that is added to a product with another one. */
+/** A sum, or the last operation of a LayerNormalization: `normalized · gamma + beta` with constants. */
 export const add: Rule = async call => {
   for (const i of [0, 1]) {
-    const product = madeBy(call, call.key(1 - i), 'Mul');
+    const product = producerOf(call, call.key(1 - i), 'Mul');
     for (const j of [0, 1]) {
       const normal = product && normalizedOf(call, product.key(1 - j));
       const flow = normal && call.planner.floats(normal.x);
       const isOfRow = (at: OnnxCall, index: number) =>
         at.rank(index) === 1 && at.size(index, 0) === flow?.shapes[0].at(-1);
       if (product && normal && flow && isOfRow(product, j) && isOfRow(call, i)) {
-        const [gamma, beta] = [call.low.weight(product.node.name, j), call.low.weight(call.node.name, i)];
+        const [gamma, beta] = [call.lowering.weight(product.node.name, j), call.lowering.weight(call.node.name, i)];
         if (gamma !== undefined && beta !== undefined) {
-          const x = await call.held(normal.x, range(flow.sizes.length));
-          call.give(call.layer('LayerNormalization', {axis: -1, epsilon: normal.epsilon}, [x], {gamma, beta}));
+          const x = await call.permuted(normal.x, range(flow.sizes.length));
+          call.setOutput(call.layer('LayerNormalization', {axis: -1, epsilon: normal.epsilon}, [x], {gamma, beta}));
           return;
         }
       }

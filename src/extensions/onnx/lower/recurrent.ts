@@ -1,20 +1,20 @@
 import type * as tf from '@tensorflow/tfjs';
 import {registerResetAfterGRU} from '../../../core/keras/gruResetAfter';
 import type {Rule} from './activations';
-import {type Arrangement, range} from './lowering';
+import {type WeightLayout, range} from './lowering';
 import {attribute, type OnnxCall} from './onnxCall';
 
 /** A kind of recurrent layer. */
 interface Kind {
-  /** The gates of tfjs, by their places in ONNX. */
+  /** The ONNX index of each gate, in the order of tfjs. */
   gates: readonly number[];
-  /** The activations if the file does not name them. */
+  /** The default activations. */
   activations: readonly string[];
   layer: (call: OnnxCall) => {className: string; bias: 'added' | 'rows'};
 }
 
 const LSTM: Kind = {
-  gates: [0, 2, 3, 1], // i, o, f, c in ONNX
+  gates: [0, 2, 3, 1], // ONNX has i, o, f, c.
   activations: ['sigmoid', 'tanh', 'tanh'],
   layer: () => ({className: 'LSTM', bias: 'added'}),
 };
@@ -34,32 +34,37 @@ const RNN: Kind = {
   layer: () => ({className: 'SimpleRNN', bias: 'added'}),
 };
 
-/** A recurrent layer for each direction. Its result is held with the batch first: `[batch, time, direction, units]`. */
+/** Plans a recurrent layer for each direction. Its output is stored as `[batch, time, direction, units]`. */
 function recurrent(kind: Kind): Rule {
   return async call => {
     const isBatchFirst = call.int('layout', 0) === 1;
     const units = call.int('hidden_size', call.size(2, 2) ?? 0);
     const direction = call.text('direction', 'forward');
     checkSettings(call);
-    const x = await call.as(0, isBatchFirst ? [0, 1, 2] : [1, 0, 2]);
-    const ways = direction === 'bidirectional' ? [false, true] : [direction === 'reverse'];
-    const results: OfWay[] = [];
-    for (const [i, isReverse] of ways.entries()) {
-      results.push(await oneWay(call, kind, x, {place: i, isReverse, units, isBatchFirst}));
+    const x = await call.inputIn(0, isBatchFirst ? [0, 1, 2] : [1, 0, 2]);
+    const directions = direction === 'bidirectional' ? [false, true] : [direction === 'reverse'];
+    const results: DirectionOutputs[] = [];
+    for (const [directionIndex, isReverse] of directions.entries()) {
+      results.push(await planDirection(call, kind, x, {directionIndex, isReverse, units, isBatchFirst}));
     }
-    const stack = await stacked(
+    const stack = await stackDirections(
       call,
       results.map(({sequence}) => sequence),
       2,
     );
-    call.give(stack, isBatchFirst ? undefined : [2, 0, 1, 3]);
+    call.setOutput(stack, isBatchFirst ? undefined : [2, 0, 1, 3]);
     const states = call.planner.keysOf(call.node).length - 1;
     for (const state of range(states)) {
       const last: string[] = [];
       for (const {sequence, layer, isReverse} of results) {
-        last.push(states > 1 ? `${layer}:${state + 1}` : await stateOf(call, sequence, isReverse));
+        last.push(states > 1 ? `${layer}:${state + 1}` : await lastState(call, sequence, isReverse));
       }
-      call.low.give(call.node.name, state + 1, await stacked(call, last, 1), isBatchFirst ? undefined : [1, 0, 2]);
+      call.lowering.setOutput(
+        call.node.name,
+        state + 1,
+        await stackDirections(call, last, 1),
+        isBatchFirst ? undefined : [1, 0, 2],
+      );
     }
   };
 }
@@ -69,7 +74,7 @@ function checkSettings(call: OnnxCall): void {
   const faults = [
     ...(call.attribute('clip') === undefined ? [] : ['has clip']),
     ...(call.int('input_forget', 0) === 0 ? [] : ['has input_forget']),
-    ...(call.has(4) && !areWhole(call) ? ['takes lengths of sequences'] : []),
+    ...(call.has(4) && !areFullLength(call) ? ['takes lengths of sequences'] : []),
     ...(call.has(7) && !isZero(call, 7) ? ['has peepholes'] : []),
     ...([5, 6].some(i => call.has(i) && call.value(i).kind === 'constant' && !isZero(call, i))
       ? ['starts from constant states']
@@ -80,8 +85,8 @@ function checkSettings(call: OnnxCall): void {
   }
 }
 
-/** Whether every sequence is as long as all of them. */
-function areWhole(call: OnnxCall): boolean {
+/** Whether the input of lengths says that every sequence has the full length. */
+function areFullLength(call: OnnxCall): boolean {
   const time = call.int('layout', 0) === 1 ? 1 : 0;
   const lengths = call.planner.numbersAt(call.key(4));
   return (
@@ -90,7 +95,7 @@ function areWhole(call: OnnxCall): boolean {
   );
 }
 
-/** Whether an input is zeros, for whatever sizes. */
+/** Whether an input is zeros for both trial sizes. */
 function isZero(call: OnnxCall, index: number): boolean {
   const value = call.value(index);
   const pair = value.kind === 'shaped' ? value.pair : value.kind === 'constant' ? [value] : [];
@@ -100,31 +105,35 @@ function isZero(call: OnnxCall, index: number): boolean {
   );
 }
 
-interface Way {
-  place: number;
+interface DirectionSettings {
+  directionIndex: number;
   isReverse: boolean;
   units: number;
   isBatchFirst: boolean;
 }
 
-/** The outputs of one direction: a sequence in the order of time, and the layer, whose other outputs are its states. */
-interface OfWay {
+/** The outputs of one direction: the sequence in the order of time, and the layer, whose other outputs are states. */
+interface DirectionOutputs {
   sequence: string;
   layer: string;
   isReverse: boolean;
 }
 
-/** The states of the layers that a direction starts from; none if they are zeros. */
-async function statesOf(call: OnnxCall, kind: Kind, {place, isBatchFirst}: Way): Promise<string[]> {
+/** The initial states of a direction, as inputs of its layer; none if they are zeros. */
+async function statesOf(
+  call: OnnxCall,
+  kind: Kind,
+  {directionIndex, isBatchFirst}: DirectionSettings,
+): Promise<string[]> {
   const all = kind === LSTM ? [5, 6] : [5];
-  const given = all.filter(i => call.has(i) && !isZero(call, i));
+  const stateInputs = all.filter(i => call.has(i) && !isZero(call, i));
   const states: string[] = [];
-  for (const index of given) {
-    // Held as [batch, direction, units].
-    const held = await call.as(index, isBatchFirst ? [0, 1, 2] : [1, 0, 2]);
-    const at = (to: number) => call.constant([0, place + to, 0]);
+  for (const index of stateInputs) {
+    // [batch, direction, units]
+    const batchFirst = await call.inputIn(index, isBatchFirst ? [0, 1, 2] : [1, 0, 2]);
+    const at = (to: number) => call.constant([0, directionIndex + to, 0]);
     states.push(
-      await call.emit('StridedSlice', [held, at(0), at(1), call.constant([1, 1, 1])], {
+      await call.emit('StridedSlice', [batchFirst, at(0), at(1), call.constant([1, 1, 1])], {
         begin_mask: attribute.int(5),
         end_mask: attribute.int(5),
         shrink_axis_mask: attribute.int(2),
@@ -134,40 +143,41 @@ async function statesOf(call: OnnxCall, kind: Kind, {place, isBatchFirst}: Way):
     );
   }
   const [state] = states;
-  if (state !== undefined && given.length < all.length) {
-    states.splice(given[0] === 5 ? 1 : 0, 0, await call.emit('ZerosLike', [state]));
+  if (state !== undefined && stateInputs.length < all.length) {
+    states.splice(stateInputs[0] === 5 ? 1 : 0, 0, await call.emit('ZerosLike', [state]));
   }
   return states;
 }
 
-/** Plans the layer of one direction. */
-async function oneWay(call: OnnxCall, kind: Kind, x: string, way: Way): Promise<OfWay> {
-  const {place, isReverse, units} = way;
+/** Plans the recurrent layer of one direction. */
+async function planDirection(call: OnnxCall, kind: Kind, x: string, way: DirectionSettings): Promise<DirectionOutputs> {
+  const {directionIndex, isReverse, units} = way;
   const {gates} = kind;
   const {className, bias} = kind.layer(call);
   const names = (call.attribute('activations')?.strings ?? []).map(name => name.toLowerCase());
   const count = kind.activations.length;
-  const own = names.length === 0 ? kind.activations : names.slice(place * count, (place + 1) * count);
-  const known = ['tanh', 'sigmoid', 'relu', 'softsign', 'softplus'];
-  if (own.some(name => !known.includes(name)) || (count === 3 && own[1] !== own[2])) {
-    call.refuse(`has the activations ${own.join(', ')}`);
+  const activations =
+    names.length === 0 ? kind.activations : names.slice(directionIndex * count, (directionIndex + 1) * count);
+  const supported = ['tanh', 'sigmoid', 'relu', 'softsign', 'softplus'];
+  if (activations.some(name => !supported.includes(name)) || (count === 3 && activations[1] !== activations[2])) {
+    call.refuse(`has the activations ${activations.join(', ')}`);
   }
   const columns = (index: number) => call.size(index, 2) ?? 0;
-  const part = [place, 1] as const;
-  const to = (...sizes: number[]) => ({to: [...sizes, gates.length * units]});
-  const matrix = (index: number): Arrangement => ({
-    part,
+  const rows = [directionIndex, 1] as const;
+  const withGates = (...sizes: number[]) => ({finalShape: [...sizes, gates.length * units]});
+  const matrix = (index: number): WeightLayout => ({
+    rows,
     shape: [gates.length, units, columns(index)],
-    order: gates,
+    rowOrder: gates,
     perm: [2, 0, 1],
-    ...to(columns(index)),
+    ...withGates(columns(index)),
   });
-  const biases: Arrangement =
+  const biases: WeightLayout =
     bias === 'rows'
-      ? {part, shape: [2, gates.length * units]}
-      : {part, shape: [2, gates.length, units], added: true, order: gates, ...to()};
-  const weight = (index: number, how: Arrangement) =>
-    call.low.weight(call.node.name, index, how) ?? call.refuse(`needs a constant input ${index}`);
+      ? {rows, shape: [2, gates.length * units]}
+      : {rows, shape: [2, gates.length, units], sumsHalves: true, rowOrder: gates, ...withGates()};
+  const weight = (index: number, how: WeightLayout) =>
+    call.lowering.weight(call.node.name, index, how) ?? call.refuse(`needs a constant input ${index}`);
   const isStateful = call.planner.keysOf(call.node).length > 2;
   const config: tf.serialization.ConfigDict = {
     units,
@@ -175,8 +185,8 @@ async function oneWay(call: OnnxCall, kind: Kind, x: string, way: Way): Promise<
     returnState: isStateful,
     goBackwards: isReverse,
     useBias: call.has(3),
-    activation: own.at(-1) ?? 'tanh',
-    ...(count > 1 && {recurrentActivation: own[0] ?? 'sigmoid'}),
+    activation: activations.at(-1) ?? 'tanh',
+    ...(count > 1 && {recurrentActivation: activations[0] ?? 'sigmoid'}),
     kernelInitializer: 'zeros',
     recurrentInitializer: 'zeros',
   };
@@ -185,14 +195,14 @@ async function oneWay(call: OnnxCall, kind: Kind, x: string, way: Way): Promise<
     recurrent_kernel: weight(2, matrix(2)),
     bias: call.has(3) ? weight(3, biases) : undefined,
   };
-  const given = [x, ...(await statesOf(call, kind, way))];
-  const name = place > 0 ? 'backward' : undefined;
-  const layer = call.layer(className, config, given, weights, name, isStateful ? 3 : 1);
+  const inputs = [x, ...(await statesOf(call, kind, way))];
+  const name = directionIndex > 0 ? 'backward' : undefined;
+  const layer = call.layer(className, config, inputs, weights, name, isStateful ? 3 : 1);
   return {sequence: isReverse ? await call.emit('ReverseV2', [layer, call.constant([1])]) : layer, layer, isReverse};
 }
 
 /** The state after the last step: `[batch, units]`. */
-async function stateOf(call: OnnxCall, sequence: string, isReverse: boolean): Promise<string> {
+async function lastState(call: OnnxCall, sequence: string, isReverse: boolean): Promise<string> {
   const at = call.constant([0, isReverse ? 0 : -1, 0]);
   return call.emit('StridedSlice', [sequence, at, call.constant([0, isReverse ? 1 : 0, 0]), call.constant([1, 1, 1])], {
     begin_mask: attribute.int(5),
@@ -203,8 +213,8 @@ async function stateOf(call: OnnxCall, sequence: string, isReverse: boolean): Pr
   });
 }
 
-/** One for each direction, along a new axis. */
-async function stacked(call: OnnxCall, parts: readonly string[], axis: number): Promise<string> {
+/** Stacks the results of the directions along a new axis. */
+async function stackDirections(call: OnnxCall, parts: readonly string[], axis: number): Promise<string> {
   return parts.length === 1
     ? call.emit('ExpandDims', [parts[0] as string, call.scalar(axis, 'int32')])
     : call.emit('Pack', parts, {axis: attribute.int(axis), N: attribute.int(parts.length)});

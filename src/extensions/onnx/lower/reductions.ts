@@ -1,25 +1,26 @@
 import type {Rule} from './activations';
-import {cast, truncated} from './elementwise';
+import {cast, truncateToZero} from './elementwise';
 import {range} from './lowering';
-import {attribute, type Entry, type OnnxCall} from './onnxCall';
+import {attribute, type ShapeEntry, type OnnxCall} from './onnxCall';
 
-/** The permutation of what is left when axes of a value are gone. */
+/** The layout of a value after `axes` have been removed. */
 export function withoutAxes(perm: readonly number[], axes: readonly number[]): number[] {
-  const kept = perm.filter(axis => !axes.includes(axis));
-  return kept.map(axis => axis - axes.filter(gone => gone < axis).length);
+  const remaining = perm.filter(axis => !axes.includes(axis));
+  return remaining.map(axis => axis - axes.filter(gone => gone < axis).length);
 }
 
-/** The axes that are reduced; `undefined` if the node gives what it is given. */
+/** The axes to reduce; `undefined` if the node returns its input. */
 function axesOf(call: OnnxCall, since: number): number[] | undefined {
-  const given = (call.version < since ? call.ints('axes') : call.list('axes', 1))?.map(axis => call.axis(axis)) ?? [];
-  const isNothing = call.int('noop_with_empty_axes', 0) === 1;
-  return given.length > 0 ? given : isNothing ? undefined : range(call.rank());
+  const axes = (call.version < since ? call.ints('axes') : call.list('axes', 1))?.map(axis => call.axis(axis)) ?? [];
+  const isIdentity = call.int('noop_with_empty_axes', 0) === 1;
+  return axes.length > 0 ? axes : isIdentity ? undefined : range(call.rank());
 }
 
 /**
- * Without axes, each value is reduced by itself. Roots and logarithms of integers are cut off to integers.
+ * A rule for a reduction, with elementwise operations before and after it. Without axes, only these are computed.
+ * Roots and logarithms of integers are rounded towards zero.
  *
- * @param since the version from which the axes are an input.
+ * @param since the opset from which the axes are an input.
  */
 export function reduce(op: string, since = 18, before?: string, after?: string): Rule {
   return async call => {
@@ -32,33 +33,33 @@ export function reduce(op: string, since = 18, before?: string, after?: string):
     x = before === undefined ? x : await call.emit(before, [x]);
     if (axes !== undefined) {
       const along = call.constant(axes.map(axis => perm.indexOf(axis)));
-      // A mean of integers is cut off towards zero, where that of TensorFlow.js is a float.
-      const isCut = isWhole && op === 'Mean';
-      x = await call.emit(isCut ? 'Sum' : op, [x, along], {keep_dims: attribute.flag(keeps)});
-      x = isCut ? await truncated(call, 'FloorDiv', [x, await countAlong(call, axes)]) : x;
+      // A mean of integers is rounded towards zero. tfjs would return a float.
+      const isIntegerMean = isWhole && op === 'Mean';
+      x = await call.emit(isIntegerMean ? 'Sum' : op, [x, along], {keep_dims: attribute.flag(keeps)});
+      x = isIntegerMean ? await truncateToZero(call, 'FloorDiv', [x, await countAlong(call, axes)]) : x;
     }
     x = after === undefined ? x : await call.emit(after, [x]);
     x = inFloats ? await cast(call, x, 'DT_INT32') : x;
-    call.give(x, keeps || axes === undefined ? perm : withoutAxes(perm, axes));
+    call.setOutput(x, keeps || axes === undefined ? perm : withoutAxes(perm, axes));
   };
 }
 
-/** How many values a reduction takes together. */
+/** The number of values that a reduction combines. */
 async function countAlong(call: OnnxCall, axes: readonly number[]): Promise<string> {
-  const sizes: Entry[] = [];
+  const sizes: ShapeEntry[] = [];
   for (const axis of axes) {
-    sizes.push(await call.entry(0, axis));
+    sizes.push(await call.sizeEntry(0, axis));
   }
   return call.emit('Prod', [await call.vector(sizes), call.constant([0])]);
 }
 
-/** The logarithm of a sum of powers of e, from the largest, so that none is infinite. */
+/** `log(Σ exp(x))`, computed as `max + log(Σ exp(x - max))` to avoid overflow. */
 export const logSumExp: Rule = async call => {
   const axes = axesOf(call, 18);
   const keeps = call.int('keepdims', 1) === 1;
   const perm = call.perm();
   if (axes === undefined) {
-    call.give(call.key(0), perm);
+    call.setOutput(call.key(0), perm);
     return;
   }
   const isWhole = call.dtype() === 'int32';
@@ -71,11 +72,11 @@ export const logSumExp: Rule = async call => {
   const sum = await call.emit('AddV2', [log, largest]);
   const result = isWhole ? await cast(call, sum, 'DT_INT32') : sum;
   if (keeps) {
-    call.give(result, perm);
+    call.setOutput(result, perm);
     return;
   }
   const dims = attribute.ints(axes.map(axis => perm.indexOf(axis)));
-  call.give(await call.emit('Squeeze', [result], {squeeze_dims: dims}), withoutAxes(perm, axes));
+  call.setOutput(await call.emit('Squeeze', [result], {squeeze_dims: dims}), withoutAxes(perm, axes));
 };
 
 export function arg(op: 'ArgMax' | 'ArgMin'): Rule {
@@ -86,11 +87,11 @@ export function arg(op: 'ArgMax' | 'ArgMin'): Rule {
     const axis = call.axis(call.int('axis', 0));
     const perm = call.perm();
     const at = perm.indexOf(axis);
-    const found = await call.emit(op, [call.key(0), call.scalar(at, 'int32')]);
+    const indices = await call.emit(op, [call.key(0), call.scalar(at, 'int32')]);
     if (call.int('keepdims', 1) === 1) {
-      call.give(await call.emit('ExpandDims', [found, call.scalar(at, 'int32')]), perm);
+      call.setOutput(await call.emit('ExpandDims', [indices, call.scalar(at, 'int32')]), perm);
     } else {
-      call.give(found, withoutAxes(perm, [axis]));
+      call.setOutput(indices, withoutAxes(perm, [axis]));
     }
   };
 }
@@ -102,10 +103,10 @@ export const cumSum: Rule = async call => {
     exclusive: attribute.flag(call.int('exclusive', 0) === 1),
     reverse: attribute.flag(call.int('reverse', 0) === 1),
   };
-  call.give(await call.emit('Cumsum', [call.key(0), call.scalar(axis, 'int32')], attr), perm);
+  call.setOutput(await call.emit('Cumsum', [call.key(0), call.scalar(axis, 'int32')], attr), perm);
 };
 
-/** The largest values and where they are, along one axis that is held as the last one. */
+/** The largest values and their indices along an axis, which is moved to the end. */
 export const topK: Rule = async call => {
   if (call.int('largest', 1) === 0) {
     call.refuse('returns the smallest values');
@@ -113,25 +114,25 @@ export const topK: Rule = async call => {
   const axis = call.axis(call.int('axis', -1));
   const perm = [...call.perm().filter(at => at !== axis), axis];
   const k = call.version < 10 ? call.int('k', 1) : call.number(1, 1);
-  const found = await call.emit(
+  const result = await call.emit(
     'TopKV2',
-    [await call.as(0, perm), call.scalar(k, 'int32')],
+    [await call.inputIn(0, perm), call.scalar(k, 'int32')],
     {sorted: attribute.flag(true)},
     2,
   );
-  call.give(found, perm);
-  call.low.give(call.node.name, 1, `${found}:1`, perm);
+  call.setOutput(result, perm);
+  call.lowering.setOutput(call.node.name, 1, `${result}:1`, perm);
 };
 
-/** Values divided by a norm of those along an axis; zeros stay zeros. */
+/** Divides values by their L1 or L2 norm along an axis. Zeros stay zeros. */
 export const lpNormalization: Rule = async (call: OnnxCall) => {
   const perm = call.perm();
   const along = call.constant([perm.indexOf(call.axis(call.int('axis', -1)))]);
   const keep = {keep_dims: attribute.flag(true)};
   const isFirst = call.int('p', 2) === 1;
   const sum = await call.emit('Sum', [await call.emit(isFirst ? 'Abs' : 'Square', [call.key(0)]), along], keep);
-  // A norm of 0 is taken for 1, so that its root has a gradient too.
+  // A norm of 0 is replaced by 1, so that the square root has a finite gradient.
   const isZero = await cast(call, await call.emit('Equal', [sum, call.scalar(0)]), 'DT_FLOAT');
   const safe = await call.emit('AddV2', [sum, isZero]);
-  call.give(await call.emit('RealDiv', [call.key(0), isFirst ? safe : await call.emit('Sqrt', [safe])]), perm);
+  call.setOutput(await call.emit('RealDiv', [call.key(0), isFirst ? safe : await call.emit('Sqrt', [safe])]), perm);
 };

@@ -1,12 +1,12 @@
 import type {Rule} from './activations';
 import {channelsLast, range} from './lowering';
-import {attribute, type Entry, type OnnxCall} from './onnxCall';
+import {attribute, type ShapeEntry, type OnnxCall} from './onnxCall';
 
-/** How an axis is resized. */
-interface Resized {
-  /** The size that it gets. */
-  size: Entry;
-  /** By how much it grows, where that is known. */
+/** The resizing of one axis. */
+interface ResizedAxis {
+  /** The output size. */
+  size: ShapeEntry;
+  /** The scale; `undefined` if it depends on a dynamic size. */
   scale: number | undefined;
 }
 
@@ -28,13 +28,17 @@ export const resize: Rule = async call => {
   ) {
     call.refuse('has antialias, exclude_outside or keep_aspect_ratio_policy');
   }
-  const resized = new Map<number, Resized>();
+  const resized = new Map<number, ResizedAxis>();
   for (const [i, axis] of axes.entries()) {
-    const own = call.size(0, axis);
+    const inputSize = call.size(0, axis);
     const size = sizes?.[i];
     const scale =
-      sizes === undefined ? (scales?.[i] ?? 1) : typeof size === 'number' && own !== undefined ? size / own : undefined;
-    const isSame = scale === 1 || (axis < 2 && (typeof size === 'object' || call.isOwnBatch(axis, size)));
+      sizes === undefined
+        ? (scales?.[i] ?? 1)
+        : typeof size === 'number' && inputSize !== undefined
+          ? size / inputSize
+          : undefined;
+    const isSame = scale === 1 || (axis < 2 && (typeof size === 'object' || call.isExportedBatch(axis, size)));
     if (!isSame) {
       resized.set(axis, {size: size ?? (await scaledSize(call, axis, scale ?? 1)), scale});
     }
@@ -43,7 +47,7 @@ export const resize: Rule = async call => {
   const transform = isOld ? 'asymmetric' : call.text('coordinate_transformation_mode', 'half_pixel');
   const rounding = isOld ? 'floor' : call.text('nearest_mode', 'round_prefer_floor');
   if (resized.size === 0) {
-    call.give(call.key(0), call.perm());
+    call.setOutput(call.key(0), call.perm());
     return;
   }
   const isImage = rank === 4 && !resized.has(0) && !resized.has(1);
@@ -53,28 +57,28 @@ export const resize: Rule = async call => {
   await resizeByMatrices(call, resized, {mode, transform, rounding});
 };
 
-async function scaledSize(call: OnnxCall, axis: number, scale: number): Promise<Entry> {
-  const own = await call.entry(0, axis);
-  if (typeof own === 'number') {
-    return Math.floor(own * scale);
+async function scaledSize(call: OnnxCall, axis: number, scale: number): Promise<ShapeEntry> {
+  const inputSize = await call.sizeEntry(0, axis);
+  if (typeof inputSize === 'number') {
+    return Math.floor(inputSize * scale);
   }
   if (!Number.isInteger(scale)) {
     call.refuse(`scales a dynamic size by ${scale}`);
   }
-  return {of: await call.emit('Mul', [await call.vector([own]), call.constant([scale])]), at: 0};
+  return {of: await call.emit('Mul', [await call.vector([inputSize]), call.constant([scale])]), at: 0};
 }
 
-interface Mode {
+interface ResizeMode {
   mode: string;
   transform: string;
   rounding: string;
 }
 
-/** Resizes rows and columns by an operation of tfjs, if one computes the same. */
+/** Resizes rows and columns with an operation of tfjs. Returns false if none computes the same values. */
 async function resizeImage(
   call: OnnxCall,
-  resized: ReadonlyMap<number, Resized>,
-  {mode, transform, rounding}: Mode,
+  resized: ReadonlyMap<number, ResizedAxis>,
+  {mode, transform, rounding}: ResizeMode,
 ): Promise<boolean> {
   const scales = [2, 3].map(axis => (resized.has(axis) ? resized.get(axis)?.scale : 1));
   const isWhole = scales.every(scale => scale !== undefined && Number.isInteger(scale));
@@ -84,7 +88,7 @@ async function resizeImage(
   if (mode === 'nearest' && isWhole && (isFloor || isHalf)) {
     call.floats();
     const config = {size: scales as number[], interpolation: 'nearest'};
-    call.give(call.layer('UpSampling2D', config, [await call.as(0, perm)]), perm);
+    call.setOutput(call.layer('UpSampling2D', config, [await call.inputIn(0, perm)]), perm);
     return true;
   }
   const flags: Readonly<Record<string, Record<string, ReturnType<typeof attribute.flag>>>> = {
@@ -93,21 +97,21 @@ async function resizeImage(
     asymmetric: {half_pixel_centers: attribute.flag(false), align_corners: attribute.flag(false)},
   };
   const attr = flags[transform.replace('pytorch_', '')];
-  // tfjs divides the sizes, where ONNX takes the scale that the file has.
+  // tfjs divides the sizes to get the scale. ONNX uses the scale of the file.
   const isExact = [2, 3].every(axis => {
     const {size, scale} = resized.get(axis) ?? {size: 1, scale: 1};
-    const own = call.size(0, axis);
+    const inputSize = call.size(0, axis);
     return (
       scale === undefined ||
       Number.isInteger(scale) ||
       typeof size !== 'number' ||
-      own === undefined ||
-      own * scale === size
+      inputSize === undefined ||
+      inputSize * scale === size
     );
   });
-  const isLarge = transform !== 'pytorch_half_pixel' || [2, 3].every(axis => resized.get(axis)?.size !== 1);
+  const matchesHalfPixel = transform !== 'pytorch_half_pixel' || [2, 3].every(axis => resized.get(axis)?.size !== 1);
   const op =
-    mode === 'linear' && isLarge
+    mode === 'linear' && matchesHalfPixel
       ? 'ResizeBilinear'
       : mode === 'nearest' && isFloor
         ? 'ResizeNearestNeighbor'
@@ -115,56 +119,65 @@ async function resizeImage(
   if (op === undefined || attr === undefined || !isExact) {
     return false;
   }
-  const sizes: Entry[] = [];
+  const sizes: ShapeEntry[] = [];
   for (const axis of [2, 3]) {
-    sizes.push(resized.get(axis)?.size ?? (await call.entry(0, axis)));
+    sizes.push(resized.get(axis)?.size ?? (await call.sizeEntry(0, axis)));
   }
-  call.give(await call.emit(op, [await call.as(0, perm), await call.vector(sizes)], attr), perm);
+  call.setOutput(await call.emit(op, [await call.inputIn(0, perm), await call.vector(sizes)], attr), perm);
   return true;
 }
 
-/** Each axis is multiplied with a matrix whose rows have the weights of the old values in a new one. */
-async function resizeByMatrices(call: OnnxCall, resized: ReadonlyMap<number, Resized>, how: Mode): Promise<void> {
+/** Resizes each axis by a product with a matrix. A row has the weights of the input values for one output value. */
+async function resizeByMatrices(
+  call: OnnxCall,
+  resized: ReadonlyMap<number, ResizedAxis>,
+  how: ResizeMode,
+): Promise<void> {
   let [key, perm] = [call.key(0), [...call.perm()]];
   for (const [axis, {size, scale}] of resized) {
-    const own = call.size(0, axis);
-    if (own === undefined || typeof size !== 'number' || scale === undefined || axis === 0) {
+    const inputSize = call.size(0, axis);
+    if (inputSize === undefined || typeof size !== 'number' || scale === undefined || axis === 0) {
       call.refuse(`resizes ${axis === 0 ? 'the batch' : 'a dynamic size'} by ${how.mode} ${how.transform}`);
     }
-    // The axis is held as the last but one, where a product with a matrix before it sums over it.
-    const others = perm.filter(each => each !== axis);
-    const order = [...others.slice(0, -1), axis, others.at(-1) ?? 0];
+    // The axis is moved to the last but one position, over which a matrix product sums.
+    const otherAxes = perm.filter(each => each !== axis);
+    const order = [...otherAxes.slice(0, -1), axis, otherAxes.at(-1) ?? 0];
     const at = order.map(each => perm.indexOf(each));
-    const held = at.every((place, i) => place === i) ? key : await call.emit('Transpose', [key, call.constant(at)]);
-    const matrix = matrixOf(call, own, size, scale, how);
-    [key, perm] = [await call.emit('BatchMatMulV2', [call.constant(matrix, [size, own], 'float32'), held]), order];
+    const axisBeforeLast = at.every((place, i) => place === i)
+      ? key
+      : await call.emit('Transpose', [key, call.constant(at)]);
+    const matrix = matrixOf(call, inputSize, size, scale, how);
+    [key, perm] = [
+      await call.emit('BatchMatMulV2', [call.constant(matrix, [size, inputSize], 'float32'), axisBeforeLast]),
+      order,
+    ];
   }
-  call.give(key, perm);
+  call.setOutput(key, perm);
 }
 
 function matrixOf(
   call: OnnxCall,
-  own: number,
+  inputSize: number,
   size: number,
   scale: number,
-  {mode, transform, rounding}: Mode,
+  {mode, transform, rounding}: ResizeMode,
 ): number[] {
-  call.planner.reserve(own * size);
-  const matrix = new Array<number>(own * size).fill(0);
+  call.planner.reserve(inputSize * size);
+  const matrix = new Array<number>(inputSize * size).fill(0);
   const add = (row: number, at: number, value: number) => {
-    const index = row * own + Math.min(Math.max(at, 0), own - 1);
+    const index = row * inputSize + Math.min(Math.max(at, 0), inputSize - 1);
     matrix[index] = (matrix[index] ?? 0) + value;
   };
   const cubic = call.float('cubic_coeff_a', -0.75);
   for (const row of range(size)) {
-    const x = originalPlace(call, row, {own, size, scale, transform});
+    const x = inputPosition(call, row, {own: inputSize, size, scale, transform});
     const base = Math.floor(x);
     const part = x - base;
     if (mode === 'nearest') {
       const half = rounding === 'round_prefer_floor' ? Math.ceil(x - 0.5) : Math.floor(x + 0.5);
       add(row, rounding === 'floor' ? base : rounding === 'ceil' ? Math.ceil(x) : half, 1);
     } else if (mode === 'linear') {
-      const inside = Math.min(Math.max(x, 0), own - 1);
+      const inside = Math.min(Math.max(x, 0), inputSize - 1);
       add(row, Math.floor(inside), 1 - (inside - Math.floor(inside)));
       add(row, Math.floor(inside) + 1, inside - Math.floor(inside));
     } else if (mode === 'cubic') {
@@ -176,11 +189,11 @@ function matrixOf(
   return matrix;
 }
 
-/** The position of a value in the original. */
-function originalPlace(
+/** The position of an output value on the axis of the input. */
+function inputPosition(
   call: OnnxCall,
   row: number,
-  {own, size, scale, transform}: {own: number; size: number; scale: number; transform: string},
+  {own: inputSize, size, scale, transform}: {own: number; size: number; scale: number; transform: string},
 ): number {
   switch (transform) {
     case 'half_pixel':
@@ -188,7 +201,7 @@ function originalPlace(
     case 'pytorch_half_pixel':
       return size > 1 ? (row + 0.5) / scale - 0.5 : 0;
     case 'align_corners':
-      return size > 1 ? (row * (own - 1)) / (size - 1) : 0;
+      return size > 1 ? (row * (inputSize - 1)) / (size - 1) : 0;
     case 'asymmetric':
       return row / scale;
     default:

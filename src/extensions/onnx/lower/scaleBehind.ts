@@ -1,16 +1,16 @@
 import type {GraphNode} from '../../graph/graphDef';
 import type {OnnxCall} from './onnxCall';
 
-/** Numbers by which others are multiplied. */
+/** A constant factor. */
 interface Scale {
   numbers: number[];
   shape: readonly number[];
 }
 
-/** The source of a constant factor: the constant itself, or a product of constants. */
+/** A constant factor: a constant, or a product of constants. */
 function scaleFrom(call: OnnxCall, key: string): Scale | undefined {
   const numbers = call.planner.numbers(key);
-  const shape = call.low.file.tensors.get(key)?.shape ?? call.planner.constant(key)?.shape ?? [];
+  const shape = call.lowering.file.tensors.get(key)?.shape ?? call.planner.constant(key)?.shape ?? [];
   const node = call.planner.graph.nodes.get(key.replace(/:\d+$/, ''));
   const inputs = numbers === undefined && node?.op === 'Mul' ? (node.input ?? []) : [];
   const [one, other] = inputs.map(input => scaleFrom(call, input));
@@ -22,10 +22,10 @@ function scaleFrom(call: OnnxCall, key: string): Scale | undefined {
   return {numbers: product, shape: long.shape};
 }
 
-/** The scale of the result of an integer operation, if a cast and a product with a constant follow. */
+/** The scale of an integer operation, if a Cast and a Mul with a constant follow. */
 export function scaleBehind(call: OnnxCall): (Scale & {absorbed: GraphNode[]}) | undefined {
   const casted = call.follower(call.node, 'Cast');
   const product = casted && call.follower(casted.node, 'Mul');
-  const scale = product && scaleFrom(call, product.key(1 - product.placeOf(casted.node)));
+  const scale = product && scaleFrom(call, product.key(1 - product.inputIndexOf(casted.node)));
   return scale && {...scale, absorbed: [casted.node, product.node]};
 }
