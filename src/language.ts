@@ -1,10 +1,8 @@
 import './quantized';
-import './transformers';
+import './extensions/transformers/register';
 
 // Importing this entry point registers the layers of transformers and of quantized weights.
 
-export type {ChatMessage} from './extensions/language/chat';
-export {type ChatRecord, parseChats} from './extensions/language/chatRecords';
 export {type ChatBatches, encodeChats, type EncodeChatsOptions} from './extensions/language/encodeChats';
 export {exportGGUF, type ExportGGUFOptions} from './extensions/language/exportGGUF';
 export {generate, type GenerateOptions, generateTexts, type Prompt} from './extensions/language/generate';
@@ -26,7 +24,9 @@ export type {
   PairMethodName,
   PreferenceMethod,
 } from './extensions/language/preferences/methods';
-export {parsePreferences, type PreferenceRecord} from './extensions/language/preferences/preferenceRecords';
+export {type ChatRecord, parseChats} from './extensions/records/chatRecords';
+export type {ChatMessage} from './extensions/records/messages';
+export {parsePreferences, type PreferenceRecord} from './extensions/records/preferenceRecords';
 export {measurePerplexity, type PerplexityOptions} from './extensions/language/measurePerplexity';
 export {addTokens, type AddedTokens, type AddTokensOptions} from './extensions/transformers/load/addTokens';
 export {trainableTokens, type TrainableTokensOptions} from './extensions/transformers/load/trainableTokens';

@@ -1,6 +1,8 @@
+import './extensions/transformers/load/onnxFolder';
 import './extensions/transformers/register';
 
-// The entry point of transformers: importing it registers the layers that they are made of.
+// The entry point of transformers: importing it registers the layers that they are made of, and how toONNX writes their
+// folders.
 
 // Layers to build models of.
 export {

@@ -17,7 +17,7 @@ const CORE = [
 /** What an extension imports of others. */
 const ACROSS: Readonly<Record<string, readonly string[]>> = {
   images: ['transformers'],
-  language: ['transformers', 'quantized'],
+  language: ['transformers', 'quantized', 'records'],
   onnx: ['graph', 'quantized'],
   sound: ['transformers'],
   transformers: ['onnx'],
@@ -270,6 +270,12 @@ describe('in src', () => {
     expect(packages(peers)).toEqual(['@huggingface/tokenizers', '@huggingface/jinja']);
     others.delete(peers);
     expect([...new Set([...others].flatMap(packages))]).toEqual(['@tensorflow/tfjs']);
+  });
+
+  test('records load errors alone, and not TensorFlow', () => {
+    const loaded = [...filesFrom('records', 'loads')];
+    expect(loaded.filter(path => partOf(path) !== 'records')).toEqual(['platform/errors']);
+    expect(loaded.flatMap(path => BY_PATH.get(path)!.loads).filter(name => !BY_PATH.has(name))).toEqual([]);
   });
 
   test('formats know nothing of TensorFlow', () => {

@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import type {Page} from 'playwright-core';
 import {isTicket, makeOrders} from '../../examples/language/data';
 import {askedAs, examplesIn, SAMPLES} from '../../examples/language/src/texts';
-import type {ChatRecord} from '../../src/extensions/language/chatRecords';
+import type {ChatRecord} from '../../src/extensions/records/chatRecords';
 import {loadAdapter} from '../../src';
 import {useBackend} from '../helpers';
 import {

@@ -1,28 +1,12 @@
 import {asLoRAError, kindOf, LoRAError, misfitError, prefixed, show} from '../../platform/errors';
 import type {LanguageFacts} from '../transformers/load/languageFacts';
+import {isMessages} from '../records/messages';
 import type {Tokenizer} from '../transformers/load/tokenizer';
-
-/** A message of a chat. */
-export interface ChatMessage {
-  /** `'system'`, `'user'`, `'assistant'`, or another role of the chat template. */
-  role: string;
-  /** The text of the message. */
-  content: string;
-}
 
 /** Renders messages as text: the template is the tokenizer's, the special tokens are the model's. */
 export interface ChatTexts {
   readonly tokenizer: Tokenizer;
   readonly facts: LanguageFacts;
-}
-
-/** Whether a value is a non-empty list of messages. */
-export function isMessages(value: unknown): value is readonly ChatMessage[] {
-  const isMessage = (message: unknown) => {
-    const {role, content} = (message ?? {}) as Partial<Record<keyof ChatMessage, unknown>>;
-    return typeof role === 'string' && typeof content === 'string';
-  };
-  return Array.isArray(value) && value.length > 0 && value.every(isMessage);
 }
 
 /**

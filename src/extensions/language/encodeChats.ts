@@ -12,8 +12,9 @@ import {
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {type Batch, type SeededBatches, SeededDataset} from '../../core/training/seededBatches';
 import {ANSWER, answerEnds} from './answerEnds';
-import {chatText, type ChatTexts, type ChatMessage, ofEntry} from './chat';
-import {type ChatRecord, type Example, exampleOf} from './chatRecords';
+import {type ChatRecord, type Example, exampleOf} from '../records/chatRecords';
+import type {ChatMessage} from '../records/messages';
+import {chatText, type ChatTexts, ofEntry} from './chat';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 import {checkLanguageTokenizer} from './languageTokenizer';
 import {languageFacts} from '../transformers/load/languageFacts';

@@ -15,7 +15,8 @@ import {sitesOf} from '../../core/rewire/walk';
 import {hubRecordOf} from '../transformers/net/hubRecord';
 import {languageFacts} from '../transformers/load/languageFacts';
 import {answerEnds} from './answerEnds';
-import {chatText, isMessages, type ChatTexts, type ChatMessage} from './chat';
+import {type ChatMessage, isMessages} from '../records/messages';
+import {chatText, type ChatTexts} from './chat';
 import {
   checkSampling,
   continued,

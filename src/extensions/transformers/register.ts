@@ -20,11 +20,9 @@ import './layers/widthPart';
 import './layers/windows';
 import './layers/windowScores';
 import './losses/hubLosses';
-import {supplyFolderWriter} from '../onnx/export/folder';
 import {supplyLater} from '../../backends/shared/supplyLater';
 
-// Registers the layers that transformers are made of, their losses, their operations, and how their folders are
-// written.
+// Registers the layers that transformers are made of, their losses, and their operations.
 
 supplyLater(supplyTransformerKernels, 'wasm', async () => (await import('./kernels/wasm/kernels')).nativeTransformer);
 supplyLater(
@@ -33,5 +31,3 @@ supplyLater(
   async () => (await import('./kernels/webgpu/kernels')).webgpuTransformer,
 );
 supplyLater(supplyTransformerKernels, 'webgl', async () => (await import('./kernels/webgl/kernels')).webglTransformer);
-
-supplyFolderWriter(async (model, options) => (await import('./load/onnxFolder')).onnxFolder(model, options));

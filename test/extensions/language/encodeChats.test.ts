@@ -8,8 +8,8 @@ import {
   type Tokenizer,
   loadGGUF,
   type ChatMessage,
-  parseChats,
 } from 'tfjs-lora/language';
+import {parseChats} from 'tfjs-lora/records';
 import {numbers, withoutLeaks} from '../../helpers';
 import {mlp} from '../../models';
 import {fileOf} from './ggufFiles';

@@ -11,7 +11,7 @@ import {checkLanguageTokenizer} from '../languageTokenizer';
 import {checkTokens, commonStart, type LanguageParts, languageParts} from '../session';
 import {batchOf, type Sequence, targetsOf} from './batch';
 import {sequenceLogProbs} from '../logProbs';
-import {type JudgedPrompt, judgedPromptOf, type PreferenceRecord} from './preferenceRecords';
+import {type JudgedPrompt, judgedPromptOf, type PreferenceRecord} from '../../records/preferenceRecords';
 
 /** How preferences are encoded. */
 export interface EncodePreferencesOptions extends CallOptions {

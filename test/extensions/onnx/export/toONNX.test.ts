@@ -30,7 +30,7 @@ test('a folder is refused where the entry point of its models is not imported', 
   const model = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
   await expect(toONNX(model, {folder: true})).rejects.toMatchObject({
     code: 'ERR_MISFIT',
-    message: expect.stringContaining("'tfjs-lora/transformers' is not imported") as string,
+    message: expect.stringContaining("'tfjs-lora/transformers', which is not imported") as string,
   });
   disposeModel(model);
 });

@@ -1,5 +1,5 @@
 import {brief, damagedError, kindOf, LoRAError, type LoRAErrorCode} from '../../platform/errors';
-import {isMessages, type ChatMessage} from './chat';
+import {isMessages, type ChatMessage} from './messages';
 
 /** An example: a chat, or a text. Trainers in Python read the same records from JSON lines. */
 export type ChatRecord =

@@ -1,6 +1,6 @@
-import {brief, LoRAError, type LoRAErrorCode} from '../../../platform/errors';
-import {isMessages, type ChatMessage} from '../chat';
-import {recordsIn} from '../chatRecords';
+import {brief, LoRAError, type LoRAErrorCode} from '../../platform/errors';
+import {isMessages, type ChatMessage} from './messages';
+import {recordsIn} from './chatRecords';
 
 /** A text, or messages. */
 type Part = string | readonly ChatMessage[];

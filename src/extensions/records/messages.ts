@@ -1,0 +1,16 @@
+/** A message of a chat. */
+export interface ChatMessage {
+  /** `'system'`, `'user'`, `'assistant'`, or another role of the chat template. */
+  role: string;
+  /** The text of the message. */
+  content: string;
+}
+
+/** Whether a value is a non-empty list of messages. */
+export function isMessages(value: unknown): value is readonly ChatMessage[] {
+  const isMessage = (message: unknown) => {
+    const {role, content} = (message ?? {}) as Partial<Record<keyof ChatMessage, unknown>>;
+    return typeof role === 'string' && typeof content === 'string';
+  };
+  return Array.isArray(value) && value.length > 0 && value.every(isMessage);
+}
