@@ -23,6 +23,10 @@ export interface Change {
 const NO_IMPORT = 'use a page, worker, or process that does not import the library';
 const BACKEND_SET = 'from when the backend is set, or from the import on if it is already set';
 
+const KERNELS_LOADED =
+  "in Node and with script tags, as on cpu. Elsewhere when the library's kernels have loaded, which " +
+  "`await tf.setBackend('wasm')` waits for";
+
 /** All of them, those of an import first. */
 export const CHANGES: readonly Change[] = [
   {
@@ -70,6 +74,24 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what:
+      'On **wasm**, nine kernels throw until the kernels of the library are there: `Conv2DBackpropFilter`, ' +
+      '`DepthwiseConv2dNativeBackpropFilter`, `DepthwiseConv2dNativeBackpropInput`, and `UnsortedSegmentSum`, which ' +
+      'tfjs lacks, and `Conv3DBackpropInputV2`, `Conv3DBackpropFilterV2`, `MaxPoolGrad`, `MaxPool3DGrad`, and ' +
+      '`ResizeNearestNeighborGrad`, which it computes incorrectly.',
+    by: 'backends/shared/backendParts.ts',
+    why:
+      'The error says what to wait for (`ERR_NOT_READY`), or why the kernels could not be loaded (`ERR_IO`). tfjs ' +
+      'would say that a kernel is not registered, or return wrong numbers.',
+    lasts: 'from when the backend is set, or from the import on if it is already set, until the kernels have loaded',
+    without: NO_IMPORT,
+    globals: [
+      '+ kernel wasm_Conv2DBackpropFilter',
+      '+ kernel wasm_DepthwiseConv2dNativeBackprop*',
+      '+ kernel wasm_UnsortedSegmentSum',
+    ],
+  },
+  {
+    what:
       'On **wasm**, kernels that training needs are added, incorrect ones are fixed, and slow ones are replaced. ' +
       'For example, `GatherV2` with `batchDims`, `OneHot` of floats or truth values, `Cast` to truth values, ' +
       '`FloorDiv` and `Mod` of integers, `MaxPoolGrad`, and `MaxPoolWithArgmax` are fixed. So are convolutions and pools with a number ' +
@@ -81,7 +103,7 @@ export const CHANGES: readonly Change[] = [
     why:
       "Without them, wasm can't train a convolution. `predict` of a stock model returns the same bits as before, " +
       'unless it uses an operation that wasm computes wrongly.',
-    lasts: BACKEND_SET,
+    lasts: KERNELS_LOADED,
     without: NO_IMPORT,
     globals: [
       '+ kernel wasm_Conv2DBackpropFilter',

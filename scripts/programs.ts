@@ -72,6 +72,7 @@ export const PROGRAMS: Readonly<Record<string, Programs>> = {
       language: ['checkSmolLM2', 'checkLlamaCpp', 'checkHeaders']
         .map(name => `tsx test/extensions/language/${name}.ts`)
         .join(' && '),
+      'late-kernels': 'tsx test/backends/parts/run.ts',
       mutants: 'tsx scripts/mutants/run.ts',
       onnx: [
         'test/extensions/onnx/checkONNX.ts',

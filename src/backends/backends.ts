@@ -3,7 +3,7 @@ import {conv3dTransposeGradient, depthToSpaceGradient} from './shared/addedGradi
 import {type Capabilities, supplyCapabilities} from './shared/capabilities';
 import {cpuKernels} from './cpuKernels';
 import {onBackend} from './shared/lifecycle';
-import {loadWithBackend} from './shared/backendParts';
+import {awaitedKernel, loadWithBackend} from './shared/backendParts';
 import {hostSteps} from './shared/hostSteps';
 import {supplyBackend} from './shared/supplyBackend';
 import {registerGradients} from './shared/registration';
@@ -28,6 +28,19 @@ function supplyPrograms(name: string, stock: Capabilities, load: () => Promise<P
   });
 }
 
+/** What tfjs lacks on wasm, and what is wrong there: in training, and for `tf.conv3dTranspose`. */
+const AWAITED = [
+  'Conv2DBackpropFilter',
+  'DepthwiseConv2dNativeBackpropFilter',
+  'DepthwiseConv2dNativeBackpropInput',
+  'UnsortedSegmentSum',
+  'Conv3DBackpropInputV2',
+  'Conv3DBackpropFilterV2',
+  'MaxPoolGrad',
+  'MaxPool3DGrad',
+  'ResizeNearestNeighborGrad',
+];
+
 registerGradients([conv3dTransposeGradient, depthToSpaceGradient]);
 onBackend((_name, backend) => {
   guardGraphicsCard(backend);
@@ -36,7 +49,10 @@ onBackend((_name, backend) => {
 // The backends of a page. The entry point `node` adds the one that only Node has.
 supplyBackend('cpu', {kernels: cpuKernels, capabilities: () => ({isOnHost: true, optimizerSteps: () => hostSteps})});
 // Until its part is there, wasm predicts with tfjs's own kernels. The memory is what 32 bits can address.
-supplyCapabilities('wasm', () => ({isOnHost: true, mostBytes: 2 ** 32}));
+supplyBackend('wasm', {
+  kernels: AWAITED.map(name => awaitedKernel(name, 'wasm')),
+  capabilities: () => ({isOnHost: true, mostBytes: 2 ** 32, optimizerSteps: () => hostSteps}),
+});
 loadWithBackend('wasm', async () => (await import('./wasm/wasmPart')).supplyWasm(), true);
 supplyPrograms('webgl', {}, async () => (await import('./webgl/capabilities')).webglPrograms);
 supplyPrograms('webgpu', {readsByPromise: true}, async () => (await import('./webgpu/capabilities')).webgpuPrograms);

@@ -3,6 +3,7 @@ import {ioError, isPromise, messageOf, notReadyError} from '../../platform/error
 import {isRecording} from '../../platform/tfjs/engine';
 import {pendingKernels} from './capabilities';
 import {onBackend} from './lifecycle';
+import type {OwnKernel} from './registration';
 
 // Code for a backend that is loaded when the backend is set, so that a page that never sets it does not load the code.
 // The factory of wasm in tfjs is asynchronous: its parts come with it, and whoever awaits the backend has them.
@@ -63,19 +64,55 @@ export async function partsLoaded(): Promise<void> {
   await Promise.all(partsOf(tf.getBackend()).map(({loading = Promise.resolve()}) => loading));
 }
 
-/** Refuses training steps as long as the required part of a backend is missing. */
-function holdSteps(backend: string, part: Part): void {
-  const refuseStep = () => {
-    if (isRecording()) {
-      throw part.fault === undefined
+/**
+ * As `partsLoaded`, for what computes with any kernel of the backend: tfjs's own are wrong in places.
+ *
+ * @throws LoRAError if the required part of the backend could not be loaded.
+ */
+export async function kernelsLoaded(): Promise<void> {
+  await partsLoaded();
+  refuseWithout(tf.getBackend());
+}
+
+/** A kernel that the backend lacks or computes wrongly: it refuses calls until the required part has replaced it. */
+export function awaitedKernel(kernelName: string, backendName: string): OwnKernel {
+  return {
+    name: kernelName,
+    purpose: 'awaited',
+    configure: stock => ({
+      ...(stock ?? {kernelName, backendName}),
+      kernelFunc: call => {
+        refuseWithout(backendName);
+        if (stock === undefined) {
+          throw new Error(`Kernel '${kernelName}' not registered for backend '${backendName}'`); // as tfjs says it
+        }
+        return stock.kernelFunc(call);
+      },
+    }),
+  };
+}
+
+function refuseWithout(backend: string): void {
+  partsOf(backend)
+    .filter(part => part.isRequired && !part.isLoaded)
+    .forEach(part => {
+      throw part.fault === undefined || part.loading !== undefined
         ? notReadyError(
             `The training kernels for ${backend} are still being loaded. ` +
               'Wait for them before a training loop of your own: await tf.ready().',
           )
         : ioError(failure(backend, part.fault), {cause: part.fault});
+    });
+}
+
+/** Refuses training steps as long as the required part of a backend is missing. */
+function holdSteps(backend: string, part: Part): void {
+  const refuseStep = () => {
+    if (isRecording()) {
+      refuseWithout(backend);
     }
   };
-  const pending = {over: partsLoaded, refuseStep};
+  const pending = {over: partsLoaded, refuse: () => refuseWithout(backend), refuseStep};
   pendingKernels.supply(backend, () => (part.isLoaded ? undefined : pending));
 }
 
@@ -103,8 +140,8 @@ function begin(part: Part, backend: string): Promise<void> {
 
 function failure(backend: string, fault: unknown): string {
   return (
-    `The training kernels for ${backend} could not be loaded: ${messageOf(fault)} ` +
-    `Check that the library's files are all served, then await tf.setBackend('${backend}') again.`
+    `The training kernels for ${backend} could not be loaded. Check that the library's files are all served, then ` +
+    `await tf.setBackend('${backend}') and tf.ready(). (${messageOf(fault)})`
   );
 }
 

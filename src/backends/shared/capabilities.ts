@@ -67,8 +67,8 @@ export function capabilities(): Capabilities {
   return supplied.current() ?? {};
 }
 
-/** While kernels are missing: `over` settles when loading ends, `refuseStep` throws if the tape records. */
-export const pendingKernels = new PerBackend<{over(): Promise<void>; refuseStep(): void}>();
+/** While kernels are missing: `over` settles when loading ends, `refuse` throws, `refuseStep` if the tape records. */
+export const pendingKernels = new PerBackend<{over(): Promise<void>; refuse(): void; refuseStep(): void}>();
 
 /** Operations in one launch on the current backend; none while the tape records, which would not record these. */
 export function oneLaunch(): OneLaunch | undefined {

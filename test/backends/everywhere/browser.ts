@@ -54,8 +54,13 @@ export async function bundle(
   );
 }
 
+/** Waits until a file may be sent, by its path; resolves to `false` where it is refused. */
+export type Admission = (path: string) => Promise<boolean>;
+
+const atOnce: Admission = () => Promise.resolve(true);
+
 /** Serves files to this machine alone, and a page that runs the script. */
-export async function serve(files: ReadonlyMap<string, string | Uint8Array>): Promise<Server> {
+export async function serve(files: ReadonlyMap<string, string | Uint8Array>, admit = atOnce): Promise<Server> {
   const server = createServer((request, response) => {
     const path = request.url ?? '/';
     // What it takes to have threads, as wasm does.
@@ -70,7 +75,13 @@ export async function serve(files: ReadonlyMap<string, string | Uint8Array>): Pr
         '<!doctype html><link rel="icon" href="data:,"><script type="module" src="/suite.js"></script>',
       );
     } else if (file !== undefined) {
-      send('text/javascript', file);
+      void admit(path).then(isAdmitted => {
+        if (isAdmitted) {
+          send('text/javascript', file);
+        } else {
+          response.writeHead(404).end();
+        }
+      });
     } else if (folder !== undefined) {
       const [, type, place] = folder;
       readFile(join(place, basename(path))).then(
@@ -92,19 +103,23 @@ export class ServedSuite {
     private readonly executablePath: string,
   ) {}
 
-  static async start(executablePath: string): Promise<ServedSuite> {
-    return new ServedSuite(await serve(await bundle(join(HERE, 'inBrowser.ts'))), executablePath);
+  /** @param admit what the server does before it sends a script. Default: it sends all of them at once. */
+  static async start(executablePath: string, admit?: Admission): Promise<ServedSuite> {
+    return new ServedSuite(await serve(await bundle(join(HERE, 'inBrowser.ts')), admit), executablePath);
   }
 
   /**
    * Runs the suite in each of `orders` in a browser of its own, for `patience` milliseconds at most each: a page for
    * each order, in one browser, which keeps the shaders that it has compiled.
+   *
+   * @param every runs one case in so many. Default: all of them.
    */
   async run(
     backend: string,
     orders: readonly Order[],
     report: (outcome: Outcome) => void,
     patience: number,
+    every = 1,
   ): Promise<void> {
     const browser = await chromium.launch({executablePath: this.executablePath, args: ARGUMENTS});
     try {
@@ -114,7 +129,11 @@ export class ServedSuite {
         await page.exposeFunction('reportOutcome', report);
         await page.goto(`http://127.0.0.1:${(this.server.address() as AddressInfo).port}/`);
         await page.waitForFunction(() => 'startSuite' in window);
-        const suite = page.evaluate(([name, which]) => window.startSuite(name, which), [backend, order] as const);
+        const suite = page.evaluate(([name, which, step]) => window.startSuite(name, which, step), [
+          backend,
+          order,
+          every,
+        ] as const);
         const seconds = patience / 1000;
         await Promise.race([
           suite,

@@ -6,7 +6,7 @@ import {HALF_WEBGL, type Order, start} from './start';
 
 declare global {
   interface Window {
-    startSuite: (backend: string, order: Order) => Promise<void>;
+    startSuite: (backend: string, order: Order, every: number) => Promise<void>;
     reportOutcome: (outcome: Outcome) => Promise<void>;
   }
 }
@@ -20,7 +20,7 @@ const PACKAGES: Record<string, () => Promise<unknown>> = {
 };
 
 tf.enableProdMode();
-window.startSuite = (backend, order) => {
+window.startSuite = (backend, order, every) => {
   if (backend === HALF_WEBGL) {
     tf.env().set('WEBGL_FORCE_F16_TEXTURES', true);
   }
@@ -47,5 +47,6 @@ window.startSuite = (backend, order) => {
       return [...written, ...threadCases];
     },
     report: window.reportOutcome,
+    every,
   });
 };

@@ -7,6 +7,7 @@ declare global {
   interface Window {
     libraryFirst: () => Promise<Outcome>;
     backendFirst: () => Promise<Outcome>;
+    withoutLayers: () => Promise<Outcome>;
   }
 }
 
@@ -84,4 +85,34 @@ window.backendFirst = async () => {
     }
   }
   return {...(await fitted(errors)), errors, warnings};
+};
+
+/** Operations of tfjs by themselves, before and after the kernels are there: `errors` has `none` for each that works. */
+window.withoutLayers = async () => {
+  const errors: string[] = [];
+  const before: number[] = [];
+  await tf.setBackend('wasm');
+  await import('../../../src/index');
+  const filterGradient = () => {
+    const x: tf.Tensor4D = tf.ones([1, 3, 3, 1]);
+    const ofFilter = (filter: tf.Tensor) => tf.conv2d(x, filter as tf.Tensor4D, 1, 'valid');
+    tf.dispose(tf.grad(ofFilter)(tf.ones([2, 2, 1, 1])));
+  };
+  const volume = () => {
+    const x: tf.Tensor5D = tf.ones([1, 1, 1, 1, 8]);
+    const filter: tf.Tensor5D = tf.ones([2, 2, 2, 1, 8]);
+    before.push(tf.conv3dTranspose(x, filter, [1, 2, 2, 2, 1], 2, 'valid').dataSync()[0]!);
+  };
+  for (const wait of [undefined, tf.ready]) {
+    await wait?.();
+    for (const compute of [filterGradient, volume]) {
+      try {
+        compute();
+        errors.push('none');
+      } catch (error) {
+        errors.push(codeOf(error));
+      }
+    }
+  }
+  return {before, errors, warnings};
 };

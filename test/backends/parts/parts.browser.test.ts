@@ -1,3 +1,5 @@
+import {spawnSync} from 'node:child_process';
+import {join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
 import type {Browser} from 'playwright-core';
 import {describeInBrowser, launchBrowser} from '../../examples/site';
@@ -29,7 +31,7 @@ describeInBrowser("the library's kernels for wasm", () => {
   });
 
   /** Calls functions of the page in a new tab, one after the other. */
-  async function called(...names: ('libraryFirst' | 'backendFirst')[]): Promise<Outcome[]> {
+  async function called(...names: ('libraryFirst' | 'backendFirst' | 'withoutLayers')[]): Promise<Outcome[]> {
     asked = [];
     const page = await browser.newPage();
     const faults: string[] = [];
@@ -77,5 +79,42 @@ describeInBrowser("the library's kernels for wasm", () => {
       expect.stringMatching(/^ERR_IO: The training kernels for wasm could not be loaded/),
     ]);
     expect(refused.warnings).toEqual([expect.stringContaining("predict with tfjs's own kernels")]);
+  });
+
+  test('are loaded anew when the backend is set again', async () => {
+    hold = atOnce;
+    const [expected] = (await called('libraryFirst')) as [Outcome];
+    let requests = 0;
+    hold = () => Promise.resolve(++requests > 1);
+    const [, again] = (await called('libraryFirst', 'libraryFirst')) as [Outcome, Outcome];
+    expect(requests).toBe(2);
+    expect({...again, warnings: []}).toEqual(expected);
+  });
+
+  test('refuse what tfjs lacks or computes wrongly until they are there', async () => {
+    hold = late;
+    const [waiting] = (await called('withoutLayers')) as [Outcome];
+    expect(waiting.errors).toEqual([
+      expect.stringMatching(/^ERR_NOT_READY: .*await tf\.ready\(\)/),
+      expect.stringMatching(/^ERR_NOT_READY: .*await tf\.ready\(\)/),
+      'none',
+      'none',
+    ]);
+    hold = () => Promise.resolve(false);
+    const [refused] = (await called('withoutLayers')) as [Outcome];
+    expect(refused.errors).toHaveLength(4);
+    expect(refused.errors.slice(2)).toEqual([
+      expect.stringMatching(/^ERR_IO: .* could not be loaded/),
+      expect.stringMatching(/^ERR_IO: .* could not be loaded/),
+    ]);
+    // Each value is the sum of eight channels of ones.
+    expect(waiting.before).toEqual([8]);
+  });
+
+  test('late or refused change no number of the suite on all backends', () => {
+    const program = ['--import', 'tsx', join(__dirname, 'run.ts'), '60'];
+    const {status, stdout, stderr} = spawnSync(process.execPath, program, {encoding: 'utf8'});
+    expect([status, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(/^(\d+) cases\. With late kernels, \1 have the same numbers\./);
   });
 });

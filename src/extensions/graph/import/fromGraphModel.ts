@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {partsLoaded} from '../../../backends/shared/backendParts';
+import {kernelsLoaded} from '../../../backends/shared/backendParts';
 import {
   asLoRAError,
   checkOptions,
@@ -56,7 +56,8 @@ export const RECORD = 'tfjsLoRAGraph';
  * @returns the model, with the inputs and outputs of the graph or those that the options name.
  * @throws LoRAError `ERR_UNSUPPORTED` if the graph has nodes that no layer can compute: control flow, state, strings.
  *     The message names them, and the part of the graph that can be imported. `ERR_OPTION` if an option names nothing,
- *     `ERR_DISPOSED` if the graph was disposed of, `ERR_ABORTED` if the signal is aborted. Nothing is left behind.
+ *     `ERR_DISPOSED` if the graph was disposed of, `ERR_ABORTED` if the signal is aborted, `ERR_IO` if the kernels of
+ *     the backend could not be loaded. Nothing is left behind.
  * @example
  *     const base = await fromGraphModel(await tf.loadGraphModel(url));
  *     const model = applyLoRA(base, {rank: 8});
@@ -64,7 +65,7 @@ export const RECORD = 'tfjsLoRAGraph';
 export async function fromGraphModel(graph: tf.GraphModel, options: GraphModelOptions = {}): Promise<tf.LayersModel> {
   checkOptions(options, {inputs: true, outputs: true, inputShapes: true, signal: true, onProgress: true});
   checkCallOptions(options);
-  await partsLoaded();
+  await kernelsLoaded();
   const read = await readGraph(graph);
   const plan = await planned(read, chosenPart(read, options), stepsOf(options));
   try {

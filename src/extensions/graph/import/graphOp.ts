@@ -3,7 +3,7 @@ import {damagedError, misfitError, showShape, tooLargeError, unsupportedError} f
 import type {GraphNode, GraphType} from '../graphDef';
 import {largestOutput} from './operations';
 import {MOST_NUMBERS} from './values';
-import {capabilities} from '../../../backends/shared/capabilities';
+import {capabilities, pendingKernels} from '../../../backends/shared/capabilities';
 import {unrecorded} from '../../../core/ops/recording';
 import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
@@ -88,6 +88,7 @@ export class GraphOp extends tf.layers.Layer {
   override call(inputs: tf.Tensor | tf.Tensor[], kwargs: Record<string, unknown>): tf.Tensor | tf.Tensor[] {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
+      pendingKernels.current()?.refuse(); // a node can be any operation, and tfjs's own kernels are wrong in places
       const given = [inputs].flat();
       this.checkShapes('takes', given, this.fragment.shapes?.inputs);
       const results = this.run(

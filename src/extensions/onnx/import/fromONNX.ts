@@ -1,3 +1,4 @@
+import {kernelsLoaded} from '../../../backends/shared/backendParts';
 import type * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, notFoundError, throwFaults} from '../../../platform/errors';
 import {sizeOf} from '../../../platform/formats/layout';
@@ -57,7 +58,8 @@ export const RECORD = 'tfjsLoRAONNX';
  * @param options which part of the graph to import, and progress.
  * @returns the model. Its inputs have the file's names; whole numbers are int32.
  * @throws LoRAError with the code ERR_DAMAGED if it is no whole ONNX file, ERR_UNSUPPORTED if it has operations that
- *     no layer can compute: the message names them, and the part of the file that can be imported.
+ *     no layer can compute: the message names them, and the part of the file that can be imported. ERR_IO if the
+ *     kernels of the backend could not be loaded.
  * @example
  *     const base = await fromONNX('https://example.com/model.onnx');
  *     const model = applyLoRA(base, {rank: 8});
@@ -75,6 +77,7 @@ export async function fromONNX(source: ONNXSource, options: FromONNXOptions = {}
     onProgress: true,
   });
   checkCallOptions(options);
+  await kernelsLoaded();
   const file = await loadOnnx(source, options);
   const {constantInputs} = options;
   const part: OnnxPart = {...recorded(options), ...(constantInputs && {inputValues: constantInputs})};
