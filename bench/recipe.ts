@@ -161,7 +161,7 @@ async function outcome(training: Training): Promise<Outcome> {
   const test = digits(5, 500, 200);
   for (const seed of SEEDS) {
     const base = await baseOf(seed);
-    const model = training.full ? network(seed) : applyLoRA(base, {rank: 8, seed, ...training.config});
+    const model = training.full ? network(seed) : applyLoRA(base, {rank: 8, seed, ...training.config} as LoRAConfig);
     if (training.full) {
       model.setWeights(base.getWeights());
     }

@@ -9,11 +9,7 @@ export {generate, type GenerateOptions, generateTexts, type Prompt} from './exte
 export {type Chat, type ChatOptions, openChat} from './extensions/language/openChat';
 export {type LoadedGGUF, type LoadedModel, loadGGUF, type LoadGGUFOptions} from './extensions/language/loadGGUF';
 export type {TokenizerFiles} from './extensions/language/gguf/tokenizerFiles';
-export {
-  compilePreferences,
-  type CompilePreferencesOptions,
-  type PreferenceMetric,
-} from './extensions/language/preferences/compilePreferences';
+export {compilePreferences, type CompilePreferencesOptions} from './extensions/language/preferences/compilePreferences';
 export {
   encodePreferences,
   type EncodePreferencesOptions,
@@ -21,6 +17,7 @@ export {
 } from './extensions/language/preferences/encodePreferences';
 export type {
   PreferenceMethodOptions,
+  PreferenceMetric,
   PairMethodName,
   PreferenceMethod,
 } from './extensions/language/preferences/methods';

@@ -46,11 +46,11 @@ export {
   type ExportTransformerOptions,
 } from './extensions/transformers/load/exportTransformer';
 export {
-  type LoadedTransformer,
   loadTransformer,
   type TransformerOptions,
   type TransformerSources,
 } from './extensions/transformers/load/loadTransformer';
+export type {LoadedTransformer} from './extensions/transformers/load/loadedTransformer';
 export {spanAccuracy, spanCrossEntropy, spanF1} from './extensions/transformers/losses/spans';
 export {
   type EncodedTexts,

@@ -167,7 +167,7 @@ test.each(IGNORED)('settings without effect are refused: %s', (call, message) =>
 });
 
 test('combineAdapters refuses options of another method', async () => {
-  await expect(combineAdapters([], {seed: 1})).rejects.toThrow(`Method 'exact' has no option "seed".`);
+  await expect(combineAdapters([], {seed: 1} as object)).rejects.toThrow(`Method 'exact' has no option "seed".`);
 });
 
 test('compileModel refuses an ignoreIndex that neither the loss nor a metric uses', () => {

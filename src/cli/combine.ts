@@ -83,7 +83,7 @@ function optionsOf(given: Arguments): CombineOptions {
   const majoritySign = nameOf<MajoritySign>(given, 'majority-sign', ['total', 'frequency']);
   const seed = integerOf(given, 'seed');
   const [rank, budget] = ['rank', 'budget'].map(option => integerOf(given, option, 1));
-  return {
+  const options = {
     ...(method !== undefined && {method}),
     ...(density !== undefined && {density}),
     ...(majoritySign !== undefined && {majoritySign}),
@@ -91,4 +91,5 @@ function optionsOf(given: Arguments): CombineOptions {
     ...(rank !== undefined && {rank}),
     ...(budget !== undefined && {budget}),
   };
+  return options as CombineOptions; // as METHODS say
 }

@@ -16,7 +16,7 @@ import {
   termsOf,
   unscaled,
 } from './combinedLayer';
-import {type CombineOptions, mergingOf} from './combineOptions';
+import {type UncheckedCombination, mergingOf} from './combineOptions';
 import {rankLimitOf} from './layerTensors';
 import {mergeUpdates, type Merging, type Product, sumOfProducts} from './mixing';
 
@@ -26,7 +26,7 @@ import {mergeUpdates, type Merging, type Product, sumOfProducts} from './mixing'
  *
  * @throws LoRAError if the budget is too small for a rank of any layer.
  */
-export async function approximate(aligned: AlignedAdapters, options: CombineOptions): Promise<Adapter> {
+export async function approximate(aligned: AlignedAdapters, options: UncheckedCombination): Promise<Adapter> {
   const {rank = Infinity, budget = Infinity} = options;
   const {layers} = aligned;
   const merging = mergingOf(options);

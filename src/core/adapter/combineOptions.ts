@@ -3,16 +3,29 @@ import {type CallOptions, checkCallOptions} from '../../platform/signals';
 import {alignAdapters, type AlignedAdapters, type WeightedAdapter} from './alignment';
 import {dare, type MajoritySign, type Merging, ties} from './mixing';
 
-/** How adapters are combined. */
-export interface CombineOptions extends CallOptions {
-  /** `'exact'`: the weighted sum. `'ties'`, `'dare'`: merges of adapters that interfere. Default: `'exact'`. */
+/**
+ * How adapters are combined: `'exact'`, by the weighted sum, or by `'ties'` or `'dare'`, which merge adapters that
+ * interfere. Both need the `density`, the share of entries that are kept, above 0 and up to 1 (in the TIES paper 0.2).
+ * `majoritySign` is what decides the sign of an entry, the sum of its values or their count, by default `'total'`. A
+ * `seed` makes the choice of entries reproducible.
+ */
+export type CombineOptions = CombineLimits &
+  (
+    | {method?: 'exact'; density?: undefined; majoritySign?: undefined; seed?: undefined}
+    | {method: 'ties'; density: number; majoritySign?: MajoritySign}
+    | {method: 'dare'; density: number; seed?: number}
+  );
+
+/** Options of any method, of which it is not known yet that it has them. */
+export interface UncheckedCombination extends CombineLimits {
   method?: 'exact' | 'ties' | 'dare';
-  /** For `'ties'` and `'dare'`: the share of entries that are kept, above 0 and up to 1. (In the TIES paper 0.2.) */
   density?: number;
-  /** For `'ties'`: what decides the sign of an entry, the sum of its values or their count. Default: `'total'`. */
   majoritySign?: MajoritySign;
-  /** For `'dare'`: makes the choice of entries reproducible. */
   seed?: number;
+}
+
+/** The options of every method of combining. */
+interface CombineLimits extends CallOptions {
   /** The highest rank of a layer of the result: its update is approximated by singular values. Default: no limit. */
   rank?: number;
   /** The most values of all factors together. Ranks go where they matter most; some layers may get none. */
@@ -20,14 +33,14 @@ export interface CombineOptions extends CallOptions {
 }
 
 /** The options of each method besides its name. */
-const OPTIONS: Readonly<Record<string, readonly (keyof CombineOptions)[]>> = {
+const OPTIONS: Readonly<Record<string, readonly (keyof UncheckedCombination)[]>> = {
   exact: [],
   ties: ['density', 'majoritySign'],
   dare: ['density', 'seed'],
 };
 
 /** The options of every method. */
-const ALWAYS: readonly (keyof CombineOptions)[] = ['rank', 'budget', 'signal', 'onProgress'];
+const ALWAYS: readonly (keyof UncheckedCombination)[] = ['rank', 'budget', 'signal', 'onProgress'];
 
 /** The options that a method requires, with an example. */
 const REQUIRED: Readonly<Record<string, string | undefined>> = {
@@ -40,7 +53,7 @@ const REQUIRED: Readonly<Record<string, string | undefined>> = {
  *
  * @throws LoRAError with a line for each fault.
  */
-export function checkCombination(parts: readonly WeightedAdapter[], options: CombineOptions): AlignedAdapters {
+export function checkCombination(parts: readonly WeightedAdapter[], options: UncheckedCombination): AlignedAdapters {
   checkOptions(options);
   throwFaults(optionFaults(options));
   const aligned = alignAdapters(parts);
@@ -55,7 +68,7 @@ export function checkCombination(parts: readonly WeightedAdapter[], options: Com
 }
 
 /** Options that do not exist, are missing, out of range or belong to another method. */
-function optionFaults(options: CombineOptions): string[] {
+function optionFaults(options: UncheckedCombination): string[] {
   const {method = 'exact', density, majoritySign, seed, rank, budget} = options;
   if (!Object.hasOwn(OPTIONS, method)) {
     return [`There is no method ${show(method)}. The methods are: ${Object.keys(OPTIONS).join(', ')}.`];
@@ -83,7 +96,7 @@ function optionFaults(options: CombineOptions): string[] {
   ];
 }
 
-function weightFaults(parts: readonly WeightedAdapter[], method: CombineOptions['method']): string[] {
+function weightFaults(parts: readonly WeightedAdapter[], method: UncheckedCombination['method']): string[] {
   return method === 'ties' && parts.some(({weight}) => weight <= 0)
     ? [
         `Method 'ties' needs positive weights, got ${parts.map(({weight}) => weight).join(', ')}. To subtract ` +
@@ -106,6 +119,11 @@ function rankFaults({layers}: AlignedAdapters): string[] {
 }
 
 /** How the options merge adapters; `undefined` for a plain sum. */
-export function mergingOf({method, density = 1, majoritySign = 'total', seed}: CombineOptions): Merging | undefined {
+export function mergingOf({
+  method,
+  density = 1,
+  majoritySign = 'total',
+  seed,
+}: UncheckedCombination): Merging | undefined {
   return method === 'ties' ? ties(density, majoritySign) : method === 'dare' ? dare(density, seed) : undefined;
 }

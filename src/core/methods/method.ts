@@ -28,6 +28,18 @@ export interface LoRAStrength {
   rankStabilized?: boolean;
 }
 
+/**
+ * A method with the options that it has. `'dora'` and `'lora-fa'` have no principal initialization, other methods none
+ * at all, and the scales of (IA)³ no rank.
+ *
+ * @typeParam A the initializers of the factor `A`.
+ */
+export type MethodChoice<A = Initializer> =
+  | (LoRAStrength & {method?: 'lora'; init?: PrincipalInit | A})
+  | (LoRAStrength & {method: 'dora' | 'lora-fa'; init?: A})
+  | (LoRAStrength & {method: 'vera' | 'loha' | 'lokr'})
+  | {method: 'ia3' | 'ia3-feedforward'};
+
 /** The resolved strength and width of an update. */
 export interface Strength extends Required<LoRAStrength> {
   /** How much of the update counts, `W + share·(W' − W)`, for methods that `alpha` does not scale. Default: 1. */

@@ -18,7 +18,7 @@ import type {LayerEntry} from '../../platform/tfjs/configs';
 import {replaceValue, shareWeights} from '../../platform/tfjs/weights';
 import {adapterVariables, expectUse, loraSites} from './adapted';
 import {checkFit} from './checkFit';
-import type {LoRAConfig} from './config';
+import type {LoRAConfig, UncheckedConfig} from './config';
 import {checkPlan, linesOf, type Plan} from './plan';
 import {adaptableSites, planFor} from './planLoRA';
 
@@ -92,7 +92,7 @@ function build(
   model: tf.LayersModel,
   sites: readonly Site[],
   {config, capped}: Pick<Plan, 'config' | 'capped'>,
-  {init, seed}: Pick<LoRAConfig, 'init' | 'seed'>,
+  {init, seed}: Pick<UncheckedConfig, 'init' | 'seed'>,
   /** Whether updates start from their base's weights. If not, they get their values later. */
   begins = true,
 ): tf.LayersModel {

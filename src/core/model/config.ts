@@ -9,8 +9,8 @@ import {
   throwFaults,
   unknownOptions,
 } from '../../platform/errors';
-import {isPrincipal, type PrincipalInit} from '../methods/initializer';
-import type {LoRAStrength, Method, MethodName, MethodOptions} from '../methods/method';
+import {isPrincipal} from '../methods/initializer';
+import type {LoRAStrength, Method, MethodChoice, MethodOptions} from '../methods/method';
 import {chosenMethod} from '../methods/registry';
 import {renamedOptions, updateFaults} from '../layers/layerArgs';
 
@@ -23,8 +23,14 @@ export type LayerMatcher = string | RegExp | LayerPredicate;
 /** Decides whether a layer of the plain model matches. Called once for each layer that holds no others. */
 export type LayerPredicate = (layer: tf.layers.Layer, path: string) => boolean;
 
-/** What `applyLoRA` adapts, and how. */
-export interface LoRAConfig extends LoRAStrength, MethodOptions {
+/** What `applyLoRA` adapts, and how: an update by one of the methods, with its options, and what all of them take. */
+export type LoRAConfig = ConfigOfAll & MethodChoice;
+
+/** A config of any method, of which it is not known yet that it has the options. */
+export interface UncheckedConfig extends ConfigOfAll, LoRAStrength, MethodOptions {}
+
+/** The options of a config that every method takes. */
+interface ConfigOfAll {
   /**
    * The layers to adapt: `'all'`, every layer that can be adapted; `'linear'`, every `Dense` layer but the output head,
    * as PEFT's `all-linear`; `'head'`, none, so that a new head and `trainInFull` train alone; or a list that names
@@ -60,14 +66,19 @@ const PEFT_NAMES = {target_modules: 'targets', modules_to_save: 'trainInFull'} a
 
 const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
 
-/** A strength, or a method, for the layers that `targets` names. */
-export interface LoRAOverride extends LoRAStrength {
-  /** How the weights are updated. Default: the method of the config. */
-  method?: MethodName;
+/**
+ * A strength, or a method, for the layers that `targets` names. Default: the method of the config. Its `init` is as in
+ * {@link LoRAConfig}, except initializers: one applies to all layers.
+ */
+export type LoRAOverride = OverrideOfAll & MethodChoice<never>;
+
+/** An override of any method. */
+export interface UncheckedOverride extends OverrideOfAll, LoRAStrength, MethodOptions {}
+
+/** The options of an override that every method takes. */
+interface OverrideOfAll {
   /** The layers that the override is for, by name, path, pattern or class, as in `LoRAConfig`. */
   targets: readonly LayerMatcher[] | LayerPredicate;
-  /** As in {@link LoRAConfig}, except initializers: one applies to all layers. */
-  init?: PrincipalInit;
   /** The probability of dropping elements of the update's input in training. Default: that of the config. */
   dropout?: number;
 }
@@ -80,8 +91,8 @@ const UPDATE_OPTIONS = {
   init: true,
   dropout: true,
 } as const;
-const OVERRIDE_OPTIONS: KnownOptions<LoRAOverride> = {...UPDATE_OPTIONS, targets: true};
-const CONFIG_OPTIONS: KnownOptions<LoRAConfig> = {
+const OVERRIDE_OPTIONS: KnownOptions<UncheckedOverride> = {...UPDATE_OPTIONS, targets: true};
+const CONFIG_OPTIONS: KnownOptions<UncheckedConfig> = {
   ...UPDATE_OPTIONS,
   targets: true,
   exclude: true,
@@ -98,7 +109,7 @@ const CONFIG_OPTIONS: KnownOptions<LoRAConfig> = {
  *
  * @throws LoRAError with a line for each fault.
  */
-export function checkConfig(config: LoRAConfig): void {
+export function checkConfig(config: UncheckedConfig): void {
   if (typeof config !== 'object' || (config as unknown) === null || Array.isArray(config)) {
     throw new LoRAError(`The config must be an object such as {rank: 8}, got ${show(config)}.`);
   }
@@ -120,7 +131,7 @@ export function checkConfig(config: LoRAConfig): void {
   if (!Array.isArray(overrides)) {
     faults.push(`overrides must be a list such as [{targets: ['dense_1'], rank: 4}], got ${show(overrides)}.`);
   }
-  for (const [i, override] of (Array.isArray(overrides) ? (overrides as LoRAOverride[]) : []).entries()) {
+  for (const [i, override] of (Array.isArray(overrides) ? (overrides as UncheckedOverride[]) : []).entries()) {
     if (typeof override !== 'object' || (override as unknown) === null) {
       faults.push(`overrides[${i}] must be an object such as {targets: ['dense_1'], rank: 4}, got ${show(override)}.`);
       continue;
@@ -144,18 +155,18 @@ export function checkConfig(config: LoRAConfig): void {
 }
 
 /** The overrides of a config that are objects. */
-function overridesOf({overrides}: LoRAConfig): LoRAOverride[] {
+function overridesOf({overrides}: UncheckedConfig): UncheckedOverride[] {
   const given: unknown[] = Array.isArray(overrides) ? overrides : [];
-  return given.filter((each): each is LoRAOverride => typeof each === 'object' && each !== null);
+  return given.filter((each): each is UncheckedOverride => typeof each === 'object' && each !== null);
 }
 
 /** The method of an override, which is that of the config unless it has one. */
-export function withMethod({method, init}: LoRAOverride, config: LoRAConfig): MethodOptions {
+export function withMethod({method, init}: UncheckedOverride, config: UncheckedConfig): MethodOptions {
   return method === undefined && init === undefined ? config : {method: method ?? 'lora', ...(init && {init})};
 }
 
 /** Refuses settings that none of the methods uses. */
-function checkUsed(options: LoRAConfig | LoRAOverride, methods: readonly MethodOptions[], prefix = ''): void {
+function checkUsed(options: UncheckedConfig | UncheckedOverride, methods: readonly MethodOptions[], prefix = ''): void {
   const chosen = methods.map(chosenMethod);
   const uses = ({hasRank, parameterNames}: Method, name: string) =>
     name === 'init' ? parameterNames.includes('lora_A') : hasRank !== false;

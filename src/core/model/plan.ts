@@ -11,7 +11,7 @@ import {resolveStrength, withRank} from '../methods/lora';
 import {chosenMethod, namedIn} from '../methods/registry';
 import type {Site} from '../rewire/walk';
 import {biasesOf} from '../../platform/tfjs/weights';
-import {type LoRAConfig, type LoRAOverride, withMethod} from './config';
+import {type UncheckedConfig, type UncheckedOverride, withMethod} from './config';
 import {linearSites, usualTargets} from './linearTargets';
 import {firstNaming, inventory, lineOf, select, type Selection, unmatched, type UnmatchedEntry} from './targets';
 
@@ -48,7 +48,12 @@ export interface Plan {
  *     metadata says are new, unless they are targets or excluded.
  * @returns a plan with a fault for each entry of the config that names nothing, or nothing that can be adapted.
  */
-export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: LoRAConfig, head?: HeadConfig): Plan {
+export function makePlan(
+  model: tf.LayersModel,
+  sites: readonly Site[],
+  config: UncheckedConfig,
+  head?: HeadConfig,
+): Plan {
   const {targets = usualTargets(sites), bias = 'none'} = config;
   const {selections, overridden} = selectionsOf(sites, {...config, targets});
   const unmatchedEntries = unmatched(Object.values(selections).flat(), sites);
@@ -94,10 +99,10 @@ export function makePlan(model: tf.LayersModel, sites: readonly Site[], config: 
   };
 }
 
-type Targets = NonNullable<LoRAConfig['targets']>;
+type Targets = NonNullable<UncheckedConfig['targets']>;
 
 /** A config whose targets are resolved. */
-type Targeted = LoRAConfig & {targets: Targets};
+type Targeted = UncheckedConfig & {targets: Targets};
 
 /** The layers that the entries of a config name, and the entries of each override. */
 function selectionsOf(sites: readonly Site[], {targets, exclude = [], trainInFull = [], overrides = []}: Targeted) {
@@ -144,7 +149,7 @@ function choose(
 function updateOf(
   {layer}: Site,
   config: Targeted,
-  override: LoRAOverride | undefined,
+  override: UncheckedOverride | undefined,
 ): {layer: LayerConfig; cappedFrom: number | undefined; isAskedFor: boolean; refusal: string | undefined} {
   const {targets, bias = 'none', freezeBaseLayer = true} = config;
   const method = methodFor(override, config);
@@ -226,7 +231,7 @@ function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
   };
 }
 
-function methodFor(override: LoRAOverride | undefined, config: LoRAConfig): Method {
+function methodFor(override: UncheckedOverride | undefined, config: UncheckedConfig): Method {
   return chosenMethod(override === undefined ? config : withMethod(override, config));
 }
 

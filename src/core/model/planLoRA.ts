@@ -12,7 +12,7 @@ import {fieldsOf} from '../../platform/tfjs/fields';
 import type {LayerInternals} from '../../platform/tfjs/layerFields';
 import {shortName} from '../../platform/tfjs/configs';
 import {biasesOf, countNumbers} from '../../platform/tfjs/weights';
-import {checkConfig, type LoRAConfig} from './config';
+import {checkConfig, type LoRAConfig, type UncheckedConfig} from './config';
 import {makePlan, type Plan} from './plan';
 import {count, countsLine, inColumns, fourDigits} from './table';
 import {firstNaming, type Selection, showMatcher, type UnmatchedEntry} from './targets';
@@ -95,7 +95,7 @@ export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPl
 }
 
 /** The plan for a model that can be adapted; for a malformed config, it has only faults. */
-export function planFor(model: tf.LayersModel, sites: readonly Site[], config: LoRAConfig): Plan {
+export function planFor(model: tf.LayersModel, sites: readonly Site[], config: UncheckedConfig): Plan {
   const faults = faultsOf(() => checkConfig(config));
   return faults.length > 0
     ? {...NOTHING, malformed: true, faults: faults.flatMap(fault => fault.split('\n'))}

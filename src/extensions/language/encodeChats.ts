@@ -13,7 +13,7 @@ import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signal
 import {type Batch, type SeededBatches, SeededDataset} from '../../core/training/seededBatches';
 import {ANSWER, answerEnds} from './answerEnds';
 import {type ChatRecord, type Example, exampleOf} from '../records/chatRecords';
-import type {ChatMessage} from '../records/messages';
+import {type ChatMessage, ROLES} from '../records/messages';
 import {chatText, type ChatTexts, ofEntry} from './chat';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 import {checkLanguageTokenizer} from './languageTokenizer';
@@ -165,9 +165,6 @@ export async function encodeChats(
   return new ChatDataset(rows, {truncated, skipped, padToMultipleOf, isolated}, {batchSize, seed});
 }
 
-/** The roles of chat templates on the hub. */
-const ROLES = ['system', 'developer', 'user', 'assistant', 'tool', 'function', 'ipython'];
-
 /**
  * Refuses messages whose role is not one of a chat template: of a misspelled answer nothing would be learned.
  *
@@ -175,7 +172,7 @@ const ROLES = ['system', 'developer', 'user', 'assistant', 'tool', 'function', '
  */
 function checkRoles(examples: readonly Example[], template = ''): void {
   const isKnown = (role: string) =>
-    ROLES.includes(role) || [`'${role}'`, `"${role}"`].some(name => template.includes(name));
+    ROLES.includes(role as (typeof ROLES)[number]) || [`'${role}'`, `"${role}"`].some(name => template.includes(name));
   throwFaults(
     examples.flatMap((example, i) =>
       'messages' in example

@@ -1,7 +1,10 @@
+/** The roles of chat templates on the hub. */
+export const ROLES = ['system', 'developer', 'user', 'assistant', 'tool', 'function', 'ipython'] as const;
+
 /** A message of a chat. */
 export interface ChatMessage {
-  /** `'system'`, `'user'`, `'assistant'`, or another role of the chat template. */
-  role: string;
+  /** `'system'`, `'user'`, `'assistant'`, `'tool'`, or another role that the chat template names. */
+  role: (typeof ROLES)[number] | (string & Record<never, never>);
   /** The text of the message. */
   content: string;
 }

@@ -1,4 +1,5 @@
-import type {LoadedTransformer, TransformerOptions, TransformerSources} from '../transformers/load/loadTransformer';
+import type {LoadedAlone, LoadedTransformer} from '../transformers/load/loadedTransformer';
+import type {TransformerOptions, TransformerSources} from '../transformers/load/loadTransformer';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 
 /**
@@ -14,6 +15,15 @@ import type {Tokenizer} from '../transformers/load/tokenizer';
  *     const {model, tokenizer} = await loadTransformer('models/whisper-tiny');
  * @experimental
  */
+export async function loadTransformer(
+  given: URL | string,
+  options: TransformerOptions<unknown> & {tokenizer: false},
+): Promise<LoadedAlone>;
+export async function loadTransformer(given: TransformerSources<unknown> & {tokenizer: false}): Promise<LoadedAlone>;
+export async function loadTransformer<T = Tokenizer>(
+  given: TransformerSources<T> | URL | string,
+  options?: TransformerOptions<T>,
+): Promise<LoadedTransformer<T>>;
 export async function loadTransformer<T = Tokenizer>(
   given: TransformerSources<T> | URL | string,
   options: TransformerOptions<T> = {},

@@ -306,10 +306,9 @@ async function merges(kind: Kind, activation?: Activation): Promise<number> {
     await predicts(of.base, of.x),
   ];
   // What starts from the weight starts from other signs elsewhere.
-  const [expected, plain] =
-    kind.options?.init === undefined
-      ? await elsewhere('cpu', () => reference(build()))
-      : [adapted, await predicts(base, x)];
+  const [expected, plain] = !('init' in (kind.options ?? {}))
+    ? await elsewhere('cpu', () => reference(build()))
+    : [adapted, await predicts(base, x)];
   if (difference(expected!, plain!) < 1e-3) {
     throw new Error('The update does nothing.');
   }

@@ -44,7 +44,7 @@ test.each<[what: string, make: () => Specimen, config: LoRAConfig, layer: string
   '%s stops in the middle of fit when a callback says so, and trains on when told to',
   async (_, make, config, name) => {
     const {model, inputs} = four(make());
-    const adapted = applyLoRA(model, {rank: 2, seed: 1, ...config});
+    const adapted = applyLoRA(model, {rank: 2, seed: 1, ...config} as LoRAConfig);
     const layer = adapted.getLayer(name);
     const statistics = new Set(layer.weights.filter(({originalName}) => /moving_/.test(originalName)));
     const learned = () => layer.weights.filter(weight => !statistics.has(weight)).map(weight => numbers(weight.read()));

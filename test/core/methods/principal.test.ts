@@ -153,7 +153,7 @@ test('an unknown start, or one for another method, is refused', () => {
   expect(() => applyLoRA(model, {method: 'pissa' as 'lora'})).toThrow(
     '"pissa" is an initialization of LoRA, not a method: pass {init: "pissa"}.',
   );
-  expect(() => applyLoRA(model, {init: 'pissa', method: 'dora'})).toThrow(
+  expect(() => applyLoRA(model, {init: 'pissa' as 'zeros', method: 'dora'})).toThrow(
     'init: "pissa" is an initialization of LoRA, and cannot be combined with method "dora".',
   );
   const {layers} = getAdapter(applyLoRA(model, {rank: 2, overrides: [{targets: ['head'], init: 'olora'}]})).config;

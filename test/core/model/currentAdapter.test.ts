@@ -214,7 +214,7 @@ test.each<[string, LoRAConfig, LoRAConfig, string]>([
 ])('an adapter that %s is refused, and nothing is changed', async (_, config, other, message) => {
   await useBackend('cpu');
   const specimen = mlp();
-  const [adapted, adapter] = pair(specimen, {rank: 2, ...config}, {rank: 2, ...other});
+  const [adapted, adapter] = pair(specimen, {rank: 2, ...config} as LoRAConfig, {rank: 2, ...other} as LoRAConfig);
   const before = predictions(adapted, specimen.inputs);
   await withoutLeaks(() => {
     expect(() => setAdapter(adapted, adapter)).toThrow(LoRAError);

@@ -41,7 +41,7 @@ function network(...more: tf.layers.Layer[]): tf.LayersModel {
 }
 
 function adaptedBy(model: tf.LayersModel, config: LoRAConfig): string[] {
-  return Object.keys(getAdapter(applyLoRA(model, {rank: 1, ...config})).config.layers).sort();
+  return Object.keys(getAdapter(applyLoRA(model, {rank: 1, ...config} as LoRAConfig)).config.layers).sort();
 }
 
 const LINEAR = ['inner/down', 'inner/up', 'steps/each'];

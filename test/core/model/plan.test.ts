@@ -50,7 +50,7 @@ describe('targets', () => {
     ['all but what trains in full', {trainInFull: ['head']}, ['body/first', 'body/second']],
     ['not what trains in full', {targets: ['Dense'], trainInFull: ['body']}, ['head']],
   ])('can be %s', (_, config, paths) => {
-    expect(adaptedPaths(applyLoRA(nested().model, {rank: 1, ...config}))).toEqual(paths);
+    expect(adaptedPaths(applyLoRA(nested().model, {rank: 1, ...config} as LoRAConfig))).toEqual(paths);
   });
 
   test('take in both classes that can be adapted, and no others', () => {
@@ -321,7 +321,7 @@ describe('applyLoRA refuses', () => {
   });
 
   test('a model that is adapted already, by the layers that have an update', () => {
-    const apply = (options: LoRAConfig) => () => applyLoRA(applyLoRA(mlp().model, {rank: 1, ...options}));
+    const apply = (options: LoRAConfig) => () => applyLoRA(applyLoRA(mlp().model, {rank: 1, ...options} as LoRAConfig));
     expect(mlp().model.layers.map(({name}) => name)).toEqual(expect.arrayContaining(['hidden', 'head']));
     expect(apply({targets: ['head']})).toThrow('The model is adapted already (head). First remove');
     expect(apply({targets: ['head'], trainInFull: ['hidden']})).toThrow(

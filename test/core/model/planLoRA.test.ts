@@ -90,7 +90,7 @@ describe('a plan', () => {
     ['has no kernel', {}, 'norm', 'frozen', 'has no kernel'],
     ['trains in full', {trainInFull: [/head/]}, 'head', 'trained', 'trainInFull /head/'],
   ])('says of a layer why it %s', (_, config, path, role, reason) => {
-    const {layers} = planLoRA(cnn().model, {rank: 2, ...config});
+    const {layers} = planLoRA(cnn().model, {rank: 2, ...config} as LoRAConfig);
     expect(layers.find(layer => layer.path === path)).toMatchObject({role, reason});
   });
 
@@ -254,8 +254,8 @@ describe('predicates', () => {
     ],
   ])('are taken in %s', (_, config, roles) => {
     const {model} = nested();
-    expect(rolesOf(planLoRA(model, {...small, ...config}))).toEqual(roles);
-    const summary = summarizeLoRA(applyLoRA(model, {...small, ...config}));
+    expect(rolesOf(planLoRA(model, {...small, ...config} as LoRAConfig))).toEqual(roles);
+    const summary = summarizeLoRA(applyLoRA(model, {...small, ...config} as LoRAConfig));
     const adapted = Object.keys(roles).filter(path => roles[path] === 'adapted');
     expect(summary.layers.map(({path}) => path)).toEqual(adapted);
   });

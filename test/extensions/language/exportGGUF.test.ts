@@ -160,7 +160,7 @@ describe('what GGUF adapters cannot hold is refused', () => {
     ],
   ])('%s', async (_, config, message) => {
     const {model} = await loadGGUF(fileOf('qwen2'));
-    const adapted = applyLoRA(model, config.method === 'ia3' ? config : {rank: 1, ...config});
+    const adapted = applyLoRA(model, config.method === 'ia3' ? config : ({rank: 1, ...config} as LoRAConfig));
     await expect(exportGGUF(adapted)).rejects.toThrow(message);
     [adapted, model].forEach(disposeModel);
   });

@@ -21,6 +21,7 @@ import {
 import {
   compilePreferences,
   type CompilePreferencesOptions,
+  type PreferenceMethodOptions,
   encodePreferences,
   type EncodePreferencesOptions,
   loadGGUF,
@@ -113,10 +114,10 @@ class Gradients extends tf.SGDOptimizer {
 async function stepOf(
   model: tf.LayersModel,
   data: tf.data.Dataset<tf.TensorContainer>,
-  options: Omit<CompilePreferencesOptions, 'optimizer'>,
+  options: PreferenceMethodOptions & Pick<CompilePreferencesOptions, 'method' | 'metrics'>,
 ): Promise<{logs: Record<string, number>; gradients: Record<string, number[]>}> {
   const optimizer = new Gradients();
-  compilePreferences(model, {...options, optimizer});
+  compilePreferences(model, {...options, optimizer} as CompilePreferencesOptions);
   const {history} = await model.fitDataset(data, {epochs: 1, verbose: 0});
   const gradients = sitesOf(model).flatMap(({path, layer}) =>
     layer.trainableWeights.map(weight => {
@@ -129,7 +130,11 @@ async function stepOf(
   return {logs, gradients: Object.fromEntries(gradients)};
 }
 
-const CASES: readonly [name: string, options: Omit<CompilePreferencesOptions, 'optimizer'>, maxLength?: number][] = [
+const CASES: readonly [
+  name: string,
+  options: PreferenceMethodOptions & Pick<CompilePreferencesOptions, 'method' | 'metrics'>,
+  maxLength?: number,
+][] = [
   ['dpo', {}],
   ['dpo, beta', {method: 'dpo', beta: 0.5}],
   ['dpo, labelSmoothing', {method: 'dpo', labelSmoothing: 0.2}],

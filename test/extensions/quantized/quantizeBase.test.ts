@@ -144,8 +144,8 @@ describe.each(BACKENDS)('on %s', backend => {
       ['vera', {method: 'vera' as const}],
     ])('an update by %s and its gradients are those of the float32 base', async (_, config) => {
       const model = network();
-      const adapted = applyLoRA(await quantizeBase(model, {bits}), {...EVERY, ...config});
-      const expected = applyLoRA(reference(model, bits), {...EVERY, ...config});
+      const adapted = applyLoRA(await quantizeBase(model, {bits}), {...EVERY, ...config} as LoRAConfig);
+      const expected = applyLoRA(reference(model, bits), {...EVERY, ...config} as LoRAConfig);
       perturb(adapted);
       perturb(expected);
       expect(outputs(adapted)).toBeAllClose(outputs(expected), {rtol: 1e-4, atol: 1e-5});

@@ -272,7 +272,7 @@ describe.each(['Siglip', 'Siglip2'])('%s', family => {
     const {model} = await loadTransformer({config, weights});
     const pooler = 'vision_model/head/attention';
     const written = async (options: LoRAConfig) => {
-      const adapted = applyLoRA(model, {rank: 2, ...options});
+      const adapted = applyLoRA(model, {rank: 2, ...options} as LoRAConfig);
       const adapter = getAdapter(adapted);
       try {
         return await exportPEFT(model, {adapter});

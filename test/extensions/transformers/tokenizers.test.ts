@@ -20,9 +20,9 @@ const tokenizerConfig = {
 };
 
 /** What reading a property throws. */
-function errorOf(loaded: LoadedTransformer): LoRAError {
+function errorOf(loaded: object): LoRAError {
   try {
-    return loaded.tokenizer as unknown as LoRAError;
+    return (loaded as LoadedTransformer).tokenizer as unknown as LoRAError;
   } catch (error) {
     return error as LoRAError;
   }

@@ -10,30 +10,27 @@ import {
   type AnswerLogProbs,
   kto,
   marginOf,
-  type PreferenceMethodOptions,
   numbersOf,
   PAIR_METHODS,
+  type PreferenceChoice,
   type PreferenceMethod,
+  type PreferenceMethodOptions,
+  type PreferenceMetric,
 } from './methods';
 
-/** The name of a metric of preferences. */
-export type PreferenceMetric = 'accuracy' | 'margin';
-
-/** Options of `compilePreferences`. */
-export interface CompilePreferencesOptions extends PreferenceMethodOptions {
-  /**
-   * How the model learns. Pairs: `'dpo'`, `'ipo'`, `'hinge'` (SLiC), and without a reference `'orpo'`, `'simpo'`.
-   * Judged answers: `'kto'`. Default: `'dpo'`.
-   */
-  method?: PreferenceMethod;
+/**
+ * Options of `compilePreferences`: the optimizer, a method with its numbers, and metrics.
+ *
+ * - `method` is how the model learns. Pairs: `'dpo'`, `'ipo'`, `'hinge'` (SLiC), and without a reference `'orpo'`,
+ *   `'simpo'`. Judged answers: `'kto'`. Default: `'dpo'`.
+ * - `metrics` are logged in addition to the loss, one or a list: `'accuracy'` (`acc`), the share of pairs whose chosen
+ *   answer has the higher reward, and `'margin'`, the mean difference of the rewards. For judged answers, there is only
+ *   `'margin'`.
+ */
+export type CompilePreferencesOptions = PreferenceChoice & {
   /** As for `model.compile`. */
   optimizer: string | tf.Optimizer;
-  /**
-   * Logged in addition to the loss: `'accuracy'` (`acc`), the share of pairs whose chosen answer has the higher reward,
-   * and `'margin'`, the mean difference of the rewards. For judged answers, there is only `'margin'`.
-   */
-  metrics?: readonly PreferenceMetric[];
-}
+};
 
 /** The loss of a batch, and what metrics are made of. */
 interface Outcome {

@@ -28,6 +28,24 @@ export interface PreferenceMethodOptions {
   undesirableWeight?: number;
 }
 
+/** The name of a metric of preferences. */
+export type PreferenceMetric = 'accuracy' | 'margin';
+
+/** A method with the numbers that it has. */
+export type PreferenceChoice =
+  | ({method?: 'dpo'} & Having<'labelSmoothing'> &
+      Partial<Record<Exclude<NumberName, 'beta' | 'labelSmoothing'>, undefined>>)
+  | ({method: 'ipo' | 'hinge' | 'orpo'} & Having<never>)
+  | ({method: 'simpo'} & Having<'labelSmoothing' | 'simpoGamma' | 'cpoAlpha'>)
+  | ({method: 'kto'} & Having<'desirableWeight' | 'undesirableWeight', 'margin'>);
+
+type NumberName = keyof PreferenceMethodOptions;
+
+/** `beta`, some numbers of a method, and its metrics. */
+type Having<Names extends NumberName, Metric = PreferenceMetric> = Pick<PreferenceMethodOptions, 'beta' | Names> & {
+  metrics?: Metric | readonly Metric[];
+};
+
 /** The log-probabilities of answers, `[answers]` each. */
 export interface AnswerLogProbs {
   /** Each the sum over its tokens. */

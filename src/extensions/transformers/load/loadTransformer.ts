@@ -28,7 +28,8 @@ import {faultEntry} from '../net/sentenceModules';
 import {hubFacts, LANGUAGE} from './languageFacts';
 import {SPEECH, speechFields} from './speechFacts';
 import type {Expected} from '../net/netSources';
-import {type ChatTemplate, checkPeerClasses, madeOf, makeTokenizer, type PeerClasses} from './peers';
+import {attempted, type LoadedAlone, type LoadedTransformer, withTokenizer} from './loadedTransformer';
+import {checkPeerClasses, madeOf, makeTokenizer, type PeerClasses} from './peers';
 import {checkTokenizer, type Tokenizer} from './tokenizer';
 
 /**
@@ -85,19 +86,6 @@ export interface TransformerSources<T = Tokenizer> extends LoadOptions, CallOpti
 /** Options for a model in a folder: all of `TransformerSources` except the files. */
 export type TransformerOptions<T = Tokenizer> = Omit<TransformerSources<T>, 'config' | 'weights'>;
 
-/** A transformer of the hub. */
-export interface LoadedTransformer<T = Tokenizer> {
-  /** The model, with the weights of the files. */
-  model: tf.LayersModel;
-  /**
-   * The tokenizer, with the chat template of the model, if it has one. If it cannot be loaded, reading this property
-   * throws a `LoRAError` that says what is missing: a file, or the package `@huggingface/tokenizers`.
-   */
-  readonly tokenizer: T & {readonly chatTemplate?: ChatTemplate};
-  /** The content of `config.json` for the loaded class, with its labels. */
-  config: JSONObject;
-}
-
 const OPTIONS: KnownOptions<TransformerSources> = {
   ...{config: true, weights: true, architecture: true, labels: true, pooling: true, tokenTypes: true, tied: true},
   ...{outputs: true},
@@ -144,6 +132,15 @@ const OPTIONS: KnownOptions<TransformerSources> = {
  *     const logits = model.predict([inputIds, attentionMask]); // [1, 2]
  * @experimental
  */
+export async function loadTransformer(
+  given: URL | string,
+  options: TransformerOptions<unknown> & {tokenizer: false},
+): Promise<LoadedAlone>;
+export async function loadTransformer(given: TransformerSources<unknown> & {tokenizer: false}): Promise<LoadedAlone>;
+export async function loadTransformer<T = Tokenizer>(
+  given: TransformerSources<T> | URL | string,
+  options?: TransformerOptions<T>,
+): Promise<LoadedTransformer<T>>;
 export async function loadTransformer<T = Tokenizer>(
   given: TransformerSources<T> | URL | string,
   options: TransformerOptions<T> = {},
@@ -318,33 +315,6 @@ async function sentenceEntry(
   } catch (error) {
     return {sentence: faultEntry(error)};
   }
-}
-
-/** The result of a promise, or the error with which it was rejected. */
-async function attempted<T>(f: () => Promise<T>): Promise<T | LoRAError> {
-  try {
-    return await f();
-  } catch (error) {
-    if (error instanceof LoRAError && error.code !== 'ERR_ABORTED') {
-      return error;
-    }
-    throw error;
-  }
-}
-
-function withTokenizer<T>(
-  loaded: Omit<LoadedTransformer<T>, 'tokenizer'>,
-  tokenizer: LoadedTransformer<T>['tokenizer'] | LoRAError,
-): LoadedTransformer<T> {
-  if (!(tokenizer instanceof LoRAError)) {
-    return {...loaded, tokenizer};
-  }
-  // Not enumerable, so that copies and logs do not read it.
-  return Object.defineProperty(loaded, 'tokenizer', {
-    get: () => {
-      throw tokenizer;
-    },
-  }) as LoadedTransformer<T>;
 }
 
 /** The classes of a family whose weights the files have, with some of the tensors that are not loaded. */
