@@ -24,6 +24,12 @@ module.exports = class extends Environment {
   }
 
   async handleTestEvent(event, state) {
+    if (shared.mutants !== undefined) {
+      this.ended ||= event.name === 'run_finish';
+      this.switcher ??= new Switcher(this.path, (this.global.mutant ??= {id: -1}));
+      this.switcher.handle(event, state.rootDescribeBlock);
+      return;
+    }
     if (event.name === 'run_start') {
       // A test file runs the others' code too while it is loaded.
       this.take('');
@@ -68,6 +74,85 @@ module.exports = class extends Environment {
     }
   }
 };
+
+/** Runs the tests of each mutant in a copy of the file's tests. */
+class Switcher {
+  constructor(path, mutant) {
+    this.path = path;
+    this.mutant = mutant;
+    this.isFirst = true;
+  }
+
+  handle(event, root) {
+    if (event.name === 'run_start') {
+      this.hooks = root.hooks.filter(({type}) => type === 'beforeAll' || type === 'afterAll');
+      this.tests = root.children;
+      root.hooks = root.hooks.filter(hook => !this.hooks.includes(hook));
+      root.children = shared.mutants.map(([id, names]) => this.copy(root, id, names));
+    } else if (event.name === 'run_describe_start' && event.describeBlock.parent === root) {
+      const {id, isControl} = event.describeBlock;
+      this.failure = undefined;
+      this.mutant.id = isControl ? -1 : id;
+      if (!isControl) {
+        shared.onMutant(id);
+      }
+    } else if (event.name === 'test_start' && this.failure !== undefined) {
+      event.test.mode = 'skip';
+    } else if (event.name === 'test_done' && event.test.errors.length > 0) {
+      const error = event.test.errors[0];
+      const message = String(Array.isArray(error) ? error[0] : error);
+      this.failure ??= {path: this.path, name: this.nameOf(event.test), message};
+    } else if (event.name === 'run_describe_finish' && event.describeBlock.parent === root) {
+      this.conclude(event.describeBlock, root);
+    }
+  }
+
+  /** Tells what came of a mutant. Where a test fails, it has to pass without the mutant. */
+  conclude(block, root) {
+    const {failure} = this;
+    this.mutant.id = -1;
+    if (block.isControl) {
+      const isClean = failure === undefined;
+      const {id} = block;
+      shared.onVerdict(
+        isClean || block.isFirst ? {id, result: 'failed', failure: block.failure} : {id, result: 'unclear'},
+      );
+      if (!isClean) {
+        root.children.splice(root.children.indexOf(block) + 1);
+      }
+    } else if (failure === undefined) {
+      shared.onVerdict({id: block.id, result: 'passed'});
+    } else {
+      const control = this.copy(root, block.id, new Set([failure.name]));
+      Object.assign(control, {isControl: true, isFirst: this.isFirst, failure});
+      root.children.splice(root.children.indexOf(block) + 1, 0, control);
+    }
+    this.isFirst = false;
+  }
+
+  copy(root, id, names) {
+    const copyOf = (block, parent, children) => {
+      const copied = {...block, parent, tests: []};
+      copied.children = children.flatMap(child => {
+        if (child.type === 'describeBlock') {
+          const inner = copyOf(child, copied, child.children);
+          return inner.children.length > 0 ? [inner] : [];
+        }
+        const test = {...child, parent: copied, errors: [], retryReasons: []};
+        test.unhandledRejectionErrorByPromise = new Map();
+        return names === null || names.has(nameOf(child)) ? [test] : [];
+      });
+      return copied;
+    };
+    const copied = copyOf({...root, name: `mutant ${id}`, hooks: this.hooks}, root, this.tests);
+    return Object.assign(copied, {id});
+  }
+
+  /** The name without that of the copy. */
+  nameOf(test) {
+    return nameOf(test).replace(/^mutant \d+ /, '');
+  }
+}
 
 function leaveOut(block, names) {
   for (const child of block.children) {

@@ -4,6 +4,11 @@ export interface Job {
   tests: readonly (readonly [path: string, names: readonly string[] | null])[];
   /** Code by file. */
   codes: Readonly<Record<string, string>>;
+  /**
+   * The numbers of mutants that are switched on one after the other, in one file of tests, with the tests of each;
+   * `null` for all.
+   */
+  mutants?: readonly (readonly [id: number, names: readonly string[] | null])[];
   /** Whether to tell which counters of files run. */
   isRecorded: boolean;
 }
@@ -21,9 +26,17 @@ export interface TestRun {
   ran: Record<string, string>;
 }
 
+/**
+ * What the tests of a file say of a mutant. `unclear`: a test fails, but then also without the mutant, since earlier ones
+ * have left something behind.
+ */
+export type Verdict = {id: number; result: 'passed' | 'unclear'} | {id: number; result: 'failed'; failure: Failure};
+
 /** What a worker tells. */
 export type Message =
   | {type: 'ready'}
   | {type: 'file'; path: string}
+  | {type: 'mutant'; id: number}
+  | {type: 'verdict'; verdict: Verdict}
   | {type: 'fileEnd'; path: string; seconds: number; runs: TestRun[]}
   | {type: 'end'; failure?: Failure; megabytes: number};

@@ -1,7 +1,7 @@
 import {type ChildProcess, fork} from 'node:child_process';
 import {join} from 'node:path';
 import {memoryOf, timeOf} from '../../test/processUse';
-import type {Failure, Job, Message, TestRun} from './job';
+import type {Failure, Job, Message, TestRun, Verdict} from './job';
 
 /** A worker is replaced when it holds more: contexts of former tests stay in memory. */
 const MEGABYTES = 1500;
@@ -12,7 +12,9 @@ const MINUTES_OF_A_FILE = 15;
 
 /** How a job ended. `gone` is a process that ended by itself or was stopped for what it took. */
 export type Outcome =
-  {result: 'passed'} | {result: 'failed'; failure: Failure} | {result: 'gone'; path: string; why: string};
+  | {result: 'passed'}
+  | {result: 'failed'; failure: Failure}
+  | {result: 'gone'; path: string; mutant: number; why: string};
 
 /** Why a job did not pass. */
 export function reasonOf(outcome: Outcome): string {
@@ -43,10 +45,15 @@ export class Worker {
     private readonly secondsOf: (path: string) => number,
   ) {}
 
-  async carryOut(job: Job, onFileEnd: (run: FileRun) => void = () => undefined): Promise<Outcome> {
+  async carryOut(
+    job: Job,
+    onFileEnd: (run: FileRun) => void = () => undefined,
+    onVerdict: (verdict: Verdict) => void = () => undefined,
+  ): Promise<Outcome> {
     const child = (this.child ??= await this.start());
     const outcome = await new Promise<Outcome>(resolve => {
       let path = '';
+      let mutant = -1;
       let [begin, own] = [Date.now(), timeOf(child)];
       const settle = (result: Outcome) => {
         clearInterval(watch);
@@ -61,6 +68,11 @@ export class Worker {
         if (message.type === 'file') {
           path = this.relative(message.path);
           [begin, own] = [Date.now(), timeOf(child)];
+        } else if (message.type === 'mutant') {
+          mutant = message.id;
+          [begin, own] = [Date.now(), timeOf(child)];
+        } else if (message.type === 'verdict') {
+          onVerdict(message.verdict);
         } else if (message.type === 'fileEnd') {
           onFileEnd({path: this.relative(message.path), seconds: message.seconds, runs: message.runs});
         } else if (message.type === 'end') {
@@ -76,16 +88,18 @@ export class Worker {
         }
       };
       const onExit = (code: number | null, signal: string | null) => {
-        settle({result: 'gone', path, why: `The process ended with ${code ?? signal}.`});
+        settle({result: 'gone', path, mutant, why: `The process ended with ${code ?? signal}.`});
       };
       const watch = setInterval(() => {
         const seconds = timeOf(child) - own;
-        if (seconds > 10 + 10 * this.secondsOf(path)) {
-          settle({result: 'gone', path, why: `It took more than ${seconds.toFixed(0)} s.`});
+        // A mutant of many runs some of the tests, in a process that has loaded the file.
+        const most = job.mutants === undefined ? 10 + 10 * this.secondsOf(path) : 5 + 3 * this.secondsOf(path);
+        if (seconds > most) {
+          settle({result: 'gone', path, mutant, why: `It took more than ${seconds.toFixed(0)} s.`});
         } else if (Date.now() - begin > MINUTES_OF_A_FILE * 60_000) {
-          settle({result: 'gone', path, why: `It took more than ${MINUTES_OF_A_FILE} minutes.`});
+          settle({result: 'gone', path, mutant, why: `It took more than ${MINUTES_OF_A_FILE} minutes.`});
         } else if (memoryOf(child) > MOST_MEGABYTES) {
-          settle({result: 'gone', path, why: `It took more than ${MOST_MEGABYTES} MB.`});
+          settle({result: 'gone', path, mutant, why: `It took more than ${MOST_MEGABYTES} MB.`});
         }
       }, 200);
       child.on('message', onMessage);

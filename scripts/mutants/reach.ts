@@ -77,8 +77,11 @@ export class Reach {
     save();
   }
 
-  /** The tests that run the code at a place of a source, those that take least and are nearest first. */
-  testsOf(path: string, place: number): Tests {
+  /**
+   * The tests that run the code at a place of a source, those that take least and are nearest first, up to so many
+   * seconds of processor time.
+   */
+  testsOf(path: string, place: number, seconds: number): Tests {
     const counters = this.countersAt(path, place);
     const tests: Tests = new Map();
     for (const [file, {runs}] of Object.entries(this.stored.files)) {
@@ -98,12 +101,25 @@ export class Reach {
         .split('/');
       return parts.findIndex((part, i) => part !== others[i]);
     };
-    const cost = (file: string) => {
+    const taken = (file: string) => {
       const share = (tests.get(file)?.size ?? Infinity) / (this.stored.files[file]?.runs.length ?? 1);
-      const nearness = near(file);
-      return (1 + this.secondsOf(file) * Math.min(1, share)) / (nearness < 0 ? 100 : 2 ** (2 * nearness));
+      return 1 + this.secondsOf(file) * Math.min(1, share);
     };
-    return new Map([...tests].sort(([one], [other]) => cost(one) - cost(other)));
+    const cost = (file: string) => {
+      const nearness = near(file);
+      return taken(file) / (nearness < 0 ? 100 : 2 ** (2 * nearness));
+    };
+    let total = 0;
+    return new Map(
+      [...tests]
+        .sort(([one], [other]) => cost(one) - cost(other))
+        .filter(([file]) => (total += taken(file)) <= seconds),
+    );
+  }
+
+  /** Whether a place is outside of functions. */
+  runsWhenLoaded(path: string, place: number): boolean {
+    return innermost(this.counted.get(path)?.units ?? [], place)?.declares !== undefined;
   }
 
   /** The counters of sources that tell whether a place is reached, by file. */

@@ -1,7 +1,9 @@
 // Changes lines of the sources one at a time, and tells how many of these mutants the tests kill that run in Node, in
-// their own process:
-// `run.ts [--count N] [--seed N] [--hours N] [--processes N] [--lines FILE:LINE,…] [--tests PATH,…]`. The tree is not
-// changed. Mutants that no test can kill are in `equivalent.json`.
+// their own process, or the compiler:
+// `run.ts [--count N] [--seed N] [--hours N] [--processes N] [--only PATH,…] [--lines FILE:LINE,…] [--tests PATH,…]`.
+// With `--only`, the lines are those of these files and folders. `--seconds` bounds what the tests of a mutant may take
+// without it: those that are farthest are left out, so that fewer mutants are killed. The tree is not changed. Mutants
+// that no test can kill are in `equivalent.json`.
 
 import {readdirSync, readFileSync} from 'node:fs';
 import {availableParallelism} from 'node:os';
@@ -10,9 +12,11 @@ import process from 'node:process';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import {randomNumbers} from '../../src/platform/formats/randomNumbers';
+import {type Tell, tryTogether} from './batches';
 import {type Mutation, mutated, mutationsOf} from './mutations';
 import {Worker} from './pool';
 import {Reach, type Tests} from './reach';
+import {compiling} from './types';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const RECORD = join(ROOT, 'node_modules/.cache/tfjs-lora/mutants.json');
@@ -24,8 +28,10 @@ const {values} = parseArgs({
     count: {type: 'string', default: '200'},
     hours: {type: 'string', default: '2'},
     lines: {type: 'string', default: ''},
+    only: {type: 'string', default: 'src'},
     processes: {type: 'string', default: String(Math.min(2, availableParallelism()))},
     record: {type: 'string', default: RECORD},
+    seconds: {type: 'string', default: '300'},
     seed: {type: 'string', default: String(Date.now() % 2 ** 31)},
     tests: {type: 'string', default: 'test'},
   },
@@ -63,7 +69,8 @@ const textOf = ({file, line}: Mutant) => (sources.get(file) as string).split('\n
 /** Mutants of different lines, in a random order; with lines, all of theirs. */
 function drawn(seed: number, lines: readonly string[]): Mutant[] {
   const byLine = new Map<string, Mutant[]>();
-  for (const [file, text] of sources) {
+  const only = values.only.split(',');
+  for (const [file, text] of [...sources].filter(([path]) => only.some(part => path.startsWith(part)))) {
     for (const mutation of mutationsOf(file, text)) {
       const line = `${file}:${mutation.line}`;
       byLine.set(line, [...(byLine.get(line) ?? []), {...mutation, file}]);
@@ -136,39 +143,60 @@ await reach.record(values.record, testFiles, workers);
 const count = lines.length > 0 ? mutants.length : Number(values.count);
 const last = start + Number(values.hours) * 3_600_000;
 const survivors: Mutant[] = [];
-let [next, busy, done, left] = [0, 0, 0, 0];
+const isEquivalent = (mutant: Mutant) => {
+  return equivalents.some(({file, line, change}) => {
+    return file === mutant.file && (line === undefined || (line === textOf(mutant) && change === mutant.change));
+  });
+};
+const [counted, equivalent]: [Mutant[], Mutant[]] = [[], []];
+for (const mutant of mutants) {
+  if (counted.length < count) {
+    (isEquivalent(mutant) ? equivalent : counted).push(mutant);
+  }
+}
+const compile = compiling(ROOT, sources, counted);
+const tried = counted
+  .filter(mutant => compile.has(mutant))
+  .map((mutant, id) => ({...mutant, id, tests: reach.testsOf(mutant.file, mutant.start, Number(values.seconds))}));
+console.log(`The compiler refuses ${counted.length - tried.length} of ${counted.length}.`);
+let done = 0;
+const tell: Tell = (mutant, killer) => {
+  done++;
+  if (killer === undefined) {
+    survivors.push(mutant);
+  }
+  const what = killer === undefined ? `SURVIVES ${mutant.tests.size} test files` : `killed by ${killer}`;
+  console.log(`${done} ${mutant.file}:${mutant.line} ${mutant.change}\n    ${what}`);
+};
+const isAtOnce = ({file, start: place}: Mutant) => reach.runsWhenLoaded(file, place);
+const alone = [
+  ...(await tryTogether(tried.filter(mutant => !isAtOnce(mutant)), sources, workers, last, tell)), // prettier-ignore
+  ...tried.filter(isAtOnce),
+];
 const work = async (worker: Worker) => {
-  while (next < mutants.length && done + busy < count && Date.now() < last) {
-    const mutant = mutants[next++]!;
-    const text = textOf(mutant);
-    const isEquivalent = ({file, line, change}: Equivalent) => {
-      return file === mutant.file && (line === undefined || (line === text && change === mutant.change));
-    };
-    if (equivalents.some(isEquivalent)) {
-      left++;
-      continue;
+  while (Date.now() < last) {
+    const mutant = alone.shift();
+    if (mutant === undefined) {
+      return;
     }
-    busy++;
-    const begin = Date.now();
-    const tests = reach.testsOf(mutant.file, mutant.start);
-    const killer = await killerOf(mutant, tests, worker);
-    busy--;
-    done++;
-    if (killer === undefined) {
-      survivors.push(mutant);
-    }
-    const what = killer === undefined ? `SURVIVES ${tests.size} test files` : `killed by ${killer}`;
-    const seconds = ((Date.now() - begin) / 1000).toFixed(0);
-    console.log(`${done} ${mutant.file}:${mutant.line} ${mutant.change}\n    ${what} (${seconds} s)`);
+    tell(mutant, await killerOf(mutant, mutant.tests, worker));
   }
 };
 await Promise.all(workers.map(work));
 workers.forEach(worker => worker.stop());
 
-const [low, high] = interval(done - survivors.length, done);
+const total = counted.length;
+const [late, refused] = [tried.length - done, total - tried.length];
+const killed = done - survivors.length + refused;
+const [, high] = interval(killed, total);
+const shareOf = (part: number, all: number) => {
+  const [least, most] = interval(part, all);
+  return `${part} of ${all}, ${percent(part / all)} (95 % interval: ${percent(least)} to ${percent(most)})`;
+};
+console.log(`\nSeed ${values.seed}: killed by the compiler or a test: ${shareOf(killed, total)}.`);
+console.log(`The compiler refuses ${refused}. Tests kill of the others: ${shareOf(killed - refused, tried.length)}.`);
 console.log(
-  `\nSeed ${values.seed}: ${done - survivors.length} of ${done} mutants killed, ${percent(1 - survivors.length / done)}`,
+  `${equivalent.length} that no test can kill were left out. ${late} did not end in time, and count as alive.`,
 );
-console.log(`95 % interval: ${percent(low)} to ${percent(high)}; ${left} that no test can kill were left out.`);
 survivors.forEach(mutant => console.log(`survives: ${mutant.file}:${mutant.line} ${mutant.change}`));
 process.exitCode = high < GOAL ? 1 : 0;

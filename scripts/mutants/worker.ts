@@ -5,7 +5,7 @@ import process from 'node:process';
 import {pathToFileURL} from 'node:url';
 import {createTransformer} from '@swc/jest';
 import {runCLI} from 'jest';
-import type {Failure, Job, Message, TestRun} from './job';
+import type {Failure, Job, Message, TestRun, Verdict} from './job';
 
 const ROOT = process.cwd();
 /** In milliseconds; other programs may keep a test waiting. */
@@ -15,7 +15,11 @@ const PATIENCE = 60_000;
 interface Shared {
   codes: Map<string, string>;
   tests: Map<string, ReadonlySet<string> | null>;
+  /** Mutants to switch on, with the names of their tests. */
+  mutants?: (readonly [id: number, names: ReadonlySet<string> | null])[];
   failure?: Failure;
+  onMutant: (id: number) => void;
+  onVerdict: (verdict: Verdict) => void;
   onFile: (path: string) => void;
   onFileEnd: (path: string, seconds: number) => void;
   onRun?: (name: string, file: string, ran: Uint8Array) => void;
@@ -43,15 +47,25 @@ const jestConfig = JSON.stringify({
   reporters: [],
 });
 
+const known = new Map<string, {source: string; code: string}>();
+
 function transformed(path: string, source: string): string {
+  const former = known.get(path);
+  if (former?.source === source) {
+    return former.code;
+  }
   const options = {supportsStaticESM: false, instrument: false};
-  return (swc.process!(source, path, options as never) as {code: string}).code;
+  const {code} = swc.process!(source, path, options as never) as {code: string};
+  known.set(path, {source, code});
+  return code;
 }
 
 let runs: TestRun[] = [];
 const shared: Shared = {
   codes: new Map(),
   tests: new Map(),
+  onMutant: id => tell({type: 'mutant', id}),
+  onVerdict: verdict => tell({type: 'verdict', verdict}),
   onFile: path => tell({type: 'file', path}),
   onFileEnd: (path, seconds) => {
     tell({type: 'fileEnd', path, seconds, runs});
@@ -72,11 +86,12 @@ function record(name: string, file: string, counts: Uint8Array): void {
   run.ran[file] = bits.toString('base64');
 }
 
-async function carryOut({tests, codes, isRecorded}: Job): Promise<void> {
+async function carryOut({tests, codes, mutants, isRecorded}: Job): Promise<void> {
   shared.codes = new Map(
     Object.entries(codes).map(([path, code]) => [join(ROOT, path), transformed(join(ROOT, path), code)]),
   );
   shared.tests = new Map(tests.map(([path, names]) => [join(ROOT, path), names && new Set(names)]));
+  shared.mutants = mutants?.map(([id, names]) => [id, names && new Set(names)]);
   shared.failure = undefined;
   shared.onRun = isRecorded ? record : undefined;
   runs = [];
