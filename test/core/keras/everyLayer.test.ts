@@ -114,7 +114,16 @@ test('a softmax over the last axis is the stock layer, and one over other axes i
       return [settings.join(), classNames.at(-1)];
     }),
   );
+  // A file that says nothing of the axis means the last one.
+  const {artifacts} = cases.find(({settings}) => settings.join() === '')!;
+  const text = JSON.stringify(artifacts.modelTopology);
+  expect(text).toContain('"axis":-1');
+  const modelTopology = JSON.parse(text.replace('"axis":-1', '"axis":null')) as object;
+  const model = await loadKerasModel(handlerOf({...artifacts, modelTopology}));
+  classes.push(['without an axis', model.layers.at(-1)!.getClassName()]);
+  disposeModel(model);
   expect(Object.fromEntries(classes)).toEqual({
+    'without an axis': 'Softmax',
     '': 'Softmax',
     'axis=1': 'tfjs-lora>KerasLayer',
     'axis=[2]': 'tfjs-lora>KerasLayer',

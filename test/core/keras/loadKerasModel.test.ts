@@ -197,6 +197,15 @@ describe('a file that does not fit', () => {
     await expectRefused(artifacts, ['"pictures" (Sequential): its layers must be a list of class names and configs.']);
   });
 
+  test('has two layers of one name', async () => {
+    const artifacts = artifactsOf('keras-3.15-h5-shared');
+    const {layers} = (artifacts.modelTopology as Topology).model_config.config;
+    const kinds = layers.find(({config}) => config.name === 'kinds')! as {name?: string; config: {name?: string}};
+    kinds.name = kinds.config.name = 'same';
+    const message = await load(artifacts).catch(String);
+    expect(message).toContain('"pairs" (Functional): two layers would be called "same".');
+  });
+
   test.each(['nobody', 'both'])('has a layer that waits for %s without end', async name => {
     const artifacts = artifactsOf('keras-3.15-h5-shared');
     const text = JSON.stringify(artifacts.modelTopology).replace(
@@ -258,8 +267,13 @@ describe('a file that does not fit', () => {
     };
     const text = JSON.stringify({class_name: 'Model', config, keras_version: 'tfjs-layers 4.22.0'});
     expect(text).toContain(found);
-    const modelTopology = JSON.parse(text.replace(found, instead)) as object;
-    await expect(load({modelTopology, weightSpecs: [], weightData: new ArrayBuffer(0)})).rejects.toThrow(message);
+    const refusalOf = (changedText: string) => {
+      const modelTopology = JSON.parse(changedText) as object;
+      return expect(load({modelTopology, weightSpecs: [], weightData: new ArrayBuffer(0)})).rejects;
+    };
+    await refusalOf(text.replace(found, instead)).toThrow(message);
+    const both = text.replace(found, instead).replace('"name":"body","inbound', '"inbound').replace('Dense', 'Bent');
+    await refusalOf(both).toThrow(/A layer "Bent" has no name.*\n.*head|A layer "Bent" has no name.*\n.*"Dense"/);
   });
 
   test('has no weights', async () => {

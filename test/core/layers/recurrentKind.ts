@@ -178,6 +178,16 @@ export function testRecurrent(backends: readonly string[], kind: RecurrentKind):
       );
     });
 
+    test('its base layer alone computes the same after a call as before', () => {
+      const layer = adapted(EXAMPLE);
+      const x = sequence(EXAMPLE);
+      const alone = () => numbers(layer.baseLayer.apply(x) as tf.Tensor);
+      const before = alone();
+      const itself = numbers(layer.apply(x) as tf.Tensor);
+      expect(itself).not.toEqual(before);
+      expect(alone()).toEqual(before);
+    });
+
     test('computes what a stock layer with the merged kernels computes, and merges to it, whatever its options', () =>
       fc.assert(
         fc.asyncProperty(cases, async drawn => {

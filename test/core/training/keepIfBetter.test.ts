@@ -102,6 +102,119 @@ test('an adapter with a weight that is NaN goes even if the metric is better', a
   expect(found).toBe(0);
 });
 
+test.each([
+  [0.95, 0.75],
+  [0.5, 1.875],
+])('of two examples a mean exceeds, with a confidence of %d, %d', async (confidence, atLeast) => {
+  const [xs, ys] = [tf.tensor2d([1, 2], [2, 1]), tf.tensor2d([1, 2], [2, 1])];
+  // The errors 1 and 4 become 0.25 and 1: means of two draws are 0.75, 1.875 and 3, one to two to one.
+  const {gate} = await afterFit(0.5, {validationData: [xs, ys], confidence});
+  expect(gate.atLeast).toBeCloseTo(atLeast, 6);
+  tf.dispose([xs, ys]);
+});
+
+test('held-out examples are predicted in batches of 32, or of the size that is asked for', async () => {
+  const spy = jest.spyOn(tf.LayersModel.prototype, 'predict');
+  const counts = () => spy.mock.calls.splice(0).map(([x]) => (x as tf.Tensor).shape[0]);
+  await afterFit(0.5, {});
+  expect(counts()).toEqual([32, 8, 32, 8, 1]);
+  await afterFit(0.5, {batchSize: 15});
+  expect(counts()).toEqual([15, 15, 10, 15, 15, 10, 1]);
+  spy.mockRestore();
+});
+
+test('the seed of the samples is 0 by default', async () => {
+  const bounds: (number | undefined)[] = [];
+  for (const options of [{}, {seed: 0}, {seed: 1}]) {
+    bounds.push((await afterFit(0.5, options)).gate.atLeast);
+  }
+  expect(bounds[0]).toBe(bounds[1]);
+  expect(bounds[0]).not.toBe(bounds[2]);
+});
+
+test('one example whose error becomes infinite is enough', async () => {
+  // 1.8e19² is below the largest float32, and (1.8e19 + 2 · 0.5e18)² is not.
+  const ys = XS.map((_, i) => (i === 0 ? 1.8e19 : 0));
+  const {gate, found} = await afterFit(0.5e18, {}, {ys});
+  expect(gate).toMatchObject({kept: false, atLeast: NaN});
+  expect(gate.reason).toContain('for 1 of them it was no longer finite.');
+  expect(found).toBe(0);
+});
+
+describe('with other callbacks', () => {
+  /** A line of slope 0, whose slope each epoch sets to the next of `slopes`, and fits with callbacks. */
+  function line(slopes: number[]) {
+    const base = tf.sequential({
+      layers: [tf.layers.dense({units: 1, inputShape: [1], useBias: false, kernelInitializer: 'zeros', name: 'line'})],
+    });
+    const model = applyLoRA(base, {rank: 1, seed: 1});
+    const [xs, ys] = [tf.tensor2d(XS, [40, 1]), tf.tensor2d(XS, [40, 1])];
+    const optimizer = tf.train.sgd(0);
+    model.compile({optimizer, loss: 'meanSquaredError'});
+    const gate = keepIfBetter({validationData: [xs, ys]});
+    const write = new tf.CustomCallback({
+      onEpochEnd: epoch => {
+        model.trainableWeights.forEach(weight => {
+          const value = weight.name.includes('lora_B') ? slopes[epoch]! : 1;
+          tf.tidy(() => void weight.write(tf.fill(weight.shape as number[], value)));
+        });
+      },
+    });
+    const slope = () => tf.tidy(() => numbers(model.predict(tf.ones([1, 1])) as tf.Tensor)[0]!);
+    const fit = (...callbacks: (tf.Callback | tf.CustomCallback)[]) =>
+      model.fit(xs, ys, {epochs: slopes.length, verbose: 0, callbacks: [write, ...callbacks]});
+    const dispose = () => {
+      tf.dispose([xs, ys]);
+      optimizer.dispose();
+      [model, base].forEach(disposeModel);
+    };
+    return {gate, fit, slope, dispose};
+  }
+
+  const losses = (...values: number[]) =>
+    new tf.CustomCallback({onEpochEnd: (epoch, logs) => void (logs!.loss = values[epoch]!)});
+
+  test.each(['before', 'after'])('the epoch that bestAdapter takes is judged, with the gate %s it', async order => {
+    const {gate, fit, slope, dispose} = line([0.5, -1]);
+    const best = bestAdapter({monitor: 'loss'});
+    await fit(losses(1, 2), ...(order === 'before' ? [gate, best] : [best, gate]));
+    expect(gate.kept).toBe(true);
+    expect(slope()).toBeCloseTo(0.5, 6);
+    dispose();
+  });
+
+  test('a fit that another callback ends with an error gets the earlier adapter back, and is not judged', async () => {
+    await withoutLeaks(async () => {
+      const {gate, fit, slope, dispose} = line([0.5]);
+      await fit(gate);
+      expect([gate.kept, slope()]).toEqual([true, 0.5]);
+      await expect(fit(losses(NaN), bestAdapter({monitor: 'loss'}), gate)).rejects.toThrow(LoRAError);
+      expect(gate.kept).toBeUndefined();
+      expect(slope()).toBe(0.5);
+      dispose();
+    });
+  });
+
+  test('the adapter before such a fit is the one that comes back', async () => {
+    const {gate, fit, slope, dispose} = line([0.5]);
+    await expect(fit(losses(NaN), bestAdapter({monitor: 'loss'}), gate)).rejects.toThrow(LoRAError);
+    expect(slope()).toBe(0);
+    dispose();
+  });
+
+  test('a fit after one that a stranger’s error ended leaks nothing', async () => {
+    await withoutLeaks(async () => {
+      const {gate, fit, dispose} = line([0.5]);
+      const fail = () => {
+        throw new Error('stop');
+      };
+      await expect(fit(gate, new tf.CustomCallback({onEpochBegin: fail}))).rejects.toThrow('stop');
+      await fit(gate);
+      dispose();
+    });
+  });
+});
+
 test('an example whose error is infinite with both adapters has no say', async () => {
   const ys = XS.map((x, i) => (i === 7 ? Infinity : x));
   const {gate} = await afterFit(0.5, {}, {ys});
@@ -194,6 +307,7 @@ test('errors say what is wrong', async () => {
     'There is no "acc" in the logs. There are: loss.',
   );
   expect(() => keepIfBetter({validationData: x as never})).toThrow('validationData must be [xs, ys]');
+  expect(() => keepIfBetter({validationData: [x, x], margins: 1} as never)).toThrow('There is no option "margins"');
   expect(() => keepIfBetter({validationData: [x, tf.ones([3, 1])]})).toThrow('got 2 and 3.');
   expect(() => keepIfBetter({validationData: [x, x], confidence: 1})).toThrow(
     'confidence must be a number from 0.5 to 1',
@@ -217,6 +331,8 @@ test('earlier batches are spread between new ones, and go on in the next pass', 
   const both = withReplay(numbered(0, 4), {replay: numbered(10, 3), share: 1 / 3});
   const pass = async () => (await both.toArray()).map(({xs}) => xs);
   expect(both.size).toBe(6);
+  // In double precision, 39 · (1 + 0.35 / 0.65) is 59.99999999999999.
+  expect(withReplay(numbered(0, 39), {replay: numbered(0, 1), share: 0.35}).size).toBe(60);
   expect(await pass()).toEqual([0, 1, 10, 2, 3, 11]);
   expect(await pass()).toEqual([0, 1, 12, 2, 3, 10]);
   const empty = withReplay(numbered(0, 4), {replay: numbered(0, 0), share: 0.5});

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {applyLoRA, disposeModel, fitOnFeatures, LoRAError, neftune} from 'tfjs-lora';
+import {applyLoRA, checkpoint, disposeModel, fitOnFeatures, LoRAError, neftune, resume} from 'tfjs-lora';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
+import {MemoryHandler} from '../../models';
 
 const TOKENS = [1, 2, 3, 3, 2, 1];
 
@@ -73,6 +74,41 @@ describe('neftune', () => {
     model.compile({optimizer: 'sgd', loss: fail});
     await expect(model.fit(x, ys, {callbacks: [neftune()]})).rejects.toThrow('no loss');
     expect(numbers(model.apply(x, {training: true}) as tf.Tensor)).toEqual(Array.from({length: 12}, () => 1));
+  });
+
+  test('an error between the steps leaves no noise behind', async () => {
+    const model = embeddings();
+    const [x, ys] = [tf.tensor2d(TOKENS, [2, 3]), tf.zeros([2, 3, 2])];
+    model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
+    const noise = neftune();
+    const fail = () => {
+      (noise as unknown as {abandon(): void}).abandon(); // as callbacks do that end a fit
+      throw new Error('no step');
+    };
+    const callbacks = [noise, new tf.CustomCallback({onBatchBegin: fail})];
+    await expect(model.fit(x, ys, {callbacks})).rejects.toThrow('no step');
+    expect(model.layers.filter(layer => Object.hasOwn(layer, 'call'))).toEqual([]);
+  });
+
+  test('a resumed run goes on with the noise of the first', async () => {
+    const place = new MemoryHandler();
+    const [x, ys] = [tf.tensor2d(TOKENS, [2, 3]), tf.zeros([2, 3, 2])];
+    const run = async (epochs: number, isResumed = false) => {
+      const model = embeddings();
+      const outputs: number[][] = [];
+      const loss = (targets: tf.Tensor, values: tf.Tensor) => {
+        outputs.push(numbers(values));
+        return tf.losses.meanSquaredError(targets, values);
+      };
+      model.compile({optimizer: tf.train.sgd(0), loss});
+      const at = isResumed ? await resume(model, place) : {};
+      const callbacks = [neftune({seed: isResumed ? 99 : 7}), checkpoint(place)];
+      await model.fit(x, ys, {epochs, ...at, shuffle: false, verbose: 0, callbacks});
+      return outputs;
+    };
+    const [, second] = await run(2);
+    await run(1);
+    expect(await run(2, true)).toEqual([second]);
   });
 
   test('a model without embeddings, and features, are errors', async () => {

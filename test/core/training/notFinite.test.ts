@@ -11,6 +11,7 @@ import {
   sgd,
   stopOnNaN,
 } from 'tfjs-lora';
+import {TrainingCallback} from '../../../src/core/training/callback';
 import {checksumOf} from '../../../src/platform/formats/checksum';
 import type {CheckpointState} from '../../../src/core/training/checkpointFile';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../helpers';
@@ -68,7 +69,8 @@ describe.each(BACKENDS)('weights that are not finite under a loss that is, on %s
       await expect(end).rejects.toThrow(LoRAError);
       await expect(end).rejects.toThrow(/^In step 2 \(epoch 1, batch 2\) the loss was \d/);
       await expect(end).rejects.toThrow(
-        'made the weights of "hidden" infinite or NaN. The model has its last finite weights again.',
+        'All weights were finite before it. Its gradients made the weights of "hidden" infinite or NaN. The model has ' +
+          'its last finite weights again.',
       );
       expect(factors()).toEqual(good);
       dispose();
@@ -105,12 +107,19 @@ describe.each(BACKENDS)('weights that are not finite under a loss that is, on %s
       const handler = new MemoryHandler();
       await fit([checkpoint(handler)], 1);
       const {json} = handler;
-      const end = fit([spoil(model, {epoch: 0, batch: 1}), checkpoint(handler, options)]);
+      const reports: string[] = [];
+      const bar = new (class extends TrainingCallback {
+        override abandon(): void {
+          reports.push('abandoned');
+        }
+      })();
+      const end = fit([spoil(model, {epoch: 0, batch: 1}), bar, checkpoint(handler, options)]);
       await expect(end).rejects.toThrow(LoRAError);
       await expect(end).rejects.toThrow(
         /^No checkpoint was saved in epoch 1: hidden\/lora_A[^.]* holds? NaN or an infinity\. Earlier ones are unchanged\./,
       );
       expect(handler.json).toBe(json);
+      expect(reports).toEqual(['abandoned']);
       dispose();
     });
   });

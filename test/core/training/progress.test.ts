@@ -60,14 +60,27 @@ test('draws a line in a terminal, and into a file the outcome alone', async () =
   };
   try {
     const file = await draw(false);
-    expect(file).toMatch(/^\rLoRA +█{30} · epoch 2\/2 · 6\/6 steps · loss [\d.]+ · 0 s\n$/);
+    expect(file).toMatch(/^\rLoRA {14}█{30} · epoch 2\/2 · 6\/6 steps · loss [\d.]+ · 0 s\n$/);
     const terminal = await draw(true);
-    expect(terminal).toMatch(/\rLoRA +█{15}░{15} · epoch 1\/2 · 3\/6 steps · loss [\d.]+ · rate 1\.0e-2 · 0 s left/);
+    expect(terminal).toMatch(/\rLoRA {14}█{15}░{15} · epoch 1\/2 · 3\/6 steps · loss [\d.]+ · rate 1\.0e-2 · 0 s left/);
     expect(terminal.endsWith('\n')).toBe(true);
   } finally {
     process.stdout.isTTY = isTTY;
     write.mockRestore();
   }
+  dispose();
+});
+
+test('a fit without epochs reports its end, without the logs of an earlier one', async () => {
+  const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
+  const seen: TrainingProgress[] = [];
+  const callbacks = [progress({onProgress: one => seen.push(one), everySeconds: 1e3})];
+  await model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks});
+  expect(seen.at(-1)!.logs.loss).toBeGreaterThan(0);
+  seen.length = 0;
+  await model.fit(x, y, {initialEpoch: 1, epochs: 1, batchSize: 4, verbose: 0, callbacks});
+  expect(seen).toMatchObject([{at: 'end', secondsLeft: 0}]);
+  expect(seen[0]!.logs).toEqual({});
   dispose();
 });
 
@@ -187,6 +200,19 @@ describe('in an element', () => {
     const {states, error} = await shown('', () => [poison, bestAdapter()]);
     expect(error).toBeInstanceOf(LoRAError);
     expect(states.at(-1)![1]).toMatch(/^stopped by an error · epoch 1\/2 · 3\/6 steps · .*0 s$/);
+  });
+
+  test('starts without a share in each fit', async () => {
+    const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
+    const {element, children} = fakeElement();
+    const starts: unknown[] = [];
+    const noting = new tf.CustomCallback({onEpochBegin: () => void starts.push(children[0]!.value)});
+    const callbacks = [progress({element, everySeconds: 0}), noting];
+    await model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks});
+    expect(children[0]!.value).toBe(1);
+    await model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks});
+    expect(starts).toEqual([undefined, undefined]);
+    dispose();
   });
 
   test('says so too if the fit cannot begin', async () => {

@@ -70,3 +70,55 @@ test.each([[''], ['x'], ['\x08'], ['\x08\x01\x12'], ['\x08\x01\x12\xff\xff\xff']
     expect(otherFormat(text(bytes), 'a model')).toBeUndefined();
   },
 );
+
+/** What is said of a file: the name of its format. */
+const formatOf = (file: Uint8Array) => /^This is (.*), not/.exec(otherFormat(file, 'a model')?.message ?? '')?.[1];
+
+test('a pickle is one of protocol 2 to 5', () => {
+  const pickle = (protocol: number) => formatOf(Uint8Array.of(0x80, protocol, 0x8a));
+  expect([1, 2, 5, 6].map(pickle)).toEqual([
+    undefined,
+    'a ZIP archive, as PyTorch writes',
+    'a ZIP archive, as PyTorch writes',
+    undefined,
+  ]);
+  expect(formatOf(Uint8Array.of(0x80))).toBeUndefined();
+});
+
+test('an ONNX file is one of version 3 to 31, which names its producer or begins with its graph', () => {
+  const onnx = (version: number, after: string) => formatOf(Uint8Array.of(8, version, ...text(after)));
+  expect([2, 3, 31, 32].map(version => onnx(version, ':\x05graph'))).toEqual([
+    undefined,
+    'an ONNX file',
+    'an ONNX file',
+    undefined,
+  ]);
+  expect(['B\x04', '\x12\x07pytorch', '\x12\x07\x01', '\x13\x07pytorch'].map(after => onnx(8, after))).toEqual([
+    'an ONNX file',
+    'an ONNX file',
+    undefined,
+    undefined,
+  ]);
+});
+
+test('a Core ML model is one of version 1 to 15', () => {
+  expect([0, 1, 15, 16].map(version => formatOf(messages(version, 0x0a, 5)))).toEqual([
+    undefined,
+    'a Core ML model',
+    'a Core ML model',
+    undefined,
+  ]);
+});
+
+test('a safetensors file has a header below 32 MB', () => {
+  const withLength = (...length: number[]) => formatOf(Uint8Array.of(...length, ...text('{"w":{}}')));
+  expect(withLength(8, 0, 0, 1, 0, 0, 0, 0)).toBe('a safetensors file');
+  expect(withLength(8, 0, 0, 2, 0, 0, 0, 0)).toBeUndefined();
+  expect(withLength(8, 0, 0, 0, 1, 0, 0, 0)).toBeUndefined();
+  expect(withLength(8, 0, 0, 0, 0, 0, 0, 1)).toBeUndefined();
+});
+
+test('the first 64 bytes tell the format', () => {
+  expect(otherFormat(text(`${' '.repeat(59)}<html>`), 'a model')?.message).toContain('a web page');
+  expect(otherFormat(text(`${' '.repeat(60)}<html>`), 'a model')).toBeUndefined();
+});
