@@ -4,10 +4,12 @@ import type {AddressInfo} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
+import * as languageEntry from '../src/language';
 import * as library from '../src/node';
 
 // Mistakes as JavaScript makes them, without types.
 const lora = library as unknown as Record<string, (...args: unknown[]) => unknown>;
+const language = languageEntry as unknown as typeof lora;
 const {applyLoRA, disposeModel, getAdapter, LoRAError} = library;
 
 let folder: string;
@@ -60,6 +62,32 @@ test.each<[string, () => unknown, string | RegExp]>([
     'a name for targets',
     () => lora.applyLoRA!(base, {targets: 'out'}),
     `targets must be a list of names, classes, patterns or predicates, and not empty, got "out". Write targets: ['out'].`,
+  ],
+  [
+    'a rank without a layer to adapt',
+    () => lora.applyLoRA!(base, {targets: 'head', rank: 2, dropout: 0.1}),
+    /^rank has no effect with targets: 'head', which adapts no layer\.\ndropout has no effect/,
+  ],
+  [
+    'a name that tfjs has for no optimizer',
+    () => lora.compileModel!(base, {optimizer: 'adamW'}),
+    /^optimizer must be an optimizer, such as adamW\(\{learningRate: 1e-3\}\), or one of "sgd", .* got "adamW"\.$/,
+  ],
+  ['a number for an optimizer', () => lora.compileModel!(base, {optimizer: 0.1}), /^optimizer must be .* a number\.$/],
+  [
+    'preferences with such a name',
+    () => language.compilePreferences!(base, {optimizer: 'lion'}),
+    /^optimizer must be an optimizer, .* got "lion"\.$/,
+  ],
+  [
+    'texts without the tokenizer before them',
+    () => language.generateTexts!(base, ['a text']),
+    /^tokenizer must have functions encode and decode, .* got an array\.$/,
+  ],
+  [
+    'tokens without the tokenizer before them',
+    () => language.addTokens!(base, ['<tool>']),
+    /^tokenizer must have a function encode, .* got an array\.$/,
   ],
   ['a pattern for targets', () => lora.applyLoRA!(base, {targets: /o/}), 'got /o/. Write targets: [/o/].'],
   [

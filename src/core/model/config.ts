@@ -124,6 +124,7 @@ export function checkConfig(config: UncheckedConfig): void {
     ...(config.targets === undefined || ['all', 'linear', 'head'].includes(config.targets as string)
       ? []
       : matcherFaults('targets', config.targets)),
+    ...(config.targets === 'head' ? idleOptions(config) : []),
     ...(config.exclude === undefined ? [] : matcherFaults('exclude', config.exclude)),
     ...(config.trainInFull === undefined ? [] : matcherFaults('trainInFull', config.trainInFull)),
   ];
@@ -175,6 +176,13 @@ function checkUsed(options: UncheckedConfig | UncheckedOverride, methods: readon
       .filter(name => options[name] !== undefined && !chosen.some(method => uses(method, name)))
       .map(name => `${prefix}${name} has no effect with method ${chosen.map(method => show(method.name)).join(', ')}.`),
   );
+}
+
+/** Settings of updates, of which a new head that trains alone has none. */
+function idleOptions(config: UncheckedConfig): string[] {
+  return ([...Object.keys(UPDATE_OPTIONS), 'overrides'] as (keyof UncheckedConfig)[])
+    .filter(name => config[name] !== undefined)
+    .map(name => `${name} has no effect with targets: 'head', which adapts no layer.`);
 }
 
 function matcherFaults(option: string, given: unknown): string[] {

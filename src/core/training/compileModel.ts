@@ -8,6 +8,7 @@ import {checkModel} from '../rewire/walk';
 import {CLASS_LOSS} from './classLoss';
 import {addedLoss, defaultLoss, isOfKeras, type Loss, type LossName, lossOfHead, type ModelLoss} from './losses';
 import {checkKerasMetrics, type MetricName, metricsIn, metricsOfFunction} from './metrics';
+import {checkOptimizer} from './optimizerNames';
 import {unpackTargets, weighObjectives} from './weightedTargets';
 
 /** Options of `compileModel`. */
@@ -98,6 +99,7 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   if ((optimizer as unknown) == null) {
     throw new LoRAError('compileModel needs an optimizer, such as {optimizer: adam({learningRate: 1e-3})}.');
   }
+  checkOptimizer(optimizer);
   checkClassLoss(rest);
   if (isOfKeras(loss)) {
     checkTaken(options, ['weighted'], 'a loss of Keras');

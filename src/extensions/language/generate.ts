@@ -108,6 +108,7 @@ export async function generateTexts(
   prompts: readonly Prompt[],
   options: GenerateOptions = {},
 ): Promise<string[]> {
+  checkLanguageTokenizer(tokenizer);
   if (!Array.isArray(prompts) || prompts.length === 0) {
     throw new LoRAError(
       `prompts must be a list of texts or chats, got ${Array.isArray(prompts) ? 'an empty one' : kindOf(prompts)}.`,

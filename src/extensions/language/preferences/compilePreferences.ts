@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, kindOf, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
+import {checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {type MetricFunction, withName} from '../../../platform/tfjs/metric';
 import {stopSteps, takeTargets} from '../../../platform/tfjs/training';
+import {checkOptimizer} from '../../../core/training/optimizerNames';
 import {outputHead} from '../../transformers/losses/outputHead';
 import {languageParts} from '../session';
 import {type Targets, targetsOf} from './batch';
@@ -63,9 +64,7 @@ export function compilePreferences(model: tf.LayersModel, options: CompilePrefer
     "compilePreferences(model, {method: 'dpo', optimizer: adam()})",
   );
   const {method = 'dpo', optimizer, metrics = [], ...given} = options;
-  if (typeof optimizer !== 'string' && typeof (optimizer as Partial<tf.Optimizer> | null)?.minimize !== 'function') {
-    throw new LoRAError(`optimizer must be a name or an optimizer, such as adamW(), got ${kindOf(optimizer)}.`);
-  }
+  checkOptimizer(optimizer);
   const numbers = numbersOf(method, given);
   const allowed = method === 'kto' ? ['margin'] : ['accuracy', 'margin'];
   const wrong = [metrics].flat().find(name => !allowed.includes(name));

@@ -69,8 +69,9 @@ export function addTokens<T extends Pick<Tokenizer, 'encode' | 'get_vocab'>>(
   if (typeof special !== 'boolean') {
     throw new LoRAError(`special must be true or false, got ${show(special)}.`);
   }
-  checkTexts(tokens);
   checkModel(model);
+  checkTokenizer(tokenizer);
+  checkTexts(tokens);
   const sites = adaptableSites(model);
   const {layer: embedding} = embeddingAmong(sites, options.layer);
   const [rows] = tableShapeOf(embedding);
