@@ -40,21 +40,13 @@ export {balancedClassWeights} from './core/training/classWeights';
 export {compileModel, type CompileModelOptions} from './core/training/compileModel';
 export type {LossName, ModelLoss} from './core/training/losses';
 export type {ClassLossOptions, CrossEntropyOptions} from './core/ops/weightedCrossEntropy';
-export {
-  accuracy,
-  type F1Options,
-  f1Score,
-  type MetricName,
-  topKAccuracy,
-  type TopKOptions,
-} from './core/training/metrics';
+export {accuracy, type AccuracyOptions, type F1Options, f1Score, type MetricName} from './core/training/metrics';
 export type {MetricFunction} from './platform/tfjs/metric';
 export {focalLoss, type FocalLossOptions} from './core/training/focalLoss';
 export {withSampleWeights} from './core/training/weightedTargets';
 export {type KeepIfBetter, keepIfBetter, type KeepIfBetterOptions} from './core/training/keepIfBetter';
 export {withReplay, type WithReplayOptions} from './core/training/withReplay';
 export {neftune, type NeftuneOptions} from './core/training/neftune';
-export {stopOnAbort} from './core/training/stopOnAbort';
 export {stopOnNaN} from './core/training/stopOnNaN';
 export {resetOptimizer} from './core/training/resetOptimizer';
 export {replaceHead, type ReplaceHeadOptions} from './core/head/replaceHead';
@@ -74,7 +66,7 @@ export type {MajoritySign} from './core/adapter/mixing';
 export {type ConvertedAdapter, convertToLoRA, type ConvertToLoRAOptions} from './core/model/convertToLoRA';
 
 // Save and load adapters.
-export {saveMerged, toSafetensors} from './core/model/saveMerged';
+export {toSafetensors} from './core/model/toSafetensors';
 export {saveAdapter, type SavePEFTOptions} from './core/peft/saveAdapter';
 export {type AdapterSource, loadAdapter, type LoadAdapterOptions} from './core/peft/loadAdapter';
 export {fileHandler} from './core/storage/fileHandler';

@@ -132,12 +132,16 @@ test.each<[string, () => unknown, string | RegExp]>([
     "For example: learningRateSchedule({shape: 'cosine'}).",
   ],
   ['a label alone', () => lora.progress!('LoRA'), "For example: progress({label: 'LoRA'})."],
-  ['a controller', () => lora.stopOnAbort!(new AbortController()), 'got an object of class AbortController.'],
+  [
+    'a controller',
+    () => lora.progress!({signal: new AbortController()}),
+    'signal must be an AbortSignal, such as that of an AbortController, got an object of class AbortController.',
+  ],
   ['a layer alone', () => lora.adaptLayer!(tf.layers.flatten()), 'Pass the layer by name: {layer'],
   ['a class', () => lora.registerAdaptable!(tf.layers.Layer, {}), "must be a string, got a function. For example: 'My"],
   [
     'no place',
-    () => lora.saveMerged!(model),
+    () => lora.saveAdapter!(model),
     'The place to save to must be a URL or a tf.io.IOHandler, got undefined.',
   ],
   [

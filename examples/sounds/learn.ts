@@ -6,8 +6,8 @@ import {
   fitOnFeatures,
   learningRateSchedule,
   type LoRAConfig,
+  progress,
   replaceHead,
-  stopOnAbort,
 } from 'tfjs-lora';
 import {augmentSounds, makeDetector, resample, scoreEvents, type Sound, type SoundEvent} from 'tfjs-lora/sound';
 import {mulberry32, shuffled} from '../shared/random';
@@ -112,12 +112,9 @@ export async function learn(
   const ys = tf.tidy(() => tf.cast(tf.oneHot(order.map(({label}) => label), background + 1), 'float32')); // prettier-ignore
   model.compile({optimizer: adam({learningRate: rate}), loss: 'categoricalCrossentropy'});
   try {
-    const steps = epochs * Math.ceil(order.length / BATCH);
-    let done = 0;
     const callbacks = [
       learningRateSchedule({warmup: 0.1}),
-      new tf.CustomCallback({onBatchEnd: () => onProgress?.(++done / steps)}),
-      ...(signal ? [stopOnAbort(signal)] : []),
+      progress({...(signal && {signal}), onProgress: ({done, total}) => onProgress?.(done / total)}),
     ];
     const yieldEvery = onProgress === undefined ? 'never' : 'auto';
     const headFirst = way !== 'head';

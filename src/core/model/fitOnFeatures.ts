@@ -74,7 +74,7 @@ const REFUSED = [
  *
  * `onProgress` reports the batches whose features are computed, and the epochs of the head. An aborted `signal` ends
  * the call, also while it trains: the adapter then keeps the steps that are complete. To end a fit without an error,
- * use {@link stopOnAbort}.
+ * use `progress({signal})`.
  *
  * @param model an adapted model that has been compiled.
  * @param x inputs, `[examples, …]`; several in a list.

@@ -9,7 +9,7 @@ export const CLASS_LOSS: Loss = {
   takesLogits: true,
   metrics: METRICS,
   targets: 'class indices',
-  otherMetrics: ['topKAccuracy({k})'],
+  otherMetrics: ['accuracy({topK})'],
   output: 'of logits, [batch, classes] or [batch, positions, classes]',
   fits: shape => shape.length >= 2,
   targetShape: shape => (shape.length === 2 ? [shape[0] ?? null, 1] : shape.slice(0, -1)),

@@ -28,7 +28,7 @@ export interface CompileModelOptions extends Omit<ClassLossOptions, 'weights'> {
   weighted?: boolean;
   /**
    * Logged in addition to the loss: `'accuracy'` (`acc`, `val_acc`), `'f1'`, `'perplexity'`, or functions such as
-   * `topKAccuracy({k: 5})`. Spans have `'accuracy'` and `'f1'`, pairs only functions. Those with a name leave out
+   * `accuracy({topK: 5})`. Spans have `'accuracy'` and `'f1'`, pairs only functions. Those with a name leave out
    * `ignoreIndex` as the loss does; a function has its own. A loss of Keras has the metrics of `model.compile`, also by
    * the names of the outputs; a function as loss has both.
    */

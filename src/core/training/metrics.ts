@@ -5,10 +5,10 @@ import {crossEntropySums} from '../ops/crossEntropy';
 import {oneHot, positionsOf} from '../ops/positions';
 import type {CrossEntropyOptions} from '../ops/weightedCrossEntropy';
 
-/** Options of `topKAccuracy`. */
-export interface TopKOptions extends CrossEntropyOptions {
-  /** How many of the most likely classes may contain the target. Default: 5. */
-  k?: number;
+/** Options of `accuracy`. */
+export interface AccuracyOptions extends CrossEntropyOptions {
+  /** How many of the most likely classes may contain the target. Default: 1. */
+  topK?: number;
 }
 
 /** Options of `f1Score`. */
@@ -18,47 +18,34 @@ export interface F1Options extends CrossEntropyOptions {
 }
 
 /**
- * Makes a metric of accuracy: the share of positions whose target is the most likely class. The logs call it `acc` and
- * `val_acc`.
+ * Makes a metric of accuracy: the share of positions whose target is the most likely class, or with `topK` among that
+ * many. The logs call it `acc` and `val_acc`, for a `topK` of 5 `top5` and `val_top5`.
  *
  * Like every metric of class indices, it takes targets `[batch]`, `[batch, 1]` or `[batch, positions]`, and logits or
  * probabilities with a last axis of classes. tfjs logs the mean over the batches of an epoch, weighted by their
  * examples. If no position of a batch counts, the value is NaN.
  *
- * @param options the target that does not count, `ignoreIndex`. Default: -100.
+ * @param options `topK`, and the target that does not count, `ignoreIndex`. Default: -100.
  * @returns a metric for `model.compile` or `compileModel`.
- * @throws LoRAError `ERR_OPTION` if there is no such option. The metric throws `ERR_MISFIT` if shapes do not fit.
+ * @throws LoRAError `ERR_OPTION` if there is no such option, or `topK` is not a whole number from 1 on. The metric
+ *     throws `ERR_MISFIT` if shapes do not fit, or there are fewer classes.
  * @example
- *     model.compile({optimizer, loss: 'sparseCategoricalCrossentropy', metrics: [accuracy()]});
+ *     model.compile({optimizer, loss: 'sparseCategoricalCrossentropy', metrics: [accuracy(), accuracy({topK: 5})]});
  */
-export function accuracy(options: CrossEntropyOptions = {}): MetricFunction {
-  checkOptions(options, {ignoreIndex: true});
-  return metric('acc', options, positions =>
-    counted(tf.equal(tf.argMax(positions.rows, -1), positions.numbers), positions),
-  );
-}
-
-/**
- * Makes a metric of top-k accuracy: the share of positions whose target is among the `k` most likely classes. The logs
- * call it `top5` for a `k` of 5. Shapes are those of `accuracy`.
- *
- * @param options `k`, and the target that does not count.
- * @returns a metric for `model.compile` or `compileModel`.
- * @throws LoRAError `ERR_OPTION` if `k` is not a whole number from 1 on. The metric throws `ERR_MISFIT` if there are
- *     fewer classes.
- * @example
- *     compileModel(model, {optimizer, metrics: ['accuracy', topKAccuracy({k: 3})]});
- */
-export function topKAccuracy(options: TopKOptions = {}): MetricFunction {
-  checkOptions(options, {ignoreIndex: true, k: true});
-  const {k = 5} = options;
-  checkCount('k', k);
-  return metric(`top${k}`, options, positions => {
-    if (k > positions.classes) {
-      throw misfitError(`k must be at most the number of classes, ${positions.classes}, got ${k}.`);
+export function accuracy(options: AccuracyOptions = {}): MetricFunction {
+  checkOptions(options, {ignoreIndex: true, topK: true});
+  const {topK = 1} = options;
+  checkCount('topK', topK);
+  return metric(topK === 1 ? 'acc' : `top${topK}`, options, positions => {
+    const {rows, numbers, classes} = positions;
+    if (topK > classes) {
+      throw misfitError(`topK must be at most the number of classes, ${classes}, got ${topK}.`);
     }
-    const {indices} = tf.topk(positions.rows, k, false);
-    return counted(tf.any(tf.equal(indices, tf.expandDims(positions.numbers, -1)), -1), positions);
+    const isFound =
+      topK === 1
+        ? tf.equal(tf.argMax(rows, -1), numbers)
+        : tf.any(tf.equal(tf.topk(rows, topK, false).indices, tf.expandDims(numbers, -1)), -1);
+    return counted(isFound, positions);
   });
 }
 

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, LoRAError, show} from '../../platform/errors';
-import type {CallProgress} from '../../platform/signals';
+import {type CallProgress, checkCallOptions} from '../../platform/signals';
 import {fitBegan} from '../model/fits';
 import {type FitParams, type Logs, resolveLogs, stepsIn, TrainingCallback} from './callback';
 import {ElementBar} from './elementBar';
@@ -38,6 +38,11 @@ export interface ProgressOptions {
   onProgress?: (progress: TrainingProgress) => void;
   /** The fewest seconds between two reports of steps. The loss is only read for a report. Default: 0.1. */
   everySeconds?: number;
+  /**
+   * Ends the fit after the current step when it is aborted, as `model.stopTraining = true` does. The fit does not
+   * reject. Default: none.
+   */
+  signal?: AbortSignal;
 }
 
 /** Where a bar is drawn. */
@@ -54,6 +59,7 @@ class ProgressReport extends TrainingCallback {
   private readonly terminal: Terminal | undefined;
   private readonly onProgress: ((progress: TrainingProgress) => void) | undefined;
   private readonly bar: ElementBar | undefined;
+  private readonly signal: AbortSignal | undefined;
   private last: TrainingProgress | undefined;
   /** The width of the open line in the terminal. */
   private width = 0;
@@ -67,7 +73,7 @@ class ProgressReport extends TrainingCallback {
   private perEpoch: number | undefined;
   private logs!: Readonly<Record<string, number>>;
 
-  constructor({label = '', element, onProgress, everySeconds = 0.1}: ProgressOptions) {
+  constructor({label = '', element, onProgress, everySeconds = 0.1, signal}: ProgressOptions) {
     super();
     if (typeof label !== 'string') {
       throw new LoRAError(`label must be a string, got ${show(label)}.`);
@@ -75,6 +81,7 @@ class ProgressReport extends TrainingCallback {
     if (onProgress !== undefined && typeof onProgress !== 'function') {
       throw new LoRAError(`onProgress must be a function, got ${show(onProgress)}.`);
     }
+    checkCallOptions(signal === undefined ? {} : {signal});
     checkNumber('everySeconds', everySeconds, everySeconds >= 0, 'a number of seconds, 0 or more');
     if (label !== '' && onProgress !== undefined && element === undefined) {
       throw new LoRAError('label has no effect with onProgress, which gets numbers. Leave it out, or pass an element.');
@@ -82,6 +89,7 @@ class ProgressReport extends TrainingCallback {
     this.label = label;
     this.everySeconds = everySeconds;
     this.onProgress = onProgress;
+    this.signal = signal;
     this.bar = element === undefined ? undefined : new ElementBar(element, label);
     this.terminal = onProgress === undefined && element === undefined ? terminalOfNode() : undefined;
   }
@@ -106,6 +114,9 @@ class ProgressReport extends TrainingCallback {
 
   protected override async endBatch(_batch: number, logs: Logs): Promise<void> {
     this.step++;
+    if (this.signal?.aborted === true) {
+      this.model.stopTraining = true;
+    }
     const now = tf.util.now();
     if (now - this.reported >= 1000 * this.everySeconds) {
       this.reported = now;
@@ -235,20 +246,26 @@ function terminalOfNode(): Terminal | undefined {
  * one of these callbacks. After any other error the bar stays as it is, so catch what `fit` rejects with. In a worker,
  * pass `onProgress`. A page or a worker that passes neither sees nothing.
  *
+ * A `signal`, such as that of a button, ends the fit after the current step. The fit's promise resolves to the history
+ * so far, and the model keeps what it has learned. `bestAdapter` restores the best epoch as usual, and `checkpoint`
+ * saves, with the epoch counted as complete. An epoch that ends early is not validated. If the signal is aborted before
+ * the fit begins, the fit takes one step.
+ *
  * With tfjs-node, which also draws a bar, pass `verbose: 0` to `fit`.
  *
- * @param options a label, an element to draw in, or a function to call instead of printing.
+ * @param options a label, an element to draw in, or a function to call instead of printing; a signal.
  * @returns a callback for `fit`, `fitDataset` and `fitOnFeatures`.
  * @throws LoRAError `ERR_OPTION` if an option is not of its type.
  * @example
  *     const element = document.getElementById('training')!; // <div id="training"></div>
  *     await model.fit(xs, ys, {epochs: 20, callbacks: [progress({label: 'LoRA', element})]});
  *     progress({onProgress: ({done, total}) => postMessage({done, total})}); // in a worker
+ *     progress({element, signal: controller.signal}); // button.onclick = () => controller.abort()
  */
 export function progress(options: ProgressOptions = {}): tf.Callback {
   checkOptions(
     options,
-    {label: true, element: true, onProgress: true, everySeconds: true},
+    {label: true, element: true, onProgress: true, everySeconds: true, signal: true},
     "progress({label: 'LoRA'})",
   );
   return new ProgressReport(options);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {accuracy, applyLoRA, f1Score, LoRAError, topKAccuracy, trainableVariables} from 'tfjs-lora';
+import {accuracy, applyLoRA, f1Score, LoRAError, trainableVariables} from 'tfjs-lora';
 import {
   Attention,
   type AttentionArgs,
@@ -345,7 +345,7 @@ async function metrics(): Promise<number[]> {
   const logits = tf.tensor2d([3, 1, 2, 0, 5, 1, 1, 2, 4, 9, 0, 0], [4, 3]);
   const targets = tf.tensor2d([0, 2, 2, -100], [4, 1]);
   const found: number[] = [];
-  for (const metric of [accuracy(), topKAccuracy({k: 2}), f1Score(), f1Score({positive: 2})]) {
+  for (const metric of [accuracy(), accuracy({topK: 2}), f1Score(), f1Score({positive: 2})]) {
     const value = metric(targets, logits);
     found.push((await value.data())[0]!);
     value.dispose();

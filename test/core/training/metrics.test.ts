@@ -8,7 +8,6 @@ import {
   disposeModel,
   f1Score,
   type MetricFunction,
-  topKAccuracy,
 } from 'tfjs-lora';
 import {perplexity, spanAccuracy, spanF1} from 'tfjs-lora/transformers';
 import {BACKENDS, random, useBackend, withoutLeaks} from '../../helpers';
@@ -32,9 +31,9 @@ describe.each(BACKENDS)('on %s', backend => {
   test.each([
     ['accuracy', accuracy(), 2 / 4],
     ['accuracy of every position', accuracy({ignoreIndex: -1}), 2 / 5],
-    ['top 1', topKAccuracy({k: 1}), 2 / 4],
-    ['top 2', topKAccuracy({k: 2}), 3 / 4], // of the second position 1 and 2
-    ['top 3', topKAccuracy({k: 3}), 1],
+    ['top 1', accuracy({topK: 1}), 2 / 4],
+    ['top 2', accuracy({topK: 2}), 3 / 4], // of the second position 1 and 2
+    ['top 3', accuracy({topK: 3}), 1],
     // Class 0: one found, one missed. Class 1: one false. Class 2: one found, one missed, one false.
     ['F1', f1Score(), (2 / 3 + 0 + 2 / 4) / 3],
     ['F1 of class 0', f1Score({positive: 0}), 2 / 3],
@@ -75,7 +74,7 @@ describe.each(BACKENDS)('on %s', backend => {
   test('where nothing counts, a metric is NaN rather than a number that a mean would take', () => {
     tf.tidy(() => {
       const [targets, logits] = [tf.tensor1d([-100, -100]), tf.zeros([2, 6])];
-      for (const metric of [accuracy(), topKAccuracy(), f1Score(), f1Score({positive: 0}), perplexity()]) {
+      for (const metric of [accuracy(), accuracy({topK: 5}), f1Score(), f1Score({positive: 0}), perplexity()]) {
         expect(valueOf(metric, targets, logits)).toBeNaN();
       }
       // Neither a target nor a guess is class 2: its score is 0 / 0.
@@ -114,7 +113,7 @@ describe.each(BACKENDS)('on %s', backend => {
     const x = random<tf.Rank.R2>([40, 4], 3);
     const y = tf.tidy(() => tf.argMax(tf.slice(x, [0, 0], [-1, 3]), 1));
     const optimizer = adam({learningRate: 0.5}); // so large that epochs differ
-    const metrics = ['accuracy', 'f1', 'perplexity', topKAccuracy({k: 2})] as const;
+    const metrics = ['accuracy', 'f1', 'perplexity', accuracy({topK: 2})] as const;
     compileModel(model, {optimizer, metrics: [...metrics]});
     const best = bestAdapter({monitor: 'val_acc'});
     const fit = () =>
@@ -154,7 +153,7 @@ describe.each(BACKENDS)('on %s', backend => {
     model.compile({
       optimizer: 'sgd',
       loss: 'sparseCategoricalCrossentropy',
-      metrics: [accuracy(), topKAccuracy({k: 2})] as tf.ModelCompileArgs['metrics'] & {},
+      metrics: [accuracy(), accuracy({topK: 2})] as tf.ModelCompileArgs['metrics'] & {},
     });
     const rows = LOGITS.filter((_, i) => i !== 3);
     const targets = TARGETS.filter((_, i) => i !== 3);
@@ -168,7 +167,7 @@ const initializer = (seed: number) => tf.initializers.glorotUniform({seed});
 
 test('what makes no sense is refused', async () => {
   await useBackend('cpu');
-  expect(() => topKAccuracy({k: 0})).toThrow('k must be a whole number, 1 or more, got 0.');
+  expect(() => accuracy({topK: 0})).toThrow('topK must be a whole number, 1 or more, got 0.');
   expect(() => f1Score({positive: -1})).toThrow('positive must be the number of a class, got -1.');
   expect(() => accuracy({ignored: 1} as never)).toThrow('There is no option "ignored"');
   expect(() => accuracy(null as never)).toThrow('The options must be an object');
@@ -177,7 +176,9 @@ test('what makes no sense is refused', async () => {
     expect(() => accuracy()(logits, logits)).toThrow(
       'The targets of the metric "acc" must be whole numbers, one for each position of the predictions [2, 3], got [2,',
     );
-    expect(() => topKAccuracy()(tf.zeros([2]), logits)).toThrow('k must be at most the number of classes, 3, got 5.');
+    expect(() => accuracy({topK: 5})(tf.zeros([2]), logits)).toThrow(
+      'topK must be at most the number of classes, 3, got 5.',
+    );
     expect(() => f1Score({positive: 3})(tf.zeros([2]), logits)).toThrow('positive must be one of the 3 classes');
   });
   const model = tf.sequential({layers: [tf.layers.dense({units: 3, inputShape: [2]})]});

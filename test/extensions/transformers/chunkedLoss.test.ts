@@ -1,13 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  applyLoRA,
-  compileModel,
-  disposeModel,
-  f1Score,
-  type LoRALayer,
-  topKAccuracy,
-  withSampleWeights,
-} from 'tfjs-lora';
+import {accuracy, applyLoRA, compileModel, disposeModel, f1Score, type LoRALayer, withSampleWeights} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
 import {loadTransformer} from 'tfjs-lora/transformers';
 import {sequenceLogProbs} from '../../../src/extensions/language/logProbs';
@@ -150,7 +142,7 @@ describe('with options', () => {
     ['label smoothing', {labelSmoothing: 0.1}],
     ['focal loss', {focalGamma: 2}],
     ['another ignored target', {ignoreIndex: 1}],
-    ['metrics', {metrics: ['accuracy', topKAccuracy({k: 3}), f1Score(), 'perplexity']}],
+    ['metrics', {metrics: ['accuracy', accuracy({topK: 3}), f1Score(), 'perplexity']}],
     ['class weights', {classWeights: Array.from({length: 13}, (_, i) => i % 3), labelSmoothing: 0.1}],
     ['an own metric among others', {metrics: ['acc', (_, logits) => tf.max(logits), 'perplexity']}],
   ])('chunks compute the same: %s', async (_, options) => {

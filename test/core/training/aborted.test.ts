@@ -6,8 +6,8 @@ import {
   fitOnFeatures,
   LoRAError,
   type CallProgress,
+  progress,
   seededBatches,
-  stopOnAbort,
 } from 'tfjs-lora';
 import {useBackend, withoutLeaks} from '../../helpers';
 import {setting} from './setting';
@@ -30,7 +30,12 @@ function abortingAt(controller: AbortController, step: number): tf.CustomCallbac
   });
 }
 
-describe('stopOnAbort', () => {
+/** Ends a fit by a signal, and shows nothing. */
+function stopping(signal: AbortSignal): tf.Callback {
+  return progress({signal, onProgress: () => undefined});
+}
+
+describe('the signal of progress', () => {
   // 12 examples in batches of 4: three steps an epoch.
   test.each([1, 2, 3, 4, 6])('ends fit and fitDataset after step %i, with the history so far', async step => {
     await withoutLeaks(async () => {
@@ -41,14 +46,14 @@ describe('stopOnAbort', () => {
           model.fitDataset(seededBatches(x, y, {batchSize: 4, seed: 1}), {epochs: 9, verbose: 0, callbacks}),
       ]) {
         const controller = new AbortController();
-        const {epoch, history} = await train([abortingAt(controller, step), stopOnAbort(controller.signal)]);
+        const {epoch, history} = await train([abortingAt(controller, step), stopping(controller.signal)]);
         expect(epoch.length).toBe(Math.ceil(step / 3));
         expect((history.loss as number[]).every(Number.isFinite)).toBe(true);
       }
       const {epoch} = await model.fit(x, y, {
         epochs: 2,
         verbose: 0,
-        callbacks: [stopOnAbort(new AbortController().signal)],
+        callbacks: [stopping(new AbortController().signal)],
       });
       expect(epoch).toEqual([0, 1]);
       dispose();
@@ -68,7 +73,7 @@ describe('stopOnAbort', () => {
       });
       await model.fit(x, y, {
         ...{epochs: 9, batchSize: 4, verbose: 0, validationData: [x, y]},
-        callbacks: [note, abortingAt(controller, 4), best, stopOnAbort(controller.signal)],
+        callbacks: [note, abortingAt(controller, 4), best, stopping(controller.signal)],
       });
       expect(best.epoch).toBe(0);
       expect(factors()).toEqual(first);
@@ -76,10 +81,10 @@ describe('stopOnAbort', () => {
     });
   });
 
-  test('takes a signal alone', () => {
-    for (const value of [undefined, null, {}, new AbortController()]) {
-      expect(() => stopOnAbort(value as AbortSignal)).toThrow(LoRAError);
-      expect(() => stopOnAbort(value as AbortSignal)).toThrow('signal must be an AbortSignal');
+  test('is a signal, and not what has one', () => {
+    for (const value of [null, {}, new AbortController()]) {
+      expect(() => stopping(value as AbortSignal)).toThrow(LoRAError);
+      expect(() => stopping(value as AbortSignal)).toThrow('signal must be an AbortSignal');
     }
   });
 });
