@@ -256,12 +256,18 @@ function listener(): tf.LayersModel {
   return model;
 }
 
+/** Functions whose last object is no options of ours, or that report what is wrong with them. */
+const OTHER_OBJECTS = new Set(['fitOnFeatures', 'planLoRA', 'readSound', 'setAdapter']);
+
+function isOptions(value: unknown): boolean {
+  return typeof value === 'object' && value?.constructor === Object;
+}
+
 /** Null in each place of the arguments, and in each entry of objects and lists among them. */
 function variants(name: string, usage: Usage): [place: string, call: () => unknown][] {
   const use = (EXPORTED as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!;
   return usage().flatMap((argument, i) => {
-    const isRecord = typeof argument === 'object' && argument?.constructor === Object;
-    const keys = isRecord || Array.isArray(argument) ? Object.keys(argument) : [];
+    const keys = isOptions(argument) || Array.isArray(argument) ? Object.keys(argument as object) : [];
     const whole: [string, () => unknown] = [
       `${name} ${i}`,
       () => use(...usage().map((value, at) => (at === i ? null : value))),
@@ -311,6 +317,25 @@ test.each(Object.entries(USAGES))(
     expect(unclear).toEqual([]);
   },
 );
+
+test('an option that does not exist is refused by every function that has options', async () => {
+  jest.spyOn(console, 'warn').mockImplementation();
+  const accepted: string[] = [];
+  for (const [name, usage] of Object.entries(USAGES)) {
+    const args = usage();
+    const options = args.at(-1);
+    if (isOptions(options) && !OTHER_OBJECTS.has(name)) {
+      const use = (EXPORTED as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!;
+      const told = await Promise.resolve()
+        .then(() => use(...args.slice(0, -1), {...(options as object), unheardOf: 1}))
+        .then(() => 'no error', String);
+      if (!/^LoRAError.*unheardOf/s.test(told)) {
+        accepted.push(`${name}: ${told}`);
+      }
+    }
+  }
+  expect(accepted).toEqual([]);
+});
 
 test('null is refused in the place of a model, an adapter and options', async () => {
   for (const place of [

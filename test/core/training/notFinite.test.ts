@@ -77,6 +77,25 @@ describe.each(BACKENDS)('weights that are not finite under a loss that is, on %s
     });
   });
 
+  test('are told of each fit anew by one stopOnNaN', async () => {
+    await withoutLeaks(async () => {
+      const {model, fit, dispose} = setting();
+      const stop = stopOnNaN();
+      await expect(fit([spoil(model, {epoch: 0, batch: 1}), stop], 1)).rejects.toThrow('In step 2 (epoch 1, batch 2)');
+      await fit([stop], 1);
+      const before = new tf.CustomCallback({
+        onBatchBegin: () => {
+          const [first] = factorsOf(model);
+          tf.tidy(() => void first!.write(tf.fill(first!.shape as [number], NaN)));
+        },
+      });
+      await expect(fit([before, stop], 1)).rejects.toThrow(
+        'Before it, the weights of "hidden" were not finite. The model is as it was before this fit.',
+      );
+      dispose();
+    });
+  });
+
   test('never are the best adapter', async () => {
     await withoutLeaks(async () => {
       const {model, factors, fit, dispose} = setting();

@@ -96,6 +96,16 @@ describe.each(BACKENDS)('on %s', backend => {
       expect(numbers(grad)).toBeAllClose(gradient, {rtol: 1e-4, atol: 1e-6});
     });
   });
+
+  test('the focal loss of an example is a mean over its outputs', () => {
+    tf.tidy(() => {
+      // Of logits of 0, each term is −(1 − ½)² · ln ½; an output of −ln 3 has p = ¼.
+      const loss = focalLoss()(tf.zeros([2, 2]), tf.tensor2d([[0, 0], [0, -Math.log(3)]])); // prettier-ignore
+      const [half, quarter] = [Math.log(2) / 4, Math.log(4 / 3) / 16];
+      expect(loss.shape).toEqual([2]);
+      expect(numbers(loss)).toBeAllClose([half, (half + quarter) / 2]);
+    });
+  });
 });
 
 describe('weights', () => {
@@ -185,6 +195,7 @@ describe('weights', () => {
     ['a class without examples', () => balancedClassWeights([3, 0]), 'Class 1 has 0 examples.'],
     ['an alpha above 1', () => focalLoss({alpha: 2}), 'alpha must be a number from 0 to 1, got 2.'],
     ['a negative gamma', () => focalLoss({gamma: -1}), 'gamma must be'],
+    ['an option that does not exist', () => focalLoss({alphas: 1} as never), 'There is no option "alphas"'],
     ['labels of another shape', () => focalLoss()(tf.ones([2, 1]), tf.ones([2, 3])), 'the shape of the logits [2, 3]'],
   ])('%s is an error', (_name, call, message) => {
     expect(call).toThrow(LoRAError);

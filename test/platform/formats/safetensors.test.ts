@@ -152,6 +152,29 @@ describe('is refused:', () => {
     expect(() => decodeSafetensors(bytes)).toThrow(message);
   });
 
+  test('several faults are listed in the order of the header', () => {
+    const tensor = {dtype: 'F32', shape: 'x', data_offsets: [0, 4]};
+    const faults = (header: string) => {
+      try {
+        decodeSafetensors(file(header, TWO));
+        return [];
+      } catch (error) {
+        return (error as Error).message.split('\n').slice(1);
+      }
+    };
+    const header = `{"w": ${JSON.stringify(tensor)}, "__metadata__": {"a": 1, "b": 2}, "__proto__": {}}`;
+    expect(faults(header)).toEqual([
+      expect.stringContaining('w: its shape is "x"'),
+      expect.stringContaining('the metadata of "a" is 1'),
+      expect.stringContaining('the metadata of "b" is 2'),
+      expect.stringContaining('a tensor cannot have the name "__proto__"'),
+    ]);
+    expect(faults(`{"w": ${JSON.stringify(tensor)}, "__metadata__": 1}`)).toEqual([
+      expect.stringContaining('w: its shape is "x"'),
+      expect.stringContaining('its metadata is 1'),
+    ]);
+  });
+
   test('a header that is too large to be one', () => {
     expect(() => decodeSafetensors(file(' '.repeat(2 ** 24 + 1)))).toThrow(/more than the 16777216 that are allowed/);
   });
