@@ -29,6 +29,6 @@ export function kindOfSpeech(model: tf.LayersModel, caller: string): 'whisper' |
 /** The positions of the encoder, of two frames each, or the most tokens of the decoder. */
 export function positionsOf(model: tf.LayersModel, part: 'encoder' | 'decoder'): number {
   const tables = sitesOf(model).map(({layer}) => baseOf(layer));
-  const own = tables.find(each => each instanceof PositionEmbedding && each.name.includes(`${part}/`));
-  return own === undefined ? Infinity : (own as PositionEmbedding).positions;
+  const positions = tables.find(each => each instanceof PositionEmbedding && each.name.includes(`${part}/`));
+  return positions === undefined ? Infinity : (positions as PositionEmbedding).positions;
 }
