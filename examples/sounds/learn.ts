@@ -112,9 +112,12 @@ export async function learn(
   const ys = tf.tidy(() => tf.cast(tf.oneHot(order.map(({label}) => label), background + 1), 'float32')); // prettier-ignore
   model.compile({optimizer: adam({learningRate: rate}), loss: 'categoricalCrossentropy'});
   try {
+    const steps = epochs * Math.ceil(order.length / BATCH);
+    let done = 0;
     const callbacks = [
       learningRateSchedule({warmup: 0.1}),
-      progress({...(signal && {signal}), onProgress: ({done, total}) => onProgress?.(done / total)}),
+      new tf.CustomCallback({onBatchEnd: () => onProgress?.(++done / steps)}),
+      ...(signal ? [progress({signal, onProgress: () => undefined})] : []),
     ];
     const yieldEvery = onProgress === undefined ? 'never' : 'auto';
     const headFirst = way !== 'head';
