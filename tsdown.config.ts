@@ -2,6 +2,7 @@ import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {defineConfig, type UserConfig} from 'tsdown';
 import {mendDeclarations} from './scripts/declarations';
+import {sharedFiles} from './scripts/chunks';
 import {ENTRIES, NODE_ENTRIES} from './scripts/entries';
 
 /**
@@ -59,6 +60,7 @@ export default defineConfig([
     // The modules are neither minified nor stripped of comments, so maps would only double the package.
     sourcemap: false,
     deps: {neverBundle: [/^node:/]},
+    outputOptions: {codeSplitting: {groups: sharedFiles(join(import.meta.dirname, 'src'))}},
     hooks: {
       'build:done': ({options}) => {
         mendDeclarations(options.outDir, ['index', ...ENTRIES]);

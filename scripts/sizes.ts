@@ -20,13 +20,21 @@ const FOUR = `export {${CORE.replaceAll(' +', ',')}} from './dist/index.js';`;
 const PAGE_ENTRIES = ['index', ...ENTRIES.filter(name => name !== 'node')];
 const everythingOf = (...entries: string[]) => entries.map(name => `export * from './dist/${name}.js';`).join('\n');
 
-/** What a page imports, by the name of its size. An entry point includes what it shares with others. */
+/**
+ * What a page imports, by the name of its size. An entry point includes what it shares with others. One name alone tells
+ * what its entry point registers.
+ */
 const IMPORTS: Readonly<Record<string, string>> = {
   [CORE]: FOUR,
   ...Object.fromEntries(
     PAGE_ENTRIES.map(name => [name === 'index' ? 'tfjs-lora' : `tfjs-lora/${name}`, everythingOf(name)]),
   ),
   'all entry points together': everythingOf(...PAGE_ENTRIES),
+  ...Object.fromEntries(
+    Object.entries({LoRAError: 'index', encodeImages: 'images', Recorder: 'sound', wordErrorRate: 'sound'}).map(
+      ([name, entry]) => [name, `export {${name}} from './dist/${entry}.js';`],
+    ),
+  ),
 };
 
 /** How much a size may exceed the one that is stated. */

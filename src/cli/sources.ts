@@ -13,6 +13,7 @@ import {
 } from '../platform/errors';
 import {type Adapter, fileHandler, type KeyMap, loadAdapter, loadKerasModel} from '../node';
 import {jsonText} from '../platform/formats/explained';
+import {formatError} from '../platform/formats/explained';
 import {FROM_TENSORFLOW, otherFormat} from '../platform/formats/otherFormats';
 import {fromGraphModel} from '../graph';
 import {fromONNX} from '../onnx';
@@ -46,17 +47,17 @@ interface ONNXFile {
  * @throws LoRAError if nothing is there, with the closest name, or it is something else.
  */
 export async function sourceAt(path: string): Promise<Source> {
-  const stats = await stat(path).catch(() => undefined);
-  if (stats === undefined) {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined) {
     const beside = await readdir(dirname(path)).catch((): string[] => []);
     const [closest] = closestTo(basename(path), beside);
     const advice = closest === undefined ? '' : ` Did you mean ${join(dirname(path), closest)}?`;
     throw notFoundError(`There is no ${path}.${advice}`);
   }
-  if (!stats.isFile() && !stats.isDirectory()) {
+  if (!found.isFile() && !found.isDirectory()) {
     throw unsupportedError(`${path} is neither a file nor a folder.`);
   }
-  if (stats.isDirectory()) {
+  if (found.isDirectory()) {
     const names = await readdir(path);
     if (names.includes('adapter_config.json')) {
       return {kind: 'PEFT adapter', path};
@@ -90,7 +91,7 @@ function kindOf(path: string, file: Buffer): Source['kind'] {
   } catch (error) {
     const other = otherFormat(file, 'an adapter or a model of TensorFlow.js');
     if (other !== undefined) {
-      throw prefixed(`${path}: `, other);
+      throw prefixed(`${path}: `, formatError(other));
     }
     throw damagedError(`${path} is neither a .safetensors or .onnx file nor JSON: ${messageOf(error)}`, {cause: error});
   }

@@ -3,6 +3,7 @@ import {constants, mkdir, open, stat} from 'node:fs/promises';
 import {basename, dirname} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import {ioError, LoRAError, messageOf, notFoundError, prefixed, show} from '../platform/errors';
+import {formatError} from '../platform/formats/explained';
 import {FORMAT_BYTES, otherFormat} from '../platform/formats/otherFormats';
 import {draftOf, findSpares, removeAll} from './drafts';
 
@@ -69,7 +70,7 @@ async function formatOf(file: string, error: unknown): Promise<LoRAError | undef
   try {
     const {buffer, bytesRead} = await handle.read(Buffer.alloc(FORMAT_BYTES), 0, FORMAT_BYTES, 0);
     const other = otherFormat(buffer.subarray(0, bytesRead), 'a folder with a model.json');
-    return other && prefixed(`${file}: `, other);
+    return other && prefixed(`${file}: `, formatError(other));
   } catch {
     return undefined;
   } finally {

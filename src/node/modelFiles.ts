@@ -5,6 +5,7 @@ import {basename, dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {damagedError, ioError, messageOf, prefixed, unsupportedError} from '../platform/errors';
 import {concatenate} from '../platform/formats/byteReader';
+import {formatError} from '../platform/formats/explained';
 import {otherFormat} from '../platform/formats/otherFormats';
 import {bytesOfSpecs, isSpec, joinedWeights, measureSpecs} from '../core/storage/weightBytes';
 import {draftOf, findSpares, newTag, removeAll} from './drafts';
@@ -79,7 +80,7 @@ function parse(json: string, text: Buffer): tf.io.ModelJSON {
     const other = otherFormat(text, 'a JSON file');
     throw other === undefined
       ? damagedError(`${json} is not valid JSON: ${(error as Error).message}`, {cause: error})
-      : prefixed(`${json}: `, other);
+      : prefixed(`${json}: `, formatError(other));
   }
   if (!isRecord(model) || !isRecord(model.modelTopology)) {
     throw damagedError(

@@ -56,12 +56,13 @@ export interface AdaptedProduct extends ProductPrograms {
   /**
    * `f(x·(W + s·A·B) + b)` as one step of the tape; `undefined` for an operation that is no such product.
    *
-   * @param backward the activation `f`, and the gradients of the product as operations that can be recorded.
+   * @param rest the activation `f`, and the gradients of the product for one of its result, composed of operations that
+   *     can be recorded.
    */
   recorded(
     x: tf.Tensor,
     call: LinearCall,
-    backward: {
+    rest: {
       activation: {
         apply: (z: tf.Tensor) => tf.Tensor;
         gradient: ((dy: tf.Tensor, y: tf.Tensor) => tf.Tensor) | null;

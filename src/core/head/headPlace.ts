@@ -3,7 +3,8 @@ import type {HeadConfig} from '../adapter/adapter';
 import {listed, misfitError, notReadyError} from '../../platform/errors';
 import {borrowing} from '../layers/borrowingLayer';
 import {hasKernel} from '../layers/registry';
-import {checkModel, checkNotAdapted, isContainer, callsOf, type Site, sitesOf} from '../rewire/walk';
+import {checkNotAdapted, callsOf, type Site, sitesOf} from '../rewire/walk';
+import {checkModel, isContainer} from '../../platform/tfjs/checkModel';
 import type {LayerCall} from '../../platform/tfjs/layerFields';
 
 /** Refuses a model that cannot get a new head. */

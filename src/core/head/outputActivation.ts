@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {baseOf} from '../layers/wrapperLayer';
-import {childrenOf, isContainer} from '../rewire/walk';
+import {baseOf} from '../layers/wrapperKind';
+import {childrenOf} from '../rewire/walk';
+import {isContainer} from '../../platform/tfjs/checkModel';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ActivationObject, InnerLayers} from '../../platform/tfjs/layerFields';
 

@@ -20,7 +20,8 @@ import {
   type WeightsReport,
 } from './namedWeights';
 import {type LoRALayerArgs, resolveArgs} from './layerArgs';
-import {type CallArgs, WRAPPER_KIND, wrapperKind, WrapperLayer} from './wrapperLayer';
+import {WRAPPER_KIND, wrapperKind} from './wrapperKind';
+import {type CallArgs, WrapperLayer} from './wrapperLayer';
 
 /**
  * A frozen layer and a trainable low-rank update of its kernel, or of each of its kernels:

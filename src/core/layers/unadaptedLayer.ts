@@ -6,7 +6,8 @@ import {onlyTensor} from './forward';
 import {forwardOf} from './kinds';
 import {disposeMasks, freezeCells} from './recurrentCells';
 import {checkedArgs, WRAPPER_OPTIONS, wrapperFaults} from './layerArgs';
-import {type BaseTraining, type CallArgs, WRAPPER_KIND, type WrapperArgs, WrapperLayer} from './wrapperLayer';
+import {WRAPPER_KIND} from './wrapperKind';
+import {type BaseTraining, type CallArgs, type WrapperArgs, WrapperLayer} from './wrapperLayer';
 
 /**
  * A layer of an adapted model without an update: it computes what its base computes. What trains belongs to the

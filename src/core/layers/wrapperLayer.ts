@@ -25,17 +25,12 @@ import {
 import {checkStep} from './adapterState';
 import type {BorrowingLayer} from './borrowingLayer';
 import {type CallArgs, checkedArgs, type WrapperArgs} from './layerArgs';
+import {WRAPPER_KIND, type WrapperKind, wrapperKind} from './wrapperKind';
 
 export type {CallArgs, WrapperArgs};
 
-/** How a layer of this library treats its base: adapts, freezes, or trains it, in full or only its bias. */
-export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';
-
 /** Which of its base's weights a wrapper trains. */
 export type BaseTraining = 'nothing' | 'biases' | 'everything';
-
-/** Marks this library's layers: `import` and `require` make two copies of a class, and `instanceof` misses one. */
-export const WRAPPER_KIND = Symbol.for('tfjs-lora.layer');
 
 /** Prefix of the weights that keep the original values of trainable ones. */
 export const ORIGINAL = 'original_';
@@ -299,17 +294,7 @@ function cloned(layer: tf.layers.Layer): tf.layers.Layer {
   return copy;
 }
 
-/** Which kind of layer of this library `layer` is, if any. */
-export function wrapperKind(layer: tf.layers.Layer): WrapperKind | undefined {
-  return (layer as Partial<WrapperLayer> | null)?.[WRAPPER_KIND];
-}
-
 /** Whether `layer` is one of this library's. */
 export function isWrapper(layer: tf.layers.Layer): layer is WrapperLayer {
   return wrapperKind(layer) !== undefined;
-}
-
-/** The stock or custom layer that `layer` is or wraps. */
-export function baseOf(layer: tf.layers.Layer): tf.layers.Layer {
-  return isWrapper(layer) ? layer.baseLayer : layer;
 }

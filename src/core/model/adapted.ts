@@ -2,10 +2,12 @@ import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig} from '../adapter/adapter';
 import {notAdaptedError} from '../../platform/errors';
 import {isLoRALayer, type LoRALayer} from '../layers/loraLayer';
-import {isWrapper, wrapperKind, type WrapperKind} from '../layers/wrapperLayer';
+import {wrapperKind, type WrapperKind} from '../layers/wrapperKind';
+import {isWrapper} from '../layers/wrapperLayer';
 import {shortName} from '../../platform/tfjs/configs';
 import {recordOf} from '../rewire/record';
-import {checkModel, type Site, sitesOf} from '../rewire/walk';
+import {type Site, sitesOf} from '../rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {isDisposed} from '../../platform/tfjs/weights';
 
 /** A layer of an adapted model that has an update. */

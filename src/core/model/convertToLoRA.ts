@@ -5,19 +5,20 @@ import {updateSpecs} from '../layers/adaptation';
 import type {LayerConfig} from '../layers/layerConfig';
 import {borrowing} from '../layers/borrowingLayer';
 import {adaptationBy} from '../layers/registry';
-import {baseOf} from '../layers/wrapperLayer';
+import {baseOf} from '../layers/wrapperKind';
 import {fans} from '../ops/factors';
 import {truncatedSVD} from '../ops/svd';
 import {lora, resolveStrength} from '../methods/lora';
 import type {AdaptableWeight} from '../methods/method';
 import {methodOf} from '../methods/registry';
-import {checkModel, type Site, sitesOf} from '../rewire/walk';
+import {type Site, sitesOf} from '../rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {checkCount, checkOptions, unsupportedError} from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {Prepared} from '../../platform/tfjs/prepared';
 import {biasesOf} from '../../platform/tfjs/weights';
 import {checkFit} from './checkFit';
-import {withAdapterOf} from './saveMerged';
+import {withAdapterOf} from './toSafetensors';
 
 /** Options of `convertToLoRA`. */
 export interface ConvertToLoRAOptions extends CallOptions {

@@ -11,7 +11,7 @@ import {
   showShape,
   tooLargeError,
 } from '../../platform/errors';
-import {checkModel} from '../rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {isDataset, isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
 import {releaseOptimizer} from '../../platform/tfjs/release';
 import {stopWith, takeTargetsOf, trainedIn} from '../../platform/tfjs/training';

@@ -1,8 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
 import {classInAdapters, plainClass} from '../layers/adaptation';
 import {borrowing} from '../layers/borrowingLayer';
-import {baseOf} from '../layers/wrapperLayer';
-import {callsOf, childrenOf, isContainer, type Site} from '../rewire/walk';
+import {baseOf} from '../layers/wrapperKind';
+import {callsOf, childrenOf, type Site} from '../rewire/walk';
+import {isContainer} from '../../platform/tfjs/checkModel';
 
 /** A class of layers that defines the default targets of models with such a layer. */
 export interface TargetedClass {

@@ -3,7 +3,8 @@ import {listed, numericError} from '../../platform/errors';
 import {markHead} from '../head/headPlace';
 import {type BorrowingLayer, borrowing} from '../layers/borrowingLayer';
 import {isLoRALayer} from '../layers/loraLayer';
-import {baseOf, isWrapper, wrapperKind} from '../layers/wrapperLayer';
+import {baseOf, wrapperKind} from '../layers/wrapperKind';
+import {isWrapper} from '../layers/wrapperLayer';
 import {disposeModel} from '../rewire/dispose';
 import {recordOf, restoreStructure} from '../rewire/record';
 import {rewire} from '../rewire/rewire';
@@ -74,6 +75,7 @@ export function giveMerged(layer: tf.layers.Layer, plain: tf.layers.Layer): void
  *     not finite.
  * @example
  *     const merged = await safeMergeLoRA(model);
+ *     await merged.save('file://merged');
  */
 export async function safeMergeLoRA(model: tf.LayersModel): Promise<tf.LayersModel> {
   return checked(model, mergeLoRA(model));

@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError} from '../../platform/errors';
 import {isInHead, newLayersOf} from '../head/headPlace';
-import {wrapperKind} from '../layers/wrapperLayer';
+import {wrapperKind} from '../layers/wrapperKind';
 import {recordOf} from '../rewire/record';
-import {callsOf, childrenOf, isContainer, type Site, sitesOf} from '../rewire/walk';
+import {callsOf, childrenOf, type Site, sitesOf} from '../rewire/walk';
+import {isContainer} from '../../platform/tfjs/checkModel';
 import type {LayerCall} from '../../platform/tfjs/layerFields';
 import {adaptedSites} from './adapted';
 

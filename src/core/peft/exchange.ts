@@ -1,10 +1,10 @@
 import type * as tf from '@tensorflow/tfjs';
 import {asLoRA} from '../adapter/asLoRA';
-import {withAdapterOf} from '../model/saveMerged';
+import {withAdapterOf} from '../model/toSafetensors';
 import {checkOptions, LoRAError, show} from '../../platform/errors';
 import {floatTypeOf} from '../storage/safetensors';
 import {checkCallOptions, throwIfAborted} from '../../platform/signals';
-import {checkModel} from '../rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import type {ExportedPEFT, ExportPEFTOptions} from './exportPeft';
 
 /**

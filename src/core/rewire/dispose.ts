@@ -1,10 +1,12 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {checkLayer} from '../layers/layerArgs';
-import {baseOf, isWrapper} from '../layers/wrapperLayer';
+import {baseOf} from '../layers/wrapperKind';
+import {isWrapper} from '../layers/wrapperLayer';
 import {releaseOptimizer} from '../../platform/tfjs/release';
 import {disposeStates} from '../../platform/tfjs/inputs';
-import {containersOf, innermostLayers, isContainer} from './walk';
+import {containersOf, innermostLayers} from './walk';
+import {isContainer} from '../../platform/tfjs/checkModel';
 
 /** The adapter that each model disposes of. */
 const adopted = new WeakMap<tf.layers.Layer, Adapter>();

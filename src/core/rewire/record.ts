@@ -3,7 +3,8 @@ import type {HeadConfig} from '../adapter/adapter';
 import {checkHeadConfig} from '../adapter/headConfig';
 import {damagedError} from '../../platform/errors';
 import {isWrapper} from '../layers/wrapperLayer';
-import {containersOf, isContainer, sitesOf} from './walk';
+import {containersOf, sitesOf} from './walk';
+import {isContainer} from '../../platform/tfjs/checkModel';
 
 /** The state of an adapted model's original that its layers do not hold. */
 interface AdaptationRecord {

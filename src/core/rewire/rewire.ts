@@ -1,11 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {listed, unsupportedError} from '../../platform/errors';
-import {baseOf, isWrapper, ORIGINAL} from '../layers/wrapperLayer';
+import {baseOf} from '../layers/wrapperKind';
+import {isWrapper, ORIGINAL} from '../layers/wrapperLayer';
 import {carryFields, cloneConfig, isRegistered, type LayerEntry, completedEntry} from '../../platform/tfjs/configs';
 import {keepingNames} from '../../platform/tfjs/keepingNames';
 import {withoutResidue} from '../../platform/tfjs/engine';
 import {withoutInitializers} from '../../platform/tfjs/weightLimit';
-import {childrenOf, isContainer, type Site, sitesOf} from './walk';
+import {childrenOf, type Site, sitesOf} from './walk';
+import {isContainer} from '../../platform/tfjs/checkModel';
 
 /** How `rewire` treats each layer that holds no others. */
 interface Rewiring {

@@ -1,9 +1,8 @@
-import * as tf from '@tensorflow/tfjs';
-import {disposedError, kindOf, LoRAError, misfitError, notAdaptedError, unsupportedError} from '../../platform/errors';
-import {wrapperKind} from '../layers/wrapperLayer';
-import {isLayerOfOtherCopy, isGraphModel, OTHER_COPY} from '../../platform/tfjs/copies';
+import type * as tf from '@tensorflow/tfjs';
+import {notAdaptedError, unsupportedError} from '../../platform/errors';
+import {wrapperKind} from '../layers/wrapperKind';
+import {isContainer} from '../../platform/tfjs/checkModel';
 import {fieldsOf} from '../../platform/tfjs/fields';
-import {isDisposed} from '../../platform/tfjs/weights';
 import type {InnerLayers, LayerCall, ModelFields} from '../../platform/tfjs/layerFields';
 
 /** A layer of a model, other than a container. The layers in a container are separate sites. */
@@ -26,33 +25,6 @@ export function childrenOf(layer: tf.layers.Layer): readonly tf.layers.Layer[] |
     return layer.layers;
   }
   return layer.getClassName() === 'TimeDistributed' ? [fieldsOf<Required<InnerLayers>>(layer).layer] : undefined;
-}
-
-/** Whether a layer is a model. */
-export function isContainer(layer: tf.layers.Layer): layer is tf.LayersModel {
-  return Array.isArray(fieldsOf<Partial<ModelFields>>(layer).layers) && 'inputLayers' in layer;
-}
-
-/** @throws LoRAError if it is not a layers model, or was disposed. */
-export function checkModel(model: unknown): asserts model is tf.LayersModel {
-  if (isGraphModel(model)) {
-    throw unsupportedError(
-      'A tf.GraphModel is a fixed graph without layers, which tfjs cannot train. Convert it first: import ' +
-        "{fromGraphModel} from 'tfjs-lora/graph'; then adapt what `await fromGraphModel(graph)` returns. " +
-        'toGraphModel turns the merged model back into a graph.',
-    );
-  }
-  if (isLayerOfOtherCopy(model)) {
-    throw misfitError(`The model is ${OTHER_COPY}`);
-  }
-  if (!(model instanceof tf.layers.Layer) || !isContainer(model)) {
-    throw new LoRAError(
-      `The model must be a tf.LayersModel, such as tf.loadLayersModel and tf.sequential return, got ${kindOf(model)}.`,
-    );
-  }
-  if (model.weights.some(isDisposed)) {
-    throw disposedError('The model was disposed: its weights are no longer there. Load or build it again.');
-  }
 }
 
 /**

@@ -4,7 +4,7 @@ import {type MetricFunction, withName} from '../../platform/tfjs/metric';
 import {stopSteps, takeTargets, trainedIn} from '../../platform/tfjs/training';
 import {outputActivation} from '../head/outputActivation';
 import {checkClassLoss, type ClassLossOptions} from '../ops/weightedCrossEntropy';
-import {checkModel} from '../rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {CLASS_LOSS} from './classLoss';
 import {addedLoss, defaultLoss, isOfKeras, type Loss, type LossName, lossOfHead, type ModelLoss} from './losses';
 import {checkKerasMetrics, type MetricName, metricsIn, metricsOfFunction} from './metrics';

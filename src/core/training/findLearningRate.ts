@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, checkOptions, notReadyError, unsupportedError} from '../../platform/errors';
 import {asFitOf, subjectOf} from '../model/fits';
-import {checkModel, innermostLayers} from '../rewire/walk';
+import {innermostLayers} from '../rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {withOptimizer} from '../../platform/tfjs/training';
 import {setLearningRate} from './learningRate';

@@ -13,7 +13,8 @@ import {
 } from '../../platform/errors';
 import {adapterState} from '../layers/adapterState';
 import {subjectOf} from '../model/fits';
-import {checkModel, innermostLayers} from '../rewire/walk';
+import {innermostLayers} from '../rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
 import {bringHere, registeredBackends, tensorsIn} from '../../platform/tfjs/move';
 import {isTraining} from '../../platform/tfjs/training';

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {notReadyError} from '../../platform/errors';
-import {checkModel} from '../rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {forgetSteps} from '../../platform/tfjs/slots';
 
 /**

@@ -9,7 +9,7 @@ import {
   numericError,
 } from '../../platform/errors';
 import {subjectOf} from '../model/fits';
-import {checkModel} from '../rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {isTraining} from '../../platform/tfjs/training';
 import {checkBatches, checkPlaces, keptAt} from './checkpoint';
 import {type Checkpoint, type CheckpointPlace, placeOf, readCheckpoint} from './checkpointFile';

@@ -126,11 +126,11 @@ export async function storedNodeKey(name = 'node'): Promise<NodeKey> {
   try {
     const store = database.transaction(STORE, 'readwrite').objectStore(STORE);
     // One transaction, so that two tabs that start at once both get the first one's key.
-    const storedKey = (await settled(store.get(name), 'read')) as NodeKey | undefined;
-    if (storedKey === undefined) {
+    const kept = (await settled(store.get(name), 'read')) as NodeKey | undefined;
+    if (kept === undefined) {
       await settled(store.put(fresh, name), 'written');
     }
-    return storedKey ?? fresh;
+    return kept ?? fresh;
   } finally {
     database.close();
   }

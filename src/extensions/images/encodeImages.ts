@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, showShape, tooLargeError} from '../../platform/errors';
 import {jsonText} from '../../platform/formats/explained';
-import {checkModel} from '../../core/rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {PREPROCESSOR} from '../transformers/net/hubConfig';
 import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
 import {type ImageInput, pixelsOf} from './imagePixels';

@@ -6,11 +6,12 @@ import {checkOptions, misfitError, throwFaults} from '../../platform/errors';
 import {toTorch, type Values} from '../../platform/formats/layout';
 import type {FileBytes} from '../../platform/formats/safetensors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
-import {baseOf} from '../../core/layers/wrapperLayer';
+import {baseOf} from '../../core/layers/wrapperKind';
 import {resolveStrength, scalingOf} from '../../core/methods/lora';
 import {checkFit} from '../../core/model/checkFit';
 import {getAdapter} from '../../core/model/currentAdapter';
-import {checkModel, sitesOf} from '../../core/rewire/walk';
+import {sitesOf} from '../../core/rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {floatTypeOf, readValues, type SafetensorsOptions} from '../../core/storage/safetensors';
 import {hubRecordOf} from '../transformers/net/hubRecord';
 import {TiedDense} from '../transformers/layers/tiedDense';
@@ -127,10 +128,9 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
   }
   const [alpha = 1] = [...updates.values()].map(update => update.alpha).filter(each => each > 0);
   const tensors: Record<string, Values> = {};
-  for (const [name, {a, b, alpha: fileAlpha}] of updates) {
+  for (const [name, {a, b, alpha: given}] of updates) {
     tensors[`${name}.lora_a`] = a;
-    tensors[`${name}.lora_b`] =
-      fileAlpha === alpha ? b : {...b, data: b.data.map(value => value * (fileAlpha / alpha))};
+    tensors[`${name}.lora_b`] = given === alpha ? b : {...b, data: b.data.map(value => value * (given / alpha))};
   }
   return writeGGUF(
     {

@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, type KnownOptions, LoRAError, show, throwFaults} from '../../platform/errors';
 import {randomNumbers} from '../../platform/formats/randomNumbers';
 import {eventsRun, throwIfAborted} from '../../platform/signals';
-import {checkModel} from '../../core/rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {areQuantizedActivations, type QuantizedActivations} from '../quantized/kernels/activations';
 import {answerEnds} from './answerEnds';
 import type {ChatMessage} from '../records/messages';
@@ -188,13 +188,13 @@ export async function* continued(
   for (let made = 0; made < maxTokens && isOpen.includes(true); made++) {
     throwIfAborted(signal);
     const count = candidatesFor(sampling);
-    const candidatesOfRows = count === undefined ? undefined : await session.candidates(count);
-    const logits = candidatesOfRows === undefined ? await session.logits() : [];
+    const found = count === undefined ? undefined : await session.candidates(count);
+    const logits = found === undefined ? await session.logits() : [];
     const next: number[] = [];
     for (const [row, text] of ids.entries()) {
       const draw = draws[row] as () => number;
       const random = () => draw() / 2 ** 32;
-      const candidates = candidatesOfRows?.[row];
+      const candidates = found?.[row];
       const choose = () =>
         candidates === undefined
           ? chooseToken(logits[row] as Float32Array, text, sampling, random)
@@ -215,23 +215,23 @@ export async function* continued(
     await eventsRun(); // they may abort the generation
   }
   for (const [row, each] of pieces.entries()) {
-    const lastPiece = each.end();
-    if (lastPiece !== '') {
-      yield [row, lastPiece];
+    const rest = each.end();
+    if (rest !== '') {
+      yield [row, rest];
     }
   }
 }
 
 /** @throws LoRAError if options say how to sample, but the likeliest token is always taken. */
 export function checkSampling({temperature = 0, topK = Infinity, topP = 1, seed}: GenerateOptions): void {
-  const samplingOptions = [
+  const given = [
     ...(topK === Infinity ? [] : ['topK']),
     ...(topP === 1 ? [] : ['topP']),
     ...(seed === undefined ? [] : ['seed']),
   ];
-  if (temperature === 0 && samplingOptions.length > 0) {
+  if (temperature === 0 && given.length > 0) {
     throw new LoRAError(
-      `${samplingOptions.join(' and ')} ${samplingOptions.length > 1 ? 'have' : 'has'} no effect at temperature 0, the default, which ` +
+      `${given.join(' and ')} ${given.length > 1 ? 'have' : 'has'} no effect at temperature 0, the default, which ` +
         'always takes the likeliest token. To sample, pass a temperature too, such as {temperature: 0.7}.',
     );
   }

@@ -1,8 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError, show, showShape, tooLargeError} from '../../platform/errors';
-import {baseOf} from '../../core/layers/wrapperLayer';
+import {baseOf} from '../../core/layers/wrapperKind';
 import {PerBackend} from '../../backends/shared/capabilities';
-import {checkModel, sitesOf} from '../../core/rewire/walk';
+import {sitesOf} from '../../core/rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {isRecording} from '../../platform/tfjs/engine';
 import {bringHere} from '../../platform/tfjs/move';
 import {type QuantizedActivations, withQuantizedActivations} from '../quantized/kernels/activations';
@@ -12,7 +13,7 @@ import type {RowState} from '../transformers/layers/rowStep';
 import {directPass} from './directPass';
 import {outputHead} from '../transformers/losses/outputHead';
 import type {Head} from '../transformers/ops/headInChunks';
-import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
+import {positionLimitOf} from '../transformers/net/positionLimit';
 import {Attention} from '../transformers/layers/attention';
 import {RowPass} from './rowPass';
 import {type Candidates, candidatesIn} from './sampling';
@@ -44,10 +45,10 @@ export interface LanguageParts {
  */
 export function languageParts(model: tf.LayersModel): LanguageParts {
   checkModel(model);
-  const [output, ...laterOutputs] = model.outputs;
+  const [output, ...others] = model.outputs;
   const [ids, mask, ...more] = model.inputs;
   const isLanguage =
-    output?.shape.length === 3 && laterOutputs.length === 0 && mask?.shape.length === 2 && ids?.shape.length === 2;
+    output?.shape.length === 3 && others.length === 0 && mask?.shape.length === 2 && ids?.shape.length === 2;
   const vocabulary = output?.shape[2];
   if (!isLanguage || more.length > 0 || vocabulary == null) {
     throw misfitError(
@@ -71,12 +72,12 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
   const body = tf.model({inputs: model.inputs, outputs: head.states});
   const pass = directPass(body);
   return {
-    states: newTokens => pass(newTokens) as tf.Tensor3D,
+    states: given => pass(given) as tf.Tensor3D,
     body,
     logits: states => head.apply(states, false),
     head,
     vocabulary,
-    maxPositions: Math.min(...layers.map(layer => (layer instanceof PositionEmbedding ? layer.positions : Infinity))),
+    maxPositions: Math.min(...layers.map(layer => positionLimitOf(layer) ?? Infinity)),
   };
 }
 
@@ -222,10 +223,10 @@ export class DecodingSession implements Decoding, RowState {
     const padding = -this.first;
     const computed = Math.max(0, this.done - padding);
     // Recomputes the last token, since its logits are not cached.
-    const reused = Math.min(commonStart(row.slice(padding), text), text.length - 1, computed);
-    const dropped = computed - reused;
+    const kept = Math.min(commonStart(row.slice(padding), text), text.length - 1, computed);
+    const dropped = computed - kept;
     const keepsAll = this.recent.tensors.length === 0 && !this.attentions.some(each => each.anglesChange(0, computed));
-    if (reused === 0 || (dropped > 0 && !keepsAll)) {
+    if (kept === 0 || (dropped > 0 && !keepsAll)) {
       this.clear();
     } else {
       this.done -= dropped;
@@ -260,9 +261,9 @@ export class DecodingSession implements Decoding, RowState {
       return undefined;
     }
     const logits = await this.computed();
-    const largestLogits = tf.tidy(() => largest(tf.reshape(logits, [this.rows.length, -1]), count));
-    const values = await largestLogits.data<'float32'>();
-    tf.dispose([logits, largestLogits]);
+    const found = tf.tidy(() => largest(tf.reshape(logits, [this.rows.length, -1]), count));
+    const values = await found.data<'float32'>();
+    tf.dispose([logits, found]);
     const size = values.length / this.rows.length;
     return this.rows.map((_, row) => candidatesIn(values.subarray(row * size, (row + 1) * size), count));
   }

@@ -1,10 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
-import {baseOf} from '../../core/layers/wrapperLayer';
+import {baseOf} from '../../core/layers/wrapperKind';
 import {sitesOf} from '../../core/rewire/walk';
 import {LoRAError} from '../../platform/errors';
-import {FrameMask} from '../transformers/layers/soundFrames';
 import {hubRecordOf} from '../transformers/net/hubRecord';
 import {ctcSettings} from '../transformers/ops/ctc';
+
+/** The layer that knows the strides of the frames: its class, which need not be loaded here. */
+const FRAME_MASK = 'tfjs-lora/transformers>FrameMask';
 
 /** A word, and the frames that it begins and ends at. */
 export interface FramedWord {
@@ -20,12 +22,9 @@ export async function likeliestClasses(model: tf.LayersModel, clip: tf.Tensor): 
   try {
     const values = await logits.data<'float32'>();
     return Array.from({length: frames}, (_, frame) => {
-      const frameLogits = values.subarray(frame * classes, (frame + 1) * classes);
-      const best = frameLogits.reduce(
-        (bestClass, logit, i) => (logit > (frameLogits[bestClass] as number) ? i : bestClass),
-        0,
-      );
-      if (!frameLogits.every(Number.isFinite)) {
+      const own = values.subarray(frame * classes, (frame + 1) * classes);
+      const best = own.reduce((found, logit, i) => (logit > (own[found] as number) ? i : found), 0);
+      if (!own.every(Number.isFinite)) {
         throw new LoRAError('A logit of the model is not finite.', {code: 'ERR_NUMERIC'});
       }
       return best;
@@ -61,7 +60,7 @@ export function wordsIn(
 
 /** How many samples there are from one frame of a model to the next. */
 export function samplesPerFrame(model: tf.LayersModel): number {
-  const mask = sitesOf(model).find(({layer}) => baseOf(layer) instanceof FrameMask)?.layer;
+  const mask = sitesOf(model).find(({layer}) => baseOf(layer).getClassName() === FRAME_MASK)?.layer;
   const {strides = []} = (mask?.getConfig() ?? {}) as {strides?: number[]};
   return strides.reduce((product, stride) => product * stride, 1);
 }

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, tooLargeError} from '../../platform/errors';
 import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
-import {checkModel} from '../../core/rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {PREPROCESSOR} from '../transformers/net/hubConfig';
 import {frameCount, melFrames} from './melFrames';
 import {type Preprocessing, readSoundPreprocessor} from './preprocessor';

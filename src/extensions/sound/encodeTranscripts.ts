@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkModel} from '../../core/rewire/walk';
+import {checkModel} from '../../platform/tfjs/checkModel';
 import {checkOptions, kindOf, LoRAError, misfitError, show} from '../../platform/errors';
 import {speechFacts} from '../transformers/load/speechFacts';
 import {checkTokenizer, type Tokenizer} from '../transformers/load/tokenizer';

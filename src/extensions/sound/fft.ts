@@ -107,15 +107,15 @@ export class FFT {
 /** Fours first, which take the fewest steps, then primes. */
 function factorsOf(size: number): number[] {
   const factors: number[] = [];
-  let remaining = size;
+  let rest = size;
   const divide = (factor: number) => {
-    for (; remaining % factor === 0; remaining /= factor) {
+    for (; rest % factor === 0; rest /= factor) {
       factors.push(factor);
     }
   };
   divide(4);
-  for (let factor = 2; factor * factor <= remaining; factor++) {
+  for (let factor = 2; factor * factor <= rest; factor++) {
     divide(factor);
   }
-  return remaining > 1 ? [...factors, remaining] : factors;
+  return rest > 1 ? [...factors, rest] : factors;
 }

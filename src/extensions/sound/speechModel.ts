@@ -1,9 +1,9 @@
 import type * as tf from '@tensorflow/tfjs';
-import {baseOf} from '../../core/layers/wrapperLayer';
+import {baseOf} from '../../core/layers/wrapperKind';
 import {sitesOf} from '../../core/rewire/walk';
 import {misfitError, showShape} from '../../platform/errors';
-import {PositionEmbedding} from '../transformers/layers/addedEmbeddings';
 import {hubClassOf} from '../transformers/net/hubRecord';
+import {positionLimitOf} from '../transformers/net/positionLimit';
 
 /**
  * How a model of the hub makes transcripts: with a decoder, as Whisper does, or with a character for each frame.
@@ -28,7 +28,7 @@ export function kindOfSpeech(model: tf.LayersModel, caller: string): 'whisper' |
 
 /** The positions of the encoder, of two frames each, or the most tokens of the decoder. */
 export function positionsOf(model: tf.LayersModel, part: 'encoder' | 'decoder'): number {
-  const tables = sitesOf(model).map(({layer}) => baseOf(layer));
-  const positions = tables.find(each => each instanceof PositionEmbedding && each.name.includes(`${part}/`));
-  return positions === undefined ? Infinity : (positions as PositionEmbedding).positions;
+  const layers = sitesOf(model).map(({layer}) => baseOf(layer));
+  const limits = layers.filter(({name}) => name.includes(`${part}/`)).map(positionLimitOf);
+  return limits.find(limit => limit !== undefined) ?? Infinity;
 }

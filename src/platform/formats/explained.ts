@@ -1,3 +1,5 @@
+import {LoRAError} from '../errors';
+import type {OtherFormat} from './otherFormats';
 import {decodeSafetensors} from './safetensors';
 
 /** The contents of a safetensors file. @throws LoRAError as `decodeSafetensors`, or that says what else it is. */
@@ -38,5 +40,11 @@ export async function jsonText<T>(file: T, expected: string): Promise<Exclude<T,
  */
 export async function explained(error: unknown, file: Uint8Array, expected: string): Promise<unknown> {
   const {otherFormat} = await import('./otherFormats');
-  return otherFormat(file, expected) ?? error;
+  const other = otherFormat(file, expected);
+  return other === undefined ? error : formatError(other);
+}
+
+/** The error for a file of another format than the one that it was taken for. */
+export function formatError({message, code}: OtherFormat): LoRAError {
+  return new LoRAError(message, {code});
 }

@@ -1,4 +1,4 @@
-import {damagedError, type LoRAError, unsupportedError} from '../errors';
+import type {LoRAErrorCode} from '../errors';
 
 /** How to convert a PyTorch file, which is a pickle: reading one can run code. */
 export const PYTORCH_TO_SAFETENSORS =
@@ -128,24 +128,32 @@ const FORMATS: readonly FileFormat[] = [
 /** How many bytes of a file tell its format. */
 export const FORMAT_BYTES = 64;
 
+/** What a file is that was taken for another format. */
+export interface OtherFormat {
+  /** What it is, and what to use. */
+  readonly message: string;
+  /** The code of the error that says so. */
+  readonly code: LoRAErrorCode;
+}
+
 /**
- * The error for a file that was taken for another format: what it is, and what to use. `undefined` if its first bytes
- * say nothing.
+ * What a file is that was taken for another format. `undefined` if its first bytes say nothing.
  *
  * @param expected what it was taken for, such as 'an ONNX file'.
  */
-export function otherFormat(file: Uint8Array, expected: string): LoRAError | undefined {
+export function otherFormat(file: Uint8Array, expected: string): OtherFormat | undefined {
   const bytes = file.subarray(0, FORMAT_BYTES);
   const start = String.fromCharCode(...bytes);
   if (/^(?:ï»¿)?\s*<(?:!|html|\?xml|head|body)/i.test(start)) {
-    return damagedError(
-      `This is a web page, not ${expected}. Servers send their start page or "not found" for a wrong address.`,
-    );
+    return {
+      message: `This is a web page, not ${expected}. Servers send their start page or "not found" for a wrong address.`,
+      code: 'ERR_DAMAGED',
+    };
   }
   const format = FORMATS.find(({isOf}) => isOf(start, bytes));
   return format === undefined || format.name === expected
     ? undefined
-    : unsupportedError(`This is ${format.name}, not ${expected}. ${format.way}`);
+    : {message: `This is ${format.name}, not ${expected}. ${format.way}`, code: 'ERR_UNSUPPORTED'};
 }
 
 /** Whether bytes begin with a version, and a message whose first field is a message that begins with one of these. */

@@ -41,19 +41,19 @@ test.each<[what: string, file: Uint8Array, way: RegExp]>([
   ['a WebM or Matroska file', text('\x1aE\xdf\xa3'), /ffmpeg/],
   ['an AIFF file', text('FORM\0\0\0\x10AIFFCOMM'), /ffmpeg/],
 ])('%s is recognized, and the error says what to use', (what, file, way) => {
-  const error = otherFormat(file, 'a model');
-  expect(error?.message).toContain(`This is ${what}, not a model. `);
-  expect(error?.message).toMatch(way);
-  expect(error?.code).toBe('ERR_UNSUPPORTED');
+  const other = otherFormat(file, 'a model');
+  expect(other?.message).toContain(`This is ${what}, not a model. `);
+  expect(other?.message).toMatch(way);
+  expect(other?.code).toBe('ERR_UNSUPPORTED');
   expect(otherFormat(file, what)).toBeUndefined();
 });
 
 test.each(['<!doctype html><html>', '\n <HTML lang="en">', '<?xml version="1.0"?><Error>', 'ï»¿<!DOCTYPE html>'])(
   'a page that begins with %j is recognized',
   page => {
-    const error = otherFormat(text(page), 'an ONNX file');
-    expect(error?.message).toMatch(/^This is a web page, not an ONNX file\. Servers send/);
-    expect(error?.code).toBe('ERR_DAMAGED');
+    const other = otherFormat(text(page), 'an ONNX file');
+    expect(other?.message).toMatch(/^This is a web page, not an ONNX file\. Servers send/);
+    expect(other?.code).toBe('ERR_DAMAGED');
   },
 );
 

@@ -4,7 +4,8 @@ import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../../p
 import {checkNumbers, type FiniteOptions, type FloatType} from '../../../platform/formats/numbers';
 import {encodeWeight, joinWeights, splitWeights, type WeightPart} from './graphWeights';
 import {whileMerged} from '../../../core/model/whileMerged';
-import {checkModel, sitesOf} from '../../../core/rewire/walk';
+import {sitesOf} from '../../../core/rewire/walk';
+import {checkModel} from '../../../platform/tfjs/checkModel';
 import {joinedWeights} from '../../../core/storage/weightBytes';
 import {namedWeights} from '../../../platform/tfjs/weights';
 import {chosenPart, type GraphPart, planned, RECORD} from '../import/fromGraphModel';

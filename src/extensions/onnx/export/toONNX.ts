@@ -3,8 +3,8 @@ import {checkOptions, kindOf, LoRAError, show, throwFaults} from '../../../platf
 import type {FiniteOptions} from '../../../platform/formats/numbers';
 import type {FileBytes} from '../../../platform/formats/safetensors';
 import {type CallOptions, checkCallOptions} from '../../../platform/signals';
+import {checkModel} from '../../../platform/tfjs/checkModel';
 import {whileMerged} from '../../../core/model/whileMerged';
-import {checkModel} from '../../../core/rewire/walk';
 import type {LoadONNXOptions, ONNXSource} from '../import/fromONNX';
 import {writeFolder} from './folder';
 

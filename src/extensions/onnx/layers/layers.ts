@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {isContainer} from '../../../core/rewire/walk';
+import {isContainer} from '../../../platform/tfjs/checkModel';
 import type {InnerLayers} from '../../../platform/tfjs/layerFields';
 import {show} from '../../../platform/errors';
 import {type GraphWriter, Tensor} from '../write/graphWriter';

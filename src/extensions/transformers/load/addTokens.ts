@@ -6,7 +6,7 @@ import {borrowing} from '../../../core/layers/borrowingLayer';
 import {adaptableSites} from '../../../core/model/planLoRA';
 import {copyStructure} from '../../../core/rewire/record';
 import {rewire} from '../../../core/rewire/rewire';
-import {checkModel} from '../../../core/rewire/walk';
+import {checkModel} from '../../../platform/tfjs/checkModel';
 import {HUB, type HubRecord, hubRecordOf, keepTensors} from '../net/hubRecord';
 import {type AddedToken, extendedTokenizer} from './peers';
 import {checkTokenizer, type Tokenizer} from './tokenizer';

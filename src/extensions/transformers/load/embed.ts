@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
-import {checkModel} from '../../../core/rewire/walk';
+import {checkModel} from '../../../platform/tfjs/checkModel';
 import type {Head} from '../net/architecture';
 import {hubClassOf, hubHeadOf, hubRecordOf, SENTENCE_WEIGHTS} from '../net/hubRecord';
 import {outputActivation} from '../../../core/head/outputActivation';

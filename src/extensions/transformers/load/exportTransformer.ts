@@ -4,7 +4,8 @@ import {type FileBytes, encodeSafetensors, type NamedValues} from '../../../plat
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
 import {whileMerged} from '../../../core/model/whileMerged';
 import {adaptationOf} from '../../../core/layers/registry';
-import {checkModel, type Site, sitesOf} from '../../../core/rewire/walk';
+import {type Site, sitesOf} from '../../../core/rewire/walk';
+import {checkModel} from '../../../platform/tfjs/checkModel';
 import {floatTypeOf, type SafetensorsOptions} from '../../../core/storage/safetensors';
 import {namedWeights} from '../../../platform/tfjs/weights';
 import {planOf} from './assemble';

@@ -2,10 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, kindOf, LoRAError, misfitError, show, throwFaults} from '../../../platform/errors';
 import {fieldsOf} from '../../../platform/tfjs/fields';
 import type {EmbeddingLayer} from '../../../platform/tfjs/layerFields';
-import {baseOf} from '../../../core/layers/wrapperLayer';
-import {checkModel, sitesOf} from '../../../core/rewire/walk';
-import {PositionEmbedding} from '../layers/addedEmbeddings';
+import {baseOf} from '../../../core/layers/wrapperKind';
+import {sitesOf} from '../../../core/rewire/walk';
+import {checkModel} from '../../../platform/tfjs/checkModel';
 import {hubRecordOf} from '../net/hubRecord';
+import {positionLimitOf} from '../net/positionLimit';
 import type {ChatTemplate} from './peers';
 
 /**
@@ -119,9 +120,7 @@ function textLimits(model: tf.LayersModel): {vocabulary: number; positions: numb
     const base = baseOf(layer);
     const {inputDim} = fieldsOf<Partial<EmbeddingLayer>>(base);
     vocabulary ??= inputDim;
-    if (base instanceof PositionEmbedding) {
-      positions = Math.min(positions, base.positions);
-    }
+    positions = Math.min(positions, positionLimitOf(base) ?? Infinity);
   }
   return {vocabulary: vocabulary ?? Infinity, positions};
 }
@@ -217,10 +216,10 @@ function cut({ids, types}: Encoded, most: number, ends: readonly number[]): Enco
   while (last < ends.length && ends[ends.length - 1 - last] === ids[ids.length - 1 - last]) {
     last++;
   }
-  const keptCount = Math.min(last, most);
+  const kept = Math.min(last, most);
   const shorten = (values: readonly number[]) => [
-    ...values.slice(0, most - keptCount),
-    ...values.slice(values.length - keptCount),
+    ...values.slice(0, most - kept),
+    ...values.slice(values.length - kept),
   ];
   return {ids: shorten(ids), types: shorten(types)};
 }

@@ -8,7 +8,8 @@ import type {LoRAConfig} from '../../../core/model/config';
 import {getAdapter} from '../../../core/model/currentAdapter';
 import {adaptableSites} from '../../../core/model/planLoRA';
 import {disposeModel} from '../../../core/rewire/dispose';
-import {checkModel, type Site} from '../../../core/rewire/walk';
+import {type Site} from '../../../core/rewire/walk';
+import {checkModel} from '../../../platform/tfjs/checkModel';
 import {checkOptions, listed, LoRAError, misfitError, show} from '../../../platform/errors';
 import {TOKEN_DELTAS, tokenRows} from '../layers/tokenRows';
 import {outputHead} from '../losses/outputHead';
@@ -76,11 +77,11 @@ export function trainableTokens(
     );
   }
   const rank = tokens.length;
-  const tokensConfig = {rank, alpha: rank, rankStabilized: false, tokens: [...tokens], freezeBaseLayer: true};
+  const own = {rank, alpha: rank, rankStabilized: false, tokens: [...tokens], freezeBaseLayer: true};
   const trained = [{path, layer}, ...(head === undefined ? [] : [head])];
   const layers = trained.map(site => [
     site.path,
-    {className: classInAdapters(site.layer.getClassName()), method: tokenRows.name, ...tokensConfig},
+    {className: classInAdapters(site.layer.getClassName()), method: tokenRows.name, ...own},
   ]);
   const deltas = trained.map(site => [`${site.path}/${TOKEN_DELTAS}`, tf.zeros([rank, width])]);
   return makeAdapter(
@@ -126,8 +127,8 @@ export function tableShapeOf(layer: tf.layers.Layer): [number, number] {
 /** @throws LoRAError if the model has no such token embedding, or several and none is named. */
 export function embeddingAmong(sites: readonly Site[], path: string | undefined): Site {
   const embeddings = sites.filter(({layer}) => adaptationOf(layer)?.form === 'lookUp');
-  const [first, ...laterEmbeddings] = path === undefined ? embeddings : embeddings.filter(site => site.path === path);
-  if (first === undefined || laterEmbeddings.length > 0) {
+  const [first, ...others] = path === undefined ? embeddings : embeddings.filter(site => site.path === path);
+  if (first === undefined || others.length > 0) {
     throw misfitError(
       `${path === undefined ? 'Name the token embedding by {layer}' : `There is no Embedding ${show(path)}`}. The ` +
         `model has: ${listed(embeddings.map(site => show(site.path))) || 'none'}.`,

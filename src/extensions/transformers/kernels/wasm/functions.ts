@@ -6,13 +6,11 @@ export type TransformerFunctions = Readonly<
     | 'crossEntropyGradient'
     | 'gate'
     | 'gateGradient'
-    | 'multiplyInto'
     | 'normalizeRows'
     | 'normalizeRowsGradient'
     | 'normalizeRowsWeights'
     | 'rotate'
     | 'scoreKeys'
-    | 'softCap'
     | 'softmaxGradient'
     | 'softmaxRows'
     | 'sumValues',
