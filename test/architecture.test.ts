@@ -24,10 +24,10 @@ const ACROSS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Extensions, and files and folders that only Node has: `index` reaches none of them. */
-const EXTENSIONS = ENTRIES.filter(name => name !== 'node');
+const EXTENSIONS = ENTRIES.filter(name => !['node', 'layers'].includes(name));
 
 /** What a page imports. */
-const PAGE_ENTRIES = ['index', ...EXTENSIONS];
+const PAGE_ENTRIES = ['index', 'layers', ...EXTENSIONS];
 
 /** For script tags: an entry is a file of the package, and no module of it. */
 const SCRIPTS = ['script', 'scriptLanguage'];
@@ -207,14 +207,14 @@ describe('in src', () => {
   });
 
   test('layers, methods and operations load no folder of a backend', () => {
-    const readable = all.filter(path => ['layers', 'methods', 'ops'].includes(partOf(path)));
+    const readable = all.filter(path => !isEntry(path) && ['layers', 'methods', 'ops'].includes(partOf(path)));
     const loaded = [...new Set(readable.flatMap(path => [...filesFrom(path, 'loads')]))];
     const folders = loaded.filter(path => topOf(path) === 'backends').map(path => dirname(path));
     expect(new Set(folders)).toEqual(new Set(['backends/shared']));
   });
 
-  test('nothing that index or node reaches is in an extension', () => {
-    const reached = [...filesFrom('index'), ...filesFrom('node')];
+  test('nothing that index, layers or node reaches is in an extension', () => {
+    const reached = ['index', 'layers', 'node'].flatMap(entry => [...filesFrom(entry)]);
     expect(reached.filter(path => topOf(path) === 'extensions')).toEqual([]);
   });
 
