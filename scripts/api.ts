@@ -207,7 +207,10 @@ class Writer {
       .filter(({token}) => token === ts.SyntaxKind.ExtendsKeyword)
       .flatMap(({types}) => [...types])
       .flatMap(base => {
-        const symbol = this.checker.getSymbolAtLocation(base.expression);
+        // A class may extend what a function returns.
+        const symbol = ts.isCallExpression(base.expression)
+          ? this.checker.getTypeAtLocation(base).symbol
+          : this.checker.getSymbolAtLocation(base.expression);
         const target = symbol && withoutAlias(this.checker, symbol);
         const hidden = (target?.declarations ?? []).filter(isDeclared).filter(isOurs);
         if (target === undefined || this.isNamed(target) || hidden.length === 0 || base.typeArguments !== undefined) {

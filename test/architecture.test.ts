@@ -223,7 +223,7 @@ describe('in src', () => {
       SOURCES.filter(({path}) => topOf(path) === 'extensions').flatMap(({text}) =>
         [...text.matchAll(declaration)].map(([, name = '']) => name),
       );
-    const classes = namesIn(/className(?:: string)? = 'tfjs-lora\/\w+>(\w+)'/g);
+    const classes = namesIn(/(?:className(?:: string)? = 'tfjs-lora\/\w+>|defineLayer\(')(\w+)'/g);
     const methods = namesIn(/: Method = \{\s*name: '([\w-]+)'/g);
     expect(classes.length).toBeGreaterThan(25);
     expect(methods).toEqual(['tokens']);

@@ -1,4 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
+import type {GateActivation} from '../../../core/ops/formulaOps';
 import {showShape} from '../../../platform/errors';
 import type {ActivationObject, ReluLayer} from '../../../platform/tfjs/layerFields';
 import {type GraphWriter, Tensor} from '../write/graphWriter';
@@ -8,14 +9,14 @@ import type {Call, Write} from './call';
 const multiplied = (out: GraphWriter, x: string, factor: string) => out.node('Mul', [x, factor]);
 
 /** `x·Φ(x)`. */
-export function gelu(out: GraphWriter, x: string): string {
+function gelu(out: GraphWriter, x: string): string {
   const erf = out.node('Erf', [out.node('Div', [x, out.float(Math.SQRT2)])]);
   const twice = multiplied(out, x, out.node('Add', [erf, out.float(1)]));
   return multiplied(out, twice, out.float(0.5));
 }
 
 /** `½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`. */
-export function tanhGelu(out: GraphWriter, x: string): string {
+function tanhGelu(out: GraphWriter, x: string): string {
   const cube = multiplied(out, multiplied(out, x, x), x);
   const inner = out.node('Add', [x, multiplied(out, cube, out.float(0.044715))]);
   const tanh = out.node('Tanh', [multiplied(out, inner, out.float(Math.sqrt(2 / Math.PI)))]);
@@ -27,6 +28,11 @@ export function tanhGelu(out: GraphWriter, x: string): string {
 export function swish(out: GraphWriter, x: string, slope = 1): string {
   const steep = slope === 1 ? x : multiplied(out, x, out.float(slope));
   return multiplied(out, x, out.node('Sigmoid', [steep]));
+}
+
+/** The activation of a gate. */
+export function gateActivation(out: GraphWriter, x: string, activation: GateActivation): string {
+  return activation === 'silu' ? swish(out, x) : activation === 'gelu' ? gelu(out, x) : tanhGelu(out, x);
 }
 
 const one = (op: string) => (out: GraphWriter, x: string) => out.node(op, [x]);

@@ -75,22 +75,17 @@ export const attention: Write = (out, call) => {
 };
 
 /** `cap·tanh(x / cap)` */
-export function softCapped(out: GraphWriter, x: string, cap: number): string {
+function softCapped(out: GraphWriter, x: string, cap: number): string {
   return out.node('Mul', [out.node('Tanh', [out.node('Div', [x, out.float(cap)])]), out.float(cap)]);
 }
 
-/** Queries or keys of patches, rotated by angles whose cosines and sines another layer gives. */
-export const rotatedPatches: Write = (out, call) => {
-  const {heads} = call.fields<{heads: number}>();
-  const [x, given] = call.inputs as [Tensor, Tensor];
-  const size = (x.shape[2] ?? 0) / heads;
+/** Queries or keys rotated by angles whose cosines and sines another layer gives. */
+export function rotatedByAngles(out: GraphWriter, x: string, angles: string, heads: number, size: number): string {
   const table = (index: number) =>
-    out.once(`${index} of ${out.plain(given)}`, () =>
-      out.unsqueeze(out.slice(out.plain(given), 0, index, index + 1), [2]),
-    );
+    out.once(`${index} of ${angles}`, () => out.unsqueeze(out.slice(angles, 0, index, index + 1), [2]));
   const tables = [table(0), table(1)] as const;
-  return call.output(rotatedBy(out, out.plain(x), {heads, size, half: size / 2, interleaved: false}, tables));
-};
+  return rotatedBy(out, x, {heads, size, half: size / 2, interleaved: false}, tables);
+}
 
 /** The keys that queries attend to: 1 or 0, `[batch or 1, 1, queries or 1, keys]`; `undefined` for all. */
 function visibility(

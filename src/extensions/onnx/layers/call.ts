@@ -1,7 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
 import {shortName} from '../../../platform/tfjs/configs';
 import {fieldsOf} from '../../../platform/tfjs/fields';
-import {type GraphWriter, Tensor} from '../write/graphWriter';
+import type {FormulaLayer, WeightSpec} from '../../../core/layers/formulaLayer';
+import {type GraphWriter, type Source, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
 
 /** Settings of initialization and training, and settings that the shapes of weights imply. */
@@ -16,10 +17,8 @@ const BESIDES: Readonly<Record<string, string>> = {
   BatchNormalization: 'momentum center scale',
   Bidirectional: 'layer',
   ContinuousWindowBias: 'pretrained',
-  DistanceTable: 'rows',
   Dropout: 'rate noiseShape seed',
   Embedding: 'inputLength',
-  FusedLayerNormalization: 'bias',
   GaussianDropout: 'rate',
   GaussianNoise: 'stddev',
   GRU: 'resetAfter',
@@ -27,14 +26,11 @@ const BESIDES: Readonly<Record<string, string>> = {
   LayerNormalization: 'center scale',
   PReLU: 'sharedAxes',
   PatchSequence: 'tokens registers grid antialias positioned',
-  PositionEmbedding: 'rows',
   QuantizedDense: 'blocks.name',
   QuantizedEmbedding: 'blocks.name inputLength',
   RelativeBias: 'heads',
   SpatialDropout1D: 'rate noiseShape seed',
   TiedDense: 'table.name',
-  TypeEmbedding: 'rows',
-  UnitHeads: 'scaled',
 };
 
 /** A bool tensor that marks the steps that tfjs's layers do not skip: `[batch, steps]` where they can read it. */
@@ -91,6 +87,20 @@ export class Call {
     return fieldsOf<Fields>(noting(layer, this.read));
   }
 
+  /** The settings of a layer that has a definition. Those that are read count as written. */
+  settings<Settings extends object>(): Settings {
+    return this.fields<FormulaLayer<Settings>>().settings;
+  }
+
+  /** The weights of such a layer. */
+  get weights(): FormulaLayer<object, Record<string, WeightSpec>>['variables'] {
+    return (this.layer as FormulaLayer<object, Record<string, WeightSpec>>).variables;
+  }
+
+  weight(name: string): Source {
+    return this.weights[name]?.variable as Source;
+  }
+
   /** The settings that nothing has read, of the layer and of inner layers whose fields were requested. */
   unread(): [setting: string, value: unknown][] {
     return [this.layer, ...this.inner].flatMap(layer => {
@@ -114,7 +124,7 @@ function noting<T extends object>(owner: T, read: Set<string>, path = ''): T {
       const name = `${path}${String(field)}`;
       const value: unknown = Reflect.get(target, field, self);
       read.add(name);
-      return isPlain(value) ? noting(value, read, `${name}.`) : value;
+      return isPlain(value) ? noting(value, read, name === 'settings' ? '' : `${name}.`) : value;
     },
   });
 }

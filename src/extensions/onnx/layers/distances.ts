@@ -1,4 +1,4 @@
-import type {GraphWriter, Source, Tensor} from '../write/graphWriter';
+import type {GraphWriter, Tensor} from '../write/graphWriter';
 import type {Write} from './call';
 
 /** A layer whose table has a row for each distance. */
@@ -33,17 +33,22 @@ function rowsFor(out: GraphWriter, layer: DistanceLayer, size: string, known: nu
 }
 
 export const relativeBias: Write = (out, call) => {
-  const layer = call.fields<DistanceLayer & {embeddings: Source}>();
+  const layer = call.fields<DistanceLayer>();
   const size = out.sizeOf(out.plain(call.input), 1);
   const rows = rowsFor(out, layer, size, call.input.shape[1] ?? null);
-  const values = out.node('Gather', [out.weight('embeddings', layer.embeddings), rows]); // [queries, keys, heads]
+  const values = out.node('Gather', [out.weight('embeddings', call.weight('embeddings')), rows]); // [queries, keys, heads]
   return call.output(out.unsqueeze(out.node('Transpose', [values], {perm: [2, 0, 1]}), [0]));
 };
 
 /** Products of queries, or keys, and the rows of a table for the distances of the others from them. */
 export const distanceScores: Write = (out, call) => {
-  const layer = call.fields<DistanceLayer & {heads: number; span: number; ofKeys: boolean; scale: number | null}>();
-  const {heads, span, ofKeys, scale} = layer;
+  const layer = call.fields<DistanceLayer>();
+  const {heads, span, ofKeys, scale} = call.settings<{
+    heads: number;
+    span: number;
+    ofKeys: boolean;
+    scale: number | null;
+  }>();
   const [states, table] = call.inputs as [Tensor, Tensor];
   const width = states.shape[2] ?? 0;
   const size = width / heads;

@@ -6,6 +6,7 @@ import {type GraphWriter, Tensor} from '../write/graphWriter';
 import {ACTIVATION_LAYERS} from './activations';
 import {Call, type Keywords, type Mask, type Write} from './call';
 import {IMAGE_LAYERS} from './convolutions';
+import {formula, hasFormula} from './formula';
 import {callsInOrder, MaskFlow} from './masks';
 import {MERGE_LAYERS} from './merges';
 import {RECURRENT_LAYERS} from './recurrent';
@@ -27,7 +28,7 @@ export const LAYERS: Readonly<Record<string, Write>> = {
 export type Known = Map<tf.SymbolicTensor, Tensor>;
 
 /** Layers that take whole numbers, or a mask. */
-const TAKES_INDICES = /Embedding$|TokenState$|SequencePooling$|Choice|>Attention$|HiddenPlaces$|FrameMask$/;
+const TAKES_INDICES = /Embedding$|>Attention$/;
 
 /** Writes the calls of a model, each after those that it depends on. */
 export function writeCalls(
@@ -76,22 +77,31 @@ export function writeLayer(
   }
   out.layer = path;
   const className = layer.getClassName();
-  const write = Object.hasOwn(LAYERS, className) ? LAYERS[className] : undefined;
+  const write = ruleFor(layer);
   if (write === undefined) {
     out.refuse(`is a ${className}, which cannot be written.${wayFor(className)}`);
     return {outputs: shapes.map(shape => new Tensor(shape, 1, inputs[0]?.name ?? ''))};
   }
-  const own = TAKES_INDICES.test(className) ? inputs : inputs.map(input => asFloats(out, input));
+  const {integers = []} = hasFormula(layer) ? layer.definition : {};
+  const own = TAKES_INDICES.test(className)
+    ? inputs
+    : inputs.map((input, i) => (integers.includes(i) ? input : asFloats(out, input)));
   const call = new Call(layer, own, shapes, masks, keywords);
   const faults = out.faults.size;
   const outputs = [write(out, call)].flat();
-  const unread = out.faults.size > faults ? [] : call.unread();
+  const unread = out.faults.size > faults || hasFormula(layer) ? [] : call.unread();
   unread
     .filter(([, value]) => value != null)
     .forEach(([setting, value]) =>
       out.refuse(`(${className}) has ${setting}: ${show(value)}, which cannot be written.`),
     );
   return {outputs, mask: call.outputMask};
+}
+
+/** What writes a layer: its formula, or a rule for its class. */
+function ruleFor(layer: tf.layers.Layer): Write | undefined {
+  const className = layer.getClassName();
+  return hasFormula(layer) ? formula : Object.hasOwn(LAYERS, className) ? LAYERS[className] : undefined;
 }
 
 function wayFor(className: string): string {
@@ -132,5 +142,5 @@ function timeDistributed(out: GraphWriter, call: Call): Tensor {
 
 /** Whether there is a rule for a layer. */
 export function isWritten(layer: tf.layers.Layer): boolean {
-  return isContainer(layer) || Object.hasOwn(LAYERS, layer.getClassName());
+  return isContainer(layer) || ruleFor(layer) !== undefined;
 }

@@ -1,17 +1,16 @@
 import type * as tf from '@tensorflow/tfjs';
 import {fieldsOf} from '../../../platform/tfjs/fields';
 import {reshape, transpose, type Values} from '../../../platform/formats/layout';
+import {range} from '../lower/lowering';
 import type {GraphWriter, Source} from '../write/graphWriter';
 import {Fraction} from '../write/messages';
 import type {Call, Write} from './call';
 
-/** The fields of a `PatchSequence` of `tfjs-lora/transformers`. */
-interface PatchLayer {
-  grid: readonly [number, number];
-  antialias: boolean;
-  rows: Source[];
-  registerRows: Source | undefined;
-  positions: Source | undefined;
+/** The settings of a `PatchSequence` of `tfjs-lora/transformers`. */
+interface PatchSettings {
+  readonly grid: readonly [number, number];
+  readonly tokens: number;
+  readonly antialias: boolean;
 }
 
 /** The version of operations in which `Resize` takes means. */
@@ -19,25 +18,29 @@ export const OPSET_OF_MEANS = 18;
 
 /** Whether a layer needs that version. */
 export function takesMeans(layer: tf.layers.Layer): boolean {
-  return layer.getClassName().endsWith('>PatchSequence') && fieldsOf<PatchLayer>(layer).antialias;
+  return (
+    layer.getClassName().endsWith('>PatchSequence') && fieldsOf<{settings: PatchSettings}>(layer).settings.antialias
+  );
 }
 
 /** Patches as a sequence after tokens. */
 export const patchSequence: Write = (out, call) => {
-  const {rows, registerRows, positions} = call.fields<PatchLayer>();
+  const {tokens: count} = call.settings<PatchSettings>();
+  const rows = range(count).map(i => call.weight(`token_${i}`));
+  const {registers, positions} = call.weights;
   const width = call.input.shape[3] ?? 0;
   const x = out.reshape(out.plain(call.input), [0, -1, width]);
-  const patches = positions ? out.node('Add', [x, positionRows(out, call, positions, width)]) : x;
-  const count = rows.length * width;
+  const patches = positions ? out.node('Add', [x, positionRows(out, call, positions.variable, width)]) : x;
+  const size = count * width;
   const tokens = (parts: Values[]) =>
-    sumOf(positions ? parts : [{shape: [count], data: new Float32Array(count)}, ...parts], 0, count);
+    sumOf(positions ? parts : [{shape: [size], data: new Float32Array(size)}, ...parts], 0, size);
   const before = [
-    ...(rows.length > 0
-      ? [out.weights('tokens', [...(positions ? [positions] : []), ...rows], [1, rows.length, width], tokens)]
+    ...(count > 0
+      ? [out.weights('tokens', [...(positions ? [positions.variable] : []), ...rows], [1, count, width], tokens)]
       : []),
-    ...(registerRows === undefined
+    ...(registers === undefined
       ? []
-      : [out.weight('registers', registerRows, {shape: [1, ...(registerRows.shape as number[])]})]),
+      : [out.weight('registers', registers.variable, {shape: [1, ...(registers.shape as number[])]})]),
   ];
   if (before.length === 0) {
     return call.output(patches);
@@ -49,10 +52,10 @@ export const patchSequence: Write = (out, call) => {
 
 /** The rows of the table for the patches of an image, `[1, rows·columns, width]`. */
 function positionRows(out: GraphWriter, call: Call, positions: Source, width: number): string {
-  const {grid, antialias, rows} = call.fields<PatchLayer>();
+  const {grid, antialias, tokens} = call.settings<PatchSettings>();
   const [ofRows, ofColumns] = grid;
   const [, height, across] = call.input.shape;
-  const table = ([whole]: Values[]) => sumOf([whole as Values], rows.length * width, ofRows * ofColumns * width);
+  const table = ([whole]: Values[]) => sumOf([whole as Values], tokens * width, ofRows * ofColumns * width);
   if (height === ofRows && across === ofColumns) {
     return out.weights('positions', [positions], [1, ofRows * ofColumns, width], table);
   }

@@ -1,18 +1,11 @@
 import type * as tf from '@tensorflow/tfjs';
 import {range} from '../lower/lowering';
-import type {GraphWriter, Source, Tensor} from '../write/graphWriter';
+import {channelsFirst, type GraphWriter, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
 import type {Write} from './call';
 
 // Layers of windows of features of `tfjs-lora/transformers`, `[batch, height, width, channels]`. Heights and widths may
 // be known only when the file runs.
-
-/** The fields of a layer of windows. */
-interface WindowLayer {
-  size: number;
-  shift: number;
-  pads: boolean;
-}
 
 /** Sizes along axes: numbers, or the names of lists of one number. */
 export function sizesOf(out: GraphWriter, parts: readonly (number | string)[]): string {
@@ -24,7 +17,9 @@ export function sizesOf(out: GraphWriter, parts: readonly (number | string)[]): 
 }
 
 export function reshapeTo(out: GraphWriter, x: string, parts: readonly (number | string)[]): string {
-  return out.node('Reshape', [x, sizesOf(out, parts)]);
+  return parts.every(part => typeof part === 'number')
+    ? out.reshape(x, parts)
+    : out.node('Reshape', [x, sizesOf(out, parts)]);
 }
 
 /** How many pieces of a size cover an axis. */
@@ -38,8 +33,16 @@ export function times(out: GraphWriter, size: string, factor: number): string {
   return out.once(`times ${size} ${factor}`, () => out.node('Mul', [size, out.ints([factor])]));
 }
 
+/** `factor` if the smaller of two sizes is larger than a number, else 0. */
+export function ifLarger(out: GraphWriter, sizes: readonly [string, string], than: number, factor: number): string {
+  return out.once(`larger ${sizes.join(' ')} ${than} ${factor}`, () => {
+    const isLarger = out.node('Greater', [out.node('Min', sizes), out.ints([than])]);
+    return times(out, out.cast(isLarger, TYPE.int64), factor);
+  });
+}
+
 /** Adds zeros below and to the right, to multiples of an edge. */
-function padded(out: GraphWriter, x: string, edges: readonly [number, number]): string {
+export function paddedToPieces(out: GraphWriter, x: string, edges: readonly [number, number]): string {
   const more = edges.map((edge, i) => {
     const size = out.sizeOf(x, i + 1);
     return out.node('Sub', [times(out, piecesOf(out, size, edge), edge), size]);
@@ -47,35 +50,12 @@ function padded(out: GraphWriter, x: string, edges: readonly [number, number]): 
   return out.node('Pad', [x, sizesOf(out, [0, 0, 0, 0, 0, ...more, 0])]);
 }
 
-/** Where the windows of features are: their rows and columns, and their shift. */
-interface Grid {
-  rows: string;
-  columns: string;
-  shift: string | undefined;
-}
-
-function gridOf(out: GraphWriter, {size, shift, pads}: WindowLayer, features: Tensor): Grid {
-  const x = out.plain(features);
-  const [height, width] = [out.sizeOf(x, 1), out.sizeOf(x, 2)];
-  const least = () => out.node('Min', [height, width]);
-  const isLarger = () => out.cast(out.node('Greater', [least(), out.ints([size])]), TYPE.int64);
-  return {
-    rows: piecesOf(out, height, size),
-    columns: piecesOf(out, width, size),
-    shift:
-      shift === 0
-        ? undefined
-        : pads
-          ? out.ints([shift])
-          : out.once(`shift ${height} ${width} ${size} ${shift}`, () => times(out, isLarger(), shift)),
-  };
-}
-
-/** Moves rows and columns up and left, around the edges. A negative number of them moves down and right. */
-function rolled(out: GraphWriter, x: string, by: string | undefined): string {
-  if (by === undefined) {
+/** Moves rows and columns up and left, around the edges; if `back`, down and right. */
+export function rolled(out: GraphWriter, x: string, count: string | number, back: boolean): string {
+  if (count === 0) {
     return x;
   }
+  const by = typeof count === 'number' ? out.ints([back ? -count : count]) : back ? out.node('Neg', [count]) : count;
   const end = out.ints([2 ** 31 - 1]);
   const parts = (y: string, axis: number): string => {
     const [before, after] = [
@@ -97,71 +77,56 @@ function cut(
   return out.reshape(out.node('Transpose', [rows], {perm: [0, 2, 1, 3]}), [-1, size * size, channels]);
 }
 
-const windows: Write = (out, call) => {
-  const layer = call.fields<WindowLayer>();
-  const {size} = layer;
-  const {columns, shift} = gridOf(out, layer, call.input);
-  const whole = rolled(out, padded(out, out.plain(call.input), [size, size]), shift);
-  return call.output(cut(out, whole, {size, columns, channels: call.input.shape[3] ?? 0}));
-};
+/** The first rows and columns, as many as other features have. */
+export function croppedLike(out: GraphWriter, x: string, features: string): string {
+  const sizes = [out.sizeOf(features, 1), out.sizeOf(features, 2)];
+  return out.node('Slice', [x, out.ints([0, 0]), sizesOf(out, sizes), out.ints([1, 2])]);
+}
 
-const joinedWindows: Write = (out, call) => {
-  const layer = call.fields<WindowLayer>();
-  const {size} = layer;
-  const [given, features] = call.inputs as [Tensor, Tensor];
-  const channels = given.shape[2] ?? 0;
-  const {rows, columns, shift} = gridOf(out, layer, features);
-  const apart = reshapeTo(out, out.plain(given), [-1, columns, size, size * channels]);
-  const joined = out.node('Transpose', [apart], {perm: [0, 2, 1, 3]});
-  const edges = [rows, columns].map(count => times(out, count, size));
-  const whole = reshapeTo(out, joined, [-1, ...edges, channels]);
-  const moved = rolled(out, whole, shift && out.node('Neg', [shift]));
-  const wanted = sizesOf(
-    out,
-    [1, 2].map(axis => out.sizeOf(out.plain(features), axis)),
-  );
-  return call.output(out.node('Slice', [moved, out.ints([0, 0]), wanted, out.ints([1, 2])]));
-};
+/** Features resized to the height and the width of others. */
+export function resizedLike(out: GraphWriter, features: Tensor, like: string): Tensor {
+  const order = channelsFirst(4);
+  const x = out.held(features, order);
+  const own = out.slice(out.node('Shape', [x]), 0, 0, 2);
+  const edges = out.slice(out.node('Shape', [like]), 0, 1, 3);
+  const sizes = out.node('Concat', [own, edges], {axis: 0});
+  return new Tensor([], TYPE.float, out.node('Resize', [x, '', '', sizes], LINEAR), order);
+}
 
-const joinedPatches: Write = (out, call) => {
-  const channels = call.input.shape[3] ?? 0;
-  const x = padded(out, out.plain(call.input), [2, 2]);
-  const [rows, columns] = [1, 2].map(axis => piecesOf(out, out.sizeOf(out.plain(call.input), axis), 2)) as [
-    string,
-    string,
-  ];
-  const squares = reshapeTo(out, x, [-1, 2, columns, 2, channels]);
-  const together = out.node('Transpose', [squares], {perm: [0, 2, 3, 1, 4]});
-  return call.output(reshapeTo(out, together, [-1, rows, columns, 4 * channels]));
-};
+const LINEAR = {mode: 'linear', coordinate_transformation_mode: 'half_pixel'};
 
-const wholePatches: Write = (out, call) =>
-  call.output(padded(out, out.plain(call.input), call.fields<{patch: [number, number]}>().patch));
-
-/** The layers whose result is added to the scores of windows. */
-interface WindowScores extends WindowLayer {
-  heads: number;
+/** The fields of a layer whose result is added to the scores of windows. */
+interface WindowScores {
   apartBy: number;
   bias(): tf.Tensor;
 }
 
 const windowBias: Write = (out, call) => {
   const layer = call.fields<WindowScores>();
-  const {heads} = layer;
-  const count = layer.size ** 2;
-  const source: Source = {shape: [1, heads, count, count], read: () => layer.bias()};
-  const bias = out.weight('bias', source);
-  const grid = gridOf(out, layer, call.input);
-  if (grid.shift === undefined) {
+  const {heads, size, shift, pads} = call.settings<{heads: number; size: number; shift: number; pads: boolean}>();
+  const count = size ** 2;
+  const bias = out.weight('bias', {shape: [1, heads, count, count], read: () => layer.bias()});
+  if (shift === 0) {
     return call.output(bias);
   }
-  const scores = out.node('Add', [bias, out.node('Mul', [apartOf(out, layer.size, grid), out.float(layer.apartBy)])]);
-  const batch = out.sizeOf(out.plain(call.input), 0);
+  const x = out.plain(call.input);
+  const edges = [out.sizeOf(x, 1), out.sizeOf(x, 2)] as const;
+  const grid = {
+    rows: piecesOf(out, edges[0], size),
+    columns: piecesOf(out, edges[1], size),
+    shift: pads ? out.ints([shift]) : ifLarger(out, edges, size, shift),
+  };
+  const scores = out.node('Add', [bias, out.node('Mul', [apartOf(out, size, grid), out.float(layer.apartBy)])]);
+  const batch = out.sizeOf(x, 0);
   return call.output(out.node('Tile', [scores, sizesOf(out, [batch, 1, 1, 1])]));
 };
 
 /** 1 for pairs of positions that the shift brought together, `[windows, 1, size², size²]`. */
-function apartOf(out: GraphWriter, size: number, {rows, columns, shift = ''}: Grid): string {
+function apartOf(
+  out: GraphWriter,
+  size: number,
+  {rows, columns, shift}: Record<'rows' | 'columns' | 'shift', string>,
+): string {
   return out.once(`apart ${rows} ${columns} ${shift} ${size}`, () => {
     const regions = (count: string): string => {
       const end = times(out, count, size);
@@ -178,26 +143,11 @@ function apartOf(out: GraphWriter, size: number, {rows, columns, shift = ''}: Gr
   });
 }
 
-const unitHeads: Write = (out, call) => {
-  const {heads, logScale} = call.fields<{heads: number; logScale: Source | undefined}>();
-  const width = call.input.shape[2] ?? 0;
-  const x = out.reshape(out.plain(call.input), [0, 0, heads, width / heads]);
-  const squares = out.reduce('ReduceSum', out.node('Mul', [x, x]), [3], true);
-  const unit = out.node('Div', [x, out.node('Sqrt', [out.node('Max', [squares, out.float(1e-24)])])]);
-  const most = out.float(Math.log(100));
-  const scale = () => {
-    const own = out.weight('logit_scale', logScale as Source, {shape: [heads, 1]});
-    return out.node('Exp', [out.node('Min', [own, most])]);
-  };
-  return call.output(out.reshape(logScale ? out.node('Mul', [unit, scale()]) : unit, [0, 0, width]));
-};
-
 /** Features resized to a height and a width, if these are not their own already. */
 function resized(out: GraphWriter, x: string, sizes: readonly [string, string]): string {
   const first = out.node('Transpose', [x], {perm: [0, 3, 1, 2]});
   const own = out.slice(out.node('Shape', [first]), 0, 0, 2);
-  const attributes = {mode: 'linear', coordinate_transformation_mode: 'half_pixel'};
-  const y = out.node('Resize', [first, '', '', sizesOf(out, [own, ...sizes])], attributes);
+  const y = out.node('Resize', [first, '', '', sizesOf(out, [own, ...sizes])], LINEAR);
   return out.node('Transpose', [y], {perm: [0, 2, 3, 1]});
 }
 
@@ -211,7 +161,7 @@ function patchesOf(out: GraphWriter, {patch}: {patch: number}, features: Tensor)
 }
 
 const patchPixels: Write = (out, call) => {
-  const {patch} = call.fields<{patch: number}>();
+  const {patch} = call.settings<{patch: number}>();
   const {rows, columns, isWhole} = patchesOf(out, {patch}, call.input);
   const channels = call.input.shape[3] ?? 0;
   const x = out.plain(call.input);
@@ -222,7 +172,7 @@ const patchPixels: Write = (out, call) => {
 };
 
 const joinedPixels: Write = (out, call) => {
-  const {patch} = call.fields<{patch: number}>();
+  const {patch} = call.settings<{patch: number}>();
   const [pixels, like] = call.inputs as [Tensor, Tensor];
   const {rows, columns, height, width, isWhole} = patchesOf(out, {patch}, like);
   const channels = pixels.shape[2] ?? 0;
@@ -234,20 +184,17 @@ const joinedPixels: Write = (out, call) => {
 
 /** The bias for distances of patches, whose table is resized for images of other sizes. */
 const patchBias: Write = (out, call) => {
-  const {heads, edge, table} = call.fields<{heads: number; edge: number; table: Source}>();
+  const {heads, edge} = call.settings<{heads: number; edge: number}>();
   const span = 2 * edge - 1;
   const x = out.plain(call.input);
   const [rows, columns] = [out.sizeOf(x, 1), out.sizeOf(x, 2)];
-  const all = out.weight('table', table, {perm: [1, 0]}); // [heads, span² + 3]
+  const all = out.weight('table', call.weight('table'), {perm: [1, 0]}); // [heads, span² + 3]
   const [height, width] = [rows, columns].map(size => out.node('Sub', [times(out, size, 2), out.ints([1])])) as [
     string,
     string,
   ];
   const grid = out.reshape(out.slice(all, 1, 0, span ** 2), [1, heads, span, span]);
-  const resized = out.node('Resize', [grid, '', '', sizesOf(out, [1, heads, height, width])], {
-    mode: 'linear',
-    coordinate_transformation_mode: 'half_pixel',
-  });
+  const resized = out.node('Resize', [grid, '', '', sizesOf(out, [1, heads, height, width])], LINEAR);
   const distances = out.node(
     'Concat',
     [out.reshape(resized, [heads, -1]), out.slice(all, 1, span ** 2, span ** 2 + 3)],
@@ -283,7 +230,7 @@ function pairIndices(out: GraphWriter, {rows, columns, height, width}: Record<st
 
 /** Cosines and sines of the angles of rows and columns of patches, after positions that are not rotated. */
 const patchAngles: Write = (out, call) => {
-  const {size, theta, tokens} = call.fields<Record<'size' | 'theta' | 'tokens', number>>();
+  const {size, theta, tokens} = call.settings<Record<'size' | 'theta' | 'tokens', number>>();
   const quarter = size / 4;
   const x = out.plain(call.input);
   const [rows, columns] = [out.sizeOf(x, 1), out.sizeOf(x, 2)];
@@ -304,13 +251,8 @@ const patchAngles: Write = (out, call) => {
 };
 
 export const WINDOW_LAYERS: Readonly<Record<string, Write>> = {
-  Windows: windows,
-  JoinedWindows: joinedWindows,
-  JoinedPatches: joinedPatches,
-  WholePatches: wholePatches,
   WindowBias: windowBias,
   ContinuousWindowBias: windowBias,
-  UnitHeads: unitHeads,
   PatchPixels: patchPixels,
   JoinedPixels: joinedPixels,
   PatchBias: patchBias,

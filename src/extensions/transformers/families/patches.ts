@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {PatchSequence, type PatchSequenceArgs} from '../layers/patchSequence';
+import {PatchSequence} from '../layers/patchSequence';
 import type {InFile, Net, NetTensor} from '../net/net';
 
 /** Cuts images into patches, which overlap if strides are smaller, and projects each to `width` values. */
@@ -34,8 +34,8 @@ export function patchSequence(
     tokens,
     registers,
     positions,
-    ...rest
-  }: Omit<PatchSequenceArgs, 'tokens' | 'registers' | 'positioned' | 'name'> & {
+    ...settings
+  }: Pick<ConstructorParameters<typeof PatchSequence>[0], 'grid' | 'antialias'> & {
     tokens: readonly InFile[];
     registers?: InFile | undefined;
     positions?: InFile | undefined;
@@ -50,5 +50,5 @@ export function patchSequence(
     net.expect(name, ...positions, 'positions');
   }
   const counts = {tokens: tokens.length, registers: registers?.[1].at(-2) ?? 0, positioned: positions !== undefined};
-  return net.apply(name, [x], () => new PatchSequence({...rest, ...counts, name}));
+  return net.apply(name, [x], () => new PatchSequence({...settings, ...counts, name}));
 }

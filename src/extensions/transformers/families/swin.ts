@@ -1,4 +1,4 @@
-import {JoinedPatches, JoinedWindows, type WindowArgs, Windows, WholePatches} from '../layers/windows';
+import {JoinedPatches, JoinedWindows, Windows, type WindowSettings, WholePatches} from '../layers/windows';
 import {BIAS_WIDTH, ContinuousWindowBias, UnitHeads, WindowBias} from '../layers/windowScores';
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
@@ -15,7 +15,7 @@ interface BlockSizes {
   width: number;
   inner: number;
   heads: number;
-  windows: WindowArgs & Required<Pick<WindowArgs, 'size' | 'shift'>>;
+  windows: WindowArgs;
   /** The edge of windows in pretraining, if another one. */
   pretrained: number | null;
   epsilon: number;
@@ -219,6 +219,9 @@ function blockOfSecond(net: Net, layer: string, sizes: BlockSizes, input: NetTen
   const second = net.layerNorm(nameOf(layer, 'layernorm_after'), width, epsilon, [narrow]);
   return net.add(nameOf(layer, 'output/sum'), [middle, second]);
 }
+
+/** Where windows are. */
+type WindowArgs = Pick<WindowSettings, 'size' | 'shift'> & Partial<WindowSettings>;
 
 function cutIn(net: Net, name: string, windows: WindowArgs, x: NetTensor): NetTensor {
   return net.apply(name, [x], () => new Windows({...windows, name}));

@@ -1,11 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
+import {count, nullable} from '../../../core/layers/formulaLayer';
 import {checkCount, misfitError, showShape} from '../../../platform/errors';
-import {asFloat} from '../../../core/layers/forward';
-import {currentDecoding} from './decoding';
-import {shapesOf} from '../../../platform/tfjs/inputs';
-import {addTable} from './table';
 import {registerOwn} from '../../../platform/tfjs/configs';
-import {PlainLayer} from './plainLayer';
+import {currentDecoding} from './decoding';
+import {definedLayer} from './definedLayer';
+import {isNoSequence, TAKES_SEQUENCES, tableOf} from './table';
 
 /** Arguments of {@link PositionEmbedding}. */
 export interface PositionEmbeddingArgs {
@@ -29,75 +28,62 @@ export interface PositionEmbeddingArgs {
  *
  * @experimental
  */
-export class PositionEmbedding extends PlainLayer {
-  static readonly className = 'tfjs-lora/transformers>PositionEmbedding';
-  private readonly rows: number;
-  private readonly offset: number;
-  private readonly padding: number | null;
-  private embeddings!: tf.LayerVariable;
-
-  constructor({rows, offset = 0, padding = null, ...rest}: PositionEmbeddingArgs) {
-    checkCount('rows', rows);
+export class PositionEmbedding extends definedLayer({
+  settings: {rows: count(), offset: count(0, 0), padding: nullable<number>({})},
+  check({offset, padding}) {
     checkCount('offset', offset, padding === null ? 0 : 1);
-    super(rest);
-    this.rows = rows;
-    this.offset = offset;
-    this.padding = padding;
-    this.supportsMasking = true;
-  }
+  },
+  inputs: 2,
+  integers: [1],
+  keepsMask: true,
+  misfit: ([shape]) => isNoSequence(shape) && TAKES_SEQUENCES,
+  weights: ({rows}, [shape]) => tableOf(rows, shape),
+  formula(o, [x, tokens], {offset, padding}, w) {
+    const table = w.embeddings;
+    if (padding === null || tokens === undefined) {
+      return o.add(x, o.slice(table, 0, offset, o.plus(o.size(x, 1), offset)));
+    }
+    const isToken = o.isNot(tokens, padding);
+    const order = o.mul(o.cumsum(isToken, 1), isToken);
+    return o.add(x, o.gather(table, o.add(order, offset - 1)));
+  },
+}) {
+  static readonly className = 'tfjs-lora/transformers>PositionEmbedding';
 
-  override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const [shape] = shapesOf(inputShape);
-    this.embeddings = addTable(this, shape, this.rows, table => this.addWeight(...table));
-    this.built = true;
+  constructor({...args}: PositionEmbeddingArgs) {
+    super(args);
   }
 
   /** The longest sequence, in positions. @internal */
   get positions(): number {
-    return this.rows - this.offset;
-  }
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    return shapesOf(inputShape)[0];
+    return this.settings.rows - this.settings.offset;
   }
 
   protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const [given, ids] = inputs as [tf.Tensor, tf.Tensor | undefined];
-    const x = asFloat(given);
-    const [, count = 0, width = 0] = x.shape;
+    const [x, tokens] = inputs as [tf.Tensor, tf.Tensor?];
+    const [batch = 0, length = 0] = x.shape;
     const decoding = currentDecoding();
-    const table = this.embeddings.read();
     if (decoding !== undefined) {
-      return tf.add(x, tf.gather(table, tf.add(decoding.positions, tf.scalar(this.offset, 'int32'))));
+      const rows = tf.add(decoding.positions, tf.scalar(this.settings.offset, 'int32'));
+      return tf.add(x, tf.gather(this.variables.embeddings.variable.read(), rows));
     }
-    if (count > this.positions) {
+    if (length > this.positions) {
       throw misfitError(
-        `"${this.name}" has ${this.positions} positions, and the sequence has ${count}. Cut it, or encode it with {maxLength}.`,
+        `"${this.name}" has ${this.positions} positions, and the sequence has ${length}. Cut it, or encode it with {maxLength}.`,
       );
     }
-    if (this.padding === null) {
-      return tf.add(x, tf.slice(table, [this.offset, 0], [count, width]));
+    if (this.settings.padding === null) {
+      return super.compute([x]);
     }
-    const [batch = 0] = x.shape;
-    if (ids === undefined || !(ids.shape[0] === batch && [count, 2 * count].includes(ids.shape[1] ?? 0))) {
+    const [rows, columns = 0] = tokens?.shape ?? [];
+    if (tokens === undefined || rows !== batch || ![length, 2 * length].includes(columns)) {
       throw misfitError(
         `"${this.name}" derives positions from tokens, [batch, positions], as a second input; got ` +
-          `${ids ? showShape(ids.shape) : 'none'}.`,
+          `${tokens ? showShape(tokens.shape) : 'none'}.`,
       );
     }
     // If rows contain several examples, the mask is followed by their indices.
-    return tf.add(x, tf.gather(table, this.rowsOf(tf.slice(ids, [0, 0], [batch, count]), this.padding)));
-  }
-
-  /** The row for each token. */
-  private rowsOf(ids: tf.Tensor, padding: number): tf.Tensor {
-    const counts = tf.cast(tf.notEqual(ids, padding), 'float32');
-    const order = tf.mul(tf.cumsum(counts, 1), counts);
-    return tf.cast(tf.add(order, this.offset - 1), 'int32');
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), rows: this.rows, offset: this.offset, padding: this.padding};
+    return super.compute([x, tf.slice(tokens, [0, 0], [batch, length])]);
   }
 }
 registerOwn(PositionEmbedding);
@@ -116,40 +102,22 @@ export interface TypeEmbeddingArgs {
  *
  * @experimental
  */
-export class TypeEmbedding extends PlainLayer {
+export class TypeEmbedding extends definedLayer({
+  settings: {rows: count()},
+  inputs: 2,
+  integers: [1],
+  keepsMask: true,
+  misfit: ([shape]) => isNoSequence(shape) && TAKES_SEQUENCES,
+  weights: ({rows}, [shape]) => tableOf(rows, shape),
+  formula(o, [x, types], _, w) {
+    const table = w.embeddings;
+    return o.add(x, types === undefined ? o.slice(table, 0, 0, 1) : o.gather(table, types));
+  },
+}) {
   static readonly className = 'tfjs-lora/transformers>TypeEmbedding';
-  private readonly rows: number;
-  private embeddings!: tf.LayerVariable;
 
-  constructor({rows, ...rest}: TypeEmbeddingArgs) {
-    checkCount('rows', rows);
-    super(rest);
-    this.rows = rows;
-    this.supportsMasking = true;
-  }
-
-  override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const [shape] = shapesOf(inputShape);
-    this.embeddings = addTable(this, shape, this.rows, table => this.addWeight(...table));
-    this.built = true;
-  }
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    return shapesOf(inputShape)[0];
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const [x, types] = inputs as [tf.Tensor, tf.Tensor | undefined];
-    const table = this.embeddings.read();
-    const rows =
-      types === undefined
-        ? tf.slice(table, [0, 0], [1, table.shape[1] as number])
-        : tf.gather(table, tf.cast(types, 'int32'));
-    return tf.add(asFloat(x), rows);
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), rows: this.rows};
+  constructor({...args}: TypeEmbeddingArgs) {
+    super(args);
   }
 }
 registerOwn(TypeEmbedding);

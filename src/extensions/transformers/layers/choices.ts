@@ -1,9 +1,4 @@
-import * as tf from '@tensorflow/tfjs';
-import {misfitError, showShape} from '../../../platform/errors';
-import {onlyShape, onlyTensor} from '../../../core/layers/forward';
-import {shapesOf} from '../../../platform/tfjs/inputs';
-import {registerOwn} from '../../../platform/tfjs/configs';
-import {PlainLayer} from './plainLayer';
+import {defineLayer} from './definedLayer';
 
 /**
  * Flattens the choices of all examples, `[batch, choices, positions]` → `[batch·choices, positions]`, so that the
@@ -11,22 +6,12 @@ import {PlainLayer} from './plainLayer';
  *
  * @experimental
  */
-export class ChoiceRows extends PlainLayer {
-  static readonly className = 'tfjs-lora/transformers>ChoiceRows';
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    return [null, onlyShape(inputShape).at(-1) ?? null];
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const x = onlyTensor(inputs);
-    if (x.rank !== 3) {
-      throw misfitError(`"${this.name}" takes [batch, choices, positions], got ${showShape(x.shape)}.`);
-    }
-    return tf.reshape(x, [-1, x.shape[2] as number]);
-  }
-}
-registerOwn(ChoiceRows);
+export const ChoiceRows = defineLayer('ChoiceRows', {
+  integers: [0],
+  misfit: ([shape]) => shape.length !== 3 && 'takes [batch, choices, positions]',
+  shape: ([shape]) => [null, shape.at(-1) ?? null],
+  formula: (o, [x]) => o.reshape(x, [-1, o.size(x, 2)]),
+});
 
 /**
  * Groups the logits of choices by example: `[batch·choices, 1]` and the tokens, `[batch, choices, positions]` →
@@ -34,17 +19,9 @@ registerOwn(ChoiceRows);
  *
  * @experimental
  */
-export class ChoiceScores extends PlainLayer {
-  static readonly className = 'tfjs-lora/transformers>ChoiceScores';
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    const [, tokens = []] = shapesOf(inputShape);
-    return tokens.slice(0, 2);
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const [scores, tokens] = inputs as [tf.Tensor, tf.Tensor];
-    return tf.reshape(scores, tokens.shape.slice(0, 2));
-  }
-}
-registerOwn(ChoiceScores);
+export const ChoiceScores = defineLayer('ChoiceScores', {
+  inputs: 2,
+  integers: [0, 1],
+  shape: ([, tokens = []]) => tokens.slice(0, 2),
+  formula: (o, [scores, tokens]) => o.reshapeLike(scores, tokens, 2, []),
+});

@@ -1,17 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, misfitError, show, showShape, throwFaults} from '../../../platform/errors';
-import {asFloat} from '../../../core/layers/forward';
-import {shapesOf} from '../../../platform/tfjs/inputs';
-import {addTable} from './table';
+import {count, flag, nullable, number, sizesMatch} from '../../../core/layers/formulaLayer';
+import {checkCount, misfitError, showShape} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
-import {PlainLayer} from './plainLayer';
-
-/** Arguments of {@link DistanceTable}. */
-export interface DistanceTableArgs {
-  /** How many rows the table has. */
-  rows: number;
-  name?: string;
-}
+import {definedLayer, defineLayer} from './definedLayer';
+import {isNoSequence, TAKES_SEQUENCES, tableOf} from './table';
 
 /**
  * A learned table of vectors for distances, the same for all inputs: `[batch, positions, width]` → `[1, rows, width]`.
@@ -19,52 +11,13 @@ export interface DistanceTableArgs {
  *
  * @experimental
  */
-export class DistanceTable extends PlainLayer {
-  static readonly className = 'tfjs-lora/transformers>DistanceTable';
-  private readonly rows: number;
-  private embeddings!: tf.LayerVariable;
-
-  constructor({rows, ...rest}: DistanceTableArgs) {
-    checkCount('rows', rows);
-    super(rest);
-    this.rows = rows;
-  }
-
-  override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const [shape] = shapesOf(inputShape);
-    this.embeddings = addTable(this, shape, this.rows, table => this.addWeight(...table));
-    this.built = true;
-  }
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    return [1, this.rows, shapesOf(inputShape)[0].at(-1) ?? null];
-  }
-
-  protected override compute(): tf.Tensor {
-    return tf.expandDims(this.embeddings.read(), 0);
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), rows: this.rows};
-  }
-}
-registerOwn(DistanceTable);
-
-/** Arguments of {@link DistanceScores}. */
-export interface DistanceScoresArgs {
-  heads: number;
-  /**
-   * The table has a row for each distance from `−span` to `span − 1`. Longer distances have the first or the last row.
-   */
-  span: number;
-  /** If given, distances from half the span on share rows logarithmically, up to this distance. Default: null. */
-  farthest?: number | null;
-  /** Whether the first input is the keys instead of the queries. Default: false. */
-  ofKeys?: boolean;
-  /** A factor for the products. Default: `1/√size` of a head. */
-  scale?: number | null;
-  name?: string;
-}
+export const DistanceTable = defineLayer('DistanceTable', {
+  settings: {rows: count()},
+  misfit: ([shape]) => isNoSequence(shape) && TAKES_SEQUENCES,
+  weights: ({rows}, [shape]) => tableOf(rows, shape, 3),
+  shape: ([shape], {rows}) => [1, rows, shape.at(-1) ?? null],
+  formula: (_o, _inputs, _settings, w) => w.embeddings,
+});
 
 /**
  * The position terms of DeBERTa's attention scores for each head: `scale·xᵢ·t(i − j)`, or with `ofKeys` `scale·xⱼ·t(i −
@@ -74,55 +27,43 @@ export interface DistanceScoresArgs {
  *     // [batch, positions, heads·size] and a table [1, 2·span, heads·size] → [batch, heads, positions, positions]
  *     scores.apply([queries, table])
  *
+ * The table has a row for each distance, from `−span` to `span − 1`. Longer distances have the first or the last row.
+ * With `farthest`, distances from half the span on share rows logarithmically, up to this distance. A `scale` of `null`
+ * is `1/√size` of a head.
+ *
  * @throws LoRAError if a setting is out of range, or the shapes of the inputs do not match.
  *
  * @experimental
  */
-export class DistanceScores extends PlainLayer {
+export class DistanceScores extends definedLayer({
+  settings: {
+    heads: count(),
+    span: count(),
+    farthest: nullable(count(undefined, 0)),
+    ofKeys: flag(false),
+    scale: nullable(number()),
+  },
+  check({span, farthest}) {
+    checkCount('span', span, farthest === null ? 1 : 2);
+  },
+  inputs: 2,
+  misfit([shape, table = []], {heads, span}) {
+    const width = shape[2] ?? 0;
+    const fits = shape.length === 3 && width % heads === 0 && sizesMatch(table, [1, 2 * span, width]);
+    const takes = `takes queries or keys of ${heads} heads, [batch, positions, width], and a table, `;
+    return !fits && takes + showShape([1, 2 * span, width]);
+  },
+  shape: ([[batch = null, positions = null]], {heads}) => [batch, heads, positions, positions],
+}) {
   static readonly className = 'tfjs-lora/transformers>DistanceScores';
-  private readonly heads: number;
-  private readonly span: number;
-  private readonly farthest: number | null;
-  private readonly ofKeys: boolean;
-  private readonly scale: number | null;
 
-  constructor({heads, span, farthest = null, ofKeys = false, scale = null, ...rest}: DistanceScoresArgs) {
-    checkCount('heads', heads);
-    checkCount('span', span);
-    if (farthest !== null) {
-      checkCount('span', span, 2);
-      checkCount('farthest', farthest, 0);
-    }
-    throwFaults(scale === null || Number.isFinite(scale) ? [] : [`scale must be a number, got ${show(scale)}.`]);
-    super(rest);
-    this.heads = heads;
-    this.span = span;
-    this.farthest = farthest;
-    this.ofKeys = ofKeys;
-    this.scale = scale;
-  }
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    const [[batch = null, positions = null]] = shapesOf(inputShape);
-    return [batch, this.heads, positions, positions];
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const [x, table] = inputs.map(asFloat);
-    const {heads, span, ofKeys} = this;
-    const width = x?.shape[2] ?? 0;
-    if (x?.rank !== 3 || width % heads !== 0 || !tf.util.arraysEqual(table?.shape ?? [], [1, 2 * span, width])) {
-      const shapes = inputs.map(({shape}) => showShape(shape));
-      throw misfitError(
-        `"${this.name}" takes queries or keys of ${heads} heads, [batch, positions, width], and a table, ` +
-          `${showShape([1, 2 * span, width])}; got ${shapes.join(', ')}.`,
-      );
-    }
-    const [batch, positions] = (x as tf.Tensor3D).shape;
+  protected override compute([x, table]: [tf.Tensor3D, tf.Tensor]): tf.Tensor {
+    const {heads, span, ofKeys, scale} = this.settings;
+    const [batch, positions, width] = x.shape;
     this.checkDistances(positions - 1);
     const size = width / heads;
     const all = 2 * positions - 1;
-    const scaled = tf.mul(x, this.scale ?? 1 / Math.sqrt(size));
+    const scaled = tf.mul(x, scale ?? 1 / Math.sqrt(size));
     const byHead = tf.reshape(tf.transpose(tf.reshape(scaled, [batch, positions, heads, size]), [2, 0, 1, 3]), [
       heads,
       batch * positions,
@@ -130,7 +71,7 @@ export class DistanceScores extends PlainLayer {
     ]);
     // The rows for the distances of this position, as the last one, to others at positions 0, 1, …
     const rows = Array.from({length: all}, (_, i) => this.rowOf(ofKeys ? i - positions + 1 : positions - 1 - i));
-    const chosen = tf.gather(tf.reshape(table as tf.Tensor, [2 * span, width]), tf.tensor1d(rows, 'int32'));
+    const chosen = tf.gather(tf.reshape(table, [2 * span, width]), tf.tensor1d(rows, 'int32'));
     const rowsByHead = tf.transpose(tf.reshape(chosen, [all, heads, size]), [1, 0, 2]);
     const products = tf.matMul(byHead, rowsByHead, false, true); // [heads, batch·positions, all]
     const scores = tf.reshape(shifted(products, heads * batch, positions), [heads, batch, positions, positions]);
@@ -139,7 +80,7 @@ export class DistanceScores extends PlainLayer {
 
   /** If the farthest distance is half the span, the formula for shared rows would divide by log 1. */
   private checkDistances(most: number): void {
-    const {span, farthest} = this;
+    const {span, farthest} = this.settings;
     if (farthest !== null && farthest === Math.floor(span / 2) && most > farthest) {
       throw misfitError(
         `"${this.name}" has rows for distances up to ${farthest}, but positions are up to ${most} apart. Cut the texts to ` +
@@ -149,8 +90,8 @@ export class DistanceScores extends PlainLayer {
   }
 
   /** The row for a query that is `distance` positions after a key, rounded as in PyTorch. */
-  private rowOf(distance: number): number {
-    const {span, farthest} = this;
+  rowOf(distance: number): number {
+    const {span, farthest} = this.settings;
     const {fround} = Math;
     const half = Math.floor(span / 2);
     const far = Math.abs(distance);
@@ -160,11 +101,6 @@ export class DistanceScores extends PlainLayer {
       shared = Math.ceil(fround(share * (half - 1))) + half;
     }
     return Math.min(Math.max(span + Math.sign(distance) * shared, 0), 2 * span - 1);
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    const {heads, span, farthest, ofKeys, scale} = this;
-    return {...super.getConfig(), heads, span, farthest, ofKeys, scale};
   }
 }
 registerOwn(DistanceScores);

@@ -1,13 +1,10 @@
-import * as tf from '@tensorflow/tfjs';
-import type {GateKind, RowKernels} from '../kernels/transformer';
-import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
-import {gate, gateHalves} from '../ops/gate';
-import {joined} from '../../../backends/shared/jointProducts';
-import {asFloat, onlyTensor} from '../../../core/layers/forward';
-import {shapesOf} from '../../../platform/tfjs/inputs';
-import type {RowStep} from './rowStep';
+import {flag, later, type Optional, sizesMatch} from '../../../core/layers/formulaLayer';
+import type {GateActivation} from '../../../core/ops/formulaOps';
+import {LoRAError, show} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
-import {PlainLayer} from './plainLayer';
+import type {RowKernels} from '../kernels/transformer';
+import {definedLayer} from './definedLayer';
+import type {RowStep} from './rowStep';
 
 /** Arguments of {@link Gelu}. */
 export interface GeluArgs {
@@ -23,35 +20,34 @@ export interface GeluArgs {
  *
  * @experimental
  */
-export class Gelu extends PlainLayer {
+export class Gelu extends definedLayer({
+  settings: {approximate: flag(false)},
+  isElementwise: true,
+  formula: (o, [x], settings) => o.activate(x, activationOf({activation: 'gelu', ...settings})),
+}) {
   static readonly className = 'tfjs-lora/transformers>Gelu';
-  private readonly approximate: boolean;
 
-  constructor({approximate = false, ...rest}: GeluArgs = {}) {
-    super(rest);
-    this.approximate = approximate;
-    this.supportsMasking = true;
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    return gate(asFloat(onlyTensor(inputs)), null, kindOf('gelu', this.approximate));
+  constructor(args: GeluArgs = {}) {
+    super(args);
   }
 
   /** @internal */
   rowStep(kernels: RowKernels, [width = 0]: readonly number[]): RowStep {
-    const kind = kindOf('gelu', this.approximate);
+    const activation = activationOf({activation: 'gelu', ...this.settings});
     return ([x = 0], to) => {
-      kernels.gate(x, 0, to, width, kind);
+      kernels.gate(x, 0, to, width, activation);
     };
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), approximate: this.approximate};
   }
 }
 registerOwn(Gelu);
 
-function kindOf(activation: 'silu' | 'gelu', approximate: boolean): GateKind {
+/** The settings of an activation. */
+interface ActivationSettings {
+  readonly activation: 'silu' | 'gelu';
+  readonly approximate: boolean;
+}
+
+function activationOf({activation, approximate}: ActivationSettings): GateActivation {
   return activation === 'silu' ? 'silu' : approximate ? 'gelu_tanh' : 'gelu';
 }
 
@@ -65,75 +61,63 @@ export interface GatedActivationArgs extends GeluArgs {
   gateLast?: boolean;
 }
 
+const siluOrGelu: Optional<'silu' | 'gelu'> = {
+  otherwise: 'silu',
+  check(name, value) {
+    if (value !== 'silu' && value !== 'gelu') {
+      throw new LoRAError(`${name} must be 'silu' or 'gelu', got ${show(value)}.`);
+    }
+  },
+};
+
 /**
  * `f(gate)·up`, the middle of a gated feed-forward layer: of two inputs of the same shape, or of one that holds both.
  * `f` is silu or gelu. Only the inputs are kept for the backward pass. (Shazeer, arXiv 2002.05202.)
  *
  * @experimental
  */
-export class GatedActivation extends PlainLayer {
+export class GatedActivation extends definedLayer({
+  settings: {
+    activation: siluOrGelu,
+    approximate: flag(false),
+    packed: later(flag(false)),
+    gateLast: later(flag(false)),
+  },
+  inputs: 3,
+  misfit([shape, up, third], {packed}) {
+    const fits = packed
+      ? up === undefined && (shape.at(-1) ?? 0) % 2 === 0
+      : up !== undefined && third === undefined && sizesMatch(shape, up);
+    return !fits && 'takes a gate and values of the same shape';
+  },
+  shape([shape], {packed}) {
+    const width = shape.at(-1);
+    return packed ? [...shape.slice(0, -1), width == null ? null : width / 2] : shape;
+  },
+  formula(o, [x, up], settings, _, [shape]) {
+    const {packed, gateLast} = settings;
+    const axis = shape.length - 1;
+    if (packed && !gateLast) {
+      return o.gateHalves(x, activationOf(settings), axis);
+    }
+    const [values, gate] = packed ? o.halves(x, axis) : [up, x];
+    return o.gate(gate, values, activationOf(settings));
+  },
+}) {
   static readonly className = 'tfjs-lora/transformers>GatedActivation';
-  private readonly activation: 'silu' | 'gelu';
-  private readonly approximate: boolean;
-  private readonly packed: boolean;
-  private readonly gateLast: boolean;
 
   constructor(args: GatedActivationArgs = {}) {
-    const {activation = 'silu', approximate = false, packed = false, gateLast = false, ...rest} = args;
-    if ((activation as unknown) !== 'silu' && (activation as unknown) !== 'gelu') {
-      throw new LoRAError(`activation must be 'silu' or 'gelu', got ${show(activation)}.`);
-    }
-    super(rest);
-    this.activation = activation;
-    this.approximate = approximate;
-    this.packed = packed;
-    this.gateLast = gateLast;
-  }
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    const [shape] = shapesOf(inputShape);
-    const width = shape.at(-1);
-    return this.packed ? [...shape.slice(0, -1), width == null ? null : width / 2] : shape;
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const given = inputs.map(asFloat) as [tf.Tensor, ...tf.Tensor[]];
-    const [x, up, more] = given;
-    const fits = this.packed
-      ? up === undefined && (x.shape.at(-1) ?? 1) % 2 === 0
-      : up !== undefined && !more && tf.util.arraysEqual(x.shape, up.shape);
-    if (!fits) {
-      const shapes = inputs.map(({shape}) => showShape(shape));
-      throw misfitError(`"${this.name}" takes a gate and values of the same shape; got ${shapes.join(', ')}.`);
-    }
-    const kind = kindOf(this.activation, this.approximate);
-    if (this.packed && this.gateLast) {
-      const [values, before] = tf.split(x, 2, -1) as [tf.Tensor, tf.Tensor];
-      return gate(before, values, kind);
-    }
-    const halves = this.packed ? x : joined(given);
-    return halves === undefined ? gate(x, up as tf.Tensor, kind) : gateHalves(halves, kind);
+    super(args);
   }
 
   /** @internal */
-  rowStep(kernels: RowKernels, [whole = 0]: readonly number[]): RowStep {
-    const {packed, gateLast} = this;
-    const kind = kindOf(this.activation, this.approximate);
-    const width = packed ? whole / 2 : whole;
+  rowStep(kernels: RowKernels, [inputWidth = 0]: readonly number[]): RowStep {
+    const {packed, gateLast} = this.settings;
+    const activation = activationOf(this.settings);
+    const width = packed ? inputWidth / 2 : inputWidth;
     return ([first = 0, second = first + 4 * width], to) => {
-      const [x, up] = packed && gateLast ? [second, first] : [first, second];
-      kernels.gate(x, up, to, width, kind);
-    };
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    const {activation, approximate, packed, gateLast} = this;
-    return {
-      ...super.getConfig(),
-      activation,
-      approximate,
-      ...(packed && {packed}),
-      ...(gateLast && {gateLast}),
+      const [gate, values] = packed && gateLast ? [second, first] : [first, second];
+      kernels.gate(gate, values, to, width, activation);
     };
   }
 }

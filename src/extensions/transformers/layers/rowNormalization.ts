@@ -1,12 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import {LoRAError, misfitError, show, showShape} from '../../../platform/errors';
-import type {RowKernels} from '../kernels/transformer';
-import {normalizeRows} from '../ops/normalizeRows';
-import {asFloat} from '../../../core/layers/forward';
-import {shapesOf} from '../../../platform/tfjs/inputs';
-import type {RowStep} from './rowStep';
+import {flag, later, number, type Optional, sizesMatch} from '../../../core/layers/formulaLayer';
+import {checkNumber} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
-import {PlainLayer} from './plainLayer';
+import type {RowKernels} from '../kernels/transformer';
+import {definedLayer} from './definedLayer';
+import type {RowStep} from './rowStep';
 
 /** Arguments of {@link RMSNormalization} and {@link FusedLayerNormalization}. */
 export interface RowNormalizationArgs {
@@ -22,106 +20,65 @@ export interface RowNormalizationArgs {
   name?: string;
 }
 
+const size: Optional<number | undefined> = {
+  otherwise: undefined,
+  check(name, value) {
+    if (value !== undefined) {
+      checkNumber(name, value, Number.isInteger(value) && Number(value) > 0, 'a positive integer');
+    }
+  },
+};
+
 /** Normalizes one input, or the sum of two, along the last axis. */
-abstract class RowNormalization extends PlainLayer {
-  protected abstract readonly centered: boolean;
-  private readonly epsilon: number;
-  private readonly size: number | undefined;
-  private readonly addsOne: boolean;
-  private readonly bias: boolean;
-  private gamma!: tf.LayerVariable;
-  private beta: tf.LayerVariable | null = null;
-
-  protected constructor({
-    epsilon,
-    size,
-    addsOne = false,
-    bias = true,
-    ...rest
-  }: RowNormalizationArgs & {epsilon: number}) {
-    if (!(Number.isFinite(epsilon) && epsilon >= 0)) {
-      throw new LoRAError(`epsilon must be a number of at least 0, got ${show(epsilon)}.`);
+function rowNormalization(centered: boolean, epsilon: number) {
+  abstract class RowNormalization extends definedLayer({
+    settings: {
+      epsilon: {...number('a number of at least 0', value => value >= 0), otherwise: epsilon},
+      size: later(size),
+      addsOne: later(flag(false)),
+      bias: later(flag(true)),
+    },
+    inputs: 3,
+    keepsMask: true,
+    misfit([shape, residual = shape, third], settings) {
+      const width = shape.at(-1);
+      if (width == null || third !== undefined || !sizesMatch(shape, residual)) {
+        return 'normalizes one input, or the sum of two of the same shape, with a known last axis';
+      }
+      const {size: piece = width} = settings;
+      return width % piece !== 0 && `normalizes pieces of ${piece} values`;
+    },
+    weights({size: piece, addsOne, bias}, [shape]) {
+      const width = [piece ?? shape.at(-1) ?? null];
+      return {
+        gamma: {shape: width, start: addsOne ? tf.initializers.zeros() : tf.initializers.ones()},
+        ...(centered && bias && {beta: {shape: width, start: tf.initializers.zeros()}}),
+      };
+    },
+    formula: (o, [x, residual], settings, w, [shape]) =>
+      o.normalizeRows(x, residual, w, {...settings, centered, shape}),
+  }) {
+    override computeMask(_: tf.Tensor | tf.Tensor[], mask?: tf.Tensor | tf.Tensor[]): tf.Tensor | tf.Tensor[] {
+      return Array.isArray(mask) ? (mask[0] as tf.Tensor) : (mask as tf.Tensor);
     }
-    if (size !== undefined && !(Number.isInteger(size) && size > 0)) {
-      throw new LoRAError(`size must be a positive integer, got ${show(size)}.`);
+
+    /** @internal */
+    rowStep(kernels: RowKernels, widths: readonly number[]): RowStep | undefined {
+      const [inputWidth = 0] = widths;
+      const {addsOne, epsilon: least, size: width = inputWidth} = this.settings;
+      const {gamma, beta} = this.variables;
+      return addsOne || widths.length > 1
+        ? undefined
+        : ([x = 0], to) => {
+            const weights = {
+              gamma: kernels.at(gamma.variable.read()),
+              beta: kernels.at(beta?.variable.read() ?? null),
+            };
+            kernels.normalize(x, weights, {rows: inputWidth / width, width}, {centered, epsilon: least}, to);
+          };
     }
-    super(rest);
-    this.epsilon = epsilon;
-    this.size = size;
-    this.addsOne = addsOne;
-    this.bias = bias;
-    this.supportsMasking = true;
   }
-
-  override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const [shape, other, more] = shapesOf(inputShape);
-    const width = shape.at(-1);
-    if (width == null || more !== undefined || (other !== undefined && other.at(-1) !== width)) {
-      const shapes = shapesOf(inputShape).map(showShape);
-      throw misfitError(
-        `"${this.name}" normalizes one input, or the sum of two of the same shape, with a known last axis; got ` +
-          `${shapes.join(', ')}.`,
-      );
-    }
-    const {size = width} = this;
-    if (width % size !== 0) {
-      throw misfitError(`"${this.name}" normalizes pieces of ${size} values, got an axis of ${width}.`);
-    }
-    const start = this.addsOne ? tf.initializers.zeros() : tf.initializers.ones();
-    this.gamma = this.addWeight('gamma', [size], 'float32', start);
-    this.beta = this.centered && this.bias ? this.addWeight('beta', [size], 'float32', tf.initializers.zeros()) : null;
-    this.built = true;
-  }
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    return shapesOf(inputShape)[0];
-  }
-
-  override computeMask(_: tf.Tensor | tf.Tensor[], mask?: tf.Tensor | tf.Tensor[]): tf.Tensor | tf.Tensor[] {
-    return Array.isArray(mask) ? (mask[0] as tf.Tensor) : (mask as tf.Tensor);
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const [x, residual = null] = inputs.map(asFloat) as [tf.Tensor, tf.Tensor?];
-    if (residual !== null && !tf.util.arraysEqual(x.shape, residual.shape)) {
-      throw misfitError(
-        `"${this.name}" adds inputs of the same shape, got ${showShape(x.shape)} and ${showShape(residual.shape)}.`,
-      );
-    }
-    const gamma = this.addsOne ? tf.add(this.gamma.read(), 1) : this.gamma.read();
-    const weights = {gamma, beta: this.beta?.read() ?? null};
-    const settings = {centered: this.centered, epsilon: this.epsilon};
-    const {size} = this;
-    if (size === undefined || size === x.shape.at(-1)) {
-      return normalizeRows(x, residual, weights, settings);
-    }
-    const inPieces = (whole: tf.Tensor) => tf.reshape(whole, [-1, size]);
-    const y = normalizeRows(inPieces(x), residual && inPieces(residual), weights, settings);
-    return tf.reshape(y, x.shape);
-  }
-
-  /** @internal */
-  rowStep(kernels: RowKernels, widths: readonly number[]): RowStep | undefined {
-    const [whole = 0] = widths;
-    const {centered, epsilon, size: width = whole, gamma, beta} = this;
-    return this.addsOne || widths.length > 1
-      ? undefined
-      : ([x = 0], to) => {
-          const weights = {gamma: kernels.at(gamma.read()), beta: kernels.at(beta?.read() ?? null)};
-          kernels.normalize(x, weights, {rows: whole / width, width}, {centered, epsilon}, to);
-        };
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    const {epsilon, size, addsOne, bias} = this;
-    return {
-      ...super.getConfig(),
-      epsilon,
-      ...(size !== undefined && {size}),
-      ...(addsOne && {addsOne}),
-      ...(!bias && {bias}),
-    };
-  }
+  return RowNormalization;
 }
 
 /**
@@ -130,14 +87,11 @@ abstract class RowNormalization extends PlainLayer {
  *
  * @experimental
  */
-export class RMSNormalization extends RowNormalization {
+export class RMSNormalization extends rowNormalization(false, 1e-6) {
   static readonly className = 'tfjs-lora/transformers>RMSNormalization';
-  protected get centered(): boolean {
-    return false;
-  }
 
-  constructor({epsilon = 1e-6, ...rest}: RowNormalizationArgs = {}) {
-    super({epsilon, ...rest});
+  constructor(args: RowNormalizationArgs = {}) {
+    super(args);
   }
 }
 registerOwn(RMSNormalization);
@@ -149,14 +103,11 @@ registerOwn(RMSNormalization);
  *
  * @experimental
  */
-export class FusedLayerNormalization extends RowNormalization {
+export class FusedLayerNormalization extends rowNormalization(true, 1e-5) {
   static readonly className = 'tfjs-lora/transformers>FusedLayerNormalization';
-  protected get centered(): boolean {
-    return true;
-  }
 
-  constructor({epsilon = 1e-5, ...rest}: RowNormalizationArgs = {}) {
-    super({epsilon, ...rest});
+  constructor(args: RowNormalizationArgs = {}) {
+    super(args);
   }
 }
 registerOwn(FusedLayerNormalization);

@@ -1,10 +1,9 @@
-import * as tf from '@tensorflow/tfjs';
-import {checkCount, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
-import {asFloat} from '../../../core/layers/forward';
-import {shapesOf} from '../../../platform/tfjs/inputs';
+import {count, type Setting, sizesMatch} from '../../../core/layers/formulaLayer';
+import {LoRAError, show} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {poolingWeights} from '../ops/poolStates';
-import {PlainLayer} from './plainLayer';
+import {definedLayer} from './definedLayer';
+import {tokenId} from './pairLayers';
 
 /** How a sequence becomes one vector: the mean of its positions, the first, or the last. */
 export type PoolingMode = 'mean' | 'first' | 'last';
@@ -24,72 +23,50 @@ export interface SequencePoolingArgs {
   name?: string;
 }
 
+const poolingMode: Setting<PoolingMode> = {
+  check(name, value) {
+    if (value !== 'mean' && value !== 'first' && value !== 'last') {
+      throw new LoRAError(`${name} must be 'mean', 'first' or 'last', got ${show(value)}.`);
+    }
+  },
+};
+
 /**
  * Pools each sequence to one vector: `[batch, positions, width]` and a mask `[batch, positions]` → `[batch, width]`.
  * Positions whose mask is 0 do not count. A sequence without any other gives zeros.
  *
  * @experimental
  */
-export class SequencePooling extends PlainLayer {
+export class SequencePooling extends definedLayer({
+  settings: {mode: poolingMode, padding: tokenId(), skip: count(0, 0)},
+  inputs: 4,
+  integers: [1, 2],
+  misfit([shape, ...others], {padding}) {
+    const fit = others.every(other => sizesMatch(other, shape.slice(0, 2)));
+    const counts = padding === null ? others.length <= 1 : others.length === 2;
+    const takes = `mask${padding === null ? '' : ' and tokens'}, [batch, positions]`;
+    return !(shape.length === 3 && fit && counts) && `takes sequences, [batch, positions, width], and a ${takes}`;
+  },
+  shape: ([[batch = null, , width = null]]) => [batch, width],
+  formula(o, [x, mask, tokens], {mode, padding, skip}) {
+    const shown = (mask as typeof mask | undefined) === undefined ? o.ones(x) : o.shown(mask);
+    const seen = skip === 0 ? shown : o.mul(shown, o.float(o.atLeast(o.range(o.size(x, 1)), skip)));
+    let counts = seen;
+    if (padding !== null && tokens !== undefined) {
+      const isToken = o.mul(seen, o.isNot(tokens, padding));
+      // In a sequence of padding, the first position counts.
+      const none = o.sub(1, o.greatest(isToken, [1]));
+      const isFirst = o.float(o.equal(o.range(o.size(x, 1)), 0));
+      counts = o.max(isToken, o.mul(isFirst, none));
+    }
+    const weights = poolingWeights(o, mode, counts);
+    return o.squeeze(o.matMul(o.expandDims(weights, [1]), x), [1]);
+  },
+}) {
   static readonly className = 'tfjs-lora/transformers>SequencePooling';
-  private readonly mode: PoolingMode;
-  private readonly padding: number | null;
-  private readonly skip: number;
 
-  constructor({mode, padding = null, skip = 0, ...rest}: SequencePoolingArgs) {
-    if (!['mean', 'first', 'last'].includes(mode)) {
-      throw new LoRAError(`mode must be 'mean', 'first' or 'last', got ${show(mode)}.`);
-    }
-    if (padding !== null && !Number.isSafeInteger(padding)) {
-      throw new LoRAError(`padding must be an integer, a token id, got ${show(padding)}.`);
-    }
-    checkCount('skip', skip, 0);
-    super(rest);
-    this.mode = mode;
-    this.padding = padding;
-    this.skip = skip;
-  }
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    const [[batch = null, , width = null]] = shapesOf(inputShape);
-    return [batch, width];
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const [x, ...others] = inputs.map(asFloat);
-    const fit = others.every(({shape}) => tf.util.arraysEqual(shape, x?.shape.slice(0, 2) ?? []));
-    if (x?.rank !== 3 || !fit || (this.padding === null ? others.length > 1 : others.length !== 2)) {
-      const shapes = inputs.map(({shape}) => showShape(shape));
-      throw misfitError(
-        `"${this.name}" takes sequences, [batch, positions, width], and a ` +
-          `mask${this.padding === null ? '' : ' and tokens'}, [batch, positions]; got ${shapes.join(', ')}.`,
-      );
-    }
-    const [batch, positions, width] = (x as tf.Tensor3D).shape;
-    const [mask = tf.ones([batch, positions]), tokens] = others;
-    const counts = this.countsOf(mask, tokens);
-    const weights = tf.reshape<tf.Rank.R3>(poolingWeights(this.mode, counts), [batch, 1, positions]);
-    return tf.reshape(tf.matMul(weights, x as tf.Tensor3D), [batch, width]);
-  }
-
-  /** 1 for the positions that count, `[batch, positions]`. */
-  private countsOf(mask: tf.Tensor, tokens: tf.Tensor | undefined): tf.Tensor {
-    const shown = tf.cast(tf.notEqual(mask, 0), 'float32');
-    const {skip} = this;
-    const seen =
-      skip === 0
-        ? shown
-        : tf.mul(shown, tf.cast(tf.greaterEqual(tf.range(0, mask.shape[1] as number), skip), 'float32'));
-    if (this.padding === null || tokens === undefined) {
-      return seen;
-    }
-    const counts = tf.mul(seen, tf.cast(tf.notEqual(tokens, this.padding), 'float32'));
-    const isFirst = tf.cast(tf.equal(tf.range(0, mask.shape[1] as number), 0), 'float32');
-    return tf.maximum(counts, tf.mul(isFirst, tf.sub(1, tf.max(counts, 1, true))));
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), mode: this.mode, padding: this.padding, skip: this.skip};
+  constructor({...args}: SequencePoolingArgs) {
+    super(args);
   }
 }
 registerOwn(SequencePooling);

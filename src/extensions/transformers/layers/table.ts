@@ -1,21 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import {misfitError, showShape} from '../../../platform/errors';
+import type {WeightSpec} from '../../../core/layers/formulaLayer';
 
-type Table = [name: string, shape: tf.Shape, dtype: 'float32', initializer: ReturnType<typeof tf.initializers.zeros>];
+/** What a layer with a table says of other shapes. */
+export const TAKES_SEQUENCES = 'takes sequences, [batch, positions, width]';
 
-/**
- * Adds a table of `rows` vectors to a layer, as wide as its input. It takes the layer's `addWeight`, because that is
- * protected.
- */
-export function addTable(
-  layer: tf.layers.Layer,
-  shape: tf.Shape,
-  rows: number,
-  add: (table: Table) => tf.LayerVariable,
-): tf.LayerVariable {
-  const width = shape.at(-1);
-  if (shape.length !== 3 || width == null) {
-    throw misfitError(`"${layer.name}" takes sequences, [batch, positions, width], got ${showShape(shape)}.`);
-  }
-  return add(['embeddings', [rows, width], 'float32', tf.initializers.randomNormal({stddev: 0.02})]);
+export function isNoSequence(shape: tf.Shape): boolean {
+  return shape.length !== 3 || shape[2] == null;
+}
+
+/** A table of vectors as wide as a sequence, and the shape in which a formula has it, if that is another one. */
+export function tableOf(rows: number, shape: tf.Shape, axes: 2 | 3 = 2): {embeddings: WeightSpec} {
+  const sizes = [rows, Number(shape.at(-1))];
+  const start = tf.initializers.randomNormal({stddev: 0.02});
+  return {embeddings: {shape: sizes, start, ...(axes === 3 && {form: [1, ...sizes]})}};
 }

@@ -1,74 +1,32 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
-import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
-import {registerOwn} from '../../../platform/tfjs/configs';
-import {PlainLayer} from './plainLayer';
+import {count, flag, later, type Setting} from '../../../core/layers/formulaLayer';
+import {LoRAError, show} from '../../../platform/errors';
+import {defineLayer} from './definedLayer';
 
-/** Arguments of {@link WidthPart}. */
-export interface WidthPartArgs {
-  /** Which part, or the first of them. */
-  index: number;
-  /** How many parts there are. */
-  of: number;
-  /** How many parts to take. Default: 1. */
-  span?: number;
-  /** Whether to add a bias. Default: false. */
-  bias?: boolean;
-  name?: string;
-}
+const partIndex: Setting<number> = {};
 
 /**
- * One or more of several equal parts of the last axis, plus a bias: `[.., of·width]` → `[.., span·width]`.
+ * One or more of several equal parts of the last axis, plus a bias: `[.., of·width]` → `[.., span·width]`. `index` says
+ * which part, or the first of them, `of` how many there are, and `span` how many to take.
  *
  * @experimental
  */
-export class WidthPart extends PlainLayer {
-  static readonly className = 'tfjs-lora/transformers>WidthPart';
-  private readonly index: number;
-  private readonly of: number;
-  private readonly span: number;
-  private readonly hasBias: boolean;
-  private bias: tf.LayerVariable | null = null;
-
-  constructor({index, of, span = 1, bias = false, ...rest}: WidthPartArgs) {
-    checkCount('of', of);
-    checkCount('span', span);
+export const WidthPart = defineLayer('WidthPart', {
+  settings: {index: partIndex, of: count(), span: later(count(1)), bias: flag(false)},
+  check({index, of, span}) {
     if (!Number.isInteger(index) || index < 0 || index + span > of) {
       throw new LoRAError(`index must be an integer from 0 to ${of - span}, got ${show(index)}.`);
     }
-    super(rest);
-    this.index = index;
-    this.of = of;
-    this.span = span;
-    this.hasBias = bias;
-  }
-
-  override build(inputShape: tf.Shape | tf.Shape[]): void {
-    const width = this.computeOutputShape(inputShape).at(-1) as number;
-    this.bias = this.hasBias ? this.addWeight('bias', [width], 'float32', tf.initializers.zeros()) : null;
-    this.built = true;
-  }
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    const shape = onlyShape(inputShape);
-    const width = (shape.at(-1) ?? NaN) / this.of;
-    if (!Number.isInteger(width)) {
-      throw misfitError(`"${this.name}" takes ${this.of} equal parts of the last axis, got ${showShape(shape)}.`);
-    }
-    return [...shape.slice(0, -1), this.span * width];
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const x = asFloat(onlyTensor(inputs));
-    const width = (x.shape.at(-1) ?? 0) / this.of;
-    const begin = x.shape.map((_, axis) => (axis === x.rank - 1 ? this.index * width : 0));
-    const part = tf.slice(x, begin, [...x.shape.slice(0, -1), this.span * width]);
-    return this.bias === null ? part : tf.add(part, this.bias.read());
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    const {index, of, span, hasBias: bias} = this;
-    return {...super.getConfig(), index, of, ...(span > 1 && {span}), bias};
-  }
-}
-registerOwn(WidthPart);
+  },
+  weights: ({of, span, bias}, [shape]) => ({
+    ...(bias && {bias: {shape: [(span * Number(shape.at(-1))) / of], start: tf.initializers.zeros()}}),
+  }),
+  misfit: ([shape], {of}) =>
+    !Number.isInteger((shape.at(-1) ?? NaN) / of) && `takes ${of} equal parts of the last axis`,
+  shape: ([shape], {of, span}) => [...shape.slice(0, -1), (span * Number(shape.at(-1))) / of],
+  formula(o, [x], {index, of, span}, w, [shape]) {
+    const width = (shape.at(-1) ?? 0) / of;
+    const part = o.slice(x, shape.length - 1, index * width, (index + span) * width);
+    return w.bias === undefined ? part : o.add(part, w.bias);
+  },
+});

@@ -1,104 +1,84 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkCount} from '../../../platform/errors';
-import {asFloat, type Forward, onlyTensor} from '../../../core/layers/forward';
+import {count, flag, type FormulaLayer, nullable} from '../../../core/layers/formulaLayer';
+import type {Forward} from '../../../core/layers/forward';
 import {PLAIN_FORWARDS} from '../../../core/layers/plainForwards';
-import type {CallArgs} from '../../../core/layers/wrapperLayer';
+import {TENSOR_OPS} from '../../../core/ops/formulaOps';
 import {registerKernelModules} from '../../../core/peft/kernelModules';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {learns} from '../../../platform/tfjs/lazyOp';
-import {type WindowArgs, WindowLayer} from './windows';
+import {definedLayer, defineLayer} from './definedLayer';
+import {checkShift, gridOf, WINDOW_SETTINGS, windowsMisfit, type WindowSettings} from './windows';
 
-/** Arguments of {@link WindowBias}. */
-export interface WindowBiasArgs extends WindowArgs {
-  heads: number;
+const SETTINGS = {...WINDOW_SETTINGS, heads: count()};
+
+interface ScoreSettings extends WindowSettings {
+  readonly heads: number;
 }
 
 /** A layer whose result is added to the scores of attention within windows. */
-abstract class WindowScores extends WindowLayer {
-  protected readonly heads: number;
+interface WindowScores extends FormulaLayer<ScoreSettings> {
   /** Added to the scores of positions that are no neighbors in the image. */
-  readonly apartBy: number = -100;
-
-  constructor({heads, ...rest}: WindowBiasArgs) {
-    checkCount('heads', heads);
-    super(rest);
-    this.heads = heads;
-  }
-
-  override computeOutputShape(): tf.Shape {
-    return [null, this.heads, this.size ** 2, this.size ** 2];
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    return this.scores(onlyTensor(inputs));
-  }
-
-  /** What is added to the scores of the windows of features. */
-  private scores(x: tf.Tensor): tf.Tensor {
-    const {rows, columns, shift} = this.gridOf(x);
-    const bias = this.bias();
-    return shift === 0 ? bias : tf.add(bias, tf.mul(this.apartOf(rows, columns, shift), this.apartBy));
-  }
-
-  /**
-   * The same, computed once for all steps if the weights are frozen.
-   *
-   * @internal
-   */
-  static readonly frozen: Forward = (layer, x, {prepared}) => {
-    const own = layer as WindowScores;
-    const weights = own.weights.map(weight => weight.read());
-    if (weights.some(learns)) {
-      return own.scores(x);
-    }
-    const grid = Object.values(own.gridOf(x)).join();
-    const [scores] = prepared.get(weights, () => [own.scores(x)] as const, grid);
-    return tf.clone(scores); // tfjs disposes of what a layer returns
-  };
-
+  readonly apartBy: number;
   /** The scores of all pairs of positions in a window, `[1, heads, size², size²]`. */
-  bias(): tf.Tensor4D {
-    return tf.tidy(() => {
-      const {heads, size} = this;
-      const count = size ** 2;
-      const values = tf.gather(this.distances(), tf.tensor1d(distanceIndices(size), 'int32')); // [size⁴, heads]
-      return tf.reshape(tf.transpose(values), [1, heads, count, count]);
-    });
-  }
-
+  bias(): tf.Tensor4D;
   /** The score of each distance between two positions, `[(2·size − 1)², heads]`. */
-  protected abstract distances(): tf.Tensor2D;
+  distances(): tf.Tensor2D;
+}
 
-  /** 1 for pairs of positions that the shift brought together, `[windows, 1, size², size²]`. */
-  private apartOf(rows: number, columns: number, shift: number): tf.Tensor4D {
-    const {size} = this;
-    const regions = (windows: number) =>
-      Array.from(
-        {length: windows * size},
-        (_, i) => Number(i >= windows * size - size) + Number(i >= windows * size - shift),
-      );
-    const [down, across] = [regions(rows), regions(columns)];
-    const count = size ** 2;
-    const values = new Float32Array(rows * columns * count * count);
-    let at = 0;
-    for (let window = 0; window < rows * columns; window++) {
-      const [top, left] = [Math.floor(window / columns) * size, (window % columns) * size];
-      const ofWindow = Array.from(
-        {length: count},
-        (_, i) => 3 * (down[top + Math.floor(i / size)] as number) + (across[left + (i % size)] as number),
-      );
-      for (const one of ofWindow) {
-        for (const other of ofWindow) {
-          values[at++] = one === other ? 0 : 1;
-        }
+function shapeOfScores({heads, size}: ScoreSettings): tf.Shape {
+  return [null, heads, size ** 2, size ** 2];
+}
+
+/** What is added to the scores of the windows of features. */
+function scoresOf(layer: WindowScores, x: tf.Tensor): tf.Tensor {
+  const {rows, columns, shift} = gridOf(TENSOR_OPS, x, layer.settings);
+  const bias = layer.bias();
+  return shift === 0 ? bias : tf.add(bias, tf.mul(apartOf(layer.settings.size, rows, columns, shift), layer.apartBy));
+}
+
+/** The same, computed once for all steps if the weights are frozen. */
+const frozen: Forward = (layer, x, {prepared}) => {
+  const weights = layer.weights.map(weight => weight.read());
+  if (weights.some(learns)) {
+    return scoresOf(layer as WindowScores, x);
+  }
+  const grid = Object.values(gridOf(TENSOR_OPS, x, (layer as WindowScores).settings)).join();
+  const [scores] = prepared.get(weights, () => [scoresOf(layer as WindowScores, x)] as const, grid);
+  return tf.clone(scores); // tfjs disposes of what a layer returns
+};
+
+function biasOf(layer: WindowScores): tf.Tensor4D {
+  const {heads, size} = layer.settings;
+  return tf.tidy(() => {
+    const values = tf.gather(layer.distances(), tf.tensor1d(distanceIndices(size), 'int32')); // [size⁴, heads]
+    return tf.reshape(tf.transpose(values), [1, heads, size ** 2, size ** 2]);
+  });
+}
+
+/** 1 for pairs of positions that the shift brought together, `[windows, 1, size², size²]`. */
+function apartOf(size: number, rows: number, columns: number, shift: number): tf.Tensor4D {
+  const regions = (windows: number) =>
+    Array.from(
+      {length: windows * size},
+      (_, i) => Number(i >= windows * size - size) + Number(i >= windows * size - shift),
+    );
+  const [down, across] = [regions(rows), regions(columns)];
+  const count = size ** 2;
+  const values = new Float32Array(rows * columns * count * count);
+  let at = 0;
+  for (let window = 0; window < rows * columns; window++) {
+    const [top, left] = [Math.floor(window / columns) * size, (window % columns) * size];
+    const ofWindow = Array.from(
+      {length: count},
+      (_, i) => 3 * (down[top + Math.floor(i / size)] as number) + (across[left + (i % size)] as number),
+    );
+    for (const one of ofWindow) {
+      for (const other of ofWindow) {
+        values[at++] = one === other ? 0 : 1;
       }
     }
-    return tf.tensor4d(values, [rows * columns, 1, count, count]);
   }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), heads: this.heads};
-  }
+  return tf.tensor4d(values, [rows * columns, 1, count, count]);
 }
 
 /** For each pair of positions in a window the row of their distance, `[size⁴]`. */
@@ -119,28 +99,29 @@ function distanceIndices(size: number): Int32Array {
  *
  * @experimental
  */
-export class WindowBias extends WindowScores {
+export class WindowBias
+  extends definedLayer({
+    settings: SETTINGS,
+    check: checkShift,
+    misfit: ([features], settings) => windowsMisfit(features, settings),
+    weights: ({size, heads}) => ({
+      table: {shape: [(2 * size - 1) ** 2, heads], start: tf.initializers.truncatedNormal({stddev: 0.02})},
+    }),
+    shape: (_, settings) => shapeOfScores(settings),
+  })
+  implements WindowScores
+{
   static readonly className = 'tfjs-lora/transformers>WindowBias';
-  private table!: tf.LayerVariable;
+  readonly apartBy = -100;
+  readonly bias = () => biasOf(this);
+  readonly distances = () => this.variables.table.variable.read() as tf.Tensor2D;
 
-  override build(): void {
-    const start = tf.initializers.truncatedNormal({stddev: 0.02});
-    this.table = this.addWeight('table', [(2 * this.size - 1) ** 2, this.heads], 'float32', start);
-    this.built = true;
-  }
-
-  protected distances(): tf.Tensor2D {
-    return this.table.read() as tf.Tensor2D;
+  protected override compute([x]: [tf.Tensor]): tf.Tensor {
+    return scoresOf(this, x);
   }
 }
 registerOwn(WindowBias);
-PLAIN_FORWARDS[WindowBias.className] = WindowScores.frozen;
-
-/** Arguments of {@link ContinuousWindowBias}. */
-export interface ContinuousWindowBiasArgs extends WindowBiasArgs {
-  /** The edge of the windows in pretraining. Default: `size`. */
-  pretrained?: number | null;
-}
+PLAIN_FORWARDS[WindowBias.className] = frozen;
 
 /** The values between both layers of the network of a continuous bias. */
 export const BIAS_WIDTH = 512;
@@ -149,54 +130,54 @@ export const BIAS_WIDTH = 512;
  * The bias of {@link WindowBias} as the result of a small network, of logarithmic distances: `16·sigmoid(relu(d·W₀ +
  * b₀)·W₁)`. (Liu et al., "Swin Transformer V2", arXiv 2111.09883, §3.3.)
  *
+ * `pretrained` is the edge of the windows in pretraining, if that is another one.
+ *
  * @experimental
  */
-export class ContinuousWindowBias extends WindowScores {
+export class ContinuousWindowBias
+  extends definedLayer({
+    settings: {...SETTINGS, pretrained: nullable(count())},
+    check: checkShift,
+    misfit: ([features], settings) => windowsMisfit(features, settings),
+    weights: ({heads}) => ({
+      kernel_0: {shape: [2, BIAS_WIDTH], start: tf.initializers.glorotUniform({})},
+      bias_0: {shape: [BIAS_WIDTH], start: tf.initializers.zeros()},
+      kernel_1: {shape: [BIAS_WIDTH, heads], start: tf.initializers.glorotUniform({})},
+    }),
+    shape: (_, settings) => shapeOfScores(settings),
+  })
+  implements WindowScores
+{
   static readonly className = 'tfjs-lora/transformers>ContinuousWindowBias';
   /** transformers adds it twice. */
-  override readonly apartBy = -200;
-  private readonly pretrained: number | null;
-  private readonly parts: tf.LayerVariable[] = [];
+  readonly apartBy = -200;
+  readonly bias = () => biasOf(this);
 
-  constructor({pretrained = null, ...rest}: ContinuousWindowBiasArgs) {
-    if (pretrained !== null) {
-      checkCount('pretrained', pretrained);
-    }
-    super(rest);
-    this.pretrained = pretrained;
-  }
-
-  override build(): void {
-    const start = tf.initializers.glorotUniform({});
-    this.parts.push(
-      this.addWeight('kernel_0', [2, BIAS_WIDTH], 'float32', start),
-      this.addWeight('bias_0', [BIAS_WIDTH], 'float32', tf.initializers.zeros()),
-      this.addWeight('kernel_1', [BIAS_WIDTH, this.heads], 'float32', start),
-    );
-    this.built = true;
-  }
-
-  protected distances(): tf.Tensor2D {
-    const {size} = this;
+  readonly distances = (): tf.Tensor2D => {
+    const {size, pretrained} = this.settings;
     const span = 2 * size - 1;
-    const most = (this.pretrained ?? size) - 1;
+    const most = (pretrained ?? size) - 1;
     const spread = Array.from({length: span}, (_, i) => {
-      const distance = (8 * (i - size + 1)) / (this.pretrained === null && size === 1 ? 1 : most);
+      const distance = (8 * (i - size + 1)) / (pretrained === null && size === 1 ? 1 : most);
       return (Math.sign(distance) * Math.log2(Math.abs(distance) + 1)) / 3;
     });
     const pairs = spread.flatMap(down => spread.map(across => [down, across]));
-    const [first, bias, second] = this.parts.map(part => part.read()) as [tf.Tensor2D, tf.Tensor1D, tf.Tensor2D];
+    const [first, bias, second] = Object.values(this.variables).map(({variable}) => variable.read()) as [
+      tf.Tensor2D,
+      tf.Tensor1D,
+      tf.Tensor2D,
+    ];
     const hidden = tf.relu<tf.Tensor2D>(tf.add(tf.matMul(tf.tensor2d(pairs), first), bias));
     return tf.mul(tf.sigmoid(tf.matMul(hidden, second)), 16);
-  }
+  };
 
-  override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), pretrained: this.pretrained};
+  protected override compute([x]: [tf.Tensor]): tf.Tensor {
+    return scoresOf(this, x);
   }
 }
 registerOwn(ContinuousWindowBias);
 registerKernelModules(ContinuousWindowBias.className, {kernel_0: '0', kernel_1: '2'});
-PLAIN_FORWARDS[ContinuousWindowBias.className] = WindowScores.frozen;
+PLAIN_FORWARDS[ContinuousWindowBias.className] = frozen;
 
 /** The largest factor of cosines. */
 const MOST_OF_SCALE = Math.log(100);
@@ -207,42 +188,18 @@ const MOST_OF_SCALE = Math.log(100);
  *
  * @experimental
  */
-export class UnitHeads extends tf.layers.Layer {
-  static readonly className = 'tfjs-lora/transformers>UnitHeads';
-  private readonly heads: number;
-  private readonly scaled: boolean;
-  private logScale: tf.LayerVariable | undefined;
-
-  constructor({heads, scaled = false, ...rest}: {heads: number; scaled?: boolean; name?: string}) {
-    checkCount('heads', heads);
-    super(rest);
-    this.heads = heads;
-    this.scaled = scaled;
-  }
-
-  override build(): void {
-    if (this.scaled) {
-      const start = tf.initializers.constant({value: Math.log(10)});
-      this.logScale = this.addWeight('logit_scale', [this.heads], 'float32', start);
-    }
-    this.built = true;
-  }
-
-  override call(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
-    return tf.tidy(() => {
-      this.invokeCallHook(inputs, kwargs);
-      const x = asFloat(onlyTensor(inputs)) as tf.Tensor3D;
-      const [batch, positions, width] = x.shape;
-      const byHead = tf.reshape(x, [batch, positions, this.heads, width / this.heads]);
-      const norms = tf.sqrt(tf.maximum(tf.sum(tf.square(byHead), -1, true), 1e-24));
-      const unit = tf.div(byHead, norms);
-      const scale = this.logScale && tf.exp(tf.minimum(this.logScale.read(), MOST_OF_SCALE));
-      return tf.reshape(scale ? tf.mul(unit, tf.reshape(scale, [this.heads, 1])) : unit, x.shape);
-    });
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), heads: this.heads, scaled: this.scaled};
-  }
-}
-registerOwn(UnitHeads);
+export const UnitHeads = defineLayer('UnitHeads', {
+  settings: {heads: count(), scaled: flag(false)},
+  weights: ({heads, scaled}) => ({
+    ...(scaled && {
+      logit_scale: {shape: [heads], start: tf.initializers.constant({value: Math.log(10)}), form: [heads, 1]},
+    }),
+  }),
+  formula(o, [x], {heads}, w, [shape]) {
+    const width = Number(shape[2]);
+    const byHead = o.reshape(x, [0, 0, heads, width / heads]);
+    const unit = o.div(byHead, o.sqrt(o.max(o.sum(o.square(byHead), [3]), 1e-24)));
+    const {logit_scale: scale} = w;
+    return o.reshape(scale === undefined ? unit : o.mul(unit, o.exp(o.min(scale, MOST_OF_SCALE))), [0, 0, width]);
+  },
+});

@@ -1,77 +1,58 @@
-import * as tf from '@tensorflow/tfjs';
-import {checkCount, LoRAError, misfitError, showShape} from '../../../platform/errors';
-import {asFloat, onlyShape, onlyTensor} from '../../../core/layers/forward';
-import {shapesOf} from '../../../platform/tfjs/inputs';
-import {registerOwn} from '../../../platform/tfjs/configs';
-import {PlainLayer} from './plainLayer';
+import type * as tf from '@tensorflow/tfjs';
+import {count, flag, type Setting} from '../../../core/layers/formulaLayer';
+import type {FormulaOps, TransformerOps} from '../../../core/ops/formulaOps';
+import {checkCount, LoRAError} from '../../../platform/errors';
+import {defineLayer} from './definedLayer';
 
 // Attention within windows of an image. (Liu et al., "Swin Transformer", arXiv 2103.14030.) Features are `[batch,
 // height, width, channels]`, and windows `[batch·windows, size², channels]`.
 
-/** Arguments of layers for windows. */
-export interface WindowArgs {
-  /** The edge of a window, in positions. */
-  size: number;
-  /** How far the windows are shifted down and right. Default: 0. */
-  shift?: number;
-  /**
-   * Whether features smaller than a window are padded. Otherwise they are refused, and features of one window in height
-   * or width have no shift. Default: false.
-   */
-  pads?: boolean;
-  name?: string;
+/**
+ * The settings of layers for windows: the edge of a window, how far windows are shifted down and right, and whether
+ * features smaller than a window are padded. Otherwise they are refused, and features of one window in height or width
+ * have no shift.
+ */
+export const WINDOW_SETTINGS = {size: count(), shift: count(0, 0), pads: flag(false)};
+
+/** The values of these settings. */
+export interface WindowSettings {
+  readonly size: number;
+  readonly shift: number;
+  readonly pads: boolean;
 }
 
-/** A layer that knows where the windows of features are. */
-export abstract class WindowLayer extends PlainLayer {
-  protected readonly size: number;
-  protected readonly shift: number;
-  protected readonly pads: boolean;
-
-  constructor({size, shift = 0, pads = false, ...rest}: WindowArgs) {
-    checkCount('size', size);
-    checkCount('shift', shift, 0);
-    if (shift >= size) {
-      throw new LoRAError(`shift must be less than size, ${size}, got ${shift}.`);
-    }
-    super(rest);
-    this.size = size;
-    this.shift = shift;
-    this.pads = pads;
-  }
-
-  /** The rows and columns of windows, and their shift. */
-  protected gridOf({shape}: tf.Tensor): {rows: number; columns: number; shift: number} {
-    const {size} = this;
-    const [, height = 0, width = 0] = shape;
-    if (shape.length !== 4 || (!this.pads && Math.min(height, width) < size)) {
-      throw misfitError(
-        `"${this.name}" has windows of ${size} × ${size} positions, got features ${showShape(shape)}. Use larger ` +
-          'images.',
-      );
-    }
-    const shift = !this.pads && Math.min(height, width) === size ? 0 : this.shift;
-    return {rows: Math.ceil(height / size), columns: Math.ceil(width / size), shift};
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    const {size, shift, pads} = this;
-    return {...super.getConfig(), size, shift, pads};
+export function checkShift({size, shift}: WindowSettings): void {
+  if (shift >= size) {
+    throw new LoRAError(`shift must be less than size, ${size}, got ${shift}.`);
   }
 }
 
-/** Moves rows and columns up and left, around the edges; down and right if `by` is negative. */
-function rolled(x: tf.Tensor4D, by: number): tf.Tensor4D {
-  const along = (y: tf.Tensor4D, axis: 1 | 2): tf.Tensor4D => {
-    const length = y.shape[axis];
-    const first = ((by % length) + length) % length;
-    if (first === 0) {
-      return y;
-    }
-    const [before, after] = tf.split(y, [first, length - first], axis) as [tf.Tensor4D, tf.Tensor4D];
-    return tf.concat([after, before], axis);
+export function windowsMisfit(features: tf.Shape, {size, pads}: WindowSettings): string | false {
+  const edges = features.slice(1, 3).map(edge => edge ?? Infinity);
+  return (
+    (features.length !== 4 || (!pads && Math.min(...edges) < size)) &&
+    `has windows of ${size} × ${size} positions, and takes features that are as large`
+  );
+}
+
+/** The rows and columns of windows of features, and their shift. */
+export function gridOf<T, N>(
+  o: Pick<FormulaOps<T, N>, 'size' | 'pieces' | 'ifLarger'>,
+  features: T,
+  {size, shift, pads}: WindowSettings,
+): {rows: N; columns: N; shift: N | number} {
+  const edges = [o.size(features, 1), o.size(features, 2)] as const;
+  return {
+    rows: o.pieces(edges[0], size),
+    columns: o.pieces(edges[1], size),
+    shift: pads || shift === 0 ? shift : o.ifLarger(edges, size, shift),
   };
-  return along(along(x, 1), 2);
+}
+
+/** Features that consist of windows, cut into these. */
+export function cutWindows<T, N>(o: TransformerOps<T, N>, x: T, size: number, columns: N, channels: number): T {
+  const rows = o.reshape(x, [-1, size, columns, size * channels]);
+  return o.reshape(o.transpose(rows, [0, 2, 1, 3]), [-1, size ** 2, channels]);
 }
 
 /**
@@ -81,38 +62,18 @@ function rolled(x: tf.Tensor4D, by: number): tf.Tensor4D {
  * @throws LoRAError if a window is larger than the features.
  * @experimental
  */
-export class Windows extends WindowLayer {
-  static readonly className = 'tfjs-lora/transformers>Windows';
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    return [null, this.size ** 2, onlyShape(inputShape).at(-1) ?? null];
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
-    const {rows, columns, shift} = this.gridOf(x);
-    const {size} = this;
-    const [batch, , , channels] = x.shape;
-    const whole = rolled(padded(x, rows * size, columns * size), shift);
-    const cut = tf.reshape(whole, [batch * rows, size, columns, size * channels]);
-    return tf.reshape(tf.transpose(cut, [0, 2, 1, 3]), [batch * rows * columns, size * size, channels]);
-  }
-}
-registerOwn(Windows);
-
-/** Adds zeros below and to the right. */
-function padded(x: tf.Tensor4D, height: number, width: number): tf.Tensor4D {
-  const [, rows, columns] = x.shape;
-  const isWhole = height === rows && width === columns;
-  return isWhole
-    ? x
-    : tf.pad(x, [
-        [0, 0],
-        [0, height - rows],
-        [0, width - columns],
-        [0, 0],
-      ]);
-}
+export const Windows = defineLayer('Windows', {
+  settings: WINDOW_SETTINGS,
+  check: checkShift,
+  misfit: ([features], settings) => windowsMisfit(features, settings),
+  shape: ([features], {size}) => [null, size ** 2, features.at(-1) ?? null],
+  formula(o, [x], settings, _, [shape]) {
+    const {size} = settings;
+    const {columns, shift} = gridOf(o, x, settings);
+    const rolled = o.roll(o.padToPieces(x, [size, size]), shift);
+    return cutWindows(o, rolled, size, columns, shape[3] ?? 0);
+  },
+});
 
 /**
  * Puts windows together: `[batch·windows, size², channels]` and the features they were cut from → features of the same
@@ -120,28 +81,27 @@ function padded(x: tf.Tensor4D, height: number, width: number): tf.Tensor4D {
  *
  * @experimental
  */
-export class JoinedWindows extends WindowLayer {
-  static readonly className = 'tfjs-lora/transformers>JoinedWindows';
+export const JoinedWindows = defineLayer('JoinedWindows', {
+  settings: WINDOW_SETTINGS,
+  check: checkShift,
+  inputs: 2,
+  misfit: ([, features = []], settings) => windowsMisfit(features, settings),
+  shape: ([windows, features = []]) => [...features.slice(0, 3), windows.at(-1) ?? null],
+  formula(o, [windows, features], settings, _, [shape]) {
+    const {size} = settings;
+    const channels = shape[2] ?? 0;
+    const {rows, columns, shift} = gridOf(o, features, settings);
+    const byWindow = o.reshape(windows, [-1, columns, size, size * channels]);
+    const byRow = o.transpose(byWindow, [0, 2, 1, 3]);
+    const joined = o.reshape(byRow, [-1, o.times(rows, size), o.times(columns, size), channels]);
+    return o.cropLike(o.roll(joined, shift, true), features);
+  },
+});
 
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    const [windows, features = []] = shapesOf(inputShape);
-    return [...features.slice(0, 3), windows.at(-1) ?? null];
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const [windows, features] = inputs.map(asFloat) as [tf.Tensor3D, tf.Tensor4D];
-    const {rows, columns, shift} = this.gridOf(features);
-    const {size} = this;
-    const [batch, height, width] = features.shape;
-    const channels = windows.shape[2];
-    const cut = tf.reshape(windows, [batch * rows, columns, size, size * channels]);
-    const joined = tf.reshape(tf.transpose(cut, [0, 2, 1, 3]), [batch, rows * size, columns * size, channels]);
-    const back = rolled(joined as tf.Tensor4D, -shift);
-    const isWhole = height === rows * size && width === columns * size;
-    return isWhole ? back : tf.slice(back, [0, 0, 0, 0], [batch, height, width, channels]);
-  }
+/** How many pieces cover an edge. */
+function piecesOf(edge: number | null | undefined, piece: number): number | null {
+  return edge == null ? null : Math.ceil(edge / piece);
 }
-registerOwn(JoinedWindows);
 
 /**
  * Joins each square of four positions: `[batch, height, width, channels]` → `[batch, ⌈height/2⌉, ⌈width/2⌉,
@@ -149,55 +109,39 @@ registerOwn(JoinedWindows);
  *
  * @experimental
  */
-export class JoinedPatches extends PlainLayer {
-  static readonly className = 'tfjs-lora/transformers>JoinedPatches';
+export const JoinedPatches = defineLayer('JoinedPatches', {
+  shape: ([[batch = null, height, width, channels]]) => [
+    ...[batch, piecesOf(height, 2), piecesOf(width, 2)],
+    channels == null ? null : 4 * channels,
+  ],
+  formula(o, [x], _, __, [shape]) {
+    const channels = shape[3] ?? 0;
+    const padded = o.padToPieces(x, [2, 2]);
+    const [rows, columns] = [o.pieces(o.size(x, 1), 2), o.pieces(o.size(x, 2), 2)];
+    const squares = o.reshape(padded, [-1, 2, columns, 2, channels]);
+    return o.reshape(o.transpose(squares, [0, 2, 3, 1, 4]), [-1, rows, columns, 4 * channels]);
+  },
+});
 
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    const [batch = null, height, width, channels] = onlyShape(inputShape);
-    const half = (edge: number | null | undefined) => (edge == null ? null : Math.ceil(edge / 2));
-    return [batch, half(height), half(width), channels == null ? null : 4 * channels];
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
-    const [batch, height, width, channels] = x.shape;
-    const [rows, columns] = [Math.ceil(height / 2), Math.ceil(width / 2)];
-    const squares = tf.reshape(padded(x, 2 * rows, 2 * columns), [batch * rows, 2, columns, 2, channels]);
-    return tf.reshape(tf.transpose(squares, [0, 2, 3, 1, 4]), [batch, rows, columns, 4 * channels]);
-  }
-}
-registerOwn(JoinedPatches);
+const patchEdges: Setting<readonly [height: number, width: number]> = {
+  check(name, value) {
+    (value as readonly unknown[]).forEach(edge => {
+      checkCount(name, edge);
+    });
+  },
+};
 
 /**
- * Pads images with zeros below and to the right, to multiples of a patch: `[batch, height, width, channels]`.
+ * Pads images with zeros below and to the right, to multiples of a patch, `[height, width]`: `[batch, height, width,
+ * channels]`.
  *
  * @experimental
  */
-export class WholePatches extends PlainLayer {
-  static readonly className = 'tfjs-lora/transformers>WholePatches';
-  private readonly patch: [height: number, width: number];
-
-  constructor({patch, ...rest}: {patch: [height: number, width: number]; name?: string}) {
-    patch.forEach(edge => checkCount('patch', edge));
-    super(rest);
-    this.patch = [...patch];
-  }
-
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    const [batch = null, height, width, channels = null] = onlyShape(inputShape);
-    const [down, across] = this.patch;
-    const whole = (edge: number | null | undefined, of: number) => (edge == null ? null : Math.ceil(edge / of) * of);
-    return [batch, whole(height, down), whole(width, across), channels];
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const x = asFloat(onlyTensor(inputs)) as tf.Tensor4D;
-    const [height, width] = this.patch.map((edge, i) => Math.ceil((x.shape[i + 1] as number) / edge) * edge);
-    return padded(x, height as number, width as number);
-  }
-
-  override getConfig(): tf.serialization.ConfigDict {
-    return {...super.getConfig(), patch: [...this.patch]};
-  }
-}
-registerOwn(WholePatches);
+export const WholePatches = defineLayer('WholePatches', {
+  settings: {patch: patchEdges},
+  shape([[batch = null, height, width, channels = null]], {patch: [down, across]}) {
+    const whole = (edge: number | null | undefined, piece: number) => edge && Math.ceil(edge / piece) * piece;
+    return [batch, whole(height, down) ?? null, whole(width, across) ?? null, channels];
+  },
+  formula: (o, [x], {patch}) => o.padToPieces(x, patch),
+});

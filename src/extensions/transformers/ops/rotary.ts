@@ -64,3 +64,12 @@ function composed(
     return tf.reshape(rest === undefined ? flat : tf.concat([flat, rest], 3), x.shape);
   });
 }
+
+/** Rotates queries or keys by angles whose cosines and sines a tensor holds, `[2, positions, size / 2]`. */
+export function rotateByAngles(x: tf.Tensor, angles: tf.Tensor, heads: number): tf.Tensor {
+  const tables = (shown: tf.Tensor | null) => {
+    const [cosines, sines] = tf.unstack(shown ?? angles) as [tf.Tensor2D, tf.Tensor2D];
+    return {cosines, sines};
+  };
+  return rotate(x as tf.Tensor3D, tables, {heads, interleaved: false}, angles);
+}

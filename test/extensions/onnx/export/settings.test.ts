@@ -8,6 +8,7 @@ import {LAYERS, writeCalls} from '../../../../src/extensions/onnx/layers/layers'
 import {GraphWriter, Tensor, typeNumberOf} from '../../../../src/extensions/onnx/write/graphWriter';
 import {QuantizedDense} from '../../../../src/extensions/quantized/layers/quantizedDense';
 import {QuantizedEmbedding} from '../../../../src/extensions/quantized/layers/quantizedEmbedding';
+import {RelativeBias} from '../../../../src/extensions/transformers/layers/relativeBias';
 import {disposeModel} from '../../../../src/index';
 import {toONNX} from '../../../../src/onnx';
 import {loadTransformer} from '../../../../src/transformers';
@@ -47,6 +48,12 @@ const OTHERS: readonly (() => tf.LayersModel)[] = [
   () => modelOf([32], new QuantizedDense({units: 2, blocks: {name: 'Q8_0'}, name: 'g'})),
   () => modelOf([3], new QuantizedEmbedding({inputDim: 2, outputDim: 32, blocks: {name: 'Q8_0'}, name: 'g'})),
 ];
+
+test('a bias for distances is written for texts so short that no distance is far', async () => {
+  const model = modelOf([5, 2], new RelativeBias({heads: 2, maxDistance: 100}));
+  await expect(toONNX(model)).resolves.toBeInstanceOf(Uint8Array);
+  disposeModel(model);
+});
 
 test('all settings of all layers are written, or change no predictions', async () => {
   const found = new Map<string, Set<string>>();

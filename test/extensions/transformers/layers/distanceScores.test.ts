@@ -2,12 +2,10 @@ import * as tf from '@tensorflow/tfjs';
 import 'tfjs-lora/transformers';
 import {BACKENDS, numbers, random, useBackend, withoutLeaks} from '../../../helpers';
 import {reloaded} from '../../../models';
-import {
-  DistanceScores,
-  type DistanceScoresArgs,
-  DistanceTable,
-} from '../../../../src/extensions/transformers/layers/distanceScores';
+import {DistanceScores, DistanceTable} from '../../../../src/extensions/transformers/layers/distanceScores';
 import {HiddenPositions} from '../../../../src/extensions/transformers/layers/hiddenPositions';
+
+type DistanceScoresArgs = ConstructorParameters<typeof DistanceScores>[0];
 
 /**
  * Rows that PyTorch has for distances from 0 on, by the farthest one: `make_log_bucket_position(distance, 8, farthest +
