@@ -143,15 +143,22 @@ await reach.record(values.record, testFiles, workers);
 const count = lines.length > 0 ? mutants.length : Number(values.count);
 const last = start + Number(values.hours) * 3_600_000;
 const survivors: Mutant[] = [];
-const isEquivalent = (mutant: Mutant) => {
-  return equivalents.some(({file, line, change}) => {
+const equivalentOf = (mutant: Mutant) => {
+  return equivalents.find(({file, line, change}) => {
     return file === mutant.file && (line === undefined || (line === textOf(mutant) && change === mutant.change));
   });
 };
-const [counted, equivalent]: [Mutant[], Mutant[]] = [[], []];
+const counted: Mutant[] = [];
+const leftOut: string[] = [];
 for (const mutant of mutants) {
-  if (counted.length < count) {
-    (isEquivalent(mutant) ? equivalent : counted).push(mutant);
+  const equivalent = equivalentOf(mutant);
+  if (counted.length === count) {
+    break;
+  }
+  if (equivalent === undefined) {
+    counted.push(mutant);
+  } else {
+    leftOut.push(`${mutant.file}:${mutant.line} ${mutant.change}: ${equivalent.reason}`);
   }
 }
 const compile = compiling(ROOT, sources, counted);
@@ -195,8 +202,7 @@ const shareOf = (part: number, all: number) => {
 };
 console.log(`\nSeed ${values.seed}: killed by the compiler or a test: ${shareOf(killed, total)}.`);
 console.log(`The compiler refuses ${refused}. Tests kill of the others: ${shareOf(killed - refused, tried.length)}.`);
-console.log(
-  `${equivalent.length} that no test can kill were left out. ${late} did not end in time, and count as alive.`,
-);
+console.log(`${late} did not end in time, and count as alive. ${leftOut.length} that no test can kill were left out:`);
+leftOut.forEach(line => console.log(`left out: ${line}`));
 survivors.forEach(mutant => console.log(`survives: ${mutant.file}:${mutant.line} ${mutant.change}`));
 process.exitCode = high < GOAL ? 1 : 0;

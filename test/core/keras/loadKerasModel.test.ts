@@ -181,6 +181,60 @@ describe('a file that does not fit', () => {
     ]);
   });
 
+  test('has a weight twice, under two names', async () => {
+    const artifacts = artifactsOf('keras-3.15-h5-conv');
+    const bias = artifacts.weightSpecs!.at(-1)!;
+    expect(bias.name).toBe('pictures/depthwise_conv2d/bias');
+    const bytes = new Uint8Array(artifacts.weightData as ArrayBuffer);
+    const size = 4 * bias.shape[0]!;
+    const message = await load({
+      ...artifacts,
+      weightSpecs: [...artifacts.weightSpecs!, {...bias, name: 'depthwise_conv2d/bias'}],
+      weightData: Uint8Array.from([...bytes, ...bytes.subarray(-size)]).buffer,
+    }).catch(String);
+    expect(message).toContain('depthwise_conv2d/bias: the file has this weight twice.');
+  });
+
+  test.each<[what: string, change: (config: Record<string, unknown>) => void, line: string]>([
+    [
+      'calls that cannot be read',
+      ({layers}) => {
+        const both = (layers as {config: {name: string}}[]).find(({config}) => config.name === 'both')!;
+        Object.assign(both, {inbound_nodes: 'left'});
+      },
+      '"both" (Dense): its inbound_nodes cannot be read.',
+    ],
+    [
+      'inputs that cannot be read',
+      config => (config.input_layers = 5),
+      '"pairs" (Functional): its input_layers cannot be read.',
+    ],
+    [
+      'outputs of which one cannot be read',
+      config => (config.output_layers = [['same', 0, 0], 'kinds']),
+      '"pairs" (Functional): its output_layers cannot be read.',
+    ],
+  ])('has %s', async (_, change, line) => {
+    const artifacts = artifactsOf('keras-3.15-h5-shared');
+    change((artifacts.modelTopology as Topology).model_config.config);
+    expect(await load(artifacts).catch(String)).toContain(line);
+  });
+
+  test('has layers inside of others that cannot be there', async () => {
+    const artifacts = artifactsOf('keras-3.15-h5-recurrent');
+    const {layers} = (artifacts.modelTopology as Topology).model_config.config;
+    const both = layers.find(({class_name}) => class_name === 'Bidirectional')!;
+    const inner = both.config.layer as {class_name: string; config: object};
+    both.config.backward_layer = {...inner, config: {...inner.config, activation: 'relu', go_backwards: true}};
+    const each = layers.find(({class_name}) => class_name === 'TimeDistributed')!;
+    each.config.layer = {class_name: 'Nothing', config: {name: 'x'}};
+    const message = await load(artifacts).then(() => 'loaded', String);
+    expect(message.match(/ (?:tfjs has one layer in both directions.*|cannot have .*)/g)).toEqual([
+      ' tfjs has one layer in both directions, and the backward one differs.',
+      ' cannot have a "Nothing" inside.',
+    ]);
+  });
+
   test('takes no more memory than its weights', async () => {
     const message = await load(changed('keras-3.15-h5-conv', 'Dense', {units: 2 ** 30})).catch(
       (error: unknown) => (error as Error).message,

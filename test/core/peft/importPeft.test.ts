@@ -285,6 +285,7 @@ describe('an adapter of PEFT', () => {
     ],
     ['with a number of tokens for a list', {trainable_token_indices: {emb: 5}}, /not a list of token ids/],
     ['with names that are none', {modules_to_save: 'head'}, /modules_to_save is "head"/],
+    ['with a bias that PEFT does not have', {bias: 'some'}, /bias is "some", not "none", "lora_only" or "all"\./],
     ['whose rank is not that of its tensors', {rank_pattern: {fc1: 2}}, /fc1: A has rank 3, and the config says 2/],
   ])('%s is refused by name', async (_, changes, message) => {
     const {model} = smallNetwork();

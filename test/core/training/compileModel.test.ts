@@ -109,6 +109,29 @@ describe('compileModel of the main entry point alone', () => {
     expect(compile).toThrow(message);
   });
 
+  test.each([
+    ['softmax', 'a loss that fits, such as "sparseCategoricalCrossentropy".'],
+    ['sigmoid', 'a loss that fits, such as "binaryCrossentropy".'],
+    ['tanh', 'a loss that fits.'],
+  ] as const)('an output that ends in %s is no logits: the error names the ways out', (activation, end) => {
+    const model = tf.sequential({layers: [layers.dense({units: 3, activation, inputShape: [2], name: 'end'})]});
+    const compile = () => compileModel(model, {optimizer: 'sgd'});
+    expect(compile).toThrow(LoRAError);
+    expect(compile).toThrow(
+      `The loss "crossEntropy" takes logits, but the output of the model ends in the activation ${activation} of layer ` +
+        '"end". Give the model a head without an activation: replaceHead(base, [tf.layers.dense({units: 3})]), since a ' +
+        `number of classes makes a softmax. Or call model.compile with ${end}`,
+    );
+  });
+
+  test('a function as loss takes no settings of the classes, and no target to ignore without a metric by name', () => {
+    const loss = tf.losses.meanSquaredError;
+    const compile = (options: object) => () => compileModel(classifier(), {optimizer: 'sgd', loss, ...options});
+    expect(compile({focalGamma: 2})).toThrow('focalGamma does not apply to a function as loss.');
+    expect(compile({ignoreIndex: -1})).toThrow('ignoreIndex does not apply to a function, as loss or as metric');
+    expect(compile({ignoreIndex: -1, metrics: ['accuracy']})).not.toThrow();
+  });
+
   test('metrics by output are refused for a loss of logits', () => {
     const compile = () => compileModel(classifier(), {optimizer: 'sgd', metrics: {dense: 'accuracy'}});
     expect(compile).toThrow('metrics by output are for losses of Keras.');

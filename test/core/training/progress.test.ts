@@ -156,6 +156,26 @@ test('a fit after one that an error of another callback ended draws on a new lin
   dispose();
 });
 
+test('each fit of one callback has a line', async () => {
+  const {model, x, y, dispose} = setting(sgd({learningRate: 0.01}));
+  const written: string[] = [];
+  const write = jest.spyOn(process.stdout, 'write').mockImplementation(text => written.push(String(text)) > 0);
+  const {isTTY} = process.stdout;
+  process.stdout.isTTY = true;
+  const callbacks = [progress({everySeconds: 0})];
+  try {
+    for (let fit = 0; fit < 2; fit++) {
+      await model.fit(x, y, {epochs: 1, batchSize: 4, verbose: 0, callbacks});
+    }
+  } finally {
+    process.stdout.isTTY = isTTY;
+    write.mockRestore();
+  }
+  const lines = written.join('').split('\n');
+  expect(lines.map(line => line.slice(0, 2))).toEqual(['\r█', '\r█', '']);
+  dispose();
+});
+
 describe('in an element', () => {
   /** Fits with a bar in an element. What it shows at the start, after each step, and at the end. */
   const shown = async (label: string, others: (model: tf.LayersModel) => Callbacks = () => []) => {
