@@ -212,9 +212,9 @@ export const FAMILIES: Readonly<Record<string, Family>> = {
           config.num_hidden_layers === 46
             ? Number(config.hidden_size) / Number(config.num_attention_heads)
             : config.head_dim,
-        sliding_window: get('attention.sliding_window') ?? 4096,
-        attn_logit_softcapping: get('attn_logit_softcapping') ?? 50,
-        final_logit_softcapping: get('final_logit_softcapping') ?? 30,
+        sliding_window: get('attention.sliding_window'),
+        attn_logit_softcapping: get('attn_logit_softcapping'),
+        final_logit_softcapping: get('final_logit_softcapping'),
         ...linearScaling(settings),
       };
     },

@@ -109,9 +109,7 @@ function blocksOf(config: HubConfig): number {
 
 function sizesOf(config: HubConfig, width: number, heads: number): BlockSizes {
   const sizes = blockSizes(config, {width, heads, inner: 4 * width, epsilon: 1e-5, activation: 'quick_gelu'});
-  if (sizes.width % sizes.heads !== 0) {
-    config.fault(`hidden_size must be a multiple of num_attention_heads (${sizes.heads}), got ${sizes.width}.`);
-  }
+  config.expectMultiple(['hidden_size', sizes.width], ['num_attention_heads', sizes.heads]);
   return sizes;
 }
 

@@ -23,9 +23,7 @@ export interface DebertaSizes {
 export function debertaSizes(config: HubConfig): DebertaSizes {
   const width = config.count('hidden_size');
   const heads = config.count('num_attention_heads');
-  if (width % heads !== 0) {
-    config.fault(`hidden_size must be a multiple of num_attention_heads (${heads}), got ${width}.`);
-  }
+  config.expectMultiple(['hidden_size', width], ['num_attention_heads', heads]);
   config.expect('attention_head_size', width / heads);
   return {
     width,

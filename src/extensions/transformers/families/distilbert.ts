@@ -35,9 +35,7 @@ export const distilbert: Architecture = {
     const inner = config.count('hidden_dim');
     const epsilon = 1e-12;
     const activation = config.choice('activation', HUB_ACTIVATIONS, 'gelu');
-    if (width % heads !== 0) {
-      config.fault(`dim must be a multiple of n_heads (${heads}), got ${width}.`);
-    }
+    config.expectMultiple(['dim', width], ['n_heads', heads]);
     const root = head === 'none' ? '' : 'distilbert';
     const embeddings = nameOf(root, 'embeddings');
     const tokenEmbedding = nameOf(embeddings, 'word_embeddings');

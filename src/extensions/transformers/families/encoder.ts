@@ -91,9 +91,7 @@ function build(
   config.expect('position_embedding_type', 'absolute', null);
   config.expect('is_decoder', false);
   config.expect('add_cross_attention', false);
-  if (width % heads !== 0) {
-    config.fault(`hidden_size must be a multiple of num_attention_heads (${heads}), got ${width}.`);
-  }
+  config.expectMultiple(['hidden_size', width], ['num_attention_heads', heads]);
   const root = purpose.head === 'none' ? '' : variant.prefix;
   const embeddings = nameOf(root, 'embeddings');
   const tokenEmbedding = nameOf(embeddings, 'word_embeddings');

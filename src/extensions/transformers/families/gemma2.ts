@@ -36,9 +36,7 @@ export const gemma2 = rotaryDecoder({
     config.expect('use_bidirectional_attention', null, false);
     config.count('sliding_window'); // transformers builds its mask even if no block uses it
     const heads = config.count('num_attention_heads');
-    if (config.count('hidden_size') % heads !== 0) {
-      config.fault(`hidden_size must be a multiple of num_attention_heads (${heads}).`);
-    }
+    config.expectMultiple(['hidden_size', config.count('hidden_size')], ['num_attention_heads', heads]);
     return alike(
       config,
       sizes,

@@ -1,23 +1,11 @@
-import {HUB_ACTIVATIONS, type Architecture, nameOf} from '../net/architecture';
-import {decoderHead} from './decoderHead';
-import type {NetTensor} from '../net/net';
-import {plainBlock} from './plainBlock';
-
-const MODULES = {
-  attention: 'attn',
-  attended: 'attn/c_proj',
-  norms: ['ln_1', 'ln_2'],
-  feedForward: 'mlp',
-  wide: 'mlp/c_fc',
-  activation: 'mlp/act',
-  narrow: 'mlp/c_proj',
-} as const;
+import {HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {plainDecoder} from './plainDecoder';
 
 /**
  * GPT-2: normalizations before each part, learned positions, and one layer for queries, keys and values. (Radford et
  * al., 2019.)
  */
-export const gpt2: Architecture = {
+export const gpt2 = plainDecoder({
   prefix: 'transformer',
   classes: {
     GPT2Model: 'none',
@@ -32,52 +20,34 @@ export const gpt2: Architecture = {
     n_layer: 'num_hidden_layers',
     n_positions: 'max_position_embeddings',
   },
-  blocks: config => config.count('n_layer'),
-  vocabulary: config => config.count('vocab_size'),
-  positions: config => config.count('n_positions', 1024),
-  build: (net, config, {ids, mask}, purpose) => {
-    const width = config.count('n_embd');
-    const heads = config.count('n_head');
-    const inner = config.countOr('n_inner', 4 * width);
-    const epsilon = config.number('layer_norm_epsilon', 1e-5);
-    const activation = config.choice('activation_function', HUB_ACTIVATIONS, 'gelu_new');
-    const causal = config.flag('is_causal', true);
+  modules: {
+    ...{embedding: 'wte', blocks: 'h', norm: 'ln_f'},
+    block: {
+      attention: 'attn',
+      attended: 'attn/c_proj',
+      norms: ['ln_1', 'ln_2'],
+      feedForward: 'mlp',
+      wide: 'mlp/c_fc',
+      activation: 'mlp/act',
+      narrow: 'mlp/c_proj',
+    },
+  },
+  longest: 1024,
+  positions: {name: 'wpe'},
+  head: {isTied: true, tokenHead: 'classifier'},
+  read: (config, {width, heads}) => {
     const scale = config.flag('scale_attn_weights', true) ? 1 / Math.sqrt(width / heads) : 1;
     const scalesByBlock = config.flag('scale_attn_by_inverse_layer_idx', false);
-    config.expect('add_cross_attention', false);
-    if (width % heads !== 0) {
-      config.fault(`n_embd must be a multiple of n_head (${heads}), got ${width}.`);
-    }
-    const root = purpose.head === 'none' ? '' : 'transformer';
-    const tokenEmbedding = nameOf(root, 'wte');
-    const vocabulary = config.count('vocab_size');
-    let x = net.embedding(tokenEmbedding, vocabulary, width, ids);
-    x = net.positions(nameOf(root, 'wpe'), {rows: config.count('n_positions', 1024), width}, [x]);
     const stored = {conv1d: true};
-    const count = config.count('n_layer');
-    for (let i = 0; i < count; i++) {
-      const layer = nameOf(root, 'h', i);
-      x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-        const attend = (first: NetTensor) => {
-          const packed = net.dense(nameOf(layer, 'attn/c_attn'), [width, 3 * width], first, stored);
-          const settings = {heads, causal, packed: true, scale: scalesByBlock ? scale / (i + 1) : scale};
-          return net.attention(nameOf(layer, 'attn'), [packed, seen], settings);
-        };
-        const sizes = {width, inner, epsilon, activation};
-        return plainBlock(net, layer, {...sizes, modules: MODULES, order: 'before', stored, attend}, input);
-      });
-    }
-    x = net.layerNorm(nameOf(root, 'ln_f'), width, epsilon, [x]);
-    return decoderHead(
-      net,
-      config,
-      {states: x, ids, mask},
-      {
-        ...purpose,
-        ...{width, vocabulary, tokenEmbedding},
-        isTied: true,
-        tokenHead: 'classifier',
-      },
-    );
+    config.expect('add_cross_attention', false);
+    return {
+      inner: config.countOr('n_inner', 4 * width),
+      epsilon: config.number('layer_norm_epsilon', 1e-5),
+      activation: config.choice('activation_function', HUB_ACTIVATIONS, 'gelu_new'),
+      order: 'before',
+      stored,
+      attention: block => ({packed: true, scale: scalesByBlock ? scale / (block + 1) : scale}),
+      project: (net, self, x) => [net.dense(nameOf(self, 'c_attn'), [width, 3 * width], x, stored)],
+    };
   },
-};
+});

@@ -40,9 +40,7 @@ export const lfm2: Architecture = {
     const causal = config.flag('is_causal', true);
     config.expect('number_of_conv_states', 1);
     const rotary = rotaryOf(config, {size, isPlan: net.isPlan}, 1_000_000);
-    if (heads % keyValueHeads !== 0) {
-      config.fault(`num_attention_heads must be a multiple of num_key_value_heads (${keyValueHeads}), got ${heads}.`);
-    }
+    config.expectMultiple(['num_attention_heads', heads], ['num_key_value_heads', keyValueHeads]);
     const count = config.count('num_hidden_layers');
     const attends = attendingBlocks(config, count);
     if (!attends.includes(true)) {

@@ -45,9 +45,7 @@ export const mobilebert: Architecture = {
     const parts = config.count('num_feedforward_networks', 4);
     config.expect('true_hidden_size', narrow);
     const valueWidth = ofValues ? narrow : width;
-    if (narrow % heads !== 0) {
-      config.fault(`The width of blocks (${narrow}) must be a multiple of num_attention_heads, got ${heads}.`);
-    }
+    config.expectMultiple(['The width of blocks', narrow], ['num_attention_heads', heads]);
     if (hasBottleneck && !ofValues && !ofQueries && narrow !== width) {
       config.fault('With use_bottleneck, key_query_shared_bottleneck or use_bottleneck_attention must be true.');
     }

@@ -41,9 +41,7 @@ export const modernbert: Architecture = {
     const ofNorm = {bias: config.flag('norm_bias', false)};
     const ofHead = {bias: config.flag('classifier_bias', false)};
     const deviation = config.number('initializer_range', 0.02, 1);
-    if (width % heads !== 0) {
-      config.fault(`hidden_size must be a multiple of num_attention_heads (${heads}), got ${width}.`);
-    }
+    config.expectMultiple(['hidden_size', width], ['num_attention_heads', heads]);
     const count = config.count('num_hidden_layers');
     const every = config.count('global_attn_every_n_layers', 3);
     const windowed = windowedBlocks(config, count, i => i % every !== 0);

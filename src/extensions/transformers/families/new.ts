@@ -22,9 +22,7 @@ export const newType = rotaryEncoder({
   defaults: {vocabulary: 30_528, positions: 2048, theta: 10_000, types: 1, activation: 'gelu'},
   headSize: (config, usual) => {
     const heads = config.count('num_attention_heads', 12);
-    if (config.count('hidden_size', 768) % heads !== 0) {
-      config.fault(`hidden_size must be a multiple of num_attention_heads (${heads}).`);
-    }
+    config.expectMultiple(['hidden_size', config.count('hidden_size', 768)], ['num_attention_heads', heads]);
     config.expect('layer_norm_type', 'layer_norm');
     config.expect('position_embedding_type', 'rope');
     config.expect('logn_attention_scale', false);

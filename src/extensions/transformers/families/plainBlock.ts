@@ -2,7 +2,7 @@ import {nameOf} from '../net/architecture';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 
 /** A block of attention and two dense layers, with layer normalizations. */
-interface PlainBlock {
+export interface PlainBlock {
   /** The names of its modules. */
   modules: {
     attention: string;

@@ -124,9 +124,7 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
       const wideBias = {bias: biases === 'configured' && config.flag('mlp_bias', false)};
       const multipliers = variant.multipliers?.(config) ?? {};
       const softCaps = variant.softCaps?.(config) ?? {attention: null, logits: null};
-      if (heads % keyValueHeads !== 0) {
-        config.fault(`num_attention_heads must be a multiple of num_key_value_heads (${keyValueHeads}), got ${heads}.`);
-      }
+      config.expectMultiple(['num_attention_heads', heads], ['num_key_value_heads', keyValueHeads]);
       const count = config.count('num_hidden_layers');
       const sizes = {count, size, isPlan: net.isPlan, causal: config.flag('is_causal', true)};
       const {causal, windows, rotaries} = variant.blocks?.(config, sizes) ?? alike(config, sizes);

@@ -101,9 +101,7 @@ function blocksOf(config: HubConfig): number {
 function siglipSizes(config: HubConfig): BlockSizes {
   const defaults = {width: 768, heads: 12, inner: 3072, epsilon: 1e-6, activation: 'gelu_pytorch_tanh'};
   const sizes = blockSizes(config, defaults);
-  if (sizes.width % sizes.heads !== 0) {
-    config.fault(`hidden_size must be a multiple of num_attention_heads (${sizes.heads}), got ${sizes.width}.`);
-  }
+  config.expectMultiple(['hidden_size', sizes.width], ['num_attention_heads', sizes.heads]);
   return sizes;
 }
 

@@ -50,9 +50,7 @@ function framed({prefix, name}: Variant): Architecture {
       const defaults = {width: 768, heads: 12, inner: 3072, epsilon: 1e-5, activation: 'gelu'};
       const sizes = blockSizes(config, defaults);
       const {width, heads} = sizes;
-      if (width % heads !== 0) {
-        config.fault(`hidden_size must be a multiple of num_attention_heads (${heads}), got ${width}.`);
-      }
+      config.expectMultiple(['hidden_size', width], ['num_attention_heads', heads]);
       const [frames, seen] = framesOf(net, config, root, [sound, mask]);
       const x = encoded(net, config, nameOf(root, 'encoder'), sizes, [
         projected(net, config, root, sizes, frames),
@@ -158,9 +156,7 @@ function positions(net: Net, config: HubConfig, root: string, width: number, x: 
   const name = nameOf(root, 'pos_conv_embed/conv');
   const size = config.count('num_conv_pos_embeddings', 128);
   const groups = config.count('num_conv_pos_embedding_groups', 16);
-  if (width % groups !== 0) {
-    config.fault(`hidden_size must be a multiple of num_conv_pos_embedding_groups (${groups}), got ${width}.`);
-  }
+  config.expectMultiple(['hidden_size', width], ['num_conv_pos_embedding_groups', groups]);
   const shape = [width, Math.floor(width / groups), size];
   net.expect(name, 'parametrizations.weight.original0', [1, 1, size], 'magnitude', {axes: [2, 1, 0]});
   net.expect(name, 'parametrizations.weight.original1', shape, 'direction', {axes: [2, 1, 0]});

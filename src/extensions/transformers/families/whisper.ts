@@ -75,9 +75,7 @@ function blockSizes(
   shared: {width: number; activation: ActivationName},
 ): Sizes {
   const heads = config.count(`${part}_attention_heads`, 6);
-  if (shared.width % heads !== 0) {
-    config.fault(`d_model must be a multiple of ${part}_attention_heads (${heads}), got ${shared.width}.`);
-  }
+  config.expectMultiple(['d_model', shared.width], [`${part}_attention_heads`, heads]);
   const inner = config.count(`${part}_ffn_dim`, 1536);
   return {...shared, heads, inner, count: config.count(`${part}_layers`, 4)};
 }

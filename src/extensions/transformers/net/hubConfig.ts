@@ -181,6 +181,13 @@ export class HubConfig {
     }
   }
 
+  /** Refuses a size that is no multiple of another one, such as a width of the number of heads. */
+  expectMultiple([name, value]: [name: string, value: number], [of, divisor]: [name: string, value: number]): void {
+    if (value % divisor !== 0) {
+      this.faults.push(`${name} must be a multiple of ${of} (${divisor}), got ${value}.`);
+    }
+  }
+
   fault(message: string): void {
     this.faults.push(message);
   }
