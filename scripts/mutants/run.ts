@@ -38,13 +38,14 @@ const {values} = parseArgs({
 });
 
 /**
- * A mutant that no test can kill, by the text of its line, so that it is known when others move it; or a file that
- * tests in Node do not reach.
+ * A mutant that no test can kill, by the text of its line, so that it is known when others move it; those of a file
+ * whose changes are of a pattern; or all of a file that tests in Node do not reach.
  */
 interface Equivalent {
   file: string;
   line?: string;
   change?: string;
+  pattern?: string;
   reason: string;
 }
 
@@ -144,8 +145,12 @@ const count = lines.length > 0 ? mutants.length : Number(values.count);
 const last = start + Number(values.hours) * 3_600_000;
 const survivors: Mutant[] = [];
 const equivalentOf = (mutant: Mutant) => {
-  return equivalents.find(({file, line, change}) => {
-    return file === mutant.file && (line === undefined || (line === textOf(mutant) && change === mutant.change));
+  return equivalents.find(({file, line, change, pattern}) => {
+    return (
+      file === mutant.file &&
+      (line === undefined || (line === textOf(mutant) && change === mutant.change)) &&
+      (pattern === undefined || new RegExp(pattern).test(mutant.change))
+    );
   });
 };
 const counted: Mutant[] = [];

@@ -268,6 +268,11 @@ describe('is refused:', () => {
     expect(await refusal(mlp(['one', 3]), {rank: 1, freezeBaseLayer: false})).toContain('one: its base trains too');
   });
 
+  test('biases that train with another method than LoRA', async () => {
+    const config = {method: 'ia3', targets: ['one'], bias: 'adapted'} as const;
+    expect(await refusal(mlp(['one', 3]), config)).toContain('one: its bias trains too, which PEFT supports only with');
+  });
+
   test('kinds of layers that PEFT does not adapt or PyTorch does not have, all at once', async () => {
     const model = tf.sequential({
       layers: [
