@@ -29,13 +29,56 @@ function restoreTypeOnly(text: string, names: ReadonlySet<string>): string {
   });
 }
 
-/** Mends what the bundler writes: declarations name no map, because none is shipped, and tell types from values. */
+/**
+ * Lets optional members be `undefined`, as the library takes them, for programs with `exactOptionalPropertyTypes`. The
+ * sources are compiled without that option, so `name?: T` means this there.
+ */
+export function withUndefined(text: string): string {
+  const source = ts.createSourceFile('declarations.d.ts', text, ts.ScriptTarget.ES2022, true);
+  const insertions: [position: number, text: string][] = [];
+  const visit = (node: ts.Node): void => {
+    const isMember = ts.isPropertySignature(node) || ts.isPropertyDeclaration(node) || ts.isMappedTypeNode(node);
+    if (isMember && node.questionToken !== undefined && node.type !== undefined) {
+      insertions.push(...undefinedIn(node.type));
+    }
+    node.forEachChild(visit);
+  };
+  visit(source);
+  const ordered = insertions.sort(([one], [other]) => one - other);
+  const starts = [0, ...ordered.map(([position]) => position)];
+  return starts.map((start, i) => (ordered[i - 1]?.[1] ?? '') + text.slice(start, starts[i + 1])).join('');
+}
+
+/** Leaves out which interfaces a class implements: the members that implement them may be internal, and not declared. */
+function withoutImplements(text: string): string {
+  return text.replace(/^((?:export |declare |abstract )*class .*?) implements [^{]*\{/gm, '$1 {');
+}
+
+/** What to write where, so that a type includes `undefined`. */
+function undefinedIn(type: ts.TypeNode): [position: number, text: string][] {
+  const parts = ts.isUnionTypeNode(type) ? [...type.types] : [type];
+  if (parts.some(({kind}) => kind === ts.SyntaxKind.UndefinedKeyword)) {
+    return [];
+  }
+  const isOpen = ts.isFunctionTypeNode(type) || ts.isConstructorTypeNode(type) || ts.isConditionalTypeNode(type);
+  return isOpen
+    ? [
+        [type.getStart(), '('],
+        [type.end, ') | undefined'],
+      ]
+    : [[type.end, ' | undefined']];
+}
+
+/**
+ * Mends what the bundler writes: declarations name no map, because none is shipped, tell types from values,
+ * and let optional members be `undefined`.
+ */
 export function mendDeclarations(folder: string, entries: readonly string[]): void {
   for (const name of readdirSync(folder).filter(file => /\.d\.c?ts$/.test(file))) {
     const file = join(folder, name);
     const entry = entries.find(each => name.startsWith(`${each}.d.`));
     const text = readFileSync(file, 'utf8').replace(/\n\/\/# sourceMappingURL=.*\n?$/, '\n');
     const names = new Set(entry === undefined ? [] : typeOnlyNames(join('src', `${entry}.ts`)));
-    writeFileSync(file, restoreTypeOnly(text, names));
+    writeFileSync(file, withUndefined(withoutImplements(restoreTypeOnly(text, names))));
   }
 }

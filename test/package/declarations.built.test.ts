@@ -1,7 +1,9 @@
 import {execFileSync} from 'node:child_process';
+import {readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import ts from 'typescript';
 import manifest from '../../package.json';
+import {withUndefined} from '../../scripts/declarations';
 
 const ROOT = process.cwd();
 
@@ -99,4 +101,16 @@ test.each(['ts', 'cts'])('the main entry point declares the same for Node as for
   const [inNode, elsewhere] = ['node', 'index'].map(name => declarationsOf(join(ROOT, `dist/${name}.d.${ending}`)));
   expect(elsewhere!.size).toBeGreaterThan(100);
   expect(inNode).toEqual(elsewhere);
+});
+
+// For programs with `exactOptionalPropertyTypes`, which `npm run check -- types` compiles.
+test('optional members of declarations take undefined', () => {
+  expect(withUndefined('interface A {a?: number; b?: (c?: string) => void; d?: 1 | undefined; e?: {f?: B[]}}')).toBe(
+    'interface A {a?: number | undefined; b?: ((c?: string) => void) | undefined; d?: 1 | undefined; ' +
+      'e?: {f?: B[] | undefined} | undefined}',
+  );
+  const files = readdirSync(join(ROOT, 'dist')).filter(name => /\.d\.c?ts$/.test(name));
+  const texts = files.map(name => readFileSync(join(ROOT, 'dist', name), 'utf8'));
+  expect(files.length).toBeGreaterThan(20);
+  expect(texts.map(withUndefined)).toEqual(texts);
 });

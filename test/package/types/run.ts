@@ -19,7 +19,12 @@ const VERSIONS = ['5.0.4', '5.4.5', '5.6.3', '5.7.3', '5.9.3', '6.0.3'];
 const WAYS = [
   {module: 'esnext', moduleResolution: 'bundler', programs: ['browser.ts', 'node.ts']},
   {module: 'node16', moduleResolution: 'node16', programs: ['browser.ts', 'node.ts', 'required.cts']},
-  {module: 'nodenext', moduleResolution: 'nodenext', programs: ['browser.ts', 'node.ts', 'required.cts']},
+  {
+    module: 'nodenext',
+    moduleResolution: 'nodenext',
+    programs: ['browser.ts', 'node.ts', 'exact.ts', 'required.cts'],
+    exactOptionalPropertyTypes: true,
+  },
   // The old way, which reads `typesVersions`. TypeScript 6 has it no longer.
   {module: 'commonjs', moduleResolution: 'node10', programs: ['browser.ts', 'node.ts']},
 ] as const;
@@ -69,7 +74,11 @@ try {
         noEmit: true,
         skipLibCheck: false,
       };
-      writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({compilerOptions, files: programs}));
+      // `using` is syntax of TypeScript 5.2, and its types are a library of their own; all else does without it.
+      const disposes = resolution.moduleResolution === 'bundler' && version > '5.2';
+      const files = [...programs, ...(disposes ? ['using.ts'] : [])];
+      compilerOptions.lib.push(...(disposes ? ['esnext.disposable'] : []));
+      writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({compilerOptions, files}));
       const {stdout} = run(process.execPath, [compiler, '--pretty', 'false'], project);
       const errors = stdout.split('\n').filter(line => line.includes('error TS'));
       // TypeScript 6 reports at its own library what that of tfjs's @webgpu/types declares once more.

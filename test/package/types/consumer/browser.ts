@@ -19,10 +19,11 @@ export async function adapt(base: tf.LayersModel, url: string): Promise<Blob> {
   const model: tf.LayersModel = applyLoRA(base, {rank: 8, targets: ['dense_1', /^block/, 'Conv2D']});
   model.compile({optimizer: tf.train.adam(1e-3), loss: 'meanSquaredError'});
   await saveAdapter(model, url);
-  using adapter: Adapter = getAdapter(model);
+  const adapter: Adapter = getAdapter(model);
   const bytes: FileBytes = await toSafetensors(adapter, {dtype: 'float16'});
   const asArray: Uint8Array = bytes;
   console.log(String(summarizeLoRA(model)), asArray.length);
+  adapter.dispose();
   const plain: tf.LayersModel = mergeLoRA(applyLoRA(base, await loadAdapter(url)));
   plain.dispose();
   return new Blob([bytes]);
