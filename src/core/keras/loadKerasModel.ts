@@ -14,8 +14,8 @@ import {type CallOptions, throwIfAborted, unlessAborted, withOwnErrors} from '..
 import {sizeOf} from '../../platform/formats/layout';
 import {disposeModel} from '../rewire/dispose';
 import {checkLimits, type LoadOptions} from '../storage/limits';
-import {loaderOf} from '../storage/places';
-import {limitedFetch} from '../storage/sources';
+import {loaderOf, placeOf} from '../storage/places';
+import {isListOfFiles, limitedFetch} from '../storage/sources';
 import {joinedWeights} from '../storage/weightBytes';
 import {type LayerEntry} from '../../platform/tfjs/configs';
 import {keepingNames} from '../../platform/tfjs/keepingNames';
@@ -24,6 +24,7 @@ import {withWeightLimit} from '../../platform/tfjs/weightLimit';
 import {isJson, someInside} from './json';
 import {callFaults, type CalledLayer} from './openCalls';
 import {type KerasFile, recognize} from './recognize';
+import {artifactsOfFiles} from './modelFiles';
 import {readTopology} from './topology';
 import {fillWeights} from './weights';
 
@@ -38,7 +39,8 @@ import {fillWeights} from './weights';
  * `attention_key`, `attention_value` and `attention_output`), and the `Attention` of `tfjs-lora/transformers`. Import
  * that entry point first. It is not needed for attention with a mask or with another `value_dim`.
  *
- * @param source a URL, in Node also a path, or a handler of `tf.io`.
+ * @param source a URL, in Node also a path, a handler of `tf.io`, or a list of files, such as that of an input:
+ *     `model.json` and the files of its weights.
  * @param options `signal` ends the load; `onProgress` is called with the bytes of each fetched file; `maxBytes` limits
  *     what is fetched, by default without a limit.
  * @returns a promise of a layers model.
@@ -47,7 +49,7 @@ import {fillWeights} from './weights';
  *     is aborted. Nothing is left in memory then.
  */
 export async function loadKerasModel(
-  source: string | tf.io.IOHandler,
+  source: string | URL | tf.io.IOHandler | ArrayLike<File>,
   options: LoadOptions & CallOptions = {},
 ): Promise<tf.LayersModel> {
   checkOptions(options, {maxBytes: true, signal: true, onProgress: true});
@@ -57,7 +59,8 @@ export async function loadKerasModel(
   const artifacts = await withOwnErrors(options, watched =>
     unlessAborted(handlerOf(source, watched).load(), signal).catch((error: unknown) => {
       throwIfAborted(signal);
-      throw typeof source === 'string' ? asLoRAError(error, `Cannot load "${source}"`, 'ERR_IO') : error;
+      const isAddress = typeof source === 'string' || source instanceof URL;
+      throw isAddress ? asLoRAError(error, `Cannot load "${String(source)}"`, 'ERR_IO') : error;
     }),
   );
   const found = recognize(artifacts);
@@ -94,18 +97,20 @@ function endlessFaults(topology: unknown): string[] {
 }
 
 function handlerOf(
-  source: string | tf.io.IOHandler,
+  source: Parameters<typeof loadKerasModel>[0],
   options: LoadOptions & CallOptions,
 ): {load: () => Promise<tf.io.ModelArtifacts>} {
-  if (
-    typeof source !== 'string' &&
-    typeof (source as Partial<tf.io.IOHandler> | null | undefined)?.load !== 'function'
-  ) {
+  if (isListOfFiles(source)) {
+    return {load: () => artifactsOfFiles(source, options)};
+  }
+  const place = placeOf(source);
+  if (typeof place !== 'string' && typeof (place as Partial<tf.io.IOHandler> | null | undefined)?.load !== 'function') {
     throw new LoRAError(
-      `The source must be a URL, in Node a path, or a handler of tf.io that can load, got ${kindOf(source)}.`,
+      'The source must be a URL, in Node a path, a handler of tf.io that can load, or the list of the files: ' +
+        `model.json and those of its weights; got ${kindOf(source)}.`,
     );
   }
-  const handler = loaderOf(source, {fetchFunc: limitedFetch({maxBytes: Infinity, ...options})});
+  const handler = loaderOf(place, {fetchFunc: limitedFetch({maxBytes: Infinity, ...options})});
   return {load: () => handler.load()};
 }
 

@@ -6,7 +6,15 @@ import {abortError, type CallOptions, throwIfAborted, unlessAborted, withOwnErro
 import {checkLimits, type LoadOptions, tooLarge} from '../storage/limits';
 import {isFetched, isSafetensors, loaderOf} from '../storage/places';
 import {decodeAdapter} from '../storage/safetensors';
-import {bytesOf, type ByteSource, fetched, isByteSource, limitedFetch, localFilesFor} from '../storage/sources';
+import {
+  bytesOf,
+  type ByteSource,
+  fetched,
+  isByteSource,
+  isListOfFiles,
+  limitedFetch,
+  localFilesFor,
+} from '../storage/sources';
 import {adapterIn, withPlace} from '../storage/storage';
 import {sitesOf} from '../rewire/walk';
 import {checkModel} from '../../platform/tfjs/checkModel';
@@ -122,10 +130,6 @@ async function isPEFT(source: AdapterSource, isLikely: boolean): Promise<boolean
     (listed ?? []).some(path => path.endsWith(PEFT_FILES.config)) ||
     (isLikely && (name === PEFT_FILES.weights || isFolder))
   );
-}
-
-function isListOfFiles(source: unknown): source is ArrayLike<File> {
-  return typeof source === 'object' && source !== null && 'length' in source && !isByteSource(source);
 }
 
 async function load(source: AdapterSource, limits: LoadOptions & CallOptions): Promise<Adapter> {

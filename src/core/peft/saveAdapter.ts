@@ -2,6 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {kindOf, show, unsupportedError} from '../../platform/errors';
 import {withAdapterOf} from '../model/toSafetensors';
+import {placeOf} from '../storage/places';
 import {localFilesFor} from '../storage/sources';
 import {type SaveOptions, writeAdapter} from '../storage/storage';
 import type {ExportPEFTOptions} from './exportPeft';
@@ -42,7 +43,7 @@ export function supplySavePEFT(save: SavePEFT): void {
  *
  * @param source an adapted model, which stays as it is, or an adapter, which stays the caller's.
  * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any
- *     `tf.io.IOHandler`; in Node also a path or `file://…`, with or without tfjs-node. A name that ends in
+ *     `tf.io.IOHandler`, or a `URL`; in Node also a path or `file://…`, with or without tfjs-node. A name that ends in
  *     `.safetensors` has that format. For PEFT, in Node alone, the path of a folder, which is made as needed.
  * @param options the format, the data type, and whether NaN and infinities are allowed; for PEFT also what `exportPEFT`
  *     takes.
@@ -54,20 +55,21 @@ export function supplySavePEFT(save: SavePEFT): void {
  */
 export async function saveAdapter(
   source: tf.LayersModel | Adapter,
-  handlerOrUrl: tf.io.IOHandler | string,
+  handlerOrUrl: tf.io.IOHandler | URL | string,
   options: SaveOptions | SavePEFTOptions = {},
 ): Promise<tf.io.SaveResult> {
+  const place = placeOf(handlerOrUrl);
   if (!isForPEFT(options)) {
-    return withAdapterOf(source, take => writeAdapter(take, handlerOrUrl, options));
+    return withAdapterOf(source, take => writeAdapter(take, place, options));
   }
-  const isPath = typeof handlerOrUrl === 'string' && localFilesFor(handlerOrUrl) !== undefined;
+  const isPath = typeof place === 'string' && localFilesFor(place) !== undefined;
   if (!isPath || savePEFT === undefined) {
     throw unsupportedError(
-      `The format "peft" is a folder, which needs a path in Node, got ${typeof handlerOrUrl === 'string' ? show(handlerOrUrl) : kindOf(handlerOrUrl)}. Elsewhere ` +
+      `The format "peft" is a folder, which needs a path in Node, got ${typeof place === 'string' ? show(place) : kindOf(place)}. Elsewhere ` +
         'exportPEFT(model) returns the contents of its files.',
     );
   }
-  return savePEFT(source, handlerOrUrl, options);
+  return savePEFT(source, place, options);
 }
 
 function isForPEFT(options: SaveOptions | SavePEFTOptions | null): options is SavePEFTOptions {

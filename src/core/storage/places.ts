@@ -32,6 +32,11 @@ function schemeOf(url: string): string | undefined {
   return /^([a-z][a-z\d+.-]*:)\/\//i.exec(url)?.[1]?.toLowerCase();
 }
 
+/** A place as handlers are found for it: the address of a `URL`. */
+export function placeOf<T>(place: T): Exclude<T, URL> | string {
+  return place instanceof URL ? place.href : (place as Exclude<T, URL>);
+}
+
 /** @throws LoRAError if it is neither a URL nor a handler. */
 export function checkPlace(place: unknown): void {
   if (typeof place !== 'string' && (typeof place !== 'object' || place === null)) {

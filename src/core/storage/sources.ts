@@ -145,6 +145,11 @@ export function isByteSource(value: unknown): value is ByteSource {
   );
 }
 
+/** Whether a value is a list of files, such as the `files` of an input. */
+export function isListOfFiles(source: unknown): source is ArrayLike<File> {
+  return typeof source === 'object' && source !== null && 'length' in source && !isByteSource(source);
+}
+
 function isResponse(value: unknown): value is Response {
   const {body, ok, arrayBuffer} = (value ?? {}) as Partial<Response>;
   return typeof body === 'object' && typeof ok === 'boolean' && typeof arrayBuffer === 'function';

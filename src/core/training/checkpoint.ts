@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, kindOf, LoRAError, numericError} from '../../platform/errors';
 import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
-import {type CheckpointPlace, placeOf, readCheckpoint, writeCheckpoint} from './checkpointFile';
+import {type CheckpointPlace, slotOf, readCheckpoint, writeCheckpoint} from './checkpointFile';
 import {EpochMeans, registerEpochMeans} from './epochMeans';
 import {type CallbackState, resumedAt} from './resumed';
 import {captureRun, partsNotFinite} from './runState';
@@ -113,7 +113,7 @@ class Checkpoints extends TrainingCallback {
       this.model.stopTraining = true;
       return;
     }
-    await writeCheckpoint(placeOf(this.place, number % this.keep, this.keep), run);
+    await writeCheckpoint(slotOf(this.place, number % this.keep, this.keep), run);
     this.number = number;
   }
 
@@ -122,7 +122,7 @@ class Checkpoints extends TrainingCallback {
     let last = -1;
     for (let slot = 0; slot < this.keep; slot++) {
       try {
-        const {state, tensors} = await readCheckpoint(placeOf(this.place, slot, this.keep));
+        const {state, tensors} = await readCheckpoint(slotOf(this.place, slot, this.keep));
         tf.dispose(tensors);
         last = Math.max(last, state.number);
       } catch {
@@ -135,7 +135,7 @@ class Checkpoints extends TrainingCallback {
 
 /** How many checkpoints are kept by default: one may be damaged. */
 export function keptAt(place: CheckpointPlace): number {
-  return typeof place === 'object' ? 1 : 2;
+  return typeof place === 'object' && !(place instanceof URL) ? 1 : 2;
 }
 
 /** @throws LoRAError if the place cannot hold this many checkpoints. */
@@ -147,7 +147,7 @@ export function checkPlaces(place: CheckpointPlace, keep: number): void {
     );
   }
   checkCount('keep', keep);
-  placeOf(place, 0, keep);
+  slotOf(place, 0, keep);
 }
 
 /** @throws LoRAError if the batches cannot be replayed. */

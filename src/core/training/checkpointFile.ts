@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {damagedError, LoRAError, show, unsupportedError} from '../../platform/errors';
 import {checksumOf} from '../../platform/formats/checksum';
-import {findHandler, isSafetensors} from '../storage/places';
+import {findHandler, isSafetensors, placeOf} from '../storage/places';
 import {bytesOfSpecs, isSpec, joinedWeights} from '../storage/weightBytes';
 import type {OptimizerState} from './optimizerState';
 import type {RandomState} from './randomState';
@@ -12,7 +12,9 @@ const FORMAT = 'tfjs-lora-checkpoint';
 const VERSION = 1;
 
 /** Where checkpoints are: a URL, with a number appended if there are several; a handler for one; or a function. */
-export type CheckpointPlace = string | tf.io.IOHandler | ((slot: number) => string | tf.io.IOHandler);
+export type CheckpointPlace = OnePlace | ((slot: number) => OnePlace);
+
+type OnePlace = string | URL | tf.io.IOHandler;
 
 /** The fields of a checkpoint besides its tensors. */
 export interface CheckpointState {
@@ -45,10 +47,11 @@ export interface Checkpoint {
  *
  * @throws LoRAError if it has no place for so many.
  */
-export function placeOf(place: CheckpointPlace, slot: number, keep: number): string | tf.io.IOHandler {
-  if (typeof place === 'function') {
-    return place(slot);
+export function slotOf(given: CheckpointPlace, slot: number, keep: number): string | tf.io.IOHandler {
+  if (typeof given === 'function') {
+    return placeOf(given(slot));
   }
+  const place = placeOf(given);
   if (isSafetensors(place)) {
     throw new LoRAError(
       'A checkpoint cannot be a .safetensors file: it contains more than an adapter. Choose another name.',

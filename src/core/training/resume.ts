@@ -12,7 +12,7 @@ import {subjectOf} from '../model/fits';
 import {checkModel} from '../../platform/tfjs/checkModel';
 import {isTraining} from '../../platform/tfjs/training';
 import {checkBatches, checkPlaces, keptAt} from './checkpoint';
-import {type Checkpoint, type CheckpointPlace, placeOf, readCheckpoint} from './checkpointFile';
+import {type Checkpoint, type CheckpointPlace, slotOf, readCheckpoint} from './checkpointFile';
 import {registerEpochMeans} from './epochMeans';
 import {checkOptimizerState, restoreOptimizer} from './optimizerState';
 import {restoreRandomStates} from './randomState';
@@ -112,7 +112,7 @@ async function findCheckpoints(place: CheckpointPlace, keep: number): Promise<{f
   const faults: string[] = [];
   for (let slot = 0; slot < keep; slot++) {
     try {
-      found.push(await readCheckpoint(placeOf(place, slot, keep)));
+      found.push(await readCheckpoint(slotOf(place, slot, keep)));
     } catch (error) {
       // An error of this library, or Node's.
       if (!['ERR_NOT_FOUND', 'ENOENT'].includes(String((error as {code?: unknown}).code))) {

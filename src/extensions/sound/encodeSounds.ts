@@ -38,8 +38,8 @@ const MOST_VALUES = 2 ** 28;
  * and HuBERT (samples). Features have the time before the mel filters; those of transformers for Whisper are
  * transposed.
  *
- * A sound is `{samples, sampleRate}`, an `AudioBuffer`, or a WAV file as bytes or as a `Blob`; in browsers also a file
- * in another format that the browser decodes. The channels of a sound are averaged.
+ * A sound is `{samples, sampleRate}`, an `AudioBuffer`, or a WAV file as bytes, as a `Blob` or by its URL, in Node by
+ * its path too; in browsers also a file in another format that the browser decodes. The channels of a sound are averaged.
  *
  * @param model the model that takes the sounds, adapted or not: `loadTransformer` has read its preprocessor. It is not
  *     run.
@@ -81,7 +81,7 @@ export async function encodeSounds(
     throw new LoRAError('sounds must be a sound or a list of sounds, got an empty list.');
   }
   const samplesOf = async (sound: SoundInput, name: string) =>
-    resample(await readSound(sound, name), settings.sampleRate).samples;
+    resample(await readSound(sound, name, options.signal && {signal: options.signal}), settings.sampleRate).samples;
   const whole = truncate ? undefined : await Promise.all(list.map((sound, i) => samplesOf(sound, `Sound ${i}`)));
   if (settings.kind === 'whisper') {
     settings.length = Math.max(settings.length, ...(whole ?? []).map(({length}) => length));

@@ -19,8 +19,8 @@ export interface SoundChannels {
   getChannelData(channel: number): Float32Array;
 }
 
-/** A sound for `encodeSounds`: samples with their rate, an `AudioBuffer`, or a file. */
-export type SoundInput = Sound | SoundChannels | Uint8Array | ArrayBuffer | Blob;
+/** A sound for `encodeSounds`: samples with their rate, an `AudioBuffer`, a file, or its URL; in Node a path too. */
+export type SoundInput = Sound | SoundChannels | Uint8Array | ArrayBuffer | Blob | URL | string;
 
 /** Rates from which sounds are resampled. */
 const RATES = [1000, 384_000] as const;
