@@ -39,12 +39,12 @@ export async function tryTogether(
   const others: Tried[] = [];
   const codes = new Map<string, string>();
   for (const file of new Set(mutants.map(mutant => mutant.file))) {
-    const made = switched(
+    const {code, others: unswitched} = switched(
       sources.get(file)!,
       mutants.filter(mutant => mutant.file === file),
     );
-    codes.set(file, made.code);
-    others.push(...made.others);
+    codes.set(file, code);
+    others.push(...unswitched);
   }
   let pending: Pending[] = [];
   const goOn = (one: Pending) => {
@@ -84,7 +84,7 @@ export async function tryTogether(
         } else {
           others.push(one.mutant);
         }
-      } else if (verdict === undefined && (verdicts.size > 0 || end.result === 'gone')) {
+      } else if (verdict === undefined && (verdicts.size > 0 || (end.result === 'gone' && end.mutant !== -1))) {
         pending.push(one);
       } else if (verdict?.result === 'unclear') {
         pending.unshift(one); // first in the file's next run

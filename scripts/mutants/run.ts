@@ -201,9 +201,9 @@ const total = counted.length;
 const [late, refused] = [tried.length - done, total - tried.length];
 const killed = done - survivors.length + refused;
 const [, high] = interval(killed, total);
-const shareOf = (part: number, all: number) => {
-  const [least, most] = interval(part, all);
-  return `${part} of ${all}, ${percent(part / all)} (95 % interval: ${percent(least)} to ${percent(most)})`;
+const shareOf = (count: number, all: number) => {
+  const [least, most] = interval(count, all);
+  return `${count} of ${all}, ${percent(count / all)} (95 % interval: ${percent(least)} to ${percent(most)})`;
 };
 console.log(`\nSeed ${values.seed}: killed by the compiler or a test: ${shareOf(killed, total)}.`);
 console.log(`The compiler refuses ${refused}. Tests kill of the others: ${shareOf(killed - refused, tried.length)}.`);

@@ -54,9 +54,9 @@ export function compiling<Mutant extends Mutation & {file: string}>(
     // A copy's classes are not those of the file itself, which others import: what that breaks is no fault.
     const faults = new Map<string, Set<string>>();
     const allowed = (file: string) => {
-      const known = faults.get(file) ?? new Set(faultsOf(nameOf(file, '')));
-      faults.set(file, known);
-      return known;
+      const messages = faults.get(file) ?? new Set(faultsOf(nameOf(file, '')));
+      faults.set(file, messages);
+      return messages;
     };
     return [some.filter(({file}, i) => faultsOf(nameOf(file, i)).every(fault => allowed(file).has(fault))), program];
   };

@@ -47,16 +47,16 @@ const jestConfig = JSON.stringify({
   reporters: [],
 });
 
-const known = new Map<string, {source: string; code: string}>();
+const transforms = new Map<string, {source: string; code: string}>();
 
 function transformed(path: string, source: string): string {
-  const former = known.get(path);
+  const former = transforms.get(path);
   if (former?.source === source) {
     return former.code;
   }
   const options = {supportsStaticESM: false, instrument: false};
   const {code} = swc.process!(source, path, options as never) as {code: string};
-  known.set(path, {source, code});
+  transforms.set(path, {source, code});
   return code;
 }
 
