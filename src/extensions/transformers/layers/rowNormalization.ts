@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import {flag, later, number, type Optional, sizesMatch} from '../../../core/layers/formulaLayer';
+import {flag, type FormulaLayer, later, number, type Optional, sizesMatch} from '../../../core/layers/formulaLayer';
 import {checkNumber} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import type {RowKernels} from '../kernels/transformer';
 import {definedLayer} from './definedLayer';
-import type {RowStep} from './rowStep';
+import type {RowLayer, RowStep} from './rowStep';
 
 /** Arguments of {@link RMSNormalization} and {@link FusedLayerNormalization}. */
 export interface RowNormalizationArgs {
@@ -29,9 +29,18 @@ const size: Optional<number | undefined> = {
   },
 };
 
+/** The class of a layer that computes one position of one text without tensors, too. */
+type RowNormalizationClass = Pick<typeof tf.layers.Layer, 'fromConfig'> &
+  (new (args?: RowNormalizationArgs) => RowNormalization);
+
+interface RowNormalization extends FormulaLayer {
+  /** @internal */
+  rowStep: RowLayer['rowStep'];
+}
+
 /** Normalizes one input, or the sum of two, along the last axis. */
-function rowNormalization(centered: boolean, epsilon: number) {
-  abstract class RowNormalization extends definedLayer({
+function rowNormalization(centered: boolean, epsilon: number): RowNormalizationClass {
+  return class extends definedLayer({
     settings: {
       epsilon: {...number('a number of at least 0', value => value >= 0), otherwise: epsilon},
       size: later(size),
@@ -77,8 +86,7 @@ function rowNormalization(centered: boolean, epsilon: number) {
             kernels.normalize(x, weights, {rows: inputWidth / width, width}, {centered, epsilon: least}, to);
           };
     }
-  }
-  return RowNormalization;
+  };
 }
 
 /**
