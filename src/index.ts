@@ -66,7 +66,7 @@ export type {MajoritySign} from './core/adapter/mixing';
 export {type ConvertedAdapter, convertToLoRA, type ConvertToLoRAOptions} from './core/model/convertToLoRA';
 
 // Save and load adapters.
-export {toSafetensors} from './core/model/toSafetensors';
+export {saveMerged, toSafetensors} from './core/model/saveMerged';
 export {saveAdapter, type SavePEFTOptions} from './core/peft/saveAdapter';
 export {type AdapterSource, loadAdapter, type LoadAdapterOptions} from './core/peft/loadAdapter';
 export {fileHandler} from './core/storage/fileHandler';

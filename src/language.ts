@@ -23,7 +23,7 @@ export type {
 } from './extensions/language/preferences/methods';
 export {type ChatRecord, parseChats} from './extensions/records/chatRecords';
 export type {ChatMessage} from './extensions/records/messages';
-export {parsePreferences, type PreferenceRecord} from './extensions/records/preferenceRecords';
+export {parsePreferences, type PreferenceRecord, type TextOrMessages} from './extensions/records/preferenceRecords';
 export {measurePerplexity, type PerplexityOptions} from './extensions/language/measurePerplexity';
 export {addTokens, type AddedTokens, type AddTokensOptions} from './extensions/transformers/load/addTokens';
 export {trainableTokens, type TrainableTokensOptions} from './extensions/transformers/load/trainableTokens';

@@ -2,4 +2,4 @@
 
 export {type ChatRecord, parseChats} from './extensions/records/chatRecords';
 export type {ChatMessage} from './extensions/records/messages';
-export {parsePreferences, type PreferenceRecord} from './extensions/records/preferenceRecords';
+export {parsePreferences, type PreferenceRecord, type TextOrMessages} from './extensions/records/preferenceRecords';

@@ -141,7 +141,7 @@ test.each<[string, () => unknown, string | RegExp]>([
   ['a class', () => lora.registerAdaptable!(tf.layers.Layer, {}), "must be a string, got a function. For example: 'My"],
   [
     'no place',
-    () => lora.saveAdapter!(model),
+    () => lora.saveMerged!(model),
     'The place to save to must be a URL or a tf.io.IOHandler, got undefined.',
   ],
   [

@@ -200,6 +200,7 @@ const USAGES: Record<string, Usage> = {
   resume: () => [compiled(), FOLDER, {keep: 1}],
   safeMergeLoRA: () => [adapted()],
   saveAdapter: () => [adapter(), new MemoryHandler(), {format: 'safetensors', dtype: 'float32'}],
+  saveMerged: () => [adapted(), new MemoryHandler()],
   scaleAdapter: () => [adapter(), 1],
   seededBatches: () => [tf.ones([2]), tf.ones([2]), {batchSize: 1, seed: 1}],
   setAdapter: () => [adapted(), adapter()],

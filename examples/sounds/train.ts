@@ -10,7 +10,7 @@ import {join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {disposeModel, fileHandler, safeMergeLoRA, saveAdapter, trainableVariables} from 'tfjs-lora';
+import {disposeModel, fileHandler, saveAdapter, saveMerged, trainableVariables} from 'tfjs-lora';
 import {scoreEvents, type Sound, type SoundEvent} from 'tfjs-lora/sound';
 import {kilobytes, mean, overSeeds, percent, SHORT, table} from '../shared/report';
 import {middle, noise, RATE, seconds} from './clips';
@@ -87,9 +87,7 @@ for (const seed of SEEDS) {
     if (seed === SEEDS.at(-1)) {
       await saveAdapter(model, `file://${join(OUTPUT, `${way}.safetensors`)}`);
       if (way === 'lora') {
-        const merged = await safeMergeLoRA(model);
-        await merged.save(fileHandler(join(OUTPUT, 'merged')));
-        disposeModel(merged);
+        await saveMerged(model, fileHandler(join(OUTPUT, 'merged')));
       }
     }
     disposeModel(model);

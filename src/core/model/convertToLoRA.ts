@@ -18,7 +18,7 @@ import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signal
 import {Prepared} from '../../platform/tfjs/prepared';
 import {biasesOf} from '../../platform/tfjs/weights';
 import {checkFit} from './checkFit';
-import {withAdapterOf} from './toSafetensors';
+import {withAdapterOf} from './saveMerged';
 
 /** Options of `convertToLoRA`. */
 export interface ConvertToLoRAOptions extends CallOptions {

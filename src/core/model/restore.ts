@@ -75,7 +75,6 @@ export function giveMerged(layer: tf.layers.Layer, plain: tf.layers.Layer): void
  *     not finite.
  * @example
  *     const merged = await safeMergeLoRA(model);
- *     await merged.save('file://merged');
  */
 export async function safeMergeLoRA(model: tf.LayersModel): Promise<tf.LayersModel> {
   return checked(model, mergeLoRA(model));

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {asLoRA} from '../adapter/asLoRA';
-import {withAdapterOf} from '../model/toSafetensors';
+import {withAdapterOf} from '../model/saveMerged';
 import {checkOptions, LoRAError, show} from '../../platform/errors';
 import {floatTypeOf} from '../storage/safetensors';
 import {checkCallOptions, throwIfAborted} from '../../platform/signals';

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {kindOf, show, unsupportedError} from '../../platform/errors';
-import {withAdapterOf} from '../model/toSafetensors';
+import {withAdapterOf} from '../model/saveMerged';
 import {placeOf} from '../storage/places';
 import {localFilesFor} from '../storage/sources';
 import {type SaveOptions, writeAdapter} from '../storage/storage';

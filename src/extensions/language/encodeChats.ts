@@ -172,7 +172,7 @@ export async function encodeChats(
  */
 function checkRoles(examples: readonly Example[], template = ''): void {
   const isKnown = (role: string) =>
-    ROLES.includes(role as (typeof ROLES)[number]) || [`'${role}'`, `"${role}"`].some(name => template.includes(name));
+    ROLES.includes(role) || [`'${role}'`, `"${role}"`].some(name => template.includes(name));
   throwFaults(
     examples.flatMap((example, i) =>
       'messages' in example

@@ -1,13 +1,16 @@
-/** The roles of chat templates on the hub. */
-export const ROLES = ['system', 'developer', 'user', 'assistant', 'tool', 'function', 'ipython'] as const;
-
 /** A message of a chat. */
 export interface ChatMessage {
   /** `'system'`, `'user'`, `'assistant'`, `'tool'`, or another role that the chat template names. */
-  role: (typeof ROLES)[number] | (string & Record<never, never>);
+  role:
+    ('system' | 'developer' | 'user' | 'assistant' | 'tool' | 'function' | 'ipython') | (string & Record<never, never>);
   /** The text of the message. */
   content: string;
 }
+
+/** The roles of chat templates on the hub. */
+export const ROLES: readonly ChatMessage['role'][] = [
+  ...['system', 'developer', 'user', 'assistant', 'tool', 'function', 'ipython'],
+];
 
 /** Whether a value is a non-empty list of messages. */
 export function isMessages(value: unknown): value is readonly ChatMessage[] {

@@ -3,7 +3,7 @@ import {isMessages, type ChatMessage} from './messages';
 import {recordsIn} from './chatRecords';
 
 /** A text, or messages. */
-type Part = string | readonly ChatMessage[];
+export type TextOrMessages = string | readonly ChatMessage[];
 
 /**
  * A preference: a chosen and a rejected answer, or one answer with a thumb up (`true`) or down. Prompt and answers are
@@ -11,17 +11,17 @@ type Part = string | readonly ChatMessage[];
  * conversation begin with it. TRL reads the same records.
  */
 export type PreferenceRecord =
-  | {readonly prompt: Part; readonly chosen: Part; readonly rejected: Part}
-  | {readonly messages: readonly ChatMessage[]; readonly chosen: Part; readonly rejected: Part}
-  | {readonly chosen: Part; readonly rejected: Part}
-  | {readonly prompt: Part; readonly completion: Part; readonly label: boolean}
-  | {readonly messages: readonly ChatMessage[]; readonly completion: Part; readonly label: boolean};
+  | {readonly prompt: TextOrMessages; readonly chosen: TextOrMessages; readonly rejected: TextOrMessages}
+  | {readonly messages: readonly ChatMessage[]; readonly chosen: TextOrMessages; readonly rejected: TextOrMessages}
+  | {readonly chosen: TextOrMessages; readonly rejected: TextOrMessages}
+  | {readonly prompt: TextOrMessages; readonly completion: TextOrMessages; readonly label: boolean}
+  | {readonly messages: readonly ChatMessage[]; readonly completion: TextOrMessages; readonly label: boolean};
 
 /** A prompt with answers, before it is encoded. The prompt and its answers are texts, or all of them messages. */
 export interface JudgedPrompt {
-  readonly prompt: Part;
+  readonly prompt: TextOrMessages;
   /** The chosen and the rejected one, or one. */
-  readonly answers: readonly Part[];
+  readonly answers: readonly TextOrMessages[];
   /** For one answer, whether it has a thumb up. */
   readonly label?: boolean;
 }
@@ -45,16 +45,22 @@ export function judgedPromptOf(record: unknown, what: string, code?: LoRAErrorCo
   const fields = (record ?? {}) as Partial<Record<string, unknown>>;
   const {messages, prompt = messages, chosen, rejected, completion, label} = fields;
   const isPair = chosen !== undefined && rejected !== undefined;
-  if (isPart(prompt) && isPair) {
+  if (isTextOrMessages(prompt) && isPair) {
     const answers = [chosen, rejected].map(answer => answerTo(prompt, answer));
     if (answers.every(answer => answer !== undefined)) {
       return {prompt, answers};
     }
   }
-  if (prompt === undefined && isPair && isPart(chosen) && isPart(rejected) && typeof chosen === typeof rejected) {
+  if (
+    prompt === undefined &&
+    isPair &&
+    isTextOrMessages(chosen) &&
+    isTextOrMessages(rejected) &&
+    typeof chosen === typeof rejected
+  ) {
     return withCommonPrompt(chosen, rejected);
   }
-  if (isPart(prompt) && typeof label === 'boolean') {
+  if (isTextOrMessages(prompt) && typeof label === 'boolean') {
     const answer = answerTo(prompt, completion);
     if (answer !== undefined) {
       return {prompt, answers: [answer], label};
@@ -67,12 +73,12 @@ export function judgedPromptOf(record: unknown, what: string, code?: LoRAErrorCo
   );
 }
 
-function isPart(value: unknown): value is Part {
+function isTextOrMessages(value: unknown): value is TextOrMessages {
   return typeof value === 'string' || isMessages(value);
 }
 
 /** An answer in the form of its prompt. */
-function answerTo(prompt: Part, answer: unknown): Part | undefined {
+function answerTo(prompt: TextOrMessages, answer: unknown): TextOrMessages | undefined {
   if (typeof prompt === 'string') {
     return typeof answer === 'string' ? answer : undefined;
   }
@@ -83,7 +89,7 @@ function answerTo(prompt: Part, answer: unknown): Part | undefined {
 }
 
 /** Splits off what two conversations have in common. As in TRL, a text's prompt does not end with a space. */
-function withCommonPrompt(chosen: Part, rejected: Part): JudgedPrompt {
+function withCommonPrompt(chosen: TextOrMessages, rejected: TextOrMessages): JudgedPrompt {
   const isSame = (one: unknown, other: unknown) => JSON.stringify(one) === JSON.stringify(other);
   let at = 0;
   while (at < Math.min(chosen.length, rejected.length) && isSame(chosen[at], rejected[at])) {

@@ -1,8 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
+import {checkPlace, placeOf, saverOf} from '../storage/places';
 import {encodeAdapter, type SafetensorsOptions} from '../storage/safetensors';
+import {withPlace} from '../storage/storage';
 import type {FileBytes} from '../../platform/formats/safetensors';
+import {disposeModel} from '../rewire/dispose';
 import {getAdapter} from './currentAdapter';
+import {safeMergeLoRA} from './restore';
 
 /**
  * Encodes the adapter of a model, or an adapter, as the bytes of a safetensors file: tensors by name, and the config as
@@ -36,5 +40,35 @@ export async function withAdapterOf<T>(
     return await f(() => (source instanceof tf.layers.Layer ? (taken = getAdapter(source)) : source));
   } finally {
     taken?.dispose();
+  }
+}
+
+/**
+ * Saves an adapted model with its update merged into its weights, to deploy it: a plain model, as fast as the original,
+ * which `tf.loadLayersModel` loads without this library. The adapted model is not changed, and nothing else is left in
+ * memory.
+ *
+ *     await saveMerged(model, 'file://out/merged');
+ *
+ * @param model the adapted model.
+ * @param handlerOrUrl what `model.save` takes, or a `URL`; in Node also a path.
+ * @param config as for `model.save`.
+ * @returns what `model.save` returns.
+ * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_NUMERIC` if a merged weight is not
+ *     finite, `ERR_IO` if it cannot be saved there, `ERR_OPTION` if nothing handles the URL.
+ */
+export async function saveMerged(
+  model: tf.LayersModel,
+  handlerOrUrl: tf.io.IOHandler | URL | string,
+  config?: tf.io.SaveConfig,
+): Promise<tf.io.SaveResult> {
+  const place = placeOf(handlerOrUrl);
+  checkPlace(place);
+  const handler = saverOf(place);
+  const merged = await safeMergeLoRA(model);
+  try {
+    return await withPlace('save', place, () => merged.save(handler, config));
+  } finally {
+    disposeModel(merged);
   }
 }
