@@ -83,6 +83,11 @@ test.each(PLACES)('the old head has %s', (_, make, after, reason) => {
   expect(String(planLoRA(headed))).toContain(`The new head goes after "${after}": ${reason}.`);
 });
 
+test('a model without layers gets no head', () => {
+  const add = () => replaceHead(tf.sequential(), 3);
+  expect(add).toThrow('The model is not built: give its first layer an inputShape');
+});
+
 test('a head goes after the layer that `after` names', () => {
   const base = model(layers.dense({units: 12, inputShape: [20], name: 'wide'}), dense('narrow', 4), dense('head', 5));
   expect(planLoRA(replaceHead(base, [classes()], {after: 'narrow'})).head).toEqual({

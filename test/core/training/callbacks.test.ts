@@ -261,6 +261,19 @@ test('with these callbacks alone a fit lets other things have their turn', async
   dispose();
 });
 
+test('a second copy of the library leaves fits as the first has made them', async () => {
+  const {fit, fitDataset} = Object.getOwnPropertyDescriptors(tf.LayersModel.prototype);
+  jest.doMock('@tensorflow/tfjs', () => tf);
+  await jest.isolateModulesAsync(async () => {
+    const {TrainingCallback} = await import('../../../src/core/training/callback');
+    expect(bestAdapter()).not.toBeInstanceOf(TrainingCallback);
+  });
+  jest.dontMock('@tensorflow/tfjs');
+  const descriptors = Object.getOwnPropertyDescriptors(tf.LayersModel.prototype);
+  expect(descriptors.fit.value).toBe(fit.value);
+  expect(descriptors.fitDataset.value).toBe(fitDataset.value);
+});
+
 test('a list of callbacks and plain objects is refused, in any order, before the fit', async () => {
   await useBackend('cpu');
   const {model, x, y, dispose} = setting();
