@@ -85,7 +85,7 @@ export type {KeyMap} from './core/peft/modules';
 export type {PEFTFiles} from './core/peft/peftFiles';
 
 // Single layers.
-export {adaptLayer, registerAdaptable} from './core/layers/registry';
+export {registerAdaptable} from './core/layers/registry';
 export {LoRAConv1D} from './core/layers/loraConv1d';
 export {LoRAConv2D} from './core/layers/loraConv2d';
 export {LoRAConv2DTranspose} from './core/layers/loraConv2dTranspose';

@@ -8,3 +8,4 @@ supplyWasm();
 
 export * from './index';
 export * from './graph';
+export * from './layers';

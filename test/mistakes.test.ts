@@ -5,6 +5,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import * as languageEntry from '../src/language';
+import {adaptLayer} from '../src/layers';
 import * as library from '../src/node';
 
 // Mistakes as JavaScript makes them, without types.
@@ -137,7 +138,7 @@ test.each<[string, () => unknown, string | RegExp]>([
     () => lora.progress!({signal: new AbortController()}),
     'signal must be an AbortSignal, such as that of an AbortController, got an object of class AbortController.',
   ],
-  ['a layer alone', () => lora.adaptLayer!(tf.layers.flatten()), 'Pass the layer by name: {layer'],
+  ['a layer alone', () => adaptLayer(tf.layers.flatten() as never), 'Pass the layer by name: {layer'],
   ['a class', () => lora.registerAdaptable!(tf.layers.Layer, {}), "must be a string, got a function. For example: 'My"],
   [
     'no place',

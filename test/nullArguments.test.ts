@@ -3,6 +3,7 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import * as language from '../src/language';
+import * as singleLayers from '../src/layers';
 import * as library from '../src/node';
 import * as federated from '../src/federated';
 import * as landmarks from '../src/landmarks';
@@ -241,7 +242,7 @@ const USAGES: Record<string, Usage> = {
 };
 
 const EXPORTED = {
-  ...{...library, ...federated, ...landmarks, ...quantized, ...language, ...sound},
+  ...{...library, ...singleLayers, ...federated, ...landmarks, ...quantized, ...language, ...sound},
   ...{crossEntropyFromLogits, perplexity},
 };
 
@@ -381,7 +382,7 @@ test('null means no arguments in apply and call, as in stock layers', () => {
     const className = layer.getClassName();
     const wrapper =
       className === 'Dense' || className === 'LSTM' || className === 'Bidirectional'
-        ? library.adaptLayer({layer, rank: 1})
+        ? singleLayers.adaptLayer({layer, rank: 1})
         : new library.FrozenLayer({layer});
     expect((wrapper.apply(x, null) as tf.Tensor).dataSync()).toEqual(expected);
     expect((wrapper.call(x, null) as tf.Tensor).dataSync()).toEqual(expected);

@@ -29,8 +29,8 @@ export abstract class LoRARecurrentLayer extends LoRALayer {
     if ('goBackwards' in args) {
       throw unsupportedError(
         `Layer "${args.layer.name}": a LoRA layer cannot be inside a Bidirectional, nor have goBackwards. Adapt ` +
-          'the whole layer, adaptLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}), or give ' +
-          'goBackwards to the layer that is adapted.',
+          'the whole layer by adaptLayer({layer: tf.layers.bidirectional({layer: tf.layers.lstm(…)})}) of ' +
+          'tfjs-lora/layers, or give goBackwards to the layer that is adapted.',
       );
     }
     super(args);

@@ -11,7 +11,7 @@ import {
 } from '../../../src';
 import {LoRADense} from '../../../src/core/layers/loraDense';
 import type {LoRALayer} from '../../../src/core/layers/loraLayer';
-import {adaptLayer} from '../../../src';
+import {adaptLayer} from '../../../src/layers';
 import {BACKENDS, differentiate, expectGradients, numbers, random, useBackend, withoutLeaks} from '../../helpers';
 import {baseWeights, mlp, predictions, stir, stirUpdates, train} from '../../models';
 

@@ -6,7 +6,6 @@ import {
   getAdapter,
   loadAdapter,
   type LoRAConfig,
-  adaptLayer,
   mergeLoRA,
   planLoRA,
   removeLoRA,
@@ -15,6 +14,7 @@ import {
   summarizeLoRA,
   trainableVariables,
 } from 'tfjs-lora';
+import {adaptLayer} from 'tfjs-lora/layers';
 import {quantizeBase} from 'tfjs-lora/quantized';
 import {dequantize, formatNamed} from '../../../src/extensions/quantized/formats/formats';
 import {quantize4, quantize8} from '../../../src/extensions/quantized/formats/quantize';

@@ -7,7 +7,6 @@ import {
   fitOnFeatures,
   getAdapter,
   loadAdapter,
-  adaptLayer,
   LoRAError,
   mergeLoRA,
   predictWith,
@@ -21,6 +20,7 @@ import {
   TrainedLayer,
   withAdapter,
 } from '../../../src';
+import {adaptLayer} from '../../../src/layers';
 import {useBackend} from '../../helpers';
 import {cnn, MemoryHandler, mlp} from '../../models';
 
