@@ -56,6 +56,12 @@ test('checkpoints change neither the logged means nor the tensors of a fit', asy
   expect(after).toEqual(plain);
 });
 
+test('a checkpoint is of version 1, which every version of the library reads', async () => {
+  const handler = new MemoryHandler();
+  await run([checkpoint(handler)]);
+  expect(handler.artifacts.modelTopology).toMatchObject({class_name: 'LoRACheckpoint', version: 1});
+});
+
 test('checkpoints are saved at the epochs and steps that are due, and after the last epoch', async () => {
   const savedBy = async (options: CheckpointOptions, epochs: number) => {
     const {place, saved} = memory();

@@ -65,6 +65,7 @@ describe('float16', () => {
     [2 ** -25, 0], // the middle between 0 and the least number
     [numberOf(bitsOf(2 ** -25) + 1), 1],
     [65519, 0x7bff],
+    [numberOf(bitsOf(65520) - 1), 0x7bff],
     [65520, 0x7c00],
     [1e-45, 0],
     [3e38, 0x7c00],
