@@ -39,3 +39,9 @@ test('a choice between two dtypes converts both, as on cpu', () =>
       tf.where(condition, whole, numbers),
     ];
   }));
+
+test('a choice between one row and no row holds nothing of the memory', () =>
+  expectAgreement(() => {
+    tf.dispose(Array.from({length: 200}, (_, i) => tf.ones([i]))); // what the memory holds
+    return [tf.where(tf.tensor1d([1], 'bool'), tf.ones([1, 6, 6]), tf.ones([0, 6, 6]))];
+  }));

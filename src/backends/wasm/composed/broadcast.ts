@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {mayHold} from './pointwise';
+import {exactPrelu, mayHold, type Slopes} from './pointwise';
 import {isNumeric} from './copy';
 import {heapViews, type KernelCall, wrappedKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
@@ -76,22 +76,23 @@ function eachOf(compute: (a: number, b: number) => number): Kernel {
  * than values it reads some, where cpu repeats the values.
  */
 function prelu(): OwnKernel {
-  return wrappedKernel<{x: tf.Tensor; alpha: tf.Tensor}, object>(tf.Prelu, stock => call => {
+  return wrappedKernel<Slopes, object>(tf.Prelu, stock => call => {
     const {x, alpha} = call.inputs;
     const shape = tf.broadcast_util.assertAndGetBroadcastShape(x.shape, alpha.shape);
     if (shape.includes(0)) {
       return call.backend.makeOutput(shape, 'float32'); // where the backend divides by 0
     }
+    const compute = exactPrelu(stock);
     const areFloats = x.dtype === 'float32' && alpha.dtype === 'float32';
     if (areFloats && repeatsAsAWhole(alpha, shape) && tf.util.arraysEqual(x.shape, shape)) {
-      return stock(call);
+      return compute(call);
     }
     const [values, slopes] = tf.tidy(() => [x, alpha].map(tensor => repeated(tf.cast(tensor, 'float32'), shape))) as [
       tf.Tensor,
       tf.Tensor,
     ];
     try {
-      return stock({...call, inputs: {x: values, alpha: slopes}});
+      return compute({...call, inputs: {x: values, alpha: slopes}});
     } finally {
       tf.dispose([values, slopes]);
     }

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {adjointKernel, conv2dFilterGradient, conv2dInputGradient} from '../../shared/conv2dGradients';
 import {depthwiseConv2dFilterGradient, depthwiseConv2dInputGradient} from '../../shared/depthwiseGradients';
 import {axisOf, behind, geometryOf, isCountedByPads, type Padding, padOrCrop} from '../../shared/geometry';
-import {withExactClamp} from './pointwise';
+import {withExactActivation} from './pointwise';
 import {newKernel, wrappedKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
 
@@ -108,6 +108,7 @@ interface Convolved {
   readonly x: tf.Tensor4D;
   readonly filter: tf.Tensor4D;
   readonly bias?: tf.Tensor | null;
+  readonly preluActivationWeights?: tf.Tensor | null;
 }
 
 interface ConvolutionAttributes {
@@ -128,7 +129,7 @@ interface ConvolutionAttributes {
  */
 function forwardKernel(name: string, depthwise: boolean): OwnKernel {
   return wrappedKernel<Convolved, ConvolutionAttributes>(name, original => call => {
-    const stock = withExactClamp(original);
+    const stock = withExactActivation(original);
     const {x, filter, bias} = call.inputs;
     const {strides, dilations, pad, dimRoundingMode, dataFormat} = call.attrs;
     if (dataFormat === 'NCHW' && depthwise) {

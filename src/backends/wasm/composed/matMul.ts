@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {withExactClamp} from './pointwise';
+import {withExactActivation} from './pointwise';
 import {wrappedKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
 
@@ -30,7 +30,7 @@ const packedAs = new WeakMap<tf.DataId, string>();
  */
 export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
   wrappedKernel<Operands, Attributes>(name, original => call => {
-    const stock = withExactClamp(original);
+    const stock = withExactActivation(original);
     const {inputs, attrs} = call;
     const {a, b, bias} = inputs;
     const {transposeA, transposeB} = attrs;

@@ -31,20 +31,54 @@ function clampKernel<Attributes>(name: string, boundsOf: (attrs: Attributes) => 
   });
 }
 
-/** A fused kernel whose relu keeps NaN: the backend's own makes 0 of it. */
-export function withExactClamp<Inputs, Attributes extends {readonly activation?: string}>(
+interface Fused {
+  readonly preluActivationWeights?: tf.Tensor | null;
+}
+
+/** A fused kernel whose relu keeps NaN, of which the backend's own makes 0, and whose prelu is exact. */
+export function withExactActivation<Inputs extends Fused, Attributes extends {readonly activation?: string}>(
   stock: Kernel<Inputs, Attributes>,
 ): Kernel<Inputs, Attributes> {
   return call => {
-    const {attrs, backend} = call;
+    const {inputs, attrs, backend} = call;
+    const linear = () =>
+      stock({...call, inputs: {...inputs, preluActivationWeights: undefined}, attrs: {...attrs, activation: 'linear'}});
+    const {preluActivationWeights: alpha} = inputs;
+    if (attrs.activation === 'prelu' && alpha != null && !areFinite(backend, alpha)) {
+      return tf.tidy(() => tf.prelu(tf.engine().makeTensorFromTensorInfo(linear()), alpha));
+    }
     const clamp = clampOf(attrs.activation ?? 'linear');
     if (clamp == null) {
       return stock(call);
     }
-    const y = stock({...call, attrs: {...attrs, activation: 'linear'}});
+    const y = linear();
     clampInto(backend, y, y, clamp);
     return y;
   };
+}
+
+/** The operands of `Prelu`. */
+export interface Slopes {
+  readonly x: tf.Tensor;
+  readonly alpha: tf.Tensor;
+}
+
+/**
+ * `Prelu` whose slopes may be NaN or infinite. The backend's own multiplies positive values by 0 and the slope, which
+ * is NaN then.
+ */
+export function exactPrelu(stock: Kernel<Slopes, object>): Kernel<Slopes, object> {
+  return call => {
+    const {x, alpha} = call.inputs;
+    const y = stock(call);
+    return areFinite(call.backend, alpha)
+      ? y
+      : tf.tidy(() => tf.where(tf.less(x, 0), tf.engine().makeTensorFromTensorInfo(y), x));
+  };
+}
+
+function areFinite(backend: WasmBackend, x: tf.TensorInfo): boolean {
+  return !mayHold(backend, x, Infinity) && !mayHold(backend, x, -Infinity);
 }
 
 /** Whether one of the floats may be NaN or `value`. Only our module checks. */
@@ -73,11 +107,15 @@ function clampInto(backend: WasmBackend, x: tf.TensorInfo, out: tf.TensorInfo, {
 
 /**
  * `Select` of truth values, which have a byte each, and of two dtypes. The backend's own writes four bytes, beyond the
- * result, and takes what it chooses from for the first of the dtypes.
+ * result, and takes what it chooses from for the first of the dtypes. Where tfjs chooses nothing, from one row and no
+ * row, it leaves what its memory held; cpu has zeros.
  */
 export const selectKernel = wrappedKernel<tf.SelectInputs, object>(tf.Select, stock => call => {
   const {condition, t, e} = call.inputs as Record<keyof tf.SelectInputs, tf.Tensor>;
   const dtype = tf.upcastType(t.dtype, e.dtype);
+  if (condition.size === 0 && isNumeric(t)) {
+    return tf.zeros(t.shape, dtype);
+  }
   if (t.dtype === e.dtype && dtype !== 'bool') {
     return stock(call);
   }
