@@ -166,6 +166,16 @@ export const CHANGES: readonly Change[] = [
     ],
   },
   {
+    what: '`trainOnBatch` of `tf.LayersModel.prototype` is wrapped.',
+    by: 'platform/tfjs/training.ts',
+    why:
+      'It warns if it trains a model that was passed to `applyLoRA` while the adapted model is neither compiled nor ' +
+      'called.',
+    lasts: 'from the import on',
+    without: 'nothing to do: all models are trained as before',
+    globals: ['≠ tf.LayersModel.prototype.trainOnBatch'],
+  },
+  {
     what: 'Each `fit` runs a callback before yours.',
     by: 'core/model/fits.ts',
     why:

@@ -129,7 +129,10 @@ export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): vo
  */
 const uncalled = new WeakMap<tf.layers.Layer, tf.LayersModel>();
 
-/** Lets a fit of a model warn if the adapted model that was made of it is neither called nor compiled by then. */
+/**
+ * Lets a fit or a `trainOnBatch` of a model warn if the adapted model that was made of it is neither called nor
+ * compiled by then.
+ */
 export function expectUse(model: tf.LayersModel, adapted: tf.LayersModel): void {
   const last = model.layers.at(-1) as tf.layers.Layer;
   const first = sitesOf(adapted).find(({layer}) => isWrapper(layer))?.layer;
@@ -140,14 +143,14 @@ export function expectUse(model: tf.LayersModel, adapted: tf.LayersModel): void 
   });
 }
 
-/** Warns if a fit begins of a model whose adapted model nobody uses. */
+/** Warns if training begins of a model whose adapted model nobody uses. */
 export function warnIfForgotten(model: tf.layers.Layer): void {
   const last = (model as tf.LayersModel).layers.at(-1) as tf.layers.Layer;
   const adapted = uncalled.get(last);
   uncalled.delete(last);
   if (adapted !== undefined && (adapted.optimizer as unknown) == null && !adapted.weights.some(isDisposed)) {
     console.warn(
-      'This fit trains a model that was passed to applyLoRA, in full. applyLoRA leaves that model as it is and returns ' +
+      'This trains a model that was passed to applyLoRA, in full. applyLoRA leaves that model as it is and returns ' +
         'an adapted one, which is neither compiled nor called yet: const adapted = applyLoRA(model).',
     );
   }

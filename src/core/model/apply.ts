@@ -28,8 +28,8 @@ import {adaptableSites, planFor} from './planLoRA';
  * Adapts a pretrained model: a new model in which the chosen layers have a trainable low-rank update and all others are
  * frozen. It computes exactly what the original computes, until it is trained; compile it and train it with `fit`.
  *
- * The original is not touched, and a fit of it warns once if the new model is neither compiled nor called by then.
- * Frozen weights share their buffers with it; each model is disposed by itself.
+ * The original is not touched. Training it with `fit` or `trainOnBatch` warns once if the new model is neither compiled
+ * nor called by then. Frozen weights share their buffers with it; each model is disposed by itself.
  *
  * A given adapter stays usable. `disposeModel` of the new model disposes of the adapter too; if several models were
  * made with it, the last one does. So `applyLoRA(base, await loadAdapter(url))` leaks nothing. To keep an adapter

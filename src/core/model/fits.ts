@@ -7,7 +7,7 @@ import {childrenOf, containersOf} from '../rewire/walk';
 import {isContainer} from '../../platform/tfjs/checkModel';
 import {hasOwnOptimizer} from '../../platform/tfjs/compiled';
 import {arrangeSlots, foreignMoments, ownSlots} from '../../platform/tfjs/slots';
-import {asTraining, isTraining, stepOf, trainedIn} from '../../platform/tfjs/training';
+import {asTraining, isTraining, stepOf, trainedIn, watchTrainOnBatch} from '../../platform/tfjs/training';
 import {warnIfForgotten} from './adapted';
 
 /** The marks of a model's layers at some time. */
@@ -93,6 +93,7 @@ class FitWatch extends tf.Callback {
   }
 }
 tf.registerCallbackConstructor(0, FitWatch);
+watchTrainOnBatch(warnIfForgotten);
 
 /** Whether this library answers for the moments of a fit: its model is adapted, or the optimizer is of this library. */
 function isOwnFit(model: tf.LayersModel): boolean {

@@ -44,6 +44,16 @@ export function isTraining(trained: tf.layers.Layer): boolean {
   return fieldsOf<TrainingFields>(trained).isTraining;
 }
 
+/** From now on, calls `before` with each model that `trainOnBatch` trains: for a Sequential, its inner model. */
+export function watchTrainOnBatch(before: (trained: tf.LayersModel) => void): void {
+  const {prototype} = tf.LayersModel;
+  const {trainOnBatch} = prototype;
+  prototype.trainOnBatch = function (...data) {
+    before(this);
+    return trainOnBatch.apply(this, data);
+  };
+}
+
 /** Runs `f`, which trains a model that is not a Sequential. During the call, tfjs refuses to fit it. */
 export async function asTraining<T>(trained: tf.LayersModel, f: () => Promise<T>): Promise<T> {
   const fields = fieldsOf<TrainingFields>(trained);

@@ -266,7 +266,7 @@ describe('applyLoRA', () => {
   });
 });
 
-describe.each(['Sequential', 'functional'])('a fit of a %s base', kind => {
+describe.each(['Sequential', 'functional'])('training a %s base', kind => {
   let warn: jest.SpyInstance;
   beforeAll(() => useBackend('cpu'));
   beforeEach(() => {
@@ -284,32 +284,42 @@ describe.each(['Sequential', 'functional'])('a fit of a %s base', kind => {
     return kind === 'Sequential' ? sequential : tf.model({inputs: sequential.inputs, outputs: sequential.outputs});
   }
 
-  async function warningsOfFit(model: tf.LayersModel): Promise<number> {
+  const fit = (model: tf.LayersModel): Promise<unknown> => model.fit(tf.ones([2, 2]), tf.ones([2, 2]), {verbose: 0});
+  const trainOnBatch = (model: tf.LayersModel): Promise<unknown> =>
+    model.trainOnBatch(tf.ones([2, 2]), tf.ones([2, 2]));
+
+  async function warningsOf(model: tf.LayersModel, train = fit): Promise<number> {
     warn.mockClear();
     model.compile({optimizer: 'sgd', loss: 'meanSquaredError'});
-    await model.fit(tf.ones([2, 2]), tf.ones([2, 2]), {verbose: 0});
+    await train(model);
     return warn.mock.calls.filter(([text]) => String(text).includes('passed to applyLoRA')).length;
   }
 
-  test('warns once if the adapted model is forgotten', async () => {
-    const model = base();
-    expect(await warningsOfFit(model)).toBe(0);
-    applyLoRA(model, CONFIG);
-    expect(await warningsOfFit(model)).toBe(1);
-    expect(await warningsOfFit(model)).toBe(0);
-  });
+  test.each([fit, trainOnBatch].map(train => [train.name, train] as const))(
+    'with %s warns once if the adapted model is forgotten',
+    async (_, train) => {
+      const model = base();
+      expect(await warningsOf(model, train)).toBe(0);
+      applyLoRA(model, CONFIG);
+      expect(await warningsOf(model, train)).toBe(1);
+      expect(await warningsOf(model, train)).toBe(0);
+    },
+  );
 
   test.each<[string, (adapted: tf.LayersModel) => unknown]>([
     ['was compiled', adapted => adapted.compile({optimizer: 'sgd', loss: 'meanSquaredError'})],
     ['predicted', adapted => adapted.predict(tf.ones([1, 2]))],
     ['was called in a loop', adapted => adapted.apply(tf.ones([1, 2]), {training: true})],
     ['was disposed of', disposeModel],
-    ['is the one that is fitted', warningsOfFit],
+    ['is the one that is fitted', adapted => warningsOf(adapted)],
+    ['is the one that trains on a batch', adapted => warningsOf(adapted, trainOnBatch)],
   ])('does not warn if the adapted model %s', async (_, use) => {
-    const model = base();
-    const adapted = applyLoRA(model, CONFIG);
-    await use(adapted);
-    expect(await warningsOfFit(model)).toBe(0);
+    for (const train of [fit, trainOnBatch]) {
+      const model = base();
+      const adapted = applyLoRA(model, CONFIG);
+      await use(adapted);
+      expect(await warningsOf(model, train)).toBe(0);
+    }
   });
 });
 
