@@ -13,10 +13,10 @@ export interface KernelCase {
   isConstant?: true;
   /** Arguments that tfjs may refuse, or that it computes on some backends only. */
   isOdd?: true;
-  /** The cpu backend lacks it: where the stock backend is wrong, nothing is left to compare with. */
-  isMissingOnCpu?: true;
-  /** Where an index is repeated, graphics cards write one value or another, or add them in one order or another. */
-  isUnordered?: true;
+  /** What cpu computes in its place, where that backend lacks it. */
+  onCpu?: KernelCase['compute'];
+  /** The same with its updates in another order: graphics cards write one or another at an index that is repeated. */
+  inOtherOrder?: KernelCase['compute'];
   /** The library sums in another order than the stock backend. */
   isReordered?: true;
   /** The library corrects the stock cpu backend too. */

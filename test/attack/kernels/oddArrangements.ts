@@ -20,18 +20,26 @@ type Family = (random: Random) => KernelCase;
 
 const DTYPES = ['float32', 'float32', 'int32', 'bool', 'string'] as const;
 
+type OfOne = (x: tf.Tensor) => tf.Tensor | tf.Tensor[];
+
 /** A case of one tensor. */
 const onOne =
   (
     name: string,
-    make: (random: Random, shape: number[]) => [string, (x: tf.Tensor) => tf.Tensor | tf.Tensor[]],
+    make: (random: Random, shape: number[]) => [what: string, compute: OfOne, onCpu?: OfOne],
     dtypes: readonly Operand['dtype'][] = DTYPES,
   ): Family =>
   random => {
     const shape = shapeOf(random, random() < 0.05 ? 0 : between(random, 1, 5));
     const x = anyOperand(random, shape, dtypes);
-    const [what, compute] = make(random, shape);
-    return {what: `${name} ${what} of ${dtypeOf(x)}`, operands: [x], compute: y => compute(y), isOdd: true};
+    const [what, compute, onCpu] = make(random, shape);
+    return {
+      what: `${name} ${what} of ${dtypeOf(x)}`,
+      operands: [x],
+      compute: y => compute(y),
+      ...(onCpu && {onCpu: y => onCpu(y)}),
+      isOdd: true,
+    };
   };
 
 const slice = onOne('slice', (random, shape) => {
@@ -132,24 +140,29 @@ const stridedSlices = onOne(
 
 const stridedSlice: Family = random => ({...stridedSlices(random), isCorrected: true});
 
-const depthToSpaces = (format: 'NHWC' | 'NCHW') =>
-  onOne('depthToSpace', (random, shape) => {
-    const block = between(random, 1, 3);
-    const fits = [shape[0] ?? 1, shape[1] ?? 1, shape[2] ?? 1, shape[3] ?? 1];
-    const depth = format === 'NHWC' ? 3 : 1;
-    const image: number[] = fits.map((length, i) => (i === depth ? block ** 2 * (1 + (length % 3)) : length));
-    return [
-      `by ${block}, ${format}`,
-      // Now and then the tensor itself, which may have other axes.
-      x =>
-        x.rank === 4 && x.shape[depth]! % 2 === 0
-          ? tf.depthToSpace(x as tf.Tensor4D, block, format)
-          : tf.depthToSpace(tf.cast(tf.fill<tf.Rank.R4>(image as tf.Tensor4D['shape'], 3), x.dtype), block, format),
-    ];
-  });
-
-const depthToSpace: Family = random =>
-  random() < 0.7 ? depthToSpaces('NHWC')(random) : {...depthToSpaces('NCHW')(random), isMissingOnCpu: true};
+const depthToSpace = onOne('depthToSpace', (random, shape) => {
+  const format = random() < 0.7 ? 'NHWC' : 'NCHW';
+  const block = between(random, 1, 3);
+  const depth = format === 'NHWC' ? 3 : 1;
+  const image = [0, 1, 2, 3].map(i => {
+    const length = shape[i] ?? 1;
+    return i === depth ? block ** 2 * (1 + (length % 3)) : length;
+  }) as tf.Tensor4D['shape'];
+  // Now and then the tensor itself, which may have other axes.
+  const imagesOf = (x: tf.Tensor): tf.Tensor4D =>
+    x.rank === 4 && x.shape[depth]! % 2 === 0 ? (x as tf.Tensor4D) : tf.cast(tf.fill<tf.Rank.R4>(image, 3), x.dtype);
+  return [
+    `by ${block}, ${format}`,
+    x => tf.depthToSpace(imagesOf(x), block, format),
+    // cpu takes channels-last images alone.
+    format === 'NHWC'
+      ? undefined
+      : x => {
+          const channelsLast = tf.transpose(imagesOf(x), [0, 2, 3, 1]);
+          return tf.transpose(tf.depthToSpace(channelsLast, block), [0, 3, 1, 2]);
+        },
+  ];
+});
 
 const gather: Family = random => {
   const shape = shapeOf(random, between(random, 1, 4));
@@ -178,7 +191,7 @@ const segmentSum: Family = random => {
     operands: [x, ids],
     compute: (rows, segments) => tf.unsortedSegmentSum(rows, tf.add(segments, tf.scalar(shift, 'int32')), count),
     isOdd: true,
-    isUnordered: true,
+    isReordered: true,
   };
 };
 

@@ -53,7 +53,8 @@ const scatterUpdate: Family = random => {
     ...odd(`tensorScatterUpdate, ${shift}`, operands, (x, places, values) =>
       tf.tensorScatterUpdate(x, shifted(places), values),
     ),
-    isUnordered: true,
+    inOtherOrder: (x, places, values) =>
+      tf.tensorScatterUpdate(x, tf.reverse(shifted(places), 0), tf.reverse(values, 0)),
   };
 };
 
@@ -72,7 +73,11 @@ const sparseToDense: Family = random => {
     ...odd(`sparseToDense to ${String(shape)}`, operands, (indices, values, others) =>
       tf.sparseToDense(indices, values, shape, others as tf.Scalar),
     ),
-    isUnordered: true,
+    inOtherOrder: (indices, values, others) =>
+      tf.sparseToDense(
+        ...([tf.reverse(indices, 0), values.rank === 0 ? values : tf.reverse(values, 0), shape] as const),
+        others as tf.Scalar,
+      ),
   };
 };
 

@@ -102,10 +102,33 @@ function ofPad(pad: unknown): Pick<KernelCase, 'isReordered'> {
   return typeof pad === 'string' ? {} : {isReordered: true};
 }
 
-/** Depthwise, the cpu backend takes no dilations beside strides. */
-function ofDepthwise(isDepthwise: boolean, strides: unknown, dilations: unknown): Pick<KernelCase, 'isMissingOnCpu'> {
-  const isOne = (steps: unknown) => [steps].flat().every(step => step === 1);
-  return isDepthwise && !isOne(strides) && !isOne(dilations) ? {isMissingOnCpu: true} : {};
+/**
+ * A depthwise convolution with strides and dilations, which the cpu backend refuses: its results without strides, some
+ * of which are taken.
+ */
+function stridedOnCpu(
+  x: tf.Tensor4D,
+  filter: tf.Tensor4D,
+  strides: number | [number, number],
+  pad: Parameters<typeof tf.depthwiseConv2d>[3],
+  dilations: number | [number, number],
+  rounding?: 'floor' | 'round' | 'ceil',
+): tf.Tensor {
+  tf.depthwiseConv2d(x, filter, 1, pad, 'NHWC', dilations, rounding); // refuses what does not fit
+  const images: tf.Tensor4D = x.rank === 4 ? x : tf.expandDims(x, 0);
+  const info = tf.backend_util.computeConv2DInfo(images.shape, filter.shape, strides, dilations, pad, rounding, true);
+  tf.util.assertNonNegativeIntegerDimensions(info.outShape);
+  const {top, left} = info.padInfo;
+  const rows = (info.outHeight - 1) * info.strideHeight + 1;
+  const columns = (info.outWidth - 1) * info.strideWidth + 1;
+  const bottom = Math.max(0, rows + info.effectiveFilterHeight - 1 - top - info.inHeight);
+  const right = Math.max(0, columns + info.effectiveFilterWidth - 1 - left - info.inWidth);
+  const padded = tf.pad(images, [[0, 0], [top, bottom], [left, right], [0, 0]]); // prettier-ignore
+  const whole = tf.depthwiseConv2d(padded, filter, 1, 'valid', 'NHWC', dilations);
+  const [n, , , channels] = info.outShape;
+  const steps = [1, info.strideHeight, info.strideWidth, 1];
+  const taken = tf.stridedSlice(whole, [0, 0, 0, 0], [n, rows, columns, channels], steps);
+  return x.rank === 4 ? taken : tf.squeeze(taken, [0]);
 }
 
 /** A batch of images, or a single one. */
@@ -133,7 +156,11 @@ const convolution: Family = random => {
       ),
     ),
     ...ofPad(pad),
-    ...ofDepthwise(isDepthwise, strides, dilations),
+    ...(isDepthwise &&
+      [strides].flat().some(step => step > 1) &&
+      [dilations].flat().some(step => step > 1) && {
+        onCpu: (x, filter) => stridedOnCpu(x as tf.Tensor4D, filter as tf.Tensor4D, strides, pad, dilations, rounding),
+      }),
   };
 };
 
@@ -174,7 +201,6 @@ const fusedConvolution: Family = random => {
     ),
     isConstant: true,
     ...ofPad(pad),
-    ...ofDepthwise(isDepthwise, strides, dilations),
   };
 };
 

@@ -10,11 +10,16 @@ export interface Result {
   values: ArrayLike<number> | readonly string[];
 }
 
+/** Tensors, or the message of an error. */
+export type Results = Result[] | string;
+
 /** What came of an operation on one backend: results and gradients, or the messages of errors. */
 export interface Outcome {
-  results: Result[] | string;
+  results: Results;
   /** None where the results are not there, or have none. */
-  gradients: Result[] | string;
+  gradients: Results;
+  /** The results on cpu if the updates are in another order, where that may matter. */
+  inOtherOrder?: Results;
   /** What the gradients are weighted by, and the operands. */
   weights: Float32Array[];
   values: Operands;
@@ -23,7 +28,7 @@ export interface Outcome {
 export type Operands = (Float32Array | string[])[];
 
 /** Whether an error is one of WebAssembly itself. */
-export function isDamage(results: Outcome['results']): boolean {
+export function isDamage(results: Results): boolean {
   return typeof results === 'string' && results.startsWith('RuntimeError');
 }
 
@@ -57,14 +62,20 @@ export async function outcomeOf(seed: number): Promise<Outcome> {
   tf.engine().startScope();
   try {
     const tensors = tried.operands.map((operand, i) => tf.tensor(values[i]!, operand.shape, dtypeOf(operand)));
-    const results = await attempt(() => [tried.compute(...tensors)].flat());
+    const isOnCpu = tf.getBackend() === 'cpu';
+    const compute = (isOnCpu ? tried.onCpu : undefined) ?? tried.compute;
+    const results = await attempt(() => [compute(...tensors)].flat());
     const weights =
       typeof results === 'string'
         ? []
         : results.map(({values: of}) => new Float32Array(of.length).map(() => 2 * random() - 1));
     const hasGradients = typeof results !== 'string' && results.every(({dtype}) => dtype === 'float32');
-    const gradients = hasGradients ? await attempt(() => gradientsOf(tried, tensors, weights)) : [];
-    return {results, gradients, weights, values};
+    const gradients = hasGradients ? await attempt(() => gradientsOf({...tried, compute}, tensors, weights)) : [];
+    const {inOtherOrder} = tried;
+    return {
+      ...{results, gradients, weights, values},
+      ...(isOnCpu && inOtherOrder && {inOtherOrder: await attempt(() => [inOtherOrder(...tensors)].flat())}),
+    };
   } finally {
     // A gradient that throws leaves scopes of tfjs open, and tensors that its tape keeps.
     const {activeTape} = state as {activeTape?: {saved?: tf.Tensor[]}[] | null};
@@ -77,7 +88,7 @@ export async function outcomeOf(seed: number): Promise<Outcome> {
 }
 
 /** Reads the tensors that `compute` gives, or gives the message of its error. */
-async function attempt(compute: () => tf.Tensor[]): Promise<Result[] | string> {
+async function attempt(compute: () => tf.Tensor[]): Promise<Results> {
   try {
     const tensors = compute();
     const values = await Promise.all(tensors.map(tensor => tensor.data()));

@@ -1,6 +1,6 @@
 import {faultOfAdjoint} from './adjoint';
 import {dtypeOf, type KernelCase} from './case';
-import {isDamage, type Outcome, type Result} from './outcome';
+import {isDamage, type Outcome, type Result, type Results} from './outcome';
 
 /** What an outcome is compared with. */
 export interface Expected {
@@ -32,22 +32,43 @@ function faultOnBackend(tried: KernelCase, actual: Outcome, {stock, cpu, ofLibra
   return fault === undefined ? undefined : `${tried.what}, ${shapes.join(', ')}: ${fault}`;
 }
 
-type Results = Outcome['results'];
+/** How tfjs refuses lengths below 0. Some of its operations return tensors of such shapes. */
+const NO_SHAPE = 'shape comprised of positive integers';
 
-/** Whether stock tfjs refuses too, or counts less than nothing. It may lack a kernel that only odd arguments need. */
-function isRefusedToo({isOdd}: KernelCase, stock: Results | undefined, cpu: Results): boolean {
+/**
+ * Whether stock tfjs refuses too, or has a shape with lengths below 0, which the library refuses as tfjs does. Stock
+ * tfjs may lack a kernel that only odd arguments need.
+ */
+function isRefusedToo({isOdd}: KernelCase, actual: string, stock: Results | undefined, cpu: Results): boolean {
   const isNothing = (results: Results) =>
-    typeof results === 'string' || results.some(({shape}) => shape.some(length => length < 0));
+    typeof results === 'string' ||
+    (actual.includes(NO_SHAPE) && results.some(({shape}) => shape.some(length => length < 0)));
   return isNothing(cpu) || (isOdd === true && stock !== undefined && isNothing(stock));
+}
+
+/** An outcome of a graphics card with the numbers of cpu where the order of updates decides. */
+export function withOneOrder(outcome: Outcome, {results: expected, inOtherOrder}: Outcome): Outcome {
+  const {results} = outcome;
+  if (inOtherOrder === undefined || [results, expected, inOtherOrder].some(each => typeof each === 'string')) {
+    return outcome;
+  }
+  const [ordered, reordered] = [expected, inOtherOrder] as Result[][];
+  const settled = (results as Result[]).map((result, i) => {
+    const [values, others] = [ordered![i]!.values, reordered![i]!.values];
+    return {
+      ...result,
+      values: Array.from<number | string>(result.values).map((value, j) =>
+        Object.is(values[j], others[j]) ? value : values[j],
+      ) as number[],
+    };
+  });
+  return {...outcome, results: settled};
 }
 
 /** Results are those of the stock backend or of cpu, bit by bit; where the stock backend is wrong, about those of cpu. */
 function faultOfResults(tried: KernelCase, actual: Results, stock: Results | undefined, cpu: Results) {
   if (typeof actual === 'string') {
-    return isRefusedToo(tried, stock, cpu) && !isDamage(actual) ? undefined : `is refused: ${actual}`;
-  }
-  if (tried.isMissingOnCpu && (stock === undefined || tried.isReordered)) {
-    return undefined;
+    return isRefusedToo(tried, actual, stock, cpu) && !isDamage(actual) ? undefined : `is refused: ${actual}`;
   }
   const ofStock = differenceFrom(stock, actual, 0);
   const right = withDtypesOf(stock, cpu);
@@ -73,7 +94,9 @@ function withDtypesOf(stock: Results | undefined, cpu: Results): Results {
 function faultOfGradients(tried: KernelCase, actual: Results, expected: readonly (Results | undefined)[]) {
   if (typeof actual === 'string') {
     const [stock, cpu] = expected;
-    return isRefusedToo(tried, stock, cpu!) && !isDamage(actual) ? undefined : `the gradient is refused: ${actual}`;
+    return isRefusedToo(tried, actual, stock, cpu!) && !isDamage(actual)
+      ? undefined
+      : `the gradient is refused: ${actual}`;
   }
   const faults = expected.map(results => differenceFrom(results, actual, TOLERANCE));
   return faults.includes(undefined) ? undefined : `the gradient: ${faults.join('; ')}`;
