@@ -17,6 +17,11 @@ test.each<[name: string, inputs: () => tf.NamedTensorMap, attrs: Record<string, 
   ['Conv2D', () => ({x: tf.randomNormal([2, 9, 8, 1]), filter: tf.randomNormal([5, 5, 1, 1])}), convolution],
   ['FusedConv2D', () => ({x: tf.randomNormal([2, 9, 8, 1]), filter: tf.randomNormal([2, 2, 1, 1])}), fused],
   [
+    'Conv2DBackpropInput',
+    () => ({dy: tf.randomNormal([2, 8, 17, 1]), filter: tf.randomNormal([3, 2, 1, 1])}),
+    {...convolution, inputShape: [2, 16, 17, 1]},
+  ],
+  [
     'DepthwiseConv2dNative',
     () => ({x: x(), filter: tf.randomNormal([3, 3, 16, 1])}),
     {...convolution, strides: [1, 1]},

@@ -5,6 +5,7 @@ import {axisOf, behind, geometryOf, isCountedByPads, type Padding, padOrCrop} fr
 import {withExactActivation} from './pointwise';
 import {newKernel, wrappedKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
+import {isTakingGradient} from '../../../platform/tfjs/engine';
 
 interface Images {
   readonly x: tf.Tensor4D;
@@ -51,6 +52,10 @@ const conv2dBackpropInput = wrappedKernel<Gradients, tf.Conv2DBackpropInputAttrs
     const {height, width} = geometryOf(inputShape, filter.shape, strides, pad, {rounding: dimRoundingMode});
     if (dy.shape[1] !== height.output || dy.shape[2] !== width.output) {
       // `tf.conv2dTranspose` takes any output shape, also one whose convolution has another size than `dy`.
+      return stock(call);
+    }
+    if (filter.shape[2] === 1 && filter.shape[3] === 1 && !isTakingGradient()) {
+      // From one channel to one, the backend's convolutions sum down the columns, and its gradient does not.
       return stock(call);
     }
     return tf.tidy(() => conv2dInputGradient(dy, adjointKernel(filter), inputShape, strides, pad, dimRoundingMode));
