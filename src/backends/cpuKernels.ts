@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {batchNormKernel} from './shared/batchNorm';
 import type {OwnKernel} from './shared/registration';
-import {type Alignment, bilinear, nearest, resizeGradient} from './shared/resizing';
+import {bilinear, nearest, resizeGradientKernel} from './shared/resizing';
 import {addToMaxima, pooling3D} from './shared/windows';
 
 /** The gradient of a 3-D max pooling on cpu. The backend's own takes the height of a window for its width. */
@@ -21,22 +21,10 @@ const maxPool3dGradient: OwnKernel = {
 };
 
 /** The gradients of resizes, which replace those of the cpu backend. */
-const resizeGradients: readonly OwnKernel[] = (
-  [
-    [tf.ResizeBilinearGrad, bilinear],
-    [tf.ResizeNearestNeighborGrad, nearest],
-  ] as const
-).map(([name, parts]) => ({
-  name,
-  configure: stock =>
-    stock && {
-      ...stock,
-      kernelFunc: ({inputs, attrs}) => {
-        const {images, dy} = inputs as unknown as {images: tf.Tensor; dy: tf.Tensor};
-        return resizeGradient(dy, images.shape, parts, attrs as unknown as Alignment);
-      },
-    },
-}));
+const resizeGradients: readonly OwnKernel[] = [
+  resizeGradientKernel(tf.ResizeBilinearGrad, bilinear, () => true),
+  resizeGradientKernel(tf.ResizeNearestNeighborGrad, nearest, () => true),
+];
 
 /** Kernels that correct what the cpu backend gets wrong. */
 export const cpuKernels: readonly OwnKernel[] = [batchNormKernel, maxPool3dGradient, ...resizeGradients];

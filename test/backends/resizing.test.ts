@@ -20,9 +20,9 @@ describe.each(BACKENDS)('on %s', backend => {
 
   test.each(SIZES)('the gradients of resizes to %i×%i are right for two images that are not square', (...size) => {
     for (const resize of [tf.image.resizeNearestNeighbor, tf.image.resizeBilinear]) {
-      for (const alignCorners of [false, true]) {
+      for (const alignment of [[], [true], [false, true]]) {
         tf.tidy(() => {
-          const f = (x: tf.Tensor) => resize(x as tf.Tensor4D, size, alignCorners);
+          const f = (x: tf.Tensor) => resize(x as tf.Tensor4D, size, ...alignment);
           const dy = random([2, ...size, 1], 1);
           const pixels = tf.unstack(tf.reshape(tf.eye(12), [12, ...SHAPE]));
           const expected = pixels.map(pixel => numbers(tf.sum(tf.mul(f(pixel), dy)))[0]!);
@@ -30,5 +30,14 @@ describe.each(BACKENDS)('on %s', backend => {
         });
       }
     }
+  });
+
+  test('the gradients of one row whose corners are aligned are right', () => {
+    tf.tidy(() => {
+      const f = (x: tf.Tensor) => tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [2, 4], true);
+      const dy = tf.tensor4d([1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 4, 1]);
+      // Of four columns, the places in two are 0, 1/3, 2/3 and 1.
+      expect(numbers(tf.grad(f)(tf.ones([1, 1, 2, 1]), dy))).toEqual([14, 22]);
+    });
   });
 });

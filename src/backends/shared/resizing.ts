@@ -1,4 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
+import {wrappedKernel} from './kernel';
+import type {OwnKernel} from './registration';
 
 // tfjs's gradients ignore `halfPixelCenters`. Those of its cpu backend use an image's height for its width, and the
 // size of an image for that of a resized one, so that only the first of several is right. A resize is linear along each
@@ -58,6 +60,26 @@ export function resizeGradient(dy: tf.Tensor, shape: readonly number[], parts: P
     const across = multiplied(byLast(dy, 2), columns); // [n, height, c, width] · [width, w]
     const down = multiplied(tf.transpose(across, [0, 3, 2, 1]), rows); // [n, w, c, height] · [height, h]
     return tf.reshape(tf.transpose(down, [0, 3, 1, 2]), [n, h, w, c]);
+  });
+}
+
+interface Gradients {
+  readonly images: tf.Tensor;
+  readonly dy: tf.Tensor;
+}
+
+/** The kernel of a resize's gradient, with the alignments that the backend gets wrong for some images. */
+export function resizeGradientKernel(
+  name: string,
+  parts: Parts,
+  isWrong: (alignment: Alignment, shape: readonly number[]) => boolean,
+): OwnKernel {
+  return wrappedKernel<Gradients, Alignment>(name, stock => call => {
+    const {
+      inputs: {images, dy},
+      attrs,
+    } = call;
+    return isWrong(attrs, images.shape) ? resizeGradient(dy, images.shape, parts, attrs) : stock(call);
   });
 }
 

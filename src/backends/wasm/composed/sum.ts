@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {heapViews, newKernel, wrappedKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
+import {bilinear, nearest, resizeGradient, resizeGradientKernel} from '../../shared/resizing';
 
 /** Smaller tensors are left to the backend. */
 const SMALL = 2 ** 12;
@@ -64,26 +65,34 @@ export const sumKernels: readonly OwnKernel[] = [
 
   /**
    * `ResizeNearestNeighborGrad` of images that were enlarged by whole factors, `UpSampling2D`: each number is the sum
-   * over a block. The backend computes the position of each value; XNNPACK has the means of blocks.
+   * over a block. The backend computes the position of each value; XNNPACK has the means of blocks. It ignores half
+   * pixels, and aligned corners of one row or column.
    */
   wrappedKernel<{images: tf.Tensor4D; dy: tf.Tensor4D}, tf.ResizeNearestNeighborGradAttrs>(
     tf.ResizeNearestNeighborGrad,
     stock => call => {
       const {
         inputs: {images, dy},
-        attrs: {alignCorners},
+        attrs,
       } = call;
+      const {alignCorners, halfPixelCenters} = attrs;
       const [rows, columns] = [1, 2].map(axis => (dy.shape[axis] as number) / (images.shape[axis] as number)) as [
         number,
         number,
       ];
       if (alignCorners || !Number.isInteger(rows) || !Number.isInteger(columns) || dy.dtype !== 'float32') {
-        return stock(call);
+        const isLine = images.shape[1] === 1 || images.shape[2] === 1;
+        return halfPixelCenters || (alignCorners && isLine)
+          ? resizeGradient(dy, images.shape, nearest, attrs)
+          : stock(call);
       }
       const block: [number, number] = [rows, columns];
       return tf.tidy(() => tf.mul(tf.avgPool(dy, block, block, 'valid'), rows * columns));
     },
   ),
+
+  /** The backend's own ignores half pixels. */
+  resizeGradientKernel(tf.ResizeBilinearGrad, bilinear, ({halfPixelCenters}) => halfPixelCenters),
 ];
 
 /** sums[j] = Σ values[i, j], four rows at a time, rounded after each addition. */
