@@ -95,7 +95,8 @@ export const CHANGES: readonly Change[] = [
       'On **wasm**, kernels that training needs are added, incorrect ones are fixed, and slow ones are replaced. ' +
       'For example, `GatherV2` with `batchDims`, `OneHot` of floats or truth values, `Cast` to truth values, ' +
       '`FloorDiv` and `Mod` of integers, `MaxPoolGrad`, and `MaxPoolWithArgmax` are fixed. So are convolutions and pools with a number ' +
-      'as pad, `PadV2` with negative margins, and `Transpose` of empty tensors. `Slice`, `Prelu`, `GatherNd`, and the ' +
+      'as pad, `PadV2` with negative margins, `Transpose` of empty tensors, `Prelu` with slopes that are not finite, and ' +
+      'the gradients of resizes with half pixels. `Slice`, `Prelu`, `GatherNd`, and the ' +
       'scatter operations throw where they would read or write outside of a tensor. ' +
       "`tf.getKernelsForBackend('wasm')` lists the kernels. Each holds the kernel that it replaced under " +
       "`Symbol.for('tfjs-lora.kernel')`.",
@@ -211,7 +212,8 @@ export const CHANGES: readonly Change[] = [
       'fixes 14 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, `SquaredDifference`, `MirrorPad`, ' +
       '`ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `GatherV2`, `Prod`, `SplitV`, `Tile`, `Unpack`). It fixes the kernels ' +
       '`Cumsum` and `Cumprod`, and `StridedSlice` on cpu and wasm. It computes `Einsum` with matrix products on ' +
-      'cpu, wasm (which has no such kernel), webgl, and webgpu. On webgpu, it fixes `Cast` of integers to floats, ' +
+      'cpu, wasm (which has no such kernel), webgl, and webgpu. On webgl, it fixes `FloorDiv` of floats. On webgpu, it ' +
+      'fixes `AddN` of eight tensors or more, `Cast` of integers to floats, ' +
       '`Transpose`, `Sum`, `Prod`, `Max`, and `Min` of integers, and those that compute with two tensors (19) if one is a vector ' +
       'and the other has five or six axes.',
     by: 'extensions/graph/gradients/graphGradients.ts',

@@ -49,6 +49,26 @@ export const graphCases: readonly Case[] = [
     },
   },
   {
+    behaviour: 'the sum of ten tensors in a graph is whole',
+    tolerance: 0,
+    run: async () => {
+      registerGraphGradients();
+      const terms = tf.unstack(tf.reshape(tf.range(0, 20), [10, 2]));
+      return difference((await read([tf.addN(terms)]))[0]!, [90, 100]);
+    },
+  },
+  {
+    behaviour: 'floats in a graph are divided before the quotient is rounded down',
+    tolerance: 0,
+    run: async () => {
+      registerGraphGradients();
+      const dividends = tf.tensor1d([5.5, -5.5, 7, 6, -6, 0.75, 49, 1]);
+      const divisors = tf.tensor1d([2, 2, 3.5, 3, 4, 0.5, -7, 0.75]);
+      const quotients = [2, -3, 2, 2, -2, 1, -7, 1];
+      return difference((await read([tf.floorDiv(dividends, divisors)]))[0]!, quotients);
+    },
+  },
+  {
     behaviour: 'a Where in a graph gives the same as on cpu or is refused by name',
     tolerance: 0,
     run: async backend => {
@@ -91,7 +111,6 @@ function ofVectors(): tf.Tensor[] {
     const both = (f: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor) => [f(vector, tensor), f(tensor, vector)];
     return [
       ...numbers.flatMap(both),
-      // webgl divides whole numbers alone.
       ...both((a, b) => tf.floorDiv(tf.round(tf.mul(a, 10)), tf.add(tf.round(tf.abs(tf.mul(b, 10))), 1))),
       ...both((a, b) => tf.pow(tf.abs(a), b)),
       ...truths.flatMap(f => both((a, b) => f(a as never, b as never))),

@@ -3,9 +3,11 @@ import {onBackend} from '../../../backends/shared/lifecycle';
 import {type OwnKernel, registerGradients, registerKernels} from '../../../backends/shared/registration';
 import {type Alignment, bilinear, nearest, resizeGradient} from '../../../backends/shared/resizing';
 import {gradientOf} from '../../../platform/tfjs/engine';
+import {addNKernel} from './addNKernel';
 import {cropAndResizeGradient} from './cropAndResize';
 import {cumprodGradient, cumsumGradient, cumulativeKernels} from './cumulative';
 import {einsumGradient, einsumKernel} from './einsum';
+import {floorDivKernel} from './floorDivKernel';
 import {gather} from './gather';
 import {integerKernels} from './integerKernels';
 import {stridedSliceGradient, stridedSliceKernel} from './stridedSlice';
@@ -270,8 +272,8 @@ const BRAND = Symbol.for('tfjs-lora.gradient');
 const KERNELS: ReadonlyMap<string, readonly OwnKernel[]> = new Map([
   ['cpu', [stridedSliceKernel, einsumKernel('cpu')]],
   ['wasm', [stridedSliceKernel, einsumKernel('wasm')]],
-  ['webgl', [einsumKernel('webgl')]],
-  ['webgpu', [einsumKernel('webgpu'), ...integerKernels, ...vectorKernels]],
+  ['webgl', [einsumKernel('webgl'), floorDivKernel]],
+  ['webgpu', [einsumKernel('webgpu'), addNKernel, ...integerKernels, ...vectorKernels]],
 ]);
 
 /** Registers the gradients and the kernels that graphs need, once in a process. */
