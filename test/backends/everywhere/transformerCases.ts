@@ -284,41 +284,50 @@ async function weightedLosses(): Promise<number[]> {
 }
 
 /**
- * Cross-entropies of three rows with the targets 0, 2 and none, and their gradients in the first two: with a masked
- * class in the first row, then with NaN in the row that does not count. Last the losses of one class.
+ * Cross-entropies of three rows with the targets 0, 2 and none, and their gradients in the first two, with each of
+ * three options.
  */
-async function lossesOfNotFinite(): Promise<number[]> {
-  const targets = tf.tensor1d([0, 2, -100]);
-  const masked = tf.tensor2d([1, -Infinity, 2, 0.3, 0.2, 0.1, 1, 2, 3], [3, 3]);
-  const broken = tf.tensor2d([1, 0.5, 2, 0.3, 0.2, 0.1, NaN, 2, 3], [3, 3]);
-  const [one, ofOne] = [tf.tensor1d([0, 0]), tf.tensor2d([[5], [-3]])];
+async function lossesOfRows(numbers: readonly number[]): Promise<number[]> {
+  const [targets, logits] = [tf.tensor1d([0, 2, -100]), tf.tensor2d([...numbers], [3, 3])];
   const found: number[] = [];
   for (const options of [{}, {classWeights: [1, 2, 0.5]}, {focalGamma: 2}]) {
-    for (const logits of [masked, broken]) {
-      const {value, grad} = tf.valueAndGrad((x: tf.Tensor) => crossEntropyFromLogits(targets, x, options))(logits);
-      found.push((await value.data())[0]!, ...(await grad.data()).slice(0, 6));
-      tf.dispose([value, grad]);
-    }
+    const {value, grad} = tf.valueAndGrad((x: tf.Tensor) => crossEntropyFromLogits(targets, x, options))(logits);
+    found.push((await value.data())[0]!, ...(await grad.data()).slice(0, 6));
+    tf.dispose([value, grad]);
   }
+  tf.dispose([targets, logits]);
+  return found;
+}
+
+/** The same with a class of the first row masked by a number. */
+const lossesOfMask = (mask: number) => lossesOfRows([1, mask, 2, 0.3, 0.2, 0.1, 1, 2, 3]);
+
+/** The same with NaN in the row that does not count. */
+const lossesOfNaN = () => lossesOfRows([1, 0.5, 2, 0.3, 0.2, 0.1, NaN, 2, 3]);
+
+/** Cross-entropies of one class, and their gradients. */
+async function lossesOfOne(): Promise<number[]> {
+  const [one, ofOne] = [tf.tensor1d([0, 0]), tf.tensor2d([[5], [-3]])];
+  const found: number[] = [];
   for (const options of [{}, {labelSmoothing: 0.1}]) {
     const {value, grad} = tf.valueAndGrad((x: tf.Tensor) => crossEntropyFromLogits(one, x, options))(ofOne);
     found.push((await value.data())[0]!, ...(await grad.data()));
     tf.dispose([value, grad]);
   }
-  tf.dispose([targets, masked, broken, one, ofOne]);
+  tf.dispose([one, ofOne]);
   return found;
 }
 
 /** What PyTorch computes in 64 bits. */
-const LOSSES_OF_NOT_FINITE = [
+const OF_MASK = [
   [1.257602, -0.3655293, 0, 0.3655293, 0.1835827, 0.1661125, -0.3496952],
-  [1.333156, -0.3843881, 0.07012219, 0.3142659, 0.1835827, 0.1661125, -0.3496952],
   [1.276155, -0.4873724, 0, 0.4873724, 0.1223885, 0.1107417, -0.2331301],
-  [1.376893, -0.5125174, 0.09349626, 0.4190211, 0.1223885, 0.1107417, -0.2331301],
   [0.6448975, -0.3841174, 0, 0.3841174, 0.1825818, 0.1652069, -0.3477887],
+].flat();
+const OF_NAN = [
+  [1.333156, -0.3843881, 0.07012219, 0.3142659, 0.1835827, 0.1661125, -0.3496952],
+  [1.376893, -0.5125174, 0.09349626, 0.4190211, 0.1223885, 0.1107417, -0.2331301],
   [0.7266965, -0.4272963, 0.07794975, 0.3493465, 0.1825818, 0.1652069, -0.3477887],
-  [0, 0, 0],
-  [0, 0, 0],
 ].flat();
 
 /** 0 if a target that is no class is refused, or makes the loss NaN and the gradient zero. */
@@ -354,6 +363,12 @@ async function metrics(): Promise<number[]> {
   return found;
 }
 
+/** The deviation from what is expected, with fused programs or without. */
+async function inBothWays(compute: () => Promise<number[]>, expected: readonly number[]): Promise<number> {
+  const results = [await compute(), await withoutOwnCode(compute)];
+  return Math.max(...results.map(result => relativeDifference([result], [expected])));
+}
+
 /** What transformers have to do on every backend. */
 export const transformerCases: readonly Case[] = [
   ...TRIALS.map((trial): Case => ({
@@ -367,13 +382,25 @@ export const transformerCases: readonly Case[] = [
     },
   })),
   {
-    behaviour: 'cross-entropies leave out masked classes and rows that do not count, and those of one class are 0',
+    behaviour: 'cross-entropies leave out classes of −∞',
     tolerance: 1e-5,
+    // Chromium uploads −∞ to a texture of 16-bit floats as NaN.
     halfTolerance: null,
+    run: () => inBothWays(() => lossesOfMask(-Infinity), OF_MASK),
+  },
+  {
+    behaviour: 'cross-entropies leave out classes of −30,000',
+    tolerance: 1e-5,
+    halfTolerance: 3e-3,
+    run: () => inBothWays(() => lossesOfMask(-30_000), OF_MASK),
+  },
+  {
+    behaviour: 'cross-entropies leave out rows that do not count, and those of one class are 0',
+    tolerance: 1e-5,
+    halfTolerance: 3e-3,
     run: async () => {
-      const expected = [LOSSES_OF_NOT_FINITE];
-      const own = await withoutOwnCode(lossesOfNotFinite);
-      return Math.max(relativeDifference([await lossesOfNotFinite()], expected), relativeDifference([own], expected));
+      const ofOne = await inBothWays(lossesOfOne, [0, 0, 0, 0, 0, 0]);
+      return Math.max(ofOne, await inBothWays(lossesOfNaN, OF_NAN));
     },
   },
   ...[3, 0.5, NaN, -1].map((target): Case => ({
@@ -398,19 +425,19 @@ export const transformerCases: readonly Case[] = [
   {
     behaviour: 'fit of a decoder without fused programs has the same loss curve as on cpu',
     tolerance: 1e-3,
-    halfTolerance: null,
+    halfTolerance: 2e-3,
     run: async () => relativeDifference([await withoutOwnCode(losses)], [await elsewhere('cpu', losses)]),
   },
   {
     behaviour: 'fit of a decoder has the same loss curve as on cpu',
     tolerance: 1e-3,
-    halfTolerance: null,
+    halfTolerance: 2e-3,
     run: async () => relativeDifference([await losses()], [await elsewhere('cpu', losses)]),
   },
   {
     behaviour: 'fit of a decoder with a tied head has the same loss curve as on cpu',
     tolerance: 1e-3,
-    halfTolerance: null,
+    halfTolerance: 2e-3,
     run: async () =>
       relativeDifference([await losses({tied: true})], [await elsewhere('cpu', () => losses({tied: true}))]),
   },
