@@ -19,6 +19,8 @@ export interface KernelCase {
   inOtherOrder?: KernelCase['compute'];
   /** The library sums in another order than the stock backend. */
   isReordered?: true;
+  /** The library computes it by matrix products. Those of webgpu multiply 0 by what is beyond a matrix, which may be NaN. */
+  isProduct?: true;
   /** The library corrects the stock cpu backend too. */
   isCorrected?: true;
 }

@@ -156,6 +156,8 @@ const convolution: Family = random => {
       ),
     ),
     ...ofPad(pad),
+    // tfjs does not tell a gradient how windows were rounded.
+    ...(rounding === undefined ? {} : {isConstant: true}),
     ...(isDepthwise &&
       [strides].flat().some(step => step > 1) &&
       [dilations].flat().some(step => step > 1) && {
@@ -231,6 +233,8 @@ const convolution3d: Family = random => {
   if (isTransposed) {
     const output = [x[0]!, ...x.slice(1, 4).map((length, i) => length * strides[i]!), filters];
     return {
+      // The stock wasm backend is mostly wrong, and sums in another order where it is not.
+      isReordered: true,
       ...odd(
         `conv3dTranspose, strides ${String(strides)}, ${pad}`,
         [floats(...x), floats(...bent(random, [...window, filters, channels]))],
@@ -344,6 +348,7 @@ const einsum: Family = random => {
     ),
     isConstant: true,
     isCorrected: true,
+    isProduct: true,
   };
 };
 

@@ -10,7 +10,7 @@ import type {Job, Outcome as JobOutcome} from '../job';
 import type {Attacker} from '../pool';
 import {caseSeed, kernelCase} from './cases';
 import type {Outcome} from './outcome';
-import {faultOf, withOneOrder} from './verdict';
+import {asOnCpu, faultOf} from './verdict';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 /** Long for one case, in a browser that computes on a processor. */
@@ -49,7 +49,7 @@ export class KernelPages implements Attacker {
       if (what !== tried.what) {
         throw new Error(`The pages draw another case: ${what}`);
       }
-      const ofCard = (outcome: Outcome) => withOneOrder(outcome, cpu);
+      const ofCard = (outcome: Outcome) => asOnCpu(tried, this.backend, outcome, cpu);
       const fault = faultOf(tried, ofCard(actual), {stock: ofCard(onCard), cpu, ofLibrary: onCpu});
       return fault === undefined
         ? {result: typeof actual.results === 'string' ? 'refused' : 'loaded'}

@@ -46,21 +46,26 @@ function isRefusedToo({isOdd}: KernelCase, actual: string, stock: Results | unde
   return isNothing(cpu) || (isOdd === true && stock !== undefined && isNothing(stock));
 }
 
-/** An outcome of a graphics card with the numbers of cpu where the order of updates decides. */
-export function withOneOrder(outcome: Outcome, {results: expected, inOtherOrder}: Outcome): Outcome {
+/**
+ * An outcome of a graphics card with the numbers of cpu where the card may have others: where the order of updates
+ * decides, and NaN of products on webgpu if an operand is not finite.
+ */
+export function asOnCpu({isProduct}: KernelCase, backend: string, outcome: Outcome, cpu: Outcome): Outcome {
   const {results} = outcome;
-  if (inOtherOrder === undefined || [results, expected, inOtherOrder].some(each => typeof each === 'string')) {
+  const {results: expected, inOtherOrder = expected, values: operands} = cpu;
+  if (typeof results === 'string' || typeof expected === 'string' || typeof inOtherOrder === 'string') {
     return outcome;
   }
-  const [ordered, reordered] = [expected, inOtherOrder] as Result[][];
-  const settled = (results as Result[]).map((result, i) => {
-    const [values, others] = [ordered![i]!.values, reordered![i]!.values];
-    return {
-      ...result,
-      values: Array.from<number | string>(result.values).map((value, j) =>
-        Object.is(values[j], others[j]) ? value : values[j],
-      ) as number[],
-    };
+  const mayBeNaN =
+    isProduct &&
+    backend === 'webgpu' &&
+    !operands.every(numbers => Array.from<unknown>(numbers).every(Number.isFinite));
+  const settled = results.map((result, i): Result => {
+    const [values = [], others = []] = [expected[i]?.values, inOtherOrder[i]?.values];
+    const numbers = Array.from<number | string>(result.values).map((value, j) =>
+      !Object.is(values[j], others[j]) || (mayBeNaN && Number.isNaN(value)) ? values[j] : value,
+    );
+    return {...result, values: numbers as number[]};
   });
   return {...outcome, results: settled};
 }
