@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 import {
-  adaptLayer,
   applyLoRA,
   balancedClassWeights,
   combineAdapters,
@@ -11,6 +10,7 @@ import {
   saveAdapter,
   withAdapter,
 } from 'tfjs-lora';
+import {adaptLayer} from 'tfjs-lora/layers';
 import {useBackend} from '../helpers';
 import {MemoryHandler, mlp} from '../models';
 
