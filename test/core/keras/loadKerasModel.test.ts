@@ -355,7 +355,7 @@ describe('everything else goes to tfjs', () => {
   });
 
   test.each([undefined, null, 3, {}])('a source of %p is refused', async source => {
-    await expect(loadKerasModel(source as string)).rejects.toThrow('or a handler of tf.io that can load');
+    await expect(loadKerasModel(source as string)).rejects.toThrow('a handler of tf.io that can load');
   });
 
   test('a layer of one’s own is made of its config', async () => {
