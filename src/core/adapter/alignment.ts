@@ -65,9 +65,9 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
   for (const [i, {adapter, weight}] of plain.entries()) {
     adapter.config.trainable.forEach(path => trainable.add(path));
     adapter.config.biases?.forEach(path => biases.add(path));
-    const found = tensorsByLayer(adapter);
-    faults.push(...found.faults.map(fault => `adapter ${i}: ${fault}`));
-    for (const [path, tensors] of found.layers) {
+    const tensorsOf = tensorsByLayer(adapter);
+    faults.push(...tensorsOf.faults.map(fault => `adapter ${i}: ${fault}`));
+    for (const [path, tensors] of tensorsOf.layers) {
       const config = layerConfigAt(adapter.config, path);
       faults.push(...rankFaults(path, config, tensors).map(fault => `adapter ${i}: ${fault}`));
       others ||= config !== undefined && methodOf(config.method).parametersOf === undefined;
@@ -113,11 +113,11 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
 }
 
 function checkParts(parts: readonly WeightedAdapter[]): void {
-  const given: readonly unknown[] = Array.isArray(parts) ? parts : [];
-  if (given.length === 0) {
+  const adapters: readonly unknown[] = Array.isArray(parts) ? parts : [];
+  if (adapters.length === 0) {
     throw new LoRAError('Pass a list of adapters with weights, [{adapter, weight: 0.5}, …], which is not empty.');
   }
-  const faults = given.flatMap((part, i) => {
+  const faults = adapters.flatMap((part, i) => {
     const {adapter, weight} = (part ?? {}) as Partial<WeightedAdapter>;
     if (isAdapter(part)) {
       return [`Entry ${i} is an adapter without a weight. Pass {adapter, weight: 1}.`];

@@ -31,7 +31,7 @@ export async function approximate(aligned: AlignedAdapters, options: UncheckedCo
   const {layers} = aligned;
   const merging = mergingOf(options);
   const step = stepsOf(options);
-  const found = layers.map((): TruncatedSVD[] => []);
+  const decompositions = layers.map((): TruncatedSVD[] => []);
   try {
     const ladders: Rung[][] = [];
     for (const [done, layer] of layers.entries()) {
@@ -41,9 +41,9 @@ export async function approximate(aligned: AlignedAdapters, options: UncheckedCo
       ladders.push(ladder);
       // A layer that keeps its rank keeps its factors.
       if (budget < Infinity || !staysWhole(layer, most, merging)) {
-        await decompose(layer, Math.max(1, ladder.length), merging, found[done] ?? []);
+        await decompose(layer, Math.max(1, ladder.length), merging, decompositions[done] ?? []);
       }
-      await (budget < Infinity ? addEnergies(ladder, found[done] ?? []) : undefined);
+      await (budget < Infinity ? addEnergies(ladder, decompositions[done] ?? []) : undefined);
     }
     const ranks = budget < Infinity ? allocate(ladders, budget) : ladders.map(({length}) => length);
     if (layers.length > 0 && ranks.every(chosen => chosen === 0)) {
@@ -60,8 +60,8 @@ export async function approximate(aligned: AlignedAdapters, options: UncheckedCo
     }
     return scoped(() => {
       const chosen = layers.flatMap((layer, i) => {
-        const [own = 0, svds = []] = [ranks[i], found[i]];
-        return own === 0 ? [] : [{layer, combined: layerOfRank(layer, own, merging, svds)}];
+        const [layerRank = 0, svds = []] = [ranks[i], decompositions[i]];
+        return layerRank === 0 ? [] : [{layer, combined: layerOfRank(layer, layerRank, merging, svds)}];
       });
       return assemble(
         {...aligned, layers: chosen.map(({layer}) => layer)},
@@ -69,7 +69,7 @@ export async function approximate(aligned: AlignedAdapters, options: UncheckedCo
       );
     });
   } finally {
-    tf.dispose(found.map(svds => svds.map(svd => ({...svd}))));
+    tf.dispose(decompositions.map(svds => svds.map(svd => ({...svd}))));
   }
 }
 
@@ -104,12 +104,12 @@ async function addEnergies(ladder: readonly Rung[], svds: readonly TruncatedSVD[
   }
 }
 
-/** Decomposes the update of each weight of a layer. The results are added to `found`, which the caller frees. */
+/** Decomposes the update of each weight of a layer. The results are added to `decompositions`, which the caller frees. */
 async function decompose(
   layer: AlignedLayer,
   rank: number,
   merging: Merging | undefined,
-  found: TruncatedSVD[],
+  decompositions: TruncatedSVD[],
 ): Promise<void> {
   for (const [i, factors] of firstFactors(layer).entries()) {
     const chain = tf.tidy(() => {
@@ -121,7 +121,7 @@ async function decompose(
       return [a, b];
     });
     try {
-      found.push(await truncatedSVD(chain, Math.min(rank, rankLimitOf(factors))));
+      decompositions.push(await truncatedSVD(chain, Math.min(rank, rankLimitOf(factors))));
     } finally {
       tf.dispose(chain);
     }
@@ -162,9 +162,9 @@ function allocate(ladders: readonly Rung[][], budget: number): number[] {
   for (let left = budget; ;) {
     let best = -1;
     for (const [i, ladder] of ladders.entries()) {
-      const [next, known] = [ladder[ranks[i] ?? 0], ladders[best]?.[ranks[best] ?? 0]];
+      const [next, currentStep] = [ladder[ranks[i] ?? 0], ladders[best]?.[ranks[best] ?? 0]];
       const fits = next !== undefined && next.values <= left && next.energy > 0;
-      if (fits && (known === undefined || next.energy / next.values > known.energy / known.values)) {
+      if (fits && (currentStep === undefined || next.energy / next.values > currentStep.energy / currentStep.values)) {
         best = i;
       }
     }

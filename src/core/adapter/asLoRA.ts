@@ -21,7 +21,7 @@ function isProduct(method: Method): boolean {
 export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean = () => true): Adapter {
   const {config, tensors} = adapter;
   const layers: Record<string, LayerConfig> = {...config.layers};
-  const own = new Map(Object.entries(tensors));
+  const byName = new Map(Object.entries(tensors));
   const ranks = new Map<string, number>();
   const made = tf.tidy(() => {
     const products: Record<string, tf.Tensor> = {};
@@ -37,13 +37,13 @@ export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean =
       const rank = product.b.shape[0];
       products[`${start}lora_A`] = tf.reshape(product.a, [...a.shape.slice(0, -1), rank]);
       products[`${start}lora_B`] = tf.reshape(product.b, [rank, ...b.shape.slice(1)]);
-      method.parameterNames.forEach(parameter => own.delete(start + parameter));
+      method.parameterNames.forEach(parameter => byName.delete(start + parameter));
       // a smaller weight of the layer has the highest rank that it can hold
       ranks.set(path, Math.max(rank, ranks.get(path) ?? 1));
       layers[path] = {...layer, ...withRank(resolveStrength(layer), ranks.get(path) ?? rank)};
     }
     return products;
   });
-  const kept = [...own].map(([name, tensor]) => [name, tf.clone(tensor)] as const);
-  return makeAdapter({...config, layers}, {...Object.fromEntries(kept), ...made});
+  const clones = [...byName].map(([name, tensor]) => [name, tf.clone(tensor)] as const);
+  return makeAdapter({...config, layers}, {...Object.fromEntries(clones), ...made});
 }

@@ -77,8 +77,8 @@ export async function baseFrom(adapter: Adapter): Promise<NamedBase | undefined>
 
 /** Gives a combined adapter the base that its parts share. */
 export async function withCommonBase(from: readonly Adapter[], to: Adapter): Promise<Adapter> {
-  const found = (await Promise.all(from.map(baseFrom))).filter(base => base !== undefined);
-  return setBase(to, found.length > 0 ? (await fingerprints())?.shared(found) : undefined);
+  const usableBases = (await Promise.all(from.map(baseFrom))).filter(base => base !== undefined);
+  return setBase(to, usableBases.length > 0 ? (await fingerprints())?.shared(usableBases) : undefined);
 }
 
 /**
@@ -107,10 +107,10 @@ export function kernelsOf(adapter: Adapter, layers: readonly Place[]): Kernels {
     const adaptation = config && adaptationBy(config, layer);
     // A model that the adapter does not fit is refused elsewhere.
     const isRefused = adaptation?.refusal?.(base) !== undefined || (adaptation?.weightFaults?.(base) ?? []).length > 0;
-    const [weight, ...others] = isRefused ? [] : (adaptation?.weights(base) ?? []);
+    const [weight, ...laterWeights] = isRefused ? [] : (adaptation?.weights(base) ?? []);
     if (config !== undefined && weight !== undefined) {
       const holder = holderOf(weight.variable, layer);
-      const prefix = others.length === 0 ? '' : `${weight.name}/`;
+      const prefix = laterWeights.length === 0 ? '' : `${weight.name}/`;
       if (!isDisposed(holder)) {
         const {shape, packed}: UnpackedVariable = weight.variable;
         const update = updateIn(adapter, `${path}/${prefix}`, config);

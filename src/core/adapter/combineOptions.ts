@@ -73,14 +73,14 @@ function optionFaults(options: UncheckedCombination): string[] {
   if (!Object.hasOwn(OPTIONS, method)) {
     return [`There is no method ${show(method)}. The methods are: ${Object.keys(OPTIONS).join(', ')}.`];
   }
-  const known: readonly string[] = [...(OPTIONS[method] ?? []), ...ALWAYS];
-  const given = Object.entries(options).filter(([key, value]) => key !== 'method' && value !== undefined);
+  const allowed: readonly string[] = [...(OPTIONS[method] ?? []), ...ALWAYS];
+  const entries = Object.entries(options).filter(([key, value]) => key !== 'method' && value !== undefined);
   const required = REQUIRED[method];
   return [
-    ...given
-      .filter(([key]) => !known.includes(key))
-      .map(([key]) => `Method '${method}' has no option "${key}". It has: ${known.join(', ')}.`),
-    ...(required === undefined || given.some(([key]) => required.startsWith(`${key}:`))
+    ...entries
+      .filter(([key]) => !allowed.includes(key))
+      .map(([key]) => `Method '${method}' has no option "${key}". It has: ${allowed.join(', ')}.`),
+    ...(required === undefined || entries.some(([key]) => required.startsWith(`${key}:`))
       ? []
       : [`Method '${method}' needs an option such as ${required}.`]),
     ...(density === undefined || (density > 0 && density <= 1)

@@ -14,8 +14,8 @@ export interface Combined {
 }
 
 /** A layer that only one adapter updates: its factors, with the weight in `alpha`. */
-export function alone({members: [member, ...others]}: AlignedLayer): Combined | undefined {
-  if (member === undefined || others.length > 0) {
+export function alone({members: [member, ...laterMembers]}: AlignedLayer): Combined | undefined {
+  if (member === undefined || laterMembers.length > 0) {
     return undefined;
   }
   const {rank, alpha, rankStabilized} = member.config;

@@ -46,7 +46,7 @@ type Values = ReadonlyMap<string, readonly number[]>;
 type Reading<T> = Generator<tf.Tensor, T, ArrayLike<number>>;
 
 /** The values of kernels that were read. The data of a tensor never change. */
-const known = new WeakMap<object, readonly number[]>();
+const cache = new WeakMap<object, readonly number[]>();
 
 /** The base of an adapter: some values of the kernels that the adapter updates. */
 export class NamedBase {
@@ -90,14 +90,14 @@ export class NamedBase {
       distances.set(path, Math.max(distances.get(path) ?? 0, distance(other, values)));
       common.set(path, other);
     }
-    const others = tooFar(distances);
-    if (others.length > 0) {
+    const distant = tooFar(distances);
+    if (distant.length > 0) {
       console.warn(
-        `The adapters were trained on different bases: the kernels of ${shown(others)} differ. Their combination ` +
+        `The adapters were trained on different bases: the kernels of ${shown(distant)} differ. Their combination ` +
           'fits none of them. Combine adapters of the same base.',
       );
     }
-    return others.length > 0 || common.size === 0 ? undefined : new NamedBase(common);
+    return distant.length > 0 || common.size === 0 ? undefined : new NamedBase(common);
   }
 
   /** Warns, once, if these are not the kernels that the adapter was trained on. */
@@ -123,9 +123,9 @@ export class NamedBase {
   }
 
   private *difference(kernels: Kernels): Reading<string | undefined> {
-    const found = yield* valuesOf(kernels);
+    const sampled = yield* valuesOf(kernels);
     const both = [...kernels].flatMap(([path, kernel]) => {
-      const [before, now] = [this.kernels.get(path), found.get(path)];
+      const [before, now] = [this.kernels.get(path), sampled.get(path)];
       return before && now ? [{path, kernel, before, gap: now.map((value, i) => value - (before[i] ?? 0)), now}] : [];
     });
     const distances = new Map(both.map(({path, before, now}) => [path, distance(before, now)]));
@@ -148,22 +148,22 @@ export class NamedBase {
         );
       }
     }
-    const others = tooFar(distances);
-    return others.length === 0
+    const distant = tooFar(distances);
+    return distant.length === 0
       ? undefined
-      : `The adapter was trained on another base: the kernels of ${shown(others)} differ. Its predictions will ` +
+      : `The adapter was trained on another base: the kernels of ${shown(distant)} differ. Its predictions will ` +
           'not be those after training. Apply it to the model that it was trained on, with the same weights.';
   }
 }
 
 /** Some values of each kernel. */
 function* valuesOf(kernels: Kernels): Reading<Values> {
-  const unread = [...kernels.values()].filter(({held}) => !known.has(held.dataId));
+  const unread = [...kernels.values()].filter(({held}) => !cache.has(held.dataId));
   if (unread.length > 0) {
     const values = Array.from(yield tf.tidy(() => tf.concat(unread.map(valuesIn))));
-    unread.forEach(({held}, i) => known.set(held.dataId, values.slice(i * SAMPLES, (i + 1) * SAMPLES)));
+    unread.forEach(({held}, i) => cache.set(held.dataId, values.slice(i * SAMPLES, (i + 1) * SAMPLES)));
   }
-  return new Map([...kernels].map(([path, {held}]) => [path, known.get(held.dataId) ?? []]));
+  return new Map([...kernels].map(([path, {held}]) => [path, cache.get(held.dataId) ?? []]));
 }
 
 function valuesIn({held, packed, size}: Kernel): tf.Tensor {

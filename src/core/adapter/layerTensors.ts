@@ -48,21 +48,22 @@ export function tensorsByLayer({config, tensors}: Adapter): {
     const local = name.slice(path.length + 1);
     const update = layerConfigAt(config, path);
     const {parameterNames} = methodOf(update?.method);
-    const parameter = update && parameterNames.find(known => local === known || local.endsWith(`/${known}`));
+    const parameter =
+      update && parameterNames.find(parameterName => local === parameterName || local.endsWith(`/${parameterName}`));
     if (layer === undefined) {
       faults.push(`${name}: belongs to no layer of the adapter`);
     } else if (parameter === undefined) {
       layer.full[local] = tensor;
     } else {
       const prefix = local.slice(0, -parameter.length);
-      const found = updates.get(`${path}/${prefix}`) ?? {path, prefix, parameters: {}};
-      found.parameters[parameter] = tensor;
-      updates.set(`${path}/${prefix}`, found);
+      const layerUpdate = updates.get(`${path}/${prefix}`) ?? {path, prefix, parameters: {}};
+      layerUpdate.parameters[parameter] = tensor;
+      updates.set(`${path}/${prefix}`, layerUpdate);
     }
   }
   for (const [name, {path, prefix, parameters}] of updates) {
     const method = methodOf(layerConfigAt(config, path)?.method);
-    const absent = method.parameterNames.filter(known => parameters[known] === undefined);
+    const absent = method.parameterNames.filter(parameterName => parameters[parameterName] === undefined);
     const factors = method.parametersOf && method.factorsOf?.(parameters);
     if (method.parametersOf === undefined) {
       faults.push(`${path}: method ${method.name}, whose updates cannot be added`);

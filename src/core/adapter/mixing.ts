@@ -103,8 +103,8 @@ export function ties(density: number, majoritySign: MajoritySign): Merging {
 function trim(tensor: tf.Tensor, density: number): tf.Tensor {
   const flat = tf.reshape(tensor, [-1]);
   const {indices} = tf.topk(tf.abs(flat), Math.max(1, Math.floor(density * flat.size)));
-  const kept = tf.scatterND(tf.expandDims(indices, 1), tf.onesLike(indices), [flat.size]);
-  return tf.reshape(tf.mul(flat, tf.cast(kept, 'float32')), tensor.shape);
+  const mask = tf.scatterND(tf.expandDims(indices, 1), tf.onesLike(indices), [flat.size]);
+  return tf.reshape(tf.mul(flat, tf.cast(mask, 'float32')), tensor.shape);
 }
 
 /** DARE (arXiv 2311.03099, §3.2): drops entries at random, multiplies the others by `1 / density`, and adds up. */
@@ -116,8 +116,8 @@ export function dare(density: number, seed: number | undefined): Merging {
         tensors.map((tensor, i) => {
           const chance = tf.randomUniform(tensor.shape, 0, 1, 'float32', next);
           next = next === undefined ? undefined : next + 1;
-          const kept = tf.cast(tf.less(chance, density), 'float32');
-          return tf.mul(tf.mul(tensor, kept), (weights[i] ?? 0) / density);
+          const mask = tf.cast(tf.less(chance, density), 'float32');
+          return tf.mul(tf.mul(tensor, mask), (weights[i] ?? 0) / density);
         }),
       ),
     );

@@ -96,9 +96,9 @@ function chainBack(model: tf.LayersModel): LayerCall[] {
   const chain: LayerCall[] = [];
   let tensors: readonly tf.SymbolicTensor[] = model.outputs;
   for (;;) {
-    const [tensor, ...others] = tensors;
+    const [tensor, ...laterTensors] = tensors;
     const node = nodes.find(({outputTensors}) => tensor !== undefined && outputTensors.includes(tensor));
-    if (node === undefined || others.length > 0) {
+    if (node === undefined || laterTensors.length > 0) {
       return chain;
     }
     chain.push(node);

@@ -89,13 +89,13 @@ export function replaceHead(
  * @throws LoRAError if the model has another head, or the adapter's does not fit it.
  */
 export function withHead(model: tf.LayersModel, {config: {head}, tensors}: Adapter): tf.LayersModel {
-  const own = headOf(model);
-  if (sameHead(own, head)) {
+  const currentHead = headOf(model);
+  if (sameHead(currentHead, head)) {
     return model;
   }
-  if (own !== undefined || head === undefined) {
+  if (currentHead !== undefined || head === undefined) {
     throw misfitError(
-      `The adapter does not fit this model: it has ${describeHead(head)}, and the model ${describeHead(own)}. ` +
+      `The adapter does not fit this model: it has ${describeHead(head)}, and the model ${describeHead(currentHead)}. ` +
         'Apply it to the base that it was made for.',
     );
   }
@@ -149,11 +149,11 @@ function checkLayers(layers: readonly tf.layers.Layer[]): void {
         `${Array.isArray(layers) ? 'an empty list' : kindOf(layers)}.`,
     );
   }
-  const given: readonly unknown[] = layers;
-  if (given.some(isLayerOfOtherCopy)) {
+  const layerList: readonly unknown[] = layers;
+  if (layerList.some(isLayerOfOtherCopy)) {
     throw misfitError(`A layer of the new head is ${OTHER_COPY}`);
   }
-  const strangers = given.filter(layer => !(layer instanceof tf.layers.Layer));
+  const strangers = layerList.filter(layer => !(layer instanceof tf.layers.Layer));
   if (strangers.length > 0) {
     throw new LoRAError(
       `layers must be a list of layers, such as tf.layers.dense({units: 5}), got ${kindOf(strangers[0])}.`,
@@ -183,9 +183,9 @@ function attach(
     });
     const built = tf.model({inputs: body.inputs, outputs: tensor, name: model.name});
     carryStructure(model, built);
-    const kept = new Set(sitesOf(built).map(({layer}) => layer));
+    const headLayers = new Set(sitesOf(built).map(({layer}) => layer));
     for (const {layer} of sitesOf(whole)) {
-      if (!kept.has(layer)) {
+      if (!headLayers.has(layer)) {
         disposeModel(layer);
       }
     }

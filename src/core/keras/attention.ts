@@ -53,7 +53,7 @@ export function attentionParts(
   reading: Reading,
 ): Part[] {
   const {config} = entry;
-  const {num_heads: heads, key_dim: size, value_dim: valueSize, output_shape: given} = config;
+  const {num_heads: heads, key_dim: size, value_dim: valueSize, output_shape: outputShape} = config;
   const {faults} = reading;
   faults.push(...settingsBeyond(FIXED, config).map(setting => `${label}: there is no ${setting} here.`));
   const isStock = (valueSize ?? size) === size && uses.every(isUsual);
@@ -63,7 +63,7 @@ export function attentionParts(
   warnOfDropout(config, label, reading);
   const [first] = uses;
   const width =
-    [given].flat()[0] ?? first?.inputs[0]?.[1].shape?.[2] ?? (config.query_shape as unknown[] | undefined)?.[2];
+    [outputShape].flat()[0] ?? first?.inputs[0]?.[1].shape?.[2] ?? (config.query_shape as unknown[] | undefined)?.[2];
   const {roles, causal} = rolesOf(uses, label, reading);
   if (
     ![heads, size, valueSize ?? size, width].every(number => Number.isSafeInteger(number) && (number as number) > 0)
@@ -72,8 +72,8 @@ export function attentionParts(
     return [];
   }
   const dense = (part: string, units: number): LayerEntry => {
-    const own = Object.fromEntries(OF_PROJECTIONS.map(key => [key, config[key]]));
-    const {config: read} = layerEntry({...entry, className: 'Dense', config: own}, label, reading);
+    const projectionConfig = Object.fromEntries(OF_PROJECTIONS.map(key => [key, config[key]]));
+    const {config: read} = layerEntry({...entry, className: 'Dense', config: projectionConfig}, label, reading);
     return {className: 'Dense', config: {...read, name: partName(name, part), units, activation: 'linear'}};
   };
   const ofHeads = (sizeOfHead: unknown) => (heads as number) * (sizeOfHead as number);
@@ -134,8 +134,16 @@ export function attentionUses(
   return calls.map(({args, kwargs}) => {
     const [list] = args;
     const [first, second, third, ...more] = Array.isArray(list) ? [...(list as unknown[]), ...args.slice(1)] : args;
-    const {query = first, value = second, key = third, use_causal_mask: causal, training, mask, ...others} = kwargs;
-    const {query_mask: ofQuery, value_mask: ofValue, key_mask: ofKey, attention_mask: pairs, ...settings} = others;
+    const {
+      query = first,
+      value = second,
+      key = third,
+      use_causal_mask: causal,
+      training,
+      mask,
+      ...otherKwargs
+    } = kwargs;
+    const {query_mask: ofQuery, value_mask: ofValue, key_mask: ofKey, attention_mask: pairs, ...settings} = otherKwargs;
     const [rows, columns, ...ofOthers] = Array.isArray(mask) ? (mask as unknown[]) : [ofQuery, ofValue, ofKey];
     const beyond = [...more, ...(Array.isArray(mask) ? [] : [mask]), ...Object.values(settings)];
     const isKey = key == null || isTensor(key);

@@ -10,7 +10,7 @@ export function isJson(value: unknown): value is Json {
 }
 
 /** Whether an object in a value of a file, or the value itself, passes a test. */
-export function someInside(value: unknown, test: (found: Json) => boolean): boolean {
+export function someInside(value: unknown, test: (object: Json) => boolean): boolean {
   return Array.isArray(value)
     ? value.some(entry => someInside(entry, test))
     : isJson(value) && (test(value) || Object.values(value).some(entry => someInside(entry, test)));
@@ -21,7 +21,7 @@ export interface KerasEntry {
   className: string;
   config: Json;
   /** Other fields of the entry, such as `inbound_nodes` and the `module` of the class. */
-  others: Json;
+  otherFields: Json;
 }
 
 /** Reads a value of a file as an object of Keras; `undefined` if it is none. */
@@ -29,14 +29,14 @@ export function kerasEntry(value: unknown): KerasEntry | undefined {
   if (!isJson(value)) {
     return undefined;
   }
-  const {class_name: className, config: given, ...others} = value;
+  const {class_name: className, config: fileConfig, ...others} = value;
   // Keras 2.2 wrote a list of layers for the config of a Sequential.
-  const config = className === 'Sequential' && Array.isArray(given) ? {layers: given} : given;
-  return typeof className === 'string' && isJson(config) ? {className, config, others} : undefined;
+  const config = className === 'Sequential' && Array.isArray(fileConfig) ? {layers: fileConfig} : fileConfig;
+  return typeof className === 'string' && isJson(config) ? {className, config, otherFields: others} : undefined;
 }
 
 /** The name of a layer; empty if the file does not say it. */
-export function nameOf({config, others}: KerasEntry): string {
+export function nameOf({config, otherFields: others}: KerasEntry): string {
   const name = [others.name, config.name].find(value => typeof value === 'string');
   return typeof name === 'string' ? name : '';
 }

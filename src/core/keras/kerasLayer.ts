@@ -56,10 +56,10 @@ export class KerasLayer extends Layer {
     this.built = true;
   }
 
-  override call(given: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
+  override call(inputOrInputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor {
     return tf.tidy(() => {
-      this.invokeCallHook(given, kwargs);
-      const inputs = [given].flat();
+      this.invokeCallHook(inputOrInputs, kwargs);
+      const inputs = [inputOrInputs].flat();
       const weights = Object.fromEntries(Object.entries(this.variables).map(([name, weight]) => [name, weight.read()]));
       const {mask} = kwargs as {mask?: tf.Tensor | null};
       const y = this.operation.compute(inputs[0] as tf.Tensor, this.args, {inputs, weights, mask});
@@ -142,8 +142,8 @@ export class SeparableConv1D extends StockSeparableConv2D {
   }
 
   override computeOutputShape([n = null, ...sizes]: tf.Shape): tf.Shape {
-    const [, , ...rest] = super.computeOutputShape([n, 1, ...sizes]) as tf.Shape;
-    return [n, ...rest];
+    const [, , ...spatialSizes] = super.computeOutputShape([n, 1, ...sizes]) as tf.Shape;
+    return [n, ...spatialSizes];
   }
 }
 

@@ -88,16 +88,16 @@ export function layerEntry({className, config}: KerasEntry, label: string, readi
     }
     return [camelCase(key), camelCased(value, key)];
   });
-  const own = Object.fromEntries(read) as tf.serialization.ConfigDict;
-  const place = row?.as?.(own, reading);
+  const layerConfig = Object.fromEntries(read) as tf.serialization.ConfigDict;
+  const place = row?.as?.(layerConfig, reading);
   if (typeof place === 'string') {
     reading.faults.push(`${label}: ${place}`);
-    return {className, config: own, before: [], after: []};
+    return {className, config: layerConfig, before: [], after: []};
   }
-  const ofEach = Object.entries(own).filter(
+  const ofEach = Object.entries(layerConfig).filter(
     ([key, value]) => value != null && /^(name|trainable|dtype|batchInputShape|.*(Regularizer|Constraint))$/.test(key),
   );
-  const kept = place?.alone === undefined ? own : Object.fromEntries(ofEach);
+  const kept = place?.alone === undefined ? layerConfig : Object.fromEntries(ofEach);
   const settings = {...kept, ...(place?.alone ?? place?.config)} as tf.serialization.ConfigDict;
   const {before = [], after = []} = place ?? {};
   return {className: place?.className ?? className, config: settings, before, after};
@@ -107,9 +107,9 @@ export function layerEntry({className, config}: KerasEntry, label: string, readi
 function dtypeOf(value: unknown, className: string, label: string, {faults}: Reading): string {
   const policy = kerasEntry(value)?.config.name ?? value ?? 'float32';
   const isInput = className === 'InputLayer';
-  const known = ['float32', 'mixed_float16', 'mixed_bfloat16', 'float16', 'bfloat16'];
+  const dtypes = ['float32', 'mixed_float16', 'mixed_bfloat16', 'float16', 'bfloat16'];
   const ofInputs: Json = {int32: 'int32', int64: 'int32', uint8: 'int32', bool: 'bool'};
-  if (typeof policy === 'string' && known.includes(policy)) {
+  if (typeof policy === 'string' && dtypes.includes(policy)) {
     return 'float32';
   }
   if (isInput && typeof policy === 'string' && Object.hasOwn(ofInputs, policy)) {
@@ -139,11 +139,11 @@ function activation(key: string, value: unknown, label: string, {isKeras3, fault
 /** All values come from the file, so a missing initializer is no loss. */
 function initializer(value: unknown): unknown {
   const {className, config} = kerasEntry(value) ?? {className: '', config: {}};
-  const known = INITIALIZERS[className] ?? className;
-  if (!OWN_INITIALIZERS.includes(known)) {
+  const tfjsName = INITIALIZERS[className] ?? className;
+  if (!OWN_INITIALIZERS.includes(tfjsName)) {
     return typeof value === 'string' || value == null ? camelCased(value) : {className: 'Zeros', config: {}};
   }
-  return {className: known, config: camelCased(config)};
+  return {className: tfjsName, config: camelCased(config)};
 }
 
 /** tfjs has one regularizer, for both factors. */

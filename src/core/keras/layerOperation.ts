@@ -107,8 +107,8 @@ export function sizesOf(input: tf.Shape, axes: readonly number[] = []): tf.Shape
 
 /** Whether the values of a tensor differ from a number, as 0 and 1. Without a gradient, which tfjs would refuse. */
 export function differing(x: tf.Tensor, value: number): tf.Tensor {
-  const differs = tf.customGrad(given => ({
-    value: tf.cast(tf.notEqual(given as tf.Tensor, value), 'float32'),
+  const differs = tf.customGrad(compared => ({
+    value: tf.cast(tf.notEqual(compared as tf.Tensor, value), 'float32'),
     gradFunc: () => tf.zeros(x.shape),
   }));
   return differs(x);

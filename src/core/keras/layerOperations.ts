@@ -14,8 +14,8 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   relu: {
     compute(x, {maxValue, negativeSlope = 0, threshold = 0}) {
       const above = tf.mul(x, tf.step(tf.sub(x, threshold)));
-      const kept = maxValue == null ? above : tf.clipByValue(above, 0, maxValue);
-      return negativeSlope === 0 ? kept : tf.sub(kept, tf.mul(negativeSlope, tf.relu(tf.sub(threshold, x))));
+      const clipped = maxValue == null ? above : tf.clipByValue(above, 0, maxValue);
+      return negativeSlope === 0 ? clipped : tf.sub(clipped, tf.mul(negativeSlope, tf.relu(tf.sub(threshold, x))));
     },
   },
   elu: {
@@ -52,11 +52,11 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
         mean === undefined ? [{name, shape: sizesOf(input, fromFront(axes, input.length)), trainable: false}] : [],
       ),
     compute(x, {axes, mean, variance, invert}, {weights}) {
-      const given =
+      const normalizers =
         mean === undefined
           ? [weights.mean, weights.variance]
           : [mean, variance ?? []].map(values => tf.tensor1d(values));
-      const [center, squares] = (given as tf.Tensor[]).map(tensor =>
+      const [center, squares] = (normalizers as tf.Tensor[]).map(tensor =>
         tensor.size === 1 ? tf.reshape(tensor, []) : along(tensor, axes, x),
       ) as [tf.Tensor, tf.Tensor];
       const deviation = tf.maximum(tf.sqrt(squares), 1e-7);

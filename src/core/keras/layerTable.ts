@@ -186,8 +186,13 @@ function makeRows(): Readonly<Record<string, Row>> {
     Normalization: {
       keys: 'axis mean variance invert',
       as: ({axis, mean, variance, invert}) => {
-        const given = mean == null ? {} : {mean: [mean].flat(9), variance: [variance].flat(9)};
-        return byKerasLayer({computes: 'normalization', axes: axis == null ? [] : [axis].flat(), invert, ...given});
+        const statistics = mean == null ? {} : {mean: [mean].flat(9), variance: [variance].flat(9)};
+        return byKerasLayer({
+          computes: 'normalization',
+          axes: axis == null ? [] : [axis].flat(),
+          invert,
+          ...statistics,
+        });
       },
     },
     Permute: {keys: 'dims'},

@@ -63,9 +63,9 @@ export async function loadKerasModel(
       throw isAddress ? asLoRAError(error, `Cannot load "${String(source)}"`, 'ERR_IO') : error;
     }),
   );
-  const found = recognize(artifacts);
-  if (found !== undefined) {
-    return build(found, artifacts);
+  const file = recognize(artifacts);
+  if (file !== undefined) {
+    return build(file, artifacts);
   }
   refuse(endlessFaults(artifacts.modelTopology));
   const model = await tf.loadLayersModel({load: () => Promise.resolve(artifacts)});
@@ -114,7 +114,7 @@ function handlerOf(
   return {load: () => handler.load()};
 }
 
-function build({given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): tf.LayersModel {
+function build({root: given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): tf.LayersModel {
   const {weightData, weightSpecs, userDefinedMetadata} = artifacts;
   const {entry, model: layers, faults, warnings} = readTopology(given, isKeras3);
   if (weightData === undefined || weightSpecs === undefined) {

@@ -56,6 +56,6 @@ export function otherwiseMasked(
       }
     }
   }
-  const others = layers.filter(entry => heedsMask(entry) && !isReached(nameOf(entry)));
-  return new Set(masked.size === 0 ? [] : others.map(nameOf));
+  const unreached = layers.filter(entry => heedsMask(entry) && !isReached(nameOf(entry)));
+  return new Set(masked.size === 0 ? [] : unreached.map(nameOf));
 }

@@ -87,14 +87,14 @@ export function tensorsOf(
   {args, kwargs}: KerasCall,
   isKeras3: boolean,
 ): {tensors: KerasTensor[]; other: string | undefined} {
-  const [given, ...more] = args;
-  const list = Array.isArray(given) ? (given as unknown[]) : [given];
+  const [firstArg, ...more] = args;
+  const list = Array.isArray(firstArg) ? (firstArg as unknown[]) : [firstArg];
   const tensors = list.filter(isTensor);
-  const others = [...list.filter(value => !isTensor(value)), ...more].map(brief);
+  const nonTensors = [...list.filter(value => !isTensor(value)), ...more].map(brief);
   // Keras 3 overrides the `training` argument of calls in `fit` and `predict`; Keras 2 does in `fit`.
   const isIdle = ([key, value]: [string, unknown]) =>
     value == null || (key === 'training' && (value === false || isKeras3));
   const named = Object.entries(kwargs).flatMap(entry => (isIdle(entry) ? [] : [`${entry[0]}=${brief(entry[1])}`]));
-  const all = [...others, ...named];
+  const all = [...nonTensors, ...named];
   return {tensors, other: all.length === 0 ? undefined : all.join(', ')};
 }

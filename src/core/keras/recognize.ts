@@ -3,7 +3,7 @@ import {BY_PLACE, isJson, type Json, kerasEntry, type KerasEntry, someInside} fr
 
 /** A file that Keras wrote. */
 export interface KerasFile {
-  given: KerasEntry;
+  root: KerasEntry;
   isKeras3: boolean;
   /** The version of Keras that wrote it, if the file says so. */
   version: string | undefined;
@@ -12,11 +12,11 @@ export interface KerasFile {
 /** Recognizes files that Keras wrote, and not tfjs. */
 export function recognize({modelTopology, weightSpecs = []}: tf.io.ModelArtifacts): KerasFile | undefined {
   const {model_config: inner = modelTopology, keras_version: version} = isJson(modelTopology) ? modelTopology : {};
-  const given = kerasEntry(inner);
+  const entry = kerasEntry(inner);
   const isKeras3 = /^([3-9]|\d\d)\./.test(String(version)) || someInside(inner, isModern);
   const isForeign = isKeras3 || /^\d/.test(String(version)) || weightSpecs.some(({name}) => BY_PLACE.test(name));
-  const known = typeof version === 'string' ? version : undefined;
-  return given !== undefined && isForeign ? {given, isKeras3, version: known} : undefined;
+  const versionText = typeof version === 'string' ? version : undefined;
+  return entry !== undefined && isForeign ? {root: entry, isKeras3, version: versionText} : undefined;
 }
 
 /** Whether only Keras 3 can have written an object, in a topology without a version. */

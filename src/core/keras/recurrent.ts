@@ -7,19 +7,19 @@ import {readCall} from './nodes';
 const CELLS = ['GRUCell', 'LSTMCell', 'SimpleRNNCell'];
 
 /** An `RNN` with its cell, or its stack of cells. */
-export function readRNN(given: KerasEntry, label: string, reading: Reading): tf.serialization.ConfigDict {
-  const {cell, ...own} = given.config;
-  const {config} = layerEntry({...given, config: own}, label, reading);
-  const found = kerasEntry(cell);
-  if (found?.className !== 'StackedRNNCells') {
-    return {...config, cell: readCell(found, label, reading)};
+export function readRNN(entry: KerasEntry, label: string, reading: Reading): tf.serialization.ConfigDict {
+  const {cell, ...wrapperConfig} = entry.config;
+  const {config} = layerEntry({...entry, config: wrapperConfig}, label, reading);
+  const cellEntry = kerasEntry(cell);
+  if (cellEntry?.className !== 'StackedRNNCells') {
+    return {...config, cell: readCell(cellEntry, label, reading)};
   }
-  const calls = [given.others.inbound_nodes].flat().map(node => readCall(node)?.args.flat() ?? []);
-  if (own.return_state === true || calls.some(tensors => tensors.length > 1)) {
+  const calls = [entry.otherFields.inbound_nodes].flat().map(node => readCall(node)?.args.flat() ?? []);
+  if (wrapperConfig.return_state === true || calls.some(tensors => tensors.length > 1)) {
     reading.faults.push(`${label}: tfjs orders the states of a stack of cells differently.`);
   }
-  const cells = [found.config.cells].flat().map(one => readCell(kerasEntry(one), label, reading));
-  return {...config, cell: {className: 'StackedRNNCells', config: {name: found.config.name as string, cells}}};
+  const cells = [cellEntry.config.cells].flat().map(one => readCell(kerasEntry(one), label, reading));
+  return {...config, cell: {className: 'StackedRNNCells', config: {name: cellEntry.config.name as string, cells}}};
 }
 
 /** A cell without dropout: tfjs would keep the masks of the first batch for all others. */

@@ -42,8 +42,8 @@ export function settingsBeyond(fixed: Fixed, config: Json): string[] {
 /** The settings of a config that a row does not name or allow. */
 export function settingsBeyondRow({keys, fixed = {}}: Row, config: Json): string[] {
   const named = keys === undefined ? Object.keys(config) : [...keys.split(' '), ...Object.keys(fixed)];
-  const others = Object.keys(config).filter(key => !named.includes(key) && !COMMON.test(key));
-  return settingsBeyond({...fixed, ...Object.fromEntries(others.map(key => [key, []]))}, config);
+  const unreadKeys = Object.keys(config).filter(key => !named.includes(key) && !COMMON.test(key));
+  return settingsBeyond({...fixed, ...Object.fromEntries(unreadKeys.map(key => [key, []]))}, config);
 }
 
 /** What a `KerasLayer` computes in place of a layer. */

@@ -33,9 +33,9 @@ export interface Topology {
 const UNKNOWN = ['CategoryEncoding'];
 
 /** Reads the topology that Keras wrote. Anything that tfjs would compute differently becomes a fault. */
-export function readTopology(given: KerasEntry, isKeras3: boolean): Topology {
-  const reading: Reading = {isKeras3, isMasked: someInside(given.config, hidesPlaces), faults: [], warnings: []};
-  const {entry, layer: model} = readLayer(given, undefined, reading);
+export function readTopology(root: KerasEntry, isKeras3: boolean): Topology {
+  const reading: Reading = {isKeras3, isMasked: someInside(root.config, hidesPlaces), faults: [], warnings: []};
+  const {entry, layer: model} = readLayer(root, undefined, reading);
   if (model.layers === undefined) {
     reading.faults.push(`${labelOf(model.className, [model.name])} is not a model.`);
   }
@@ -59,29 +59,29 @@ function alone(entry: LayerEntry): ReadEntry {
   return {...entry, before: [], after: []};
 }
 
-function readLayer(given: KerasEntry, around: Around, reading: Reading): ReadLayer {
-  const {className, config} = given;
-  const layer: KerasLayer = {className, name: nameOf(given), layers: undefined};
+function readLayer(fileEntry: KerasEntry, around: Around, reading: Reading): ReadLayer {
+  const {className, config} = fileEntry;
+  const layer: KerasLayer = {className, name: nameOf(fileEntry), layers: undefined};
   const label = labelOf(className, [...(around ?? []), layer.name]);
   if (around !== undefined && layer.name === '') {
     reading.faults.push(`${label} has no name, so the file cannot refer to it.`);
   }
   if (CONTAINERS.includes(className)) {
-    return readContainer(given, layer, around, reading);
+    return readContainer(fileEntry, layer, around, reading);
   }
   if (['Bidirectional', 'TimeDistributed'].includes(className)) {
     const isMasked = reading.isMasked && className === 'Bidirectional';
-    const own = isMasked ? OWN_CLASSES.bidirectional : className;
-    return {layer, entry: alone({className: own, config: readWrapper(given, label, reading)})};
+    const tfjsClass = isMasked ? OWN_CLASSES.bidirectional : className;
+    return {layer, entry: alone({className: tfjsClass, config: readWrapper(fileEntry, label, reading)})};
   }
   if (className === 'RNN') {
-    return {layer, entry: alone({className, config: readRNN(given, label, reading)})};
+    return {layer, entry: alone({className, config: readRNN(fileEntry, label, reading)})};
   }
   if (!isKnown(className) || className === 'MultiHeadAttention') {
     reading.faults.push(`${label}: tfjs has no such layer, and none is registered.`);
     return {layer, entry: alone({className, config: {name: layer.name}})};
   }
-  const entry = layerEntry(given, label, reading);
+  const entry = layerEntry(fileEntry, label, reading);
   return {layer, entry: {...entry, config: {...entry.config, ...(config.name === undefined && {name: layer.name})}}};
 }
 
@@ -92,14 +92,14 @@ function isKnown(className: string): boolean {
 }
 
 /** `Bidirectional` and `TimeDistributed`, with the layer inside. */
-function readWrapper(given: KerasEntry, label: string, reading: Reading): tf.serialization.ConfigDict {
-  const {layer, backward_layer: backward, ...own} = given.config;
+function readWrapper(entry: KerasEntry, label: string, reading: Reading): tf.serialization.ConfigDict {
+  const {layer, backward_layer: backward, ...wrapperConfig} = entry.config;
   const [inner, back] = [layer, backward].map(kerasEntry);
-  const isBoth = given.className === 'Bidirectional';
+  const isBoth = entry.className === 'Bidirectional';
   const allowed = isBoth
     ? ['GRU', 'LSTM', 'SimpleRNN'].includes(inner?.className ?? '')
     : rowOf(inner?.className) !== undefined;
-  const {config} = layerEntry({...given, config: own}, label, reading);
+  const {config} = layerEntry({...entry, config: wrapperConfig}, label, reading);
   if (inner === undefined || !allowed || inner.config.layer !== undefined) {
     reading.faults.push(`${label} cannot have a ${brief(inner?.className ?? layer)} inside.`);
     return config;
@@ -125,22 +125,22 @@ function formOf({config}: KerasEntry): string {
   return JSON.stringify(config, (key, value: unknown) => (isOther(key) ? undefined : value));
 }
 
-function readContainer(given: KerasEntry, layer: KerasLayer, around: Around, reading: Reading): ReadLayer {
-  const {className, config} = given;
+function readContainer(entry: KerasEntry, layer: KerasLayer, around: Around, reading: Reading): ReadLayer {
+  const {className, config} = entry;
   const inside = around === undefined ? [] : [...around, layer.name];
   const label = labelOf(className, [...(around ?? []), layer.name]);
   const named: tf.serialization.ConfigDict = layer.name === '' ? {} : {name: layer.name};
   const entries = Array.isArray(config.layers) ? config.layers.map(kerasEntry) : [];
-  const known = entries.filter(entry => entry !== undefined);
-  if (known.length === 0 || known.length !== entries.length) {
+  const layerEntries = entries.filter(entry => entry !== undefined);
+  if (layerEntries.length === 0 || layerEntries.length !== entries.length) {
     reading.faults.push(`${label}: its layers must be a list of class names and configs.`);
     return {layer: {...layer, layers: []}, entry: alone({className, config: {name: layer.name, layers: []}})};
   }
   if (className === 'Sequential') {
-    const names = known.map(nameOf);
+    const names = layerEntries.map(nameOf);
     const before = (name: string) => names.slice(Math.max(names.indexOf(name) - 1, 0), names.indexOf(name));
-    const masks = otherwiseMasked(known, before, reading.isKeras3);
-    const read = known.map(entry => readLayer(entry, inside, reading));
+    const masks = otherwiseMasked(layerEntries, before, reading.isKeras3);
+    const read = layerEntries.map(entry => readLayer(entry, inside, reading));
     const layers = read
       .flatMap(({entry, layer: {name}}) => inOrder(entry, name, masks.has(name)))
       .map(one => ({...one}));
@@ -149,7 +149,7 @@ function readContainer(given: KerasEntry, layer: KerasLayer, around: Around, rea
       entry: alone({className, config: {...named, layers}}),
     };
   }
-  const graph = new Graph(known, inside, label, reading);
+  const graph = new Graph(layerEntries, inside, label, reading);
   return {
     layer: {...layer, layers: graph.layers},
     entry: alone({className, config: {...named, ...graph.config(config)}}),
@@ -158,9 +158,9 @@ function readContainer(given: KerasEntry, layer: KerasLayer, around: Around, rea
 
 /** A layer of a sequence and the layers around it. The first of them has the shape of the input. */
 function inOrder({className, config, before, after}: ReadEntry, name: string, hasNoMask: boolean): LayerEntry[] {
-  const {batchInputShape, ...others} = config;
+  const {batchInputShape, ...configWithoutShape} = config;
   const around = layersAround(name, hasNoMask ? [{computes: 'mask'}, ...before] : before, after);
-  const entries: LayerEntry[] = [...around.before, {className, config: others}, ...around.after];
+  const entries: LayerEntry[] = [...around.before, {className, config: configWithoutShape}, ...around.after];
   const [first, ...more] = entries as [LayerEntry, ...LayerEntry[]];
   return batchInputShape === undefined ? entries : [{...first, config: {...first.config, batchInputShape}}, ...more];
 }
@@ -188,7 +188,7 @@ class Graph {
   /** Inner models, whose calls Keras 3 counts from 0, and tfjs from 1. */
   private readonly models = new Set<string>();
   private readonly names = new Set<string>();
-  private readonly called: ReadonlyMap<string, {given: KerasEntry; calls: readonly (KerasCall | undefined)[]}>;
+  private readonly called: ReadonlyMap<string, {entry: KerasEntry; calls: readonly (KerasCall | undefined)[]}>;
   private readonly otherMasks: ReturnType<typeof otherwiseMasked>;
 
   constructor(
@@ -198,9 +198,9 @@ class Graph {
     private readonly reading: Reading,
   ) {
     this.called = new Map(
-      entries.map(given => {
-        const {inbound_nodes: nodes} = given.others;
-        return [nameOf(given), {given, calls: Array.isArray(nodes) ? nodes.map(readCall) : []}];
+      entries.map(entry => {
+        const {inbound_nodes: nodes} = entry.otherFields;
+        return [nameOf(entry), {entry, calls: Array.isArray(nodes) ? nodes.map(readCall) : []}];
       }),
     );
     this.otherMasks = otherwiseMasked(entries, name => this.inputsOf(name), reading.isKeras3);
@@ -229,38 +229,38 @@ class Graph {
 
   /** The layers whose masks a layer gets, by name. */
   private inputsOf(name: string): string[] {
-    const {given, calls = []} = this.called.get(name) ?? {};
+    const {entry, calls = []} = this.called.get(name) ?? {};
     const all = calls.map(call => [call?.args ?? [], Object.values(call?.kwargs ?? {})].flat(3).filter(isTensor));
-    const isAttention = given !== undefined && ['MultiHeadAttention', ...ATTENTIONS].includes(given.className);
+    const isAttention = entry !== undefined && ['MultiHeadAttention', ...ATTENTIONS].includes(entry.className);
     return all.flatMap(tensors => (isAttention ? tensors.slice(0, 1) : tensors)).map(({layer}) => layer);
   }
 
-  private add(given: KerasEntry): void {
-    const {className, others} = given;
-    const name = nameOf(given);
+  private add(fileEntry: KerasEntry): void {
+    const {className, otherFields} = fileEntry;
+    const name = nameOf(fileEntry);
     const label = labelOf(className, [...this.inside, name]);
     const nodes = this.called.get(name)?.calls ?? [];
     const calls = nodes.filter(call => call !== undefined);
-    const isReadable = Array.isArray(others.inbound_nodes) && calls.length === nodes.length;
+    const isReadable = Array.isArray(otherFields.inbound_nodes) && calls.length === nodes.length;
     if (!isReadable && isKnown(className)) {
       this.reading.faults.push(`${label}: its inbound_nodes cannot be read.`);
     }
     if (className === 'MultiHeadAttention') {
       this.layers.push({className, name, layers: undefined});
       const uses = attentionUses(calls, label, tensor => this.maskOf(tensor), this.reading);
-      attentionParts(given, name, label, uses, this.reading).forEach(part => this.push(part));
+      attentionParts(fileEntry, name, label, uses, this.reading).forEach(part => this.push(part));
       this.outputs.set(name, partName(name, 'output'));
       return;
     }
-    if (isOperation(given, this.reading)) {
-      this.addOperation(given, label, calls);
+    if (isOperation(fileEntry, this.reading)) {
+      this.addOperation(fileEntry, label, calls);
       return;
     }
-    const {entry, layer} = readLayer(given, this.inside, this.reading);
+    const {entry, layer} = readLayer(fileEntry, this.inside, this.reading);
     this.layers.push(layer);
     if (ATTENTIONS.includes(className) && rowOf(className) !== undefined) {
       const uses = attentionUses(calls, label, tensor => this.maskOf(tensor), this.reading);
-      warnOfDropout(given.config, label, this.reading);
+      warnOfDropout(fileEntry.config, label, this.reading);
       const settings = {...entry.config, ...rolesOf(uses, label, this.reading)};
       this.push({...entry, config: settings, calls: uses.map(({inputs}) => inputs.map(([, tensor]) => tensor))});
       return;
@@ -269,28 +269,28 @@ class Graph {
     const tensors = calls.map((call, i) => {
       const {mask, ...kwargs} = call.kwargs;
       const isMask = masks[i] !== undefined && rowOf(className) !== undefined;
-      const {tensors: found, other} = tensorsOf(isMask ? {...call, kwargs} : call, this.reading.isKeras3);
-      if (other !== undefined || found.length === 0) {
+      const {tensors: callTensors, other} = tensorsOf(isMask ? {...call, kwargs} : call, this.reading.isKeras3);
+      if (other !== undefined || callTensors.length === 0) {
         this.reading.faults.push(`${label}: a call may have only tensors in tfjs, got ${other ?? 'none'}.`);
       }
-      return found;
+      return callTensors;
     });
     const usesMasks = this.reading.isKeras3 && /^(Maximum|Minimum|Multiply)$/.test(className);
     if (usesMasks && tensors.flat().some(tensor => this.maskOf(tensor) !== undefined)) {
       this.reading.faults.push(`${label} uses the masks of its inputs in Keras 3, but not in tfjs.`);
     }
-    this.pushAll(entry, name, this.withMasks(given, tensors, masks));
+    this.pushAll(entry, name, this.withMasks(fileEntry, tensors, masks));
   }
 
   /** The inputs of a layer that uses a mask. If tfjs has another mask, a layer before the first input sets it. */
   private withMasks(
-    given: KerasEntry,
+    entry: KerasEntry,
     calls: KerasTensor[][],
     masks: readonly (KerasTensor | undefined)[],
   ): KerasTensor[][] {
-    const name = nameOf(given);
+    const name = nameOf(entry);
     const {isKeras3, isMasked} = this.reading;
-    if (!isMasked || !heedsMask(given) || (!isKeras3 && !this.otherMasks.has(name))) {
+    if (!isMasked || !heedsMask(entry) || (!isKeras3 && !this.otherMasks.has(name))) {
       return calls;
     }
     const config = {name: partName(name, 'mask'), computes: 'mask'};
@@ -301,16 +301,16 @@ class Graph {
 
   /** The mask that Keras computes for a tensor, as a tensor. */
   private maskOf(tensor: KerasTensor): KerasTensor | undefined {
-    const {given, calls = []} = this.called.get(tensor.layer) ?? {};
+    const {entry, calls = []} = this.called.get(tensor.layer) ?? {};
     const call = calls[tensor.node];
     const {isKeras3, isMasked, faults} = this.reading;
-    if (!isMasked || given === undefined || call === undefined || isOperation(given, this.reading)) {
+    if (!isMasked || entry === undefined || call === undefined || isOperation(entry, this.reading)) {
       return undefined;
     }
-    const {className, config} = given;
+    const {className, config} = entry;
     const inputsOf = (one: KerasCall | undefined) => [one?.args ?? []].flat(2).filter(isTensor);
     const name = partName(tensor.layer, 'mask');
-    const own = (part: LayerEntry, inputs: KerasTensor[][]) => {
+    const calledLayer = (part: LayerEntry, inputs: KerasTensor[][]) => {
       if (!this.names.has(name)) {
         this.push({...part, calls: inputs});
       }
@@ -321,7 +321,7 @@ class Graph {
         className === 'Masking' ? {value: config.mask_value as number, axes: [-1]} : {};
       const settings: tf.serialization.ConfigDict = {name, computes: 'notequal', ...ofValues};
       const entry = {className: OWN_CLASSES.kerasLayer, config: settings};
-      return own(entry, calls.map(inputsOf));
+      return calledLayer(entry, calls.map(inputsOf));
     }
     if (someInside(config, hidesPlaces)) {
       faults.push(`"${tensor.layer}" (${className}): the mask of a model inside is not passed on.`);
@@ -329,7 +329,7 @@ class Graph {
     const masksOf = (one: KerasCall | undefined) => inputsOf(one).map(input => this.maskOf(input));
     const [first, ...more] = masksOf(call);
     if (!isMerging(className) && className !== 'Concatenate') {
-      return givesMaskOn(given, isKeras3) ? first : undefined;
+      return givesMaskOn(entry, isKeras3) ? first : undefined;
     }
     const all = [first, ...more].filter(mask => mask !== undefined);
     const isOne = all.every(mask => mask.layer === all[0]?.layer && mask.node === all[0].node);
@@ -340,18 +340,18 @@ class Graph {
       faults.push(`"${tensor.layer}" (Concatenate): masks are passed on only if they are the same, and axis is -1.`);
     }
     const several = calls.map(one => masksOf(one).filter(mask => mask !== undefined));
-    return isOne ? all[0] : own({className: isKeras3 ? 'Maximum' : 'Minimum', config: {name}}, several);
+    return isOne ? all[0] : calledLayer({className: isKeras3 ? 'Maximum' : 'Minimum', config: {name}}, several);
   }
 
-  private addOperation(given: KerasEntry, label: string, calls: readonly KerasCall[]): void {
-    const found = calls.map(call => readOperation(given, call));
-    const [first] = found;
-    if (first === undefined || found.some(one => JSON.stringify(one?.entry) !== JSON.stringify(first.entry))) {
+  private addOperation(entry: KerasEntry, label: string, calls: readonly KerasCall[]): void {
+    const operations = calls.map(call => readOperation(entry, call));
+    const [first] = operations;
+    if (first === undefined || operations.some(one => JSON.stringify(one?.entry) !== JSON.stringify(first.entry))) {
       this.reading.faults.push(`${label} is an operation between tensors or numbers, for which tfjs has no layer.`);
     }
-    const {className, config} = first?.entry ?? given;
-    const tensors = found.map(one => one?.tensors ?? []);
-    this.push({className, config: {...config, name: nameOf(given)}, calls: tensors});
+    const {className, config} = first?.entry ?? entry;
+    const tensors = operations.map(one => one?.tensors ?? []);
+    this.push({className, config: {...config, name: nameOf(entry)}, calls: tensors});
   }
 
   /** Adds a layer and those around it, of which the last one gives what the layer gives in Keras. */

@@ -43,17 +43,17 @@ export function fillWeights(
     if (name === 'count' || (placed?.className === 'Normalization' && ['count', '2'].includes(placed.key))) {
       continue; // how many values its mean covers
     }
-    const found = placed === undefined ? ofNormalization(model, name) : weightAt(model, placed);
-    if (found === undefined) {
+    const variable = placed === undefined ? ofNormalization(model, name) : weightAt(model, placed);
+    if (variable === undefined) {
       faults.push(`${name}: there is no such weight in the model.`);
-    } else if (!fits(found.weight, tensor, found.isPart)) {
+    } else if (!fits(variable.weight, tensor, variable.isPart)) {
       faults.push(
-        `${name}: shape ${showShape(tensor.shape)} in the file, ${showShape(found.weight.shape)} in the model.`,
+        `${name}: shape ${showShape(tensor.shape)} in the file, ${showShape(variable.weight.shape)} in the model.`,
       );
-    } else if (!missing.delete(found.weight)) {
+    } else if (!missing.delete(variable.weight)) {
       faults.push(`${name}: the file has this weight twice.`);
     } else {
-      replaceValue(found.weight, tf.reshape(tensor, found.weight.shape as number[]));
+      replaceValue(variable.weight, tf.reshape(tensor, variable.weight.shape as number[]));
     }
   }
   return [...faults, ...[...missing].map(({originalName}) => `${originalName}: not in the file.`)];
@@ -89,14 +89,14 @@ const COUNTS_ONCE = /(^|\/)_layer_checkpoint_dependencies\/\w+_\d*[13579]\//;
  */
 function placeOf(model: KerasLayer, step: 1 | 2): (name: string) => Placed | undefined {
   /** `.keras` files count the layers of a class: `layers/functional/layers/dense_1/vars/0`. */
-  const placeByClass: PlaceIn = ([folder, token, ...rest], outer, around) => {
+  const placeByClass: PlaceIn = ([folder, token, ...laterFolders], outer, around) => {
     if (!/^(layers|_layer_checkpoint_dependencies)$/.test(folder ?? '') || token === undefined) {
       return undefined;
     }
     const {base, index} = counted(token);
     const alike = (outer.layers ?? []).filter(({className}) => snakeCase(className) === base);
     const layer = alike[index / (folder === 'layers' ? 1 : step)];
-    return layer && inside(layer, rest, around, placeByClass);
+    return layer && inside(layer, laterFolders, around, placeByClass);
   };
   return name => {
     const tokens = name.split('/').filter(token => token !== 'vars');
@@ -110,12 +110,12 @@ type PlaceIn = (tokens: readonly string[], model: KerasLayer, around: readonly s
 /** `.h5` files name layers with or without the models around them. */
 function placeByName(tokens: readonly string[], model: KerasLayer, around: readonly string[]): Placed | undefined {
   for (const [i, token] of tokens.entries()) {
-    const found = named(token, model, around);
-    const leaf = found.find(({layer}) => layer.layers === undefined);
+    const layer = named(token, model, around);
+    const leaf = layer.find(({layer}) => layer.layers === undefined);
     if (leaf !== undefined) {
-      return found.length > 1 ? undefined : inside(leaf.layer, tokens.slice(i + 1), leaf.around, placeByName);
+      return layer.length > 1 ? undefined : inside(leaf.layer, tokens.slice(i + 1), leaf.around, placeByName);
     }
-    const [only] = found;
+    const [only] = layer;
     if (only !== undefined) {
       return placeByName(tokens.slice(i + 1), only.layer, [...only.around, only.layer.name]);
     }
@@ -140,16 +140,16 @@ function named(
 
 function inside(
   layer: KerasLayer,
-  rest: readonly string[],
+  folders: readonly string[],
   around: readonly string[],
   placeIn: PlaceIn,
 ): Placed | undefined {
   const path = [...around, layer.name];
-  const [key] = rest.slice(-1);
+  const [key] = folders.slice(-1);
   if (layer.layers !== undefined) {
-    return placeIn(rest, layer, path);
+    return placeIn(folders, layer, path);
   }
-  return key === undefined ? undefined : {path, className: layer.className, parts: rest.slice(0, -1), key};
+  return key === undefined ? undefined : {path, className: layer.className, parts: folders.slice(0, -1), key};
 }
 
 /** What `.keras` files call something: its class, and how many of that class came before. */

@@ -64,18 +64,18 @@ export function applyLinear(
     defer,
   };
   const name = activation.getClassName();
-  const known = outputActivation(name);
+  const outputForm = outputActivation(name);
   const isRelu6 = name === 'relu6';
-  const fused = (isRelu6 && fuses === 'relu6 too' ? 'relu6' : fuses && known?.fused) || null;
+  const fused = (isRelu6 && fuses === 'relu6 too' ? 'relu6' : fuses && outputForm?.fused) || null;
   // Stock layers take a minimum of a relu, which is slow on wasm.
   const apply = isRelu6 ? tf.relu6 : (z: tf.Tensor) => activation.apply(z);
   // TensorFlow computes a sigmoid in vectors and the remainder differently: the last bits depend on the layout.
-  if (known && (fused !== null || known.gradient === null || dataFormat !== 'channelsFirst')) {
-    return restore(compute(input, weights, {...known, fused, apply}));
+  if (outputForm && (fused !== null || outputForm.gradient === null || dataFormat !== 'channelsFirst')) {
+    return restore(compute(input, weights, {...outputForm, fused, apply}));
   }
   // The activation's gradient needs its input, it is not elementwise, or the layout changes: leave it where it was.
   const z = restore(compute(input, weights, UNFUSED_IDENTITY));
-  return known === undefined ? activateAsStock(z, name, apply) : activate(z, {...known, apply});
+  return outputForm === undefined ? activateAsStock(z, name, apply) : activate(z, {...outputForm, apply});
 }
 
 function scaledInput(x: tf.Tensor, {inputGain}: Update): tf.Tensor {
@@ -83,8 +83,8 @@ function scaledInput(x: tf.Tensor, {inputGain}: Update): tf.Tensor {
 }
 
 function biasOf({bias}: KernelLayer, {biasGain}: Update): tf.Tensor | null {
-  const own = bias?.read() ?? null;
-  return own === null || biasGain === undefined ? own : tf.mul(own, biasGain);
+  const baseBias = bias?.read() ?? null;
+  return baseBias === null || biasGain === undefined ? baseBias : tf.mul(baseBias, biasGain);
 }
 
 /**
@@ -92,10 +92,10 @@ function biasOf({bias}: KernelLayer, {biasGain}: Update): tf.Tensor | null {
  */
 function inTwoParts(compute: Compute, x: tf.Tensor, layer: KernelLayer, update: Update): tf.Tensor {
   const kernel = layer.kernel.read();
-  const own = {kernel, trains: layer.kernel.trainable, bias: biasOf(layer, update), separateBias: true};
+  const weights = {kernel, trains: layer.kernel.trainable, bias: biasOf(layer, update), separateBias: true};
   const change = {kernel: changeOf(kernel, update), trains: true, bias: null};
   const dropped = update.dropout?.drop(x) ?? x;
-  return tf.add(compute(x, own, UNFUSED_IDENTITY), compute(dropped, change, UNFUSED_IDENTITY));
+  return tf.add(compute(x, weights, UNFUSED_IDENTITY), compute(dropped, change, UNFUSED_IDENTITY));
 }
 
 /** Replaces an activation that follows: the stock layer fuses none. */
@@ -103,9 +103,9 @@ export const UNFUSED_IDENTITY: Activation = {fused: null, gradient: null, apply:
 
 /** The input of a layer that takes just one, which tfjs may pass in a list. */
 export function onlyTensor(inputs: tf.Tensor | tf.Tensor[]): tf.Tensor {
-  const [first, ...others] = Array.isArray(inputs) ? inputs : [inputs];
-  if (first === undefined || others.length > 0) {
-    throw misfitError(`Expected one input, got ${others.length + (first === undefined ? 0 : 1)}.`);
+  const [first, ...laterInputs] = Array.isArray(inputs) ? inputs : [inputs];
+  if (first === undefined || laterInputs.length > 0) {
+    throw misfitError(`Expected one input, got ${laterInputs.length + (first === undefined ? 0 : 1)}.`);
   }
   return first;
 }

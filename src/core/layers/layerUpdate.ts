@@ -50,7 +50,7 @@ interface WeightUpdate {
   /** Tensors that the method computes from the weight alone. */
   prepared: Prepared;
   /** The weight with the update in it, for predictions. */
-  kept: Prepared;
+  cached: Prepared;
 }
 
 /** A layer that has an update. */
@@ -110,7 +110,7 @@ export class LayerUpdate {
 
   /** Frees what is kept besides the variables. */
   disposePrepared(): void {
-    this.current.flatMap(({prepared, kept}) => [prepared, kept]).forEach(each => each.dispose());
+    this.current.flatMap(({prepared, cached}) => [prepared, cached]).forEach(each => each.dispose());
   }
 
   /** The variables, by their names among the layer's weights. */
@@ -144,11 +144,13 @@ export class LayerUpdate {
       if (!training && !isRecording() && this.isKept(site.weight)) {
         const sources = [site.weight.variable.read(), ...Object.values(parameters)];
         const merge = () => [method.merge(parameters, strength, site)] as const;
-        return {kernel: weightUpdate.kept.get(sources, merge, strength)[0]};
+        return {kernel: weightUpdate.cached.get(sources, merge, strength)[0]};
       }
       // With a gain, not only the update would work on the input with dropout.
-      const given = dropout === undefined ? site : {...site, takesGain: false};
-      const update = method.update?.(parameters, strength, given) ?? {kernel: method.merge(parameters, strength, site)};
+      const siteForPrediction = dropout === undefined ? site : {...site, takesGain: false};
+      const update = method.update?.(parameters, strength, siteForPrediction) ?? {
+        kernel: method.merge(parameters, strength, site),
+      };
       return dropout === undefined ? update : {...update, dropout};
     });
   }
@@ -275,7 +277,7 @@ export class LayerUpdate {
     const variables = spec.parameters.map(
       parameter => [parameter.name, this.addWeight(spec.prefix + parameter.name, parameter)] as const,
     );
-    return {spec, variables: new Map(variables), prepared: new Prepared(), kept: new Prepared()};
+    return {spec, variables: new Map(variables), prepared: new Prepared(), cached: new Prepared()};
   }
 }
 

@@ -287,9 +287,9 @@ export abstract class LoRALayer extends WrapperLayer {
     cls: tf.serialization.SerializableConstructor<T>,
     {initializer, ...config}: tf.serialization.ConfigDict,
   ): T {
-    const {method, ...rest} = config;
+    const {method, ...layerConfig} = config;
     const ofInitializer = () => ({...config, ...(initializer !== undefined && {init: initializer})});
-    return super.fromConfig(cls, isPrincipal(method) ? {...rest, init: method} : ofInitializer());
+    return super.fromConfig(cls, isPrincipal(method) ? {...layerConfig, init: method} : ofInitializer());
   }
 
   protected override compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[] {

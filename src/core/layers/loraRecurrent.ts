@@ -75,9 +75,9 @@ function updatedProducts(
   if (dropout === undefined) {
     return adaptedProducts(update.kernel ?? kernel, factors ?? null, widths);
   }
-  const own = variable.trainable ? adaptedProducts(kernel, null, widths) : frozenProducts(kernel, widths);
+  const products = variable.trainable ? adaptedProducts(kernel, null, widths) : frozenProducts(kernel, widths);
   const mask = dropout.mask([examples, kernel.shape[0]]);
-  return masked(own, mask, adaptedProducts(changeOf(kernel, update), null, widths));
+  return masked(products, mask, adaptedProducts(changeOf(kernel, update), null, widths));
 }
 
 /** The adaptation of a class of recurrent layers: the kernel and the recurrent kernel of each cell. */

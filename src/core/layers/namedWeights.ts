@@ -28,9 +28,9 @@ export function matchNames(
   weights: ReadonlyMap<string, tf.LayerVariable>,
   mapping?: NameMapping | null,
 ): WeightsReport & {pairs: Map<string, string>} {
-  const given: unknown = names;
-  if (!Array.isArray(given)) {
-    throw new LoRAError(`Expected a list of weight names, got ${show(given)}.`);
+  const list: unknown = names;
+  if (!Array.isArray(list)) {
+    throw new LoRAError(`Expected a list of weight names, got ${show(list)}.`);
   }
   const pairs = new Map<string, string>();
   const unmatched: string[] = [];

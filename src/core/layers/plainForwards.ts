@@ -46,9 +46,9 @@ const layerNormForward: Forward = (layer, x, {kwargs}) => {
 const activationForward: Forward = (layer, x) => {
   const {activation} = fieldsOf<Pick<KernelLayer, 'activation'>>(layer);
   const name = activation.getClassName();
-  const known = outputActivation(name);
+  const fused = outputActivation(name);
   const apply = (z: tf.Tensor) => activation.apply(z);
-  return known === undefined ? activateAsStock(x, name, apply) : activate(x, {...known, apply});
+  return fused === undefined ? activateAsStock(x, name, apply) : activate(x, {...fused, apply});
 };
 
 /** `ReLU`, with a maximum or without. */

@@ -78,7 +78,7 @@ export function cellsOf(layer: tf.layers.Layer): NamedCell[] {
     ...[forwardLayer, backwardLayer].map(part => ({prefix: `${part?.name ?? ''}/`, part})),
   ];
   const inner = parts.flatMap(({prefix, part}) =>
-    part === undefined ? [] : cellsOf(part).map(found => ({...found, prefix: prefix + found.prefix})),
+    part === undefined ? [] : cellsOf(part).map(innerCell => ({...innerCell, prefix: prefix + innerCell.prefix})),
   );
   return inner.length === 0 ? [{prefix: '', cell: layer}] : inner;
 }
@@ -91,13 +91,13 @@ export function step(
   [x, ...states]: tf.Tensor[],
   {training}: CallArgs,
 ): tf.Tensor[] {
-  const [h, ...others] = states;
+  const [h, ...laterStates] = states;
   if (x === undefined || h === undefined) {
     throw new Error('A recurrent cell is called with an input and its states.');
   }
   cell.dropoutMask ??= dropoutMask(cell, x, cell.dropout, training === true);
   cell.recurrentDropoutMask ??= dropoutMask(cell, h, cell.recurrentDropout, training === true);
-  const next = kind.step(masked(x, cell.dropoutMask), [masked(h, cell.recurrentDropoutMask), ...others], {
+  const next = kind.step(masked(x, cell.dropoutMask), [masked(h, cell.recurrentDropoutMask), ...laterStates], {
     ...products,
     bias: cell.bias?.read() ?? null,
     activation: activationOf(cell.activation),
@@ -110,8 +110,8 @@ export function step(
 /** An activation, with a gradient from its output if that is known: it takes fewer kernels than tfjs's own. */
 function activationOf(activation: ActivationObject): (z: tf.Tensor) => tf.Tensor {
   const apply = (z: tf.Tensor) => activation.apply(z);
-  const known = outputActivation(activation.getClassName());
-  return known === undefined ? apply : z => activate(z, {...known, apply});
+  const fused = outputActivation(activation.getClassName());
+  return fused === undefined ? apply : z => activate(z, {...fused, apply});
 }
 
 /** One mask for all time steps, as the stock cells have it. */

@@ -65,9 +65,9 @@ export function registerAdaptable(
       `There is no layer class "${name}". If it is yours, call tf.serialization.registerClass(${name}) first.`,
     );
   }
-  const known = STOCK.get(className);
-  if (known !== undefined) {
-    throw new LoRAError(`${className} need not be registered: ${shortName(known.className)} adapts it.`);
+  const stockAdaptation = STOCK.get(className);
+  if (stockAdaptation !== undefined) {
+    throw new LoRAError(`${className} need not be registered: ${shortName(stockAdaptation.className)} adapts it.`);
   }
   const before = registered.get(className)?.weights;
   if (before !== undefined && JSON.stringify(before) !== JSON.stringify(targets)) {

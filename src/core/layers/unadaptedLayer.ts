@@ -57,9 +57,9 @@ export abstract class UnadaptedLayer extends WrapperLayer {
     if (forward !== undefined) {
       return forward(this.baseLayer, onlyTensor(inputs), {update: {}, prepared: this.prepared, kwargs});
     }
-    const [x, ...others] = [inputs].flat();
+    const [x, ...laterInputs] = [inputs].flat();
     const needless =
-      this.repeatable && kwargs.training === true && kwargs.mask == null && x !== undefined && others.length === 0;
+      this.repeatable && kwargs.training === true && kwargs.mask == null && x !== undefined && laterInputs.length === 0;
     return needless && !dependsOnTrainable(x) ? checkpointed(stock, x) : stock(inputs);
   }
 }

@@ -158,7 +158,9 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   // even during training, and none of the frozen ones.
 
   override get trainableWeights(): tf.LayerVariable[] {
-    return this.trainable ? [...this.own(super.trainableWeights), ...this.baseLayer.trainableWeights] : [];
+    return this.trainable
+      ? [...this.withoutBaseWeights(super.trainableWeights), ...this.baseLayer.trainableWeights]
+      : [];
   }
 
   override set trainableWeights(weights: tf.LayerVariable[]) {
@@ -167,14 +169,14 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   override get nonTrainableWeights(): tf.LayerVariable[] {
     const ofBase = this.trainable ? this.baseLayer.nonTrainableWeights : this.baseLayer.weights;
-    return [...this.own(super.nonTrainableWeights), ...ofBase];
+    return [...this.withoutBaseWeights(super.nonTrainableWeights), ...ofBase];
   }
 
   override set nonTrainableWeights(weights: tf.LayerVariable[]) {
     super.nonTrainableWeights = weights;
   }
 
-  private own(weights: readonly tf.LayerVariable[]): tf.LayerVariable[] {
+  private withoutBaseWeights(weights: readonly tf.LayerVariable[]): tf.LayerVariable[] {
     const ofBase = new Set(this.baseLayer.weights);
     return weights.filter(weight => !ofBase.has(weight));
   }
@@ -268,10 +270,10 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     config: tf.serialization.ConfigDict,
   ): T {
     // tfjs writes the first two, of which the base has its own, and adds the last when it reads a file.
-    const {layer, dtype: _dtype, batchInputShape: _shape, customObjects: _objects, ...rest} = cloneConfig(config);
-    const base = layerFromEntry(innerEntry(layer, rest.name));
+    const {layer, dtype: _dtype, batchInputShape: _shape, customObjects: _objects, ...baseConfig} = cloneConfig(config);
+    const base = layerFromEntry(innerEntry(layer, baseConfig.name));
     handedOver.add(base);
-    return new cls({...rest, layer: base});
+    return new cls({...baseConfig, layer: base});
   }
 }
 

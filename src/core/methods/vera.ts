@@ -21,9 +21,9 @@ export const vera: Method = {
     const {variable, outAxes = 1} = weight;
     const shape = variable.shape as number[];
     const [inputs, outputs] = [shape.slice(0, -outAxes), shape.slice(-outAxes)];
-    const fixed = (name: string, own: number[], fanIn: number, i: number) => {
+    const fixed = (name: string, matrixShape: number[], fanIn: number, i: number) => {
       const initializer = uniform(Math.sqrt(6 / fanIn), seed, i);
-      return {name, shape: own, trains: false, initializer, neutralAtStart: false};
+      return {name, shape: matrixShape, trains: false, initializer, neutralAtStart: false};
     };
     return [
       fixed('vera_A', [...inputs, rank], tf.util.sizeFromShape(inputs), 0),

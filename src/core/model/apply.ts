@@ -190,9 +190,9 @@ function shareParameters(layers: readonly LoRALayer[]): void {
         const x = variable.read();
         return tf.reshape(x, side === 'rows' ? [-1, x.shape.at(-1) ?? 1] : [x.shape[0], -1]);
       };
-      const [largest, ...others] = [...variables].sort((one, other) => other.read().size - one.read().size);
+      const [largest, ...smaller] = [...variables].sort((one, other) => other.read().size - one.read().size);
       const whole = matrixOf(largest as tf.LayerVariable);
-      for (const variable of others) {
+      for (const variable of smaller) {
         const {shape} = matrixOf(variable);
         replaceValue(variable, tf.reshape(tf.slice(whole, [0, 0], shape), variable.read().shape));
       }

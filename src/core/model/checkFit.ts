@@ -136,9 +136,9 @@ function misfitOf(config: LayerConfig, site: Site | undefined): string | undefin
   if (misfit !== undefined) {
     return misfit;
   }
-  const own = isLoRALayer(layer) ? layer.adaptation.weights(base) : weights;
-  if (describeWeights(weights) !== describeWeights(own)) {
-    return `updates ${describeWeights(weights)} in the adapter, ${describeWeights(own)} in the model`;
+  const targetWeights = isLoRALayer(layer) ? layer.adaptation.weights(base) : weights;
+  if (describeWeights(weights) !== describeWeights(targetWeights)) {
+    return `updates ${describeWeights(weights)} in the adapter, ${describeWeights(targetWeights)} in the model`;
   }
   const limit = rankLimit(method, weights);
   return rank > limit ? `rank ${rank} in the adapter, at most ${limit} in the model` : undefined;

@@ -157,8 +157,8 @@ export function checkConfig(config: UncheckedConfig): void {
 
 /** The overrides of a config that are objects. */
 function overridesOf({overrides}: UncheckedConfig): UncheckedOverride[] {
-  const given: unknown[] = Array.isArray(overrides) ? overrides : [];
-  return given.filter((each): each is UncheckedOverride => typeof each === 'object' && each !== null);
+  const list: unknown[] = Array.isArray(overrides) ? overrides : [];
+  return list.filter((each): each is UncheckedOverride => typeof each === 'object' && each !== null);
 }
 
 /** The method of an override, which is that of the config unless it has one. */
@@ -185,19 +185,19 @@ function idleOptions(config: UncheckedConfig): string[] {
     .map(name => `${name} has no effect with targets: 'head', which adapts no layer.`);
 }
 
-function matcherFaults(option: string, given: unknown): string[] {
-  const matchers: unknown = typeof given === 'function' ? [given] : given;
+function matcherFaults(option: string, matcher: unknown): string[] {
+  const matchers: unknown = typeof matcher === 'function' ? [matcher] : matcher;
   if (!Array.isArray(matchers) || matchers.length === 0) {
-    const isOne = given instanceof RegExp || (typeof given === 'string' && given !== '');
-    const isHeadAlone = option === 'targets' && Array.isArray(given);
+    const isOne = matcher instanceof RegExp || (typeof matcher === 'string' && matcher !== '');
+    const isHeadAlone = option === 'targets' && Array.isArray(matcher);
     const advice = isOne
-      ? ` Write ${option}: [${given instanceof RegExp ? String(given) : `'${given}'`}].`
+      ? ` Write ${option}: [${matcher instanceof RegExp ? String(matcher) : `'${matcher}'`}].`
       : isHeadAlone
         ? " To train a new head alone: targets: 'head'."
         : '';
-    const found = given instanceof RegExp ? String(given) : show(given);
+    const shown = matcher instanceof RegExp ? String(matcher) : show(matcher);
     return [
-      `${option} must be a list of names, classes, patterns or predicates, and not empty, got ${found}.${advice}`,
+      `${option} must be a list of names, classes, patterns or predicates, and not empty, got ${shown}.${advice}`,
     ];
   }
   return matchers

@@ -110,8 +110,8 @@ async function convert(
   const layers = [...converted.values()];
   const made = Object.fromEntries(layers.flatMap(({tensors}) => Object.entries(tensors)));
   const replaced = new Set([...Object.keys(made), ...layers.flatMap(layer => layer.replaced)]);
-  const others = Object.entries(adapter.tensors).filter(([name]) => !replaced.has(name));
-  const copies = Object.fromEntries(others.map(([name, tensor]) => [name, tf.clone(tensor)]));
+  const unchanged = Object.entries(adapter.tensors).filter(([name]) => !replaced.has(name));
+  const copies = Object.fromEntries(unchanged.map(([name, tensor]) => [name, tf.clone(tensor)]));
   const ofLayers = <T>(f: (layer: ConvertedLayer) => T) =>
     Object.fromEntries([...converted].map(([path, layer]) => [path, f(layer)]));
   return {

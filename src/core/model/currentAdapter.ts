@@ -93,9 +93,9 @@ function snapshotOf(model: tf.LayersModel, sites: readonly Site[]): Adapter {
  *     setAdapter(model, emoji); // emoji.dispose() frees it when it is no longer needed
  */
 export function setAdapter(where: tf.LayersModel | AdapterScope, adapter: Adapter | null): void {
-  const {model, given} = modelAndScope(where);
+  const {model, scope} = modelAndScope(where);
   const sites = liveSites(model);
-  checkInside('setAdapter', sites, given);
+  checkInside('setAdapter', sites, scope);
   if (adapter !== null) {
     checkAdapterFits(adapter, model, sites);
   }
@@ -210,17 +210,17 @@ export function withAdapter<T>(
   if (typeof f !== 'function') {
     throw new LoRAError(`f must be a function, such as () => model.predict(x), got ${kindOf(f)}.`);
   }
-  const {model, given} = modelAndScope(where);
+  const {model, scope: outerScope} = modelAndScope(where);
   const sites = liveSites(model);
-  checkNotOver('withAdapter', given);
+  checkNotOver('withAdapter', outerScope);
   if (adapter !== null) {
     checkAdapterFits(adapter, model, sites);
   }
   if (isAsync(f)) {
-    checkInside('withAdapter', sites, given);
+    checkInside('withAdapter', sites, outerScope);
   }
   const former = snapshotOf(model, sites);
-  const scope = openScope(model, sites, given);
+  const scope = openScope(model, sites, outerScope);
   const restore = () => {
     noteBeginnings(model);
     putOn(

@@ -98,13 +98,13 @@ export function fitOnFeatures(
 ): Promise<tf.History>;
 /** @param dataset batches `{xs, ys}`, as `fitDataset` takes them. */
 export function fitOnFeatures(model: tf.LayersModel, dataset: Batches, args?: FeatureFitArgs): Promise<tf.History>;
-export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...rest: unknown[]): Promise<tf.History> {
+export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...laterArgs: unknown[]): Promise<tf.History> {
   checkModel(model);
-  const [y, given = {}, ...excess] = isDataset(x) ? [undefined, ...rest] : rest;
+  const [y, fitOptions = {}, ...excess] = isDataset(x) ? [undefined, ...laterArgs] : laterArgs;
   if (excess.length > 0) {
     throw new LoRAError('The batches of a dataset hold the targets: call fitOnFeatures(model, dataset, args).');
   }
-  const args = given as FeatureFitArgs;
+  const args = fitOptions as FeatureFitArgs;
   checkOptions(args);
   checkCallOptions(args);
   const {signal, onProgress, maxBytes = GIBIBYTE, validationData, headFirst = false, ...fitArgs} = args;
@@ -138,8 +138,8 @@ export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...rest: 
       throwIfAborted(signal);
       const training = await store.pass(examples);
       const validation = heldOut && (await store.pass(heldOut));
-      const fitPiece: FitPiece = async (piece, own, [features, targets], pieceArgs) => {
-        piece.compile({optimizer: own, loss: model.loss, metrics: model.metrics});
+      const fitPiece: FitPiece = async (piece, pieceOptimizer, [features, targets], pieceArgs) => {
+        piece.compile({optimizer: pieceOptimizer, loss: model.loss, metrics: model.metrics});
         takeTargetsOf(piece, model); // their shapes may be others than those of the outputs
         stopWith(piece, model, signal);
         const history = await piece.fit(features, targets, pieceArgs);
@@ -163,16 +163,21 @@ export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...rest: 
 type Training = [features: tf.Tensor | tf.Tensor[], targets: tf.Tensor | tf.Tensor[]];
 
 /** Compiles a piece of the model like the model, with a separate optimizer, and trains it. */
-type FitPiece = (piece: tf.LayersModel, own: tf.Optimizer, training: Training, args: FitArgs) => Promise<tf.History>;
+type FitPiece = (
+  piece: tf.LayersModel,
+  optimizer: tf.Optimizer,
+  training: Training,
+  args: FitArgs,
+) => Promise<tf.History>;
 
 /** @throws LoRAError if they are no settings of a head. */
 function headSettingsOf(headFirst: boolean | HeadFirst): Required<HeadFirst> | undefined {
   if (headFirst === false) {
     return undefined;
   }
-  const given = headFirst === true ? {} : headFirst;
-  checkOptions(given, {epochs: true, learningRate: true});
-  const {epochs = 20, learningRate = 3e-3} = given;
+  const headArgs = headFirst === true ? {} : headFirst;
+  checkOptions(headArgs, {epochs: true, learningRate: true});
+  const {epochs = 20, learningRate = 3e-3} = headArgs;
   checkCount('headFirst.epochs', epochs);
   checkNumber('headFirst.learningRate', learningRate, learningRate > 0, 'a number above 0');
   return {epochs, learningRate};
@@ -237,10 +242,8 @@ function heldOutOf(data: unknown): Examples | undefined {
     return data as Batches;
   }
   if (!Array.isArray(data) || data.length !== 2) {
-    const found = Array.isArray(data)
-      ? `a list of ${data.length}; tfjs supports no sample weights there`
-      : kindOf(data);
-    throw new LoRAError(`validationData must be [x, y], or a dataset of batches, got ${found}.`);
+    const rows = Array.isArray(data) ? `a list of ${data.length}; tfjs supports no sample weights there` : kindOf(data);
+    throw new LoRAError(`validationData must be [x, y], or a dataset of batches, got ${rows}.`);
   }
   return examplesOf(data[0], data[1], ['validationData[0]', 'validationData[1]']);
 }

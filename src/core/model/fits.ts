@@ -196,13 +196,13 @@ function marksOf(model: tf.layers.Layer): Marks {
 
 /** The layers of this library in a model. Unlike `sitesOf`, this accepts every model that tfjs trains. */
 function wrappersIn(model: tf.layers.Layer): tf.layers.Layer[] {
-  const found = new Set<tf.layers.Layer>();
+  const layers = new Set<tf.layers.Layer>();
   const visit = (layer: tf.layers.Layer) => {
     if (isWrapper(layer)) {
-      found.add(layer);
+      layers.add(layer);
     }
     childrenOf(layer)?.forEach(visit);
   };
   visit(model);
-  return [...found];
+  return [...layers];
 }

@@ -131,14 +131,14 @@ function choose(
       whyFixed(site.layer) === undefined &&
       (isNamed('trainInFull', site) || isInHead(head, site) || isFresh(site)),
   );
-  const others = sites.filter(site => !trained.includes(site) && !isNamed('exclude', site));
+  const untrained = sites.filter(site => !trained.includes(site) && !isNamed('exclude', site));
   const linear = targets === 'linear' ? linearSites(model, sites) : undefined;
-  const chosen = others.filter(
+  const chosen = untrained.filter(
     site =>
       reasonNotAdaptable(site.layer, targets !== 'all') === undefined &&
       (targets === 'all' || linear?.has(site) === true || isNamed('targets', site)),
   );
-  const skipped = (targets === 'all' ? others : []).flatMap(({path, layer}) => {
+  const skipped = (targets === 'all' ? untrained : []).flatMap(({path, layer}) => {
     const reason = hasKernel(layer) ? reasonNotAdaptable(layer, false) : undefined;
     return reason === undefined ? [] : [[path, reason] as const];
   });

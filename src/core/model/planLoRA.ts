@@ -182,8 +182,8 @@ function reasonSkipped(site: Site, {skipped, targets: group, selections: {target
     group === 'linear' || group === 'head' || (targets.length > 0 && firstNaming(targets, site) === undefined)
       ? 'is not among the targets'
       : undefined;
-  const known = Object.hasOwn(skipped, path) ? skipped[path] : undefined;
-  return excluded ?? known ?? unnamed ?? reasonNotAdaptable(layer, targets.length > 0) ?? 'is not adapted';
+  const reason = Object.hasOwn(skipped, path) ? skipped[path] : undefined;
+  return excluded ?? reason ?? unnamed ?? reasonNotAdaptable(layer, targets.length > 0) ?? 'is not adapted';
 }
 
 /** The first entry of an option that names a layer, as a reason. */

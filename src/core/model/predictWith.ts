@@ -75,9 +75,9 @@ function rowsOf(inputs: readonly tf.Tensor[]): number {
       `x must be a tensor, such as tf.tensor(values), or a list of tensors for several inputs, got ${kindOf(stranger)}.`,
     );
   }
-  const [rows = 0, ...others] = inputs.map(({rank, shape}) => (rank === 0 ? 0 : shape[0]));
-  if (others.some(other => other !== rows)) {
-    throw new LoRAError(`All inputs must have the same number of rows, got ${[rows, ...others].join(', ')}.`);
+  const [rows = 0, ...otherRows] = inputs.map(({rank, shape}) => (rank === 0 ? 0 : shape[0]));
+  if (otherRows.some(other => other !== rows)) {
+    throw new LoRAError(`All inputs must have the same number of rows, got ${[rows, ...otherRows].join(', ')}.`);
   }
   return rows;
 }
@@ -85,15 +85,15 @@ function rowsOf(inputs: readonly tf.Tensor[]): number {
 /** The rows of each adapter, in the order in which adapters first occur. */
 function groupRows(inputs: readonly tf.Tensor[], adapters: readonly (Adapter | null)[]): Map<Adapter | null, number[]> {
   const rows = rowsOf(inputs);
-  const given: readonly (Adapter | null)[] = Array.isArray(adapters) ? adapters : [];
-  if (given.length !== rows) {
-    throw new LoRAError(`There must be an adapter, or null, for each of the ${rows} rows, got ${given.length}.`);
+  const adapterList: readonly (Adapter | null)[] = Array.isArray(adapters) ? adapters : [];
+  if (adapterList.length !== rows) {
+    throw new LoRAError(`There must be an adapter, or null, for each of the ${rows} rows, got ${adapterList.length}.`);
   }
   if (rows === 0) {
     throw new LoRAError('There are no rows to predict.');
   }
   const groups = new Map<Adapter | null, number[]>();
-  for (const [row, entry] of given.entries()) {
+  for (const [row, entry] of adapterList.entries()) {
     const group = groups.get(entry);
     if (group !== undefined) {
       group.push(row);

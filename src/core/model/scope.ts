@@ -30,8 +30,8 @@ interface OpenScope extends AdapterScope {
 }
 
 /** The model, and the scope passed in its place, if any. */
-export function modelAndScope(where: tf.LayersModel | AdapterScope): {model: tf.LayersModel; given?: OpenScope} {
-  return isScope(where) ? {model: where.model, given: where as OpenScope} : {model: where};
+export function modelAndScope(where: tf.LayersModel | AdapterScope): {model: tf.LayersModel; scope?: OpenScope} {
+  return isScope(where) ? {model: where.model, scope: where as OpenScope} : {model: where};
 }
 
 function isScope(where: tf.LayersModel | AdapterScope): where is AdapterScope {
@@ -47,16 +47,16 @@ function isScope(where: tf.LayersModel | AdapterScope): where is AdapterScope {
  *
  * @throws LoRAError if it may, or the scope that was passed is over.
  */
-export function checkInside(what: string, sites: readonly Site[], given: OpenScope | undefined): void {
-  checkNotOver(what, given);
-  if (!isInside(sites, given)) {
+export function checkInside(what: string, sites: readonly Site[], scope: OpenScope | undefined): void {
+  checkNotOver(what, scope);
+  if (!isInside(sites, scope)) {
     throw overlap(what);
   }
 }
 
 /** @throws LoRAError if the scope that was passed is over. */
-export function checkNotOver(what: string, given: OpenScope | undefined): void {
-  if (given?.phase === 'over') {
+export function checkNotOver(what: string, scope: OpenScope | undefined): void {
+  if (scope?.phase === 'over') {
     throw disposedError(
       `${what} got the scope of a withAdapter that has ended: its promise has settled. Await what its function ` +
         'does with the scope.',
@@ -65,7 +65,7 @@ export function checkNotOver(what: string, given: OpenScope | undefined): void {
 }
 
 /** Opens a scope on the layers of a model. */
-export function openScope(model: tf.LayersModel, sites: readonly Site[], given: OpenScope | undefined): OpenScope {
+export function openScope(model: tf.LayersModel, sites: readonly Site[], outer: OpenScope | undefined): OpenScope {
   const layers = layersOf(sites);
   const around = new Map(layers.map(layer => [layer, scopeOn(layer)]));
   const below = [...around.values()];
@@ -73,7 +73,7 @@ export function openScope(model: tf.LayersModel, sites: readonly Site[], given: 
     model,
     [SCOPE]: true,
     phase: 'running',
-    mayWait: isInside(sites, given) && below.every(other => other === undefined || other.mayWait),
+    mayWait: isInside(sites, outer) && below.every(other => other === undefined || other.mayWait),
     inside: new Set(),
     around,
   };
@@ -124,10 +124,10 @@ export function overlap(what: string): LoRAError {
 }
 
 /** Whether a call certainly comes from inside all scopes that are open on the layers. */
-function isInside(sites: readonly Site[], given: OpenScope | undefined): boolean {
+function isInside(sites: readonly Site[], outerScope: OpenScope | undefined): boolean {
   return layersOf(sites).every(layer => {
     const scope = scopeOn(layer);
-    return scope === undefined || scope.phase === 'running' || (scope === given && scope.phase === 'waiting');
+    return scope === undefined || scope.phase === 'running' || (scope === outerScope && scope.phase === 'waiting');
   });
 }
 

@@ -38,9 +38,9 @@ const headSplits = new WeakMap<tf.LayersModel, Split>();
  *     adapted layer.
  */
 export function splitAtFirstAdapter(model: tf.LayersModel): Split {
-  const known = splits.get(model);
-  if (known !== undefined) {
-    return known;
+  const cachedSplit = splits.get(model);
+  if (cachedSplit !== undefined) {
+    return cachedSplit;
   }
   adaptedSites(model);
   const split = new Splitter(trains).split(model);

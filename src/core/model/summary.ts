@@ -103,13 +103,13 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
  *     console.log(String(await measureLoRA(model)));
  */
 export async function measureLoRA(model: tf.LayersModel): Promise<LoRASummary> {
-  const {layers, ...others} = summarizeLoRA(model); // before anything is awaited: another adapter may be set meanwhile
+  const {layers, ...totals} = summarizeLoRA(model); // before anything is awaited: another adapter may be set meanwhile
   const norms = (await Promise.all(loraSites(model).map(({layer}) => normsOf(layer)))).flat();
   const measured = layers.map((row, i) => {
     const {deltaNorm, kernelNorm} = norms[i] ?? {deltaNorm: NaN, kernelNorm: NaN};
     return {...row, deltaNorm, deltaToKernelRatio: deltaNorm / kernelNorm};
   });
-  return printable({...others, layers: measured});
+  return printable({...totals, layers: measured});
 }
 
 /** A summary that prints itself as a table. */

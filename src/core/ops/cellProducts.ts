@@ -40,8 +40,8 @@ export function adaptedProducts(
 }
 
 /** The sum of two products, the second with a masked input: `x·W + (x ⊙ m)·V`. */
-export function masked(kept: CellProduct, mask: tf.Tensor, dropped: CellProduct): CellProduct {
-  return (x, part) => tf.add(kept(x, part), dropped(tf.mul(x, mask), part));
+export function masked(product: CellProduct, mask: tf.Tensor, dropped: CellProduct): CellProduct {
+  return (x, part) => tf.add(product(x, part), dropped(tf.mul(x, mask), part));
 }
 
 /** The trace of a step in the backward pass. */

@@ -43,16 +43,16 @@ export function conv2dTranspose(
     },
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const dz = (activation.gradient === null ? dy : activation.gradient(dy, saved.y)) as tf.Tensor4D;
-      const own = factors && {...factors, a: saved.a, b: saved.b};
-      const dx = () => convolve(dz, updatedKernel(saved.kernel, own));
+      const savedFactors = factors && {...factors, a: saved.a, b: saved.b};
+      const dx = () => convolve(dz, updatedKernel(saved.kernel, savedFactors));
       const dBias = () => tf.sum(asMatrix(dz), 0);
       const kernelGradient = (input: tf.Tensor, kernelShape: number[]) =>
         conv2dBackpropFilter(dz, input as tf.Tensor4D, kernelShape as tf.Tensor4D['shape'], geometry);
       const ofKernel = () => kernelGradient(saved.x, kernel.shape);
-      if (own === null) {
+      if (savedFactors === null) {
         return {x: dx, bias: dBias, ...(trains && {kernel: ofKernel})};
       }
-      const {a, b, scaling} = own;
+      const {a, b, scaling} = savedFactors;
       return {
         x: dx,
         kernel: ofKernel,

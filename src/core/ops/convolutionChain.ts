@@ -57,12 +57,12 @@ export function deferConvolution(
 
 /** The normalization of a deferred convolution: deferred too, or both computed. `undefined` for any other input. */
 export function normalizeChain(owner: Owner, input: tf.Tensor, scaling: Scaling): tf.Tensor | undefined {
-  const found = chainOf(input);
-  if (found === undefined || found.chain.scaling !== undefined) {
+  const recordedChain = chainOf(input);
+  if (recordedChain === undefined || recordedChain.chain.scaling !== undefined) {
     return undefined;
   }
-  const {convolution} = found.chain;
-  const compute = (chain: Links) => found.fused.normalized(chain.convolution, scaling);
+  const {convolution} = recordedChain.chain;
+  const compute = (chain: Links) => recordedChain.fused.normalized(chain.convolution, scaling);
   return asked.has(owner) ? compute({convolution}) : deferChain(owner, {convolution, scaling}, compute);
 }
 
@@ -98,12 +98,12 @@ function deferChain(owner: Owner, {convolution, scaling}: Links, compute: (links
  * together, and keeps one bit of each value for the backward pass. `undefined` for any other input.
  */
 export function rectifyChain(x: tf.Tensor, cap: number): tf.Tensor | undefined {
-  const found = chainOf(x);
-  const scaling = found?.chain.scaling;
-  if (found === undefined || scaling === undefined) {
+  const inputChain = chainOf(x);
+  const scaling = inputChain?.chain.scaling;
+  if (inputChain === undefined || scaling === undefined) {
     return undefined;
   }
-  const {chain, fused} = found;
+  const {chain, fused} = inputChain;
   const [y, bits] = runLazyOp({
     inputs: {x},
     save: {mask: true},

@@ -56,9 +56,9 @@ export function depthwiseConv2d(
     },
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const dz = (activation.gradient === null ? dy : activation.gradient(dy, saved.y)) as tf.Tensor4D;
-      const own = factors && {...factors, a: saved.a, b: saved.b};
+      const savedFactors = factors && {...factors, a: saved.a, b: saved.b};
       const dx = () => {
-        const updated = updatedKernel(saved.kernel, own) as tf.Tensor4D;
+        const updated = updatedKernel(saved.kernel, savedFactors) as tf.Tensor4D;
         const outer = epilogueGradient(dz);
         const epilogues = capabilities().fusedConvolution?.epilogues;
         const waits = outer.dy !== dz && dilations.every(rate => rate === 1);
@@ -76,7 +76,7 @@ export function depthwiseConv2d(
         return deflate(depthwiseFilterGradient(saved.x as tf.Tensor4D, dz, shape, geometry), dilations);
       };
       const direct = {x: dx, kernel: kernelGradient, bias: dBias};
-      return own === null ? direct : {...direct, ...factorGradients(kernelGradient(), own)};
+      return savedFactors === null ? direct : {...direct, ...factorGradients(kernelGradient(), savedFactors)};
     },
   });
 }

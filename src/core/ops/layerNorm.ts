@@ -71,7 +71,7 @@ export function normalizedRowsGradient(
     const {normalized, inverse} = rowStatistics(rows, settings);
     const g = gamma === null ? dy : tf.mul(dy, gamma);
     const along = tf.mul(normalized, tf.mean(tf.mul(g, normalized), -1, true));
-    const rest = settings.centered ? tf.sub(g, tf.mean(g, -1, true)) : g;
-    return tf.mul(tf.sub(rest, along), inverse);
+    const centered = settings.centered ? tf.sub(g, tf.mean(g, -1, true)) : g;
+    return tf.mul(tf.sub(centered, along), inverse);
   });
 }

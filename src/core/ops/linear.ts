@@ -157,9 +157,9 @@ function withGain(form: Form, gain: tf.Tensor, trains: boolean): Form {
       }
       const {bias, activation} = ending;
       const identity = {fused: 'linear', apply: (z: tf.Tensor) => z} as const;
-      const [p, ...others] = form.forward({bias: null, activation: identity}) as [tf.Tensor];
+      const [p, ...extraOutputs] = form.forward({bias: null, activation: identity}) as [tf.Tensor];
       const y = gained(p, gain);
-      return [activation.apply(bias === null ? y : spending(y, () => addBias(y, bias))), ...others, p];
+      return [activation.apply(bias === null ? y : spending(y, () => addBias(y, bias))), ...extraOutputs, p];
     },
     gradients: (dz, saved) => ({
       ...(trains && {gain: () => tf.sum(asMatrix(tf.mul(dz, saved.p)), 0)}),
@@ -202,8 +202,8 @@ export function linear(op: Linear, x: tf.Tensor, weights: LinearWeights, activat
       return {bias: () => tf.sum(asMatrix(dz), 0), ...form.gradients(dz, saved)};
     },
   });
-  const [y, ...others] = [outputs].flat() as [tf.Tensor, ...tf.Tensor[]];
-  others.forEach(other => other.dispose());
+  const [y, ...extraOutputs] = [outputs].flat() as [tf.Tensor, ...tf.Tensor[]];
+  extraOutputs.forEach(other => other.dispose());
   return y;
 }
 

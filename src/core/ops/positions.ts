@@ -2,13 +2,13 @@ import * as tf from '@tensorflow/tfjs';
 
 /** The targets as integers, 1 for the positions that count, and whether one of these has an invalid target. */
 export function factsOf(targets: tf.Tensor, classes: number, ignoreIndex: number) {
-  const given = tf.cast(tf.reshape(targets, [-1]), 'float32');
-  const counts = tf.notEqual(given, ignoreIndex);
-  const isClass = tf.logicalAnd(tf.greaterEqual(given, 0), tf.less(given, classes));
-  const isWrong = tf.logicalNot(tf.logicalAnd(isClass, tf.equal(given, tf.floor(given))));
+  const flatTargets = tf.cast(tf.reshape(targets, [-1]), 'float32');
+  const counts = tf.notEqual(flatTargets, ignoreIndex);
+  const isClass = tf.logicalAnd(tf.greaterEqual(flatTargets, 0), tf.less(flatTargets, classes));
+  const isWrong = tf.logicalNot(tf.logicalAnd(isClass, tf.equal(flatTargets, tf.floor(flatTargets))));
   return {
     classes,
-    numbers: tf.cast(given, 'int32'),
+    numbers: tf.cast(flatTargets, 'int32'),
     counts: tf.cast(counts, 'float32'),
     hasWrong: tf.any(tf.logicalAnd(isWrong, counts)),
   };

@@ -41,8 +41,8 @@ export function recordedVariables(): tf.Variable[] {
   return [...new Set(inputs.filter(input => input instanceof tf.Variable && input.trainable))] as tf.Variable[];
 }
 
-function dependent(x: tf.Tensor, {dependent: known}: Reading): boolean {
-  return known.has(x.id) || (x instanceof tf.Variable && x.trainable);
+function dependent(x: tf.Tensor, {dependent: dependents}: Reading): boolean {
+  return dependents.has(x.id) || (x instanceof tf.Variable && x.trainable);
 }
 
 /**

@@ -131,12 +131,12 @@ export function orthonormal(y: tf.Tensor2D): tf.Tensor2D {
   return tf.tidy(() => {
     const columns = tf.split(y, y.shape[1], 1);
     return columns.reduce<tf.Tensor2D | null>((q, column) => {
-      let rest = column;
+      let remainder = column;
       // Repeating it removes what rounding leaves in the span of the others.
       for (let pass = 0; q !== null && pass < 3; pass++) {
-        rest = tf.sub(rest, tf.matMul(q, tf.matMul(q, rest, true, false)));
+        remainder = tf.sub(remainder, tf.matMul(q, tf.matMul(q, remainder, true, false)));
       }
-      const unit = tf.divNoNan<tf.Tensor2D>(rest, tf.norm(rest));
+      const unit = tf.divNoNan<tf.Tensor2D>(remainder, tf.norm(remainder));
       return q === null ? unit : tf.concat([q, unit], 1);
     }, null) as tf.Tensor2D;
   });

@@ -55,11 +55,11 @@ export class Dropout {
   /** The next mask: 0, or `1 / (1 − rate)`. Not recorded. */
   mask(shape: readonly number[]): tf.Tensor {
     const values = new Float32Array(tf.util.sizeFromShape([...shape]));
-    const kept = 1 / (1 - this.rate);
+    const scale = 1 / (1 - this.rate);
     const next = randomNumbers(this.seed, this.step++);
     const threshold = this.rate * 2 ** 32;
     for (let i = 0; i < values.length; i++) {
-      values[i] = next() < threshold ? 0 : kept;
+      values[i] = next() < threshold ? 0 : scale;
     }
     return tf.tensor(values, [...shape]);
   }

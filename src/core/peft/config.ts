@@ -160,8 +160,8 @@ export function readPEFTConfig(
       {faults},
     );
   }
-  const known = knownFields();
-  const unknown = Object.keys(fields).filter(field => !known.has(field) && isSet(fields[field]));
+  const fieldNames = knownFields();
+  const unknown = Object.keys(fields).filter(field => !fieldNames.has(field) && isSet(fields[field]));
   if (unknown.length > 0) {
     warn(`adapter_config.json has fields that this library does not know and ignores: ${brief(unknown)}.`);
   }
@@ -220,9 +220,11 @@ function readPatterns(
     return () => undefined;
   }
   const patterns = new PatternTable(budget);
-  for (const [pattern, given] of Object.entries(table as Record<string, unknown>)) {
+  for (const [pattern, rowValue] of Object.entries(table as Record<string, unknown>)) {
     try {
-      const valid = resolveStrength(field === 'rank_pattern' ? {rank: given as number} : {alpha: given as number});
+      const valid = resolveStrength(
+        field === 'rank_pattern' ? {rank: rowValue as number} : {alpha: rowValue as number},
+      );
       const value = field === 'rank_pattern' ? valid.rank : valid.alpha;
       patterns.add({pattern, value});
     } catch (error) {
@@ -233,8 +235,8 @@ function readPatterns(
     }
   }
   return path => {
-    const [first, ...others] = patterns.rowsFor(path);
-    const other = others.find(({value}) => value !== first?.value);
+    const [first, ...laterRows] = patterns.rowsFor(path);
+    const other = laterRows.find(({value}) => value !== first?.value);
     if (first !== undefined && other !== undefined && isIndex(first.pattern)) {
       const [index, second] = [first, other].map(({pattern}) => show(pattern));
       throw new LoRAError(
@@ -250,7 +252,7 @@ function readPatterns(
 export function savedModules(modulesToSave: readonly string[], budget: Budget): (path: string) => boolean {
   const names = new Set(modulesToSave);
   const lengths = [...new Set(modulesToSave.map(({length}) => length))];
-  const known = new Map<string, boolean>();
+  const matches = new Map<string, boolean>();
   const isSaved = (path: string): boolean =>
     lengths.some(length => {
       budget.spend(1 + length / 16);
@@ -260,8 +262,8 @@ export function savedModules(modulesToSave: readonly string[], budget: Budget): 
     // From the outermost module inwards. The result for each is cached for its inner modules.
     for (let end = path.indexOf('.'); ; end = path.indexOf('.', end + 1)) {
       const outer = end < 0 ? path : path.slice(0, end);
-      const saved = known.get(outer) ?? isSaved(outer);
-      known.set(outer, saved);
+      const saved = matches.get(outer) ?? isSaved(outer);
+      matches.set(outer, saved);
       if (saved || end < 0) {
         return saved;
       }
@@ -307,8 +309,8 @@ export function writePEFTConfig(
   const r = mostCommon(strengths.map(({rank}) => rank)) ?? 8;
   const alpha = mostCommon(strengths.map(entry => entry.alpha)) ?? r;
   const paths = modules.map(({path}) => path);
-  const own = new Set(paths);
-  const ambiguous = all.some(other => !own.has(other) && ends(other).some(end => own.has(end)));
+  const pathSet = new Set(paths);
+  const ambiguous = all.some(other => !pathSet.has(other) && ends(other).some(end => pathSet.has(end)));
   const patterns = (differing: typeof strengths, key: 'rank' | 'alpha') =>
     Object.fromEntries(differing.map(entry => [`^${escaped(entry.path)}`, entry[key]]));
   return {

@@ -22,8 +22,8 @@ import type {ExportedPEFT, ExportPEFTOptions} from './exportPeft';
  *     `ERR_NUMERIC` if values are not finite, `ERR_ABORTED` if the signal is aborted.
  */
 export async function exportPEFT(model: tf.LayersModel, options: ExportPEFTOptions = {}): Promise<ExportedPEFT> {
-  const known = {adapter: true, keyMap: true, baseModel: true, dtype: true, allowNonFinite: true} as const;
-  checkOptions(options, {...known, signal: true, onProgress: true});
+  const optionNames = {adapter: true, keyMap: true, baseModel: true, dtype: true, allowNonFinite: true} as const;
+  checkOptions(options, {...optionNames, signal: true, onProgress: true});
   const {adapter, baseModel, dtype = 'float32'} = options;
   checkCallOptions(options);
   if (baseModel !== undefined && (typeof baseModel !== 'string' || baseModel === '')) {

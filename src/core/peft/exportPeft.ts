@@ -248,26 +248,26 @@ function biasOf({config: {layers, biases = []}}: Adapter): 'none' | 'lora_only' 
 function checkExportable(adapter: Adapter, sites: readonly Site[], paths: ReadonlyMap<string, string>): PEFTForm {
   const {layers, trainable, biases = []} = adapter.config;
   const faults: string[] = [];
-  const own = Object.entries(layers).filter(([path]) => paths.has(path));
-  const written = own.filter(([, {tokens}]) => tokens === undefined);
+  const tiedLayers = Object.entries(layers).filter(([path]) => paths.has(path));
+  const written = tiedLayers.filter(([, {tokens}]) => tokens === undefined);
   // One config says for all modules whether they have a magnitude.
   const forms = written.map(([, {method}]) => formOf(methodOf(method).name) ?? lora);
   const kinds = new Set(written.map(([, {method}], i) => (method === 'dora' ? 'DoRA' : forms[i]?.type)));
-  const alone = written.length === 0 && own.length > 0;
+  const alone = written.length === 0 && tiedLayers.length > 0;
   const [form = alone ? trainableTokens : lora] = forms;
   if (kinds.size > 1) {
     faults.push(`A PEFT adapter has one method, but this one has ${[...kinds].join(' and ')}`);
   }
-  if (![lora, trainableTokens].includes(form) && written.length < own.length) {
+  if (![lora, trainableTokens].includes(form) && written.length < tiedLayers.length) {
     faults.push(`PEFT trains tokens only alone or with LoRA, but this adapter has ${form.type}`);
   }
-  if (own.length === 0) {
+  if (tiedLayers.length === 0) {
     faults.push('PEFT loads only adapters with a low-rank update, but this one has none');
   }
   if (alone && trainable.length + biases.length > 0) {
     faults.push('Without LoRA, PEFT trains only tokens, but in this adapter other weights train too. Add LoRA to it');
   }
-  if (alone && new Set(own.map(([, {tokens}]) => String(tokens))).size > 1) {
+  if (alone && new Set(tiedLayers.map(([, {tokens}]) => String(tokens))).size > 1) {
     faults.push('Without LoRA, PEFT has one list of tokens, but this adapter has different ones. Add LoRA to it');
   }
   for (const {path, layer} of sites.filter(site => paths.has(site.path))) {
@@ -324,14 +324,14 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
     if (trainable.includes(path)) {
       // PEFT takes these names for the ends of paths.
       const module = paths.get(path) ?? '';
-      const others = sites.filter(other => {
+      const sameNamed = sites.filter(other => {
         const name = paths.get(other.path) ?? '';
         const isOther = other.path !== path && other.layer.weights.length > 0 && !trainable.includes(other.path);
         return isOther && name.endsWith(module);
       });
-      if (others.length > 0) {
+      if (sameNamed.length > 0) {
         faults.push(
-          `${path}: PEFT would take ${listed(others.map(other => other.path))} for the same, because the names ` +
+          `${path}: PEFT would take ${listed(sameNamed.map(other => other.path))} for the same, because the names ` +
             'have the same end. Rename it with keyMap',
         );
       }

@@ -133,7 +133,7 @@ export async function readPEFTFor(
       );
     }
     if (stored !== undefined) {
-      const {method, strength, values: own} = readStored(form, stored, layer, shared);
+      const {method, strength, values: storedValues} = readStored(form, stored, layer, shared);
       config.layers[path] = {
         className: classInAdapters(layer.getClassName()),
         ...namedIn(methodOf(method)),
@@ -141,7 +141,7 @@ export async function readPEFTFor(
         freezeBaseLayer: true,
         ...(bias !== undefined && {trainBias: true}),
       };
-      Object.entries(own).forEach(([name, parameter]) => values.set(`${path}/${name}`, parameter));
+      Object.entries(storedValues).forEach(([name, parameter]) => values.set(`${path}/${name}`, parameter));
     }
     if (update !== undefined) {
       const {a, b, strength} = layerUpdate(layer, update);
@@ -210,8 +210,8 @@ function tokensConfig(layer: tf.layers.Layer, tokens: number[]): LayerConfig {
   if (method === undefined) {
     throw new LoRAError('tokens that train, which need a method of tfjs-lora/transformers: import that first.');
   }
-  const own = {...namedIn(method), ...resolveStrength({rank, tokens}), freezeBaseLayer: true};
-  return {className: classInAdapters(layer.getClassName()), ...own};
+  const layerConfig = {...namedIn(method), ...resolveStrength({rank, tokens}), freezeBaseLayer: true};
+  return {className: classInAdapters(layer.getClassName()), ...layerConfig};
 }
 
 /** The changes of token embeddings. PEFT stores the changed embeddings. */
@@ -236,10 +236,10 @@ async function tokenDeltas(site: Site, {ids, rows}: {ids: readonly number[]; row
 /** Checks that a base weight in the file equals the model's. PEFT would replace the model's by the file's. */
 async function checkBase(site: Site, base: Values): Promise<void> {
   const weight = torchWeights(baseOf(site.layer))?.find(({torchName}) => torchName === 'weight');
-  const own = await originalValues(site, weight?.name ?? 'kernel');
-  const given = weight?.fromTorch?.(base, own.shape) ?? base;
-  const isOfShape = showShape([...own.shape]) === showShape([...given.shape]);
-  if (!isOfShape || !own.data.every((value, i) => value === given.data[i])) {
+  const original = await originalValues(site, weight?.name ?? 'kernel');
+  const replacement = weight?.fromTorch?.(base, original.shape) ?? base;
+  const isOfShape = showShape([...original.shape]) === showShape([...replacement.shape]);
+  if (!isOfShape || !original.data.every((value, i) => value === replacement.data[i])) {
     throw new LoRAError(
       'its base_layer.weight is not the weight of this model. The adapter belongs to another base, or its base ' +
         'was changed. Load that base; or, if only rounding differs, save the adapter with ' +
@@ -325,14 +325,14 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): TfjsUpdate {
 /** The weights of a layer that comes whole, in tfjs's layout and under its names. */
 function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>): Map<string, Values> {
   const className = layer.getClassName();
-  const known = torchWeights(layer);
-  if (known === undefined) {
+  const torchNames = torchWeights(layer);
+  if (torchNames === undefined) {
     throw new LoRAError(`in modules_to_save, but the layer is of class ${className}, whose weights are not supported.`);
   }
   const weights = namedWeights(layer);
-  const found = new Map<string, Values>();
+  const valuesOf = new Map<string, Values>();
   for (const [torchName, values] of saved) {
-    const weight = known.find(candidate => candidate.torchName === torchName);
+    const weight = torchNames.find(candidate => candidate.torchName === torchName);
     const shape = weight && weights.get(weight.name)?.shape;
     if (weight === undefined || shape === undefined) {
       throw new LoRAError(`has a ${torchName}, which the layer, of class ${className}, does not have.`);
@@ -344,15 +344,15 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
           `${showShape(shape)}.`,
       );
     }
-    found.set(weight.name, converted);
+    valuesOf.set(weight.name, converted);
   }
-  return found;
+  return valuesOf;
 }
 
 /** Checks that a layer has a bias like the given one, and returns its name. */
 function checkBias(layer: tf.layers.Layer, {shape}: Values): string {
-  const [bias, ...others] = biasesOf(layer);
-  if (bias === undefined || others.length > 0 || torchWeights(layer) === undefined) {
+  const [bias, ...laterBiases] = biasesOf(layer);
+  if (bias === undefined || laterBiases.length > 0 || torchWeights(layer) === undefined) {
     throw new LoRAError(`has a bias, but the layer, of class ${layer.getClassName()}, has none.`);
   }
   const [name, variable] = bias;

@@ -23,12 +23,12 @@ interface Kernel {
 export function sitesOfModules(sites: readonly Site[]): {all: Site[]; kernels: ReadonlyMap<Site, Kernel>} {
   const kernels = new Map<Site, Kernel>();
   const all = sites.flatMap(site => {
-    const own = Object.entries(kernelModules(baseOf(site.layer)) ?? {}).map(([weight, end]) => {
+    const modules = Object.entries(kernelModules(baseOf(site.layer)) ?? {}).map(([weight, end]) => {
       const ofKernel = {...site, path: `${site.path}/${end}`};
       kernels.set(ofKernel, {site, weight});
       return ofKernel;
     });
-    return [site, ...own];
+    return [site, ...modules];
   });
   return {all, kernels};
 }
@@ -92,8 +92,8 @@ function updateOfKernel(
   shape: readonly number[],
   hasStart: boolean,
 ) {
-  const others = [stored, base, bias, tokens, update?.bias].filter(other => other !== undefined);
-  if (update === undefined || update.embedding || others.length + saved.size > 0 || hasStart) {
+  const sideTensors = [stored, base, bias, tokens, update?.bias].filter(other => other !== undefined);
+  if (update === undefined || update.embedding || sideTensors.length + saved.size > 0 || hasStart) {
     throw new LoRAError(
       'a change that is not LoRA or DoRA of its weight alone, which is all that is supported for a kernel of a ' +
         'layer with several. Leave the module out with keyMap.',

@@ -79,16 +79,16 @@ export async function loadAdapter(
   }
   throwIfAborted(limits.signal);
   try {
-    const given = await unlessAborted(Promise.resolve(source), limits.signal);
-    if (!(await isPEFT(given, model !== undefined || keyMap !== undefined))) {
+    const resolved = await unlessAborted(Promise.resolve(source), limits.signal);
+    if (!(await isPEFT(resolved, model !== undefined || keyMap !== undefined))) {
       if (keyMap !== undefined) {
         throw new LoRAError(
-          `keyMap says which layers the modules of a PEFT adapter are, and the source is none, got ${kindOf(given)}. ` +
+          `keyMap says which layers the modules of a PEFT adapter are, and the source is none, got ${kindOf(resolved)}. ` +
             `Pass the adapter's folder (as a URL with a slash at its end), its ${PEFT_FILES.config}, or {config, ` +
             'weights}; or leave keyMap out.',
         );
       }
-      const adapter = await load(given, limits);
+      const adapter = await load(resolved, limits);
       await (model && namedBase(adapter)?.checkLater(kernelsOf(adapter, sitesOf(model))));
       return adapter;
     }
@@ -100,7 +100,7 @@ export async function loadAdapter(
     }
     // Most pages never read one.
     const {readPEFTFor} = await import('./importPeft');
-    return await readPEFTFor(given as PEFTSource, model, keyMap, limits);
+    return await readPEFTFor(resolved as PEFTSource, model, keyMap, limits);
   } catch (error) {
     throw limits.signal?.aborted === true ? abortError(limits.signal) : error;
   }
@@ -134,11 +134,11 @@ async function isPEFT(source: AdapterSource, isLikely: boolean): Promise<boolean
 
 async function load(source: AdapterSource, limits: LoadOptions & CallOptions): Promise<Adapter> {
   if (isListOfFiles(source)) {
-    const [file, ...others] = Array.from(source);
+    const [file, ...laterFiles] = Array.from(source);
     if (file === undefined) {
       throw new LoRAError('The list of files is empty: no file was picked.');
     }
-    const isAlone = others.length === 0 && !file.name.endsWith('.json');
+    const isAlone = laterFiles.length === 0 && !file.name.endsWith('.json');
     return load(isAlone ? file : tf.io.browserFiles(Array.from(source)), limits);
   }
   if (isByteSource(source)) {

@@ -89,9 +89,9 @@ function checkTypes(options: ModelCardOptions): void {
     throw new LoRAError(`${wrongText} must be a string, got ${kindOf(options[wrongText])}.`);
   }
   for (const key of TABLES) {
-    const given: unknown = options[key];
-    if (given !== undefined && (typeof given !== 'object' || given === null || Array.isArray(given))) {
-      throw new LoRAError(`${key} must be an object of values by name, got ${kindOf(given)}.`);
+    const value: unknown = options[key];
+    if (value !== undefined && (typeof value !== 'object' || value === null || Array.isArray(value))) {
+      throw new LoRAError(`${key} must be an object of values by name, got ${kindOf(value)}.`);
     }
   }
   const {history} = options as {history?: Partial<tf.History> | null};

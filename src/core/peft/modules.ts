@@ -184,7 +184,7 @@ export function meet(
   checkKeyMap(keyMap);
   const mapName = nameMapper(keyMap, 'import', budget);
   const layers = indexOf(sites);
-  const found = new Map<string, Site>();
+  const siteOf = new Map<string, Site>();
   const faults: (() => string)[] = []; // made when they are shown: a file may name very many modules
   const names = sites.map(({path}) => path);
   const alike = new Map<string, number>();
@@ -200,7 +200,7 @@ export function meet(
         : (layers.byPath.get(mapped) ?? layers.byName.get(mapped) ?? []);
     const [site] = fits;
     if (site !== undefined && fits.length === 1) {
-      found.set(module, site);
+      siteOf.set(module, site);
       continue;
     }
     const what = mapped === undefined ? '' : `keyMap gives ${show(mapped)}; `;
@@ -211,7 +211,7 @@ export function meet(
     );
   }
   const taken = new Map<Site, string>();
-  for (const [module, site] of found) {
+  for (const [module, site] of siteOf) {
     const other = taken.get(site);
     if (other !== undefined) {
       faults.push(() => `${module}: matches layer ${site.path}, and so does ${other}`);
@@ -231,7 +231,7 @@ export function meet(
       ].join('\n'),
     );
   }
-  return found;
+  return siteOf;
 }
 
 /** The layers of a model by what a module's name may say of them. */

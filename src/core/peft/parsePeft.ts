@@ -144,8 +144,8 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
       faults.push(`${path}: ${(error as Error).message}`);
     }
   }
-  for (const [path, found] of stored) {
-    moduleAt(path).stored = {path, tensors: found, strength: config.strengthOf(path), fields: config.fields};
+  for (const [path, moduleValues] of stored) {
+    moduleAt(path).stored = {path, tensors: moduleValues, strength: config.strengthOf(path), fields: config.fields};
   }
   const {tokenField} = config;
   const indices = config.fields[tokenField];
@@ -169,10 +169,10 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     }
     const [, owning = '', parameter] = parameters?.exec(key) ?? [];
     if (parameter !== undefined) {
-      const found = stored.get(owning) ?? new Map<string, Values>();
-      stored.set(owning, found);
-      const twice = found.has(parameter);
-      found.set(parameter, values);
+      const moduleValues = stored.get(owning) ?? new Map<string, Values>();
+      stored.set(owning, moduleValues);
+      const twice = moduleValues.has(parameter);
+      moduleValues.set(parameter, values);
       return twice ? GIVEN_TWICE : undefined;
     }
     const [, path = '', letter, kind] = FACTOR.exec(key) ?? [];
@@ -197,21 +197,21 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
         ? putOnce(moduleAt(embedding), 'tokens', {ids, rows: values})
         : `of shape ${show(values.shape)}, and ${config.tokenField} lists ${ids.length} tokens for it`;
     }
-    const [, owner = '', rest = ''] =
+    const [, owner = '', parameterPath = ''] =
       /^(?:(.*)\.)?([^.]+)$/.exec(key.replace(/\.modules_to_save(?:\.[^.]+)?(?=\.)/, '')) ?? [];
     if (owner.endsWith('.base_layer')) {
-      const part = rest === 'bias' ? 'bias' : rest === 'weight' ? 'base' : undefined;
+      const part = parameterPath === 'bias' ? 'bias' : parameterPath === 'weight' ? 'base' : undefined;
       return part === undefined
         ? 'no weight of a base'
         : putOnce(moduleAt(owner.slice(0, -'.base_layer'.length)), part, values);
     }
-    if (isSaved(owner) || (config.tied && rest === 'weight')) {
+    if (isSaved(owner) || (config.tied && parameterPath === 'weight')) {
       const {saved} = moduleAt(owner);
-      const fault = saved.has(rest) ? GIVEN_TWICE : undefined;
-      saved.set(rest, values);
+      const fault = saved.has(parameterPath) ? GIVEN_TWICE : undefined;
+      saved.set(parameterPath, values);
       return fault;
     }
-    return rest === 'bias' && config.bias !== 'none'
+    return parameterPath === 'bias' && config.bias !== 'none'
       ? putOnce(moduleAt(owner), 'bias', values)
       : `neither a ${form === lora ? 'factor of LoRA' : `parameter of ${form.type}`} nor of a module in ` +
           'modules_to_save';

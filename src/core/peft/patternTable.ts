@@ -93,7 +93,7 @@ export class PatternTable {
     const begins = new Uint8Array(path.length + 1);
     begins[0] = 1;
     path.forEach((character, i) => (begins[i + 1] = character === '.' ? 1 : 0));
-    const found: PlacedRow[] = this.others.filter(({part}) => part(begins, path)[path.length] === 1);
+    const matching: PlacedRow[] = this.others.filter(({part}) => part(begins, path)[path.length] === 1);
     for (const {wildcards, length, rows} of this.groups.values()) {
       this.budget.spend(1);
       const start = path.length - length;
@@ -101,11 +101,11 @@ export class PatternTable {
         this.budget.spend(3 * length);
         const between = path.slice(start).filter((_, i) => !wildcards.includes(i));
         const anchors = start === 0 ? ['', '^'] : [''];
-        found.push(...anchors.flatMap(anchor => rows.get(`${anchor} ${between.join('')}`) ?? []));
+        matching.push(...anchors.flatMap(anchor => rows.get(`${anchor} ${between.join('')}`) ?? []));
       }
     }
-    this.budget.spend(found.length);
-    return found.sort((one, other) => one.place - other.place);
+    this.budget.spend(matching.length);
+    return matching.sort((one, other) => one.place - other.place);
   }
 }
 
@@ -135,9 +135,9 @@ function parse(pattern: string, budget: Budget): Part {
   /** Takes what an expression with the flag `y` finds here, if it does. */
   const take = (expression: RegExp): RegExpExecArray | null => {
     expression.lastIndex = place;
-    const found = expression.exec(pattern);
-    place += found?.[0].length ?? 0;
-    return found;
+    const match = expression.exec(pattern);
+    place += match?.[0].length ?? 0;
+    return match;
   };
   const alternatives = (): Part => {
     const options = [sequence()];

@@ -60,8 +60,8 @@ async function readFolder(address: string, options: LoadOptions & CallOptions): 
 }
 
 async function textOf(config: PEFTSources['config'], options: LoadOptions): Promise<PEFTFiles['config']> {
-  const given = await unlessAborted(Promise.resolve(config), options.signal);
-  return jsonText(isByteSource(given) ? await bytesOf(given, options) : given, PEFT_FILES.config);
+  const resolved = await unlessAborted(Promise.resolve(config), options.signal);
+  return jsonText(isByteSource(resolved) ? await bytesOf(resolved, options) : resolved, PEFT_FILES.config);
 }
 
 function amongFiles(files: readonly File[]): PEFTSources {

@@ -17,13 +17,13 @@ export function partTied(
     const borrower = borrowing(baseOf(site.layer));
     const lender = sites.find(({layer}) => layer === borrower?.lender);
     const module = bySite.get(site);
-    const [own, lent] = [site, lender].map(each => (each === undefined ? undefined : bySite.get(each)));
-    const [weight, table] = [own, lent].map(each => each?.saved.get('weight'));
-    if (borrower === undefined || lender === undefined || (weight ?? table ?? own?.tokens) === undefined) {
+    const [borrowed, lent] = [site, lender].map(each => (each === undefined ? undefined : bySite.get(each)));
+    const [weight, table] = [borrowed, lent].map(each => each?.saved.get('weight'));
+    if (borrower === undefined || lender === undefined || (weight ?? table ?? borrowed?.tokens) === undefined) {
       return [];
     }
     const isOneTable = weight === undefined ? table === undefined : equal(weight, table);
-    const isOneRow = own?.tokens === undefined || equal(own.tokens.rows, lent?.tokens?.rows);
+    const isOneRow = borrowed?.tokens === undefined || equal(borrowed.tokens.rows, lent?.tokens?.rows);
     if (!isOneTable || !isOneRow) {
       return [
         `${site.path}: it shares the embedding of ${lender.path} in this model, but not in the adapter. Load ` +

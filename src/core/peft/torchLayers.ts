@@ -87,8 +87,8 @@ const TORCH_LAYERS: Readonly<Record<string, TorchLayer>> = {
 };
 
 function torchLayer(className: string): TorchLayer | undefined {
-  const known = classInAdapters(className);
-  return Object.hasOwn(TORCH_LAYERS, known) ? TORCH_LAYERS[known] : undefined;
+  const adapterClass = classInAdapters(className);
+  return Object.hasOwn(TORCH_LAYERS, adapterClass) ? TORCH_LAYERS[adapterClass] : undefined;
 }
 
 /** How PEFT stores updates of the layers of a class, or `undefined` if it has none. */

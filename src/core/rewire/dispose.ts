@@ -25,9 +25,9 @@ function disposeAdopted(model: tf.layers.Layer): void {
   const adapter = adopted.get(model);
   if (adapter !== undefined) {
     adopted.delete(model);
-    const others = (adopters.get(adapter) ?? 1) - 1;
-    adopters.set(adapter, others);
-    if (others === 0) {
+    const remaining = (adopters.get(adapter) ?? 1) - 1;
+    adopters.set(adapter, remaining);
+    if (remaining === 0) {
       adapter.dispose();
     }
   }

@@ -71,16 +71,16 @@ export function innermostLayers(model: tf.layers.Layer): Set<tf.layers.Layer> {
 
 /** The model and the layers in it that hold others, by path. */
 export function containersOf(model: tf.LayersModel): [path: string, container: tf.layers.Layer][] {
-  const found: [string, tf.layers.Layer][] = [['', model]];
+  const visited: [string, tf.layers.Layer][] = [['', model]];
   const visit = (layer: tf.layers.Layer, prefix: string) => {
     const children = childrenOf(layer);
     if (children !== undefined) {
-      found.push([prefix + layer.name, layer]);
+      visited.push([prefix + layer.name, layer]);
       children.forEach(child => visit(child, `${prefix}${layer.name}/`));
     }
   };
   model.layers.forEach(layer => visit(layer, ''));
-  return found;
+  return visited;
 }
 
 /** The calls in a model, ordered so that each comes after those that it depends on. */

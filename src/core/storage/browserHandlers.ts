@@ -186,11 +186,11 @@ function checkName(path: string): void {
 
 /** @throws LoRAError if the page has no local storage: in some web views it is null. */
 function storageOfPage(): Storage {
-  const {localStorage: found} = globalThis as {localStorage?: Storage | null};
-  if (found == null) {
+  const {localStorage: storage} = globalThis as {localStorage?: Storage | null};
+  if (storage == null) {
     throw unsupportedError('This page has no local storage. Use indexeddb:// instead.');
   }
-  return found;
+  return storage;
 }
 
 function damaged(path: string, what: string): LoRAError {

@@ -11,11 +11,11 @@ const PATIENCE = 10_000;
 export function openDatabase(name: string, upgrade: (database: IDBDatabase) => void): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
     // Some web views have null.
-    const {indexedDB: found} = globalThis as {indexedDB?: IDBFactory | null};
-    if (found == null) {
+    const {indexedDB: factory} = globalThis as {indexedDB?: IDBFactory | null};
+    if (factory == null) {
       throw new Error('This page has no IndexedDB.');
     }
-    const request = found.open(name, 1);
+    const request = factory.open(name, 1);
     request.onupgradeneeded = () => upgrade(request.result);
     request.onsuccess = () => {
       clearTimeout(timer);

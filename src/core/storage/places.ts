@@ -80,15 +80,15 @@ export function findHandler(
     return ownFor(handlerOrUrl, pathOfHandler(handlerOrUrl)) ?? handlerOrUrl;
   }
   const url = handlerOrUrl;
-  const found = theirHandler(url, action, options);
+  const registered = theirHandler(url, action, options);
   const scheme = schemeOf(url) ?? '';
   // A handler that someone else has registered is there for a reason.
   const isFile = scheme === 'file:' || (scheme === '' && !isFetched(url));
-  const own =
-    found === undefined
+  const libraryHandler =
+    registered === undefined
       ? isFile && ownHandlers.get('file:')?.(url)
-      : ownFor(found, isFile ? url : pathOfHandler(found));
-  const handler = own || found;
+      : ownFor(registered, isFile ? url : pathOfHandler(registered));
+  const handler = libraryHandler || registered;
   if (handler !== undefined) {
     return handler;
   }

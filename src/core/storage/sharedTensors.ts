@@ -23,12 +23,12 @@ export function packShared(config: AdapterConfig, values: Readonly<Record<string
   const packed = {...values};
   const parts: Record<string, readonly number[]> = {};
   for (const [name, side] of sharedParameters()) {
-    const own = Object.keys(values).filter(key => key.endsWith(`/${name}`));
-    const matrices = own.map(key => ({key, ...rowsOf(side, values[key] as Values)}));
-    const [first, ...others] = [...matrices].sort((one, other) => other.data.length - one.data.length);
+    const sharingKeys = Object.keys(values).filter(key => key.endsWith(`/${name}`));
+    const matrices = sharingKeys.map(key => ({key, ...rowsOf(side, values[key] as Values)}));
+    const [first, ...smaller] = [...matrices].sort((one, other) => other.data.length - one.data.length);
     const [, rank] = first?.shape ?? [];
-    const alike = others.every(({shape, data}) => shape[1] === rank && data.every((x, i) => x === first?.data[i]));
-    if (first === undefined || others.length === 0 || !alike) {
+    const alike = smaller.every(({shape, data}) => shape[1] === rank && data.every((x, i) => x === first?.data[i]));
+    if (first === undefined || smaller.length === 0 || !alike) {
       continue;
     }
     const {key} = first;
@@ -37,7 +37,7 @@ export function packShared(config: AdapterConfig, values: Readonly<Record<string
       ...whole,
       shape: side === 'rows' ? [first.shape[0], first.shape[1]] : [first.shape[1], first.shape[0]],
     };
-    for (const each of own) {
+    for (const each of sharingKeys) {
       parts[each] = (values[each] as Values).shape;
       Reflect.deleteProperty(packed, each);
     }

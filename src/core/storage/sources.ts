@@ -38,10 +38,10 @@ export function localFilesFor(address: URL | string): LocalFiles | undefined {
  * @throws LoRAError if it is no source of bytes, a response is no success, or it has more bytes than are allowed.
  */
 export async function bytesOf(
-  given: ByteSource | PromiseLike<ByteSource>,
+  pending: ByteSource | PromiseLike<ByteSource>,
   options: LoadOptions & CallOptions,
 ): Promise<Uint8Array> {
-  const source = await unlessAborted(Promise.resolve(given), options.signal);
+  const source = await unlessAborted(Promise.resolve(pending), options.signal);
   return readAll(open(source, options), options);
 }
 
@@ -57,11 +57,11 @@ interface OpenOptions extends LoadOptions {
  * @throws LoRAError as `bytesOf`.
  */
 export async function readerOf(
-  given: StreamSource | PromiseLike<StreamSource>,
+  pending: StreamSource | PromiseLike<StreamSource>,
   limits: LoadOptions,
 ): Promise<ByteReader> {
   const options: OpenOptions = {...limits, mostFetched: Infinity};
-  const source = await unlessAborted(Promise.resolve(given), options.signal);
+  const source = await unlessAborted(Promise.resolve(pending), options.signal);
   return typeof source === 'string' || source instanceof URL
     ? new ByteReader(open(await fetched(source, options), options, shortened(source)))
     : new ByteReader(open(source, options));

@@ -93,14 +93,14 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
     'compileModel(model, {optimizer: adam({learningRate: 1e-3})})',
   );
   checkModel(model);
-  const {optimizer, loss, metrics = [], weighted = false, ...rest} = options;
-  const {ignoreIndex} = rest;
+  const {optimizer, loss, metrics = [], weighted = false, ...compileArgs} = options;
+  const {ignoreIndex} = compileArgs;
   const ignored = ignoreIndex === undefined ? {} : {ignoreIndex};
   if ((optimizer as unknown) == null) {
     throw new LoRAError('compileModel needs an optimizer, such as {optimizer: adam({learningRate: 1e-3})}.');
   }
   checkOptimizer(optimizer);
-  checkClassLoss(rest);
+  checkClassLoss(compileArgs);
   if (isOfKeras(loss)) {
     checkTaken(options, ['weighted'], 'a loss of Keras');
     if (ignoreIndex !== undefined) {
@@ -110,13 +110,13 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
     compilePlain(model, {optimizer, loss, metrics}, weighted);
     return;
   }
-  const given = listOf(metrics);
+  const metricList = listOf(metrics);
   if (typeof loss === 'function') {
     checkTaken(options, ['weighted'], 'a function as loss');
-    if (ignoreIndex !== undefined && !given.some(each => typeof each === 'string')) {
+    if (ignoreIndex !== undefined && !metricList.some(each => typeof each === 'string')) {
       throw new LoRAError('ignoreIndex does not apply to a function, as loss or as metric, which has its own.');
     }
-    compilePlain(model, {optimizer, loss, metrics: metricsOfFunction(given, ignored)}, weighted);
+    compilePlain(model, {optimizer, loss, metrics: metricsOfFunction(metricList, ignored)}, weighted);
     return;
   }
   const name = (loss as LossName | undefined) ?? defaultLoss(model);
@@ -126,7 +126,7 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   if (ignoreIndex !== undefined && !takesLogits) {
     throw new LoRAError(`ignoreIndex does not apply to the loss ${show(name)}.`);
   }
-  const measures = metricsIn(named.metrics, given, ignored, {targets, others: otherMetrics});
+  const measures = metricsIn(named.metrics, metricList, ignored, {targets, others: otherMetrics});
   const shapes = model.outputs.map(output => output.shape);
   const [shape] = shapes;
   if (shape === undefined || shapes.length > 1 || !fits(shape)) {
@@ -137,20 +137,20 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   }
   const compute = lossFor(model);
   const rank = targetShape?.(shape)?.length ?? shape.length;
-  const unpacked = (given: tf.Tensor) => (weighted ? unpackTargets(given, rank) : {ys: given});
-  const stopped = name === 'crossEntropy' ? lossOfHead(trainedIn(model), measures, rest) : undefined;
+  const unpacked = (packed: tf.Tensor) => (weighted ? unpackTargets(packed, rank) : {ys: packed});
+  const stopped = name === 'crossEntropy' ? lossOfHead(trainedIn(model), measures, compileArgs) : undefined;
   let isStopped = () => false;
   model.compile({
     optimizer,
-    loss: (given, outputs) => {
-      const {ys, ...weights} = unpacked(given);
+    loss: (packedTargets, outputs) => {
+      const {ys, ...weights} = unpacked(packedTargets);
       return stopped && isStopped()
         ? stopped.loss(ys, outputs as tf.Tensor3D, weights)
-        : compute(ys, outputs, {...rest, ...weights});
+        : compute(ys, outputs, {...compileArgs, ...weights});
     },
     metrics: measures.map((measure, i) =>
-      withName(measure.name, (given, outputs) => {
-        const {ys} = unpacked(given);
+      withName(measure.name, (packedTargets, outputs) => {
+        const {ys} = unpacked(packedTargets);
         return stopped && isStopped() ? stopped.metric(i, ys, outputs as tf.Tensor3D) : measure(ys, outputs);
       }),
     ),

@@ -67,8 +67,8 @@ class KeepIfBetterCallback extends TrainingCallback implements KeepIfBetter {
   constructor(private readonly options: KeepIfBetterOptions) {
     super();
     const {validationData, metric = 'loss', margin = 0, minimum = 0, confidence = 0.95} = options;
-    const given: unknown = validationData;
-    const tensors: unknown[] = Array.isArray(given) && given.length === 2 ? given.flat() : [];
+    const data: unknown = validationData;
+    const tensors: unknown[] = Array.isArray(data) && data.length === 2 ? data.flat() : [];
     if (tensors.length < 2 || tensors.some(tensor => !(tensor instanceof tf.Tensor) || tensor.rank === 0)) {
       throw new LoRAError(
         `validationData must be [xs, ys], tensors of held-out examples, got ${kindOf(validationData)}.`,

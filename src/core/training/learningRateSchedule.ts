@@ -76,8 +76,8 @@ class ScheduleCallback extends TrainingCallback implements LearningRateSchedule 
 
   set(optimizer: tf.Optimizer, step: number): void {
     const rate = learningRateOf(optimizer);
-    const known = peaks.get(optimizer);
-    const peak = known?.last === rate ? known.peak : rate;
+    const recordedPeak = peaks.get(optimizer);
+    const peak = recordedPeak?.last === rate ? recordedPeak.peak : rate;
     const last = peak * this.factorAt(step);
     setLearningRate(optimizer, last);
     peaks.set(optimizer, {peak, last});
@@ -103,9 +103,9 @@ class ScheduleCallback extends TrainingCallback implements LearningRateSchedule 
   /** The next fit begins with the initial rate of this one. */
   override abandon(): void {
     const {optimizer} = this.model;
-    const known = peaks.get(optimizer);
-    if (known?.last === learningRateOf(optimizer)) {
-      setLearningRate(optimizer, known.peak);
+    const peak = peaks.get(optimizer);
+    if (peak?.last === learningRateOf(optimizer)) {
+      setLearningRate(optimizer, peak.peak);
     }
     peaks.delete(optimizer);
   }

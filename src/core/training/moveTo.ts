@@ -55,8 +55,8 @@ export async function moveTo(what: Movable | readonly Movable[], backend: string
     if (!(await tf.setBackend(backend))) {
       throw unsupportedError(`The backend ${show(backend)} does not start here.`);
     }
-    const kept = things.map(thing => (isModel(thing) ? statesFor(thing) : undefined));
-    await bringHere(tensorsIn([...things, kept]));
+    const optimizerStates = things.map(thing => (isModel(thing) ? statesFor(thing) : undefined));
+    await bringHere(tensorsIn([...things, optimizerStates]));
   } catch (error) {
     await tf.setBackend(former);
     throw asLoRAError(error, `Nothing is moved to ${show(backend)}`, 'ERR_UNSUPPORTED');

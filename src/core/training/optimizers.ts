@@ -239,9 +239,9 @@ export function adam(options: AdamOptions = {}): tf.Optimizer {
  */
 export function adamW(options: AdamWOptions = {}): tf.Optimizer {
   checkOptions(options, {...ADAM, weightDecay: true}, exampleOf('adamW', options));
-  const {weightDecay = 0.01, ...rest} = options;
+  const {weightDecay = 0.01, ...adamOptions} = options;
   checkNumber('weightDecay', weightDecay, weightDecay >= 0, 'a number that is not negative');
-  return makeAdam(rest, weightDecay);
+  return makeAdam(adamOptions, weightDecay);
 }
 
 const ADAM: KnownOptions<AdamOptions> = {learningRate: true, beta1: true, beta2: true, epsilon: true};
@@ -281,15 +281,15 @@ export function sgd(options: SGDOptions = {}): tf.Optimizer {
   return momentum === 0 ? new LoRASGD(learningRate) : new LoRAMomentum(learningRate, momentum, nesterov);
 }
 
-/** The variables that have a gradient, in tfjs's order, with what `rest` says of each. */
+/** The variables that have a gradient, in tfjs's order, with the result of `detailsOf` for each. */
 function updatesOf<Rest extends readonly [readonly tf.Variable[], object]>(
   gradients: Gradients,
-  rest: (value: tf.Variable, i: number) => Rest,
+  detailsOf: (value: tf.Variable, i: number) => Rest,
 ): (readonly [tf.Variable, tf.Tensor, ...Rest])[] {
   return namedGradients(gradients).flatMap(([name, gradient], i) => {
     const value = variableOf(name);
-    const own = rest(value, i);
-    return gradient === null ? [] : [[value, gradient, ...own] as const];
+    const details = detailsOf(value, i);
+    return gradient === null ? [] : [[value, gradient, ...details] as const];
   });
 }
 

@@ -229,8 +229,8 @@ function joined(...texts: (string | false)[]): string {
 
 function duration(seconds: number): string {
   const whole = Math.round(seconds);
-  const rest = String(whole % 60).padStart(2, '0');
-  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${rest} min`;
+  const secondsLeft = String(whole % 60).padStart(2, '0');
+  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${secondsLeft} min`;
 }
 
 /** Standard output in Node. Nothing of Node is imported: pages load this too. */

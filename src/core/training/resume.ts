@@ -77,13 +77,13 @@ export async function resume(
     );
   }
   registerEpochMeans();
-  const {found, faults} = await findCheckpoints(place, keep);
+  const {checkpoints, faults} = await findCheckpoints(place, keep);
   try {
-    const broken = await Promise.all(found.map(checkpoint => partsNotFinite(subjectOf(model), checkpoint)));
+    const broken = await Promise.all(checkpoints.map(checkpoint => partsNotFinite(subjectOf(model), checkpoint)));
     if (isTraining(subjectOf(model))) {
       throw busyError('The model is training. Call resume before fit.');
     }
-    for (const [i, checkpoint] of found.entries()) {
+    for (const [i, checkpoint] of checkpoints.entries()) {
       try {
         check(subjectOf(model), checkpoint, batches);
         if (broken[i] !== undefined) {
@@ -96,7 +96,7 @@ export async function resume(
       return restore(subjectOf(model), checkpoint, batches, faults);
     }
   } finally {
-    found.forEach(({tensors}) => tf.dispose(tensors));
+    checkpoints.forEach(({tensors}) => tf.dispose(tensors));
   }
   if (faults.length > 0) {
     throw misfitError(`No checkpoint is of use here:\n${faultLines(faults)}\nTo begin anew, choose another place.`, {
@@ -107,12 +107,15 @@ export async function resume(
 }
 
 /** The checkpoints at a place, the newest first, and the faults of the others. */
-async function findCheckpoints(place: CheckpointPlace, keep: number): Promise<{found: Checkpoint[]; faults: string[]}> {
-  const found: Checkpoint[] = [];
+async function findCheckpoints(
+  place: CheckpointPlace,
+  keep: number,
+): Promise<{checkpoints: Checkpoint[]; faults: string[]}> {
+  const checkpoints: Checkpoint[] = [];
   const faults: string[] = [];
   for (let slot = 0; slot < keep; slot++) {
     try {
-      found.push(await readCheckpoint(slotOf(place, slot, keep)));
+      checkpoints.push(await readCheckpoint(slotOf(place, slot, keep)));
     } catch (error) {
       // An error of this library, or Node's.
       if (!['ERR_NOT_FOUND', 'ENOENT'].includes(String((error as {code?: unknown}).code))) {
@@ -120,8 +123,8 @@ async function findCheckpoints(place: CheckpointPlace, keep: number): Promise<{f
       }
     }
   }
-  found.sort((one, other) => other.state.number - one.state.number);
-  return {found, faults};
+  checkpoints.sort((one, other) => other.state.number - one.state.number);
+  return {checkpoints, faults};
 }
 
 function check(model: tf.LayersModel, checkpoint: Checkpoint, batches: SeededDataset | undefined): void {
@@ -152,8 +155,8 @@ function restore(
   batches?.startAt(epoch, batch);
   const states = new Map(
     [...callbacks].map(([part, {values, tensors}]) => {
-      const own = Object.entries(tensors).map(([name, tensor]) => [name, tf.keep(tf.clone(tensor))] as const);
-      return [part, {values, tensors: Object.fromEntries(own)}] as const;
+      const copies = Object.entries(tensors).map(([name, tensor]) => [name, tf.keep(tf.clone(tensor))] as const);
+      return [part, {values, tensors: Object.fromEntries(copies)}] as const;
     }),
   );
   const {iterations} = model.optimizer;

@@ -23,7 +23,7 @@ export function captureRun(
 ): Checkpoint {
   const {state: optimizer, tensors: slots} = stateOfOptimizer(model.optimizer);
   const variables = [...changingVariables(model)].map(([name, variable]) => [name, variable.read()] as const);
-  const kept = [...callbacks].flatMap(([part, {tensors}]) =>
+  const callbackTensors = [...callbacks].flatMap(([part, {tensors}]) =>
     Object.entries(tensors).map(([name, tensor]) => [`${part}/${name}`, tensor] as const),
   );
   return {
@@ -37,7 +37,7 @@ export function captureRun(
     tensors: {
       ...prefixed(MODEL, variables),
       ...prefixed(OPTIMIZER, Object.entries(slots)),
-      ...prefixed(CALLBACK, kept),
+      ...prefixed(CALLBACK, callbackTensors),
     },
   };
 }
@@ -48,9 +48,12 @@ export function partsOf({state, tensors}: Checkpoint): {
   slots: Record<string, tf.Tensor>;
   callbacks: Map<string, CallbackState>;
 } {
-  const kept = below(CALLBACK, tensors);
+  const callbackTensors = below(CALLBACK, tensors);
   const callbacks = new Map(
-    Object.entries(state.callbacks).map(([part, values]) => [part, {values, tensors: below(`${part}/`, kept)}]),
+    Object.entries(state.callbacks).map(([part, values]) => [
+      part,
+      {values, tensors: below(`${part}/`, callbackTensors)},
+    ]),
   );
   return {variables: below(MODEL, tensors), slots: below(OPTIMIZER, tensors), callbacks};
 }
@@ -87,8 +90,8 @@ export function checkWeights(
 ): void {
   const variables = changingVariables(model);
   const faults = [...variables].flatMap(([name, variable]) => {
-    const found = values[name];
-    return found === undefined ? [`${name}: not in the checkpoint`] : misfits(name, found, variable.read());
+    const value = values[name];
+    return value === undefined ? [`${name}: not in the checkpoint`] : misfits(name, value, variable.read());
   });
   faults.push(
     ...Object.keys(values)
@@ -119,12 +122,12 @@ export function checkKept(model: tf.LayersModel, callbacks: ReadonlyMap<string, 
   throwFaults(faults, 'ERR_DAMAGED', 'The checkpoint is damaged:');
 }
 
-function misfits(name: string, found: tf.Tensor, expected: tf.Tensor): string[] {
-  const sameShape = found.shape.join() === expected.shape.join();
-  return sameShape && found.dtype === expected.dtype
+function misfits(name: string, tensor: tf.Tensor, expected: tf.Tensor): string[] {
+  const sameShape = tensor.shape.join() === expected.shape.join();
+  return sameShape && tensor.dtype === expected.dtype
     ? []
     : [
-        `${name}: ${found.dtype} of shape ${showShape(found.shape)} in the checkpoint, ${expected.dtype} of ` +
+        `${name}: ${tensor.dtype} of shape ${showShape(tensor.shape)} in the checkpoint, ${expected.dtype} of ` +
           `${showShape(expected.shape)} in the model`,
       ];
 }

@@ -61,9 +61,9 @@ export function withSampleWeights(ys: tf.Tensor, weights?: tf.Tensor | tf.Tensor
   checkWeights(weights);
   return tf.tidy(() => {
     const targets = tf.cast(ys.rank === 1 ? tf.expandDims(ys, 1) : ys, 'float32');
-    const given = weights === undefined ? tf.ones(ys.shape.slice(0, 1)) : tf.cast(tensorOf(weights), 'float32');
+    const weightTensor = weights === undefined ? tf.ones(ys.shape.slice(0, 1)) : tf.cast(tensorOf(weights), 'float32');
     // On a graphics card they are not read. Invalid ones make the loss NaN.
-    const values = tf.where(tf.greaterEqual(given, 0), given, NaN);
+    const values = tf.where(tf.greaterEqual(weightTensor, 0), weightTensor, NaN);
     const inner = targets.shape.slice(0, -1);
     if (values.size === targets.size && isStart(values.shape, targets.shape)) {
       // Not in the same tensor as the class: tfjs would take its rows for one-hot vectors when it looks up class

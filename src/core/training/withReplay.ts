@@ -34,9 +34,9 @@ export function withReplay<T extends tf.TensorContainer>(
 ): tf.data.Dataset<T> {
   checkOptions(options, {replay: true, share: true}, 'withReplay(batches, {replay: earlierBatches})');
   const {replay, share = 0.2} = options;
-  for (const [name, given] of Object.entries({data, replay})) {
-    if (!isDataset(given)) {
-      throw new LoRAError(`${name} must be a dataset of batches, such as seededBatches makes, got ${kindOf(given)}.`);
+  for (const [name, dataset] of Object.entries({data, replay})) {
+    if (!isDataset(dataset)) {
+      throw new LoRAError(`${name} must be a dataset of batches, such as seededBatches makes, got ${kindOf(dataset)}.`);
     }
   }
   checkNumber('share', share, share > 0 && share < 1, 'a number above 0 and below 1');
@@ -61,8 +61,8 @@ export function withReplay<T extends tf.TensorContainer>(
     }
   }
   async function* pass(): AsyncGenerator<T> {
-    const given = await data.iterator();
-    for (let next = await given.next(); !next.done; next = await given.next()) {
+    const dataIterator = await data.iterator();
+    for (let next = await dataIterator.next(); !next.done; next = await dataIterator.next()) {
       yield next.value;
       news++;
       yield* earlierUpTo(Math.floor(news * ratio + 1e-9));

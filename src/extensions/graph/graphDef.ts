@@ -76,8 +76,8 @@ export function numberOf(node: GraphNode, key: string, fallback: number): number
 /** A list of numbers, or `fallback`. */
 export function numbersOf(node: GraphNode, key: string, fallback: readonly number[] = []): number[] {
   const list = attributeOf(node, key)?.list;
-  const given = list?.i?.length ? list.i : list?.f;
-  return (given ?? fallback).map(Number);
+  const numbers = list?.i?.length ? list.i : list?.f;
+  return (numbers ?? fallback).map(Number);
 }
 
 /** A type in TensorFlow.js; `undefined` if it is missing or unknown to TensorFlow.js. */
@@ -135,9 +135,9 @@ export function keyOf(name: string): string {
 
 /** A node's name without the calls that the exporter adds: `StatefulPartitionedCall/dense/MatMul`. */
 export function shortName(name: string): string {
-  const kept = name.replace(/(?:^|\/)(?:Stateful)?PartitionedCall(?:_\d+)?(?=\/|$)/g, '');
-  const isFirstGone = kept.startsWith('/') && !name.startsWith('/');
-  return kept === '' ? name : kept.slice(isFirstGone ? 1 : 0);
+  const withoutCalls = name.replace(/(?:^|\/)(?:Stateful)?PartitionedCall(?:_\d+)?(?=\/|$)/g, '');
+  const isFirstGone = withoutCalls.startsWith('/') && !name.startsWith('/');
+  return withoutCalls === '' ? name : withoutCalls.slice(isFirstGone ? 1 : 0);
 }
 
 function attributeOf({attr}: GraphNode, key: string): GraphAttribute | undefined {

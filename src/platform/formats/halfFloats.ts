@@ -32,9 +32,9 @@ export function toFloat16(bits: number): number {
   const drop = 126 - (magnitude >>> 23);
   const mantissa = (magnitude & 0x7fffff) | 0x800000;
   const quotient = mantissa >>> drop;
-  const rest = mantissa - (quotient << drop);
+  const remainder = mantissa - (quotient << drop);
   const half = 1 << (drop - 1);
-  return sign | (quotient + (rest > half || (rest === half && (quotient & 1) === 1) ? 1 : 0));
+  return sign | (quotient + (remainder > half || (remainder === half && (quotient & 1) === 1) ? 1 : 0));
 }
 
 /** The float32 bits of 16 bits of bfloat16. */

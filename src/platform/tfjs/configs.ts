@@ -81,8 +81,8 @@ const fromFormer: Registrable['fromConfig'] = (ownClass, config, ...more: unknow
   const {className, fromConfig} = ownClass;
   try {
     const made = (fromConfig as (...args: unknown[]) => tf.serialization.Serializable)(ownClass, config, ...more);
-    const own = {...made.getConfig(), dtype: '', customObjects: {}}; // tfjs reads the one and adds the other
-    const isForeign = (key: string) => config[key] != null && config[key] !== false && !Object.hasOwn(own, key);
+    const layerConfig = {...made.getConfig(), dtype: '', customObjects: {}}; // tfjs reads the one and adds the other
+    const isForeign = (key: string) => config[key] != null && config[key] !== false && !Object.hasOwn(layerConfig, key);
     const foreign = Object.keys(config).filter(isForeign);
     if (foreign.length > 0) {
       throw damagedError(`it has no ${listed(foreign)}.`);
@@ -209,9 +209,9 @@ export function registeredName(className: string): string | undefined {
 
 /** Whether a name is that of a registered class of a kind, of tfjs or custom. */
 export function isClassOf(kind: ConfigKind, className: string): boolean {
-  const found = registeredClass(className);
+  const cls = registeredClass(className);
   const base = Object.getPrototypeOf(registeredClass(EXAMPLES[kind])?.prototype as object) as object;
-  return found !== undefined && Object.prototype.isPrototypeOf.call(base, found.prototype as object);
+  return cls !== undefined && Object.prototype.isPrototypeOf.call(base, cls.prototype as object);
 }
 
 /** Whether a name is that of a registered class of models: layers that hold a graph of others. */

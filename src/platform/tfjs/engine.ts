@@ -79,7 +79,7 @@ export function withMade<T>(f: () => T): {result: T; made: readonly tf.Tensor[]}
   const track = state().activeScope?.track ?? [];
   const from = track.length;
   const result = f();
-  return {result, made: track.slice(from).filter(({kept}) => !kept)};
+  return {result, made: track.slice(from).filter(({kept: isKept}) => !isKept)};
 }
 
 /** Whether the engine holds the values of a tensor. */

@@ -3,10 +3,10 @@ import * as tf from '@tensorflow/tfjs';
 /** Whether all values of tensors are finite. Reads only one sum, computed on their backend. */
 export async function allFinite(tensors: readonly tf.Tensor[]): Promise<boolean> {
   const sum = tf.tidy(() => {
-    const [first, ...others] = tensors
+    const [first, ...laterTensors] = tensors
       .filter(({dtype}) => dtype === 'float32')
       .map(tensor => tf.reshape(tensor, [tensor.size]));
-    const all = first === undefined || others.length === 0 ? first : tf.concat([first, ...others]);
+    const all = first === undefined || laterTensors.length === 0 ? first : tf.concat([first, ...laterTensors]);
     // 0 · x is NaN for infinities and NaN, and 0 for all other numbers: the sum of these does not overflow.
     return tf.sum(tf.mul(all ?? 0, 0));
   });

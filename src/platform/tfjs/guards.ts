@@ -109,9 +109,9 @@ function canRead(backend: WebGPUBackend, read: Backend['readSync']): boolean {
   const values = Float32Array.of(1.5, -2e-8, 123456.79, 3e38);
   const {dataId} = backend.makeTensorInfo([values.length], 'float32', values);
   backend.uploadToGPU(dataId);
-  const found = read(dataId) as Float32Array;
+  const readValues = read(dataId) as Float32Array;
   backend.disposeData(dataId);
-  return values.every((value, i) => found[i] === value);
+  return values.every((value, i) => readValues[i] === value);
 }
 
 /** Makes launches, and reads of values that are only on a card, fail when it is lost. */

@@ -17,10 +17,10 @@ export function takesStates(layer: tf.layers.Layer): boolean {
 
 /** The arguments of `apply`, with states that are in a model's graph in the list of inputs, as in the graph. */
 export function withStatesAsInputs(inputs: Inputs, kwargs: {initialState?: unknown}): [inputs: Inputs, kwargs: object] {
-  const {initialState, ...others} = kwargs;
+  const {initialState, ...otherKwargs} = kwargs;
   const states = [initialState].flat() as tf.SymbolicTensor[];
   const inGraph = states[0] instanceof tf.SymbolicTensor;
-  return inGraph ? [[...([inputs].flat() as tf.SymbolicTensor[]), ...states], others] : [inputs, kwargs];
+  return inGraph ? [[...([inputs].flat() as tf.SymbolicTensor[]), ...states], otherKwargs] : [inputs, kwargs];
 }
 
 /** Frees the states that a stateful layer keeps from batch to batch. It cannot be called again. */

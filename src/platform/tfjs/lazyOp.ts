@@ -52,10 +52,10 @@ export function runLazyOp(op: LazyOp): tf.Tensor | tf.Tensor[] {
 function register({inputs, save}: LazyOp): string {
   const names = Object.keys(save).filter(name => save[name]);
   // A variable outlives the step, so it is read again instead of being kept.
-  const kept = names.filter(name => name in inputs && !(inputs[name] instanceof tf.Variable));
+  const savedNames = names.filter(name => name in inputs && !(inputs[name] instanceof tf.Variable));
   const result = names.filter(name => name === 'y');
   const further = names.filter(name => name !== 'y' && !(name in inputs));
-  const kernelName = ['TfjsLoRA', ...kept, ...result, ...further.map(name => `+${name}`)].join('_');
+  const kernelName = ['TfjsLoRA', ...savedNames, ...result, ...further.map(name => `+${name}`)].join('_');
   const backendName = tf.getBackend();
   if (kernelOf(kernelName, backendName) === undefined) {
     tf.registerKernel({
@@ -65,21 +65,21 @@ function register({inputs, save}: LazyOp): string {
     });
   }
   if (gradientOf(kernelName) === undefined) {
-    const saved = [...kept, ...result, ...further];
+    const saved = [...savedNames, ...result, ...further];
     tf.registerGradient({
       kernelName,
-      inputsToSave: kept,
+      inputsToSave: savedNames,
       outputsToSave: [result.length > 0, ...further.map(() => true)],
       gradFunc: (dy, tensors, attrs) => {
         const op = opOf(attrs);
-        const variables = Object.entries(op.inputs).filter(([name]) => op.save[name] && !kept.includes(name));
+        const variables = Object.entries(op.inputs).filter(([name]) => op.save[name] && !savedNames.includes(name));
         const tensorsKept = saved.map((name, i) => [name, tensors[i] as tf.Tensor] as const);
         const named = Object.fromEntries([...tensorsKept, ...variables]);
         const hasFurther = further.length > 0;
-        const [ofResult, ...others] = [dy].flat() as [tf.Tensor, ...tf.Tensor[]];
+        const [ofResult, ...otherGradients] = [dy].flat() as [tf.Tensor, ...tf.Tensor[]];
         const held = {
-          gradients: [ofResult, ...(hasFurther ? [] : others)],
-          unasked: hasFurther ? others : [],
+          gradients: [ofResult, ...(hasFurther ? [] : otherGradients)],
+          unasked: hasFurther ? otherGradients : [],
           saved: tensors,
         };
         return freeingHeld(held, () => op.gradient((hasFurther ? ofResult : dy) as tf.Tensor, named));
@@ -112,7 +112,7 @@ export function freeShapes(): void {
 }
 
 /** Gradients that our operations returned and only the tape holds, excluding those of a caller. */
-const given = new WeakSet<tf.Tensor>();
+const recordedInputs = new WeakSet<tf.Tensor>();
 
 /** Tensors held by the last operation that the running backward pass went through. */
 let heldLast: tf.Tensor[] = [];
@@ -144,7 +144,7 @@ function freeingHeld(
   freeShapes();
   const {result: thunks, made} = withMade(gradient);
   unasked.forEach(tensor => tensor.dispose());
-  const held = new Set([...gradients.filter(tensor => given.has(tensor)), ...saved, ...made]);
+  const held = new Set([...gradients.filter(tensor => recordedInputs.has(tensor)), ...saved, ...made]);
   heldLast = [...held];
   return Object.fromEntries(
     Object.entries(thunks).map(([name, thunk]) => [
@@ -155,7 +155,7 @@ function freeingHeld(
           heldLast = heldLast.filter(tensor => tensor !== result);
         }
         if (!gradients.includes(result)) {
-          given.add(result);
+          recordedInputs.add(result);
         }
         return result;
       },

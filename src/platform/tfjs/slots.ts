@@ -126,9 +126,9 @@ const owners = new WeakMap<tf.Variable, string>();
 
 /** Notes whose moments a slot has, unless it is known. */
 export function ownSlot({variable}: Slot, owner: string): string {
-  const known = owners.get(variable) ?? owner;
-  owners.set(variable, known);
-  return known;
+  const ownerOfVariable = owners.get(variable) ?? owner;
+  owners.set(variable, ownerOfVariable);
+  return ownerOfVariable;
 }
 
 /** Notes whose moments the slots of an optimizer have, unless it is known. */
@@ -139,8 +139,8 @@ export function ownSlots(optimizer: tf.Optimizer, variables: readonly tf.LayerVa
 /** The names of variables that still exist, are no weights of a model, and whose moments an optimizer has. */
 export function foreignMoments(optimizer: tf.Optimizer, model: tf.LayersModel): string[] {
   const names = new Set(model.weights.map(({name}) => name));
-  const found = slotsOf(optimizer).flatMap(slots => slots.map(({variable}) => owners.get(variable) ?? ''));
-  return [...new Set(found)].filter(name => !names.has(name) && name in tf.engine().registeredVariables);
+  const ownerNames = slotsOf(optimizer).flatMap(slots => slots.map(({variable}) => owners.get(variable) ?? ''));
+  return [...new Set(ownerNames)].filter(name => !names.has(name) && name in tf.engine().registeredVariables);
 }
 
 function isOf(slot: Slot | undefined, name: string): slot is Slot {

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 
 /** The method by which layers of tfjs make their weights. It is protected. */
 interface WeightMaker {
-  addWeight?: (name: string, shape: number[], ...rest: unknown[]) => tf.LayerVariable;
+  addWeight?: (name: string, shape: number[], ...weightArgs: unknown[]) => tf.LayerVariable;
 }
 
 /**
@@ -18,13 +18,13 @@ const INITIALIZER = 5;
 export function startingWith<T>(layer: tf.layers.Layer, values: ReadonlyMap<string, tf.Tensor>, build: () => T): T {
   const maker = layer as unknown as WeightMaker;
   const add = maker.addWeight as Required<WeightMaker>['addWeight'];
-  maker.addWeight = (name, shape, ...rest) => {
+  maker.addWeight = (name, shape, ...weightArgs) => {
     const value = values.get(name);
     if (value !== undefined && tf.util.arraysEqual(shape, value.shape)) {
       // wasm copies what it clones.
-      rest[INITIALIZER] = () => ({apply: () => tf.reshape(value, shape)});
+      weightArgs[INITIALIZER] = () => ({apply: () => tf.reshape(value, shape)});
     }
-    return add.call(layer, name, shape, ...rest);
+    return add.call(layer, name, shape, ...weightArgs);
   };
   try {
     return build();

@@ -72,12 +72,12 @@ export async function withOptimizer<T>(
   f: () => Promise<T>,
 ): Promise<T> {
   const fields = fieldsOf<TrainingFields>(trained);
-  const own = fields.optimizer_;
+  const compiledOptimizer = fields.optimizer_;
   fields.optimizer_ = optimizer;
   try {
     return await f();
   } finally {
-    fields.optimizer_ = own;
+    fields.optimizer_ = compiledOptimizer;
   }
 }
 
@@ -121,7 +121,7 @@ export function logNames(model: tf.LayersModel): readonly string[] {
 /** Replaces the losses and metrics of a compiled model, and lets it take targets of any shape. */
 export function replaceObjectives(
   model: tf.LayersModel,
-  {loss, metric}: Readonly<Record<'loss' | 'metric', (given: Objective) => Objective>>,
+  {loss, metric}: Readonly<Record<'loss' | 'metric', (objective: Objective) => Objective>>,
 ): void {
   const fields = fieldsOf<TrainingFields>(trainedIn(model));
   const losses = fields.lossFunctions.map(loss);
@@ -129,8 +129,8 @@ export function replaceObjectives(
   fields.feedLossFns = losses;
   fields.feedOutputShapes = losses.map(() => null);
   const first = losses.length > 1 ? losses.length : 0; // metrics that are losses
-  fields.metricsTensors = fields.metricsTensors.map(([given, output], i) => [
-    i < first ? (losses[output] as Objective) : metric(given),
+  fields.metricsTensors = fields.metricsTensors.map(([objective, output], i) => [
+    i < first ? (losses[output] as Objective) : metric(objective),
     output,
   ]);
 }

@@ -6,7 +6,7 @@ export interface WeightLimit {
   left: number;
 }
 
-type AddWeight = (this: tf.layers.Layer, name: string, shape: tf.Shape, ...others: unknown[]) => tf.LayerVariable;
+type AddWeight = (this: tf.layers.Layer, name: string, shape: tf.Shape, ...weightArgs: unknown[]) => tf.LayerVariable;
 
 /**
  * Runs `f` with the weights of layers starting at zero, whatever their initializers, and limited in their total size.
@@ -17,7 +17,7 @@ type AddWeight = (this: tf.layers.Layer, name: string, shape: tf.Shape, ...other
 export function withWeightLimit<T>(limit: WeightLimit, f: () => T): T {
   const zeros = tf.initializers.zeros();
   const limited = (addWeight: AddWeight): AddWeight =>
-    function (name, shape, dtype, _initializer, ...others) {
+    function (name, shape, dtype, _initializer, ...weightArgs) {
       limit.left -= tf.util.sizeFromShape(shape as number[]) + 1;
       if (!(limit.left >= 0)) {
         const what = `its weight ${name} would be of shape [${shape.map(String).join(', ')}]`;
@@ -26,7 +26,7 @@ export function withWeightLimit<T>(limit: WeightLimit, f: () => T): T {
       // A name that tfjs refuses would leave the value that was made for it.
       tf.engine().startScope();
       try {
-        return addWeight.call(this, name, shape, dtype, zeros, ...others);
+        return addWeight.call(this, name, shape, dtype, zeros, ...weightArgs);
       } finally {
         tf.engine().endScope();
       }
@@ -39,17 +39,17 @@ export function withWeightLimit<T>(limit: WeightLimit, f: () => T): T {
  * This rebuilds a model without a second copy in memory and without drawing random numbers.
  */
 export function withoutInitializers<T>(
-  given: readonly tf.LayerVariable[],
+  variables: readonly tf.LayerVariable[],
   getsValue: (layer: tf.layers.Layer, name: string) => boolean,
   f: () => T,
 ): T {
   const keyOf = (shape: tf.Shape, dtype: unknown) => `${dtype as string} ${shape.map(String).join()}`;
-  const byKey = new Map(given.map(weight => [keyOf(weight.shape, weight.dtype), weight]));
+  const byKey = new Map(variables.map(weight => [keyOf(weight.shape, weight.dtype), weight]));
   const sharing = (addWeight: AddWeight): AddWeight =>
-    function (name, shape, dtype, initializer, regularizer, trainable, constraint, ...others) {
+    function (name, shape, dtype, initializer, regularizer, trainable, constraint, ...weightArgs) {
       const alike = getsValue(this, name) ? byKey.get(keyOf(shape, dtype ?? 'float32')) : undefined;
       if (alike === undefined) {
-        return addWeight.call(this, name, shape, dtype, initializer, regularizer, trainable, constraint, ...others);
+        return addWeight.call(this, name, shape, dtype, initializer, regularizer, trainable, constraint, ...weightArgs);
       }
       const start = {apply: () => alike.read().clone()};
       return addWeight.call(this, name, shape, dtype, start, regularizer, trainable, constraint, () => start);

@@ -7,9 +7,9 @@ export function namedWeights(layer: tf.layers.Layer): Map<string, tf.LayerVariab
   const named = new Map<string, tf.LayerVariable>();
   for (const weight of [...layer.weights].sort((one, other) => one.id - other.id)) {
     // The scope is the layer's name, which may contain slashes, or the name of the TimeDistributed around it.
-    const own = `${layer.name}/`;
-    const local = weight.originalName.startsWith(own)
-      ? weight.originalName.slice(own.length)
+    const prefix = `${layer.name}/`;
+    const local = weight.originalName.startsWith(prefix)
+      ? weight.originalName.slice(prefix.length)
       : weight.originalName.replace(/^[^/]*\//, '');
     // A custom layer may use a name twice.
     let name = local;

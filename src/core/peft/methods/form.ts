@@ -114,6 +114,6 @@ export function sized(name: string, values: Values, shape: readonly number[]): V
 
 /** A factor as PyTorch has it, `[outer, in, ...space]`, as the matrix `[outer, in · space]` that PEFT stores. */
 export function flattened(factor: Values): Values {
-  const [outer = 1, ...rest] = factor.shape;
-  return reshape(factor, [outer, sizeOf(rest)]);
+  const [outer = 1, ...innerShape] = factor.shape;
+  return reshape(factor, [outer, sizeOf(innerShape)]);
 }

@@ -41,8 +41,10 @@ export const lokr: PEFTForm = {
   write: (_update, _axes, valueOf) =>
     Object.fromEntries(
       lokr.parameters.flatMap(name => {
-        const own = valueOf(name);
-        return own === undefined ? [] : [[name, name === 'lokr_w2_b' ? flattened(toTorch(own)) : toTorch(own)]];
+        const factor = valueOf(name);
+        return factor === undefined
+          ? []
+          : [[name, name === 'lokr_w2_b' ? flattened(toTorch(factor)) : toTorch(factor)]];
       }),
     ),
 };

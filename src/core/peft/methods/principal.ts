@@ -98,9 +98,9 @@ function principalParts(matrix: Values, rank: number): Part[] {
 }
 
 /** Makes a vector orthogonal to others and of length 1, and returns its former length; 0 if that is rounding. */
-function makeUnit(x: Float64Array, others: readonly Float64Array[], scale: number): number {
+function makeUnit(x: Float64Array, basis: readonly Float64Array[], scale: number): number {
   for (let pass = 0; pass < 2; pass++) {
-    others.forEach(other => add(x, other, -dot(x, other)));
+    basis.forEach(other => add(x, other, -dot(x, other)));
   }
   const length = Math.sqrt(dot(x, x));
   const isRounding = length <= 1e-13 * scale;
@@ -109,9 +109,9 @@ function makeUnit(x: Float64Array, others: readonly Float64Array[], scale: numbe
 }
 
 /** A vector of length 1 at right angles to others that follows from a seed. */
-function randomUnit(size: number, others: readonly Float64Array[], seed: number): Float64Array {
+function randomUnit(size: number, basis: readonly Float64Array[], seed: number): Float64Array {
   const x = Float64Array.from({length: size}, (_, i) => Math.sin(seed * 12.9898 + i * 78.233));
-  makeUnit(x, others, Math.sqrt(size));
+  makeUnit(x, basis, Math.sqrt(size));
   return x;
 }
 

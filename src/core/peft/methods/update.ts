@@ -90,13 +90,13 @@ export function asDepthwise({a, b, strength}: TfjsUpdate): TfjsUpdate | undefine
   const kernel = new Float32Array(kh * kw * out);
   for (let place = 0; place < kh * kw; place++) {
     for (let output = 0; output < out; output++) {
-      const own = Math.floor(output / multiplier);
+      const outputChannel = Math.floor(output / multiplier);
       let sum = 0;
       for (let k = 0; k < rank; k++) {
         const weight = b.data[k * out + output] ?? 0;
         for (let channel = 0; weight !== 0 && channel < channels; channel++) {
           const value = a.data[(place * channels + channel) * rank + k] ?? 0;
-          if (channel === own) {
+          if (channel === outputChannel) {
             sum += value * weight;
           } else if (value !== 0) {
             return undefined;
@@ -124,28 +124,28 @@ export function depthwiseUpdateToTorch({a, b, strength}: TfjsUpdate): TorchUpdat
   const [, channels = 1, multiplier = 1] = b.shape;
   const out = channels * multiplier;
   // Per channel the kernel is [kh·kw, multiplier], of the multiplier's rank at most: a product, or its factors.
-  const own = Math.min(rank, multiplier);
-  const left = own === rank ? undefined : multiply(a.data, b.data, [kh * kw, rank, out]); // [kh·kw, out]
-  const torchA = new Float32Array(channels * own * channels * kh * kw);
-  const torchB = new Float32Array(out * own);
+  const groupRank = Math.min(rank, multiplier);
+  const left = groupRank === rank ? undefined : multiply(a.data, b.data, [kh * kw, rank, out]); // [kh·kw, out]
+  const torchA = new Float32Array(channels * groupRank * channels * kh * kw);
+  const torchB = new Float32Array(out * groupRank);
   for (let channel = 0; channel < channels; channel++) {
-    for (let k = 0; k < own; k++) {
-      const start = ((channel * own + k) * channels + channel) * kh * kw;
+    for (let k = 0; k < groupRank; k++) {
+      const start = ((channel * groupRank + k) * channels + channel) * kh * kw;
       for (let place = 0; place < kh * kw; place++) {
         torchA[start + place] =
           (left === undefined ? a.data[place * rank + k] : left[place * out + channel * multiplier + k]) ?? 0;
       }
       for (let j = 0; j < multiplier; j++) {
         const output = channel * multiplier + j;
-        torchB[output * own + k] = left === undefined ? (b.data[k * out + output] ?? 0) : j === k ? 1 : 0;
+        torchB[output * groupRank + k] = left === undefined ? (b.data[k * out + output] ?? 0) : j === k ? 1 : 0;
       }
     }
   }
-  const newRank = channels * own;
+  const newRank = channels * groupRank;
   return {
     embedding: false,
     a: {shape: [newRank, channels, kh, kw], data: torchA},
-    b: {shape: [out, own, 1, 1], data: torchB},
+    b: {shape: [out, groupRank, 1, 1], data: torchB},
     strength: withRank(strength, newRank),
   };
 }

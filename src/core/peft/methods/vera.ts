@@ -51,10 +51,10 @@ export const vera: PEFTForm = {
     const paths = Object.keys(layers);
     const ranks = new Set(paths.map(path => layers[path]?.rank));
     // With a row for each input or output, the smaller one is a beginning of the larger.
-    const largest = (name: string, inRows: (own: Values) => Values): Values => {
+    const largest = (name: string, inRows: (shared: Values) => Values): Values => {
       const all = paths.map(path => inRows(values[`${path}/${name}`] as Values));
-      const [first, ...others] = all.sort((one, other) => other.data.length - one.data.length);
-      if (ranks.size > 1 || !others.every(({data}) => data.every((value, i) => value === first?.data[i]))) {
+      const [first, ...shorter] = all.sort((one, other) => other.data.length - one.data.length);
+      if (ranks.size > 1 || !shorter.every(({data}) => data.every((value, i) => value === first?.data[i]))) {
         throw unsupportedError(
           "The adapter cannot be written for PEFT: its layers have separate random factors, but in PEFT's VeRA " +
             'all layers use parts of the same ones.',

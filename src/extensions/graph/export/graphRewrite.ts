@@ -79,10 +79,10 @@ export class GraphRewrite {
   }
 
   private replaceOutputs(ends: readonly NewEnd[], signature: Signature | undefined): GraphEnd[] {
-    const [end, ...others] = ends;
+    const [end, ...laterEnds] = ends;
     const downstream = this.graph.outputs.filter(({node}) => this.needed([node]).has(end?.behind ?? ''));
     const [output, ...more] = this.graph.outputs.length === 1 ? this.graph.outputs : downstream;
-    if (end === undefined || others.length > 0 || output === undefined || more.length > 0) {
+    if (end === undefined || laterEnds.length > 0 || output === undefined || more.length > 0) {
       const entries = ends.map(each => [each.layer, entry(each)] as const);
       if (signature !== undefined) {
         signature.outputs = Object.fromEntries(entries);
@@ -93,15 +93,19 @@ export class GraphRewrite {
     const isUsed = this.topology.node.some(({input = []}) =>
       input.some(each => nodeAndOutput(each.replace(/^\^/, ''))[0] === name),
     );
-    const known = signature?.outputs?.[output.key];
+    const signatureOutput = signature?.outputs?.[output.key];
     if (index === 0 && !isUsed) {
       // Keeps the node under its name; it passes on the head's output.
       const node = this.nodes.get(name) as GraphNode;
       Object.assign(node, {op: 'Identity', input: [end.node], attr: {T: {type: 'DT_FLOAT'}}});
     }
-    if (signature?.outputs !== undefined && known !== undefined) {
-      const kept = index === 0 && !isUsed ? known.name : `${end.node}:0`;
-      signature.outputs[output.key] = {...known, ...entry(end), ...(kept !== undefined && {name: kept})};
+    if (signature?.outputs !== undefined && signatureOutput !== undefined) {
+      const tensorName = index === 0 && !isUsed ? signatureOutput.name : `${end.node}:0`;
+      signature.outputs[output.key] = {
+        ...signatureOutput,
+        ...entry(end),
+        ...(tensorName !== undefined && {name: tensorName}),
+      };
     }
     const replaced = {key: output.key, node: index === 0 && !isUsed ? name : end.node};
     return this.graph.outputs.map(each => (each === output ? replaced : each));
@@ -109,16 +113,16 @@ export class GraphRewrite {
 
   /** The nodes that outputs need, including those that only have to run before. */
   private needed(outputs: readonly string[]): Set<string> {
-    const found = new Set<string>();
+    const reached = new Set<string>();
     const open = outputs.map(output => nodeAndOutput(output)[0]);
     for (let name = open.pop(); name !== undefined; name = open.pop()) {
       const node = this.nodes.get(name);
-      if (node !== undefined && !found.has(name)) {
-        found.add(name);
+      if (node !== undefined && !reached.has(name)) {
+        reached.add(name);
         open.push(...(node.input ?? []).map(input => nodeAndOutput(input.replace(/^\^/, ''))[0]));
       }
     }
-    return found;
+    return reached;
   }
 }
 

@@ -86,10 +86,10 @@ function partOf(model: tf.LayersModel): GraphPart {
 
 /** @throws LoRAError with a line for each layer that is not of the graph and cannot be written as nodes. */
 function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
-  const known = new Map(layers.map(({layer}) => [layer.name, layer]));
+  const layerNamed = new Map(layers.map(({layer}) => [layer.name, layer]));
   const inputs = new Set(model.inputs.map(({sourceLayer}) => sourceLayer));
   const faults = sitesOf(model).flatMap(({path, layer}) => {
-    const counterpart = known.get(layer.name);
+    const counterpart = layerNamed.get(layer.name);
     if (inputs.has(layer) || layer.getClassName() === 'InputLayer') {
       return [];
     }
@@ -99,7 +99,7 @@ function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
     const reason = reasonNotToWrite(layer);
     return reason === undefined ? [] : [`Layer "${path}" ${reason}`];
   });
-  if (!model.layers.some(({name}) => known.has(name))) {
+  if (!model.layers.some(({name}) => layerNamed.has(name))) {
     faults.push('None of its layers is from the graph. Pass the graph that fromGraphModel imported.');
   }
   throwFaults(faults, 'ERR_UNSUPPORTED', 'The model cannot be written as a graph:');
@@ -149,12 +149,12 @@ async function writeWeights(
       if (variable === undefined) {
         throw misfitError(`Layer "${layer.name}" has no weight "${name}". The model was imported from another graph.`);
       }
-      const known = written.get(variable);
-      if (known === undefined && !(await differs(variable.read(), weight.tensor, layer))) {
+      const writtenName = written.get(variable);
+      if (writtenName === undefined && !(await differs(variable.read(), weight.tensor, layer))) {
         continue;
       }
-      const constant = known ?? rewrite.freeName(`${weight.source.node}/merged_${name}`);
-      if (known === undefined) {
+      const constant = writtenName ?? rewrite.freeName(`${weight.source.node}/merged_${name}`);
+      if (writtenName === undefined) {
         const {shape} = weight.source.transposedBy
           ? variable.read()
           : {shape: weight.source.shape ?? variable.read().shape};
@@ -205,11 +205,11 @@ async function load(
   parts: Iterable<WeightPart>,
 ): Promise<tf.GraphModel> {
   const {entries, bytes} = joinWeights(parts);
-  const {userDefinedMetadata, getWeightStream: _, ...rest} = artifacts;
+  const {userDefinedMetadata, getWeightStream: _, ...otherArtifacts} = artifacts;
   const inMetadata = userDefinedMetadata?.signature !== undefined;
   return tf.loadGraphModel(
     tf.io.fromMemory({
-      ...rest,
+      ...otherArtifacts,
       ...(userDefinedMetadata && {userDefinedMetadata: {...userDefinedMetadata, ...(inMetadata && {signature})}}),
       ...(!inMetadata && signature && {signature}),
       modelTopology: topology,

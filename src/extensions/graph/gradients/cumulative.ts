@@ -75,8 +75,8 @@ function gradient(dy: tf.Tensor, x: tf.Tensor, {axis, exclusive, reverse}: Attri
   const factors = flat(x);
   const before = tf.cumprod(factors, 1, true);
   const next = later(factors, 1);
-  const rest = foldBack(exclusive ? later(flat(dy), 1) : flat(dy), next);
-  const dx = tf.mul(before, rest);
+  const suffixSums = foldBack(exclusive ? later(flat(dy), 1) : flat(dy), next);
+  const dx = tf.mul(before, suffixSums);
   return tf.reshape(reverse ? tf.reverse(dx, 1) : dx, x.shape);
 }
 
@@ -93,6 +93,6 @@ function foldBack(b: tf.Tensor, a: tf.Tensor): tf.Tensor {
 /** Shifts entries by `step` along the second axis, with zeros beyond the end. */
 function later(x: tf.Tensor, step: number): tf.Tensor {
   const [outer = 0, length = 0, inner = 0] = x.shape;
-  const rest = tf.slice(x, [0, Math.min(step, length), 0], [outer, Math.max(length - step, 0), inner]);
-  return tf.pad(rest, [[0, 0], [0, Math.min(step, length)], [0, 0]]); // prettier-ignore
+  const shifted = tf.slice(x, [0, Math.min(step, length), 0], [outer, Math.max(length - step, 0), inner]);
+  return tf.pad(shifted, [[0, 0], [0, Math.min(step, length)], [0, 0]]); // prettier-ignore
 }

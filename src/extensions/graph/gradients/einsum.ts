@@ -17,16 +17,16 @@ function parse(text: string): Equation {
 /** Einsum as matrix products. A letter may occur only once in an operand. */
 export function einsumByProducts(equation: string, tensors: readonly tf.Tensor[]): tf.Tensor {
   const {operands, result} = parse(equation);
-  const [start = '', ...others] = operands;
+  const [start = '', ...laterOperands] = operands;
   let letters = start;
-  const [first, ...rest] = tensors as [tf.Tensor, ...tf.Tensor[]];
+  const [first, ...laterTensors] = tensors as [tf.Tensor, ...tf.Tensor[]];
   let product = first;
-  rest.forEach((tensor, i) => {
-    const next = others[i] ?? '';
-    const needed = result + others.slice(i + 1).join('');
-    const kept = distinct(letters + next).filter(letter => needed.includes(letter));
-    product = pairProduct([product, letters], [tensor, next], kept);
-    letters = kept.join('');
+  laterTensors.forEach((tensor, i) => {
+    const next = laterOperands[i] ?? '';
+    const needed = result + laterOperands.slice(i + 1).join('');
+    const resultLetters = distinct(letters + next).filter(letter => needed.includes(letter));
+    product = pairProduct([product, letters], [tensor, next], resultLetters);
+    letters = resultLetters.join('');
   });
   const summed = sumOut(product, letters, result);
   return reordered(summed, only(letters, result), result);
@@ -34,17 +34,17 @@ export function einsumByProducts(equation: string, tensors: readonly tf.Tensor[]
 
 type Labelled = readonly [tensor: tf.Tensor, letters: string];
 
-/** The product of two operands. `kept` are the letters of the result, in order. */
-function pairProduct(a: Labelled, b: Labelled, kept: readonly string[]): tf.Tensor {
-  const wanted = kept.join('');
+/** The product of two operands. `resultLetters` are the letters of the result, in order. */
+function pairProduct(a: Labelled, b: Labelled, resultLetters: readonly string[]): tf.Tensor {
+  const wanted = resultLetters.join('');
   // First sums axes that only one operand has and the result does not.
   const left = [sumOut(a[0], a[1], b[1] + wanted), only(a[1], b[1] + wanted)] as const;
   const right = [sumOut(b[0], b[1], a[1] + wanted), only(b[1], a[1] + wanted)] as const;
   const shared = Array.from(left[1]).filter(letter => right[1].includes(letter));
-  const batch = shared.filter(letter => kept.includes(letter)).join('');
-  const inner = shared.filter(letter => !kept.includes(letter)).join('');
-  const rows = only(left[1], kept.filter(letter => !shared.includes(letter)).join(''));
-  const columns = only(right[1], kept.filter(letter => !shared.includes(letter)).join(''));
+  const batch = shared.filter(letter => resultLetters.includes(letter)).join('');
+  const inner = shared.filter(letter => !resultLetters.includes(letter)).join('');
+  const rows = only(left[1], resultLetters.filter(letter => !shared.includes(letter)).join(''));
+  const columns = only(right[1], resultLetters.filter(letter => !shared.includes(letter)).join(''));
   const sizes = new Map<string, number>();
   [left, right].forEach(([tensor, letters]) =>
     Array.from(letters).forEach((letter, i) => sizes.set(letter, tensor.shape[i] ?? 1)),
@@ -119,10 +119,10 @@ export const einsumGradient: tf.GradConfig = {
       tf.tidy(() => {
         const letters = operands[index] ?? '';
         const {shape} = saved[index] as tf.Tensor;
-        const others = operands.filter((_, i) => i !== index);
+        const otherOperands = operands.filter((_, i) => i !== index);
         const factors = [dy as tf.Tensor, ...saved.filter((_, i) => i !== index)];
-        const reached = only(letters, [result, ...others].join(''));
-        const part = tf.einsum(`${[result, ...others].join(',')}->${reached}`, ...factors);
+        const reached = only(letters, [result, ...otherOperands].join(''));
+        const part = tf.einsum(`${[result, ...otherOperands].join(',')}->${reached}`, ...factors);
         // The gradient is constant along a summed axis that only this operand has.
         const open = Array.from(letters).map((letter, i) => (reached.includes(letter) ? (shape[i] ?? 1) : 1));
         return tf.broadcastTo(tf.reshape(part, open), shape);

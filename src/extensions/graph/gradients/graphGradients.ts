@@ -60,9 +60,9 @@ const tensorScatterUpdate: Config = {
   gradFunc: (dy, saved) => {
     const [indices, updates] = saved as [tf.Tensor, tf.Tensor];
     const {shape} = dy as tf.Tensor;
-    const kept = () => tf.equal(tf.scatterND(indices, tf.onesLike(updates), shape), 0);
+    const unchanged = () => tf.equal(tf.scatterND(indices, tf.onesLike(updates), shape), 0);
     return {
-      tensor: () => tf.tidy(() => tf.mul(dy as tf.Tensor, tf.cast(kept(), 'float32'))),
+      tensor: () => tf.tidy(() => tf.mul(dy as tf.Tensor, tf.cast(unchanged(), 'float32'))),
       indices: () => tf.zeros(indices.shape),
       updates: () => tf.gatherND(dy as tf.Tensor, indices),
     };

@@ -55,7 +55,8 @@ export const stridedSliceKernel: OwnKernel = {
         }
         return tf.tidy(() => {
           const taken = strides.reduce<tf.Tensor>(
-            (rest, stride, axis) => tf.gather(rest, tf.range(begin[axis] ?? 0, end[axis] ?? 0, stride, 'int32'), axis),
+            (remaining, stride, axis) =>
+              tf.gather(remaining, tf.range(begin[axis] ?? 0, end[axis] ?? 0, stride, 'int32'), axis),
             x,
           );
           return tf.reshape(taken, finalShape);

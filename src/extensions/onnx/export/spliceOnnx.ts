@@ -76,7 +76,7 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Pa
   let place = 0;
   const parts: Part[] = [];
   for (const each of fieldsOf(graph)) {
-    const own = graph.subarray(each.start, each.end);
+    const nodeBytes = graph.subarray(each.start, each.end);
     if (each.number === 1) {
       const names = inputs.get(place);
       const value = constants.get(place);
@@ -91,7 +91,7 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Pa
         const next = isSame ? undefined : nodeWith(bytesIn(each), names, behind?.output);
         // A constant takes no inputs.
         const node = value === undefined ? next : constantWith(bytesIn(each), value);
-        parts.push(...(node === undefined ? [own] : nested(1, node)));
+        parts.push(...(node === undefined ? [nodeBytes] : nested(1, node)));
       }
       parts.push(...(behind?.nodes ?? []));
     } else if (each.number === 5) {
@@ -100,9 +100,9 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Pa
       if (droppedTensors?.has(name) === true && !areInputs) {
         continue;
       }
-      parts.push(...(bytes === undefined ? [own] : nested(5, tensorWith(bytesIn(each), bytes))));
+      parts.push(...(bytes === undefined ? [nodeBytes] : nested(5, tensorWith(bytesIn(each), bytes))));
     } else if (each.number !== 12 || outputs === undefined) {
-      parts.push(own);
+      parts.push(nodeBytes);
     }
   }
   parts.push(...nodes, ...(outputs ?? []).map(output => field(12, output)));
@@ -153,6 +153,6 @@ function constantWith(node: Uint8Array, bytes: Part): Part[] {
 const VALUES = new Set([4, 5, 6, 7, 9, 10, 11, 13, 14]);
 
 function tensorWith(tensor: Uint8Array, bytes: Part): Part[] {
-  const kept = [...fieldsOf(tensor)].filter(({number}) => !VALUES.has(number));
-  return [...kept.map(({start, end}) => tensor.subarray(start, end)), ...nested(9, [bytes])];
+  const metadataFields = [...fieldsOf(tensor)].filter(({number}) => !VALUES.has(number));
+  return [...metadataFields.map(({start, end}) => tensor.subarray(start, end)), ...nested(9, [bytes])];
 }

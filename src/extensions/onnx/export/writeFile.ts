@@ -69,9 +69,9 @@ export async function writeIntoFile(
 
 /** @throws LoRAError if no layer of the model comes from the file. */
 function checkOrigin(model: tf.LayersModel, {layers}: GraphPlan): void {
-  const known = new Set(layers.map(({layer}) => layer.name));
+  const layerNames = new Set(layers.map(({layer}) => layer.name));
   const sites = sitesOf(model).filter(({layer}) => layer.getClassName() !== 'InputLayer');
-  if (sites.length > 0 && !sites.some(({layer}) => known.has(layer.name))) {
+  if (sites.length > 0 && !sites.some(({layer}) => layerNames.has(layer.name))) {
     throw misfitError("None of the model's layers is in the file: the model was imported from another file.");
   }
 }
@@ -80,10 +80,10 @@ function checkOrigin(model: tf.LayersModel, {layers}: GraphPlan): void {
 function headChanges(head: NewHead, file: OnnxModel, finite: FiniteOptions): Partial<Changes> {
   const {nodes, initializers, outputs} = file.graph;
   const {out} = head;
-  const kept = outputs.length === head.outputs.length;
+  const keepsOutputs = outputs.length === head.outputs.length;
   const ends = head.outputs.map(({value, layer, shape, isNew}, i) => {
-    const wanted = kept ? (outputs[i]?.name ?? layer) : layer;
-    if (!isNew && !kept) {
+    const wanted = keepsOutputs ? (outputs[i]?.name ?? layer) : layer;
+    if (!isNew && !keepsOutputs) {
       return {name: value, shape};
     }
     // A node may still be needed, although its value is no longer an output.
@@ -102,7 +102,7 @@ function headChanges(head: NewHead, file: OnnxModel, finite: FiniteOptions): Par
   });
   const needed = neededNodes(file, head);
   const dropped = new Set(
-    nodes.flatMap(({outputs: given}, place) => (given.some(name => needed.has(name)) ? [] : [place])),
+    nodes.flatMap(({outputs: outputNames}, place) => (outputNames.some(name => needed.has(name)) ? [] : [place])),
   );
   return {
     added: out.tensors(finite),
@@ -171,8 +171,8 @@ async function changedInputs(
   const layers = new Map(model.layers.map(layer => [layer.name, layer]));
   const changed = new Map<string, ChangedInput>();
   const convolutions = new Map<string, FloatConvolution>();
-  const look = async (own: tf.layers.Layer, {layer, weights}: PlannedCall) => {
-    const variables = namedWeights(own);
+  const look = async (trainedLayer: tf.layers.Layer, {layer, weights}: PlannedCall) => {
+    const variables = namedWeights(trainedLayer);
     for (const [name, weight] of Object.entries(weights)) {
       const product = name === 'bias' ? undefined : lowering.productOf(weight);
       const update = product && updates?.get(layer.name);
@@ -203,7 +203,7 @@ async function changedInputs(
         continue;
       }
       if (origin === undefined && product !== undefined) {
-        late.settle(each => each === own);
+        late.settle(each => each === trainedLayer);
         products.push({product, layer: layer.name, kernel: variables.get(name) as tf.LayerVariable});
         continue;
       }
@@ -215,7 +215,7 @@ async function changedInputs(
       const {node, index} = origin;
       if (isConvolution) {
         const inPlace = convolutions.get(node) ?? (await floatConvolution(planned, node));
-        late.settle(each => each === own);
+        late.settle(each => each === trainedLayer);
         inPlace.weights[index - 1]?.parts.push({origin, now: variables.get(name) as tf.LayerVariable});
         if (!convolutions.has(node)) {
           products.push({product: integers(planned, node, layer.name), layer: layer.name, convolution: inPlace});
@@ -224,11 +224,11 @@ async function changedInputs(
         continue;
       }
       const key = `${node} ${index}`;
-      const others = changed.get(key);
-      const {shape} = others ?? (await inputAt(planned, origin));
+      const earlierChanges = changed.get(key);
+      const {shape} = earlierChanges ?? (await inputAt(planned, origin));
       const read = async () => {
-        const data = others === undefined ? (await inputAt(planned, origin)).data : await others.read();
-        await late.during(own, async () => {
+        const data = earlierChanges === undefined ? (await inputAt(planned, origin)).data : await earlierChanges.read();
+        await late.during(trainedLayer, async () => {
           const now = (variables.get(name) as tf.LayerVariable).read();
           writeToFileLayout({shape, data}, {shape: now.shape, data: (await now.data()) as Float32Array}, origin);
         });
@@ -239,9 +239,9 @@ async function changedInputs(
   };
   for (const [done, call] of plan.layers.entries()) {
     await step({done, total, what});
-    const own = layers.get(call.layer.name);
-    if (own !== undefined) {
-      await late.during(own, () => look(own, call));
+    const trainedLayer = layers.get(call.layer.name);
+    if (trainedLayer !== undefined) {
+      await late.during(trainedLayer, () => look(trainedLayer, call));
     }
   }
   return {changed: [...changed.values()], products};
@@ -319,11 +319,11 @@ async function changesOf(
       }
       continue;
     }
-    const own = names.get(first) ?? freeName(`${name}_merged`, taken);
+    const mergedName = names.get(first) ?? freeName(`${name}_merged`, taken);
     if (first === each) {
-      names.set(each, own);
-      taken.add(own);
-      added.push({name: own, type, shape: each.shape, bytes: encoded(name, each, type, finite)});
+      names.set(each, mergedName);
+      taken.add(mergedName);
+      added.push({name: mergedName, type, shape: each.shape, bytes: encoded(name, each, type, finite)});
     }
     const proto = graph.nodes.get(each.node) as OnnxNode;
     const place = nodes.indexOf(proto);
@@ -334,7 +334,7 @@ async function changesOf(
       );
     }
     const list = inputs.get(place) ?? [...proto.inputs];
-    list[each.index] = own;
+    list[each.index] = mergedName;
     inputs.set(place, list);
   }
   return {initializers, constants, added, inputs};
@@ -345,8 +345,8 @@ async function alikeIn(inputs: readonly ChangedInput[], one: ChangedInput): Prom
   const values = inputs.length > 1 ? await one.read() : undefined;
   const alike: ChangedInput[] = [];
   for (const each of inputs) {
-    const others = values === undefined || each === one ? values : await each.read();
-    if (others === values || others?.every((value, i) => Object.is(value, values?.[i])) === true) {
+    const otherValues = values === undefined || each === one ? values : await each.read();
+    if (otherValues === values || otherValues?.every((value, i) => Object.is(value, values?.[i])) === true) {
       alike.push(each);
     }
   }
@@ -354,11 +354,11 @@ async function alikeIn(inputs: readonly ChangedInput[], one: ChangedInput): Prom
 }
 
 function freeName(name: string, taken: ReadonlySet<string>): string {
-  let own = name;
-  for (let copy = 1; taken.has(own); copy++) {
-    own = `${name}_${copy}`;
+  let freshName = name;
+  for (let copy = 1; taken.has(freshName); copy++) {
+    freshName = `${name}_${copy}`;
   }
-  return own;
+  return freshName;
 }
 
 /** The type of a constant that nodes compute from initializers: that of what it is made of. */

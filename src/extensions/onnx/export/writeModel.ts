@@ -52,7 +52,7 @@ interface NamedOutput {
 export async function writeModel(
   model: tf.LayersModel,
   {dtype = 'float32', signal, onProgress, ...finite}: WriteModelOptions,
-  own: Interface = {},
+  interfaceNames: Interface = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
   if (!model.built) {
     model.countParams(); // a Sequential lays out its graph when it is first used
@@ -60,16 +60,16 @@ export async function writeModel(
   const inputs = model.inputs.map((input, i) => {
     const {name, type, channelsFirst, axes} = {
       ...{name: model.inputNames[i] ?? '', type: typeNumberOf(input.dtype), channelsFirst: false, axes: ['batch']},
-      ...own.inputs?.[i],
+      ...interfaceNames.inputs?.[i],
     };
     const order = channelsFirst ? [0, 3, 1, 2] : range(input.shape.length);
     const sizes = input.shape.map((size, axis) => size ?? axes[axis] ?? `${name}_${axis}`);
     return {input, name, type, order, shape: order.map(axis => sizes[axis] ?? null)};
   });
-  const outputs = own.outputs ?? outputsOf(model);
+  const outputs = interfaceNames.outputs ?? outputsOf(model);
   const opset = sitesOf(model).some(({layer}) => takesMeans(layer)) ? OPSET_OF_MEANS : OPSET;
   const out = new GraphWriter(opset, new Set([...inputs, ...outputs].map(({name}) => name)), dtype === 'float16');
-  const known: Known = new Map(
+  const tensorOf: Known = new Map(
     inputs.map(({input, name, type, order}) => [input, new Tensor(input.shape, type, name, order)]),
   );
   inputs.forEach(({input, name}) => {
@@ -78,10 +78,10 @@ export async function writeModel(
       out.refuse('takes strings, which cannot be written.');
     }
   });
-  writeCalls(out, model, known);
+  writeCalls(out, model, tensorOf);
   throwFaults([...out.faults], 'ERR_UNSUPPORTED', 'The model cannot be written as ONNX:');
-  const given = new Set(inputs.map(({name}) => name));
-  const named = outputs.map(output => nameOutput(out, known.get(output.tensor) as Tensor, output, given));
+  const inputNames = new Set(inputs.map(({name}) => name));
+  const named = outputs.map(output => nameOutput(out, tensorOf.get(output.tensor) as Tensor, output, inputNames));
   const step = stepsOf({...(signal && {signal}), ...(onProgress && {onProgress})});
   const total = out.initializers.length;
   const tensors = out.tensors(finite).flatMap(({name, type, shape, bytes}, done): Part[] => {
@@ -135,13 +135,13 @@ function nameOutput(
 ): {name: string; shape: (number | string | null)[]} {
   const whole = out.plain(tensor);
   const shape = tensor.shape.map((size, axis) => size ?? (axis === 0 && !isPaired ? 'batch' : null));
-  const own = index === undefined ? whole : out.node('Gather', [whole, out.ints([index], [])], {axis: -1});
-  if (taken.has(own)) {
-    const inputs = [own];
+  const output = index === undefined ? whole : out.node('Gather', [whole, out.ints([index], [])], {axis: -1});
+  if (taken.has(output)) {
+    const inputs = [output];
     out.nodes.push({op: 'Identity', name: out.freeName(`${name}/output`), inputs, outputs: [name], attributes: {}});
   } else {
-    out.rename(own, name);
-    if (own === whole) {
+    out.rename(output, name);
+    if (output === whole) {
       tensor.held.set(range(tensor.rank).join(), name);
     }
     taken.add(name);

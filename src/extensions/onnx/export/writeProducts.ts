@@ -40,8 +40,8 @@ function writeConvolution(out: GraphWriter, x: string, {attributes, weights}: Fl
       },
     ),
   );
-  const given = [...attributes].map(([name, {s, i, ints}]) => [name, s ?? i ?? ints] as const);
-  return out.node('Conv', [x, ...inputs], Object.fromEntries(given));
+  const attributeEntries = [...attributes].map(([name, {s, i, ints}]) => [name, s ?? i ?? ints] as const);
+  return out.node('Conv', [x, ...inputs], Object.fromEntries(attributeEntries));
 }
 
 /**
@@ -82,8 +82,8 @@ export function productChanges(
       'The file computes in float16 or bfloat16, and a quantized layer cannot be written in these types.',
     );
   }
-  const own = [...nodes.flatMap(({name, outputs}) => [name, ...outputs]), ...initializers.keys()];
-  const names = new Set([...own, ...inputs.map(({name}) => name)]);
+  const takenNames = [...nodes.flatMap(({name, outputs}) => [name, ...outputs]), ...initializers.keys()];
+  const names = new Set([...takenNames, ...inputs.map(({name}) => name)]);
   const out = new GraphWriter(graph.opsets.get('') ?? 1, names);
   for (const {product, layer, update, kernel, convolution} of products) {
     const places = product.nodes.map(name => nodes.indexOf(graph.nodes.get(name) as OnnxNode));

@@ -113,16 +113,16 @@ export class OnnxTensor {
    */
   values(): TensorData {
     const {type, size, stored, name} = this;
-    const known = TYPES[type];
-    if (known === undefined || stored === undefined) {
-      const reason = known === undefined ? `is of ${typeOf(type).name}` : 'has its values in a file that is missing';
+    const layout = TYPES[type];
+    if (layout === undefined || stored === undefined) {
+      const reason = layout === undefined ? `is of ${typeOf(type).name}` : 'has its values in a file that is missing';
       throw unsupportedError(`Tensor "${name}" ${reason}.`);
     }
-    const {dtype, read} = known;
+    const {dtype, read} = layout;
     if (this.bytes !== undefined) {
       return new Float32Array(Uint8Array.from(this.bytes).buffer);
     }
-    const view = viewOf(stored instanceof Uint8Array ? stored : rawBytes(stored, known));
+    const view = viewOf(stored instanceof Uint8Array ? stored : rawBytes(stored, layout));
     const result = new {float32: Float32Array, int32: Int32Array, bool: Uint8Array}[dtype](size);
     for (let i = 0; i < size; i++) {
       const value = read(view, i);
@@ -133,15 +133,15 @@ export class OnnxTensor {
 
   private checkLength(): void {
     const {stored, size, type, name} = this;
-    const known = TYPES[type];
-    if (known === undefined || stored === undefined) {
+    const layout = TYPES[type];
+    if (layout === undefined || stored === undefined) {
       return;
     }
     const isRaw = stored instanceof Uint8Array;
-    const expected = isRaw || known.bits === 4 ? Math.ceil((size * known.bits) / 8) : size;
+    const expected = isRaw || layout.bits === 4 ? Math.ceil((size * layout.bits) / 8) : size;
     if (stored.length !== expected) {
       throw damaged(
-        `tensor "${name}" of ${known.name} ${showShape(this.shape)} should have ${expected} ` +
+        `tensor "${name}" of ${layout.name} ${showShape(this.shape)} should have ${expected} ` +
           `${isRaw ? 'bytes' : 'values'}, and has ${stored.length}`,
       );
     }

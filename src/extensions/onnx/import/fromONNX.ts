@@ -115,12 +115,15 @@ export async function loadOnnx(source: ONNXSource, options: LoadONNXOptions): Pr
 }
 
 async function bytesAt(source: ONNXSource, limits: LoadOptions): Promise<Uint8Array> {
-  const given = await source;
+  const resolved = await source;
   // Bytes that are already in memory are not copied.
-  if (given instanceof Uint8Array && given.length <= (limits.maxBytes ?? Infinity)) {
-    return given;
+  if (resolved instanceof Uint8Array && resolved.length <= (limits.maxBytes ?? Infinity)) {
+    return resolved;
   }
-  return bytesOf(typeof given === 'string' || given instanceof URL ? await fetched(given, limits) : given, limits);
+  return bytesOf(
+    typeof resolved === 'string' || resolved instanceof URL ? await fetched(resolved, limits) : resolved,
+    limits,
+  );
 }
 
 /** The plan of the layers of a file, and how its weights were arranged. */
@@ -134,24 +137,24 @@ export async function planOnnx(
   const request = requestOf(file, part);
   let lowering: Lowering | undefined;
   const lower = async (planner: Planner, node: GraphNode) => {
-    const own = lowering as Lowering;
+    const startedLowering = lowering as Lowering;
     const proto = file.nodes.get(node.name);
     const rule = proto && ruleFor(proto);
     if (rule === undefined && proto !== undefined) {
       planner.problems.set(node.name, unsupported(proto));
     } else if (rule !== undefined && !planner.problems.has(node.name)) {
-      const call = new OnnxCall(own, node);
+      const call = new OnnxCall(startedLowering, node);
       await rule(call);
       await call.restoreConstantOrder();
       planner.fates.set(node.name, 'op');
     }
   };
   const start = (planner: Planner) => {
-    const own = new Lowering(planner, file);
-    lowering = own;
+    const newLowering = new Lowering(planner, file);
+    lowering = newLowering;
     const ends = {inputs: request.inputs.map(({node}) => node), outputs: request.outputs};
-    fixed.forEach((value, node) => fix(own, node, value));
-    prepare(own, file, neededNodes(file.read, ends));
+    fixed.forEach((value, node) => fix(newLowering, node, value));
+    prepare(newLowering, file, neededNodes(file.read, ends));
   };
   const decide = (planner: Planner, node: GraphNode) => decided(planner, file, node);
   const plan = await planned(file.read, {...request, lower, start, decide}, stepsOf(options));
@@ -195,8 +198,8 @@ function fix(lowering: Lowering, name: string, value: number): void {
 /** Hands on what the taken branch of an `If` gives. Nodes of the other branch are not planned. */
 function decided(planner: Planner, {branches, nodes}: OnnxGraphModel, node: GraphNode): boolean {
   const takes = (condition: string | undefined) => {
-    const known = planner.numbersAt(condition);
-    return known?.sizes[0] === KNOWN ? known.pair[0][0] !== 0 : undefined;
+    const constant = planner.numbersAt(condition);
+    return constant?.sizes[0] === KNOWN ? constant.pair[0][0] !== 0 : undefined;
   };
   const branch = branches.get(node.name);
   if (branch !== undefined && takes(branch.condition) === !branch.isTaken) {

@@ -75,7 +75,7 @@ export function namedTensors({graph: {nodes, initializers}}: OnnxModel): Map<str
     }
   }
   constants.forEach((constant, name) => {
-    if (constant.isFloat && !named.has(name) && !renamed.some(([, own]) => own === name)) {
+    if (constant.isFloat && !named.has(name) && !renamed.some(([, newName]) => newName === name)) {
       named.set(name, constant);
     }
   });
@@ -92,11 +92,11 @@ export function namedTensors({graph: {nodes, initializers}}: OnnxModel): Map<str
 }
 
 function isSame(one: NamedTensor, other: NamedTensor): boolean {
-  const [values, others] = [one.values(), other.values()];
+  const [values, otherValues] = [one.values(), other.values()];
   return (
     one.isFactor === other.isFactor &&
-    values.length === others.length &&
-    values.every((value, i) => value === others[i])
+    values.length === otherValues.length &&
+    values.every((value, i) => value === otherValues[i])
   );
 }
 
@@ -116,8 +116,8 @@ function moduleOf(
   if (ofBias !== undefined && ofNode !== undefined && !paths.some(each => `.${each}`.endsWith(`.${ofBias}`))) {
     return undefined;
   }
-  const own = ofBias ?? ofNode;
-  return own && `${own}.weight`;
+  const tensorName = ofBias ?? ofNode;
+  return tensorName && `${tensorName}.weight`;
 }
 
 /** The result of a node that only arranges or scales constants; `undefined` for other nodes. */
@@ -168,11 +168,11 @@ function scaled(
   sizes: readonly number[],
 ): Omit<Constant, 'isFloat'> | undefined {
   const {shape} = x;
-  const own = [...shape.slice(sizes.length).fill(1), ...sizes];
+  const paddedShape = [...shape.slice(sizes.length).fill(1), ...sizes];
   if (
-    own.length !== shape.length ||
-    own.some((size, i) => size !== 1 && size !== shape[i]) ||
-    sizeOf(own) !== sizeOf(scale.shape)
+    paddedShape.length !== shape.length ||
+    paddedShape.some((size, i) => size !== 1 && size !== shape[i]) ||
+    sizeOf(paddedShape) !== sizeOf(scale.shape)
   ) {
     return undefined;
   }
@@ -182,17 +182,17 @@ function scaled(
     values: () => {
       const [factors, zeros] = [scale.values(), zero?.values()];
       let step = 1;
-      const strides = own.map(() => 0);
-      for (let axis = own.length - 1; axis >= 0; axis--) {
-        strides[axis] = own[axis] === 1 ? 0 : step;
-        step *= own[axis] ?? 1;
+      const strides = paddedShape.map(() => 0);
+      for (let axis = paddedShape.length - 1; axis >= 0; axis--) {
+        strides[axis] = paddedShape[axis] === 1 ? 0 : step;
+        step *= paddedShape[axis] ?? 1;
       }
       return x.values().map((value, i) => {
-        let [rest, at] = [i, 0];
+        let [remainder, at] = [i, 0];
         for (let axis = shape.length - 1; axis >= 0; axis--) {
           const size = shape[axis] ?? 1;
-          at += (rest % size) * (strides[axis] ?? 0);
-          rest = Math.floor(rest / size);
+          at += (remainder % size) * (strides[axis] ?? 0);
+          remainder = Math.floor(remainder / size);
         }
         return (value - (zeros?.[at] ?? 0)) * (factors[at] ?? 0);
       });

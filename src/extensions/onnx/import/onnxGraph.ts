@@ -93,10 +93,10 @@ class Flattened {
 
   /** Adds a node, and gives the name that it got. */
   add(name: string, node: Omit<GraphNode, 'name'>): string {
-    const own = this.free.next(plainName(name));
-    this.list.set(own, {name: own, ...node});
+    const freshName = this.free.next(plainName(name));
+    this.list.set(freshName, {name: freshName, ...node});
     checkCount(this.list.size);
-    return own;
+    return freshName;
   }
 
   addGraph(
@@ -116,19 +116,19 @@ class Flattened {
     this.tensors.set(key, tensor);
   }
 
-  private addNode(given: OnnxNode, scope: Scope): void {
+  private addNode(node: OnnxNode, scope: Scope): void {
     const {rename} = scope;
-    this.ends += given.inputs.length + given.outputs.length;
+    this.ends += node.inputs.length + node.outputs.length;
     if (this.ends > MOST_ENDS) {
       throw unsupportedError(`The nodes of the ONNX file have more than ${MOST_ENDS} inputs and outputs.`);
     }
     const named = (list: readonly string[]) => list.map(name => (name === '' ? '' : rename(name)));
     // Those of the file itself stay the objects that they are, by which they are found when it is written.
-    const proto = scope.path === '' ? given : {...given, inputs: named(given.inputs), outputs: named(given.outputs)};
+    const proto = scope.path === '' ? node : {...node, inputs: named(node.inputs), outputs: named(node.outputs)};
     const name =
-      given.name === ''
+      node.name === ''
         ? (proto.outputs.find(output => output !== '') ?? scope.path + proto.op)
-        : scope.path + given.name;
+        : scope.path + node.name;
     const constant = proto.op === 'Constant' && proto.domain === '' ? tensorOf(proto) : undefined;
     const inner = this.functions.get(`${proto.domain}:${proto.op}`);
     if (constant !== undefined) {
@@ -139,12 +139,12 @@ class Flattened {
       const isChoice = proto.op === 'If' && proto.domain === '';
       const ends = isChoice ? this.addBranches(proto, name, scope) : [];
       const input = [...proto.inputs.filter(each => each !== ''), ...ends].map(each => this.keyOf(each, name));
-      const own = this.add(name, {op: proto.op, input});
-      this.nodes.set(own, isChoice ? {...proto, inputs: [...proto.inputs, ...ends]} : proto);
+      const addedName = this.add(name, {op: proto.op, input});
+      this.nodes.set(addedName, isChoice ? {...proto, inputs: [...proto.inputs, ...ends]} : proto);
       if (scope.branch !== undefined) {
-        this.branches.set(own, scope.branch);
+        this.branches.set(addedName, scope.branch);
       }
-      proto.outputs.forEach((output, i) => this.give(output, `${own}:${i}`));
+      proto.outputs.forEach((output, i) => this.give(output, `${addedName}:${i}`));
     }
   }
 
@@ -174,8 +174,8 @@ class Flattened {
       }
       const graph = readGraphProto(bytes);
       const path = `${name}/${branch.slice(0, 4)}/`;
-      const own = new Set([...graph.initializers.keys(), ...graph.nodes.flatMap(({outputs}) => outputs)]);
-      const rename = (value: string) => (own.has(value) ? path + value : scope.rename(value));
+      const bodyNames = new Set([...graph.initializers.keys(), ...graph.nodes.flatMap(({outputs}) => outputs)]);
+      const rename = (value: string) => (bodyNames.has(value) ? path + value : scope.rename(value));
       const condition = this.keyOf(proto.inputs[0] ?? '', name);
       const taken = {condition, isTaken: branch === 'then_branch'};
       this.addGraph(graph, {path, rename, branch: taken, depth: (scope.depth ?? 0) + 1});
@@ -199,12 +199,12 @@ class Flattened {
 
 /** Attributes of a node of a function, with those of the call in the place of their names. */
 function filledIn(
-  own: OnnxNode['attributes'],
-  given: OnnxNode['attributes'],
+  functionDefaults: OnnxNode['attributes'],
+  callAttributes: OnnxNode['attributes'],
   defaults: OnnxNode['attributes'],
 ): OnnxNode['attributes'] {
-  const values = [...own].map(([key, value]) => {
-    return [key, value.ref === undefined ? value : (given.get(value.ref) ?? defaults.get(value.ref))] as const;
+  const values = [...functionDefaults].map(([key, value]) => {
+    return [key, value.ref === undefined ? value : (callAttributes.get(value.ref) ?? defaults.get(value.ref))] as const;
   });
   return new Map(values.filter((entry): entry is [string, OnnxAttribute] => entry[1] !== undefined));
 }

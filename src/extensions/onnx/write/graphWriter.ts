@@ -146,13 +146,13 @@ export class GraphWriter {
     source: Source,
     {perm, shape}: {perm?: readonly number[]; shape?: readonly number[]} = {},
   ): string {
-    const own = source.shape as number[];
-    const turned = perm === undefined || isIdentity(perm) ? own : perm.map(axis => own[axis] ?? 1);
+    const sourceShape = source.shape as number[];
+    const turned = perm === undefined || isIdentity(perm) ? sourceShape : perm.map(axis => sourceShape[axis] ?? 1);
     return this.weights(
       perm === undefined ? part : `${part}/${perm.join('')}`,
       [source],
       shape ?? turned,
-      ([values]) => (turned === own ? (values as Values) : transpose(values as Values, perm as number[])),
+      ([values]) => (turned === sourceShape ? (values as Values) : transpose(values as Values, perm as number[])),
     );
   }
 
@@ -202,9 +202,9 @@ export class GraphWriter {
 
   /** The name of a tensor with its axes in an order. */
   held(tensor: Tensor, order: readonly number[]): string {
-    const known = tensor.held.get(order.join());
-    if (known !== undefined) {
-      return known;
+    const transposedName = tensor.held.get(order.join());
+    if (transposedName !== undefined) {
+      return transposedName;
     }
     const perm = order.map(axis => tensor.order.indexOf(axis));
     const turned = this.node('Transpose', [tensor.name], {perm});
@@ -285,11 +285,11 @@ export class GraphWriter {
 
   /** Gives a value another name, wherever it is used. */
   rename(from: string, to: string): void {
-    const own = (name: string) => (name === from ? to : name);
+    const renamed = (name: string) => (name === from ? to : name);
     const visit = (nodes: readonly NewNode[]): void => {
       for (const node of nodes) {
-        node.inputs = node.inputs.map(own);
-        node.outputs = node.outputs.map(own);
+        node.inputs = node.inputs.map(renamed);
+        node.outputs = node.outputs.map(renamed);
         Object.values(node.attributes).forEach(value => value instanceof Body && visit(value.nodes));
       }
     };

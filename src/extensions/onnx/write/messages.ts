@@ -55,13 +55,13 @@ export function valueMessage(name: string, type: number, shape?: readonly (numbe
 const KINDS = {float: 1, int: 2, text: 3, graph: 5, floats: 6, ints: 7, texts: 8} as const;
 
 function attribute(name: string, value: NonNullable<Attributes[string]>): Uint8Array {
-  const own = (kind: keyof typeof KINDS, values: Uint8Array[]) =>
+  const constantsOf = (kind: keyof typeof KINDS, values: Uint8Array[]) =>
     field(5, [field(1, name), ...values, field(20, KINDS[kind])]);
   if (value instanceof Fraction) {
     const list = value.value;
     return typeof list === 'number'
-      ? own('float', [floatField(2, list)])
-      : own(
+      ? constantsOf('float', [floatField(2, list)])
+      : constantsOf(
           'floats',
           list.map(each => floatField(7, each)),
         );
@@ -70,20 +70,20 @@ function attribute(name: string, value: NonNullable<Attributes[string]>): Uint8A
     const values = (kind: number) => (each: string) => field(kind, valueMessage(each, TYPE.float));
     const {nodes, inputs, outputs} = value;
     const parts = [...nodeMessages(nodes), field(2, name), ...inputs.map(values(11)), ...outputs.map(values(12))];
-    return own('graph', [field(6, parts)]);
+    return constantsOf('graph', [field(6, parts)]);
   }
   if (typeof value === 'number') {
-    return own('int', [field(3, value)]);
+    return constantsOf('int', [field(3, value)]);
   }
   if (typeof value === 'string') {
-    return own('text', [field(4, value)]);
+    return constantsOf('text', [field(4, value)]);
   }
   return value.some(each => typeof each === 'string')
-    ? own(
+    ? constantsOf(
         'texts',
         value.map(each => field(9, String(each))),
       )
-    : own(
+    : constantsOf(
         'ints',
         (value as readonly number[]).map(each => field(8, each)),
       );
