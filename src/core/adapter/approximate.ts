@@ -104,7 +104,7 @@ async function addEnergies(ladder: readonly Rung[], svds: readonly TruncatedSVD[
   }
 }
 
-/** Decomposes the update of each weight of a layer. The results are added to `decompositions`, which the caller frees. */
+/** Decomposes the update of each weight of a layer into `decompositions`, which the caller frees. */
 async function decompose(
   layer: AlignedLayer,
   rank: number,

@@ -48,8 +48,7 @@ export function tensorsByLayer({config, tensors}: Adapter): {
     const local = name.slice(path.length + 1);
     const update = layerConfigAt(config, path);
     const {parameterNames} = methodOf(update?.method);
-    const parameter =
-      update && parameterNames.find(parameterName => local === parameterName || local.endsWith(`/${parameterName}`));
+    const parameter = update && parameterNames.find(end => local === end || local.endsWith(`/${end}`));
     if (layer === undefined) {
       faults.push(`${name}: belongs to no layer of the adapter`);
     } else if (parameter === undefined) {

@@ -147,8 +147,8 @@ export class LayerUpdate {
         return {kernel: weightUpdate.cached.get(sources, merge, strength)[0]};
       }
       // With a gain, not only the update would work on the input with dropout.
-      const siteForPrediction = dropout === undefined ? site : {...site, takesGain: false};
-      const update = method.update?.(parameters, strength, siteForPrediction) ?? {
+      const updateSite = dropout === undefined ? site : {...site, takesGain: false};
+      const update = method.update?.(parameters, strength, updateSite) ?? {
         kernel: method.merge(parameters, strength, site),
       };
       return dropout === undefined ? update : {...update, dropout};

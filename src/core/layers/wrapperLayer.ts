@@ -158,9 +158,7 @@ export abstract class WrapperLayer extends tf.layers.Layer {
   // even during training, and none of the frozen ones.
 
   override get trainableWeights(): tf.LayerVariable[] {
-    return this.trainable
-      ? [...this.withoutBaseWeights(super.trainableWeights), ...this.baseLayer.trainableWeights]
-      : [];
+    return this.trainable ? [...this.withoutBase(super.trainableWeights), ...this.baseLayer.trainableWeights] : [];
   }
 
   override set trainableWeights(weights: tf.LayerVariable[]) {
@@ -169,14 +167,14 @@ export abstract class WrapperLayer extends tf.layers.Layer {
 
   override get nonTrainableWeights(): tf.LayerVariable[] {
     const ofBase = this.trainable ? this.baseLayer.nonTrainableWeights : this.baseLayer.weights;
-    return [...this.withoutBaseWeights(super.nonTrainableWeights), ...ofBase];
+    return [...this.withoutBase(super.nonTrainableWeights), ...ofBase];
   }
 
   override set nonTrainableWeights(weights: tf.LayerVariable[]) {
     super.nonTrainableWeights = weights;
   }
 
-  private withoutBaseWeights(weights: readonly tf.LayerVariable[]): tf.LayerVariable[] {
+  private withoutBase(weights: readonly tf.LayerVariable[]): tf.LayerVariable[] {
     const ofBase = new Set(this.baseLayer.weights);
     return weights.filter(weight => !ofBase.has(weight));
   }

@@ -118,9 +118,7 @@ export function crossEntropySums(
     forward: () => {
       // The kernels compute the mean over a row.
       const sums = targets.map(each => {
-        const means = byRows(logits, each, (rowLogits, rowTargets) =>
-          tf.reshape(crossEntropyValue(rowTargets, rowLogits, ignoreIndex), [1]),
-        );
+        const means = byRows(logits, each, (z, ys) => tf.reshape(crossEntropyValue(ys, z, ignoreIndex), [1]));
         return tf.mul(means, tf.sum(counted(each), 1));
       });
       return tf.stack(sums, 1);
@@ -131,23 +129,18 @@ export function crossEntropySums(
           const savedTensors = names.map(name => saved[name] as tf.Tensor);
           const all = savedTensors.reduce((whole, each) => tf.where(tf.equal(each, ignoreIndex), whole, each));
           const ofRows = tf.unstack(dy) as tf.Tensor1D[];
-          return byRows(saved.logits as tf.Tensor, all, (rowLogits, ofRow, row) => {
+          return byRows(saved.logits as tf.Tensor, all, (z, ofRow, row) => {
             const count = tf.sum(counted(ofRow));
             const ofSums = ofRows[row] as tf.Tensor1D;
             if (areAlike) {
-              return crossEntropyGradient(
-                rowLogits,
-                ofRow,
-                tf.mul(tf.squeeze(tf.slice(ofSums, 0, 1)), count),
-                ignoreIndex,
-              );
+              return crossEntropyGradient(z, ofRow, tf.mul(tf.squeeze(tf.slice(ofSums, 0, 1)), count), ignoreIndex);
             }
             const members = tf.stack(
               savedTensors.map(each => counted(tf.slice(each, [row, 0], [1, -1]))),
               -1,
             );
             const weights = tf.sum(tf.mul(members, ofSums), -1, true); // [1, positions, 1]
-            return tf.mul(crossEntropyGradient(rowLogits, ofRow, count, ignoreIndex), weights);
+            return tf.mul(crossEntropyGradient(z, ofRow, count, ignoreIndex), weights);
           });
         }),
     }),

@@ -48,12 +48,9 @@ export function partsOf({state, tensors}: Checkpoint): {
   slots: Record<string, tf.Tensor>;
   callbacks: Map<string, CallbackState>;
 } {
-  const callbackTensors = below(CALLBACK, tensors);
+  const saved = below(CALLBACK, tensors);
   const callbacks = new Map(
-    Object.entries(state.callbacks).map(([part, values]) => [
-      part,
-      {values, tensors: below(`${part}/`, callbackTensors)},
-    ]),
+    Object.entries(state.callbacks).map(([part, values]) => [part, {values, tensors: below(`${part}/`, saved)}]),
   );
   return {variables: below(MODEL, tensors), slots: below(OPTIMIZER, tensors), callbacks};
 }
