@@ -18,20 +18,20 @@ export const combine: Command = {
     ...ADAPTER_OPTIONS,
     ...MODEL_OPTIONS,
   },
-  run: async (given, terminal) => {
-    const paths = pathsOf(given, 1, Infinity, 'one or more adapters');
-    const out = required(given, 'out', 'combined.safetensors');
-    const options = optionsOf(given);
-    const weights = weightsOf(given, paths.length, options);
-    const target = await adapterTarget(given, out);
-    const beside = await besideOf(given, terminal);
+  run: async (args, terminal) => {
+    const paths = pathsOf(args, 1, Infinity, 'one or more adapters');
+    const out = required(args, 'out', 'combined.safetensors');
+    const options = optionsOf(args);
+    const weights = weightsOf(args, paths.length, options);
+    const target = await adapterTarget(args, out);
+    const beside = await besideOf(args, terminal);
     const adapters: Adapter[] = [];
     for (const path of paths) {
       adapters.push(await readAnyAdapter(path, beside, terminal));
     }
     const parts = adapters.map((adapter, i) => ({adapter, weight: weights[i] ?? 1}));
     const combined = await combineAdapters(parts, options);
-    await writeAdapter(combined, given, target, beside, terminal);
+    await writeAdapter(combined, args, target, beside, terminal);
     terminal.out(out);
   },
 };
@@ -63,26 +63,26 @@ const METHODS = {
   dare: {takes: ['density', 'seed'], needs: [['density', '0.5']]},
 } as const;
 
-function optionsOf(given: Arguments): CombineOptions {
+function optionsOf(args: Arguments): CombineOptions {
   const methods = Object.keys(METHODS) as (keyof typeof METHODS)[];
-  const method = nameOf(given, 'method', methods);
+  const method = nameOf(args, 'method', methods);
   const {takes, needs} = METHODS[method ?? 'exact'] as {takes: readonly string[]; needs: readonly string[][]};
   for (const option of ['density', 'majority-sign', 'seed']) {
-    if (given.values[option] !== undefined && !takes.includes(option)) {
+    if (args.values[option] !== undefined && !takes.includes(option)) {
       const which = methods.filter(name => (METHODS[name].takes as readonly string[]).includes(option));
       throw new UsageError(`--${option} is for --method ${which.join(' or ')}.`);
     }
   }
   for (const [option = '', example = ''] of needs) {
-    required(given, option, example);
+    required(args, option, example);
   }
-  const density = numberOf(given, 'density');
+  const density = numberOf(args, 'density');
   if (density !== undefined && !(density > 0 && density <= 1)) {
-    throw new UsageError(`--density must be above 0 and at most 1, got "${given.values.density}".`);
+    throw new UsageError(`--density must be above 0 and at most 1, got "${args.values.density}".`);
   }
-  const majoritySign = nameOf<MajoritySign>(given, 'majority-sign', ['total', 'frequency']);
-  const seed = integerOf(given, 'seed');
-  const [rank, budget] = ['rank', 'budget'].map(option => integerOf(given, option, 1));
+  const majoritySign = nameOf<MajoritySign>(args, 'majority-sign', ['total', 'frequency']);
+  const seed = integerOf(args, 'seed');
+  const [rank, budget] = ['rank', 'budget'].map(option => integerOf(args, option, 1));
   const options = {
     ...(method !== undefined && {method}),
     ...(density !== undefined && {density}),

@@ -29,7 +29,7 @@ export interface Command {
   usage: string;
   summary: string;
   options: Readonly<Record<string, Option>>;
-  run(given: Arguments, terminal: Terminal): Promise<void>;
+  run(args: Arguments, terminal: Terminal): Promise<void>;
 }
 
 /** An incorrect call of a command; its help is shown. */
@@ -84,9 +84,9 @@ export function parse(args: readonly string[], command: Command): Arguments {
   return {paths, values, switches};
 }
 
-function unknownOption(given: string, known: readonly string[]): string {
-  const [closest] = closestTo(given.replace(/^-+/, ''), known);
-  return `There is no option "${given}".${closest === undefined ? '' : ` Did you mean "--${closest}"?`}`;
+function unknownOption(option: string, options: readonly string[]): string {
+  const [closest] = closestTo(option.replace(/^-+/, ''), options);
+  return `There is no option "${option}".${closest === undefined ? '' : ` Did you mean "--${closest}"?`}`;
 }
 
 /** The usage of a command and its options. */
@@ -122,11 +122,11 @@ export function numberOf({values}: Arguments, option: string): number | undefine
  *
  * @throws UsageError if it is something else.
  */
-export function integerOf(given: Arguments, option: string, least = -Infinity): number | undefined {
-  const value = numberOf(given, option);
+export function integerOf(args: Arguments, option: string, least = -Infinity): number | undefined {
+  const value = numberOf(args, option);
   if (value !== undefined && !(Number.isSafeInteger(value) && value >= least)) {
     const expected = least > 0 ? 'a positive integer' : 'an integer';
-    throw new UsageError(`--${option} must be ${expected}, got "${given.values[option]}".`);
+    throw new UsageError(`--${option} must be ${expected}, got "${args.values[option]}".`);
   }
   return value;
 }

@@ -10,25 +10,25 @@ export const convert: Command = {
   summary:
     'writes an adapter in another format: .safetensors, .json, or a folder for PEFT; a layers model as .onnx, or back',
   options: {...ADAPTER_OPTIONS, ...MODEL_OPTIONS},
-  run: async (given, terminal) => {
-    const [path = ''] = pathsOf(given, 1, 1, 'an adapter or a model');
-    const out = required(given, 'out', 'adapter.safetensors');
+  run: async (args, terminal) => {
+    const [path = ''] = pathsOf(args, 1, 1, 'an adapter or a model');
+    const out = required(args, 'out', 'adapter.safetensors');
     if (out.endsWith('.onnx') || path.endsWith('.onnx')) {
-      await convertModel(given, path, out, terminal);
+      await convertModel(args, path, out, terminal);
       terminal.out(out);
       return;
     }
-    const target = await adapterTarget(given, out);
-    const beside = await besideOf(given, terminal);
+    const target = await adapterTarget(args, out);
+    const beside = await besideOf(args, terminal);
     const adapter = await readAnyAdapter(path, beside, terminal);
-    await writeAdapter(adapter, given, target, beside, terminal);
+    await writeAdapter(adapter, args, target, beside, terminal);
     terminal.out(out);
   },
 };
 
 /** Writes a layers model as an ONNX file, or an ONNX file as a layers model. */
-async function convertModel(given: Arguments, path: string, out: string, terminal: Terminal): Promise<void> {
-  const dtype = nameOf(given, 'dtype', ['float32', 'float16']);
+async function convertModel(args: Arguments, path: string, out: string, terminal: Terminal): Promise<void> {
+  const dtype = nameOf(args, 'dtype', ['float32', 'float16']);
   const {kind} = await sourceAt(path);
   if ((kind === 'ONNX model') === out.endsWith('.onnx') || (kind !== 'ONNX model' && kind !== 'layers model')) {
     throw new UsageError(`A layers model becomes an .onnx file, and back. ${path} is of another kind, or --out is.`);
@@ -36,16 +36,16 @@ async function convertModel(given: Arguments, path: string, out: string, termina
   if (kind === 'ONNX model' && dtype !== undefined) {
     throw new UsageError('--dtype is for the weights of an .onnx file.');
   }
-  await checkOut(given, out, 'a model');
-  await register(given.values.register);
+  await checkOut(args, out, 'a model');
+  await register(args.values.register);
   const {model} = await loadBase(path, terminal);
   if (kind === 'layers model') {
-    const allowNonFinite = given.switches.has('allow-non-finite');
-    await writeONNX(await toONNX(model, {...(dtype && {dtype}), allowNonFinite}), given, out, terminal);
+    const allowNonFinite = args.switches.has('allow-non-finite');
+    await writeONNX(await toONNX(model, {...(dtype && {dtype}), allowNonFinite}), args, out, terminal);
     return;
   }
   terminal.err(`Writing ${out}`);
-  await writeTo(given, out, 'a model', async () => {
+  await writeTo(args, out, 'a model', async () => {
     await model.save(fileHandler(out));
   });
 }

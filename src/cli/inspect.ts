@@ -29,16 +29,16 @@ export const inspect: Command = {
   usage: '<path>… [--json]',
   summary: 'describes adapters, PEFT folders and models',
   options: {json: {help: 'prints JSON: a list with an entry for each path'}, register: MODEL_OPTIONS.register},
-  run: async (given, terminal) => {
-    const paths = pathsOf(given, 1, Infinity, 'one or more paths');
-    await register(given.values.register);
+  run: async (args, terminal) => {
+    const paths = pathsOf(args, 1, Infinity, 'one or more paths');
+    await register(args.values.register);
     const entries: Record<string, unknown>[] = [];
     for (const path of paths) {
       const source = await sourceAt(path);
       const {facts, rows, notes} = await named(source.path, () => REPORTS[source.kind](source.path));
       const bytes = await bytesOf(source);
       entries.push({path, kind: source.kind, bytes, ...facts});
-      if (!given.switches.has('json')) {
+      if (!args.switches.has('json')) {
         terminal.out(
           [`${path}: ${source.kind}, ${count(bytes)} bytes`, ...indented(inColumns(rows)), ...indented(notes), ''].join(
             '\n',
@@ -46,7 +46,7 @@ export const inspect: Command = {
         );
       }
     }
-    if (given.switches.has('json')) {
+    if (args.switches.has('json')) {
       terminal.out(JSON.stringify(entries, null, 2));
     }
   },
@@ -70,8 +70,8 @@ function adapterReport({config, tensors}: Adapter): Report {
     facts: {layers, trainable, biases, ...(head && {head}), numbers},
     rows: [
       ['layer', 'class', 'method', 'rank', 'alpha', 'numbers'],
-      ...layers.map(({path, className, method = 'lora', rank, alpha, numbers: own}) => [
-        ...[path, className, method, String(rank), String(alpha), count(own)],
+      ...layers.map(({path, className, method = 'lora', rank, alpha, numbers: parameters}) => [
+        ...[path, className, method, String(rank), String(alpha), count(parameters)],
       ]),
     ],
     notes: [
@@ -112,7 +112,7 @@ function modelReport(model: tf.LayersModel): Report {
     adaptable: adaptable(layer),
   }));
   const isAdapted = sites.some(({layer}) => isWrapper(layer));
-  const numbers = sum(layers.map(({numbers: own}) => own));
+  const numbers = sum(layers.map(({numbers: parameters}) => parameters));
   if (isAdapted) {
     const summary = summarizeLoRA(model);
     return {facts: {adapted: true, ...summary}, rows: [], notes: String(summary).split('\n')};
@@ -121,7 +121,12 @@ function modelReport(model: tf.LayersModel): Report {
     facts: {adapted: false, layers, numbers},
     rows: [
       ['layer', 'class', 'numbers', 'LoRA'],
-      ...layers.map(({path, className, numbers: own, adaptable: how}) => [path, className, count(own), how]),
+      ...layers.map(({path, className, numbers: parameters, adaptable: how}) => [
+        path,
+        className,
+        count(parameters),
+        how,
+      ]),
     ],
     notes: [`${count(numbers)} numbers`],
   };

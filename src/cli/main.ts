@@ -22,7 +22,7 @@ const PROCESS: Terminal = {
  * @returns the exit code: 0, or 1 if the command failed, or 2 if it was called in a wrong way.
  */
 export async function main(args: readonly string[], terminal = PROCESS): Promise<number> {
-  const [name, ...rest] = args;
+  const [name, ...commandArgs] = args;
   if (name === undefined || ['help', '--help', '-h'].includes(name)) {
     terminal.out(usage());
     return name === undefined ? 2 : 0;
@@ -39,14 +39,14 @@ export async function main(args: readonly string[], terminal = PROCESS): Promise
     return 2;
   }
   try {
-    const given: Arguments = parse(rest, command);
-    if (given.switches.has('help')) {
+    const parsed: Arguments = parse(commandArgs, command);
+    if (parsed.switches.has('help')) {
       terminal.out(helpOf(name, command));
       return 0;
     }
     tf.enableProdMode(); // no banner of the cpu backend, which is all that a command needs
     await tf.setBackend('cpu');
-    await command.run(given, terminal);
+    await command.run(parsed, terminal);
     return 0;
   } catch (error) {
     const isUsage = error instanceof UsageError;

@@ -22,12 +22,12 @@ export const merge: Command = {
     force: {help: `${FORCE_OPTION.force.help}, and merges an adapter of another base`},
     ...MODEL_OPTIONS,
   },
-  run: async (given, terminal) => {
-    const [basePath = '', adapterPath] = pathsOf(given, 1, 2, 'a model, and an adapter unless the model is adapted');
-    const out = required(given, 'out', 'merged');
-    const scale = numberOf(given, 'scale');
-    const dtype = nameOf(given, 'dtype', ['float32', 'float16']);
-    const {'key-map': map, register: module} = given.values;
+  run: async (args, terminal) => {
+    const [basePath = '', adapterPath] = pathsOf(args, 1, 2, 'a model, and an adapter unless the model is adapted');
+    const out = required(args, 'out', 'merged');
+    const scale = numberOf(args, 'scale');
+    const dtype = nameOf(args, 'dtype', ['float32', 'float16']);
+    const {'key-map': map, register: module} = args.values;
     if (adapterPath === undefined && scale !== undefined) {
       throw new UsageError('--scale needs an adapter in a separate file, and none is given.');
     }
@@ -42,7 +42,7 @@ export const merge: Command = {
     if (isONNX && kind === 'graph model') {
       throw new UsageError('A graph model is written as one, not as an .onnx file: let --out be a folder.');
     }
-    await checkOut(given, out, 'a model');
+    await checkOut(args, out, 'a model');
     await register(module);
     const keyMap = await keyMapAt(map);
     const {model, graph, onnx} = await loadBase(basePath, terminal);
@@ -50,24 +50,24 @@ export const merge: Command = {
     if (adapterPath !== undefined) {
       const adapter = await readAnyAdapter(adapterPath, {model, keyMap}, terminal);
       const other = await namedBase(adapter)?.differenceFrom(kernelsOf(adapter, sitesOf(model)));
-      if (other !== undefined && !given.switches.has('force')) {
+      if (other !== undefined && !args.switches.has('force')) {
         throw misfitError(`${other} To merge it anyway, pass --force.`);
       }
       adapted = applyLoRA(model, scale === undefined ? adapter : scaleAdapter(adapter, scale));
     }
     const merged = await safeMergeLoRA(adapted);
-    const own = {...(dtype !== undefined && {dtype})};
+    const dtypeOption = {...(dtype !== undefined && {dtype})};
     if (isONNX) {
       const file = await (onnx === undefined
-        ? toONNX(merged, own)
+        ? toONNX(merged, dtypeOption)
         : toONNX(merged, onnx.path, {externalData: onnx.externalData}));
-      await writeONNX(file, given, out, terminal);
+      await writeONNX(file, args, out, terminal);
       terminal.out(out);
       return;
     }
-    const written = graph === undefined ? merged : await toGraphModel(merged, graph, own);
+    const written = graph === undefined ? merged : await toGraphModel(merged, graph, dtypeOption);
     terminal.err(`Writing ${out}`);
-    await writeTo(given, out, 'a model', async () => {
+    await writeTo(args, out, 'a model', async () => {
       await written.save(fileHandler(out));
     });
     terminal.out(out);

@@ -47,17 +47,17 @@ interface ONNXFile {
  * @throws LoRAError if nothing is there, with the closest name, or it is something else.
  */
 export async function sourceAt(path: string): Promise<Source> {
-  const found = await stat(path).catch(() => undefined);
-  if (found === undefined) {
+  const stats = await stat(path).catch(() => undefined);
+  if (stats === undefined) {
     const beside = await readdir(dirname(path)).catch((): string[] => []);
     const [closest] = closestTo(basename(path), beside);
     const advice = closest === undefined ? '' : ` Did you mean ${join(dirname(path), closest)}?`;
     throw notFoundError(`There is no ${path}.${advice}`);
   }
-  if (!found.isFile() && !found.isDirectory()) {
+  if (!stats.isFile() && !stats.isDirectory()) {
     throw unsupportedError(`${path} is neither a file nor a folder.`);
   }
-  if (found.isDirectory()) {
+  if (stats.isDirectory()) {
     const names = await readdir(path);
     if (names.includes('adapter_config.json')) {
       return {kind: 'PEFT adapter', path};

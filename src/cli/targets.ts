@@ -34,24 +34,24 @@ interface AdapterTarget {
  * @throws UsageError if the name of the place does not say in which format, or that has no such `--dtype`; LoRAError if
  *     something is there that stays.
  */
-export async function adapterTarget(given: Arguments, out: string): Promise<AdapterTarget> {
+export async function adapterTarget(args: Arguments, out: string): Promise<AdapterTarget> {
   const extension = extname(basename(out));
   if (!Object.hasOwn(FORMATS, extension)) {
     throw new UsageError(`--out must end in .safetensors or .json, or be a folder for PEFT, got "${out}".`);
   }
   const format = FORMATS[extension as keyof typeof FORMATS];
-  const dtype = nameOf<StoredType>(given, 'dtype', ['float32', 'float16', 'bfloat16']);
+  const dtype = nameOf<StoredType>(args, 'dtype', ['float32', 'float16', 'bfloat16']);
   if (format === 'tfjs' && dtype !== undefined && dtype !== 'float32') {
     throw new UsageError(`A .json file holds float32. For --dtype ${dtype} let --out end in .safetensors.`);
   }
-  if (format === 'peft' && given.values.model === undefined) {
+  if (format === 'peft' && args.values.model === undefined) {
     throw new UsageError(
       `${out} would be a folder for PEFT, which names PyTorch modules. Pass the model that the adapter belongs ` +
         'to: --model <path>.',
     );
   }
-  await checkOut(given, out, kindOf(format));
-  const allowNonFinite = given.switches.has('allow-non-finite');
+  await checkOut(args, out, kindOf(format));
+  const allowNonFinite = args.switches.has('allow-non-finite');
   return {out, format, options: {...(dtype !== undefined && {dtype}), allowNonFinite}};
 }
 
@@ -78,28 +78,28 @@ const KINDS: Readonly<Record<Source['kind'], Written>> = {
  *
  * @throws LoRAError if it is not.
  */
-export async function checkOut(given: Arguments, out: string, kind: Written): Promise<void> {
-  const found = await stat(out).catch(() => undefined);
-  if (found === undefined || (found.isDirectory() && (await readdir(out)).every(name => name.startsWith(CLAIM)))) {
+export async function checkOut(args: Arguments, out: string, kind: Written): Promise<void> {
+  const stats = await stat(out).catch(() => undefined);
+  if (stats === undefined || (stats.isDirectory() && (await readdir(out)).every(name => name.startsWith(CLAIM)))) {
     return;
   }
   const isFile = namesFile(out);
-  if (found.isDirectory() === isFile) {
+  if (stats.isDirectory() === isFile) {
     throw new LoRAError(`${out} is a ${isFile ? 'folder, and --out names a file' : 'file, and --out names a folder'}.`);
   }
   const there = await sourceAt(out).then(
     source => KINDS[source.kind],
     () => undefined,
   );
-  const {out: _, ...others} = given.values;
-  const isInput = await isOneOf(out, [...given.paths, ...Object.values(others)]);
+  const {out: _, ...inputOptions} = args.values;
+  const isInput = await isOneOf(out, [...args.paths, ...Object.values(inputOptions)]);
   if (there === undefined ? isInput : there !== kind) {
     throw new LoRAError(
       `${out} ${there === undefined ? 'is read by this command' : `holds ${there}`}, and would get ${kind}. ` +
         'Choose another --out.',
     );
   }
-  if (!given.switches.has('force')) {
+  if (!args.switches.has('force')) {
     throw new LoRAError(
       `${out} ${isInput ? 'is what this command reads' : 'exists'}. Choose another --out, or replace it with --force.`,
     );
@@ -114,14 +114,14 @@ const CLAIM = '.tfjs-lora';
  *
  * @throws LoRAError if the place is not free any more, or cannot be written.
  */
-export async function writeTo(given: Arguments, out: string, kind: Written, write: () => Promise<void>): Promise<void> {
+export async function writeTo(args: Arguments, out: string, kind: Written, write: () => Promise<void>): Promise<void> {
   const isFile = namesFile(out) && !OF_A_FOLDER.test(basename(out));
   const folder = namesFile(out) ? dirname(out) : out;
   let isNew = false;
   try {
     isNew = (await mkdir(folder, {recursive: true})) !== undefined;
     await locked(isFile ? out : join(folder, CLAIM), async () => {
-      await checkOut(given, out, kind);
+      await checkOut(args, out, kind);
       await write();
     });
   } catch (error) {
@@ -137,12 +137,12 @@ function namesFile(out: string): boolean {
 }
 
 /** Whether a path leads to the same file as one of several. Some option values are not paths. */
-async function isOneOf(path: string, others: readonly (string | undefined)[]): Promise<boolean> {
+async function isOneOf(path: string, inputPaths: readonly (string | undefined)[]): Promise<boolean> {
   const place = async (name: string) => {
     const real = await realpath(name).catch(() => undefined);
     return real !== undefined && OF_A_FOLDER.test(basename(real)) ? dirname(real) : real;
   };
-  const places = await Promise.all(others.flatMap(other => (other === undefined ? [] : [place(other)])));
+  const places = await Promise.all(inputPaths.flatMap(other => (other === undefined ? [] : [place(other)])));
   return places.includes(await place(path));
 }
 
@@ -156,13 +156,13 @@ const OF_A_FOLDER = /^(?:model\.json|adapter_config\.json|adapter_model\.safeten
  */
 export async function writeAdapter(
   adapter: Adapter,
-  given: Arguments,
+  args: Arguments,
   {out, format, options}: AdapterTarget,
   {model, keyMap}: Beside,
   {err}: Terminal,
 ): Promise<void> {
   err(`Writing ${out}`);
-  await writeTo(given, out, kindOf(format), async () => {
+  await writeTo(args, out, kindOf(format), async () => {
     await (format === 'peft'
       ? saveAdapter(adapter, out, {format, ...(model && {model}), ...(keyMap && {keyMap}), ...options})
       : saveAdapter(adapter, fileHandler(out), {format, ...options}));
@@ -170,9 +170,9 @@ export async function writeAdapter(
 }
 
 /** Writes an ONNX model. */
-export async function writeONNX(file: Uint8Array, given: Arguments, out: string, {err}: Terminal): Promise<void> {
+export async function writeONNX(file: Uint8Array, args: Arguments, out: string, {err}: Terminal): Promise<void> {
   err(`Writing ${out}`);
-  await writeTo(given, out, 'a model', () => replaceFile(out, file));
+  await writeTo(args, out, 'a model', () => replaceFile(out, file));
 }
 
 /** The paths that a command takes, if their number is right. */

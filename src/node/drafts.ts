@@ -43,8 +43,8 @@ export async function isWriterGone(tag: string, file: string, age = DAY): Promis
 /** The tag in the name of a draft of a file, if it is one. */
 export function tagOfDraft(target: string, name: string): string | undefined {
   const base = basename(target);
-  const rest = name.startsWith(`${base}.`) ? name.slice(base.length) : '';
-  return DRAFT.exec(rest)?.[1];
+  const suffix = name.startsWith(`${base}.`) ? name.slice(base.length) : '';
+  return DRAFT.exec(suffix)?.[1];
 }
 
 /** Drafts of a file that killed saves have left next to it. */

@@ -21,7 +21,7 @@ export async function savePEFT(
     ...{format: true, model: true, readme: true, keyMap: true, baseModel: true},
     ...{dtype: true, allowNonFinite: true, signal: true, onProgress: true},
   });
-  const {format: _, model, readme, ...others} = options;
+  const {format: _, model, readme, ...exportOptions} = options;
   const folder = pathOf(place);
   checkPath(folder);
   if (/\.(?:safetensors|json)$/i.test(folder)) {
@@ -32,7 +32,7 @@ export async function savePEFT(
   if (readme !== undefined && typeof readme !== 'string') {
     throw new LoRAError(`readme must be the text of README.md, got ${kindOf(readme)}.`);
   }
-  const files = await exportPEFT(...exportedOf(source, model, others));
+  const files = await exportPEFT(...exportedOf(source, model, exportOptions));
   await writePEFTFolder({...files, ...(readme !== undefined && {readme})}, folder);
   return {
     modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON', weightDataBytes: files.weights.length},
@@ -43,14 +43,14 @@ export async function savePEFT(
 function exportedOf(
   source: tf.LayersModel | Adapter,
   model: tf.LayersModel | undefined,
-  others: Omit<SavePEFTOptions, 'format' | 'model' | 'readme'>,
+  exportOptions: Omit<SavePEFTOptions, 'format' | 'model' | 'readme'>,
 ): Parameters<typeof exportPEFT> {
   const isModel = source instanceof tf.layers.Layer;
   if (isModel && model !== undefined) {
     throw new LoRAError('model is the base of an adapter that is saved, and here a model is. Leave model out.');
   }
   if (isModel) {
-    return [source, others];
+    return [source, exportOptions];
   }
   if (model === undefined) {
     throw new LoRAError(
@@ -58,5 +58,5 @@ function exportedOf(
         "folder, {format: 'peft', model}).",
     );
   }
-  return [model, {...others, adapter: source}];
+  return [model, {...exportOptions, adapter: source}];
 }

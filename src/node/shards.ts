@@ -90,7 +90,7 @@ async function locate(json: string, path: string, folders: readonly string[]): P
   } catch (error) {
     throw unreadable(named, error, adviceFor(json));
   }
-  if (!folders.some(own => isInside(file, own))) {
+  if (!folders.some(parent => isInside(file, parent))) {
     throw outside(json, path);
   }
   return file;

@@ -176,6 +176,6 @@ function interleave(
 
 /** `tf.concat`, which copies even a single tensor. */
 function concat<T extends tf.Tensor>(tensors: readonly T[], axis: number): T {
-  const [first, ...others] = tensors as [T, ...T[]];
-  return others.length === 0 ? first : tf.concat<T>([first, ...others], axis);
+  const [first, ...laterTensors] = tensors as [T, ...T[]];
+  return laterTensors.length === 0 ? first : tf.concat<T>([first, ...laterTensors], axis);
 }

@@ -5,7 +5,7 @@ const {fround} = Math;
 
 /** Steps in one loop over a variable's values, if reading a tensor is faster than launching an operation. */
 export const hostSteps = oneByOne({
-  adam(value, gradient, slots, {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept}) {
+  adam(value, gradient, slots, {learningRate, gradientScale, beta1, beta2, epsilon, corrections, decayFactor}) {
     const [x, g, m, v] = [value, gradient, ...slots].map(numbersOf) as Four;
     const size = x.length;
     const [y, m1, v1] = [x, m, v].map(like) as Three;
@@ -20,7 +20,7 @@ export const hostSteps = oneByOne({
       v1[i] = second;
       const root = fround(Math.sqrt(fround(second / correction2)));
       const change = fround(fround(first / correction1) / fround(root + least));
-      y[i] = fround(at(x, i) * kept) - fround(change * rate);
+      y[i] = fround(at(x, i) * decayFactor) - fround(change * rate);
     }
     replace(slots, [tensorOf(m1, value), tensorOf(v1, value)]);
     return tensorOf(y, value);

@@ -54,13 +54,13 @@ function groupsOf(calls: readonly PointwiseCall[]): number[][] {
     const first = inputs[0] as tf.Tensor;
     const {size} = first;
     const key = settings.join();
-    const found = open.get(key);
+    const openGroup = open.get(key);
     if (size === 0 || size > SMALL) {
       groups.push([place]);
-    } else if (found !== undefined && found.size + size <= MOST && !found.firsts.has(first)) {
-      found.group.push(place);
-      found.firsts.add(first);
-      found.size += size;
+    } else if (openGroup !== undefined && openGroup.size + size <= MOST && !openGroup.firsts.has(first)) {
+      openGroup.group.push(place);
+      openGroup.firsts.add(first);
+      openGroup.size += size;
     } else {
       // A variable that is named twice takes its second step after the first.
       const group = [place];

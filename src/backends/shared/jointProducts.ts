@@ -6,7 +6,7 @@ import {type Deferred, deferredOf} from './deferred';
 /** A deferred product. */
 export interface DeferredProduct extends Deferred {
   /** Computes this product and others, concatenated along the last axis; `undefined` if they do not fit. */
-  joined(others: readonly DeferredProduct[]): tf.Tensor | undefined;
+  joined(siblings: readonly DeferredProduct[]): tf.Tensor | undefined;
   /** The sum of the product and a tensor of its shape; `undefined` if that takes more launches. */
   plus(other: tf.Tensor): tf.Tensor | undefined;
 }
@@ -23,6 +23,6 @@ export function productOf(x: tf.Tensor): DeferredProduct | undefined {
  */
 export function joined(products: readonly tf.Tensor[]): tf.Tensor | undefined {
   const [first, ...others] = products.map(productOf);
-  const rest = others.filter(other => other !== undefined);
-  return rest.length === others.length ? first?.joined(rest) : undefined;
+  const siblings = others.filter(other => other !== undefined);
+  return siblings.length === others.length ? first?.joined(siblings) : undefined;
 }

@@ -56,13 +56,12 @@ export interface AdaptedProduct extends ProductPrograms {
   /**
    * `f(x·(W + s·A·B) + b)` as one step of the tape; `undefined` for an operation that is no such product.
    *
-   * @param rest the activation `f`, and the gradients of the product for one of its result, composed of operations that
-   *     can be recorded.
+   * @param backward the activation `f`, and the gradients of the product as operations that can be recorded.
    */
   recorded(
     x: tf.Tensor,
     call: LinearCall,
-    rest: {
+    backward: {
       activation: {
         apply: (z: tf.Tensor) => tf.Tensor;
         gradient: ((dy: tf.Tensor, y: tf.Tensor) => tf.Tensor) | null;

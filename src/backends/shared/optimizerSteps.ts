@@ -15,7 +15,7 @@ export interface AdamSettings extends StepSettings {
   /** `1 − β₁ᵗ` and `1 − β₂ᵗ`. */
   readonly corrections: readonly [number, number];
   /** The share of the variable that decay keeps before the step: `1 − rate · decay`, or 1. */
-  readonly kept: number;
+  readonly decayFactor: number;
 }
 
 export interface MomentumSettings extends StepSettings {

@@ -101,9 +101,12 @@ export function pointwiseSteps(run: RunEach): OptimizerSteps {
       });
     };
   return {
-    adam: steps(ADAM, ({learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept}: AdamSettings) => [
-      ...[gradientScale, beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon, kept],
-    ]),
+    adam: steps(
+      ADAM,
+      ({learningRate, gradientScale, beta1, beta2, epsilon, corrections, decayFactor}: AdamSettings) => [
+        ...[gradientScale, beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon, decayFactor],
+      ],
+    ),
     momentum: steps(MOMENTUM, ({learningRate, gradientScale, momentum, nesterov}: MomentumSettings) => [
       ...[gradientScale, momentum, learningRate, nesterov ? 1 : 0],
     ]),

@@ -22,7 +22,7 @@ const ALWAYS: Capabilities = {isOnHost: true, mostBytes: 2 ** 32, oneLaunch};
 const COMPOSED: Capabilities = {...ALWAYS, source: 'composed'};
 
 /** By module. */
-const known = new WeakMap<Native, Capabilities>();
+const capabilitiesOfModule = new WeakMap<Native, Capabilities>();
 
 /** The capabilities of wasm, with or without our module. */
 export function wasmCapabilities(): Capabilities {
@@ -30,9 +30,9 @@ export function wasmCapabilities(): Capabilities {
   if (native === undefined) {
     return COMPOSED;
   }
-  const found = known.get(native) ?? byModule(native);
-  known.set(native, found);
-  return found;
+  const capabilities = capabilitiesOfModule.get(native) ?? byModule(native);
+  capabilitiesOfModule.set(native, capabilities);
+  return capabilities;
 }
 
 function byModule(native: Native): Capabilities {

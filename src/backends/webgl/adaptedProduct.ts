@@ -20,13 +20,13 @@ export const adaptedProduct = productBy({
     const between = isFlat
       ? sumOf({products: [{left: input, right: factorA}], stack: [count, rows, rank]})
       : sumOf({products: [{left: factorA, right: factorB, scale: scaling}], added: w, stack: [1, inner, columns]});
-    const own = sourceOf(between);
+    const betweenSource = sourceOf(between);
     const products = isFlat
       ? [
           {left: input, right: w},
-          {left: own, right: factorB, scale: scaling},
+          {left: betweenSource, right: factorB, scale: scaling},
         ]
-      : [{left: input, right: own}];
+      : [{left: input, right: betweenSource}];
     const y = sumOf({products, epilogue, stack}, [...x.shape.slice(0, -1), columns]);
     between.dispose();
     return y;

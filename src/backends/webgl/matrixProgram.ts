@@ -95,9 +95,9 @@ export function runsMatrixPrograms(): boolean {
   if (backend === undefined || !runsOnWebgl()) {
     return false;
   }
-  const known = tried.get(backend);
-  if (known !== undefined) {
-    return known;
+  const trialResults = tried.get(backend);
+  if (trialResults !== undefined) {
+    return trialResults;
   }
   const works = isRight(backend);
   tried.set(backend, works);

@@ -41,7 +41,7 @@ export function runOnWebgl(
 /** The same on a backend. The caller owns the results. */
 export function runPointwiseProgram(
   backend: WebglBackend,
-  {inputs: names, vectors = [], settings: known, outputs}: Pointwise,
+  {inputs: names, vectors = [], settings: settingNames, outputs}: Pointwise,
   inputs: readonly tf.TensorInfo[],
   settings: readonly number[],
 ): tf.TensorInfo[] {
@@ -51,17 +51,19 @@ export function runPointwiseProgram(
   return Object.entries(outputs).map(([output, expression]) => {
     const uses = (word: string) => new RegExp(`\\b${word}\\b`).test(expression);
     const read = Object.keys(made).filter(uses);
-    const given = known.flatMap((setting, i) => (uses(setting) ? [[setting, settings[i] as number] as const] : []));
+    const uniforms = settingNames.flatMap((setting, i) =>
+      uses(setting) ? [[setting, settings[i] as number] as const] : [],
+    );
     const program = {
       variableNames: read.map(x => `T${x}`),
       outputShape: inputs[0]?.shape,
       packedInputs: true,
       packedOutput: true,
-      customUniforms: given.map(([setting]) => ({name: setting, type: 'float'})),
+      customUniforms: uniforms.map(([setting]) => ({name: setting, type: 'float'})),
       userCode: `void main() { ${read.map(x => `vec4 ${x} = getT${x}AtOutCoords();`).join(' ')} setOutput(${expression}); }`,
     };
     const tensors = read.map(x => made[x] as tf.TensorInfo);
-    const numbers = given.map(([, value]) => [value]);
+    const numbers = uniforms.map(([, value]) => [value]);
     return (made[output] = backend.runWebGLProgram(program, tensors, 'float32', numbers));
   });
 }

@@ -88,10 +88,10 @@ function launch(backend: WebglBackend, calls: readonly StackCall[], stack: Stack
   const starts = parts.flatMap(({x, start}) => (start === undefined ? [] : [[`start_${x}`, start] as const]));
   const floats = calls.flatMap(({program}) => program.floats ?? []);
   const functions = calls.map(
-    ({program: {head = '', code}, stack: own}, i) => `${head}
+    ({program: {head = '', code}, stack: resultStack}, i) => `${head}
 vec4 part${i}(int b, int row, int col) {
   vec4 result = vec4(0.0); ${code}
-  ${withinStack(own)}
+  ${withinStack(resultStack)}
   return result;
 }`,
   );
@@ -109,13 +109,13 @@ void main() {
   setOutput(result);
 }`,
   };
-  const infos = parts.map(({source: {info, stack: own, within}, start}) => {
+  const infos = parts.map(({source: {info, stack: sourceStack, within}, start}) => {
     const {dataId, dtype, shape} = info;
-    return {dataId, dtype, shape: start === undefined ? [...(within?.stack ?? own)] : shape};
+    return {dataId, dtype, shape: start === undefined ? [...(within?.stack ?? sourceStack)] : shape};
   });
   const numbers = calls.flatMap(call => call.numbers ?? []);
-  const given = [...starts.map(([, start]) => start), ...numbers].map(number => [number]);
-  return backend.runWebGLProgram(program, infos, 'float32', given);
+  const uniforms = [...starts.map(([, start]) => start), ...numbers].map(number => [number]);
+  return backend.runWebGLProgram(program, infos, 'float32', uniforms);
 }
 
 /** Code that sets values beyond the last row and column of a stack to zero. */

@@ -142,7 +142,7 @@ function launch(backend: Backend, program: Program, {inputs, outputs, numbers, r
     return output instanceof tf.Tensor ? output : backend.makeTensorInfo(output, 'float32', values);
   });
   const flat = ({dataId, dtype, shape}: tf.TensorInfo) => ({dataId, dtype, shape: [tf.util.sizeFromShape(shape)]});
-  const [first, ...others] = results.map(flat) as [tf.TensorInfo, ...tf.TensorInfo[]];
+  const [first, ...laterResults] = results.map(flat) as [tf.TensorInfo, ...tf.TensorInfo[]];
   const size = first.shape[0] as number;
   const groups = rows ?? Math.ceil(size / GROUP);
   if (groups === 0 || size === 0) {
@@ -154,7 +154,7 @@ function launch(backend: Backend, program: Program, {inputs, outputs, numbers, r
     (input, i) => input.dtype === 'float32' && typeOf(input) === 'i32' && !converts.includes(reads[i] as string),
   );
   const read = inputs.map((input, i) => (isCast[i] ? castOn(backend, input) : input));
-  const bound = [...others, ...read.map(flat)];
+  const bound = [...laterResults, ...read.map(flat)];
   const pipelines = compiled.get(backend) ?? new Map<string, object>();
   compiled.set(backend, pipelines);
   const types = read.map(typeOf);
@@ -177,8 +177,11 @@ function launch(backend: Backend, program: Program, {inputs, outputs, numbers, r
     },
   };
   const whole = 2 + (program.integers ?? []).length;
-  const given = [size, groups, ...numbers].map((value, i) => ({type: i < whole ? 'int32' : 'float32', data: [value]}));
-  backend.runWebGPUProgram(ofTfjs, bound, 'float32', given, first);
+  const uniforms = [size, groups, ...numbers].map((value, i) => ({
+    type: i < whole ? 'int32' : 'float32',
+    data: [value],
+  }));
+  backend.runWebGPUProgram(ofTfjs, bound, 'float32', uniforms, first);
   read.filter((_, i) => isCast[i]).forEach(({dataId}) => backend.disposeData(dataId));
   return results;
 }
@@ -236,16 +239,16 @@ function copyBuffers(
 
 function compile(backend: Backend, program: Program, types: readonly string[], byRow: boolean): object {
   const {name, reads, writes, integers = [], floats = [], head = '', body} = program;
-  const [first, ...others] = writes;
-  const bound = [...others, ...reads];
+  const [first, ...laterWrites] = writes;
+  const bound = [...laterWrites, ...reads];
   const declared = bound.map((x, i) => {
-    const access = i < others.length ? 'read_write' : 'read';
-    return `@group(0) @binding(${i + 1}) var<storage, ${access}> ${x}: array<${types[i - others.length] ?? 'f32'}>;`;
+    const access = i < laterWrites.length ? 'read_write' : 'read';
+    return `@group(0) @binding(${i + 1}) var<storage, ${access}> ${x}: array<${types[i - laterWrites.length] ?? 'f32'}>;`;
   });
   // tfjs puts two constants first, and of each tensor, flat as they are given, its length and a stride.
   const before = Array.from({length: 2 * (bound.length + 1)}, (_, i) => `n${i}: i32,`);
-  const own = [...integers.map(x => `${x}: i32,`), ...floats.map(x => `${x}: f32,`)];
-  const code = `struct U { nan: f32, infinity: f32, ${before.join(' ')} size: i32, groups: i32, ${own.join(' ')} }
+  const uniformFields = [...integers.map(x => `${x}: i32,`), ...floats.map(x => `${x}: f32,`)];
+  const code = `struct U { nan: f32, infinity: f32, ${before.join(' ')} size: i32, groups: i32, ${uniformFields.join(' ')} }
 @group(0) @binding(0) var<storage, read_write> ${first}: array<f32>;
 ${declared.join('\n')}
 @group(0) @binding(${bound.length + 1}) var<uniform> u: U;

@@ -81,7 +81,7 @@ export class LoRAAdam extends tf.AdamOptimizer {
   applyChanged(gradients: Gradients, changes: StepChanges): void {
     reviveOptimizer(this);
     const steps = capabilities().optimizerSteps?.(presentGradients(gradients));
-    const keptOf = (variable: tf.Variable, factor: number) =>
+    const decayFactorOf = (variable: tf.Variable, factor: number) =>
       decays(variable) ? 1 - factor * this.learningRate * this.weightDecay : 1;
     const fields = fieldsOf<AdamFields>(this);
     const {accBeta1, accBeta2, beta1, beta2, epsilon} = fields;
@@ -99,7 +99,7 @@ export class LoRAAdam extends tf.AdamOptimizer {
       ] as const;
     if (steps === undefined) {
       forEachVariable(gradients, momentsOf);
-      changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled as StockGradients), keptOf);
+      changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled as StockGradients), decayFactorOf);
       advance();
       return;
     }
@@ -108,8 +108,12 @@ export class LoRAAdam extends tf.AdamOptimizer {
     const settings = {gradientScale, beta1, beta2, epsilon, corrections};
     const updates = updatesOf(gradients, (value, i) => {
       const factor = rateOf(value.name);
-      const own = {...settings, learningRate: factor * this.learningRate, kept: keptOf(value, factor)};
-      return [momentsOf(value, i), own] as const;
+      const adamSettings = {
+        ...settings,
+        learningRate: factor * this.learningRate,
+        decayFactor: decayFactorOf(value, factor),
+      };
+      return [momentsOf(value, i), adamSettings] as const;
     });
     steps.adam(updates);
     advance();

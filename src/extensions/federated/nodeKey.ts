@@ -126,11 +126,11 @@ export async function storedNodeKey(name = 'node'): Promise<NodeKey> {
   try {
     const store = database.transaction(STORE, 'readwrite').objectStore(STORE);
     // One transaction, so that two tabs that start at once both get the first one's key.
-    const kept = (await settled(store.get(name), 'read')) as NodeKey | undefined;
-    if (kept === undefined) {
+    const storedKey = (await settled(store.get(name), 'read')) as NodeKey | undefined;
+    if (storedKey === undefined) {
       await settled(store.put(fresh, name), 'written');
     }
-    return kept ?? fresh;
+    return storedKey ?? fresh;
   } finally {
     database.close();
   }

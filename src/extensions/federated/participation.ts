@@ -112,8 +112,8 @@ export class Participation {
   ) {}
 
   async run(): Promise<FederationSummary> {
-    const {signal: given, key} = this.options;
-    const forget = given && whenAborted(given, () => this.controller.abort(given.reason));
+    const {signal: callerSignal, key} = this.options;
+    const forget = callerSignal && whenAborted(callerSignal, () => this.controller.abort(callerSignal.reason));
     try {
       this.state('connecting');
       const url = this.options.url.replace(/\/+$/, '');
@@ -128,7 +128,7 @@ export class Participation {
         await this.goodbye();
       }
     } catch (error) {
-      throwIfAborted(given);
+      throwIfAborted(callerSignal);
       if (!(error instanceof Left)) {
         throw asLoRAError(error, 'The node cannot take part', 'ERR_IO');
       }

@@ -87,13 +87,13 @@ function read(reader: Reader, end: number, schema: Schema, depth: number): Recor
   }
   while (reader.pos < end) {
     const tag = reader.uint32();
-    const known = byId.get(tag >>> 3);
+    const field = byId.get(tag >>> 3);
     const wireType = tag & 7;
-    if (known === undefined) {
+    if (field === undefined) {
       reader.skip(wireType);
       continue;
     }
-    const [name, holds, several] = known;
+    const [name, holds, several] = field;
     const add = (value: unknown) => {
       if (several) {
         (message[name] as unknown[]).push(value);

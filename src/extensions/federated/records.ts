@@ -93,9 +93,9 @@ export function treeOf({id, children}: Inflatable): ObjectTree {
 }
 
 /** The objects of a tree by their names, inner ones before those that contain them. */
-export function objectsOf(root: Inflatable, found = new Map<string, Uint8Array>()): Map<string, Uint8Array> {
-  root.children.forEach(child => objectsOf(child, found));
-  return found.set(root.id, root.bytes);
+export function objectsOf(root: Inflatable, objects = new Map<string, Uint8Array>()): Map<string, Uint8Array> {
+  root.children.forEach(child => objectsOf(child, objects));
+  return objects.set(root.id, root.bytes);
 }
 
 /** Builds the content of a reply: arrays, if there are any, and metrics. */
@@ -223,12 +223,12 @@ function readArray({children, body}: Opened, bytesOf: (id: string) => Uint8Array
 type Wire = Partial<Record<keyof typeof CONFIG_VALUE, unknown>>;
 
 function configValue(value: Wire): ConfigValue {
-  const [given] = Object.values(value);
+  const [recordValue] = Object.values(value);
   const one = (item: unknown) =>
     (typeof item === 'bigint' ? Number(item) : item) as boolean | number | string | Uint8Array;
-  return given !== null && typeof given === 'object' && 'vals' in given
-    ? (given.vals as unknown[]).map(one)
-    : one(given ?? '');
+  return recordValue !== null && typeof recordValue === 'object' && 'vals' in recordValue
+    ? (recordValue.vals as unknown[]).map(one)
+    : one(recordValue ?? '');
 }
 
 /** Returns the names of objects in a body. */

@@ -28,8 +28,8 @@ export async function pixelsOf(image: ImageInput, name: string): Promise<Pixels>
   if (image instanceof tf.Tensor) {
     return ofTensor(image, name);
   }
-  const given: unknown = image;
-  const {data, width, height} = (given ?? {}) as {[key in keyof ImagePixels]?: unknown};
+  const source: unknown = image;
+  const {data, width, height} = (source ?? {}) as {[key in keyof ImagePixels]?: unknown};
   if (data instanceof Uint8Array || data instanceof Uint8ClampedArray) {
     return inColors(data, Number(width), Number(height), name);
   }
@@ -45,8 +45,8 @@ export async function pixelsOf(image: ImageInput, name: string): Promise<Pixels>
     return pixels;
   }
   const canDraw = typeof OffscreenCanvas === 'function' || typeof document === 'object';
-  if (canDraw && typeof given === 'object' && given !== null && sizeOf(given as Drawable) !== undefined) {
-    return drawn(given as Drawable, name);
+  if (canDraw && typeof source === 'object' && source !== null && sizeOf(source as Drawable) !== undefined) {
+    return drawn(source as Drawable, name);
   }
   throw new LoRAError(
     `${name} must be an element, an ImageData or {data, width, height}, a tensor [height, width, colors], or in a ` +

@@ -89,8 +89,8 @@ const FILTERS: readonly Resampling[] = ['nearest', 'lanczos', 'bilinear', 'bicub
  *
  * @throws LoRAError with a line for each fault and each unsupported setting.
  */
-export function readPreprocessor(given: string | object): Preprocessing {
-  const config = HubConfig.parse(given, 'preprocessor');
+export function readPreprocessor(source: string | object): Preprocessing {
+  const config = HubConfig.parse(source, 'preprocessor');
   const type = config.get('image_processor_type') ?? config.get('feature_extractor_type');
   const [, name = ''] = /^(\w+?)(?:ImageProcessor|FeatureExtractor)(?:Fast|Pil)?$/.exec(String(type)) ?? [];
   const defaults = Object.hasOwn(PROCESSORS, name) ? PROCESSORS[name] : undefined;
@@ -98,7 +98,7 @@ export function readPreprocessor(given: string | object): Preprocessing {
     throw unsupportedError(
       `The preprocessor has image_processor_type ${show(type)}, which is not supported. Supported: ` +
         `${Object.keys(PROCESSORS)
-          .map(known => `${known}ImageProcessor`)
+          .map(family => `${family}ImageProcessor`)
           .join(', ')}.`,
     );
   }
@@ -157,24 +157,24 @@ function flagOf(config: HubConfig, name: string, otherwise: boolean): boolean {
 
 function resamplingOf(config: HubConfig, {resample}: Defaults): Resampling {
   const number = config.get('resample') ?? resample;
-  const found = typeof number === 'number' ? FILTERS[number] : undefined;
-  if (found === undefined) {
-    const known = FILTERS.map((filter, i) => `${i} (${filter})`).join(', ');
-    config.fault(`resample is ${show(number)}, which is not supported. Supported: ${known}.`);
+  const filter = typeof number === 'number' ? FILTERS[number] : undefined;
+  if (filter === undefined) {
+    const filterNames = FILTERS.map((filter, i) => `${i} (${filter})`).join(', ');
+    config.fault(`resample is ${show(number)}, which is not supported. Supported: ${filterNames}.`);
   }
-  return found ?? 'bilinear';
+  return filter ?? 'bilinear';
 }
 
 function sizeOf(config: HubConfig, {size, isShortest}: Defaults): Preprocessing['size'] {
-  const given = config.get('size') ?? size;
-  if (typeof given === 'number' && isShortest === true && isSize(given)) {
-    return {shortest: given};
+  const sizeSetting = config.get('size') ?? size;
+  if (typeof sizeSetting === 'number' && isShortest === true && isSize(sizeSetting)) {
+    return {shortest: sizeSetting};
   }
-  const shortest = fieldOf(given, 'shortest_edge');
-  if (isSize(shortest) && Object.values(given as object).filter(value => value !== null).length === 1) {
+  const shortest = fieldOf(sizeSetting, 'shortest_edge');
+  if (isSize(shortest) && Object.values(sizeSetting as object).filter(value => value !== null).length === 1) {
     return {shortest};
   }
-  return edgesOf(config, 'size', given);
+  return edgesOf(config, 'size', sizeSetting);
 }
 
 /** From this size on, images are not cropped by a share, but become squares. */
@@ -214,15 +214,15 @@ function cropOf(config: HubConfig, {crop = 224}: Defaults): Preprocessing['crop'
 }
 
 /** A height and a width, from one number, two numbers, or named fields. */
-function edgesOf(config: HubConfig, name: string, given: unknown): {height: number; width: number} {
-  const [height, width] = Array.isArray(given)
-    ? (given as unknown[])
-    : typeof given === 'number'
-      ? [given, given]
-      : [fieldOf(given, 'height'), fieldOf(given, 'width')];
+function edgesOf(config: HubConfig, name: string, setting: unknown): {height: number; width: number} {
+  const [height, width] = Array.isArray(setting)
+    ? (setting as unknown[])
+    : typeof setting === 'number'
+      ? [setting, setting]
+      : [fieldOf(setting, 'height'), fieldOf(setting, 'width')];
   if (!isSize(height) || !isSize(width)) {
     config.fault(
-      `${name} is ${show(given)}, which is not supported. Use {height, width}${name === 'size' ? ' or {shortest_edge}' : ''}.`,
+      `${name} is ${show(setting)}, which is not supported. Use {height, width}${name === 'size' ? ' or {shortest_edge}' : ''}.`,
     );
     return {height: 1, width: 1};
   }
@@ -236,17 +236,18 @@ function isSize(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) > 0 && (value as number) <= MOST_OF_EDGE;
 }
 
-function fieldOf(given: unknown, name: string): unknown {
-  return typeof given === 'object' && given !== null ? (given as Record<string, unknown>)[name] : undefined;
+function fieldOf(setting: unknown, name: string): unknown {
+  return typeof setting === 'object' && setting !== null ? (setting as Record<string, unknown>)[name] : undefined;
 }
 
 /** A number for each color, or one for all. */
 function colorsOf(config: HubConfig, name: string, otherwise: readonly number[]): readonly number[] {
-  const given = config.get(name) ?? otherwise;
-  const colors: unknown[] = typeof given === 'number' ? [given, given, given] : Array.isArray(given) ? given : [];
+  const setting = config.get(name) ?? otherwise;
+  const colors: unknown[] =
+    typeof setting === 'number' ? [setting, setting, setting] : Array.isArray(setting) ? setting : [];
   const isColor = (value: unknown) => Number.isFinite(value) && (name === 'image_mean' || value !== 0);
   if (colors.length !== 3 || !colors.every(isColor)) {
-    config.fault(`${name} must be three numbers, one for each color, got ${show(given)}.`);
+    config.fault(`${name} must be three numbers, one for each color, got ${show(setting)}.`);
     return otherwise;
   }
   return colors as number[];

@@ -61,7 +61,7 @@ export function movePoints(
     if (each === 2) {
       return moved;
     }
-    const rest = tf.slice(landmarks, [0, 0, 2], [batch, points, each - 2]);
-    return tf.concat([moved, tf.mul<tf.Tensor3D>(rest, tf.tensor3d(factors, [batch, 1, each - 2]))], 2);
+    const higherCoordinates = tf.slice(landmarks, [0, 0, 2], [batch, points, each - 2]);
+    return tf.concat([moved, tf.mul<tf.Tensor3D>(higherCoordinates, tf.tensor3d(factors, [batch, 1, each - 2]))], 2);
   });
 }

@@ -60,8 +60,8 @@ export function percentageOfCorrectKeypoints(options: PercentageOfCorrectKeypoin
 }
 
 function distancesOf(targets: tf.Tensor, predictions: tf.Tensor, layout: SizedLayout) {
-  const {truth, guess, ...others} = separate(targets, predictions, layout);
-  return {distances: tf.norm(tf.sub(guess, truth), 'euclidean', 2) as tf.Tensor2D, ...others};
+  const {truth, guess, ...layoutParts} = separate(targets, predictions, layout);
+  return {distances: tf.norm(tf.sub(guess, truth), 'euclidean', 2) as tf.Tensor2D, ...layoutParts};
 }
 
 /** The mean over the examples in which a landmark counts. */

@@ -69,18 +69,20 @@ export function checkSizedLayout({size = 'box', ...layout}: SizedLayout): void {
 /**
  * Reshapes a tensor with an example in each row to `[batch, points, values]`.
  *
- * @param given the shape for error messages, if it differs.
+ * @param targetShape the shape for error messages, if it differs.
  */
 export function byPoint(
   values: tf.Tensor,
   {points}: LandmarkLayout,
   what: string,
-  given: number[] = values.shape,
+  targetShape: number[] = values.shape,
 ): tf.Tensor3D {
   const [batch = 0] = values.shape;
   const each = values.size / (batch * points);
   if (values.rank < 2 || !Number.isInteger(each)) {
-    throw misfitError(`${what} must hold ${points} landmarks in each example, got the shape ${showShape(given)}.`);
+    throw misfitError(
+      `${what} must hold ${points} landmarks in each example, got the shape ${showShape(targetShape)}.`,
+    );
   }
   return tf.reshape(values, [batch, points, each]);
 }

@@ -24,6 +24,6 @@ export function answerEnds(texts: ChatTexts): ReadonlySet<number> {
   if (id === undefined) {
     return new Set(ends);
   }
-  const [shown, kept] = [false, true].map(isSkipped => tokenizer.decode([id], {skip_special_tokens: isSkipped}));
-  return new Set(shown !== '' && kept === '' ? [...ends, id] : ends);
+  const [shown, withSpecial] = [false, true].map(isSkipped => tokenizer.decode([id], {skip_special_tokens: isSkipped}));
+  return new Set(shown !== '' && withSpecial === '' ? [...ends, id] : ends);
 }

@@ -24,20 +24,20 @@ export function directPass(model: tf.LayersModel): (inputs: readonly tf.Tensor[]
     /** The tensors that no later layer reads. */
     spent: [] as tf.SymbolicTensor[],
   }));
-  const kept = new Set([...model.inputs, ...model.outputs]);
+  const retained = new Set([...model.inputs, ...model.outputs]);
   for (const {inputTensors, spent} of [...calls].reverse()) {
-    for (const tensor of inputTensors.filter(each => !kept.has(each))) {
-      kept.add(tensor);
+    for (const tensor of inputTensors.filter(each => !retained.has(each))) {
+      retained.add(tensor);
       spent.push(tensor);
     }
   }
   return inputs => {
     const values = new Map(model.inputs.map((input, i) => [input, inputs[i] as tf.Tensor]));
     for (const {layer, inputTensors, outputTensors, spent} of calls) {
-      const given = inputTensors.map(tensor => values.get(tensor) as tf.Tensor);
-      [layer.call(given, {})].flat().forEach((result, i) => {
+      const inputsOfModel = inputTensors.map(tensor => values.get(tensor) as tf.Tensor);
+      [layer.call(inputsOfModel, {})].flat().forEach((result, i) => {
         // A layer may return its input, which is disposed of separately.
-        values.set(outputTensors[i] as tf.SymbolicTensor, given.includes(result) ? tf.clone(result) : result);
+        values.set(outputTensors[i] as tf.SymbolicTensor, inputsOfModel.includes(result) ? tf.clone(result) : result);
       });
       spent.forEach(tensor => values.get(tensor)?.dispose());
     }

@@ -155,13 +155,13 @@ export async function encodeChats(
   }
   await step({done: records.length, total: records.length, what: 'encoding records'});
   const whole = encoded.map(({ids, trained}) => ({ids: ids.slice(0, maxLength), trained: trained.slice(0, maxLength)}));
-  const kept = whole.filter(({trained}) => trained.indexOf(true, 1) > 0);
-  if (kept.length === 0) {
+  const withTargets = whole.filter(({trained}) => trained.indexOf(true, 1) > 0);
+  if (withTargets.length === 0) {
     throw misfitError('The loss covers no token: no record has an answer within maxLength.');
   }
   const truncated = encoded.filter(({ids}) => ids.length > maxLength).length;
-  const rows = packing ? packed(kept, maxLength) : kept;
-  const skipped = whole.length - kept.length;
+  const rows = packing ? packed(withTargets, maxLength) : withTargets;
+  const skipped = whole.length - withTargets.length;
   return new ChatDataset(rows, {truncated, skipped, padToMultipleOf, isolated}, {batchSize, seed});
 }
 
@@ -256,7 +256,7 @@ function encodeParts({prompt, completion}: Extract<Example, {prompt: string}>, {
 
 /** Encodes a chat. The loss covers the assistant's messages after the given ones. */
 function encodeMessages(
-  {messages, given}: Extract<Example, {messages: unknown}>,
+  {messages, promptCount}: Extract<Example, {messages: unknown}>,
   texts: ChatTexts,
   ends: ReadonlySet<number>,
 ): Encoded {
@@ -274,7 +274,7 @@ function encodeMessages(
     return commonStart(encode(text), ids);
   };
   messages.forEach(({role}, i) => {
-    if (role !== 'assistant' || i < given) {
+    if (role !== 'assistant' || i < promptCount) {
       return;
     }
     const before = i === 0 ? textBefore(messages, texts) : chatText(messages.slice(0, i), texts);
@@ -288,8 +288,8 @@ function encodeMessages(
 }
 
 /** Returns what precedes the first message of a chat. Not all templates render a chat without messages. */
-function textBefore([first, ...others]: readonly ChatMessage[], texts: ChatTexts): string {
-  const text = chatText([{...first, content: ANSWER}, ...others], texts, false);
+function textBefore([first, ...laterMessages]: readonly ChatMessage[], texts: ChatTexts): string {
+  const text = chatText([{...first, content: ANSWER}, ...laterMessages], texts, false);
   return text.slice(0, text.indexOf(ANSWER));
 }
 

@@ -128,9 +128,10 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
   }
   const [alpha = 1] = [...updates.values()].map(update => update.alpha).filter(each => each > 0);
   const tensors: Record<string, Values> = {};
-  for (const [name, {a, b, alpha: given}] of updates) {
+  for (const [name, {a, b, alpha: fileAlpha}] of updates) {
     tensors[`${name}.lora_a`] = a;
-    tensors[`${name}.lora_b`] = given === alpha ? b : {...b, data: b.data.map(value => value * (given / alpha))};
+    tensors[`${name}.lora_b`] =
+      fileAlpha === alpha ? b : {...b, data: b.data.map(value => value * (fileAlpha / alpha))};
   }
   return writeGGUF(
     {

@@ -188,13 +188,13 @@ export async function* continued(
   for (let made = 0; made < maxTokens && isOpen.includes(true); made++) {
     throwIfAborted(signal);
     const count = candidatesFor(sampling);
-    const found = count === undefined ? undefined : await session.candidates(count);
-    const logits = found === undefined ? await session.logits() : [];
+    const candidatesOfRows = count === undefined ? undefined : await session.candidates(count);
+    const logits = candidatesOfRows === undefined ? await session.logits() : [];
     const next: number[] = [];
     for (const [row, text] of ids.entries()) {
       const draw = draws[row] as () => number;
       const random = () => draw() / 2 ** 32;
-      const candidates = found?.[row];
+      const candidates = candidatesOfRows?.[row];
       const choose = () =>
         candidates === undefined
           ? chooseToken(logits[row] as Float32Array, text, sampling, random)
@@ -215,23 +215,23 @@ export async function* continued(
     await eventsRun(); // they may abort the generation
   }
   for (const [row, each] of pieces.entries()) {
-    const rest = each.end();
-    if (rest !== '') {
-      yield [row, rest];
+    const lastPiece = each.end();
+    if (lastPiece !== '') {
+      yield [row, lastPiece];
     }
   }
 }
 
 /** @throws LoRAError if options say how to sample, but the likeliest token is always taken. */
 export function checkSampling({temperature = 0, topK = Infinity, topP = 1, seed}: GenerateOptions): void {
-  const given = [
+  const samplingOptions = [
     ...(topK === Infinity ? [] : ['topK']),
     ...(topP === 1 ? [] : ['topP']),
     ...(seed === undefined ? [] : ['seed']),
   ];
-  if (temperature === 0 && given.length > 0) {
+  if (temperature === 0 && samplingOptions.length > 0) {
     throw new LoRAError(
-      `${given.join(' and ')} ${given.length > 1 ? 'have' : 'has'} no effect at temperature 0, the default, which ` +
+      `${samplingOptions.join(' and ')} ${samplingOptions.length > 1 ? 'have' : 'has'} no effect at temperature 0, the default, which ` +
         'always takes the likeliest token. To sample, pass a temperature too, such as {temperature: 0.7}.',
     );
   }

@@ -15,11 +15,12 @@ export const IGNORED = -100;
  */
 export function sequenceLogProbs(targets: readonly tf.Tensor2D[], states: tf.Tensor3D, head?: Head): tf.Tensor1D[] {
   const what: PositionSums = {
-    given: Object.fromEntries(targets.map((each, i) => [`targets${i}`, each])),
-    sumsOf: (logits, given, areAlike) => tf.neg(crossEntropySums(Object.values(given), logits, IGNORED, areAlike)),
-    ...(targets.length > 1 && {membersOf: given => tf.stack(Object.values(given).map(counted), 2)}),
+    perPosition: Object.fromEntries(targets.map((each, i) => [`targets${i}`, each])),
+    sumsOf: (logits, targetTensors, areAlike) =>
+      tf.neg(crossEntropySums(Object.values(targetTensors), logits, IGNORED, areAlike)),
+    ...(targets.length > 1 && {membersOf: targetTensors => tf.stack(Object.values(targetTensors).map(counted), 2)}),
   };
-  const sums = head ? sumsInChunks(head, states, what).sums : what.sumsOf(states, what.given);
+  const sums = head ? sumsInChunks(head, states, what).sums : what.sumsOf(states, what.perPosition);
   // tfjs cannot differentiate unstack with one result.
   return targets.length > 1 ? (tf.unstack(sums, 1) as tf.Tensor1D[]) : [tf.reshape(sums, [-1])];
 }

@@ -213,19 +213,19 @@ class ChatSession implements Chat {
     const {limit} = this.settings;
     const most = limit - Math.min(maxTokens, Math.floor(limit * FREE));
     const fixed = messages.findIndex(({role}) => role !== 'system');
-    let kept = messages;
+    let history = messages;
     for (;;) {
-      const ids = this.encode(kept);
-      const next = kept.findIndex(({role}, i) => role === 'user' && i > fixed);
+      const ids = this.encode(history);
+      const next = history.findIndex(({role}, i) => role === 'user' && i > fixed);
       if (ids.length <= most || (next < 0 && ids.length <= limit)) {
-        return {messages: kept, ids};
+        return {messages: history, ids};
       }
       if (next < 0) {
         throw tooLargeError(
           `The message needs ${ids.length} positions, but the chat has only ${limit}. Send a shorter message.`,
         );
       }
-      kept = [...kept.slice(0, fixed), ...kept.slice(next)];
+      history = [...history.slice(0, fixed), ...history.slice(next)];
     }
   }
 

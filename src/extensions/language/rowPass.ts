@@ -16,7 +16,7 @@ import {hasMasks} from './directPass';
 /** A call of a layer: its inputs and outputs among the values of a pass. */
 interface Call {
   readonly layer: tf.layers.Layer;
-  readonly given: readonly number[];
+  readonly inputs: readonly number[];
   readonly outs: readonly number[];
 }
 
@@ -39,7 +39,7 @@ export class RowPass {
   private readonly values: (tf.Tensor | undefined)[] = [];
   private readonly addresses: number[] = [];
   private readonly widths: (number | undefined)[] = [];
-  private readonly kept: tf.Tensor[] = [];
+  private readonly tensors: tf.Tensor[] = [];
   private readonly inputs: readonly number[];
   private readonly output: number;
   private readonly steps: ((state: RowState) => void)[] = [];
@@ -60,7 +60,7 @@ export class RowPass {
     this.inputs = model.inputs.map(numberOf);
     let waiting: Product[] = [];
     for (const {outboundLayer: layer, inputTensors, outputTensors} of callsOf(model)) {
-      const call: Call = {layer, given: inputTensors.map(numberOf), outs: outputTensors.map(numberOf)};
+      const call: Call = {layer, inputs: inputTensors.map(numberOf), outs: outputTensors.map(numberOf)};
       const product = this.productOf(call);
       if (!(product && waiting[0] && belongTogether(product, waiting[0]))) {
         this.addProducts(waiting);
@@ -76,13 +76,13 @@ export class RowPass {
           this.callLayer(call);
         });
       } else {
-        const {given, outs} = call;
+        const {inputs, outs} = call;
         const [out = 0] = outs;
         const {addresses} = this;
         this.reserve(out);
         this.steps.push(state => {
           step(
-            given.map(number => addresses[number] as number),
+            inputs.map(number => addresses[number] as number),
             addresses[out] as number,
             state,
           );
@@ -108,7 +108,7 @@ export class RowPass {
   }
 
   dispose(): void {
-    tf.dispose(this.kept);
+    tf.dispose(this.tensors);
     this.prepared.forEach(each => {
       each.dispose();
     });
@@ -117,14 +117,14 @@ export class RowPass {
   /** Makes the tensor of a value. */
   private reserve(number: number): void {
     const tensor = tf.keep(tf.zeros([1, 1, this.widths[number] as number]));
-    this.kept.push(tensor);
+    this.tensors.push(tensor);
     this.values[number] = tensor;
     this.addresses[number] = this.kernels.at(tensor);
   }
 
   /** Calls a layer, whose results are tensors. */
-  private callLayer({layer, given, outs}: Call): void {
-    const tensors = given.map(number => this.values[number] as tf.Tensor);
+  private callLayer({layer, inputs, outs}: Call): void {
+    const tensors = inputs.map(number => this.values[number] as tf.Tensor);
     [layer.call(tensors, {})].flat().forEach((result, i) => {
       const number = outs[i] as number;
       this.values[number] = result;
@@ -132,27 +132,27 @@ export class RowPass {
     });
   }
 
-  private stepOf({layer, given, outs: [out = 0, ...others]}: Call): RowStep | undefined {
-    const own = wrapperKind(layer) === 'frozen' ? baseOf(layer) : layer;
-    if (others.length > 0 || this.widths[out] === undefined) {
+  private stepOf({layer, inputs, outs: [out = 0, ...laterOutputs]}: Call): RowStep | undefined {
+    const unwrapped = wrapperKind(layer) === 'frozen' ? baseOf(layer) : layer;
+    if (laterOutputs.length > 0 || this.widths[out] === undefined) {
       return undefined;
     }
-    const widths = given.map(number => this.widths[number]).filter(width => width !== undefined);
+    const widths = inputs.map(number => this.widths[number]).filter(width => width !== undefined);
     const {kernels} = this;
-    if (own.getClassName() === 'Add' && widths.length === given.length && new Set(widths).size === 1) {
+    if (unwrapped.getClassName() === 'Add' && widths.length === inputs.length && new Set(widths).size === 1) {
       const [width = 0] = widths;
-      return ([first = 0, ...rest], to) => {
+      return ([first = 0, ...laterAddends], to) => {
         kernels.copy(first, to, width);
-        rest.forEach(from => {
+        laterAddends.forEach(from => {
           kernels.add(from, to, width);
         });
       };
     }
-    return isRowLayer(own) ? own.rowStep(kernels, widths) : undefined;
+    return isRowLayer(unwrapped) ? unwrapped.rowStep(kernels, widths) : undefined;
   }
 
   private productOf(call: Call): Product | undefined {
-    const {layer, given, outs} = call;
+    const {layer, inputs, outs} = call;
     const base = baseOf(layer);
     const isOwn = layer === base || layer instanceof LoRAQuantizedDense || wrapperKind(layer) === 'frozen';
     if (!(base instanceof QuantizedDense) || !isOwn) {
@@ -160,7 +160,7 @@ export class RowPass {
     }
     const products = quantizedKernels(base.matrix.format)?.rowProducts;
     const isLinear = fieldsOf<KernelLayer>(base).activation.getClassName() === 'linear';
-    const areRows = [...given, ...outs].every(number => this.widths[number] !== undefined);
+    const areRows = [...inputs, ...outs].every(number => this.widths[number] !== undefined);
     if (products?.takes(base.matrix) !== true || !isLinear || !areRows) {
       return undefined;
     }
@@ -175,7 +175,7 @@ export class RowPass {
     if (first === undefined) {
       return;
     }
-    const from = first.given[0] as number;
+    const from = first.inputs[0] as number;
     all.forEach(({outs}) => {
       this.reserve(outs[0] as number);
     });
@@ -196,9 +196,9 @@ export class RowPass {
     const {kernels} = this;
     const {layer, base, outs} = product;
     const {rows} = base.matrix;
-    const [{factors, ...others} = {} as Update] =
+    const [{factors, ...otherUpdates} = {} as Update] =
       layer instanceof LoRAQuantizedDense ? layer.update.forOperations(false) : [];
-    if (Object.values<unknown>({...others}).some(other => other !== undefined)) {
+    if (Object.values<unknown>({...otherUpdates}).some(other => other !== undefined)) {
       const tensor = this.values[outs[0] as number];
       this.callLayer(product); // it computes the product again
       kernels.copy(this.addresses[outs[0] as number] as number, y, rows);
@@ -236,5 +236,5 @@ export class RowPass {
 /** Whether products can be computed at once. */
 function belongTogether(one: Product, other: Product): boolean {
   const [{format, width}, {format: otherFormat, width: otherWidth}] = [one.base.matrix, other.base.matrix];
-  return one.given[0] === other.given[0] && format === otherFormat && width === otherWidth;
+  return one.inputs[0] === other.inputs[0] && format === otherFormat && width === otherWidth;
 }

@@ -19,11 +19,11 @@ export interface Candidates {
 /**
  * The `count` most likely tokens among some.
  *
- * @param found logits, their tokens, negative for none, and how many logits are wrong, `[2·n + 1]`.
+ * @param pairs logits, their tokens, negative for none, and how many logits are wrong, `[2·n + 1]`.
  */
-export function candidatesIn(found: Float32Array, count: number): Candidates {
-  const n = (found.length - 1) / 2;
-  const [logits, tokens] = [found.subarray(0, n), found.subarray(n, 2 * n)];
+export function candidatesIn(pairs: Float32Array, count: number): Candidates {
+  const n = (pairs.length - 1) / 2;
+  const [logits, tokens] = [pairs.subarray(0, n), pairs.subarray(n, 2 * n)];
   const order = Array.from(tokens.keys())
     .filter(i => (tokens[i] as number) >= 0)
     .sort((a, b) => (logits[b] as number) - (logits[a] as number) || (tokens[a] as number) - (tokens[b] as number))
@@ -31,7 +31,7 @@ export function candidatesIn(found: Float32Array, count: number): Candidates {
   return {
     tokens: order.map(i => tokens[i] as number),
     logits: order.map(i => logits[i] as number),
-    wrong: found[2 * n] as number,
+    wrong: pairs[2 * n] as number,
   };
 }
 
@@ -115,6 +115,6 @@ export function chooseToken(
   const least = topK < logits.length ? (logits.slice().sort()[logits.length - topK] as number) : -Infinity;
   const candidates = Array.from(logits.keys()).filter(token => !((logits[token] as number) < least));
   const tokens = candidates.sort((a, b) => (logits[b] as number) - (logits[a] as number)).slice(0, topK);
-  const kept = {tokens, logits: tokens.map(token => logits[token] as number), wrong};
-  return chooseCandidate(kept, logits.length, sampling, random);
+  const topCandidates = {tokens, logits: tokens.map(token => logits[token] as number), wrong};
+  return chooseCandidate(topCandidates, logits.length, sampling, random);
 }

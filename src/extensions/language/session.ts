@@ -45,10 +45,10 @@ export interface LanguageParts {
  */
 export function languageParts(model: tf.LayersModel): LanguageParts {
   checkModel(model);
-  const [output, ...others] = model.outputs;
+  const [output, ...laterOutputs] = model.outputs;
   const [ids, mask, ...more] = model.inputs;
   const isLanguage =
-    output?.shape.length === 3 && others.length === 0 && mask?.shape.length === 2 && ids?.shape.length === 2;
+    output?.shape.length === 3 && laterOutputs.length === 0 && mask?.shape.length === 2 && ids?.shape.length === 2;
   const vocabulary = output?.shape[2];
   if (!isLanguage || more.length > 0 || vocabulary == null) {
     throw misfitError(
@@ -72,7 +72,7 @@ export function languageParts(model: tf.LayersModel): LanguageParts {
   const body = tf.model({inputs: model.inputs, outputs: head.states});
   const pass = directPass(body);
   return {
-    states: given => pass(given) as tf.Tensor3D,
+    states: newTokens => pass(newTokens) as tf.Tensor3D,
     body,
     logits: states => head.apply(states, false),
     head,
@@ -223,10 +223,10 @@ export class DecodingSession implements Decoding, RowState {
     const padding = -this.first;
     const computed = Math.max(0, this.done - padding);
     // Recomputes the last token, since its logits are not cached.
-    const kept = Math.min(commonStart(row.slice(padding), text), text.length - 1, computed);
-    const dropped = computed - kept;
+    const reused = Math.min(commonStart(row.slice(padding), text), text.length - 1, computed);
+    const dropped = computed - reused;
     const keepsAll = this.recent.tensors.length === 0 && !this.attentions.some(each => each.anglesChange(0, computed));
-    if (kept === 0 || (dropped > 0 && !keepsAll)) {
+    if (reused === 0 || (dropped > 0 && !keepsAll)) {
       this.clear();
     } else {
       this.done -= dropped;
@@ -261,9 +261,9 @@ export class DecodingSession implements Decoding, RowState {
       return undefined;
     }
     const logits = await this.computed();
-    const found = tf.tidy(() => largest(tf.reshape(logits, [this.rows.length, -1]), count));
-    const values = await found.data<'float32'>();
-    tf.dispose([logits, found]);
+    const largestLogits = tf.tidy(() => largest(tf.reshape(logits, [this.rows.length, -1]), count));
+    const values = await largestLogits.data<'float32'>();
+    tf.dispose([logits, largestLogits]);
     const size = values.length / this.rows.length;
     return this.rows.map((_, row) => candidatesIn(values.subarray(row * size, (row + 1) * size), count));
   }

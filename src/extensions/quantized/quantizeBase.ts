@@ -80,24 +80,24 @@ export async function quantizeBase(model: tf.LayersModel, options: QuantizeOptio
   const step = stepsOf(options);
   const packed = new Map<tf.layers.Layer, Int32Array>();
   let before = 0;
-  for (const [{path, layer}, found] of chosen) {
-    const {rows, width} = found.matrix;
+  for (const [{path, layer}, quantizable] of chosen) {
+    const {rows, width} = quantizable.matrix;
     const onRow = (row: number) => step({done: before + row * width, total, what: 'quantizing weights'});
-    packed.set(layer, await quantizedWeights(path, found, way.quantize, onRow));
+    packed.set(layer, await quantizedWeights(path, quantizable, way.quantize, onRow));
     before += rows * width;
   }
   await step({done: total, total, what: 'quantizing weights'});
-  const byLayer = new Map([...chosen].map(([{layer}, found]) => [layer, found]));
+  const byLayer = new Map([...chosen].map(([{layer}, quantizable]) => [layer, quantizable]));
   const rebuilt = rewire(model, {
     replace: ({layer}, entry) => {
-      const found = byLayer.get(layer);
-      return found === undefined
+      const quantizable = byLayer.get(layer);
+      return quantizable === undefined
         ? entry
-        : {className: found.className, config: {...entry.config, blocks: {name: way.name}}};
+        : {className: quantizable.className, config: {...entry.config, blocks: {name: way.name}}};
     },
     transfer: ({layer}, replacement) => {
-      const found = byLayer.get(layer);
-      if (found === undefined) {
+      const quantizable = byLayer.get(layer);
+      if (quantizable === undefined) {
         shareWeights(layer, replacement);
       } else {
         giveBlocks(layer, replacement, packed.get(layer) as Int32Array);
@@ -131,16 +131,22 @@ function choose(
     if (firstNaming(left, site) !== undefined) {
       continue;
     }
-    const found = quantizableOf(site.layer, format);
+    const quantizable = quantizableOf(site.layer, format);
     const asked = firstNaming(named, site);
     const fits =
-      found !== undefined && !isInHead(head, site) && packedSize(found.matrix) < found.matrix.rows * found.matrix.width;
-    if (found !== undefined && (targets === 'all' ? fits : asked !== undefined)) {
-      chosen.set(site, found);
+      quantizable !== undefined &&
+      !isInHead(head, site) &&
+      packedSize(quantizable.matrix) < quantizable.matrix.rows * quantizable.matrix.width;
+    if (quantizable !== undefined && (targets === 'all' ? fits : asked !== undefined)) {
+      chosen.set(site, quantizable);
     }
   }
-  for (const {sites: all, faults: known} of named) {
-    if (all.size > 0 && known.length === 0 && ![...all].some(site => chosen.has(site) || firstNaming(left, site))) {
+  for (const {sites: all, faults: faultsOfTarget} of named) {
+    if (
+      all.size > 0 &&
+      faultsOfTarget.length === 0 &&
+      ![...all].some(site => chosen.has(site) || firstNaming(left, site))
+    ) {
       faults.push(...[...all].map(({path, layer}) => `Layer "${path}" ${whyNot(layer)}`));
     }
   }
@@ -153,8 +159,8 @@ function choose(
 }
 
 function whyNot(layer: tf.layers.Layer): string {
-  const known = 'Dense, Embedding, and Conv2D of size 1×1 without strides';
-  return `is a ${layer.getClassName()}. Only ${known} can be quantized.`;
+  const supported = 'Dense, Embedding, and Conv2D of size 1×1 without strides';
+  return `is a ${layer.getClassName()}. Only ${supported} can be quantized.`;
 }
 
 /** Returns how to quantize a layer; `undefined` if it is not built, or cannot be quantized. */
@@ -201,12 +207,12 @@ async function quantizedWeights(
 
 /** Sets the blocks of a quantized layer, and the bias of the layer that it replaces. */
 function giveBlocks(layer: tf.layers.Layer, replacement: tf.layers.Layer, packed: Int32Array): void {
-  const own = namedWeights(layer);
+  const weights = namedWeights(layer);
   for (const [name, variable] of namedWeights(replacement)) {
     if (name === BLOCKS) {
       tf.tidy(() => replaceValue(variable, tf.tensor1d(packed, 'int32')));
     } else {
-      replaceValue(variable, (own.get(name) as tf.LayerVariable).read());
+      replaceValue(variable, (weights.get(name) as tf.LayerVariable).read());
     }
   }
 }

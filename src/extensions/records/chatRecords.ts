@@ -10,7 +10,7 @@ export type ChatRecord =
   | {readonly text: string};
 
 /** A record before it is encoded: messages, the first of which are the prompt, or a text of two parts. */
-export type Example = {messages: readonly ChatMessage[]; given: number} | {prompt: string; completion: string};
+export type Example = {messages: readonly ChatMessage[]; promptCount: number} | {prompt: string; completion: string};
 
 /**
  * Parses chats in JSON lines: one record in each line. Empty lines are skipped.
@@ -61,14 +61,14 @@ export function recordsIn<T>(
 /** @throws LoRAError if a value is no record. */
 export function exampleOf(record: unknown, what: string, code?: LoRAErrorCode): Example {
   if (isMessages(record)) {
-    return {messages: record, given: 0};
+    return {messages: record, promptCount: 0};
   }
   const {messages, prompt, completion, text} = (record ?? {}) as Partial<Record<string, unknown>>;
   if (isMessages(messages)) {
-    return {messages, given: 0};
+    return {messages, promptCount: 0};
   }
   if (isMessages(prompt) && isMessages(completion)) {
-    return {messages: [...prompt, ...completion], given: prompt.length};
+    return {messages: [...prompt, ...completion], promptCount: prompt.length};
   }
   if (typeof prompt === 'string' && typeof completion === 'string') {
     return {prompt, completion};

@@ -123,7 +123,7 @@ export function specAugment(options: SpecAugmentOptions = {}): (spectrograms: tf
   ]);
   const uniform = seeded(options.seed);
   /** 0 in masked positions of a length, for each example. */
-  const kept = (batch: number, length: number, count: number, most: number): Float32Array => {
+  const maskOf = (batch: number, length: number, count: number, most: number): Float32Array => {
     const values = new Float32Array(batch * length).fill(1);
     for (let example = 0; example < batch; example++) {
       for (let mask = 0; mask < count; mask++) {
@@ -140,8 +140,8 @@ export function specAugment(options: SpecAugmentOptions = {}): (spectrograms: tf
     }
     const [batch, frames, mels] = spectrograms.shape as [number, number, number];
     return tf.tidy(() => {
-      const times = tf.tensor3d(kept(batch, frames, timeMasks, maxFrames), [batch, frames, 1]);
-      const bands = tf.tensor3d(kept(batch, mels, frequencyMasks, maxMels), [batch, 1, mels]);
+      const times = tf.tensor3d(maskOf(batch, frames, timeMasks, maxFrames), [batch, frames, 1]);
+      const bands = tf.tensor3d(maskOf(batch, mels, frequencyMasks, maxMels), [batch, 1, mels]);
       const mean = tf.mean(spectrograms, [1, 2], true);
       return tf.add(mean, tf.mul(tf.sub(spectrograms, mean), tf.mul(times, bands)));
     });

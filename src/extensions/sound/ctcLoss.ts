@@ -40,9 +40,9 @@ export interface CTCLossOptions {
 export function ctcLoss(targets: tf.Tensor, logits: tf.Tensor, options: CTCLossOptions = {}): tf.Tensor1D {
   checkOptions(options, {blank: true, padding: true, inputLengths: true, zeroInfinity: true});
   const {blank = 0, padding = -100, inputLengths, zeroInfinity = false} = options;
-  const given: unknown[] = [targets, logits];
-  if (!given.every(each => each instanceof tf.Tensor)) {
-    throw new LoRAError(`targets and logits must be tensors, got ${given.map(kindOf).join(' and ')}.`);
+  const inputs: unknown[] = [targets, logits];
+  if (!inputs.every(each => each instanceof tf.Tensor)) {
+    throw new LoRAError(`targets and logits must be tensors, got ${inputs.map(kindOf).join(' and ')}.`);
   }
   const [batch = 0, frames = 0, classes = 0] = logits.shape;
   if (logits.rank !== 3 || targets.rank !== 2 || targets.shape[0] !== batch || logits.size === 0) {
@@ -83,8 +83,13 @@ function lossesOf(problem: Problem, logits: tf.Tensor3D, zeroInfinity: boolean):
       logits: () =>
         tf.tidy(() => {
           // Targets and lengths that the caller made for this step are disposed of by now, except for those saved.
-          const own = {...problem, ...saved} as Problem;
-          return gradientOf(tf.mul(dy, saved.factors), saved.logits as tf.Tensor3D, saved.alphas as tf.Tensor3D, own);
+          const savedProblem = {...problem, ...saved} as Problem;
+          return gradientOf(
+            tf.mul(dy, saved.factors),
+            saved.logits as tf.Tensor3D,
+            saved.alphas as tf.Tensor3D,
+            savedProblem,
+          );
         }),
     }),
   }) as tf.Tensor[];
@@ -126,10 +131,11 @@ function statesOf(problem: Problem): States {
   const {targets, blank, padding, frames, classes} = problem;
   const batch = targets.shape[0];
   const length = Math.max(1, targets.shape[1] as number); // tfjs reduces empty tensors differently on each backend
-  const given = targets.size === 0 ? tf.fill([batch, 1], padding, 'int32') : (tf.cast(targets, 'int32') as tf.Tensor2D);
-  const isTarget = tf.notEqual(given, padding);
+  const paddedTargets =
+    targets.size === 0 ? tf.fill([batch, 1], padding, 'int32') : (tf.cast(targets, 'int32') as tf.Tensor2D);
+  const isTarget = tf.notEqual(paddedTargets, padding);
   const blanks = tf.fill([batch, length + 1], blank, 'int32');
-  const labels = tf.where(isTarget, given, tf.slice(blanks, [0, 0], [batch, length]));
+  const labels = tf.where(isTarget, paddedTargets, tf.slice(blanks, [0, 0], [batch, length]));
   const interleaved = <T extends tf.Tensor>(even: T, odd: T): tf.Tensor2D => {
     const [first, last] = [tf.slice(even, [0, 0], [batch, length]), tf.slice(even, [0, length], [batch, 1])];
     return tf.concat([tf.reshape(tf.stack([first, odd], 2), [batch, 2 * length]), last as tf.Tensor2D], 1);
@@ -138,8 +144,8 @@ function statesOf(problem: Problem): States {
   const numbers = tf.reshape(tf.range(0, 2 * length + 1, 1, 'int32'), [1, 2 * length + 1]);
   const last = tf.mul(lengths, tf.scalar(2, 'int32'));
   const isEnd = tf.logicalOr(tf.equal(numbers, last), tf.equal(numbers, tf.sub(last, tf.scalar(1, 'int32'))));
-  const isOutside = tf.logicalOr(tf.less(given, 0), tf.greaterEqual(given, classes));
-  const isNoClass = tf.logicalOr(isOutside, tf.equal(given, blank));
+  const isOutside = tf.logicalOr(tf.less(paddedTargets, 0), tf.greaterEqual(paddedTargets, classes));
+  const isNoClass = tf.logicalOr(isOutside, tf.equal(paddedTargets, blank));
   const before = tf.concat([tf.fill([batch, 1], blank, 'int32'), labels], 1).slice([0, 0], [batch, length]);
   const never = tf.fill([batch, length + 1], logOfZero());
   return {
@@ -201,15 +207,15 @@ function forwardPass(
 ): {alphas: tf.Tensor2D[]; scale: tf.Tensor} {
   const [first] = emissions as [tf.Tensor2D];
   const [batch, count] = first.shape;
-  const others: [number, number] = [0, count - 2]; // there are three states or more
-  const start = tf.pad(tf.zeros([batch, 2]), [[0, 0], others], logOfZero());
+  const laterStates: [number, number] = [0, count - 2]; // there are three states or more
+  const start = tf.pad(tf.zeros([batch, 2]), [[0, 0], laterStates], logOfZero());
   const alphas: tf.Tensor2D[] = [];
   let scale: tf.Tensor = tf.zeros([batch, 1]);
   emissions.forEach((emission, t) => {
     const next = relative(tf.add(emission, t === 0 ? start : reached(alphas[t - 1] as tf.Tensor2D, skips)));
     const isOver = counts && tf.logicalNot(tf.slice(counts, t, 1).squeeze([0]));
-    const kept = alphas[t - 1] ?? tf.add(start, logOfZero());
-    alphas.push(isOver ? over(isOver, kept, next.values) : next.values);
+    const previous = alphas[t - 1] ?? tf.add(start, logOfZero());
+    alphas.push(isOver ? over(isOver, previous, next.values) : next.values);
     scale = tf.add(scale, isOver ? over(isOver, tf.zerosLike(next.most), next.most) : next.most);
   });
   return {alphas, scale: tf.squeeze(scale, [1])};

@@ -22,9 +22,12 @@ export async function likeliestClasses(model: tf.LayersModel, clip: tf.Tensor): 
   try {
     const values = await logits.data<'float32'>();
     return Array.from({length: frames}, (_, frame) => {
-      const own = values.subarray(frame * classes, (frame + 1) * classes);
-      const best = own.reduce((found, logit, i) => (logit > (own[found] as number) ? i : found), 0);
-      if (!own.every(Number.isFinite)) {
+      const frameLogits = values.subarray(frame * classes, (frame + 1) * classes);
+      const best = frameLogits.reduce(
+        (bestClass, logit, i) => (logit > (frameLogits[bestClass] as number) ? i : bestClass),
+        0,
+      );
+      if (!frameLogits.every(Number.isFinite)) {
         throw new LoRAError('A logit of the model is not finite.', {code: 'ERR_NUMERIC'});
       }
       return best;

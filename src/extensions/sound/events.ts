@@ -101,9 +101,9 @@ export function scoreEvents(
   checkOptions(options, {tolerance: true});
   const {tolerance = 0.5} = options;
   checkNumber('tolerance', tolerance, tolerance >= 0, 'a number of seconds, 0 or more');
-  const [found, open] = [sorted('detected', detected), sorted('known', known)];
+  const [sortedDetected, open] = [sorted('detected', detected), sorted('known', known)];
   let right = 0;
-  for (const {time, label} of found) {
+  for (const {time, label} of sortedDetected) {
     const match = open.findIndex(each => each.label === label && Math.abs(each.time - time) <= tolerance);
     if (match >= 0) {
       open.splice(match, 1);
@@ -111,9 +111,9 @@ export function scoreEvents(
     }
   }
   return {
-    precision: found.length === 0 ? 1 : right / found.length,
+    precision: sortedDetected.length === 0 ? 1 : right / sortedDetected.length,
     recall: known.length === 0 ? 1 : right / known.length,
-    falseAlarms: found.length - right,
+    falseAlarms: sortedDetected.length - right,
   };
 }
 

@@ -107,15 +107,15 @@ export class FFT {
 /** Fours first, which take the fewest steps, then primes. */
 function factorsOf(size: number): number[] {
   const factors: number[] = [];
-  let rest = size;
+  let remaining = size;
   const divide = (factor: number) => {
-    for (; rest % factor === 0; rest /= factor) {
+    for (; remaining % factor === 0; remaining /= factor) {
       factors.push(factor);
     }
   };
   divide(4);
-  for (let factor = 2; factor * factor <= rest; factor++) {
+  for (let factor = 2; factor * factor <= remaining; factor++) {
     divide(factor);
   }
-  return rest > 1 ? [...factors, rest] : factors;
+  return remaining > 1 ? [...factors, remaining] : factors;
 }

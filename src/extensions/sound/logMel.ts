@@ -105,8 +105,8 @@ function checked(options: LogMelOptions) {
   return {sampleRate, frames, log, floor};
 }
 
-function checkChoice(name: string, value: unknown, known: readonly unknown[]): void {
-  if (!known.includes(value)) {
-    throw new LoRAError(`${name} must be one of ${known.map(show).join(', ')}, got ${show(value)}.`);
+function checkChoice(name: string, value: unknown, choices: readonly unknown[]): void {
+  if (!choices.includes(value)) {
+    throw new LoRAError(`${name} must be one of ${choices.map(show).join(', ')}, got ${show(value)}.`);
   }
 }

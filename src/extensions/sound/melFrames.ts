@@ -53,14 +53,16 @@ export function melFrames(samples: Float32Array, frames: Frames): Float64Array {
     }
   };
   for (let i = 0; i < count; i += 2) {
-    const own = [i, i + 1].slice(0, count - i);
-    const areFinite = own.map((frame, j) => takeFrame(samples, frame * hop - before, frames, pair[j] as Float64Array));
-    if (own.length === 2 && areFinite.every(Boolean)) {
+    const framePair = [i, i + 1].slice(0, count - i);
+    const areFinite = framePair.map((frame, j) =>
+      takeFrame(samples, frame * hop - before, frames, pair[j] as Float64Array),
+    );
+    if (framePair.length === 2 && areFinite.every(Boolean)) {
       transform(...pair);
-      own.forEach((frame, j) => filtered(spectra[j] as Float64Array, filters, energies, frame));
+      framePair.forEach((frame, j) => filtered(spectra[j] as Float64Array, filters, energies, frame));
     } else {
       // NaN in one of two frames would spoil the other.
-      own.forEach((frame, j) => {
+      framePair.forEach((frame, j) => {
         transform(pair[j] as Float64Array, zeros);
         filtered(spectra[0], filters, energies, frame);
       });

@@ -72,8 +72,8 @@ const OWN_KEYS: Readonly<Record<string, readonly string[]>> = {
  *
  * @throws LoRAError with a line for each fault and each key that is not supported.
  */
-export function readSoundPreprocessor(given: string | object): Preprocessing {
-  const config = HubConfig.parse(given, 'preprocessor');
+export function readSoundPreprocessor(source: string | object): Preprocessing {
+  const config = HubConfig.parse(source, 'preprocessor');
   const type = config.get('feature_extractor_type');
   const read = typeof type === 'string' && Object.hasOwn(EXTRACTORS, type) ? EXTRACTORS[type] : undefined;
   if (read === undefined) {
@@ -82,9 +82,9 @@ export function readSoundPreprocessor(given: string | object): Preprocessing {
         `${Object.keys(EXTRACTORS).join(', ')}.`,
     );
   }
-  const known = [...KEYS, ...HARMLESS, ...(OWN_KEYS[type as string] as readonly string[])];
+  const knownKeys = [...KEYS, ...HARMLESS, ...(OWN_KEYS[type as string] as readonly string[])];
   Object.keys(config.asObject())
-    .filter(key => !known.includes(key))
+    .filter(key => !knownKeys.includes(key))
     .forEach(key => config.fault(`${key} is not supported for a ${String(type)}.`));
   config.expect('padding_side', 'right');
   const preprocessing = read(config);

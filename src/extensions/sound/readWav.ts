@@ -38,11 +38,11 @@ interface Format {
  * @experimental
  */
 export function readWav(bytes: Uint8Array | ArrayBuffer): WavSound {
-  const given: unknown = bytes;
-  if (!(given instanceof Uint8Array) && !(given instanceof ArrayBuffer)) {
-    throw new LoRAError(`readWav reads the bytes of a file, a Uint8Array or an ArrayBuffer, got ${kindOf(given)}.`);
+  const source: unknown = bytes;
+  if (!(source instanceof Uint8Array) && !(source instanceof ArrayBuffer)) {
+    throw new LoRAError(`readWav reads the bytes of a file, a Uint8Array or an ArrayBuffer, got ${kindOf(source)}.`);
   }
-  const file = given instanceof Uint8Array ? given : new Uint8Array(given);
+  const file = source instanceof Uint8Array ? source : new Uint8Array(source);
   if (!isWav(file)) {
     throw damagedError(
       'The file is not a WAV file: it does not start with RIFF, RF64 or BW64, and WAVE. Convert it, for example with ' +

@@ -61,8 +61,8 @@ export class SpeechSession implements Decoding {
       ]);
       whileDecoding(this, () => {
         for (const {outboundLayer, inputTensors, outputTensors} of this.calls) {
-          const given = inputTensors.map(tensor => values.get(tensor) as tf.Tensor);
-          const results = [outboundLayer.call(given, {})].flat();
+          const inputs = inputTensors.map(tensor => values.get(tensor) as tf.Tensor);
+          const results = [outboundLayer.call(inputs, {})].flat();
           outputTensors.forEach((tensor, i) => values.set(tensor, results[i] as tf.Tensor));
         }
       });

@@ -115,7 +115,7 @@ function textOf(
   async function* pieces(): AsyncGenerator<TranscriptPiece, void, undefined> {
     const made: number[] = [];
     let written = '';
-    const rest = (text: string) => {
+    const newPiece = (text: string) => {
       const piece = text.slice(written.length);
       written = text;
       return piece === '' ? [] : [{text: piece}];
@@ -124,10 +124,10 @@ function textOf(
       made.push(token);
       const text = wordsOf(made);
       if (!text.endsWith(UNFINISHED)) {
-        yield* rest(text);
+        yield* newPiece(text);
       }
     }
-    yield* rest(wordsOf(made));
+    yield* newPiece(wordsOf(made));
   }
 
   async function* segments(): AsyncGenerator<TranscriptPiece, void, undefined> {
@@ -135,8 +135,8 @@ function textOf(
     for (let seek = 0; seek < frames && left > 0;) {
       const heard = Math.min(window, frames - seek);
       const part = tf.tidy(() => {
-        const own = tf.slice(clip as tf.Tensor3D, [0, seek, 0], [1, heard, -1]);
-        return tf.pad(own, [[0, 0], [0, Math.min(window, frames) - heard], [0, 0]]); // prettier-ignore
+        const windowFrames = tf.slice(clip as tf.Tensor3D, [0, seek, 0], [1, heard, -1]);
+        return tf.pad(windowFrames, [[0, 0], [0, Math.min(window, frames) - heard], [0, 0]]); // prettier-ignore
       });
       const made: number[] = [];
       try {
@@ -147,9 +147,9 @@ function textOf(
         part.dispose();
       }
       left -= made.length;
-      const {segments: found, advance} = segmentsIn(made, facts, heard);
-      for (const {start, end, tokens: own} of found) {
-        const text = wordsOf(own);
+      const {segments: segmentsOfWindow, advance} = segmentsIn(made, facts, heard);
+      for (const {start, end, tokens: textTokens} of segmentsOfWindow) {
+        const text = wordsOf(textTokens);
         if (text !== '') {
           yield {text, start: secondsAt(seek / STRIDE + start), end: secondsAt(seek / STRIDE + end)};
         }
@@ -167,16 +167,16 @@ function textOf(
         tokens[1] = likeliestLanguage(await session.logits(tokens.slice(0, 1) as number[]), facts);
         session.restart();
       }
-      let given = tokens as number[];
-      const end = Math.min(atMost, most - given.length);
+      let context = tokens as number[];
+      const end = Math.min(atMost, most - context.length);
       for (const made: number[] = []; made.length < end;) {
         throwIfAborted(signal);
-        const token = nextToken(await session.logits(given), made, facts, isTimed);
+        const token = nextToken(await session.logits(context), made, facts, isTimed);
         if (facts.ends.includes(token)) {
           return;
         }
         made.push(token);
-        given = [token];
+        context = [token];
         yield token;
         await eventsRun(); // they may abort the transcription
       }
@@ -198,9 +198,11 @@ function charactersOf(
   clip: tf.Tensor,
   {language, task, maxTokens, timestamps = false, signal}: TranscribeOptions,
 ): AsyncGenerator<TranscriptPiece, void, undefined> {
-  const given = Object.entries({language, task, maxTokens}).filter(([, value]) => value !== undefined);
-  if (given.length > 0) {
-    throw new LoRAError(`${given.map(([name]) => name).join(' and ')} is for a Whisper; the model is for CTC.`);
+  const whisperOptions = Object.entries({language, task, maxTokens}).filter(([, value]) => value !== undefined);
+  if (whisperOptions.length > 0) {
+    throw new LoRAError(
+      `${whisperOptions.map(([name]) => name).join(' and ')} is for a Whisper; the model is for CTC.`,
+    );
   }
   if (timestamps && typeof tokenizer.encode !== 'function') {
     throw new LoRAError('timestamps need a tokenizer with a function encode, as that of loadTransformer.');

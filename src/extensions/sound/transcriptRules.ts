@@ -23,14 +23,14 @@ export function firstTokens(
     throw unsupportedError('The config of the model has no decoder_start_token_id, the token before a transcript.');
   }
   const hasLanguages = Object.keys(languages).length > 0;
-  const known = (name: string, value: string | undefined, table: Readonly<Record<string, number>>) =>
+  const idOf = (name: string, value: string | undefined, table: Readonly<Record<string, number>>) =>
     value === undefined || Object.hasOwn(table, value)
       ? []
       : [`${name} must be one of ${Object.keys(table).join(', ') || 'none'}, got ${show(value)}.`];
   // Models for one language have no tokens for languages and tasks.
   const isOnlyEnglish = !hasLanguages && (language ?? 'en') === 'en' && (task ?? 'transcribe') === 'transcribe';
   throwFaults([
-    ...(isOnlyEnglish ? [] : [...known('language', language, languages), ...known('task', task, tasks)]),
+    ...(isOnlyEnglish ? [] : [...idOf('language', language, languages), ...idOf('task', task, tasks)]),
     ...(timestamps && noTimestamps === undefined ? ['timestamps: the model has none.'] : []),
   ]);
   const isPlain = task === undefined && language === undefined;
@@ -80,7 +80,10 @@ export function nextToken(
   if (timestamps) {
     restrictTimestamps(logits, made, facts);
   }
-  const best = logits.reduce((found, logit, token) => (logit > (logits[found] as number) ? token : found), 0);
+  const best = logits.reduce(
+    (bestToken, logit, token) => (logit > (logits[bestToken] as number) ? token : bestToken),
+    0,
+  );
   if (logits[best] === -Infinity) {
     throw unsupportedError('The generation config of the model suppresses every token that can come next.');
   }

@@ -29,9 +29,9 @@ export const arrangeKernels: readonly OwnKernel[] = [
     const count = places.length / batchSize;
     let [from, to] = offsets as [number, number];
     for (let batch = 0; batch < batchSize; batch++) {
-      const own = places.slice(batch * count, (batch + 1) * count);
+      const blockIndices = places.slice(batch * count, (batch + 1) * count);
       for (let i = 0; i < outerSize; i++) {
-        for (const place of own) {
+        for (const place of blockIndices) {
           copyRun(heap, to, from + place * sliceSize, sliceSize);
           to += sliceSize;
         }
@@ -87,7 +87,7 @@ export const arrangeKernels: readonly OwnKernel[] = [
     if (!isNumeric(x) || tf.util.sizeFromShape(outShape) === 0) {
       return stock(call);
     }
-    const last = reps.reduce((found, times, axis) => (times === 1 ? found : axis), -1);
+    const last = reps.reduce((lastRepeated, times, axis) => (times === 1 ? lastRepeated : axis), -1);
     const out = backend.makeOutput(outShape, x.dtype);
     const {heap, offsets} = wholeHeap(backend, x, out);
     /** Writes what `from` holds from `axis` inwards; gives its length. */

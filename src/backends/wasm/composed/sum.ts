@@ -55,8 +55,8 @@ export const sumKernels: readonly OwnKernel[] = [
     if (!isLeading || x.dtype !== 'float32' || x.size < SMALL) {
       return stock(call);
     }
-    const kept = x.shape.slice(axes.length);
-    const outShape = attrs.keepDims ? [...axes.map(() => 1), ...kept] : kept;
+    const remainingShape = x.shape.slice(axes.length);
+    const outShape = attrs.keepDims ? [...axes.map(() => 1), ...remainingShape] : remainingShape;
     const out = backend.makeOutput(outShape, x.dtype);
     const [values, sums] = heapViews(backend, x, out) as [Float32Array, Float32Array];
     sumRows(values, sums);

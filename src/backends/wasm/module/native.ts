@@ -26,7 +26,7 @@ interface Internals {
 export interface AddedFunctions<Functions> {
   readonly functions: Functions;
   /** The functions that compute a part, given those that `runParts` passes for it. */
-  readonly beside: (own: NativeFunctions) => Functions;
+  readonly beside: (exactFunctions: NativeFunctions) => Functions;
 }
 
 /** The cost of an elementwise operation, in multiplications a value: fetching a value takes as long. */
@@ -89,8 +89,15 @@ export class Native {
       allocate: bytes => emscripten._malloc(bytes) >>> 0,
       owner: backend,
     });
-    const own = functionsOf(code, memory);
-    return new Native(own, fusedCode, backend as WasmBackend & Required<Internals>, emscripten, memory, threads);
+    const exactFunctions = functionsOf(code, memory);
+    return new Native(
+      exactFunctions,
+      fusedCode,
+      backend as WasmBackend & Required<Internals>,
+      emscripten,
+      memory,
+      threads,
+    );
   }
 
   /** The module's functions: those with fused sums while a gradient is taken, if they are wanted. */

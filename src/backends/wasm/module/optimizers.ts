@@ -23,7 +23,7 @@ function adam(
   gradient: tf.Tensor,
   first: tf.Variable,
   second: tf.Variable,
-  {learningRate, gradientScale, beta1, beta2, epsilon, corrections, kept}: AdamSettings,
+  {learningRate, gradientScale, beta1, beta2, epsilon, corrections, decayFactor}: AdamSettings,
 ): tf.Tensor {
   const [m, v] = [first, second].map(slot => ownPlace(native, slot)) as [number, number];
   return updated(native, value, out => {
@@ -31,7 +31,7 @@ function adam(
     native.runParts(native.partsOf(value.size, 4, BY_NUMBER * value.size), (thread, {first, size}) => {
       thread.adam(
         ...[...places.map(place => place + 4 * first), size],
-        ...[beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon, gradientScale, kept],
+        ...[beta1, 1 - beta1, beta2, 1 - beta2, ...corrections, learningRate, epsilon, gradientScale, decayFactor],
       );
     });
   });

@@ -172,12 +172,12 @@ export function multiplyEach(
   epilogue: Epilogue,
 ): void {
   const {m, k, n} = product;
-  const each = (own: Computing, i: number) => {
+  const each = (thread: Computing, i: number) => {
     const [left, right, to] = [a + i * stepA, b + i * stepB, c + 4 * i * m * n] as const;
     if (transposeA) {
-      multiplyTransposed(own, product, left, right, to);
+      multiplyTransposed(thread, product, left, right, to);
     } else {
-      multiply(own, product, left, right, transposeB, to, epilogue);
+      multiply(thread, product, left, right, transposeB, to, epilogue);
     }
   };
   const parts = native.partsOf(count, 1, m * k * n * count);
@@ -191,9 +191,9 @@ export function multiplyEach(
   const bytes = aligned(Math.max(panelBytes(k, n), 4 * m * n));
   const [scratch = 0] = native.reserve(parts.length * bytes);
   native.runParts(parts, (thread, {first, size}, part) => {
-    const own = alone(thread, scratch + part * bytes);
+    const withScratch = alone(thread, scratch + part * bytes);
     for (let i = first; i < first + size; i++) {
-      each(own, i);
+      each(withScratch, i);
     }
   });
 }

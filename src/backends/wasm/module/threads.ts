@@ -86,8 +86,8 @@ export interface Part {
 interface Call {
   readonly id: number;
   readonly args: readonly number[];
-  /** @param own the functions of our module that this thread computes with. */
-  readonly make: (own: NativeFunctions) => void;
+  /** @param exactFunctions the functions of our module that this thread computes with. */
+  readonly make: (exactFunctions: NativeFunctions) => void;
 }
 
 /** The resources of threads. */
@@ -143,7 +143,7 @@ export class Threads {
   private readonly functionCount: number;
   private readonly workers: readonly HelperThread[];
   /** How many functions the threads have, of all modules. */
-  private known: number;
+  private functionTotal: number;
   private messages = 1;
   private calls: Call[] = [];
   private round = 0;
@@ -162,16 +162,16 @@ export class Threads {
   ) {
     this.called = count;
     const {memory, modules, owner} = workplace;
-    const [exact, ...others] = modules();
+    const [exact, ...addedModules] = modules();
     this.words = new Int32Array(memory.buffer, place, CALLS.begin / 4).fill(0);
     this.numbers = new Float64Array(memory.buffer, place + CALLS.begin, CALLS.numbers * MOST_CALLS);
     this.functionCount = WebAssembly.Module.exports(exact).length;
-    this.known = this.functionCount * (1 + others.length);
-    this.recorder = this.recorderOf<NativeFunctions>(exact, 0, own => own);
+    this.functionTotal = this.functionCount * (1 + addedModules.length);
+    this.recorder = this.recorderOf<NativeFunctions>(exact, 0, exactFunctions => exactFunctions);
     Atomics.store(this.words, WORDS.messages, this.messages);
     this.workers = Array.from({length: count - 1}, () => {
       const worker = source.start();
-      worker.postMessage({modules: [exact, ...others], memory, place});
+      worker.postMessage({modules: [exact, ...addedModules], memory, place});
       return worker;
     });
     abandoned.register(owner, this.workers);
@@ -181,13 +181,14 @@ export class Threads {
   private recorderOf<Functions extends ModuleFunctions>(
     module: WebAssembly.Module,
     first: number,
-    functionsOf: (own: NativeFunctions) => Functions,
+    functionsOf: (exactFunctions: NativeFunctions) => Functions,
   ): Functions {
     const names = WebAssembly.Module.exports(module).map(({name}) => name);
     return Object.fromEntries(
       names.map((name, i) => [
         name,
-        (...args: number[]) => this.calls.push({id: first + i, args, make: own => functionsOf(own)[name]?.(...args)}),
+        (...args: number[]) =>
+          this.calls.push({id: first + i, args, make: exactFunctions => functionsOf(exactFunctions)[name]?.(...args)}),
       ]),
     ) as unknown as Functions;
   }
@@ -200,9 +201,9 @@ export class Threads {
   add<Functions extends ModuleFunctions>(
     module: WebAssembly.Module,
     functions: Functions,
-  ): (own: NativeFunctions) => Functions {
-    const recorder = this.recorderOf(module, this.known, () => functions);
-    this.known += WebAssembly.Module.exports(module).length;
+  ): (exactFunctions: NativeFunctions) => Functions {
+    const recorder = this.recorderOf(module, this.functionTotal, () => functions);
+    this.functionTotal += WebAssembly.Module.exports(module).length;
     const {memory} = this.workplace;
     this.workers.forEach(worker => {
       worker.postMessage({modules: [module], memory, place: this.place});
@@ -213,7 +214,7 @@ export class Threads {
     Atomics.store(this.words, WORDS.remaining, 0);
     Atomics.store(this.words, WORDS.round, ++this.round);
     Atomics.notify(this.words, WORDS.round);
-    return own => (own === this.recorder ? recorder : functions);
+    return exactFunctions => (exactFunctions === this.recorder ? recorder : functions);
   }
 
   /** Starts one thread fewer than the source counts; `undefined` if that is none, or if the memory is not shared. */

@@ -296,10 +296,10 @@ export const FAMILIES: Readonly<Record<string, Family>> = {
     config: settings => {
       const {rms_norm_eps, attention_bias: _, ...config} = decoderConfig('lfm2', 'Lfm2', settings);
       // A number for each block, 0 for those with a convolution; or one for all.
-      const given = config.num_key_value_heads;
-      const counts = typeof given === 'object' ? Array.from(given as ArrayLike<unknown>) : undefined;
-      const [heads, ...others] = new Set(counts?.filter(count => count !== 0) ?? [given]);
-      if (others.length > 0) {
+      const keyValueHeads = config.num_key_value_heads;
+      const counts = typeof keyValueHeads === 'object' ? Array.from(keyValueHeads as ArrayLike<unknown>) : undefined;
+      const [heads, ...otherCounts] = new Set(counts?.filter(count => count !== 0) ?? [keyValueHeads]);
+      if (otherCounts.length > 0) {
         settings.refuse('attention.head_count_kv');
       }
       return {

@@ -58,11 +58,11 @@ export function readConfig(file: GGUFFile): GGUFModel {
     );
   }
   const {settings, check} = settingsOf(file, `${architecture as string}.`);
-  const given = family.config(settings);
+  const familyConfig = family.config(settings);
   check(family.harmless);
   const ids = {bos_token_id: 'bos', eos_token_id: 'eos', pad_token_id: 'padding'};
   const config: Record<string, unknown> = {
-    ...given,
+    ...familyConfig,
     ...Object.fromEntries(
       Object.entries(ids).map(([name, token]) => [name, metadata.get(`tokenizer.ggml.${token}_token_id`)] as const),
     ),
@@ -79,10 +79,10 @@ export function ggufName(family: Family, name: string): string | undefined {
   const find = (table: Readonly<Record<string, string>>, wanted: string) =>
     Object.keys(table).find(key => table[key] === wanted);
   if (module.startsWith(`${family.blocks}.`)) {
-    const [, index, rest = ''] = /^(\d+)\.(.*)$/.exec(module.slice(family.blocks.length + 1)) ?? [];
-    const found = find(family.blockModules, rest);
-    return found && `blk.${index}.${found}.${end}`;
+    const [, index, blockModule = ''] = /^(\d+)\.(.*)$/.exec(module.slice(family.blocks.length + 1)) ?? [];
+    const moduleName = find(family.blockModules, blockModule);
+    return moduleName && `blk.${index}.${moduleName}.${end}`;
   }
-  const found = find(family.modules, module);
-  return found && `${found}.${end}`;
+  const moduleName = find(family.modules, module);
+  return moduleName && `${moduleName}.${end}`;
 }

@@ -67,8 +67,8 @@ export async function openGGUF(source: ByteReader, wanted: readonly string[] = [
   const reader = new HeaderReader(source);
   const magic = await reader.word();
   if (magic !== 0x46554747) {
-    const others = await reader.take(Math.min(60, (source.size ?? 64) - 4)).catch(() => new Uint8Array());
-    const first = concatenate([new Uint8Array(Uint32Array.of(magic).buffer), others]);
+    const head = await reader.take(Math.min(60, (source.size ?? 64) - 4)).catch(() => new Uint8Array());
+    const first = concatenate([new Uint8Array(Uint32Array.of(magic).buffer), head]);
     const error = damagedError('This is not a GGUF file: it does not begin with the letters GGUF.');
     throw await explained(error, first, 'a GGUF file');
   }

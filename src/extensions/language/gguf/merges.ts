@@ -33,7 +33,7 @@ export function mergesOf(tokens: readonly string[], scoreOf: (id: number) => num
     );
   }
   const ids = new Map(tokens.map((token, id) => [token, id]));
-  const found: {merge: Merge; score: number; sizes: [number, number]}[] = [];
+  const merges: {merge: Merge; score: number; sizes: [number, number]}[] = [];
   for (const [token, id] of ids) {
     const characters = token.length > MOST_OF_TOKEN ? [] : Array.from(token);
     const cuts: {merge: Merge; order: [number, number]; sizes: [number, number]}[] = [];
@@ -47,9 +47,9 @@ export function mergesOf(tokens: readonly string[], scoreOf: (id: number) => num
     }
     cuts.sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1]);
     const score = scoreOf(id);
-    cuts.forEach(({merge, sizes}) => found.push({merge, score, sizes}));
-    checkMerges(found.length, tokens.length);
+    cuts.forEach(({merge, sizes}) => merges.push({merge, score, sizes}));
+    checkMerges(merges.length, tokens.length);
   }
-  found.sort((a, b) => b.score - a.score || b.sizes[0] - a.sizes[0] || b.sizes[1] - a.sizes[1]);
-  return found.map(({merge}) => merge);
+  merges.sort((a, b) => b.score - a.score || b.sizes[0] - a.sizes[0] || b.sizes[1] - a.sizes[1]);
+  return merges.map(({merge}) => merge);
 }

@@ -17,10 +17,10 @@ export function withFactors(config: Config, factors: ReadonlyMap<string, Float32
     factors.get(`${name}.weight`),
   );
   if (long !== undefined && short !== undefined) {
-    const given = config.rope_scaling as object | undefined;
+    const scaling = config.rope_scaling as object | undefined;
     return {
       ...config,
-      rope_scaling: {...given, rope_type: 'longrope', long_factor: [...long], short_factor: [...short]},
+      rope_scaling: {...scaling, rope_type: 'longrope', long_factor: [...long], short_factor: [...short]},
     };
   }
   return free === undefined || free.every(factor => factor === 1)

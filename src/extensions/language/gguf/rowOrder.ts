@@ -17,8 +17,8 @@ export function rowOrder(
   if (rows !== 'pairs' || kind === undefined || kind === 'qkv') {
     return undefined;
   }
-  const own = kind === 'q' ? heads : Number(config.num_key_value_heads ?? heads);
-  return (row, count) => pairRow(row, count, own);
+  const headCount = kind === 'q' ? heads : Number(config.num_key_value_heads ?? heads);
+  return (row, count) => pairRow(row, count, headCount);
 }
 
 /**

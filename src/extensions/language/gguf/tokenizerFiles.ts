@@ -82,16 +82,16 @@ function vocabularyOf(metadata: Metadata, rows: number): Vocabulary {
         'Pass {tokenizer: false} to load the model without it.',
     );
   }
-  const [given, types, scores, merges] = [get('tokens'), get('token_type'), get('scores'), get('merges')];
+  const [fileTokens, types, scores, merges] = [get('tokens'), get('token_type'), get('scores'), get('merges')];
   const areTexts = (list: unknown): list is string[] =>
     Array.isArray(list) && list.every(entry => typeof entry === 'string');
-  if (!areTexts(given) || given.length === 0 || given.length > rows) {
+  if (!areTexts(fileTokens) || fileTokens.length === 0 || fileTokens.length > rows) {
     throw damagedError(
       `tokenizer.ggml.tokens of the GGUF file must list at most ${rows} texts, the rows of the token embedding.`,
     );
   }
   // Several may be empty; llama.cpp gives them this name too.
-  const tokens = given.map((token, id) => token || `[EMPTY_${id}]`);
+  const tokens = fileTokens.map((token, id) => token || `[EMPTY_${id}]`);
   checkTwice(tokens);
   const numbers = (name: string, list: unknown): ArrayLike<number> => {
     const each = (list ?? []) as Partial<ArrayLike<unknown>>;
@@ -153,8 +153,8 @@ function postProcessor({start, end}: {start: string | undefined; end: string | u
 /** The character for each byte. */
 function spelling(): string[] {
   const isShown = (byte: number) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte !== 173);
-  let others = 0;
-  return Array.from({length: 256}, (_, byte) => String.fromCharCode(isShown(byte) ? byte : 256 + others++));
+  let hiddenCount = 0;
+  return Array.from({length: 256}, (_, byte) => String.fromCharCode(isShown(byte) ? byte : 256 + hiddenCount++));
 }
 
 /** Byte-level BPE. */
@@ -201,15 +201,17 @@ function vocabOf(tokens: readonly string[]): object {
 const SPACE = '▁';
 
 /** Character BPE as in SentencePiece: `▁` is a space, and characters without a token become bytes. */
-function ofPieces({tokens: given, scores, merges, get}: Vocabulary, architecture: unknown): object {
+function ofPieces({tokens: fileTokens, scores, merges, get}: Vocabulary, architecture: unknown): object {
   const isGemma = architecture === 'gemma3';
   // Gemma's files have tokens of several spaces, for which its tokenizer uses marks.
-  const tokens = isGemma ? given.map(token => (/^ +$/.test(token) ? SPACE.repeat(token.length) : token)) : given;
+  const tokens = isGemma
+    ? fileTokens.map(token => (/^ +$/.test(token) ? SPACE.repeat(token.length) : token))
+    : fileTokens;
   if (merges === undefined && !isGemma && scores.length === 0) {
     throw damagedError('The GGUF file has no tokenizer.ggml.scores, which its kind of tokenizer needs.');
   }
   // Gemma merges in the order of its tokens, not of their scores.
-  const found = merges ?? mergesOf(tokens, isGemma ? i => -i : i => scores[i] as number);
+  const pairs = merges ?? mergesOf(tokens, isGemma ? i => -i : i => scores[i] as number);
   const unknown = get('unknown_token_id');
   const prefixed = !isGemma && get('add_space_prefix') !== false;
   const replace = {type: 'Replace', pattern: {String: ' '}, content: SPACE};
@@ -232,7 +234,7 @@ function ofPieces({tokens: given, scores, merges, get}: Vocabulary, architecture
     model: {
       type: 'BPE',
       vocab: vocabOf(tokens),
-      merges: found,
+      merges: pairs,
       unk_token: typeof unknown === 'number' ? tokens[unknown] : null,
       fuse_unk: true,
       byte_fallback: true,

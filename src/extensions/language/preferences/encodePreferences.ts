@@ -116,13 +116,13 @@ export async function encodePreferences(
   const step = stepsOf(options);
   const encoded = await encodeAll(prompts, {tokenizer, facts: languageFacts(model)}, parts.vocabulary, step);
   const isCut = ({answers}: Encoded) => answers.some(({ids}) => ids.length > maxLength);
-  const kept = encoded.filter(({answers}) => answers.every(({from}) => from < maxLength));
-  if (kept.length === 0) {
+  const fitting = encoded.filter(({answers}) => answers.every(({from}) => from < maxLength));
+  if (fitting.length === 0) {
     throw misfitError('No record is left: each prompt takes maxLength tokens or more. Raise maxLength.');
   }
   const groups = isJudged
-    ? judgedGroups(kept, {batchSize, seed, maxLength})
-    : kept.map(pair => pairRows(pair, maxLength));
+    ? judgedGroups(fitting, {batchSize, seed, maxLength})
+    : fitting.map(pair => pairRows(pair, maxLength));
   if (reference !== 'none') {
     const run = <T>(f: () => T) => (reference === 'base' ? withAdapter(model, null, f) : f());
     await addReferences(groups, {parts, run, padToMultipleOf}, step);
@@ -138,7 +138,7 @@ export async function encodePreferences(
     {batchSize: isJudged ? 1 : batchSize, seed},
     isJudged ? 'judged' : 'pairs',
     encoded.filter(isCut).length,
-    encoded.length - kept.length,
+    encoded.length - fitting.length,
   );
 }
 
@@ -239,12 +239,14 @@ function judgedGroups(
   });
   const sorted = places.sort((one, other) => one.place - other.place).map(({example}) => example);
   return Array.from({length: Math.ceil(sorted.length / batchSize)}, (_, batch) => {
-    const own = sorted.slice(batch * batchSize, (batch + 1) * batchSize).map(({answers: [answer], label}) => ({
-      ...(answer as Encoded['answers'][number]),
-      label: label === true ? 1 : 0,
-    }));
-    return own.flatMap(({ids, from, label}, i) => {
-      const other = own.at(i - 1) as Encoded['answers'][number];
+    const answersOfBatch = sorted
+      .slice(batch * batchSize, (batch + 1) * batchSize)
+      .map(({answers: [answer], label}) => ({
+        ...(answer as Encoded['answers'][number]),
+        label: label === true ? 1 : 0,
+      }));
+    return answersOfBatch.flatMap(({ids, from, label}, i) => {
+      const other = answersOfBatch.at(i - 1) as Encoded['answers'][number];
       const mismatched = [...ids.slice(0, from), ...other.ids.slice(other.from)]; // of the whole answer
       return [
         {...cut({ids, from}, maxLength), label},

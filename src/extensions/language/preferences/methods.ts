@@ -204,19 +204,19 @@ export function marginOf(rewards: tf.Tensor1D, labels: tf.Tensor1D): tf.Tensor {
  *
  * @throws LoRAError if there is no such method, it does not have an option, or a number is out of range.
  */
-export function numbersOf(method: PreferenceMethod, given: PreferenceMethodOptions): Numbers {
+export function numbersOf(method: PreferenceMethod, options: PreferenceMethodOptions): Numbers {
   const names = [...Object.keys(PAIR_METHODS), 'kto'];
   if (!names.includes(method)) {
     throw new LoRAError(`method must be one of ${names.map(show).join(', ')}, got ${show(method)}.`);
   }
   const allowed = ['beta', ...(method === 'kto' ? OF_KTO : PAIR_METHODS[method].options)];
-  for (const [name, value] of Object.entries(given)) {
+  for (const [name, value] of Object.entries(options)) {
     if (value !== undefined && !allowed.includes(name)) {
       throw new LoRAError(`Method ${show(method)} has no option ${name}. It has ${allowed.join(', ')}.`);
     }
   }
-  const {beta = 0.1, labelSmoothing = 0, simpoGamma = 0.5, cpoAlpha = 1} = given;
-  const {desirableWeight = 1, undesirableWeight = 1} = given;
+  const {beta = 0.1, labelSmoothing = 0, simpoGamma = 0.5, cpoAlpha = 1} = options;
+  const {desirableWeight = 1, undesirableWeight = 1} = options;
   checkNumber('beta', beta, Number.isFinite(beta) && beta > 0, 'a positive number');
   checkNumber('labelSmoothing', labelSmoothing, labelSmoothing >= 0 && labelSmoothing < 0.5, 'from 0 to below 0.5');
   checkNumber('simpoGamma', simpoGamma, Number.isFinite(simpoGamma), 'a finite number');

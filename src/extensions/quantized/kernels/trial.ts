@@ -66,9 +66,9 @@ export function runsFormat(format: BlockFormat, isRight: IsRight): boolean {
   const backend = tf.backend();
   const ofBackend = trials.get(backend) ?? new Map<BlockFormat, Trial>();
   trials.set(backend, ofBackend);
-  const known = ofBackend.get(format);
-  if (known !== undefined) {
-    return known.works;
+  const result = ofBackend.get(format);
+  if (result !== undefined) {
+    return result.works;
   }
   const trial = {works: false, over: Promise.resolve()};
   ofBackend.set(format, trial);

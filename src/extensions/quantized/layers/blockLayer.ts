@@ -138,8 +138,8 @@ export function besideBlocks(op: Linear): Compute {
     if (gain == null) {
       return linear(op, x, {...weights, dropped}, activation);
     }
-    const own = {...weights, gain: null, bias: null, dropped};
-    const y = gained(linear(op, x, own, UNFUSED_IDENTITY), gain);
+    const productWeights = {...weights, gain: null, bias: null, dropped};
+    const y = gained(linear(op, x, productWeights, UNFUSED_IDENTITY), gain);
     const z = bias === null ? y : addBias(y, bias);
     // An identity activation returns its input, which the tape would take for two tensors.
     return activation.gradient === null ? activation.apply(z) : activate(z, activation);
@@ -189,13 +189,13 @@ function refusedMethod({name}: {readonly name: string}, dropout: number): string
 export function blockAdaptation(
   baseClassName: string,
   weight: string,
-  own: Pick<Adaptation, 'form' | 'forward' | 'zeroFactor'>,
+  layerParts: Pick<Adaptation, 'form' | 'forward' | 'zeroFactor'>,
   transposed: boolean,
   shapeOf: (matrix: BlockMatrix) => number[],
 ): Adaptation {
   return {
     baseClassName,
-    ...own,
+    ...layerParts,
     refusedMethod,
     weights: layer => [{name: weight, variable: asNumbers(layer as BlockLayer, transposed, shapeOf)}],
   };
@@ -249,12 +249,12 @@ export abstract class LoRABlockLayer extends LoRALayer {
 
   override mergeInto(layer: tf.layers.Layer): void {
     const [weight] = this.adaptation.weights(this.baseLayer);
-    const own = namedWeights(this.baseLayer);
+    const baseWeights = namedWeights(this.baseLayer);
     tf.tidy(() => {
       const [kernel] = this.update.mergedKernels() as [tf.Tensor];
       for (const [name, variable] of namedWeights(layer)) {
         const value =
-          name === weight?.name ? kernel : this.update.mergedBias((own.get(name) as tf.LayerVariable).read());
+          name === weight?.name ? kernel : this.update.mergedBias((baseWeights.get(name) as tf.LayerVariable).read());
         replaceValue(variable, value);
       }
     });

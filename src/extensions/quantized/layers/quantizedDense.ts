@@ -20,10 +20,10 @@ const forward: Forward = (layer, x, call) => {
 };
 
 /** A product that waits for its reader, if neither more than a low-rank update nor a bias belongs to it. */
-function deferredOutput(layer: BlockLayer, x: tf.Tensor, {factors, ...others}: Update): tf.Tensor | undefined {
+function deferredOutput(layer: BlockLayer, x: tf.Tensor, {factors, ...otherUpdates}: Update): tf.Tensor | undefined {
   const {bias, activation} = fieldsOf<KernelLayer>(layer);
   const isPlain = bias === null && activation.getClassName() === 'linear';
-  return isPlain && Object.values<unknown>({...others}).every(other => other === undefined)
+  return isPlain && Object.values<unknown>({...otherUpdates}).every(other => other === undefined)
     ? deferProduct(asFloat(x), {blocks: layer.blocks.read(), matrix: layer.matrix, factors: factors ?? null})
     : undefined;
 }

@@ -45,7 +45,7 @@ export function deferProduct(x: tf.Tensor, part: BlockPart): tf.Tensor | undefin
     const waiting: Waiting = {
       ...{x, heldX, part, heldPart, kernels, held},
       compute: () => compute(null),
-      joined: others => joinedProducts([waiting, ...(others as Waiting[])]),
+      joined: siblings => joinedProducts([waiting, ...(siblings as Waiting[])]),
       plus: other =>
         tf.util.arraysEqual(other.shape, shape) && kernels.takes(x, [part], true) ? compute(other) : undefined,
     };
@@ -80,11 +80,11 @@ function recorded(
     save: {x: names.length > 0, ...Object.fromEntries(names.map(name => [name, true]))},
     forward,
     gradient: (dy, saved: Readonly<Record<string, tf.Tensor>>) => {
-      const kept = parts.map(({factors, ...part}, i) => ({
+      const savedParts = parts.map(({factors, ...part}, i) => ({
         ...part,
         factors: factors && {...factors, a: saved[`a${i}`] as tf.Tensor, b: saved[`b${i}`] as tf.Tensor},
       }));
-      const {ofInput, ofFactors} = kernels.backward(saved.x ?? dy, dy, kept);
+      const {ofInput, ofFactors} = kernels.backward(saved.x ?? dy, dy, savedParts);
       const gradients = ofFactors(); // tensors made for one gradient are disposed of before another is requested
       const ofNames = names.map((name, i) => [name, () => gradients[i] as tf.Tensor] as const);
       return {x: ofInput, ...Object.fromEntries(ofNames)};

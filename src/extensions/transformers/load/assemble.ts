@@ -21,8 +21,8 @@ export function planOf({architecture, config, purpose, sources}: Making): Net {
   architecture.build(plan, config, NO_INPUTS, purpose);
   const unknown = purpose.outputs?.find(name => !plan.stages.has(name));
   if (unknown !== undefined) {
-    const known = plan.stages.size === 0 ? 'no stages' : `the stages ${[...plan.stages.keys()].join(', ')}`;
-    config.fault(`outputs has ${show(unknown)}, but the model has ${known}.`);
+    const stageNames = plan.stages.size === 0 ? 'no stages' : `the stages ${[...plan.stages.keys()].join(', ')}`;
+    config.fault(`outputs has ${show(unknown)}, but the model has ${stageNames}.`);
   }
   return plan;
 }
@@ -80,8 +80,8 @@ function assembled({architecture, config, purpose, sources}: Making, gradientChe
     const model = tf.model({inputs: inputs as tf.SymbolicTensor[], outputs: outputs as tf.SymbolicTensor[]});
     return {model, layers: net.layers, newLayers: net.newLayers};
   };
-  const withInputs = (given: Partial<ModelInputs>) =>
-    built(Object.values(given), architecture.build(net, config, {...NO_INPUTS, ...given}, purpose));
+  const withInputs = (modelInputs: Partial<ModelInputs>) =>
+    built(Object.values(modelInputs), architecture.build(net, config, {...NO_INPUTS, ...modelInputs}, purpose));
   switch (takes) {
     case 'images':
       return withInputs(images());
@@ -104,8 +104,8 @@ function assembled({architecture, config, purpose, sources}: Making, gradientChe
   const [ids = null, mask = null, types = null] = hasChoices
     ? inputs.map((input, i) => net.choiceRows(`${names[i] ?? ''}/rows`, input))
     : inputs;
-  const given = architecture.build(net, config, {...NO_INPUTS, ids, mask, types, ...seen}, purpose);
-  const outputs = hasChoices ? net.choiceScores('choices', [given, inputs[0] ?? null]) : given;
+  const outputsOfBuild = architecture.build(net, config, {...NO_INPUTS, ids, mask, types, ...seen}, purpose);
+  const outputs = hasChoices ? net.choiceScores('choices', [outputsOfBuild, inputs[0] ?? null]) : outputsOfBuild;
   return built([...inputs, ...Object.values(seen)], outputs);
 }
 
@@ -116,12 +116,12 @@ export function setWeight(
   make: () => tf.Tensor,
 ): void {
   const owner = layers.get(layer);
-  const found = owner && namedWeights(owner).get(weight);
-  if (found === undefined) {
+  const variable = owner && namedWeights(owner).get(weight);
+  if (variable === undefined) {
     throw misfitError(`Layer "${layer}" has no weight "${weight}".`);
   }
-  freeValue(found);
-  replaceValue(found, tf.reshape(make(), found.shape as number[]));
+  freeValue(variable);
+  replaceValue(variable, tf.reshape(make(), variable.shape as number[]));
 }
 
 /**

@@ -38,8 +38,8 @@ export class CharacterTokenizer implements Tokenizer {
     const long = [...this.ids.keys()].filter(token => Array.from(token).length > 1);
     this.lengths = [...new Set(long.map(({length}) => length))].sort((a, b) => b - a);
     const named = (name: string, otherwise: string) => {
-      const given = config[name];
-      const content = typeof given === 'object' ? ({...given} as {content?: unknown}).content : given;
+      const setting = config[name];
+      const content = typeof setting === 'object' ? ({...setting} as {content?: unknown}).content : setting;
       return typeof content === 'string' ? content : otherwise;
     };
     this.delimiter = named('word_delimiter_token', '|');

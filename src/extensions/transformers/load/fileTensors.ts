@@ -72,7 +72,7 @@ export function assignTensors(
     needed.set(name, [...(needed.get(name) ?? []), isOwn ? {...weight, part: undefined} : weight]);
   }
   const assigned = new Map<string, Expected[]>();
-  const found = new Map<string, string>();
+  const fileOf = new Map<string, string>();
   const faults: string[] = [];
   for (const [name, {shape, dtype}] of files.flatMap(({entries}) => entries)) {
     const weights = needed.get(plain(name));
@@ -91,7 +91,7 @@ export function assignTensors(
       }
       continue;
     }
-    const other = found.get(plain(name));
+    const other = fileOf.get(plain(name));
     const wanted = shapeInFile((weights as [Expected])[0]);
     if (other !== undefined) {
       faults.push(`${name}: there is ${other} too`);
@@ -100,11 +100,11 @@ export function assignTensors(
     } else if (shape.length !== wanted.length || shape.some((size, i) => size !== wanted[i])) {
       faults.push(`${name}: shape ${showShape(shape)} in the file, ${showShape(wanted)} by the config`);
     }
-    found.set(plain(name), name);
+    fileOf.set(plain(name), name);
     assigned.set(name, weights);
   }
   for (const [name, [weight]] of needed) {
-    if (!found.has(name)) {
+    if (!fileOf.has(name)) {
       const isHead = OPTIONAL.has(name.split('.')[0] ?? '') ? `; ${bodyAlone(architecture)}` : '';
       faults.push(`${weight?.fileName ?? name}: not in the files${isHead}`);
     }
@@ -115,8 +115,8 @@ export function assignTensors(
 
 /** The shape that a weight must have in the file. */
 function shapeInFile({shape, part}: Expected): number[] {
-  const [rows = 1, ...others] = shape;
-  return part === undefined ? shape : [rows * part.of, ...others];
+  const [rows = 1, ...rowShape] = shape;
+  return part === undefined ? shape : [rows * part.of, ...rowShape];
 }
 
 /** How to load a model without the head that its files or its config have. */

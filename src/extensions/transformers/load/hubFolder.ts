@@ -31,7 +31,7 @@ export class HubFiles {
 
   constructor(
     private readonly address: URL | string | undefined,
-    private readonly given: OtherSources,
+    private readonly otherSources: OtherSources,
     private readonly limits: LoadOptions,
   ) {
     this.folder = address && folderOf(address);
@@ -39,7 +39,7 @@ export class HubFiles {
 
   /** A small JSON file; `undefined` if it is neither given nor in the folder. */
   async config(name: Exclude<keyof typeof FILES, 'tokenizerJson'>): Promise<Record<string, unknown> | undefined> {
-    const source = this.given[name] ?? (await this.inFolder(FILES[name]));
+    const source = this.otherSources[name] ?? (await this.inFolder(FILES[name]));
     return source === undefined
       ? undefined
       : HubConfig.parse(await configOf(source, FILES[name], this.limits), name).asObject();
@@ -51,7 +51,7 @@ export class HubFiles {
    * @throws LoRAError if it is neither given nor in the folder, or is not JSON.
    */
   async tokenizerJson(): Promise<Record<string, unknown>> {
-    const source = this.given.tokenizerJson ?? (await this.inFolder(FILES.tokenizerJson));
+    const source = this.otherSources.tokenizerJson ?? (await this.inFolder(FILES.tokenizerJson));
     if (source === undefined) {
       const place = this.folder === undefined ? 'was given' : `is in ${this.folder}`;
       throw notFoundError(`The model has no tokenizer: no tokenizer.json ${place}. Pass {tokenizerJson}.`);
@@ -66,7 +66,7 @@ export class HubFiles {
 
   /** The content of `chat_template.jinja`, used if `tokenizer_config.json` is not given. */
   async template(): Promise<string | undefined> {
-    return this.given.tokenizerConfig === undefined ? this.textIn('chat_template.jinja') : undefined;
+    return this.otherSources.tokenizerConfig === undefined ? this.textIn('chat_template.jinja') : undefined;
   }
 
   /** The text of a small file in the folder, by its path in it; `undefined` if there is none. */
@@ -122,8 +122,12 @@ function pathIn(folder: string, name: string): string {
 }
 
 /** The text of a config of the given name, or the object that was given. */
-export function configOf(given: GivenSource | JSONObject, name: string, limits: LoadOptions): Promise<string | object> {
-  return textOf(given, name, {maxBytes: MOST_OF_CONFIG, ...limits});
+export function configOf(
+  source: GivenSource | JSONObject,
+  name: string,
+  limits: LoadOptions,
+): Promise<string | object> {
+  return textOf(source, name, {maxBytes: MOST_OF_CONFIG, ...limits});
 }
 
 async function textOf(given: GivenSource | JSONObject, name: string, limits: LoadOptions): Promise<string | object> {
@@ -136,6 +140,6 @@ async function textOf(given: GivenSource | JSONObject, name: string, limits: Loa
     return source;
   }
   const isAddress = typeof source === 'string' || source instanceof URL;
-  const found = isAddress ? await fetched(source, limits) : (source as ByteSource);
-  return jsonText(await bytesOf(found, limits), name);
+  const file = isAddress ? await fetched(source, limits) : (source as ByteSource);
+  return jsonText(await bytesOf(file, limits), name);
 }

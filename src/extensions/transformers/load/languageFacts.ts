@@ -35,10 +35,10 @@ export function languageFacts(model: tf.LayersModel): LanguageFacts {
  */
 export function hubFacts(generation: object, tokenizer: object, template: string | undefined): LanguageFacts {
   const {eos_token_id: ends} = objectOf(generation);
-  const {chat_template: given, ...fields} = objectOf(tokenizer);
+  const {chat_template: templateField, ...fields} = objectOf(tokenizer);
   // Several templates have names: one for chats, others for tools.
-  const listed = [given].flat().map(each => objectOf(each));
-  const chosen = template ?? listed.find(({name}) => name === 'default')?.template ?? given;
+  const listed = [templateField].flat().map(each => objectOf(each));
+  const chosen = template ?? listed.find(({name}) => name === 'default')?.template ?? templateField;
   const tokens = Object.entries(fields).map(([name, token]) => [name, objectOf(token).content ?? token] as const);
   return {
     ends: numbersIn(ends),

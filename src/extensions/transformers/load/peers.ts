@@ -95,12 +95,15 @@ export function extendedTokenizer<T extends object>(tokenizer: T, added: readonl
   if (files === undefined) {
     throw new LoRAError('tokenizer must be that of loadTransformer or loadGGUF: tokens are added to its files.');
   }
-  const {'tokenizer.json': given, 'tokenizer_config.json': config} = files as Record<string, Record<string, unknown>>;
-  const {added_tokens: before = []} = given as {added_tokens?: object[]};
+  const {'tokenizer.json': tokenizerFile, 'tokenizer_config.json': config} = files as Record<
+    string,
+    Record<string, unknown>
+  >;
+  const {added_tokens: before = []} = tokenizerFile as {added_tokens?: object[]};
   const how = {single_word: false, lstrip: false, rstrip: false};
   // As in transformers, which looks for ordinary tokens in texts as they are after normalization.
-  const own = added.map(token => ({...token, ...how, normalized: !token.special}));
-  const json = {...given, added_tokens: [...before, ...own]};
+  const addedTokens = added.map(token => ({...token, ...how, normalized: !token.special}));
+  const json = {...tokenizerFile, added_tokens: [...before, ...addedTokens]};
   const Tokenizer = tokenizer.constructor as TokenizerClass<T>;
   const extended = new Tokenizer(json, config ?? {});
   FILES.set(extended, {'tokenizer.json': json, 'tokenizer_config.json': config ?? {}});
@@ -120,8 +123,8 @@ async function importTokenizer<T>(): Promise<TokenizerClass<T>> {
 /**
  * The template is compiled when it is first used, so that a model with an unsupported template still generates text.
  */
-async function chatTemplateOf(source: string, given: TemplateClass | undefined): Promise<ChatTemplate> {
-  let Template = given;
+async function chatTemplateOf(source: string, templateClass: TemplateClass | undefined): Promise<ChatTemplate> {
+  let Template = templateClass;
   let reason: unknown;
   try {
     Template ??= (await import('@huggingface/jinja')).Template;

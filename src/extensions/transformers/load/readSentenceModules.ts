@@ -97,7 +97,7 @@ function poolingOf(config: HubConfig): SentenceStep {
   const width = config.get('embedding_dimension') === undefined ? 'word_embedding_dimension' : 'embedding_dimension';
   const flagged = POOLINGS.filter(([, flag]) => config.get(flag) === true).map(([name]) => name);
   const names: unknown[] = [config.get('pooling_mode') ?? (flagged.length > 0 ? flagged : 'mean')].flat();
-  const modes = names.flatMap(name => POOLINGS.find(([known]) => known === name)?.[2] ?? []);
+  const modes = names.flatMap(name => POOLINGS.find(([mode]) => mode === name)?.[2] ?? []);
   if (modes.length !== names.length || modes.length === 0) {
     config.fault(`pooling_mode is ${show(names)}; known are ${POOLINGS.map(([name]) => name).join(', ')}.`);
   }

@@ -216,10 +216,10 @@ function cut({ids, types}: Encoded, most: number, ends: readonly number[]): Enco
   while (last < ends.length && ends[ends.length - 1 - last] === ids[ids.length - 1 - last]) {
     last++;
   }
-  const kept = Math.min(last, most);
+  const keptCount = Math.min(last, most);
   const shorten = (values: readonly number[]) => [
-    ...values.slice(0, most - kept),
-    ...values.slice(values.length - kept),
+    ...values.slice(0, most - keptCount),
+    ...values.slice(values.length - keptCount),
   ];
   return {ids: shorten(ids), types: shorten(types)};
 }

@@ -77,11 +77,11 @@ export function trainableTokens(
     );
   }
   const rank = tokens.length;
-  const own = {rank, alpha: rank, rankStabilized: false, tokens: [...tokens], freezeBaseLayer: true};
+  const tokensConfig = {rank, alpha: rank, rankStabilized: false, tokens: [...tokens], freezeBaseLayer: true};
   const trained = [{path, layer}, ...(head === undefined ? [] : [head])];
   const layers = trained.map(site => [
     site.path,
-    {className: classInAdapters(site.layer.getClassName()), method: tokenRows.name, ...own},
+    {className: classInAdapters(site.layer.getClassName()), method: tokenRows.name, ...tokensConfig},
   ]);
   const deltas = trained.map(site => [`${site.path}/${TOKEN_DELTAS}`, tf.zeros([rank, width])]);
   return makeAdapter(
@@ -127,8 +127,8 @@ export function tableShapeOf(layer: tf.layers.Layer): [number, number] {
 /** @throws LoRAError if the model has no such token embedding, or several and none is named. */
 export function embeddingAmong(sites: readonly Site[], path: string | undefined): Site {
   const embeddings = sites.filter(({layer}) => adaptationOf(layer)?.form === 'lookUp');
-  const [first, ...others] = path === undefined ? embeddings : embeddings.filter(site => site.path === path);
-  if (first === undefined || others.length > 0) {
+  const [first, ...laterEmbeddings] = path === undefined ? embeddings : embeddings.filter(site => site.path === path);
+  if (first === undefined || laterEmbeddings.length > 0) {
     throw misfitError(
       `${path === undefined ? 'Name the token embedding by {layer}' : `There is no Embedding ${show(path)}`}. The ` +
         `model has: ${listed(embeddings.map(site => show(site.path))) || 'none'}.`,

@@ -21,25 +21,29 @@ export function lossOfHead(
   if (head === undefined) {
     return undefined;
   }
-  const known = metrics.map(measure => sumsOfMetric(measure));
+  const metricSums = metrics.map(measure => sumsOfMetric(measure));
   let latest: {observed: tf.Tensor[]; logits?: tf.Tensor} = {observed: []};
   return {
     states: head.states,
     loss: (targets, states, weights) => {
-      const {loss, ...rest} = crossEntropyOfHead(head, targets, states, {...options, ...weights}, (own, logits) =>
-        known.flatMap(each => each?.sumsOf(own, logits) ?? []),
+      const {loss, ...outputs} = crossEntropyOfHead(
+        head,
+        targets,
+        states,
+        {...options, ...weights},
+        (chunkTargets, logits) => metricSums.flatMap(each => each?.sumsOf(chunkTargets, logits) ?? []),
       );
-      latest = rest;
+      latest = outputs;
       return loss;
     },
     metric: (index, targets, states) => {
-      const ofSums = known[index];
+      const ofSums = metricSums[index];
       if (ofSums === undefined) {
         // A function of the user reads the logits.
         latest.logits ??= detached(() => head.apply(states, isRecording()));
         return (metrics[index] as MetricFunction)(targets, latest.logits);
       }
-      const from = 2 * known.slice(0, index).filter(Boolean).length;
+      const from = 2 * metricSums.slice(0, index).filter(Boolean).length;
       return ofSums.valueOf(latest.observed[from] as tf.Tensor, latest.observed[from + 1] as tf.Tensor);
     },
   };
@@ -63,18 +67,23 @@ function crossEntropyOfHead(
   checkLogits(targets, [...states.shape.slice(0, -1), classes], {weights, ...options});
   const {ignoreIndex = -100} = options;
   const asRow = (x: tf.Tensor) => tf.reshape(x, [1, targets.size]);
-  const ofPositions = (given: tf.Tensor) =>
-    asRow(tf.mul(tf.expandDims(given, -1), tf.ones([...given.shape, targets.size / given.size])));
+  const ofPositions = (weightsOfExamples: tf.Tensor) =>
+    asRow(
+      tf.mul(
+        tf.expandDims(weightsOfExamples, -1),
+        tf.ones([...weightsOfExamples.shape, targets.size / weightsOfExamples.size]),
+      ),
+    );
   const what: PositionSums = {
-    given: {targets: asRow(targets), ...(weights && {weights: ofPositions(weights)})},
-    sumsOf: (logits, {targets: own, weights: ownWeights}) =>
+    perPosition: {targets: asRow(targets), ...(weights && {weights: ofPositions(weights)})},
+    sumsOf: (logits, {targets: chunkTargets, weights: ownWeights}) =>
       tf.reshape(
         isWeighted({weights, ...options})
-          ? weightedSum(own as tf.Tensor, logits, {...options, ...(ownWeights && {weights: ownWeights})})
-          : crossEntropySums([own as tf.Tensor], logits, ignoreIndex),
+          ? weightedSum(chunkTargets as tf.Tensor, logits, {...options, ...(ownWeights && {weights: ownWeights})})
+          : crossEntropySums([chunkTargets as tf.Tensor], logits, ignoreIndex),
         [1, 1],
       ),
-    observe: (logits, {targets: own}) => observe(own as tf.Tensor, logits),
+    observe: (logits, {targets: chunkTargets}) => observe(chunkTargets as tf.Tensor, logits),
   };
   const {sums, observed, logits} = sumsInChunks(head, tf.reshape(states, [1, targets.size, -1]), what);
   return {

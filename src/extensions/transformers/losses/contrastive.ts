@@ -38,9 +38,9 @@ export function rankingLoss(anchors: tf.Tensor, candidates: tf.Tensor, options: 
   const {scale = 20, similarity = 'cosine', symmetric = false} = options;
   checkNumber('scale', scale, Number.isFinite(scale) && scale > 0, 'a positive number');
   checkEmbeddings(anchors, candidates, false);
-  const [count, others] = [anchors.shape[0], candidates.shape[0]];
-  if (count === 0 || others < count) {
-    throw misfitError(`There must be a candidate for each of the ${count} anchors, got ${others}.`);
+  const [count, candidateCount] = [anchors.shape[0], candidates.shape[0]];
+  if (count === 0 || candidateCount < count) {
+    throw misfitError(`There must be a candidate for each of the ${count} anchors, got ${candidateCount}.`);
   }
   return tf.tidy(() => {
     const logits = tf.mul<tf.Tensor2D>(similarities(anchors, candidates, similarity), scale);
@@ -93,8 +93,8 @@ export function pairLoss(_targets: tf.Tensor, logits: tf.Tensor): tf.Scalar {
 export function sigmoidPairLoss(_targets: tf.Tensor, logits: tf.Tensor): tf.Scalar {
   checkPairs(logits);
   return tf.tidy(() => {
-    const others = tf.sub(1, tf.mul(2, tf.eye(logits.shape[0]))); // −z
-    return tf.mean<tf.Scalar>(tf.sum(tf.softplus(tf.mul(others, logits)), 1));
+    const signs = tf.sub(1, tf.mul(2, tf.eye(logits.shape[0]))); // −z
+    return tf.mean<tf.Scalar>(tf.sum(tf.softplus(tf.mul(signs, logits)), 1));
   });
 }
 
@@ -106,8 +106,8 @@ function checkPairs({rank, shape}: tf.Tensor): void {
 
 /** The cross-entropy of rows whose target is the diagonal. */
 function ownCrossEntropy(logits: tf.Tensor): tf.Scalar {
-  const own = tf.range(0, logits.shape[0], 1, 'int32');
-  return crossEntropyFromLogits(own, logits);
+  const diagonal = tf.range(0, logits.shape[0], 1, 'int32');
+  return crossEntropyFromLogits(diagonal, logits);
 }
 
 function meanOf(one: tf.Scalar, other: tf.Scalar): tf.Scalar {

@@ -16,9 +16,9 @@ export interface OutputHead extends Head {
 
 /** The head of a model with one output `[batch, positions, classes]`; `undefined` if the model ends otherwise. */
 export function outputHead(model: tf.LayersModel): OutputHead | undefined {
-  const [output, ...others] = model.outputs;
+  const [output, ...laterOutputs] = model.outputs;
   const classes = output?.shape[2];
-  if (output?.shape.length !== 3 || others.length > 0 || classes == null) {
+  if (output?.shape.length !== 3 || laterOutputs.length > 0 || classes == null) {
     return undefined;
   }
   const layers: tf.layers.Layer[] = [];

@@ -32,8 +32,8 @@ export function spanCrossEntropy(
   checkShapes(targets, logits);
   return tf.tidy(() => {
     const [positions = 0] = logits.shape.slice(1);
-    const given = tf.cast(targets, 'float32');
-    const within = tf.where(tf.less(given, positions), given, tf.fill(given.shape, ignoreIndex));
+    const spans = tf.cast(targets, 'float32');
+    const within = tf.where(tf.less(spans, positions), spans, tf.fill(spans.shape, ignoreIndex));
     const [starts, ends] = tf.unstack(within, 1) as [tf.Tensor, tf.Tensor];
     const [startLogits, endLogits] = tf.unstack(logits, 2) as [tf.Tensor, tf.Tensor];
     const losses = [
@@ -103,15 +103,15 @@ function spanMetric(
     tf.tidy(() => {
       checkShapes(targets, logits);
       const [positions = 0] = logits.shape.slice(1);
-      const given = tf.cast(targets, 'float32');
-      const isThere = tf.logicalAnd(tf.less(given, positions), tf.notEqual(given, ignoreIndex));
+      const spans = tf.cast(targets, 'float32');
+      const isThere = tf.logicalAnd(tf.less(spans, positions), tf.notEqual(spans, ignoreIndex));
       const counts = tf.cast(tf.all(isThere, 1), 'float32');
       const spanOf = (x: tf.Tensor): Span => {
         const [start, end] = tf.unstack(x, 1) as [tf.Tensor, tf.Tensor];
         return {start, end};
       };
       const guesses = tf.cast(tf.argMax(logits, 1), 'float32'); // [batch, 2]
-      const scores = tf.mul(compute({guess: spanOf(guesses), target: spanOf(given)}), counts);
+      const scores = tf.mul(compute({guess: spanOf(guesses), target: spanOf(spans)}), counts);
       return shareOf(tf.sum(scores), tf.sum(counts));
     });
   return withName(name, measure);

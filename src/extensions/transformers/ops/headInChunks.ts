@@ -30,16 +30,16 @@ type Given = Readonly<Record<string, tf.Tensor>>;
 /** Sums over the positions of rows, computed from logits. */
 export interface PositionSums {
   /** Targets and weights of the positions, which have no gradient. */
-  readonly given: Given;
+  readonly perPosition: Given;
   /**
    * The sums over some positions, from logits `[rows, positions, classes]`: `[rows, sums]`. If `areAlike`, all sums of
    * a row will have the same gradient.
    */
-  readonly sumsOf: (logits: tf.Tensor3D, given: Given, areAlike?: boolean) => tf.Tensor2D;
+  readonly sumsOf: (logits: tf.Tensor3D, perPosition: Given, areAlike?: boolean) => tf.Tensor2D;
   /** If there are several sums: 1 for the one that a position belongs to, `[rows, positions, sums]`. */
-  readonly membersOf?: (given: Given) => tf.Tensor;
+  readonly membersOf?: (perPosition: Given) => tf.Tensor;
   /** Further sums over positions. They are not recorded. */
-  readonly observe?: (logits: tf.Tensor3D, given: Given) => tf.Tensor[];
+  readonly observe?: (logits: tf.Tensor3D, perPosition: Given) => tf.Tensor[];
 }
 
 /** Positions of some rows: where they begin, and how many there are. */
@@ -79,12 +79,16 @@ export function sumsInChunks(
   states: tf.Tensor3D,
   what: PositionSums,
 ): {sums: tf.Tensor2D; observed: tf.Tensor[]; logits?: tf.Tensor3D} {
-  const {given, sumsOf, membersOf, observe} = what;
+  const {perPosition, sumsOf, membersOf, observe} = what;
   const chunks = chunksOf(head, states.shape);
   const training = isRecording();
   if (chunks.flat().length === 1) {
     const logits = head.apply(states, training);
-    return {sums: sumsOf(logits, given), observed: observe ? detached(() => observe(logits, given)) : [], logits};
+    return {
+      sums: sumsOf(logits, perPosition),
+      observed: observe ? detached(() => observe(logits, perPosition)) : [],
+      logits,
+    };
   }
   const reachesStates = training && dependsOnTrainable(states);
   const steps = head.dropouts.map(({step}) => step);
@@ -96,17 +100,22 @@ export function sumsInChunks(
   }
   const named = <T>(name: string, values: readonly T[]) =>
     Object.fromEntries(values.map((value, i) => [`${name}${i}`, value] as const));
-  const kept = {...given, ...named('gradient', isLate ? [] : gradients)};
+  const savedTensors = {...perPosition, ...named('gradient', isLate ? [] : gradients)};
   const recorded = runLazyOp({
-    inputs: {states, ...named('variable', variables), ...kept, sums},
-    save: {...mapped(kept, () => true), states: isLate},
+    inputs: {states, ...named('variable', variables), ...savedTensors, sums},
+    save: {...mapped(savedTensors, () => true), states: isLate},
     forward: () => tf.clone(sums),
     gradient: (dy, saved: Given): Record<string, () => tf.Tensor> => {
-      const ownGiven = mapped(given, (_, name) => saved[name] as tf.Tensor);
+      const savedPerPosition = mapped(perPosition, (_, name) => saved[name] as tf.Tensor);
       if (isLate) {
-        const own = saved.states as tf.Tensor3D;
+        const savedStates = saved.states as tf.Tensor3D;
         const again = () =>
-          throughChunks(head, own, {given: ownGiven, sumsOf}, {chunks, training, reachesStates, dy: dy as tf.Tensor2D});
+          throughChunks(
+            head,
+            savedStates,
+            {perPosition: savedPerPosition, sumsOf},
+            {chunks, training, reachesStates, dy: dy as tf.Tensor2D},
+          );
         const [first, ...late] = atSteps(head.dropouts, steps, () => detached(again)).gradients;
         return {
           states: () => first,
@@ -122,7 +131,7 @@ export function sumsInChunks(
       return {
         states: times(0, () => {
           const each = tf.expandDims(dy, 1); // [rows, 1, sums]
-          return membersOf === undefined ? each : tf.sum(tf.mul(membersOf(ownGiven), each), -1, true);
+          return membersOf === undefined ? each : tf.sum(tf.mul(membersOf(savedPerPosition), each), -1, true);
         }),
         ...named('variable', ofVariables),
       };
@@ -155,7 +164,7 @@ interface Manner {
 function throughChunks(
   head: Head,
   states: tf.Tensor3D,
-  {given, sumsOf, observe}: PositionSums,
+  {perPosition, sumsOf, observe}: PositionSums,
   {chunks, training, reachesStates, dy}: Manner,
 ): Pass {
   let variables: tf.Variable[] = [];
@@ -164,15 +173,17 @@ function throughChunks(
   let ofVariables: tf.Tensor[] = [];
   const through = ({begin, size}: Chunk) => {
     const x = tf.slice(states, begin, size);
-    const own = mapped(given, tensor => tf.slice(tensor, begin, size));
-    let kept: tf.Tensor[] = [];
+    const chunkPerPosition = mapped(perPosition, tensor => tf.slice(tensor, begin, size));
+    let observedTensors: tf.Tensor[] = [];
     const compute = () => {
       const logits = head.apply(x, training);
-      kept = observe ? detached(() => tf.tidy(() => observe(logits, own))).map(tensor => tf.keep(tensor)) : [];
-      return sumsOf(logits, own, dy === undefined ? true : undefined); // those of 1
+      observedTensors = observe
+        ? detached(() => tf.tidy(() => observe(logits, chunkPerPosition))).map(tensor => tf.keep(tensor))
+        : [];
+      return sumsOf(logits, chunkPerPosition, dy === undefined ? true : undefined); // those of 1
     };
     const seen = () =>
-      kept.map(tensor => {
+      observedTensors.map(tensor => {
         const copy = tf.clone(tensor);
         tensor.dispose();
         return copy;

@@ -52,8 +52,8 @@ export function normalizeRows(
       };
     },
   });
-  const [y, ...others] = [outputs].flat() as [tf.Tensor, ...tf.Tensor[]];
-  others.forEach(other => other.dispose());
+  const [y, ...statistics] = [outputs].flat() as [tf.Tensor, ...tf.Tensor[]];
+  statistics.forEach(other => other.dispose());
   return y;
 }
 

@@ -49,7 +49,7 @@ function composed(
     const pairs = interleaved ? [half, 2] : [2, half];
     const axis = interleaved ? 4 : 3;
     const byHead = tf.reshape(x, [batch, positions, heads, size]);
-    const [start, rest] = 2 * half === size ? [byHead] : tf.split(byHead, [2 * half, size - 2 * half], 3);
+    const [start, unrotated] = 2 * half === size ? [byHead] : tf.split(byHead, [2 * half, size - 2 * half], 3);
     const [first, second] = tf.unstack(tf.reshape(start as tf.Tensor, [batch, positions, heads, ...pairs]), axis) as [
       tf.Tensor,
       tf.Tensor,
@@ -61,7 +61,7 @@ function composed(
       axis,
     );
     const flat = tf.reshape(rotated, [batch, positions, heads, 2 * half]);
-    return tf.reshape(rest === undefined ? flat : tf.concat([flat, rest], 3), x.shape);
+    return tf.reshape(unrotated === undefined ? flat : tf.concat([flat, unrotated], 3), x.shape);
   });
 }
 

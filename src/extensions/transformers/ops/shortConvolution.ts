@@ -24,7 +24,7 @@ export function shortConvolution(
   inputs: ShortConvolutionInputs,
   preceded = (product: tf.Tensor3D, count: number) => padded(product, count, 0),
 ): tf.Tensor3D {
-  const {bias, mask, examples, ...others} = inputs;
+  const {bias, mask, examples, ...tensors} = inputs;
   const reach = inputs.kernel.shape[0] - 1;
   const convolved = (product: tf.Tensor3D, {kernel, bias, examples}: ShortConvolutionInputs) => {
     const sum =
@@ -34,16 +34,16 @@ export function shortConvolution(
     return bias === null ? sum : tf.add(sum, bias);
   };
   return runLazyOp({
-    inputs: {...others, ...(bias && {bias}), ...(mask && {mask}), ...(examples && {examples})},
+    inputs: {...tensors, ...(bias && {bias}), ...(mask && {mask}), ...(examples && {examples})},
     save: {packed: true, kernel: true, bias: bias !== null, mask: mask !== null, examples: examples !== null},
     forward: () => {
       const {after, product} = gated(inputs);
       return tf.mul(after, convolved(product, inputs));
     },
     gradient: (dy, saved) => {
-      const given = {...inputs, ...saved} as ShortConvolutionInputs;
-      const {kernel, examples} = given;
-      const {before, after, values, product} = gated(given);
+      const savedInputs = {...inputs, ...saved} as ShortConvolutionInputs;
+      const {kernel, examples} = savedInputs;
+      const {before, after, values, product} = gated(savedInputs);
       const dz = tf.mul<tf.Tensor3D>(dy, after);
       return {
         packed: () => {
@@ -51,8 +51,11 @@ export function shortConvolution(
             examples === null
               ? depthwise(padded(dz, 0, reach), tf.reverse(kernel, 0))
               : tf.addN(tapsOf(kernel).map(([tap, delay]) => tf.mul(tap, advanced(dz, delay, examples))));
-          const shown = masked(ofProduct, given.mask);
-          return tf.concat([tf.mul(shown, values), tf.mul(dy, convolved(product, given)), tf.mul(shown, before)], 2);
+          const shown = masked(ofProduct, savedInputs.mask);
+          return tf.concat(
+            [tf.mul(shown, values), tf.mul(dy, convolved(product, savedInputs)), tf.mul(shown, before)],
+            2,
+          );
         },
         kernel: () => {
           const ofTap = (delay: number) => tf.sum(tf.mul(dz, delayed(product, delay, examples)), [0, 1]);

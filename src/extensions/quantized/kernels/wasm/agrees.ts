@@ -6,32 +6,32 @@ import {type QuantizedFunctions, MODULE_FORMATS, ROUNDED_FORMATS, roundedBytes, 
 const PARTS = WIDTH / 32;
 
 /** Whether the module unpacks each format correctly, in rows and in panels, and multiplies a row. */
-export function agrees(native: Native, own: QuantizedFunctions): boolean {
+export function agrees(native: Native, functions: QuantizedFunctions): boolean {
   return MODULE_FORMATS.every((name, format) => {
-    const known = formatNamed(name);
-    if (known === undefined) {
+    const blockFormat = formatNamed(name);
+    if (blockFormat === undefined) {
       return false;
     }
-    const {bytes, stride, expected} = trialMatrix(known);
+    const {bytes, stride, expected} = trialMatrix(blockFormat);
     const panel = 32 * ROWS;
     const sizes = [bytes.length, 4 * expected.length, 4 * WIDTH, 4 * WIDTH, sumBytes(PARTS), 4 * ROWS];
     const [source = 0, numbers = 0, row = 0, prepared = 0, sums = 0, out = 0] = native.reserve(...sizes);
     native.writeIntegers(source, new Int32Array(bytes.buffer));
     native.writeFloats(row, FACTORS);
-    own.unpackRows(format, source, stride, ROWS, PARTS, numbers);
+    functions.unpackRows(format, source, stride, ROWS, PARTS, numbers);
     const inRows = same(native.floats(numbers, expected.length), expected, i => i);
-    own.unpackColumns(format, source, stride, ROWS, 0, PARTS, numbers, panel);
+    functions.unpackColumns(format, source, stride, ROWS, 0, PARTS, numbers, panel);
     const inPanels = same(native.floats(numbers, expected.length), expected, i => {
       const [at, column] = [Math.floor(i / WIDTH), i % WIDTH];
       return (column >> 3) * 8 * ROWS + 8 * at + (column & 7);
     });
-    own.prepareRow(format, row, WIDTH, PARTS, prepared, sums);
-    own.multiplyRow(format, source, stride, ROWS, PARTS, prepared, sums, out);
+    functions.prepareRow(format, row, WIDTH, PARTS, prepared, sums);
+    functions.multiplyRow(format, source, stride, ROWS, PARTS, prepared, sums, out);
     return (
       inRows &&
       inPanels &&
       areProducts(native.floats(out, ROWS), expected) &&
-      (!ROUNDED_FORMATS.has(format) || multipliesRounded(native, own, format, {bytes, stride, expected}))
+      (!ROUNDED_FORMATS.has(format) || multipliesRounded(native, functions, format, {bytes, stride, expected}))
     );
   });
 }
@@ -39,7 +39,7 @@ export function agrees(native: Native, own: QuantizedFunctions): boolean {
 /** Whether the module rounds a row and multiplies with it, where rounding changes nothing. */
 function multipliesRounded(
   native: Native,
-  own: QuantizedFunctions,
+  functions: QuantizedFunctions,
   format: number,
   {bytes, stride, expected}: ReturnType<typeof trialMatrix>,
 ): boolean {
@@ -47,8 +47,8 @@ function multipliesRounded(
   const [source = 0, row = 0, rounded = 0, out = 0] = native.reserve(...sizes);
   native.writeIntegers(source, new Int32Array(bytes.buffer));
   native.writeFloats(row, INTEGERS);
-  own.roundRow(row, WIDTH, PARTS, rounded);
-  own.multiplyRounded(format, source, stride, ROWS, PARTS, rounded, out);
+  functions.roundRow(row, WIDTH, PARTS, rounded);
+  functions.multiplyRounded(format, source, stride, ROWS, PARTS, rounded, out);
   return areProducts(native.floats(out, ROWS), expected, INTEGERS);
 }
 

@@ -111,8 +111,8 @@ function fewRows(
     }
   }
   const all = targets.reduce((sum, {rows}) => sum + rows, 0);
-  native.runParts(native.partsOf(all, 1, count * BY_UNPACKED * all * width), (own, piece) => {
-    const added = beside(own);
+  native.runParts(native.partsOf(all, 1, count * BY_UNPACKED * all * width), (thread, piece) => {
+    const added = beside(thread);
     let begin = -piece.first;
     for (const {from, rows, to} of targets) {
       const low = Math.max(0, -begin);
@@ -157,18 +157,18 @@ function product(
   const most = 8 * Math.max(1, Math.floor(PANELS / panel));
   const pieces = native.partsOf(Math.ceil(rows / 8), 1, (count + BY_UNPACKED) * rows * width);
   const addresses = native.reserve(...pieces.flatMap(() => [panelBytes(width, most), 8 * padded]));
-  native.runParts(pieces, (own, piece, i) => {
+  native.runParts(pieces, (thread, piece, i) => {
     const [panels = 0, unpacked = 0] = addresses.slice(2 * i);
     const end = Math.min(rows, 8 * (piece.first + piece.size));
     for (let begin = 8 * piece.first; begin < end; begin += most) {
       const these = Math.min(most, end - begin);
       for (let at = 0; at < these; at += 8) {
         const some = Math.min(8, these - at);
-        beside(own).unpackRows(format, from + (begin + at) * stride, stride, some, parts, unpacked);
-        own.packColumns(unpacked, padded, width, some, panels + (at / 8) * panel, panel);
+        beside(thread).unpackRows(format, from + (begin + at) * stride, stride, some, parts, unpacked);
+        thread.packColumns(unpacked, padded, width, some, panels + (at / 8) * panel, panel);
       }
       const target = c + 4 * begin;
-      multiplyPanels(own, {m: count, k: width, n: these}, [a, 4 * width], panels, [target, 4 * rows]);
+      multiplyPanels(thread, {m: count, k: width, n: these}, [a, 4 * width], panels, [target, 4 * rows]);
     }
   });
   return out;
@@ -191,7 +191,7 @@ function productBack(
   const most = Math.max(1, Math.floor(PANELS / bytes));
   const pieces = native.partsOf(parts, 1, (count + BY_UNPACKED) * rows * width);
   const addresses = native.reserve(...pieces.map(() => bytes * Math.min(most, parts)));
-  native.runParts(pieces, (own, piece, i) => {
+  native.runParts(pieces, (thread, piece, i) => {
     const panels = addresses[i] as number;
     const end = piece.first + piece.size;
     for (let top = 0; top < rows; top += DEPTH) {
@@ -199,11 +199,11 @@ function productBack(
       for (let first = piece.first; first < end; first += most) {
         const these = Math.min(most, end - first);
         const [begin, panel] = [from + top * stride, depth * PANEL_ROW];
-        beside(own).unpackColumns(format, begin, stride, depth, first, these, panels, panel);
+        beside(thread).unpackColumns(format, begin, stride, depth, first, these, panels, panel);
         const columns = Math.min(PART * these, width - PART * first);
         const target = c + 4 * PART * first;
         const product = {m: count, k: depth, n: columns};
-        multiplyPanels(own, product, [a + 4 * top, 4 * rows], panels, [target, 4 * width], BLOCK, top > 0);
+        multiplyPanels(thread, product, [a + 4 * top, 4 * rows], panels, [target, 4 * width], BLOCK, top > 0);
       }
     }
   });
@@ -231,7 +231,7 @@ function multiplyPanels(
 
 function lookUp(
   native: Native,
-  {functions: own}: AddedFunctions<QuantizedFunctions>,
+  {functions}: AddedFunctions<QuantizedFunctions>,
   rows: ArrayLike<number>,
   blocks: tf.Tensor,
   {width}: BlockMatrix,
@@ -241,7 +241,7 @@ function lookUp(
   const [from, target] = [native.at(blocks), native.at(out)];
   const [numbers = 0] = native.reserve(4 * PART * parts);
   for (let i = 0; i < rows.length; i++) {
-    own.unpackRows(format, from + (rows[i] as number) * stride, stride, 1, parts, numbers);
+    functions.unpackRows(format, from + (rows[i] as number) * stride, stride, 1, parts, numbers);
     native.copy(target + 4 * i * width, numbers, 4 * width);
   }
   return out;

@@ -28,9 +28,9 @@ interface Programs {
 const programs = new Map<BlockFormat, Programs>();
 
 function programsOf(format: BlockFormat): Programs {
-  const known = programs.get(format);
-  if (known !== undefined) {
-    return known;
+  const program = programs.get(format);
+  if (program !== undefined) {
+    return program;
   }
   const head = formatCode(format, glsl('return threes(0, 2 * i);'), 'stride');
   const ofFormat: Programs = {
@@ -75,10 +75,10 @@ export function webglQuantized(): QuantizedKernels | undefined {
 async function isRight(format: BlockFormat): Promise<boolean> {
   const matrix = {format, rows: ROWS, width: WIDTH};
   const trial = trialMatrix(format);
-  const found = await readTrial(trial, blocks => [
+  const trialBits = await readTrial(trial, blocks => [
     unpack(blocks, matrix, 0, ROWS),
     lookUp(tf.tensor1d([0, 1, 2], 'int32'), blocks, matrix),
   ]);
-  const isRight = found.every(numbers => areNumbers(numbers, trial.expected, format));
+  const isRight = trialBits.every(numbers => areNumbers(numbers, trial.expected, format));
   return isRight && areJointRight(jointProducts, trial, format);
 }

@@ -24,9 +24,11 @@ function unpackAll(parts: readonly BlockPart[]): tf.Tensor {
   const [{matrix}] = parts as readonly [BlockPart];
   const {format, width} = matrix;
   const starts = startsOf(parts.map(part => part.matrix.rows));
-  const others = starts.flatMap((start, i) => (i === 0 ? [] : [{i, start}]));
-  const pixelAt = others.map(({i}) => `if (part == ${i}) return three${i}(0, 0, 2 * i);`).join(' ');
-  const own = others.map(({i, start}) => `if (at >= ${start}) { part = ${i}; line = at - ${start}; }`).join(' ');
+  const laterParts = starts.flatMap((start, i) => (i === 0 ? [] : [{i, start}]));
+  const pixelAt = laterParts.map(({i}) => `if (part == ${i}) return three${i}(0, 0, 2 * i);`).join(' ');
+  const selectPart = laterParts
+    .map(({i, start}) => `if (at >= ${start}) { part = ${i}; line = at - ${start}; }`)
+    .join(' ');
   const pair =
     numbersTogether(format) === 1
       ? 'vec2(numberAt(line, col), numberAt(line, col + 1))'
@@ -36,7 +38,7 @@ function unpackAll(parts: readonly BlockPart[]): tf.Tensor {
     head: `int part = 0; ${formatCode(format, glsl(`${pixelAt} return three0(0, 0, 2 * i);`), String(rowBytes(matrix)))}`,
     code: ['rg', 'ba']
       .map(
-        (name, i) => `{ int at = row + ${i}; int line = at; part = 0; ${own}
+        (name, i) => `{ int at = row + ${i}; int line = at; part = 0; ${selectPart}
 int p = blockOf(line, col); int start = indexOf(col); result.${name} = ${pair}; }`,
       )
       .join('\n'),

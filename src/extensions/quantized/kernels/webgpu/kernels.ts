@@ -22,23 +22,23 @@ if (row >= 0 && row < u.count) { part = row / u.each; v = numberAt(row % u.each,
 }
 
 function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
-  const found = groupsOf(blocks, matrix).map(({first, parts}) => {
-    const [each = 0, ...others] = parts.map(part => part.matrix.rows);
+  const groupRows = groupsOf(blocks, matrix).map(({first, parts}) => {
+    const [each = 0, ...laterSizes] = parts.map(part => part.matrix.rows);
     const packed = parts.map(part => part.blocks);
     const [y] = runWith(packed, lookUpProgram(matrix.format, parts.length), {
       inputs: [numbers, ...packed],
       outputs: [[numbers.size, matrix.width]],
-      numbers: [rowBytes(matrix), first, others.reduce((sum, rows) => sum + rows, each), matrix.width, each],
+      numbers: [rowBytes(matrix), first, laterSizes.reduce((sum, rows) => sum + rows, each), matrix.width, each],
     });
     return y as tf.Tensor2D;
   });
-  return added(found);
+  return added(groupRows);
 }
 
 function multiply(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
   const beside = groupsOf(blocks, matrix).map(({parts}) => jointProducts.forward(x, parts, null) as tf.Tensor2D);
-  const [first, ...others] = beside as [tf.Tensor2D, ...tf.Tensor2D[]];
-  return others.length === 0 ? first : tidied(() => tf.concat2d(beside, 1), beside);
+  const [first, ...laterColumns] = beside as [tf.Tensor2D, ...tf.Tensor2D[]];
+  return laterColumns.length === 0 ? first : tidied(() => tf.concat2d(beside, 1), beside);
 }
 
 function multiplyBack(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {

@@ -41,8 +41,8 @@ export function groupsOf(blocks: tf.Tensor, matrix: BlockMatrix): {first: number
     return firsts.map(first => integersOnCard(packed.subarray((first * size) / 4, ((first + rows) * size) / 4)));
   });
   const parts = firsts.map((first, i): BlockPart => {
-    const own = {...matrix, rows: Math.min(rows, matrix.rows - first)};
-    return {blocks: data[i] as tf.Tensor, matrix: own, factors: null};
+    const slice = {...matrix, rows: Math.min(rows, matrix.rows - first)};
+    return {blocks: data[i] as tf.Tensor, matrix: slice, factors: null};
   });
   return Array.from({length: Math.ceil(parts.length / MOST_PARTS)}, (_, i) => ({
     first: i * MOST_PARTS * rows,

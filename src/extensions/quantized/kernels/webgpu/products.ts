@@ -20,8 +20,8 @@ const COLUMNS = GROUP / 8;
 
 /** Reads `packed0`, or the matrix that `part` says. */
 function dialect(count: number): Dialect {
-  const others = numbered(count).slice(1);
-  const cases = others.map(i => `case ${i}: { return packed${i}[i]; }`).join(' ');
+  const laterParts = numbered(count).slice(1);
+  const cases = laterParts.map(i => `case ${i}: { return packed${i}[i]; }`).join(' ');
   const word = `fn word(i: i32) -> i32 { ${count === 1 ? '' : `switch (part) { ${cases} default: {} }`} return packed0[i]; }`;
   return {
     whole: 'i32',
@@ -61,9 +61,9 @@ function numbered(count: number): number[] {
 function updated(ranks: readonly number[]): {i: number; rank: number; from: number}[] {
   let from = 0;
   return ranks.flatMap((rank, i) => {
-    const own = {i, rank, from};
+    const operand = {i, rank, from};
     from += rank;
-    return rank === 0 ? [] : [own];
+    return rank === 0 ? [] : [operand];
   });
 }
 

@@ -73,11 +73,11 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
     [count, width]: readonly [rows: number, width: number],
     {unit = 1, cost = BY_NUMBER}: {unit?: number; cost?: number},
     addresses: readonly number[],
-    call: (own: TransformerFunctions, addresses: number[], rows: number) => void,
+    call: (transformer: TransformerFunctions, addresses: number[], rows: number) => void,
   ) => {
-    native.runParts(native.partsOf(count, unit, cost * count * width), (own, {first, size}) => {
+    native.runParts(native.partsOf(count, unit, cost * count * width), (thread, {first, size}) => {
       const begin = addresses.map(address => (address === 0 ? 0 : address + 4 * first * width));
-      call(beside(own), begin, size);
+      call(beside(thread), begin, size);
     });
   };
   const tensors = (infos: readonly tf.TensorInfo[]) => infos.map(info => tf.engine().makeTensorFromTensorInfo(info));
@@ -109,8 +109,8 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
     gate: (x, up, kind) => {
       const out = native.output(x.shape);
       const addresses = [x, up, out].map(tensor => native.at(tensor));
-      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, addresses, (own, [from, by, to], count) => {
-        own.gate(from as number, by as number, to as number, count, GATE_CODES[kind]);
+      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, addresses, (transformer, [from, by, to], count) => {
+        transformer.gate(from as number, by as number, to as number, count, GATE_CODES[kind]);
       });
       return only(out);
     },
@@ -118,8 +118,8 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
       const outs = [x, ...(up ? [up] : [])].map(({shape}) => native.output(shape));
       const [dx, du] = outs as [tf.TensorInfo, tf.TensorInfo | undefined];
       const addresses = [x, up, dy, dx, du].map(tensor => native.at(tensor));
-      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, addresses, (own, begin, count) => {
-        own.gateGradient(...begin, count, GATE_CODES[kind]);
+      inParts([x.size, 1], {unit: 4, cost: BY_GATE}, addresses, (transformer, begin, count) => {
+        transformer.gateGradient(...begin, count, GATE_CODES[kind]);
       });
       return tensors(outs);
     },
@@ -128,9 +128,9 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
       const sum = residual && native.output(x.shape);
       const weights = [gamma, beta].map(tensor => native.at(tensor));
       const addresses = [x, residual, sum, out].map(tensor => native.at(tensor));
-      inParts(rowsOf(x), {}, addresses, (own, [from, also, total, to], rows) => {
+      inParts(rowsOf(x), {}, addresses, (transformer, [from, also, total, to], rows) => {
         const width = rowsOf(x)[1];
-        own.normalizeRows(
+        transformer.normalizeRows(
           ...([from, also, ...weights, total, to] as number[]),
           ...[rows, width, ...settingsOf(settings)],
         );
@@ -141,8 +141,8 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
       const out = native.output(x.shape);
       const scale = native.at(gamma);
       const addresses = [x, dy, out].map(tensor => native.at(tensor));
-      inParts(rowsOf(x), {}, addresses, (own, [from, by, to], rows) => {
-        own.normalizeRowsGradient(
+      inParts(rowsOf(x), {}, addresses, (transformer, [from, by, to], rows) => {
+        transformer.normalizeRowsGradient(
           ...([from, scale, by, to] as number[]),
           ...[rows, rowsOf(x)[1], ...settingsOf(settings)],
         );
@@ -166,8 +166,8 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
       const out = native.output(x.shape);
       const tables = [cosines, sines].map(tensor => native.at(tensor));
       const ends = [x, out].map(tensor => native.at(tensor));
-      inParts([batch * positions, width], {unit: cycle}, ends, (own, [from, to], rows) => {
-        own.rotate(
+      inParts([batch * positions, width], {unit: cycle}, ends, (transformer, [from, to], rows) => {
+        transformer.rotate(
           ...([from, ...tables, to] as number[]),
           ...[rows, cycle, heads, width / heads, half, interleaved ? 1 : 0, back ? -1 : 1],
         );

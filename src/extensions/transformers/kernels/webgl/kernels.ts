@@ -81,8 +81,8 @@ const KERNELS: TransformerKernels = {
     return runMatrixProgram(program, {inputs: up ? [x, up] : [x], shape: x.shape});
   },
   gateGradient: (x, up, dy, kind) => {
-    const back = (result: string, reads: string[], others: tf.Tensor[]) =>
-      runMatrixProgram(gateProgram(kind, reads, result), {inputs: [x, ...others], shape: x.shape});
+    const back = (result: string, reads: string[], extraInputs: tf.Tensor[]) =>
+      runMatrixProgram(gateProgram(kind, reads, result), {inputs: [x, ...extraInputs], shape: x.shape});
     return up
       ? [back('dy(row, col) * f * up(row, col)', ['dy', 'up'], [dy, up]), back('dy(row, col) * x * c', ['dy'], [dy])]
       : [back('dy(row, col) * f', ['dy'], [dy])];
@@ -292,14 +292,14 @@ export function normalizeRows(
 ): tf.Tensor[] {
   const rows = residual === null ? x : tf.add(x, residual);
   const {size: width} = gamma;
-  const known = runMatrixProgram(OF_ROWS, {
+  const rowStatistics = runMatrixProgram(OF_ROWS, {
     inputs: [rows],
     shape: [rows.size / width, 2],
     numbers: [centered ? 1 : 0, width, epsilon],
   });
-  const inputs = [rows, known, gamma, ...(beta ? [beta] : [])];
+  const inputs = [rows, rowStatistics, gamma, ...(beta ? [beta] : [])];
   const y = runMatrixProgram(beta ? SHIFTED : NORMAL, {inputs, shape: rows.shape});
-  known.dispose();
+  rowStatistics.dispose();
   return residual === null ? [y] : [y, rows];
 }
 
@@ -311,8 +311,16 @@ export function normalizeRowsGradient(
 ): tf.Tensor {
   const {size: width} = gamma;
   const numbers = [centered ? 1 : 0, width, epsilon];
-  const known = runMatrixProgram(OF_GRADIENTS, {inputs: [x, gamma, dy], shape: [x.size / width, 4], numbers});
-  const dx = runMatrixProgram(BACK, {inputs: [x, known, gamma, dy], shape: x.shape, numbers: numbers.slice(0, 1)});
-  known.dispose();
+  const gradientStatistics = runMatrixProgram(OF_GRADIENTS, {
+    inputs: [x, gamma, dy],
+    shape: [x.size / width, 4],
+    numbers,
+  });
+  const dx = runMatrixProgram(BACK, {
+    inputs: [x, gradientStatistics, gamma, dy],
+    shape: x.shape,
+    numbers: numbers.slice(0, 1),
+  });
+  gradientStatistics.dispose();
   return dx;
 }
