@@ -110,6 +110,21 @@ export const TRIALS: readonly LayerTrial[] = [
     ],
   },
   {
+    kind: 'Attention with a soft cap, causal, of shared keys',
+    make: attention({heads: 4, keyValueHeads: 2, causal: true, softCap: 0.5}),
+    inputs: () => [sequences(6, 24, 1), sequences(8, 12, 2), sequences(8, 12, 3)],
+  },
+  {
+    kind: 'Attention with a soft cap, packed, with a mask, in a window',
+    make: attention({heads: 4, keyValueHeads: 2, packed: true, softCap: 2, window: 4, rotary: {}}),
+    inputs: () => [sequences(6, 48, 1), tf.tensor2d(EVEN_MASK, [2, 6])],
+  },
+  {
+    kind: 'Attention with a soft cap and a bias, of scores that the cap bounds',
+    make: attention({bias: true, softCap: 1, scale: 300}),
+    inputs: () => [...[1, 2, 3].map(seed => sequences(6, 8, seed)), random([1, 2, 6, 6], 4)],
+  },
+  {
     kind: 'Attention with a bias for distances, and a mask',
     make: attention({bias: true}),
     inputs: () => [

@@ -1,12 +1,13 @@
 import type * as tf from '@tensorflow/tfjs';
 import {PerBackend} from '../../../backends/shared/capabilities';
 import {type CrossEntropyKernels, supplyCrossEntropyKernels} from '../../../core/ops/crossEntropy';
+import type {ScoreSettings} from './scoreSettings';
 
 /** An activation, alone or as a gate: exact gelu, gelu by tanh, silu. */
 export type GateKind = 'gelu' | 'gelu_tanh' | 'silu';
 
 /** The parameters of attention, besides its tensors. */
-export interface AttentionSettings {
+export interface AttentionSettings extends ScoreSettings {
   /** The number of query heads. */
   readonly heads: number;
   /** The number of key and value heads, each for `heads / keyValueHeads` query heads. */
@@ -19,8 +20,6 @@ export interface AttentionSettings {
   readonly window?: number | null;
   /** Whether nothing that trains depends on the bias, so that its gradient may be left out. Default: false. */
   readonly fixedBias?: boolean;
-  /** A bound of the scaled products, `cap·tanh(products / cap)`; composed of tfjs ops on all backends. */
-  readonly softCap?: number | null;
 }
 
 /** Larger than any sequence length. */
@@ -101,7 +100,8 @@ export interface TransformerKernels extends CrossEntropyKernels {
   readonly rotatesSomeHeads?: boolean;
   /**
    * `softmax(scale·q·kᵀ)·v`. `mask`, `[batch, keys]`, is 0 for hidden keys. A query that sees nothing gets zeros.
-   * `undefined` if the inputs are too large.
+   * `undefined` for inputs or settings that it does not compute, such as too many keys; then it is composed of tfjs's
+   * operations. Nothing else decides that.
    */
   attention(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor | undefined;
   attentionGradient(

@@ -1,10 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, misfitError, show, showShape, throwFaults, unsupportedError} from '../../../platform/errors';
 import {joined} from '../../../backends/shared/jointProducts';
-import {currentDecoding, type Decoding} from './decoding';
+import {appendToCache, currentDecoding, type Decoding} from './decoding';
 import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
-import {type RowKernels, transformerKernels} from '../kernels/transformer';
+import {scoreFaults, scoreSettingsOf, type ScoreSettings} from '../kernels/scoreSettings';
+import {type AttentionSettings, type RowKernels, transformerKernels} from '../kernels/transformer';
 import {asFloat} from '../../../core/layers/forward';
 import {anglesAt, anglesChange, anglesOf, frequenciesOf, type Rotary, rotaryFaults} from './rotaryAngles';
 import type {RowStep} from './rowStep';
@@ -14,7 +15,7 @@ import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 
 /** Arguments of {@link Attention}. */
-export interface AttentionArgs {
+export interface AttentionArgs extends ScoreSettings {
   /** How many heads the queries have. */
   heads: number;
   /** How many heads keys and values have. Each serves `heads / keyValueHeads` heads of queries. Default: `heads`. */
@@ -31,8 +32,6 @@ export interface AttentionArgs {
   rotary?: Rotary | null;
   /** A factor for the products of queries and keys. Default: `1/√size`. */
   scale?: number | null;
-  /** A bound of the scaled products, `cap·tanh(products / cap)`, as in Gemma 2. Default: none. */
-  softCap?: number | null;
   /**
    * Whether the last input is added to these products, `[examples, heads, queries, keys]`, such as the output of
    * `RelativeBias` or `DistanceScores`. Cannot be combined with `packed`. Default: false.
@@ -102,13 +101,13 @@ export class Attention extends tf.layers.Layer {
   private readonly cache: boolean;
   private readonly rotary: Rotary | null;
   private readonly scale: number | null;
-  private readonly softCap: number | null;
+  private readonly scores: ScoreSettings;
   private readonly bias: boolean;
 
   constructor(args: AttentionArgs) {
     const {heads, causal = false, packed = false, cache = false, rotary = null, scale = null, ...rest} = args;
-    const {keyValueHeads = heads, window = null, softCap = null, bias = false, ...others} = rest;
-    checkAttention({heads, keyValueHeads, rotary, scale, window, softCap});
+    const {keyValueHeads = heads, window = null, bias = false, ...others} = rest;
+    checkAttention({...args, keyValueHeads});
     super(others);
     this.heads = heads;
     this.keyValueHeads = keyValueHeads;
@@ -118,7 +117,7 @@ export class Attention extends tf.layers.Layer {
     this.cache = cache;
     this.rotary = rotary;
     this.scale = scale;
-    this.softCap = softCap;
+    this.scores = scoreSettingsOf(args);
     this.bias = bias;
     if (bias && (packed || cache)) {
       throw new LoRAError('Attention with a bias cannot have packed inputs or a cache. Leave out packed and cache.');
@@ -145,8 +144,8 @@ export class Attention extends tf.layers.Layer {
       this.invokeCallHook(inputs, kwargs);
       const {queries, mask, past, bias} = this.partsOf([inputs].flat().map(asFloat));
       const size = this.sizeOf({queries: queries.map(({shape}) => shape)});
-      const {heads, keyValueHeads, causal, window, softCap} = this;
-      const settings = {heads, keyValueHeads, causal, window, softCap, scale: this.scale ?? 1 / Math.sqrt(size)};
+      const {heads, keyValueHeads} = this;
+      const settings = this.settingsFor(size);
       const decoding = this.decoding();
       const packed = bias === undefined && !this.cache ? this.together(queries, decoding) : undefined;
       if (packed !== undefined && decoding === undefined) {
@@ -157,7 +156,7 @@ export class Attention extends tf.layers.Layer {
       }
       const from = decoding?.from ?? past[0]?.shape[1] ?? 0;
       const {q, keys, values} =
-        (packed && decoding && this.appendedAtOnce(packed, {size, from, mask}, decoding)) ??
+        (packed && decoding && this.rotateAndAppendPacked(packed, {size, from, mask}, decoding)) ??
         this.appended(this.unpack(packed ?? queries, size), {size, from, mask}, past);
       this.checkKeys(keys, values, mask, q.shape[1]);
       this.checkBias(bias, q.shape, keys.shape[1]);
@@ -168,13 +167,13 @@ export class Attention extends tf.layers.Layer {
 
   /** @internal */
   rowStep(kernels: RowKernels, widths: readonly number[]): RowStep | undefined {
-    const {heads, keyValueHeads, causal, window, packed, rotary} = this;
-    if (!causal || this.cache || this.bias || this.softCap !== null || rotary?.longer !== undefined) {
+    const {heads, keyValueHeads, causal, packed, rotary} = this;
+    if (!causal || this.cache || this.bias || rotary?.longer !== undefined) {
       return undefined;
     }
     const size = (widths[0] ?? 0) / (packed ? heads + 2 * keyValueHeads : heads);
     const width = size * keyValueHeads;
-    const settings = {heads, keyValueHeads, causal, window, scale: this.scale ?? 1 / Math.sqrt(size)};
+    const settings = this.settingsFor(size);
     const frequencies = rotary && frequenciesOf(rotary, size);
     return (given, to, state) => {
       const [first = 0] = given;
@@ -198,6 +197,16 @@ export class Attention extends tf.layers.Layer {
     };
   }
 
+  /** Read by name where the layer is written as ONNX. @internal */
+  get softCap(): number | null {
+    return this.scores.softCap ?? null;
+  }
+
+  private settingsFor(size: number): AttentionSettings {
+    const {heads, keyValueHeads, causal, window, scores} = this;
+    return {heads, keyValueHeads, causal, window, ...scores, scale: this.scale ?? 1 / Math.sqrt(size)};
+  }
+
   /** Queries, keys and values in one tensor, if they are in one or the layer computes faster with it. */
   private together(queries: tf.Tensor[], decoding: Decoding | undefined): tf.Tensor3D | undefined {
     const {rotatesSomeHeads = false, rotateAndAppend} = transformerKernels() ?? {};
@@ -216,14 +225,18 @@ export class Attention extends tf.layers.Layer {
     const [q, k, v] = parts as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
     const rotatedK = this.rotated(k, this.keyValueHeads, rotation);
     const [keys, values] = this.decoding()?.extended(this, ({cached, count}) => [
-      following(cached?.[0], count, rotatedK),
-      following(cached?.[1], count, v),
+      appendToCache(cached?.[0], count, rotatedK),
+      appendToCache(cached?.[1], count, v),
     ]) ?? [joinedTo(past[0], rotatedK), joinedTo(past[1], v)];
     return {q: this.rotated(q, this.heads, rotation), keys, values};
   }
 
   /** The same in one launch of packed ones; `undefined` where each text of a batch has its own angles. */
-  private appendedAtOnce(packed: tf.Tensor3D, {size, from, mask}: Rotation, decoding: Decoding): Appended | undefined {
+  private rotateAndAppendPacked(
+    packed: tf.Tensor3D,
+    {size, from, mask}: Rotation,
+    decoding: Decoding,
+  ): Appended | undefined {
     const {rotary, heads, keyValueHeads} = this;
     const append = transformerKernels()?.rotateAndAppend;
     const count = packed.shape[1];
@@ -346,13 +359,13 @@ export class Attention extends tf.layers.Layer {
   override getConfig(): tf.serialization.ConfigDict {
     const {heads, keyValueHeads, causal, packed, cache, scale} = this;
     const rotary = this.rotary && {...this.rotary};
-    const {window, softCap, bias} = this;
-    // Without a window, a cap or a bias the config is the same as in earlier versions.
+    const {window, scores, bias} = this;
+    // Without a window, settings of the scores or a bias the config is the same as in earlier versions.
     return {
       ...super.getConfig(),
       ...{heads, keyValueHeads, causal, packed, cache, rotary, scale},
       ...(window !== null && {window}),
-      ...(softCap !== null && {softCap}),
+      ...scores,
       ...(bias && {bias}),
     };
   }
@@ -363,25 +376,7 @@ function joinedTo(past: tf.Tensor | undefined, x: tf.Tensor3D): tf.Tensor3D {
   return past === undefined || past.size === 0 ? x : tf.concat([past as tf.Tensor3D, x], 1);
 }
 
-/** `x` after the last `count` cached positions; zeros come first where there are fewer. */
-function following(cached: tf.Tensor3D | undefined, count: number, x: tf.Tensor3D): tf.Tensor3D {
-  if (cached === undefined) {
-    return x;
-  }
-  const [batch, had, width] = cached.shape;
-  const more = count > had ? [tf.zeros<tf.Rank.R3>([batch, count - had, width])] : [];
-  const former = count < had ? tf.slice3d(cached, [0, had - count, 0], [batch, count, width]) : cached;
-  return tf.concat([...more, former, x], 1);
-}
-
-function checkAttention({
-  heads,
-  keyValueHeads,
-  rotary,
-  scale,
-  window,
-  softCap,
-}: Pick<AttentionArgs, 'heads' | 'keyValueHeads' | 'rotary' | 'scale' | 'window' | 'softCap'>): void {
+function checkAttention({heads, keyValueHeads, rotary, scale, window, ...scores}: AttentionArgs): void {
   const isCount = (value: unknown) => Number.isInteger(value) && (value as number) > 0;
   throwFaults([
     ...(isCount(heads) ? [] : [`heads must be a positive integer, got ${show(heads)}.`]),
@@ -390,9 +385,7 @@ function checkAttention({
       : [`keyValueHeads must divide heads, ${show(heads)}, got ${show(keyValueHeads)}.`]),
     ...(window == null || isCount(window) ? [] : [`window must be a positive integer, got ${show(window)}.`]),
     ...(scale == null || Number.isFinite(scale) ? [] : [`scale must be a number, got ${show(scale)}.`]),
-    ...(softCap == null || (Number.isFinite(softCap) && softCap > 0)
-      ? []
-      : [`softCap must be a positive number, got ${show(softCap)}.`]),
+    ...scoreFaults(scores),
     ...(rotary == null ? [] : rotaryFaults(rotary)),
   ]);
 }

@@ -67,3 +67,14 @@ export function whileDecoding<T>(decoding: Decoding, f: () => T): T {
     current = before;
   }
 }
+
+/** `x` after the last `count` cached positions; zeros come first where there are fewer. */
+export function appendToCache(cached: tf.Tensor3D | undefined, count: number, x: tf.Tensor3D): tf.Tensor3D {
+  if (cached === undefined) {
+    return x;
+  }
+  const [batch, had, width] = cached.shape;
+  const more = count > had ? [tf.zeros<tf.Rank.R3>([batch, count - had, width])] : [];
+  const former = count < had ? tf.slice3d(cached, [0, had - count, 0], [batch, count, width]) : cached;
+  return tf.concat([...more, former, x], 1);
+}

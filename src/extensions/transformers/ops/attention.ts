@@ -9,6 +9,7 @@ import {
   reachOf,
   transformerKernels,
 } from '../kernels/transformer';
+import {changeScores} from '../kernels/scoreSettings';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 
 /** The most scores (pairs of a query and a key) that are held at a time. */
@@ -37,7 +38,7 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
     save: {x: true, k: !isPacked, v: !isPacked, mask: mask !== null, bias: bias !== undefined},
     forward: () =>
       apart(inputs, mask, settings, (all, seen) => {
-        return kernelsFor(settings)?.attention(all, seen, settings) ?? composed(all, seen, settings);
+        return transformerKernels()?.attention(all, seen, settings) ?? composed(all, seen, settings);
       }),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const three = {q: saved.x, k: saved.k, v: saved.v, ...(bias && {bias: saved.bias})};
@@ -48,7 +49,7 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
           mask === null ? null : saved.mask,
           own,
           (all, seen) =>
-            kernelsFor(own)?.attentionGradient(all, seen, dy, own) ??
+            transformerKernels()?.attentionGradient(all, seen, dy, own) ??
             composedGradient(all, seen, dy as tf.Tensor3D, own),
         );
       const {ofInputs, ofBias} = gradients({...settings, fixedBias});
@@ -66,11 +67,6 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
       };
     },
   }) as tf.Tensor3D;
-}
-
-/** The backend's kernels, none of which has a soft cap. */
-function kernelsFor({softCap}: AttentionSettings): ReturnType<typeof transformerKernels> {
-  return softCap == null ? transformerKernels() : undefined;
 }
 
 /**
@@ -184,14 +180,14 @@ function blocksOf(batch: number, heads: number, queries: number, keys: number): 
   return Array.from({length: Math.ceil(queries / most)}, (_, i) => [i * most, Math.min(most, queries - i * most)]);
 }
 
-/**
- * A scaled block of queries, the attention weights for it, the slope of its soft cap if there is one, and a function
- * that takes the same block of a tensor like the queries.
- */
 interface Block {
+  /** Some queries, scaled. */
   q: tf.Tensor4D;
+  /** Their attention weights. */
   weights: tf.Tensor4D;
-  slope: () => tf.Tensor | undefined;
+  /** The gradient in the scaled products of queries and keys, given that in the scores. */
+  toProducts: (dScores: tf.Tensor4D) => tf.Tensor4D;
+  /** Takes the same block of a tensor like the queries. */
   blockOf: (x: tf.Tensor3D) => tf.Tensor4D;
 }
 
@@ -202,7 +198,7 @@ function eachBlock<T extends tf.TensorContainer>(
   settings: AttentionSettings,
   compute: (block: Block, k: tf.Tensor4D, v: tf.Tensor4D) => T,
 ): T[] {
-  const {heads, keyValueHeads, scale, softCap} = settings;
+  const {heads, keyValueHeads, scale} = settings;
   const [allQ, allK, allV] = unpack(inputs, settings) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
   const [k, v] = [allK, allV].map(x => byHead(x, keyValueHeads, keyValueHeads)) as [tf.Tensor4D, tf.Tensor4D];
   const [batch, queries, width] = allQ.shape;
@@ -221,12 +217,9 @@ function eachBlock<T extends tf.TensorContainer>(
           (heads / keyValueHeads) * rows,
           keys,
         ]);
-      const products = tf.matMul<tf.Tensor4D>(q, k, false, true);
-      const bent = softCap == null ? undefined : tf.tanh(tf.div(products, softCap));
-      const capped = bent === undefined ? products : tf.mul<tf.Tensor4D>(bent, softCap as number);
-      const weights = weightsOf(capped, visibility(mask, settings, {from, rows, queries, keys}), added);
-      const slope = () => bent && tf.sub(1, tf.square(bent));
-      return compute({q, weights, slope, blockOf}, k, v);
+      const {products, gradient} = changeScores(tf.matMul<tf.Tensor4D>(q, k, false, true), settings);
+      const weights = weightsOf(products, visibility(mask, settings, {from, rows, queries, keys}), added);
+      return compute({q, weights, toProducts: gradient, blockOf}, k, v);
     }),
   );
 }
@@ -270,14 +263,13 @@ function composedGradient(
   const {ofInputs, ofBias} = tf.tidy(() => {
     const {heads, keyValueHeads, scale, fixedBias} = settings;
     const bias = fixedBias ? undefined : biasOf(inputs);
-    const parts = eachBlock(inputs, mask, settings, ({q, weights, slope, blockOf}, k, v): tf.Tensor[] => {
+    const parts = eachBlock(inputs, mask, settings, ({q, weights, toProducts, blockOf}, k, v): tf.Tensor[] => {
       const g = blockOf(dy);
       const dv = tf.matMul<tf.Tensor4D>(weights, g, true, false);
-      const dp = tf.matMul(g, v, false, true);
-      const mean = tf.sum(tf.mul(weights, dp), -1, true);
-      const ds = tf.mul<tf.Tensor4D>(weights, tf.sub(dp, mean));
-      const ofCap = slope();
-      const ofProducts = ofCap === undefined ? ds : tf.mul<tf.Tensor4D>(ds, ofCap);
+      const dWeights = tf.matMul(g, v, false, true);
+      const delta = tf.sum(tf.mul(weights, dWeights), -1, true);
+      const ds = tf.mul<tf.Tensor4D>(weights, tf.sub(dWeights, delta));
+      const ofProducts = toProducts(ds);
       const dq = fromHeads(tf.mul<tf.Tensor4D>(tf.matMul<tf.Tensor4D>(ofProducts, k), scale), heads);
       const ofKeys = tf.matMul<tf.Tensor4D>(ofProducts, q, true, false);
       return [dq, ofKeys, dv, ...(bias ? [sumExamples(ds, bias)] : [])];

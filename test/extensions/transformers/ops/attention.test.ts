@@ -15,8 +15,8 @@ interface Sizes {
   group: number;
 }
 
-/** Which keys a query sees by their positions. */
-type Order = Pick<AttentionSettings, 'causal' | 'window'>;
+/** Which keys a query sees by their positions, and the soft cap of the scores. */
+type Order = Pick<AttentionSettings, 'causal' | 'window' | 'softCap'>;
 
 function settingsFor({keyValueHeads, group, size}: Sizes, order: Order): AttentionSettings {
   return {heads: keyValueHeads * group, keyValueHeads, scale: 1 / Math.sqrt(size), ...order};
@@ -39,7 +39,7 @@ function plainAttention(
   k: tf.Tensor3D,
   v: tf.Tensor3D,
   mask: tf.Tensor | null,
-  {heads, keyValueHeads, scale, causal, window}: AttentionSettings,
+  {heads, keyValueHeads, scale, causal, window, softCap}: AttentionSettings,
   bias?: tf.Tensor,
 ): tf.Tensor {
   const [batch, queries, width] = q.shape;
@@ -64,7 +64,8 @@ function plainAttention(
     const byHead = tf.reshape(split(x, keyValueHeads), [batch * keyValueHeads, 1, keys * size]);
     return tf.reshape(tf.tile(byHead, [1, group, 1]), [batch, heads, keys, size]);
   };
-  const products = tf.mul(tf.matMul(split(q, heads), repeated(k), false, true), scale);
+  const scaled = tf.mul(tf.matMul(split(q, heads), repeated(k), false, true), scale);
+  const products = softCap == null ? scaled : tf.mul(tf.tanh(tf.div(scaled, softCap)), softCap);
   const scores = bias === undefined ? products : tf.add(products, tf.tile(bias, [batch / bias.shape[0], 1, 1, 1]));
   const weights = tf.mul(tf.softmax(tf.add(scores, tf.mul(tf.sub(1, seen), -1e9))), seen);
   return tf.reshape(tf.transpose(tf.matMul(weights, repeated(v)), [0, 2, 1, 3]), [batch, queries, width]);
@@ -147,13 +148,14 @@ describe.each(BACKENDS)('on %s attention', backend => {
         sizes,
         fc.boolean(),
         fc.option(fc.integer({min: 1, max: 14})),
+        fc.option(fc.constantFrom(0.03, 0.5, 20)),
         fc.boolean(),
         fc.infiniteStream(fc.constantFrom(0, 1, 1)),
-        async (chosen, causal, window, masked, bits) => {
+        async (chosen, causal, window, softCap, masked, bits) => {
           const {batch, keys, queries} = chosen;
           const fitting = {...chosen, queries: causal ? Math.min(queries, keys) : queries};
           const mask = masked ? Array.from({length: batch * keys}, () => bits.next().value as number) : null;
-          await expectPlain(backend, fitting, {causal, window}, mask);
+          await expectPlain(backend, fitting, {causal, window, softCap}, mask);
         },
       ),
       {numRuns: 40},
@@ -180,7 +182,7 @@ describe.each(BACKENDS)('on %s attention', backend => {
     ['a bias for every second example', 2],
     ['a bias for each example', 4],
   ])('adds %s, and gives its gradient', async (_, examples) => {
-    for (const order of [{causal: false}, {causal: true, window: 3}]) {
+    for (const order of [{causal: false}, {causal: true, window: 3}, {causal: true, softCap: 0.4}]) {
       const sizes = {batch: 4, queries: 5, keys: 7, size: 3, keyValueHeads: 2, group: 2};
       const settings = settingsFor(sizes, order);
       const mask = Array.from({length: 28}, (_, i) => Number(i !== 3 && i !== 13 && i !== 20));
@@ -265,6 +267,7 @@ describe('on wasm more queries than are held at a time', () => {
     ['that see a few', {causal: true, window: 5}, 700],
     ['that see more of them than are held', {causal: true, window: 301}, 700],
     ['that see both sides', {causal: false, window: 90}, 700],
+    ['with a soft cap', {causal: true, window: 90, softCap: 0.3}, 700],
     ['that see both sides, the first with many before them', {causal: false, window: 33}, 301],
   ])('give what plain operations give: %s', async (_, order, queries) => {
     const sizes = {batch: 1, queries, keys: 700, size: 2, keyValueHeads: 1, group: 2};
@@ -292,7 +295,7 @@ test.each([3, 16, 22, 64])(
     await useBackend('wasm');
     tf.tidy(() => {
       for (const keys of [2, 7, 8, 41]) {
-        for (const window of [null, 5, 13]) {
+        for (const [window, softCap] of [[null], [5], [13], [5, 0.2]] as const) {
           const sizes = {batch: 2, queries: 2, keys, size, keyValueHeads: 2, group: 3};
           const [q, k, v] = inputsFor(sizes);
           const mask = tf.tensor2d(
@@ -300,7 +303,7 @@ test.each([3, 16, 22, 64])(
             [2, keys],
           );
           const lastOf = (x: tf.Tensor3D) => tf.slice3d(x, [0, x.shape[1] - 1, 0], [-1, 1, -1]);
-          const settings = settingsFor(sizes, {causal: true, window});
+          const settings = settingsFor(sizes, {causal: true, window, softCap});
           const among = attention({q, k, v}, mask, settings);
           const alone = attention({q: lastOf(q), k, v}, mask, settings);
           expect(numbers(alone)).toEqual(numbers(lastOf(among)));

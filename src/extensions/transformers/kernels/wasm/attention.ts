@@ -74,10 +74,30 @@ function rowsOf(native: Native, tensors: readonly tf.TensorInfo[], sizes: Sizes)
   ];
 }
 
-/** The address of the bias, which is added before the products are scaled; 0 for none. */
-function biasAddress(native: Native, inputs: AttentionInputs, scale: number): number {
+/** The address of the bias, which is added before the products are scaled, unless they are capped; 0 for none. */
+function biasAddress(native: Native, inputs: AttentionInputs, settings: AttentionSettings): number {
   const bias = biasOf(inputs);
-  return bias === undefined ? 0 : native.at(tf.div(bias, scale));
+  const scale = scaleAfterBias(settings);
+  return bias === undefined ? 0 : native.at(scale === 1 ? bias : tf.div(bias, scale));
+}
+
+/** The factor of the products and the bias: capped products are scaled already. */
+function scaleAfterBias({scale, softCap}: AttentionSettings): number {
+  return softCap == null ? scale : 1;
+}
+
+/** Caps the products of a block. The derivatives, if they are needed, go to `slopes`. */
+function cap(
+  functions: TransformerFunctions,
+  settings: AttentionSettings,
+  scores: number,
+  slopes: number,
+  block: Block,
+) {
+  const {scale, softCap} = settings;
+  if (softCap != null) {
+    functions.softCap(scores, slopes, block.rows * block.columns, scale, softCap);
+  }
 }
 
 /** An example's address in an array with the layout of the bias; 0 for none. */
@@ -179,14 +199,13 @@ export function attend(
   mask: tf.Tensor | null,
   settings: AttentionSettings,
 ): tf.TensorInfo {
-  const {scale} = settings;
   const sizes = attentionSizes(attentionLayout(inputs, settings), settings);
   const {batch, queries, size, heads} = sizes;
   const out = native.output([batch, queries, heads * size]);
   const masks = native.at(mask);
-  const bias = biasAddress(native, inputs, scale);
+  const bias = biasAddress(native, inputs, settings);
   const ofBias = (example: number) => ofExample(bias, example, inputs, sizes);
-  attendRows(native, added, sizes, rowsOf(native, listOf(inputs), sizes), {scale, masks, ofBias}, native.at(out));
+  attendRows(native, added, sizes, rowsOf(native, listOf(inputs), sizes), {settings, masks, ofBias}, native.at(out));
   return out;
 }
 
@@ -199,7 +218,7 @@ export function attendOne(
   settings: AttentionSettings,
   y: number,
 ): void {
-  const {heads, keyValueHeads, scale} = settings;
+  const {heads, keyValueHeads} = settings;
   const sizes = attentionSizes({batch: 1, queries: 1, keys, size}, settings);
   const stride = 4 * size * keyValueHeads;
   const rows: [q: Rows, k: Rows, v: Rows] = [
@@ -207,7 +226,7 @@ export function attendOne(
     {address: k, stride},
     {address: v, stride},
   ];
-  attendRows(native, added, sizes, rows, {scale, masks: 0, ofBias: () => 0}, y);
+  attendRows(native, added, sizes, rows, {settings, masks: 0, ofBias: () => 0}, y);
 }
 
 function attendRows(
@@ -215,7 +234,7 @@ function attendRows(
   {beside}: AddedFunctions<TransformerFunctions>,
   sizes: Sizes,
   [q, k, v]: [q: Rows, k: Rows, v: Rows],
-  {scale, masks, ofBias}: {scale: number; masks: number; ofBias: (example: number) => number},
+  {settings, masks, ofBias}: {settings: AttentionSettings; masks: number; ofBias: (example: number) => number},
   to: number,
 ): void {
   const {queries, keys, size, heads, most, mostKeys} = sizes;
@@ -244,9 +263,10 @@ function attendRows(
         const keyRows = [panels, size * PANEL_ROW] as const;
         multiply(rows, columns, size, left, ownQ.stride, ...keyRows, scores, 4 * columns, ...PLAIN_PRODUCT);
       }
+      cap(functions, settings, scores, 0, block);
       addBias(functions, ofBias(example), scores, block, sizes);
       const ownMask = masks && masks + 4 * (example * keys + first);
-      functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
+      functions.softmaxRows(scores, rows, columns, scaleAfterBias(settings), ownMask, start, end);
       const target = ownY.address + from * ownY.stride;
       if (isOne) {
         functions.sumValues(scores, ownV.address + first * ownV.stride, ownV.stride, columns, size, target);
@@ -261,7 +281,7 @@ function attendRows(
   });
 }
 
-/** The gradients in the inputs, and in the bias divided by the scale. */
+/** The gradients in the inputs; that in the bias is divided by `biasScale`. */
 export function attendGradient(
   native: Native,
   {beside}: AddedFunctions<TransformerFunctions>,
@@ -269,15 +289,16 @@ export function attendGradient(
   mask: tf.Tensor | null,
   dy: tf.Tensor,
   settings: AttentionSettings,
-): {ofInputs: tf.TensorInfo[]; ofBias: tf.TensorInfo | undefined} {
-  const {scale} = settings;
+): {ofInputs: tf.TensorInfo[]; ofBias: tf.TensorInfo | undefined; biasScale: number} {
+  const scale = scaleAfterBias(settings);
+  const isCapped = settings.softCap != null;
   const sizes = attentionSizes(attentionLayout(inputs, settings), settings);
   const {queries, keys, size, heads, most, mostKeys} = sizes;
   const outs = listOf(inputs).map(({shape}) => native.output(shape));
   const [q, k, v] = rowsOf(native, listOf(inputs), sizes);
   const [dq, dk, dv] = rowsOf(native, outs, sizes);
   const masks = native.at(mask);
-  const bias = biasAddress(native, inputs, scale);
+  const bias = biasAddress(native, inputs, settings);
   const ofBias = bias === 0 || settings.fixedBias ? undefined : native.output(biasOf(inputs)?.shape ?? []);
   const toBias = native.at(ofBias ?? null);
   const g = {address: native.at(dy), stride: 4 * heads * size};
@@ -285,15 +306,15 @@ export function attendGradient(
   const bytes = [
     ...[scoreBytes, scoreBytes, scoreBytes],
     ...[panelBytes(size, keys), panelBytes(size, keys), panelBytes(keys, size), panelBytes(most, size)],
-    4 * mostKeys * size,
+    ...[4 * mostKeys * size, isCapped ? scoreBytes : 0],
   ];
   if (ofBias !== undefined) {
     const rows = tf.util.sizeFromShape(ofBias.shape) / keys;
     native.functions.multiply(rows, keys, 0, toBias, 0, toBias, 0, toBias, 4 * keys, ...PLAIN_PRODUCT); // zeros
   }
   forEachHead(native, sizes, {bytes, inOrder: ofBias !== undefined}, (own, addresses, example, shared) => {
-    const [scores, steps, transposed, kColumns, vColumns, kRows, queryPanels, sums] = addresses as [
-      ...[number, number, number, number, number, number, number, number],
+    const [scores, steps, transposed, kColumns, vColumns, kRows, queryPanels, sums, slopes] = addresses as [
+      ...[number, number, number, number, number, number, number, number, number],
     ];
     const {packColumns, packRows, multiply, transpose} = own;
     const functions = beside(own);
@@ -333,6 +354,7 @@ export function attendGradient(
         ...[rows, columns, size, ownQ.address, ownQ.stride, kColumns + panelsFrom, size * PANEL_ROW],
         ...[scores, 4 * columns, ...PLAIN_PRODUCT],
       );
+      cap(functions, settings, scores, slopes, block);
       addBias(functions, ofExample(bias, example, inputs, sizes), scores, block, sizes);
       const ownMask = masks && masks + 4 * (example * keys + first);
       functions.softmaxRows(scores, rows, columns, scale, ownMask, start, end);
@@ -348,6 +370,9 @@ export function attendGradient(
           functions.addRows(steps + inSteps, target + inBias, 0, 1, count),
         );
       }
+      if (isCapped) {
+        functions.multiplyInto(slopes, steps, rows * columns, settings.scale);
+      }
       multiply(
         ...[rows, size, columns, steps, 4 * columns, kRows + first * PANEL_ROW, keys * PANEL_ROW],
         ...[toQ.address, toQ.stride, ...PLAIN_PRODUCT],
@@ -355,5 +380,5 @@ export function attendGradient(
       collect(steps, ownQ, block, toK);
     });
   });
-  return {ofInputs: outs, ofBias};
+  return {ofInputs: outs, ofBias, biasScale: scale};
 }

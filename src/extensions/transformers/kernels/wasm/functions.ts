@@ -6,11 +6,13 @@ export type TransformerFunctions = Readonly<
     | 'crossEntropyGradient'
     | 'gate'
     | 'gateGradient'
+    | 'multiplyInto'
     | 'normalizeRows'
     | 'normalizeRowsGradient'
     | 'normalizeRowsWeights'
     | 'rotate'
     | 'scoreKeys'
+    | 'softCap'
     | 'softmaxGradient'
     | 'softmaxRows'
     | 'sumValues',

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {computesScores} from '../scoreSettings';
 import type {GateKind, RowKernels, RowNormSettings, TransformerKernels} from '../transformer';
 import {currentNative} from '../../../../backends/wasm/module/find';
 import {type AddedFunctions, BY_NUMBER, type Native} from '../../../../backends/wasm/module/native';
@@ -88,11 +89,15 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
   };
   return {
     row: rowKernels(native, added),
-    attention: (inputs, mask, settings) => only(attend(native, added, inputs, mask, settings)),
+    attention: (inputs, mask, settings) =>
+      computesScores(settings, ['softCap']) ? only(attend(native, added, inputs, mask, settings)) : undefined,
     attentionGradient: (inputs, mask, dy, settings) => {
-      const {ofInputs, ofBias} = attendGradient(native, added, inputs, mask, dy, settings);
+      if (!computesScores(settings, ['softCap'])) {
+        return undefined;
+      }
+      const {ofInputs, ofBias, biasScale} = attendGradient(native, added, inputs, mask, dy, settings);
       const scaled = ofBias && only(ofBias);
-      return {ofInputs: tensors(ofInputs), ...(scaled && {ofBias: () => tf.div(scaled, settings.scale)})};
+      return {ofInputs: tensors(ofInputs), ...(scaled && {ofBias: () => tf.div(scaled, biasScale)})};
     },
     crossEntropy: (logits, targets, ignored) => {
       const out = native.output([]);

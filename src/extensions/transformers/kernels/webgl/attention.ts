@@ -7,6 +7,7 @@ import {
   biasOf,
   reachOf,
 } from '../transformer';
+import {computesScores} from '../scoreSettings';
 import {type MatrixProgram, runMatrixProgram} from '../../../../backends/webgl/matrixProgram';
 
 // Scores, weights and their gradients are matrices of `batch · heads · queries` rows and a column for each key, which
@@ -165,7 +166,10 @@ function weightsProgram(masked: boolean): MatrixProgram {
 const KNOWN = {masked: knownProgram(true), all: knownProgram(false)};
 const WEIGHTS = {masked: weightsProgram(true), all: weightsProgram(false)};
 
-/** The arguments of the attention programs; `undefined` for no scores, too many, or odd sizes of more than a query. */
+/**
+ * The arguments of the attention programs; `undefined` for no scores, too many, odd sizes of more than a query, or
+ * settings of the scores.
+ */
 function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings, back = false) {
   const {heads, keyValueHeads, scale} = settings;
   const {behind, ahead} = reachOf(settings);
@@ -174,7 +178,8 @@ function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: Atten
   const bias = biasOf(inputs);
   const isSingle = queries === 1 && !('packed' in inputs) && bias === undefined && !back;
   const isOdd = [queries, keys, size].some(count => count % 2 !== 0);
-  if ((isOdd && !isSingle) || rows * keys > MOST_SCORES || q.size === 0 || k.size === 0) {
+  const isTooMany = rows * keys > MOST_SCORES;
+  if (!computesScores(settings, []) || (isOdd && !isSingle) || isTooMany || q.size === 0 || k.size === 0) {
     return undefined;
   }
   const biasRows = bias === undefined ? 0 : bias.size / keys;

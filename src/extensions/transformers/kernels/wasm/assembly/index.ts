@@ -6,4 +6,5 @@ export {gate, gateGradient} from './gates';
 export {normalizeRows, normalizeRowsGradient, normalizeRowsWeights} from './norms';
 export {scoreKeys, sumValues} from './query';
 export {rotate} from './rotary';
+export {multiplyInto, softCap} from './softCap';
 export {addRows, softmaxGradient, softmaxRows} from './softmax';
