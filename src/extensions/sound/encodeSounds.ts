@@ -39,7 +39,8 @@ const MOST_VALUES = 2 ** 28;
  * transposed.
  *
  * A sound is `{samples, sampleRate}`, an `AudioBuffer`, or a WAV file as bytes, as a `Blob` or by its URL, in Node by
- * its path too; in browsers also a file in another format that the browser decodes. The channels of a sound are averaged.
+ * its path too; in browsers also a file in another format that the browser decodes. The channels of a sound are
+ * averaged.
  *
  * @param model the model that takes the sounds, adapted or not: `loadTransformer` has read its preprocessor. It is not
  *     run.
