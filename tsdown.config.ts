@@ -1,9 +1,10 @@
-import {mkdirSync, readFileSync, writeFileSync} from 'node:fs';
+import {mkdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {defineConfig, type UserConfig} from 'tsdown';
 import {mendDeclarations} from './scripts/declarations';
 import {sharedFiles} from './scripts/chunks';
 import {ENTRIES, NODE_ENTRIES} from './scripts/entries';
+import {GLOBAL, shareModules} from './scripts/scriptTags';
 
 /**
  * Writes the entries that Node takes in place of those of a page, as `package.json` says: they load what only Node has
@@ -29,17 +30,26 @@ function escapeToASCII(file: string): void {
 
 const shared = {platform: 'neutral', target: 'es2022'} as const;
 
+const sources = (name: string) => join(import.meta.dirname, `src/${name}.ts`);
+const {exporting, taking, check, globalOf} = shareModules(sources('script'), sources('scriptLanguage'));
+
 /**
- * One file for a script tag beside that of tfjs, whose names are in the global `tf`. Optional peers are imported when
- * they are needed: by the page's import map.
+ * A file for a script tag after that of tfjs, whose names are in the global `tf`. Optional peers are imported when they
+ * are needed: by the page's import map.
  */
-function scriptTag(file: string, entry: string): UserConfig {
+function scriptTag(file: string, entry: string, plugins: UserConfig['plugins'], banner = ''): UserConfig {
   return {
     ...shared,
     entry: {[file]: `src/${entry}.ts`},
     format: 'iife',
-    globalName: 'tfjsLoRA',
-    outputOptions: {globals: {'@tensorflow/tfjs': 'tf'}, entryFileNames: '[name].min.js'},
+    globalName: GLOBAL,
+    plugins,
+    outputOptions: {
+      banner,
+      extend: banner !== '',
+      globals: id => (id === '@tensorflow/tfjs' ? 'tf' : globalOf(id)),
+      entryFileNames: '[name].min.js',
+    },
     deps: {neverBundle: ['@tensorflow/tfjs', /^@huggingface\//]},
     minify: true,
     dts: false,
@@ -57,17 +67,21 @@ export default defineConfig([
     ...shared,
     entry: ['index', 'cli', ...ENTRIES].map(name => `src/${name}.ts`),
     format: ['esm', 'cjs'],
-    // The modules are neither minified nor stripped of comments, so maps would only double the package.
+    // Declarations have the comments. The modules are not minified, so maps would only double the package.
     sourcemap: false,
     deps: {neverBundle: [/^node:/]},
-    outputOptions: {codeSplitting: {groups: sharedFiles(join(import.meta.dirname, 'src'))}},
+    outputOptions: {comments: {jsdoc: false}, codeSplitting: {groups: sharedFiles(join(import.meta.dirname, 'src'))}},
     hooks: {
       'build:done': ({options}) => {
         mendDeclarations(options.outDir, ['index', ...ENTRIES]);
         writeNodeEntries(options.outDir);
+        // Node runs the command, and nothing else imports it.
+        ['cli.cjs', 'cli.d.ts', 'cli.d.cts'].forEach(name => {
+          rmSync(join(options.outDir, name), {force: true});
+        });
       },
     },
   },
-  scriptTag('tfjs-lora', 'script'),
-  scriptTag('tfjs-lora-language', 'scriptLanguage'),
+  scriptTag('tfjs-lora', 'script', [exporting]),
+  scriptTag('tfjs-lora-language', 'scriptLanguage', [taking], check),
 ]);

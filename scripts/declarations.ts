@@ -1,4 +1,4 @@
-import {readdirSync, readFileSync, writeFileSync} from 'node:fs';
+import {readdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import ts from 'typescript';
 
@@ -70,15 +70,21 @@ function undefinedIn(type: ts.TypeNode): [position: number, text: string][] {
 }
 
 /**
- * Mends what the bundler writes: declarations name no map, because none is shipped, tell types from values,
- * and let optional members be `undefined`.
+ * Mends what the bundler writes: declarations name no map, because none is shipped, tell types from values, and let
+ * optional members be `undefined`. Those of modules take all from those of CommonJS, which would repeat them.
  */
 export function mendDeclarations(folder: string, entries: readonly string[]): void {
   for (const name of readdirSync(folder).filter(file => /\.d\.c?ts$/.test(file))) {
     const file = join(folder, name);
     const entry = entries.find(each => name.startsWith(`${each}.d.`));
-    const text = readFileSync(file, 'utf8').replace(/\n\/\/# sourceMappingURL=.*\n?$/, '\n');
-    const names = new Set(entry === undefined ? [] : typeOnlyNames(join('src', `${entry}.ts`)));
-    writeFileSync(file, withUndefined(withoutImplements(restoreTypeOnly(text, names))));
+    if (name.endsWith('.d.cts')) {
+      const text = readFileSync(file, 'utf8').replace(/\n\/\/# sourceMappingURL=.*\n?$/, '\n');
+      const names = new Set(entry === undefined ? [] : typeOnlyNames(join('src', `${entry}.ts`)));
+      writeFileSync(file, withUndefined(withoutImplements(restoreTypeOnly(text, names))));
+    } else if (entry === undefined) {
+      rmSync(file);
+    } else {
+      writeFileSync(file, `export * from './${entry}.cjs';\n`);
+    }
   }
 }

@@ -134,7 +134,7 @@ for (const [name, statement] of Object.entries(IMPORTS)) {
 }
 for (const [name, file] of [
   ['script tag, graphs included', 'tfjs-lora'],
-  ['script tag, language models included', 'tfjs-lora-language'],
+  ['script tag for language models, after the other', 'tfjs-lora-language'],
 ] as const) {
   sizes[name] = brotliCompressSync(readFileSync(join(ROOT, `dist/${file}.min.js`))).length;
 }

@@ -1,7 +1,6 @@
-// As `script`, with language models and other transformers: `<script src="…/tfjs-lora-language.min.js">` in place of
-// that file. The global `tfjsLoRA` has everything.
+// Language models and other transformers for a page without modules: `<script src="…/tfjs-lora-language.min.js">` after
+// that of `script` adds them to its global `tfjsLoRA`.
 
-export * from './script';
 export * from './quantized';
 export * from './transformers';
 export * from './language';

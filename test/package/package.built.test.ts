@@ -1,3 +1,4 @@
+import {spawnSync} from 'node:child_process';
 import {existsSync, readdirSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 
@@ -35,6 +36,16 @@ describe('the package', () => {
       expect(text).toContain('\\u00d7'); // as in 3×2
     },
   );
+
+  test('is at most 2.1 MB to download', () => {
+    const {stdout} = spawnSync('npm', ['pack', '--dry-run', '--ignore-scripts', '--json'], {
+      cwd: ROOT,
+      encoding: 'utf8',
+    });
+    const [{size, files}] = JSON.parse(stdout) as [{size: number; files: {path: string}[]}];
+    expect(files.length).toBeGreaterThan(100);
+    expect(size).toBeLessThan(2_100_000);
+  });
 
   test('names no map that it does not ship', () => {
     const files = readdirSync(DIST, {recursive: true, encoding: 'utf8'}).filter(name => /\.c?[jt]s$/.test(name));

@@ -1,7 +1,10 @@
 import {readFileSync} from 'node:fs';
 import {createServer, type Server} from 'node:http';
 import {join} from 'node:path';
+import type * as TF from '@tensorflow/tfjs';
 import type {Browser} from 'playwright-core';
+import type * as Core from 'tfjs-lora';
+import type * as Language from 'tfjs-lora/language';
 import {blocksOf} from '../docs/pages';
 import {listen} from '../chromium';
 import {describeInBrowser, launchBrowser} from '../examples/site';
@@ -52,6 +55,8 @@ WRITTEN.forEach((text, i) => (PAGES[`/written-${i}`] = `${text}<link rel="icon" 
 
 const [LANGUAGE = ''] = blocksOf('docs/language.md', 'html').map(({text}) => text);
 PAGES['/language'] = `${LANGUAGE}<link rel="icon" href="data:,">`;
+PAGES['/language-alone'] = `<!doctype html><link rel="icon" href="data:,">
+  <script src="/tf.min.js"></script><script src="/dist/tfjs-lora-language.min.js"></script>`;
 
 const SCRIPTS: Record<string, () => string | Buffer> = {
   '/model.gguf': () => readFileSync(join(ROOT, 'test/fixtures/gguf/llama.gguf')),
@@ -125,5 +130,28 @@ describeInBrowser('in a page without a bundler', () => {
     await page.goto(`${origin}/language`);
     await page.waitForFunction(() => document.body.innerText.trim().length > 0);
     expect(errors).toEqual([]);
+    // Both files have the same modules: the one adapts and trains what the other loads.
+    const losses = await page.evaluate(async () => {
+      const {tf, tfjsLoRA} = window as unknown as {tf: typeof TF; tfjsLoRA: typeof Core & typeof Language};
+      const {model} = await tfjsLoRA.loadGGUF('model.gguf');
+      const adapted = tfjsLoRA.applyLoRA(model, {rank: 2});
+      tfjsLoRA.compileModel(adapted, {optimizer: tf.train.adam(0.01)});
+      const [ids, mask, next] = [
+        [1, 2, 3, 4],
+        [1, 1, 1, 1],
+        [2, 3, 4, 5],
+      ].map(row => tf.tensor2d([row], [1, 4], 'int32'));
+      const {history} = await adapted.fit([ids!, mask!], next!, {epochs: 3, verbose: 0});
+      return history.loss as number[];
+    });
+    expect(losses[2]).toBeLessThan(losses[0]!);
+  });
+
+  test('the script tag for language models says what it needs before it', async () => {
+    const page = await browser.newPage();
+    const errors: string[] = [];
+    page.on('pageerror', error => errors.push(error.message));
+    await page.goto(`${origin}/language-alone`);
+    expect(errors).toEqual([expect.stringMatching(/^tfjs-lora-language\.min\.js .* needs tfjs-lora\.min\.js /)]);
   });
 });
