@@ -20,6 +20,9 @@ const FOUR = `export {${CORE.replaceAll(' +', ',')}} from './dist/index.js';`;
 const PAGE_ENTRIES = ['index', ...ENTRIES.filter(name => name !== 'node')];
 const everythingOf = (...entries: string[]) => entries.map(name => `export * from './dist/${name}.js';`).join('\n');
 
+/** Names that a page imports alone, with their entry points. */
+const SINGLE = {LoRAError: 'index', encodeImages: 'images', Recorder: 'sound', wordErrorRate: 'sound'};
+
 /**
  * What a page imports, by the name of its size. An entry point includes what it shares with others. One name alone tells
  * what its entry point registers.
@@ -31,9 +34,7 @@ const IMPORTS: Readonly<Record<string, string>> = {
   ),
   'all entry points together': everythingOf(...PAGE_ENTRIES),
   ...Object.fromEntries(
-    Object.entries({LoRAError: 'index', encodeImages: 'images', Recorder: 'sound', wordErrorRate: 'sound'}).map(
-      ([name, entry]) => [name, `export {${name}} from './dist/${entry}.js';`],
-    ),
+    Object.entries(SINGLE).map(([name, entry]) => [name, `export {${name}} from './dist/${entry}.js';`]),
   ),
 };
 
@@ -122,7 +123,12 @@ const sizes: Record<string, number> = {};
 const rooms: Map<string, number>[] = [];
 for (const [name, statement] of Object.entries(IMPORTS)) {
   const built = await bundle(statement);
-  sizes[name] = compressed(built, loadedFrom(built, isStart));
+  const atOnce = loadedFrom(built, isStart);
+  sizes[name] = compressed(built, atOnce);
+  const later = Object.keys(built.metafile.outputs).filter(path => !atOnce.has(path));
+  if (later.length > 0 && !(name in SINGLE)) {
+    sizes[`loaded later by ${name}`] = compressed(built, new Set(later));
+  }
   if (name === CORE || name === 'tfjs-lora') {
     rooms.push(byRoom(await bundle(statement.replaceAll(/dist\/(\w+)\.js/g, 'src/$1.ts'))));
   }
