@@ -1,10 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError, showShape} from '../../../platform/errors';
-import {asFloat} from '../../../core/layers/forward';
-import {shapesOf} from '../../../platform/tfjs/inputs';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {currentDecoding} from './decoding';
-import {PlainLayer} from './plainLayer';
+import {definedLayer} from './definedLayer';
 
 /**
  * Sets the states of masked positions to zeros, before a layer whose results depend on earlier positions.
@@ -17,15 +15,10 @@ import {PlainLayer} from './plainLayer';
  * @throws LoRAError if the mask has another shape.
  * @experimental
  */
-export class ShownPositions extends PlainLayer {
+export class ShownPositions extends definedLayer({inputs: 2}) {
   static readonly className = 'tfjs-lora/transformers>ShownPositions';
 
-  override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape {
-    return shapesOf(inputShape)[0];
-  }
-
-  protected override compute(inputs: tf.Tensor[]): tf.Tensor {
-    const [states, mask] = inputs.map(asFloat) as [tf.Tensor3D, tf.Tensor2D];
+  protected override compute([states, mask]: [tf.Tensor3D, tf.Tensor2D]): tf.Tensor {
     const shown = tf.cast(tf.notEqual(maskOfPass(this.name, mask, states.shape), 0), 'float32');
     return tf.mul(states, tf.expandDims(shown, 2));
   }

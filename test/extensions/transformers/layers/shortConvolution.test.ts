@@ -61,7 +61,9 @@ describe.each(BACKENDS)('on %s a short convolution', backend => {
         bias: random([WIDTH], 3),
       };
       const own = ({packed, ...weights}: Record<string, tf.Tensor>) => {
-        Object.entries(weights).forEach(([name, value]) => Object.assign(layer, {[name]: {read: () => value}}));
+        for (const [name, value] of Object.entries(weights)) {
+          Object.assign(layer.variables, {[name]: {variable: {read: () => value}}});
+        }
         return layer.call(shown === undefined ? packed! : [packed!, shown], {});
       };
       const ways = [own, (given: Record<string, tf.Tensor>) => plain(given, mask, examples)];
