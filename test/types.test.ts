@@ -139,7 +139,7 @@ test('preferences are learned with the numbers and metrics of the method alone',
     // @ts-expect-error: a metric of other methods
     ['There is no metric "accuracy" for method "kto"', {optimizer, method: 'kto', metrics: 'accuracy'}],
     // @ts-expect-error: a missing option
-    ['optimizer must be a name or an optimizer', {method: 'dpo'}],
+    ['optimizer must be an optimizer, such as adamW', {method: 'dpo'}],
   ];
   for (const [refused, options] of wrong) {
     expect(await refusal(() => compilePreferences(model, options))).toContain(refused);

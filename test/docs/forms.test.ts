@@ -24,6 +24,22 @@ test('a signal is an AbortSignal', () => {
   expect(declaring('signal').filter(line => !line.includes('AbortSignal'))).toEqual([]);
 });
 
+test('metrics are one or a list', () => {
+  const named = LINES.filter(line => /\bmetrics\?: Metric/.test(line) && !/metrics\?: Metrics;/.test(line));
+  expect(named).toHaveLength(2);
+  expect(named.filter(line => !/\| readonly (?:Metric\[\]|\(MetricName \| MetricFunction\)\[\])/.test(line))).toEqual(
+    [],
+  );
+});
+
+// `test/callOptions.test.ts` calls them.
+test('options that report progress take a signal as well', () => {
+  const interfaces = LINES.join('\n').match(/^interface \w+[^{]*\{[^}]*\}/gm) ?? [];
+  const reporting = interfaces.filter(text => /onProgress\?:/.test(text));
+  expect(reporting).not.toEqual([]);
+  expect(reporting.filter(text => !/signal\?: AbortSignal/.test(text))).toEqual([]);
+});
+
 test('a seed is a number', () => {
   expect(declaring('seed').length).toBeGreaterThan(5);
   expect(declaring('seed').filter(line => !/\bseed\??: number\b/.test(line))).toEqual([]);

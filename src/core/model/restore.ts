@@ -1,5 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import {listed, numericError} from '../../platform/errors';
+import {checkOptions, listed, numericError} from '../../platform/errors';
+import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../platform/signals';
 import {markHead} from '../head/headPlace';
 import {type BorrowingLayer, borrowing} from '../layers/borrowingLayer';
 import {isLoRALayer} from '../layers/loraLayer';
@@ -69,15 +70,18 @@ export function giveMerged(layer: tf.layers.Layer, plain: tf.layers.Layer): void
  * Merges as {@link mergeLoRA}, and refuses a result that holds NaN or an infinity (PEFT's `safe_merge`). Take it for
  * what you save or deploy, where waiting for the device does no harm, and `mergeLoRA` in synchronous code.
  *
- * @returns a promise, since the merged weights are read from the backend.
  * @param model an adapted model.
+ * @param options `signal` and `onProgress`.
+ * @returns a promise, since the merged weights are read from the backend.
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted; `ERR_NUMERIC` names the layers with values that are
- *     not finite.
+ *     not finite; `ERR_ABORTED` if the signal is aborted.
  * @example
  *     const merged = await safeMergeLoRA(model);
  */
-export async function safeMergeLoRA(model: tf.LayersModel): Promise<tf.LayersModel> {
-  return checked(model, mergeLoRA(model));
+export async function safeMergeLoRA(model: tf.LayersModel, options: CallOptions = {}): Promise<tf.LayersModel> {
+  checkOptions(options, {signal: true, onProgress: true});
+  checkCallOptions(options);
+  return checked(model, mergeLoRA(model), stepsOf(options));
 }
 
 /**
@@ -129,7 +133,7 @@ function unwrap(model: tf.LayersModel, {entryOf, transfer}: Unwrapping): tf.Laye
   return plain;
 }
 
-async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<tf.LayersModel> {
+async function checked(model: tf.LayersModel, merged: tf.LayersModel, step: Step): Promise<tf.LayersModel> {
   const changed = new Set(
     adaptedSites(model)
       .filter(({layer}) => changes(layer))
@@ -137,11 +141,14 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel): Promise<t
   );
   const broken: string[] = [];
   try {
-    for (const {path, layer} of sitesOf(merged)) {
+    const sites = sitesOf(merged);
+    for (const [done, {path, layer}] of sites.entries()) {
+      await step({done, total: sites.length, what: 'checking layers'});
       if (changed.has(path) && !(await allFinite(layer.weights.map(weight => weight.read())))) {
         broken.push(path);
       }
     }
+    await step({done: sites.length, total: sites.length, what: 'checking layers'});
   } catch (error) {
     disposeModel(merged);
     throw error;

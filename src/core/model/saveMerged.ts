@@ -5,6 +5,7 @@ import {encodeAdapter, type SafetensorsOptions} from '../storage/safetensors';
 import {withPlace} from '../storage/storage';
 import type {FileBytes} from '../../platform/formats/safetensors';
 import {disposeModel} from '../rewire/dispose';
+import type {CallOptions} from '../../platform/signals';
 import {getAdapter} from './currentAdapter';
 import {safeMergeLoRA} from './restore';
 
@@ -16,14 +17,14 @@ import {safeMergeLoRA} from './restore';
  *     await fetch('/adapters/emoji', {method: 'PUT', body: bytes});
  *
  * @param source an adapted model, which stays as it is, or an adapter, which stays the caller's.
- * @param options the data type, and whether NaN and infinities are allowed.
+ * @param options the data type, and whether NaN and infinities are allowed, `signal` and `onProgress`.
  * @returns a promise, since some backends, such as WebGPU, read values only asynchronously.
  * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_DISPOSED` if the adapter was disposed,
- *     `ERR_NUMERIC` if a value is not finite or too large for the data type.
+ *     `ERR_NUMERIC` if a value is not finite or too large for the data type, `ERR_ABORTED` if the signal is aborted.
  */
 export async function toSafetensors(
   source: tf.LayersModel | Adapter,
-  options: SafetensorsOptions = {},
+  options: SafetensorsOptions & CallOptions = {},
 ): Promise<FileBytes> {
   return withAdapterOf(source, take => encodeAdapter(take, options));
 }
@@ -52,20 +53,20 @@ export async function withAdapterOf<T>(
  *
  * @param model the adapted model.
  * @param handlerOrUrl what `model.save` takes, or a `URL`; in Node also a path.
- * @param config as for `model.save`.
+ * @param config as for `model.save`, with `signal` and `onProgress`, until the handler saves.
  * @returns what `model.save` returns.
  * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_NUMERIC` if a merged weight is not
- *     finite, `ERR_IO` if it cannot be saved there, `ERR_OPTION` if nothing handles the URL.
+ *     finite, `ERR_IO` if it cannot be saved there, `ERR_OPTION` if nothing handles the URL, `ERR_ABORTED`.
  */
 export async function saveMerged(
   model: tf.LayersModel,
   handlerOrUrl: tf.io.IOHandler | URL | string,
-  config?: tf.io.SaveConfig,
+  {signal, onProgress, ...config}: tf.io.SaveConfig & CallOptions = {},
 ): Promise<tf.io.SaveResult> {
   const place = placeOf(handlerOrUrl);
   checkPlace(place);
   const handler = saverOf(place);
-  const merged = await safeMergeLoRA(model);
+  const merged = await safeMergeLoRA(model, {signal, onProgress});
   try {
     return await withPlace('save', place, () => merged.save(handler, config));
   } finally {

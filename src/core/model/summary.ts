@@ -5,6 +5,8 @@ import {hasKernel, reasonNotAdaptable} from '../layers/registry';
 import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperKind';
 import {ORIGINAL} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
+import {checkOptions} from '../../platform/errors';
+import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../platform/signals';
 import {shortName} from '../../platform/tfjs/configs';
 import {countNumbers, namedWeights} from '../../platform/tfjs/weights';
 import {adaptedSites, loraSites, type SkippedLayer, unsavedLayers} from './adapted';
@@ -96,15 +98,29 @@ export function summarizeLoRA(model: tf.LayersModel): LoRASummary {
  * Summarizes as {@link summarizeLoRA}, with the norm of each update and its ratio to the norm of its kernel. Take it
  * after training, to see which layers changed and by how much; it waits for the device.
  *
- * @returns a promise, since the norms are read from the backend.
  * @param model an adapted model.
+ * @param options `signal` and `onProgress`.
+ * @returns a promise, since the norms are read from the backend.
  * @throws LoRAError `ERR_NOT_ADAPTED` if the model is not adapted.
  * @example
  *     console.log(String(await measureLoRA(model)));
  */
-export async function measureLoRA(model: tf.LayersModel): Promise<LoRASummary> {
+export async function measureLoRA(model: tf.LayersModel, options: CallOptions = {}): Promise<LoRASummary> {
+  checkOptions(options, {signal: true, onProgress: true});
+  checkCallOptions(options);
+  throwIfAborted(options.signal);
+  const step = stepsOf(options);
   const {layers, ...totals} = summarizeLoRA(model); // before anything is awaited: another adapter may be set meanwhile
-  const norms = (await Promise.all(loraSites(model).map(({layer}) => normsOf(layer)))).flat();
+  const sites = loraSites(model);
+  let done = 0;
+  const report = () => step({done, total: sites.length, what: 'measuring layers'});
+  const measuring = sites.map(async ({layer}) => {
+    const ofLayer = await normsOf(layer);
+    done++;
+    await report();
+    return ofLayer;
+  });
+  const norms = (await Promise.all(measuring)).flat();
   const measured = layers.map((row, i) => {
     const {deltaNorm, kernelNorm} = norms[i] ?? {deltaNorm: NaN, kernelNorm: NaN};
     return {...row, deltaNorm, deltaToKernelRatio: deltaNorm / kernelNorm};

@@ -158,6 +158,7 @@ export async function writePEFT(
       }
     }
   }
+  await step({done: sites.length, total: sites.length, what: 'exporting layers'});
   for (const [name, tensor] of Object.entries(form.writeShared?.(plain.config.layers, values) ?? {})) {
     tensors[PEFT_NAMES.root + name] = tensor;
   }

@@ -45,13 +45,14 @@ export function supplySavePEFT(save: SavePEFT): void {
  * @param handlerOrUrl what `model.save` takes: `indexeddb://…`, `localstorage://…`, `downloads://…`, `http(s)://…`, any
  *     `tf.io.IOHandler`, or a `URL`; in Node also a path or `file://…`, with or without tfjs-node. A name that ends in
  *     `.safetensors` has that format. For PEFT, in Node alone, the path of a folder, which is made as needed.
- * @param options the format, the data type, and whether NaN and infinities are allowed; for PEFT also what `exportPEFT`
+ * @param options the format, the data type, and whether NaN and infinities are allowed, `signal` and
+ *     `onProgress`, until the handler saves, which does not stop; for PEFT also what `exportPEFT`
  *     takes.
  * @returns what the handler's `save` returns.
  * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_DISPOSED` if the adapter was disposed,
  *     `ERR_NUMERIC` if a value is not finite, `ERR_IO` if it cannot be saved there, `ERR_OPTION` if nothing handles the
  *     URL or an option is not valid; `ERR_UNSUPPORTED` if PEFT has no such updates, or for a folder of PEFT in a page,
- *     where `exportPEFT` returns its files.
+ *     where `exportPEFT` returns its files; `ERR_ABORTED` if the signal is aborted.
  */
 export async function saveAdapter(
   source: tf.LayersModel | Adapter,

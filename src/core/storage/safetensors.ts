@@ -16,6 +16,7 @@ import {readSafetensors} from '../../platform/formats/explained';
 import {duplicateKeys} from '../../platform/formats/jsonText';
 import type {Values} from '../../platform/formats/layout';
 import type {FiniteOptions, FloatType} from '../../platform/formats/numbers';
+import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {type FileBytes, encodeSafetensors} from '../../platform/formats/safetensors';
 import {packShared, unpackShared, withoutParts} from './sharedTensors';
 
@@ -38,13 +39,18 @@ const VERSION = '1';
  *
  * @param take gives the adapter, once the options are checked.
  */
-export async function encodeAdapter(take: () => Adapter, options: SafetensorsOptions): Promise<FileBytes> {
-  checkOptions(options, {dtype: true, allowNonFinite: true});
-  const {dtype = 'float32', ...finite} = options;
+export async function encodeAdapter(
+  take: () => Adapter,
+  options: SafetensorsOptions & CallOptions,
+): Promise<FileBytes> {
+  checkOptions(options, {dtype: true, allowNonFinite: true, signal: true, onProgress: true});
+  const {dtype = 'float32', signal, onProgress, ...finite} = options;
+  const call = {signal, onProgress};
+  checkCallOptions(call);
   const type = floatTypeOf(dtype);
   const adapter = take();
   checkAdapter(adapter);
-  const {config, values, base} = await contentsOf(adapter);
+  const {config, values, base} = await contentsOf(adapter, call);
   const metadata = {
     format: FORMAT,
     version: VERSION,
@@ -55,8 +61,11 @@ export async function encodeAdapter(take: () => Adapter, options: SafetensorsOpt
 }
 
 /** The contents of an adapter file: config, values, and some values of its base. */
-export async function contentsOf(adapter: Adapter): Promise<ReturnType<typeof packShared> & {base?: number[][]}> {
-  const [values, base] = await Promise.all([readValues(adapter.tensors), savedBase(adapter)]);
+export async function contentsOf(
+  adapter: Adapter,
+  call: CallOptions,
+): Promise<ReturnType<typeof packShared> & {base?: number[][]}> {
+  const [values, base] = await Promise.all([readValues(adapter.tensors, call), savedBase(adapter)]);
   return {...packShared(adapter.config, values), ...(base && {base})};
 }
 
@@ -122,13 +131,21 @@ export function asTensors(values: Iterable<readonly [string, Values]>): Record<s
  *
  * @throws LoRAError if one is not float32, or its values were lost with a graphics card.
  */
-export async function readValues(tensors: Adapter['tensors']): Promise<Record<string, Values>> {
+export async function readValues(tensors: Adapter['tensors'], call: CallOptions = {}): Promise<Record<string, Values>> {
+  const step = stepsOf(call);
+  const all = Object.entries(tensors);
+  let done = 0;
+  const report = () => step({done, total: all.length, what: 'reading tensors'});
+  await report();
   const entries = await Promise.all(
-    Object.entries(tensors).map(async ([name, tensor]) => {
+    all.map(async ([name, tensor]) => {
       if (tensor.dtype !== 'float32') {
         throw misfitError(`${name}: of type ${tensor.dtype}, not float32.`);
       }
-      return [name, {shape: tensor.shape.slice(), data: await tensor.data<'float32'>()}] as const;
+      const data = await tensor.data<'float32'>();
+      done++;
+      await report();
+      return [name, {shape: tensor.shape.slice(), data}] as const;
     }),
   );
   return Object.fromEntries(entries);

@@ -12,6 +12,7 @@ import {
   unsupportedError,
 } from '../../platform/errors';
 import {checkNumbers, type FiniteOptions} from '../../platform/formats/numbers';
+import {type CallOptions, checkCallOptions} from '../../platform/signals';
 import {checkPlace, isSafetensors, saverOf} from './places';
 import {contentsOf, decodeAdapter, encodeAdapter, FORMAT, type SafetensorsOptions} from './safetensors';
 import {unpackShared, withoutParts} from './sharedTensors';
@@ -22,7 +23,7 @@ const CLASS_NAME = 'LoRAAdapter';
 const VERSION = 1;
 
 /** How an adapter is saved in the formats of this library. */
-export interface SaveOptions extends SafetensorsOptions {
+export interface SaveOptions extends SafetensorsOptions, CallOptions {
   /**
    * `'safetensors'`: the bytes of a safetensors file, which other tools read too. `'tfjs'`: JSON and float32 weights,
    * as tfjs saves models. Default: `'safetensors'` for a name that ends in `.safetensors`, or with a `dtype`, else
@@ -37,8 +38,10 @@ export async function writeAdapter(
   handlerOrUrl: tf.io.IOHandler | string,
   options: SaveOptions,
 ): Promise<tf.io.SaveResult> {
-  checkOptions(options, {format: true, dtype: true, allowNonFinite: true});
-  const {format: wanted, dtype, ...finite} = options;
+  checkOptions(options, {format: true, dtype: true, allowNonFinite: true, signal: true, onProgress: true});
+  const {format: wanted, dtype, signal, onProgress, ...finite} = options;
+  const call = {signal, onProgress};
+  checkCallOptions(call);
   if (wanted !== undefined && !['tfjs', 'safetensors'].includes(wanted)) {
     throw new LoRAError(`format must be "tfjs", "safetensors" or "peft", got ${show(wanted)}.`);
   }
@@ -58,15 +61,19 @@ export async function writeAdapter(
   const handler = saverOf(handlerOrUrl);
   const artifacts =
     format === 'safetensors'
-      ? safetensorsArtifacts(await encodeAdapter(take, {...(dtype && {dtype}), ...finite}))
-      : await tfjsArtifacts(take(), finite);
+      ? safetensorsArtifacts(await encodeAdapter(take, {...(dtype && {dtype}), ...finite, ...call}))
+      : await tfjsArtifacts(take(), finite, call);
   return withPlace('save', handlerOrUrl, () => handler.save(artifacts));
 }
 
 /** An adapter as tfjs's handlers carry a model. */
-async function tfjsArtifacts(adapter: Adapter, finite: FiniteOptions): Promise<tf.io.ModelArtifacts> {
+async function tfjsArtifacts(
+  adapter: Adapter,
+  finite: FiniteOptions,
+  call: CallOptions,
+): Promise<tf.io.ModelArtifacts> {
   checkAdapter(adapter);
-  const {config, values: packed, base} = await contentsOf(adapter);
+  const {config, values: packed, base} = await contentsOf(adapter, call);
   const values = Object.entries(packed);
   checkNumbers(values, 'F32', finite);
   return {

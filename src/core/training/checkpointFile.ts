@@ -12,9 +12,7 @@ const FORMAT = 'tfjs-lora-checkpoint';
 const VERSION = 1;
 
 /** Where checkpoints are: a URL, with a number appended if there are several; a handler for one; or a function. */
-export type CheckpointPlace = OnePlace | ((slot: number) => OnePlace);
-
-type OnePlace = string | URL | tf.io.IOHandler;
+export type CheckpointPlace = string | URL | tf.io.IOHandler | ((slot: number) => string | URL | tf.io.IOHandler);
 
 /** The fields of a checkpoint besides its tensors. */
 export interface CheckpointState {

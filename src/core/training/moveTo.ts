@@ -4,6 +4,7 @@ import {checkAdapter} from '../adapter/checkAdapter';
 import {
   asLoRAError,
   busyError,
+  checkOptions,
   kindOf,
   listed,
   LoRAError,
@@ -11,6 +12,7 @@ import {
   show,
   unsupportedError,
 } from '../../platform/errors';
+import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {adapterState} from '../layers/adapterState';
 import {subjectOf} from '../model/fits';
 import {innermostLayers} from '../rewire/walk';
@@ -36,12 +38,19 @@ export type Movable = tf.LayersModel | tf.Optimizer | Adapter | tf.Tensor;
  *
  * @param backend the name of a registered backend: import its package first.
  * @param what a layers model, adapter, optimizer or tensor, or a list of them.
+ * @param options `signal` and `onProgress`, while values are read; nothing is moved until all are.
  * @throws LoRAError `ERR_OPTION` if something is of another kind, `ERR_BUSY` if a model is training or in a
  *     `withAdapter`, `ERR_UNSUPPORTED` if the backend is not registered or does not start, `ERR_DEVICE_LOST` if values
- *     are lost with a graphics card. Then the current backend stays.
+ *     are lost with a graphics card, `ERR_ABORTED`. Then the current backend stays.
  * @experimental
  */
-export async function moveTo(what: Movable | readonly Movable[], backend: string): Promise<void> {
+export async function moveTo(
+  what: Movable | readonly Movable[],
+  backend: string,
+  options: CallOptions = {},
+): Promise<void> {
+  checkOptions(options, {signal: true, onProgress: true});
+  checkCallOptions(options);
   const things: readonly Movable[] = Array.isArray(what) ? what : [what];
   things.forEach(check);
   const here = registeredBackends();
@@ -56,7 +65,7 @@ export async function moveTo(what: Movable | readonly Movable[], backend: string
       throw unsupportedError(`The backend ${show(backend)} does not start here.`);
     }
     const optimizerStates = things.map(thing => (isModel(thing) ? statesFor(thing) : undefined));
-    await bringHere(tensorsIn([...things, optimizerStates]));
+    await bringHere(tensorsIn([...things, optimizerStates]), stepsOf(options));
   } catch (error) {
     await tf.setBackend(former);
     throw asLoRAError(error, `Nothing is moved to ${show(backend)}`, 'ERR_UNSUPPORTED');

@@ -8,6 +8,7 @@ import {
   notReadyError,
   numericError,
 } from '../../platform/errors';
+import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../platform/signals';
 import {subjectOf} from '../model/fits';
 import {checkModel} from '../../platform/tfjs/checkModel';
 import {isTraining} from '../../platform/tfjs/training';
@@ -22,7 +23,7 @@ import type {SeededBatches, SeededDataset} from './seededBatches';
 import {changingVariables, writeValues} from './snapshot';
 
 /** Options of `resume`. */
-export interface ResumeOptions {
+export interface ResumeOptions extends CallOptions {
   /** As in `checkpoint`. */
   keep?: number;
   /** The batches for `fitDataset`. They are set to the position of the run. */
@@ -55,10 +56,10 @@ export interface ResumedRun {
  *
  * @param model made, adapted and compiled as in the run that is resumed.
  * @param place where `checkpoint` saves.
- * @param options the batches of the run, and how many checkpoints are kept.
+ * @param options the batches of the run, how many checkpoints are kept, `signal` and `onProgress`.
  * @returns a promise of arguments for `fit` or `fitDataset`: where to begin.
  * @throws LoRAError `ERR_NOT_READY` if the model is not compiled, `ERR_BUSY` if it is training, `ERR_MISFIT` if there
- *     are checkpoints and none is whole and of this model, optimizer and seed. Then nothing is changed.
+ *     are checkpoints and none is whole and of this model, optimizer and seed; `ERR_ABORTED`. Then nothing is changed.
  */
 export async function resume(
   model: tf.LayersModel,
@@ -66,7 +67,8 @@ export async function resume(
   options: ResumeOptions = {},
 ): Promise<ResumedRun> {
   checkModel(model);
-  checkOptions(options, {keep: true, batches: true});
+  checkOptions(options, {keep: true, batches: true, signal: true, onProgress: true});
+  checkCallOptions(options);
   const {keep = keptAt(place), batches} = options;
   checkPlaces(place, keep);
   checkBatches(batches);
@@ -77,7 +79,7 @@ export async function resume(
     );
   }
   registerEpochMeans();
-  const {checkpoints, faults} = await findCheckpoints(place, keep);
+  const {checkpoints, faults} = await findCheckpoints(place, keep, stepsOf(options));
   try {
     const broken = await Promise.all(checkpoints.map(checkpoint => partsNotFinite(subjectOf(model), checkpoint)));
     if (isTraining(subjectOf(model))) {
@@ -110,10 +112,17 @@ export async function resume(
 async function findCheckpoints(
   place: CheckpointPlace,
   keep: number,
+  step: Step,
 ): Promise<{checkpoints: Checkpoint[]; faults: string[]}> {
   const checkpoints: Checkpoint[] = [];
   const faults: string[] = [];
+  const report = (done: number) =>
+    step({done, total: keep, what: 'reading checkpoints'}).catch((error: unknown) => {
+      checkpoints.forEach(({tensors}) => tf.dispose(tensors));
+      throw error;
+    });
   for (let slot = 0; slot < keep; slot++) {
+    await report(slot);
     try {
       checkpoints.push(await readCheckpoint(slotOf(place, slot, keep)));
     } catch (error) {
@@ -123,6 +132,7 @@ async function findCheckpoints(
       }
     }
   }
+  await report(keep);
   checkpoints.sort((one, other) => other.state.number - one.state.number);
   return {checkpoints, faults};
 }

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, showShape, tooLargeError} from '../../platform/errors';
 import {jsonText} from '../../platform/formats/explained';
+import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {checkModel} from '../../platform/tfjs/checkModel';
 import {PREPROCESSOR} from '../transformers/net/hubConfig';
 import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
@@ -8,7 +9,7 @@ import {type ImageInput, pixelsOf} from './imagePixels';
 import {type ImageSize, type Pixels, resized, resizedFloats} from '../transformers/ops/resampling';
 
 /** How images are encoded. */
-export interface EncodeImagesOptions {
+export interface EncodeImagesOptions extends CallOptions {
   /** The `preprocessor_config.json` of the model: its text, or its content. Default: the one loaded with the model. */
   preprocessor?: string | Readonly<Record<string, unknown>>;
   /**
@@ -32,11 +33,11 @@ export interface EncodeImagesOptions {
  *
  * @param model of `loadTransformer`; with `range` any layers or graph model for color images.
  * @param images an image, or a list of them.
- * @param options the preprocessor, or the range of values.
+ * @param options the preprocessor, or the range of values, `signal` and `onProgress`.
  * @returns `[images, height, width, 3]`. Dispose of it after use.
  * @throws LoRAError `ERR_OPTION` if an image is none, or there is neither a preprocessor nor a range; `ERR_UNSUPPORTED`
  *     if a setting of the preprocessor is not supported; `ERR_MISFIT` if images would differ in size, or the model does
- *     not take color images of a fixed size, or takes patches.
+ *     not take color images of a fixed size, or takes patches; `ERR_ABORTED`.
  * @example
  *     const pixels = await encodeImages(mobilenet, [canvas, image], {range: [-1, 1]});
  *     const scores = mobilenet.predict(pixels);
@@ -47,12 +48,13 @@ export async function encodeImages(
   images: ImageInput | readonly ImageInput[],
   options: EncodeImagesOptions = {},
 ): Promise<tf.Tensor4D> {
-  checkOptions(options, {preprocessor: true, range: true});
+  checkOptions(options, {preprocessor: true, range: true, signal: true, onProgress: true});
+  checkCallOptions(options);
   const settings = await settingsFor(model, options);
   if (settings.patches !== undefined) {
     throw misfitError('The preprocessor is for a model that takes patches. Use encodePatches(model, images).');
   }
-  const made = await prepareAll(images, (pixels, name) => prepared(pixels, name, settings));
+  const made = await prepareAll(images, options, (pixels, name) => prepared(pixels, name, settings));
   const [{height, width}] = made as [Prepared];
   const other = made.find(each => each.height !== height || each.width !== width);
   if (other !== undefined) {
@@ -70,6 +72,7 @@ export async function encodeImages(
 /** Prepares an image, or each image of a list, by its pixels and its name in errors. */
 export async function prepareAll(
   images: ImageInput | readonly ImageInput[],
+  options: CallOptions,
   prepare: (pixels: Pixels, name: string) => Prepared,
 ): Promise<Prepared[]> {
   const list: readonly ImageInput[] = Array.isArray(images)
@@ -78,11 +81,14 @@ export async function prepareAll(
   if (list.length === 0) {
     throw new LoRAError('images must be an image or a list of images, got an empty list.');
   }
+  const step = stepsOf(options);
   const made: Prepared[] = [];
   for (const [i, image] of list.entries()) {
+    await step({done: i, total: list.length, what: 'encoding images'});
     const name = list.length === 1 ? 'The image' : `Image ${i}`;
     made.push(prepare(await pixelsOf(image, name), name));
   }
+  await step({done: list.length, total: list.length, what: 'encoding images'});
   return made;
 }
 

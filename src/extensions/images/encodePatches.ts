@@ -1,12 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkOptions, LoRAError, misfitError, showShape, tooLargeError} from '../../platform/errors';
+import {checkCallOptions} from '../../platform/signals';
 import type {ImageSize} from '../transformers/ops/resampling';
 import {type EncodeImagesOptions, normalizationOf, prepareAll, prepared, settingsFor} from './encodeImages';
 import type {ImageInput} from './imagePixels';
 import type {PatchSettings} from './preprocessor';
 
 /** How images are encoded as patches. */
-export interface EncodePatchesOptions extends Pick<EncodeImagesOptions, 'preprocessor'> {
+export interface EncodePatchesOptions extends Omit<EncodeImagesOptions, 'range'> {
   /** The length of each sequence; more patches keep more detail. Default: the preprocessor's `max_num_patches`. */
   maxPatches?: number;
 }
@@ -33,11 +34,11 @@ const MOST_VALUES = 2 ** 28;
  *
  * @param model of `loadTransformer`.
  * @param images an image, or a list of them.
- * @param options the preprocessor, and the length of the sequences.
+ * @param options the preprocessor, the length of the sequences, `signal` and `onProgress`.
  * @returns the inputs of the model, in their order. Dispose of all three after use.
  * @throws LoRAError `ERR_OPTION` if an image is none, there is no preprocessor, or an image that is not resized does
  *     not consist of whole patches; `ERR_UNSUPPORTED` if a setting of the preprocessor is not supported; `ERR_MISFIT`
- *     if the model does not take its patches; `ERR_TOO_LARGE` if there are too many values.
+ *     if the model does not take its patches; `ERR_TOO_LARGE` if there are too many values; `ERR_ABORTED`.
  * @example
  *     const {pixelValues, pixelAttentionMask, spatialShapes} = await encodePatches(model, [canvas, image]);
  *     const vectors = model.predict([pixelValues, pixelAttentionMask, spatialShapes]);
@@ -49,7 +50,8 @@ export async function encodePatches(
   options: EncodePatchesOptions = {},
 ): Promise<EncodedPatches> {
   const {maxPatches, ...others} = options;
-  checkOptions(options, {preprocessor: true, maxPatches: true});
+  checkOptions(options, {preprocessor: true, maxPatches: true, signal: true, onProgress: true});
+  checkCallOptions(options);
   if (maxPatches !== undefined) {
     checkCount('maxPatches', maxPatches);
   }
@@ -74,7 +76,7 @@ export async function encodePatches(
         'at a time, or lower maxPatches.',
     );
   }
-  const made = await prepareAll(images, (pixels, name) =>
+  const made = await prepareAll(images, options, (pixels, name) =>
     prepared(pixels, name, {
       ...settings,
       size: patches.resizes ? sizeFor(pixels, patches) : whole(pixels, name, patches),

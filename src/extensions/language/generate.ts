@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, type KnownOptions, LoRAError, show, throwFaults} from '../../platform/errors';
 import {randomNumbers} from '../../platform/formats/randomNumbers';
-import {eventsRun, throwIfAborted} from '../../platform/signals';
+import {type CallOptions, checkCallOptions, eventsRun, throwIfAborted, type OnProgress} from '../../platform/signals';
 import {checkModel} from '../../platform/tfjs/checkModel';
 import {areQuantizedActivations, type QuantizedActivations} from '../quantized/kernels/activations';
 import {answerEnds} from './answerEnds';
@@ -57,6 +57,7 @@ export interface Settings extends Sampling {
   readonly seed: number | undefined;
   readonly quantizedActivations: QuantizedActivations | undefined;
   readonly signal: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
 }
 
 /**
@@ -94,7 +95,7 @@ export function generate(
  * @param model a language model of `loadGGUF` or `loadTransformer`, adapted or not.
  * @param tokenizer the tokenizer of the model.
  * @param prompts texts, or lists of messages; at least one.
- * @param options as those of `generate`.
+ * @param options as those of `generate`, and `onProgress`: how many tokens each text has, of at most `maxTokens`.
  * @returns the generated text of each prompt, in their order.
  * @throws LoRAError `ERR_OPTION` if there is no prompt or an option is out of range, else as `generate`, with the index
  *     of the prompt.
@@ -106,8 +107,9 @@ export async function generateTexts(
   model: tf.LayersModel,
   tokenizer: Tokenizer,
   prompts: readonly Prompt[],
-  options: GenerateOptions = {},
+  {onProgress, ...options}: GenerateOptions & CallOptions = {},
 ): Promise<string[]> {
+  checkCallOptions({onProgress});
   checkLanguageTokenizer(tokenizer);
   if (!Array.isArray(prompts) || prompts.length === 0) {
     throw new LoRAError(
@@ -115,7 +117,7 @@ export async function generateTexts(
     );
   }
   const texts = prompts.map(() => '');
-  for await (const [row, text] of generated(model, tokenizer, prompts as readonly Prompt[], options)) {
+  for await (const [row, text] of generated(model, tokenizer, prompts as readonly Prompt[], options, onProgress)) {
     texts[row] = `${texts[row] ?? ''}${text}`;
   }
   return texts;
@@ -133,6 +135,7 @@ function generated(
   tokenizer: Tokenizer,
   prompts: readonly Prompt[],
   options: GenerateOptions,
+  onProgress?: OnProgress,
 ): AsyncGenerator<[row: number, text: string], void, undefined> {
   checkOptions(options, GENERATE_OPTIONS);
   const settings = settingsOf(options);
@@ -154,7 +157,7 @@ function generated(
   const isChat = prompts.some(prompt => typeof prompt !== 'string');
   const ends = isChat ? answerEnds({tokenizer, facts}) : new Set(facts.ends);
   const session = new DecodingSession(model, ids);
-  return thenDispose(continued(session, ids, {tokenizer, ends}, settings), session);
+  return thenDispose(continued(session, ids, {tokenizer, ends}, {...settings, onProgress}), session);
 }
 
 async function* thenDispose<T>(pieces: AsyncIterable<T>, session: DecodingSession): AsyncGenerator<T, void, undefined> {
@@ -177,7 +180,7 @@ export async function* continued(
   session: DecodingSession,
   ids: readonly number[][],
   {tokenizer, ends}: TextEnds,
-  {maxTokens, stops, seed, quantizedActivations, signal, ...sampling}: Settings,
+  {maxTokens, stops, seed, quantizedActivations, signal, onProgress, ...sampling}: Settings,
 ): AsyncGenerator<[row: number, text: string], void, undefined> {
   session.quantizedActivations = quantizedActivations;
   const pieces = ids.map(prompt => new TextPieces(tokenizer, prompt, stops));
@@ -212,6 +215,7 @@ export async function* continued(
       }
     }
     session.add(next);
+    onProgress?.({done: made + 1, total: maxTokens, what: 'generating tokens'});
     await eventsRun(); // they may abort the generation
   }
   for (const [row, each] of pieces.entries()) {

@@ -1,4 +1,4 @@
-import type {LoadedAlone, LoadedTransformer} from '../transformers/load/loadedTransformer';
+import type {LoadedTransformer} from '../transformers/load/loadedTransformer';
 import type {TransformerOptions, TransformerSources} from '../transformers/load/loadTransformer';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 
@@ -18,8 +18,10 @@ import type {Tokenizer} from '../transformers/load/tokenizer';
 export async function loadTransformer(
   given: URL | string,
   options: TransformerOptions<unknown> & {tokenizer: false},
-): Promise<LoadedAlone>;
-export async function loadTransformer(given: TransformerSources<unknown> & {tokenizer: false}): Promise<LoadedAlone>;
+): Promise<Pick<LoadedTransformer, 'model' | 'config'>>;
+export async function loadTransformer(
+  given: TransformerSources<unknown> & {tokenizer: false},
+): Promise<Pick<LoadedTransformer, 'model' | 'config'>>;
 export async function loadTransformer<T = Tokenizer>(
   given: TransformerSources<T> | URL | string,
   options?: TransformerOptions<T>,

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import type {Step} from '../signals';
 
 /** The location of values in tfjs, and the shape of the tensor that had them first. */
 interface DataInfo {
@@ -19,12 +20,21 @@ export function registeredBackends(): string[] {
 }
 
 /** Moves tensors to the current backend. Reads them first, because tfjs reads synchronously what it moves. */
-export async function bringHere(tensors: readonly tf.Tensor[]): Promise<void> {
+export async function bringHere(tensors: readonly tf.Tensor[], step: Step = () => Promise.resolve()): Promise<void> {
   const engine = tf.engine() as unknown as Engine;
   const here = tf.backend();
   const infoOf = ({dataId}: tf.Tensor) => engine.state.tensorInfo.get(dataId);
   const elsewhere = tensors.filter(tensor => !tensor.isDisposed && infoOf(tensor)?.backend !== here);
-  await Promise.all(elsewhere.map(tensor => tensor.data()));
+  let done = 0;
+  const report = () => step({done, total: elsewhere.length, what: 'reading tensors'});
+  await report();
+  await Promise.all(
+    elsewhere.map(async tensor => {
+      await tensor.data();
+      done++;
+      await report();
+    }),
+  );
   for (const tensor of elsewhere) {
     const info = infoOf(tensor);
     // Tensors may share their values, and some may be disposed of by now.

@@ -34,15 +34,16 @@ export type PreferenceMetric = 'accuracy' | 'margin';
 /** A method with the numbers that it has. */
 export type PreferenceChoice =
   | ({method?: 'dpo'} & Having<'labelSmoothing'> &
-      Partial<Record<Exclude<NumberName, 'beta' | 'labelSmoothing'>, undefined>>)
+      Partial<Record<Exclude<keyof PreferenceMethodOptions, 'beta' | 'labelSmoothing'>, undefined>>)
   | ({method: 'ipo' | 'hinge' | 'orpo'} & Having<never>)
   | ({method: 'simpo'} & Having<'labelSmoothing' | 'simpoGamma' | 'cpoAlpha'>)
   | ({method: 'kto'} & Having<'desirableWeight' | 'undesirableWeight', 'margin'>);
 
-type NumberName = keyof PreferenceMethodOptions;
-
 /** `beta`, some numbers of a method, and its metrics. */
-type Having<Names extends NumberName, Metric = PreferenceMetric> = Pick<PreferenceMethodOptions, 'beta' | Names> & {
+type Having<Names extends keyof PreferenceMethodOptions, Metric = PreferenceMetric> = Pick<
+  PreferenceMethodOptions,
+  'beta' | Names
+> & {
   metrics?: Metric | readonly Metric[];
 };
 

@@ -28,7 +28,7 @@ import {faultEntry} from '../net/sentenceModules';
 import {hubFacts, LANGUAGE} from './languageFacts';
 import {SPEECH, speechFields} from './speechFacts';
 import type {Expected} from '../net/netSources';
-import {attempted, type LoadedAlone, type LoadedTransformer, withTokenizer} from './loadedTransformer';
+import {attempted, type LoadedTransformer, withTokenizer} from './loadedTransformer';
 import {checkPeerClasses, madeOf, makeTokenizer, type PeerClasses} from './peers';
 import {checkTokenizer, type Tokenizer} from './tokenizer';
 
@@ -135,8 +135,10 @@ const OPTIONS: KnownOptions<TransformerSources> = {
 export async function loadTransformer(
   given: URL | string,
   options: TransformerOptions<unknown> & {tokenizer: false},
-): Promise<LoadedAlone>;
-export async function loadTransformer(given: TransformerSources<unknown> & {tokenizer: false}): Promise<LoadedAlone>;
+): Promise<Pick<LoadedTransformer, 'model' | 'config'>>;
+export async function loadTransformer(
+  given: TransformerSources<unknown> & {tokenizer: false},
+): Promise<Pick<LoadedTransformer, 'model' | 'config'>>;
 export async function loadTransformer<T = Tokenizer>(
   given: TransformerSources<T> | URL | string,
   options?: TransformerOptions<T>,

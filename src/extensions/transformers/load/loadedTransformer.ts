@@ -17,9 +17,6 @@ export interface LoadedTransformer<T = Tokenizer> {
   config: JSONObject;
 }
 
-/** A transformer that was loaded with `{tokenizer: false}`. */
-export type LoadedAlone = Pick<LoadedTransformer, 'model' | 'config'>;
-
 /** The result of a promise, or the error with which it was rejected. */
 export async function attempted<T>(f: () => Promise<T>): Promise<T | LoRAError> {
   try {
