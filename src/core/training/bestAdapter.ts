@@ -9,9 +9,10 @@ import {
   numericError,
   show,
 } from '../../platform/errors';
-import {type FitParams, type Logs, resolveLogs, TrainingCallback} from './callback';
+import {type FitParams, type Logs, resolveLogs} from './callback';
 import type {CallbackState} from './resumed';
-import {areFinite, changingVariables, layersNotFinite, Snapshot, trainedVariables, writeValues} from './snapshot';
+import {areFinite, changingVariables, layersNotFinite, Snapshot, trainedVariables} from './snapshot';
+import {SnapshotCallback} from './snapshotCallback';
 import {ADVICE, quoted} from './stopOnNaN';
 
 /** Options of `bestAdapter`. */
@@ -39,13 +40,11 @@ export interface BestAdapter extends tf.Callback {
   readonly value: number | undefined;
 }
 
-export class BestAdapterCallback extends TrainingCallback implements BestAdapter {
+/** Its snapshot has the values of the best epoch; before the first ends, the initial ones. */
+export class BestAdapterCallback extends SnapshotCallback implements BestAdapter {
   override readonly part = 'best';
   epoch: number | undefined;
   value: number | undefined;
-  private variables = new Map<string, tf.LayerVariable>();
-  /** The values of that epoch; before the first ends, the initial ones. */
-  private snapshot: Snapshot | undefined;
   /** For how many epochs nothing was better. Set when a fit begins. */
   private waited!: number;
 
@@ -123,11 +122,6 @@ export class BestAdapterCallback extends TrainingCallback implements BestAdapter
     this.release();
   }
 
-  override release(): void {
-    this.snapshot?.dispose();
-    this.snapshot = undefined;
-  }
-
   override state(): CallbackState | undefined {
     const {epoch, value, waited, snapshot} = this;
     return epoch === undefined || snapshot === undefined
@@ -140,17 +134,13 @@ export class BestAdapterCallback extends TrainingCallback implements BestAdapter
     if (!isWhole || ![values.epoch, values.value, values.waited].every(Number.isFinite)) {
       throw damagedError('The checkpoint is damaged: it does not say which adapter was the best.');
     }
-    const current = new Snapshot(this.variables);
-    writeValues(this.variables, tensors);
-    this.keep(Number(values.epoch), Number(values.value));
-    current.restore();
-    current.dispose();
+    this.takeSnapshotOf(tensors);
+    [this.epoch, this.value] = [Number(values.epoch), Number(values.value)];
     this.waited = Number(values.waited);
   }
 
   private keep(epoch: number | undefined, value: number | undefined): void {
-    this.snapshot?.dispose();
-    this.snapshot = new Snapshot(this.variables);
+    this.takeSnapshot();
     this.epoch = epoch;
     this.value = value;
   }

@@ -12,9 +12,9 @@ import {
 import {randomNumbers} from '../../platform/formats/randomNumbers';
 import {logNames, objectivesOf} from '../../platform/tfjs/training';
 import {BestAdapterCallback, isBetterHigh} from './bestAdapter';
-import {TrainingCallback} from './callback';
 import type {CallbackState} from './resumed';
-import {changingVariables, layersNotFinite, Snapshot, trainedVariables, writeValues} from './snapshot';
+import {changingVariables, layersNotFinite, Snapshot, trainedVariables} from './snapshot';
+import {SnapshotCallback} from './snapshotCallback';
 import {quoted} from './stopOnNaN';
 
 /** Options of `keepIfBetter`. */
@@ -52,7 +52,8 @@ export interface KeepIfBetter extends tf.Callback {
   readonly atLeast: number | undefined;
 }
 
-class KeepIfBetterCallback extends TrainingCallback implements KeepIfBetter {
+/** Its snapshot has the values before the fit. */
+class KeepIfBetterCallback extends SnapshotCallback implements KeepIfBetter {
   /** The key of its state in checkpoint files, which must not change. */
   override readonly part = 'improves';
   kept: boolean | undefined;
@@ -60,9 +61,6 @@ class KeepIfBetterCallback extends TrainingCallback implements KeepIfBetter {
   before: number | undefined;
   after: number | undefined;
   atLeast: number | undefined;
-  private variables = new Map<string, tf.LayerVariable>();
-  /** The values before the fit. */
-  private snapshot: Snapshot | undefined;
 
   constructor(private readonly options: KeepIfBetterOptions) {
     super();
@@ -96,8 +94,7 @@ class KeepIfBetterCallback extends TrainingCallback implements KeepIfBetter {
       throw misfitError(`There is no ${show(metric)} in the logs. There are: ${listed([...logNames(this.subject)])}.`);
     }
     this.variables = changingVariables(this.subject);
-    this.release();
-    this.snapshot = new Snapshot(this.variables);
+    this.takeSnapshot();
     this.kept = undefined;
   }
 
@@ -130,22 +127,12 @@ class KeepIfBetterCallback extends TrainingCallback implements KeepIfBetter {
     this.release();
   }
 
-  override release(): void {
-    this.snapshot?.dispose();
-    this.snapshot = undefined;
-  }
-
   override state(): CallbackState | undefined {
     return this.snapshot && {values: {}, tensors: {...this.snapshot.tensors}};
   }
 
   protected override resume({tensors}: CallbackState): void {
-    const current = new Snapshot(this.variables);
-    writeValues(this.variables, tensors);
-    this.release();
-    this.snapshot = new Snapshot(this.variables);
-    current.restore();
-    current.dispose();
+    this.takeSnapshotOf(tensors);
   }
 
   /** The metric of each held-out example. */

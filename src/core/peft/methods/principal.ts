@@ -64,6 +64,9 @@ const SINGULAR_TOLERANCE = 1e-8;
  * The best approximation of a rank, `Σ uᵢ·σᵢ·vᵢᵀ`, with `√σᵢ` in both parts: by the bidiagonalization of Golub and
  * Kahan, `M·V = U·B`, in double precision. `U` and `V` grow until the largest singular vectors of `B` are those of `M`.
  * (Golub and Van Loan, "Matrix Computations", §10.4.)
+ *
+ * `truncatedSVD` of `core/ops` is not exact enough: its random projection computes in single precision on a backend and
+ * finds a good approximation, but PEFT subtracts the factors of the exact one from the base, so they must be the same.
  */
 function principalParts(matrix: Values, rank: number): Part[] {
   const [rows = 1, columns = 1] = matrix.shape;

@@ -18,7 +18,7 @@ interface PlainSettings extends Omit<PlainBlock, 'modules' | 'width' | 'attend'>
   /** The settings of attention, besides heads and order. */
   attention?: Partial<AttentionArgs> | ((block: number) => Partial<AttentionArgs>);
   /** Adds what computes queries, keys and values. */
-  project(net: Net, self: string, x: NetTensor): NetTensor[];
+  project: (net: Net, self: string, x: NetTensor) => NetTensor[];
   /** The width of the token embeddings, if it differs. */
   tableWidth?: number;
   /** Whether there is a normalization after the blocks. Default: true. */
@@ -40,7 +40,7 @@ interface PlainVariant extends Pick<Architecture, 'prefix' | 'renamed' | 'unused
   /** Learned positions. With an offset they skip padding, by the mask. Default: none. */
   positions?: {name: string; offset?: number};
   head: {isTied: boolean; tokenHead: string; bias?: boolean};
-  read(config: HubConfig, sizes: Sizes): PlainSettings;
+  read: (config: HubConfig, sizes: Sizes) => PlainSettings;
 }
 
 /** Decoders with layer normalizations and a plain feed-forward part: GPT-2, OPT, GPT-NeoX and Phi. */
