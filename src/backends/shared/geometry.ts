@@ -79,6 +79,14 @@ export function isCountedByPads(info: tf.backend_util.Conv2DInfo): boolean {
   });
 }
 
+/**
+ * The number of values that the padding `same` adds to an axis of `size` inputs. `reach` is the distance from the first
+ * tap to the last one. With a stride of 1 the number does not depend on the size.
+ */
+export function samePads(size: number, stride: number, reach: number): number {
+  return Math.max((Math.ceil(size / stride) - 1) * stride + reach + 1 - size, 0);
+}
+
 /** Zeros to add after an axis (negative: inputs to drop), so that the windows of all outputs fit exactly. */
 export function behind({input, output, kernel, stride, before}: Axis): number {
   return (output - 1) * stride + kernel - before - input;

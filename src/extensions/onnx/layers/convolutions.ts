@@ -6,6 +6,7 @@ import type {
   PoolLayer,
   SeparableLayer,
 } from '../../../platform/tfjs/layerFields';
+import {samePads} from '../../../backends/shared/geometry';
 import {range} from '../lower/lowering';
 import {channelsFirst, type GraphWriter, type Source, type Tensor} from '../write/graphWriter';
 import {type Attributes} from '../write/messages';
@@ -50,7 +51,7 @@ export function padded(sizes: tf.Shape, {size, strides, dilations = size.map(() 
     if (stride === 1 || reach === 0) {
       return reach;
     }
-    return image == null ? undefined : Math.max((Math.ceil(image / stride) - 1) * stride + reach + 1 - image, 0);
+    return image == null ? undefined : samePads(image, stride, reach);
   });
   return totals.includes(undefined)
     ? {...attributes, auto_pad: 'SAME_UPPER'}

@@ -1,4 +1,5 @@
 import {sizeOf} from '../../../platform/formats/layout';
+import {samePads} from '../../../backends/shared/geometry';
 import {FusedConv2D, FusedDepthwiseConv2D} from '../../graph/layers/fusedConvolution';
 import {activationAfter} from './activations';
 import {channelsLast, range} from './lowering';
@@ -55,11 +56,6 @@ export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): W
   // With strides and no pads, `valid` is the simpler layer.
   const staysExplicit = keepsPads || (isStrided && pads.flat().every(size => size === 0));
   return {kernel, strides, dilations, pads: isSame && !staysExplicit ? 'same' : pads};
-}
-
-/** The number of values that the padding `same` adds to an axis. With a stride of 1 it does not depend on `size`. */
-function samePads(size: number, stride: number, extent: number): number {
-  return Math.max((Math.ceil(size / stride) - 1) * stride + extent + 1 - size, 0);
 }
 
 /** Pads a channels-last tensor with `value`. */

@@ -63,7 +63,8 @@ function sumOfKeys(factors: string, other: string, from: string): string {
 function sumOfQueries(factors: string, other: string): string {
   return `int j = row % keys; int b_ = row / keys; int kv = c / size; ${QUERIES_IN_REACH}
 for (int h = kv * ratio; h < (kv + 1) * ratio; h++) { for (int query = first; query < end; query += 2) {
-  vec4 a = ${factors}s((b_ * heads + h) * queries + query, j); vec4 b = ${other}s(b_ * queries + query, h * size + c % size);
+  vec4 a = ${factors}s((b_ * heads + h) * queries + query, j);
+  vec4 b = ${other}s(b_ * queries + query, h * size + c % size);
   ${COLUMNS_BY_COLUMNS}
 } }`;
 }
@@ -71,12 +72,13 @@ for (int h = kv * ratio; h < (kv + 1) * ratio; h++) { for (int query = first; qu
 /** The products of each query's row with each key's row. */
 function pairs(ofQuery: string, ofKey: string, from: string): string {
   return `${ROW} ${KEYS_IN_REACH} if (col >= first && col < end) for (int d = 0; d < size; d += 2) {
-  vec4 a = ${ofQuery}s(b_ * queries + query, h * size + d); vec4 b = ${ofKey}s(b_ * keys + col, ${from} + kv * size + d); ${ROWS_BY_ROWS}
+  vec4 a = ${ofQuery}s(b_ * queries + query, h * size + d);
+  vec4 b = ${ofKey}s(b_ * keys + col, ${from} + kv * size + d); ${ROWS_BY_ROWS}
 }`;
 }
 
-const OF_KEYS = sumOfKeys('slopes', 'k', 'fromK');
-const TO_KEYS = sumOfQueries('slopes', 'q');
+const OF_KEYS = sumOfKeys('dScores', 'k', 'fromK');
+const TO_KEYS = sumOfQueries('dScores', 'q');
 const TO_VALUES = sumOfQueries('weights', 'dy');
 
 const SCORES: MatrixProgram = {
@@ -94,31 +96,34 @@ const MIX: MatrixProgram = {
   reads: ['weights', 'v'],
   pixel: `${POSITION} ${sumOfKeys('weights', 'v', 'fromV')}`,
 };
-const ASKED: MatrixProgram = {...SETTINGS, reads: ['dy', 'v'], pixel: pairs('dy', 'v', 'fromV')};
-const ALONG: MatrixProgram = {
+/** The gradient in the weights. */
+const D_WEIGHTS: MatrixProgram = {...SETTINGS, reads: ['dy', 'v'], pixel: pairs('dy', 'v', 'fromV')};
+/** The sum over the keys of each weight and its gradient, as in FlashAttention. */
+const DELTA: MatrixProgram = {
   ...SETTINGS,
-  reads: ['weights', 'asked'],
+  reads: ['weights', 'dWeights'],
   value: `${ROW} ${KEYS_IN_REACH} float s = 0.0;
-for (int j = first; j < end; j++) { s += weights(row, j) * asked(row, j); } return s;`,
+for (int j = first; j < end; j++) { s += weights(row, j) * dWeights(row, j); } return s;`,
 };
-const SLOPES: MatrixProgram = {
+/** The gradient in the products of queries and keys. */
+const D_SCORES: MatrixProgram = {
   ...SETTINGS,
-  reads: ['weights', 'asked', 'along'],
-  value: 'return weights(row, col) * (asked(row, col) - along(row, 0)) * scale;',
+  reads: ['weights', 'dWeights', 'delta'],
+  value: 'return weights(row, col) * (dWeights(row, col) - delta(row, 0)) * scale;',
 };
-const TO_Q: MatrixProgram = {...SETTINGS, reads: ['slopes', 'k'], pixel: `${POSITION} ${OF_KEYS}`};
-const TO_K: MatrixProgram = {...SETTINGS, reads: ['slopes', 'q'], pixel: `int c = col; ${TO_KEYS}`};
+const TO_Q: MatrixProgram = {...SETTINGS, reads: ['dScores', 'k'], pixel: `${POSITION} ${OF_KEYS}`};
+const TO_K: MatrixProgram = {...SETTINGS, reads: ['dScores', 'q'], pixel: `int c = col; ${TO_KEYS}`};
 const TO_V: MatrixProgram = {...SETTINGS, reads: ['weights', 'dy'], pixel: `int c = col; ${TO_VALUES}`};
 /** The gradient in a bias that several examples share is the sum over them. */
 const TO_BIAS: MatrixProgram = {
-  reads: ['slopes'],
+  reads: ['dScores'],
   integers: ['rows', 'biasRows'],
   floats: ['scale'],
-  pixel: 'for (int r = row; r < rows; r += biasRows) { result += slopess(r, col); } result /= scale;',
+  pixel: 'for (int r = row; r < rows; r += biasRows) { result += dScoress(r, col); } result /= scale;',
 };
 const TO_PACKED: MatrixProgram = {
   ...SETTINGS,
-  reads: ['slopes', 'weights', 'q', 'k', 'dy'],
+  reads: ['dScores', 'weights', 'q', 'k', 'dy'],
   pixel: `if (col < fromK) { ${POSITION} ${OF_KEYS} }
 else if (col < fromV) { int c = col - fromK; ${TO_KEYS} }
 else { int c = col - fromV; ${TO_VALUES} }`,
@@ -131,39 +136,47 @@ const SINGLE_SCORES: MatrixProgram = {
   ...SETTINGS,
   reads: ['q', 'k'],
   value: `${ROW} ${KEYS_IN_REACH} float s = 0.0;
-if (col >= first && col < end) for (int d = 0; d < size; d++) { s += q(b_, h * size + d) * k(b_ * keys + col, fromK + kv * size + d); }
+if (col >= first && col < end) for (int d = 0; d < size; d++) {
+  s += q(b_, h * size + d) * k(b_ * keys + col, fromK + kv * size + d);
+}
 return s * scale;`,
 };
 const SINGLE_MIX: MatrixProgram = {
   ...SETTINGS,
   reads: ['weights', 'v'],
   value: `int b_ = row; int query = 0; int h = col / size; int kv = h / ratio; ${KEYS_IN_REACH} float s = 0.0;
-for (int j = first; j < min(end, keys); j++) { s += weights(b_ * heads + h, j) * v(b_ * keys + j, fromV + kv * size + col % size); }
+for (int j = first; j < min(end, keys); j++) {
+  s += weights(b_ * heads + h, j) * v(b_ * keys + j, fromV + kv * size + col % size);
+}
 return s;`,
 };
 
 /** Computes the two statistics of each row of scores. */
-function knownProgram(masked: boolean): MatrixProgram {
+function statisticsProgram(masked: boolean): MatrixProgram {
   return {
     ...SETTINGS,
     reads: ['scores', ...(masked ? ['mask'] : [])],
     head: seen(masked),
-    value: `${ROW} ${KEYS_IN_REACH} float top = -3e38; for (int j = first; j < end; j++) { if (visible(b_, query, j)) { top = max(top, scores(row, j)); } }
+    value: `${ROW} ${KEYS_IN_REACH} float top = -3e38;
+for (int j = first; j < end; j++) { if (visible(b_, query, j)) { top = max(top, scores(row, j)); } }
 if (col == 0) return top;
-float s = 0.0; for (int j = first; j < end; j++) { if (visible(b_, query, j)) { s += exp(scores(row, j) - top); } } return s;`,
+float s = 0.0;
+for (int j = first; j < end; j++) { if (visible(b_, query, j)) { s += exp(scores(row, j) - top); } }
+return s;`,
   };
 }
 
 function weightsProgram(masked: boolean): MatrixProgram {
   return {
     ...SETTINGS,
-    reads: ['scores', 'known', ...(masked ? ['mask'] : [])],
+    reads: ['scores', 'statistics', ...(masked ? ['mask'] : [])],
     head: seen(masked),
-    value: `${ROW} return visible(b_, query, col) ? exp(scores(row, col) - known(row, 0)) / known(row, 1) : 0.0;`,
+    value: `${ROW}
+return visible(b_, query, col) ? exp(scores(row, col) - statistics(row, 0)) / statistics(row, 1) : 0.0;`,
   };
 }
 
-const KNOWN = {masked: knownProgram(true), all: knownProgram(false)};
+const STATISTICS = {masked: statisticsProgram(true), all: statisticsProgram(false)};
 const WEIGHTS = {masked: weightsProgram(true), all: weightsProgram(false)};
 
 /**
@@ -192,8 +205,8 @@ function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: Atten
     : bias
       ? run(BIASED_SCORES, [q, k, bias], [rows, keys])
       : run(SCORES, [q, k], [rows, keys]);
-  const known = run(KNOWN[how], [scores, ...masks], [rows, 2]);
-  const weights = run(WEIGHTS[how], [scores, known, ...masks], [rows, keys]);
+  const statistics = run(STATISTICS[how], [scores, ...masks], [rows, 2]);
+  const weights = run(WEIGHTS[how], [scores, statistics, ...masks], [rows, keys]);
   return {q, k, v, run, weights, rows, keys, isSingle, shape: [batch, queries, heads * size]};
 }
 
@@ -215,29 +228,29 @@ export function attendGradient(
   settings: AttentionSettings,
 ): AttentionGradients | undefined {
   const bias = biasOf(inputs);
-  const found = tf.tidy(() => {
+  const gradients = tf.tidy(() => {
     const call = callOf(inputs, mask, settings, true);
     if (call === undefined) {
       return undefined;
     }
     const {q, k, v, run, weights, rows, keys} = call;
-    const asked = run(ASKED, [dy, v], [rows, keys]);
-    const along = run(ALONG, [weights, asked], [rows, 1]);
-    const slopes = run(SLOPES, [weights, asked, along], [rows, keys]);
+    const dWeights = run(D_WEIGHTS, [dy, v], [rows, keys]);
+    const delta = run(DELTA, [weights, dWeights], [rows, 1]);
+    const dScores = run(D_SCORES, [weights, dWeights, delta], [rows, keys]);
     const ofInputs =
       'packed' in inputs
-        ? [run(TO_PACKED, [slopes, weights, q, k, dy], q.shape)]
-        : [run(TO_Q, [slopes, k], q.shape), run(TO_K, [slopes, q], k.shape), run(TO_V, [weights, dy], v.shape)];
-    return {ofInputs, slopes: bias && slopes};
+        ? [run(TO_PACKED, [dScores, weights, q, k, dy], q.shape)]
+        : [run(TO_Q, [dScores, k], q.shape), run(TO_K, [dScores, q], k.shape), run(TO_V, [weights, dy], v.shape)];
+    return {ofInputs, dScores: bias && dScores};
   });
-  if (found === undefined) {
+  if (gradients === undefined) {
     return undefined;
   }
-  const {ofInputs, slopes} = found;
-  return {ofInputs, ...(bias && slopes && {ofBias: () => biasGradient(slopes, bias, settings)})};
+  const {ofInputs, dScores} = gradients;
+  return {ofInputs, ...(bias && dScores && {ofBias: () => biasGradient(dScores, bias, settings)})};
 }
 
-function biasGradient(slopes: tf.Tensor, {shape, size}: tf.Tensor, {scale}: AttentionSettings): tf.Tensor {
-  const [rows = 0, keys = 0] = slopes.shape;
-  return runMatrixProgram(TO_BIAS, {inputs: [slopes], shape, numbers: [rows, size / keys, scale]});
+function biasGradient(dScores: tf.Tensor, {shape, size}: tf.Tensor, {scale}: AttentionSettings): tf.Tensor {
+  const [rows = 0, keys = 0] = dScores.shape;
+  return runMatrixProgram(TO_BIAS, {inputs: [dScores], shape, numbers: [rows, size / keys, scale]});
 }
