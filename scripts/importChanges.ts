@@ -177,6 +177,14 @@ export const CHANGES: readonly Change[] = [
     globals: ['≠ tf.LayersModel.prototype.trainOnBatch'],
   },
   {
+    what: 'Each `fit` waits in a callback before yours.',
+    by: 'backends/shared/kernelWatch.ts',
+    why: 'If wasm was set before the library was imported, its kernels are still being loaded. `fit` waits for them.',
+    lasts: 'from the import on, by `tf.registerCallbackConstructor`',
+    without: 'it does nothing once the kernels are there',
+    globals: ['+ callback KernelWatch'],
+  },
+  {
     what: 'Each `fit` runs a callback before yours.',
     by: 'core/model/fits.ts',
     why:

@@ -1,9 +1,8 @@
 import './backends/backends';
-import './core/model/fits';
 
 // The entry point for models that are built by hand: the LoRA layers, and taking their updates into stock layers.
 
-export {adaptLayer, registerAdaptable} from './core/layers/registry';
+export {adaptLayer} from './core/layers/registry';
 export {LoRAConv1D} from './core/layers/loraConv1d';
 export {LoRAConv2D} from './core/layers/loraConv2d';
 export {LoRAConv2DTranspose} from './core/layers/loraConv2dTranspose';
@@ -24,6 +23,6 @@ export type {LowRankPart, UpdatePart} from './core/layers/layerUpdate';
 export type {LoRAStrength, MethodName} from './core/methods/method';
 export type {Initializer, PrincipalInit} from './core/methods/initializer';
 
-export {mergeLoRA, removeLoRA} from './core/model/restore';
+export {mergeLoRA} from './core/model/restore';
 export {disposeModel, trainableVariables} from './core/rewire/dispose';
 export {LoRAError, type LoRAErrorCode} from './platform/errors';

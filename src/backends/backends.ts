@@ -1,10 +1,10 @@
+import './shared/kernelWatch';
 import {guardGraphicsCard, guardHeap} from '../platform/tfjs/guards';
 import {conv3dTransposeGradient, depthToSpaceGradient} from './shared/addedGradients';
 import {type Capabilities, supplyCapabilities} from './shared/capabilities';
 import {cpuKernels} from './cpuKernels';
 import {onBackend} from './shared/lifecycle';
 import {awaitedKernel, loadWithBackend} from './shared/backendParts';
-import {hostSteps} from './shared/hostSteps';
 import {supplyBackend} from './shared/supplyBackend';
 import {registerGradients} from './shared/registration';
 import {type Programs, runsOn, tryOut} from './shared/tryOut';
@@ -47,11 +47,11 @@ onBackend((_name, backend) => {
   guardHeap(backend);
 });
 // The backends of a page. The entry point `node` adds the one that only Node has.
-supplyBackend('cpu', {kernels: cpuKernels, capabilities: () => ({isOnHost: true, optimizerSteps: () => hostSteps})});
+supplyBackend('cpu', {kernels: cpuKernels, capabilities: () => ({isOnHost: true, stepsOnHost: true})});
 // Until its part is there, wasm predicts with tfjs's own kernels. The memory is what 32 bits can address.
 supplyBackend('wasm', {
   kernels: AWAITED.map(name => awaitedKernel(name, 'wasm')),
-  capabilities: () => ({isOnHost: true, mostBytes: 2 ** 32, optimizerSteps: () => hostSteps}),
+  capabilities: () => ({isOnHost: true, mostBytes: 2 ** 32, stepsOnHost: true}),
 });
 loadWithBackend('wasm', async () => (await import('./wasm/wasmPart')).supplyWasm(), true);
 supplyPrograms('webgl', {}, async () => (await import('./webgl/capabilities')).webglPrograms);

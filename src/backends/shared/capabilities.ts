@@ -51,6 +51,8 @@ export interface Capabilities {
   readonly fusedConvolution?: FusedConvolution;
   /** Whether training computes `a·b + c` in one instruction now. */
   hasFusedSums?(): boolean;
+  /** Whether steps of optimizers are loops over the values, because that is faster than launching operations. */
+  readonly stepsOnHost?: boolean;
   /** Steps of optimizers in few launches, for variables with these gradients. */
   optimizerSteps?(gradients: readonly tf.Tensor[]): OptimizerSteps | undefined;
 }

@@ -41,7 +41,6 @@ class FitWatch extends tf.Callback {
   }
 
   override async onTrainBegin(): Promise<void> {
-    await pendingKernels.current()?.over();
     const {fit} = this;
     if (fit !== undefined) {
       const model = fit.model as tf.LayersModel;

@@ -26,6 +26,9 @@ const CHECKS_LISTS = Symbol.for('tfjs-lora.checksCallbacks');
 
 type Fit = (...args: {callbacks?: unknown}[]) => Promise<tf.History>;
 
+/** The callbacks of this library. Their class is not named here, so that bundlers drop it where it is not used. */
+const own = new WeakSet();
+
 /** Makes fits refuse lists of callbacks and plain objects, of which tfjs uses the one kind or fails on the other. */
 function refuseMixedLists(): void {
   const models = tf.LayersModel.prototype as unknown as Record<'fit' | 'fitDataset', Fit> & {[CHECKS_LISTS]?: true};
@@ -41,7 +44,7 @@ function refuseMixedLists(): void {
     models[name] = async function (this: unknown, ...args) {
       const list = [args[place]?.callbacks].flat();
       const isPlain = (each: unknown) => typeof (each as Partial<tf.Callback> | undefined)?.setParams !== 'function';
-      if (list.some(each => each instanceof TrainingCallback) && list.some(isPlain)) {
+      if (list.some(each => typeof each === 'object' && each !== null && own.has(each)) && list.some(isPlain)) {
         throw new LoRAError(
           'A list has callbacks of tfjs-lora and plain objects of functions, and tfjs accepts only one kind. Turn the ' +
             'objects into callbacks: callbacks: [progress(), new tf.CustomCallback({onEpochEnd})].',
@@ -79,6 +82,11 @@ export abstract class TrainingCallback extends tf.Callback {
   /** Called when the fit does not begin. Frees what is held, and leaves the model as it is. */
   release(): void {
     // Most hold nothing.
+  }
+
+  constructor() {
+    super();
+    own.add(this);
   }
 
   override setParams(params: Parameters<tf.Callback['setParams']>[0]): void {

@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkNumber} from '../../platform/errors';
-import {capabilities} from '../../backends/shared/capabilities';
-import {type Gradients, mapGradients, presentGradients, type StepChanges, takeStep} from './stepChanges';
+import {type Gradients, mapGradients, presentGradients, type StepChanges, stepsFor, takeStep} from './stepChanges';
 import {NestedOptimizer, optimizerFrom} from './nestedOptimizer';
 import {registerOwn} from '../../platform/tfjs/configs';
 
@@ -20,7 +19,7 @@ export class ClipByGlobalNorm extends NestedOptimizer {
   applyChanged(gradients: Gradients, changes: StepChanges): void {
     const {gradientScale = 1} = changes;
     const present = presentGradients(gradients);
-    const sumOfSquares = capabilities().optimizerSteps?.(present)?.sumOfSquares;
+    const sumOfSquares = stepsFor(present)?.sumOfSquares;
     if (sumOfSquares !== undefined) {
       const norm = gradientScale * Math.sqrt(present.reduce((sum, gradient) => sum + sumOfSquares(gradient), 0));
       const clip = norm <= this.maxNorm ? 1 : this.maxNorm / norm;

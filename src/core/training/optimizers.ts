@@ -1,5 +1,4 @@
 import * as tf from '@tensorflow/tfjs';
-import {capabilities} from '../../backends/shared/capabilities';
 import {checkNumber, checkOptions, type KnownOptions, LoRAError, misfitError} from '../../platform/errors';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import {watchCompile} from '../../platform/tfjs/compiled';
@@ -17,6 +16,7 @@ import {
   namedGradients,
   presentGradients,
   type StepChanges,
+  stepsFor,
   variableOf,
 } from './stepChanges';
 import {registerOwn} from '../../platform/tfjs/configs';
@@ -80,7 +80,7 @@ export class LoRAAdam extends tf.AdamOptimizer {
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
     reviveOptimizer(this);
-    const steps = capabilities().optimizerSteps?.(presentGradients(gradients));
+    const steps = stepsFor(presentGradients(gradients));
     const decayFactorOf = (variable: tf.Variable, factor: number) =>
       decays(variable) ? 1 - factor * this.learningRate * this.weightDecay : 1;
     const fields = fieldsOf<AdamFields>(this);
@@ -158,7 +158,7 @@ export class LoRAMomentum extends tf.MomentumOptimizer {
     reviveOptimizer(this);
     const {accumulations, momentum, useNesterov: nesterov} = fieldsOf<MomentumFields>(this);
     const velocityOf = (value: tf.Variable, i: number) => slotOf(accumulations, i, value, 'momentum');
-    const steps = capabilities().optimizerSteps?.(presentGradients(gradients));
+    const steps = stepsFor(presentGradients(gradients));
     if (steps === undefined) {
       forEachVariable(gradients, velocityOf);
       changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled as StockGradients));
@@ -192,7 +192,7 @@ export class LoRASGD extends tf.SGDOptimizer {
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
     reviveOptimizer(this);
-    const steps = capabilities().optimizerSteps?.(presentGradients(gradients));
+    const steps = stepsFor(presentGradients(gradients));
     if (steps === undefined) {
       changedFromOutside(gradients, changes, scaled => super.applyGradients(scaled));
       return;

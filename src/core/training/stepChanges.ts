@@ -1,4 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import {capabilities} from '../../backends/shared/capabilities';
+import {hostSteps} from '../../backends/shared/hostSteps';
+import type {OptimizerSteps} from '../../backends/shared/optimizerSteps';
 
 /** The arguments of `applyGradients`: by name, or as a list. */
 export type Gradients = Parameters<tf.Optimizer['applyGradients']>[0];
@@ -17,6 +20,12 @@ export interface StepChanges {
 /** An optimizer that can change its own step. */
 export interface ChangeableOptimizer extends tf.Optimizer {
   applyChanged(gradients: Gradients, changes: StepChanges): void;
+}
+
+/** The steps of the current backend for variables with some gradients, where it has any besides tfjs's operations. */
+export function stepsFor(gradients: readonly tf.Tensor[]): OptimizerSteps | undefined {
+  const able = capabilities();
+  return able.stepsOnHost === true ? hostSteps : able.optimizerSteps?.(gradients);
 }
 
 /** A changed step of any optimizer. */

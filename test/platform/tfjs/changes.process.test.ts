@@ -49,8 +49,8 @@ test('what lasts for a call is put back after it', () => {
   expect(seen['what a rebuild and a head from a file leave']).toEqual([]);
 });
 
-test('a fit of a stock model has one callback more, and leaves nothing', () => {
-  expect(seen['a fit of a stock model']).toEqual(['+ callback FitWatch']);
+test('a fit of a stock model has two callbacks more, and leaves nothing', () => {
+  expect(seen['a fit of a stock model']).toEqual(['+ callback KernelWatch', '+ callback FitWatch']);
   expect(seen['what a fit of a stock model leaves']).toEqual([]);
 });
 
