@@ -9,6 +9,7 @@ const DECLARED = 'src/platform/errors.ts';
 
 /** Where a plain `Error` is right: another error takes its message in, or it tells of a fault of the library. */
 const PLAIN = [
+  'src/backends/shared/backendParts.ts', // says what tfjs says of a kernel that a backend lacks
   'src/backends/wasm/composed/convolution.ts', // refuses what stock tfjs would compute outside of its memory
   'src/backends/wasm/composed/indices.ts', // refuses what tfjs's cpu backend refuses
   'src/backends/wasm/module/fused.ts', // the caller has asked whether it can be fused

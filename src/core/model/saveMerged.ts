@@ -53,7 +53,7 @@ export async function withAdapterOf<T>(
  *
  * @param model the adapted model.
  * @param handlerOrUrl what `model.save` takes, or a `URL`; in Node also a path.
- * @param config as for `model.save`, with `signal` and `onProgress`, until the handler saves.
+ * @param options as for `model.save`, with `signal` and `onProgress`, until the handler saves.
  * @returns what `model.save` returns.
  * @throws LoRAError of code `ERR_NOT_ADAPTED` if the model is not adapted, `ERR_NUMERIC` if a merged weight is not
  *     finite, `ERR_IO` if it cannot be saved there, `ERR_OPTION` if nothing handles the URL, `ERR_ABORTED`.

@@ -107,8 +107,10 @@ export async function generateTexts(
   model: tf.LayersModel,
   tokenizer: Tokenizer,
   prompts: readonly Prompt[],
-  {onProgress, ...options}: GenerateOptions & CallOptions = {},
+  options: GenerateOptions & CallOptions = {},
 ): Promise<string[]> {
+  checkOptions(options);
+  const {onProgress, ...generation} = options;
   checkCallOptions({onProgress});
   checkLanguageTokenizer(tokenizer);
   if (!Array.isArray(prompts) || prompts.length === 0) {
@@ -117,7 +119,7 @@ export async function generateTexts(
     );
   }
   const texts = prompts.map(() => '');
-  for await (const [row, text] of generated(model, tokenizer, prompts as readonly Prompt[], options, onProgress)) {
+  for await (const [row, text] of generated(model, tokenizer, prompts as readonly Prompt[], generation, onProgress)) {
     texts[row] = `${texts[row] ?? ''}${text}`;
   }
   return texts;

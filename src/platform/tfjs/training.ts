@@ -46,7 +46,12 @@ export function isTraining(trained: tf.layers.Layer): boolean {
 
 /** From now on, calls `before` with each model that `trainOnBatch` trains: for a Sequential, its inner model. */
 export function watchTrainOnBatch(before: (trained: tf.LayersModel) => void): void {
-  const {prototype} = tf.LayersModel;
+  const prototype = tf.LayersModel.prototype as {
+    trainOnBatch: (
+      this: tf.LayersModel,
+      ...data: Parameters<tf.LayersModel['trainOnBatch']>
+    ) => Promise<number | number[]>;
+  };
   const {trainOnBatch} = prototype;
   prototype.trainOnBatch = function (...data) {
     before(this);
