@@ -23,8 +23,8 @@ test('an option that does not exist is refused wherever there are options', asyn
   const handler = new MemoryHandler();
   const wrong: object = {dtyp: 'float16'};
   const uses: [known: string, use: () => unknown][] = [
-    ['dtype, allowNonFinite', () => toSafetensors(adapter, wrong)],
-    ['format, dtype, allowNonFinite', () => saveAdapter(adapter, handler, wrong)],
+    ['dtype, allowNonFinite, signal, onProgress', () => toSafetensors(adapter, wrong)],
+    ['format, dtype, allowNonFinite, signal, onProgress', () => saveAdapter(adapter, handler, wrong)],
     [
       'adapter, keyMap, baseModel, dtype, allowNonFinite, signal, onProgress',
       () => exportPEFT(model, {adapter, ...wrong}),

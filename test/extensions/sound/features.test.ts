@@ -174,7 +174,7 @@ test('what is no sound is refused by its number', async () => {
   const preprocessor = {feature_extractor_type: 'ASTFeatureExtractor'};
   const refusal = (sounds: unknown) => expect(encodeSounds(model, sounds as never, {preprocessor})).rejects;
   await refusal([]).toThrow('got an empty list');
-  await refusal([clip(0), 3]).toThrow('Sound 1 must be {samples, sampleRate}, an AudioBuffer, or a WAV file');
+  await refusal([clip(0), 3]).toThrow('Sound 1 must be {samples, sampleRate}, an AudioBuffer, a WAV file as bytes');
   await refusal({samples: [0, 1], sampleRate: 16000}).toThrow('with samples in a Float32Array');
   await refusal({samples: new Float32Array(9), sampleRate: 16000}).toThrow('has 9 samples; a frame needs 400');
   await refusal(Uint8Array.of(1, 2)).toThrow('is not a WAV file. Other files are decoded in browsers only');
