@@ -46,7 +46,7 @@ function weightsOf({values}: Arguments, count: number, {method}: CombineOptions)
     }
     return [1];
   }
-  const weights = text.split(',').map(part => (part.trim() === '' ? NaN : Number(part)));
+  const weights = text.split(',').map(weightText => (weightText.trim() === '' ? NaN : Number(weightText)));
   if (weights.length !== count || !weights.every(Number.isFinite)) {
     throw new UsageError(`--weights must be ${count} numbers with commas between, got "${text}".`);
   }

@@ -48,12 +48,12 @@ export async function readShards(json: string, groups: readonly Shards[]): Promi
     const bytes = new Uint8Array(size);
     let offset = 0;
     for (const file of files) {
-      const part = await read(file, adviceFor(json));
-      if (offset + part.length > size) {
+      const fileBytes = await read(file, adviceFor(json));
+      if (offset + fileBytes.length > size) {
         throw damaged(json, paths, 'grew while it was read');
       }
-      bytes.set(part, offset);
-      offset += part.length;
+      bytes.set(fileBytes, offset);
+      offset += fileBytes.length;
     }
     results.push(bytes.subarray(0, offset));
   }

@@ -129,7 +129,7 @@ function restartable(): void {
   tf.removeBackend('wasm');
   const after = uncaughtListeners().map(([, listener]) => listener);
   // tfjs removes those of the program too.
-  before.filter(([, listener]) => !after.includes(listener)).forEach(each => process.on(...each));
+  before.filter(([, listener]) => !after.includes(listener)).forEach(subscription => process.on(...subscription));
   tf.registerBackend('wasm', factory, 2); // the priority that tfjs gives it
 }
 

@@ -195,9 +195,9 @@ export type KnownOptions<T> = Readonly<{[K in keyof T]-?: true}>;
  * @param example a call that passes options.
  * @throws LoRAError with a line for each.
  */
-export function checkOptions<T extends object>(options: T, known?: KnownOptions<T>, example?: string): void {
+export function checkOptions<T extends object>(options: T, allowed?: KnownOptions<T>, example?: string): void {
   const isObject = typeof options === 'object' && (options as unknown) !== null;
-  const unknown = isObject && known !== undefined ? unknownOptions(options, known) : [];
+  const unknown = isObject && allowed !== undefined ? unknownOptions(options, allowed) : [];
   // All that an instance of a class has is unknown.
   if (!isObject || (unknown.length > 0 && ![undefined, Object].includes(options.constructor as ObjectConstructor))) {
     const advice = example === undefined ? '' : ` For example: ${example}.`;
@@ -211,10 +211,10 @@ export function checkOptions<T extends object>(options: T, known?: KnownOptions<
 }
 
 /** A line for each option that does not exist. */
-export function unknownOptions<T extends object>(options: T, known: KnownOptions<T>): string[] {
+export function unknownOptions<T extends object>(options: T, allowed: KnownOptions<T>): string[] {
   return Object.keys(options)
-    .filter(key => !Object.hasOwn(known, key))
-    .map(key => `There is no option "${key}". The options are: ${Object.keys(known).join(', ')}.`);
+    .filter(key => !Object.hasOwn(allowed, key))
+    .map(key => `There is no option "${key}". The options are: ${Object.keys(allowed).join(', ')}.`);
 }
 
 /** @throws LoRAError if a value is no finite number, or does not fit what is expected, such as `a number above 0`. */

@@ -59,7 +59,7 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
   const trainable = new Set<string>();
   const biases = new Set<string>();
   const full: Record<string, tf.Tensor> = {};
-  let [clash, others] = [false, false];
+  let [clash, hasUnconvertible] = [false, false];
   const plain = parts.map(({adapter, weight}) => ({adapter: asLoRA(adapter), weight}));
   const dispose = () => plain.forEach(({adapter}) => adapter.dispose());
   for (const [i, {adapter, weight}] of plain.entries()) {
@@ -70,7 +70,7 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
     for (const [path, tensors] of tensorsOf.layers) {
       const config = layerConfigAt(adapter.config, path);
       faults.push(...rankFaults(path, config, tensors).map(fault => `adapter ${i}: ${fault}`));
-      others ||= config !== undefined && methodOf(config.method).parametersOf === undefined;
+      hasUnconvertible ||= config !== undefined && methodOf(config.method).parametersOf === undefined;
       if (config !== undefined) {
         layers.set(path, [...(layers.get(path) ?? []), {config, weight, factors: tensors.factors}]);
       }
@@ -97,7 +97,9 @@ export function alignAdapters(parts: readonly WeightedAdapter[]): AlignedAdapter
     dispose();
     const advice = [
       ...(clash ? ['Fully trained weights cannot be added. Only one of the adapters may have any.'] : []),
-      ...(others ? ['convertToLoRA(model, {adapter}) converts adapters of other methods to plain LoRA.'] : []),
+      ...(hasUnconvertible
+        ? ['convertToLoRA(model, {adapter}) converts adapters of other methods to plain LoRA.']
+        : []),
     ];
     throw misfitError(
       ['The adapters cannot be combined:', ...new Set(faults.map(fault => `  ${fault}`)), ...advice].join('\n'),
@@ -117,9 +119,9 @@ function checkParts(parts: readonly WeightedAdapter[]): void {
   if (adapters.length === 0) {
     throw new LoRAError('Pass a list of adapters with weights, [{adapter, weight: 0.5}, …], which is not empty.');
   }
-  const faults = adapters.flatMap((part, i) => {
-    const {adapter, weight} = (part ?? {}) as Partial<WeightedAdapter>;
-    if (isAdapter(part)) {
+  const faults = adapters.flatMap((entry, i) => {
+    const {adapter, weight} = (entry ?? {}) as Partial<WeightedAdapter>;
+    if (isAdapter(entry)) {
       return [`Entry ${i} is an adapter without a weight. Pass {adapter, weight: 1}.`];
     }
     return [

@@ -139,13 +139,13 @@ function layerOfRank(
   merging: Merging | undefined,
   svds: readonly TruncatedSVD[],
 ): Combined {
-  const whole = staysWhole(layer, rank, merging) ? alone(layer) : undefined;
+  const soleUpdate = staysWhole(layer, rank, merging) ? alone(layer) : undefined;
   const factorsOf = () =>
     firstFactors(layer).map(({prefix, a, b}, i) => ({
       prefix,
       ...shaped(productOf(svds[i] as TruncatedSVD, rank), {a, b}),
     }));
-  return whole ?? unscaled(rank, factorsOf());
+  return soleUpdate ?? unscaled(rank, factorsOf());
 }
 
 /** The best approximation of a rank, `U·diag(S)·Vᵀ`, split evenly between the factors. */

@@ -123,7 +123,7 @@ export function kernelsOf(adapter: Adapter, layers: readonly Place[]): Kernels {
 
 /** The variable that holds the values of a kernel as they were before it trained. */
 function holderOf(variable: UnpackedVariable, layer: tf.layers.Layer): tf.LayerVariable {
-  const [name = ''] = [...namedWeights(baseOf(layer))].find(([, each]) => each === variable) ?? [];
+  const [name = ''] = [...namedWeights(baseOf(layer))].find(([, weight]) => weight === variable) ?? [];
   return variable.packed?.holder ?? (isWrapper(layer) ? layer.originalWeights().get(name) : undefined) ?? variable;
 }
 

@@ -191,9 +191,9 @@ function placesIn(size: number): number[] {
 
 /** The layers whose kernels are others. */
 function tooFar(distances: ReadonlyMap<string, number>): string[] {
-  const sum = [...distances.values()].reduce((total, each) => total + each, 0);
+  const sum = [...distances.values()].reduce((total, gap) => total + gap, 0);
   const limit = sum > MOST_ON_AVERAGE * distances.size ? MOST_ON_AVERAGE : MOST_OF_A_LAYER;
-  return [...distances].filter(([, each]) => each > limit).map(([path]) => path);
+  return [...distances].filter(([, gap]) => gap > limit).map(([path]) => path);
 }
 
 /** The distance of values: 0 for equal ones, about 1 for unrelated ones. */

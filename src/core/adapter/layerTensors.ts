@@ -97,7 +97,7 @@ const MAX_PARTS = 16;
  */
 export function ownerOf(name: string, paths: {has(path: string): boolean}): string | undefined {
   let slash = name.length;
-  for (let part = 0; part < MAX_PARTS && slash > 0; part++) {
+  for (let depth = 0; depth < MAX_PARTS && slash > 0; depth++) {
     slash = name.lastIndexOf('/', slash - 1);
     const path = name.slice(0, Math.max(slash, 0));
     if (slash >= 0 && paths.has(path)) {

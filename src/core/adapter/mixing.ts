@@ -51,8 +51,8 @@ export function reduced({a, b}: Product): Product {
   if (a.shape[1] <= Math.min(m, n)) {
     return {a, b};
   }
-  const whole = tf.matMul<tf.Tensor2D>(a, b);
-  return m <= n ? {a: tf.eye(m), b: whole} : {a: whole, b: tf.eye(n)};
+  const product = tf.matMul<tf.Tensor2D>(a, b);
+  return m <= n ? {a: tf.eye(m), b: product} : {a: product, b: tf.eye(n)};
 }
 
 /** Merges factors separately, as PEFT does: `√|strength|` goes into both, its sign into `b`. */

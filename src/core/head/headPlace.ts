@@ -50,19 +50,19 @@ export function defaultPlace(model: tf.LayersModel): HeadPlace {
   if (head === undefined || !chain.slice(0, last + 1).every(isClear)) {
     throw misfitError(`It is not clear where the head of the model begins. ${advice}`);
   }
-  let kept = last + 1;
+  let featuresAt = last + 1;
   const narrow: tf.layers.Layer[] = [];
   for (;;) {
-    const next = kept + chain.slice(kept).findIndex(({outboundLayer}) => hasKernel(outboundLayer));
-    const call = next < kept ? undefined : chain[next];
-    const isAlone = chain.slice(kept, next + 1).every(isClear);
+    const next = featuresAt + chain.slice(featuresAt).findIndex(({outboundLayer}) => hasKernel(outboundLayer));
+    const call = next < featuresAt ? undefined : chain[next];
+    const isAlone = chain.slice(featuresAt, next + 1).every(isClear);
     if (call === undefined || !isAlone || !narrows(call, chain.slice(next + 1)) || !hasBody(model, call)) {
       break;
     }
     narrow.unshift(call.outboundLayer);
-    kept = next + 1;
+    featuresAt = next + 1;
   }
-  const after = chain[kept]?.outboundLayer.name;
+  const after = chain[featuresAt]?.outboundLayer.name;
   if (after === undefined) {
     throw misfitError(`Nothing comes before the only layer with weights, so there is no body to keep. ${advice}`);
   }
@@ -72,7 +72,7 @@ export function defaultPlace(model: tf.LayersModel): HeadPlace {
     reason:
       narrow.length === 0
         ? `it comes before ${head.outboundLayer.name}, the last layer with weights`
-        : `it gives ${widthOf(chain[kept]?.outputTensors[0]) ?? '?'} features, and what follows is narrower: ` +
+        : `it gives ${widthOf(chain[featuresAt]?.outputTensors[0]) ?? '?'} features, and what follows is narrower: ` +
           listed(widths),
   };
 }

@@ -111,10 +111,10 @@ export function withHead(model: tf.LayersModel, {config: {head}, tensors}: Adapt
 
 /** A head on part of a former one: both are new to the base. */
 function continued(former: HeadConfig | undefined, head: HeadConfig): HeadConfig {
-  const kept = former?.layers.findIndex(({config}) => config.name === head.at) ?? -1;
-  return former === undefined || kept < 0
+  const cutAt = former?.layers.findIndex(({config}) => config.name === head.at) ?? -1;
+  return former === undefined || cutAt < 0
     ? head
-    : {at: former.at, layers: [...former.layers.slice(0, kept + 1), ...head.layers]};
+    : {at: former.at, layers: [...former.layers.slice(0, cutAt + 1), ...head.layers]};
 }
 
 /**
@@ -173,9 +173,9 @@ function attach(
 ): tf.LayersModel {
   callBeforeHead(model, at);
   return withoutResidue(() => {
-    const whole = copyOf(model);
-    let [tensor] = callBeforeHead(whole, at).outputTensors as [tf.SymbolicTensor];
-    const body = leadingTo(whole, tensor);
+    const modelCopy = copyOf(model);
+    let [tensor] = callBeforeHead(modelCopy, at).outputTensors as [tf.SymbolicTensor];
+    const body = leadingTo(modelCopy, tensor);
     const taken = new Set(body.layers.map(({name}) => name));
     layers.forEach((entry, i) => {
       checkName(entry, taken);
@@ -184,7 +184,7 @@ function attach(
     const built = tf.model({inputs: body.inputs, outputs: tensor, name: model.name});
     carryStructure(model, built);
     const headLayers = new Set(sitesOf(built).map(({layer}) => layer));
-    for (const {layer} of sitesOf(whole)) {
+    for (const {layer} of sitesOf(modelCopy)) {
       if (!headLayers.has(layer)) {
         disposeModel(layer);
       }

@@ -10,8 +10,8 @@ import {innerTensor, isTensor, type KerasCall, type KerasTensor} from './nodes';
 const PROJECTIONS = ['query', 'key', 'value', 'output'] as const;
 
 /** The projection that a file means by `query`, `query_dense`, `_query_dense`, `attention_output`. */
-export function projectionOf(part: string): (typeof PROJECTIONS)[number] | undefined {
-  return PROJECTIONS.find(name => [name, `${name}_dense`, `_${name}_dense`, `attention_${name}`].includes(part));
+export function projectionOf(moduleName: string): (typeof PROJECTIONS)[number] | undefined {
+  return PROJECTIONS.find(name => [name, `${name}_dense`, `_${name}_dense`, `attention_${name}`].includes(moduleName));
 }
 
 /** Layers of Keras that attend without kernels. */
@@ -71,10 +71,10 @@ export function attentionParts(
     faults.push(`${label}: num_heads, key_dim and the width of its output must be sizes, got ${brief(config)}.`);
     return [];
   }
-  const dense = (part: string, units: number): LayerEntry => {
+  const dense = (projection: string, units: number): LayerEntry => {
     const projectionConfig = Object.fromEntries(OF_PROJECTIONS.map(key => [key, config[key]]));
     const {config: read} = layerEntry({...entry, className: 'Dense', config: projectionConfig}, label, reading);
-    return {className: 'Dense', config: {...read, name: partName(name, part), units, activation: 'linear'}};
+    return {className: 'Dense', config: {...read, name: partName(name, projection), units, activation: 'linear'}};
   };
   const ofHeads = (sizeOfHead: unknown) => (heads as number) * (sizeOfHead as number);
   const inputs = (role: Role) => uses.map(({inputs: all}) => all.filter(([one]) => one === role).map(([, x]) => x));
@@ -94,7 +94,7 @@ export function attentionParts(
         ...(!isStock && {computes: 'attention', roles: joined, replaces: reading.isKeras3}),
       },
       calls: uses.map((_, i) => [
-        ...projections.map(part => innerTensor(partName(name, part), i)),
+        ...projections.map(projection => innerTensor(partName(name, projection), i)),
         ...(masks[i] as KerasTensor[]),
       ]),
     },
@@ -110,8 +110,8 @@ export function warnOfDropout({dropout}: KerasEntry['config'], label: string, {w
 }
 
 /** The name of one of the layers that replace a `MultiHeadAttention`. */
-export function partName(name: string, part: string): string {
-  return `${name}_${part}`;
+export function partName(name: string, role: string): string {
+  return `${name}_${role}`;
 }
 
 /** The role of an input of attention: masks may have rows for queries, columns for keys, or both. */

@@ -29,15 +29,15 @@ export function kerasEntry(value: unknown): KerasEntry | undefined {
   if (!isJson(value)) {
     return undefined;
   }
-  const {class_name: className, config: fileConfig, ...others} = value;
+  const {class_name: className, config: fileConfig, ...otherFields} = value;
   // Keras 2.2 wrote a list of layers for the config of a Sequential.
   const config = className === 'Sequential' && Array.isArray(fileConfig) ? {layers: fileConfig} : fileConfig;
-  return typeof className === 'string' && isJson(config) ? {className, config, otherFields: others} : undefined;
+  return typeof className === 'string' && isJson(config) ? {className, config, otherFields} : undefined;
 }
 
 /** The name of a layer; empty if the file does not say it. */
-export function nameOf({config, otherFields: others}: KerasEntry): string {
-  const name = [others.name, config.name].find(value => typeof value === 'string');
+export function nameOf({config, otherFields}: KerasEntry): string {
+  const name = [otherFields.name, config.name].find(value => typeof value === 'string');
   return typeof name === 'string' ? name : '';
 }
 

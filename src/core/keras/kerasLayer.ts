@@ -103,9 +103,9 @@ function shapesOf(shape: tf.Shape | tf.Shape[]): tf.Shape[] {
 /** A regularizer or a constraint of a config. */
 function madeFrom(value: unknown): tf.serialization.Serializable | undefined {
   const {className, config} = (value ?? {}) as Partial<LayerEntry>;
-  const found =
+  const registered =
     className === undefined ? undefined : tf.serialization.SerializationMap.getMap().classNameMap[className];
-  return found?.[1](found[0], config ?? {});
+  return registered?.[1](registered[0], config ?? {});
 }
 
 function activated(y: tf.Tensor, name = 'linear'): tf.Tensor {

@@ -32,7 +32,7 @@ export const CONVOLUTION: Operation = {
         ? tf.concat(
             tf
               .split(last, groups, -1)
-              .map((part, i) => convolved(part, tf.split(kernel as tf.Tensor, groups, -1)[i] as tf.Tensor, args)),
+              .map((group, i) => convolved(group, tf.split(kernel as tf.Tensor, groups, -1)[i] as tf.Tensor, args)),
             -1,
           )
         : transposed(last as tf.Tensor4D, kernel as tf.Tensor, args);

@@ -97,8 +97,8 @@ export function layerEntry({className, config}: KerasEntry, label: string, readi
   const ofEach = Object.entries(layerConfig).filter(
     ([key, value]) => value != null && /^(name|trainable|dtype|batchInputShape|.*(Regularizer|Constraint))$/.test(key),
   );
-  const kept = place?.alone === undefined ? layerConfig : Object.fromEntries(ofEach);
-  const settings = {...kept, ...(place?.alone ?? place?.config)} as tf.serialization.ConfigDict;
+  const inheritedConfig = place?.alone === undefined ? layerConfig : Object.fromEntries(ofEach);
+  const settings = {...inheritedConfig, ...(place?.alone ?? place?.config)} as tf.serialization.ConfigDict;
   const {before = [], after = []} = place ?? {};
   return {className: place?.className ?? className, config: settings, before, after};
 }

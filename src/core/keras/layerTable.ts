@@ -263,15 +263,15 @@ function makeRows(): Readonly<Record<string, Row>> {
   };
 }
 
-let rows: {stock: Readonly<Record<string, Row>>; own: Readonly<Record<string, Row>>} | undefined;
+let rows: {stock: Readonly<Record<string, Row>>; missingInTfjs: Readonly<Record<string, Row>>} | undefined;
 
 /** The row of a layer; `undefined` if nothing computes it, or a class that is registered under its name does. */
 export function rowOf(className: string | undefined): Row | undefined {
-  rows ??= {stock: makeRows(), own: makeOwnRows()};
+  rows ??= {stock: makeRows(), missingInTfjs: makeOwnRows()};
   if (className === undefined) {
     return undefined;
   }
   const isRegistered = isLayerClass(className) && registeredName(className) === className;
-  const table = isRegistered ? rows.stock : {...rows.stock, ...rows.own};
+  const table = isRegistered ? rows.stock : {...rows.stock, ...rows.missingInTfjs};
   return Object.hasOwn(table, className) ? table[className] : undefined;
 }

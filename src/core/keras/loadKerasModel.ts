@@ -114,9 +114,9 @@ function handlerOf(
   return {load: () => handler.load()};
 }
 
-function build({root: given, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): tf.LayersModel {
+function build({root: topology, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): tf.LayersModel {
   const {weightData, weightSpecs, userDefinedMetadata} = artifacts;
-  const {entry, model: layers, faults, warnings} = readTopology(given, isKeras3);
+  const {entry, model: layers, faults, warnings} = readTopology(topology, isKeras3);
   if (weightData === undefined || weightSpecs === undefined) {
     faults.push('The weights are missing: loadKerasModel needs them in addition to the topology.');
   }

@@ -28,16 +28,16 @@ export async function artifactsOfFiles(
   }
   const json = JSON.parse(await jsonText(await bytesOf(topology, options), topology.name)) as ModelJSON;
   return tf.io.getModelArtifactsForJSON(json, async groups => {
-    const parts: Uint8Array[] = [];
+    const shards: Uint8Array[] = [];
     for (const path of groups.flatMap(({paths}) => paths)) {
       const name = path.replace(/^.*\//s, '');
-      const file = list.find(each => each.name === name);
+      const file = list.find(candidate => candidate.name === name);
       if (file === undefined) {
         throw notFoundError(`The weights in "${name}" are missing. Pick it together with ${topology.name}.`);
       }
-      parts.push(await bytesOf(file, options));
+      shards.push(await bytesOf(file, options));
     }
-    const weights = joinedWeights(parts.map(part => new Uint8Array(part).buffer));
+    const weights = joinedWeights(shards.map(shard => new Uint8Array(shard).buffer));
     return [groups.flatMap(group => group.weights), weights.buffer];
   });
 }

@@ -36,7 +36,7 @@ export function readCall(node: unknown): KerasCall | undefined {
   }
   // Operations of Keras 2 have one entry without a list around it.
   const parts = (typeof node[0] === 'string' ? [node] : node) as unknown[];
-  const [first, ...more] = parts.map(part => historyOf(part) ?? constantOf(part));
+  const [first, ...more] = parts.map(argument => historyOf(argument) ?? constantOf(argument));
   const options = Array.isArray(parts[0]) ? (parts[0] as unknown[])[3] : undefined;
   if (first === undefined || more.includes(undefined)) {
     return undefined;
@@ -49,8 +49,8 @@ export function readCall(node: unknown): KerasCall | undefined {
 }
 
 /** The number that replaces a tensor in a call of Keras 2. */
-function constantOf(part: unknown): unknown {
-  const [mark, , value] = Array.isArray(part) ? (part as unknown[]) : [];
+function constantOf(argument: unknown): unknown {
+  const [mark, , value] = Array.isArray(argument) ? (argument as unknown[]) : [];
   return mark === '_CONSTANT_VALUE' ? value : undefined;
 }
 

@@ -120,11 +120,11 @@ function einsum({equation, outputShape, biasAxes, activation}: Json): Place | st
   const letters = [...new Set(text.replace(/[^A-Za-z]/g, ''))];
   const small = (value: string) =>
     value.replace(/[A-Za-z]/g, letter => String.fromCharCode(97 + letters.indexOf(letter)));
-  const parts =
+  const terms =
     /^((?:\.{3})?[A-Za-z]+(?:\.{3})?),([A-Za-z]+)->((?:\.{3})?[A-Za-z]+(?:\.{3})?)$/.exec(text)?.slice(1) ?? [];
-  const isTwice = letters.every(letter => parts.filter(part => part.split(letter).length === 2).length > 1);
-  const isOnce = letters.every(letter => parts.every(part => part.split(letter).length <= 2));
-  return parts.length === 3 && letters.length <= 26 && isTwice && isOnce
+  const isTwice = letters.every(letter => terms.filter(term => term.split(letter).length === 2).length > 1);
+  const isOnce = letters.every(letter => terms.every(term => term.split(letter).length <= 2));
+  return terms.length === 3 && letters.length <= 26 && isTwice && isOnce
     ? byKerasLayer(
         {
           computes: 'einsum',

@@ -94,9 +94,9 @@ export function convolved({
   dilationRate,
   padding,
   groups,
-  ...others
+  ...commonSettings
 }: Json): Place | undefined {
-  const {dataFormat, useBias, activation} = others;
+  const {dataFormat, useBias, activation} = commonSettings;
   const sizes = {filters, kernelSize, strides, dilationRate, padding, groups};
   return (groups ?? 1) === 1
     ? undefined

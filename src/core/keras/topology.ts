@@ -248,7 +248,7 @@ class Graph {
     if (className === 'MultiHeadAttention') {
       this.layers.push({className, name, layers: undefined});
       const uses = attentionUses(calls, label, tensor => this.maskOf(tensor), this.reading);
-      attentionParts(fileEntry, name, label, uses, this.reading).forEach(part => this.push(part));
+      attentionParts(fileEntry, name, label, uses, this.reading).forEach(entry => this.push(entry));
       this.outputs.set(name, partName(name, 'output'));
       return;
     }
@@ -310,9 +310,9 @@ class Graph {
     const {className, config} = entry;
     const inputsOf = (one: KerasCall | undefined) => [one?.args ?? []].flat(2).filter(isTensor);
     const name = partName(tensor.layer, 'mask');
-    const calledLayer = (part: LayerEntry, inputs: KerasTensor[][]) => {
+    const calledLayer = (maskLayer: LayerEntry, inputs: KerasTensor[][]) => {
       if (!this.names.has(name)) {
-        this.push({...part, calls: inputs});
+        this.push({...maskLayer, calls: inputs});
       }
       return innerTensor(name, tensor.node);
     };
@@ -365,13 +365,13 @@ class Graph {
     }
   }
 
-  private push(part: Part): void {
-    const name = part.config.name as string;
+  private push(entry: Part): void {
+    const name = entry.config.name as string;
     if (this.names.has(name)) {
       this.reading.faults.push(`${this.label}: two layers would be called "${name}".`);
     }
     this.names.add(name);
-    this.parts.push(part);
+    this.parts.push(entry);
   }
 
   private place({layer, node, index, isInner}: KerasTensor): [string, number, number] {

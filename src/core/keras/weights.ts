@@ -171,11 +171,11 @@ function weightAt(
   {path, className, parts, key}: Placed,
 ): {weight: tf.LayerVariable; isPart: boolean} | undefined {
   const isAttention = className === 'MultiHeadAttention';
-  const part = isAttention ? projectionOf(parts[0] ?? '') : undefined;
-  if (isAttention && part === undefined) {
+  const projection = isAttention ? projectionOf(parts[0] ?? '') : undefined;
+  if (isAttention && projection === undefined) {
     return undefined;
   }
-  const names = part === undefined ? path : [...path.slice(0, -1), partName(path.at(-1) ?? '', part)];
+  const names = projection === undefined ? path : [...path.slice(0, -1), partName(path.at(-1) ?? '', projection)];
   const layer = names.reduce<tf.layers.Layer | undefined>(
     (outer, name) => outer && childrenOf(outer)?.find(child => child.name === name),
     model,

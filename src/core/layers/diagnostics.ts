@@ -26,8 +26,8 @@ export async function diagnose(layer: Updated): Promise<Record<string, string>> 
   const {method, rank, alpha, scaling, isBaseLayerFrozen} = layer;
   const {trainable, total} = parameterCounts(layer);
   const norms = await normsOf(layer);
-  const deltaNorm = Math.hypot(...norms.map(part => part.deltaNorm));
-  const kernelNorm = Math.hypot(...norms.map(part => part.kernelNorm));
+  const deltaNorm = Math.hypot(...norms.map(norm => norm.deltaNorm));
+  const kernelNorm = Math.hypot(...norms.map(norm => norm.kernelNorm));
   return {
     method: method.name,
     rank: String(rank),
@@ -46,7 +46,7 @@ export async function diagnose(layer: Updated): Promise<Record<string, string>> 
 export async function normsOf({baseLayer, adaptation, updateParts}: Updated): Promise<UpdateNorms[]> {
   const norms = tf.tidy(() => {
     const kernels = adaptation.weights(baseLayer).map(({variable}) => tf.norm(variable.read()));
-    const deltas = updateParts.map(part => tf.norm(part.delta()));
+    const deltas = updateParts.map(update => tf.norm(update.delta()));
     return tf.stack([tf.stack(deltas), tf.stack(kernels)], 1);
   });
   const values = await norms.data();
@@ -63,8 +63,8 @@ export function parameterCounts({baseLayer, updateParts}: Updated): {
   const sum = (counts: number[]) => counts.reduce((total, count) => total + count, 0);
   const trainableBase = sum(baseLayer.trainableWeights.map(weight => weight.read().size));
   return {
-    trainable: sum(updateParts.map(part => part.trainableParameters)) + trainableBase,
+    trainable: sum(updateParts.map(update => update.trainableParameters)) + trainableBase,
     trainableBase,
-    total: sum(updateParts.map(part => part.parameters)) + baseLayer.countParams(),
+    total: sum(updateParts.map(update => update.parameters)) + baseLayer.countParams(),
   };
 }

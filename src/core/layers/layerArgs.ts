@@ -120,9 +120,9 @@ const OTHER_NAMES = {
 } as const;
 
 /** A line for each option of a wrapper that does not exist, has another name, or must be true or false and is not. */
-export function wrapperFaults<T extends WrapperArgs>(args: T, known: KnownOptions<T>): string[] {
+export function wrapperFaults<T extends WrapperArgs>(args: T, allowed: KnownOptions<T>): string[] {
   return [
-    ...unknownOptions(args, known),
+    ...unknownOptions(args, allowed),
     ...Object.entries(OTHER_NAMES).flatMap(([name, advice]) => (Object.hasOwn(args, name) ? [advice] : [])),
     ...FLAGS.flatMap(flag => {
       const value = (args as Record<string, unknown>)[flag];

@@ -110,7 +110,7 @@ export class LayerUpdate {
 
   /** Frees what is kept besides the variables. */
   disposePrepared(): void {
-    this.current.flatMap(({prepared, cached}) => [prepared, cached]).forEach(each => each.dispose());
+    this.current.flatMap(({prepared, cached}) => [prepared, cached]).forEach(cache => cache.dispose());
   }
 
   /** The variables, by their names among the layer's weights. */

@@ -146,7 +146,7 @@ export abstract class LoRALayer extends WrapperLayer {
 
   /** The low-rank parts, one for each weight that is updated; none if the method has no low-rank factors. */
   get lowRankParts(): LowRankPart[] {
-    return this.updateParts.filter((part): part is LowRankPart => 'A' in part);
+    return this.updateParts.filter((update): update is LowRankPart => 'A' in update);
   }
 
   /** The updates of the layer, one for each weight that is updated. */

@@ -72,13 +72,13 @@ export function disposeMasks(layer: tf.layers.Layer): void {
 /** The innermost cells of a layer: its own, a stack's, those of both directions; otherwise the layer itself. */
 export function cellsOf(layer: tf.layers.Layer): NamedCell[] {
   const {cell, cells, forwardLayer, backwardLayer} = fieldsOf<InnerLayers>(layer);
-  const parts = [
-    {prefix: '', part: cell},
-    ...(cells ?? []).map((part, i) => ({prefix: `RNNCell_${i}/`, part})),
-    ...[forwardLayer, backwardLayer].map(part => ({prefix: `${part?.name ?? ''}/`, part})),
+  const children = [
+    {prefix: '', child: cell},
+    ...(cells ?? []).map((child, i) => ({prefix: `RNNCell_${i}/`, child})),
+    ...[forwardLayer, backwardLayer].map(child => ({prefix: `${child?.name ?? ''}/`, child})),
   ];
-  const inner = parts.flatMap(({prefix, part}) =>
-    part === undefined ? [] : cellsOf(part).map(innerCell => ({...innerCell, prefix: prefix + innerCell.prefix})),
+  const inner = children.flatMap(({prefix, child}) =>
+    child === undefined ? [] : cellsOf(child).map(innerCell => ({...innerCell, prefix: prefix + innerCell.prefix})),
   );
   return inner.length === 0 ? [{prefix: '', cell: layer}] : inner;
 }

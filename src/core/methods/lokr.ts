@@ -42,8 +42,8 @@ export const lokr: Method = {
 };
 
 /** `s·(w₁ ⊗ w₂)`, as `[...space, in, out]`. */
-function delta({lokr_w1: w1, lokr_w2: whole, lokr_w2_a: a, lokr_w2_b: b}: Parameters, strength: Strength): tf.Tensor {
-  const w2 = whole ?? lowRank(b as tf.Tensor, a as tf.Tensor);
+function delta({lokr_w1: w1, lokr_w2: fullW2, lokr_w2_a: a, lokr_w2_b: b}: Parameters, strength: Strength): tf.Tensor {
+  const w2 = fullW2 ?? lowRank(b as tf.Tensor, a as tf.Tensor);
   const [in1 = 1, out1 = 1] = (w1 as tf.Tensor).shape;
   const [in2 = 1, out2 = 1] = w2.shape.slice(-2);
   const space = w2.shape.slice(0, -2);

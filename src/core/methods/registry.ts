@@ -22,7 +22,7 @@ export function allMethods(): Method[] {
 export function methodOf(name: string = lora.name): Method {
   const method = METHODS.get(name);
   if (method === undefined) {
-    const names = [...METHODS.keys()].filter(each => !isPrincipal(each));
+    const names = [...METHODS.keys()].filter(methodName => !isPrincipal(methodName));
     throw new LoRAError(
       `method must be one of ${names.map(show).join(', ')}, got ${show(name)}. If an entry point such as ` +
         'tfjs-lora/transformers adds it, import that first.',

@@ -120,7 +120,7 @@ function build(
       const {className, weights: named, ...strength} = update;
       const kind = loraClassOf(layer.getClassName(), named);
       const weights = kind?.weights?.map(weight => ({...weight}));
-      const own = {
+      const wrapperArgs = {
         ...outer,
         ...strength,
         ...(weights && {weights}),
@@ -128,7 +128,7 @@ function build(
         ...(init !== undefined && !isPrincipal(init) && {initializer: initializerEntry(init)}),
         ...(seed !== undefined && {seed: seed + paths.indexOf(path)}),
       };
-      return {className: kind?.className ?? className, config: own};
+      return {className: kind?.className ?? className, config: wrapperArgs};
     }
     if (trained.has(path)) {
       return {className: TrainedLayer.className, config: {...outer, keepOriginal: true}};
@@ -191,10 +191,10 @@ function shareParameters(layers: readonly LoRALayer[]): void {
         return tf.reshape(x, side === 'rows' ? [-1, x.shape.at(-1) ?? 1] : [x.shape[0], -1]);
       };
       const [largest, ...smaller] = [...variables].sort((one, other) => other.read().size - one.read().size);
-      const whole = matrixOf(largest as tf.LayerVariable);
+      const largestMatrix = matrixOf(largest as tf.LayerVariable);
       for (const variable of smaller) {
         const {shape} = matrixOf(variable);
-        replaceValue(variable, tf.reshape(tf.slice(whole, [0, 0], shape), variable.read().shape));
+        replaceValue(variable, tf.reshape(tf.slice(largestMatrix, [0, 0], shape), variable.read().shape));
       }
     }
   });

@@ -120,7 +120,9 @@ export function checkConfig(config: UncheckedConfig): void {
     ...unknownOptions(config, CONFIG_OPTIONS),
     ...renamedOptions(config, PEFT_NAMES),
     ...updateFaults(config),
-    ...faultsOf(() => checkUsed(config, [config, ...overridesOf(config).map(each => withMethod(each, config))])),
+    ...faultsOf(() =>
+      checkUsed(config, [config, ...overridesOf(config).map(override => withMethod(override, config))]),
+    ),
     ...(config.targets === undefined || ['all', 'linear', 'head'].includes(config.targets as string)
       ? []
       : matcherFaults('targets', config.targets)),
@@ -158,7 +160,7 @@ export function checkConfig(config: UncheckedConfig): void {
 /** The overrides of a config that are objects. */
 function overridesOf({overrides}: UncheckedConfig): UncheckedOverride[] {
   const list: unknown[] = Array.isArray(overrides) ? overrides : [];
-  return list.filter((each): each is UncheckedOverride => typeof each === 'object' && each !== null);
+  return list.filter((entry): entry is UncheckedOverride => typeof entry === 'object' && entry !== null);
 }
 
 /** The method of an override, which is that of the config unless it has one. */

@@ -130,7 +130,7 @@ function parametersIn(adapter: Adapter): (at: string) => Record<string, tf.Tenso
 /** Refuses a layer whose update reaches a second layer that borrows the weight. */
 function refuseBorrower({path, layer}: Site, {method}: LayerConfig, sites: readonly Site[]): void {
   const borrower =
-    methodOf(method).reachesBorrowers && sites.find(each => borrowing(baseOf(each.layer))?.lender === layer);
+    methodOf(method).reachesBorrowers && sites.find(candidate => borrowing(baseOf(candidate.layer))?.lender === layer);
   if (borrower) {
     throw unsupportedError(
       `"${borrower.path}" uses the tokens that train in "${path}", and LoRA cannot update both. Merge the ` +

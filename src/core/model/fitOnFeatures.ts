@@ -126,7 +126,7 @@ export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...laterA
   // A run that is resumed has trained its head.
   const head = settings && !fitArgs.initialEpoch ? {...settings, pieces: splitAtHead(model)} : undefined;
   return asFitOf(model, suffix, async () => {
-    const counts = [examples, ...(heldOut ? [heldOut] : [])].map(part => batchesIn(part, batchSize));
+    const counts = [examples, ...(heldOut ? [heldOut] : [])].map(data => batchesIn(data, batchSize));
     const total = counts.reduce((sum, count) => sum + count, 0);
     const step = stepsOf({signal, onProgress});
     const store = new FeatureStore(prefix, model, {
@@ -199,7 +199,7 @@ async function fitHead(
 ): Promise<void> {
   const optimizer = tf.train.adam(learningRate);
   try {
-    const [x, y] = training.map(each => [each].flat()) as [tf.Tensor[], tf.Tensor[]];
+    const [x, y] = training.map(tensors => [tensors].flat()) as [tf.Tensor[], tf.Tensor[]];
     await fitPiece(head, optimizer, between ? await between.pass({x, y}) : training, {
       ...fitArgs,
       epochs,
@@ -347,11 +347,11 @@ class FeatureStore {
       throw new LoRAError('There is nothing to train or to validate on: no examples, or a dataset without batches.');
     }
     return first.map((_, i) => {
-      const parts = batches.map(batch => batch[i]).filter(part => part !== undefined);
-      const joined = this.hold(tf.concat(parts));
-      parts.forEach(part => {
-        part.dispose();
-        this.tensors.delete(part);
+      const tensors = batches.map(batch => batch[i]).filter(tensor => tensor !== undefined);
+      const joined = this.hold(tf.concat(tensors));
+      tensors.forEach(tensor => {
+        tensor.dispose();
+        this.tensors.delete(tensor);
       });
       return joined;
     });

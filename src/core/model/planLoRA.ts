@@ -91,8 +91,8 @@ export function planLoRA(model: tf.LayersModel, config: LoRAConfig = {}): LoRAPl
   const trainableParameters = layers.reduce((sum, layer) => sum + layer.trainableParameters, 0);
   const totalParameters = countNumbers(variables) + factors;
   const head = placeOf(model);
-  const whole = {layers, ...(head && {head}), unmatched, faults, trainableParameters, totalParameters};
-  return {...whole, toString: () => format(whole)};
+  const counted = {layers, ...(head && {head}), unmatched, faults, trainableParameters, totalParameters};
+  return {...counted, toString: () => format(counted)};
 }
 
 /** The plan for a model that can be adapted; for a malformed config, it has only faults. */

@@ -165,8 +165,9 @@ async function checked(model: tf.LayersModel, merged: tf.LayersModel, step: Step
 /** Whether a layer borrows a weight and gets its own in a merge: it has an update, or the lender one for itself. */
 function partedFrom(layer: tf.layers.Layer): BorrowingLayer | undefined {
   const base = borrowing(baseOf(layer));
-  const parts = (each: tf.layers.Layer | undefined) => each && isLoRALayer(each) && !each.method.reachesBorrowers;
-  return [layer, base?.lender].some(parts) ? base : undefined;
+  const owns = (candidate: tf.layers.Layer | undefined) =>
+    candidate && isLoRALayer(candidate) && !candidate.method.reachesBorrowers;
+  return [layer, base?.lender].some(owns) ? base : undefined;
 }
 
 /** Whether a layer differs from the original's. */

@@ -58,7 +58,7 @@ export function splitAtHead(model: tf.LayersModel): Partial<Split> & Pick<Split,
   const {suffix} = splitAtFirstAdapter(model);
   const [{head}, fresh] = [recordOf(model), newLayersOf(model)];
   const isNew = (site: Site) => isInHead(head, site) || fresh.has(site.path);
-  const [layers, others] = [true, false].map(wanted =>
+  const [layers, trainedBefore] = [true, false].map(wanted =>
     sitesOf(model).flatMap(site => (trains(site.layer) && isNew(site) === wanted ? [site.layer] : [])),
   ) as [tf.layers.Layer[], tf.layers.Layer[]];
   if (layers.length === 0) {
@@ -67,7 +67,7 @@ export function splitAtHead(model: tf.LayersModel): Partial<Split> & Pick<Split,
         'replaceHead(base, classes) before applyLoRA, or leave headFirst out.',
     );
   }
-  if (others.length === 0) {
+  if (trainedBefore.length === 0) {
     return {suffix};
   }
   const split = headSplits.get(model) ?? new Splitter(layer => layers.includes(layer)).split(suffix);

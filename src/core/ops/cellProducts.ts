@@ -5,7 +5,7 @@ import {runLazyOp} from '../../platform/tfjs/lazyOp';
 import {unrecorded} from './recording';
 
 /** The product of `[n, in]` with some columns of a kernel `[in, out]`. */
-export type CellProduct = (x: tf.Tensor, part: number) => tf.Tensor;
+export type CellProduct = (x: tf.Tensor, columnGroup: number) => tf.Tensor;
 
 /**
  * Products with a frozen kernel, without a gradient for it.
@@ -13,8 +13,8 @@ export type CellProduct = (x: tf.Tensor, part: number) => tf.Tensor;
  * @param widths of the parts, which together are all columns.
  */
 export function frozenProducts(kernel: tf.Tensor, widths: readonly number[] = [lastAxis(kernel.shape)]): CellProduct {
-  return (x, part) => {
-    const op = widths.length === 1 ? denseOp : columns(startOf(widths, part), widths[part] ?? 0);
+  return (x, columnGroup) => {
+    const op = widths.length === 1 ? denseOp : columns(startOf(widths, columnGroup), widths[columnGroup] ?? 0);
     return linear(op, x, {kernel, bias: null}, LINEAR);
   };
 }
@@ -36,12 +36,12 @@ export function adaptedProducts(
   const products = merged.map((w, i) =>
     adaptedProduct(w, kernels[i] as tf.Tensor, factors && {a: factors.a, b: bs[i] as tf.Tensor}),
   );
-  return (x, part) => (products[part] as (x: tf.Tensor) => tf.Tensor)(x);
+  return (x, columnGroup) => (products[columnGroup] as (x: tf.Tensor) => tf.Tensor)(x);
 }
 
 /** The sum of two products, the second with a masked input: `x·W + (x ⊙ m)·V`. */
 export function masked(product: CellProduct, mask: tf.Tensor, dropped: CellProduct): CellProduct {
-  return (x, part) => tf.add(product(x, part), dropped(tf.mul(x, mask), part));
+  return (x, columnGroup) => tf.add(product(x, columnGroup), dropped(tf.mul(x, mask), columnGroup));
 }
 
 /** The trace of a step in the backward pass. */
@@ -98,8 +98,8 @@ function adaptedProduct(
 
 const LINEAR = {fused: 'linear', gradient: null, apply: (x: tf.Tensor) => x} as const;
 
-function startOf(widths: readonly number[], part: number): number {
-  return widths.slice(0, part).reduce((sum, width) => sum + width, 0);
+function startOf(widths: readonly number[], columnGroup: number): number {
+  return widths.slice(0, columnGroup).reduce((sum, width) => sum + width, 0);
 }
 
 /** The product with some columns of a kernel. The backward pass slices them again, so that no step keeps them. */

@@ -77,7 +77,7 @@ function gradient(
   kernel: string,
   inputs: Record<string, tf.Tensor>,
   {strides, padding: pad}: Conv2DGeometry,
-  others: object,
+  attributes: object,
 ): tf.Tensor4D {
-  return run(kernel, inputs, {strides, pad, ...others}) as tf.Tensor4D;
+  return run(kernel, inputs, {strides, pad, ...attributes}) as tf.Tensor4D;
 }

@@ -83,8 +83,8 @@ export function shareOfTargets(
   options: ClassLossOptions,
 ): tf.Scalar {
   const {ignoreIndex = -100} = options;
-  const divided = (x: tf.Tensor, given: tf.Tensor, otherwise: number) => {
-    const facts = factsOf(given, classes, ignoreIndex);
+  const divided = (x: tf.Tensor, classIndices: tf.Tensor, otherwise: number) => {
+    const facts = factsOf(classIndices, classes, ignoreIndex);
     return tf.where(facts.hasWrong, otherwise, tf.divNoNan(x, targetsNorm(facts, options)));
   };
   return runLazyOp({
@@ -111,15 +111,15 @@ export function crossEntropySums(
   areAlike = targets.length === 1,
 ): tf.Tensor2D {
   const names = targets.map((_, i) => `targets${i}`);
-  const counted = (given: tf.Tensor) => tf.cast(tf.notEqual(given, ignoreIndex), 'float32');
+  const counted = (classIndices: tf.Tensor) => tf.cast(tf.notEqual(classIndices, ignoreIndex), 'float32');
   return runLazyOp<string>({
     inputs: {logits, ...Object.fromEntries(targets.map((target, i) => [`targets${i}`, target]))},
     save: {logits: true, ...Object.fromEntries(names.map(name => [name, true]))},
     forward: () => {
       // The kernels compute the mean over a row.
-      const sums = targets.map(each => {
-        const means = byRows(logits, each, (z, ys) => tf.reshape(crossEntropyValue(ys, z, ignoreIndex), [1]));
-        return tf.mul(means, tf.sum(counted(each), 1));
+      const sums = targets.map(target => {
+        const means = byRows(logits, target, (z, ys) => tf.reshape(crossEntropyValue(ys, z, ignoreIndex), [1]));
+        return tf.mul(means, tf.sum(counted(target), 1));
       });
       return tf.stack(sums, 1);
     },
@@ -127,7 +127,7 @@ export function crossEntropySums(
       logits: () =>
         tf.tidy(() => {
           const savedTensors = names.map(name => saved[name] as tf.Tensor);
-          const all = savedTensors.reduce((whole, each) => tf.where(tf.equal(each, ignoreIndex), whole, each));
+          const all = savedTensors.reduce((merged, target) => tf.where(tf.equal(target, ignoreIndex), merged, target));
           const ofRows = tf.unstack(dy) as tf.Tensor1D[];
           return byRows(saved.logits as tf.Tensor, all, (z, ofRow, row) => {
             const count = tf.sum(counted(ofRow));
@@ -136,7 +136,7 @@ export function crossEntropySums(
               return crossEntropyGradient(z, ofRow, tf.mul(tf.squeeze(tf.slice(ofSums, 0, 1)), count), ignoreIndex);
             }
             const members = tf.stack(
-              savedTensors.map(each => counted(tf.slice(each, [row, 0], [1, -1]))),
+              savedTensors.map(target => counted(tf.slice(target, [row, 0], [1, -1]))),
               -1,
             );
             const weights = tf.sum(tf.mul(members, ofSums), -1, true); // [1, positions, 1]

@@ -14,21 +14,21 @@ type Pending = EpilogueGradient & Deferred;
  * The gradient through a part of an epilogue. The operation before the epilogue takes it with `epilogueGradient`, or it
  * is computed when something else reads it. `undefined` where it has to be computed at once.
  */
-export function throughEpilogue(dy: tf.Tensor, part: Omit<EpilogueGradient, 'dy'>): tf.Tensor | undefined {
+export function throughEpilogue(dy: tf.Tensor, epilogue: Omit<EpilogueGradient, 'dy'>): tf.Tensor | undefined {
   const epilogues = capabilities().fusedConvolution?.epilogues;
   if (epilogues === undefined || isRecording()) {
     return undefined;
   }
   const before = epilogueGradient(dy);
-  const {dy: outer, y, m, cap} = {...(before.m === undefined ? before : {dy}), ...part};
+  const {dy: outer, y, m, cap} = {...(before.m === undefined ? before : {dy}), ...epilogue};
   const held: tf.Tensor[] = [];
   const hold = (tensor: tf.Tensor) => {
     const clone = tf.clone(tensor);
     held.push(clone);
     return clone;
   };
-  const whole = {dy: hold(outer), ...(y && {y: hold(y)}), ...(m && {m: hold(m)}), cap};
-  const pending: Pending = {...whole, held, compute: () => epilogues.through(whole)};
+  const mergedEpilogue = {dy: hold(outer), ...(y && {y: hold(y)}), ...(m && {m: hold(m)}), cap};
+  const pending: Pending = {...mergedEpilogue, held, compute: () => epilogues.through(mergedEpilogue)};
   return defer(dy.shape, pending);
 }
 

@@ -46,7 +46,7 @@ export interface FormulaOps<T, N> {
   /** A size of 0 is that of the same axis of `x`, and −1 stands for what remains. */
   reshape(x: T, shape: readonly (N | number)[]): T;
   /** The shape is the first sizes of `like`, followed by others. */
-  reshapeLike(x: T, like: T, axes: number, others: readonly number[]): T;
+  reshapeLike(x: T, like: T, axes: number, lastSizes: readonly number[]): T;
   transpose(x: T, order: readonly number[]): T;
   expandDims(x: T, axes: readonly number[]): T;
   squeeze(x: T, axes: readonly number[]): T;
@@ -152,14 +152,14 @@ export const TENSOR_OPS: FormulaOps<tf.Tensor, number> = {
       x,
       shape.map((size, axis) => (size === 0 ? (x.shape[axis] as number) : size)),
     ),
-  reshapeLike: (x, like, axes, others) => tf.reshape(x, [...like.shape.slice(0, axes), ...others]),
+  reshapeLike: (x, like, axes, lastSizes) => tf.reshape(x, [...like.shape.slice(0, axes), ...lastSizes]),
   transpose: (x, order) => tf.transpose(x, [...order]),
   expandDims: (x, axes) => axes.reduce((y, axis) => tf.expandDims(y, axis), x),
   squeeze: (x, axes) => tf.squeeze(x, [...axes]),
   concat: (parts, axis) => tf.concat([...parts], axis),
   halves: (x, axis) => tf.split(x, 2, axis) as [tf.Tensor, tf.Tensor],
   slice(x, axis, from, to) {
-    const along = (value: number, others: readonly number[]) => others.map((size, i) => (i === axis ? value : size));
+    const along = (value: number, sizes: readonly number[]) => sizes.map((size, i) => (i === axis ? value : size));
     return tf.slice(x, along(from, new Array<number>(x.rank).fill(0)), along(to - from, x.shape));
   },
   pad: (x, margins) => tf.pad(x, margins as [number, number][]),

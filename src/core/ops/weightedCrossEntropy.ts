@@ -102,12 +102,14 @@ export function weightedSum(targets: tf.Tensor, logits: tf.Tensor, options: Clas
     const spread = tf.mul(ofClass, labelSmoothing / classes);
     const shares = tf.tidy(() => tf.add(tf.mul(isTarget, tf.mul(ofClass, 1 - labelSmoothing)), spread));
     isTarget.dispose();
-    const each = weights ? tf.mul(tf.reshape(counts, [...weights.shape, -1]), tf.expandDims(weights, -1)) : counts;
+    const positionWeights = weights
+      ? tf.mul(tf.reshape(counts, [...weights.shape, -1]), tf.expandDims(weights, -1))
+      : counts;
     return {
       rows,
       shares, // [positions, classes]
       sums: tf.sum(shares, -1, true),
-      ofPosition: tf.where(hasWrong, NaN, tf.reshape(each, [-1, 1])), // [positions, 1]
+      ofPosition: tf.where(hasWrong, NaN, tf.reshape(positionWeights, [-1, 1])), // [positions, 1]
     };
   };
   return runLazyOp({
@@ -118,8 +120,8 @@ export function weightedSum(targets: tf.Tensor, logits: tf.Tensor, options: Clas
         const {rows, shares, sums, ofPosition} = partsOf(logits, targets, weights);
         const losses = tf.tidy(() => {
           if (focalGamma === 0) {
-            const whole = tf.mul(sums, tf.expandDims(tf.logSumExp(rows, -1), -1));
-            return tf.sub(whole, tf.sum(weightedRows(rows, shares), -1, true));
+            const weightedLogSums = tf.mul(sums, tf.expandDims(tf.logSumExp(rows, -1), -1));
+            return tf.sub(weightedLogSums, tf.sum(weightedRows(rows, shares), -1, true));
           }
           const logs = tf.logSoftmax(rows);
           return tf.neg(tf.sum(weightedRows(tf.mul(uncertain(logs, focalGamma), logs), shares), -1, true));

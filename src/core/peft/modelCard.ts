@@ -78,7 +78,7 @@ export function modelCard(model: tf.LayersModel, options: ModelCardOptions = {})
     table('Results', metrics),
     `Made with tfjs-lora.`,
   ]
-    .filter(part => part !== '')
+    .filter(section => section !== '')
     .join('\n\n')
     .concat('\n');
 }

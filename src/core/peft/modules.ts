@@ -121,9 +121,9 @@ function starsOf(texts: readonly string[], name: string, budget: Budget): string
     for (let place = start; place < name.length && !isSeparator(name[place]); place++) {
       end = restFits(star, place + 1) ? place + 1 : end;
     }
-    const part = name.slice(start, end);
+    const matched = name.slice(start, end);
     start = end + (texts[star + 1] ?? '').length;
-    return part;
+    return matched;
   });
 }
 

@@ -178,8 +178,8 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     const [, path = '', letter, kind] = FACTOR.exec(key) ?? [];
     const [, embeddingPath, embeddingLetter] = EMBEDDING_FACTOR.exec(key) ?? [];
     if (form === lora && (kind === 'weight' || (kind === 'bias' && letter === 'B'))) {
-      const part = kind === 'bias' ? 'bias' : letter === 'A' ? 'a' : 'b';
-      return putOnce(factorsAt(path), part, values);
+      const factorName = kind === 'bias' ? 'bias' : letter === 'A' ? 'a' : 'b';
+      return putOnce(factorsAt(path), factorName, values);
     }
     if (embeddingPath !== undefined) {
       factorsAt(embeddingPath).embedding = true;
@@ -200,10 +200,10 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     const [, owner = '', parameterPath = ''] =
       /^(?:(.*)\.)?([^.]+)$/.exec(key.replace(/\.modules_to_save(?:\.[^.]+)?(?=\.)/, '')) ?? [];
     if (owner.endsWith('.base_layer')) {
-      const part = parameterPath === 'bias' ? 'bias' : parameterPath === 'weight' ? 'base' : undefined;
-      return part === undefined
+      const field = parameterPath === 'bias' ? 'bias' : parameterPath === 'weight' ? 'base' : undefined;
+      return field === undefined
         ? 'no weight of a base'
-        : putOnce(moduleAt(owner.slice(0, -'.base_layer'.length)), part, values);
+        : putOnce(moduleAt(owner.slice(0, -'.base_layer'.length)), field, values);
     }
     if (isSaved(owner) || (config.tied && parameterPath === 'weight')) {
       const {saved} = moduleAt(owner);
@@ -218,11 +218,11 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
   }
 }
 
-function putOnce<K extends string, T>(target: Partial<Record<K, T>>, part: K, values: T): string | undefined {
-  if (target[part] !== undefined) {
+function putOnce<K extends string, T>(target: Partial<Record<K, T>>, key: K, values: T): string | undefined {
+  if (target[key] !== undefined) {
     return GIVEN_TWICE;
   }
-  target[part] = values;
+  target[key] = values;
   return undefined;
 }
 

@@ -61,7 +61,7 @@ interface Group {
 export class PatternTable {
   private size = 0;
   private readonly groups = new Map<string, Group>();
-  private readonly others: (PlacedRow & {part: Part})[] = [];
+  private readonly compiledRows: (PlacedRow & {matches: Matcher})[] = [];
 
   constructor(private readonly budget: Budget) {}
 
@@ -73,7 +73,7 @@ export class PatternTable {
     const placed = {...row, place: this.size++};
     const [, anchor, plain] = /^(\^?)((?:[^\\^$|()[\]{}*+?]|\\[^a-zA-Z\d])*)\$?$/.exec(row.pattern) ?? [];
     if (plain === undefined) {
-      this.others.push({...placed, part: parse(row.pattern, this.budget)});
+      this.compiledRows.push({...placed, matches: parse(row.pattern, this.budget)});
       return;
     }
     this.budget.spend(row.pattern.length);
@@ -93,7 +93,7 @@ export class PatternTable {
     const begins = new Uint8Array(path.length + 1);
     begins[0] = 1;
     path.forEach((character, i) => (begins[i + 1] = character === '.' ? 1 : 0));
-    const matching: PlacedRow[] = this.others.filter(({part}) => part(begins, path)[path.length] === 1);
+    const matching: PlacedRow[] = this.compiledRows.filter(({matches}) => matches(begins, path)[path.length] === 1);
     for (const {wildcards, length, rows} of this.groups.values()) {
       this.budget.spend(1);
       const start = path.length - length;
@@ -119,11 +119,11 @@ function getOrAdd<V>(map: Map<string, V>, key: string, make: () => V): V {
 type Places = Uint8Array;
 
 /** A part of a pattern: where in a path it can end, by where it can begin. */
-type Part = (begins: Places, path: readonly string[]) => Places;
+type Matcher = (begins: Places, path: readonly string[]) => Places;
 
 type Test = (character: string) => boolean;
 
-function parse(pattern: string, budget: Budget): Part {
+function parse(pattern: string, budget: Budget): Matcher {
   const fail = (what: string): never => {
     throw unsupportedError(
       `The pattern ${show(pattern.slice(0, 100))} ${what}. Write a pattern for each module in its place: the ` +
@@ -139,21 +139,22 @@ function parse(pattern: string, budget: Budget): Part {
     place += match?.[0].length ?? 0;
     return match;
   };
-  const alternatives = (): Part => {
+  const alternatives = (): Matcher => {
     const options = [sequence()];
     while (take(/\|/y)) {
       options.push(sequence());
     }
     return (begins, path) => options.map(option => option(begins, path)).reduce(either);
   };
-  const sequence = (): Part => {
-    const parts: Part[] = [];
+  const sequence = (): Matcher => {
+    const matchers: Matcher[] = [];
     while (/[^|)]/y.test(pattern[place] ?? '|')) {
-      parts.push(take(/\(/y) ? group() : take(/\^/y) ? atStart : take(/\$/y) ? atEnd : repeated(character()));
+      matchers.push(take(/\(/y) ? group() : take(/\^/y) ? atStart : take(/\$/y) ? atEnd : repeated(character()));
     }
-    return (begins, path) => parts.reduce((places, part) => (places.includes(1) ? part(places, path) : places), begins);
+    return (begins, path) =>
+      matchers.reduce((places, matcher) => (places.includes(1) ? matcher(places, path) : places), begins);
   };
-  const group = (): Part => {
+  const group = (): Matcher => {
     if (take(/\?(?!:)/y)) {
       fail('uses a named group, a lookaround, a backreference or a flag');
     }
@@ -175,13 +176,13 @@ function parse(pattern: string, budget: Budget): Part {
   const character = (): Test => {
     const [text = ''] = take(/\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|./suy) ?? [];
     if (text === '.') {
-      return each => each !== '\n';
+      return char => char !== '\n';
     }
     if (/^[*+?[\\]$/.test(text)) {
       fail({'[': 'leaves a set open', '\\': 'ends in a backslash'}[text] ?? 'repeats nothing');
     }
     if (!/^[[\\]/.test(text)) {
-      return each => each === text;
+      return char => char === text;
     }
     const [unknown] = /\\(?![dDwWsS])[a-zA-Z\d]/.exec(text) ?? [];
     if (unknown !== undefined) {
@@ -191,12 +192,12 @@ function parse(pattern: string, budget: Budget): Part {
     const spelled = text.replace(/^(\[\^?)\]/, '$1\\]').replace(/\\([^a-zA-Z\d$()*+./?[\\\]^{|}-])/gu, '$1');
     try {
       const single = new RegExp(`^${spelled}$`, 'u');
-      return each => single.test(each);
+      return char => single.test(char);
     } catch {
       return fail(`has ${text}, which is not a set of characters`);
     }
   };
-  const repeated = (test: Test): Part => {
+  const repeated = (test: Test): Matcher => {
     const [token = '', low = '', comma = '', high = ''] = take(/(?:[*+?]|\{(?=[\d,])(\d*)(,?)(\d*)\})\??/y) ?? [];
     const least = token === '' || token.startsWith('+') ? 1 : Number(low);
     const isOnce = token === '' || token.startsWith('?');
@@ -214,8 +215,8 @@ function parse(pattern: string, budget: Budget): Part {
     fail(`is longer than ${MAX_LENGTH} characters`);
   }
   budget.spend(STEPS_PER_CHARACTER * pattern.length);
-  const whole = alternatives();
-  return place === pattern.length ? whole : fail('closes a group that it did not open');
+  const matcher = alternatives();
+  return place === pattern.length ? matcher : fail('closes a group that it did not open');
 }
 
 function either(one: Places, other: Places): Places {

@@ -17,8 +17,10 @@ export function partTied(
     const borrower = borrowing(baseOf(site.layer));
     const lender = sites.find(({layer}) => layer === borrower?.lender);
     const module = bySite.get(site);
-    const [borrowed, lent] = [site, lender].map(each => (each === undefined ? undefined : bySite.get(each)));
-    const [weight, table] = [borrowed, lent].map(each => each?.saved.get('weight'));
+    const [borrowed, lent] = [site, lender].map(tiedSite =>
+      tiedSite === undefined ? undefined : bySite.get(tiedSite),
+    );
+    const [weight, table] = [borrowed, lent].map(tiedModule => tiedModule?.saved.get('weight'));
     if (borrower === undefined || lender === undefined || (weight ?? table ?? borrowed?.tokens) === undefined) {
       return [];
     }

@@ -56,7 +56,7 @@ export function disposeModel(model: tf.LayersModel | tf.layers.Layer): void {
   layers.forEach(layer => disposeStates(baseOf(layer)));
   const variables = new Set(layers.flatMap(({weights}) => weights).map(weight => weight.read()));
   if (isContainer(model)) {
-    containersOf(model).forEach(([, each]) => isContainer(each) && releaseOptimizer(each));
+    containersOf(model).forEach(([, layer]) => isContainer(layer) && releaseOptimizer(layer));
     model.dispose();
   }
   for (const variable of variables) {

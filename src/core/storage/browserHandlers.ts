@@ -123,7 +123,7 @@ interface Metadata extends tf.io.ModelArtifacts {
  * @param path the name of the entry, as in `localstorage://name`.
  */
 export function localStorageHandler(path: string): tf.io.IOHandler {
-  const keyOf = (part: Part) => `tensorflowjs_models/${path}/${part}`;
+  const keyOf = (field: Part) => `tensorflowjs_models/${path}/${field}`;
   return {
     save(artifacts) {
       checkName(path);
@@ -140,13 +140,13 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
         model_metadata: JSON.stringify({...metadata, checksum: checksumOf(Object.values(texts).join('\n'))}),
         info: JSON.stringify(modelArtifactsInfo),
       };
-      const before = PARTS.map(part => localStorage.getItem(keyOf(part)));
+      const before = PARTS.map(field => localStorage.getItem(keyOf(field)));
       try {
-        PARTS.forEach(part => localStorage.setItem(keyOf(part), entries[part]));
+        PARTS.forEach(field => localStorage.setItem(keyOf(field), entries[field]));
       } catch (error) {
         // New entries are removed first, because the earlier ones may not fit in addition.
-        PARTS.forEach(part => localStorage.removeItem(keyOf(part)));
-        PARTS.forEach((part, i) => before[i] != null && localStorage.setItem(keyOf(part), before[i]));
+        PARTS.forEach(field => localStorage.removeItem(keyOf(field)));
+        PARTS.forEach((field, i) => before[i] != null && localStorage.setItem(keyOf(field), before[i]));
         const bytes = Object.values(entries).reduce((sum, text) => sum + text.length, 0);
         throw ioError(
           `Cannot save "${path}" to local storage: ${messageOf(error)} It takes ${bytes.toLocaleString('en')} ` +
@@ -159,7 +159,7 @@ export function localStorageHandler(path: string): tf.io.IOHandler {
     },
     load() {
       const localStorage = storageOfPage();
-      const [data, specs, topology, metadataText] = PARTS.map(part => localStorage.getItem(keyOf(part)));
+      const [data, specs, topology, metadataText] = PARTS.map(field => localStorage.getItem(keyOf(field)));
       if (data == null || specs == null || topology == null) {
         throw notFoundError(`There is no "${path}" in local storage. tf.io.listModels() lists what is stored.`);
       }

@@ -32,14 +32,14 @@ export function packShared(config: AdapterConfig, values: Readonly<Record<string
       continue;
     }
     const {key} = first;
-    const whole = values[key] as Values;
+    const largest = values[key] as Values;
     packed[name] = {
-      ...whole,
+      ...largest,
       shape: side === 'rows' ? [first.shape[0], first.shape[1]] : [first.shape[1], first.shape[0]],
     };
-    for (const each of sharingKeys) {
-      parts[each] = (values[each] as Values).shape;
-      Reflect.deleteProperty(packed, each);
+    for (const sharingKey of sharingKeys) {
+      parts[sharingKey] = (values[sharingKey] as Values).shape;
+      Reflect.deleteProperty(packed, sharingKey);
     }
   }
   return Object.keys(parts).length === 0 ? {config, values} : {config: {...config, parts}, values: packed};
@@ -93,22 +93,26 @@ function unpacked(
   const checked = entries.map(([key, shape]) => {
     const name = key.slice(key.lastIndexOf('/') + 1);
     const side = sides.get(name);
-    const whole = side && tensors[name];
+    const sharedMatrix = side && tensors[name];
     const isShape = Array.isArray(shape) && shape.every(size => Number.isInteger(size) && (size as number) > 0);
-    const slice = isShape && whole !== undefined ? sliceOf(side ?? 'rows', shape as number[]) : [];
-    if (whole?.rank !== 2 || slice.length === 0 || !slice.every((size, axis) => size <= (whole.shape[axis] ?? 0))) {
+    const slice = isShape && sharedMatrix !== undefined ? sliceOf(side ?? 'rows', shape as number[]) : [];
+    if (
+      sharedMatrix?.rank !== 2 ||
+      slice.length === 0 ||
+      !slice.every((size, axis) => size <= (sharedMatrix.shape[axis] ?? 0))
+    ) {
       throw damagedError(`The adapter's file is broken: ${key} of shape ${show(shape)} is no part of what it holds.`);
     }
     numbers += sizeOf(slice);
-    return {key, whole, slice, shape: shape as number[]};
+    return {key, sharedMatrix, slice, shape: shape as number[]};
   });
   if (numbers > MOST_NUMBERS) {
     throw tooLargeError(
       `The adapter's file would make ${numbers} values of its shared tensors, more than ${MOST_NUMBERS}.`,
     );
   }
-  for (const {key, whole, slice, shape} of checked) {
-    tensors[key] = tf.tidy(() => tf.reshape(tf.slice(whole, [0, 0], slice), shape));
+  for (const {key, sharedMatrix, slice, shape} of checked) {
+    tensors[key] = tf.tidy(() => tf.reshape(tf.slice(sharedMatrix, [0, 0], slice), shape));
   }
   for (const name of sides.keys()) {
     tensors[name]?.dispose();

@@ -171,7 +171,7 @@ function open(source: ByteSource, options: OpenOptions, what = 'The file'): Byte
   if ((isBytes ? bytes.length : bytes.size) > maxBytes) {
     throw tooLarge(what, maxBytes);
   }
-  return isBytes ? whole(bytes) : readStream(bytes.stream(), bytes.size, {signal, what, maxBytes});
+  return isBytes ? singleChunk(bytes) : readStream(bytes.stream(), bytes.size, {signal, what, maxBytes});
 }
 
 /** @throws LoRAError if a server did not send what was asked for. */
@@ -198,7 +198,7 @@ function openBody({url, headers, body}: Response, options: OpenOptions): ByteStr
     throw tooLarge(what, maxBytes);
   }
   // No size: where it was compressed, the length that is sent is not the length that arrives.
-  return body === null ? whole(new Uint8Array(0)) : readStream(body, null, {signal, what, maxBytes});
+  return body === null ? singleChunk(new Uint8Array(0)) : readStream(body, null, {signal, what, maxBytes});
 }
 
 /** Reads no more of a stream. Not awaited: a sender that never ends need not agree. */
@@ -206,7 +206,7 @@ function leave(stream: {cancel(reason?: unknown): Promise<void>} | null, reason?
   stream?.cancel(reason).catch(() => undefined);
 }
 
-function whole(bytes: Uint8Array): ByteStream {
+function singleChunk(bytes: Uint8Array): ByteStream {
   const chunks = [bytes];
   return {next: () => Promise.resolve(chunks.pop()), size: bytes.length, cancel: () => undefined};
 }

@@ -42,7 +42,7 @@ export interface BestAdapter extends tf.Callback {
 
 /** Its snapshot has the values of the best epoch; before the first ends, the initial ones. */
 export class BestAdapterCallback extends SnapshotCallback implements BestAdapter {
-  override readonly part = 'best';
+  override readonly stateName = 'best';
   epoch: number | undefined;
   value: number | undefined;
   /** For how many epochs nothing was better. Set when a fit begins. */

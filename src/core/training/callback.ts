@@ -27,7 +27,7 @@ const CHECKS_LISTS = Symbol.for('tfjs-lora.checksCallbacks');
 type Fit = (...args: {callbacks?: unknown}[]) => Promise<tf.History>;
 
 /** The callbacks of this library. Their class is not named here, so that bundlers drop it where it is not used. */
-const own = new WeakSet();
+const libraryCallbacks = new WeakSet();
 
 /** Makes fits refuse lists of callbacks and plain objects, of which tfjs uses the one kind or fails on the other. */
 function refuseMixedLists(): void {
@@ -43,8 +43,12 @@ function refuseMixedLists(): void {
     const stock = models[name];
     models[name] = async function (this: unknown, ...args) {
       const list = [args[place]?.callbacks].flat();
-      const isPlain = (each: unknown) => typeof (each as Partial<tf.Callback> | undefined)?.setParams !== 'function';
-      if (list.some(each => typeof each === 'object' && each !== null && own.has(each)) && list.some(isPlain)) {
+      const isPlain = (callback: unknown) =>
+        typeof (callback as Partial<tf.Callback> | undefined)?.setParams !== 'function';
+      if (
+        list.some(callback => typeof callback === 'object' && callback !== null && libraryCallbacks.has(callback)) &&
+        list.some(isPlain)
+      ) {
         throw new LoRAError(
           'A list has callbacks of tfjs-lora and plain objects of functions, and tfjs accepts only one kind. Turn the ' +
             'objects into callbacks: callbacks: [progress(), new tf.CustomCallback({onEpochEnd})].',
@@ -64,7 +68,7 @@ export abstract class TrainingCallback extends tf.Callback {
   private ended: {epoch: number; done: Promise<void>} | undefined;
 
   /** The name of its state in a checkpoint, if it has one. */
-  readonly part: string | undefined = undefined;
+  readonly stateName: string | undefined = undefined;
 
   /** The state that belongs in a checkpoint. The tensors are the caller's. */
   state(): CallbackState | undefined | Promise<CallbackState | undefined> {
@@ -86,7 +90,7 @@ export abstract class TrainingCallback extends tf.Callback {
 
   constructor() {
     super();
-    own.add(this);
+    libraryCallbacks.add(this);
   }
 
   override setParams(params: Parameters<tf.Callback['setParams']>[0]): void {
@@ -140,10 +144,10 @@ export abstract class TrainingCallback extends tf.Callback {
     try {
       this.begin?.(epoch ?? 0);
       const states = resumedAt(this.model, epoch)?.states;
-      const state = states?.get(this.part ?? '');
+      const state = states?.get(this.stateName ?? '');
       if (state !== undefined) {
         this.resume?.(state);
-        states?.delete(this.part ?? '');
+        states?.delete(this.stateName ?? '');
         tf.dispose(state.tensors);
       }
     } catch (error) {

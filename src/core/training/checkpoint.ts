@@ -98,8 +98,8 @@ class Checkpoints extends TrainingCallback {
     const callbacks = new Map<string, CallbackState>();
     for (const callback of this.all) {
       const state = await callback.state();
-      if (callback.part !== undefined && state !== undefined) {
-        callbacks.set(callback.part, state);
+      if (callback.stateName !== undefined && state !== undefined) {
+        callbacks.set(callback.stateName, state);
       }
     }
     const {step, batches} = this;

@@ -45,11 +45,11 @@ export interface Checkpoint {
  *
  * @throws LoRAError if it has no place for so many.
  */
-export function slotOf(given: CheckpointPlace, slot: number, keep: number): string | tf.io.IOHandler {
-  if (typeof given === 'function') {
-    return placeOf(given(slot));
+export function slotOf(destination: CheckpointPlace, slot: number, keep: number): string | tf.io.IOHandler {
+  if (typeof destination === 'function') {
+    return placeOf(destination(slot));
   }
-  const place = placeOf(given);
+  const place = placeOf(destination);
   if (isSafetensors(place)) {
     throw new LoRAError(
       'A checkpoint cannot be a .safetensors file: it contains more than an adapter. Choose another name.',

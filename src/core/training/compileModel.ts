@@ -113,7 +113,7 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   const metricList = listOf(metrics);
   if (typeof loss === 'function') {
     checkTaken(options, ['weighted'], 'a function as loss');
-    if (ignoreIndex !== undefined && !metricList.some(each => typeof each === 'string')) {
+    if (ignoreIndex !== undefined && !metricList.some(metric => typeof metric === 'string')) {
       throw new LoRAError('ignoreIndex does not apply to a function, as loss or as metric, which has its own.');
     }
     compilePlain(model, {optimizer, loss, metrics: metricsOfFunction(metricList, ignored)}, weighted);
@@ -126,7 +126,7 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
   if (ignoreIndex !== undefined && !takesLogits) {
     throw new LoRAError(`ignoreIndex does not apply to the loss ${show(name)}.`);
   }
-  const measures = metricsIn(named.metrics, metricList, ignored, {targets, others: otherMetrics});
+  const measures = metricsIn(named.metrics, metricList, ignored, {targets, alternatives: otherMetrics});
   const shapes = model.outputs.map(output => output.shape);
   const [shape] = shapes;
   if (shape === undefined || shapes.length > 1 || !fits(shape)) {

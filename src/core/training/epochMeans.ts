@@ -9,7 +9,7 @@ import {type CallbackState, resumedAt} from './resumed';
  * Sums are added up in the order and type of tfjs's own, for the same bits.
  */
 export class EpochMeans extends TrainingCallback {
-  override readonly part = 'means';
+  override readonly stateName = 'means';
   /** Whether a checkpoint will need the sums. */
   isNeeded = false;
   private isResumed = false;

@@ -55,7 +55,7 @@ export interface KeepIfBetter extends tf.Callback {
 /** Its snapshot has the values before the fit. */
 class KeepIfBetterCallback extends SnapshotCallback implements KeepIfBetter {
   /** The key of its state in checkpoint files, which must not change. */
-  override readonly part = 'improves';
+  override readonly stateName = 'improves';
   kept: boolean | undefined;
   reason: string | undefined;
   before: number | undefined;
@@ -138,7 +138,7 @@ class KeepIfBetterCallback extends SnapshotCallback implements KeepIfBetter {
   /** The metric of each held-out example. */
   private async scores(): Promise<number[]> {
     const {validationData, metric = 'loss', batchSize = 32} = this.options;
-    const [xs, ys] = validationData.map(part => [part].flat()) as [tf.Tensor[], tf.Tensor[]];
+    const [xs, ys] = validationData.map(tensors => [tensors].flat()) as [tf.Tensor[], tf.Tensor[]];
     const objectives = objectivesOf(this.subject, metric) ?? [];
     const count = xs[0]?.shape[0] ?? 0;
     const scores: number[] = [];
@@ -148,14 +148,14 @@ class KeepIfBetterCallback extends SnapshotCallback implements KeepIfBetter {
         const rowsOf = (tensor: tf.Tensor, at = from, rows = size) => tf.slice(tensor, at, rows);
         const inputs = xs.map(tensor => rowsOf(tensor));
         const outputs = [this.subject.predict(inputs.length === 1 ? (inputs[0] as tf.Tensor) : inputs)].flat();
-        const each = Array.from({length: size}, (_, row) =>
+        const rowScores = Array.from({length: size}, (_, row) =>
           objectives.map(([objective, output]) => {
             const targets = rowsOf(ys[output] as tf.Tensor, from + row, 1);
             const column = targets.rank === 1 ? tf.expandDims(targets, 1) : targets; // as tfjs does
             return tf.mean(objective(column, rowsOf(outputs[output] as tf.Tensor, row, 1)));
           }),
         );
-        return tf.stack(each.map(parts => tf.addN(parts)));
+        return tf.stack(rowScores.map(parts => tf.addN(parts)));
       });
       scores.push(...(await values.data()));
       values.dispose();

@@ -38,7 +38,7 @@ export interface LearningRateSchedule extends tf.Callback {
 }
 
 class ScheduleCallback extends TrainingCallback implements LearningRateSchedule {
-  override readonly part = 'schedule';
+  override readonly stateName = 'schedule';
   private readonly warmup: number;
   private readonly shape: ScheduleShape;
   private readonly givenSteps: number | undefined;

@@ -181,10 +181,12 @@ export function metricsOfFunction(
   metrics: readonly (MetricName | MetricFunction)[],
   options: CrossEntropyOptions,
 ): (string | MetricFunction)[] {
-  return metrics.flatMap((each): (string | MetricFunction)[] =>
-    typeof each === 'string' && !Object.hasOwn(METRICS, each) && (KERAS_METRICS as readonly string[]).includes(each)
-      ? [each]
-      : metricsIn(METRICS, [each], options, {targets: 'class indices', others: ['those of Keras']}),
+  return metrics.flatMap((metric): (string | MetricFunction)[] =>
+    typeof metric === 'string' &&
+    !Object.hasOwn(METRICS, metric) &&
+    (KERAS_METRICS as readonly string[]).includes(metric)
+      ? [metric]
+      : metricsIn(METRICS, [metric], options, {targets: 'class indices', alternatives: ['those of Keras']}),
   );
 }
 
@@ -198,17 +200,17 @@ export function metricsIn(
   table: Readonly<Partial<Record<MetricName, (options: CrossEntropyOptions) => MetricFunction>>>,
   metrics: readonly (MetricName | MetricFunction)[],
   options: CrossEntropyOptions,
-  {targets, others = []}: {targets: string; others?: readonly string[] | undefined},
+  {targets, alternatives = []}: {targets: string; alternatives?: readonly string[] | undefined},
 ): MetricFunction[] {
-  return metrics.map(each => {
-    if (typeof each === 'function') {
-      return each;
+  return metrics.map(metric => {
+    if (typeof metric === 'function') {
+      return metric;
     }
-    const make = Object.hasOwn(table, each) ? table[each] : undefined;
+    const make = Object.hasOwn(table, metric) ? table[metric] : undefined;
     if (make === undefined) {
       throw new LoRAError(
-        `There is no metric ${show(each)} for ${targets}. There are ` +
-          `${[...Object.keys(table), ...others, 'functions of your own'].join(', ')}.`,
+        `There is no metric ${show(metric)} for ${targets}. There are ` +
+          `${[...Object.keys(table), ...alternatives, 'functions of your own'].join(', ')}.`,
       );
     }
     return make(options);

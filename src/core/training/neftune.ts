@@ -16,7 +16,7 @@ export interface NeftuneOptions {
 }
 
 class Neftune extends TrainingCallback {
-  override readonly part = 'neftune';
+  override readonly stateName = 'neftune';
   private readonly alpha: number;
   /** The seed of the next noise. */
   private seed: number;

@@ -228,9 +228,9 @@ function joined(...texts: (string | false)[]): string {
 }
 
 function duration(seconds: number): string {
-  const whole = Math.round(seconds);
-  const secondsLeft = String(whole % 60).padStart(2, '0');
-  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${secondsLeft} min`;
+  const totalSeconds = Math.round(seconds);
+  const secondsLeft = String(totalSeconds % 60).padStart(2, '0');
+  return totalSeconds < 60 ? `${totalSeconds} s` : `${Math.floor(totalSeconds / 60)}:${secondsLeft} min`;
 }
 
 /** Standard output in Node. Nothing of Node is imported: pages load this too. */

@@ -164,9 +164,9 @@ function restore(
   restoreRandomStates(model, random);
   batches?.startAt(epoch, batch);
   const states = new Map(
-    [...callbacks].map(([part, {values, tensors}]) => {
+    [...callbacks].map(([stateName, {values, tensors}]) => {
       const copies = Object.entries(tensors).map(([name, tensor]) => [name, tf.keep(tf.clone(tensor))] as const);
-      return [part, {values, tensors: Object.fromEntries(copies)}] as const;
+      return [stateName, {values, tensors: Object.fromEntries(copies)}] as const;
     }),
   );
   const {iterations} = model.optimizer;

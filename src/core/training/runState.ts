@@ -23,8 +23,8 @@ export function captureRun(
 ): Checkpoint {
   const {state: optimizer, tensors: slots} = stateOfOptimizer(model.optimizer);
   const variables = [...changingVariables(model)].map(([name, variable]) => [name, variable.read()] as const);
-  const callbackTensors = [...callbacks].flatMap(([part, {tensors}]) =>
-    Object.entries(tensors).map(([name, tensor]) => [`${part}/${name}`, tensor] as const),
+  const callbackTensors = [...callbacks].flatMap(([stateName, {tensors}]) =>
+    Object.entries(tensors).map(([name, tensor]) => [`${stateName}/${name}`, tensor] as const),
   );
   return {
     state: {
@@ -32,7 +32,7 @@ export function captureRun(
       config: configOf(model),
       optimizer,
       random: copyRandomStates(model),
-      callbacks: Object.fromEntries([...callbacks].map(([part, {values}]) => [part, values])),
+      callbacks: Object.fromEntries([...callbacks].map(([stateName, {values}]) => [stateName, values])),
     },
     tensors: {
       ...prefixed(MODEL, variables),
@@ -50,7 +50,10 @@ export function partsOf({state, tensors}: Checkpoint): {
 } {
   const saved = below(CALLBACK, tensors);
   const callbacks = new Map(
-    Object.entries(state.callbacks).map(([part, values]) => [part, {values, tensors: below(`${part}/`, saved)}]),
+    Object.entries(state.callbacks).map(([stateName, values]) => [
+      stateName,
+      {values, tensors: below(`${stateName}/`, saved)},
+    ]),
   );
   return {variables: below(MODEL, tensors), slots: below(OPTIMIZER, tensors), callbacks};
 }
@@ -67,7 +70,7 @@ export async function partsNotFinite(model: tf.LayersModel, checkpoint: Checkpoi
     Object.fromEntries([
       ...trained(values, ''),
       ...Object.entries(slots).map(([name, tensor]) => [`slot ${name} of the optimizer`, tensor] as const),
-      ...[...callbacks].flatMap(([part, {tensors}]) => trained(tensors, `, kept as ${part},`)),
+      ...[...callbacks].flatMap(([stateName, {tensors}]) => trained(tensors, `, kept as ${stateName},`)),
     ]),
   );
   return names.length === 0
@@ -108,12 +111,12 @@ export function checkWeights(
  */
 export function checkKept(model: tf.LayersModel, callbacks: ReadonlyMap<string, CallbackState>): void {
   const variables = changingVariables(model);
-  const faults = [...callbacks].flatMap(([part, {tensors}]) =>
+  const faults = [...callbacks].flatMap(([stateName, {tensors}]) =>
     Object.entries(tensors).flatMap(([name, tensor]) => {
       const variable = variables.get(name);
       return variable === undefined
-        ? [`${name}, kept as ${part}: not in the model`]
-        : misfits(`${name}, kept as ${part}`, tensor, variable.read());
+        ? [`${name}, kept as ${stateName}: not in the model`]
+        : misfits(`${name}, kept as ${stateName}`, tensor, variable.read());
     }),
   );
   throwFaults(faults, 'ERR_DAMAGED', 'The checkpoint is damaged:');

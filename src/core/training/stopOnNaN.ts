@@ -79,7 +79,7 @@ class StopOnNaN extends TrainingCallback {
     if (this.report !== undefined) {
       await resolveLogs(logs);
       const best = this.all.find((callback): callback is TrainingCallback & {epoch: number} => {
-        return callback.part === 'best' && (callback as {epoch?: number}).epoch !== undefined;
+        return callback.stateName === 'best' && (callback as {epoch?: number}).epoch !== undefined;
       });
       this.all.forEach(callback => callback.abandon());
       const outcome = best ? `has its best adapter again, of epoch ${best.epoch + 1}` : this.outcome;

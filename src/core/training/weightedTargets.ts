@@ -85,8 +85,8 @@ function tensorOf(values: tf.Tensor | tf.TensorLike): tf.Tensor {
 }
 
 /** Whether a shape is the first axes of another. */
-function isStart(shape: tf.Shape, whole: tf.Shape): boolean {
-  return shape.length > 0 && shape.every((size, axis) => size === whole[axis]);
+function isStart(shape: tf.Shape, fullShape: tf.Shape): boolean {
+  return shape.length > 0 && shape.every((size, axis) => size === fullShape[axis]);
 }
 
 /** Values with further axes of one entry. */

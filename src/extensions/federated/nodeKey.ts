@@ -74,9 +74,9 @@ async function publicKeyText({publicKey}: NodeKey): Promise<string> {
   const point = new Uint8Array(await crypto.subtle.exportKey('raw', publicKey));
   const [type, curve] = ['ecdsa-sha2-nistp384', 'nistp384'];
   const text = new TextEncoder();
-  const parts = [text.encode(type), text.encode(curve), point].flatMap(part => [
-    Uint8Array.of(0, 0, 0, part.length), // each is preceded by its length
-    part,
+  const parts = [text.encode(type), text.encode(curve), point].flatMap(field => [
+    Uint8Array.of(0, 0, 0, field.length), // each is preceded by its length
+    field,
   ]);
   return `${type} ${base64Of(concatenate(parts))}\n`;
 }

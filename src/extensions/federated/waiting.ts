@@ -59,7 +59,7 @@ export class Departure {
       return await f(controller.signal);
     } finally {
       clearTimeout(timer);
-      forget.forEach(each => each());
+      forget.forEach(unsubscribe => unsubscribe());
     }
   }
 }

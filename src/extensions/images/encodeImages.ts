@@ -56,7 +56,7 @@ export async function encodeImages(
   }
   const made = await prepareAll(images, options, (pixels, name) => prepared(pixels, name, settings));
   const [{height, width}] = made as [Prepared];
-  const other = made.find(each => each.height !== height || each.width !== width);
+  const other = made.find(image => image.height !== height || image.width !== width);
   if (other !== undefined) {
     throw misfitError(
       `Images of one size are needed, since the config has no size and no crop that brings them to one; got ` +
@@ -106,14 +106,14 @@ export async function settingsFor(
     }
     return resizedTo(model, range);
   }
-  const found = preprocessor ?? (model instanceof tf.GraphModel ? undefined : metadataOf(model)[PREPROCESSOR]);
-  if (typeof found !== 'string' && (typeof found !== 'object' || found === null)) {
+  const config = preprocessor ?? (model instanceof tf.GraphModel ? undefined : metadataOf(model)[PREPROCESSOR]);
+  if (typeof config !== 'string' && (typeof config !== 'object' || config === null)) {
     throw new LoRAError(
       'The model was loaded without a preprocessor_config.json, which says how to encode images. Pass it as ' +
         '{preprocessor}, here or to loadTransformer, or pass the values of black and white, such as {range: [0, 1]}.',
     );
   }
-  return readPreprocessor(await jsonText(found, 'preprocessor_config.json'));
+  return readPreprocessor(await jsonText(config, 'preprocessor_config.json'));
 }
 
 function metadataOf(model: tf.LayersModel): Record<string, unknown> {
@@ -127,12 +127,12 @@ function resizedTo(model: tf.LayersModel | tf.GraphModel, range: readonly unknow
     throw new LoRAError(`range must be the values of black and white, such as [0, 1], got ${show(range)}.`);
   }
   const shapes = model.inputs.map(input => input.shape as number[] | undefined);
-  const shape = shapes.find(each => each?.length === 4) ?? [];
+  const shape = shapes.find(inputShape => inputShape?.length === 4) ?? [];
   const [, height, width, colors] = shape;
   if (colors !== 3 || !(Number(height) > 0) || !(Number(width) > 0)) {
     throw misfitError(
       'The model must have an input of color images of one size, [batch, height, width, 3], got ' +
-        `${shapes.map(each => showShape(each ?? [])).join(', ')}.`,
+        `${shapes.map(inputShape => showShape(inputShape ?? [])).join(', ')}.`,
     );
   }
   const ofEach = (value: number) => [value, value, value];
@@ -162,8 +162,8 @@ export function prepared(image: Pixels, name: string, {size, resampling, crop, i
   if (isExact === true) {
     return {...edges, data: resizedFloats(image, edges, resampling)};
   }
-  const part = {left: across.from, width: across.count, top: down.from, height: down.count};
-  const middle = resized(image, edges, resampling, part);
+  const cropBox = {left: across.from, width: across.count, top: down.from, height: down.count};
+  const middle = resized(image, edges, resampling, cropBox);
   if (across.count === across.all && down.count === down.all) {
     return middle;
   }
@@ -200,10 +200,10 @@ function checkEdges(image: ImageSize, {width, height}: ImageSize, name: string, 
 }
 
 /** The central part of an edge, and the padding before it if the edge is too short. */
-function middleOf(own: number, wanted = own): {from: number; count: number; before: number; all: number} {
-  const from = Math.max(0, Math.floor((own - wanted) / 2));
-  const before = Math.max(0, Math.ceil((wanted - own) / 2));
-  return {from, count: Math.min(own, wanted), before, all: wanted};
+function middleOf(edge: number, wanted = edge): {from: number; count: number; before: number; all: number} {
+  const from = Math.max(0, Math.floor((edge - wanted) / 2));
+  const before = Math.max(0, Math.ceil((wanted - edge) / 2));
+  return {from, count: Math.min(edge, wanted), before, all: wanted};
 }
 
 /** Writes the values of colors, in 32-bit floats as in NumPy. */

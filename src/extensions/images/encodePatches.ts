@@ -49,13 +49,13 @@ export async function encodePatches(
   images: ImageInput | readonly ImageInput[],
   options: EncodePatchesOptions = {},
 ): Promise<EncodedPatches> {
-  const {maxPatches, ...others} = options;
+  const {maxPatches, ...settingsOptions} = options;
   checkOptions(options, {preprocessor: true, maxPatches: true, signal: true, onProgress: true});
   checkCallOptions(options);
   if (maxPatches !== undefined) {
     checkCount('maxPatches', maxPatches);
   }
-  const settings = await settingsFor(model, others);
+  const settings = await settingsFor(model, settingsOptions);
   if (settings.patches === undefined) {
     throw misfitError('The preprocessor makes whole images, not patches. Use encodeImages(model, images).');
   }
@@ -79,7 +79,7 @@ export async function encodePatches(
   const made = await prepareAll(images, options, (pixels, name) =>
     prepared(pixels, name, {
       ...settings,
-      size: patches.resizes ? sizeFor(pixels, patches) : whole(pixels, name, patches),
+      size: patches.resizes ? sizeFor(pixels, patches) : unresizedSize(pixels, name, patches),
     }),
   );
   const values = new Float32Array(made.length * most * length);
@@ -129,7 +129,7 @@ function sizeFor({width, height}: ImageSize, {edge, most}: PatchSettings): Image
 }
 
 /** The size of an image that is not resized. */
-function whole({width, height}: ImageSize, name: string, {edge, most}: PatchSettings): ImageSize {
+function unresizedSize({width, height}: ImageSize, name: string, {edge, most}: PatchSettings): ImageSize {
   const count = (width * height) / edge ** 2;
   if (width % edge !== 0 || height % edge !== 0 || count > most) {
     throw new LoRAError(

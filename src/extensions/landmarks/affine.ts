@@ -47,21 +47,24 @@ export function movePoints(
   changes: readonly Affine[],
   {dimensions, unit: [width, height]}: {dimensions: 2 | 3; unit: readonly [number, number]},
 ): tf.Tensor3D {
-  const [batch, points, each] = landmarks.shape;
+  const [batch, points, valuesPerPoint] = landmarks.shape;
   const matrices = changes.flatMap(([a, b, , d, e]) => [a, (d * width) / height, (b * height) / width, e]);
   const shifts = changes.flatMap(([, , c, , , f]) => [c / width, f / height]);
   // A depth is scaled with the image; values that are not coordinates stay.
   const factors = changes.flatMap(([a, b, , d, e]) =>
-    Array.from({length: each - 2}, (_, i) => (i + 2 < dimensions ? Math.sqrt(Math.abs(a * e - b * d)) : 1)),
+    Array.from({length: valuesPerPoint - 2}, (_, i) => (i + 2 < dimensions ? Math.sqrt(Math.abs(a * e - b * d)) : 1)),
   );
   return tf.tidy(() => {
     const plane = tf.slice(landmarks, [0, 0, 0], [batch, points, 2]);
     const rotated = tf.matMul(plane, tf.tensor3d(matrices, [batch, 2, 2]));
     const moved = tf.add<tf.Tensor3D>(rotated, tf.tensor3d(shifts, [batch, 1, 2]));
-    if (each === 2) {
+    if (valuesPerPoint === 2) {
       return moved;
     }
-    const higherCoordinates = tf.slice(landmarks, [0, 0, 2], [batch, points, each - 2]);
-    return tf.concat([moved, tf.mul<tf.Tensor3D>(higherCoordinates, tf.tensor3d(factors, [batch, 1, each - 2]))], 2);
+    const higherCoordinates = tf.slice(landmarks, [0, 0, 2], [batch, points, valuesPerPoint - 2]);
+    return tf.concat(
+      [moved, tf.mul<tf.Tensor3D>(higherCoordinates, tf.tensor3d(factors, [batch, 1, valuesPerPoint - 2]))],
+      2,
+    );
   });
 }

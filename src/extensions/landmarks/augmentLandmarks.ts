@@ -167,15 +167,15 @@ function exchanged(points: number, pairs: readonly (readonly [number, number])[]
 
 /** The landmarks of each example, each in its own order. */
 function reordered(landmarks: tf.Tensor3D, order: readonly (readonly number[])[]): tf.Tensor3D {
-  const [batch, points, each] = landmarks.shape;
+  const [batch, points, valuesPerPoint] = landmarks.shape;
   const rows = order.flatMap((sources, example) => sources.map(point => example * points + point));
-  const flat = tf.reshape(landmarks, [batch * points, each]);
-  return tf.reshape(tf.gather(flat, tf.tensor1d(rows, 'int32')), [batch, points, each]);
+  const flat = tf.reshape(landmarks, [batch * points, valuesPerPoint]);
+  return tf.reshape(tf.gather(flat, tf.tensor1d(rows, 'int32')), [batch, points, valuesPerPoint]);
 }
 
 /** Images whose brightness is multiplied by factors, within their range. */
 function lit(images: tf.Tensor4D, factors: readonly number[], range: readonly [number, number]): tf.Tensor4D {
   const [black, white] = range;
-  const each = tf.tensor4d([...factors], [factors.length, 1, 1, 1]);
-  return tf.clipByValue(tf.add(tf.mul(tf.sub(images, black), each), black), black, white);
+  const exampleFactors = tf.tensor4d([...factors], [factors.length, 1, 1, 1]);
+  return tf.clipByValue(tf.add(tf.mul(tf.sub(images, black), exampleFactors), black), black, white);
 }

@@ -78,22 +78,22 @@ export function byPoint(
   targetShape: number[] = values.shape,
 ): tf.Tensor3D {
   const [batch = 0] = values.shape;
-  const each = values.size / (batch * points);
-  if (values.rank < 2 || !Number.isInteger(each)) {
+  const valuesPerPoint = values.size / (batch * points);
+  if (values.rank < 2 || !Number.isInteger(valuesPerPoint)) {
     throw misfitError(
       `${what} must hold ${points} landmarks in each example, got the shape ${showShape(targetShape)}.`,
     );
   }
-  return tf.reshape(values, [batch, points, each]);
+  return tf.reshape(values, [batch, points, valuesPerPoint]);
 }
 
 /** @throws LoRAError if targets and predictions do not fit the layout. */
 export function separate(targets: tf.Tensor, predictions: tf.Tensor, layout: SizedLayout): Separated {
   const {dimensions = 2, visibility, size = 'box'} = layout;
   const [all, guesses] = [byPoint(targets, layout, 'The targets'), byPoint(predictions, layout, 'The predictions')];
-  const [batch, points, each] = all.shape;
+  const [batch, points, valuesPerPoint] = all.shape;
   const last = visibility ?? dimensions - 1;
-  if (last >= each || guesses.shape[2] < dimensions || guesses.shape[0] !== batch) {
+  if (last >= valuesPerPoint || guesses.shape[2] < dimensions || guesses.shape[0] !== batch) {
     throw misfitError(
       `Targets ${showShape(targets.shape)} and predictions ${showShape(predictions.shape)} do not hold ${points} ` +
         `landmarks of ${dimensions} coordinates${visibility === undefined ? '' : ` and a visibility at ${visibility}`}.`,

@@ -26,7 +26,7 @@ export function directPass(model: tf.LayersModel): (inputs: readonly tf.Tensor[]
   }));
   const retained = new Set([...model.inputs, ...model.outputs]);
   for (const {inputTensors, spent} of [...calls].reverse()) {
-    for (const tensor of inputTensors.filter(each => !retained.has(each))) {
+    for (const tensor of inputTensors.filter(input => !retained.has(input))) {
       retained.add(tensor);
       spent.push(tensor);
     }

@@ -154,14 +154,17 @@ export async function encodeChats(
     encoded.push(trainOn === 'all' ? {ids: one.ids, trained: one.ids.map(() => true)} : one);
   }
   await step({done: records.length, total: records.length, what: 'encoding records'});
-  const whole = encoded.map(({ids, trained}) => ({ids: ids.slice(0, maxLength), trained: trained.slice(0, maxLength)}));
-  const withTargets = whole.filter(({trained}) => trained.indexOf(true, 1) > 0);
+  const shortened = encoded.map(({ids, trained}) => ({
+    ids: ids.slice(0, maxLength),
+    trained: trained.slice(0, maxLength),
+  }));
+  const withTargets = shortened.filter(({trained}) => trained.indexOf(true, 1) > 0);
   if (withTargets.length === 0) {
     throw misfitError('The loss covers no token: no record has an answer within maxLength.');
   }
   const truncated = encoded.filter(({ids}) => ids.length > maxLength).length;
   const rows = packing ? packed(withTargets, maxLength) : withTargets;
-  const skipped = whole.length - withTargets.length;
+  const skipped = shortened.length - withTargets.length;
   return new ChatDataset(rows, {truncated, skipped, padToMultipleOf, isolated}, {batchSize, seed});
 }
 
@@ -261,11 +264,11 @@ function encodeMessages(
   ends: ReadonlySet<number>,
 ): Encoded {
   const encode = (text: string) => texts.tokenizer.encode(text, {add_special_tokens: false}).ids;
-  const whole = chatText(messages, texts, false);
-  const ids = encode(whole);
+  const conversation = chatText(messages, texts, false);
+  const ids = encode(conversation);
   const trained = ids.map(() => false);
   const upTo = (text: string) => {
-    if (!whole.startsWith(text)) {
+    if (!conversation.startsWith(text)) {
       throw unsupportedError(
         "The model's chat template renders earlier messages differently when others follow, so that the answers " +
           'cannot be found in the whole text. Pass each answer as a separate record, {prompt, completion} of messages.',

@@ -126,7 +126,7 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
   } finally {
     plain.dispose();
   }
-  const [alpha = 1] = [...updates.values()].map(update => update.alpha).filter(each => each > 0);
+  const [alpha = 1] = [...updates.values()].map(update => update.alpha).filter(updateAlpha => updateAlpha > 0);
   const tensors: Record<string, Values> = {};
   for (const [name, {a, b, alpha: fileAlpha}] of updates) {
     tensors[`${name}.lora_a`] = a;

@@ -220,8 +220,8 @@ export async function* continued(
     onProgress?.({done: made + 1, total: maxTokens, what: 'generating tokens'});
     await eventsRun(); // they may abort the generation
   }
-  for (const [row, each] of pieces.entries()) {
-    const lastPiece = each.end();
+  for (const [row, rowPieces] of pieces.entries()) {
+    const lastPiece = rowPieces.end();
     if (lastPiece !== '') {
       yield [row, lastPiece];
     }
@@ -258,7 +258,7 @@ export function settingsOf(options: GenerateOptions): Settings {
     [isPositive(topP) && topP <= 1, 'topP must be above 0 and at most 1', show(topP)],
     [isPositive(repetitionPenalty), 'repetitionPenalty must be a positive number', show(repetitionPenalty)],
     [
-      stops.every(each => typeof each === 'string' && each !== ''),
+      stops.every(text => typeof text === 'string' && text !== ''),
       'stop must be a text or a list of texts, none of them empty',
       show(stop),
     ],

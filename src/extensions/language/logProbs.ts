@@ -15,7 +15,7 @@ export const IGNORED = -100;
  */
 export function sequenceLogProbs(targets: readonly tf.Tensor2D[], states: tf.Tensor3D, head?: Head): tf.Tensor1D[] {
   const what: PositionSums = {
-    perPosition: Object.fromEntries(targets.map((each, i) => [`targets${i}`, each])),
+    perPosition: Object.fromEntries(targets.map((target, i) => [`targets${i}`, target])),
     sumsOf: (logits, targetTensors, areAlike) =>
       tf.neg(crossEntropySums(Object.values(targetTensors), logits, IGNORED, areAlike)),
     ...(targets.length > 1 && {membersOf: targetTensors => tf.stack(Object.values(targetTensors).map(counted), 2)}),

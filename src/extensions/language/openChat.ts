@@ -238,7 +238,7 @@ class ChatSession implements Chat {
     const now = this.model.weights.map(weight => weight.read().dataId as unknown);
     const wrappers = sitesOf(this.model).flatMap(({layer}) => (isWrapper(layer) ? [layer] : []));
     now.push(...wrappers.map(layer => adapterState(layer).mark));
-    if (now.some((each, i) => each !== this.computedWith[i])) {
+    if (now.some((mark, i) => mark !== this.computedWith[i])) {
       this.session?.clear();
     }
     this.computedWith = now;

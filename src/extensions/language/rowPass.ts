@@ -109,8 +109,8 @@ export class RowPass {
 
   dispose(): void {
     tf.dispose(this.tensors);
-    this.prepared.forEach(each => {
-      each.dispose();
+    this.prepared.forEach(weights => {
+      weights.dispose();
     });
   }
 

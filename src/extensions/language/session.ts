@@ -225,7 +225,8 @@ export class DecodingSession implements Decoding, RowState {
     // Recomputes the last token, since its logits are not cached.
     const reused = Math.min(commonStart(row.slice(padding), text), text.length - 1, computed);
     const dropped = computed - reused;
-    const keepsAll = this.recent.tensors.length === 0 && !this.attentions.some(each => each.anglesChange(0, computed));
+    const keepsAll =
+      this.recent.tensors.length === 0 && !this.attentions.some(attention => attention.anglesChange(0, computed));
     if (reused === 0 || (dropped > 0 && !keepsAll)) {
       this.clear();
     } else {
@@ -273,7 +274,7 @@ export class DecodingSession implements Decoding, RowState {
     const {from, total, begins, attentions} = this;
     if (
       this.done > 0 &&
-      attentions.some(each => begins.some(begin => each.anglesChange(from - begin, total - begin)))
+      attentions.some(attention => begins.some(begin => attention.anglesChange(from - begin, total - begin)))
     ) {
       this.clear();
     }

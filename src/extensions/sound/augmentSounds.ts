@@ -77,10 +77,10 @@ function power(samples: Float32Array): number {
 /** Adds a part of a noise, which is repeated if it is too short, so loud that the ratio of powers is as given. */
 function addNoise(samples: Float32Array, noise: Float32Array, ratio: number, place: number): void {
   const start = Math.floor(place * Math.max(1, noise.length - samples.length));
-  const part = samples.map((_, i) => noise[(start + i) % noise.length] ?? 0);
-  const [signal, background] = [power(samples), power(part)];
+  const excerpt = samples.map((_, i) => noise[(start + i) % noise.length] ?? 0);
+  const [signal, background] = [power(samples), power(excerpt)];
   const factor = background === 0 ? 0 : Math.sqrt(signal / background / 10 ** (ratio / 10));
-  part.forEach((value, i) => {
+  excerpt.forEach((value, i) => {
     samples[i] = (samples[i] as number) + factor * value;
   });
 }

@@ -41,7 +41,7 @@ export function ctcLoss(targets: tf.Tensor, logits: tf.Tensor, options: CTCLossO
   checkOptions(options, {blank: true, padding: true, inputLengths: true, zeroInfinity: true});
   const {blank = 0, padding = -100, inputLengths, zeroInfinity = false} = options;
   const inputs: unknown[] = [targets, logits];
-  if (!inputs.every(each => each instanceof tf.Tensor)) {
+  if (!inputs.every(input => input instanceof tf.Tensor)) {
     throw new LoRAError(`targets and logits must be tensors, got ${inputs.map(kindOf).join(' and ')}.`);
   }
   const [batch = 0, frames = 0, classes = 0] = logits.shape;

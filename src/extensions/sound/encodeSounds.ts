@@ -83,16 +83,16 @@ export async function encodeSounds(
   }
   const samplesOf = async (sound: SoundInput, name: string) =>
     resample(await readSound(sound, name, options.signal && {signal: options.signal}), settings.sampleRate).samples;
-  const whole = truncate ? undefined : await Promise.all(list.map((sound, i) => samplesOf(sound, `Sound ${i}`)));
+  const untruncated = truncate ? undefined : await Promise.all(list.map((sound, i) => samplesOf(sound, `Sound ${i}`)));
   if (settings.kind === 'whisper') {
-    settings.length = Math.max(settings.length, ...(whole ?? []).map(({length}) => length));
+    settings.length = Math.max(settings.length, ...(untruncated ?? []).map(({length}) => length));
   }
   const step = stepsOf(options);
   const made: Float32Array[] = [];
   for (const [i, sound] of list.entries()) {
     await step({done: i, total: list.length, what: 'encoding sounds'});
     const name = list.length === 1 ? 'The sound' : `Sound ${i}`;
-    made.push(featuresOf(whole?.[i] ?? (await samplesOf(sound, name)), settings, name));
+    made.push(featuresOf(untruncated?.[i] ?? (await samplesOf(sound, name)), settings, name));
     checkSize(made, list.length);
   }
   await step({done: list.length, total: list.length, what: 'encoding sounds'});
@@ -109,18 +109,18 @@ function preprocessorOf(
     checkModel(model);
   }
   const metadata = isGraph ? {} : {...model.getUserDefinedMetadata()};
-  const found = preprocessor ?? (metadata as Record<string, unknown>)[PREPROCESSOR];
-  if (typeof found !== 'string' && (typeof found !== 'object' || found === null)) {
+  const config = preprocessor ?? (metadata as Record<string, unknown>)[PREPROCESSOR];
+  if (typeof config !== 'string' && (typeof config !== 'object' || config === null)) {
     throw new LoRAError(
       'The model was loaded without a preprocessor_config.json, which says how to encode sounds. Pass it as ' +
         '{preprocessor}, here or to loadTransformer.',
     );
   }
-  return found as string | Readonly<Record<string, unknown>>;
+  return config as string | Readonly<Record<string, unknown>>;
 }
 
 function checkSize(made: readonly Float32Array[], count: number): void {
-  const most = made.reduce((length, each) => Math.max(length, each.length), 0);
+  const most = made.reduce((length, values) => Math.max(length, values.length), 0);
   if (most * count > MOST_VALUES) {
     throw tooLargeError(
       `${count} sounds would be ${most * count} values; at most ${MOST_VALUES} fit one tensor. Encode fewer at a time.`,
@@ -146,11 +146,11 @@ function featuresOf(samples: Float32Array, settings: Preprocessing, name: string
 type Settings<K extends Preprocessing['kind']> = Extract<Preprocessing, {kind: K}>;
 
 function logMelOfWhisper(samples: Float32Array, {length, padding, frames}: Settings<'whisper'>): Float32Array {
-  const whole = new Float32Array(length).fill(padding);
-  whole.set(samples.subarray(0, length));
+  const paddedSamples = new Float32Array(length).fill(padding);
+  paddedSamples.set(samples.subarray(0, length));
   const mels = frames.filters.length;
   // The last frame is left out.
-  const logs = melFrames(whole, frames)
+  const logs = melFrames(paddedSamples, frames)
     .subarray(0, (frameCount(length, frames) - 1) * mels)
     .map(energy => Math.log10(Math.max(energy, 1e-10)));
   const floor = logs.reduce((most, value) => Math.max(most, value), -Infinity) - 8;
@@ -181,13 +181,13 @@ function filterBanks(
 function stacked(made: readonly Float32Array[], mels: number): tf.Tensor3D {
   const length = (made[0] as Float32Array).length;
   const values = new Float32Array(made.length * length);
-  made.forEach((each, i) => values.set(each, i * length));
+  made.forEach((features, i) => values.set(features, i * length));
   return tf.tensor3d(values, [made.length, length / mels, mels]);
 }
 
 /** Samples of several sounds, padded to the longest, with a mask if the model takes one. */
 function padded(made: readonly Float32Array[], {normalizes, hasMask, padding}: Settings<'raw'>): EncodedSounds {
-  const length = made.reduce((most, each) => Math.max(most, each.length), 0);
+  const length = made.reduce((most, samples) => Math.max(most, samples.length), 0);
   const values = new Float32Array(made.length * length);
   made.forEach((samples, i) => {
     const row = values.subarray(i * length, (i + 1) * length).fill(padding);

@@ -101,10 +101,10 @@ function charactersOf(
   text: string,
   classes: number,
 ): readonly number[] {
-  const idsOf = (part: string) => tokenizer.encode(part, {add_special_tokens: false}).ids;
+  const idsOf = (characters: string) => tokenizer.encode(characters, {add_special_tokens: false}).ids;
   const ids = idsOf(text);
   const {unknown} = tokenizer;
-  const isKnown = (part: string) => idsOf(part).length > 0 && !idsOf(part).includes(unknown ?? -1);
+  const isKnown = (character: string) => idsOf(character).length > 0 && !idsOf(character).includes(unknown ?? -1);
   const missing = [...new Set(Array.from(text))].filter(char => char.trim() !== '' && !isKnown(char));
   if (unknown !== undefined && ids.includes(unknown)) {
     throw misfitError(

@@ -45,12 +45,12 @@ function errorRate(
   if (said.length !== heard.length) {
     throw new LoRAError(`There are ${said.length} references and ${heard.length} transcripts; each needs the other.`);
   }
-  const parts = said.map(split);
-  const count = parts.reduce((sum, each) => sum + each.length, 0);
+  const splitReferences = said.map(split);
+  const count = splitReferences.reduce((sum, units) => sum + units.length, 0);
   if (count === 0) {
     throw new LoRAError('The references are empty, so there is nothing to divide by.');
   }
-  return parts.reduce((sum, each, i) => sum + distance(each, split(heard[i] as string)), 0) / count;
+  return splitReferences.reduce((sum, units, i) => sum + distance(units, split(heard[i] as string)), 0) / count;
 }
 
 function listOf(name: string, texts: string | readonly string[]): readonly string[] {
@@ -64,11 +64,11 @@ function listOf(name: string, texts: string | readonly string[]): readonly strin
 /** The fewest insertions, deletions and replacements that make one list of another (Levenshtein). */
 function distance(one: readonly string[], other: readonly string[]): number {
   let row = Array.from({length: other.length + 1}, (_, i) => i);
-  one.forEach((part, i) => {
+  one.forEach((unit, i) => {
     let diagonal = i;
     const next = [i + 1];
     other.forEach((word, j) => {
-      const replaced = diagonal + Number(part !== word);
+      const replaced = diagonal + Number(unit !== word);
       diagonal = row[j + 1] as number;
       next.push(Math.min(replaced, diagonal + 1, (next[j] as number) + 1));
     });

@@ -57,7 +57,7 @@ export function makeDetector(options: DetectOptions = {}): (window: WindowScores
   const latest = new Map<string, number>();
   return ({time, scores}) => {
     const [label, score] = Object.entries(scores).reduce(
-      (best, each) => (each[1] > best[1] ? each : best),
+      (best, entry) => (entry[1] > best[1] ? entry : best),
       ['', -Infinity],
     );
     const least = table === undefined ? Number(threshold) : (table[label] ?? Infinity);
@@ -104,7 +104,7 @@ export function scoreEvents(
   const [sortedDetected, open] = [sorted('detected', detected), sorted('known', known)];
   let right = 0;
   for (const {time, label} of sortedDetected) {
-    const match = open.findIndex(each => each.label === label && Math.abs(each.time - time) <= tolerance);
+    const match = open.findIndex(event => event.label === label && Math.abs(event.time - time) <= tolerance);
     if (match >= 0) {
       open.splice(match, 1);
       right++;

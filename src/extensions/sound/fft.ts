@@ -42,34 +42,34 @@ export class FFT {
       return;
     }
     const radix = this.factors[level] as number;
-    const part = length / radix;
+    const subLength = length / radix;
     const stride = this.size / length;
     for (let q = 0; q < radix; q++) {
-      this.level(level + 1, part, from + q * stride, to + q * part, re, im);
+      this.level(level + 1, subLength, from + q * stride, to + q * subLength, re, im);
     }
-    for (let k = 0; k < part; k++) {
-      this.rotate(to + k, part, radix, k * stride);
+    for (let k = 0; k < subLength; k++) {
+      this.rotate(to + k, subLength, radix, k * stride);
       if (radix === 4) {
-        this.combineFour(to + k, part);
+        this.combineFour(to + k, subLength);
       } else {
-        this.combine(to + k, part, radix);
+        this.combine(to + k, subLength, radix);
       }
     }
   }
 
   /** Multiplies the values `part` apart from `at` on by powers of a root of unity. */
-  private rotate(at: number, part: number, radix: number, turn: number): void {
+  private rotate(at: number, subLength: number, radix: number, turn: number): void {
     for (let q = 0; q < radix; q++) {
       const c = this.cos[q * turn] as number;
       const s = this.sin[q * turn] as number;
-      const x = this.re[at + q * part] as number;
-      const y = this.im[at + q * part] as number;
+      const x = this.re[at + q * subLength] as number;
+      const y = this.im[at + q * subLength] as number;
       this.real[q] = x * c - y * s;
       this.imaginary[q] = x * s + y * c;
     }
   }
 
-  private combine(at: number, part: number, radix: number): void {
+  private combine(at: number, subLength: number, radix: number): void {
     const step = this.size / radix;
     for (let r = 0; r < radix; r++) {
       let x = 0;
@@ -83,24 +83,24 @@ export class FFT {
         x += a * c - b * s;
         y += a * s + b * c;
       }
-      this.re[at + r * part] = x;
-      this.im[at + r * part] = y;
+      this.re[at + r * subLength] = x;
+      this.im[at + r * subLength] = y;
     }
   }
 
   /** The same for four values, whose roots are ±1 and ±i. */
-  private combineFour(at: number, part: number): void {
+  private combineFour(at: number, subLength: number): void {
     const [a, b, c, d] = this.real as unknown as [number, number, number, number];
     const [e, f, g, h] = this.imaginary as unknown as [number, number, number, number];
     const {re, im} = this;
     re[at] = a + c + (b + d);
     im[at] = e + g + (f + h);
-    re[at + part] = a - c + (f - h);
-    im[at + part] = e - g - (b - d);
-    re[at + 2 * part] = a + c - (b + d);
-    im[at + 2 * part] = e + g - (f + h);
-    re[at + 3 * part] = a - c - (f - h);
-    im[at + 3 * part] = e - g + (b - d);
+    re[at + subLength] = a - c + (f - h);
+    im[at + subLength] = e - g - (b - d);
+    re[at + 2 * subLength] = a + c - (b + d);
+    im[at + 2 * subLength] = e + g - (f + h);
+    re[at + 3 * subLength] = a - c - (f - h);
+    im[at + 3 * subLength] = e - g + (b - d);
   }
 }
 

@@ -24,8 +24,8 @@ export function hann(length: number, isPeriodic: boolean): Float64Array {
 
 /** How many frames a sound has. */
 export function frameCount(samples: number, {window, hop, padding}: Frames): number {
-  const whole = padding === 'none' ? samples : samples + 2 * Math.floor(window.length / 2);
-  return Math.max(0, Math.floor((whole - window.length) / hop) + 1);
+  const paddedLength = padding === 'none' ? samples : samples + 2 * Math.floor(window.length / 2);
+  return Math.max(0, Math.floor((paddedLength - window.length) / hop) + 1);
 }
 
 /** The energies of frames in mel filters, `[frames, mels]`. */

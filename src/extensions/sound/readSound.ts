@@ -23,28 +23,29 @@ export async function readSound(
   name = 'The sound',
   options: Pick<CallOptions, 'signal'> = {},
 ): Promise<Sound> {
-  const given: unknown = sound;
-  if (given instanceof Uint8Array || given instanceof ArrayBuffer) {
-    const bytes = given instanceof Uint8Array ? given : new Uint8Array(given);
+  const untypedSound: unknown = sound;
+  if (untypedSound instanceof Uint8Array || untypedSound instanceof ArrayBuffer) {
+    const bytes = untypedSound instanceof Uint8Array ? untypedSound : new Uint8Array(untypedSound);
     return isWav(bytes) ? readWav(bytes) : mixedOf(await decoded(bytes, name));
   }
-  if (typeof given === 'string' || given instanceof URL) {
-    return readSound(await bytesOf(await fetched(given, options), options), name);
+  if (typeof untypedSound === 'string' || untypedSound instanceof URL) {
+    return readSound(await bytesOf(await fetched(untypedSound, options), options), name);
   }
-  if (typeof Blob === 'function' && given instanceof Blob) {
-    return readSound(new Uint8Array(await given.arrayBuffer()), name);
+  if (typeof Blob === 'function' && untypedSound instanceof Blob) {
+    return readSound(new Uint8Array(await untypedSound.arrayBuffer()), name);
   }
-  const {getChannelData, numberOfChannels} = (given ?? {}) as Partial<SoundChannels>;
+  const {getChannelData, numberOfChannels} = (untypedSound ?? {}) as Partial<SoundChannels>;
   if (typeof getChannelData === 'function' && typeof numberOfChannels === 'number') {
-    return mixedOf(given as SoundChannels);
+    return mixedOf(untypedSound as SoundChannels);
   }
-  if (typeof given !== 'object' || given === null || !('samples' in given)) {
+  if (typeof untypedSound !== 'object' || untypedSound === null || !('samples' in untypedSound)) {
     throw new LoRAError(
-      `${name} must be {samples, sampleRate}, an AudioBuffer, a WAV file as bytes or a Blob, or its URL; got ${kindOf(given)}.`,
+      `${name} must be {samples, sampleRate}, an AudioBuffer, a WAV file as bytes or a Blob, or its URL; got ` +
+        `${kindOf(sound)}.`,
     );
   }
-  checkSound(given, name);
-  return given;
+  checkSound(untypedSound, name);
+  return untypedSound;
 }
 
 function mixedOf(sound: SoundChannels): Sound {

@@ -155,9 +155,9 @@ export class Recorder {
     const samples = new Float32Array(Math.round(seconds * sampleRate));
     let filled = 0;
     for await (const piece of this.pieces(options.signal)) {
-      const part = piece.subarray(0, samples.length - filled);
-      samples.set(part, filled);
-      filled += part.length;
+      const fitting = piece.subarray(0, samples.length - filled);
+      samples.set(fitting, filled);
+      filled += fitting.length;
       if (filled === samples.length) {
         break;
       }

@@ -36,9 +36,9 @@ export function slidingWindows(windowSize: number, hopSize: number): (samples: F
         [at, skipped] = [at + count, skipped - count];
         continue;
       }
-      const part = samples.subarray(at, at + windowSize - filled);
-      held.set(part, filled);
-      [at, filled] = [at + part.length, filled + part.length];
+      const fitting = samples.subarray(at, at + windowSize - filled);
+      held.set(fitting, filled);
+      [at, filled] = [at + fitting.length, filled + fitting.length];
       if (filled === windowSize) {
         windows.push({samples: held.slice(), firstSample});
         firstSample += hopSize;

@@ -27,8 +27,8 @@ export function kindOfSpeech(model: tf.LayersModel, caller: string): 'whisper' |
 }
 
 /** The positions of the encoder, of two frames each, or the most tokens of the decoder. */
-export function positionsOf(model: tf.LayersModel, part: 'encoder' | 'decoder'): number {
+export function positionsOf(model: tf.LayersModel, side: 'encoder' | 'decoder'): number {
   const layers = sitesOf(model).map(({layer}) => baseOf(layer));
-  const limits = layers.filter(({name}) => name.includes(`${part}/`)).map(positionLimitOf);
+  const limits = layers.filter(({name}) => name.includes(`${side}/`)).map(positionLimitOf);
   return limits.find(limit => limit !== undefined) ?? Infinity;
 }

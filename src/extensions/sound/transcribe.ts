@@ -134,17 +134,17 @@ function textOf(
     let left = maxTokens;
     for (let seek = 0; seek < frames && left > 0;) {
       const heard = Math.min(window, frames - seek);
-      const part = tf.tidy(() => {
+      const windowFeatures = tf.tidy(() => {
         const windowFrames = tf.slice(clip as tf.Tensor3D, [0, seek, 0], [1, heard, -1]);
         return tf.pad(windowFrames, [[0, 0], [0, Math.min(window, frames) - heard], [0, 0]]); // prettier-ignore
       });
       const made: number[] = [];
       try {
-        for await (const token of generated(part, left)) {
+        for await (const token of generated(windowFeatures, left)) {
           made.push(token);
         }
       } finally {
-        part.dispose();
+        windowFeatures.dispose();
       }
       left -= made.length;
       const {segments: segmentsOfWindow, advance} = segmentsIn(made, facts, heard);
@@ -159,9 +159,9 @@ function textOf(
   }
 
   /** The tokens of a window, until the transcript ends. */
-  async function* generated(part: tf.Tensor, atMost: number): AsyncGenerator<number, void, undefined> {
+  async function* generated(windowFeatures: tf.Tensor, atMost: number): AsyncGenerator<number, void, undefined> {
     throwIfAborted(signal);
-    const session = new SpeechSession(model, part);
+    const session = new SpeechSession(model, windowFeatures);
     try {
       if (tokens.includes(undefined)) {
         tokens[1] = likeliestLanguage(await session.logits(tokens.slice(0, 1) as number[]), facts);

@@ -40,12 +40,12 @@ export class ByteReader {
     }
     const taken = new Uint8Array(count);
     for (let filled = 0; filled < count;) {
-      const part = await this.some(count - filled);
-      if (part === undefined) {
+      const bytes = await this.some(count - filled);
+      if (bytes === undefined) {
         throw end(count - filled);
       }
-      taken.set(part, filled);
-      filled += part.length;
+      taken.set(bytes, filled);
+      filled += bytes.length;
     }
     return taken;
   }
@@ -55,10 +55,10 @@ export class ByteReader {
     if (!(await this.hasMore())) {
       return undefined;
     }
-    const part = this.chunk.subarray(0, most);
-    this.position += part.length;
-    this.chunk = this.chunk.subarray(part.length);
-    return part;
+    const bytes = this.chunk.subarray(0, most);
+    this.position += bytes.length;
+    this.chunk = this.chunk.subarray(bytes.length);
+    return bytes;
   }
 
   /** Whether there are more bytes. */
@@ -76,11 +76,11 @@ export class ByteReader {
 
 /** Concatenates bytes. */
 export function concatenate(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
+  const joined = new Uint8Array(parts.reduce((sum, bytes) => sum + bytes.byteLength, 0));
   let offset = 0;
-  for (const part of parts) {
-    whole.set(part, offset);
-    offset += part.byteLength;
+  for (const bytes of parts) {
+    joined.set(bytes, offset);
+    offset += bytes.byteLength;
   }
-  return whole;
+  return joined;
 }

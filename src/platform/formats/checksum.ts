@@ -8,13 +8,13 @@ export function checksumOf(...parts: readonly (string | ArrayBuffer)[]): string 
     a = Math.imul(a ^ code, 0x01000193);
     b = Math.imul(b ^ (code + i), 0x85ebca6b);
   };
-  for (const part of parts) {
-    if (typeof part === 'string') {
-      for (let i = 0; i < part.length; i++) {
-        add(part.charCodeAt(i), i);
+  for (const data of parts) {
+    if (typeof data === 'string') {
+      for (let i = 0; i < data.length; i++) {
+        add(data.charCodeAt(i), i);
       }
     } else {
-      new Uint8Array(part).forEach(add);
+      new Uint8Array(data).forEach(add);
     }
   }
   return `${(a >>> 0).toString(16)}-${(b >>> 0).toString(16)}`;

@@ -43,9 +43,9 @@ const NOTHING: tf.TensorInfo = {dataId: {}, shape: [], dtype: 'float32'};
 export function dataInParts(x: tf.TensorInfo, make: () => readonly tf.TensorInfo[]): tf.TensorInfo[] {
   let data = dataOf(x);
   if (data.complexTensorInfos === undefined) {
-    for (const part of make()) {
-      data.complexTensorInfos = {real: part, imag: NOTHING};
-      data = dataOf(part);
+    for (const tensorInfo of make()) {
+      data.complexTensorInfos = {real: tensorInfo, imag: NOTHING};
+      data = dataOf(tensorInfo);
     }
   }
   const parts: tf.TensorInfo[] = [];

@@ -53,9 +53,9 @@ export function watchCompile(): void {
         isInside = false;
         const now = this.optimizer;
         release(this, before, optimizersIn(now));
-        for (const each of optimizersIn(now)) {
-          (each[MODELS] ??= new Set()).add(this);
-          reviveOptimizer(each);
+        for (const nestedOptimizer of optimizersIn(now)) {
+          (nestedOptimizer[MODELS] ??= new Set()).add(this);
+          reviveOptimizer(nestedOptimizer);
         }
         setRelease(this, () => release(this, this.optimizer, []));
       }
@@ -69,11 +69,11 @@ function release(
   optimizer: tf.Optimizer | undefined, // of a model that is not compiled
   remaining: readonly CompiledOptimizer[],
 ): void {
-  for (const each of optimizersIn(optimizer)) {
-    const models = each[MODELS];
-    const isLast = !remaining.includes(each) && models?.delete(model) === true && ![...models].some(isAlive);
+  for (const nestedOptimizer of optimizersIn(optimizer)) {
+    const models = nestedOptimizer[MODELS];
+    const isLast = !remaining.includes(nestedOptimizer) && models?.delete(model) === true && ![...models].some(isAlive);
     if (isLast) {
-      freeOptimizer(each);
+      freeOptimizer(nestedOptimizer);
     }
   }
 }

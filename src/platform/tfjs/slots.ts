@@ -50,7 +50,7 @@ export function chainOf(optimizer: tf.Optimizer): tf.Optimizer[] {
 
 /** The slots of an optimizer, and of those inside it. */
 export function slotsOf(optimizer: tf.Optimizer): Slot[][] {
-  return chainOf(optimizer).flatMap(each => Object.values(each).filter(isSlots));
+  return chainOf(optimizer).flatMap(link => Object.values(link).filter(isSlots));
 }
 
 /** Whether a field holds slots: a list with one for each variable that has been trained. */

@@ -176,10 +176,10 @@ export function stopSteps(model: tf.LayersModel, inner: tf.SymbolicTensor): () =
 
 /** Ends a fit of a model when another model is told to stop, `other.stopTraining = true`, or the signal is aborted. */
 export function stopWith(model: tf.LayersModel, other: tf.LayersModel, signal?: AbortSignal): void {
-  const whole = fieldsOf<TrainingFields>(trainedIn(other));
+  const otherFields = fieldsOf<TrainingFields>(trainedIn(other));
   Object.defineProperty(trainedIn(model), 'stopTraining_', {
     configurable: true, // the model may be fitted again
-    get: () => whole.stopTraining_ || signal?.aborted === true,
-    set: (stop: boolean) => (whole.stopTraining_ = stop),
+    get: () => otherFields.stopTraining_ || signal?.aborted === true,
+    set: (stop: boolean) => (otherFields.stopTraining_ = stop),
   });
 }

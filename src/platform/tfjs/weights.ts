@@ -28,7 +28,7 @@ export interface PackedVariable extends tf.LayerVariable {
 
 /** How many parameters variables hold. Counts a repeated variable once. */
 export function countNumbers(variables: Iterable<PackedVariable>): number {
-  return [...new Set(variables)].reduce((sum, each) => sum + (each.parameters ?? each.read().size), 0);
+  return [...new Set(variables)].reduce((sum, variable) => sum + (variable.parameters ?? variable.read().size), 0);
 }
 
 /** The additive weights of a layer: biases, and the shifts of normalizations. */
@@ -86,13 +86,13 @@ export function liftConstraints(layer: tf.layers.Layer): void {
 export function withValues<T>(values: readonly (readonly [tf.LayerVariable, tf.Tensor])[], f: () => T): T {
   const swaps = values.map(([variable, value]) => {
     const fields = variable as unknown as {val: tf.Tensor};
-    return {fields, value, own: fields.val};
+    return {fields, value, original: fields.val};
   });
   try {
     swaps.forEach(({fields, value}) => (fields.val = value));
     return f();
   } finally {
-    swaps.forEach(({fields, own}) => (fields.val = own));
+    swaps.forEach(({fields, original}) => (fields.val = original));
   }
 }
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {readRows} from '../../../src/extensions/quantized/formats/blockMatrix';
 import {
-  type BlockPart,
+  type AdaptedMatrix,
   factorsOf,
   type JointProducts,
   supplyQuantizedKernels,
@@ -14,7 +14,7 @@ import {outcome} from '../../backends/everywhere/blockCases';
 let calls: string[] = [];
 
 /** The kernel of a part in float32, with its update. */
-function kernelOf({blocks, matrix, factors}: BlockPart): tf.Tensor2D {
+function kernelOf({blocks, matrix, factors}: AdaptedMatrix): tf.Tensor2D {
   const bytes = new Uint8Array(blocks.dataSync().buffer as ArrayBuffer);
   const w = tf.transpose(tf.tensor2d(readRows(matrix, bytes, 0, matrix.rows), [matrix.rows, matrix.width]));
   return factors

@@ -29,13 +29,13 @@ export const lokr: PEFTForm = {
     const w1 =
       tensors.get('lokr_w1') ??
       product(tensorOf(update, 'lokr_w1_a'), tensorOf(update, 'lokr_w1_b'), [outputs, inputs]);
-    const whole = tensors.get('lokr_w2');
+    const fullW2 = tensors.get('lokr_w2');
     const factors = () => {
       const b = tensorOf(update, 'lokr_w2_b');
       const unfolded = sized('lokr_w2_b', b, [b.shape[0] ?? 1, inputs / (w1.shape[1] ?? 1), ...space]);
       return {lokr_w2_a: fromTorch(tensorOf(update, 'lokr_w2_a')), lokr_w2_b: fromTorch(unfolded)};
     };
-    const w2 = whole === undefined ? factors() : {lokr_w2: fromTorch(whole)};
+    const w2 = fullW2 === undefined ? factors() : {lokr_w2: fromTorch(fullW2)};
     return {method: 'lokr', strength, values: {lokr_w1: fromTorch(w1), ...w2}};
   },
   write: (_update, _axes, valueOf) =>

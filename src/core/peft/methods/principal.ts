@@ -42,7 +42,7 @@ function projections(matrix: Values, rank: number): Part[] {
       return undefined; // no reflection is needed
     }
     mirror[i] = first + (first < 0 ? -1 : 1) * Math.sqrt(dot(mirror, mirror));
-    rows.slice(i).forEach(each => reflect(each, mirror));
+    rows.slice(i).forEach(row => reflect(row, mirror));
     return mirror;
   });
   return rows.map((_, i) => {
@@ -87,7 +87,8 @@ function principalParts(matrix: Values, rank: number): Part[] {
       diagonal.forEach((value, i) => (core[i * size + i] = value));
       above.slice(0, -1).forEach((value, i) => (core[i * size + i + 1] = value));
       const {u: left, s, v: right} = jacobi(core, size);
-      const open = (above.at(-1) ?? 0) * Math.max(...left.slice(0, rank).map(each => Math.abs(each[size - 1] ?? 0)));
+      const open =
+        (above.at(-1) ?? 0) * Math.max(...left.slice(0, rank).map(vector => Math.abs(vector[size - 1] ?? 0)));
       if (open <= SINGULAR_TOLERANCE * (s[0] ?? 0) || size === most) {
         return Array.from({length: rank}, (_, i) => {
           const root = Math.sqrt(s[i] ?? 0);

@@ -37,14 +37,14 @@ export function fromTorchUpdate({a, b, strength}: TorchUpdate): TfjsUpdate {
   if (groups === 1) {
     return {a: fromTorch(a), b: pieces, strength};
   }
-  const whole = new Float32Array(rank * out);
+  const blockDiagonal = new Float32Array(rank * out);
   const outPerGroup = out / groups;
   for (let row = 0; row < rank; row++) {
     const group = Math.floor(row / rankPerGroup);
     const from = (row % rankPerGroup) * out + group * outPerGroup;
-    whole.set(pieces.data.subarray(from, from + outPerGroup), row * out + group * outPerGroup);
+    blockDiagonal.set(pieces.data.subarray(from, from + outPerGroup), row * out + group * outPerGroup);
   }
-  return {a: fromTorch(a), b: {shape: [rank, out], data: whole}, strength};
+  return {a: fromTorch(a), b: {shape: [rank, out], data: blockDiagonal}, strength};
 }
 
 /** An update in PyTorch's order, for a weight with `axes` axes. Undoes `fromTorchUpdate`, but for groups. */

@@ -62,7 +62,7 @@ export const vera: PEFTForm = {
       }
       return first as Values;
     };
-    return {vera_A: toTorch(largest('vera_A', own => own)), vera_B: largest('vera_B', toTorch)};
+    return {vera_A: toTorch(largest('vera_A', values => values)), vera_B: largest('vera_B', toTorch)};
   },
 };
 

@@ -26,7 +26,7 @@ export function familyOf(modelType: unknown): {architecture: string; family: Fam
   if (family === undefined) {
     throw unsupportedError(
       `The model is of model_type ${brief(modelType)}, which cannot be written as GGUF. Supported: ` +
-        `${listed([...Object.keys(FAMILIES).filter(each => !NOT_OF_HUB.includes(each)), ...Object.keys(OF_HUB)])}.`,
+        `${listed([...Object.keys(FAMILIES).filter(key => !NOT_OF_HUB.includes(key)), ...Object.keys(OF_HUB)])}.`,
     );
   }
   return {architecture, family};

@@ -139,7 +139,7 @@ async function tensorInfo(
   }
   const shape: number[] = [];
   for (let axis = 0; axis < axes; axis++) {
-    shape.unshift(await reader.whole());
+    shape.unshift(await reader.uint64());
   }
   const type = await reader.word();
   const format = formatNamed(FORMATS[type] ?? '');
@@ -158,7 +158,7 @@ async function tensorInfo(
         `${format.numbers} numbers (${format.name}) do not fill.`,
     );
   }
-  const offset = await reader.whole();
+  const offset = await reader.uint64();
   if (offset % alignment !== 0) {
     throw damagedError(
       `The tensor ${brief(name)} of the GGUF file begins at byte ${offset}, which is not a multiple of ${alignment}.`,

@@ -84,7 +84,7 @@ export class HeaderReader {
   }
 
   /** A whole number of 8 bytes. */
-  async whole(): Promise<number> {
+  async uint64(): Promise<number> {
     const value = await this.number('uint64');
     if (typeof value === 'bigint') {
       throw damagedError(`The GGUF file has an impossible size or offset, ${value}.`);
@@ -94,7 +94,7 @@ export class HeaderReader {
 
   /** Reads a count of items of at least `least` bytes each. */
   async count(least: number, what: string): Promise<number> {
-    const count = await this.whole();
+    const count = await this.uint64();
     if (count * least > this.left) {
       throw damagedError(
         `The GGUF file claims ${count.toLocaleString('en')} more ${what}, but only ` +

@@ -29,7 +29,7 @@ export function withFactors(config: Config, factors: ReadonlyMap<string, Float32
 }
 
 function llama3({rope_theta: base}: Config, factors: Float32Array): Config {
-  const factor = factors.reduce((most, each) => Math.max(most, each), 1);
+  const factor = factors.reduce((most, value) => Math.max(most, value), 1);
   const {low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: positions} = LLAMA_3;
   const plain = frequenciesOf({base: Number(base ?? 10_000)}, 2 * factors.length);
   const isKnown = plain.every((frequency, j) => {

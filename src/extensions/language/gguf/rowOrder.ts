@@ -34,6 +34,6 @@ function pairRow(row: number, rows: number, heads: number): number {
 /** GGUF files of GPT-NeoX have all queries, then all keys, then all values; the hub has them head by head. */
 function headRow(row: number, rows: number, heads: number): number {
   const size = rows / heads / 3;
-  const [part, head, inHead] = [Math.floor(row / (heads * size)), Math.floor(row / size) % heads, row % size];
-  return (head * 3 + part) * size + inHead;
+  const [projection, head, inHead] = [Math.floor(row / (heads * size)), Math.floor(row / size) % heads, row % size];
+  return (head * 3 + projection) * size + inHead;
 }

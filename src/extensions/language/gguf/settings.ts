@@ -87,5 +87,5 @@ export function oneOf(value: MetadataValue | undefined): MetadataValue | undefin
     return value;
   }
   const list = Array.from(value as ArrayLike<MetadataValue>);
-  return list.every(each => each === list[0]) ? list[0] : value;
+  return list.every(entry => entry === list[0]) ? list[0] : value;
 }

@@ -94,11 +94,11 @@ function vocabularyOf(metadata: Metadata, rows: number): Vocabulary {
   const tokens = fileTokens.map((token, id) => token || `[EMPTY_${id}]`);
   checkTwice(tokens);
   const numbers = (name: string, list: unknown): ArrayLike<number> => {
-    const each = (list ?? []) as Partial<ArrayLike<unknown>>;
-    if (list !== undefined && !(each.length === tokens.length && typeof each[0] === 'number')) {
+    const perToken = (list ?? []) as Partial<ArrayLike<unknown>>;
+    if (list !== undefined && !(perToken.length === tokens.length && typeof perToken[0] === 'number')) {
       throw damagedError(`tokenizer.ggml.${name} of the GGUF file must have a number for each of its tokens.`);
     }
-    return each as ArrayLike<number>;
+    return perToken as ArrayLike<number>;
   };
   if (merges !== undefined && !areTexts(merges)) {
     throw damagedError('tokenizer.ggml.merges of the GGUF file must be a list of texts.');

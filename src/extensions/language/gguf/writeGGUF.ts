@@ -24,16 +24,16 @@ export function writeGGUF(
   const parts: Uint8Array[] = [];
   const encoder = new TextEncoder();
   const word = (value: number) => parts.push(littleEndian(4, view => view.setUint32(0, value, true)));
-  const whole = (value: number) => parts.push(littleEndian(8, view => view.setBigUint64(0, BigInt(value), true)));
+  const uint64 = (value: number) => parts.push(littleEndian(8, view => view.setBigUint64(0, BigInt(value), true)));
   const text = (value: string) => {
     const bytes = encoder.encode(value);
-    whole(bytes.length);
+    uint64(bytes.length);
     parts.push(bytes);
   };
   parts.push(encoder.encode('GGUF'));
   word(3);
-  whole(Object.keys(tensors).length);
-  whole(Object.keys(pairs).length);
+  uint64(Object.keys(tensors).length);
+  uint64(Object.keys(pairs).length);
   for (const [name, value] of Object.entries(pairs)) {
     text(name);
     if (typeof value === 'string') {
@@ -52,9 +52,9 @@ export function writeGGUF(
   for (const [name, {shape, data}] of Object.entries(tensors)) {
     text(name);
     word(shape.length);
-    [...shape].reverse().forEach(whole);
+    [...shape].reverse().forEach(uint64);
     word(type);
-    whole(end);
+    uint64(end);
     offsets.push(end);
     end = aligned(end + width * data.length);
   }

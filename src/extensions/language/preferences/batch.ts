@@ -60,13 +60,13 @@ export function targetsOf(ys: tf.Tensor2D, positions: number): Targets {
   const [rows, width] = ys.shape;
   const further = width - positions;
   const column = (i: number) => tf.slice2d(ys, [0, positions + i], [rows, 1]);
-  const whole = () => tf.slice2d(ys, [0, 0], [rows, positions]);
+  const tokenTargets = () => tf.slice2d(ys, [0, 0], [rows, positions]);
   const isAnswer = () => tf.greaterEqual(tf.range(0, positions), column(0));
   return {
     hasReference: further >= REFERENCE,
     isJudged: further === LABEL,
-    answers: () => tf.where(isAnswer(), whole(), IGNORED),
-    prompts: () => tf.where(isAnswer(), IGNORED, whole()),
+    answers: () => tf.where(isAnswer(), tokenTargets(), IGNORED),
+    prompts: () => tf.where(isAnswer(), IGNORED, tokenTargets()),
     references: () => tf.reshape(column(1), [-1]),
     labels: () => tf.reshape(column(2), [-1]),
   };

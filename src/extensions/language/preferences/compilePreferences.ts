@@ -63,9 +63,9 @@ export function compilePreferences(model: tf.LayersModel, options: CompilePrefer
     },
     "compilePreferences(model, {method: 'dpo', optimizer: adam()})",
   );
-  const {method = 'dpo', optimizer, metrics = [], ...given} = options;
+  const {method = 'dpo', optimizer, metrics = [], ...methodOptions} = options;
   checkOptimizer(optimizer);
-  const numbers = numbersOf(method, given);
+  const numbers = numbersOf(method, methodOptions);
   const allowed = method === 'kto' ? ['margin'] : ['accuracy', 'margin'];
   const wrong = [metrics].flat().find(name => !allowed.includes(name));
   if (wrong !== undefined) {
@@ -108,9 +108,9 @@ export function compilePreferences(model: tf.LayersModel, options: CompilePrefer
 /** @throws LoRAError if these are no batches of `encodePreferences` that the method can use. */
 function readTargets(ys: tf.Tensor, {shape}: tf.Tensor3D, method: PreferenceMethod): Targets {
   const [rows, positions] = shape;
-  const [given, width = 0] = ys.shape;
+  const [targetRows, width = 0] = ys.shape;
   const targets = targetsOf(ys as tf.Tensor2D, positions);
-  if (ys.rank !== 2 || given !== rows || width <= positions || width > positions + 3 || rows % 2 !== 0) {
+  if (ys.rank !== 2 || targetRows !== rows || width <= positions || width > positions + 3 || rows % 2 !== 0) {
     throw misfitError(
       `The targets must be those of encodePreferences, got ${showShape(ys.shape)} for ${rows} texts of ${positions} tokens.`,
     );
@@ -137,8 +137,8 @@ function inRows(targets: Targets, sums: tf.Tensor1D, answers: tf.Tensor2D): [Ans
   const [even, odd] = inTwo(sums);
   const lengths = inTwo(countsOf(answers));
   const references = targets.hasReference ? inTwo(targets.references()) : [tf.zerosLike(even), tf.zerosLike(odd)];
-  return [even, odd].map((each, i) => ({
-    sums: each,
+  return [even, odd].map((sums, i) => ({
+    sums,
     lengths: lengths[i] as tf.Tensor1D,
     reference: references[i] as tf.Tensor1D,
   })) as [AnswerLogProbs, AnswerLogProbs];
@@ -174,9 +174,9 @@ function pairOutcome(
 }
 
 function judgedOutcome(targets: Targets, sumsOf: SumsOf, numbers: Required<PreferenceMethodOptions>): Outcome {
-  const given = targets.answers();
-  const [sums] = sumsOf([given]) as [tf.Tensor1D];
-  const [answers, mismatched] = inRows(targets, sums, given);
+  const answerTargets = targets.answers();
+  const [sums] = sumsOf([answerTargets]) as [tf.Tensor1D];
+  const [answers, mismatched] = inRows(targets, sums, answerTargets);
   const [labels] = inTwo(targets.labels());
   const {loss, rewards} = kto({answers, mismatched, labels}, numbers);
   return {loss, margin: marginOf(rewards, labels)};

@@ -182,25 +182,25 @@ async function encodeAll(
     encoded.push(
       ofEntry(`Record ${i}`, () => {
         const before = encodePart(prompt, texts, true);
-        const whole = answers.map(answer => encodeAnswer(prompt, answer, texts));
-        const from = Math.min(...whole.map(ids => commonStart(before, ids)));
-        whole.forEach(ids => {
+        const sequences = answers.map(answer => encodeAnswer(prompt, answer, texts));
+        const from = Math.min(...sequences.map(ids => commonStart(before, ids)));
+        sequences.forEach(ids => {
           checkTokens(ids, vocabulary);
           if (ids.length <= Math.max(from, 1)) {
             throw misfitError('The answer has no tokens.');
           }
         });
-        return {answers: whole.map(ids => ({ids, from})), label};
+        return {answers: sequences.map(ids => ({ids, from})), label};
       }),
     );
   }
   return encoded;
 }
 
-function encodePart(part: JudgedPrompt['prompt'], texts: ChatTexts, isPrompt: boolean): readonly number[] {
-  return typeof part === 'string'
-    ? texts.tokenizer.encode(part).ids
-    : texts.tokenizer.encode(chatText(part, texts, isPrompt), {add_special_tokens: false}).ids;
+function encodePart(prompt: JudgedPrompt['prompt'], texts: ChatTexts, isPrompt: boolean): readonly number[] {
+  return typeof prompt === 'string'
+    ? texts.tokenizer.encode(prompt).ids
+    : texts.tokenizer.encode(chatText(prompt, texts, isPrompt), {add_special_tokens: false}).ids;
 }
 
 /** Encodes a prompt with an answer. A text gets its end-of-text token. */

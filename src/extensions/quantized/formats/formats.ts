@@ -57,12 +57,12 @@ function unpackFives(bytes: Uint8Array, at: number, write: (i: number, value: nu
 }
 
 /** The scale and the minimum of one of the eight parts of a block of 256: 6 bits each, in 12 bytes from `at` on. */
-function scaleAndMinimum(bytes: Uint8Array, at: number, part: number): [scale: number, minimum: number] {
-  if (part < 4) {
-    return [byteAt(bytes, at + part) & 63, byteAt(bytes, at + part + 4) & 63];
+function scaleAndMinimum(bytes: Uint8Array, at: number, subBlock: number): [scale: number, minimum: number] {
+  if (subBlock < 4) {
+    return [byteAt(bytes, at + subBlock) & 63, byteAt(bytes, at + subBlock + 4) & 63];
   }
-  const low = byteAt(bytes, at + part + 4);
-  const [ofScale, ofMinimum] = [byteAt(bytes, at + part - 4), byteAt(bytes, at + part)];
+  const low = byteAt(bytes, at + subBlock + 4);
+  const [ofScale, ofMinimum] = [byteAt(bytes, at + subBlock - 4), byteAt(bytes, at + subBlock)];
   return [(low & 15) | ((ofScale >> 2) & 48), (low >> 4) | ((ofMinimum >> 2) & 48)];
 }
 
@@ -72,14 +72,14 @@ function unpackParts(
   at: number,
   out: Float32Array,
   to: number,
-  valueAt: (part: number, i: number) => number,
+  valueAt: (subBlock: number, i: number) => number,
 ): void {
   const [d, dmin] = [halfAt(bytes, at), halfAt(bytes, at + 2)];
-  for (let part = 0; part < 8; part++) {
-    const [scale, minimum] = scaleAndMinimum(bytes, at + 4, part);
+  for (let subBlock = 0; subBlock < 8; subBlock++) {
+    const [scale, minimum] = scaleAndMinimum(bytes, at + 4, subBlock);
     const [factor, shift] = [d * scale, dmin * minimum];
     for (let i = 0; i < 32; i++) {
-      out[to + 32 * part + i] = Math.fround(factor * valueAt(part, i)) - shift;
+      out[to + 32 * subBlock + i] = Math.fround(factor * valueAt(subBlock, i)) - shift;
     }
   }
 }
@@ -169,8 +169,8 @@ const FORMATS: readonly BlockFormat[] = [
     numbers: 256,
     bytes: 144,
     unpack: (bytes, at, out, to) => {
-      unpackParts(bytes, at, out, to, (part, i) => {
-        return (byteAt(bytes, at + 16 + 32 * (part >> 1) + i) >> (4 * (part & 1))) & 15;
+      unpackParts(bytes, at, out, to, (subBlock, i) => {
+        return (byteAt(bytes, at + 16 + 32 * (subBlock >> 1) + i) >> (4 * (subBlock & 1))) & 15;
       });
     },
   },
@@ -179,9 +179,9 @@ const FORMATS: readonly BlockFormat[] = [
     numbers: 256,
     bytes: 176,
     unpack: (bytes, at, out, to) => {
-      unpackParts(bytes, at, out, to, (part, i) => {
-        const low = (byteAt(bytes, at + 48 + 32 * (part >> 1) + i) >> (4 * (part & 1))) & 15;
-        return low | (((byteAt(bytes, at + 16 + i) >> part) & 1) << 4);
+      unpackParts(bytes, at, out, to, (subBlock, i) => {
+        const low = (byteAt(bytes, at + 48 + 32 * (subBlock >> 1) + i) >> (4 * (subBlock & 1))) & 15;
+        return low | (((byteAt(bytes, at + 16 + i) >> subBlock) & 1) << 4);
       });
     },
   },

@@ -31,8 +31,8 @@ export const quantize8: Quantize = (values, bytes, at) => {
   const inverse = writeScale(fround(Math.abs(furthest(values)) / 127), bytes, at);
   values.forEach((value, i) => {
     const magnitude = Math.abs(fround(value * (inverse ?? 0)));
-    const whole = floor(magnitude);
-    bytes[at + 2 + i] = Math.sign(value) * (whole + floor(2 * (magnitude - whole)));
+    const integer = floor(magnitude);
+    bytes[at + 2 + i] = Math.sign(value) * (integer + floor(2 * (magnitude - integer)));
   });
   return inverse !== undefined;
 };

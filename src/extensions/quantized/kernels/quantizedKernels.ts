@@ -5,7 +5,7 @@ import type {BlockMatrix} from '../formats/blockMatrix';
 import type {BlockFormat} from '../formats/formats';
 
 /** A quantized matrix with its low-rank update, if any. */
-export interface BlockPart {
+export interface AdaptedMatrix {
   readonly blocks: tf.Tensor;
   readonly matrix: BlockMatrix;
   readonly factors: Factors | null;
@@ -14,19 +14,19 @@ export interface BlockPart {
 /** Concatenated products of one input with several matrices, in few launches. They are not recorded. */
 export interface JointProducts {
   /** Whether they support these matrices, and a tensor that is added. */
-  takes(x: tf.Tensor, parts: readonly BlockPart[], adds: boolean): boolean;
+  takes(x: tf.Tensor, parts: readonly AdaptedMatrix[], adds: boolean): boolean;
   /** `[x·W₀ᵀ + s₀·(x·A₀)·B₀, x·W₁ᵀ + …] + added`: `[.., width]` → `[.., Σ rows]`. */
-  forward(x: tf.Tensor, parts: readonly BlockPart[], added: tf.Tensor | null): tf.Tensor;
+  forward(x: tf.Tensor, parts: readonly AdaptedMatrix[], added: tf.Tensor | null): tf.Tensor;
   /** The gradients in the input, and in `A` and `B` of each part that has them, one after the other. */
   backward(
     x: tf.Tensor,
     dy: tf.Tensor,
-    parts: readonly BlockPart[],
+    parts: readonly AdaptedMatrix[],
   ): {readonly ofInput: () => tf.Tensor; readonly ofFactors: () => readonly tf.Tensor[]};
 }
 
 /** The rank of each part's factors, 0 for none, and the factors of those that have them. */
-export function factorsOf(parts: readonly BlockPart[]): {
+export function factorsOf(parts: readonly AdaptedMatrix[]): {
   ranks: number[];
   scales: number[];
   as: tf.Tensor[];

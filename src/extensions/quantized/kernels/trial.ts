@@ -45,7 +45,9 @@ export function areNumbers(numbers: ArrayLike<number>, expected: Float32Array, f
   const together = Math.min(16, format.numbers);
   return expected.every((value, i) => {
     const first = i - (i % together);
-    const most = expected.subarray(first, first + together).reduce((size, each) => Math.max(size, Math.abs(each)), 0);
+    const most = expected
+      .subarray(first, first + together)
+      .reduce((size, expectedValue) => Math.max(size, Math.abs(expectedValue)), 0);
     return Math.abs((numbers[i] as number) - value) <= 1e-6 * most + SMALLEST;
   });
 }

@@ -210,8 +210,8 @@ function asNumbers(
   const shape = shapeOf(matrix);
   const read = () =>
     tf.tidy(() => {
-      const whole = wholeMatrix(blocks.read(), matrix);
-      return tf.reshape(transposed ? tf.transpose(whole) : whole, shape);
+      const unpacked = wholeMatrix(blocks.read(), matrix);
+      return tf.reshape(transposed ? tf.transpose(unpacked) : unpacked, shape);
     });
   const {rows, width} = matrix;
   const valuesAt = (positions: readonly number[]) => {

@@ -54,7 +54,7 @@ export function multiplyBack(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMa
   const byPieces = () =>
     tf.tidy(() =>
       inPieces(blocks, matrix, (rows, first) => product(tf.slice2d(dz, [0, first], [-1, rows.shape[0]]), rows)).reduce(
-        (sum, part) => tf.add(sum, part),
+        (sum, partialSum) => tf.add(sum, partialSum),
       ),
     );
   return quantizedKernels(matrix.format)?.multiplyBack?.(dz, blocks, matrix) ?? byPieces();
@@ -90,7 +90,7 @@ function lookUpInPieces(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatr
       const isHere = tf.logicalAnd(tf.greaterEqual(index, 0), tf.less(index, count));
       const looked = tf.gather(rows, tf.cast(tf.clipByValue(index, 0, count - 1), 'int32'));
       return tf.where(tf.expandDims(isHere, 1), looked, tf.zerosLike(looked));
-    }).reduce((sum, part) => tf.add(sum, part), zeros) as tf.Tensor2D;
+    }).reduce((sum, rowsOfPiece) => tf.add(sum, rowsOfPiece), zeros) as tf.Tensor2D;
   });
 }
 

@@ -4,7 +4,7 @@ import type {DeferredProduct} from '../../../backends/shared/jointProducts';
 import {registerKernels} from '../../../backends/shared/registration';
 import {isRecording} from '../../../platform/tfjs/engine';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
-import {type BlockPart, type JointProducts, quantizedKernels} from '../kernels/quantizedKernels';
+import {type AdaptedMatrix, type JointProducts, quantizedKernels} from '../kernels/quantizedKernels';
 import {addKernel} from './addKernel';
 
 /** A product that waits for others of its input. */
@@ -12,8 +12,8 @@ interface Waiting extends DeferredProduct {
   /** The input as the tape knows it, and a clone. */
   readonly x: tf.Tensor;
   readonly heldX: tf.Tensor;
-  readonly part: BlockPart;
-  readonly heldPart: BlockPart;
+  readonly operand: AdaptedMatrix;
+  readonly heldOperand: AdaptedMatrix;
   readonly kernels: JointProducts;
 }
 
@@ -21,33 +21,33 @@ interface Waiting extends DeferredProduct {
  * `x·Wᵀ + s·(x·A)·B`, `[.., width]` → `[.., rows]`, computed once something reads it: together with others of the same
  * input, or with what is added to it. `undefined` where the backend has no program for that.
  */
-export function deferProduct(x: tf.Tensor, part: BlockPart): tf.Tensor | undefined {
-  const kernels = quantizedKernels(part.matrix.format)?.joint;
-  if (kernels?.takes(x, [part], false) !== true) {
+export function deferProduct(x: tf.Tensor, operand: AdaptedMatrix): tf.Tensor | undefined {
+  const kernels = quantizedKernels(operand.matrix.format)?.joint;
+  if (kernels?.takes(x, [operand], false) !== true) {
     return undefined;
   }
   registerKernels(tf.getBackend(), [addKernel]);
-  return recorded(kernels, x, [part], () => {
+  return recorded(kernels, x, [operand], () => {
     const held: tf.Tensor[] = [];
     const hold = (tensor: tf.Tensor) => {
       const clone = cloneOf(tensor);
       held.push(clone);
       return clone;
     };
-    const {blocks, matrix, factors} = part;
+    const {blocks, matrix, factors} = operand;
     const heldX = hold(x);
-    const heldPart = {
+    const heldOperand = {
       blocks: hold(blocks),
       matrix,
       factors: factors && {...factors, a: hold(factors.a), b: hold(factors.b)},
     };
-    const compute = (added: tf.Tensor | null) => kernels.forward(heldX, [heldPart], added);
+    const compute = (added: tf.Tensor | null) => kernels.forward(heldX, [heldOperand], added);
     const waiting: Waiting = {
-      ...{x, heldX, part, heldPart, kernels, held},
+      ...{x, heldX, operand, heldOperand, kernels, held},
       compute: () => compute(null),
       joined: siblings => joinedProducts([waiting, ...(siblings as Waiting[])]),
       plus: other =>
-        tf.util.arraysEqual(other.shape, shape) && kernels.takes(x, [part], true) ? compute(other) : undefined,
+        tf.util.arraysEqual(other.shape, shape) && kernels.takes(x, [operand], true) ? compute(other) : undefined,
     };
     const shape = [...x.shape.slice(0, -1), matrix.rows];
     return defer(shape, waiting);
@@ -59,7 +59,7 @@ function joinedProducts(products: readonly Waiting[]): tf.Tensor | undefined {
   const isOne = products.every(product => product.heldX.dataId === heldX.dataId && product.kernels === kernels);
   // The tape knows the tensors themselves, and without it they may be gone.
   const isTaped = isRecording();
-  const parts = products.map(({part, heldPart}) => (isTaped ? part : heldPart));
+  const parts = products.map(({operand, heldOperand}) => (isTaped ? operand : heldOperand));
   return isOne && !(isTaped && x.isDisposed) && kernels.takes(heldX, parts, false)
     ? recorded(kernels, isTaped ? x : heldX, parts, () => kernels.forward(heldX, parts, null))
     : undefined;
@@ -69,7 +69,7 @@ function joinedProducts(products: readonly Waiting[]): tf.Tensor | undefined {
 function recorded(
   kernels: JointProducts,
   x: tf.Tensor,
-  parts: readonly BlockPart[],
+  parts: readonly AdaptedMatrix[],
   forward: () => tf.Tensor,
 ): tf.Tensor {
   const names = parts.flatMap(({factors}, i) => (factors ? [`a${i}`, `b${i}`] : []));
@@ -80,8 +80,8 @@ function recorded(
     save: {x: names.length > 0, ...Object.fromEntries(names.map(name => [name, true]))},
     forward,
     gradient: (dy, saved: Readonly<Record<string, tf.Tensor>>) => {
-      const savedParts = parts.map(({factors, ...part}, i) => ({
-        ...part,
+      const savedParts = parts.map(({factors, ...operand}, i) => ({
+        ...operand,
         factors: factors && {...factors, a: saved[`a${i}`] as tf.Tensor, b: saved[`b${i}`] as tf.Tensor},
       }));
       const {ofInput, ofFactors} = kernels.backward(saved.x ?? dy, dy, savedParts);

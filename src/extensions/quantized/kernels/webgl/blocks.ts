@@ -10,7 +10,7 @@ const BYTES_OF_PIXEL = 12;
 
 /** @param pixelAt code that reads the pixel at an index `i`. */
 export const glsl = (pixelAt: string): Dialect => ({
-  whole: 'int',
+  integer: 'int',
   real: 'float',
   define: (name, parameters, type, expression) =>
     `${type} ${name}(${parameters.map(parameter => `int ${parameter}`).join(', ')}) { return ${expression}; }`,

@@ -14,7 +14,7 @@ const INTEGERS = ['stride', 'first', 'count', 'width'];
 const PIXEL = [
   ...['rg', 'ba'].map(
     (pair, i) => `{ int p = blockOf(first + row + ${i}, col); int start = indexOf(col);
-result.${pair} = factorAt(p, start) * vec2(wholeAt(p, start), wholeAt(p, start + 1)) + shiftAt(p, start); }`,
+result.${pair} = factorAt(p, start) * vec2(quantAt(p, start), quantAt(p, start + 1)) + shiftAt(p, start); }`,
   ),
   'if (row + 1 >= count) result.ba = vec2(0.0); if (col + 1 >= width) result.ga = vec2(0.0);',
 ].join('\n');

@@ -4,7 +4,7 @@ import {type Source, type Stack, stackOf, stackTensor} from '../../../../backend
 import {type Product, type Sum, sumOf, sumsOf} from '../../../../backends/webgl/sums';
 import {rowBytes} from '../../formats/blockMatrix';
 import {formatCode, numbersTogether} from '../formatCode';
-import {type BlockPart, factorsOf, type JointProducts} from '../quantizedKernels';
+import {type AdaptedMatrix, factorsOf, type JointProducts} from '../quantizedKernels';
 import {glsl, onCard} from './blocks';
 
 // Concatenated products with quantized matrices. One launch unpacks all matrices, one below the other, and another one
@@ -20,10 +20,10 @@ function startsOf(sizes: readonly number[]): number[] {
 }
 
 /** The values of all matrices, `[Σ rows, width]`. */
-function unpackAll(parts: readonly BlockPart[]): tf.Tensor {
-  const [{matrix}] = parts as readonly [BlockPart];
+function unpackAll(parts: readonly AdaptedMatrix[]): tf.Tensor {
+  const [{matrix}] = parts as readonly [AdaptedMatrix];
   const {format, width} = matrix;
-  const starts = startsOf(parts.map(part => part.matrix.rows));
+  const starts = startsOf(parts.map(({matrix: {rows}}) => rows));
   const laterParts = starts.flatMap((start, i) => (i === 0 ? [] : [{i, start}]));
   const pixelAt = laterParts.map(({i}) => `if (part == ${i}) return three${i}(0, 0, 2 * i);`).join(' ');
   const selectPart = laterParts
@@ -32,7 +32,7 @@ function unpackAll(parts: readonly BlockPart[]): tf.Tensor {
   const pair =
     numbersTogether(format) === 1
       ? 'vec2(numberAt(line, col), numberAt(line, col + 1))'
-      : 'factorAt(p, start) * vec2(wholeAt(p, start), wholeAt(p, start + 1)) + shiftAt(p, start)';
+      : 'factorAt(p, start) * vec2(quantAt(p, start), quantAt(p, start + 1)) + shiftAt(p, start)';
   const program = {
     reads: parts.map((_, i) => `three${i}`),
     head: `int part = 0; ${formatCode(format, glsl(`${pixelAt} return three0(0, 0, 2 * i);`), String(rowBytes(matrix)))}`,
@@ -47,12 +47,12 @@ int p = blockOf(line, col); int start = indexOf(col); result.${name} = ${pair}; 
     const info = onCard(blocks);
     return {info, stack: stackOf(info.shape)};
   });
-  const stack: Stack = [1, parts.reduce((sum, part) => sum + part.matrix.rows, 0), width];
+  const stack: Stack = [1, parts.reduce((sum, {matrix: {rows}}) => sum + rows, 0), width];
   return stackTensor({program, sources, stack}, stack.slice(1));
 }
 
 /** The parts that have factors, with the columns of the result that are theirs. */
-function updatedOf(parts: readonly BlockPart[]) {
+function updatedOf(parts: readonly AdaptedMatrix[]) {
   const starts = startsOf(parts.map(({matrix}) => matrix.rows));
   return parts.flatMap(({matrix, factors}, i) => {
     const column = starts[i] as number;
@@ -69,14 +69,14 @@ function columnsOf(tensor: tf.Tensor, column: number, count: number): Source {
 
 export const jointProducts: JointProducts = {
   takes: (x, parts) => {
-    const [{matrix}] = parts as readonly [BlockPart];
-    const rows = parts.map(part => part.matrix.rows);
+    const [{matrix}] = parts as readonly [AdaptedMatrix];
+    const rows = parts.map(({matrix: {rows}}) => rows);
     const isOdd = rows.slice(0, -1).some(count => count % 2 !== 0);
     return (
       x.size > 0 &&
       !isOdd &&
       rows.reduce((sum, count) => sum + count) * matrix.width <= MOST_VALUES &&
-      parts.every(part => part.matrix.format === matrix.format && part.matrix.width === matrix.width) &&
+      parts.every(other => other.matrix.format === matrix.format && other.matrix.width === matrix.width) &&
       factorsOf(parts).ranks.every(rank => rank <= 64)
     );
   },
@@ -124,7 +124,11 @@ export const jointProducts: JointProducts = {
             narrow,
             narrow.map(({stack}) => stack),
           );
-    const pairs = updated.map((part, i) => ({...part, h: hs[2 * i] as tf.Tensor, dh: hs[2 * i + 1] as tf.Tensor}));
+    const pairs = updated.map((operand, i) => ({
+      ...operand,
+      h: hs[2 * i] as tf.Tensor,
+      dh: hs[2 * i + 1] as tf.Tensor,
+    }));
     return {
       ofFactors: () => {
         const sums = pairs.flatMap(({a, h, dh, rank, scaling, column, rows: width}): Sum[] => {

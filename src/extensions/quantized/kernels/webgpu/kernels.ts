@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {type Program, programOf, runsPrograms} from '../../../../backends/webgpu/program';
 import {type BlockMatrix, rowBytes} from '../../formats/blockMatrix';
 import type {BlockFormat} from '../../formats/formats';
-import type {BlockPart, QuantizedKernels} from '../quantizedKernels';
+import type {AdaptedMatrix, QuantizedKernels} from '../quantizedKernels';
 import {areJointRight, areNumbers, readTrial, ROWS, runsFormat, trialMatrix, WIDTH} from '../trial';
 import {groupsOf, runWith} from './largeMatrix';
 import {jointProducts, numbersOf} from './products';
@@ -23,12 +23,18 @@ if (row >= 0 && row < u.count) { part = row / u.each; v = numberAt(row % u.each,
 
 function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
   const groupRows = groupsOf(blocks, matrix).map(({first, parts}) => {
-    const [each = 0, ...laterSizes] = parts.map(part => part.matrix.rows);
+    const [firstSize = 0, ...laterSizes] = parts.map(({matrix: {rows}}) => rows);
     const packed = parts.map(part => part.blocks);
     const [y] = runWith(packed, lookUpProgram(matrix.format, parts.length), {
       inputs: [numbers, ...packed],
       outputs: [[numbers.size, matrix.width]],
-      numbers: [rowBytes(matrix), first, laterSizes.reduce((sum, rows) => sum + rows, each), matrix.width, each],
+      numbers: [
+        rowBytes(matrix),
+        first,
+        laterSizes.reduce((sum, rows) => sum + rows, firstSize),
+        matrix.width,
+        firstSize,
+      ],
     });
     return y as tf.Tensor2D;
   });
@@ -43,7 +49,7 @@ function multiply(x: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Te
 
 function multiplyBack(dz: tf.Tensor2D, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
   const groups = groupsOf(blocks, matrix);
-  const rowsOf = (parts: readonly BlockPart[]) => parts.reduce((sum, part) => sum + part.matrix.rows, 0);
+  const rowsOf = (parts: readonly AdaptedMatrix[]) => parts.reduce((sum, {matrix: {rows}}) => sum + rows, 0);
   return added(
     groups.map(({first, parts}) => {
       const dy = groups.length === 1 ? dz : tf.slice2d(dz, [0, first], [-1, rowsOf(parts)]);

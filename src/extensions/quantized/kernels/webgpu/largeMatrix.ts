@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {integersOnCard, mostBytesOfBinding, runProgram} from '../../../../backends/webgpu/program';
 import {dataInParts, keepingNumbers} from '../../../../platform/tfjs/cardData';
 import {type BlockMatrix, packedSize, rowBytes} from '../../formats/blockMatrix';
-import type {BlockPart} from '../quantizedKernels';
+import type {AdaptedMatrix} from '../quantizedKernels';
 
 // A matrix that is larger than a device's largest storage buffer is stored on the card in parts.
 
@@ -11,9 +11,9 @@ export const MOST_BUFFERS = 8;
 
 /** Runs a program. The CPU fallback and reading blocks need their data synchronously, but not that of parts. */
 export function runWith(blocks: readonly tf.Tensor[], ...[program, call]: Parameters<typeof runProgram>): tf.Tensor[] {
-  const whole = blocks.filter(each => each instanceof tf.Tensor);
-  const run = whole.reduceRight(
-    (inner, each) => () => keepingNumbers(each, inner),
+  const tensors = blocks.filter(buffer => buffer instanceof tf.Tensor);
+  const run = tensors.reduceRight(
+    (inner, tensor) => () => keepingNumbers(tensor, inner),
     () => runProgram(program, call),
   );
   return run();
@@ -28,7 +28,7 @@ export function isLarge(matrix: BlockMatrix): boolean {
 const MOST_PARTS = MOST_BUFFERS - 2;
 
 /** A matrix in parts that programs can read, in groups of as many as a program reads, with their first rows. */
-export function groupsOf(blocks: tf.Tensor, matrix: BlockMatrix): {first: number; parts: BlockPart[]}[] {
+export function groupsOf(blocks: tf.Tensor, matrix: BlockMatrix): {first: number; parts: AdaptedMatrix[]}[] {
   if (!isLarge(matrix)) {
     return [{first: 0, parts: [{blocks, matrix, factors: null}]}];
   }
@@ -40,7 +40,7 @@ export function groupsOf(blocks: tf.Tensor, matrix: BlockMatrix): {first: number
     const packed = blocks.dataSync<'int32'>();
     return firsts.map(first => integersOnCard(packed.subarray((first * size) / 4, ((first + rows) * size) / 4)));
   });
-  const parts = firsts.map((first, i): BlockPart => {
+  const parts = firsts.map((first, i): AdaptedMatrix => {
     const slice = {...matrix, rows: Math.min(rows, matrix.rows - first)};
     return {blocks: data[i] as tf.Tensor, matrix: slice, factors: null};
   });

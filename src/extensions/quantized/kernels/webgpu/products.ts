@@ -3,7 +3,7 @@ import {GROUP, type Program, programOf, runProgram} from '../../../../backends/w
 import {rowBytes} from '../../formats/blockMatrix';
 import type {BlockFormat} from '../../formats/formats';
 import {type Dialect, formatCode, numbersTogether} from '../formatCode';
-import {type BlockPart, factorsOf, type JointProducts} from '../quantizedKernels';
+import {type AdaptedMatrix, factorsOf, type JointProducts} from '../quantizedKernels';
 import {isLarge, MOST_BUFFERS, runWith} from './largeMatrix';
 
 // Concatenated products with quantized matrices, `[x·W₀ᵀ + s₀·(x·A₀)·B₀, x·W₁ᵀ + …]`, and their gradients. The programs
@@ -24,7 +24,7 @@ function dialect(count: number): Dialect {
   const cases = laterParts.map(i => `case ${i}: { return packed${i}[i]; }`).join(' ');
   const word = `fn word(i: i32) -> i32 { ${count === 1 ? '' : `switch (part) { ${cases} default: {} }`} return packed0[i]; }`;
   return {
-    whole: 'i32',
+    integer: 'i32',
     real: 'f32',
     define: (name, parameters, type, expression) =>
       `fn ${name}(${parameters.map(parameter => `${parameter}: i32`).join(', ')}) -> ${type} { return ${expression}; }`,
@@ -118,7 +118,7 @@ function update({ranks, adds}: Variant): string {
 function eachTogether(format: BlockFormat, isInside: string, use: string): string {
   return `let p = blockOf(row, column); let first = indexOf(column); let factor = factorAt(p, first); let shift = shiftAt(p, first);
 for (var t = 0; t < ${numbersTogether(format)}; t++) {
-  var w = 0.0; if (${isInside}) { w = factor * real(wholeAt(p, first + t)) + shift; } ${use}
+  var w = 0.0; if (${isInside}) { w = factor * real(quantAt(p, first + t)) + shift; } ${use}
 }`;
 }
 
@@ -292,11 +292,11 @@ if (lane < ${COLUMNS} && column < width) {
 }
 
 /** The sizes of products and the arguments that their programs have in common. */
-function callOf(sizeOf: (inner: number, across: number) => number, parts: readonly BlockPart[], adds = false) {
-  const [{matrix}] = parts as readonly [BlockPart];
+function callOf(sizeOf: (inner: number, across: number) => number, parts: readonly AdaptedMatrix[], adds = false) {
+  const [{matrix}] = parts as readonly [AdaptedMatrix];
   const {format, width: inner} = matrix;
   const {ranks, scales, as, bs} = factorsOf(parts);
-  const columns = parts.map(part => part.matrix.rows);
+  const columns = parts.map(({matrix: {rows}}) => rows);
   const across = columns.reduce((sum, count) => sum + count, 0);
   const rows = sizeOf(inner, across);
   const variant: Variant = {format, ranks, adds};
@@ -305,20 +305,20 @@ function callOf(sizeOf: (inner: number, across: number) => number, parts: readon
 }
 
 const count = (length: number, size: number) => Math.ceil(length / size);
-const sum = (counts: readonly number[]) => counts.reduce((all, each) => all + each, 0);
+const sum = (counts: readonly number[]) => counts.reduce((all, size) => all + size, 0);
 
 export const jointProducts: JointProducts = {
   takes: (x, parts, adds) => {
     const {ranks, as} = factorsOf(parts);
-    const [{matrix}] = parts as readonly [BlockPart];
+    const [{matrix}] = parts as readonly [AdaptedMatrix];
     const buffers = 2 + parts.length + (as.length > 0 ? 1 + as.length : 0) + (adds ? 1 : 0);
     return (
       x.size > 0 &&
       buffers <= MOST_BUFFERS &&
       3 + 2 * as.length <= MOST_BUFFERS &&
       2 * sum(ranks) <= GROUP &&
-      parts.every(part => part.matrix.format === matrix.format && part.matrix.width === matrix.width) &&
-      !parts.some(part => isLarge(part.matrix))
+      parts.every(other => other.matrix.format === matrix.format && other.matrix.width === matrix.width) &&
+      !parts.some(other => isLarge(other.matrix))
     );
   },
   forward: (x, parts, added) => {
@@ -331,7 +331,7 @@ export const jointProducts: JointProducts = {
     const [h] =
       all === 0 ? [] : runProgram(narrow(variant, false), {inputs: [x, ...as], outputs: [[rows, all]], numbers, rows});
     const isFew = rows <= FEW;
-    const tilesAcross = sum(columns.map(each => count(each, isFew ? EACH : TILE)));
+    const tilesAcross = sum(columns.map(columnCount => count(columnCount, isFew ? EACH : TILE)));
     const [y] = runWith(packed, isFew ? fewRows(variant) : tiles(variant), {
       inputs: [x, ...packed, ...(h ? [h, ...bs] : []), ...(added ? [added] : [])],
       outputs: [[...x.shape.slice(0, -1), across]],
@@ -356,7 +356,9 @@ export const jointProducts: JointProducts = {
               inputs: [x, dy, h],
               outputs: as.flatMap((a, i) => [a.shape, (bs[i] as tf.Tensor).shape]),
               numbers,
-              rows: sum([inner, ...columns.filter((_, i) => variant.ranks[i] !== 0)].map(each => count(each, COLUMNS))),
+              rows: sum(
+                [inner, ...columns.filter((_, i) => variant.ranks[i] !== 0)].map(length => count(length, COLUMNS)),
+              ),
             }),
       ofInput: () => {
         const [dx] = runWith(packed, tilesBack(variant), {
