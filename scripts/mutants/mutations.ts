@@ -149,16 +149,24 @@ function isOptionTable(node: ts.Node): boolean {
   );
 }
 
-/** Whether a number is the default of an axis, as in `const [rows = 1] = x.shape`: shapes have their axes. */
+/** Whether a number is the default of an axis, as in `const [rows = 1] = x.shape` and `x.shape[0] ?? 1`: shapes have them. */
 function isDefaultOfAxis(node: ts.Node): boolean {
-  const {parent: element} = node;
-  return (
-    ts.isNumericLiteral(node) &&
-    ts.isBindingElement(element) &&
-    ts.isArrayBindingPattern(element.parent) &&
-    ts.isVariableDeclaration(element.parent.parent) &&
-    /\bshape(?:\.slice\([^()]*\))?$/i.test(element.parent.parent.initializer?.getText() ?? '')
-  );
+  const {parent} = node;
+  if (!ts.isNumericLiteral(node)) {
+    return false;
+  }
+  if (ts.isBinaryExpression(parent) && parent.operatorToken.kind === ts.SyntaxKind.QuestionQuestionToken) {
+    return /\.shape(?:\.at\(-1\)|\[[^[\]]*\])$/.test(parent.left.getText());
+  }
+  if (!ts.isBindingElement(parent) || !ts.isArrayBindingPattern(parent.parent)) {
+    return false;
+  }
+  const {parent: owner} = parent.parent;
+  return ts.isVariableDeclaration(owner)
+    ? /shape(?:\.slice\([^()]*\))?$/i.test(owner.initializer?.getText() ?? '')
+    : ts.isBindingElement(owner)
+      ? owner.propertyName?.getText() === 'shape'
+      : owner.type?.getText() === 'number[]';
 }
 
 /** Whether a sum, or one that it is part of, joins texts. */

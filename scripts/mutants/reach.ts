@@ -31,15 +31,19 @@ export class Reach {
   }
 
   /**
-   * Runs the tests that are new or have changed since `file` was written, and those that run a source that has. Prints
-   * the test files that fail without a mutant, which are left out.
+   * Runs the tests that are new or have changed since `file` was written, and those that run a source that has. What other
+   * tests ran is kept. Prints the test files that fail without a mutant, which are left out.
    */
   async record(file: string, testFiles: readonly string[], workers: readonly Worker[]): Promise<void> {
-    const texts = new Map([...this.sources, ...testFiles.map(path => [path, readFileSync(path, 'utf8')] as const)]);
-    const hashes = Object.fromEntries([...texts].map(([path, text]) => [path, hashOf(text)]));
     const former: Stored = existsSync(file)
       ? (JSON.parse(readFileSync(file, 'utf8')) as Stored)
       : {hashes: {}, files: {}};
+    const recordedFiles = Object.keys(former.files).filter(path => existsSync(path));
+    const texts = new Map([
+      ...this.sources,
+      ...[...testFiles, ...recordedFiles].map(path => [path, readFileSync(path, 'utf8')] as const),
+    ]);
+    const hashes = Object.fromEntries([...texts].map(([path, text]) => [path, hashOf(text)]));
     const isSame = (path: string) => former.hashes[path] === hashes[path];
     const isCurrent = ([path, {runs}]: [string, Recorded]) => {
       return (
