@@ -199,8 +199,8 @@ function makeRows(): Readonly<Record<string, Row>> {
     PReLU: {keys: 'shared_axes'},
     ReLU: {
       keys: 'max_value negative_slope threshold',
-      as: ({maxValue, negativeSlope = 0, threshold = 0}) =>
-        (negativeSlope ?? 0) !== 0 || (threshold ?? 0) !== 0
+      as: ({maxValue, negativeSlope, threshold}) =>
+        [negativeSlope, threshold].some(value => (value ?? 0) !== 0)
           ? byKerasLayer({computes: 'relu', maxValue, negativeSlope, threshold})
           : undefined,
     },
