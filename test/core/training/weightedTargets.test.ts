@@ -125,7 +125,8 @@ describe('weights', () => {
 
   test('a model of several outputs has weights for each', async () => {
     const model = twice();
-    compileModel(model, {weighted: true, optimizer: 'sgd', loss: ['meanSquaredError', 'meanAbsoluteError']});
+    const loss = ['meanSquaredError', 'meanAbsoluteError'] as const;
+    compileModel(model, {weighted: true, optimizer: 'sgd', loss, metrics: ['mae']});
     const x = tf.tensor2d([[1], [3]]);
     const zeros = tf.zeros([2, 1]);
     const targets = [withSampleWeights(zeros, [2, 1]), withSampleWeights(zeros)];
@@ -134,6 +135,7 @@ describe('weights', () => {
     expect(history.loss).toBeAllClose([7.5]);
     expect(history.one_loss).toBeAllClose([5.5]);
     expect(history.other_loss).toBeAllClose([2]);
+    expect(history.one_mae).toBeAllClose([2]);
   });
 
   test('datasets, features and splits train with weights', async () => {
