@@ -1,6 +1,6 @@
 import {mkdtempSync, existsSync, readFileSync, renameSync, writeFileSync} from 'node:fs';
 import {dirname, join} from 'node:path';
-import {encodeSafetensors, type NamedValues} from '../src/platform/formats/safetensors';
+import {encodeSafetensors, type NamedValues} from '../src/platform/formats/encodeSafetensors';
 import {transpose} from '../src/platform/formats/layout';
 import {readOnnx} from '../src/extensions/onnx/file/readOnnx';
 import {namedTensors} from '../src/extensions/onnx/import/namedTensors';

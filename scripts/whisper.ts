@@ -1,6 +1,7 @@
 import {existsSync, mkdtempSync, readFileSync, renameSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
-import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../src/platform/formats/decodeSafetensors';
+import {encodeSafetensors, type NamedValues} from '../src/platform/formats/encodeSafetensors';
 import {meetingNoter} from './pretrained';
 
 const WIDTH = 384;

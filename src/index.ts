@@ -68,13 +68,14 @@ export {type ConvertedAdapter, convertToLoRA, type ConvertToLoRAOptions} from '.
 // Save and load adapters.
 export {saveMerged, toSafetensors} from './core/model/saveMerged';
 export {saveAdapter, type SavePEFTOptions} from './core/peft/saveAdapter';
-export {type AdapterSource, loadAdapter, type LoadAdapterOptions} from './core/peft/loadAdapter';
+export {loadAdapter, type LoadAdapterOptions} from './core/peft/loadAdapter';
+export type {AdapterSource} from './core/peft/readAdapter';
 export {fileHandler} from './core/storage/fileHandler';
 export type {SaveOptions} from './core/storage/storage';
 export type {SafetensorsOptions, StoredType} from './core/storage/safetensors';
 export type {ByteSource} from './core/storage/sources';
 export type {LoadOptions} from './core/storage/limits';
-export type {FileBytes} from './platform/formats/safetensors';
+export type {FileBytes} from './platform/formats/encodeSafetensors';
 
 // Exchange adapters with PEFT.
 export {exportPEFT} from './core/peft/exchange';

@@ -11,7 +11,7 @@ import {startThreadedWasm} from './node/wasmThreads';
 import {supplyWasmStart} from './backends/startWasm';
 import {supplySavePEFT} from './core/peft/saveAdapter';
 import {ownHandlers} from './core/storage/places';
-import {supplyLocalFiles} from './core/storage/sources';
+import {supplyLocalFiles} from './core/storage/localFiles';
 
 registerGradients([matrixProductGradient]);
 supplyWasm();

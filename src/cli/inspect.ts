@@ -3,7 +3,7 @@ import {dirname, join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {listed} from '../platform/errors';
 import {sizeOf} from '../platform/formats/layout';
-import {decodeSafetensors} from '../platform/formats/safetensors';
+import {decodeSafetensors} from '../platform/formats/decodeSafetensors';
 import {typeOf} from '../extensions/onnx/file/onnxTensor';
 import {openOnnx, type OnnxModel, type OnnxValue} from '../extensions/onnx/file/readOnnx';
 import {reasonNotAdaptable} from '../core/layers/registry';

@@ -1,7 +1,7 @@
 import {openAsBlob} from 'node:fs';
 import {readdir, stat} from 'node:fs/promises';
 import {join} from 'node:path';
-import type {LocalFiles} from '../core/storage/sources';
+import type {LocalFiles} from '../core/storage/localFiles';
 import {readPEFTFolder} from './peftFolder';
 import {checkIsFile, isFolder, pathOf, unreadable} from './files';
 

@@ -1,5 +1,5 @@
 import type {Page} from 'playwright-core';
-import {encodeSafetensors} from '../../src/platform/formats/safetensors';
+import {encodeSafetensors} from '../../src/platform/formats/encodeSafetensors';
 import {loadAdapter} from '../../src';
 import {useBackend} from '../helpers';
 import {describeUnless, pretrained} from '../missing';

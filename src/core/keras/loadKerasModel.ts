@@ -3,9 +3,7 @@ import {
   asLoRAError,
   brief,
   checkOptions,
-  kindOf,
   listed,
-  LoRAError,
   messageOf,
   throwFaults,
   unsupportedError,
@@ -14,8 +12,6 @@ import {type CallOptions, throwIfAborted, unlessAborted, withOwnErrors} from '..
 import {sizeOf} from '../../platform/formats/layout';
 import {disposeModel} from '../rewire/dispose';
 import {checkLimits, type LoadOptions} from '../storage/limits';
-import {loaderOf, placeOf} from '../storage/places';
-import {isListOfFiles, limitedFetch} from '../storage/sources';
 import {joinedWeights} from '../storage/weightBytes';
 import {type LayerEntry} from '../../platform/tfjs/configs';
 import {keepingNames} from '../../platform/tfjs/keepingNames';
@@ -24,7 +20,6 @@ import {withWeightLimit} from '../../platform/tfjs/weightLimit';
 import {isJson, someInside} from './json';
 import {callFaults, type CalledLayer} from './openCalls';
 import {type KerasFile, recognize} from './recognize';
-import {artifactsOfFiles} from './modelFiles';
 import {readTopology} from './topology';
 import {fillWeights} from './weights';
 
@@ -56,8 +51,11 @@ export async function loadKerasModel(
   checkLimits(options);
   const {signal} = options;
   throwIfAborted(signal);
+  // Clearing an input empties its list.
+  const snapshot = typeof FileList === 'function' && source instanceof FileList ? Array.from(source) : source;
+  const {handlerOf} = await import('./modelFiles');
   const artifacts = await withOwnErrors(options, watched =>
-    unlessAborted(handlerOf(source, watched).load(), signal).catch((error: unknown) => {
+    unlessAborted(handlerOf(snapshot, watched).load(), signal).catch((error: unknown) => {
       throwIfAborted(signal);
       const isAddress = typeof source === 'string' || source instanceof URL;
       throw isAddress ? asLoRAError(error, `Cannot load "${String(source)}"`, 'ERR_IO') : error;
@@ -94,24 +92,6 @@ function endlessFaults(topology: unknown): string[] {
     return false;
   });
   return faults;
-}
-
-function handlerOf(
-  source: Parameters<typeof loadKerasModel>[0],
-  options: LoadOptions & CallOptions,
-): {load: () => Promise<tf.io.ModelArtifacts>} {
-  if (isListOfFiles(source)) {
-    return {load: () => artifactsOfFiles(source, options)};
-  }
-  const place = placeOf(source);
-  if (typeof place !== 'string' && typeof (place as Partial<tf.io.IOHandler> | null | undefined)?.load !== 'function') {
-    throw new LoRAError(
-      'The source must be a URL, in Node a path, a handler of tf.io that can load, or the list of the files: ' +
-        `model.json and those of its weights; got ${kindOf(source)}.`,
-    );
-  }
-  const handler = loaderOf(place, {fetchFunc: limitedFetch({maxBytes: Infinity, ...options})});
-  return {load: () => handler.load()};
 }
 
 function build({root: topology, isKeras3}: KerasFile, artifacts: tf.io.ModelArtifacts): tf.LayersModel {

@@ -1,12 +1,35 @@
 import * as tf from '@tensorflow/tfjs';
-import {listed, LoRAError, notFoundError} from '../../platform/errors';
+import {kindOf, listed, LoRAError, notFoundError} from '../../platform/errors';
 import {jsonText} from '../../platform/formats/explained';
 import type {CallOptions} from '../../platform/signals';
 import type {LoadOptions} from '../storage/limits';
-import {bytesOf} from '../storage/sources';
+import {loaderOf, placeOf} from '../storage/places';
+import {bytesOf, isListOfFiles, limitedFetch} from '../storage/sources';
 import {joinedWeights} from '../storage/weightBytes';
 
+/** Where a model may be: a URL or path, a handler, or its files. */
+export type ModelSource = string | URL | tf.io.IOHandler | ArrayLike<File>;
+
 type ModelJSON = Parameters<typeof tf.io.getModelArtifactsForJSON>[0];
+
+/** What loads a model from its source, as `loadKerasModel` takes it. */
+export function handlerOf(
+  source: ModelSource,
+  options: LoadOptions & CallOptions,
+): {load: () => Promise<tf.io.ModelArtifacts>} {
+  if (isListOfFiles(source)) {
+    return {load: () => artifactsOfFiles(source, options)};
+  }
+  const place = placeOf(source);
+  if (typeof place !== 'string' && typeof (place as Partial<tf.io.IOHandler> | null | undefined)?.load !== 'function') {
+    throw new LoRAError(
+      'The source must be a URL, in Node a path, a handler of tf.io that can load, or the list of the files: ' +
+        `model.json and those of its weights; got ${kindOf(source)}.`,
+    );
+  }
+  const handler = loaderOf(place, {fetchFunc: limitedFetch({maxBytes: Infinity, ...options})});
+  return {load: () => handler.load()};
+}
 
 /**
  * The model that picked files hold: its JSON, and the files of weights that this names. `tf.io.browserFiles` reads them
@@ -14,7 +37,7 @@ type ModelJSON = Parameters<typeof tf.io.getModelArtifactsForJSON>[0];
  *
  * @throws LoRAError if there is no JSON file, or a file of weights is missing.
  */
-export async function artifactsOfFiles(
+async function artifactsOfFiles(
   files: ArrayLike<File>,
   options: LoadOptions & CallOptions,
 ): Promise<tf.io.ModelArtifacts> {

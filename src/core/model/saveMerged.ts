@@ -3,7 +3,7 @@ import type {Adapter} from '../adapter/adapter';
 import {checkPlace, placeOf, saverOf} from '../storage/places';
 import {encodeAdapter, type SafetensorsOptions} from '../storage/safetensors';
 import {withPlace} from '../storage/storage';
-import type {FileBytes} from '../../platform/formats/safetensors';
+import type {FileBytes} from '../../platform/formats/encodeSafetensors';
 import {disposeModel} from '../rewire/dispose';
 import type {CallOptions} from '../../platform/signals';
 import {getAdapter} from './currentAdapter';

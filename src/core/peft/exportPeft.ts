@@ -6,7 +6,7 @@ import {describeHead} from '../adapter/headConfig';
 import {listed, misfitError, throwFaults} from '../../platform/errors';
 import {type CallOptions, stepsOf} from '../../platform/signals';
 import type {Values} from '../../platform/formats/layout';
-import {type FileBytes, encodeSafetensors, type NamedValues} from '../../platform/formats/safetensors';
+import {type FileBytes, encodeSafetensors, type NamedValues} from '../../platform/formats/encodeSafetensors';
 import type {LayerConfig} from '../layers/layerConfig';
 import {borrowing} from '../layers/borrowingLayer';
 import {baseOf} from '../layers/wrapperKind';

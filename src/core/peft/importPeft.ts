@@ -17,7 +17,7 @@ import {checkFit} from '../model/checkFit';
 import {recordOf} from '../rewire/record';
 import {type Site, sitesOf} from '../rewire/walk';
 import type {LoadOptions} from '../storage/limits';
-import {asTensors} from '../storage/safetensors';
+import {asTensors} from '../storage/decodeAdapter';
 import {biasesOf, namedWeights} from '../../platform/tfjs/weights';
 import {carries, isConv1D, isUncalled, rowsOf, torchWeights, updatedKind, whyNoTokenRows} from './torchLayers';
 import {parsePEFT, type TorchModule} from './parsePeft';

@@ -1,8 +1,8 @@
 import {brief, show, throwFaults, unsupportedError} from '../../platform/errors';
 import type {Budget} from './patternTable';
-import {readSafetensors} from '../../platform/formats/explained';
+import {readSafetensors} from '../../platform/formats/readSafetensors';
 import {sizeOf, type Values} from '../../platform/formats/layout';
-import type {StoredTensor} from '../../platform/formats/safetensors';
+import type {StoredTensor} from '../../platform/formats/decodeSafetensors';
 import type {Strength} from '../methods/method';
 import {withRank} from '../methods/lora';
 import {isSet, type PEFTConfig, readPEFTConfig, savedModules, tokensAt} from './config';

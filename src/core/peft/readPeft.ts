@@ -2,7 +2,8 @@ import {kindOf, listed, LoRAError, notFoundError} from '../../platform/errors';
 import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, unlessAborted} from '../../platform/signals';
 import type {LoadOptions} from '../storage/limits';
-import {bytesOf, type ByteSource, fetched, isByteSource, localFilesFor} from '../storage/sources';
+import {localFilesFor} from '../storage/localFiles';
+import {bytesOf, type ByteSource, fetched, isByteSource} from '../storage/sources';
 import {PEFT_FILES, type PEFTFiles} from './peftFiles';
 
 /** The two files of a PEFT adapter. */

@@ -3,7 +3,7 @@ import type {Adapter} from '../adapter/adapter';
 import {kindOf, show, unsupportedError} from '../../platform/errors';
 import {withAdapterOf} from '../model/saveMerged';
 import {placeOf} from '../storage/places';
-import {localFilesFor} from '../storage/sources';
+import {localFilesFor} from '../storage/localFiles';
 import {type SaveOptions, writeAdapter} from '../storage/storage';
 import type {ExportPEFTOptions} from './exportPeft';
 

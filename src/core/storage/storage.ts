@@ -1,26 +1,17 @@
-import * as tf from '@tensorflow/tfjs';
-import {type Adapter, makeAdapter} from '../adapter/adapter';
-import {checkAdapter, checkAdapterConfig} from '../adapter/checkAdapter';
-import {withBase} from '../adapter/base';
-import {
-  asLoRAError,
-  checkOptions,
-  damagedError,
-  LoRAError,
-  show,
-  throwFaults,
-  unsupportedError,
-} from '../../platform/errors';
+import type * as tf from '@tensorflow/tfjs';
+import type {Adapter} from '../adapter/adapter';
+import {checkAdapter} from '../adapter/checkAdapter';
+import {asLoRAError, checkOptions, LoRAError, show} from '../../platform/errors';
 import {checkNumbers, type FiniteOptions} from '../../platform/formats/numbers';
 import {type CallOptions, checkCallOptions} from '../../platform/signals';
 import {checkPlace, isSafetensors, saverOf} from './places';
-import {contentsOf, decodeAdapter, encodeAdapter, FORMAT, type SafetensorsOptions} from './safetensors';
-import {unpackShared, withoutParts} from './sharedTensors';
-import {bytesOfSpecs, isSpec, joinedWeights} from './weightBytes';
+import {contentsOf, encodeAdapter, FORMAT, type SafetensorsOptions} from './safetensors';
+import {joinedWeights} from './weightBytes';
 
 /** Marks a file as an adapter, in the field where model files hold their topology. */
-const CLASS_NAME = 'LoRAAdapter';
-const VERSION = 1;
+export const CLASS_NAME = 'LoRAAdapter';
+/** The version of such files. */
+export const VERSION = 1;
 
 /** How an adapter is saved in the formats of this library. */
 export interface SaveOptions extends SafetensorsOptions, CallOptions {
@@ -108,38 +99,6 @@ export function safetensorsOf({modelTopology, weightData}: tf.io.ModelArtifacts)
     : undefined;
 }
 
-/**
- * The adapter that a handler loaded, in either format.
- *
- * @throws LoRAError if it is something else, or damaged.
- */
-export async function adapterIn(artifacts: tf.io.ModelArtifacts): Promise<Adapter> {
-  const {modelTopology, weightSpecs, weightData} = artifacts;
-  const {class_name: className, version, config: packed, base} = (modelTopology ?? {}) as Record<string, unknown>;
-  if (className !== CLASS_NAME) {
-    throw unsupportedError(
-      `This is not an adapter but ${className === undefined ? 'something else' : `a ${show(className)}`}. Models ` +
-        'are loaded with tf.loadLayersModel.',
-    );
-  }
-  if (version !== VERSION) {
-    throw unsupportedError(`The adapter is of format version ${show(version)}; this library reads version ${VERSION}.`);
-  }
-  const bytesOfFile = safetensorsOf(artifacts);
-  if (bytesOfFile !== undefined) {
-    return decodeAdapter(bytesOfFile);
-  }
-  const {config, parts} = withoutParts(packed);
-  checkAdapterConfig(config);
-  if (weightSpecs === undefined || weightData === undefined) {
-    throw damagedError('The adapter has no tensors.');
-  }
-  // tfjs reads across the seams of bytes in several pieces wrongly.
-  const {buffer} = joinedWeights(weightData);
-  checkSpecs(weightSpecs, buffer.byteLength);
-  return withBase(makeAdapter(config, unpackShared(parts, tf.io.decodeWeights(buffer, weightSpecs))), base);
-}
-
 /** The result of `f`. Errors of the network and of tfjs's handlers get the URL; a user's own handler throws its own. */
 export async function withPlace<T>(
   action: 'save' | 'load',
@@ -151,36 +110,4 @@ export async function withPlace<T>(
   } catch (error) {
     throw typeof handlerOrUrl === 'string' ? asLoRAError(error, `Cannot ${action} "${handlerOrUrl}"`, 'ERR_IO') : error;
   }
-}
-
-/** Checks that the bytes are those that the list of tensors calls for, before anything is made of them. */
-function checkSpecs(specs: unknown, present: number): void {
-  if (!Array.isArray(specs)) {
-    throw damagedError(`The adapter's file is broken: its list of tensors is ${show(specs)}.`);
-  }
-  const faults: string[] = [];
-  const names = new Set<unknown>();
-  for (const spec of specs as (Partial<tf.io.WeightsManifestEntry> | null)[]) {
-    const {name, shape, dtype} = spec ?? {};
-    if (typeof name !== 'string' || name === '__proto__') {
-      faults.push(`a tensor cannot have the name ${show(name)}`);
-    } else if (names.has(name)) {
-      faults.push(`${name}: there twice`);
-    }
-    names.add(name);
-    if (dtype !== 'float32') {
-      faults.push(`${name}: of type ${dtype}, not float32`);
-    } else if (spec !== null && 'quantization' in spec) {
-      faults.push(
-        `${name}: quantized, and adapters are not. For half the bytes, save as safetensors with dtype "float16"`,
-      );
-    } else if (!isSpec(spec)) {
-      faults.push(`${name}: its shape is ${show(shape)}`);
-    }
-  }
-  const bytes = faults.length === 0 ? bytesOfSpecs(specs as tf.io.WeightsManifestEntry[]) : present;
-  if (bytes !== present) {
-    faults.push(`the tensors take ${bytes} bytes, the file has ${present}`);
-  }
-  throwFaults(faults, 'ERR_DAMAGED', "The adapter's file is broken:");
 }

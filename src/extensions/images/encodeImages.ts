@@ -3,7 +3,7 @@ import {checkOptions, LoRAError, misfitError, show, showShape, tooLargeError} fr
 import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {checkModel} from '../../platform/tfjs/checkModel';
-import {PREPROCESSOR} from '../transformers/net/hubConfig';
+import {PREPROCESSOR} from '../transformers/net/preprocessorKey';
 import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
 import {type ImageInput, pixelsOf} from './imagePixels';
 import {type ImageSize, type Pixels, resized, resizedFloats} from '../transformers/ops/resampling';

@@ -4,7 +4,7 @@ import {asLoRA} from '../../core/adapter/asLoRA';
 import {checkAdapter} from '../../core/adapter/checkAdapter';
 import {checkOptions, misfitError, throwFaults} from '../../platform/errors';
 import {toTorch, type Values} from '../../platform/formats/layout';
-import type {FileBytes} from '../../platform/formats/safetensors';
+import type {FileBytes} from '../../platform/formats/encodeSafetensors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {baseOf} from '../../core/layers/wrapperKind';
 import {resolveStrength, scalingOf} from '../../core/methods/lora';

@@ -3,9 +3,9 @@ import {checkOptions, LoRAError, misfitError, show, tooLargeError} from '../../p
 import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {checkModel} from '../../platform/tfjs/checkModel';
-import {PREPROCESSOR} from '../transformers/net/hubConfig';
+import {PREPROCESSOR} from '../transformers/net/preprocessorKey';
 import {frameCount, melFrames} from './melFrames';
-import {type Preprocessing, readSoundPreprocessor} from './preprocessor';
+import type {Preprocessing} from './preprocessor';
 import {readSound} from './readSound';
 import {resample} from './resample';
 import type {SoundInput} from './sound';
@@ -71,6 +71,7 @@ export async function encodeSounds(
   if (typeof truncate !== 'boolean') {
     throw new LoRAError(`truncate must be true or false, got ${show(truncate)}.`);
   }
+  const {readSoundPreprocessor} = await import('./preprocessor');
   const settings = readSoundPreprocessor(await jsonText(preprocessor, 'preprocessor_config.json'));
   if (!truncate && settings.kind === 'ast') {
     throw new LoRAError('truncate: false is for a Whisper; an AST has positions for no longer sounds.');

@@ -1,5 +1,4 @@
 import {kindOf, LoRAError} from '../../platform/errors';
-import {bytesOf, fetched} from '../../core/storage/sources';
 import type {CallOptions} from '../../platform/signals';
 import {isWav, readWav} from './readWav';
 import {checkSound, decoded, mixed, type Sound, type SoundChannels, type SoundInput} from './sound';
@@ -29,6 +28,7 @@ export async function readSound(
     return isWav(bytes) ? readWav(bytes) : mixedOf(await decoded(bytes, name));
   }
   if (typeof untypedSound === 'string' || untypedSound instanceof URL) {
+    const {bytesOf, fetched} = await import('../../core/storage/sources');
     return readSound(await bytesOf(await fetched(untypedSound, options), options), name);
   }
   if (typeof Blob === 'function' && untypedSound instanceof Blob) {

@@ -4,7 +4,7 @@ import {type CallOptions, checkCallOptions, eventsRun, throwIfAborted} from '../
 import {checkModel} from '../../platform/tfjs/checkModel';
 import type {Tokenizer} from '../transformers/load/tokenizer';
 import {speechFacts} from '../transformers/load/speechFacts';
-import {PREPROCESSOR} from '../transformers/net/hubConfig';
+import {PREPROCESSOR} from '../transformers/net/preprocessorKey';
 import {likeliestClasses, samplesPerFrame, wordsIn} from './ctcTranscript';
 import {kindOfSpeech, positionsOf} from './speechModel';
 import {SECONDS, segmentsIn, STRIDE} from './speechSegments';

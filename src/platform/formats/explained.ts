@@ -1,15 +1,5 @@
 import {LoRAError} from '../errors';
 import type {OtherFormat} from './otherFormats';
-import {decodeSafetensors} from './safetensors';
-
-/** The contents of a safetensors file. @throws LoRAError as `decodeSafetensors`, or that says what else it is. */
-export async function readSafetensors(bytes: Uint8Array): Promise<ReturnType<typeof decodeSafetensors>> {
-  try {
-    return decodeSafetensors(bytes);
-  } catch (error) {
-    throw bytes instanceof Uint8Array ? await explained(error, bytes, 'a safetensors file') : error;
-  }
-}
 
 /**
  * The text of a JSON file, from its bytes or as it is; other values are returned unchanged.

@@ -5,7 +5,7 @@ import {isDeepStrictEqual} from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, mergeLoRA} from 'tfjs-lora';
 import {exportTransformer, loadTransformer, type Pooling, type TransformerOptions} from 'tfjs-lora/transformers';
-import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {chooseArchitecture} from '../../../src/extensions/transformers/load/architectures';
 import {HubConfig} from '../../../src/extensions/transformers/net/hubConfig';
 import {configsOf, FAMILIES, inputsOf as drawnInputs, PAIRS, weightsOf} from '../../extensions/transformers/configs';

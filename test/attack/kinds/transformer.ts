@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
-import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {type AttackKind, type Json, mustHold, type Parts} from '../kind';
 import {sameNumbers} from './models';
 import {fileOf, partsOf} from './safetensorsParts';

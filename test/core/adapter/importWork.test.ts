@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {loadAdapter, type KeyMap, LoRAError} from '../../../src';
-import {encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {useBackend, withoutLeaks} from '../../helpers';
 import {countingCalls} from '../../work';
 

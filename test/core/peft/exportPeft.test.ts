@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, applyLoRA, exportPEFT, getAdapter, loadAdapter, type LoRAConfig, LoRAError} from '../../../src';
-import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {predictions, stir, stirFactors, train} from '../../models';
 import {KEY_MAP, largeNetwork, peftFiles, smallNetwork} from '../../peftNetworks';

@@ -10,7 +10,8 @@ import {
   removeLoRA,
   setAdapter,
 } from '../../../src';
-import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
+import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
 import {predictions, train} from '../../models';
 import {expectedOf, KEY_MAP, largeNetwork, type Network, peftFiles, smallNetwork} from '../../peftNetworks';

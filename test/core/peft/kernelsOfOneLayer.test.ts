@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, exportPEFT, loadAdapter, registerAdaptable} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
-import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
+import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {fixture} from '../../extensions/transformers/fixtures';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 

@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, exportPEFT, loadAdapter, LoRAError, mergeLoRA} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
-import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
+import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
 import {fixture} from '../../extensions/transformers/fixtures';

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, getAdapter, loadAdapter, saveAdapter, toSafetensors} from '../../../src';
-import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
+import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {cnn, MemoryHandler, predictions, stirUpdates} from '../../models';
 

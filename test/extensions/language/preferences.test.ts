@@ -30,7 +30,8 @@ import {
   type PreferenceRecord,
 } from 'tfjs-lora/language';
 import {loadTransformer} from 'tfjs-lora/transformers';
-import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
+import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {sitesOf} from '../../../src/core/rewire/walk';
 import {sequenceLogProbs} from '../../../src/extensions/language/logProbs';
 import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';

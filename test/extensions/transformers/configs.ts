@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel, LoRAError} from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
-import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
+import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {randomFrom} from '../../attack/damage';
 
 /** Where `make_configs.py` writes. npm runs its scripts, and jest its tests, in the folder of the project. */

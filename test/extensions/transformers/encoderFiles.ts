@@ -1,4 +1,4 @@
-import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
+import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {readRows} from '../../../src/extensions/quantized/formats/blockMatrix';
 import {formatNamed} from '../../../src/extensions/quantized/formats/formats';
 

@@ -3,7 +3,8 @@ import {join} from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, exportPEFT, loadAdapter} from 'tfjs-lora';
 import {exportTransformer, loadTransformer, type TransformerOptions} from 'tfjs-lora/transformers';
-import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
+import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {atTokens, type Expectation, inputsOf} from './fixtures';
 

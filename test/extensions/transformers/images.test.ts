@@ -10,7 +10,8 @@ import {
   trainableVariables,
 } from 'tfjs-lora';
 import {exportTransformer, loadTransformer, pairLoss, type Pooling, sigmoidPairLoss} from 'tfjs-lora/transformers';
-import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
+import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
 import {type Expectation, fixture, inputsOf} from './fixtures';

@@ -11,7 +11,7 @@ import {
   trainableVariables,
 } from 'tfjs-lora';
 import {loadTransformer} from 'tfjs-lora/transformers';
-import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {sitesOf} from '../../../src/core/rewire/walk';
 import {BACKENDS, useBackend, withoutLeaks} from '../../helpers';
 import {atTokens, type Expectation, type Fixture, fixture, inputsOf, NAMES} from './fixtures';

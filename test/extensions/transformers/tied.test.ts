@@ -14,7 +14,8 @@ import {
   trainableVariables,
 } from 'tfjs-lora';
 import {loadTransformer, TiedDense} from 'tfjs-lora/transformers';
-import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
+import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {namedWeights} from '../../../src/platform/tfjs/weights';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {fixture} from './fixtures';

@@ -22,7 +22,7 @@ import {
 import {quantizeBase} from 'tfjs-lora/quantized';
 import {addTokens, loadTransformer, trainableTokens} from 'tfjs-lora/transformers';
 import {CHUNK} from '../../../src/extensions/transformers/ops/headInChunks';
-import {decodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
 import {BACKENDS, numbers, useBackend, withoutLeaks} from '../../helpers';
 import {fixture, wordTokenizer} from './fixtures';
 

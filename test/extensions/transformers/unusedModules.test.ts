@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {disposeModel, loadAdapter} from 'tfjs-lora';
 import {loadTransformer, type Pooling} from 'tfjs-lora/transformers';
-import {decodeSafetensors, encodeSafetensors, type NamedValues} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
+import {encodeSafetensors, type NamedValues} from '../../../src/platform/formats/encodeSafetensors';
 import {useBackend, withoutLeaks} from '../../helpers';
 import {reloaded} from '../../models';
 import {fixture} from './fixtures';

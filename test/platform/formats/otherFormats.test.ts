@@ -1,4 +1,4 @@
-import {encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 import {otherFormat} from '../../../src/platform/formats/otherFormats';
 import {bytesOf, readCases} from '../../extensions/onnx/cases';
 

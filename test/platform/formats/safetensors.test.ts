@@ -1,7 +1,8 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {LoRAError} from '../../../src/platform/errors';
-import {decodeSafetensors, encodeSafetensors} from '../../../src/platform/formats/safetensors';
+import {decodeSafetensors} from '../../../src/platform/formats/decodeSafetensors';
+import {encodeSafetensors} from '../../../src/platform/formats/encodeSafetensors';
 
 const PEFT = readFileSync(join(__dirname, '../../fixtures/peft/lora/adapter_model.safetensors'));
 

@@ -1,7 +1,7 @@
 import type {Values} from '../../../platform/formats/layout';
 import {concatenate} from '../../../platform/formats/byteReader';
 import {checkNumbers, type FiniteOptions, type FloatType, writeNumbers} from '../../../platform/formats/numbers';
-import type {FileBytes} from '../../../platform/formats/safetensors';
+import type {FileBytes} from '../../../platform/formats/encodeSafetensors';
 
 /** A metadata value: a text, a 32-bit integer, or a float. */
 export type WrittenValue = string | {uint32: number} | {float32: number};

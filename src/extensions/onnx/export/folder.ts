@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {misfitError} from '../../../platform/errors';
-import type {FileBytes} from '../../../platform/formats/safetensors';
+import type {FileBytes} from '../../../platform/formats/encodeSafetensors';
 import type {WriteModelOptions} from './writeModel';
 
 /** How a folder is written. */

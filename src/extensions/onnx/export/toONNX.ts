@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {checkOptions, kindOf, LoRAError, show, throwFaults} from '../../../platform/errors';
 import type {FiniteOptions} from '../../../platform/formats/numbers';
-import type {FileBytes} from '../../../platform/formats/safetensors';
+import type {FileBytes} from '../../../platform/formats/encodeSafetensors';
 import {type CallOptions, checkCallOptions} from '../../../platform/signals';
 import {checkModel} from '../../../platform/tfjs/checkModel';
 import {whileMerged} from '../../../core/model/whileMerged';

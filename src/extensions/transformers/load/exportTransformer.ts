@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, type KnownOptions, listed, misfitError, showShape, throwFaults} from '../../../platform/errors';
-import {type FileBytes, encodeSafetensors, type NamedValues} from '../../../platform/formats/safetensors';
+import {type FileBytes, encodeSafetensors, type NamedValues} from '../../../platform/formats/encodeSafetensors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../../platform/signals';
 import {whileMerged} from '../../../core/model/whileMerged';
 import {adaptationOf} from '../../../core/layers/registry';

@@ -1,5 +1,5 @@
 import {listed, show, showShape, throwFaults} from '../../../platform/errors';
-import type {OpenSafetensors} from '../../../platform/formats/safetensors';
+import type {OpenSafetensors} from '../../../platform/formats/decodeSafetensors';
 import {type Architecture, NEW_HEADS, type Purpose} from '../net/architecture';
 import type {Expected} from '../net/netSources';
 

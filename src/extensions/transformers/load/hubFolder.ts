@@ -1,6 +1,7 @@
 import {notFoundError, damagedError, messageOf} from '../../../platform/errors';
 import {type LoadOptions, MOST_FETCHED} from '../../../core/storage/limits';
-import {bytesOf, type ByteSource, fetched, localFilesFor, type StreamSource} from '../../../core/storage/sources';
+import {localFilesFor} from '../../../core/storage/localFiles';
+import {bytesOf, type ByteSource, fetched, type StreamSource} from '../../../core/storage/sources';
 import {jsonText} from '../../../platform/formats/explained';
 import {HubConfig} from '../net/hubConfig';
 

@@ -11,7 +11,7 @@ import {
 } from '../../../platform/errors';
 import type {ByteReader} from '../../../platform/formats/byteReader';
 import type {Values} from '../../../platform/formats/layout';
-import type {OpenSafetensors} from '../../../platform/formats/safetensors';
+import type {OpenSafetensors} from '../../../platform/formats/decodeSafetensors';
 import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../../platform/signals';
 import {checkLimits, type LoadOptions, MOST_FETCHED, tooLarge} from '../../../core/storage/limits';
 import {newLayersEntry} from '../../../core/head/headPlace';
@@ -20,7 +20,8 @@ import type {Pooling} from '../net/architecture';
 import {chooseArchitecture} from './architectures';
 import {buildModel, checkRoom, disposeLayers, type Making, planOf, setWeight} from './assemble';
 import {type Assignment, assignTensors, namesIn, warnOfLeftOut} from './fileTensors';
-import {HubConfig, PREPROCESSOR} from '../net/hubConfig';
+import {HubConfig} from '../net/hubConfig';
+import {PREPROCESSOR} from '../net/preprocessorKey';
 import {configOf, filesAt, type GivenSource, HubFiles, type JSONObject, type OtherSources} from './hubFolder';
 import {openWeights} from './onnxWeights';
 import {endOf, HUB, type HubRecord, hubRecord, SENTENCE_WEIGHTS, UNCOMPUTED} from '../net/hubRecord';

@@ -1,11 +1,11 @@
 import type * as tf from '@tensorflow/tfjs';
 import {misfitError, unsupportedError} from '../../../platform/errors';
-import type {FileBytes} from '../../../platform/formats/safetensors';
+import type {FileBytes} from '../../../platform/formats/encodeSafetensors';
 import {baseOf} from '../../../core/layers/wrapperKind';
 import {whileMerged} from '../../../core/model/whileMerged';
 import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';
-import {PREPROCESSOR} from '../net/hubConfig';
+import {PREPROCESSOR} from '../net/preprocessorKey';
 import {Attention} from '../layers/attention';
 import {LearnedQuery} from '../layers/pairLayers';
 import type {Purpose, Takes} from '../net/architecture';

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {LoRAError, misfitError} from '../../../platform/errors';
-import type {FileBytes} from '../../../platform/formats/safetensors';
+import type {FileBytes} from '../../../platform/formats/encodeSafetensors';
 import {type FolderOptions, supplyFolderWriter} from '../../onnx/export/folder';
 import {hubRecordOf} from '../net/hubRecord';
 import {configText} from './configText';

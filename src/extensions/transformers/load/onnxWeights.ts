@@ -1,7 +1,7 @@
 import {ByteReader, concatenate} from '../../../platform/formats/byteReader';
 import {explained} from '../../../platform/formats/explained';
 import {sizeOf, transpose} from '../../../platform/formats/layout';
-import {type OpenSafetensors, openSafetensors} from '../../../platform/formats/safetensors';
+import {type OpenSafetensors, openSafetensors} from '../../../platform/formats/decodeSafetensors';
 import type {NamedTensor} from '../../onnx/import/namedTensors';
 import type {Architecture} from '../net/architecture';
 import type {Expected} from '../net/netSources';

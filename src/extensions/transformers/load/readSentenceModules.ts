@@ -1,5 +1,5 @@
 import {damagedError, show, unsupportedError} from '../../../platform/errors';
-import {readSafetensors} from '../../../platform/formats/explained';
+import {readSafetensors} from '../../../platform/formats/readSafetensors';
 import type {Values} from '../../../platform/formats/layout';
 import {HubConfig} from '../net/hubConfig';
 import {

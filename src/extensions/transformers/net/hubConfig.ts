@@ -7,9 +7,6 @@ const MOST_OF_FLOAT = 3.4028234663852886e38;
 /** The longest list of sizes in a config. */
 const MOST_OF_LIST = 100;
 
-/** The key in a model's metadata for its `preprocessor_config.json`. */
-export const PREPROCESSOR = 'preprocessor';
-
 /** Reads the `config.json` of an untrusted model of the hub and collects its faults. Only checked values are used. */
 export class HubConfig {
   private constructor(
