@@ -12,7 +12,7 @@ interface Modules {
 }
 
 /** Entry points that register no layer. */
-const LIGHT = ['images', 'landmarks', 'sound'];
+const LIGHT = ['images', 'landmarks', 'quickstart', 'sound'];
 
 /** The files, from the inside out: what a file imports goes into it too, unless an earlier one has it. */
 const FILES = ['plain', 'base', 'core'] as const;
@@ -20,8 +20,8 @@ const FILES = ['plain', 'base', 'core'] as const;
 /**
  * Groups for the bundler: files for the modules of the main entry point that code which is loaded later needs as well.
  * esbuild and rolldown cut what a page shares with such code by those that share it, and the pieces compress to several
- * kB more. One file of the package is not cut further. What loads no tfjs has a file apart, and so has what entry points
- * share that register no layer. The bundler distributes all other modules.
+ * kB more. One file of the package is not cut further. What entry points share that register no layer has a file
+ * apart, and so has what of it loads no tfjs. The bundler distributes all other modules.
  *
  * @param folder the one of the sources.
  */
@@ -32,12 +32,11 @@ export function sharedFiles(
   const fileOf = new Map<string, (typeof FILES)[number]>();
   const distribute = (modules: Modules) => {
     const main = reached(entriesOf(['index']), modules);
-    const later = [...main].flatMap(name => modules.getModuleInfo(name)?.dynamicallyImportedIds ?? []);
-    const reachedLater = reached(later, modules);
+    const reachedLater = reachedByImportCalls(main, modules);
     const light = reached(entriesOf(LIGHT), modules);
     for (const name of [...main].filter(one => one.startsWith(folder) && reachedLater.has(one))) {
       const isPlain = !reached([name], modules).has('@tensorflow/tfjs');
-      fileOf.set(name, isPlain ? 'plain' : light.has(name) ? 'base' : 'core');
+      fileOf.set(name, !light.has(name) ? 'core' : isPlain ? 'plain' : 'base');
     }
   };
   return FILES.map((file, i) => ({
@@ -49,6 +48,18 @@ export function sharedFiles(
       return fileOf.get(id) === file ? file : null;
     },
   }));
+}
+
+/** What modules load later, what those modules load later, and all that they import. */
+function reachedByImportCalls(names: Iterable<string>, modules: Modules): Set<string> {
+  const found = new Set<string>();
+  const isNew = (name: string) => !found.has(name);
+  for (let starts = new Set(names); starts.size > 0;) {
+    const later = [...starts].flatMap(name => modules.getModuleInfo(name)?.dynamicallyImportedIds ?? []);
+    starts = new Set([...reached(later, modules)].filter(isNew));
+    starts.forEach(name => found.add(name));
+  }
+  return found;
 }
 
 /** Modules, and all that they import, and so on. */

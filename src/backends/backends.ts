@@ -1,5 +1,4 @@
 import './shared/kernelWatch';
-import {guardGraphicsCard, guardHeap} from '../platform/tfjs/guards';
 import {conv3dTransposeGradient, depthToSpaceGradient} from './shared/addedGradients';
 import {type Capabilities, supplyCapabilities} from './shared/capabilities';
 import {cpuKernels} from './cpuKernels';
@@ -42,10 +41,6 @@ const AWAITED = [
 ];
 
 registerGradients([conv3dTransposeGradient, depthToSpaceGradient]);
-onBackend((_name, backend) => {
-  guardGraphicsCard(backend);
-  guardHeap(backend);
-});
 // The backends of a page. The entry point `node` adds the one that only Node has.
 supplyBackend('cpu', {kernels: cpuKernels, capabilities: () => ({isOnHost: true, stepsOnHost: true})});
 // Until its part is there, wasm predicts with tfjs's own kernels. The memory is what 32 bits can address.
@@ -54,5 +49,11 @@ supplyBackend('wasm', {
   capabilities: () => ({isOnHost: true, mostBytes: 2 ** 32, stepsOnHost: true}),
 });
 loadWithBackend('wasm', async () => (await import('./wasm/wasmPart')).supplyWasm(), true);
+for (const card of ['webgl', 'webgpu']) {
+  loadWithBackend(card, async () => {
+    const {guardGraphicsCard} = await import('../platform/tfjs/guardGraphicsCard');
+    onBackend((_name, backend) => guardGraphicsCard(backend));
+  });
+}
 supplyPrograms('webgl', {}, async () => (await import('./webgl/capabilities')).webglPrograms);
 supplyPrograms('webgpu', {readsByPromise: true}, async () => (await import('./webgpu/capabilities')).webgpuPrograms);

@@ -62,15 +62,3 @@ export function stockKernel(name: string, backend: string): tf.KernelConfig | un
   const last = chainOf(name, backend).at(-1);
   return last !== undefined && BRAND in last ? undefined : last;
 }
-
-/** A kernel that wraps another of the same name; the backend's own where there is no other. */
-export function layered(kernels: readonly OwnKernel[], above: readonly OwnKernel[]): OwnKernel[] {
-  const names = new Set(kernels.map(({name}) => name));
-  const over = kernels.map(kernel => {
-    const upper = above.find(({name}) => name === kernel.name);
-    return upper === undefined
-      ? kernel
-      : {name: kernel.name, configure: (stock?: tf.KernelConfig) => upper.configure(kernel.configure(stock))};
-  });
-  return [...over, ...above.filter(({name}) => !names.has(name))];
-}

@@ -1,5 +1,6 @@
+import type * as tf from '@tensorflow/tfjs';
 import {batchNormKernel} from '../shared/batchNorm';
-import {layered, type OwnKernel} from '../shared/registration';
+import type {OwnKernel} from '../shared/registration';
 import {arrangeKernels} from './composed/arrange';
 import {broadcastKernels} from './composed/broadcast';
 import {castKernel, clampKernels, selectKernel} from './composed/pointwise';
@@ -39,3 +40,15 @@ const COMPOSED: readonly OwnKernel[] = [
 
 /** All our kernels. Those of our wasm module wrap the composed ones. */
 export const wasmKernels = layered(COMPOSED, nativeKernels);
+
+/** A kernel that wraps another of the same name; the backend's own where there is no other. */
+function layered(kernels: readonly OwnKernel[], above: readonly OwnKernel[]): OwnKernel[] {
+  const names = new Set(kernels.map(({name}) => name));
+  const over = kernels.map(kernel => {
+    const upper = above.find(({name}) => name === kernel.name);
+    return upper === undefined
+      ? kernel
+      : {name: kernel.name, configure: (stock?: tf.KernelConfig) => upper.configure(kernel.configure(stock))};
+  });
+  return [...over, ...above.filter(({name}) => !names.has(name))];
+}

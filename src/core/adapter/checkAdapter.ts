@@ -9,7 +9,6 @@ import {
   misfitError,
   show,
 } from '../../platform/errors';
-import {isTextList} from '../../platform/formats/jsonText';
 import {resolveWeights} from '../layers/weightTargets';
 import type {LayerConfig} from '../layers/layerConfig';
 import {resolveStrength} from '../methods/lora';
@@ -118,4 +117,9 @@ export function checkAdapterConfig(config: unknown): asserts config is AdapterCo
     }
   }
   checkHeadConfig((config as AdapterConfig).head);
+}
+
+/** Whether a value of a file is a list of texts. */
+export function isTextList(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(entry => typeof entry === 'string');
 }

@@ -1,5 +1,6 @@
 import {brief, damagedError, LoRAError, messageOf, show, unsupportedError} from '../../platform/errors';
-import {duplicateKeys, isTextList} from '../../platform/formats/jsonText';
+import {duplicateKeys} from '../../platform/formats/jsonText';
+import {isTextList} from '../adapter/checkAdapter';
 import type {Strength} from '../methods/method';
 import {resolveStrength} from '../methods/lora';
 import type {PEFTForm, WrittenFields, WrittenModule} from './methods/form';

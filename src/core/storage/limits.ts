@@ -1,4 +1,4 @@
-import {LoRAError, show, tooLargeError} from '../../platform/errors';
+import {LoRAError, show} from '../../platform/errors';
 import {type CallOptions, checkCallOptions} from '../../platform/signals';
 
 /** How much may be read, and how long. */
@@ -22,12 +22,4 @@ export function checkLimits({maxBytes, ...options}: LoadOptions & CallOptions): 
   if (maxBytes !== undefined && !(typeof maxBytes === 'number' && maxBytes > 0)) {
     throw new LoRAError(`maxBytes must be a number of bytes, got ${show(maxBytes)}.`);
   }
-}
-
-/** The error for something that has more bytes than are allowed. */
-export function tooLarge(what: string, maxBytes: number): LoRAError {
-  return tooLargeError(
-    `${what} has more than the ${maxBytes.toLocaleString('en')} bytes that are allowed. If this is intended, ` +
-      'pass {maxBytes}.',
-  );
 }

@@ -2,7 +2,8 @@ import {asLoRAError, ioError, kindOf, LoRAError, notFoundError} from '../../plat
 import {ByteReader, type ByteStream, concatenate} from '../../platform/formats/byteReader';
 import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, throwIfAborted, unlessAborted} from '../../platform/signals';
-import {type LoadOptions, MOST_FETCHED, tooLarge} from './limits';
+import {type LoadOptions, MOST_FETCHED} from './limits';
+import {tooLarge} from './tooLarge';
 import {localFilesFor} from './localFiles';
 
 /** Where bytes come from in a browser: a file that was picked or dropped, a response of `fetch`, bytes. */

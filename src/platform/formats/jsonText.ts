@@ -26,11 +26,6 @@ export function duplicateKeys(json: string): string[] {
   return twice;
 }
 
-/** Whether a value of a file is a list of texts. */
-export function isTextList(value: unknown): value is string[] {
-  return Array.isArray(value) && value.every(entry => typeof entry === 'string');
-}
-
 /** How deeply objects and lists are nested in a text, whether it is JSON or not. */
 export function nesting(json: string): number {
   let depth = 0;

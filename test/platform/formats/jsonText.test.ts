@@ -1,4 +1,5 @@
-import {duplicateKeys, isTextList, nesting} from '../../../src/platform/formats/jsonText';
+import {isTextList} from '../../../src/core/adapter/checkAdapter';
+import {duplicateKeys, nesting} from '../../../src/platform/formats/jsonText';
 
 test.each([
   ['{"a": 1, "b": 2}', []],

@@ -1,6 +1,6 @@
 import {join} from 'node:path';
 import type {Browser, Page} from 'playwright-core';
-import {guardGraphicsCard} from '../../../src/platform/tfjs/guards';
+import {guardGraphicsCard} from '../../../src/platform/tfjs/guardGraphicsCard';
 import {WEBGPU_ARGUMENTS} from '../../chromium';
 import {describeInBrowser, launchBrowser} from '../../examples/site';
 import {servePage} from '../../servedPage';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import 'tfjs-lora';
-import {guardHeap} from '../../../src/platform/tfjs/guards';
+import {guardHeap} from '../../../src/platform/tfjs/guardHeap';
 import {numbers, useBackend} from '../../helpers';
 
 /** What is used of tfjs's wasm backend: tensors that nothing is written to, which take no memory of the machine. */

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {copyRun, isNumeric} from './copy';
-import {heapViews, wholeHeap, wrappedKernel} from '../../shared/kernel';
+import {wrappedKernel} from '../../shared/kernel';
+import {heapViews, wholeHeap} from '../heap';
 import type {OwnKernel} from '../../shared/registration';
 
 /**

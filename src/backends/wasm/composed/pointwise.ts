@@ -4,7 +4,8 @@ import {isNumeric} from './copy';
 import {nativeOf} from '../module/find';
 import {BY_NUMBER} from '../module/native';
 import {type Clamp, clampOf} from '../module/products';
-import {heapViews, type KernelCall, type WasmBackend, wrappedKernel} from '../../shared/kernel';
+import {type KernelCall, type WasmBackend, wrappedKernel} from '../../shared/kernel';
+import {heapViews} from '../heap';
 
 type Kernel<Inputs, Attributes> = (call: KernelCall<Inputs, Attributes>) => tf.TensorInfo;
 

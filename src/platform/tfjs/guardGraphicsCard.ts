@@ -1,8 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
-import {deviceLostError, LoRAError, memoryError, unsupportedError} from '../errors';
+import {deviceLostError, type LoRAError, unsupportedError} from '../errors';
 
-// Makes backends throw where tfjs would continue with wrong values.
-//
 // A page may lose its graphics card: a WebGL context, or a WebGPU device. tfjs does not notice. It waits forever for
 // values, or reads zeros; when another backend is set, it moves the zeros there. Synchronous reads from WebGPU use a
 // canvas, which gives zeros if that does not work.
@@ -177,49 +175,4 @@ function guard<Launch extends string>(
 
 function isInMemory({values, slice}: Numbers): boolean {
   return (values ?? null) !== null && (slice ?? null) === null;
-}
-
-/** Marks a module that is guarded, shared by all copies of the library in a process. */
-const GUARDED = Symbol.for('tfjs-lora.guardedHeap');
-
-/** The private parts of tfjs's compiled wasm module that are used here. */
-interface Module {
-  [GUARDED]?: true;
-  /** The address of this many bytes; 0 if there is no room for them. */
-  _malloc: (bytes: number) => number;
-  HEAPU8: Uint8Array;
-}
-
-/**
- * Makes the wasm backend throw a `LoRAError` if its memory is full: it grows to 4 GiB. tfjs would use the address 0, or
- * one that ends beyond the memory, and overwrite other tensors.
- */
-export function guardHeap(backend: object): void {
-  const {wasm} = backend as {wasm?: Partial<Module>};
-  if (wasm?._malloc === undefined || GUARDED in wasm) {
-    return;
-  }
-  const module = wasm as Module;
-  module[GUARDED] = true;
-  let allocate = module._malloc;
-  const guarded = (bytes: number): number => {
-    const place = allocate(bytes);
-    if (module._malloc !== guarded) {
-      // At its first call the function replaces itself.
-      allocate = module._malloc;
-      module._malloc = guarded;
-    }
-    // Threads may have let a shared memory grow, so that this view of it ends too soon.
-    const {length, buffer} = module.HEAPU8;
-    const isBeyond = buffer instanceof ArrayBuffer && (place >>> 0) + bytes > length;
-    if ((place === 0 && bytes > 0) || isBeyond) {
-      throw memoryError(
-        `The memory of the wasm backend, 4 GiB at most, has no room for ${Math.ceil(bytes / 2 ** 20)} MiB more. ` +
-          'Take a smaller batch, recompute activations with {gradientCheckpointing}, or dispose of what you no ' +
-          'longer need.',
-      );
-    }
-    return place;
-  };
-  module._malloc = guarded;
 }
