@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {copyRun, isNumeric} from './copy';
 import {wrappedKernel} from '../../shared/kernel';
-import {heapViews, wholeHeap} from '../heap';
+import {heapViews, wholeHeap} from './heap';
 import type {OwnKernel} from '../../shared/registration';
 
 /**

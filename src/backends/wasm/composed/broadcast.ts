@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {exactPrelu, mayHold, type Slopes} from './pointwise';
 import {isNumeric} from './copy';
 import {type KernelCall, wrappedKernel} from '../../shared/kernel';
-import {heapViews} from '../heap';
+import {heapViews} from './heap';
 import type {OwnKernel} from '../../shared/registration';
 
 /** Smaller results are left to the backend. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {newKernel, wrappedKernel, type WasmBackend} from '../../shared/kernel';
-import {wholeHeap} from '../heap';
+import {wholeHeap} from './heap';
 import type {OwnKernel} from '../../shared/registration';
 
 /** Shorter runs are copied value by value: `copyWithin` costs as much for one as for eight. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {newKernel, wrappedKernel} from '../../shared/kernel';
-import {heapViews} from '../heap';
+import {heapViews} from './heap';
 import type {OwnKernel} from '../../shared/registration';
 
 /** The backend's own writes integers, whatever the type of the result, and four bytes for each truth value. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {wrappedKernel} from '../../shared/kernel';
-import {heapViews} from '../heap';
+import {heapViews} from './heap';
 import {pooling2D, positionsOfMaxima} from '../../shared/windows';
 
 /** `MaxPoolWithArgmax`. On wasm the stock kernel misses maxima that are not positive. */

@@ -5,7 +5,7 @@ import {nativeOf} from '../module/find';
 import {BY_NUMBER} from '../module/native';
 import {type Clamp, clampOf} from '../module/products';
 import {type KernelCall, type WasmBackend, wrappedKernel} from '../../shared/kernel';
-import {heapViews} from '../heap';
+import {heapViews} from './heap';
 
 type Kernel<Inputs, Attributes> = (call: KernelCall<Inputs, Attributes>) => tf.TensorInfo;
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {mayHold} from './pointwise';
 import {type KernelCall, newKernel, type WasmBackend, wrappedKernel} from '../../shared/kernel';
-import {heapViews} from '../heap';
+import {heapViews} from './heap';
 import {nativeOf} from '../module/find';
 import {BY_NUMBER, type Native} from '../module/native';
 import {isCountedByPads} from '../../shared/geometry';

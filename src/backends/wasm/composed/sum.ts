@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {newKernel, wrappedKernel} from '../../shared/kernel';
-import {heapViews} from '../heap';
+import {heapViews} from './heap';
 import type {OwnKernel} from '../../shared/registration';
 import {bilinear, nearest, resizeGradient, resizeGradientKernel} from '../../shared/resizing';
 

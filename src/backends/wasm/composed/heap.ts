@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {WasmBackend} from '../shared/kernel';
+import type {WasmBackend} from '../../shared/kernel';
 
 /** Views of the memory of `tensors`. All are fetched first: fetching one may grow the heap, which detaches views. */
 export function heapViews(
