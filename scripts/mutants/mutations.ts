@@ -116,7 +116,9 @@ export function mutationsOf(path: string, source: string): Mutation[] {
           replace(arg.getStart(), next.end, swapped, node.getText(), whole);
         }
       });
-      const name = ts.isPropertyAccessExpression(node.expression) ? node.expression.name : undefined;
+      // The order of faults in a message says nothing.
+      const isListing = /^(?:reading\.)?(?:faults|warnings)\.push$/.test(node.expression.getText());
+      const name = ts.isPropertyAccessExpression(node.expression) && !isListing ? node.expression.name : undefined;
       const other = name && Object.hasOwn(CALLS, name.text) ? CALLS[name.text] : undefined;
       if (name !== undefined && other !== undefined) {
         const whole = source.slice(node.getStart(), name.getStart()) + other + source.slice(name.end, node.end);

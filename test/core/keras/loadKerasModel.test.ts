@@ -115,46 +115,6 @@ describe('a transformer of Keras 3', () => {
   });
 });
 
-describe('what tfjs would compute otherwise without a word is refused', () => {
-  test.each([
-    ['conv', 'ReLU', {softness: 0.1}, '"re_lu" (ReLU): tfjs has no softness=0.1.'],
-    [
-      'conv',
-      'BatchNormalization',
-      {renorm: true},
-      '"batch_normalization" (BatchNormalization): tfjs has no renorm=true.',
-    ],
-    ['conv', 'Dense', {activation: 'celu'}, '"dense" (Dense): tfjs has no activation "celu".'],
-    [
-      'conv',
-      'Dense',
-      {dtype: {module: 'keras', class_name: 'DTypePolicy', config: {name: 'float64'}}},
-      '"dense" (Dense): tfjs has no dtype "float64" for layers.',
-    ],
-    ['conv', 'Dense', {dtype: 'int32'}, '"dense" (Dense): tfjs has no dtype "int32" for layers.'],
-    [
-      'conv',
-      'Dense',
-      {kernel_regularizer: {class_name: 'OrthogonalRegularizer', config: {factor: 0.1}}},
-      '"dense" (Dense): tfjs has no kernel_regularizer "OrthogonalRegularizer".',
-    ],
-    ['kinds', 'Conv1D', {padding: 'reflect'}, '"conv1d" (Conv1D): tfjs has no padding="reflect".'],
-    [
-      'kinds',
-      'UpSampling2D',
-      {interpolation: 'bicubic'},
-      '"up_sampling2d" (UpSampling2D): tfjs has no interpolation="bicubic".',
-    ],
-  ])('%s: %s with %j', async (name, className, settings, line) => {
-    await expectRefused(changed(`keras-3.15-h5-${name}`, className, settings), [line]);
-  });
-
-  test('mixed precision is none of it: weights are float32', async () => {
-    const policy = {module: 'keras', class_name: 'DTypePolicy', config: {name: 'mixed_float16'}};
-    disposeModel(await load(changed('keras-3.15-h5-conv', 'Dense', {dtype: policy})));
-  });
-});
-
 describe('a file that does not fit', () => {
   test('is refused with a line for each fault, and leaves nothing', async () => {
     const artifacts = changed('keras-3.15-h5-conv', 'ReLU', {softness: 1});

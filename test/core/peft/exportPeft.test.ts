@@ -74,12 +74,19 @@ describe.each(BACKENDS)('on %s', backend => {
     'what is imported from %s of the larger network is exported with the tensors and strengths that it had',
     async name => {
       const {model} = largeNetwork(true);
-      const adapter = await loadAdapter(peftFiles('made', name), {model, keyMap: KEY_MAP});
+      const files = peftFiles('made', name);
+      const adapter = await loadAdapter(files, {model, keyMap: KEY_MAP});
       const exported = await exportPEFT(model, {adapter, keyMap: KEY_MAP});
-      const [written, original] = [exported.weights, peftFiles('made', name).weights].map(tensorsOf);
+      const [written, stored] = [exported.weights, files.weights].map(tensorsOf);
       for (const [key, tensor] of Object.entries(written!)) {
-        const {shape, data} = original![key] as {shape: number[]; data: Float32Array | null};
+        const {shape, data} = stored![key] as {shape: number[]; data: Float32Array | null};
         expect(tensor).toMatchObject({shape, data});
+      }
+      const original = JSON.parse(files.config) as Record<string, unknown>;
+      for (const [field, value] of Object.entries(exported.config)) {
+        if (!/_modules$|_pattern$|^fan_in|^init_|^modules_|^(?:r|lora_alpha)$/.test(field)) {
+          expect([field, value]).toEqual([field, original[field]]);
+        }
       }
       const again = await loadAdapter(exported, {model, keyMap: KEY_MAP});
       expect(values(again)).toEqual(values(adapter));
@@ -282,6 +289,10 @@ describe('is refused:', () => {
         tf.layers.dense({units: 2, name: 'head'}),
       ],
     });
+    const words = tf.sequential({layers: [tf.layers.embedding({inputDim: 5, outputDim: 4, name: 'words'})]});
+    expect(await refusal(words, {method: 'loha', rank: 1, targets: ['words']})).toContain(
+      '  words: PEFT has no updates of the class Embedding by the method loha.',
+    );
     const message = await refusal(model, {rank: 1, targets: ['up'], trainInFull: ['gru']});
     expect(message).toContain('  up: PEFT has no updates of the class Conv2DTranspose.');
     expect(message).toContain('  gru: of class GRU, whose weights do not correspond to one PyTorch module.');

@@ -356,6 +356,7 @@ describe('an adapter of PEFT', () => {
 
   test.each([
     ['lokr', {decompose_factor: 2}, 'decompose_factor is 2, but only -1 is supported.'],
+    ['loha', {r: 4}, 'its hada_w1 has factors of rank 3 and 3, and the config says 4.'],
     ['loha', {use_effective_conv2d: true}, 'use_effective_conv2d is true, which is not supported'],
     ['ia3', {feedforward_modules: '.*out|volume'}, 'feedforward_modules is an expression. Write it as a list.'],
   ])('of %s with %j is refused by name', async (name, changes, message) => {
