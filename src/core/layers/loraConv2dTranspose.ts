@@ -15,7 +15,7 @@ const conv2dTransposeForward: Forward = (layer, x, call) => {
   const compute: Compute = (input, weights, activation) =>
     conv2dTranspose(input as tf.Tensor4D, weights, geometry, activation);
   const {last, restore} = channelsLast(x, fields);
-  return applyLinear(compute, last, fields, call, {separateBias: true}, restore);
+  return applyLinear(compute, last, fields, call, {}, restore);
 };
 
 /**

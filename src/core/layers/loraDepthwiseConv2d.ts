@@ -25,7 +25,7 @@ const depthwiseConv2dForward: Forward = (layer, x, call) => {
   const {last, restore} = channelsLast(x, fields);
   const weights = {kernel, bias, activation, dataFormat};
   const defer = !fuses && kernel.shape[3] === 1 ? deferral(call.prepared, fields, geometry, true) : undefined;
-  const stock: StockCall = {separateBias: true, ...(fuses && {fuses: 'relu6 too'}), defer};
+  const stock: StockCall = {...(fuses && {fuses: 'relu6 too'}), defer};
   return applyLinear(compute, last, weights, call, stock, restore);
 };
 
