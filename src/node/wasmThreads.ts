@@ -10,7 +10,7 @@ import type {WasmBackend} from '../backends/shared/kernel';
 import type {WasmOptions, WasmStart} from '../backends/startWasm';
 import {nativeOf} from '../backends/wasm/module/find';
 import {useThreads} from '../backends/wasm/module/native';
-import {HELPER, MOST_THREADS, type ThreadSource} from '../backends/wasm/module/threads';
+import {HELPER, MAX_THREADS, type ThreadSource} from '../backends/wasm/module/threads';
 import {busyError, checkCount, checkNumber, checkOptions, messageOf, unsupportedError} from '../platform/errors';
 
 const PACKAGE = '@tensorflow/tfjs-backend-wasm';
@@ -32,9 +32,9 @@ const started = new WeakMap<object, number>();
 /** Starts the wasm backend with threads in Node: `startWasm` there. */
 export async function startThreadedWasm(options: WasmOptions = {}): Promise<WasmStart> {
   checkOptions(options, {threads: true});
-  const {threads = Math.min(availableParallelism(), MOST_THREADS)} = options;
+  const {threads = Math.min(availableParallelism(), MAX_THREADS)} = options;
   checkCount('threads', threads);
-  checkNumber('threads', threads, threads <= MOST_THREADS, `at most ${MOST_THREADS}`);
+  checkNumber('threads', threads, threads <= MAX_THREADS, `at most ${MAX_THREADS}`);
   const setThreadsCount = await threadsSetter();
   const running = tf.findBackend('wasm') as unknown as Backend | null;
   if (running !== null) {

@@ -6,7 +6,7 @@ import {stockKernel} from '../../src/backends/shared/registration';
 import type {WasmBackend} from '../../src/backends/shared/kernel';
 import {BINARY} from '../../src/backends/wasm/module/binary';
 import {currentNative, nativeOf} from '../../src/backends/wasm/module/find';
-import {bytesOf, withSharedMemory} from '../../src/backends/wasm/module/module';
+import {decodeBinary, withSharedMemory} from '../../src/backends/wasm/module/module';
 import {Native} from '../../src/backends/wasm/module/native';
 import {agrees} from '../../src/backends/wasm/module/agrees';
 import {useBackend} from '../helpers';
@@ -98,7 +98,7 @@ test('the kernels of before run where the module is missing', async () => {
 });
 
 test('the module for a memory that threads share is the same, with another import', () => {
-  const bytes = bytesOf(BINARY);
+  const bytes = decodeBinary(BINARY);
   const shared = withSharedMemory(bytes);
   const memory = new WebAssembly.Memory({initial: 1, maximum: 10, shared: true});
   const {exports} = new WebAssembly.Instance(new WebAssembly.Module(shared), {env: {memory}});

@@ -3,11 +3,11 @@ import * as tf from '@tensorflow/tfjs';
 import '../../src/backends/backends';
 import {useRelaxedSIMD} from '../../src/backends/loraKernels';
 import {BINARY} from '../../src/backends/wasm/module/binary';
-import {bytesOf} from '../../src/backends/wasm/module/module';
+import {decodeBinary} from '../../src/backends/wasm/module/module';
 import {withFusedSums} from '../../src/backends/wasm/module/relaxed';
 import {useBackend} from '../helpers';
 
-const compiled = bytesOf(BINARY);
+const compiled = decodeBinary(BINARY);
 /** A module with one function, which drops the `f32x4.relaxed_madd` of three splats. */
 const NEEDS_RELAXED = Uint8Array.from([
   ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 10, 20, 1, 18, 0],

@@ -3,7 +3,7 @@ import {BINARY} from '../../src/backends/wasm/module/binary';
 import {compiled, functionsOf} from '../../src/backends/wasm/module/module';
 import {TRANSFORMER_BINARY} from '../../src/extensions/transformers/kernels/wasm/binary';
 import type {TransformerFunctions} from '../../src/extensions/transformers/kernels/wasm/functions';
-import {HELPER, MOST_CALLS, partsOf, Threads, webWorkers, type Workplace} from '../../src/backends/wasm/module/threads';
+import {HELPER, MAX_CALLS, partsOf, Threads, webWorkers, type Workplace} from '../../src/backends/wasm/module/threads';
 
 describe('parts', () => {
   test.each([
@@ -187,7 +187,7 @@ test('parts of many calls take several rounds, and calls of another module are n
   const numbers = (at: number) => new Float32Array(memory.buffer, at, 64);
   numbers(x).fill(1);
   numbers(y).fill(0);
-  const calls = MOST_CALLS + 3;
+  const calls = MAX_CALLS + 3;
   for (const isFused of [true, false]) {
     threads.run(
       partsOf(64, 16, 2),

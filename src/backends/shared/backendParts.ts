@@ -15,7 +15,7 @@ interface Engine {
   ready: () => Promise<void>;
 }
 
-interface Part {
+interface BackendCode {
   readonly load: () => Promise<void>;
   /** Whether nothing trains without it. */
   readonly isRequired: boolean;
@@ -25,7 +25,7 @@ interface Part {
   fault?: unknown;
 }
 
-const parts = new Map<string, Part[]>();
+const parts = new Map<string, BackendCode[]>();
 /** Backends whose required part was there before it was asked for. */
 const complete = new Set<string>();
 
@@ -39,14 +39,14 @@ export function loadWithBackend(backend: string, load: () => Promise<void>, isRe
   if (parts.size === 0) {
     watch(tf.engine() as unknown as Engine);
   }
-  const part: Part = {load, isRequired, isLoaded: isRequired && complete.has(backend)};
-  parts.set(backend, [...(parts.get(backend) ?? []), part]);
+  const code: BackendCode = {load, isRequired, isLoaded: isRequired && complete.has(backend)};
+  parts.set(backend, [...(parts.get(backend) ?? []), code]);
   if (isRequired) {
-    holdSteps(backend, part);
+    holdSteps(backend, code);
   }
   onBackend(current => {
     if (current === backend) {
-      void begin(part, backend);
+      void begin(code, backend);
     }
   });
 }
@@ -54,14 +54,14 @@ export function loadWithBackend(backend: string, load: () => Promise<void>, isRe
 /** Notes that the required part of a backend is there, so that nothing loads it. */
 export function partIsThere(backend: string): void {
   complete.add(backend);
-  partsOf(backend)
+  codeFor(backend)
     .filter(({isRequired}) => isRequired)
-    .forEach(part => (part.isLoaded = true));
+    .forEach(code => (code.isLoaded = true));
 }
 
 /** Waits for the code of the current backend that is being loaded. */
 export async function partsLoaded(): Promise<void> {
-  await Promise.all(partsOf(tf.getBackend()).map(({loading = Promise.resolve()}) => loading));
+  await Promise.all(codeFor(tf.getBackend()).map(({loading = Promise.resolve()}) => loading));
 }
 
 /**
@@ -93,49 +93,49 @@ export function awaitedKernel(kernelName: string, backendName: string): OwnKerne
 }
 
 function refuseWithout(backend: string): void {
-  partsOf(backend)
-    .filter(part => part.isRequired && !part.isLoaded)
-    .forEach(part => {
-      throw part.fault === undefined || part.loading !== undefined
+  codeFor(backend)
+    .filter(code => code.isRequired && !code.isLoaded)
+    .forEach(code => {
+      throw code.fault === undefined || code.loading !== undefined
         ? notReadyError(
             `The training kernels for ${backend} are still being loaded. ` +
               'Wait for them before a training loop of your own: await tf.ready().',
           )
-        : ioError(failure(backend, part.fault), {cause: part.fault});
+        : ioError(failure(backend, code.fault), {cause: code.fault});
     });
 }
 
 /** Refuses training steps as long as the required part of a backend is missing. */
-function holdSteps(backend: string, part: Part): void {
+function holdSteps(backend: string, code: BackendCode): void {
   const refuseStep = () => {
     if (isRecording()) {
       refuseWithout(backend);
     }
   };
   const pending = {over: partsLoaded, refuse: () => refuseWithout(backend), refuseStep};
-  pendingKernels.supply(backend, () => (part.isLoaded ? undefined : pending));
+  pendingKernels.supply(backend, () => (code.isLoaded ? undefined : pending));
 }
 
-const partsOf = (backend: string): readonly Part[] => parts.get(backend) ?? [];
+const codeFor = (backend: string): readonly BackendCode[] => parts.get(backend) ?? [];
 
-function begin(part: Part, backend: string): Promise<void> {
-  if (part.isLoaded) {
+function begin(code: BackendCode, backend: string): Promise<void> {
+  if (code.isLoaded) {
     return Promise.resolve();
   }
-  part.loading ??= part
+  code.loading ??= code
     .load()
     .then(
-      () => void (part.isLoaded = true),
+      () => void (code.isLoaded = true),
       (fault: unknown) => {
-        const isFirst = part.fault === undefined;
-        part.fault = fault;
-        if (part.isRequired && isFirst) {
+        const isFirst = code.fault === undefined;
+        code.fault = fault;
+        if (code.isRequired && isFirst) {
           console.warn(`${failure(backend, fault)} Until then, models predict with tfjs's own kernels.`);
         }
       },
     )
-    .finally(() => (part.loading = undefined));
-  return part.loading;
+    .finally(() => (code.loading = undefined));
+  return code.loading;
 }
 
 function failure(backend: string, fault: unknown): string {
@@ -150,14 +150,14 @@ function watch(engine: Engine): void {
   const initialize = engine.initializeBackend.bind(engine);
   engine.initializeBackend = name => {
     const entry = engine.registryFactory[name];
-    if (entry === undefined || partsOf(name).length === 0) {
+    if (entry === undefined || codeFor(name).length === 0) {
       return initialize(name);
     }
     const {factory} = entry;
     entry.factory = () => {
       const backend = factory();
       return isPromise(backend)
-        ? Promise.all([backend, ...partsOf(name).map(part => begin(part, name))]).then(([first]) => first)
+        ? Promise.all([backend, ...codeFor(name).map(code => begin(code, name))]).then(([first]) => first)
         : backend;
     };
     try {

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import type {AdaptedProduct, FusedConvolution, OneLaunch} from './launches';
+import type {AdaptedProduct, FusedConvolution, FusedOps} from './launches';
 import type {OptimizerSteps} from './optimizerSteps';
 
 // What a backend can do in addition to tfjs's operations. Each capability is optional: without it, an operation is
@@ -44,7 +44,7 @@ export interface Capabilities {
    */
   addProduct?(c: tf.Tensor, a: tf.Tensor, b: tf.Tensor, transposed: boolean): tf.Tensor;
   /** Operations in one launch, which the tape does not record. */
-  readonly oneLaunch?: OneLaunch;
+  readonly oneLaunch?: FusedOps;
   /** A product with a low-rank update and what follows it, in few launches. */
   readonly adaptedProduct?: AdaptedProduct;
   /** A convolution with what follows it. */
@@ -73,6 +73,6 @@ export function capabilities(): Capabilities {
 export const pendingKernels = new PerBackend<{over(): Promise<void>; refuse(): void; refuseStep(): void}>();
 
 /** Operations in one launch on the current backend; none while the tape records, which would not record these. */
-export function oneLaunch(): OneLaunch | undefined {
+export function oneLaunch(): FusedOps | undefined {
   return tf.engine().isTapeOn() ? undefined : capabilities().oneLaunch;
 }

@@ -6,7 +6,7 @@ const {fround} = Math;
 /** Steps in one loop over a variable's values, if reading a tensor is faster than launching an operation. */
 export const hostSteps = oneByOne({
   adam(value, gradient, slots, {learningRate, gradientScale, beta1, beta2, epsilon, corrections, decayFactor}) {
-    const [x, g, m, v] = [value, gradient, ...slots].map(numbersOf) as Four;
+    const [x, g, m, v] = [value, gradient, ...slots].map(floatsOf) as Four;
     const size = x.length;
     const [y, m1, v1] = [x, m, v].map(like) as Three;
     // Each step is rounded as tfjs rounds it: gradients of both signs cancel, and what is left shows every rounding.
@@ -22,11 +22,11 @@ export const hostSteps = oneByOne({
       const change = fround(fround(first / correction1) / fround(root + least));
       y[i] = fround(at(x, i) * decayFactor) - fround(change * rate);
     }
-    replace(slots, [tensorOf(m1, value), tensorOf(v1, value)]);
-    return tensorOf(y, value);
+    replace(slots, [withShapeOf(m1, value), withShapeOf(v1, value)]);
+    return withShapeOf(y, value);
   },
   momentum(value, gradient, slots, {learningRate, gradientScale, momentum, nesterov}) {
-    const [x, g, m] = [value, gradient, ...slots].map(numbersOf) as Three;
+    const [x, g, m] = [value, gradient, ...slots].map(floatsOf) as Three;
     const size = x.length;
     const [y, m1] = [x, m].map(like) as Two;
     for (let i = 0; i < size; i++) {
@@ -35,17 +35,17 @@ export const hostSteps = oneByOne({
       m1[i] = velocity;
       y[i] = at(x, i) - learningRate * (nesterov ? slope + velocity * momentum : velocity);
     }
-    replace(slots, [tensorOf(m1, value)]);
-    return tensorOf(y, value);
+    replace(slots, [withShapeOf(m1, value)]);
+    return withShapeOf(y, value);
   },
   descend(value, gradient, _slots, {learningRate, gradientScale}) {
-    const [x, g] = [value, gradient].map(numbersOf) as Two;
-    return tensorOf(
+    const [x, g] = [value, gradient].map(floatsOf) as Two;
+    return withShapeOf(
       x.map((number, i) => number - learningRate * gradientScale * at(g, i)),
       value,
     );
   },
-  sumOfSquares: gradient => numbersOf(gradient).reduce((sum, number) => sum + number * number, 0),
+  sumOfSquares: gradient => floatsOf(gradient).reduce((sum, number) => sum + number * number, 0),
 });
 
 type Two = [Float32Array, Float32Array];
@@ -53,7 +53,7 @@ type Three = [...Two, Float32Array];
 type Four = [...Three, Float32Array];
 type Quartet = [number, number, number, number];
 
-function numbersOf(tensor: tf.Tensor): Float32Array {
+function floatsOf(tensor: tf.Tensor): Float32Array {
   return tensor.dataSync<'float32'>();
 }
 
@@ -66,6 +66,6 @@ function at(numbers: Float32Array, i: number): number {
   return numbers[i] as number;
 }
 
-function tensorOf(numbers: Float32Array, {shape}: tf.Tensor): tf.Tensor {
+function withShapeOf(numbers: Float32Array, {shape}: tf.Tensor): tf.Tensor {
   return tf.tensor(numbers, shape, 'float32');
 }

@@ -16,7 +16,7 @@ export interface Joining<Joined> {
 
 /** The most values of a tensor that is worth joining, and of joined tensors. */
 const SMALL = 2 ** 16;
-const MOST = 2 ** 18;
+const MAX_JOINED = 2 ** 18;
 
 /** Computes calls with the same settings together, where their tensors are small. */
 export function runEachJoined<Joined>(run: RunPointwise, joining: Joining<Joined>): RunEach {
@@ -32,12 +32,12 @@ export function runEachJoined<Joined>(run: RunPointwise, joining: Joining<Joined
       const results = joining.run(code, joined, settings);
       const shapes = group.map(call => (call.inputs[0] as tf.Tensor).shape);
       const parts = results.map(result => joining.split(result, shapes));
-      [...joined, ...results].forEach(each => {
-        joining.free(each);
+      [...joined, ...results].forEach(tensor => {
+        joining.free(tensor);
       });
       places.forEach((place, i) => {
         take(
-          parts.map(part => part[i] as tf.Tensor),
+          parts.map(tensors => tensors[i] as tf.Tensor),
           place,
         );
       });
@@ -57,7 +57,7 @@ function groupsOf(calls: readonly PointwiseCall[]): number[][] {
     const openGroup = open.get(key);
     if (size === 0 || size > SMALL) {
       groups.push([place]);
-    } else if (openGroup !== undefined && openGroup.size + size <= MOST && !openGroup.firsts.has(first)) {
+    } else if (openGroup !== undefined && openGroup.size + size <= MAX_JOINED && !openGroup.firsts.has(first)) {
       openGroup.group.push(place);
       openGroup.firsts.add(first);
       openGroup.size += size;

@@ -21,8 +21,7 @@ export function productOf(x: tf.Tensor): DeferredProduct | undefined {
  * Products of one input, computed together and concatenated along the last axis. A tape records them as one step.
  * `undefined` if one is computed already, or if they have to be computed one by one.
  */
-export function joined(products: readonly tf.Tensor[]): tf.Tensor | undefined {
-  const [first, ...others] = products.map(productOf);
-  const siblings = others.filter(other => other !== undefined);
-  return siblings.length === others.length ? first?.joined(siblings) : undefined;
+export function joinedProducts(products: readonly tf.Tensor[]): tf.Tensor | undefined {
+  const [first, ...siblings] = products.map(productOf);
+  return siblings.every(product => product !== undefined) ? first?.joined(siblings) : undefined;
 }

@@ -3,7 +3,7 @@ import type * as tf from '@tensorflow/tfjs';
 // Operations that a backend may compute in one launch, or in few.
 
 /** Operations in one launch each. They return `undefined` for tensors that they do not take. */
-export interface OneLaunch {
+export interface FusedOps {
   /** `c + scale·a·b` for a small rank: `[.., width] + [.., rank] · [rank, width]`, or `b` as `[width, rank]`. */
   addProduct?(c: tf.Tensor, a: tf.Tensor, b: tf.Tensor, scale: number, transposed: boolean): tf.Tensor;
   /** `x·m + t` or `x·m` along the last axis. */

@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import type {OneLaunch, OutputActivationName} from './launches';
+import type {FusedOps, OutputActivationName} from './launches';
 import type {AdamSettings, MomentumSettings, OptimizerSteps, StepSettings, Update} from './optimizerSteps';
 import {replace} from './variableSteps';
 
@@ -48,7 +48,7 @@ const SCALE: Pointwise = {name: 'scale', inputs: ['x'], vectors: ['m'], settings
 const AFFINE: Pointwise = {...SCALE, name: 'affine', vectors: ['m', 't'], outputs: {y: 'x * m + t'}};
 
 /** Elementwise operations. */
-export function pointwiseOperations(run: RunPointwise): OneLaunch {
+export function pointwiseOperations(run: RunPointwise): FusedOps {
   return {
     affine: (x, m, t) => (x.rank > 4 ? undefined : run(t ? AFFINE : SCALE, t ? [x, m, t] : [x, m], [])[0]),
     activationGradient: (name, dy, y) => run(GRADIENTS[name], [dy, y], [])[0],

@@ -30,15 +30,15 @@ export function productBy(programs: ProductPrograms): AdaptedProduct {
         },
         gradient: (dy, saved): Record<string, () => tf.Tensor> => {
           const before = (d: tf.Tensor) => (gradient === null ? d : gradient(d, saved.y));
-          const ofBias = (dz: tf.Tensor) => () => tf.sum(tf.reshape(dz, [-1, lastAxis(dz)]), 0);
+          const dBias = (dz: tf.Tensor) => () => tf.sum(tf.reshape(dz, [-1, lastAxis(dz)]), 0);
           if (isRecording()) {
             const dz = before(dy);
-            return {...composed(dz, saved), bias: ofBias(dz)};
+            return {...composed(dz, saved), bias: dBias(dz)};
           }
           const outer = cap === undefined ? (defer?.epilogueGradient(dy) ?? {dy: before(dy)}) : {dy, y: saved.y, cap};
           const {dz, ofFactors, ofInput} = programs.backward(saved.x, outer, {...saved, scaling});
           const [da, db] = ofFactors(); // what is made for one gradient does not last until another is asked for
-          return {x: ofInput, a: () => da, b: () => db, bias: ofBias(dz)};
+          return {x: ofInput, a: () => da, b: () => db, bias: dBias(dz)};
         },
       });
     },

@@ -15,13 +15,13 @@ export interface Alignment {
 /** The parts that pixels of an image have in a pixel of the result, along one axis. */
 type Parts = (index: number, from: number, to: number, alignment: Alignment) => [pixel: number, share: number][];
 
-function scaleOf(from: number, to: number, {alignCorners}: Alignment): number {
+function sourcePixelsPerPixel(from: number, to: number, {alignCorners}: Alignment): number {
   return alignCorners && to > 1 ? (from - 1) / (to - 1) : from / to;
 }
 
 /** Bilinear. */
 export const bilinear: Parts = (i, from, to, alignment) => {
-  const scale = scaleOf(from, to, alignment);
+  const scale = sourcePixelsPerPixel(from, to, alignment);
   const place = alignment.halfPixelCenters ? (i + 0.5) * scale - 0.5 : i * scale;
   const low = Math.floor(place);
   const share = Math.fround(place - low);
@@ -33,13 +33,13 @@ export const bilinear: Parts = (i, from, to, alignment) => {
 
 /** The nearest pixel. */
 export const nearest: Parts = (i, from, to, alignment) => {
-  const scale = scaleOf(from, to, alignment);
+  const scale = sourcePixelsPerPixel(from, to, alignment);
   const place = alignment.halfPixelCenters ? (i + 0.5) * scale : i * scale;
   return [[alignment.alignCorners ? Math.round(place) : Math.floor(place), 1]];
 };
 
 /** How much of each pixel goes into each pixel of the result, along one axis: `[out, in]`. */
-function weightsOf(from: number, to: number, parts: Parts, alignment: Alignment): tf.Tensor2D {
+function resizingMatrix(from: number, to: number, parts: Parts, alignment: Alignment): tf.Tensor2D {
   const weights = new Float32Array(to * from);
   for (let i = 0; i < to; i++) {
     for (const [pixel, share] of parts(i, from, to, alignment)) {
@@ -55,8 +55,8 @@ export function resizeGradient(dy: tf.Tensor, shape: readonly number[], parts: P
   return tf.tidy(() => {
     const [n = 0, h = 0, w = 0, c = 0] = shape;
     const [, height = 0, width = 0] = dy.shape;
-    const rows = weightsOf(h, height, parts, alignment);
-    const columns = weightsOf(w, width, parts, alignment);
+    const rows = resizingMatrix(h, height, parts, alignment);
+    const columns = resizingMatrix(w, width, parts, alignment);
     const across = multiplied(byLast(dy, 2), columns); // [n, height, c, width] · [width, w]
     const down = multiplied(tf.transpose(across, [0, 3, 2, 1]), rows); // [n, w, c, height] · [height, h]
     return tf.reshape(tf.transpose(down, [0, 3, 1, 2]), [n, h, w, c]);

@@ -11,7 +11,7 @@ export interface VariableSteps extends Pick<OptimizerSteps, 'sumOfSquares'> {
 
 /** Steps of one variable after the other. */
 export function oneByOne(steps: VariableSteps): OptimizerSteps {
-  const each =
+  const updateInTurn =
     <Of extends Update<unknown>>(step: (...update: Of) => tf.Tensor) =>
     (updates: readonly Of[]) => {
       updates.forEach(update => {
@@ -20,9 +20,9 @@ export function oneByOne(steps: VariableSteps): OptimizerSteps {
     };
   return {
     ...steps,
-    adam: each((...update) => steps.adam(...update)),
-    momentum: each((...update) => steps.momentum(...update)),
-    descend: each((...update) => steps.descend(...update)),
+    adam: updateInTurn((...update) => steps.adam(...update)),
+    momentum: updateInTurn((...update) => steps.momentum(...update)),
+    descend: updateInTurn((...update) => steps.descend(...update)),
   };
 }
 

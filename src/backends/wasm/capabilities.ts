@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import type {Capabilities} from '../shared/capabilities';
-import type {OneLaunch} from '../shared/launches';
+import type {FusedOps} from '../shared/launches';
 import {ADD_PRODUCT} from './module/addProduct';
 import {ACTIVATION_GRADIENTS, AFFINE} from './module/channels';
 import {currentNative} from './module/find';
@@ -8,7 +8,7 @@ import {fusedConvolution} from './module/fused';
 import type {Native} from './module/native';
 import {nativeSteps} from './module/optimizers';
 
-const oneLaunch: OneLaunch = {
+const oneLaunch: FusedOps = {
   affine: (x, m, t) => tf.engine().runKernel(AFFINE, {x, m, ...(t && {t})}, {}),
   activationGradient: (name, dy, y) => {
     const kernel = ACTIVATION_GRADIENTS[name];

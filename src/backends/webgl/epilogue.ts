@@ -68,10 +68,10 @@ export function through(gradient: EpilogueGradient): tf.Tensor {
 /** The widest rows whose softmax is one launch: each pixel reads all of its rows. */
 const WIDEST = 128;
 
-/** Code that sums over the rows of a pixel: `each` adds to `sums`, of the values `v` at `k`. */
-function overRow(width: number, x: string, each: (v: string) => string): string {
-  const one = each('v.rb');
-  const other = width % 2 === 0 ? each('v.ga') : `if (k + 1 < ${width}) { ${each('v.ga')} }`;
+/** Code that sums over the rows of a pixel: `accumulate` adds the values `v` at `k` to `sums`. */
+function overRow(width: number, x: string, accumulate: (v: string) => string): string {
+  const one = accumulate('v.rb');
+  const other = width % 2 === 0 ? accumulate('v.ga') : `if (k + 1 < ${width}) { ${accumulate('v.ga')} }`;
   return `for (int k = 0; k < ${width}; k += 2) { vec4 v = ${x}; ${one} ${other} }`;
 }
 

@@ -67,7 +67,7 @@ function forwardAlongLine({kernel, stride, before, input}: Axis): string {
 }
 
 /** A depthwise convolution and its epilogue. */
-function depthwise(
+function fusedDepthwise(
   {x, filter, strides, padding}: PlainConvolution,
   {m, t}: Scaling,
   cap: number | undefined,
@@ -138,7 +138,7 @@ for (int p = 0; p < ${height.kernel}; p++) {
 
 /** The convolution with its epilogue. */
 export const fusedConvolution = convolutionBy({
-  ...{takesDepthwise, depthwise, adaptedProduct},
+  ...{takesDepthwise, depthwise: fusedDepthwise, adaptedProduct},
   epilogue: applyEpilogue,
   epilogues: EPILOGUES,
 });

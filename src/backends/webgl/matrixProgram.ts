@@ -99,7 +99,7 @@ export function runsMatrixPrograms(): boolean {
   if (trialResults !== undefined) {
     return trialResults;
   }
-  const works = isRight(backend);
+  const works = isProductRight(backend);
   tried.set(backend, works);
   return works;
 }
@@ -111,7 +111,7 @@ const TRIAL: MatrixProgram = {
   value: 'float s = 0.0; for (int j = 0; j < count; j++) { s += a(row, j) * b(j, col); } return s * scale;',
 };
 
-function isRight(backend: WebglBackend): boolean {
+function isProductRight(backend: WebglBackend): boolean {
   const made: tf.TensorInfo[] = [];
   const keep = (info: tf.TensorInfo) => {
     made.push(info);

@@ -69,7 +69,7 @@ export function runPointwiseProgram(
 }
 
 /** Whether a program with two results and a scalar works correctly on a backend. */
-export async function isRight(backend: WebglBackend): Promise<boolean> {
+export async function arePointwiseRight(backend: WebglBackend): Promise<boolean> {
   const trial = {name: 'trial', inputs: ['a', 'b'], settings: ['share'], outputs: {c: 'a * share + b', d: 'a + c'}};
   const values = [1, 2, 3, 4, 5];
   const inputs = [1, 2].map(times =>

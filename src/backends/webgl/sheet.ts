@@ -37,26 +37,26 @@ export class Sheet {
 }
 
 /** A tensor that is a part of a sheet. */
-interface Part extends Deferred {
+interface SheetPart extends Deferred {
   readonly sheet: Sheet;
   readonly start: number;
   readonly stack: Stack;
 }
 
 /** The position of a tensor in a sheet of the current backend, if it has one. */
-function partOf(tensor: tf.Tensor): Part | undefined {
+function sheetPartOf(tensor: tf.Tensor): SheetPart | undefined {
   const deferred = deferredOf(tensor);
-  return deferred !== undefined && 'sheet' in deferred && (deferred as Part).sheet.backend === currentWebgl()
-    ? (deferred as Part)
+  return deferred !== undefined && 'sheet' in deferred && (deferred as SheetPart).sheet.backend === currentWebgl()
+    ? (deferred as SheetPart)
     : undefined;
 }
 
 /** A tensor as a program reads it: in its sheet, if it is a part of one. */
 export function sourceOf(tensor: tf.Tensor): Source {
-  const part = partOf(tensor);
-  return part === undefined
+  const sheetPart = sheetPartOf(tensor);
+  return sheetPart === undefined
     ? {info: tensor, stack: stackOf(tensor.shape)}
-    : {info: part.sheet.info, stack: part.stack, start: part.start};
+    : {info: sheetPart.sheet.info, stack: sheetPart.stack, start: sheetPart.start};
 }
 
 function copyOf(source: Source, x: string): StackCall {
@@ -73,15 +73,17 @@ export function sheetOf(calls: readonly StackCall[]): Sheet {
 /** Joins variables for a step in sheets. */
 export const sheets: Joining<Sheet> = {
   join: tensors => {
-    const parts = tensors.map(partOf);
+    const parts = tensors.map(sheetPartOf);
     const sheet = parts[0]?.sheet;
     let pixels = 0;
-    const isWhole = parts.every(part => {
-      const follows = part?.sheet === sheet && part?.start === pixels;
-      pixels += part === undefined ? 0 : pixelsOf(part.stack);
+    const coversSheet = parts.every(sheetPart => {
+      const follows = sheetPart?.sheet === sheet && sheetPart?.start === pixels;
+      pixels += sheetPart === undefined ? 0 : pixelsOf(sheetPart.stack);
       return follows;
     });
-    return sheet !== undefined && isWhole && pixels === sheet.pixels ? sheet.use() : gather(tensors.map(sourceOf));
+    return sheet !== undefined && coversSheet && pixels === sheet.pixels
+      ? sheet.use()
+      : gatherIntoSheet(tensors.map(sourceOf));
   },
   run: (code, joined, settings) => {
     const [{backend, pixels}] = joined as readonly [Sheet];
@@ -94,7 +96,7 @@ export const sheets: Joining<Sheet> = {
       const stack = stackOf(shape);
       const start = next;
       next += pixelsOf(stack);
-      const part: Part = {
+      const sheetPart: SheetPart = {
         ...{sheet: sheet.use(), start, stack, held: []},
         compute: () => {
           const info = runStackProgram(sheet.backend, copyOf({info: sheet.info, stack, start}, 'x'));
@@ -105,7 +107,7 @@ export const sheets: Joining<Sheet> = {
           sheet.free();
         },
       };
-      return defer([...shape], part);
+      return defer([...shape], sheetPart);
     });
   },
   free: sheet => {
@@ -114,18 +116,18 @@ export const sheets: Joining<Sheet> = {
 };
 
 /** Copies the pixels of stacks into a sheet: a launch for as many as a program reads, and one more for several. */
-function gather(sources: readonly Source[]): Sheet {
+function gatherIntoSheet(sources: readonly Source[]): Sheet {
   const most = tf.env().getNumber('WEBGL_MAX_TEXTURES_IN_SHADER');
   if (sources.length <= most) {
     return sheetOf(sources.map((source, i) => copyOf(source, `x${i}`)));
   }
   const sheets: Sheet[] = [];
   for (let from = 0; from < sources.length; from += most) {
-    sheets.push(gather(sources.slice(from, from + most)));
+    sheets.push(gatherIntoSheet(sources.slice(from, from + most)));
   }
-  const whole = gather(sheets.map(({info, stack}) => ({info, stack})));
+  const sheetOfSheets = gatherIntoSheet(sheets.map(({info, stack}) => ({info, stack})));
   sheets.forEach(sheet => {
     sheet.free();
   });
-  return whole;
+  return sheetOfSheets;
 }

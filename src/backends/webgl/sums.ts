@@ -30,7 +30,7 @@ export interface Sum {
 }
 
 /** The program of a sum of products, whose names end with a mark. */
-function callOf({products, added, epilogue = {}, stack, overStack = false}: Sum, mark = ''): StackCall {
+function sumCall({products, added, epilogue = {}, stack, overStack = false}: Sum, mark = ''): StackCall {
   const {cap, m, t} = epilogue;
   const more: [name: string, source: Source][] = [
     ...(added === undefined ? [] : [['added', added] as [string, Source]]),
@@ -56,8 +56,8 @@ function callOf({products, added, epilogue = {}, stack, overStack = false}: Sum,
   ${length % 2 === 0 ? '' : `if (k + 1 >= ${length}) { v.ga = vec2(0.0); w.ba = vec2(0.0); }`}
   s${i} += v.rrbb * w.rgrg; s${i} += v.ggaa * w.baba;
 }`;
-    const whole = overStack ? `for (int n = 0; n < ${of[0]}; n++) { ${loop} }` : loop;
-    const summed = `vec4 s${i} = vec4(0.0); ${whole} result += ${scale} * s${i};`;
+    const stackLoop = overStack ? `for (int n = 0; n < ${of[0]}; n++) { ${loop} }` : loop;
+    const summed = `vec4 s${i} = vec4(0.0); ${stackLoop} result += ${scale} * s${i};`;
     const end = (column ?? 0) + ofRight[rightTransposed ? 1 : 2];
     return column === undefined ? summed : `if (col >= ${column} && col < ${end}) { ${summed} }`;
   });
@@ -79,12 +79,12 @@ function callOf({products, added, epilogue = {}, stack, overStack = false}: Sum,
 
 /** A sum of products in one launch. Default for its shape: that of the stack. */
 export function sumOf(sum: Sum, shape: readonly number[] = sum.stack): tf.Tensor {
-  return stackTensor(callOf(sum), shape);
+  return stackTensor(sumCall(sum), shape);
 }
 
 /** Several sums in one launch, which the caller owns. */
 export function sumsOf(all: readonly Sum[], shapes: readonly (readonly number[])[]): tf.Tensor[] {
-  const sheet = sheetOf(all.map((sum, i) => callOf(sum, `Sum${i}`)));
+  const sheet = sheetOf(all.map((sum, i) => sumCall(sum, `Sum${i}`)));
   const parts = sheets.split(sheet, shapes);
   sheet.free();
   return parts;

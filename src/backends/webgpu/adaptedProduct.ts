@@ -93,7 +93,7 @@ if (lane < ${2 * rank}) { var s = 0.0; for (var k = 0; k < ${GROUP}; k++) { s +=
 }
 
 /** The gradients of the factors, `xᵀ·dh` and `s·hᵀ·dz`: sums over the rows. */
-function factors(rank: number): Program {
+function factorGradients(rank: number): Program {
   const last = `if (lane < ${COLUMNS} && column < width) { for (var r = 0; r < ${rank}; r++) {
   var s = 0.0; for (var k = 0; k < 8; k++) { s += parts[(k * ${COLUMNS} + lane) * ${rank} + r]; }
   if (ofA) { da[column * ${rank} + r] = s; } else { db[r * u.columns + column] = s * u.scale; }
@@ -129,7 +129,7 @@ export const adaptedProduct = productBy({
       inputs: [x, kernel, a, b, ...(m === undefined ? [] : [m]), ...(t === undefined ? [] : [t])],
       outputs: [[...x.shape.slice(0, -1), columns]],
       numbers: [rows, inner, columns, scaling],
-      rows: count(rows, TILE) * count(columns, TILE),
+      rows: pieceCount(rows, TILE) * pieceCount(columns, TILE),
     });
     return y as tf.Tensor;
   },
@@ -146,18 +146,18 @@ export const adaptedProduct = productBy({
     return {
       dz,
       ofFactors: () =>
-        runProgram(factors(rank), {
+        runProgram(factorGradients(rank), {
           inputs: [x, dz, hd],
           outputs: [a.shape, b.shape],
           numbers: [rows, inner, columns, scaling],
-          rows: count(inner, COLUMNS) + count(columns, COLUMNS),
+          rows: pieceCount(inner, COLUMNS) + pieceCount(columns, COLUMNS),
         }) as [tf.Tensor, tf.Tensor],
       ofInput: () => {
         const [dx] = runProgram(tiles(rank, true, {}), {
           inputs: [dz, kernel, a, hd],
           outputs: [x.shape],
           numbers: [rows, columns, inner, 1],
-          rows: count(rows, TILE) * count(inner, TILE),
+          rows: pieceCount(rows, TILE) * pieceCount(inner, TILE),
         });
         return dx as tf.Tensor;
       },
@@ -172,6 +172,6 @@ function sizes(x: tf.Tensor, a: tf.Tensor, b: tf.Tensor) {
 }
 
 /** How many pieces of a size make up a length. */
-function count(length: number, size: number): number {
+function pieceCount(length: number, size: number): number {
   return Math.ceil(length / size);
 }

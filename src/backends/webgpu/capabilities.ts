@@ -4,7 +4,7 @@ import {adaptedProduct} from './adaptedProduct';
 import {fusedConvolution} from './fusedConvolution';
 import {runEachJoined} from '../shared/joinedSteps';
 import {type Pointwise, pointwiseOperations, pointwiseSteps, type RunPointwise} from '../shared/pointwise';
-import {isRight, joinBuffers, type Program, programOf, runProgram, splitBuffer} from './program';
+import {areBuffersRight, joinBuffers, type Program, programOf, runProgram, splitBuffer} from './program';
 
 /** Computes all results in one launch, on the current backend, which must run programs. */
 const runPointwise: RunPointwise = (code, inputs, settings) => {
@@ -47,7 +47,7 @@ for (var k = 0; k < u.rank; k++) { s += a[o + k] * b[${place}]; } y[i] = c[i] + 
 
 const [STRAIGHT, TRANSPOSED] = [addProductBy(false), addProductBy(true)];
 
-/** As in `OneLaunch`. */
+/** As in `FusedOps`. */
 function addProduct(c: tf.Tensor, a: tf.Tensor, b: tf.Tensor, scale: number, transposed: boolean): tf.Tensor {
   const rank = a.shape[a.rank - 1] ?? 1;
   const numbers = [rank, rank === 0 ? 0 : b.size / rank, scale];
@@ -61,7 +61,7 @@ const steps = pointwiseSteps(
   runEachJoined(runPointwise, {join: joinBuffers, run: runPointwise, split: splitBuffer, free: tf.dispose}),
 );
 
-export const webgpuPrograms = triedPrograms(isRight, {
+export const webgpuPrograms = triedPrograms(areBuffersRight, {
   readsByPromise: true,
   source: 'programs',
   oneLaunch: {...pointwiseOperations(runPointwise), addProduct},

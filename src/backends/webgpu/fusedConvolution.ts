@@ -12,7 +12,7 @@ const DEPTHWISE = {
 };
 
 /** A depthwise convolution and its epilogue, a number of the result in each invocation. */
-function depthwise(cap: number | undefined): Program {
+function depthwiseProgram(cap: number | undefined): Program {
   return programOf(`depthwise,${cap}`, () => ({
     ...DEPTHWISE,
     reads: ['x', 'w', 'm', 't'],
@@ -69,7 +69,7 @@ const EPILOGUES: EpilogueGradients = {
     const geometry = geometryOf(inputShape, filter.shape, strides, padding, {depthwise: true});
     const inputs = [dy, filter, ...(cap === undefined ? [] : [y as tf.Tensor]), ...(m === undefined ? [] : [m])];
     const program = depthwiseInput(cap, m !== undefined);
-    return only(runProgram(program, {inputs, outputs: [inputShape], numbers: numbersOf(geometry)}));
+    return only(runProgram(program, {inputs, outputs: [inputShape], numbers: uniformsOf(geometry)}));
   },
 };
 
@@ -80,7 +80,7 @@ export const fusedConvolution = convolutionBy({
     const geometry = geometryOf(x.shape, filter.shape, strides, padding, {depthwise: true});
     const {n, height, width, channelsOut} = geometry;
     const outputs = [[n, height.output, width.output, channelsOut]];
-    return only(runProgram(depthwise(cap), {inputs: [x, filter, m, t], outputs, numbers: numbersOf(geometry)}));
+    return only(runProgram(depthwiseProgram(cap), {inputs: [x, filter, m, t], outputs, numbers: uniformsOf(geometry)}));
   },
   epilogue: (z, {m, t}, cap) =>
     only(runProgram(epilogue(cap), {inputs: [z, m, t], outputs: [z.shape], numbers: [m.size]})),
@@ -92,7 +92,7 @@ function only([tensor]: tf.Tensor[]): tf.Tensor {
   return tensor as tf.Tensor;
 }
 
-function numbersOf({height, width, channelsIn, channelsOut}: Geometry): number[] {
+function uniformsOf({height, width, channelsIn, channelsOut}: Geometry): number[] {
   return [
     ...[height.kernel, width.kernel, height.input, width.input, height.output, width.output, channelsIn, channelsOut],
     ...[height.stride, width.stride, height.before, width.before],

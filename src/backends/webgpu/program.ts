@@ -176,9 +176,9 @@ function launch(backend: Backend, program: Program, {inputs, outputs, numbers, r
       // tfjs puts its own here
     },
   };
-  const whole = 2 + (program.integers ?? []).length;
+  const integerCount = 2 + (program.integers ?? []).length;
   const uniforms = [size, groups, ...numbers].map((value, i) => ({
-    type: i < whole ? 'int32' : 'float32',
+    type: i < integerCount ? 'int32' : 'float32',
     data: [value],
   }));
   backend.runWebGPUProgram(ofTfjs, bound, 'float32', uniforms, first);
@@ -194,8 +194,8 @@ export function joinBuffers(tensors: readonly tf.Tensor[]): tf.Tensor {
 function join(backend: Backend, parts: readonly tf.TensorInfo[]): tf.TensorInfo {
   const size = parts.reduce((sum, {shape}) => sum + tf.util.sizeFromShape(shape), 0);
   const flat = backend.makeTensorInfo([size], 'float32');
-  copyBuffers(backend, flat, parts, (whole, part, byte, bytes) => {
-    backend.commandEncoder.copyBufferToBuffer(part, 0, whole, byte, bytes);
+  copyBuffers(backend, flat, parts, (flatBuffer, partBuffer, byte, bytes) => {
+    backend.commandEncoder.copyBufferToBuffer(partBuffer, 0, flatBuffer, byte, bytes);
   });
   return flat;
 }
@@ -207,8 +207,8 @@ export function splitBuffer(flat: tf.Tensor, shapes: readonly (readonly number[]
 
 function split(backend: Backend, flat: tf.TensorInfo, shapes: readonly (readonly number[])[]): tf.TensorInfo[] {
   const parts = shapes.map(shape => backend.makeTensorInfo(shape, 'float32'));
-  copyBuffers(backend, flat, parts, (whole, part, byte, bytes) => {
-    backend.commandEncoder.copyBufferToBuffer(whole, byte, part, 0, bytes);
+  copyBuffers(backend, flat, parts, (flatBuffer, partBuffer, byte, bytes) => {
+    backend.commandEncoder.copyBufferToBuffer(flatBuffer, byte, partBuffer, 0, bytes);
   });
   return parts;
 }
@@ -218,21 +218,21 @@ function copyBuffers(
   backend: Backend,
   flat: tf.TensorInfo,
   parts: readonly tf.TensorInfo[],
-  copy: (flat: object, part: object, byte: number, bytes: number) => void,
+  copy: (flatBuffer: object, partBuffer: object, byte: number, bytes: number) => void,
 ): void {
   const bufferOf = ({dataId}: tf.TensorInfo) => {
     backend.uploadToGPU(dataId);
     backend.commandQueueOwnedIds.add(dataId);
     return backend.tensorMap.get(dataId).resource;
   };
-  const whole = bufferOf(flat);
+  const flatBuffer = bufferOf(flat);
   let byte = 0;
-  for (const part of parts) {
-    const buffer = bufferOf(part);
-    const bytes = 4 * tf.util.sizeFromShape(part.shape);
+  for (const tensor of parts) {
+    const buffer = bufferOf(tensor);
+    const bytes = 4 * tf.util.sizeFromShape(tensor.shape);
     backend.ensureCommandEncoderReady();
     backend.endComputePassEncoder();
-    copy(whole, buffer, byte, bytes);
+    copy(flatBuffer, buffer, byte, bytes);
     byte += bytes;
   }
 }
@@ -280,7 +280,7 @@ const TRIAL: Program = {
 };
 
 /** Whether a program with two results, floats and integers works correctly on a backend. */
-export async function isRight(backend: Backend): Promise<boolean> {
+export async function areBuffersRight(backend: Backend): Promise<boolean> {
   const values = Array.from({length: GROUP + 3}, (_, i) => i);
   const shape = [values.length];
   const inputs = [

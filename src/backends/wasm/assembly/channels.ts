@@ -22,13 +22,13 @@ export function clamp(x: usize, y: usize, count: i32, lowest: f32, highest: f32)
 /** Whether one of the values is NaN or `value`. */
 export function holds(x: usize, count: i32, value: f32): i32 {
   const wanted = f32x4.splat(value);
-  let found = zeros();
+  let matches = zeros();
   for (; count > 0; count -= 4) {
     const four = count >= 4 ? v128.load(x) : loadTail(x, count);
-    found = v128.or(found, v128.or(f32x4.ne(four, four), f32x4.eq(four, wanted)));
+    matches = v128.or(matches, v128.or(f32x4.ne(four, four), f32x4.eq(four, wanted)));
     x += 16;
   }
-  return <i32>v128.any_true(found);
+  return <i32>v128.any_true(matches);
 }
 
 /** `x·m + t`, with `m` and `t` a channel; without `t`, `x·m`. */
@@ -121,14 +121,14 @@ export function toBits(y: usize, bits: usize, count: i32, cap: f32, unknown: usi
 /** `dy` where the bit is set, else 0. */
 export function maskByBits(bits: usize, dy: usize, out: usize, count: i32): void {
   const lanes = i32x4(1, 2, 4, 8);
-  const whole = count & ~3;
-  for (let i = 0; i < whole; i += 4) {
+  const vectorEnd = count & ~3;
+  for (let i = 0; i < vectorEnd; i += 4) {
     const four = (<i32>load<u8>(bits + ((<usize>i) >> 3))) >> (i & 4);
     const mask = i32x4.eq(v128.and(i32x4.splat(four), lanes), lanes);
     const at: usize = (<usize>i) << 2;
     v128.store(out + at, v128.and(v128.load(dy + at), mask));
   }
-  for (let i = whole; i < count; i++) {
+  for (let i = vectorEnd; i < count; i++) {
     const at: usize = (<usize>i) << 2;
     const isSet = ((<i32>load<u8>(bits + ((<usize>i) >> 3))) >> (i & 7)) & 1;
     store<f32>(out + at, isSet ? load<f32>(dy + at) : <f32>0);
@@ -138,12 +138,12 @@ export function maskByBits(bits: usize, dy: usize, out: usize, count: i32): void
 /** Scales the columns of a matrix: `w[i, c]·m[c]`. */
 export function scaleColumns(w: usize, m: usize, target: usize, rows: i32, columns: i32): void {
   const stride: usize = (<usize>columns) << 2;
-  const whole: usize = (<usize>(columns & ~3)) << 2;
+  const vectorBytes: usize = (<usize>(columns & ~3)) << 2;
   for (let i = 0; i < rows; i++) {
-    for (let j: usize = 0; j < whole; j += 16) {
+    for (let j: usize = 0; j < vectorBytes; j += 16) {
       v128.store(target + j, f32x4.mul(v128.load(w + j), v128.load(m + j)));
     }
-    for (let j: usize = whole; j < stride; j += 4) {
+    for (let j: usize = vectorBytes; j < stride; j += 4) {
       store<f32>(target + j, load<f32>(w + j) * load<f32>(m + j));
     }
     w += stride;

@@ -16,16 +16,16 @@ function addTile(
   lines: i32, count: i32, fresh: bool,
 ): void {
   let a00 = zeros(), a01 = a00, a10 = a00, a11 = a00, a20 = a00, a21 = a00, a30 = a00, a31 = a00;
-  const rest = width - 4;
+  const secondWidth = width - 4;
   // A tile that is not as high takes the last number of its rows more than once, and leaves what comes of it.
   const o1: usize = height > 1 ? 4 : 0;
   const o2: usize = height > 2 ? 8 : o1;
   const o3: usize = height > 3 ? 12 : o2;
-  const whole = height >= 4 && width >= 8;
+  const isFullTile = height >= 4 && width >= 8;
   for (let line = 0; line < lines; line++) {
     let x = b;
     let y = a;
-    if (whole) {
+    if (isFullTile) {
       for (let k = count; k > 0; k--) {
         const b0 = v128.load(x);
         const b1 = v128.load(x, 16);
@@ -47,7 +47,7 @@ function addTile(
     } else {
       for (let k = count; k > 0; k--) {
         const b0 = load4(x, width);
-        const b1 = load4(x + 16, rest);
+        const b1 = load4(x + 16, secondWidth);
         const s0 = v128.load32_splat(y);
         const s1 = v128.load32_splat(y + o1);
         const s2 = v128.load32_splat(y + o2);

@@ -11,19 +11,19 @@ export function pad(
   const line: usize = pixel * <usize>width;
   const before: usize = pixel * <usize>left;
   const after: usize = pixel * <usize>right;
-  const whole: usize = before + line + after;
+  const paddedLine: usize = before + line + after;
   for (let image = 0; image < n; image++) {
-    memory.fill(target, 0, whole * <usize>top);
-    target += whole * <usize>top;
+    memory.fill(target, 0, paddedLine * <usize>top);
+    target += paddedLine * <usize>top;
     for (let row = 0; row < height; row++) {
       memory.fill(target, 0, before);
       memory.copy(target + before, x, line);
       memory.fill(target + before + line, 0, after);
-      target += whole;
+      target += paddedLine;
       x += line;
     }
-    memory.fill(target, 0, whole * <usize>bottom);
-    target += whole * <usize>bottom;
+    memory.fill(target, 0, paddedLine * <usize>bottom);
+    target += paddedLine * <usize>bottom;
   }
 }
 

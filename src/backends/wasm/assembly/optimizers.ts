@@ -16,16 +16,16 @@ function adamLanes(
 }
 
 /**
- * `m ← β₁·m + (1 − β₁)·g`, `v ← β₂·v + (1 − β₂)·g²`, `w' = kept·w − rate·(m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)`.
+ * `m ← β₁·m + (1 − β₁)·g`, `v ← β₂·v + (1 − β₂)·g²`, `w' = decay·w − rate·(m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)`.
  *
  * @param corrected1 `1 − β₁ᵗ`.
  * @param corrected2 `1 − β₂ᵗ`.
- * @param kept what decay leaves of the weights: 1 without decay.
+ * @param decay the factor of the weights: 1 without weight decay.
  */
 export function adam(
   w: usize, g: usize, m: usize, v: usize, out: usize, count: i32,
   beta1: f32, rest1: f32, beta2: f32, rest2: f32, corrected1: f32, corrected2: f32, rate: f32, epsilon: f32,
-  scale: f32, kept: f32,
+  scale: f32, decay: f32,
 ): void {
   const B1 = f32x4.splat(beta1);
   const R1 = f32x4.splat(rest1);
@@ -36,9 +36,9 @@ export function adam(
   const R = f32x4.splat(-rate);
   const E = f32x4.splat(epsilon);
   const S = f32x4.splat(scale);
-  const K = f32x4.splat(kept);
-  const whole: usize = (<usize>(count & ~3)) << 2;
-  for (let i: usize = 0; i < whole; i += 16) {
+  const K = f32x4.splat(decay);
+  const vectorBytes: usize = (<usize>(count & ~3)) << 2;
+  for (let i: usize = 0; i < vectorBytes; i += 16) {
     const gradient = f32x4.mul(v128.load(g + i), S);
     const first = f32x4.add(f32x4.mul(v128.load(m + i), B1), f32x4.mul(gradient, R1));
     const second = f32x4.add(f32x4.mul(v128.load(v + i), B2), f32x4.mul(f32x4.mul(gradient, gradient), R2));
@@ -46,15 +46,15 @@ export function adam(
     v128.store(v + i, second);
     v128.store(out + i, adamLanes(f32x4.mul(v128.load(w + i), K), first, second, C1, C2, R, E));
   }
-  const rest = count & 3;
-  if (rest) {
-    const gradient = f32x4.mul(loadTail(g + whole, rest), S);
-    const first = f32x4.add(f32x4.mul(loadTail(m + whole, rest), B1), f32x4.mul(gradient, R1));
-    const second = f32x4.add(f32x4.mul(loadTail(v + whole, rest), B2), f32x4.mul(f32x4.mul(gradient, gradient), R2));
-    const updated = adamLanes(f32x4.mul(loadTail(w + whole, rest), K), first, second, C1, C2, R, E);
-    storeTail(m + whole, first, first, rest);
-    storeTail(v + whole, second, second, rest);
-    storeTail(out + whole, updated, updated, rest);
+  const tailCount = count & 3;
+  if (tailCount) {
+    const gradient = f32x4.mul(loadTail(g + vectorBytes, tailCount), S);
+    const first = f32x4.add(f32x4.mul(loadTail(m + vectorBytes, tailCount), B1), f32x4.mul(gradient, R1));
+    const second = f32x4.add(f32x4.mul(loadTail(v + vectorBytes, tailCount), B2), f32x4.mul(f32x4.mul(gradient, gradient), R2));
+    const updated = adamLanes(f32x4.mul(loadTail(w + vectorBytes, tailCount), K), first, second, C1, C2, R, E);
+    storeTail(m + vectorBytes, first, first, tailCount);
+    storeTail(v + vectorBytes, second, second, tailCount);
+    storeTail(out + vectorBytes, updated, updated, tailCount);
   }
 }
 

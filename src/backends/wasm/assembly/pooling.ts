@@ -54,8 +54,8 @@ export function maxPoolGradient(
               for (let y = 0; y < rows; y++) {
                 let p = k + (<usize>z) * plane + (<usize>y) * line + dx;
                 for (let c = columns; c > 0; c--) {
-                  const given = v128.and(gradient, i32x4.eq(best, i32x4.splat(i++)));
-                  v128.store(p, f32x4.add(v128.load(p), given));
+                  const routed = v128.and(gradient, i32x4.eq(best, i32x4.splat(i++)));
+                  v128.store(p, f32x4.add(v128.load(p), routed));
                   p += pixel;
                 }
               }

@@ -30,23 +30,23 @@ export function storeSums(
   from: usize, stride: usize, out: usize, strideOut: usize, height: i32, width: i32,
   a00: v128, a01: v128, a10: v128, a11: v128, a20: v128, a21: v128, a30: v128, a31: v128,
 ): void {
-  const rest = width - 4;
+  const secondWidth = width - 4;
   a00 = f32x4.add(a00, load4(from, width));
-  a01 = f32x4.add(a01, load4(from + 16, rest));
+  a01 = f32x4.add(a01, load4(from + 16, secondWidth));
   if (height > 1) {
     from += stride;
     a10 = f32x4.add(a10, load4(from, width));
-    a11 = f32x4.add(a11, load4(from + 16, rest));
+    a11 = f32x4.add(a11, load4(from + 16, secondWidth));
   }
   if (height > 2) {
     from += stride;
     a20 = f32x4.add(a20, load4(from, width));
-    a21 = f32x4.add(a21, load4(from + 16, rest));
+    a21 = f32x4.add(a21, load4(from + 16, secondWidth));
   }
   if (height > 3) {
     from += stride;
     a30 = f32x4.add(a30, load4(from, width));
-    a31 = f32x4.add(a31, load4(from + 16, rest));
+    a31 = f32x4.add(a31, load4(from + 16, secondWidth));
   }
   storeTile(out, strideOut, height, width, a00, a01, a10, a11, a20, a21, a30, a31);
 }

@@ -103,11 +103,11 @@ export const arrangeKernels: readonly OwnKernel[] = [
       for (let i = 0; i < length; i++) {
         written += write(axis + 1, to + written, from + i * step, step);
       }
-      const whole = written * (reps[axis] as number);
-      for (let done = written; done < whole; done *= 2) {
-        copyRun(heap, to + done, to, Math.min(done, whole - done));
+      const tiledSize = written * (reps[axis] as number);
+      for (let done = written; done < tiledSize; done *= 2) {
+        copyRun(heap, to + done, to, Math.min(done, tiledSize - done));
       }
-      return whole;
+      return tiledSize;
     };
     write(0, offsets[1] as number, offsets[0] as number, x.size);
     return out;

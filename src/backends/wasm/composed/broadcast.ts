@@ -40,11 +40,11 @@ export const broadcastKernels: readonly OwnKernel[] = [
       if (ofWhole === undefined && (isFast || tf.util.sizeFromShape(shape) < SMALL)) {
         return stock(call);
       }
-      const [whole, other] = tf.tidy(() => [a, b].map(x => repeated(x, shape))) as [tf.Tensor, tf.Tensor];
+      const [repeatedA, repeatedB] = tf.tidy(() => [a, b].map(x => repeated(x, shape))) as [tf.Tensor, tf.Tensor];
       try {
-        return stock({...call, inputs: {a: whole, b: other}});
+        return stock({...call, inputs: {a: repeatedA, b: repeatedB}});
       } finally {
-        tf.dispose([whole, other]);
+        tf.dispose([repeatedA, repeatedB]);
       }
     }),
   ),

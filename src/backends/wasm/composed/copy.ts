@@ -48,7 +48,7 @@ export const copyKernels: readonly OwnKernel[] = [
     const axis = tf.util.parseAxisParam(attrs.axis, x.shape)[0] as number;
     let from = 0;
     return tf.backend_util.prepareSplitSize(x, attrs.numOrSizeSplits, axis).map(length => {
-      const piece = slice(backend, x, ...alongAxis(x.shape, axis, from, length));
+      const piece = slice(backend, x, ...axisSlice(x.shape, axis, from, length));
       from += length;
       return piece;
     });
@@ -63,7 +63,7 @@ export const copyKernels: readonly OwnKernel[] = [
     const axis = tf.util.parseAxisParam(attrs.axis, value.shape)[0] as number;
     const shape = value.shape.filter((_, i) => i !== axis);
     return Array.from({length: value.shape[axis] as number}, (_, i) => ({
-      ...slice(backend, value, ...alongAxis(value.shape, axis, i, 1)),
+      ...slice(backend, value, ...axisSlice(value.shape, axis, i, 1)),
       shape,
     }));
   }),
@@ -101,7 +101,7 @@ export function isNumeric(x: tf.Tensor): boolean {
 }
 
 /** Where the slice from `from` on along `axis` begins, and its size. */
-function alongAxis(
+function axisSlice(
   shape: readonly number[],
   axis: number,
   from: number,

@@ -26,7 +26,7 @@ interface Shapes {
 }
 
 /** Refuses what the cpu backend refuses: positions outside of a tensor. The backend itself reads or writes there. */
-function checked(name: string): OwnKernel {
+function refusingOutside(name: string): OwnKernel {
   return wrappedKernel<Partial<Scattered>, Shapes>(name, stock => call => {
     const {inputs, attrs, backend} = call;
     const {params, tensor} = inputs;
@@ -54,5 +54,5 @@ function checked(name: string): OwnKernel {
 
 export const indexKernels: readonly OwnKernel[] = [
   oneHot,
-  ...[tf.GatherNd, tf.ScatterNd, tf.TensorScatterUpdate, tf.SparseToDense].map(checked),
+  ...[tf.GatherNd, tf.ScatterNd, tf.TensorScatterUpdate, tf.SparseToDense].map(refusingOutside),
 ];

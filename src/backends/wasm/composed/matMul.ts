@@ -40,11 +40,11 @@ export const matMulKernels: readonly OwnKernel[] = [tf.BatchMatMul, tf._FusedMat
     const isEmpty = a.size === 0 || b.size === 0; // where the backend leaves what its memory held
     const isVector = bias == null || String(bias.shape) === String(b.shape.slice(transposeB ? -2 : -1).slice(0, 1));
     if (!isVector || (isEmpty && name === tf._FusedMatMul)) {
-      return composed(inputs, attrs);
+      return composedProduct(inputs, attrs);
     }
     const outer = tf.broadcast_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
     if (isEmpty) {
-      return nothing(outer, a, b, attrs);
+      return zeroProduct(outer, a, b, attrs);
     }
     const counts = [matrixCount(a), matrixCount(b)] as const;
     if (!isRepeatedWhole(counts, tf.util.sizeFromShape(outer))) {
@@ -87,7 +87,7 @@ const ACTIVATIONS: Readonly<Record<string, string>> = {
 };
 
 /** The product, the bias and the activation one after the other. */
-function composed({a, b, bias, preluActivationWeights}: Operands, attrs: Attributes): tf.Tensor {
+function composedProduct({a, b, bias, preluActivationWeights}: Operands, attrs: Attributes): tf.Tensor {
   const {transposeA, transposeB, activation = 'linear', leakyreluAlpha} = attrs;
   return tf.tidy(() => {
     const product = tf.matMul(a, b, transposeA, transposeB);
@@ -111,7 +111,7 @@ function hasProduct(a: tf.Tensor, b: tf.Tensor, {transposeA, transposeB}: Attrib
 }
 
 /** The product of matrices if one is empty: zeros. */
-function nothing(outer: number[], a: tf.Tensor, b: tf.Tensor, {transposeA, transposeB}: Attributes): tf.Tensor {
+function zeroProduct(outer: number[], a: tf.Tensor, b: tf.Tensor, {transposeA, transposeB}: Attributes): tf.Tensor {
   const rows = a.shape.at(transposeA ? -1 : -2) as number;
   const columns = b.shape.at(transposeB ? -2 : -1) as number;
   return tf.zeros([...outer, rows, columns]);

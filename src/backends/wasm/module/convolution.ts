@@ -1,7 +1,15 @@
 import type {Geometry} from '../../shared/geometry';
-import {type KernelPlace, marginsOf, pad, tapOffsets} from './geometry';
+import {type KernelPlace, marginsOf, paddedImages, tapOffsets} from './geometry';
 import type {Native} from './native';
-import {clampArguments, type Epilogue, multiply, multiplyTransposed, PANEL_ROW, panelBytes, PLAIN} from './products';
+import {
+  clampArguments,
+  type Epilogue,
+  multiplyInPanels,
+  multiplyTransposed,
+  PANEL_ROW,
+  panelBytes,
+  PLAIN,
+} from './products';
 import {convolveByTiles, fitsWinograd} from './winograd';
 
 /** `y = clamp(x ∗ W + bias)`. Winograd's method, if allowed and possible, changes the last bits. */
@@ -17,7 +25,7 @@ export function convolve(
   const {n, height, width, channelsIn, channelsOut} = geometry;
   if (isProductOfPixels(geometry)) {
     const product = {m: n * height.output * width.output, k: channelsIn, n: channelsOut};
-    multiply(native, product, x, kernel.place, kernel.flipped, y, epilogue);
+    multiplyInPanels(native, product, x, kernel.place, kernel.flipped, y, epilogue);
   } else if (mayDiffer && fitsWinograd(geometry)) {
     convolveByTiles(native, geometry, x, kernel, y, epilogue);
   } else {
@@ -56,7 +64,7 @@ function convolveDirectly(
   } else {
     functions.packRows(place, 4 * channelsOut, taps * channelsIn, channelsOut, panels, panel);
   }
-  const image = pad(native, geometry, margins, x, padded);
+  const image = paddedImages(native, geometry, margins, x, padded);
   native.writeIntegers(offsets, tapOffsets(geometry, margins.width));
   const bounds = clampArguments(clamp);
   const line = 4 * margins.width * channelsIn;
@@ -94,16 +102,16 @@ export function convolutionKernelGradient(
   const margins = marginsOf(geometry);
   const size = 4 * channelsIn * channelsOut;
   const [offsets = 0, transposed = 0, padded = 0] = native.reserve(4 * taps, taps * size, margins.bytes);
-  const image = pad(native, geometry, margins, x, padded);
+  const image = paddedImages(native, geometry, margins, x, padded);
   native.writeIntegers(offsets, tapOffsets(geometry, margins.width));
   const work = taps * channelsIn * channelsOut * n * height.output * width.output;
-  native.runParts(native.partsOf(taps, 1, work), (thread, part) => {
-    const {first} = part;
+  native.runParts(native.partsOf(taps, 1, work), (thread, tapRange) => {
+    const {first} = tapRange;
     thread.convolutionKernelGradient(
       ...[image, margins.height, margins.width, channelsIn, n, height.output, width.output],
-      ...[height.stride, width.stride, offsets + 4 * first, part.size, dy, channelsOut, transposed + first * size],
+      ...[height.stride, width.stride, offsets + 4 * first, tapRange.size, dy, channelsOut, transposed + first * size],
     );
-    for (let tap = first; tap < first + part.size; tap++) {
+    for (let tap = first; tap < first + tapRange.size; tap++) {
       thread.transpose(transposed + tap * size, channelsOut, channelsIn, out + tap * size);
     }
   });

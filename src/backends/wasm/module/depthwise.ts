@@ -8,7 +8,7 @@ export function takesDepthwise({channelsIn, channelsOut}: Geometry): boolean {
 }
 
 /** `y = clamp(x ∗ W + bias)`, with a kernel `[kh, kw, c]`. */
-export function depthwise(
+export function convolveDepthwise(
   native: Native,
   {n, height, width, channelsIn: channels}: Geometry,
   x: number,

@@ -5,23 +5,23 @@ import {mayUseOwnCode} from '../../shared/tryOut';
 import {Native} from './native';
 import {agrees} from './agrees';
 
-/** By backend: tfjs makes a new one when it is initialized again. */
-const found = new WeakMap<WasmBackend, Native | null>();
+/** Backend → our module in its memory; `null` while it is tried out, or if it cannot run. */
+const nativeByBackend = new WeakMap<WasmBackend, Native | null>();
 
 /** Our module in a backend's memory, or `undefined` where it cannot run. The first call loads it and tries it out. */
 export function nativeOf(backend: WasmBackend): Native | undefined {
   if (!mayUseOwnCode()) {
     return undefined;
   }
-  let native = found.get(backend);
+  let native = nativeByBackend.get(backend);
   if (native === undefined) {
     // While it is tried out, nothing uses it.
-    found.set(backend, null);
+    nativeByBackend.set(backend, null);
     native = Native.load(backend) ?? null;
     if (native !== null && !agrees(native, backend, name => stockKernel(name, 'wasm')?.kernelFunc)) {
       native = null;
     }
-    found.set(backend, native);
+    nativeByBackend.set(backend, native);
   }
   return native ?? undefined;
 }

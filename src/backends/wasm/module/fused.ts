@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {FusedConvolution, PlainConvolution, Scaling} from '../../shared/launches';
 import type {Geometry} from '../../shared/geometry';
 import {convolve} from './convolution';
-import {depthwise, takesDepthwise} from './depthwise';
+import {convolveDepthwise, takesDepthwise} from './depthwise';
 import {nativeGeometry} from './geometry';
 import {BY_NUMBER, type Native} from './native';
 import type {Clamp} from './products';
@@ -44,8 +44,8 @@ export function fusedConvolution(native: Native): FusedConvolution {
   };
 }
 
-function takenGeometry({x, filter, depthwise: isDepthwise, ...rest}: PlainConvolution): Geometry | undefined {
-  const attributes = {strides: rest.strides, pad: rest.padding};
+function takenGeometry({x, filter, depthwise: isDepthwise, strides, padding}: PlainConvolution): Geometry | undefined {
+  const attributes = {strides, pad: padding};
   const geometry = nativeGeometry(x.shape, filter.shape, attributes, isDepthwise);
   const fits = !isDepthwise || (geometry !== undefined && takesDepthwise(geometry));
   return fits && x.dtype === 'float32' ? geometry : undefined;
@@ -68,7 +68,7 @@ function compute(native: Native, convolution: PlainConvolution, {m, t}: Scaling,
   const shift = bias === null ? t : tf.tidy(() => tf.add(tf.mul(bias, m), t));
   const epilogue = {bias: native.at(shift), clamp};
   if (isDepthwise) {
-    depthwise(native, geometry, native.at(x), native.at(folded), native.at(out), epilogue);
+    convolveDepthwise(native, geometry, native.at(x), native.at(folded), native.at(out), epilogue);
   } else {
     convolve(
       native,

@@ -84,7 +84,7 @@ export function marginsOf({n, height, width, channelsIn}: Geometry, more: readon
 }
 
 /** The address of the padded images: `place`, or their own if they have no padding. */
-export function pad(native: Native, geometry: Geometry, margins: Margins, x: number, place: number): number {
+export function paddedImages(native: Native, geometry: Geometry, margins: Margins, x: number, place: number): number {
   if (margins.bytes === 0) {
     return x;
   }

@@ -3,12 +3,12 @@ import type {Geometry, Shape4D} from '../../shared/geometry';
 import type {OwnKernel} from '../../shared/registration';
 import {type KernelCall, wrappedKernel} from '../../shared/kernel';
 import {convolutionKernelGradient, convolve} from './convolution';
-import {depthwise, depthwiseInputGradient, depthwiseKernelGradient, takesDepthwise} from './depthwise';
+import {convolveDepthwise, depthwiseInputGradient, depthwiseKernelGradient, takesDepthwise} from './depthwise';
 import {nativeOf} from './find';
 import {adjointOf, type ConvolutionAttributes, nativeGeometry} from './geometry';
 import type {Native} from './native';
 import {normalize} from './normalization';
-import {clampOf, type Epilogue, multiply, multiplyEach} from './products';
+import {clampOf, type Epilogue, multiplyInPanels, multiplyEach} from './products';
 import {isTakingGradient} from '../../../platform/tfjs/engine';
 
 /** A kernel by our module. If it returns `undefined`, or there is no module, the kernel that it wraps runs. */
@@ -90,7 +90,7 @@ const products = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
     const out = native.output([...batch, m, n]);
     const [placeA, placeB, place] = [native.at(a), native.at(b), native.at(out)];
     if (countB === 1 && !transposeA) {
-      multiply(native, {m: countA * m, k, n}, placeA, placeB, transposeB, place, epilogue);
+      multiplyInPanels(native, {m: countA * m, k, n}, placeA, placeB, transposeB, place, epilogue);
       return out;
     }
     const stepA = countA === 1 ? 0 : 4 * m * k;
@@ -144,7 +144,7 @@ const depthwiseConvolutions = [tf.DepthwiseConv2dNative, tf.FusedDepthwiseConv2D
   nativeKernel<Convolution, ConvolutionAttributes & {readonly activation?: string}>(name, (native, call) =>
     isTakingGradient()
       ? forward(native, call, true, (geometry, x, filter, y, epilogue) => {
-          depthwise(native, geometry, x, filter, y, epilogue);
+          convolveDepthwise(native, geometry, x, filter, y, epilogue);
         })
       : undefined,
   ),

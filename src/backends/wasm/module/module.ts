@@ -43,7 +43,7 @@ export type NativeFunctions = Readonly<
 /**
  * A module of ours, for a memory; `undefined` where the engine has no SIMD, or compiles nothing of this size at once.
  *
- * @param binary as text, see `bytesOf`.
+ * @param binary as text, see `decodeBinary`.
  * @param changed rewrites the module before it is compiled.
  */
 export function compiled(
@@ -52,7 +52,7 @@ export function compiled(
   changed: (module: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer> = module => module,
 ): WebAssembly.Module | undefined {
   try {
-    const bytes = changed(bytesOf(binary));
+    const bytes = changed(decodeBinary(binary));
     return new WebAssembly.Module(isShared(memory) ? withSharedMemory(bytes) : bytes);
   } catch {
     return undefined;
@@ -81,7 +81,7 @@ export function isShared({buffer}: WebAssembly.Memory): boolean {
 }
 
 /** Bytes that are written as text: `90·q + r` as `q` tildes and the character `35 + r`. */
-export function bytesOf(text: string): Uint8Array<ArrayBuffer> {
+export function decodeBinary(text: string): Uint8Array<ArrayBuffer> {
   const bytes = text.match(/~*./g) ?? [];
   return Uint8Array.from(bytes, byte => 90 * (byte.length - 1) + byte.charCodeAt(byte.length - 1) - 35);
 }

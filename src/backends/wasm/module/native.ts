@@ -120,13 +120,13 @@ export class Native {
   }
 
   /** Computes parts at the same time, each by the calls that `compute` makes for it. */
-  runParts(parts: readonly Part[], compute: (functions: NativeFunctions, part: Part, i: number) => void): void {
+  runParts(parts: readonly Part[], compute: (functions: NativeFunctions, range: Part, i: number) => void): void {
     const {functions} = this;
     if (parts.length > 1 && this.threads !== undefined) {
       this.threads.run(parts, compute, functions, functions !== this.exact);
     } else {
-      parts.forEach((part, i) => {
-        compute(functions, part, i);
+      parts.forEach((range, i) => {
+        compute(functions, range, i);
       });
     }
   }

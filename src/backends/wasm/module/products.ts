@@ -65,7 +65,7 @@ export function panelBytes(k: number, n: number): number {
 }
 
 /** `c[m, n] = clamp(a[m, k] · b + bias)`, with `b` as `[k, n]` or, transposed, as `[n, k]`. */
-export function multiply(
+export function multiplyInPanels(
   native: Computing,
   {m, k, n}: Product,
   a: number,
@@ -118,11 +118,11 @@ export function multiply(
   const parts = native.partsOf(n, COLUMNS, m * k * n);
   const bytes = panelBytes(Math.min(k, DEPTH), COLUMNS);
   const [panels = 0] = native.reserve(parts.length * bytes);
-  native.runParts(parts, (thread, part, i) => {
+  native.runParts(parts, (thread, columnRange, i) => {
     const place = panels + i * bytes;
     for (let from = 0; from < k; from += DEPTH) {
       const depth = Math.min(DEPTH, k - from);
-      for (let first = part.first; first < part.first + part.size; first += COLUMNS) {
+      for (let first = columnRange.first; first < columnRange.first + columnRange.size; first += COLUMNS) {
         const columns = Math.min(COLUMNS, n - first);
         const target = c + 4 * first;
         pack(thread, from, depth, first, columns, place);
@@ -172,28 +172,28 @@ export function multiplyEach(
   epilogue: Epilogue,
 ): void {
   const {m, k, n} = product;
-  const each = (thread: Computing, i: number) => {
+  const multiplyMatrix = (thread: Computing, i: number) => {
     const [left, right, to] = [a + i * stepA, b + i * stepB, c + 4 * i * m * n] as const;
     if (transposeA) {
       multiplyTransposed(thread, product, left, right, to);
     } else {
-      multiply(thread, product, left, right, transposeB, to, epilogue);
+      multiplyInPanels(thread, product, left, right, transposeB, to, epilogue);
     }
   };
   const parts = native.partsOf(count, 1, m * k * n * count);
   const isDivided = count < 4 * parts.length && native.partsOf(m, 4, m * k * n).length > 1;
   if (parts.length === 1 || isDivided || 4 * k * n > SMALL) {
     for (let i = 0; i < count; i++) {
-      each(native, i);
+      multiplyMatrix(native, i);
     }
     return;
   }
   const bytes = aligned(Math.max(panelBytes(k, n), 4 * m * n));
   const [scratch = 0] = native.reserve(parts.length * bytes);
-  native.runParts(parts, (thread, {first, size}, part) => {
-    const withScratch = alone(thread, scratch + part * bytes);
+  native.runParts(parts, (thread, {first, size}, scratchIndex) => {
+    const withScratch = alone(thread, scratch + scratchIndex * bytes);
     for (let i = first; i < first + size; i++) {
-      each(withScratch, i);
+      multiplyMatrix(withScratch, i);
     }
   });
 }
@@ -205,8 +205,8 @@ function alone(functions: NativeFunctions, scratch: number): Computing {
     partsOf: count => [{first: 0, size: count}],
     reserve: () => [scratch],
     runParts: (parts, compute) => {
-      parts.forEach((part, i) => {
-        compute(functions, part, i);
+      parts.forEach((range, i) => {
+        compute(functions, range, i);
       });
     },
   };

@@ -102,9 +102,9 @@ export interface Workplace {
 }
 
 /** The most threads that tfjs uses. */
-export const MOST_THREADS = 8;
+export const MAX_THREADS = 8;
 /** The most calls of a round that fit into the table. Parts with more are computed in several rounds. */
-export const MOST_CALLS = 1024;
+export const MAX_CALLS = 1024;
 
 /** A thread is called for at least this many multiplications, which take longer than the call. */
 let worth = 2 ** 19;
@@ -164,7 +164,7 @@ export class Threads {
     const {memory, modules, owner} = workplace;
     const [exact, ...addedModules] = modules();
     this.words = new Int32Array(memory.buffer, place, CALLS.begin / 4).fill(0);
-    this.numbers = new Float64Array(memory.buffer, place + CALLS.begin, CALLS.numbers * MOST_CALLS);
+    this.numbers = new Float64Array(memory.buffer, place + CALLS.begin, CALLS.numbers * MAX_CALLS);
     this.functionCount = WebAssembly.Module.exports(exact).length;
     this.functionTotal = this.functionCount * (1 + addedModules.length);
     this.recorder = this.recorderOf<NativeFunctions>(exact, 0, exactFunctions => exactFunctions);
@@ -223,12 +223,12 @@ export class Threads {
       return undefined;
     }
     // This memory is never freed: threads read it as long as they live.
-    const place = workplace.allocate(CALLS.begin + 8 * CALLS.numbers * MOST_CALLS + LINE);
+    const place = workplace.allocate(CALLS.begin + 8 * CALLS.numbers * MAX_CALLS + LINE);
     if (place === 0) {
       return undefined;
     }
     try {
-      return new Threads(source, Math.min(source.count, MOST_THREADS), aligned(place), workplace);
+      return new Threads(source, Math.min(source.count, MAX_THREADS), aligned(place), workplace);
     } catch {
       source.release?.();
       return undefined; // the page's policy has no workers of this kind
@@ -250,17 +250,17 @@ export class Threads {
   /** Computes parts at the same time. This thread takes the parts that the others leave. */
   run(
     parts: readonly Part[],
-    compute: (functions: NativeFunctions, part: Part, i: number) => void,
+    compute: (functions: NativeFunctions, range: Part, i: number) => void,
     functions: NativeFunctions,
     isFused: boolean,
   ): void {
-    const calls = parts.map((part, i) => {
+    const calls = parts.map((range, i) => {
       this.calls = [];
-      compute(this.recorder, part, i);
+      compute(this.recorder, range, i);
       return this.calls;
     });
     const longest = Math.max(...calls.map(({length}) => length));
-    const most = Math.floor(MOST_CALLS / parts.length);
+    const most = Math.floor(MAX_CALLS / parts.length);
     for (let from = 0; from < longest; from += most) {
       this.runRound(
         calls.map(ofPart => ofPart.slice(from, from + most)),

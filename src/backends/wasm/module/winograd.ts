@@ -22,7 +22,7 @@ export function fitsWinograd({height, width, channelsIn, channelsOut}: Geometry)
   const fitsKernel = [height, width].every(
     ({kernel, stride}) => (kernel === PART || kernel === PART + 2) && stride === 1,
   );
-  const used = [height, width].reduce((part, {output}) => (part * output) / (Math.ceil(output / TILE) * TILE), 1);
+  const used = [height, width].reduce((share, {output}) => (share * output) / (Math.ceil(output / TILE) * TILE), 1);
   const areWhole = channelsIn % 4 === 0 && channelsOut % 4 === 0;
   const fit = areWhole && channelsIn >= FEWEST_CHANNELS.from && channelsOut >= FEWEST_CHANNELS.to;
   return fitsKernel && height.kernel === width.kernel && used >= USEFUL && fit;
@@ -62,13 +62,13 @@ export function convolveByTiles(
   const threadBytes = aligned(perThread.scratch + perThread.inputs + perThread.outputs + perThread.padded);
   const rows = kernel.flipped ? channelsOut : channelsIn;
   const kernelParts = native.partsOf(rows, 8, 36 * BY_NUMBER * channelsIn * channelsOut);
-  const [scratch = 0, part = 0, kernels = 0, places = 0] = native.reserve(
+  const [scratch = 0, shiftedKernel = 0, kernels = 0, places = 0] = native.reserve(
     ...[kernelParts.length * SCRATCH, partBytes, 36 * plane.kernel, images.length * threadBytes],
   );
   parts.forEach((shift, i) => {
-    const place = partBytes === 0 ? kernel.place : part;
+    const place = partBytes === 0 ? kernel.place : shiftedKernel;
     if (partBytes > 0) {
-      copyPart(native, geometry, kernel, shift, part);
+      copyPart(native, geometry, kernel, shift, shiftedKernel);
     }
     native.runParts(kernelParts, (called, {first, size}, thread) => {
       called.winogradKernel(

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError, misfitError, show, showShape, throwFaults, unsupportedError} from '../../../platform/errors';
-import {joined} from '../../../backends/shared/jointProducts';
+import {joinedProducts} from '../../../backends/shared/jointProducts';
 import {appendToCache, currentDecoding, type Decoding} from './decoding';
 import {attention} from '../ops/attention';
 import {rotate} from '../ops/rotary';
@@ -212,7 +212,7 @@ export class Attention extends tf.layers.Layer {
     const {rotatesSomeHeads = false, rotateAndAppend} = transformerKernels() ?? {};
     const isTaken =
       decoding === undefined ? this.rotary === null || rotatesSomeHeads : this.rotary !== null && rotateAndAppend;
-    return isTaken ? ((this.packed ? queries[0] : joined(queries)) as tf.Tensor3D | undefined) : undefined;
+    return isTaken ? ((this.packed ? queries[0] : joinedProducts(queries)) as tf.Tensor3D | undefined) : undefined;
   }
 
   /** The state to continue. Only causal attention has earlier keys and values to cache. */

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {joined} from '../../../backends/shared/jointProducts';
+import {joinedProducts} from '../../../backends/shared/jointProducts';
 import {type Definition, type LayerClass, layerOf, type WeightSpec} from '../../../core/layers/formulaLayer';
 import {TENSOR_OPS, type TransformerOps} from '../../../core/ops/formulaOps';
 import {logOfZero} from '../../../core/ops/logOfZero';
@@ -22,7 +22,7 @@ const OPS: TransformerOps<tf.Tensor, number> = {
   activate: (x, activation) => gate(x, null, activation),
   swish: (x, slope) => tf.div(gate(tf.mul(x, slope), null, 'silu'), slope),
   gate(x, up, activation) {
-    const halves = joined([x, up]);
+    const halves = joinedProducts([x, up]);
     return halves === undefined ? gate(x, up, activation) : gateHalves(halves, activation);
   },
   normalizeRows(x, residual, {gamma, beta = null}, {addsOne, size = gamma.size, ...settings}) {
