@@ -76,14 +76,12 @@ export const sheets: Joining<Sheet> = {
     const parts = tensors.map(sheetPartOf);
     const sheet = parts[0]?.sheet;
     let pixels = 0;
-    const coversSheet = parts.every(sheetPart => {
+    const inOrder = parts.every(sheetPart => {
       const follows = sheetPart?.sheet === sheet && sheetPart?.start === pixels;
       pixels += sheetPart === undefined ? 0 : pixelsOf(sheetPart.stack);
       return follows;
     });
-    return sheet !== undefined && coversSheet && pixels === sheet.pixels
-      ? sheet.use()
-      : gatherIntoSheet(tensors.map(sourceOf));
+    return sheet !== undefined && inOrder && pixels === sheet.pixels ? sheet.use() : packSheet(tensors.map(sourceOf));
   },
   run: (code, joined, settings) => {
     const [{backend, pixels}] = joined as readonly [Sheet];
@@ -116,16 +114,16 @@ export const sheets: Joining<Sheet> = {
 };
 
 /** Copies the pixels of stacks into a sheet: a launch for as many as a program reads, and one more for several. */
-function gatherIntoSheet(sources: readonly Source[]): Sheet {
+function packSheet(sources: readonly Source[]): Sheet {
   const most = tf.env().getNumber('WEBGL_MAX_TEXTURES_IN_SHADER');
   if (sources.length <= most) {
     return sheetOf(sources.map((source, i) => copyOf(source, `x${i}`)));
   }
   const sheets: Sheet[] = [];
   for (let from = 0; from < sources.length; from += most) {
-    sheets.push(gatherIntoSheet(sources.slice(from, from + most)));
+    sheets.push(packSheet(sources.slice(from, from + most)));
   }
-  const sheetOfSheets = gatherIntoSheet(sheets.map(({info, stack}) => ({info, stack})));
+  const sheetOfSheets = packSheet(sheets.map(({info, stack}) => ({info, stack})));
   sheets.forEach(sheet => {
     sheet.free();
   });

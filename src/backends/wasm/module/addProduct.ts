@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {newKernel} from '../../shared/kernel';
 import type {OwnKernel} from '../../shared/registration';
 import {nativeOf} from './find';
-import {multiplyInPanels} from './products';
+import {matMul} from './products';
 
 /** The kernel for `c + a·b`: `[.., width] + [.., rank] · [rank, width]`, or `b` as `[width, rank]`. */
 export const ADD_PRODUCT = 'TfjsLoRAAddProduct';
@@ -26,7 +26,7 @@ export const addProductKernel: OwnKernel = newKernel<Operands, {readonly transpo
     const out = native.output(c.shape);
     const [to, from, left, right] = [out, c, a, b].map(tensor => native.at(tensor)) as [number, number, number, number];
     const epilogue = {bias: from, biasStride: 4 * n, clamp: null};
-    multiplyInPanels(native, {m: c.size / n, k, n}, left, right, transposed, to, epilogue);
+    matMul(native, {m: c.size / n, k, n}, left, right, transposed, to, epilogue);
     return out;
   },
 );

@@ -4,7 +4,7 @@ import {convolve} from './convolution';
 import {nativeGeometry} from './geometry';
 import type {Native} from './native';
 import {normalize} from './normalization';
-import {clampOf, multiplyInPanels} from './products';
+import {clampOf, matMul} from './products';
 
 /** The backend's own kernels, by name. */
 export type StockKernels = (name: string) => tf.KernelFunc | undefined;
@@ -45,7 +45,7 @@ export function agrees(native: Native, backend: WasmBackend, stock: StockKernels
     const attrs = {transposeA: false, transposeB: false, activation: 'relu'};
     return same(run(tf._FusedMatMul, {a, b, bias}, attrs), out => {
       const clamp = clampOf('relu') ?? null;
-      multiplyInPanels(native, {m: 7, k: 37, n: 21}, native.at(a), native.at(b), false, native.at(out), {
+      matMul(native, {m: 7, k: 37, n: 21}, native.at(a), native.at(b), false, native.at(out), {
         bias: native.at(bias),
         clamp,
       });

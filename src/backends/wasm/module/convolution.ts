@@ -1,15 +1,7 @@
 import type {Geometry} from '../../shared/geometry';
 import {type KernelPlace, marginsOf, paddedImages, tapOffsets} from './geometry';
 import type {Native} from './native';
-import {
-  clampArguments,
-  type Epilogue,
-  multiplyInPanels,
-  multiplyTransposed,
-  PANEL_ROW,
-  panelBytes,
-  PLAIN,
-} from './products';
+import {clampArguments, type Epilogue, matMul, multiplyTransposed, PANEL_ROW, panelBytes, PLAIN} from './products';
 import {convolveByTiles, fitsWinograd} from './winograd';
 
 /** `y = clamp(x ∗ W + bias)`. Winograd's method, if allowed and possible, changes the last bits. */
@@ -25,7 +17,7 @@ export function convolve(
   const {n, height, width, channelsIn, channelsOut} = geometry;
   if (isProductOfPixels(geometry)) {
     const product = {m: n * height.output * width.output, k: channelsIn, n: channelsOut};
-    multiplyInPanels(native, product, x, kernel.place, kernel.flipped, y, epilogue);
+    matMul(native, product, x, kernel.place, kernel.flipped, y, epilogue);
   } else if (mayDiffer && fitsWinograd(geometry)) {
     convolveByTiles(native, geometry, x, kernel, y, epilogue);
   } else {

@@ -8,7 +8,7 @@ import {nativeOf} from './find';
 import {adjointOf, type ConvolutionAttributes, nativeGeometry} from './geometry';
 import type {Native} from './native';
 import {normalize} from './normalization';
-import {clampOf, type Epilogue, multiplyInPanels, multiplyEach} from './products';
+import {clampOf, type Epilogue, matMul, multiplyEach} from './products';
 import {isTakingGradient} from '../../../platform/tfjs/engine';
 
 /** A kernel by our module. If it returns `undefined`, or there is no module, the kernel that it wraps runs. */
@@ -90,7 +90,7 @@ const products = [tf.BatchMatMul, tf._FusedMatMul].map(name =>
     const out = native.output([...batch, m, n]);
     const [placeA, placeB, place] = [native.at(a), native.at(b), native.at(out)];
     if (countB === 1 && !transposeA) {
-      multiplyInPanels(native, {m: countA * m, k, n}, placeA, placeB, transposeB, place, epilogue);
+      matMul(native, {m: countA * m, k, n}, placeA, placeB, transposeB, place, epilogue);
       return out;
     }
     const stepA = countA === 1 ? 0 : 4 * m * k;

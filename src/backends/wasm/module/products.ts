@@ -65,7 +65,7 @@ export function panelBytes(k: number, n: number): number {
 }
 
 /** `c[m, n] = clamp(a[m, k] · b + bias)`, with `b` as `[k, n]` or, transposed, as `[n, k]`. */
-export function multiplyInPanels(
+export function matMul(
   native: Computing,
   {m, k, n}: Product,
   a: number,
@@ -177,7 +177,7 @@ export function multiplyEach(
     if (transposeA) {
       multiplyTransposed(thread, product, left, right, to);
     } else {
-      multiplyInPanels(thread, product, left, right, transposeB, to, epilogue);
+      matMul(thread, product, left, right, transposeB, to, epilogue);
     }
   };
   const parts = native.partsOf(count, 1, m * k * n * count);

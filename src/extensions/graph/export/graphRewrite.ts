@@ -83,7 +83,7 @@ export class GraphRewrite {
     const downstream = this.graph.outputs.filter(({node}) => this.needed([node]).has(end?.behind ?? ''));
     const [output, ...more] = this.graph.outputs.length === 1 ? this.graph.outputs : downstream;
     if (end === undefined || laterEnds.length > 0 || output === undefined || more.length > 0) {
-      const entries = ends.map(each => [each.layer, entry(each)] as const);
+      const entries = ends.map(newEnd => [newEnd.layer, entry(newEnd)] as const);
       if (signature !== undefined) {
         signature.outputs = Object.fromEntries(entries);
       }
@@ -91,7 +91,7 @@ export class GraphRewrite {
     }
     const [name, index] = nodeAndOutput(output.node);
     const isUsed = this.topology.node.some(({input = []}) =>
-      input.some(each => nodeAndOutput(each.replace(/^\^/, ''))[0] === name),
+      input.some(source => nodeAndOutput(source.replace(/^\^/, ''))[0] === name),
     );
     const signatureOutput = signature?.outputs?.[output.key];
     if (index === 0 && !isUsed) {
@@ -108,7 +108,7 @@ export class GraphRewrite {
       };
     }
     const replaced = {key: output.key, node: index === 0 && !isUsed ? name : end.node};
-    return this.graph.outputs.map(each => (each === output ? replaced : each));
+    return this.graph.outputs.map(graphEnd => (graphEnd === output ? replaced : graphEnd));
   }
 
   /** The nodes that outputs need, including those that only have to run before. */

@@ -88,8 +88,8 @@ class NodeWriter {
   }
 
   /** Adds a constant. Returns its name. The caller disposes of it. */
-  constant(part: string, tensor: tf.Tensor): string {
-    const name = `${this.name}/${part}`;
+  constant(suffix: string, tensor: tf.Tensor): string {
+    const name = `${this.name}/${suffix}`;
     this.constants.set(name, tensor);
     return name;
   }
@@ -115,7 +115,7 @@ class NodeWriter {
 
 const dense: Writer = (layer, input, out) => {
   const fields = fieldsOf<KernelLayer>(layer);
-  const rank = shapeInto(layer).length;
+  const rank = inputShapeOf(layer).length;
   const kernel = out.constant('kernel', tf.clone(fields.kernel.read()));
   out.finish(out.node(rank === 2 ? 'MatMul' : 'BatchMatMulV2', [input, kernel]), fields);
 };
@@ -127,8 +127,8 @@ const conv2d: Writer = (layer, input, out) => {
   }
   const kernel = out.constant('kernel', tf.clone(fields.kernel.read()));
   const attributes = {
-    strides: numbers(overImages(fields.strides)),
-    dilations: numbers(overImages(fields.dilationRate)),
+    strides: numbers(nhwc(fields.strides)),
+    dilations: numbers(nhwc(fields.dilationRate)),
     padding: text(fields.padding.toUpperCase()),
     data_format: text('NHWC'),
   };
@@ -142,8 +142,8 @@ function pool(op: string): Writer {
       out.faults.push('its images are channels-first');
     }
     out.node(op, [input], {
-      ksize: numbers(overImages(poolSize)),
-      strides: numbers(overImages(strides)),
+      ksize: numbers(nhwc(poolSize)),
+      strides: numbers(nhwc(strides)),
       padding: text(padding.toUpperCase()),
       data_format: text('NHWC'),
     });
@@ -162,7 +162,7 @@ function globalPool(op: string): Writer {
 }
 
 const flatten: Writer = (layer, input, out) => {
-  const sizes = shapeInto(layer).slice(1);
+  const sizes = inputShapeOf(layer).slice(1);
   if (sizes.includes(null)) {
     out.faults.push('the size of its input is unknown');
   }
@@ -172,7 +172,7 @@ const flatten: Writer = (layer, input, out) => {
 
 const batchNorm: Writer = (layer, input, out) => {
   const {axis, epsilon, ...weights} = fieldsOf<BatchNormLayer>(layer);
-  const rank = shapeInto(layer).length;
+  const rank = inputShapeOf(layer).length;
   if ((axis < 0 ? axis + rank : axis) !== rank - 1) {
     out.faults.push(`it normalizes axis ${axis}, not the last one`);
   }
@@ -201,7 +201,7 @@ const relu: Writer = (layer, input, out) => {
 };
 
 /** At inference, dropout is the identity. */
-const nothing: Writer = () => undefined;
+const identity: Writer = () => undefined;
 
 const WRITERS: Readonly<Record<string, Writer>> = {
   Dense: dense,
@@ -211,7 +211,7 @@ const WRITERS: Readonly<Record<string, Writer>> = {
   GlobalAveragePooling2D: globalPool('Mean'),
   GlobalMaxPooling2D: globalPool('Max'),
   Flatten: flatten,
-  Dropout: nothing,
+  Dropout: identity,
   BatchNormalization: batchNorm,
   Activation: activation,
   ReLU: relu,
@@ -245,11 +245,11 @@ function nodesOfLayer(layer: tf.layers.Layer, input: string, name: string): Laye
   return {nodes: out.nodes, constants: out.constants};
 }
 
-function shapeInto(layer: tf.layers.Layer): tf.Shape {
+function inputShapeOf(layer: tf.layers.Layer): tf.Shape {
   return (layer.input as tf.SymbolicTensor).shape;
 }
 
-function overImages([height = 1, width = 1]: readonly number[]): number[] {
+function nhwc([height = 1, width = 1]: readonly number[]): number[] {
   return [1, height, width, 1];
 }
 

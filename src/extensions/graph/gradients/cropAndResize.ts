@@ -35,7 +35,7 @@ export const cropAndResizeGradient: tf.GradConfig = {
     return {
       image: () =>
         tf.tidy(() => {
-          const [rows, columns] = axes().map(axis => weightsOf(axis, method)) as [tf.Tensor, tf.Tensor];
+          const [rows, columns] = axes().map(axis => samplingWeights(axis, method)) as [tf.Tensor, tf.Tensor];
           const pieces = swapped(alongRows(columns, swapped(alongRows(rows, inside(), true)), true));
           const owners = tf.oneHot(boxInd, image.shape[0]); // [boxes, n]
           const flat = tf.reshape<tf.Rank.R2>(pieces, [boxes.shape[0], -1]);
@@ -49,8 +49,8 @@ export const cropAndResizeGradient: tf.GradConfig = {
           const [height, width] = axes();
           const pieces = tf.gather(image, boxInd);
           const gradient = inside();
-          const ofRows = moves(height, alongRows(weightsOf(width, method), swapped(pieces), false), gradient);
-          const ofColumns = moves(width, alongRows(weightsOf(height, method), pieces, false), swapped(gradient));
+          const ofRows = moves(height, alongRows(samplingWeights(width, method), swapped(pieces), false), gradient);
+          const ofColumns = moves(width, alongRows(samplingWeights(height, method), pieces, false), swapped(gradient));
           const [y1, y2] = endsOf(height, ofRows);
           const [x1, x2] = endsOf(width, ofColumns);
           return tf.stack([y1, x1, y2, x2], 1);
@@ -84,7 +84,7 @@ function distances({places, length}: Axis): tf.Tensor {
 }
 
 /** The weight of each pixel at each position: `[boxes, crop, length]`. */
-function weightsOf(axis: Axis, method: Attributes['method']): tf.Tensor {
+function samplingWeights(axis: Axis, method: Attributes['method']): tf.Tensor {
   if (method === 'bilinear') {
     return tf.relu(tf.sub(1, tf.abs(distances(axis))));
   }

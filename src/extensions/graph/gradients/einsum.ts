@@ -9,14 +9,14 @@ interface Equation {
   result: string;
 }
 
-function parse(text: string): Equation {
+function parseEquation(text: string): Equation {
   const [left = '', result = ''] = text.replace(/\s/g, '').split('->');
   return {operands: left.split(','), result};
 }
 
 /** Einsum as matrix products. A letter may occur only once in an operand. */
 export function einsumByProducts(equation: string, tensors: readonly tf.Tensor[]): tf.Tensor {
-  const {operands, result} = parse(equation);
+  const {operands, result} = parseEquation(equation);
   const [start = '', ...laterOperands] = operands;
   let letters = start;
   const [first, ...laterTensors] = tensors as [tf.Tensor, ...tf.Tensor[]];
@@ -114,7 +114,7 @@ export const einsumGradient: tf.GradConfig = {
   saveAllInputs: true,
   gradFunc: (dy, saved, attrs) => {
     const {equation} = attrs as unknown as {equation: string};
-    const {operands, result} = parse(equation);
+    const {operands, result} = parseEquation(equation);
     const gradientIn = (index: number) =>
       tf.tidy(() => {
         const letters = operands[index] ?? '';
@@ -122,10 +122,10 @@ export const einsumGradient: tf.GradConfig = {
         const otherOperands = operands.filter((_, i) => i !== index);
         const factors = [dy as tf.Tensor, ...saved.filter((_, i) => i !== index)];
         const reached = only(letters, [result, ...otherOperands].join(''));
-        const part = tf.einsum(`${[result, ...otherOperands].join(',')}->${reached}`, ...factors);
+        const summedGradient = tf.einsum(`${[result, ...otherOperands].join(',')}->${reached}`, ...factors);
         // The gradient is constant along a summed axis that only this operand has.
         const open = Array.from(letters).map((letter, i) => (reached.includes(letter) ? (shape[i] ?? 1) : 1));
-        return tf.broadcastTo(tf.reshape(part, open), shape);
+        return tf.broadcastTo(tf.reshape(summedGradient, open), shape);
       });
     return Object.fromEntries(saved.map((_, i) => [i, () => gradientIn(i)]));
   },

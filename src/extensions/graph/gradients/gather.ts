@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 
 /** tfjs supports no more than one batch dimension. The gradient of each value is added where it was gathered from. */
-export function gather(stock: tf.GradConfig): tf.GradConfig {
+export function withBatchedGather(stock: tf.GradConfig): tf.GradConfig {
   return {
     ...stock,
     gradFunc: (dy, saved, attrs) => {

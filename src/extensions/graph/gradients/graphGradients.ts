@@ -8,7 +8,7 @@ import {cropAndResizeGradient} from './cropAndResize';
 import {cumprodGradient, cumsumGradient, cumulativeKernels} from './cumulative';
 import {einsumGradient, einsumKernel} from './einsum';
 import {floorDivKernel} from './floorDivKernel';
-import {gather} from './gather';
+import {withBatchedGather} from './gather';
 import {integerKernels} from './integerKernels';
 import {stridedSliceGradient, stridedSliceKernel} from './stridedSlice';
 import {vectorKernels} from './vectorKernels';
@@ -176,10 +176,10 @@ function unmirror(
       x.shape.map((_, i) => (i === axis ? start : 0)),
       x.shape.map((size, i) => (i === axis ? count : size)),
     );
-  const placed = (part: tf.Tensor, start: number) =>
+  const placed = (strip: tf.Tensor, start: number) =>
     tf.pad(
-      tf.reverse(part, axis),
-      x.shape.map((_, i) => (i === axis ? [start, length - start - (part.shape[axis] ?? 0)] : [0, 0])),
+      tf.reverse(strip, axis),
+      x.shape.map((_, i) => (i === axis ? [start, length - start - (strip.shape[axis] ?? 0)] : [0, 0])),
     );
   const terms = [piece(before, length)];
   if (before > 0) {
@@ -231,7 +231,7 @@ const CORRECTED: Readonly<Record<string, (stock: Config) => Config>> = {
   [tf.Minimum]: broadcast,
   [tf.MirrorPad]: mirrorPad,
   [tf.Cumsum]: () => cumsumGradient,
-  [tf.GatherV2]: gather,
+  [tf.GatherV2]: withBatchedGather,
   [tf.Prod]: prod,
   [tf.Unpack]: pieces,
   [tf.SplitV]: pieces,
@@ -311,8 +311,8 @@ function shareOfWindows(inputShape: readonly number[], attrs: tf.NamedAttrMap): 
   const info = tf.backend_util.computePool2DInfo(shape, filterSize, strides, 1, pad, dimRoundingMode);
   const rows = counts(info.outHeight, info.strideHeight, info.padInfo.top, info.filterHeight, info.inHeight);
   const columns = counts(info.outWidth, info.strideWidth, info.padInfo.left, info.filterWidth, info.inWidth);
-  const whole = info.filterHeight * info.filterWidth;
-  const shares = rows.flatMap(height => columns.map(width => whole / Math.max(1, height * width)));
+  const windowArea = info.filterHeight * info.filterWidth;
+  const shares = rows.flatMap(height => columns.map(width => windowArea / Math.max(1, height * width)));
   return shares.every(share => share === 1) ? undefined : tf.tensor4d(shares, [1, info.outHeight, info.outWidth, 1]);
 }
 

@@ -76,13 +76,13 @@ function spread(dy: tf.Tensor, shape: number[], slice: Slice): tf.Tensor {
   strides.forEach((stride, axis) => {
     const count = sizes[axis] ?? 0;
     const first = (begin[axis] ?? 0) + (stride < 0 ? (count - 1) * stride : 0);
-    gradient = alongAxis(gradient, axis, {first, step: Math.abs(stride), length: shape[axis] ?? 0});
+    gradient = spreadAlongAxis(gradient, axis, {first, step: Math.abs(stride), length: shape[axis] ?? 0});
   });
   return gradient;
 }
 
 /** Spreads the entries of a tensor along an axis to every `step`-th index of a longer one. */
-function alongAxis(
+function spreadAlongAxis(
   x: tf.Tensor,
   axis: number,
   {first, step, length}: {first: number; step: number; length: number},

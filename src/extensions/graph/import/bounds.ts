@@ -10,11 +10,11 @@ export const VALUE = 16;
 export const INDEXED = 2;
 
 /** Of more axes, not every backend copies values. */
-const MOST_COPIED_AXES = 4;
+const MAX_COPIED_AXES = 4;
 
 /** The shape of a result that is copied from values of the inputs, if each backend can. */
 export function copied(shape: number[] | undefined): number[] | undefined {
-  return shape !== undefined && shape.length <= MOST_COPIED_AXES ? shape : undefined;
+  return shape !== undefined && shape.length <= MAX_COPIED_AXES ? shape : undefined;
 }
 
 /** The size of the first input, and of the second. */
@@ -22,14 +22,14 @@ export const ofFirst: Bound = ([x]) => sizeOf(x);
 export const ofSecond: Bound = ([, x]) => sizeOf(x);
 
 /** The first and the second input, if they are shapes. */
-export const asFirst: Bound = ([dims]) => product(valuesOf(dims));
-export const asSecond: Bound = ([, dims]) => product(valuesOf(dims));
+export const asFirst: Bound = ([dims]) => product(valuesOrNaN(dims));
+export const asSecond: Bound = ([, dims]) => product(valuesOrNaN(dims));
 
 /** The size that a rule for the shape gives. */
 export function ofShape(rule: ShapeRule): Bound {
   return (inputs, node) => {
     const shapes = inputs.map(({shape}) => shape);
-    return product(rule(shapes, index => inputs[index]?.values && valuesOf(inputs[index]), node) ?? [Number.NaN]);
+    return product(rule(shapes, index => inputs[index]?.values && valuesOrNaN(inputs[index]), node) ?? [Number.NaN]);
   };
 }
 
@@ -69,7 +69,7 @@ export function valueOf(x: SizedInput | undefined): number {
 }
 
 /** The values of an input; a single NaN if they are unknown. */
-export function valuesOf(x: SizedInput | undefined): number[] {
+export function valuesOrNaN(x: SizedInput | undefined): number[] {
   return x?.values === undefined ? [Number.NaN] : Array.from(x.values);
 }
 

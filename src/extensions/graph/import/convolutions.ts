@@ -31,21 +31,21 @@ function convAttributesOf(node: GraphNode): ConvAttributes {
 }
 
 /** The images of a convolution, padded with zeros if the padding is explicit. */
-function padded(node: GraphNode, {padding, pads, channelsLast}: ConvAttributes, planner: Planner): string {
+function paddedInput(node: GraphNode, {padding, pads, channelsLast}: ConvAttributes, planner: Planner): string {
   const [x = ''] = inputsOf(node);
   if (padding !== 'explicit') {
     return x;
   }
   planner.addLayer(node, {
-    part: 'pad',
+    suffix: 'pad',
     className: 'ZeroPadding2D',
-    config: {padding: pads, dataFormat: formatOf(channelsLast)},
+    config: {padding: pads, dataFormat: dataFormatOf(channelsLast)},
     inputs: [x],
   });
   return node.name;
 }
 
-function formatOf(channelsLast: boolean): string {
+function dataFormatOf(channelsLast: boolean): string {
   return channelsLast ? 'channelsLast' : 'channelsFirst';
 }
 
@@ -58,9 +58,9 @@ export function planConv2D(node: GraphNode, planner: Planner): boolean {
   // tfjs's executor misreads the strides and dilations of channels-first images; a GraphOp does the same.
   const isPlain =
     [...attributes.strides, ...attributes.dilations].every(step => step === 1) && attributes.padding !== 'explicit';
-  const known = attributes.channelsLast || isPlain;
+  const isSupported = attributes.channelsLast || isPlain;
   const channels = flow?.shapes[0][attributes.channelsLast ? 3 : 1];
-  if (kernel === undefined || !known || channels !== kernel.shape[2]) {
+  if (kernel === undefined || !isSupported || channels !== kernel.shape[2]) {
     return false;
   }
   const filters = kernel.shape[3] as number;
@@ -77,11 +77,11 @@ export function planConv2D(node: GraphNode, planner: Planner): boolean {
       strides: attributes.strides,
       dilationRate: attributes.dilations,
       padding: attributes.padding === 'same' ? 'same' : 'valid',
-      dataFormat: formatOf(attributes.channelsLast),
+      dataFormat: dataFormatOf(attributes.channelsLast),
       useBias: bias !== undefined,
       activation,
     },
-    inputs: [padded(node, attributes, planner)],
+    inputs: [paddedInput(node, attributes, planner)],
     weights: {kernel: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
   });
   finishTail(node, tail, planner);
@@ -115,7 +115,7 @@ export function planDepthwise(node: GraphNode, planner: Planner): boolean {
       useBias: bias !== undefined,
       activation,
     },
-    inputs: [padded(node, attributes, planner)],
+    inputs: [paddedInput(node, attributes, planner)],
     weights: {depthwise_kernel: {tensor: kernel, source: {node: node.name, index: 1}}, bias},
   });
   finishTail(node, tail, planner);

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {numberOf} from '../graphDef';
-import {asFirst, asSecond, copied, INDEXED, product, sizeOf, valueOf, valuesOf} from './bounds';
-import {alike, type Operation, type ShapeRule, type Work} from './operation';
+import {asFirst, asSecond, copied, INDEXED, product, sizeOf, valueOf, valuesOrNaN} from './bounds';
+import {rowFor, type Operation, type ShapeRule, type Work} from './operation';
 import {byFirst, isInside, mixed} from './rowRules';
 
 const expanded: ShapeRule = ([x = []], values) => {
@@ -22,10 +22,10 @@ const copying: Work = (_, __, size) => INDEXED * size;
 
 /** Operations that create tensors of a given size, repeat values, or return sizes. */
 export const CREATION: Readonly<Record<string, Operation>> = {
-  ...alike('Fill Ones Zeros', {size: asFirst, rows: mixed}),
+  ...rowFor('Fill Ones Zeros', {size: asFirst, rows: mixed}),
   BroadcastTo: {size: asSecond, rows: mixed, work: copying, shape: expanded},
   Tile: {
-    size: ([x, multiples]) => sizeOf(x) * product(valuesOf(multiples)),
+    size: ([x, multiples]) => sizeOf(x) * product(valuesOrNaN(multiples)),
     rows: subject => byFirst(subject) && subject.numbers(1)?.[0] === 1,
     work: copying,
     shape: tiled,
@@ -45,7 +45,7 @@ export const CREATION: Readonly<Record<string, Operation>> = {
   },
   Shape: {size: ([x]) => x?.shape.length ?? 0, rows: mixed},
   ShapeN: {size: inputs => Math.max(0, ...inputs.map(({shape}) => shape.length)), rows: mixed},
-  ...alike('Size Rank', {size: () => 1, rows: mixed}),
+  ...rowFor('Size Rank', {size: () => 1, rows: mixed}),
   Where: {size: ([x]) => sizeOf(x) * (x?.shape.length ?? 0), rows: mixed},
   BroadcastArgs: {size: inputs => Math.max(...inputs.map(sizeOf)), rows: mixed},
 };

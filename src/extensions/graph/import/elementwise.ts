@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {inputsOf, numberOf, typeOf} from '../graphDef';
 import {broadcastSize, copied, INDEXED, ofFirst, sizeOf} from './bounds';
-import {alike, type LayerRule, type Operation, type ShapeRule, type Work} from './operation';
+import {rowFor, type LayerRule, type Operation, type ShapeRule, type Work} from './operation';
 import {alongLast, byBroadcast, byFirst, isFlow, mixed} from './rowRules';
 import {ACTIVATION_OPS, preluOf} from './tail';
 
@@ -69,30 +69,30 @@ const arithmetic: Operation = {...binary, shape: broadcast, combines: 'other'};
 
 /** Operations that compute each value of their results from single values of their inputs, and softmax. */
 export const ELEMENTWISE: Readonly<Record<string, Operation>> = {
-  ...alike(
+  ...rowFor(
     'Expm1 Log1p Reciprocal Inv Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Floor Ceil Round Rint Sign LogicalNot ' +
       'IsNan IsInf IsFinite ZerosLike OnesLike _FusedHardSwish _FusedSwish ClipByValue FakeQuantWithMinMaxVars ' +
       'Real Imag ComplexAbs',
     unary,
   ),
-  ...alike('Abs Cos Erf Exp Log Neg Rsqrt Sin Sqrt Square', floats),
-  ...alike('Elu Relu Relu6 Sigmoid Softplus Tanh', {...floats, layer: activation}),
-  ...alike('Selu Softsign', {...unary, layer: activation}),
+  ...rowFor('Abs Cos Erf Exp Log Neg Rsqrt Sin Sqrt Square', floats),
+  ...rowFor('Elu Relu Relu6 Sigmoid Softplus Tanh', {...floats, layer: activation}),
+  ...rowFor('Selu Softsign', {...unary, layer: activation}),
   LeakyRelu: {...floats, layer: leakyRelu},
   Cast: {...unary, moves: node => (typeOf(node, 'DstT') === 'bool' ? undefined : [0])},
-  ...alike('Identity StopGradient Snapshot CheckNumerics PreventGradient EnsureShape PlaceholderWithDefault', {
+  ...rowFor('Identity StopGradient Snapshot CheckNumerics PreventGradient EnsureShape PlaceholderWithDefault', {
     ...unary,
     passes: true,
   }),
   IdentityN: {size: broadcastSize, rows: mixed},
-  ...alike(
+  ...rowFor(
     'DivNoNan Mod Atan2 BiasAdd Equal NotEqual Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr BitwiseAnd',
     binary,
   ),
-  ...alike('Pow SquaredDifference', {...binary, shape: broadcast}),
-  ...alike('Div RealDiv', arithmetic),
-  ...alike('FloorDiv FloorMod', {...binary, combines: 'other'}),
-  ...alike('Add AddV2', {...arithmetic, combines: 'sum', layer: merge('Add')}),
+  ...rowFor('Pow SquaredDifference', {...binary, shape: broadcast}),
+  ...rowFor('Div RealDiv', arithmetic),
+  ...rowFor('FloorDiv FloorMod', {...binary, combines: 'other'}),
+  ...rowFor('Add AddV2', {...arithmetic, combines: 'sum', layer: merge('Add')}),
   Sub: {...arithmetic, combines: 'difference'},
   Mul: {...arithmetic, combines: 'product', layer: merge('Multiply')},
   Maximum: {...arithmetic, layer: merge('Maximum')},

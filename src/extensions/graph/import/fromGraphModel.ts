@@ -15,7 +15,7 @@ import {startingWith} from '../../../platform/tfjs/startingWith';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
 import {type GraphNode, inputsOf, shapeOf} from '../graphDef';
 import {type GraphRequest, planGraph} from './planGraph';
-import {BakedBatch, UncheckedShape} from './planner';
+import {FixedBatchError, UncheckedShape} from './planner';
 import {findNode, type ReadGraph, readGraph} from './readGraph';
 import type {GraphPlan, PlannedCall} from './values';
 
@@ -81,14 +81,14 @@ export async function fromGraphModel(graph: tf.GraphModel, options: GraphModelOp
 }
 
 /** Plans the layers of a graph, for any batch size if possible. */
-export async function planned(graph: ReadGraph, part: ChosenPart, step: Step): Promise<GraphPlan> {
+export async function planned(graph: ReadGraph, selection: ChosenPart, step: Step): Promise<GraphPlan> {
   try {
-    return await plannedFor(graph, {...part, batch: 'free'}, step);
+    return await plannedFor(graph, {...selection, batch: 'free'}, step);
   } catch (error) {
-    if (!(error instanceof BakedBatch)) {
+    if (!(error instanceof FixedBatchError)) {
       throw error;
     }
-    return plannedFor(graph, {...part, batch: 'fixed'}, step);
+    return plannedFor(graph, {...selection, batch: 'fixed'}, step);
   }
 }
 
@@ -130,7 +130,7 @@ export function chosenPart(
   find: (graph: ReadGraph, name: string) => string = findNode,
 ): ChosenPart {
   const faults: string[] = [];
-  const found = (name: unknown): string => {
+  const nodeNamed = (name: unknown): string => {
     try {
       return find(graph, String(name));
     } catch (error) {
@@ -143,7 +143,7 @@ export function chosenPart(
       faults.push(`${key} must be a list of names of nodes, such as ['${graph.outputs[0]?.node ?? 'dense/MatMul'}'].`);
       return [];
     }
-    const named = list.map(found);
+    const named = list.map(nodeNamed);
     const twice = named.find((name, i) => name !== '' && named.indexOf(name) < i);
     if (twice !== undefined) {
       faults.push(`${key} names "${twice}" twice.`);
@@ -154,7 +154,7 @@ export function chosenPart(
   const ends = listOf('outputs', outputs ?? graph.outputs.map(({node}) => node));
   const shapes = new Map<string, (number | null)[]>();
   for (const [name, shape] of Object.entries(inputShapes)) {
-    const node = found(name);
+    const node = nodeNamed(name);
     if (node !== '' && !starts.includes(node)) {
       faults.push(`inputShapes names "${name}", which is not among the inputs: ${starts.join(', ')}.`);
     }
@@ -215,12 +215,12 @@ export function build({inputs, layers, outputs, sizes}: GraphPlan, name = 'graph
 
 function apply(call: PlannedCall, symbols: Map<string, tf.SymbolicTensor>, sizes: readonly string[] = []): void {
   const {layer, inputs, outputs, weights} = call;
-  const given = inputs.map(key => symbols.get(key) as tf.SymbolicTensor);
+  const symbolic = inputs.map(key => symbols.get(key) as tf.SymbolicTensor);
   const values = new Map(layer.built ? [] : Object.entries(weights).map(([name, {tensor}]) => [name, tensor]));
   let results: tf.SymbolicTensor[];
   try {
     layer.setFastWeightInitDuringBuild(true);
-    const call = () => layer.apply(given.length === 1 ? (given[0] as tf.SymbolicTensor) : given);
+    const call = () => layer.apply(symbolic.length === 1 ? (symbolic[0] as tf.SymbolicTensor) : symbolic);
     results = [startingWith(layer, values, call)].flat() as tf.SymbolicTensor[];
   } catch (error) {
     const fault = asLoRAError(error, `Layer "${layer.name}" (${layer.getClassName()})`, 'ERR_UNSUPPORTED');

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {damagedError, misfitError, showShape, tooLargeError, unsupportedError} from '../../../platform/errors';
 import type {GraphNode, GraphType} from '../graphDef';
 import {largestOutput} from './operations';
-import {MOST_NUMBERS} from './values';
+import {MAX_NUMBERS} from './values';
 import {capabilities, pendingKernels} from '../../../backends/shared/capabilities';
 import {unrecorded} from '../../../core/ops/recording';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -89,10 +89,10 @@ export class GraphOp extends tf.layers.Layer {
     return tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       pendingKernels.current()?.refuse(); // a node can be any operation, and tfjs's own kernels are wrong in places
-      const given = [inputs].flat();
-      this.checkShapes('takes', given, this.fragment.shapes?.inputs);
+      const tensors = [inputs].flat();
+      this.checkShapes('takes', tensors, this.fragment.shapes?.inputs);
       const results = this.run(
-        given,
+        tensors,
         this.variables.map(variable => variable.read()),
       );
       this.checkShapes('gives', results, this.fragment.shapes?.outputs);
@@ -115,8 +115,8 @@ export class GraphOp extends tf.layers.Layer {
   }
 
   /** Refuses shapes that differ from the plan's, since the layers would not compute what the graph computes. */
-  private checkShapes(verb: 'takes' | 'gives', tensors: readonly tf.Tensor[], known: readonly tf.Shape[] = []): void {
-    for (const [i, expected] of known.entries()) {
+  private checkShapes(verb: 'takes' | 'gives', tensors: readonly tf.Tensor[], planned: readonly tf.Shape[] = []): void {
+    for (const [i, expected] of planned.entries()) {
       const shape = tensors[i]?.shape;
       const fits = (sizes: tf.Shape) =>
         sizes.length === shape?.length && sizes.every((size, axis) => size === null || size === shape[axis]);
@@ -140,19 +140,19 @@ export class GraphOp extends tf.layers.Layer {
     const values = new Map(constants.map(constant => [constant.name, constant.values]));
     const sized = (node.input ?? []).map(name => ({shape: feed[name]?.shape ?? [], values: values.get(name)}));
     const size = largestOutput(node, sized) ?? 0;
-    if (size > MOST_NUMBERS) {
+    if (size > MAX_NUMBERS) {
       throw tooLargeError(
-        `Layer "${this.name}" (${node.op}) would return up to ${size} values, more than ${MOST_NUMBERS}.`,
+        `Layer "${this.name}" (${node.op}) would return up to ${size} values, more than ${MAX_NUMBERS}.`,
       );
     }
   }
 
   override computeOutputShape(inputShape: tf.Shape | tf.Shape[]): tf.Shape | tf.Shape[] {
     const inputs = shapesOf(inputShape);
-    const known = this.fragment.shapes;
+    const planned = this.fragment.shapes;
     const outputs =
-      known !== undefined && JSON.stringify(known.inputs) === JSON.stringify(inputs)
-        ? known.outputs
+      planned !== undefined && JSON.stringify(planned.inputs) === JSON.stringify(inputs)
+        ? planned.outputs
         : this.probedShapes(inputs);
     return outputs.length === 1 ? (outputs[0] as tf.Shape) : outputs;
   }
@@ -193,8 +193,8 @@ const NODE = 'node';
 export function graphOf(node: GraphNode): tf.GraphModel<tf.io.IOHandlerSync> {
   const placeholders = [...new Set(node.input ?? [])].map(name => ({name, op: 'Placeholder', attr: {}}));
   // tfjs modifies the topology that it reads.
-  const own = {...structuredClone(node), name: NODE};
-  const modelTopology = {node: [...placeholders, own], versions: {producer: 0, minConsumer: 0}};
+  const renamedCopy = {...structuredClone(node), name: NODE};
+  const modelTopology = {node: [...placeholders, renamedCopy], versions: {producer: 0, minConsumer: 0}};
   return tf.loadGraphModelSync({modelTopology, weightSpecs: [], weightData: new ArrayBuffer(0)});
 }
 
@@ -207,9 +207,9 @@ export function runNode(
   if (/^(?:Batch)?MatMul/.test(node.op) && Object.values(feed).some(({dtype}) => dtype === 'int32')) {
     return multipliedIntegers(graph, feed);
   }
-  const own = Object.hasOwn(OWN_OPS, node.op) ? OWN_OPS[node.op] : undefined;
-  if (own !== undefined) {
-    return [own(feed[node.input?.[0] ?? ''] as tf.Tensor, node)];
+  const compute = Object.hasOwn(OWN_OPS, node.op) ? OWN_OPS[node.op] : undefined;
+  if (compute !== undefined) {
+    return [compute(feed[node.input?.[0] ?? ''] as tf.Tensor, node)];
   }
   return [
     graph.execute(
@@ -243,13 +243,13 @@ function where(condition: tf.Tensor, {name, op}: GraphNode): tf.Tensor {
   }
   const values = condition.dataSync();
   const strides = condition.shape.map((_, axis) => tf.util.sizeFromShape(condition.shape.slice(axis + 1)));
-  const found: number[] = [];
+  const indices: number[] = [];
   values.forEach((value, i) => {
     if (value !== 0) {
-      strides.forEach((stride, axis) => found.push(Math.floor(i / stride) % (condition.shape[axis] ?? 1)));
+      strides.forEach((stride, axis) => indices.push(Math.floor(i / stride) % (condition.shape[axis] ?? 1)));
     }
   });
-  return tf.tensor2d(found, [condition.rank === 0 ? 0 : found.length / condition.rank, condition.rank], 'int32');
+  return tf.tensor2d(indices, [condition.rank === 0 ? 0 : indices.length / condition.rank, condition.rank], 'int32');
 }
 
 /** A tensor as the node knows it. Integers and booleans have no gradient, so none may be requested. */

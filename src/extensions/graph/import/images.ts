@@ -1,8 +1,8 @@
 import type * as tf from '@tensorflow/tfjs';
 import {flagOf, inputsOf, numberOf, numbersOf, textOf} from '../graphDef';
-import {asFirst, ofFirst, ofShape, pixels, product, sizeOf, VALUE, valuesOf, windowsOf} from './bounds';
+import {asFirst, ofFirst, ofShape, pixels, product, sizeOf, VALUE, valuesOrNaN, windowsOf} from './bounds';
 import {planConv2D, planConv2DTranspose, planDepthwise} from './convolutions';
-import {alike, type Bound, type LayerRule, type Operation, type RowRule, type ShapeRule, type Work} from './operation';
+import {type Bound, type LayerRule, type Operation, rowFor, type RowRule, type ShapeRule, type Work} from './operation';
 import {KNOWN} from './openSizes';
 import {byFirst, mixed} from './rowRules';
 
@@ -65,8 +65,8 @@ function pool(className: string): LayerRule {
     const [x = ''] = inputsOf(node);
     const sizes = [numbersOf(node, 'ksize'), numbersOf(node, 'strides')];
     const onImages = sizes.every(([batch = 1, , , channels = 1]) => batch === 1 && channels === 1);
-    const known = textOf(node, 'data_format', 'NHWC') === 'NHWC' && ['SAME', 'VALID'].includes(padding);
-    if (!planner.floats(x) || !known || !onImages) {
+    const isSupported = textOf(node, 'data_format', 'NHWC') === 'NHWC' && ['SAME', 'VALID'].includes(padding);
+    if (!planner.floats(x) || !isSupported || !onImages) {
       return false;
     }
     const [poolSize, strides] = sizes.map(list => list.slice(1, 3));
@@ -135,10 +135,10 @@ const padding: Operation = {size: ofShape(padded), rows: rowPads};
 
 /** Operations on images and on volumes, and padding. */
 export const IMAGES: Readonly<Record<string, Operation>> = {
-  ...alike('Conv2D _FusedConv2D', {...convolution, layer: planConv2D}),
+  ...rowFor('Conv2D _FusedConv2D', {...convolution, layer: planConv2D}),
   Conv3D: convolution,
   Conv1D: {...convolution, rows: mixed},
-  ...alike('DepthwiseConv2dNative FusedDepthwiseConv2dNative', depthwiseConvolution),
+  ...rowFor('DepthwiseConv2dNative FusedDepthwiseConv2dNative', depthwiseConvolution),
   DepthwiseConv2d: {size: depthwise, rows: mixed, work: convolving},
   Conv2DBackpropInput: {
     size: asFirst,
@@ -149,22 +149,22 @@ export const IMAGES: Readonly<Record<string, Operation>> = {
   Dilation2D: {size: pooled, rows: mixed, work: convolving},
   MaxPool: {...pools, layer: pool('MaxPooling2D')},
   AvgPool: {...pools, layer: pool('AveragePooling2D')},
-  ...alike('MaxPool3D AvgPool3D', pools),
+  ...rowFor('MaxPool3D AvgPool3D', pools),
   MaxPoolWithArgmax: {...pools, rows: mixed},
-  ...alike('FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3', {...image, layer: batchNorm}),
+  ...rowFor('FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3', {...image, layer: batchNorm}),
   LRN: {
     ...image,
     work: ([x], node) => sizeOf(x) * Math.min(2 * numberOf(node, 'depth_radius', 5) + 1, x?.shape.at(-1) ?? 1),
   },
-  ...alike('DepthToSpace SpaceToDepth', image),
+  ...rowFor('DepthToSpace SpaceToDepth', image),
   ResizeBilinear: {...resizing, layer: planResize('bilinear')},
   ResizeNearestNeighbor: {...resizing, layer: planResize('nearest')},
   CropAndResize: {
-    size: ([x, boxes, , size]) => product(valuesOf(size)) * (boxes?.shape[0] ?? 0) * (x?.shape[3] ?? 1),
+    size: ([x, boxes, , size]) => product(valuesOrNaN(size)) * (boxes?.shape[0] ?? 0) * (x?.shape[3] ?? 1),
     rows: mixed,
   },
   ImageProjectiveTransformV3: {
-    size: ([x, , size]) => (x?.shape[0] ?? 0) * product(valuesOf(size)) * (x?.shape[3] ?? 1),
+    size: ([x, , size]) => (x?.shape[0] ?? 0) * product(valuesOrNaN(size)) * (x?.shape[3] ?? 1),
     rows: mixed,
   },
   Pad: {...padding, layer: pad},
@@ -172,7 +172,7 @@ export const IMAGES: Readonly<Record<string, Operation>> = {
   MirrorPad: {...padding, shape: padded},
   SpaceToBatchND: {
     size: ([x, , paddings]) => {
-      const pads = valuesOf(paddings);
+      const pads = valuesOrNaN(paddings);
       return product(
         (x?.shape ?? []).map((size, i) => size + (i === 0 ? 0 : (pads[2 * i - 2] ?? 0) + (pads[2 * i - 1] ?? 0))),
       );

@@ -2,11 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import {flagOf, type GraphNode, inputsOf, textOf} from '../graphDef';
 import {broadcastSize, ofFirst, product, sizeOf, VALUE} from './bounds';
 import {
-  alike,
   type Bound,
   type LayerRule,
   type Operation,
   type RowRule,
+  rowFor,
   type ShapeRule,
   type SizedInput,
   type Work,
@@ -29,9 +29,9 @@ const multiplying: Work = ([x], node, size) => {
 
 const productShape: ShapeRule = ([a = [], b = []], _, node) => {
   const [rows = 1, inner] = flagOf(node, 'adj_x') ? [a.at(-1), a.at(-2)] : a.slice(-2);
-  const [others, columns = 1] = flagOf(node, 'adj_y') ? [b.at(-1), b.at(-2)] : b.slice(-2);
+  const [rightInner, columns = 1] = flagOf(node, 'adj_y') ? [b.at(-1), b.at(-2)] : b.slice(-2);
   const lead = tf.backend_util.assertAndGetBroadcastShape(a.slice(0, -2), b.slice(0, -2));
-  return inner === others ? [...lead, rows, columns] : undefined;
+  return inner === rightInner ? [...lead, rows, columns] : undefined;
 };
 
 /** Kernels of products repeat the matrices of a smaller operand, so each row must have all of the result's. */
@@ -82,7 +82,7 @@ const rowEinsum: RowRule = ({node, values, ranks}) => {
 };
 
 /** No equation has as many operands. */
-const MOST_OPERANDS = 32;
+const MAX_OPERANDS = 32;
 
 /**
  * The largest product in computing an equation such as `ab,bc->ac`: from left to right, each with the letters that the
@@ -95,7 +95,7 @@ function contracted(inputs: readonly SizedInput[], node: GraphNode, isWhole = fa
   const [left = '', right] = textOf(node, 'equation').replace(/\s/g, '').split('->');
   const operands = left.split(',');
   // Each is compared with all after it.
-  if (operands.length > inputs.length || operands.length > MOST_OPERANDS) {
+  if (operands.length > inputs.length || operands.length > MAX_OPERANDS) {
     return Infinity;
   }
   const letters = Array.from(left.replace(/[,.]/g, ''));
@@ -111,12 +111,12 @@ function contracted(inputs: readonly SizedInput[], node: GraphNode, isWhole = fa
     Array.from(after ?? '').forEach((letter, axis) => keep(letter, shape[end + axis]));
     return {shape: shape.slice(before.length, end)};
   });
-  const rest = broadcastSize(rests);
+  const lead = broadcastSize(rests);
   const products = operands.map((_, i) => {
     const needed = result + operands.slice(i + (isWhole ? 0 : 1)).join('');
-    const kept = [...new Set(operands.slice(0, i + 1).join(''))].filter(letter => needed.includes(letter));
+    const letters = [...new Set(operands.slice(0, i + 1).join(''))].filter(letter => needed.includes(letter));
     const isOf = (letter: string) => letter !== '.';
-    return product(kept.filter(isOf).map(letter => sizes.get(letter) ?? 1)) * (needed.includes('...') ? rest : 1);
+    return product(letters.filter(isOf).map(letter => sizes.get(letter) ?? 1)) * (needed.includes('...') ? lead : 1);
   });
   return Math.max(...products);
 }
@@ -165,15 +165,15 @@ const planEinsum: LayerRule = (node, planner) => {
   const summed = Array.from(left)
     .filter(letter => right.includes(letter))
     .join('');
-  const kept = left.slice(0, left.length - summed.length);
+  const rowLetters = left.slice(0, left.length - summed.length);
   const added = right.slice(summed.length);
-  const isProjection = left === kept + summed && right === summed + added && result === kept + added;
-  const isPlain = new Set(kept + summed + added).size === left.length + added.length;
-  if (!isProjection || !isPlain || summed === '' || added === '' || kept === '') {
+  const isProjection = left === rowLetters + summed && right === summed + added && result === rowLetters + added;
+  const isPlain = new Set(rowLetters + summed + added).size === left.length + added.length;
+  if (!isProjection || !isPlain || summed === '' || added === '' || rowLetters === '') {
     return false;
   }
   const sizes = knownShape(flow)
-    .slice(1, kept.length)
+    .slice(1, rowLetters.length)
     .map(size => size ?? -1);
   if (sizes.filter(size => size === -1).length > 1) {
     return false; // a Reshape can infer only one size
@@ -183,8 +183,8 @@ const planEinsum: LayerRule = (node, planner) => {
   const units = tf.util.sizeFromShape(outs);
   const kernel =
     tensor.rank === 2 ? tensor : planner.derive(tensor, `${fanIn} rows`, () => tf.reshape(tensor, [fanIn, units]));
-  const reshape = (part: string, input: string, targetShape: number[]) =>
-    planner.addLayer(node, {part, className: 'Reshape', config: {targetShape}, inputs: [input]});
+  const reshape = (suffix: string, input: string, targetShape: number[]) =>
+    planner.addLayer(node, {suffix, className: 'Reshape', config: {targetShape}, inputs: [input]});
   if (summed.length > 1) {
     reshape('flat', x, [...sizes, fanIn]);
   }
@@ -209,8 +209,8 @@ const transformed: Operation = {
 
 /** Operations on matrices, and Fourier transforms. */
 export const MATRICES: Readonly<Record<string, Operation>> = {
-  ...alike('MatMul _FusedMatMul', matMul),
-  ...alike('BatchMatMul BatchMatMulV2', {...matMul, shape: productShape}),
+  ...rowFor('MatMul _FusedMatMul', matMul),
+  ...rowFor('BatchMatMul BatchMatMulV2', {...matMul, shape: productShape}),
   Einsum: {
     size: contracted,
     rows: rowEinsum,
@@ -218,7 +218,7 @@ export const MATRICES: Readonly<Record<string, Operation>> = {
     layer: planEinsum,
   },
   MatrixBandPart: {size: ofFirst, rows: subject => byFirst(subject) && (subject.ranks[0] ?? 0) > 2},
-  ...alike('FFT IFFT RFFT', transformed),
+  ...rowFor('FFT IFFT RFFT', transformed),
   // A spectrum of n values becomes 2 · (n - 1).
   IRFFT: {...transformed, size: ([x]) => 2 * sizeOf(x)},
 };

@@ -21,11 +21,11 @@ export class OpenSizes {
   private readonly list: OpenSize[];
   private readonly linear = new Map<string, SizeId>();
 
-  /** @param frees whether the graph's own batch size is being freed. */
-  constructor(frees: boolean) {
+  /** @param freesBatch whether the graph's own batch size is being freed. */
+  constructor(freesBatch: boolean) {
     this.list = [
       {isOpen: false, isFreed: false},
-      {isOpen: !frees, isFreed: frees},
+      {isOpen: !freesBatch, isFreed: freesBatch},
     ];
   }
 
@@ -56,9 +56,9 @@ export class OpenSizes {
       return of;
     }
     const key = JSON.stringify(linear);
-    const known = this.linear.get(key) ?? this.list.push({...(this.list[of] as OpenSize), linear}) - 1;
-    this.linear.set(key, known);
-    return known;
+    const id = this.linear.get(key) ?? this.list.push({...(this.list[of] as OpenSize), linear}) - 1;
+    this.linear.set(key, id);
+    return id;
   }
 
   /** A number as a multiple of a size, plus a constant. */

@@ -60,6 +60,6 @@ export type ShapeRule = (
 export type LayerRule = (node: GraphNode, planner: Planner) => boolean;
 
 /** Operations that share a row. `names` are separated by spaces. */
-export function alike(names: string, row: Operation): Record<string, Operation> {
+export function rowFor(names: string, row: Operation): Record<string, Operation> {
   return Object.fromEntries(names.split(' ').map(op => [op, row]));
 }

@@ -112,9 +112,9 @@ export function neededLayers<T extends Pick<PlannedCall, 'inputs' | 'outputs'>>(
 ): T[] {
   const needed = new Set(flows);
   const isNeeded = ({inputs, outputs}: T) => {
-    const found = outputs.some(key => needed.has(key));
-    (found ? inputs : []).forEach(key => needed.add(key));
-    return found;
+    const isUsed = outputs.some(key => needed.has(key));
+    (isUsed ? inputs : []).forEach(key => needed.add(key));
+    return isUsed;
   };
   return [...layers].reverse().filter(isNeeded).reverse();
 }

@@ -6,8 +6,8 @@ import {reasonNotToRun, reasonNotToRunHere} from './graphOp';
 import {operationOf} from './operations';
 import {neededNodes} from './order';
 import {BATCH, KNOWN} from './openSizes';
-import {alikeness, checkSize, materialize, planAlias, planOp, runProbe, spendOn} from './planOp';
-import {BakedBatch, once, Planner, Refusal} from './planner';
+import {trialKey, checkSize, materialize, planAlias, planOp, runProbe, spendOn} from './planOp';
+import {FixedBatchError, once, Planner, Refusal} from './planner';
 import type {ReadGraph} from './readGraph';
 import {adviceOn, adviceOnSizes, FAILED, refusedImport} from './refuse';
 import {sizesOf} from './sizeNumbers';
@@ -36,7 +36,7 @@ const BATCHES: Pair<number> = [2, 3];
 const LENGTHS: Pair<number> = [64, 96];
 
 /** No file that is known has tensors of more axes. Each takes time in each node. */
-const MOST_AXES = 32;
+const MAX_AXES = 32;
 
 /** Constants with up to this many values are read. */
 const FEW = 4096;
@@ -97,26 +97,26 @@ function planInputs(
   {inputs, batch, lengths = LENGTHS}: GraphRequest,
   graphBatch: number | 'several' | undefined,
 ): void {
-  for (const {node: name, shape: given} of inputs) {
+  for (const {node: name, shape: requestedShape} of inputs) {
     const node = planner.graph.nodes.get(name) as GraphNode;
-    const known = given ?? shapeAt(planner.graph, name);
-    if (known === undefined) {
+    const inputShape = requestedShape ?? shapeAt(planner.graph, name);
+    if (inputShape === undefined) {
       throw new LoRAError(
         `The shape of input "${name}" is not known. Pass it without the batch axis: {inputShapes: {'${name}': ` +
           '[224, 224, 3]}}.',
       );
     }
-    const [size = null, ...rest] = known;
-    if (planner.frees && (known.length === 0 || graphBatch === 'several')) {
-      throw new BakedBatch(`input "${name}"`);
+    const [size = null, ...rowShape] = inputShape;
+    if (planner.freesBatch && (inputShape.length === 0 || graphBatch === 'several')) {
+      throw new FixedBatchError(`input "${name}"`);
     }
     const fixed = size ?? shapeAt(planner.graph, name)?.[0] ?? (graphBatch === 'several' ? null : (graphBatch ?? null));
     const first = batch === 'fixed' ? fixed : null;
-    const stand = planner.frees ? ([graphBatch, graphBatch] as Pair<number>) : BATCHES;
+    const stand = planner.freesBatch ? ([graphBatch, graphBatch] as Pair<number>) : BATCHES;
     // `predict` gives lists a second axis.
-    const shape = known.length === 1 ? [first, 1] : known.length === 0 ? [] : [first, ...rest];
+    const shape = inputShape.length === 1 ? [first, 1] : inputShape.length === 0 ? [] : [first, ...rowShape];
     planner.addInput(node, shape, [stand, lengths]);
-    if (known.length === 1) {
+    if (inputShape.length === 1) {
       planList(planner, node);
     }
   }
@@ -142,8 +142,8 @@ function outputsOf(planner: Planner, names: readonly string[]): string[] {
   const taken = new Set<string>();
   return names.map(name => {
     const flow = planner.flowing(name);
-    if (planner.frees && flow.sizes[0] !== BATCH) {
-      throw new BakedBatch(`output "${name}"`);
+    if (planner.freesBatch && flow.sizes[0] !== BATCH) {
+      throw new FixedBatchError(`output "${name}"`);
     }
     const {key} = taken.has(flow.key) ? planAlias(planner, name) : flow;
     taken.add(key);
@@ -191,22 +191,21 @@ async function planNode(planner: Planner, node: GraphNode, {lower, decide}: Grap
   if (inputs.some(value => value === undefined)) {
     return; // after a node that cannot be computed
   }
-  const known = inputs as Value[];
-  if (node.op.startsWith('Placeholder') && known.length === 0) {
+  if (node.op.startsWith('Placeholder') && inputs.length === 0) {
     throw new LoRAError(
       `The outputs need "${node.name}", which is not among the inputs. Name it too: {inputs: ` +
         `[${[...planner.cut.inputs, node.name].map(name => `'${name}'`).join(', ')}]}.`,
     );
   }
   if (operationOf(node).passes) {
-    values.set(`${node.name}:0`, known[0] as Value);
+    values.set(`${node.name}:0`, inputs[0] as Value);
     fates.set(node.name, 'skipped');
     return;
   }
   try {
     await (lower ?? planComputed)(planner, node);
   } catch (error) {
-    if (error instanceof BakedBatch) {
+    if (error instanceof FixedBatchError) {
       throw error;
     }
     const failure = () => `${FAILED}: ${asLoRAError(error, node.op).message.slice(0, 200)}`;
@@ -214,22 +213,22 @@ async function planNode(planner: Planner, node: GraphNode, {lower, decide}: Grap
   }
 }
 
-/** Plans a TensorFlow node from what is known of its inputs. */
+/** Plans a TensorFlow node from the values of its inputs. */
 export async function planComputed(planner: Planner, node: GraphNode): Promise<void> {
   const {fates} = planner;
-  const known = inputsOf(node).map(name => planner.valueOf(name) as Value);
-  const isConstant = known.length > 0 && known.every(({kind}) => kind === 'constant');
+  const values = inputsOf(node).map(name => planner.valueOf(name) as Value);
+  const isConstant = values.length > 0 && values.every(({kind}) => kind === 'constant');
   // The tensor of a constant that becomes a weight is made when it is needed.
-  const axes = Math.max(0, ...known.map(value => (value.kind === 'constant' && !isConstant ? 0 : axesOf(value))));
-  if (axes > MOST_AXES) {
-    throw new Refusal(`takes a tensor of ${axes} axes, more than ${MOST_AXES}`);
+  const axes = Math.max(0, ...values.map(value => (value.kind === 'constant' && !isConstant ? 0 : axesOf(value))));
+  if (axes > MAX_AXES) {
+    throw new Refusal(`takes a tensor of ${axes} axes, more than ${MAX_AXES}`);
   }
   if (isConstant) {
-    await fold(planner, node, known as Constant[]);
+    await fold(planner, node, values as Constant[]);
     fates.set(node.name, 'folded');
   } else if (
-    (isShape(node, known) || known.every(({kind}) => kind !== 'flow')) &&
-    (await foldShapes(planner, node, known))
+    (isShape(node, values) || values.every(({kind}) => kind !== 'flow')) &&
+    (await foldShapes(planner, node, values))
   ) {
     fates.set(node.name, 'shape');
   } else if (operationOf(node).layer?.(node, planner)) {
@@ -304,15 +303,15 @@ async function fold(planner: Planner, node: GraphNode, inputs: readonly Constant
 async function foldShapes(planner: Planner, node: GraphNode, inputs: readonly Value[]): Promise<boolean> {
   const keys = planner.keysOf(node);
   const shape = isShape(node, inputs) ? (inputs[0] as Flow) : undefined;
-  const known = inputs as (Constant | Shaped)[];
+  const operands = inputs as (Constant | Shaped)[];
   if (([0, 1] as const).some(p => shape === undefined && checkSize(node, inputs, p) > FEW)) {
     return false;
   }
-  const alike = shape === undefined ? alikeness(node, inputs, keys.length) : '';
-  const folded = planner.folded.get(alike) ?? (await foldedShapes(planner, node, known, shape));
+  const foldKey = shape === undefined ? trialKey(node, inputs, keys.length) : '';
+  const folded = planner.folded.get(foldKey) ?? (await foldedShapes(planner, node, operands, shape));
   // Floats may be weights; equal ones must not become tied.
   if (shape === undefined && folded.every(({pair}) => pair[0].tensor.dtype !== 'float32')) {
-    planner.folded.set(alike, folded);
+    planner.folded.set(foldKey, folded);
   }
   folded.forEach(({pair, sizes}, i) => {
     const key = keys[i] as string;
@@ -324,11 +323,11 @@ async function foldShapes(planner: Planner, node: GraphNode, inputs: readonly Va
 async function foldedShapes(
   planner: Planner,
   node: GraphNode,
-  known: readonly (Constant | Shaped)[],
+  operands: readonly (Constant | Shaped)[],
   shape: Flow | undefined,
 ): Promise<Folded[]> {
   if (shape === undefined) {
-    ([0, 1] as const).forEach(p => spendOn(planner, node, known, p));
+    ([0, 1] as const).forEach(p => spendOn(planner, node, operands, p));
   }
   const [one, other] = (await Promise.all(
     ([0, 1] as const).map(p => {
@@ -337,7 +336,7 @@ async function foldedShapes(
         : runProbe(
             planner,
             node,
-            known.map(value => constantAt(value, p).tensor),
+            operands.map(value => constantAt(value, p).tensor),
           );
       return Promise.all(results.map(result => constantOf(planner.keep(result))));
     }),
@@ -347,7 +346,7 @@ async function foldedShapes(
     ? [sizesOfShape(planner, node, shape)]
     : await sizesOf(planner.open, {
         node,
-        inputs: known,
+        inputs: operands,
         counts: pairs.map(([{tensor: a}, {tensor: b}]) => (tf.util.arraysEqual(a.shape, b.shape) ? a.size : undefined)),
         run: tensors => runProbe(planner, node, tensors),
       });

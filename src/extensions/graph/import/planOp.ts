@@ -5,15 +5,15 @@ import {blank, GraphOp, type GraphFragment, graphOf, runNode} from './graphOp';
 import {BATCH, KNOWN} from './openSizes';
 import type {SizedInput} from './operation';
 import {keepsRows, largestOutput, shapeByRule, stepsOf} from './operations';
-import {BakedBatch, type Planner} from './planner';
+import {FixedBatchError, type Planner} from './planner';
 import {
   type Flow,
-  MOST_NUMBERS,
-  type NodePart,
+  MAX_NUMBERS,
+  type NodeOverrides,
   type Pair,
   type PlannedWeight,
   type Shaped,
-  type TensorLooks,
+  type TensorSignature,
   type Value,
 } from './values';
 
@@ -26,27 +26,27 @@ const FEW_INTEGERS = 64;
  *
  * @throws BakedBatch if the batch size is being freed, and the node does not compute each row independently.
  */
-export function planOp(planner: Planner, node: GraphNode, part: NodePart = {}): void {
+export function planOp(planner: Planner, node: GraphNode, overrides: NodeOverrides = {}): void {
   const isRows = keepsRows(planner, node);
-  if (planner.frees && !isRows) {
-    throw new BakedBatch(`${node.op} "${node.name}"`);
+  if (planner.freesBatch && !isRows) {
+    throw new FixedBatchError(`${node.op} "${node.name}"`);
   }
-  addOp(planner, node, isRows, part);
+  addOp(planner, node, isRows, overrides);
 }
 
 function addOp(
   planner: Planner,
   node: GraphNode,
   isRows: boolean,
-  {part, sources, keys = planner.keysOf(node)}: NodePart,
+  {suffix, sources, keys = planner.keysOf(node)}: NodeOverrides,
 ): void {
   const {inputs, weights, fragment, values} = partsOfFragment(planner, node, sources);
-  const alike = alikeness(fragment.node, values, keys.length);
-  const [one, other] = planner.trials.get(alike) ?? tryOut(planner, fragment.node, values, keys.length);
-  planner.trials.set(alike, [one, other]);
+  const trial = trialKey(fragment.node, values, keys.length);
+  const [first, second] = planner.trials.get(trial) ?? tryOut(planner, fragment.node, values, keys.length);
+  planner.trials.set(trial, [first, second]);
   const isProved = hasProvedShape(node, values, isRows);
-  const results = one.map(({shape, dtype}, i): Omit<Flow, 'kind' | 'key'> => {
-    const shapes: Pair<number[]> = [shape, other[i]?.shape ?? []];
+  const results = first.map(({shape, dtype}, i): Omit<Flow, 'kind' | 'key'> => {
+    const shapes: Pair<number[]> = [shape, second[i]?.shape ?? []];
     // A size that is the same in both runs is assumed to be fixed. The layer checks it.
     const open = shape.map((size, axis) => ((isRows && axis === 0) || size !== shapes[1][axis] ? null : size));
     const sizes = open.map((size, axis) =>
@@ -54,7 +54,7 @@ function addOp(
     );
     return {shapes, sizes, shape: open, dtype};
   });
-  const whole: GraphFragment = {
+  const completeFragment: GraphFragment = {
     ...fragment,
     outputs: results.map(({dtype}, index) => ({index, dtype})),
     shapes: {inputs: inputs.map(({shape}) => shape), outputs: results.map(({shape}) => shape)},
@@ -62,17 +62,17 @@ function addOp(
   if (!isProved && !planner.isStrict) {
     planner.check(keys[0] as string);
   }
-  const name = planner.nameOf(node.name, part);
-  const layer = () => new GraphOp({name, fragment: {name: JSON.stringify(whole)}});
+  const name = planner.nameOf(node.name, suffix);
+  const layer = () => new GraphOp({name, fragment: {name: JSON.stringify(completeFragment)}});
   planner.addCall({layer, inputs: inputs.map(({key}) => key), outputs: [...keys], weights}, results);
 }
 
 /** Equal for nodes with tensors of the same shapes and the same values of integers and booleans. */
-export function alikeness({op, attr}: GraphNode, values: readonly Value[], count: number): string {
-  return JSON.stringify([op, attr, count, values.map(looks)]);
+export function trialKey({op, attr}: GraphNode, values: readonly Value[], count: number): string {
+  return JSON.stringify([op, attr, count, values.map(signature)]);
 }
 
-function looks(value: Value): unknown {
+function signature(value: Value): unknown {
   switch (value.kind) {
     case 'constant':
       return value.values === undefined || value.tensor.size > FEW_INTEGERS
@@ -89,8 +89,8 @@ function looks(value: Value): unknown {
 const FEW_STEPS = 2 ** 16;
 
 /** The results of a node for both trial sizes. */
-function tryOut(planner: Planner, node: GraphNode, values: readonly Value[], count: number): Pair<TensorLooks[]> {
-  const looksAt = (p: 0 | 1): TensorLooks[] => {
+function tryOut(planner: Planner, node: GraphNode, values: readonly Value[], count: number): Pair<TensorSignature[]> {
+  const signaturesAt = (p: 0 | 1): TensorSignature[] => {
     checkSize(node, values, p);
     if (node.op === 'Where') {
       // The number of indices that it finds depends on the values.
@@ -112,9 +112,9 @@ function tryOut(planner: Planner, node: GraphNode, values: readonly Value[], cou
       ).map(({shape, dtype}) => ({shape, dtype: dtype as GraphType})),
     );
   };
-  const one = looksAt(0);
+  const first = signaturesAt(0);
   const isSame = node.op !== 'Where' && values.every(value => value.kind === 'constant' || hasOneShape(value));
-  return [one, isSame ? one : looksAt(1)];
+  return [first, isSame ? first : signaturesAt(1)];
 }
 
 /** Whether both trials of a node get the same of an input. */
@@ -139,7 +139,7 @@ function hasProvedShape({op}: GraphNode, values: readonly Value[], isRows: boole
 export function planAlias(planner: Planner, name: string): Flow {
   const [node] = nodeAndOutput(name);
   const key = `${keyOf(name)}+${planner.layers.length}`;
-  planOp(planner, {name: node, op: 'Identity', input: [name]}, {part: 'output', keys: [key]});
+  planOp(planner, {name: node, op: 'Identity', input: [name]}, {suffix: 'output', keys: [key]});
   return planner.values.get(key) as Flow;
 }
 
@@ -152,11 +152,11 @@ export function planAlias(planner: Planner, name: string): Flow {
 export function materialize(planner: Planner, {key}: Shaped): Map<string, Flow> {
   const origin = planner.graph.nodes.get(nodeAndOutput(key)[0]) as GraphNode;
   const keys = planner.keysOf(origin);
-  const known = keys.map(each => planner.values.get(each));
+  const plannedValues = keys.map(output => planner.values.get(output));
   addOp(planner, origin, false, {});
-  const flows = new Map(keys.map(each => [each, planner.values.get(each) as Flow]));
+  const flows = new Map(keys.map(output => [output, planner.values.get(output) as Flow]));
   // The plan still knows the values.
-  keys.forEach((each, i) => planner.values.set(each, known[i] as Value));
+  keys.forEach((output, i) => planner.values.set(output, plannedValues[i] as Value));
   return flows;
 }
 
@@ -230,8 +230,8 @@ export function checkSize(node: GraphNode, values: readonly Value[], p: 0 | 1 = 
       node,
       values.map(value => sizedAt(value, p)),
     ) ?? 0;
-  if (size > MOST_NUMBERS) {
-    throw tooLargeError(`it would return up to ${size} values, more than ${MOST_NUMBERS}`);
+  if (size > MAX_NUMBERS) {
+    throw tooLargeError(`it would return up to ${size} values, more than ${MAX_NUMBERS}`);
   }
   return size;
 }

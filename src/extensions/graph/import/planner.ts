@@ -6,8 +6,8 @@ import {consumersOf, type Cut, FreeNames, layerNames, neededLayers} from './orde
 import {BATCH, KNOWN, knownShape, OpenSizes} from './openSizes';
 import type {ReadGraph} from './readGraph';
 import {
-  MOST_NUMBERS,
-  type NodePart,
+  MAX_NUMBERS,
+  type NodeOverrides,
   type Fate,
   type Flow,
   type Folded,
@@ -18,19 +18,19 @@ import {
   type PlannedWeight,
   type Shaped,
   type SizeId,
-  type TensorLooks,
+  type TensorSignature,
   type Value,
 } from './values';
 
 /** A planned call of a layer. */
 interface NewLayer {
   /** Its base name. Default: the node's. */
-  part?: string;
+  suffix?: string;
   className: string;
   config?: tf.serialization.ConfigDict;
   /** The inputs, by their names in the graph. */
   inputs: readonly string[];
-  /** By the names of the layer's weights. */
+  /** Name of a weight in the layer → the weight. */
   weights?: Record<string, PlannedWeight | undefined>;
 }
 
@@ -45,13 +45,13 @@ const FREE_NUMBERS = 2 ** 22;
 const GROWTH = 16;
 
 /** More layers of one name than these are counted. */
-const MOST_DASHES = 8;
+const MAX_DASHES = 8;
 
 /** No graph for a browser has as many layers. tfjs compares the name of each with those of all others. */
-const MOST_LAYERS = 10_000;
+const MAX_LAYERS = 10_000;
 
 /** Layers that only tell a shape are planned too, but not needed. */
-const MOST_PLANNED = 4 * MOST_LAYERS;
+const MAX_PLANNED = 4 * MAX_LAYERS;
 
 /** The allowance of steps, as `stepsOf` counts them, in trial runs and in computing constants. */
 const FREE_STEPS = 2 ** 25;
@@ -60,7 +60,7 @@ const FREE_STEPS = 2 ** 25;
 const KEEP_SHAPES = new Set(['Activation', 'BatchNormalization', 'LeakyReLU', 'PReLU']);
 
 /** Thrown if a graph would not compute each example independently with a free batch size. */
-export class BakedBatch extends Error {}
+export class FixedBatchError extends Error {}
 
 /** Thrown if a plan depends on the shape of a node without a layer, which would check it. */
 export class UncheckedShape extends Error {}
@@ -68,9 +68,9 @@ export class UncheckedShape extends Error {}
 /** Why a node cannot be computed, as the rest of a sentence about it. */
 export class Refusal extends Error {}
 
-/** A plan in progress: what is known of each output of a node, and the layers so far. */
+/** A plan in progress: the value of each output of a node, and the layers so far. */
 export class Planner {
-  /** By key. Outputs after nodes that cannot be computed are missing. */
+  /** Key → value. Outputs after nodes that cannot be computed are missing. */
   readonly values = new Map<string, Value>();
   /** Keys of outputs that a constant decides not to compute. */
   readonly dead = new Set<string>();
@@ -80,9 +80,9 @@ export class Planner {
   readonly layers: CallInPlan[] = [];
   readonly inputs: PlannedInput[] = [];
   readonly open: OpenSizes;
-  // Graphs repeat their blocks, so results are shared by all nodes that are alike.
+  // Graphs repeat their blocks, so nodes with equal trial keys share results.
   readonly graphs = new Map<string, tf.GraphModel<tf.io.IOHandlerSync>>();
-  readonly trials = new Map<string, Pair<TensorLooks[]>>();
+  readonly trials = new Map<string, Pair<TensorSignature[]>>();
   readonly folded = new Map<string, Folded[]>();
 
   private readonly consumers: Map<string, GraphNode[]>;
@@ -98,7 +98,7 @@ export class Planner {
   private readonly owned: tf.Tensor[] = [];
   private readonly derived = new Map<string, tf.Tensor>();
   private readonly tied = new Map<string, LazyLayer>();
-  /** By class and config: a layer that infers output shapes. */
+  /** Class and config → a layer that infers output shapes. */
   private readonly samples = new Map<string, tf.layers.Layer>();
 
   private readonly materialized = new Map<string, Flow>();
@@ -112,15 +112,15 @@ export class Planner {
     readonly cut: Cut,
     /** Plans nodes, and values that are known at planning time, as layers of class `GraphOp`. */
     private readonly graphOps: {
-      planOp: (planner: Planner, node: GraphNode, part?: NodePart) => void;
+      planOp: (planner: Planner, node: GraphNode, overrides?: NodeOverrides) => void;
       materialize: (planner: Planner, value: Shaped) => ReadonlyMap<string, Flow>;
     },
     /** Whether the graph's batch size is being freed: then every flow has a row for each example. */
-    readonly frees: boolean,
+    readonly freesBatch: boolean,
     /** Whether only proved sizes count as known. */
     readonly isStrict: boolean,
   ) {
-    this.open = new OpenSizes(frees);
+    this.open = new OpenSizes(freesBatch);
     this.consumers = consumersOf(order, cut);
     this.ends = new Set(cut.outputs.map(output => nodeAndOutput(output)[0]));
     for (const [node, output] of [...order.flatMap(inputsOf), ...cut.outputs].map(nodeAndOutput)) {
@@ -185,9 +185,9 @@ export class Planner {
 
   /** The only node that uses a node, if it uses it once. */
   follower({name}: GraphNode): GraphNode | undefined {
-    const [next, ...others] = this.consumers.get(name) ?? [];
-    const isEnd = this.ends.has(name);
-    return next === undefined || others.length > 0 || isEnd || this.cut.inputs.includes(next.name) ? undefined : next;
+    const [next, second] = this.consumers.get(name) ?? [];
+    const isShared = second !== undefined || this.ends.has(name);
+    return next === undefined || isShared || this.cut.inputs.includes(next.name) ? undefined : next;
   }
 
   /** The keys of a node's outputs, up to the last used one. */
@@ -248,27 +248,27 @@ export class Planner {
   }
 
   /** Returns a name for a layer of a node. */
-  nameOf(node: string, part?: string): string {
+  nameOf(node: string, suffix?: string): string {
     const base = this.names.get(node) ?? node;
-    if (part === undefined) {
+    if (suffix === undefined) {
       return base;
     }
-    let name = `${base}/${part}`;
-    for (let copy = 0; copy < MOST_DASHES && this.taken.has(name); copy++) {
+    let name = `${base}/${suffix}`;
+    for (let copy = 0; copy < MAX_DASHES && this.taken.has(name); copy++) {
       name += '_';
     }
-    const own = this.free.next(name);
-    this.taken.add(own);
-    return own;
+    const uniqueName = this.free.next(name);
+    this.taken.add(uniqueName);
+    return uniqueName;
   }
 
   /** Plans an input. The pairs are the trial values of open sizes: of the batch, and of other axes. */
   addInput(node: GraphNode, shape: (number | null)[], [batch, length]: Pair<Pair<number>>): void {
     const dtype = resultTypeOf(node);
     const at = (p: 0 | 1) => shape.map((size, axis) => size ?? (axis === 0 ? batch : length)[p]);
-    if (tf.util.sizeFromShape(at(1)) > MOST_NUMBERS) {
+    if (tf.util.sizeFromShape(at(1)) > MAX_NUMBERS) {
       throw tooLargeError(
-        `Input "${node.name}" of ${showShape(shape)} has more than ${MOST_NUMBERS} values. Pass the sizes that you use: ` +
+        `Input "${node.name}" of ${showShape(shape)} has more than ${MAX_NUMBERS} values. Pass the sizes that you use: ` +
           `{inputShapes: {'${node.name}': […]}}.`,
       );
     }
@@ -279,16 +279,16 @@ export class Planner {
   }
 
   /** Plans a call of a tfjs layer, or of a new one of a registered class, whose result is the node's. */
-  addLayer(node: GraphNode, {part, className, config = {}, inputs, weights = {}}: NewLayer): void {
+  addLayer(node: GraphNode, {suffix, className, config = {}, inputs, weights = {}}: NewLayer): void {
     const flows = inputs.map(input => this.flowing(input));
-    const given = Object.entries(weights).filter((entry): entry is [string, PlannedWeight] => entry[1] !== undefined);
+    const entries = Object.entries(weights).filter((entry): entry is [string, PlannedWeight] => entry[1] !== undefined);
     const kind = JSON.stringify([className, config]);
-    const ties = [kind, ...given.map(([name, weight]) => `${name} ${weight.id ?? weight.tensor.id}`)].join();
+    const ties = [kind, ...entries.map(([name, weight]) => `${name} ${weight.id ?? weight.tensor.id}`)].join();
     const sample = this.samples.get(kind) ?? layerFromEntry({className, config: {...config, name: node.name}});
     this.samples.set(kind, sample);
     const layer =
-      (given.length > 0 ? this.tied.get(ties) : undefined) ??
-      once({className, config: {...config, name: this.nameOf(node.name, part)}});
+      (entries.length > 0 ? this.tied.get(ties) : undefined) ??
+      once({className, config: {...config, name: this.nameOf(node.name, suffix)}});
     this.tied.set(ties, layer);
     const shapesFor = (shapes: tf.Shape[]) => {
       const result = sample.computeOutputShape(shapes.length === 1 ? (shapes[0] as tf.Shape) : shapes);
@@ -311,22 +311,22 @@ export class Planner {
       return {shapes, sizes, shape: open[i] ?? [], dtype: 'float32'};
     });
     const outputs = results.map((_, i) => `${node.name}:${i}`);
-    this.addCall({layer, inputs: flows.map(({key}) => key), outputs, weights: Object.fromEntries(given)}, results);
+    this.addCall({layer, inputs: flows.map(({key}) => key), outputs, weights: Object.fromEntries(entries)}, results);
   }
 
   /** Plans a node as a `GraphOp`. */
-  addOp(node: GraphNode, part?: NodePart): void {
-    this.graphOps.planOp(this, node, part);
+  addOp(node: GraphNode, overrides?: NodeOverrides): void {
+    this.graphOps.planOp(this, node, overrides);
   }
 
   /** Plans a call of a layer, whose outputs become those of the node. */
   addCall(call: CallInPlan, results: readonly Omit<Flow, 'kind' | 'key'>[]): void {
     const largest = Math.max(...results.flatMap(({shapes}) => shapes.map(shape => tf.util.sizeFromShape(shape))));
-    if (largest > MOST_NUMBERS) {
-      throw tooLargeError(`it would return up to ${largest} values, more than ${MOST_NUMBERS}`);
+    if (largest > MAX_NUMBERS) {
+      throw tooLargeError(`it would return up to ${largest} values, more than ${MAX_NUMBERS}`);
     }
-    if (this.layers.length >= MOST_PLANNED) {
-      throw tooLargeError(`the nodes up to it need ${MOST_PLANNED} layers. Import a part that ends before it`);
+    if (this.layers.length >= MAX_PLANNED) {
+      throw tooLargeError(`the nodes up to it need ${MAX_PLANNED} layers. Import a part that ends before it`);
     }
     // A node can become several layers; the outputs between them have separate keys.
     const outputs = call.outputs.map(key => (this.values.has(key) ? `${key}+${this.layers.length}` : key));
@@ -367,9 +367,9 @@ export class Planner {
     }
     // Some nodes only contribute their shape, which the plan has, so they need no layer.
     const layers = neededLayers(this.layers, outputs);
-    if (layers.length > MOST_LAYERS) {
+    if (layers.length > MAX_LAYERS) {
       throw tooLargeError(
-        `The graph needs ${layers.length} layers, more than ${MOST_LAYERS}. Import a part of it that ends at {outputs}.`,
+        `The graph needs ${layers.length} layers, more than ${MAX_LAYERS}. Import a part of it that ends at {outputs}.`,
       );
     }
     const called = new Set(layers);

@@ -42,8 +42,8 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
   }
   const artifacts = await artifactsOf(graph);
   const topology = artifacts.modelTopology as {node?: GraphNode[]};
-  const {node: given} = topology;
-  if (!Array.isArray(given)) {
+  const {node: nodes} = topology;
+  if (!Array.isArray(nodes)) {
     throw damagedError('The graph has no nodes: its topology is not a GraphDef.');
   }
   const weights = new Map(
@@ -55,7 +55,7 @@ export async function readGraph(graph: unknown): Promise<ReadGraph> {
   if (disposed !== undefined) {
     throw disposedError(`The graph was disposed of: its weight "${disposed[0]}" is gone. Load it again.`);
   }
-  const list = await unrollLoops(given, weights);
+  const list = await unrollLoops(nodes, weights);
   const signature = signatureOf(artifacts);
   // tfjs gives two outputs of one node the same name.
   const outputs = Object.keys(signature?.outputs ?? {});
@@ -92,8 +92,8 @@ function isSavableGraph(value: unknown): value is tf.GraphModel {
 async function artifactsOf(graph: tf.GraphModel): Promise<tf.io.ModelArtifacts> {
   let artifacts: tf.io.ModelArtifacts | undefined;
   await graph.save({
-    save: given => {
-      artifacts = given;
+    save: saved => {
+      artifacts = saved;
       return Promise.resolve({modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON' as const}});
     },
   });

@@ -1,6 +1,6 @@
 import {flagOf, inputsOf} from '../graphDef';
 import {INDEXED, ofFirst, ofSecond, sizeOf, valueOf} from './bounds';
-import {alike, type LayerRule, type Operation, type ShapeRule} from './operation';
+import {rowFor, type LayerRule, type Operation, type ShapeRule} from './operation';
 import {alongAxes, alongLast, mixed} from './rowRules';
 
 const reduced: ShapeRule = ([x = []], values, node) => {
@@ -21,7 +21,7 @@ const mean: LayerRule = (node, planner) => {
   if (flagOf(node, 'keep_dims')) {
     const channels = flow.shapes[0][3] ?? 1;
     planner.addLayer(node, {
-      part: 'Reshape',
+      suffix: 'Reshape',
       className: 'Reshape',
       config: {targetShape: [1, 1, channels]},
       inputs: [node.name],
@@ -34,12 +34,12 @@ const along: Operation = {size: ofFirst, rows: alongAxes};
 
 /** Operations that reduce, accumulate or sort along axes, and counts. */
 export const REDUCTIONS: Readonly<Record<string, Operation>> = {
-  ...alike('Prod All Any ArgMax ArgMin Cumsum Cumprod ReverseV2 EuclideanNorm', along),
-  ...alike('Max Min Sum', {...along, shape: reduced}),
+  ...rowFor('Prod All Any ArgMax ArgMin Cumsum Cumprod ReverseV2 EuclideanNorm', along),
+  ...rowFor('Max Min Sum', {...along, shape: reduced}),
   Mean: {...along, shape: reduced, layer: mean},
   Reverse: {size: ofFirst, rows: mixed},
   TopKV2: {size: ofFirst, rows: alongLast, work: ([x]) => INDEXED * sizeOf(x)},
-  ...alike('LowerBound UpperBound', {size: ofSecond, rows: mixed}),
+  ...rowFor('LowerBound UpperBound', {size: ofSecond, rows: mixed}),
   Bincount: {size: ([, size]) => valueOf(size), rows: mixed},
   DenseBincount: {size: ([x, size]) => valueOf(size) * (x?.shape[0] ?? 1), rows: mixed},
 };

@@ -25,20 +25,20 @@ export function refusedImport(
   const named = [...problems].slice(0, FEW).map(([name, reason]) => {
     return `  ${graph.nodes.get(name)?.op ?? ''} "${name}" ${reason}`;
   });
-  const rest = problems.size > FEW ? [`  and ${problems.size - FEW} more`] : [];
+  const moreLine = problems.size > FEW ? [`  and ${problems.size - FEW} more`] : [];
   const region = largestRegion(order, new Set(problems.keys()), graph.weights, cut);
   // Only floats lead to a loss.
   const isFloat = (key: string) => typeAt(values, key) === 'float32';
   const floats = region?.outputs.filter(isFloat) ?? [];
-  const part = region && {...region, outputs: floats.length > 0 ? floats : region.outputs};
+  const importable = region && {...region, outputs: floats.length > 0 ? floats : region.outputs};
   const way =
-    part === undefined
+    importable === undefined
       ? 'No part of it that has kernels can be imported.'
-      : `Import a part of it: ${describeRegion(part, cut, graph)}`;
+      : `Import a part of it: ${describeRegion(importable, cut, graph)}`;
   const hasFailed = [...problems.values()].some(reason => reason.startsWith(FAILED));
   const sizes = hasFailed ? inputs.flatMap(input => adviceOnSizes(input, values)) : [];
   return unsupportedError(
-    ['The graph cannot be made into layers as a whole:', ...named, ...rest, ...sizes, way].join('\n'),
+    ['The graph cannot be made into layers as a whole:', ...named, ...moreLine, ...sizes, way].join('\n'),
   );
 }
 
@@ -71,8 +71,8 @@ function typeAt(values: Planner['values'], key: string): GraphType | undefined {
  * error in training is unclear. `undefined` if there are none.
  */
 export function adviceOn({graph, values}: Planner, outputs: readonly string[], cut: Cut): string | undefined {
-  const whole = outputs.map(keyOf).filter(key => ![undefined, 'float32'].includes(typeAt(values, key)));
-  if (whole.length === 0) {
+  const nonFloats = outputs.map(keyOf).filter(key => ![undefined, 'float32'].includes(typeAt(values, key)));
+  if (nonFloats.length === 0) {
     return undefined;
   }
   const ends = new Set<string>();
@@ -87,7 +87,7 @@ export function adviceOn({graph, values}: Planner, outputs: readonly string[], c
       queue.push(...inputsOf(graph.nodes.get(name) as GraphNode).map(keyOf));
     }
   }
-  const named = whole.map(key => `"${shortOutput(key)}" gives ${typeAt(values, key) ?? ''}`).join(', ');
+  const named = nonFloats.map(key => `"${shortOutput(key)}" gives ${typeAt(values, key) ?? ''}`).join(', ');
   const way =
     ends.size === 0
       ? 'Nothing before it can train either.'
@@ -180,10 +180,10 @@ function describeRegion({inputs, outputs}: Region, cut: Cut, {call = 'fromGraphM
   const names = (list: readonly string[]) => list.map(key => `'${shortOutput(key)}'`);
   const listed = (list: readonly string[]) =>
     `[${names(list).slice(0, MANY).join(', ')}${list.length > MANY ? `, and ${list.length - MANY} more` : ''}]`;
-  const others = inputs.filter(input => !cut.inputs.includes(input));
-  const shapes = names(others).map(name => `${name}: [its shape without the batch axis]`);
+  const inner = inputs.filter(input => !cut.inputs.includes(input));
+  const shapes = names(inner).map(name => `${name}: [its shape without the batch axis]`);
   const entries = [
-    ...(others.length > 0 ? [`inputs: ${listed(inputs)}`, `inputShapes: {${shapes.slice(0, MANY).join(', ')}}`] : []),
+    ...(inner.length > 0 ? [`inputs: ${listed(inputs)}`, `inputShapes: {${shapes.slice(0, MANY).join(', ')}}`] : []),
     `outputs: ${listed(outputs)}`,
   ];
   return `${call}, {${entries.join(', ')}}).`;

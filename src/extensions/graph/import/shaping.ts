@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {sizeOf as numberOfValues} from '../../../platform/formats/layout';
 import {type GraphNode, inputsOf, numberOf, numbersOf} from '../graphDef';
-import {asSecond, ofAll, ofFirst, ofSecond, product, sizeOf, valueOf, valuesOf} from './bounds';
+import {asSecond, ofAll, ofFirst, ofSecond, product, sizeOf, valueOf, valuesOrNaN} from './bounds';
 import type {Bound, LayerRule, Operation, RowRule, ShapeRule} from './operation';
 import {BATCH, KNOWN} from './openSizes';
 import type {Planner} from './planner';
@@ -23,8 +23,8 @@ function planReshape(node: GraphNode, planner: Planner): boolean {
   if (flow?.kind !== 'flow' || wanted === undefined) {
     return false;
   }
-  const rest = restOf(flow, wanted, planner);
-  if (rest !== undefined && addReshape(node, rest, planner)) {
+  const rowShape = rowShapeOf(flow, wanted, planner);
+  if (rowShape !== undefined && addReshape(node, rowShape, planner)) {
     return true;
   }
   const pattern = wanted.pair[0].map((size, i) => (wanted.sizes[i] === KNOWN ? size : -1));
@@ -36,35 +36,35 @@ function planReshape(node: GraphNode, planner: Planner): boolean {
 }
 
 /** The shape of a row after a Reshape that keeps the first axis, with at most one -1; `undefined` if unproved. */
-function restOf({shapes, sizes}: Flow, target: Target, {frees}: Planner): number[] | undefined {
-  const [first, ...rest] = target.pair[0].map((size, i) => (target.sizes[i] === KNOWN ? size : -1));
+function rowShapeOf({shapes, sizes}: Flow, target: Target, {freesBatch}: Planner): number[] | undefined {
+  const [first, ...rowSizes] = target.pair[0].map((size, i) => (target.sizes[i] === KNOWN ? size : -1));
   const isKnown = sizes.slice(1).every(size => size === KNOWN);
   const row = tf.util.sizeFromShape(shapes[0].slice(1));
-  const left = rest.filter(size => size === -1).length;
-  const known = tf.util.sizeFromShape(rest.filter(size => size !== -1));
+  const left = rowSizes.filter(size => size === -1).length;
+  const knownSize = tf.util.sizeFromShape(rowSizes.filter(size => size !== -1));
   const lead = target.sizes[0];
   const keeps =
     lead !== KNOWN
       ? lead === sizes[0]
       : first === -1
-        ? left === 0 && isKnown && known === row
-        : first === shapes[0][0] && (frees || sizes[0] === KNOWN);
-  if (!keeps || left > 1 || (left === 0 && !(isKnown && known === row))) {
+        ? left === 0 && isKnown && knownSize === row
+        : first === shapes[0][0] && (freesBatch || sizes[0] === KNOWN);
+  if (!keeps || left > 1 || (left === 0 && !(isKnown && knownSize === row))) {
     return undefined;
   }
-  const resolved = isKnown ? row / known : -1;
-  return Number.isInteger(resolved) ? rest.map(size => (size === -1 ? resolved : size)) : undefined;
+  const resolved = isKnown ? row / knownSize : -1;
+  return Number.isInteger(resolved) ? rowSizes.map(size => (size === -1 ? resolved : size)) : undefined;
 }
 
 /** Plans a node that reshapes each row of its input. `false` if no layer does. */
-function addReshape(node: GraphNode, rest: number[], planner: Planner): boolean {
+function addReshape(node: GraphNode, rowShape: number[], planner: Planner): boolean {
   const [x = ''] = inputsOf(node);
-  if (planner.floats(x) && rest.length > 0) {
-    planner.addLayer(node, {className: 'Reshape', config: {targetShape: rest}, inputs: [x]});
+  if (planner.floats(x) && rowShape.length > 0) {
+    planner.addLayer(node, {className: 'Reshape', config: {targetShape: rowShape}, inputs: [x]});
     return true;
   }
-  if (planner.frees && !rest.includes(-1)) {
-    planner.addOp({...node, op: 'Reshape', input: [x, namedConstant(node, [-1, ...rest], planner)]});
+  if (planner.freesBatch && !rowShape.includes(-1)) {
+    planner.addOp({...node, op: 'Reshape', input: [x, namedConstant(node, [-1, ...rowShape], planner)]});
     return true;
   }
   return false;
@@ -96,18 +96,18 @@ function planSqueeze(node: GraphNode, planner: Planner): boolean {
     pair: [shapeAt(0), shapeAt(1)] as const,
     sizes: order.map(place => (place === undefined ? KNOWN : (sizes[place] as SizeId))),
   };
-  const rest = restOf(flow, target, planner);
-  return rest !== undefined && addReshape(node, rest, planner);
+  const rowShape = rowShapeOf(flow, target, planner);
+  return rowShape !== undefined && addReshape(node, rowShape, planner);
 }
 
 /** The axes that a Squeeze keeps; `undefined` if that depends on open sizes. */
-function squeezed(node: GraphNode, {shapes, sizes}: Flow, {frees}: Planner): number[] | undefined {
+function squeezed(node: GraphNode, {shapes, sizes}: Flow, {freesBatch}: Planner): number[] | undefined {
   const rank = sizes.length;
-  const given = ['axis', 'squeeze_dims'].flatMap(key => numbersOf(node, key));
-  const dropped = given.map(axis => (axis < 0 ? axis + rank : axis));
+  const listedAxes = ['axis', 'squeeze_dims'].flatMap(key => numbersOf(node, key));
+  const dropped = listedAxes.map(axis => (axis < 0 ? axis + rank : axis));
   // Without axes, a Squeeze drops all sizes of 1.
-  const isExact = given.length > 0 || sizes.every(size => size === KNOWN || (frees && size === BATCH));
-  const isKept = (axis: number) => (given.length > 0 ? !dropped.includes(axis) : shapes[0][axis] !== 1);
+  const isExact = listedAxes.length > 0 || sizes.every(size => size === KNOWN || (freesBatch && size === BATCH));
+  const isKept = (axis: number) => (listedAxes.length > 0 ? !dropped.includes(axis) : shapes[0][axis] !== 1);
   return isExact ? sizes.map((_, axis) => axis).filter(isKept) : undefined;
 }
 
@@ -153,8 +153,8 @@ const planEmbedding: LayerRule = (node, planner) => {
   const tensor = planner.constant(table);
   const at = axis === undefined ? 0 : planner.numbers(axis)?.[0];
   const indices = planner.valueOf(rows);
-  const known = indices?.kind === 'flow' && indices.shapes[0].length > 0;
-  if (tensor?.rank !== 2 || tensor.dtype !== 'float32' || at !== 0 || !known || numberOf(node, 'batch_dims', 0) !== 0) {
+  const isLookUp = at === 0 && indices?.kind === 'flow' && indices.shapes[0].length > 0;
+  if (tensor?.rank !== 2 || tensor.dtype !== 'float32' || !isLookUp || numberOf(node, 'batch_dims', 0) !== 0) {
     return false;
   }
   const [inputDim = 0, outputDim = 0] = tensor.shape;
@@ -205,11 +205,11 @@ const slice: RowRule = subject => byFirst(subject) && subject.numbers(1)?.[0] ==
 /** The open size is the batch, if all others are known. */
 const reshape: RowRule = subject => {
   const [x] = subject.values;
-  const [first, ...rest] = subject.numbers(1) ?? [];
+  const [first, ...rowSizes] = subject.numbers(1) ?? [];
   if (!byFirst(subject) || x?.kind !== 'flow' || first !== -1 || x.sizes.slice(1).some(size => size !== KNOWN)) {
     return false;
   }
-  return numberOfValues(rest) === numberOfValues(x.shapes[0].slice(1));
+  return numberOfValues(rowSizes) === numberOfValues(x.shapes[0].slice(1));
 };
 
 const squeeze: RowRule = subject => {
@@ -234,10 +234,10 @@ const concatenated: ShapeRule = (shapes, values) => {
   const [axis = 0] = values(parts.length) ?? [Number.NaN];
   const at = axis < 0 ? axis + first.length : axis;
   const fits = parts.every(
-    part => part.length === first.length && part.every((size, i) => i === at || size === first[i]),
+    shape => shape.length === first.length && shape.every((size, i) => i === at || size === first[i]),
   );
   return fits && first[at] !== undefined
-    ? first.map((size, i) => (i === at ? parts.reduce((sum, part) => sum + (part[at] ?? 0), 0) : size))
+    ? first.map((size, i) => (i === at ? parts.reduce((sum, shape) => sum + (shape[at] ?? 0), 0) : size))
     : undefined;
 };
 
@@ -290,7 +290,7 @@ export const SHAPING: Readonly<Record<string, Operation>> = {
     },
     rows: mixed,
   },
-  ScatterNd: {size: ([, , dims]) => product(valuesOf(dims)), rows: mixed},
+  ScatterNd: {size: ([, , dims]) => product(valuesOrNaN(dims)), rows: mixed},
   SparseToDense: {size: asSecond, rows: mixed},
   TensorScatterUpdate: {size: ofFirst, rows: mixed},
 };

@@ -24,13 +24,13 @@ export async function sizesOf(open: OpenSizes, computed: Computed): Promise<Size
     return moved(computed, places);
   }
   const [count = 0] = counts;
-  const given = areCounted && combines !== undefined ? inputs.map(numbersOf) : [];
-  if (given.length > 0 && given.every(({ids}) => [1, count].includes(ids.length))) {
-    const operands = (i: number) => given.map(numbers => numberAt(numbers, i));
+  const operandNumbers = areCounted && combines !== undefined ? inputs.map(sizedNumbers) : [];
+  if (operandNumbers.length > 0 && operandNumbers.every(({ids}) => [1, count].includes(ids.length))) {
+    const operands = (i: number) => operandNumbers.map(numbers => numberAt(numbers, i));
     return [Array.from({length: count}, (_, i) => combined(open, node, operands(i)))];
   }
   const all = [...new Set(inputs.flatMap(input => (input.kind === 'shaped' ? input.sizes : [])))];
-  return counts.map(each => open.eachMadeOf(all, each ?? 1));
+  return counts.map(length => open.eachMadeOf(all, length ?? 1));
 }
 
 function isCounted(input: Constant | Shaped): boolean {
@@ -42,7 +42,7 @@ async function moved({inputs, run}: Computed, places: readonly number[]): Promis
   const results = tf.tidy(() =>
     run(
       inputs.map((input, i) => {
-        const tensor = tensorOf(input);
+        const tensor = firstTensor(input);
         return places.includes(i) ? tf.tensor(idsOf(input), tensor.shape, 'int32') : tensor;
       }),
     ),
@@ -63,15 +63,15 @@ interface SizedNumber {
 function combined(open: OpenSizes, node: GraphNode, numbers: readonly SizedNumber[]): SizeId {
   const {combines} = operationOf(node);
   const [a, b] = numbers as [SizedNumber, SizedNumber];
-  const [size, known] = a.id === KNOWN && combines !== 'difference' ? [b, a] : [a, b];
-  if (known.id === KNOWN && size.id !== KNOWN) {
+  const [size, constant] = a.id === KNOWN && combines !== 'difference' ? [b, a] : [a, b];
+  if (constant.id === KNOWN && size.id !== KNOWN) {
     switch (combines) {
       case 'product':
-        return open.scaled(size.id, known.value, 0);
+        return open.scaled(size.id, constant.value, 0);
       case 'sum':
-        return open.scaled(size.id, 1, known.value);
+        return open.scaled(size.id, 1, constant.value);
       case 'difference':
-        return open.scaled(size.id, 1, -known.value);
+        return open.scaled(size.id, 1, -constant.value);
     }
   }
   return open.madeOf([a.id, b.id]);
@@ -83,7 +83,7 @@ interface SizedNumbers {
   values: Constant['values'];
 }
 
-function numbersOf(input: Constant | Shaped): SizedNumbers {
+function sizedNumbers(input: Constant | Shaped): SizedNumbers {
   return {ids: idsOf(input), values: (input.kind === 'shaped' ? input.pair[0] : input).values};
 }
 
@@ -92,7 +92,7 @@ function numberAt({ids, values}: SizedNumbers, place: number): SizedNumber {
   return {id: ids[at] as SizeId, value: values?.[at] ?? Number.NaN};
 }
 
-function tensorOf(input: Constant | Shaped): tf.Tensor {
+function firstTensor(input: Constant | Shaped): tf.Tensor {
   return input.kind === 'shaped' ? input.pair[0].tensor : input.tensor;
 }
 

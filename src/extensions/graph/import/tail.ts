@@ -62,8 +62,8 @@ function fusedTail(
   planner: Planner,
 ): Tail | undefined {
   const isBiased = ops[0] === 'biasadd';
-  const [activation, ...others] = isBiased ? ops.slice(1) : ops;
-  if (others.length > 0) {
+  const [activation, ...laterOps] = isBiased ? ops.slice(1) : ops;
+  if (laterOps.length > 0) {
     return undefined;
   }
   const tensor = isBiased ? planner.constant(inputsOf(node)[from]) : undefined;
@@ -84,13 +84,13 @@ function fusedTail(
     case '_fusedswish':
       return {...tail, after: {op: '_FusedSwish'}};
     default: {
-      const known = Object.values(ACTIVATION_OPS).find(name => name === activation);
-      if (known === undefined) {
+      const stockActivation = Object.values(ACTIVATION_OPS).find(name => name === activation);
+      if (stockActivation === undefined) {
         return undefined;
       }
       return added
-        ? {...tail, after: {className: 'Activation', config: {activation: known}}}
-        : {...tail, activation: known};
+        ? {...tail, after: {className: 'Activation', config: {activation: stockActivation}}}
+        : {...tail, activation: stockActivation};
     }
   }
 }
@@ -167,12 +167,12 @@ export function finishTail(node: GraphNode, {added, after, absorbed}: Tail, plan
   const {name} = node;
   if (added !== undefined) {
     const bias = inputsOf(node)[added] as string;
-    planner.addOp({name, op: 'AddV2', input: [name, bias]}, {part: 'bias', sources: [0, added]});
+    planner.addOp({name, op: 'AddV2', input: [name, bias]}, {suffix: 'bias', sources: [0, added]});
   }
   if (after !== undefined && 'op' in after) {
-    planner.addOp({name, op: after.op, input: [name]}, {part: 'activation'});
+    planner.addOp({name, op: after.op, input: [name]}, {suffix: 'activation'});
   } else if (after !== undefined) {
-    planner.addLayer(node, {...after, part: after.className, inputs: [name]});
+    planner.addLayer(node, {...after, suffix: after.className, inputs: [name]});
   }
   planner.absorb(node, absorbed);
 }

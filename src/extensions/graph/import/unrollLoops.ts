@@ -3,10 +3,10 @@ import {type GraphNode, inputsOf, nodeAndOutput, textOf} from '../graphDef';
 import {consumersOf, neededNodes} from './order';
 
 /** Loops with more iterations stay, and are refused: each iteration becomes layers. */
-const MOST_ROUNDS = 256;
-const MOST_LOOPS = 64;
+const MAX_ROUNDS = 256;
+const MAX_LOOPS = 64;
 /** The limits for nodes written for a loop, and for the depth of its counter expressions. */
-const MOST_NODES = 20_000;
+const MAX_NODES = 20_000;
 const DEEPEST = 32;
 
 const LOOP_OPS = /^(?:Enter|Exit|Merge|Switch|NextIteration|LoopCond)$/;
@@ -39,7 +39,7 @@ export async function unrollLoops(list: readonly GraphNode[], weights: Map<strin
   const single = frames.size === 0 ? [] : [...weights].filter(([, {size, dtype}]) => size === 1 && dtype !== 'string');
   const read = await Promise.all(single.map(async ([name, tensor]) => [name, (await tensor.data())[0]] as const));
   const scalars = new Map(read as [string, number][]);
-  return [...frames].slice(0, MOST_LOOPS).reduce(
+  return [...frames].slice(0, MAX_LOOPS).reduce(
     (nodes, frame) => {
       try {
         return unrolled({nodes: new Map(nodes.map(node => [node.name, node])), weights, scalars}, frame);
@@ -85,7 +85,7 @@ function unrolled({nodes, weights, scalars}: Known, frame: string): GraphNode[] 
     );
   const body = between(carried.map(({next}) => next));
   const rounds = roundsOf({nodes, scalars}, loop);
-  if (body.some(({op}) => LOOP_OPS.test(op)) || body.length * rounds.length > MOST_NODES) {
+  if (body.some(({op}) => LOOP_OPS.test(op)) || body.length * rounds.length > MAX_NODES) {
     throw new LoopStays();
   }
   const written = new Map<string, GraphNode>();
@@ -102,7 +102,7 @@ function unrolled({nodes, weights, scalars}: Known, frame: string): GraphNode[] 
       write({name, op: 'Unpack', input: [from(list)], attr: {...typed(list), axis: {i: 0}, num: {i: rounds.length}}});
     } else if (list?.op === 'TensorListReserve') {
       const length = scalars.get(inputsOf(list)[1] ?? '') ?? -1;
-      lists.set(name, Array.from({length: length <= MOST_ROUNDS ? length : 0}));
+      lists.set(name, Array.from({length: length <= MAX_ROUNDS ? length : 0}));
     }
   }
   let state = new Map(carried.map(({merge, first}) => [merge, entered.get(first) ?? '']));
@@ -168,8 +168,8 @@ function unrolled({nodes, weights, scalars}: Known, frame: string): GraphNode[] 
   for (const name of gone) {
     consumers.get(name)?.forEach(next => written.has(next.name) || gone.add(next.name));
   }
-  const kept = [...nodes.values()].filter(({name}) => !gone.has(name) && !written.has(name));
-  return [...kept, ...written.values()].map(node => ({
+  const unchanged = [...nodes.values()].filter(({name}) => !gone.has(name) && !written.has(name));
+  return [...unchanged, ...written.values()].map(node => ({
     ...node,
     ...(node.input && {input: node.input.filter(name => !(name.startsWith('^') && gone.has(name.slice(1))))}),
   }));
@@ -196,20 +196,20 @@ function roundsOf(
   {entered, carried, merges, condition}: ReturnType<typeof loopOf>,
 ): NumberAt[] {
   const counting = (state: ReadonlyMap<string, number | undefined>): NumberAt => {
-    const known = new Map<string, number | undefined>();
+    const computed = new Map<string, number | undefined>();
     const at: NumberAt = (name = '', depth = 0) => {
       const [node] = nodeAndOutput(name);
       const merge = merges.get(node);
       if (merge !== undefined || scalars.has(node)) {
         return merge === undefined ? scalars.get(node) : state.get(merge);
       }
-      if (!known.has(node) && depth < DEEPEST) {
-        const {op = '', ...found} = nodes.get(node) ?? {name: ''};
-        const [a, b] = inputsOf({op, ...found}).map(input => at(input, depth + 1));
+      if (!computed.has(node) && depth < DEEPEST) {
+        const {op = '', ...fields} = nodes.get(node) ?? {name: ''};
+        const [a, b] = inputsOf({op, ...fields}).map(input => at(input, depth + 1));
         const passes = ['Enter', 'Identity', 'LoopCond'].includes(op);
-        known.set(node, passes ? a : a === undefined || b === undefined ? undefined : COUNTS[op]?.(a, b));
+        computed.set(node, passes ? a : a === undefined || b === undefined ? undefined : COUNTS[op]?.(a, b));
       }
-      return known.get(node);
+      return computed.get(node);
     };
     return at;
   };
@@ -219,7 +219,7 @@ function roundsOf(
   for (at = counting(state); at(condition) === 1; at = counting(state)) {
     rounds.push(at);
     state = new Map(carried.map(({merge, next}) => [merge, at(next)]));
-    if (rounds.length > MOST_ROUNDS || rounds.length * carried.length > MOST_NODES) {
+    if (rounds.length > MAX_ROUNDS || rounds.length * carried.length > MAX_NODES) {
       throw new LoopStays();
     }
   }

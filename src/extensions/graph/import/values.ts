@@ -11,12 +11,12 @@ export type SizeId = number;
 export type Pair<T> = readonly [T, T];
 
 /** Half a gigabyte: no graph for a browser has a larger tensor for an example. */
-export const MOST_NUMBERS = 2 ** 27;
+export const MAX_NUMBERS = 2 ** 27;
 
 /** A part of a node in the graph. */
-export interface NodePart {
+export interface NodeOverrides {
   /** Its name within that of the node. */
-  part?: string;
+  suffix?: string;
   /** The indices of its inputs among those of the node. */
   sources?: number[];
   /** The keys of its outputs. Default: those of the node. */
@@ -35,7 +35,7 @@ export interface WeightSource {
 }
 
 /** A tensor's shape and type. */
-export interface TensorLooks {
+export interface TensorSignature {
   shape: number[];
   dtype: GraphType;
 }
@@ -88,10 +88,10 @@ export interface PlannedWeight {
 export interface PlannedCall {
   /** Not built. Calls of one layer share it. */
   layer: tf.layers.Layer;
-  /** By the keys of the flows. */
+  /** Keys of flows. */
   inputs: string[];
   outputs: string[];
-  /** By the names of the layer's weights. */
+  /** Name of a weight in the layer → the weight. */
   weights: Record<string, PlannedWeight>;
 }
 
@@ -111,15 +111,15 @@ export interface GraphPlan {
   layers: PlannedCall[];
   /** Keys of flows. */
   outputs: string[];
-  /** By the key of a flow: the output of a node that is equal to it. Flows between the layers of one node have none. */
+  /** Key of a flow → the output of a node that is equal to it. Flows between the layers of one node have none. */
   ends: Map<string, string>;
-  /** By the name of a node: what became of it. */
+  /** Name of a node → its fate. */
   fates: Map<string, Fate>;
   /** Lines that ask for the sizes that inputs leave open, in case that a layer does not support them. */
   sizes?: string[];
   /** The warning about outputs that cannot train. */
   advice?: string | undefined;
-  /** Frees what was computed for the plan. The layers that were built share what they need. */
+  /** Frees the tensors that were computed for the plan. The layers that were built share what they need. */
   dispose(): void;
 }
 

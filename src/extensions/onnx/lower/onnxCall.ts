@@ -181,7 +181,7 @@ export class OnnxCall {
   isExportedBatch(axis: number, size: number | undefined): boolean {
     const value = this.value(0);
     return (
-      this.planner.frees && axis === 0 && value.kind === 'flow' && value.shapes[0][this.perm().indexOf(0)] === size
+      this.planner.freesBatch && axis === 0 && value.kind === 'flow' && value.shapes[0][this.perm().indexOf(0)] === size
     );
   }
 

@@ -1,5 +1,5 @@
 import {sizeOf} from '../../../platform/formats/layout';
-import {BakedBatch} from '../../graph/import/planner';
+import {FixedBatchError} from '../../graph/import/planner';
 import type {Rule} from './activations';
 import {alignInputs, cast} from './elementwise';
 import {range} from './lowering';
@@ -82,7 +82,7 @@ export const squeeze: Rule = async call => {
   const rank = call.rank();
   const listed = call.list('axes', 1)?.map(axis => call.axis(axis));
   if (listed === undefined && call.isExportedBatch(0, 1)) {
-    throw new BakedBatch(`Squeeze "${call.node.name}", which drops it`);
+    throw new FixedBatchError(`Squeeze "${call.node.name}", which drops it`);
   }
   if (listed === undefined && range(rank).some(axis => axis > 0 && call.size(0, axis) === undefined)) {
     call.refuse('drops axes of size 1 among dynamic sizes');

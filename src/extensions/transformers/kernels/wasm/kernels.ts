@@ -3,7 +3,7 @@ import {computesScores} from '../scoreSettings';
 import type {GateKind, RowKernels, RowNormSettings, TransformerKernels} from '../transformer';
 import {currentNative} from '../../../../backends/wasm/module/find';
 import {type AddedFunctions, BY_NUMBER, type Native} from '../../../../backends/wasm/module/native';
-import {multiplyInPanels} from '../../../../backends/wasm/module/products';
+import {matMul} from '../../../../backends/wasm/module/products';
 import {attend, attendGradient, attendOne} from './attention';
 import {TRANSFORMER_BINARY} from './binary';
 import type {TransformerFunctions} from './functions';
@@ -43,7 +43,7 @@ function rowKernels(native: Native, added: AddedFunctions<TransformerFunctions>)
       functions.addRows(from, to, 0, 1, count);
     },
     multiply: (x, matrix, {k, n}, y) => {
-      multiplyInPanels(native, {m: 1, k, n}, x, matrix, false, y);
+      matMul(native, {m: 1, k, n}, x, matrix, false, y);
     },
     gate: (x, up, y, count, kind) => {
       functions.gate(x, up, y, count, GATE_CODES[kind]);
