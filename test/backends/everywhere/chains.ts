@@ -63,7 +63,8 @@ export const CHAINS: Record<string, Layers> = {
   'inner outputs': x => {
     const convolved = apply(x, conv(8));
     const normalized = apply(convolved, norm());
-    return [convolved, normalized, apply(normalized, tf.layers.reLU())];
+    const byChannel = apply(convolved, depthwise({biasInitializer: 'randomNormal'}));
+    return [convolved, normalized, byChannel, apply(normalized, tf.layers.reLU())];
   },
   'shared layers': x => {
     const {layer, after} = shared();
