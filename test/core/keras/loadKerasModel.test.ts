@@ -88,14 +88,6 @@ describe('a transformer of Keras 3', () => {
     disposeModel(model);
   });
 
-  test('says that it leaves out what punishes activations', async () => {
-    const warn = jest.spyOn(console, 'warn').mockImplementation();
-    const regularizer = {class_name: 'L2', config: {l2: 0.01}};
-    disposeModel(await load(changed(NAME, 'Dense', {activity_regularizer: regularizer})));
-    expect(String(warn.mock.calls[0]![0])).toContain('(Dense) has no activity_regularizer.');
-    expect(warn).toHaveBeenCalledTimes(1);
-  });
-
   test('says which dropout it leaves out', async () => {
     const warn = jest.spyOn(console, 'warn').mockImplementation();
     disposeModel(await load(changed(NAME, 'MultiHeadAttention', {dropout: 0.1})));
