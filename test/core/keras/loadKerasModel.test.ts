@@ -310,6 +310,13 @@ describe('everything else goes to tfjs', () => {
     await expect(loadKerasModel(source as string)).rejects.toThrow('a handler of tf.io that can load');
   });
 
+  test('of a source, nothing is read after its signal was aborted', async () => {
+    const handler = {load: jest.fn()};
+    const loading = loadKerasModel(handler, {signal: AbortSignal.abort()});
+    await expect(loading).rejects.toMatchObject({code: 'ERR_ABORTED'});
+    expect(handler.load).not.toHaveBeenCalled();
+  });
+
   test('a layer of one’s own is made of its config', async () => {
     class Doubled extends tf.layers.Layer {
       static readonly className = 'Doubled';
