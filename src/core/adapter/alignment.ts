@@ -134,12 +134,14 @@ function checkParts(parts: readonly WeightedAdapter[]): void {
 
 /** Whether the factors have the rank that the config says. */
 function rankFaults(path: string, config: LayerConfig | undefined, {factors}: LayerTensors): string[] {
-  return factors
-    .filter(factor => config !== undefined && factor.b.shape[0] !== Math.min(config.rank, rankLimitOf(factor)))
-    .map(({prefix, b}) => {
-      const weight = prefix === '' ? path : `${path}/${prefix.slice(0, -1)}`;
-      return `${weight}: factors of rank ${b.shape.slice(0, 1).join()}, and ${config?.rank ?? 0} in the config`;
-    });
+  if (config === undefined) {
+    return [];
+  }
+  const misfits = factors.filter(factor => factor.b.shape[0] !== Math.min(config.rank, rankLimitOf(factor)));
+  return misfits.map(({prefix, b}) => {
+    const weight = prefix === '' ? path : `${path}/${prefix.slice(0, -1)}`;
+    return `${weight}: factors of rank ${b.shape[0]}, and ${config.rank} in the config`;
+  });
 }
 
 /** How two adapters differ in a layer. */

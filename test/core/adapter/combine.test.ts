@@ -314,7 +314,7 @@ describe('combineAdapters', () => {
   test('reports at once all that does not go together, and makes nothing', async () => {
     const head = {at: 'pool', layers: [{className: 'Dense', config: {name: 'new', units: 3}}]};
     const one = written({x: ONE, y: ONE});
-    const other = written({x: {...ONE, className: 'Conv1D'}, y: {a: [[1], [2]], b: [[1, -1]]}, z: ONE});
+    const other = written({x: {...ONE, className: 'Conv1D'}, y: {a: [[1], [2]], b: [[1, -1]]}, z: {...ONE, rank: 2}});
     const third = makeAdapter({layers: {}, trainable: ['z'], head}, {'z/kernel': tf.ones([1])});
     const fourth = makeAdapter({layers: {}, trainable: [], head: {...head, at: 'flat'}}, {'w/kernel': tf.ones([1])});
     const before = tf.memory().numTensors;
@@ -324,6 +324,7 @@ describe('combineAdapters', () => {
       'x: Dense in one adapter, Conv1D in another',
       'y: kernels of shape [3, 2] in one adapter, [2, 2] in another',
       'z: adapted in one adapter, trained in full in another',
+      'adapter 1: z: factors of rank 1, and 2 in the config',
       'adapter 3: w/kernel: belongs to no layer of the adapter',
       'one adapter has a new head after "pool": new (Dense), another a new head after "flat": new (Dense)',
     ]) {

@@ -1,6 +1,7 @@
 import '@tensorflow/tfjs';
 import {OWN_CLASSES} from '../../../src/core/keras/kerasLayer';
 import {layerEntry, type Reading} from '../../../src/core/keras/layerConfigs';
+import {readRNN} from '../../../src/core/keras/recurrent';
 
 const FIRST = {data_format: 'channels_first'};
 const {kerasLayer: OWN} = OWN_CLASSES;
@@ -80,4 +81,12 @@ test.each<[string, object, object, Partial<Reading>?]>([
   ],
 ])('%s of Keras with %j is refused, or something is said of it', (name, config, expected, ...states) => {
   expect(read(name, config, ...states)).toMatchObject(expected);
+});
+
+test.each([['dropout'], ['recurrent_dropout']])('a cell has no %s, which is said', rate => {
+  const reading: Reading = {isKeras3: true, isMasked: false, faults: [], warnings: []};
+  const config = {cell: {class_name: 'GRUCell', config: {[rate]: 0.5}}};
+  const {cell} = readRNN({className: 'RNN', config, otherFields: {}}, 'L', reading);
+  expect(cell).toEqual({className: 'GRUCell', config: {dropout: 0, recurrentDropout: 0}});
+  expect(reading.warnings).toEqual(['L has no dropout in its cells.']);
 });
