@@ -43,7 +43,7 @@ const CALLS: Readonly<Record<string, string>> = Object.fromEntries(
 );
 
 /** Functions that give the same for swapped arguments. */
-const COMMUTATIVE = /\b(?:add|addN|mul|max|min|maximum|minimum|editsBetween|equal|arraysEqual|imul)$/;
+const COMMUTATIVE = /\b(?:add|addN|mul|max|min|maximum|minimum|editsBetween|equal|notEqual|arraysEqual|imul)$/;
 
 /** All mutations of a file: of operators, signs, bounds, conditions and arguments; statements left out, early ends. */
 export function mutationsOf(path: string, source: string): Mutation[] {
