@@ -15,21 +15,41 @@ import webpack from 'webpack';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const TFJS = '@tensorflow/tfjs';
+const WASM = '@tensorflow/tfjs-backend-wasm';
 /** What Node has, which runs the bundles. */
-const EXTERNAL = [TFJS, 'node:fs'];
+const EXTERNAL = [TFJS, WASM, 'node:fs'];
 
-/** What importing the library is for: classes for `tf.loadLayersModel`, and kernels. */
+/** What importing the library is for: classes for `tf.loadLayersModel`, and kernels, which wasm gets when it is set. */
 const PROGRAM = `
 import 'tfjs-lora';
 import * as tf from '${TFJS}';
+import '${WASM}';
 
-const classes = Object.keys(tf.serialization.SerializationMap.getMap().classNameMap).sort();
 const brand = Symbol.for('tfjs-lora.kernel');
-// A backend gets its kernels when it is set.
-tf.setBackend('cpu').then(() => {
-  const kernels = tf.getKernelsForBackend('cpu').filter(kernel => brand in kernel).map(({kernelName}) => kernelName);
-  console.log('PRINTED ' + JSON.stringify({classes, kernels}));
-});
+
+/** Sets a backend, and returns what the library has for it, and the gradient of a kernel, with each sum of four ones. */
+async function registeredOn(backend) {
+  await tf.setBackend(backend);
+  const kernels = tf.getKernelsForBackend(backend).filter(kernel => brand in kernel);
+  const convolve = kernel => tf.conv2d(tf.ones([1, 3, 3, 1]), kernel, 1, 'valid');
+  const gradient = tf.grad(convolve)(tf.ones([2, 2, 1, 1]));
+  return {
+    kernels: kernels.filter(({purpose}) => purpose !== 'awaited').map(({kernelName}) => kernelName).sort(),
+    gradient: [...gradient.dataSync()],
+  };
+}
+
+async function main() {
+  const classes = Object.keys(tf.serialization.SerializationMap.getMap().classNameMap).sort();
+  const cpu = await registeredOn('cpu');
+  const wasm = await registeredOn('wasm');
+  const factory = tf.findBackendFactory('wasm');
+  tf.removeBackend('wasm');
+  tf.registerBackend('wasm', factory);
+  console.log('PRINTED ' + JSON.stringify({classes, cpu, wasm, wasmAgain: await registeredOn('wasm')}));
+}
+
+main();
 `;
 
 /** Loads models with their tokenizers, and answers a chat: peers that are not installed give messages. */
@@ -105,7 +125,7 @@ const BUNDLERS: Record<string, (folder: string) => Promise<string>> = {
           entry: './program.mjs',
           // Node runs it, which has no scripts to load parts by.
           output: {path: folder, filename: 'webpack.cjs', chunkFormat: 'commonjs', chunkLoading: 'require'},
-          externals: {[TFJS]: `commonjs ${TFJS}`},
+          externals: {[TFJS]: `commonjs ${TFJS}`, [WASM]: `commonjs ${WASM}`},
         },
         (error, stats) => {
           const fault = error ?? (stats?.hasErrors() === true ? new Error(stats.toString()) : null);
@@ -119,10 +139,11 @@ const BUNDLERS: Record<string, (folder: string) => Promise<string>> = {
     }),
   esbuild: folder => byEsbuild(folder, 'program.mjs'),
   withKeras: folder => byEsbuild(folder, 'keras.mjs'),
+  twoCopies: folder => byEsbuild(folder, 'copies.mjs'),
   rollup: async folder => {
     const bundle = await rollup({
       input: join(folder, 'program.mjs'),
-      external: [TFJS],
+      external: [TFJS, WASM],
       plugins: [nodeResolve({browser: true})],
     });
     await bundle.write({dir: folder, entryFileNames: 'rollup.mjs', format: 'es'});
@@ -137,12 +158,14 @@ function makeProject(): string {
   mkdirSync(library, {recursive: true});
   cpSync(join(ROOT, 'package.json'), join(library, 'package.json'));
   cpSync(join(ROOT, 'dist'), join(library, 'dist'), {recursive: true});
+  cpSync(library, `${library}-copy`, {recursive: true});
   symlinkSync(join(ROOT, 'node_modules/@tensorflow'), join(folder, 'node_modules/@tensorflow'));
   mkdirSync(join(folder, 'node_modules/@huggingface'));
   writeFileSync(join(folder, 'program.mjs'), PROGRAM);
   writeFileSync(join(folder, 'loader.mjs'), LOADER);
   const loads = `import {loadKerasModel} from 'tfjs-lora';\nglobalThis.load = loadKerasModel;\n`;
   writeFileSync(join(folder, 'keras.mjs'), loads + PROGRAM);
+  writeFileSync(join(folder, 'copies.mjs'), `import 'tfjs-lora-copy';\n${PROGRAM}`);
   return folder;
 }
 

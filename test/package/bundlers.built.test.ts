@@ -4,9 +4,17 @@ import {join} from 'node:path';
 
 const ROOT = join(__dirname, '../..');
 
+interface OnBackend {
+  kernels: string[];
+  gradient: number[];
+}
+
 interface Registered {
   classes: string[];
-  kernels: string[];
+  cpu: OnBackend;
+  wasm: OnBackend;
+  /** After the backend was removed. */
+  wasmAgain: OnBackend;
 }
 
 /** Stand-ins for layers of Keras. A bundled page has them if it uses `loadKerasModel`: docs/converting.md says so. */
@@ -53,19 +61,27 @@ beforeAll(() => {
     throw new Error(`The script failed: ${stderr}`);
   }
   ({registered, loaders} = JSON.parse(line.slice('RESULTS '.length)) as Results);
-}, 120_000);
+}, 240_000);
 
 describe("a bare import 'tfjs-lora'", () => {
   test('registers classes and kernels where nothing is bundled', () => {
     expect(registered.none!.classes).toEqual(
       expect.arrayContaining(['tfjs-lora>LoRADense', 'tfjs-lora>LoRAWeights', 'tfjs-lora>FrozenLayer']),
     );
-    expect(registered.none!.kernels.length).toBeGreaterThan(0);
+    const {cpu, wasm, wasmAgain} = registered.none!;
+    expect(cpu.kernels).toContain('FusedBatchNorm');
+    expect(wasm.kernels).toContain('Conv2DBackpropFilter');
+    expect([cpu, wasm, wasmAgain].map(({gradient}) => gradient)).toEqual(Array(3).fill([4, 4, 4, 4]));
+    expect(wasmAgain).toEqual(wasm);
   });
 
   test.each(['vite', 'webpack', 'esbuild', 'rollup'])('registers the same where %s bundles it', bundler => {
-    const {classes, kernels} = registered.none!;
-    expect(registered[bundler]).toEqual({classes: classes.filter(name => !OF_KERAS.includes(name)), kernels});
+    const {classes, ...onBackends} = registered.none!;
+    expect(registered[bundler]).toEqual({classes: classes.filter(name => !OF_KERAS.includes(name)), ...onBackends});
+  });
+
+  test('registers the same where a page has two copies of the library', () => {
+    expect(registered.twoCopies).toEqual(registered.esbuild);
   });
 
   test('registers layers of Keras too where a bundled page loads Keras models', () => {
