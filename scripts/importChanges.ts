@@ -373,11 +373,13 @@ export const CHANGES: readonly Change[] = [
     what:
       'The methods `read`, `readSync`, `runWebGLProgram`, and `runWebGPUProgram` of the webgl and webgpu ' +
       'backends are wrapped.',
-    by: 'platform/tfjs/guards.ts',
+    by: 'platform/tfjs/guardGraphicsCard.ts',
     why:
       'After the graphics card is lost, tfjs waits forever or returns zeros. The wrapped methods throw instead, ' +
       'and so do synchronous reads on webgpu that would return zeros.',
-    lasts: 'from when the backend is set until it is removed',
+    lasts:
+      "from when the library's code for the backend has loaded, which `await tf.setBackend('webgpu')` waits for, " +
+      'until the backend is removed',
     without: NO_IMPORT,
   },
   {
@@ -404,9 +406,9 @@ export const CHANGES: readonly Change[] = [
   },
   {
     what: 'On wasm, `_malloc` of the compiled module throws if memory is full.',
-    by: 'platform/tfjs/guards.ts',
+    by: 'platform/tfjs/guardHeap.ts',
     why: 'tfjs would write to address 0 and overwrite other tensors.',
-    lasts: 'from when the backend is set until it is removed',
+    lasts: "from when the library's kernels have loaded until the backend is removed",
     without: NO_IMPORT,
   },
   {
