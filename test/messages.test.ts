@@ -115,6 +115,6 @@ test('a summary folds layers of one class whose reasons differ in shapes alone',
   ]);
   const lines = String(summarizeLoRA(applyLoRA(tf.sequential({layers}), {targets: [/dense/]}))).split('\n');
   expect(lines.filter(line => line.includes('OddToFold'))).toEqual([
-    'not adapted: odd0, odd1, odd2: is a OddToFold, which LoRA does not know.',
+    'not adapted: odd0, odd1, odd2: LoRA does not know the class OddToFold.',
   ]);
 });

@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import type {HeadConfig} from '../adapter/adapter';
 import {listed, misfitError, notReadyError} from '../../platform/errors';
 import {borrowing} from '../layers/borrowingLayer';
-import {hasKernel} from '../layers/registry';
+import {adaptationOf, hasKernel} from '../layers/registry';
 import {checkNotAdapted, callsOf, type Site, sitesOf} from '../rewire/walk';
 import {checkModel, isContainer} from '../../platform/tfjs/checkModel';
 import type {LayerCall} from '../../platform/tfjs/layerFields';
@@ -23,11 +23,11 @@ export function checkBody(model: tf.LayersModel): void {
   }
 }
 
-/** Where a new head goes, and why, as the rest of a sentence. */
+/** Where a new head goes, and why. */
 export interface HeadPlace {
   /** The last layer before it. */
   after: string;
-  /** Why it goes there, as the rest of a sentence. */
+  /** Why it goes there, as a sentence. */
   reason: string;
 }
 
@@ -67,23 +67,26 @@ export function defaultPlace(model: tf.LayersModel): HeadPlace {
     throw misfitError(`Nothing comes before the only layer with weights, so there is no body to keep. ${advice}`);
   }
   const widths = narrow.map(layer => `${layer.name} (${layer.getConfig().units as number})`);
+  const place = `The new head goes after "${after}"`;
   return {
     after,
     reason:
       narrow.length === 0
-        ? `it comes before ${head.outboundLayer.name}, the last layer with weights`
-        : `it gives ${widthOf(chain[featuresAt]?.outputTensors[0]) ?? '?'} features, and what follows is narrower: ` +
-          listed(widths),
+        ? `${place}, which comes before "${head.outboundLayer.name}", the last layer with weights.`
+        : `${place}, which gives ${widthOf(chain[featuresAt]?.outputTensors[0]) ?? '?'} features. What follows is narrower: ` +
+          `${listed(widths)}.`,
   };
 }
 
-/** How to say where a head goes: what comes before the last layer with weights, and the last of these layers. */
+/** How to say where a head goes: what comes before the last layer that could be adapted, and the last of these. */
 function adviceFor(model: tf.LayersModel): string {
   const weighty = model.layers.filter(({weights}) => weights.length > 0);
-  const call = callsOf(model).filter(({outboundLayer}) => outboundLayer === weighty.at(-1));
+  const adaptable = weighty.filter(layer => adaptationOf(layer) !== undefined);
+  const shown = adaptable.length > 0 ? adaptable : weighty;
+  const call = callsOf(model).filter(({outboundLayer}) => outboundLayer === shown.at(-1));
   const before = call[0]?.inputTensors[0]?.sourceLayer;
   const proposal = before === undefined || before.inboundNodes[0]?.inboundLayers.length === 0 ? '…' : before.name;
-  const last = weighty.slice(-MOST_SHOWN).map(layer => `${layer.name} (${layer.getClassName()})`);
+  const last = shown.slice(-MOST_SHOWN).map(layer => `${layer.name} (${layer.getClassName()})`);
   return `Name the last layer to keep, such as {after: '${proposal}'}. The last layers with weights: ${last.join(', ')}.`;
 }
 

@@ -73,7 +73,8 @@ export function replaceHead(
   }
   checkLayers(layers);
   checkBody(model);
-  const place = after === undefined ? defaultPlace(model) : {after, reason: 'it was named'};
+  const place =
+    after === undefined ? defaultPlace(model) : {after, reason: `The new head goes after "${after}", which was named.`};
   const entries = layers.map(entryOf);
   checkLayout(model, place.after, entries);
   const head = {at: place.after, layers: entries};

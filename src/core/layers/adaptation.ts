@@ -20,7 +20,7 @@ export interface Adaptation {
   forward?: Forward;
   /** Why a layer of the class still cannot be adapted, and the way out; `undefined` if it can. */
   refusal?(layer: tf.layers.Layer): string | undefined;
-  /** Why layers of the class cannot have updates by a method, or with dropout, as the rest of a sentence about one. */
+  /** Why layers of the class cannot have updates by a method, or with dropout, in whole sentences. */
   readonly refusedMethod?: (method: Method, dropout: number) => string | undefined;
   /** Why `'all'` leaves the layers of the class out, so that they have to be named; `undefined` if it does not. */
   unlessNamed?: string;
@@ -96,7 +96,7 @@ export function checkRank(layerName: string, method: Method, weights: readonly A
   }
 }
 
-/** Why a kind cannot have updates by a method, or with dropout, as the rest of a sentence; `undefined` if it can. */
+/** Why a kind cannot have updates by a method, or with dropout, in whole sentences; `undefined` if it can. */
 export function refusedUpdate(
   {form = 'weights', refusedMethod}: Adaptation,
   method: Method,
@@ -106,8 +106,8 @@ export function refusedUpdate(
   return (
     refusal ??
     (dropout > 0 && form === 'weights'
-      ? 'runs its own call with updated weights, so dropout cannot be applied to the input of the update. Exclude ' +
-        'it, or override its dropout with 0.'
+      ? 'The layer runs its own call with updated weights, so dropout cannot be applied to the input of the update. ' +
+        'Exclude it, or override its dropout with 0.'
       : undefined)
   );
 }

@@ -15,7 +15,7 @@ export interface BorrowingLayer extends tf.layers.Layer {
   ownEntry(): LayerEntry;
   /** Gives such a layer its weights. */
   giveOwn(layer: tf.layers.Layer): void;
-  /** Why the weight cannot be trained by this layer's name, as the rest of a sentence about it. */
+  /** Why the weight cannot be trained by this layer's name, in whole sentences. */
   readonly whyUntrained: string;
 }
 
@@ -36,7 +36,7 @@ export function lentTable(layer: tf.layers.Layer): LentTable | undefined {
   return (layer as {lentTable?: LentTable}).lentTable;
 }
 
-/** Why the weight of a layer cannot train, as the rest of a sentence about it; `undefined` if it can. */
+/** Why the weight of a layer cannot train, in whole sentences; `undefined` if it can. */
 export function whyUntrained(layer: tf.layers.Layer): string | undefined {
   return (layer as Partial<BorrowingLayer>).whyUntrained;
 }

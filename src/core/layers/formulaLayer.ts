@@ -84,7 +84,7 @@ export interface Definition<D, W> {
   readonly isElementwise?: boolean;
   readonly keepsMask?: boolean;
   readonly weights?: (settings: SettingsOf<D>, shapes: Shapes) => W;
-  /** What it takes, as the rest of a sentence about the layer, if the inputs do not fit. Sizes may be `null`. */
+  /** What it takes, for a message, if the inputs do not fit. Sizes may be `null`. */
   readonly misfit?: (shapes: Shapes, settings: SettingsOf<D>) => string | false | undefined;
   /** Default: that of the first input. */
   readonly shape?: (shapes: Shapes, settings: SettingsOf<D>) => tf.Shape;
@@ -168,11 +168,11 @@ export class FormulaLayer<S extends object = object, W extends object = object> 
   }
 
   private checkInputs(shapes: [tf.Shape, ...tf.Shape[]]): void {
-    const {misfit: misfitOf, inputs = 1} = this.definition;
-    const misfit = misfitOf?.(shapes, this.settings as never);
-    if (misfit) {
+    const {misfit, inputs = 1} = this.definition;
+    const taken = misfit?.(shapes, this.settings as never);
+    if (taken) {
       const mark = inputs === 1 ? ',' : ';';
-      throw misfitError(`"${this.name}" ${misfit}${mark} got ${shapes.map(showShape).join(', ')}.`);
+      throw misfitError(`"${this.name}" takes ${taken}${mark} got ${shapes.map(showShape).join(', ')}.`);
     }
   }
 

@@ -196,6 +196,6 @@ export function resolveArgs(args: LoRALayerArgs, adaptation: Adaptation): Resolv
 
 function refuse(layer: tf.layers.Layer, reason: string | undefined): void {
   if (reason !== undefined) {
-    throw unsupportedError(`Layer "${layer.name}" ${reason}`);
+    throw unsupportedError(`Layer "${layer.name}": ${reason}`);
   }
 }

@@ -39,12 +39,12 @@ function refusal(layer: tf.layers.Layer): string | undefined {
   const {padding, dataFormat} = fieldsOf<Conv1DLayer>(layer);
   if (padding === 'causal') {
     return (
-      'has padding "causal", which tfjs does not compute. ' +
-      'Put zeros before its input and use padding "valid", or exclude the layer.'
+      'tfjs does not compute padding "causal". ' +
+      'Put zeros before the input and use padding "valid", or exclude the layer.'
     );
   }
   return dataFormat === 'channelsFirst'
-    ? 'has dataFormat "channelsFirst", which tfjs forgets when it saves a Conv1D. ' +
+    ? 'tfjs forgets dataFormat "channelsFirst" when it saves a Conv1D. ' +
         'Use "channelsLast" after a Permute layer, or exclude the layer.'
     : undefined;
 }

@@ -55,8 +55,8 @@ export class LoRADepthwiseConv2D extends LoRALayer {
       {name: 'depthwise_kernel', variable: fieldsOf<DepthwiseLayer>(layer).depthwiseKernel, outAxes: 2},
     ],
     unlessNamed:
-      'is a DepthwiseConv2D, whose kernel has hardly more parameters than its update would have. To adapt it ' +
-      'anyway, name it in targets.',
+      'The kernel of a DepthwiseConv2D has hardly more parameters than its update would have. To adapt it anyway, ' +
+      'name it in targets.',
   };
 }
 registerOwn(LoRADepthwiseConv2D);

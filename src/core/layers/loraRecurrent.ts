@@ -97,8 +97,8 @@ function recurrentAdaptation(baseClassName: string): Adaptation {
       const foreign = cellsOf(layer).find(({cell}) => cellKind(cell) === undefined)?.cell;
       return (
         foreign &&
-        `works with a ${foreign.getClassName()}; LoRA supports SimpleRNNCell, GRUCell and LSTMCell. Exclude the ` +
-          'layer, or let it train in full.'
+        `LoRA supports SimpleRNNCell, GRUCell and LSTMCell, not a ${foreign.getClassName()}. Exclude the layer, or ` +
+          'let it train in full.'
       );
     },
   };

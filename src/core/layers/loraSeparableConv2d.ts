@@ -55,12 +55,12 @@ function refusal(layer: tf.layers.Layer): string | undefined {
   const {depthMultiplier, dataFormat, useBias} = fieldsOf<SeparableLayer>(layer);
   if (depthMultiplier !== 1) {
     return (
-      `has depthMultiplier ${depthMultiplier}, which tfjs forgets when it saves a SeparableConv2D. ` +
+      `tfjs forgets depthMultiplier ${depthMultiplier} when it saves a SeparableConv2D. ` +
       'Use a DepthwiseConv2D and a Conv2D of size 1×1 instead, or exclude the layer.'
     );
   }
   return dataFormat === 'channelsFirst' && useBias
-    ? 'has dataFormat "channelsFirst" and a bias, which tfjs adds along the wrong axis. Use "channelsLast" ' +
+    ? 'With dataFormat "channelsFirst", tfjs adds the bias along the wrong axis. Use "channelsLast" ' +
         'after a Permute layer, or exclude the layer.'
     : undefined;
 }

@@ -97,11 +97,11 @@ export function weightsAdaptation(baseClassName: string, targets: readonly Requi
 function refusal(layer: tf.layers.Layer): string | undefined {
   const className = layer.getClassName();
   if (wrapperKind(layer) !== undefined) {
-    return `is a ${shortName(className)} of this library. Wrap the layer that it wraps.`;
+    return `A ${shortName(className)} cannot be wrapped again. Wrap the layer that it wraps.`;
   }
   return isRegistered(className)
     ? STOCK_BY_WEIGHTS[className]?.refusal?.(layer)
-    : `is a ${className}, which is not registered. Call tf.serialization.registerClass(${className}) first.`;
+    : `The class ${className} is not registered. Call tf.serialization.registerClass(${className}) first.`;
 }
 
 /** A line for each target that a built layer lacks, or that cannot have a low-rank update. */

@@ -122,7 +122,7 @@ export function adaptLayer(given: LoRALayerArgs & {weights?: readonly (string | 
   }
   const kind = loraClassOf(layer.getClassName());
   if (kind === undefined) {
-    throw unsupportedError(`Layer "${layer.name}" ${reasonNotAdaptable(layer, true) ?? 'cannot be adapted.'}`);
+    throw unsupportedError(`Layer "${layer.name}": ${reasonNotAdaptable(layer, true) ?? 'It cannot be adapted.'}`);
   }
   return kind.make(args);
 }
@@ -138,7 +138,7 @@ export function adaptationBy({className, weights}: LayerConfig, layer: tf.layers
 }
 
 /**
- * Why a layer cannot be adapted, as the rest of a sentence about it, or `undefined` if it can.
+ * Why a layer cannot be adapted, in whole sentences, or `undefined` if it can.
  *
  * @param named whether the user named the layer instead of asking for all.
  */
@@ -150,11 +150,11 @@ export function reasonNotAdaptable(layer: tf.layers.Layer, named: boolean): stri
   const className = layer.getClassName();
   const kernels = kernelsOf(layer);
   if (kernels.size === 0) {
-    return `is a ${className}, which LoRA cannot adapt. Adaptable: ${adaptableClasses().join(', ')}.`;
+    return `LoRA cannot adapt a ${className}. Adaptable: ${adaptableClasses().join(', ')}.`;
   }
   const names = [...kernels.keys()].map(name => `'${name}'`).join(', ');
   return (
-    `is a ${className}, which LoRA does not know. It has ${listed(kernels)}. ` +
+    `LoRA does not know the class ${className}. It has ${listed(kernels)}. ` +
     `To adapt these or some of them, register it: registerAdaptable('${className}', {weights: [${names}]}).`
   );
 }

@@ -68,6 +68,6 @@ export const STOCK_BY_WEIGHTS: Readonly<Record<string, StockByWeights>> = {
 function refuseDilation(layer: tf.layers.Layer): string | undefined {
   const {dilationRate} = fieldsOf<ConvLayer>(fieldsOf<Required<InnerLayers>>(layer).cell);
   return dilationRate.some(rate => rate > 1)
-    ? `has dilationRate ${showShape(dilationRate)}, for which tfjs has no gradient in a ConvLSTM2D. Exclude the layer.`
+    ? `tfjs has no gradient for dilationRate ${showShape(dilationRate)} in a ConvLSTM2D. Exclude the layer.`
     : undefined;
 }

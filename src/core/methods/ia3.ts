@@ -70,9 +70,9 @@ function refusal(form: UpdateForm): string | undefined {
     case 'kernel':
       return undefined;
     case 'lookUp':
-      return `looks rows up; ${CARRIED}`;
+      return `The layer looks rows up. ${CARRIED}`;
     default:
-      return `has several products, or products that IA³ does not support; ${CARRIED}`;
+      return `The layer has several products, or products that IA³ does not support. ${CARRIED}`;
   }
 }
 

@@ -127,9 +127,9 @@ export interface Method {
   readonly takesTokens?: boolean;
   /** Whether it has a configurable rank and `alpha`. Default: true. */
   readonly hasRank?: boolean;
-  /** Why layers that compute in a form cannot have the update, as the rest of a sentence; `undefined` if they can. */
+  /** Why layers that compute in a form cannot have the update, in whole sentences; `undefined` if they can. */
   refusal?(form: UpdateForm): string | undefined;
-  /** Why a weight cannot have an update, as the rest of a sentence about its layer; `undefined` if it can. */
+  /** Why a weight cannot have an update, in whole sentences; `undefined` if it can. */
   misfit?(strength: Strength, weight: AdaptableWeight): string | undefined;
   /** Initial values that follow from the weight. Default: none, each parameter uses its initializer. */
   start?(site: UpdateSite, strength: Strength, start: Start): Record<string, tf.Tensor>;

@@ -77,7 +77,7 @@ export interface SkippedLayer {
   path: string;
   /** The class of the layer, such as `BatchNormalization`. */
   className: string;
-  /** Why it is not adapted, or what changes, as the rest of a sentence about it. */
+  /** Why it is not adapted, or what changes, in whole sentences. */
   reason: string;
 }
 
@@ -92,13 +92,13 @@ export function unsavedLayers(sites: readonly Site[]): SkippedLayer[] {
       const saved = new Set(layer.adapterWeights().values());
       return layer.trainableWeights.every(weight => saved.has(weight))
         ? []
-        : [{path, className, reason: 'trains weights of its base, although it was made with freezeBaseLayer: true'}];
+        : [{path, className, reason: 'Its base trains, although it was made with freezeBaseLayer: true.'}];
     }
     if (layer.trainableWeights.length > 0 && ancestors.every(({trainable}) => trainable)) {
-      return [{path, className, reason: 'trains'}];
+      return [{path, className, reason: 'The layer trains.'}];
     }
     return className === 'BatchNormalization'
-      ? [{path, className, reason: 'updates its statistics in training, although it is frozen'}]
+      ? [{path, className, reason: 'Training updates its statistics, although it is frozen.'}]
       : [];
   });
 }
@@ -109,7 +109,7 @@ const warned = new WeakMap<tf.LayersModel, string>();
 /** Warns once about what a model's adapter does not hold. */
 export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): void {
   const unsaved = unsavedLayers(sites);
-  const lines = unsaved.map(({path, className, reason}) => `  ${path} (${className}) ${reason}`).join('\n');
+  const lines = unsaved.map(({path, className, reason}) => `  ${path} (${className}): ${reason}`).join('\n');
   if (unsaved.length === 0 || warned.get(model) === lines) {
     return;
   }

@@ -93,7 +93,7 @@ export function makePlan(
       ...inEntries,
       ...(isIdle ? (targets === 'head' ? [NO_HEAD] : nothingToAdapt(sites, skipped)) : []),
       ...[...misfits.values()].flat(),
-      ...updates.flatMap(({path, refusal}) => (refusal === undefined ? [] : [`Layer "${path}" ${refusal}`])),
+      ...updates.flatMap(({path, refusal}) => (refusal === undefined ? [] : [`Layer "${path}": ${refusal}`])),
     ],
     malformed: false,
   };
@@ -215,7 +215,7 @@ export function checkPlan({faults, unmatched: entries, malformed}: Plan, sites: 
 
 /** A line for each skipped layer. */
 export function linesOf(skipped: Plan['skipped']): string[] {
-  return Object.entries(skipped).map(([path, reason]) => `Layer "${path}" ${reason}`);
+  return Object.entries(skipped).map(([path, reason]) => `Layer "${path}": ${reason}`);
 }
 
 function hasBias({layer}: Site): boolean {
@@ -238,7 +238,7 @@ function methodFor(override: UncheckedOverride | undefined, config: UncheckedCon
 function unadaptable({sites}: Selection): string[] {
   const named = [...sites];
   const reasons = named.map(({layer}) => reasonNotAdaptable(layer, true));
-  return reasons.includes(undefined) ? [] : named.map(({path}, i) => `Layer "${path}" ${reasons[i] ?? ''}`);
+  return reasons.includes(undefined) ? [] : named.map(({path}, i) => `Layer "${path}": ${reasons[i] ?? ''}`);
 }
 
 function weightless({sites}: Selection): string[] {
@@ -246,8 +246,8 @@ function weightless({sites}: Selection): string[] {
   return named.some(({layer}) => layer.weights.length > 0 && whyUntrained(layer) === undefined)
     ? []
     : named.map(({path, layer}) => {
-        const reason = `is a ${layer.getClassName()}, which has no weights to train.`;
-        return `Layer "${path}" ${whyUntrained(layer) ?? reason}`;
+        const reason = whyUntrained(layer) ?? `A ${layer.getClassName()} has no weights to train.`;
+        return `Layer "${path}": ${reason}`;
       });
 }
 

@@ -175,15 +175,15 @@ function rowOf(site: Site, plan: Plan): PlannedLayer {
 function reasonSkipped(site: Site, {skipped, targets: group, selections: {targets, exclude}}: Plan): string {
   const {path, layer} = site;
   if (!hasKernel(layer)) {
-    return 'has no kernel';
+    return 'It has no kernel.';
   }
   const excluded = reasonBy(exclude, site);
   const unnamed =
     group === 'linear' || group === 'head' || (targets.length > 0 && firstNaming(targets, site) === undefined)
-      ? 'is not among the targets'
+      ? 'It is not among the targets.'
       : undefined;
   const reason = Object.hasOwn(skipped, path) ? skipped[path] : undefined;
-  return excluded ?? reason ?? unnamed ?? reasonNotAdaptable(layer, targets.length > 0) ?? 'is not adapted';
+  return excluded ?? reason ?? unnamed ?? reasonNotAdaptable(layer, targets.length > 0) ?? 'It is not adapted.';
 }
 
 /** The first entry of an option that names a layer, as a reason. */
@@ -239,7 +239,7 @@ function format({
   );
   return [
     ...(layers.length > 0 ? inColumns([['layer', 'class', 'role', 'rank', 'alpha', 'trainable', 'why'], ...rows]) : []),
-    ...(head === undefined ? [] : [`The new head goes after "${head.after}": ${head.reason}.`]),
+    ...(head === undefined ? [] : [head.reason]),
     ...(faults.length > 0
       ? ['applyLoRA refuses this:', ...faults.map(fault => `  ${fault}`)]
       : [countsLine(trainableParameters, totalParameters)]),

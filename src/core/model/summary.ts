@@ -156,7 +156,7 @@ function rowsOf(path: string, layer: LoRALayer, askedRank: number | undefined): 
 }
 
 function reasonSkipped(layer: tf.layers.Layer): string {
-  return reasonNotAdaptable(layer, false) ?? 'is not among the targets.';
+  return reasonNotAdaptable(layer, false) ?? 'It is not among the targets.';
 }
 
 /** The parameters of a layer: its base's and its factors, without originals that it may keep. */
@@ -193,7 +193,7 @@ function format({
     ...skippedLines(skipped),
     ...(trainable.length > 0 ? [`trained in full: ${trainable.join(', ')}`] : []),
     ...(biases.length > 0 ? [`bias trained: ${biases.join(', ')}`] : []),
-    ...unsaved.map(({path, className, reason}) => `not in the adapter: ${path} (${className}) ${reason}`),
+    ...unsaved.map(({path, className, reason}) => `not in the adapter: ${path} (${className}): ${reason}`),
     countsLine(trainableParameters, totalParameters),
   ].join('\n');
 }

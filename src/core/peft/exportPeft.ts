@@ -257,19 +257,19 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
   const alone = written.length === 0 && tiedLayers.length > 0;
   const [form = alone ? trainableTokens : lora] = forms;
   if (kinds.size > 1) {
-    faults.push(`A PEFT adapter has one method, but this one has ${[...kinds].join(' and ')}`);
+    faults.push(`A PEFT adapter has one method, but this one has ${[...kinds].join(' and ')}.`);
   }
   if (![lora, trainableTokens].includes(form) && written.length < tiedLayers.length) {
-    faults.push(`PEFT trains tokens only alone or with LoRA, but this adapter has ${form.type}`);
+    faults.push(`PEFT trains tokens only alone or with LoRA, but this adapter has ${form.type}.`);
   }
   if (tiedLayers.length === 0) {
-    faults.push('PEFT loads only adapters with a low-rank update, but this one has none');
+    faults.push('PEFT loads only adapters with a low-rank update, but this one has none.');
   }
   if (alone && trainable.length + biases.length > 0) {
-    faults.push('Without LoRA, PEFT trains only tokens, but in this adapter other weights train too. Add LoRA to it');
+    faults.push('Without LoRA, PEFT trains only tokens, but in this adapter other weights train too. Add LoRA to it.');
   }
   if (alone && new Set(tiedLayers.map(([, {tokens}]) => String(tokens))).size > 1) {
-    faults.push('Without LoRA, PEFT has one list of tokens, but this adapter has different ones. Add LoRA to it');
+    faults.push('Without LoRA, PEFT has one list of tokens, but this adapter has different ones. Add LoRA to it.');
   }
   for (const {path, layer} of sites.filter(site => paths.has(site.path))) {
     const className = layer.getClassName();
@@ -279,48 +279,48 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
     if (isStored && isPartOfAttention(path, sites)) {
       faults.push(
         `${path}: in PyTorch it is part of a MultiheadAttention, whose parts are not modules for PEFT. Leave it ` +
-          'out (exclude: [/head\\/attention/]), or merge the adapter and write the model by exportTransformer',
+          'out (exclude: [/head\\/attention/]), or merge the adapter and write the model by exportTransformer.',
       );
       continue;
     }
     if (config !== undefined && isUncalled(path, sites)) {
       faults.push(
         `${path}: in PyTorch its weight is used without calling the module, so PEFT ignores the update. Leave it out ` +
-          "(exclude: ['decoder', 'cls/predictions/dense']), or merge the adapter and write the model by exportTransformer",
+          "(exclude: ['decoder', 'cls/predictions/dense']), or merge the adapter and write the model by exportTransformer.",
       );
       continue;
     }
     const reason = config?.tokens === undefined ? undefined : whyNoTokenRows(layer);
     if (reason !== undefined) {
-      faults.push(`${path}: tokens train in it, and it ${reason}`);
+      faults.push(`${path}: ${reason}`);
     }
     if (config !== undefined && config.tokens === undefined && !canCarry(config, layer)) {
       const what = isConv1D(layer) ? "GPT-2's Conv1D" : `the class ${className}`;
-      faults.push(`${path}: PEFT has no updates of ${what}${named(config)}`);
+      faults.push(`${path}: PEFT has no updates of ${what}${named(config)}.`);
     }
     if (config?.method === 'dora' && kind?.depthwise) {
-      faults.push(`${path}: PEFT has no DoRA for grouped convolutions`);
+      faults.push(`${path}: PEFT has no DoRA for grouped convolutions.`);
     }
     if ((config?.share ?? 1) !== 1) {
-      faults.push(`${path}: the adapter was scaled, which PEFT cannot store for DoRA. Merge the adapter instead`);
+      faults.push(`${path}: the adapter was scaled, which PEFT cannot store for DoRA. Merge the adapter instead.`);
     }
     if (config?.trainBias && form !== lora) {
-      faults.push(`${path}: its bias trains too, which PEFT supports only with LoRA`);
+      faults.push(`${path}: its bias trains too, which PEFT supports only with LoRA.`);
     }
     if (config !== undefined && !config.freezeBaseLayer) {
       faults.push(
-        `${path}: its base trains too (freezeBaseLayer: false), which PEFT does not store. Merge the adapter instead`,
+        `${path}: its base trains too (freezeBaseLayer: false), which PEFT does not store. Merge the adapter instead.`,
       );
     }
     if (trainable.includes(path) && torchWeights(layer) === undefined) {
-      faults.push(`${path}: of class ${className}, whose weights do not correspond to one PyTorch module`);
+      faults.push(`${path}: of class ${className}, whose weights do not correspond to one PyTorch module.`);
     }
     const lent = sites.find(site => isLentTo(layer, site) && layerConfigAt(adapter.config, site.path) !== undefined);
     if (trainable.includes(path) && lent !== undefined) {
-      faults.push(`${path}: its embedding trains, and ${lent.path}, which shares it, has another update`);
+      faults.push(`${path}: its embedding trains, and ${lent.path}, which shares it, has another update.`);
     }
     if (biases.includes(path) && (torchWeights(layer) === undefined || biasesOf(layer).size !== 1)) {
-      faults.push(`${path}: a bias of the class ${className}, which is not one tensor in PyTorch`);
+      faults.push(`${path}: a bias of the class ${className}, which is not one tensor in PyTorch.`);
     }
     if (trainable.includes(path)) {
       // PEFT takes these names for the ends of paths.
@@ -333,13 +333,12 @@ function checkExportable(adapter: Adapter, sites: readonly Site[], paths: Readon
       if (sameNamed.length > 0) {
         faults.push(
           `${path}: PEFT would take ${listed(sameNamed.map(other => other.path))} for the same, because the names ` +
-            'have the same end. Rename it with keyMap',
+            'have the same end. Rename it with keyMap.',
         );
       }
     }
   }
-  const lines = faults.map(fault => `${fault}.`);
-  throwFaults(lines, 'ERR_UNSUPPORTED', 'The adapter cannot be written for PEFT:');
+  throwFaults(faults, 'ERR_UNSUPPORTED', 'The adapter cannot be written for PEFT:');
   return form;
 }
 

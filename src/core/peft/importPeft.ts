@@ -128,7 +128,7 @@ export async function readPEFTFor(
     const hasEffect = stored !== undefined || update?.b.data.some(value => value !== 0);
     if (hasEffect && isUncalled(path, sites)) {
       throw new LoRAError(
-        'an update that PEFT ignores until it is merged, because PyTorch does not call this module. Merge it with PEFT ' +
+        'PEFT ignores this update until it is merged, because PyTorch does not call the module. Merge it with PEFT ' +
           'and load the merged model; or leave the module out with keyMap.',
       );
     }
@@ -181,9 +181,7 @@ function readStored(
   const className = layer.getClassName();
   const reason = reasonNotAdaptable(layer, true);
   if (reason !== undefined || !carries(form, layer)) {
-    throw new LoRAError(
-      `the layer ${reason ?? `is of class ${className}, for which PEFT has no updates of type ${form.type}.`}`,
-    );
+    throw new LoRAError(reason ?? `PEFT has no updates of type ${form.type} for the class ${className}.`);
   }
   const shape = (adaptationOf(layer)?.weights(layer)[0]?.variable.shape ?? []) as number[];
   return (form.read as NonNullable<PEFTForm['read']>)(update, shape, shared);
@@ -194,7 +192,7 @@ async function startOf(init: PrincipalInit, site: Site, strength: Strength): Pro
   const layer = baseOf(site.layer);
   if (updatedKind(layer.getClassName())?.axes !== 2 || (init === 'olora' && isConv1D(layer))) {
     const what = isConv1D(layer) ? "GPT-2's Conv1D" : layer.getClassName();
-    throw new LoRAError(`an update that starts from the weight (${init}), which PEFT does not support for a ${what}.`);
+    throw new LoRAError(`PEFT has no updates for a ${what} that start from its weight (${init}).`);
   }
   return principalStart(init, await originalValues(site, 'kernel'), strength);
 }
@@ -204,11 +202,11 @@ function tokensConfig(layer: tf.layers.Layer, tokens: number[]): LayerConfig {
   const rank = tokens.length;
   const reason = whyNoTokenRows(layer);
   if (reason !== undefined) {
-    throw new LoRAError(`tokens that train, and the layer ${reason}.`);
+    throw new LoRAError(reason);
   }
   const method = allMethods().find(({takesTokens}) => takesTokens);
   if (method === undefined) {
-    throw new LoRAError('tokens that train, which need a method of tfjs-lora/transformers: import that first.');
+    throw new LoRAError('Tokens that train need a method of tfjs-lora/transformers: import that first.');
   }
   const layerConfig = {...namedIn(method), ...resolveStrength({rank, tokens}), freezeBaseLayer: true};
   return {className: classInAdapters(layer.getClassName()), ...layerConfig};
@@ -222,7 +220,8 @@ async function tokenDeltas(site: Site, {ids, rows}: {ids: readonly number[]; row
   const [count = 0, width = 0] = isKernel ? [...shape].reverse() : shape;
   if (rows.shape[1] !== width || ids.some(id => id < 0 || id >= count)) {
     throw new LoRAError(
-      `tokens up to ${Math.max(...ids)} of width ${rows.shape[1]}, but the layer has ${count} of width ${width}.`,
+      `The file has tokens up to ${Math.max(...ids)} of width ${rows.shape[1]}, but the layer has ${count} of width ` +
+        `${width}.`,
     );
   }
   const deltas = tf.tidy(() => tf.sub(tf.tensor2d(rows.data, [ids.length, width]), rowsOf(table, ids, isKernel)));
@@ -241,7 +240,7 @@ async function checkBase(site: Site, base: Values): Promise<void> {
   const isOfShape = showShape([...original.shape]) === showShape([...replacement.shape]);
   if (!isOfShape || !original.data.every((value, i) => value === replacement.data[i])) {
     throw new LoRAError(
-      'its base_layer.weight is not the weight of this model. The adapter belongs to another base, or its base ' +
+      'The base_layer.weight of the file is not the weight of this model. The adapter belongs to another base, or its base ' +
         'was changed. Load that base; or, if only rounding differs, save the adapter with ' +
         'save_embedding_layers=False.',
     );
@@ -253,7 +252,7 @@ function checkOrientation(layer: tf.layers.Layer): void {
   const [inputs, outputs] = layer.getClassName() === 'Dense' ? (namedWeights(layer).get('kernel')?.shape ?? []) : [];
   if (inputs !== undefined && inputs === outputs && !isConv1D(layer)) {
     throw new LoRAError(
-      "has a square weight, which is [in, out] if the module is GPT-2's Conv1D (fan_in_fan_out is true), and " +
+      "The weight is square: it is [in, out] if the module is GPT-2's Conv1D (fan_in_fan_out is true), and " +
         '[out, in] if it is a Linear. Load the model with loadTransformer, which knows; or leave the module out ' +
         'with keyMap.',
     );
@@ -291,22 +290,22 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): TfjsUpdate {
   const kind = updatedKind(className);
   const reason = reasonNotAdaptable(layer, true);
   if (kind === undefined || reason !== undefined) {
-    throw new LoRAError(`the layer ${reason ?? `is of class ${className}, for which PEFT has no updates.`}`);
+    throw new LoRAError(reason ?? `PEFT has no updates for the class ${className}.`);
   }
   const {axes, embedding = false, depthwise = false, torchName} = kind;
   if (depthwise && update.magnitude !== undefined) {
-    throw new LoRAError('DoRA of a grouped convolution, which PEFT does not support.');
+    throw new LoRAError('PEFT has no DoRA for grouped convolutions.');
   }
   if (update.a.shape.length !== axes || update.embedding !== embedding) {
     const what = update.embedding ? 'an Embedding' : `a weight with ${update.a.shape.length} axes`;
-    throw new LoRAError(`an update of ${what}, and the layer is of class ${className} (${torchName} in PyTorch).`);
+    throw new LoRAError(`The update is of ${what}, but the layer is of class ${className} (${torchName} in PyTorch).`);
   }
   let converted: TfjsUpdate | undefined = fromTorchUpdate(update);
   if (depthwise) {
     converted = asDepthwise(converted);
     if (converted === undefined) {
       throw new LoRAError(
-        'the update of a grouped convolution. In PEFT it reads all channels, and so mixes what a DepthwiseConv2D ' +
+        'In PEFT, the update of a grouped convolution reads all channels, and so mixes what a DepthwiseConv2D ' +
           'keeps apart. Build the model with a Conv2D in its place, whose kernel is that of the groups and zero ' +
           'elsewhere.',
       );
@@ -316,7 +315,7 @@ function layerUpdate(layer: tf.layers.Layer, update: TorchUpdate): TfjsUpdate {
   const expected = adaptationOf(layer)?.weights(layer)[0]?.variable.shape ?? [];
   if (showShape(shape) !== showShape(expected)) {
     throw new LoRAError(
-      `an update of a weight of shape ${showShape(shape)}, and the layer's is ${showShape(expected)}.`,
+      `The update is of a weight of shape ${showShape(shape)}, but the layer's is ${showShape(expected)}.`,
     );
   }
   return withinRankLimit(converted);
@@ -327,7 +326,9 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
   const className = layer.getClassName();
   const torchNames = torchWeights(layer);
   if (torchNames === undefined) {
-    throw new LoRAError(`in modules_to_save, but the layer is of class ${className}, whose weights are not supported.`);
+    throw new LoRAError(
+      `The module is in modules_to_save, but the weights of the class ${className} are not supported.`,
+    );
   }
   const weights = namedWeights(layer);
   const valuesOf = new Map<string, Values>();
@@ -335,12 +336,12 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
     const weight = torchNames.find(candidate => candidate.torchName === torchName);
     const shape = weight && weights.get(weight.name)?.shape;
     if (weight === undefined || shape === undefined) {
-      throw new LoRAError(`has a ${torchName}, which the layer, of class ${className}, does not have.`);
+      throw new LoRAError(`The file has a ${torchName}, which the layer, of class ${className}, does not have.`);
     }
     const converted = weight.fromTorch?.(values, shape as number[]) ?? values;
     if (showShape([...converted.shape]) !== showShape(shape) || sizeOf(converted.shape) !== converted.data.length) {
       throw new LoRAError(
-        `has a ${torchName} of shape ${showShape([...converted.shape])}, and the layer's ${weight.name} is ` +
+        `The file has a ${torchName} of shape ${showShape([...converted.shape])}, and the layer's ${weight.name} is ` +
           `${showShape(shape)}.`,
       );
     }
@@ -353,12 +354,12 @@ function savedWeights(layer: tf.layers.Layer, saved: ReadonlyMap<string, Values>
 function checkBias(layer: tf.layers.Layer, {shape}: Values): string {
   const [bias, ...laterBiases] = biasesOf(layer);
   if (bias === undefined || laterBiases.length > 0 || torchWeights(layer) === undefined) {
-    throw new LoRAError(`has a bias, but the layer, of class ${layer.getClassName()}, has none.`);
+    throw new LoRAError(`The file has a bias, but the layer, of class ${layer.getClassName()}, has none.`);
   }
   const [name, variable] = bias;
   if (showShape([...shape]) !== showShape(variable.shape)) {
     throw new LoRAError(
-      `has a bias of shape ${showShape([...shape])}, but the layer's is ${showShape(variable.shape)}.`,
+      `The file has a bias of shape ${showShape([...shape])}, but the layer's is ${showShape(variable.shape)}.`,
     );
   }
   return name;

@@ -136,16 +136,16 @@ export function isUncalled(path: string, sites: readonly Site[]): boolean {
   );
 }
 
-/** Why PEFT cannot train rows of single tokens of a layer, as the rest of a sentence; `undefined` if it can. */
+/** Why PEFT cannot train rows of single tokens of a layer, as a sentence; `undefined` if it can. */
 export function whyNoTokenRows(layer: tf.layers.Layer): string | undefined {
   const className = classInAdapters(layer.getClassName());
   if (className === 'Embedding') {
     return undefined;
   }
   if (className !== 'Dense' || isConv1D(layer)) {
-    return `is of class ${layer.getClassName()}, not Embedding or Dense`;
+    return `PEFT trains tokens of an Embedding or Dense, not of a ${layer.getClassName()}.`;
   }
-  return namedWeights(layer).has('bias') ? 'has a bias, which PEFT leaves out where tokens train' : undefined;
+  return namedWeights(layer).has('bias') ? 'PEFT leaves out the bias of a layer where tokens train.' : undefined;
 }
 
 /** The rows of a table, or with `isKernel` the columns of a kernel, which is transposed, `[ids, width]`. */

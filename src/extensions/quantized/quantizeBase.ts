@@ -147,7 +147,7 @@ function choose(
       faultsOfTarget.length === 0 &&
       ![...all].some(site => chosen.has(site) || firstNaming(left, site))
     ) {
-      faults.push(...[...all].map(({path, layer}) => `Layer "${path}" ${whyNot(layer)}`));
+      faults.push(...[...all].map(({path, layer}) => `Layer "${path}": ${whyNot(layer)}`));
     }
   }
   if (chosen.size === 0 && faults.length === 0) {
@@ -160,7 +160,7 @@ function choose(
 
 function whyNot(layer: tf.layers.Layer): string {
   const supported = 'Dense, Embedding, and Conv2D of size 1×1 without strides';
-  return `is a ${layer.getClassName()}. Only ${supported} can be quantized.`;
+  return `A ${layer.getClassName()} cannot be quantized. Only ${supported} can.`;
 }
 
 /** Returns how to quantize a layer; `undefined` if it is not built, or cannot be quantized. */

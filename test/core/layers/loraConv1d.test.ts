@@ -63,8 +63,8 @@ whateverTheBackend(() => {
   testConfig(KIND);
 
   test.each([
-    [{padding: 'causal'}, /Layer "conv" has padding "causal".*exclude the layer/],
-    [{dataFormat: 'channelsFirst'}, /Layer "conv" has dataFormat "channelsFirst".*Permute/],
+    [{padding: 'causal'}, /Layer "conv": tfjs does not compute padding "causal".*exclude the layer/],
+    [{dataFormat: 'channelsFirst'}, /Layer "conv": tfjs forgets dataFormat "channelsFirst".*Permute/],
   ])('refuses %j', (args, message) => {
     expect(() => new LoRAConv1D({layer: base(KIND.example, args)})).toThrow(LoRAError);
     expect(() => new LoRAConv1D({layer: base(KIND.example, args)})).toThrow(message);

@@ -101,7 +101,7 @@ whateverTheBackend(() => {
     expect(warn.mock.calls).toEqual([
       [
         expect.stringMatching(
-          /^Left as they are:\nLayer "first" is a DepthwiseConv2D, .*\nLayer "second" is a .*targets/,
+          /^Left as they are:\nLayer "first": The kernel of a DepthwiseConv2D .*\nLayer "second": The kernel .*targets/,
         ),
       ],
     ]);
@@ -111,7 +111,7 @@ whateverTheBackend(() => {
       ['first', 'DepthwiseConv2D'],
       ['second', 'DepthwiseConv2D'],
     ]);
-    expect(skipped[0]!.reason).toMatch(/^is a DepthwiseConv2D, whose kernel .* name it in targets/);
+    expect(skipped[0]!.reason).toMatch(/^The kernel of a DepthwiseConv2D .* name it in targets/);
   });
 
   test('a regularizer, which tfjs writes where the constraint belongs, does no harm; a constraint comes along', () => {

@@ -70,7 +70,7 @@ describe('around a single cell', () => {
     const make = (one: OwnCell | tf.layers.RNNCell[]) => () =>
       new LoRARNN({layer: tf.layers.rnn({cell: one, name: 'own'}), rank: 2});
     expect(make(cell)).toThrow(LoRAError);
-    expect(make(cell)).toThrow(/Layer "own" works with a OwnCell; LoRA supports .*Exclude the layer/);
-    expect(make([tf.layers.gruCell({units: 2}), cell])).toThrow(/Layer "own" works with a OwnCell/);
+    expect(make(cell)).toThrow(/Layer "own": LoRA supports .* not a OwnCell\. Exclude the layer/);
+    expect(make([tf.layers.gruCell({units: 2}), cell])).toThrow(/Layer "own": LoRA supports .* not a OwnCell/);
   });
 });

@@ -115,10 +115,10 @@ whateverTheBackend(() => {
   testConfig(KIND);
 
   test.each([
-    [{depthMultiplier: 2}, /Layer "conv" has depthMultiplier 2, which tfjs forgets.*DepthwiseConv2D and a Conv2D/],
+    [{depthMultiplier: 2}, /Layer "conv": tfjs forgets depthMultiplier 2 .*DepthwiseConv2D and a Conv2D/],
     [
       {dataFormat: 'channelsFirst'},
-      /Layer "conv" has dataFormat "channelsFirst" and a bias.*along the wrong axis.*Permute/,
+      /Layer "conv": With dataFormat "channelsFirst", .* bias along the wrong axis.*Permute/,
     ],
   ])('refuses %j', (args, message) => {
     expect(() => new LoRASeparableConv2D({layer: base(EXAMPLE, args)})).toThrow(LoRAError);

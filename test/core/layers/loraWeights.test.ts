@@ -388,8 +388,10 @@ describe('whatever the backend', () => {
     const refused = (layer: tf.layers.Layer) => () => new LoRAWeights({layer, weights: ['mix_Kernel']});
     expect(refused(undefined as unknown as tf.layers.Layer)).toThrow('layer must be a layer');
     expect(refused(new Unheard({units: 2, name: 'new'}))).toThrow(
-      'Layer "new" is a Unheard, which is not registered. Call tf.serialization.registerClass(Unheard) first.',
+      'Layer "new": The class Unheard is not registered. Call tf.serialization.registerClass(Unheard) first.',
     );
-    expect(refused(adapted())).toThrow('Layer "pair" is a LoRAWeights of this library. Wrap the layer that it wraps.');
+    expect(refused(adapted())).toThrow(
+      'Layer "pair": A LoRAWeights cannot be wrapped again. Wrap the layer that it wraps.',
+    );
   });
 });

@@ -168,6 +168,6 @@ test('a rate out of range, and layers that have no input of the update, are refu
     layers: [new Mix({units: 4, name: 'one', inputShape: [3]}), new Mix({units: 4, name: 'two'})],
   });
   expect(() => applyLoRA(custom, {dropout: 0.1})).toThrow(
-    /Layer "one" runs its own call.*\nLayer "two" runs its own call/,
+    /Layer "one": The layer runs its own call.*\nLayer "two": The layer runs its own call/,
   );
 });

@@ -87,7 +87,7 @@ test('layers with several products, and look-ups, are refused in one error that 
     ],
   });
   expect(() => applyLoRA(model, {method: 'ia3'})).toThrow(
-    /Layer "words" looks rows up.*\nLayer "memory" has several products/,
+    /Layer "words": The layer looks rows up.*\nLayer "memory": The layer has several products/,
   );
   const mixed = applyLoRA(model, {rank: 2, overrides: [{targets: ['head'], method: 'ia3'}]});
   expect(Object.entries(getAdapter(mixed).config.layers).map(([path, {method}]) => [path, method])).toEqual([

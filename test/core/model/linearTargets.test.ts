@@ -76,8 +76,8 @@ test('a plan says that a layer is adapted by this, or is not among the targets',
   const reasons = planLoRA(network(new Mixing())).layers.map(({path, reason}) => [path, reason]);
   expect(Object.fromEntries(reasons)).toMatchObject({
     'inner/up': "targets: 'linear'",
-    one: 'is not among the targets',
-    tokens: 'is not among the targets',
+    one: 'It is not among the targets.',
+    tokens: 'It is not among the targets.',
   });
 });
 

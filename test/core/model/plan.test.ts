@@ -284,11 +284,9 @@ describe('applyLoRA refuses', () => {
   test('a target that cannot be adapted, saying what can', () => {
     const {model} = cnn();
     expect(() => applyLoRA(model, {targets: ['pool', 'head']})).toThrow(
-      `Layer "pool" is a MaxPooling2D, which LoRA cannot adapt. Adaptable: ${adaptableClasses().join(', ')}.`,
+      `Layer "pool": LoRA cannot adapt a MaxPooling2D. Adaptable: ${adaptableClasses().join(', ')}.`,
     );
-    expect(() => applyLoRA(model, {trainInFull: ['flat']})).toThrow(
-      'Layer "flat" is a Flatten, which has no weights to train.',
-    );
+    expect(() => applyLoRA(model, {trainInFull: ['flat']})).toThrow('Layer "flat": A Flatten has no weights to train.');
   });
 
   test("nothing but layers that 'all' leaves, each with its reason", () => {
@@ -300,8 +298,8 @@ describe('applyLoRA refuses', () => {
     });
     const message = new RegExp(
       '^There is nothing to adapt\\. Adaptable: .*\\.\n' +
-        'Layer "depthwise" is a DepthwiseConv2D, .* To adapt it anyway, name it in targets\\.\n' +
-        'Layer "separable" has depthMultiplier 2, .* or exclude the layer\\.$',
+        'Layer "depthwise": The kernel of a DepthwiseConv2D .* To adapt it anyway, name it in targets\\.\n' +
+        'Layer "separable": tfjs forgets depthMultiplier 2 .* or exclude the layer\\.$',
     );
     expect(() => applyLoRA(model)).toThrow(LoRAError);
     expect(() => applyLoRA(model)).toThrow(message);

@@ -85,9 +85,9 @@ describe('a plan', () => {
   });
 
   test.each<[what: string, config: LoRAConfig, path: string, role: string, reason: string]>([
-    ['is not named', {targets: ['head']}, 'conv', 'skipped', 'is not among the targets'],
+    ['is not named', {targets: ['head']}, 'conv', 'skipped', 'It is not among the targets.'],
     ['is excluded by a pattern', {exclude: [/c.nv/]}, 'conv', 'skipped', 'exclude /c.nv/'],
-    ['has no kernel', {}, 'norm', 'frozen', 'has no kernel'],
+    ['has no kernel', {}, 'norm', 'frozen', 'It has no kernel.'],
     ['trains in full', {trainInFull: [/head/]}, 'head', 'trained', 'trainInFull /head/'],
   ])('says of a layer why it %s', (_, config, path, role, reason) => {
     const {layers} = planLoRA(cnn().model, {rank: 2, ...config} as LoRAConfig);

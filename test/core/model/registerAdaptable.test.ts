@@ -59,7 +59,7 @@ afterEach(() => {
 
 describe('a class of the user that is not registered', () => {
   const SKIPPED =
-    'is a Mix, which LoRA does not know. It has mix_Kernel [15, 4]. To adapt these or some of them, register it: ' +
+    'LoRA does not know the class Mix. It has mix_Kernel [15, 4]. To adapt these or some of them, register it: ' +
     "registerAdaptable('Mix', {weights: ['mix_Kernel']}).";
 
   test("is skipped by 'all', which says why and how to register it, with the weights that it has", () => {
@@ -68,14 +68,14 @@ describe('a class of the user that is not registered', () => {
     const lora = applyLoRA(model().model, {targets: 'all', rank: 2});
     expect(warn).toHaveBeenCalledTimes(1);
     const [text] = warn.mock.calls[0] as [string];
-    expect(text).toContain(`Layer "mix" ${SKIPPED}`);
-    expect(text).toMatch(/Layer "pair" is a Pair, .*spread \[3, 2, 4\], gather \[2, 4, 3\], ids \[2, 2\]\. /);
+    expect(text).toContain(`Layer "mix": ${SKIPPED}`);
+    expect(text).toMatch(/Layer "pair": .* the class Pair\. .*spread \[3, 2, 4\], gather \[2, 4, 3\], ids \[2, 2\]\. /);
     const {skipped} = summarizeLoRA(lora);
     expect(skipped.find(({path}) => path === 'mix')).toEqual({path: 'mix', className: 'Mix', reason: SKIPPED});
   });
 
   test('cannot be a target', () => {
-    expect(() => applyLoRA(model().model, {targets: ['mix'], rank: 2})).toThrow(`Layer "mix" ${SKIPPED}`);
+    expect(() => applyLoRA(model().model, {targets: ['mix'], rank: 2})).toThrow(`Layer "mix": ${SKIPPED}`);
   });
 
   test('is adapted by hand, and its adapter and file need no registration', async () => {
@@ -248,7 +248,7 @@ describe('a class of the user that is registered', () => {
     await saveAdapter(lora, adapterFile);
 
     const {applyLoRA: apply, loadAdapter: load} = freshLibrary();
-    expect(() => apply(base, {targets: ['mix']})).toThrow('which LoRA does not know');
+    expect(() => apply(base, {targets: ['mix']})).toThrow('LoRA does not know the class');
     const again = apply(base, await load(adapterFile));
     expect(predictions(again, inputs)).toEqual(expected);
     const loaded = await tf.loadLayersModel(modelFile);

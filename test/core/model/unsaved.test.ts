@@ -38,15 +38,19 @@ function headOnBody(): tf.LayersModel {
 }
 
 test.each<[what: string, make: () => tf.LayersModel, unsaved: string[]]>([
-  ['a LoRA layer among plain ones', byHand, ['norm (BatchNormalization) trains', 'head (Dense) trains']],
-  ['a stock head on an adapted body', headOnBody, ['new_head (Dense) trains']],
+  [
+    'a LoRA layer among plain ones',
+    byHand,
+    ['norm (BatchNormalization): The layer trains.', 'head (Dense): The layer trains.'],
+  ],
+  ['a stock head on an adapted body', headOnBody, ['new_head (Dense): The layer trains.']],
   [
     'an adapted body in a Sequential with a head',
     () => {
       const model = tf.sequential({layers: [applyLoRA(mlp().model, {rank: 2}), layers.dense({units: 2, name: 'top'})]});
       return model;
     },
-    ['top (Dense) trains'],
+    ['top (Dense): The layer trains.'],
   ],
   [
     'a plain normalization that is frozen, which tfjs moves all the same',
@@ -55,14 +59,14 @@ test.each<[what: string, make: () => tf.LayersModel, unsaved: string[]]>([
       model.layers.slice(1).forEach(layer => (layer.trainable = false));
       return model;
     },
-    ['norm (BatchNormalization) updates its statistics in training, although it is frozen'],
+    ['norm (BatchNormalization): Training updates its statistics, although it is frozen.'],
   ],
 ])('%s: what trains and is not saved is warned of once, and in the summary', async (_, make, unsaved) => {
   const model = make();
   const warn = warnings();
   const summary = summarizeLoRA(model);
   expect(warn).not.toHaveBeenCalled();
-  expect(summary.unsaved.map(({path, className, reason}) => `${path} (${className}) ${reason}`)).toEqual(unsaved);
+  expect(summary.unsaved.map(({path, className, reason}) => `${path} (${className}): ${reason}`)).toEqual(unsaved);
   unsaved.forEach(line => expect(String(summary)).toContain(`not in the adapter: ${line}`));
 
   getAdapter(model);
@@ -82,7 +86,7 @@ test('a base that is made trainable inside a LoRA layer is reported', () => {
   expect(warn).not.toHaveBeenCalled();
   lora!.baseLayer.trainable = true;
   getAdapter(model).dispose();
-  expect(warn.mock.calls.join('')).toContain(`${lora!.name} (LoRADense) trains weights of its base`);
+  expect(warn.mock.calls.join('')).toContain(`${lora!.name} (LoRADense): Its base trains`);
 });
 
 test('saving warns by itself, and switching does not', async () => {

@@ -265,7 +265,7 @@ describe('an adapter of PEFT', () => {
     [
       'with PiSSA of a convolution',
       {init_lora_weights: 'pissa'},
-      /conv1: .*\(pissa\), which PEFT does not support for a Conv2D/,
+      /conv1: PEFT has no updates for a Conv2D that start from its weight \(pissa\)/,
     ],
     ['with a quantised one', {use_qalora: true}, /use_qalora/],
     ['with an unknown bias', {bias: 'some'}, /bias is "some"/],
@@ -323,7 +323,7 @@ describe('an adapter of PEFT', () => {
       'factors of another kind',
       /emb\.lora_embedding_([AB])/,
       'emb.lora_$1.weight',
-      /emb: an update of a weight with 2 axes, and the layer is of class Embedding/,
+      /emb: The update is of a weight with 2 axes, but the layer is of class Embedding/,
     ],
     ['factors of a convolution for a product', /(conv1|fc1)\./, 'swap', /swap/],
   ])('with %s is refused', async (_, pattern, replacement, message) => {
@@ -336,7 +336,7 @@ describe('an adapter of PEFT', () => {
     const read = () => loadAdapter(changed({}, rename), {model});
     await expect(read).rejects.toThrow(LoRAError);
     await expect(read).rejects.toThrow(
-      swapped ? /conv1: an update of a weight with 2 axes, and the layer is of class Conv2D/ : message,
+      swapped ? /conv1: The update is of a weight with 2 axes, but the layer is of class Conv2D/ : message,
     );
   });
 
@@ -469,7 +469,7 @@ describe('an adapter of PEFT', () => {
     const {model} = largeNetwork(true);
     const read = () => loadAdapter(peftFiles('made', 'grouped'), {model, keyMap: KEY_MAP});
     await expect(read).rejects.toThrow(
-      /depthwise: the update of a grouped convolution.*Build the model with a Conv2D in its place/,
+      /depthwise: In PEFT, the update of a grouped convolution.*Build the model with a Conv2D in its place/,
     );
   });
 
@@ -477,7 +477,7 @@ describe('an adapter of PEFT', () => {
     const model = tf.sequential({layers: [tf.layers.dense({units: 5, name: 'fc1', inputShape: [7]})]});
     const keyMap = (name: string) => (name === 'fc1' ? 'fc1' : null);
     await expect(loadAdapter(peftFiles('lora'), {model, keyMap})).rejects.toThrow(
-      "fc1: an update of a weight of shape [8, 5], and the layer's is [7, 5].",
+      "fc1: The update is of a weight of shape [8, 5], but the layer's is [7, 5].",
     );
   });
 
@@ -485,7 +485,7 @@ describe('an adapter of PEFT', () => {
     const model = tf.sequential({layers: [tf.layers.dense({units: 5, name: 'fc1', useBias: false, inputShape: [8]})]});
     const keyMap = (name: string) => (name === 'fc1' ? 'fc1' : null);
     await expect(loadAdapter(peftFiles('bias_lora_only'), {model, keyMap})).rejects.toThrow(
-      'fc1: has a bias, but the layer, of class Dense, has none.',
+      'fc1: The file has a bias, but the layer, of class Dense, has none.',
     );
   });
 
@@ -576,7 +576,7 @@ describe('an adapter of PEFT', () => {
     const [out, inner] = tensors['base_model.model.head.weight']!.shape as [number, number];
     const permuted = {...tensors, 'base_model.model.head.weight': filled([inner, out])};
     await expect(loadAdapter({config, weights: encodeSafetensors(permuted)}, {model})).rejects.toThrow(
-      `head: has a weight of shape [${out}, ${inner}], and the layer's kernel is [${inner}, ${out}].`,
+      `head: The file has a weight of shape [${out}, ${inner}], and the layer's kernel is [${inner}, ${out}].`,
     );
   });
 

@@ -89,7 +89,7 @@ describe("GPT-2's Conv1D as a whole module", () => {
         keyMap: name => (name.startsWith('transformer.h.0.attn') ? name.split('.').at(-1) : null),
       });
     await expect(read).rejects.toThrow(LoRAError);
-    await expect(read).rejects.toThrow(/h\.0\.attn\.c_proj: has a square weight/);
+    await expect(read).rejects.toThrow(/h\.0\.attn\.c_proj: The weight is square/);
   });
 
   test('has no updates by LoHa and LoKr in PEFT', async () => {

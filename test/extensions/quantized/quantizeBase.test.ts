@@ -300,7 +300,7 @@ describe('a quantized model', () => {
     [{bits: 3}, 'bits must be 8 or 4, got 3.'],
     [{bits: 8, target: []}, 'There is no option "target".'],
     [{bits: 8, targets: ['nothing']}, 'No layer matches target "nothing".'],
-    [{bits: 8, targets: ['wide']}, 'Layer "wide" is a Conv2D. Only Dense'],
+    [{bits: 8, targets: ['wide']}, 'Layer "wide": A Conv2D cannot be quantized. Only Dense'],
   ])('%j is refused', async (options, message) => {
     await expect(quantizeBase(network(), options as never)).rejects.toThrow(message);
   });
@@ -317,7 +317,7 @@ describe('a quantized model', () => {
     const base = await quantizeBase(network(), {bits: 8});
     const config = method === 'pissa' || method === 'olora' ? {init: method} : {method};
     expect(() => applyLoRA(base, {...config, targets: ['up']} as LoRAConfig)).toThrow(
-      `Layer "up" has quantized weights, and the method "${method}" needs the whole kernel in float32.`,
+      `Layer "up": The weights are quantized, and the method "${method}" needs the whole kernel in float32.`,
     );
   });
 
@@ -326,7 +326,9 @@ describe('a quantized model', () => {
     expect(() => applyLoRA(base, {targets: ['up'], freezeBaseLayer: false})).toThrow(
       'has quantized weights, which cannot train',
     );
-    expect(() => applyLoRA(base, {targets: ['up'], trainInFull: ['out']})).toThrow('Layer "out" has quantized weights');
+    expect(() => applyLoRA(base, {targets: ['up'], trainInFull: ['out']})).toThrow(
+      'Layer "out": Quantized weights cannot train.',
+    );
     expect(() => applyLoRA(base, {targets: ['up'], method: 'ia3', dropout: 0.5})).toThrow('with dropout');
     expect(
       applyLoRA(base, {targets: ['up'], trainInFull: [/./]})

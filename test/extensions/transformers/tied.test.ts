@@ -209,7 +209,7 @@ describe('a tied head', () => {
       trainableParameters: 2 * (8 + 13),
     });
     expect(() => applyLoRA(model, {targets: ['c_fc'], trainInFull: ['lm_head']})).toThrow(
-      'Layer "lm_head" computes with the table of "transformer/wte". Name that one, to train both uses of it; or ' +
+      'Layer "lm_head": The layer computes with the table of "transformer/wte". Name that one, to train both uses of it; or ' +
         'give this layer a table of its own, by loadTransformer with {tied: false}.',
     );
     disposeModel(model);
@@ -338,7 +338,7 @@ test("an update in MobileBERT's head, which PEFT ignores, is not exchanged with 
     });
     return {config: files.config, weights};
   };
-  await expect(loadAdapter(withUpdate(1), {model})).rejects.toThrow('an update that PEFT ignores until it is merged');
+  await expect(loadAdapter(withUpdate(1), {model})).rejects.toThrow('PEFT ignores this update until it is merged');
   const adapter = await loadAdapter(withUpdate(0), {model});
   adapter.dispose();
   [adapted, model].forEach(disposeModel);

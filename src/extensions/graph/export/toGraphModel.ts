@@ -97,7 +97,7 @@ function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
       return [];
     }
     const reason = reasonNotToWrite(layer);
-    return reason === undefined ? [] : [`Layer "${path}" ${reason}`];
+    return reason === undefined ? [] : [`Layer "${path}": ${reason}`];
   });
   if (!model.layers.some(({name}) => layerNamed.has(name))) {
     faults.push('None of its layers is from the graph. Pass the graph that fromGraphModel imported.');

@@ -106,7 +106,7 @@ class NodeWriter {
     }
     const op = Object.hasOwn(OPS, activation) ? OPS[activation] : undefined;
     if (op === undefined) {
-      this.faults.push(`its activation ${activation} is not one of ${Object.keys(OPS).join(', ')}`);
+      this.faults.push(`The activation ${activation} is not one of ${Object.keys(OPS).join(', ')}.`);
       return input;
     }
     return this.node(op, [input]);
@@ -123,7 +123,7 @@ const dense: Writer = (layer, input, out) => {
 const conv2d: Writer = (layer, input, out) => {
   const fields = fieldsOf<ConvLayer>(layer);
   if (fields.dataFormat !== 'channelsLast') {
-    out.faults.push('its images are channels-first');
+    out.faults.push('The images are channels-first.');
   }
   const kernel = out.constant('kernel', tf.clone(fields.kernel.read()));
   const attributes = {
@@ -139,7 +139,7 @@ function pool(op: string): Writer {
   return (layer, input, out) => {
     const {poolSize, strides, padding, dataFormat} = fieldsOf<PoolLayer>(layer);
     if (dataFormat !== 'channelsLast') {
-      out.faults.push('its images are channels-first');
+      out.faults.push('The images are channels-first.');
     }
     out.node(op, [input], {
       ksize: numbers(nhwc(poolSize)),
@@ -164,7 +164,7 @@ function globalPool(op: string): Writer {
 const flatten: Writer = (layer, input, out) => {
   const sizes = inputShapeOf(layer).slice(1);
   if (sizes.includes(null)) {
-    out.faults.push('the size of its input is unknown');
+    out.faults.push('The size of the input is unknown.');
   }
   const shape = tf.tensor1d([-1, tf.util.sizeFromShape(sizes as number[])], 'int32');
   out.node('Reshape', [input, out.constant('shape', shape)], {Tshape: {type: 'DT_INT32'}});
@@ -174,7 +174,7 @@ const batchNorm: Writer = (layer, input, out) => {
   const {axis, epsilon, ...weights} = fieldsOf<BatchNormLayer>(layer);
   const rank = inputShapeOf(layer).length;
   if ((axis < 0 ? axis + rank : axis) !== rank - 1) {
-    out.faults.push(`it normalizes axis ${axis}, not the last one`);
+    out.faults.push(`The layer normalizes axis ${axis}, not the last one.`);
   }
   const [scale, shift] = tf.tidy((): [tf.Tensor, tf.Tensor] => {
     const mean = weights.movingMean.read();
@@ -218,12 +218,12 @@ const WRITERS: Readonly<Record<string, Writer>> = {
   Softmax: (_, input, out) => void out.activate(input, 'softmax'),
 };
 
-/** Why a layer cannot be written as nodes, as the rest of a sentence; `undefined` if its class can. */
+/** Why a layer cannot be written as nodes, in whole sentences; `undefined` if its class can. */
 export function reasonNotToWrite(layer: tf.layers.Layer): string | undefined {
   const className = layer.getClassName();
   return Object.hasOwn(WRITERS, className)
     ? undefined
-    : `is a ${className}, which cannot be written as nodes. Those that can: ${Object.keys(WRITERS).join(', ')}.`;
+    : `A ${className} cannot be written as nodes. Those that can: ${Object.keys(WRITERS).join(', ')}.`;
 }
 
 /**
@@ -239,7 +239,7 @@ function nodesOfLayer(layer: tf.layers.Layer, input: string, name: string): Laye
   if (out.faults.length > 0) {
     tf.dispose([...out.constants.values()]);
     throw unsupportedError(
-      `Layer "${layer.name}" (${layer.getClassName()}) cannot be written as nodes: ${out.faults.join('; ')}.`,
+      `Layer "${layer.name}" (${layer.getClassName()}) cannot be written as nodes. ${out.faults.join(' ')}`,
     );
   }
   return {nodes: out.nodes, constants: out.constants};

@@ -237,7 +237,7 @@ function where(condition: tf.Tensor, {name, op}: GraphNode): tf.Tensor {
   const reason = reasonNotToRunHere(op);
   if (reason !== undefined) {
     throw unsupportedError(
-      `${op} "${name}" ${reason}. Use another backend, or import the graph after it: fromGraphModel(graph, {inputs: ` +
+      `${op} "${name}": ${reason} Use another backend, or import the graph after it: fromGraphModel(graph, {inputs: ` +
         '[…], inputShapes: {…}}).',
     );
   }
@@ -262,7 +262,7 @@ function asType(x: tf.Tensor, dtype: GraphType): tf.Tensor {
 
 /** Reads and validates a fragment. */
 function fragmentFrom(text: string, layer: string): GraphFragment {
-  const broken = (what: string) => damagedError(`The config of layer "${layer}" (GraphOp) is broken: ${what}.`);
+  const broken = (what: string) => damagedError(`The config of layer "${layer}" (GraphOp) is broken: ${what}`);
   let fragment: Partial<GraphFragment>;
   try {
     fragment = JSON.parse(text) as Partial<GraphFragment>;
@@ -271,17 +271,17 @@ function fragmentFrom(text: string, layer: string): GraphFragment {
   }
   const {node, inputs, weights, constants, outputs} = fragment;
   if (typeof node?.op !== 'string' || typeof node.name !== 'string') {
-    throw broken('it names no node');
+    throw broken('It names no node.');
   }
   if (![inputs, weights, constants, outputs].every(Array.isArray) || outputs?.length === 0) {
-    throw broken('it does not list inputs, weights, constants and outputs');
+    throw broken('It does not list inputs, weights, constants and outputs.');
   }
   const refused = reasonNotToRun(node.op);
   if (refused !== undefined) {
-    throw broken(`a ${node.op} ${refused}`);
+    throw broken(`${node.op}: ${refused}`);
   }
   if (constants?.some(({shape, values}) => tf.util.sizeFromShape(shape) !== values.length)) {
-    throw broken('the values of a constant do not fit its shape');
+    throw broken('The values of a constant do not fit its shape.');
   }
   return fragment as GraphFragment;
 }
@@ -290,26 +290,26 @@ function fragmentFrom(text: string, layer: string): GraphFragment {
 const NOT_TO_RUN: readonly [pattern: RegExp, reason: string][] = [
   [
     /^(?:Switch|Merge|Enter|Exit|NextIteration|LoopCond|StatelessIf|StatelessWhile|If|While|StatefulPartitionedCall|PartitionedCall)$/,
-    'decides at run time what is computed',
+    'The node decides at run time what is computed.',
   ],
-  [/^(?:NonMaxSuppression|Unique|ListDiff)/, 'has a result whose size depends on the data'],
+  [/^(?:NonMaxSuppression|Unique|ListDiff)/, 'The size of the result depends on the data.'],
   [
     /^(?:TensorArray|(?:Empty)?TensorList|HashTable|LookupTable|MutableHash|Initialize|Restore|Save|SimpleML|VarHandle|ReadVariable|AssignVariable)/,
-    'uses state outside of the graph',
+    'The node uses state outside of the graph.',
   ],
-  [/^(?:String|StaticRegex|Ragged|Decode|Encode|Sparse(?!ToDense))/, 'uses strings or ragged lists'],
-  [/^(?:Random|Stateless(?:Random|Truncated)|TruncatedNormal|Multinomial)/, 'is random'],
-  [/^(?:NoOp|Print|Assert)$/, 'returns nothing'],
+  [/^(?:String|StaticRegex|Ragged|Decode|Encode|Sparse(?!ToDense))/, 'The node uses strings or ragged lists.'],
+  [/^(?:Random|Stateless(?:Random|Truncated)|TruncatedNormal|Multinomial)/, 'The node is random.'],
+  [/^(?:NoOp|Print|Assert)$/, 'The node returns nothing.'],
 ];
 
-/** Why no layer can compute an op, as the rest of a sentence; `undefined` if one may. */
+/** Why no layer can compute an op, as a sentence; `undefined` if one may. */
 export function reasonNotToRun(op: string): string | undefined {
   return NOT_TO_RUN.find(([pattern]) => pattern.test(op))?.[1];
 }
 
-/** Why the current backend cannot compute an op, as the rest of a sentence; `undefined` if it may. */
+/** Why the current backend cannot compute an op, as a sentence; `undefined` if it may. */
 export function reasonNotToRunHere(op: string): string | undefined {
   return op === 'Where' && capabilities().readsByPromise
-    ? `must read a tensor synchronously, which ${tf.getBackend()} cannot`
+    ? `The node must read a tensor synchronously, which ${tf.getBackend()} cannot.`
     : undefined;
 }

@@ -71,7 +71,7 @@ export async function planGraph(graph: ReadGraph, request: GraphRequest, step: S
     }
     await step({done: total, total, what});
     for (const output of request.outputs.filter(name => planner.dead.has(keyOf(name)))) {
-      planner.problems.set(nodeAndOutput(output)[0], 'is in a branch that a constant does not take');
+      planner.problems.set(nodeAndOutput(output)[0], 'The node is in a branch that a constant does not take.');
     }
     if (request.outputs.some(output => planner.values.get(keyOf(output)) === undefined)) {
       throw refusedImport(planner, order, cut);
@@ -221,7 +221,7 @@ export async function planComputed(planner: Planner, node: GraphNode): Promise<v
   // The tensor of a constant that becomes a weight is made when it is needed.
   const axes = Math.max(0, ...values.map(value => (value.kind === 'constant' && !isConstant ? 0 : axesOf(value))));
   if (axes > MAX_AXES) {
-    throw new Refusal(`takes a tensor of ${axes} axes, more than ${MAX_AXES}`);
+    throw new Refusal(`The node takes a tensor of ${axes} axes, more than ${MAX_AXES}.`);
   }
   if (isConstant) {
     await fold(planner, node, values as Constant[]);

@@ -65,7 +65,7 @@ export class FixedBatchError extends Error {}
 /** Thrown if a plan depends on the shape of a node without a layer, which would check it. */
 export class UncheckedShape extends Error {}
 
-/** Why a node cannot be computed, as the rest of a sentence about it. */
+/** Why a node cannot be computed, as a sentence. */
 export class Refusal extends Error {}
 
 /** A plan in progress: the value of each output of a node, and the layers so far. */

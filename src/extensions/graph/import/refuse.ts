@@ -10,7 +10,7 @@ const KERNEL_OPS =
   /^(?:_Fused)?(?:Conv|Depthwise|FusedDepthwise|MatMul|BatchMatMul|Einsum|Gemm|LSTM|GRU|RNN)|^Gather(?:V2)?$/;
 
 /** How the reason begins for a node whose trial failed. */
-export const FAILED = 'cannot be computed here';
+export const FAILED = 'The node cannot be computed here';
 
 /** How many names a message lists. */
 const FEW = 6;
@@ -23,7 +23,7 @@ export function refusedImport(
   cut: Cut,
 ): LoRAError {
   const named = [...problems].slice(0, FEW).map(([name, reason]) => {
-    return `  ${graph.nodes.get(name)?.op ?? ''} "${name}" ${reason}`;
+    return `  ${graph.nodes.get(name)?.op ?? ''} "${name}": ${reason}`;
   });
   const moreLine = problems.size > FEW ? [`  and ${problems.size - FEW} more`] : [];
   const region = largestRegion(order, new Set(problems.keys()), graph.weights, cut);

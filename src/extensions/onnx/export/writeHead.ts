@@ -76,9 +76,9 @@ export function writeNewHead(model: tf.LayersModel, planned: Planned, file: Onnx
     const given = inputTensors.map(input => known.get(input));
     out.layer = layer.name;
     if (given.includes(undefined)) {
-      out.refuse('has an input that no node of the file returns.');
+      out.refuse('No node of the file returns its input.');
     } else if (opset < OPSET_OF_OTHERS && isWritten(layer) && !OF_ALL.test(layer.getClassName())) {
-      out.refuse(`(${layer.getClassName()}) needs opset ${OPSET_OF_OTHERS}, and the file has ${opset}.`);
+      out.refuse(`The class ${layer.getClassName()} needs opset ${OPSET_OF_OTHERS}, and the file has ${opset}.`);
     } else {
       const shapes = outputTensors.map(({shape}) => shape);
       const {outputs, mask} = writeLayer(out, layer, {inputs: given as Tensor[], shapes, path: layer.name, ...masked});

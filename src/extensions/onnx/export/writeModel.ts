@@ -75,7 +75,7 @@ export async function writeModel(
   inputs.forEach(({input, name}) => {
     if (input.dtype === 'string') {
       out.layer = name;
-      out.refuse('takes strings, which cannot be written.');
+      out.refuse('An input of strings cannot be written.');
     }
   });
   writeCalls(out, model, tensorOf);

@@ -211,7 +211,7 @@ function decided(planner: Planner, {branches, nodes}: OnnxGraphModel, node: Grap
   const [condition, ...ends] = node.input ?? [];
   const isThen = takes(condition);
   if (isThen === undefined) {
-    planner.problems.set(node.name, 'decides at run time what is computed');
+    planner.problems.set(node.name, 'The node decides at run time what is computed.');
     return true;
   }
   ends.slice(...(isThen ? [0, ends.length / 2] : [ends.length / 2])).forEach((end, i) => {
@@ -225,7 +225,7 @@ function decided(planner: Planner, {branches, nodes}: OnnxGraphModel, node: Grap
 }
 
 function unsupported({domain}: OnnxNode): string {
-  return `${domain === '' ? '' : `of ${domain} `}is not supported`;
+  return domain === '' ? 'The operation is not supported.' : `The operation is of ${domain}, which is not supported.`;
 }
 
 /** Takes up the constants, and names all operations that are not supported, not only the first ones on each way. */
@@ -236,7 +236,7 @@ function prepare(lowering: Lowering, file: OnnxGraphModel, order: readonly Graph
     const proto = file.nodes.get(name);
     const [type] = tensor?.dtype === undefined ? [tensor?.type] : [];
     if (type !== undefined) {
-      planner.problems.set(name, `is a tensor of ${typeOf(type).name}`);
+      planner.problems.set(name, `The node is a tensor of ${typeOf(type).name}.`);
     } else if (tensor !== undefined) {
       const {size, shape, dtype, bytes} = tensor;
       planner.values.set(
@@ -257,7 +257,7 @@ function prepare(lowering: Lowering, file: OnnxGraphModel, order: readonly Graph
     ) {
       planner.problems.set(name, unsupported(proto));
     } else if (op === 'Constant' && proto === undefined && !planner.values.has(keyOf(name))) {
-      planner.problems.set(name, 'is of a kind that is not supported');
+      planner.problems.set(name, 'The node is of a kind that is not supported.');
     }
   }
 }

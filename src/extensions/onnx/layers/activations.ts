@@ -80,7 +80,7 @@ export function activated(
   }
   const write = Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
   if (write === undefined) {
-    out.refuse(`has the activation ${name}, which cannot be written.`);
+    out.refuse(`The activation ${name} cannot be written.`);
     return tensor;
   }
   return name === 'linear' ? tensor : out.each(tensor, x => write(out, x));
@@ -89,7 +89,7 @@ export function activated(
 function overAxis(out: GraphWriter, tensor: Tensor, op: string, axis: number): Tensor {
   // Before opset 13, it means all axes from this one on.
   if (out.opset < 13 && axis !== tensor.rank - 1) {
-    out.refuse(`has a softmax over axis ${axis}, which opset ${out.opset} does not have.`);
+    out.refuse(`Opset ${out.opset} has no softmax over axis ${axis}.`);
   }
   const own = out.opset < 13 ? out.asPlain(tensor) : tensor;
   return out.each(own, x => out.node(op, [x], {axis: own.order.indexOf(axis)}));
@@ -133,7 +133,7 @@ function unmasked(out: GraphWriter, {input, mask}: Call): Tensor {
   const {name, shape} = mask;
   if (name === undefined || shape.length !== input.rank || shape.some((size, i) => size !== input.shape[i])) {
     out.refuse(
-      `(Softmax) takes ${showShape(input.shape)} and gets a mask of ${showShape(shape)}, which cannot be written. ` +
+      `A Softmax of ${showShape(input.shape)} with a mask of ${showShape(shape)} cannot be written. ` +
         'Use the activation softmax of the layer before it, which reads no mask.',
     );
     return input;
@@ -147,7 +147,7 @@ const softmax: Write = (out, call) => {
   const {axis} = call.fields<{axis: number | number[]}>();
   const [only = -1, ...others] = [axis].flat();
   if (others.length > 0) {
-    out.refuse('has a softmax over several axes, which cannot be written.');
+    out.refuse('A softmax over several axes cannot be written.');
   }
   return overAxis(out, unmasked(out, call), 'Softmax', only < 0 ? only + call.input.rank : only);
 };

@@ -33,10 +33,10 @@ export const attention: Write = (out, call) => {
   const layer = call.fields<AttentionLayer>();
   const {heads, keyValueHeads, packed, cache, rotary, bias: hasBias} = layer;
   if (cache || (hasBias && heads !== keyValueHeads)) {
-    out.refuse('caches keys and values, or shares them and has a bias, which cannot be written.');
+    out.refuse('Cached keys and values, or shared ones with a bias, cannot be written.');
   }
   if (rotary?.longer !== undefined) {
-    out.refuse('rotates long texts by different angles (dynamic RoPE), which cannot be written.');
+    out.refuse('Different angles for long texts (dynamic RoPE) cannot be written.');
   }
   const inputs = hasBias ? call.inputs.slice(0, -1) : call.inputs;
   const own = packed ? 1 : 3;

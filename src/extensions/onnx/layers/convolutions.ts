@@ -70,8 +70,8 @@ function cropped(out: GraphWriter, x: string, sizes: tf.Shape, window: Window): 
     }
     if (image == null) {
       out.refuse(
-        'has windows that are smaller than their strides in a volume of dynamic size, which cannot be written. Give ' +
-          'the input fixed sizes.',
+        'Windows that are smaller than their strides in a volume of dynamic size cannot be written. Give the input ' +
+          'fixed sizes.',
       );
     }
     return Math.max(Math.ceil(((image ?? 1) - each - (Math.ceil((image ?? 1) / stride) - 1) * stride) / 2), 0);
@@ -187,8 +187,8 @@ function pool(op: string): Write {
     if ('auto_pad' in attributes && size.some((each, axis) => each < (strides[axis] ?? 1))) {
       // ONNX Runtime computes negative pads, which it then refuses.
       out.refuse(
-        'has windows that are smaller than their strides in an image of dynamic size, which cannot be written. Give ' +
-          'the input fixed sizes.',
+        'Windows that are smaller than their strides in an image of dynamic size cannot be written. Give the input ' +
+          'fixed sizes.',
       );
     }
     const y = out.node(op, [cropped(out, out.held(call.input, imageOrder(layer, rank)), sizes, window)], attributes);

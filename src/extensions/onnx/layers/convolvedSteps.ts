@@ -24,10 +24,10 @@ export const convolvedSteps: Write = (out, call) => {
   const ofSteps = [1, 0, ...order.slice(1).map(axis => axis + 1)];
   const image = order.slice(2).map(axis => call.shape[returnSequences ? axis + 1 : axis] ?? null);
   if (stateful || call.inputs.length > 1 || image.includes(null)) {
-    out.refuse('is stateful, takes states, or has images of dynamic sizes, which cannot be written.');
+    out.refuse('A layer that is stateful, takes states, or has images of dynamic sizes cannot be written.');
   }
   if (call.mask !== undefined) {
-    out.refuse('gets a mask, which tfjs cannot apply to images. Leave out the mask, or reshape the images after it.');
+    out.refuse('tfjs cannot apply its mask to images. Leave out the mask, or reshape the images after it.');
   }
   const x = out.held(call.input, ofSteps);
   const steps = goBackwards ? out.slice(x, 0, -1, Number.MIN_SAFE_INTEGER, -1) : x;

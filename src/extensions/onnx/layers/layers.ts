@@ -79,7 +79,7 @@ export function writeLayer(
   const className = layer.getClassName();
   const write = ruleFor(layer);
   if (write === undefined) {
-    out.refuse(`is a ${className}, which cannot be written.${wayFor(className)}`);
+    out.refuse(`The class ${className} cannot be written.${wayFor(className)}`);
     return {outputs: shapes.map(shape => new Tensor(shape, 1, inputs[0]?.name ?? ''))};
   }
   const {integers = []} = hasFormula(layer) ? layer.definition : {};
@@ -93,7 +93,7 @@ export function writeLayer(
   unread
     .filter(([, value]) => value != null)
     .forEach(([setting, value]) =>
-      out.refuse(`(${className}) has ${setting}: ${show(value)}, which cannot be written.`),
+      out.refuse(`The class ${className} with ${setting}: ${show(value)} cannot be written.`),
     );
   return {outputs, mask: call.outputMask};
 }
@@ -118,7 +118,7 @@ function timeDistributed(out: GraphWriter, call: Call): Tensor {
   const [batch = null, , ...sizes] = call.input.shape;
   const [, , ...given] = call.shape;
   if ([...sizes, ...given].includes(null)) {
-    out.refuse('takes or returns steps of dynamic sizes, which cannot be written.');
+    out.refuse('Steps of dynamic sizes cannot be written.');
   }
   const x = out.plain(call.input);
   const rows = new Tensor([null, ...sizes], call.input.type, out.reshape(x, [-1, ...sizes.map(Number)]));

@@ -62,7 +62,7 @@ const dot: Write = (out, call) => {
   const [left, right] = normalize ? [normalized(out, x, axisA), normalized(out, y, axisB)] : [x, y];
   call.outputMask = undefined;
   if (axisA === 0 || axisB === 0) {
-    out.refuse('multiplies over the batch, which cannot be written.');
+    out.refuse('A product over the batch cannot be written.');
   }
   if (a.rank === 2 && b.rank === 2) {
     return call.output(out.reduce('ReduceSum', out.node('Mul', [left, right]), [1], true));

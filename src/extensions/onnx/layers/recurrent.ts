@@ -63,7 +63,7 @@ function pass(
   const className = first.getClassName();
   const operation = Object.hasOwn(OPERATIONS, className) ? OPERATIONS[className] : undefined;
   if (operation === undefined) {
-    out.refuse(`has a ${className}, which cannot be written.`);
+    out.refuse(`The class ${className} cannot be written.`);
     return {all: x, last: [x, x], units: 1};
   }
   const {op, gates, states, resetsAfter = false} = operation;
@@ -104,7 +104,7 @@ function pass(
   const named = activations.map(each => {
     const name = each.getClassName();
     if (!Object.hasOwn(ACTIVATIONS, name)) {
-      out.refuse(`has the activation ${name} in a cell, which cannot be written.`);
+      out.refuse(`The activation ${name} cannot be written in a cell.`);
     }
     return ACTIVATIONS[name] ?? ['Tanh'];
   });
@@ -206,11 +206,11 @@ const recurrent: Write = (out, call) => {
   const layer = call.fields<RecurrentLayer>();
   const {cell, returnSequences, returnState, goBackwards, stateful} = layer;
   if (stateful) {
-    out.refuse('is stateful, which cannot be written.');
+    out.refuse('A stateful layer cannot be written.');
   }
   const cells = call.fields<InnerLayers>(cell).cells ?? [cell as tf.layers.Layer];
   if (cells.length > 1 && (returnState || call.inputs.length > 1)) {
-    out.refuse('takes or returns the states of several cells, which cannot be written.');
+    out.refuse('The states of several cells cannot be written.');
   }
   checkStates(out, call);
   const direction = goBackwards ? 'reverse' : 'forward';
@@ -317,7 +317,7 @@ const bidirectional: Write = (out, call) => {
     forward.stateful ||
     cells.some(cell => call.fields<InnerLayers>(cell).cells !== undefined)
   ) {
-    out.refuse('has a layer that goes backwards, is stateful, or has several cells, which cannot be written.');
+    out.refuse('A layer inside that goes backwards, is stateful, or has several cells cannot be written.');
   }
   checkStates(out, call);
   const states = call.inputs.slice(1).map(state => out.unsqueeze(out.plain(state), [0]));
@@ -350,7 +350,7 @@ const bidirectional: Write = (out, call) => {
 /** Masked steps before the first unmasked one return zeros, where stock layers return their initial states. */
 function checkStates(out: GraphWriter, {mask, inputs}: Call): void {
   if (mask !== undefined && inputs.length > 1) {
-    out.refuse('takes a mask and states, which cannot be written together. Leave one of them out.');
+    out.refuse('A mask and states cannot be written together. Leave one of them out.');
   }
 }
 

@@ -73,7 +73,7 @@ const reshape: Write = (out, call) => {
   const {targetShape} = call.fields<{targetShape: tf.Shape}>();
   const sizes = targetShape.map(size => size ?? -1);
   if (sizes.filter(size => size < 0).length > 1) {
-    out.refuse('returns several dynamic sizes, which cannot be written.');
+    out.refuse('A result of several dynamic sizes cannot be written.');
   }
   return call.output(out.reshape(out.plain(call.input), [0, ...sizes]));
 };

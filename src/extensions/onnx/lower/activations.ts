@@ -42,7 +42,7 @@ function hasStandardSeluConstants(call: OnnxCall): boolean {
 
 export const selu: Rule = async call => {
   if (!hasStandardSeluConstants(call)) {
-    call.refuse('has another alpha or gamma than usual');
+    call.refuse('The node has another alpha or gamma than usual.');
   }
   await unary('Selu')(call);
 };
@@ -130,7 +130,7 @@ export function softmax(op: 'Softmax' | 'LogSoftmax'): Rule {
     if (call.version < 13) {
       const axesAbove1 = range(call.rank()).filter(at => at >= axis && call.size(0, at) !== 1);
       if (axesAbove1.length > 1) {
-        call.refuse(`of version ${call.version} goes over several axes`);
+        call.refuse(`The node of version ${call.version} goes over several axes.`);
       }
       axis = axesAbove1[0] ?? axis;
     }

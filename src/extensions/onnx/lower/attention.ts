@@ -49,7 +49,7 @@ async function attend(
 
 function sizeAt(call: OnnxCall, key: string, axis: number): number {
   const size = call.sizeOf(key, axis);
-  return size ?? call.refuse(`has a dynamic axis ${axis}`);
+  return size ?? call.refuse(`The node has a dynamic axis ${axis}.`);
 }
 
 /** Repeats each key or value head for `times` consecutive query heads. */
@@ -58,7 +58,7 @@ async function repeatHeads(call: OnnxCall, key: string, times: number): Promise<
     return key;
   }
   if (!Number.isInteger(times)) {
-    call.refuse('has a number of query heads that is not a multiple of its key heads');
+    call.refuse('The node has a number of query heads that is not a multiple of its key heads.');
   }
   const [batch, length] = [await call.sizeEntryOf(key, 0), await call.sizeEntryOf(key, 2)];
   const [heads, width] = [sizeAt(call, key, 1), sizeAt(call, key, 3)];
@@ -71,7 +71,7 @@ async function repeatHeads(call: OnnxCall, key: string, times: number): Promise<
 async function toHeads(call: OnnxCall, key: string, heads: number): Promise<string> {
   const width = sizeAt(call, key, 2) / heads;
   if (!Number.isInteger(width)) {
-    call.refuse(`has a width that is not a multiple of its ${heads} heads`);
+    call.refuse(`The node has a width that is not a multiple of its ${heads} heads.`);
   }
   const parts = await call.reshaped(key, [
     await call.sizeEntryOf(key, 0),
@@ -118,7 +118,7 @@ async function keyMask(call: OnnxCall, index: number): Promise<string> {
   const mask = await call.input(index);
   const axes = {2: [1, 1], 3: [1], 4: []}[call.rank(index)];
   let wide = call.dtype(index) === 'bool' ? mask : await cast(call, mask, 'DT_BOOL');
-  for (const axis of axes ?? call.refuse(`takes a mask of ${call.rank(index)} axes`)) {
+  for (const axis of axes ?? call.refuse(`The node takes a mask of ${call.rank(index)} axes.`)) {
     wide = await call.emit('ExpandDims', [wide, call.scalar(axis, 'int32')]);
   }
   return wide;
@@ -136,10 +136,10 @@ async function withBias(call: OnnxCall, key: string, index: number, from: number
 function refuseCaches(call: OnnxCall, inputs: Readonly<Record<number, string>>, outputs: number): void {
   const faults = Object.entries(inputs).filter(([index]) => call.has(Number(index)));
   if (faults.length > 0) {
-    call.refuse(`takes ${faults.map(([, what]) => what).join(', ')}`);
+    call.refuse(`The node takes ${faults.map(([, what]) => what).join(', ')}.`);
   }
   if (call.planner.keysOf(call.node).length > outputs) {
-    call.refuse('returns more than its result, such as keys for a cache');
+    call.refuse('The node returns more than its result, such as keys for a cache.');
   }
 }
 
@@ -152,7 +152,7 @@ function scaleOf(call: OnnxCall): number | undefined {
 export const attention: Rule = async call => {
   refuseCaches(call, {4: 'a cache of keys', 5: 'a cache of values', 6: 'lengths of keys'}, 1);
   if (call.int('left_window_size', -1) >= 0 || call.int('right_window_size', -1) >= 0) {
-    call.refuse('attends within a window');
+    call.refuse('The node attends within a window.');
   }
   const isSplit = call.rank(0) === 4;
   const [heads, kvHeads] = isSplit
@@ -175,14 +175,14 @@ export const attention: Rule = async call => {
 export const attentionOfInput: Rule = async call => {
   refuseCaches(call, {4: 'a cache', 6: 'a length of a cache'}, 1);
   if (call.int('do_rotary', 0) !== 0) {
-    call.refuse('rotates positions');
+    call.refuse('The node rotates positions.');
   }
   const heads = call.int('num_heads', 1);
   const total = call.size(1, 1) ?? 0;
   const sizes = call.ints('qkv_hidden_sizes') ?? [total / 3, total / 3, total / 3];
-  const kernel = call.lowering.weight(call.node.name, 1) ?? call.refuse('needs constant weights');
+  const kernel = call.lowering.weight(call.node.name, 1) ?? call.refuse('The node needs constant weights.');
   const bias = call.has(2)
-    ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('needs a constant bias'))
+    ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('The node needs a constant bias.'))
     : undefined;
   call.floats();
   const config = {units: total, useBias: bias !== undefined, activation: 'linear'};
@@ -196,10 +196,10 @@ export const attentionOfInput: Rule = async call => {
 export const multiHeadAttention: Rule = async call => {
   refuseCaches(call, {6: 'a cache of keys', 7: 'a cache of values', 8: 'a length of a cache', 9: 'a cache'}, 1);
   if (call.rank(0) !== 3 || !call.has(1) || !call.has(2)) {
-    call.refuse('takes queries, keys and values in one tensor');
+    call.refuse('The node takes queries, keys and values in one tensor.');
   }
   const heads = call.int('num_heads', 1);
-  const width = call.size(0, 2) ?? call.refuse('has a dynamic width');
+  const width = call.size(0, 2) ?? call.refuse('The node has a dynamic width.');
   const take = async (index: number) =>
     call.rank(index) === 4
       ? call.input(index)
@@ -229,11 +229,11 @@ async function attendMasked(
 export const groupQueryAttention: Rule = async call => {
   refuseCaches(call, {3: 'a cache of keys', 4: 'a cache of values', 11: 'sinks'}, 1);
   if (!call.has(1) || !call.has(2)) {
-    call.refuse('takes queries, keys and values in one tensor');
+    call.refuse('The node takes queries, keys and values in one tensor.');
   }
   const types = ['k_quant_type', 'v_quant_type'].map(name => call.text(name, 'NONE'));
   if (call.int('smooth_softmax', 0) !== 0 || types.some(type => type !== 'NONE')) {
-    call.refuse('has smooth_softmax, or quantized keys or values');
+    call.refuse('The node has smooth_softmax, or quantized keys or values.');
   }
   const [heads, kvHeads] = [call.int('num_heads', 1), call.int('kv_num_heads', 1)];
   const isRotary = call.int('do_rotary', 0) === 1;
@@ -319,7 +319,7 @@ async function rotateHeads(call: OnnxCall, x: string, {cos, sin, positions, isIn
 export function rotary(inputs: {positions: number; cos: number; sin: number}): Rule {
   return async call => {
     if (call.int('is_packed_batching', 0) !== 0 || call.float('scale', 1) !== 1) {
-      call.refuse('has is_packed_batching or a scale');
+      call.refuse('The node has is_packed_batching or a scale.');
     }
     const isSplit = call.rank(0) === 4;
     const [cos, sin] = [await call.input(inputs.cos), await call.input(inputs.sin)];
@@ -329,7 +329,7 @@ export function rotary(inputs: {positions: number; cos: number; sin: number}): R
     const x = isSplit ? await call.input() : await toHeads(call, await call.input(), headCount);
     const isPlain = !call.has(inputs.positions) || call.numbers(inputs.positions)?.join() === '0';
     if (!isPlain && call.rank(inputs.positions) < 2) {
-      call.refuse('needs a constant start position');
+      call.refuse('The node needs a constant start position.');
     }
     const positions = isPlain ? undefined : await call.input(inputs.positions);
     const isInterleaved = call.int('interleaved', 0) === 1;

@@ -26,7 +26,7 @@ export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): W
   const isStrided = strides.some(stride => stride > 1);
   // tfjs refuses strides with dilations, even on different axes.
   if (isStrided && dilations.some(dilation => dilation > 1)) {
-    call.refuse('has both strides and dilations');
+    call.refuse('The node has both strides and dilations.');
   }
   // In 3-D, tfjs computes negative pads for a kernel smaller than its stride.
   const isUnclamped = axes === 3 && kernel.some((size, i) => size < (strides[i] ?? 1));
@@ -35,7 +35,8 @@ export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): W
   }
   const pads = range(axes).map((i): [number, number] => {
     if (auto.startsWith('SAME')) {
-      const size = call.size(0, 2 + i) ?? call.refuse(`pads by ${auto} with a dynamic size: fix it by inputShapes`);
+      const size =
+        call.size(0, 2 + i) ?? call.refuse(`The node pads by ${auto} with a dynamic size: fix it by inputShapes.`);
       const total = samePads(size, strides[i] ?? 1, extents[i] ?? 0);
       const [less, more] = [Math.floor(total / 2), Math.ceil(total / 2)];
       return auto === 'SAME_UPPER' ? [less, more] : [more, less];
@@ -51,7 +52,7 @@ export function windowOf(call: OnnxCall, kernel: number[], keepsPads = false): W
       return begin === Math.floor(total / 2) && begin + end === total;
     });
   if (pads.flat().some(size => size < 0)) {
-    call.refuse('has negative pads');
+    call.refuse('The node has negative pads.');
   }
   // With strides and no pads, `valid` is the simpler layer.
   const staysExplicit = keepsPads || (isStrided && pads.flat().every(size => size === 0));
@@ -90,7 +91,7 @@ function kernelOf(call: OnnxCall): readonly number[] {
   const rank = call.rank(1);
   const shape = range(rank).map(axis => call.size(1, axis));
   if (call.value(1).kind !== 'constant' || rank < 3 || rank > 5) {
-    call.refuse(`has a kernel that is ${rank < 3 || rank > 5 ? `of ${rank} axes` : 'computed'}`);
+    call.refuse(`The node has a kernel that is ${rank < 3 || rank > 5 ? `of ${rank} axes` : 'computed'}.`);
   }
   return shape as number[];
 }
@@ -102,14 +103,14 @@ export async function conv(call: OnnxCall): Promise<void> {
   const group = call.int('group', 1);
   call.floats();
   if (call.size(0, 1) !== inner * group || out % group !== 0) {
-    call.refuse(`takes ${inner * group} channels, but gets ${call.size(0, 1) ?? 'any number'}`);
+    call.refuse(`The node takes ${inner * group} channels, but gets ${call.size(0, 1) ?? 'any number'}.`);
   }
   const window = windowOf(call, kernel);
   const isDepthwise = group > 1 && inner === 1 && kernel.length < 3;
   const {activation, absorbed} = activationAfter(call, call.node);
   const x = await withPadding(call, await call.inputIn(0, perm), window.pads);
   const bias = call.has(2)
-    ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('needs a constant bias'))
+    ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('The node needs a constant bias.'))
     : undefined;
   const config = {
     strides: window.strides,
@@ -198,14 +199,14 @@ export async function convTranspose(call: OnnxCall): Promise<void> {
   const isFlat = kernel.length === 1;
   call.floats();
   if (call.int('group', 1) !== 1) {
-    call.refuse('has groups');
+    call.refuse('The node has groups.');
   }
   if (call.ints('output_shape') !== undefined || !['NOTSET', 'VALID'].includes(call.text('auto_pad', 'NOTSET'))) {
-    call.refuse('has output_shape or auto_pad');
+    call.refuse('The node has output_shape or auto_pad.');
   }
   const {strides, dilations} = windowOf(call, kernel);
   if (dilations.some(rate => rate > 1)) {
-    call.refuse('has dilations');
+    call.refuse('The node has dilations.');
   }
   const pads = call.ints('pads') ?? [];
   const extra = call.ints('output_padding') ?? [];
@@ -213,7 +214,7 @@ export async function convTranspose(call: OnnxCall): Promise<void> {
   const cut = kernel.map((size, i): [number, number] => {
     const spare = Math.max((strides[i] ?? 1) - size, 0);
     const end = (pads[kernel.length + i] ?? 0) - (extra[i] ?? 0) + spare;
-    return [pads[i] ?? 0, end >= 0 ? end : call.refuse('adds more at the end than its pads cut off')];
+    return [pads[i] ?? 0, end >= 0 ? end : call.refuse('The node adds more at the end than its pads cut off.')];
   });
   const perm = channelsLast(kernel.length + 2);
   const channelsLastInput = await call.inputIn(0, perm);
@@ -221,7 +222,7 @@ export async function convTranspose(call: OnnxCall): Promise<void> {
   const x = isFlat ? await call.emit('ExpandDims', [channelsLastInput, call.scalar(1, 'int32')]) : channelsLastInput;
   const {activation, absorbed} = activationAfter(call, call.node);
   const bias = call.has(2)
-    ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('needs a constant bias'))
+    ? (call.lowering.weight(call.node.name, 2) ?? call.refuse('The node needs a constant bias.'))
     : undefined;
   const inner = call.size(1, 0) ?? 1;
   const size = two(kernel, 1);

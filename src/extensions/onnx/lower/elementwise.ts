@@ -120,11 +120,14 @@ export const prelu: Rule = async call => {
     return;
   }
   if (rank > perm.length || (rank === perm.length && slopes[0] !== 1)) {
-    call.refuse('has slopes for each example');
+    call.refuse('The node has slopes for each example.');
   }
   const shape = [...new Array<number>(Math.max(perm.length - 1 - rank, 0)).fill(1), ...slopes].slice(1 - perm.length);
   const alpha = call.lowering.weight(call.node.name, 1, {shape, perm: perm.slice(1).map(axis => axis - 1)});
-  call.setOutput(await call.emit('Prelu', [call.key(0), alpha ?? call.refuse('needs slopes of floats')]), perm);
+  call.setOutput(
+    await call.emit('Prelu', [call.key(0), alpha ?? call.refuse('The node needs slopes of floats.')]),
+    perm,
+  );
 };
 
 export const where: Rule = async call => {
@@ -162,7 +165,7 @@ export const castTo: Rule = async call => {
   const to = call.int('to', 1);
   const type = [1, 10, 11, 16].includes(to) ? 'float32' : to === 9 ? 'bool' : 'int32';
   if (to === 8 || to > 16) {
-    call.refuse(`casts to type ${to}`);
+    call.refuse(`The node casts to type ${to}.`);
   }
   const kind = {float32: 'DT_FLOAT', bool: 'DT_BOOL', int32: 'DT_INT32'} as const;
   let name = call.dtype() === type ? call.key(0) : await cast(call, call.key(0), kind[type]);
@@ -182,7 +185,7 @@ export const castTo: Rule = async call => {
 export const isInf: Rule = async call => {
   const [negative, positive] = [call.int('detect_negative', 1), call.int('detect_positive', 1)];
   if (negative !== 1 || positive !== 1) {
-    call.refuse('detects infinities of one sign only');
+    call.refuse('The node detects infinities of one sign only.');
   }
   call.setOutput(await call.emit('IsInf', [call.key(0)]), call.perm());
 };

@@ -22,7 +22,7 @@ async function nonNegativeIndices(
 
 /** The sizes of the leading data axes that an index tuple of GatherND or ScatterND addresses. */
 async function indexedSizes(call: OnnxCall): Promise<ShapeEntry[]> {
-  const depth = call.size(1, call.rank(1) - 1) ?? call.refuse('takes indices of dynamic length');
+  const depth = call.size(1, call.rank(1) - 1) ?? call.refuse('The node takes indices of dynamic length.');
   const sizes: ShapeEntry[] = [];
   for (const axis of range(depth)) {
     sizes.push(await call.sizeEntry(0, axis));
@@ -53,7 +53,7 @@ export const gatherElements: Rule = async call => {
   const axis = call.axis(call.int('axis', 0));
   const shapesAt = (index: number) => [0, 1].map(p => call.shapeAt(index, p as 0 | 1).filter((_, at) => at !== axis));
   if (JSON.stringify(shapesAt(0)) !== JSON.stringify(shapesAt(1))) {
-    call.refuse('takes indices of other sizes than its data');
+    call.refuse('The node takes indices of other sizes than its data.');
   }
   const perm = [...range(rank).filter(dataAxis => dataAxis !== axis), axis];
   const attr = {batch_dims: attribute.int(rank - 1)};
@@ -75,9 +75,11 @@ export const gatherND: Rule = async call => {
 
 /** GatherND with batch axes: the indexed axes are flattened into one, which is gathered for each example. */
 async function gatherRows(call: OnnxCall, batchAxes: number): Promise<void> {
-  const depth = call.size(1, call.rank(1) - 1) ?? call.refuse('takes indices of dynamic length');
+  const depth = call.size(1, call.rank(1) - 1) ?? call.refuse('The node takes indices of dynamic length.');
   const sizes = range(depth).map(
-    i => call.size(0, batchAxes + i) ?? call.refuse('takes indices of an axis of dynamic size: fix it by inputShapes'),
+    i =>
+      call.size(0, batchAxes + i) ??
+      call.refuse('The node takes indices of an axis of dynamic size: fix it by inputShapes.'),
   );
   const steps = sizes.map((_, i) => sizeOf(sizes.slice(i + 1)));
   const flatIndices = await call.emit('Mul', [await nonNegativeIndices(call, 1, sizes), call.constant(steps)]);
@@ -97,7 +99,7 @@ async function gatherRows(call: OnnxCall, batchAxes: number): Promise<void> {
 
 export const scatterND: Rule = async call => {
   if (call.text('reduction', 'none') !== 'none') {
-    call.refuse('has a reduction');
+    call.refuse('The node has a reduction.');
   }
   const indices = await nonNegativeIndices(call, 1, await indexedSizes(call));
   call.setOutput(await call.emit('TensorScatterUpdate', [await call.input(0), indices, await call.input(2)]));
@@ -106,7 +108,7 @@ export const scatterND: Rule = async call => {
 export const oneHot: Rule = async call => {
   const axis = call.int('axis', -1);
   const rank = call.rank();
-  const [off = 0, on = 1] = call.numbers(2) ?? call.refuse('needs constant values');
+  const [off = 0, on = 1] = call.numbers(2) ?? call.refuse('The node needs constant values.');
   const isInt = call.dtype(2) === 'int32';
   const type = isInt ? ('int32' as const) : ('float32' as const);
   const depth = call.number(1, 1);

@@ -9,17 +9,17 @@ const MAX_NORMALIZED_AXES = 4;
 /** Batch normalization with the moving statistics of the file. */
 export const batchNorm: Rule = async call => {
   if (call.int('spatial', 1) !== 1) {
-    call.refuse('normalizes each position by itself');
+    call.refuse('The node normalizes each position by itself.');
   }
   if (call.int('training_mode', 0) === 1 || call.proto.outputs.filter(name => name !== '').length > 1) {
-    call.refuse('is in training');
+    call.refuse('The node is in training.');
   }
   call.floats();
   const names = ['gamma', 'beta', 'moving_mean', 'moving_variance'];
   const weights = names.map((name, i) => {
     return [
       name,
-      call.lowering.weight(call.node.name, 1 + i) ?? call.refuse(`needs a constant input ${1 + i}`),
+      call.lowering.weight(call.node.name, 1 + i) ?? call.refuse(`The node needs a constant input ${1 + i}.`),
     ] as const;
   });
   const perm = channelsLast(call.rank());
@@ -44,7 +44,7 @@ export const batchNorm: Rule = async call => {
 /** Layer normalization: over the last axis as a layer, over several axes as operations. */
 export const layerNorm: Rule = async call => {
   if (call.planner.keysOf(call.node).length > 1) {
-    call.refuse('returns its mean and deviation');
+    call.refuse('The node returns its mean and deviation.');
   }
   const axis = call.axis(call.int('axis', -1));
   call.floats();
@@ -122,10 +122,10 @@ export const embedNorm: Rule = async call => {
   const maskType = call.int('mask_index_type', 0);
   if (keys.length > 1) {
     if (maskType !== 0) {
-      call.refuse(`has the mask_index_type ${maskType}`);
+      call.refuse(`The node has the mask_index_type ${maskType}.`);
     }
     // The number of unmasked tokens.
-    const mask = call.has(7) ? await call.input(7) : call.refuse('counts tokens without a mask');
+    const mask = call.has(7) ? await call.input(7) : call.refuse('The node counts tokens without a mask.');
     call.lowering.setOutput(
       call.node.name,
       1,
@@ -160,7 +160,7 @@ export const instanceNorm: Rule = async call => {
 /** Normalizes groups of channels of each example. */
 export const groupNorm: Rule = async call => {
   const groups = call.int('num_groups', 1);
-  const channels = call.size(0, 1) ?? call.refuse('has a dynamic number of channels');
+  const channels = call.size(0, 1) ?? call.refuse('The node has a dynamic number of channels.');
   const rank = call.rank();
   const spatialSizes = [];
   for (const axis of range(rank).slice(2)) {
@@ -211,7 +211,7 @@ async function rmsNormOf(
 export const localResponse: Rule = async call => {
   const size = call.int('size', 1);
   if (size % 2 === 0) {
-    call.refuse('has an even size');
+    call.refuse('The node has an even size.');
   }
   const perm = channelsLast(call.rank());
   const attr = {

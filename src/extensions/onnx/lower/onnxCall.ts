@@ -47,7 +47,7 @@ export class OnnxCall {
   attribute(name: string): OnnxAttribute | undefined {
     this.readAttributes.add(name);
     const value = this.proto.attributes.get(name);
-    return value?.ref === undefined ? value : this.refuse('takes an attribute from a function around it');
+    return value?.ref === undefined ? value : this.refuse('The node takes an attribute from a function around it.');
   }
 
   /** All attributes, for a node that replaces this one and reads them itself. */
@@ -96,7 +96,7 @@ export class OnnxCall {
   /** The key of an input in the plan, in its present layout. */
   key(index: number): string {
     const name = this.proto.inputs[index] ?? '';
-    return this.lowering.file.keys.get(name) ?? this.refuse(`lacks its input ${index}`);
+    return this.lowering.file.keys.get(name) ?? this.refuse(`The node lacks its input ${index}.`);
   }
 
   value(index: number): Value {
@@ -128,7 +128,7 @@ export class OnnxCall {
   /** Resolves an axis that may count from the end. */
   axis(axis: number, rank = this.rank()): number {
     const at = axis < 0 ? axis + rank : axis;
-    return at >= 0 && at < rank ? at : this.refuse(`names axis ${axis} of ${rank}`);
+    return at >= 0 && at < rank ? at : this.refuse(`The node names axis ${axis} of ${rank}.`);
   }
 
   /** The values of an input that is a small constant. */
@@ -138,7 +138,9 @@ export class OnnxCall {
 
   /** The value of a constant scalar input; `fallback` if the input is missing. */
   number(index: number, fallback: number): number {
-    return this.has(index) ? (this.numbers(index)?.[0] ?? this.refuse(`needs a constant input ${index}`)) : fallback;
+    return this.has(index)
+      ? (this.numbers(index)?.[0] ?? this.refuse(`The node needs a constant input ${index}.`))
+      : fallback;
   }
 
   /** A list that is an attribute in older opsets and an input in newer ones. */
@@ -146,12 +148,14 @@ export class OnnxCall {
     if (!this.has(index)) {
       return this.ints(name);
     }
-    return this.numbers(index) ?? this.refuse(`needs constant ${name}`);
+    return this.numbers(index) ?? this.refuse(`The node needs constant ${name}.`);
   }
 
   /** An input that a tfjs layer can take: floats, computed, of at least two axes. */
   floats(index = 0): Flow {
-    return this.planner.floats(this.key(index)) ?? this.refuse('needs a tensor of floats that is not a constant');
+    return (
+      this.planner.floats(this.key(index)) ?? this.refuse('The node needs a tensor of floats that is not a constant.')
+    );
   }
 
   /** The size of an axis of an input; `undefined` if it is dynamic. */
@@ -230,11 +234,13 @@ export class OnnxCall {
     const constants = this.numbers(index);
     const value = this.value(index);
     if (constants !== undefined || value.kind !== 'shaped') {
-      return constants ?? this.refuse(`needs values of input ${index} that do not depend on the model's inputs`);
+      return (
+        constants ?? this.refuse(`The node needs values of input ${index} that do not depend on the model's inputs.`)
+      );
     }
     const [one, other] = value.pair;
     return range(
-      one.tensor.size === other.tensor.size ? one.tensor.size : this.refuse('takes a list of unknown length'),
+      one.tensor.size === other.tensor.size ? one.tensor.size : this.refuse('The node takes a list of unknown length.'),
     ).map(at => (value.sizes[at] === KNOWN ? (one.values[at] ?? 0) : {of: this.key(index), at}));
   }
 
@@ -330,7 +336,7 @@ export class OnnxCall {
   setOutput(name: string, perm?: readonly number[], absorbed: readonly GraphNode[] = []): void {
     const {unreadAttributes} = this;
     if (unreadAttributes.length > 0) {
-      this.refuse(`has ${listed(unreadAttributes)}, which is not supported`);
+      this.refuse(`The node has ${listed(unreadAttributes)}, which is not supported.`);
     }
     this.lowering.setOutput(this.node.name, 0, name, perm);
     for (const node of absorbed) {

@@ -23,7 +23,7 @@ const {reduce} = reductions;
 /** A node that returns its input at inference, such as Dropout. */
 const identity: Rule = call => {
   if (call.proto.outputs.filter(name => name !== '').length > 1) {
-    call.refuse('gives a mask');
+    call.refuse('The node gives a mask.');
   }
   call.setOutput(call.key(0), call.perm());
 };

@@ -17,7 +17,7 @@ function withCeiling(call: OnnxCall, window: Window): Window {
     if (stride === 1) {
       return [begin, end];
     }
-    const size = call.size(0, 2 + i) ?? call.refuse('rounds up a dynamic size');
+    const size = call.size(0, 2 + i) ?? call.refuse('The node rounds up a dynamic size.');
     const count = Math.ceil((size + begin + end - kernel) / stride) + 1;
     // A last window that would begin in the end padding is dropped.
     const used = (count - 1) * stride >= size + begin ? count - 1 : count;
@@ -27,12 +27,12 @@ function withCeiling(call: OnnxCall, window: Window): Window {
 }
 
 function poolWindow(call: OnnxCall, keepsPads = false): Window {
-  const window = windowOf(call, call.ints('kernel_shape') ?? call.refuse('has no kernel_shape'), keepsPads);
+  const window = windowOf(call, call.ints('kernel_shape') ?? call.refuse('The node has no kernel_shape.'), keepsPads);
   if (window.dilations.some(rate => rate > 1)) {
-    call.refuse('has dilations');
+    call.refuse('The node has dilations.');
   }
   if (call.proto.outputs.length > 1) {
-    call.refuse('returns indices');
+    call.refuse('The node returns indices.');
   }
   call.floats();
   return withCeiling(call, window);
@@ -73,7 +73,7 @@ export const averagePool: Rule = async call => {
       ? kernel.map((size): [number, number] => [Math.floor((size - 1) / 2), size - 1 - Math.floor((size - 1) / 2)])
       : pads;
   if (pads === 'same' && strides.some(stride => stride > 1)) {
-    call.refuse('counts pads of auto_pad');
+    call.refuse('The node counts pads of auto_pad.');
   }
   const pool = poolLayer(call, 'Average', await withPadding(call, held, explicitPads), {...window, pads: explicitPads});
   // The layer divides by the size of the window: these factors correct windows that count fewer values.
@@ -85,7 +85,7 @@ export const averagePool: Rule = async call => {
     if (dividesByAll || begin + end === 0) {
       return undefined;
     }
-    const length = inputSize ?? call.refuse('excludes its pads from averages with a dynamic size');
+    const length = inputSize ?? call.refuse('The node excludes its pads from averages with a dynamic size.');
     const [from, to] = countsPads ? [0, begin + length + (padsInFile[1] ?? 0)] : [begin, begin + length];
     const stride = strides[i] ?? 1;
     return call

@@ -72,7 +72,7 @@ export const matMul: Rule = async call => {
     }
   }
   if (left < 2 || right < 2) {
-    call.refuse('takes a vector');
+    call.refuse('The node takes a vector.');
   }
   await stackProduct(call, [await call.input(0), await call.input(1)]);
 };
@@ -112,7 +112,7 @@ export const gemm: Rule = async call => {
   const kernel = call.lowering.weight(call.node.name, 1, {perm: orderOf('transB')});
   const x = await call.permuted(call.key(0), orderOf('transA'));
   if (kernel !== undefined && call.size(0, orderOf('transA')[1] ?? 1) === undefined) {
-    call.refuse('multiplies its matrix by an axis of dynamic size, which must have a size in the file');
+    call.refuse('The node multiplies its matrix by an axis of dynamic size, which must have a size in the file.');
   }
   const isDense =
     call.planner.floats(call.key(0)) !== undefined && alpha === 1 && kernel !== undefined && units !== undefined;
@@ -166,8 +166,8 @@ function expandEquation(call: OnnxCall): {operands: string[]; result: string} {
     Array.from(result).some(one => !all.includes(one))
   ) {
     call.refuse(
-      `has the equation ${call.text('equation', '').slice(0, 40)}, where one such as ij,jk->ik is supported, with ` +
-        'each letter once in the result',
+      `The node has the equation ${call.text('equation', '').slice(0, 40)}, where one such as ij,jk->ik is supported, with ` +
+        'each letter once in the result.',
     );
   }
   return {operands, result};
@@ -191,7 +191,7 @@ async function takeDiagonals(
       const axes = range(letters.length).filter(axis => letters[axis] === letter);
       const [size, ...more] = axes.map(axis => call.size(index, axis));
       if (size === undefined || more.some(axisSize => axisSize !== size)) {
-        call.refuse(`takes the diagonal of the axes ${letter}, which need one size that is fixed`);
+        call.refuse(`The node takes the diagonal of the axes ${letter}, which need one size that is fixed.`);
       }
       const perm = range(order.length).sort((a, b) => Number(order[a] === letter) - Number(order[b] === letter));
       const last = await call.emit('Transpose', [tensor, call.constant(perm)]);

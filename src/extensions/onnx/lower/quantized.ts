@@ -46,7 +46,7 @@ function constantAt(call: OnnxCall, index: number): {data: ArrayLike<number>; sh
 }
 
 function neededConstant(call: OnnxCall, index: number): {data: ArrayLike<number>; shape: number[]} {
-  return constantAt(call, index) ?? call.refuse(`needs a constant input ${index}`);
+  return constantAt(call, index) ?? call.refuse(`The node needs a constant input ${index}.`);
 }
 
 /** The scales of a tensor: one for all values, one for each index of an axis, or one for each block of an axis. */
@@ -72,7 +72,7 @@ function gridOf(call: OnnxCall, shape: readonly number[], [s, z]: readonly [numb
   }
   return scale.length === count
     ? {scale, zero, at: place => Math.floor(place / inner) % count}
-    : call.refuse(`has ${scale.length} scales for an axis of ${count}`);
+    : call.refuse(`The node has ${scale.length} scales for an axis of ${count}.`);
 }
 
 function dequantized(data: ArrayLike<number>, {scale, zero, at}: Grid): Float32Array {
@@ -117,7 +117,7 @@ export const dequantizeLinear: Rule = async call => {
     call.lowering.dequantized.add(call.proto.outputs[0] ?? '');
     call.setOutput(addConstant(call, shape, () => dequantized(data, grid)));
   } else if (isInBlocks) {
-    call.refuse('has blocks of what is computed');
+    call.refuse('The node has blocks of what is computed.');
   } else {
     const floats = await cast(call, await call.input(), 'DT_FLOAT');
     const zero = call.has(2) ? await along(call, 2) : undefined;
@@ -141,7 +141,7 @@ async function along(call: OnnxCall, index: number): Promise<string> {
 export const quantizeLinear: Rule = async call => {
   const stored = constantAt(call, 0);
   const type = call.lowering.file.tensors.get(call.has(2) ? call.key(2) : '')?.type ?? call.int('output_dtype', 2);
-  const [low, high] = RANGES[type || 2] ?? call.refuse(`gives type ${type}`);
+  const [low, high] = RANGES[type || 2] ?? call.refuse(`The node gives type ${type}.`);
   if (stored !== undefined) {
     const {data, shape} = stored;
     const grid = gridOf(call, shape, [1, 2], scaleAxis(call, shape.length));
@@ -156,7 +156,7 @@ export const quantizeLinear: Rule = async call => {
   const {data: scale} = neededConstant(call, 1);
   const zero = call.has(2) ? neededConstant(call, 2).data : [0];
   if (scale.length !== 1) {
-    call.refuse('has scales for each part of what is computed');
+    call.refuse('The node has scales for each part of what is computed.');
   }
   const bound = (end: number) => call.scalar((end - (zero[0] ?? 0)) * (scale[0] ?? 1));
   const above = await call.emit('Maximum', [call.key(0), bound(low)]);
@@ -252,7 +252,7 @@ async function planFloatConv(
 
 export const convInteger: Rule = async call => {
   if (call.dtype() !== 'float32') {
-    call.refuse('takes integers');
+    call.refuse('The node takes integers.');
   }
   const behind = scaleBehind(call);
   const channels = call.size(1, 0);
@@ -289,7 +289,7 @@ export const qLinearMatMul: Rule = async call => {
   const kernel = addConstant(call, shape, () => dequantized(data, grid));
   const units = shape.length === 2 ? shape[1] : undefined;
   call.lowering.quantized.set(kernel, integerProduct(call));
-  dense(call, x, kernel, units ?? call.refuse(`multiplies by a tensor of ${shape.length} axes`), {
+  dense(call, x, kernel, units ?? call.refuse(`The node multiplies by a tensor of ${shape.length} axes.`), {
     absorbed: [],
     fusesNothing: true,
   });
@@ -321,7 +321,7 @@ export const matMulNBits: Rule = async call => {
   const [bits, block] = [call.int('bits', 4), call.int('block_size', 32)];
   const [width, units] = [call.int('K', 0), call.int('N', 0)];
   if ((bits !== 4 && bits !== 8) || call.has(4)) {
-    call.refuse(bits === 4 || bits === 8 ? 'has reordered groups' : `is of ${bits} bits`);
+    call.refuse(bits === 4 || bits === 8 ? 'The node has reordered groups.' : `The node is of ${bits} bits.`);
   }
   const blocks = Math.ceil(width / block);
   const {data: packed} = neededConstant(call, 1);
@@ -329,7 +329,7 @@ export const matMulNBits: Rule = async call => {
   const zeros = call.has(3) ? neededConstant(call, 3).data : undefined;
   const [perByte, rowBytes] = [8 / bits, (blocks * block * bits) / 8];
   if (packed.length !== units * rowBytes || scale.length !== units * blocks || !(width > 0)) {
-    call.refuse(`has a different number of values than ${units} rows of ${width} need`);
+    call.refuse(`The node has a different number of values than ${units} rows of ${width} need.`);
   }
   const areFloats = call.has(3) && call.dtype(3) === 'float32';
   const zeroBytes = Math.ceil(blocks / perByte);
@@ -345,7 +345,7 @@ export const matMulNBits: Rule = async call => {
   const x = await call.input();
   call.floats();
   const bias = call.has(5)
-    ? (call.lowering.weight(call.node.name, 5) ?? call.refuse('needs a constant bias'))
+    ? (call.lowering.weight(call.node.name, 5) ?? call.refuse('The node needs a constant bias.'))
     : undefined;
   const isExact =
     width % 32 === 0 &&

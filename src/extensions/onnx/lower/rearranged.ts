@@ -9,7 +9,7 @@ export const depthToSpace: Rule = async call => {
   let x = await call.inputIn(0, perm);
   if (call.text('mode', 'DCR') === 'CRD') {
     // TensorFlow's DepthToSpace expects the channel order DCR.
-    const channels = (call.size(0, 1) ?? call.refuse('has a dynamic number of channels')) / block ** 2;
+    const channels = (call.size(0, 1) ?? call.refuse('The node has a dynamic number of channels.')) / block ** 2;
     const order = call
       .indicesBelow(channels * block ** 2)
       .map(i => (i % channels) * block ** 2 + Math.floor(i / channels));
@@ -22,11 +22,9 @@ export const depthToSpace: Rule = async call => {
 export const spaceToDepth: Rule = async call => {
   const block = call.int('blocksize', 1);
   const perm = [0, 2, 3, 1];
-  const [channels, height, width] = range(3).map(i => call.size(0, i + 1) ?? call.refuse('leaves sizes open')) as [
-    number,
-    number,
-    number,
-  ];
+  const [channels, height, width] = range(3).map(
+    i => call.size(0, i + 1) ?? call.refuse('The node leaves sizes open.'),
+  ) as [number, number, number];
   const batch = await call.sizeEntry(0, 0);
   const [rows, columns] = [height / block, width / block];
   const split = await call.vector([batch, rows, block, columns, block, channels]);
@@ -43,10 +41,9 @@ export const trilu: Rule = async call => {
   const rank = call.rank();
   const k = call.number(1, 0);
   const isUpper = call.int('upper', 1) === 1;
-  const [rows, columns] = [rank - 2, rank - 1].map(axis => call.size(0, axis) ?? call.refuse('leaves sizes open')) as [
-    number,
-    number,
-  ];
+  const [rows, columns] = [rank - 2, rank - 1].map(
+    axis => call.size(0, axis) ?? call.refuse('The node leaves sizes open.'),
+  ) as [number, number];
   const mask = call.indicesBelow(rows * columns).map(i => {
     const diagonal = (i % columns) - Math.floor(i / columns);
     return Number(isUpper ? diagonal >= k : diagonal <= k);

@@ -72,16 +72,16 @@ function recurrent(kind: Kind): Rule {
 function checkSettings(call: OnnxCall): void {
   call.floats();
   const faults = [
-    ...(call.attribute('clip') === undefined ? [] : ['has clip']),
-    ...(call.int('input_forget', 0) === 0 ? [] : ['has input_forget']),
-    ...(call.has(4) && !areFullLength(call) ? ['takes lengths of sequences'] : []),
-    ...(call.has(7) && !isZero(call, 7) ? ['has peepholes'] : []),
+    ...(call.attribute('clip') === undefined ? [] : ['The node has clip.']),
+    ...(call.int('input_forget', 0) === 0 ? [] : ['The node has input_forget.']),
+    ...(call.has(4) && !areFullLength(call) ? ['The node takes lengths of sequences.'] : []),
+    ...(call.has(7) && !isZero(call, 7) ? ['The node has peepholes.'] : []),
     ...([5, 6].some(i => call.has(i) && call.value(i).kind === 'constant' && !isZero(call, i))
-      ? ['starts from constant states']
+      ? ['The node starts from constant states.']
       : []),
   ];
   if (faults.length > 0) {
-    call.refuse(faults.join(', '));
+    call.refuse(faults.join(' '));
   }
 }
 
@@ -160,7 +160,7 @@ async function planDirection(call: OnnxCall, kind: Kind, x: string, way: Directi
     names.length === 0 ? kind.activations : names.slice(directionIndex * count, (directionIndex + 1) * count);
   const supported = ['tanh', 'sigmoid', 'relu', 'softsign', 'softplus'];
   if (activations.some(name => !supported.includes(name)) || (count === 3 && activations[1] !== activations[2])) {
-    call.refuse(`has the activations ${activations.join(', ')}`);
+    call.refuse(`The node has the activations ${activations.join(', ')}.`);
   }
   const columns = (index: number) => call.size(index, 2) ?? 0;
   const rows = [directionIndex, 1] as const;
@@ -177,7 +177,7 @@ async function planDirection(call: OnnxCall, kind: Kind, x: string, way: Directi
       ? {rows, shape: [2, gates.length * units]}
       : {rows, shape: [2, gates.length, units], sumsHalves: true, rowOrder: gates, ...withGates()};
   const weight = (index: number, how: WeightLayout) =>
-    call.lowering.weight(call.node.name, index, how) ?? call.refuse(`needs a constant input ${index}`);
+    call.lowering.weight(call.node.name, index, how) ?? call.refuse(`The node needs a constant input ${index}.`);
   const isStateful = call.planner.keysOf(call.node).length > 2;
   const config: tf.serialization.ConfigDict = {
     units,

@@ -82,7 +82,7 @@ export const logSumExp: Rule = async call => {
 export function arg(op: 'ArgMax' | 'ArgMin'): Rule {
   return async call => {
     if (call.int('select_last_index', 0) === 1) {
-      call.refuse('selects the last of equal values');
+      call.refuse('The node selects the last of equal values.');
     }
     const axis = call.axis(call.int('axis', 0));
     const perm = call.perm();
@@ -109,7 +109,7 @@ export const cumSum: Rule = async call => {
 /** The largest values and their indices along an axis, which is moved to the end. */
 export const topK: Rule = async call => {
   if (call.int('largest', 1) === 0) {
-    call.refuse('returns the smallest values');
+    call.refuse('The node returns the smallest values.');
   }
   const axis = call.axis(call.int('axis', -1));
   const perm = [...call.perm().filter(at => at !== axis), axis];

@@ -19,14 +19,14 @@ export const resize: Rule = async call => {
   const hasSizes = !isOld && call.has(3);
   const sizes = hasSizes ? call.entries(3) : undefined;
   if (sizes === undefined && scales?.length !== axes.length) {
-    call.refuse('needs constant scales');
+    call.refuse('The node needs constant scales.');
   }
   if (
     call.int('antialias', 0) === 1 ||
     call.int('exclude_outside', 0) === 1 ||
     call.text('keep_aspect_ratio_policy', 'stretch') !== 'stretch'
   ) {
-    call.refuse('has antialias, exclude_outside or keep_aspect_ratio_policy');
+    call.refuse('The node has antialias, exclude_outside or keep_aspect_ratio_policy.');
   }
   const resized = new Map<number, ResizedAxis>();
   for (const [i, axis] of axes.entries()) {
@@ -63,7 +63,7 @@ async function scaledSize(call: OnnxCall, axis: number, scale: number): Promise<
     return Math.floor(inputSize * scale);
   }
   if (!Number.isInteger(scale)) {
-    call.refuse(`scales a dynamic size by ${scale}`);
+    call.refuse(`The node scales a dynamic size by ${scale}.`);
   }
   return {of: await call.emit('Mul', [await call.vector([inputSize]), call.constant([scale])]), at: 0};
 }
@@ -137,7 +137,7 @@ async function resizeByMatrices(
   for (const [axis, {size, scale}] of resized) {
     const inputSize = call.size(0, axis);
     if (inputSize === undefined || typeof size !== 'number' || scale === undefined || axis === 0) {
-      call.refuse(`resizes ${axis === 0 ? 'the batch' : 'a dynamic size'} by ${how.mode} ${how.transform}`);
+      call.refuse(`The node resizes ${axis === 0 ? 'the batch' : 'a dynamic size'} by ${how.mode} ${how.transform}.`);
     }
     // The axis is moved to the last but one position, over which a matrix product sums.
     const otherAxes = perm.filter(each => each !== axis);
@@ -183,7 +183,7 @@ function matrixOf(
     } else if (mode === 'cubic') {
       range(4).forEach(i => add(row, base + i - 1, cubicWeight(Math.abs(part - (i - 1)), cubic)));
     } else {
-      call.refuse(`has the mode ${mode}`);
+      call.refuse(`The node has the mode ${mode}.`);
     }
   }
   return matrix;
@@ -205,7 +205,7 @@ function inputPosition(
     case 'asymmetric':
       return row / scale;
     default:
-      return call.refuse(`has the coordinates of ${transform}`);
+      return call.refuse(`The node has the coordinates of ${transform}.`);
   }
 }
 

@@ -59,7 +59,7 @@ export const flatten: Rule = async call => {
   call.setOutput(
     await reshape(
       call,
-      first !== undefined ? [first, -1] : [-1, second ?? call.refuse('flattens dynamic sizes on both sides')],
+      first !== undefined ? [first, -1] : [-1, second ?? call.refuse('The node flattens dynamic sizes on both sides.')],
     ),
   );
 };
@@ -85,7 +85,7 @@ export const squeeze: Rule = async call => {
     throw new FixedBatchError(`Squeeze "${call.node.name}", which drops it`);
   }
   if (listed === undefined && range(rank).some(axis => axis > 0 && call.size(0, axis) === undefined)) {
-    call.refuse('drops axes of size 1 among dynamic sizes');
+    call.refuse('The node drops axes of size 1 among dynamic sizes.');
   }
   const axes = listed ?? range(rank).filter(axis => call.size(0, axis) === 1);
   const perm = call.perm();
@@ -296,9 +296,9 @@ const MAX_EDGE_WIDTH = 32;
 export const pad: Rule = async call => {
   const rank = call.rank();
   const isOld = call.version < 11;
-  const sizes = (isOld ? call.ints('pads') : call.numbers(1)) ?? call.refuse('needs constant pads');
+  const sizes = (isOld ? call.ints('pads') : call.numbers(1)) ?? call.refuse('The node needs constant pads.');
   const axes = call.has(3)
-    ? (call.numbers(3) ?? call.refuse('needs constant axes')).map(axis => call.axis(axis))
+    ? (call.numbers(3) ?? call.refuse('The node needs constant axes.')).map(axis => call.axis(axis))
     : range(rank);
   const value = isOld ? call.float('value', 0) : call.number(2, 0);
   const mode = call.text('mode', 'constant');
@@ -307,7 +307,7 @@ export const pad: Rule = async call => {
     return at < 0 ? [0, 0] : [sizes[at] ?? 0, sizes[axes.length + at] ?? 0];
   });
   if (pads.some(size => size < 0)) {
-    call.refuse('has negative pads');
+    call.refuse('The node has negative pads.');
   }
   const paddings = call.constant(pads, [rank, 2]);
   if (mode === 'constant') {
@@ -318,7 +318,7 @@ export const pad: Rule = async call => {
   const isEdge = mode === 'edge';
   const largest = Math.max(0, ...pads);
   if ((mode !== 'reflect' && !isEdge) || (isEdge && largest > MAX_EDGE_WIDTH)) {
-    call.refuse(`has the mode ${mode}${isEdge ? ` for ${largest} values, more than ${MAX_EDGE_WIDTH}` : ''}`);
+    call.refuse(`The node has the mode ${mode}${isEdge ? ` for ${largest} values, more than ${MAX_EDGE_WIDTH}` : ''}.`);
   }
   if (!isEdge) {
     call.setOutput(

@@ -73,9 +73,9 @@ export class GraphWriter {
     private readonly halves = false,
   ) {}
 
-  /** Says why the layer cannot be written, as the rest of a sentence about it. */
+  /** Says why the layer cannot be written, in whole sentences. */
   refuse(reason: string): void {
-    this.faults.add(`Layer "${this.layer}" ${reason}`);
+    this.faults.add(`Layer "${this.layer}": ${reason}`);
   }
 
   freeName(wanted: string): string {

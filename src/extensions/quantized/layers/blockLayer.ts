@@ -43,8 +43,8 @@ export interface BlockLayer extends tf.layers.Layer {
   readonly whyUntrained: string;
 }
 
-/** Why a quantized layer does not train, as the rest of a sentence about it. */
-const IN_BLOCKS = 'has quantized weights, which cannot train. To train an update of it, name it in targets.';
+/** Why a quantized layer does not train. */
+const IN_BLOCKS = 'Quantized weights cannot train. To train an update of the layer, name it in targets.';
 
 /** The name of the weight that holds the blocks. */
 export const BLOCKS = 'blocks';
@@ -170,12 +170,12 @@ const METHODS = ['lora', 'lora-fa', 'vera', 'ia3', 'ia3-feedforward', 'tokens'];
 function refusedMethod({name}: {readonly name: string}, dropout: number): string | undefined {
   if (!METHODS.includes(name)) {
     return (
-      `has quantized weights, and the method "${name}" needs the whole kernel in float32. ` +
+      `The weights are quantized, and the method "${name}" needs the whole kernel in float32. ` +
       `Use one of ${METHODS.join(', ')}, or adapt the unquantized model.`
     );
   }
   return dropout > 0 && name.startsWith('ia3')
-    ? `has quantized weights, and with dropout the method "${name}" needs the whole kernel in float32. ` +
+    ? `The weights are quantized, and with dropout the method "${name}" needs the whole kernel in float32. ` +
         'Override its dropout with 0.'
     : undefined;
 }

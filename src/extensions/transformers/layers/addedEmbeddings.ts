@@ -4,7 +4,7 @@ import {checkCount, misfitError, showShape} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {currentDecoding} from './decoding';
 import {definedLayer} from './definedLayer';
-import {isNoSequence, TAKES_SEQUENCES, tableOf} from './table';
+import {isNoSequence, SEQUENCES, tableOf} from './table';
 
 /** Arguments of {@link PositionEmbedding}. */
 export interface PositionEmbeddingArgs {
@@ -36,7 +36,7 @@ export class PositionEmbedding extends definedLayer({
   inputs: 2,
   integers: [1],
   keepsMask: true,
-  misfit: ([shape]) => isNoSequence(shape) && TAKES_SEQUENCES,
+  misfit: ([shape]) => isNoSequence(shape) && SEQUENCES,
   weights: ({rows}, [shape]) => tableOf(rows, shape),
   formula(o, [x, tokens], {offset, padding}, w) {
     const table = w.embeddings;
@@ -107,7 +107,7 @@ export class TypeEmbedding extends definedLayer({
   inputs: 2,
   integers: [1],
   keepsMask: true,
-  misfit: ([shape]) => isNoSequence(shape) && TAKES_SEQUENCES,
+  misfit: ([shape]) => isNoSequence(shape) && SEQUENCES,
   weights: ({rows}, [shape]) => tableOf(rows, shape),
   formula(o, [x, types], _, w) {
     const table = w.embeddings;

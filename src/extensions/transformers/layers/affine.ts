@@ -12,6 +12,6 @@ export const Affine = defineLayer('Affine', {
   weights: (_, [shape]) => factorAndSummand(shape),
   misfit: ([shape, other, third]) =>
     (shape.at(-1) == null || third !== undefined || (other !== undefined && other.at(-1) !== shape.at(-1))) &&
-    'takes one input or two of the same shape',
+    'one input or two of the same shape',
   formula: (o, [x, other], _, w) => o.affine(other === undefined ? x : o.add(x, other), w.gamma, w.beta),
 });

@@ -8,7 +8,7 @@ import {defineLayer} from './definedLayer';
  */
 export const ChoiceRows = defineLayer('ChoiceRows', {
   integers: [0],
-  misfit: ([shape]) => shape.length !== 3 && 'takes [batch, choices, positions]',
+  misfit: ([shape]) => shape.length !== 3 && '[batch, choices, positions]',
   shape: ([shape]) => [null, shape.at(-1) ?? null],
   formula: (o, [x]) => o.reshape(x, [-1, o.size(x, 2)]),
 });

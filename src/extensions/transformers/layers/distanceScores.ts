@@ -3,7 +3,7 @@ import {count, flag, nullable, number, sizesMatch} from '../../../core/layers/fo
 import {checkCount, misfitError, showShape} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import {definedLayer, defineLayer} from './definedLayer';
-import {isNoSequence, TAKES_SEQUENCES, tableOf} from './table';
+import {isNoSequence, SEQUENCES, tableOf} from './table';
 
 /**
  * A learned table of vectors for distances, the same for all inputs: `[batch, positions, width]` → `[1, rows, width]`.
@@ -13,7 +13,7 @@ import {isNoSequence, TAKES_SEQUENCES, tableOf} from './table';
  */
 export const DistanceTable = defineLayer('DistanceTable', {
   settings: {rows: count()},
-  misfit: ([shape]) => isNoSequence(shape) && TAKES_SEQUENCES,
+  misfit: ([shape]) => isNoSequence(shape) && SEQUENCES,
   weights: ({rows}, [shape]) => tableOf(rows, shape, 3),
   shape: ([shape], {rows}) => [1, rows, shape.at(-1) ?? null],
   formula: (_o, _inputs, _settings, w) => w.embeddings,
@@ -50,8 +50,8 @@ export class DistanceScores extends definedLayer({
   misfit([shape, table = []], {heads, span}) {
     const width = shape[2] ?? 0;
     const fits = shape.length === 3 && width % heads === 0 && sizesMatch(table, [1, 2 * span, width]);
-    const takes = `takes queries or keys of ${heads} heads, [batch, positions, width], and a table, `;
-    return !fits && takes + showShape([1, 2 * span, width]);
+    const taken = `queries or keys of ${heads} heads, [batch, positions, width], and a table, `;
+    return !fits && taken + showShape([1, 2 * span, width]);
   },
   shape: ([[batch = null, positions = null]], {heads}) => [batch, heads, positions, positions],
 }) {

@@ -15,7 +15,7 @@ export const MaxPooling = defineLayer('MaxPooling', {
       throw new LoRAError(`padding must be at most half of size, ${size}, got ${padding}.`);
     }
   },
-  misfit: ([shape]) => shape.length !== 4 && 'takes [batch, height, width, channels]',
+  misfit: ([shape]) => shape.length !== 4 && '[batch, height, width, channels]',
   shape([[batch = null, height, width, channels = null]], {size, stride, padding}) {
     const pooled = (edge: number | null | undefined) =>
       edge == null ? null : Math.floor((edge + 2 * padding - size) / stride) + 1;

@@ -88,7 +88,7 @@ export class GatedActivation extends definedLayer({
     const fits = packed
       ? up === undefined && (shape.at(-1) ?? 0) % 2 === 0
       : up !== undefined && third === undefined && sizesMatch(shape, up);
-    return !fits && 'takes a gate and values of the same shape';
+    return !fits && 'a gate and values of the same shape';
   },
   shape([shape], {packed}) {
     const width = shape.at(-1);

@@ -1,6 +1,6 @@
 import {count, sizesMatch} from '../../../core/layers/formulaLayer';
 import {defineLayer} from './definedLayer';
-import {isNoSequence, TAKES_SEQUENCES, tableOf} from './table';
+import {isNoSequence, SEQUENCES, tableOf} from './table';
 
 /**
  * Adds a learned position embedding to the patches of images of different sizes: patches `[batch, positions, width]`
@@ -17,9 +17,9 @@ export const GridPositionEmbedding = defineLayer('GridPositionEmbedding', {
   settings: {edge: count()},
   inputs: 2,
   misfit: ([shape, grids = []]) =>
-    (isNoSequence(shape) && TAKES_SEQUENCES) ||
+    (isNoSequence(shape) && SEQUENCES) ||
     (!sizesMatch(grids, [shape[0] ?? null, 2]) &&
-      "takes patches, [batch, positions, width], and the rows and columns of each image's patches, [batch, 2]"),
+      "patches, [batch, positions, width], and the rows and columns of each image's patches, [batch, 2]"),
   weights: ({edge}, [shape]) => tableOf(edge ** 2, shape),
   formula(o, [x, grids], {edge}, w) {
     const sizes = o.expandDims(grids, [1]); // [batch, 1, 2]

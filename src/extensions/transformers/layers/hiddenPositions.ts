@@ -13,7 +13,7 @@ export const HiddenPositions = defineLayer('HiddenPlaces', {
   integers: [1],
   misfit: ([states, mask = [], values = states]) =>
     !(states.length === 3 && sizesMatch(mask, states.slice(0, 2)) && sizesMatch(values, states)) &&
-    'takes states, [batch, positions, width], a mask, [batch, positions], and optionally values, of the states',
+    'states, [batch, positions, width], a mask, [batch, positions], and optionally values, of the states',
   formula(o, [states, mask, values]) {
     const shown = o.expandDims(o.shown(mask), [2]);
     const seen = o.mul(states, shown);

@@ -48,7 +48,7 @@ export const TokenState = defineLayer('TokenState', {
   integers: [1],
   misfit: ([states, tokens = []]) =>
     !(states.length === 3 && sizesMatch(tokens, states.slice(0, 2))) &&
-    'takes states, [batch, positions, width], and tokens, [batch, positions]',
+    'states, [batch, positions, width], and tokens, [batch, positions]',
   shape: ([[batch = null, , width = null]]) => [batch, width],
   formula(o, [states, tokens], {token}) {
     const position = o.argMax(token === null ? tokens : o.is(tokens, token), 1);

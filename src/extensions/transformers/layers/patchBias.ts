@@ -19,7 +19,7 @@ const OF_TOKEN = 3;
 export class PatchBias extends definedLayer({
   settings: {edge: count(), heads: count()},
   integers: [0],
-  misfit: ([shape]) => shape.length !== 4 && 'takes patches, [batch, rows, columns, width]',
+  misfit: ([shape]) => shape.length !== 4 && 'patches, [batch, rows, columns, width]',
   weights: ({edge, heads}) => ({
     table: {shape: [(2 * edge - 1) ** 2 + OF_TOKEN, heads], start: tf.initializers.zeros()},
   }),

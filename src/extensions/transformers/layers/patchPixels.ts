@@ -13,7 +13,7 @@ function wholeOf({shape: [, height = 0, width = 0]}: tf.Tensor, patch: number): 
 }
 
 function misfitOf(features: tf.Shape): string | false {
-  return features.length !== 4 && 'takes [batch, height, width, channels]';
+  return features.length !== 4 && '[batch, height, width, channels]';
 }
 
 /**

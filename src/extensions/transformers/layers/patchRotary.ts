@@ -61,6 +61,6 @@ export const RotatedPatches = defineLayer('RotatedPatches', {
   inputs: 2,
   misfit: ([shape, angles = []]) =>
     !(shape.length === 3 && sizesMatch(shape.slice(1, 2), angles.slice(1, 2))) &&
-    'takes a sequence and the angles of its positions',
+    'a sequence and the angles of its positions',
   formula: (o, [x, angles], {heads}, _, [shape]) => o.rotate(x, angles, heads, Number(shape[2]) / heads),
 });

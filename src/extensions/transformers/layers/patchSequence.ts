@@ -43,7 +43,7 @@ export class PatchSequence extends definedLayer({
     antialias: flag(false),
     positioned: later(flag(true)),
   },
-  misfit: ([shape]) => (shape.length !== 4 || shape[3] == null) && 'takes patches, [batch, rows, columns, width]',
+  misfit: ([shape]) => (shape.length !== 4 || shape[3] == null) && 'patches, [batch, rows, columns, width]',
   weights({grid: [rows, columns], tokens, registers, positioned}, [shape]) {
     const table = (count: number) => ({
       shape: [count, shape[3] ?? null],

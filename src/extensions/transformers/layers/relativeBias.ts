@@ -20,7 +20,7 @@ export class RelativeBias extends definedLayer({
   weights: ({heads, buckets}) => ({
     embeddings: {shape: [buckets, heads], start: tf.initializers.randomNormal({stddev: 0.02})},
   }),
-  misfit: ([shape]) => shape.length < 2 && 'takes sequences, [batch, positions, …]',
+  misfit: ([shape]) => shape.length < 2 && 'sequences, [batch, positions, …]',
   shape: ([[, positions = null]], {heads}) => [1, heads, positions, positions],
 }) {
   static readonly className = 'tfjs-lora/transformers>RelativeBias';

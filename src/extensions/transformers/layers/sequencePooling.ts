@@ -44,8 +44,8 @@ export class SequencePooling extends definedLayer({
   misfit([shape, ...others], {padding}) {
     const fit = others.every(other => sizesMatch(other, shape.slice(0, 2)));
     const counts = padding === null ? others.length <= 1 : others.length === 2;
-    const takes = `mask${padding === null ? '' : ' and tokens'}, [batch, positions]`;
-    return !(shape.length === 3 && fit && counts) && `takes sequences, [batch, positions, width], and a ${takes}`;
+    const taken = `mask${padding === null ? '' : ' and tokens'}, [batch, positions]`;
+    return !(shape.length === 3 && fit && counts) && `sequences, [batch, positions, width], and a ${taken}`;
   },
   shape: ([[batch = null, , width = null]]) => [batch, width],
   formula(o, [x, mask, tokens], {mode, padding, skip}) {

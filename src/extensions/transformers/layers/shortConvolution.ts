@@ -32,7 +32,7 @@ export class ShortConvolution extends definedLayer({
       Number(packed[2]) % 3 !== 0 ||
       third !== undefined ||
       (mask && mask.length !== 2)) &&
-    'takes [batch, positions, 3·width], and a mask [batch, positions]',
+    '[batch, positions, 3·width], and a mask [batch, positions]',
   weights({taps, useBias}, [packed]) {
     const width = Number(packed[2]) / 3;
     const kernel = tf.initializers.randomUniform({minval: -(taps ** -0.5), maxval: taps ** -0.5});

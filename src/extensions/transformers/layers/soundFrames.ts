@@ -79,7 +79,7 @@ export class PositionalConvolution extends definedLayer({
   settings: {size: count(), groups: count()},
   misfit: ([shape], {groups}) =>
     (shape.length !== 3 || shape[2] == null || shape[2] % groups !== 0) &&
-    `takes [batch, positions, width], whose width is a multiple of ${groups}`,
+    `[batch, positions, width], whose width is a multiple of ${groups}`,
   weights({size, groups}, [shape]) {
     const width = Number(shape[2]);
     return {

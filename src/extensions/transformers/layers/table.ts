@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import type {WeightSpec} from '../../../core/layers/formulaLayer';
 
 /** What a layer with a table says of other shapes. */
-export const TAKES_SEQUENCES = 'takes sequences, [batch, positions, width]';
+export const SEQUENCES = 'sequences, [batch, positions, width]';
 
 export function isNoSequence(shape: tf.Shape): boolean {
   return shape.length !== 3 || shape[2] == null;

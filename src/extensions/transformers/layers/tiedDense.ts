@@ -64,8 +64,8 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
   /** @internal */
   get whyUntrained(): string {
     return (
-      `computes with the table of "${this.table}". Name that one, to train both uses of it; or give this layer a table ` +
-      'of its own, by loadTransformer with {tied: false}.'
+      `The layer computes with the table of "${this.table}". Name that one, to train both uses of it; or give this ` +
+      'layer a table of its own, by loadTransformer with {tied: false}.'
     );
   }
 

@@ -9,7 +9,7 @@ import {defineLayer} from './definedLayer';
  */
 export const TimePadding = defineLayer('TimePadding', {
   settings: {before: count(undefined, 0), after: count(undefined, 0)},
-  misfit: ([shape]) => shape.length !== 3 && 'takes [batch, positions, width]',
+  misfit: ([shape]) => shape.length !== 3 && '[batch, positions, width]',
   shape: ([[batch = null, positions, width = null]], {before, after}) => [
     batch,
     positions == null ? null : before + positions + after,

@@ -31,14 +31,16 @@ export const tokenRows: Method = {
   reachesBorrowers: true,
   rankLimit: ({variable, name}) => tableShape(variable, name)[0],
   refusal: form =>
-    form === 'lookUp' || form === 'linear' ? undefined : 'has no rows of single tokens that could be trained.',
+    form === 'lookUp' || form === 'linear'
+      ? undefined
+      : 'The layer has no rows of single tokens that could be trained.',
   misfit: ({tokens = []}, {variable, name}) => {
     if (variable.shape.length !== 2) {
-      return 'is neither an Embedding nor a Dense, and has no rows of single tokens';
+      return 'The layer is neither an Embedding nor a Dense, and has no rows of single tokens.';
     }
     const [rows] = tableShape(variable, name);
     const wrong = tokens.find(token => token >= rows);
-    return wrong === undefined ? undefined : `has ${rows} rows, and there is none for token ${wrong}`;
+    return wrong === undefined ? undefined : `The layer has ${rows} rows, and there is none for token ${wrong}.`;
   },
   update: (parameters, strength, site) => ({factors: factorsOf(parameters, strength, site)}),
   merge: (parameters, strength, site) =>

@@ -7,7 +7,7 @@ import {defineLayer} from './definedLayer';
  * @experimental
  */
 export const Trigrams = defineLayer('Trigrams', {
-  misfit: ([shape]) => (shape.length !== 3 || shape[2] == null) && 'takes [batch, positions, width]',
+  misfit: ([shape]) => (shape.length !== 3 || shape[2] == null) && '[batch, positions, width]',
   shape: ([[batch = null, positions = null, width]]) => [batch, positions, 3 * Number(width)],
   formula(o, [x]) {
     const count = o.size(x, 1);

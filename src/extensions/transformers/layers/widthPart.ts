@@ -21,8 +21,7 @@ export const WidthPart = defineLayer('WidthPart', {
   weights: ({of, span, bias}, [shape]) => ({
     ...(bias && {bias: {shape: [(span * Number(shape.at(-1))) / of], start: tf.initializers.zeros()}}),
   }),
-  misfit: ([shape], {of}) =>
-    !Number.isInteger((shape.at(-1) ?? NaN) / of) && `takes ${of} equal parts of the last axis`,
+  misfit: ([shape], {of}) => !Number.isInteger((shape.at(-1) ?? NaN) / of) && `${of} equal parts of the last axis`,
   shape: ([shape], {of, span}) => [...shape.slice(0, -1), (span * Number(shape.at(-1))) / of],
   formula(o, [x], {index, of, span}, w, [shape]) {
     const width = (shape.at(-1) ?? 0) / of;

@@ -31,7 +31,7 @@ export function windowsMisfit(features: tf.Shape, {size, pads}: WindowSettings):
   const edges = features.slice(1, 3).map(edge => edge ?? Infinity);
   return (
     (features.length !== 4 || (!pads && Math.min(...edges) < size)) &&
-    `has windows of ${size} × ${size} positions, and takes features that are as large`
+    `features that are as large as its windows of ${size} × ${size} positions`
   );
 }
 

@@ -146,7 +146,7 @@ test('layers that no nodes compute are refused by name, and so are models that a
   const gelu = replaceHead(body, [tf.layers.dense({units: 2, activation: 'swish', name: 'd'})], {after: 'conv'});
   const other = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
   await withoutLeaks(async () => {
-    await expect(toGraphModel(odd, graph)).rejects.toThrow(/Layer "up" is a UpSampling2D.*\n.*Layer "p" is a Permute/);
+    await expect(toGraphModel(odd, graph)).rejects.toThrow(/Layer "up": A UpSampling2D.*\n.*Layer "p": A Permute/);
     await expect(toGraphModel(gelu, graph)).rejects.toThrow(/Layer "d" \(Dense\).*swish/);
     await expect(toGraphModel(other, graph)).rejects.toThrow(/None of its layers is from the graph/);
     await expect(toGraphModel(body, graph, {dtype: 'uint8'} as object)).rejects.toThrow(/the update would be lost/);

@@ -524,7 +524,7 @@ describe('a graph of the official converter', () => {
 
 test('an op that a graph does not know is refused by name', async () => {
   const graph = await graphOf([input('x', [-1, 2]), node('y', 'Frobnicate', ['x'])]);
-  await expect(fromGraphModel(graph)).rejects.toThrow(/Frobnicate "y" cannot be computed here/);
+  await expect(fromGraphModel(graph)).rejects.toThrow(/Frobnicate "y": The node cannot be computed here/);
 });
 
 test('a GraphOp in a model says which node it is', async () => {

@@ -63,7 +63,7 @@ describe('on webgpu, which reads no tensor in the middle of a call,', () => {
     await useBackend('webgpu');
     await withoutLeaks(async () => {
       await expect(fromGraphModel(graph)).rejects.toThrow(
-        /Where "places" must read a tensor synchronously, which webgpu cannot\nImport a part of it: fromGraphModel\(graph, \{outputs: \['kernel'\]\}\)/,
+        /Where "places": The node must read a tensor synchronously, which webgpu cannot\.\nImport a part of it: fromGraphModel\(graph, \{outputs: \['kernel'\]\}\)/,
       );
     });
   });
@@ -78,6 +78,6 @@ describe('on webgpu, which reads no tensor in the middle of a call,', () => {
   test('a model that was imported elsewhere refuses it when it is called', async () => {
     const model = await fromGraphModel(await positives());
     await useBackend('webgpu');
-    expect(() => model.predict(tf.ones([1, 3]))).toThrow(/Where "places" must read a tensor/);
+    expect(() => model.predict(tf.ones([1, 3]))).toThrow(/Where "places": The node must read a tensor/);
   });
 });

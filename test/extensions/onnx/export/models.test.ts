@@ -138,8 +138,8 @@ describe('refuses', () => {
     await expect(toONNX(model)).rejects.toMatchObject({
       code: 'ERR_UNSUPPORTED',
       faults: [
-        'Layer "odd" is a Odd, which cannot be written.',
-        'Layer "cell" has the activation gelu in a cell, which cannot be written.',
+        'Layer "odd": The class Odd cannot be written.',
+        'Layer "cell": The activation gelu cannot be written in a cell.',
       ],
     });
     expect(tf.memory().numTensors).toBe(before);

@@ -102,8 +102,8 @@ test('a setting that the writer does not know is refused by the names of its lay
   await expect(toONNX(model)).rejects.toMatchObject({
     code: 'ERR_UNSUPPORTED',
     faults: [
-      'Layer "first" (Dense) has gates.order: "later", which cannot be written.',
-      'Layer "second" (LSTM) has clip: 3, which cannot be written.',
+      'Layer "first": The class Dense with gates.order: "later" cannot be written.',
+      'Layer "second": The class LSTM with clip: 3 cannot be written.',
     ],
   });
   disposeModel(model);

@@ -246,7 +246,7 @@ describe('refuses', () => {
     const odd = replaceHead(base, [tf.layers.dense({units: 3, name: 'new'}), tf.layers.layerNormalization()], {
       after: 'first',
     });
-    await expect(toONNX(odd, old)).rejects.toThrow('(LayerNormalization) needs opset 13, and the file has 12');
+    await expect(toONNX(odd, old)).rejects.toThrow('The class LayerNormalization needs opset 13, and the file has 12');
     [odd, base].forEach(disposeModel);
   });
 

@@ -184,8 +184,8 @@ describe('refuses, and leaves nothing behind', () => {
         {op: 'Magic', domain: 'com.example', inputs: ['n'], outputs: ['y'], name: 'wand'},
       ],
     });
-    expect(message).toContain('NonMaxSuppression "boxes" is not supported');
-    expect(message).toContain('Magic "wand" of com.example is not supported');
+    expect(message).toContain('NonMaxSuppression "boxes": The operation is not supported.');
+    expect(message).toContain('Magic "wand": The operation is of com.example, which is not supported.');
     expect(message).toContain("fromONNX(file, {outputs: ['first']})");
   });
 
@@ -199,7 +199,7 @@ describe('refuses, and leaves nothing behind', () => {
       nodes: [{op, inputs, outputs: ['y'], name: 'first', attributes: [[field(1, name), ...setting]]}],
       initializers: [...PRODUCT.initializers!, [field(1, 1), field(2, 7), field(8, 'k'), field(7, 1)]],
     });
-    expect(message).toContain(`${op} "first" ${reason}`);
+    expect(message).toContain(`${op} "first": The node ${reason}`);
   });
 
   test.each([
@@ -341,11 +341,13 @@ describe('an If', () => {
     const model = await fromONNX(file, {constantInputs: {c: 1}});
     expect(outputOf(model, tf.tensor2d([[1, 0, -1]]))).toEqual([-4, -4]);
     disposeModel(model);
-    await expect(fromONNX(file, {constantInputs: {c: 0}})).rejects.toThrow('Magic "choice/else/z" is not');
+    await expect(fromONNX(file, {constantInputs: {c: 0}})).rejects.toThrow(
+      'Magic "choice/else/z": The operation is not',
+    );
   });
 
   test('is refused by name where the model decides', async () => {
-    await expect(fromONNX(file)).rejects.toThrow('If "choice" decides at run time what is computed');
+    await expect(fromONNX(file)).rejects.toThrow('If "choice": The node decides at run time what is computed');
   });
 });
 
@@ -445,7 +447,9 @@ test('a matrix that is multiplied by a dynamic axis is refused by name', async (
     inputs: [value('x', [null, 3])],
     outputs: [value('y', [3, 2])],
   });
-  await expect(fromONNX(file)).rejects.toThrow('Gemm "product" multiplies its matrix by an axis of dynamic size');
+  await expect(fromONNX(file)).rejects.toThrow(
+    'Gemm "product": The node multiplies its matrix by an axis of dynamic size',
+  );
 });
 
 test('a row of a tensor of five axes is normalized, which the layer of tfjs does not do', async () => {
