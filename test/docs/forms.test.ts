@@ -1,4 +1,9 @@
 import {readdirSync, readFileSync} from 'node:fs';
+import type * as tf from '@tensorflow/tfjs';
+import type {focalLoss} from 'tfjs-lora';
+import type {landmarkLoss} from 'tfjs-lora/landmarks';
+import type {ctcLoss} from 'tfjs-lora/sound';
+import type {crossEntropyFromLogits, pairLoss, sigmoidPairLoss, spanCrossEntropy} from 'tfjs-lora/transformers';
 
 // The table "One form for one thing" of `docs/stability.md`, held over the files in `api/`.
 
@@ -45,20 +50,49 @@ test('a seed is a number', () => {
   expect(declaring('seed').filter(line => !/\bseed\??: number\b/.test(line))).toEqual([]);
 });
 
-test('validation data and losses have one form', () => {
+type Loss = (targets: tf.Tensor, outputs: tf.Tensor) => tf.Tensor;
+type NamesOf<Losses extends Record<string, Loss>> = Readonly<Record<keyof Losses, true>>;
+
+/** The losses, which the compiler compares with the form. */
+const LOSSES: NamesOf<{
+  crossEntropyFromLogits: typeof crossEntropyFromLogits;
+  ctcLoss: typeof ctcLoss;
+  focalLoss: ReturnType<typeof focalLoss>;
+  landmarkLoss: ReturnType<typeof landmarkLoss>;
+  pairLoss: typeof pairLoss;
+  sigmoidPairLoss: typeof sigmoidPairLoss;
+  spanCrossEntropy: typeof spanCrossEntropy;
+}> = {
+  ...{crossEntropyFromLogits: true, ctcLoss: true, focalLoss: true, landmarkLoss: true},
+  ...{pairLoss: true, sigmoidPairLoss: true, spanCrossEntropy: true},
+};
+
+/** They compare two outputs. */
+const LOSSES_OF_PAIRS = ['cosineLoss', 'rankingLoss'];
+
+test('losses are functions of targets and outputs, or return one', () => {
+  const names = LINES.flatMap(
+    line => /^(?:@experimental )?function (\w+(?:Loss|Entropy|FromLogits))\(/.exec(line)?.[1] ?? [],
+  );
+  expect(names.sort()).toEqual([...Object.keys(LOSSES), ...LOSSES_OF_PAIRS].sort());
+});
+
+test('validation data have one form', () => {
   expect(LINES.filter(line => /\bvalidation\??:/.test(line))).toEqual([]);
-  const losses = LINES.filter(line => /^(?:@experimental )?function \w+(?:Loss|CrossEntropy|FromLogits)\(/.test(line));
-  const isOne = (line: string) => /\((?:_?targets: tf\.Tensor|options|anchors)/.test(line);
-  expect(losses.length).toBeGreaterThan(5);
-  expect(losses.filter(line => !isOne(line))).toEqual([]);
+  const forms = declaring('validationData').map(line => /: (.*)/.exec(line)?.[1]);
+  expect(forms).toEqual([
+    "FitArgs['validationData'] | Batches;",
+    'readonly [ xs: tf.Tensor | tf.Tensor[], ys: tf.Tensor | tf.Tensor[] ];',
+  ]);
 });
 
 test('sizes count samples, and frequencies are in Hz', () => {
-  const options = LINES.slice(LINES.indexOf('interface LogMelOptions {'));
-  expect(options.slice(0, 16).filter(line => /\b(hop|window)\?:/.test(line))).toEqual([]);
-  const masks = LINES.slice(
-    LINES.indexOf('interface SpecAugmentOptions {'),
-    LINES.indexOf('interface SpecAugmentOptions {') + 8,
+  const membersOf = (name: string) =>
+    new RegExp(`^interface ${name}\\b[^{]*\\{\\n([^}]*)\\}`, 'm').exec(LINES.join('\n'))![1]!.match(/\w+(?=\??: )/g)!;
+  expect(membersOf('LogMelOptions')).toEqual(
+    expect.arrayContaining(['fftSize', 'hopSize', 'maxFrequency', 'minFrequency', 'windowSize']),
   );
-  expect(masks.filter(line => /maxFrequency|maxTime/.test(line))).toEqual([]);
+  expect(membersOf('SpecAugmentOptions')).toEqual(expect.arrayContaining(['maxMels']));
+  expect([...membersOf('LogMelOptions'), ...membersOf('SpecAugmentOptions')]).not.toContain('hop');
+  expect(membersOf('SpecAugmentOptions')).not.toContain('maxFrequency');
 });

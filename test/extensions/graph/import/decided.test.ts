@@ -142,7 +142,7 @@ test('a condition on an input is refused, and so is an output on a way that is n
   );
   const decided = await graphOf(conditional(), {...weights(), flag: no()});
   await withoutLeaks(async () => {
-    await expect(fromGraphModel(asked)).rejects.toThrow(/Switch "cond\/Switch" decides at run time/);
+    await expect(fromGraphModel(asked)).rejects.toThrow(/Switch "cond\/Switch": The node decides at run time/);
     await expect(fromGraphModel(decided, {outputs: ['cond/train']})).rejects.toThrow(
       /Mul "cond\/train": The node is in a branch that a constant does not take/,
     );
