@@ -61,8 +61,8 @@ export function updateOfKernels(
   );
   if (!isOne) {
     throw new LoRAError(
-      `its modules ${[...Object.values(kernelModules(base) ?? {})].join(' and ')} have different ranks or strengths, ` +
-        'and are one layer here. Leave one of them out with keyMap.',
+      `The modules ${[...Object.values(kernelModules(base) ?? {})].join(' and ')} have different ranks or strengths, ` +
+        'but are one layer here. Leave one of them out with keyMap.',
     );
   }
   const values = updates.flatMap(({name, a, b, magnitude}) => {
@@ -95,15 +95,15 @@ function updateOfKernel(
   const sideTensors = [stored, base, bias, tokens, update?.bias].filter(other => other !== undefined);
   if (update === undefined || update.embedding || sideTensors.length + saved.size > 0 || hasStart) {
     throw new LoRAError(
-      'a change that is not LoRA or DoRA of its weight alone, which is all that is supported for a kernel of a ' +
-        'layer with several. Leave the module out with keyMap.',
+      'Only LoRA and DoRA of the weight alone are supported for a kernel of a layer with several. Leave the module ' +
+        'out with keyMap.',
     );
   }
   const {a, b, strength} = fromTorchUpdate(update);
   const ofUpdate = [...a.shape.slice(0, -1), ...b.shape.slice(1)];
   if (showShape(ofUpdate) !== showShape([...shape])) {
     throw new LoRAError(
-      `an update of a weight of shape ${showShape(ofUpdate)}, and the layer's is ${showShape([...shape])}.`,
+      `The update is of a weight of shape ${showShape(ofUpdate)}, but the layer's is ${showShape([...shape])}.`,
     );
   }
   return {...withinRankLimit({a, b, strength}), limit: Math.min(...shape), magnitude: update.magnitude};

@@ -112,31 +112,31 @@ test.each<[string, Record<string, NamedValues>, object, string]>([
     'ranks that differ',
     {...updateOf(0, 1), ...updateOf(2, 3)},
     {rank_pattern: {'continuous_position_bias_mlp.0': 1}},
-    'its modules 0 and 2 have different ranks or strengths, and are one layer here.',
+    'The modules 0 and 2 have different ranks or strengths, but are one layer here.',
   ],
   [
     'strengths that differ',
     {...updateOf(0, 3), ...updateOf(2, 3)},
     {alpha_pattern: {'continuous_position_bias_mlp.0': 1}},
-    'its modules 0 and 2 have different ranks or strengths, and are one layer here.',
+    'The modules 0 and 2 have different ranks or strengths, but are one layer here.',
   ],
   [
     'a weight that trains in full',
     {...updateOf(0, 3), [`base_model.model.${MODULE}.2.weight`]: drawn([3, 512], 1)},
     {modules_to_save: ['continuous_position_bias_mlp.2']},
-    'a change that is not LoRA or DoRA of its weight alone',
+    'Only LoRA and DoRA of the weight alone are supported',
   ],
   [
     'a bias that trains',
     {...updateOf(0, 3), [`base_model.model.${MODULE}.0.base_layer.bias`]: drawn([512], 1)},
     {bias: 'lora_only'},
-    'a change that is not LoRA or DoRA of its weight alone',
+    'Only LoRA and DoRA of the weight alone are supported',
   ],
   [
     'a start of PiSSA',
     updateOf(0, 2),
     {init_lora_weights: 'pissa', r: 2},
-    'a change that is not LoRA or DoRA of its weight alone',
+    'Only LoRA and DoRA of the weight alone are supported',
   ],
   [
     'another shape',
@@ -145,7 +145,7 @@ test.each<[string, Record<string, NamedValues>, object, string]>([
       [`base_model.model.${MODULE}.0.lora_B.weight`]: drawn([512, 3], 0),
     },
     {},
-    "an update of a weight of shape [4, 512], and the layer's is [2, 512].",
+    "The update is of a weight of shape [4, 512], but the layer's is [2, 512].",
   ],
 ])('an adapter that has for one of them %s is refused', async (_, tensors, fields, message) => {
   await withoutLeaks(() => expect(imported(tensors, fields)).rejects.toThrow(`${LAYER}: ${message}`));
