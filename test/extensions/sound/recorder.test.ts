@@ -60,6 +60,7 @@ describe('with a microphone', () => {
     for (const [name, value] of Object.entries(FAKES)) {
       Object.defineProperty(globalThis, name, {value, configurable: true});
     }
+    track.stop.mockClear();
     recorder = new Recorder();
     await recorder.start();
   });
