@@ -1,30 +1,21 @@
+import {classesOf, ENCODER_ENDS} from '../net/architecture';
 import {encoder, pooledClassifier} from './encoder';
 import type {HubConfig} from '../net/hubConfig';
 
 /** ALBERT, whose blocks share their weights and whose embeddings are narrower. (Lan et al., arXiv 1909.11942.) */
 export const albert = encoder({
   prefix: 'albert',
-  classes: {
-    AlbertModel: 'none',
-    AlbertForSequenceClassification: 'classes',
-    AlbertForTokenClassification: 'tokenClasses',
-    AlbertForQuestionAnswering: 'spans',
-    AlbertForMaskedLM: 'tokens',
-    AlbertForMultipleChoice: 'choices',
-  },
+  classes: classesOf('Albert', ENCODER_ENDS),
   tableWidth: config => config.count('embedding_size', 128),
   widened: 'encoder/embedding_hidden_mapping_in',
   blocks: sharedBlocks,
   groups: config => config.count('num_hidden_groups', 1),
   modules: {
-    self: 'attention',
+    attention: 'attention',
     projections: ['attention/query', 'attention/key', 'attention/value'],
     attended: 'attention/dense',
-    attendedNorm: 'attention/LayerNorm',
-    wide: 'ffn',
-    activation: 'activation',
-    narrow: 'ffn_output',
-    norm: 'full_layer_layer_norm',
+    norms: ['attention/LayerNorm', 'full_layer_layer_norm'],
+    ...{feedForward: '', wide: 'ffn', activation: 'activation', narrow: 'ffn_output'},
   },
   activation: 'gelu_new',
   pooler: 'pooler',

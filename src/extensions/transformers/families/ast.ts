@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Architecture, nameOf} from '../net/architecture';
-import type {InFile, NetTensor} from '../net/net';
-import {blocks, blockSizes, noLast, vitNameToday} from './patchBlocks';
+import type {NetTensor} from '../net/net';
+import {blocks, blockSizes, pooledPatches, VIT_NAMES, vitNameToday} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
 const BINS = 128;
@@ -14,7 +14,6 @@ export const ast: Architecture = {
   prefix: 'audio_spectrogram_transformer',
   classes: {ASTModel: 'none', ASTForAudioClassification: 'classes'},
   takes: () => 'spectrograms',
-  commonNames: {},
   renamed: vitNameToday,
   blocks: config => config.count('num_hidden_layers', 12),
   channels: config => config.count('num_mel_bins', BINS),
@@ -38,17 +37,10 @@ export const ast: Architecture = {
     const pixels = net.apply(image, [byBin], () => tf.layers.reshape({targetShape: [bins, -1, 1], name: image}));
     const projection = nameOf(embeddings, 'patch_embeddings/projection');
     const cut = patches(net, projection, {channels: 1, width, size: [patch, patch], strides}, pixels);
-    const inFile = (name: string, rows: number): InFile => [name, [1, rows, width]];
-    const tokens = ['cls_token', 'distillation_token'].map(name => inFile(name, 1));
-    const rows = Math.max(grid[0], 1) * Math.max(grid[1], 1);
-    const positions = inFile('position_embeddings', tokens.length + rows);
-    let x = patchSequence(net, embeddings, {grid, tokens, positions}, cut);
-    const names = {
-      norms: ['layernorm_before', 'layernorm_after'] as [string, string],
-      attention: 'attention',
-      output: 'o_proj',
-    };
-    x = blocks(net, {root: nameOf(root, 'layers'), count: config.count('num_hidden_layers', 12)}, sizes, names, [x]);
+    const tokens = ['cls_token', 'distillation_token'];
+    let x = patchSequence(net, embeddings, {grid, width, tokens, positions: 'position_embeddings'}, cut);
+    const count = config.count('num_hidden_layers', 12);
+    x = blocks(net, {root: nameOf(root, 'layers'), count}, sizes, VIT_NAMES, [x]);
     x = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);
     const stateAt = (position: number, name: string) => net.poolBehind(name, position, 'first', x);
     const pooled = (): NetTensor =>
@@ -61,17 +53,8 @@ export const ast: Architecture = {
       const normal = net.layerNorm('classifier/layernorm', width, epsilon, [pooled()], {fresh: isNew});
       return net.dense('classifier/dense', [width, labels], normal, start);
     }
-    switch (pooling) {
-      case 'none':
-        return x;
-      case 'first':
-        return stateAt(0, 'pooling');
-      case 'mean':
-        return net.poolBehind('pooling', tokens.length, 'mean', x);
-      case 'pooler':
-        return pooled();
-      case 'last':
-        return noLast(config, x);
-    }
+    const first = (name: string) => stateAt(0, name);
+    const mean = (name: string) => net.poolBehind(name, tokens.length, 'mean', x);
+    return pooledPatches(config, pooling, {first, mean, pooler: pooled}, x);
   },
 };

@@ -1,16 +1,10 @@
+import {classesOf, ENCODER_ENDS} from '../net/architecture';
 import {encoder, pooledClassifier} from './encoder';
 
 /** BERT and models with the same architecture, such as MiniLM and E5. (Devlin et al., arXiv 1810.04805.) */
 export const bert = encoder({
   prefix: 'bert',
-  classes: {
-    BertModel: 'none',
-    BertForSequenceClassification: 'classes',
-    BertForTokenClassification: 'tokenClasses',
-    BertForQuestionAnswering: 'spans',
-    BertForMaskedLM: 'tokens',
-    BertForMultipleChoice: 'choices',
-  },
+  classes: classesOf('Bert', ENCODER_ENDS),
   padding: () => undefined,
   classify: pooledClassifier,
   masked: {

@@ -2,7 +2,7 @@ import {type Architecture, type ModelInputs, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {ScaledCosines, TokenState} from '../layers/pairLayers';
 import type {Net, NetTensor} from '../net/net';
-import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, imageSizes} from './patchBlocks';
+import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, imageSizes, pooledPatches} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
 // CLIP: an image encoder and a text encoder, whose vectors are compared. (Radford et al., arXiv 2103.00020.)
@@ -17,7 +17,6 @@ export const clip: Architecture = {
     CLIPForImageClassification: 'classes',
   },
   takes: head => (head === 'pairs' ? 'pairs' : 'images'),
-  commonNames: {},
   unused: /^(text_model|text_projection|visual_projection|logit_scale)(\.|$)/,
   uncomputed: /^post_layernorm\./,
   blocks: config => blocksOf(visionConfig(config)) + (isWhole(config) ? blocksOf(textConfig(config)) : 0),
@@ -41,18 +40,10 @@ export const clip: Architecture = {
         return net.dense('classifier', [width, labels], mean, start);
       }
     }
-    switch (pooling) {
-      case 'none':
-        return states;
-      case 'first':
-        return net.pool('pooling', 'first', [states]);
-      case 'mean':
-        return net.poolBehind('pooling', 1, 'mean', states);
-      case 'pooler':
-        return pooledImage(net, '', sizes, states);
-      case 'last':
-        return noLast(config, states);
-    }
+    const first = (name: string) => net.pool(name, 'first', [states]);
+    const mean = (name: string) => net.poolBehind(name, 1, 'mean', states);
+    const pooler = () => pooledImage(net, '', sizes, states);
+    return pooledPatches(config, pooling, {first, mean, pooler}, states);
   },
 };
 
@@ -60,7 +51,6 @@ export const clip: Architecture = {
 export const clipText: Architecture = {
   prefix: 'text_model',
   classes: {CLIPTextModel: 'none', CLIPTextModelWithProjection: 'projection'},
-  commonNames: {},
   unused: /^(vision_model|text_projection|visual_projection|logit_scale)(\.|$)/,
   blocks: config => blocksOf(textConfig(config)),
   vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
@@ -124,17 +114,9 @@ function imageStates(
   const {width, epsilon} = sizes;
   const embeddings = nameOf(root, 'embeddings');
   const cut = {channels, width, size: patch, bias: false};
+  const sequence = {grid, width, isFlat: true, tokens: ['class_embedding'], positions: 'position_embedding.weight'};
   let x = patches(net, nameOf(embeddings, 'patch_embedding'), cut, pixels);
-  x = patchSequence(
-    net,
-    embeddings,
-    {
-      grid,
-      tokens: [['class_embedding', [width]]],
-      positions: ['position_embedding.weight', [1 + grid[0] * grid[1], width]],
-    },
-    x,
-  );
+  x = patchSequence(net, embeddings, sequence, x);
   x = net.layerNorm(nameOf(root, 'pre_layrnorm'), width, epsilon, [x]);
   const count = blocksOf(config);
   return {states: blocks(net, {root: nameOf(root, 'encoder/layers'), count}, sizes, CLIP_NAMES, [x]), sizes};

@@ -34,14 +34,7 @@ export function convNextBlocks(
   names: ConvNextNames,
   x: NetTensor,
 ): NetTensor {
-  let y = x;
-  for (let i = 0; i < count; i++) {
-    const layer = nameOf(root, i);
-    y = net.block({name: `${layer}/block`, index: i, count}, [y], ([input = null]) =>
-      convNextBlock(net, layer, sizes, names, input),
-    );
-  }
-  return y;
+  return net.blocks(root, count, [x], (layer, [input = null]) => convNextBlock(net, layer, sizes, names, input));
 }
 
 function convNextBlock(

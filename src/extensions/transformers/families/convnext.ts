@@ -1,6 +1,6 @@
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
-import {blocksOf, convolution, meanOfPositions, noSequence, stagesOf} from './convolutions';
+import {blocksOf, convolution, featureOutput, meanOfPositions, stagesOf} from './convolutions';
 import {convNextBlocks, type ConvNextNames} from './convNextBlocks';
 import {hasLayerScale, pairOf} from './patchBlocks';
 
@@ -33,12 +33,11 @@ function convNeXt({prefix, classes, own}: Variant): Architecture {
   return {
     prefix,
     classes,
-    takes: () => 'images',
+    ...OF_IMAGES,
     commonNames: {num_stages: 'num_hidden_layers'},
     blocks: config => blocksOf(config, DEPTHS),
-    channels: config => config.count('num_channels', 3),
-    build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
-      const root = head === 'none' ? '' : prefix;
+    build: (net, config, {pixels}, purpose) => {
+      const root = purpose.head === 'none' ? '' : prefix;
       const stages = stagesOf(config, 'hidden_sizes', {depths: DEPTHS, widths: [96, 192, 384, 768]});
       if (config.count('num_stages', 4) !== stages.length) {
         config.fault(`num_stages must be the number of entries in depths, ${stages.length}.`);
@@ -74,25 +73,12 @@ function convNeXt({prefix, classes, own}: Variant): Architecture {
         from = width;
         net.stage(stage + 1, x);
       });
-      const pooled = (name: string) => {
-        const mean = meanOfPositions(net, name, x);
+      const pooled: typeof meanOfPositions = (_, name, features) => {
+        const mean = meanOfPositions(net, name, features);
         return net.layerNorm(nameOf(root, 'layernorm'), from, config.number('layer_norm_eps', 1e-12), [mean]);
       };
-      if (head === 'classes') {
-        const start = isNew ? {fresh: config.number('initializer_range', 0.02, 1)} : {};
-        return net.dense('classifier', [from, labels], pooled('classifier/mean'), start);
-      }
-      switch (pooling) {
-        case 'none':
-          return x;
-        case 'mean':
-          return meanOfPositions(net, 'pooling', x);
-        case 'pooler':
-          return pooled('pooling');
-        case 'first':
-        case 'last':
-          return noSequence(config, x);
-      }
+      const deviation = () => config.number('initializer_range', 0.02, 1);
+      return featureOutput(net, config, purpose, {classifier: 'classifier', width: from, deviation, pooled}, x);
     },
     uncomputed: /^layernorm\./,
   };

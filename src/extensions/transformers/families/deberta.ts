@@ -1,4 +1,4 @@
-import {nameOf} from '../net/architecture';
+import {classesOf, ENCODER_ENDS, nameOf} from '../net/architecture';
 import {WidthPart} from '../layers/widthPart';
 import type {NetTensor} from '../net/net';
 import {disentangledEncoder} from './disentangledEncoder';
@@ -8,13 +8,7 @@ import {disentangledEncoder} from './disentangledEncoder';
  * 2006.03654.)
  */
 export const deberta = disentangledEncoder({
-  classes: {
-    DebertaModel: 'none',
-    DebertaForSequenceClassification: 'classes',
-    DebertaForTokenClassification: 'tokenClasses',
-    DebertaForQuestionAnswering: 'spans',
-    DebertaForMaskedLM: 'tokens',
-  },
+  classes: classesOf('Deberta', ENCODER_ENDS.slice(0, -1)),
   uncomputed: /^encoder\.rel_embeddings\./,
   defaults: {
     vocab_size: 50_265,

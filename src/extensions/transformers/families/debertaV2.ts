@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {nameOf} from '../net/architecture';
+import {classesOf, ENCODER_ENDS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 import {type DebertaSizes, integer, shownOf} from './disentangled';
@@ -10,14 +10,7 @@ import {DEBERTA_ACTIVATIONS, disentangledEncoder} from './disentangledEncoder';
  * 2006.03654 and 2111.09543.)
  */
 export const debertaV2 = disentangledEncoder({
-  classes: {
-    DebertaV2Model: 'none',
-    DebertaV2ForSequenceClassification: 'classes',
-    DebertaV2ForTokenClassification: 'tokenClasses',
-    DebertaV2ForQuestionAnswering: 'spans',
-    DebertaV2ForMaskedLM: 'tokens',
-    DebertaV2ForMultipleChoice: 'choices',
-  },
+  classes: classesOf('DebertaV2', ENCODER_ENDS),
   uncomputed: /^encoder\.(LayerNorm|rel_embeddings)\./,
   defaults: {
     vocab_size: 128_100,

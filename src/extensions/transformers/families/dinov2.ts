@@ -1,7 +1,14 @@
-import {type Architecture, nameOf} from '../net/architecture';
+import {type Architecture, nameOf, OF_IMAGES} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
-import type {InFile} from '../net/net';
-import {attentionToday, blocks, blockSizes, type BlockSizes, expectSquare, imageSizes, noLast} from './patchBlocks';
+import {
+  attentionToday,
+  blocks,
+  blockSizes,
+  type BlockSizes,
+  expectSquare,
+  imageSizes,
+  pooledPatches,
+} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
 /** What differs between DINOv2 with registers and without. */
@@ -33,12 +40,10 @@ function dino({prefix, classes, registers: registersOf, antialias}: Variant): Ar
   return {
     prefix,
     classes,
-    takes: () => 'images',
-    commonNames: {},
+    ...OF_IMAGES,
     uncomputed: /^embeddings\.mask_token$/,
     renamed: name => attentionToday(name).replace('.mlp.weights_out.', '.mlp.down_proj.'),
     blocks: config => config.count('num_hidden_layers', 12),
-    channels: config => config.count('num_channels', 3),
     build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
       const {channels, patch, grid} = imageSizes(config, 14);
       expectSquare(config, grid);
@@ -47,20 +52,10 @@ function dino({prefix, classes, registers: registersOf, antialias}: Variant): Ar
       const root = head === 'none' ? '' : prefix;
       const embeddings = nameOf(root, 'embeddings');
       const registers = registersOf(config);
-      const inFile = (name: string, rows: number): InFile => [name, [1, rows, width]];
       let x = patches(net, nameOf(embeddings, 'patch_embeddings/projection'), {channels, width, size: patch}, pixels);
-      x = patchSequence(
-        net,
-        embeddings,
-        {
-          grid,
-          antialias,
-          tokens: [inFile('cls_token', 1)],
-          registers: registers === 0 ? undefined : inFile('register_tokens', registers),
-          positions: inFile('position_embeddings', 1 + grid[0] * grid[1]),
-        },
-        x,
-      );
+      const sequence = {grid, width, antialias, tokens: ['cls_token'], positions: 'position_embeddings'};
+      const ofRegisters = registers === 0 ? undefined : {name: 'register_tokens', count: registers};
+      x = patchSequence(net, embeddings, {...sequence, registers: ofRegisters}, x);
       const count = config.count('num_hidden_layers', 12);
       x = blocks(net, {root: nameOf(root, 'encoder/layer'), count}, sizes, NAMES, [x]);
       x = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);
@@ -71,17 +66,8 @@ function dino({prefix, classes, registers: registersOf, antialias}: Variant): Ar
         const both = net.concatenate('classifier/input', [first('classifier/first'), mean('classifier/mean')]);
         return net.dense('classifier', [2 * width, labels], both, start);
       }
-      switch (pooling) {
-        case 'none':
-          return x;
-        case 'first':
-        case 'pooler': // the normalized state of the first token
-          return first('pooling');
-        case 'mean':
-          return mean('pooling');
-        case 'last':
-          return noLast(config, x);
-      }
+      // The pooler's is the normalized state of the first token.
+      return pooledPatches(config, pooling, {first, mean, pooler: first}, x);
     },
   };
 }

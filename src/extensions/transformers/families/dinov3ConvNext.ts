@@ -1,17 +1,15 @@
 import {FeatureSequence} from '../layers/featureMaps';
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/architecture';
 import {blocksOf, convolution, stagesOf} from './convolutions';
 import {convNextBlocks, type ConvNextNames} from './convNextBlocks';
-import {noLast} from './patchBlocks';
+import {pooledPatches} from './patchBlocks';
 
 /** ConvNeXt of DINOv3, whose positions follow their mean as a sequence. (Siméoni et al., arXiv 2508.10104.) */
 export const dinov3ConvNext: Architecture = {
   prefix: 'model',
   classes: {DINOv3ConvNextModel: 'none'},
-  takes: () => 'images',
-  commonNames: {},
+  ...OF_IMAGES,
   blocks: config => blocksOf(config, DEPTHS),
-  channels: config => config.count('num_channels', 3),
   build: (net, config, {pixels}, {pooling}) => {
     const stages = stagesOf(config, 'hidden_sizes', {depths: DEPTHS, widths: [96, 192, 384, 768]});
     config.expect('num_stages'); // transformers derives it
@@ -38,17 +36,10 @@ export const dinov3ConvNext: Architecture = {
     });
     const sequence = net.apply('sequence', [x], () => new FeatureSequence({mean: true, name: 'sequence'}));
     const states = net.layerNorm('layer_norm', from, epsilon, [sequence]);
-    switch (pooling) {
-      case 'none':
-        return states;
-      case 'mean':
-        return net.poolBehind('pooling', 1, 'mean', states);
-      case 'first':
-      case 'pooler': // the normalized mean, which is the first position
-        return net.pool('pooling', 'first', [states]);
-      case 'last':
-        return noLast(config, states);
-    }
+    const first = (name: string) => net.pool(name, 'first', [states]);
+    const mean = (name: string) => net.poolBehind(name, 1, 'mean', states);
+    // The pooler's is the normalized mean, which is the first position.
+    return pooledPatches(config, pooling, {first, mean, pooler: first}, states);
   },
 };
 

@@ -4,7 +4,8 @@ import type {HubConfig} from '../net/hubConfig';
 import {DistanceScores, DistanceTable} from '../layers/distanceScores';
 import {HiddenPositions} from '../layers/hiddenPositions';
 import type {ActivationName, Net, NetTensor} from '../net/net';
-import {BERT_BEHIND_ATTENTION, behindAttention} from './encoderBlock';
+import {BERT_BLOCK} from './encoder';
+import {plainBlock} from './plainBlock';
 
 // The blocks of DeBERTa: attention between contents, and between contents and distances.
 
@@ -150,32 +151,32 @@ export function disentangledBlock(
 ): NetTensor {
   const {width, heads} = sizes;
   const self = nameOf(layer, 'attention/self');
-  const [q, k, v] = projections.ofStates(net, self, sizes, input);
-  const scores: NetTensor[] = [];
-  if (distances !== undefined) {
-    const {shared, span, farthest} = distances;
-    const {keys, queries} = projections.ofRows(shared);
-    const add = (name: string, x: NetTensor, rows: typeof keys, ofKeys: boolean) => {
-      const layerName = nameOf(self, name);
-      const make = () => new DistanceScores({heads, span, farthest, ofKeys, scale, name: layerName});
-      const {name: module, bias = true} = rows;
-      scores.push(net.apply(layerName, [x, net.dense(nameOf(self, module), [width, width], table, {bias})], make));
-    };
-    if (distances.ofQueries) {
-      add('c2p', q, keys, false);
+  const attend = (states: NetTensor) => {
+    const [q, k, v] = projections.ofStates(net, self, sizes, states);
+    const scores: NetTensor[] = [];
+    if (distances !== undefined) {
+      const {shared, span, farthest} = distances;
+      const {keys, queries} = projections.ofRows(shared);
+      const add = (name: string, x: NetTensor, rows: typeof keys, ofKeys: boolean) => {
+        const layerName = nameOf(self, name);
+        const make = () => new DistanceScores({heads, span, farthest, ofKeys, scale, name: layerName});
+        const {name: module, bias = true} = rows;
+        scores.push(net.apply(layerName, [x, net.dense(nameOf(self, module), [width, width], table, {bias})], make));
+      };
+      if (distances.ofQueries) {
+        add('c2p', q, keys, false);
+      }
+      if (distances.ofKeys) {
+        add('p2c', k, queries, true);
+      }
     }
-    if (distances.ofKeys) {
-      add('p2c', k, queries, true);
-    }
-  }
-  const [first = null, second] = scores;
-  const bias = second === undefined ? first : net.add(nameOf(self, 'bias'), [first, second]);
-  const attended =
-    scores.length === 0
-      ? net.attention(self, [q, k, v, seen], {heads, scale})
-      : net.attention(self, [q, k, v, seen, bias], {heads, scale, bias: true});
-  const shown = shownOf(net, nameOf(self, 'shown'), [attended, seen, v]);
-  return behindAttention(net, layer, BERT_BEHIND_ATTENTION, sizes, [shown, input]);
+    const [first, second = null] = scores;
+    const both = first !== undefined && scores.length > 1 ? net.add(nameOf(self, 'bias'), [first, second]) : first;
+    const inputs = [q, k, v, seen, ...(both === undefined ? [] : [both])];
+    const attended = net.attention(self, inputs, {heads, scale, bias: both !== undefined});
+    return shownOf(net, nameOf(self, 'shown'), [attended, seen, v]);
+  };
+  return plainBlock(net, layer, {...sizes, modules: BERT_BLOCK, order: 'after', attend}, input);
 }
 
 /** Inputs are the states and the mask, and the values for positions that attend to nothing. */

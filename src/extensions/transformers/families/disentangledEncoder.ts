@@ -37,7 +37,6 @@ export function disentangledEncoder({classes, uncomputed, defaults, ...variant}:
     classes,
     unused: /^embeddings\.position_embeddings\./,
     ...(uncomputed && {uncomputed}),
-    commonNames: {},
     blocks: config => config.withDefaults(defaults).count('num_hidden_layers'),
     vocabulary: config => config.withDefaults(defaults).count('vocab_size'),
     build: (net, given, inputs, purpose) => {

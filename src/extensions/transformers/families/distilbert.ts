@@ -1,30 +1,19 @@
-import {HUB_ACTIVATIONS, type Architecture, nameOf} from '../net/architecture';
+import {classesOf, ENCODER_ENDS, HUB_ACTIVATIONS, type Architecture, nameOf} from '../net/architecture';
 import type {NetTensor} from '../net/net';
-import {type BehindAttention, behindAttention} from './encoderBlock';
 import {encoderHead, maskedTokens} from './encoderHeads';
+import {type BlockModules, plainBlock} from './plainBlock';
 import {pooledStates} from './pooling';
 
-const MODULES: BehindAttention = {
-  attended: 'attention/out_lin',
-  attendedNorm: 'sa_layer_norm',
-  wide: 'ffn/lin1',
-  activation: 'ffn/activation',
-  narrow: 'ffn/lin2',
-  norm: 'output_layer_norm',
+const MODULES: BlockModules = {
+  ...{attention: 'attention', attended: 'attention/out_lin', norms: ['sa_layer_norm', 'output_layer_norm']},
+  ...{feedForward: 'ffn', wide: 'ffn/lin1', activation: 'ffn/activation', narrow: 'ffn/lin2'},
 };
 
 /** DistilBERT: BERT without token types and without a pooler. (Sanh et al., arXiv 1910.01108.) */
 export const distilbert: Architecture = {
   prefix: 'distilbert',
   commonNames: {dim: 'hidden_size', n_heads: 'num_attention_heads', n_layers: 'num_hidden_layers'},
-  classes: {
-    DistilBertModel: 'none',
-    DistilBertForSequenceClassification: 'classes',
-    DistilBertForTokenClassification: 'tokenClasses',
-    DistilBertForQuestionAnswering: 'spans',
-    DistilBertForMaskedLM: 'tokens',
-    DistilBertForMultipleChoice: 'choices',
-  },
+  classes: classesOf('DistilBert', ENCODER_ENDS),
   blocks: config => config.count('n_layers'),
   vocabulary: config => config.count('vocab_size'),
   positions: config => config.count('max_position_embeddings'),
@@ -45,17 +34,15 @@ export const distilbert: Architecture = {
     x = net.positions(nameOf(embeddings, 'position_embeddings'), {rows: positions, width}, [x]);
     x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), width, epsilon, [x]);
     const count = config.count('n_layers');
-    for (let i = 0; i < count; i++) {
-      const layer = nameOf(root, 'transformer/layer', i);
-      x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-        const self = nameOf(layer, 'attention');
-        const [q, k, v] = ['q_lin', 'k_lin', 'v_lin'].map(name =>
-          net.dense(nameOf(self, name), [width, width], input),
-        ) as [NetTensor, NetTensor, NetTensor];
-        const attended = net.attention(self, [q, k, v, seen], {heads});
-        return behindAttention(net, layer, MODULES, {width, inner, epsilon, activation}, [attended, input]);
-      });
-    }
+    x = net.blocks(nameOf(root, 'transformer/layer'), count, [x, mask], (layer, [input = null, seen = null]) => {
+      const self = nameOf(layer, 'attention');
+      const attend = (states: NetTensor) => {
+        const parts = ['q_lin', 'k_lin', 'v_lin'].map(name => net.dense(nameOf(self, name), [width, width], states));
+        return net.attention(self, [...parts, seen], {heads});
+      };
+      const sizes = {width, inner, epsilon, activation};
+      return plainBlock(net, layer, {...sizes, modules: MODULES, order: 'after', attend}, input);
+    });
     const deviation = config.number('initializer_range', 0.02, 1);
     const start = isNew ? {fresh: deviation} : {};
     const pooled = (): NetTensor => {

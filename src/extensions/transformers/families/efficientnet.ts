@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {show} from '../../../platform/errors';
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 import {convolution, convolvedBlock, featureOutput} from './convolutions';
@@ -10,10 +10,8 @@ import {divisible} from './roundedSizes';
 export const efficientnet: Architecture = {
   prefix: 'efficientnet',
   classes: {EfficientNetModel: 'none', EfficientNetForImageClassification: 'classes'},
-  takes: () => 'images',
-  commonNames: {},
+  ...OF_IMAGES,
   blocks: config => stagesOf(config).reduce((sum, {depth}) => sum + depth, 0),
-  channels: config => config.count('num_channels', 3),
   build: (net, config, {pixels}, purpose) => {
     const root = purpose.head === 'none' ? '' : 'efficientnet';
     const shared = {

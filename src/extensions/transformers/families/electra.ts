@@ -1,16 +1,10 @@
+import {classesOf, ENCODER_ENDS} from '../net/architecture';
 import {encoder, firstClassifier} from './encoder';
 
 /** ELECTRA, whose embeddings may be narrower than its blocks. (Clark et al., arXiv 2003.10555.) */
 export const electra = encoder({
   prefix: 'electra',
-  classes: {
-    ElectraModel: 'none',
-    ElectraForSequenceClassification: 'classes',
-    ElectraForTokenClassification: 'tokenClasses',
-    ElectraForQuestionAnswering: 'spans',
-    ElectraForMaskedLM: 'tokens',
-    ElectraForMultipleChoice: 'choices',
-  },
+  classes: classesOf('Electra', ENCODER_ENDS),
   tableWidth: config => config.count('embedding_size', 128),
   padding: () => undefined,
   classify: firstClassifier('gelu'),

@@ -1,7 +1,6 @@
 import {HUB_ACTIVATIONS, type Architecture, type ModelInputs, nameOf, type Purpose} from '../net/architecture';
-import {BERT_BEHIND_ATTENTION, type BehindAttention, behindAttention} from './encoderBlock';
 import {encoderHead, maskedTokens} from './encoderHeads';
-import {plainBlock} from './plainBlock';
+import {type BlockModules, plainBlock} from './plainBlock';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 
@@ -12,16 +11,19 @@ interface Started extends Purpose {
 }
 
 /** The names of the modules in a block. */
-interface BlockModules extends BehindAttention {
-  /** The attention. */
-  self: string;
+interface EncoderModules extends BlockModules {
   projections: readonly [queries: string, keys: string, values: string];
 }
 
-export const BERT_BLOCK: BlockModules = {
-  self: 'attention/self',
+export const BERT_BLOCK: EncoderModules = {
+  attention: 'attention/self',
   projections: ['attention/self/query', 'attention/self/key', 'attention/self/value'],
-  ...BERT_BEHIND_ATTENTION,
+  attended: 'attention/output/dense',
+  norms: ['attention/output/LayerNorm', 'output/LayerNorm'],
+  feedForward: 'output',
+  wide: 'intermediate/dense',
+  activation: 'intermediate/intermediate_act_fn',
+  narrow: 'output/dense',
 };
 
 /** The differences of a model from BERT. */
@@ -39,7 +41,7 @@ interface Variant {
   blocks?(config: HubConfig): string[];
   /** The number of blocks in the files, if it differs from the number of blocks. */
   groups?(config: HubConfig): number;
-  modules?: BlockModules;
+  modules?: EncoderModules;
   /** Whether parts of a block are normalized before them, and the states after the last block. Default: after them. */
   normsBefore?: boolean;
   /** The default of `layer_norm_eps`. Default: 1e-12. */
@@ -67,7 +69,6 @@ export function encoder(variant: Variant): Architecture {
   return {
     prefix: variant.prefix,
     classes: variant.classes,
-    commonNames: {},
     uncomputed: /^pooler\./,
     blocks: config => variant.groups?.(config) ?? config.count('num_hidden_layers'),
     vocabulary: config => config.count('vocab_size'),
@@ -122,17 +123,15 @@ function build(
     const block = {name: `${layer}/block`, index: i, count: names.length};
     const given = bias === undefined ? [x, mask] : [x, mask, bias];
     x = net.block(block, given, ([input = null, seen = null, ofDistances = null]) => {
-      const self = nameOf(layer, modules.self);
-      const sizes = {width, inner, epsilon, activation};
-      const attend = (given: NetTensor) => {
-        const parts = modules.projections.map(part => net.dense(nameOf(layer, part), [width, width], given));
+      const self = nameOf(layer, modules.attention);
+      const attend = (states: NetTensor) => {
+        const parts = modules.projections.map(part => net.dense(nameOf(layer, part), [width, width], states));
         return bias === undefined
           ? net.attention(self, [...parts, seen], {heads})
           : net.attention(self, [...parts, seen, ofDistances], {heads, bias: true});
       };
-      return normsBefore
-        ? plainBlock(net, layer, {...sizes, modules: plainModules(modules), order: 'before', stored: {}, attend}, input)
-        : behindAttention(net, layer, modules, sizes, [attend(input), input]);
+      const sizes = {width, inner, epsilon, activation};
+      return plainBlock(net, layer, {...sizes, modules, order: normsBefore ? 'before' : 'after', attend}, input);
     });
   });
   if (normsBefore) {
@@ -169,12 +168,6 @@ function build(
     default:
       return net.pool('pooling', purpose.pooling, [x, mask]);
   }
-}
-
-/** The modules of a block for `plainBlock`. */
-function plainModules({self, attended, attendedNorm, norm, wide, activation, narrow}: BlockModules) {
-  const norms = [attendedNorm, norm] as const;
-  return {attention: self, attended, norms, feedForward: 'output', wide, activation, narrow};
 }
 
 function blocksOf(config: HubConfig): string[] {

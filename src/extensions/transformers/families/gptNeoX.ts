@@ -1,6 +1,7 @@
 import {HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import {partialRotary} from './partialRotary';
 import {plainDecoder} from './plainDecoder';
+import {decoderClasses} from './rotaryDecoder';
 
 /**
  * GPT-NeoX, such as Pythia: parallel parts, rotary positions for a part of each head, and one layer for queries, keys
@@ -8,13 +9,7 @@ import {plainDecoder} from './plainDecoder';
  */
 export const gptNeoX = plainDecoder({
   prefix: 'gpt_neox',
-  classes: {
-    GPTNeoXModel: 'none',
-    GPTNeoXForCausalLM: 'tokens',
-    GPTNeoXForSequenceClassification: 'classes',
-    GPTNeoXForTokenClassification: 'tokenClasses',
-    GPTNeoXForQuestionAnswering: 'spans',
-  },
+  classes: decoderClasses('GPTNeoX'),
   unused: /^layers\.\d+\.attention\.bias$/, // a causal mask in older files
   renamed: name => name.replace(/^embed_out\./, 'lm_head.'),
   modules: {

@@ -1,3 +1,4 @@
+import {classesOf, ENCODER_ENDS} from '../net/architecture';
 import {rotaryEncoder} from './rotaryEncoder';
 
 /**
@@ -6,12 +7,10 @@ import {rotaryEncoder} from './rotaryEncoder';
  */
 export const gte = rotaryEncoder({
   prefix: 'gte',
-  classes: {
-    GteModel: 'none',
-    GteForSequenceClassification: 'classes',
-    GteForTokenClassification: 'tokenClasses',
-    GteForMaskedLM: 'tokens',
-  },
+  classes: classesOf(
+    'Gte',
+    ENCODER_ENDS.filter(end => !/Question|Choice/.test(end)),
+  ),
   renamed: name =>
     name
       .replace(/^new\./, '')

@@ -53,44 +53,41 @@ export const lfm2: Architecture = {
     const tokenEmbedding = nameOf(root, 'embed_tokens');
     const vocabulary = config.count('vocab_size');
     let x = net.embedding(tokenEmbedding, vocabulary, width, ids);
-    for (let i = 0; i < count; i++) {
-      const layer = nameOf(root, 'layers', i);
-      x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-        const first = norm(nameOf(layer, 'operator_norm'), input);
-        const attended = () => {
-          const self = nameOf(layer, 'self_attn');
-          const project = (name: string, number: number) => linear(nameOf(self, name), width, number * size, first);
-          const normed = (name: string, x: NetTensor) => net.headNorm(nameOf(self, name), size, epsilon, x);
-          const q = normed('q_layernorm', project('q_proj', heads));
-          const k = normed('k_layernorm', project('k_proj', keyValueHeads));
-          const inputs = [q, k, project('v_proj', keyValueHeads), seen];
-          const y = net.attention(self, inputs, {heads, keyValueHeads, causal, rotary});
-          return linear(nameOf(self, 'out_proj'), heads * size, width, y);
-        };
-        const convolved = () => {
-          const conv = nameOf(layer, 'conv');
-          const name = nameOf(conv, 'conv');
-          // With biases, masked positions have gates and values too, which later positions read.
-          const shown = nameOf(conv, 'shown');
-          const states = bias ? net.apply(shown, [first, seen], () => new ShownPositions({name: shown})) : first;
-          const packed = linear(nameOf(conv, 'in_proj'), width, 3 * width, states, bias);
-          net.expect(name, 'weight', [width, 1, taps], 'kernel', {axes: [2, 1, 0]});
-          if (bias) {
-            net.expect(name, 'bias', [width], 'bias');
-          }
-          const y = net.apply(name, [packed, seen], () => {
-            return new ShortConvolution({taps, useBias: bias, hides: !bias, name});
-          });
-          return linear(nameOf(conv, 'out_proj'), width, width, y, bias);
-        };
-        const middle = net.add(nameOf(layer, 'operator/sum'), [attends[i] === true ? attended() : convolved(), input]);
-        const wide = nameOf(layer, 'feed_forward');
-        const second = norm(nameOf(layer, 'ffn_norm'), middle);
-        const up = ['w1', 'w3'].map(name => linear(nameOf(wide, name), width, inner, second));
-        const narrow = linear(nameOf(wide, 'w2'), inner, width, net.gate(nameOf(wide, 'act_fn'), 'silu', up));
-        return net.add(nameOf(wide, 'sum'), [narrow, middle]);
-      });
-    }
+    x = net.blocks(nameOf(root, 'layers'), count, [x, mask], (layer, [input = null, seen = null], i) => {
+      const first = norm(nameOf(layer, 'operator_norm'), input);
+      const attended = () => {
+        const self = nameOf(layer, 'self_attn');
+        const project = (name: string, number: number) => linear(nameOf(self, name), width, number * size, first);
+        const normed = (name: string, x: NetTensor) => net.headNorm(nameOf(self, name), size, epsilon, x);
+        const q = normed('q_layernorm', project('q_proj', heads));
+        const k = normed('k_layernorm', project('k_proj', keyValueHeads));
+        const inputs = [q, k, project('v_proj', keyValueHeads), seen];
+        const y = net.attention(self, inputs, {heads, keyValueHeads, causal, rotary});
+        return linear(nameOf(self, 'out_proj'), heads * size, width, y);
+      };
+      const convolved = () => {
+        const conv = nameOf(layer, 'conv');
+        const name = nameOf(conv, 'conv');
+        // With biases, masked positions have gates and values too, which later positions read.
+        const shown = nameOf(conv, 'shown');
+        const states = bias ? net.apply(shown, [first, seen], () => new ShownPositions({name: shown})) : first;
+        const packed = linear(nameOf(conv, 'in_proj'), width, 3 * width, states, bias);
+        net.expect(name, 'weight', [width, 1, taps], 'kernel', {axes: [2, 1, 0]});
+        if (bias) {
+          net.expect(name, 'bias', [width], 'bias');
+        }
+        const y = net.apply(name, [packed, seen], () => {
+          return new ShortConvolution({taps, useBias: bias, hides: !bias, name});
+        });
+        return linear(nameOf(conv, 'out_proj'), width, width, y, bias);
+      };
+      const middle = net.add(nameOf(layer, 'operator/sum'), [attends[i] === true ? attended() : convolved(), input]);
+      const wide = nameOf(layer, 'feed_forward');
+      const second = norm(nameOf(layer, 'ffn_norm'), middle);
+      const up = ['w1', 'w3'].map(name => linear(nameOf(wide, name), width, inner, second));
+      const narrow = linear(nameOf(wide, 'w2'), inner, width, net.gate(nameOf(wide, 'act_fn'), 'silu', up));
+      return net.add(nameOf(wide, 'sum'), [narrow, middle]);
+    });
     x = norm(nameOf(root, 'embedding_norm'), x);
     const sizes = {width, vocabulary, tokenEmbedding, isTied: true, tokenHead: ''};
     return decoderHead(net, config, {states: x, ids, mask}, {...purpose, ...sizes});

@@ -1,4 +1,4 @@
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {classesOf, ENCODER_ENDS, type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {Net, NetTensor} from '../net/net';
 import {Affine} from '../layers/affine';
@@ -17,15 +17,7 @@ export const mobilebert: Architecture = {
   prefix: 'mobilebert',
   // The config decides which of its bottlenecks and projections a model uses.
   uncomputed: /^pooler\.|^embeddings\.embedding_transformation\.|\.bottleneck\.attention\./,
-  commonNames: {},
-  classes: {
-    MobileBertModel: 'none',
-    MobileBertForSequenceClassification: 'classes',
-    MobileBertForTokenClassification: 'tokenClasses',
-    MobileBertForQuestionAnswering: 'spans',
-    MobileBertForMaskedLM: 'tokens',
-    MobileBertForMultipleChoice: 'choices',
-  },
+  classes: classesOf('MobileBert', ENCODER_ENDS),
   blocks: config => config.count('num_hidden_layers'),
   vocabulary: config => config.count('vocab_size'),
   positions: config => config.count('max_position_embeddings'),
@@ -86,40 +78,38 @@ export const mobilebert: Architecture = {
     x = norm(nameOf(embeddings, 'LayerNorm'), width, [x], 1e-5);
 
     const count = config.count('num_hidden_layers');
-    for (let i = 0; i < count; i++) {
-      const layer = nameOf(root, 'encoder/layer', i);
-      const dense = (name: string, sizes: [number, number], x: NetTensor) => net.dense(nameOf(layer, name), sizes, x);
-      x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-        const narrowed = (name: string) =>
-          norm(nameOf(layer, name, 'LayerNorm'), narrow, [dense(`${name}/dense`, [width, narrow], input)]);
-        const own = hasBottleneck ? narrowed('bottleneck/input') : input;
-        const shared = hasBottleneck && !ofValues ? (ofQueries ? narrowed('bottleneck/attention') : input) : own;
-        const q = dense('attention/self/query', [narrow, narrow], shared);
-        const k = dense('attention/self/key', [narrow, narrow], shared);
-        const v = dense('attention/self/value', [valueWidth, narrow], ofValues ? own : input);
-        const attended = net.attention(nameOf(layer, 'attention/self'), [q, k, v, seen], {heads});
-        const projected = dense('attention/output/dense', [narrow, narrow], attended);
-        let y = norm(nameOf(layer, 'attention/output/LayerNorm'), narrow, [projected, own]);
-        const wide = (name: string) =>
-          net.activation(
-            nameOf(layer, name, 'intermediate_act_fn'),
-            activation,
-            dense(`${name}/dense`, [narrow, inner], y),
-          );
-        for (let part = 0; part < parts - 1; part++) {
-          const back = dense(`ffn/${part}/output/dense`, [inner, narrow], wide(`ffn/${part}/intermediate`));
-          y = norm(nameOf(layer, 'ffn', part, 'output/LayerNorm'), narrow, [back, y]);
-        }
-        const back = dense('output/dense', [inner, narrow], wide('intermediate'));
-        y = norm(nameOf(layer, 'output/LayerNorm'), narrow, [back, y], 1e-5);
-        return hasBottleneck
-          ? norm(nameOf(layer, 'output/bottleneck/LayerNorm'), width, [
-              dense('output/bottleneck/dense', [narrow, width], y),
-              input,
-            ])
-          : y;
-      });
-    }
+    x = net.blocks(nameOf(root, 'encoder/layer'), count, [x, mask], (layer, [input = null, seen = null]) => {
+      const dense = (name: string, sizes: [number, number], states: NetTensor) =>
+        net.dense(nameOf(layer, name), sizes, states);
+      const narrowed = (name: string) =>
+        norm(nameOf(layer, name, 'LayerNorm'), narrow, [dense(`${name}/dense`, [width, narrow], input)]);
+      const own = hasBottleneck ? narrowed('bottleneck/input') : input;
+      const shared = hasBottleneck && !ofValues ? (ofQueries ? narrowed('bottleneck/attention') : input) : own;
+      const q = dense('attention/self/query', [narrow, narrow], shared);
+      const k = dense('attention/self/key', [narrow, narrow], shared);
+      const v = dense('attention/self/value', [valueWidth, narrow], ofValues ? own : input);
+      const attended = net.attention(nameOf(layer, 'attention/self'), [q, k, v, seen], {heads});
+      const projected = dense('attention/output/dense', [narrow, narrow], attended);
+      let y = norm(nameOf(layer, 'attention/output/LayerNorm'), narrow, [projected, own]);
+      const wide = (name: string) =>
+        net.activation(
+          nameOf(layer, name, 'intermediate_act_fn'),
+          activation,
+          dense(`${name}/dense`, [narrow, inner], y),
+        );
+      for (let part = 0; part < parts - 1; part++) {
+        const back = dense(`ffn/${part}/output/dense`, [inner, narrow], wide(`ffn/${part}/intermediate`));
+        y = norm(nameOf(layer, 'ffn', part, 'output/LayerNorm'), narrow, [back, y]);
+      }
+      const back = dense('output/dense', [inner, narrow], wide('intermediate'));
+      y = norm(nameOf(layer, 'output/LayerNorm'), narrow, [back, y], 1e-5);
+      return hasBottleneck
+        ? norm(nameOf(layer, 'output/bottleneck/LayerNorm'), width, [
+            dense('output/bottleneck/dense', [narrow, width], y),
+            input,
+          ])
+        : y;
+    });
 
     const deviation = config.number('initializer_range', 0.02, 1);
     const pooled = () =>

@@ -1,4 +1,4 @@
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {Net} from '../net/net';
 import {roundToEven} from '../ops/rounding';
@@ -10,10 +10,8 @@ import {divisible} from './roundedSizes';
 export const mobilenetV2: Architecture = {
   prefix: 'mobilenet_v2',
   classes: {MobileNetV2Model: 'none', MobileNetV2ForImageClassification: 'classes'},
-  takes: () => 'images',
-  commonNames: {},
+  ...OF_IMAGES,
   blocks: () => STRIDES.length + 1,
-  channels: config => config.count('num_channels', 3),
   build: (net, config, {pixels}, purpose) => {
     const root = purpose.head === 'none' ? '' : 'mobilenet_v2';
     const multiplier = config.number('depth_multiplier', 1);
@@ -24,25 +22,21 @@ export const mobilenetV2: Architecture = {
     const block = blockOf(net, config);
     const stem = nameOf(root, 'conv_stem');
     const wide = widthOf(32);
-    let [from = 1] = CHANNELS.map(widthOf);
+    const widths = CHANNELS.map(widthOf);
     let x = block(nameOf(stem, 'first_conv'), [config.count('num_channels', 3), wide], {size: 3, stride: 2}, pixels);
     if (!config.flag('first_layer_is_expansion', true)) {
       x = block(nameOf(stem, 'expand_1x1'), [wide, wide], {size: 1}, x);
     }
     x = block(nameOf(stem, 'conv_3x3'), [wide, wide], {size: 3, depthwise: true}, x);
-    x = block(nameOf(stem, 'reduce_1x1'), [wide, from], {size: 1, isLinear: true}, x);
-    STRIDES.forEach((stride, index) => {
-      const layer = nameOf(root, 'layer', index);
-      const [input, to] = [from, widthOf(CHANNELS[index + 1] ?? 1)];
-      x = net.block({name: `${layer}/block`, index, count: STRIDES.length}, [x], ([given = null]) => {
-        const sizes = {channels: [input, to], inner: roundedOf(input * ratio), stride} as const;
-        return invertedResidual(net, layer, sizes, block, given);
-      });
-      from = to;
+    x = block(nameOf(stem, 'reduce_1x1'), [wide, widths[0] ?? 1], {size: 1, isLinear: true}, x);
+    x = net.blocks(nameOf(root, 'layer'), STRIDES.length, [x], (layer, [features = null], i) => {
+      const channels = [widths[i] ?? 1, widths[i + 1] ?? 1] as const;
+      const sizes = {channels, inner: roundedOf(channels[0] * ratio), stride: STRIDES[i] ?? 1};
+      return invertedResidual(net, layer, sizes, block, features);
     });
     const isWide = config.flag('finegrained_output', true) && multiplier < 1;
     const width = isWide ? LAST : widthOf(LAST);
-    x = block(nameOf(root, 'conv_1x1'), [from, width], {size: 1}, x);
+    x = block(nameOf(root, 'conv_1x1'), [widths.at(-1) ?? 1, width], {size: 1}, x);
     const deviation = () => config.number('initializer_range', 0.02, 1);
     return featureOutput(net, config, purpose, {classifier: 'classifier', width, deviation}, x);
   },

@@ -1,20 +1,20 @@
 import {JoinedPixels, PatchPixels} from '../layers/patchPixels';
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 import {roundToEven} from '../ops/rounding';
 import {convolution, convolvedBlock, featureOutput} from './convolutions';
 import {type Convolve, expectDense, invertedResidual} from './invertedResidual';
+import {VIT_NAMES} from './patchBlocks';
+import {plainBlock} from './plainBlock';
 import {divisible} from './roundedSizes';
 
 /** MobileViT: convolutions, and attention between equal pixels of all patches. (Mehta, Rastegari, arXiv 2110.02178.) */
 export const mobilevit: Architecture = {
   prefix: 'mobilevit',
   classes: {MobileViTModel: 'none', MobileViTForImageClassification: 'classes'},
-  takes: () => 'images',
-  commonNames: {},
+  ...OF_IMAGES,
   blocks: () => RESIDUALS.length + DEPTHS.length,
-  channels: config => config.count('num_channels', 3),
   build: (net, config, {pixels}, purpose) => {
     const root = purpose.head === 'none' ? '' : 'mobilevit';
     const sizes = sizesOf(config);
@@ -112,12 +112,9 @@ function attended(net: Net, layer: string, sizes: StageSizes, convolve: Convolve
   const wide = convolution(net, projection, {channels: [channels, width], size: 1, bias: false}, near);
   const [pixels, features] = [nameOf(layer, 'pixels'), nameOf(layer, 'features')];
   let x = net.apply(pixels, [wide], () => new PatchPixels({patch, name: pixels}));
-  for (let i = 0; i < depth; i++) {
-    const name = nameOf(layer, 'transformer/layer', i);
-    x = net.block({name: `${name}/block`, index: i, count: depth}, [x], ([given = null]) =>
-      block(net, name, sizes, given),
-    );
-  }
+  x = net.blocks(nameOf(layer, 'transformer/layer'), depth, [x], (name, [states = null]) =>
+    block(net, name, sizes, states),
+  );
   x = net.layerNorm(nameOf(layer, 'layernorm'), width, epsilon, [x]);
   const joined = net.apply(features, [x, wide], () => new JoinedPixels({patch, name: features}));
   const narrow = convolve(nameOf(layer, 'conv_projection'), [width, channels], {size: 1}, joined);
@@ -126,19 +123,17 @@ function attended(net: Net, layer: string, sizes: StageSizes, convolve: Convolve
 }
 
 function block(net: Net, layer: string, sizes: StageSizes, input: NetTensor): NetTensor {
-  const {width, heads, ratio, epsilon, bias, activation} = sizes;
-  const inner = Math.trunc(width * ratio);
+  const {width, heads, ratio, bias} = sizes;
   const self = nameOf(layer, 'attention/attention');
-  const first = net.layerNorm(nameOf(layer, 'layernorm_before'), width, epsilon, [input]);
-  const projected = ['query', 'key', 'value'].map(name => net.dense(nameOf(self, name), [width, width], first, {bias}));
-  const own = net.dense(
-    nameOf(layer, 'attention/output/dense'),
-    [width, width],
-    net.attention(self, projected, {heads}),
-  );
-  const middle = net.add(nameOf(layer, 'attention/sum'), [input, own]);
-  const second = net.layerNorm(nameOf(layer, 'layernorm_after'), width, epsilon, [middle]);
-  const wide = net.dense(nameOf(layer, 'intermediate/dense'), [width, inner], second);
-  const active = net.activation(nameOf(layer, 'intermediate/activation'), activation, wide);
-  return net.add(nameOf(layer, 'sum'), [middle, net.dense(nameOf(layer, 'output/dense'), [inner, width], active)]);
+  const attend = (x: NetTensor) => {
+    const projected = ['query', 'key', 'value'].map(name => net.dense(nameOf(self, name), [width, width], x, {bias}));
+    return net.attention(self, projected, {heads});
+  };
+  const inner = Math.trunc(width * ratio);
+  return plainBlock(net, layer, {...sizes, inner, modules: MODULES, order: 'before', attend}, input);
 }
+
+const MODULES = {
+  ...{attention: 'attention', attended: 'attention/output/dense', norms: VIT_NAMES.norms, feedForward: ''},
+  ...{wide: 'intermediate/dense', activation: 'intermediate/activation', narrow: 'output/dense'},
+};

@@ -1,27 +1,25 @@
-import {type Architecture, type GateName, type Head, HUB_ACTIVATIONS, HUB_GATES, nameOf} from '../net/architecture';
+import {
+  type Architecture,
+  classesOf,
+  ENCODER_ENDS,
+  type GateName,
+  HUB_ACTIVATIONS,
+  HUB_GATES,
+  nameOf,
+} from '../net/architecture';
 import {windowedBlocks} from './layerTypes';
 import {rotariesOf} from './llamaRotary';
 import type {NetTensor} from '../net/net';
 import {pooledStates} from './pooling';
 
 const POOLINGS = {cls: 'first', mean: 'mean'} as const;
-const ENDS: readonly [end: string, head: Head][] = [
-  ['Model', 'none'],
-  ['ForMaskedLM', 'tokens'],
-  ['ForSequenceClassification', 'classes'],
-  ['ForTokenClassification', 'tokenClasses'],
-  ['ForQuestionAnswering', 'spans'],
-  ['ForMultipleChoice', 'choices'],
-];
-
 /**
  * ModernBERT: rotary positions, normalizations before each part, gated feed-forward, and windows to both sides in two
  * of three blocks. (Warner et al., arXiv 2412.13663.)
  */
 export const modernbert: Architecture = {
   prefix: 'model',
-  classes: Object.fromEntries(ENDS.map(([end, head]) => [`ModernBert${end}`, head])),
-  commonNames: {},
+  classes: classesOf('ModernBert', ENCODER_ENDS),
   blocks: config => config.count('num_hidden_layers'),
   vocabulary: config => config.count('vocab_size'),
   positions: config => config.count('max_position_embeddings', 8192),
@@ -61,24 +59,21 @@ export const modernbert: Architecture = {
     const tokenEmbedding = nameOf(root, 'embeddings/tok_embeddings');
     const vocabulary = config.count('vocab_size');
     let x = norm(nameOf(root, 'embeddings/norm'), net.embedding(tokenEmbedding, vocabulary, width, ids));
-    for (let i = 0; i < count; i++) {
-      const layer = nameOf(root, 'layers', i);
+    x = net.blocks(nameOf(root, 'layers'), count, [x, mask], (layer, [input = null, seen = null], i) => {
       const seesAll = windowed[i] !== true;
-      x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-        const first = i === 0 ? input : norm(nameOf(layer, 'attn_norm'), input);
-        const packed = net.dense(nameOf(layer, 'attn/Wqkv'), [width, 3 * width], first, ofAttention);
-        const rotary = seesAll ? rotaries.full : rotaries.windowed;
-        const settings = {heads, packed: true, rotary, window: seesAll ? null : window};
-        const attended = net.attention(nameOf(layer, 'attn'), [packed, seen], settings);
-        const projected = net.dense(nameOf(layer, 'attn/Wo'), [width, width], attended, ofAttention);
-        const middle = net.add(nameOf(layer, 'attn/sum'), [input, projected]);
-        const second = norm(nameOf(layer, 'mlp_norm'), middle);
-        const wide = net.dense(nameOf(layer, 'mlp/Wi'), [width, 2 * inner], second, ofGates);
-        const gated = net.gate(nameOf(layer, 'mlp/act'), activation, [wide]);
-        const narrow = net.dense(nameOf(layer, 'mlp/Wo'), [inner, width], gated, ofGates);
-        return net.add(nameOf(layer, 'mlp/sum'), [middle, narrow]);
-      });
-    }
+      const first = i === 0 ? input : norm(nameOf(layer, 'attn_norm'), input);
+      const packed = net.dense(nameOf(layer, 'attn/Wqkv'), [width, 3 * width], first, ofAttention);
+      const rotary = seesAll ? rotaries.full : rotaries.windowed;
+      const settings = {heads, packed: true, rotary, window: seesAll ? null : window};
+      const attended = net.attention(nameOf(layer, 'attn'), [packed, seen], settings);
+      const projected = net.dense(nameOf(layer, 'attn/Wo'), [width, width], attended, ofAttention);
+      const middle = net.add(nameOf(layer, 'attn/sum'), [input, projected]);
+      const second = norm(nameOf(layer, 'mlp_norm'), middle);
+      const wide = net.dense(nameOf(layer, 'mlp/Wi'), [width, 2 * inner], second, ofGates);
+      const gated = net.gate(nameOf(layer, 'mlp/act'), activation, [wide]);
+      const narrow = net.dense(nameOf(layer, 'mlp/Wo'), [inner, width], gated, ofGates);
+      return net.add(nameOf(layer, 'mlp/sum'), [middle, narrow]);
+    });
     x = norm(nameOf(root, 'final_norm'), x);
     if (head === 'none') {
       return pooledStates(net, config, pooling, [x, mask]);

@@ -1,17 +1,10 @@
-import {encoder, firstClassifier, LM_HEAD} from './encoder';
-import {nameOf} from '../net/architecture';
+import {BERT_BLOCK, encoder, firstClassifier, LM_HEAD} from './encoder';
+import {classesOf, ENCODER_ENDS, nameOf} from '../net/architecture';
 
 /** MPNet, whose attention has a bias for distances. (Song et al., arXiv 2004.09297.) */
 export const mpnet = encoder({
   prefix: 'mpnet',
-  classes: {
-    MPNetModel: 'none',
-    MPNetForSequenceClassification: 'classes',
-    MPNetForTokenClassification: 'tokenClasses',
-    MPNetForQuestionAnswering: 'spans',
-    MPNetForMaskedLM: 'tokens',
-    MPNetForMultipleChoice: 'choices',
-  },
+  classes: classesOf('MPNet', ENCODER_ENDS),
   types: false,
   // The config is ignored, as in transformers.
   padding: () => 1,
@@ -21,14 +14,11 @@ export const mpnet = encoder({
     return net.relativeBias(nameOf(root, 'encoder/relative_attention_bias'), sizes, x);
   },
   modules: {
-    self: 'attention/attn',
+    ...BERT_BLOCK,
+    attention: 'attention/attn',
     projections: ['attention/attn/q', 'attention/attn/k', 'attention/attn/v'],
     attended: 'attention/attn/o',
-    attendedNorm: 'attention/LayerNorm',
-    wide: 'intermediate/dense',
-    activation: 'intermediate/intermediate_act_fn',
-    narrow: 'output/dense',
-    norm: 'output/LayerNorm',
+    norms: ['attention/LayerNorm', 'output/LayerNorm'],
   },
   classify: firstClassifier('tanh'),
   masked: LM_HEAD,

@@ -1,5 +1,5 @@
 import {show} from '../../../platform/errors';
-import {HUB_ACTIVATIONS} from '../net/architecture';
+import {classesOf, ENCODER_ENDS, HUB_ACTIVATIONS} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {frequenciesOf, type Rotary} from '../layers/rotaryAngles';
 import {positive, type RotarySizes} from './llamaRotary';
@@ -11,13 +11,7 @@ import {rotaryEncoder} from './rotaryEncoder';
  */
 export const newType = rotaryEncoder({
   prefix: 'new',
-  classes: {
-    NewModel: 'none',
-    NewForSequenceClassification: 'classes',
-    NewForTokenClassification: 'tokenClasses',
-    NewForQuestionAnswering: 'spans',
-    NewForMaskedLM: 'tokens',
-  },
+  classes: classesOf('New', ENCODER_ENDS.slice(0, -1)),
   renamed: name => name,
   defaults: {vocabulary: 30_528, positions: 2048, theta: 10_000, types: 1, activation: 'gelu'},
   headSize: (config, usual) => {

@@ -1,4 +1,4 @@
-import {HUB_ACTIVATIONS} from '../net/architecture';
+import {classesOf, ENCODER_ENDS, HUB_ACTIVATIONS} from '../net/architecture';
 import {rotaryEncoder} from './rotaryEncoder';
 
 /**
@@ -7,12 +7,10 @@ import {rotaryEncoder} from './rotaryEncoder';
  */
 export const nomicBert = rotaryEncoder({
   prefix: 'nomic_bert',
-  classes: {
-    NomicBertModel: 'none',
-    NomicBertForSequenceClassification: 'classes',
-    NomicBertForTokenClassification: 'tokenClasses',
-    NomicBertForMaskedLM: 'tokens',
-  },
+  classes: classesOf(
+    'NomicBert',
+    ENCODER_ENDS.filter(end => !/Question|Choice/.test(end)),
+  ),
   renamed: name =>
     name
       .replace(/^encoder\.layers\./, 'layers.')

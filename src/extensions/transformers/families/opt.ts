@@ -1,5 +1,6 @@
-import {HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {DECODER_ENDS, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import {plainDecoder} from './plainDecoder';
+import {decoderClasses} from './rotaryDecoder';
 
 /**
  * OPT: learned positions, which skip padding, and in one size narrower token embeddings. (Zhang et al., arXiv
@@ -9,12 +10,10 @@ export const opt = plainDecoder({
   prefix: 'model.decoder',
   bareRoot: 'decoder',
   renamed: name => name.replace(/^decoder\./, ''),
-  classes: {
-    OPTModel: 'none',
-    OPTForCausalLM: 'tokens',
-    OPTForSequenceClassification: 'classes',
-    OPTForQuestionAnswering: 'spans',
-  },
+  classes: decoderClasses(
+    'OPT',
+    DECODER_ENDS.filter(end => end !== 'ForTokenClassification'),
+  ),
   modules: {
     ...{embedding: 'embed_tokens', blocks: 'layers', norm: 'final_layer_norm'},
     block: {

@@ -1,7 +1,9 @@
 import {show} from '../../../platform/errors';
-import {HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {HUB_ACTIVATIONS, nameOf, type Purpose} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {LayerScale} from '../layers/visionLayers';
+import {noSequence} from './convolutions';
+import {type BlockModules, plainBlock} from './plainBlock';
 import {type ActivationName, fileNameOf, type Net, type NetTensor} from '../net/net';
 
 // Shared by families of image encoders, and by text encoders with the same blocks.
@@ -54,6 +56,10 @@ export interface BlockSizes {
   /** Whether the feed-forward layer is gated by silu. */
   gated?: boolean;
   causal?: boolean;
+  /** Whether keys have a bias. Default: as queries and values. */
+  keyBias?: boolean;
+  /** Whether a bias is added to scores; it is an input of blocks instead of a mask. Default: false. */
+  isScored?: boolean;
 }
 
 /** The names of the modules of a block. */
@@ -62,8 +68,9 @@ export interface BlockNames {
   norms: [string, string];
   attention: string;
   output: string;
-  /** The layer scales of both parts. */
+  /** The layer scales of both parts, and their tensor, if it has another name than usual. */
   scales?: [string, string];
+  tensor?: string;
 }
 
 /** The names of the modules in CLIP and similar models. */
@@ -71,6 +78,19 @@ export const CLIP_NAMES: BlockNames = {
   norms: ['layer_norm1', 'layer_norm2'],
   attention: 'self_attn',
   output: 'out_proj',
+};
+
+/** The names of the modules in ViT and similar models. */
+export const VIT_NAMES: BlockNames = {
+  norms: ['layernorm_before', 'layernorm_after'],
+  attention: 'attention',
+  output: 'o_proj',
+};
+
+/** The same names for a plain block. */
+export const PATCH_MODULES: BlockModules = {
+  ...{attention: 'attention', attended: 'attention/o_proj', norms: VIT_NAMES.norms, feedForward: 'mlp'},
+  ...{wide: 'mlp/fc1', activation: 'mlp/activation_fn', narrow: 'mlp/fc2'},
 };
 
 /** The current name of an attention tensor; files from before transformers 5 have another one. */
@@ -95,10 +115,33 @@ export function expectSquare(config: HubConfig, [rows, columns]: ImageSizes['gri
   }
 }
 
-/** Refuses pooling by the last patch. */
-export function noLast(config: HubConfig, x: NetTensor): NetTensor {
-  config.fault("The last patch does not represent an image. Choose another pooling, such as 'mean'.");
-  return x;
+/** What represents an image, by the pooling: the state of the class token, if there is one, and so on. */
+interface ImagePoolings {
+  first?: (name: string) => NetTensor;
+  mean: (name: string) => NetTensor;
+  pooler: (name: string) => NetTensor;
+}
+
+/** The states of an image encoder, or their pooling. */
+export function pooledPatches(
+  config: HubConfig,
+  pooling: Purpose['pooling'],
+  {first, mean, pooler}: ImagePoolings,
+  states: NetTensor,
+): NetTensor {
+  switch (pooling) {
+    case 'none':
+      return states;
+    case 'first':
+      return first === undefined ? noSequence(config, states) : first('pooling');
+    case 'mean':
+      return mean('pooling');
+    case 'pooler':
+      return pooler('pooling');
+    case 'last':
+      config.fault("The last patch does not represent an image. Choose another pooling, such as 'mean'.");
+      return states;
+  }
 }
 
 /** The defaults of configs. */
@@ -131,40 +174,41 @@ export function blocks(
   {root, count}: {root: string; count: number},
   sizes: BlockSizes,
   names: BlockNames,
-  [states, ...mask]: [states: NetTensor, ...mask: NetTensor[]],
+  inputs: NetTensor[],
 ): NetTensor {
-  let x = states;
-  for (let i = 0; i < count; i++) {
-    const layer = nameOf(root, i);
-    x = net.block({name: `${layer}/block`, index: i, count}, [x, ...mask], inputs =>
-      block(net, layer, sizes, names, inputs),
-    );
-  }
-  return x;
+  return net.blocks(root, count, inputs, (layer, [input = null, ...mask]) =>
+    patchBlock(net, layer, sizes, names, input, mask),
+  );
 }
 
-function block(
+/** One of these blocks. */
+export function patchBlock(
   net: Net,
   layer: string,
   sizes: BlockSizes,
-  {norms, attention, output, scales}: BlockNames,
-  [input = null, ...mask]: NetTensor[],
+  {norms, attention, output, scales, tensor}: BlockNames,
+  input: NetTensor,
+  mask: readonly NetTensor[],
 ): NetTensor {
-  const {width, heads, size, epsilon, bias, causal = false} = sizes;
-  const self = nameOf(layer, attention);
-  const first = net.layerNorm(nameOf(layer, norms[0]), width, epsilon, [input]);
-  const projected = ['q_proj', 'k_proj', 'v_proj'].map(name =>
-    net.dense(nameOf(self, name), [width, heads * size], first, {bias}),
+  const {width, heads, size, bias, keyBias = bias, causal = false, isScored = false, gated: isGated = false} = sizes;
+  const [self, mlp] = [nameOf(layer, attention), nameOf(layer, 'mlp')];
+  const attend = (x: NetTensor) => {
+    const projected = ['q_proj', 'k_proj', 'v_proj'].map(name =>
+      net.dense(nameOf(self, name), [width, heads * size], x, {bias: name === 'k_proj' ? keyBias : bias}),
+    );
+    return net.attention(self, [...projected, ...mask], {heads, causal, bias: isScored});
+  };
+  const modules = {...PATCH_MODULES, attention, attended: nameOf(attention, output), norms};
+  return plainBlock(
+    net,
+    layer,
+    {
+      ...{...sizes, modules, order: 'before', attend, attendedWidth: heads * size},
+      ...(isGated && {feed: x => gated(net, mlp, sizes, x)}),
+      behind: (part, x) => (scales ? layerScale(net, nameOf(layer, scales[part]), width, x, tensor) : x),
+    },
+    input,
   );
-  const attended = net.attention(self, [...projected, ...mask], {heads, causal});
-  const scaled = (i: 0 | 1, x: NetTensor) =>
-    scales === undefined ? x : layerScale(net, nameOf(layer, scales[i]), width, x);
-  const own = scaled(0, net.dense(nameOf(self, output), [heads * size, width], attended));
-  const middle = net.add(nameOf(self, 'sum'), [input, own]);
-  const second = net.layerNorm(nameOf(layer, norms[1]), width, epsilon, [middle]);
-  const mlp = nameOf(layer, 'mlp');
-  const narrow = sizes.gated === true ? gated(net, mlp, sizes, second) : perceptron(net, mlp, sizes, second);
-  return net.add(nameOf(mlp, 'sum'), [middle, scaled(1, narrow)]);
 }
 
 /**

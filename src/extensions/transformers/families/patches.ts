@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {PatchSequence} from '../layers/patchSequence';
-import type {InFile, Net, NetTensor} from '../net/net';
+import type {Net, NetTensor} from '../net/net';
 
 /** Cuts images into patches, which overlap if strides are smaller, and projects each to `width` values. */
 export function patches(
@@ -23,32 +23,34 @@ export function patches(
   return net.apply(name, [x], () => tf.layers.conv2d({...settings, padding: 'valid'}));
 }
 
-/**
- * Makes a sequence of patches. `tokens` are the file names and shapes of the tokens before it, `positions` those of the
- * position embedding, if there is one.
- */
+/** What a sequence of patches consists of. Names are those of tensors in the module. */
+interface Sequence extends Pick<ConstructorParameters<typeof PatchSequence>[0], 'grid' | 'antialias'> {
+  width: number;
+  /** The tokens before the patches. */
+  tokens: readonly string[];
+  registers?: {name: string; count: number} | undefined;
+  /** The position embedding of tokens and patches, if there is one. */
+  positions?: string | undefined;
+  /** Whether tensors have no axis for the batch. Default: false. */
+  isFlat?: boolean;
+}
+
+/** Makes a sequence of patches. */
 export function patchSequence(
   net: Net,
   name: string,
-  {
-    tokens,
-    registers,
-    positions,
-    ...settings
-  }: Pick<ConstructorParameters<typeof PatchSequence>[0], 'grid' | 'antialias'> & {
-    tokens: readonly InFile[];
-    registers?: InFile | undefined;
-    positions?: InFile | undefined;
-  },
+  {width, tokens, registers, positions, isFlat = false, ...settings}: Sequence,
   x: NetTensor,
 ): NetTensor {
-  tokens.forEach((token, i) => net.expect(name, ...token, `token_${i}`));
+  const rows = (count: number) => (isFlat ? [count, width] : [1, count, width]);
+  tokens.forEach((token, i) => net.expect(name, token, isFlat ? [width] : rows(1), `token_${i}`));
   if (registers !== undefined) {
-    net.expect(name, ...registers, 'registers');
+    net.expect(name, registers.name, rows(registers.count), 'registers');
   }
   if (positions !== undefined) {
-    net.expect(name, ...positions, 'positions');
+    const [down, across] = settings.grid;
+    net.expect(name, positions, rows(tokens.length + Math.max(down, 1) * Math.max(across, 1)), 'positions');
   }
-  const counts = {tokens: tokens.length, registers: registers?.[1].at(-2) ?? 0, positioned: positions !== undefined};
+  const counts = {tokens: tokens.length, registers: registers?.count ?? 0, positioned: positions !== undefined};
   return net.apply(name, [x], () => new PatchSequence({...settings, ...counts, name}));
 }

@@ -3,7 +3,7 @@ import type {HubConfig} from '../net/hubConfig';
 import type {AttentionArgs} from '../layers/attention';
 import type {Net, NetTensor} from '../net/net';
 import {decoderHead} from './decoderHead';
-import {type PlainBlock, plainBlock} from './plainBlock';
+import {type BlockModules, type PlainBlock, plainBlock} from './plainBlock';
 
 interface Sizes {
   width: number;
@@ -32,7 +32,7 @@ interface PlainVariant extends Pick<Architecture, 'prefix' | 'renamed' | 'unused
   /** The root of a model without a head. Default: none. */
   bareRoot?: string;
   /** The names of the token embedding, of the list of blocks, and of the last normalization; and those of a block. */
-  modules: {embedding: string; blocks: string; norm: string; block: PlainBlock['modules']};
+  modules: {embedding: string; blocks: string; norm: string; block: BlockModules};
   /** The default of the longest text, in positions. */
   longest: number;
   /** Other defaults of the config. */
@@ -77,15 +77,12 @@ export function plainDecoder(variant: PlainVariant): Architecture {
         const [skips, inputs] = offset === undefined ? [{}, [x]] : [{padding: 0, offset}, [x, mask]];
         x = net.positions(nameOf(root, name), {rows: longestText + (offset ?? 0), width, ...skips}, inputs);
       }
-      for (let i = 0; i < count; i++) {
-        const layer = nameOf(root, modules.blocks, i);
-        x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-          const self = nameOf(layer, modules.block.attention);
-          const settings = {heads, causal, ...(typeof attention === 'function' ? attention(i) : attention)};
-          const attend = (first: NetTensor) => net.attention(self, [...project(net, self, first), seen], settings);
-          return plainBlock(net, layer, {...block, width, modules: modules.block, attend}, input);
-        });
-      }
+      x = net.blocks(nameOf(root, modules.blocks), count, [x, mask], (layer, [input = null, seen = null], i) => {
+        const self = nameOf(layer, modules.block.attention);
+        const settings = {heads, causal, ...(typeof attention === 'function' ? attention(i) : attention)};
+        const attend = (first: NetTensor) => net.attention(self, [...project(net, self, first), seen], settings);
+        return plainBlock(net, layer, {...block, width, modules: modules.block, attend}, input);
+      });
       if (hasNorm) {
         x = net.layerNorm(nameOf(root, modules.norm), width, block.epsilon, [x]);
       }

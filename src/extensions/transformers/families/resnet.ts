@@ -1,4 +1,4 @@
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/architecture';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 import {blocksOf, convolvedBlock, featureOutput, maxPool, stagesOf} from './convolutions';
 
@@ -6,11 +6,9 @@ import {blocksOf, convolvedBlock, featureOutput, maxPool, stagesOf} from './conv
 export const resnet: Architecture = {
   prefix: 'resnet',
   classes: {ResNetModel: 'none', ResNetForImageClassification: 'classes'},
-  takes: () => 'images',
-  commonNames: {},
+  ...OF_IMAGES,
   renamed: ofTimm,
   blocks: config => blocksOf(config, DEPTHS),
-  channels: config => config.count('num_channels', 3),
   build: (net, config, {pixels}, purpose) => {
     const root = purpose.head === 'none' ? '' : 'resnet';
     const width = config.count('embedding_size', 64);
@@ -29,15 +27,12 @@ export const resnet: Architecture = {
       if (!isBasic && to < 4) {
         config.fault(`hidden_sizes must be at least 4, got ${to}.`);
       }
-      for (let i = 0; i < depth; i++) {
-        const name = nameOf(root, 'encoder/stages', stage, 'layers', i);
+      x = net.blocks(nameOf(root, 'encoder/stages', stage, 'layers'), depth, [x], (name, [input = null], i) => {
         const stride = i === 0 && (stage > 0 || shrinksFirst) ? 2 : 1;
-        const sizes: ResidualSizes = {channels: [from, to], stride, activation, isBasic, inFirst};
-        x = net.block({name: `${name}/block`, index: i, count: depth}, [x], ([input = null]) =>
-          residual(net, name, sizes, input),
-        );
-        from = to;
-      }
+        const sizes = {channels: [i === 0 ? from : to, to], stride, activation, isBasic, inFirst} as const;
+        return residual(net, name, sizes, input);
+      });
+      from = to;
       net.stage(stage + 1, x);
     });
     const last = {classifier: 'classifier/1', width: from, deviation: () => 1 / Math.sqrt(3 * from)};

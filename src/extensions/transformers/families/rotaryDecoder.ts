@@ -1,4 +1,4 @@
-import {type Architecture, type GateName, HUB_GATES, nameOf} from '../net/architecture';
+import {type Architecture, classesOf, DECODER_ENDS, type GateName, HUB_GATES, nameOf} from '../net/architecture';
 import {decoderHead} from './decoderHead';
 import type {HubConfig} from '../net/hubConfig';
 import type {Rotary} from '../layers/rotaryAngles';
@@ -77,20 +77,9 @@ export interface DecoderVariant {
   blocks?(config: HubConfig, sizes: BlockSizes): Blocks;
 }
 
-const ENDS = {
-  Model: 'none',
-  ForCausalLM: 'tokens',
-  ForSequenceClassification: 'classes',
-  ForTokenClassification: 'tokenClasses',
-  ForQuestionAnswering: 'spans',
-} as const;
-
-/** The classes of a family with these endings. Default: all. */
-export function decoderClasses(
-  family: string,
-  ends: readonly (keyof typeof ENDS)[] = Object.keys(ENDS) as (keyof typeof ENDS)[],
-): Architecture['classes'] {
-  return Object.fromEntries(ends.map(end => [family + end, ENDS[end]]));
+/** The classes of a decoder whose names end like this. Default: all. */
+export function decoderClasses(family: string, ends = DECODER_ENDS): Architecture['classes'] {
+  return classesOf(family, ends);
 }
 
 /** Decoders like Llama: RMS normalizations, rotary positions, grouped-query attention, gated feed-forward. */
@@ -103,7 +92,6 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
     prefix: 'model',
     renamed: name => name.replace(/^transformer\./, ''),
     classes,
-    commonNames: {},
     blocks: config => config.count('num_hidden_layers'),
     vocabulary: config => config.count('vocab_size'),
     positions: config => complete(config).count('max_position_embeddings'),
@@ -141,47 +129,44 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
       const vocabulary = config.count('vocab_size');
       let x = net.embedding(tokenEmbedding, vocabulary, width, ids);
       x = net.scale(nameOf(tokenEmbedding, 'scale'), multipliers.embeddings, x);
-      for (let i = 0; i < count; i++) {
-        const layer = nameOf(root, 'layers', i);
-        x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) => {
-          const self = nameOf(layer, 'self_attn');
-          const first = before(nameOf(layer, 'input_layernorm'), input);
-          const project = (name: string, number: number): NetTensor =>
-            net.dense(nameOf(self, name), [width, number * size], first, ofProjections);
-          const normed = (name: string, number: number, x: NetTensor): NetTensor => {
-            switch (normalizes) {
-              case 'heads':
-                return net.headNorm(nameOf(self, name), size, epsilon, x, {addsOne});
-              case 'positions':
-                return norm(nameOf(self, name), x, number * size);
-              default:
-                return x;
-            }
-          };
-          const inputs = joined
-            ? [project('qkv_proj', heads + 2 * keyValueHeads)]
-            : [
-                normed('q_norm', heads, project('q_proj', heads)),
-                normed('k_norm', keyValueHeads, project('k_proj', keyValueHeads)),
-                project('v_proj', keyValueHeads),
-              ];
-          const attended = net.attention(self, [...inputs, seen], {
-            ...{heads, keyValueHeads, causal, packed: joined},
-            ...{rotary: rotaries[i] ?? null, window: windows[i] ?? null, scale: multipliers.attention ?? null},
-            softCap: softCaps.attention,
-          });
-          const projected = net.dense(nameOf(self, 'o_proj'), [heads * size, width], attended, {bias});
-          const middle = added(self, after(nameOf(layer, 'post_attention_layernorm'), projected), input);
-          const mlp = nameOf(layer, 'mlp');
-          const second = before(nameOf(layer, beforeGates), middle);
-          const up = (joined ? ['gate_up_proj'] : ['gate_proj', 'up_proj']).map(name =>
-            net.dense(nameOf(mlp, name), [width, joined ? 2 * inner : inner], second, wideBias),
-          );
-          const gated = net.gate(nameOf(mlp, 'act_fn'), gate, up);
-          const narrow = net.dense(nameOf(mlp, 'down_proj'), [inner, width], gated, wideBias);
-          return added(mlp, after(nameOf(layer, 'post_feedforward_layernorm'), narrow), middle);
+      x = net.blocks(nameOf(root, 'layers'), count, [x, mask], (layer, [input = null, seen = null], i) => {
+        const self = nameOf(layer, 'self_attn');
+        const first = before(nameOf(layer, 'input_layernorm'), input);
+        const project = (name: string, number: number): NetTensor =>
+          net.dense(nameOf(self, name), [width, number * size], first, ofProjections);
+        const normed = (name: string, number: number, x: NetTensor): NetTensor => {
+          switch (normalizes) {
+            case 'heads':
+              return net.headNorm(nameOf(self, name), size, epsilon, x, {addsOne});
+            case 'positions':
+              return norm(nameOf(self, name), x, number * size);
+            default:
+              return x;
+          }
+        };
+        const inputs = joined
+          ? [project('qkv_proj', heads + 2 * keyValueHeads)]
+          : [
+              normed('q_norm', heads, project('q_proj', heads)),
+              normed('k_norm', keyValueHeads, project('k_proj', keyValueHeads)),
+              project('v_proj', keyValueHeads),
+            ];
+        const attended = net.attention(self, [...inputs, seen], {
+          ...{heads, keyValueHeads, causal, packed: joined},
+          ...{rotary: rotaries[i] ?? null, window: windows[i] ?? null, scale: multipliers.attention ?? null},
+          softCap: softCaps.attention,
         });
-      }
+        const projected = net.dense(nameOf(self, 'o_proj'), [heads * size, width], attended, {bias});
+        const middle = added(self, after(nameOf(layer, 'post_attention_layernorm'), projected), input);
+        const mlp = nameOf(layer, 'mlp');
+        const second = before(nameOf(layer, beforeGates), middle);
+        const up = (joined ? ['gate_up_proj'] : ['gate_proj', 'up_proj']).map(name =>
+          net.dense(nameOf(mlp, name), [width, joined ? 2 * inner : inner], second, wideBias),
+        );
+        const gated = net.gate(nameOf(mlp, 'act_fn'), gate, up);
+        const narrow = net.dense(nameOf(mlp, 'down_proj'), [inner, width], gated, wideBias);
+        return added(mlp, after(nameOf(layer, 'post_feedforward_layernorm'), narrow), middle);
+      });
       /** Adds the output of a part, times its multiplier, to the part's input. */
       function added(part: string, x: NetTensor, to: NetTensor): NetTensor {
         return net.add(nameOf(part, 'sum'), [to, net.scale(nameOf(part, 'scale'), multipliers.parts, x)]);
@@ -190,17 +175,8 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
       if (purpose.head === 'tokens') {
         x = net.scale('scores/scale', multipliers.logits, x);
       }
-      const outputs = decoderHead(
-        net,
-        config,
-        {states: x, ids, mask},
-        {
-          ...purpose,
-          ...{width, vocabulary, tokenEmbedding},
-          isTied: false,
-          tokenHead: 'score',
-        },
-      );
+      const sizesOfHead = {width, vocabulary, tokenEmbedding, isTied: false, tokenHead: 'score'};
+      const outputs = decoderHead(net, config, {states: x, ids, mask}, {...purpose, ...sizesOfHead});
       return purpose.head === 'tokens' ? net.softCap('lm_head/soft_cap', softCaps.logits, outputs) : outputs;
     },
   };

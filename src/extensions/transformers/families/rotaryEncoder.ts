@@ -50,7 +50,6 @@ export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
   return {
     prefix: variant.prefix,
     classes: variant.classes,
-    commonNames: {},
     renamed: variant.renamed,
     blocks: config => config.count('num_hidden_layers', 12),
     vocabulary: config => config.count('vocab_size', defaults.vocabulary),
@@ -70,22 +69,12 @@ export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
       }
       x = net.layerNorm(nameOf(embeddings, 'LayerNorm'), width, epsilon, [x]);
       const count = config.count('num_hidden_layers', 12);
-      for (let i = 0; i < count; i++) {
-        const layer = nameOf(root, sizes.modules.blocks, i);
-        x = net.block({name: `${layer}/block`, index: i, count}, [x, mask], ([input = null, seen = null]) =>
-          block(net, layer, {...sizes, ...variant}, [input, seen]),
-        );
-      }
-      return head(net, config, x, {
-        purpose,
-        root,
-        vocabulary,
-        tokenEmbedding,
-        width,
-        epsilon,
-        mask,
-        masked: variant.masked,
-      });
+      const blocks = nameOf(root, sizes.modules.blocks);
+      x = net.blocks(blocks, count, [x, mask], (layer, [input = null, seen = null]) =>
+        block(net, layer, {...sizes, ...variant}, [input, seen]),
+      );
+      const {masked} = variant;
+      return head(net, config, x, {...{purpose, root, vocabulary, tokenEmbedding}, ...{width, epsilon, mask, masked}});
     },
   };
 }

@@ -1,8 +1,10 @@
 import {ResizedFeatures, SequenceFeatures} from '../layers/featureMaps';
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 import {asSequence, blocksOf, convolution, convolvedBlock, featureOutput, stagesOf} from './convolutions';
+import {PATCH_MODULES} from './patchBlocks';
+import {type PlainBlock, plainBlock} from './plainBlock';
 
 /**
  * SegFormer: stages of attention to fewer positions. A head combines their features at each position. (Xie et al.,
@@ -15,7 +17,7 @@ export const segformer: Architecture = {
     SegformerForImageClassification: 'classes',
     SegformerForSemanticSegmentation: 'tokenClasses',
   },
-  takes: () => 'images',
+  ...OF_IMAGES,
   commonNames: {num_encoder_blocks: 'num_hidden_layers'},
   renamed: name =>
     name
@@ -31,7 +33,6 @@ export const segformer: Architecture = {
       .replace('.layer_norm_2.', '.layernorm_after.')
       .replace(/^decode_head\.linear_c\./, 'decode_head.linear_projections.'),
   blocks: config => blocksOf(config, DEPTHS),
-  channels: config => config.count('num_channels', 3),
   build: (net, config, {pixels}, purpose) => {
     config.expect('is_causal', false);
     const root = purpose.head === 'none' ? '' : 'segformer';
@@ -47,12 +48,7 @@ export const segformer: Architecture = {
       x = net.layerNorm(nameOf(embeddings, 'layer_norm'), width, EPSILON, [
         convolution(net, nameOf(embeddings, 'proj'), cut, x),
       ]);
-      for (let i = 0; i < depth; i++) {
-        const layer = nameOf(name, 'blocks', i);
-        x = net.block({name: `${layer}/block`, index: i, count: depth}, [x], ([input = null]) =>
-          block(net, layer, sizes, input),
-        );
-      }
+      x = net.blocks(nameOf(name, 'blocks'), depth, [x], (layer, [input = null]) => block(net, layer, sizes, input));
       from = width;
       x = net.layerNorm(nameOf(name, 'layer_norm'), width, EPSILON, [x]);
       net.stage(stage + 1, x);
@@ -129,26 +125,29 @@ const LISTS = {
 function block(net: Net, layer: string, sizes: BlockSizes, input: NetTensor): NetTensor {
   const {width, heads, reduction, inner, activation} = sizes;
   const self = nameOf(layer, 'attention');
-  const size = Math.max(Math.floor(width / heads), 1);
-  const first = net.layerNorm(nameOf(layer, 'layernorm_before'), width, EPSILON, [input]);
-  const sequence = asSequence(net, nameOf(self, 'sequence'), first);
-  const fewer = reduction === 1 ? sequence : reduced(net, nameOf(self, 'sequence_reduction'), sizes, first);
-  const projected = [sequence, fewer, fewer].map((given, i) =>
-    net.dense(nameOf(self, `${'qkv'.charAt(i)}_proj`), [width, heads * size], given),
-  );
-  const attended = net.attention(self, projected, {heads});
-  const own = net.dense(nameOf(self, 'o_proj'), [heads * size, width], attended);
-  const grid = nameOf(self, 'features');
-  const features = net.apply(grid, [own, input], () => new SequenceFeatures({name: grid}));
-  const middle = net.add(nameOf(self, 'sum'), [input, features]);
-  const second = net.layerNorm(nameOf(layer, 'layernorm_after'), width, EPSILON, [middle]);
+  const attendedWidth = heads * Math.max(Math.floor(width / heads), 1);
+  const attend = (x: NetTensor) => {
+    const sequence = asSequence(net, nameOf(self, 'sequence'), x);
+    const fewer = reduction === 1 ? sequence : reduced(net, nameOf(self, 'sequence_reduction'), sizes, x);
+    const projected = [sequence, fewer, fewer].map((states, i) =>
+      net.dense(nameOf(self, `${'qkv'.charAt(i)}_proj`), [width, attendedWidth], states),
+    );
+    return net.attention(self, projected, {heads});
+  };
+  const behind: PlainBlock['behind'] = (part, x) => {
+    const name = nameOf(self, 'features');
+    return part === 0 ? net.apply(name, [x, input], () => new SequenceFeatures({name})) : x;
+  };
   const mlp = nameOf(layer, 'mlp');
-  const wide = net.dense(nameOf(mlp, 'fc1'), [width, inner], second);
-  const near = {channels: [inner, inner], size: 3, depthwise: true} as const;
-  const mixed = convolution(net, nameOf(mlp, 'dwconv/dwconv'), near, wide);
-  const active = net.activation(nameOf(mlp, 'activation_fn'), activation, mixed);
-  const narrow = net.dense(nameOf(mlp, 'fc2'), [inner, width], active);
-  return net.add(nameOf(mlp, 'sum'), [middle, narrow]);
+  const feed = (x: NetTensor) => {
+    const wide = net.dense(nameOf(mlp, 'fc1'), [width, inner], x);
+    const near = {channels: [inner, inner], size: 3, depthwise: true} as const;
+    const mixed = convolution(net, nameOf(mlp, 'dwconv/dwconv'), near, wide);
+    const active = net.activation(nameOf(mlp, 'activation_fn'), activation, mixed);
+    return net.dense(nameOf(mlp, 'fc2'), [inner, width], active);
+  };
+  const parts = {modules: PATCH_MODULES, order: 'before', attend, attendedWidth, behind, feed} as const;
+  return plainBlock(net, layer, {...sizes, ...parts, epsilon: EPSILON}, input);
 }
 
 /** The positions that keys and values are computed from. */

@@ -9,7 +9,7 @@ export const {images: siglip, texts: siglipText} = siglipEncoders({
   embedded: (net, config, embeddings, width, {pixels}) => {
     const {channels, patch, grid} = imageSizes(config, 16);
     const x = patches(net, nameOf(embeddings, 'patch_embedding'), {channels, width, size: patch}, pixels);
-    const positions: [string, number[]] = ['position_embedding.weight', [grid[0] * grid[1], width]];
-    return patchSequence(net, embeddings, {grid, tokens: [], positions}, x);
+    const sequence = {grid, width, isFlat: true, tokens: [], positions: 'position_embedding.weight'};
+    return patchSequence(net, embeddings, sequence, x);
   },
 });

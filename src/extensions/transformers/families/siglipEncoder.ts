@@ -2,7 +2,7 @@ import {type Architecture, type ModelInputs, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import {LearnedQuery, ScaledCosines} from '../layers/pairLayers';
 import {fileNameOf, type Net, type NetTensor} from '../net/net';
-import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, noLast, perceptron} from './patchBlocks';
+import {blocks, blockSizes, type BlockSizes, CLIP_NAMES, perceptron, pooledPatches} from './patchBlocks';
 
 // Shared by SigLIP and SigLIP 2: an image encoder and a text encoder, whose vectors are compared.
 
@@ -27,7 +27,6 @@ export function siglipEncoders(variant: Variant): {images: Architecture; texts: 
     prefix: 'vision_model',
     classes: {[`${name}Model`]: 'pairs', [`${name}VisionModel`]: 'none', [`${name}ForImageClassification`]: 'classes'},
     takes: head => (head === 'pairs' ? 'pairs' : 'images'),
-    commonNames: {},
     unused: /^(text_model|logit_scale|logit_bias)(\.|$)/,
     uncomputed: /^head\./,
     blocks: config => blocksOf(visionConfig(config)) + (isWhole(config) ? blocksOf(textConfig(config)) : 0),
@@ -50,25 +49,14 @@ export function siglipEncoders(variant: Variant): {images: Architecture; texts: 
         const start = isNew ? {fresh: 1 / Math.sqrt(width)} : {};
         return net.dense('classifier', [width, labels], net.pool('classifier/mean', 'mean', [x, ...mask]), start);
       }
-      switch (pooling) {
-        case 'none':
-          return x;
-        case 'mean':
-          return net.pool('pooling', 'mean', [x, ...mask]);
-        case 'pooler':
-          return pooledImage(net, config, root, sizes, [x, ...mask]);
-        case 'first':
-          config.fault("The model has no class token. Choose another pooling: 'mean' or 'pooler'.");
-          return x;
-        case 'last':
-          return noLast(config, x);
-      }
+      const mean = (name: string) => net.pool(name, 'mean', [x, ...mask]);
+      const pooler = () => pooledImage(net, config, root, sizes, [x, ...mask]);
+      return pooledPatches(config, pooling, {mean, pooler}, x);
     },
   };
   const texts: Architecture = {
     prefix: 'text_model',
     classes: {[`${name}TextModel`]: 'none'},
-    commonNames: {},
     unused: /^(vision_model|logit_scale|logit_bias)(\.|$)/,
     uncomputed: /^head\./,
     blocks: config => blocksOf(textConfig(config)),

@@ -1,10 +1,11 @@
 import {JoinedPatches, JoinedWindows, Windows, type WindowSettings, WholePatches} from '../layers/windows';
 import {BIAS_WIDTH, ContinuousWindowBias, UnitHeads, WindowBias} from '../layers/windowScores';
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
-import {asSequence, blocksOf, convolution, meanOfPositions, noSequence} from './convolutions';
-import {imageSizes} from './patchBlocks';
+import {asSequence, blocksOf, convolution, featureOutput} from './convolutions';
+import {imageSizes, PATCH_MODULES} from './patchBlocks';
+import {type PlainBlock, plainBlock} from './plainBlock';
 
 const DEPTHS = [2, 2, 6, 2];
 /** For the normalizations of patches, whatever the config says. */
@@ -59,14 +60,13 @@ function swinOf({prefix, classes, isSecond, ...rest}: Variant): Architecture {
     ...rest,
     prefix,
     classes,
-    takes: () => 'images',
+    ...OF_IMAGES,
     commonNames: {num_heads: 'num_attention_heads'},
     unused: /\.(relative_position_index|relative_coords_table)$|^embeddings\.mask_token$/,
     blocks: config => blocksOf(config, DEPTHS),
-    channels: config => config.count('num_channels', 3),
-    build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
+    build: (net, config, {pixels}, purpose) => {
       config.expect('use_absolute_embeddings', false);
-      const root = head === 'none' ? '' : prefix;
+      const root = purpose.head === 'none' ? '' : prefix;
       const {channels, patch, grid} = imageSizes(config, 4);
       const first = config.count('embed_dim', 96);
       const epsilon = config.number('layer_norm_eps', 1e-5);
@@ -84,32 +84,19 @@ function swinOf({prefix, classes, isSecond, ...rest}: Variant): Architecture {
         if (stage > 0) {
           x = shrunk(net, nameOf(root, 'encoder/layers', stage - 1, 'downsample'), sizes.width / 2, isSecond, x);
         }
-        for (let i = 0; i < depth; i++) {
+        x = net.blocks(nameOf(name, 'blocks'), depth, [x], (layer, [input = null], i) => {
           const {windows} = sizes;
           const own = {...sizes, windows: {...windows, shift: i % 2 === 0 ? 0 : windows.shift}};
-          const layer = nameOf(name, 'blocks', i);
-          x = net.block({name: `${layer}/block`, index: i, count: depth}, [x], ([input = null]) =>
-            isSecond ? blockOfSecond(net, layer, own, input) : block(net, layer, own, input),
-          );
-        }
+          return isSecond ? blockOfSecond(net, layer, own, input) : block(net, layer, own, input);
+        });
         net.stage(stage + 1, x);
       });
       const width = stages.at(-1)?.width ?? 1;
       const states = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);
-      if (head === 'classes') {
-        const start = isNew ? {fresh: config.number('initializer_range', 0.02, 1)} : {};
-        return net.dense('classifier', [width, labels], meanOfPositions(net, 'classifier/mean', states), start);
-      }
-      switch (pooling) {
-        case 'none':
-          return asSequence(net, 'sequence', states);
-        case 'mean':
-        case 'pooler':
-          return meanOfPositions(net, 'pooling', states);
-        case 'first':
-        case 'last':
-          return noSequence(config, states);
-      }
+      const deviation = () => config.number('initializer_range', 0.02, 1);
+      return purpose.head === 'none' && purpose.pooling === 'none'
+        ? asSequence(net, 'sequence', states)
+        : featureOutput(net, config, purpose, {classifier: 'classifier', width, deviation}, states);
     },
   };
 }
@@ -169,24 +156,21 @@ function pretrainedOf(config: HubConfig, count: number): number[] {
 }
 
 function block(net: Net, layer: string, sizes: BlockSizes, input: NetTensor): NetTensor {
-  const {width, inner, windows, heads, epsilon, activation, bias} = sizes;
+  const {width, windows, heads, bias} = sizes;
   const self = nameOf(layer, 'attention');
-  const normal = net.layerNorm(nameOf(layer, 'layernorm_before'), width, epsilon, [input]);
-  const cut = cutIn(net, nameOf(layer, 'windows'), windows, normal);
-  const projected = ['q_proj', 'k_proj', 'v_proj'].map(name =>
-    net.dense(nameOf(self, name), [width, width], cut, {bias}),
-  );
-  const table = nameOf(self, 'relative_position_bias');
-  net.expect(table, 'relative_position_bias_table', [(2 * windows.size - 1) ** 2, heads], 'table');
-  const scores = net.apply(table, [normal], () => new WindowBias({...windows, heads, name: table}));
-  const attended = net.attention(self, [...projected, scores], {heads, bias: true});
-  const out = net.dense(nameOf(self, 'o_proj'), [width, width], attended);
-  const joined = joinedIn(net, nameOf(layer, 'joined'), windows, [out, normal]);
-  const middle = net.add(nameOf(self, 'sum'), [input, joined]);
-  const second = net.layerNorm(nameOf(layer, 'layernorm_after'), width, epsilon, [middle]);
-  const wide = net.dense(nameOf(layer, 'mlp/fc1'), [width, inner], second);
-  const active = net.activation(nameOf(layer, 'mlp/activation_fn'), activation, wide);
-  return net.add(nameOf(layer, 'mlp/sum'), [middle, net.dense(nameOf(layer, 'mlp/fc2'), [inner, width], active)]);
+  const attend = (normal: NetTensor) => {
+    const cut = cutIn(net, nameOf(layer, 'windows'), windows, normal);
+    const projected = ['q_proj', 'k_proj', 'v_proj'].map(name =>
+      net.dense(nameOf(self, name), [width, width], cut, {bias}),
+    );
+    const table = nameOf(self, 'relative_position_bias');
+    net.expect(table, 'relative_position_bias_table', [(2 * windows.size - 1) ** 2, heads], 'table');
+    const scores = net.apply(table, [normal], () => new WindowBias({...windows, heads, name: table}));
+    return net.attention(self, [...projected, scores], {heads, bias: true});
+  };
+  const behind: PlainBlock['behind'] = (part, x, normal) =>
+    part === 0 ? joinedIn(net, nameOf(layer, 'joined'), windows, [x, normal]) : x;
+  return plainBlock(net, layer, {...sizes, modules: PATCH_MODULES, order: 'before', attend, behind}, input);
 }
 
 function blockOfSecond(net: Net, layer: string, sizes: BlockSizes, input: NetTensor): NetTensor {

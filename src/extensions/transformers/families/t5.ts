@@ -35,17 +35,16 @@ export const t5: Architecture = {
     const tokenEmbedding = nameOf(encoder, 'embed_tokens');
     const shared = fileNameOf(nameOf(root, 'shared'), 'weight');
     const rows = config.count('vocab_size', VOCABULARY);
-    net.expect(tokenEmbedding, 'weight', [rows, width], 'embeddings', {
-      fileName: fileNameOf(tokenEmbedding, 'weight'),
-      orElse: shared,
-    });
+    net.expect(tokenEmbedding, 'weight', [rows, width], 'embeddings', {orElse: shared});
     let x = net.embedding(tokenEmbedding, rows, width, ids);
     const bias = distances(net, config, encoder, x);
     const count = config.count('num_layers', 6);
-    for (let i = 0; i < count; i++) {
-      const layer = nameOf(encoder, 'block', i, 'layer');
-      const block = {name: nameOf(encoder, 'block', i, 'block'), index: i, count};
-      x = net.block(block, [x, mask, bias], ([input = null, seen = null, added = null]) => {
+    x = net.blocks(
+      nameOf(encoder, 'block'),
+      count,
+      [x, mask, bias],
+      (block, [input = null, seen = null, added = null]) => {
+        const layer = nameOf(block, 'layer');
         const self = nameOf(layer, '0/SelfAttention');
         const first = norm(nameOf(layer, '0/layer_norm'), input);
         const [q, k, v] = ['q', 'k', 'v'].map(name =>
@@ -57,8 +56,8 @@ export const t5: Architecture = {
         const second = norm(nameOf(layer, '1/layer_norm'), middle);
         const narrow = feedForward(net, nameOf(layer, '1/DenseReluDense'), sizes, second);
         return net.add(nameOf(layer, '1/sum'), [middle, narrow]);
-      });
-    }
+      },
+    );
     x = norm(nameOf(encoder, 'final_layer_norm'), x);
     if (head === 'tokenClasses') {
       // transformers starts heads for spans like this; with the deviation 1 that it has for classes, logits would start

@@ -1,7 +1,6 @@
-import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
+import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
-import type {InFile} from '../net/net';
-import {blocks, blockSizes, type BlockSizes, imageSizes, noLast, vitNameToday} from './patchBlocks';
+import {blocks, blockSizes, type BlockSizes, imageSizes, pooledPatches, VIT_NAMES, vitNameToday} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
 /** The differences between ViT and DeiT. */
@@ -24,35 +23,21 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
   return {
     prefix,
     classes,
-    takes: () => 'images',
-    commonNames: {},
+    ...OF_IMAGES,
     unused: /^embeddings\.mask_token$/,
     uncomputed: /^pooler\./,
     renamed: vitNameToday,
     blocks: config => config.count('num_hidden_layers', 12),
-    channels: config => config.count('num_channels', 3),
     build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
       const {channels, patch, grid} = imageSizes(config, 16);
       const sizes = vitSizes(config);
       const {width, epsilon} = sizes;
       const root = head === 'none' ? '' : prefix;
       const embeddings = nameOf(root, 'embeddings');
-      const positions = tokens.length + grid[0] * grid[1];
-      const inFile = (name: string, rows: number): InFile => [name, [1, rows, width]];
       let x = patches(net, nameOf(embeddings, 'patch_embeddings/projection'), {channels, width, size: patch}, pixels);
-      x = patchSequence(
-        net,
-        embeddings,
-        {grid, tokens: tokens.map(name => inFile(name, 1)), positions: inFile('position_embeddings', positions)},
-        x,
-      );
-      const names = {
-        norms: ['layernorm_before', 'layernorm_after'] as [string, string],
-        attention: 'attention',
-        output: 'o_proj',
-      };
+      x = patchSequence(net, embeddings, {grid, width, tokens, positions: 'position_embeddings'}, x);
       const count = config.count('num_hidden_layers', 12);
-      x = blocks(net, {root: nameOf(root, 'layers'), count}, sizes, names, [x]);
+      x = blocks(net, {root: nameOf(root, 'layers'), count}, sizes, VIT_NAMES, [x]);
       x = net.layerNorm(nameOf(root, 'layernorm'), width, epsilon, [x]);
       const start = isNew ? {fresh: config.number('initializer_range', 0.02, 1)} : {};
       const stateAt = (position: number, name: string) => net.poolBehind(name, position, 'first', x);
@@ -65,22 +50,15 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
         );
         return net.average('classifiers', both);
       }
-      switch (pooling) {
-        case 'none':
-          return x;
-        case 'first':
-          return stateAt(0, 'pooling');
-        case 'mean':
-          return net.poolBehind('pooling', tokens.length, 'mean', x);
-        case 'pooler': {
-          const out = config.countOr('pooler_output_size', width);
-          const dense = net.dense('pooler/dense', [width, out], stateAt(0, 'pooler/first'));
-          const activation = config.choice('pooler_act', {...HUB_ACTIVATIONS, tanh: 'tanh' as const}, 'tanh');
-          return net.activation('pooler/activation', activation, dense);
-        }
-        case 'last':
-          return noLast(config, x);
-      }
+      const first = (name: string) => stateAt(0, name);
+      const mean = (name: string) => net.poolBehind(name, tokens.length, 'mean', x);
+      const pooler = () => {
+        const out = config.countOr('pooler_output_size', width);
+        const dense = net.dense('pooler/dense', [width, out], stateAt(0, 'pooler/first'));
+        const activation = config.choice('pooler_act', {...HUB_ACTIVATIONS, tanh: 'tanh' as const}, 'tanh');
+        return net.activation('pooler/activation', activation, dense);
+      };
+      return pooledPatches(config, pooling, {first, mean, pooler}, x);
     },
   };
 }

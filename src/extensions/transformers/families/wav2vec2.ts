@@ -3,9 +3,10 @@ import {HiddenPositions} from '../layers/hiddenPositions';
 import {BlankFrames, ChannelNormalization, FrameMask, PositionalConvolution} from '../layers/soundFrames';
 import {type Architecture, HUB_ACTIVATIONS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
-import type {ActivationName, Net, NetTensor} from '../net/net';
+import type {Net, NetTensor} from '../net/net';
 import {ctcSettings} from '../ops/ctc';
 import {blockSizes, type BlockSizes} from './patchBlocks';
+import {type BlockModules, plainBlock} from './plainBlock';
 import {pooledStates} from './pooling';
 import {timeConvolution} from './soundConvolutions';
 
@@ -33,7 +34,6 @@ function framed({prefix, name}: Variant): Architecture {
     prefix,
     classes: {[`${name}Model`]: 'none', [`${name}ForCTC`]: 'ctc', [`${name}ForSequenceClassification`]: 'classes'},
     takes: () => 'samples',
-    commonNames: {},
     /** Names of tensors that only pretraining uses. */
     unused: /^(quantizer|project_q|project_hid)\./,
     uncomputed: /^masked_spec_embed$/,
@@ -141,14 +141,11 @@ function encoded(
   const shown = net.apply(hidden, [states, seen], () => new HiddenPositions({name: hidden}));
   const normal = (x: NetTensor) => net.layerNorm(nameOf(root, 'layer_norm'), width, epsilon, [x]);
   const placed = net.add(nameOf(root, 'sum'), [shown, positions(net, config, root, width, shown)]);
-  let x = isBefore ? placed : normal(placed);
   const count = config.count('num_hidden_layers', 12);
-  for (let i = 0; i < count; i++) {
-    const layer = nameOf(root, 'layers', i);
-    x = net.block({name: `${layer}/block`, index: i, count}, [x, seen], ([input = null, mask = null]) =>
-      block(net, layer, {...sizes, isBefore}, [input, mask]),
-    );
-  }
+  const inputs = [isBefore ? placed : normal(placed), seen];
+  const x = net.blocks(nameOf(root, 'layers'), count, inputs, (layer, [input = null, mask = null]) =>
+    block(net, layer, {...sizes, isBefore}, [input, mask]),
+  );
   return isBefore ? normal(x) : x;
 }
 
@@ -169,21 +166,20 @@ function positions(net: Net, config: HubConfig, root: string, width: number, x: 
 function block(
   net: Net,
   layer: string,
-  {width, heads, inner, epsilon, activation, isBefore}: BlockSizes & {isBefore: boolean; activation: ActivationName},
+  {isBefore, ...sizes}: BlockSizes & {isBefore: boolean},
   [input, mask]: [input: NetTensor, mask: NetTensor],
 ): NetTensor {
-  const norm = (name: string, x: NetTensor) => net.layerNorm(nameOf(layer, name), width, epsilon, [x]);
+  const {width, heads} = sizes;
   const self = nameOf(layer, 'attention');
-  const given = isBefore ? norm('layer_norm', input) : input;
-  const parts = ['q_proj', 'k_proj', 'v_proj'].map(name => net.dense(nameOf(self, name), [width, width], given));
-  const attended = net.attention(self, [...parts, mask], {heads});
-  const own = net.add(nameOf(self, 'sum'), [input, net.dense(nameOf(self, 'out_proj'), [width, width], attended)]);
-  const middle = isBefore ? own : norm('layer_norm', own);
-  const forward = nameOf(layer, 'feed_forward');
-  const source = isBefore ? norm('final_layer_norm', middle) : middle;
-  const wide = net.dense(nameOf(forward, 'intermediate_dense'), [width, inner], source);
-  const active = net.activation(nameOf(forward, 'activation'), activation, wide);
-  const narrow = net.dense(nameOf(forward, 'output_dense'), [inner, width], active);
-  const sum = net.add(nameOf(forward, 'sum'), [middle, narrow]);
-  return isBefore ? sum : norm('final_layer_norm', sum);
+  const attend = (x: NetTensor) => {
+    const parts = ['q_proj', 'k_proj', 'v_proj'].map(name => net.dense(nameOf(self, name), [width, width], x));
+    return net.attention(self, [...parts, mask], {heads});
+  };
+  return plainBlock(net, layer, {...sizes, modules: MODULES, order: isBefore ? 'before' : 'after', attend}, input);
 }
+
+const MODULES: BlockModules = {
+  ...{attention: 'attention', attended: 'attention/out_proj', norms: ['layer_norm', 'final_layer_norm']},
+  ...{feedForward: 'feed_forward', wide: 'feed_forward/intermediate_dense', activation: 'feed_forward/activation'},
+  narrow: 'feed_forward/output_dense',
+};

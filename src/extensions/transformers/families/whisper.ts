@@ -90,15 +90,11 @@ function encoded(net: Net, config: HubConfig, root: string, sizes: Sizes, sound:
     return net.activation(nameOf(name, 'act'), 'gelu', timeConvolution(net, name, settings, x));
   };
   const rows = config.count('max_source_positions', 1500);
-  let x = net.positions(nameOf(root, 'embed_positions'), {rows, width}, [
-    convolved(2, width, convolved(1, bins, sound)),
-  ]);
-  for (let i = 0; i < sizes.count; i++) {
-    const layer = nameOf(root, 'layers', i);
-    x = net.block({name: `${layer}/block`, index: i, count: sizes.count}, [x], ([input = null]) =>
-      feedForward(net, layer, sizes, attended(net, layer, 'self_attn', sizes, [input])),
-    );
-  }
+  const frames = convolved(2, width, convolved(1, bins, sound));
+  let x = net.positions(nameOf(root, 'embed_positions'), {rows, width}, [frames]);
+  x = net.blocks(nameOf(root, 'layers'), sizes.count, [x], (layer, [input = null]) =>
+    feedForward(net, layer, sizes, attended(net, layer, 'self_attn', sizes, [input])),
+  );
   return net.layerNorm(nameOf(root, 'layer_norm'), width, EPSILON, [x]);
 }
 
@@ -114,14 +110,10 @@ function decoded(
   const rows = config.count('max_target_positions', 448);
   const tokens = net.embedding(nameOf(root, 'embed_tokens'), vocabulary, width, ids);
   let x = net.positions(nameOf(root, 'embed_positions'), {rows, width}, [tokens]);
-  for (let i = 0; i < sizes.count; i++) {
-    const layer = nameOf(root, 'layers', i);
-    const block = {name: `${layer}/block`, index: i, count: sizes.count};
-    x = net.block(block, [x, heard], ([input = null, states = null]) => {
-      const own = attended(net, layer, 'self_attn', sizes, [input], true);
-      return feedForward(net, layer, sizes, attended(net, layer, 'encoder_attn', sizes, [own, states]));
-    });
-  }
+  x = net.blocks(nameOf(root, 'layers'), sizes.count, [x, heard], (layer, [input = null, states = null]) => {
+    const own = attended(net, layer, 'self_attn', sizes, [input], true);
+    return feedForward(net, layer, sizes, attended(net, layer, 'encoder_attn', sizes, [own, states]));
+  });
   return net.layerNorm(nameOf(root, 'layer_norm'), width, EPSILON, [x]);
 }
 

@@ -127,7 +127,7 @@ export async function chooseArchitecture(
   const architecture = await load(asked ?? (typeof first === 'string' ? first : undefined));
   const hubConfig = architecture.textPart?.(whole) ?? whole;
   const [named] = [hubConfig.get('architectures')].flat();
-  const {classes, commonNames} = architecture;
+  const {classes, commonNames = {}} = architecture;
   const config = hubConfig.named(commonNames);
   const isKnown = typeof named !== 'string' || Object.hasOwn(classes, named);
   const ofFile = typeof named === 'string' && isKnown ? classes[named] : 'none';

@@ -93,8 +93,8 @@ export interface Architecture {
   patchValues?(config: HubConfig): number;
   /** The supported classes of `transformers`, with their heads. */
   classes: Readonly<Record<string, Head>>;
-  /** Alternative names of fields: the common name by the family's own name. */
-  commonNames: Readonly<Record<string, string>>;
+  /** Alternative names of fields: the common name by the family's own name. Default: none. */
+  commonNames?: Readonly<Record<string, string>>;
   /**
    * The number of blocks in the config. Each block has several tensors, so a config with more blocks than the files
    * have tensors is refused.
@@ -107,6 +107,35 @@ export interface Architecture {
   /** Reads the config and adds the layers. */
   build(net: Net, config: HubConfig, inputs: ModelInputs, purpose: Purpose): NetTensor;
 }
+
+/** How the names of a family's classes end, with their heads. */
+const ENDS = {
+  Model: 'none',
+  ForCausalLM: 'tokens',
+  ForSequenceClassification: 'classes',
+  ForTokenClassification: 'tokenClasses',
+  ForQuestionAnswering: 'spans',
+  ForMaskedLM: 'tokens',
+  ForMultipleChoice: 'choices',
+} as const;
+type ClassEnd = keyof typeof ENDS;
+
+const TEXT_ENDS: readonly ClassEnd[] = ['ForSequenceClassification', 'ForTokenClassification', 'ForQuestionAnswering'];
+/** What text encoders have. */
+export const ENCODER_ENDS: readonly ClassEnd[] = ['Model', ...TEXT_ENDS, 'ForMaskedLM', 'ForMultipleChoice'];
+/** What decoders have. */
+export const DECODER_ENDS: readonly ClassEnd[] = ['Model', 'ForCausalLM', ...TEXT_ENDS];
+
+/** The classes of a family whose names end like this. */
+export function classesOf(family: string, ends: readonly ClassEnd[]): Architecture['classes'] {
+  return Object.fromEntries(ends.map(end => [family + end, ENDS[end]]));
+}
+
+/** What families have that take images. */
+export const OF_IMAGES = {
+  takes: () => 'images',
+  channels: config => config.count('num_channels', 3),
+} satisfies Pick<Architecture, 'takes' | 'channels'>;
 
 /** Activations by their names in configs. */
 export const HUB_ACTIVATIONS: Readonly<Record<string, ActivationName>> = {

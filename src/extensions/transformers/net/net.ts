@@ -45,7 +45,7 @@ export class Net {
   /** The names of layers whose weights are not in the files, once they are built. */
   readonly newLayers: string[] = [];
   private readonly expectedNames = new Set<string>();
-  private readonly blocks = new Map<string, CheckpointedBlock>();
+  private readonly checkpointed = new Map<string, CheckpointedBlock>();
   /** The bytes of kernels that are not in the files. */
   newBytes = 0;
   /** The features of stages, by their names. */
@@ -304,7 +304,7 @@ export class Net {
     inputs: NetTensor[],
     part: (inputs: NetTensor[]) => NetTensor,
   ): NetTensor {
-    const known = this.blocks.get(name);
+    const known = this.checkpointed.get(name);
     if (
       !this.gradientCheckpointing ||
       this.isDone() ||
@@ -320,8 +320,26 @@ export class Net {
       tf.input({batchShape: shape, dtype, name: `${name}/input_${['states', 'mask', 'bias'][i]}`}),
     );
     const model = new CheckpointedBlock({inputs: inner, outputs: part(inner) as tf.SymbolicTensor, name});
-    this.blocks.set(name, model);
+    this.checkpointed.set(name, model);
     return model.apply(outer) as tf.SymbolicTensor;
+  }
+
+  /**
+   * Blocks one after another, `root/0`, `root/1`, and so on. Inputs are the states, and what all blocks have besides;
+   * `part` adds the layers of a block.
+   */
+  blocks(
+    root: string,
+    count: number,
+    [states = null, ...shared]: NetTensor[],
+    part: (layer: string, inputs: NetTensor[], index: number) => NetTensor,
+  ): NetTensor {
+    let x = states;
+    for (let index = 0; index < count; index++) {
+      const layer = `${root}/${index}`;
+      x = this.block({name: `${layer}/block`, index, count}, [x, ...shared], inputs => part(layer, inputs, index));
+    }
+    return x;
   }
 
   /**
