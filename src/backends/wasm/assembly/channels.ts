@@ -51,7 +51,6 @@ export function affine(x: usize, m: usize, t: usize, y: usize, count: i32, chann
 }
 
 /** Two lanes of the quotient and the sum, in double precision. */
-// @ts-ignore: decorator
 @inline
 function normalizeHalf(u: v128, root: v128, offset: v128): v128 {
   const quotient = f64x2.div(f64x2.promote_low_f32x4(u), f64x2.promote_low_f32x4(root));
@@ -80,7 +79,6 @@ export function normalize(
 }
 
 /** Where `y` is strictly between 0 and `cap`, or is NaN. A cap of NaN means no cap. */
-// @ts-ignore: decorator
 @inline
 function between(y: v128, cap: v128): v128 {
   return v128.not(v128.or(f32x4.le(y, zeros()), f32x4.ge(y, cap)));

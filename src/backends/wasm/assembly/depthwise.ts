@@ -3,7 +3,6 @@ import {clampTo, madd, zeros} from './lanes';
 // Depthwise convolutions with one filter a channel. Channels are multiples of four.
 
 /** The smallest whole number that is not below `a / b`, for `b` above 0. */
-// @ts-ignore: decorator
 @inline
 function ceilDivide(a: i32, b: i32): i32 {
   return a > 0 ? (a + b - 1) / b : -(-a / b);

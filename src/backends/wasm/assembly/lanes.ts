@@ -1,20 +1,17 @@
 // Reading and writing up to eight numbers. Nothing beyond the numbers asked for is read or written.
 
-// @ts-ignore: decorator
 @inline
 export function zeros(): v128 {
   return f32x4.splat(0);
 }
 
 /** `c + a·b`, rounded twice, as XNNPACK does without relaxed SIMD. */
-// @ts-ignore: decorator
 @inline
 export function madd(c: v128, a: v128, b: v128): v128 {
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
 /** `x` between two bounds; NaN stays NaN, which the order of the operands does. */
-// @ts-ignore: decorator
 @inline
 export function clampTo(low: v128, high: v128, x: v128): v128 {
   return f32x4.pmin(f32x4.pmax(x, low), high);
@@ -30,14 +27,12 @@ export function loadTail(p: usize, count: i32): v128 {
 }
 
 /** The first `count` values at `p`, at most four, and zeros. */
-// @ts-ignore: decorator
 @inline
 export function load4(p: usize, count: i32): v128 {
   return count >= 4 ? v128.load(p) : loadTail(p, count);
 }
 
 /** Writes the first `count` of four values; all if it is more. */
-// @ts-ignore: decorator
 @inline
 export function store4(p: usize, x: v128, count: i32): void {
   if (count >= 4) {
@@ -48,7 +43,6 @@ export function store4(p: usize, x: v128, count: i32): void {
 }
 
 /** Writes the first `count` of the eight values `x, y`. */
-// @ts-ignore: decorator
 @inline
 export function store8(p: usize, x: v128, y: v128, count: i32): void {
   if (count >= 8) {

@@ -5,7 +5,6 @@ import {loadTail, storeTail} from './lanes';
 // `scale` first, which clips them or makes a sum a mean; by 1 the bits are those of the step without it.
 
 /** Four values of Adam's step; the same code handles the last, possibly fewer, values. */
-// @ts-ignore: decorator
 @inline
 function adamLanes(
   w: v128, m: v128, v: v128,

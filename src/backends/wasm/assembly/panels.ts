@@ -49,7 +49,6 @@ export function packRows(source: usize, stride: usize, inner: i32, columns: i32,
 }
 
 /** Writes four rows of four numbers as columns, 32 bytes apart. */
-// @ts-ignore: decorator
 @inline
 function storeTransposed(d: usize, r0: v128, r1: v128, r2: v128, r3: v128): void {
   const t0 = i32x4.shuffle(r0, r1, 0, 4, 1, 5);

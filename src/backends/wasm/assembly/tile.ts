@@ -3,7 +3,6 @@ import {clampTo, load4, store8} from './lanes';
 // A tile of a result, 4 × 8 values in registers. A part of it may be beyond the result and is left out.
 
 /** Writes `height` rows of `width` numbers, `strideOut` bytes apart. */
-// @ts-ignore: decorator
 @inline
 export function storeTile(
   out: usize, strideOut: usize, height: i32, width: i32,
@@ -52,7 +51,6 @@ export function storeSums(
 }
 
 /** As `storeTile`, between `low` and `high` if it `clamp`s. */
-// @ts-ignore: decorator
 @inline
 export function storeClamped(
   out: usize, strideOut: usize, height: i32, width: i32, clamp: i32, low: v128, high: v128,

@@ -6,7 +6,6 @@ import {multiply} from './products';
 // are multiples of four.
 
 /** One row or column of `Bᵀ·d`. */
-// @ts-ignore: decorator
 @inline
 function transformInput(d0: v128, d1: v128, d2: v128, d3: v128, d4: v128, d5: v128, o: usize, step: usize): void {
   const four = f32x4.splat(4);
@@ -191,7 +190,6 @@ export function winogradOutput(
 }
 
 /** One row or column of `G·g`. */
-// @ts-ignore: decorator
 @inline
 function transformTaps(g0: v128, g1: v128, g2: v128, o: usize, step: usize): void {
   const sixth = f32x4.splat(1.0 / 6.0);

@@ -2,7 +2,6 @@
 // equal those of `formats/formats.ts` bit for bit.
 
 /** The float16 at `p`. */
-// @ts-ignore: decorator
 @inline
 export function half(p: usize): f32 {
   const bits = <u32>load<u16>(p);
@@ -18,7 +17,6 @@ export function half(p: usize): f32 {
 const NOTHING: f32 = -0.0;
 
 /** Four of sixteen integers, as floats. */
-// @ts-ignore: decorator
 @inline
 function four(q: v128, group: i32): v128 {
   const half = group < 2 ? i16x8.extend_low_i8x16_s(q) : i16x8.extend_high_i8x16_s(q);
@@ -26,7 +24,6 @@ function four(q: v128, group: i32): v128 {
 }
 
 /** Writes sixteen values `d·q + m` as two groups of eight, `step` bytes apart. */
-// @ts-ignore: decorator
 @inline
 function write16(q: v128, d: f32, m: f32, target: usize, step: usize): void {
   const scale = f32x4.splat(d);
@@ -39,7 +36,6 @@ function write16(q: v128, d: f32, m: f32, target: usize, step: usize): void {
 }
 
 /** The fifth bits of sixteen values, one bit each in every lane of 16, as 16 where they are set. */
-// @ts-ignore: decorator
 @inline
 export function fifths(bits: v128): v128 {
   const bytes = i8x16.shuffle(bits, bits, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
@@ -48,14 +44,12 @@ export function fifths(bits: v128): v128 {
 }
 
 /** Four bits of each of sixteen bytes: the lower, or with `shift` 4 the upper. */
-// @ts-ignore: decorator
 @inline
 export function nibbles(bytes: v128, shift: i32): v128 {
   return v128.and(i8x16.shr_u(bytes, shift), i8x16.splat(15));
 }
 
 /** The scale of a part of a block of 256, of 6 bits, in the 12 bytes from `p` on. */
-// @ts-ignore: decorator
 @inline
 export function scaleOf(p: usize, part: i32): i32 {
   return part < 4
@@ -64,7 +58,6 @@ export function scaleOf(p: usize, part: i32): i32 {
 }
 
 /** The minimum of a part, likewise. */
-// @ts-ignore: decorator
 @inline
 export function minimumOf(p: usize, part: i32): i32 {
   return part < 4

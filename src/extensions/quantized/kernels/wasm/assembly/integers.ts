@@ -31,7 +31,6 @@ export function roundRow(x: usize, width: i32, parts: i32, out: usize): void {
 }
 
 /** Sixteen integers of a part, the first or the second, as signed bytes. */
-// @ts-ignore: decorator
 @inline
 function bytesOf(format: i32, row: usize, part: i32, second: i32): v128 {
   if (format == 0) {
@@ -54,7 +53,6 @@ function bytesOf(format: i32, row: usize, part: i32, second: i32): v128 {
 }
 
 /** The scale of a part; in format 7 without that of each sixteen. */
-// @ts-ignore: decorator
 @inline
 function scaleOfPart(format: i32, row: usize, part: i32): f32 {
   if (format < 3) {
@@ -65,7 +63,6 @@ function scaleOfPart(format: i32, row: usize, part: i32): f32 {
 }
 
 /** Added to each value of a part. */
-// @ts-ignore: decorator
 @inline
 function shiftOfPart(format: i32, row: usize, part: i32): f32 {
   if (format == 2) {
@@ -75,45 +72,38 @@ function shiftOfPart(format: i32, row: usize, part: i32): f32 {
   return -(half(p + 2) * <f32>minimumOf(p + 4, part & 7));
 }
 
-// @ts-ignore: decorator
 @inline
 function hasShift(format: i32): bool {
   return format == 2 || format == 5;
 }
 
 /** In format 7, the scale of sixteen values. */
-// @ts-ignore: decorator
 @inline
 function groupScale(row: usize, part: i32, second: i32): i32 {
   return load<i8>(row + 210 * (part >> 3) + 192 + 2 * (part & 7) + second);
 }
 
-// @ts-ignore: decorator
 @inline
 function evens(bytes: v128): v128 {
   return i16x8.shr_s(i16x8.shl(bytes, 8), 8);
 }
 
-// @ts-ignore: decorator
 @inline
 function odds(bytes: v128): v128 {
   return i16x8.shr_s(bytes, 8);
 }
 
 /** The products of sixteen bytes with integers at `x`. */
-// @ts-ignore: decorator
 @inline
 function dot(bytes: v128, x: usize): v128 {
   return i32x4.add(i32x4.dot_i16x8_s(evens(bytes), v128.load(x)), i32x4.dot_i16x8_s(odds(bytes), v128.load(x, 32)));
 }
 
-// @ts-ignore: decorator
 @inline
 function total(s: v128): f32 {
   return f32x4.extract_lane(s, 0) + f32x4.extract_lane(s, 1) + f32x4.extract_lane(s, 2) + f32x4.extract_lane(s, 3);
 }
 
-// @ts-ignore: decorator
 @inline
 function rowsOf(format: i32, source: usize, stride: usize, rows: i32, parts: i32, x: usize, out: usize): void {
   for (let i = 0; i < rows; i++) {

@@ -6,7 +6,6 @@ import {fifths, half, minimumOf, scaleOf} from './formats';
 // vector of bytes, the values for byte 0 of the four lanes come first, then those for byte 1, times `2^-8`, and so on.
 
 /** The zero point of a format, as in its sums: `d·Σqx − d·zero·Σx`. */
-// @ts-ignore: decorator
 @inline
 function zeroOf(format: i32): f32 {
   return format == 1 ? 8 : format == 3 ? 16 : format == 7 ? 32 : 1;
@@ -53,14 +52,12 @@ export function prepareRow(format: i32, x: usize, width: i32, parts: i32, out: u
   }
 }
 
-// @ts-ignore: decorator
 @inline
 function times(q: v128, mask: i32, x: usize): v128 {
   return f32x4.mul(f32x4.convert_i32x4_s(v128.and(q, i32x4.splat(mask))), v128.load(x));
 }
 
 /** The products of sixteen bytes of at most 127, or of those bits of them that `mask` has, in four lanes. */
-// @ts-ignore: decorator
 @inline
 function dot(q: v128, mask: i32, x: usize): v128 {
   const low = f32x4.add(times(q, mask, x), times(q, mask << 8, x + 16));
@@ -68,7 +65,6 @@ function dot(q: v128, mask: i32, x: usize): v128 {
 }
 
 /** Those of sixteen signed bytes. */
-// @ts-ignore: decorator
 @inline
 function dotSigned(q: v128, x: usize): v128 {
   const top: i32 = 255 << 24;
@@ -77,14 +73,12 @@ function dotSigned(q: v128, x: usize): v128 {
 }
 
 /** Those of the lower four bits of sixteen bytes, then of the upper four. */
-// @ts-ignore: decorator
 @inline
 function dotFours(q: v128, x: usize): v128 {
   return f32x4.add(dot(q, 15, x), dot(i32x4.shr_u(q, 4), 15, x + 64));
 }
 
 /** Likewise, with the fifth bits at `bits`. */
-// @ts-ignore: decorator
 @inline
 function dotFives(q: v128, bits: usize, x: usize): v128 {
   const four = i8x16.splat(15);
@@ -94,7 +88,6 @@ function dotFives(q: v128, bits: usize, x: usize): v128 {
 }
 
 /** The float16 in the upper half of each lane, if it is finite. */
-// @ts-ignore: decorator
 @inline
 function upperHalves(bits: v128): v128 {
   const value = v128.and(i32x4.shr_s(bits, 3), i32x4.splat(0x8fffe000));
@@ -102,14 +95,12 @@ function upperHalves(bits: v128): v128 {
 }
 
 /** Whether one of two float16 is infinite or NaN. */
-// @ts-ignore: decorator
 @inline
 function isSpecial(pair: u32): bool {
   return (((pair & 0x7c007c00) + 0x04000400) & 0x80008000) != 0;
 }
 
 /** `d·t + m·sums` for the pair of float16 at `p`. */
-// @ts-ignore: decorator
 @inline
 function scaledAndShifted(p: usize, t: v128, sums: usize): v128 {
   const pair = load<u32>(p);
@@ -122,7 +113,6 @@ function scaledAndShifted(p: usize, t: v128, sums: usize): v128 {
 }
 
 /** The products of a part with the prepared row, in four lanes. */
-// @ts-ignore: decorator
 @inline
 function dotPart(format: i32, row: usize, part: i32, x: usize, sums: usize, groups: usize): v128 {
   if (format == 0) {
@@ -182,7 +172,6 @@ function dotPart(format: i32, row: usize, part: i32, x: usize, sums: usize, grou
 }
 
 /** Four floats of a format without blocks. */
-// @ts-ignore: decorator
 @inline
 function floats(format: i32, p: usize): v128 {
   if (format == 10) {
@@ -198,7 +187,6 @@ function floats(format: i32, p: usize): v128 {
 }
 
 /** The products of a part of floats. */
-// @ts-ignore: decorator
 @inline
 function dotFloats(format: i32, p: usize, x: usize): v128 {
   const step: usize = format == 10 ? 16 : 8;
@@ -212,13 +200,11 @@ function dotFloats(format: i32, p: usize, x: usize): v128 {
   return s;
 }
 
-// @ts-ignore: decorator
 @inline
 function total(s: v128): f32 {
   return f32x4.extract_lane(s, 0) + f32x4.extract_lane(s, 1) + f32x4.extract_lane(s, 2) + f32x4.extract_lane(s, 3);
 }
 
-// @ts-ignore: decorator
 @inline
 function rowsOf(
   format: i32, source: usize, stride: usize, rows: i32, parts: i32, x: usize, sums: usize, out: usize,

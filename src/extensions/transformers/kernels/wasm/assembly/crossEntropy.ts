@@ -3,7 +3,6 @@ import {exp4, total} from './exp';
 
 // The cross-entropy of rows of logits and class indices. Rows with the index `ignored` do not count.
 
-// @ts-ignore: decorator
 @inline
 function largest(row: usize, classes: i32): f32 {
   let most = f32x4.splat(-Infinity);
@@ -25,7 +24,6 @@ function largest(row: usize, classes: i32): f32 {
 const BLOCK: i32 = 256;
 
 /** The sum of `e^(z − most)` over a row; its terms are written to `out`, if given. */
-// @ts-ignore: decorator
 @inline
 function exponentials(row: usize, out: usize, classes: i32, most: f32): f64 {
   const shift = f32x4.splat(most);

@@ -1,14 +1,12 @@
 import {madd} from '../../../../../backends/wasm/assembly/lanes';
 
 /** Clamps values between two bounds; NaN stays NaN. */
-// @ts-ignore: decorator
 @inline
 function within(low: f32, high: f32, x: v128): v128 {
   return f32x4.min(f32x4.splat(high), f32x4.max(f32x4.splat(low), x));
 }
 
 /** `eˣ` of four values, with a relative error of about 1e-7; 0 or a large finite value outside of float32. */
-// @ts-ignore: decorator
 @inline
 export function exp4(x: v128): v128 {
   const t = within(-87.3, 88.3, x);
@@ -29,7 +27,6 @@ export function exp4(x: v128): v128 {
 }
 
 /** `1 / (1 + e⁻ˣ)` of four values. */
-// @ts-ignore: decorator
 @inline
 export function sigmoid4(x: v128): v128 {
   const one = f32x4.splat(1);
@@ -37,7 +34,6 @@ export function sigmoid4(x: v128): v128 {
 }
 
 /** The error function of four values, by a rational approximation, to about 1e-7. */
-// @ts-ignore: decorator
 @inline
 export function erf4(x: v128): v128 {
   const t = within(-4, 4, x);
@@ -58,7 +54,6 @@ export function erf4(x: v128): v128 {
 }
 
 /** The sum of the four values. */
-// @ts-ignore: decorator
 @inline
 export function total(x: v128): f32 {
   return (

@@ -8,7 +8,6 @@ const TWICE: f32 = 1.5957691216057308;
 const CUBIC: f32 = 0.044715;
 
 /** The factor of `x` in the activation: `f(x) = x·share(x)`. */
-// @ts-ignore: decorator
 @inline
 function share(x: v128, kind: i32): v128 {
   if (kind == 0) {
@@ -23,7 +22,6 @@ function share(x: v128, kind: i32): v128 {
 }
 
 /** `f'(x)`, given the share of `x`. */
-// @ts-ignore: decorator
 @inline
 function slope(x: v128, part: v128, kind: i32): v128 {
   const one = f32x4.splat(1);
@@ -41,7 +39,6 @@ function slope(x: v128, part: v128, kind: i32): v128 {
 }
 
 /** Some of the values of `gate`, for one kind. */
-// @ts-ignore: decorator
 @inline
 function gateOf(x: usize, u: usize, y: usize, count: i32, kind: i32): void {
   let i = 0;
@@ -72,7 +69,6 @@ export function gate(x: usize, u: usize, y: usize, count: i32, kind: i32): void 
   else gateOf(x, u, y, count, 2);
 }
 
-// @ts-ignore: decorator
 @inline
 function gateGradientOf(x: usize, u: usize, dy: usize, dx: usize, du: usize, count: i32, kind: i32): void {
   let i = 0;

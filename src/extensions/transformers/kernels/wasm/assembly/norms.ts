@@ -4,7 +4,6 @@ import {total} from './exp';
 // Normalizations of rows: `γ·(x − μ)/√(σ² + ε) + β`, or without a mean `γ·x/√(mean of x² + ε)`.
 
 /** The mean of a row, or 0 for an RMS normalization. */
-// @ts-ignore: decorator
 @inline
 function meanOf(x: usize, width: i32, centered: bool): f32 {
   if (!centered) return 0;
@@ -16,7 +15,6 @@ function meanOf(x: usize, width: i32, centered: bool): f32 {
 }
 
 /** The first `width − j` of the four values of `x`, less the mean; the others are zero. */
-// @ts-ignore: decorator
 @inline
 function centeredAt(x: usize, j: i32, width: i32, mean: v128): v128 {
   const p = x + ((<usize>j) << 2);
@@ -26,7 +24,6 @@ function centeredAt(x: usize, j: i32, width: i32, mean: v128): v128 {
   return v128.and(z, i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(rest)));
 }
 
-// @ts-ignore: decorator
 @inline
 function inverseRoot(x: usize, width: i32, mean: v128, epsilon: f32): f32 {
   let sum = zeros();

@@ -4,7 +4,6 @@ import {load4, madd, store4, store8, zeros} from '../../../../../backends/wasm/a
 // panels, so the bits are the same.
 
 /** Columns `0` to `3` of four keys from `d` on, one column after the other: `s + Σ q[d]·k[j][d]`. */
-// @ts-ignore: decorator
 @inline
 function scores4(s: v128, q: v128, r0: v128, r1: v128, r2: v128, r3: v128): v128 {
   const t0 = i32x4.shuffle(r0, r1, 0, 4, 1, 5);

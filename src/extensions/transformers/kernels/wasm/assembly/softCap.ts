@@ -5,7 +5,6 @@ import {exp4} from './exp';
 const NEAR: f32 = 0.3;
 
 /** `tanh` of four values, with a relative error of about 3e-7. */
-// @ts-ignore: decorator
 @inline
 function tanh4(x: v128): v128 {
   const one = f32x4.splat(1);

@@ -2,7 +2,6 @@ import {load4, madd, store4, zeros} from '../../../../../backends/wasm/assembly/
 import {exp4, total} from './exp';
 
 /** The scores of four columns, if they are visible: from `from` to before `limit`, with a nonzero mask. */
-// @ts-ignore: decorator
 @inline
 function seen(mask: usize, j: i32, from: i32, limit: i32): v128 {
   const columns = i32x4.add(i32x4(0, 1, 2, 3), i32x4.splat(j));
