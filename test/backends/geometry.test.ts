@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import * as tf from '@tensorflow/tfjs';
-import {type Margin, padZeros} from '../../src/backends/shared/geometry';
+import {type Margin, withMargins} from '../../src/backends/shared/geometry';
 import {numbers, useBackend} from '../helpers';
 
 beforeAll(() => useBackend('cpu'));
@@ -11,7 +11,7 @@ async function paddedRanks(f: () => tf.Tensor): Promise<number[]> {
   return kernels.filter(({name}) => name === 'PadV2').map(({inputShapes}) => inputShapes[0]!.length);
 }
 
-test('padZeros gives what tf.pad gives, and pads four axes at most where the last gets no zeros', async () => {
+test('withMargins gives what tf.pad gives, and pads four axes at most where the last gets no zeros', async () => {
   const margin = fc.tuple(fc.integer({min: 0, max: 2}), fc.integer({min: 0, max: 2}));
   const axes = fc.array(fc.record({size: fc.integer({min: 1, max: 3}), margin}), {minLength: 1, maxLength: 4});
   await fc.assert(
@@ -19,10 +19,10 @@ test('padZeros gives what tf.pad gives, and pads four axes at most where the las
       const shape = [...front.map(({size}) => size), channels];
       const margins: Margin[] = [...front.map(one => one.margin), [0, 0]];
       const x = tf.reshape(tf.range(1, tf.util.sizeFromShape(shape) + 1), shape);
-      const [expected, actual] = [tf.pad(x, margins), padZeros(x, margins)];
+      const [expected, actual] = [tf.pad(x, margins), withMargins(x, margins)];
       expect(actual.shape).toEqual(expected.shape);
       expect(numbers(actual)).toEqual(numbers(expected));
-      const ranks = await paddedRanks(() => padZeros(x, margins));
+      const ranks = await paddedRanks(() => withMargins(x, margins));
       expect(Math.max(0, ...ranks)).toBeLessThanOrEqual(4);
       tf.dispose([x, expected, actual]);
     }),

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {everyNth, type Margin, padOrCrop} from './geometry';
+import {everyNth, type Margin, padOrCrop, withZerosBetween} from './geometry';
 
 /** How a 3-D convolution walks over its input, `[n, d, h, w, c]`. */
 export interface Conv3DGeometry {
@@ -36,7 +36,11 @@ export function conv3dInputGradient(
   const images = asImages(dz); // [n·d', h', w', out]
   const ofDepths = depthsOf(kernel).map((filter, i, {length}) => {
     const gradient = ofPlanes(images, filter, [images.shape[0], height, width, channels]);
-    const spread = spreadDepths(tf.reshape(gradient, [n, -1, height * width * channels]), geometry.strides[0]);
+    const spread = withZerosBetween(
+      tf.reshape<tf.Rank.R3>(gradient, [n, -1, height * width * channels]),
+      1,
+      geometry.strides[0],
+    );
     const before = i * geometry.dilations[0];
     const after = (length - 1 - i) * geometry.dilations[0];
     return tf.pad(spread, [
@@ -102,23 +106,4 @@ function asImages(x: tf.Tensor): tf.Tensor4D {
 function depthsOf(kernel: tf.Tensor): tf.Tensor4D[] {
   const [depth = 1, ...shape] = kernel.shape;
   return tf.split(kernel, depth).map(filter => tf.reshape<tf.Rank.R4>(filter, shape as tf.Tensor4D['shape']));
-}
-
-/** `[n, d, c]` with `step − 1` planes of zeros between the planes. */
-function spreadDepths(x: tf.Tensor3D, step: number): tf.Tensor3D {
-  if (step === 1) {
-    return x;
-  }
-  const [n, depth, size] = x.shape;
-  const spread = tf.pad(tf.reshape(x, [n, depth, 1, size]), [
-    [0, 0],
-    [0, 0],
-    [0, step - 1],
-    [0, 0],
-  ]);
-  return tf.slice(
-    tf.reshape<tf.Rank.R3>(spread, [n, depth * step, size]),
-    [0, 0, 0],
-    [n, (depth - 1) * step + 1, size],
-  );
 }

@@ -101,56 +101,58 @@ export function meetsOnlyZeros(axis: Axis): boolean {
 export type Margin = [before: number, after: number];
 
 /** Crops the axes after the first where the padding is negative. Returns the image and the padding left to do. */
-export function cropNegative<T extends tf.Tensor>(image: T, ...margins: Margin[]): {image: T; pad: Margin[]} {
-  const all: Margin[] = [[0, 0], ...margins, [0, 0]];
-  const crops = all.map(([before, after]): Margin => [Math.max(0, -before), Math.max(0, -after)]);
-  const pad = all.map(([before, after]): Margin => [Math.max(0, before), Math.max(0, after)]);
-  return {
-    image: crops.flat().some(size => size > 0)
-      ? tf.slice(
-          image,
-          crops.map(([before]) => before),
-          crops.map(([before, after], i) => (image.shape[i] ?? 0) - before - after),
-        )
-      : image,
-    pad,
-  };
+export function cropNegative<T extends tf.Tensor>(image: T, ...inner: Margin[]): {image: T; pad: Margin[]} {
+  return cropped(image, [[0, 0], ...inner, [0, 0]]);
+}
+
+function cropped<T extends tf.Tensor>(image: T, margins: readonly Margin[]): {image: T; pad: Margin[]} {
+  const crops = margins.map(([before, after]): Margin => [Math.max(0, -before), Math.max(0, -after)]);
+  const pad = margins.map(([before, after]): Margin => [Math.max(0, before), Math.max(0, after)]);
+  const begin = crops.map(([before]) => before);
+  const size = crops.map(([before, after], i) => (image.shape[i] ?? 0) - before - after);
+  return {image: crops.flat().some(count => count > 0) ? tf.slice(image, begin, size) : image, pad};
 }
 
 /** An image `[n, ...space, c]` with zeros around its inner axes, or cropped where a number is negative. */
-export function padOrCrop<T extends tf.Tensor>(x: T, ...margins: Margin[]): T {
-  const {image, pad} = cropNegative(x, ...margins);
-  return pad.flat().some(zeros => zeros > 0) ? padZeros(image, pad) : image;
+export function padOrCrop<T extends tf.Tensor>(x: T, ...inner: Margin[]): T {
+  return withMargins(x, [[0, 0], ...inner, [0, 0]]);
 }
 
-/** `tf.pad`, also on more than four axes, where webgpu has none: axes without zeros join the one before. */
-export function padZeros<T extends tf.Tensor>(x: T, margins: readonly Margin[]): T {
-  if (x.rank <= 4) {
-    return tf.pad(x, [...margins]);
-  }
-  const joined: {size: number; margin: Margin}[] = [];
+/**
+ * A tensor with zeros around its axes, or cropped where a number is negative. webgl and webgpu pad no more than four
+ * axes, also in the gradient of a slice: axes without margins join the one before.
+ */
+export function withMargins<T extends tf.Tensor>(x: T, margins: readonly Margin[]): T {
+  const [sizes, joined]: [number[], Margin[]] = [[], []];
   margins.forEach((margin, i) => {
-    const size = x.shape[i] ?? 1;
-    const last = joined[joined.length - 1];
-    if (last !== undefined && margin[0] === 0 && margin[1] === 0) {
-      last.size *= size;
-      last.margin = [last.margin[0] * size, last.margin[1] * size];
+    const [size, last] = [x.shape[i] ?? 1, joined.length - 1];
+    if (x.rank > 4 && i > 0 && margin[0] === 0 && margin[1] === 0) {
+      sizes[last] = (sizes[last] ?? 1) * size;
+      joined[last] = [(joined[last]?.[0] ?? 0) * size, (joined[last]?.[1] ?? 0) * size];
     } else {
-      joined.push({size, margin});
+      sizes.push(size);
+      joined.push(margin);
     }
   });
-  const flat = tf.reshape(
-    x,
-    joined.map(({size}) => size),
-  );
-  const padded = tf.pad(
-    flat,
-    joined.map(({margin}) => margin),
-  );
-  return tf.reshape(
-    padded,
-    x.shape.map((size, i) => size + (margins[i]?.[0] ?? 0) + (margins[i]?.[1] ?? 0)),
-  ) as T;
+  const isJoined = sizes.length < x.rank;
+  const {image, pad} = cropped<tf.Tensor>(isJoined ? tf.reshape(x, sizes) : x, joined);
+  const padded = pad.flat().some(zeros => zeros > 0) ? tf.pad(image, pad) : image;
+  const shape = x.shape.map((size, i) => size + (margins[i]?.[0] ?? 0) + (margins[i]?.[1] ?? 0));
+  return (isJoined ? tf.reshape(padded, shape) : padded) as T;
+}
+
+/** An axis with `step − 1` zeros between two of its entries, computed on at most four axes. */
+export function withZerosBetween<T extends tf.Tensor>(x: T, axis: number, step: number): T {
+  if (step === 1) {
+    return x;
+  }
+  const size = x.shape[axis] ?? 1;
+  const outer = tf.util.sizeFromShape(x.shape.slice(0, axis));
+  const inner = tf.util.sizeFromShape(x.shape.slice(axis + 1));
+  const cells = padOrCrop(tf.reshape(x, [outer, size, 1, inner]), [0, 0], [0, step - 1]);
+  const length = (size - 1) * step + 1;
+  const entries = tf.slice(tf.reshape(cells, [outer, size * step, inner]), [0, 0, 0], [outer, length, inner]);
+  return tf.reshape(entries, [...x.shape.slice(0, axis), length, ...x.shape.slice(axis + 1)]) as T;
 }
 
 /** Every `step`-th of the slices of `x` along `axis`, `count` of them beginning with `first`. */

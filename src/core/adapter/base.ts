@@ -3,7 +3,7 @@ import {capabilities} from '../../backends/shared/capabilities';
 import {isDisposed, namedWeights} from '../../platform/tfjs/weights';
 import type {LayerConfig} from '../layers/layerConfig';
 import {adaptationBy} from '../layers/registry';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {isWrapper} from '../layers/wrapperLayer';
 import {scalingOf} from '../methods/lora';
 import {methodOf} from '../methods/registry';

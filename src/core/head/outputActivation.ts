@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {childrenOf} from '../rewire/walk';
 import {isContainer} from '../../platform/tfjs/checkModel';
 import {fieldsOf} from '../../platform/tfjs/fields';

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {withZerosBetween} from '../../backends/shared/geometry';
 import {channelsLast} from '../layers/convolutions';
 import {along, type KerasLayerArgs, type Operation} from './layerOperation';
 
@@ -63,24 +64,7 @@ function lengthBefore(length: number, axis: number, args: KerasLayerArgs): numbe
 
 /** A kernel with zeros between its entries: tfjs has no gradient of a dilated convolution. */
 function spread(kernel: tf.Tensor, {dilationRate = []}: KerasLayerArgs): tf.Tensor {
-  return dilationRate.reduce((spreadOut, rate, axis) => {
-    const {shape} = spreadOut;
-    const size = shape[axis] ?? 1;
-    const rows = tf.reshape(spreadOut, [tf.util.sizeFromShape(shape.slice(0, axis)), size, 1, -1]);
-    const padded = tf.pad(rows, [
-      [0, 0],
-      [0, 0],
-      [0, rate - 1],
-      [0, 0],
-    ]);
-    // In three axes: webgl and webgpu do not pad five, as the gradient of a slice does.
-    const length = (size - 1) * rate + 1;
-    const all = tf.reshape(padded, [tf.util.sizeFromShape(shape.slice(0, axis)), size * rate, -1]);
-    return tf.reshape(
-      tf.slice(all, [0, 0, 0], [-1, length, -1]),
-      shape.map((other, i) => (i === axis ? length : other)),
-    );
-  }, kernel);
+  return dilationRate.reduce((spreadOut, rate, axis) => withZerosBetween(spreadOut, axis, rate), kernel);
 }
 
 function convolved(x: tf.Tensor, kernel: tf.Tensor, args: KerasLayerArgs): tf.Tensor {

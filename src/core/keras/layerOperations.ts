@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {withMargins} from '../../backends/shared/geometry';
 import {ATTENTION} from './attending';
 import {CENTER_CROP, RESIZING} from './images';
 import {CONVOLUTION, EINSUM} from './kernels';
@@ -93,7 +94,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     },
   },
   margins: {
-    compute: (x, {margins = []}) => withMargins(x, margins),
+    compute: (x, {margins = []}) => tf.clone(withMargins(x, margins)),
     shape: (input, {margins = []}) => input.map((size, axis) => size && size + sum(margins[axis] ?? [])),
   },
   transpose: {
@@ -134,43 +135,6 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   // Its second input is the mask of the layer after it. Without one, no step is masked.
   mask: {compute: x => tf.clone(x)},
 };
-
-/**
- * A tensor with each axis padded or, by negative numbers, cropped. webgl and webgpu pad no more than four axes, also in
- * the gradient of a slice: an axis without margins joins the one before it.
- */
-function withMargins(x: tf.Tensor, margins: readonly (readonly [number, number])[]): tf.Tensor {
-  const {shape} = x;
-  const axis = margins.findIndex((pair, i) => i > 0 && pair.every(size => size === 0));
-  if (x.rank > 4 && axis > 0) {
-    const size = shape[axis] ?? 1;
-    const [before, after] = margins[axis - 1] ?? [0, 0];
-    const joined = tf.reshape(x, [
-      ...shape.slice(0, axis - 1),
-      (shape[axis - 1] ?? 1) * size,
-      ...shape.slice(axis + 1),
-    ]);
-    const wide = withMargins(joined, [
-      ...margins.slice(0, axis - 1),
-      [before * size, after * size],
-      ...margins.slice(axis + 1),
-    ]);
-    return tf.reshape(
-      wide,
-      shape.map((length, i) => length + sum(margins[i] ?? [])),
-    );
-  }
-  const sizes = margins.map(([before, after], i) => (shape[i] ?? 0) + Math.min(before, 0) + Math.min(after, 0));
-  const inner = tf.slice(
-    x,
-    margins.map(([before]) => Math.max(-before, 0)),
-    sizes,
-  );
-  return tf.pad(
-    inner,
-    margins.map(pair => pair.map(size => Math.max(size, 0)) as [number, number]),
-  );
-}
 
 function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);

@@ -20,7 +20,7 @@ import {
   type WeightsReport,
 } from './namedWeights';
 import {type LoRALayerArgs, resolveArgs} from './layerArgs';
-import {WRAPPER_KIND, wrapperKind} from './wrapperKind';
+import {WRAPPER_KIND, wrapperKind} from './layerMarks';
 import {type CallArgs, WrapperLayer} from './wrapperLayer';
 
 /**

@@ -8,7 +8,7 @@ import type {LayerConfig} from './layerConfig';
 import {type CallArgs, checkedArgs, type LoRALayerArgs} from './layerArgs';
 import {LoRALayer} from './loraLayer';
 import {disposeMasks} from './recurrentCells';
-import {wrapperKind} from './wrapperKind';
+import {wrapperKind} from './layerMarks';
 
 /** Arguments of a {@link LoRAWeights}. */
 export interface LoRAWeightsArgs extends LoRALayerArgs {

@@ -9,7 +9,7 @@ import type {LayerConfig} from './layerConfig';
 import {KINDS, type LoRALayerClass} from './kinds';
 import {listed, LoRAWeights, weightsAdaptation} from './loraWeights';
 import {isLoRALayer, type LoRALayer} from './loraLayer';
-import {baseOf} from './wrapperKind';
+import {baseOf} from './layerMarks';
 
 /** A LoRA layer class, and the names of the weights that it adapts if it can adapt any layer. */
 interface Kind {

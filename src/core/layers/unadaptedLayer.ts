@@ -6,7 +6,7 @@ import {onlyTensor} from './forward';
 import {forwardOf} from './kinds';
 import {disposeMasks, freezeCells} from './recurrentCells';
 import {checkedArgs, WRAPPER_OPTIONS, wrapperFaults} from './layerArgs';
-import {WRAPPER_KIND} from './wrapperKind';
+import {WRAPPER_KIND} from './layerMarks';
 import {type BaseTraining, type CallArgs, type WrapperArgs, WrapperLayer} from './wrapperLayer';
 
 /**

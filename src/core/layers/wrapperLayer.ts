@@ -22,10 +22,9 @@ import {
   shareWeights,
   withoutWrites,
 } from '../../platform/tfjs/weights';
-import {checkStep} from './adapterState';
 import type {BorrowingLayer} from './borrowingLayer';
 import {type CallArgs, checkedArgs, type WrapperArgs} from './layerArgs';
-import {WRAPPER_KIND, type WrapperKind, wrapperKind} from './wrapperKind';
+import {checkStep, WRAPPER_KIND, type WrapperKind, wrapperKind} from './layerMarks';
 
 export type {CallArgs, WrapperArgs};
 

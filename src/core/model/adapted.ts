@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import type {AdapterConfig} from '../adapter/adapter';
 import {notAdaptedError} from '../../platform/errors';
 import {isLoRALayer, type LoRALayer} from '../layers/loraLayer';
-import {wrapperKind, type WrapperKind} from '../layers/wrapperKind';
+import {wrapperKind, type WrapperKind} from '../layers/layerMarks';
 import {isWrapper} from '../layers/wrapperLayer';
 import {shortName} from '../../platform/tfjs/configs';
 import {recordOf} from '../rewire/record';

@@ -7,7 +7,7 @@ import {withHead} from '../head/replaceHead';
 import {loraClassOf} from '../layers/registry';
 import {BiasLayer, FrozenLayer, TrainedLayer} from '../layers/unadaptedLayer';
 import {isLoRALayer, type LoRALayer} from '../layers/loraLayer';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {isWrapper} from '../layers/wrapperLayer';
 import {initializerEntry, isPrincipal} from '../methods/initializer';
 import type {SharedSide} from '../methods/method';

@@ -9,7 +9,7 @@ import {describeWeights} from '../layers/weightTargets';
 import {classInAdapters, rankLimit, refusedUpdate, type UpdateSpec, updateSpecs} from '../layers/adaptation';
 import {adaptationBy} from '../layers/registry';
 import {isLoRALayer} from '../layers/loraLayer';
-import {baseOf, wrapperKind} from '../layers/wrapperKind';
+import {baseOf, wrapperKind} from '../layers/layerMarks';
 import {isWrapper} from '../layers/wrapperLayer';
 import {methodOf} from '../methods/registry';
 import type {Site} from '../rewire/walk';

@@ -5,7 +5,7 @@ import {updateSpecs} from '../layers/adaptation';
 import type {LayerConfig} from '../layers/layerConfig';
 import {borrowing} from '../layers/borrowingLayer';
 import {adaptationBy} from '../layers/registry';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {fans} from '../ops/factors';
 import {truncatedSVD} from '../ops/svd';
 import {lora, resolveStrength} from '../methods/lora';

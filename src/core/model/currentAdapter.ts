@@ -5,7 +5,7 @@ import {checkBase, setBase} from '../adapter/base';
 import {describeHead, sameHead} from '../adapter/headConfig';
 import {busyError, disposedError, isPromise, kindOf, LoRAError, misfitError} from '../../platform/errors';
 import type {LayerConfig} from '../layers/layerConfig';
-import {adapterState, type AdapterState} from '../layers/adapterState';
+import {adapterState, type AdapterState} from '../layers/layerMarks';
 import {isLoRALayer} from '../layers/loraLayer';
 import {isWrapper, type WrapperLayer} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';

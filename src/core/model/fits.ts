@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {pendingKernels} from '../../backends/shared/capabilities';
 import {busyError, listed, misfitError} from '../../platform/errors';
-import {type Fit, adapterState} from '../layers/adapterState';
+import {type Fit, adapterState} from '../layers/layerMarks';
 import {isWrapper} from '../layers/wrapperLayer';
 import {childrenOf, containersOf} from '../rewire/walk';
 import {isContainer} from '../../platform/tfjs/checkModel';

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {classInAdapters, plainClass} from '../layers/adaptation';
 import {borrowing} from '../layers/borrowingLayer';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {callsOf, childrenOf, type Site} from '../rewire/walk';
 import {isContainer} from '../../platform/tfjs/checkModel';
 

@@ -4,7 +4,7 @@ import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../plat
 import {markHead} from '../head/headPlace';
 import {type BorrowingLayer, borrowing} from '../layers/borrowingLayer';
 import {isLoRALayer} from '../layers/loraLayer';
-import {baseOf, wrapperKind} from '../layers/wrapperKind';
+import {baseOf, wrapperKind} from '../layers/layerMarks';
 import {isWrapper} from '../layers/wrapperLayer';
 import {disposeModel} from '../rewire/dispose';
 import {recordOf, restoreStructure} from '../rewire/record';

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {busyError, disposedError, LoRAError} from '../../platform/errors';
-import {adapterState} from '../layers/adapterState';
+import {adapterState} from '../layers/layerMarks';
 import {isWrapper} from '../layers/wrapperLayer';
 import type {Site} from '../rewire/walk';
 

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError} from '../../platform/errors';
 import {isInHead, newLayersOf} from '../head/headPlace';
-import {wrapperKind} from '../layers/wrapperKind';
+import {wrapperKind} from '../layers/layerMarks';
 import {recordOf} from '../rewire/record';
 import {callsOf, childrenOf, type Site, sitesOf} from '../rewire/walk';
 import {isContainer} from '../../platform/tfjs/checkModel';

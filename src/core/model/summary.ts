@@ -2,7 +2,7 @@ import type * as tf from '@tensorflow/tfjs';
 import {normsOf, parameterCounts} from '../layers/diagnostics';
 import type {LoRALayer} from '../layers/loraLayer';
 import {hasKernel, reasonNotAdaptable} from '../layers/registry';
-import {baseOf, wrapperKind, type WrapperKind} from '../layers/wrapperKind';
+import {baseOf, wrapperKind, type WrapperKind} from '../layers/layerMarks';
 import {ORIGINAL} from '../layers/wrapperLayer';
 import {recordOf} from '../rewire/record';
 import {checkOptions} from '../../platform/errors';

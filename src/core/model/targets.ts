@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {kindOf} from '../../platform/errors';
 import {classInAdapters, plainClass} from '../layers/adaptation';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import type {Site} from '../rewire/walk';
 import {closestTo} from './closest';
 import type {LayerMatcher, LayerPredicate} from './config';

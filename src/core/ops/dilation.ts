@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {padZeros} from '../../backends/shared/geometry';
+import {withZerosBetween} from '../../backends/shared/geometry';
 
 // tfjs has no gradient for dilated convolutions, but has one if the kernel is spread out with zeros instead.
 
@@ -18,24 +18,7 @@ export function inflatedShape([h = 1, w = 1, ...channels]: number[], [rateH, rat
 
 /** `[kh, kw, …]` with zeros between the entries. */
 export function inflate(kernel: tf.Tensor4D, [rateH, rateW]: Rates): tf.Tensor4D {
-  if (rateH === 1 && rateW === 1) {
-    return kernel;
-  }
-  const [h, w, fanIn, fanOut] = kernel.shape;
-  const cells = tf.reshape(kernel, [h, 1, w, 1, fanIn * fanOut]);
-  const padded = padZeros(cells, [
-    [0, 0],
-    [0, rateH - 1],
-    [0, 0],
-    [0, rateW - 1],
-    [0, 0],
-  ]);
-  const grid = tf.reshape(padded, [h * rateH, w * rateW, fanIn, fanOut]);
-  return tf.slice<tf.Rank.R4, tf.Tensor4D>(
-    grid as tf.Tensor4D,
-    [0, 0, 0, 0],
-    [reach(h, rateH), reach(w, rateW), fanIn, fanOut],
-  );
+  return withZerosBetween(withZerosBetween(kernel, 0, rateH), 1, rateW);
 }
 
 /** The entries of an inflated kernel, without the zeros between them. */

@@ -9,7 +9,7 @@ import type {Values} from '../../platform/formats/layout';
 import {type FileBytes, encodeSafetensors, type NamedValues} from '../../platform/formats/encodeSafetensors';
 import type {LayerConfig} from '../layers/layerConfig';
 import {borrowing} from '../layers/borrowingLayer';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {adaptationOf} from '../layers/registry';
 import {resolveStrength, scalingOf, withRank} from '../methods/lora';
 import {methodOf} from '../methods/registry';

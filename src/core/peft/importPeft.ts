@@ -8,7 +8,7 @@ import {headOf} from '../head/headPlace';
 import {classInAdapters} from '../layers/adaptation';
 import type {LayerConfig} from '../layers/layerConfig';
 import {adaptationOf, reasonNotAdaptable} from '../layers/registry';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {isWrapper} from '../layers/wrapperLayer';
 import type {Strength} from '../methods/method';
 import {resolveStrength, scalingOf} from '../methods/lora';

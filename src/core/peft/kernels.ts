@@ -3,7 +3,7 @@ import type {Values} from '../../platform/formats/layout';
 import {namedWeights} from '../../platform/tfjs/weights';
 import {classInAdapters} from '../layers/adaptation';
 import type {LayerConfig} from '../layers/layerConfig';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {scalingOf} from '../methods/lora';
 import {methodOf, namedIn} from '../methods/registry';
 import type {Site} from '../rewire/walk';

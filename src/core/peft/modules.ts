@@ -1,6 +1,6 @@
 import {listed, LoRAError, misfitError, show, throwFaults} from '../../platform/errors';
 import {borrowing} from '../layers/borrowingLayer';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {editsBetween} from '../model/closest';
 import {describeSite} from '../model/targets';
 import type {Site} from '../rewire/walk';

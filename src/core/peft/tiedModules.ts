@@ -1,6 +1,6 @@
 import type {Values} from '../../platform/formats/layout';
 import {borrowing} from '../layers/borrowingLayer';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import type {Site} from '../rewire/walk';
 import type {TorchModule} from './parsePeft';
 

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import type {Adapter} from '../adapter/adapter';
 import {checkLayer} from '../layers/layerArgs';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {isWrapper} from '../layers/wrapperLayer';
 import {releaseOptimizer} from '../../platform/tfjs/release';
 import {disposeStates} from '../../platform/tfjs/inputs';

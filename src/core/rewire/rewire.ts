@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {listed, unsupportedError} from '../../platform/errors';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {isWrapper, ORIGINAL} from '../layers/wrapperLayer';
 import {carryFields, cloneConfig, isRegistered, type LayerEntry, completedEntry} from '../../platform/tfjs/configs';
 import {keepingNames} from '../../platform/tfjs/keepingNames';

@@ -1,6 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {notAdaptedError, unsupportedError} from '../../platform/errors';
-import {wrapperKind} from '../layers/wrapperKind';
+import {wrapperKind} from '../layers/layerMarks';
 import {isContainer} from '../../platform/tfjs/checkModel';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {InnerLayers, LayerCall, ModelFields} from '../../platform/tfjs/layerFields';

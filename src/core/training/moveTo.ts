@@ -13,7 +13,7 @@ import {
   unsupportedError,
 } from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
-import {adapterState} from '../layers/adapterState';
+import {adapterState} from '../layers/layerMarks';
 import {subjectOf} from '../model/fits';
 import {innermostLayers} from '../rewire/walk';
 import {checkModel} from '../../platform/tfjs/checkModel';

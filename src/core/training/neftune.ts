@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, misfitError} from '../../platform/errors';
 import {fieldsOf} from '../../platform/tfjs/fields';
 import type {EmbeddingLayer} from '../../platform/tfjs/layerFields';
-import {baseOf} from '../layers/wrapperKind';
+import {baseOf} from '../layers/layerMarks';
 import {innermostLayers} from '../rewire/walk';
 import {TrainingCallback} from './callback';
 import type {CallbackState} from './resumed';

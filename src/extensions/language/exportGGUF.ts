@@ -6,7 +6,7 @@ import {checkOptions, misfitError, throwFaults} from '../../platform/errors';
 import {toTorch, type Values} from '../../platform/formats/layout';
 import type {FileBytes} from '../../platform/formats/encodeSafetensors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
-import {baseOf} from '../../core/layers/wrapperKind';
+import {baseOf} from '../../core/layers/layerMarks';
 import {resolveStrength, scalingOf} from '../../core/methods/lora';
 import {checkFit} from '../../core/model/checkFit';
 import {getAdapter} from '../../core/model/currentAdapter';

@@ -9,7 +9,7 @@ import {
   show,
   tooLargeError,
 } from '../../platform/errors';
-import {adapterState} from '../../core/layers/adapterState';
+import {adapterState} from '../../core/layers/layerMarks';
 import {isWrapper} from '../../core/layers/wrapperLayer';
 import {sitesOf} from '../../core/rewire/walk';
 import {hubRecordOf} from '../transformers/net/hubRecord';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {baseOf, wrapperKind} from '../../core/layers/wrapperKind';
+import {baseOf, wrapperKind} from '../../core/layers/layerMarks';
 import {type Factors, scaled} from '../../core/ops/factors';
 import type {Update} from '../../core/ops/update';
 import {callsOf} from '../../core/rewire/walk';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {misfitError, show, showShape, tooLargeError} from '../../platform/errors';
-import {baseOf} from '../../core/layers/wrapperKind';
+import {baseOf} from '../../core/layers/layerMarks';
 import {PerBackend} from '../../backends/shared/capabilities';
 import {sitesOf} from '../../core/rewire/walk';
 import {checkModel} from '../../platform/tfjs/checkModel';

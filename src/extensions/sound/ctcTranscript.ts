@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {baseOf} from '../../core/layers/wrapperKind';
+import {baseOf} from '../../core/layers/layerMarks';
 import {sitesOf} from '../../core/rewire/walk';
 import {LoRAError} from '../../platform/errors';
 import {hubRecordOf} from '../transformers/net/hubRecord';

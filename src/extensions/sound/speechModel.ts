@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {baseOf} from '../../core/layers/wrapperKind';
+import {baseOf} from '../../core/layers/layerMarks';
 import {sitesOf} from '../../core/rewire/walk';
 import {misfitError, showShape} from '../../platform/errors';
 import {hubClassOf} from '../transformers/net/hubRecord';

@@ -5,7 +5,7 @@ import {type BorrowingLayer, lentTable, type LentTable} from '../../../core/laye
 import {applyLinear, by, type Compute, type Forward, onlyShape, onlyTensor} from '../../../core/layers/forward';
 import {LoRALayer} from '../../../core/layers/loraLayer';
 import {registerKind} from '../../../core/layers/registry';
-import {baseOf} from '../../../core/layers/wrapperKind';
+import {baseOf} from '../../../core/layers/layerMarks';
 import {type CallArgs} from '../../../core/layers/wrapperLayer';
 import {addBias, asMatrix, type Linear, product} from '../../../core/ops/factors';
 import {learns} from '../../../platform/tfjs/lazyOp';

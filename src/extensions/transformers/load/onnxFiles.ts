@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs';
 import {misfitError, unsupportedError} from '../../../platform/errors';
 import type {FileBytes} from '../../../platform/formats/encodeSafetensors';
-import {baseOf} from '../../../core/layers/wrapperKind';
+import {baseOf} from '../../../core/layers/layerMarks';
 import {whileMerged} from '../../../core/model/whileMerged';
 import {sitesOf} from '../../../core/rewire/walk';
 import {type Interface, writeModel, type WriteModelOptions} from '../../onnx/export/writeModel';

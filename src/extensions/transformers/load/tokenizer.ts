@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import {checkNumber, checkOptions, kindOf, LoRAError, misfitError, show, throwFaults} from '../../../platform/errors';
 import {fieldsOf} from '../../../platform/tfjs/fields';
 import type {EmbeddingLayer} from '../../../platform/tfjs/layerFields';
-import {baseOf} from '../../../core/layers/wrapperKind';
+import {baseOf} from '../../../core/layers/layerMarks';
 import {sitesOf} from '../../../core/rewire/walk';
 import {checkModel} from '../../../platform/tfjs/checkModel';
 import {hubRecordOf} from '../net/hubRecord';

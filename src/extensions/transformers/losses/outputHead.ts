@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {baseOf} from '../../../core/layers/wrapperKind';
+import {baseOf} from '../../../core/layers/layerMarks';
 import type {Dropout} from '../../../core/ops/update';
 import {stockClass} from '../../../platform/tfjs/stockClass';
 import {Scaling, SoftCap} from '../layers/scaling';

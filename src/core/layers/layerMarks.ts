@@ -1,6 +1,25 @@
 import * as tf from '@tensorflow/tfjs';
 import {busyError} from '../../platform/errors';
 
+// What this library attaches to its layers. A process that uses both `import` and `require` has two copies of every
+// module, so it is on the layers themselves, under symbols that both copies share.
+
+/** How a layer of this library treats its base: adapts, freezes, or trains it, in full or only its bias. */
+export type WrapperKind = 'lora' | 'frozen' | 'bias' | 'trained';
+
+/** Marks this library's layers; `instanceof` would miss those of another copy. */
+export const WRAPPER_KIND = Symbol.for('tfjs-lora.layer');
+
+/** Which kind of layer of this library `layer` is, if any. */
+export function wrapperKind(layer: tf.layers.Layer): WrapperKind | undefined {
+  return (layer as {[WRAPPER_KIND]?: WrapperKind} | null)?.[WRAPPER_KIND];
+}
+
+/** The stock or custom layer that `layer` is or wraps. */
+export function baseOf(layer: tf.layers.Layer): tf.layers.Layer {
+  return wrapperKind(layer) === undefined ? layer : (layer as tf.layers.Layer & {baseLayer: tf.layers.Layer}).baseLayer;
+}
+
 /** A fit in progress. */
 export interface Fit {
   /** The model that it trains. */
@@ -25,7 +44,6 @@ export interface AdapterState {
   readonly fits: Map<Fit, object>;
 }
 
-// On the layer itself: a process that uses both `import` and `require` has two copies of every module.
 const IN_FORCE = Symbol.for('tfjs-lora.inForce');
 
 /** The adapter state of a layer of this library. */
