@@ -160,21 +160,18 @@ export function everyNth<T extends tf.Tensor>(x: T, axis: number, first: number,
   if (count === x.shape[axis]) {
     return x;
   }
-  const size = x.shape.map((length, i) => (i === axis ? 1 : length));
+  const [before, after] = [x.shape.slice(0, axis), x.shape.slice(axis + 1)];
+  const length = (count - 1) * step + 1;
+  const slices = tf.slice(x, [...before.map(() => 0), first], [...before, length]);
   if (step === 1) {
-    const begin = x.shape.map((_, i) => (i === axis ? first : 0));
-    return tf.slice(
-      x,
-      begin,
-      size.map((length, i) => (i === axis ? count : length)),
-    );
+    return slices;
   }
-  const slices = Array.from({length: count}, (_, i) =>
-    tf.slice(
-      x,
-      x.shape.map((_, j) => (j === axis ? first + i * step : 0)),
-      size,
-    ),
-  );
-  return tf.concat<T>(slices, axis);
+  const [outer, inner] = [tf.util.sizeFromShape(before), tf.util.sizeFromShape(after)];
+  const cells = tf.reshape(padOrCrop(tf.reshape(slices, [outer, length, inner]), [0, step - 1]), [
+    outer,
+    count,
+    step,
+    inner,
+  ]);
+  return tf.reshape(tf.slice(cells, [0, 0, 0, 0], [outer, count, 1, inner]), [...before, count, ...after]) as T;
 }

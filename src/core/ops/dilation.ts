@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import {withZerosBetween} from '../../backends/shared/geometry';
+import {everyNth, withZerosBetween} from '../../backends/shared/geometry';
 
 // tfjs has no gradient for dilated convolutions, but has one if the kernel is spread out with zeros instead.
 
@@ -23,19 +23,7 @@ export function inflate(kernel: tf.Tensor4D, [rateH, rateW]: Rates): tf.Tensor4D
 
 /** The entries of an inflated kernel, without the zeros between them. */
 export function deflate(kernel: tf.Tensor4D, [rateH, rateW]: Rates): tf.Tensor4D {
-  if (rateH === 1 && rateW === 1) {
-    return kernel;
-  }
-  const [reachH, reachW, fanIn, fanOut] = kernel.shape;
-  const h = (reachH - 1) / rateH + 1;
-  const w = (reachW - 1) / rateW + 1;
-  const grid = tf.pad(kernel, [
-    [0, rateH - 1],
-    [0, rateW - 1],
-    [0, 0],
-    [0, 0],
-  ]);
-  const cells = tf.reshape(grid, [h, rateH, w, rateW, fanIn * fanOut]);
-  const entries = tf.slice(cells, [0, 0, 0, 0, 0], [h, 1, w, 1, fanIn * fanOut]);
-  return tf.reshape<tf.Rank.R4>(entries, [h, w, fanIn, fanOut]);
+  const [reachH, reachW] = kernel.shape;
+  const rows = everyNth(kernel, 0, 0, (reachH - 1) / rateH + 1, rateH);
+  return everyNth(rows, 1, 0, (reachW - 1) / rateW + 1, rateW);
 }

@@ -6,17 +6,16 @@ import {type GraphWriter, type Source, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
 
 /** Settings of initialization and training, and settings that the shapes of weights imply. */
-const ELSEWHERE = new RegExp(
+const IMPLIED_SETTINGS = new RegExp(
   '^(name|trainable|dtype|batchInputShape|.*(Initializer|Regularizer|Constraint)|.*[dD]ropout|unroll|implementation|unitForgetBias|' +
     'units|filters|depthMultiplier|inputDim|outputDim|useBias)$',
 );
 
-/** By the class of a layer: other settings that are contained in its weights, or do not change predictions. */
-const BESIDES: Readonly<Record<string, string>> = {
+/** Class of a layer → other settings that are contained in its weights, or do not change predictions. */
+const IMPLIED_BY_CLASS: Readonly<Record<string, string>> = {
   AlphaDropout: 'rate noiseShape',
   BatchNormalization: 'momentum center scale',
   Bidirectional: 'layer',
-  ContinuousWindowBias: 'pretrained',
   Dropout: 'rate noiseShape seed',
   Embedding: 'inputLength',
   GaussianDropout: 'rate',
@@ -25,10 +24,8 @@ const BESIDES: Readonly<Record<string, string>> = {
   GRUCell: 'resetAfter',
   LayerNormalization: 'center scale',
   PReLU: 'sharedAxes',
-  PatchSequence: 'tokens registers grid antialias positioned',
   QuantizedDense: 'blocks.name',
   QuantizedEmbedding: 'blocks.name inputLength',
-  RelativeBias: 'heads',
   SpatialDropout1D: 'rate noiseShape seed',
   TiedDense: 'table.name',
 };
@@ -84,12 +81,12 @@ export class Call {
   /** The fields of the layer, or of one inside it. Those that are read count as written. */
   fields<Fields>(layer = this.layer): Fields {
     this.inner.add(layer);
-    return fieldsOf<Fields>(noting(layer, this.read));
+    return fieldsOf<Fields>(trackReads(layer, this.read));
   }
 
-  /** The settings of a layer that has a definition. Those that are read count as written. */
+  /** The settings of a layer that has a definition. */
   settings<Settings extends object>(): Settings {
-    return this.fields<FormulaLayer<Settings>>().settings;
+    return (this.layer as FormulaLayer<Settings>).settings;
   }
 
   /** The weights of such a layer. */
@@ -101,12 +98,18 @@ export class Call {
     return this.weights[name]?.variable as Source;
   }
 
-  /** The settings that nothing has read, of the layer and of inner layers whose fields were requested. */
+  /**
+   * The settings that nothing has read, of the layer and of inner layers whose fields were requested. The writer of a
+   * layer with a definition takes all that it declares.
+   */
   unread(): [setting: string, value: unknown][] {
+    if ('definition' in this.layer) {
+      return [];
+    }
     return [this.layer, ...this.inner].flatMap(layer => {
-      const known = (BESIDES[shortName(layer.getClassName())] ?? '').split(' ');
+      const implied = (IMPLIED_BY_CLASS[shortName(layer.getClassName())] ?? '').split(' ');
       const isUnread = ([setting]: [string, unknown]) =>
-        !this.read.has(setting) && !known.includes(setting) && !ELSEWHERE.test(setting);
+        !this.read.has(setting) && !implied.includes(setting) && !IMPLIED_SETTINGS.test(setting);
       return settingsOf(layer.getConfig()).filter(isUnread);
     });
   }
@@ -118,13 +121,13 @@ export class Call {
 }
 
 /** An object that notes the names of fields that are read. Names of fields of an object inside it follow its own. */
-function noting<T extends object>(owner: T, read: Set<string>, path = ''): T {
+function trackReads<T extends object>(owner: T, read: Set<string>, path = ''): T {
   return new Proxy(owner, {
     get: (target, field, self) => {
       const name = `${path}${String(field)}`;
       const value: unknown = Reflect.get(target, field, self);
       read.add(name);
-      return isPlain(value) ? noting(value, read, name === 'settings' ? '' : `${name}.`) : value;
+      return isPlain(value) ? trackReads(value, read, `${name}.`) : value;
     },
   });
 }

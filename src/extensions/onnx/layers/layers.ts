@@ -89,7 +89,7 @@ export function writeLayer(
   const call = new Call(layer, own, shapes, masks, keywords);
   const faults = out.faults.size;
   const outputs = [write(out, call)].flat();
-  const unread = out.faults.size > faults || hasFormula(layer) ? [] : call.unread();
+  const unread = out.faults.size > faults ? [] : call.unread();
   unread
     .filter(([, value]) => value != null)
     .forEach(([setting, value]) =>

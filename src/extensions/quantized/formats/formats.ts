@@ -84,6 +84,22 @@ function unpackParts(
   }
 }
 
+/** Blocks of 32 integers: `d·(value − shift)`, or `d·value + m` if the shift is in the block. */
+function shiftedBlocks(
+  name: BlockFormatName,
+  bytes: number,
+  unpackIntegers: typeof unpackNibbles,
+  shift?: number,
+): BlockFormat {
+  const unpack: BlockFormat['unpack'] = (data, at, out, to) => {
+    const [d, m] = [halfAt(data, at), shift === undefined ? halfAt(data, at + 2) : 0];
+    unpackIntegers(data, at + (shift === undefined ? 4 : 2), (i, value) => {
+      out[to + i] = shift === undefined ? d * value + m : d * (value - shift);
+    });
+  };
+  return {name, numbers: 32, bytes, unpack};
+}
+
 const FORMATS: readonly BlockFormat[] = [
   {
     name: 'F32',
@@ -120,50 +136,10 @@ const FORMATS: readonly BlockFormat[] = [
       }
     },
   },
-  {
-    name: 'Q4_0',
-    numbers: 32,
-    bytes: 18,
-    unpack: (bytes, at, out, to) => {
-      const d = halfAt(bytes, at);
-      unpackNibbles(bytes, at + 2, (i, value) => {
-        out[to + i] = d * (value - 8);
-      });
-    },
-  },
-  {
-    name: 'Q4_1',
-    numbers: 32,
-    bytes: 20,
-    unpack: (bytes, at, out, to) => {
-      const [d, m] = [halfAt(bytes, at), halfAt(bytes, at + 2)];
-      unpackNibbles(bytes, at + 4, (i, value) => {
-        out[to + i] = d * value + m;
-      });
-    },
-  },
-  {
-    name: 'Q5_0',
-    numbers: 32,
-    bytes: 22,
-    unpack: (bytes, at, out, to) => {
-      const d = halfAt(bytes, at);
-      unpackFives(bytes, at + 2, (i, value) => {
-        out[to + i] = d * (value - 16);
-      });
-    },
-  },
-  {
-    name: 'Q5_1',
-    numbers: 32,
-    bytes: 24,
-    unpack: (bytes, at, out, to) => {
-      const [d, m] = [halfAt(bytes, at), halfAt(bytes, at + 2)];
-      unpackFives(bytes, at + 4, (i, value) => {
-        out[to + i] = d * value + m;
-      });
-    },
-  },
+  shiftedBlocks('Q4_0', 18, unpackNibbles, 8),
+  shiftedBlocks('Q4_1', 20, unpackNibbles),
+  shiftedBlocks('Q5_0', 22, unpackFives, 16),
+  shiftedBlocks('Q5_1', 24, unpackFives),
   {
     name: 'Q4_K',
     numbers: 256,

@@ -1,9 +1,9 @@
-import * as tf from '@tensorflow/tfjs';
 import {classesOf, ENCODER_ENDS, nameOf} from '../net/architecture';
 import type {HubConfig} from '../net/hubConfig';
 import type {ActivationName, Net, NetTensor} from '../net/net';
 import {type DebertaSizes, integer, shownOf} from './disentangled';
 import {DEBERTA_ACTIVATIONS, disentangledEncoder} from './disentangledEncoder';
+import {timeConvolution} from './soundConvolutions';
 
 /**
  * DeBERTa-v2 and v3: distances share rows, and a convolution may be parallel to the first block. (He et al., arXiv
@@ -61,10 +61,8 @@ function convolved(
   [x, residual, mask]: [x: NetTensor, residual: NetTensor, mask: NetTensor],
 ): NetTensor {
   const conv = nameOf(name, 'conv');
-  net.expect(conv, 'weight', [width, width, kernel], 'kernel', {axes: [2, 1, 0]});
-  net.expect(conv, 'bias', [width], 'bias');
-  const settings = {filters: width, kernelSize: kernel, padding: 'same' as const, name: conv};
-  const shown = shownOf(net, nameOf(conv, 'shown'), [net.apply(conv, [x], () => tf.layers.conv1d(settings)), mask]);
+  const settings = {channels: [width, width], size: kernel, padding: (kernel - 1) / 2} as const;
+  const shown = shownOf(net, nameOf(conv, 'shown'), [timeConvolution(net, conv, settings, x), mask]);
   const activated = net.activation(nameOf(name, 'act'), active, shown);
   const sum = net.layerNorm(nameOf(name, 'LayerNorm'), width, epsilon, [residual, activated]);
   return shownOf(net, nameOf(name, 'shown'), [sum, mask]);

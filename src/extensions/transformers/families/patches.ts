@@ -1,26 +1,23 @@
-import * as tf from '@tensorflow/tfjs';
 import {PatchSequence} from '../layers/patchSequence';
 import type {Net, NetTensor} from '../net/net';
+import {convolution} from './convolutions';
 
 /** Cuts images into patches, which overlap if strides are smaller, and projects each to `width` values. */
 export function patches(
   net: Net,
   name: string,
-  {
-    channels,
-    width,
-    size,
-    strides = size,
-    bias = true,
-  }: {channels: number; width: number; size: [number, number]; strides?: [number, number]; bias?: boolean},
+  {channels, width, size, strides = size, bias = true}: PatchProjection,
   x: NetTensor,
 ): NetTensor {
-  net.expect(name, 'weight', [width, channels, ...size], 'kernel', {axes: [2, 3, 1, 0]});
-  if (bias) {
-    net.expect(name, 'bias', [width], 'bias');
-  }
-  const settings = {filters: width, kernelSize: size, strides, useBias: bias, name};
-  return net.apply(name, [x], () => tf.layers.conv2d({...settings, padding: 'valid'}));
+  return convolution(net, name, {channels: [channels, width], size, stride: strides, padding: 0, bias}, x);
+}
+
+interface PatchProjection {
+  channels: number;
+  width: number;
+  size: [number, number];
+  strides?: [number, number];
+  bias?: boolean;
 }
 
 /** What a sequence of patches consists of. Names are those of tensors in the module. */
