@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import {repairWebGPU} from '../../platform/tfjs/repairs';
 import {triedPrograms} from '../shared/programTrials';
 import {adaptedProduct} from './adaptedProduct';
 import {fusedConvolution} from './fusedConvolution';
@@ -61,11 +62,17 @@ const steps = pointwiseSteps(
   runEachJoined(runPointwise, {join: joinBuffers, run: runPointwise, split: splitBuffer, free: tf.dispose}),
 );
 
-export const webgpuPrograms = triedPrograms(areBuffersRight, {
-  readsByPromise: true,
-  source: 'programs',
-  oneLaunch: {...pointwiseOperations(runPointwise), addProduct},
-  adaptedProduct,
-  fusedConvolution,
-  optimizerSteps: () => steps,
-});
+export const webgpuPrograms = triedPrograms(
+  (backend: Parameters<typeof areBuffersRight>[0]) => {
+    repairWebGPU(backend);
+    return areBuffersRight(backend);
+  },
+  {
+    readsByPromise: true,
+    source: 'programs',
+    oneLaunch: {...pointwiseOperations(runPointwise), addProduct},
+    adaptedProduct,
+    fusedConvolution,
+    optimizerSteps: () => steps,
+  },
+);
