@@ -6,6 +6,7 @@ import {applyLoRA} from '../../../src/core/model/apply';
 import {removeLoRA} from '../../../src/core/model/restore';
 import {expectGradients, numbers, on, random} from '../../helpers';
 import {predictions, reloaded, stir} from '../../models';
+import {spread} from '../ops/spread';
 import {
   type Case,
   type ConvolutionKind,
@@ -84,15 +85,11 @@ onEachBackend(backend => {
         layer.tryGetParameter(name)!,
       );
       const f = (x: tf.Tensor, kernel: tf.Tensor, fa: tf.Tensor, fb: tf.Tensor) => {
-        const [[k00, k01], [k10, k11]] = tf.split(kernel, 2, 0).map(row => tf.split(row, 2, 1)) as [
-          [tf.Tensor, tf.Tensor],
-          [tf.Tensor, tf.Tensor],
-        ];
-        const zeros = (h: number, w: number) => tf.zeros([h, w, 4, 1]);
-        const rows = [tf.concat([k00, zeros(1, 2), k01], 1), zeros(1, 4), tf.concat([k10, zeros(1, 2), k11], 1)];
         const product = tf.reshape(tf.matMul(tf.reshape(fa, [4, 2]), fb), [1, 1, 4, 5]);
         const updated = tf.add<tf.Tensor4D>(pointwise!, tf.mul(product, layer.scaling));
-        return tf.square(tf.separableConv2d(x as tf.Tensor4D, tf.concat(rows) as tf.Tensor4D, updated, 1, 'same'));
+        return tf.square(
+          tf.separableConv2d(x as tf.Tensor4D, spread(kernel, [2, 3]) as tf.Tensor4D, updated, 1, 'same'),
+        );
       };
       return tf.grads(f)([inputs(c), ...[depthwise, a, b].map(value => tf.clone(value!))]);
     });

@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import '../../../src/backends/backends';
 import {depthwiseConv2d} from '../../../src/core/ops/depthwise';
 import {BACKENDS, expectGradients, on, random} from '../../helpers';
+import {spread} from './spread';
 
 type Pair = [number, number];
 
@@ -47,30 +48,14 @@ function tensorsOf({image, channels, multiplier, kernelSize, rank}: Case): tf.Te
   ];
 }
 
-/** The matrix that spreads an axis of `size` entries out, with `rate − 1` zeros between them. */
-function spreading(size: number, rate: number): tf.Tensor2D {
-  const reach = (size - 1) * rate + 1;
-  return tf.tensor2d(
-    Array.from({length: size}, (_, row) => Array.from({length: reach}, (__, column) => Number(column === row * rate))),
-  );
-}
-
 /**
  * `x ∗ (W + s·A·B)` by tfjs's own operations, with a kernel that has zeros between its entries for one that is dilated.
  */
-function plain({channels, multiplier, kernelSize: [kh, kw], strides, dilations, padding, rank}: Case) {
+function plain({kernelSize: [kh, kw], strides, dilations, padding, rank}: Case) {
   return (x: tf.Tensor, w: tf.Tensor, a: tf.Tensor, b: tf.Tensor) => {
-    const columns = channels * multiplier;
-    const product = tf.matMul(tf.reshape(a, [kh * kw, rank]), tf.reshape(b, [rank, columns]));
-    const kernel = tf.add(tf.reshape(w, [kh * kw, columns]), tf.mul(product, 0.5));
-    const high = tf.matMul(spreading(kh, dilations[0]), tf.reshape(kernel, [kh, kw * columns]), true);
-    const reachH = high.shape[0];
-    const wide = tf.transpose(tf.reshape(high, [reachH, kw, columns]), [1, 0, 2]);
-    const both = tf.matMul(spreading(kw, dilations[1]), tf.reshape(wide, [kw, reachH * columns]), true);
-    const reachW = both.shape[0];
-    const inflated = tf.transpose(tf.reshape(both, [reachW, reachH, columns]), [1, 0, 2]);
-    const filter = tf.reshape<tf.Rank.R4>(inflated, [reachH, reachW, channels, multiplier]);
-    return tf.depthwiseConv2d(x as tf.Tensor4D, filter, strides, padding);
+    const product = tf.matMul(tf.reshape(a, [kh * kw, rank]), tf.reshape(b, [rank, -1]));
+    const kernel = tf.add(w, tf.mul(tf.reshape(product, w.shape), 0.5));
+    return tf.depthwiseConv2d(x as tf.Tensor4D, spread(kernel, dilations) as tf.Tensor4D, strides, padding);
   };
 }
 

@@ -17,6 +17,7 @@ import {
   useBackend,
   withoutLeaks,
 } from '../../helpers';
+import {spread} from './spread';
 
 /** A linear operation by public tfjs ops, which tfjs differentiates by itself. */
 type Plain = (x: tf.Tensor, kernel: tf.Tensor) => tf.Tensor;
@@ -120,7 +121,7 @@ const convCase = fc
     return {
       ...rest,
       op: conv2dOp({strides, padding, dilations}),
-      plain: (x, w) => tf.conv2d(x as tf.Tensor4D, spread(w as tf.Tensor4D, dilations), strides, padding),
+      plain: (x, w) => tf.conv2d(x as tf.Tensor4D, spread(w, dilations) as tf.Tensor4D, strides, padding),
       x: [1, ...image, channels],
       kernel: [...kernel, channels, out],
     };
@@ -128,18 +129,6 @@ const convCase = fc
 
 function size(min: number, max: number): fc.Arbitrary<number> {
   return fc.integer({min, max});
-}
-
-/** A kernel with zeros between its entries, made with a product that tfjs can differentiate. */
-function spread(kernel: tf.Tensor4D, [rateH, rateW]: [number, number]): tf.Tensor4D {
-  const [h, w, fanIn, out] = kernel.shape;
-  const reach = [(h - 1) * rateH + 1, (w - 1) * rateW + 1] as const;
-  const places = tf.buffer([reach[0] * reach[1], h * w]);
-  for (let i = 0; i < h * w; i++) {
-    places.set(1, Math.floor(i / w) * rateH * reach[1] + (i % w) * rateW, i);
-  }
-  const entries = tf.reshape(kernel, [h * w, fanIn * out]);
-  return tf.reshape(tf.matMul(places.toTensor() as tf.Tensor2D, entries), [...reach, fanIn, out]);
 }
 
 const conv: Case = {
