@@ -35,7 +35,7 @@ export function repairWebGPU(backend: object): void {
 function bindEmptyTensors(backend: Backend): void {
   const {bufferManager, tensorMap} = backend;
   const acquire = bufferManager.acquireBuffer.bind(bufferManager);
-  bufferManager.acquireBuffer = (bytes, ...usage) => acquire(Math.max(bytes, 4), ...usage);
+  bufferManager.acquireBuffer = (bytes, ...usage) => acquire(bytes === 0 ? 4 : bytes, ...usage);
   const upload = backend.uploadToGPU.bind(backend);
   backend.uploadToGPU = dataId => {
     const data = tensorMap.get(dataId);
