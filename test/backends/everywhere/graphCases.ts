@@ -58,6 +58,16 @@ export const graphCases: readonly Case[] = [
     },
   },
   {
+    behaviour: 'a slice with steps may drop an axis',
+    tolerance: 0,
+    run: async () => {
+      registerGraphGradients();
+      const x = tf.reshape(tf.range(0, 24), [2, 3, 4]);
+      const slice = tf.stridedSlice(x, [1, 0, 0], [2, 3, 4], [1, 2, 1], 0, 0, 0, 0, 1); // x[1, ::2]
+      return difference((await read([slice]))[0]!, [12, 13, 14, 15, 20, 21, 22, 23]);
+    },
+  },
+  {
     behaviour: 'floats in a graph are divided before the quotient is rounded down',
     tolerance: 0,
     run: async () => {

@@ -273,7 +273,7 @@ const KERNELS: ReadonlyMap<string, readonly OwnKernel[]> = new Map([
   ['cpu', [stridedSliceKernel, einsumKernel('cpu')]],
   ['wasm', [stridedSliceKernel, einsumKernel('wasm')]],
   ['webgl', [einsumKernel('webgl'), floorDivKernel]],
-  ['webgpu', [einsumKernel('webgpu'), addNKernel, ...integerKernels, ...vectorKernels]],
+  ['webgpu', [stridedSliceKernel, einsumKernel('webgpu'), addNKernel, ...integerKernels, ...vectorKernels]],
 ]);
 
 /** Registers the gradients and the kernels that graphs need, once in a process. */
