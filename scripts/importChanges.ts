@@ -219,7 +219,7 @@ export const CHANGES: readonly Change[] = [
       '`TensorScatterUpdate`, `TopK`, `StridedSlice`, `Einsum`, `Cumprod`, `CropAndResize`, comparisons) and ' +
       'fixes 14 (`AvgPool`, `BatchMatMul`, `Maximum`, `Minimum`, `SquaredDifference`, `MirrorPad`, ' +
       '`ResizeBilinear`, `ResizeNearestNeighbor`, `Cumsum`, `GatherV2`, `Prod`, `SplitV`, `Tile`, `Unpack`). It fixes the kernels ' +
-      '`Cumsum` and `Cumprod`, and `StridedSlice` on cpu and wasm. It computes `Einsum` with matrix products on ' +
+      '`Cumsum` and `Cumprod`, and `StridedSlice`. It computes `Einsum` with matrix products on ' +
       'cpu, wasm (which has no such kernel), webgl, and webgpu. On webgl, it fixes `FloorDiv` of floats. On webgpu, it ' +
       'fixes `AddN` of eight tensors or more, `Cast` of integers to floats, ' +
       '`Transpose`, `Sum`, `Prod`, `Max`, and `Min` of integers, and those that compute with two tensors (19) if one is a vector ' +

@@ -272,7 +272,7 @@ const BRAND = Symbol.for('tfjs-lora.gradient');
 const KERNELS: ReadonlyMap<string, readonly OwnKernel[]> = new Map([
   ['cpu', [stridedSliceKernel, einsumKernel('cpu')]],
   ['wasm', [stridedSliceKernel, einsumKernel('wasm')]],
-  ['webgl', [einsumKernel('webgl'), floorDivKernel]],
+  ['webgl', [stridedSliceKernel, einsumKernel('webgl'), floorDivKernel]],
   ['webgpu', [stridedSliceKernel, einsumKernel('webgpu'), addNKernel, ...integerKernels, ...vectorKernels]],
 ]);
 

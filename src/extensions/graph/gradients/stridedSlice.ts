@@ -36,7 +36,7 @@ function alongAxes(
 
 /**
  * The kernel for slices with steps. Those of cpu and wasm apply the steps of the remaining axes to those of the tensor,
- * and wasm returns integers as floats. On webgpu, those that drop an axis have a shader that does not compile.
+ * and wasm returns integers as floats. If an axis is dropped, the shader of webgpu does not compile, and webgl throws.
  */
 export const stridedSliceKernel: OwnKernel = {
   name: tf.StridedSlice,
