@@ -16,6 +16,7 @@ const CORE = [
 
 /** What an extension imports of others. */
 const ACROSS: Readonly<Record<string, readonly string[]>> = {
+  graph: ['onnx'],
   images: ['transformers'],
   language: ['transformers', 'quantized', 'records'],
   onnx: ['graph', 'quantized'],

@@ -34,6 +34,11 @@ export class GraphRewrite {
     this.neededBefore = this.needed(graph.outputs.map(({node}) => node));
   }
 
+  /** The names of all nodes. */
+  get names(): Set<string> {
+    return new Set(this.nodes.keys());
+  }
+
   /** Returns a name that no node has. */
   freeName(wanted: string): string {
     let name = wanted;

@@ -1,16 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
-import {checkOptions, LoRAError, misfitError, throwFaults} from '../../../platform/errors';
+import {checkOptions, LoRAError, misfitError, unsupportedError} from '../../../platform/errors';
 import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../../platform/signals';
 import {checkNumbers, type FiniteOptions, type FloatType} from '../../../platform/formats/numbers';
 import {encodeWeight, joinWeights, splitWeights, type WeightPart} from './graphWeights';
 import {whileMerged} from '../../../core/model/whileMerged';
-import {sitesOf} from '../../../core/rewire/walk';
 import {checkModel} from '../../../platform/tfjs/checkModel';
 import {joinedWeights} from '../../../core/storage/weightBytes';
 import {namedWeights} from '../../../platform/tfjs/weights';
 import {chosenPart, type GraphPart, planned, RECORD} from '../import/fromGraphModel';
 import {GraphRewrite} from './graphRewrite';
-import {reasonNotToWrite, writeHead} from './writeHead';
+import {writeHead} from './writeHead';
 import {type ReadGraph, readGraph} from '../import/readGraph';
 import type {GraphPlan, PlannedCall} from '../import/values';
 
@@ -26,8 +25,8 @@ export interface ToGraphModelOptions extends FiniteOptions, CallOptions {
  * library. Save it with its `save`.
  *
  * Weights that did not change keep their bytes, quantized or not. The others become new constants of 32 or 16 bits: 8
- * bits would lose the update. A new head of stock layers (Dense, Conv2D, pooling, Flatten, Dropout,
- * BatchNormalization, activations) is written as nodes, and the nodes that it replaced are left out.
+ * bits would lose the update. A new head is written as nodes, and the nodes that it replaced are left out. Its layers
+ * are those that `toONNX` writes, except recurrent ones.
  *
  * @param model an adapted or merged model, or an imported one that was trained as it was.
  * @param graph the graph that the model was imported from, or another copy of it. It is not changed.
@@ -63,12 +62,12 @@ async function write(model: tf.LayersModel, read: ReadGraph, options: ToGraphMod
   const step = stepsOf(options);
   const plan = await planned(read, chosenPart(read, partOf(model)), step);
   try {
-    checkLayers(model, plan);
     const rewrite = new GraphRewrite(read);
+    const isHeaded = hasHead(model, plan);
     const parts = await partsOfGraph(read);
     const target = {rewrite, parts, type: dtype === 'float16' ? ('F16' as const) : ('F32' as const), finite};
     await writeWeights(model, plan, target, step);
-    const ends = writeHead(model, plan, rewrite);
+    const ends = isHeaded ? await writeHead(model, plan, rewrite) : [];
     await addConstants(target);
     const {topology, signature, dropped} = rewrite.finished(ends);
     dropped.forEach(name => parts.delete(name));
@@ -84,25 +83,21 @@ function partOf(model: tf.LayersModel): GraphPart {
   return metadata?.[RECORD] ?? {};
 }
 
-/** @throws LoRAError with a line for each layer that is not of the graph and cannot be written as nodes. */
-function checkLayers(model: tf.LayersModel, {layers}: GraphPlan): void {
-  const layerNamed = new Map(layers.map(({layer}) => [layer.name, layer]));
-  const inputs = new Set(model.inputs.map(({sourceLayer}) => sourceLayer));
-  const faults = sitesOf(model).flatMap(({path, layer}) => {
-    const counterpart = layerNamed.get(layer.name);
-    if (inputs.has(layer) || layer.getClassName() === 'InputLayer') {
-      return [];
-    }
-    if (counterpart !== undefined && counterpart.getClassName() === layer.getClassName()) {
-      return [];
-    }
-    const reason = reasonNotToWrite(layer);
-    return reason === undefined ? [] : [`Layer "${path}": ${reason}`];
-  });
-  if (!model.layers.some(({name}) => layerNamed.has(name))) {
-    faults.push('None of its layers is from the graph. Pass the graph that fromGraphModel imported.');
+/**
+ * Whether a model has layers that are not of the graph.
+ *
+ * @throws LoRAError if all are such layers.
+ */
+function hasHead(model: tf.LayersModel, {layers}: GraphPlan): boolean {
+  const classOf = new Map(layers.map(({layer}) => [layer.name, layer.getClassName()]));
+  if (!model.layers.some(({name}) => classOf.has(name))) {
+    throw unsupportedError(
+      'The model cannot be written as a graph: None of its layers is from the graph. Pass the graph that ' +
+        'fromGraphModel imported.',
+    );
   }
-  throwFaults(faults, 'ERR_UNSUPPORTED', 'The model cannot be written as a graph:');
+  const inputs = new Set(model.inputs.map(({sourceLayer}) => sourceLayer));
+  return model.layers.some(layer => !inputs.has(layer) && classOf.get(layer.name) !== layer.getClassName());
 }
 
 /** Returns the graph's constants with their bytes, encoded again if the graph no longer holds them. */

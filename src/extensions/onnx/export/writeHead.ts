@@ -1,12 +1,11 @@
 import type * as tf from '@tensorflow/tfjs';
 import {throwFaults, unsupportedError} from '../../../platform/errors';
-import type {LayerCall} from '../../../platform/tfjs/layerFields';
 import {QuantizedDense} from '../../quantized/layers/quantizedDense';
 import type {GraphPlan} from '../../graph/import/values';
 import type {OnnxModel} from '../file/readOnnx';
 import type {OnnxGraphModel} from '../import/onnxGraph';
-import {isWritten, type Known, writeLayer} from '../layers/layers';
-import {callsInOrder, MaskFlow} from '../layers/masks';
+import {isWritten} from '../layers/layers';
+import {writeNewLayers} from '../layers/newLayers';
 import {type Lowering, range} from '../lower/lowering';
 import {GraphWriter, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
@@ -37,56 +36,23 @@ const OPSET_OF_OTHERS = 13;
  */
 export function writeNewHead(model: tf.LayersModel, planned: Planned, file: OnnxModel): NewHead | undefined {
   const {plan, graph} = planned;
-  const own = new Map(plan.layers.map(({layer}) => [layer.name, layer]));
-  const calls = new Map<string, string[][]>();
-  plan.layers.forEach(({layer, outputs}) => calls.set(layer.name, [...(calls.get(layer.name) ?? []), outputs]));
   const values = valuesOf(planned, file);
   const opset = graph.opsets.get('') ?? 1;
   const {nodes, initializers, inputs} = file.graph;
   const taken = [...nodes.flatMap(({name, outputs}) => [name, ...outputs]), ...initializers.keys()];
   const out = new GraphWriter(opset, new Set([...taken, ...inputs.map(({name}) => name)]));
-  const known: Known = new Map();
-  const fresh = new Set<tf.SymbolicTensor>();
-  model.inputs.forEach(input => {
-    const found = plan.inputs.find(({name}) => name === input.sourceLayer.name);
-    const value = found && values.get(found.key);
-    if (value !== undefined) {
-      known.set(input, tensorOf(input, value));
-    }
+  const {known, fresh} = writeNewLayers(out, model, {
+    plan,
+    valueAt: (key, tensor) => {
+      const value = values.get(key);
+      return value && tensorOf(tensor, value);
+    },
+    isPlanned: isOfFile,
+    faultOf: layer =>
+      opset < OPSET_OF_OTHERS && isWritten(layer) && !OF_ALL.test(layer.getClassName())
+        ? `The class ${layer.getClassName()} needs opset ${OPSET_OF_OTHERS}, and the file has ${opset}.`
+        : undefined,
   });
-  const flow = new MaskFlow();
-  const done = new Set<LayerCall>();
-  for (const call of callsInOrder(model)) {
-    const {outboundLayer: layer, inputTensors, outputTensors} = call;
-    const masked = flow.enter(call);
-    if (done.has(call)) {
-      continue;
-    }
-    done.add(call);
-    const keys = isOfFile(layer, own.get(layer.name)) ? calls.get(layer.name)?.shift() : undefined;
-    if (keys !== undefined) {
-      outputTensors.forEach((tensor, i) => {
-        const value = values.get(keys[i] ?? '');
-        if (value !== undefined) {
-          known.set(tensor, tensorOf(tensor, value));
-        }
-      });
-      continue;
-    }
-    const given = inputTensors.map(input => known.get(input));
-    out.layer = layer.name;
-    if (given.includes(undefined)) {
-      out.refuse('No node of the file returns its input.');
-    } else if (opset < OPSET_OF_OTHERS && isWritten(layer) && !OF_ALL.test(layer.getClassName())) {
-      out.refuse(`The class ${layer.getClassName()} needs opset ${OPSET_OF_OTHERS}, and the file has ${opset}.`);
-    } else {
-      const shapes = outputTensors.map(({shape}) => shape);
-      const {outputs, mask} = writeLayer(out, layer, {inputs: given as Tensor[], shapes, path: layer.name, ...masked});
-      outputTensors.forEach((tensor, i) => known.set(tensor, outputs[i] as Tensor));
-      flow.leave(call, mask);
-    }
-    outputTensors.forEach(tensor => fresh.add(tensor));
-  }
   throwFaults([...out.faults], 'ERR_UNSUPPORTED', 'The model cannot be written into the file:');
   if (fresh.size === 0) {
     return undefined;

@@ -8,7 +8,7 @@ import type {
 } from '../../../platform/tfjs/layerFields';
 import {samePads} from '../../../backends/shared/geometry';
 import {range} from '../lower/lowering';
-import {channelsFirst, type GraphWriter, type Source, type Tensor} from '../write/graphWriter';
+import {type GraphWriter, type Source, type Tensor} from '../write/graphWriter';
 import {type Attributes} from '../write/messages';
 import {activated} from './activations';
 import type {Call, Write} from './call';
@@ -18,9 +18,9 @@ interface ImageLayer {
   dataFormat?: 'channelsFirst' | 'channelsLast';
 }
 
-/** The order of axes of the tensors of a layer that has the channels before the image. */
-export function imageOrder({dataFormat}: ImageLayer, rank: number): number[] {
-  return dataFormat === 'channelsFirst' ? range(rank) : channelsFirst(rank);
+/** The order of axes in which the format has the images of a layer. */
+export function imageOrder(out: GraphWriter, {dataFormat}: ImageLayer, rank: number): number[] {
+  return out.imageOrder(rank, dataFormat === 'channelsFirst' ? 1 : rank - 1);
 }
 
 /** The sizes of an image, `null` where they are dynamic. */
@@ -40,10 +40,18 @@ interface Window {
  * The padding of a window as attributes. With strides, "same" depends on the size of the image; runtimes compute it if
  * the size is dynamic.
  */
-export function padded(sizes: tf.Shape, {size, strides, dilations = size.map(() => 1), padding}: Window): Attributes {
+export function padded(
+  out: GraphWriter,
+  sizes: tf.Shape,
+  {size, strides, dilations = size.map(() => 1), padding}: Window,
+): Attributes {
   const attributes = {kernel_shape: size, strides, ...(dilations.some(each => each > 1) && {dilations})};
   if (padding !== 'same') {
     return attributes;
+  }
+  const ofRule = {...attributes, auto_pad: 'SAME_UPPER'};
+  if (out.namesPadding) {
+    return ofRule;
   }
   const totals = size.map((each, axis) => {
     const reach = (each - 1) * (dilations[axis] ?? 1);
@@ -53,9 +61,7 @@ export function padded(sizes: tf.Shape, {size, strides, dilations = size.map(() 
     }
     return image == null ? undefined : samePads(image, stride, reach);
   });
-  return totals.includes(undefined)
-    ? {...attributes, auto_pad: 'SAME_UPPER'}
-    : {...attributes, pads: padsOf(totals as number[])};
+  return totals.includes(undefined) ? ofRule : {...attributes, pads: padsOf(totals as number[])};
 }
 
 /**
@@ -65,7 +71,7 @@ export function padded(sizes: tf.Shape, {size, strides, dilations = size.map(() 
 function cropped(out: GraphWriter, x: string, sizes: tf.Shape, window: Window): string {
   const starts = window.size.map((each, axis) => {
     const [stride, image] = [window.strides[axis] ?? 1, sizes[axis]];
-    if (window.padding !== 'same' || window.size.length < 3 || each >= stride) {
+    if (out.namesPadding || window.padding !== 'same' || window.size.length < 3 || each >= stride) {
       return 0;
     }
     if (image == null) {
@@ -89,7 +95,7 @@ function padsOf(totals: readonly number[]): number[] {
 
 /** A bias and an activation after a convolution, whose channels come first. */
 function finished(out: GraphWriter, call: Call, name: string, layer: ImageLayer & Partial<KernelLayer>): Tensor {
-  const tensor = call.output(name, imageOrder(layer, call.shape.length));
+  const tensor = call.output(name, imageOrder(out, layer, call.shape.length));
   // Stock layers compute a softmax over the last axis, and transpose after it.
   const axis = layer.dataFormat === 'channelsFirst' && ofTransposed(call) ? 1 : tensor.rank - 1;
   return activated(out, tensor, layer.activation, axis);
@@ -109,11 +115,11 @@ const convolution: Write = (out, call) => {
   const layer = call.fields<ConvLayer>();
   const rank = call.input.rank;
   const {kernelSize: size, strides, dilationRate: dilations, padding, kernel} = layer;
-  const w = out.weight('kernel', kernel, {perm: [rank - 1, rank - 2, ...range(rank - 2)]});
+  const w = out.filter('kernel', kernel, {perm: [rank - 1, rank - 2, ...range(rank - 2)]});
   const sizes = imageSizes(call.input.shape, layer);
   const window = {size, strides, dilations, padding};
-  const x = cropped(out, out.held(call.input, imageOrder(layer, rank)), sizes, window);
-  const y = out.node('Conv', [x, w, ...biasOf(out, layer)], padded(sizes, window));
+  const x = cropped(out, out.held(call.input, imageOrder(out, layer, rank)), sizes, window);
+  const y = out.node('Conv', [x, w, ...biasOf(out, layer)], padded(out, sizes, window));
   return finished(out, call, y, layer);
 };
 
@@ -122,12 +128,12 @@ const transposed: Write = (out, call) => {
   const layer = call.fields<ConvLayer>();
   const rank = call.input.rank;
   const {strides, padding, kernel} = layer;
-  const x = out.held(call.input, imageOrder(layer, rank));
+  const x = out.held(call.input, imageOrder(out, layer, rank));
   let size = layer.kernelSize;
-  let w = out.weight('kernel', kernel, {perm: [rank - 1, rank - 2, ...range(rank - 2)]});
+  let w = out.filter('kernel', kernel, {perm: [rank - 1, rank - 2, ...range(rank - 2)]});
   // As many outputs as the convolution that this is the gradient of has inputs.
   let more = size.map((each, axis) => Math.max((strides[axis] ?? 1) - each, 0));
-  if (rank === 5 && padding === 'same' && more.some(each => each > 0)) {
+  if (!out.namesPadding && rank === 5 && padding === 'same' && more.some(each => each > 0)) {
     // The windows of that convolution begin behind the border, so that nothing reaches the outputs before them.
     const before = more.map(each => Math.ceil(each / 2));
     w = out.node('Pad', [w, out.ints([0, 0, ...before, 0, 0, 0, 0, 0])]);
@@ -138,7 +144,7 @@ const transposed: Write = (out, call) => {
   const y = out.node('ConvTranspose', [x, w, ...biasOf(out, layer)], {
     kernel_shape: size,
     strides,
-    pads: padsOf(less),
+    ...(out.namesPadding ? padded(out, [], {size, strides, padding}) : {pads: padsOf(less)}),
     ...(more.some(each => each > 0) && {output_padding: more}),
   });
   return finished(out, call, y, layer);
@@ -148,7 +154,7 @@ const transposed: Write = (out, call) => {
 function depthwise(out: GraphWriter, x: string, kernel: Source, bias: string[], attributes: Attributes): string {
   const [h = 1, w = 1, channels = 1, multiplier = 1] = kernel.shape as number[];
   const shape = [channels * multiplier, 1, h, w];
-  const kernels = out.weight('depthwise_kernel', kernel, {perm: [2, 3, 0, 1], shape});
+  const kernels = out.filter('depthwise_kernel', kernel, {perm: [2, 3, 0, 1], shape});
   return out.node('Conv', [x, kernels, ...bias], {...attributes, group: channels});
 }
 
@@ -157,8 +163,8 @@ const depthwiseConvolution: Write = (out, call) => {
   const {kernelSize: size, strides, dilationRate, padding, depthwiseKernel} = layer;
   // The stock layer ignores its dilation.
   const dilations = call.layer.getClassName() === 'DepthwiseConv2D' ? [1, 1] : dilationRate;
-  const attributes = padded(imageSizes(call.input.shape, layer), {size, strides, dilations, padding});
-  const x = out.held(call.input, imageOrder(layer, 4));
+  const attributes = padded(out, imageSizes(call.input.shape, layer), {size, strides, dilations, padding});
+  const x = out.held(call.input, imageOrder(out, layer, 4));
   return finished(out, call, depthwise(out, x, depthwiseKernel, biasOf(out, layer), attributes), layer);
 };
 
@@ -166,13 +172,13 @@ const separableConvolution: Write = (out, call) => {
   const layer = call.fields<SeparableLayer & KernelLayer>();
   const {kernelSize: size, strides, dilationRate: dilations, padding, depthwiseKernel, pointwiseKernel} = layer;
   const isFlat = call.input.rank === 3;
-  const flat = (name: string) => (isFlat ? out.unsqueeze(name, [2]) : name);
+  const flat = (name: string) => (isFlat ? out.unsqueeze(name, [out.firstSpace]) : name);
   const sizes = [...(isFlat ? [1] : []), ...imageSizes(call.input.shape, layer)];
-  const x = flat(out.held(call.input, imageOrder(layer, call.input.rank)));
-  const between = depthwise(out, x, depthwiseKernel, [], padded(sizes, {size, strides, dilations, padding}));
-  const kernel = out.weight('pointwise_kernel', pointwiseKernel, {perm: [3, 2, 0, 1]});
+  const x = flat(out.held(call.input, imageOrder(out, layer, call.input.rank)));
+  const between = depthwise(out, x, depthwiseKernel, [], padded(out, sizes, {size, strides, dilations, padding}));
+  const kernel = out.filter('pointwise_kernel', pointwiseKernel, {perm: [3, 2, 0, 1]});
   const y = out.node('Conv', [between, kernel, ...biasOf(out, layer)], {kernel_shape: [1, 1]});
-  return finished(out, call, isFlat ? out.squeeze(y, [2]) : y, layer);
+  return finished(out, call, isFlat ? out.squeeze(y, [out.firstSpace]) : y, layer);
 };
 
 /** Pools of images of any rank. */
@@ -183,16 +189,20 @@ function pool(op: string): Write {
     const {rank} = call.input;
     const sizes = imageSizes(call.input.shape, layer);
     const window = {size, strides, padding};
-    const attributes = padded(sizes, window);
-    if ('auto_pad' in attributes && size.some((each, axis) => each < (strides[axis] ?? 1))) {
+    const attributes = padded(out, sizes, window);
+    if (!out.namesPadding && 'auto_pad' in attributes && size.some((each, axis) => each < (strides[axis] ?? 1))) {
       // ONNX Runtime computes negative pads, which it then refuses.
       out.refuse(
         'Windows that are smaller than their strides in an image of dynamic size cannot be written. Give the input ' +
           'fixed sizes.',
       );
     }
-    const y = out.node(op, [cropped(out, out.held(call.input, imageOrder(layer, rank)), sizes, window)], attributes);
-    return call.output(y, imageOrder(layer, rank));
+    const y = out.node(
+      op,
+      [cropped(out, out.held(call.input, imageOrder(out, layer, rank)), sizes, window)],
+      attributes,
+    );
+    return call.output(y, imageOrder(out, layer, rank));
   };
 }
 
@@ -236,7 +246,7 @@ const END = Number.MAX_SAFE_INTEGER;
 const upSampling: Write = (out, call) => {
   const layer = call.fields<{size: number[]; interpolation: string} & ImageLayer>();
   const {size, interpolation} = layer;
-  const order = imageOrder(layer, 4);
+  const order = imageOrder(out, layer, 4);
   const y = out.node('Resize', [out.held(call.input, order), '', out.floats([1, 1, ...size])], {
     coordinate_transformation_mode: 'asymmetric',
     ...(interpolation === 'bilinear' ? {mode: 'linear'} : {mode: 'nearest', nearest_mode: 'floor'}),

@@ -20,7 +20,7 @@ export const convolvedSteps: Write = (out, call) => {
   const fields = call.fields<Cell & ConvLayer>(cell);
   const {filters} = fields;
   // For one step: the images have channels first.
-  const order = imageOrder(fields, 4);
+  const order = imageOrder(out, fields, 4);
   const ofSteps = [1, 0, ...order.slice(1).map(axis => axis + 1)];
   const image = order.slice(2).map(axis => call.shape[returnSequences ? axis + 1 : axis] ?? null);
   if (stateful || call.inputs.length > 1 || image.includes(null)) {
@@ -54,12 +54,12 @@ function stepOf(out: GraphWriter, {input}: Call, fields: Cell & ConvLayer) {
   const r = out.weight('recurrent_kernel', recurrentKernel, {perm});
   const b = bias === null ? [] : [out.weight('bias', bias)];
   const sizes = out.ints(range(4).map(() => filters));
-  const first = imageOrder(fields, 4).slice(2);
+  const first = imageOrder(out, fields, 4).slice(2);
   const images = first.map(axis => input.shape[axis + 1] ?? null);
   const of = (name: string) => new Tensor([null, null, null, filters], TYPE.float, name);
   return (h: string, c: string, x: string): string[] => {
-    const ofInput = out.node('Conv', [x, w, ...b], padded(images, {size, strides, dilations, padding}));
-    const ofState = out.node('Conv', [h, r], padded(images, {size, strides: [1, 1], padding: 'same'}));
+    const ofInput = out.node('Conv', [x, w, ...b], padded(out, images, {size, strides, dilations, padding}));
+    const ofState = out.node('Conv', [h, r], padded(out, images, {size, strides: [1, 1], padding: 'same'}));
     const gates = out.nodeOf('Split', [out.node('Add', [ofInput, ofState]), sizes], {axis: 1}, 4);
     const [i, f, , o] = gates.map(gate => activated(out, of(gate), recurrentActivation).name) as [
       string,

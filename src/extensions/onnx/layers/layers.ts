@@ -75,7 +75,7 @@ export function writeLayer(
     keywords.mask &&= keywords.mask === mask ? mask : {shape: keywords.mask.shape};
     return {outputs: layer.outputs.map(output => known.get(output) as Tensor)};
   }
-  out.layer = path;
+  out.begin(path, inputs, shapes);
   const className = layer.getClassName();
   const write = ruleFor(layer);
   if (write === undefined) {
@@ -89,7 +89,7 @@ export function writeLayer(
   const call = new Call(layer, own, shapes, masks, keywords);
   const faults = out.faults.size;
   const outputs = [write(out, call)].flat();
-  const unread = out.faults.size > faults ? [] : call.unread();
+  const unread = out.faults.size > faults || hasFormula(layer) ? [] : call.unread();
   unread
     .filter(([, value]) => value != null)
     .forEach(([setting, value]) =>

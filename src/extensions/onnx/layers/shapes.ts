@@ -102,7 +102,7 @@ const batchNormalization: Write = (out, call) => {
   const filled = (weight: Source | null | undefined, part: string, value: number) =>
     weight == null ? out.floats(Array.from({length: size[0] ?? 0}, () => value)) : out.weight(part, weight);
   // The operation has its channels after the batch.
-  const order = [0, channel, ...range(rank).filter(each => each !== 0 && each !== channel)];
+  const order = out.imageOrder(rank, channel);
   const isHeld = call.input.held.has(order.join());
   const scale = filled(gamma, 'gamma', 1);
   const shift = filled(beta, 'beta', 0);

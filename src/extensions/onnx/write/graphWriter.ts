@@ -55,6 +55,10 @@ export type Source = Pick<tf.LayerVariable, 'shape' | 'read'>;
 export class GraphWriter {
   nodes: NewNode[] = [];
   readonly initializers: NewInitializer[] = [];
+  /** Whether windows are padded by a rule, not by numbers. */
+  readonly namesPadding: boolean = false;
+  /** The first axis of images as the format has them. */
+  readonly firstSpace: number = 2;
   /** A line for each thing that cannot be written. */
   readonly faults = new Set<string>();
   /** The layer that is being written, as names and messages have it. */
@@ -72,6 +76,11 @@ export class GraphWriter {
     private readonly taken: Set<string> = new Set(),
     private readonly halves = false,
   ) {}
+
+  /** Begins a call of a layer. */
+  begin(layer: string, _inputs: readonly Tensor[], _shapes: readonly tf.Shape[]): void {
+    this.layer = layer;
+  }
 
   /** Says why the layer cannot be written, in whole sentences. */
   refuse(reason: string): void {
@@ -154,6 +163,16 @@ export class GraphWriter {
       shape ?? turned,
       ([values]) => (turned === sourceShape ? (values as Values) : transpose(values as Values, perm as number[])),
     );
+  }
+
+  /** The order of axes in which the format has images, given the axis of their channels. */
+  imageOrder(rank: number, channel: number): number[] {
+    return [0, channel, ...range(rank).filter(axis => axis !== 0 && axis !== channel)];
+  }
+
+  /** The kernel of a convolution, arranged as the format has it. */
+  filter(part: string, source: Source, how: {perm: readonly number[]; shape?: readonly number[]}): string {
+    return this.weight(part, source, how);
   }
 
   private numberOf(source: object): number {

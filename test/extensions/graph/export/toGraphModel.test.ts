@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, mergeLoRA, replaceHead, summarizeLoRA} from 'tfjs-lora';
 import {fromGraphModel, toGraphModel} from 'tfjs-lora/graph';
+import {Gelu} from 'tfjs-lora/transformers';
 import {disposeModel} from '../../../../src/core/rewire/dispose';
 import type {CallOptions, CallProgress} from '../../../../src/platform/signals';
 import {numbers, random, useBackend, withoutLeaks} from '../../../helpers';
@@ -124,30 +125,71 @@ test('a new head is written as nodes, and the output bears its old name', async 
   expect(outputs.scores.tensorShape).toEqual({dim: [{size: '-1'}, {size: '2'}]});
 });
 
-test.each([
-  ['global average pooling', () => tf.layers.globalAveragePooling2d({name: 'pool'})],
-  ['global max pooling', () => tf.layers.globalMaxPooling2d({name: 'pool'})],
-  ['average pooling', () => tf.layers.averagePooling2d({poolSize: 2, name: 'pool'})],
-])('%s is written as a node', async (_, make) => {
+/** Heads over features `[1, 3, 3, 4]`, of layers that ONNX files have too. */
+const HEADS: Record<string, () => tf.layers.Layer[]> = {
+  'global average pooling': () => [tf.layers.globalAveragePooling2d({name: 'h'})],
+  'global max pooling': () => [tf.layers.globalMaxPooling2d({name: 'h'})],
+  'average pooling': () => [tf.layers.averagePooling2d({poolSize: 2, name: 'h'})],
+  'padded pooling': () => [tf.layers.maxPooling2d({poolSize: 2, padding: 'same', name: 'h'})],
+  'a strided convolution': () => [tf.layers.conv2d({filters: 2, kernelSize: 2, strides: 2, padding: 'same'})],
+  'a depthwise convolution': () => [tf.layers.depthwiseConv2d({kernelSize: 2, depthMultiplier: 2, name: 'h'})],
+  'a separable convolution': () => [tf.layers.separableConv2d({kernelSize: 2, filters: 3, activation: 'swish'})],
+  'a transposed convolution': () => [tf.layers.conv2dTranspose({kernelSize: 3, filters: 2, strides: 2})],
+  'channels first': () => [tf.layers.conv2d({filters: 2, kernelSize: 1, dataFormat: 'channelsFirst'})],
+  upsampling: () => [tf.layers.upSampling2d({size: [2, 3], name: 'h'})],
+  'padding and cropping': () => [tf.layers.zeroPadding2d({padding: 2}), tf.layers.cropping2D({cropping: [[1, 0], [0, 2]]})], // prettier-ignore
+  'steps of a sequence': () => [
+    tf.layers.reshape({targetShape: [9, 4]}),
+    tf.layers.conv1d({filters: 3, kernelSize: 3, strides: 2, padding: 'same'}),
+    tf.layers.layerNormalization({}),
+    tf.layers.dense({units: 2, activation: 'selu'}),
+    tf.layers.globalAveragePooling1d({}),
+  ],
+  'elementwise layers': () => [
+    tf.layers.permute({dims: [3, 1, 2]}),
+    tf.layers.prelu({alphaInitializer: 'ones'}),
+    tf.layers.elu({}),
+    tf.layers.leakyReLU({alpha: 0.1}),
+    tf.layers.activation({activation: 'hardSigmoid'}),
+    new Gelu({approximate: true}),
+    tf.layers.softmax({}),
+  ],
+};
+
+test.each(Object.entries(HEADS))('%s can be a head', async (_, makeHead) => {
   const graph = await classifier();
-  const model = replaceHead(await fromGraphModel(graph, {outputs: ['relu']}), [make()], {after: 'conv'});
-  const written = await toGraphModel(model, graph);
-  expect(numbers(outputsOf(written, {image: x()})[0]!)).toBeAllClose(numbers(model.predict(x()) as tf.Tensor));
+  const model = replaceHead(await fromGraphModel(graph, {outputs: ['relu']}), makeHead(), {after: 'conv'});
+  const written = await reloadedGraph(await toGraphModel(model, graph));
+  const expected = model.predict(x()) as tf.Tensor;
+  const [actual] = outputsOf(written, {image: x()});
+  expect(actual!.shape).toEqual(expected.shape);
+  expect(numbers(actual!)).toBeAllClose(numbers(expected));
+});
+
+test('a head computes the same bits as the operations of tfjs', async () => {
+  const graph = await classifier();
+  const body = await fromGraphModel(graph, {outputs: ['relu']});
+  const [norm, dense] = [tf.layers.batchNormalization({name: 'norm'}), tf.layers.dense({units: 2, name: 'd'})];
+  const model = replaceHead(body, [norm, tf.layers.flatten(), dense], {after: 'conv'});
+  model.getLayer('norm').setWeights([1, 2, 3, 4].map(seed => tf.abs(random([4], seed))));
+  const features = graph.execute({image: x()}, 'relu') as tf.Tensor;
+  const [gamma, beta, mean, variance] = model.getLayer('norm').getWeights() as [tf.Tensor, ...tf.Tensor[]];
+  const factor = tf.div(gamma, tf.sqrt(tf.add(variance!, 1e-3)));
+  const normal = tf.add(tf.mul(features, factor), tf.sub(beta!, tf.mul(mean!, factor)));
+  const [kernel, bias] = model.getLayer('d').getWeights() as [tf.Tensor2D, tf.Tensor];
+  const expected = tf.add(tf.matMul(tf.reshape(normal, [1, -1]), kernel), bias);
+  const [actual] = outputsOf(await toGraphModel(model, graph), {image: x()});
+  expect(numbers(actual!)).toEqual(numbers(expected));
 });
 
 test('layers that no nodes compute are refused by name, and so are models that are not of the graph', async () => {
   const graph = await classifier();
   const body = await fromGraphModel(graph, {outputs: ['relu']});
-  const odd = replaceHead(
-    body,
-    [tf.layers.upSampling2d({name: 'up'}), tf.layers.permute({dims: [3, 1, 2], name: 'p'})],
-    {after: 'conv'},
-  );
-  const gelu = replaceHead(body, [tf.layers.dense({units: 2, activation: 'swish', name: 'd'})], {after: 'conv'});
+  const steps = tf.layers.reshape({targetShape: [9, 4]});
+  const odd = replaceHead(body, [steps, tf.layers.lstm({units: 2, name: 'memory'})], {after: 'conv'});
   const other = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
   await withoutLeaks(async () => {
-    await expect(toGraphModel(odd, graph)).rejects.toThrow(/Layer "up": A UpSampling2D.*\n.*Layer "p": A Permute/);
-    await expect(toGraphModel(gelu, graph)).rejects.toThrow(/Layer "d" \(Dense\).*swish/);
+    await expect(toGraphModel(odd, graph)).rejects.toThrow(/Layer "memory" needs the operation LSTM, which Graph/);
     await expect(toGraphModel(other, graph)).rejects.toThrow(/None of its layers is from the graph/);
     await expect(toGraphModel(body, graph, {dtype: 'uint8'} as object)).rejects.toThrow(/the update would be lost/);
   });
