@@ -152,7 +152,7 @@ const HEADS: Record<string, () => tf.layers.Layer[]> = {
     tf.layers.leakyReLU({alpha: 0.1}),
     tf.layers.activation({activation: 'hardSigmoid'}),
     new Gelu({approximate: true}),
-    tf.layers.softmax({}),
+    tf.layers.softmax({axis: -1}),
   ],
 };
 
