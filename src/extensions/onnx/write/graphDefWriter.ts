@@ -20,19 +20,15 @@ export class GraphDefWriter extends GraphWriter {
   override readonly namesPadding = true;
   override readonly firstSpace = 1;
   readonly graphNodes: GraphNode[] = [];
-  /** Whether the layer takes matrices alone, and the shape of its output. */
-  takesMatrices = false;
-  shape: tf.Shape = [];
   private readonly integers = new Set<string>();
 
   constructor(taken: Set<string>) {
     super(16, taken);
   }
 
-  override begin(layer: string, inputs: readonly Tensor[], [shape = []]: readonly tf.Shape[]): void {
-    this.layer = layer;
-    this.takesMatrices = inputs.every(({rank}) => rank === 2);
-    this.shape = shape;
+  /** Whether the layer takes matrices alone. */
+  get takesMatrices(): boolean {
+    return this.inputs.every(({rank}) => rank === 2);
   }
 
   /** TensorFlow has the channels last. */

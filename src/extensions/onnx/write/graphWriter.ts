@@ -63,6 +63,9 @@ export class GraphWriter {
   readonly faults = new Set<string>();
   /** The layer that is being written, as names and messages have it. */
   layer = '';
+  /** Its inputs, and the shape of its first output. */
+  protected inputs: readonly Tensor[] = [];
+  shape: tf.Shape = [];
   private readonly made = new Map<string, string>();
   private readonly numbers = new Map<object, number>();
 
@@ -78,8 +81,10 @@ export class GraphWriter {
   ) {}
 
   /** Begins a call of a layer. */
-  begin(layer: string, _inputs: readonly Tensor[], _shapes: readonly tf.Shape[]): void {
+  begin(layer: string, inputs: readonly Tensor[], [shape = []]: readonly tf.Shape[]): void {
     this.layer = layer;
+    this.inputs = inputs;
+    this.shape = shape;
   }
 
   /** Says why the layer cannot be written, in whole sentences. */
