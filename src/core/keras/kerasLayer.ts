@@ -3,6 +3,7 @@ import {damagedError, misfitError, show, showShape} from '../../platform/errors'
 import {FusedDepthwiseConv2D} from './fusedDepthwiseConv2d';
 import {registerResetAfterGRU} from './gruResetAfter';
 import {onlyTensor} from '../layers/forward';
+import {TENSOR_OPS} from '../ops/formulaOps';
 import type {CallArgs} from '../layers/layerArgs';
 import {completedEntry, type LayerEntry} from '../../platform/tfjs/configs';
 import {layerClass, stockClass} from '../../platform/tfjs/stockClass';
@@ -19,7 +20,8 @@ const StockSeparableConv2D = /* @__PURE__ */ stockClass('SeparableConv2D');
 /** A layer for an operation of Keras that no layer of tfjs computes. */
 export class KerasLayer extends Layer {
   static readonly className: string = 'tfjs-lora>KerasLayer';
-  private readonly operation: Operation;
+  /** Read by what writes the layer, as `args` and `variables`. @internal */
+  readonly operation: Operation;
   private variables: Readonly<Record<string, tf.LayerVariable>> = {};
 
   constructor(private readonly args: KerasLayerArgs) {
@@ -62,8 +64,12 @@ export class KerasLayer extends Layer {
       const inputs = [inputOrInputs].flat();
       const weights = Object.fromEntries(Object.entries(this.variables).map(([name, weight]) => [name, weight.read()]));
       const {mask} = kwargs as {mask?: tf.Tensor | null};
-      const y = this.operation.compute(inputs[0] as tf.Tensor, this.args, {inputs, weights, mask});
-      return activated(y, this.args.activation);
+      const {operation, args} = this;
+      const x = inputs[0] as tf.Tensor;
+      const y = operation.formula
+        ? operation.formula(TENSOR_OPS, x, args, {weights, mask, shape: x.shape})
+        : operation.compute(x, args, {inputs, weights, mask});
+      return activated(y, args.activation);
     });
   }
 

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import type {FormulaOps} from '../ops/formulaOps';
 
 /** A height and a width. */
 export type Sizes = readonly [number, number];
@@ -75,13 +76,26 @@ export interface OperationCall {
   mask: tf.Tensor | null | undefined;
 }
 
-/** An operation of Keras that no layer of tfjs computes. */
-export interface Operation {
-  compute(x: tf.Tensor, args: KerasLayerArgs, call: OperationCall): tf.Tensor;
+/** What a formula uses besides its first input. */
+export interface FormulaCall<T> {
+  weights: Readonly<Record<string, T | undefined>>;
+  mask: T | null | undefined;
+  /** The shape of the first input. */
+  shape: tf.Shape;
+}
+
+interface OperationShapes {
   /** Default: that of the first input. */
   shape?(input: tf.Shape, args: KerasLayerArgs, inputs: readonly tf.Shape[]): tf.Shape;
   weights?(input: tf.Shape, args: KerasLayerArgs): WeightSpec[];
 }
+
+/** An operation of Keras that no layer of tfjs computes: by a formula, which `toONNX` writes too, or otherwise. */
+export type Operation = OperationShapes &
+  (
+    | {formula<T, N>(o: FormulaOps<T, N>, x: T, args: KerasLayerArgs, call: FormulaCall<T>): T}
+    | {formula?: undefined; compute(x: tf.Tensor, args: KerasLayerArgs, call: OperationCall): tf.Tensor}
+  );
 
 /** Axes in their order, including those counted from the end. */
 export function fromFront(axes: readonly number[] = [], rank: number): number[] {
@@ -93,11 +107,13 @@ export function fromFront(axes: readonly number[] = [], rank: number): number[] 
  * do: webgpu's results are zeros.
  */
 export function along(numbers: tf.Tensor, axes: readonly number[] | undefined, x: tf.Tensor): tf.Tensor {
-  const over = fromFront(axes, x.rank);
-  return tf.reshape(
-    numbers,
-    x.shape.map((size, axis) => (over.includes(axis) ? size : 1)),
-  );
+  return tf.reshape(numbers, shapeAlong(axes, x.shape));
+}
+
+/** The shape of numbers along some axes of a tensor. */
+export function shapeAlong(axes: readonly number[] | undefined, shape: tf.Shape): number[] {
+  const over = fromFront(axes, shape.length);
+  return shape.map((size, axis) => (over.includes(axis) ? Number(size) : 1));
 }
 
 /** The sizes of some axes, in the order of these. */

@@ -3,7 +3,17 @@ import {withMargins} from '../../backends/shared/geometry';
 import {ATTENTION} from './attending';
 import {CENTER_CROP, RESIZING} from './images';
 import {CONVOLUTION, EINSUM} from './kernels';
-import {along, differing, fromFront, type KerasLayerArgs, type Operation, sizesOf} from './layerOperation';
+import type {FormulaOps} from '../ops/formulaOps';
+import {
+  along,
+  differing,
+  type FormulaCall,
+  fromFront,
+  type KerasLayerArgs,
+  type Operation,
+  shapeAlong,
+  sizesOf,
+} from './layerOperation';
 
 /** The operations, by their names in configs. */
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
@@ -13,38 +23,43 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   einsum: EINSUM,
   resizing: RESIZING,
   relu: {
-    compute(x, {maxValue, negativeSlope = 0, threshold = 0}) {
-      const above = tf.mul(x, tf.step(tf.sub(x, threshold)));
-      const clipped = maxValue == null ? above : tf.clipByValue(above, 0, maxValue);
-      return negativeSlope === 0 ? clipped : tf.sub(clipped, tf.mul(negativeSlope, tf.relu(tf.sub(threshold, x))));
+    formula(o, x, {maxValue, negativeSlope = 0, threshold = 0}) {
+      const above = o.mul(x, o.step(o.sub(x, threshold)));
+      const clipped = maxValue == null ? above : o.clip(above, 0, maxValue);
+      return negativeSlope === 0 ? clipped : o.sub(clipped, o.mul(negativeSlope, o.relu(o.sub(threshold, x))));
     },
   },
   elu: {
-    compute: (x, {scale = 1}) => tf.sub(tf.relu(x), tf.mul(scale, tf.sub(1, tf.exp(tf.minimum(x, 0))))),
+    formula: (o, x, {scale = 1}) => o.sub(o.relu(x), o.mul(scale as number, o.sub(1, o.exp(o.min(x, 0))))),
   },
   rescaling: {
-    compute(x, {scale = 1, offset = 0}) {
-      const [factor, summand] = [scale, offset].map(value =>
-        typeof value === 'number' ? value : along(tf.tensor1d(value), [-1], x),
-      ) as [tf.TensorLike, tf.TensorLike];
-      return tf.add(tf.mul(tf.cast(x, 'float32'), factor), summand);
+    formula(o, x, {scale = 1, offset = 0}, {shape}) {
+      const [factor = 1, summand = 0] = [scale, offset].map(value =>
+        typeof value === 'number' ? value : o.reshape(o.values(value), shapeAlong([-1], shape)),
+      );
+      return o.add(o.mul(o.float(x), factor), summand);
     },
   },
   average: {
-    compute(x, {axes, keepdims, heedsMask}, {mask}) {
+    formula(o, x, {axes, keepdims = false, heedsMask}, {mask, shape}) {
+      const over = fromFront(axes, shape.length);
       if (heedsMask !== true || mask == null) {
-        return tf.mean(x, axes, keepdims);
+        return o.mean(x, over, keepdims);
       }
-      const counts = tf.expandDims(tf.cast(mask, 'float32'), -1);
-      return tf.div(tf.sum(tf.mul(x, counts), axes, keepdims), tf.sum(counts, axes, keepdims));
+      const counts = o.expandDims(o.float(mask), [shape.length - 1]);
+      return o.div(o.sum(o.mul(x, counts), over, keepdims), o.sum(counts, over, keepdims));
     },
     shape: pooled,
   },
-  max: {compute: (x, {axes, keepdims}) => tf.max(x, axes, keepdims), shape: pooled},
+  max: {
+    formula: (o, x, {axes, keepdims = false}, {shape}) => o.greatest(x, fromFront(axes, shape.length), keepdims),
+    shape: pooled,
+  },
   softmax: {
-    compute(x, {axes}) {
-      const powers = tf.exp(tf.sub(x, tf.max(x, axes, true)));
-      return tf.div(powers, tf.sum(powers, axes, true));
+    formula(o, x, {axes}, {shape}) {
+      const over = fromFront(axes, shape.length);
+      const powers = o.exp(o.sub(x, o.greatest(x, over)));
+      return o.div(powers, o.sum(powers, over));
     },
   },
   normalization: {
@@ -52,32 +67,35 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       ['mean', 'variance'].flatMap(name =>
         mean === undefined ? [{name, shape: sizesOf(input, fromFront(axes, input.length)), trainable: false}] : [],
       ),
-    compute(x, {axes, mean, variance, invert}, {weights}) {
-      const normalizers =
-        mean === undefined
-          ? [weights.mean, weights.variance]
-          : [mean, variance ?? []].map(values => tf.tensor1d(values));
-      const [center, squares] = (normalizers as tf.Tensor[]).map(tensor =>
-        tensor.size === 1 ? tf.reshape(tensor, []) : along(tensor, axes, x),
-      ) as [tf.Tensor, tf.Tensor];
-      const deviation = tf.maximum(tf.sqrt(squares), 1e-7);
-      return invert === true ? tf.add(center, tf.mul(x, deviation)) : tf.div(tf.sub(x, center), deviation);
+    formula<T, N>(o: FormulaOps<T, N>, x: T, args: KerasLayerArgs, {weights, shape}: FormulaCall<T>): T {
+      const {axes, mean, variance, invert} = args;
+      const along = (name: string, list: readonly number[] | undefined) =>
+        o.reshape(
+          mean === undefined ? (weights[name] as T) : o.values(list ?? []),
+          list?.length === 1 ? [] : shapeAlong(axes, shape),
+        );
+      const center = along('mean', mean);
+      const deviation = o.max(o.sqrt(along('variance', variance)), 1e-7);
+      return invert === true ? o.add(center, o.mul(x, deviation)) : o.div(o.sub(x, center), deviation);
     },
   },
   // x / √(mean x² + ε) · scale
   rms: {
     weights: (input, {axes = []}) => [{name: 'scale', shape: sizesOf(input, axes)}],
-    compute(x, {axes, epsilon = 1e-6}, {weights}) {
-      const y = tf.mul(x, tf.rsqrt(tf.add(tf.mean(tf.square(x), axes, true), epsilon)));
-      return tf.mul(y, along(weights.scale as tf.Tensor, axes, x));
+    formula<T, N>(o: FormulaOps<T, N>, x: T, args: KerasLayerArgs, {weights, shape}: FormulaCall<T>): T {
+      const {axes, epsilon = 1e-6} = args;
+      const y = o.mul(x, o.rsqrt(o.add(o.mean(o.square(x), fromFront(axes, shape.length)), epsilon)));
+      return o.mul(y, o.reshape(weights.scale as T, shapeAlong(axes, shape)));
     },
   },
   unit: {
-    compute: (x, {axes}) => tf.mul(x, tf.rsqrt(tf.maximum(tf.sum(tf.square(x), axes, true), 1e-12))),
+    formula: (o, x, {axes}, {shape}) =>
+      o.mul(x, o.rsqrt(o.max(o.sum(o.square(x), fromFront(axes, shape.length)), 1e-12))),
   },
   layerscale: {
     weights: input => [{name: 'gamma', shape: input.slice(-1)}],
-    compute: (x, _args, {weights}) => tf.mul(x, along(weights.gamma as tf.Tensor, [-1], x)),
+    formula: <T, N>(o: FormulaOps<T, N>, x: T, _: KerasLayerArgs, {weights, shape}: FormulaCall<T>): T =>
+      o.mul(x, o.reshape(weights.gamma as T, shapeAlong([-1], shape))),
   },
   group: {
     weights: (input, {axes, has = []}) => has.map(name => ({name, shape: sizesOf(input, axes)})),
@@ -98,7 +116,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     shape: (input, {margins = []}) => input.map((size, axis) => size && size + sum(margins[axis] ?? [])),
   },
   transpose: {
-    compute: (x, {order}) => tf.transpose(x, order),
+    formula: (o, x, {order = []}) => o.transpose(x, order),
     shape: (input, {order = []}) => order.map(axis => input[axis] ?? null),
   },
   // Repeats entries: [a, b] → [a, a, b, b].
@@ -117,11 +135,11 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       input.map((size, axis) => size && size * (strides[axes.indexOf(axis)] ?? 1)),
   },
   expand: {
-    compute: x => tf.expandDims(x, 1),
+    formula: (o, x) => o.expandDims(x, [1]),
     shape: ([n = null, ...sizes]) => [n, 1, ...sizes],
   },
   squeeze: {
-    compute: x => tf.squeeze(x, [1]),
+    formula: (o, x) => o.squeeze(x, [1]),
     shape: ([n = null, , ...sizes]) => [n, ...sizes],
   },
   // Which positions are not masked, as 0 and 1.

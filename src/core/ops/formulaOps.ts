@@ -18,6 +18,10 @@ export interface FormulaOps<T, N> {
   exp(x: T): T;
   floor(x: T): T;
   relu(x: T): T;
+  rsqrt(x: T): T;
+  /** 1 above 0, else 0. */
+  step(x: T): T;
+  clip(x: T, low: number, high: number): T;
   sqrt(x: T): T;
   square(x: T): T;
   tanh(x: T): T;
@@ -128,7 +132,8 @@ const float = (x: tf.Tensor) => (x.dtype === 'float32' ? x : tf.cast(x, 'float32
 /** The operations of formulas on tensors. */
 export const TENSOR_OPS: FormulaOps<tf.Tensor, number> = {
   ...{add: tf.add, sub: tf.sub, mul: tf.mul, div: tf.div, max: tf.maximum, min: tf.minimum, abs: tf.abs, exp: tf.exp},
-  ...{floor: tf.floor, relu: tf.relu, sqrt: tf.sqrt, square: tf.square, tanh: tf.tanh},
+  ...{floor: tf.floor, relu: tf.relu, rsqrt: tf.rsqrt, sqrt: tf.sqrt, square: tf.square, tanh: tf.tanh},
+  ...{step: x => tf.step(x), clip: tf.clipByValue},
   ...{equal: tf.equal, less: tf.less, atLeast: tf.greaterEqual, float},
   int: x => tf.cast(x, 'int32'),
   // tfjs casts both operands if their types differ.

@@ -100,10 +100,10 @@ export class Call {
 
   /**
    * The settings that nothing has read, of the layer and of inner layers whose fields were requested. The writer of a
-   * layer with a definition takes all that it declares.
+   * layer with a definition or an operation of Keras takes all that it declares.
    */
   unread(): [setting: string, value: unknown][] {
-    if ('definition' in this.layer) {
+    if ('definition' in this.layer || 'operation' in this.layer) {
       return [];
     }
     return [this.layer, ...this.inner].flatMap(layer => {

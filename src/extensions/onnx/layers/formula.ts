@@ -1,9 +1,12 @@
 import {type FormulaLayer, weightValues} from '../../../core/layers/formulaLayer';
+import type {KerasLayerArgs, Operation} from '../../../core/keras/layerOperation';
 import type {TransformerOps} from '../../../core/ops/formulaOps';
+import {fieldsOf} from '../../../platform/tfjs/fields';
+import type {ActivationObject} from '../../../platform/tfjs/layerFields';
 import {range} from '../lower/lowering';
-import {channelsFirst, type GraphWriter, Tensor} from '../write/graphWriter';
+import {channelsFirst, type GraphWriter, type Source, Tensor} from '../write/graphWriter';
 import {Fraction, TYPE} from '../write/messages';
-import {gateActivation, swish} from './activations';
+import {activated, gateActivation, swish} from './activations';
 import {rotatedByAngles} from './attention';
 import type {Call, Write} from './call';
 import {indices, normalizedRows} from './shapes';
@@ -39,6 +42,9 @@ function nodeOps(out: GraphWriter): TransformerOps<Value, string> {
     ...{floor: elementwise('Floor'), relu: elementwise('Relu'), sqrt: elementwise('Sqrt'), tanh: elementwise('Tanh')},
     ...{equal: elementwise('Equal'), less: elementwise('Less'), matMul: elementwise('MatMul')},
     ...{linear: elementwise('MatMul')},
+    rsqrt: x => out.node('Div', [out.float(1), out.node('Sqrt', [name(x)])]),
+    step: x => out.cast(out.node('Greater', [name(x), out.float(0)]), TYPE.float),
+    clip: (x, low, high) => out.clip(name(x), low, high),
     atLeast: (a, b) => out.node('Not', [out.node('Less', [name(a), name(b)])]),
     square: x => out.node('Mul', [name(x), name(x)]),
     float: x => out.cast(name(x), TYPE.float),
@@ -171,4 +177,28 @@ export const formula: Write = (out, call) => {
   return typeof result === 'string'
     ? call.output(result)
     : new Tensor(call.shape, result.type, result.name, result.order.length > 0 ? result.order : undefined);
+};
+
+/** The fields of a `KerasLayer`. */
+interface KerasFields {
+  operation: Operation;
+  args: KerasLayerArgs;
+  variables: Readonly<Record<string, Source>>;
+}
+
+/** Writes an operation of Keras that no layer of tfjs computes. */
+export const kerasLayer: Write = (out, call) => {
+  const {operation, args, variables} = fieldsOf<KerasFields>(call.layer);
+  const {activation = 'linear', computes} = args;
+  if (operation.formula === undefined || (args.heedsMask === true && call.mask && call.mask.name === undefined)) {
+    out.refuse(`computes ${computes} as Keras does, which cannot be written.`);
+    return call.input;
+  }
+  const weights = Object.fromEntries(
+    Object.entries(variables).map(([name, variable]) => [name, out.weight(name, variable) as Value]),
+  );
+  const mask = call.mask?.name;
+  const {shape} = call.input;
+  const y = operation.formula<Value, string>(nodeOps(out), out.plain(call.input), args, {weights, mask, shape});
+  return activated(out, call.output(y as string), {getClassName: () => activation} as ActivationObject);
 };

@@ -6,7 +6,7 @@ import {type GraphWriter, Tensor} from '../write/graphWriter';
 import {ACTIVATION_LAYERS} from './activations';
 import {Call, type Keywords, type Mask, type Write} from './call';
 import {IMAGE_LAYERS} from './convolutions';
-import {formula, hasFormula} from './formula';
+import {formula, hasFormula, kerasLayer} from './formula';
 import {callsInOrder, MaskFlow} from './masks';
 import {MERGE_LAYERS} from './merges';
 import {RECURRENT_LAYERS} from './recurrent';
@@ -21,6 +21,7 @@ export const LAYERS: Readonly<Record<string, Write>> = {
   ...MERGE_LAYERS,
   ...RECURRENT_LAYERS,
   ...TRANSFORMER_LAYERS,
+  'tfjs-lora>KerasLayer': kerasLayer,
   TimeDistributed: (out, call) => timeDistributed(out, call),
 };
 

@@ -1,4 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
+import {KerasLayer} from '../../../../src/core/keras/kerasLayer';
+import type {KerasLayerArgs} from '../../../../src/core/keras/layerOperation';
 
 /** A model that is written as ONNX: its layers, from the shape of its input. */
 export interface ModelCase {
@@ -31,6 +33,40 @@ const ACTIVATIONS = [
 ] as const;
 
 const images: tf.Shape = [9, 7, 4];
+
+/** Operations of Keras that tfjs lacks, with other settings than their defaults. */
+const KERAS: readonly KerasLayerArgs[] = [
+  {computes: 'relu', maxValue: 1, negativeSlope: 0.2, threshold: 0.3, activation: 'tanh'},
+  {computes: 'elu', scale: 0.5},
+  {computes: 'rescaling', scale: [2, 3, 4, 5], offset: 1},
+  {computes: 'average', axes: [1, 2], keepdims: true},
+  {computes: 'max', axes: [-2]},
+  {computes: 'softmax', axes: [1, 2]},
+  {computes: 'normalization', axes: [-1], mean: [1, 2, 3, 4], variance: [4, 9, 1, 2]},
+  {computes: 'normalization', axes: [-1], invert: true},
+  {computes: 'rms', axes: [-1]},
+  {computes: 'unit', axes: [1, 2]},
+  {computes: 'layerscale'},
+  {computes: 'transpose', order: [0, 2, 1, 3]},
+  {computes: 'expand'},
+];
+
+/** A model of one of them, whose weights are not zeros. */
+function kerasCase(args: KerasLayerArgs): ModelCase {
+  const {make, ...other} = chain(`${args.computes} of Keras ${Object.keys(args).length}`, images, () => [
+    new KerasLayer({...args, name: 'it'}),
+  ]);
+  return {
+    ...other,
+    make: () => {
+      const model = make();
+      tf.tidy(() => {
+        model.setWeights(model.getWeights().map(({shape}, i) => tf.randomUniform(shape, 0.5, 1.5, 'float32', i + 1)));
+      });
+      return model;
+    },
+  };
+}
 
 /** Convolutions of one kind, in several settings. */
 function convolutions(
@@ -219,6 +255,7 @@ const RANDOM_NORM = {
 
 /** Models of every kind of stock layer. */
 export const MODELS: readonly ModelCase[] = [
+  ...KERAS.map(kerasCase),
   chain('dense', [5], () => [tf.layers.dense({units: 3, biasInitializer: 'randomNormal'})]),
   chain('dense without a bias, of sequences', [null, 5], () => [tf.layers.dense({units: 3, useBias: false})], {
     open: 4,
