@@ -191,7 +191,7 @@ export const kerasLayer: Write = (out, call) => {
   const {operation, args, variables} = fieldsOf<KerasFields>(call.layer);
   const {activation = 'linear', computes} = args;
   if (operation.formula === undefined || (args.heedsMask === true && call.mask && call.mask.name === undefined)) {
-    out.refuse(`computes ${computes} as Keras does, which cannot be written.`);
+    out.refuse(`The operation ${computes} of Keras cannot be written.`);
     return call.input;
   }
   const weights = Object.fromEntries(

@@ -233,7 +233,7 @@ function windowed(
   const ofImage = (list: readonly number[]) => attribute.ints([1, ...(isFlat ? [1] : []), ...list, 1]);
   const list = (value: Attribute) => (Array.isArray(value) ? value.map(Number) : size.map(() => 1));
   if ('pads' in attributes) {
-    out.refuse("GraphModels cannot pad its windows so.");
+    out.refuse('GraphModels cannot pad its windows like this.');
   }
   const settings = {
     ksize: ofImage(size),

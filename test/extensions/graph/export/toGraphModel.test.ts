@@ -189,7 +189,7 @@ test('layers that no nodes compute are refused by name, and so are models that a
   const odd = replaceHead(body, [steps, tf.layers.lstm({units: 2, name: 'memory'})], {after: 'conv'});
   const other = tf.sequential({layers: [tf.layers.dense({units: 1, inputShape: [2]})]});
   await withoutLeaks(async () => {
-    await expect(toGraphModel(odd, graph)).rejects.toThrow(/Layer "memory" needs the operation LSTM, which Graph/);
+    await expect(toGraphModel(odd, graph)).rejects.toThrow(/Layer "memory": GraphModels lack the operation LSTM/);
     await expect(toGraphModel(other, graph)).rejects.toThrow(/None of its layers is from the graph/);
     await expect(toGraphModel(body, graph, {dtype: 'uint8'} as object)).rejects.toThrow(/the update would be lost/);
   });
