@@ -91,7 +91,7 @@ function overAxis(out: GraphWriter, tensor: Tensor, op: string, axis: number): T
   if (out.opset < 13 && axis !== tensor.rank - 1) {
     out.refuse(`Opset ${out.opset} has no softmax over axis ${axis}.`);
   }
-  const own = out.opset < 13 ? out.asPlain(tensor) : tensor;
+  const own = out.opset < 13 || out.namesPadding ? out.asPlain(tensor) : tensor;
   return out.each(own, x => out.node(op, [x], {axis: own.order.indexOf(axis)}));
 }
 
