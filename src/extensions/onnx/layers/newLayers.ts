@@ -16,7 +16,7 @@ interface Origin {
   faultOf?: (layer: tf.layers.Layer) => string | undefined;
 }
 
-/** Writes the layers of a model that its graph does not have. Returns the values of all tensors, and the new tensors. */
+/** Writes the layers of a model that its graph lacks. Returns the values of all tensors, and the new tensors. */
 export function writeNewLayers(
   out: GraphWriter,
   model: tf.LayersModel,
