@@ -56,7 +56,6 @@ function weightsOf({values}: Arguments, count: number, {method}: CombineOptions)
   return weights;
 }
 
-/** The methods, with the options that each takes, and those that it needs with an example. */
 const METHODS = {
   exact: {takes: [], needs: []},
   ties: {takes: ['density', 'majority-sign'], needs: [['density', '0.2']]},

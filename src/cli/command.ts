@@ -7,19 +7,16 @@ export interface Terminal {
   err: (text: string) => void;
 }
 
-/** An option of a command. */
 export interface Option {
   help: string;
   /** How help shows the value, such as `<path>`. Without it the option is a switch. */
   value?: string;
 }
 
-/** The arguments of a command. */
 export interface Arguments {
   paths: string[];
   /** The values of options, by name. */
   values: Readonly<Record<string, string | undefined>>;
-  /** The switches that are set. */
   switches: ReadonlySet<string>;
 }
 
@@ -89,7 +86,6 @@ function unknownOption(option: string, options: readonly string[]): string {
   return `There is no option "${option}".${closest === undefined ? '' : ` Did you mean "--${closest}"?`}`;
 }
 
-/** The usage of a command and its options. */
 export function helpOf(name: string, {usage, summary, options}: Command): string {
   const rows = Object.entries({...options, ...ALWAYS}).map(([option, {help, value}]): [string, string] => [
     `  --${option}${value === undefined ? '' : ` ${value}`}`,

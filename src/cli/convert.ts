@@ -4,7 +4,6 @@ import {type Arguments, type Command, nameOf, required, type Terminal, UsageErro
 import {besideOf, loadBase, MODEL_OPTIONS, readAnyAdapter, register, sourceAt} from './sources';
 import {ADAPTER_OPTIONS, adapterTarget, checkOut, pathsOf, writeAdapter, writeONNX, writeTo} from './targets';
 
-/** Writes an adapter in another format. */
 export const convert: Command = {
   usage: '<adapter or model> --out <path> [--model <path>] [--key-map <file.json>] [--dtype float16] [--force]',
   summary:

@@ -184,7 +184,6 @@ function onnxReport({graph, opsets}: OnnxModel): Report {
   };
 }
 
-/** The bytes of all files that belong to a source. */
 async function bytesOf({kind, path}: Source): Promise<number> {
   const files =
     kind === 'PEFT adapter'
@@ -193,7 +192,6 @@ async function bytesOf({kind, path}: Source): Promise<number> {
   return sum(await Promise.all(files.map(async file => (await stat(file)).size)));
 }
 
-/** The weight files that the JSON of a model or an adapter names. */
 async function weightFiles(json: string): Promise<string[]> {
   const {weightsManifest = []} = JSON.parse((await read(json, '')).toString()) as {
     weightsManifest?: {paths: string[]}[];

@@ -8,7 +8,6 @@ import {type Command, nameOf, numberOf, required, UsageError} from './command';
 import {keyMapAt, loadBase, MODEL_OPTIONS, readAnyAdapter, register, sourceAt} from './sources';
 import {checkOut, FORCE_OPTION, pathsOf, writeONNX, writeTo} from './targets';
 
-/** Writes a model with an adapter in its weights. */
 export const merge: Command = {
   usage: '<model> [<adapter>] --out <path> [--scale 0.8] [--key-map <file.json>] [--force]',
   summary: 'writes a model of stock layers, a graph, or an ONNX file, with the adapter in its weights',

@@ -21,7 +21,6 @@ import {read} from '../node/files';
 import {closestTo} from '../core/model/closest';
 import type {Arguments, Terminal} from './command';
 
-/** An adapter or model that was found at a path. */
 export interface Source {
   kind: 'adapter' | 'PEFT adapter' | 'layers model' | 'graph model' | 'ONNX model';
   /** The file that names the rest, or the folder of a PEFT adapter. */
@@ -176,7 +175,6 @@ export async function readAnyAdapter(path: string, {model, keyMap}: Beside, {err
   return named(source.path, () => loadAdapter(source.path, {model, ...(keyMap && {keyMap})}));
 }
 
-/** The key map in a JSON file. */
 export async function keyMapAt(file: string | undefined): Promise<KeyMap | undefined> {
   if (file === undefined) {
     return undefined;
@@ -188,7 +186,6 @@ export async function keyMapAt(file: string | undefined): Promise<KeyMap | undef
   }
 }
 
-/** The model and key map that commands on adapters read. */
 export interface Beside {
   model: tf.LayersModel | undefined;
   keyMap: KeyMap | undefined;
@@ -202,7 +199,6 @@ export async function besideOf({values}: Arguments, terminal: Terminal): Promise
   return {keyMap, model: model === undefined ? undefined : (await loadBase(model, terminal)).model};
 }
 
-/** Imports a module that registers layers. */
 export async function register(module: string | undefined): Promise<void> {
   if (module === undefined) {
     return;

@@ -7,10 +7,8 @@ import {locked} from '../node/lock';
 import {type Arguments, nameOf, type Terminal, UsageError} from './command';
 import {type Beside, type Source, sourceAt} from './sources';
 
-/** The option that lets a command replace existing files. */
 export const FORCE_OPTION = {force: {help: 'replaces --out if it exists'}} as const;
 
-/** The options of commands that write an adapter. */
 export const ADAPTER_OPTIONS = {
   out: {value: '<path>', help: 'where to write: a .safetensors file, a .json file, or a folder for PEFT'},
   dtype: {value: '<type>', help: 'float32, float16 or bfloat16; .json stores only float32. Default: float32'},
@@ -169,7 +167,6 @@ export async function writeAdapter(
   });
 }
 
-/** Writes an ONNX model. */
 export async function writeONNX(file: Uint8Array, args: Arguments, out: string, {err}: Terminal): Promise<void> {
   err(`Writing ${out}`);
   await writeTo(args, out, 'a model', () => replaceFile(out, file));

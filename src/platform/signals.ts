@@ -106,7 +106,6 @@ export function eventsRun(): Promise<void> {
   });
 }
 
-/** Awaited between the steps of a call, with its progress. */
 export type Step = (progress: CallProgress) => Promise<void>;
 
 /**

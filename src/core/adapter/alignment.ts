@@ -25,7 +25,6 @@ export interface Member {
   factors: WeightFactors[];
 }
 
-/** A layer that at least one of the adapters updates. */
 export interface AlignedLayer {
   path: string;
   members: Member[];
@@ -132,7 +131,6 @@ function checkParts(parts: readonly WeightedAdapter[]): void {
   throwFaults(faults);
 }
 
-/** Whether the factors have the rank that the config says. */
 function rankFaults(path: string, config: LayerConfig | undefined, {factors}: LayerTensors): string[] {
   if (config === undefined) {
     return [];

@@ -13,7 +13,6 @@ import type {Kernel, Kernels, NamedBase, UnpackedVariable} from './fingerprint';
 // A file identifies the base of its adapter by a few values of each kernel. The code that compares them is loaded with
 // the first such file. It imports nothing: what it shared with the core would be split off from the core.
 
-/** A layer of a model, and its path. */
 interface Place {
   path: string;
   layer: tf.layers.Layer;
@@ -27,12 +26,10 @@ export function setBase(adapter: Adapter, base: NamedBase | readonly Place[] | u
   return base === undefined ? adapter : (bases.set(adapter, base), adapter);
 }
 
-/** Gives an adapter the base of the adapter that it was made from. */
 export function shareBase(from: Adapter, to: Adapter): Adapter {
   return setBase(to, bases.get(from));
 }
 
-/** The base that the file of an adapter names. */
 export function namedBase(adapter: Adapter): NamedBase | undefined {
   const base = bases.get(adapter);
   return Array.isArray(base) ? undefined : (base as NamedBase | undefined);
@@ -75,7 +72,6 @@ export async function baseFrom(adapter: Adapter): Promise<NamedBase | undefined>
   }
 }
 
-/** Gives a combined adapter the base that its parts share. */
 export async function withCommonBase(from: readonly Adapter[], to: Adapter): Promise<Adapter> {
   const usableBases = (await Promise.all(from.map(baseFrom))).filter(base => base !== undefined);
   return setBase(to, usableBases.length > 0 ? (await fingerprints())?.shared(usableBases) : undefined);
@@ -98,7 +94,6 @@ function pathsOf({config}: Adapter): string[] {
   return Object.keys(config.layers).sort();
 }
 
-/** The kernels that an adapter updates in a model. */
 export function kernelsOf(adapter: Adapter, layers: readonly Place[]): Kernels {
   const kernels = new Map<string, Kernel>();
   for (const {path, layer} of layers) {

@@ -90,7 +90,6 @@ function combineLayer(layer: AlignedLayer, merging: Merging | undefined): Combin
   );
 }
 
-/** Combines each weight of a layer. */
 function eachWeight(layer: AlignedLayer, combine: (terms: Term[]) => Product): WeightFactors[] {
   return firstFactors(layer).map(({prefix, a, b}, i) => ({prefix, ...shaped(combine(termsOf(layer, i)), {a, b})}));
 }

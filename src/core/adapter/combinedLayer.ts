@@ -34,7 +34,6 @@ export function unscaled(rank: number, factors: WeightFactors[]): Combined {
   return {strength: {rank, alpha: rank, rankStabilized: false}, factors};
 }
 
-/** What each adapter adds to a weight of a layer. */
 export function termsOf({members}: AlignedLayer, i: number): Term[] {
   return members.map(({config, weight, factors}) => {
     const scaling = scalingOf(config);
@@ -61,7 +60,6 @@ export function rankOf(layer: AlignedLayer): number {
   return Math.min(ranks, limitOfLayer(layer));
 }
 
-/** The highest rank that an update of a layer can have. */
 export function limitOfLayer(layer: AlignedLayer): number {
   return Math.max(...firstFactors(layer).map(rankLimitOf));
 }

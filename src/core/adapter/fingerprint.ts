@@ -156,7 +156,6 @@ export class NamedBase {
   }
 }
 
-/** Some values of each kernel. */
 function* valuesOf(kernels: Kernels): Reading<Values> {
   const unread = [...kernels.values()].filter(({held}) => !cache.has(held.dataId));
   if (unread.length > 0) {
@@ -171,7 +170,6 @@ function valuesIn({held, packed, size}: Kernel): tf.Tensor {
   return packed ? tf.tensor1d(packed.valuesAt(places)) : tf.gather(tf.reshape(held, [-1]), places);
 }
 
-/** The update of the sampled values of a kernel. */
 function updateIn({size, update}: Kernel): tf.Tensor {
   const {a, b, scaling} = update?.() as {a: tf.Tensor; b: tf.Tensor; scaling: number};
   const [rank = 1] = b.shape;

@@ -3,7 +3,6 @@ import {showShape} from '../../platform/errors';
 import {methodOf} from '../methods/registry';
 import {type Adapter, layerConfigAt} from './adapter';
 
-/** The factors of one weight in an adapter. */
 export interface WeightFactors {
   /** What precedes the parameter in a tensor's name: nothing, or the weight's name and a slash. */
   prefix: string;
@@ -20,7 +19,6 @@ interface WeightParameters {
   parameters: Record<string, tf.Tensor>;
 }
 
-/** What an adapter holds for one layer. */
 export interface LayerTensors {
   factors: WeightFactors[];
   /** All other tensors by name: weights that the adapter holds in full. */
@@ -30,7 +28,6 @@ export interface LayerTensors {
 /** The tensors of an adapter by layer path, factors in the order of their names, and a line for each fault. */
 export function tensorsByLayer({config, tensors}: Adapter): {
   layers: Map<string, LayerTensors>;
-  /** The parameters of each update, by the prefix of their names. */
   updates: Map<string, WeightParameters>;
   faults: string[];
 } {

@@ -109,14 +109,12 @@ function chainBack(model: tf.LayersModel): LayerCall[] {
   }
 }
 
-/** Whether a layer with weights comes before a call. */
 function hasBody(model: tf.LayersModel, {inputTensors}: LayerCall): boolean {
   return inputTensors.some(input =>
     leadingTo(model, input).layers.some(({weights}) => weights.some(({shape}) => shape.length >= 2)),
   );
 }
 
-/** Whether a Dense layer is narrower than its input. */
 function narrows({outboundLayer, inputTensors}: LayerCall, before: readonly LayerCall[]): boolean {
   const flattened = before.findIndex(({outboundLayer: layer}) => layer.getClassName() === 'Flatten');
   const isOfMap = flattened >= 0 && before.slice(0, flattened).every(({outboundLayer: layer}) => !hasKernel(layer));
@@ -159,7 +157,6 @@ export function callBeforeHead(model: tf.LayersModel, at: string): LayerCall {
   return call;
 }
 
-/** The calls that give the outputs of a layer of the model itself. */
 function callsNamed(model: tf.LayersModel, name: string): LayerCall[] {
   const nodes = callsOf(model);
   const calls = nodes.filter(({outboundLayer}) => outboundLayer.name === name);
@@ -172,7 +169,6 @@ function callsNamed(model: tf.LayersModel, name: string): LayerCall[] {
   return nodes.filter(({outputTensors}) => outputs.some(output => outputTensors.includes(output)));
 }
 
-/** The inputs and layers of a model that a tensor depends on. */
 export function leadingTo(
   model: tf.LayersModel,
   tensor: tf.SymbolicTensor,

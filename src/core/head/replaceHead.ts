@@ -264,7 +264,6 @@ function checkCopy(named: string, original: tf.layers.Layer, copy: tf.layers.Lay
   }
 }
 
-/** Gives the new model the metadata of the original, and its nested models their flags. */
 function carryStructure(model: tf.LayersModel, built: tf.LayersModel): void {
   carryMetadata(model, built);
   const originals = new Map(containersOf(model));

@@ -26,7 +26,6 @@ export const ATTENTION: Operation = {
   },
 };
 
-/** The inputs that play a role. */
 function having<T>(role: string, inputs: readonly T[], {roles = []}: KerasLayerArgs): T[] {
   return inputs.filter((_, i) => roles[i] === role);
 }

@@ -117,7 +117,6 @@ export function partName(name: string, role: string): string {
 /** The role of an input of attention: masks may have rows for queries, columns for keys, or both. */
 type Role = 'query' | 'value' | 'key' | 'rows' | 'columns' | 'pairs';
 
-/** A call of attention. */
 export interface Use {
   /** The query, the value and the key come first. `Attention` may have no key. */
   inputs: (readonly [Role, KerasTensor])[];

@@ -81,7 +81,6 @@ class ResetAfterGRU extends StockGRU {
   }
 }
 
-/** Registers the layer and its cell, and returns the names of their classes. */
 export function registerResetAfterGRU(): {layer: string; cell: string} {
   addCellKind(ResetAfterGRUCell.className, gruResetAfter);
   [ResetAfterGRUCell, ResetAfterGRU].forEach(registerOwn);

@@ -4,7 +4,6 @@ export const BY_PLACE = /\/vars\/\d+$/;
 /** An unchecked object of a file. */
 export type Json = Readonly<Record<string, unknown>>;
 
-/** Whether a value of a file is an object. */
 export function isJson(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -45,7 +45,6 @@ function reach(axis: number, {kernelSize = [], dilationRate = []}: KerasLayerArg
   return ((kernelSize[axis] ?? 1) - 1) * (dilationRate[axis] ?? 1) + 1;
 }
 
-/** The length of an axis after a convolution. */
 function lengthAfter(length: number, axis: number, args: KerasLayerArgs): number {
   const {strides = [], padding} = args;
   return Math.ceil((length - (padding === 'same' ? 0 : reach(axis, args) - 1)) / (strides[axis] ?? 1));

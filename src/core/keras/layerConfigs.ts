@@ -7,7 +7,6 @@ import type {KerasLayerArgs} from './layerOperation';
 import {rowOf} from './layerTable';
 import {settingsBeyondRow} from './row';
 
-/** The state of reading the layers of a file. */
 export interface Reading {
   /** Whether Keras 3 wrote it. */
   isKeras3: boolean;

@@ -61,7 +61,6 @@ export interface KerasLayerArgs {
   score?: 'dot' | 'concat' | 'additive';
 }
 
-/** A weight of an operation. */
 export interface WeightSpec {
   name: string;
   shape: tf.Shape;

@@ -12,12 +12,10 @@ export interface KerasTensor {
   isInner?: boolean;
 }
 
-/** What a layer itself returns. */
 export function innerTensor(layer: string, node: number): KerasTensor {
   return {layer, node, index: 0, isInner: true};
 }
 
-/** One call of a layer. */
 export interface KerasCall {
   args: unknown[];
   kwargs: Record<string, unknown>;

@@ -1,6 +1,5 @@
 import {brief} from '../../platform/errors';
 
-/** The classes of models. */
 export const CONTAINERS = ['Functional', 'Model', 'Sequential'];
 
 /** A call in tfjs: for each tensor the layer, the index of its call, the index of the output, and arguments. */

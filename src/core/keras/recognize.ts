@@ -1,7 +1,6 @@
 import type * as tf from '@tensorflow/tfjs';
 import {BY_PLACE, isJson, type Json, kerasEntry, type KerasEntry, someInside} from './json';
 
-/** A file that Keras wrote. */
 export interface KerasFile {
   root: KerasEntry;
   isKeras3: boolean;

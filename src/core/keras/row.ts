@@ -108,7 +108,6 @@ export function isPlainTransposed({outputPadding, dilationRate}: Json): boolean 
   return outputPadding == null && [dilationRate].flat().every(rate => (rate ?? 1) === 1);
 }
 
-/** A transposed convolution that is dilated or padded at its end. */
 export function transposedConvolution({kernelSize, outputPadding, ...config}: Json): Place {
   const {filters, strides, dilationRate, padding, dataFormat, useBias, activation} = config;
   const axes = [kernelSize].flat().map(() => null);

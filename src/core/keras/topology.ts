@@ -13,7 +13,6 @@ import {rowOf} from './layerTable';
 import {readRNN} from './recurrent';
 import {historyOf, innerTensor, isTensor, type KerasCall, type KerasTensor, readCall, tensorsOf} from './nodes';
 
-/** A layer as Keras has it, for the names of its weights. */
 export interface KerasLayer {
   className: string;
   name: string;
@@ -54,7 +53,6 @@ interface ReadLayer {
   layer: KerasLayer;
 }
 
-/** A layer with nothing before or after it. */
 function alone(entry: LayerEntry): ReadEntry {
   return {...entry, before: [], after: []};
 }
@@ -85,7 +83,6 @@ function readLayer(fileEntry: KerasEntry, around: Around, reading: Reading): Rea
   return {layer, entry: {...entry, config: {...entry.config, ...(config.name === undefined && {name: layer.name})}}};
 }
 
-/** Whether the class of a layer allows making it. */
 function isKnown(className: string): boolean {
   const isOther = isLayerClass(className) && registeredName(className) === className && !UNKNOWN.includes(className);
   return rowOf(className) !== undefined || isOther || className === 'MultiHeadAttention';
@@ -165,7 +162,6 @@ function inOrder({className, config, before, after}: ReadEntry, name: string, ha
   return batchInputShape === undefined ? entries : [{...first, config: {...first.config, batchInputShape}}, ...more];
 }
 
-/** The layers that compute what has to be computed before and after a layer. */
 function layersAround(
   name: string,
   before: readonly KerasLayerArgs[],
@@ -299,7 +295,6 @@ class Graph {
     return calls.map(([, ...states], node) => [innerTensor(config.name, node), ...states]);
   }
 
-  /** The mask that Keras computes for a tensor, as a tensor. */
   private maskOf(tensor: KerasTensor): KerasTensor | undefined {
     const {entry, calls = []} = this.called.get(tensor.layer) ?? {};
     const call = calls[tensor.node];

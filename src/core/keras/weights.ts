@@ -126,7 +126,6 @@ function placeByName(tokens: readonly string[], model: KerasLayer, around: reado
   return undefined;
 }
 
-/** The layers of a name, in a model and its inner models. */
 function named(
   name: string,
   model: KerasLayer,

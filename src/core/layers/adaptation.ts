@@ -8,7 +8,6 @@ import {registeredClass, shortName} from '../../platform/tfjs/configs';
 
 /** A kind of layer: how the layers of one class are adapted. */
 export interface Adaptation {
-  /** Class name of the layers that are adapted. */
   baseClassName: string;
   /** The weights of a built layer that are updated, always in the same order. Throws the faults of `weightFaults`. */
   weights(layer: tf.layers.Layer): AdaptableWeight[];

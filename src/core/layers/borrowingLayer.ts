@@ -13,7 +13,6 @@ export interface BorrowingLayer extends tf.layers.Layer {
   borrow(inputs: unknown): void;
   /** A layer with its own weight that computes the same, for when the two separate. */
   ownEntry(): LayerEntry;
-  /** Gives such a layer its weights. */
   giveOwn(layer: tf.layers.Layer): void;
   /** Why the weight cannot be trained by this layer's name, in whole sentences. */
   readonly whyUntrained: string;
@@ -21,7 +20,6 @@ export interface BorrowingLayer extends tf.layers.Layer {
 
 /** A token embedding that is not stored as floats, such as a quantized one, as other layers compute with it. */
 export interface LentTable {
-  /** The variable that holds it. */
   readonly variable: tf.LayerVariable;
   /** `[vocabulary, width]`. */
   readonly shape: [number, number];

@@ -22,7 +22,6 @@ export function conv2dGeometry({
   return {strides: strides as [number, number], padding, dilations: dilationRate as [number, number]};
 }
 
-/** An input with its channels last, and a function that restores the layer's format. */
 export function channelsLast(
   x: tf.Tensor,
   {dataFormat}: Pick<ConvLayer, 'dataFormat'>,

@@ -5,7 +5,6 @@ import type {TransformerOps} from '../ops/formulaOps';
 import {asFloat, onlyTensor} from './forward';
 import type {CallArgs} from './layerArgs';
 
-/** A setting of a layer. */
 export interface Setting<V> {
   /** The default. Without one, the setting is required. */
   readonly otherwise?: V;
@@ -68,7 +67,6 @@ export interface WeightSpec {
   form?: readonly number[];
 }
 
-/** The shapes of the inputs. */
 type Shapes = readonly [tf.Shape, ...tf.Shape[]];
 
 /** What a layer is: its settings, its weights, its shape, and what it computes. */
@@ -101,7 +99,6 @@ export type Formula<S, W> = <T, N>(
   shapes: Shapes,
 ) => T;
 
-/** Definitions of all settings and weights. */
 type AnyDefinition = Definition<Record<string, Setting<unknown>>, Record<string, WeightSpec>>;
 
 /** A layer of a definition. */
@@ -157,7 +154,6 @@ export class FormulaLayer<S extends object = object, W extends object = object> 
     });
   }
 
-  /** Computes the formula. */
   protected compute(inputs: tf.Tensor[]): tf.Tensor {
     const {formula} = this.definition;
     const shapes = inputs.map(({shape}) => shape) as [tf.Shape, ...tf.Shape[]];
@@ -200,7 +196,6 @@ export function weightValues<T, W extends object>(
   return values as {[K in keyof W]: T};
 }
 
-/** The class of a layer. */
 export type LayerClass<D, W extends object> = Pick<typeof tf.layers.Layer, 'fromConfig'> &
   (new (...args: object extends ArgsOf<D> ? [args?: ArgsOf<D>] : [args: ArgsOf<D>]) => FormulaLayer<SettingsOf<D>, W>);
 

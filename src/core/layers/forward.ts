@@ -24,7 +24,6 @@ export function asFloat(x: tf.Tensor): tf.Tensor {
   return x.dtype === 'float32' ? x : tf.cast(x, 'float32');
 }
 
-/** Computes a linear operation with its weights and the activation after it. */
 export interface Compute {
   (x: tf.Tensor, weights: LinearWeights, activation: Activation): tf.Tensor;
   /** Whether factors may take a separate input. Default: false. */

@@ -39,7 +39,6 @@ const CLASSES: readonly LoRALayerClass[] = [
   LoRABidirectional,
 ];
 
-/** The LoRA classes, by the classes that they adapt. */
 export const KINDS: ReadonlyMap<string, LoRALayerClass> = new Map(
   CLASSES.map(loraClass => [loraClass.adaptation.baseClassName, loraClass]),
 );

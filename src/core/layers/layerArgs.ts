@@ -82,7 +82,6 @@ export interface LoRALayerArgs extends WrapperArgs, LoRAStrength, MethodOptions 
   seed?: number;
 }
 
-/** The options of every layer of this library. */
 export const WRAPPER_OPTIONS: KnownOptions<WrapperArgs> = {
   layer: true,
   name: true,
@@ -159,7 +158,6 @@ export function updateFaults(options: LoRAStrength & MethodOptions & {dropout?: 
   ];
 }
 
-/** The resolved arguments of a LoRA layer. */
 interface ResolvedArgs {
   method: Method;
   strength: Strength;

@@ -43,7 +43,6 @@ export interface LowRankPart extends UpdatePart {
   readonly B: tf.Tensor;
 }
 
-/** The update of one weight, and its variables by the names that the method gives them. */
 interface WeightUpdate {
   spec: UpdateSpec;
   variables: Map<string, tf.LayerVariable>;
@@ -53,7 +52,6 @@ interface WeightUpdate {
   cached: Prepared;
 }
 
-/** A layer that has an update. */
 interface Owner extends tf.layers.Layer {
   readonly baseLayer: tf.layers.Layer;
   readonly adaptation: Adaptation;
@@ -113,7 +111,6 @@ export class LayerUpdate {
     this.current.flatMap(({prepared, cached}) => [prepared, cached]).forEach(cache => cache.dispose());
   }
 
-  /** The variables, by their names among the layer's weights. */
   variables(): Map<string, tf.LayerVariable> {
     return new Map(
       this.current.flatMap(({spec, variables}) =>
@@ -122,7 +119,6 @@ export class LayerUpdate {
     );
   }
 
-  /** The variables of parameters that are shared with other layers. */
   shared(): {name: string; side: SharedSide; variable: tf.LayerVariable}[] {
     const names = Object.entries(this.method.shared ?? {});
     return this.current.flatMap(({variables}) =>
@@ -172,7 +168,6 @@ export class LayerUpdate {
     );
   }
 
-  /** The bias with the update in it. */
   mergedBias(bias: tf.Tensor): tf.Tensor {
     const [first] = this.current;
     return first === undefined

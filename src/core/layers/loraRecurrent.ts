@@ -21,7 +21,6 @@ import {registerOwn} from '../../platform/tfjs/configs';
  * those of the base.
  */
 export abstract class LoRARecurrentLayer extends LoRALayer {
-  /** The products of the cells in the current pass. */
   private products = new Map<Cell, CellProducts>();
 
   constructor(args: LoRALayerArgs) {

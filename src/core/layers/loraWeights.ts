@@ -80,7 +80,6 @@ export class LoRAWeights extends LoRALayer {
 }
 registerOwn(LoRAWeights);
 
-/** The adaptation of the layers of a class by the names of their weights. */
 export function weightsAdaptation(baseClassName: string, targets: readonly Required<WeightTarget>[]): Adaptation {
   return {
     baseClassName,
@@ -128,7 +127,6 @@ function faultOf({shape, dtype}: tf.LayerVariable, name: string, outAxes: number
     : undefined;
 }
 
-/** Weights as messages list them. */
 export function listed(weights: ReadonlyMap<string, tf.LayerVariable>): string {
   return weights.size === 0
     ? 'no weights'

@@ -6,10 +6,8 @@ import {fieldsOf} from '../../platform/tfjs/fields';
 import type {ActivationObject, Cell, InnerLayers} from '../../platform/tfjs/layerFields';
 import type {CallArgs} from './wrapperLayer';
 
-/** The products of a cell. */
 export type CellProducts = Pick<CellWeights, 'input' | 'recurrent'>;
 
-/** A cell among those of a layer. */
 export interface NamedCell {
   /** The prefix of the cell's weight names in its layer: nothing, or `forward_lstm/`, `RNNCell_0/`. */
   prefix: string;

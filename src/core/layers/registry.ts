@@ -87,7 +87,6 @@ function byWeights(className: string, weights: Required<WeightTarget>[]): Kind {
   };
 }
 
-/** The classes that can be adapted. */
 export function adaptableClasses(): string[] {
   return [...STOCK.keys(), ...registered.keys()].map(shortName);
 }

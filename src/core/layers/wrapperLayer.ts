@@ -126,7 +126,6 @@ export abstract class WrapperLayer extends tf.layers.Layer {
     });
   }
 
-  /** What the layer computes, on checked inputs. */
   protected abstract compute(inputs: tf.Tensor | tf.Tensor[], kwargs: CallArgs): tf.Tensor | tf.Tensor[];
 
   /**

@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs';
 import {gained} from '../ops/factors';
 import type {AdaptableWeight} from './method';
 
-/** The axes of a weight's outputs. */
 export function outputShape({variable, outAxes = 1, transposed = false}: AdaptableWeight): number[] {
   const shape = variable.shape as number[];
   return transposed ? shape.slice(-2, -1) : shape.slice(-outAxes);

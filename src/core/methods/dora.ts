@@ -121,7 +121,6 @@ function squaresIn(weight: AdaptableWeight, kernel: tf.Tensor): tf.Tensor {
     : tf.sum(tf.square(columns(kernel, outputs)), 0);
 }
 
-/** A kernel as a matrix with a column for each output. */
 function columns(kernel: tf.Tensor, outputs: number): tf.Tensor {
   return kernel.rank === 2 && kernel.shape[1] === outputs ? kernel : tf.reshape(kernel, [-1, outputs]);
 }

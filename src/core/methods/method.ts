@@ -6,7 +6,6 @@ import type {Initializer, InitializerObject, PrincipalInit} from './initializer'
 /** How an update of a weight is computed from its parameters. */
 export type MethodName = 'lora' | 'dora' | 'lora-fa' | 'ia3' | 'ia3-feedforward' | 'vera' | 'loha' | 'lokr';
 
-/** How an update is parametrized and initialized, in options. */
 export interface MethodOptions {
   /** How the weights are updated: `'lora'`, `W + s·A·B`, or another method. Default: `'lora'`. */
   method?: MethodName;
@@ -40,7 +39,6 @@ export type MethodChoice<A = Initializer> =
   | (LoRAStrength & {method: 'vera' | 'loha' | 'lokr'})
   | {method: 'ia3' | 'ia3-feedforward'};
 
-/** The resolved strength and width of an update. */
 export interface Strength extends Required<LoRAStrength> {
   /** How much of the update counts, `W + share·(W' − W)`, for methods that `alpha` does not scale. Default: 1. */
   share?: number;
@@ -61,7 +59,6 @@ export type UpdateForm =
   /** By the layer's own `call`, with other values for its weights. */
   | 'weights';
 
-/** A weight of a layer that can have an update. */
 export interface AdaptableWeight {
   /** The name that its layer gives it. */
   name: string;
@@ -113,7 +110,6 @@ export interface UpdateSite {
 export interface Method {
   /** Its name in options and files: lower case and hyphens, since tfjs changes other spellings in files. */
   readonly name: string;
-  /** The names of its parameters. */
   readonly parameterNames: readonly string[];
   /** The parameters of an update of a weight, of the rank that the weight can use. */
   parameters(weight: AdaptableWeight, rank: number, start: Start): ParameterSpec[];

@@ -15,7 +15,6 @@ interface LoRASite extends Site {
   layer: LoRALayer;
 }
 
-/** The layers of an adapted model that have an update. */
 export function loraSites(model: tf.LayersModel): LoRASite[] {
   return sitesOf(model).filter((site): site is LoRASite => isLoRALayer(site.layer));
 }
@@ -44,7 +43,6 @@ export function isAdapted(model: tf.LayersModel): boolean {
   return sitesOf(model).some(({layer}) => isWrapper(layer));
 }
 
-/** The variables of an adapted model that belong to its adapter, by their names in it. */
 export function adapterVariables(model: tf.LayersModel): Map<string, tf.LayerVariable> {
   const variables = new Map<string, tf.LayerVariable>();
   for (const {path, layer} of adaptedSites(model)) {
@@ -55,7 +53,6 @@ export function adapterVariables(model: tf.LayersModel): Map<string, tf.LayerVar
   return variables;
 }
 
-/** The config of the adapter that a model has. */
 export function adapterConfig(model: tf.LayersModel): AdapterConfig {
   const pathsOf = (kind: WrapperKind) =>
     adaptedSites(model)
@@ -103,7 +100,6 @@ export function unsavedLayers(sites: readonly Site[]): SkippedLayer[] {
   });
 }
 
-/** The last warning about a model. */
 const warned = new WeakMap<tf.LayersModel, string>();
 
 /** Warns once about what a model's adapter does not hold. */

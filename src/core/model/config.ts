@@ -72,7 +72,6 @@ const BIAS_CHOICES: readonly BiasChoice[] = ['none', 'adapted', 'all'];
  */
 export type LoRAOverride = OverrideOfAll & MethodChoice<never>;
 
-/** An override of any method. */
 export interface UncheckedOverride extends OverrideOfAll, LoRAStrength, MethodOptions {}
 
 /** The options of an override that every method takes. */
@@ -157,7 +156,6 @@ export function checkConfig(config: UncheckedConfig): void {
   throwFaults(faults);
 }
 
-/** The overrides of a config that are objects. */
 function overridesOf({overrides}: UncheckedConfig): UncheckedOverride[] {
   const list: unknown[] = Array.isArray(overrides) ? overrides : [];
   return list.filter((entry): entry is UncheckedOverride => typeof entry === 'object' && entry !== null);

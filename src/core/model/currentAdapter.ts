@@ -131,7 +131,6 @@ function liveSites(model: tf.LayersModel): Site[] {
   return sites;
 }
 
-/** Whether the variables of a layer's adapter are disposed. */
 function isEmptied(layer: WrapperLayer): boolean {
   return [...layer.adapterWeights().values()].some(isDisposed);
 }

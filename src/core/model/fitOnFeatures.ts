@@ -162,7 +162,6 @@ export async function fitOnFeatures(model: tf.LayersModel, x: unknown, ...laterA
 /** Features and their targets, as `fit` takes them. */
 type Training = [features: tf.Tensor | tf.Tensor[], targets: tf.Tensor | tf.Tensor[]];
 
-/** Compiles a piece of the model like the model, with a separate optimizer, and trains it. */
 type FitPiece = (
   piece: tf.LayersModel,
   optimizer: tf.Optimizer,
@@ -340,7 +339,6 @@ class FeatureStore {
     return outputs;
   }
 
-  /** Batches as one tensor each of what they are lists of. */
   private join(batches: readonly tf.Tensor[][]): tf.Tensor[] {
     const [first] = batches;
     if (first === undefined) {

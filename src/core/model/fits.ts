@@ -99,7 +99,6 @@ function isOwnFit(model: tf.LayersModel): boolean {
   return wrappersIn(model).length > 0 || hasOwnOptimizer(stepOf(model).optimizer);
 }
 
-/** Notes that the moments of the optimizer are those of a model's variables. */
 function ownMoments(model: tf.layers.Layer): void {
   const {optimizer, variables} = stepOf(model as tf.LayersModel);
   ownSlots(optimizer, variables);

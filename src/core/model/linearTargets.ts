@@ -23,7 +23,6 @@ export function linearSites(model: tf.LayersModel, sites: readonly Site[]): Read
   return new Set(sites.filter(site => isLinear(site) && !heads.has(site.layer)));
 }
 
-/** The last layers with weights before each output of a model. */
 function headsOf(model: tf.LayersModel): Set<tf.layers.Layer> {
   const calls = callsOf(model);
   const heads = new Set<tf.layers.Layer>();

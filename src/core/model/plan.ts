@@ -104,7 +104,6 @@ type Targets = NonNullable<UncheckedConfig['targets']>;
 /** A config whose targets are resolved. */
 type Targeted = UncheckedConfig & {targets: Targets};
 
-/** The layers that the entries of a config name, and the entries of each override. */
 function selectionsOf(sites: readonly Site[], {targets, exclude = [], trainInFull = [], overrides = []}: Targeted) {
   const overridden = overrides.map(override => ({override, entries: select('override', override.targets, sites)}));
   const selections = {
@@ -213,7 +212,6 @@ export function checkPlan({faults, unmatched: entries, malformed}: Plan, sites: 
   throwFaults(lines, malformed ? 'ERR_OPTION' : 'ERR_MISFIT');
 }
 
-/** A line for each skipped layer. */
 export function linesOf(skipped: Plan['skipped']): string[] {
   return Object.entries(skipped).map(([path, reason]) => `Layer "${path}": ${reason}`);
 }

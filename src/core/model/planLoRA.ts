@@ -103,7 +103,6 @@ export function planFor(model: tf.LayersModel, sites: readonly Site[], config: U
     : makePlan(model, sites, config, headOf(model));
 }
 
-/** A plan that does nothing. */
 const NOTHING: Plan = {
   config: {layers: {}, trainable: []},
   capped: {},
@@ -186,7 +185,6 @@ function reasonSkipped(site: Site, {skipped, targets: group, selections: {target
   return excluded ?? reason ?? unnamed ?? reasonNotAdaptable(layer, targets.length > 0) ?? 'It is not adapted.';
 }
 
-/** The first entry of an option that names a layer, as a reason. */
 function reasonBy(selections: readonly Selection[], site: Site): string | undefined {
   const selection = firstNaming(selections, site);
   return selection && `${selection.option} ${showMatcher(selection.matcher)}`;
@@ -204,7 +202,6 @@ function numbersIn({layer}: Site, update: LayerConfig | undefined, trainedAlone:
     );
 }
 
-/** What trains in an adapted layer besides its factors. */
 function trainedBeside(layer: tf.layers.Layer, {freezeBaseLayer, trainBias}: LayerConfig): Iterable<tf.LayerVariable> {
   return !freezeBaseLayer ? trainableOf(layer) : trainBias === true ? biasesOf(layer).values() : [];
 }

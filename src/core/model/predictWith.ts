@@ -64,7 +64,6 @@ export function predictWith(
   });
 }
 
-/** How many rows the inputs have. */
 function rowsOf(inputs: readonly tf.Tensor[]): number {
   if (inputs.some(isTensorOfOtherCopy)) {
     throw misfitError(`x is ${OTHER_COPY}`);

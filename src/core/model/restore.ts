@@ -54,7 +54,6 @@ export function mergeEach(model: tf.LayersModel, transfer: Unwrapping['transfer'
   });
 }
 
-/** Gives a plain layer the merged weights of another. */
 export function giveMerged(layer: tf.layers.Layer, plain: tf.layers.Layer): void {
   const parted = partedFrom(layer);
   if (isLoRALayer(layer)) {

@@ -25,7 +25,6 @@ interface OpenScope extends AdapterScope {
   readonly mayWait: boolean;
   /** The ends of the scopes inside it that wait. */
   readonly inside: Set<Promise<void>>;
-  /** Its layers, each with the scope around this one. */
   readonly around: ReadonlyMap<tf.layers.Layer, OpenScope | undefined>;
 }
 
@@ -64,7 +63,6 @@ export function checkNotOver(what: string, scope: OpenScope | undefined): void {
   }
 }
 
-/** Opens a scope on the layers of a model. */
 export function openScope(model: tf.LayersModel, sites: readonly Site[], outer: OpenScope | undefined): OpenScope {
   const layers = layersOf(sites);
   const around = new Map(layers.map(layer => [layer, scopeOn(layer)]));
@@ -113,7 +111,6 @@ export function waitWithin(scope: OpenScope, f: () => Promise<void>): Promise<vo
   return end;
 }
 
-/** The error of a call that may come from outside an open scope. */
 export function overlap(what: string): LoRAError {
   return busyError(
     `A withAdapter on this model is open until the promise of its function settles, and this ${what} may come ` +

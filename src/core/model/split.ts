@@ -16,7 +16,6 @@ export interface Split {
   suffix: tf.LayersModel;
 }
 
-/** A tensor of the model, in the piece that computes it. */
 interface PlacedTensor {
   piece: 'prefix' | 'suffix';
   tensor: tf.SymbolicTensor;

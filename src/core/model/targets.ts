@@ -44,7 +44,6 @@ export function select(
   });
 }
 
-/** The first entry that names a layer. */
 export function firstNaming(selections: readonly Selection[], site: Site): Selection | undefined {
   return selections.find(({sites}) => sites.has(site));
 }
@@ -72,7 +71,6 @@ export function unmatched(selections: readonly Selection[], sites: readonly Site
     }));
 }
 
-/** A line about an entry that names no layer. */
 export function lineOf({option, entry, closest}: UnmatchedEntry): string {
   const called = Object.entries(OPTIONS).find(([, name]) => name === option)?.[0] ?? option;
   const text = typeof entry === 'string' ? entry : '';

@@ -73,7 +73,6 @@ export function activateAsStock(x: tf.Tensor, name: string, apply: (x: tf.Tensor
     : apply(x);
 }
 
-/** The gradient of a softmax, from its output. */
 function softmaxGradient(dy: tf.Tensor, y: tf.Tensor): tf.Tensor {
   const composed = (product: tf.Tensor) => tf.sub(product, tf.mul(tf.sum(product, -1, true), y));
   return oneLaunch()?.softmaxGradient?.(dy, y) ?? composed(tf.mul(dy, y));

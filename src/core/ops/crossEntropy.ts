@@ -147,7 +147,6 @@ export function crossEntropySums(
   }) as tf.Tensor2D;
 }
 
-/** Computes a part of the result for each row, from its logits and targets. */
 function byRows(
   logits: tf.Tensor,
   targets: tf.Tensor,

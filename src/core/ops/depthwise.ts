@@ -13,7 +13,6 @@ import {
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 import type {LinearWeights} from './linear';
 
-/** The inputs of a depthwise convolution. */
 export interface DepthwiseWeights extends Pick<LinearWeights, 'bias' | 'factors' | 'defer' | 'trains'> {
   /** `[kh, kw, in, mult]`. */
   kernel: tf.Tensor;

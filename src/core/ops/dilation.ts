@@ -11,7 +11,6 @@ function reach(size: number, rate: number): number {
   return (size - 1) * rate + 1;
 }
 
-/** The shape of an inflated kernel. */
 export function inflatedShape([h = 1, w = 1, ...channels]: number[], [rateH, rateW]: Rates): tf.Tensor4D['shape'] {
   return [reach(h, rateH), reach(w, rateW), ...channels] as tf.Tensor4D['shape'];
 }

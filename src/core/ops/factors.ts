@@ -153,7 +153,6 @@ export function scaled<T extends tf.Tensor>(b: T, scaling: number): T {
   return scaling === 1 ? b : tf.mul(b, scaling);
 }
 
-/** The length of the last axis. */
 export function lastAxis(shape: readonly number[]): number {
   return shape[shape.length - 1] ?? 1;
 }

@@ -1,6 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** The activation of a gate. */
 export type GateActivation = 'silu' | 'gelu' | 'gelu_tanh';
 
 /**
@@ -92,7 +91,6 @@ export interface TransformerOps<T, N> extends FormulaOps<T, N> {
   gateHalves(x: T, activation: GateActivation, axis: number): T;
   /** Normalizes the last axis, of one input or of the sum of two. */
   normalizeRows(x: T, residual: T | undefined, weights: {readonly gamma: T; readonly beta?: T}, rows: Rows): T;
-  /** Normalizes each channel over its positions. */
   normalizeChannels(x: T, gamma: T, beta: T): T;
   /** Lengths of vectors, with a gradient where they are 0. */
   norm(x: T, axes: readonly number[]): T;
@@ -115,7 +113,6 @@ export interface TransformerOps<T, N> extends FormulaOps<T, N> {
   logOfZero(): number;
 }
 
-/** How rows are normalized. */
 export interface Rows {
   /** The shape of the input. */
   shape: tf.Shape;
@@ -129,7 +126,6 @@ export interface Rows {
 
 const float = (x: tf.Tensor) => (x.dtype === 'float32' ? x : tf.cast(x, 'float32'));
 
-/** The operations of formulas on tensors. */
 export const TENSOR_OPS: FormulaOps<tf.Tensor, number> = {
   ...{add: tf.add, sub: tf.sub, mul: tf.mul, div: tf.div, max: tf.maximum, min: tf.minimum, abs: tf.abs, exp: tf.exp},
   ...{floor: tf.floor, relu: tf.relu, rsqrt: tf.rsqrt, sqrt: tf.sqrt, square: tf.square, tanh: tf.tanh},

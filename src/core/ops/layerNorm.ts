@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {runLazyOp} from '../../platform/tfjs/lazyOp';
 
-/** How rows are normalized. */
 export interface RowSettings {
   /** Whether the mean is subtracted first. */
   centered: boolean;

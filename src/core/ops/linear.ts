@@ -38,7 +38,6 @@ export interface StockCall {
   readonly defer?: Deferral | undefined;
 }
 
-/** Defers a convolution. */
 export interface Deferral extends Defer {
   /** The form that is cheaper than `updateKernel` if a gain trains and the kernel has size 1. */
   readonly gainedForm: (call: Call, factors: Factors, gain: tf.Tensor) => Form;

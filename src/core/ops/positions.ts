@@ -14,7 +14,6 @@ export function factsOf(targets: tf.Tensor, classes: number, ignoreIndex: number
   };
 }
 
-/** These with the logits as rows. */
 export function positionsOf(logits: tf.Tensor, targets: tf.Tensor, ignoreIndex: number) {
   const classes = logits.shape.at(-1) ?? 1;
   return {...factsOf(targets, classes, ignoreIndex), rows: tf.reshape(logits, [-1, classes])};

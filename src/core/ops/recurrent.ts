@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs';
 import {lastAxis} from './factors';
 import type {CellProduct} from './cellProducts';
 
-/** The inputs of a recurrent cell. */
 export interface CellWeights {
   /** `x·W`: `[n, in] · [in, gates · units]`. */
   input: CellProduct;
@@ -18,7 +17,6 @@ export interface CellWeights {
 /** One step of a cell: the input `[n, in]` and states `[n, units]` to new states. The first is the output. */
 export type CellStep = (x: tf.Tensor, states: tf.Tensor[], weights: CellWeights) => tf.Tensor[];
 
-/** A kind of cell. */
 export interface CellKind {
   step: CellStep;
   /** The parts of the recurrent kernel that it multiplies with: how many gates are in each. */
@@ -71,7 +69,6 @@ export function partWidths({recurrentParts}: CellKind, recurrentKernel: tf.Tenso
   return recurrentParts.map(gates => gates * units);
 }
 
-/** The columns of each gate. */
 export function gates(z: tf.Tensor, count: number): [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor] {
   return tf.split(z, count, 1) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
 }

@@ -22,7 +22,6 @@ export interface Update {
   dropout?: Dropout | undefined;
 }
 
-/** What an update adds to a kernel. */
 export function changeOf(kernel: tf.Tensor, {factors, kernel: updated}: Update): tf.Tensor {
   if (updated !== undefined) {
     return tf.sub(updated, kernel);

@@ -94,7 +94,6 @@ export function targetsNorm(
 export function weightedSum(targets: tf.Tensor, logits: tf.Tensor, options: ClassLossOptions): tf.Scalar {
   const {ignoreIndex = -100, labelSmoothing = 0, focalGamma = 0, classWeights, weights} = options;
   const byClass = classWeights && listOf(classWeights, logits.shape.at(-1) ?? 0);
-  /** The rows of logits, the factor of each class's logarithm, and the weight of each position. */
   const partsOf = (logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor | undefined) => {
     const {rows, numbers, counts, classes, hasWrong} = positionsOf(logits, targets, ignoreIndex);
     const ofClass = byClass ? tf.tensor1d(byClass) : tf.ones([classes]);

@@ -21,7 +21,6 @@ export interface PEFTConfig {
   fanInFanOut: boolean;
   /** The strength of a module's update, by its dotted path. */
   strengthOf(path: string): Strength;
-  /** All fields of the config. */
   fields: Readonly<Record<string, unknown>>;
   /** The field that lists the tokens whose rows train. */
   tokenField: string;
@@ -338,7 +337,6 @@ export function writePEFTConfig(
   };
 }
 
-/** The part of a path after its dots. */
 function ends(path: string): string[] {
   const parts = path.split('.');
   return parts.slice(1).map((_, i) => parts.slice(i + 1).join('.'));

@@ -13,7 +13,6 @@ import {fromTorchUpdate, withinRankLimit} from './methods/update';
 
 // Layers whose kernels are modules in PyTorch each.
 
-/** A kernel of a layer. */
 interface Kernel {
   site: Site;
   weight: string;

@@ -100,7 +100,6 @@ function checkTypes(options: ModelCardOptions): void {
   }
 }
 
-/** The name and the settings of the optimizer that a model is compiled with. */
 function optimizerOf(model: tf.LayersModel): Record<string, unknown> {
   const optimizer = model.optimizer as tf.Optimizer | undefined;
   const settings = Object.entries(optimizer?.getConfig() ?? {}).filter(([, value]) => typeof value !== 'object');

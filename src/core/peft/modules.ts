@@ -152,7 +152,6 @@ export function closestNames(name: string, candidates: readonly string[], count 
     .map(({candidate}) => candidate);
 }
 
-/** The last part of a name. */
 function lastPart(name: string): string {
   return partsOfName(name).at(-1) ?? name;
 }
@@ -234,7 +233,6 @@ export function meet(
   return siteOf;
 }
 
-/** The layers of a model by what a module's name may say of them. */
 interface LayerIndex {
   byPath: Map<string, Site[]>;
   byName: Map<string, Site[]>;

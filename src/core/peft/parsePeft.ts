@@ -14,7 +14,6 @@ import type {TorchUpdate} from './methods/update';
 // The format is that of PEFT's save_pretrained: adapter_config.json, and adapter_model.safetensors with a tensor for
 // each factor under the path of its module. https://github.com/huggingface/peft, tested against 0.21.2.
 
-/** The tensors of an adapter for one module. */
 export interface TorchModule {
   update?: TorchUpdate;
   /** The update, in an adapter of another type than `LORA`. */

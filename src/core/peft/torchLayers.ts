@@ -14,7 +14,6 @@ export interface UpdatedKind {
   torchName: string;
   /** How many axes the weight has in PyTorch. */
   axes: number;
-  /** Whether the update is one of an embedding. */
   embedding?: boolean;
   /** Whether its weight is that of a convolution with a group for each channel. */
   depthwise?: boolean;

@@ -19,7 +19,6 @@ interface AdaptationRecord {
 // A rebuild from config loses the flags and metadata of nested models, and so does a file. So the record is in the
 // config of the first wrapper. The model's own metadata is the user's.
 
-/** The record of a model that is about to be adapted. */
 export function makeRecord(
   model: tf.LayersModel,
   capped: Record<string, number>,
@@ -86,7 +85,6 @@ function ownOnly(value: Record<string, unknown>): Record<string, unknown> {
   return Object.assign(Object.create(null) as Record<string, unknown>, value);
 }
 
-/** Gives an adapted model the metadata of its original, nested models included. */
 export function carryMetadata(model: tf.LayersModel, adapted: tf.LayersModel): void {
   const originals = new Map(containersOf(model));
   for (const [path, container] of containersOf(adapted)) {

@@ -11,7 +11,6 @@ import {isContainer} from '../../platform/tfjs/checkModel';
 
 /** How `rewire` treats each layer that holds no others. */
 interface Rewiring {
-  /** The class and config of the layer that replaces this one. */
   replace: (site: Site, entry: LayerEntry) => LayerEntry;
   /** Gives the new layer its weights. */
   transfer: (site: Site, replacement: tf.layers.Layer) => void;
@@ -58,7 +57,6 @@ export function rewire(model: tf.LayersModel, {replace, transfer}: Rewiring): tf
   });
 }
 
-/** The config of a model with the entries of its innermost layers rewritten. */
 function rewriteContainer(
   model: tf.LayersModel,
   rewrite: (layer: tf.layers.Layer, entry: LayerEntry) => LayerEntry,

@@ -69,7 +69,6 @@ export function innermostLayers(model: tf.layers.Layer): Set<tf.layers.Layer> {
   return children === undefined ? new Set([model]) : new Set(children.flatMap(child => [...innermostLayers(child)]));
 }
 
-/** The model and the layers in it that hold others, by path. */
 export function containersOf(model: tf.LayersModel): [path: string, container: tf.layers.Layer][] {
   const visited: [string, tf.layers.Layer][] = [['', model]];
   const visit = (layer: tf.layers.Layer, prefix: string) => {

@@ -18,7 +18,6 @@ export interface SafetensorsOptions extends FiniteOptions {
 }
 
 const TYPES: Readonly<Record<StoredType, FloatType>> = {float32: 'F32', float16: 'F16', bfloat16: 'BF16'};
-/** The name of the format in adapter files. */
 export const FORMAT = 'tfjs-lora-adapter';
 export const FORMAT_VERSION = '1';
 

@@ -25,7 +25,6 @@ export async function bytesOf(
   return readAll(open(source, options), options);
 }
 
-/** How a source is opened. */
 interface OpenOptions extends LoadOptions {
   /** The limit of what is fetched if no other is given. */
   readonly mostFetched?: number;
@@ -166,7 +165,6 @@ function checkStatus({ok, url, status, statusText, body}: Response): void {
 /** Compressed data may always swell to this, and to 100 times the bytes that are sent. */
 const LEAST_SWOLLEN = 2 ** 24;
 
-/** The body of a response, up to the limit. */
 function openBody({url, headers, body}: Response, options: OpenOptions): ByteStream {
   const {signal, maxBytes: asked, mostFetched = MOST_FETCHED} = options;
   const what = url || 'The response';

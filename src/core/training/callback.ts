@@ -157,7 +157,6 @@ export abstract class TrainingCallback extends tf.Callback {
     }
   }
 
-  /** Called when the first epoch of a fit begins. */
   protected begin?(firstEpoch: number): void;
 
   protected endBatch?(batch: number, logs: Logs): Promise<void>;
@@ -182,7 +181,6 @@ export abstract class TrainingCallback extends tf.Callback {
     return steps ?? (samples != null && batchSize != null ? Math.ceil(samples / batchSize) : undefined);
   }
 
-  /** How many steps came before an epoch, in this run and in the runs that it resumes. */
   protected stepsBefore(epoch: number): number {
     return resumedAt(this.model, epoch)?.step ?? stepsIn(epoch, this.stepsPerEpoch ?? 0);
   }
@@ -201,7 +199,6 @@ export async function resolveLogs(logs: Logs): Promise<Record<string, number>> {
   return logs as Record<string, number>;
 }
 
-/** The number of steps in all of some epochs. */
 export function stepsIn(epochs: number, perEpoch: number): number {
   return Math.floor(epochs * perEpoch + 1e-9); // 3 epochs of 32 / 3 are 32
 }

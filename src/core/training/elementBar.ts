@@ -22,7 +22,6 @@ export class ElementBar {
     this.line = ownerDocument.createElement('div');
   }
 
-  /** Replaces what is in the element. */
   begin(): void {
     this.element.replaceChildren(this.bar, this.line);
   }

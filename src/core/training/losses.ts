@@ -38,7 +38,6 @@ export function isOfKeras(loss: unknown): loss is tf.ModelCompileArgs['loss'] {
     : typeof loss === 'string' && isOne(loss);
 }
 
-/** A loss with a name. */
 export interface Loss {
   readonly lossFor: (
     model: tf.LayersModel,
@@ -106,7 +105,6 @@ export function lossOfHead(...args: Parameters<MakeLossOfHead>): LossOfHead | un
   return makeLossOfHead(...args);
 }
 
-/** Adds losses. */
 export function addLosses(losses: Readonly<Partial<Record<LossName, Loss>>>): void {
   Object.entries(losses).forEach(([name, loss]) => LOSSES.set(name, loss));
 }

@@ -108,7 +108,6 @@ export function perplexity(options: CrossEntropyOptions = {}): MetricFunction {
 
 type Positions = ReturnType<typeof positionsOf>;
 
-/** Two sums over positions. */
 type SumsOf = (positions: Positions, targets: tf.Tensor) => readonly [tf.Tensor, tf.Tensor];
 
 /** A metric as sums over positions and what is made of them, so that positions can be measured in parts. */

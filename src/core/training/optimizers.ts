@@ -319,7 +319,6 @@ export function slotOf(slots: Slot[], i: number, value: tf.Variable, name: strin
   return slot.variable;
 }
 
-/** The replacement for a bare learning rate. */
 function exampleOf(name: string, options: unknown): string {
   return `${name}({learningRate: ${typeof options === 'number' ? options : 1e-3}})`;
 }

@@ -207,7 +207,6 @@ function shareOf({done, total}: TrainingProgress): number | undefined {
   return total > 0 && total < Infinity ? Math.min(1, done / total) : undefined;
 }
 
-/** A text that shows the progress of a fit. */
 function progressText({epoch, epochs, done, total, logs, learningRate, ...times}: TrainingProgress): string {
   const {loss, val_loss: valLoss} = logs;
   const accuracy = logs.val_acc ?? logs.acc;

@@ -20,12 +20,10 @@ export function randomStatesOf(model: tf.LayersModel): Map<string, RandomState> 
   return states;
 }
 
-/** Copies of the random states of a model. */
 export function copyRandomStates(model: tf.LayersModel): Record<string, RandomState> {
   return Object.fromEntries([...randomStatesOf(model)].map(([path, {seed, step}]) => [path, {seed, step}]));
 }
 
-/** Lets the random numbers of a model continue from copies. */
 export function restoreRandomStates(model: tf.LayersModel, copies: Readonly<Record<string, RandomState>>): void {
   randomStatesOf(model).forEach((state, path) => {
     const copy = copies[path];

@@ -42,7 +42,6 @@ export function captureRun(
   };
 }
 
-/** The tensors of a checkpoint by their kind. */
 export function partsOf({state, tensors}: Checkpoint): {
   variables: Record<string, tf.Tensor>;
   slots: Record<string, tf.Tensor>;
@@ -141,7 +140,6 @@ function prefixed(prefix: string, entries: readonly (readonly [string, tf.Tensor
   return Object.fromEntries(entries.map(([name, tensor]) => [prefix + name, tensor]));
 }
 
-/** The tensors with a prefix, by the rest of their names. */
 function below(prefix: string, tensors: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> {
   const entries = Object.entries(tensors).filter(([name]) => name.startsWith(prefix));
   return Object.fromEntries(entries.map(([name, tensor]) => [name.slice(prefix.length), tensor]));

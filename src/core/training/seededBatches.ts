@@ -13,7 +13,6 @@ export interface SeededBatchesOptions {
 /** Tensors of examples along the first axis: one, a list, or an object by names of a model's inputs or outputs. */
 export type ExampleTensors = tf.Tensor | tf.Tensor[] | Record<string, tf.Tensor>;
 
-/** The contents of a batch. */
 export interface Batch extends tf.TensorContainerObject {
   xs: tf.TensorContainer;
   ys: tf.TensorContainer;
@@ -77,7 +76,6 @@ export class SeededDataset extends Dataset implements SeededBatches {
   }
 }
 
-/** Some examples of tensors, by index. */
 function gathered(xs: ExampleTensors, ys: ExampleTensors, places: Int32Array): Batch {
   return tf.tidy(() => {
     const indices = tf.tensor1d(places, 'int32');

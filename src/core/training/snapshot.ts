@@ -38,7 +38,6 @@ export class Snapshot {
   }
 }
 
-/** Restores the values of variables that have changed. */
 export function writeValues(
   variables: ReadonlyMap<string, tf.LayerVariable>,
   values: Readonly<Record<string, tf.Tensor>>,
@@ -57,7 +56,6 @@ export function trainedVariables(model: tf.LayersModel): Map<string, tf.LayerVar
   return new Map([...changingVariables(model)].filter(([, variable]) => trained.has(variable)));
 }
 
-/** Whether all values of variables are finite now. */
 export function areFinite(variables: ReadonlyMap<string, tf.LayerVariable>): Promise<boolean> {
   return allFinite([...variables.values()].map(variable => variable.read()));
 }

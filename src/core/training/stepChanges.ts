@@ -17,7 +17,6 @@ export interface StepChanges {
   readonly rateOf?: (name: string) => number;
 }
 
-/** An optimizer that can change its own step. */
 export interface ChangeableOptimizer extends tf.Optimizer {
   applyChanged(gradients: Gradients, changes: StepChanges): void;
 }
@@ -28,7 +27,6 @@ export function stepsFor(gradients: readonly tf.Tensor[]): OptimizerSteps | unde
   return able.stepsOnHost === true ? hostSteps : able.optimizerSteps?.(gradients);
 }
 
-/** A changed step of any optimizer. */
 export function takeStep(optimizer: tf.Optimizer, gradients: Gradients, changes: StepChanges): void {
   if ('applyChanged' in optimizer) {
     (optimizer as ChangeableOptimizer).applyChanged(gradients, changes);
@@ -92,7 +90,6 @@ export function mapGradients(gradients: Gradients, f: (gradient: tf.Tensor, i: n
   }));
 }
 
-/** The variable of a gradient. */
 export function variableOf(name: string): tf.Variable {
   return tf.engine().registeredVariables[name] as tf.Variable;
 }

@@ -335,7 +335,6 @@ function codeIn(text: string): number | undefined {
   }
 }
 
-/** Returns the names of the objects of a tree. */
 function* idsOf({objectId = '', children}: ObjectTree): Generator<string> {
   for (const child of children) {
     yield* idsOf(child);

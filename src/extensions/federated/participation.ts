@@ -94,7 +94,6 @@ const MOST_ATTEMPTS = 3;
 const FAILED = 2n;
 const NOT_UNDERSTOOD = 6n;
 
-/** A round and its result. */
 type KnownOutcome = Omit<RoundReport, 'bytesSent' | 'bytesReceived' | 'seconds'>;
 
 /** A node in a run, from joining to leaving. */

@@ -20,7 +20,6 @@ interface Scalars {
 /** A field: its number in the message, its type, and whether it is repeated. */
 export type Field = readonly [id: number, holds: Holds, several?: 'several'];
 
-/** The fields of a message, by name. */
 export interface Schema {
   readonly [name: string]: Field;
 }

@@ -26,7 +26,6 @@ export interface Inflatable {
   children: readonly Inflatable[];
 }
 
-/** The tree of a message's objects. */
 export interface ObjectTree {
   objectId?: string;
   children: ObjectTree[];
@@ -87,7 +86,6 @@ export async function hashOf(bytes: Uint8Array): Promise<string> {
   return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** Returns the tree of an object and its inner objects. */
 export function treeOf({id, children}: Inflatable): ObjectTree {
   return {objectId: id, children: children.map(treeOf)};
 }
@@ -231,7 +229,6 @@ function configValue(value: Wire): ConfigValue {
     : one(recordValue ?? '');
 }
 
-/** Returns the names of objects in a body. */
 function idsIn(body: Uint8Array): Record<string, string> {
   const ids = parsed(body);
   if (!Object.values(ids).every(id => typeof id === 'string')) {

@@ -131,7 +131,6 @@ async function valuesOf(variable: tf.LayerVariable): Promise<Float32Array> {
   return (await variable.read().data()) as Float32Array;
 }
 
-/** Returns the faults of an array that arrived for a variable. */
 function faultsOf(name: string, {shape, values}: FloatArray, variable: tf.LayerVariable | undefined): string[] {
   if (variable === undefined) {
     return [`The server sent "${name}", which this adapter does not have.`];

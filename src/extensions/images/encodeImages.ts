@@ -92,7 +92,6 @@ export async function prepareAll(
   return made;
 }
 
-/** How the images of a model are preprocessed. */
 export async function settingsFor(
   model: tf.LayersModel | tf.GraphModel,
   {preprocessor, range}: EncodeImagesOptions,
@@ -120,7 +119,6 @@ function metadataOf(model: tf.LayersModel): Record<string, unknown> {
   return {...model.getUserDefinedMetadata()};
 }
 
-/** Resizes images to the input of a model, with values in a range. */
 function resizedTo(model: tf.LayersModel | tf.GraphModel, range: readonly unknown[]): Preprocessing {
   const [black, white] = Array.isArray(range) ? (range as unknown[]) : [];
   if (!Number.isFinite(black) || !Number.isFinite(white) || range.length !== 2 || black === white) {

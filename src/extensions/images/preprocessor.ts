@@ -22,7 +22,6 @@ export interface Preprocessing {
   patches?: PatchSettings;
 }
 
-/** How images become sequences of patches. */
 export interface PatchSettings {
   /** The height and width of a patch. */
   edge: number;

@@ -20,7 +20,6 @@ export function aroundCenter([width, height]: readonly [number, number], change:
   return [a, b, x + shift[0] - a * x - b * y, d, e, y + shift[1] - d * x - e * y];
 }
 
-/** The inverse of a transformation. */
 export function inverse([a, b, c, d, e, f]: Affine): Affine {
   const determinant = a * e - b * d;
   const [a1, b1, d1, e1] = [e / determinant, -b / determinant, -d / determinant, a / determinant];

@@ -165,7 +165,6 @@ function exchanged(points: number, pairs: readonly (readonly [number, number])[]
   return order;
 }
 
-/** The landmarks of each example, each in its own order. */
 function reordered(landmarks: tf.Tensor3D, order: readonly (readonly number[])[]): tf.Tensor3D {
   const [batch, points, valuesPerPoint] = landmarks.shape;
   const rows = order.flatMap((sources, example) => sources.map(point => example * points + point));

@@ -145,7 +145,6 @@ async function fileOf(adapter: Adapter, model: tf.LayersModel, options: ExportGG
   );
 }
 
-/** Reorders rows as in GGUF files. */
 function reordered({shape, data}: Values, order: RowOrder): Values {
   const [rows = 1, width = 1] = shape;
   const out = new Float32Array(data.length);

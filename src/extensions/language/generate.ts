@@ -170,7 +170,6 @@ async function* thenDispose<T>(pieces: AsyncIterable<T>, session: DecodingSessio
   }
 }
 
-/** How generated tokens become text, and where the text ends. */
 export interface TextEnds {
   readonly tokenizer: Tokenizer;
   /** The tokens that end a text. */

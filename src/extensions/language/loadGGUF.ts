@@ -294,7 +294,6 @@ function storedShape({shape}: Expected): number[] {
   return shape.length === 3 ? shape.filter((_, axis) => axis !== 1) : shape;
 }
 
-/** Sets a layer's weight to its tensor in the file. */
 function fill(
   layers: ReadonlyMap<string, tf.layers.Layer>,
   weight: Expected,
@@ -342,7 +341,6 @@ function packedIntegers(bytes: Uint8Array<ArrayBuffer>, count: number): Int32Arr
   return packed;
 }
 
-/** Reorders rows as in the hub. */
 function inHubOrder(bytes: Uint8Array, rows: number, order: RowOrder): Uint8Array<ArrayBuffer> {
   const rowSize = bytes.length / rows;
   const out = new Uint8Array(bytes.length);

@@ -28,7 +28,6 @@ const MOST_CANDIDATES = 64;
 export interface LanguageParts {
   /** `[tokens, mask]` → states `[batch, positions, width]`. */
   readonly states: (inputs: [ids: tf.Tensor2D, mask: tf.Tensor2D]) => tf.Tensor3D;
-  /** The model that computes them. */
   readonly body: tf.LayersModel;
   /** States → logits `[batch, positions, vocabulary]`. */
   readonly logits: (states: tf.Tensor3D) => tf.Tensor3D;

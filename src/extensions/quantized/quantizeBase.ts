@@ -113,7 +113,6 @@ export async function quantizeBase(model: tf.LayersModel, options: QuantizeOptio
   return rebuilt;
 }
 
-/** The layers to quantize. */
 function choose(
   model: tf.LayersModel,
   sites: readonly Site[],

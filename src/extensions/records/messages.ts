@@ -7,7 +7,6 @@ export interface ChatMessage {
   content: string;
 }
 
-/** The roles of chat templates on the hub. */
 export const ROLES: readonly ChatMessage['role'][] = [
   ...['system', 'developer', 'user', 'assistant', 'tool', 'function', 'ipython'],
 ];

@@ -77,7 +77,6 @@ function isTextOrMessages(value: unknown): value is TextOrMessages {
   return typeof value === 'string' || isMessages(value);
 }
 
-/** An answer in the form of its prompt. */
 function answerTo(prompt: TextOrMessages, answer: unknown): TextOrMessages | undefined {
   if (typeof prompt === 'string') {
     return typeof answer === 'string' ? answer : undefined;

@@ -8,7 +8,6 @@ import {ctcSettings} from '../transformers/ops/ctc';
 /** The layer that knows the strides of the frames: its class, which need not be loaded here. */
 const FRAME_MASK = 'tfjs-lora/transformers>FrameMask';
 
-/** A word, and the frames that it begins and ends at. */
 export interface FramedWord {
   text: string;
   from: number;
@@ -37,7 +36,6 @@ export async function likeliestClasses(model: tf.LayersModel, clip: tf.Tensor): 
   }
 }
 
-/** The words that the classes of frames spell, with a space between them. */
 export function wordsIn(
   classes: readonly number[],
   model: tf.LayersModel,
@@ -61,7 +59,6 @@ export function wordsIn(
   return words;
 }
 
-/** How many samples there are from one frame of a model to the next. */
 export function samplesPerFrame(model: tf.LayersModel): number {
   const mask = sitesOf(model).find(({layer}) => baseOf(layer).getClassName() === FRAME_MASK)?.layer;
   const {strides = []} = (mask?.getConfig() ?? {}) as {strides?: number[]};

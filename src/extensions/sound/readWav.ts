@@ -78,7 +78,6 @@ export function readWav(bytes: Uint8Array | ArrayBuffer): WavSound {
   throw damagedError('The WAV file has no samples.');
 }
 
-/** Whether a file starts as a WAV file does. */
 export function isWav(file: Uint8Array): boolean {
   return file.length >= 12 && STARTS.includes(textAt(file, 0)) && textAt(file, 8) === 'WAVE';
 }

@@ -40,7 +40,6 @@ export function checkSound(sound: unknown, name: string): asserts sound is Sound
   checkRate(`sampleRate of ${name}`, sampleRate);
 }
 
-/** The mean of channels. */
 export function mixed(channels: readonly Float32Array[]): Float32Array {
   const [first] = channels as readonly [Float32Array];
   if (channels.length === 1) {

@@ -1,7 +1,6 @@
 import {LoRAError, show, throwFaults, unsupportedError} from '../../platform/errors';
 import type {SpeechFacts} from '../transformers/load/speechFacts';
 
-/** The settings of a transcript. */
 export interface TranscriptSettings {
   language: string | undefined;
   task: string | undefined;
@@ -53,7 +52,6 @@ export function firstTokens(
   return tokens;
 }
 
-/** The likeliest language of a clip, by the logits after the first token. */
 export function likeliestLanguage(logits: Float32Array, {languages}: SpeechFacts): number {
   const tokens = Object.values(languages).filter(token => token < logits.length);
   return tokens.reduce((best, token) => ((logits[token] ?? 0) > (logits[best] ?? 0) ? token : best), tokens[0] ?? 0);

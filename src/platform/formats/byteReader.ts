@@ -6,7 +6,6 @@ export interface ByteStream {
   next(): Promise<Uint8Array | undefined>;
   /** The total number of bytes; `null` if unknown. */
   readonly size: number | null;
-  /** Cancels the source. */
   cancel(reason: unknown): void;
 }
 
@@ -74,7 +73,6 @@ export class ByteReader {
   }
 }
 
-/** Concatenates bytes. */
 export function concatenate(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const joined = new Uint8Array(parts.reduce((sum, bytes) => sum + bytes.byteLength, 0));
   let offset = 0;

@@ -1,4 +1,3 @@
-/** Values in a shape, row by row. */
 export interface Values {
   shape: readonly number[];
   data: Float32Array;

@@ -12,7 +12,6 @@ export const FROM_TENSORFLOW =
   'Convert it with tensorflowjs_converter of Python, and load its model.json with loadKerasModel of tfjs-lora or, if ' +
   'it is a graph model, with fromGraphModel of tfjs-lora/graph.';
 
-/** A format, and how to use its files. */
 interface FileFormat {
   name: string;
   /** Whether a file is of it, by its first bytes: as one character each, and as they are. */
@@ -20,12 +19,10 @@ interface FileFormat {
   way: string;
 }
 
-/** A format by the letters that its files have at a position. */
 function marked(name: string, at: number, mark: string, way: string): FileFormat {
   return {name, isOf: start => start.startsWith(mark, at), way};
 }
 
-/** How to convert a compressed sound. */
 const TO_WAV = 'Convert it to WAV, for example with ffmpeg -i sound.mp3 sound.wav.';
 const OTHER_KIND = 'It is not a model or an adapter. Check the path.';
 const ZIP = 'PK\x03\x04';

@@ -5,7 +5,6 @@ import {fieldsOf} from './fields';
 import type {ModelFields} from './layerFields';
 import {isDisposed} from './weights';
 
-/** Whether a layer is a model. */
 export function isContainer(layer: tf.layers.Layer): layer is tf.LayersModel {
   return Array.isArray(fieldsOf<Partial<ModelFields>>(layer).layers) && 'inputLayers' in layer;
 }

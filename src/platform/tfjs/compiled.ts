@@ -9,7 +9,6 @@ import {isDisposed} from './weights';
 /** Marks a `compile` that is watched. */
 const WATCHED = Symbol.for('tfjs-lora.watchedCompile');
 
-/** The field of an optimizer for the models that are compiled with it. */
 const MODELS = Symbol.for('tfjs-lora.compiledModels');
 
 interface CompiledOptimizer extends tf.Optimizer {

@@ -196,7 +196,6 @@ export type ConfigKind = keyof typeof EXAMPLES;
 
 type Class = (abstract new (...args: never[]) => object) & {className: string};
 
-/** The class that is registered under a name. */
 export function registeredClass(className: string): Class | undefined {
   const {classNameMap} = tf.serialization.SerializationMap.getMap();
   return Object.hasOwn(classNameMap, className) ? classNameMap[className]?.[0] : undefined;

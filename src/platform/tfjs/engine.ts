@@ -82,7 +82,6 @@ export function withMade<T>(f: () => T): {result: T; made: readonly tf.Tensor[]}
   return {result, made: track.slice(from).filter(({kept: isKept}) => !isKept)};
 }
 
-/** Whether the engine holds the values of a tensor. */
 export function holds(dataId: unknown): boolean {
   return typeof dataId === 'object' && dataId !== null && state().tensorInfo.has(dataId);
 }

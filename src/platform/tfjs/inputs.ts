@@ -9,7 +9,6 @@ import {fieldsOf} from './fields';
 /** The inputs of `apply`: values, or symbolic tensors. */
 export type Inputs = tf.Tensor | tf.Tensor[] | tf.SymbolicTensor | tf.SymbolicTensor[];
 
-/** Whether a layer takes initial states besides its input. */
 export function takesStates(layer: tf.layers.Layer): boolean {
   const {cell, forwardLayer} = fieldsOf<{cell?: unknown; forwardLayer?: unknown}>(layer);
   return cell !== undefined || forwardLayer !== undefined;

@@ -7,7 +7,6 @@ export interface ActivationObject {
   getClassName(): string;
 }
 
-/** What a stock layer with a kernel holds. */
 export interface KernelLayer {
   kernel: tf.LayerVariable;
   bias: tf.LayerVariable | null;
@@ -79,7 +78,6 @@ export interface InnerLayers {
   layer?: tf.layers.Layer;
 }
 
-/** What a stock pooling layer holds. */
 export interface PoolLayer extends Pick<ConvLayer, 'strides' | 'padding' | 'dataFormat'> {
   poolSize: number[];
 }
@@ -118,7 +116,6 @@ export interface LayerInternals {
   resetStates(states?: tf.Tensor | tf.Tensor[]): void;
 }
 
-/** A call of a layer in the graph of a model. */
 export interface LayerCall {
   outboundLayer: tf.layers.Layer;
   inputTensors: tf.SymbolicTensor[];
@@ -126,7 +123,6 @@ export interface LayerCall {
   callArgs: Record<string, unknown> | null;
 }
 
-/** What a model holds. */
 export interface ModelFields {
   layers?: tf.layers.Layer[];
   nodesByDepth: Record<string, LayerCall[]>;

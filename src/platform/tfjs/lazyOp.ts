@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {currentTape, gradientOf, isRecording, kernelOf, type TapeNode, withMade} from './engine';
 
-/** The tensors that an operation saves from its forward pass, by name. */
 export type Saved<Name extends string> = Readonly<Record<Name, tf.Tensor>>;
 
 /** A differentiable operation made of others, with a gradient for each input. */
@@ -119,7 +118,6 @@ let heldLast: tf.Tensor[] = [];
 
 /** Tensors that an operation holds in the backward pass. */
 interface Held {
-  /** The gradients of its results. */
   gradients: readonly tf.Tensor[];
   /** Zeros that tfjs made for results that have no gradient. */
   unasked: readonly tf.Tensor[];

@@ -14,7 +14,6 @@ interface Engine {
   moveData(backend: tf.KernelBackend, dataId: tf.DataId): void;
 }
 
-/** The names of the backends that are registered, started or not. */
 export function registeredBackends(): string[] {
   return Object.keys((tf.engine() as unknown as Engine).registryFactory);
 }

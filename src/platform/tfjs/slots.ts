@@ -48,7 +48,6 @@ export function chainOf(optimizer: tf.Optimizer): tf.Optimizer[] {
   return inner == null ? [optimizer] : [optimizer, ...chainOf(inner)];
 }
 
-/** The slots of an optimizer, and of those inside it. */
 export function slotsOf(optimizer: tf.Optimizer): Slot[][] {
   return chainOf(optimizer).flatMap(link => Object.values(link).filter(isSlots));
 }
@@ -80,7 +79,6 @@ export function reviveOptimizer(optimizer: tf.Optimizer): void {
   }
 }
 
-/** The tensors of an optimizer besides its slots. */
 function tensorsOf(optimizer: tf.Optimizer): tf.Tensor[] {
   return (Object.values(optimizer) as unknown[]).filter((value): value is tf.Tensor => value instanceof tf.Tensor);
 }

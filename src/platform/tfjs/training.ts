@@ -118,7 +118,6 @@ export function objectivesOf(model: tf.LayersModel, name: string): [Objective, n
   return name === 'loss' ? lossFunctions.map((loss, i) => [loss, i]) : metric && [metric];
 }
 
-/** The names of what a compiled model logs. */
 export function logNames(model: tf.LayersModel): readonly string[] {
   return fieldsOf<TrainingFields>(trainedIn(model)).metricsNames;
 }

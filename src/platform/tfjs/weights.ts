@@ -141,7 +141,6 @@ export function restoreWeight(
   lists._addedWeightNames.push(name);
 }
 
-/** Gives a weight its name in files. */
 export function renameWeight(variable: tf.LayerVariable, name: string): void {
   (variable as unknown as VariableFields).originalName = name;
 }

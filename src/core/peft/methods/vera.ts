@@ -66,7 +66,6 @@ export const vera: PEFTForm = {
   },
 };
 
-/** The first rows and columns of a matrix. */
 function corner(name: string, {shape, data}: Values, rows: number, columns: number): Values {
   const [height = 0, width = 0] = shape;
   if (shape.length !== 2 || height < rows || width < columns) {

@@ -2,7 +2,6 @@ import {brief, showShape} from '../../../platform/errors';
 import type {MetadataValue} from './headerReader';
 import {oneOf, type Settings} from './settings';
 
-/** How GGUF files describe a model family. */
 export interface Family {
   /** The hub's module names by those in the file: of the model, and of each block. */
   readonly modules: Readonly<Record<string, string>>;
@@ -138,7 +137,6 @@ function plainConfig(type: string, className: string, settings: Settings): Recor
   };
 }
 
-/** The part of a head that is rotated. */
 function rotatedPart(settings: Settings): number {
   const size = headSize(settings, true);
   return Number(settings.get('rope.dimension_count') ?? size) / size;

@@ -21,7 +21,6 @@ const TYPES = [
 type Type = (typeof TYPES)[number];
 type NumberType = Exclude<Type, 'bool' | 'text' | 'list' | 'uint64' | 'int64'>;
 
-/** The typed array for each type of list. */
 const LISTS: Readonly<Record<NumberType, new (bytes: ArrayBuffer) => ArrayLike<number>>> = {
   ...{uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array},
   ...{uint32: Uint32Array, int32: Int32Array, float32: Float32Array, float64: Float64Array},
@@ -72,7 +71,6 @@ export class HeaderReader {
     return taken;
   }
 
-  /** Skips the bytes before a position. */
   async skipTo(position: number): Promise<void> {
     while (this.position < position) {
       await this.take(Math.min(CHUNK, position - this.position));

@@ -150,7 +150,6 @@ function postProcessor({start, end}: {start: string | undefined; end: string | u
   };
 }
 
-/** The character for each byte. */
 function spelling(): string[] {
   const isShown = (byte: number) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte !== 173);
   let hiddenCount = 0;

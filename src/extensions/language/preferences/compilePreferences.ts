@@ -132,7 +132,6 @@ function readTargets(ys: tf.Tensor, {shape}: tf.Tensor3D, method: PreferenceMeth
 /** The sums of log-probabilities for each of the targets, `[rows]`. */
 type SumsOf = (targets: readonly tf.Tensor2D[]) => tf.Tensor1D[];
 
-/** The log-probabilities of the answers in the even rows, and in the odd rows. */
 function inRows(targets: Targets, sums: tf.Tensor1D, answers: tf.Tensor2D): [AnswerLogProbs, AnswerLogProbs] {
   const [even, odd] = inTwo(sums);
   const lengths = inTwo(countsOf(answers));

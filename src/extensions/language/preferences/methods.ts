@@ -171,7 +171,6 @@ const simpo: PairMethod = {
   },
 };
 
-/** The methods for pairs, by name. */
 export const PAIR_METHODS: Readonly<Record<PairMethodName, PairMethod>> = {dpo, ipo, hinge, orpo, simpo};
 
 /** The options of `'kto'` besides `beta`. */

@@ -13,7 +13,6 @@ export interface BlockMatrix {
   readonly width: number;
 }
 
-/** Returns the bytes of a row. */
 export function rowBytes({format, width}: Omit<BlockMatrix, 'rows'>): number {
   return Math.ceil(width / format.numbers) * format.bytes;
 }

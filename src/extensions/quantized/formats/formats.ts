@@ -7,7 +7,6 @@ import {fromBfloat16, fromFloat16} from '../../../platform/formats/halfFloats';
 export type BlockFormatName =
   'F32' | 'F16' | 'BF16' | 'Q8_0' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q4_K' | 'Q5_K' | 'Q6_K';
 
-/** How a block of values is stored. */
 export interface BlockFormat {
   readonly name: BlockFormatName;
   /** How many values a block has. */

@@ -8,7 +8,6 @@ import type {JointProducts} from './quantizedKernels';
 export const ROWS = 3;
 export const WIDTH = 256;
 
-/** Its bytes, and their values. */
 export function trialMatrix(format: BlockFormat): {bytes: Uint8Array; stride: number; expected: Float32Array} {
   const stride = (WIDTH / format.numbers) * format.bytes;
   const bytes = Uint8Array.from({length: Math.ceil((ROWS * stride) / 4) * 4}, (_, i) => byteOf(i));
@@ -55,7 +54,6 @@ export function areNumbers(numbers: ArrayLike<number>, expected: Float32Array, f
 /** Whether programs compute a format correctly. */
 type IsRight = (format: BlockFormat) => Promise<boolean>;
 
-/** The result of a trial. */
 interface Trial {
   works: boolean;
   readonly over: Promise<void>;
@@ -135,12 +133,10 @@ export async function areJointRight(
   );
 }
 
-/** Waits for the trials of all requested formats on the current backend. */
 export async function formatTrials(): Promise<void> {
   await Promise.all([...(trials.get(tf.backend()) ?? new Map<BlockFormat, Trial>()).values()].map(({over}) => over));
 }
 
-/** Reads the values of the tensors that programs compute from the matrix. */
 export async function readTrial(
   {bytes}: {bytes: Uint8Array},
   compute: (blocks: tf.Tensor1D) => tf.Tensor[],

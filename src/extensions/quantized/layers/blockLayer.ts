@@ -61,7 +61,6 @@ function formatOf(args: Partial<BlockArgs>, layerName: string): BlockFormat {
   return format;
 }
 
-/** The bias fields of stock layers. */
 interface BiasFields {
   useBias: boolean;
   bias: tf.LayerVariable | null;

@@ -7,7 +7,6 @@ import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 import {type AdaptedMatrix, type JointProducts, quantizedKernels} from '../kernels/quantizedKernels';
 import {addKernel} from './addKernel';
 
-/** A product that waits for others of its input. */
 interface Waiting extends DeferredProduct {
   /** The input as the tape knows it, and a clone. */
   readonly x: tf.Tensor;

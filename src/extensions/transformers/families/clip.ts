@@ -47,7 +47,6 @@ export const clip: Architecture = {
   },
 };
 
-/** CLIP's text encoder. */
 export const clipText: Architecture = {
   prefix: 'text_model',
   classes: {CLIPTextModel: 'none', CLIPTextModelWithProjection: 'projection'},

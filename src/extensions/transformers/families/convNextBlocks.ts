@@ -18,7 +18,6 @@ export interface ConvNextNames {
   response?: string;
 }
 
-/** The sizes of blocks. */
 export interface ConvNextSizes {
   width: number;
   epsilon: number;

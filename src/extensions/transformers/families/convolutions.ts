@@ -6,7 +6,6 @@ import type {ActivationName, Net, NetTensor} from '../net/net';
 
 // Shared by families with convolutions. Images and features are `[batch, height, width, channels]`.
 
-/** A convolution as PyTorch has it. */
 export interface Convolution {
   channels: readonly [from: number, to: number];
   size: number | readonly [height: number, width: number];
@@ -83,7 +82,6 @@ const BATCH_NORM = [
   ['running_var', 'moving_variance'],
 ] as const;
 
-/** The names of a convolution, its normalization and its activation. */
 type BlockNames = readonly [convolution: string, normalization: string, activation: string];
 
 /** Adds a convolution without bias, its normalization and an activation, if there is one. */
@@ -101,7 +99,6 @@ export function convolvedBlock(
   return activation === undefined ? normal : net.activation(names[2], activation, normal);
 }
 
-/** Adds a max pooling that is padded as in PyTorch. */
 export function maxPool(
   net: Net,
   name: string,
@@ -157,7 +154,6 @@ export function featureOutput(
   }
 }
 
-/** Reads the depths and the widths of stages. */
 export function stagesOf(
   config: HubConfig,
   widths: string,

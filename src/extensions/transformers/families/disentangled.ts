@@ -20,7 +20,6 @@ export interface DebertaSizes {
   activation: ActivationName;
 }
 
-/** Reads the sizes of a config. */
 export function debertaSizes(config: HubConfig): DebertaSizes {
   const width = config.count('hidden_size');
   const heads = config.count('num_attention_heads');

@@ -109,7 +109,6 @@ const STAGES = {
   expand_ratios: [1, 6, 6, 6, 6, 6, 6],
 };
 
-/** How a config multiplies and rounds widths. */
 function roundingOf(config: HubConfig): (width: number) => number {
   const coefficient = config.number('width_coefficient', 2);
   const divisor = config.count('depth_divisor', 8);

@@ -10,7 +10,6 @@ interface Started extends Purpose {
   pooler?: string | undefined;
 }
 
-/** The names of the modules in a block. */
 interface EncoderModules extends BlockModules {
   projections: readonly [queries: string, keys: string, values: string];
 }

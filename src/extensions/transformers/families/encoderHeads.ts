@@ -30,7 +30,6 @@ export function encoderHead(
   }
 }
 
-/** The settings of a head for masked tokens. */
 export interface MaskedTokens {
   transform: string;
   norm: string;

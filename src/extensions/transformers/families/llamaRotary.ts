@@ -5,7 +5,6 @@ import type {HubConfig} from '../net/hubConfig';
 /** The fields of a config that extend rotary angles beyond the trained length. */
 export type Scaling = Readonly<Record<string, unknown>>;
 
-/** The sizes that rotary angles depend on. */
 export interface RotarySizes {
   /** How many values a head has. */
   size: number;
@@ -80,7 +79,6 @@ interface ScaledSizes extends RotarySizes {
   positions: readonly unknown[];
 }
 
-/** Angles of a base, extended by a scaling. */
 export function scaledRotary(
   config: HubConfig,
   scaling: Scaling,
@@ -102,7 +100,6 @@ export function scaledRotary(
   });
 }
 
-/** The arguments of a scaling. */
 interface Stretched {
   config: HubConfig;
   scaling: Scaling;
@@ -218,7 +215,6 @@ export function scalingFieldsOf(config: HubConfig): Scaling {
   return older !== undefined && Object.keys(older).length > 0 ? older : (newer ?? {});
 }
 
-/** The fields of an object in a config. */
 function fieldsOf(config: HubConfig, name: string, value: unknown): Scaling {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     config.fault(`${name} must be an object, got ${kindOf(value)}.`);

@@ -165,7 +165,6 @@ function maskedTokens(
   ]);
 }
 
-/** The settings of the head for masked tokens. */
 interface MaskedTokens {
   width: number;
   tableWidth: number;

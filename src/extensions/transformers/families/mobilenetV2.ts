@@ -47,7 +47,6 @@ const STRIDES = [2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1];
 /** The channels of the last convolution. */
 const LAST = 1280;
 
-/** How a config rounds widths. */
 function roundingOf(config: HubConfig): (width: number) => number {
   const divisor = config.count('depth_divisible_by', 8);
   const least = config.count('min_depth', 8);

@@ -8,7 +8,6 @@ import {type ActivationName, fileNameOf, type Net, type NetTensor} from '../net/
 
 // Shared by families of image encoders, and by text encoders with the same blocks.
 
-/** The sizes of an image and its patches in a config. */
 export interface ImageSizes {
   channels: number;
   patch: [height: number, width: number];
@@ -16,7 +15,6 @@ export interface ImageSizes {
   grid: [rows: number, columns: number];
 }
 
-/** Reads the image and patch sizes, each one number or a height and a width. */
 export function imageSizes(config: HubConfig, patchSize: number): ImageSizes {
   config.expect('is_causal', false);
   const image = pairOf(config, 'image_size', 224);
@@ -42,7 +40,6 @@ export function pairOf(config: HubConfig, name: string, otherwise: number): [num
   return given as [number, number];
 }
 
-/** The sizes and settings of blocks. */
 export interface BlockSizes {
   width: number;
   heads: number;
@@ -62,7 +59,6 @@ export interface BlockSizes {
   isScored?: boolean;
 }
 
-/** The names of the modules of a block. */
 export interface BlockNames {
   /** The normalizations before attention and before the feed-forward part. */
   norms: [string, string];
@@ -242,7 +238,6 @@ export function perceptron(
   return net.dense(nameOf(name, 'fc2'), [inner, width], active);
 }
 
-/** Older files have the gate and the values in one tensor. */
 function gated(net: Net, name: string, {width, inner}: BlockSizes, x: NetTensor): NetTensor {
   const joined = fileNames(nameOf(name, 'weights_in'));
   const half = (part: string, index: number) =>

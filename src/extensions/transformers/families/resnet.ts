@@ -42,7 +42,6 @@ export const resnet: Architecture = {
 
 const DEPTHS = [3, 4, 6, 3];
 
-/** The sizes of a residual block. */
 interface ResidualSizes {
   channels: readonly [from: number, to: number];
   stride: number;

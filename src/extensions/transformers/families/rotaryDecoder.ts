@@ -14,7 +14,6 @@ export interface Blocks {
   rotaries: (Rotary | null)[];
 }
 
-/** The sizes that blocks depend on. */
 export interface BlockSizes extends RotarySizes {
   count: number;
   /** Whether the config makes positions attend only to earlier ones. */
@@ -23,7 +22,6 @@ export interface BlockSizes extends RotarySizes {
 
 /** Factors at several points of the model. Default: 1. */
 interface Multipliers {
-  /** The token embeddings. */
   embeddings?: number;
   /** The output of each part of a block. */
   parts?: number;
@@ -167,7 +165,6 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
         const narrow = net.dense(nameOf(mlp, 'down_proj'), [inner, width], gated, wideBias);
         return added(mlp, after(nameOf(layer, 'post_feedforward_layernorm'), narrow), middle);
       });
-      /** Adds the output of a part, times its multiplier, to the part's input. */
       function added(part: string, x: NetTensor, to: NetTensor): NetTensor {
         return net.add(nameOf(part, 'sum'), [to, net.scale(nameOf(part, 'scale'), multipliers.parts, x)]);
       }

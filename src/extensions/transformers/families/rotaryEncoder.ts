@@ -7,7 +7,6 @@ import type {Rotary} from '../layers/rotaryAngles';
 import {rotaryOf, type RotarySizes} from './llamaRotary';
 import {pooledStates} from './pooling';
 
-/** The names of the modules of a block, and of the blocks. */
 interface Modules {
   blocks: string;
   self: string;
@@ -29,7 +28,6 @@ interface Variant {
   renamed: (name: string) => string;
   /** The defaults of the config. */
   defaults: {vocabulary: number; positions: number; theta: number; types: number; activation: 'silu' | 'gelu'};
-  /** The number of values in a head. */
   headSize: (config: HubConfig, usual: number) => number;
   /** Whether projections have biases; gate and up never have. */
   bias: boolean;
@@ -41,7 +39,6 @@ interface Variant {
   modules?: Modules;
   /** Its angles. Default: those of Llama. */
   anglesOf?: (config: HubConfig, sizes: RotarySizes) => Rotary;
-  /** The modules of the head for masked tokens, and its activation. */
   masked: (config: HubConfig) => Pick<MaskedTokens, 'transform' | 'norm' | 'decoder' | 'bias' | 'activation'>;
 }
 

@@ -90,7 +90,6 @@ interface BlockSizes {
   activation: ActivationName;
 }
 
-/** Reads the sizes of stages. */
 function sizesOf(config: HubConfig): (BlockSizes & {depth: number; patch: number; stride: number})[] {
   const stages = stagesOf(config, 'hidden_sizes', {depths: DEPTHS, widths: [32, 64, 160, 256]});
   const count = config.count('num_encoder_blocks', 4);

@@ -3,7 +3,6 @@ import {TimePadding} from '../layers/timePadding';
 import {nameOf} from '../net/architecture';
 import type {Net, NetTensor} from '../net/net';
 
-/** A convolution over time, as PyTorch has it. */
 export interface TimeConvolution {
   channels: readonly [from: number, to: number];
   size: number;

@@ -11,7 +11,6 @@ const DEPTHS = [2, 2, 6, 2];
 /** For the normalizations of patches, whatever the config says. */
 const EPSILON = 1e-5;
 
-/** A block, and where its windows are. */
 interface BlockSizes {
   width: number;
   inner: number;
@@ -204,7 +203,6 @@ function blockOfSecond(net: Net, layer: string, sizes: BlockSizes, input: NetTen
   return net.add(nameOf(layer, 'output/sum'), [middle, second]);
 }
 
-/** Where windows are. */
 type WindowArgs = Pick<WindowSettings, 'size' | 'shift'> & Partial<WindowSettings>;
 
 function cutIn(net: Net, name: string, windows: WindowArgs, x: NetTensor): NetTensor {

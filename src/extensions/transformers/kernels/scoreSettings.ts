@@ -7,7 +7,6 @@ export interface ScoreSettings {
   softCap?: number | null;
 }
 
-/** Changed products, and the gradient in what they were, given the gradient in them. */
 interface Changed {
   products: tf.Tensor4D;
   gradient: (dy: tf.Tensor4D) => tf.Tensor4D;
@@ -29,7 +28,6 @@ const SCORE_SETTINGS: Readonly<Record<keyof ScoreSettings, ScoreSetting>> = {
   },
 };
 
-/** The settings that are set. */
 function entriesOf(settings: ScoreSettings): [name: keyof ScoreSettings, value: number][] {
   const names = Object.keys(SCORE_SETTINGS) as (keyof ScoreSettings)[];
   return names.flatMap(name => (settings[name] == null ? [] : [[name, settings[name]]]));
@@ -47,12 +45,10 @@ export function scoreFaults(settings: ScoreSettings): string[] {
   });
 }
 
-/** Whether a kernel that computes some of the settings computes all that are set. */
 export function computesScores(settings: ScoreSettings, names: readonly (keyof ScoreSettings)[]): boolean {
   return entriesOf(settings).every(([name]) => names.includes(name));
 }
 
-/** Applies all settings to scaled products. */
 export function changeScores(products: tf.Tensor4D, settings: ScoreSettings): Changed {
   return entriesOf(settings).reduce<Changed>(
     (before, [name, value]) => {

@@ -53,7 +53,6 @@ export function biasOf(inputs: AttentionInputs): tf.Tensor | undefined {
   return 'packed' in inputs ? undefined : inputs.bias;
 }
 
-/** The gradients of attention, given that of its result. */
 export interface AttentionGradients {
   /** In `q`, `k` and `v`, or in the packed tensor. */
   readonly ofInputs: readonly tf.Tensor[];
@@ -70,7 +69,6 @@ export interface RotationSettings {
   readonly interleaved: boolean;
 }
 
-/** Keys and values of earlier positions. */
 export interface EarlierPositions {
   /** None before the first pass. */
   readonly cached: readonly [k: tf.Tensor3D, v: tf.Tensor3D] | undefined;
@@ -78,7 +76,6 @@ export interface EarlierPositions {
   readonly count: number;
 }
 
-/** How rows are normalized. */
 export interface RowNormSettings {
   /** Whether to subtract the mean, as in layer normalization; otherwise it is an RMS normalization. */
   readonly centered: boolean;

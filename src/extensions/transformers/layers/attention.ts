@@ -56,7 +56,6 @@ interface Appended {
   values: tf.Tensor3D;
 }
 
-/** How queries or keys are rotated. */
 interface Rotation {
   /** How many values a head has. */
   size: number;
@@ -307,7 +306,6 @@ export class Attention extends tf.layers.Layer {
     };
   }
 
-  /** The number of values in a head. */
   private sizeOf({queries}: Pick<Parts<tf.Shape>, 'queries'>): number {
     const {heads, keyValueHeads, packed} = this;
     const wrong = () =>

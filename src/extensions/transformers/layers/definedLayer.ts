@@ -48,7 +48,6 @@ export function definedLayer<D = unknown, W extends object = object>(definition:
   return layerOf(OPS, definition);
 }
 
-/** Makes and registers the class of a layer that is its definition alone. */
 export function defineLayer<D = unknown, W extends object = object>(
   name: string,
   definition: Definition<D, W>,

@@ -41,7 +41,6 @@ export class Gelu extends definedLayer({
 }
 registerOwn(Gelu);
 
-/** The settings of an activation. */
 interface ActivationSettings {
   readonly activation: 'silu' | 'gelu';
   readonly approximate: boolean;

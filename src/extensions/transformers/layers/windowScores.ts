@@ -29,7 +29,6 @@ function shapeOfScores({heads, size}: ScoreSettings): tf.Shape {
   return [null, heads, size ** 2, size ** 2];
 }
 
-/** What is added to the scores of the windows of features. */
 function scoresOf(layer: WindowScores, x: tf.Tensor): tf.Tensor {
   const {rows, columns, shift} = gridOf(TENSOR_OPS, x, layer.settings);
   const bias = layer.bias();

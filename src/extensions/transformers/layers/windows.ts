@@ -35,7 +35,6 @@ export function windowsMisfit(features: tf.Shape, {size, pads}: WindowSettings):
   );
 }
 
-/** The rows and columns of windows of features, and their shift. */
 export function gridOf<T, N>(
   o: Pick<FormulaOps<T, N>, 'size' | 'pieces' | 'ifLarger'>,
   features: T,
@@ -98,7 +97,6 @@ export const JoinedWindows = defineLayer('JoinedWindows', {
   },
 });
 
-/** How many pieces cover an edge. */
 function piecesOf(edge: number | null | undefined, piece: number): number | null {
   return edge == null ? null : Math.ceil(edge / piece);
 }

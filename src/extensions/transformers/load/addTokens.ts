@@ -113,7 +113,6 @@ function checkTexts(tokens: unknown): asserts tokens is string[] {
   }
 }
 
-/** The tokens that a text is split into. */
 function piecesOf(tokenizer: Pick<Tokenizer, 'encode'>, text: string): readonly number[] {
   const {ids} = tokenizer.encode(text, {add_special_tokens: false});
   // Without an unknown token, tokenizers return no id for unknown text.

@@ -39,7 +39,6 @@ export function checkRoom(bytes: number, form: string): void {
   }
 }
 
-/** A model and its layers by name, including those in blocks. */
 export interface BuiltModel {
   model: tf.LayersModel;
   layers: ReadonlyMap<string, tf.layers.Layer>;

@@ -122,7 +122,6 @@ interface Written {
   parts: Expected[];
 }
 
-/** The tensors of the file, by the names of current models. */
 function tensorsOf(expected: readonly Expected[]): Map<string, Written> {
   const owned = new Set(expected.map(({fileName}) => fileName));
   const withKernel = new Set(expected.flatMap(({weight, layer}) => (weight === 'kernel' ? layer : [])));
@@ -147,7 +146,6 @@ function tensorsOf(expected: readonly Expected[]): Map<string, Written> {
   return written;
 }
 
-/** Where each weight of a model is. */
 function checkLayers(
   written: ReadonlyMap<string, Written>,
   sites: ReadonlyMap<string, Site>,

@@ -18,7 +18,6 @@ const OPTIONAL = new Set([
 /** The dtypes of weights in files. */
 const FLOATS = ['F32', 'F16', 'BF16'];
 
-/** Which weights the tensors in the files belong to. */
 export interface Assignment {
   /** The weights of each tensor. A tensor may hold several. */
   weights: ReadonlyMap<string, readonly Expected[]>;
@@ -113,7 +112,6 @@ export function assignTensors(
   return {weights: assigned, leftOut, uncomputed};
 }
 
-/** The shape that a weight must have in the file. */
 function shapeInFile({shape, part}: Expected): number[] {
   const [rows = 1, ...rowShape] = shape;
   return part === undefined ? shape : [rows * part.of, ...rowShape];

@@ -100,7 +100,6 @@ export class HubFiles {
   }
 }
 
-/** The addresses of the config and the weights of a model in a folder. */
 export async function filesAt(address: URL | string): Promise<{config: string; weights: string | string[]}> {
   const folder = folderOf(address);
   // The hub's name for a single file; several are numbered: `model-00001-of-00002.safetensors`.

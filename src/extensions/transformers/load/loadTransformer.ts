@@ -367,7 +367,6 @@ function fill(
   }
 }
 
-/** A tensor of a file as a weight of a layer. */
 function fromFile(stored: tf.Tensor, {axes, part}: Expected): tf.Tensor {
   const own = part === undefined ? stored : (tf.split(stored, part.of)[part.index] as tf.Tensor);
   return axes === undefined ? own : tf.transpose(own, [...axes]);

@@ -78,7 +78,6 @@ export function tokenizerFiles(tokenizer: unknown): Record<string, string> | und
   return files && Object.fromEntries(Object.entries(files).map(([name, json]) => [name, JSON.stringify(json)]));
 }
 
-/** A token that is added to the vocabulary of a tokenizer. */
 export interface AddedToken {
   readonly id: number;
   readonly content: string;

@@ -125,7 +125,6 @@ function textLimits(model: tf.LayersModel): {vocabulary: number; positions: numb
   return {vocabulary: vocabulary ?? Infinity, positions};
 }
 
-/** The padding token of a model of the hub. */
 function padTokenOf(model: tf.LayersModel, vocabulary: number): number {
   const {pad_token_id: id} = (hubRecordOf(model)?.config ?? {}) as {pad_token_id?: unknown};
   return Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabulary ? (id as number) : 0;

@@ -108,7 +108,6 @@ function checkTokenIds(tokens: unknown): void {
   }
 }
 
-/** A new adapter by a config. */
 function adapterOf(model: tf.LayersModel, config: LoRAConfig): Adapter {
   const adapted = applyLoRA(model, config);
   try {

@@ -83,7 +83,6 @@ export function spanF1(options: CrossEntropyOptions = {}): MetricFunction {
   });
 }
 
-/** The metrics of spans by name. */
 export const SPAN_METRICS = {accuracy: spanAccuracy, f1: spanF1} as const;
 
 /** The first and last positions of spans, `[batch]` each. */

@@ -39,7 +39,6 @@ export interface Purpose {
   outputs?: readonly string[] | undefined;
 }
 
-/** The inputs of a model. */
 export interface ModelInputs {
   ids: NetTensor;
   mask: NetTensor;
@@ -53,7 +52,6 @@ export interface ModelInputs {
   sound: NetTensor;
 }
 
-/** All inputs missing. */
 export const NO_INPUTS: ModelInputs = {
   ids: null,
   mask: null,
@@ -70,7 +68,6 @@ export const NO_INPUTS: ModelInputs = {
  */
 export type Takes = 'texts' | 'images' | 'pairs' | 'spectrograms' | 'samples' | 'speech';
 
-/** A family of models. */
 export interface Architecture {
   /** The prefix of the body's modules in a model with a head: `bert`. */
   prefix: string;
@@ -89,7 +86,6 @@ export interface Architecture {
   takes?: (head: Head) => Takes;
   /** The number of color channels, or of the bins of a spectrogram. */
   channels?(config: HubConfig): number;
-  /** The number of values of a patch, in models that take images as sequences of patches. */
   patchValues?(config: HubConfig): number;
   /** The supported classes of `transformers`, with their heads. */
   classes: Readonly<Record<string, Head>>;
@@ -137,7 +133,6 @@ export const OF_IMAGES = {
   channels: config => config.count('num_channels', 3),
 } satisfies Pick<Architecture, 'takes' | 'channels'>;
 
-/** Activations by their names in configs. */
 export const HUB_ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
   gelu: 'gelu',
   gelu_new: 'gelu_tanh',
@@ -154,7 +149,6 @@ export const HUB_ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
 export const HUB_GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorch_tanh: 'gelu_tanh'} as const;
 export type GateName = (typeof HUB_GATES)[keyof typeof HUB_GATES];
 
-/** Joins the parts of a layer's name. */
 export function nameOf(...parts: (string | number)[]): string {
   return parts.filter(part => part !== '').join('/');
 }

@@ -65,7 +65,6 @@ export class HubConfig {
     return new HubConfig(fields as Record<string, unknown>, this.whose, this.faults);
   }
 
-  /** All fields. */
   asObject(): Record<string, unknown> {
     return {...this.fields};
   }
@@ -112,7 +111,6 @@ export class HubConfig {
     return value as number[];
   }
 
-  /** A non-negative integer. */
   whole(name: string): number {
     const value = this.get(name);
     if (!Number.isSafeInteger(value) || (value as number) < 0) {
@@ -158,7 +156,6 @@ export class HubConfig {
     return value;
   }
 
-  /** The entry of a table for the value of a field. */
   choice<T>(name: string, table: Readonly<Record<string, T>>, otherwise: string): T {
     const value = this.valueOf(name, otherwise);
     if (typeof value !== 'string' || !Object.hasOwn(table, value)) {

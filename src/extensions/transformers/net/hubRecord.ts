@@ -8,7 +8,6 @@ import type {SentenceModules} from './sentenceModules';
 /** The key in a model's metadata for its record of the hub. */
 export const HUB = 'hub';
 
-/** The origin of a model. */
 export interface HubRecord {
   /** The `config.json` of the model as it is now: with its class and number of labels. */
   config: Record<string, unknown>;
@@ -52,7 +51,6 @@ export function keepTensors(from: object, to: object): void {
   }
 }
 
-/** The record of a model that is built from a config. */
 export function hubRecord(
   architecture: Architecture,
   given: HubConfig,
@@ -106,7 +104,6 @@ export function hubHeadOf(model: tf.LayersModel): Head | undefined {
   return layer !== undefined && layer === model.outputs[0]?.sourceLayer.name ? head : undefined;
 }
 
-/** The name of the class of a model of the hub. */
 export function hubClassOf(model: tf.LayersModel): string {
   const {architectures} = (hubRecordOf(model)?.config ?? {}) as {architectures?: unknown};
   return String([architectures].flat()[0]);

@@ -16,7 +16,6 @@ import type {Expected, NetSources, Part, StockArgs} from './netSources';
 /** A tensor of the graph; `null` while a model is only planned. */
 export type NetTensor = tf.SymbolicTensor | null;
 
-/** Activations by the names that configs have for them. */
 export type ActivationName = 'gelu' | 'gelu_tanh' | 'quick_gelu' | 'relu' | 'relu6' | 'sigmoid' | 'silu' | 'tanh';
 
 /** The file name of a weight without its own module, after its module's name, and its shape. */
@@ -73,12 +72,10 @@ export class Net {
     return this.isPlan ? null : tf.input({shape, dtype: 'int32', name});
   }
 
-  /** An input of floats, such as images. */
   floats(name: string, shape: tf.Shape): NetTensor {
     return this.isPlan ? null : tf.input({shape, name});
   }
 
-  /** Whether the files have the weights of a linear layer. */
   hasLinear(name: string): boolean {
     return this.sources.has(fileNameOf(name, 'weight'));
   }
@@ -383,7 +380,6 @@ export class Net {
   }
 }
 
-/** The name of a layer's weight in files of the hub. */
 export function fileNameOf(layer: string, torchName: string): string {
   return `${layer.replaceAll('/', '.')}.${torchName}`;
 }

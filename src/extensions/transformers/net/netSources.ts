@@ -1,6 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
 
-/** A weight of a model and its tensor in a file of the hub. */
 export interface Expected {
   /** `encoder.layer.0.attention.self.query.weight`. */
   fileName: string;

@@ -224,7 +224,6 @@ function eachBlock<T extends tf.TensorContainer>(
   );
 }
 
-/** A bias of one example or of all of a batch. */
 function forEachExample(bias: tf.Tensor | undefined, batch: number): tf.Tensor | undefined {
   const examples = bias?.shape[0] ?? 1;
   return bias && (examples === 1 || examples === batch ? bias : tf.tile(bias, [batch / examples, 1, 1, 1]));

@@ -12,7 +12,6 @@ import {freeShapes, isolated, runLazyOp} from '../../../platform/tfjs/lazyOp';
 /** How many logits a chunk has at most, unless a single position has more. Tests change it. */
 export const CHUNK = {logits: 2 ** 23};
 
-/** Computes logits from states. */
 export interface Head {
   /** `[rows, positions, width]` → `[rows, positions, classes]`. */
   readonly apply: (states: tf.Tensor3D, training: boolean) => tf.Tensor3D;
@@ -48,7 +47,6 @@ interface Chunk {
   readonly size: [rows: number, positions: number];
 }
 
-/** The chunks of each group of rows. */
 function chunksOf({classes, leastPositions}: Head, [rows, positions]: readonly [number, number, number]): Chunk[][] {
   const most = Math.max(leastPositions, Math.floor(CHUNK.logits / classes), 1);
   return parts(rows, Math.max(1, Math.floor(most / positions))).map(([row, count]) =>
@@ -160,7 +158,6 @@ interface Manner {
   readonly dy?: tf.Tensor2D;
 }
 
-/** Goes through all chunks once. */
 function throughChunks(
   head: Head,
   states: tf.Tensor3D,

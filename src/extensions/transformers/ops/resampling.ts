@@ -114,7 +114,6 @@ export interface Pixels {
 /** The fractional bits of Pillow's weights. */
 const PRECISION = 22;
 
-/** The size of an image. */
 export interface ImageSize {
   readonly width: number;
   readonly height: number;

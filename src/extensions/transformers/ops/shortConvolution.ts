@@ -1,7 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {runLazyOp} from '../../../platform/tfjs/lazyOp';
 
-/** The tensors of a short convolution. */
 interface ShortConvolutionInputs {
   /** A gate before the convolution, one after it, and the values: `[batch, positions, 3·width]`. */
   packed: tf.Tensor3D;

@@ -6,7 +6,6 @@ export type QuantizedFunctions = Readonly<
   >
 >;
 
-/** The module's ids of the formats. */
 export const MODULE_FORMATS = [
   ...['Q8_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q4_K', 'Q5_K', 'Q6_K'],
   ...['F16', 'BF16', 'F32'],

@@ -51,7 +51,6 @@ int p = blockOf(line, col); int start = indexOf(col); result.${name} = ${pair}; 
   return stackTensor({program, sources, stack}, stack.slice(1));
 }
 
-/** The parts that have factors, with the columns of the result that are theirs. */
 function updatedOf(parts: readonly AdaptedMatrix[]) {
   const starts = startsOf(parts.map(({matrix}) => matrix.rows));
   return parts.flatMap(({matrix, factors}, i) => {
@@ -60,7 +59,6 @@ function updatedOf(parts: readonly AdaptedMatrix[]) {
   });
 }
 
-/** Some columns of a tensor. */
 function columnsOf(tensor: tf.Tensor, column: number, count: number): Source {
   const source = sourceOf(tensor);
   const [matrices, rows] = source.stack;

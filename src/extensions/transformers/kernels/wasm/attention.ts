@@ -19,7 +19,6 @@ interface Rows {
   readonly stride: number;
 }
 
-/** The sizes of an attention. */
 interface Sizes {
   readonly batch: number;
   readonly queries: number;
@@ -52,7 +51,6 @@ function attentionSizes(
   return {batch, queries, keys, size, heads, keyValueHeads, behind, ahead, most, mostKeys};
 }
 
-/** Queries, keys and values in memory, for tensors of the shapes of the inputs. */
 function rowsOf(native: Native, tensors: readonly tf.TensorInfo[], sizes: Sizes): [q: Rows, k: Rows, v: Rows] {
   const {size, heads, keyValueHeads} = sizes;
   const [first, k, v] = tensors as [tf.TensorInfo, tf.TensorInfo | undefined, tf.TensorInfo | undefined];
@@ -125,7 +123,6 @@ function listOf(inputs: AttentionInputs): tf.Tensor[] {
   return 'packed' in inputs ? [inputs.packed] : [inputs.q, inputs.k, inputs.v];
 }
 
-/** The rows of one head in one example. */
 function rowsOfHead({address, stride}: Rows, example: number, rows: number, head: number, size: number): Rows {
   return {address: address + example * rows * stride + 4 * head * size, stride};
 }

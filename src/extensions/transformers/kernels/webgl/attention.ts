@@ -20,7 +20,6 @@ const MOST_SCORES = 2 ** 24;
 const INTEGERS = ['heads', 'ratio', 'size', 'queries', 'keys', 'behind', 'ahead', 'fromK', 'fromV', 'biasRows'];
 const SETTINGS = {integers: INTEGERS, floats: ['scale']};
 
-/** Whether a query may see a key. */
 function seen(masked: boolean): string {
   return `bool visible(int b, int query, int key) {
   int distance = key - (keys - queries + query);
@@ -37,10 +36,8 @@ const QUERIES_IN_REACH =
   'int shift = j - keys + queries; int first = max(0, shift - ahead) / 2 * 2; ' +
   'int end = min(queries, shift + behind + 2);';
 
-/** The query, head and example of a row of scores. */
 const ROW =
   'int query = row % queries; int h = (row / queries) % heads; int b_ = row / (queries * heads); int kv = h / ratio;';
-/** The example, query and head of a position in the outputs. */
 const POSITION =
   'int query = row % queries; int b_ = row / queries; int h = col / size; int kv = h / ratio; int r = (b_ * heads ' +
   '+ h) * queries + query;';
@@ -96,7 +93,6 @@ const MIX: MatrixProgram = {
   reads: ['weights', 'v'],
   pixel: `${POSITION} ${sumOfKeys('weights', 'v', 'fromV')}`,
 };
-/** The gradient in the weights. */
 const D_WEIGHTS: MatrixProgram = {...SETTINGS, reads: ['dy', 'v'], pixel: pairs('dy', 'v', 'fromV')};
 /** The sum over the keys of each weight and its gradient, as in FlashAttention. */
 const DELTA: MatrixProgram = {

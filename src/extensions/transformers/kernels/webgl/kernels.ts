@@ -145,7 +145,6 @@ if (at < 0 || at >= width) return -1.0;
 return col < n ? x(row, at) : float(at);`,
 };
 
-/** The largest values are in the parts that have the largest ones, as many as are wanted. */
 function largest(x: tf.Tensor2D, wanted: number): tf.Tensor2D {
   const [rows, width] = x.shape;
   const parts = Math.ceil(width / PART);

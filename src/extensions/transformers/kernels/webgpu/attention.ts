@@ -37,7 +37,6 @@ function more({masked, biased}: Variant): string[] {
   return [...(masked ? ['mask'] : []), ...(biased ? ['bias'] : [])];
 }
 
-/** A program of a variant. */
 function program(name: string, variant: Variant, make: () => Omit<Program, 'name'>): Program {
   return programOf([name, ...more(variant), ...(variant.capped ? ['capped'] : [])].join(), make);
 }

@@ -214,12 +214,10 @@ if (lane == 0) {
 }`,
 };
 
-/** How many rows count. */
 const COUNT =
   `var c = 0.0; ${each('j', 'u.rows', 'c += select(1.0, 0.0, f32(t[j]) == f32(u.ignored));')} let counted = ` +
   'total(c, lane);';
 
-/** How many rows count but have no class as target. */
 const WRONG_TARGETS = `var w = 0.0;
 ${each('j', 'u.rows', 'w += select(1.0, 0.0, f32(t[j]) == f32(u.ignored) || isClass(f32(t[j]), u.width));')}
 let wrong = total(w, lane);`;
