@@ -45,10 +45,10 @@ export function runEachJoined<Joined>(run: RunPointwise, joining: Joining<Joined
   };
 }
 
-/** The indices of calls, grouped by what is computed together. */
+/** The indices of calls in groups that are computed together. */
 function groupsOf(calls: readonly PointwiseCall[]): number[][] {
   const groups: number[][] = [];
-  /** By settings: the last group, its first inputs and how many values they have. */
+  /** Settings → the last group, its first inputs and their number of values. */
   const open = new Map<string, {group: number[]; firsts: Set<tf.Tensor>; size: number}>();
   calls.forEach(({inputs, settings}, place) => {
     const first = inputs[0] as tf.Tensor;

@@ -21,7 +21,7 @@ const ALWAYS: Capabilities = {isOnHost: true, mostBytes: 2 ** 32, oneLaunch};
 
 const COMPOSED: Capabilities = {...ALWAYS, source: 'composed'};
 
-/** By module. */
+/** Module → capabilities. */
 const capabilitiesOfModule = new WeakMap<Native, Capabilities>();
 
 /** The capabilities of wasm, with or without our module. */

@@ -15,7 +15,7 @@ export async function writeHead(model: tf.LayersModel, plan: GraphPlan, rewrite:
   const {GraphDefWriter} = await import('../../onnx/write/graphDefWriter');
   const {writeNewLayers} = await import('../../onnx/layers/newLayers');
   const out = new GraphDefWriter(rewrite.names);
-  const {known, fresh} = writeNewLayers(out, model, {
+  const {written, fresh} = writeNewLayers(out, model, {
     plan,
     valueAt: (key, {shape}) => {
       const node = plan.inputs.find(input => input.key === key)?.node ?? plan.ends.get(key)?.replace(/:0$/, '');
@@ -25,7 +25,7 @@ export async function writeHead(model: tf.LayersModel, plan: GraphPlan, rewrite:
   });
   throwFaults([...out.faults], 'ERR_UNSUPPORTED', 'The model cannot be written as a graph:');
   const nodeOf = (tensor: tf.SymbolicTensor) => {
-    const value = known.get(tensor);
+    const value = written.get(tensor);
     return value === undefined ? '' : out.plain(value);
   };
   // The nodes of the graph below new layers.

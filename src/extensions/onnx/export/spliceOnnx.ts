@@ -12,15 +12,15 @@ import {
 
 /** The changes of a file. */
 export interface Changes {
-  /** By the name of an initializer: its new bytes. */
+  /** Name of an initializer → its new bytes. */
   readonly initializers: ReadonlyMap<string, Part>;
   /** By the place of a `Constant`: the new bytes of its tensor. */
   readonly constants: ReadonlyMap<number, Part>;
   /** New initializers, and in old files, where each initializer must also be an input, the inputs. */
   readonly added: readonly NewTensor[];
-  /** By the place of a node: the names of its inputs. */
+  /** Position of a node → the names of its inputs. */
   readonly inputs: ReadonlyMap<number, readonly string[]>;
-  /** By the position of a node: the nodes to add after it, and, if it stays, the new name of its output. */
+  /** Position of a node → the nodes to add after it, and, if it stays, the new name of its output. */
   readonly replaced?: ReadonlyMap<number, Replacement>;
   /** The places of nodes, and the names of initializers, that are left out. */
   readonly dropped?: ReadonlySet<number>;
@@ -50,20 +50,20 @@ const WITHOUT_INPUTS = 4;
 /** A file with changes. All other bytes are copied as they are, so that unknown fields survive. */
 export async function spliceOnnx(file: Uint8Array, changes: Changes): Promise<Uint8Array<ArrayBuffer>> {
   let version = 0;
-  for (const each of fieldsOf(file)) {
-    version = each.number === 1 ? integerIn(each) : version;
+  for (const source of fieldsOf(file)) {
+    version = source.number === 1 ? integerIn(source) : version;
   }
   // Nothing is copied before this, because a file may be large.
   return joined(
-    rewritten(file, each =>
-      each.number === 7 ? nested(7, graphParts(bytesIn(each), changes, version < WITHOUT_INPUTS)) : undefined,
+    rewritten(file, source =>
+      source.number === 7 ? nested(7, graphParts(bytesIn(source), changes, version < WITHOUT_INPUTS)) : undefined,
     ),
   );
 }
 
 /** The parts of a message with some fields replaced. */
-function rewritten(message: Uint8Array, replace: (each: Field) => Part[] | undefined): Part[] {
-  return [...fieldsOf(message)].flatMap(each => replace(each) ?? message.subarray(each.start, each.end));
+function rewritten(message: Uint8Array, replace: (source: Field) => Part[] | undefined): Part[] {
+  return [...fieldsOf(message)].flatMap(source => replace(source) ?? message.subarray(source.start, source.end));
 }
 
 /** A field, in parts. */
@@ -75,9 +75,9 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Pa
   const {initializers, constants, added, inputs, replaced, dropped, droppedTensors, nodes = [], outputs} = changes;
   let place = 0;
   const parts: Part[] = [];
-  for (const each of fieldsOf(graph)) {
-    const nodeBytes = graph.subarray(each.start, each.end);
-    if (each.number === 1) {
+  for (const source of fieldsOf(graph)) {
+    const nodeBytes = graph.subarray(source.start, source.end);
+    if (source.number === 1) {
       const names = inputs.get(place);
       const value = constants.get(place);
       const behind = replaced?.get(place);
@@ -88,20 +88,20 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Pa
       }
       if (behind === undefined || behind.output !== undefined) {
         const isSame = names === undefined && behind === undefined;
-        const next = isSame ? undefined : nodeWith(bytesIn(each), names, behind?.output);
+        const next = isSame ? undefined : nodeWith(bytesIn(source), names, behind?.output);
         // A constant takes no inputs.
-        const node = value === undefined ? next : constantWith(bytesIn(each), value);
+        const node = value === undefined ? next : constantWith(bytesIn(source), value);
         parts.push(...(node === undefined ? [nodeBytes] : nested(1, node)));
       }
       parts.push(...(behind?.nodes ?? []));
-    } else if (each.number === 5) {
-      const name = nameOf(bytesIn(each));
+    } else if (source.number === 5) {
+      const name = tensorName(bytesIn(source));
       const bytes = initializers.get(name);
       if (droppedTensors?.has(name) === true && !areInputs) {
         continue;
       }
-      parts.push(...(bytes === undefined ? [nodeBytes] : nested(5, tensorWith(bytesIn(each), bytes))));
-    } else if (each.number !== 12 || outputs === undefined) {
+      parts.push(...(bytes === undefined ? [nodeBytes] : nested(5, tensorWith(bytesIn(source), bytes))));
+    } else if (source.number !== 12 || outputs === undefined) {
       parts.push(nodeBytes);
     }
   }
@@ -123,20 +123,20 @@ function graphParts(graph: Uint8Array, changes: Changes, areInputs: boolean): Pa
   return parts;
 }
 
-function nameOf(tensor: Uint8Array): string {
+function tensorName(tensor: Uint8Array): string {
   let name = '';
-  for (const each of fieldsOf(tensor)) {
-    name = each.number === 8 ? textIn(each) : name;
+  for (const source of fieldsOf(tensor)) {
+    name = source.number === 8 ? textIn(source) : name;
   }
   return name;
 }
 
 function nodeWith(node: Uint8Array, names: readonly string[] | undefined, output: string | undefined): Part[] {
   let place = 0;
-  return rewritten(node, each =>
-    each.number === 1 && names !== undefined
+  return rewritten(node, source =>
+    source.number === 1 && names !== undefined
       ? [field(1, names[place++] ?? '')]
-      : each.number === 2 && output !== undefined
+      : source.number === 2 && output !== undefined
         ? [field(2, output)]
         : undefined,
   );
@@ -145,8 +145,8 @@ function nodeWith(node: Uint8Array, names: readonly string[] | undefined, output
 /** A `Constant` with a new tensor in its attribute. */
 function constantWith(node: Uint8Array, bytes: Part): Part[] {
   const inTensor = (attribute: Uint8Array) =>
-    rewritten(attribute, each => (each.number === 5 ? nested(5, tensorWith(bytesIn(each), bytes)) : undefined));
-  return rewritten(node, each => (each.number === 5 ? nested(5, inTensor(bytesIn(each))) : undefined));
+    rewritten(attribute, source => (source.number === 5 ? nested(5, tensorWith(bytesIn(source), bytes)) : undefined));
+  return rewritten(node, source => (source.number === 5 ? nested(5, inTensor(bytesIn(source))) : undefined));
 }
 
 /** Fields of a tensor that hold its values, or say where they are. */

@@ -4,7 +4,7 @@ import {type OnnxNode, readGraphProto} from '../file/readOnnx';
 /** Nobody nests more graphs than this. */
 const DEEPEST = 32;
 
-/** By the name of a value: how often nodes take it, those of inner graphs too, or outputs are it. */
+/** Name of a value → the number of nodes, also of inner graphs, and of outputs that use it. */
 export function usesOf(nodes: readonly OnnxNode[], ends: readonly {name: string}[] = []): Map<string, number> {
   const uses = new Map<string, number>();
   const count = (name: string) => uses.set(name, (uses.get(name) ?? 0) + 1);

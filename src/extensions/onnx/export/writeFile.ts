@@ -15,7 +15,7 @@ import type {OnnxGraphModel} from '../import/onnxGraph';
 import {toLayerLayout, writeToFileLayout, type QuantizedProduct, range, type WeightOrigin} from '../lower/lowering';
 import {nodeMessages, valueMessage} from '../write/messages';
 import {encoded, type LateValues} from './encoded';
-import {LateMerge} from './lateMerge';
+import {LazyMerge} from './lazyMerge';
 import {type Changes, type NewTensor, spliceOnnx} from './spliceOnnx';
 import {usesOf} from './uses';
 import {type ChangedProduct, type FloatConvolution, productChanges, updatesOf} from './writeProducts';
@@ -34,19 +34,19 @@ export async function writeIntoFile(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const {allowNonFinite, merge = true, ...load} = options;
   const file = await loadOnnx(source, load);
-  const part = (model.getUserDefinedMetadata() as Record<string, OnnxPart> | undefined)?.[RECORD];
-  if (part === undefined) {
+  const selection = (model.getUserDefinedMetadata() as Record<string, OnnxPart> | undefined)?.[RECORD];
+  if (selection === undefined) {
     throw misfitError('The model was not imported by fromONNX, or its metadata is lost.');
   }
-  const late = new LateMerge();
+  const late = new LazyMerge();
   const write = async (merged: tf.LayersModel) => {
-    const {plan, lowering, file: graph} = await planOnnx(file, part, load);
+    const {plan, lowering, file: graph} = await planOnnx(file, selection, load);
     try {
       const planned = {plan, lowering, graph};
       const finite = {...(allowNonFinite && {allowNonFinite})};
       checkOrigin(merged, plan);
       const ofFile = new Set(plan.layers.map(({layer}) => layer.name));
-      late.settle(({name}) => !ofFile.has(name));
+      late.mergeNow(({name}) => !ofFile.has(name));
       const head = writeNewHead(merged, planned, file);
       const {changed, products} = await changedInputs({model: merged, late}, planned, merge ? undefined : model, load);
       const changes = await changesOf(file, graph, changed, finite);
@@ -143,7 +143,7 @@ interface ChangedInput extends LateValues {
 /** A merged model, and what merges its weights when they are read. */
 interface Merged {
   model: tf.LayersModel;
-  late: LateMerge;
+  late: LazyMerge;
 }
 
 /** The differences from the file: inputs of nodes, and products with quantized matrices. */
@@ -203,7 +203,7 @@ async function changedInputs(
         continue;
       }
       if (origin === undefined && product !== undefined) {
-        late.settle(each => each === trainedLayer);
+        late.mergeNow(candidate => candidate === trainedLayer);
         products.push({product, layer: layer.name, kernel: variables.get(name) as tf.LayerVariable});
         continue;
       }
@@ -215,7 +215,7 @@ async function changedInputs(
       const {node, index} = origin;
       if (isConvolution) {
         const inPlace = convolutions.get(node) ?? (await floatConvolution(planned, node));
-        late.settle(each => each === trainedLayer);
+        late.mergeNow(candidate => candidate === trainedLayer);
         inPlace.weights[index - 1]?.parts.push({origin, now: variables.get(name) as tf.LayerVariable});
         if (!convolutions.has(node)) {
           products.push({product: integers(planned, node, layer.name), layer: layer.name, convolution: inPlace});
@@ -300,18 +300,18 @@ async function changesOf(
   const inputs = new Map<number, string[]>();
   const names = new Map<ChangedInput, string>();
   const nameAt = ({node, index}: ChangedInput) => graph.nodes.get(node)?.inputs[index] ?? '';
-  for (const each of changed) {
-    const name = nameAt(each);
+  for (const changedInput of changed) {
+    const name = nameAt(changedInput);
     const alike = await alikeIn(
       changed.filter(other => nameAt(other) === name),
-      each,
+      changedInput,
     );
-    const [first = each] = alike;
+    const [first = changedInput] = alike;
     const tensor = stored.get(name);
     const type = tensor?.type ?? typeOf(model, graph, name);
     const constant = places.get(name);
     if ((tensor !== undefined || constant !== undefined) && alike.length === uses.get(name)) {
-      const bytes = first === each ? encoded(name, each, type, finite) : undefined;
+      const bytes = first === changedInput ? encoded(name, changedInput, type, finite) : undefined;
       if (bytes !== undefined && constant !== undefined) {
         constants.set(constant, bytes);
       } else if (bytes !== undefined) {
@@ -320,21 +320,21 @@ async function changesOf(
       continue;
     }
     const mergedName = names.get(first) ?? freeName(`${name}_merged`, taken);
-    if (first === each) {
-      names.set(each, mergedName);
+    if (first === changedInput) {
+      names.set(changedInput, mergedName);
       taken.add(mergedName);
-      added.push({name: mergedName, type, shape: each.shape, bytes: encoded(name, each, type, finite)});
+      added.push({name: mergedName, type, shape: changedInput.shape, bytes: encoded(name, changedInput, type, finite)});
     }
-    const proto = graph.nodes.get(each.node) as OnnxNode;
+    const proto = graph.nodes.get(changedInput.node) as OnnxNode;
     const place = nodes.indexOf(proto);
     if (place < 0) {
       throw unsupportedError(
-        `A weight of node "${each.node}" changed, which is in a branch or a function. New weights can be ` +
+        `A weight of node "${changedInput.node}" changed, which is in a branch or a function. New weights can be ` +
           'written there only if they are initializers of the file that no other node uses.',
       );
     }
     const list = inputs.get(place) ?? [...proto.inputs];
-    list[each.index] = mergedName;
+    list[changedInput.index] = mergedName;
     inputs.set(place, list);
   }
   return {initializers, constants, added, inputs};
@@ -344,10 +344,10 @@ async function changesOf(
 async function alikeIn(inputs: readonly ChangedInput[], one: ChangedInput): Promise<ChangedInput[]> {
   const values = inputs.length > 1 ? await one.read() : undefined;
   const alike: ChangedInput[] = [];
-  for (const each of inputs) {
-    const otherValues = values === undefined || each === one ? values : await each.read();
+  for (const candidate of inputs) {
+    const otherValues = values === undefined || candidate === one ? values : await candidate.read();
     if (otherValues === values || otherValues?.every((value, i) => Object.is(value, values?.[i])) === true) {
-      alike.push(each);
+      alike.push(candidate);
     }
   }
   return alike;

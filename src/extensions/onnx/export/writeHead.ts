@@ -36,16 +36,16 @@ const OPSET_OF_OTHERS = 13;
  */
 export function writeNewHead(model: tf.LayersModel, planned: Planned, file: OnnxModel): NewHead | undefined {
   const {plan, graph} = planned;
-  const values = valuesOf(planned, file);
+  const values = lastValues(planned, file);
   const opset = graph.opsets.get('') ?? 1;
   const {nodes, initializers, inputs} = file.graph;
   const taken = [...nodes.flatMap(({name, outputs}) => [name, ...outputs]), ...initializers.keys()];
   const out = new GraphWriter(opset, new Set([...taken, ...inputs.map(({name}) => name)]));
-  const {known, fresh} = writeNewLayers(out, model, {
+  const {written, fresh} = writeNewLayers(out, model, {
     plan,
     valueAt: (key, tensor) => {
       const value = values.get(key);
-      return value && tensorOf(tensor, value);
+      return value && heldTensor(tensor, value);
     },
     isPlanned: isOfFile,
     faultOf: layer =>
@@ -64,7 +64,7 @@ export function writeNewHead(model: tf.LayersModel, planned: Planned, file: Onnx
   }
   const outputs = model.outputs.map(output => {
     const {sourceLayer, shape} = output;
-    const tensor = known.get(output);
+    const tensor = written.get(output);
     if (tensor === undefined) {
       throw unsupportedError(`Output "${sourceLayer.name}" of the model is not a value of the file.`);
     }
@@ -88,7 +88,7 @@ interface HeldValue {
   perm: readonly number[];
 }
 
-function tensorOf({shape}: tf.SymbolicTensor, {name, perm}: HeldValue): Tensor {
+function heldTensor({shape}: tf.SymbolicTensor, {name, perm}: HeldValue): Tensor {
   // The plan's tensor has the axes of the value in the order `perm`.
   return new Tensor(
     shape,
@@ -98,8 +98,8 @@ function tensorOf({shape}: tf.SymbolicTensor, {name, perm}: HeldValue): Tensor {
   );
 }
 
-/** By the key of a flow: its last value in the file. Earlier values may lack the activation of a layer. */
-function valuesOf({lowering, graph}: Planned, {graph: {nodes, inputs}}: OnnxModel): Map<string, HeldValue> {
+/** Key of a flow → its last value in the file. Earlier values may lack the activation of a layer. */
+function lastValues({lowering, graph}: Planned, {graph: {nodes, inputs}}: OnnxModel): Map<string, HeldValue> {
   const values = new Map<string, HeldValue>();
   for (const name of [...inputs.map(input => input.name), ...nodes.flatMap(({outputs}) => outputs)]) {
     const key = graph.keys.get(name);

@@ -15,7 +15,7 @@ const OPSET = 17;
 /** The version of the format that came with it. */
 const IR_VERSION = 8;
 /** Protocol buffers are no larger. */
-const MOST_BYTES = 2 ** 31 - 1;
+const MAX_BYTES = 2 ** 31 - 1;
 
 /** How a model is written. */
 export interface WriteModelOptions extends FiniteOptions, CallOptions {
@@ -24,7 +24,7 @@ export interface WriteModelOptions extends FiniteOptions, CallOptions {
 
 /** Inputs and outputs as a convention has them. */
 export interface Interface {
-  /** By the index of an input: its name, the type of its values, and the names of its dynamic sizes, by axis. */
+  /** Index of an input → its name, the type of its values, and the names of its dynamic sizes, by axis. */
   inputs?: readonly {
     name: string;
     type?: number;
@@ -106,7 +106,7 @@ export async function writeModel(
     ...graph,
     field(8, [field(1, ''), field(2, opset)]),
   ];
-  if (parts.reduce((sum, {length}) => sum + length, 0) > MOST_BYTES) {
+  if (parts.reduce((sum, {length}) => sum + length, 0) > MAX_BYTES) {
     throw tooLargeError('The model has more than 2 GB, which an ONNX file cannot hold. Write it as float16.');
   }
   return joined(parts);
@@ -133,15 +133,15 @@ function nameOutput(
   {name, index, isPaired = false}: NamedOutput,
   taken: Set<string>,
 ): {name: string; shape: (number | string | null)[]} {
-  const whole = out.plain(tensor);
+  const values = out.plain(tensor);
   const shape = tensor.shape.map((size, axis) => size ?? (axis === 0 && !isPaired ? 'batch' : null));
-  const output = index === undefined ? whole : out.node('Gather', [whole, out.ints([index], [])], {axis: -1});
+  const output = index === undefined ? values : out.node('Gather', [values, out.ints([index], [])], {axis: -1});
   if (taken.has(output)) {
     const inputs = [output];
     out.nodes.push({op: 'Identity', name: out.freeName(`${name}/output`), inputs, outputs: [name], attributes: {}});
   } else {
     out.rename(output, name);
-    if (output === whole) {
+    if (output === values) {
       tensor.held.set(range(tensor.rank).join(), name);
     }
     taken.add(name);

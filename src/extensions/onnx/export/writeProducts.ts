@@ -12,7 +12,7 @@ import type {NewTensor, Replacement} from './spliceOnnx';
 import {usesOf} from './uses';
 import type {Planned} from './writeHead';
 
-/** A product with a quantized matrix that changed: what is added to it, or what is in its place. */
+/** A product with a quantized matrix that changed: its update, or the layer that replaces it. */
 export type ChangedProduct = {product: QuantizedProduct; layer: string} & (
   | {update: LoRALayer; kernel?: never; convolution?: never}
   | {kernel: Source; update?: never; convolution?: never}
@@ -35,7 +35,7 @@ function writeConvolution(out: GraphWriter, x: string, {attributes, weights}: Fl
       shape,
       held => {
         const values = {shape, data: data.slice()};
-        parts.forEach(({origin}, part) => writeToFileLayout(values, held[part] as Values, origin));
+        parts.forEach(({origin}, i) => writeToFileLayout(values, held[i] as Values, origin));
         return values;
       },
     ),
@@ -45,7 +45,7 @@ function writeConvolution(out: GraphWriter, x: string, {attributes, weights}: Fl
 }
 
 /**
- * By the name of a layer: its update.
+ * Name of a layer → its update.
  *
  * @throws LoRAError with the code ERR_UNSUPPORTED if an update is not a product.
  */
@@ -101,7 +101,7 @@ export function productChanges(
         ? writeConvolution(out, x, convolution)
         : out.node('MatMul', [x, out.weight('kernel', kernel)]);
       sum = product.output ? out.node('QuantizeLinear', [y, ...product.output]) : y;
-      places.forEach(each => changes.dropped.add(each));
+      places.forEach(index => changes.dropped.add(index));
       changes.dropped.delete(place);
     } else {
       const {A, B} = update.loraLayer;

@@ -139,13 +139,13 @@ export type Part = Uint8Array | {readonly length: number; read(): Promise<Uint8A
 
 /** The bytes of a message. */
 export async function joined(parts: readonly Part[]): Promise<Uint8Array<ArrayBuffer>> {
-  const whole = new Uint8Array(parts.reduce((sum, {length}) => sum + length, 0));
+  const bytes = new Uint8Array(parts.reduce((sum, {length}) => sum + length, 0));
   let at = 0;
-  for (const part of parts) {
-    whole.set(part instanceof Uint8Array ? part : await part.read(), at);
-    at += part.length;
+  for (const piece of parts) {
+    bytes.set(piece instanceof Uint8Array ? piece : await piece.read(), at);
+    at += piece.length;
   }
-  return whole;
+  return bytes;
 }
 
 /** A field as it is written: its tag, and bytes with their length or a whole number. */
@@ -159,7 +159,7 @@ export function field(number: number, value: number | string | Uint8Array | read
 
 /** The header of a field. With it, a large message need not be copied into the one around it. */
 export function fieldHeader(number: number, parts: readonly {length: number}[]): Uint8Array {
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const length = parts.reduce((sum, piece) => sum + piece.length, 0);
   return Uint8Array.from([...varint(number * 8 + 2), ...varint(length)]);
 }
 

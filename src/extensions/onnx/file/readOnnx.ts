@@ -10,7 +10,7 @@ export interface OnnxValue {
   name: string;
   /** The number of its type in ONNX; 0 where it is no tensor, or not known. */
   type: number;
-  /** Sizes, or the names of those that are open, or `null` for open ones without a name; `undefined`: not known. */
+  /** Fixed sizes, names of dynamic sizes, or `null` for dynamic sizes without a name; `undefined` if unknown. */
   shape: (number | string | null)[] | undefined;
 }
 
@@ -62,13 +62,13 @@ export interface OnnxModel {
   graph: OnnxGraph;
   /** By `domain:name`. */
   functions: Map<string, OnnxFunction>;
-  /** By domain: the version of its operations. */
+  /** Domain → the version of its operations. */
   opsets: Map<string, number>;
   metadata: Map<string, string>;
 }
 
 /** No graph for a browser has as many nodes, or initializers. Each takes more memory than its bytes in the file. */
-const MOST_ENTRIES = 100_000;
+const MAX_ENTRIES = 100_000;
 
 /** Reads an ONNX file, as `readOnnx`. The error for a file of another format says what it is. */
 export async function openOnnx(file: Uint8Array): Promise<OnnxModel> {
@@ -116,11 +116,11 @@ export function readOnnx(file: Uint8Array): OnnxModel {
 
 function readOpset(message: Uint8Array): [domain: string, version: number] {
   const opset: [string, number] = ['', 0];
-  for (const part of fieldsOf(message)) {
-    if (part.number === 1) {
-      opset[0] = domainOf(textIn(part));
-    } else if (part.number === 2) {
-      opset[1] = integerIn(part);
+  for (const field of fieldsOf(message)) {
+    if (field.number === 1) {
+      opset[0] = domainOf(textIn(field));
+    } else if (field.number === 2) {
+      opset[1] = integerIn(field);
     }
   }
   return opset;
@@ -186,8 +186,8 @@ export function readGraphProto(message: Uint8Array): OnnxGraph {
       case 15:
         throw unsupportedError('The ONNX file has sparse initializers, which are not supported.');
     }
-    if (nodes.length + initializers.size + inputs.length + outputs.length > MOST_ENTRIES) {
-      throw tooLargeError(`The ONNX file has more than ${MOST_ENTRIES} nodes and tensors.`);
+    if (nodes.length + initializers.size + inputs.length + outputs.length > MAX_ENTRIES) {
+      throw tooLargeError(`The ONNX file has more than ${MAX_ENTRIES} nodes and tensors.`);
     }
   }
   return {nodes, initializers, inputs: inputs.filter(({name}) => !initializers.has(name)), outputs};
@@ -269,9 +269,9 @@ function readValue(message: Uint8Array): OnnxValue {
       value.name = textIn(field);
     } else if (field.number === 2) {
       for (const tensor of fieldsOf(bytesIn(field))) {
-        for (const part of tensor.number === 1 ? fieldsOf(bytesIn(tensor)) : []) {
-          value.type = part.number === 1 ? integerIn(part) : value.type;
-          value.shape = part.number === 2 ? readShape(bytesIn(part)) : value.shape;
+        for (const typeField of tensor.number === 1 ? fieldsOf(bytesIn(tensor)) : []) {
+          value.type = typeField.number === 1 ? integerIn(typeField) : value.type;
+          value.shape = typeField.number === 2 ? readShape(bytesIn(typeField)) : value.shape;
         }
       }
     }
@@ -283,8 +283,8 @@ function readShape(message: Uint8Array): (number | string | null)[] {
   const shape: (number | string | null)[] = [];
   for (const field of fieldsOf(message)) {
     let size: number | string | null = null;
-    for (const part of field.number === 1 ? fieldsOf(bytesIn(field)) : []) {
-      size = part.number === 1 ? integerIn(part) : part.number === 2 ? textIn(part) || null : size;
+    for (const dimension of field.number === 1 ? fieldsOf(bytesIn(field)) : []) {
+      size = dimension.number === 1 ? integerIn(dimension) : dimension.number === 2 ? textIn(dimension) || null : size;
     }
     shape.push(typeof size === 'number' && size < 0 ? null : size);
   }

@@ -80,14 +80,14 @@ export async function fromONNX(source: ONNXSource, options: FromONNXOptions = {}
   await kernelsLoaded();
   const file = await loadOnnx(source, options);
   const {constantInputs} = options;
-  const part: OnnxPart = {...recorded(options), ...(constantInputs && {inputValues: constantInputs})};
-  const {plan} = await planOnnx(file, part, options);
+  const selection: OnnxPart = {...recorded(options), ...(constantInputs && {inputValues: constantInputs})};
+  const {plan} = await planOnnx(file, selection, options);
   try {
     const model = withoutResidue(() => build(plan, 'onnx'));
     if (plan.advice !== undefined) {
       console.warn(plan.advice);
     }
-    model.setUserDefinedMetadata({[RECORD]: part});
+    model.setUserDefinedMetadata({[RECORD]: selection});
     return model;
   } finally {
     plan.dispose();
@@ -129,12 +129,12 @@ async function bytesAt(source: ONNXSource, limits: LoadOptions): Promise<Uint8Ar
 /** The plan of the layers of a file, and how its weights were arranged. */
 export async function planOnnx(
   model: OnnxModel,
-  part: OnnxPart,
+  selection: OnnxPart,
   options: CallOptions,
 ): Promise<{plan: GraphPlan; lowering: Lowering; file: OnnxGraphModel}> {
   const file = graphOfOnnx(model);
-  const fixed = fixedInputs(file, part);
-  const request = requestOf(file, part);
+  const fixed = fixedInputs(file, selection);
+  const request = requestOf(file, selection);
   let lowering: Lowering | undefined;
   const lower = async (planner: Planner, node: GraphNode) => {
     const startedLowering = lowering as Lowering;
@@ -161,7 +161,7 @@ export async function planOnnx(
   return {plan, lowering: lowering as unknown as Lowering, file};
 }
 
-/** By node: the number that fills a constant input. These inputs are no longer among those of the file. */
+/** Node → the number that fills a constant input, which is no longer an input of the file. */
 function fixedInputs({read}: OnnxGraphModel, {inputValues = {}}: OnnxPart): Map<string, number> {
   const fixed = new Map<string, number>();
   const faults: string[] = [];
@@ -268,12 +268,12 @@ function prepare(lowering: Lowering, file: OnnxGraphModel, order: readonly Graph
  *
  * @throws LoRAError with a line for each name that names nothing, and for each shape that is malformed.
  */
-function requestOf(file: OnnxGraphModel, part: GraphPart): ChosenPart {
+function requestOf(file: OnnxGraphModel, selection: GraphPart): ChosenPart {
   const {read, keys, nodes} = file;
-  const {inputs, outputs} = chosenPart(read, part, (_, name) => findValue(file, name));
+  const {inputs, outputs} = chosenPart(read, selection, (_, name) => findValue(file, name));
   const free = new FreeNames(read.nodes);
   const ends = outputs.map((key, i) => {
-    const plain = (part.outputs?.[i] ?? read.outputs[i]?.key ?? key).replaceAll(':', '_');
+    const plain = (selection.outputs?.[i] ?? read.outputs[i]?.key ?? key).replaceAll(':', '_');
     const name = read.nodes.has(plain) ? free.next(`${plain}/output`) : plain;
     read.nodes.set(name, {name, op: 'Output', input: [key]});
     nodes.set(name, {name, op: 'Output', domain: 'tfjs-lora', inputs: [name], outputs: [], attributes: new Map()});
@@ -288,8 +288,8 @@ function findValue({read, keys}: OnnxGraphModel, name: string): string {
   const node = read.nodes.get(name);
   const key = node?.op === 'Placeholder' ? name : (keys.get(name) ?? node?.name);
   if (key === undefined) {
-    const near = [...keys.keys()].filter(each => each.includes(name)).slice(0, 5);
-    const ways = near.length > 0 ? ` It has ${near.map(each => `"${each}"`).join(', ')}.` : '';
+    const near = [...keys.keys()].filter(value => value.includes(name)).slice(0, 5);
+    const ways = near.length > 0 ? ` It has ${near.map(value => `"${value}"`).join(', ')}.` : '';
     throw new LoRAError(`The file has no value "${name}".${ways}`);
   }
   return key.replace(/:0$/, '');

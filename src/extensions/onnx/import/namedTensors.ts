@@ -26,7 +26,7 @@ interface Constant extends NamedTensor {
 const PARAMETER = /^[a-z_]\w*(?:\.\w+)+$/i;
 
 /** Exporters take no more steps from an initializer to a weight. Each may double the work. */
-const MOST_STEPS = 4;
+const MAX_STEPS = 4;
 
 /**
  * The floats of a file, initializers and constants, under the names that they have in PyTorch. Exporters keep those of
@@ -113,7 +113,7 @@ function moduleOf(
   const ofNode = path?.replaceAll('/', '.');
   // Later calls of a module are counted: `query_1`.
   const paths = [ofNode ?? '', ofNode?.replace(/_\d+$/, '') ?? ''];
-  if (ofBias !== undefined && ofNode !== undefined && !paths.some(each => `.${each}`.endsWith(`.${ofBias}`))) {
+  if (ofBias !== undefined && ofNode !== undefined && !paths.some(name => `.${name}`.endsWith(`.${ofBias}`))) {
     return undefined;
   }
   const tensorName = ofBias ?? ofNode;
@@ -131,8 +131,8 @@ function computed(
     return undefined;
   }
   const {shape, values} = x;
-  const steps = Math.max(...parts.map(part => part?.steps ?? 0)) + 1;
-  if (steps > MOST_STEPS) {
+  const steps = Math.max(...parts.map(operand => operand?.steps ?? 0)) + 1;
+  if (steps > MAX_STEPS) {
     return undefined;
   }
   switch (op) {

@@ -34,10 +34,10 @@ export interface Branch {
 const DEEPEST = 16;
 
 /** A file may call a function as often as it likes. */
-const MOST_NODES = 100_000;
+const MAX_NODES = 100_000;
 
 /** A node can name as many inputs and outputs as it likes. The import looks at each several times. */
-const MOST_ENDS = 4 * MOST_NODES;
+const MAX_ENDS = 4 * MAX_NODES;
 
 /** @throws LoRAError if the file is damaged, or of a version that is not known. */
 export function graphOfOnnx({graph, functions, opsets}: OnnxModel): OnnxGraphModel {
@@ -119,8 +119,8 @@ class Flattened {
   private addNode(node: OnnxNode, scope: Scope): void {
     const {rename} = scope;
     this.ends += node.inputs.length + node.outputs.length;
-    if (this.ends > MOST_ENDS) {
-      throw unsupportedError(`The nodes of the ONNX file have more than ${MOST_ENDS} inputs and outputs.`);
+    if (this.ends > MAX_ENDS) {
+      throw unsupportedError(`The nodes of the ONNX file have more than ${MAX_ENDS} inputs and outputs.`);
     }
     const named = (list: readonly string[]) => list.map(name => (name === '' ? '' : rename(name)));
     // Those of the file itself stay the objects that they are, by which they are found when it is written.
@@ -129,7 +129,7 @@ class Flattened {
       node.name === ''
         ? (proto.outputs.find(output => output !== '') ?? scope.path + proto.op)
         : scope.path + node.name;
-    const constant = proto.op === 'Constant' && proto.domain === '' ? tensorOf(proto) : undefined;
+    const constant = proto.op === 'Constant' && proto.domain === '' ? constantTensor(proto) : undefined;
     const inner = this.functions.get(`${proto.domain}:${proto.op}`);
     if (constant !== undefined) {
       this.addTensor(proto.outputs[0] ?? '', constant);
@@ -138,7 +138,7 @@ class Flattened {
     } else {
       const isChoice = proto.op === 'If' && proto.domain === '';
       const ends = isChoice ? this.addBranches(proto, name, scope) : [];
-      const input = [...proto.inputs.filter(each => each !== ''), ...ends].map(each => this.keyOf(each, name));
+      const input = [...proto.inputs.filter(value => value !== ''), ...ends].map(value => this.keyOf(value, name));
       const addedName = this.add(name, {op: proto.op, input});
       this.nodes.set(addedName, isChoice ? {...proto, inputs: [...proto.inputs, ...ends]} : proto);
       if (scope.branch !== undefined) {
@@ -210,8 +210,8 @@ function filledIn(
 }
 
 function checkCount(count: number): void {
-  if (count > MOST_NODES) {
-    throw unsupportedError(`The ONNX file expands to more than ${MOST_NODES} nodes.`);
+  if (count > MAX_NODES) {
+    throw unsupportedError(`The ONNX file expands to more than ${MAX_NODES} nodes.`);
   }
 }
 
@@ -237,7 +237,7 @@ function attributesOf({type, shape}: OnnxValue): GraphNode['attr'] {
 }
 
 /** The value of a `Constant`; `undefined` where it is of a kind that TensorFlow.js has not. */
-function tensorOf({attributes, name}: OnnxNode): OnnxTensor | undefined {
+function constantTensor({attributes, name}: OnnxNode): OnnxTensor | undefined {
   const list = (key: string) => attributes.get(key);
   const made = (type: number, values: readonly number[], shape: readonly number[]) =>
     new OnnxTensor(name, type, shape, values);

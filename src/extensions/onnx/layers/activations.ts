@@ -83,7 +83,7 @@ export function activated(
     out.refuse(`The activation ${name} cannot be written.`);
     return tensor;
   }
-  return name === 'linear' ? tensor : out.each(tensor, x => write(out, x));
+  return name === 'linear' ? tensor : out.elementwise(tensor, x => write(out, x));
 }
 
 function overAxis(out: GraphWriter, tensor: Tensor, op: string, axis: number): Tensor {
@@ -91,8 +91,8 @@ function overAxis(out: GraphWriter, tensor: Tensor, op: string, axis: number): T
   if (out.opset < 13 && axis !== tensor.rank - 1) {
     out.refuse(`Opset ${out.opset} has no softmax over axis ${axis}.`);
   }
-  const own = out.opset < 13 || out.namesPadding ? out.asPlain(tensor) : tensor;
-  return out.each(own, x => out.node(op, [x], {axis: own.order.indexOf(axis)}));
+  const operand = out.opset < 13 || out.namesPadding ? out.asPlain(tensor) : tensor;
+  return out.elementwise(operand, x => out.node(op, [x], {axis: operand.order.indexOf(axis)}));
 }
 
 const activation: Write = (out, call) =>
@@ -100,14 +100,14 @@ const activation: Write = (out, call) =>
 
 const relu: Write = (out, call) => {
   const {maxValue} = call.fields<ReluLayer>();
-  return out.each(call.input, x => (maxValue == null ? out.node('Relu', [x]) : out.clip(x, 0, maxValue)));
+  return out.elementwise(call.input, x => (maxValue == null ? out.node('Relu', [x]) : out.clip(x, 0, maxValue)));
 };
 
 /** An operation with a slope. */
 function sloped(op: string): Write {
   return (out, call) => {
     const alpha = new Fraction(call.fields<{alpha: number}>().alpha);
-    return out.each(call.input, x => out.node(op, [x], {alpha}));
+    return out.elementwise(call.input, x => out.node(op, [x], {alpha}));
   };
 }
 
@@ -117,12 +117,12 @@ const prelu: Write = (out, call) => {
   const {order} = call.input;
   const perm = order.filter(axis => axis > 0).map(axis => axis - 1);
   const slopes = out.weight('alpha', alpha, {perm});
-  return out.each(call.input, x => out.node('PRelu', [x, slopes]));
+  return out.elementwise(call.input, x => out.node('PRelu', [x, slopes]));
 };
 
 const thresholdedRelu: Write = (out, call) => {
   const alpha = new Fraction(call.fields<{theta: number}>().theta);
-  return out.each(call.input, x => out.node('ThresholdedRelu', [x], {alpha}));
+  return out.elementwise(call.input, x => out.node('ThresholdedRelu', [x], {alpha}));
 };
 
 /** The input of a softmax. Masked values are lowered by 10⁹. */
@@ -145,8 +145,8 @@ function unmasked(out: GraphWriter, {input, mask}: Call): Tensor {
 
 const softmax: Write = (out, call) => {
   const {axis} = call.fields<{axis: number | number[]}>();
-  const [only = -1, ...others] = [axis].flat();
-  if (others.length > 0) {
+  const [only = -1, ...moreAxes] = [axis].flat();
+  if (moreAxes.length > 0) {
     out.refuse('A softmax over several axes cannot be written.');
   }
   return overAxis(out, unmasked(out, call), 'Softmax', only < 0 ? only + call.input.rank : only);

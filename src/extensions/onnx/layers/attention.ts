@@ -39,7 +39,7 @@ export const attention: Write = (out, call) => {
     out.refuse('Different angles for long texts (dynamic RoPE) cannot be written.');
   }
   const inputs = hasBias ? call.inputs.slice(0, -1) : call.inputs;
-  const own = packed ? 1 : 3;
+  const stateCount = packed ? 1 : 3;
   const size = (call.input.shape[2] ?? 0) / (packed ? heads + 2 * keyValueHeads : heads);
   const sizes = [heads * size, keyValueHeads * size, keyValueHeads * size];
   const parts = packed
@@ -60,16 +60,16 @@ export const attention: Write = (out, call) => {
   const products = out.node('MatMul', [queries, byHead(rotatedK, 1, columns)]);
   const capped = layer.softCap === null ? products : softCapped(out, products, layer.softCap);
   const added = hasBias ? out.node('Add', [capped, out.plain(call.inputs.at(-1) as Tensor)]) : capped;
-  const seen = visibility(out, inputs[own], {q, k}, layer);
-  const whole = (x: string) => (group === 1 ? x : out.once(`grouped ${x}`, () => out.unsqueeze(x, [1])));
+  const seen = visibility(out, inputs[stateCount], {q, k}, layer);
+  const withGroups = (x: string) => (group === 1 ? x : out.once(`grouped ${x}`, () => out.unsqueeze(x, [1])));
   const hidden =
     seen &&
     out.once(`hidden ${seen}`, () => out.node('Mul', [out.node('Sub', [out.float(1), seen]), out.float(UNSEEN)]));
-  const scores = hidden === undefined ? added : out.node('Add', [added, whole(hidden)]);
+  const scores = hidden === undefined ? added : out.node('Add', [added, withGroups(hidden)]);
   const weights = out.node('Softmax', [scores], {axis: -1});
   const y = out.node('MatMul', [weights, byHead(v, 1, rows)]);
   const any = seen && out.once(`any ${seen}`, () => out.reduce('ReduceMax', seen, [3], true));
-  const shown = any === undefined ? y : out.node('Mul', [y, whole(any)]);
+  const shown = any === undefined ? y : out.node('Mul', [y, withGroups(any)]);
   const together = out.node('Transpose', [shown], {perm: group === 1 ? [0, 2, 1, 3] : [0, 3, 1, 2, 4]});
   return call.output(out.reshape(together, [0, 0, heads * size]));
 };
@@ -124,8 +124,8 @@ function rotated(out: GraphWriter, x: string, heads: number, size: number, rotar
   const axes = frequencies.join();
   const positions = out.sizeOf(x, 1);
   const angles = out.once(`angles ${axes} ${positions}`, () => {
-    const each = out.cast(out.positions(positions), TYPE.float);
-    return out.node('Mul', [out.unsqueeze(each, [1]), out.floats(frequencies, [1, half])]);
+    const places = out.cast(out.positions(positions), TYPE.float);
+    return out.node('Mul', [out.unsqueeze(places, [1]), out.floats(frequencies, [1, half])]);
   });
   const table = (op: string) =>
     out.once(`${op} ${angles} ${scale}`, () => {
@@ -143,9 +143,9 @@ function rotatedBy(
   [cosines, sines]: readonly [string, string],
 ): string {
   const byHead = out.reshape(x, [0, 0, heads, size]);
-  const part = (first: number) =>
+  const halfOf = (first: number) =>
     interleaved ? out.slice(byHead, 3, first, 2 * half, 2) : out.slice(byHead, 3, first * half, (first + 1) * half);
-  const [a, b] = [part(0), part(1)];
+  const [a, b] = [halfOf(0), halfOf(1)];
   const times = (one: string, other: string) => out.node('Mul', [one, other]);
   const ends = [
     out.node('Sub', [times(a, cosines), times(b, sines)]),
@@ -155,15 +155,15 @@ function rotatedBy(
     ? out.reshape(
         out.node(
           'Concat',
-          ends.map(each => out.unsqueeze(each, [4])),
+          ends.map(end => out.unsqueeze(end, [4])),
           {axis: 4},
         ),
         [0, 0, heads, 2 * half],
       )
     : out.node('Concat', ends, {axis: 3});
-  const whole =
+  const rotated =
     2 * half === size ? pairs : out.node('Concat', [pairs, out.slice(byHead, 3, 2 * half, size)], {axis: 3});
-  return out.reshape(whole, [0, 0, heads * size]);
+  return out.reshape(rotated, [0, 0, heads * size]);
 }
 
 /** The angles of the pairs at position 1, as the layer has them. */

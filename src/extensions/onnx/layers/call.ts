@@ -11,7 +11,7 @@ const IMPLIED_SETTINGS = new RegExp(
     'units|filters|depthMultiplier|inputDim|outputDim|useBias)$',
 );
 
-/** Class of a layer → other settings that are contained in its weights, or do not change predictions. */
+/** Class of a layer → other settings that its weights imply, or that do not change predictions. */
 const IMPLIED_BY_CLASS: Readonly<Record<string, string>> = {
   AlphaDropout: 'rate noiseShape',
   BatchNormalization: 'momentum center scale',

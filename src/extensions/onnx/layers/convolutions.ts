@@ -40,12 +40,12 @@ interface Window {
  * The padding of a window as attributes. With strides, "same" depends on the size of the image; runtimes compute it if
  * the size is dynamic.
  */
-export function padded(
+export function geometry(
   out: GraphWriter,
   sizes: tf.Shape,
   {size, strides, dilations = size.map(() => 1), padding}: Window,
 ): Attributes {
-  const attributes = {kernel_shape: size, strides, ...(dilations.some(each => each > 1) && {dilations})};
+  const attributes = {kernel_shape: size, strides, ...(dilations.some(rate => rate > 1) && {dilations})};
   if (padding !== 'same') {
     return attributes;
   }
@@ -53,8 +53,8 @@ export function padded(
   if (out.namesPadding) {
     return ofRule;
   }
-  const totals = size.map((each, axis) => {
-    const reach = (each - 1) * (dilations[axis] ?? 1);
+  const totals = size.map((taps, axis) => {
+    const reach = (taps - 1) * (dilations[axis] ?? 1);
     const [stride, image] = [strides[axis] ?? 1, sizes[axis]];
     if (stride === 1 || reach === 0) {
       return reach;
@@ -69,9 +69,9 @@ export function padded(
  * zero: windows that are smaller than their strides begin behind the border.
  */
 function cropped(out: GraphWriter, x: string, sizes: tf.Shape, window: Window): string {
-  const starts = window.size.map((each, axis) => {
+  const starts = window.size.map((taps, axis) => {
     const [stride, image] = [window.strides[axis] ?? 1, sizes[axis]];
-    if (out.namesPadding || window.padding !== 'same' || window.size.length < 3 || each >= stride) {
+    if (out.namesPadding || window.padding !== 'same' || window.size.length < 3 || taps >= stride) {
       return 0;
     }
     if (image == null) {
@@ -80,7 +80,7 @@ function cropped(out: GraphWriter, x: string, sizes: tf.Shape, window: Window): 
           'fixed sizes.',
       );
     }
-    return Math.max(Math.ceil(((image ?? 1) - each - (Math.ceil((image ?? 1) / stride) - 1) * stride) / 2), 0);
+    return Math.max(Math.ceil(((image ?? 1) - taps - (Math.ceil((image ?? 1) / stride) - 1) * stride) / 2), 0);
   });
   const axes = range(starts.length).filter(axis => starts[axis] !== 0);
   const pick = (list: readonly number[]) => out.ints(axes.map(axis => list[axis] ?? 0));
@@ -106,7 +106,7 @@ function ofTransposed({layer}: Call): boolean {
   return /^Separable/.test(layer.getClassName());
 }
 
-function biasOf(out: GraphWriter, {bias}: Partial<KernelLayer>): string[] {
+function biasInputs(out: GraphWriter, {bias}: Partial<KernelLayer>): string[] {
   return bias == null ? [] : [out.weight('bias', bias)];
 }
 
@@ -119,7 +119,7 @@ const convolution: Write = (out, call) => {
   const sizes = imageSizes(call.input.shape, layer);
   const window = {size, strides, dilations, padding};
   const x = cropped(out, out.held(call.input, imageOrder(out, layer, rank)), sizes, window);
-  const y = out.node('Conv', [x, w, ...biasOf(out, layer)], padded(out, sizes, window));
+  const y = out.node('Conv', [x, w, ...biasInputs(out, layer)], geometry(out, sizes, window));
   return finished(out, call, y, layer);
 };
 
@@ -132,26 +132,26 @@ const transposed: Write = (out, call) => {
   let size = layer.kernelSize;
   let w = out.filter('kernel', kernel, {perm: [rank - 1, rank - 2, ...range(rank - 2)]});
   // As many outputs as the convolution that this is the gradient of has inputs.
-  let more = size.map((each, axis) => Math.max((strides[axis] ?? 1) - each, 0));
-  if (!out.namesPadding && rank === 5 && padding === 'same' && more.some(each => each > 0)) {
+  let more = size.map((taps, axis) => Math.max((strides[axis] ?? 1) - taps, 0));
+  if (!out.namesPadding && rank === 5 && padding === 'same' && more.some(extra => extra > 0)) {
     // The windows of that convolution begin behind the border, so that nothing reaches the outputs before them.
-    const before = more.map(each => Math.ceil(each / 2));
+    const before = more.map(extra => Math.ceil(extra / 2));
     w = out.node('Pad', [w, out.ints([0, 0, ...before, 0, 0, 0, 0, 0])]);
-    size = size.map((each, axis) => each + (before[axis] ?? 0));
-    more = more.map((each, axis) => each - (before[axis] ?? 0));
+    size = size.map((taps, axis) => taps + (before[axis] ?? 0));
+    more = more.map((extra, axis) => extra - (before[axis] ?? 0));
   }
-  const less = size.map((each, axis) => (padding === 'same' ? Math.max(each - (strides[axis] ?? 1), 0) : 0));
-  const y = out.node('ConvTranspose', [x, w, ...biasOf(out, layer)], {
+  const less = size.map((taps, axis) => (padding === 'same' ? Math.max(taps - (strides[axis] ?? 1), 0) : 0));
+  const y = out.node('ConvTranspose', [x, w, ...biasInputs(out, layer)], {
     kernel_shape: size,
     strides,
-    ...(out.namesPadding ? padded(out, [], {size, strides, padding}) : {pads: padsOf(less)}),
-    ...(more.some(each => each > 0) && {output_padding: more}),
+    ...(out.namesPadding ? geometry(out, [], {size, strides, padding}) : {pads: padsOf(less)}),
+    ...(more.some(extra => extra > 0) && {output_padding: more}),
   });
   return finished(out, call, y, layer);
 };
 
 /** A kernel `[h, w, in, multiplier]` as `[in·multiplier, 1, h, w]`, in as many groups as there are inputs. */
-function depthwise(out: GraphWriter, x: string, kernel: Source, bias: string[], attributes: Attributes): string {
+function groupedConv(out: GraphWriter, x: string, kernel: Source, bias: string[], attributes: Attributes): string {
   const [h = 1, w = 1, channels = 1, multiplier = 1] = kernel.shape as number[];
   const shape = [channels * multiplier, 1, h, w];
   const kernels = out.filter('depthwise_kernel', kernel, {perm: [2, 3, 0, 1], shape});
@@ -163,9 +163,9 @@ const depthwiseConvolution: Write = (out, call) => {
   const {kernelSize: size, strides, dilationRate, padding, depthwiseKernel} = layer;
   // The stock layer ignores its dilation.
   const dilations = call.layer.getClassName() === 'DepthwiseConv2D' ? [1, 1] : dilationRate;
-  const attributes = padded(out, imageSizes(call.input.shape, layer), {size, strides, dilations, padding});
+  const attributes = geometry(out, imageSizes(call.input.shape, layer), {size, strides, dilations, padding});
   const x = out.held(call.input, imageOrder(out, layer, 4));
-  return finished(out, call, depthwise(out, x, depthwiseKernel, biasOf(out, layer), attributes), layer);
+  return finished(out, call, groupedConv(out, x, depthwiseKernel, biasInputs(out, layer), attributes), layer);
 };
 
 const separableConvolution: Write = (out, call) => {
@@ -175,9 +175,9 @@ const separableConvolution: Write = (out, call) => {
   const flat = (name: string) => (isFlat ? out.unsqueeze(name, [out.firstSpace]) : name);
   const sizes = [...(isFlat ? [1] : []), ...imageSizes(call.input.shape, layer)];
   const x = flat(out.held(call.input, imageOrder(out, layer, call.input.rank)));
-  const between = depthwise(out, x, depthwiseKernel, [], padded(out, sizes, {size, strides, dilations, padding}));
+  const between = groupedConv(out, x, depthwiseKernel, [], geometry(out, sizes, {size, strides, dilations, padding}));
   const kernel = out.filter('pointwise_kernel', pointwiseKernel, {perm: [3, 2, 0, 1]});
-  const y = out.node('Conv', [between, kernel, ...biasOf(out, layer)], {kernel_shape: [1, 1]});
+  const y = out.node('Conv', [between, kernel, ...biasInputs(out, layer)], {kernel_shape: [1, 1]});
   return finished(out, call, isFlat ? out.squeeze(y, [out.firstSpace]) : y, layer);
 };
 
@@ -189,8 +189,8 @@ function pool(op: string): Write {
     const {rank} = call.input;
     const sizes = imageSizes(call.input.shape, layer);
     const window = {size, strides, padding};
-    const attributes = padded(out, sizes, window);
-    if (!out.namesPadding && 'auto_pad' in attributes && size.some((each, axis) => each < (strides[axis] ?? 1))) {
+    const attributes = geometry(out, sizes, window);
+    if (!out.namesPadding && 'auto_pad' in attributes && size.some((taps, axis) => taps < (strides[axis] ?? 1))) {
       // ONNX Runtime computes negative pads, which it then refuses.
       out.refuse(
         'Windows that are smaller than their strides in an image of dynamic size cannot be written. Give the input ' +

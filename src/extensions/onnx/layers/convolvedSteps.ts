@@ -4,7 +4,7 @@ import {type GraphWriter, Tensor} from '../write/graphWriter';
 import {TYPE} from '../write/messages';
 import {activated} from './activations';
 import type {Call, Write} from './call';
-import {imageOrder, padded} from './convolutions';
+import {geometry, imageOrder} from './convolutions';
 
 /** The fields of a `ConvLSTM2D`. */
 interface ConvolvedLayer extends InnerLayers {
@@ -58,8 +58,8 @@ function stepOf(out: GraphWriter, {input}: Call, fields: Cell & ConvLayer) {
   const images = first.map(axis => input.shape[axis + 1] ?? null);
   const of = (name: string) => new Tensor([null, null, null, filters], TYPE.float, name);
   return (h: string, c: string, x: string): string[] => {
-    const ofInput = out.node('Conv', [x, w, ...b], padded(out, images, {size, strides, dilations, padding}));
-    const ofState = out.node('Conv', [h, r], padded(out, images, {size, strides: [1, 1], padding: 'same'}));
+    const ofInput = out.node('Conv', [x, w, ...b], geometry(out, images, {size, strides, dilations, padding}));
+    const ofState = out.node('Conv', [h, r], geometry(out, images, {size, strides: [1, 1], padding: 'same'}));
     const gates = out.nodeOf('Split', [out.node('Add', [ofInput, ofState]), sizes], {axis: 1}, 4);
     const [i, f, , o] = gates.map(gate => activated(out, of(gate), recurrentActivation).name) as [
       string,

@@ -8,10 +8,10 @@ interface DistanceLayer {
 }
 
 /** The rows of distances are written for texts of at most this many positions. */
-const MOST_POSITIONS = 4096;
+const MAX_POSITIONS = 4096;
 
 /** The rows for the distances `−most` to `most`, as constants. */
-function rowsOf(layer: DistanceLayer, most: number): number[] {
+function tableRows(layer: DistanceLayer, most: number): number[] {
   // Rows for distances that the layer refuses are NaN.
   return Array.from({length: 2 * most - 1}, (_, i) => layer.rowOf(i - most + 1) || 0);
 }
@@ -25,9 +25,9 @@ function distances(out: GraphWriter, size: string): string {
 }
 
 /** Rows of a table for distances: `[positions, positions]`. */
-function rowsFor(out: GraphWriter, layer: DistanceLayer, size: string, known: number | null, turned = false): string {
-  const most = known ?? MOST_POSITIONS;
-  const rows = out.ints(turned ? rowsOf(layer, most).reverse() : rowsOf(layer, most));
+function rowsFor(out: GraphWriter, layer: DistanceLayer, size: string, length: number | null, turned = false): string {
+  const most = length ?? MAX_POSITIONS;
+  const rows = out.ints(turned ? tableRows(layer, most).reverse() : tableRows(layer, most));
   const index = out.node('Add', [distances(out, size), out.ints([most - 1], [])]);
   return out.node('Gather', [rows, index]);
 }
@@ -60,9 +60,9 @@ export const distanceScores: Write = (out, call) => {
   const length = out.sizeOf(out.plain(states), 1);
   // The distance of a query from a key is the negated distance of the key from the query.
   const chosen = rowsFor(out, layer, length, states.shape[1] ?? null, true);
-  const own = ofKeys ? out.node('Transpose', [chosen], {perm: [1, 0]}) : chosen;
+  const places = ofKeys ? out.node('Transpose', [chosen], {perm: [1, 0]}) : chosen;
   const shape = out.node('Concat', [out.sizeOf(products, 0), out.ints([heads, 1, 1])], {axis: 0});
-  const index = out.node('Expand', [out.unsqueeze(own, [0, 1]), shape]);
+  const index = out.node('Expand', [out.unsqueeze(places, [0, 1]), shape]);
   const scores = out.node('GatherElements', [products, index], {axis: 3});
   return call.output(ofKeys ? out.node('Transpose', [scores], {perm: [0, 1, 3, 2]}) : scores);
 };

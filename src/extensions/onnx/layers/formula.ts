@@ -10,7 +10,7 @@ import {activated, gateActivation, swish} from './activations';
 import {rotatedByAngles} from './attention';
 import type {Call, Write} from './call';
 import {indices, normalizedRows} from './shapes';
-import {croppedLike, ifLarger, paddedToPieces, piecesOf, reshapeTo, resizedLike, rolled, times} from './windows';
+import {croppedLike, ifLarger, paddedToPieces, piecesOf, reshapeTo, resizedLike, rolled, scaledSize} from './windows';
 
 /** A value: an input, whose axes may be in another order, or the name of a result. */
 type Value = Tensor | string;
@@ -60,9 +60,9 @@ function nodeOps(out: GraphWriter): TransformerOps<Value, string> {
     gather: (table, rows) =>
       out.node('Gather', [name(table), rows instanceof Tensor ? indices(out, rows) : out.cast(rows, TYPE.int64)]),
     reshape: (x, shape) => typed(x, reshapeTo(out, name(x), shape)),
-    reshapeLike(x, like, axes, others) {
+    reshapeLike(x, like, axes, sizesAfter) {
       const sizes = firstSizes(like, axes);
-      const shape = others.length === 0 ? sizes : out.node('Concat', [sizes, out.ints(others)], {axis: 0});
+      const shape = sizesAfter.length === 0 ? sizes : out.node('Concat', [sizes, out.ints(sizesAfter)], {axis: 0});
       return out.node('Reshape', [name(x), shape]);
     },
     transpose: (x, perm) => out.node('Transpose', [name(x)], {perm}),
@@ -87,7 +87,7 @@ function nodeOps(out: GraphWriter): TransformerOps<Value, string> {
     },
     size: (x, axis) => (typeof x === 'string' ? out.sizeOf(x, axis) : out.sizeOf(x.name, x.order.indexOf(axis))),
     plus: (size, more) => out.node('Add', [size, out.ints([more])]),
-    times: (size, factor) => times(out, size, factor),
+    times: (size, factor) => scaledSize(out, size, factor),
     pieces: (size, piece) => piecesOf(out, size, piece),
     ifLarger: (sizes, than, factor) => ifLarger(out, sizes, than, factor),
     affine: (x, gamma, beta) => out.node('Add', [out.node('Mul', [name(x), name(gamma)]), name(beta)]),
@@ -171,7 +171,7 @@ export const formula: Write = (out, call) => {
     );
   };
   if (isElementwise === true && weights === undefined) {
-    return out.each(call.input, x => write([x]) as string);
+    return out.elementwise(call.input, x => write([x]) as string);
   }
   const result = write(inputs);
   return typeof result === 'string'

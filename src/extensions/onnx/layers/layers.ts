@@ -13,7 +13,7 @@ import {RECURRENT_LAYERS} from './recurrent';
 import {asFloats, PLAIN_LAYERS} from './shapes';
 import {TRANSFORMER_LAYERS} from './transformers';
 
-/** By the class of a layer: what writes it. */
+/** Class of a layer → its writer. */
 export const LAYERS: Readonly<Record<string, Write>> = {
   ...PLAIN_LAYERS,
   ...ACTIVATION_LAYERS,
@@ -35,20 +35,20 @@ const TAKES_INDICES = /Embedding$|>Attention$/;
 export function writeCalls(
   out: GraphWriter,
   model: tf.LayersModel,
-  known: Known,
+  written: Known,
   {path = '', keywords}: {path?: string; keywords?: Keywords} = {},
 ): void {
   const flow = new MaskFlow(keywords);
   for (const call of callsInOrder(model)) {
     const {outboundLayer: layer, inputTensors, outputTensors} = call;
-    const given = flow.enter(call);
-    if (outputTensors.every(output => known.has(output))) {
+    const masked = flow.enter(call);
+    if (outputTensors.every(output => written.has(output))) {
       continue;
     }
-    const inputs = inputTensors.map(input => known.get(input) as Tensor);
+    const inputs = inputTensors.map(input => written.get(input) as Tensor);
     const shapes = outputTensors.map(({shape}) => shape);
-    const {outputs, mask} = writeLayer(out, layer, {inputs, shapes, path: `${path}${layer.name}`, ...given});
-    outputTensors.forEach((tensor, i) => known.set(tensor, outputs[i] ?? (inputs[0] as Tensor)));
+    const {outputs, mask} = writeLayer(out, layer, {inputs, shapes, path: `${path}${layer.name}`, ...masked});
+    outputTensors.forEach((tensor, i) => written.set(tensor, outputs[i] ?? (inputs[0] as Tensor)));
     flow.leave(call, mask);
   }
 }
@@ -69,12 +69,12 @@ export function writeLayer(
   {inputs, shapes, path, masks, keywords = {}}: LayerInputs,
 ): {outputs: Tensor[]; mask?: Mask | undefined} {
   if (isContainer(layer)) {
-    const known: Known = new Map(layer.inputs.map((input, i) => [input, inputs[i] as Tensor]));
+    const written: Known = new Map(layer.inputs.map((input, i) => [input, inputs[i] as Tensor]));
     const {mask} = keywords;
-    writeCalls(out, layer, known, {path: `${path}/`, keywords});
+    writeCalls(out, layer, written, {path: `${path}/`, keywords});
     // tfjs frees the masks of an inner model when it has run.
     keywords.mask &&= keywords.mask === mask ? mask : {shape: keywords.mask.shape};
-    return {outputs: layer.outputs.map(output => known.get(output) as Tensor)};
+    return {outputs: layer.outputs.map(output => written.get(output) as Tensor)};
   }
   out.begin(path, inputs, shapes);
   const className = layer.getClassName();
@@ -84,10 +84,10 @@ export function writeLayer(
     return {outputs: shapes.map(shape => new Tensor(shape, 1, inputs[0]?.name ?? ''))};
   }
   const {integers = []} = hasFormula(layer) ? layer.definition : {};
-  const own = TAKES_INDICES.test(className)
+  const operands = TAKES_INDICES.test(className)
     ? inputs
     : inputs.map((input, i) => (integers.includes(i) ? input : asFloats(out, input)));
-  const call = new Call(layer, own, shapes, masks, keywords);
+  const call = new Call(layer, operands, shapes, masks, keywords);
   const faults = out.faults.size;
   const outputs = [write(out, call)].flat();
   const unread = out.faults.size > faults || hasFormula(layer) ? [] : call.unread();
@@ -117,8 +117,8 @@ function timeDistributed(out: GraphWriter, call: Call): Tensor {
   const {layer: inner} = call.fields<Required<InnerLayers>>();
   const {layer: path} = out;
   const [batch = null, , ...sizes] = call.input.shape;
-  const [, , ...given] = call.shape;
-  if ([...sizes, ...given].includes(null)) {
+  const [, , ...stepSizes] = call.shape;
+  if ([...sizes, ...stepSizes].includes(null)) {
     out.refuse('Steps of dynamic sizes cannot be written.');
   }
   const x = out.plain(call.input);
@@ -127,7 +127,7 @@ function timeDistributed(out: GraphWriter, call: Call): Tensor {
   const keywords: Keywords = {mask: call.mask && {shape: call.mask.shape}};
   const {outputs} = writeLayer(out, inner, {
     inputs: [rows],
-    shapes: [[null, ...given]],
+    shapes: [[null, ...stepSizes]],
     path: `${path}/${inner.name}`,
     keywords,
   });
@@ -135,9 +135,9 @@ function timeDistributed(out: GraphWriter, call: Call): Tensor {
   const flat = out.plain(outputs[0] as Tensor);
   const steps = call.input.shape[1];
   if (steps != null || batch != null) {
-    return call.output(out.reshape(flat, [batch ?? -1, steps ?? -1, ...given.map(Number)]));
+    return call.output(out.reshape(flat, [batch ?? -1, steps ?? -1, ...stepSizes.map(Number)]));
   }
-  const shape = out.node('Concat', [out.sizeOf(x, 0), out.sizeOf(x, 1), out.ints(given.map(Number))], {axis: 0});
+  const shape = out.node('Concat', [out.sizeOf(x, 0), out.sizeOf(x, 1), out.ints(stepSizes.map(Number))], {axis: 0});
   return call.output(out.node('Reshape', [flat, shape]));
 }
 

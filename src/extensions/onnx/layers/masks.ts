@@ -91,10 +91,10 @@ export function concatenatedMask(out: GraphWriter, {masks, inputs}: Call, axis: 
     return {name: names.reduce((all, name) => out.node('And', [all, name])), shape};
   }
   const sizes = marks.map(mask => mask.shape[axis] ?? null);
-  const size = sizes.reduce((sum, each) => (sum === null || each === null ? null : sum + each));
-  const whole = shape.map((each, i) => (i === axis ? size : each));
+  const size = sizes.reduce((sum, count) => (sum === null || count === null ? null : sum + count));
+  const joinedShape = shape.map((length, i) => (i === axis ? size : length));
   // tfjs cannot concatenate the masks of steps if an input has none.
   return isPlain && names.length === masks.length
-    ? {name: out.node('Concat', names, {axis}), shape: whole}
-    : {shape: whole};
+    ? {name: out.node('Concat', names, {axis}), shape: joinedShape}
+    : {shape: joinedShape};
 }

@@ -6,12 +6,12 @@ import {concatenatedMask, mergedMask} from './masks';
  * The names of tensors with their axes in the order of the largest one, and that order. Tensors with fewer axes get
  * axes of size 1 after the batch.
  */
-function alike(out: GraphWriter, tensors: readonly Tensor[]): {names: string[]; order: readonly number[]} {
+function aligned(out: GraphWriter, tensors: readonly Tensor[]): {names: string[]; order: readonly number[]} {
   const most = Math.max(...tensors.map(({rank}) => rank));
-  const sizeOf = ({shape}: Tensor) => shape.reduce<number>((size, each) => size * (each ?? 1000), 1);
-  const whole = tensors.filter(({rank}) => rank === most);
-  const [largest] = [...whole].sort((one, other) => sizeOf(other) - sizeOf(one)) as [Tensor];
-  if (whole.length === tensors.length) {
+  const sizeOf = ({shape}: Tensor) => shape.reduce<number>((size, length) => size * (length ?? 1000), 1);
+  const fullRank = tensors.filter(({rank}) => rank === most);
+  const [largest] = [...fullRank].sort((one, other) => sizeOf(other) - sizeOf(one)) as [Tensor];
+  if (fullRank.length === tensors.length) {
     return {names: tensors.map(tensor => out.held(tensor, largest.order)), order: largest.order};
   }
   const names = tensors.map(tensor => {
@@ -23,7 +23,7 @@ function alike(out: GraphWriter, tensors: readonly Tensor[]): {names: string[]; 
 
 function merged(op: string): Write {
   return (out, call) => {
-    const {names, order} = alike(out, call.inputs);
+    const {names, order} = aligned(out, call.inputs);
     call.outputMask = mergedMask(call);
     return call.output(out.node(op, names), order);
   };
@@ -31,7 +31,7 @@ function merged(op: string): Write {
 
 /** `Mul`, which takes two at a time. */
 const multiply: Write = (out, call) => {
-  const {names, order} = alike(out, call.inputs);
+  const {names, order} = aligned(out, call.inputs);
   call.outputMask = mergedMask(call);
   return call.output(
     names.reduce((product, name) => out.node('Mul', [product, name])),
@@ -41,10 +41,10 @@ const multiply: Write = (out, call) => {
 
 const concatenate: Write = (out, call) => {
   const {axis} = call.fields<{axis: number}>();
-  const {names, order} = alike(out, call.inputs);
-  const own = axis < 0 ? axis + call.input.rank : axis;
-  call.outputMask = concatenatedMask(out, call, own);
-  return call.output(out.node('Concat', names, {axis: order.indexOf(own)}), order);
+  const {names, order} = aligned(out, call.inputs);
+  const place = axis < 0 ? axis + call.input.rank : axis;
+  call.outputMask = concatenatedMask(out, call, place);
+  return call.output(out.node('Concat', names, {axis: order.indexOf(place)}), order);
 };
 
 /** Rows of length 1. */
@@ -56,8 +56,8 @@ function normalized(out: GraphWriter, x: string, axis: number): string {
 const dot: Write = (out, call) => {
   const {axes, normalize} = call.fields<{axes: number | [number, number]; normalize: boolean}>();
   const [a, b] = call.inputs as [Tensor, Tensor];
-  const given = Array.isArray(axes) ? axes : [axes, axes];
-  const [axisA, axisB] = [a, b].map(({rank}, i) => ((given[i] ?? -1) + rank) % rank) as [number, number];
+  const pair = Array.isArray(axes) ? axes : [axes, axes];
+  const [axisA, axisB] = [a, b].map(({rank}, i) => ((pair[i] ?? -1) + rank) % rank) as [number, number];
   const [x, y] = [out.plain(a), out.plain(b)];
   const [left, right] = normalize ? [normalized(out, x, axisA), normalized(out, y, axisB)] : [x, y];
   call.outputMask = undefined;

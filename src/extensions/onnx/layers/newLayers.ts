@@ -21,16 +21,16 @@ export function writeNewLayers(
   out: GraphWriter,
   model: tf.LayersModel,
   {plan, valueAt, isPlanned, faultOf}: Origin,
-): {known: Known; fresh: Set<tf.SymbolicTensor>} {
+): {written: Known; fresh: Set<tf.SymbolicTensor>} {
   const planned = new Map(plan.layers.map(({layer}) => [layer.name, layer]));
   const calls = new Map<string, string[][]>();
   plan.layers.forEach(({layer, outputs}) => calls.set(layer.name, [...(calls.get(layer.name) ?? []), outputs]));
-  const known: Known = new Map();
+  const written: Known = new Map();
   const fresh = new Set<tf.SymbolicTensor>();
   const take = (tensor: tf.SymbolicTensor, key = '') => {
     const value = valueAt(key, tensor);
     if (value !== undefined) {
-      known.set(tensor, value);
+      written.set(tensor, value);
     }
   };
   model.inputs.forEach(input => {
@@ -52,18 +52,18 @@ export function writeNewLayers(
       });
       continue;
     }
-    const inputs = inputTensors.map(input => known.get(input));
+    const inputs = inputTensors.map(input => written.get(input));
     out.layer = layer.name;
     const fault = inputs.includes(undefined) ? 'No node of the file returns its input.' : faultOf?.(layer);
     if (fault !== undefined) {
       out.refuse(fault);
     } else {
       const shapes = outputTensors.map(({shape}) => shape);
-      const written = writeLayer(out, layer, {inputs: inputs as Tensor[], shapes, path: layer.name, ...masked});
-      outputTensors.forEach((tensor, i) => known.set(tensor, written.outputs[i] as Tensor));
-      flow.leave(call, written.mask);
+      const {outputs, mask} = writeLayer(out, layer, {inputs: inputs as Tensor[], shapes, path: layer.name, ...masked});
+      outputTensors.forEach((tensor, i) => written.set(tensor, outputs[i] as Tensor));
+      flow.leave(call, mask);
     }
     outputTensors.forEach(tensor => fresh.add(tensor));
   }
-  return {known, fresh};
+  return {written, fresh};
 }

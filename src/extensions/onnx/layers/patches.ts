@@ -46,7 +46,7 @@ export const patchSequence: Write = (out, call) => {
     return call.output(patches);
   }
   const batch = out.node('Concat', [out.sizeOf(patches, 0), out.ints([1, 1])], {axis: 0});
-  const repeated = before.map(each => out.node('Expand', [each, batch]));
+  const repeated = before.map(token => out.node('Expand', [token, batch]));
   return call.output(out.node('Concat', [...repeated, patches], {axis: 1}));
 };
 
@@ -55,7 +55,7 @@ function positionRows(out: GraphWriter, call: Call, positions: Source, width: nu
   const {grid, antialias, tokens} = call.settings<PatchSettings>();
   const [ofRows, ofColumns] = grid;
   const [, height, across] = call.input.shape;
-  const table = ([whole]: Values[]) => sumOf([whole as Values], tokens * width, ofRows * ofColumns * width);
+  const table = ([table]: Values[]) => sumOf([table as Values], tokens * width, ofRows * ofColumns * width);
   if (height === ofRows && across === ofColumns) {
     return out.weights('positions', [positions], [1, ofRows * ofColumns, width], table);
   }

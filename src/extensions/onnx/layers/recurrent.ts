@@ -33,7 +33,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   SimpleRNNCell: {op: 'RNN', gates: [0], states: 1},
 };
 
-/** By the class of an activation: the operation's name for it, and its settings. */
+/** Class of an activation → its name in the operation, and its settings. */
 const ACTIVATIONS: Readonly<Record<string, readonly [name: string, alpha?: number, beta?: number]>> = {
   tanh: ['Tanh'],
   sigmoid: ['Sigmoid'],
@@ -71,11 +71,11 @@ function pass(
   const units = (fields[0]?.recurrentKernel.shape[0] as number | undefined) ?? 1;
   const inputs = (fields[0]?.kernel.shape[0] as number | undefined) ?? 1;
   const stacked = (
-    part: string,
+    name: string,
     sources: readonly Source[],
     shape: readonly number[],
     arrange: (values: Values) => Values,
-  ) => out.weights(part, sources, [cells.length, ...shape], values => joined(values.map(arrange)));
+  ) => out.weights(name, sources, [cells.length, ...shape], values => stackedValues(values.map(arrange)));
   const byGate = (values: Values) => gatesIn(transpose(values, [1, 0]), gates);
   const w = stacked(
     'kernel',
@@ -101,14 +101,14 @@ function pass(
     activation,
     ...(op === 'LSTM' ? [activation] : []),
   ]);
-  const named = activations.map(each => {
-    const name = each.getClassName();
+  const named = activations.map(choice => {
+    const name = choice.getClassName();
     if (!Object.hasOwn(ACTIVATIONS, name)) {
       out.refuse(`The activation ${name} cannot be written in a cell.`);
     }
     return ACTIVATIONS[name] ?? ['Tanh'];
   });
-  const [alphas, betas] = [1, 2].map(part => named.flatMap(each => each[part] ?? [])) as [number[], number[]];
+  const [alphas, betas] = [1, 2].map(slot => named.flatMap(entry => entry[slot] ?? [])) as [number[], number[]];
   const last = [b, lengths, ...initial];
   while (last.at(-1) === '') {
     last.pop();
@@ -129,17 +129,17 @@ function pass(
   return {all, last: ends, units};
 }
 
-function joined(parts: readonly Values[]): Values {
+function stackedValues(parts: readonly Values[]): Values {
   const size = sizeOf(parts[0]?.shape ?? []);
   const data = new Float32Array(parts.length * size);
-  parts.forEach((part, i) => data.set(part.data, i * size));
+  parts.forEach((values, i) => data.set(values.data, i * size));
   return {shape: [parts.length, ...(parts[0]?.shape ?? [])], data};
 }
 
 /** The gates, which are concatenated along the first axis, in another order. */
 function gatesIn({shape, data}: Values, gates: readonly number[]): Values {
-  const part = data.length / gates.length;
-  return {shape, data: Float32Array.from(gates.flatMap(gate => [...data.subarray(gate * part, (gate + 1) * part)]))};
+  const size = data.length / gates.length;
+  return {shape, data: Float32Array.from(gates.flatMap(gate => [...data.subarray(gate * size, (gate + 1) * size)]))};
 }
 
 /** The bias of the states, which stock layers do not have. */
@@ -179,8 +179,8 @@ function packing(out: GraphWriter, mask: string, isBackwards: boolean): Packing 
   });
   const gather = (x: string, places: string) => {
     const index = out.unsqueeze(places, [2]);
-    const whole = out.node('Expand', [index, out.node('Concat', [out.ints([1, 1]), out.sizeOf(x, 2)], {axis: 0})]);
-    return out.node('GatherElements', [x, whole], {axis: 1});
+    const wideIndex = out.node('Expand', [index, out.node('Concat', [out.ints([1, 1]), out.sizeOf(x, 2)], {axis: 0})]);
+    return out.node('GatherElements', [x, wideIndex], {axis: 1});
   };
   return {
     lengths,
@@ -191,10 +191,10 @@ function packing(out: GraphWriter, mask: string, isBackwards: boolean): Packing 
       const place = isBackwards
         ? out.node('Sub', [out.unsqueeze(out.cast(lengths, TYPE.float), [1]), some])
         : out.node('Sub', [some, out.float(1)]);
-      const known = out.node('Max', [place, out.float(0)]);
-      const kept = gather(all, out.cast(known, TYPE.int64));
+      const clamped = out.node('Max', [place, out.float(0)]);
+      const gathered = gather(all, out.cast(clamped, TYPE.int64));
       const hasAny = out.cast(out.node('Greater', [counted, out.float(0)]), TYPE.float);
-      return out.node('Mul', [kept, out.unsqueeze(hasAny, [2])]);
+      return out.node('Mul', [gathered, out.unsqueeze(hasAny, [2])]);
     },
   };
 }
@@ -218,13 +218,13 @@ const recurrent: Write = (out, call) => {
   const packed = mask === undefined ? undefined : packing(out, mask, goBackwards);
   let x = stepsFirst(out, call.input, packed);
   let result: Pass | undefined;
-  for (const each of cells) {
+  for (const cell of cells) {
     const initial = call.inputs.slice(1).map(state => out.unsqueeze(out.plain(state), [0]));
-    result = pass(out, call, [each], {x, direction, initial, lengths: packed?.lengths ?? ''});
+    result = pass(out, call, [cell], {x, direction, initial, lengths: packed?.lengths ?? ''});
     x = out.squeeze(result.all, [1]);
   }
   const {last} = result as Pass;
-  const states = last.map(each => out.squeeze(each, [0]));
+  const states = last.map(state => out.squeeze(state, [0]));
   const [final = ''] = states;
   const outputs = [returnSequences ? sequence(out, call, x, {packed, isReversed: goBackwards}) : call.output(final)];
   if (returnState) {
@@ -279,7 +279,7 @@ function merged(
 
 /** The two directions, which are an axis of the result. */
 function directions(out: GraphWriter, x: string, axis: number): [string, string] {
-  return out.nodeOf('Split', [x], {axis}, 2).map(each => out.squeeze(each, [axis])) as [string, string];
+  return out.nodeOf('Split', [x], {axis}, 2).map(half => out.squeeze(half, [axis])) as [string, string];
 }
 
 /** Both directions. Each reads its own mask if the masks differ, which takes an operation each. */
@@ -310,7 +310,7 @@ const bidirectional: Write = (out, call) => {
   const layer = call.fields<RecurrentLayer>();
   const {forwardLayer, backwardLayer, mergeMode = null, returnSequences, returnState} = layer;
   const parts = [forwardLayer, backwardLayer] as [tf.layers.Layer, tf.layers.Layer];
-  const [forward, backward] = parts.map(part => call.fields<RecurrentLayer>(part)) as [RecurrentLayer, RecurrentLayer];
+  const [forward, backward] = parts.map(side => call.fields<RecurrentLayer>(side)) as [RecurrentLayer, RecurrentLayer];
   const cells = [forward, backward].map(({cell}) => cell as tf.layers.Layer);
   if (
     forward.goBackwards ||
@@ -328,8 +328,8 @@ const bidirectional: Write = (out, call) => {
   const {all, last} = bothPasses(out, call, cells, {initial, ways, isOne: masks[0] === masks[1]});
   const isPlain = !returnSequences || ways.length > 0;
   const both = returnSequences
-    ? directions(out, all, 1).map((each, i) =>
-        ways[i] === undefined ? each : ways[i].unpack(out.node('Transpose', [each], {perm: STEPS_FIRST})),
+    ? directions(out, all, 1).map((steps, i) =>
+        ways[i] === undefined ? steps : ways[i].unpack(out.node('Transpose', [steps], {perm: STEPS_FIRST})),
       )
     : directions(out, last[0] ?? '', 0);
   const order = isPlain ? range(returnSequences ? 3 : 2) : STEPS_FIRST;
@@ -338,7 +338,7 @@ const bidirectional: Write = (out, call) => {
   const shown = seen && out.unsqueeze(out.cast(seen, TYPE.float), [2]);
   const results = names.map(name => (shown === undefined ? name : out.node('Mul', [name, shown])));
   const ends = returnState ? last.map(state => directions(out, state, 0)) : [];
-  const ordered = [0, 1].flatMap(direction => ends.map(each => each[direction] ?? ''));
+  const ordered = [0, 1].flatMap(direction => ends.map(halves => halves[direction] ?? ''));
   const outputs = [
     ...results.map((name, i) => new Tensor(call.shapes[i] ?? [], TYPE.float, name, order)),
     ...ordered.map((name, i) => new Tensor(call.shapes[results.length + i] ?? [], TYPE.float, name)),

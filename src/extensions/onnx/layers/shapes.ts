@@ -8,9 +8,9 @@ import {activated} from './activations';
 import type {Call, Write} from './call';
 
 /** The weight of a layer, also if it is stored in quantized blocks. */
-function weightOf({layer}: Call, own: tf.LayerVariable | undefined): Source {
+function weightOf({layer}: Call, stored: tf.LayerVariable | undefined): Source {
   const [first] = adaptationOf(layer)?.weights(layer) ?? [];
-  return own ?? (first?.variable as Source);
+  return stored ?? (first?.variable as Source);
 }
 
 const dense: Write = (out, call) => {
@@ -37,7 +37,7 @@ export function indices(out: GraphWriter, tensor: Tensor): string {
 export function asFloats(out: GraphWriter, tensor: Tensor): Tensor {
   return tensor.type === TYPE.float
     ? tensor
-    : out.each(tensor, x => out.once(`floats of ${x}`, () => out.cast(x, TYPE.float)));
+    : out.elementwise(tensor, x => out.once(`floats of ${x}`, () => out.cast(x, TYPE.float)));
 }
 
 const embedding: Write = (out, call) => {
@@ -99,8 +99,8 @@ const batchNormalization: Write = (out, call) => {
   const {rank} = call.input;
   const channel = axis < 0 ? axis + rank : axis;
   const size = movingMean.shape as number[];
-  const filled = (weight: Source | null | undefined, part: string, value: number) =>
-    weight == null ? out.floats(Array.from({length: size[0] ?? 0}, () => value)) : out.weight(part, weight);
+  const filled = (weight: Source | null | undefined, name: string, value: number) =>
+    weight == null ? out.floats(Array.from({length: size[0] ?? 0}, () => value)) : out.weight(name, weight);
   // The operation has its channels after the batch.
   const order = out.imageOrder(rank, channel);
   const isHeld = call.input.held.has(order.join());
@@ -148,30 +148,30 @@ const layerNormalization: Write = (out, call) => {
   const {rank, shape} = call.input;
   const axes = [...axis].sort((one, other) => one - other);
   // The weights have the axes in the order of the layer; they are broadcast.
-  const sizes = range(rank).map(each => (axes.includes(each) ? (shape[each] ?? 1) : 1));
-  const perm = axes.map(each => axis.indexOf(each));
-  const isLast = axes.every((each, i) => each === rank - axes.length + i);
-  const own = (part: string, weight: Source | null | undefined) =>
+  const sizes = range(rank).map(at => (axes.includes(at) ? (shape[at] ?? 1) : 1));
+  const perm = axes.map(at => axis.indexOf(at));
+  const isLast = axes.every((at, i) => at === rank - axes.length + i);
+  const optional = (name: string, weight: Source | null | undefined) =>
     weight == null
       ? undefined
-      : out.weight(part, weight, {perm, shape: isLast ? sizes.slice(rank - axes.length) : sizes});
+      : out.weight(name, weight, {perm, shape: isLast ? sizes.slice(rank - axes.length) : sizes});
   return call.output(
     normalizedRows(out, out.plain(call.input), rank, {
       axes,
       epsilon,
-      scale: own('gamma', gamma),
-      shift: own('beta', beta),
+      scale: optional('gamma', gamma),
+      shift: optional('beta', beta),
     }),
   );
 };
 
 const rescaling: Write = (out, call) => {
   const {scale, offset} = call.fields<{scale: number; offset: number}>();
-  return out.each(call.input, x => out.node('Add', [out.node('Mul', [x, out.float(scale)]), out.float(offset)]));
+  return out.elementwise(call.input, x => out.node('Add', [out.node('Mul', [x, out.float(scale)]), out.float(offset)]));
 };
 
 /** Layers that do nothing in prediction. */
-const nothing: Write = (_, call) => call.input;
+const identity: Write = (_, call) => call.input;
 
 export const PLAIN_LAYERS: Readonly<Record<string, Write>> = {
   Dense: dense,
@@ -186,9 +186,9 @@ export const PLAIN_LAYERS: Readonly<Record<string, Write>> = {
   BatchNormalization: batchNormalization,
   LayerNormalization: layerNormalization,
   Rescaling: rescaling,
-  Dropout: nothing,
-  SpatialDropout1D: nothing,
-  GaussianNoise: nothing,
-  GaussianDropout: nothing,
-  AlphaDropout: nothing,
+  Dropout: identity,
+  SpatialDropout1D: identity,
+  GaussianNoise: identity,
+  GaussianDropout: identity,
+  AlphaDropout: identity,
 };

@@ -28,12 +28,12 @@ const positionalConvolution: Write = (out, call) => {
 function normalizedTaps({shape, data}: Values, {data: magnitudes}: Values): Values {
   const length = data.length / magnitudes.length;
   const scaled = Array.from(magnitudes, (magnitude, tap) => {
-    const own = data.subarray(tap * length, (tap + 1) * length);
-    const factor = magnitude / Math.sqrt(own.reduce((sum, value) => sum + value * value, 0));
-    return own.map(value => value * factor);
+    const values = data.subarray(tap * length, (tap + 1) * length);
+    const factor = magnitude / Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+    return values.map(value => value * factor);
   });
   const result = new Float32Array(data.length);
-  scaled.forEach((own, tap) => result.set(own, tap * length));
+  scaled.forEach((values, tap) => result.set(values, tap * length));
   return reshape({shape: [], data: result}, shape);
 }
 

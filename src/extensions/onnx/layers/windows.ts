@@ -8,18 +8,18 @@ import type {Write} from './call';
 // be known only when the file runs.
 
 /** Sizes along axes: numbers, or the names of lists of one number. */
-export function sizesOf(out: GraphWriter, parts: readonly (number | string)[]): string {
+export function joinSizes(out: GraphWriter, parts: readonly (number | string)[]): string {
   return out.node(
     'Concat',
-    parts.map(part => (typeof part === 'number' ? out.ints([part]) : part)),
+    parts.map(size => (typeof size === 'number' ? out.ints([size]) : size)),
     {axis: 0},
   );
 }
 
 export function reshapeTo(out: GraphWriter, x: string, parts: readonly (number | string)[]): string {
-  return parts.every(part => typeof part === 'number')
+  return parts.every(size => typeof size === 'number')
     ? out.reshape(x, parts)
-    : out.node('Reshape', [x, sizesOf(out, parts)]);
+    : out.node('Reshape', [x, joinSizes(out, parts)]);
 }
 
 /** How many pieces of a size cover an axis. */
@@ -29,7 +29,7 @@ export function piecesOf(out: GraphWriter, size: string, piece: number): string 
   );
 }
 
-export function times(out: GraphWriter, size: string, factor: number): string {
+export function scaledSize(out: GraphWriter, size: string, factor: number): string {
   return out.once(`times ${size} ${factor}`, () => out.node('Mul', [size, out.ints([factor])]));
 }
 
@@ -37,7 +37,7 @@ export function times(out: GraphWriter, size: string, factor: number): string {
 export function ifLarger(out: GraphWriter, sizes: readonly [string, string], than: number, factor: number): string {
   return out.once(`larger ${sizes.join(' ')} ${than} ${factor}`, () => {
     const isLarger = out.node('Greater', [out.node('Min', sizes), out.ints([than])]);
-    return times(out, out.cast(isLarger, TYPE.int64), factor);
+    return scaledSize(out, out.cast(isLarger, TYPE.int64), factor);
   });
 }
 
@@ -45,9 +45,9 @@ export function ifLarger(out: GraphWriter, sizes: readonly [string, string], tha
 export function paddedToPieces(out: GraphWriter, x: string, edges: readonly [number, number]): string {
   const more = edges.map((edge, i) => {
     const size = out.sizeOf(x, i + 1);
-    return out.node('Sub', [times(out, piecesOf(out, size, edge), edge), size]);
+    return out.node('Sub', [scaledSize(out, piecesOf(out, size, edge), edge), size]);
   });
-  return out.node('Pad', [x, sizesOf(out, [0, 0, 0, 0, 0, ...more, 0])]);
+  return out.node('Pad', [x, joinSizes(out, [0, 0, 0, 0, 0, ...more, 0])]);
 }
 
 /** Moves rows and columns up and left, around the edges; if `back`, down and right. */
@@ -80,16 +80,16 @@ function cut(
 /** The first rows and columns, as many as other features have. */
 export function croppedLike(out: GraphWriter, x: string, features: string): string {
   const sizes = [out.sizeOf(features, 1), out.sizeOf(features, 2)];
-  return out.node('Slice', [x, out.ints([0, 0]), sizesOf(out, sizes), out.ints([1, 2])]);
+  return out.node('Slice', [x, out.ints([0, 0]), joinSizes(out, sizes), out.ints([1, 2])]);
 }
 
 /** Features resized to the height and the width of others. */
 export function resizedLike(out: GraphWriter, features: Tensor, like: string): Tensor {
   const order = channelsFirst(4);
   const x = out.held(features, order);
-  const own = out.slice(out.node('Shape', [x]), 0, 0, 2);
+  const outer = out.slice(out.node('Shape', [x]), 0, 0, 2);
   const edges = out.slice(out.node('Shape', [like]), 0, 1, 3);
-  const sizes = out.node('Concat', [own, edges], {axis: 0});
+  const sizes = out.node('Concat', [outer, edges], {axis: 0});
   return new Tensor([], TYPE.float, out.node('Resize', [x, '', '', sizes], LINEAR), order);
 }
 
@@ -118,7 +118,7 @@ const windowBias: Write = (out, call) => {
   };
   const scores = out.node('Add', [bias, out.node('Mul', [apartOf(out, size, grid), out.float(layer.apartBy)])]);
   const batch = out.sizeOf(x, 0);
-  return call.output(out.node('Tile', [scores, sizesOf(out, [batch, 1, 1, 1])]));
+  return call.output(out.node('Tile', [scores, joinSizes(out, [batch, 1, 1, 1])]));
 };
 
 /** 1 for pairs of positions that the shift brought together, `[windows, 1, size², size²]`. */
@@ -129,13 +129,13 @@ function apartOf(
 ): string {
   return out.once(`apart ${rows} ${columns} ${shift} ${size}`, () => {
     const regions = (count: string): string => {
-      const end = times(out, count, size);
+      const end = scaledSize(out, count, size);
       const places = out.positions(end);
       const behind = (from: string) =>
         out.cast(out.node('Not', [out.node('Less', [places, out.node('Sub', [end, from])])]), TYPE.int64);
       return out.node('Add', [behind(out.ints([size])), behind(shift)]);
     };
-    const down = out.unsqueeze(times(out, regions(rows), 3), [1]);
+    const down = out.unsqueeze(scaledSize(out, regions(rows), 3), [1]);
     const all = out.unsqueeze(out.node('Add', [down, regions(columns)]), [0, 3]);
     const ofWindows = cut(out, all, {size, columns, channels: 1}); // [windows, size², 1]
     const isOne = out.node('Equal', [ofWindows, out.node('Transpose', [ofWindows], {perm: [0, 2, 1]})]);
@@ -146,8 +146,8 @@ function apartOf(
 /** Features resized to a height and a width, if these are not their own already. */
 function resized(out: GraphWriter, x: string, sizes: readonly [string, string]): string {
   const first = out.node('Transpose', [x], {perm: [0, 3, 1, 2]});
-  const own = out.slice(out.node('Shape', [first]), 0, 0, 2);
-  const y = out.node('Resize', [first, '', '', sizesOf(out, [own, ...sizes])], LINEAR);
+  const outer = out.slice(out.node('Shape', [first]), 0, 0, 2);
+  const y = out.node('Resize', [first, '', '', joinSizes(out, [outer, ...sizes])], LINEAR);
   return out.node('Transpose', [y], {perm: [0, 2, 3, 1]});
 }
 
@@ -165,8 +165,8 @@ const patchPixels: Write = (out, call) => {
   const {rows, columns, isWhole} = patchesOf(out, {patch}, call.input);
   const channels = call.input.shape[3] ?? 0;
   const x = out.plain(call.input);
-  const whole = isWhole ? x : resized(out, x, [times(out, rows, patch), times(out, columns, patch)]);
-  const pixels = reshapeTo(out, whole, [-1, rows, patch, columns, patch, channels]);
+  const image = isWhole ? x : resized(out, x, [scaledSize(out, rows, patch), scaledSize(out, columns, patch)]);
+  const pixels = reshapeTo(out, image, [-1, rows, patch, columns, patch, channels]);
   const byPlace = out.node('Transpose', [pixels], {perm: [2, 4, 0, 1, 3, 5]});
   return call.output(reshapeTo(out, byPlace, [-1, out.node('Mul', [rows, columns]), channels]));
 };
@@ -177,9 +177,9 @@ const joinedPixels: Write = (out, call) => {
   const {rows, columns, height, width, isWhole} = patchesOf(out, {patch}, like);
   const channels = pixels.shape[2] ?? 0;
   const byPlace = reshapeTo(out, out.plain(pixels), [patch, patch, -1, rows, columns, channels]);
-  const together = out.node('Transpose', [byPlace], {perm: [2, 3, 0, 4, 1, 5]});
-  const whole = reshapeTo(out, together, [-1, times(out, rows, patch), times(out, columns, patch), channels]);
-  return call.output(isWhole ? whole : resized(out, whole, [height, width]));
+  const byPixel = out.node('Transpose', [byPlace], {perm: [2, 3, 0, 4, 1, 5]});
+  const image = reshapeTo(out, byPixel, [-1, scaledSize(out, rows, patch), scaledSize(out, columns, patch), channels]);
+  return call.output(isWhole ? image : resized(out, image, [height, width]));
 };
 
 /** The bias for distances of patches, whose table is resized for images of other sizes. */
@@ -189,12 +189,12 @@ const patchBias: Write = (out, call) => {
   const x = out.plain(call.input);
   const [rows, columns] = [out.sizeOf(x, 1), out.sizeOf(x, 2)];
   const all = out.weight('table', call.weight('table'), {perm: [1, 0]}); // [heads, span² + 3]
-  const [height, width] = [rows, columns].map(size => out.node('Sub', [times(out, size, 2), out.ints([1])])) as [
+  const [height, width] = [rows, columns].map(size => out.node('Sub', [scaledSize(out, size, 2), out.ints([1])])) as [
     string,
     string,
   ];
   const grid = out.reshape(out.slice(all, 1, 0, span ** 2), [1, heads, span, span]);
-  const resized = out.node('Resize', [grid, '', '', sizesOf(out, [1, heads, height, width])], LINEAR);
+  const resized = out.node('Resize', [grid, '', '', joinSizes(out, [1, heads, height, width])], LINEAR);
   const distances = out.node(
     'Concat',
     [out.reshape(resized, [heads, -1]), out.slice(all, 1, span ** 2, span ** 2 + 3)],
@@ -235,10 +235,10 @@ const patchAngles: Write = (out, call) => {
   const x = out.plain(call.input);
   const [rows, columns] = [out.sizeOf(x, 1), out.sizeOf(x, 2)];
   const frequencies = out.floats(range(quarter).map(i => (2 * Math.PI) / theta ** (i / quarter)));
-  const shape = sizesOf(out, [rows, columns, quarter]);
+  const shape = joinSizes(out, [rows, columns, quarter]);
   const along = (count: string, axis: number): string => {
     const places = out.positions(count);
-    const odd = out.cast(out.node('Add', [times(out, places, 2), out.ints([1])]), TYPE.float);
+    const odd = out.cast(out.node('Add', [scaledSize(out, places, 2), out.ints([1])]), TYPE.float);
     const centers = out.node('Sub', [out.node('Div', [odd, out.cast(count, TYPE.float)]), out.float(1)]);
     const angles = out.node('Mul', [out.unsqueeze(centers, axis === 0 ? [1, 2] : [0, 2]), frequencies]);
     return out.node('Expand', [angles, shape]);

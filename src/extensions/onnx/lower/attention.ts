@@ -25,7 +25,7 @@ interface Heads {
 }
 
 /** `softmax(q·kᵀ·scale + biases)·v` for each head. The soft cap is applied before the biases. */
-async function attend(
+async function attendHeads(
   call: OnnxCall,
   {q, k, v, heads, kvHeads, scale, biases, masks, softcap}: Heads,
 ): Promise<string> {
@@ -129,8 +129,8 @@ async function withBias(call: OnnxCall, key: string, index: number, from: number
   if (!call.has(index)) {
     return key;
   }
-  const part = [call.constant([from]), call.constant([sizeAt(call, key, 2)])];
-  return call.emit('AddV2', [key, await call.emit('Slice', [await call.input(index), ...part])]);
+  const bounds = [call.constant([from]), call.constant([sizeAt(call, key, 2)])];
+  return call.emit('AddV2', [key, await call.emit('Slice', [await call.input(index), ...bounds])]);
 }
 
 function refuseCaches(call: OnnxCall, inputs: Readonly<Record<number, string>>, outputs: number): void {
@@ -143,7 +143,7 @@ function refuseCaches(call: OnnxCall, inputs: Readonly<Record<number, string>>, 
   }
 }
 
-function scaleOf(call: OnnxCall): number | undefined {
+function nonZeroScale(call: OnnxCall): number | undefined {
   const scale = call.float('scale', 0);
   return scale === 0 ? undefined : scale;
 }
@@ -163,8 +163,8 @@ export const attention: Rule = async call => {
   const [q, k, v] = [await take(0, heads), await take(1, kvHeads), await take(2, kvHeads)];
   const isBool = call.has(3) && call.dtype(3) === 'bool';
   const mask = call.has(3) ? [await call.input(3)] : [];
-  const result = await attend(call, {
-    ...{q, k, v, heads, kvHeads, scale: scaleOf(call), softcap: call.float('softcap', 0)},
+  const result = await attendHeads(call, {
+    ...{q, k, v, heads, kvHeads, scale: nonZeroScale(call), softcap: call.float('softcap', 0)},
     biases: isBool ? [] : mask,
     masks: [...(isBool ? mask : []), ...(call.int('is_causal', 0) === 1 ? [await causalMask(call, q, k)] : [])],
   });
@@ -214,8 +214,8 @@ async function attendMasked(
   {q, k, v, heads}: {q: string; k: string; v: string; heads: number},
   mask: number,
 ): Promise<void> {
-  const result = await attend(call, {
-    ...{q, k, v, heads, kvHeads: heads, scale: scaleOf(call), softcap: 0},
+  const result = await attendHeads(call, {
+    ...{q, k, v, heads, kvHeads: heads, scale: nonZeroScale(call), softcap: 0},
     biases: call.has(5) ? [await call.input(5)] : [],
     masks: [
       ...(call.has(mask) ? [await keyMask(call, mask)] : []),
@@ -245,8 +245,8 @@ export const groupQueryAttention: Rule = async call => {
     return isRotary && index < 2 ? rotateHeads(call, parts, {...caches, positions, isInterleaved}) : parts;
   };
   const [q, k, v] = [await take(0, heads), await take(1, kvHeads), await take(2, kvHeads)];
-  const result = await attend(call, {
-    ...{q, k, v, heads, kvHeads, scale: scaleOf(call), softcap: call.float('softcap', 0)},
+  const result = await attendHeads(call, {
+    ...{q, k, v, heads, kvHeads, scale: nonZeroScale(call), softcap: call.float('softcap', 0)},
     biases: call.has(10) ? [await call.input(10)] : [],
     masks: [await causalMask(call, q, k, call.int('local_window_size', -1))],
   });
@@ -296,11 +296,11 @@ async function rotateHeads(call: OnnxCall, x: string, {cos, sin, positions, isIn
   const shape: ShapeEntry[] = [await call.sizeEntryOf(x, 0), heads, length];
   const pairs = isInterleaved ? await call.reshaped(rotatedPart, [...shape, half, 2]) : undefined;
   const parts = pairs === undefined ? await cut(rotatedPart, [half, half], 3) : await cut(pairs, [1, 1], 4);
-  const part = async (i: number) =>
+  const halfOf = async (i: number) =>
     pairs === undefined
       ? `${parts}:${i}`
       : call.emit('Squeeze', [`${parts}:${i}`], {squeeze_dims: attribute.ints([4])});
-  const [a, b] = [await part(0), await part(1)];
+  const [a, b] = [await halfOf(0), await halfOf(1)];
   const product = (one: string, other: string) => call.emit('Mul', [one, other]);
   const first = await call.emit('Sub', [await product(a, c), await product(b, s)]);
   const second = await call.emit('AddV2', [await product(a, s), await product(b, c)]);

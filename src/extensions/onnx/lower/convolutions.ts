@@ -120,7 +120,7 @@ export async function conv(call: OnnxCall): Promise<void> {
     activation,
   };
   if (isDepthwise) {
-    call.setOutput(await depthwise(call, x, {out, group, window, config, bias}), perm, absorbed);
+    call.setOutput(await planDepthwise(call, x, {out, group, window, config, bias}), perm, absorbed);
     return;
   }
   const kind = {className: `Conv${kernel.length}D`, config: {...config, kernelSize: kernel}};
@@ -149,7 +149,7 @@ export async function conv(call: OnnxCall): Promise<void> {
 }
 
 /** A depthwise convolution. In 1-D, it is computed as a 2-D one of height 1. */
-async function depthwise(
+async function planDepthwise(
   call: OnnxCall,
   x: string,
   {

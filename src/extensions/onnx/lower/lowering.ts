@@ -94,10 +94,10 @@ export class Lowering {
     return `${node}#${this.count++}`;
   }
 
-  /** The name of a layer. The first layer of a node takes the node's name; `part` distinguishes the others. */
-  layerName(node: string, part: string | undefined): string {
-    if (part !== undefined || this.nodesWithLayer.has(node)) {
-      return this.planner.nameOf(node, part ?? 'more');
+  /** The name of a layer. The first layer of a node takes the node's name; `suffix` distinguishes the others. */
+  layerName(node: string, suffix: string | undefined): string {
+    if (suffix !== undefined || this.nodesWithLayer.has(node)) {
+      return this.planner.nameOf(node, suffix ?? 'more');
     }
     this.nodesWithLayer.add(node);
     return this.planner.nameOf(node);
@@ -126,10 +126,10 @@ export class Lowering {
     const value = this.planner.valueOf(name);
     if (value !== undefined) {
       // The same tensor can have one layout for each name, so each name gets an object.
-      const own = value.kind === 'flow' ? {...value} : value;
-      values.set(`${node}:${output}`, own);
+      const separate = value.kind === 'flow' ? {...value} : value;
+      values.set(`${node}:${output}`, separate);
       if (perm !== undefined && !isIdentity(perm)) {
-        this.perms.set(own, perm);
+        this.perms.set(separate, perm);
       }
     }
   }
@@ -233,10 +233,10 @@ export function toLayerLayout(
   values: Values,
   {rows, shape, sumsHalves, rowOrder, perm, finalShape}: WeightLayout,
 ): Values {
-  const slice = rows === undefined ? values : rowsOf(values, ...rows);
+  const slice = rows === undefined ? values : sliceRows(values, ...rows);
   let result: Values = {data: slice.data, shape: shape ?? slice.shape};
   if (sumsHalves === true) {
-    const [firstHalf, secondHalf] = [rowsOf(result, 0, 1), rowsOf(result, 1, 1)];
+    const [firstHalf, secondHalf] = [sliceRows(result, 0, 1), sliceRows(result, 1, 1)];
     result = {data: firstHalf.data.map((value, i) => value + (secondHalf.data[i] ?? 0)), shape: result.shape.slice(1)};
   }
   if (rowOrder !== undefined) {
@@ -269,7 +269,7 @@ export function writeToFileLayout(
   target.set(sumsHalves === true ? result.data.map((value, i) => value - (target[half + i] ?? 0)) : result.data);
 }
 
-function rowsOf({shape, data}: Values, from: number, count: number): Values {
+function sliceRows({shape, data}: Values, from: number, count: number): Values {
   const row = sizeOf(shape.slice(1));
   return {data: data.slice(from * row, (from + count) * row), shape: [count, ...shape.slice(1)]};
 }
@@ -277,7 +277,7 @@ function rowsOf({shape, data}: Values, from: number, count: number): Values {
 function reorderedRows(values: Values, order: readonly number[]): Values {
   const data = new Float32Array(values.data.length);
   const row = data.length / order.length;
-  order.forEach((from, i) => data.set(rowsOf(values, from, 1).data, i * row));
+  order.forEach((from, i) => data.set(sliceRows(values, from, 1).data, i * row));
   return {shape: values.shape, data};
 }
 

@@ -309,8 +309,8 @@ export class OnnxCall {
     // tfjs concatenates N tensors, and two if N is missing.
     const attributes = op === 'ConcatV2' ? {...attr, N: attribute.int(input.length - 1)} : attr;
     const node = {name: this.lowering.freshName(this.node.name), op, input: [...input], attr: attributes};
-    const part = REARRANGING.has(op) && op !== this.op ? op : undefined;
-    this.planner.addNode(node, this.lowering.layerName(this.node.name, part), outputs);
+    const suffix = REARRANGING.has(op) && op !== this.op ? op : undefined;
+    this.planner.addNode(node, this.lowering.layerName(this.node.name, suffix), outputs);
     await planComputed(this.planner, node);
     return node.name;
   }
@@ -321,12 +321,12 @@ export class OnnxCall {
     config: tf.serialization.ConfigDict,
     inputs: readonly string[],
     weights: Record<string, string | undefined> = {},
-    part?: string,
+    suffix?: string,
     outputs = 1,
   ): string {
     const {lowering: low, planner} = this;
     const node = {name: low.freshName(this.node.name), op: className, input: [...inputs]};
-    planner.addNode(node, low.layerName(this.node.name, part), outputs);
+    planner.addNode(node, low.layerName(this.node.name, suffix), outputs);
     const planned = Object.entries(weights).map(([name, constant]) => [name, low.plannedWeight(constant)] as const);
     planner.addLayer(node, {className, config, inputs, weights: Object.fromEntries(planned)});
     return node.name;

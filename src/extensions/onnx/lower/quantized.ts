@@ -183,9 +183,9 @@ function centered(call: OnnxCall, [index, zero]: readonly number[], axis: number
   const zeros = call.has(zero as number) ? neededConstant(call, zero as number).data : [0];
   return addConstant(call, shape, () =>
     Float32Array.from({length: data.length}, (_, i) => {
-      const part = Math.floor(i / inner) % count;
-      const from = zeros[zeros.length === 1 ? 0 : part] ?? 0;
-      return ((data[i] ?? 0) - from) * (scale[scale.length === 1 ? 0 : part] ?? 1);
+      const channel = Math.floor(i / inner) % count;
+      const from = zeros[zeros.length === 1 ? 0 : channel] ?? 0;
+      return ((data[i] ?? 0) - from) * (scale[scale.length === 1 ? 0 : channel] ?? 1);
     }),
   );
 }
@@ -335,12 +335,12 @@ export const matMulNBits: Rule = async call => {
   const zeroBytes = Math.ceil(blocks / perByte);
   const nibbleOf = (list: ArrayLike<number>, row: number, at: number) =>
     ((list[row + Math.floor(at / perByte)] ?? 0) >> (bits * (at % perByte))) & (2 ** bits - 1);
-  const zeroOf = (row: number, part: number) =>
+  const zeroOf = (row: number, group: number) =>
     zeros === undefined
       ? 2 ** (bits - 1)
       : areFloats
-        ? (zeros[row * blocks + part] ?? 0)
-        : nibbleOf(zeros, row * zeroBytes, part);
+        ? (zeros[row * blocks + group] ?? 0)
+        : nibbleOf(zeros, row * zeroBytes, group);
   const valueOf = (row: number, at: number) => nibbleOf(packed, row * rowBytes, at);
   const x = await call.input();
   call.floats();
@@ -374,8 +374,8 @@ export const matMulNBits: Rule = async call => {
     const result = new Float32Array(width * units);
     for (let row = 0; row < units; row++) {
       for (let at = 0; at < width; at++) {
-        const part = Math.floor(at / block);
-        result[at * units + row] = (valueOf(row, at) - zeroOf(row, part)) * (scale[row * blocks + part] ?? 0);
+        const group = Math.floor(at / block);
+        result[at * units + row] = (valueOf(row, at) - zeroOf(row, group)) * (scale[row * blocks + group] ?? 0);
       }
     }
     return result;

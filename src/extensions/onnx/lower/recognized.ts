@@ -30,7 +30,7 @@ function scalarOperand(call: OnnxCall | undefined): {number: number; other: stri
 }
 
 /** A value as a product of a constant scalar and other factors. */
-function factorsOf(call: OnnxCall, key: string, depth = 0): {number: number; factors: string[]} {
+function splitFactors(call: OnnxCall, key: string, depth = 0): {number: number; factors: string[]} {
   const number = scalarOf(call, key);
   const made = depth < 4 ? producerOf(call, key, 'Mul', 'Div') : undefined;
   const divisor = made?.op === 'Div' ? scalarOf(call, made.key(1)) : undefined;
@@ -40,7 +40,7 @@ function factorsOf(call: OnnxCall, key: string, depth = 0): {number: number; fac
   if (made === undefined || (made.op === 'Div' && divisor === undefined)) {
     return {number: 1, factors: [key]};
   }
-  const [one, other] = [0, 1].map(i => factorsOf(call, made.key(i), depth + 1));
+  const [one, other] = [0, 1].map(i => splitFactors(call, made.key(i), depth + 1));
   return divisor === undefined
     ? {number: (one?.number ?? 1) * (other?.number ?? 1), factors: [...(one?.factors ?? []), ...(other?.factors ?? [])]}
     : {number: (one?.number ?? 1) / divisor, factors: one?.factors ?? []};
@@ -52,12 +52,12 @@ function isNear(number: number, expected: number): boolean {
 
 /** The `x` of `x · (1 + erf(x / √2)) / 2`. */
 function geluOf(call: OnnxCall): string | undefined {
-  const [one, other] = [0, 1].map(i => factorsOf(call, call.key(i), 1));
+  const [one, other] = [0, 1].map(i => splitFactors(call, call.key(i), 1));
   const factors = [...(one?.factors ?? []), ...(other?.factors ?? [])];
   for (const [i, key] of factors.entries()) {
     const sum = scalarOperand(producerOf(call, key, 'Add'));
     const erf = sum?.number === 1 ? producerOf(call, sum.other, 'Erf') : undefined;
-    const inner = erf && factorsOf(call, erf.key(0));
+    const inner = erf && splitFactors(call, erf.key(0));
     const x = factors[1 - i];
     if (inner?.factors.join() === x && isNear(inner?.number ?? 0, Math.SQRT1_2)) {
       return factors.length === 2 && isNear((one?.number ?? 1) * (other?.number ?? 1), 0.5) ? x : undefined;

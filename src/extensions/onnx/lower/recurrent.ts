@@ -101,7 +101,7 @@ function isZero(call: OnnxCall, index: number): boolean {
   const pair = value.kind === 'shaped' ? value.pair : value.kind === 'constant' ? [value] : [];
   return (
     pair.length > 0 &&
-    pair.every(({values, tensor}) => Array.from(values ?? tensor.dataSync()).every(each => each === 0))
+    pair.every(({values, tensor}) => Array.from(values ?? tensor.dataSync()).every(entry => entry === 0))
   );
 }
 

@@ -140,9 +140,9 @@ async function resizeByMatrices(
       call.refuse(`The node resizes ${axis === 0 ? 'the batch' : 'a dynamic size'} by ${how.mode} ${how.transform}.`);
     }
     // The axis is moved to the last but one position, over which a matrix product sums.
-    const otherAxes = perm.filter(each => each !== axis);
+    const otherAxes = perm.filter(other => other !== axis);
     const order = [...otherAxes.slice(0, -1), axis, otherAxes.at(-1) ?? 0];
-    const at = order.map(each => perm.indexOf(each));
+    const at = order.map(place => perm.indexOf(place));
     const axisBeforeLast = at.every((place, i) => place === i)
       ? key
       : await call.emit('Transpose', [key, call.constant(at)]);
@@ -170,9 +170,9 @@ function matrixOf(
   };
   const cubic = call.float('cubic_coeff_a', -0.75);
   for (const row of range(size)) {
-    const x = inputPosition(call, row, {own: inputSize, size, scale, transform});
+    const x = inputPosition(call, row, {inputSize, size, scale, transform});
     const base = Math.floor(x);
-    const part = x - base;
+    const fraction = x - base;
     if (mode === 'nearest') {
       const half = rounding === 'round_prefer_floor' ? Math.ceil(x - 0.5) : Math.floor(x + 0.5);
       add(row, rounding === 'floor' ? base : rounding === 'ceil' ? Math.ceil(x) : half, 1);
@@ -181,7 +181,7 @@ function matrixOf(
       add(row, Math.floor(inside), 1 - (inside - Math.floor(inside)));
       add(row, Math.floor(inside) + 1, inside - Math.floor(inside));
     } else if (mode === 'cubic') {
-      range(4).forEach(i => add(row, base + i - 1, cubicWeight(Math.abs(part - (i - 1)), cubic)));
+      range(4).forEach(i => add(row, base + i - 1, cubicWeight(Math.abs(fraction - (i - 1)), cubic)));
     } else {
       call.refuse(`The node has the mode ${mode}.`);
     }
@@ -193,7 +193,7 @@ function matrixOf(
 function inputPosition(
   call: OnnxCall,
   row: number,
-  {own: inputSize, size, scale, transform}: {own: number; size: number; scale: number; transform: string},
+  {inputSize, size, scale, transform}: {inputSize: number; size: number; scale: number; transform: string},
 ): number {
   switch (transform) {
     case 'half_pixel':

@@ -15,7 +15,7 @@ export function typeNumberOf(dtype: string | undefined): number {
  * Elementwise layers accept any order.
  */
 export class Tensor {
-  /** By the axis of the tensor that each axis of the held one is: its name. The first is how it was computed. */
+  /** Order of axes → name of the value with that order. The first one is the order in which it was computed. */
   readonly held = new Map<string, string>();
 
   constructor(
@@ -136,13 +136,13 @@ export class GraphWriter {
 
   /** Weights of a layer as an initializer, once for each of its parts. */
   weights(
-    part: string,
+    weightName: string,
     sources: readonly Source[],
     shape: readonly number[],
     arrange: (parts: Values[]) => Values,
   ): string {
-    return this.once(`${sources.map(source => this.numberOf(source)).join()} ${part} ${shape.join()}`, () => {
-      const name = this.freeName(`${this.layer}/${part}`);
+    return this.once(`${sources.map(source => this.numberOf(source)).join()} ${weightName} ${shape.join()}`, () => {
+      const name = this.freeName(`${this.layer}/${weightName}`);
       if (!this.halves || sizeOf(shape) < 64) {
         this.initializers.push({name, type: TYPE.float, shape, data: {sources, arrange}});
         return name;
@@ -156,14 +156,14 @@ export class GraphWriter {
 
   /** A weight as an initializer, with its axes in another order, and then in another shape. */
   weight(
-    part: string,
+    weightName: string,
     source: Source,
     {perm, shape}: {perm?: readonly number[]; shape?: readonly number[]} = {},
   ): string {
     const sourceShape = source.shape as number[];
     const turned = perm === undefined || isIdentity(perm) ? sourceShape : perm.map(axis => sourceShape[axis] ?? 1);
     return this.weights(
-      perm === undefined ? part : `${part}/${perm.join('')}`,
+      perm === undefined ? weightName : `${weightName}/${perm.join('')}`,
       [source],
       shape ?? turned,
       ([values]) => (turned === sourceShape ? (values as Values) : transpose(values as Values, perm as number[])),
@@ -176,8 +176,8 @@ export class GraphWriter {
   }
 
   /** The kernel of a convolution, arranged as the format has it. */
-  filter(part: string, source: Source, how: {perm: readonly number[]; shape?: readonly number[]}): string {
-    return this.weight(part, source, how);
+  filter(weightName: string, source: Source, how: {perm: readonly number[]; shape?: readonly number[]}): string {
+    return this.weight(weightName, source, how);
   }
 
   private numberOf(source: object): number {
@@ -237,7 +237,7 @@ export class GraphWriter {
   }
 
   /** The result of an elementwise operation, with the axes of the tensor in their current order. */
-  each(tensor: Tensor, make: (name: string) => string): Tensor {
+  elementwise(tensor: Tensor, make: (name: string) => string): Tensor {
     return new Tensor(tensor.shape, TYPE.float, make(tensor.name), tensor.order);
   }
 
@@ -324,7 +324,7 @@ export class GraphWriter {
   tensors(finite: FiniteOptions): {name: string; type: number; shape: readonly number[]; bytes: Part}[] {
     return this.initializers.map(({name, type, shape, data}) => {
       const length = sizeOf(shape) * (type === TYPE.float16 ? 2 : 4);
-      const bytes = data instanceof Uint8Array ? data : {length, read: () => bytesOf(name, type, data, finite)};
+      const bytes = data instanceof Uint8Array ? data : {length, read: () => encodedBytes(name, type, data, finite)};
       return {name, type, shape, bytes};
     });
   }
@@ -336,7 +336,7 @@ export function channelsFirst(rank: number): number[] {
   return order.map((_, axis) => order.indexOf(axis));
 }
 
-async function bytesOf(
+async function encodedBytes(
   name: string,
   type: number,
   {sources, arrange}: Exclude<NewInitializer['data'], Uint8Array>,

@@ -63,11 +63,11 @@ function attribute(name: string, value: NonNullable<Attributes[string]>): Uint8A
       ? constantsOf('float', [floatField(2, list)])
       : constantsOf(
           'floats',
-          list.map(each => floatField(7, each)),
+          list.map(number => floatField(7, number)),
         );
   }
   if (value instanceof Body) {
-    const values = (kind: number) => (each: string) => field(kind, valueMessage(each, TYPE.float));
+    const values = (kind: number) => (value: string) => field(kind, valueMessage(value, TYPE.float));
     const {nodes, inputs, outputs} = value;
     const parts = [...nodeMessages(nodes), field(2, name), ...inputs.map(values(11)), ...outputs.map(values(12))];
     return constantsOf('graph', [field(6, parts)]);
@@ -78,13 +78,13 @@ function attribute(name: string, value: NonNullable<Attributes[string]>): Uint8A
   if (typeof value === 'string') {
     return constantsOf('text', [field(4, value)]);
   }
-  return value.some(each => typeof each === 'string')
+  return value.some(entry => typeof entry === 'string')
     ? constantsOf(
         'texts',
-        value.map(each => field(9, String(each))),
+        value.map(entry => field(9, String(entry))),
       )
     : constantsOf(
         'ints',
-        (value as readonly number[]).map(each => field(8, each)),
+        (value as readonly number[]).map(entry => field(8, entry)),
       );
 }

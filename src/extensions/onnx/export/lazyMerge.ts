@@ -4,8 +4,8 @@ import {giveMerged, mergeEach} from '../../../core/model/restore';
 import {shareWeights} from '../../../platform/tfjs/weights';
 
 /** A merge of a model whose updates are merged only while they are read: one kernel at a time takes memory. */
-export class LateMerge {
-  /** By the merged layer: the adapted one. */
+export class LazyMerge {
+  /** Merged layer → adapted layer. */
   private readonly waiting = new Map<tf.layers.Layer, LoRALayer>();
 
   /** The merged model. The kernels that wait share their buffers with the frozen ones. */
@@ -35,7 +35,7 @@ export class LateMerge {
   }
 
   /** Merges layers for good. */
-  settle(isMeant: (layer: tf.layers.Layer) => boolean): void {
+  mergeNow(isMeant: (layer: tf.layers.Layer) => boolean): void {
     for (const [plain, adapted] of this.waiting) {
       if (isMeant(plain)) {
         adapted.mergeInto(plain);
