@@ -75,7 +75,7 @@ function adapterReport({config, tensors}: Adapter): Report {
       ]),
     ],
     notes: [
-      ...(head === undefined ? [] : [`new head after ${head.at}: ${listed(head.layers.map(nameOf))}`]),
+      ...(head === undefined ? [] : [`new head after ${head.at}: ${listed(head.layers.map(labelOf))}`]),
       ...(trainable.length === 0 ? [] : [`in full: ${listed(trainable)}`]),
       ...(biases.length === 0 ? [] : [`biases: ${listed(biases)}`]),
       `${count(numbers)} numbers`,
@@ -83,7 +83,7 @@ function adapterReport({config, tensors}: Adapter): Report {
   };
 }
 
-function nameOf({className, config}: {className: string; config: tf.serialization.ConfigDict}): string {
+function labelOf({className, config}: {className: string; config: tf.serialization.ConfigDict}): string {
   return `${config.name as string} (${className})`;
 }
 

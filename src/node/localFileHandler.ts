@@ -16,14 +16,13 @@ export function localFileHandler(path: string): tf.io.IOHandler {
 
 function handlerFor(target: string): tf.io.IOHandler {
   if (/\.safetensors$/i.test(target)) {
-    return {load: () => loadSafetensors(target), save: artifacts => saveSafetensors(target, artifacts)};
+    return {
+      load: async () => safetensorsArtifacts(await read(target, 'Check the path; it must be a saved adapter.')),
+      save: artifacts => saveSafetensors(target, artifacts),
+    };
   }
   const json = target.endsWith('.json') ? target : join(target, 'model.json');
   return {load: () => loadModelFiles(json), save: artifacts => saveModelFiles(json, artifacts)};
-}
-
-async function loadSafetensors(file: string): Promise<tf.io.ModelArtifacts> {
-  return safetensorsArtifacts(await read(file, 'Check the path; it must be a saved adapter.'));
 }
 
 async function saveSafetensors(file: string, artifacts: tf.io.ModelArtifacts): Promise<tf.io.SaveResult> {

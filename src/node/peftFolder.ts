@@ -49,7 +49,7 @@ export async function readPEFTFolder(folder: string): Promise<PEFTFiles & {confi
     ) {
       return {config: await jsonText(config, PEFT_FILES.config), weights};
     }
-    await settle(folder).catch(() => undefined); // a folder that cannot be written to cannot be repaired
+    await finishKilledSaves(folder).catch(() => undefined); // a folder that cannot be written to cannot be repaired
     await setTimeout(PAUSE);
   }
   await read(target.config, ADVICE);
@@ -87,7 +87,7 @@ export async function writePEFTFolder(files: PEFTFiles & {readme?: string}, fold
       }
     }
     await mkdir(folder, {recursive: true});
-    await settle(folder);
+    await finishKilledSaves(folder);
     await writeThrough(draft.weights, weights);
     await writeThrough(draft.config, text);
     await locked(target.config, () => {
@@ -127,7 +127,7 @@ async function isSaving(folder: string): Promise<boolean> {
 }
 
 /** Brings to an end what killed saves began. */
-async function settle(folder: string): Promise<void> {
+async function finishKilledSaves(folder: string): Promise<void> {
   const {config, weights} = filesIn(folder);
   const spares = [...(await findSpares(config)), ...(await findSpares(weights))];
   if (spares.length > 0) {

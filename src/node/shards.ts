@@ -18,7 +18,7 @@ interface Shards {
  * @throws LoRAError if that is not so, or a file cannot be read.
  */
 export async function readShards(json: string, groups: readonly Shards[]): Promise<Uint8Array[]> {
-  const folders = await ownFolders(json);
+  const folders = [await realpath(dirname(json)), dirname(await realpath(json))]; // a cache may link to the JSON
   const seen = new Set<string>();
   const plans: {paths: readonly string[]; files: string[]; size: number}[] = [];
   for (const {paths, size} of groups) {
@@ -70,11 +70,6 @@ export function damaged(json: string, paths: readonly string[], what: string): L
 
 function adviceFor(json: string): string {
   return `${json} names it: put the weights beside the JSON.`;
-}
-
-/** The folder of a JSON, and that of the file that it may link to: caches keep a model's files so. */
-async function ownFolders(json: string): Promise<string[]> {
-  return [await realpath(dirname(json)), dirname(await realpath(json))];
 }
 
 /** Where a weights file really is. An untrusted model must not name, or link to, files elsewhere. */

@@ -1,6 +1,6 @@
 /** The maximum length of a message, which limits how much of an untrusted file reaches a log. */
-const MOST_CHARACTERS = 4000;
-const MOST_OF_A_LINE = 1000;
+const MAX_CHARACTERS = 4000;
+const MAX_LINE_LENGTH = 1000;
 
 /**
  * What kind of error a {@link LoRAError} is, for programs. `docs/troubleshooting.md` has a section on each.
@@ -149,12 +149,12 @@ function andMore(count: number): string {
 }
 
 function bounded(message: string): string {
-  if (message.length <= MOST_CHARACTERS) {
+  if (message.length <= MAX_CHARACTERS) {
     return message;
   }
-  const lines = message.split('\n').map(line => shortLine(line, MOST_OF_A_LINE));
+  const lines = message.split('\n').map(line => shortLine(line, MAX_LINE_LENGTH));
   let length = 0;
-  const shown = lines.findIndex(line => (length += line.length + 1) > MOST_CHARACTERS - 100);
+  const shown = lines.findIndex(line => (length += line.length + 1) > MAX_CHARACTERS - 100);
   return shown < 0 ? lines.join('\n') : [...lines.slice(0, shown), andMore(lines.length - shown)].join('\n');
 }
 
@@ -240,14 +240,14 @@ export function faultsOf(check: () => unknown): string[] {
 }
 
 /** Longer than any value in a message. */
-const MOST_ENTRIES = 2000;
+const MAX_ENTRIES = 2000;
 
 /** A value in a message; a large one is cut. */
 export function show(value: unknown): string {
   if (typeof value === 'number') {
     return String(value); // JSON has no NaN
   }
-  let left = MOST_ENTRIES;
+  let left = MAX_ENTRIES;
   try {
     const text = JSON.stringify(value, (_key, entry: unknown) => (left-- > 0 ? entry : '…')) as string | undefined;
     return text ?? typeof value;

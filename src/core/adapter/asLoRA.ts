@@ -7,11 +7,6 @@ import {type Adapter, layerConfigAt, makeAdapter} from './adapter';
 import {rankLimitOf, tensorsByLayer} from './layerTensors';
 import {matricesOf, reduced} from './mixing';
 
-/** Whether a method's updates are low-rank products of parameters other than LoRA's two factors: PiSSA, OLoRA, VeRA. */
-function isProduct(method: Method): boolean {
-  return method.product !== undefined && method.parametersOf === undefined;
-}
-
 /**
  * Converts low-rank products to LoRA; the result computes the same, to rounding. Updates of PiSSA and OLoRA then have
  * twice the rank, or the highest that the layer can hold. Other updates stay as they are.
@@ -29,7 +24,7 @@ export function asLoRA(adapter: Adapter, converts: (method: Method) => boolean =
       const {method: name, ...layer} = layerConfigAt(config, path) as LayerConfig;
       const method = methodOf(name);
       const isWhole = method.parameterNames.every(parameter => parameters[parameter] !== undefined);
-      if (!isWhole || !isProduct(method) || !converts(method) || method.product === undefined) {
+      if (!isWhole || method.parametersOf !== undefined || !converts(method) || method.product === undefined) {
         continue;
       }
       const {a, b} = method.product(parameters);

@@ -11,7 +11,7 @@ const STEPS = 999;
  * Beyond these distances, on average or for a single kernel, the base is another one. Quantized to 4 bits they move by
  * 0.1.
  */
-const [MOST_ON_AVERAGE, MOST_OF_A_LAYER] = [0.3, 0.6];
+const [MAX_MEAN_DISTANCE, MAX_LAYER_DISTANCE] = [0.3, 0.6];
 /** Below this, kernels differ only by the rounding of files. */
 const ROUNDING = 0.004;
 /** From this on, two lists of values are multiples of each other. */
@@ -190,7 +190,7 @@ function placesIn(size: number): number[] {
 /** The layers whose kernels are others. */
 function tooFar(distances: ReadonlyMap<string, number>): string[] {
   const sum = [...distances.values()].reduce((total, gap) => total + gap, 0);
-  const limit = sum > MOST_ON_AVERAGE * distances.size ? MOST_ON_AVERAGE : MOST_OF_A_LAYER;
+  const limit = sum > MAX_MEAN_DISTANCE * distances.size ? MAX_MEAN_DISTANCE : MAX_LAYER_DISTANCE;
   return [...distances].filter(([, gap]) => gap > limit).map(([path]) => path);
 }
 

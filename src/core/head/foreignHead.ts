@@ -88,7 +88,7 @@ function collectFaults(key: string, value: unknown, faults: string[]): void {
     return; // is left out
   }
   if (kind !== undefined && value !== null && value !== undefined) {
-    if (className === undefined || !isKnown(kind, className)) {
+    if (className === undefined || !isClassOf(kind, SHORT_NAMES[className] ?? className)) {
       faults.push(`its ${key} is ${brief(className ?? value)}, which is no ${kind}`);
       return;
     }
@@ -107,11 +107,6 @@ function collectFaults(key: string, value: unknown, faults: string[]): void {
 function classNameOf(value: unknown): string | undefined {
   const name: unknown = typeof value === 'string' ? value : (value as {className?: unknown} | null)?.className;
   return typeof name === 'string' ? name : undefined;
-}
-
-/** Whether tfjs knows a class of a kind. Some have short names too. */
-function isKnown(kind: ConfigKind, className: string): boolean {
-  return isClassOf(kind, SHORT_NAMES[className] ?? className);
 }
 
 const SHORT_NAMES: Readonly<Record<string, string>> = {

@@ -86,12 +86,12 @@ function adviceFor(model: tf.LayersModel): string {
   const call = callsOf(model).filter(({outboundLayer}) => outboundLayer === shown.at(-1));
   const before = call[0]?.inputTensors[0]?.sourceLayer;
   const proposal = before === undefined || before.inboundNodes[0]?.inboundLayers.length === 0 ? '…' : before.name;
-  const last = shown.slice(-MOST_SHOWN).map(layer => `${layer.name} (${layer.getClassName()})`);
+  const last = shown.slice(-MAX_SHOWN).map(layer => `${layer.name} (${layer.getClassName()})`);
   return `Name the last layer to keep, such as {after: '${proposal}'}. The last layers with weights: ${last.join(', ')}.`;
 }
 
 /** How many layers a proposal lists. */
-const MOST_SHOWN = 6;
+const MAX_SHOWN = 6;
 
 /** The chain of calls that leads to the output of a model, the last one first, up to one with several inputs. */
 function chainBack(model: tf.LayersModel): LayerCall[] {

@@ -47,7 +47,7 @@ export function applyLinear(
   restore: (y: tf.Tensor) => tf.Tensor,
 ): tf.Tensor {
   const {activation, dataFormat} = layer;
-  const input = scaledInput(asFloat(x), update);
+  const input = update.inputGain === undefined ? asFloat(x) : gained(asFloat(x), update.inputGain);
   if (update.dropout !== undefined && !(compute.branches && update.factors !== undefined)) {
     return activation.apply(restore(inTwoParts(compute, input, layer, update)));
   }
@@ -75,10 +75,6 @@ export function applyLinear(
   // The activation's gradient needs its input, it is not elementwise, or the layout changes: leave it where it was.
   const z = restore(compute(input, weights, UNFUSED_IDENTITY));
   return outputForm === undefined ? activateAsStock(z, name, apply) : activate(z, {...outputForm, apply});
-}
-
-function scaledInput(x: tf.Tensor, {inputGain}: Update): tf.Tensor {
-  return inputGain === undefined ? x : gained(x, inputGain);
 }
 
 function biasOf({bias}: KernelLayer, {biasGain}: Update): tf.Tensor | null {

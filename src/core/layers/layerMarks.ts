@@ -20,7 +20,6 @@ export function baseOf(layer: tf.layers.Layer): tf.layers.Layer {
   return wrapperKind(layer) === undefined ? layer : (layer as tf.layers.Layer & {baseLayer: tf.layers.Layer}).baseLayer;
 }
 
-/** A fit in progress. */
 export interface Fit {
   /** The model that it trains. */
   readonly model: tf.layers.Layer;
@@ -31,7 +30,6 @@ export interface Fit {
   atStep: boolean;
 }
 
-/** The state of the adapter of a layer. */
 export interface AdapterState {
   /**
    * Identifies the adapter. Another adapter has another mark; training keeps the mark, and setting a snapshot restores
@@ -46,7 +44,6 @@ export interface AdapterState {
 
 const IN_FORCE = Symbol.for('tfjs-lora.inForce');
 
-/** The adapter state of a layer of this library. */
 export function adapterState(layer: tf.layers.Layer): AdapterState {
   const holder = layer as {[IN_FORCE]?: AdapterState};
   return (holder[IN_FORCE] ??= {mark: {}, scope: undefined, fits: new Map()});

@@ -58,7 +58,7 @@ interface Owner extends tf.layers.Layer {
 }
 
 /** How many values an updated weight may have that is kept for predictions. */
-const MOST_KEPT = 2 ** 17;
+const MAX_CACHED_VALUES = 2 ** 17;
 
 /** Makes the masks of layers without a seed differ. */
 let unseeded = Math.floor(Math.random() * 2 ** 31);
@@ -158,7 +158,7 @@ export class LayerUpdate {
   private isKept({variable}: AdaptableWeight): boolean {
     const isWhole = this.method.mergeBias === undefined && this.owner.adaptation.form !== 'lookUp';
     // Reading a quantized weight, which is no variable of tfjs, makes a tensor.
-    return isWhole && variable instanceof tf.LayerVariable && countNumbers([variable]) <= MOST_KEPT;
+    return isWhole && variable instanceof tf.LayerVariable && countNumbers([variable]) <= MAX_CACHED_VALUES;
   }
 
   /** The updated weights as new tensors, in the order of the adaptation. */

@@ -120,7 +120,7 @@ export function reportUnsaved(model: tf.LayersModel, sites: readonly Site[]): vo
 }
 
 /**
- * By the last layer of a model: the latest adapted model that was made of it, until that is called. `compile` of a
+ * Last layer of a model → the latest adapted model that was made of it, until that is called. `compile` of a
  * Sequential changes the model that tfjs fits, but not its layers.
  */
 const uncalled = new WeakMap<tf.layers.Layer, tf.LayersModel>();

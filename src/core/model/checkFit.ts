@@ -183,7 +183,7 @@ function tensorFaults(
   return faults;
 }
 
-function updatesOf({layer}: Site, config: LayerConfig): UpdateSpec[] {
+export function updatesOf({layer}: Site, config: LayerConfig): UpdateSpec[] {
   const weights = adaptationBy(config, layer)?.weights(baseOf(layer)) ?? [];
   return updateSpecs(methodOf(config.method), weights, config.rank);
 }

@@ -1,10 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import {type Adapter, makeAdapter} from '../adapter/adapter';
 import {tensorsByLayer} from '../adapter/layerTensors';
-import {updateSpecs} from '../layers/adaptation';
 import type {LayerConfig} from '../layers/layerConfig';
 import {borrowing} from '../layers/borrowingLayer';
-import {adaptationBy} from '../layers/registry';
 import {baseOf} from '../layers/layerMarks';
 import {fans} from '../ops/factors';
 import {truncatedSVD} from '../ops/svd';
@@ -17,7 +15,7 @@ import {checkCount, checkOptions, unsupportedError} from '../../platform/errors'
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {Prepared} from '../../platform/tfjs/prepared';
 import {biasesOf} from '../../platform/tfjs/weights';
-import {checkFit} from './checkFit';
+import {checkFit, updatesOf} from './checkFit';
 import {withAdapterOf} from './saveMerged';
 
 /** Options of `convertToLoRA`. */
@@ -93,7 +91,8 @@ async function convert(
   checkFit(adapter, sites);
   const {config} = adapter;
   const step = stepsOf(call);
-  const parametersAt = parametersIn(adapter);
+  const {updates} = tensorsByLayer(adapter);
+  const parametersAt = (at: string) => updates.get(at)?.parameters ?? {};
   const adapted = sites.filter(({path}) => Object.hasOwn(config.layers, path));
   const converted = new Map<string, ConvertedLayer>();
   try {
@@ -119,12 +118,6 @@ async function convert(
     error: lostIn(layers.flatMap(({losses}) => losses)),
     errors: ofLayers(({losses}) => lostIn(losses)),
   };
-}
-
-/** The parameters of a weight's update, by the path of the layer and the prefix of the weight. */
-function parametersIn(adapter: Adapter): (at: string) => Record<string, tf.Tensor> {
-  const {updates} = tensorsByLayer(adapter);
-  return at => updates.get(at)?.parameters ?? {};
 }
 
 /** Refuses a layer whose update reaches a second layer that borrows the weight. */
@@ -154,7 +147,7 @@ async function convertLayer(
     return {config, tensors: {}, replaced: [], losses: []}; // LoRA, or a variant whose parameters are the same
   }
   const {path, layer} = site;
-  const weights = specsOf(site, layerConfig).map(({weight, prefix}) => ({weight, at: `${path}/${prefix}`}));
+  const weights = updatesOf(site, layerConfig).map(({weight, prefix}) => ({weight, at: `${path}/${prefix}`}));
   const tensors: Record<string, tf.Tensor> = {};
   const losses: Loss[] = [];
   let highest = 1;
@@ -206,11 +199,6 @@ async function convertUpdate(
   } finally {
     delta.dispose();
   }
-}
-
-function specsOf({layer}: Site, config: LayerConfig) {
-  const weights = adaptationBy(config, layer)?.weights(baseOf(layer)) ?? [];
-  return updateSpecs(methodOf(config.method), weights, config.rank);
 }
 
 /** What an update adds to a weight. */

@@ -13,7 +13,7 @@ import type {Site} from '../rewire/walk';
 import {isDisposed, replaceValue} from '../../platform/tfjs/weights';
 import {adaptedSites, adapterConfig, adapterVariables, reportUnsaved} from './adapted';
 import {checkFit} from './checkFit';
-import {noteBeginnings} from './fits';
+import {noteVersionsAtStart} from './fits';
 import {
   type AdapterScope,
   checkInside,
@@ -99,7 +99,7 @@ export function setAdapter(where: tf.LayersModel | AdapterScope, adapter: Adapte
   if (adapter !== null) {
     checkAdapterFits(adapter, model, sites);
   }
-  noteBeginnings(model);
+  noteVersionsAtStart(model);
   putOn(sites, adapter);
   if (adapter !== null) {
     checkBase(adapter, sites);
@@ -215,13 +215,14 @@ export function withAdapter<T>(
   if (adapter !== null) {
     checkAdapterFits(adapter, model, sites);
   }
-  if (isAsync(f)) {
+  // It is known before the call that it returns a promise.
+  if (Object.prototype.toString.call(f) === '[object AsyncFunction]') {
     checkInside('withAdapter', sites, outerScope);
   }
   const former = snapshotOf(model, sites);
   const scope = openScope(model, sites, outerScope);
   const restore = () => {
-    noteBeginnings(model);
+    noteVersionsAtStart(model);
     putOn(
       sites.filter(({layer}) => !(isWrapper(layer) && isEmptied(layer))), // `f` may have disposed the model
       former,
@@ -230,7 +231,7 @@ export function withAdapter<T>(
   };
   let result: T;
   try {
-    noteBeginnings(model);
+    noteVersionsAtStart(model);
     putOn(sites, adapter);
     result = f(scope);
   } catch (error) {
@@ -257,9 +258,4 @@ export function withAdapter<T>(
     await closeScope(scope, restore);
   });
   return end.then(() => promise) as T;
-}
-
-/** Whether a function is known to return a promise before it is called. */
-function isAsync(f: unknown): boolean {
-  return Object.prototype.toString.call(f) === '[object AsyncFunction]';
 }

@@ -10,11 +10,11 @@ import {arrangeSlots, foreignMoments, ownSlots} from '../../platform/tfjs/slots'
 import {asTraining, isTraining, stepOf, trainedIn, watchTrainOnBatch} from '../../platform/tfjs/training';
 import {warnIfForgotten} from './adapted';
 
-/** The marks of a model's layers at some time. */
-type Marks = ReadonlyMap<tf.layers.Layer, object>;
+/** Layer → the mark of its adapter at some time, which changes with the adapter. */
+type AdapterVersions = ReadonlyMap<tf.layers.Layer, object>;
 
-/** By model that trains: the marks that its fit began with, if they changed before the first callback of the fit. */
-const beginnings = new WeakMap<tf.layers.Layer, Marks>();
+/** Model that trains → the versions that its fit began with, if they changed before the fit's first callback. */
+const versionsAtStart = new WeakMap<tf.layers.Layer, AdapterVersions>();
 
 /**
  * Notes which adapter each fit began with. tfjs makes one for every fit of every model, and calls it before the
@@ -26,8 +26,8 @@ class FitWatch extends tf.Callback {
 
   override setModel(model: Parameters<tf.Callback['setModel']>[0]): void {
     warnIfForgotten(model);
-    const began = beginnings.get(model);
-    beginnings.delete(model);
+    const began = versionsAtStart.get(model);
+    versionsAtStart.delete(model);
     const fit: Fit = {model, isGoingOn: () => isTraining(model), watch: FitWatch, atStep: false};
     for (const layer of wrappersIn(model)) {
       const {fits, mark} = adapterState(layer);
@@ -50,15 +50,15 @@ class FitWatch extends tf.Callback {
         arrangeSlots(optimizer, variables);
       }
     }
-    await this.alive(false);
+    await this.setInStep(false);
   }
 
   override onEpochBegin(): Promise<void> {
-    return this.alive(false);
+    return this.setInStep(false);
   }
 
   override onBatchBegin(): Promise<void> {
-    return this.alive(true);
+    return this.setInStep(true);
   }
 
   override onBatchEnd(): Promise<void> {
@@ -66,11 +66,11 @@ class FitWatch extends tf.Callback {
       this.hasStepped = true;
       ownMoments(this.fit.model);
     }
-    return this.alive(false);
+    return this.setInStep(false);
   }
 
   override onEpochEnd(): Promise<void> {
-    return this.alive(false);
+    return this.setInStep(false);
   }
 
   override onTrainEnd(): Promise<void> {
@@ -79,14 +79,14 @@ class FitWatch extends tf.Callback {
       ownMoments(fit.model); // one that accumulates may take its first step late
       wrappersIn(fit.model).forEach(layer => adapterState(layer).fits.delete(fit));
     }
-    return this.alive(false);
+    return this.setInStep(false);
   }
 
-  private alive(atStep: boolean): Promise<void> {
+  private setInStep(atStep: boolean): Promise<void> {
     if (this.fit !== undefined) {
       this.fit.atStep = atStep;
       // Any change since the last callback happened during this fit, not before the next one.
-      beginnings.delete(this.fit.model);
+      versionsAtStart.delete(this.fit.model);
     }
     return Promise.resolve();
   }
@@ -113,7 +113,7 @@ function ownMoments(model: tf.layers.Layer): void {
  */
 export function checkMoments(model: tf.LayersModel): void {
   if (isOwnFit(model)) {
-    const names = foreignMoments(stepOf(model).optimizer, subjectOf(model));
+    const names = foreignMoments(stepOf(model).optimizer, fittedModel(model));
     if (names.length > 0) {
       throw misfitError(
         `The optimizer of "${model.name}" has moments of another model, which was trained with it: of ` +
@@ -125,11 +125,11 @@ export function checkMoments(model: tf.LayersModel): void {
 }
 
 /** Call this before an adapter changes: a fit without a callback yet began with the model's current adapter. */
-export function noteBeginnings(model: tf.LayersModel): void {
+export function noteVersionsAtStart(model: tf.LayersModel): void {
   for (const [, container] of containersOf(model)) {
     const trained = isContainer(container) ? trainedIn(container) : undefined;
-    if (trained !== undefined && isTraining(trained) && !beginnings.has(trained)) {
-      beginnings.set(trained, marksOf(trained));
+    if (trained !== undefined && isTraining(trained) && !versionsAtStart.has(trained)) {
+      versionsAtStart.set(trained, versionsOf(trained));
       void forgetIfOver(trained);
     }
   }
@@ -144,7 +144,7 @@ async function forgetIfOver(trained: tf.LayersModel): Promise<void> {
     await Promise.resolve();
   }
   if (!isTraining(trained)) {
-    beginnings.delete(trained);
+    versionsAtStart.delete(trained);
   }
 }
 
@@ -159,20 +159,20 @@ export async function asFitOf<T>(model: tf.LayersModel, piece: tf.LayersModel, f
   if (isTraining(trained)) {
     throw busyError('The model is already training: another fit is running. Await it first.');
   }
-  wholes.set(piece, model);
-  beginnings.set(piece, marksOf(piece));
+  modelOfPiece.set(piece, model);
+  versionsAtStart.set(piece, versionsOf(piece));
   starts.set(piece, tf.util.now());
   try {
     const pending = pendingKernels.current();
     return await asTraining(trained, pending === undefined ? f : () => pending.over().then(f));
   } finally {
-    beginnings.delete(trained);
-    beginnings.delete(piece);
+    versionsAtStart.delete(trained);
+    versionsAtStart.delete(piece);
     starts.delete(piece);
   }
 }
 
-/** By piece: when `asFitOf` began, in milliseconds of `tf.util.now`. */
+/** Piece → when `asFitOf` began, in milliseconds of `tf.util.now`. */
 const starts = new WeakMap<tf.layers.Layer, number>();
 
 /** When the call began that trains a model by a fit of this piece; `undefined` for a model that is fitted itself. */
@@ -180,15 +180,15 @@ export function fitBegan(piece: tf.LayersModel): number | undefined {
   return starts.get(piece);
 }
 
-/** By piece: the model that a fit of the piece trains. */
-const wholes = new WeakMap<tf.layers.Layer, tf.LayersModel>();
+/** Piece → the model that a fit of the piece trains. */
+const modelOfPiece = new WeakMap<tf.layers.Layer, tf.LayersModel>();
 
 /** The model that tfjs fits, given the model itself, a Sequential around it, or a piece of it. */
-export function subjectOf(model: tf.LayersModel): tf.LayersModel {
-  return trainedIn(wholes.get(model) ?? model);
+export function fittedModel(model: tf.LayersModel): tf.LayersModel {
+  return trainedIn(modelOfPiece.get(model) ?? model);
 }
 
-function marksOf(model: tf.layers.Layer): Marks {
+function versionsOf(model: tf.layers.Layer): AdapterVersions {
   return new Map(wrappersIn(model).map(layer => [layer, adapterState(layer).mark]));
 }
 

@@ -71,7 +71,9 @@ export function makePlan(
     cappedFrom === undefined ? [] : [[path, cappedFrom] as const],
   );
   const biased =
-    bias === 'all' ? sites.filter(site => hasBias(site) && !adapted.includes(site) && !trained.includes(site)) : [];
+    bias === 'all'
+      ? sites.filter(site => biasesOf(site.layer).size > 0 && !adapted.includes(site) && !trained.includes(site))
+      : [];
   const inEntries = entryFaults(selections, unmatchedEntries);
   const isIdle = chosen.length === 0 && trained.length === 0 && inEntries.length === 0;
   return {
@@ -91,7 +93,14 @@ export function makePlan(
     unmatched: unmatchedEntries,
     faults: [
       ...inEntries,
-      ...(isIdle ? (targets === 'head' ? [NO_HEAD] : nothingToAdapt(sites, skipped)) : []),
+      ...(isIdle
+        ? targets === 'head'
+          ? [NO_HEAD]
+          : [
+              `There is nothing to adapt. Adaptable: ${adaptableClasses().join(', ')}. ${inventory(sites)}`,
+              ...linesOf(skipped),
+            ]
+        : []),
       ...[...misfits.values()].flat(),
       ...updates.flatMap(({path, refusal}) => (refusal === undefined ? [] : [`Layer "${path}": ${refusal}`])),
     ],
@@ -151,7 +160,7 @@ function updateOf(
   override: UncheckedOverride | undefined,
 ): {layer: LayerConfig; cappedFrom: number | undefined; isAskedFor: boolean; refusal: string | undefined} {
   const {targets, bias = 'none', freezeBaseLayer = true} = config;
-  const method = methodFor(override, config);
+  const method = chosenMethod(override === undefined ? config : withMethod(override, config));
   const asked = resolveStrength(
     method.hasRank === false ? {rank: 1} : {...strengthOf(config), ...(override && strengthOf(override))},
   );
@@ -196,11 +205,6 @@ const NO_HEAD =
   "targets: 'head' trains a new head alone, but the model has none. Give it one with replaceHead, or name the layers " +
   "that train: {targets: 'head', trainInFull: ['classifier']}.";
 
-function nothingToAdapt(sites: readonly Site[], skipped: Plan['skipped']): string[] {
-  const adaptable = `Adaptable: ${adaptableClasses().join(', ')}. ${inventory(sites)}`;
-  return [`There is nothing to adapt. ${adaptable}`, ...linesOf(skipped)];
-}
-
 /**
  * Refuses a plan that has faults.
  *
@@ -216,10 +220,6 @@ export function linesOf(skipped: Plan['skipped']): string[] {
   return Object.entries(skipped).map(([path, reason]) => `Layer "${path}": ${reason}`);
 }
 
-function hasBias({layer}: Site): boolean {
-  return biasesOf(layer).size > 0;
-}
-
 /** The given options of a strength; as in PEFT, each is overridden separately. */
 function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
   return {
@@ -227,10 +227,6 @@ function strengthOf({rank, alpha, rankStabilized}: LoRAStrength): LoRAStrength {
     ...(alpha !== undefined && {alpha}),
     ...(rankStabilized !== undefined && {rankStabilized}),
   };
-}
-
-function methodFor(override: UncheckedOverride | undefined, config: UncheckedConfig): Method {
-  return chosenMethod(override === undefined ? config : withMethod(override, config));
 }
 
 function unadaptable({sites}: Selection): string[] {

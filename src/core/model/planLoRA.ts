@@ -151,7 +151,11 @@ function rowOf(site: Site, plan: Plan): PlannedLayer {
       ...(cappedFrom !== undefined && {cappedFrom}),
       alpha,
       scaling: scalingOf(update),
-      trainableParameters: numbersIn(site, update, true) + countNumbers(trainedBeside(layer, update)),
+      trainableParameters:
+        numbersIn(site, update, true) +
+        countNumbers(
+          !update.freezeBaseLayer ? trainableOf(layer) : update.trainBias === true ? biasesOf(layer).values() : [],
+        ),
     };
   }
   if (config.trainable.includes(path)) {
@@ -200,10 +204,6 @@ function numbersIn({layer}: Site, update: LayerConfig | undefined, trainedAlone:
         sum + (trains || !trainedAlone ? shape.reduce((product, size) => product * size, 1) : 0),
       0,
     );
-}
-
-function trainedBeside(layer: tf.layers.Layer, {freezeBaseLayer, trainBias}: LayerConfig): Iterable<tf.LayerVariable> {
-  return !freezeBaseLayer ? trainableOf(layer) : trainBias === true ? biasesOf(layer).values() : [];
 }
 
 /** How many parameters of a layer that trains in full train, though it may be frozen now. */

@@ -206,7 +206,7 @@ const WHY_LOWERED =
 function skippedLines(skipped: readonly SkippedLayer[]): string[] {
   const byReason = new Map<string, {reasons: Set<string>; paths: string[]}>();
   for (const {path, reason} of skipped) {
-    const key = firstSentence(reason);
+    const key = reason.replace(/\. .*$/s, '.');
     const group = byReason.get(key) ?? {reasons: new Set(), paths: []};
     byReason.set(key, {reasons: group.reasons.add(reason), paths: [...group.paths, path]});
   }
@@ -216,10 +216,6 @@ function skippedLines(skipped: readonly SkippedLayer[]): string[] {
     const names = paths.slice(0, SHOWN).join(', ');
     return `not adapted: ${names}${more > 0 ? ` and ${more} more` : ''}: ${reason}`;
   });
-}
-
-function firstSentence(text: string): string {
-  return text.replace(/\. .*$/s, '.');
 }
 
 /** How many layers a line names. */

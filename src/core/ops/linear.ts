@@ -69,13 +69,13 @@ export interface Form {
   /** What the backward pass needs besides the weights and the result: `h = x ∗ A`, `p = x ∗ (W + s·A·B)`. */
   readonly saves: Readonly<Partial<Record<'x' | 'dropped' | 'h' | 'p', boolean>>>;
   /** The result, with weights multiplied by a gain, followed by the saved `h` and `p`. */
-  forward(ending: Ending, gain?: tf.Tensor): tf.Tensor[];
+  forward(ending: BiasAndActivation, gain?: tf.Tensor): tf.Tensor[];
   /** Given the gradient of the sum before the bias. */
   gradients(dz: tf.Tensor, saved: Kept): Gradients;
 }
 
 /** The operations after a product. */
-interface Ending extends Pick<LinearWeights, 'bias' | 'defer'> {
+interface BiasAndActivation extends Pick<LinearWeights, 'bias' | 'defer'> {
   readonly activation: Pick<Activation, 'apply' | 'fused'>;
 }
 
@@ -158,7 +158,7 @@ function withGain(form: Form, gain: tf.Tensor, trains: boolean): Form {
       const identity = {fused: 'linear', apply: (z: tf.Tensor) => z} as const;
       const [p, ...extraOutputs] = form.forward({bias: null, activation: identity}) as [tf.Tensor];
       const y = gained(p, gain);
-      return [activation.apply(bias === null ? y : spending(y, () => addBias(y, bias))), ...extraOutputs, p];
+      return [activation.apply(bias === null ? y : disposing(y, () => addBias(y, bias))), ...extraOutputs, p];
     },
     gradients: (dz, saved) => ({
       ...(trains && {gain: () => tf.sum(asMatrix(tf.mul(dz, saved.p)), 0)}),
@@ -274,18 +274,22 @@ function addedProduct(
 
 /** `y + z`, unless the backend has computed it at once; disposes `y`. */
 function plus(y: tf.Tensor, atOnce: tf.Tensor | undefined, z: () => tf.Tensor): tf.Tensor {
-  return spending(y, () => atOnce ?? spending(z(), added => tf.add(y, added)));
+  return disposing(y, () => atOnce ?? disposing(z(), added => tf.add(y, added)));
 }
 
 /** Disposes a tensor after its last use: its memory is still in the cache, and the next result can use it. */
-function spending(x: tf.Tensor, f: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
+function disposing(x: tf.Tensor, f: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
   const y = f(x);
   x.dispose();
   return y;
 }
 
 /** `f(x ∗ W + b)` as the stock layer computes it. */
-export function stockOutput(call: Call, w: tf.Tensor, {bias, activation: {fused, apply}, defer}: Ending): tf.Tensor {
+export function stockOutput(
+  call: Call,
+  w: tf.Tensor,
+  {bias, activation: {fused, apply}, defer}: BiasAndActivation,
+): tf.Tensor {
   const atOnce = () => stockProduct(call, w, bias, fused);
   return defer?.(call.x, w, bias) ?? (fused === null ? apply(atOnce()) : atOnce());
 }
@@ -298,7 +302,7 @@ function stockProduct(
   fused: FusedActivation | null,
 ) {
   return separateBias && fused === null && bias !== null
-    ? spending(op.forward(x, w, null, 'linear'), y => addBias(y, bias))
+    ? disposing(op.forward(x, w, null, 'linear'), y => addBias(y, bias))
     : op.forward(x, w, bias, fused ?? 'linear');
 }
 

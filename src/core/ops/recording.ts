@@ -9,7 +9,7 @@ interface Reading {
   dependent: Set<number>;
 }
 
-/** By tape: each gradient has a new list. */
+/** Tape → what was read from it. Each gradient has a new tape. */
 const readings = new WeakMap<readonly TapeNode[], Reading>();
 
 /**

@@ -237,7 +237,7 @@ function readPatterns(
   return path => {
     const [first, ...laterRows] = patterns.rowsFor(path);
     const other = laterRows.find(({value}) => value !== first?.value);
-    if (first !== undefined && other !== undefined && isIndex(first.pattern)) {
+    if (first !== undefined && other !== undefined && /^(?:0|[1-9]\d*)$/.test(first.pattern)) {
       const [index, second] = [first, other].map(({pattern}) => show(pattern));
       throw new LoRAError(
         `fits the patterns ${index} and ${second} of ${field}. The first in the file counts, and JavaScript puts ` +
@@ -269,11 +269,6 @@ export function savedModules(modulesToSave: readonly string[], budget: Budget): 
       }
     }
   };
-}
-
-/** Whether objects put a key before the others, wherever it was written. */
-function isIndex(key: string): boolean {
-  return /^(?:0|[1-9]\d*)$/.test(key);
 }
 
 /** Whether a field is neither empty nor missing. */

@@ -158,7 +158,7 @@ export async function readPEFTFor(
       const named = {
         ...{lora_A: a, lora_B: b},
         ...(start && {lora_A0: start.a, lora_B0: start.b}),
-        ...(magnitude && {lora_magnitude_vector: flat(magnitude)}),
+        ...(magnitude && {lora_magnitude_vector: {shape: [magnitude.data.length], data: magnitude.data}}),
       };
       for (const [name, factor] of Object.entries(named)) {
         values.set(`${path}/${name}`, factor);
@@ -278,10 +278,6 @@ function weightOf(site: Site, name: string): tf.LayerVariable {
 
 function originalsOf({layer}: Site): Map<string, tf.LayerVariable> {
   return isWrapper(layer) ? layer.originalWeights() : namedWeights(layer);
-}
-
-function flat({data}: Values): Values {
-  return {shape: [data.length], data};
 }
 
 /** An update in the layout of a layer, of a rank that it can hold. */

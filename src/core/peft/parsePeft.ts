@@ -3,7 +3,6 @@ import type {Budget} from './patternTable';
 import {readSafetensors} from '../../platform/formats/readSafetensors';
 import {sizeOf, type Values} from '../../platform/formats/layout';
 import type {StoredTensor} from '../../platform/formats/decodeSafetensors';
-import type {Strength} from '../methods/method';
 import {withRank} from '../methods/lora';
 import {isSet, type PEFTConfig, readPEFTConfig, savedModules, tokensAt} from './config';
 import type {PEFTFiles} from './peftFiles';
@@ -133,7 +132,10 @@ function groupTensors(tensors: ReadonlyMap<string, StoredTensor>, config: PEFTCo
     }
     try {
       const asked = config.strengthOf(path);
-      const strength = config.init === undefined || embedding ? asked : within(asked, a, b);
+      const strength =
+        config.init === undefined || embedding
+          ? asked
+          : withRank(asked, Math.min(asked.rank, a.shape[1] ?? 1, b.shape[0] ?? 1));
       faults.push(...shapeFaults(path, a, b, strength.rank));
       moduleAt(path).update = {embedding, a, b, ...(bias && {bias}), ...(magnitude && {magnitude}), strength};
     } catch (error) {
@@ -223,11 +225,6 @@ function putOnce<K extends string, T>(target: Partial<Record<K, T>>, key: K, val
   }
   target[key] = values;
   return undefined;
-}
-
-/** The strength of factors that start from the weight: their rank is at most that of the weight. */
-function within(strength: Strength, {shape: [, inputs = 1]}: Values, {shape: [outputs = 1]}: Values): Strength {
-  return withRank(strength, Math.min(strength.rank, inputs, outputs));
 }
 
 function shapeFaults(path: string, {shape: a}: Values, {shape: b}: Values, rank: number): string[] {

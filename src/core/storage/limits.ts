@@ -14,7 +14,7 @@ export interface LoadOptions {
 }
 
 /** The default limit of fetched data. */
-export const MOST_FETCHED = 2 ** 28;
+export const MAX_FETCHED_BYTES = 2 ** 28;
 
 /** @throws LoRAError if a limit is not a number of bytes, or as `checkCallOptions`. */
 export function checkLimits({maxBytes, ...options}: LoadOptions & CallOptions): void {

@@ -2,7 +2,7 @@ import {asLoRAError, ioError, kindOf, LoRAError, notFoundError} from '../../plat
 import {ByteReader, type ByteStream, concatenate} from '../../platform/formats/byteReader';
 import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, throwIfAborted, unlessAborted} from '../../platform/signals';
-import {type LoadOptions, MOST_FETCHED} from './limits';
+import {type LoadOptions, MAX_FETCHED_BYTES} from './limits';
 import {tooLarge} from './tooLarge';
 import {localFilesFor} from './localFiles';
 
@@ -87,7 +87,7 @@ function shortened(address: URL | string): string {
 
 /** A `fetch` for several files that together have the limit of one. When one fails, the others end. */
 export function limitedFetch(options: LoadOptions & CallOptions): typeof fetch {
-  const {signal, maxBytes = MOST_FETCHED} = options;
+  const {signal, maxBytes = MAX_FETCHED_BYTES} = options;
   let left = maxBytes;
   let isFirst = true;
   const all = new AbortController();
@@ -166,7 +166,7 @@ function checkStatus({ok, url, status, statusText, body}: Response): void {
 const LEAST_SWOLLEN = 2 ** 24;
 
 function openBody({url, headers, body}: Response, options: OpenOptions): ByteStream {
-  const {signal, maxBytes: asked, mostFetched = MOST_FETCHED} = options;
+  const {signal, maxBytes: asked, mostFetched = MAX_FETCHED_BYTES} = options;
   const what = url || 'The response';
   const sent = Number(headers.get('content-length') ?? 0);
   const isCompressed = sent > 0 && headers.has('content-encoding');

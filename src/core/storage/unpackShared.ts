@@ -5,7 +5,7 @@ import type {SharedSide} from '../methods/method';
 import {sharedParameters} from '../methods/registry';
 
 /** The most values that shared tensors are unpacked to: 256 MiB. */
-const MOST_NUMBERS = 2 ** 26;
+const MAX_SHARED_VALUES = 2 ** 26;
 
 /** Converts the config of an adapter to that of a file, and the file's record of parts. */
 export function withoutParts(packed: unknown): {config: unknown; parts: unknown} {
@@ -56,9 +56,9 @@ function unpacked(
     numbers += sizeOf(slice);
     return {key, sharedMatrix, slice, shape: shape as number[]};
   });
-  if (numbers > MOST_NUMBERS) {
+  if (numbers > MAX_SHARED_VALUES) {
     throw tooLargeError(
-      `The adapter's file would make ${numbers} values of its shared tensors, more than ${MOST_NUMBERS}.`,
+      `The adapter's file would make ${numbers} values of its shared tensors, more than ${MAX_SHARED_VALUES}.`,
     );
   }
   for (const {key, sharedMatrix, slice, shape} of checked) {

@@ -55,9 +55,9 @@ export function bytesOfSpecs(specs: readonly tf.io.WeightsManifestEntry[]): numb
   let bytes = 0;
   let hasStrings = false;
   for (const spec of specs) {
-    const each = bytesOfEach(spec);
-    hasStrings ||= each === undefined;
-    bytes += tf.util.sizeFromShape(spec.shape) * (each ?? STRING_LENGTH_BYTES);
+    const valueBytes = bytesOfValue(spec);
+    hasStrings ||= valueBytes === undefined;
+    bytes += tf.util.sizeFromShape(spec.shape) * (valueBytes ?? STRING_LENGTH_BYTES);
   }
   return hasStrings ? undefined : bytes;
 }
@@ -73,9 +73,9 @@ export function measureSpecs(specs: readonly tf.io.WeightsManifestEntry[], bytes
   let offset = 0;
   for (const spec of specs) {
     const size = tf.util.sizeFromShape(spec.shape);
-    const each = bytesOfEach(spec);
-    if (each !== undefined) {
-      offset += size * each;
+    const valueBytes = bytesOfValue(spec);
+    if (valueBytes !== undefined) {
+      offset += size * valueBytes;
       continue;
     }
     for (let i = 0; i < size; i++) {
@@ -88,11 +88,11 @@ export function measureSpecs(specs: readonly tf.io.WeightsManifestEntry[], bytes
   return offset;
 }
 
-function bytesOfEach({name, dtype, quantization}: tf.io.WeightsManifestEntry): number | undefined {
+function bytesOfValue({name, dtype, quantization}: tf.io.WeightsManifestEntry): number | undefined {
   const stored = quantization?.dtype ?? dtype;
-  const each = BYTES[stored];
-  if (each === undefined && stored !== 'string') {
+  const valueBytes = BYTES[stored];
+  if (valueBytes === undefined && stored !== 'string') {
     throw unsupportedError(`Weight "${name}" is stored as ${stored}, which TensorFlow.js cannot read.`);
   }
-  return each;
+  return valueBytes;
 }

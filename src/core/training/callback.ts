@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {LoRAError} from '../../platform/errors';
-import {subjectOf} from '../model/fits';
+import {fittedModel} from '../model/fits';
 import {type CallbackState, forgetResumed, resumedAt} from './resumed';
 
 /** The logs that tfjs passes to callbacks: numbers, and scalars that are not read yet. */
@@ -167,7 +167,7 @@ export abstract class TrainingCallback extends tf.Callback {
 
   /** The trained model. tfjs passes a Sequential's inner model, and for `fitOnFeatures` a piece. */
   protected get subject(): tf.LayersModel {
-    return subjectOf(this.model);
+    return fittedModel(this.model);
   }
 
   /** The callbacks of this library in this fit, including this one. */

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, showShape, throwFaults} from '../../platform/errors';
 import {type MetricFunction, withName} from '../../platform/tfjs/metric';
-import {stopSteps, takeTargets, trainedIn} from '../../platform/tfjs/training';
+import {stopSteps, setTargetShape, trainedIn} from '../../platform/tfjs/training';
 import {outputActivation} from '../head/outputActivation';
 import {checkClassLoss, type ClassLossOptions} from '../ops/weightedCrossEntropy';
 import {checkModel} from '../../platform/tfjs/checkModel';
@@ -159,10 +159,10 @@ export function compileModel(model: tf.LayersModel, options: CompileModelOptions
     isStopped = stopSteps(trainedIn(model), stopped.states);
   }
   if (weighted) {
-    takeTargets(model, null);
+    setTargetShape(model, null);
   } else if (targetShape !== undefined) {
     // tfjs requires targets of the shape of the output, except for its own loss from probabilities.
-    takeTargets(model, targetShape(shape));
+    setTargetShape(model, targetShape(shape));
   }
 }
 

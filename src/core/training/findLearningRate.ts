@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkCount, checkNumber, checkOptions, notReadyError, unsupportedError} from '../../platform/errors';
-import {asFitOf, subjectOf} from '../model/fits';
+import {asFitOf, fittedModel} from '../model/fits';
 import {innermostLayers} from '../rewire/walk';
 import {checkModel} from '../../platform/tfjs/checkModel';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
@@ -107,7 +107,7 @@ export async function findLearningRate(
   }
   const rates = Array.from({length: steps}, (_, i) => from * (to / from) ** (i / (steps - 1)));
   return asFitOf(model, model, async () => {
-    const subject = subjectOf(model);
+    const subject = fittedModel(model);
     const before = new Snapshot(changingVariables(subject));
     const random = copyRandomStates(subject);
     const trial = optimizerFrom({className: optimizer.getClassName(), config: optimizer.getConfig()});

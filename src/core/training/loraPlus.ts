@@ -10,6 +10,9 @@ export interface LoRAPlusOptions {
   ratio?: number;
 }
 
+/** tfjs numbers variables with the same name. */
+const B = /lora_B(?:_\d+)?$/;
+
 /** An optimizer in which the factor B has a higher learning rate than everything else. Made by `loraPlus`. */
 export class LoRAPlus extends NestedOptimizer {
   static className = 'tfjs-lora>LoRAPlus';
@@ -24,7 +27,7 @@ export class LoRAPlus extends NestedOptimizer {
 
   applyChanged(gradients: Gradients, changes: StepChanges): void {
     const {rateOf = () => 1} = changes;
-    takeStep(this.inner, gradients, {...changes, rateOf: name => rateOf(name) * (isB(name) ? this.ratio : 1)});
+    takeStep(this.inner, gradients, {...changes, rateOf: name => rateOf(name) * (B.test(name) ? this.ratio : 1)});
   }
 
   protected options(): tf.serialization.ConfigDict {
@@ -39,11 +42,6 @@ export class LoRAPlus extends NestedOptimizer {
   }
 }
 registerOwn(LoRAPlus);
-
-/** tfjs numbers variables with the same name. */
-function isB(name: string): boolean {
-  return /lora_B(?:_\d+)?$/.test(name);
-}
 
 /**
  * Trains the factor `B` at `ratio` times the learning rate of everything else, which is the optimizer's own (LoRA+,

@@ -14,7 +14,7 @@ import {
 } from '../../platform/errors';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {adapterState} from '../layers/layerMarks';
-import {subjectOf} from '../model/fits';
+import {fittedModel} from '../model/fits';
 import {innermostLayers} from '../rewire/walk';
 import {checkModel} from '../../platform/tfjs/checkModel';
 import {isTensorOfOtherCopy, OTHER_COPY} from '../../platform/tfjs/copies';
@@ -84,7 +84,7 @@ function has<Key extends string>(thing: unknown, field: Key): thing is Record<Ke
 function check(thing: Movable): void {
   if (isModel(thing)) {
     checkModel(thing);
-    if (isTraining(subjectOf(thing))) {
+    if (isTraining(fittedModel(thing))) {
       throw busyError('The model is training. Move it after the fit.');
     }
     if ([...innermostLayers(thing)].some(layer => adapterState(layer).scope !== undefined)) {

@@ -32,7 +32,10 @@ class Neftune extends TrainingCallback {
   }
 
   protected override begin(): void {
-    this.embeddings = [...innermostLayers(this.model)].filter(isEmbedding);
+    this.embeddings = [...innermostLayers(this.model)].filter(layer =>
+      // A layer that looks up rows of a table, with or without an update and in any format.
+      Number.isInteger(fieldsOf<Partial<EmbeddingLayer>>(baseOf(layer)).inputDim),
+    );
     if (this.embeddings.length === 0) {
       throw misfitError(
         'neftune() adds noise to an Embedding layer, but the trained part has none. fitOnFeatures computes ' +
@@ -85,11 +88,6 @@ class Neftune extends TrainingCallback {
     const most = this.alpha / Math.sqrt(tf.util.sizeFromShape(shape.slice(1)));
     return tf.randomUniform(shape, -most, most, 'float32', this.seed++);
   }
-}
-
-/** Whether it looks up rows of a table, with or without an update and in any format. */
-function isEmbedding(layer: tf.layers.Layer): boolean {
-  return Number.isInteger(fieldsOf<Partial<EmbeddingLayer>>(baseOf(layer)).inputDim);
 }
 
 /**

@@ -29,7 +29,14 @@ export function stateOfOptimizer(optimizer: tf.Optimizer): {state: OptimizerStat
       }
     }
   });
-  return {state: {kind: kindOfOptimizer(optimizer), iterations: chain.map(countOf), names}, tensors};
+  return {
+    state: {
+      kind: kindOfOptimizer(optimizer),
+      iterations: chain.map(link => fieldsOf<Counters>(link).iterations_ ?? 0),
+      names,
+    },
+    tensors,
+  };
 }
 
 /**
@@ -60,7 +67,11 @@ export function checkOptimizerState(
           return sameShape(tensors[key], (value as tf.Variable).shape);
         }
         const slots = isSlots(value) ? (names[key] as unknown) : [];
-        if (!Array.isArray(slots) || slots.length > variables.length || !slots.every(isText)) {
+        if (
+          !Array.isArray(slots) ||
+          slots.length > variables.length ||
+          !slots.every(slot => typeof slot === 'string')
+        ) {
           return false;
         }
         const owners = ownersOf(slots, variables) ?? variables;
@@ -119,20 +130,12 @@ function ownersOf(
   return new Set(owners).size === slots.length ? owners : undefined;
 }
 
-function isText(value: unknown): value is string {
-  return typeof value === 'string';
-}
-
 function kindOfOptimizer(optimizer: tf.Optimizer): string {
   const config = JSON.stringify(optimizer.getConfig(), (key, value: unknown) =>
     key === 'learningRate' ? undefined : value,
   );
   // Checkpoints of earlier versions have the short names.
   return `${optimizer.getClassName()} ${config}`.replaceAll('tfjs-lora>', '');
-}
-
-function countOf(optimizer: tf.Optimizer): number {
-  return fieldsOf<Counters>(optimizer).iterations_ ?? 0;
 }
 
 function sameShape(tensor: tf.Tensor | undefined, shape: tf.Shape | undefined): boolean {

@@ -9,7 +9,7 @@ import {
   numericError,
 } from '../../platform/errors';
 import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../platform/signals';
-import {subjectOf} from '../model/fits';
+import {fittedModel} from '../model/fits';
 import {checkModel} from '../../platform/tfjs/checkModel';
 import {isTraining} from '../../platform/tfjs/training';
 import {checkBatches, checkPlaces, keptAt} from './checkpoint';
@@ -81,13 +81,13 @@ export async function resume(
   registerEpochMeans();
   const {checkpoints, faults} = await findCheckpoints(place, keep, stepsOf(options));
   try {
-    const broken = await Promise.all(checkpoints.map(checkpoint => partsNotFinite(subjectOf(model), checkpoint)));
-    if (isTraining(subjectOf(model))) {
+    const broken = await Promise.all(checkpoints.map(checkpoint => partsNotFinite(fittedModel(model), checkpoint)));
+    if (isTraining(fittedModel(model))) {
       throw busyError('The model is training. Call resume before fit.');
     }
     for (const [i, checkpoint] of checkpoints.entries()) {
       try {
-        check(subjectOf(model), checkpoint, batches);
+        check(fittedModel(model), checkpoint, batches);
         if (broken[i] !== undefined) {
           throw numericError(broken[i]);
         }
@@ -95,7 +95,7 @@ export async function resume(
         faults.push(messageOf(error));
         continue;
       }
-      return restore(subjectOf(model), checkpoint, batches, faults);
+      return restore(fittedModel(model), checkpoint, batches, faults);
     }
   } finally {
     checkpoints.forEach(({tensors}) => tf.dispose(tensors));

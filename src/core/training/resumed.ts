@@ -1,5 +1,5 @@
 import type * as tf from '@tensorflow/tfjs';
-import {subjectOf} from '../model/fits';
+import {fittedModel} from '../model/fits';
 
 /** The state of a callback in a checkpoint: JSON values, and tensors. */
 export interface CallbackState {
@@ -27,19 +27,19 @@ const resumed = new WeakMap<tf.layers.Layer, Resumed>();
 /** Remembers the position of a model. */
 export function setResumed(model: tf.LayersModel, state: Resumed): void {
   forgetResumed(model);
-  resumed.set(subjectOf(model), state);
+  resumed.set(fittedModel(model), state);
 }
 
 /** Forgets the position of a model, and frees what no callback took. */
 export function forgetResumed(model: tf.LayersModel): void {
-  const former = resumed.get(subjectOf(model));
+  const former = resumed.get(fittedModel(model));
   former?.states.forEach(({tensors}) => Object.values(tensors).forEach(tensor => tensor.dispose()));
-  resumed.delete(subjectOf(model));
+  resumed.delete(fittedModel(model));
 }
 
 /** The states of callbacks of a resumed model, until they take them. */
 export function statesFor(model: tf.LayersModel): ReadonlyMap<string, CallbackState> | undefined {
-  return resumed.get(subjectOf(model))?.states;
+  return resumed.get(fittedModel(model))?.states;
 }
 
 /**
@@ -48,7 +48,7 @@ export function statesFor(model: tf.LayersModel): ReadonlyMap<string, CallbackSt
  * @param epoch `undefined` for a fit without epochs.
  */
 export function resumedAt(model: tf.LayersModel, epoch: number | undefined): Resumed | undefined {
-  const state = resumed.get(subjectOf(model));
+  const state = resumed.get(fittedModel(model));
   const isHere = epoch === undefined || state?.epoch === epoch;
   return isHere && state?.iterations === model.optimizer.iterations ? state : undefined;
 }

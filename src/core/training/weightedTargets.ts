@@ -61,7 +61,10 @@ export function withSampleWeights(ys: tf.Tensor, weights?: tf.Tensor | tf.Tensor
   checkWeights(weights);
   return tf.tidy(() => {
     const targets = tf.cast(ys.rank === 1 ? tf.expandDims(ys, 1) : ys, 'float32');
-    const weightTensor = weights === undefined ? tf.ones(ys.shape.slice(0, 1)) : tf.cast(tensorOf(weights), 'float32');
+    const weightTensor =
+      weights === undefined
+        ? tf.ones(ys.shape.slice(0, 1))
+        : tf.cast(weights instanceof tf.Tensor ? weights : tf.tensor(weights), 'float32');
     // On a graphics card they are not read. Invalid ones make the loss NaN.
     const values = tf.where(tf.greaterEqual(weightTensor, 0), weightTensor, NaN);
     const inner = targets.shape.slice(0, -1);
@@ -78,10 +81,6 @@ export function withSampleWeights(ys: tf.Tensor, weights?: tf.Tensor | tf.Tensor
     }
     return tf.concat([targets, tf.broadcastTo(spread(values, targets.rank), [...inner, 1])], -1);
   });
-}
-
-function tensorOf(values: tf.Tensor | tf.TensorLike): tf.Tensor {
-  return values instanceof tf.Tensor ? values : tf.tensor(values);
 }
 
 /** Whether a shape is the first axes of another. */

@@ -39,10 +39,10 @@ export class Unreachable extends Error {}
 const ABSENCE = 4000;
 
 /** The most bytes of replies other than objects of arrays. */
-const MOST_BYTES = 2 ** 20;
+const MAX_BYTES = 2 ** 20;
 
 /** The most characters of a refusal in error messages. */
-const MOST_OF_REFUSAL = 2 ** 16;
+const MAX_REFUSAL_BYTES = 2 ** 16;
 
 /** The node of a SuperLink, and its calls. */
 export class FlowerNode {
@@ -282,7 +282,7 @@ export class FlowerNode {
       throw await refusalOf(name, response, signal).catch(retried);
     }
     this.bytesSent += body.length;
-    const maxBytes = name === 'pullObject' ? this.mostObjectBytes + MOST_BYTES : MOST_BYTES;
+    const maxBytes = name === 'pullObject' ? this.mostObjectBytes + MAX_BYTES : MAX_BYTES;
     const bytes = await bytesOf(response, {signal, maxBytes}).catch((error: unknown) => {
       if ((error as Error).cause === undefined) {
         throw error; // it is too large
@@ -313,7 +313,7 @@ const FOR_NOW = [408, 429, 500, 502, 503, 504];
 async function refusalOf(call: string, response: Response, signal: AbortSignal): Promise<Error> {
   const {status} = response;
   const isForNow = FOR_NOW.includes(status);
-  const text = new TextDecoder().decode(await beginningOf(response, isForNow ? 0 : MOST_OF_REFUSAL, {signal}));
+  const text = new TextDecoder().decode(await beginningOf(response, isForNow ? 0 : MAX_REFUSAL_BYTES, {signal}));
   if (isForNow) {
     return new Unreachable(`The SuperLink answered ${status}.`);
   }

@@ -88,7 +88,7 @@ const LONGEST_WAIT = 20_000;
 /** How long a leaving node waits for an unresponsive server, in milliseconds; for each call of a reply. */
 const [PATIENCE, PATIENCE_FOR_REPLY] = [3000, 30_000];
 /** How often a reply is announced. */
-const MOST_ATTEMPTS = 3;
+const MAX_ATTEMPTS = 3;
 
 /** Flower's error codes for replies without content. */
 const FAILED = 2n;
@@ -211,7 +211,7 @@ export class Participation {
 
   /** Sends a reply, and again if the server did not store all of it: it was busy, or its answer was lost. */
   private async send(reply: Reply, seconds: number): Promise<void> {
-    for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const {sessionId, objects} = await this.persistently(
         signal => this.node.announce(reply, seconds, signal),
         PATIENCE_FOR_REPLY,

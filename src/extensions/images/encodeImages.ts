@@ -4,7 +4,7 @@ import {jsonText} from '../../platform/formats/explained';
 import {type CallOptions, checkCallOptions, stepsOf} from '../../platform/signals';
 import {checkModel} from '../../platform/tfjs/checkModel';
 import {PREPROCESSOR} from '../transformers/net/preprocessorKey';
-import {MOST_OF_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
+import {MAX_EDGE, type Preprocessing, readPreprocessor} from './preprocessor';
 import {type ImageInput, pixelsOf} from './imagePixels';
 import {type ImageSize, type Pixels, resized, resizedFloats} from '../transformers/ops/resampling';
 
@@ -105,7 +105,11 @@ export async function settingsFor(
     }
     return resizedTo(model, range);
   }
-  const config = preprocessor ?? (model instanceof tf.GraphModel ? undefined : metadataOf(model)[PREPROCESSOR]);
+  const config =
+    preprocessor ??
+    (model instanceof tf.GraphModel
+      ? undefined
+      : (model.getUserDefinedMetadata() as Record<string, unknown> | undefined)?.[PREPROCESSOR]);
   if (typeof config !== 'string' && (typeof config !== 'object' || config === null)) {
     throw new LoRAError(
       'The model was loaded without a preprocessor_config.json, which says how to encode images. Pass it as ' +
@@ -113,10 +117,6 @@ export async function settingsFor(
     );
   }
   return readPreprocessor(await jsonText(config, 'preprocessor_config.json'));
-}
-
-function metadataOf(model: tf.LayersModel): Record<string, unknown> {
-  return {...model.getUserDefinedMetadata()};
 }
 
 function resizedTo(model: tf.LayersModel | tf.GraphModel, range: readonly unknown[]): Preprocessing {
@@ -185,10 +185,10 @@ function edgesOf({width, height}: Pixels, size: NonNullable<Preprocessing['size'
 }
 
 /** The largest edge that Pillow makes. Without a crop the whole image is made. */
-const MOST_BEFORE_CROP = 2 ** 29;
+const MAX_VALUES_BEFORE_CROP = 2 ** 29;
 
 function checkEdges(image: ImageSize, {width, height}: ImageSize, name: string, isCropped: boolean): void {
-  const most = isCropped ? MOST_BEFORE_CROP : MOST_OF_EDGE;
+  const most = isCropped ? MAX_VALUES_BEFORE_CROP : MAX_EDGE;
   if (Math.max(width, height) > most) {
     throw tooLargeError(
       `${name} of ${image.width} × ${image.height} pixels would be resized to ${width} × ${height}; an edge may have ` +

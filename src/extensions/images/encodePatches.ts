@@ -23,7 +23,7 @@ export interface EncodedPatches {
 }
 
 /** The number of values of one tensor. */
-const MOST_VALUES = 2 ** 28;
+const MAX_VALUES = 2 ** 28;
 
 /**
  * Encodes images as sequences of patches, for SigLIP 2 with images of any aspect ratio (NaFlex, `model_type`
@@ -70,10 +70,10 @@ export async function encodePatches(
     );
   }
   const count = Array.isArray(images) ? images.length : 1;
-  if (count * most * length > MOST_VALUES) {
+  if (count * most * length > MAX_VALUES) {
     throw tooLargeError(
-      `${count} images of ${most} patches with ${length} values each have more than ${MOST_VALUES} values. Encode fewer ` +
-        'at a time, or lower maxPatches.',
+      `${count} images of ${most} patches with ${length} values each have more than ${MAX_VALUES} values. Encode ` +
+        'fewer at a time, or lower maxPatches.',
     );
   }
   const made = await prepareAll(images, options, (pixels, name) =>

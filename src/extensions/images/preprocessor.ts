@@ -116,7 +116,7 @@ export function readPreprocessor(source: string | object): Preprocessing {
   const resizes = flagOf(config, 'do_resize', true);
   const size = resizes && !hasPatches ? sizeOf(config, defaults) : undefined;
   const crops = !hasPatches && flagOf(config, 'do_center_crop', defaults.crop !== undefined);
-  const crop = crops ? cropOf(config, defaults) : undefined;
+  const crop = crops ? edgesOf(config, 'crop_size', config.get('crop_size') ?? defaults.crop ?? 224) : undefined;
   const read: Preprocessing = {
     ...(defaults.share === undefined ? {size, crop} : shareOf(config, defaults.share, size)),
     resampling: resamplingOf(config, defaults),
@@ -202,14 +202,10 @@ function shareOf(
   const resized = Math.trunc(shortest / share);
   if (!isSize(resized)) {
     config.fault(
-      `crop_pct resizes images of ${shortest} pixels to ${show(resized)}; an edge may have 1 to ${MOST_OF_EDGE}.`,
+      `crop_pct resizes images of ${shortest} pixels to ${show(resized)}; an edge may have 1 to ${MAX_EDGE}.`,
     );
   }
   return {size: {shortest: resized}, crop: square};
-}
-
-function cropOf(config: HubConfig, {crop = 224}: Defaults): Preprocessing['crop'] {
-  return edgesOf(config, 'crop_size', config.get('crop_size') ?? crop);
 }
 
 /** A height and a width, from one number, two numbers, or named fields. */
@@ -229,10 +225,10 @@ function edgesOf(config: HubConfig, name: string, setting: unknown): {height: nu
 }
 
 /** The largest edge of a resized image. */
-export const MOST_OF_EDGE = 2 ** 13;
+export const MAX_EDGE = 2 ** 13;
 
 function isSize(value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) > 0 && (value as number) <= MOST_OF_EDGE;
+  return Number.isInteger(value) && (value as number) > 0 && (value as number) <= MAX_EDGE;
 }
 
 function fieldOf(setting: unknown, name: string): unknown {

@@ -102,7 +102,10 @@ export function separate(targets: tf.Tensor, predictions: tf.Tensor, layout: Siz
   const place = tf.slice(all, [0, 0, 0], [batch, points, dimensions]);
   const isLost = tf.isNaN(place);
   const one = tf.ones<tf.Rank.R2>([batch, points]);
-  const visible = visibility === undefined ? one : tf.squeeze<tf.Tensor2D>(columnOf(all, visibility), [2]);
+  const visible =
+    visibility === undefined
+      ? one
+      : tf.squeeze<tf.Tensor2D>(tf.slice(all, [0, 0, visibility], [batch, points, 1]), [2]);
   const isUnknown = tf.logicalOr(tf.any(isLost, 2), tf.isNaN(visible));
   const seen = tf.where(isUnknown, tf.zerosLike(one), visible);
   const truth = tf.where(isLost, tf.zerosLike(place), place);
@@ -114,10 +117,6 @@ export function separate(targets: tf.Tensor, predictions: tf.Tensor, layout: Siz
     shares: tf.divNoNan(weights, tf.sum(weights, 1, true)),
     sizes,
   };
-}
-
-function columnOf(all: tf.Tensor3D, column: number): tf.Tensor3D {
-  return tf.slice(all, [0, 0, column], [all.shape[0], all.shape[1], 1]);
 }
 
 /** Returns the divisor of the errors of each example, `[batch, 1]`, from x and y: 0 where it is unknown. */

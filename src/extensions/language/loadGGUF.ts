@@ -312,17 +312,18 @@ function fill(
       return;
     }
     const values = valuesOf(tensor, bytes);
-    const inOrder = order === undefined ? values : new Float32Array(inHubOrder(asBytes(values), rows, order).buffer);
+    const inOrder =
+      order === undefined
+        ? values
+        : new Float32Array(
+            inHubOrder(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), rows, order).buffer,
+          );
     setWeight(layers, weight, () => {
       const stored = tf.tensor(inOrder, isTransposed(weight) ? [...tensor.shape] : weight.shape, 'float32');
       const value = isTransposed(weight) || weight.axes !== undefined ? tf.transpose(stored) : stored;
       return family.addedOne === true && weight.weight === 'gamma' ? tf.sub(value, 1) : value;
     });
   });
-}
-
-function asBytes({buffer, byteOffset, byteLength}: Float32Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 function valuesOf({shape, format}: GGUFTensor, bytes: Uint8Array): Float32Array<ArrayBuffer> {

@@ -9,20 +9,20 @@ import {bringHere} from '../../platform/tfjs/move';
 import {type QuantizedActivations, withQuantizedActivations} from '../quantized/kernels/activations';
 import {type EarlierPositions, transformerKernels} from '../transformers/kernels/transformer';
 import {type Decoding, type KeysAndValues, RecentPositions, whileDecoding} from '../transformers/layers/decoding';
-import type {RowState} from '../transformers/layers/rowStep';
+import type {DecodeState} from '../transformers/layers/decodeStep';
 import {directPass} from './directPass';
 import {outputHead} from '../transformers/losses/outputHead';
 import type {Head} from '../transformers/ops/headInChunks';
 import {positionLimitOf} from '../transformers/net/positionLimit';
 import {Attention} from '../transformers/layers/attention';
-import {RowPass} from './rowPass';
+import {DecodePass} from './decodePass';
 import {type Candidates, candidatesIn} from './sampling';
 
 /** A cache that has to grow gets room for this many positions, and then for twice as many each time. */
 const LEAST_ROOM = 64;
 
 /** On webgpu each candidate costs a pass over the logits. */
-const MOST_CANDIDATES = 64;
+const MAX_CANDIDATES = 64;
 
 /** A language model in two parts, so that logits are computed only for the positions that need them. */
 export interface LanguageParts {
@@ -104,13 +104,13 @@ const positionsAtOnce = new PerBackend<number>();
 positionsAtOnce.supply('webgl', () => 64);
 
 /** Decodes texts with a model. Each pass computes only the new positions. All texts end at the same position. */
-export class DecodingSession implements Decoding, RowState {
+export class DecodingSession implements Decoding, DecodeState {
   private readonly parts: LanguageParts;
   /** The keys and values of each layer, `[batch, room, width]`: the first `filled` positions are there. */
   private readonly cache = new Map<tf.layers.Layer, KeysAndValues>();
   readonly recent = new RecentPositions();
   private filled = 0;
-  private rowPass: RowPass | undefined;
+  private decodePass: DecodePass | undefined;
   /** How quantized layers multiply in passes of this session. Default: as in others. */
   quantizedActivations: QuantizedActivations | undefined;
   /** All tokens of each text so far, padded on the left. */
@@ -201,7 +201,7 @@ export class DecodingSession implements Decoding, RowState {
       tf.dispose(had);
       this.cache.set(layer, cached);
     }
-    const {kernels} = this.rowPass as RowPass;
+    const {kernels} = this.decodePass as DecodePass;
     return {keys: kernels.at(cached[0]), values: kernels.at(cached[1])};
   }
 
@@ -257,7 +257,7 @@ export class DecodingSession implements Decoding, RowState {
   /** Computes them, and returns the `count` tokens that have the highest; `undefined` without a program for it. */
   async candidates(count: number): Promise<Candidates[] | undefined> {
     const {largest} = transformerKernels() ?? {};
-    if (largest === undefined || count > this.parts.vocabulary || count > MOST_CANDIDATES) {
+    if (largest === undefined || count > this.parts.vocabulary || count > MAX_CANDIDATES) {
       return undefined;
     }
     const logits = await this.computed();
@@ -311,15 +311,15 @@ export class DecodingSession implements Decoding, RowState {
   }
 
   /** The pass that computes one new position of one text, where the backend has one. */
-  private pass(): RowPass | undefined {
+  private pass(): DecodePass | undefined {
     const {rows, first, done, filled, length} = this;
     const isOne = rows.length === 1 && first === 0 && done > 0 && filled === done && length === done + 1;
     const kernels = isOne && !isRecording() ? transformerKernels()?.row : undefined;
-    if (kernels !== this.rowPass?.kernels && kernels !== undefined) {
-      this.rowPass?.dispose();
-      this.rowPass = RowPass.of(this.parts.body, kernels);
+    if (kernels !== this.decodePass?.kernels && kernels !== undefined) {
+      this.decodePass?.dispose();
+      this.decodePass = DecodePass.of(this.parts.body, kernels);
     }
-    return kernels && this.rowPass;
+    return kernels && this.decodePass;
   }
 
   /** Frees the cache. The next pass computes all positions again. */
@@ -327,8 +327,8 @@ export class DecodingSession implements Decoding, RowState {
     tf.dispose([...this.cache.values()].flat());
     this.cache.clear();
     this.recent.clear();
-    this.rowPass?.dispose();
-    this.rowPass = undefined;
+    this.decodePass?.dispose();
+    this.decodePass = undefined;
     this.done = 0;
     this.filled = 0;
   }

@@ -30,7 +30,7 @@ export interface EncodedSounds {
 }
 
 /** The number of values of one tensor. */
-const MOST_VALUES = 2 ** 28;
+const MAX_VALUES = 2 ** 28;
 
 /**
  * Encodes sounds as a model takes them: resampled and converted to features as its `preprocessor_config.json` says.
@@ -122,9 +122,9 @@ function preprocessorOf(
 
 function checkSize(made: readonly Float32Array[], count: number): void {
   const most = made.reduce((length, values) => Math.max(length, values.length), 0);
-  if (most * count > MOST_VALUES) {
+  if (most * count > MAX_VALUES) {
     throw tooLargeError(
-      `${count} sounds would be ${most * count} values; at most ${MOST_VALUES} fit one tensor. Encode fewer at a time.`,
+      `${count} sounds would be ${most * count} values; at most ${MAX_VALUES} fit one tensor. Encode fewer at a time.`,
     );
   }
 }

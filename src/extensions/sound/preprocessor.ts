@@ -41,14 +41,14 @@ interface Raw {
 const HARMLESS = ['processor_class', 'tokenizer_class', 'mel_filters', 'n_samples', 'nb_max_frames'];
 
 /** Limits of sizes in a file. */
-const MOST_OF_FFT = 2 ** 13;
-const MOST_OF_MELS = 1024;
-const MOST_OF_RATE = 384_000;
-const MOST_SECONDS = 600;
-const MOST_FRAMES = 2 ** 15;
-const MOST_SAMPLES = 2 ** 24;
+const MAX_FFT_SIZE = 2 ** 13;
+const MAX_MELS = 1024;
+const MAX_RATE = 384_000;
+const MAX_SECONDS = 600;
+const MAX_FRAMES = 2 ** 15;
+const MAX_SAMPLES = 2 ** 24;
 /** Of all frames, in a Fourier transform or in mel filters. */
-const MOST_VALUES = 2 ** 23;
+const MAX_VALUES = 2 ** 23;
 
 /** A row for each class of transformers. */
 const EXTRACTORS: Readonly<Record<string, (config: HubConfig) => Preprocessing>> = {
@@ -96,12 +96,12 @@ function whisperOf(config: HubConfig): Whisper {
   config.expect('dither', 0);
   config.flag('return_attention_mask', false); // Whisper attends to its padding
   const sampleRate = rateOf(config);
-  const fftSize = limited(config, 'n_fft', 400, MOST_OF_FFT, 2);
-  const hop = limited(config, 'hop_length', 160, MOST_OF_FFT);
-  const length = limited(config, 'chunk_length', 30, MOST_SECONDS) * sampleRate;
-  const mels = limited(config, 'feature_size', 80, MOST_OF_MELS);
-  if (length > MOST_SAMPLES) {
-    config.fault(`chunk_length and sampling_rate make ${length} samples; at most ${MOST_SAMPLES} fit.`);
+  const fftSize = limited(config, 'n_fft', 400, MAX_FFT_SIZE, 2);
+  const hop = limited(config, 'hop_length', 160, MAX_FFT_SIZE);
+  const length = limited(config, 'chunk_length', 30, MAX_SECONDS) * sampleRate;
+  const mels = limited(config, 'feature_size', 80, MAX_MELS);
+  if (length > MAX_SAMPLES) {
+    config.fault(`chunk_length and sampling_rate make ${length} samples; at most ${MAX_SAMPLES} fit.`);
   }
   checkFrames(config, Math.floor(length / hop), Math.max(fftSize, mels));
   const bank = {sampleRate, fftSize, mels, minFrequency: 0, maxFrequency: 8000, normalized: true};
@@ -125,8 +125,8 @@ function astOf(config: HubConfig): AST {
   config.expect('feature_size', 1);
   config.expect('return_attention_mask', false);
   const sampleRate = rateOf(config);
-  const mels = limited(config, 'num_mel_bins', 128, MOST_OF_MELS);
-  const length = limited(config, 'max_length', 1024, MOST_FRAMES);
+  const mels = limited(config, 'num_mel_bins', 128, MAX_MELS);
+  const length = limited(config, 'max_length', 1024, MAX_FRAMES);
   checkFrames(config, length, Math.max(512, mels));
   const [minFrequency, maxFrequency] = [20, Math.floor(sampleRate / 2)];
   const bank = {sampleRate, fftSize: 512, mels, minFrequency, maxFrequency, normalized: false};
@@ -163,16 +163,16 @@ function rawOf(config: HubConfig): Raw {
 
 /** Limits what a file can have computed, and how large features it can ask for. */
 function checkFrames(config: HubConfig, frames: number, values: number): void {
-  if (frames > MOST_FRAMES || frames * values > MOST_VALUES) {
+  if (frames > MAX_FRAMES || frames * values > MAX_VALUES) {
     config.fault(
-      `The settings make ${frames} frames of ${values} values; at most ${MOST_FRAMES} frames with ${MOST_VALUES} ` +
+      `The settings make ${frames} frames of ${values} values; at most ${MAX_FRAMES} frames with ${MAX_VALUES} ` +
         'values together fit.',
     );
   }
 }
 
 function rateOf(config: HubConfig): number {
-  return limited(config, 'sampling_rate', 16_000, MOST_OF_RATE, 1000);
+  return limited(config, 'sampling_rate', 16_000, MAX_RATE, 1000);
 }
 
 function limited(config: HubConfig, name: string, otherwise: number, most: number, least = 1): number {

@@ -6,7 +6,7 @@ const BETA = 5;
 /** Zero crossings of the filter on each side. */
 const CROSSINGS = 10;
 /** Over two hours at 16 kHz. */
-const MOST_SAMPLES = 2 ** 27;
+const MAX_SAMPLES = 2 ** 27;
 
 /**
  * Changes the sample rate of a sound with a polyphase filter, a sinc in a Kaiser window (β = 5), as
@@ -31,8 +31,8 @@ export function resample(sound: Sound, sampleRate: number): Sound {
   if (up === down) {
     return sound;
   }
-  if (length > MOST_SAMPLES) {
-    throw tooLargeError(`The sound would have ${length} samples; at most ${MOST_SAMPLES} are made. Cut it first.`);
+  if (length > MAX_SAMPLES) {
+    throw tooLargeError(`The sound would have ${length} samples; at most ${MAX_SAMPLES} are made. Cut it first.`);
   }
   const {taps, half} = filterFor(up, down);
   const result = Float32Array.from({length}, (_, j) => {

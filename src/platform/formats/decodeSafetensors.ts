@@ -4,7 +4,6 @@ import {isReserved, METADATA, SIZES} from './encodeSafetensors';
 import {fromBfloat16, fromFloat16} from './halfFloats';
 import {duplicateKeys, nesting} from './jsonText';
 
-/** A tensor that was read. */
 export interface StoredTensor {
   /** The type that the file gives: `F32`, `F16`, `BF16`, `I64`, … */
   dtype: string;
@@ -213,7 +212,6 @@ function isSizes(value: unknown): value is number[] {
   return Array.isArray(value) && value.every(size => Number.isSafeInteger(size) && size >= 0);
 }
 
-/** The error for a file that is damaged. */
 function broken(faults: readonly string[]): LoRAError {
   return damagedError(`This is not a whole safetensors file:\n${faultLines(faults, MAX_FAULTS)}`, {faults});
 }

@@ -70,7 +70,10 @@ function release(
 ): void {
   for (const nestedOptimizer of optimizersIn(optimizer)) {
     const models = nestedOptimizer[MODELS];
-    const isLast = !remaining.includes(nestedOptimizer) && models?.delete(model) === true && ![...models].some(isAlive);
+    const isLast =
+      !remaining.includes(nestedOptimizer) &&
+      models?.delete(model) === true &&
+      [...models].every(({weights}) => weights.some(isDisposed));
     if (isLast) {
       freeOptimizer(nestedOptimizer);
     }
@@ -79,9 +82,4 @@ function release(
 
 function optimizersIn(optimizer: tf.Optimizer | undefined): CompiledOptimizer[] {
   return optimizer == null ? [] : chainOf(optimizer).filter(isOwn);
-}
-
-/** Whether a model still exists: `model.dispose()` of tfjs frees its weights too. */
-function isAlive(model: tf.LayersModel): boolean {
-  return !model.weights.some(isDisposed);
 }

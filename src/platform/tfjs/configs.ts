@@ -150,12 +150,9 @@ export function cloneConfig<T>(value: T, replace = (_key: string, entry: unknown
 
 /** A layer's entry without constraints of weights, also in its cells and inner layers. */
 export function withoutConstraints(entry: LayerEntry): LayerEntry {
-  return cloneConfig(entry, (key, value) => (key.endsWith('Constraint') && isEntry(value) ? null : value));
-}
-
-/** Whether something is a serialized object of tfjs, as in configs. */
-function isEntry(value: unknown): boolean {
-  return typeof (value as Partial<LayerEntry> | null)?.className === 'string';
+  return cloneConfig(entry, (key, value) =>
+    key.endsWith('Constraint') && typeof (value as Partial<LayerEntry> | null)?.className === 'string' ? null : value,
+  );
 }
 
 /** A layer's class name and config, as tfjs nests them in wrappers. */

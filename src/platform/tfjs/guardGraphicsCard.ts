@@ -102,7 +102,6 @@ function guardWebGPU(backend: WebGPUBackend): void {
   });
 }
 
-/** Whether values are read back unchanged. */
 function canRead(backend: WebGPUBackend, read: Backend['readSync']): boolean {
   const values = Float32Array.of(1.5, -2e-8, 123456.79, 3e38);
   const {dataId} = backend.makeTensorInfo([values.length], 'float32', values);

@@ -119,7 +119,7 @@ function restart(optimizer: tf.Optimizer): void {
   }
 }
 
-/** By the variable of a slot: the name of the variable whose moments it has. */
+/** Variable of a slot → the name of the variable whose moments the slot has. */
 const owners = new WeakMap<tf.Variable, string>();
 
 /** Notes whose moments a slot has, unless it is known. */

@@ -93,7 +93,7 @@ export function stepOf(trained: tf.LayersModel): {optimizer: tf.Optimizer; varia
 }
 
 /** Lets a compiled model of one output take targets of a shape, or any. tfjs takes those of the output's. */
-export function takeTargets(model: tf.LayersModel, shape: tf.Shape | null): void {
+export function setTargetShape(model: tf.LayersModel, shape: tf.Shape | null): void {
   fieldsOf<TrainingFields>(trainedIn(model)).feedOutputShapes = [shape];
 }
 

@@ -11,7 +11,7 @@ import {
 } from '../../../platform/errors';
 import {type CallOptions, checkCallOptions, type Step, stepsOf} from '../../../platform/signals';
 import {withoutResidue} from '../../../platform/tfjs/engine';
-import {startingWith} from '../../../platform/tfjs/startingWith';
+import {buildWithValues} from '../../../platform/tfjs/buildWithValues';
 import {namedWeights, replaceValue} from '../../../platform/tfjs/weights';
 import {type GraphNode, inputsOf, shapeOf} from '../graphDef';
 import {type GraphRequest, planGraph} from './planGraph';
@@ -221,7 +221,7 @@ function apply(call: PlannedCall, symbols: Map<string, tf.SymbolicTensor>, sizes
   try {
     layer.setFastWeightInitDuringBuild(true);
     const call = () => layer.apply(symbolic.length === 1 ? (symbolic[0] as tf.SymbolicTensor) : symbolic);
-    results = [startingWith(layer, values, call)].flat() as tf.SymbolicTensor[];
+    results = [buildWithValues(layer, values, call)].flat() as tf.SymbolicTensor[];
   } catch (error) {
     const fault = asLoRAError(error, `Layer "${layer.name}" (${layer.getClassName()})`, 'ERR_UNSUPPORTED');
     fault.message = [fault.message, ...sizes].join('\n');

@@ -51,11 +51,11 @@ const OTHERS: Readonly<Record<number, string>> = {
 };
 
 /** No model has more axes, nor does ggml. */
-const MOST_AXES = 4;
+const MAX_AXES = 4;
 /** Minimum bytes: a pair has a text, 8, a type, 4, and a value, 1; a tensor a text, count, axis, type and offset. */
 const [LEAST_OF_PAIR, LEAST_OF_TENSOR] = [13, 32];
 /** The most characters of a name in error messages. */
-const MOST_OF_NAME = 2 ** 16;
+const MAX_NAME_BYTES = 2 ** 16;
 
 /**
  * Reads the header of a GGUF file.
@@ -80,7 +80,7 @@ export async function openGGUF(source: ByteReader, wanted: readonly string[] = [
   const pairCount = await reader.count(LEAST_OF_PAIR, 'pairs of metadata');
   const metadata = new Map<string, MetadataValue>();
   for (let i = 0; i < pairCount; i++) {
-    const key = await reader.text(MOST_OF_NAME);
+    const key = await reader.text(MAX_NAME_BYTES);
     if (metadata.has(key)) {
       throw damagedError(`The GGUF file has ${brief(key)} twice.`);
     }
@@ -92,7 +92,7 @@ export async function openGGUF(source: ByteReader, wanted: readonly string[] = [
   const alignment = alignmentOf(metadata);
   const infos = new Map<string, Omit<GGUFTensor, 'begin'> & {offset: number}>();
   for (let i = 0; i < tensorCount; i++) {
-    const name = await reader.text(MOST_OF_NAME);
+    const name = await reader.text(MAX_NAME_BYTES);
     if (infos.has(name)) {
       throw damagedError(`The GGUF file has the tensor ${brief(name)} twice.`);
     }
@@ -134,8 +134,8 @@ async function tensorInfo(
   alignment: number,
 ): Promise<Omit<GGUFTensor, 'begin'> & {offset: number}> {
   const axes = await reader.word();
-  if (axes < 1 || axes > MOST_AXES) {
-    throw damagedError(`The tensor ${brief(name)} of the GGUF file has ${axes} axes; 1 to ${MOST_AXES} are possible.`);
+  if (axes < 1 || axes > MAX_AXES) {
+    throw damagedError(`The tensor ${brief(name)} of the GGUF file has ${axes} axes; 1 to ${MAX_AXES} are possible.`);
   }
   const shape: number[] = [];
   for (let axis = 0; axis < axes; axis++) {

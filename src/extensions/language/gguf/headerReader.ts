@@ -10,9 +10,9 @@ export type Metadata = ReadonlyMap<string, MetadataValue>;
 /** How many bytes are requested at a time. */
 const CHUNK = 2 ** 16;
 /** The most entries of a setting's list: one value for each block. */
-const MOST_OF_SETTING = 2 ** 16;
+const MAX_SETTING_BYTES = 2 ** 16;
 /** The most entries of a tokenizer's list; no vocabulary has that many tokens or merges. */
-const MOST_WANTED = 2 ** 22;
+const MAX_WANTED_BYTES = 2 ** 22;
 
 const TYPES = [
   ...(['uint8', 'int8', 'uint16', 'int16', 'uint32', 'int32', 'float32', 'bool', 'text', 'list'] as const),
@@ -147,7 +147,7 @@ export class HeaderReader {
     }
     const count = await this.count(BYTES[type], 'entries of a list');
     const isSetting = !/^(tokenizer|general)\./.test(key);
-    if (count > (isSetting ? MOST_OF_SETTING : MOST_WANTED) && (isSetting || isWanted)) {
+    if (count > (isSetting ? MAX_SETTING_BYTES : MAX_WANTED_BYTES) && (isSetting || isWanted)) {
       throw damagedError(`The GGUF file has a list of ${count.toLocaleString('en')} entries, ${brief(key)}.`);
     }
     const isNumbers = Object.hasOwn(LISTS, type);

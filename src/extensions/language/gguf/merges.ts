@@ -4,17 +4,17 @@ import {tooLargeError} from '../../../platform/errors';
 export type Merge = [string, string];
 
 /** The most characters of a merged token. Longer ones in a file would take too long. */
-const MOST_OF_TOKEN = 256;
+const MAX_TOKEN_LENGTH = 256;
 /** The most characters of all tokens: five times those of Gemma, which has the largest vocabulary. */
-const MOST_CHARACTERS = 2 ** 23;
+const MAX_CHARACTERS = 2 ** 23;
 /** The most merges for each token; vocabularies have two or three. */
-const MOST_FOR_A_TOKEN = 16;
+const MAX_MERGES_PER_TOKEN = 16;
 
 /** @throws LoRAError if there are more merges than a vocabulary of this size can have. */
 export function checkMerges(merges: number, tokens: number): void {
-  if (merges > MOST_FOR_A_TOKEN * Math.max(tokens, 256)) {
+  if (merges > MAX_MERGES_PER_TOKEN * Math.max(tokens, 256)) {
     throw tooLargeError(
-      `The tokenizer of the GGUF file has more than ${MOST_FOR_A_TOKEN} merges for each of its ` +
+      `The tokenizer of the GGUF file has more than ${MAX_MERGES_PER_TOKEN} merges for each of its ` +
         `${tokens.toLocaleString('en')} tokens.`,
     );
   }
@@ -27,15 +27,15 @@ export function checkMerges(merges: number, tokens: number): void {
  * @throws LoRAError if the tokens are too long, or imply too many merges.
  */
 export function mergesOf(tokens: readonly string[], scoreOf: (id: number) => number): Merge[] {
-  if (tokens.reduce((sum, token) => sum + token.length, 0) > MOST_CHARACTERS) {
+  if (tokens.reduce((sum, token) => sum + token.length, 0) > MAX_CHARACTERS) {
     throw tooLargeError(
-      `The tokens of the GGUF file have more than ${MOST_CHARACTERS.toLocaleString('en')} characters.`,
+      `The tokens of the GGUF file have more than ${MAX_CHARACTERS.toLocaleString('en')} characters.`,
     );
   }
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const merges: {merge: Merge; score: number; sizes: [number, number]}[] = [];
   for (const [token, id] of ids) {
-    const characters = token.length > MOST_OF_TOKEN ? [] : Array.from(token);
+    const characters = token.length > MAX_TOKEN_LENGTH ? [] : Array.from(token);
     const cuts: {merge: Merge; order: [number, number]; sizes: [number, number]}[] = [];
     for (let i = 1, end = 0; i < characters.length; i++) {
       end += (characters[i - 1] as string).length;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {checkOptions, LoRAError, misfitError, show, showShape} from '../../../platform/errors';
 import {type MetricFunction, withName} from '../../../platform/tfjs/metric';
-import {stopSteps, takeTargets} from '../../../platform/tfjs/training';
+import {stopSteps, setTargetShape} from '../../../platform/tfjs/training';
 import {checkOptimizer} from '../../../core/training/optimizerNames';
 import {outputHead} from '../../transformers/losses/outputHead';
 import {languageParts} from '../session';
@@ -99,7 +99,7 @@ export function compilePreferences(model: tf.LayersModel, options: CompilePrefer
     loss: (targets, outputs) => outcomeOf(targets, outputs).loss,
     metrics: [metrics].flat().map(name => measures[name]),
   });
-  takeTargets(model, [null, null]);
+  setTargetShape(model, [null, null]);
   if (head !== undefined) {
     isStopped = stopSteps(model, head.states);
   }

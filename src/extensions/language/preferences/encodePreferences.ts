@@ -122,7 +122,7 @@ export async function encodePreferences(
   }
   const groups = isJudged
     ? judgedGroups(fitting, {batchSize, seed, maxLength})
-    : fitting.map(pair => pairRows(pair, maxLength));
+    : fitting.map(({answers}) => answers.map(answer => cut(answer, maxLength)));
   if (reference !== 'none') {
     const run = <T>(f: () => T) => (reference === 'base' ? withAdapter(model, null, f) : f());
     await addReferences(groups, {parts, run, padToMultipleOf}, step);
@@ -220,10 +220,6 @@ function encodeAnswer(
 /** An answer of an example: its first tokens. */
 function cut({ids, from}: Encoded['answers'][number], maxLength: number): {ids: readonly number[]; from: number} {
   return {ids: ids.slice(0, maxLength), from};
-}
-
-function pairRows({answers}: Encoded, maxLength: number): Sequence[] {
-  return answers.map(answer => cut(answer, maxLength));
 }
 
 /** Makes the batches of judged answers, each with both labels if it can, and adds the mismatched answers. */

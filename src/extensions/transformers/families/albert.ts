@@ -30,15 +30,15 @@ export const albert = encoder({
 });
 
 /** More than any ALBERT has. The files hold shared blocks once, so their size does not limit the number. */
-const MOST_BLOCKS = 1000;
+const MAX_BLOCKS = 1000;
 
 /** Consecutive blocks belong to one group, which computes all of its layers each time. */
 function sharedBlocks(config: HubConfig): string[] {
   const count = config.count('num_hidden_layers');
   const groups = config.count('num_hidden_groups', 1);
-  const own = config.count('inner_group_num', 1);
-  if (count * own > MOST_BLOCKS) {
-    config.fault(`num_hidden_layers · inner_group_num must be at most ${MOST_BLOCKS}, got ${count * own}.`);
+  const layersPerGroup = config.count('inner_group_num', 1);
+  if (count * layersPerGroup > MAX_BLOCKS) {
+    config.fault(`num_hidden_layers · inner_group_num must be at most ${MAX_BLOCKS}, got ${count * layersPerGroup}.`);
     return [];
   }
   if (groups > count) {
@@ -46,6 +46,6 @@ function sharedBlocks(config: HubConfig): string[] {
   }
   return Array.from({length: count}, (_, i) => {
     const group = Math.floor(i / (count / groups));
-    return Array.from({length: own}, (_, j) => `encoder/albert_layer_groups/${group}/albert_layers/${j}`);
+    return Array.from({length: layersPerGroup}, (_, j) => `encoder/albert_layer_groups/${group}/albert_layers/${j}`);
   }).flat();
 }

@@ -56,9 +56,9 @@ export const beit: Architecture = {
     const bias = isShared ? [biasOf(nameOf(root, 'shared_position_bias'), cut)] : [];
     const inputs = [x, ...(isOfBlock ? [cut] : []), ...bias];
     const count = config.count('num_hidden_layers', 12);
-    x = net.blocks(nameOf(root, 'layers'), count, inputs, (layer, [input = null, ...others]) => {
-      const ofBlock = isOfBlock ? [biasOf(nameOf(layer, 'relative_position_bias'), others.shift() ?? null)] : [];
-      const [first = null, second] = [...ofBlock, ...others];
+    x = net.blocks(nameOf(root, 'layers'), count, inputs, (layer, [input = null, ...cutAndBiases]) => {
+      const ofBlock = isOfBlock ? [biasOf(nameOf(layer, 'relative_position_bias'), cutAndBiases.shift() ?? null)] : [];
+      const [first = null, second] = [...ofBlock, ...cutAndBiases];
       const both = second === undefined ? first : net.add(nameOf(layer, 'bias'), [first, second]);
       return patchBlock(net, layer, sizes, names, input, sizes.isScored ? [both] : []);
     });

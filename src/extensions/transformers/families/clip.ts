@@ -22,13 +22,13 @@ export const clip: Architecture = {
   blocks: config => blocksOf(visionConfig(config)) + (isWhole(config) ? blocksOf(textConfig(config)) : 0),
   channels: config => visionConfig(config).count('num_channels', 3),
   vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
-  build: (net, whole, inputs, {head, pooling, labels, isNew}) => {
-    const config = visionConfig(whole);
+  build: (net, pairConfig, inputs, {head, pooling, labels, isNew}) => {
+    const config = visionConfig(pairConfig);
     const {states, sizes} = imageStates(net, config, head === 'none' ? '' : 'vision_model', inputs.pixels);
     const {width} = sizes;
     switch (head) {
       case 'pairs':
-        return pairs(net, whole, inputs, pooledImage(net, 'vision_model', sizes, states), width);
+        return pairs(net, pairConfig, inputs, pooledImage(net, 'vision_model', sizes, states), width);
       case 'projection': {
         const to = config.count('projection_dim', 512);
         const pooled = pooledImage(net, 'vision_model', sizes, states);
@@ -54,8 +54,8 @@ export const clipText: Architecture = {
   blocks: config => blocksOf(textConfig(config)),
   vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
   positions: config => textConfig(config).count('max_position_embeddings', 77),
-  build: (net, whole, inputs, {head, pooling}) => {
-    const config = textConfig(whole);
+  build: (net, pairConfig, inputs, {head, pooling}) => {
+    const config = textConfig(pairConfig);
     const {states, width, end} = textStates(net, config, head === 'none' ? '' : 'text_model', inputs);
     if (head === 'projection') {
       const to = config.count('projection_dim', 512);
@@ -133,7 +133,7 @@ function textStates(
   root: string,
   {ids, mask}: ModelInputs,
 ): {states: NetTensor; width: number; end: number} {
-  const end = config.get('eos_token_id') === undefined ? 49_407 : config.whole('eos_token_id');
+  const end = config.get('eos_token_id') === undefined ? 49_407 : config.nonNegative('eos_token_id');
   const sizes = sizesOf(config, 512, 8);
   const {width, epsilon} = sizes;
   config.expect('is_causal', true);

@@ -8,14 +8,14 @@ import {hasLayerScale, pairOf} from './patchBlocks';
 export const convnext = convNeXt({
   prefix: 'convnext',
   classes: {ConvNextModel: 'none', ConvNextForImageClassification: 'classes'},
-  own: config => ({scale: hasLayerScale(config) ? 'layer_scale_parameter' : undefined}),
+  variantNames: config => ({scale: hasLayerScale(config) ? 'layer_scale_parameter' : undefined}),
 });
 
 /** ConvNeXt V2, with a normalization of responses instead of layer scale. (Woo et al., arXiv 2301.00808.) */
 export const convnextV2 = convNeXt({
   prefix: 'convnextv2',
   classes: {ConvNextV2Model: 'none', ConvNextV2ForImageClassification: 'classes'},
-  own: () => ({response: 'grn'}),
+  variantNames: () => ({response: 'grn'}),
 });
 
 const DEPTHS = [3, 3, 9, 3];
@@ -26,10 +26,10 @@ const EPSILON = 1e-6;
 interface Variant {
   prefix: string;
   classes: Architecture['classes'];
-  own: (config: HubConfig) => Pick<ConvNextNames, 'scale' | 'response'>;
+  variantNames: (config: HubConfig) => Pick<ConvNextNames, 'scale' | 'response'>;
 }
 
-function convNeXt({prefix, classes, own}: Variant): Architecture {
+function convNeXt({prefix, classes, variantNames}: Variant): Architecture {
   return {
     prefix,
     classes,
@@ -44,7 +44,7 @@ function convNeXt({prefix, classes, own}: Variant): Architecture {
       }
       const activation = config.choice('hidden_act', HUB_ACTIVATIONS, 'gelu');
       const names: ConvNextNames = {
-        ...own(config),
+        ...variantNames(config),
         depthwise: 'dwconv',
         norm: 'layernorm',
         pointwise: ['pwconv1', 'pwconv2'],

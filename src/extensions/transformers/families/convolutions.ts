@@ -91,7 +91,7 @@ export function convolvedBlock(
   {activation, epsilon = 1e-5, ...args}: Convolution & {activation?: ActivationName | undefined; epsilon?: number},
   x: NetTensor,
 ): NetTensor {
-  const parts = ['convolution', 'normalization', 'activation'].map(part => nameOf(String(name), part));
+  const parts = ['convolution', 'normalization', 'activation'].map(module => nameOf(String(name), module));
   const names = typeof name === 'string' ? (parts as unknown as BlockNames) : name;
   const convolved = convolution(net, names[0], {...args, bias: false}, x);
   const isNew = args.fresh !== undefined;

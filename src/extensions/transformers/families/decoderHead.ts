@@ -30,8 +30,8 @@ export function decoderHead(
   },
 ): NetTensor {
   // transformers would read these parts of a larger model's config.
-  for (const part of ['text_config', 'text_encoder', 'decoder', 'generator']) {
-    config.expect(part, null);
+  for (const section of ['text_config', 'text_encoder', 'decoder', 'generator']) {
+    config.expect(section, null);
   }
   const isOneTable = config.flag('tie_word_embeddings', isTied);
   const deviation = config.number('initializer_range', 0.02, 1);

@@ -50,8 +50,8 @@ export function distancesOf(config: HubConfig): Distances | undefined {
   const kinds = kindsOf(config);
   const shared = config.flag('share_att_key', false);
   const buckets = integer(config, 'position_buckets', -1);
-  const given = integer(config, 'max_relative_positions', -1);
-  const most = given < 1 ? config.count('max_position_embeddings', 512) : given;
+  const maxRelativePositions = integer(config, 'max_relative_positions', -1);
+  const most = maxRelativePositions < 1 ? config.count('max_position_embeddings', 512) : maxRelativePositions;
   if (!config.flag('relative_attention', false)) {
     return undefined;
   }
@@ -74,10 +74,10 @@ const KINDS = ['c2p', 'p2c'];
 
 /** `pos_att_type`: a list, or a string with entries separated by bars. */
 function kindsOf(config: HubConfig): string[] {
-  const given = config.get('pos_att_type') ?? [];
-  const kinds: unknown = typeof given === 'string' ? splitText(given) : given;
+  const attentionKinds = config.get('pos_att_type') ?? [];
+  const kinds: unknown = typeof attentionKinds === 'string' ? splitText(attentionKinds) : attentionKinds;
   if (!Array.isArray(kinds) || kinds.some(kind => !KINDS.includes(kind as string))) {
-    config.fault(`pos_att_type is ${show(given)}, which is not supported. Supported: ${KINDS.join(', ')}.`);
+    config.fault(`pos_att_type is ${show(attentionKinds)}, which is not supported. Supported: ${KINDS.join(', ')}.`);
     return [];
   }
   return kinds as string[];
@@ -87,7 +87,7 @@ function splitText(text: string): string[] {
   return text
     .toLowerCase()
     .split('|')
-    .map(part => part.trim());
+    .map(kind => kind.trim());
 }
 
 /** An integer, which may be negative. */

@@ -39,8 +39,8 @@ export function disentangledEncoder({classes, uncomputed, defaults, ...variant}:
     ...(uncomputed && {uncomputed}),
     blocks: config => config.withDefaults(defaults).count('num_hidden_layers'),
     vocabulary: config => config.withDefaults(defaults).count('vocab_size'),
-    build: (net, given, inputs, purpose) => {
-      const config = given.withDefaults(defaults);
+    build: (net, fileConfig, inputs, purpose) => {
+      const config = fileConfig.withDefaults(defaults);
       const sizes = debertaSizes(config);
       const {width, epsilon, activation, tableWidth} = sizes;
       const root = purpose.head === 'none' ? '' : 'deberta';
@@ -105,9 +105,9 @@ function states(
   let x = embedded;
   for (let i = 0; i < count; i++) {
     const layer = nameOf(encoder, 'layer', i);
-    const given = table === undefined ? [x, mask] : [x, mask, table];
+    const blockInputs = table === undefined ? [x, mask] : [x, mask, table];
     const parts = {sizes, distances, scale: scaleOf(config, sizes), projections};
-    x = net.block({name: `${layer}/block`, index: i, count}, given, ([input = null, seen = null, rows = null]) =>
+    x = net.block({name: `${layer}/block`, index: i, count}, blockInputs, ([input = null, seen = null, rows = null]) =>
       disentangledBlock(net, layer, parts, [input, seen, rows]),
     );
     if (i === 0 && convolved !== undefined) {
@@ -126,7 +126,7 @@ function embeddings(
   const {width, tableWidth, epsilon} = sizes;
   const at = (name: string) => nameOf(root, 'embeddings', name);
   let x = net.embedding(tokenEmbedding, config.count('vocab_size'), tableWidth, ids);
-  const typeCount = config.get('type_vocab_size') === undefined ? 0 : config.whole('type_vocab_size');
+  const typeCount = config.get('type_vocab_size') === undefined ? 0 : config.nonNegative('type_vocab_size');
   if (typeCount > 0) {
     x = net.types(at('token_type_embeddings'), typeCount, tableWidth, purpose.tokenTypes ? [x, types] : [x]);
   }

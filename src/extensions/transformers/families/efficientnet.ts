@@ -35,7 +35,7 @@ export const efficientnet: Architecture = {
       }
       for (let i = 0; i < depth; i++) {
         const layer = nameOf(root, 'encoder/blocks', index);
-        const own: Sizes = {
+        const blockSizes: Sizes = {
           ...shared,
           channels: [i === 0 ? first : to, to],
           ...{size, expansion, stride: i === 0 ? stride : 1, isResidual: i > 0},
@@ -43,7 +43,9 @@ export const efficientnet: Architecture = {
           before: Math.floor(size / 2) - (unadjusted.includes(index) ? 0 : 1),
           squeezed: Math.max(1, Math.trunc((i === 0 ? first : to) * ratio)),
         };
-        x = net.block({name: `${layer}/block`, index, count}, [x], ([input = null]) => block(net, layer, own, input));
+        x = net.block({name: `${layer}/block`, index, count}, [x], ([input = null]) =>
+          block(net, layer, blockSizes, input),
+        );
         index++;
       }
       from = to;
@@ -59,17 +61,21 @@ export const efficientnet: Architecture = {
     x = convolvedBlock(net, top, {channels: [from, width], size: 1, ...shared}, x);
     const isMax = config.choice('pooling_type', {mean: false, max: true}, 'mean');
     const deviation = () => config.number('initializer_range', 0.02, 1);
-    const head = {classifier: 'classifier', width, deviation, ...(isMax && {pooled: maxOfPositions})};
+    const head = {
+      classifier: 'classifier',
+      width,
+      deviation,
+      ...(isMax && {
+        pooled: (to: Net, name: string, x: NetTensor) =>
+          to.apply(name, [x], () => tf.layers.globalMaxPooling2d({name})),
+      }),
+    };
     return featureOutput(net, config, purpose, head, x);
   },
 };
 
 function namesIn(root: string, ...[convolution, normalization]: [string, string]): [string, string, string] {
   return [nameOf(root, convolution), nameOf(root, normalization), nameOf(root, `${convolution}/activation`)];
-}
-
-function maxOfPositions(net: Net, name: string, x: NetTensor): NetTensor {
-  return net.apply(name, [x], () => tf.layers.globalMaxPooling2d({name}));
 }
 
 /** Blocks of equal sizes; the first has the stride. */
@@ -86,13 +92,13 @@ interface Stage {
 function stagesOf(config: HubConfig): Stage[] {
   const fields = Object.entries(STAGES).map(([name, otherwise]) => config.counts(name, otherwise));
   const coefficient = config.number('depth_coefficient', 3.1);
-  const [depths = [], ...others] = fields;
+  const [depths = [], ...stageFields] = fields;
   const wrong = Object.keys(STAGES).find((_, i) => fields[i]?.length !== depths.length);
   if (wrong !== undefined) {
     config.fault(`${wrong} must have as many entries as num_block_repeats, ${depths.length}.`);
   }
   return depths.map((repeats, i) => {
-    const [from = 1, to = 1, stride = 1, size = 3, expansion = 1] = others.map(each => each[i]);
+    const [from = 1, to = 1, stride = 1, size = 3, expansion = 1] = stageFields.map(stageValues => stageValues[i]);
     if (stride > 2 || (stride === 2 && size === 1)) {
       config.fault(`strides must be 1 or 2, and 1 for kernels of 1, got ${stride} for one of ${size}.`);
     }
@@ -117,12 +123,12 @@ function roundingOf(config: HubConfig): (width: number) => number {
 
 /** The numbers of the blocks that pad as many zeros before as after. */
 function unadjustedOf(config: HubConfig): readonly unknown[] {
-  const given = config.get('depthwise_padding');
-  const isList = Array.isArray(given) && given.every(index => Number.isInteger(index));
-  if (given !== undefined && !isList) {
-    config.fault(`depthwise_padding must be a list of integers, got ${show(given)}.`);
+  const indices = config.get('depthwise_padding');
+  const isList = Array.isArray(indices) && indices.every(index => Number.isInteger(index));
+  if (indices !== undefined && !isList) {
+    config.fault(`depthwise_padding must be a list of integers, got ${show(indices)}.`);
   }
-  return isList ? given : [];
+  return isList ? indices : [];
 }
 
 interface Sizes extends Pick<Stage, 'channels' | 'stride' | 'size' | 'expansion'> {

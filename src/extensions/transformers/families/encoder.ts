@@ -114,17 +114,20 @@ function build(
   if (tableWidth !== width || variant.widened !== undefined) {
     x = net.dense(nameOf(root, variant.widened ?? 'embeddings_project'), [tableWidth, width], x);
   }
-  const names = variant.blocks?.(config) ?? blocksOf(config);
+  const names =
+    variant.blocks?.(config) ?? Array.from({length: config.count('num_hidden_layers')}, (_, i) => `encoder/layer/${i}`);
   const modules = variant.modules ?? BERT_BLOCK;
   const bias = variant.relativeBias?.(net, config, root, x);
   names.forEach((name, i) => {
     const layer = nameOf(root, name);
     const block = {name: `${layer}/block`, index: i, count: names.length};
-    const given = bias === undefined ? [x, mask] : [x, mask, bias];
-    x = net.block(block, given, ([input = null, seen = null, ofDistances = null]) => {
+    const blockInputs = bias === undefined ? [x, mask] : [x, mask, bias];
+    x = net.block(block, blockInputs, ([input = null, seen = null, ofDistances = null]) => {
       const self = nameOf(layer, modules.attention);
       const attend = (states: NetTensor) => {
-        const parts = modules.projections.map(part => net.dense(nameOf(layer, part), [width, width], states));
+        const parts = modules.projections.map(projection =>
+          net.dense(nameOf(layer, projection), [width, width], states),
+        );
         return bias === undefined
           ? net.attention(self, [...parts, seen], {heads})
           : net.attention(self, [...parts, seen, ofDistances], {heads, bias: true});
@@ -167,10 +170,6 @@ function build(
     default:
       return net.pool('pooling', purpose.pooling, [x, mask]);
   }
-}
-
-function blocksOf(config: HubConfig): string[] {
-  return Array.from({length: config.count('num_hidden_layers')}, (_, i) => `encoder/layer/${i}`);
 }
 
 /** The row of the position embedding for the first token. */

@@ -21,15 +21,17 @@ export const gemma3Whole: Architecture = {
   ...gemma3,
   renamed: name => name.replace(/^language_model\.(?:model\.)?/, ''),
   unused: /^(?:vision_tower|multi_modal_projector)\./,
-  textPart: whole => {
-    const config = whole.section('text_config').withDefaults(SIZES);
+  textPart: imageTextConfig => {
+    const config = imageTextConfig.section('text_config').withDefaults(SIZES);
     config.expect('model_type', 'gemma3_text');
     // transformers does not give the masks of the whole model both sides.
     config.expect('use_bidirectional_attention', false, null);
-    const [named] = [whole.get('architectures')].flat();
+    const [named] = [imageTextConfig.get('architectures')].flat();
     const className = Object.hasOwn(TEXT_CLASSES, String(named)) ? TEXT_CLASSES[String(named)] : named;
     const ofWhole = ['dtype', 'torch_dtype', 'eos_token_id', 'quantization_config', 'tie_word_embeddings'];
-    const shared = ofWhole.flatMap(name => (whole.get(name) === undefined ? [] : [[name, whole.get(name)]]));
+    const shared = ofWhole.flatMap(name =>
+      imageTextConfig.get(name) === undefined ? [] : [[name, imageTextConfig.get(name)]],
+    );
     return config.with({
       ...(Object.fromEntries(shared) as Record<string, unknown>),
       model_type: 'gemma3_text',

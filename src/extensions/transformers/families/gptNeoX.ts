@@ -28,7 +28,7 @@ export const gptNeoX = plainDecoder({
   head: {isTied: false, tokenHead: 'classifier'},
   read: (config, {width, heads, size, isPlan}) => {
     const storedAttended = {bias: config.flag('attention_bias', true)};
-    const part = {field: 'rotary_pct', usual: 0.25};
+    const share = {field: 'rotary_pct', usual: 0.25};
     config.expect('head_dim', size);
     return {
       inner: config.count('intermediate_size'),
@@ -37,7 +37,10 @@ export const gptNeoX = plainDecoder({
       order: config.flag('use_parallel_residual', true) ? 'parallel' : 'before',
       stored: {},
       storedAttended,
-      attention: {packed: true, rotary: partialRotary(config, {size, isPlan}, {theta: 'rotary_emb_base', part})},
+      attention: {
+        packed: true,
+        rotary: partialRotary(config, {size, isPlan}, {theta: 'rotary_emb_base', share}),
+      },
       project: (net, self, x) => {
         const byHead = net.dense(nameOf(self, 'query_key_value'), [width, 3 * width], x, storedAttended);
         return [net.byParts(nameOf(self, 'parts'), {heads, parts: 3, size}, byHead)];

@@ -26,8 +26,8 @@ export const lfm2: Architecture = {
   blocks: config => config.count('num_hidden_layers'),
   vocabulary: config => config.count('vocab_size'),
   positions: config => config.withDefaults(DEFAULTS).count('max_position_embeddings'),
-  build: (net, given, {ids, mask}, purpose) => {
-    const config = given.withDefaults(DEFAULTS);
+  build: (net, fileConfig, {ids, mask}, purpose) => {
+    const config = fileConfig.withDefaults(DEFAULTS);
     config.count('max_position_embeddings');
     const width = config.count('hidden_size');
     const heads = config.count('num_attention_heads');

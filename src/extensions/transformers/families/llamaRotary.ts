@@ -45,17 +45,17 @@ export function rotariesOf(
   kinds: RotaryKinds,
   scaled: readonly string[],
 ): {full: Rotary; windowed: Rotary} {
-  const given = fieldsOf(config, 'rope_parameters', config.get('rope_parameters') ?? {});
+  const ropeParameters = fieldsOf(config, 'rope_parameters', config.get('rope_parameters') ?? {});
   const older = fieldsOf(config, 'rope_scaling', config.get('rope_scaling') ?? {});
-  const named = Object.keys(given);
+  const named = Object.keys(ropeParameters);
   const isEmpty = named.length === 0 && config.get('rope_parameters') != null;
   if (isEmpty || named.some(kind => !Object.hasOwn(kinds, kind))) {
-    config.fault(`rope_parameters must hold ${Object.keys(kinds).join(' and ')}, got ${show(given)}.`);
+    config.fault(`rope_parameters must hold ${Object.keys(kinds).join(' and ')}, got ${show(ropeParameters)}.`);
   }
   checkPairs(config, sizes);
   const of = (kind: keyof typeof kinds): Rotary => {
-    const own = fieldsOf(config, `rope_parameters of ${kind}`, given[kind] ?? {});
-    const scaling = {...own, ...(scaled.includes(kind) && older)};
+    const kindParameters = fieldsOf(config, `rope_parameters of ${kind}`, ropeParameters[kind] ?? {});
+    const scaling = {...kindParameters, ...(scaled.includes(kind) && older)};
     const {theta, otherwise} = kinds[kind];
     const ofConfig = theta === undefined ? undefined : config.get(theta);
     const base = positive(config, theta ?? 'rope_theta', scaling.rope_theta, ofConfig, otherwise);
@@ -82,20 +82,20 @@ interface ScaledSizes extends RotarySizes {
 export function scaledRotary(
   config: HubConfig,
   scaling: Scaling,
-  {base, positions: given, size, isPlan}: ScaledSizes,
-  known: readonly string[] = Object.keys(SCALINGS),
+  {base, positions: lengthCandidates, size, isPlan}: ScaledSizes,
+  supported: readonly string[] = Object.keys(SCALINGS),
 ): Rotary {
   const kind = firstOf(scaling.rope_type, scaling.type, 'default');
-  const stretch = known.includes(kind as string) ? SCALINGS[kind as keyof typeof SCALINGS] : undefined;
+  const stretch = supported.includes(kind as string) ? SCALINGS[kind as keyof typeof SCALINGS] : undefined;
   if (stretch === undefined) {
-    config.fault(`The rotary scaling ${show(kind)} is not supported. Supported: ${known.join(', ')}.`);
+    config.fault(`The rotary scaling ${show(kind)} is not supported. Supported: ${supported.join(', ')}.`);
     return {};
   }
   const most = () => config.count('max_position_embeddings');
   return stretch({
     ...{config, scaling, base, size, most},
     plain: isPlan ? [] : frequenciesOf({base}, size),
-    positions: () => positive(config, 'original_max_position_embeddings', ...given, most()),
+    positions: () => positive(config, 'original_max_position_embeddings', ...lengthCandidates, most()),
     factor: () => positive(config, 'factor of the rotary scaling', scaling.factor),
   });
 }
@@ -164,9 +164,9 @@ function yarn({config, scaling, base, size, plain, positions, most, factor}: Str
   const length = first === last ? 0.001 : last - first;
   const frequencies = plain.map((frequency, j) => {
     const share = Math.min(Math.max(fround(fround(j - first) / fround(length)), 0), 1);
-    const kept = fround(1 - share);
+    const unscaledShare = fround(1 - share);
     const slow = fround(1 / fround(by * fround(base ** ((2 * j) / size))));
-    return fround(fround(slow * fround(1 - kept)) + fround(frequency * kept));
+    return fround(fround(slow * fround(1 - unscaledShare)) + fround(frequency * unscaledShare));
   });
   const grown = (times = 1) => (by <= 1 ? 1 : 0.1 * times * Math.log(by) + 1);
   const [times, ofAll] = ['mscale', 'mscale_all_dim'].map(name =>
@@ -199,7 +199,7 @@ function factorsOf(config: HubConfig, scaling: Scaling, name: string, pairs: num
   if (
     !Array.isArray(factors) ||
     factors.length !== pairs ||
-    factors.some(each => !(typeof each === 'number' && each > 0))
+    factors.some(factor => !(typeof factor === 'number' && factor > 0))
   ) {
     config.fault(`${name} must list ${pairs} positive numbers, got ${show(factors)}.`);
     return [];

@@ -41,9 +41,9 @@ export const mobilebert: Architecture = {
     if (hasBottleneck && !ofValues && !ofQueries && narrow !== width) {
       config.fault('With use_bottleneck, key_query_shared_bottleneck or use_bottleneck_attention must be true.');
     }
-    const norm = (name: string, size: number, inputs: NetTensor[], own = epsilon) => {
+    const norm = (name: string, size: number, inputs: NetTensor[], normEpsilon = epsilon) => {
       if (!isPlain) {
-        return net.layerNorm(name, size, own, inputs);
+        return net.layerNorm(name, size, normEpsilon, inputs);
       }
       net.expect(name, 'weight', [size], 'gamma');
       net.expect(name, 'bias', [size], 'beta');
@@ -83,23 +83,23 @@ export const mobilebert: Architecture = {
         net.dense(nameOf(layer, name), sizes, states);
       const narrowed = (name: string) =>
         norm(nameOf(layer, name, 'LayerNorm'), narrow, [dense(`${name}/dense`, [width, narrow], input)]);
-      const own = hasBottleneck ? narrowed('bottleneck/input') : input;
-      const shared = hasBottleneck && !ofValues ? (ofQueries ? narrowed('bottleneck/attention') : input) : own;
+      const narrowInput = hasBottleneck ? narrowed('bottleneck/input') : input;
+      const shared = hasBottleneck && !ofValues ? (ofQueries ? narrowed('bottleneck/attention') : input) : narrowInput;
       const q = dense('attention/self/query', [narrow, narrow], shared);
       const k = dense('attention/self/key', [narrow, narrow], shared);
-      const v = dense('attention/self/value', [valueWidth, narrow], ofValues ? own : input);
+      const v = dense('attention/self/value', [valueWidth, narrow], ofValues ? narrowInput : input);
       const attended = net.attention(nameOf(layer, 'attention/self'), [q, k, v, seen], {heads});
       const projected = dense('attention/output/dense', [narrow, narrow], attended);
-      let y = norm(nameOf(layer, 'attention/output/LayerNorm'), narrow, [projected, own]);
+      let y = norm(nameOf(layer, 'attention/output/LayerNorm'), narrow, [projected, narrowInput]);
       const wide = (name: string) =>
         net.activation(
           nameOf(layer, name, 'intermediate_act_fn'),
           activation,
           dense(`${name}/dense`, [narrow, inner], y),
         );
-      for (let part = 0; part < parts - 1; part++) {
-        const back = dense(`ffn/${part}/output/dense`, [inner, narrow], wide(`ffn/${part}/intermediate`));
-        y = norm(nameOf(layer, 'ffn', part, 'output/LayerNorm'), narrow, [back, y]);
+      for (let layerIndex = 0; layerIndex < parts - 1; layerIndex++) {
+        const back = dense(`ffn/${layerIndex}/output/dense`, [inner, narrow], wide(`ffn/${layerIndex}/intermediate`));
+        y = norm(nameOf(layer, 'ffn', layerIndex, 'output/LayerNorm'), narrow, [back, y]);
       }
       const back = dense('output/dense', [inner, narrow], wide('intermediate'));
       y = norm(nameOf(layer, 'output/LayerNorm'), narrow, [back, y], 1e-5);
@@ -149,11 +149,11 @@ function maskedTokens(
     config.fault(`embedding_size (${tableWidth}) must be below hidden_size (${width}) for masked tokens.`);
     return x;
   }
-  const part = (name: string, index: number, span: number) =>
+  const columns = (name: string, index: number, span: number) =>
     net.apply(name, [x], () => new WidthPart({index, of: width, span, name}));
-  const [first, others] = [
-    part(`${head}/first`, 0, tableWidth),
-    part(`${head}/others`, tableWidth, width - tableWidth),
+  const [first, otherColumns] = [
+    columns(`${head}/first`, 0, tableWidth),
+    columns(`${head}/others`, tableWidth, width - tableWidth),
   ];
   const bias = {bias: true, biasOrElse: 'cls.predictions.bias'};
   const sizes: [number, number] = [tableWidth, vocabulary];
@@ -161,7 +161,7 @@ function maskedTokens(
     config.flag('tie_word_embeddings', true)
       ? net.tied(decoder, tokenEmbedding, sizes, first, bias)
       : net.dense(decoder, sizes, first, bias),
-    net.dense(`${head}/dense`, [width - tableWidth, vocabulary], others, {bias: false, conv1d: true}),
+    net.dense(`${head}/dense`, [width - tableWidth, vocabulary], otherColumns, {bias: false, conv1d: true}),
   ]);
 }
 

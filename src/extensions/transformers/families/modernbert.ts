@@ -23,8 +23,8 @@ export const modernbert: Architecture = {
   blocks: config => config.count('num_hidden_layers'),
   vocabulary: config => config.count('vocab_size'),
   positions: config => config.count('max_position_embeddings', 8192),
-  build: (net, given, {ids, mask}, {head, pooling, labels, isNew}) => {
-    const config = given.withDefaults({max_position_embeddings: 8192});
+  build: (net, fileConfig, {ids, mask}, {head, pooling, labels, isNew}) => {
+    const config = fileConfig.withDefaults({max_position_embeddings: 8192});
     config.count('max_position_embeddings');
     if (config.get('pad_token_id') !== null) {
       config.index('pad_token_id', {otherwise: 50_283, below: 'vocab_size'});
@@ -44,7 +44,7 @@ export const modernbert: Architecture = {
     const every = config.count('global_attn_every_n_layers', 3);
     const windowed = windowedBlocks(config, count, i => i % every !== 0);
     const local = Math.floor(config.count('local_attention', 128) / 2);
-    const window = 1 + (config.get('sliding_window') === undefined ? local : config.whole('sliding_window'));
+    const window = 1 + (config.get('sliding_window') === undefined ? local : config.nonNegative('sliding_window'));
     config.expect('head_dim', width / heads);
     config.expect('is_causal', false, null);
     const mode = config.choice<'first' | 'mean'>('classifier_pooling', POOLINGS, 'cls');

@@ -7,13 +7,13 @@ interface PartialSources {
   /** The field of the base. Default: `rope_theta`. */
   theta?: string;
   /** The field of the part, and its default. */
-  part?: {field: string; usual: number};
+  share?: {field: string; usual: number};
   /** The fields of the scaling. Default: those in the config. */
   scaling?: Scaling;
   /** The values that may be the trained length. Default: those in the config. */
   positions?: readonly unknown[];
   /** The known scalings. Default: all. */
-  known?: readonly string[];
+  supported?: readonly string[];
   /** Whether an odd number of values is refused; otherwise the last pair has one value more. Default: false. */
   even?: boolean;
 }
@@ -24,22 +24,22 @@ export function partialRotary(
   {size, isPlan}: RotarySizes,
   {
     theta = 'rope_theta',
-    part: {field, usual} = {field: 'partial_rotary_factor', usual: 1},
+    share: {field, usual} = {field: 'partial_rotary_factor', usual: 1},
     scaling = scalingFieldsOf(config),
     positions = [config.get('original_max_position_embeddings'), scaling.original_max_position_embeddings],
-    known,
+    supported,
     even = false,
   }: PartialSources,
 ): Rotary {
   const base = positive(config, theta, scaling.rope_theta, config.get(theta), 10_000);
-  const part = positive(config, field, scaling.partial_rotary_factor, config.get(field), usual);
-  const rotated = Math.floor(size * part);
+  const share = positive(config, field, scaling.partial_rotary_factor, config.get(field), usual);
+  const rotated = Math.floor(size * share);
   const pairs = Math.ceil(rotated / 2);
   if (2 * pairs > size || pairs === 0 || (even && rotated % 2 !== 0)) {
     config.fault(
-      `${field} ${part} leaves ${rotated} of ${size} values of a head to rotate; pairs need an even number.`,
+      `${field} ${share} leaves ${rotated} of ${size} values of a head to rotate; pairs need an even number.`,
     );
     return {};
   }
-  return scaledRotary(config, scaling, {base, positions, size: rotated, isPlan}, known);
+  return scaledRotary(config, scaling, {base, positions, size: rotated, isPlan}, supported);
 }

@@ -28,16 +28,16 @@ export function imageSizes(config: HubConfig, patchSize: number): ImageSizes {
 
 /** Reads a size, one number or a height and a width. */
 export function pairOf(config: HubConfig, name: string, otherwise: number): [number, number] {
-  const given = config.get(name);
-  if (!Array.isArray(given)) {
+  const sizeField = config.get(name);
+  if (!Array.isArray(sizeField)) {
     const size = config.count(name, otherwise);
     return [size, size];
   }
-  if (given.length !== 2 || !given.every(size => Number.isSafeInteger(size) && size > 0)) {
-    config.fault(`${name} must be a positive integer, or two, height and width; got ${show(given)}.`);
+  if (sizeField.length !== 2 || !sizeField.every(size => Number.isSafeInteger(size) && size > 0)) {
+    config.fault(`${name} must be a positive integer, or two, height and width; got ${show(sizeField)}.`);
     return [1, 1];
   }
-  return given as [number, number];
+  return sizeField as [number, number];
 }
 
 export interface BlockSizes {
@@ -92,7 +92,10 @@ export const PATCH_MODULES: BlockModules = {
 /** The current name of an attention tensor; files from before transformers 5 have another one. */
 export function attentionToday(name: string): string {
   return name
-    .replace(/\.attention\.attention\.(query|key|value)\./, (_, part: string) => `.attention.${part.charAt(0)}_proj.`)
+    .replace(
+      /\.attention\.attention\.(query|key|value)\./,
+      (_, projection: string) => `.attention.${projection.charAt(0)}_proj.`,
+    )
     .replace('.attention.output.dense.', '.attention.o_proj.');
 }
 
@@ -240,8 +243,8 @@ export function perceptron(
 
 function gated(net: Net, name: string, {width, inner}: BlockSizes, x: NetTensor): NetTensor {
   const joined = fileNames(nameOf(name, 'weights_in'));
-  const half = (part: string, index: number) =>
-    net.dense(nameOf(name, part), [width, inner], x, {...joined, part: {index, of: 2}});
+  const half = (projection: string, index: number) =>
+    net.dense(nameOf(name, projection), [width, inner], x, {...joined, rowSlice: {index, of: 2}});
   const active = net.gate(nameOf(name, 'act_fn'), 'silu', [half('gate_proj', 0), half('up_proj', 1)]);
   return net.dense(nameOf(name, 'down_proj'), [inner, width], active);
 }

@@ -29,7 +29,7 @@ export const phi = plainDecoder({
     const keyValueHeads = config.countOr('num_key_value_heads', heads);
     const epsilon = config.number('layer_norm_eps', 1e-5);
     const normalizes = config.flag('qk_layernorm', false);
-    const part = {field: 'partial_rotary_factor', usual: 0.5};
+    const share = {field: 'partial_rotary_factor', usual: 0.5};
     config.expect('head_dim', size);
     config.expectMultiple(['num_attention_heads', heads], ['num_key_value_heads', keyValueHeads]);
     return {
@@ -38,7 +38,7 @@ export const phi = plainDecoder({
       activation: config.choice('hidden_act', HUB_ACTIVATIONS, 'gelu_new'),
       order: 'parallel',
       stored: {},
-      attention: {keyValueHeads, rotary: partialRotary(config, {size, isPlan}, {part, even: true})},
+      attention: {keyValueHeads, rotary: partialRotary(config, {size, isPlan}, {share, even: true})},
       project: (net, self, x) => {
         const dense = (name: string, count: number) => net.dense(nameOf(self, name), [width, count * size], x);
         const normed = (name: string, x: NetTensor) =>

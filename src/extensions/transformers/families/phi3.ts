@@ -33,10 +33,10 @@ export const phi3 = rotaryDecoder({
 
 /** The angles of the first values of each head, optionally extended by LongRoPE. */
 function rotaryOf(config: HubConfig, sizes: RotarySizes): Rotary {
-  const given = scalingFieldsOf(config);
-  const kind = firstOf(given.rope_type, given.type, 'default');
+  const scalingFields = scalingFieldsOf(config);
+  const kind = firstOf(scalingFields.rope_type, scalingFields.type, 'default');
   // Older configs have another name for it.
-  const scaling = {...given, rope_type: kind === 'yarn' ? 'longrope' : kind};
+  const scaling = {...scalingFields, rope_type: kind === 'yarn' ? 'longrope' : kind};
   const positions = [config.count('original_max_position_embeddings')];
-  return partialRotary(config, sizes, {scaling, positions, known: ['default', 'longrope']});
+  return partialRotary(config, sizes, {scaling, positions, supported: ['default', 'longrope']});
 }

@@ -45,17 +45,17 @@ interface PlainVariant extends Pick<Architecture, 'prefix' | 'renamed' | 'unused
 
 /** Decoders with layer normalizations and a plain feed-forward part: GPT-2, OPT, GPT-NeoX and Phi. */
 export function plainDecoder(variant: PlainVariant): Architecture {
-  const {prefix, commonNames = {}, bareRoot = '', modules, longest, defaults, positions, head, read, ...rest} = variant;
+  const {prefix, commonNames = {}, bareRoot = '', modules, longest, defaults, positions, head, read, ...base} = variant;
   const field = (common: string) => Object.keys(commonNames).find(name => commonNames[name] === common) ?? common;
   const [ofWidth, ofHeads] = [field('hidden_size'), field('num_attention_heads')];
   const [ofBlocks, ofPositions] = [field('num_hidden_layers'), field('max_position_embeddings')];
   return {
-    ...{prefix, commonNames, ...rest},
+    ...{prefix, commonNames, ...base},
     blocks: config => config.count(ofBlocks),
     vocabulary: config => config.count('vocab_size'),
     positions: config => config.count(ofPositions, longest),
-    build: (net, given, {ids, mask}, purpose) => {
-      const config = given.withDefaults({[ofPositions]: longest, ...defaults});
+    build: (net, fileConfig, {ids, mask}, purpose) => {
+      const config = fileConfig.withDefaults({[ofPositions]: longest, ...defaults});
       const longestText = config.count(ofPositions);
       const [width, heads, count] = [config.count(ofWidth), config.count(ofHeads), config.count(ofBlocks)];
       const sizes = {width, heads, size: Math.floor(width / heads), isPlan: net.isPlan};

@@ -5,8 +5,8 @@ import {alike, decoderClasses, type DecoderVariant, rotaryDecoder} from './rotar
 export const WINDOWS: Pick<DecoderVariant, 'defaults' | 'blocks'> = {
   defaults: {num_key_value_heads: 32, sliding_window: 4096, use_sliding_window: false, max_window_layers: 28},
   blocks: (config, sizes) => {
-    const window = config.get('sliding_window') === null ? null : config.whole('sliding_window');
-    const first = config.whole('max_window_layers');
+    const window = config.get('sliding_window') === null ? null : config.nonNegative('sliding_window');
+    const first = config.nonNegative('max_window_layers');
     const isOn = config.flag('use_sliding_window', false) && window !== null;
     const windowed = windowedBlocks(config, sizes.count, i => isOn && i >= first);
     if (!isOn && windowed.includes(true)) {

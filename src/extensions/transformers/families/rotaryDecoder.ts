@@ -93,8 +93,8 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
     blocks: config => config.count('num_hidden_layers'),
     vocabulary: config => config.count('vocab_size'),
     positions: config => complete(config).count('max_position_embeddings'),
-    build: (net, given, {ids, mask}, purpose) => {
-      const config = complete(given);
+    build: (net, fileConfig, {ids, mask}, purpose) => {
+      const config = complete(fileConfig);
       config.count('max_position_embeddings');
       const width = config.count('hidden_size');
       const heads = config.count('num_attention_heads');
@@ -165,8 +165,8 @@ export function rotaryDecoder(variant: DecoderVariant): Architecture {
         const narrow = net.dense(nameOf(mlp, 'down_proj'), [inner, width], gated, wideBias);
         return added(mlp, after(nameOf(layer, 'post_feedforward_layernorm'), narrow), middle);
       });
-      function added(part: string, x: NetTensor, to: NetTensor): NetTensor {
-        return net.add(nameOf(part, 'sum'), [to, net.scale(nameOf(part, 'scale'), multipliers.parts, x)]);
+      function added(module: string, x: NetTensor, to: NetTensor): NetTensor {
+        return net.add(nameOf(module, 'sum'), [to, net.scale(nameOf(module, 'scale'), multipliers.parts, x)]);
       }
       x = norm(nameOf(root, 'norm'), x);
       if (purpose.head === 'tokens') {

@@ -59,7 +59,8 @@ export function rotaryEncoder({defaults, ...variant}: Variant): Architecture {
       const tokenEmbedding = nameOf(embeddings, 'word_embeddings');
       const vocabulary = config.count('vocab_size', defaults.vocabulary);
       let x = net.embedding(tokenEmbedding, vocabulary, width, ids);
-      const typeCount = config.get('type_vocab_size') === undefined ? defaults.types : config.whole('type_vocab_size');
+      const typeCount =
+        config.get('type_vocab_size') === undefined ? defaults.types : config.nonNegative('type_vocab_size');
       if (typeCount > 0) {
         const typed = purpose.tokenTypes ? [x, types] : [x];
         x = net.types(nameOf(embeddings, 'token_type_embeddings'), typeCount, width, typed);
@@ -87,7 +88,7 @@ function sizesOf({defaults, headSize, isJoined, modules = MODULES, anglesOf}: Va
     inner: config.count('intermediate_size', 3072),
     epsilon: config.number('layer_norm_eps', 1e-12),
     gate: config.choice<GateName>('hidden_act', HUB_GATES, defaults.activation),
-    rotary: (anglesOf ?? ((...given) => rotaryOf(...given, defaults.theta)))(
+    rotary: (anglesOf ?? ((...sources) => rotaryOf(...sources, defaults.theta)))(
       config.withDefaults({max_position_embeddings: defaults.positions}),
       {size, isPlan: net.isPlan},
     ),
@@ -113,7 +114,7 @@ function block(
         net.dense(nameOf(self, name), [width, heads * size], input, {
           bias,
           ...older,
-          ...(!isOne && {part: {index, of: 3}}),
+          ...(!isOne && {rowSlice: {index, of: 3}}),
         }),
       );
   const attended = net.attention(self, [...inputs, seen], {heads, rotary, packed: isPacked});
@@ -124,7 +125,7 @@ function block(
   const wide = (name: string, index: number) =>
     net.dense(nameOf(mlp, name), [width, inner], middle, {
       bias: false,
-      ...(both && {orElse: both, part: {index, of: 2}}),
+      ...(both && {orElse: both, rowSlice: {index, of: 2}}),
     });
   const act = nameOf(mlp, 'act_fn');
   const gated =

@@ -24,7 +24,10 @@ export const segformer: Architecture = {
       .replace(/^encoder\.patch_embeddings\.(\d+)\./, 'stages.$1.patch_embeddings.')
       .replace(/^encoder\.block\.(\d+)\./, 'stages.$1.blocks.')
       .replace(/^encoder\.layer_norm\.(\d+)\./, 'stages.$1.layer_norm.')
-      .replace(/\.attention\.self\.(query|key|value)\./, (_, part: string) => `.attention.${part.charAt(0)}_proj.`)
+      .replace(
+        /\.attention\.self\.(query|key|value)\./,
+        (_, projection: string) => `.attention.${projection.charAt(0)}_proj.`,
+      )
       .replace('.attention.self.sr.', '.attention.sequence_reduction.sequence_reduction.')
       .replace('.attention.self.layer_norm.', '.attention.sequence_reduction.layer_norm.')
       .replace('.attention.output.dense.', '.attention.o_proj.')
@@ -177,7 +180,7 @@ function decoded(
   });
   const joined =
     resized.length === 1 ? (resized[0] ?? null) : net.concatenate(nameOf(head, 'joined'), resized.reverse());
-  const names = ['linear_fuse', 'batch_norm', 'activation'].map(part => nameOf(head, part));
+  const names = ['linear_fuse', 'batch_norm', 'activation'].map(module => nameOf(head, module));
   const fuse = {channels: [width * widths.length, width], size: 1, activation: 'relu', ...start} as const;
   const fused = convolvedBlock(net, names as [string, string, string], fuse, joined);
   return convolution(net, nameOf(head, 'classifier'), {channels: [width, labels], size: 1, fresh}, fused);

@@ -33,8 +33,8 @@ export function siglipEncoders(variant: Variant): {images: Architecture; texts: 
     channels: config => visionConfig(config).count('num_channels', 3),
     ...(patchValues && {patchValues: config => patchValues(visionConfig(config))}),
     vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
-    build: (net, whole, inputs, {head, pooling, labels, isNew}) => {
-      const config = visionConfig(whole);
+    build: (net, pairConfig, inputs, {head, pooling, labels, isNew}) => {
+      const config = visionConfig(pairConfig);
       const sizes = siglipSizes(config);
       const {width} = sizes;
       const root = head === 'none' ? '' : 'vision_model';
@@ -43,7 +43,7 @@ export function siglipEncoders(variant: Variant): {images: Architecture; texts: 
       const x = imageStates(net, config, root, sizes, [embedded, ...mask]);
       if (head === 'pairs') {
         const image = pooledImage(net, config, root, sizes, [x, ...mask]);
-        return pairs(net, textConfig(whole), inputs, {image, width});
+        return pairs(net, textConfig(pairConfig), inputs, {image, width});
       }
       if (head === 'classes') {
         const start = isNew ? {fresh: 1 / Math.sqrt(width)} : {};
@@ -62,8 +62,8 @@ export function siglipEncoders(variant: Variant): {images: Architecture; texts: 
     blocks: config => blocksOf(textConfig(config)),
     vocabulary: config => textConfig(config).count('vocab_size', VOCABULARY),
     positions: config => textConfig(config).count('max_position_embeddings', POSITIONS),
-    build: (net, whole, inputs, {pooling}) => {
-      const config = textConfig(whole);
+    build: (net, pairConfig, inputs, {pooling}) => {
+      const config = textConfig(pairConfig);
       const sizes = siglipSizes(config);
       const x = textStates(net, config, '', sizes, inputs);
       switch (pooling) {
@@ -160,7 +160,7 @@ function pooledImage(
     net.dense(nameOf(head, `attention/${'qkv'.charAt(index)}_proj`), [width, width], input, {
       orElse: fileNameOf(nameOf(head, 'attention'), 'in_proj_weight'),
       biasOrElse: fileNameOf(nameOf(head, 'attention'), 'in_proj_bias'),
-      part: {index, of: 3, joined: true},
+      rowSlice: {index, of: 3, joined: true},
     }),
   );
   const attended = net.attention(nameOf(head, 'attention'), [...projected, ...mask], {heads});

@@ -23,7 +23,7 @@ export const smollm3 = rotaryDecoder({
     }
     config.count('no_rope_layer_interval');
     const rotates = rotatedBlocks(config, sizes.count);
-    const window = config.get('sliding_window') === null ? null : config.whole('sliding_window');
+    const window = config.get('sliding_window') === null ? null : config.nonNegative('sliding_window');
     const isOn = config.flag('use_sliding_window', false) && window !== null;
     const windowed = windowedBlocks(config, sizes.count, i => isOn && rotates[i] !== true);
     const {rotaries, ...blocks} = alike(config, sizes, windowed);
@@ -33,14 +33,14 @@ export const smollm3 = rotaryDecoder({
 
 /** Whether each block rotates queries and keys: by `no_rope_layers`, or all but one in `no_rope_layer_interval`. */
 function rotatedBlocks(config: HubConfig, count: number): boolean[] {
-  const given = config.get('no_rope_layers') ?? null;
-  if (given === null) {
+  const ropeFlags = config.get('no_rope_layers') ?? null;
+  if (ropeFlags === null) {
     const every = config.count('no_rope_layer_interval');
     return Array.from({length: count}, (_, i) => (i + 1) % every !== 0);
   }
-  if (!Array.isArray(given) || given.length < count || given.some(each => each !== 0 && each !== 1)) {
-    config.fault(`no_rope_layers must list 0 or 1 for each of ${count} blocks, got ${show(given)}.`);
+  if (!Array.isArray(ropeFlags) || ropeFlags.length < count || ropeFlags.some(flag => flag !== 0 && flag !== 1)) {
+    config.fault(`no_rope_layers must list 0 or 1 for each of ${count} blocks, got ${show(ropeFlags)}.`);
     return [];
   }
-  return given.map(each => each === 1);
+  return ropeFlags.map(flag => flag === 1);
 }

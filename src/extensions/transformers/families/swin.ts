@@ -39,7 +39,10 @@ export const swin = swinOf({
   classes: {SwinModel: 'none', SwinForImageClassification: 'classes'},
   renamed: name =>
     name
-      .replace(/\.attention\.self\.(query|key|value)\./, (_, part: string) => `.attention.${part.charAt(0)}_proj.`)
+      .replace(
+        /\.attention\.self\.(query|key|value)\./,
+        (_, projection: string) => `.attention.${projection.charAt(0)}_proj.`,
+      )
       .replace('.attention.self.relative_', '.attention.relative_position_bias.relative_')
       .replace('.attention.output.dense.', '.attention.o_proj.')
       .replace('.intermediate.dense.', '.mlp.fc1.')
@@ -54,9 +57,9 @@ export const swinV2 = swinOf({
   isSecond: true,
 });
 
-function swinOf({prefix, classes, isSecond, ...rest}: Variant): Architecture {
+function swinOf({prefix, classes, isSecond, ...architecture}: Variant): Architecture {
   return {
-    ...rest,
+    ...architecture,
     prefix,
     classes,
     ...OF_IMAGES,
@@ -71,11 +74,11 @@ function swinOf({prefix, classes, isSecond, ...rest}: Variant): Architecture {
       const epsilon = config.number('layer_norm_eps', 1e-5);
       const embeddings = nameOf(root, 'embeddings');
       const patches = nameOf(embeddings, 'patch_embeddings');
-      const whole = net.apply(nameOf(patches, 'padding'), [pixels], () => {
+      const wholePatches = net.apply(nameOf(patches, 'padding'), [pixels], () => {
         return new WholePatches({patch, name: nameOf(patches, 'padding')});
       });
       const stem = {channels: [channels, first], size: patch, stride: patch, padding: 0} as const;
-      let x = convolution(net, nameOf(patches, 'projection'), stem, whole);
+      let x = convolution(net, nameOf(patches, 'projection'), stem, wholePatches);
       x = net.layerNorm(nameOf(embeddings, 'norm'), first, EPSILON, [x]);
       const stages = stagesOf(config, {isSecond, rows: grid[0]});
       stages.forEach(({depth, ...sizes}, stage) => {
@@ -85,8 +88,8 @@ function swinOf({prefix, classes, isSecond, ...rest}: Variant): Architecture {
         }
         x = net.blocks(nameOf(name, 'blocks'), depth, [x], (layer, [input = null], i) => {
           const {windows} = sizes;
-          const own = {...sizes, windows: {...windows, shift: i % 2 === 0 ? 0 : windows.shift}};
-          return isSecond ? blockOfSecond(net, layer, own, input) : block(net, layer, own, input);
+          const blockSizes = {...sizes, windows: {...windows, shift: i % 2 === 0 ? 0 : windows.shift}};
+          return isSecond ? blockOfSecond(net, layer, blockSizes, input) : block(net, layer, blockSizes, input);
         });
         net.stage(stage + 1, x);
       });
@@ -144,14 +147,14 @@ function stagesOf(
 }
 
 function pretrainedOf(config: HubConfig, count: number): number[] {
-  const own = config.get('pretrained_window_sizes');
-  const given = own === undefined ? new Array<number>(count).fill(0) : own;
+  const pretrainedField = config.get('pretrained_window_sizes');
+  const windowSizes = pretrainedField === undefined ? new Array<number>(count).fill(0) : pretrainedField;
   const isSize = (size: unknown) => Number.isSafeInteger(size) && (size as number) >= 0 && size !== 1;
-  if (!Array.isArray(given) || given.length < count || !given.every(isSize)) {
+  if (!Array.isArray(windowSizes) || windowSizes.length < count || !windowSizes.every(isSize)) {
     config.fault(`pretrained_window_sizes must be ${count} integers, 0 or at least 2.`);
     return [];
   }
-  return given as number[];
+  return windowSizes as number[];
 }
 
 function block(net: Net, layer: string, sizes: BlockSizes, input: NetTensor): NetTensor {

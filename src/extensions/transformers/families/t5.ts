@@ -110,7 +110,7 @@ function feedForward(
   {width, inner, ...kind}: {width: number; inner: number} & FeedForward,
   x: NetTensor,
 ): NetTensor {
-  const wide = (part: string) => net.dense(nameOf(name, part), [width, inner], x, {bias: false});
+  const wide = (projection: string) => net.dense(nameOf(name, projection), [width, inner], x, {bias: false});
   const act = nameOf(name, 'act');
   const active =
     'gate' in kind

@@ -1,6 +1,5 @@
 import {type Architecture, HUB_ACTIVATIONS, nameOf, OF_IMAGES} from '../net/architecture';
-import type {HubConfig} from '../net/hubConfig';
-import {blocks, blockSizes, type BlockSizes, imageSizes, pooledPatches, VIT_NAMES, vitNameToday} from './patchBlocks';
+import {blocks, blockSizes, imageSizes, pooledPatches, VIT_NAMES, vitNameToday} from './patchBlocks';
 import {patches, patchSequence} from './patches';
 
 /** The differences between ViT and DeiT. */
@@ -30,7 +29,8 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
     blocks: config => config.count('num_hidden_layers', 12),
     build: (net, config, {pixels}, {head, pooling, labels, isNew}) => {
       const {channels, patch, grid} = imageSizes(config, 16);
-      const sizes = vitSizes(config);
+      const usual = blockSizes(config, {width: 768, heads: 12, inner: 3072, epsilon: 1e-12, activation: 'gelu'});
+      const sizes = {...usual, size: config.count('head_dim', usual.size), bias: config.flag('qkv_bias', true)};
       const {width, epsilon} = sizes;
       const root = head === 'none' ? '' : prefix;
       const embeddings = nameOf(root, 'embeddings');
@@ -61,9 +61,4 @@ export function viT({prefix, classes, tokens}: Variant): Architecture {
       return pooledPatches(config, pooling, {first, mean, pooler}, x);
     },
   };
-}
-
-function vitSizes(config: HubConfig): BlockSizes {
-  const sizes = blockSizes(config, {width: 768, heads: 12, inner: 3072, epsilon: 1e-12, activation: 'gelu'});
-  return {...sizes, size: config.count('head_dim', sizes.size), bias: config.flag('qkv_bias', true)};
 }

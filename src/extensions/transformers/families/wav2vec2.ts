@@ -37,8 +37,8 @@ function framed({prefix, name}: Variant): Architecture {
     /** Names of tensors that only pretraining uses. */
     unused: /^(quantizer|project_q|project_hid)\./,
     uncomputed: /^masked_spec_embed$/,
-    renamed: each =>
-      each.replace(/\.weight_([gv])$/, (_, part) => `.parametrizations.weight.original${part === 'g' ? 0 : 1}`),
+    renamed: name =>
+      name.replace(/\.weight_([gv])$/, (_, letter) => `.parametrizations.weight.original${letter === 'g' ? 0 : 1}`),
     blocks: config => config.count('num_hidden_layers', 12),
     vocabulary: config => config.count('vocab_size', 32),
     build: (net, config, {sound, mask}, {head, pooling, labels, isNew}) => {

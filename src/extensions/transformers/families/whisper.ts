@@ -71,13 +71,13 @@ interface Sizes {
 
 function blockSizes(
   config: HubConfig,
-  part: 'encoder' | 'decoder',
+  side: 'encoder' | 'decoder',
   shared: {width: number; activation: ActivationName},
 ): Sizes {
-  const heads = config.count(`${part}_attention_heads`, 6);
-  config.expectMultiple(['d_model', shared.width], [`${part}_attention_heads`, heads]);
-  const inner = config.count(`${part}_ffn_dim`, 1536);
-  return {...shared, heads, inner, count: config.count(`${part}_layers`, 4)};
+  const heads = config.count(`${side}_attention_heads`, 6);
+  config.expectMultiple(['d_model', shared.width], [`${side}_attention_heads`, heads]);
+  const inner = config.count(`${side}_ffn_dim`, 1536);
+  return {...shared, heads, inner, count: config.count(`${side}_layers`, 4)};
 }
 
 /** Two convolutions, the second of which halves the number of frames, and the blocks of the encoder. */
@@ -111,8 +111,8 @@ function decoded(
   const tokens = net.embedding(nameOf(root, 'embed_tokens'), vocabulary, width, ids);
   let x = net.positions(nameOf(root, 'embed_positions'), {rows, width}, [tokens]);
   x = net.blocks(nameOf(root, 'layers'), sizes.count, [x, heard], (layer, [input = null, states = null]) => {
-    const own = attended(net, layer, 'self_attn', sizes, [input], true);
-    return feedForward(net, layer, sizes, attended(net, layer, 'encoder_attn', sizes, [own, states]));
+    const selfAttended = attended(net, layer, 'self_attn', sizes, [input], true);
+    return feedForward(net, layer, sizes, attended(net, layer, 'encoder_attn', sizes, [selfAttended, states]));
   });
   return net.layerNorm(nameOf(root, 'layer_norm'), width, EPSILON, [x]);
 }
@@ -121,13 +121,13 @@ function decoded(
 function attended(
   net: Net,
   layer: string,
-  part: 'self_attn' | 'encoder_attn',
+  module: 'self_attn' | 'encoder_attn',
   {width, heads}: Sizes,
   [x, heard]: [x: NetTensor, heard?: NetTensor],
   causal = false,
 ): NetTensor {
-  const self = nameOf(layer, part);
-  const normal = net.layerNorm(nameOf(layer, `${part}_layer_norm`), width, EPSILON, [x]);
+  const self = nameOf(layer, module);
+  const normal = net.layerNorm(nameOf(layer, `${module}_layer_norm`), width, EPSILON, [x]);
   const source = heard === undefined ? normal : heard;
   const projected = (name: string, input: NetTensor, bias = true) =>
     net.dense(nameOf(self, name), [width, width], input, {bias});

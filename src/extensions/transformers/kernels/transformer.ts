@@ -55,9 +55,9 @@ export function biasOf(inputs: AttentionInputs): tf.Tensor | undefined {
 
 export interface AttentionGradients {
   /** In `q`, `k` and `v`, or in the packed tensor. */
-  readonly ofInputs: readonly tf.Tensor[];
+  readonly dInputs: readonly tf.Tensor[];
   /** In the bias, if there is one that is not fixed. */
-  readonly ofBias?: () => tf.Tensor;
+  readonly dBias?: () => tf.Tensor;
 }
 
 /** How pairs of values are rotated by the angles of their positions. */

@@ -8,7 +8,7 @@ import {scoreFaults, scoreSettingsOf, type ScoreSettings} from '../kernels/score
 import {type AttentionSettings, type RowKernels, transformerKernels} from '../kernels/transformer';
 import {asFloat} from '../../../core/layers/forward';
 import {anglesAt, anglesChange, anglesOf, frequenciesOf, type Rotary, rotaryFaults} from './rotaryAngles';
-import type {RowStep} from './rowStep';
+import type {DecodeStep} from './decodeStep';
 import type {CallArgs} from '../../../core/layers/wrapperLayer';
 import type {TargetedClass} from '../../../core/model/linearTargets';
 import {shapesOf} from '../../../platform/tfjs/inputs';
@@ -104,10 +104,10 @@ export class Attention extends tf.layers.Layer {
   private readonly bias: boolean;
 
   constructor(args: AttentionArgs) {
-    const {heads, causal = false, packed = false, cache = false, rotary = null, scale = null, ...rest} = args;
-    const {keyValueHeads = heads, window = null, bias = false, ...others} = rest;
+    const {heads, causal = false, packed = false, cache = false, rotary = null, scale = null, ...optionalArgs} = args;
+    const {keyValueHeads = heads, window = null, bias = false, ...layerArgs} = optionalArgs;
     checkAttention({...args, keyValueHeads});
-    super(others);
+    super(layerArgs);
     this.heads = heads;
     this.keyValueHeads = keyValueHeads;
     this.causal = causal;
@@ -146,7 +146,7 @@ export class Attention extends tf.layers.Layer {
       const {heads, keyValueHeads} = this;
       const settings = this.settingsFor(size);
       const decoding = this.decoding();
-      const packed = bias === undefined && !this.cache ? this.together(queries, decoding) : undefined;
+      const packed = bias === undefined && !this.cache ? this.packedInputs(queries, decoding) : undefined;
       if (packed !== undefined && decoding === undefined) {
         this.checkKeys(packed, packed, mask, packed.shape[1]);
         const all = heads + 2 * keyValueHeads;
@@ -165,7 +165,7 @@ export class Attention extends tf.layers.Layer {
   }
 
   /** @internal */
-  rowStep(kernels: RowKernels, widths: readonly number[]): RowStep | undefined {
+  decodeStep(kernels: RowKernels, widths: readonly number[]): DecodeStep | undefined {
     const {heads, keyValueHeads, causal, packed, rotary} = this;
     if (!causal || this.cache || this.bias || rotary?.longer !== undefined) {
       return undefined;
@@ -174,13 +174,13 @@ export class Attention extends tf.layers.Layer {
     const width = size * keyValueHeads;
     const settings = this.settingsFor(size);
     const frequencies = rotary && frequenciesOf(rotary, size);
-    return (given, to, state) => {
-      const [first = 0] = given;
+    return (addresses, to, state) => {
+      const [first = 0] = addresses;
       const {position} = state;
       const offset = 4 * width * position;
       const {keys, values} = state.cacheOf(this, width);
       const fromKeys = first + 4 * heads * size;
-      const [q, k, v] = (packed ? [first, fromKeys, fromKeys + 4 * width] : given) as [number, number, number];
+      const [q, k, v] = (packed ? [first, fromKeys, fromKeys + 4 * width] : addresses) as [number, number, number];
       const sizes = {keys: position + 1, size};
       kernels.copy(v, values + offset, width);
       if (frequencies === null) {
@@ -207,7 +207,7 @@ export class Attention extends tf.layers.Layer {
   }
 
   /** Queries, keys and values in one tensor, if they are in one or the layer computes faster with it. */
-  private together(queries: tf.Tensor[], decoding: Decoding | undefined): tf.Tensor3D | undefined {
+  private packedInputs(queries: tf.Tensor[], decoding: Decoding | undefined): tf.Tensor3D | undefined {
     const {rotatesSomeHeads = false, rotateAndAppend} = transformerKernels() ?? {};
     const isTaken =
       decoding === undefined ? this.rotary === null || rotatesSomeHeads : this.rotary !== null && rotateAndAppend;
@@ -246,9 +246,9 @@ export class Attention extends tf.layers.Layer {
     const angles = anglesOf(rotary, {size, from, count}, null);
     let q = packed;
     const [keys, values] = decoding.extended(this, past => {
-      const [queries, ...others] = append(packed, angles, past, {heads, keyValueHeads, interleaved});
+      const [queries, ...keysAndValues] = append(packed, angles, past, {heads, keyValueHeads, interleaved});
       q = queries;
-      return others;
+      return keysAndValues;
     });
     return {q, keys, values};
   }
@@ -279,18 +279,18 @@ export class Attention extends tf.layers.Layer {
 
   private unpack(queries: tf.Tensor | tf.Tensor[], size: number): tf.Tensor[] {
     const {heads, keyValueHeads} = this;
-    const [x, ...others] = [queries].flat() as [tf.Tensor, ...tf.Tensor[]];
-    return others.length > 0
-      ? [x, ...others]
+    const [x, ...keysAndValues] = [queries].flat() as [tf.Tensor, ...tf.Tensor[]];
+    return keysAndValues.length > 0
+      ? [x, ...keysAndValues]
       : tf.split(x, [heads * size, keyValueHeads * size, keyValueHeads * size], 2);
   }
 
   private partsOf<T>(all: readonly T[]): Parts<T> {
     const inputs = this.bias ? all.slice(0, -1) : all;
-    const own = this.packed ? 1 : 3;
-    const others = inputs.length - own;
-    const former = this.cache && others >= 2 ? 2 : 0;
-    if (others - former !== 0 && others - former !== 1) {
+    const projections = this.packed ? 1 : 3;
+    const extraInputs = inputs.length - projections;
+    const former = this.cache && extraInputs >= 2 ? 2 : 0;
+    if (extraInputs - former !== 0 && extraInputs - former !== 1) {
       const more = this.bias ? ', bias' : '';
       const wanted = this.packed ? '[packed], [packed, mask]' : `[q, k, v${more}], [q, k, v, mask${more}]`;
       throw misfitError(
@@ -299,8 +299,8 @@ export class Attention extends tf.layers.Layer {
       );
     }
     return {
-      queries: inputs.slice(0, own),
-      mask: others - former === 1 ? inputs[own] : undefined,
+      queries: inputs.slice(0, projections),
+      mask: extraInputs - former === 1 ? inputs[projections] : undefined,
       past: inputs.slice(inputs.length - former),
       bias: this.bias ? all.at(-1) : undefined,
     };
@@ -344,9 +344,9 @@ export class Attention extends tf.layers.Layer {
   }
 
   private checkBias(bias: tf.Tensor | undefined, [batch, queries]: tf.Tensor3D['shape'], keys: number): void {
-    const [count = 0, ...others] = bias?.shape ?? [1];
+    const [count = 0, ...exampleShape] = bias?.shape ?? [1];
     const wanted = [this.heads, queries, keys];
-    if (bias !== undefined && (batch % count !== 0 || !tf.util.arraysEqual(others, wanted))) {
+    if (bias !== undefined && (batch % count !== 0 || !tf.util.arraysEqual(exampleShape, wanted))) {
       throw misfitError(
         `The bias of attention "${this.name}" must have the shape [n, ${wanted.join(', ')}], where n divides the batch, ` +
           `${batch}, got ${showShape(bias.shape)}.`,

@@ -23,8 +23,8 @@ export class CheckpointedBlock extends tf.LayersModel implements Group {
     if (!isRecording() || this.outputs.length > 1) {
       return super.call(inputs, kwargs);
     }
-    const compute = (given: readonly tf.Tensor[]) =>
-      [super.call(given.length === 1 ? (given[0] as tf.Tensor) : [...given], kwargs)].flat()[0] as tf.Tensor;
+    const compute = (xs: readonly tf.Tensor[]) =>
+      [super.call(xs.length === 1 ? (xs[0] as tf.Tensor) : [...xs], kwargs)].flat()[0] as tf.Tensor;
     const variables = new Set(this.trainableWeights.map(weight => weight.read()));
     return tf.tidy(() => recomputed(compute, {inputs: [inputs].flat(), variables: [...variables]}));
   }

@@ -4,7 +4,7 @@ import {LoRAError, show} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import type {RowKernels} from '../kernels/transformer';
 import {definedLayer} from './definedLayer';
-import type {RowStep} from './rowStep';
+import type {DecodeStep} from './decodeStep';
 
 /** Arguments of {@link Gelu}. */
 export interface GeluArgs {
@@ -32,7 +32,7 @@ export class Gelu extends definedLayer({
   }
 
   /** @internal */
-  rowStep(kernels: RowKernels, [width = 0]: readonly number[]): RowStep {
+  decodeStep(kernels: RowKernels, [width = 0]: readonly number[]): DecodeStep {
     const activation = activationOf({activation: 'gelu', ...this.settings});
     return ([x = 0], to) => {
       kernels.gate(x, 0, to, width, activation);
@@ -110,7 +110,7 @@ export class GatedActivation extends definedLayer({
   }
 
   /** @internal */
-  rowStep(kernels: RowKernels, [inputWidth = 0]: readonly number[]): RowStep {
+  decodeStep(kernels: RowKernels, [inputWidth = 0]: readonly number[]): DecodeStep {
     const {packed, gateLast} = this.settings;
     const activation = activationOf(this.settings);
     const width = packed ? inputWidth / 2 : inputWidth;

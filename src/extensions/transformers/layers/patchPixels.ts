@@ -8,8 +8,8 @@ import {definedLayer} from './definedLayer';
 
 /** The height and width of features that consist of whole patches. */
 function wholeOf({shape: [, height = 0, width = 0]}: tf.Tensor, patch: number): [height: number, width: number] {
-  const whole = (edge: number) => Math.ceil(edge / patch) * patch;
-  return [whole(height), whole(width)];
+  const roundedUp = (edge: number) => Math.ceil(edge / patch) * patch;
+  return [roundedUp(height), roundedUp(width)];
 }
 
 function misfitOf(features: tf.Shape): string | false {
@@ -31,8 +31,8 @@ export class PatchPixels extends definedLayer({
 
   protected override compute([x]: [tf.Tensor4D]): tf.Tensor {
     const {patch} = this.settings;
-    const whole = resizeFeatures(x, ...wholeOf(x, patch));
-    const pixels = tf.spaceToBatchND(whole, [patch, patch], [[0, 0], [0, 0]]); // prettier-ignore
+    const resized = resizeFeatures(x, ...wholeOf(x, patch));
+    const pixels = tf.spaceToBatchND(resized, [patch, patch], [[0, 0], [0, 0]]); // prettier-ignore
     const [sequences, rows, columns, channels] = pixels.shape;
     return tf.reshape(pixels, [sequences, rows * columns, channels]);
   }
@@ -58,8 +58,8 @@ export class JoinedPixels extends definedLayer({
     const [height, width] = wholeOf(features, patch);
     const [sequences, , channels] = pixels.shape;
     const grid = tf.reshape<tf.Rank.R4>(pixels, [sequences, height / patch, width / patch, channels]);
-    const whole = tf.batchToSpaceND(grid, [patch, patch], [[0, 0], [0, 0]]); // prettier-ignore
-    return resizeFeatures(whole, features.shape[1], features.shape[2]);
+    const joinedPatches = tf.batchToSpaceND(grid, [patch, patch], [[0, 0], [0, 0]]); // prettier-ignore
+    return resizeFeatures(joinedPatches, features.shape[1], features.shape[2]);
   }
 }
 registerOwn(JoinedPixels);

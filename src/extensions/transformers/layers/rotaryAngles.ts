@@ -163,8 +163,8 @@ function grownTables(
     frequenciesOf(rotary, size, positions + i),
   );
   const rows = tf.cast(tf.reshape(tf.maximum(more, 0), [-1, 1]), 'int32');
-  const own = tf.gather(tf.tensor2d(lengths), rows); // [texts, 1, half]
-  const {cosines, sines} = cosinesOf(tf.mul(tf.reshape(tf.range(from, from + count), [1, count, 1]), own));
+  const textFrequencies = tf.gather(tf.tensor2d(lengths), rows); // [texts, 1, half]
+  const {cosines, sines} = cosinesOf(tf.mul(tf.reshape(tf.range(from, from + count), [1, count, 1]), textFrequencies));
   const {scale = 1} = rotary;
   return {cosines: tf.mul(cosines, scale), sines: tf.mul(sines, scale)};
 }

@@ -4,7 +4,7 @@ import {checkNumber} from '../../../platform/errors';
 import {registerOwn} from '../../../platform/tfjs/configs';
 import type {RowKernels} from '../kernels/transformer';
 import {definedLayer} from './definedLayer';
-import type {RowLayer, RowStep} from './rowStep';
+import type {DecodeLayer, DecodeStep} from './decodeStep';
 
 /** Arguments of {@link RMSNormalization} and {@link FusedLayerNormalization}. */
 export interface RowNormalizationArgs {
@@ -35,7 +35,7 @@ type RowNormalizationClass = Pick<typeof tf.layers.Layer, 'fromConfig'> &
 
 interface RowNormalization extends FormulaLayer {
   /** @internal */
-  rowStep: RowLayer['rowStep'];
+  decodeStep: DecodeLayer['decodeStep'];
 }
 
 /** Normalizes one input, or the sum of two, along the last axis. */
@@ -72,7 +72,7 @@ function rowNormalization(centered: boolean, epsilon: number): RowNormalizationC
     }
 
     /** @internal */
-    rowStep(kernels: RowKernels, widths: readonly number[]): RowStep | undefined {
+    decodeStep(kernels: RowKernels, widths: readonly number[]): DecodeStep | undefined {
       const [inputWidth = 0] = widths;
       const {addsOne, epsilon: least, size: width = inputWidth} = this.settings;
       const {gamma, beta} = this.variables;

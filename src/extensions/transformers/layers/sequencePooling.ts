@@ -41,9 +41,9 @@ export class SequencePooling extends definedLayer({
   settings: {mode: poolingMode, padding: tokenId(), skip: count(0, 0)},
   inputs: 4,
   integers: [1, 2],
-  misfit([shape, ...others], {padding}) {
-    const fit = others.every(other => sizesMatch(other, shape.slice(0, 2)));
-    const counts = padding === null ? others.length <= 1 : others.length === 2;
+  misfit([shape, ...maskShapes], {padding}) {
+    const fit = maskShapes.every(other => sizesMatch(other, shape.slice(0, 2)));
+    const counts = padding === null ? maskShapes.length <= 1 : maskShapes.length === 2;
     const taken = `mask${padding === null ? '' : ' and tokens'}, [batch, positions]`;
     return !(shape.length === 3 && fit && counts) && `sequences, [batch, positions, width], and a ${taken}`;
   },

@@ -17,7 +17,7 @@ const list: Setting<readonly number[]> = {};
 export const FrameMask = defineLayer('FrameMask', {
   settings: {sizes: list, strides: list},
   check({sizes, strides}) {
-    const [first, second] = [sizes, strides].map((each: unknown) => (Array.isArray(each) ? (each as unknown[]) : []));
+    const [first, second] = [sizes, strides].map((list: unknown) => (Array.isArray(list) ? (list as unknown[]) : []));
     const areCounts = [first, second].flat().every(size => Number.isInteger(size) && Number(size) > 0);
     if (first?.length !== second?.length || !areCounts) {
       throw new LoRAError(
@@ -104,9 +104,9 @@ export class PositionalConvolution extends definedLayer({
     const norms = tf.sqrt(tf.sum(tf.square(v), [1, 2], true));
     const kernel = tf.mul(v, tf.div(magnitude.variable.read(), norms));
     // tfjs cannot differentiate a split into one part.
-    const split = (whole: tf.Tensor) => (groups === 1 ? [whole] : tf.split(whole, groups, 2)) as tf.Tensor3D[];
+    const split = (tensor: tf.Tensor) => (groups === 1 ? [tensor] : tf.split(tensor, groups, 2)) as tf.Tensor3D[];
     const kernels = split(kernel);
-    const parts = split(x).map((part, i) => tf.conv1d(part, kernels[i] as tf.Tensor3D, 1, 'valid'));
+    const parts = split(x).map((channels, i) => tf.conv1d(channels, kernels[i] as tf.Tensor3D, 1, 'valid'));
     return tf.add(tf.concat(parts, 2), bias.variable.read());
   }
 }

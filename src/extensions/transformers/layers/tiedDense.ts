@@ -50,12 +50,12 @@ export class TiedDense extends tf.layers.Layer implements BorrowingLayer {
   /** @internal */
   bias: tf.LayerVariable | null = null;
 
-  constructor({table, useBias = false, ...rest}: TiedDenseArgs) {
+  constructor({table, useBias = false, ...layerArgs}: TiedDenseArgs) {
     const name = (table as Partial<typeof table> | undefined)?.name;
     if (typeof name !== 'string') {
       throw new LoRAError(`table must be {name}, the name of an Embedding, got ${show(table)}.`);
     }
-    super(rest);
+    super(layerArgs);
     this.table = name;
     this.useBias = useBias;
     this.supportsMasking = true;
@@ -230,8 +230,9 @@ const tiedForward: Forward = (layer, x, call) => {
     return linear(lent?.transposedProduct() ?? transposedOp(table), input, {...weights, trains, dropped}, activation);
   };
   compute.branches = true;
-  const own = {...call, update: {...call.update, factors}};
-  return applyLinear(compute, flat, {kernel: tableVariable, bias, activation: NO_ACTIVATION}, own, stock, restore);
+  const factorCall = {...call, update: {...call.update, factors}};
+  const weights = {kernel: tableVariable, bias, activation: NO_ACTIVATION};
+  return applyLinear(compute, flat, weights, factorCall, stock, restore);
 };
 
 /**

@@ -25,7 +25,7 @@ export const WidthPart = defineLayer('WidthPart', {
   shape: ([shape], {of, span}) => [...shape.slice(0, -1), (span * Number(shape.at(-1))) / of],
   formula(o, [x], {index, of, span}, w, [shape]) {
     const width = (shape.at(-1) ?? 0) / of;
-    const part = o.slice(x, shape.length - 1, index * width, (index + span) * width);
-    return w.bias === undefined ? part : o.add(part, w.bias);
+    const columns = o.slice(x, shape.length - 1, index * width, (index + span) * width);
+    return w.bias === undefined ? columns : o.add(columns, w.bias);
   },
 });

@@ -179,7 +179,7 @@ registerKernelModules(ContinuousWindowBias.className, {kernel_0: '0', kernel_1: 
 PLAIN_FORWARDS[ContinuousWindowBias.className] = frozen;
 
 /** The largest factor of cosines. */
-const MOST_OF_SCALE = Math.log(100);
+const MAX_LOG_SCALE = Math.log(100);
 
 /**
  * Gives each head of queries or keys the length 1, and with `scaled` multiplies it by a learned factor, so that their
@@ -199,6 +199,6 @@ export const UnitHeads = defineLayer('UnitHeads', {
     const byHead = o.reshape(x, [0, 0, heads, width / heads]);
     const unit = o.div(byHead, o.sqrt(o.max(o.sum(o.square(byHead), [3]), 1e-24)));
     const {logit_scale: scale} = w;
-    return o.reshape(scale === undefined ? unit : o.mul(unit, o.exp(o.min(scale, MOST_OF_SCALE))), [0, 0, width]);
+    return o.reshape(scale === undefined ? unit : o.mul(unit, o.exp(o.min(scale, MAX_LOG_SCALE))), [0, 0, width]);
   },
 });

@@ -138,8 +138,8 @@ const patchEdges: Setting<readonly [height: number, width: number]> = {
 export const WholePatches = defineLayer('WholePatches', {
   settings: {patch: patchEdges},
   shape([[batch = null, height, width, channels = null]], {patch: [down, across]}) {
-    const whole = (edge: number | null | undefined, piece: number) => edge && Math.ceil(edge / piece) * piece;
-    return [batch, whole(height, down) ?? null, whole(width, across) ?? null, channels];
+    const roundedUp = (edge: number | null | undefined, piece: number) => edge && Math.ceil(edge / piece) * piece;
+    return [batch, roundedUp(height, down) ?? null, roundedUp(width, across) ?? null, channels];
   },
   formula: (o, [x], {patch}) => o.padToPieces(x, patch),
 });

@@ -131,14 +131,9 @@ interface GrowingLayer {
   withRows(means: readonly (readonly number[])[]): {name: string; value: tf.Tensor};
 }
 
-/** The layer, if it stores rows in a special form. */
-function growing(layer: tf.layers.Layer): GrowingLayer | undefined {
-  return 'withRows' in layer ? (layer as tf.layers.Layer & GrowingLayer) : undefined;
-}
-
 /** The weights of a layer with a row more for each list of rows: their mean, of all rows where the list is empty. */
 function withRows(layer: tf.layers.Layer, means: readonly (readonly number[])[]): Map<string, tf.Tensor> {
-  const stored = growing(layer)?.withRows(means);
+  const stored = 'withRows' in layer ? (layer as tf.layers.Layer & GrowingLayer).withRows(means) : undefined;
   const values = new Map(stored && [[stored.name, stored.value]]);
   for (const [name, variable] of namedWeights(layer)) {
     if (!values.has(name)) {
@@ -194,9 +189,9 @@ function rebuilt(
   markHead(larger, headOf(model));
   const record = hubRecordOf(model) as HubRecord | undefined;
   if (typeof record?.config === 'object' && 'vocab_size' in record.config) {
-    const own: HubRecord = {...record, config: {...record.config, vocab_size: rows}};
-    keepTensors(record, own);
-    larger.setUserDefinedMetadata({...larger.getUserDefinedMetadata(), [HUB]: own});
+    const largerRecord: HubRecord = {...record, config: {...record.config, vocab_size: rows}};
+    keepTensors(record, largerRecord);
+    larger.setUserDefinedMetadata({...larger.getUserDefinedMetadata(), [HUB]: largerRecord});
   }
   return larger;
 }

@@ -112,10 +112,10 @@ interface Chosen {
  * @throws LoRAError if the model is not supported, or an option does not match it.
  */
 export async function chooseArchitecture(
-  whole: HubConfig,
-  {architecture: asked, labels: given, pooling = 'none', tokenTypes = false, outputs}: PurposeOptions,
+  fileConfig: HubConfig,
+  {architecture: asked, labels: countOrNames, pooling = 'none', tokenTypes = false, outputs}: PurposeOptions,
 ): Promise<Chosen> {
-  const type = whole.get('model_type');
+  const type = fileConfig.get('model_type');
   const load = typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
   if (load === undefined) {
     throw unsupportedError(
@@ -123,16 +123,16 @@ export async function chooseArchitecture(
         `${Object.keys(ARCHITECTURES).join(', ')}.`,
     );
   }
-  const [first] = [whole.get('architectures')].flat();
+  const [first] = [fileConfig.get('architectures')].flat();
   const architecture = await load(asked ?? (typeof first === 'string' ? first : undefined));
-  const hubConfig = architecture.textPart?.(whole) ?? whole;
+  const hubConfig = architecture.textPart?.(fileConfig) ?? fileConfig;
   const [named] = [hubConfig.get('architectures')].flat();
   const {classes, commonNames = {}} = architecture;
   const config = hubConfig.named(commonNames);
   const isKnown = typeof named !== 'string' || Object.hasOwn(classes, named);
   const ofFile = typeof named === 'string' && isKnown ? classes[named] : 'none';
-  const labelNames = Array.isArray(given) ? (given as readonly string[]) : undefined;
-  const labels = labelNames?.length ?? (given as number | undefined);
+  const labelNames = Array.isArray(countOrNames) ? (countOrNames as readonly string[]) : undefined;
+  const labels = labelNames?.length ?? (countOrNames as number | undefined);
   const faults: string[] = labelNames === undefined ? [] : nameFaults(labelNames);
   if (!isKnown && asked === undefined && labels === undefined && pooling === 'none' && outputs === undefined) {
     faults.push(
@@ -144,7 +144,7 @@ export async function chooseArchitecture(
     faults.push(`architecture must be one of ${listed(Object.keys(classes))}, got ${show(asked)}.`);
   }
   if (labels !== undefined && (!Number.isInteger(labels) || labels < 1)) {
-    faults.push(`labels must be a positive integer or a list of names, got ${show(given)}.`);
+    faults.push(`labels must be a positive integer or a list of names, got ${show(countOrNames)}.`);
   }
   if (!POOLINGS.includes(pooling)) {
     faults.push(`pooling must be one of ${POOLINGS.map(show).join(', ')}, got ${show(pooling)}.`);

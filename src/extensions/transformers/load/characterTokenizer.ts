@@ -72,7 +72,7 @@ export class CharacterTokenizer implements Tokenizer {
 
   /** The longest token of several characters that a text has at a position. */
   private longTokenAt(text: string, at: number): string | undefined {
-    const length = this.lengths.find(each => at + each <= text.length && this.ids.has(text.slice(at, at + each)));
+    const length = this.lengths.find(length => at + length <= text.length && this.ids.has(text.slice(at, at + length)));
     return length === undefined ? undefined : text.slice(at, at + length);
   }
 

@@ -20,7 +20,7 @@ function valueText(value: unknown, indent: string, kind: ValueKind): string {
   }
   const inner = `${indent}  `;
   const lines = Array.isArray(value)
-    ? value.map(each => inner + valueText(each, inner, kind))
+    ? value.map(entry => inner + valueText(entry, inner, kind))
     : fieldLines(value as Record<string, unknown>, inner, kind.hasFields);
   const [open, close] = Array.isArray(value) ? '[]' : '{}';
   return lines.length === 0 ? `${open}${close}` : `${open}\n${lines.join(',\n')}\n${indent}${close}`;

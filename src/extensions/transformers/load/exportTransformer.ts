@@ -84,14 +84,14 @@ async function written(
   const {expected} = planOf({architecture, config, purpose, sources});
   config.check();
   const stored = tensorsOf(expected);
-  const found = checkLayers(stored, sites);
+  const variableOf = checkLayers(stored, sites);
   const tensors: Record<string, NamedValues> = {};
   const step = stepsOf({...(signal && {signal}), ...(onProgress && {onProgress})});
   let done = 0;
   for (const [name, {parts, shape}] of stored) {
     await step({done: done++, total: stored.size, what: 'writing tensors'});
     const tensor = tf.tidy(() => {
-      const values = parts.map(part => inFile(found(part).read(), part));
+      const values = parts.map(weight => inFile(variableOf(weight).read(), weight));
       return values.length === 1 ? (values[0] as tf.Tensor) : tf.concat(values, 0);
     });
     const data = await tensor.data<'float32'>().finally(() => tensor.dispose());
@@ -127,15 +127,15 @@ function tensorsOf(expected: readonly Expected[]): Map<string, Written> {
   const withKernel = new Set(expected.flatMap(({weight, layer}) => (weight === 'kernel' ? layer : [])));
   const written = new Map<string, Written>();
   for (const weight of expected) {
-    const {fileName, orElse = fileName, part, layer} = weight;
+    const {fileName, orElse = fileName, rowSlice, layer} = weight;
     const write = (name: string) => {
       const parts = [...(written.get(name)?.parts ?? []), weight];
-      const [rows = 1, ...others] = weight.shape;
-      written.set(name, {shape: weight.shape.length === 0 ? [] : [rows * parts.length, ...others], parts});
+      const [rows = 1, ...rowShape] = weight.shape;
+      written.set(name, {shape: weight.shape.length === 0 ? [] : [rows * parts.length, ...rowShape], parts});
     };
-    if (part !== undefined) {
+    if (rowSlice !== undefined) {
       // Parts are separate, except for those that the hub joins too.
-      write(part.joined ? orElse : fileName);
+      write(rowSlice.joined ? orElse : fileName);
     } else if (weight.weight === 'bias' && withKernel.has(layer)) {
       // The bias of a separate head has its own name. Classes for masked tokens have the shared one too, and ignore it.
       new Set([fileName, orElse]).forEach(write);
@@ -151,10 +151,10 @@ function checkLayers(
   sites: ReadonlyMap<string, Site>,
 ): (weight: Expected) => tf.LayerVariable {
   const faults: string[] = [];
-  const found = new Map<Expected, tf.LayerVariable>();
+  const variables = new Map<Expected, tf.LayerVariable>();
   const used = new Set<string>();
-  for (const part of [...written.values()].flatMap(({parts}) => parts)) {
-    const {layer, weight, shape} = part;
+  for (const expectedWeight of [...written.values()].flatMap(({parts}) => parts)) {
+    const {layer, weight, shape} = expectedWeight;
     const site = sites.get(layer);
     const variable = site && weightOf(site.layer, weight);
     used.add(layer);
@@ -163,7 +163,7 @@ function checkLayers(
     } else if (tf.util.sizeFromShape(variable.shape as number[]) !== tf.util.sizeFromShape(shape)) {
       faults.push(`${layer}: "${weight}" is ${showShape(variable.shape)}, and ${showShape(shape)} in files`);
     } else {
-      found.set(part, variable);
+      variables.set(expectedWeight, variable);
     }
   }
   for (const [path, {layer}] of sites) {
@@ -172,14 +172,14 @@ function checkLayers(
     }
   }
   throwFaults(faults, 'ERR_MISFIT', 'The model does not match its config:');
-  return weight => found.get(weight) as tf.LayerVariable;
+  return weight => variables.get(weight) as tf.LayerVariable;
 }
 
 /** The values of a weight, also if it is quantized. */
 function weightOf(layer: tf.layers.Layer, name: string): tf.LayerVariable | undefined {
-  const own = namedWeights(layer).get(name);
+  const plainWeight = namedWeights(layer).get(name);
   return (
-    own ??
+    plainWeight ??
     adaptationOf(layer)
       ?.weights(layer)
       .find(weight => weight.name === name)?.variable
@@ -203,6 +203,8 @@ function inFile(value: tf.Tensor, {axes, shape}: Expected): tf.Tensor {
 
 /** The config's field for a head that is no longer tied. */
 function untied(expected: readonly Expected[]): {tie_word_embeddings?: false} {
-  const isApart = expected.some(({weight, orElse, part}) => weight === 'kernel' && orElse !== undefined && !part);
+  const isApart = expected.some(
+    ({weight, orElse, rowSlice}) => weight === 'kernel' && orElse !== undefined && !rowSlice,
+  );
   return isApart ? {tie_word_embeddings: false} : {};
 }

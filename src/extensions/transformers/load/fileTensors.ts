@@ -29,6 +29,9 @@ export interface Assignment {
 
 /** The current names in a file of the body alone, without its prefix. */
 export function plainer({prefix, renamed = name => name}: Architecture): (name: string) => string {
+  // Old files of BERT have TensorFlow's names for normalization weights.
+  const modern = (name: string) =>
+    name.replace(/LayerNorm\.gamma$/, 'LayerNorm.weight').replace(/LayerNorm\.beta$/, 'LayerNorm.bias');
   return name => renamed(modern(name.startsWith(`${prefix}.`) ? name.slice(prefix.length + 1) : name));
 }
 
@@ -43,14 +46,14 @@ export function namesIn(files: readonly OpenSafetensors[], architecture: Archite
  * Compares the tensors in the files with the weights of the model, before anything is made. Names match with and
  * without the prefix of the body, because files of the body alone lack it.
  *
- * @param options `head`; `whole`: what a model expects that does not end with an earlier stage.
+ * @param options `head`; `unprunedWeights`: what a model expects that does not end with an earlier stage.
  * @throws LoRAError with a line for each tensor that is missing, unexpected, duplicated, or of another shape or type.
  */
 export function assignTensors(
   files: readonly OpenSafetensors[],
   expected: readonly Expected[],
   architecture: Architecture,
-  {head, whole = []}: {head: Purpose['head']; whole?: readonly Expected[] | undefined},
+  {head, unprunedWeights = []}: {head: Purpose['head']; unprunedWeights?: readonly Expected[] | undefined},
 ): Assignment {
   const plain = plainer(architecture);
   const needed = new Map<string, Expected[]>();
@@ -58,17 +61,17 @@ export function assignTensors(
   const leftOut: string[] = [];
   const uncomputed = new Map<string, string>();
   const root = head === 'none' ? '' : `${architecture.prefix}.`;
-  const ofWhole = new Set(whole.map(({fileName}) => plain(fileName)));
+  const ofWhole = new Set(unprunedWeights.map(({fileName}) => plain(fileName)));
   // The bias that a head would share if it were tied.
   const shared = new Set<string>();
   for (const weight of expected) {
     const {fileName, orElse = fileName} = weight;
     const isOwn = isPresent(fileName);
     const name = plain(isOwn ? fileName : orElse);
-    if (isOwn && weight.weight === 'bias' && weight.part === undefined) {
+    if (isOwn && weight.weight === 'bias' && weight.rowSlice === undefined) {
       shared.add(orElse);
     }
-    needed.set(name, [...(needed.get(name) ?? []), isOwn ? {...weight, part: undefined} : weight]);
+    needed.set(name, [...(needed.get(name) ?? []), isOwn ? {...weight, rowSlice: undefined} : weight]);
   }
   const assigned = new Map<string, Expected[]>();
   const fileOf = new Map<string, string>();
@@ -112,9 +115,9 @@ export function assignTensors(
   return {weights: assigned, leftOut, uncomputed};
 }
 
-function shapeInFile({shape, part}: Expected): number[] {
+function shapeInFile({shape, rowSlice}: Expected): number[] {
   const [rows = 1, ...rowShape] = shape;
-  return part === undefined ? shape : [rows * part.of, ...rowShape];
+  return rowSlice === undefined ? shape : [rows * rowSlice.of, ...rowShape];
 }
 
 /** How to load a model without the head that its files or its config have. */
@@ -133,9 +136,4 @@ export function warnOfLeftOut(architecture: Architecture, leftOut: readonly stri
         : `No class of this library uses all of it; ${bodyAlone(architecture)}.`;
     console.warn(`The files have a head that is not loaded: ${listed([...leftOut])}. ${way}`);
   }
-}
-
-/** Old files of BERT have TensorFlow's names for normalization weights. */
-function modern(name: string): string {
-  return name.replace(/LayerNorm\.gamma$/, 'LayerNorm.weight').replace(/LayerNorm\.beta$/, 'LayerNorm.bias');
 }

@@ -1,5 +1,5 @@
 import {notFoundError, damagedError, messageOf} from '../../../platform/errors';
-import {type LoadOptions, MOST_FETCHED} from '../../../core/storage/limits';
+import {type LoadOptions, MAX_FETCHED_BYTES} from '../../../core/storage/limits';
 import {localFilesFor} from '../../../core/storage/localFiles';
 import {bytesOf, type ByteSource, fetched, type StreamSource} from '../../../core/storage/sources';
 import {jsonText} from '../../../platform/formats/explained';
@@ -24,7 +24,7 @@ const FILES = {
 export type OtherSources = {readonly [name in keyof typeof FILES]?: GivenSource | JSONObject};
 
 /** Configs list class names, possibly thousands. */
-const MOST_OF_CONFIG = 2 ** 23;
+const MAX_CONFIG_BYTES = 2 ** 23;
 
 /** The files of a model: given ones, and those in its folder, if it has one. */
 export class HubFiles {
@@ -57,7 +57,7 @@ export class HubFiles {
       const place = this.folder === undefined ? 'was given' : `is in ${this.folder}`;
       throw notFoundError(`The model has no tokenizer: no tokenizer.json ${place}. Pass {tokenizerJson}.`);
     }
-    const json = await textOf(source, FILES.tokenizerJson, {maxBytes: MOST_FETCHED, ...this.limits});
+    const json = await textOf(source, FILES.tokenizerJson, {maxBytes: MAX_FETCHED_BYTES, ...this.limits});
     try {
       return (typeof json === 'string' ? JSON.parse(json) : json) as Record<string, unknown>;
     } catch (error) {
@@ -72,12 +72,12 @@ export class HubFiles {
 
   /** The text of a small file in the folder, by its path in it; `undefined` if there is none. */
   async textIn(path: string): Promise<string | undefined> {
-    const bytes = await this.bytesIn(path, MOST_OF_CONFIG);
+    const bytes = await this.bytesIn(path, MAX_CONFIG_BYTES);
     return bytes && new TextDecoder().decode(bytes);
   }
 
   /** The bytes of a file in the folder, by its path in it; `undefined` if there is none. */
-  async bytesIn(path: string, maxBytes = MOST_FETCHED): Promise<Uint8Array | undefined> {
+  async bytesIn(path: string, maxBytes = MAX_FETCHED_BYTES): Promise<Uint8Array | undefined> {
     const source = await this.inFolder(path);
     return source && bytesOf(source, {maxBytes, ...this.limits});
   }
@@ -91,7 +91,7 @@ export class HubFiles {
     const place = [...(folder === '' ? [] : [folder]), ...around.reverse()].join('/');
     const files = localFilesFor(address);
     const listed = files && ((await files.list(place === '' ? '.' : place)) ?? []);
-    if (listed?.every(each => each.split(/[/\\]/).at(-1) !== name)) {
+    if (listed?.every(path => path.split(/[/\\]/).at(-1) !== name)) {
       return undefined;
     }
     const file = await fetched(pathIn(place, name), this.limits);
@@ -127,11 +127,11 @@ export function configOf(
   name: string,
   limits: LoadOptions,
 ): Promise<string | object> {
-  return textOf(source, name, {maxBytes: MOST_OF_CONFIG, ...limits});
+  return textOf(source, name, {maxBytes: MAX_CONFIG_BYTES, ...limits});
 }
 
-async function textOf(given: GivenSource | JSONObject, name: string, limits: LoadOptions): Promise<string | object> {
-  const source = await Promise.resolve<StreamSource | JSONObject | PromiseLike<StreamSource>>(given);
+async function textOf(promised: GivenSource | JSONObject, name: string, limits: LoadOptions): Promise<string | object> {
+  const source = await Promise.resolve<StreamSource | JSONObject | PromiseLike<StreamSource>>(promised);
   // A web page that was read as text is not an address either.
   if (typeof source === 'string' && /^\s*[{<]/.test(source)) {
     return jsonText(source, name);

@@ -37,7 +37,7 @@ export function hubFacts(generation: object, tokenizer: object, template: string
   const {eos_token_id: ends} = objectOf(generation);
   const {chat_template: templateField, ...fields} = objectOf(tokenizer);
   // Several templates have names: one for chats, others for tools.
-  const listed = [templateField].flat().map(each => objectOf(each));
+  const listed = [templateField].flat().map(template => objectOf(template));
   const chosen = template ?? listed.find(({name}) => name === 'default')?.template ?? templateField;
   const tokens = Object.entries(fields).map(([name, token]) => [name, objectOf(token).content ?? token] as const);
   return {
@@ -53,7 +53,7 @@ function objectOf(value: unknown): Readonly<Record<string, unknown>> {
 
 /** The integers in a list, or a single one. */
 function numbersIn(value: unknown): number[] {
-  return [value].flat().filter((each): each is number => Number.isInteger(each));
+  return [value].flat().filter((entry): entry is number => Number.isInteger(entry));
 }
 
 function textsIn(value: unknown): Record<string, string> {

@@ -13,7 +13,7 @@ import type {ByteReader} from '../../../platform/formats/byteReader';
 import type {Values} from '../../../platform/formats/layout';
 import type {OpenSafetensors} from '../../../platform/formats/decodeSafetensors';
 import {type CallOptions, checkCallOptions, stepsOf, throwIfAborted} from '../../../platform/signals';
-import {checkLimits, type LoadOptions, MOST_FETCHED} from '../../../core/storage/limits';
+import {checkLimits, type LoadOptions, MAX_FETCHED_BYTES} from '../../../core/storage/limits';
 import {tooLarge} from '../../../core/storage/tooLarge';
 import {newLayersEntry} from '../../../core/head/headPlace';
 import {readerOf} from '../../../core/storage/sources';
@@ -158,10 +158,10 @@ export async function loadTransformer<T = Tokenizer>(
   await partsLoaded();
   const newCharacters = newCharactersOf(sources);
   const givenConfig = HubConfig.parse(await configOf(sources.config, 'config.json', limits));
-  const whole = newCharacters
+  const fullConfig = newCharacters
     ? HubConfig.parse({...givenConfig.asObject(), ...newCharacters.config}) // its blank is the padding token
     : givenConfig;
-  const {architecture, purpose, config, hubConfig} = await chooseArchitecture(whole, sources);
+  const {architecture, purpose, config, hubConfig} = await chooseArchitecture(fullConfig, sources);
   const blocks = architecture.blocks(config);
   config.check();
   const readers: ByteReader[] = [];
@@ -187,11 +187,11 @@ export async function loadTransformer<T = Tokenizer>(
       plan.expected.reduce((sum, {shape}) => sum + 4 * tf.util.sizeFromShape(shape), plan.newBytes),
       'as float32',
     );
-    if (plan.newBytes > (maxBytes ?? MOST_FETCHED)) {
-      throw tooLarge(`A new head for ${purpose.labels} classes`, maxBytes ?? MOST_FETCHED);
+    if (plan.newBytes > (maxBytes ?? MAX_FETCHED_BYTES)) {
+      throw tooLarge(`A new head for ${purpose.labels} classes`, maxBytes ?? MAX_FETCHED_BYTES);
     }
-    const whole = purpose.outputs && planOf({...made, purpose: {...purpose, outputs: undefined}}).expected;
-    const assigned = assignTensors(files, plan.expected, architecture, {head: purpose.head, whole});
+    const unprunedWeights = purpose.outputs && planOf({...made, purpose: {...purpose, outputs: undefined}}).expected;
+    const assigned = assignTensors(files, plan.expected, architecture, {head: purpose.head, unprunedWeights});
     const isUnasked =
       sources.architecture === undefined &&
       sources.labels === undefined &&
@@ -289,7 +289,7 @@ function newCharactersOf({architecture, labels}: TransformerSources<unknown>) {
     return {config: {vocab_size: labels}};
   }
   const names: readonly unknown[] = labels;
-  const named = (...given: string[]) => given.find(name => names.includes(name));
+  const named = (...spellings: string[]) => spellings.find(name => names.includes(name));
   const padding = named('<pad>', '[PAD]');
   if (padding === undefined) {
     throw new LoRAError("labels must include '<pad>' or '[PAD]', the blank of CTC.");
@@ -358,16 +358,16 @@ function fill(
   if (data === null) {
     return;
   }
-  const kept = assigned.uncomputed.get(name);
-  if (kept !== undefined) {
-    uncomputed.set(kept, {shape, data});
+  const storedName = assigned.uncomputed.get(name);
+  if (storedName !== undefined) {
+    uncomputed.set(storedName, {shape, data});
   }
   for (const weight of assigned.weights.get(name) ?? []) {
     tf.tidy(() => setWeight(layers, weight, () => fromFile(tf.tensor(data, shape, 'float32'), weight)));
   }
 }
 
-function fromFile(stored: tf.Tensor, {axes, part}: Expected): tf.Tensor {
-  const own = part === undefined ? stored : (tf.split(stored, part.of)[part.index] as tf.Tensor);
-  return axes === undefined ? own : tf.transpose(own, [...axes]);
+function fromFile(stored: tf.Tensor, {axes, rowSlice}: Expected): tf.Tensor {
+  const rowsOfWeight = rowSlice === undefined ? stored : (tf.split(stored, rowSlice.of)[rowSlice.index] as tf.Tensor);
+  return axes === undefined ? rowsOfWeight : tf.transpose(rowsOfWeight, [...axes]);
 }

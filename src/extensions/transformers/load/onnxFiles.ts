@@ -85,8 +85,8 @@ function outputsOf(model: tf.LayersModel, {purpose, takes}: Described): NonNulla
   switch (head) {
     case 'none': {
       const states = pooling === 'none' ? tensor : statesBefore(tensor);
-      const own = takes === 'images' || pooling === 'pooler' ? 'pooler_output' : 'sentence_embedding';
-      const pooled = states === tensor ? [] : [{name: own, tensor}];
+      const outputName = takes === 'images' || pooling === 'pooler' ? 'pooler_output' : 'sentence_embedding';
+      const pooled = states === tensor ? [] : [{name: outputName, tensor}];
       return [...(states === undefined ? [] : [{name: 'last_hidden_state', tensor: states}]), ...pooled];
     }
     case 'spans':

@@ -38,22 +38,24 @@ async function openFormat(
   if (first[0] !== 8 || first[8] === 0x7b) {
     let isTaken = false;
     const next = async () => {
-      const part = isTaken ? await reader.some(Infinity) : first;
+      const bytes = isTaken ? await reader.some(Infinity) : first;
       isTaken = true;
-      return part;
+      return bytes;
     };
     return openSafetensors(new ByteReader({next, size: reader.size, cancel: reason => reader.cancel(reason)}));
   }
   const parts: Uint8Array[] = [first];
-  for (let part = await reader.some(Infinity); part !== undefined; part = await reader.some(Infinity)) {
-    parts.push(part);
+  for (let bytes = await reader.some(Infinity); bytes !== undefined; bytes = await reader.some(Infinity)) {
+    parts.push(bytes);
   }
   const {readOnnx} = await import('../../onnx/file/readOnnx');
   const {namedTensors} = await import('../../onnx/import/namedTensors');
   const tensors = namedTensors(readOnnx(concatenate(parts)));
   const plain = plainer(architecture);
   const wanted = new Map(
-    expected().flatMap(each => [each.fileName, each.orElse ?? each.fileName].map(name => [plain(name), each])),
+    expected().flatMap(weight =>
+      [weight.fileName, weight.orElse ?? weight.fileName].map(name => [plain(name), weight]),
+    ),
   );
   const names = hubNames(tensors, name => wanted.has(plain(name)));
   let end = 0;
@@ -100,7 +102,7 @@ function hubNames(tensors: ReadonlyMap<string, NamedTensor>, isWanted: (name: st
       prefixes.add(
         parts
           .slice(0, at)
-          .map(part => `${part}.`)
+          .map(module => `${module}.`)
           .join(''),
       );
     }

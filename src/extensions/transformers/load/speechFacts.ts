@@ -46,8 +46,10 @@ export function speechFacts(model: tf.LayersModel): SpeechFacts {
   const vocabulary = model.outputs[0]?.shape[2] ?? Infinity;
   const faults: string[] = [];
   const tokensOf = (name: string, value: unknown, limit = vocabulary): number[] => {
-    const all: unknown[] = [value].flat().filter(each => each != null);
-    const wrong = all.find(each => !Number.isSafeInteger(each) || (each as number) < 0 || (each as number) >= limit);
+    const all: unknown[] = [value].flat().filter(token => token != null);
+    const wrong = all.find(
+      token => !Number.isSafeInteger(token) || (token as number) < 0 || (token as number) >= limit,
+    );
     if (wrong !== undefined) {
       faults.push(
         `${name} must have whole numbers from 0${limit < Infinity ? ` to ${limit - 1}` : ''}, got ${show(wrong)}.`,
@@ -90,5 +92,5 @@ function objectOf(value: unknown): Readonly<Record<string, unknown>> {
 
 /** The token ids in a list, or a single one, without invalid entries. */
 function numbersIn(value: unknown): number[] {
-  return [value].flat().filter((each): each is number => Number.isSafeInteger(each) && (each as number) >= 0);
+  return [value].flat().filter((entry): entry is number => Number.isSafeInteger(entry) && (entry as number) >= 0);
 }

@@ -90,7 +90,7 @@ export function encodeTexts(
     `a token id of the model, from 0 to ${vocabulary - 1}`,
   );
   const maxLength = Math.min(options.maxLength ?? Infinity, padToLength ?? Infinity, most);
-  const ends = endsOf(tokenizer);
+  const ends = tokenizer.encode('').ids;
   const encoded = texts.map(text => cut(encodeOne(tokenizer, text), maxLength, ends));
   checkNumbers(encoded, vocabulary);
   const longest = padToLength ?? encoded.reduce((long, {ids}) => Math.max(long, ids.length), 1);
@@ -168,7 +168,7 @@ export function checkTokenizer(
 export function checkTexts(texts: unknown): void {
   const isText = (text: unknown) =>
     typeof text === 'string' ||
-    (Array.isArray(text) && text.length === 2 && text.every(part => typeof part === 'string'));
+    (Array.isArray(text) && text.length === 2 && text.every(sentence => typeof sentence === 'string'));
   if (!Array.isArray(texts) || texts.length === 0) {
     throw new LoRAError(`texts must be a list of texts, got ${Array.isArray(texts) ? 'an empty one' : kindOf(texts)}.`);
   }
@@ -199,11 +199,6 @@ function encodeOne(tokenizer: Pick<Tokenizer, 'encode'>, text: TextInput): Encod
   const [first, second] = text;
   const {ids, token_type_ids: types} = tokenizer.encode(first, {text_pair: second, return_token_type_ids: true});
   return {ids, types: types ?? ids.map(() => 0)};
-}
-
-/** The special tokens that the tokenizer adds at the end of every text. */
-function endsOf(tokenizer: Pick<Tokenizer, 'encode'>): readonly number[] {
-  return tokenizer.encode('').ids;
 }
 
 /** A text of at most `most` tokens. Special tokens at its end stay. */

@@ -31,7 +31,7 @@ export function lossOfHead(
         targets,
         states,
         {...options, ...weights},
-        (chunkTargets, logits) => metricSums.flatMap(each => each?.sumsOf(chunkTargets, logits) ?? []),
+        (chunkTargets, logits) => metricSums.flatMap(metricSum => metricSum?.sumsOf(chunkTargets, logits) ?? []),
       );
       latest = outputs;
       return loss;

@@ -81,7 +81,7 @@ export interface Architecture {
   /** The current name of a tensor in older files. */
   renamed?: (name: string) => string;
   /** The config of the text part of a model that also takes images, where only that part is loaded. */
-  textPart?(whole: HubConfig): HubConfig;
+  textPart?(config: HubConfig): HubConfig;
   /** The inputs of a model. Default: texts. */
   takes?: (head: Head) => Takes;
   /** The number of color channels, or of the bins of a spectrogram. */
@@ -150,5 +150,5 @@ export const HUB_GATES = {silu: 'silu', swish: 'silu', gelu: 'gelu', gelu_pytorc
 export type GateName = (typeof HUB_GATES)[keyof typeof HUB_GATES];
 
 export function nameOf(...parts: (string | number)[]): string {
-  return parts.filter(part => part !== '').join('/');
+  return parts.filter(name => name !== '').join('/');
 }

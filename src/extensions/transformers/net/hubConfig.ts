@@ -2,10 +2,10 @@ import {damagedError, kindOf, listed, LoRAError, show, throwFaults} from '../../
 import {duplicateKeys, nesting} from '../../../platform/formats/jsonText';
 
 /** The largest 32-bit float. */
-const MOST_OF_FLOAT = 3.4028234663852886e38;
+const MAX_FLOAT32 = 3.4028234663852886e38;
 
 /** The longest list of sizes in a config. */
-const MOST_OF_LIST = 100;
+const MAX_LIST_LENGTH = 100;
 
 /** Reads the `config.json` of an untrusted model of the hub and collects its faults. Only checked values are used. */
 export class HubConfig {
@@ -44,12 +44,14 @@ export class HubConfig {
   named(commonNames: Readonly<Record<string, string>>): HubConfig {
     const fields = {...this.fields};
     for (const [name, common] of Object.entries(commonNames)) {
-      const [own, other] = [this.get(name), this.get(common)];
-      if (own !== undefined && other !== undefined && own !== other) {
-        this.faults.push(`${name} is ${show(own)}, but ${common}, another name for it, is ${show(other)}.`);
+      const [familyValue, commonValue] = [this.get(name), this.get(common)];
+      if (familyValue !== undefined && commonValue !== undefined && familyValue !== commonValue) {
+        this.faults.push(
+          `${name} is ${show(familyValue)}, but ${common}, another name for it, is ${show(commonValue)}.`,
+        );
       }
-      if (other !== undefined) {
-        fields[name] = other;
+      if (commonValue !== undefined) {
+        fields[name] = commonValue;
       }
     }
     return new HubConfig(fields, this.whose, this.faults);
@@ -103,15 +105,15 @@ export class HubConfig {
   /** A list of positive integers with at least one entry. */
   counts(name: string, otherwise: readonly number[]): number[] {
     const value = this.valueOf(name, otherwise);
-    const isList = Array.isArray(value) && value.length > 0 && value.length <= MOST_OF_LIST;
-    if (!isList || !value.every(each => Number.isSafeInteger(each) && (each as number) > 0)) {
+    const isList = Array.isArray(value) && value.length > 0 && value.length <= MAX_LIST_LENGTH;
+    if (!isList || !value.every(size => Number.isSafeInteger(size) && (size as number) > 0)) {
       this.faults.push(`${name} must be a list of positive integers, got ${show(value)}.`);
       return [...otherwise];
     }
     return value as number[];
   }
 
-  whole(name: string): number {
+  nonNegative(name: string): number {
     const value = this.get(name);
     if (!Number.isSafeInteger(value) || (value as number) < 0) {
       this.faults.push(`${name} must be a non-negative integer, got ${show(value)}.`);
@@ -137,10 +139,10 @@ export class HubConfig {
   }
 
   /** A positive number that fits a 32-bit float, at most `most`. */
-  number(name: string, otherwise: number, most = MOST_OF_FLOAT): number {
+  number(name: string, otherwise: number, most = MAX_FLOAT32): number {
     const value = this.valueOf(name, otherwise);
     if (typeof value !== 'number' || !(value > 0 && value <= most)) {
-      const limit = most === MOST_OF_FLOAT ? '' : ` of at most ${most}`;
+      const limit = most === MAX_FLOAT32 ? '' : ` of at most ${most}`;
       this.faults.push(`${name} must be a positive number${limit}, got ${show(value)}.`);
       return otherwise;
     }

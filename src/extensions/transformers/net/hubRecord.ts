@@ -53,27 +53,27 @@ export function keepTensors(from: object, to: object): void {
 
 export function hubRecord(
   architecture: Architecture,
-  given: HubConfig,
+  fileConfig: HubConfig,
   {head, pooling, labels, labelNames, isNew, tokenTypes, outputs}: Purpose,
   uncomputed: Iterable<string>,
   asked?: string,
 ): HubRecord {
   // As JSON, because tfjs saves nothing else: an object in memory may have undefined entries.
-  const asJSON = JSON.parse(JSON.stringify(given.asObject())) as Record<string, unknown>;
+  const asJSON = JSON.parse(JSON.stringify(fileConfig.asObject())) as Record<string, unknown>;
   const {architectures, num_labels: _, ...config} = asJSON;
   const ofHead = Object.keys(architecture.classes).filter(name => architecture.classes[name] === head);
   const [named] = [architectures].flat();
   const className = [asked, named].find(name => ofHead.includes(name as string)) ?? ofHead[0];
-  const count = given.get('num_labels');
+  const count = fileConfig.get('num_labels');
   const names =
     labelNames ?? Array.from({length: isNew && head !== 'ctc' ? labels : Number(count ?? 0)}, (_, i) => `LABEL_${i}`);
-  const own =
+  const namesDiffer =
     labelNames !== undefined || (names.length > 0 && names.length !== Object.keys(config.id2label ?? {}).length);
   return {
     config: {
       ...config,
       architectures: [className],
-      ...(own && {
+      ...(namesDiffer && {
         id2label: Object.fromEntries(names.map((name, i) => [i, name])),
         label2id: Object.fromEntries(names.map((name, i) => [name, i])),
       }),
@@ -94,8 +94,8 @@ export function hubRecordOf(model: tf.LayersModel): Partial<Record<keyof HubReco
 
 /** The entry of a record for the output of a model that has just been built. */
 export function endOf(model: tf.LayersModel, head: Head): {end?: HubEnd} {
-  const [output, ...others] = model.outputs;
-  return output === undefined || others.length > 0 ? {} : {end: {head, layer: output.sourceLayer.name}};
+  const [output, ...furtherOutputs] = model.outputs;
+  return output === undefined || furtherOutputs.length > 0 ? {} : {end: {head, layer: output.sourceLayer.name}};
 }
 
 /** What the output of a model of the hub is; `undefined` for other models, and if its head has been replaced. */

@@ -11,7 +11,7 @@ import {FusedLayerNormalization, RMSNormalization} from '../layers/rowNormalizat
 import {Scaling, SoftCap} from '../layers/scaling';
 import {type PoolingMode, SequencePooling} from '../layers/sequencePooling';
 import {TiedDense} from '../layers/tiedDense';
-import type {Expected, NetSources, Part, StockArgs} from './netSources';
+import type {Expected, NetSources, RowSlice, StockArgs} from './netSources';
 
 /** A tensor of the graph; `null` while a model is only planned. */
 export type NetTensor = tf.SymbolicTensor | null;
@@ -31,7 +31,7 @@ interface DenseOptions {
   orElse?: string | undefined;
   biasOrElse?: string | undefined;
   /** Which part of those to use. */
-  part?: Part | undefined;
+  rowSlice?: RowSlice | undefined;
 }
 
 /**
@@ -165,12 +165,12 @@ export class Net {
   }
 
   dense(name: string, [from, to]: [from: number, to: number], x: NetTensor, options: DenseOptions = {}): NetTensor {
-    const {bias = true, conv1d = false, fresh, orElse, biasOrElse, part} = options;
+    const {bias = true, conv1d = false, fresh, orElse, biasOrElse, rowSlice} = options;
     if (fresh === undefined) {
       const shape = conv1d ? [from, to] : [to, from];
-      this.expect(name, 'weight', shape, 'kernel', {...(!conv1d && {axes: [1, 0]}), orElse, part});
+      this.expect(name, 'weight', shape, 'kernel', {...(!conv1d && {axes: [1, 0]}), orElse, rowSlice});
       if (bias) {
-        this.expect(name, 'bias', [to], 'bias', {orElse: biasOrElse, part});
+        this.expect(name, 'bias', [to], 'bias', {orElse: biasOrElse, rowSlice});
       }
     } else {
       this.newBytes += 4 * from * to;
@@ -299,24 +299,24 @@ export class Net {
   block(
     {name, index, count}: {name: string; index: number; count: number},
     inputs: NetTensor[],
-    part: (inputs: NetTensor[]) => NetTensor,
+    body: (inputs: NetTensor[]) => NetTensor,
   ): NetTensor {
-    const known = this.checkpointed.get(name);
+    const existing = this.checkpointed.get(name);
     if (
       !this.gradientCheckpointing ||
       this.isDone() ||
-      (known === undefined && index >= count - Math.floor(count / 4))
+      (existing === undefined && index >= count - Math.floor(count / 4))
     ) {
-      return part(inputs);
+      return body(inputs);
     }
     const outer = inputs as tf.SymbolicTensor[];
-    if (known !== undefined) {
-      return known.apply(outer) as tf.SymbolicTensor;
+    if (existing !== undefined) {
+      return existing.apply(outer) as tf.SymbolicTensor;
     }
     const inner = outer.map(({shape, dtype}, i) =>
       tf.input({batchShape: shape, dtype, name: `${name}/input_${['states', 'mask', 'bias'][i]}`}),
     );
-    const model = new CheckpointedBlock({inputs: inner, outputs: part(inner) as tf.SymbolicTensor, name});
+    const model = new CheckpointedBlock({inputs: inner, outputs: body(inner) as tf.SymbolicTensor, name});
     this.checkpointed.set(name, model);
     return model.apply(outer) as tf.SymbolicTensor;
   }
@@ -348,12 +348,12 @@ export class Net {
     torchName: string,
     shape: number[],
     weight: string,
-    {fileName = fileNameOf(layer, torchName), axes, orElse, part}: Partial<Expected> = {},
+    {fileName = fileNameOf(layer, torchName), axes, orElse, rowSlice}: Partial<Expected> = {},
   ): void {
-    const own = `${layer}:${weight}`;
-    if (!this.expectedNames.has(own) && !this.isDone()) {
-      this.expectedNames.add(own);
-      this.expected.push({fileName, orElse, shape, layer, weight, axes, part});
+    const weightKey = `${layer}:${weight}`;
+    if (!this.expectedNames.has(weightKey) && !this.isDone()) {
+      this.expectedNames.add(weightKey);
+      this.expected.push({fileName, orElse, shape, layer, weight, axes, rowSlice});
     }
   }
 
@@ -366,17 +366,19 @@ export class Net {
     if (this.isPlan || this.isDone()) {
       return inputs[0] ?? null;
     }
-    const known = this.layers.get(name);
-    const layer = known ?? make();
-    if (known === undefined && fromFile) {
+    const existing = this.layers.get(name);
+    const layer = existing ?? make();
+    if (existing === undefined && fromFile) {
       layer.setFastWeightInitDuringBuild(true); // the values come from the file
     }
-    if (known === undefined && !fromFile) {
+    if (existing === undefined && !fromFile) {
       this.newLayers.push(name);
     }
     this.layers.set(name, layer);
-    const given = inputs as tf.SymbolicTensor[];
-    return layer.apply(given.length === 1 ? (given[0] as tf.SymbolicTensor) : given) as tf.SymbolicTensor;
+    const symbolicInputs = inputs as tf.SymbolicTensor[];
+    return layer.apply(
+      symbolicInputs.length === 1 ? (symbolicInputs[0] as tf.SymbolicTensor) : symbolicInputs,
+    ) as tf.SymbolicTensor;
   }
 }
 

@@ -13,11 +13,11 @@ export interface Expected {
   /** The permutation of the axes from the file to the weight, if there is one. */
   axes: readonly number[] | undefined;
   /** Which of several equal parts of the first axis to use. Default: the whole tensor. */
-  part: Part | undefined;
+  rowSlice: RowSlice | undefined;
 }
 
 /** One of several equal parts of a tensor, along its first axis in the file. */
-export interface Part {
+export interface RowSlice {
   index: number;
   of: number;
   /** Whether current models of the hub have the joined tensor too. Default: only older files. */

@@ -48,13 +48,13 @@ export function tensorsOf({from, to, bias, residual}: SentenceDense): [name: str
 }
 
 /** @throws LoRAError unless a pooling comes first, and each module takes what the one before it gives. */
-export function checkOrder([first, ...others]: readonly SentenceStep[]): void {
+export function checkOrder([first, ...laterSteps]: readonly SentenceStep[]): void {
   if (first?.kind !== 'pooling') {
     throw unsupportedError('modules.json has no Pooling right after the Transformer.');
   }
   let width = first.width * first.modes.length;
   const faults: string[] = [];
-  for (const step of others) {
+  for (const step of laterSteps) {
     if (step.kind === 'pooling') {
       faults.push('modules.json has two modules Pooling.');
     } else if (step.kind === 'dense') {

@@ -32,38 +32,40 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
   const isPacked = 'packed' in inputs;
   const bias = biasOf(inputs);
   const fixedBias = bias !== undefined && !dependsOnTrainable(bias);
-  const given: Record<string, tf.Tensor> = isPacked ? {x: inputs.packed} : {x: inputs.q, k: inputs.k, v: inputs.v};
+  const projections: Record<string, tf.Tensor> = isPacked
+    ? {x: inputs.packed}
+    : {x: inputs.q, k: inputs.k, v: inputs.v};
   return runLazyOp({
-    inputs: {...given, ...(mask && {mask}), ...(bias && {bias})},
+    inputs: {...projections, ...(mask && {mask}), ...(bias && {bias})},
     save: {x: true, k: !isPacked, v: !isPacked, mask: mask !== null, bias: bias !== undefined},
     forward: () =>
-      apart(inputs, mask, settings, (all, seen) => {
+      withExampleMask(inputs, mask, settings, (all, seen) => {
         return transformerKernels()?.attention(all, seen, settings) ?? composed(all, seen, settings);
       }),
     gradient: (dy, saved): Record<string, () => tf.Tensor> => {
       const three = {q: saved.x, k: saved.k, v: saved.v, ...(bias && {bias: saved.bias})};
-      const kept = (isPacked ? {packed: saved.x} : three) as AttentionInputs;
-      const gradients = (own: AttentionSettings) =>
-        apart(
-          kept,
+      const savedInputs = (isPacked ? {packed: saved.x} : three) as AttentionInputs;
+      const gradients = (gradientSettings: AttentionSettings) =>
+        withExampleMask(
+          savedInputs,
           mask === null ? null : saved.mask,
-          own,
+          gradientSettings,
           (all, seen) =>
-            transformerKernels()?.attentionGradient(all, seen, dy, own) ??
-            composedGradient(all, seen, dy as tf.Tensor3D, own),
+            transformerKernels()?.attentionGradient(all, seen, dy, gradientSettings) ??
+            composedGradient(all, seen, dy as tf.Tensor3D, gradientSettings),
         );
-      const {ofInputs, ofBias} = gradients({...settings, fixedBias});
+      const {dInputs, dBias} = gradients({...settings, fixedBias});
       const ofFixedBias = () => {
         const again = gradients(settings);
-        tf.dispose([...again.ofInputs]);
-        return (again.ofBias as () => tf.Tensor)();
+        tf.dispose([...again.dInputs]);
+        return (again.dBias as () => tf.Tensor)();
       };
-      const [dx, dk, dv] = isPacked && ofInputs.length > 1 ? [tf.concat([...ofInputs], 2)] : ofInputs;
+      const [dx, dk, dv] = isPacked && dInputs.length > 1 ? [tf.concat([...dInputs], 2)] : dInputs;
       return {
         x: () => dx as tf.Tensor,
         ...(dk && {k: () => dk}),
         ...(dv && {v: () => dv}),
-        ...(bias && {bias: () => sumExamples((ofBias ?? ofFixedBias)() as tf.Tensor4D, bias)}),
+        ...(bias && {bias: () => sumExamples((dBias ?? ofFixedBias)() as tf.Tensor4D, bias)}),
       };
     },
   }) as tf.Tensor3D;
@@ -73,7 +75,7 @@ export function attention(inputs: AttentionInputs, mask: tf.Tensor | null, setti
  * Computes with a bias that keeps the examples of a row apart, if there are several: `[batch, heads, queries, keys]`,
  * which is not kept between the passes.
  */
-function apart<T>(
+function withExampleMask<T>(
   inputs: AttentionInputs,
   mask: tf.Tensor | null,
   settings: AttentionSettings,
@@ -89,9 +91,9 @@ function apart<T>(
       const [seen, numbers] = tf.split(mask, 2, 1) as [tf.Tensor, tf.Tensor];
       const isOther = tf.notEqual(tf.expandDims(numbers, 2), tf.expandDims(numbers, 1)); // [batch, queries, keys]
       const hidden = tf.expandDims(tf.mul(tf.cast(isOther, 'float32'), UNSEEN), 1);
-      const given = forEachExample(biasOf(inputs), mask.shape[0]) ?? tf.zeros([1, settings.heads, 1, 1]);
+      const exampleBias = forEachExample(biasOf(inputs), mask.shape[0]) ?? tf.zeros([1, settings.heads, 1, 1]);
       const three = unpack(inputs, settings).map(x => tf.clone(x));
-      return [...three, seen, tf.add(given, hidden)] as tf.Tensor[];
+      return [...three, seen, tf.add(exampleBias, hidden)] as tf.Tensor[];
     }) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D, tf.Tensor, tf.Tensor];
     if (biasOf(inputs) === undefined) {
       held.push(q, k, v, seen, bias); // otherwise the gradient of the bias may be computed from them later
@@ -234,18 +236,18 @@ function sumExamples(ds: tf.Tensor4D, {shape: [examples = 1, heads = 1, , keys =
   if (examples === ds.shape[0]) {
     return tf.reshape(ds, [examples, heads, -1, keys]);
   }
-  const each = tf.reshape(ds, [-1, examples, ds.size / ds.shape[0]]);
-  return tf.reshape(tf.sum(each, 0), [examples, heads, -1, keys]);
+  const perExample = tf.reshape(ds, [-1, examples, ds.size / ds.shape[0]]);
+  return tf.reshape(tf.sum(perExample, 0), [examples, heads, -1, keys]);
 }
 
 /** Blocks of queries, one after the other. */
-function together(blocks: tf.Tensor3D[]): tf.Tensor3D {
+function joinedBlocks(blocks: tf.Tensor3D[]): tf.Tensor3D {
   return blocks.length === 1 ? (blocks[0] as tf.Tensor3D) : tf.concat(blocks, 1);
 }
 
 function composed(inputs: AttentionInputs, mask: tf.Tensor | null, settings: AttentionSettings): tf.Tensor {
   return tf.tidy(() =>
-    together(
+    joinedBlocks(
       eachBlock(inputs, mask, settings, ({weights}, _k, v) =>
         fromHeads(tf.matMul<tf.Tensor4D>(weights, v), settings.heads),
       ),
@@ -259,7 +261,7 @@ function composedGradient(
   dy: tf.Tensor3D,
   settings: AttentionSettings,
 ): AttentionGradients {
-  const {ofInputs, ofBias} = tf.tidy(() => {
+  const {dInputs, dBias} = tf.tidy(() => {
     const {heads, keyValueHeads, scale, fixedBias} = settings;
     const bias = fixedBias ? undefined : biasOf(inputs);
     const parts = eachBlock(inputs, mask, settings, ({q, weights, toProducts, blockOf}, k, v): tf.Tensor[] => {
@@ -273,14 +275,14 @@ function composedGradient(
       const ofKeys = tf.matMul<tf.Tensor4D>(ofProducts, q, true, false);
       return [dq, ofKeys, dv, ...(bias ? [sumExamples(ds, bias)] : [])];
     }) as [tf.Tensor3D, tf.Tensor4D, tf.Tensor4D, tf.Tensor4D?][];
-    const dq = together(parts.map(([ofQ]) => ofQ));
+    const dq = joinedBlocks(parts.map(([ofQ]) => ofQ));
     const dk = fromHeads(addAll(parts.map(([, ofK]) => ofK)), keyValueHeads);
     const dv = fromHeads(addAll(parts.map(([, , ofV]) => ofV)), keyValueHeads);
-    const biases = parts.flatMap(([, , , part]) => part ?? []);
+    const biases = parts.flatMap(([, , , blockBias]) => blockBias ?? []);
     return {
-      ofInputs: 'packed' in inputs ? [tf.concat([dq, dk, dv], 2)] : [dq, dk, dv],
-      ofBias: biases.length === 0 ? undefined : tf.concat(biases, 2),
+      dInputs: 'packed' in inputs ? [tf.concat([dq, dk, dv], 2)] : [dq, dk, dv],
+      dBias: biases.length === 0 ? undefined : tf.concat(biases, 2),
     };
   });
-  return {ofInputs, ...(ofBias && {ofBias: () => ofBias})};
+  return {dInputs, ...(dBias && {dBias: () => dBias})};
 }

@@ -119,7 +119,7 @@ export function sumsInChunks(
           states: () => first,
           ...named(
             'variable',
-            late.map(each => () => each),
+            late.map(gradient => () => gradient),
           ),
         };
       }
@@ -128,8 +128,8 @@ export function sumsInChunks(
       const ofVariables = variables.map((_, i) => times(i + 1, () => tf.reshape(dy, [])));
       return {
         states: times(0, () => {
-          const each = tf.expandDims(dy, 1); // [rows, 1, sums]
-          return membersOf === undefined ? each : tf.sum(tf.mul(membersOf(savedPerPosition), each), -1, true);
+          const dSums = tf.expandDims(dy, 1); // [rows, 1, sums]
+          return membersOf === undefined ? dSums : tf.sum(tf.mul(membersOf(savedPerPosition), dSums), -1, true);
         }),
         ...named('variable', ofVariables),
       };
@@ -150,7 +150,7 @@ interface Pass {
 }
 
 /** How chunks are computed: in training with gradients, `dy` being those of the sums. */
-interface Manner {
+interface ChunkOptions {
   readonly chunks: readonly Chunk[][];
   readonly training: boolean;
   /** Whether the states need a gradient. */
@@ -162,7 +162,7 @@ function throughChunks(
   head: Head,
   states: tf.Tensor3D,
   {perPosition, sumsOf, observe}: PositionSums,
-  {chunks, training, reachesStates, dy}: Manner,
+  {chunks, training, reachesStates, dy}: ChunkOptions,
 ): Pass {
   let variables: tf.Variable[] = [];
   let isLate = false;
@@ -202,7 +202,7 @@ function throughChunks(
     return {y: value as tf.Tensor2D, gradients, seen: seen()};
   };
   const groups = chunks.map(group => {
-    const each = group.map(chunk => {
+    const chunkResults = group.map(chunk => {
       const {y, gradients, seen} = tf.tidy(() => through(chunk));
       const [ofStates] = reachesStates ? gradients.splice(0, 1) : [];
       ofVariables = added(ofVariables, gradients);
@@ -211,19 +211,19 @@ function throughChunks(
     });
     return {
       y: merged(
-        each.map(({y}) => y),
+        chunkResults.map(({y}) => y),
         addAll,
       ),
       ofStates: merged(
-        each.flatMap(({ofStates}) => ofStates ?? []),
+        chunkResults.flatMap(({ofStates}) => ofStates ?? []),
         tensors => tf.concat(tensors, 1),
       ),
     };
   });
-  const rowsOf = (tensors: tf.Tensor[]) => merged(tensors, each => tf.concat(each, 0));
-  const ofStates = rowsOf(groups.flatMap(group => group.ofStates ?? []));
+  const joinedRows = (tensors: tf.Tensor[]) => merged(tensors, chunkTensors => tf.concat(chunkTensors, 0));
+  const ofStates = joinedRows(groups.flatMap(group => group.ofStates ?? []));
   return {
-    sums: rowsOf(groups.flatMap(({y}) => y ?? [])) as tf.Tensor2D,
+    sums: joinedRows(groups.flatMap(({y}) => y ?? [])) as tf.Tensor2D,
     gradients: [ofStates ?? tf.scalar(0), ...ofVariables],
     ...{observed, variables, isLate},
   };
@@ -234,9 +234,9 @@ function merged(tensors: tf.Tensor[], merge: (tensors: tf.Tensor[]) => tf.Tensor
   if (tensors.length < 2) {
     return tensors[0];
   }
-  const whole = merge(tensors);
+  const mergedTensor = merge(tensors);
   tf.dispose(tensors);
-  return whole;
+  return mergedTensor;
 }
 
 /** The sums of two lists, which are disposed. The first may be empty. */

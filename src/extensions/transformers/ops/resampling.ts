@@ -127,23 +127,23 @@ export function resized(
   {data, width, height, channels}: Pixels,
   size: ImageSize,
   resampling: Resampling,
-  part: ImageSize & {readonly left: number; readonly top: number} = {left: 0, top: 0, ...size},
+  crop: ImageSize & {readonly left: number; readonly top: number} = {left: 0, top: 0, ...size},
 ): Pixels {
-  const columns = filteredTaps(width, size.width, resampling, [part.left, part.width]);
-  const rows = filteredTaps(height, size.height, resampling, [part.top, part.height]);
+  const columns = filteredTaps(width, size.width, resampling, [crop.left, crop.width]);
+  const rows = filteredTaps(height, size.height, resampling, [crop.top, crop.height]);
   const lost = {width: width - size.width, height: height - size.height};
-  const result = {width: part.width, height: part.height, channels};
+  const result = {width: crop.width, height: crop.height, channels};
   // The order with fewer operations, counted as in Pillow. The intermediate rounding depends on it.
   if (lost.height > 0 && lost.height > 2 * lost.width) {
     const down = resample(data, rows, {from: height, lines: 1, step: width * channels});
-    return {...result, data: resample(down, columns, {from: width, lines: part.height, step: channels})};
+    return {...result, data: resample(down, columns, {from: width, lines: crop.height, step: channels})};
   }
   const [{first: begin}, last] = [rows[0], rows.at(-1)] as [Taps, Taps];
   const lines = last.first + last.weights.length - begin;
   const read = data.subarray(begin * width * channels);
   const along = resample(read, columns, {from: width, lines, step: channels});
   const below = rows.map(({first, weights}) => ({first: first - begin, weights}));
-  return {...result, data: resample(along, below, {from: lines, lines: 1, step: part.width * channels})};
+  return {...result, data: resample(along, below, {from: lines, lines: 1, step: crop.width * channels})};
 }
 
 /** Resizes an image without rounding, as PyTorch resizes floats with `antialias`. */
@@ -182,14 +182,14 @@ function resample(
   {from, lines, step}: {from: number; lines: number; step: number},
 ): Uint8Array {
   const result = new Uint8Array(lines * taps.length * step);
-  const whole = taps.map(({first, weights}) => ({
+  const integerTaps = taps.map(({first, weights}) => ({
     first,
     weights: Int32Array.from(weights, weight => Math.trunc(weight * 2 ** PRECISION + (weight < 0 ? -0.5 : 0.5))),
   }));
   const half = 1 << (PRECISION - 1);
   for (let line = 0; line < lines; line++) {
     const before = line * from * step;
-    whole.forEach(({first, weights}, i) => {
+    integerTaps.forEach(({first, weights}, i) => {
       const at = (line * taps.length + i) * step;
       for (let k = 0; k < step; k++) {
         let sum = half;

@@ -41,8 +41,8 @@ function alongAxis(x: tf.Tensor4D, taps: readonly Taps[], axis: 1 | 2): tf.Tenso
   const before = tf.util.sizeFromShape(x.shape.slice(0, axis));
   const shape = x.shape.map((size, i) => (i === axis ? taps.length : size)) as [number, number, number, number];
   const matrix = () => tf.expandDims<tf.Tensor3D>(matrixOf(taps, count), 0);
-  const resize = tf.customGrad((given: tf.Tensor | tf.GradSaveFunc) => ({
-    value: tf.matMul(matrix(), given as tf.Tensor3D),
+  const resize = tf.customGrad((grid: tf.Tensor | tf.GradSaveFunc) => ({
+    value: tf.matMul(matrix(), grid as tf.Tensor3D),
     gradFunc: (dy: tf.Tensor) => tf.matMul(matrix(), dy, true),
   }));
   return tf.reshape(resize(tf.reshape(x, [before, count, -1])), shape);

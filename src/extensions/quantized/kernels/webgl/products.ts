@@ -11,7 +11,7 @@ import {glsl, onCard} from './blocks';
 // multiplies. Launches for the factors come before and after these.
 
 /** The most values that are unpacked at a time. */
-const MOST_VALUES = 2 ** 22;
+const MAX_VALUES = 2 ** 22;
 
 /** Where each part begins. */
 function startsOf(sizes: readonly number[]): number[] {
@@ -73,7 +73,7 @@ export const jointProducts: JointProducts = {
     return (
       x.size > 0 &&
       !isOdd &&
-      rows.reduce((sum, count) => sum + count) * matrix.width <= MOST_VALUES &&
+      rows.reduce((sum, count) => sum + count) * matrix.width <= MAX_VALUES &&
       parts.every(other => other.matrix.format === matrix.format && other.matrix.width === matrix.width) &&
       factorsOf(parts).ranks.every(rank => rank <= 64)
     );

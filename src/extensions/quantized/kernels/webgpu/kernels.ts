@@ -24,7 +24,7 @@ if (row >= 0 && row < u.count) { part = row / u.each; v = numberAt(row % u.each,
 function lookUp(numbers: tf.Tensor, blocks: tf.Tensor, matrix: BlockMatrix): tf.Tensor2D {
   const groupRows = groupsOf(blocks, matrix).map(({first, parts}) => {
     const [firstSize = 0, ...laterSizes] = parts.map(({matrix: {rows}}) => rows);
-    const packed = parts.map(part => part.blocks);
+    const packed = parts.map(({blocks: bytes}) => bytes);
     const [y] = runWith(packed, lookUpProgram(matrix.format, parts.length), {
       inputs: [numbers, ...packed],
       outputs: [[numbers.size, matrix.width]],

@@ -7,7 +7,7 @@ import type {AdaptedMatrix} from '../quantizedKernels';
 // A matrix that is larger than a device's largest storage buffer is stored on the card in parts.
 
 /** The most storage buffers that any device lets a program have. */
-export const MOST_BUFFERS = 8;
+export const MAX_BUFFERS = 8;
 
 /** Runs a program. The CPU fallback and reading blocks need their data synchronously, but not that of parts. */
 export function runWith(blocks: readonly tf.Tensor[], ...[program, call]: Parameters<typeof runProgram>): tf.Tensor[] {
@@ -25,7 +25,7 @@ export function isLarge(matrix: BlockMatrix): boolean {
 }
 
 /** The most parts of a matrix that a program reads at once. */
-const MOST_PARTS = MOST_BUFFERS - 2;
+const MAX_BUFFERS_OF_MATRIX = MAX_BUFFERS - 2;
 
 /** A matrix in parts that programs can read, in groups of as many as a program reads, with their first rows. */
 export function groupsOf(blocks: tf.Tensor, matrix: BlockMatrix): {first: number; parts: AdaptedMatrix[]}[] {
@@ -44,8 +44,8 @@ export function groupsOf(blocks: tf.Tensor, matrix: BlockMatrix): {first: number
     const slice = {...matrix, rows: Math.min(rows, matrix.rows - first)};
     return {blocks: data[i] as tf.Tensor, matrix: slice, factors: null};
   });
-  return Array.from({length: Math.ceil(parts.length / MOST_PARTS)}, (_, i) => ({
-    first: i * MOST_PARTS * rows,
-    parts: parts.slice(i * MOST_PARTS, (i + 1) * MOST_PARTS),
+  return Array.from({length: Math.ceil(parts.length / MAX_BUFFERS_OF_MATRIX)}, (_, i) => ({
+    first: i * MAX_BUFFERS_OF_MATRIX * rows,
+    parts: parts.slice(i * MAX_BUFFERS_OF_MATRIX, (i + 1) * MAX_BUFFERS_OF_MATRIX),
   }));
 }

@@ -4,7 +4,7 @@ import {rowBytes} from '../../formats/blockMatrix';
 import type {BlockFormat} from '../../formats/formats';
 import {type Dialect, formatCode, numbersTogether} from '../formatCode';
 import {type AdaptedMatrix, factorsOf, type JointProducts} from '../quantizedKernels';
-import {isLarge, MOST_BUFFERS, runWith} from './largeMatrix';
+import {isLarge, MAX_BUFFERS, runWith} from './largeMatrix';
 
 // Concatenated products with quantized matrices, `[x·W₀ᵀ + s₀·(x·A₀)·B₀, x·W₁ᵀ + …]`, and their gradients. The programs
 // unpack blocks as they compute, without ever holding all values. All matrices have the same format and width.
@@ -314,8 +314,8 @@ export const jointProducts: JointProducts = {
     const buffers = 2 + parts.length + (as.length > 0 ? 1 + as.length : 0) + (adds ? 1 : 0);
     return (
       x.size > 0 &&
-      buffers <= MOST_BUFFERS &&
-      3 + 2 * as.length <= MOST_BUFFERS &&
+      buffers <= MAX_BUFFERS &&
+      3 + 2 * as.length <= MAX_BUFFERS &&
       2 * sum(ranks) <= GROUP &&
       parts.every(other => other.matrix.format === matrix.format && other.matrix.width === matrix.width) &&
       !parts.some(other => isLarge(other.matrix))

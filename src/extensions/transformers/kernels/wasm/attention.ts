@@ -138,16 +138,16 @@ function forEachHead(
   native: Native,
   {batch, queries, keys, size, heads, keyValueHeads}: Sizes,
   {bytes, inOrder}: {bytes: readonly number[]; inOrder: boolean},
-  f: (own: NativeFunctions, addresses: readonly number[], example: number, shared: number) => void,
+  f: (threadFunctions: NativeFunctions, addresses: readonly number[], example: number, shared: number) => void,
 ): void {
   const count = batch * keyValueHeads;
   const work = 2 * batch * heads * queries * keys * size;
   const parts = inOrder ? [{first: 0, size: count}] : native.partsOf(count, 1, work);
   const addresses = native.reserve(...parts.map(() => bytes).flat());
-  native.runParts(parts, (own, {first, size: some}, part) => {
+  native.runParts(parts, (threadFunctions, {first, size: some}, part) => {
     const ownAddresses = addresses.slice(part * bytes.length, (part + 1) * bytes.length);
     for (let head = first; head < first + some; head++) {
-      f(own, ownAddresses, Math.floor(head / keyValueHeads), head % keyValueHeads);
+      f(threadFunctions, ownAddresses, Math.floor(head / keyValueHeads), head % keyValueHeads);
     }
   });
 }
@@ -201,8 +201,8 @@ export function attend(
   const out = native.output([batch, queries, heads * size]);
   const masks = native.at(mask);
   const bias = biasAddress(native, inputs, settings);
-  const ofBias = (example: number) => ofExample(bias, example, inputs, sizes);
-  attendRows(native, added, sizes, rowsOf(native, listOf(inputs), sizes), {settings, masks, ofBias}, native.at(out));
+  const biasAt = (example: number) => ofExample(bias, example, inputs, sizes);
+  attendRows(native, added, sizes, rowsOf(native, listOf(inputs), sizes), {settings, masks, biasAt}, native.at(out));
   return out;
 }
 
@@ -223,7 +223,7 @@ export function attendOne(
     {address: k, stride},
     {address: v, stride},
   ];
-  attendRows(native, added, sizes, rows, {settings, masks: 0, ofBias: () => 0}, y);
+  attendRows(native, added, sizes, rows, {settings, masks: 0, biasAt: () => 0}, y);
 }
 
 function attendRows(
@@ -231,7 +231,7 @@ function attendRows(
   {beside}: AddedFunctions<TransformerFunctions>,
   sizes: Sizes,
   [q, k, v]: [q: Rows, k: Rows, v: Rows],
-  {settings, masks, ofBias}: {settings: AttentionSettings; masks: number; ofBias: (example: number) => number},
+  {settings, masks, biasAt}: {settings: AttentionSettings; masks: number; biasAt: (example: number) => number},
   to: number,
 ): void {
   const {queries, keys, size, heads, most, mostKeys} = sizes;
@@ -239,10 +239,10 @@ function attendRows(
   // A tile of the products by panels has four queries, and packing takes as long as the products of one.
   const isOne = queries === 1;
   const bytes = [4 * most * mostKeys, ...(isOne ? [] : [panelBytes(size, keys), panelBytes(keys, size)])];
-  forEachHead(native, sizes, {bytes, inOrder: false}, (own, addresses, example, shared) => {
+  forEachHead(native, sizes, {bytes, inOrder: false}, (threadFunctions, addresses, example, shared) => {
     const [scores = 0, keyPanels = 0, valuePanels = 0] = addresses;
-    const {packColumns, packRows, multiply} = own;
-    const functions = beside(own);
+    const {packColumns, packRows, multiply} = threadFunctions;
+    const functions = beside(threadFunctions);
     const [ownK, ownV] = [k, v].map(rows => rowsOfHead(rows, example, keys, shared, size)) as [Rows, Rows];
     if (!isOne) {
       packColumns(ownK.address, ownK.stride, size, keys, keyPanels, size * PANEL_ROW);
@@ -261,7 +261,7 @@ function attendRows(
         multiply(rows, columns, size, left, ownQ.stride, ...keyRows, scores, 4 * columns, ...PLAIN_PRODUCT);
       }
       cap(functions, settings, scores, 0, block);
-      addBias(functions, ofBias(example), scores, block, sizes);
+      addBias(functions, biasAt(example), scores, block, sizes);
       const ownMask = masks && masks + 4 * (example * keys + first);
       functions.softmaxRows(scores, rows, columns, scaleAfterBias(settings), ownMask, start, end);
       const target = ownY.address + from * ownY.stride;
@@ -286,7 +286,7 @@ export function attendGradient(
   mask: tf.Tensor | null,
   dy: tf.Tensor,
   settings: AttentionSettings,
-): {ofInputs: tf.TensorInfo[]; ofBias: tf.TensorInfo | undefined; biasScale: number} {
+): {dInputs: tf.TensorInfo[]; dBias: tf.TensorInfo | undefined; biasScale: number} {
   const scale = scaleAfterBias(settings);
   const isCapped = settings.softCap != null;
   const sizes = attentionSizes(attentionLayout(inputs, settings), settings);
@@ -296,8 +296,8 @@ export function attendGradient(
   const [dq, dk, dv] = rowsOf(native, outs, sizes);
   const masks = native.at(mask);
   const bias = biasAddress(native, inputs, settings);
-  const ofBias = bias === 0 || settings.fixedBias ? undefined : native.output(biasOf(inputs)?.shape ?? []);
-  const toBias = native.at(ofBias ?? null);
+  const dBias = bias === 0 || settings.fixedBias ? undefined : native.output(biasOf(inputs)?.shape ?? []);
+  const toBias = native.at(dBias ?? null);
   const g = {address: native.at(dy), stride: 4 * heads * size};
   const scoreBytes = 4 * most * mostKeys;
   const bytes = [
@@ -305,16 +305,16 @@ export function attendGradient(
     ...[panelBytes(size, keys), panelBytes(size, keys), panelBytes(keys, size), panelBytes(most, size)],
     ...[4 * mostKeys * size, isCapped ? scoreBytes : 0],
   ];
-  if (ofBias !== undefined) {
-    const rows = tf.util.sizeFromShape(ofBias.shape) / keys;
+  if (dBias !== undefined) {
+    const rows = tf.util.sizeFromShape(dBias.shape) / keys;
     native.functions.multiply(rows, keys, 0, toBias, 0, toBias, 0, toBias, 4 * keys, ...PLAIN_PRODUCT); // zeros
   }
-  forEachHead(native, sizes, {bytes, inOrder: ofBias !== undefined}, (own, addresses, example, shared) => {
+  forEachHead(native, sizes, {bytes, inOrder: dBias !== undefined}, (threadFunctions, addresses, example, shared) => {
     const [scores, steps, transposed, kColumns, vColumns, kRows, queryPanels, sums, slopes] = addresses as [
       ...[number, number, number, number, number, number, number, number, number],
     ];
-    const {packColumns, packRows, multiply, transpose} = own;
-    const functions = beside(own);
+    const {packColumns, packRows, multiply, transpose} = threadFunctions;
+    const functions = beside(threadFunctions);
 
     /** Adds `matrixᵀ · own` to the rows of the block's keys: `[rows, columns]ᵀ · [rows, size]`. */
     const collect = (matrix: number, {address, stride}: Rows, {rows, first, columns}: Block, target: Rows) => {
@@ -361,7 +361,7 @@ export function attendGradient(
       );
       collect(scores, ownG, block, toV);
       functions.softmaxGradient(scores, steps, rows, columns, scale);
-      if (ofBias !== undefined) {
+      if (dBias !== undefined) {
         const target = ofExample(toBias, example, inputs, sizes);
         forEachQuery(block, sizes, (inSteps, inBias, count) =>
           functions.addRows(steps + inSteps, target + inBias, 0, 1, count),
@@ -377,5 +377,5 @@ export function attendGradient(
       collect(steps, ownQ, block, toK);
     });
   });
-  return {ofInputs: outs, ofBias, biasScale: scale};
+  return {dInputs: outs, dBias, biasScale: scale};
 }

@@ -95,9 +95,9 @@ function kernelsBy(native: Native, added: AddedFunctions<TransformerFunctions>):
       if (!computesScores(settings, ['softCap'])) {
         return undefined;
       }
-      const {ofInputs, ofBias, biasScale} = attendGradient(native, added, inputs, mask, dy, settings);
-      const scaled = ofBias && only(ofBias);
-      return {ofInputs: tensors(ofInputs), ...(scaled && {ofBias: () => tf.div(scaled, biasScale)})};
+      const {dInputs, dBias, biasScale} = attendGradient(native, added, inputs, mask, dy, settings);
+      const scaled = dBias && only(dBias);
+      return {dInputs: tensors(dInputs), ...(scaled && {dBias: () => tf.div(scaled, biasScale)})};
     },
     crossEntropy: (logits, targets, ignored) => {
       const out = native.output([]);

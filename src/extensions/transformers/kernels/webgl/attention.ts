@@ -15,7 +15,7 @@ import {type MatrixProgram, runMatrixProgram} from '../../../../backends/webgl/m
 // the exponentials relative to it.
 
 /** The most values in a texture: tfjs does not split textures. */
-const MOST_SCORES = 2 ** 24;
+const MAX_SCORES = 2 ** 24;
 
 const INTEGERS = ['heads', 'ratio', 'size', 'queries', 'keys', 'behind', 'ahead', 'fromK', 'fromV', 'biasRows'];
 const SETTINGS = {integers: INTEGERS, floats: ['scale']};
@@ -187,14 +187,14 @@ function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: Atten
   const bias = biasOf(inputs);
   const isSingle = queries === 1 && !('packed' in inputs) && bias === undefined && !back;
   const isOdd = [queries, keys, size].some(count => count % 2 !== 0);
-  const isTooMany = rows * keys > MOST_SCORES;
+  const isTooMany = rows * keys > MAX_SCORES;
   if (!computesScores(settings, []) || (isOdd && !isSingle) || isTooMany || q.size === 0 || k.size === 0) {
     return undefined;
   }
   const biasRows = bias === undefined ? 0 : bias.size / keys;
   const numbers = [heads, heads / keyValueHeads, size, queries, keys, behind, ahead, fromK, fromV, biasRows, scale];
-  const run = (program: MatrixProgram, given: readonly tf.Tensor[], shape: readonly number[]) =>
-    runMatrixProgram(program, {inputs: given, shape, numbers});
+  const run = (program: MatrixProgram, operands: readonly tf.Tensor[], shape: readonly number[]) =>
+    runMatrixProgram(program, {inputs: operands, shape, numbers});
   const [how, masks] = mask ? (['masked', [mask]] as const) : (['all', []] as const);
   const scores = isSingle
     ? run(SINGLE_SCORES, [q, k], [rows, keys])
@@ -233,17 +233,17 @@ export function attendGradient(
     const dWeights = run(D_WEIGHTS, [dy, v], [rows, keys]);
     const delta = run(DELTA, [weights, dWeights], [rows, 1]);
     const dScores = run(D_SCORES, [weights, dWeights, delta], [rows, keys]);
-    const ofInputs =
+    const dInputs =
       'packed' in inputs
         ? [run(TO_PACKED, [dScores, weights, q, k, dy], q.shape)]
         : [run(TO_Q, [dScores, k], q.shape), run(TO_K, [dScores, q], k.shape), run(TO_V, [weights, dy], v.shape)];
-    return {ofInputs, dScores: bias && dScores};
+    return {dInputs, dScores: bias && dScores};
   });
   if (gradients === undefined) {
     return undefined;
   }
-  const {ofInputs, dScores} = gradients;
-  return {ofInputs, ...(bias && dScores && {ofBias: () => biasGradient(dScores, bias, settings)})};
+  const {dInputs, dScores} = gradients;
+  return {dInputs, ...(bias && dScores && {dBias: () => biasGradient(dScores, bias, settings)})};
 }
 
 function biasGradient(dScores: tf.Tensor, {shape, size}: tf.Tensor, {scale}: AttentionSettings): tf.Tensor {

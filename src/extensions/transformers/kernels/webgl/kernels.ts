@@ -34,12 +34,12 @@ function halvesProgram(kind: GateKind, back: boolean): MatrixProgram {
 const ROTATION = {
   reads: ['x', 'cosines', 'sines'],
   integers: ['positions', 'rotatedHeads', 'size', 'pairs', 'interleaved'],
-  floats: ['sense'],
+  floats: ['direction'],
   head: `float rotated(int row, int col) {
   int k = col % size; int position = row % positions;
   if (k >= 2 * pairs || col / size >= rotatedHeads) return x(row, col);
   bool apart = interleaved == 1; int j = apart ? k / 2 : k % pairs; bool first = apart ? k % 2 == 0 : k < pairs;
-  int step = apart ? 1 : pairs; float s = sines(position, j) * sense;
+  int step = apart ? 1 : pairs; float s = sines(position, j) * direction;
   return x(row, col) * cosines(position, j) + (first ? -x(row, col + step) : x(row, col - step)) * s;
 }`,
 };
@@ -168,16 +168,16 @@ function rotateAndAppend(
   const size = width / (heads + 2 * keyValueHeads);
   const [positions, half = 0] = cosines.shape;
   const numbers = [positions, heads + keyValueHeads, size, half, interleaved ? 1 : 0, count];
-  const part = (first: number, ofHeads: number, past?: tf.Tensor3D, kept = 0) =>
+  const rotatedHeads = (first: number, ofHeads: number, past?: tf.Tensor3D, pastLength = 0) =>
     runMatrixProgram(appendProgram(past !== undefined), {
       inputs: [packed, cosines, sines, ...(past ? [past] : [])],
-      shape: [batch, kept + count, ofHeads * size],
-      numbers: [...numbers, first * size, kept, past?.shape[1] ?? 0, 1],
+      shape: [batch, pastLength + count, ofHeads * size],
+      numbers: [...numbers, first * size, pastLength, past?.shape[1] ?? 0, 1],
     }) as tf.Tensor3D;
   return [
-    part(0, heads),
-    part(heads, keyValueHeads, cached?.[0], before),
-    part(heads + keyValueHeads, keyValueHeads, cached?.[1], before),
+    rotatedHeads(0, heads),
+    rotatedHeads(heads, keyValueHeads, cached?.[0], before),
+    rotatedHeads(heads + keyValueHeads, keyValueHeads, cached?.[1], before),
   ];
 }
 
@@ -225,7 +225,7 @@ return dy(0, 0) / mean(0, 0) * (exp(x(row, col) - sums(row, 0)) / sums(row, 1) -
 };
 
 /** The sums of the rows, and the mean with the number of rows that count. */
-function known(logits: tf.Tensor, targets: tf.Tensor, ignored: number): {sums: tf.Tensor; mean: tf.Tensor} {
+function softmaxStatistics(logits: tf.Tensor, targets: tf.Tensor, ignored: number): {sums: tf.Tensor; mean: tf.Tensor} {
   const width = logits.shape.at(-1) ?? 1;
   const rows = logits.size / width;
   const sums = runMatrixProgram(SUMS, {inputs: [logits], shape: [rows, 2], numbers: [width]});
@@ -234,12 +234,12 @@ function known(logits: tf.Tensor, targets: tf.Tensor, ignored: number): {sums: t
 }
 
 export function crossEntropy(logits: tf.Tensor, targets: tf.Tensor, ignored: number): tf.Tensor {
-  const {mean} = known(logits, targets, ignored);
+  const {mean} = softmaxStatistics(logits, targets, ignored);
   return mean.flatten().gather(1);
 }
 
 export function crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: tf.Tensor, ignored: number): tf.Tensor {
-  const {sums, mean} = known(logits, targets, ignored);
+  const {sums, mean} = softmaxStatistics(logits, targets, ignored);
   const inputs = [logits, sums, targets.reshape([-1, 1]), mean, dy];
   return runMatrixProgram(GRADIENT, {inputs, shape: logits.shape, numbers: [ignored]});
 }

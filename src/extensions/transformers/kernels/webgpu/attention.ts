@@ -9,10 +9,10 @@ import {
 } from '../transformer';
 import {computesScores} from '../scoreSettings';
 import {GROUP, type Program, programOf, runProgram, splitBuffer} from '../../../../backends/webgpu/program';
-import {each, REDUCE} from './reduce';
+import {laneLoop, REDUCE} from './reduce';
 
 /** The most keys and the widest head that a workgroup can hold. */
-const MOST_KEYS = 1024;
+const MAX_KEYS = 1024;
 const LONGEST = 4 * GROUP;
 
 /** Widths of a position; the offsets of the first key and value heads in it; the `examples` of a bias. */
@@ -84,7 +84,7 @@ function eachSeen(body: string): string {
   return `for (var j = first + lane; j < end; j += ${GROUP}) { ${body} }`;
 }
 
-const HELD = `var<workgroup> weights: array<f32, ${MOST_KEYS}>;`;
+const HELD = `var<workgroup> weights: array<f32, ${MAX_KEYS}>;`;
 
 function forwardProgram(variant: Variant): Program {
   return program('attention', variant, () => ({
@@ -93,7 +93,7 @@ function forwardProgram(variant: Variant): Program {
     ...SETTINGS,
     head: `${REDUCE} ${HELD} ${SCORES(variant)}`,
     body: `${WEIGH}
-${each(
+${laneLoop(
   'd',
   'u.length',
   'var s = 0.0; for (var j = first; j < end; j++) { s += weights[j] * v[placeK(b, j, kv, u.fromV) + d]; } ' +
@@ -114,14 +114,14 @@ workgroupBarrier();`;
     reads: ['q', 'k', 'v', 'dy', ...more(variant)],
     writes: ['dq', 'statistics'],
     ...SETTINGS,
-    head: `${REDUCE} ${HELD} var<workgroup> dWeights: array<f32, ${MOST_KEYS}>; ${SCORES(variant)}`,
+    head: `${REDUCE} ${HELD} var<workgroup> dWeights: array<f32, ${MAX_KEYS}>; ${SCORES(variant)}`,
     body: `${WEIGH} var rowDot = 0.0;
 ${eachSeen(`let o = placeK(b, j, kv, u.fromV); var s = 0.0;
 for (var d = 0; d < u.length; d++) { s += dy[placeOfY + d] * v[o + d]; }
 dWeights[j] = s; rowDot += s * weights[j] * share;`)}
 let delta = total(rowDot, lane);
 ${variant.capped ? throughCap : ''}
-${each(
+${laneLoop(
   'd',
   'u.length',
   `var s = 0.0; for (var j = first; j < end; j++) {
@@ -218,7 +218,7 @@ function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: Atten
   const layout = attentionLayout(inputs, settings);
   const {q, k, v, batch, queries, keys, size: length, widthQ, widthK, fromK, fromV} = layout;
   const isComputed = computesScores(settings, ['softCap']);
-  if (!isComputed || keys > MOST_KEYS || length > LONGEST || q.size === 0 || k.size === 0) {
+  if (!isComputed || keys > MAX_KEYS || length > LONGEST || q.size === 0 || k.size === 0) {
     return undefined;
   }
   const bias = biasOf(inputs);
@@ -226,7 +226,7 @@ function callOf(inputs: AttentionInputs, mask: tf.Tensor | null, settings: Atten
   return {
     variant: {masked: mask !== null, biased: bias !== undefined, capped: softCap != null},
     reads: [q, k, v] as const,
-    others: [...(mask ? [mask] : []), ...(bias ? [bias] : [])],
+    maskAndBias: [...(mask ? [mask] : []), ...(bias ? [bias] : [])],
     integers: [...integers, bias?.shape[0] ?? 0],
     floats: [scale, softCap ?? 0],
     batch,
@@ -245,7 +245,7 @@ export function attend(
   return (
     call &&
     runProgram(forwardProgram(call.variant), {
-      inputs: [...call.reads, ...call.others],
+      inputs: [...call.reads, ...call.maskAndBias],
       outputs: [call.shape],
       numbers: [...call.integers, ...call.floats],
       rows: call.rows,
@@ -263,31 +263,31 @@ export function attendGradient(
   if (call === undefined) {
     return undefined;
   }
-  const {variant, reads, others, integers, floats, batch, rows, rowsOfKeys} = call;
+  const {variant, reads, maskAndBias, integers, floats, batch, rows, rowsOfKeys} = call;
   const [q, k, v] = reads;
   const numbers = [...integers, ...floats];
   const [dq, statistics] = runProgram(queriesProgram(variant), {
-    inputs: [...reads, dy, ...others],
+    inputs: [...reads, dy, ...maskAndBias],
     outputs: [q.shape, [rows, 3]],
     numbers,
     rows,
   }) as [tf.Tensor, tf.Tensor];
-  const fromStatistics = [...reads, dy, statistics, ...others];
+  const fromStatistics = [...reads, dy, statistics, ...maskAndBias];
   const ofKeys = (packed: boolean, outputs: readonly (readonly number[] | tf.Tensor)[]) =>
     runProgram(keysProgram(variant, packed), {inputs: fromStatistics, outputs, numbers, rows: rowsOfKeys});
   const bias = biasOf(inputs);
   if (bias === undefined) {
     const packed = 'packed' in inputs;
-    const ofInputs = [dq, ...ofKeys(packed, packed ? [dq] : [k.shape, v.shape])];
+    const dInputs = [dq, ...ofKeys(packed, packed ? [dq] : [k.shape, v.shape])];
     statistics.dispose();
-    return {ofInputs};
+    return {dInputs};
   }
   const [both] = ofKeys(false, [[k.size + v.size]]) as [tf.Tensor];
-  const ofInputs = [dq, ...splitBuffer(both, [k.shape, v.shape])];
+  const dInputs = [dq, ...splitBuffer(both, [k.shape, v.shape])];
   both.dispose();
   return {
-    ofInputs,
-    ofBias: () => {
+    dInputs,
+    dBias: () => {
       const [db] = runProgram(biasProgram(variant), {
         inputs: fromStatistics,
         outputs: [bias.shape],

@@ -3,7 +3,7 @@ import {GROUP, type Program, programOf, runProgram, runsPrograms} from '../../..
 import {ERF, GATES, SIGMOID} from '../gateCode';
 import type {GateKind, RotationSettings, RowNormSettings, RowNormWeights, TransformerKernels} from '../transformer';
 import {attend, attendGradient} from './attention';
-import {each, REDUCE} from './reduce';
+import {laneLoop, REDUCE} from './reduce';
 
 const FUNCTIONS = `fn sigmoid(z: f32) -> f32 { return ${SIGMOID}; }
 fn erf(z: f32) -> f32 { let t = ${ERF.t}; let p = ${ERF.p}; return ${ERF.erf}; }`;
@@ -56,11 +56,11 @@ const ROTATE: Program = {
   reads: ['x', 'cosines', 'sines'],
   writes: ['y'],
   integers: ['positions', 'heads', 'rotatedHeads', 'length', 'pairs', 'interleaved'],
-  floats: ['sense'],
+  floats: ['direction'],
   body: `let k = i % u.length; let head = (i / u.length) % u.heads; let position = (i / (u.length * u.heads)) % u.positions;
 if (k >= 2 * u.pairs || head >= u.rotatedHeads) { y[i] = x[i]; return; }
 let apart = u.interleaved == 1; let j = select(k % u.pairs, k / 2, apart); let first = select(k < u.pairs, k % 2 == 0, apart);
-let step = select(u.pairs, 1, apart); let a = position * u.pairs + j; let s = sines[a] * u.sense;
+let step = select(u.pairs, 1, apart); let a = position * u.pairs + j; let s = sines[a] * u.direction;
 y[i] = x[i] * cosines[a] + select(x[max(i - step, 0)] * s, -x[i + step] * s, first);`,
 };
 
@@ -104,11 +104,11 @@ const LARGEST: Program = {
 fn isBetter(v: f32, at: i32, w: f32, other: i32) -> bool { return at >= 0 && (other < 0 || v > w || (v == w && at < other)); }
 fn isWrong(v: f32) -> bool { let bits = bitcast<u32>(v); return (bits & 0x7f800000u) == 0x7f800000u && bits != 0xff800000u; }`,
   body: `let o = group * u.width; let out = group * (2 * u.count + 1); var w = 0.0;
-${each('j', 'u.width', 'w += select(0.0, 1.0, isWrong(x[o + j]));')}
+${laneLoop('j', 'u.width', 'w += select(0.0, 1.0, isWrong(x[o + j]));')}
 let wrong = total(w, lane); var last = 0.0; var lastAt = -1;
 for (var n = 0; n < u.count; n++) {
   var v = 0.0; var at = -1;
-  ${each('j', 'u.width', 'let z = x[o + j]; if ((lastAt < 0 || z < last || (z == last && j > lastAt)) && isBetter(z, j, v, at)) { v = z; at = j; }')}
+  ${laneLoop('j', 'u.width', 'let z = x[o + j]; if ((lastAt < 0 || z < last || (z == last && j > lastAt)) && isBetter(z, j, v, at)) { v = z; at = j; }')}
   values[lane] = v; places[lane] = at;
   workgroupBarrier();
   for (var s = ${GROUP / 2}; s > 0; s /= 2) {
@@ -194,9 +194,9 @@ const CLASS =
 
 /** The largest logit of a row, and the sum of the exponentials relative to it. */
 const SUM = `let o = group * u.width; let given = f32(t[group]); let target_ = i32(given); var m = x[o];
-${each('j', 'u.width', 'm = max(m, x[o + j]);')}
+${laneLoop('j', 'u.width', 'm = max(m, x[o + j]);')}
 let top = largest(m, lane); var s = 0.0;
-${each('j', 'u.width', 's += exp(x[o + j] - top);')}
+${laneLoop('j', 'u.width', 's += exp(x[o + j] - top);')}
 let all = total(s, lane); let known = isClass(given, u.width);`;
 
 /** The loss of each row, or 0 if the row does not count. */
@@ -215,11 +215,11 @@ if (lane == 0) {
 };
 
 const COUNT =
-  `var c = 0.0; ${each('j', 'u.rows', 'c += select(1.0, 0.0, f32(t[j]) == f32(u.ignored));')} let counted = ` +
+  `var c = 0.0; ${laneLoop('j', 'u.rows', 'c += select(1.0, 0.0, f32(t[j]) == f32(u.ignored));')} let counted = ` +
   'total(c, lane);';
 
 const WRONG_TARGETS = `var w = 0.0;
-${each('j', 'u.rows', 'w += select(1.0, 0.0, f32(t[j]) == f32(u.ignored) || isClass(f32(t[j]), u.width));')}
+${laneLoop('j', 'u.rows', 'w += select(1.0, 0.0, f32(t[j]) == f32(u.ignored) || isClass(f32(t[j]), u.width));')}
 let wrong = total(w, lane);`;
 
 const MEAN: Program = {
@@ -228,7 +228,7 @@ const MEAN: Program = {
   writes: ['mean'],
   integers: ['rows', 'ignored'],
   head: REDUCE,
-  body: `${COUNT} var s = 0.0; ${each('j', 'u.rows', 's += losses[j];')} let all = total(s, lane);
+  body: `${COUNT} var s = 0.0; ${laneLoop('j', 'u.rows', 's += losses[j];')} let all = total(s, lane);
 if (lane == 0) { mean[0] = select(0.0, all / max(counted, 1.0), counted > 0.0); }`,
 };
 
@@ -240,7 +240,7 @@ const GRADIENT: Program = {
   head: REDUCE + CLASS,
   body: `${SUM} ${COUNT} ${WRONG_TARGETS}
 let share = select(dy[0] / max(counted, 1.0), 0.0, given == f32(u.ignored) || wrong > 0.0);
-${each('j', 'u.width', 'dx[o + j] = share * (exp(x[o + j] - top) / all - select(0.0, 1.0, j == target_ && known));')}`,
+${laneLoop('j', 'u.width', 'dx[o + j] = share * (exp(x[o + j] - top) / all - select(0.0, 1.0, j == target_ && known));')}`,
 };
 
 function sizesOf(logits: tf.Tensor): {width: number; rows: number} {
@@ -266,9 +266,11 @@ export function crossEntropyGradient(logits: tf.Tensor, targets: tf.Tensor, dy: 
 
 /** A row's mean and `1/√(σ² + ε)`; `number` is the code of one value of the row. */
 function statistics(centered: boolean, number: string): string {
-  const mean = centered ? `var s0 = 0.0; ${each('j', 'u.width', `s0 += ${number};`)} mean = total(s0, lane) / n;` : '';
+  const mean = centered
+    ? `var s0 = 0.0; ${laneLoop('j', 'u.width', `s0 += ${number};`)} mean = total(s0, lane) / n;`
+    : '';
   return `let o = group * u.width; let n = f32(u.width); var mean = 0.0; ${mean}
-var s1 = 0.0; ${each('j', 'u.width', `let d = ${number} - mean; s1 += d * d;`)}
+var s1 = 0.0; ${laneLoop('j', 'u.width', `let d = ${number} - mean; s1 += d * d;`)}
 let inverse = 1.0 / sqrt(total(s1, lane) / n + u.epsilon);`;
 }
 
@@ -290,7 +292,7 @@ export function normalizeRows(
       reads: ['x', ...(adds ? ['r'] : []), 'gamma', ...(beta ? ['beta'] : [])],
       writes: ['y', ...(adds ? ['sum'] : [])],
       body: `${statistics(centered, number)}
-${each('j', 'u.width', `let v = ${number}; y[o + j] = ${result};${adds ? ' sum[o + j] = v;' : ''}`)}`,
+${laneLoop('j', 'u.width', `let v = ${number}; y[o + j] = ${result};${adds ? ' sum[o + j] = v;' : ''}`)}`,
     };
   });
   const inputs = [x, ...(residual ? [residual] : []), gamma, ...(beta ? [beta] : [])];
@@ -315,9 +317,9 @@ export function normalizeRowsGradient(
     writes: ['dx'],
     body: `${statistics(centered, 'x[o + j]')}
 var s2 = 0.0; var s3 = 0.0;
-${each('j', 'u.width', 'let g = gamma[j] * dy[o + j]; s2 += g; s3 += g * (x[o + j] - mean) * inverse;')}
+${laneLoop('j', 'u.width', 'let g = gamma[j] * dy[o + j]; s2 += g; s3 += g * (x[o + j] - mean) * inverse;')}
 let along = total(s3, lane) / n; let level = ${centered ? 'total(s2, lane) / n' : '0.0'};
-${each('j', 'u.width', 'dx[o + j] = (gamma[j] * dy[o + j] - level - (x[o + j] - mean) * inverse * along) * inverse;')}`,
+${laneLoop('j', 'u.width', 'dx[o + j] = (gamma[j] * dy[o + j] - level - (x[o + j] - mean) * inverse * along) * inverse;')}`,
   }));
   const [dx] = runProgram(program, {
     inputs: [x, gamma, dy],

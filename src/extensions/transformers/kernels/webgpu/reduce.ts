@@ -20,6 +20,6 @@ function reduction(name: string, combined: string): string {
 }
 
 /** A loop over a row, in which the invocations take turns. */
-export function each(j: string, end: string, body: string): string {
+export function laneLoop(j: string, end: string, body: string): string {
   return `for (var ${j} = lane; ${j} < ${end}; ${j} += ${GROUP}) { ${body} }`;
 }

@@ -49,53 +49,53 @@ export function nibbles(bytes: v128, shift: i32): v128 {
   return v128.and(i8x16.shr_u(bytes, shift), i8x16.splat(15));
 }
 
-/** The scale of a part of a block of 256, of 6 bits, in the 12 bytes from `p` on. */
+/** The scale of a sub-block of a block of 256, of 6 bits, in the 12 bytes from `p` on. */
 @inline
-export function scaleOf(p: usize, part: i32): i32 {
-  return part < 4
-    ? load<u8>(p + part) & 63
-    : (load<u8>(p + part + 4) & 15) | ((load<u8>(p + part - 4) >> 2) & 48);
+export function scaleOf(p: usize, subBlock: i32): i32 {
+  return subBlock < 4
+    ? load<u8>(p + subBlock) & 63
+    : (load<u8>(p + subBlock + 4) & 15) | ((load<u8>(p + subBlock - 4) >> 2) & 48);
 }
 
-/** The minimum of a part, likewise. */
+/** The minimum of a sub-block, likewise. */
 @inline
-export function minimumOf(p: usize, part: i32): i32 {
-  return part < 4
-    ? load<u8>(p + part + 4) & 63
-    : (load<u8>(p + part + 4) >> 4) | ((load<u8>(p + part) >> 2) & 48);
+export function minimumOf(p: usize, subBlock: i32): i32 {
+  return subBlock < 4
+    ? load<u8>(p + subBlock + 4) & 63
+    : (load<u8>(p + subBlock + 4) >> 4) | ((load<u8>(p + subBlock) >> 2) & 48);
 }
 
-/** Writes 32 values, part `part` of the row at `row`, as four groups of eight, `step` bytes apart. */
-export function unpackPart(format: i32, row: usize, part: i32, target: usize, step: usize): void {
+/** Writes 32 values, sub-block `subBlock` of the row at `row`, as four groups of eight, `step` bytes apart. */
+export function unpackPart(format: i32, row: usize, subBlock: i32, target: usize, step: usize): void {
   const next = target + 2 * step;
   if (format == 0) {
-    const p = row + 34 * part;
+    const p = row + 34 * subBlock;
     const d = half(p);
     write16(v128.load(p, 2), d, NOTHING, target, step);
     write16(v128.load(p, 18), d, NOTHING, next, step);
   } else if (format == 1) {
-    const p = row + 18 * part;
+    const p = row + 18 * subBlock;
     const d = half(p);
     const bytes = v128.load(p, 2);
     const eight = i8x16.splat(8);
     write16(i8x16.sub(nibbles(bytes, 0), eight), d, NOTHING, target, step);
     write16(i8x16.sub(nibbles(bytes, 4), eight), d, NOTHING, next, step);
   } else if (format == 2) {
-    const p = row + 20 * part;
+    const p = row + 20 * subBlock;
     const d = half(p);
     const m = half(p + 2);
     const bytes = v128.load(p, 4);
     write16(nibbles(bytes, 0), d, m, target, step);
     write16(nibbles(bytes, 4), d, m, next, step);
   } else if (format == 3) {
-    const p = row + 22 * part;
+    const p = row + 22 * subBlock;
     const d = half(p);
     const bytes = v128.load(p, 6);
     const sixteen = i8x16.splat(16);
     write16(i8x16.sub(v128.or(nibbles(bytes, 0), fifths(v128.load16_splat(p, 2))), sixteen), d, NOTHING, target, step);
     write16(i8x16.sub(v128.or(nibbles(bytes, 4), fifths(v128.load16_splat(p, 4))), sixteen), d, NOTHING, next, step);
   } else if (format == 4) {
-    const p = row + 24 * part;
+    const p = row + 24 * subBlock;
     const d = half(p);
     const m = half(p + 2);
     const bytes = v128.load(p, 8);
@@ -103,8 +103,8 @@ export function unpackPart(format: i32, row: usize, part: i32, target: usize, st
     write16(v128.or(nibbles(bytes, 4), fifths(v128.load16_splat(p, 6))), d, m, next, step);
   } else if (format == 5 || format == 6) {
     const bytesOf: i32 = format == 5 ? 144 : 176;
-    const p = row + bytesOf * (part >> 3);
-    const k = part & 7;
+    const p = row + bytesOf * (subBlock >> 3);
+    const k = subBlock & 7;
     const d = half(p) * <f32>scaleOf(p + 4, k);
     const m = -(half(p + 2) * <f32>minimumOf(p + 4, k));
     const q = p + (format == 5 ? 16 : 48) + 32 * (k >> 1);
@@ -119,8 +119,8 @@ export function unpackPart(format: i32, row: usize, part: i32, target: usize, st
     write16(low, d, m, target, step);
     write16(high, d, m, next, step);
   } else if (format == 7) {
-    const p = row + 210 * (part >> 3);
-    const k = part & 7;
+    const p = row + 210 * (subBlock >> 3);
+    const k = subBlock & 7;
     const d = half(p + 208);
     const q = p + 64 * (k >> 2) + 32 * (k & 1);
     const h = p + 128 + 32 * (k >> 2);
@@ -137,7 +137,7 @@ export function unpackPart(format: i32, row: usize, part: i32, target: usize, st
     write16(i8x16.sub(high, middle), d * <f32>load<i8>(s + 1), NOTHING, next, step);
   } else {
     const size: i32 = format == 10 ? 4 : 2;
-    let p = row + 32 * size * part;
+    let p = row + 32 * size * subBlock;
     for (let group = 0; group < 4; group++) {
       for (let i = 0; i < 8; i++) {
         const bits: u32 = format == 8

@@ -4,11 +4,11 @@ import {half, minimumOf, nibbles, scaleOf} from './formats';
 // their sums scaled. In each group the values at even positions of the first sixteen come first, then those of the
 // second, then the odd ones of both: the bytes of a block become integers of 16 bits by shifts alone.
 
-/** Rounds a row of `width` values: 32 integers of 16 bits for each part, then the scale and the sum of each part. */
-export function roundRow(x: usize, width: i32, parts: i32, out: usize): void {
-  let scales = out + (<usize>parts << 6);
-  for (let part = 0; part < parts; part++) {
-    const count = min(32, width - (part << 5));
+/** Rounds a row of `width` values: 32 integers of 16 bits for each sub-block, then the scale and the sum of each. */
+export function roundRow(x: usize, width: i32, subBlocks: i32, out: usize): void {
+  let scales = out + (<usize>subBlocks << 6);
+  for (let subBlock = 0; subBlock < subBlocks; subBlock++) {
+    const count = min(32, width - (subBlock << 5));
     let most: f32 = 0;
     for (let i = 0; i < count; i++) {
       most = max(most, abs(load<f32>(x + (i << 2)))); // NaN stays
@@ -30,46 +30,46 @@ export function roundRow(x: usize, width: i32, parts: i32, out: usize): void {
   }
 }
 
-/** Sixteen integers of a part, the first or the second, as signed bytes. */
+/** Sixteen integers of a sub-block, the first or the second, as signed bytes. */
 @inline
-function bytesOf(format: i32, row: usize, part: i32, second: i32): v128 {
+function bytesOf(format: i32, row: usize, subBlock: i32, second: i32): v128 {
   if (format == 0) {
-    return v128.load(row + 34 * part + (second << 4), 2);
+    return v128.load(row + 34 * subBlock + (second << 4), 2);
   }
   if (format == 1) {
-    return i8x16.sub(nibbles(v128.load(row + 18 * part, 2), second << 2), i8x16.splat(8));
+    return i8x16.sub(nibbles(v128.load(row + 18 * subBlock, 2), second << 2), i8x16.splat(8));
   }
   if (format == 2) {
-    return nibbles(v128.load(row + 20 * part, 4), second << 2);
+    return nibbles(v128.load(row + 20 * subBlock, 4), second << 2);
   }
-  const k = part & 7;
+  const k = subBlock & 7;
   if (format == 5) {
-    return nibbles(v128.load(row + 144 * (part >> 3) + 32 * (k >> 1) + (second << 4), 16), 4 * (k & 1));
+    return nibbles(v128.load(row + 144 * (subBlock >> 3) + 32 * (k >> 1) + (second << 4), 16), 4 * (k & 1));
   }
-  const p = row + 210 * (part >> 3) + (second << 4);
+  const p = row + 210 * (subBlock >> 3) + (second << 4);
   const low = nibbles(v128.load(p + 64 * (k >> 2) + 32 * (k & 1)), 4 * ((k >> 1) & 1));
   const high = v128.and(i16x8.shr_u(v128.load(p + 32 * (k >> 2), 128), 2 * (k & 3)), i8x16.splat(3));
   return i8x16.sub(v128.or(low, i16x8.shl(high, 4)), i8x16.splat(32));
 }
 
-/** The scale of a part; in format 7 without that of each sixteen. */
+/** The scale of a sub-block; in format 7 without that of each sixteen. */
 @inline
-function scaleOfPart(format: i32, row: usize, part: i32): f32 {
+function scaleOfPart(format: i32, row: usize, subBlock: i32): f32 {
   if (format < 3) {
-    return half(row + (format == 0 ? 34 : format == 1 ? 18 : 20) * part);
+    return half(row + (format == 0 ? 34 : format == 1 ? 18 : 20) * subBlock);
   }
-  const p = row + (format == 5 ? 144 : 210) * (part >> 3);
-  return format == 5 ? half(p) * <f32>scaleOf(p + 4, part & 7) : half(p + 208);
+  const p = row + (format == 5 ? 144 : 210) * (subBlock >> 3);
+  return format == 5 ? half(p) * <f32>scaleOf(p + 4, subBlock & 7) : half(p + 208);
 }
 
-/** Added to each value of a part. */
+/** Added to each value of a sub-block. */
 @inline
-function shiftOfPart(format: i32, row: usize, part: i32): f32 {
+function shiftOfPart(format: i32, row: usize, subBlock: i32): f32 {
   if (format == 2) {
-    return half(row + 20 * part + 2);
+    return half(row + 20 * subBlock + 2);
   }
-  const p = row + 144 * (part >> 3);
-  return -(half(p + 2) * <f32>minimumOf(p + 4, part & 7));
+  const p = row + 144 * (subBlock >> 3);
+  return -(half(p + 2) * <f32>minimumOf(p + 4, subBlock & 7));
 }
 
 @inline
@@ -79,8 +79,8 @@ function hasShift(format: i32): bool {
 
 /** In format 7, the scale of sixteen values. */
 @inline
-function groupScale(row: usize, part: i32, second: i32): i32 {
-  return load<i8>(row + 210 * (part >> 3) + 192 + 2 * (part & 7) + second);
+function groupScale(row: usize, subBlock: i32, second: i32): i32 {
+  return load<i8>(row + 210 * (subBlock >> 3) + 192 + 2 * (subBlock & 7) + second);
 }
 
 @inline
@@ -105,22 +105,22 @@ function total(s: v128): f32 {
 }
 
 @inline
-function rowsOf(format: i32, source: usize, stride: usize, rows: i32, parts: i32, x: usize, out: usize): void {
+function rowsOf(format: i32, source: usize, stride: usize, rows: i32, subBlocks: i32, x: usize, out: usize): void {
   for (let i = 0; i < rows; i++) {
     let s = f32x4.splat(0);
     let shifts: f32 = 0;
     let px = x;
-    let scales = x + (<usize>parts << 6);
-    for (let part = 0; part < parts; part++) {
-      let t = dot(bytesOf(format, source, part, 0), px);
-      let u = dot(bytesOf(format, source, part, 1), px + 16);
+    let scales = x + (<usize>subBlocks << 6);
+    for (let subBlock = 0; subBlock < subBlocks; subBlock++) {
+      let t = dot(bytesOf(format, source, subBlock, 0), px);
+      let u = dot(bytesOf(format, source, subBlock, 1), px + 16);
       if (format == 7) {
-        t = i32x4.mul(t, i32x4.splat(groupScale(source, part, 0)));
-        u = i32x4.mul(u, i32x4.splat(groupScale(source, part, 1)));
+        t = i32x4.mul(t, i32x4.splat(groupScale(source, subBlock, 0)));
+        u = i32x4.mul(u, i32x4.splat(groupScale(source, subBlock, 1)));
       }
-      const scale = scaleOfPart(format, source, part) * load<f32>(scales);
+      const scale = scaleOfPart(format, source, subBlock) * load<f32>(scales);
       s = f32x4.add(s, f32x4.mul(f32x4.splat(scale), f32x4.convert_i32x4_s(i32x4.add(t, u))));
-      if (hasShift(format)) shifts += shiftOfPart(format, source, part) * load<f32>(scales, 4);
+      if (hasShift(format)) shifts += shiftOfPart(format, source, subBlock) * load<f32>(scales, 4);
       px += 64;
       scales += 8;
     }
@@ -132,11 +132,11 @@ function rowsOf(format: i32, source: usize, stride: usize, rows: i32, parts: i32
 
 /** `out[rows] = W·x` for a row `x` as `roundRow` writes it. */
 export function multiplyRounded(
-  format: i32, source: usize, stride: usize, rows: i32, parts: i32, x: usize, out: usize,
+  format: i32, source: usize, stride: usize, rows: i32, subBlocks: i32, x: usize, out: usize,
 ): void {
-  if (format == 0) rowsOf(0, source, stride, rows, parts, x, out);
-  else if (format == 1) rowsOf(1, source, stride, rows, parts, x, out);
-  else if (format == 2) rowsOf(2, source, stride, rows, parts, x, out);
-  else if (format == 5) rowsOf(5, source, stride, rows, parts, x, out);
-  else rowsOf(7, source, stride, rows, parts, x, out);
+  if (format == 0) rowsOf(0, source, stride, rows, subBlocks, x, out);
+  else if (format == 1) rowsOf(1, source, stride, rows, subBlocks, x, out);
+  else if (format == 2) rowsOf(2, source, stride, rows, subBlocks, x, out);
+  else if (format == 5) rowsOf(5, source, stride, rows, subBlocks, x, out);
+  else rowsOf(7, source, stride, rows, subBlocks, x, out);
 }

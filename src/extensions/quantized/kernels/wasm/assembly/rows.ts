@@ -14,12 +14,12 @@ function zeroOf(format: i32): f32 {
 /**
  * Prepares a row of `width` values for `multiplyRow`.
  *
- * @param out receives `32·parts` values: zeros beyond the width.
- * @param sums receives sums in four lanes: of each part, then of each group of sixteen.
+ * @param out receives `32·subBlocks` values: zeros beyond the width.
+ * @param sums receives sums in four lanes: of each sub-block, then of each group of sixteen.
  */
-export function prepareRow(format: i32, x: usize, width: i32, parts: i32, out: usize, sums: usize): void {
+export function prepareRow(format: i32, x: usize, width: i32, subBlocks: i32, out: usize, sums: usize): void {
   memory.copy(out, x, <usize>width << 2);
-  memory.fill(out + (<usize>width << 2), 0, <usize>(32 * parts - width) << 2);
+  memory.fill(out + (<usize>width << 2), 0, <usize>(32 * subBlocks - width) << 2);
   if (format > 7) {
     return; // floats are multiplied as they are
   }
@@ -29,9 +29,9 @@ export function prepareRow(format: i32, x: usize, width: i32, parts: i32, out: u
   const f1 = f32x4.splat(isSigned ? <f32>(1.0 / 16777216) : <f32>(1.0 / 256));
   const f2 = f32x4.splat(isSigned ? <f32>(1.0 / 16777216) : <f32>(1.0 / 65536));
   const f3 = f32x4.splat(<f32>(1.0 / 16777216));
-  const groups = sums + (<usize>parts << 4);
+  const groups = sums + (<usize>subBlocks << 4);
   let former = zero;
-  for (let i = 0; i < 2 * parts; i++) {
+  for (let i = 0; i < 2 * subBlocks; i++) {
     const r0 = v128.load(out);
     const r1 = v128.load(out, 16);
     const r2 = v128.load(out, 32);
@@ -112,28 +112,28 @@ function scaledAndShifted(p: usize, t: v128, sums: usize): v128 {
   return f32x4.add(f32x4.mul(upperHalves(i32x4.shl(bits, 16)), t), f32x4.mul(upperHalves(bits), x));
 }
 
-/** The products of a part with the prepared row, in four lanes. */
+/** The products of a sub-block with the prepared row, in four lanes. */
 @inline
-function dotPart(format: i32, row: usize, part: i32, x: usize, sums: usize, groups: usize): v128 {
+function dotPart(format: i32, row: usize, subBlock: i32, x: usize, sums: usize, groups: usize): v128 {
   if (format == 0) {
-    const p = row + 34 * part;
+    const p = row + 34 * subBlock;
     return f32x4.mul(f32x4.splat(half(p)), f32x4.add(dotSigned(v128.load(p, 2), x), dotSigned(v128.load(p, 18), x + 64)));
   }
   if (format == 1 || format == 3) {
-    const p = row + (format == 1 ? 18 : 22) * part;
+    const p = row + (format == 1 ? 18 : 22) * subBlock;
     const bytes = v128.load(p + (format == 1 ? 2 : 6));
     const t = format == 1 ? dotFours(bytes, x) : dotFives(bytes, p + 2, x);
     return f32x4.mul(f32x4.splat(half(p)), f32x4.sub(t, v128.load(sums)));
   }
   if (format == 2 || format == 4) {
-    const p = row + (format == 2 ? 20 : 24) * part;
+    const p = row + (format == 2 ? 20 : 24) * subBlock;
     const bytes = v128.load(p + (format == 2 ? 4 : 8));
     const t = format == 2 ? dotFours(bytes, x) : dotFives(bytes, p + 4, x);
     return scaledAndShifted(p, t, sums);
   }
   if (format == 5 || format == 6) {
-    const p = row + (format == 5 ? 144 : 176) * (part >> 3);
-    const k = part & 7;
+    const p = row + (format == 5 ? 144 : 176) * (subBlock >> 3);
+    const k = subBlock & 7;
     const q = p + (format == 5 ? 16 : 48) + 32 * (k >> 1);
     const shift = 4 * (k & 1);
     let low = i32x4.shr_u(v128.load(q), shift);
@@ -150,8 +150,8 @@ function dotPart(format: i32, row: usize, part: i32, x: usize, sums: usize, grou
     const t = f32x4.add(dot(low, mask, x), dot(high, mask, x + 64));
     return f32x4.sub(f32x4.mul(d, t), f32x4.mul(m, v128.load(sums)));
   }
-  const p = row + 210 * (part >> 3);
-  const k = part & 7;
+  const p = row + 210 * (subBlock >> 3);
+  const k = subBlock & 7;
   const q = p + 64 * (k >> 2) + 32 * (k & 1);
   const h = p + 128 + 32 * (k >> 2);
   const shift = 4 * ((k >> 1) & 1);
@@ -186,7 +186,7 @@ function floats(format: i32, p: usize): v128 {
   return f32x4.mul(f32x4.mul(upperHalves(bits), up), f32x4.splat(reinterpret<f32>(0x07800000)));
 }
 
-/** The products of a part of floats. */
+/** The products of a sub-block of floats. */
 @inline
 function dotFloats(format: i32, p: usize, x: usize): v128 {
   const step: usize = format == 10 ? 16 : 8;
@@ -207,18 +207,18 @@ function total(s: v128): f32 {
 
 @inline
 function rowsOf(
-  format: i32, source: usize, stride: usize, rows: i32, parts: i32, x: usize, sums: usize, out: usize,
+  format: i32, source: usize, stride: usize, rows: i32, subBlocks: i32, x: usize, sums: usize, out: usize,
 ): void {
-  const groups = sums + (<usize>parts << 4);
+  const groups = sums + (<usize>subBlocks << 4);
   for (let i = 0; i < rows; i++) {
     let s = f32x4.splat(0);
-    for (let part = 0; part < parts; part++) {
-      const at = x + (<usize>part << 7);
+    for (let subBlock = 0; subBlock < subBlocks; subBlock++) {
+      const at = x + (<usize>subBlock << 7);
       s = f32x4.add(
         s,
         format > 7
-          ? dotFloats(format, source + (<usize>part << (format == 10 ? 7 : 6)), at)
-          : dotPart(format, source, part, at, sums + (<usize>part << 4), groups + (<usize>part << 5)),
+          ? dotFloats(format, source + (<usize>subBlock << (format == 10 ? 7 : 6)), at)
+          : dotPart(format, source, subBlock, at, sums + (<usize>subBlock << 4), groups + (<usize>subBlock << 5)),
       );
     }
     store<f32>(out, total(s));
@@ -228,22 +228,22 @@ function rowsOf(
 }
 
 /**
- * `out[rows] = W·x` for one row `x` of `32·parts` values.
+ * `out[rows] = W·x` for one row `x` of `32·subBlocks` values.
  *
  * @param x and `sums` as `prepareRow` writes them.
  */
 export function multiplyRow(
-  format: i32, source: usize, stride: usize, rows: i32, parts: i32, x: usize, sums: usize, out: usize,
+  format: i32, source: usize, stride: usize, rows: i32, subBlocks: i32, x: usize, sums: usize, out: usize,
 ): void {
-  if (format == 0) rowsOf(0, source, stride, rows, parts, x, sums, out);
-  else if (format == 1) rowsOf(1, source, stride, rows, parts, x, sums, out);
-  else if (format == 2) rowsOf(2, source, stride, rows, parts, x, sums, out);
-  else if (format == 3) rowsOf(3, source, stride, rows, parts, x, sums, out);
-  else if (format == 4) rowsOf(4, source, stride, rows, parts, x, sums, out);
-  else if (format == 5) rowsOf(5, source, stride, rows, parts, x, sums, out);
-  else if (format == 6) rowsOf(6, source, stride, rows, parts, x, sums, out);
-  else if (format == 7) rowsOf(7, source, stride, rows, parts, x, sums, out);
-  else if (format == 8) rowsOf(8, source, stride, rows, parts, x, sums, out);
-  else if (format == 9) rowsOf(9, source, stride, rows, parts, x, sums, out);
-  else rowsOf(10, source, stride, rows, parts, x, sums, out);
+  if (format == 0) rowsOf(0, source, stride, rows, subBlocks, x, sums, out);
+  else if (format == 1) rowsOf(1, source, stride, rows, subBlocks, x, sums, out);
+  else if (format == 2) rowsOf(2, source, stride, rows, subBlocks, x, sums, out);
+  else if (format == 3) rowsOf(3, source, stride, rows, subBlocks, x, sums, out);
+  else if (format == 4) rowsOf(4, source, stride, rows, subBlocks, x, sums, out);
+  else if (format == 5) rowsOf(5, source, stride, rows, subBlocks, x, sums, out);
+  else if (format == 6) rowsOf(6, source, stride, rows, subBlocks, x, sums, out);
+  else if (format == 7) rowsOf(7, source, stride, rows, subBlocks, x, sums, out);
+  else if (format == 8) rowsOf(8, source, stride, rows, subBlocks, x, sums, out);
+  else if (format == 9) rowsOf(9, source, stride, rows, subBlocks, x, sums, out);
+  else rowsOf(10, source, stride, rows, subBlocks, x, sums, out);
 }

@@ -27,21 +27,21 @@ const BLOCK: i32 = 256;
 @inline
 function exponentials(row: usize, out: usize, classes: i32, most: f32): f64 {
   const shift = f32x4.splat(most);
-  let whole: f64 = 0;
+  let denominator: f64 = 0;
   for (let j = 0; j < classes; ) {
     const end = min(classes, j + BLOCK);
     let sum = zeros();
     for (; j < end; j += 4) {
       const at: usize = (<usize>j) << 2;
-      const rest = classes - j;
-      let e = exp4(f32x4.sub(load4(row + at, rest), shift));
-      if (rest < 4) e = v128.and(e, i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(rest)));
+      const valuesLeft = classes - j;
+      let e = exp4(f32x4.sub(load4(row + at, valuesLeft), shift));
+      if (valuesLeft < 4) e = v128.and(e, i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(valuesLeft)));
       sum = f32x4.add(sum, e);
-      if (out) store4(out + at, e, rest);
+      if (out) store4(out + at, e, valuesLeft);
     }
-    whole += <f64>total(sum);
+    denominator += <f64>total(sum);
   }
-  return whole;
+  return denominator;
 }
 
 function counted(targets: usize, rows: i32, ignored: i32): i32 {

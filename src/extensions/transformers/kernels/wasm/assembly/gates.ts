@@ -23,19 +23,19 @@ function share(x: v128, kind: i32): v128 {
 
 /** `f'(x)`, given the share of `x`. */
 @inline
-function slope(x: v128, part: v128, kind: i32): v128 {
+function slope(x: v128, fraction: v128, kind: i32): v128 {
   const one = f32x4.splat(1);
   const square = f32x4.mul(x, x);
   if (kind == 0) {
     const density = f32x4.mul(f32x4.splat(0.39894228040143268), exp4(f32x4.mul(square, f32x4.splat(-0.5))));
-    return madd(part, x, density);
+    return madd(fraction, x, density);
   }
-  const steep = f32x4.mul(part, f32x4.sub(one, part)); // the derivative of the sigmoid
+  const steep = f32x4.mul(fraction, f32x4.sub(one, fraction)); // the derivative of the sigmoid
   if (kind == 1) {
     const inner = f32x4.mul(f32x4.splat(TWICE), madd(one, square, f32x4.splat(3 * CUBIC)));
-    return madd(part, f32x4.mul(x, steep), inner);
+    return madd(fraction, f32x4.mul(x, steep), inner);
   }
-  return madd(part, x, steep);
+  return madd(fraction, x, steep);
 }
 
 /** Some of the values of `gate`, for one kind. */
@@ -54,11 +54,11 @@ function gateOf(x: usize, u: usize, y: usize, count: i32, kind: i32): void {
   }
   for (; i < count; i += 4) {
     const at: usize = (<usize>i) << 2;
-    const rest = count - i;
-    const z = load4(x + at, rest);
+    const valuesLeft = count - i;
+    const z = load4(x + at, valuesLeft);
     let result = f32x4.mul(z, share(z, kind));
-    if (u) result = f32x4.mul(result, load4(u + at, rest));
-    store4(y + at, result, rest);
+    if (u) result = f32x4.mul(result, load4(u + at, valuesLeft));
+    store4(y + at, result, valuesLeft);
   }
 }
 
@@ -85,17 +85,17 @@ function gateGradientOf(x: usize, u: usize, dy: usize, dx: usize, du: usize, cou
   }
   for (; i < count; i += 4) {
     const at: usize = (<usize>i) << 2;
-    const rest = count - i;
-    const z = load4(x + at, rest);
-    const g = load4(dy + at, rest);
-    const part = share(z, kind);
-    let first = f32x4.mul(g, slope(z, part, kind));
+    const valuesLeft = count - i;
+    const z = load4(x + at, valuesLeft);
+    const g = load4(dy + at, valuesLeft);
+    const fraction = share(z, kind);
+    let first = f32x4.mul(g, slope(z, fraction, kind));
     if (u) {
-      first = f32x4.mul(first, load4(u + at, rest));
-      const second = f32x4.mul(g, f32x4.mul(z, part));
-      store4(du + at, second, rest);
+      first = f32x4.mul(first, load4(u + at, valuesLeft));
+      const second = f32x4.mul(g, f32x4.mul(z, fraction));
+      store4(du + at, second, valuesLeft);
     }
-    store4(dx + at, first, rest);
+    store4(dx + at, first, valuesLeft);
   }
 }
 

@@ -18,10 +18,10 @@ function meanOf(x: usize, width: i32, centered: bool): f32 {
 @inline
 function centeredAt(x: usize, j: i32, width: i32, mean: v128): v128 {
   const p = x + ((<usize>j) << 2);
-  const rest = width - j;
-  const z = f32x4.sub(load4(p, rest), mean);
-  if (rest >= 4) return z;
-  return v128.and(z, i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(rest)));
+  const valuesLeft = width - j;
+  const z = f32x4.sub(load4(p, valuesLeft), mean);
+  if (valuesLeft >= 4) return z;
+  return v128.and(z, i32x4.lt_s(i32x4(0, 1, 2, 3), i32x4.splat(valuesLeft)));
 }
 
 @inline
@@ -56,10 +56,10 @@ export function normalizeRows(
     const root = f32x4.splat(inverseRoot(row, width, mean, epsilon));
     for (let j = 0; j < width; j += 4) {
       const at: usize = (<usize>j) << 2;
-      const rest = width - j;
-      let z = f32x4.mul(f32x4.mul(f32x4.sub(load4(row + at, rest), mean), root), load4(gamma + at, rest));
-      if (beta) z = f32x4.add(z, load4(beta + at, rest));
-      store4(y + at, z, rest);
+      const valuesLeft = width - j;
+      let z = f32x4.mul(f32x4.mul(f32x4.sub(load4(row + at, valuesLeft), mean), root), load4(gamma + at, valuesLeft));
+      if (beta) z = f32x4.add(z, load4(beta + at, valuesLeft));
+      store4(y + at, z, valuesLeft);
     }
     x += stride;
     y += stride;
@@ -87,11 +87,11 @@ export function normalizeRowsGradient(
     const lean = f32x4.splat((total(along) / <f32>width) * inverse * inverse);
     for (let j = 0; j < width; j += 4) {
       const at: usize = (<usize>j) << 2;
-      const rest = width - j;
-      const g = f32x4.mul(load4(dy + at, rest), load4(gamma + at, rest));
-      const z = f32x4.sub(load4(x + at, rest), mean);
+      const valuesLeft = width - j;
+      const g = f32x4.mul(load4(dy + at, valuesLeft), load4(gamma + at, valuesLeft));
+      const z = f32x4.sub(load4(x + at, valuesLeft), mean);
       const result = f32x4.mul(f32x4.sub(f32x4.sub(g, shift), f32x4.mul(z, lean)), root);
-      store4(dx + at, result, rest);
+      store4(dx + at, result, valuesLeft);
     }
     x += stride;
     dy += stride;
@@ -110,10 +110,10 @@ export function normalizeRowsWeights(
     const root = f32x4.splat(inverseRoot(x, width, mean, epsilon));
     for (let j = 0; j < width; j += 4) {
       const at: usize = (<usize>j) << 2;
-      const rest = width - j;
-      const z = f32x4.mul(f32x4.sub(load4(x + at, rest), mean), root);
-      const sum = madd(load4(dgamma + at, rest), z, load4(dy + at, rest));
-      store4(dgamma + at, sum, rest);
+      const valuesLeft = width - j;
+      const z = f32x4.mul(f32x4.sub(load4(x + at, valuesLeft), mean), root);
+      const sum = madd(load4(dgamma + at, valuesLeft), z, load4(dy + at, valuesLeft));
+      store4(dgamma + at, sum, valuesLeft);
     }
     x += stride;
     dy += stride;

@@ -31,10 +31,10 @@ export function scoreKeys(q: usize, k: usize, stride: usize, keys: i32, size: i3
     let s1 = s0;
     for (let d = 0; d < size; d += 4) {
       const at: usize = (<usize>d) << 2;
-      const rest = size - d;
-      const x = load4(q + at, rest);
-      s0 = scores4(s0, x, load4(k + at, rest), load4(k1 + at, rest), load4(k2 + at, rest), load4(k3 + at, rest));
-      s1 = scores4(s1, x, load4(k4 + at, rest), load4(k5 + at, rest), load4(k6 + at, rest), load4(k7 + at, rest));
+      const n = size - d; // values left
+      const x = load4(q + at, n);
+      s0 = scores4(s0, x, load4(k + at, n), load4(k1 + at, n), load4(k2 + at, n), load4(k3 + at, n));
+      s1 = scores4(s1, x, load4(k4 + at, n), load4(k5 + at, n), load4(k6 + at, n), load4(k7 + at, n));
     }
     store8(scores, s0, s1, keys - j);
     scores += 32;

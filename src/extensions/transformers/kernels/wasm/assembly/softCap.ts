@@ -26,10 +26,10 @@ export function softCap(s: usize, slopes: usize, count: i32, scale: f32, cap: f3
   const one = f32x4.splat(1);
   for (let i = 0; i < count; i += 4) {
     const at: usize = (<usize>i) << 2;
-    const rest = count - i;
-    const t = tanh4(f32x4.mul(load4(s + at, rest), factor));
-    store4(s + at, f32x4.mul(t, limit), rest);
-    if (slopes) store4(slopes + at, f32x4.sub(one, f32x4.mul(t, t)), rest);
+    const valuesLeft = count - i;
+    const t = tanh4(f32x4.mul(load4(s + at, valuesLeft), factor));
+    store4(s + at, f32x4.mul(t, limit), valuesLeft);
+    if (slopes) store4(slopes + at, f32x4.sub(one, f32x4.mul(t, t)), valuesLeft);
   }
 }
 
@@ -38,7 +38,7 @@ export function multiplyInto(x: usize, y: usize, count: i32, scale: f32): void {
   const factor = f32x4.splat(scale);
   for (let i = 0; i < count; i += 4) {
     const at: usize = (<usize>i) << 2;
-    const rest = count - i;
-    store4(y + at, f32x4.mul(f32x4.mul(load4(x + at, rest), load4(y + at, rest)), factor), rest);
+    const valuesLeft = count - i;
+    store4(y + at, f32x4.mul(f32x4.mul(load4(x + at, valuesLeft), load4(y + at, valuesLeft)), factor), valuesLeft);
   }
 }

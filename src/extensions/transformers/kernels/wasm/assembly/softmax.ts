@@ -13,9 +13,9 @@ function seen(mask: usize, j: i32, from: i32, limit: i32): v128 {
 /** Four exponentials relative to the largest score, in place: zero for hidden columns. */
 function exponentials(s: usize, columns: i32, j: i32, factor: v128, largest: v128, isSeen: v128): v128 {
   const p = s + ((<usize>j) << 2);
-  const rest = columns - j;
-  const e = v128.and(exp4(f32x4.sub(f32x4.mul(load4(p, rest), factor), largest)), isSeen);
-  store4(p, e, rest);
+  const valuesLeft = columns - j;
+  const e = v128.and(exp4(f32x4.sub(f32x4.mul(load4(p, valuesLeft), factor), largest)), isSeen);
+  store4(p, e, valuesLeft);
   return e;
 }
 
@@ -87,13 +87,13 @@ export function softmaxRows(
     for (; j < limit; j += 4) {
       sum = f32x4.add(sum, exponentials(s, columns, j, factor, largest, seen(mask, j, from, limit)));
     }
-    const whole = total(sum);
-    const inverse = f32x4.splat(whole != 0 ? <f32>1 / whole : 0);
+    const denominator = total(sum);
+    const inverse = f32x4.splat(denominator != 0 ? <f32>1 / denominator : 0);
     for (let j = 0; j < columns; j += 4) {
       const p = s + ((<usize>j) << 2);
-      const rest = columns - j;
-      const y = j >= first && j < limit ? f32x4.mul(load4(p, rest), inverse) : zeros();
-      store4(p, y, rest);
+      const valuesLeft = columns - j;
+      const y = j >= first && j < limit ? f32x4.mul(load4(p, valuesLeft), inverse) : zeros();
+      store4(p, y, valuesLeft);
     }
     s += stride;
   }
@@ -112,9 +112,9 @@ export function softmaxGradient(p: usize, dp: usize, rows: i32, columns: i32, sc
     const mean = f32x4.splat(total(sum));
     for (let j = 0; j < columns; j += 4) {
       const at: usize = (<usize>j) << 2;
-      const rest = columns - j;
-      const g = f32x4.mul(f32x4.mul(load4(p + at, rest), f32x4.sub(load4(dp + at, rest), mean)), factor);
-      store4(dp + at, g, rest);
+      const valuesLeft = columns - j;
+      const g = f32x4.mul(f32x4.mul(load4(p + at, valuesLeft), f32x4.sub(load4(dp + at, valuesLeft), mean)), factor);
+      store4(dp + at, g, valuesLeft);
     }
     p += stride;
     dp += stride;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import {applyLoRA, disposeModel, getAdapter, setAdapter} from 'tfjs-lora';
 import {loadGGUF} from 'tfjs-lora/language';
-import {RowPass} from '../../../src/extensions/language/rowPass';
+import {DecodePass} from '../../../src/extensions/language/decodePass';
 import {DecodingSession} from '../../../src/extensions/language/session';
 import {useBackend, withoutLeaks} from '../../helpers';
 import {fileOf, GGUF_NAMES, MORE_GGUF_NAMES} from './ggufFiles';
@@ -14,7 +14,7 @@ async function logitsOf(
   tokens: readonly number[],
   {isPlanned, before}: {isPlanned: boolean; before: ((token: number) => void) | undefined},
 ): Promise<number[]> {
-  const planned = jest.spyOn(RowPass, 'of');
+  const planned = jest.spyOn(DecodePass, 'of');
   if (!isPlanned) {
     planned.mockReturnValue(undefined);
   }

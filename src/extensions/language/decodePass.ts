@@ -10,7 +10,7 @@ import {quantizedKernels, type RowProducts} from '../quantized/kernels/quantized
 import type {BlockLayer} from '../quantized/layers/blockLayer';
 import {LoRAQuantizedDense, QuantizedDense} from '../quantized/layers/quantizedDense';
 import type {RowKernels} from '../transformers/kernels/transformer';
-import {isRowLayer, type RowState, type RowStep} from '../transformers/layers/rowStep';
+import {isDecodeLayer, type DecodeState, type DecodeStep} from '../transformers/layers/decodeStep';
 import {hasMasks} from './directPass';
 
 /** A call of a layer: its inputs and outputs among the values of a pass. */
@@ -34,15 +34,15 @@ interface Product extends Call {
  * are kept from token to token, so that nothing is allocated for them; any other layer is called normally. Quantized
  * products of the same input are computed together. It computes the bits of `directPass`.
  */
-export class RowPass {
-  /** By number of the value: the tensor, and its address. */
+export class DecodePass {
+  /** Number of a value → its tensor, and the tensor's address. */
   private readonly values: (tf.Tensor | undefined)[] = [];
   private readonly addresses: number[] = [];
   private readonly widths: (number | undefined)[] = [];
   private readonly tensors: tf.Tensor[] = [];
   private readonly inputs: readonly number[];
   private readonly output: number;
-  private readonly steps: ((state: RowState) => void)[] = [];
+  private readonly steps: ((state: DecodeState) => void)[] = [];
   private readonly prepared: Prepared[] = [];
 
   private constructor(
@@ -94,12 +94,12 @@ export class RowPass {
   }
 
   /** Plans a pass; `undefined` for a model whose layers pass masks of tfjs to each other. */
-  static of(model: tf.LayersModel, kernels: RowKernels): RowPass | undefined {
-    return hasMasks(model) ? undefined : new RowPass(model, kernels);
+  static of(model: tf.LayersModel, kernels: RowKernels): DecodePass | undefined {
+    return hasMasks(model) ? undefined : new DecodePass(model, kernels);
   }
 
   /** The output of the model, which the next pass overwrites. The caller tidies up. */
-  run(inputs: readonly tf.Tensor[], state: RowState): tf.Tensor {
+  run(inputs: readonly tf.Tensor[], state: DecodeState): tf.Tensor {
     this.inputs.forEach((number, i) => (this.values[number] = inputs[i]));
     this.steps.forEach(step => {
       step(state);
@@ -114,7 +114,6 @@ export class RowPass {
     });
   }
 
-  /** Makes the tensor of a value. */
   private reserve(number: number): void {
     const tensor = tf.keep(tf.zeros([1, 1, this.widths[number] as number]));
     this.tensors.push(tensor);
@@ -132,7 +131,7 @@ export class RowPass {
     });
   }
 
-  private stepOf({layer, inputs, outs: [out = 0, ...laterOutputs]}: Call): RowStep | undefined {
+  private stepOf({layer, inputs, outs: [out = 0, ...laterOutputs]}: Call): DecodeStep | undefined {
     const unwrapped = wrapperKind(layer) === 'frozen' ? baseOf(layer) : layer;
     if (laterOutputs.length > 0 || this.widths[out] === undefined) {
       return undefined;
@@ -148,7 +147,7 @@ export class RowPass {
         });
       };
     }
-    return isRowLayer(unwrapped) ? unwrapped.rowStep(kernels, widths) : undefined;
+    return isDecodeLayer(unwrapped) ? unwrapped.decodeStep(kernels, widths) : undefined;
   }
 
   private productOf(call: Call): Product | undefined {

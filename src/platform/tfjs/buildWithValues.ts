@@ -15,7 +15,7 @@ const INITIALIZER = 5;
  * Calls `build`, in which a new layer makes its weights, and lets its own start with the given values, sharing their
  * buffers. tfjs would fill as much memory with zeros first.
  */
-export function startingWith<T>(layer: tf.layers.Layer, values: ReadonlyMap<string, tf.Tensor>, build: () => T): T {
+export function buildWithValues<T>(layer: tf.layers.Layer, values: ReadonlyMap<string, tf.Tensor>, build: () => T): T {
   const maker = layer as unknown as WeightMaker;
   const add = maker.addWeight as Required<WeightMaker>['addWeight'];
   maker.addWeight = (name, shape, ...weightArgs) => {

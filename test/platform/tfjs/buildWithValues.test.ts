@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import '@tensorflow/tfjs-backend-wasm';
-import {startingWith} from '../../../src/platform/tfjs/startingWith';
+import {buildWithValues} from '../../../src/platform/tfjs/buildWithValues';
 import {tensorOfBytes} from '../../../src/platform/tfjs/tensorOfBytes';
 import {numbers, useBackend, withoutLeaks} from '../../helpers';
 
@@ -22,7 +22,7 @@ describe.each(['cpu', 'wasm'])('on %s', backend => {
       layer.setFastWeightInitDuringBuild(true);
       const kernel = tf.tensor2d([1, 2, 3, 4, 5, 6], [3, 2]);
       const {numDataBuffers} = tf.memory();
-      startingWith(layer, new Map([['kernel', kernel]]), () => layer.apply(tf.input({shape: [3]})));
+      buildWithValues(layer, new Map([['kernel', kernel]]), () => layer.apply(tf.input({shape: [3]})));
       expect(tf.memory().numDataBuffers).toBe(numDataBuffers + 1);
       expect(layer.getWeights().map(numbers)).toEqual([
         [1, 2, 3, 4, 5, 6],
